@@ -1,0 +1,33 @@
+/** glibc: sockets that no other library makes for us, descriptors, errno. Raw symbols only. */
+
+import { FFIType, type Pointer, read } from "bun:ffi";
+
+import { lazily } from "./load.ts";
+
+export const libc = lazily({
+  sonames: ["libc.so.6"],
+  packages: "glibc (wgmon does not run on musl)",
+  symbols: {
+    // int socket(int domain, int type, int protocol);
+    socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+    // int bind(int sockfd, const struct sockaddr *addr, socklen_t addrlen);
+    bind: { args: ["i32", "buffer", "u32"], returns: "i32" },
+    // int setsockopt(int sockfd, int level, int optname, const void *optval, socklen_t optlen);
+    setsockopt: { args: ["i32", "i32", "i32", "buffer", "u32"], returns: "i32" },
+    // ssize_t recv(int sockfd, void *buf, size_t len, int flags);
+    recv: { args: ["i32", "buffer", "u64", "i32"], returns: FFIType.i64_fast },
+    // int dup(int oldfd);
+    dup: { args: ["i32"], returns: "i32" },
+    // int close(int fd);
+    close: { args: ["i32"], returns: "i32" },
+    // unsigned int if_nametoindex(const char *ifname);
+    if_nametoindex: { args: ["cstring"], returns: "u32" },
+    // int *__errno_location(void);
+    __errno_location: { args: [], returns: "ptr" },
+  },
+});
+
+/** The number of the last failed call. Ask in the very next statement: an await loses it. */
+export function errno(): number {
+  return read.i32(libc().__errno_location() as Pointer, 0);
+}

@@ -1,0 +1,287 @@
+/**
+ * START HERE. Builds the stages and joins them in the order of the flow:
+ *
+ *   packet -> trigger -> look -> tracker -> event -> log, outbox -> webhook
+ *
+ * Besides packets, three slower things cause looks: a link that changed, the tick that runs while
+ * somebody is connected, and the safety look that runs always.
+ */
+
+import { type Capture, openCapture } from "./capture/capture.ts";
+import { parsePacket } from "./capture/packet.ts";
+import type { Channel } from "./channel/channel.ts";
+import type { Clock } from "./clock.ts";
+import type { Settings } from "./config.ts";
+import { readDatagrams } from "./datagrams.ts";
+import { ParseError, SystemError } from "./errors.ts";
+import { type Change, eventOf, sentence } from "./event.ts";
+import { Devices } from "./kernel/devices.ts";
+import { type LinkEvent, parseLinkEvents } from "./kernel/link.ts";
+import { bytesOf } from "./kernel/netlink.ts";
+import { NetlinkSocket } from "./kernel/socket.ts";
+import { NETLINK_ROUTE, RTMGRP_LINK, WG_GENL_NAME } from "./kernel/uapi.ts";
+import type { Log } from "./log.ts";
+import { Outbox } from "./outbox.ts";
+import { type Rules, Tracker } from "./tracker.ts";
+import { Trigger } from "./trigger.ts";
+
+/** How long the last attempts at delivery may take at the end. */
+const DRAIN_MS = 800;
+
+/**
+ * A device is made, then configured, then brought up, and only the first and the last are told to
+ * us: looks at these times after a link change find its port and its peers.
+ */
+const LINK_LOOKS_MS = [5, 300, 2000];
+
+/** Why a look is taken. */
+type Reason = "start" | "packet" | "tick" | "link" | "lost" | "reconcile";
+
+interface AppOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly makeChannels: (settings: Settings) => Channel[];
+}
+
+export class App {
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #makeChannels: AppOptions["makeChannels"];
+  readonly #devices: Devices;
+  readonly #tracker: Tracker;
+  readonly #trigger: Trigger;
+  readonly #outbox: Outbox;
+  readonly #links = new NetlinkSocket(NETLINK_ROUTE, RTMGRP_LINK);
+  #settings: Settings;
+  #capture: Capture | null = null;
+  #stopLinks = () => {};
+  #cancelTick = () => {};
+  #cancelReconcile = () => {};
+  #cancelLinkLooks: (() => void)[] = [];
+  #lastTickMs = -Infinity;
+  /** Looks are taken one after the other; this is the last of them. */
+  #lastLook: Promise<void> = Promise.resolve();
+  #packets = 0;
+  #hasHinted = false;
+  #stopped = false;
+
+  constructor(settings: Settings, { clock, log, makeChannels }: AppOptions) {
+    this.#settings = settings;
+    this.#clock = clock;
+    this.#log = log;
+    this.#makeChannels = makeChannels;
+    this.#devices = new Devices(settings.devices);
+    this.#tracker = new Tracker(rulesOf(settings));
+    this.#trigger = new Trigger({
+      clock,
+      look: (ports) => this.#look("packet", this.#devicesAt(ports)),
+      handshakeAtMs: (address, port) => this.#tracker.handshakeAtMs(address, port),
+    });
+    this.#outbox = new Outbox({ clock, log });
+    this.#outbox.setTargets(makeChannels(settings));
+  }
+
+  /**
+   * Resolves when all that happens from now on will be seen.
+   *
+   * @throws ConfigError, SystemError or LibraryError when it cannot be.
+   */
+  async start(): Promise<void> {
+    this.#stopLinks = await readDatagrams(this.#links.descriptor, this.#clock, {
+      data: (bytes) => this.#linksChanged(bytes),
+      lost: () => void this.#look("lost", null),
+    });
+    // Before the first look, so that nothing can happen between the two unseen.
+    this.#capture = await openCapture(this.#settings, this.#clock, {
+      packet: (bytes) => this.#packetSeen(bytes),
+      lost: (reason) => {
+        this.#log.warn(`${reason}; looking at all devices`);
+        void this.#look("lost", null);
+      },
+    });
+    await this.#look("start", null);
+    this.#scheduleReconcile();
+
+    const { monitor, devices: wanted } = this.#settings;
+    const devices = this.#devices.known.map(({ name }) => name);
+    this.#log.info("ready", { monitor, devices, connected: this.#tracker.connected });
+    if (devices.length === 0) {
+      const what = wanted.length === 0 ? "a WireGuard device" : wanted.join(", ");
+      this.#log.info(`there is no WireGuard device to watch yet; waiting for ${what}`);
+    }
+  }
+
+  /** Takes over what can change while running; the rest is named in a warning. */
+  reload(settings: Settings): void {
+    const fixed = [
+      "monitor",
+      "group",
+      "captureInterface",
+      "filter",
+      "devices",
+      "logFormat",
+    ] as const;
+    const changed = fixed.filter(
+      (name) => JSON.stringify(settings[name]) !== JSON.stringify(this.#settings[name]),
+    );
+    if (changed.length > 0) {
+      this.#log.warn(`changed settings that need a restart: ${changed.join(", ")}`);
+    }
+    const kept = Object.fromEntries(fixed.map((name) => [name, this.#settings[name]]));
+    this.#settings = { ...settings, ...kept };
+    this.#tracker.setRules(rulesOf(settings));
+    this.#outbox.setTargets(this.#makeChannels(settings));
+    this.#scheduleTick();
+    this.#scheduleReconcile();
+  }
+
+  /** Ends cleanly within a second: pending events are tried once more. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancelTick();
+    this.#cancelReconcile();
+    for (const cancel of this.#cancelLinkLooks) cancel();
+    this.#trigger.stop();
+    this.#capture?.close();
+    this.#stopLinks();
+    this.#links[Symbol.dispose]();
+    await this.#outbox.drain(DRAIN_MS);
+    this.#devices[Symbol.dispose]();
+  }
+
+  #packetSeen(bytes: Uint8Array): void {
+    this.#packets++;
+    let datagram;
+    try {
+      datagram = parsePacket(bytes);
+    } catch (error) {
+      // Anybody can send a broken packet; it is not worth a line in the log.
+      if (error instanceof ParseError) return;
+      throw error;
+    }
+    if (datagram !== null) this.#trigger.seen(datagram);
+  }
+
+  #linksChanged(bytes: Uint8Array): void {
+    let events: LinkEvent[];
+    try {
+      events = parseLinkEvents(bytesOf(bytes));
+    } catch (error) {
+      this.#log.warn(`link change not understood: ${(error as Error).message}`);
+      void this.#look("lost", null);
+      return;
+    }
+    for (const event of events) {
+      try {
+        this.#capture?.linkChanged(event);
+      } catch (error) {
+        this.#log.warn((error as Error).message);
+      }
+    }
+    // Userspace WireGuard's devices are of kind tun.
+    if (!events.some(({ link }) => link.kind === WG_GENL_NAME || link.kind === "tun")) return;
+    for (const cancel of this.#cancelLinkLooks) cancel();
+    this.#cancelLinkLooks = LINK_LOOKS_MS.map((delayMs) =>
+      this.#clock.after(delayMs, () => void this.#look("link", null)),
+    );
+  }
+
+  /** The names of the devices that listen on these ports; null, which is all, if one is unknown. */
+  #devicesAt(ports: ReadonlySet<number>): ReadonlySet<string> | null {
+    const names = new Set<string>();
+    for (const port of ports) {
+      const found = this.#devices.known.filter(({ listenPort }) => listenPort === port);
+      if (found.length === 0) return null;
+      for (const { name } of found) names.add(name);
+    }
+    return names;
+  }
+
+  #look(reason: Reason, names: ReadonlySet<string> | null): Promise<void> {
+    const look = this.#lastLook.then(() => this.#lookNow(reason, names));
+    // A failure of one look must not be that of the next.
+    this.#lastLook = look.catch(() => {});
+    return look;
+  }
+
+  async #lookNow(reason: Reason, names: ReadonlySet<string> | null): Promise<void> {
+    if (this.#stopped) return;
+    const look = await this.#devices.look(names);
+    const changes = this.#tracker.observe(look, this.#clock.now());
+    for (const problem of look.problems) {
+      if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
+      if (reason === "start") throw problem;
+      this.#log.error(problem.message);
+    }
+    for (const change of changes) this.#report(change, reason);
+    this.#log.debug("look", { reason, changes: changes.length });
+
+    const ports = this.#devices.known.map(({ listenPort }) => listenPort);
+    this.#capture?.setPorts([...new Set(ports)].filter((port) => port !== 0));
+    this.#scheduleTick();
+  }
+
+  #report(change: Change, reason: Reason): void {
+    const { host, peers } = this.#settings;
+    const name = "peer" in change ? (peers.get(change.peer.publicKey)?.name ?? null) : null;
+    const id = `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
+    const event = eventOf(change, { id, host, name });
+    this.#outbox.add(event);
+    this.#log.info(sentence(event), { event: event.type, id, ...event.data });
+    const isUnannounced =
+      change.type === "peer.connected" && (reason === "tick" || reason === "reconcile");
+    if (isUnannounced && this.#packets === 0) this.#hint();
+  }
+
+  /** A peer connected and no packet was ever captured: something is not set up. */
+  #hint(): void {
+    const { monitor, group, captureInterface } = this.#settings;
+    if (this.#hasHinted || monitor === "poll") return;
+    this.#hasHinted = true;
+    const cause =
+      monitor === "nflog"
+        ? `no firewall rule logs the WireGuard port to NFLOG group ${group}`
+        : `interface ${captureInterface} is not the one that WireGuard's packets come in by, or the filter does not match them`;
+    this.#log.warn(`a peer connected and no packet announced it; likely ${cause}`);
+  }
+
+  #scheduleTick(): void {
+    this.#cancelTick();
+    const { monitor, tickMs } = this.#settings;
+    if (this.#stopped || (monitor !== "poll" && this.#tracker.connected === 0)) {
+      this.#lastTickMs = -Infinity;
+      return;
+    }
+    const { monotonicMs } = this.#clock.now();
+    if (this.#lastTickMs === -Infinity) this.#lastTickMs = monotonicMs;
+    const deadlineMs = this.#tracker.nextDeadlineMs() ?? Infinity;
+    const atMs = Math.min(this.#lastTickMs + tickMs, deadlineMs);
+    this.#cancelTick = this.#clock.after(Math.max(1, atMs - monotonicMs), () => {
+      this.#lastTickMs = this.#clock.now().monotonicMs;
+      this.#trigger.forgetStrangers();
+      void this.#look("tick", monitor === "poll" ? null : this.#devicesWithSessions());
+    });
+  }
+
+  #devicesWithSessions(): ReadonlySet<string> {
+    return new Set([...this.#tracker.sessions].map(({ device }) => device));
+  }
+
+  #scheduleReconcile(): void {
+    this.#cancelReconcile();
+    const { reconcileMs } = this.#settings;
+    if (reconcileMs === 0 || this.#stopped) return;
+    this.#cancelReconcile = this.#clock.after(reconcileMs, () => {
+      void this.#look("reconcile", null);
+      this.#scheduleReconcile();
+    });
+  }
+}
+
+function rulesOf({ idleTimeoutMs, holdMs, announceExisting, peers }: Settings): Rules {
+  return {
+    idleTimeoutMs: (publicKey) => peers.get(publicKey)?.idleTimeoutMs ?? idleTimeoutMs,
+    holdMs,
+    announceExisting,
+  };
+}

@@ -1,0 +1,211 @@
+/**
+ * The seam to the packet tap: an AF_PACKET socket with a BPF program that libpcap compiled. Packets
+ * arrive from their IP header on, whatever the link. packet(7), pcap_compile(3PCAP).
+ */
+
+import { type Pointer, ptr, toArrayBuffer } from "bun:ffi";
+
+import { errno, libc } from "../../ffi/libc.ts";
+import { libpcap } from "../../ffi/libpcap.ts";
+import type { Clock } from "../clock.ts";
+import { readDatagrams } from "../datagrams.ts";
+import { ConfigError, SystemError } from "../errors.ts";
+import type { LinkEvent } from "../kernel/link.ts";
+import { systemError } from "../kernel/socket.ts";
+import {
+  AF_PACKET,
+  ETH_P_ALL,
+  PACKET_IGNORE_OUTGOING,
+  SO_ATTACH_FILTER,
+  SO_RCVBUFFORCE,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOL_PACKET,
+  SOL_SOCKET,
+} from "../kernel/uapi.ts";
+import type { Capture, PacketHandler } from "./capture.ts";
+import { handshakeFilter } from "./filter.ts";
+
+/** pcap/dlt.h: packets start with their IP header. */
+const DLT_RAW = 12;
+/** pcap/pcap.h. */
+const PCAP_NETMASK_UNKNOWN = 0xffffffff;
+/** Enough for all headers; the program decides by them alone. */
+const SNAPLEN = 256;
+/** struct bpf_insn, linux/filter.h: code, two jumps, a 32-bit operand. */
+const INSTRUCTION_BYTES = 8;
+/** `ret #0`: drops every packet. */
+const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
+/** Holds a burst of some 10,000 handshakes. */
+const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
+
+/** The name that stands for all interfaces. */
+const ANY = "any";
+
+/**
+ * Opens the tap on `interfaceName`, or on all interfaces for `any`.
+ *
+ * @param filter a tcpdump expression; null: handshakes to the ports that `setPorts` names.
+ * @throws ConfigError when the expression does not compile, SystemError when the socket cannot be had
+ *   or the interface does not exist.
+ */
+export async function openTap(
+  interfaceName: string,
+  filter: string | null,
+  clock: Clock,
+  handler: PacketHandler,
+): Promise<Capture> {
+  const program = filter === null ? DROP_ALL : compile(filter);
+  const tap = new Tap(interfaceName, handler);
+  try {
+    tap.attachProgram(program);
+    tap.bind();
+    await tap.read(clock);
+  } catch (error) {
+    tap.close();
+    throw error;
+  }
+  let listening = "";
+  return {
+    setPorts(ports) {
+      const wanted = ports.toSorted((a, b) => a - b).join();
+      if (filter !== null || wanted === listening) return;
+      listening = wanted;
+      const expression = handshakeFilter(ports);
+      tap.attachProgram(expression === null ? DROP_ALL : compile(expression));
+    },
+    linkChanged: (event) => tap.linkChanged(event),
+    close: () => tap.close(),
+  };
+}
+
+class Tap {
+  readonly #interfaceName: string;
+  readonly #handler: PacketHandler;
+  readonly #descriptor: number;
+  #index = 0;
+  #stop = () => {};
+  #closed = false;
+
+  constructor(interfaceName: string, handler: PacketHandler) {
+    this.#interfaceName = interfaceName;
+    this.#handler = handler;
+    // Protocol 0: nothing is received before bind(), when the program is in place.
+    const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+    this.#descriptor = libc().socket(AF_PACKET, type, 0);
+    if (this.#descriptor < 0) {
+      const { code } = systemError("", errno());
+      const hint =
+        code === "EPERM" || code === "EACCES"
+          ? "capturing needs CAP_NET_RAW; run wgmon as root, give it that capability, or use --monitor poll"
+          : undefined;
+      throw new SystemError("open a packet socket", code, hint);
+    }
+    // Only a larger queue (needs CAP_NET_ADMIN) and less work; capture works without both.
+    this.#setNumber(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES);
+    this.#setNumber(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
+  }
+
+  attachProgram(instructions: Uint8Array): void {
+    const code = new Uint8Array(new ArrayBuffer(instructions.length));
+    code.set(instructions);
+    // struct sock_fprog, linux/filter.h: a 16-bit count, padding, a pointer.
+    const program = new BigUint64Array(new ArrayBuffer(16));
+    program[0] = BigInt(code.length / INSTRUCTION_BYTES);
+    program[1] = BigInt(ptr(code));
+    const failed = libc().setsockopt(
+      this.#descriptor,
+      SOL_SOCKET,
+      SO_ATTACH_FILTER,
+      program,
+      program.byteLength,
+    );
+    if (failed < 0) throw systemError("attach a BPF program", errno());
+  }
+
+  /** Binds to the interface that has the name now. */
+  bind(): void {
+    const name = this.#interfaceName;
+    const index = name === ANY ? 0 : libc().if_nametoindex(name);
+    if (index === 0 && name !== ANY) {
+      throw new SystemError(
+        `capture on interface ${name}`,
+        "ENODEV",
+        "there is no such interface; --interface takes a name from `ip link`, or any",
+      );
+    }
+    // struct sockaddr_ll, linux/if_packet.h; the protocol is in network order.
+    const address = new DataView(new ArrayBuffer(20));
+    address.setUint16(0, AF_PACKET, true);
+    address.setUint16(2, ETH_P_ALL, false);
+    address.setInt32(4, index, true);
+    const bytes = new Uint8Array(address.buffer);
+    const failed = libc().bind(this.#descriptor, bytes, bytes.length);
+    if (failed < 0) throw systemError(`capture on interface ${name}`, errno());
+    this.#index = index;
+  }
+
+  async read(clock: Clock): Promise<void> {
+    this.#stop = await readDatagrams(this.#descriptor, clock, {
+      data: (bytes) => this.#handler.packet(bytes),
+      // ENETDOWN: the interface went down; the socket receives again when it comes up.
+      lost: (code) => {
+        const what = code === "ENETDOWN" ? "went down" : `reports ${code}`;
+        this.#handler.lost(`capture interface ${this.#interfaceName} ${what}`);
+      },
+    });
+  }
+
+  linkChanged({ type, link }: LinkEvent): void {
+    if (this.#interfaceName === ANY || this.#closed) return;
+    if (type === "removed" && link.index === this.#index) {
+      this.#index = 0;
+      this.#handler.lost(`capture interface ${this.#interfaceName} was removed, waiting for it`);
+    }
+    // Made again, or another one was given its name: it has a new number.
+    if (type === "new" && link.name === this.#interfaceName && link.index !== this.#index) {
+      this.bind();
+      this.#handler.lost(`capture interface ${this.#interfaceName} is back`);
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stop();
+    libc().close(this.#descriptor);
+  }
+
+  #setNumber(level: number, option: number, value: number): void {
+    const number = new Int32Array(new ArrayBuffer(4));
+    number[0] = value;
+    libc().setsockopt(this.#descriptor, level, option, number, number.byteLength);
+  }
+}
+
+/**
+ * A tcpdump expression as BPF instructions.
+ *
+ * @throws ConfigError with libpcap's own words.
+ */
+function compile(expression: string): Uint8Array {
+  const pcap = libpcap();
+  const handle = pcap.pcap_open_dead(DLT_RAW, SNAPLEN) as Pointer;
+  // struct bpf_program, pcap/bpf.h: a 32-bit count, padding, a pointer.
+  const program = new BigUint64Array(new ArrayBuffer(16));
+  try {
+    if (pcap.pcap_compile(handle, program, expression, 1, PCAP_NETMASK_UNKNOWN) !== 0) {
+      const reason = String(pcap.pcap_geterr(handle));
+      throw new ConfigError([
+        `--filter: ${JSON.stringify(expression)} is no tcpdump expression for IP packets: ${reason}`,
+      ]);
+    }
+    const bytes = Number(program[0]! & 0xffffffffn) * INSTRUCTION_BYTES;
+    const instructions = new Uint8Array(toArrayBuffer(Number(program[1]) as Pointer, 0, bytes));
+    return instructions.slice();
+  } finally {
+    pcap.pcap_freecode(program);
+    pcap.pcap_close(handle);
+  }
+}

@@ -1,0 +1,43 @@
+/** What wakes wgmon: packets from an NFLOG group, from a BPF tap, or nothing at all. */
+
+import type { Clock } from "../clock.ts";
+import type { LinkEvent } from "../kernel/link.ts";
+import { openTap } from "./bpf.ts";
+import { openGroup } from "./nflog.ts";
+
+export interface PacketHandler {
+  /** A packet from its IP header on, perhaps cut off; the handler's to keep. */
+  packet(bytes: Uint8Array): void;
+  /** Packets may have been missed, and why: one look is due. */
+  lost(reason: string): void;
+}
+
+export interface Capture {
+  /** The ports that WireGuard listens to now. */
+  setPorts(ports: readonly number[]): void;
+  linkChanged(event: LinkEvent): void;
+  close(): void;
+}
+
+export interface CaptureSettings {
+  readonly monitor: "nflog" | "bpf" | "poll";
+  readonly group: number;
+  readonly captureInterface: string;
+  readonly filter: string | null;
+}
+
+/** @throws ConfigError, SystemError or LibraryError when packets cannot be had this way. */
+export async function openCapture(
+  settings: CaptureSettings,
+  clock: Clock,
+  handler: PacketHandler,
+): Promise<Capture> {
+  switch (settings.monitor) {
+    case "nflog":
+      return openGroup(settings.group, clock, handler);
+    case "bpf":
+      return openTap(settings.captureInterface, settings.filter, clock, handler);
+    case "poll":
+      return { setPorts() {}, linkChanged() {}, close() {} };
+  }
+}

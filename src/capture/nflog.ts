@@ -1,0 +1,206 @@
+/**
+ * The seam to NFLOG: the packets that a firewall rule logs to a group. libnetfilter_log builds the
+ * messages that set the group up; what arrives is parsed here. linux/netfilter/nfnetlink_log.h.
+ */
+
+import { readFileSync } from "node:fs";
+
+import { libnetfilterLog } from "../../ffi/libnetfilter_log.ts";
+import type { Clock } from "../clock.ts";
+import { readDatagrams } from "../datagrams.ts";
+import { ParseError, SystemError } from "../errors.ts";
+import {
+  align,
+  attributeEnd,
+  attributeType,
+  bytesOf,
+  encodeMessage,
+  messageEnd,
+  messageType,
+} from "../kernel/netlink.ts";
+import { NetlinkSocket } from "../kernel/socket.ts";
+import {
+  AF_UNSPEC,
+  NETLINK_NETFILTER,
+  NFNL_SUBSYS_ULOG,
+  NFULA_CFG_QTHRESH,
+  NFULA_PAYLOAD,
+  NFULNL_CFG_CMD_BIND,
+  NFULNL_COPY_PACKET,
+  NFULNL_MSG_CONFIG,
+  NFULNL_MSG_PACKET,
+  NLA_HDRLEN,
+  NLMSG_HDRLEN,
+} from "../kernel/uapi.ts";
+import type { Capture, PacketHandler } from "./capture.ts";
+
+/** sizeof(struct nfgenmsg): family, version, the group in network order. */
+const NFGENMSG_BYTES = 4;
+/** All headers, with IP options or extension headers before them, and WireGuard's. */
+const COPY_RANGE_BYTES = 128;
+/** The kernel's own queue holds some 250 packets. */
+const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
+/** Where the kernel lists the groups, their owners first: group, port id of the owner, ... */
+const GROUPS_FILE = "/proc/net/netfilter/nfnetlink_log";
+
+/**
+ * Takes the group for this process; the kernel gives it back when the process ends.
+ *
+ * @throws SystemError; of the two causes of EPERM it names the right one.
+ */
+export async function openGroup(
+  group: number,
+  clock: Clock,
+  handler: PacketHandler,
+): Promise<Capture> {
+  const socket = new NetlinkSocket(NETLINK_NETFILTER);
+  try {
+    bind(socket, group);
+    socket.setReceiveBuffer(RECEIVE_BUFFER_BYTES);
+    const stop = await readDatagrams(socket.descriptor, clock, {
+      data(bytes) {
+        try {
+          for (const packet of parseLogged(bytes)) handler.packet(packet);
+        } catch (error) {
+          if (!(error instanceof ParseError)) throw error;
+          handler.lost(`NFLOG group ${group}: ${error.message}`);
+        }
+      },
+      lost(code) {
+        const what = code === "ENOBUFS" ? "overflowed" : `reports ${code}`;
+        handler.lost(`NFLOG group ${group} ${what}`);
+      },
+    });
+    return {
+      setPorts() {},
+      linkChanged() {},
+      close() {
+        stop();
+        socket[Symbol.dispose]();
+      },
+    };
+  } catch (error) {
+    socket[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function bind(socket: NetlinkSocket, group: number): void {
+  const operation = `take NFLOG group ${group}`;
+  const library = libnetfilterLog();
+  try {
+    configure(socket, operation, group, (message) =>
+      library.nflog_attr_put_cfg_cmd(message, NFULNL_CFG_CMD_BIND),
+    );
+  } catch (error) {
+    throw error instanceof SystemError ? explain(socket, operation, group, error) : error;
+  }
+  configure(socket, operation, group, (message) =>
+    library.nflog_attr_put_cfg_mode(message, NFULNL_COPY_PACKET, COPY_RANGE_BYTES),
+  );
+  // One packet, one datagram, at once; the kernel would collect them for up to a second.
+  socket.acknowledge(operation, thresholdMessage(group, 1));
+}
+
+/** Sends a configuration message that libnetfilter_log has built. */
+function configure(
+  socket: NetlinkSocket,
+  operation: string,
+  group: number,
+  put: (message: Uint8Array) => number,
+): void {
+  const buffer = new Uint8Array(new ArrayBuffer(256));
+  libnetfilterLog().nflog_nlmsg_put_header(buffer, NFULNL_MSG_CONFIG, AF_UNSPEC, group);
+  put(buffer);
+  const length = bytesOf(buffer).view.getUint32(0, true);
+  socket.acknowledge(operation, buffer.subarray(0, length));
+}
+
+/** libnetfilter_log has no builder for this one attribute. */
+function thresholdMessage(group: number, packets: number): Uint8Array {
+  const threshold = new Uint8Array(4);
+  new DataView(threshold.buffer).setUint32(0, packets, false);
+  return encodeMessage({
+    type: (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_CONFIG,
+    flags: 0,
+    sequence: 0,
+    header: Uint8Array.of(AF_UNSPEC, 0, group >> 8, group & 0xff),
+    attributes: [[NFULA_CFG_QTHRESH, threshold]],
+  });
+}
+
+/** The kernel answers EPERM both to a process without the capability and for a group that is taken. */
+function explain(
+  socket: NetlinkSocket,
+  operation: string,
+  group: number,
+  error: SystemError,
+): SystemError {
+  if (error.code === "EINVAL") {
+    return new SystemError(
+      operation,
+      error.code,
+      "this kernel has no NFLOG; modprobe nfnetlink_log",
+    );
+  }
+  if (error.code !== "EPERM" || !mayConfigure(socket, group)) return error;
+  const owner = findOwner(group);
+  return new SystemError(
+    operation,
+    "EBUSY",
+    `another program has it${owner === null ? "" : ` (${owner})`}; stop that, or choose another ` +
+      "number with --group and in the firewall rule",
+  );
+}
+
+/** Whether the kernel lets us configure groups at all: a change to a group that nobody has. */
+function mayConfigure(socket: NetlinkSocket, taken: number): boolean {
+  const unused = taken === 0xffff ? 0xfffe : 0xffff;
+  try {
+    socket.acknowledge("probe NFLOG", thresholdMessage(unused, 1));
+    return true;
+  } catch (error) {
+    return error instanceof SystemError && error.code !== "EPERM";
+  }
+}
+
+/** The owner's port id is its process id, unless it has several netlink sockets. */
+function findOwner(group: number): string | null {
+  try {
+    for (const line of readFileSync(GROUPS_FILE, "utf8").split("\n")) {
+      const [number, port] = line.trim().split(/\s+/);
+      if (number !== String(group)) continue;
+      return `process ${port}, ${readFileSync(`/proc/${port}/comm`, "utf8").trim()}`;
+    }
+  } catch {
+    // Not readable, or the port id is no process: the message does without.
+  }
+  return null;
+}
+
+/**
+ * The packets in one datagram of the group.
+ *
+ * @throws ParseError
+ */
+export function parseLogged(datagram: Uint8Array): Uint8Array[] {
+  const { view } = bytesOf(datagram);
+  const packets: Uint8Array[] = [];
+  for (let offset = 0; offset < datagram.length;) {
+    const end = messageEnd(view, offset, datagram.length);
+    if (messageType(view, offset) === ((NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_PACKET)) {
+      if (end - offset < NLMSG_HDRLEN + NFGENMSG_BYTES) {
+        throw new ParseError(`NFULNL_MSG_PACKET: ${end - offset} bytes`);
+      }
+      for (let at = offset + NLMSG_HDRLEN + NFGENMSG_BYTES; at < end;) {
+        const stop = attributeEnd(view, at, end);
+        if (attributeType(view, at) === NFULA_PAYLOAD) {
+          packets.push(datagram.subarray(at + NLA_HDRLEN, stop));
+        }
+        at = align(stop);
+      }
+    }
+    offset = align(end);
+  }
+  return packets;
+}

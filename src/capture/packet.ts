@@ -1,0 +1,124 @@
+/**
+ * From an IP packet to what wgmon wants to know of it: who sent which WireGuard message to which
+ * port. Pure. RFC 791, RFC 8200, RFC 768; message formats: WireGuard paper section 5.4, messages.h.
+ */
+
+import { ParseError } from "../errors.ts";
+import { formatAddress, INITIATION_BYTES, MessageType } from "../wireguard.ts";
+
+/** A UDP datagram that has the form of a WireGuard message. Anybody can forge one: it proves nothing. */
+export interface Datagram {
+  readonly sourceAddress: string;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly type: (typeof MessageType)[keyof typeof MessageType];
+  /** A data message that is the first of its keys: with it the responder completes a handshake. */
+  readonly isFirstData: boolean;
+}
+
+const PROTOCOL_UDP = 17;
+const IPV4_HEADER_BYTES = 20;
+const IPV6_HEADER_BYTES = 40;
+const UDP_HEADER_BYTES = 8;
+const RESPONSE_BYTES = 92;
+const COOKIE_BYTES = 64;
+/** Type, receiver index, counter, and the tag of an empty content: a keepalive. */
+const DATA_BYTES_MIN = 32;
+/** What must be there of a data message: up to the end of its counter. */
+const DATA_HEADER_BYTES = 16;
+
+/** IPv6 extension headers that may stand before UDP: hop-by-hop, routing, destination options. */
+const EXTENSION_HEADERS: ReadonlySet<number> = new Set([0, 43, 60]);
+const FRAGMENT_HEADER = 44;
+/** Senders use one or two; a longer chain is somebody playing. */
+const EXTENSION_HEADERS_MAX = 8;
+
+/**
+ * Reads a packet that starts with its IP header and may be cut off behind the WireGuard header.
+ *
+ * @returns null for what is no WireGuard message: another protocol, a later fragment, other lengths.
+ * @throws ParseError when a header says more than there is.
+ */
+export function parsePacket(packet: Uint8Array): Datagram | null {
+  const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
+  need(view, 0, 1, "IP header");
+  const version = view.getUint8(0) >> 4;
+  if (version === 4) return parseIpv4(packet, view);
+  if (version === 6) return parseIpv6(packet, view);
+  return null;
+}
+
+function parseIpv4(packet: Uint8Array, view: DataView): Datagram | null {
+  need(view, 0, IPV4_HEADER_BYTES, "IPv4 header");
+  const headerBytes = (view.getUint8(0) & 0x0f) * 4;
+  if (headerBytes < IPV4_HEADER_BYTES) {
+    throw new ParseError(`IPv4 header: says ${headerBytes} bytes, the least is 20`);
+  }
+  const fragmentOffset = view.getUint16(6) & 0x1fff;
+  if (view.getUint8(9) !== PROTOCOL_UDP || fragmentOffset !== 0) return null;
+  return parseUdp(view, headerBytes, () => formatAddress(packet, 12, 4));
+}
+
+function parseIpv6(packet: Uint8Array, view: DataView): Datagram | null {
+  need(view, 0, IPV6_HEADER_BYTES, "IPv6 header");
+  let next = view.getUint8(6);
+  let offset = IPV6_HEADER_BYTES;
+  for (let count = 0; next !== PROTOCOL_UDP; count++) {
+    if (count === EXTENSION_HEADERS_MAX) return null;
+    if (EXTENSION_HEADERS.has(next)) {
+      need(view, offset, 8, "IPv6 extension header");
+      next = view.getUint8(offset);
+      offset += (view.getUint8(offset + 1) + 1) * 8;
+    } else if (next === FRAGMENT_HEADER) {
+      need(view, offset, 8, "IPv6 fragment header");
+      if (view.getUint16(offset + 2) >> 3 !== 0) return null;
+      next = view.getUint8(offset);
+      offset += 8;
+    } else {
+      return null;
+    }
+  }
+  return parseUdp(view, offset, () => formatAddress(packet, 8, 16));
+}
+
+function parseUdp(view: DataView, offset: number, sourceAddress: () => string): Datagram | null {
+  need(view, offset, UDP_HEADER_BYTES, "UDP header");
+  const length = view.getUint16(offset + 4) - UDP_HEADER_BYTES;
+  const start = offset + UDP_HEADER_BYTES;
+  if (length < DATA_BYTES_MIN) return null;
+  need(view, start, 4, "WireGuard message type");
+  // The three bytes behind the type are zero; together they are one little-endian number.
+  const type = view.getUint32(start, true);
+  let isFirstData = false;
+  switch (type) {
+    case MessageType.initiation:
+      if (length !== INITIATION_BYTES) return null;
+      break;
+    case MessageType.response:
+      if (length !== RESPONSE_BYTES) return null;
+      break;
+    case MessageType.cookie:
+      if (length !== COOKIE_BYTES) return null;
+      break;
+    case MessageType.data:
+      need(view, start, DATA_HEADER_BYTES, "WireGuard data header");
+      isFirstData = view.getUint32(start + 8, true) === 0 && view.getUint32(start + 12, true) === 0;
+      break;
+    default:
+      return null;
+  }
+  return {
+    sourceAddress: sourceAddress(),
+    sourcePort: view.getUint16(offset),
+    destinationPort: view.getUint16(offset + 2),
+    type,
+    isFirstData,
+  };
+}
+
+function need(view: DataView, offset: number, bytes: number, name: string): void {
+  if (view.byteLength - offset < bytes) {
+    const there = Math.max(0, view.byteLength - offset);
+    throw new ParseError(`${name}: ${there} bytes of ${bytes} are there`);
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * The event as a form with the one field `content`: what the Go program of the same name posts, byte
+ * for byte, so that its receivers keep working. Pure.
+ */
+
+import { type Event, sentence } from "../event.ts";
+
+export const form = {
+  contentType: "application/x-www-form-urlencoded",
+  encode: (event: Event): string => `content=${queryEscape(content(event))}`,
+};
+
+/** The Go program knows only "opened" and "closed"; for the rest people get our sentence. */
+function content(event: Event): string {
+  switch (event.type) {
+    case "peer.connected":
+      return connection(event.data, "opened");
+    case "peer.disconnected":
+      return connection(event.data, "closed");
+    case "peer.roamed":
+    case "device.added":
+    case "device.removed":
+      return sentence(event);
+  }
+}
+
+interface Connection {
+  readonly device: string;
+  readonly peer: { readonly publicKey: string; readonly endpoint: string | null };
+}
+
+function connection({ device, peer }: Connection, state: "opened" | "closed"): string {
+  // Go prints a nil *net.UDPAddr so.
+  const endpoint = peer.endpoint ?? "<nil>";
+  return `Connection ${device}:${peer.publicKey} on endpoint ${endpoint} is ${state}`;
+}
+
+/**
+ * Go's url.QueryEscape, which url.Values.Encode uses: only letters, digits and `-_.~` stay, a space
+ * becomes `+` (net/url/url.go, shouldEscape). encodeURIComponent leaves five more as they are.
+ */
+function queryEscape(text: string): string {
+  return encodeURIComponent(text.toWellFormed())
+    .replaceAll("%20", "+")
+    .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
+}

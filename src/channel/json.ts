@@ -1,0 +1,8 @@
+/** The event as JSON, as it is. Pure. */
+
+import type { Event } from "../event.ts";
+
+export const json = {
+  contentType: "application/json",
+  encode: (event: Event): string => JSON.stringify(event),
+};

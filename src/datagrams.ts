@@ -1,0 +1,70 @@
+/**
+ * Delivers the datagrams of a C socket on the main loop. The only file that knows how: Bun.connect
+ * takes a descriptor and reads it, but closes it on any error of the socket (a full queue, an
+ * interface that went down). So it gets a copy, and another one after each error.
+ */
+
+import { getSystemErrorName } from "node:util";
+
+import { errno, libc } from "../ffi/libc.ts";
+import type { Clock } from "./clock.ts";
+import { SystemError } from "./errors.ts";
+
+/** An error that comes back at once must not become a busy loop. */
+const PAUSE_MS = 250;
+
+export interface DatagramHandler {
+  /** One datagram; the bytes are the handler's to keep. */
+  data(bytes: Uint8Array): void;
+  /** Datagrams may have been lost: `ENOBUFS`, `ENETDOWN`, ... Reading goes on by itself. */
+  lost(code: string): void;
+}
+
+/**
+ * Reads `descriptor` until the answer is called. The descriptor stays the caller's, who closes it.
+ *
+ * @throws SystemError when no copy of the descriptor can be had.
+ */
+export async function readDatagrams(
+  descriptor: number,
+  clock: Clock,
+  handler: DatagramHandler,
+): Promise<() => void> {
+  let stopped = false;
+  let end = () => {};
+  let attachedAtMs = -Infinity;
+
+  const attach = async () => {
+    const copy = libc().dup(descriptor);
+    if (copy < 0) throw new SystemError("copy a socket", getSystemErrorName(-errno()));
+    attachedAtMs = clock.now().monotonicMs;
+    const socket = await Bun.connect({
+      fd: copy,
+      socket: {
+        data: (_socket: unknown, bytes: Uint8Array) => handler.data(bytes),
+        close: (_socket: unknown, error?: unknown) => {
+          if (!stopped) again((error as { code?: string } | undefined)?.code ?? "closed");
+        },
+      },
+    } as unknown as Bun.UnixSocketOptions<undefined>);
+    end = () => socket.end();
+    if (stopped) end();
+  };
+
+  const again = (code: string) => {
+    handler.lost(code);
+    const soon = clock.now().monotonicMs - attachedAtMs < PAUSE_MS;
+    clock.after(soon ? PAUSE_MS : 0, () => {
+      if (stopped) return;
+      attach().catch((error: unknown) =>
+        again(error instanceof SystemError ? error.code : "failed"),
+      );
+    });
+  };
+
+  await attach();
+  return () => {
+    stopped = true;
+    end();
+  };
+}

@@ -1,0 +1,37 @@
+/**
+ * The failures that wgmon expects, one class for each thing that a caller can do about it. All else
+ * is a bug and ends the process. No message ever holds a secret.
+ */
+
+/** A system call or a kernel's answer that failed: the operation, the errno by name, the next step. */
+export class SystemError extends Error {
+  override readonly name = "SystemError";
+  /** `EPERM`, `ENODEV`, ... */
+  readonly code: string;
+
+  constructor(operation: string, code: string, hint?: string) {
+    super(`${operation}: ${code}${hint === undefined ? "" : ` (${hint})`}`);
+    this.code = code;
+  }
+}
+
+/** Bytes that do not follow their format. */
+export class ParseError extends Error {
+  override readonly name = "ParseError";
+}
+
+/** A C library that cannot be used: missing, too old, or FFI itself refused. */
+export class LibraryError extends Error {
+  override readonly name = "LibraryError";
+}
+
+/** Settings that cannot be used, all problems at once. The process ends with exit code 2. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(problems.join("\n"));
+    this.problems = problems;
+  }
+}

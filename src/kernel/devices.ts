@@ -1,0 +1,180 @@
+/**
+ * Which WireGuard devices there are, and one look at them: the kernel's by generic netlink, those of
+ * userspace programs by their sockets.
+ */
+
+import { SystemError } from "../errors.ts";
+import type { Device, DeviceLook, Look } from "../wireguard.ts";
+import { PeerTable } from "./device.ts";
+import { findFamily, genericHeader } from "./family.ts";
+import { listWireguardLinks } from "./link.ts";
+import { u32 } from "./netlink.ts";
+import { NetlinkSocket, type Requester } from "./socket.ts";
+import {
+  NETLINK_GENERIC,
+  NETLINK_ROUTE,
+  WG_CMD_GET_DEVICE,
+  WG_GENL_NAME,
+  WG_GENL_VERSION,
+  WGDEVICE_A_IFINDEX,
+} from "./uapi.ts";
+import { listUserspaceDevices, UserspaceDevice } from "./userspace.ts";
+
+/**
+ * How often a dump is asked for again that the kernel's list changed under. Somebody who changes
+ * peers in a loop must not keep us here; the next look sees the rest.
+ */
+const DUMP_ATTEMPTS = 5;
+
+/** A device of the kernel, known by its name and number together. */
+interface KernelDevice {
+  readonly name: string;
+  readonly index: number;
+  readonly peers: PeerTable;
+  /** As the last look found it; null before the first. */
+  device: Device | null;
+}
+
+export interface LookResult extends Look {
+  /** What could not be read, and why; everything else was. */
+  readonly problems: readonly Error[];
+}
+
+export class Devices implements Disposable {
+  readonly #only: ReadonlySet<string>;
+  readonly #generic: Requester & Disposable;
+  readonly #route: Requester & Disposable;
+  readonly #kernel = new Map<string, KernelDevice>();
+  readonly #userspace = new Map<string, { source: UserspaceDevice; device: Device | null }>();
+  #family: number | null = null;
+
+  /** @param only names of the devices to look at; empty: all. */
+  constructor(
+    only: readonly string[],
+    generic: Requester & Disposable = new NetlinkSocket(NETLINK_GENERIC),
+    route: Requester & Disposable = new NetlinkSocket(NETLINK_ROUTE),
+  ) {
+    this.#only = new Set(only);
+    this.#generic = generic;
+    this.#route = route;
+  }
+
+  /** The devices as the last looks found them. */
+  get known(): readonly Device[] {
+    return [...this.#kernel.values(), ...this.#userspace.values()].flatMap(({ device }) =>
+      device === null ? [] : [device],
+    );
+  }
+
+  /**
+   * Looks at the named devices, or (null) at all that there are now, after making a new list of them.
+   * It throws nothing: see `problems`.
+   */
+  async look(names: ReadonlySet<string> | null): Promise<LookResult> {
+    const devices: DeviceLook[] = [];
+    const removed: Device[] = [];
+    const problems: Error[] = [];
+    const attempt = <Result>(action: () => Result): Result | null => {
+      try {
+        return action();
+      } catch (error) {
+        problems.push(error as Error);
+        return null;
+      }
+    };
+
+    if (names === null) removed.push(...(attempt(() => this.#listKernelDevices()) ?? []));
+    for (const entry of this.#kernel.values()) {
+      if (names !== null && !names.has(entry.name)) continue;
+      const look = attempt(() => this.#lookAt(entry));
+      if (look === "gone") removed.push(...this.#forget(entry));
+      else if (look !== null) devices.push(look);
+    }
+
+    if (names === null) await this.#listUserspaceDevices();
+    for (const [name, entry] of this.#userspace) {
+      if (names !== null && !names.has(name)) continue;
+      try {
+        const look = await entry.source.look();
+        if (look === null) {
+          this.#userspace.delete(name);
+          if (entry.device !== null) removed.push(entry.device);
+        } else {
+          entry.device = look.device;
+          devices.push(look);
+        }
+      } catch (error) {
+        problems.push(error as Error);
+      }
+    }
+    return { devices, removed, problems };
+  }
+
+  [Symbol.dispose](): void {
+    this.#generic[Symbol.dispose]();
+    this.#route[Symbol.dispose]();
+  }
+
+  /** Brings the list up to date; answers with the devices that are gone. */
+  #listKernelDevices(): Device[] {
+    this.#family ??= findFamily(this.#generic, WG_GENL_NAME);
+    const links = this.#family === null ? [] : listWireguardLinks(this.#route);
+    const removed: Device[] = [];
+    for (const entry of this.#kernel.values()) {
+      const still = links.some((link) => link.name === entry.name && link.index === entry.index);
+      if (!still) removed.push(...this.#forget(entry));
+    }
+    for (const { name, index } of links) {
+      if (this.#kernel.has(name) || !this.#wants(name)) continue;
+      this.#kernel.set(name, { name, index, peers: new PeerTable(), device: null });
+    }
+    return removed;
+  }
+
+  #forget(entry: KernelDevice): Device[] {
+    this.#kernel.delete(entry.name);
+    return entry.device === null ? [] : [entry.device];
+  }
+
+  #lookAt(entry: KernelDevice): DeviceLook | "gone" {
+    if (this.#family === null) return "gone";
+    const operation = `look at ${entry.name}`;
+    const request = {
+      type: this.#family,
+      dump: true,
+      header: genericHeader(WG_CMD_GET_DEVICE, WG_GENL_VERSION),
+      // By number: a device that was deleted and made again under its name is another one.
+      attributes: [[WGDEVICE_A_IFINDEX, u32(entry.index)]],
+    } as const;
+    try {
+      for (let attempt = 1; ; attempt++) {
+        entry.peers.begin();
+        const { interrupted } = this.#generic.request(operation, request, (answer, start, end) =>
+          entry.peers.read(answer, start, end),
+        );
+        if (interrupted && attempt < DUMP_ATTEMPTS) continue;
+        const look = entry.peers.finish({ interrupted });
+        entry.device = look.device;
+        return look;
+      }
+    } catch (error) {
+      const code = error instanceof SystemError ? error.code : null;
+      // ENOENT: the family is gone, because the module was unloaded and all its devices with it.
+      if (code === "ENOENT") this.#family = null;
+      if (code === "ENODEV" || code === "ENOENT") return "gone";
+      throw error;
+    }
+  }
+
+  async #listUserspaceDevices(): Promise<void> {
+    for (const name of await listUserspaceDevices()) {
+      // A kernel device's name is taken in the whole namespace.
+      if (this.#userspace.has(name) || this.#kernel.has(name) || !this.#wants(name)) continue;
+      this.#userspace.set(name, { source: new UserspaceDevice(name), device: null });
+    }
+  }
+
+  #wants(name: string): boolean {
+    return this.#only.size === 0 || this.#only.has(name);
+  }
+}

@@ -1,0 +1,216 @@
+/**
+ * The seam to netlink: send bytes, receive bytes, by libmnl. Requests are answered while the caller
+ * waits, because the kernel makes a dump's answer during the very call that asks for it, and an
+ * unfinished dump of a device blocks its deletion.
+ */
+
+import type { Pointer } from "bun:ffi";
+import { getSystemErrorName } from "node:util";
+
+import { errno, libc } from "../../ffi/libc.ts";
+import { libmnl } from "../../ffi/libmnl.ts";
+import { ParseError, SystemError } from "../errors.ts";
+import {
+  type Attribute,
+  type Bytes,
+  bytesOf,
+  encodeMessage,
+  messageEnd,
+  messageFlags,
+  messageSequence,
+  messageType,
+} from "./netlink.ts";
+import {
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  NLMSG_HDRLEN,
+  NLMSG_NOOP,
+  SO_RCVBUFFORCE,
+  SO_RCVTIMEO,
+  SOCK_CLOEXEC,
+  SOL_SOCKET,
+} from "./uapi.ts";
+
+/**
+ * The kernel fills a dump's datagrams up to 32 KiB whatever the buffer, and remembers the largest
+ * that it saw: a smaller one later would lose data (ENOSPC). So one size, never changed.
+ */
+const BUFFER_BYTES = 65_536;
+
+/** The kernel answers at once or never; this is for the case of never. */
+const TIMEOUT_SECONDS = 5;
+
+export interface Request {
+  readonly type: number;
+  /** A dump is answered by many messages, anything else by one or an acknowledgement. */
+  readonly dump: boolean;
+  readonly header: Uint8Array;
+  readonly attributes: readonly Attribute[];
+}
+
+/** Called for each message of an answer; the bytes are valid during the call only. */
+export type MessageVisitor = (answer: Bytes, start: number, end: number, type: number) => void;
+
+/** What `Requester` offers: the contract that tests fill with recorded bytes. */
+export interface Requester {
+  /**
+   * Sends one request and walks over its answer. `interrupted`: the kernel's list changed under
+   * the dump (NLM_F_DUMP_INTR), so that it may be incomplete.
+   *
+   * @throws SystemError with the kernel's errno; ParseError.
+   */
+  request(operation: string, request: Request, visit: MessageVisitor): { interrupted: boolean };
+}
+
+export class NetlinkSocket implements Requester, Disposable {
+  readonly #protocol: number;
+  readonly #groups: number;
+  // Made over an ArrayBuffer of its own, so that its address never moves.
+  readonly #buffer = bytesOf(new Uint8Array(new ArrayBuffer(BUFFER_BYTES)));
+  #socket: Pointer | null = null;
+  #sequence = 0;
+
+  /** @param groups multicast groups to listen to, as bits; 0 = none. */
+  constructor(protocol: number, groups = 0) {
+    this.#protocol = protocol;
+    this.#groups = groups;
+  }
+
+  /** The descriptor, for waiting on multicast messages. */
+  get descriptor(): number {
+    return libmnl().mnl_socket_get_fd(this.#open());
+  }
+
+  /** Asks for a larger queue than net.core.rmem_max allows; needs CAP_NET_ADMIN, fails quietly. */
+  setReceiveBuffer(bytes: number): void {
+    const value = new Int32Array(new ArrayBuffer(4));
+    value[0] = bytes;
+    libc().setsockopt(this.descriptor, SOL_SOCKET, SO_RCVBUFFORCE, value, 4);
+  }
+
+  request(operation: string, request: Request, visit: MessageVisitor): { interrupted: boolean } {
+    const sequence = ++this.#sequence;
+    const flags = NLM_F_REQUEST | (request.dump ? NLM_F_DUMP : NLM_F_ACK);
+    const { type, header, attributes } = request;
+    this.send(operation, encodeMessage({ type, flags, sequence, header, attributes }));
+    return this.#answer(operation, sequence, visit);
+  }
+
+  /** Sends a whole message that somebody else has built, with NLM_F_ACK, and waits for the answer. */
+  acknowledge(operation: string, message: Uint8Array): void {
+    const sequence = ++this.#sequence;
+    const { view } = bytesOf(message);
+    view.setUint16(6, view.getUint16(6, true) | NLM_F_REQUEST | NLM_F_ACK, true);
+    view.setUint32(8, sequence, true);
+    this.send(operation, message);
+    this.#answer(operation, sequence, () => {});
+  }
+
+  send(operation: string, message: Uint8Array): void {
+    const socket = this.#open();
+    const sent = Number(libmnl().mnl_socket_sendto(socket, message, message.length));
+    if (sent < 0) throw systemError(`${operation}: send`, errno());
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#socket === null) return;
+    libmnl().mnl_socket_close(this.#socket);
+    this.#socket = null;
+  }
+
+  #answer(operation: string, sequence: number, visit: MessageVisitor): { interrupted: boolean } {
+    const { bytes, view } = this.#buffer;
+    let interrupted = false;
+    let used = 0;
+    let done = false;
+    try {
+      while (!done) {
+        const length = this.#receive(operation);
+        used = Math.max(used, length);
+        for (let offset = 0; offset < length;) {
+          const end = messageEnd(view, offset, length);
+          const type = messageType(view, offset);
+          // An answer to an earlier request that was given up.
+          if (messageSequence(view, offset) !== sequence) {
+            offset = (end + 3) & ~3;
+            continue;
+          }
+          const flags = messageFlags(view, offset);
+          if ((flags & NLM_F_DUMP_INTR) !== 0) interrupted = true;
+          if (type === NLMSG_DONE || type === NLMSG_ERROR) {
+            // Both carry an errno, negative; 0 says that all went well.
+            if (end - offset < NLMSG_HDRLEN + 4) throw new ParseError(`${operation}: empty answer`);
+            const code = -view.getInt32(offset + NLMSG_HDRLEN, true);
+            if (code !== 0) throw systemError(operation, code);
+            done = true;
+          } else if (type !== NLMSG_NOOP) {
+            visit(this.#buffer, offset, end, type);
+          }
+          offset = (end + 3) & ~3;
+        }
+      }
+    } catch (error) {
+      // The rest of an answer must not be taken for the next one's, and a dump that is not read to
+      // its end pins the device: a new socket for the next request.
+      if (!done) this[Symbol.dispose]();
+      throw error;
+    } finally {
+      // A device's answer holds its private and preshared keys.
+      bytes.fill(0, 0, used);
+    }
+    return { interrupted };
+  }
+
+  #receive(operation: string): number {
+    const socket = this.#open();
+    for (;;) {
+      const { bytes } = this.#buffer;
+      const length = Number(libmnl().mnl_socket_recvfrom(socket, bytes, BUFFER_BYTES));
+      if (length >= 0) return length;
+      const code = errno();
+      if (getSystemErrorName(-code) !== "EINTR") {
+        throw systemError(`${operation}: receive`, code);
+      }
+    }
+  }
+
+  #open(): Pointer {
+    if (this.#socket !== null) return this.#socket;
+    const socket = libmnl().mnl_socket_open2(this.#protocol, SOCK_CLOEXEC) as Pointer | null;
+    if (socket === null) throw systemError("open a netlink socket", errno());
+    if (libmnl().mnl_socket_bind(socket, this.#groups, 0) < 0) {
+      const code = errno();
+      libmnl().mnl_socket_close(socket);
+      throw systemError("bind a netlink socket", code);
+    }
+    const timeout = new BigInt64Array(new ArrayBuffer(16));
+    timeout[0] = BigInt(TIMEOUT_SECONDS);
+    const fd = libmnl().mnl_socket_get_fd(socket);
+    libc().setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, timeout, 16);
+    this.#socket = socket;
+    return socket;
+  }
+}
+
+/** An errno as an error, with the next step where there is one. */
+export function systemError(operation: string, code: number): SystemError {
+  const name = getSystemErrorName(-code);
+  return new SystemError(operation, name, HINTS[name]);
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+  EPERM:
+    "operation not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability",
+  EACCES: "not permitted; wgmon needs CAP_NET_ADMIN and CAP_NET_RAW, run it as root",
+  ENODEV: "no such device",
+  EAGAIN: "the kernel did not answer in time",
+  ENOBUFS: "the kernel's queue was full",
+  EMFILE: "too many open files in this process; raise LimitNOFILE",
+  ENFILE: "too many open files on this machine",
+  EAFNOSUPPORT: "this kernel, or RestrictAddressFamilies= of the unit, does not allow it",
+  EPROTONOSUPPORT: "this kernel does not have it",
+};

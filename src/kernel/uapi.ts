@@ -1,0 +1,91 @@
+/**
+ * Numbers of the Linux kernel's interface, grouped by header, under the header's own names;
+ * test/kernel/uapi.test.ts compares each with the headers that are installed. Nothing else is here.
+ */
+
+// linux/netlink.h
+export const NETLINK_ROUTE = 0;
+export const NETLINK_NETFILTER = 12;
+export const NETLINK_GENERIC = 16;
+export const NLMSG_NOOP = 1;
+export const NLMSG_ERROR = 2;
+export const NLMSG_DONE = 3;
+export const NLMSG_HDRLEN = 16;
+export const NLM_F_REQUEST = 0x01;
+export const NLM_F_ACK = 0x04;
+export const NLM_F_DUMP_INTR = 0x10;
+export const NLM_F_DUMP = 0x300;
+export const NLA_HDRLEN = 4;
+/** The two upper bits of an attribute's type are flags. */
+export const NLA_TYPE_MASK = 0x3fff;
+
+// linux/genetlink.h
+export const GENL_HDRLEN = 4;
+export const GENL_ID_CTRL = 0x10;
+export const CTRL_CMD_GETFAMILY = 3;
+export const CTRL_ATTR_FAMILY_ID = 1;
+export const CTRL_ATTR_FAMILY_NAME = 2;
+
+// linux/wireguard.h
+export const WG_GENL_NAME = "wireguard";
+export const WG_GENL_VERSION = 1;
+export const WG_KEY_LEN = 32;
+export const WG_CMD_GET_DEVICE = 0;
+export const WGDEVICE_A_IFINDEX = 1;
+export const WGDEVICE_A_IFNAME = 2;
+export const WGDEVICE_A_PUBLIC_KEY = 4;
+export const WGDEVICE_A_LISTEN_PORT = 6;
+export const WGDEVICE_A_PEERS = 8;
+export const WGPEER_A_PUBLIC_KEY = 1;
+export const WGPEER_A_ENDPOINT = 4;
+export const WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL = 5;
+export const WGPEER_A_LAST_HANDSHAKE_TIME = 6;
+export const WGPEER_A_RX_BYTES = 7;
+export const WGPEER_A_TX_BYTES = 8;
+export const WGPEER_A_ALLOWEDIPS = 9;
+export const WGALLOWEDIP_A_FAMILY = 1;
+export const WGALLOWEDIP_A_IPADDR = 2;
+export const WGALLOWEDIP_A_CIDR_MASK = 3;
+
+// linux/rtnetlink.h, linux/if_link.h
+export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
+export const RTM_GETLINK = 18;
+export const RTMGRP_LINK = 1;
+export const IFLA_IFNAME = 3;
+export const IFLA_LINKINFO = 18;
+export const IFLA_EXT_MASK = 29;
+export const IFLA_INFO_KIND = 1;
+/** Leaves the counters out of the answer. */
+export const RTEXT_FILTER_SKIP_STATS = 8;
+
+// linux/netfilter/nfnetlink.h, linux/netfilter/nfnetlink_log.h
+export const NFNL_SUBSYS_ULOG = 4;
+export const NFULNL_MSG_PACKET = 0;
+export const NFULNL_MSG_CONFIG = 1;
+export const NFULNL_CFG_CMD_BIND = 1;
+export const NFULNL_COPY_PACKET = 2;
+export const NFULA_PAYLOAD = 9;
+export const NFULA_CFG_QTHRESH = 5;
+
+// linux/socket.h, linux/in.h, asm-generic/socket.h, bits/socket_type.h
+export const AF_UNSPEC = 0;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const AF_PACKET = 17;
+export const SOCK_DGRAM = 2;
+export const SOCK_CLOEXEC = 0x80000;
+export const SOCK_NONBLOCK = 0x800;
+export const SOL_SOCKET = 1;
+export const SO_RCVTIMEO = 20;
+export const SO_ATTACH_FILTER = 26;
+export const SO_RCVBUFFORCE = 33;
+export const MSG_DONTWAIT = 0x40;
+
+// linux/if_packet.h, linux/if_ether.h
+export const SOL_PACKET = 263;
+export const PACKET_IGNORE_OUTGOING = 23;
+export const ETH_P_ALL = 3;
+
+// linux/capability.h
+export const CAP_NET_ADMIN = 12;

@@ -1,0 +1,261 @@
+/**
+ * Userspace WireGuard (wireguard-go, boringtun) by its UAPI socket: text in lines of key=value.
+ * https://www.wireguard.com/xplatform/, "Cross-platform userspace implementation".
+ */
+
+import { readdir } from "node:fs/promises";
+
+import { ParseError, SystemError } from "../errors.ts";
+import type { Device, DeviceLook, Endpoint, Peer, PublicKey } from "../wireguard.ts";
+
+/** Where the implementations put their sockets, `<device>.sock`. */
+const SOCKET_FOLDER = "/var/run/wireguard";
+/** A daemon that does not answer within this is as good as gone. */
+const TIMEOUT_MS = 1000;
+/** The latest time that a Date can hold, in seconds. */
+const LAST_SECOND = 8.64e12;
+const NEWLINE = 0x0a;
+const EQUALS = 0x3d;
+/** Far more than 100,000 peers need. */
+const ANSWER_LIMIT_BYTES = 256 * 1024 * 1024;
+
+/** The names of the devices that have a socket. */
+export async function listUserspaceDevices(): Promise<string[]> {
+  let entries: string[];
+  try {
+    entries = await readdir(SOCKET_FOLDER);
+  } catch {
+    // No such folder on most machines; unreadable to us is the same.
+    return [];
+  }
+  return entries.filter((entry) => entry.endsWith(".sock")).map((entry) => entry.slice(0, -5));
+}
+
+/** One userspace device and what the looks so far found. */
+export class UserspaceDevice {
+  readonly name: string;
+  #before: ReadonlyMap<PublicKey, Peer> = new Map();
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** @returns null when nobody answers at the socket: the daemon is gone and left it behind. */
+  async look(): Promise<DeviceLook | null> {
+    const answer = await ask(this.name, (bytes) => parseUapi(this.name, bytes));
+    if (answer === null) return null;
+    const { device, peers } = answer;
+    const changed = peers
+      .map((peer) => ({ peer, before: this.#before.get(peer.publicKey) ?? null }))
+      .filter(({ peer, before }) => differs(before, peer));
+    const now = new Map(peers.map((peer) => [peer.publicKey, peer]));
+    const removed = [...this.#before.keys()].filter((key) => !now.has(key));
+    this.#before = now;
+    return { device, changed, removed };
+  }
+}
+
+function differs(before: Peer | null, now: Peer): boolean {
+  return (
+    before === null ||
+    before.lastHandshakeMs !== now.lastHandshakeMs ||
+    before.rxBytes !== now.rxBytes ||
+    before.txBytes !== now.txBytes ||
+    JSON.stringify(before.endpoint) !== JSON.stringify(now.endpoint)
+  );
+}
+
+/**
+ * Sends `get=1` and collects the answer, which ends with an empty line. It holds the private key, so
+ * it stays bytes, which are zeroed once they are parsed.
+ */
+async function ask<Result>(
+  name: string,
+  parse: (answer: Uint8Array) => Result,
+): Promise<Result | null> {
+  const operation = `ask userspace device ${name}`;
+  const { promise, resolve, reject } = Promise.withResolvers<Result>();
+  const answer = new Gathered();
+  let terminate = () => {};
+  const timer = setTimeout(() => {
+    reject(new SystemError(operation, "ETIMEDOUT", "its program does not answer"));
+    terminate();
+  }, TIMEOUT_MS);
+  try {
+    await Bun.connect({
+      unix: `${SOCKET_FOLDER}/${name}.sock`,
+      socket: {
+        open(socket) {
+          terminate = () => socket.terminate();
+          socket.write("get=1\n\n");
+        },
+        data(socket, chunk) {
+          answer.take(chunk);
+          if (answer.endsWithEmptyLine) {
+            // Settled before end(), which calls close() at once.
+            try {
+              resolve(parse(answer.bytes));
+            } catch (error) {
+              reject(error);
+            }
+            socket.end();
+          } else if (answer.bytes.length > ANSWER_LIMIT_BYTES) {
+            reject(new ParseError(`${operation}: the answer does not end`));
+            socket.terminate();
+          }
+        },
+        close: () => reject(new ParseError(`${operation}: the answer breaks off`)),
+        error: (_socket, error) => reject(error),
+        connectError: (_socket, error) => reject(error),
+      },
+    });
+  } catch (error) {
+    reject(error);
+  }
+  try {
+    return await promise;
+  } catch (error) {
+    const code = (error as { code?: unknown }).code;
+    if (code === "ENOENT" || code === "ECONNREFUSED") return null;
+    if (error instanceof SystemError || error instanceof ParseError) throw error;
+    throw new SystemError(operation, typeof code === "string" ? code : "failed");
+  } finally {
+    clearTimeout(timer);
+    answer.wipe();
+  }
+}
+
+/** Chunks joined in one buffer of its own, which leaves no copy behind. */
+class Gathered {
+  #buffer = new Uint8Array(4096);
+  #length = 0;
+
+  get bytes(): Uint8Array {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  get endsWithEmptyLine(): boolean {
+    const { bytes } = this;
+    return bytes.at(-1) === NEWLINE && bytes.at(-2) === NEWLINE;
+  }
+
+  /** Moves the chunk here: it is zeroed where it was. */
+  take(chunk: Uint8Array): void {
+    if (this.#length + chunk.length > this.#buffer.length) {
+      const larger = new Uint8Array((this.#length + chunk.length) * 2);
+      larger.set(this.bytes);
+      this.wipe();
+      this.#buffer = larger;
+    }
+    this.#buffer.set(chunk, this.#length);
+    this.#length += chunk.length;
+    chunk.fill(0);
+  }
+
+  wipe(): void {
+    this.#buffer.fill(0);
+  }
+}
+
+/** Fields of a peer while its lines are read. */
+type Draft = { -readonly [Field in keyof Peer]: Peer[Field] } & { allowedIps: string[] };
+
+/**
+ * A device and its peers from the answer to `get=1`. Unknown keys are stepped over, and so are
+ * `private_key` and `preshared_key`.
+ *
+ * @throws ParseError naming the key, never a value.
+ */
+export function parseUapi(name: string, answer: Uint8Array): { device: Device; peers: Peer[] } {
+  const decoder = new TextDecoder();
+  const peers: Draft[] = [];
+  let listenPort = 0;
+  let peer: Draft | null = null;
+  let finished = false;
+  for (let start = 0; start < answer.length;) {
+    const newline = answer.indexOf(NEWLINE, start);
+    const end = newline === -1 ? answer.length : newline;
+    const line = answer.subarray(start, end);
+    start = end + 1;
+    if (line.length === 0) continue;
+    const equals = line.indexOf(EQUALS);
+    if (equals === -1) throw new ParseError(`UAPI answer of ${name}: a line without "="`);
+    const key = decoder.decode(line.subarray(0, equals));
+    // Before the value is decoded: these two must never become one.
+    if (key === "private_key" || key === "preshared_key") continue;
+    const value = decoder.decode(line.subarray(equals + 1));
+    switch (key) {
+      case "errno":
+        if (value !== "0") throw new ParseError(`UAPI answer of ${name}: errno is not 0`);
+        finished = true;
+        break;
+      case "listen_port":
+        listenPort = integer(key, value, 65_535);
+        break;
+      case "public_key":
+        peer = {
+          publicKey: publicKeyFromHex(value),
+          endpoint: null,
+          allowedIps: [],
+          lastHandshakeMs: null,
+          rxBytes: 0,
+          txBytes: 0,
+          persistentKeepaliveSeconds: 0,
+        };
+        peers.push(peer);
+        break;
+      case "endpoint":
+        peerOf(peer, key).endpoint = parseEndpoint(value);
+        break;
+      case "allowed_ip":
+        peerOf(peer, key).allowedIps.push(value);
+        break;
+      case "last_handshake_time_sec":
+        // Zero says never.
+        peerOf(peer, key).lastHandshakeMs = integer(key, value, LAST_SECOND) * 1000 || null;
+        break;
+      case "last_handshake_time_nsec": {
+        const milliseconds = Math.floor(integer(key, value, 999_999_999) / 1e6);
+        const known = peerOf(peer, key);
+        if (known.lastHandshakeMs !== null) known.lastHandshakeMs += milliseconds;
+        break;
+      }
+      case "rx_bytes":
+        peerOf(peer, key).rxBytes = integer(key, value, Infinity);
+        break;
+      case "tx_bytes":
+        peerOf(peer, key).txBytes = integer(key, value, Infinity);
+        break;
+      case "persistent_keepalive_interval":
+        peerOf(peer, key).persistentKeepaliveSeconds = integer(key, value, 65_535);
+        break;
+    }
+  }
+  if (!finished) throw new ParseError(`UAPI answer of ${name}: no errno line`);
+  return { device: { name, index: 0, listenPort, publicKey: null }, peers };
+}
+
+function peerOf(peer: Draft | null, key: string): Draft {
+  if (peer === null) throw new ParseError(`UAPI answer: ${key} before any public_key`);
+  return peer;
+}
+
+function integer(key: string, value: string, maximum: number): number {
+  const number = /^\d{1,20}$/.test(value) ? Number(value) : NaN;
+  if (!(number <= maximum)) throw new ParseError(`UAPI answer: ${key} is no valid number`);
+  return number;
+}
+
+function publicKeyFromHex(value: string): PublicKey {
+  if (!/^[0-9a-f]{64}$/i.test(value)) throw new ParseError("UAPI answer: public_key is no key");
+  return Uint8Array.fromHex(value).toBase64() as PublicKey;
+}
+
+/** `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%eth0]:51820`; the scope's name is left out. */
+function parseEndpoint(value: string): Endpoint {
+  const match = /^(?:\[([0-9a-f:.]+)(?:%[^\]]*)?\]|([0-9.]+)):(\d{1,5})$/i.exec(value);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) throw new ParseError("UAPI answer: endpoint is no address");
+  const address = (match[1] ?? match[2]!).toLowerCase().replace(/^::ffff:(?=\d+\.)/, "");
+  return { address, port, scopeId: 0 };
+}

@@ -1,0 +1,205 @@
+/**
+ * The log: one line for one happening, on standard error. For people on a terminal, JSON for
+ * machines, and with the journal's level prefixes (sd-daemon(3)) under systemd.
+ */
+
+import { fstatSync, writeSync } from "node:fs";
+
+export type Fields = Readonly<Record<string, unknown>>;
+
+export interface Log {
+  debug(message: string, fields?: Fields): void;
+  info(message: string, fields?: Fields): void;
+  warn(message: string, fields?: Fields): void;
+  error(message: string, fields?: Fields): void;
+}
+
+type Level = keyof Log;
+type Format = "text" | "terminal" | "json" | "journal";
+
+interface Line {
+  readonly level: Level;
+  readonly message: string;
+  readonly fields: Fields;
+}
+
+const levels: readonly Level[] = ["debug", "info", "warn", "error"];
+
+/** A warning or error that goes on repeating itself is counted, and the count written this often. */
+const REPEATS_MS = 60_000;
+
+export interface LogOptions {
+  readonly format: Format;
+  /** The least level that is written. */
+  readonly level: Level;
+  /** Gets each line without its end. What it throws is counted as a lost line. */
+  readonly write?: (line: string) => void;
+  readonly now?: () => number;
+}
+
+export function createLog(options: LogOptions): Log {
+  const { format, level: least, write = stderrWriter(), now = Date.now } = options;
+  const render = renderers[format];
+  /** The last line, if it was a warning or an error. */
+  let last: { readonly line: Line; readonly key: string; repeats: number } | null = null;
+  let timer: NodeJS.Timeout | undefined;
+  let lost = 0;
+
+  function put(line: Line): void {
+    try {
+      if (lost > 0) {
+        const message = `lines lost here, standard error did not take them`;
+        write(render({ level: "warn", message, fields: { lines: lost } }, now()));
+        lost = 0;
+      }
+      write(render(line, now()));
+    } catch {
+      lost++;
+    }
+  }
+
+  function putRepeats(): void {
+    clearTimeout(timer);
+    timer = undefined;
+    if (last === null || last.repeats === 0) return;
+    const { line, repeats } = last;
+    last.repeats = 0;
+    put({
+      ...line,
+      message: `${line.message} (repeated ${repeats} time${repeats === 1 ? "" : "s"})`,
+    });
+  }
+
+  function log(level: Level, message: string, fields: Fields = {}): void {
+    if (levels.indexOf(level) < levels.indexOf(least)) return;
+    const line = { level, message, fields };
+    const key = level === "warn" || level === "error" ? `${level} ${sentence(line)}` : null;
+    if (key !== null && key === last?.key) {
+      last.repeats++;
+      timer ??= setTimeout(putRepeats, REPEATS_MS).unref();
+      return;
+    }
+    putRepeats();
+    last = key === null ? null : { line, key, repeats: 0 };
+    put(line);
+  }
+
+  return {
+    debug: (message, fields) => log("debug", message, fields),
+    info: (message, fields) => log("info", message, fields),
+    warn: (message, fields) => log("warn", message, fields),
+    error: (message, fields) => log("error", message, fields),
+  };
+}
+
+/** `auto`: what standard error leads to. */
+export function chooseFormat(
+  setting: "auto" | "text" | "json" | "journal",
+  where: {
+    readonly env: Readonly<Record<string, string | undefined>>;
+    readonly isTerminal: boolean;
+  },
+): Format {
+  if (setting !== "auto") return setting;
+  if (where.isTerminal) return "terminal";
+  return leadsToJournal(where.env.JOURNAL_STREAM) ? "journal" : "text";
+}
+
+/**
+ * systemd names the journal's stream by `device:inode` (systemd.exec(5), JOURNAL_STREAM). A child
+ * inherits the variable even where its standard error was led elsewhere, so the two must agree.
+ */
+function leadsToJournal(stream: string | undefined): boolean {
+  if (stream === undefined) return false;
+  try {
+    const { dev, ino } = fstatSync(2, { bigint: true });
+    return stream === `${dev}:${ino}`;
+  } catch {
+    return false; // no standard error at all
+  }
+}
+
+/**
+ * One write(2) for each line. Where nobody reads, the daemon goes on: a non-blocking pipe that is full
+ * (EAGAIN) or has no reader (EPIPE) costs the line. node:fs throws both at once.
+ */
+function stderrWriter(): (line: string) => void {
+  let torn = false;
+  return (line) => {
+    const bytes = Buffer.from(`${torn ? "\n" : ""}${line}\n`);
+    torn = writeSync(2, bytes) < bytes.length;
+  };
+}
+
+const renderers: Readonly<Record<Format, (line: Line, atMs: number) => string>> = {
+  text({ level, message, fields }, atMs) {
+    const time = new Date(atMs).toISOString();
+    return pairs({ time, level, msg: message, ...fields });
+  },
+  terminal(line, atMs) {
+    const colour = { debug: 90, info: 32, warn: 33, error: 31 }[line.level];
+    const plain = (process.env.NO_COLOR ?? "") !== "";
+    const level = line.level.padEnd(5);
+    const time = new Date(atMs).toTimeString().slice(0, 8);
+    return `${time} ${plain ? level : `\x1b[${colour}m${level}\x1b[0m`} ${sentence(line)}`;
+  },
+  json({ level, message, fields }, atMs) {
+    const time = new Date(atMs).toISOString();
+    const members = Object.entries<unknown>({ time, level, msg: message, ...fields })
+      .filter(([, value]) => value !== undefined)
+      .map(([key, value]) => `${JSON.stringify(key)}:${toJson(value)}`);
+    return visible(`{${members.join(",")}}`);
+  },
+  journal(line) {
+    const priority = { debug: 7, info: 6, warn: 4, error: 3 }[line.level];
+    return `<${priority}>${sentence(line)}`;
+  },
+};
+
+/** `message key=value key="two words"` */
+function sentence({ message, fields }: Line): string {
+  return [visible(message.toWellFormed()), pairs(fields)].filter((part) => part !== "").join(" ");
+}
+
+function pairs(fields: Fields): string {
+  return Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${visible(key)}=${logfmt(value)}`)
+    .join(" ");
+}
+
+function logfmt(value: unknown): string {
+  const json = toJson(value);
+  const text: unknown = json.startsWith('"') ? JSON.parse(json) : json;
+  return /^[^\s"=\\\p{C}]+$/u.test(String(text)) ? String(text) : visible(JSON.stringify(text));
+}
+
+/** JSON of anything at all; what has none becomes a string. */
+function toJson(value: unknown): string {
+  try {
+    // undefined for a function or a symbol, whatever its type says.
+    const json = JSON.stringify(value, speakable) as string | undefined;
+    return json ?? JSON.stringify(String(value));
+  } catch {
+    return '"(unprintable)"'; // a circle, or a toJSON that throws
+  }
+}
+
+/** Counters as their digits, errors as what they say. */
+function speakable(_key: string, value: unknown): unknown {
+  if (typeof value === "bigint") return String(value);
+  if (!(value instanceof Error)) return value;
+  const message = value.message || value.name;
+  return value.cause instanceof Error ? `${message}: ${value.cause.message}` : message;
+}
+
+/**
+ * No value can end a line, move a terminal's cursor or turn the direction of writing: what could is
+ * written as JSON escapes it. In a JSON text these characters stand in strings only.
+ */
+function visible(text: string): string {
+  return text.replace(
+    /[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}

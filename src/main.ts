@@ -1,0 +1,119 @@
+/** The program: arguments, environment and signals in, exit codes out. 0 asked to stop, 1 failed, 2 wrong usage. */
+
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { resolve } from "node:path";
+
+import { version } from "../package.json";
+import { App } from "./app.ts";
+import { createWebhook } from "./channel/webhook.ts";
+import { helpText } from "./cli/help.ts";
+import { versionText } from "./cli/version.ts";
+import { systemClock } from "./clock.ts";
+import {
+  type Command,
+  describeSettings,
+  parseCommand,
+  redactUrl,
+  type Settings,
+} from "./config.ts";
+import { ConfigError, LibraryError, SystemError } from "./errors.ts";
+import { chooseFormat, createLog, type Log } from "./log.ts";
+
+const startFolder = process.cwd();
+// A library that the loader does not find is looked for in the working directory, by its bare name:
+// for a daemon that runs as root that must not be somebody else's.
+process.chdir("/");
+
+function readCommand(): Command {
+  return parseCommand({
+    argv: process.argv.slice(2),
+    env: process.env,
+    hostname: hostname(),
+    readFile(path) {
+      try {
+        return readFileSync(resolve(startFolder, path), "utf8");
+      } catch (error) {
+        const code = (error as NodeJS.ErrnoException).code ?? "failed";
+        if (code === "ENOENT") return null;
+        throw new SystemError(`read ${path}`, code);
+      }
+    },
+  });
+}
+
+function makeChannels(settings: Settings) {
+  return settings.webhooks.map(({ url, format }, index) =>
+    createWebhook({
+      url,
+      format,
+      // Two at one host look the same without their paths.
+      label: `webhook${settings.webhooks.length > 1 ? ` ${index + 1}` : ""} ${redactUrl(url)}`,
+      version,
+      clock: systemClock,
+    }),
+  );
+}
+
+async function run(settings: Settings, notes: readonly string[]): Promise<void> {
+  const format = chooseFormat(settings.logFormat, {
+    env: process.env,
+    isTerminal: process.stderr.isTTY,
+  });
+  const log = createLog({ format, level: settings.logLevel });
+  log.info(`wgmon ${version}`, describeSettings(settings));
+  for (const note of notes) log.warn(note);
+
+  const app = new App(settings, { clock: systemClock, log, makeChannels });
+  let stopping = false;
+  const stop = async (signal: NodeJS.Signals) => {
+    if (stopping) return;
+    stopping = true;
+    log.info("stopping", { signal });
+    await app.stop();
+    process.exit(0);
+  };
+  process.on("SIGTERM", (signal) => void stop(signal));
+  process.on("SIGINT", (signal) => void stop(signal));
+  process.on("SIGHUP", () => reload(app, log));
+  await app.start();
+}
+
+function reload(app: App, log: Log): void {
+  try {
+    const command = readCommand();
+    if (command.type !== "run") return;
+    app.reload(command.settings);
+    log.info("settings reloaded", describeSettings(command.settings));
+    for (const note of command.notes) log.warn(note);
+  } catch (error) {
+    if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
+    log.error(`settings not reloaded, the old ones stay: ${error.message.replaceAll("\n", "; ")}`);
+  }
+}
+
+try {
+  const command = readCommand();
+  switch (command.type) {
+    case "run":
+      await run(command.settings, command.notes);
+      break;
+    case "help":
+      process.stdout.write(`${helpText()}\n`);
+      break;
+    case "version":
+      process.stdout.write(`${versionText(version)}\n`);
+      break;
+  }
+} catch (error) {
+  if (error instanceof ConfigError) {
+    for (const problem of error.problems) process.stderr.write(`wgmon: ${problem}\n`);
+    process.stderr.write("wgmon --help lists all settings.\n");
+    process.exit(2);
+  }
+  if (error instanceof SystemError || error instanceof LibraryError) {
+    process.stderr.write(`wgmon: ${error.message}\n`);
+    process.exit(1);
+  }
+  throw error;
+}

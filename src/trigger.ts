@@ -1,0 +1,194 @@
+/**
+ * From many packets to few looks. A packet is a hint that anybody can forge: it may cause a bounded
+ * number of looks at the kernel, which share a fixed part of one core, and nothing else.
+ */
+
+import type { Datagram } from "./capture/packet.ts";
+import type { Clock } from "./clock.ts";
+import { MessageType, REKEY_AFTER_MS } from "./wireguard.ts";
+
+/**
+ * When to look after a packet that ends a handshake, in milliseconds. WireGuard takes the packet in
+ * after we were told of it, within a fraction of a millisecond on an idle machine.
+ */
+const HANDSHAKE_LADDER_MS = [1, 4, 12, 50, 250];
+/** After an initiation: it only says that someone tries, and the packet that ends it may be missed. */
+const ATTEMPT_LADDER_MS = [250, 1000, 3000];
+
+/** Sources that are waited for; more at once is a flood, in which the looks go on without them. */
+const PENDING_MAX = 1024;
+/** Sources of data packets that turned out to be nobody's. */
+const STRANGERS_MAX = 4096;
+
+/**
+ * A session makes new keys 120 s after the old ones; a handshake from its own place 20 s before that
+ * or later is no news and is left to the next tick.
+ */
+const RENEWAL_DUE_MS = REKEY_AFTER_MS - 20_000;
+
+/** Looks may take this share of one core ... */
+const LOOK_SHARE = 0.05;
+/** ... and this much time at once, before they have to wait for their share. */
+const LOOK_BURST_MS = 250;
+
+/** The handshake may be stamped a little before we hear of the packet that ends it. */
+const CLOCK_SLACK_MS = 100;
+
+export interface TriggerOptions {
+  readonly clock: Clock;
+  /** Looks at the device that listens on the port, or at all (null). */
+  look(ports: ReadonlySet<number>): Promise<void>;
+  /** When the session that was last heard from this place made its keys; null: there is none. */
+  handshakeAtMs(address: string, port: number): number | null;
+}
+
+/** A source that was heard and is waited for. */
+interface Pending {
+  readonly address: string;
+  readonly port: number;
+  readonly destinationPort: number;
+  readonly armedAtMs: number;
+  /** A handshake must be newer than the packet; for data any session there will do. */
+  readonly awaits: "handshake" | "session";
+  readonly ladderMs: readonly number[];
+  step: number;
+}
+
+export class Trigger {
+  readonly #options: TriggerOptions;
+  readonly #pending = new Map<string, Pending>();
+  readonly #strangers = new Set<string>();
+  readonly #budget = new Budget();
+  #cancel: (() => void) | null = null;
+  #timerAtMs = Infinity;
+  #isLooking = false;
+  #stopped = false;
+
+  constructor(options: TriggerOptions) {
+    this.#options = options;
+  }
+
+  /** A WireGuard message was captured. */
+  seen(datagram: Datagram): void {
+    const { type, isFirstData } = datagram;
+    if (type === MessageType.cookie) return;
+    const address = datagram.sourceAddress;
+    const port = datagram.sourcePort;
+    const { monotonicMs } = this.#options.clock.now();
+    const handshakeAtMs = this.#options.handshakeAtMs(address, port);
+    const isData = type === MessageType.data && !isFirstData;
+    if (handshakeAtMs !== null) {
+      // Data of a session that is known: the usual case, which must cost nothing.
+      if (isData || monotonicMs - handshakeAtMs > RENEWAL_DUE_MS) return;
+    }
+
+    const key = `${address} ${port} ${datagram.destinationPort}`;
+    if (isData && this.#strangers.has(key)) return;
+    const isAttempt = type === MessageType.initiation;
+    const pending = this.#pending.get(key);
+    // Its looks are under way; only the packet that ends a handshake makes them urgent.
+    if (
+      pending !== undefined &&
+      (isAttempt || isData || pending.ladderMs === HANDSHAKE_LADDER_MS)
+    ) {
+      return;
+    }
+    if (pending === undefined && this.#pending.size >= PENDING_MAX) return;
+    this.#pending.set(key, {
+      address,
+      port,
+      destinationPort: datagram.destinationPort,
+      armedAtMs: monotonicMs,
+      awaits: isData ? "session" : "handshake",
+      ladderMs: isAttempt ? ATTEMPT_LADDER_MS : HANDSHAKE_LADDER_MS,
+      step: 0,
+    });
+    this.#schedule();
+  }
+
+  /** Gives strangers another chance: the peer at that place may have connected meanwhile. */
+  forgetStrangers(): void {
+    this.#strangers.clear();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancel?.();
+    this.#pending.clear();
+  }
+
+  #schedule(): void {
+    if (this.#isLooking || this.#stopped) return;
+    let dueAtMs = Infinity;
+    for (const pending of this.#pending.values()) dueAtMs = Math.min(dueAtMs, dueMs(pending));
+    if (dueAtMs === Infinity) return;
+    const { monotonicMs } = this.#options.clock.now();
+    const atMs = Math.max(dueAtMs, monotonicMs + this.#budget.waitMs(monotonicMs));
+    if (atMs >= this.#timerAtMs) return;
+    this.#cancel?.();
+    this.#timerAtMs = atMs;
+    this.#cancel = this.#options.clock.after(atMs - monotonicMs, () => {
+      this.#cancel = null;
+      this.#timerAtMs = Infinity;
+      void this.#look();
+    });
+  }
+
+  async #look(): Promise<void> {
+    const { clock } = this.#options;
+    const startMs = clock.now().monotonicMs;
+    const due = [...this.#pending].filter(([, pending]) => dueMs(pending) <= startMs);
+    this.#isLooking = true;
+    await this.#options.look(new Set(due.map(([, pending]) => pending.destinationPort)));
+    this.#isLooking = false;
+    const endMs = clock.now().monotonicMs;
+    this.#budget.spend(endMs - startMs, endMs);
+
+    for (const [, pending] of due) {
+      // A late look stands for all the steps that it is later than.
+      while (pending.step < pending.ladderMs.length && dueMs(pending) <= startMs) pending.step++;
+    }
+    for (const [key, pending] of this.#pending) {
+      if (this.#isSettled(pending)) this.#pending.delete(key);
+      else if (pending.step === pending.ladderMs.length) {
+        this.#pending.delete(key);
+        if (pending.awaits === "session" && this.#strangers.size < STRANGERS_MAX) {
+          this.#strangers.add(key);
+        }
+      }
+    }
+    this.#schedule();
+  }
+
+  #isSettled({ address, port, armedAtMs, awaits }: Pending): boolean {
+    const handshakeAtMs = this.#options.handshakeAtMs(address, port);
+    if (handshakeAtMs === null) return false;
+    return awaits === "session" || handshakeAtMs >= armedAtMs - CLOCK_SLACK_MS;
+  }
+}
+
+function dueMs({ armedAtMs, ladderMs, step }: Pending): number {
+  return armedAtMs + (ladderMs[step] ?? Infinity);
+}
+
+/** Time for looks: it fills at a fixed share of the time that passes, up to the burst. */
+class Budget {
+  #leftMs = LOOK_BURST_MS;
+  #atMs = 0;
+
+  spend(costMs: number, nowMs: number): void {
+    this.#fill(nowMs);
+    this.#leftMs -= costMs;
+  }
+
+  /** How long until a look may be taken. */
+  waitMs(nowMs: number): number {
+    this.#fill(nowMs);
+    return this.#leftMs > 0 ? 0 : -this.#leftMs / LOOK_SHARE;
+  }
+
+  #fill(nowMs: number): void {
+    this.#leftMs = Math.min(LOOK_BURST_MS, this.#leftMs + (nowMs - this.#atMs) * LOOK_SHARE);
+    this.#atMs = nowMs;
+  }
+}

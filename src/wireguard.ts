@@ -1,0 +1,142 @@
+/**
+ * The words of WireGuard: peers, devices, endpoints, and the times of its protocol. Plain values;
+ * this file imports nothing and everything may import it.
+ */
+
+/** A peer's identity: 32 bytes in base64, 44 characters, as wg(8) prints it. */
+export type PublicKey = string & { readonly brand: "PublicKey" };
+
+/** The outer address that a peer was last heard from. */
+export interface Endpoint {
+  /** Without brackets and scope. IPv6 as in RFC 5952; an IPv4-mapped address is written as IPv4. */
+  readonly address: string;
+  readonly port: number;
+  /** Interface number of a link-local IPv6 address (sin6_scope_id); 0 = none. */
+  readonly scopeId: number;
+}
+
+/** One peer as a look found it. */
+export interface Peer {
+  readonly publicKey: PublicKey;
+  /** null: the kernel has none yet. */
+  readonly endpoint: Endpoint | null;
+  /** CIDR, in the kernel's order. */
+  readonly allowedIps: readonly string[];
+  /** Wall clock of the last completed handshake; null: never. */
+  readonly lastHandshakeMs: number | null;
+  /** Received from the peer since it was added, handshakes included. */
+  readonly rxBytes: number;
+  /** Sent to the peer since it was added. */
+  readonly txBytes: number;
+  /** 0 = off. */
+  readonly persistentKeepaliveSeconds: number;
+}
+
+/** A WireGuard network device. Its peers are told apart by device and public key, never by endpoint. */
+export interface Device {
+  /** Interface name, at most 15 bytes (IFNAMSIZ). */
+  readonly name: string;
+  /** Interface number; a device that is deleted and made again has a new one. */
+  readonly index: number;
+  /** 0: not listening yet. */
+  readonly listenPort: number;
+  /** null: no private key is set. */
+  readonly publicKey: PublicKey | null;
+}
+
+/** A peer that is new, or differs from the look before in handshake, endpoint or a counter. */
+export interface PeerChange {
+  readonly peer: Peer;
+  /** As the look before found it; null: it had no such peer. */
+  readonly before: Pick<Peer, "lastHandshakeMs" | "rxBytes"> | null;
+}
+
+/** What one look found at one device. */
+export interface DeviceLook {
+  readonly device: Device;
+  readonly changed: readonly PeerChange[];
+  /** Peers that the look before had and this one has not. */
+  readonly removed: readonly PublicKey[];
+}
+
+/** What one look found: at every device, or at those that were asked for. */
+export interface Look {
+  readonly devices: readonly DeviceLook[];
+  /** Devices that the look before had and that are gone. */
+  readonly removed: readonly Device[];
+}
+
+/** Two clocks read together. Ages and deadlines are counted on the second, which never jumps. */
+export interface Instant {
+  /** Milliseconds since 1970; jumps when somebody sets the clock. */
+  readonly wallMs: number;
+  /** Milliseconds since an arbitrary moment of this process; never goes back. */
+  readonly monotonicMs: number;
+}
+
+/**
+ * A session's keys are dead this long after its handshake: nothing can be received any more but a
+ * new attempt. REJECT_AFTER_TIME, WireGuard paper section 6.1; drivers/net/wireguard/messages.h.
+ */
+export const REJECT_AFTER_MS = 180_000;
+
+/** An active session makes new keys after this. REKEY_AFTER_TIME, the same places. */
+export const REKEY_AFTER_MS = 120_000;
+
+/** Message types, the first byte of each datagram (the next three are zero). messages.h. */
+export const MessageType = {
+  initiation: 1,
+  response: 2,
+  cookie: 3,
+  data: 4,
+} as const;
+
+/** Length of a handshake initiation on the wire, and in a peer's rx counter. messages.h. */
+export const INITIATION_BYTES = 148;
+
+/** `198.51.100.7:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820`. */
+export function formatEndpoint(endpoint: Endpoint): string {
+  const { address, port, scopeId } = endpoint;
+  if (!address.includes(":")) return `${address}:${port}`;
+  return `[${address}${scopeId === 0 ? "" : `%${scopeId}`}]:${port}`;
+}
+
+/**
+ * Whether two endpoints are the same place. A scope counts only where both have one: packets are
+ * captured without it, the kernel may know it.
+ */
+export function sameEndpoint(a: Endpoint | null, b: Endpoint | null): boolean {
+  if (a === null || b === null) return a === b;
+  return (
+    a.address === b.address &&
+    a.port === b.port &&
+    (a.scopeId === b.scopeId || a.scopeId === 0 || b.scopeId === 0)
+  );
+}
+
+/**
+ * An address of 4 or 16 bytes at `offset`, as text: dotted IPv4, or IPv6 as RFC 5952 section 4 has
+ * it. `::ffff:192.0.2.1` becomes `192.0.2.1` (RFC 4291 section 2.5.5.2).
+ */
+export function formatAddress(bytes: Uint8Array, offset: number, length: 4 | 16): string {
+  if (length === 4) return bytes.subarray(offset, offset + 4).join(".");
+  const groups: number[] = [];
+  for (let i = offset; i < offset + 16; i += 2) groups.push((bytes[i]! << 8) | bytes[i + 1]!);
+  if (groups[5] === 0xffff && groups.slice(0, 5).every((group) => group === 0)) {
+    return formatAddress(bytes, offset + 12, 4);
+  }
+  const { start, length: run } = longestZeroRun(groups);
+  const hex = groups.map((group) => group.toString(16));
+  if (run < 2) return hex.join(":");
+  return `${hex.slice(0, start).join(":")}::${hex.slice(start + run).join(":")}`;
+}
+
+function longestZeroRun(groups: readonly number[]): { start: number; length: number } {
+  let best = { start: 0, length: 0 };
+  for (let start = 0; start < groups.length; start++) {
+    let length = 0;
+    while (groups[start + length] === 0) length++;
+    if (length > best.length) best = { start, length };
+  }
+  return best;
+}

@@ -1,0 +1,54 @@
+/** A clock that a test moves by hand. Timers fire in order, each at its own time. */
+
+import type { Clock } from "../../src/clock.ts";
+import type { Instant } from "../../src/wireguard.ts";
+
+export class HandClock implements Clock {
+  #wallMs: number;
+  #monotonicMs = 0;
+  #timers: { dueMs: number; callback: () => void }[] = [];
+
+  constructor(wallMs = Date.UTC(2026, 0, 1)) {
+    this.#wallMs = wallMs;
+  }
+
+  now(): Instant {
+    return { wallMs: this.#wallMs, monotonicMs: this.#monotonicMs };
+  }
+
+  after(delayMs: number, callback: () => void): () => void {
+    const timer = { dueMs: this.#monotonicMs + Math.max(0, delayMs), callback };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((other) => other !== timer);
+    };
+  }
+
+  /** Lets `ms` pass on both clocks, firing what falls due on the way. */
+  advance(ms: number): void {
+    const endMs = this.#monotonicMs + ms;
+    for (;;) {
+      const next = this.#timers.toSorted((a, b) => a.dueMs - b.dueMs)[0];
+      if (next === undefined || next.dueMs > endMs) break;
+      this.#move(next.dueMs - this.#monotonicMs);
+      this.#timers = this.#timers.filter((timer) => timer !== next);
+      next.callback();
+    }
+    this.#move(endMs - this.#monotonicMs);
+  }
+
+  /** Sets the wall clock back or forward, as an administrator or NTP does. */
+  jump(ms: number): void {
+    this.#wallMs += ms;
+  }
+
+  /** How many timers wait. */
+  get waiting(): number {
+    return this.#timers.length;
+  }
+
+  #move(ms: number): void {
+    this.#monotonicMs += ms;
+    this.#wallMs += ms;
+  }
+}

@@ -1,0 +1,656 @@
+/**
+ * Builds real WireGuard networks for kernel tests. The gateway is the test's own network namespace;
+ * each client is a namespace held by a shell, so that nothing survives the test process, and has its
+ * own link to the gateway. Needs root, WireGuard, ip, wg, tc, nft, ping, unshare and bash.
+ */
+
+import { generateKeyPairSync, randomBytes } from "node:crypto";
+import { readlinkSync } from "node:fs";
+
+export interface ClientOptions {
+  /** Of the outer addresses. */
+  readonly family?: 4 | 6;
+  readonly presharedKey?: boolean;
+  /** Both sides have one, and not the same: attempts never complete. */
+  readonly wrongPresharedKey?: boolean;
+  readonly keepaliveSeconds?: number;
+  /** Delay of the outer link, half of it each way. */
+  readonly roundTripMs?: number;
+  /** The link carries tagged frames of this VLAN. */
+  readonly vlan?: number;
+  /** The same private key and inner address as that client, at another place. */
+  readonly sharesKeyWith?: Client;
+  readonly outerPort?: number;
+  /** Behind the same outer address as that client. */
+  readonly sharesLinkWith?: Client;
+  /** The gateway knows the client's endpoint beforehand, so that it can begin (LabDevice.sendTo). */
+  readonly endpointKnown?: boolean;
+}
+
+/** A datagram that came out of the tunnel. */
+export interface Arrival {
+  readonly client: Client;
+  /** performance.now() of this process. */
+  readonly atMs: number;
+}
+
+/** What `wg show` says about a client at the gateway. */
+export interface PeerState {
+  readonly endpoint: string | null;
+  readonly latestHandshakeSeconds: number | null;
+  readonly rxBytes: number;
+  readonly txBytes: number;
+}
+
+interface KeyPair {
+  readonly privateKey: string;
+  readonly publicKey: string;
+}
+
+/** Numbers of links and devices are never used twice in a process: the kernel takes old ones away late. */
+let links = 0;
+let devices = 0;
+
+const TABLE = "inet lab";
+
+export class Lab implements Disposable {
+  readonly #socket: Bun.udp.Socket<"buffer">;
+  readonly #shells: Shell[] = [];
+  readonly #interfaces = new Set<string>();
+  readonly #clients: Client[] = [];
+  readonly #listeners = new Set<(arrival: Arrival) => void>();
+
+  static async create(): Promise<Lab> {
+    if (readlinkSync("/proc/self/ns/net") === readlinkSync("/proc/1/ns/net")) {
+      throw new Error("a lab would change this machine's network; start it by: bun test/run.ts");
+    }
+    await run(["ip", "-batch", "-"], "link set lo up\n");
+    const arrived = (address: string, atMs: number): void => lab.#arrived(address, atMs);
+    const socket = await Bun.udpSocket({
+      hostname: "0.0.0.0",
+      socket: { data: (_socket, _data, _port, address) => arrived(address, performance.now()) },
+    });
+    const lab = new Lab(socket);
+    return lab;
+  }
+
+  private constructor(socket: Bun.udp.Socket<"buffer">) {
+    this.#socket = socket;
+  }
+
+  /** A WireGuard device of the gateway, up, with a throw-away key. */
+  async device(name: string, options: { port: number }): Promise<LabDevice> {
+    const number = devices++ % 60;
+    const keys = newKeys();
+    const inner = `10.${60 + number}`;
+    this.#interfaces.add(name);
+    await run(
+      ["ip", "-batch", "-"],
+      lines(
+        `link add ${name} type wireguard`,
+        `addr add ${inner}.0.1/16 dev ${name}`,
+        `addr add fd00:${number}::1/64 dev ${name} nodad`,
+        `link set ${name} up`,
+        // Each client has a gateway address of its own, so that two in one namespace differ in route.
+        `route add local ${inner}.128.0/17 dev lo`,
+      ),
+    );
+    await run(
+      ["wg", "setconf", name, "/dev/stdin"],
+      lines("[Interface]", `PrivateKey = ${keys.privateKey}`, `ListenPort = ${options.port}`),
+    );
+    return new LabDevice(this, { name, number, keys, port: options.port });
+  }
+
+  /** The rule that people write by hand: every datagram to the port is logged to the group. */
+  async addPlainRule(port: number, group: number): Promise<void> {
+    await this.#addRules(`udp dport ${port} log group ${group} snaplen 65535`);
+  }
+
+  /** Logs handshake initiations and the first datagram of each session only. */
+  async addHandshakeRules(port: number, group: number): Promise<void> {
+    const log = `log group ${group} snaplen 128`;
+    await this.#addRules(
+      `udp dport ${port} @th,64,32 0x01000000 ${log}`,
+      `udp dport ${port} @th,64,32 0x04000000 @th,128,64 0 ${log}`,
+    );
+  }
+
+  async #addRules(...rules: readonly string[]): Promise<void> {
+    await run(
+      ["nft", "-f", "-"],
+      lines(
+        `add table ${TABLE}`,
+        `add chain ${TABLE} input { type filter hook input priority 0; }`,
+        ...rules.map((rule) => `add rule ${TABLE} input ${rule}`),
+      ),
+    );
+  }
+
+  async clearRules(): Promise<void> {
+    await run(["nft", "-f", "-"], lines(`add table ${TABLE}`, `delete table ${TABLE}`));
+  }
+
+  /** Port of the socket that waits behind all tunnels. */
+  get innerPort(): number {
+    return this.#socket.port;
+  }
+
+  sendDatagram(innerAddress: string): void {
+    this.#socket.send("x", this.#socket.port, innerAddress);
+  }
+
+  /** Calls back for each datagram from a tunnel; the answer ends it. */
+  onTunnelDatagram(listener: (arrival: Arrival) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #arrived(address: string, atMs: number): void {
+    const client = this.#clients.findLast((each) => each.innerAddress === address);
+    if (client === undefined) return;
+    for (const listener of this.#listeners) listener({ client, atMs });
+  }
+
+  /** For LabDevice: new links, all at once. */
+  async connect(wanted: readonly ClientOptions[]): Promise<Link[]> {
+    const fresh = wanted.map((options) => (options.sharesLinkWith === undefined ? new Link(options) : null));
+    for (const link of fresh) if (link !== null) this.#shells.push(link.shell);
+    const made = fresh.filter((link) => link !== null);
+    await Promise.all(made.map((link) => link.shell.started));
+    for (const { name } of made) this.#interfaces.add(name);
+    await run(["ip", "-batch", "-"], lines(...made.flatMap((link) => link.gatewayCommands())));
+    return wanted.map((options, i) => options.sharesLinkWith?.link ?? fresh[i]!);
+  }
+
+  /** For LabDevice. */
+  adopt(client: Client): void {
+    this.#clients.push(client);
+  }
+
+  /** For LabDevice. */
+  forget(name: string): void {
+    this.#interfaces.delete(name);
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.close();
+    for (const shell of this.#shells) shell[Symbol.dispose]();
+    const gone = [...this.#interfaces].map((name) => `link delete ${name}`);
+    // Some may have gone by themselves, or never been made: -force goes on.
+    Bun.spawnSync(["ip", "-force", "-batch", "-"], { stdin: Buffer.from(lines(...gone)) });
+    Bun.spawnSync(["nft", "-f", "-"], {
+      stdin: Buffer.from(lines(`add table ${TABLE}`, `delete table ${TABLE}`)),
+    });
+  }
+}
+
+interface DeviceFacts {
+  readonly name: string;
+  readonly number: number;
+  readonly keys: KeyPair;
+  readonly port: number;
+}
+
+export class LabDevice {
+  readonly #lab: Lab;
+  readonly #facts: DeviceFacts;
+  #hosts = 1;
+
+  constructor(lab: Lab, facts: DeviceFacts) {
+    this.#lab = lab;
+    this.#facts = facts;
+  }
+
+  get name(): string {
+    return this.#facts.name;
+  }
+
+  get publicKey(): string {
+    return this.#facts.keys.publicKey;
+  }
+
+  get port(): number {
+    return this.#facts.port;
+  }
+
+  async client(name: string, options: ClientOptions = {}): Promise<Client> {
+    const [client] = await this.clients([name], options);
+    return client!;
+  }
+
+  /** Many clients at a time: far quicker than one after the other. */
+  async clients(names: readonly string[], options: ClientOptions = {}): Promise<Client[]> {
+    const networkLinks = await this.#lab.connect(names.map(() => options));
+    const made = names.map((name, i) => {
+      const host = ++this.#hosts;
+      return new Client(this.#lab, this.#facts, networkLinks[i]!, name, host, options);
+    });
+    for (const client of made) this.#lab.adopt(client);
+    await this.#add(made.map((client) => client.gatewayConfiguration()));
+    await Promise.all(made.map((client) => client.start()));
+    return made;
+  }
+
+  /** Peers that nobody is behind. */
+  async addSilentPeers(count: number): Promise<void> {
+    const { number } = this.#facts;
+    const configurations = Array.from({ length: count }, () => {
+      const host = ++this.#hosts;
+      const allowed = `10.${60 + number}.${host >> 8}.${host & 255}/32`;
+      return lines("[Peer]", `PublicKey = ${randomBytes(32).toString("base64")}`, `AllowedIPs = ${allowed}`);
+    });
+    await this.#add(configurations);
+  }
+
+  async #add(configurations: readonly string[]): Promise<void> {
+    await run(["wg", "addconf", this.name, "/dev/stdin"], configurations.join(""));
+  }
+
+  async removePeer(client: Client): Promise<void> {
+    await run(["wg", "set", this.name, "peer", client.publicKey, "remove"]);
+  }
+
+  /** As it was made, without a session. */
+  async restorePeer(client: Client): Promise<void> {
+    await this.#add([client.gatewayConfiguration()]);
+  }
+
+  /** One datagram from the gateway to the client, through the tunnel. */
+  sendTo(client: Client): void {
+    this.#lab.sendDatagram(client.innerAddress);
+  }
+
+  async state(client: Client): Promise<PeerState> {
+    const dump = await run(["wg", "show", this.name, "dump"]);
+    const fields = dump
+      .split("\n")
+      .map((line) => line.split("\t"))
+      .find(([key]) => key === client.publicKey);
+    if (fields === undefined) throw new Error(`${this.name} has no peer ${client.name}`);
+    const [, , endpoint, , handshake, rx, tx] = fields;
+    return {
+      endpoint: endpoint === "(none)" ? null : endpoint!,
+      latestHandshakeSeconds: handshake === "0" ? null : Number(handshake),
+      rxBytes: Number(rx),
+      txBytes: Number(tx),
+    };
+  }
+
+  async delete(): Promise<void> {
+    this.#lab.forget(this.name);
+    await run(["ip", "link", "delete", this.name]);
+  }
+}
+
+/** A pair of network interfaces: one end at the gateway, the other in a namespace of its own. */
+class Link {
+  readonly shell = new Shell();
+  readonly family: 4 | 6;
+  /** The gateway's end. */
+  readonly name: string;
+  /** With the VLAN, if there is one: where the addresses are. */
+  readonly gatewayInterface: string;
+  readonly clientInterface: string;
+  readonly #number = ++links;
+  readonly #vlan: number | undefined;
+  readonly #roundTripMs: number;
+  #host = 2;
+
+  constructor(options: ClientOptions) {
+    this.family = options.family ?? 4;
+    this.name = `lab${this.#number}`;
+    this.#vlan = options.vlan;
+    this.#roundTripMs = options.roundTripMs ?? 0;
+    const suffix = options.vlan === undefined ? "" : `.${options.vlan}`;
+    this.gatewayInterface = this.name + suffix;
+    this.clientInterface = `eth0${suffix}`;
+  }
+
+  get gatewayAddress(): string {
+    return this.#address(1);
+  }
+
+  get clientAddress(): string {
+    return this.#address(this.#host);
+  }
+
+  gatewayCommands(): string[] {
+    const { name, gatewayInterface } = this;
+    return [
+      `link add ${name} type veth peer name eth0 netns ${this.shell.pid}`,
+      `link set ${name} up`,
+      ...this.#tagged(name, gatewayInterface),
+      `addr add ${this.#prefixed(1)} dev ${gatewayInterface}`,
+    ];
+  }
+
+  clientCommands(): string[] {
+    return [
+      "link set eth0 up",
+      ...this.#tagged("eth0", this.clientInterface),
+      `addr add ${this.#prefixed(this.#host)} dev ${this.clientInterface}`,
+    ];
+  }
+
+  /** The client has another outer address from now on. */
+  async readdress(): Promise<void> {
+    const old = this.#prefixed(this.#host++);
+    const device = `dev ${this.clientInterface}`;
+    await this.shell.run(`ip addr del ${old} ${device} && ip addr add ${this.#prefixed(this.#host)} ${device}`);
+  }
+
+  /** Delay, and loss of everything if wanted, in both directions. */
+  async shape(lossPercent: 0 | 100): Promise<void> {
+    const delayMs = this.#roundTripMs / 2;
+    if (delayMs === 0 && lossPercent === 0) {
+      await run(["tc", "qdisc", "del", "dev", this.name, "root"]);
+      await this.shell.run("tc qdisc del dev eth0 root");
+      return;
+    }
+    const netem = ["root", "netem", "delay", `${delayMs}ms`, "loss", `${lossPercent}%`];
+    await run(["tc", "qdisc", "replace", "dev", this.name, ...netem]);
+    await this.shell.run(`tc qdisc replace dev eth0 ${netem.join(" ")}`);
+  }
+
+  get isDelayed(): boolean {
+    return this.#roundTripMs > 0;
+  }
+
+  #tagged(parent: string, name: string): string[] {
+    if (this.#vlan === undefined) return [];
+    return [`link add link ${parent} name ${name} type vlan id ${this.#vlan}`, `link set ${name} up`];
+  }
+
+  #address(host: number): string {
+    const [high, low] = [this.#number >> 8, this.#number & 255];
+    return this.family === 4 ? `10.${128 + high}.${low}.${host}` : `fd80:0:0:${this.#number}::${host}`;
+  }
+
+  #prefixed(host: number): string {
+    return this.family === 4 ? `${this.#address(host)}/24` : `${this.#address(host)}/64 nodad`;
+  }
+}
+
+export class Client {
+  readonly name: string;
+  readonly link: Link;
+  readonly #lab: Lab;
+  readonly #device: DeviceFacts;
+  readonly #options: ClientOptions;
+  readonly #keys: KeyPair;
+  readonly #host: number;
+  readonly #interface: string;
+  readonly #gatewayPresharedKey: string | null;
+  readonly #ownPresharedKey: string | null;
+  #port: number;
+
+  constructor(
+    lab: Lab,
+    device: DeviceFacts,
+    link: Link,
+    name: string,
+    host: number,
+    options: ClientOptions,
+  ) {
+    this.#lab = lab;
+    this.#device = device;
+    this.link = link;
+    this.name = name;
+    this.#options = options;
+    const twin = options.sharesKeyWith;
+    this.#keys = twin === undefined ? newKeys() : twin.#keys;
+    this.#host = twin === undefined ? host : twin.#host;
+    this.#interface = `tunnel${host}`;
+    this.#port = options.outerPort ?? 40_000 + host;
+    const { presharedKey = false, wrongPresharedKey = false } = options;
+    const newPresharedKey = (): string => randomBytes(32).toString("base64");
+    this.#gatewayPresharedKey =
+      twin?.#gatewayPresharedKey ?? (presharedKey || wrongPresharedKey ? newPresharedKey() : null);
+    this.#ownPresharedKey = wrongPresharedKey ? newPresharedKey() : this.#gatewayPresharedKey;
+  }
+
+  get publicKey(): string {
+    return this.#keys.publicKey;
+  }
+
+  /** Where its datagrams come from, as wg(8) prints it. */
+  get endpoint(): string {
+    return endpointText(this.link.clientAddress, this.#port);
+  }
+
+  get innerAddress(): string {
+    return `10.${60 + this.#device.number}.${this.#host >> 8}.${this.#host & 255}`;
+  }
+
+  /** The gateway's address inside, one for each client. */
+  get innerGateway(): string {
+    return `10.${60 + this.#device.number}.${128 + (this.#host >> 8)}.${this.#host & 255}`;
+  }
+
+  get allowedIps(): readonly string[] {
+    return [`${this.innerAddress}/32`, `${this.#inner6}/128`];
+  }
+
+  get #inner6(): string {
+    return `fd00:${this.#device.number}::${this.#host.toString(16)}`;
+  }
+
+  /** For LabDevice: what the gateway has to know. */
+  gatewayConfiguration(): string {
+    return lines(
+      "[Peer]",
+      `PublicKey = ${this.publicKey}`,
+      `AllowedIPs = ${this.allowedIps.join(", ")}`,
+      ...presharedKeyLine(this.#gatewayPresharedKey),
+      ...(this.#options.endpointKnown === true ? [`Endpoint = ${this.endpoint}`] : []),
+    );
+  }
+
+  /** For LabDevice: brings up the client's side. */
+  async start(): Promise<void> {
+    const { link } = this;
+    const tunnel = `dev ${this.#interface}`;
+    const commands = [
+      ...(this.#options.sharesLinkWith === undefined ? link.clientCommands() : []),
+      `link add ${this.#interface} type wireguard`,
+      `addr add ${this.innerAddress}/32 ${tunnel}`,
+      `addr add ${this.#inner6}/128 ${tunnel} nodad`,
+      `link set ${this.#interface} up`,
+      `route add ${this.innerGateway}/32 ${tunnel} src ${this.innerAddress}`,
+    ];
+    await link.shell.run(hereDocument("ip -batch -", lines(...commands)));
+    if (link.isDelayed && this.#options.sharesLinkWith === undefined) await link.shape(0);
+    await this.#configure();
+  }
+
+  async #configure(): Promise<void> {
+    const { keepaliveSeconds } = this.#options;
+    const inner = `10.${60 + this.#device.number}.0.0/16, fd00:${this.#device.number}::/64`;
+    const configuration = lines(
+      "[Interface]",
+      `PrivateKey = ${this.#keys.privateKey}`,
+      `ListenPort = ${this.#port}`,
+      "[Peer]",
+      `PublicKey = ${this.#device.keys.publicKey}`,
+      `Endpoint = ${endpointText(this.link.gatewayAddress, this.#device.port)}`,
+      `AllowedIPs = ${inner}`,
+      ...presharedKeyLine(this.#ownPresharedKey),
+      ...(keepaliveSeconds === undefined ? [] : [`PersistentKeepalive = ${keepaliveSeconds}`]),
+    );
+    await this.link.shell.run(hereDocument(`wg setconf ${this.#interface} /dev/stdin`, configuration));
+  }
+
+  /** One datagram into the tunnel, within a millisecond or so; makes a handshake where one is due. */
+  sendDatagram(): void {
+    this.link.shell.write(`echo >/dev/udp/${this.innerGateway}/${this.#lab.innerPort}\n`);
+  }
+
+  /** Sends one datagram and waits until it came out of the tunnel. */
+  async connect(timeoutMs = 20_000): Promise<Arrival> {
+    const { promise, resolve, reject } = Promise.withResolvers<Arrival>();
+    const timer = setTimeout(
+      () => reject(new Error(`nothing from ${this.name} in ${timeoutMs} ms`)),
+      timeoutMs,
+    );
+    const end = this.#lab.onTunnelDatagram((arrival) => {
+      if (arrival.client.publicKey === this.publicKey) resolve(arrival);
+    });
+    this.sendDatagram();
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      end();
+    }
+  }
+
+  /** Answers how many of them came back. */
+  async ping(count = 1): Promise<number> {
+    const command = `ping -n -q -i 0.2 -W 2 -c ${count} ${this.innerGateway} || true`;
+    const text = await this.link.shell.run(command);
+    return Number(/(\d+) received/.exec(text)?.[1] ?? 0);
+  }
+
+  /**
+   * Moves to another port, or address, or both; the gateway knows once it hears from there. Answers
+   * the new endpoint.
+   */
+  async roam(to: "port" | "address" | "both" = "port"): Promise<string> {
+    if (to !== "port") await this.link.readdress();
+    if (to !== "address") {
+      this.#port += 1000;
+      await this.link.shell.run(`wg set ${this.#interface} listen-port ${this.#port}`);
+    }
+    return this.endpoint;
+  }
+
+  /** The link loses everything from now on, both ways, and stays up. */
+  async dropLink(): Promise<void> {
+    await this.link.shape(100);
+  }
+
+  async restoreLink(): Promise<void> {
+    await this.link.shape(0);
+  }
+
+  /** The first datagram of each session is lost on its way to the gateway. */
+  async loseFirstDatagrams(): Promise<void> {
+    const rule = `udp dport ${this.#device.port} @th,64,32 0x04000000 @th,128,64 0 drop`;
+    const commands = lines(
+      `add table ${TABLE}`,
+      `add chain ${TABLE} output { type filter hook output priority 0; }`,
+      `add rule ${TABLE} output ${rule}`,
+    );
+    await this.link.shell.run(hereDocument("nft -f -", commands));
+  }
+
+  async keepFirstDatagrams(): Promise<void> {
+    await this.link.shell.run(`nft delete table ${TABLE}`);
+  }
+
+  /** Forgets its keys, so that the next datagram needs a handshake. */
+  async forgetSession(): Promise<void> {
+    await this.#configure();
+  }
+
+  /** Deletes its WireGuard device; the gateway is not told. */
+  async down(): Promise<void> {
+    await this.link.shell.run(`ip link delete ${this.#interface}`);
+  }
+
+  /** Runs a line of shell in the client's namespace; answers what it prints. */
+  async run(line: string): Promise<string> {
+    return await this.link.shell.run(line);
+  }
+}
+
+/** A shell in a network namespace of its own; the namespace ends with it, and it with this process. */
+class Shell implements Disposable {
+  readonly started: Promise<unknown>;
+  readonly #process = Bun.spawn(["unshare", "--net", "bash"], {
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  readonly #waiting: ((answer: { text: string; exitCode: number }) => void)[] = [];
+  #ended = false;
+
+  constructor() {
+    void this.#read();
+    this.started = this.run("true");
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /** Without waiting and without an answer. */
+  write(text: string): void {
+    void this.#process.stdin.write(text);
+    void this.#process.stdin.flush();
+  }
+
+  /** @throws when the exit status is not 0. */
+  async run(script: string): Promise<string> {
+    if (this.#ended) throw new Error(`no shell for: ${script}`);
+    const { promise, resolve } = Promise.withResolvers<{ text: string; exitCode: number }>();
+    this.#waiting.push(resolve);
+    this.write(`{ ${script}\n} 2>&1; printf '\\001%d\\001' $?\n`);
+    const { text, exitCode } = await promise;
+    if (exitCode !== 0) throw new Error(`${script}: exit status ${exitCode}: ${text.trim()}`);
+    return text;
+  }
+
+  async #read(): Promise<void> {
+    const decoder = new TextDecoder();
+    let text = "";
+    for await (const chunk of this.#process.stdout) {
+      text += decoder.decode(chunk, { stream: true });
+      for (let parts = text.split("\u0001"); parts.length >= 3; parts = text.split("\u0001")) {
+        this.#waiting.shift()?.({ text: parts[0]!, exitCode: Number(parts[1]) });
+        text = parts.slice(2).join("\u0001");
+      }
+    }
+    this.#ended = true;
+    for (const resolve of this.#waiting) resolve({ text: `${text} (the shell ended)`, exitCode: 255 });
+  }
+
+  [Symbol.dispose](): void {
+    this.#process.kill("SIGKILL");
+  }
+}
+
+function newKeys(): KeyPair {
+  const { privateKey } = generateKeyPairSync("x25519");
+  const { d, x } = privateKey.export({ format: "jwk" });
+  const base64 = (text: string): string => Buffer.from(text, "base64url").toString("base64");
+  return { privateKey: base64(d!), publicKey: base64(x!) };
+}
+
+function presharedKeyLine(key: string | null): string[] {
+  return key === null ? [] : [`PresharedKey = ${key}`];
+}
+
+function endpointText(address: string, port: number): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+function lines(...each: readonly string[]): string {
+  return `${each.join("\n")}\n`;
+}
+
+function hereDocument(command: string, input: string): string {
+  return `${command} <<'END'\n${input}END`;
+}
+
+async function run(command: readonly string[], input = ""): Promise<string> {
+  const child = Bun.spawn([...command], { stdin: Buffer.from(input), stdout: "pipe", stderr: "pipe" });
+  const [output, complaint, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  if (exitCode !== 0) throw new Error(`${command.join(" ")}: ${complaint.trim()}`);
+  return output;
+}

@@ -1,0 +1,375 @@
+/**
+ * Runs one command in a throw-away virtual machine whose kernel has WireGuard, for machines whose own
+ * kernel has not. The guest is Debian's kernel under QEMU; its root is this machine's own, read-only,
+ * with memory on top, so every program and file of this machine is there and nothing is changed.
+ * From a shell: bun test/support/vm.ts [--timeout 300s] [--cpus 2] [--memory 3072] -- COMMAND...
+ */
+
+import { accessSync, constants, readFileSync } from "node:fs";
+import {
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  writeFile,
+} from "node:fs/promises";
+import { homedir, tmpdir } from "node:os";
+import { basename, join, resolve } from "node:path";
+
+export interface VmOptions {
+  /** The machine is switched off after this; the exit code is then 124, as timeout(1) has it. */
+  readonly timeoutMs: number;
+  readonly cpus?: number;
+  readonly memoryMib?: number;
+  readonly cwd?: string;
+  /** Beside PATH, HOME, LANG, CI and WGMON_* of this process, which the guest always sees. */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** A folder of this machine that the guest writes to as $WGMON_TEST_OUT; left out: a passing one. */
+  readonly resultsFolder?: string;
+  /** Standard output and error together, as they come; left out: they are printed. */
+  readonly onOutput?: (chunk: Uint8Array) => void;
+}
+
+/** Modules without which the guest does not see this machine's files, or cannot speak. */
+const BOOT_MODULES = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"];
+
+const SHARE_OPTIONS = "trans=virtio,version=9p2000.L,msize=512000";
+
+/** cache=loose: nobody changes the files below the guest, so that it may believe what it once read. */
+const INIT = `#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+while read -r module; do insmod "/modules/$module"; done </modules/order
+mount -t 9p -o ${SHARE_OPTIONS},ro,cache=loose root /lower
+mount -t tmpfs tmpfs /upper; mkdir -p /upper/up /upper/work
+mount -t overlay -o lowerdir=/lower,upperdir=/upper/up,workdir=/upper/work overlay /root
+mount --move /proc /root/proc; mount --move /sys /root/sys; mount --move /dev /root/dev
+exec switch_root /root /bin/bash "$guest" </dev/console >/dev/console 2>&1
+`;
+
+/** Each option behind the first three spares the guest work that no test looks at. */
+const KERNEL_OPTIONS =
+  "console=ttyS0 quiet panic=-1 mitigations=off nokaslr audit=0 apparmor=0 " +
+  "i8042.noaux i8042.nokbd random.trust_cpu=on cryptomgr.notests";
+
+const SEARCH_PATH = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/sbin`;
+
+/** Why this machine cannot run the virtual machine and what to do about it; null: it can. */
+export function whyNoVm(): string | null {
+  if (process.platform !== "linux" || process.arch !== "x64") {
+    return `the test machine is made for Linux on x86_64; ${process.platform} on ${process.arch} is not supported yet`;
+  }
+  const packages = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    busybox: "busybox-static",
+    depmod: "kmod",
+    xz: "xz-utils",
+    setpriv: "util-linux",
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+  };
+  const missing = Object.entries(packages).filter(([program]) => which(program) === null);
+  if (missing.length === 0) return null;
+  const names = missing.map(([, name]) => name).join(" ");
+  return `the test machine needs ${missing.map(([program]) => program).join(", ")} (Debian: apt-get install ${names})`;
+}
+
+export async function runInVm(
+  command: readonly string[],
+  options: VmOptions,
+): Promise<{ exitCode: number }> {
+  const reason = whyNoVm();
+  if (reason !== null) throw new Error(reason);
+  const image = await preparedImage();
+  const work = await mkdtemp(join(tmpdir(), "wgmon-vm-"));
+  const results = resolve(options.resultsFolder ?? join(work, "results"));
+  const status = join(results, `.status-${basename(work)}`);
+  const consoleLog = join(work, "console");
+  const guest = join(work, "guest");
+  await mkdir(results, { recursive: true });
+  await writeFile(guest, guestScript(command, options, image, results, status));
+
+  const qemu = Bun.spawn(
+    [
+      // The machine must not outlive this process, whatever ends it.
+      ...[which("setpriv")!, "--pdeathsig", "KILL", which("qemu-system-x86_64")!],
+      ...["-machine", "q35", ...accelerator(), "-smp", String(options.cpus ?? 2)],
+      ...["-m", String(options.memoryMib ?? 3072), "-no-reboot", "-nodefaults", "-display", "none"],
+      ...["-kernel", image.kernel, "-initrd", image.initramfs],
+      ...["-append", `${KERNEL_OPTIONS} "guest=${guest}"`],
+      ...["-virtfs", share("root", "/", ",readonly=on,multidevs=remap")],
+      ...["-virtfs", share("results", results, "")],
+      // The command's output has a channel of its own: the serial console is slow, byte by byte.
+      ...["-device", "virtio-serial-pci", "-chardev", "stdio,id=output,signal=off"],
+      ...["-device", "virtserialport,chardev=output", "-serial", `file:${consoleLog}`],
+    ],
+    // An open standard input, never written to: QEMU closes the channel when it ends.
+    { stdin: "pipe", stdout: "pipe", stderr: "pipe" },
+  );
+  const interrupted = (signal: NodeJS.Signals): void => {
+    qemu.kill("SIGKILL");
+    void rm(work, { recursive: true, force: true }).then(() =>
+      process.exit(signal === "SIGINT" ? 130 : 143),
+    );
+  };
+  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    qemu.kill("SIGKILL");
+  }, options.timeoutMs);
+  try {
+    const complaints = new Response(qemu.stderr).text();
+    const print = options.onOutput ?? ((chunk: Uint8Array) => void process.stdout.write(chunk));
+    for await (const chunk of qemu.stdout) print(chunk);
+    await qemu.exited;
+    if (timedOut) return { exitCode: 124 };
+    const exitCode = await readFile(status, "utf8").catch(() => null);
+    if (exitCode !== null) return { exitCode: Number(exitCode) };
+    const lastWords = await readFile(consoleLog, "utf8").catch(() => "");
+    throw new Error(`the test machine broke down\n${await complaints}${lastWords.slice(-4000)}`);
+  } finally {
+    clearTimeout(timer);
+    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+    await rm(status, { force: true });
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+function share(tag: string, path: string, more: string): string {
+  return `local,path=${path.replaceAll(",", ",,")},mount_tag=${tag},security_model=none${more}`;
+}
+
+/**
+ * Help of the processor where it offers any. /dev/kvm alone proves nothing: inside some virtual
+ * machines it opens although nothing is behind it, and the guest never starts.
+ */
+function accelerator(): readonly string[] {
+  const emulated = ["-accel", "tcg,thread=multi", "-cpu", "max"];
+  if (!/^flags\b.*\b(vmx|svm)\b/m.test(readFileSync("/proc/cpuinfo", "utf8"))) return emulated;
+  try {
+    accessSync("/dev/kvm", constants.R_OK | constants.W_OK);
+    return ["-accel", "kvm", ...emulated];
+  } catch {
+    return emulated;
+  }
+}
+
+/** What the guest does once it sees this machine's files. It runs as the guest's first process. */
+function guestScript(
+  command: readonly string[],
+  options: VmOptions,
+  image: Image,
+  results: string,
+  status: string,
+): string {
+  const passedOn = Object.entries(process.env).filter(([name]) =>
+    /^(PATH|HOME|LANG|CI|WGMON_\w+)$/.test(name),
+  );
+  const environment = {
+    ...Object.fromEntries(passedOn),
+    TMPDIR: "/run/tmp",
+    ...options.environment,
+    WGMON_TEST_OUT: results,
+  };
+  const exports = Object.entries(environment).map(
+    ([name, value]) => `export ${name}=${quote(value ?? "")}`,
+  );
+  return `
+mount -t tmpfs run /run
+mkdir -p /run/netns /run/tmp /dev/pts /dev/shm /lib/modules
+mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm
+ln -s /proc/self/fd /dev/fd; ln -s fd/1 /dev/stdout; ln -s fd/2 /dev/stderr
+mount -t 9p -o ${SHARE_OPTIONS} results ${quote(results)}
+mount --bind ${quote(image.modules)} /lib/modules
+${exports.join("\n")}
+echo wgmon-test >/proc/sys/kernel/hostname
+ip link set lo up
+cd ${quote(resolve(options.cwd ?? "."))} || cd /
+exec 3> >(exec cat >/dev/vport*)
+${command.map(quote).join(" ")} </dev/null >&3 2>&1 3>&-
+echo $? >${quote(status)}
+exec 3>&-
+# What the command left running may hold the channel open; the rest of the output is given a second.
+for ((i = 0; i < 20; i++)); do [ -d /proc/$! ] || break; sleep 0.05; done
+echo o >/proc/sysrq-trigger
+sleep 10
+`;
+}
+
+function quote(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+interface Image {
+  readonly kernel: string;
+  readonly initramfs: string;
+  /** What the guest sees as /lib/modules. */
+  readonly modules: string;
+}
+
+/** The kernel and its initramfs, made once. Two that start at the same time cannot harm each other. */
+async function preparedImage(): Promise<Image> {
+  const cache = join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "wgmon-test-vm");
+  const folder = join(cache, Bun.hash(INIT + BOOT_MODULES.join(" ")).toString(36));
+  const image = {
+    kernel: join(folder, "kernel"),
+    initramfs: join(folder, "initramfs"),
+    modules: join(folder, "package/lib/modules"),
+  };
+  if (await Bun.file(image.initramfs).exists()) return image;
+  await mkdir(cache, { recursive: true });
+  const building = await mkdtemp(join(cache, "building-"));
+  try {
+    await buildImage(building);
+    await rename(building, folder);
+  } catch (error) {
+    // Somebody else was faster: theirs is as good.
+    if (!(await Bun.file(image.initramfs).exists())) throw error;
+  } finally {
+    await rm(building, { recursive: true, force: true });
+  }
+  return image;
+}
+
+async function buildImage(folder: string): Promise<void> {
+  console.error("test machine: fetching Debian's kernel (once)");
+  const release = await unpackKernel(folder);
+  const boot = join(folder, "package/boot");
+  const kernel = await readFile(join(boot, `vmlinuz-${release}`));
+  const config = await readFile(join(boot, `config-${release}`), "utf8");
+  await writeFile(join(folder, "kernel"), bootable(kernel, config));
+  await rm(boot, { recursive: true });
+
+  const root = join(folder, "root");
+  const modules = join(folder, "package/lib/modules", release);
+  run(["depmod", "-b", join(folder, "package"), release]);
+  for (const name of ["bin", "modules", "proc", "sys", "dev", "lower", "upper", "root"]) {
+    await mkdir(join(root, name), { recursive: true });
+  }
+  await copyFile(which("busybox")!, join(root, "bin/busybox"));
+  await writeFile(join(root, "init"), INIT, { mode: 0o755 });
+  const order = loadOrder(await readFile(join(modules, "modules.dep"), "utf8"), BOOT_MODULES);
+  for (const file of order)
+    await copyFile(join(modules, file), join(root, "modules", basename(file)));
+  await writeFile(
+    join(root, "modules/order"),
+    `${order.map((file) => basename(file)).join("\n")}\n`,
+  );
+  // Sorted, because the kernel makes no file whose folder has not come before it.
+  const names = (await readdir(root, { recursive: true })).sort().join("\n");
+  const archive = run(["busybox", "cpio", "-o", "-H", "newc"], {
+    cwd: root,
+    stdin: names,
+  });
+  await writeFile(join(folder, "initramfs"), archive);
+  await rm(root, { recursive: true });
+}
+
+/** Fetches and unpacks the kernel that Debian's meta package names today; answers its release. */
+async function unpackKernel(folder: string): Promise<string> {
+  const find = (): string | undefined =>
+    /Depends: (linux-image-\S+)/.exec(
+      run(["apt-cache", "depends", "linux-image-amd64"]).toString(),
+    )?.[1];
+  const download = (): void => {
+    const name = find();
+    if (name === undefined) throw new Error("apt knows no package linux-image-amd64");
+    run(["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", name], { cwd: folder });
+  };
+  try {
+    download();
+  } catch (error) {
+    if (process.getuid?.() !== 0) {
+      throw new Error(`cannot fetch Debian's kernel for the test machine: ${String(error)}`, {
+        cause: error,
+      });
+    }
+    // The package lists are missing, or older than the archive.
+    run(["apt-get", "update", "-qq"]);
+    download();
+  }
+  const archive = (await readdir(folder)).find((name) => name.endsWith(".deb"))!;
+  run(["dpkg-deb", "-x", join(folder, archive), join(folder, "package")]);
+  await rm(join(folder, archive));
+  return (await readdir(join(folder, "package/lib/modules")))[0]!;
+}
+
+/**
+ * The kernel as it is after it has unpacked itself, which takes an emulated processor some seconds at
+ * every start. Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length; QEMU
+ * starts such a file where the kernel is made for PVH.
+ */
+function bootable(kernel: Buffer, config: string): Uint8Array {
+  if (!config.includes("CONFIG_PVH=y")) return kernel;
+  const start = (kernel.readUInt8(0x1f1) + 1) * 512 + kernel.readUInt32LE(0x248);
+  // The last four bytes are the unpacked size.
+  const payload = kernel.subarray(start, start + kernel.readUInt32LE(0x24c) - 4);
+  const magic = payload.readUInt32BE(0);
+  if (magic === 0xfd377a58) return run(["xz", "-dc"], { stdin: payload });
+  if (magic === 0x28b52ffd) return Bun.zstdDecompressSync(payload);
+  return kernel;
+}
+
+/** The files of `names` and of what they need, each behind what it needs itself. */
+function loadOrder(modulesDep: string, names: readonly string[]): string[] {
+  const order = new Set<string>();
+  for (const name of names) {
+    const line = modulesDep.split("\n").find((each) => each.includes(`/${name}.ko:`));
+    // The kernel has it built in.
+    if (line === undefined) continue;
+    const [file, needs = ""] = line.split(":");
+    for (const need of needs.split(" ").filter(Boolean).reverse()) order.add(need);
+    order.add(file!);
+  }
+  return [...order];
+}
+
+function which(program: string): string | null {
+  return Bun.which(program, { PATH: SEARCH_PATH });
+}
+
+function run(
+  command: readonly string[],
+  options: { cwd?: string; stdin?: string | Uint8Array } = {},
+) {
+  const [program, ...rest] = command;
+  const { stdin } = options;
+  const done = Bun.spawnSync([which(program!) ?? program!, ...rest], {
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    stdin: stdin === undefined ? "ignore" : Buffer.from(stdin),
+    stderr: "pipe",
+  });
+  if (done.exitCode !== 0)
+    throw new Error(`${command.join(" ")}: ${done.stderr.toString().trim()}`);
+  return done.stdout;
+}
+
+if (import.meta.main) {
+  // Bun takes the -- for itself, so the command begins where the options end.
+  const words = process.argv.slice(2);
+  const settings = new Map([
+    ["--timeout", "300s"],
+    ["--cpus", "2"],
+    ["--memory", "3072"],
+  ]);
+  while (settings.has(words[0] ?? "")) settings.set(words.shift()!, words.shift() ?? "");
+  if (words[0] === "--") words.shift();
+  if (words.length === 0) {
+    const options = [...settings].map(([name, value]) => `[${name} ${value}]`).join(" ");
+    console.error(`usage: bun test/support/vm.ts ${options} -- COMMAND...`);
+    process.exit(2);
+  }
+  const { exitCode } = await runInVm(words, {
+    timeoutMs: Number.parseFloat(settings.get("--timeout")!) * 1000,
+    cpus: Number(settings.get("--cpus")),
+    memoryMib: Number(settings.get("--memory")),
+  });
+  if (exitCode === 124)
+    console.error(`test machine: switched off after ${settings.get("--timeout")}`);
+  process.exitCode = exitCode;
+}
