@@ -1,4 +1,4 @@
-/** glibc: sockets that no other library makes for us, descriptors, errno. Raw symbols only. */
+/** glibc: sockets that no other library makes for us, files, descriptors, errno. Raw symbols only. */
 
 import { FFIType, type Pointer, read } from "bun:ffi";
 
@@ -20,6 +20,16 @@ export const libc = lazily({
     dup: { args: ["i32"], returns: "i32" },
     // int close(int fd);
     close: { args: ["i32"], returns: "i32" },
+    // int open(const char *pathname, int flags);
+    open: { args: ["cstring", "i32"], returns: "i32" },
+    // ssize_t read(int fd, void *buf, size_t count);
+    read: { args: ["i32", "buffer", "u64"], returns: FFIType.i64_fast },
+    // ssize_t write(int fd, const void *buf, size_t count);
+    write: { args: ["i32", "buffer", "u64"], returns: FFIType.i64_fast },
+    // int gethostname(char *name, size_t len);
+    gethostname: { args: ["buffer", "u64"], returns: "i32" },
+    // int isatty(int fd);
+    isatty: { args: ["i32"], returns: "i32" },
     // unsigned int if_nametoindex(const char *ifname);
     if_nametoindex: { args: ["cstring"], returns: "u32" },
     // int *__errno_location(void);

@@ -4,11 +4,10 @@
  * interface that went down). So it gets a copy, and another one after each error.
  */
 
-import { getSystemErrorName } from "node:util";
-
 import { errno, libc } from "../ffi/libc.ts";
 import type { Clock } from "./clock.ts";
 import { SystemError } from "./errors.ts";
+import { systemError } from "./kernel/errno.ts";
 
 /** An error that comes back at once must not become a busy loop. */
 const PAUSE_MS = 250;
@@ -36,7 +35,7 @@ export async function readDatagrams(
 
   const attach = async () => {
     const copy = libc().dup(descriptor);
-    if (copy < 0) throw new SystemError("copy a socket", getSystemErrorName(-errno()));
+    if (copy < 0) throw systemError("copy a socket", errno());
     attachedAtMs = clock.now().monotonicMs;
     const socket = await Bun.connect({
       fd: copy,

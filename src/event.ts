@@ -1,14 +1,10 @@
 /**
- * The events that wgmon reports: the public contract, its JSON Schema, and the sentence for people.
- * Pure. `Change` is what happened, in the program's own values; `Event` is what leaves the program.
+ * From what happened to what is reported: `Change` is in the program's own values, `Event` is what
+ * leaves the program, `sentence` says it to people. Pure.
  */
 
-import { type Static, Type as T } from "@sinclair/typebox";
-
+import type { Event, EVENT_VERSION, PeerPart, SessionPart } from "./contract.ts";
 import { type Endpoint, formatEndpoint, type Peer } from "./wireguard.ts";
-
-/** Raised when a receiver that understands the old envelope could misread the new one. */
-export const EVENT_VERSION = 1;
 
 /** Why a session ended: silence, or the peer or its device was taken away. */
 export type DisconnectReason = "idle" | "peer-removed" | "device-removed";
@@ -58,96 +54,6 @@ export type Change =
       readonly listenPort: number;
     };
 
-const Timestamp = T.String({
-  format: "date-time",
-  description: "RFC 3339 with milliseconds, UTC",
-});
-const Bytes = T.Integer({ minimum: 0 });
-const EndpointText = T.String({ description: "address:port, an IPv6 address in brackets" });
-
-const PeerPart = T.Object({
-  publicKey: T.String({
-    description: "base64, 44 characters; with the device, the peer's identity",
-  }),
-  name: T.Union([T.String(), T.Null()], { description: "from the settings; null: none given" }),
-  allowedIps: T.Array(T.String(), { description: "inner prefixes, CIDR" }),
-  endpoint: T.Union([EndpointText, T.Null()], {
-    description: "the outer address that the peer was last heard from",
-  }),
-});
-const SessionPart = T.Object({
-  startedAt: Timestamp,
-  rxBytes: Bytes,
-  txBytes: Bytes,
-  roams: T.Integer({ minimum: 0 }),
-});
-const EndedSessionPart = T.Object({
-  ...SessionPart.properties,
-  endedAt: T.String({ format: "date-time", description: "the last sign of life" }),
-  durationMs: T.Integer({ minimum: 0 }),
-});
-
-const DeviceName = T.String({ description: "interface name, such as wg0" });
-const envelope = <Type extends string, Data extends ReturnType<typeof T.Object>>(
-  type: Type,
-  data: Data,
-) =>
-  T.Object({
-    id: T.String({ pattern: "^evt_[0-9a-f]{32}$", description: "the same in every attempt" }),
-    version: T.Literal(EVENT_VERSION),
-    type: T.Literal(type),
-    timestamp: Timestamp,
-    host: T.String({ description: "the gateway's name" }),
-    data,
-  });
-
-const PeerConnected = envelope(
-  "peer.connected",
-  T.Object({
-    device: DeviceName,
-    peer: PeerPart,
-    session: SessionPart,
-    initial: T.Boolean({ description: "it was connected already when wgmon started" }),
-  }),
-);
-const PeerRoamed = envelope(
-  "peer.roamed",
-  T.Object({
-    device: DeviceName,
-    peer: PeerPart,
-    session: SessionPart,
-    previousEndpoint: EndpointText,
-  }),
-);
-const PeerDisconnected = envelope(
-  "peer.disconnected",
-  T.Object({
-    device: DeviceName,
-    peer: PeerPart,
-    session: EndedSessionPart,
-    reason: T.Union([T.Literal("idle"), T.Literal("peer-removed"), T.Literal("device-removed")]),
-  }),
-);
-const DevicePart = T.Object({
-  device: DeviceName,
-  listenPort: T.Integer({ minimum: 0, maximum: 65535, description: "0: not listening yet" }),
-});
-const DeviceAdded = envelope("device.added", DevicePart);
-const DeviceRemoved = envelope("device.removed", DevicePart);
-
-/** The contract as JSON Schema. */
-export const EventSchema = T.Union(
-  [PeerConnected, PeerRoamed, PeerDisconnected, DeviceAdded, DeviceRemoved],
-  { $id: `wgmon-event-v${EVENT_VERSION}`, title: "wgmon event" },
-);
-
-export type Event =
-  | Static<typeof PeerConnected>
-  | Static<typeof PeerRoamed>
-  | Static<typeof PeerDisconnected>
-  | Static<typeof DeviceAdded>
-  | Static<typeof DeviceRemoved>;
-
 /** What a change does not know of itself. */
 export interface Stamp {
   /** `evt_` and 32 hexadecimal digits, unique. */
@@ -157,11 +63,14 @@ export interface Stamp {
   readonly name: string | null;
 }
 
+/** Its type is that of the contract, which is not loaded for it: it would cost start-up time. */
+const version: typeof EVENT_VERSION = 1;
+
 /** The event that tells of `change`. */
 export function eventOf(change: Change, stamp: Stamp): Event {
   const { id, host } = stamp;
   const timestamp = isoTime(change.atMs);
-  const head = { id, version: EVENT_VERSION, timestamp, host } as const;
+  const head = { id, version, timestamp, host };
   const { device } = change;
   switch (change.type) {
     case "peer.connected": {
@@ -223,7 +132,7 @@ export function sentence(event: Event): string {
   }
 }
 
-function who(data: { device: string; peer: Static<typeof PeerPart> }): string {
+function who(data: { device: string; peer: PeerPart }): string {
   return `${data.peer.name ?? data.peer.publicKey} (${data.device})`;
 }
 
@@ -249,7 +158,7 @@ function duration(ms: number): string {
     .join(" ");
 }
 
-function peerPart(peer: Peer, name: string | null): Static<typeof PeerPart> {
+function peerPart(peer: Peer, name: string | null): PeerPart {
   return {
     publicKey: peer.publicKey,
     name,
@@ -258,7 +167,7 @@ function peerPart(peer: Peer, name: string | null): Static<typeof PeerPart> {
   };
 }
 
-function sessionPart(session: SessionSummary): Static<typeof SessionPart> {
+function sessionPart(session: SessionSummary): SessionPart {
   const { rxBytes, txBytes, roams } = session;
   return { startedAt: isoTime(session.startedAtMs), rxBytes, txBytes, roams };
 }

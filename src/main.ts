@@ -1,9 +1,5 @@
 /** The program: arguments, environment and signals in, exit codes out. 0 asked to stop, 1 failed, 2 wrong usage. */
 
-import { readFileSync } from "node:fs";
-import { hostname } from "node:os";
-import { resolve } from "node:path";
-
 import { version } from "../package.json";
 import { App } from "./app.ts";
 import { createWebhook } from "./channel/webhook.ts";
@@ -19,6 +15,7 @@ import {
 } from "./config.ts";
 import { ConfigError, LibraryError, SystemError } from "./errors.ts";
 import { chooseFormat, createLog, type Log } from "./log.ts";
+import { hostname, isTerminal, readTextFile } from "./system.ts";
 
 const startFolder = process.cwd();
 // A library that the loader does not find is looked for in the working directory, by its bare name:
@@ -30,15 +27,8 @@ function readCommand(): Command {
     argv: process.argv.slice(2),
     env: process.env,
     hostname: hostname(),
-    readFile(path) {
-      try {
-        return readFileSync(resolve(startFolder, path), "utf8");
-      } catch (error) {
-        const code = (error as NodeJS.ErrnoException).code ?? "failed";
-        if (code === "ENOENT") return null;
-        throw new SystemError(`read ${path}`, code);
-      }
-    },
+    // The working directory has changed since.
+    readFile: (path) => readTextFile(path.startsWith("/") ? path : `${startFolder}/${path}`),
   });
 }
 
@@ -58,11 +48,9 @@ function makeChannels(settings: Settings) {
 async function run(settings: Settings, notes: readonly string[]): Promise<void> {
   const format = chooseFormat(settings.logFormat, {
     env: process.env,
-    isTerminal: process.stderr.isTTY,
+    isTerminal: isTerminal(2),
   });
   const log = createLog({ format, level: settings.logLevel });
-  log.info(`wgmon ${version}`, describeSettings(settings));
-  for (const note of notes) log.warn(note);
 
   const app = new App(settings, { clock: systemClock, log, makeChannels });
   let stopping = false;
@@ -77,6 +65,9 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   process.on("SIGINT", (signal) => void stop(signal));
   process.on("SIGHUP", () => reload(app, log));
   await app.start();
+  // After it is ready: describing takes time too.
+  log.info(`wgmon ${version}`, describeSettings(settings));
+  for (const note of notes) log.warn(note);
 }
 
 function reload(app: App, log: Log): void {

@@ -6,7 +6,7 @@
 
 import type { Channel, Verdict } from "./channel/channel.ts";
 import type { Clock } from "./clock.ts";
-import type { Event } from "./event.ts";
+import type { Event } from "./contract.ts";
 import type { Log } from "./log.ts";
 
 /** The pause before the next attempt is anything up to a limit that doubles from the first to the last. */

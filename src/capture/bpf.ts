@@ -10,8 +10,8 @@ import { libpcap } from "../../ffi/libpcap.ts";
 import type { Clock } from "../clock.ts";
 import { readDatagrams } from "../datagrams.ts";
 import { ConfigError, SystemError } from "../errors.ts";
+import { systemError } from "../kernel/errno.ts";
 import type { LinkEvent } from "../kernel/link.ts";
-import { systemError } from "../kernel/socket.ts";
 import {
   AF_PACKET,
   ETH_P_ALL,

@@ -3,8 +3,6 @@
  * messages that set the group up; what arrives is parsed here. linux/netfilter/nfnetlink_log.h.
  */
 
-import { readFileSync } from "node:fs";
-
 import { libnetfilterLog } from "../../ffi/libnetfilter_log.ts";
 import type { Clock } from "../clock.ts";
 import { readDatagrams } from "../datagrams.ts";
@@ -32,6 +30,7 @@ import {
   NLA_HDRLEN,
   NLMSG_HDRLEN,
 } from "../kernel/uapi.ts";
+import { readTextFile } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 
 /** sizeof(struct nfgenmsg): family, version, the group in network order. */
@@ -167,10 +166,11 @@ function mayConfigure(socket: NetlinkSocket, taken: number): boolean {
 /** The owner's port id is its process id, unless it has several netlink sockets. */
 function findOwner(group: number): string | null {
   try {
-    for (const line of readFileSync(GROUPS_FILE, "utf8").split("\n")) {
+    for (const line of (readTextFile(GROUPS_FILE) ?? "").split("\n")) {
       const [number, port] = line.trim().split(/\s+/);
       if (number !== String(group)) continue;
-      return `process ${port}, ${readFileSync(`/proc/${port}/comm`, "utf8").trim()}`;
+      const program = readTextFile(`/proc/${port}/comm`);
+      return program === null ? null : `process ${port}, ${program.trim()}`;
     }
   } catch {
     // Not readable, or the port id is no process: the message does without.

@@ -1,6 +1,6 @@
 /** What a target of events is: one attempt, and the verdict on it. The outbox owns order and retries. */
 
-import type { Event } from "../event.ts";
+import type { Event } from "../contract.ts";
 
 export type Verdict =
   | { readonly type: "delivered" }

@@ -3,7 +3,8 @@
  * for byte, so that its receivers keep working. Pure.
  */
 
-import { type Event, sentence } from "../event.ts";
+import type { Event } from "../contract.ts";
+import { sentence } from "../event.ts";
 
 export const form = {
   contentType: "application/x-www-form-urlencoded",

@@ -1,6 +1,6 @@
 /** The event as JSON, as it is. Pure. */
 
-import type { Event } from "../event.ts";
+import type { Event } from "../contract.ts";
 
 export const json = {
   contentType: "application/json",

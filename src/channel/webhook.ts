@@ -1,7 +1,7 @@
 /** One attempt to deliver one event by HTTP POST, and the verdict on the answer. */
 
 import type { Clock } from "../clock.ts";
-import type { Event } from "../event.ts";
+import type { Event } from "../contract.ts";
 import type { Channel, Verdict } from "./channel.ts";
 import { form } from "./form.ts";
 import { json } from "./json.ts";

@@ -1,11 +1,10 @@
 /** The text of --version: wgmon, Bun, and the C libraries as the loader found them. */
 
-import { readFileSync } from "node:fs";
-
 import { libmnl } from "../../ffi/libmnl.ts";
 import { libnetfilterLog } from "../../ffi/libnetfilter_log.ts";
 import { libpcap } from "../../ffi/libpcap.ts";
 import { LibraryError } from "../errors.ts";
+import { readTextFile } from "../system.ts";
 
 export function versionText(version: string): string {
   const libraries = [
@@ -29,6 +28,6 @@ function describe(find: () => string): string {
 /** These two tell their version by the name of their file only: libmnl.so.0.2.0. */
 function fileVersion(name: string, open: () => unknown): string {
   open();
-  const maps = readFileSync("/proc/self/maps", "utf8");
+  const maps = readTextFile("/proc/self/maps") ?? "";
   return new RegExp(`/${name}\\.so\\.([0-9.]+)$`, "m").exec(maps)?.[1] ?? "of unknown version";
 }

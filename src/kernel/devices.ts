@@ -91,7 +91,7 @@ export class Devices implements Disposable {
       else if (look !== null) devices.push(look);
     }
 
-    if (names === null) await this.#listUserspaceDevices();
+    if (names === null) this.#listUserspaceDevices();
     for (const [name, entry] of this.#userspace) {
       if (names !== null && !names.has(name)) continue;
       try {
@@ -166,8 +166,8 @@ export class Devices implements Disposable {
     }
   }
 
-  async #listUserspaceDevices(): Promise<void> {
-    for (const name of await listUserspaceDevices()) {
+  #listUserspaceDevices(): void {
+    for (const name of listUserspaceDevices()) {
       // A kernel device's name is taken in the whole namespace.
       if (this.#userspace.has(name) || this.#kernel.has(name) || !this.#wants(name)) continue;
       this.#userspace.set(name, { source: new UserspaceDevice(name), device: null });

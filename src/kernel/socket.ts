@@ -5,11 +5,11 @@
  */
 
 import type { Pointer } from "bun:ffi";
-import { getSystemErrorName } from "node:util";
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { libmnl } from "../../ffi/libmnl.ts";
-import { ParseError, SystemError } from "../errors.ts";
+import { ParseError } from "../errors.ts";
+import { systemError } from "./errno.ts";
 import {
   type Attribute,
   type Bytes,
@@ -21,6 +21,7 @@ import {
   messageType,
 } from "./netlink.ts";
 import {
+  EINTR,
   NLM_F_ACK,
   NLM_F_DUMP,
   NLM_F_DUMP_INTR,
@@ -172,7 +173,7 @@ export class NetlinkSocket implements Requester, Disposable {
       const length = Number(libmnl().mnl_socket_recvfrom(socket, bytes, BUFFER_BYTES));
       if (length >= 0) return length;
       const code = errno();
-      if (getSystemErrorName(-code) !== "EINTR") {
+      if (code !== EINTR) {
         throw systemError(`${operation}: receive`, code);
       }
     }
@@ -195,22 +196,3 @@ export class NetlinkSocket implements Requester, Disposable {
     return socket;
   }
 }
-
-/** An errno as an error, with the next step where there is one. */
-export function systemError(operation: string, code: number): SystemError {
-  const name = getSystemErrorName(-code);
-  return new SystemError(operation, name, HINTS[name]);
-}
-
-const HINTS: Readonly<Record<string, string>> = {
-  EPERM:
-    "operation not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability",
-  EACCES: "not permitted; wgmon needs CAP_NET_ADMIN and CAP_NET_RAW, run it as root",
-  ENODEV: "no such device",
-  EAGAIN: "the kernel did not answer in time",
-  ENOBUFS: "the kernel's queue was full",
-  EMFILE: "too many open files in this process; raise LimitNOFILE",
-  ENFILE: "too many open files on this machine",
-  EAFNOSUPPORT: "this kernel, or RestrictAddressFamilies= of the unit, does not allow it",
-  EPROTONOSUPPORT: "this kernel does not have it",
-};

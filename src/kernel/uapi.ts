@@ -80,12 +80,41 @@ export const SOL_SOCKET = 1;
 export const SO_RCVTIMEO = 20;
 export const SO_ATTACH_FILTER = 26;
 export const SO_RCVBUFFORCE = 33;
-export const MSG_DONTWAIT = 0x40;
+
+// asm-generic/fcntl.h
+export const O_CLOEXEC = 0x80000;
 
 // linux/if_packet.h, linux/if_ether.h
 export const SOL_PACKET = 263;
 export const PACKET_IGNORE_OUTGOING = 23;
 export const ETH_P_ALL = 3;
 
-// linux/capability.h
-export const CAP_NET_ADMIN = 12;
+// asm-generic/errno-base.h, asm-generic/errno.h
+export const EPERM = 1;
+export const ENOENT = 2;
+export const EINTR = 4;
+export const ENXIO = 6;
+export const EBADF = 9;
+export const EAGAIN = 11;
+export const EIO = 5;
+export const ENOMEM = 12;
+export const EACCES = 13;
+export const EBUSY = 16;
+export const EEXIST = 17;
+export const ENODEV = 19;
+export const ENOTDIR = 20;
+export const EISDIR = 21;
+export const EINVAL = 22;
+export const ENFILE = 23;
+export const EMFILE = 24;
+export const ENOSPC = 28;
+export const ERANGE = 34;
+export const EMSGSIZE = 90;
+export const EPROTONOSUPPORT = 93;
+export const EOPNOTSUPP = 95;
+export const EAFNOSUPPORT = 97;
+export const ENETDOWN = 100;
+export const ENOBUFS = 105;
+export const EPIPE = 32;
+export const ELOOP = 40;
+export const ETIMEDOUT = 110;

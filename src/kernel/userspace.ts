@@ -3,8 +3,6 @@
  * https://www.wireguard.com/xplatform/, "Cross-platform userspace implementation".
  */
 
-import { readdir } from "node:fs/promises";
-
 import { ParseError, SystemError } from "../errors.ts";
 import type { Device, DeviceLook, Endpoint, Peer, PublicKey } from "../wireguard.ts";
 
@@ -20,15 +18,14 @@ const EQUALS = 0x3d;
 const ANSWER_LIMIT_BYTES = 256 * 1024 * 1024;
 
 /** The names of the devices that have a socket. */
-export async function listUserspaceDevices(): Promise<string[]> {
-  let entries: string[];
+export function listUserspaceDevices(): string[] {
   try {
-    entries = await readdir(SOCKET_FOLDER);
+    const sockets = new Bun.Glob("*.sock").scanSync({ cwd: SOCKET_FOLDER, onlyFiles: false });
+    return [...sockets].map((entry) => entry.slice(0, -".sock".length));
   } catch {
     // No such folder on most machines; unreadable to us is the same.
     return [];
   }
-  return entries.filter((entry) => entry.endsWith(".sock")).map((entry) => entry.slice(0, -5));
 }
 
 /** One userspace device and what the looks so far found. */

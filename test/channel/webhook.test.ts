@@ -5,7 +5,8 @@ import { describe, expect, test } from "bun:test";
 import type { Channel, Verdict } from "../../src/channel/channel.ts";
 import { createWebhook, judge } from "../../src/channel/webhook.ts";
 import { systemClock } from "../../src/clock.ts";
-import { type Event, eventOf } from "../../src/event.ts";
+import type { Event } from "../../src/contract.ts";
+import { eventOf } from "../../src/event.ts";
 import { HandClock } from "../support/clock.ts";
 import { type Answer, Receiver } from "../support/receiver.ts";
 

@@ -1,7 +1,8 @@
 /**
- * Builds real WireGuard networks for kernel tests. The gateway is the test's own network namespace;
- * each client is a namespace held by a shell, so that nothing survives the test process, and has its
- * own link to the gateway. Needs root, WireGuard, ip, wg, tc, nft, ping, unshare and bash.
+ * Builds real WireGuard networks for kernel tests. The gateway is the test's own network namespace.
+ * The clients live in one other namespace, each with a link, addresses and a route of its own: a
+ * process costs an emulated machine a tenth of a second, so fifty clients must not need fifty shells.
+ * Needs root, WireGuard, ip, wg, tc, nft, ping, unshare, nsenter and bash.
  */
 
 import { generateKeyPairSync, randomBytes } from "node:crypto";
@@ -23,6 +24,8 @@ export interface ClientOptions {
   readonly outerPort?: number;
   /** Behind the same outer address as that client. */
   readonly sharesLinkWith?: Client;
+  /** For an outer port that another client has too. */
+  readonly ownNamespace?: boolean;
   /** The gateway knows the client's endpoint beforehand, so that it can begin (LabDevice.sendTo). */
   readonly endpointKnown?: boolean;
 }
@@ -55,7 +58,7 @@ const TABLE = "inet lab";
 
 export class Lab implements Disposable {
   readonly #socket: Bun.udp.Socket<"buffer">;
-  readonly #shells: Shell[] = [];
+  readonly #namespaces: Namespace[] = [new Namespace()];
   readonly #interfaces = new Set<string>();
   readonly #clients: Client[] = [];
   readonly #listeners = new Set<(arrival: Arrival) => void>();
@@ -64,7 +67,7 @@ export class Lab implements Disposable {
     if (readlinkSync("/proc/self/ns/net") === readlinkSync("/proc/1/ns/net")) {
       throw new Error("a lab would change this machine's network; start it by: bun test/run.ts");
     }
-    await run(["ip", "-batch", "-"], "link set lo up\n");
+    await run(["ip", "link", "set", "lo", "up"]);
     const arrived = (address: string, atMs: number): void => lab.#arrived(address, atMs);
     const socket = await Bun.udpSocket({
       hostname: "0.0.0.0",
@@ -80,7 +83,7 @@ export class Lab implements Disposable {
 
   /** A WireGuard device of the gateway, up, with a throw-away key. */
   async device(name: string, options: { port: number }): Promise<LabDevice> {
-    const number = devices++ % 60;
+    const number = 1 + (devices++ % 60);
     const keys = newKeys();
     const inner = `10.${60 + number}`;
     this.#interfaces.add(name);
@@ -154,13 +157,22 @@ export class Lab implements Disposable {
 
   /** For LabDevice: new links, all at once. */
   async connect(wanted: readonly ClientOptions[]): Promise<Link[]> {
-    const fresh = wanted.map((options) => (options.sharesLinkWith === undefined ? new Link(options) : null));
-    for (const link of fresh) if (link !== null) this.#shells.push(link.shell);
-    const made = fresh.filter((link) => link !== null);
-    await Promise.all(made.map((link) => link.shell.started));
-    for (const { name } of made) this.#interfaces.add(name);
+    const made: Link[] = [];
+    const answer = wanted.map((options) => {
+      if (options.sharesLinkWith !== undefined) return options.sharesLinkWith.link;
+      if (options.ownNamespace === true) this.#namespaces.push(new Namespace());
+      const link = new Link(this.#namespaces.at(options.ownNamespace === true ? -1 : 0)!, options);
+      made.push(link);
+      return link;
+    });
+    for (const namespace of this.#namespaces) await namespace.started;
     await run(["ip", "-batch", "-"], lines(...made.flatMap((link) => link.gatewayCommands())));
-    return wanted.map((options, i) => options.sharesLinkWith?.link ?? fresh[i]!);
+    for (const [namespace, links] of Map.groupBy(made, (link) => link.namespace)) {
+      const commands = links.flatMap((link) => link.clientCommands());
+      await namespace.run(hereDocument("ip -batch -", lines(...commands)));
+    }
+    await Promise.all(made.filter((link) => link.isDelayed).map((link) => link.shape(0)));
+    return answer;
   }
 
   /** For LabDevice. */
@@ -175,7 +187,7 @@ export class Lab implements Disposable {
 
   [Symbol.dispose](): void {
     this.#socket.close();
-    for (const shell of this.#shells) shell[Symbol.dispose]();
+    for (const namespace of this.#namespaces) namespace[Symbol.dispose]();
     const gone = [...this.#interfaces].map((name) => `link delete ${name}`);
     // Some may have gone by themselves, or never been made: -force goes on.
     Bun.spawnSync(["ip", "-force", "-batch", "-"], { stdin: Buffer.from(lines(...gone)) });
@@ -228,7 +240,14 @@ export class LabDevice {
     });
     for (const client of made) this.#lab.adopt(client);
     await this.#add(made.map((client) => client.gatewayConfiguration()));
-    await Promise.all(made.map((client) => client.start()));
+    for (const [namespace, group] of Map.groupBy(made, (client) => client.link.namespace)) {
+      const commands = group.flatMap((client) => client.interfaceCommands());
+      await namespace.run(hereDocument("ip -batch -", lines(...commands)));
+      // wg(8) takes one device at a time, the processors more.
+      const started = group.map((client) => client.configureCommand(" & jobs+=($!)"));
+      const finished = 'for job in "${jobs[@]}"; do wait $job || exit; done; jobs=()';
+      await namespace.run(lines(...started, finished));
+    }
     return made;
   }
 
@@ -238,7 +257,11 @@ export class LabDevice {
     const configurations = Array.from({ length: count }, () => {
       const host = ++this.#hosts;
       const allowed = `10.${60 + number}.${host >> 8}.${host & 255}/32`;
-      return lines("[Peer]", `PublicKey = ${randomBytes(32).toString("base64")}`, `AllowedIPs = ${allowed}`);
+      return lines(
+        "[Peer]",
+        `PublicKey = ${randomBytes(32).toString("base64")}`,
+        `AllowedIPs = ${allowed}`,
+      );
     });
     await this.#add(configurations);
   }
@@ -285,7 +308,7 @@ export class LabDevice {
 
 /** A pair of network interfaces: one end at the gateway, the other in a namespace of its own. */
 class Link {
-  readonly shell = new Shell();
+  readonly namespace: Namespace;
   readonly family: 4 | 6;
   /** The gateway's end. */
   readonly name: string;
@@ -297,14 +320,24 @@ class Link {
   readonly #roundTripMs: number;
   #host = 2;
 
-  constructor(options: ClientOptions) {
+  constructor(namespace: Namespace, options: ClientOptions) {
+    this.namespace = namespace;
     this.family = options.family ?? 4;
     this.name = `lab${this.#number}`;
     this.#vlan = options.vlan;
     this.#roundTripMs = options.roundTripMs ?? 0;
     const suffix = options.vlan === undefined ? "" : `.${options.vlan}`;
     this.gatewayInterface = this.name + suffix;
-    this.clientInterface = `eth0${suffix}`;
+    this.clientInterface = `eth${this.#number}${suffix}`;
+  }
+
+  /** For rules of this link alone. */
+  get table(): string {
+    return `inet ${this.name}`;
+  }
+
+  get #parent(): string {
+    return `eth${this.#number}`;
   }
 
   get gatewayAddress(): string {
@@ -318,7 +351,7 @@ class Link {
   gatewayCommands(): string[] {
     const { name, gatewayInterface } = this;
     return [
-      `link add ${name} type veth peer name eth0 netns ${this.shell.pid}`,
+      `link add ${name} type veth peer name ${this.#parent} netns ${this.namespace.pid}`,
       `link set ${name} up`,
       ...this.#tagged(name, gatewayInterface),
       `addr add ${this.#prefixed(1)} dev ${gatewayInterface}`,
@@ -327,8 +360,8 @@ class Link {
 
   clientCommands(): string[] {
     return [
-      "link set eth0 up",
-      ...this.#tagged("eth0", this.clientInterface),
+      `link set ${this.#parent} up`,
+      ...this.#tagged(this.#parent, this.clientInterface),
       `addr add ${this.#prefixed(this.#host)} dev ${this.clientInterface}`,
     ];
   }
@@ -337,7 +370,9 @@ class Link {
   async readdress(): Promise<void> {
     const old = this.#prefixed(this.#host++);
     const device = `dev ${this.clientInterface}`;
-    await this.shell.run(`ip addr del ${old} ${device} && ip addr add ${this.#prefixed(this.#host)} ${device}`);
+    await this.namespace.run(
+      `ip addr del ${old} ${device} && ip addr add ${this.#prefixed(this.#host)} ${device}`,
+    );
   }
 
   /** Delay, and loss of everything if wanted, in both directions. */
@@ -345,12 +380,12 @@ class Link {
     const delayMs = this.#roundTripMs / 2;
     if (delayMs === 0 && lossPercent === 0) {
       await run(["tc", "qdisc", "del", "dev", this.name, "root"]);
-      await this.shell.run("tc qdisc del dev eth0 root");
+      await this.namespace.run(`tc qdisc del dev ${this.#parent} root`);
       return;
     }
     const netem = ["root", "netem", "delay", `${delayMs}ms`, "loss", `${lossPercent}%`];
     await run(["tc", "qdisc", "replace", "dev", this.name, ...netem]);
-    await this.shell.run(`tc qdisc replace dev eth0 ${netem.join(" ")}`);
+    await this.namespace.run(`tc qdisc replace dev ${this.#parent} ${netem.join(" ")}`);
   }
 
   get isDelayed(): boolean {
@@ -359,12 +394,17 @@ class Link {
 
   #tagged(parent: string, name: string): string[] {
     if (this.#vlan === undefined) return [];
-    return [`link add link ${parent} name ${name} type vlan id ${this.#vlan}`, `link set ${name} up`];
+    return [
+      `link add link ${parent} name ${name} type vlan id ${this.#vlan}`,
+      `link set ${name} up`,
+    ];
   }
 
   #address(host: number): string {
     const [high, low] = [this.#number >> 8, this.#number & 255];
-    return this.family === 4 ? `10.${128 + high}.${low}.${host}` : `fd80:0:0:${this.#number}::${host}`;
+    return this.family === 4
+      ? `10.${128 + high}.${low}.${host}`
+      : `fd80:0:0:${this.#number}::${host}`;
   }
 
   #prefixed(host: number): string {
@@ -379,6 +419,9 @@ export class Client {
   readonly #device: DeviceFacts;
   readonly #options: ClientOptions;
   readonly #keys: KeyPair;
+  /** Nobody else of this device has it. */
+  readonly #number: number;
+  /** Last part of the inner address. */
   readonly #host: number;
   readonly #interface: string;
   readonly #gatewayPresharedKey: string | null;
@@ -390,7 +433,7 @@ export class Client {
     device: DeviceFacts,
     link: Link,
     name: string,
-    host: number,
+    number: number,
     options: ClientOptions,
   ) {
     this.#lab = lab;
@@ -400,14 +443,15 @@ export class Client {
     this.#options = options;
     const twin = options.sharesKeyWith;
     this.#keys = twin === undefined ? newKeys() : twin.#keys;
-    this.#host = twin === undefined ? host : twin.#host;
-    this.#interface = `tunnel${host}`;
-    this.#port = options.outerPort ?? 40_000 + host;
+    this.#number = number;
+    this.#host = twin === undefined ? number : twin.#host;
+    this.#interface = `tunnel${device.number}-${number}`;
+    this.#port = options.outerPort ?? 40_000 + number;
     const { presharedKey = false, wrongPresharedKey = false } = options;
-    const newPresharedKey = (): string => randomBytes(32).toString("base64");
-    this.#gatewayPresharedKey =
-      twin?.#gatewayPresharedKey ?? (presharedKey || wrongPresharedKey ? newPresharedKey() : null);
-    this.#ownPresharedKey = wrongPresharedKey ? newPresharedKey() : this.#gatewayPresharedKey;
+    const fresh = (): string => randomBytes(32).toString("base64");
+    if (twin !== undefined) this.#gatewayPresharedKey = twin.#gatewayPresharedKey;
+    else this.#gatewayPresharedKey = presharedKey || wrongPresharedKey ? fresh() : null;
+    this.#ownPresharedKey = wrongPresharedKey ? fresh() : this.#gatewayPresharedKey;
   }
 
   get publicKey(): string {
@@ -425,7 +469,7 @@ export class Client {
 
   /** The gateway's address inside, one for each client. */
   get innerGateway(): string {
-    return `10.${60 + this.#device.number}.${128 + (this.#host >> 8)}.${this.#host & 255}`;
+    return `10.${60 + this.#device.number}.${128 + (this.#number >> 8)}.${this.#number & 255}`;
   }
 
   get allowedIps(): readonly string[] {
@@ -447,24 +491,20 @@ export class Client {
     );
   }
 
-  /** For LabDevice: brings up the client's side. */
-  async start(): Promise<void> {
-    const { link } = this;
+  /** For LabDevice: lines for ip(8) at the client's side. */
+  interfaceCommands(): string[] {
     const tunnel = `dev ${this.#interface}`;
-    const commands = [
-      ...(this.#options.sharesLinkWith === undefined ? link.clientCommands() : []),
+    return [
       `link add ${this.#interface} type wireguard`,
       `addr add ${this.innerAddress}/32 ${tunnel}`,
       `addr add ${this.#inner6}/128 ${tunnel} nodad`,
       `link set ${this.#interface} up`,
       `route add ${this.innerGateway}/32 ${tunnel} src ${this.innerAddress}`,
     ];
-    await link.shell.run(hereDocument("ip -batch -", lines(...commands)));
-    if (link.isDelayed && this.#options.sharesLinkWith === undefined) await link.shape(0);
-    await this.#configure();
   }
 
-  async #configure(): Promise<void> {
+  /** For LabDevice: the shell command that sets keys and peer at the client's side. */
+  configureCommand(after = ""): string {
     const { keepaliveSeconds } = this.#options;
     const inner = `10.${60 + this.#device.number}.0.0/16, fd00:${this.#device.number}::/64`;
     const configuration = lines(
@@ -478,12 +518,12 @@ export class Client {
       ...presharedKeyLine(this.#ownPresharedKey),
       ...(keepaliveSeconds === undefined ? [] : [`PersistentKeepalive = ${keepaliveSeconds}`]),
     );
-    await this.link.shell.run(hereDocument(`wg setconf ${this.#interface} /dev/stdin`, configuration));
+    return hereDocument(`wg setconf ${this.#interface} /dev/stdin`, configuration, after);
   }
 
   /** One datagram into the tunnel, within a millisecond or so; makes a handshake where one is due. */
   sendDatagram(): void {
-    this.link.shell.write(`echo >/dev/udp/${this.innerGateway}/${this.#lab.innerPort}\n`);
+    this.link.namespace.send(`echo >/dev/udp/${this.innerGateway}/${this.#lab.innerPort}\n`);
   }
 
   /** Sends one datagram and waits until it came out of the tunnel. */
@@ -507,8 +547,19 @@ export class Client {
 
   /** Answers how many of them came back. */
   async ping(count = 1): Promise<number> {
-    const command = `ping -n -q -i 0.2 -W 2 -c ${count} ${this.innerGateway} || true`;
-    const text = await this.link.shell.run(command);
+    const ping = [
+      "ping",
+      "-n",
+      "-q",
+      "-i",
+      "0.2",
+      "-W",
+      "2",
+      "-c",
+      String(count),
+      this.innerGateway,
+    ];
+    const text = await run(this.link.namespace.command(...ping), "", [0, 1]);
     return Number(/(\d+) received/.exec(text)?.[1] ?? 0);
   }
 
@@ -520,7 +571,7 @@ export class Client {
     if (to !== "port") await this.link.readdress();
     if (to !== "address") {
       this.#port += 1000;
-      await this.link.shell.run(`wg set ${this.#interface} listen-port ${this.#port}`);
+      await this.link.namespace.run(`wg set ${this.#interface} listen-port ${this.#port}`);
     }
     return this.endpoint;
   }
@@ -536,49 +587,86 @@ export class Client {
 
   /** The first datagram of each session is lost on its way to the gateway. */
   async loseFirstDatagrams(): Promise<void> {
-    const rule = `udp dport ${this.#device.port} @th,64,32 0x04000000 @th,128,64 0 drop`;
+    const { namespace, clientInterface, table } = this.link;
+    const first = `udp dport ${this.#device.port} @th,64,32 0x04000000 @th,128,64 0`;
     const commands = lines(
-      `add table ${TABLE}`,
-      `add chain ${TABLE} output { type filter hook output priority 0; }`,
-      `add rule ${TABLE} output ${rule}`,
+      `add table ${table}`,
+      `add chain ${table} output { type filter hook output priority 0; }`,
+      `add rule ${table} output oifname ${clientInterface} ${first} drop`,
     );
-    await this.link.shell.run(hereDocument("nft -f -", commands));
+    await namespace.run(hereDocument("nft -f -", commands));
   }
 
   async keepFirstDatagrams(): Promise<void> {
-    await this.link.shell.run(`nft delete table ${TABLE}`);
+    await this.link.namespace.run(`nft delete table ${this.link.table}`);
   }
 
   /** Forgets its keys, so that the next datagram needs a handshake. */
   async forgetSession(): Promise<void> {
-    await this.#configure();
+    await this.link.namespace.run(this.configureCommand());
   }
 
   /** Deletes its WireGuard device; the gateway is not told. */
   async down(): Promise<void> {
-    await this.link.shell.run(`ip link delete ${this.#interface}`);
+    await this.link.namespace.run(`ip link delete ${this.#interface}`);
   }
 
-  /** Runs a line of shell in the client's namespace; answers what it prints. */
-  async run(line: string): Promise<string> {
-    return await this.link.shell.run(line);
+  /** Runs a program in the client's namespace; answers what it prints. */
+  async run(...command: readonly string[]): Promise<string> {
+    return await run(this.link.namespace.command(...command));
   }
 }
 
-/** A shell in a network namespace of its own; the namespace ends with it, and it with this process. */
+/** A network namespace for clients. It ends with its shells, and they with this process. */
+class Namespace implements Disposable {
+  readonly #commands = new Shell(["unshare", "--net", "bash"]);
+  /** A shell apart, so that no command stands before a datagram. */
+  #sender: Shell | null = null;
+  readonly started: Promise<void>;
+
+  constructor() {
+    this.started = this.#start();
+  }
+
+  async #start(): Promise<void> {
+    await this.#commands.run("ip link set lo up");
+    this.#sender = new Shell(this.command("bash"));
+    await this.#sender.run("true");
+  }
+
+  get pid(): number {
+    return this.#commands.pid;
+  }
+
+  /** Runs a line of shell. @throws when its exit status is not 0. */
+  async run(script: string): Promise<void> {
+    await this.#commands.run(script);
+  }
+
+  send(script: string): void {
+    this.#sender!.write(script);
+  }
+
+  /** The command that runs `command` in here. */
+  command(...command: readonly string[]): readonly string[] {
+    return ["nsenter", "--target", String(this.pid), "--net", ...command];
+  }
+
+  [Symbol.dispose](): void {
+    this.#sender?.[Symbol.dispose]();
+    this.#commands[Symbol.dispose]();
+  }
+}
+
+/** A shell that takes commands on its standard input. */
 class Shell implements Disposable {
-  readonly started: Promise<unknown>;
-  readonly #process = Bun.spawn(["unshare", "--net", "bash"], {
-    stdin: "pipe",
-    stdout: "pipe",
-    stderr: "inherit",
-  });
+  readonly #process: Bun.Subprocess<"pipe", "pipe", "inherit">;
   readonly #waiting: ((answer: { text: string; exitCode: number }) => void)[] = [];
   #ended = false;
 
-  constructor() {
+  constructor(command: readonly string[]) {
+    this.#process = Bun.spawn([...command], { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
     void this.#read();
-    this.started = this.run("true");
   }
 
   get pid(): number {
@@ -591,15 +679,13 @@ class Shell implements Disposable {
     void this.#process.stdin.flush();
   }
 
-  /** @throws when the exit status is not 0. */
-  async run(script: string): Promise<string> {
-    if (this.#ended) throw new Error(`no shell for: ${script}`);
+  async run(script: string): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<{ text: string; exitCode: number }>();
+    if (this.#ended) throw new Error(`no shell for: ${script}`);
     this.#waiting.push(resolve);
     this.write(`{ ${script}\n} 2>&1; printf '\\001%d\\001' $?\n`);
     const { text, exitCode } = await promise;
     if (exitCode !== 0) throw new Error(`${script}: exit status ${exitCode}: ${text.trim()}`);
-    return text;
   }
 
   async #read(): Promise<void> {
@@ -613,7 +699,8 @@ class Shell implements Disposable {
       }
     }
     this.#ended = true;
-    for (const resolve of this.#waiting) resolve({ text: `${text} (the shell ended)`, exitCode: 255 });
+    for (const resolve of this.#waiting)
+      resolve({ text: `${text} (the shell ended)`, exitCode: 255 });
   }
 
   [Symbol.dispose](): void {
@@ -640,17 +727,25 @@ function lines(...each: readonly string[]): string {
   return `${each.join("\n")}\n`;
 }
 
-function hereDocument(command: string, input: string): string {
-  return `${command} <<'END'\n${input}END`;
+function hereDocument(command: string, input: string, after = ""): string {
+  return `${command} <<'END'${after}\n${input}END`;
 }
 
-async function run(command: readonly string[], input = ""): Promise<string> {
-  const child = Bun.spawn([...command], { stdin: Buffer.from(input), stdout: "pipe", stderr: "pipe" });
+async function run(
+  command: readonly string[],
+  input = "",
+  expected: readonly number[] = [0],
+): Promise<string> {
+  const child = Bun.spawn([...command], {
+    stdin: Buffer.from(input),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
   const [output, complaint, exitCode] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
     child.exited,
   ]);
-  if (exitCode !== 0) throw new Error(`${command.join(" ")}: ${complaint.trim()}`);
+  if (!expected.includes(exitCode)) throw new Error(`${command.join(" ")}: ${complaint.trim()}`);
   return output;
 }

@@ -4,7 +4,7 @@
 
 import type { Server } from "bun";
 
-import type { Event } from "../../src/event.ts";
+import type { Event } from "../../src/contract.ts";
 
 export interface Received {
   /** Wall clock with fractions, so that latencies below a millisecond show. */

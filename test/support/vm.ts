@@ -183,7 +183,7 @@ function guestScript(
 mount -t tmpfs run /run
 mkdir -p /run/netns /run/tmp /dev/pts /dev/shm /lib/modules
 mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm
-ln -s /proc/self/fd /dev/fd; ln -s fd/1 /dev/stdout; ln -s fd/2 /dev/stderr
+ln -s /proc/self/fd /dev/fd; ln -s fd/0 /dev/stdin; ln -s fd/1 /dev/stdout; ln -s fd/2 /dev/stderr
 mount -t 9p -o ${SHARE_OPTIONS} results ${quote(results)}
 mount --bind ${quote(image.modules)} /lib/modules
 ${exports.join("\n")}

@@ -1,0 +1,102 @@
+/**
+ * The events as others get them: the public contract, as a TypeBox schema, which is JSON Schema.
+ * Fields may be added; a change that could mislead a receiver raises the version.
+ */
+
+import { type Static, Type as T } from "@sinclair/typebox";
+
+export const EVENT_VERSION = 1;
+
+const Timestamp = T.String({
+  format: "date-time",
+  description: "RFC 3339 with milliseconds, UTC",
+});
+const Bytes = T.Integer({ minimum: 0 });
+const EndpointText = T.String({ description: "address:port, an IPv6 address in brackets" });
+
+const PeerSchema = T.Object({
+  publicKey: T.String({
+    description: "base64, 44 characters; with the device, the peer's identity",
+  }),
+  name: T.Union([T.String(), T.Null()], { description: "from the settings; null: none given" }),
+  allowedIps: T.Array(T.String(), { description: "inner prefixes, CIDR" }),
+  endpoint: T.Union([EndpointText, T.Null()], {
+    description: "the outer address that the peer was last heard from",
+  }),
+});
+const SessionSchema = T.Object({
+  startedAt: Timestamp,
+  rxBytes: Bytes,
+  txBytes: Bytes,
+  roams: T.Integer({ minimum: 0 }),
+});
+const EndedSessionSchema = T.Object({
+  ...SessionSchema.properties,
+  endedAt: T.String({ format: "date-time", description: "the last sign of life" }),
+  durationMs: T.Integer({ minimum: 0 }),
+});
+
+const DeviceName = T.String({ description: "interface name, such as wg0" });
+const envelope = <Type extends string, Data extends ReturnType<typeof T.Object>>(
+  type: Type,
+  data: Data,
+) =>
+  T.Object({
+    id: T.String({ pattern: "^evt_[0-9a-f]{32}$", description: "the same in every attempt" }),
+    version: T.Literal(EVENT_VERSION),
+    type: T.Literal(type),
+    timestamp: Timestamp,
+    host: T.String({ description: "the gateway's name" }),
+    data,
+  });
+
+const PeerConnected = envelope(
+  "peer.connected",
+  T.Object({
+    device: DeviceName,
+    peer: PeerSchema,
+    session: SessionSchema,
+    initial: T.Boolean({ description: "it was connected already when wgmon started" }),
+  }),
+);
+const PeerRoamed = envelope(
+  "peer.roamed",
+  T.Object({
+    device: DeviceName,
+    peer: PeerSchema,
+    session: SessionSchema,
+    previousEndpoint: EndpointText,
+  }),
+);
+const PeerDisconnected = envelope(
+  "peer.disconnected",
+  T.Object({
+    device: DeviceName,
+    peer: PeerSchema,
+    session: EndedSessionSchema,
+    reason: T.Union([T.Literal("idle"), T.Literal("peer-removed"), T.Literal("device-removed")]),
+  }),
+);
+const DeviceSchema = T.Object({
+  device: DeviceName,
+  listenPort: T.Integer({ minimum: 0, maximum: 65535, description: "0: not listening yet" }),
+});
+const DeviceAdded = envelope("device.added", DeviceSchema);
+const DeviceRemoved = envelope("device.removed", DeviceSchema);
+
+/** The contract as JSON Schema. */
+export const EventSchema = T.Union(
+  [PeerConnected, PeerRoamed, PeerDisconnected, DeviceAdded, DeviceRemoved],
+  { $id: `wgmon-event-v${EVENT_VERSION}`, title: "wgmon event" },
+);
+
+/** What leaves the program. */
+export type Event =
+  | Static<typeof PeerConnected>
+  | Static<typeof PeerRoamed>
+  | Static<typeof PeerDisconnected>
+  | Static<typeof DeviceAdded>
+  | Static<typeof DeviceRemoved>;
+
+export type PeerPart = Static<typeof PeerSchema>;
+export type SessionPart = Static<typeof SessionSchema>;

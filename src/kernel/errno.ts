@@ -1,0 +1,33 @@
+/** The kernel's error numbers as errors for people: the name, and the next step where there is one. */
+
+import { SystemError } from "../errors.ts";
+import * as uapi from "./uapi.ts";
+
+const names = new Map<number, string>(
+  Object.entries(uapi).flatMap(([name, value]) =>
+    /^E[A-Z0-9]+$/.test(name) && typeof value === "number" ? [[value, name] as const] : [],
+  ),
+);
+
+const hints: Readonly<Record<string, string>> = {
+  EPERM:
+    "operation not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability",
+  EACCES: "not permitted; wgmon needs CAP_NET_ADMIN and CAP_NET_RAW, run it as root",
+  ENODEV: "no such device",
+  EAGAIN: "the kernel did not answer in time",
+  ENOBUFS: "the kernel's queue was full",
+  EMFILE: "too many open files in this process; raise LimitNOFILE",
+  ENFILE: "too many open files on this machine",
+  EAFNOSUPPORT: "this kernel, or RestrictAddressFamilies= of the unit, does not allow it",
+  EPROTONOSUPPORT: "this kernel does not have it",
+};
+
+/** `EPERM` of 1; `errno 123` of a number that is not in the list. */
+export function errnoName(code: number): string {
+  return names.get(code) ?? `errno ${code}`;
+}
+
+export function systemError(operation: string, code: number): SystemError {
+  const name = errnoName(code);
+  return new SystemError(operation, name, hints[name]);
+}
