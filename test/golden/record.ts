@@ -3,6 +3,7 @@
  * them. It runs itself in a throw-away virtual machine: bun test/golden/record.ts
  */
 
+import { randomBytes } from "node:crypto";
 import { readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -173,17 +174,15 @@ END
     break;
   }
 
-  // A peer is taken away while the dump is under way.
-  sh(`
-    ip link add wg3 type wireguard
-    for i in $(seq 60); do
-      printf '[Peer]\\nPublicKey = %s\\nAllowedIPs = 10.3.0.%d/32\\n' $(wg genkey | wg pubkey) $i
-    done | wg addconf wg3 /dev/stdin
-  `);
-  generic.send("record", encodeMessage(deviceRequest(WGDEVICE_A_IFNAME, text("wg3"))));
-  const first = receive(generic, 0)!;
-  sh("wg set wg3 peer $(wg show wg3 peers | tail -n 1) remove");
-  save("device-interrupted.bin", [first, ...untilDone(generic)]);
+  // A peer is taken away while the dump is under way. The kernel is one datagram ahead of us.
+  const peers = Array.from({ length: 400 }, () => randomBytes(32).toString("base64"));
+  const configuration = peers.map((key) => `[Peer]\nPublicKey = ${key}\n`).join("");
+  sh("ip link add wg3 type wireguard; wg setconf wg3 /dev/stdin", configuration);
+  using slow = new NetlinkSocket(NETLINK_GENERIC);
+  slow.send("record", encodeMessage(deviceRequest(WGDEVICE_A_IFNAME, text("wg3"))));
+  const first = receive(slow, 0)!;
+  sh(`wg set wg3 peer ${peers.at(-1)} remove`);
+  save("device-interrupted.bin", [first, ...untilDone(slow)]);
 }
 
 function familyRequest(name: string): Message {
@@ -283,8 +282,11 @@ function receive(socket: NetlinkSocket, flags: number): Uint8Array | null {
   return length < 0 ? null : buffer.slice(0, length);
 }
 
-function sh(script: string): string {
-  const done = Bun.spawnSync(["bash", "-euc", script], { stderr: "inherit" });
+function sh(script: string, input = ""): string {
+  const done = Bun.spawnSync(["bash", "-euc", script], {
+    stdin: Buffer.from(input),
+    stderr: "inherit",
+  });
   if (done.exitCode !== 0) throw new Error(`exit status ${done.exitCode}: ${script}`);
   return done.stdout.toString();
 }

@@ -47,7 +47,9 @@ export class HandClock implements Clock {
     return this.#timers.length;
   }
 
+  /** A callback may have moved the clock further than was asked for; it never goes back. */
   #move(ms: number): void {
+    if (ms <= 0) return;
     this.#monotonicMs += ms;
     this.#wallMs += ms;
   }

@@ -54,7 +54,7 @@ exec switch_root /root /bin/bash "$guest" </dev/console >/dev/console 2>&1
 /** Each option behind the first three spares the guest work that no test looks at. */
 const KERNEL_OPTIONS =
   "console=ttyS0 quiet panic=-1 mitigations=off nokaslr audit=0 apparmor=0 " +
-  "i8042.noaux i8042.nokbd random.trust_cpu=on cryptomgr.notests";
+  "i8042.noaux i8042.nokbd random.trust_cpu=on cryptomgr.notests rcupdate.rcu_expedited=1";
 
 const SEARCH_PATH = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/sbin`;
 

@@ -1,0 +1,295 @@
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import type { Datagram } from "../src/capture/packet.ts";
+import { Trigger } from "../src/trigger.ts";
+import { MessageType } from "../src/wireguard.ts";
+import { HandClock } from "./support/clock.ts";
+
+/** A trigger whose looks are noted down, at a gateway where the test says who is connected. */
+class Scene {
+  readonly clock = new HandClock();
+  /** When looks were taken, in milliseconds since the start, and at which ports. */
+  readonly looks: { atMs: number; ports: number[] }[] = [];
+  /** When the session at a place made its keys. */
+  readonly handshakes = new Map<string, number>();
+  /** Happens inside each look, before it ends. */
+  onLook = () => {};
+  /** How long a look takes. */
+  costMs = 0;
+  readonly trigger = new Trigger({
+    clock: this.clock,
+    look: async (ports) => {
+      this.looks.push({ atMs: this.nowMs, ports: [...ports] });
+      this.onLook();
+      if (this.costMs > 0) this.clock.advance(this.costMs);
+    },
+    handshakeAtMs: (address, port) => this.handshakes.get(`${address} ${port}`) ?? null,
+  });
+
+  get nowMs(): number {
+    return this.clock.now().monotonicMs;
+  }
+
+  get times(): number[] {
+    return this.looks.map(({ atMs }) => atMs);
+  }
+
+  /** Lets time pass in small steps, with room for what the looks leave to be done. */
+  async pass(ms: number): Promise<void> {
+    const endMs = this.nowMs + ms;
+    while (this.nowMs < endMs) {
+      this.clock.advance(Math.min(1, endMs - this.nowMs));
+      await Promise.resolve();
+      await Promise.resolve();
+    }
+  }
+
+  connect(address = "192.0.2.1", port = 5000): void {
+    this.handshakes.set(`${address} ${port}`, this.nowMs);
+  }
+}
+
+function datagram(fields: Partial<Datagram> = {}): Datagram {
+  return {
+    sourceAddress: "192.0.2.1",
+    sourcePort: 5000,
+    destinationPort: 51820,
+    type: MessageType.data,
+    isFirstData: true,
+    ...fields,
+  };
+}
+
+const initiation = (fields: Partial<Datagram> = {}) =>
+  datagram({ type: MessageType.initiation, isFirstData: false, ...fields });
+const data = (fields: Partial<Datagram> = {}) => datagram({ isFirstData: false, ...fields });
+
+describe("a handshake", () => {
+  test("is looked for a little after the packet that ends it, until it shows", async () => {
+    const scene = new Scene();
+    scene.trigger.seen(datagram());
+    await scene.pass(20);
+    const [first = Infinity] = scene.times;
+    expect(first).toBeGreaterThan(0);
+    expect(first).toBeLessThanOrEqual(4);
+    expect(scene.looks[0]?.ports).toEqual([51820]);
+    scene.connect();
+    const before = scene.looks.length;
+    await scene.pass(5000);
+    // The look that found it was the last.
+    expect(scene.looks.length).toBe(before + 1);
+  });
+
+  test("that shows at the first look costs one look", async () => {
+    const scene = new Scene();
+    scene.onLook = () => scene.connect();
+    scene.trigger.seen(initiation());
+    await scene.pass(40);
+    scene.trigger.seen(datagram());
+    await scene.pass(10_000);
+    expect(scene.looks).toHaveLength(1);
+    expect(scene.clock.waiting).toBe(0);
+  });
+
+  test("that never completes costs a bounded number of looks", async () => {
+    const scene = new Scene();
+    scene.trigger.seen(initiation());
+    await scene.pass(60_000);
+    expect(scene.times).toEqual([250, 1000, 3000]);
+    expect(scene.clock.waiting).toBe(0);
+  });
+
+  test("whose last packet was missed is found after its first", async () => {
+    const scene = new Scene();
+    scene.onLook = () => scene.connect();
+    scene.trigger.seen(initiation());
+    await scene.pass(10_000);
+    expect(scene.times).toEqual([250]);
+  });
+
+  test("that this end began is looked for at the response", async () => {
+    const scene = new Scene();
+    scene.onLook = () => scene.connect();
+    scene.trigger.seen(datagram({ type: MessageType.response, isFirstData: false }));
+    await scene.pass(100);
+    expect(scene.looks).toHaveLength(1);
+  });
+
+  test("of many peers at once is found by few looks", async () => {
+    const scene = new Scene();
+    scene.onLook = () => {
+      for (let port = 1; port <= 50; port++) scene.connect("192.0.2.1", port);
+    };
+    for (let port = 1; port <= 50; port++) scene.trigger.seen(datagram({ sourcePort: port }));
+    await scene.pass(1000);
+    expect(scene.looks).toHaveLength(1);
+  });
+
+  test("of one peer does not end the waiting for another", async () => {
+    const scene = new Scene();
+    scene.trigger.seen(datagram({ sourcePort: 1 }));
+    scene.trigger.seen(datagram({ sourcePort: 2 }));
+    scene.onLook = () => scene.connect("192.0.2.1", 1);
+    await scene.pass(10);
+    scene.onLook = () => scene.connect("192.0.2.1", 2);
+    await scene.pass(1000);
+    const looks = scene.looks.length;
+    expect(looks).toBeGreaterThan(1);
+    await scene.pass(10_000);
+    expect(scene.looks).toHaveLength(looks);
+  });
+
+  test("on two devices is looked for at both ports", async () => {
+    const scene = new Scene();
+    scene.trigger.seen(datagram());
+    scene.trigger.seen(datagram({ destinationPort: 51821 }));
+    await scene.pass(4);
+    expect(scene.looks[0]?.ports.toSorted()).toEqual([51820, 51821]);
+  });
+});
+
+describe("a connected peer", () => {
+  test("sends data at no cost", async () => {
+    const scene = new Scene();
+    scene.connect();
+    for (let count = 0; count < 10_000; count++) scene.trigger.seen(data());
+    await scene.pass(10_000);
+    expect(scene.looks).toEqual([]);
+    expect(scene.clock.waiting).toBe(0);
+  });
+
+  test("renews its keys at no cost", async () => {
+    const scene = new Scene();
+    scene.connect();
+    await scene.pass(120_000);
+    scene.trigger.seen(initiation());
+    scene.trigger.seen(datagram());
+    await scene.pass(10_000);
+    expect(scene.looks).toEqual([]);
+  });
+
+  test("whose place makes new keys too early may be another peer: it is looked at", async () => {
+    const scene = new Scene();
+    scene.connect();
+    await scene.pass(60_000);
+    scene.trigger.seen(datagram());
+    await scene.pass(100);
+    expect(scene.looks.length).toBeGreaterThan(0);
+  });
+});
+
+describe("data from a place where nobody is known", () => {
+  test("may be a peer that roamed: it is looked for", async () => {
+    const scene = new Scene();
+    scene.onLook = () => scene.handshakes.set("192.0.2.9 9", 0);
+    await scene.pass(60_000);
+    scene.trigger.seen(data({ sourceAddress: "192.0.2.9", sourcePort: 9 }));
+    await scene.pass(1000);
+    expect(scene.looks).toHaveLength(1);
+  });
+
+  test("that is nobody's is not looked for again until the next tick", async () => {
+    const scene = new Scene();
+    scene.trigger.seen(data());
+    await scene.pass(1000);
+    const looks = scene.looks.length;
+    for (let count = 0; count < 1000; count++) {
+      scene.trigger.seen(data());
+      await scene.pass(1);
+    }
+    expect(scene.looks).toHaveLength(looks);
+    scene.trigger.forgetStrangers();
+    scene.trigger.seen(data());
+    await scene.pass(1000);
+    expect(scene.looks.length).toBeGreaterThan(looks);
+  });
+
+  test("does not hide a handshake from there", async () => {
+    const scene = new Scene();
+    scene.trigger.seen(data());
+    await scene.pass(1000);
+    const looks = scene.looks.length;
+    scene.trigger.seen(datagram());
+    await scene.pass(1000);
+    expect(scene.looks.length).toBeGreaterThan(looks);
+  });
+});
+
+describe("a flood", () => {
+  test("of forged packets costs looks a fixed share of the time", async () => {
+    const scene = new Scene();
+    scene.costMs = 10;
+    let source = 0;
+    const lengthMs = 60_000;
+    while (scene.nowMs < lengthMs) {
+      for (let count = 0; count < 4; count++) {
+        source++;
+        scene.trigger.seen(
+          datagram({
+            sourceAddress: `192.0.2.${source % 256}`,
+            sourcePort: (source >> 8) & 0xffff,
+          }),
+        );
+      }
+      await scene.pass(2);
+    }
+    const costMs = scene.looks.length * scene.costMs;
+    expect(costMs).toBeLessThan(lengthMs * 0.06);
+    expect(costMs).toBeGreaterThan(lengthMs * 0.03);
+    // And they go on: a real peer among the forged ones is seen by the next look.
+    const gaps = scene.times.map((atMs, index) => atMs - (scene.times[index - 1] ?? 0));
+    expect(Math.max(...gaps)).toBeLessThan(300);
+  });
+
+  test("ends, and leaves nothing behind", async () => {
+    const scene = new Scene();
+    for (let source = 0; source < 60_000; source++) {
+      scene.trigger.seen(datagram({ sourcePort: source }));
+    }
+    await scene.pass(5_000);
+    const { length } = scene.looks;
+    await scene.pass(60_000);
+    expect(scene.looks).toHaveLength(length);
+    expect(scene.clock.waiting).toBe(0);
+  });
+});
+
+test("nothing is looked for after stop", async () => {
+  const scene = new Scene();
+  scene.trigger.seen(datagram());
+  scene.trigger.stop();
+  scene.trigger.seen(datagram({ sourcePort: 2 }));
+  await scene.pass(5000);
+  expect(scene.looks).toEqual([]);
+});
+
+test("whatever is captured, looks end when packets end", async () => {
+  const packet = fc.record({
+    type: fc.constantFrom(...Object.values(MessageType)),
+    isFirstData: fc.boolean(),
+    sourcePort: fc.integer({ min: 1, max: 4 }),
+    destinationPort: fc.constantFrom(51820, 51821),
+    waitMs: fc.nat(400),
+    connects: fc.boolean(),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(packet, { maxLength: 30 }), async (packets) => {
+      const scene = new Scene();
+      for (const { waitMs, connects, ...fields } of packets) {
+        const seen = datagram(fields);
+        scene.trigger.seen({
+          ...seen,
+          isFirstData: seen.type === MessageType.data && seen.isFirstData,
+        });
+        if (connects) scene.connect("192.0.2.1", fields.sourcePort);
+        await scene.pass(waitMs);
+      }
+      await scene.pass(5_000);
+      expect(scene.clock.waiting).toBe(0);
+      expect(scene.looks.length).toBeLessThanOrEqual(packets.length * 8);
+    }),
+    { numRuns: 50 },
+  );
+});
