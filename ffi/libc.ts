@@ -22,6 +22,8 @@ export const libc = lazily({
     close: { args: ["i32"], returns: "i32" },
     // int open(const char *pathname, int flags);
     open: { args: ["cstring", "i32"], returns: "i32" },
+    // int access(const char *pathname, int mode);
+    access: { args: ["cstring", "i32"], returns: "i32" },
     // ssize_t read(int fd, void *buf, size_t count);
     read: { args: ["i32", "buffer", "u64"], returns: FFIType.i64_fast },
     // ssize_t write(int fd, const void *buf, size_t count);

@@ -14,7 +14,7 @@ import type { Clock } from "./clock.ts";
 import type { Settings } from "./config.ts";
 import { readDatagrams } from "./datagrams.ts";
 import { ParseError, SystemError } from "./errors.ts";
-import { type Change, eventOf, sentence } from "./event.ts";
+import { type Change, eventOf, logFields, sentence } from "./event.ts";
 import { Devices } from "./kernel/devices.ts";
 import { type LinkEvent, parseLinkEvents } from "./kernel/link.ts";
 import { bytesOf } from "./kernel/netlink.ts";
@@ -227,7 +227,7 @@ export class App {
     const id = `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
     const event = eventOf(change, { id, host, name });
     this.#outbox.add(event);
-    this.#log.info(sentence(event), { event: event.type, id, ...event.data });
+    this.#log.info(sentence(event), logFields(event));
     const isUnannounced =
       change.type === "peer.connected" && (reason === "tick" || reason === "reconcile");
     if (isUnannounced && this.#packets === 0) this.#hint();

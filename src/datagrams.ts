@@ -34,9 +34,9 @@ export async function readDatagrams(
   let attachedAtMs = -Infinity;
 
   const attach = async () => {
+    attachedAtMs = clock.now().monotonicMs;
     const copy = libc().dup(descriptor);
     if (copy < 0) throw systemError("copy a socket", errno());
-    attachedAtMs = clock.now().monotonicMs;
     const socket = await Bun.connect({
       fd: copy,
       socket: {

@@ -132,6 +132,15 @@ export function sentence(event: Event): string {
   }
 }
 
+/** What the log's line about an event has besides the sentence, flat; for machines. */
+export function logFields(event: Event): Record<string, unknown> {
+  const { id, data } = event;
+  if (!("peer" in data)) return { event: event.type, id, ...data };
+  const { peer, session, device, ...rest } = data;
+  const { publicKey, name, endpoint } = peer;
+  return { event: event.type, id, device, peer: publicKey, name, endpoint, ...rest, ...session };
+}
+
 function who(data: { device: string; peer: PeerPart }): string {
   return `${data.peer.name ?? data.peer.publicKey} (${data.device})`;
 }

@@ -143,7 +143,9 @@ const renderers: Readonly<Record<Format, (line: Line, atMs: number) => string>> 
     const plain = (process.env.NO_COLOR ?? "") !== "";
     const level = line.level.padEnd(5);
     const time = new Date(atMs).toTimeString().slice(0, 8);
-    return `${time} ${plain ? level : `\x1b[${colour}m${level}\x1b[0m`} ${sentence(line)}`;
+    // The sentence of an event says all that people want to know.
+    const text = "event" in line.fields ? visible(line.message) : sentence(line);
+    return `${time} ${plain ? level : `\x1b[${colour}m${level}\x1b[0m`} ${text}`;
   },
   json({ level, message, fields }, atMs) {
     const time = new Date(atMs).toISOString();

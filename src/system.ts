@@ -5,7 +5,7 @@
 
 import { errno, libc } from "../ffi/libc.ts";
 import { systemError } from "./kernel/errno.ts";
-import { EINTR, ENOENT, O_CLOEXEC } from "./kernel/uapi.ts";
+import { EINTR, ENOENT, O_CLOEXEC, R_OK } from "./kernel/uapi.ts";
 
 const STDERR = 2;
 /** HOST_NAME_MAX and its NUL, limits.h. */
@@ -21,6 +21,11 @@ export function hostname(): string {
   const name = new Uint8Array(new ArrayBuffer(HOST_NAME_BYTES));
   libc().gethostname(name, name.length);
   return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
+}
+
+/** The number of the network interface with this name; 0: there is none in this namespace. */
+export function interfaceIndex(name: string): number {
+  return libc().if_nametoindex(name);
 }
 
 /**
@@ -61,5 +66,16 @@ export function readTextFile(path: string): string | null {
     }
   } finally {
     libc().close(descriptor);
+  }
+}
+
+/** The names in a folder; none when it does not exist or is not ours to read. */
+export function listFolder(path: string): string[] {
+  // Asked first, because on most machines the answer is no, and then node:fs is never needed.
+  if (libc().access(path, R_OK) !== 0) return [];
+  try {
+    return process.getBuiltinModule("node:fs").readdirSync(path);
+  } catch {
+    return [];
   }
 }

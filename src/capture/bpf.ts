@@ -24,6 +24,7 @@ import {
   SOL_PACKET,
   SOL_SOCKET,
 } from "../kernel/uapi.ts";
+import { interfaceIndex } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import { handshakeFilter } from "./filter.ts";
 
@@ -127,7 +128,7 @@ class Tap {
   /** Binds to the interface that has the name now. */
   bind(): void {
     const name = this.#interfaceName;
-    const index = name === ANY ? 0 : libc().if_nametoindex(name);
+    const index = name === ANY ? 0 : interfaceIndex(name);
     if (index === 0 && name !== ANY) {
       throw new SystemError(
         `capture on interface ${name}`,

@@ -81,7 +81,8 @@ export class PeerTable {
   #look = 0;
   #seenCount = 0;
   #device: Device | null = null;
-  #changed: PeerChange[] = [];
+  /** By row: what `finish` will answer with. */
+  readonly #changed = new Map<number, PeerChange>();
   #previousRow = -1;
   #previousPeer: Growing | null = null;
   readonly #endpoint = new Uint32Array(ENDPOINT_WORDS);
@@ -92,8 +93,8 @@ export class PeerTable {
   }
 
   /**
-   * Starts a dump. What an earlier one found and could not `finish` is kept: the columns have it
-   * already, so that it would not be found again.
+   * Starts a dump. What an earlier one found and could not `finish` is kept, and read again: the
+   * earlier one may have ended in the middle of a peer.
    */
   begin(): void {
     this.#look++;
@@ -156,8 +157,8 @@ export class PeerTable {
   finish({ interrupted }: { interrupted: boolean }): DeviceLook {
     if (this.#device === null) throw new ParseError("WG_CMD_GET_DEVICE: answer without a device");
     const removed = interrupted || this.#seenCount === this.#count ? [] : this.#removeUnseen();
-    const changed = this.#changed;
-    this.#changed = [];
+    const changed = [...this.#changed.values()];
+    this.#changed.clear();
     return { device: this.#device, changed, removed };
   }
 
@@ -210,6 +211,12 @@ export class PeerTable {
     }
     if (key === -1) throw new ParseError("WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY");
 
+    // All that may be a ParseError comes before the columns are touched.
+    const handshakeMs = handshake === -1 ? 0 : readTimespecMs(view, handshake);
+    const rxBytes = rx === -1 ? 0 : readU64(view, rx);
+    const txBytes = tx === -1 ? 0 : readU64(view, tx);
+    this.#readEndpoint(view, endpoint, endpointEnd);
+
     const { row, isNew } = this.#rowOf(view, key);
     if (row === this.#previousRow) {
       // The peer continues from the message before, with more of its allowed IPs and nothing else.
@@ -223,21 +230,21 @@ export class PeerTable {
     if (this.#seen[row] !== this.#look) this.#seenCount++;
     this.#seen[row] = this.#look;
 
-    const handshakeMs = handshake === -1 ? 0 : readTimespecMs(view, handshake);
-    const rxBytes = rx === -1 ? 0 : readU64(view, rx);
-    const txBytes = tx === -1 ? 0 : readU64(view, tx);
-    this.#readEndpoint(view, endpoint, endpointEnd);
+    const unfinished = this.#changed.get(row);
     const isSame =
       !isNew &&
+      unfinished === undefined &&
       handshakeMs === this.#handshakeMs[row] &&
       rxBytes === this.#rxBytes[row] &&
       txBytes === this.#txBytes[row] &&
       this.#hasEndpoint(row);
     if (isSame) return;
 
-    const before = isNew
-      ? null
-      : { lastHandshakeMs: this.#handshakeMs[row]! || null, rxBytes: this.#rxBytes[row]! };
+    let before: PeerChange["before"] = null;
+    if (unfinished !== undefined) before = unfinished.before;
+    else if (!isNew) {
+      before = { lastHandshakeMs: this.#handshakeMs[row]! || null, rxBytes: this.#rxBytes[row]! };
+    }
     this.#handshakeMs[row] = handshakeMs;
     this.#rxBytes[row] = rxBytes;
     this.#txBytes[row] = txBytes;
@@ -251,9 +258,9 @@ export class PeerTable {
       txBytes,
       persistentKeepaliveSeconds: keepalive === -1 ? 0 : view.getUint16(keepalive, true),
     };
-    if (allowedIps !== -1) readAllowedIps(answer, allowedIps, allowedIpsEnd, peer.allowedIps);
-    this.#changed.push({ peer, before });
+    this.#changed.set(row, { peer, before });
     this.#previousPeer = peer;
+    if (allowedIps !== -1) readAllowedIps(answer, allowedIps, allowedIpsEnd, peer.allowedIps);
   }
 
   /** The row of the key at `offset`, a new one if there is none yet. */
@@ -339,7 +346,10 @@ export class PeerTable {
     let kept = 0;
     for (let row = 0; row < this.#count; row++) {
       if (this.#seen[row] !== this.#look) {
-        removed.push(keyText(keyBytes, row * WG_KEY_LEN));
+        // One that came and went between two looks was never told of.
+        const unfinished = this.#changed.get(row);
+        this.#changed.delete(row);
+        if (unfinished?.before !== null) removed.push(keyText(keyBytes, row * WG_KEY_LEN));
         continue;
       }
       this.#keys.copyWithin(kept * KEY_WORDS, row * KEY_WORDS, (row + 1) * KEY_WORDS);

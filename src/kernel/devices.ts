@@ -91,7 +91,7 @@ export class Devices implements Disposable {
       else if (look !== null) devices.push(look);
     }
 
-    if (names === null) this.#listUserspaceDevices();
+    if (names === null) removed.push(...this.#listUserspaceDevices());
     for (const [name, entry] of this.#userspace) {
       if (names !== null && !names.has(name)) continue;
       try {
@@ -118,9 +118,12 @@ export class Devices implements Disposable {
   /** Brings the list up to date; answers with the devices that are gone. */
   #listKernelDevices(): Device[] {
     this.#family ??= findFamily(this.#generic, WG_GENL_NAME);
-    const links = this.#family === null ? [] : listWireguardLinks(this.#route);
+    const { links, interrupted } =
+      this.#family === null ? { links: [], interrupted: false } : listWireguardLinks(this.#route);
     const removed: Device[] = [];
     for (const entry of this.#kernel.values()) {
+      // Whether one that an interrupted list leaves out is gone, the look at it will tell.
+      if (interrupted) break;
       const still = links.some((link) => link.name === entry.name && link.index === entry.index);
       if (!still) removed.push(...this.#forget(entry));
     }
@@ -160,18 +163,31 @@ export class Devices implements Disposable {
     } catch (error) {
       const code = error instanceof SystemError ? error.code : null;
       // ENOENT: the family is gone, because the module was unloaded and all its devices with it.
-      if (code === "ENOENT") this.#family = null;
+      if (code === "ENOENT") {
+        const family = this.#family;
+        this.#family = findFamily(this.#generic, WG_GENL_NAME);
+        // Loaded again, it has another number, and this may be one of its new devices.
+        if (this.#family !== null && this.#family !== family) return this.#lookAt(entry);
+      }
       if (code === "ENODEV" || code === "ENOENT") return "gone";
       throw error;
     }
   }
 
-  #listUserspaceDevices(): void {
-    for (const name of listUserspaceDevices()) {
-      // A kernel device's name is taken in the whole namespace.
-      if (this.#userspace.has(name) || this.#kernel.has(name) || !this.#wants(name)) continue;
-      this.#userspace.set(name, { source: new UserspaceDevice(name), device: null });
+  /** The same for those of userspace programs. */
+  #listUserspaceDevices(): Device[] {
+    const found = listUserspaceDevices();
+    const removed: Device[] = [];
+    for (const [name, { source, device }] of this.#userspace) {
+      if (found.some((each) => each.name === name && each.index === source.index)) continue;
+      this.#userspace.delete(name);
+      if (device !== null) removed.push(device);
     }
+    for (const { name, index } of found) {
+      if (this.#userspace.has(name) || !this.#wants(name)) continue;
+      this.#userspace.set(name, { source: new UserspaceDevice(name, index), device: null });
+    }
+    return removed;
   }
 
   #wants(name: string): boolean {

@@ -12,8 +12,9 @@ import {
   text,
   u32,
 } from "./netlink.ts";
-import type { Requester } from "./socket.ts";
+import type { MessageVisitor, Requester } from "./socket.ts";
 import {
+  AF_UNSPEC,
   IFLA_EXT_MASK,
   IFLA_IFNAME,
   IFLA_INFO_KIND,
@@ -42,8 +43,11 @@ export interface LinkEvent {
   readonly link: Link;
 }
 
-/** The WireGuard devices of this network namespace, in the kernel's order. */
-export function listWireguardLinks(socket: Requester): Link[] {
+/**
+ * The WireGuard devices of this network namespace, in the kernel's order. `interrupted`: links came
+ * and went meanwhile, so that some may be missing.
+ */
+export function listWireguardLinks(socket: Requester): { links: Link[]; interrupted: boolean } {
   const links: Link[] = [];
   const request = {
     type: RTM_GETLINK,
@@ -55,26 +59,28 @@ export function listWireguardLinks(socket: Requester): Link[] {
       [IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS)],
     ],
   } as const;
-  // An interrupted list is asked for again by the link event that interrupted it.
-  socket.request("list network links", request, (answer, start, end, type) => {
+  const collect: MessageVisitor = (answer, start, end, type) => {
     if (type !== RTM_NEWLINK) return;
     const link = parseLink(answer, start, end);
     // The kernel does not filter by a kind that it does not know: the module is not loaded.
     if (link.kind === WG_GENL_NAME) links.push(link);
-  });
-  return links;
+  };
+  const { interrupted } = socket.request("list network links", request, collect);
+  return { links, interrupted };
 }
 
 /** The link changes in one datagram of the multicast group RTMGRP_LINK. */
 export function parseLinkEvents(datagram: Bytes): LinkEvent[] {
-  const { view } = datagram;
+  const { bytes, view } = datagram;
   const events: LinkEvent[] = [];
   for (let offset = 0; offset < view.byteLength;) {
     const end = messageEnd(view, offset, view.byteLength);
     const type = messageType(view, offset);
     if (type === RTM_NEWLINK || type === RTM_DELLINK) {
       const link = parseLink(datagram, offset, end);
-      events.push({ type: type === RTM_NEWLINK ? "new" : "removed", link });
+      // With a family it is about a port of a bridge: one that leaves the bridge is not gone.
+      const isLink = bytes[offset + NLMSG_HDRLEN] === AF_UNSPEC;
+      if (isLink) events.push({ type: type === RTM_NEWLINK ? "new" : "removed", link });
     }
     offset = align(end);
   }

@@ -4,6 +4,7 @@
  */
 
 import { ParseError, SystemError } from "../errors.ts";
+import { interfaceIndex, listFolder } from "../system.ts";
 import type { Device, DeviceLook, Endpoint, Peer, PublicKey } from "../wireguard.ts";
 
 /** Where the implementations put their sockets, `<device>.sock`. */
@@ -17,31 +18,35 @@ const EQUALS = 0x3d;
 /** Far more than 100,000 peers need. */
 const ANSWER_LIMIT_BYTES = 256 * 1024 * 1024;
 
-/** The names of the devices that have a socket. */
-export function listUserspaceDevices(): string[] {
-  try {
-    const sockets = new Bun.Glob("*.sock").scanSync({ cwd: SOCKET_FOLDER, onlyFiles: false });
-    return [...sockets].map((entry) => entry.slice(0, -".sock".length));
-  } catch {
-    // No such folder on most machines; unreadable to us is the same.
-    return [];
-  }
+/**
+ * The devices that have a socket and are in this network namespace: the folder is the same for all
+ * namespaces of a machine.
+ */
+export function listUserspaceDevices(): { name: string; index: number }[] {
+  return listFolder(SOCKET_FOLDER)
+    .filter((entry) => entry.endsWith(".sock"))
+    .map((entry) => entry.slice(0, -".sock".length))
+    .map((name) => ({ name, index: interfaceIndex(name) }))
+    .filter(({ index }) => index !== 0);
 }
 
 /** One userspace device and what the looks so far found. */
 export class UserspaceDevice {
   readonly name: string;
+  readonly index: number;
   #before: ReadonlyMap<PublicKey, Peer> = new Map();
 
-  constructor(name: string) {
+  constructor(name: string, index: number) {
     this.name = name;
+    this.index = index;
   }
 
   /** @returns null when nobody answers at the socket: the daemon is gone and left it behind. */
   async look(): Promise<DeviceLook | null> {
     const answer = await ask(this.name, (bytes) => parseUapi(this.name, bytes));
     if (answer === null) return null;
-    const { device, peers } = answer;
+    const { peers } = answer;
+    const device = { ...answer.device, index: this.index };
     const changed = peers
       .map((peer) => ({ peer, before: this.#before.get(peer.publicKey) ?? null }))
       .filter(({ peer, before }) => differs(before, peer));

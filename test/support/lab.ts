@@ -50,9 +50,10 @@ interface KeyPair {
   readonly publicKey: string;
 }
 
-/** Numbers of links and devices are never used twice in a process: the kernel takes old ones away late. */
+/** No number is used twice in a process: the kernel takes old links away late. */
 let links = 0;
 let devices = 0;
+let ports = 40_000;
 
 const TABLE = "inet lab";
 
@@ -245,7 +246,8 @@ export class LabDevice {
       await namespace.run(hereDocument("ip -batch -", lines(...commands)));
       // wg(8) takes one device at a time, the processors more.
       const started = group.map((client) => client.configureCommand(" & jobs+=($!)"));
-      const finished = 'for job in "${jobs[@]}"; do wait $job || exit; done; jobs=()';
+      const finished =
+        'failed=0; for job in "${jobs[@]}"; do wait $job || failed=1; done; jobs=(); [ $failed = 0 ]';
       await namespace.run(lines(...started, finished));
     }
     return made;
@@ -446,7 +448,7 @@ export class Client {
     this.#number = number;
     this.#host = twin === undefined ? number : twin.#host;
     this.#interface = `tunnel${device.number}-${number}`;
-    this.#port = options.outerPort ?? 40_000 + number;
+    this.#port = options.outerPort ?? ++ports;
     const { presharedKey = false, wrongPresharedKey = false } = options;
     const fresh = (): string => randomBytes(32).toString("base64");
     if (twin !== undefined) this.#gatewayPresharedKey = twin.#gatewayPresharedKey;
@@ -570,7 +572,7 @@ export class Client {
   async roam(to: "port" | "address" | "both" = "port"): Promise<string> {
     if (to !== "port") await this.link.readdress();
     if (to !== "address") {
-      this.#port += 1000;
+      this.#port = ++ports;
       await this.link.namespace.run(`wg set ${this.#interface} listen-port ${this.#port}`);
     }
     return this.endpoint;

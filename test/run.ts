@@ -1,0 +1,264 @@
+/**
+ * The whole suite: builds the binary, then runs each test file in a process of its own, the kernel
+ * tests in a network namespace of their own, or in a virtual machine where this kernel has no
+ * WireGuard. The last line counts everything. Options: --no-kernel, --only PATTERN (part of a path).
+ */
+
+import { appendFileSync, existsSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+import { whyNoWireguard } from "./support/kernel.ts";
+import { runInVm, whyNoVm } from "./support/vm.ts";
+
+interface Counts {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+interface Result extends Counts {
+  readonly file: string;
+}
+
+/** Enough for the slowest file on an emulated processor; a file that hangs must not stop the rest. */
+const FILE_LIMIT_MS = 10 * 60_000;
+const BUILD_LIMIT_MS = 3 * 60_000;
+const VM_LIMIT_MS = 45 * 60_000;
+
+/** Each file has this much of the machine to itself. */
+const AT_A_TIME = 2;
+
+const ROOT = join(import.meta.dir, "..");
+process.chdir(ROOT);
+
+const { values: options } = parseArgs({
+  options: {
+    "no-kernel": { type: "boolean", default: false },
+    only: { type: "string", default: "" },
+    /** How this program calls itself in the virtual machine: kernel tests only, results to this file. */
+    "guest-results": { type: "string" },
+  },
+});
+
+const required =
+  process.env["WGMON_KERNEL_TESTS"] === "require" || /^(true|1)$/.test(process.env["CI"] ?? "");
+if (required) process.env["WGMON_KERNEL_TESTS"] = "require";
+
+const running = new Set<number>();
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const) {
+  process.on(signal, () => {
+    for (const pid of running) killGroup(pid);
+    process.exit(code);
+  });
+}
+
+const guestResults = options["guest-results"];
+if (guestResults === undefined) {
+  const results = [...(await build()), ...(await nativeTests()), ...(await kernelTests())];
+  const { passed, failed, skipped } = total(results);
+  if (failed > 0) {
+    console.log(
+      `\nfailed: ${results
+        .filter((each) => each.failed > 0)
+        .map(({ file }) => file)
+        .join(", ")}`,
+    );
+  }
+  console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+  process.exit(failed > 0 ? 1 : 0);
+} else {
+  await runKernelFiles(testFiles("test/kernel"), (result) =>
+    appendFileSync(guestResults, `${JSON.stringify(result)}\n`),
+  );
+  process.exit(0);
+}
+
+async function build(): Promise<Result[]> {
+  if (!existsSync("build.ts")) return [];
+  const { exitCode, output, seconds } = await run([process.execPath, "build.ts"], BUILD_LIMIT_MS);
+  if (exitCode === 0) {
+    console.log(`built  ./wgmon  ${seconds} s`);
+    return [];
+  }
+  console.log(`FAILED build.ts\n${output}`);
+  return [{ file: "build.ts", passed: 0, failed: 1, skipped: 0 }];
+}
+
+async function nativeTests(): Promise<Result[]> {
+  const files = testFiles("test").filter((file) => !/^test\/(kernel|bench)\//.test(file));
+  return await runFiles(files, (file) => [process.execPath, "test", `./${file}`]);
+}
+
+/** Here if this kernel can, else in the virtual machine, else they say themselves why they are skipped. */
+async function kernelTests(): Promise<Result[]> {
+  const files = options["no-kernel"] ? [] : testFiles("test/kernel");
+  if (files.length === 0) return [];
+  const notHere = whyNoWireguard();
+  if (notHere === null) return await runKernelFiles(files);
+  const noVm = whyNoVm();
+  if (noVm === null) {
+    console.log(`kernel tests run in a virtual machine: here, ${notHere}`);
+    return await runKernelFilesInVm(files);
+  }
+  console.log(`kernel tests cannot run: here, ${notHere}; ${noVm}`);
+  return await runFiles(files, (file) => [process.execPath, "test", `./${file}`]);
+}
+
+/** Each file in a network namespace of its own; those that measure wait until nothing else runs. */
+async function runKernelFiles(
+  files: readonly string[],
+  onResult: (result: Result) => void = () => undefined,
+): Promise<Result[]> {
+  const test = `${process.execPath} test --timeout 120000`;
+  const command = (file: string): string[] => [
+    ...[
+      "unshare",
+      "--net",
+      "sh",
+      "-c",
+      `ip link set lo up && exec ${test} "$1"`,
+      "sh",
+      `./${file}`,
+    ],
+  ];
+  const serial = new Set<string>();
+  for (const file of files) {
+    const head = (await Bun.file(file).text()).split("\n").slice(0, 5);
+    if (head.includes("// @serial")) serial.add(file);
+  }
+  const together = files.filter((file) => !serial.has(file));
+  return [
+    ...(await runFiles(together, command, AT_A_TIME, onResult)),
+    ...(await runFiles([...serial], command, 1, onResult)),
+  ];
+}
+
+async function runKernelFilesInVm(files: readonly string[]): Promise<Result[]> {
+  const resultsFolder = await mkdtemp(join(tmpdir(), "wgmon-results-"));
+  try {
+    const results = join(resultsFolder, "results");
+    const command = [process.execPath, "test/run.ts", "--guest-results", results];
+    if (options.only !== "") command.push("--only", options.only);
+    let broke = "";
+    try {
+      const { exitCode } = await runInVm(command, {
+        timeoutMs: VM_LIMIT_MS,
+        resultsFolder,
+        cwd: ROOT,
+      });
+      if (exitCode !== 0) broke = `the runner in the virtual machine ended with ${exitCode}`;
+    } catch (error) {
+      broke = String(error);
+    }
+    if (broke !== "") console.log(`FAILED ${broke}`);
+    const text = await readFile(results, "utf8").catch(() => "");
+    const finished = text
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as Result);
+    const names = new Set(finished.map(({ file }) => file));
+    const lost = files.filter((file) => !names.has(file));
+    return [...finished, ...lost.map((file) => ({ file, passed: 0, failed: 1, skipped: 0 }))];
+  } finally {
+    await rm(resultsFolder, { recursive: true, force: true });
+  }
+}
+
+function testFiles(folder: string): string[] {
+  const files = [...new Bun.Glob(`${folder}/**/*.test.{ts,tsx}`).scanSync(".")];
+  return files.filter((file) => file.includes(options.only)).sort();
+}
+
+async function runFiles(
+  files: readonly string[],
+  command: (file: string) => readonly string[],
+  atATime = AT_A_TIME,
+  onResult: (result: Result) => void = () => undefined,
+): Promise<Result[]> {
+  const waiting = [...files];
+  const results: Result[] = [];
+  const worker = async (): Promise<void> => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      const { exitCode, output, seconds } = await run(command(file), FILE_LIMIT_MS);
+      const counts = countsOf(output, exitCode);
+      const failed = counts.failed > 0;
+      const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : "";
+      console.log(
+        `${failed ? "FAILED" : "ok    "} ${file}  ${counts.passed} passed${skipped}  ${seconds} s`,
+      );
+      if (failed) console.log(output);
+      const result = { file, ...counts };
+      results.push(result);
+      onResult(result);
+    }
+  };
+  await Promise.all(Array.from({ length: atATime }, worker));
+  return results;
+}
+
+/**
+ * From the lines that bun ends with, rather than from its junit file, which is not written when a
+ * file cannot be imported. A file without them has crashed, whatever its exit code says: a test that
+ * calls process.exit(0) ends with 0.
+ */
+function countsOf(output: string, exitCode: number): Counts {
+  const end = /\nRan \d+ tests? across 1 file\..*\s*$/.exec(output);
+  const summary = end === null ? "" : output.slice(0, end.index).split("\n").slice(-8).join("\n");
+  const count = (word: string): number =>
+    Number(new RegExp(`^ *(\\d+) ${word}$`, "m").exec(summary)?.[1] ?? 0);
+  const broken = exitCode !== 0 || end === null ? 1 : 0;
+  return {
+    passed: count("pass"),
+    failed: Math.max(count("fail"), broken),
+    skipped: count("skip") + count("todo"),
+  };
+}
+
+function total(results: readonly Counts[]): Counts {
+  const sum = (key: keyof Counts): number => results.reduce((so, result) => so + result[key], 0);
+  return { passed: sum("passed"), failed: sum("failed"), skipped: sum("skipped") };
+}
+
+/** Runs a command in a process group of its own, so that it can be ended with all that it started. */
+async function run(command: readonly string[], limitMs: number) {
+  const startedAtMs = performance.now();
+  const child = Bun.spawn([...command], {
+    env: { ...process.env, NO_COLOR: "1" },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    detached: true,
+  });
+  running.add(child.pid);
+  let output = "";
+  const decoder = new TextDecoder();
+  const collect = async (stream: ReadableStream<Uint8Array>): Promise<void> => {
+    for await (const chunk of stream) output += decoder.decode(chunk);
+  };
+  const closed = Promise.all([collect(child.stdout), collect(child.stderr)]);
+  const timer = setTimeout(() => {
+    output += `\nended after ${limitMs / 1000} s\n`;
+    killGroup(child.pid);
+  }, limitMs);
+  const exitCode = await child.exited;
+  clearTimeout(timer);
+  // What it left running holds the pipes open.
+  killGroup(child.pid);
+  running.delete(child.pid);
+  await closed;
+  return { exitCode, output, seconds: ((performance.now() - startedAtMs) / 1000).toFixed(1) };
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // Nobody is left.
+  }
+}

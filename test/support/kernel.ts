@@ -1,0 +1,63 @@
+/**
+ * What a kernel test needs of the machine. A test that cannot run says why in its name;
+ * WGMON_KERNEL_TESTS=require makes that a failure, so that CI cannot be green without them.
+ */
+
+import { readlinkSync } from "node:fs";
+
+/** A program, found by its name, or one of the first two. */
+export type Need = "root" | "wireguard" | "ip" | "wg" | "nft" | "tc" | "ping" | "gcc";
+
+export interface Needs {
+  /** For describe.skipIf. */
+  readonly missing: boolean;
+  title(name: string): string;
+}
+
+/** @throws where something is missing that WGMON_KERNEL_TESTS=require demands. */
+export function needs(...wanted: readonly Need[]): Needs {
+  const reasons = wanted.map(whyMissing).filter((reason) => reason !== null);
+  if (reasons.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
+    throw new Error(`WGMON_KERNEL_TESTS=require, but: ${reasons.join("; ")}`);
+  }
+  const note = reasons.length > 0 ? ` [skipped: ${reasons.join("; ")}]` : "";
+  return { missing: reasons.length > 0, title: (name) => name + note };
+}
+
+function whyMissing(need: Need): string | null {
+  switch (need) {
+    case "root":
+      if (process.getuid?.() !== 0) return "not root";
+      return ownNetwork() ? null : "this is the machine's own network; start: bun test/run.ts";
+    case "wireguard":
+      return whyNoWireguard();
+    case "ip":
+    case "wg":
+    case "nft":
+    case "tc":
+    case "ping":
+    case "gcc":
+      return Bun.which(need) === null ? `no ${need} here` : null;
+  }
+}
+
+function ownNetwork(): boolean {
+  try {
+    return readlinkSync("/proc/self/ns/net") !== readlinkSync("/proc/1/ns/net");
+  } catch {
+    return false;
+  }
+}
+
+/** Why this process cannot make a WireGuard device; null: it can. Tried in a namespace that is lost at once. */
+export function whyNoWireguard(): string | null {
+  if (process.getuid?.() !== 0) return "not root";
+  const probe = ["unshare", "--net", "ip", "link", "add", "wgmon-probe", "type", "wireguard"];
+  if (Bun.which("unshare") === null || Bun.which("ip") === null) return "no unshare or ip here";
+  const { exitCode, stderr } = Bun.spawnSync(probe, { stderr: "pipe" });
+  if (exitCode === 0) return null;
+  const complaint = stderr.toString().trim();
+  return /Unknown device type/.test(complaint)
+    ? "no wireguard module; try: modprobe wireguard"
+    : `cannot make a WireGuard device: ${complaint}`;
+}

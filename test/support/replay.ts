@@ -1,0 +1,74 @@
+/** A netlink socket that plays recorded answers, and shows what was sent to it. */
+
+import { systemError } from "../../src/kernel/errno.ts";
+import { align, bytesOf, encodeMessage } from "../../src/kernel/netlink.ts";
+import type { MessageVisitor, Request, Requester } from "../../src/kernel/socket.ts";
+import {
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+} from "../../src/kernel/uapi.ts";
+
+/** The datagrams that answer one request. */
+export type Answer = readonly Uint8Array[];
+
+export class Replay implements Requester, Disposable {
+  readonly #answers: Answer[];
+  #sequence = 0;
+  /** The requests in hex, four bytes at a time, in groups. */
+  readonly sent: string[] = [];
+  disposed = false;
+
+  constructor(answers: readonly Answer[] = []) {
+    this.#answers = [...answers];
+  }
+
+  /** More answers, for the next requests. */
+  add(...answers: readonly Answer[]): void {
+    this.#answers.push(...answers);
+  }
+
+  /** How many answers nobody has asked for. */
+  get left(): number {
+    return this.#answers.length;
+  }
+
+  request(operation: string, request: Request, visit: MessageVisitor): { interrupted: boolean } {
+    const { type, dump, header, attributes } = request;
+    const flags = NLM_F_REQUEST | (dump ? NLM_F_DUMP : NLM_F_ACK);
+    const sequence = ++this.#sequence;
+    this.sent.push(inWords(encodeMessage({ type, flags, sequence, header, attributes })));
+    const answer = this.#answers.shift();
+    if (answer === undefined) throw new Error(`${operation}: nobody has recorded an answer to it`);
+    let interrupted = false;
+    for (const datagram of answer) {
+      // Another copy for each: nothing may be kept that lies in the socket's buffer.
+      const played = bytesOf(datagram.slice());
+      for (let offset = 0; offset < datagram.length;) {
+        const end = offset + played.view.getUint32(offset, true);
+        const messageType = played.view.getUint16(offset + 4, true);
+        if ((played.view.getUint16(offset + 6, true) & NLM_F_DUMP_INTR) !== 0) interrupted = true;
+        if (messageType === NLMSG_DONE || messageType === NLMSG_ERROR) {
+          const code = -played.view.getInt32(offset + 16, true);
+          if (code !== 0) throw systemError(operation, code);
+        } else {
+          visit(played, offset, end, messageType);
+        }
+        offset = align(end);
+      }
+      played.bytes.fill(0);
+    }
+    return { interrupted };
+  }
+
+  [Symbol.dispose](): void {
+    this.disposed = true;
+  }
+}
+
+function inWords(bytes: Uint8Array): string {
+  return bytes.toHex().replace(/.{8}(?=.)/g, "$& ");
+}
