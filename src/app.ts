@@ -60,7 +60,7 @@ export class App {
   #cancelLinkLooks: (() => void)[] = [];
   #lastTickMs = -Infinity;
   /** Looks are taken one after the other; this is the last of them. */
-  #lastLook: Promise<void> = Promise.resolve();
+  #lastLook: Promise<unknown> = Promise.resolve();
   #packets = 0;
   #hasHinted = false;
   #stopped = false;
@@ -197,17 +197,20 @@ export class App {
     return names;
   }
 
-  #look(reason: Reason, names: ReadonlySet<string> | null): Promise<void> {
+  /** Looks, once the looks before are over; resolves with the milliseconds that it took. */
+  #look(reason: Reason, names: ReadonlySet<string> | null): Promise<number> {
     const look = this.#lastLook.then(() => this.#lookNow(reason, names));
     // A failure of one look must not be that of the next.
     this.#lastLook = look.catch(() => {});
     return look;
   }
 
-  async #lookNow(reason: Reason, names: ReadonlySet<string> | null): Promise<void> {
-    if (this.#stopped) return;
+  async #lookNow(reason: Reason, names: ReadonlySet<string> | null): Promise<number> {
+    if (this.#stopped) return 0;
+    const startMs = this.#clock.now().monotonicMs;
     const look = await this.#devices.look(names);
-    const changes = this.#tracker.observe(look, this.#clock.now());
+    const now = this.#clock.now();
+    const changes = this.#tracker.observe(look, now);
     for (const problem of look.problems) {
       if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
       if (reason === "start") throw problem;
@@ -219,6 +222,7 @@ export class App {
     const ports = this.#devices.known.map(({ listenPort }) => listenPort);
     this.#capture?.setPorts([...new Set(ports)].filter((port) => port !== 0));
     this.#scheduleTick();
+    return now.monotonicMs - startMs;
   }
 
   #report(change: Change, reason: Reason): void {

@@ -29,15 +29,15 @@ const RENEWAL_DUE_MS = REKEY_AFTER_MS - 20_000;
 /** Looks may take this share of one core ... */
 const LOOK_SHARE = 0.05;
 /** ... and this much time at once, before they have to wait for their share. */
-const LOOK_BURST_MS = 250;
+const LOOK_BURST_MS = 500;
 
 /** The handshake may be stamped a little before we hear of the packet that ends it. */
 const CLOCK_SLACK_MS = 100;
 
 export interface TriggerOptions {
   readonly clock: Clock;
-  /** Looks at the device that listens on the port, or at all (null). */
-  look(ports: ReadonlySet<number>): Promise<void>;
+  /** Looks at the devices that listen on the ports; resolves with the milliseconds that it took. */
+  look(ports: ReadonlySet<number>): Promise<number>;
   /** When the session that was last heard from this place made its keys; null: there is none. */
   handshakeAtMs(address: string, port: number): number | null;
 }
@@ -139,10 +139,10 @@ export class Trigger {
     const startMs = clock.now().monotonicMs;
     const due = [...this.#pending].filter(([, pending]) => dueMs(pending) <= startMs);
     this.#isLooking = true;
-    await this.#options.look(new Set(due.map(([, pending]) => pending.destinationPort)));
+    const ports = new Set(due.map(([, pending]) => pending.destinationPort));
+    const costMs = await this.#options.look(ports);
     this.#isLooking = false;
-    const endMs = clock.now().monotonicMs;
-    this.#budget.spend(endMs - startMs, endMs);
+    this.#budget.spend(costMs, clock.now().monotonicMs);
 
     for (const [, pending] of due) {
       // A late look stands for all the steps that it is later than.

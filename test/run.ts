@@ -4,8 +4,8 @@
  * WireGuard. The last line counts everything. Options: --no-kernel, --only PATTERN (part of a path).
  */
 
-import { appendFileSync, existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { appendFileSync, existsSync, rmSync } from "node:fs";
+import { mkdtemp, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -25,6 +25,8 @@ interface Result extends Counts {
 
 /** Enough for the slowest file on an emulated processor; a file that hangs must not stop the rest. */
 const FILE_LIMIT_MS = 10 * 60_000;
+/** For one kernel test: processes start slowly there. */
+const TEST_LIMIT_MS = 120_000;
 const BUILD_LIMIT_MS = 3 * 60_000;
 const VM_LIMIT_MS = 45 * 60_000;
 
@@ -115,18 +117,9 @@ async function runKernelFiles(
   files: readonly string[],
   onResult: (result: Result) => void = () => undefined,
 ): Promise<Result[]> {
-  const test = `${process.execPath} test --timeout 120000`;
-  const command = (file: string): string[] => [
-    ...[
-      "unshare",
-      "--net",
-      "sh",
-      "-c",
-      `ip link set lo up && exec ${test} "$1"`,
-      "sh",
-      `./${file}`,
-    ],
-  ];
+  const script = `ip link set lo up && exec "$0" test --timeout ${TEST_LIMIT_MS} "$1"`;
+  const command = (file: string): string[] =>
+    ["unshare", "--net", "sh", "-c", script].concat(process.execPath, `./${file}`);
   const serial = new Set<string>();
   for (const file of files) {
     const head = (await Bun.file(file).text()).split("\n").slice(0, 5);
@@ -141,6 +134,8 @@ async function runKernelFiles(
 
 async function runKernelFilesInVm(files: readonly string[]): Promise<Result[]> {
   const resultsFolder = await mkdtemp(join(tmpdir(), "wgmon-results-"));
+  const cleanUp = (): void => rmSync(resultsFolder, { recursive: true, force: true });
+  process.once("exit", cleanUp);
   try {
     const results = join(resultsFolder, "results");
     const command = [process.execPath, "test/run.ts", "--guest-results", results];
@@ -166,7 +161,8 @@ async function runKernelFilesInVm(files: readonly string[]): Promise<Result[]> {
     const lost = files.filter((file) => !names.has(file));
     return [...finished, ...lost.map((file) => ({ file, passed: 0, failed: 1, skipped: 0 }))];
   } finally {
-    await rm(resultsFolder, { recursive: true, force: true });
+    process.off("exit", cleanUp);
+    cleanUp();
   }
 }
 

@@ -24,6 +24,7 @@ class Scene {
       this.looks.push({ atMs: this.nowMs, ports: [...ports] });
       this.onLook();
       if (this.costMs > 0) this.clock.advance(this.costMs);
+      return this.costMs;
     },
     handshakeAtMs: (address, port) => this.handshakes.get(`${address} ${port}`) ?? null,
   });

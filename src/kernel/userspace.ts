@@ -210,7 +210,7 @@ export function parseUapi(name: string, answer: Uint8Array): { device: Device; p
         peerOf(peer, key).endpoint = parseEndpoint(value);
         break;
       case "allowed_ip":
-        peerOf(peer, key).allowedIps.push(value);
+        peerOf(peer, key).allowedIps.push(parsePrefix(value));
         break;
       case "last_handshake_time_sec":
         // Zero says never.
@@ -256,8 +256,29 @@ function publicKeyFromHex(value: string): PublicKey {
 /** `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%eth0]:51820`; the scope's name is left out. */
 function parseEndpoint(value: string): Endpoint {
   const match = /^(?:\[([0-9a-f:.]+)(?:%[^\]]*)?\]|([0-9.]+)):(\d{1,5})$/i.exec(value);
+  const address = match === null ? null : canonical(match[1] ?? match[2]!);
   const port = Number(match?.[3]);
-  if (match === null || port > 65_535) throw new ParseError("UAPI answer: endpoint is no address");
-  const address = (match[1] ?? match[2]!).toLowerCase().replace(/^::ffff:(?=\d+\.)/, "");
+  if (address === null || port > 65_535)
+    throw new ParseError("UAPI answer: endpoint is no address");
   return { address, port, scopeId: 0 };
+}
+
+function parsePrefix(value: string): string {
+  const match = /^([0-9a-f:.]+)\/(\d{1,3})$/i.exec(value);
+  const address = match === null ? null : canonical(match[1]!);
+  const mask = Number(match?.[2]);
+  if (address === null || mask > (address.includes(":") ? 128 : 32)) {
+    throw new ParseError("UAPI answer: allowed_ip is no prefix");
+  }
+  return `${address}/${mask}`;
+}
+
+/** The address as `formatAddress` writes it; null when it is none. URLs know both forms. */
+function canonical(address: string): string | null {
+  const text = address.toLowerCase().replace(/^::ffff:(?=\d+\.)/, "");
+  const isIpv6 = text.includes(":");
+  const url = URL.parse(`http://${isIpv6 ? `[${text}]` : text}/`);
+  if (url === null) return null;
+  // A URL takes 192.513 for an address, too.
+  return isIpv6 ? url.hostname.slice(1, -1) : url.hostname === text ? text : null;
 }

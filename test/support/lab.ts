@@ -308,7 +308,7 @@ export class LabDevice {
   }
 }
 
-/** A pair of network interfaces: one end at the gateway, the other in a namespace of its own. */
+/** A pair of network interfaces, one at the gateway and one at the clients, with their addresses. */
 class Link {
   readonly namespace: Namespace;
   readonly family: 4 | 6;

@@ -5,7 +5,7 @@
  * From a shell: bun test/support/vm.ts [--timeout 300s] [--cpus 2] [--memory 3072] -- COMMAND...
  */
 
-import { accessSync, constants, readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync, rmSync } from "node:fs";
 import {
   copyFile,
   mkdir,
@@ -93,50 +93,45 @@ export async function runInVm(
   await mkdir(results, { recursive: true });
   await writeFile(guest, guestScript(command, options, image, results, status));
 
+  const limit = AbortSignal.timeout(options.timeoutMs);
   const qemu = Bun.spawn(
     [
       // The machine must not outlive this process, whatever ends it.
-      ...[which("setpriv")!, "--pdeathsig", "KILL", which("qemu-system-x86_64")!],
-      ...["-machine", "q35", ...accelerator(), "-smp", String(options.cpus ?? 2)],
-      ...["-m", String(options.memoryMib ?? 3072), "-no-reboot", "-nodefaults", "-display", "none"],
-      ...["-kernel", image.kernel, "-initrd", image.initramfs],
-      ...["-append", `${KERNEL_OPTIONS} "guest=${guest}"`],
-      ...["-virtfs", share("root", "/", ",readonly=on,multidevs=remap")],
-      ...["-virtfs", share("results", results, "")],
+      [which("setpriv")!, "--pdeathsig", "KILL", which("qemu-system-x86_64")!],
+      ["-machine", "q35", ...accelerator(), "-smp", String(options.cpus ?? 2)],
+      ["-m", String(options.memoryMib ?? 3072), "-no-reboot", "-nodefaults", "-display", "none"],
+      ["-kernel", image.kernel, "-initrd", image.initramfs],
+      ["-append", `${KERNEL_OPTIONS} "guest=${guest}"`],
+      ["-virtfs", share("root", "/", ",readonly=on,multidevs=remap")],
+      ["-virtfs", share("results", results, "")],
       // The command's output has a channel of its own: the serial console is slow, byte by byte.
-      ...["-device", "virtio-serial-pci", "-chardev", "stdio,id=output,signal=off"],
-      ...["-device", "virtserialport,chardev=output", "-serial", `file:${consoleLog}`],
-    ],
+      ["-device", "virtio-serial-pci", "-chardev", "stdio,id=output,signal=off"],
+      ["-device", "virtserialport,chardev=output", "-serial", `file:${consoleLog}`],
+    ].flat(),
     // An open standard input, never written to: QEMU closes the channel when it ends.
-    { stdin: "pipe", stdout: "pipe", stderr: "pipe" },
+    { stdin: "pipe", stdout: "pipe", stderr: "pipe", signal: limit, killSignal: "SIGKILL" },
   );
-  const interrupted = (signal: NodeJS.Signals): void => {
+  const cleanUp = (): void => {
     qemu.kill("SIGKILL");
-    void rm(work, { recursive: true, force: true }).then(() =>
-      process.exit(signal === "SIGINT" ? 130 : 143),
-    );
+    rmSync(status, { force: true });
+    rmSync(work, { recursive: true, force: true });
   };
-  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
-  let timedOut = false;
-  const timer = setTimeout(() => {
-    timedOut = true;
-    qemu.kill("SIGKILL");
-  }, options.timeoutMs);
+  const interrupted = (signal: NodeJS.Signals): never =>
+    process.exit(signal === "SIGINT" ? 130 : 143);
+  process.once("exit", cleanUp).once("SIGINT", interrupted).once("SIGTERM", interrupted);
   try {
     const complaints = new Response(qemu.stderr).text();
     const print = options.onOutput ?? ((chunk: Uint8Array) => void process.stdout.write(chunk));
     for await (const chunk of qemu.stdout) print(chunk);
     await qemu.exited;
-    if (timedOut) return { exitCode: 124 };
+    if (limit.aborted) return { exitCode: 124 };
     const exitCode = await readFile(status, "utf8").catch(() => null);
     if (exitCode !== null) return { exitCode: Number(exitCode) };
     const lastWords = await readFile(consoleLog, "utf8").catch(() => "");
     throw new Error(`the test machine broke down\n${await complaints}${lastWords.slice(-4000)}`);
   } finally {
-    clearTimeout(timer);
-    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
-    await rm(status, { force: true });
-    await rm(work, { recursive: true, force: true });
+    process.off("exit", cleanUp).off("SIGINT", interrupted).off("SIGTERM", interrupted);
+    cleanUp();
   }
 }
 
@@ -170,7 +165,7 @@ function guestScript(
   const passedOn = Object.entries(process.env).filter(([name]) =>
     /^(PATH|HOME|LANG|CI|WGMON_\w+)$/.test(name),
   );
-  const environment = {
+  const environment: Record<string, string | undefined> = {
     ...Object.fromEntries(passedOn),
     TMPDIR: "/run/tmp",
     ...options.environment,

@@ -1,0 +1,280 @@
+/** Datagrams of real sockets: UDP on the loopback, whose errors a test can provoke at will. */
+
+import { dlopen, FFIType } from "bun:ffi";
+import { afterEach, describe, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { libc } from "../ffi/libc.ts";
+import { systemClock } from "../src/clock.ts";
+import { readDatagrams } from "../src/datagrams.ts";
+import { SystemError } from "../src/errors.ts";
+import { AF_INET, SOCK_DGRAM } from "../src/kernel/uapi.ts";
+import { HandClock } from "./support/clock.ts";
+
+const { symbols: more } = dlopen("libc.so.6", {
+  // int connect(int sockfd, const struct sockaddr *addr, socklen_t addrlen);
+  connect: { args: ["i32", "buffer", "u32"], returns: "i32" },
+  // int getsockname(int sockfd, struct sockaddr *addr, socklen_t *addrlen);
+  getsockname: { args: ["i32", "buffer", "buffer"], returns: "i32" },
+  // ssize_t send(int sockfd, const void *buf, size_t len, int flags);
+  send: { args: ["i32", "buffer", "u64", "i32"], returns: FFIType.i64_fast },
+});
+
+const closers: (() => void)[] = [];
+afterEach(() => {
+  for (const close of closers.splice(0)) close();
+});
+
+/** struct sockaddr_in of 127.0.0.1. */
+function loopback(port: number): Uint8Array {
+  const address = new Uint8Array(new ArrayBuffer(16));
+  const view = new DataView(address.buffer);
+  view.setUint16(0, AF_INET, true);
+  view.setUint16(2, port, false);
+  address.set([127, 0, 0, 1], 4);
+  return address;
+}
+
+/** A UDP socket of libc's on a free port, connected to another port where nobody is at first. */
+function lonelySocket() {
+  const descriptor = libc().socket(AF_INET, SOCK_DGRAM, 0);
+  expect(libc().bind(descriptor, loopback(0), 16)).toBe(0);
+  const address = loopback(0);
+  expect(more.getsockname(descriptor, address, new Uint32Array([16]))).toBe(0);
+  const port = new DataView(address.buffer).getUint16(2, false);
+  return { descriptor, port };
+}
+
+/** What the handler was told, one after the other; the test waits for the next thing. */
+function recorder() {
+  const happened: string[] = [];
+  let wake = () => {};
+  const tell = (what: string) => {
+    happened.push(what);
+    wake();
+  };
+  const kept: Uint8Array[] = [];
+  return {
+    kept,
+    happened,
+    handler: {
+      data(bytes: Uint8Array) {
+        kept.push(bytes);
+        tell(`data ${new TextDecoder().decode(bytes)}`);
+      },
+      lost: (code: string) => tell(`lost ${code}`),
+    },
+    /** Waits until that many things have happened. */
+    async upTo(count: number): Promise<string[]> {
+      while (happened.length < count) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+      return happened;
+    },
+  };
+}
+
+/** A peer that the socket is connected to; while it is closed, all that is sent there is refused. */
+async function peerOf({ descriptor, port }: { descriptor: number; port: number }) {
+  let udp = await Bun.udpSocket({ hostname: "127.0.0.1", connect: { hostname: "127.0.0.1", port } });
+  const { port: own } = udp;
+  expect(more.connect(descriptor, loopback(own), 16)).toBe(0);
+  closers.push(() => udp.close());
+  return {
+    send: (text: string) => udp.send(text),
+    leave: () => udp.close(),
+    async comeBack() {
+      const connect = { hostname: "127.0.0.1", port };
+      udp = await Bun.udpSocket({ hostname: "127.0.0.1", port: own, connect });
+    },
+  };
+}
+
+/** Sends into the void: the socket has the error ECONNREFUSED at once. */
+function provokeError(descriptor: number): void {
+  expect(more.send(descriptor, new Uint8Array(1), 1, 0)).toBe(1);
+}
+
+async function setup(clock: HandClock | typeof systemClock = new HandClock()) {
+  const socket = lonelySocket();
+  const peer = await peerOf(socket);
+  const record = recorder();
+  const stop = await readDatagrams(socket.descriptor, clock, record.handler);
+  closers.push(stop, () => libc().close(socket.descriptor));
+  return { ...socket, peer, record, stop };
+}
+
+const descriptors = () => readdirSync("/proc/self/fd").length;
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+test("datagrams are delivered whole and in order, for the handler to keep", async () => {
+  const { peer, record } = await setup();
+  for (const text of ["one", "two", "three"]) peer.send(text);
+  expect(await record.upTo(3)).toEqual(["data one", "data two", "data three"]);
+  // The second did not come in the first one's place.
+  expect(record.kept.map((bytes) => new TextDecoder().decode(bytes))).toEqual(["one", "two", "three"]);
+});
+
+test("after an error it is told, and reading goes on", async () => {
+  const clock = new HandClock();
+  const { descriptor, peer, record } = await setup(clock);
+  clock.advance(1000);
+  peer.leave();
+  provokeError(descriptor);
+  expect(await record.upTo(1)).toEqual(["lost ECONNREFUSED"]);
+  clock.advance(0);
+  await peer.comeBack();
+  peer.send("again");
+  expect(await record.upTo(2)).toEqual(["lost ECONNREFUSED", "data again"]);
+});
+
+test("what came while nobody read is delivered afterwards", async () => {
+  const clock = new HandClock();
+  const { descriptor, peer, record } = await setup(clock);
+  peer.leave();
+  provokeError(descriptor);
+  await record.upTo(1);
+  await peer.comeBack();
+  peer.send("meanwhile");
+  // It was attached just now: it waits, so that an error cannot come back without end.
+  clock.advance(249);
+  await turn();
+  expect(record.happened).toEqual(["lost ECONNREFUSED"]);
+  clock.advance(1);
+  expect(await record.upTo(2)).toEqual(["lost ECONNREFUSED", "data meanwhile"]);
+});
+
+test("an error that comes back at once makes four attempts a second, not a busy loop", async () => {
+  const clock = new HandClock();
+  const { descriptor, peer, record } = await setup(clock);
+  peer.leave();
+  // Without its descriptor each further attempt fails by itself.
+  const copy = libc().dup(descriptor);
+  libc().close(descriptor);
+  clock.advance(5000);
+  provokeError(copy);
+  libc().close(copy);
+  await record.upTo(1);
+  for (let quarter = 0; quarter < 40; quarter++) {
+    clock.advance(250);
+    await turn();
+    expect(clock.waiting).toBeLessThanOrEqual(1);
+  }
+  expect(record.happened[0]).toBe("lost ECONNREFUSED");
+  expect(new Set(record.happened.slice(1))).toEqual(new Set(["lost EBADF"]));
+  expect(record.happened.length).toBeLessThanOrEqual(42);
+});
+
+test("a hundred errors leak no descriptor", async () => {
+  const clock = new HandClock();
+  const { descriptor, peer, record } = await setup(clock);
+  peer.leave();
+  const before = descriptors();
+  for (let error = 1; error <= 100; error++) {
+    provokeError(descriptor);
+    await record.upTo(error);
+    clock.advance(1000);
+    await turn();
+  }
+  expect(record.happened).toHaveLength(100);
+  expect(descriptors()).toBe(before);
+});
+
+describe("when it is stopped", () => {
+  test("nothing is delivered any more, and the descriptor is still the caller's", async () => {
+    const { descriptor, peer, record, stop } = await setup();
+    peer.send("before");
+    await record.upTo(1);
+    const open = descriptors();
+    stop();
+    peer.send("after");
+    for (let i = 0; i < 10; i++) await turn();
+    expect(record.happened).toEqual(["data before"]);
+    expect(descriptors()).toBe(open - 1);
+    const buffer = new Uint8Array(new ArrayBuffer(16));
+    expect(Number(libc().recv(descriptor, buffer, 16, 0))).toBe(5);
+  });
+
+  test("in the pause behind an error, it stays stopped", async () => {
+    const clock = new HandClock();
+    const { descriptor, peer, record, stop } = await setup(clock);
+    peer.leave();
+    provokeError(descriptor);
+    await record.upTo(1);
+    stop();
+    const open = descriptors();
+    clock.advance(10_000);
+    await turn();
+    expect(record.happened).toHaveLength(1);
+    expect(descriptors()).toBe(open);
+    expect(clock.waiting).toBe(0);
+  });
+});
+
+test("a descriptor that is none is an error at once", async () => {
+  const { handler } = recorder();
+  const error = await readDatagrams(-1, systemClock, handler).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(SystemError);
+  expect((error as SystemError).code).toBe("EBADF");
+});
+
+/** Root in a network namespace of our own, without being root. */
+const unshare = ["unshare", "--user", "--map-root-user", "--net"];
+const mayUnshare =
+  ["unshare", "ip"].every((program) => Bun.which(program) !== null) &&
+  Bun.spawnSync([...unshare, "ip", "link", "set", "lo", "up"], { stderr: "ignore" }).exitCode === 0;
+
+describe.skipIf(!mayUnshare)(
+  `a netlink socket${mayUnshare ? "" : " [skipped: no unprivileged network namespace here]"}`,
+  () => {
+    test("whose queue overflows tells ENOBUFS, delivers what it had, and what comes then", () => {
+      const path = (file: string) => JSON.stringify(join(import.meta.dir, "..", file));
+      // The loop is blocked while ip(8) makes more events than a queue of 16 KiB holds.
+      const script = `
+        import { libc } from ${path("ffi/libc.ts")};
+        import { systemClock } from ${path("src/clock.ts")};
+        import { readDatagrams } from ${path("src/datagrams.ts")};
+        import { parseLinkEvents } from ${path("src/kernel/link.ts")};
+        import { bytesOf } from ${path("src/kernel/netlink.ts")};
+        import { NetlinkSocket } from ${path("src/kernel/socket.ts")};
+        const ip = (lines) => Bun.spawnSync(["ip", "-batch", "-"], { stdin: Buffer.from(lines) });
+        const toggle = "link set lo up\\nlink set lo down\\n";
+        using socket = new NetlinkSocket(0, 1);
+        const size = new Int32Array([8192]);
+        // SO_RCVBUF
+        libc().setsockopt(socket.descriptor, 1, 8, size, 4);
+        const happened = [];
+        let wake = () => {};
+        const upTo = async (isThere) => {
+          while (!isThere()) await new Promise((resolve) => { wake = resolve; });
+        };
+        const stop = await readDatagrams(socket.descriptor, systemClock, {
+          data(bytes) {
+            for (const { link } of parseLinkEvents(bytesOf(bytes))) happened.push(link.name);
+            wake();
+          },
+          lost(code) { happened.push(code); wake(); },
+        });
+        ip(toggle.repeat(100));
+        await upTo(() => happened.includes("ENOBUFS") && happened.includes("lo"));
+        const before = happened.length;
+        ip("link set lo up\\n");
+        await upTo(() => happened.slice(before).includes("lo"));
+        stop();
+        console.log(JSON.stringify({ errors: happened.filter((each) => each !== "lo"), fewer: happened.length < 100 }));
+        process.exit(0);
+      `;
+      const { stdout, stderr } = Bun.spawnSync([...unshare, process.execPath, "-e", script], {
+        timeout: 20_000,
+      });
+      expect(stderr.toString()).toBe("");
+      const { errors, fewer } = JSON.parse(stdout.toString()) as { errors: string[]; fewer: boolean };
+      expect(new Set(errors)).toEqual(new Set(["ENOBUFS"]));
+      expect(errors.length).toBeLessThan(5);
+      expect(fewer).toBe(true);
+    });
+  },
+);

@@ -1,0 +1,118 @@
+/** Every number of src/kernel/uapi.ts, and every size that src knows, against the installed headers. */
+
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { describe, expect, test } from "bun:test";
+
+import * as uapi from "../../src/kernel/uapi.ts";
+import { needs } from "../support/kernel.ts";
+
+const HEADERS = [
+  ...["stddef.h", "stdio.h", "errno.h", "sys/socket.h", "sys/time.h"],
+  ...["linux/netlink.h", "linux/genetlink.h", "linux/wireguard.h", "linux/rtnetlink.h"],
+  ...["linux/if_link.h", "linux/netfilter/nfnetlink.h", "linux/netfilter/nfnetlink_log.h"],
+  ...["linux/if_packet.h", "linux/if_ether.h", "linux/filter.h", "linux/in.h", "linux/in6.h"],
+  ...["linux/time_types.h"],
+];
+
+/** Sizes and offsets that stand in src as numbers. */
+const LAYOUT: Readonly<Record<string, number>> = {
+  // src/kernel/netlink.ts
+  "sizeof(struct nlmsghdr)": 16,
+  "offsetof(struct nlmsghdr, nlmsg_type)": 4,
+  "offsetof(struct nlmsghdr, nlmsg_flags)": 6,
+  "offsetof(struct nlmsghdr, nlmsg_seq)": 8,
+  "sizeof(struct nlattr)": 4,
+  "offsetof(struct nlattr, nla_type)": 2,
+  // src/kernel/device.ts
+  "sizeof(struct sockaddr_in)": 16,
+  "offsetof(struct sockaddr_in, sin_port)": 2,
+  "offsetof(struct sockaddr_in, sin_addr)": 4,
+  "sizeof(struct sockaddr_in6)": 28,
+  "offsetof(struct sockaddr_in6, sin6_port)": 2,
+  "offsetof(struct sockaddr_in6, sin6_flowinfo)": 4,
+  "offsetof(struct sockaddr_in6, sin6_addr)": 8,
+  "offsetof(struct sockaddr_in6, sin6_scope_id)": 24,
+  "sizeof(struct __kernel_timespec)": 16,
+  "offsetof(struct __kernel_timespec, tv_nsec)": 8,
+  // src/kernel/family.ts
+  "sizeof(struct genlmsghdr)": 4,
+  "offsetof(struct genlmsghdr, version)": 1,
+  // src/kernel/link.ts
+  "sizeof(struct ifinfomsg)": 16,
+  "offsetof(struct ifinfomsg, ifi_index)": 4,
+  // src/kernel/socket.ts
+  "sizeof(struct timeval)": 16,
+  // src/capture/nflog.ts
+  "sizeof(struct nfgenmsg)": 4,
+  "offsetof(struct nfgenmsg, res_id)": 2,
+  // src/capture/bpf.ts
+  "sizeof(struct sockaddr_ll)": 20,
+  "offsetof(struct sockaddr_ll, sll_protocol)": 2,
+  "offsetof(struct sockaddr_ll, sll_ifindex)": 4,
+  "sizeof(struct sock_filter)": 8,
+  "sizeof(struct sock_fprog)": 16,
+  "offsetof(struct sock_fprog, filter)": 8,
+};
+
+const { missing, title } = needs("gcc");
+const hasHeaders = existsSync("/usr/include/linux/wireguard.h");
+const note = hasHeaders ? "" : " [skipped: no kernel headers here; Debian: linux-libc-dev]";
+
+describe.skipIf(missing || !hasHeaders)(title(`the installed kernel headers${note}`), () => {
+  test("have every constant as uapi.ts has it", async () => {
+    const names = Object.keys(uapi);
+    const printed = await values(
+      names.map((name) => [name, typeof uapi[name as keyof typeof uapi] === "string" ? "%s" : "%lld"]),
+    );
+    // The header has the complement of two bits, which is meant for a field of 16.
+    printed["NLA_TYPE_MASK"] = String(Number(printed["NLA_TYPE_MASK"]) & 0xffff);
+    expect(printed).toEqual(
+      Object.fromEntries(Object.entries(uapi).map(([name, value]) => [name, String(value)])),
+    );
+    expect(names.length).toBeGreaterThan(80);
+  });
+
+  test("have every structure as src has it", async () => {
+    const printed = await values(Object.keys(LAYOUT).map((expression) => [expression, "%lld"]));
+    expect(printed).toEqual(
+      Object.fromEntries(Object.entries(LAYOUT).map(([name, value]) => [name, String(value)])),
+    );
+  });
+});
+
+/** What a C program prints for the expressions. */
+async function values(
+  expressions: readonly (readonly [expression: string, format: string])[],
+): Promise<Record<string, string>> {
+  const lines = expressions.map(([expression, format]) => {
+    const value = format === "%s" ? expression : `(long long)(${expression})`;
+    return `  printf("${expression}\\t${format}\\n", ${value});`;
+  });
+  const source = [
+    "#define _GNU_SOURCE",
+    ...HEADERS.map((header) => `#include <${header}>`),
+    "int main(void) {",
+    ...lines,
+    "}",
+  ].join("\n");
+  const folder = await mkdtemp(join(tmpdir(), "wgmon-uapi-"));
+  try {
+    const program = join(folder, "values");
+    await Bun.write(`${program}.c`, source);
+    run(["gcc", "-w", "-o", program, `${program}.c`]);
+    const output = run([program]).trim();
+    return Object.fromEntries(output.split("\n").map((line) => line.split("\t") as [string, string]));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+function run(command: string[]): string {
+  const { exitCode, stdout, stderr } = Bun.spawnSync(command, { stderr: "pipe" });
+  if (exitCode !== 0) throw new Error(`${command.join(" ")}: ${stderr.toString()}`);
+  return stdout.toString();
+}

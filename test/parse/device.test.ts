@@ -1,0 +1,479 @@
+/** What the kernel says about a device, and how two answers differ. */
+
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+
+import { ParseError } from "../../src/errors.ts";
+import { PeerTable } from "../../src/kernel/device.ts";
+import { align, type Attribute, u32 } from "../../src/kernel/netlink.ts";
+import { NLM_F_DUMP_INTR } from "../../src/kernel/uapi.ts";
+import { type DeviceLook, formatEndpoint, type Peer, type PublicKey } from "../../src/wireguard.ts";
+import {
+  type DeviceFields,
+  deviceMessage,
+  keyOf,
+  messagesOf,
+  type PeerFields,
+  socketAddress,
+  u64,
+  whole,
+} from "../support/answers.ts";
+import { readGolden, readGoldenText } from "../support/golden.ts";
+
+const DUMPS = [
+  ...["device-wg0.bin", "device-wg1.bin", "device-wg2.bin", "device-interrupted.bin"],
+  ...["wg-dump-100-32k.bin", "wg-dump-1000-32k.bin"],
+];
+
+/** One look at a recorded answer. */
+function decode(datagrams: readonly Uint8Array[], table = new PeerTable()): DeviceLook {
+  table.begin();
+  let interrupted = false;
+  for (const message of datagrams.flatMap(messagesOf)) {
+    const [{ view }, start] = message;
+    interrupted ||= (view.getUint16(start + 6, true) & NLM_F_DUMP_INTR) !== 0;
+    table.read(...message);
+  }
+  return table.finish({ interrupted });
+}
+
+/** One look at an answer of messages made by hand. */
+function look(table: PeerTable, ...messages: readonly DeviceFields[]): DeviceLook {
+  return decode(messages.map(deviceMessage), table);
+}
+
+describe("a recorded answer", () => {
+  const text = readGoldenText("wg-show-all-dump.txt");
+  const shown = (device: string) =>
+    text
+      .split("\n")
+      .map((line) => line.split("\t"))
+      .filter(([name]) => name === device);
+
+  test.each(["wg0", "wg1", "wg2"])("says of %s what wg(8) shows, in every field but the keys", (name) => {
+    const { device, changed } = decode(readGolden(`device-${name}.bin`));
+    const [interfaceLine, ...peers] = shown(name);
+    const [, , publicKey, listenPort] = interfaceLine!;
+    expect(device.name).toBe(name);
+    expect(device.publicKey ?? "(none)").toBe(publicKey!);
+    expect(device.listenPort).toBe(Number(listenPort));
+    expect(changed.map(({ peer }) => asShown(peer))).toEqual(
+      peers.map(([, key, _presharedKey, ...rest]) => [key!, ...rest]),
+    );
+    expect(changed.every(({ before }) => before === null)).toBe(true);
+  });
+
+  test("has the times of handshakes in milliseconds", () => {
+    const { changed } = decode(readGolden("device-wg0.bin"));
+    const times = changed.map(({ peer }) => peer.lastHandshakeMs!);
+    expect(times.every(Number.isInteger)).toBe(true);
+    expect(times.some((time) => time % 1000 !== 0)).toBe(true);
+  });
+
+  test("of 100 peers has one whose 3002 allowed IPs continue over messages", () => {
+    const { device, changed, removed } = decode(readGolden("wg-dump-100-32k.bin"));
+    expect(device.name).toBe("wg100");
+    expect(changed).toHaveLength(100);
+    expect(removed).toEqual([]);
+    const counts = changed.map(({ peer }) => peer.allowedIps.length);
+    expect(Math.max(...counts)).toBe(3002);
+    const long = changed.find(({ peer }) => peer.allowedIps.length === 3002)!.peer.allowedIps;
+    expect(new Set(long).size).toBe(3002);
+  });
+
+  test("of 1,000 peers comes in ten datagrams and has each peer once", () => {
+    const datagrams = readGolden("wg-dump-1000-32k.bin");
+    expect(datagrams).toHaveLength(10);
+    const { changed } = decode(datagrams);
+    expect(new Set(changed.map(({ peer }) => peer.publicKey)).size).toBe(1000);
+  });
+
+  test("that a removal interrupted says so once, and nobody is taken for removed", () => {
+    const table = new PeerTable();
+    look(table, { peers: [{ key: 1 }] });
+    const datagrams = readGolden("device-interrupted.bin");
+    const first = decode(datagrams, table);
+    expect(first.changed).toHaveLength(399);
+    expect(first.removed).toEqual([]);
+    for (const datagram of datagrams) new DataView(datagram.buffer).setUint16(6, 0, true);
+    expect(decode(datagrams, table).removed).toEqual([keyOf(1)]);
+  });
+
+  test.each(DUMPS)("%s says the same twice: nothing changed", (name) => {
+    const table = new PeerTable();
+    decode(readGolden(name), table);
+    const { changed, removed } = decode(readGolden(name), table);
+    expect({ changed, removed }).toEqual({ changed: [], removed: [] });
+  });
+});
+
+describe("no private or preshared key", () => {
+  /** The keys that lie in the answer's attributes themselves. */
+  function secretsIn(datagrams: readonly Uint8Array[]): Uint8Array[] {
+    const secrets: Uint8Array[] = [];
+    for (const [{ bytes, view }, start, end] of datagrams.flatMap(messagesOf)) {
+      const attributes = (from: number, to: number, visit: (type: number, at: number, stop: number) => void) => {
+        for (let at = from; at < to; at = align(at + view.getUint16(at, true))) {
+          visit(view.getUint16(at + 2, true) & 0x3fff, at + 4, at + view.getUint16(at, true));
+        }
+      };
+      attributes(start + 20, end, (type, at, stop) => {
+        // WGDEVICE_A_PRIVATE_KEY, WGPEER_A_PRESHARED_KEY: linux/wireguard.h
+        if (type === 3) secrets.push(bytes.slice(at, stop));
+        if (type !== 8) return;
+        attributes(at, stop, (_index, peer, peerEnd) =>
+          attributes(peer, peerEnd, (field, value, valueEnd) => {
+            if (field === 2) secrets.push(bytes.slice(value, valueEnd));
+          }),
+        );
+      });
+    }
+    return secrets.filter((secret) => secret.some((byte) => byte !== 0));
+  }
+
+  /** The keys that wg(8) showed, by device. */
+  function secretsShown(device: string): string[] {
+    const lines = readGoldenText("wg-show-all-dump.txt").trim().split("\n");
+    const fields = lines.map((line) => line.split("\t")).filter(([name]) => name === device);
+    const keys = fields.map((line) => (line.length === 5 ? line[1]! : line[2]!));
+    return keys.filter((key) => key !== "(none)");
+  }
+
+  test.each(["wg0", "wg1"])("is unknown to this test: %s", (device) => {
+    const found = secretsIn(readGolden(`device-${device}.bin`)).map((secret) => secret.toBase64());
+    expect(found.toSorted()).toEqual(secretsShown(device).toSorted());
+    expect(found.length).toBeGreaterThan(1);
+  });
+
+  test.each(DUMPS)("of %s becomes a value, in any form", (name) => {
+    const datagrams = readGolden(name);
+    const values = strings(decode(datagrams));
+    const all = values.join("\n");
+    expect(values).toContain("publicKey");
+    for (const secret of secretsIn(datagrams)) {
+      expect(all).not.toContain(secret.toBase64());
+      expect(all).not.toContain(secret.toBase64({ alphabet: "base64url" }).replace(/=+$/, ""));
+      expect(all.toLowerCase()).not.toContain(secret.toHex());
+      expect(all).not.toContain(secret.join());
+      expect(all).not.toContain(new TextDecoder("latin1").decode(secret));
+    }
+  });
+});
+
+describe("from look to look", () => {
+  test("only peers that differ in handshake, endpoint or counters are told", () => {
+    const table = new PeerTable();
+    const quiet: PeerFields = { key: 1, endpoint: "192.0.2.1:51820", allowedIps: ["10.0.0.1/32"] };
+    const busy: PeerFields = { key: 2, endpoint: "[2001:db8::1]:1", rxBytes: 148, txBytes: 92 };
+    expect(keys(look(table, { peers: [quiet, busy] }))).toEqual([keyOf(1), keyOf(2)]);
+
+    const moved = [
+      { ...busy, handshake: [1, 2_999_999] as const },
+      { ...busy, handshake: [1, 2_999_999] as const, rxBytes: 180 },
+      { ...busy, handshake: [1, 2_999_999] as const, rxBytes: 180, txBytes: 93 },
+      { ...busy, handshake: [1, 2_999_999] as const, rxBytes: 180, txBytes: 93, endpoint: "[2001:db8::1]:2" },
+    ];
+    for (const peer of moved) expect(keys(look(table, { peers: [quiet, peer] }))).toEqual([keyOf(2)]);
+    expect(keys(look(table, { peers: [quiet, moved.at(-1)!] }))).toEqual([]);
+  });
+
+  test("a change comes with what was before it", () => {
+    const table = new PeerTable();
+    look(table, { peers: [{ key: 1, rxBytes: 148 }] });
+    const first = look(table, { peers: [{ key: 1, rxBytes: 180, handshake: [1_700_000_000, 5e8] }] });
+    expect(first.changed).toEqual([
+      {
+        before: { lastHandshakeMs: null, rxBytes: 148 },
+        peer: {
+          publicKey: keyOf(1),
+          endpoint: null,
+          allowedIps: [],
+          lastHandshakeMs: 1_700_000_000_500,
+          rxBytes: 180,
+          txBytes: 0,
+          persistentKeepaliveSeconds: 0,
+        },
+      },
+    ]);
+    const second = look(table, { peers: [{ key: 1, rxBytes: 212, handshake: [1_700_000_000, 5e8] }] });
+    expect(second.changed[0]?.before).toEqual({ lastHandshakeMs: 1_700_000_000_500, rxBytes: 180 });
+  });
+
+  test("a peer that is not in the answer was removed, and is new when it comes back", () => {
+    const table = new PeerTable();
+    look(table, { peers: [{ key: 1 }, { key: 2, rxBytes: 9 }, { key: 3 }] });
+    expect(look(table, { peers: [{ key: 1 }, { key: 3 }] })).toMatchObject({
+      changed: [],
+      removed: [keyOf(2)],
+    });
+    expect(look(table, { peers: [{ key: 1 }, { key: 2, rxBytes: 9 }, { key: 3 }] })).toMatchObject({
+      changed: [{ before: null, peer: { publicKey: keyOf(2) } }],
+      removed: [],
+    });
+  });
+
+  test("an interrupted answer removes nobody, the next whole one does", () => {
+    const table = new PeerTable();
+    look(table, { peers: [{ key: 1 }, { key: 2 }] });
+    const interrupted = { peers: [{ key: 1, rxBytes: 5 }], interrupted: true };
+    expect(look(table, interrupted)).toMatchObject({
+      changed: [{ peer: { publicKey: keyOf(1) } }],
+      removed: [],
+    });
+    expect(look(table, { peers: [{ key: 1, rxBytes: 5 }] }).removed).toEqual([keyOf(2)]);
+  });
+
+  test("an endpoint's flow information is no change, its scope is", () => {
+    const table = new PeerTable();
+    const sent = (patch: (address: Uint8Array) => void) => {
+      const address = socketAddress("[fe80::1%7]:51820");
+      patch(address);
+      const attributes: Attribute[] = [
+        [1, new Uint8Array(32)],
+        [4, address],
+      ];
+      return look(table, { peers: [{ key: 0, attributes }] });
+    };
+    expect(sent(() => {}).changed[0]?.peer.endpoint).toEqual({ address: "fe80::1", port: 51_820, scopeId: 7 });
+    expect(sent((address) => address.set([1, 2, 3, 4], 4)).changed).toEqual([]);
+    expect(sent((address) => address.set([8], 24)).changed).toHaveLength(1);
+  });
+
+  test("a peer continues in the next message with more of its allowed IPs", () => {
+    const table = new PeerTable();
+    const first = { key: 1, endpoint: "192.0.2.1:51820", rxBytes: 1, allowedIps: ["10.0.0.1/32"] };
+    const rest = { key: 1, allowedIps: ["10.0.0.2/32", "fd00::/64"] };
+    const messages = [{ peers: [{ key: 9 }, first] }, { peers: [rest, { key: 2 }] }];
+    const { changed } = look(table, ...messages);
+    expect(changed.map(({ peer }) => peer.allowedIps)).toEqual([
+      [],
+      ["10.0.0.1/32", "10.0.0.2/32", "fd00::/64"],
+      [],
+    ]);
+    expect(changed[1]?.peer.endpoint).not.toBeNull();
+    // What continues has no endpoint and no counters, which does not mean that they are gone.
+    expect(look(table, ...messages).changed).toEqual([]);
+  });
+
+  test("a dump that ends in the middle of a peer is made good by the next", () => {
+    const table = new PeerTable();
+    const whole = { key: 1, rxBytes: 1, allowedIps: ["10.0.0.1/32", "10.0.0.2/32"] };
+    look(table, { peers: [{ key: 1 }] });
+    table.begin();
+    table.read(...messageOf({ peers: [{ ...whole, allowedIps: ["10.0.0.1/32"] }] }));
+    expect(look(table, { peers: [whole] }).changed).toEqual([
+      {
+        before: { lastHandshakeMs: null, rxBytes: 0 },
+        peer: expect.objectContaining({ allowedIps: ["10.0.0.1/32", "10.0.0.2/32"] }),
+      },
+    ]);
+  });
+
+  test("a peer that came and went between two whole looks is never told of", () => {
+    const table = new PeerTable();
+    look(table, { peers: [{ key: 1 }] });
+    table.begin();
+    table.read(...messageOf({ peers: [{ key: 1 }, { key: 2 }] }));
+    expect(look(table, { peers: [{ key: 1 }] })).toMatchObject({ changed: [], removed: [] });
+  });
+
+  test("what a broken answer said of a peer is not lost", () => {
+    const table = new PeerTable();
+    const peer = { key: 1, endpoint: "192.0.2.1:51820", rxBytes: 1, allowedIps: ["10.0.0.1/32"] };
+    const wrongMask = deviceMessage({ peers: [peer] });
+    new DataView(wrongMask.buffer).setUint16(wrongMask.length - 8, 6, true);
+    table.begin();
+    expect(() => table.read(...whole(wrongMask))).toThrow("WGALLOWEDIP_A_CIDR_MASK: 2 bytes");
+    expect(look(table, { peers: [peer] }).changed).toMatchObject([{ before: null, peer: { rxBytes: 1 } }]);
+  });
+
+  test("it agrees with a table that keeps everything, whatever happens", () => {
+    const state = fc.record({
+      key: fc.nat(150),
+      rxBytes: fc.nat(2),
+      handshake: fc.constantFrom([0, 0] as const, [5, 0] as const, [5, 1_000_000] as const),
+      endpoint: fc.constantFrom("192.0.2.1:1", "192.0.2.1:2", "[2001:db8::1]:1"),
+    });
+    const dump = fc.record({
+      peers: fc.uniqueArray(state, { maxLength: 150, selector: ({ key }) => key }),
+      ending: fc.constantFrom("whole", "whole", "interrupted", "fails"),
+    });
+    fc.assert(
+      fc.property(fc.array(dump, { maxLength: 8 }), (dumps) => {
+        const table = new PeerTable();
+        const model = new Model();
+        for (const { peers, ending } of dumps) {
+          if (ending === "fails") {
+            table.begin();
+            table.read(...messageOf({ peers }));
+            model.read(peers);
+            continue;
+          }
+          const interrupted = ending === "interrupted";
+          const { changed, removed } = look(table, { peers, interrupted });
+          const told = changed.map(({ peer, before }) => ({
+            key: peer.publicKey,
+            rxBytes: peer.rxBytes,
+            lastHandshakeMs: peer.lastHandshakeMs,
+            endpoint: formatEndpoint(peer.endpoint!),
+            before,
+          }));
+          model.read(peers);
+          const expected = model.finish(interrupted ? null : peers);
+          expect(told.toSorted(byKey)).toEqual(expected.changed.toSorted(byKey));
+          expect(removed.toSorted()).toEqual(expected.removed.toSorted());
+          expect(table.size).toBe(model.size);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("ten thousand peers are told apart, and half of them can go", () => {
+    const table = new PeerTable();
+    const peers = Array.from({ length: 10_000 }, (_, key) => ({ key: key + 1 }));
+    const inMessages = (each: readonly PeerFields[]) =>
+      Array.from({ length: Math.ceil(each.length / 500) }, (_, i) => ({
+        peers: each.slice(i * 500, (i + 1) * 500),
+      }));
+    expect(look(table, ...inMessages(peers)).changed).toHaveLength(10_000);
+    const rest = peers.filter(({ key }) => key % 2 === 0);
+    const { changed, removed } = look(table, ...inMessages(rest));
+    expect([changed.length, removed.length, table.size]).toEqual([0, 5_000, 5_000]);
+    expect(look(table, ...inMessages(rest))).toMatchObject({ changed: [], removed: [] });
+  });
+});
+
+describe("an answer that cannot be is a ParseError:", () => {
+  const key: Attribute = [1, new Uint8Array(32)];
+  test.each<[string, readonly Attribute[]]>([
+    ["WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY", [[4, socketAddress("192.0.2.1:1")]]],
+    ["WGPEER_A_PUBLIC_KEY: 31 bytes instead of 32", [[1, new Uint8Array(31)]]],
+    ["WGPEER_A_ENDPOINT: 1 bytes", [key, [4, Uint8Array.of(2)]]],
+    ["WGPEER_A_ENDPOINT of family 2: 28 bytes instead of 16", [key, [4, new Uint8Array(28).fill(2, 0, 1)]]],
+    ["WGPEER_A_ENDPOINT of family 10: 16 bytes instead of 28", [key, [4, new Uint8Array(16).fill(10, 0, 1)]]],
+    ["WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL: 4 bytes instead of 2", [key, [5, u32(1)]]],
+    ["WGPEER_A_LAST_HANDSHAKE_TIME: 8 bytes instead of 16", [key, [6, u64(1)]]],
+    ["WGPEER_A_LAST_HANDSHAKE_TIME: 1 s 1000000000 ns is no time", [key, [6, Buffer.concat([u64(1), u64(1e9)])]]],
+    ["WGPEER_A_LAST_HANDSHAKE_TIME: 8640000000001 s 0 ns is no time", [key, [6, Buffer.concat([u64(8.64e12 + 1), u64(0)])]]],
+    ["WGPEER_A_RX_BYTES: 4 bytes instead of 8", [key, [7, u32(1)]]],
+    ["WGPEER_A_TX_BYTES: 4 bytes instead of 8", [key, [8, u32(1)]]],
+    ["WGPEER_A_ALLOWEDIPS: 16 bytes of family 2", [key, [9, [[0, [[1, Uint8Array.of(2, 0)], [2, new Uint8Array(16)], [3, Uint8Array.of(32)]]]]]]],
+    ["WGPEER_A_ALLOWEDIPS: 4 bytes of family 2", [key, [9, [[0, [[1, Uint8Array.of(2, 0)], [2, new Uint8Array(4)]]]]]]],
+    ["WGALLOWEDIP_A_CIDR_MASK: 4 bytes instead of 1", [key, [9, [[0, [[3, u32(32)]]]]]]],
+  ])("%s", (message, attributes) => {
+    expect(() => look(new PeerTable(), { peers: [{ key: 0, attributes }] })).toThrow(new ParseError(message));
+  });
+
+  test("no message at all", () => {
+    const table = new PeerTable();
+    table.begin();
+    expect(() => table.finish({ interrupted: false })).toThrow(
+      new ParseError("WG_CMD_GET_DEVICE: answer without a device"),
+    );
+  });
+});
+
+test("what a later kernel may add is stepped over", () => {
+  const attributes: Attribute[] = [
+    [1, new Uint8Array(32)],
+    [0x3ff0, u32(1)],
+    [4, Uint8Array.of(0xff, 0xff, 1, 2)],
+    [9, [[0, [[1, Uint8Array.of(99, 0)], [77, u32(7)]]]]],
+  ];
+  const { changed } = look(new PeerTable(), { peers: [{ key: 0, attributes }] });
+  expect(changed[0]?.peer).toMatchObject({ endpoint: null, allowedIps: [] });
+});
+
+/** What `PeerTable` must find, written down without any thrift. */
+class Model {
+  readonly #known = new Map<number, PeerFields>();
+  readonly #changed = new Map<number, PeerFields>();
+
+  get size(): number {
+    return new Set([...this.#known.keys(), ...this.#changed.keys()]).size;
+  }
+
+  read(peers: readonly PeerFields[]): void {
+    for (const peer of peers) {
+      const isSame = JSON.stringify(this.#known.get(peer.key)) === JSON.stringify(peer);
+      if (this.#changed.has(peer.key) || !isSame) this.#changed.set(peer.key, peer);
+    }
+  }
+
+  /** @param there what a whole dump had; null: it was interrupted. */
+  finish(there: readonly PeerFields[] | null) {
+    const removed: PublicKey[] = [];
+    const gone = (key: number) => there !== null && !there.some((peer) => peer.key === key);
+    for (const key of [...this.#changed.keys()].filter(gone)) this.#changed.delete(key);
+    for (const key of [...this.#known.keys()].filter(gone)) {
+      this.#known.delete(key);
+      removed.push(keyOf(key));
+    }
+    const changed = [...this.#changed].map(([key, peer]) => {
+      const before = this.#known.get(key);
+      return {
+        key: keyOf(key),
+        rxBytes: peer.rxBytes!,
+        lastHandshakeMs: handshakeMs(peer),
+        endpoint: peer.endpoint!,
+        before:
+          before === undefined
+            ? null
+            : { lastHandshakeMs: handshakeMs(before), rxBytes: before.rxBytes! },
+      };
+    });
+    for (const [key, peer] of this.#changed) this.#known.set(key, peer);
+    this.#changed.clear();
+    return { changed, removed };
+  }
+}
+
+function handshakeMs({ handshake }: PeerFields): number | null {
+  const [seconds, nanoseconds] = handshake!;
+  return seconds * 1000 + nanoseconds / 1e6 || null;
+}
+
+function byKey(a: { key: string }, b: { key: string }): number {
+  return a.key < b.key ? -1 : 1;
+}
+
+function keys({ changed }: DeviceLook): string[] {
+  return changed.map(({ peer }) => peer.publicKey);
+}
+
+function messageOf(fields: DeviceFields) {
+  return whole(deviceMessage(fields));
+}
+
+/** A peer as `wg show all dump` has it, without its preshared key; a scope by its name. */
+function asShown(peer: Peer): string[] {
+  const { publicKey, endpoint, allowedIps, lastHandshakeMs, rxBytes, txBytes } = peer;
+  const scope = endpoint === null ? "" : `%${linkName(endpoint.scopeId)}`;
+  return [
+    publicKey,
+    endpoint === null ? "(none)" : formatEndpoint(endpoint).replace(/%\d+/, scope),
+    allowedIps.join() || "(none)",
+    String(Math.floor((lastHandshakeMs ?? 0) / 1000)),
+    String(rxBytes),
+    String(txBytes),
+    String(peer.persistentKeepaliveSeconds || "off"),
+  ];
+}
+
+function linkName(index: number): string {
+  for (const [{ bytes, view }, start, end] of readGolden("links-unfiltered.bin").flatMap(messagesOf)) {
+    if (view.getInt32(start + 20, true) !== index) continue;
+    // IFLA_IFNAME comes first.
+    return new TextDecoder().decode(bytes.subarray(start + 36, end)).split("\0")[0]!;
+  }
+  return String(index);
+}
+
+/** All texts in a value, keys included. */
+function strings(value: unknown): string[] {
+  if (typeof value === "string") return [value];
+  if (typeof value !== "object" || value === null) return [];
+  if (value instanceof Uint8Array) return [value.toHex(), new TextDecoder("latin1").decode(value)];
+  return Object.entries(value).flatMap(([key, each]) => [key, ...strings(each)]);
+}

@@ -1,0 +1,151 @@
+/** What a userspace WireGuard answers to get=1. */
+
+import { describe, expect, test } from "bun:test";
+
+import { ParseError } from "../../src/errors.ts";
+import { parseUapi } from "../../src/kernel/userspace.ts";
+
+const PRIVATE = "e84b5a6d2717c1003a13b431570353dbaca9146cf150c5f8575680feba52027a";
+const PRESHARED = "188515093e952f5f22e865cef3012e72f8b5f0b598ac0309d5dacce3b70fcf52";
+
+/** The example of https://www.wireguard.com/xplatform/, with addresses for documentation. */
+const EXAMPLE = `private_key=${PRIVATE}
+listen_port=12912
+public_key=b85996fecc9c7f1fc6d2572a76eda11d59bcd20be8e543b15ce4bd85a8e75a33
+preshared_key=${PRESHARED}
+allowed_ip=192.168.4.4/32
+endpoint=[2001:db8:1:2::3]:51820
+public_key=58402e695ba1772b1cc9309755f043251ea77fdcf10fbe63989ceb7e19321376
+tx_bytes=38333
+rx_bytes=2224
+allowed_ip=192.168.4.6/32
+persistent_keepalive_interval=111
+endpoint=198.51.100.183:3233
+last_handshake_time_sec=1700000000
+last_handshake_time_nsec=51999999
+public_key=662e14fd594556f522604703340351258903b64f35553763f19426ab2a515c58
+endpoint=192.0.2.65:51820
+allowed_ip=192.168.4.10/32
+allowed_ip=192.168.4.11/32
+tx_bytes=1212111
+rx_bytes=1929999999
+protocol_version=1
+errno=0
+
+`;
+
+function parse(text: string) {
+  return parseUapi("wg0", new TextEncoder().encode(text));
+}
+
+function peer(...lines: readonly string[]) {
+  return parse(`public_key=${"ab".repeat(32)}\n${lines.join("\n")}\nerrno=0\n\n`).peers[0]!;
+}
+
+test("the example of the specification is read in full", () => {
+  const { device, peers } = parse(EXAMPLE);
+  expect(device).toEqual({ name: "wg0", index: 0, listenPort: 12_912, publicKey: null });
+  expect<unknown>(peers).toMatchInlineSnapshot(`
+    [
+      {
+        "allowedIps": [
+          "192.168.4.4/32",
+        ],
+        "endpoint": {
+          "address": "2001:db8:1:2::3",
+          "port": 51820,
+          "scopeId": 0,
+        },
+        "lastHandshakeMs": null,
+        "persistentKeepaliveSeconds": 0,
+        "publicKey": "uFmW/sycfx/G0lcqdu2hHVm80gvo5UOxXOS9hajnWjM=",
+        "rxBytes": 0,
+        "txBytes": 0,
+      },
+      {
+        "allowedIps": [
+          "192.168.4.6/32",
+        ],
+        "endpoint": {
+          "address": "198.51.100.183",
+          "port": 3233,
+          "scopeId": 0,
+        },
+        "lastHandshakeMs": 1700000000051,
+        "persistentKeepaliveSeconds": 111,
+        "publicKey": "WEAuaVuhdyscyTCXVfBDJR6nf9zxD75jmJzrfhkyE3Y=",
+        "rxBytes": 2224,
+        "txBytes": 38333,
+      },
+      {
+        "allowedIps": [
+          "192.168.4.10/32",
+          "192.168.4.11/32",
+        ],
+        "endpoint": {
+          "address": "192.0.2.65",
+          "port": 51820,
+          "scopeId": 0,
+        },
+        "lastHandshakeMs": null,
+        "persistentKeepaliveSeconds": 0,
+        "publicKey": "Zi4U/VlFVvUiYEcDNANRJYkDtk81VTdj8ZQmqypRXFg=",
+        "rxBytes": 1929999999,
+        "txBytes": 1212111,
+      },
+    ]
+  `);
+});
+
+test("neither the private nor the preshared keys become values", () => {
+  const all = JSON.stringify(parse(EXAMPLE));
+  for (const hex of [PRIVATE, PRESHARED]) {
+    expect(all.toLowerCase()).not.toContain(hex);
+    expect(all).not.toContain(Uint8Array.fromHex(hex).toBase64());
+  }
+});
+
+test("a handshake at zero is none", () => {
+  const never = peer("last_handshake_time_sec=0", "last_handshake_time_nsec=0");
+  expect(never.lastHandshakeMs).toBeNull();
+});
+
+test.each([
+  ["192.0.2.1:1", "192.0.2.1", 1],
+  ["[2001:db8::1]:51820", "2001:db8::1", 51_820],
+  ["[2001:DB8::A]:51820", "2001:db8::a", 51_820],
+  ["[fe80::1%eth0]:65535", "fe80::1", 65_535],
+  ["[::ffff:192.0.2.1]:51820", "192.0.2.1", 51_820],
+])("the endpoint %s is read", (value, address, port) => {
+  expect(peer(`endpoint=${value}`).endpoint).toEqual({ address, port, scopeId: 0 });
+});
+
+test("unknown keys, and an answer without peers, are nothing special", () => {
+  expect(parse("fwmark=7\nsomething_new=x=y\nerrno=0\n\n").peers).toEqual([]);
+});
+
+describe("what cannot be is a ParseError, which names the key and shows no value:", () => {
+  const key = `public_key=${"ab".repeat(32)}`;
+  test.each([
+    ["UAPI answer of wg0: no errno line", "listen_port=1\n\n"],
+    ["UAPI answer of wg0: errno is not 0", "errno=1\n\n"],
+    ['UAPI answer of wg0: a line without "="', `${PRIVATE}\nerrno=0\n\n`],
+    ["UAPI answer: listen_port is no valid number", "listen_port=65536\nerrno=0\n\n"],
+    ["UAPI answer: listen_port is no valid number", "listen_port=-1\nerrno=0\n\n"],
+    ["UAPI answer: listen_port is no valid number", "listen_port=\nerrno=0\n\n"],
+    ["UAPI answer: public_key is no key", "public_key=abc\nerrno=0\n\n"],
+    ["UAPI answer: rx_bytes before any public_key", "rx_bytes=1\nerrno=0\n\n"],
+    ["UAPI answer: rx_bytes is no valid number", `${key}\nrx_bytes=1e3\nerrno=0\n\n`],
+    ["UAPI answer: endpoint is no address", `${key}\nendpoint=host:1\nerrno=0\n\n`],
+    ["UAPI answer: endpoint is no address", `${key}\nendpoint=192.0.2.1:65536\nerrno=0\n\n`],
+    ["UAPI answer: endpoint is no address", `${key}\nendpoint=192.0.2.256:1\nerrno=0\n\n`],
+    ["UAPI answer: endpoint is no address", `${key}\nendpoint=[2001:db8::1::2]:1\nerrno=0\n\n`],
+    ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=anything else\nerrno=0\n\n`],
+    ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=10.0.0.1/33\nerrno=0\n\n`],
+    ["UAPI answer: last_handshake_time_sec is no valid number", `${key}\nlast_handshake_time_sec=8640000000001\nerrno=0\n\n`],
+    ["UAPI answer: last_handshake_time_nsec is no valid number", `${key}\nlast_handshake_time_nsec=1000000000\nerrno=0\n\n`],
+    ["UAPI answer: persistent_keepalive_interval is no valid number", `${key}\npersistent_keepalive_interval=off\nerrno=0\n\n`],
+  ])("%s", (message, text) => {
+    expect(() => parse(text)).toThrow(new ParseError(message));
+  });
+});
