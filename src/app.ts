@@ -100,6 +100,7 @@ export class App {
       },
     });
     await this.#look("start", null);
+    if (this.#stopped) return;
     this.#scheduleReconcile();
 
     const { monitor, devices: wanted } = this.#settings;

@@ -155,6 +155,9 @@ export class Tracker {
 
     const handshakeAt = handshakeInstant(peer.lastHandshakeMs, now);
     const lastSign = isNew ? handshakeAt : now;
+    // Whoever was added since the look before has counted from zero; at the start nobody knows.
+    const isAdded = before === null && this.#started;
+    const rxBefore = before?.rxBytes ?? (isAdded ? 0 : peer.rxBytes);
     const session: Session = {
       device,
       peer,
@@ -162,8 +165,8 @@ export class Tracker {
       endpoint: peer.endpoint,
       handshakeAt,
       lastSign,
-      rxBytes: before === null ? 0 : growth(before.rxBytes, peer.rxBytes),
-      txBytes: 0,
+      rxBytes: growth(rxBefore, peer.rxBytes),
+      txBytes: isAdded ? peer.txBytes : 0,
       roams: 0,
       gone: null,
     };

@@ -68,7 +68,9 @@ test("recorded devices are listed and looked at", async () => {
   route.add(readGolden("links.bin"));
   generic.add(family, ...["wg0", "wg1", "wg2"].map((name) => readGolden(`device-${name}.bin`)));
   const look = await devices.look(null);
-  const found = look.devices.map(({ device, changed }) => `${device.name}: ${changed.length} peers`);
+  const found = look.devices.map(
+    ({ device, changed }) => `${device.name}: ${changed.length} peers`,
+  );
   expect(found).toEqual(["wg0: 4 peers", "wg1: 6 peers", "wg2: 0 peers"]);
   expect(look).toMatchObject({ removed: [], problems: [] });
   expect(devices.known.map(({ listenPort }) => listenPort)).toEqual([51_820, 51_821, 0]);
@@ -206,7 +208,11 @@ describe("an interrupted dump", () => {
 
   test("is asked for again, until it is whole", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
-    generic.add(interrupted([{ key: 1 }]), interrupted([]), dump({ peers: [{ key: 1 }, { key: 2 }] }));
+    generic.add(
+      interrupted([{ key: 1 }]),
+      interrupted([]),
+      dump({ peers: [{ key: 1 }, { key: 2 }] }),
+    );
     expect(told(await devices.look(new Set(["wg0"])))).toEqual({
       devices: ["wg0"],
       removed: [],

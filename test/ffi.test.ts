@@ -1,8 +1,7 @@
 /** The tables of C symbols, and the sentence that is said when a library cannot be used. */
 
-import { join } from "node:path";
-
 import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
 
 import { libc } from "../ffi/libc.ts";
 import { libmnl } from "../ffi/libmnl.ts";
@@ -57,7 +56,9 @@ describe("a library that cannot be used is told in one sentence with the next st
       symbols: { no_such_function: { args: [], returns: "void" } },
     });
     expect(library).toThrow(LibraryError);
-    expect(library).toThrow(/^libc\.so\.6 is too old or broken \(.*no_such_function.*\); update glibc$/);
+    expect(library).toThrow(
+      /^libc\.so\.6 is too old or broken \(.*no_such_function.*\); update glibc$/,
+    );
   });
 
   test("any, where the process may not make executable memory", () => {

@@ -1,8 +1,8 @@
 /** How addresses and endpoints are written, and when two endpoints are one place. */
 
+import { describe, expect, test } from "bun:test";
 import { isIPv4, isIPv6 } from "node:net";
 
-import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { type Endpoint, formatAddress, formatEndpoint, sameEndpoint } from "../src/wireguard.ts";
@@ -16,8 +16,16 @@ describe("an IPv6 address is written as RFC 5952 has it", () => {
   test.each([
     ["4.1: leading zeros are left out", "20010db8000000000000000000000001", "2001:db8::1"],
     ["4.1: a group of zero is one 0", "20010db8000000010001000100010001", "2001:db8:0:1:1:1:1:1"],
-    ["4.2.1: :: stands for as many groups as it can", "20010db8000000000000000000020001", "2001:db8::2:1"],
-    ["4.2.2: one group alone is not shortened", "20010db8000100010001000000010001", "2001:db8:1:1:1:0:1:1"],
+    [
+      "4.2.1: :: stands for as many groups as it can",
+      "20010db8000000000000000000020001",
+      "2001:db8::2:1",
+    ],
+    [
+      "4.2.2: one group alone is not shortened",
+      "20010db8000100010001000000010001",
+      "2001:db8:1:1:1:0:1:1",
+    ],
     ["4.2.3: the longest run is shortened", "20010000000000010000000000000001", "2001:0:0:1::1"],
     ["4.2.3: of two equal runs the first", "20010db8000000000001000000000001", "2001:db8::1:0:0:1"],
     ["4.3: in lowercase", "20010DB800000000000000000000AAAA", "2001:db8::aaaa"],

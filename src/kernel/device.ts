@@ -55,8 +55,8 @@ const KEY_WORDS = WG_KEY_LEN / 4;
 const SOCKADDR_IN_BYTES = 16;
 const SOCKADDR_IN6_BYTES = 28;
 const ENDPOINT_WORDS = SOCKADDR_IN6_BYTES / 4;
-/** The latest time that a Date can hold, in seconds. */
-const LAST_SECOND = 8.64e12;
+/** The first second that a Date cannot hold to its end. */
+const SECONDS_END = 8.64e12;
 
 /** A peer that differs, while its allowed IPs may still continue in the next message. */
 interface Growing extends Peer {
@@ -385,7 +385,7 @@ function hash(a: number, b: number): number {
 function readTimespecMs(view: DataView, offset: number): number {
   const seconds = readU64(view, offset);
   const nanoseconds = readU64(view, offset + 8);
-  if (seconds > LAST_SECOND || nanoseconds >= 1e9) {
+  if (seconds >= SECONDS_END || nanoseconds >= 1e9) {
     throw new ParseError(`WGPEER_A_LAST_HANDSHAKE_TIME: ${seconds} s ${nanoseconds} ns is no time`);
   }
   return seconds * 1000 + Math.floor(nanoseconds / 1e6);
@@ -438,7 +438,11 @@ function readAllowedIps({ bytes, view }: Bytes, start: number, end: number, into
       if (addressLength !== length || mask === -1) {
         throw new ParseError(`WGPEER_A_ALLOWEDIPS: ${addressLength} bytes of family ${family}`);
       }
-      into.push(`${formatAddress(bytes, address, length)}/${mask}`);
+      if (mask > length * 8) throw new ParseError(`WGALLOWEDIP_A_CIDR_MASK: ${mask}`);
+      const text = formatAddress(bytes, address, length);
+      // Here IPv4-mapped is no other way to say IPv4: its mask counts from the start of IPv6.
+      const mapped = length === 16 && !text.includes(":") ? "::ffff:" : "";
+      into.push(`${mapped}${text}/${mask}`);
     }
     entry = align(entryEnd);
   }

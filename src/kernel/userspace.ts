@@ -11,8 +11,8 @@ import type { Device, DeviceLook, Endpoint, Peer, PublicKey } from "../wireguard
 const SOCKET_FOLDER = "/var/run/wireguard";
 /** A daemon that does not answer within this is as good as gone. */
 const TIMEOUT_MS = 1000;
-/** The latest time that a Date can hold, in seconds. */
-const LAST_SECOND = 8.64e12;
+/** The last second that a Date can hold to its end. */
+const LAST_SECOND = 8.64e12 - 1;
 const NEWLINE = 0x0a;
 const EQUALS = 0x3d;
 /** Far more than 100,000 peers need. */
@@ -267,18 +267,22 @@ function parsePrefix(value: string): string {
   const match = /^([0-9a-f:.]+)\/(\d{1,3})$/i.exec(value);
   const address = match === null ? null : canonical(match[1]!);
   const mask = Number(match?.[2]);
-  if (address === null || mask > (address.includes(":") ? 128 : 32)) {
+  const isIpv6 = value.includes(":");
+  if (address === null || mask > (isIpv6 ? 128 : 32)) {
     throw new ParseError("UAPI answer: allowed_ip is no prefix");
   }
-  return `${address}/${mask}`;
+  // Here IPv4-mapped is no other way to say IPv4: its mask counts from the start of IPv6.
+  return `${isIpv6 && !address.includes(":") ? "::ffff:" : ""}${address}/${mask}`;
 }
 
 /** The address as `formatAddress` writes it; null when it is none. URLs know both forms. */
 function canonical(address: string): string | null {
   const text = address.toLowerCase().replace(/^::ffff:(?=\d+\.)/, "");
   const isIpv6 = text.includes(":");
+  // A URL takes 10.0.0.f for a host's name, and 10.0.0.. too.
+  if (!isIpv6 && !/^\d+\.\d+\.\d+\.\d+$/.test(text)) return null;
   const url = URL.parse(`http://${isIpv6 ? `[${text}]` : text}/`);
   if (url === null) return null;
-  // A URL takes 192.513 for an address, too.
+  // And 010.0.0.1 for an octal number.
   return isIpv6 ? url.hostname.slice(1, -1) : url.hostname === text ? text : null;
 }

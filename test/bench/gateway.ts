@@ -15,6 +15,15 @@ import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 const PEERS = Number(process.env["WGMON_TEST_PEERS"] ?? 12);
 const TRIGGERS = Number(process.env["WGMON_TEST_TRIGGERS"] ?? 100_000);
 const STARTS = 11;
+/** Another build to measure; empty: ./wgmon. */
+const BINARY = process.env["WGMON_TEST_BINARY"];
+const ONLY = process.env["WGMON_TEST_ONLY"] ?? "";
+
+/** WGMON_TEST_ONLY=connect,roam measures these alone. */
+const wants = (part: string) => ONLY === "" || ONLY.split(",").includes(part);
+
+const start = (...args: readonly string[]) =>
+  startWgmon(args, BINARY === undefined ? {} : { binary: BINARY });
 
 interface Row {
   readonly what: string;
@@ -63,7 +72,7 @@ async function measure(
     Array.from({ length: PEERS }, (_, index) => `${monitor}-${by}-${index}`),
   );
   const args = ["--monitor", monitor, "--interface", "any", "--log-level", "debug"];
-  await using wgmon = startWgmon([...args, "--webhook", receiver.url()]);
+  await using wgmon = start(...args, "--webhook", receiver.url());
   await wgmon.ready;
   await Bun.sleep(2500);
   const latencies: number[] = [];
@@ -124,7 +133,7 @@ async function connect(
 
 async function measureRoams(wg0: LabDevice, receiver: Receiver): Promise<void> {
   const client = await wg0.client("roamer");
-  await using wgmon = startWgmon(["--webhook", receiver.url(), "--tick", "1s"]);
+  await using wgmon = start("--webhook", receiver.url(), "--tick", "1s");
   await wgmon.ready;
   await client.connect();
   await Bun.sleep(1500);
@@ -141,7 +150,7 @@ async function measureRoams(wg0: LabDevice, receiver: Receiver): Promise<void> {
 
 async function measureMemory(wg0: LabDevice): Promise<void> {
   const client = await wg0.client("forger");
-  await using wgmon = startWgmon([]);
+  await using wgmon = start();
   await wgmon.ready;
   await client.connect();
   const figures = [await residentMb(wgmon.pid)];
@@ -167,7 +176,7 @@ async function measureStart(): Promise<void> {
     const times: number[] = [];
     for (let count = 0; count < STARTS; count++) {
       const startMs = performance.now();
-      await using wgmon = startWgmon(["--monitor", monitor, "--interface", "any"]);
+      await using wgmon = start("--monitor", monitor, "--interface", "any");
       await wgmon.ready;
       times.push(performance.now() - startMs);
     }
@@ -175,18 +184,22 @@ async function measureStart(): Promise<void> {
   }
 }
 
-using lab = await Lab.create();
-using receiver = new Receiver();
-const wg0 = await lab.device("wg0", { port: 51820 });
-await lab.addPlainRule(wg0.port, 1);
-await measureStart();
-for (const monitor of ["nflog", "bpf"] as const) {
-  for (const by of ["datagram", "ping"] as const) {
-    await measure(lab, wg0, receiver, monitor, by);
+async function main(): Promise<void> {
+  using lab = await Lab.create();
+  using receiver = new Receiver();
+  const wg0 = await lab.device("wg0", { port: 51820 });
+  await lab.addPlainRule(wg0.port, 1);
+  if (wants("start")) await measureStart();
+  for (const monitor of ["nflog", "bpf"] as const) {
+    for (const by of ["datagram", "ping"] as const) {
+      if (wants("connect")) await measure(lab, wg0, receiver, monitor, by);
+    }
   }
+  if (wants("roam")) await measureRoams(wg0, receiver);
+  if (wants("memory")) await measureMemory(wg0);
 }
-await measureRoams(wg0, receiver);
-await measureMemory(wg0);
+
+await main();
 const width = Math.max(...rows.map(({ what }) => what.length));
 for (const { what, figures } of rows) console.log(`${what.padEnd(width)}  ${figures}`);
 process.exit(0);

@@ -50,10 +50,10 @@ if (folder !== undefined) {
   }
   record(folder);
 } else {
-  const { exitCode } = await runInVm(
-    ["unshare", "--net", process.execPath, import.meta.path],
-    { timeoutMs: 120_000, resultsFolder: import.meta.dir },
-  );
+  const { exitCode } = await runInVm(["unshare", "--net", process.execPath, import.meta.path], {
+    timeoutMs: 120_000,
+    resultsFolder: import.meta.dir,
+  });
   process.exitCode = exitCode;
 }
 

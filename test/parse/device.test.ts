@@ -1,6 +1,7 @@
 /** What the kernel says about a device, and how two answers differ. */
 
 import { describe, expect, test } from "bun:test";
+
 import fc from "fast-check";
 
 import { ParseError } from "../../src/errors.ts";
@@ -21,8 +22,12 @@ import {
 import { readGolden, readGoldenText } from "../support/golden.ts";
 
 const DUMPS = [
-  ...["device-wg0.bin", "device-wg1.bin", "device-wg2.bin", "device-interrupted.bin"],
-  ...["wg-dump-100-32k.bin", "wg-dump-1000-32k.bin"],
+  "device-wg0.bin",
+  "device-wg1.bin",
+  "device-wg2.bin",
+  "device-interrupted.bin",
+  "wg-dump-100-32k.bin",
+  "wg-dump-1000-32k.bin",
 ];
 
 /** One look at a recorded answer. */
@@ -50,18 +55,21 @@ describe("a recorded answer", () => {
       .map((line) => line.split("\t"))
       .filter(([name]) => name === device);
 
-  test.each(["wg0", "wg1", "wg2"])("says of %s what wg(8) shows, in every field but the keys", (name) => {
-    const { device, changed } = decode(readGolden(`device-${name}.bin`));
-    const [interfaceLine, ...peers] = shown(name);
-    const [, , publicKey, listenPort] = interfaceLine!;
-    expect(device.name).toBe(name);
-    expect(device.publicKey ?? "(none)").toBe(publicKey!);
-    expect(device.listenPort).toBe(Number(listenPort));
-    expect(changed.map(({ peer }) => asShown(peer))).toEqual(
-      peers.map(([, key, _presharedKey, ...rest]) => [key!, ...rest]),
-    );
-    expect(changed.every(({ before }) => before === null)).toBe(true);
-  });
+  test.each(["wg0", "wg1", "wg2"])(
+    "says of %s what wg(8) shows, in every field but the keys",
+    (name) => {
+      const { device, changed } = decode(readGolden(`device-${name}.bin`));
+      const [interfaceLine, ...peers] = shown(name);
+      const [, , publicKey, listenPort] = interfaceLine!;
+      expect(device.name).toBe(name);
+      expect(device.publicKey ?? "(none)").toBe(publicKey!);
+      expect(device.listenPort).toBe(Number(listenPort));
+      expect(changed.map(({ peer }) => asShown(peer))).toEqual(
+        peers.map(([, key, _presharedKey, ...rest]) => [key!, ...rest]),
+      );
+      expect(changed.every(({ before }) => before === null)).toBe(true);
+    },
+  );
 
   test("has the times of handshakes in milliseconds", () => {
     const { changed } = decode(readGolden("device-wg0.bin"));
@@ -112,7 +120,11 @@ describe("no private or preshared key", () => {
   function secretsIn(datagrams: readonly Uint8Array[]): Uint8Array[] {
     const secrets: Uint8Array[] = [];
     for (const [{ bytes, view }, start, end] of datagrams.flatMap(messagesOf)) {
-      const attributes = (from: number, to: number, visit: (type: number, at: number, stop: number) => void) => {
+      const attributes = (
+        from: number,
+        to: number,
+        visit: (type: number, at: number, stop: number) => void,
+      ) => {
         for (let at = from; at < to; at = align(at + view.getUint16(at, true))) {
           visit(view.getUint16(at + 2, true) & 0x3fff, at + 4, at + view.getUint16(at, true));
         }
@@ -171,16 +183,25 @@ describe("from look to look", () => {
       { ...busy, handshake: [1, 2_999_999] as const },
       { ...busy, handshake: [1, 2_999_999] as const, rxBytes: 180 },
       { ...busy, handshake: [1, 2_999_999] as const, rxBytes: 180, txBytes: 93 },
-      { ...busy, handshake: [1, 2_999_999] as const, rxBytes: 180, txBytes: 93, endpoint: "[2001:db8::1]:2" },
+      {
+        ...busy,
+        handshake: [1, 2_999_999] as const,
+        rxBytes: 180,
+        txBytes: 93,
+        endpoint: "[2001:db8::1]:2",
+      },
     ];
-    for (const peer of moved) expect(keys(look(table, { peers: [quiet, peer] }))).toEqual([keyOf(2)]);
+    for (const peer of moved)
+      expect(keys(look(table, { peers: [quiet, peer] }))).toEqual([keyOf(2)]);
     expect(keys(look(table, { peers: [quiet, moved.at(-1)!] }))).toEqual([]);
   });
 
   test("a change comes with what was before it", () => {
     const table = new PeerTable();
     look(table, { peers: [{ key: 1, rxBytes: 148 }] });
-    const first = look(table, { peers: [{ key: 1, rxBytes: 180, handshake: [1_700_000_000, 5e8] }] });
+    const first = look(table, {
+      peers: [{ key: 1, rxBytes: 180, handshake: [1_700_000_000, 5e8] }],
+    });
     expect(first.changed).toEqual([
       {
         before: { lastHandshakeMs: null, rxBytes: 148 },
@@ -195,7 +216,9 @@ describe("from look to look", () => {
         },
       },
     ]);
-    const second = look(table, { peers: [{ key: 1, rxBytes: 212, handshake: [1_700_000_000, 5e8] }] });
+    const second = look(table, {
+      peers: [{ key: 1, rxBytes: 212, handshake: [1_700_000_000, 5e8] }],
+    });
     expect(second.changed[0]?.before).toEqual({ lastHandshakeMs: 1_700_000_000_500, rxBytes: 180 });
   });
 
@@ -234,7 +257,11 @@ describe("from look to look", () => {
       ];
       return look(table, { peers: [{ key: 0, attributes }] });
     };
-    expect(sent(() => {}).changed[0]?.peer.endpoint).toEqual({ address: "fe80::1", port: 51_820, scopeId: 7 });
+    expect(sent(() => {}).changed[0]?.peer.endpoint).toEqual({
+      address: "fe80::1",
+      port: 51_820,
+      scopeId: 7,
+    });
     expect(sent((address) => address.set([1, 2, 3, 4], 4)).changed).toEqual([]);
     expect(sent((address) => address.set([8], 24)).changed).toHaveLength(1);
   });
@@ -253,6 +280,12 @@ describe("from look to look", () => {
     expect(changed[1]?.peer.endpoint).not.toBeNull();
     // What continues has no endpoint and no counters, which does not mean that they are gone.
     expect(look(table, ...messages).changed).toEqual([]);
+  });
+
+  test("an allowed IP that is IPv4-mapped stays IPv6, as its mask is", () => {
+    const allowedIps = ["10.0.0.0/8", "::ffff:a00:0/104"];
+    const { changed } = look(new PeerTable(), { peers: [{ key: 1, allowedIps }] });
+    expect(changed[0]?.peer.allowedIps).toEqual(["10.0.0.0/8", "::ffff:10.0.0.0/104"]);
   });
 
   test("a dump that ends in the middle of a peer is made good by the next", () => {
@@ -284,7 +317,9 @@ describe("from look to look", () => {
     new DataView(wrongMask.buffer).setUint16(wrongMask.length - 8, 6, true);
     table.begin();
     expect(() => table.read(...whole(wrongMask))).toThrow("WGALLOWEDIP_A_CIDR_MASK: 2 bytes");
-    expect(look(table, { peers: [peer] }).changed).toMatchObject([{ before: null, peer: { rxBytes: 1 } }]);
+    expect(look(table, { peers: [peer] }).changed).toMatchObject([
+      { before: null, peer: { rxBytes: 1 } },
+    ]);
   });
 
   test("it agrees with a table that keeps everything, whatever happens", () => {
@@ -350,19 +385,87 @@ describe("an answer that cannot be is a ParseError:", () => {
     ["WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY", [[4, socketAddress("192.0.2.1:1")]]],
     ["WGPEER_A_PUBLIC_KEY: 31 bytes instead of 32", [[1, new Uint8Array(31)]]],
     ["WGPEER_A_ENDPOINT: 1 bytes", [key, [4, Uint8Array.of(2)]]],
-    ["WGPEER_A_ENDPOINT of family 2: 28 bytes instead of 16", [key, [4, new Uint8Array(28).fill(2, 0, 1)]]],
-    ["WGPEER_A_ENDPOINT of family 10: 16 bytes instead of 28", [key, [4, new Uint8Array(16).fill(10, 0, 1)]]],
+    [
+      "WGPEER_A_ENDPOINT of family 2: 28 bytes instead of 16",
+      [key, [4, new Uint8Array(28).fill(2, 0, 1)]],
+    ],
+    [
+      "WGPEER_A_ENDPOINT of family 10: 16 bytes instead of 28",
+      [key, [4, new Uint8Array(16).fill(10, 0, 1)]],
+    ],
     ["WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL: 4 bytes instead of 2", [key, [5, u32(1)]]],
     ["WGPEER_A_LAST_HANDSHAKE_TIME: 8 bytes instead of 16", [key, [6, u64(1)]]],
-    ["WGPEER_A_LAST_HANDSHAKE_TIME: 1 s 1000000000 ns is no time", [key, [6, Buffer.concat([u64(1), u64(1e9)])]]],
-    ["WGPEER_A_LAST_HANDSHAKE_TIME: 8640000000001 s 0 ns is no time", [key, [6, Buffer.concat([u64(8.64e12 + 1), u64(0)])]]],
+    [
+      "WGPEER_A_LAST_HANDSHAKE_TIME: 1 s 1000000000 ns is no time",
+      [key, [6, Buffer.concat([u64(1), u64(1e9)])]],
+    ],
+    [
+      "WGPEER_A_LAST_HANDSHAKE_TIME: 8640000000000 s 1000000 ns is no time",
+      [key, [6, Buffer.concat([u64(8.64e12), u64(1e6)])]],
+    ],
     ["WGPEER_A_RX_BYTES: 4 bytes instead of 8", [key, [7, u32(1)]]],
     ["WGPEER_A_TX_BYTES: 4 bytes instead of 8", [key, [8, u32(1)]]],
-    ["WGPEER_A_ALLOWEDIPS: 16 bytes of family 2", [key, [9, [[0, [[1, Uint8Array.of(2, 0)], [2, new Uint8Array(16)], [3, Uint8Array.of(32)]]]]]]],
-    ["WGPEER_A_ALLOWEDIPS: 4 bytes of family 2", [key, [9, [[0, [[1, Uint8Array.of(2, 0)], [2, new Uint8Array(4)]]]]]]],
+    [
+      "WGPEER_A_ALLOWEDIPS: 16 bytes of family 2",
+      [
+        key,
+        [
+          9,
+          [
+            [
+              0,
+              [
+                [1, Uint8Array.of(2, 0)],
+                [2, new Uint8Array(16)],
+                [3, Uint8Array.of(32)],
+              ],
+            ],
+          ],
+        ],
+      ],
+    ],
+    [
+      "WGPEER_A_ALLOWEDIPS: 4 bytes of family 2",
+      [
+        key,
+        [
+          9,
+          [
+            [
+              0,
+              [
+                [1, Uint8Array.of(2, 0)],
+                [2, new Uint8Array(4)],
+              ],
+            ],
+          ],
+        ],
+      ],
+    ],
+    [
+      "WGALLOWEDIP_A_CIDR_MASK: 33",
+      [
+        key,
+        [
+          9,
+          [
+            [
+              0,
+              [
+                [1, Uint8Array.of(2, 0)],
+                [2, new Uint8Array(4)],
+                [3, Uint8Array.of(33)],
+              ],
+            ],
+          ],
+        ],
+      ],
+    ],
     ["WGALLOWEDIP_A_CIDR_MASK: 4 bytes instead of 1", [key, [9, [[0, [[3, u32(32)]]]]]]],
   ])("%s", (message, attributes) => {
-    expect(() => look(new PeerTable(), { peers: [{ key: 0, attributes }] })).toThrow(new ParseError(message));
+    expect(() => look(new PeerTable(), { peers: [{ key: 0, attributes }] })).toThrow(
+      new ParseError(message),
+    );
   });
 
   test("no message at all", () => {
@@ -379,7 +482,18 @@ test("what a later kernel may add is stepped over", () => {
     [1, new Uint8Array(32)],
     [0x3ff0, u32(1)],
     [4, Uint8Array.of(0xff, 0xff, 1, 2)],
-    [9, [[0, [[1, Uint8Array.of(99, 0)], [77, u32(7)]]]]],
+    [
+      9,
+      [
+        [
+          0,
+          [
+            [1, Uint8Array.of(99, 0)],
+            [77, u32(7)],
+          ],
+        ],
+      ],
+    ],
   ];
   const { changed } = look(new PeerTable(), { peers: [{ key: 0, attributes }] });
   expect(changed[0]?.peer).toMatchObject({ endpoint: null, allowedIps: [] });
@@ -462,7 +576,9 @@ function asShown(peer: Peer): string[] {
 }
 
 function linkName(index: number): string {
-  for (const [{ bytes, view }, start, end] of readGolden("links-unfiltered.bin").flatMap(messagesOf)) {
+  for (const [{ bytes, view }, start, end] of readGolden("links-unfiltered.bin").flatMap(
+    messagesOf,
+  )) {
     if (view.getInt32(start + 20, true) !== index) continue;
     // IFLA_IFNAME comes first.
     return new TextDecoder().decode(bytes.subarray(start + 36, end)).split("\0")[0]!;

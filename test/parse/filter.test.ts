@@ -1,6 +1,7 @@
 /** The default capture filter, compiled by libpcap and run on packets made by hand. */
 
 import { describe, expect, test } from "bun:test";
+
 import fc from "fast-check";
 
 import { handshakeFilter } from "../../src/capture/filter.ts";
@@ -9,15 +10,7 @@ import { parsePacket } from "../../src/capture/packet.ts";
 import { ParseError } from "../../src/errors.ts";
 import { compileExpression, runProgram } from "../support/bpf.ts";
 import { readGolden } from "../support/golden.ts";
-import {
-  cookie,
-  data,
-  initiation,
-  ipv4,
-  ipv6,
-  message,
-  response,
-} from "../support/packets.ts";
+import { cookie, data, initiation, ipv4, ipv6, message, response } from "../support/packets.ts";
 
 const PORTS = [51_820, 51_821];
 const program = compileExpression(handshakeFilter(PORTS)!);
@@ -50,7 +43,12 @@ describe.each([
     ["nor a cookie", cookie(), {}, false],
     ["nor what has reserved bytes", message(0x0101, 148), {}, false],
     ["nor what goes to another port", initiation(), { destinationPort: 53 }, false],
-    ["nor what comes from the port", initiation(), { sourcePort: 51_820, destinationPort: 53 }, false],
+    [
+      "nor what comes from the port",
+      initiation(),
+      { sourcePort: 51_820, destinationPort: 53 },
+      false,
+    ],
     ["nor TCP", initiation(), { protocol: 6 }, false],
     ["nor a datagram of three bytes", new Uint8Array(3), {}, false],
   ])("%s", (_what, payload, fields, expected) => {

@@ -64,7 +64,11 @@ describe("link events", () => {
 
   test("do not take a port that leaves its bridge for a link that is gone", () => {
     const removed = story(["outer", "far", "bridge"]).filter((line) => line.startsWith("removed"));
-    expect(removed).toEqual(["removed outer 4 veth", "removed far 3 veth", "removed bridge 5 bridge"]);
+    expect(removed).toEqual([
+      "removed outer 4 veth",
+      "removed far 3 veth",
+      "removed bridge 5 bridge",
+    ]);
   });
 
   test("are all read when several share a datagram", () => {

@@ -1,6 +1,7 @@
 /** Netlink messages and attributes: what is encoded is walked back, and what lies is refused. */
 
 import { describe, expect, test } from "bun:test";
+
 import fc from "fast-check";
 
 import { ParseError } from "../../src/errors.ts";
@@ -34,7 +35,12 @@ const { attributes } = fc.letrec<{ attribute: Attribute; attributes: Attribute[]
 }));
 
 /** Walks the way readers do, with the tree that was encoded to know what is nested. */
-function walk(bytes: Uint8Array, start: number, end: number, tree: readonly Attribute[]): Attribute[] {
+function walk(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  tree: readonly Attribute[],
+): Attribute[] {
   const { view } = bytesOf(bytes);
   const found: Attribute[] = [];
   let offset = start;
@@ -43,7 +49,9 @@ function walk(bytes: Uint8Array, start: number, end: number, tree: readonly Attr
     const inside = offset + 4;
     found.push([
       attributeType(view, offset),
-      content instanceof Uint8Array ? bytes.slice(inside, stop) : walk(bytes, inside, stop, content),
+      content instanceof Uint8Array
+        ? bytes.slice(inside, stop)
+        : walk(bytes, inside, stop, content),
     ]);
     offset = align(stop);
   }
@@ -87,7 +95,9 @@ test("a request looks like this on the wire", () => {
     ],
   });
   // The padding counts in the nested attribute around it, and nowhere else.
-  expect(bytes.toHex().replace(/.{8}(?=.)/g, "$& ")).toMatchInlineSnapshot(`"30000000 10000500 01000000 00000000 03010000 0e000200 77697265 67756172 64000000 0c001200 06000100 34120000"`);
+  expect(bytes.toHex().replace(/.{8}(?=.)/g, "$& ")).toMatchInlineSnapshot(
+    `"30000000 10000500 01000000 00000000 03010000 0e000200 77697265 67756172 64000000 0c001200 06000100 34120000"`,
+  );
 });
 
 describe("a header that says what cannot be is a ParseError:", () => {
@@ -96,7 +106,12 @@ describe("a header that says what cannot be is a ParseError:", () => {
     ["a message of 15 bytes", 15, 15, "netlink message: 15 bytes, its header alone has 16"],
     ["one that says 15", 15, 64, "netlink message: says 15 bytes, 64 are there"],
     ["one that says more than there is", 65, 64, "netlink message: says 65 bytes, 64 are there"],
-    ["one that says 4 GiB", 0xffff_ffff, 64, "netlink message: says 4294967295 bytes, 64 are there"],
+    [
+      "one that says 4 GiB",
+      0xffff_ffff,
+      64,
+      "netlink message: says 4294967295 bytes, 64 are there",
+    ],
   ])("%s", (_what, says, end, message) => {
     view.setUint32(0, says, true);
     expect(() => messageEnd(view, 0, end)).toThrow(new ParseError(message));

@@ -18,14 +18,25 @@ function logged(payload: Uint8Array, type = PACKET): Uint8Array {
 }
 
 test("recorded packets are cut off at the snaplen of the rule", () => {
-  const lengths = readGolden("nflog.bin").map((datagram) => parseLogged(datagram).map(({ length }) => length));
-  expect(lengths).toEqual([
-    [41],
-    ...[[128], [128], [128]],
-    ...[[128], [128], [128]],
-    ...[[120], [128], [128]],
-    // A response of 92 bytes and its headers would have 140.
-    ...[[128], [128], [128]],
+  const lengths = readGolden("nflog.bin").map((datagram) =>
+    parseLogged(datagram).map(({ length }) => length),
+  );
+  // Only IPv4 with a response of 92 bytes stays below 128.
+  const [other, ...rest] = lengths;
+  expect(other).toEqual([41]);
+  expect(rest.map((each) => each.join())).toEqual([
+    "128",
+    "128",
+    "128",
+    "128",
+    "128",
+    "128",
+    "120",
+    "128",
+    "128",
+    "128",
+    "128",
+    "128",
   ]);
 });
 
@@ -36,13 +47,25 @@ test("several packets in one datagram are all read, without their padding", () =
 
 test("other messages, and a packet without payload, are stepped over", () => {
   const config = logged(Uint8Array.of(1), 0x0401);
-  const empty = encodeMessage({ type: PACKET, flags: 0, sequence: 0, header: new Uint8Array(4), attributes: [] });
+  const empty = encodeMessage({
+    type: PACKET,
+    flags: 0,
+    sequence: 0,
+    header: new Uint8Array(4),
+    attributes: [],
+  });
   expect(parseLogged(Buffer.concat([config, done(), empty]))).toEqual([]);
   expect(parseLogged(new Uint8Array())).toEqual([]);
 });
 
 test("a message without its header is a ParseError", () => {
-  const short = encodeMessage({ type: PACKET, flags: 0, sequence: 0, header: new Uint8Array(), attributes: [] });
+  const short = encodeMessage({
+    type: PACKET,
+    flags: 0,
+    sequence: 0,
+    header: new Uint8Array(),
+    attributes: [],
+  });
   expect(() => parseLogged(short)).toThrow(new ParseError("NFULNL_MSG_PACKET: 16 bytes"));
 });
 

@@ -11,10 +11,10 @@ import {
   cookie,
   data,
   initiation,
-  type Ipv4Fields,
   ipv4,
-  type Ipv6Fields,
+  type Ipv4Fields,
   ipv6,
+  type Ipv6Fields,
   message,
   response,
 } from "../support/packets.ts";
@@ -117,15 +117,32 @@ describe("IPv4", () => {
 
 describe("IPv6", () => {
   const options = new Uint8Array(8);
-  const fragment = (offset: number) => Uint8Array.of(0, 0, offset >> 5, (offset << 3) & 0xff, 0, 0, 0, 1);
+  const fragment = (offset: number) =>
+    Uint8Array.of(0, 0, offset >> 5, (offset << 3) & 0xff, 0, 0, 0, 1);
 
   test.each<[string, Ipv6Fields["extensions"] & object, string]>([
-    ["hop-by-hop, routing and destination options are stepped over", [[0, options], [43, options], [60, options]], "initiation"],
+    [
+      "hop-by-hop, routing and destination options are stepped over",
+      [
+        [0, options],
+        [43, options],
+        [60, options],
+      ],
+      "initiation",
+    ],
     ["longer options too", [[60, Uint8Array.of(0, 2, ...new Uint8Array(22))]], "initiation"],
     ["a first fragment has the headers", [[44, fragment(0)]], "initiation"],
     ["a later fragment has none", [[44, fragment(185)]], "nothing"],
-    ["eight extension headers are followed", Array.from({ length: 8 }, () => [60, options] as const), "initiation"],
-    ["nine are somebody playing", Array.from({ length: 9 }, () => [60, options] as const), "nothing"],
+    [
+      "eight extension headers are followed",
+      Array.from({ length: 8 }, () => [60, options] as const),
+      "initiation",
+    ],
+    [
+      "nine are somebody playing",
+      Array.from({ length: 9 }, () => [60, options] as const),
+      "nothing",
+    ],
     ["an unknown header is nothing", [[50, options]], "nothing"],
   ])("%s", (_what, extensions, expected) => {
     expect(told(ipv6(initiation(), { extensions })).split(" ")[0]).toBe(expected);

@@ -120,6 +120,17 @@ test.each([
   expect(peer(`endpoint=${value}`).endpoint).toEqual({ address, port, scopeId: 0 });
 });
 
+test("allowed IPs are written as the kernel's are", () => {
+  const prefixes = ["10.0.0.0/8", "2001:DB8:0:0::/32", "::/0", "::ffff:10.0.0.0/104"];
+  const lines = prefixes.map((prefix) => `allowed_ip=${prefix}`);
+  expect(peer(...lines).allowedIps).toEqual([
+    "10.0.0.0/8",
+    "2001:db8::/32",
+    "::/0",
+    "::ffff:10.0.0.0/104",
+  ]);
+});
+
 test("unknown keys, and an answer without peers, are nothing special", () => {
   expect(parse("fwmark=7\nsomething_new=x=y\nerrno=0\n\n").peers).toEqual([]);
 });
@@ -141,10 +152,23 @@ describe("what cannot be is a ParseError, which names the key and shows no value
     ["UAPI answer: endpoint is no address", `${key}\nendpoint=192.0.2.256:1\nerrno=0\n\n`],
     ["UAPI answer: endpoint is no address", `${key}\nendpoint=[2001:db8::1::2]:1\nerrno=0\n\n`],
     ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=anything else\nerrno=0\n\n`],
+    ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=10.0.0.f/32\nerrno=0\n\n`],
+    ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=10.0.0../32\nerrno=0\n\n`],
+    ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=010.0.0.1/32\nerrno=0\n\n`],
+    ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=10.0/8\nerrno=0\n\n`],
     ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=10.0.0.1/33\nerrno=0\n\n`],
-    ["UAPI answer: last_handshake_time_sec is no valid number", `${key}\nlast_handshake_time_sec=8640000000001\nerrno=0\n\n`],
-    ["UAPI answer: last_handshake_time_nsec is no valid number", `${key}\nlast_handshake_time_nsec=1000000000\nerrno=0\n\n`],
-    ["UAPI answer: persistent_keepalive_interval is no valid number", `${key}\npersistent_keepalive_interval=off\nerrno=0\n\n`],
+    [
+      "UAPI answer: last_handshake_time_sec is no valid number",
+      `${key}\nlast_handshake_time_sec=8640000000000\nerrno=0\n\n`,
+    ],
+    [
+      "UAPI answer: last_handshake_time_nsec is no valid number",
+      `${key}\nlast_handshake_time_nsec=1000000000\nerrno=0\n\n`,
+    ],
+    [
+      "UAPI answer: persistent_keepalive_interval is no valid number",
+      `${key}\npersistent_keepalive_interval=off\nerrno=0\n\n`,
+    ],
   ])("%s", (message, text) => {
     expect(() => parse(text)).toThrow(new ParseError(message));
   });

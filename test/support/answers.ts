@@ -153,7 +153,13 @@ export function u64(value: number): Uint8Array {
 /** NLMSG_DONE, with an errno where the dump ended badly. */
 export function done({ errno = 0, interrupted = false } = {}): Uint8Array {
   const flags = interrupted ? NLM_F_DUMP_INTR : 0;
-  return encodeMessage({ type: NLMSG_DONE, flags, sequence: 1, header: i32(-errno), attributes: [] });
+  return encodeMessage({
+    type: NLMSG_DONE,
+    flags,
+    sequence: 1,
+    header: i32(-errno),
+    attributes: [],
+  });
 }
 
 /** NLMSG_ERROR: the errno, and the header of the request; 0 is an acknowledgement. */

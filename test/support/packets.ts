@@ -55,7 +55,10 @@ export function ipv6(payload: Uint8Array, fields: Ipv6Fields = {}): Uint8Array {
   const header = new Uint8Array(40);
   const view = new DataView(header.buffer);
   view.setUint8(0, 0x60);
-  view.setUint16(4, chain.reduce((sum, { length }) => sum + length, datagram.length));
+  view.setUint16(
+    4,
+    chain.reduce((sum, { length }) => sum + length, datagram.length),
+  );
   view.setUint8(6, types[0]!);
   view.setUint8(7, 64);
   header.set(addressBytes(source), 8);

@@ -1,0 +1,451 @@
+/**
+ * What happens to connected peers at a gateway with real WireGuard: they roam, fall silent, come
+ * back and are taken away, and wgmon itself comes and goes. The stories run at the same time; most
+ * of their time they wait for somebody's silence to have lasted long enough.
+ *
+ * No idle timeout is below 15 s: whoever has received something answers it after 10 s at the latest.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+
+import type { Event } from "../../src/contract.ts";
+import { needs } from "../support/kernel.ts";
+import { type Client, type ClientOptions, Lab, type LabDevice } from "../support/lab.ts";
+import { Receiver } from "../support/receiver.ts";
+import { startWgmon, type Wgmon } from "../support/wgmon.ts";
+
+const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+
+/** On an emulated processor a report may take its time; how long is measured elsewhere. */
+const REPORT_MS = 90_000;
+const TEST_MS = 240_000;
+const IDLE_MS = 15_000;
+const INITIATION_BYTES = 148;
+
+const BPF = ["--monitor", "bpf", "--interface", "any"];
+const SHORT = ["--idle-timeout", "15s", "--tick", "1s"];
+/** Looks when a packet wakes it, and else only once an hour. */
+const BY_PACKETS = ["--tick", "1h"];
+
+type Of<Type extends Event["type"]> = Extract<Event, { readonly type: Type }>;
+
+describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
+  const receiver = new Receiver();
+  const watchers: Watcher[] = [];
+  const clients: Client[] = [];
+  let lab: Lab;
+  let wg0: LabDevice;
+  let nflog: Watcher;
+  let bpf: Watcher;
+  let patient: Watcher;
+  let holding: Watcher;
+  let nflogByPackets: Watcher;
+  let bpfByPackets: Watcher;
+
+  /** One run of wgmon, and what it reported. */
+  class Watcher {
+    readonly wgmon: Wgmon;
+    readonly #path = `/${watchers.length}`;
+
+    constructor(...args: readonly string[]) {
+      const target = ["--webhook", receiver.url(this.#path)];
+      this.wgmon = startWgmon([...args, ...target, "--reconcile", "0", "--log-level", "debug"]);
+      watchers.push(this);
+    }
+
+    /** All about the client, or about the device itself; what was sent again counts once. */
+    eventsOf(about: Client | string): Event[] {
+      const events = receiver.requests
+        .filter(({ path }) => path === this.#path)
+        .map(({ event }) => event!)
+        .filter(({ data }) =>
+          typeof about === "string"
+            ? !("peer" in data) && data.device === about
+            : "peer" in data && data.peer.publicKey === about.publicKey,
+        );
+      return [...new Map(events.map((event) => [event.id, event])).values()];
+    }
+
+    typesOf(about: Client | string): string[] {
+      return this.eventsOf(about).map(({ type }) => type);
+    }
+
+    /** Waits for the `count`th event of the type, and answers it. */
+    async reports<Type extends Event["type"]>(
+      type: Type,
+      about: Client | string,
+      count = 1,
+    ): Promise<Of<Type>> {
+      const found = () => this.eventsOf(about).filter((event) => event.type === type);
+      await receiver
+        .waitFor(() => found().length >= count, REPORT_MS)
+        .catch((error: Error) => {
+          const name = typeof about === "string" ? about : about.name;
+          const wanted = `${type} of ${name}, number ${count}`;
+          throw new Error(`${wanted}: ${error.message}; it logged:\n${this.wgmon.logText}`);
+        });
+      return found()[count - 1] as Of<Type>;
+    }
+
+    /** How many looks there were so far, and for what reason. */
+    looks(reason: string): number {
+      return this.wgmon.log.filter((line) => line.msg === "look" && line["reason"] === reason)
+        .length;
+    }
+
+    async lookedFor(reason: string, count: number): Promise<void> {
+      let seen = 0;
+      await this.wgmon.waitForLog(
+        (line) => line.msg === "look" && line["reason"] === reason && ++seen >= count,
+        REPORT_MS,
+      );
+    }
+  }
+
+  beforeAll(async () => {
+    lab = await Lab.create();
+    wg0 = await lab.device("wg0", { port: 51820 });
+    for (const group of [1, 2, 3, 4]) await lab.addPlainRule(wg0.port, group);
+    nflog = new Watcher(...SHORT);
+    bpf = new Watcher(...SHORT, ...BPF);
+    patient = new Watcher("--idle-timeout", "75s", "--tick", "1s", ...BPF);
+    holding = new Watcher(...SHORT, "--hold", "15s", "--group", "2");
+    nflogByPackets = new Watcher(...BY_PACKETS, "--group", "3");
+    bpfByPackets = new Watcher(...BY_PACKETS, ...BPF);
+    for (const { wgmon } of watchers) await wgmon.ready;
+    // A client's device is up for a moment before it has its port, with one that the kernel chooses,
+    // which must not be another client's.
+    const first = await newClient(wg0, "first");
+    await first.run("sh", "-c", "echo 50000 60999 >/proc/sys/net/ipv4/ip_local_port_range");
+  }, TEST_MS);
+
+  afterAll(async () => {
+    for (const { wgmon } of watchers) await wgmon[Symbol.asyncDispose]();
+    receiver[Symbol.dispose]();
+    lab[Symbol.dispose]();
+  });
+
+  async function newClient(device: LabDevice, name: string, options?: ClientOptions) {
+    const client = await device.client(name, options);
+    clients.push(client);
+    return client;
+  }
+
+  /** Asks the kernel until it has received this much from the client. */
+  async function received(client: Client, bytes: number): Promise<void> {
+    while ((await wg0.state(client)).rxBytes < bytes) await Bun.sleep(250);
+  }
+
+  test.concurrent(
+    "roams: to another port, another address, both, and each is told of once",
+    async () => {
+      const roamer = await newClient(wg0, "roamer");
+      await roamer.connect();
+      for (const watcher of [nflogByPackets, bpf]) await watcher.reports("peer.connected", roamer);
+      let previousEndpoint = roamer.endpoint;
+      for (const [index, to] of (["port", "address", "both"] as const).entries()) {
+        const endpoint = await roamer.roam(to);
+        roamer.sendDatagram();
+        // Every datagram is seen by the one, so it tells at once; the other one's tick finds it.
+        for (const watcher of [nflogByPackets, bpf]) {
+          const { data } = await watcher.reports("peer.roamed", roamer, index + 1);
+          expect(data).toMatchObject({ device: "wg0", previousEndpoint, peer: { endpoint } });
+          expect(data.session.roams).toBe(index + 1);
+        }
+        previousEndpoint = endpoint;
+      }
+      const types = ["peer.connected", ...Array<string>(3).fill("peer.roamed")];
+      expect(nflogByPackets.typesOf(roamer)).toEqual(types);
+      expect(bpf.typesOf(roamer)).toEqual(types);
+    },
+    TEST_MS,
+  );
+
+  test.concurrent(
+    "falls silent and is disconnected, returns, and for who holds it back was never gone",
+    async () => {
+      const quiet = await newClient(wg0, "quiet");
+      const startMs = Date.now();
+      await quiet.connect();
+      for (const watcher of [nflog, bpf]) {
+        const { data, timestamp } = await watcher.reports("peer.disconnected", quiet);
+        const { session, reason, peer } = data;
+        expect(reason).toBe("idle");
+        expect(peer.endpoint).toBe(quiet.endpoint);
+        const startedMs = Date.parse(session.startedAt);
+        const endedMs = Date.parse(session.endedAt);
+        expect(startedMs).toBeGreaterThan(startMs - 10);
+        expect(endedMs).toBeGreaterThanOrEqual(startedMs);
+        expect(session.durationMs).toBe(endedMs - startedMs);
+        // The end is the last sign of life and not when that was found to be long ago.
+        expect(Date.parse(timestamp) - endedMs).toBeGreaterThanOrEqual(IDLE_MS);
+        // At least an initiation and a datagram; a response and the keepalive that answers data.
+        expect(session.rxBytes).toBeGreaterThanOrEqual(INITIATION_BYTES + 32);
+        expect(session.txBytes).toBeGreaterThanOrEqual(92 + 32);
+        expect(session.roams).toBe(0);
+      }
+
+      await quiet.forgetSession();
+      await quiet.connect();
+      for (const watcher of [nflog, bpf]) {
+        await watcher.reports("peer.connected", quiet, 2);
+        await watcher.reports("peer.disconnected", quiet, 2);
+      }
+      expect(holding.typesOf(quiet)).toEqual(["peer.connected"]);
+      const { data } = await holding.reports("peer.disconnected", quiet);
+      expect(data.session.durationMs).toBeGreaterThanOrEqual(IDLE_MS);
+      expect(holding.typesOf(quiet)).toEqual(["peer.connected", "peer.disconnected"]);
+    },
+    TEST_MS,
+  );
+
+  test.concurrent(
+    "is dead while the gateway goes on sending, and is disconnected",
+    async () => {
+      const dead = await newClient(wg0, "dead");
+      await dead.connect();
+      for (const watcher of [nflog, bpf]) await watcher.reports("peer.connected", dead);
+      await dead.down();
+      const sending = setInterval(() => wg0.sendTo(dead), 250);
+      for (const watcher of [nflog, bpf]) {
+        const { data } = await watcher.reports("peer.disconnected", dead);
+        expect(data.reason).toBe("idle");
+        // Of the 60 datagrams.
+        expect(data.session.txBytes).toBeGreaterThan(20 * 64);
+      }
+      clearInterval(sending);
+    },
+    TEST_MS,
+  );
+
+  test.concurrent(
+    "is removed",
+    async () => {
+      const removed = await newClient(wg0, "removed", { keepaliveSeconds: 5 });
+      await removed.connect();
+      for (const watcher of [nflog, bpf]) await watcher.reports("peer.connected", removed);
+      await wg0.removePeer(removed);
+      for (const watcher of [nflog, bpf]) {
+        const { data } = await watcher.reports("peer.disconnected", removed);
+        expect(data.reason).toBe("peer-removed");
+      }
+      await wg0.restorePeer(removed);
+      await removed.forgetSession();
+      await removed.connect();
+      for (const watcher of [nflog, bpf]) await watcher.reports("peer.connected", removed, 2);
+    },
+    TEST_MS,
+  );
+
+  test.concurrent(
+    "goes with its device, and connects to the next one of that name",
+    async () => {
+      const both = [nflogByPackets, bpfByPackets];
+      const port = 51825;
+      await lab.addPlainRule(port, 3);
+      const before = await lab.device("wg5", { port });
+      for (const watcher of both) await watcher.reports("device.added", "wg5");
+      const client = await newClient(before, "of the first wg5");
+      await client.connect();
+      for (const watcher of both) await watcher.reports("peer.connected", client);
+      await before.delete();
+      for (const watcher of both) {
+        const { data } = await watcher.reports("peer.disconnected", client);
+        expect(data).toMatchObject({ device: "wg5", reason: "device-removed" });
+        await watcher.reports("device.removed", "wg5");
+      }
+
+      const after = await lab.device("wg5", { port });
+      const next = await newClient(after, "of the second wg5");
+      for (const watcher of both) {
+        await watcher.reports("device.added", "wg5", 2);
+      }
+      await next.connect();
+      for (const watcher of both) {
+        const { data } = await watcher.reports("peer.connected", next);
+        expect(data).toMatchObject({ device: "wg5", initial: false });
+        expect(watcher.typesOf("wg5")).toEqual(["device.added", "device.removed", "device.added"]);
+      }
+    },
+    TEST_MS,
+  );
+
+  test.concurrent(
+    "is cut off for a while: nothing for who is patient, a going and a coming for who is not",
+    async () => {
+      const cut = await newClient(wg0, "cut off", { keepaliveSeconds: 5 });
+      await cut.connect();
+      for (const watcher of [nflog, patient]) await watcher.reports("peer.connected", cut);
+      await cut.dropLink();
+      await nflog.reports("peer.disconnected", cut);
+      await cut.restoreLink();
+      // Its next keepalive, under the same keys, says that it is back.
+      await nflog.reports("peer.connected", cut, 2);
+      expect(nflog.typesOf(cut)).toEqual(["peer.connected", "peer.disconnected", "peer.connected"]);
+      expect(patient.typesOf(cut)).toEqual(["peer.connected"]);
+    },
+    TEST_MS,
+  );
+
+  test.concurrent(
+    "is none that has the wrong preshared key and tries for half a minute",
+    async () => {
+      const mallory = await newClient(wg0, "mallory", { wrongPresharedKey: true });
+      mallory.sendDatagram();
+      // An attempt every five seconds.
+      await received(mallory, 7 * INITIATION_BYTES);
+      for (const watcher of watchers) expect(watcher.typesOf(mallory)).toEqual([]);
+    },
+    TEST_MS,
+  );
+
+  test.concurrent(
+    "is dead while another with its key, and not its preshared key, goes on trying elsewhere",
+    async () => {
+      const victim = await newClient(wg0, "victim", { presharedKey: true });
+      const thief = await newClient(wg0, "thief", {
+        sharesKeyWith: victim,
+        wrongPresharedKey: true,
+        ownNamespace: true,
+      });
+      await victim.connect();
+      for (const watcher of [nflog, bpf]) await watcher.reports("peer.connected", victim);
+      await victim.down();
+      const before = await wg0.state(victim);
+      thief.sendDatagram();
+      await received(victim, before.rxBytes + INITIATION_BYTES);
+      expect((await wg0.state(victim)).endpoint).toBe(thief.endpoint);
+      for (const watcher of [nflog, bpf]) {
+        const { data } = await watcher.reports("peer.disconnected", victim);
+        expect(data.peer.endpoint).toBe(victim.endpoint);
+        expect(watcher.typesOf(victim)).toEqual(["peer.connected", "peer.disconnected"]);
+      }
+      expect((await wg0.state(victim)).rxBytes).toBeGreaterThanOrEqual(
+        before.rxBytes + 3 * INITIATION_BYTES,
+      );
+    },
+    TEST_MS,
+  );
+
+  test.concurrent(
+    "leaves its address and port to another peer, who is told of",
+    async () => {
+      const both = [nflogByPackets, bpfByPackets];
+      const phone = await newClient(wg0, "phone", { ownNamespace: true });
+      await phone.connect();
+      for (const watcher of both) await watcher.reports("peer.connected", phone);
+      await phone.down();
+      const outerPort = Number(phone.endpoint.split(":").at(-1));
+      const next = await newClient(wg0, "next", { sharesLinkWith: phone, outerPort });
+      expect(next.endpoint).toBe(phone.endpoint);
+      await next.connect();
+      for (const watcher of both) {
+        const { data } = await watcher.reports("peer.connected", next);
+        expect(data.peer.endpoint).toBe(phone.endpoint);
+      }
+    },
+    TEST_MS,
+  );
+
+  test.concurrent(
+    "is told of as already there when wgmon starts again, unless that is not wanted",
+    async () => {
+      const args = [...SHORT, ...BPF];
+      const kim = await newClient(wg0, "kim", { keepaliveSeconds: 5 });
+      await kim.connect();
+      const runs: Watcher[] = [];
+      for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+        const watcher = new Watcher(...args);
+        runs.push(watcher);
+        const { data } = await watcher.reports("peer.connected", kim);
+        expect(data.initial).toBe(true);
+        expect(await watcher.wgmon.stop(signal)).toBe(signal === "SIGTERM" ? 0 : 137);
+      }
+      const last = new Watcher(...args);
+      const silent = new Watcher(...args, "--no-announce-existing");
+      expect((await last.reports("peer.connected", kim)).data.initial).toBe(true);
+      await silent.wgmon.ready;
+      await kim.down();
+      for (const watcher of [last, silent]) {
+        const { data } = await watcher.reports("peer.disconnected", kim);
+        expect(data.reason).toBe("idle");
+      }
+      for (const watcher of runs) expect(watcher.typesOf(kim)).toEqual(["peer.connected"]);
+      expect(last.typesOf(kim)).toEqual(["peer.connected", "peer.disconnected"]);
+      expect(silent.typesOf(kim)).toEqual(["peer.disconnected"]);
+    },
+    TEST_MS,
+  );
+
+  test.concurrent(
+    "is told of once, whatever it sends after the start, and not again after SIGHUP",
+    async () => {
+      const leo = await newClient(wg0, "leo", { keepaliveSeconds: 5 });
+      await leo.connect();
+      const watcher = new Watcher(...SHORT, "--group", "4");
+      await watcher.wgmon.ready;
+      leo.sendDatagram();
+      expect((await watcher.reports("peer.connected", leo)).data.initial).toBe(true);
+      await watcher.lookedFor("tick", 2);
+      expect(await leo.ping(3)).toBe(3);
+
+      watcher.wgmon.signal("SIGHUP");
+      await watcher.wgmon.waitForLog(({ msg }) => msg === "settings reloaded", REPORT_MS);
+      await watcher.lookedFor("tick", watcher.looks("tick") + 1);
+      // Reports keep their order, so that after this one no earlier one can be on its way.
+      const later = await newClient(wg0, "later");
+      await later.connect();
+      await watcher.reports("peer.connected", later);
+      expect(watcher.typesOf(leo)).toEqual(["peer.connected"]);
+    },
+    TEST_MS,
+  );
+
+  test.concurrent(
+    "keeps the tick going, and the last one's end stops it",
+    async () => {
+      const wg6 = await lab.device("wg6", { port: 51826 });
+      const args = ["--idle-timeout", "15s", "--tick", "200ms", "--device", "wg6", ...BPF];
+      const watcher = new Watcher(...args);
+      await watcher.wgmon.ready;
+      expect(watcher.looks("tick")).toBe(0);
+      const only = await newClient(wg6, "only");
+      await only.connect();
+      await watcher.lookedFor("tick", 5);
+      await watcher.reports("peer.disconnected", only);
+
+      // Some three seconds, by the looks that an attempt causes.
+      const ticks = watcher.looks("tick");
+      const attempts = watcher.looks("packet");
+      const trying = await newClient(wg6, "trying", { wrongPresharedKey: true });
+      trying.sendDatagram();
+      await watcher.lookedFor("packet", attempts + 3);
+      expect(watcher.looks("tick")).toBe(ticks);
+    },
+    TEST_MS,
+  );
+
+  test(
+    "comes before it goes, in every report",
+    async () => {
+      for (const watcher of watchers) {
+        const { wgmon } = watcher;
+        // What is pending is sent before the end.
+        expect([0, 137]).toContain(await wgmon.stop());
+        const complaints = wgmon.log.filter(
+          // A webhook's connection may be closed just as it is used again.
+          ({ level, msg }) =>
+            /warn|error/.test(String(level)) && !String(msg).startsWith("webhook"),
+        );
+        expect(complaints).toEqual([]);
+        const announces = !wgmon.log.some((line) => line["announceExisting"] === false);
+        for (const client of clients) {
+          const types = watcher.typesOf(client).join(" ");
+          const session = "peer.connected( peer.roamed)*( peer.disconnected |$)";
+          if (announces) expect(`${types} `).toMatch(new RegExp(`^(${session})* ?$`));
+        }
+      }
+    },
+    TEST_MS,
+  );
+});
