@@ -26,6 +26,8 @@ export const libc = lazily({
     access: { args: ["cstring", "i32"], returns: "i32" },
     // ssize_t read(int fd, void *buf, size_t count);
     read: { args: ["i32", "buffer", "u64"], returns: FFIType.i64_fast },
+    // int poll(struct pollfd *fds, nfds_t nfds, int timeout);
+    poll: { args: ["buffer", "u64", "i32"], returns: "i32" },
     // ssize_t write(int fd, const void *buf, size_t count);
     write: { args: ["i32", "buffer", "u64"], returns: FFIType.i64_fast },
     // int gethostname(char *name, size_t len);

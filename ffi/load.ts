@@ -40,6 +40,9 @@ function open<const Symbols extends Record<string, FFIFunction>>(library: Librar
       if (code !== "ERR_DLOPEN_FAILED") {
         throw new LibraryError(`${soname} is too old or broken (${message}); update ${packages}`);
       }
+      if (/Too many open files/.test(message)) {
+        throw new LibraryError(`cannot load ${soname}: too many open files; raise LimitNOFILE`);
+      }
       missing.push(message);
     }
   }

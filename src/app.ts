@@ -34,6 +34,16 @@ const DRAIN_MS = 800;
  */
 const LINK_LOOKS_MS = [5, 300, 2000];
 
+/** What cannot change while running, and what its users call it. */
+const FIXED = [
+  ["monitor", "monitor"],
+  ["group", "group"],
+  ["captureInterface", "interface"],
+  ["filter", "filter"],
+  ["devices", "device"],
+  ["logFormat", "log-format"],
+] as const;
+
 /** Why a look is taken. */
 type Reason = "start" | "packet" | "tick" | "link" | "lost" | "reconcile";
 
@@ -89,7 +99,7 @@ export class App {
   async start(): Promise<void> {
     this.#stopLinks = await readDatagrams(this.#links.descriptor, this.#clock, {
       data: (bytes) => this.#linksChanged(bytes),
-      lost: () => void this.#look("lost", null),
+      lost: (code) => this.#linksMissed(`link changes were missed (${code})`),
     });
     // Before the first look, so that nothing can happen between the two unseen.
     this.#capture = await openCapture(this.#settings, this.#clock, {
@@ -112,28 +122,22 @@ export class App {
     }
   }
 
-  /** Takes over what can change while running; the rest is named in a warning. */
-  reload(settings: Settings): void {
-    const fixed = [
-      "monitor",
-      "group",
-      "captureInterface",
-      "filter",
-      "devices",
-      "logFormat",
-    ] as const;
-    const changed = fixed.filter(
-      (name) => JSON.stringify(settings[name]) !== JSON.stringify(this.#settings[name]),
+  /** Takes over what can change while running, and answers what holds; the rest is a warning. */
+  reload(settings: Settings): Settings {
+    const changed = FIXED.filter(
+      ([key]) => JSON.stringify(settings[key]) !== JSON.stringify(this.#settings[key]),
     );
     if (changed.length > 0) {
-      this.#log.warn(`changed settings that need a restart: ${changed.join(", ")}`);
+      const names = changed.map(([, name]) => name);
+      this.#log.warn(`changed settings that need a restart: ${names.join(", ")}`);
     }
-    const kept = Object.fromEntries(fixed.map((name) => [name, this.#settings[name]]));
+    const kept = Object.fromEntries(FIXED.map(([key]) => [key, this.#settings[key]]));
     this.#settings = { ...settings, ...kept };
     this.#tracker.setRules(rulesOf(settings));
     this.#outbox.setTargets(this.#makeChannels(settings));
     this.#scheduleTick();
     this.#scheduleReconcile();
+    return this.#settings;
   }
 
   /** Ends cleanly within a second: pending events are tried once more. */
@@ -168,23 +172,30 @@ export class App {
     try {
       events = parseLinkEvents(bytesOf(bytes));
     } catch (error) {
-      this.#log.warn(`link change not understood: ${(error as Error).message}`);
-      void this.#look("lost", null);
+      this.#linksMissed(`link change not understood: ${(error as Error).message}`);
       return;
     }
-    for (const event of events) {
-      try {
-        this.#capture?.linkChanged(event);
-      } catch (error) {
-        this.#log.warn((error as Error).message);
-      }
-    }
+    for (const event of events) this.#tellCapture((capture) => capture.linkChanged(event));
     // Userspace WireGuard's devices are of kind tun.
     if (!events.some(({ link }) => link.kind === WG_GENL_NAME || link.kind === "tun")) return;
     for (const cancel of this.#cancelLinkLooks) cancel();
     this.#cancelLinkLooks = LINK_LOOKS_MS.map((delayMs) =>
       this.#clock.after(delayMs, () => void this.#look("link", null)),
     );
+  }
+
+  #linksMissed(reason: string): void {
+    this.#log.warn(`${reason}; looking at all devices`);
+    this.#tellCapture((capture) => capture.linksMissed());
+    void this.#look("lost", null);
+  }
+
+  #tellCapture(tell: (capture: Capture) => void): void {
+    try {
+      if (this.#capture !== null) tell(this.#capture);
+    } catch (error) {
+      this.#log.warn((error as Error).message);
+    }
   }
 
   /** The names of the devices that listen on these ports; null, which is all, if one is unknown. */

@@ -113,7 +113,7 @@ export const table = {
     initial: "eth0",
   },
   filter: {
-    ...freeText("EXPRESSION", "udp dst port 51820"),
+    ...captureFilter(),
     meaning: "bpf: which packets to capture, as in tcpdump",
     initial: null,
     otherwise: "handshakes and first packets of the WireGuard ports found",
@@ -396,6 +396,16 @@ function freeText(placeholder: string, example: string): Kind<string> {
     example,
     tomlTypes: ["string"],
     read: (text) => (text.includes("\0") ? { problem: "has a NUL in it" } : { value: text }),
+  };
+}
+
+/** libpcap checks it, and its message quotes it: a URL that got here must be refused before. */
+function captureFilter(): Kind<string> {
+  const kind = freeText("EXPRESSION", "udp dst port 51820");
+  return {
+    ...kind,
+    read: (text) =>
+      text.includes("://") ? { problem: "is a URL, not a tcpdump expression" } : kind.read(text),
   };
 }
 

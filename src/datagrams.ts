@@ -8,9 +8,15 @@ import { errno, libc } from "../ffi/libc.ts";
 import type { Clock } from "./clock.ts";
 import { SystemError } from "./errors.ts";
 import { systemError } from "./kernel/errno.ts";
+import { MSG_DONTWAIT } from "./kernel/uapi.ts";
 
 /** An error that comes back at once must not become a busy loop. */
 const PAUSE_MS = 250;
+
+/** More than the largest of our queues holds; a sender that fills it as fast must not keep us here. */
+const BACKLOG_MAX = 50_000;
+/** The largest datagram of netlink. */
+const BUFFER_BYTES = 65_536;
 
 export interface DatagramHandler {
   /** One datagram; the bytes are the handler's to keep. */
@@ -51,6 +57,9 @@ export async function readDatagrams(
   };
 
   const again = (code: string) => {
+    // A netlink queue that overflowed takes nothing in before it is empty, and does not say so again:
+    // what `lost` makes the handler look for must not be lost in the meantime.
+    readBacklog(descriptor, handler);
     handler.lost(code);
     const soon = clock.now().monotonicMs - attachedAtMs < PAUSE_MS;
     clock.after(soon ? PAUSE_MS : 0, () => {
@@ -66,4 +75,15 @@ export async function readDatagrams(
     stopped = true;
     end();
   };
+}
+
+/** Delivers what the queue holds now. */
+function readBacklog(descriptor: number, handler: DatagramHandler): void {
+  const buffer = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));
+  for (let count = 0; count < BACKLOG_MAX; count++) {
+    const length = Number(libc().recv(descriptor, buffer, BUFFER_BYTES, MSG_DONTWAIT));
+    // It is empty, or broken, which the next attempt at reading will tell.
+    if (length < 0) return;
+    handler.data(buffer.slice(0, length));
+  }
 }

@@ -14,6 +14,11 @@ export interface Log {
   error(message: string, fields?: Fields): void;
 }
 
+/** What `createLog` makes; the rest of the program needs no more than a Log. */
+export interface LeveledLog extends Log {
+  setLevel(level: Level): void;
+}
+
 type Level = keyof Log;
 type Format = "text" | "terminal" | "json" | "journal";
 
@@ -28,6 +33,9 @@ const levels: readonly Level[] = ["debug", "info", "warn", "error"];
 /** A warning or error that goes on repeating itself is counted, and the count written this often. */
 const REPEATS_MS = 60_000;
 
+/** How long a full pipe's reader may keep everything waiting, once; it may be merely slow. */
+const PATIENCE_MS = 100;
+
 export interface LogOptions {
   readonly format: Format;
   /** The least level that is written. */
@@ -37,8 +45,9 @@ export interface LogOptions {
   readonly now?: () => number;
 }
 
-export function createLog(options: LogOptions): Log {
-  const { format, level: least, write = stderrWriter(), now = Date.now } = options;
+export function createLog(options: LogOptions): LeveledLog {
+  const { format, write = stderrWriter(), now = Date.now } = options;
+  let least = options.level;
   const render = renderers[format];
   /** The last line, if it was a warning or an error. */
   let last: { readonly line: Line; readonly key: string; repeats: number } | null = null;
@@ -89,6 +98,9 @@ export function createLog(options: LogOptions): Log {
     info: (message, fields) => log("info", message, fields),
     warn: (message, fields) => log("warn", message, fields),
     error: (message, fields) => log("error", message, fields),
+    setLevel(level) {
+      least = level;
+    },
   };
 }
 
@@ -122,14 +134,18 @@ function leadsToJournal(stream: string | undefined): boolean {
 }
 
 /**
- * One write(2) for each line. Where nobody reads, the daemon goes on: a non-blocking pipe that is full
- * (EAGAIN) or has no reader (EPIPE) costs the line.
+ * One write(2) for each line. Where nobody reads, the daemon goes on: a pipe that is full (EAGAIN) or
+ * has no reader (EPIPE) costs the line.
  */
 function stderrWriter(): (line: string) => void {
   let torn = false;
+  let patienceMs = PATIENCE_MS;
   return (line) => {
     const bytes = Buffer.from(`${torn ? "\n" : ""}${line}\n`);
-    torn = writeToStderr(bytes) < bytes.length;
+    const waitMs = patienceMs;
+    patienceMs = 0;
+    torn = writeToStderr(bytes, waitMs) < bytes.length;
+    if (!torn) patienceMs = PATIENCE_MS;
   };
 }
 

@@ -14,8 +14,12 @@ import {
   type Settings,
 } from "./config.ts";
 import { ConfigError, LibraryError, SystemError } from "./errors.ts";
-import { chooseFormat, createLog, type Log } from "./log.ts";
-import { hostname, isTerminal, readTextFile } from "./system.ts";
+import { chooseFormat, createLog, type LeveledLog } from "./log.ts";
+import { hostname, isTerminal, print, readTextFile, writeToStderr } from "./system.ts";
+
+const MORE_HELP = "wgmon --help lists all settings.";
+/** Standard error may be a pipe whose reader is slow, or gone to sleep for good. */
+const COMPLAINT_MS = 1000;
 
 const startFolder = process.cwd();
 // A library that the loader does not find is looked for in the working directory, by its bare name:
@@ -70,16 +74,27 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   for (const note of notes) log.warn(note);
 }
 
-function reload(app: App, log: Log): void {
+function reload(app: App, log: LeveledLog): void {
   try {
     const command = readCommand();
     if (command.type !== "run") return;
-    app.reload(command.settings);
-    log.info("settings reloaded", describeSettings(command.settings));
+    log.setLevel(command.settings.logLevel);
+    log.info("settings reloaded", describeSettings(app.reload(command.settings)));
     for (const note of command.notes) log.warn(note);
   } catch (error) {
     if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
     log.error(`settings not reloaded, the old ones stay: ${error.message.replaceAll("\n", "; ")}`);
+  }
+}
+
+function complain(...lines: readonly string[]): void {
+  const text = `${lines.join("\n")}\n`;
+  try {
+    // Not process.stderr, which opens files of its own: there may be too many already.
+    writeToStderr(Buffer.from(text), COMPLAINT_MS);
+  } catch (error) {
+    // No C library can be called, which may be the complaint itself.
+    if (error instanceof LibraryError) process.stderr.write(text);
   }
 }
 
@@ -90,20 +105,19 @@ try {
       await run(command.settings, command.notes);
       break;
     case "help":
-      process.stdout.write(`${helpText()}\n`);
+      print(`${helpText()}\n`);
       break;
     case "version":
-      process.stdout.write(`${versionText(version)}\n`);
+      print(`${versionText(version)}\n`);
       break;
   }
 } catch (error) {
   if (error instanceof ConfigError) {
-    for (const problem of error.problems) process.stderr.write(`wgmon: ${problem}\n`);
-    process.stderr.write("wgmon --help lists all settings.\n");
+    complain(...error.problems.map((problem) => `wgmon: ${problem}`), MORE_HELP);
     process.exit(2);
   }
   if (error instanceof SystemError || error instanceof LibraryError) {
-    process.stderr.write(`wgmon: ${error.message}\n`);
+    complain(`wgmon: ${error.message}`);
     process.exit(1);
   }
   throw error;

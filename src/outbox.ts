@@ -34,12 +34,20 @@ export class Outbox {
     this.#options = { clock, log, random };
   }
 
-  /** A target with the name of an earlier one takes its queue over, and tries it at once. */
+  /**
+   * A target with the address of an earlier one, or else with its name, takes its queue over and tries
+   * it at once.
+   */
   setTargets(channels: readonly Channel[]): void {
     const earlier = this.#targets;
-    this.#targets = channels.map((channel) => {
-      const index = earlier.findIndex(({ name, stopped }) => name === channel.name && !stopped);
-      const [target] = index === -1 ? [] : earlier.splice(index, 1);
+    const take = (fits: (target: Target) => boolean): Target | undefined => {
+      const index = earlier.findIndex((target) => !target.stopped && fits(target));
+      return index === -1 ? undefined : earlier.splice(index, 1)[0];
+    };
+    // All by address before any by name: two at one host must not get each other's queue.
+    const same = channels.map((channel) => take(({ address }) => address === addressOf(channel)));
+    this.#targets = channels.map((channel, index) => {
+      const target = same[index] ?? take(({ name }) => name === channel.name);
       if (target === undefined) return new Target(channel, this.#options);
       target.use(channel);
       return target;
@@ -101,6 +109,10 @@ class Target {
 
   get name(): string {
     return this.#channel.name;
+  }
+
+  get address(): string {
+    return addressOf(this.#channel);
   }
 
   /** The target said that it is gone for good. */
@@ -264,6 +276,10 @@ class Queue {
   clear(): void {
     this.#entries.length = 0;
   }
+}
+
+function addressOf({ address, name }: Channel): string {
+  return address ?? name;
 }
 
 function events(count: number): string {

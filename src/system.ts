@@ -4,10 +4,16 @@
  */
 
 import { errno, libc } from "../ffi/libc.ts";
-import { systemError } from "./kernel/errno.ts";
-import { EINTR, ENOENT, O_CLOEXEC, R_OK } from "./kernel/uapi.ts";
+import { SystemError } from "./errors.ts";
+import { errnoName, systemError } from "./kernel/errno.ts";
+import { EAGAIN, EINTR, ENOENT, EPIPE, O_CLOEXEC, R_OK } from "./kernel/uapi.ts";
 
+const STDOUT = 1;
 const STDERR = 2;
+/** limits.h: a pipe that has room at all takes this much, whole and at once. */
+const PIPE_BUF = 4096;
+/** poll.h */
+const POLLOUT = 4;
 /** HOST_NAME_MAX and its NUL, limits.h. */
 const HOST_NAME_BYTES = 65;
 const CHUNK_BYTES = 65_536;
@@ -29,14 +35,49 @@ export function interfaceIndex(name: string): number {
 }
 
 /**
- * One write(2) to standard error.
+ * Writes to standard error, in one write(2) if it is no more than 4 KiB. Never stuck: a pipe may be
+ * full, and whoever reads it have stopped.
  *
+ * @param waitMs how long it may take until there is room.
  * @returns how many bytes were taken.
  * @throws SystemError when it takes none: EAGAIN of a full pipe, EPIPE of one that nobody reads.
  */
-export function writeToStderr(bytes: Uint8Array): number {
-  const written = Number(libc().write(STDERR, bytes, bytes.length));
-  if (written < 0) throw systemError("write to standard error", errno());
+export function writeToStderr(bytes: Uint8Array, waitMs: number): number {
+  return write(STDERR, bytes, waitMs);
+}
+
+/**
+ * Writes all of the text to standard output; that its reader has seen enough is no failure.
+ *
+ * @throws SystemError
+ */
+export function print(text: string): void {
+  try {
+    for (let rest: Uint8Array = Buffer.from(text); rest.length > 0;) {
+      rest = rest.subarray(write(STDOUT, rest, -1));
+    }
+  } catch (error) {
+    if (!(error instanceof SystemError && error.code === errnoName(EPIPE))) throw error;
+  }
+}
+
+function write(descriptor: number, bytes: Uint8Array, waitMs: number): number {
+  // struct pollfd: the descriptor, 16 bits of what is asked, 16 of the answer.
+  const poll = Int32Array.of(descriptor, POLLOUT);
+  let written = 0;
+  while (written < bytes.length) {
+    const ready = libc().poll(poll, 1, waitMs);
+    let code = ready < 0 ? errno() : ready === 0 ? EAGAIN : 0;
+    if (code === 0) {
+      const part = bytes.subarray(written, written + PIPE_BUF);
+      const taken = Number(libc().write(descriptor, part, part.length));
+      if (taken < 0) code = errno();
+      else written += taken;
+    }
+    if (code === 0 || code === EINTR) continue;
+    if (written > 0) break;
+    throw systemError(descriptor === STDERR ? "write to standard error" : "write to standard output", code);
+  }
   return written;
 }
 

@@ -154,7 +154,7 @@ export class Tracker {
     if (!isNew && !isHeard) return;
 
     const handshakeAt = handshakeInstant(peer.lastHandshakeMs, now);
-    const lastSign = isNew ? handshakeAt : now;
+    const lastSign = isNew ? this.#unseenSign(peer.publicKey, handshakeAt, now) : now;
     // Whoever was added since the look before has counted from zero; at the start nobody knows.
     const isAdded = before === null && this.#started;
     const rxBefore = before?.rxBytes ?? (isAdded ? 0 : peer.rxBytes);
@@ -181,6 +181,16 @@ export class Tracker {
       session: summary(session),
       initial,
     });
+  }
+
+  /**
+   * Whether a peer was silent between its handshake and the look that found it, nobody knows. So its
+   * silence counts from now, but it ends no later than that of a peer whose keys are dead.
+   */
+  #unseenSign(publicKey: PublicKey, handshakeAt: Instant, now: Instant): Instant {
+    const spareMs = Math.max(0, REJECT_AFTER_MS - this.#rules.idleTimeoutMs(publicKey));
+    const monotonicMs = Math.min(now.monotonicMs, handshakeAt.monotonicMs + spareMs);
+    return { wallMs: handshakeAt.wallMs, monotonicMs };
   }
 
   #sessionSeen(before: Session, peer: Peer, now: Instant, changes: Change[]): void {

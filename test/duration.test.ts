@@ -55,7 +55,7 @@ test("what is formatted parses back, and no text is shorter", () => {
 
 test("any text is a whole number of milliseconds or nothing", () => {
   fc.assert(
-    fc.property(fc.string({ unit: fc.constantFrom(..."0123456789dhms") }), (text) => {
+    fc.property(fc.string({ unit: fc.constantFrom(..."0123456789dhms".split("")) }), (text) => {
       const durationMs = parseDuration(text);
       expect(durationMs === null || (Number.isInteger(durationMs) && durationMs >= 0)).toBe(true);
     }),

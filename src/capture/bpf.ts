@@ -36,6 +36,7 @@ const PCAP_NETMASK_UNKNOWN = 0xffffffff;
 const SNAPLEN = 256;
 /** struct bpf_insn, linux/filter.h: code, two jumps, a 32-bit operand. */
 const INSTRUCTION_BYTES = 8;
+const SOCK_FPROG_BYTES = 16;
 /** `ret #0`: drops every packet. */
 const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
 /** Holds a burst of some 10,000 handshakes. */
@@ -57,6 +58,8 @@ export async function openTap(
   clock: Clock,
   handler: PacketHandler,
 ): Promise<Capture> {
+  // Needed when the first device comes: that it is missing must be known before.
+  libpcap();
   const program = filter === null ? DROP_ALL : compile(filter);
   const tap = new Tap(interfaceName, handler);
   try {
@@ -77,6 +80,7 @@ export async function openTap(
       tap.attachProgram(expression === null ? DROP_ALL : compile(expression));
     },
     linkChanged: (event) => tap.linkChanged(event),
+    linksMissed: () => tap.linksMissed(),
     close: () => tap.close(),
   };
 }
@@ -109,19 +113,15 @@ class Tap {
   }
 
   attachProgram(instructions: Uint8Array): void {
-    const code = new Uint8Array(new ArrayBuffer(instructions.length));
-    code.set(instructions);
-    // struct sock_fprog, linux/filter.h: a 16-bit count, padding, a pointer.
-    const program = new BigUint64Array(new ArrayBuffer(16));
-    program[0] = BigInt(code.length / INSTRUCTION_BYTES);
-    program[1] = BigInt(ptr(code));
-    const failed = libc().setsockopt(
-      this.#descriptor,
-      SOL_SOCKET,
-      SO_ATTACH_FILTER,
-      program,
-      program.byteLength,
-    );
+    // struct sock_fprog, linux/filter.h: a 16-bit count, padding, a pointer to the instructions. They
+    // follow in the same buffer, so that they are where the pointer says as long as the call lasts.
+    const bytes = new Uint8Array(new ArrayBuffer(SOCK_FPROG_BYTES + instructions.length));
+    bytes.set(instructions, SOCK_FPROG_BYTES);
+    const program = new DataView(bytes.buffer);
+    program.setUint16(0, instructions.length / INSTRUCTION_BYTES, true);
+    program.setBigUint64(8, BigInt(ptr(bytes) + SOCK_FPROG_BYTES), true);
+    const option = SO_ATTACH_FILTER;
+    const failed = libc().setsockopt(this.#descriptor, SOL_SOCKET, option, bytes, SOCK_FPROG_BYTES);
     if (failed < 0) throw systemError("attach a BPF program", errno());
   }
 
@@ -159,15 +159,25 @@ class Tap {
   }
 
   linkChanged({ type, link }: LinkEvent): void {
-    if (this.#interfaceName === ANY || this.#closed) return;
-    if (type === "removed" && link.index === this.#index) {
-      this.#index = 0;
-      this.#handler.lost(`capture interface ${this.#interfaceName} was removed, waiting for it`);
-    }
+    if (type === "removed" && link.index === this.#index) this.#interfaceIs(0);
     // Made again, or another one was given its name: it has a new number.
-    if (type === "new" && link.name === this.#interfaceName && link.index !== this.#index) {
+    if (type === "new" && link.name === this.#interfaceName) this.#interfaceIs(link.index);
+  }
+
+  linksMissed(): void {
+    this.#interfaceIs(interfaceIndex(this.#interfaceName));
+  }
+
+  /** @param index the number that the interface has now; 0: there is none of its name. */
+  #interfaceIs(index: number): void {
+    const name = this.#interfaceName;
+    if (name === ANY || this.#closed || index === this.#index) return;
+    if (index === 0) {
+      this.#index = 0;
+      this.#handler.lost(`capture interface ${name} was removed, waiting for it`);
+    } else {
       this.bind();
-      this.#handler.lost(`capture interface ${this.#interfaceName} is back`);
+      this.#handler.lost(`capture interface ${name} is back`);
     }
   }
 

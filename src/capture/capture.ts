@@ -16,6 +16,8 @@ export interface Capture {
   /** The ports that WireGuard listens to now. */
   setPorts(ports: readonly number[]): void;
   linkChanged(event: LinkEvent): void;
+  /** Links may have changed, and nobody knows how. */
+  linksMissed(): void;
   close(): void;
 }
 
@@ -38,6 +40,6 @@ export async function openCapture(
     case "bpf":
       return openTap(settings.captureInterface, settings.filter, clock, handler);
     case "poll":
-      return { setPorts() {}, linkChanged() {}, close() {} };
+      return { setPorts() {}, linkChanged() {}, linksMissed() {}, close() {} };
   }
 }

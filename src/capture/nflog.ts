@@ -73,6 +73,7 @@ export async function openGroup(
     return {
       setPorts() {},
       linkChanged() {},
+      linksMissed() {},
       close() {
         stop();
         socket[Symbol.dispose]();

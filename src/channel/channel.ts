@@ -14,6 +14,8 @@ export type Verdict =
 export interface Channel {
   /** Safe to log: `webhook https://hooks.example.net/...`. */
   readonly name: string;
+  /** Tells it from others whose names look alike; may hold secrets. Left out: the name. */
+  readonly address?: string;
   /** Sends the event once. An expected failure is a verdict, whose reason holds no secret. */
   attempt(event: Event, signal: AbortSignal): Promise<Verdict>;
 }

@@ -33,6 +33,7 @@ export function createWebhook(options: WebhookOptions): Channel {
 
   return {
     name: label,
+    address: url,
     async attempt(event, signal) {
       if (encoded?.event !== event) encoded = { event, body: encode(event) };
       const headers: Record<string, string> = {

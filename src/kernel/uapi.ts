@@ -76,6 +76,7 @@ export const AF_PACKET = 17;
 export const SOCK_DGRAM = 2;
 export const SOCK_CLOEXEC = 0x80000;
 export const SOCK_NONBLOCK = 0x800;
+export const MSG_DONTWAIT = 0x40;
 export const SOL_SOCKET = 1;
 export const SO_RCVTIMEO = 20;
 export const SO_ATTACH_FILTER = 26;

@@ -136,6 +136,11 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     while ((await wg0.state(client)).rxBytes < bytes) await Bun.sleep(250);
   }
 
+  async function handshakeOlderThan(client: Client, ms: number): Promise<void> {
+    const { latestHandshakeSeconds } = await wg0.state(client);
+    while (Date.now() < latestHandshakeSeconds! * 1000 + 1000 + ms) await Bun.sleep(250);
+  }
+
   test.concurrent(
     "roams: to another port, another address, both, and each is told of once",
     async () => {
@@ -179,9 +184,9 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         expect(session.durationMs).toBe(endedMs - startedMs);
         // The end is the last sign of life and not when that was found to be long ago.
         expect(Date.parse(timestamp) - endedMs).toBeGreaterThanOrEqual(IDLE_MS);
-        // At least an initiation and a datagram; a response and the keepalive that answers data.
+        // At least an initiation and a datagram; the keepalive that answers it.
         expect(session.rxBytes).toBeGreaterThanOrEqual(INITIATION_BYTES + 32);
-        expect(session.txBytes).toBeGreaterThanOrEqual(92 + 32);
+        expect(session.txBytes).toBeGreaterThanOrEqual(32);
         expect(session.roams).toBe(0);
       }
 
@@ -361,6 +366,8 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         expect(data.initial).toBe(true);
         expect(await watcher.wgmon.stop(signal)).toBe(signal === "SIGTERM" ? 0 : 137);
       }
+      // Now its handshake is longer ago than a silence may last, and it is not silent.
+      await handshakeOlderThan(kim, IDLE_MS);
       const last = new Watcher(...args);
       const silent = new Watcher(...args, "--no-announce-existing");
       expect((await last.reports("peer.connected", kim)).data.initial).toBe(true);
@@ -414,10 +421,10 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       await watcher.lookedFor("tick", 5);
       await watcher.reports("peer.disconnected", only);
 
+      const trying = await newClient(wg6, "trying", { wrongPresharedKey: true });
       // Some three seconds, by the looks that an attempt causes.
       const ticks = watcher.looks("tick");
       const attempts = watcher.looks("packet");
-      const trying = await newClient(wg6, "trying", { wrongPresharedKey: true });
       trying.sendDatagram();
       await watcher.lookedFor("packet", attempts + 3);
       expect(watcher.looks("tick")).toBe(ticks);
@@ -440,9 +447,10 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         expect(complaints).toEqual([]);
         const announces = !wgmon.log.some((line) => line["announceExisting"] === false);
         for (const client of clients) {
-          const types = watcher.typesOf(client).join(" ");
-          const session = "peer.connected( peer.roamed)*( peer.disconnected |$)";
-          if (announces) expect(`${types} `).toMatch(new RegExp(`^(${session})* ?$`));
+          const types = watcher.typesOf(client).join();
+          const session = "peer.connected(,peer.roamed)*";
+          const all = new RegExp(`^(${session},peer.disconnected,?)*(${session})?$`);
+          if (announces) expect(types).toMatch(all);
         }
       }
     },

@@ -1,0 +1,223 @@
+/**
+ * `npm run demo`: a peer connects, roams and disconnects at a real WireGuard gateway, and ./wgmon
+ * reports it to its log and to a webhook. All of it is in network namespaces of its own, or in the
+ * virtual machine where this kernel has no WireGuard, and nothing of it is left when it ends.
+ */
+
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import type { Event } from "../src/contract.ts";
+import { whyNoWireguard } from "./support/kernel.ts";
+import { type Client, Lab } from "./support/lab.ts";
+import { Receiver } from "./support/receiver.ts";
+import { runInVm, whyNoVm } from "./support/vm.ts";
+
+const ROOT = join(import.meta.dir, "..");
+const WGMON = join(ROOT, "wgmon");
+/** How this program calls itself in the namespace. */
+const INSIDE = "--inside";
+const PROGRAMS = ["ip", "wg", "nft", "ping", "unshare", "nsenter", "setpriv"];
+
+/** An emulated processor may take its time; how long it took is shown. */
+const WAIT_MS = 20_000;
+/** The start of the machine, which may have to fetch its kernel first, and the demo. */
+const VM_LIMIT_MS = 10 * 60_000;
+/** The dead keep silent this long; WireGuard may say nothing for 10 s at a time by itself. */
+const IDLE_SECONDS = 15;
+const PORT = 51820;
+const GROUP = 1;
+
+/** Something that the demo needs and that is not there, or did not happen. */
+class DemoError extends Error {}
+
+const signals = { SIGINT: 130, SIGTERM: 143 } as const;
+
+/** Starts this program again where a WireGuard gateway can be made. */
+async function outside(): Promise<number> {
+  if (!existsSync(WGMON)) throw new DemoError("there is no ./wgmon; bun build.ts makes it.");
+  const missing = PROGRAMS.filter((program) => Bun.which(program) === null);
+  if (missing.length > 0) {
+    throw new DemoError(`it needs ${missing.join(", ")}; node deploy/setup.mjs --test installs it.`);
+  }
+  const again = ["unshare", "--net", process.execPath, import.meta.path, INSIDE];
+  const notHere = whyNoWireguard();
+  if (notHere === null) return await spawn(again);
+  const noVm = whyNoVm();
+  if (noVm !== null) {
+    throw new DemoError(`it needs root and WireGuard, or a virtual machine: ${notHere}; ${noVm}.`);
+  }
+  console.log(`The demo starts in a virtual machine, because here: ${notHere}.\n`);
+  const { exitCode } = await runInVm(again, { timeoutMs: VM_LIMIT_MS, cwd: ROOT });
+  return exitCode;
+}
+
+async function spawn(command: readonly string[]): Promise<number> {
+  // It must not outlive this process, whatever ends it.
+  const child = Bun.spawn(["setpriv", "--pdeathsig", "TERM", ...command], {
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  for (const signal of Object.keys(signals) as (keyof typeof signals)[]) {
+    process.on(signal, () => child.kill("SIGTERM"));
+  }
+  return await child.exited;
+}
+
+/** The demo itself, in a network namespace that is nobody else's. */
+async function inside(): Promise<number> {
+  using stack = new DisposableStack();
+  for (const [signal, exitCode] of Object.entries(signals)) {
+    process.once(signal, () => {
+      stack.dispose();
+      process.exit(exitCode);
+    });
+  }
+
+  const lab = stack.use(await Lab.create());
+  const wg0 = await lab.device("wg0", { port: PORT });
+  const alice = await wg0.client("alice");
+  await lab.addPlainRule(PORT, GROUP);
+
+  const folder = stack.adopt(mkdtempSync(join(tmpdir(), "wgmon-demo-")), (path) =>
+    rmSync(path, { recursive: true, force: true }),
+  );
+  const file = join(folder, "wgmon.toml");
+  writeFileSync(file, `[peers."${alice.publicKey}"]\nname = "alice"\n`);
+
+  console.log(
+    `A gateway with WireGuard on port ${PORT}, a firewall rule that logs that port to NFLOG group ` +
+      `${GROUP},\nand a peer of it, alice's phone. On the gateway:\n`,
+  );
+  const receiver = stack.use(new Receiver());
+  const wgmon = stack.use(
+    new Terminal([
+      ...["./wgmon", "--config", file, "--host", "gw1", "--webhook", receiver.url("/")],
+      ...["--idle-timeout", `${IDLE_SECONDS}s`, "--tick", "1s"],
+    ]),
+  );
+  await wgmon.waitFor("reconcile=");
+
+  /** Waits for the report, in the log and at the webhook, and shows what the webhook received. */
+  const report = async (type: Event["type"], words: string, sinceMs: number, since: string) => {
+    const isReport = ({ event }: { event: Event | null }) => event?.type === type;
+    await wgmon.waitFor(words);
+    await receiver
+      .waitFor((requests) => requests.some(isReport), WAIT_MS)
+      .catch(() => {
+        throw new DemoError(`the webhook did not receive ${type} within ${WAIT_MS / 1000} s.`);
+      });
+    const { event, atMs } = receiver.requests.find(isReport)!;
+    const afterMs = atMs - performance.timeOrigin - sinceMs;
+    const after =
+      afterMs < 1000 ? `${Math.max(0, afterMs).toFixed(1)} ms` : `${(afterMs / 1000).toFixed(1)} s`;
+    console.log(`webhook, ${after} after ${since}:\n  ${inShort(event!)}`);
+  };
+
+  tell("alice's phone sends its first packet through the tunnel.");
+  const first = await arrival(alice);
+  await report("peer.connected", "alice (wg0) connected from", first, "that packet arrived");
+
+  tell("Data flows both ways. That is no news, and nothing is reported.");
+  await alice.ping(10);
+
+  tell("alice's phone leaves the Wi-Fi: its packets come from another address and port.");
+  await alice.roam("both");
+  const moved = await arrival(alice);
+  await report("peer.roamed", "alice (wg0) roamed from", moved, "the first packet from there");
+
+  tell(
+    `alice's phone is switched off. WireGuard has no goodbye: silence for ${IDLE_SECONDS} s will tell.`,
+  );
+  await alice.down();
+  const words = "alice (wg0) disconnected after";
+  await report("peer.disconnected", words, moved, "the last packet");
+
+  const types = receiver.requests.map(({ event }) => event?.type);
+  if (types.join() !== "peer.connected,peer.roamed,peer.disconnected") {
+    throw new DemoError(`these events were reported: ${types.join(", ")}.`);
+  }
+  tell("wgmon is asked to stop.");
+  const exitCode = await wgmon.stop();
+  if (exitCode !== 0) throw new DemoError(`wgmon ended with ${exitCode}.`);
+  tell("That was all, and nothing of it is left. On a gateway of your own: npm start");
+  return 0;
+}
+
+/** Sends a packet into the tunnel; when it came out of it, by performance.now(). */
+async function arrival(client: Client): Promise<number> {
+  const { atMs } = await client.connect(WAIT_MS).catch((error: Error) => {
+    throw new DemoError(`${error.message}.`);
+  });
+  return atMs;
+}
+
+/** The event without what a reader can do without. */
+function inShort({ type, host, data }: Event): string {
+  if (!("peer" in data)) return JSON.stringify({ type, host, data });
+  const { name, endpoint } = data.peer;
+  return JSON.stringify({ type, host, data: { ...data, peer: { name, endpoint } } });
+}
+
+function tell(line: string): void {
+  console.log(`\n> ${line}`);
+}
+
+/** A program on a terminal, whose lines are shown as they come. */
+class Terminal implements Disposable {
+  readonly #process: Bun.Subprocess;
+  readonly #decoder = new TextDecoder();
+  #text = "";
+  #wake = Promise.withResolvers<void>();
+
+  constructor(command: readonly string[]) {
+    console.log(`$ ${command.join(" ")}`);
+    this.#process = Bun.spawn(["setpriv", "--pdeathsig", "KILL", ...command], {
+      cwd: ROOT,
+      env: {
+        PATH: process.env["PATH"],
+        ...(process.stdout.isTTY ? {} : { NO_COLOR: "1" }),
+      },
+      terminal: { cols: 100, data: (_terminal, bytes) => this.#print(bytes) },
+    });
+  }
+
+  /** Until it has printed these words. */
+  async waitFor(words: string): Promise<void> {
+    const deadlineMs = performance.now() + WAIT_MS;
+    while (!this.#text.includes(words)) {
+      const leftMs = deadlineMs - performance.now();
+      if (this.#process.exitCode !== null) throw new DemoError("wgmon ended before its time.");
+      if (leftMs <= 0) throw new DemoError(`wgmon did not say "${words}" in ${WAIT_MS / 1000} s.`);
+      this.#wake = Promise.withResolvers();
+      await Promise.race([this.#wake.promise, this.#process.exited, Bun.sleep(leftMs)]);
+    }
+  }
+
+  async stop(): Promise<number> {
+    this.#process.kill("SIGTERM");
+    return await this.#process.exited;
+  }
+
+  #print(bytes: Uint8Array): void {
+    const text = this.#decoder.decode(bytes, { stream: true }).replaceAll("\r\n", "\n");
+    this.#text += text;
+    process.stdout.write(text);
+    this.#wake.resolve();
+  }
+
+  [Symbol.dispose](): void {
+    this.#process.kill("SIGKILL");
+    this.#process.terminal?.close();
+  }
+}
+
+process.chdir(ROOT);
+try {
+  process.exitCode = await (process.argv.includes(INSIDE) ? inside() : outside());
+} catch (error) {
+  if (!(error instanceof DemoError)) throw error;
+  console.log(`\nThe demo failed: ${error.message}`);
+  process.exitCode = 1;
+}
+process.exit();

@@ -1,0 +1,364 @@
+/**
+ * The command line as its users meet it. Each case is run twice, by the binary and from the source:
+ * what they print and how they end must be the same to the last byte.
+ */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { chmod, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { version } from "../../package.json";
+import { helpText } from "../../src/cli/help.ts";
+import { needs } from "../support/kernel.ts";
+
+const ROOT = join(import.meta.dir, "../..");
+const BINARY = [join(ROOT, "wgmon")];
+const SOURCE = [process.execPath, join(ROOT, "src/main.ts")];
+
+/** Part of every webhook's URL here, and of nothing that is printed. */
+const SECRET = "t0k3n";
+const URL_WITH_SECRET = `https://user:${SECRET}@hooks.example.net/${SECRET}?key=${SECRET}`;
+
+const MORE_HELP = "wgmon --help lists all settings.\n";
+
+const isRoot = process.getuid?.() === 0;
+const forRoot = isRoot ? "" : " [skipped: not root]";
+
+interface Result {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+interface Case {
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** In the working directory. */
+  readonly files?: Readonly<Record<string, string>>;
+  readonly exitCode: 0 | 1 | 2;
+  /** Left out: nothing. A list: its lines, and where to get help. */
+  readonly stdout?: string | RegExp;
+  readonly stderr?: readonly string[] | RegExp;
+}
+
+// Processes start slowly on a machine that has much else to do.
+setDefaultTimeout(60_000);
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "wgmon-cli-"));
+});
+
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
+
+/** A directory of the case's own, as small as a name can make it. */
+async function workplace(files: Case["files"] = {}): Promise<string> {
+  const cwd = await mkdtemp(join(folder, "cwd-"));
+  for (const [name, text] of Object.entries(files)) await Bun.write(join(cwd, name), text);
+  return cwd;
+}
+
+async function run(
+  command: readonly string[],
+  { cwd, env = {} }: { cwd: string; env?: Case["env"] },
+) {
+  const child = Bun.spawn([...command], {
+    cwd,
+    env: { PATH: process.env["PATH"], ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: 20_000,
+  });
+  const [stdout, stderr, exitCode] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
+  return { exitCode, stdout, stderr } satisfies Result;
+}
+
+/** Runs the case in both ways, and checks what holds for every case. */
+async function check({
+  args,
+  env,
+  files,
+  exitCode,
+  stdout = "",
+  stderr = [],
+}: Case): Promise<void> {
+  const results: Result[] = [];
+  for (const program of [BINARY, SOURCE]) {
+    const cwd = await workplace(files);
+    results.push(await run([...program, ...args], { cwd, ...(env && { env }) }));
+    expect(await readdir(cwd)).toEqual(Object.keys(files ?? {}));
+  }
+  const [binary, source] = results;
+  expect(binary).toEqual(source!);
+  if (stdout instanceof RegExp) expect(binary!.stdout).toMatch(stdout);
+  else expect(binary!.stdout).toBe(stdout);
+  if (stderr instanceof RegExp) expect(binary!.stderr).toMatch(stderr);
+  else {
+    const lines = stderr.map((line) => `wgmon: ${line}\n`);
+    expect(binary!.stderr).toBe([...lines, ...(exitCode === 2 ? [MORE_HELP] : [])].join(""));
+  }
+  expect(binary!.exitCode).toBe(exitCode);
+  const all = binary!.stdout + binary!.stderr;
+  expect(all).not.toContain(SECRET);
+  expect(all).not.toMatch(/^\s+at |^\w*Error: |Bun v\d/m);
+}
+
+describe("wgmon", () => {
+  const versions = new RegExp(
+    `^wgmon ${RegExp.escape(version)}\\nBun ${RegExp.escape(Bun.version)}\\nlibmnl \\d[\\d.]+\\n` +
+      `libnetfilter_log \\d[\\d.]+\\nlibpcap \\d.+\\n$`,
+  );
+  const help = `${helpText()}\n`;
+
+  const cases: Readonly<Record<string, Case>> = {
+    "--version": { args: ["--version"], exitCode: 0, stdout: versions },
+    version: { args: ["version"], exitCode: 0, stdout: versions },
+    "-version": { args: ["-version"], exitCode: 0, stdout: versions },
+    "--help": { args: ["--help"], exitCode: 0, stdout: help },
+    "-h": { args: ["-h"], exitCode: 0, stdout: help },
+    help: { args: ["help"], exitCode: 0, stdout: help },
+    "--help among mistakes": { args: ["--moniter", "--help"], exitCode: 0, stdout: help },
+    "an unknown flag": {
+      args: ["--moniter", "bpf"],
+      exitCode: 2,
+      stderr: ["--moniter: there is no such flag; did you mean --monitor?"],
+    },
+    "an unknown flag with one dash": {
+      args: ["-moniter=bpf"],
+      exitCode: 2,
+      stderr: ["-moniter: there is no such flag; did you mean --monitor?"],
+    },
+    "an unknown command": {
+      args: ["versoin"],
+      exitCode: 2,
+      stderr: ['"versoin" is not a command; did you mean version?'],
+    },
+    "several mistakes, all told": {
+      args: ["-tick", "3", "--monitor=bpff", "--group", "65536", "--device", "a/b"],
+      env: { WGMON_HOLD: "soon" },
+      exitCode: 2,
+      stderr: [
+        '--monitor: "bpff" is not nflog, bpf or poll; did you mean bpf?',
+        '--group: "65536" is not a whole number from 0 to 65535',
+        '--device: "a/b" is not the name of a network interface (1 to 15 bytes, no / : or space)',
+        '--tick: "3" has no unit; write "3s" for seconds',
+        'WGMON_HOLD: "soon" is not a duration; write it like 250ms, 90s or 1m30s',
+      ],
+    },
+    "an unknown variable": {
+      args: [],
+      env: { WGMON_MONITER: "bpf" },
+      exitCode: 2,
+      stderr: ["WGMON_MONITER: there is no such variable; did you mean WGMON_MONITOR?"],
+    },
+    "a file that is no TOML": {
+      args: ["--config", "wgmon.toml"],
+      files: { "wgmon.toml": `monitor = "poll"\nwebhook = "${URL_WITH_SECRET}\n` },
+      exitCode: 2,
+      stderr: /^wgmon: wgmon\.toml, line 2: [^\n]+\nwgmon --help lists all settings\.\n$/,
+    },
+    "a file with mistakes, found by a relative path": {
+      args: ["--config=./wgmon.toml"],
+      files: {
+        "wgmon.toml": `tick = 3\nwebhoook = "${URL_WITH_SECRET}"\nwebhook = "${SECRET}"\n`,
+      },
+      exitCode: 2,
+      stderr: [
+        './wgmon.toml: there is no key "webhoook"; did you mean webhook?',
+        "./wgmon.toml: webhook: (hidden) is not a URL that starts with http:// or https://",
+        './wgmon.toml: tick: "3" has no unit; write "3s" for seconds',
+      ],
+    },
+    "no such file": {
+      args: ["-config", "/nosuch/wgmon.toml"],
+      exitCode: 2,
+      stderr: ["--config: there is no file /nosuch/wgmon.toml"],
+    },
+    "a folder instead of a file": {
+      args: ["--config", "/"],
+      exitCode: 2,
+      stderr: ["/: cannot be read: EISDIR"],
+    },
+    "a filter that libpcap refuses, in its own words": {
+      args: ["--monitor", "bpf", "--interface", "lo", "--filter", "udp portt 3"],
+      exitCode: 2,
+      stderr: [
+        `--filter: "udp portt 3" is no tcpdump expression for IP packets: can't parse filter expression: syntax error`,
+      ],
+    },
+    "the Go program's variables": {
+      args: [],
+      env: { monitor: "bpf", interface: "lo", filter: "foo bar", webhook: URL_WITH_SECRET },
+      exitCode: 2,
+      stderr: /"foo bar" is no tcpdump expression/,
+    },
+    // Secrets in the right place and in wrong ones; `check` looks for them.
+    "a webhook without a scheme": {
+      args: ["--webhook", `hooks.example.net/${SECRET}`],
+      exitCode: 2,
+      stderr: ["--webhook: (hidden) is not a URL that starts with http:// or https://"],
+    },
+    "a webhook under a misspelt flag": {
+      args: ["--webhok", URL_WITH_SECRET],
+      exitCode: 2,
+      stderr: ["--webhok: there is no such flag; did you mean --webhook?"],
+    },
+    "a webhook under a misspelt flag, by =": {
+      args: [`--webhok=${URL_WITH_SECRET}`],
+      exitCode: 2,
+      stderr: ["--webhok: there is no such flag; did you mean --webhook?"],
+    },
+    "a webhook without its flag": {
+      args: [URL_WITH_SECRET],
+      exitCode: 2,
+      stderr: ['"https..." is not a command; there are run, help and version'],
+    },
+    "a webhook as everything else": {
+      args: [
+        "--filter",
+        "--interface",
+        "--device",
+        "--host",
+        "--config",
+        "--monitor",
+        "--tick",
+      ].flatMap((flag) => [flag, URL_WITH_SECRET]),
+      env: { WGMON_GROUP: URL_WITH_SECRET, WGMON_WEBHOOKS: URL_WITH_SECRET },
+      exitCode: 2,
+      stderr: /--tick: /,
+    },
+    "a webhook as the filter": {
+      args: ["--monitor", "bpf", "--interface", "lo", "--filter", URL_WITH_SECRET],
+      exitCode: 2,
+      stderr: /^wgmon: --filter: .* is a URL, not a tcpdump expression\n/,
+    },
+  };
+
+  test.each(Object.entries(cases))("%s", async (_name, each) => await check(each));
+
+  test.skipIf(!isRoot)(`an interface that does not exist${forRoot}`, async () => {
+    await check({
+      args: ["--monitor", "bpf", "--interface", "nosuch0", "--webhook", URL_WITH_SECRET],
+      exitCode: 1,
+      stderr: [
+        "capture on interface nosuch0: ENODEV (there is no such interface; --interface takes a name from `ip link`, or any)",
+      ],
+    });
+  });
+
+  test("what cannot be printed is one sentence, too", async () => {
+    const cwd = await workplace();
+    for (const program of [BINARY, SOURCE]) {
+      const command = (redirected: string) => ["sh", "-c", `"$0" "$@" ${redirected}`, ...program];
+      expect(await run([...command(">/dev/full"), "--help"], { cwd })).toEqual({
+        exitCode: 1,
+        stdout: "",
+        stderr: "wgmon: write to standard output: ENOSPC\n",
+      });
+      // Somebody's `| head -1` is no failure.
+      expect(await run([...command("| true"), "--help"], { cwd })).toEqual({
+        exitCode: 0,
+        stdout: "",
+        stderr: "",
+      });
+      expect(await run([...command("2>/dev/full"), "--tick", "3"], { cwd })).toEqual({
+        exitCode: 2,
+        stdout: "",
+        stderr: "",
+      });
+    }
+  });
+});
+
+const compiler = needs("gcc");
+
+/** All that a stranger can leave in a directory, each of which leaves a mark when it is used. */
+describe.skipIf(compiler.missing)(compiler.title("a hostile working directory"), () => {
+  let cwd: string;
+  let mark: string;
+
+  beforeAll(async () => {
+    cwd = await workplace();
+    mark = join(folder, "mark");
+    const library = join(folder, "hostile.c");
+    // Every symbol is missing, so that it is noticed too if it is loaded without being run.
+    await Bun.write(
+      library,
+      `#include <fcntl.h>
+       __attribute__((constructor)) static void loaded(void) { open("${mark}", O_CREAT, 0600); }`,
+    );
+    const names = ["libc.so.6", "libmnl.so.0", "libnetfilter_log.so.1", "libpcap.so.0.8"];
+    for (const name of [...names, "libpcap.so.1"]) {
+      const compile = ["gcc", "-shared", "-fPIC", "-o", join(cwd, name), library];
+      expect(await run(compile, { cwd })).toEqual({ exitCode: 0, stdout: "", stderr: "" });
+    }
+    const code = `require("node:fs").writeFileSync(${JSON.stringify(mark)}, "");`;
+    await Bun.write(join(cwd, "hostile.ts"), code);
+    await Bun.write(join(cwd, "bunfig.toml"), `preload = ["./hostile.ts"]\n`);
+    await Bun.write(
+      join(cwd, ".env"),
+      `WGMON_MONITOR=hostile\nBUN_OPTIONS=--preload=./hostile.ts\n`,
+    );
+    await Bun.write(join(cwd, ".env.production"), `WGMON_MONITOR=hostile\n`);
+    await Bun.write(join(cwd, "wgmon.toml"), `monitor = "hostile"\n`);
+    await mkdir(join(cwd, "node_modules/bun"), { recursive: true });
+    for (const name of ["index.ts", "preload.ts"]) await Bun.write(join(cwd, name), code);
+    await Bun.write(join(cwd, "tsconfig.json"), `{ "extends": "./hostile.ts" }`);
+    await Bun.write(join(cwd, "package.json"), `{ "type": "module", "main": "./hostile.ts" }`);
+    await chmod(cwd, 0o777);
+  });
+
+  async function expectHarmless(command: readonly string[], expected: Partial<Result>) {
+    expect(await run(command, { cwd })).toMatchObject(expected);
+    expect(await Bun.file(mark).exists()).toBe(false);
+  }
+
+  test("gives no settings, no code and no library", async () => {
+    await expectHarmless([...BINARY, "--version"], { exitCode: 0, stderr: "" });
+    // This one gets as far as to have loaded libpcap.
+    await expectHarmless(
+      [...BINARY, "--monitor", "bpf", "--interface", "lo", "--filter", "no expression"],
+      { exitCode: 2, stderr: expect.stringContaining("no tcpdump expression") as string },
+    );
+  });
+
+  test("would leave its mark, were it used", async () => {
+    const env = { LD_PRELOAD: join(cwd, "libmnl.so.0") };
+    await run([...BINARY, "--version"], { cwd, env });
+    expect(await Bun.file(mark).exists()).toBe(true);
+    await rm(mark);
+    await run([process.execPath, join(cwd, "hostile.ts")], { cwd: folder });
+    expect(await Bun.file(mark).exists()).toBe(true);
+    await rm(mark);
+  });
+
+  // The name of a library that the loader does not find is tried as a path, too.
+  test.skipIf(!isRoot)(`gives no library that is missing${forRoot}`, async () => {
+    const hide = `
+      set -e
+      for library in libmnl.so.0 libnetfilter_log.so.1 libpcap.so.0.8 libpcap.so.1; do
+        ldconfig -p | sed -n "s|.*$library .*=> ||p" | while read -r path; do
+          mount --bind /dev/null "$(readlink -f "$path")"
+        done
+      done
+      exec "$0" "$@"`;
+    const hidden = ["unshare", "--mount", "sh", "-c", hide];
+    await expectHarmless([...hidden, ...BINARY, "--version"], {
+      exitCode: 0,
+      stdout: expect.stringMatching(/libmnl not usable.*\n.*log not usable.*\n.*pcap not usable/),
+    });
+    await expectHarmless([...hidden, ...BINARY, "--monitor", "poll"], {
+      exitCode: 1,
+      stderr: expect.stringContaining("install libmnl") as string,
+    });
+  });
+});

@@ -1,0 +1,358 @@
+/**
+ * What the binary does on machines that are not as they should be: one clear sentence and exit code
+ * 1, or it goes on; and whatever becomes of its standard error, it neither hangs nor dies of it.
+ */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { needs } from "../support/kernel.ts";
+import { startWgmon } from "../support/wgmon.ts";
+
+const BINARY = join(import.meta.dir, "../../wgmon");
+
+const isRoot = process.getuid?.() === 0;
+const forRoot = isRoot ? "" : " [skipped: not root]";
+const compiler = needs("gcc");
+
+/** A stop takes less than a second; the rest is for a machine that has much else to do. */
+const STOP_MS = 2000;
+
+const READY = /msg=ready/;
+const POLL = ["--monitor", "poll", "--tick", "100ms"];
+
+// Processes start slowly on a machine that has much else to do.
+setDefaultTimeout(60_000);
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "wgmon-failures-"));
+});
+
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
+
+type Env = Readonly<Record<string, string>>;
+
+function options(env: Env) {
+  return {
+    cwd: folder,
+    env: { PATH: process.env["PATH"], ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    timeout: 20_000,
+    killSignal: "SIGKILL",
+  } as const;
+}
+
+function spawn(command: readonly string[], env: Env = {}) {
+  return Bun.spawn([...command], { ...options(env), stderr: "pipe" });
+}
+
+/** With standard error led to `pipe`. */
+function spawnInto(pipe: FullPipe, command: readonly string[]) {
+  return Bun.spawn([...command], { ...options({}), stderr: pipe.descriptor });
+}
+
+async function run(command: readonly string[], env?: Env) {
+  const child = spawn(command, env);
+  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  return { exitCode: await child.exited, stdout, stderr };
+}
+
+/** The program fails at its start, and says so in one sentence. */
+async function expectFailure(command: readonly string[], sentence: RegExp | string, env?: Env) {
+  const { stderr, ...rest } = await run(command, env);
+  expect(stderr).toMatch(/^wgmon: [^\n]+\n$/);
+  if (typeof sentence === "string") expect(stderr).toBe(`wgmon: ${sentence}\n`);
+  else expect(stderr).toMatch(sentence);
+  expect(rest).toEqual({ exitCode: 1, stdout: "" });
+}
+
+/** Starts, gets ready, and ends when it is asked to. */
+async function expectStart(command: readonly string[], env?: Env): Promise<string> {
+  const child = spawn(command, env);
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of child.stderr) {
+    if (!READY.test(text)) {
+      text += decoder.decode(chunk);
+      if (READY.test(text)) child.kill("SIGTERM");
+    } else text += decoder.decode(chunk);
+  }
+  expect({ exitCode: await child.exited, text }).toEqual({ exitCode: 0, text });
+  return text;
+}
+
+/** In a network namespace of its own: nothing here may touch the machine's. */
+function isolated(...args: readonly string[]): string[] {
+  return isRoot ? ["unshare", "--net", ...args] : [...args];
+}
+
+describe("without executable memory", () => {
+  const noJit =
+    "cannot call C libraries: this process may not make executable memory, which bun:ffi needs; " +
+    "take away MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0";
+
+  test.each([[], ["--version"], ["--help"], ["--tick", "3"]])("%s", async (...args) => {
+    await expectFailure([BINARY, ...args], noJit, { BUN_JSC_useJIT: "0" });
+  });
+
+  test("because of a limit", async () => {
+    await expectFailure(["prlimit", "--as=1073741824", BINARY], noJit);
+  });
+});
+
+const libraries = [
+  {
+    sonames: ["libmnl.so.0"],
+    args: ["--monitor", "poll"],
+    install: "libmnl (Debian, Ubuntu: libmnl0; Fedora, Alpine, Arch: libmnl)",
+  },
+  {
+    sonames: ["libnetfilter_log.so.1"],
+    args: ["--monitor", "nflog"],
+    install:
+      "libnetfilter_log (Debian, Ubuntu: libnetfilter-log1; Fedora, Alpine, Arch: libnetfilter_log)",
+  },
+  {
+    // No filter is given and there is no device: it will be needed when one comes.
+    sonames: ["libpcap.so.0.8", "libpcap.so.1"],
+    args: ["--monitor", "bpf", "--interface", "lo"],
+    install: "libpcap (Debian, Ubuntu: libpcap0.8; Fedora, Alpine, Arch: libpcap)",
+  },
+] as const;
+
+describe.each(libraries)("$sonames.0", ({ sonames, args, install }) => {
+  test.skipIf(!isRoot)(`missing${forRoot}`, async () => {
+    const hide = `
+      for library in ${sonames.join(" ")}; do
+        ldconfig -p | sed -n "s|.*$library .*=> ||p" | while read -r path; do
+          mount --bind /dev/null "$(readlink -f "$path")" || exit 99
+        done
+      done
+      exec "$0" "$@"`;
+    await expectFailure(
+      isolated("--mount", "sh", "-c", hide, BINARY, ...args),
+      new RegExp(
+        `^wgmon: cannot load ${RegExp.escape(sonames.join(" or "))} .*; install ${RegExp.escape(install)}\\n$`,
+      ),
+    );
+  });
+
+  test.skipIf(compiler.missing || !isRoot)(
+    compiler.title(`without the functions that it should have${forRoot}`),
+    async () => {
+      const libraryFolder = await mkdtemp(join(folder, "lib-"));
+      const file = join(libraryFolder, sonames[0]);
+      const compile = ["gcc", "-shared", "-xc", "/dev/null", "-o", file];
+      expect(await run(compile)).toMatchObject({ exitCode: 0 });
+      await expectFailure(
+        isolated("env", `LD_LIBRARY_PATH=${libraryFolder}`, BINARY, ...args),
+        new RegExp(
+          `^wgmon: ${RegExp.escape(sonames[0])} is too old or broken \\(.*_.*\\); update ${RegExp.escape(install)}\\n$`,
+        ),
+      );
+    },
+  );
+});
+
+describe.skipIf(!isRoot)(`without a capability${forRoot}`, () => {
+  const without = (capability: string, ...args: readonly string[]) =>
+    isolated("setpriv", `--bounding-set=-${capability}`, BINARY, ...args);
+
+  test("nflog needs CAP_NET_ADMIN", async () => {
+    await expectFailure(
+      without("net_admin", "--monitor", "nflog"),
+      "take NFLOG group 1: EPERM (operation not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability)",
+    );
+  });
+
+  test("bpf needs CAP_NET_RAW", async () => {
+    await expectFailure(
+      without("net_raw", "--monitor", "bpf", "--interface", "lo"),
+      "open a packet socket: EPERM (capturing needs CAP_NET_RAW; run wgmon as root, give it that capability, or use --monitor poll)",
+    );
+  });
+
+  test("each does without the other's, where there is no WireGuard to read", async () => {
+    await expectStart(without("net_raw", "--monitor", "nflog"));
+    await expectStart(without("net_admin", "--monitor", "bpf", "--interface", "lo"));
+    await expectStart(without("net_raw,-net_admin", ...POLL));
+  });
+});
+
+describe.skipIf(!isRoot)(`a group that another wgmon has${forRoot}`, () => {
+  test("is told with its process; free again, it is taken", async () => {
+    await using network = spawn(isolated("sleep", "60"));
+    while ((await Bun.file(`/proc/${network.pid}/comm`).text()) !== "sleep\n") await Bun.sleep(1);
+    const there = ["--target", String(network.pid), "--net", BINARY, "--monitor", "nflog"];
+    await using first = startWgmon(there, { binary: "nsenter" });
+    await first.ready;
+    const second = ["nsenter", ...there];
+    await expectFailure(
+      second,
+      `take NFLOG group 1: EBUSY (another program has it (process ${first.pid}, wgmon); stop that, or ` +
+        "choose another number with --group and in the firewall rule)",
+    );
+    await expectStart([...second, "--group", "65535"]);
+    expect(await first.stop()).toBe(0);
+    await expectStart(second);
+  });
+});
+
+describe.skipIf(!isRoot)(`too many open files${forRoot}`, () => {
+  // With fewer, not even Bun starts.
+  test.each([6, 7, 8])("%i are not enough", async (files) => {
+    await expectFailure(
+      isolated("prlimit", `--nofile=${files}`, BINARY),
+      /too many open files.*; raise LimitNOFILE/,
+    );
+  });
+
+  test("32 are", async () => {
+    await expectStart(isolated("prlimit", "--nofile=32", BINARY));
+  });
+});
+
+/** A pipe that is full. What is done to one end of it is done without the other. */
+class FullPipe implements Disposable {
+  /** For the program that writes. */
+  readonly descriptor: number;
+  readonly #reader: number;
+
+  private constructor(path: string, flags: number) {
+    this.#reader = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    this.descriptor = openSync(path, constants.O_RDWR | flags);
+    for (const size of [4096, 1]) {
+      try {
+        for (;;) writeSync(this.#reader, Buffer.alloc(size, "."));
+      } catch (error) {
+        if ((error as { code?: string }).code !== "EAGAIN") throw error;
+      }
+    }
+  }
+
+  static async create(flags: number): Promise<FullPipe> {
+    const path = join(await mkdtemp(join(folder, "pipe-")), "fifo");
+    Bun.spawnSync(["mkfifo", path]);
+    return new FullPipe(path, flags);
+  }
+
+  /** All that is in it now. */
+  read(): string {
+    const buffer = Buffer.alloc(1 << 20);
+    let text = "";
+    try {
+      for (;;) text += buffer.toString("utf8", 0, readSync(this.#reader, buffer));
+    } catch {
+      return text.replace(/^\.+/, "");
+    }
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#reader);
+    closeSync(this.descriptor);
+  }
+}
+
+describe("a full pipe that nobody reads as standard error", () => {
+  test.each([
+    ["blocking", 0],
+    ["not blocking", constants.O_NONBLOCK],
+  ])("(%s) does not hold it up", async (_kind, flags) => {
+    using pipe = await FullPipe.create(flags);
+    const args = [...POLL, "--log-level", "debug", "--log-format", "journal"];
+    await using child = spawnInto(pipe, isolated(BINARY, ...args));
+    // It cannot say that it is ready, nor how long it has been.
+    await Bun.sleep(1000);
+    expect(child.exitCode).toBe(null);
+    pipe.read();
+    let text = "";
+    while (!text.includes("tick")) {
+      await Bun.sleep(10);
+      text += pipe.read();
+    }
+    const lines = text.split("\n");
+    // It has looked all the time, ten times a second, and it tells what is missing.
+    expect(lines[0]).toMatch(/^<4>lines lost here, standard error did not take them lines=\d+$/);
+    expect(Number(/\d+$/.exec(lines[0]!))).toBeGreaterThan(5);
+    expect(lines[1]).toBe("<7>look reason=tick changes=0");
+    const startMs = performance.now();
+    child.kill("SIGTERM");
+    expect(await child.exited).toBe(0);
+    expect(performance.now() - startMs).toBeLessThan(STOP_MS);
+  });
+
+  test("that is full when it stops does not hold the end up", async () => {
+    using pipe = await FullPipe.create(0);
+    await using child = spawnInto(pipe, isolated(BINARY, ...POLL));
+    await Bun.sleep(500);
+    const startMs = performance.now();
+    child.kill("SIGTERM");
+    expect(await child.exited).toBe(0);
+    expect(performance.now() - startMs).toBeLessThan(STOP_MS);
+  });
+
+  test("does not hold up a complaint at the start for ever", async () => {
+    using pipe = await FullPipe.create(0);
+    await using child = spawnInto(pipe, [BINARY, "--tick", "3"]);
+    expect(await child.exited).toBe(2);
+  });
+});
+
+describe.skipIf(!isRoot)(`standard error${forRoot}`, () => {
+  test.concurrent.each(["2>&-", "2</dev/null", "2>/dev/full", "2>&- >&- <&-"])(
+    "%s",
+    async (redirected) => {
+      // Nothing can be read of it: SIGTERM is answered with exit code 0 once it is up.
+      const script = `timeout --preserve-status 1 "$0" "$@" ${redirected}; echo $?`;
+      const child = isolated("sh", "-c", script, BINARY, ...POLL);
+      expect(await run(child)).toEqual({ exitCode: 0, stdout: "0\n", stderr: "" });
+    },
+  );
+
+  test("whose reader has gone", async () => {
+    const child = spawn(isolated(BINARY, ...POLL, "--log-level", "debug"));
+    await child.stderr.cancel();
+    await Bun.sleep(1000);
+    child.kill("SIGTERM");
+    expect(await child.exited).toBe(0);
+  });
+
+  test("for the journal, by setting and where systemd says so", async () => {
+    const journal = /^<6>ready monitor=poll devices=\[\] connected=0$/m;
+    const setting = await run(isolated("timeout", "1", BINARY, ...POLL, "--log-format", "journal"));
+    expect(setting.stderr).toMatch(journal);
+    for (const line of setting.stderr.trimEnd().split("\n")) expect(line).toMatch(/^<[3467]>\S/);
+    const stream = 'JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec "$0" "$@"';
+    const auto = await run(isolated("sh", "-c", stream, "timeout", "1", BINARY, ...POLL));
+    expect(auto.stderr).toMatch(journal);
+  });
+
+  test("on a terminal, in colour unless NO_COLOR is set", async () => {
+    const seen = async (env: Env): Promise<string> => {
+      const decoder = new TextDecoder();
+      let text = "";
+      const child = Bun.spawn(isolated(BINARY, ...POLL), {
+        env: { PATH: process.env["PATH"], ...env },
+        terminal: {
+          data(_terminal, bytes) {
+            text += decoder.decode(bytes);
+            if (text.includes("ready")) child.kill("SIGTERM");
+          },
+        },
+      });
+      expect(await child.exited).toBe(0);
+      return text;
+    };
+    const green = "\u001b[32minfo \u001b[0m";
+    expect((await seen({})).slice("hh:mm:ss ".length)).toStartWith(`${green} ready `);
+    expect((await seen({ NO_COLOR: "1" })).slice("hh:mm:ss ".length)).toStartWith("info  ready ");
+  });
+});

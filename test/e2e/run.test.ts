@@ -1,0 +1,691 @@
+/**
+ * The binary at work, from its start to its end, in two network namespaces of its own: a gateway and
+ * a client. Real peers are those of wireguard-go, which needs no kernel module; where only the events
+ * matter, a fake of it tells whatever a test wants.
+ */
+
+import { dlopen } from "bun:ffi";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { generateKeyPairSync } from "node:crypto";
+import { closeSync, openSync } from "node:fs";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { type Event } from "../../src/contract.ts";
+import { needs } from "../support/kernel.ts";
+import { type Received, Receiver } from "../support/receiver.ts";
+import { type LogLine, startWgmon, type Wgmon, type WgmonOptions } from "../support/wgmon.ts";
+
+setDefaultTimeout(60_000);
+
+const BINARY = join(import.meta.dir, "../../wgmon");
+
+/** A stop takes less than a second; the rest is for a machine that has much else to do. */
+const STOP_MS = 1500;
+
+/** Part of every webhook's URL, and of nothing that is logged. */
+const SECRET = "t0k3n";
+
+/** Looks as often as can be set, so that nothing needs to be waited for. */
+const POLL = ["--monitor", "poll", "--tick", "100ms", "--host", "gw1"];
+
+const tools = needs("ip", "wg");
+const missing = [
+  ...(process.getuid?.() === 0 ? [] : ["not root"]),
+  ...(Bun.which("unshare") && Bun.which("nsenter") ? [] : ["no unshare or nsenter here"]),
+];
+const skipped = tools.missing || missing.length > 0;
+const title = (name: string): string =>
+  tools.title(name + (missing.length > 0 ? ` [skipped: ${missing.join("; ")}]` : ""));
+
+/** A namespace lives as long as its process. */
+type Holder = Bun.Subprocess<"ignore", "inherit", "inherit">;
+
+/** The gateway and the client, joined by a cable, with a folder for UAPI sockets of their own. */
+class Network implements AsyncDisposable {
+  readonly folder: string;
+  readonly #gateway: Holder;
+  readonly #client: Holder;
+  readonly #daemons: Bun.Subprocess[] = [];
+
+  private constructor(folder: string, gateway: Holder, client: Holder) {
+    this.folder = folder;
+    this.#gateway = gateway;
+    this.#client = client;
+  }
+
+  static async create(): Promise<Network> {
+    const folder = await mkdtemp(join(tmpdir(), "wgmon-run-"));
+    const gateway = await hold("unshare", "--net", "--mount");
+    const client = await hold(...enter(gateway), "unshare", "--net");
+    const network = new Network(folder, gateway, client);
+    await network.gateway(`
+      mount -t tmpfs none "$(readlink -f /var/run)"
+      mkdir -p /var/run/wireguard
+      mount --bind ${folder} /var/run/wireguard
+      ip link set lo up
+      ip link add gw0 type veth peer name client0 netns ${client.pid}
+      ip addr add 192.0.2.1/24 dev gw0
+      ip link set gw0 up`);
+    await network.client(`
+      ip link set lo up
+      ip addr add 192.0.2.2/24 dev client0
+      ip link set client0 up`);
+    return network;
+  }
+
+  async gateway(script: string): Promise<string> {
+    return await shell(enter(this.#gateway), script);
+  }
+
+  async client(script: string): Promise<string> {
+    return await shell(enter(this.#client), script);
+  }
+
+  /** wgmon, in the gateway. */
+  wgmon(args: readonly string[], options: WgmonOptions = {}): Wgmon {
+    const [nsenter, ...rest] = enter(this.#gateway);
+    return startWgmon([...rest, BINARY, ...args], { ...options, binary: nsenter! });
+  }
+
+  /** wireguard-go, at one of the two ends, with its device. */
+  async wireguard(end: "gateway" | "client", device: string): Promise<void> {
+    const holder = end === "gateway" ? this.#gateway : this.#client;
+    const command = [...enter(holder), "wireguard-go", "-f", device];
+    this.#daemons.push(
+      Bun.spawn(command, {
+        stdio: ["ignore", "ignore", "ignore"],
+        env: { ...process.env, LOG_LEVEL: "silent" },
+      }),
+    );
+    await this[end](`until [ -S /var/run/wireguard/${device}.sock ]; do sleep 0.01; done`);
+  }
+
+  /**
+   * Runs `open` while this thread is in the gateway: what it opens is there, and stays there.
+   * setns(2)
+   */
+  inGateway<Result>(open: () => Result): Result {
+    const libc = dlopen("libc.so.6", { setns: { args: ["i32", "i32"], returns: "i32" } });
+    const home = openSync("/proc/self/ns/net", "r");
+    const there = openSync(`/proc/${this.#gateway.pid}/ns/net`, "r");
+    try {
+      if (libc.symbols.setns(there, 0) !== 0) throw new Error("setns");
+      return open();
+    } finally {
+      libc.symbols.setns(home, 0);
+      closeSync(home);
+      closeSync(there);
+    }
+  }
+
+  receiver(): Receiver {
+    return this.inGateway(() => new Receiver());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const process of [...this.#daemons, this.#client, this.#gateway]) {
+      process.kill("SIGKILL");
+      await process.exited;
+    }
+    await rm(this.folder, { recursive: true });
+  }
+}
+
+async function hold(...command: readonly string[]): Promise<Holder> {
+  const holder = Bun.spawn([...command, "sleep", "600"], { stdin: "ignore", stdout: "inherit" });
+  while ((await Bun.file(`/proc/${holder.pid}/comm`).text()) !== "sleep\n") await Bun.sleep(1);
+  return holder as Holder;
+}
+
+function enter(holder: Holder): string[] {
+  return ["nsenter", "--target", String(holder.pid), "--net", "--mount"];
+}
+
+async function shell(prefix: readonly string[], script: string): Promise<string> {
+  const child = Bun.spawn([...prefix, "bash", "-euc", script], { stdout: "pipe", stderr: "pipe" });
+  const [stdout, stderr, exitCode] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
+  if (exitCode !== 0) throw new Error(`${script}: exit code ${exitCode}: ${stderr}`);
+  return stdout;
+}
+
+/** A device of the gateway whose peers are what a test says. */
+class FakeDevice implements AsyncDisposable {
+  readonly name: string;
+  /** Seconds of the last handshake, by the peer's number; 0: never. */
+  readonly handshakes = new Map<number, number>();
+  readonly #network: Network;
+  readonly #server: Bun.UnixSocketListener<undefined>;
+
+  private constructor(name: string, network: Network) {
+    this.name = name;
+    this.#network = network;
+    this.#server = Bun.listen({
+      unix: join(network.folder, `${name}.sock`),
+      socket: { data: (socket) => void socket.write(this.#answer()) },
+    });
+  }
+
+  static async create(network: Network, name: string): Promise<FakeDevice> {
+    const device = new FakeDevice(name, network);
+    await network.gateway(`ip link add ${name} type veth peer name ${name}end`);
+    return device;
+  }
+
+  connect(...peers: readonly number[]): void {
+    for (const peer of peers) this.handshakes.set(peer, Math.floor(Date.now() / 1000));
+  }
+
+  remove(...peers: readonly number[]): void {
+    for (const peer of peers) this.handshakes.delete(peer);
+  }
+
+  #answer(): string {
+    const peers = [...this.handshakes].map(
+      ([peer, seconds]) =>
+        `public_key=${peer.toString(16).padStart(64, "0")}\npreshared_key=${"0".repeat(64)}\n` +
+        `endpoint=192.0.2.2:${1000 + peer}\nlast_handshake_time_sec=${seconds}\n` +
+        `last_handshake_time_nsec=0\nrx_bytes=180\ntx_bytes=92\nallowed_ip=10.9.0.${peer % 256}/32\n`,
+    );
+    return `private_key=${"1".repeat(64)}\nlisten_port=51821\n${peers.join("")}errno=0\n\n`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.stop(true);
+    await this.#network.gateway(`ip link delete ${this.name}`);
+  }
+}
+
+/** The public key of a fake device's peer. */
+function keyOf(peer: number): string {
+  return Buffer.from(peer.toString(16).padStart(64, "0"), "hex").toString("base64");
+}
+
+/** `connected 1`, with a fake peer's number, for each event that arrived at the path. */
+function story(receiver: Receiver, path = `/${SECRET}`): string[] {
+  return receiver.requests.filter((request) => request.path === path).map(told);
+}
+
+function told({ event }: Received): string {
+  const { type, data } = event!;
+  const [, what] = type.split(".");
+  if (!("peer" in data)) return `${what} ${data.device}`;
+  const number = Number(`0x${Buffer.from(data.peer.publicKey, "base64").toString("hex")}`);
+  return `${what} ${number}`;
+}
+
+function newKeys(): { privateKey: string; publicKey: string } {
+  const { d, x } = generateKeyPairSync("x25519").privateKey.export({ format: "jwk" });
+  const base64 = (text: string): string => Buffer.from(text, "base64url").toString("base64");
+  return { privateKey: base64(d!), publicKey: base64(x!) };
+}
+
+function expectNoSecret(wgmon: Wgmon): void {
+  expect(wgmon.logText).not.toContain(SECRET);
+}
+
+describe.skipIf(skipped)(title("wgmon at work"), () => {
+  let network: Network;
+
+  beforeAll(async () => {
+    network = await Network.create();
+  });
+
+  afterAll(async () => {
+    await network[Symbol.asyncDispose]();
+  });
+
+  const noWireguard = Bun.which("wireguard-go") === null;
+  const wireguard = noWireguard ? " [skipped: no wireguard-go here]" : "";
+
+  describe.skipIf(noWireguard)(`real peers${wireguard}`, () => {
+    let key: string;
+
+    beforeAll(async () => {
+      await network.wireguard("gateway", "wg0");
+      await network.wireguard("client", "tunnel0");
+      const [gateway, client] = [newKeys(), newKeys()];
+      key = client.publicKey;
+      await network.gateway(`
+        wg set wg0 listen-port 51820 private-key <(echo ${gateway.privateKey}) peer ${key} allowed-ips 10.9.0.2/32
+        ip addr add 10.9.0.1/24 dev wg0
+        ip link set wg0 up`);
+      await network.client(`
+        wg set tunnel0 listen-port 40000 private-key <(echo ${client.privateKey}) \
+          peer ${gateway.publicKey} allowed-ips 10.9.0.1/32 endpoint 192.0.2.1:51820
+        ip addr add 10.9.0.2/24 dev tunnel0
+        ip link set tunnel0 up`);
+    });
+
+    test.each([
+      ["bpf", ["--monitor", "bpf", "--interface", "gw0"]],
+      ["poll", ["--monitor", "poll"]],
+    ])("connect, roam and disconnect (%s)", async (_monitor, args) => {
+      using receiver = network.receiver();
+      const webhooks = [receiver.url(`/json/${SECRET}`), `form:${receiver.url(`/form/${SECRET}`)}`];
+      await using wgmon = network.wgmon(
+        [
+          ...args,
+          "--tick",
+          "100ms",
+          "--reconcile",
+          "0",
+          "--idle-timeout",
+          "2s",
+          "--host",
+          "gw1",
+        ].concat(webhooks.flatMap((url) => ["--webhook", url])),
+      );
+      expect(await wgmon.ready).toMatchObject({ devices: ["wg0"], connected: 0 });
+      const events = (): Event[] => receiver.requests.flatMap(({ event }) => event ?? []);
+
+      await network.client("echo >/dev/udp/10.9.0.1/9");
+      await receiver.waitFor(() => events().length === 1);
+      // Its keys are its own: the gateway learns of the new place by the next packet.
+      await network.client("wg set tunnel0 listen-port 40001; echo >/dev/udp/10.9.0.1/9");
+      await receiver.waitFor(() => events().length === 2);
+      await receiver.waitFor(() => events().length === 3);
+      await receiver.waitFor((requests) => requests.length === 6);
+
+      const peer = { publicKey: key, name: null, allowedIps: ["10.9.0.2/32"] };
+      const old = { ...peer, endpoint: "192.0.2.2:40000" };
+      const now = { ...peer, endpoint: "192.0.2.2:40001" };
+      const device = "wg0";
+      const host = "gw1";
+      expect(events()).toMatchObject([
+        { host, type: "peer.connected", data: { device, peer: old, initial: false } },
+        {
+          host,
+          type: "peer.roamed",
+          data: { device, peer: now, previousEndpoint: "192.0.2.2:40000", session: { roams: 1 } },
+        },
+        { host, type: "peer.disconnected", data: { device, peer: now, reason: "idle" } },
+      ]);
+      const forms = receiver.requests.filter(({ path }) => path === `/form/${SECRET}`);
+      expect(forms.map(({ body }) => new URLSearchParams(body).get("content"))).toEqual([
+        `Connection wg0:${key} on endpoint 192.0.2.2:40000 is opened`,
+        `${key} (wg0) roamed from 192.0.2.2:40000 to 192.0.2.2:40001`,
+        `Connection wg0:${key} on endpoint 192.0.2.2:40001 is closed`,
+      ]);
+      expect(await wgmon.stop()).toBe(0);
+      expect(wgmon.log.filter(isEvent).map(({ msg, id }) => [msg, id])).toEqual([
+        [`${key} (wg0) connected from 192.0.2.2:40000`, events()[0]!.id],
+        [`${key} (wg0) roamed from 192.0.2.2:40000 to 192.0.2.2:40001`, events()[1]!.id],
+        [expect.stringMatching(/ \(wg0\) disconnected after \ds$/), events()[2]!.id],
+      ]);
+      expectNoSecret(wgmon);
+      await forgetSession();
+    });
+
+    /** As if they had never met: the next datagram makes a handshake. */
+    async function forgetSession(): Promise<void> {
+      await network.client(
+        "wg set tunnel0 listen-port 40000; ip link set tunnel0 down; ip link set tunnel0 up",
+      );
+      await network.gateway(`
+        wg set wg0 peer ${key} remove
+        wg set wg0 peer ${key} allowed-ips 10.9.0.2/32`);
+    }
+  });
+
+  /** Watches `fake0` alone, and reports to the receiver, if there is one. */
+  function start(receiver: Receiver | null, ...args: readonly string[]): Wgmon {
+    const webhook = receiver === null ? [] : ["--webhook", receiver.url(`/${SECRET}`)];
+    return network.wgmon([...POLL, "--device", "fake0", ...webhook, ...args]);
+  }
+
+  test("a webhook that is down at first gets everything, in order", async () => {
+    await using device = await FakeDevice.create(network, "fake0");
+    const port = 8081; // Nobody else is in this namespace.
+    await using wgmon = start(null, "--webhook", `http://127.0.0.1:${port}/${SECRET}`);
+    await wgmon.ready;
+    for (const change of [
+      () => device.connect(1),
+      () => device.connect(2),
+      () => device.remove(1),
+      () => device.connect(1, 3),
+      () => device.remove(1, 2, 3),
+    ]) {
+      const before = wgmon.log.filter(isEvent).length;
+      change();
+      await wgmon.waitForLog((line) => isEvent(line) && wgmon.log.indexOf(line) >= before, 5000);
+    }
+    await wgmon.waitForLog(
+      ({ msg }) => /: ECONNREFUSED, attempt 1, next in/.test(String(msg)),
+      5000,
+    );
+    const events: Event[] = [];
+    using _server = network.inGateway(() =>
+      Bun.serve({
+        port,
+        hostname: "127.0.0.1",
+        async fetch(request) {
+          events.push((await request.json()) as Event);
+          return new Response();
+        },
+      }),
+    );
+    await wgmon.waitForLog(({ msg }) => /: delivering again after/.test(String(msg)), 20_000);
+    expect(await wgmon.stop()).toBe(0);
+    const logged = wgmon.log.filter(isEvent).map(({ id }) => id);
+    expect(logged).toHaveLength(8);
+    expect(events.map(({ id }) => id)).toEqual(logged as string[]);
+    expectNoSecret(wgmon);
+  });
+
+  describe("stops within a second", () => {
+    const states = ["with nothing to do", "while a webhook hangs", "between two attempts"] as const;
+    const signals = ["SIGTERM", "SIGINT"] as const;
+    const cases = states.flatMap((state) => signals.map((signal) => [state, signal] as const));
+
+    test.each(cases)("%s (%s)", async (state, signal) => {
+      await using device = await FakeDevice.create(network, "fake0");
+      using receiver = network.receiver();
+      if (state === "while a webhook hangs") receiver.answer = "hang";
+      else receiver.answer = { status: 503, headers: { "retry-after": "600" } };
+      await using wgmon = start(receiver);
+      await wgmon.ready;
+      if (state !== "with nothing to do") {
+        device.connect(1);
+        await receiver.waitFor(({ length }) => length === 1);
+      }
+      if (state === "between two attempts") {
+        await wgmon.waitForLog(
+          ({ msg }) => /503, attempt 1, next in 600 s/.test(String(msg)),
+          5000,
+        );
+        receiver.answer = { status: 204 };
+      }
+      await expectStop(wgmon, signal);
+      if (state === "between two attempts") {
+        expect(story(receiver)).toEqual(["connected 1", "connected 1"]);
+        expect(receiver.requests[0]!.event).toEqual(receiver.requests[1]!.event!);
+      }
+      const loss = wgmon.log.filter(({ msg }) =>
+        /stopping, 1 event not delivered/.test(String(msg)),
+      );
+      expect(loss).toHaveLength(state === "while a webhook hangs" ? 1 : 0);
+      expectNoSecret(wgmon);
+    });
+
+    test("when it is asked again and again", async () => {
+      await using device = await FakeDevice.create(network, "fake0");
+      using receiver = network.receiver();
+      receiver.answer = "hang";
+      await using wgmon = start(receiver);
+      await wgmon.ready;
+      device.connect(1);
+      await receiver.waitFor(({ length }) => length === 1);
+      const stopped = expectStop(wgmon, "SIGTERM");
+      await wgmon.waitForLog(({ msg }) => msg === "stopping", 5000);
+      for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) wgmon.signal(signal);
+      await stopped;
+      expect(wgmon.log.filter(({ msg }) => msg === "stopping")).toHaveLength(1);
+    });
+
+    test("at any moment of its start", async () => {
+      for (let delayMs = 0; delayMs <= 50; delayMs += 2) {
+        const monitor = delayMs % 4 === 0 ? "nflog" : "bpf";
+        await using wgmon = network.wgmon(["--monitor", monitor, "--interface", "lo"]);
+        await Bun.sleep(delayMs);
+        wgmon.signal("SIGTERM");
+        // Before it listens to signals, the kernel ends it.
+        expect([0, 128 + 15]).toContain(await wgmon.exited);
+        const messages = wgmon.log.map(({ msg }) => msg);
+        expect(messages.slice(messages.indexOf("stopping") + 1)).toEqual(
+          messages.includes("stopping") ? [] : messages,
+        );
+        // Nothing but the log was written.
+        expect(wgmon.logText).toBe(wgmon.log.map((line) => JSON.stringify(line)).join("\n"));
+      }
+    });
+  });
+
+  describe("SIGHUP", () => {
+    let file: string;
+
+    beforeAll(() => {
+      file = join(network.folder, "wgmon.toml");
+    });
+
+    /** Writes the file and has it read; answers what is said to it, at this level. */
+    async function reload(wgmon: Wgmon, text: string, level = "info"): Promise<string> {
+      const from = wgmon.log.length;
+      await Bun.write(file, text);
+      wgmon.signal("SIGHUP");
+      const line = await wgmon.waitForLog(
+        (each) =>
+          /^settings (not )?reloaded/.test(String(each.msg)) && wgmon.log.indexOf(each) >= from,
+        5000,
+      );
+      expect(line["level"]).toBe(level);
+      return String(line.msg);
+    }
+
+    function startWithFile(): Wgmon {
+      return network.wgmon([...POLL, "--device", "fake0", "--config", file]);
+    }
+
+    const webhooks = (...urls: readonly string[]): string => `webhook = ${JSON.stringify(urls)}\n`;
+
+    test("webhooks, names, the idle timeout and the log level take effect; sessions go on", async () => {
+      await using device = await FakeDevice.create(network, "fake0");
+      using first = network.receiver();
+      using second = network.receiver();
+      await Bun.write(file, webhooks(first.url(`/${SECRET}`)));
+      await using wgmon = startWithFile();
+      await wgmon.ready;
+      device.connect(1, 2);
+      await first.waitFor(({ length }) => length === 2);
+      await reload(
+        wgmon,
+        webhooks(first.url(`/${SECRET}`), second.url(`/${SECRET}`)) +
+          `log_level = "debug"\n[peers."${keyOf(1)}"]\nname = "alice"\nidle_timeout = "2s"\n`,
+      );
+      await second.waitFor(({ length }) => length === 1);
+      await wgmon.waitForLog(({ level }) => level === "debug", 5000);
+      expect(await wgmon.stop()).toBe(0);
+      expect(story(first)).toEqual(["connected 1", "connected 2", "disconnected 1"]);
+      expect(story(second)).toEqual(["disconnected 1"]);
+      const [connected, , disconnected] = first.requests.map(({ event }) => event!);
+      expect(disconnected).toMatchObject({
+        data: {
+          peer: { name: "alice" },
+          reason: "idle",
+          session: {
+            startedAt: (connected!.data as { session: { startedAt: string } }).session.startedAt,
+          },
+        },
+      });
+      expectNoSecret(wgmon);
+    });
+
+    test("a broken file changes nothing, and is told", async () => {
+      await using device = await FakeDevice.create(network, "fake0");
+      using receiver = network.receiver();
+      const good = webhooks(receiver.url(`/${SECRET}`));
+      await Bun.write(file, good);
+      await using wgmon = startWithFile();
+      await wgmon.ready;
+      const keeps = "settings not reloaded, the old ones stay: ";
+      expect(await reload(wgmon, `${good}tick = 3\nfoo = "${SECRET}"\n`, "error")).toBe(
+        `${keeps}${file}: there is no key "foo"; ${file}: tick: "3" has no unit; write "3s" for seconds`,
+      );
+      expect(await reload(wgmon, `webhook = ["${SECRET}`, "error")).toStartWith(
+        `${keeps}${file}, line 1`,
+      );
+      await rm(file);
+      const from = wgmon.log.length;
+      wgmon.signal("SIGHUP");
+      await wgmon.waitForLog((line) => wgmon.log.indexOf(line) >= from, 5000);
+      expect(wgmon.log[from]).toMatchObject({ msg: `${keeps}--config: there is no file ${file}` });
+      device.connect(1);
+      await receiver.waitFor(({ length }) => length === 1);
+      expectNoSecret(wgmon);
+    });
+
+    test("what cannot change while running is named, as its users call it", async () => {
+      await Bun.write(file, "");
+      await using wgmon = network.wgmon(["--config", file]);
+      await wgmon.ready;
+      const text = `monitor = "bpf"\ninterface = "lo"\ndevice = "wg7"\nlog_format = "text"\nhold = "1s"\n`;
+      await reload(wgmon, text.replace(/log_format.*\n/, ""));
+      const [warning, settings] = wgmon.log.slice(-2);
+      expect(warning).toMatchObject({
+        level: "warn",
+        msg: "changed settings that need a restart: monitor, interface, device",
+      });
+      // These hold, and not those of the file.
+      expect(settings).toMatchObject({ monitor: "nflog", group: 1, devices: "all", hold: "1s" });
+    });
+
+    test("what waits for a webhook is not lost by another", async () => {
+      await using device = await FakeDevice.create(network, "fake0");
+      using first = network.receiver();
+      using second = network.receiver();
+      first.answer = { status: 503, headers: { "retry-after": "600" } };
+      const url = first.url(`/${SECRET}`);
+      await Bun.write(file, webhooks(url));
+      await using wgmon = startWithFile();
+      await wgmon.ready;
+      device.connect(1);
+      await wgmon.waitForLog(({ msg }) => /503/.test(String(msg)), 5000);
+      first.answer = { status: 204 };
+      await reload(wgmon, webhooks(second.url(`/${SECRET}`), url));
+      await first.waitFor(({ length }) => length === 2);
+      expect(story(first)).toEqual(["connected 1", "connected 1"]);
+      expect(story(second)).toEqual([]);
+    });
+
+    test("two webhooks at one host do not get each other's events", async () => {
+      await using device = await FakeDevice.create(network, "fake0");
+      using receiver = network.receiver();
+      receiver.answer = { status: 503, headers: { "retry-after": "600" } };
+      const [one, two] = [receiver.url(`/${SECRET}/1`), receiver.url(`/${SECRET}/2`)];
+      await Bun.write(file, webhooks(one, two));
+      await using wgmon = startWithFile();
+      await wgmon.ready;
+      device.connect(1);
+      await wgmon.waitForLog(({ msg }) => /webhook 1 .*503/.test(String(msg)), 5000);
+      await wgmon.waitForLog(({ msg }) => /webhook 2 .*503/.test(String(msg)), 5000);
+      receiver.answer = { status: 204 };
+      await reload(wgmon, webhooks(two));
+      await receiver.waitFor(({ length }) => length === 3);
+      expect(receiver.requests[2]!.path).toBe(`/${SECRET}/2`);
+      await wgmon.waitForLog(
+        ({ msg }) => /no longer a target, 1 event not/.test(String(msg)),
+        5000,
+      );
+      expect(await wgmon.stop()).toBe(0);
+      expect(receiver.requests).toHaveLength(3);
+    });
+  });
+
+  describe("costs nothing", () => {
+    test.each(["nflog", "bpf", "poll"])("with no device to watch (%s)", async (monitor) => {
+      const startMs = performance.now();
+      const args = ["--net", BINARY, "--monitor", monitor, "--interface", "lo"];
+      await using wgmon = startWgmon(args, { binary: "unshare" });
+      expect(await wgmon.ready).toMatchObject({ monitor, devices: [], connected: 0 });
+      expect(performance.now() - startMs).toBeLessThan(1000);
+      await wgmon.waitForLog(
+        ({ msg }) =>
+          msg === "there is no WireGuard device to watch yet; waiting for a WireGuard device",
+        1000,
+      );
+      console.log(monitor, await costOf(wgmon, 3000));
+    });
+
+    test("with a peer that is connected, but for the tick", async () => {
+      await using device = await FakeDevice.create(network, "fake0");
+      device.connect(1);
+      await using wgmon = network.wgmon([
+        "--monitor",
+        "nflog",
+        "--tick",
+        "1s",
+        "--device",
+        "fake0",
+      ]);
+      expect(await wgmon.ready).toMatchObject({ connected: 1 });
+      console.log(await costOf(wgmon, 3000));
+    });
+  });
+
+  test("neither descriptors nor memory grow with events and reloads", async () => {
+    await using device = await FakeDevice.create(network, "fake0");
+    using receiver = network.receiver();
+    const file = join(network.folder, "wgmon.toml");
+    await Bun.write(file, `webhook = "${receiver.url(`/${SECRET}`)}"\n`);
+    await using wgmon = network.wgmon([...POLL, "--device", "fake0", "--config", file]);
+    await wgmon.ready;
+    const peers = Array.from({ length: 50 }, (_, index) => index + 1);
+    let expected = 0;
+    const hundredEvents = async (): Promise<void> => {
+      for (const change of [() => device.connect(...peers), () => device.remove(...peers)]) {
+        expected += peers.length;
+        change();
+        await receiver.waitFor(({ length }) => length === expected, 20_000);
+      }
+      wgmon.log.length = 0;
+    };
+    for (let i = 0; i < 5; i++) await hundredEvents();
+    const files = await filesOf(wgmon);
+    const memories = [await memoryOf(wgmon)];
+    for (let i = 0; i < 20; i++) {
+      await hundredEvents();
+      if (i % 2 === 0) wgmon.signal("SIGHUP");
+      memories.push(await memoryOf(wgmon));
+    }
+    console.log(files, await filesOf(wgmon), memories.join(" "));
+    expect(new Set(receiver.requests.map(({ event }) => event!.id)).size).toBe(expected);
+  });
+});
+
+function isEvent(line: LogLine): boolean {
+  return "event" in line;
+}
+
+async function expectStop(wgmon: Wgmon, signal: NodeJS.Signals): Promise<void> {
+  const startMs = performance.now();
+  expect(await wgmon.stop(signal)).toBe(0);
+  expect(performance.now() - startMs).toBeLessThan(STOP_MS);
+}
+
+/** Processor time and wake-ups, of all threads, from now on. */
+async function costOf(wgmon: Wgmon, ms: number): Promise<{ cpuMs: number; wakeups: number }> {
+  const before = await counters(wgmon);
+  await Bun.sleep(ms);
+  const after = await counters(wgmon);
+  return { cpuMs: after.cpuMs - before.cpuMs, wakeups: after.wakeups - before.wakeups };
+}
+
+async function counters({ pid }: Wgmon): Promise<{ cpuMs: number; wakeups: number }> {
+  const stat = await Bun.file(`/proc/${pid}/stat`).text();
+  // utime and stime, in ticks of 10 ms; proc(5). The name before them may hold anything.
+  const [utime, stime] = stat
+    .slice(stat.lastIndexOf(")") + 2)
+    .split(" ")
+    .slice(11, 13);
+  let wakeups = 0;
+  for (const thread of await readdir(`/proc/${pid}/task`)) {
+    const status = await Bun.file(`/proc/${pid}/task/${thread}/status`).text();
+    wakeups += Number(/^voluntary_ctxt_switches:\s*(\d+)$/m.exec(status)![1]);
+  }
+  return { cpuMs: (Number(utime) + Number(stime)) * 10, wakeups };
+}
+
+async function filesOf({ pid }: Wgmon): Promise<number> {
+  return (await readdir(`/proc/${pid}/fd`)).length;
+}
+
+/** In kilobytes. */
+async function memoryOf({ pid }: Wgmon): Promise<number> {
+  const status = await Bun.file(`/proc/${pid}/status`).text();
+  return Number(/^VmRSS:\s*(\d+) kB$/m.exec(status)![1]);
+}

@@ -1,0 +1,378 @@
+/**
+ * What wakes wgmon, at a gateway with real WireGuard: what it says when it cannot be had, and that it
+ * goes on when interfaces, devices and peers change under it or more comes than it can take.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+
+import { $ } from "bun";
+
+import type { Event } from "../../src/contract.ts";
+import { needs } from "../support/kernel.ts";
+import { type Client, Lab, type LabDevice } from "../support/lab.ts";
+import { Receiver } from "../support/receiver.ts";
+import { startWgmon, type Wgmon } from "../support/wgmon.ts";
+
+const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+
+/** On an emulated processor a report may take its time; how long is measured elsewhere. */
+const REPORT_MS = 60_000;
+const TEST_MS = 180_000;
+/** Looks when a packet wakes it or a link changes, and else only once an hour. */
+const BY_PACKETS = ["--tick", "1h", "--reconcile", "0"];
+const WGMON = join(import.meta.dir, "../../wgmon");
+
+$.throws(true);
+
+describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
+  const receiver = new Receiver();
+  let runs = 0;
+  let lab: Lab;
+  let wg0: LabDevice;
+
+  /** One run of wgmon, and what it reported. */
+  class Watcher implements AsyncDisposable {
+    readonly wgmon: Wgmon;
+    readonly #path = `/${runs++}`;
+
+    constructor(...args: readonly string[]) {
+      const target = ["--webhook", receiver.url(this.#path)];
+      this.wgmon = startWgmon([...args, ...target, "--log-level", "debug"]);
+    }
+
+    /** What was sent again counts once. */
+    get events(): Event[] {
+      const events = receiver.requests
+        .filter(({ path }) => path === this.#path)
+        .map(({ event }) => event!);
+      return [...new Map(events.map((event) => [event.id, event])).values()];
+    }
+
+    eventsOf({ publicKey }: Client): Event[] {
+      return this.events.filter(({ data }) => "peer" in data && data.peer.publicKey === publicKey);
+    }
+
+    async waitFor(what: string, isThere: () => boolean): Promise<void> {
+      await receiver.waitFor(isThere, REPORT_MS).catch((error: Error) => {
+        throw new Error(`${what}: ${error.message}; it logged:\n${this.wgmon.logText}`);
+      });
+    }
+
+    /** Waits for the report; it must be the client's only one. */
+    async reportsConnect(client: Client, device = "wg0"): Promise<void> {
+      await this.waitFor(client.name, () => this.eventsOf(client).length > 0);
+      expect(this.eventsOf(client)).toMatchObject([
+        { type: "peer.connected", data: { device, peer: { endpoint: client.endpoint } } },
+      ]);
+    }
+
+    /** Waits until `count` lines were logged that have this in their message. */
+    async logs(message: string, count = 1): Promise<void> {
+      let seen = 0;
+      const fits = (line: { msg?: unknown }) => String(line.msg).includes(message);
+      await this.wgmon.waitForLog((line) => fits(line) && ++seen >= count, REPORT_MS);
+    }
+
+    looks(reason: string): number {
+      return this.wgmon.log.filter((line) => line.msg === "look" && line["reason"] === reason)
+        .length;
+    }
+
+    async lookedFor(reason: string, count = 1): Promise<void> {
+      let seen = 0;
+      const fits = (line: Readonly<Record<string, unknown>>) =>
+        line["msg"] === "look" && line["reason"] === reason;
+      await this.wgmon.waitForLog((line) => fits(line) && ++seen >= count, REPORT_MS);
+    }
+
+    /** It does not notice anything until `resume`. */
+    async freeze(): Promise<void> {
+      this.wgmon.signal("SIGSTOP");
+      while (fieldsOf(await stat(this.wgmon.pid))[0] !== "T") await Bun.sleep(1);
+    }
+
+    resume(): void {
+      this.wgmon.signal("SIGCONT");
+    }
+
+    /** Fails when it uses more than a fifth of a processor, over a second in which nothing is to do. */
+    async expectIdle(): Promise<void> {
+      const before = await processorMs(this.wgmon.pid);
+      await Bun.sleep(1000);
+      expect((await processorMs(this.wgmon.pid)) - before).toBeLessThan(200);
+    }
+
+    async [Symbol.asyncDispose](): Promise<void> {
+      await this.wgmon[Symbol.asyncDispose]();
+    }
+  }
+
+  beforeAll(async () => {
+    lab = await Lab.create();
+    wg0 = await lab.device("wg0", { port: 51820 });
+    await lab.addPlainRule(wg0.port, 1);
+  }, TEST_MS);
+
+  afterAll(() => {
+    receiver[Symbol.dispose]();
+    lab[Symbol.dispose]();
+  });
+
+  async function expectRefusal(wgmon: Wgmon, ...messages: readonly (string | RegExp)[]) {
+    expect(await wgmon.exited).toBe(1);
+    for (const message of messages) expect(wgmon.logText).toMatch(message);
+    // One sentence for people, and nothing of the program's inside.
+    expect(wgmon.logText.trim().split("\n")).toHaveLength(1);
+  }
+
+  test(
+    "an NFLOG group that another process has is refused, and had when that is gone",
+    async () => {
+      const owner = new Watcher("--group", "40");
+      await owner.wgmon.ready;
+      await using refused = startWgmon(["--group", "40"]);
+      const who = new RegExp(`another program has it \\(process ${owner.wgmon.pid}, wgmon\\)`);
+      await expectRefusal(refused, "NFLOG group 40", who, "--group");
+      expect(await owner.wgmon.stop()).toBe(0);
+      await using next = new Watcher("--group", "40");
+      await next.wgmon.ready;
+    },
+    TEST_MS,
+  );
+
+  test.each([
+    ["nflog", ["--group", "41"], /take NFLOG group 41: EPERM .*CAP_NET_ADMIN/],
+    ["bpf", ["--monitor", "bpf", "--interface", "lo"], /packet socket: EPERM .*CAP_NET_RAW/],
+    ["poll", ["--monitor", "poll"], /look at wg0: EPERM .*CAP_NET_ADMIN/],
+  ] as const)(
+    "%s without the capability that it needs is refused, and says which",
+    async (_monitor, args, message) => {
+      const dropped = ["--inh-caps=-all", "--bounding-set=-all", WGMON];
+      await using wgmon = startWgmon([...dropped, ...args], { binary: "setpriv" });
+      await expectRefusal(wgmon, message);
+      expect(wgmon.logText).not.toContain("another program");
+    },
+    TEST_MS,
+  );
+
+  test(
+    "a capture interface that does not exist is refused",
+    async () => {
+      await using wgmon = startWgmon(["--monitor", "bpf", "--interface", "nosuch0"]);
+      await expectRefusal(wgmon, "interface nosuch0", "no such interface");
+    },
+    TEST_MS,
+  );
+
+  test(
+    "the capture interface goes down and up, and is deleted and made again",
+    async () => {
+      const first = await wg0.client("first");
+      const { name } = first.link;
+      await using watcher = new Watcher(...BY_PACKETS, "--monitor", "bpf", "--interface", name);
+      await watcher.wgmon.ready;
+      await $`ip link set ${name} down`;
+      await watcher.logs(`${name} went down`);
+      await watcher.expectIdle();
+      await $`ip link set ${name} up`;
+      await first.connect();
+      await watcher.reportsConnect(first);
+
+      await $`ip link delete ${name}`;
+      await watcher.logs(`${name} was removed, waiting for it`);
+      await watcher.expectIdle();
+      const second = await wg0.client("second");
+      const other = second.link.name;
+      await $`ip link set ${other} down && ip link set ${other} name ${name} && ip link set ${name} up`;
+      await watcher.logs(`${name} is back`);
+      await second.connect();
+      await watcher.reportsConnect(second);
+      await watcher.expectIdle();
+    },
+    TEST_MS,
+  );
+
+  test(
+    "more link changes than it can take: missed, looked once, the capture interface found again",
+    async () => {
+      const before = await wg0.client("before the flood");
+      const { name } = before.link;
+      const after = await wg0.client("after the flood");
+      const other = after.link.name;
+      await using watcher = new Watcher(...BY_PACKETS, "--monitor", "bpf", "--interface", name);
+      await watcher.wgmon.ready;
+      await watcher.freeze();
+      const changes = Array.from({ length: 1000 }, (_, i) => `link set lo mtu ${60_000 + (i % 2)}`);
+      await $`ip -batch - < ${Buffer.from(`${changes.join("\n")}\n`)}`;
+      await $`ip link delete ${name}`;
+      await $`ip link set ${other} down && ip link set ${other} name ${name} && ip link set ${name} up`;
+      watcher.resume();
+      await watcher.logs("link changes were missed (ENOBUFS)");
+      await watcher.lookedFor("lost");
+      await watcher.logs(`${name} is back`);
+      await after.connect();
+      await watcher.reportsConnect(after);
+      await watcher.expectIdle();
+    },
+    TEST_MS,
+  );
+
+  test(
+    "more packets than the NFLOG socket can take: missed, looked once, and on it goes",
+    async () => {
+      const group = 42;
+      await lab.addPlainRule(wg0.port, group);
+      const socket = await Bun.udpSocket({ hostname: "127.0.0.1" });
+      // Each datagram is logged twenty times.
+      for (let i = 0; i < 20; i++) await lab.addPlainRule(socket.port, group);
+      await using watcher = new Watcher(...BY_PACKETS, "--group", String(group));
+      await watcher.wgmon.ready;
+      await watcher.freeze();
+      for (let sent = 0; sent < 1000; sent++) socket.send("x", socket.port, "127.0.0.1");
+      socket.close();
+      const missed = await wg0.client("missed");
+      await missed.connect();
+      watcher.resume();
+      await watcher.logs(`NFLOG group ${group} overflowed`);
+      await watcher.lookedFor("lost");
+      // Its packets were lost, and the look found it.
+      await watcher.reportsConnect(missed);
+      const later = await wg0.client("later");
+      await later.connect();
+      await watcher.reportsConnect(later);
+      expect(watcher.looks("lost")).toBe(1);
+      await watcher.expectIdle();
+    },
+    TEST_MS,
+  );
+
+  test(
+    "the default filter follows the port that a device listens to",
+    async () => {
+      const wg3 = await lab.device("wg3", { port: 51830 });
+      await $`wg set wg3 listen-port 51831`;
+      const args = ["--monitor", "bpf", "--interface", "any", "--device", "wg3", "--tick", "1h"];
+      await using watcher = new Watcher(...args, "--reconcile", "1s");
+      await watcher.wgmon.ready;
+      const client = await wg3.client("of another port");
+      await $`wg set wg3 listen-port 51830`;
+      await watcher.lookedFor("reconcile", watcher.looks("reconcile") + 2);
+      expect(watcher.looks("packet")).toBe(0);
+      await client.connect();
+      await watcher.reportsConnect(client, "wg3");
+      await watcher.lookedFor("packet");
+    },
+    TEST_MS,
+  );
+
+  test(
+    "a device that is added while it runs is watched at once, under its next name too, until its end",
+    async () => {
+      await using watcher = new Watcher(...BY_PACKETS);
+      await watcher.wgmon.ready;
+      await lab.addPlainRule(51840, 1);
+      const wg4 = await lab.device("wg4", { port: 51840 });
+      const client = await wg4.client("of a new device");
+      await client.connect();
+      await watcher.reportsConnect(client, "wg4");
+
+      await $`ip link set wg4 down && ip link set wg4 name wg4b && ip link set wg4b up`;
+      const about = (name: string) =>
+        watcher.events.filter(({ data }) => data.device === name).map(({ type }) => type);
+      await watcher.waitFor("a new name", () => about("wg4b").includes("peer.connected"));
+      await client.forgetSession();
+      await client.connect();
+      await $`ip link delete wg4b`;
+      await watcher.waitFor("the end", () => about("wg4b").includes("device.removed"));
+      for (const name of ["wg4", "wg4b"]) {
+        expect(about(name)).toEqual([
+          "device.added",
+          "peer.connected",
+          "peer.disconnected",
+          "device.removed",
+        ]);
+      }
+    },
+    TEST_MS,
+  );
+
+  test(
+    "somebody changes peers in a loop: who connects is told of once, and nobody is invented",
+    async () => {
+      const stable = await wg0.client("stable", { keepaliveSeconds: 5 });
+      await stable.connect();
+      await wg0.addSilentPeers(400);
+      const [spare, ...known] = (await $`wg show wg0 peers`.text()).trim().split("\n");
+      const count = known.length + 1;
+      expect(spare).not.toBe(stable.publicKey);
+      await using packets = new Watcher(...BY_PACKETS, "--no-announce-existing");
+      const polling = ["--monitor", "poll", "--tick", "100ms", "--reconcile", "0"];
+      await using poll = new Watcher(...polling, "--no-announce-existing");
+      for (const { wgmon } of [packets, poll]) await wgmon.ready;
+
+      const script = `while :; do
+        wg set wg0 peer ${known.at(-1)} allowed-ips 10.250.0.1/32
+        wg set wg0 peer ${spare} remove peer ${spare} allowed-ips 10.250.0.2/32
+      done`;
+      const loops = [1, 2].map(() => Bun.spawn(["bash", "-c", script]));
+      const newcomer = await wg0.client("newcomer");
+      await newcomer.connect();
+      for (const watcher of [packets, poll]) await watcher.reportsConnect(newcomer);
+      await poll.lookedFor("tick", poll.looks("tick") + 20);
+      for (const loop of loops) {
+        loop.kill();
+        await loop.exited;
+      }
+      expect((await $`wg show wg0 peers`.text()).trim().split("\n")).toHaveLength(count + 1);
+      for (const watcher of [packets, poll]) {
+        expect(watcher.events).toHaveLength(1);
+        const { log } = watcher.wgmon;
+        expect(log.filter(({ level }) => level === "warn" || level === "error")).toEqual([]);
+      }
+
+      // And when it is over, who is removed is seen to be.
+      await wg0.removePeer(newcomer);
+      await poll.waitFor("a removal", () => poll.events.length > 1);
+      expect(poll.events[1]).toMatchObject({
+        type: "peer.disconnected",
+        data: { reason: "peer-removed", peer: { publicKey: newcomer.publicKey } },
+      });
+    },
+    TEST_MS,
+  );
+
+  test(
+    "a device that is looked at all the time can be deleted",
+    async () => {
+      await using poll = new Watcher("--monitor", "poll", "--tick", "100ms");
+      await poll.wgmon.ready;
+      const wg7 = await lab.device("wg7", { port: 51870 });
+      await wg7.addSilentPeers(500);
+      await poll.lookedFor("tick", poll.looks("tick") + 3);
+      // A dump that is not read to its end would hold it for ever.
+      await $`timeout 60 ip link delete wg7`;
+      await poll.waitFor("the end", () => poll.events.at(-1)?.type === "device.removed");
+      expect(poll.events.map(({ type }) => type).slice(-2)).toEqual([
+        "device.added",
+        "device.removed",
+      ]);
+    },
+    TEST_MS,
+  );
+});
+
+async function stat(pid: number): Promise<string> {
+  return await Bun.file(`/proc/${pid}/stat`).text();
+}
+
+/** The fields behind the command's name: state, parent, ... proc_pid_stat(5) */
+function fieldsOf(text: string): string[] {
+  return text.slice(text.lastIndexOf(")") + 2).split(" ");
+}
+
+/** What the process has used so far; a tick of it is 10 ms. */
+async function processorMs(pid: number): Promise<number> {
+  const fields = fieldsOf(await stat(pid));
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
