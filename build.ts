@@ -1,10 +1,11 @@
 /**
- * Builds ./wgmon, one executable: `bun build.ts [--target x64|arm64] [--outfile FILE]`.
+ * Builds ./wgmon, one executable: `bun build.ts [--target x64|arm64] [--outfile FILE]`. For another kind
+ * of machine than this one, Bun's own executable for it comes from the npm registry.
  */
 
 import { existsSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, mkdtemp, rename, rm, stat } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 /** Each flag is here for a reason that cost somebody a day; test/e2e/build.test.ts keeps them. */
@@ -35,41 +36,92 @@ async function build(target: Target, outfile: string): Promise<void> {
     );
   }
   await run(process.execPath, "build", ...flags, "src/main.ts", "--outfile", outfile);
+  // It is in the executable, too.
+  await rm(`${outfile}.map`, { force: true });
 }
 
 /** Bun's executable for another kind of machine, from the npm registry, of our own version. */
 async function fetchBun(target: Target): Promise<string> {
   const name = bunPackages[target];
-  const folder = join("node_modules", ".cache", `${name.replace("/", "-")}-${Bun.version}`);
-  const executable = join(folder, "package", "bin", "bun");
+  const cache = join(import.meta.dir, "node_modules/.cache");
+  const folder = join(cache, `${name.replace("/", "-")}-${Bun.version}`);
+  const executable = join(folder, "package/bin/bun");
   if (existsSync(executable)) return executable;
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
-  await run("npm", "pack", "--silent", "--pack-destination", folder, `${name}@${Bun.version}`);
-  const [archive] = [...new Bun.Glob("*.tgz").scanSync(folder)];
-  if (archive === undefined) throw new Error(`npm pack ${name} left no archive in ${folder}`);
-  await run("tar", "-xzf", join(folder, archive), "-C", folder);
+  console.log(`fetching ${name} ${Bun.version}`);
+  await mkdir(cache, { recursive: true });
+  // Aside, so that half of it is never taken for all of it.
+  const aside = await mkdtemp(`${folder}-`);
+  try {
+    await run("npm", "pack", "--silent", "--pack-destination", aside, `${name}@${Bun.version}`);
+    const [archive] = [...new Bun.Glob("*.tgz").scanSync(aside)];
+    if (archive === undefined) throw new BuildError(`npm pack ${name} left no archive`);
+    await run("tar", "-xzf", join(aside, archive), "-C", aside);
+    await rm(join(aside, archive));
+    await rm(folder, { recursive: true, force: true });
+    await rename(aside, folder);
+  } finally {
+    await rm(aside, { recursive: true, force: true });
+  }
   return executable;
 }
 
 async function run(...command: string[]): Promise<void> {
+  const name = `${basename(command[0]!, ".exe")} ${command[1]}`;
+  if (Bun.which(command[0]!) === null) throw new BuildError(`there is no ${command[0]} here`);
   const child = Bun.spawn(command, {
     cwd: import.meta.dir,
     stdio: ["ignore", "ignore", "inherit"],
   });
   const exitCode = await child.exited;
-  if (exitCode !== 0) throw new Error(`${command[0]} ${command[1]} ended with ${exitCode}`);
+  if (exitCode !== 0) throw new BuildError(`${name} ended with exit code ${exitCode}`);
 }
 
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: { target: { type: "string", default: process.arch }, outfile: { type: "string" } },
-  });
-  const { target } = values;
-  if (target !== "x64" && target !== "arm64") {
-    console.error(`build.ts: --target ${target} is not known; it takes x64 or arm64`);
-    process.exit(2);
+/** A failure that has been foreseen: its message is all there is to say. */
+class BuildError extends Error {}
+
+/** @throws BuildError */
+function readOptions(): { target: Target; outfile: string } {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      options: { target: { type: "string", default: process.arch }, outfile: { type: "string" } },
+    }));
+  } catch (error) {
+    // The first sentence of the three that node:util makes.
+    throw new BuildError((error as Error).message.replace(/\. .*/s, ""));
   }
-  const outfile = values.outfile ?? (target === process.arch ? "wgmon" : `wgmon-${target}`);
-  await build(target, outfile);
+  const { target, outfile } = values;
+  if (target !== "x64" && target !== "arm64") {
+    throw new BuildError(`--target ${target} is not known; it takes x64 or arm64`);
+  }
+  if (outfile !== undefined) return { target, outfile: resolve(outfile) };
+  const name = target === process.arch ? "wgmon" : `wgmon-${target}`;
+  return { target, outfile: join(import.meta.dir, name) };
 }
+
+async function main(): Promise<number> {
+  let options;
+  try {
+    options = readOptions();
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    console.error(
+      `build.ts: ${error.message}\nUsage: bun build.ts [--target x64|arm64] [--outfile FILE]`,
+    );
+    return 2;
+  }
+  const startMs = performance.now();
+  try {
+    await build(options.target, options.outfile);
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    console.error(`build.ts: ${error.message}`);
+    return 1;
+  }
+  const { size } = await stat(options.outfile);
+  const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
+  console.log(`${options.outfile}: ${options.target}, ${Math.round(size / 1e6)} MB, ${seconds} s`);
+  return 0;
+}
+
+if (import.meta.main) process.exitCode = await main();

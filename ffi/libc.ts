@@ -22,8 +22,12 @@ export const libc = lazily({
     close: { args: ["i32"], returns: "i32" },
     // int open(const char *pathname, int flags);
     open: { args: ["cstring", "i32"], returns: "i32" },
-    // int access(const char *pathname, int mode);
-    access: { args: ["cstring", "i32"], returns: "i32" },
+    // DIR *opendir(const char *name);
+    opendir: { args: ["cstring"], returns: "ptr" },
+    // struct dirent *readdir(DIR *dirp);
+    readdir: { args: ["ptr"], returns: "ptr" },
+    // int closedir(DIR *dirp);
+    closedir: { args: ["ptr"], returns: "i32" },
     // ssize_t read(int fd, void *buf, size_t count);
     read: { args: ["i32", "buffer", "u64"], returns: FFIType.i64_fast },
     // int poll(struct pollfd *fds, nfds_t nfds, int timeout);

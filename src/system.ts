@@ -3,10 +3,12 @@
  * take as long to load as all the rest of it (test/bench/start.ts).
  */
 
+import { CString, type Pointer } from "bun:ffi";
+
 import { errno, libc } from "../ffi/libc.ts";
 import { SystemError } from "./errors.ts";
 import { errnoName, systemError } from "./kernel/errno.ts";
-import { EAGAIN, EINTR, ENOENT, EPIPE, O_CLOEXEC, R_OK } from "./kernel/uapi.ts";
+import { EAGAIN, EINTR, ENOENT, EPIPE, O_CLOEXEC } from "./kernel/uapi.ts";
 
 const STDOUT = 1;
 const STDERR = 2;
@@ -17,6 +19,8 @@ const POLLOUT = 4;
 /** HOST_NAME_MAX and its NUL, limits.h. */
 const HOST_NAME_BYTES = 65;
 const CHUNK_BYTES = 65_536;
+/** Where the name begins in a struct dirent; dirent.h, the same on all 64-bit machines. */
+const DIRENT_NAME = 19;
 
 export function isTerminal(descriptor: number): boolean {
   return libc().isatty(descriptor) === 1;
@@ -76,7 +80,10 @@ function write(descriptor: number, bytes: Uint8Array, waitMs: number): number {
     }
     if (code === 0 || code === EINTR) continue;
     if (written > 0) break;
-    throw systemError(descriptor === STDERR ? "write to standard error" : "write to standard output", code);
+    throw systemError(
+      descriptor === STDERR ? "write to standard error" : "write to standard output",
+      code,
+    );
   }
   return written;
 }
@@ -112,11 +119,14 @@ export function readTextFile(path: string): string | null {
 
 /** The names in a folder; none when it does not exist or is not ours to read. */
 export function listFolder(path: string): string[] {
-  // Asked first, because on most machines the answer is no, and then node:fs is never needed.
-  if (libc().access(path, R_OK) !== 0) return [];
-  try {
-    return process.getBuiltinModule("node:fs").readdirSync(path);
-  } catch {
-    return [];
+  const folder = libc().opendir(path) as Pointer | null;
+  if (folder === null) return [];
+  const names: string[] = [];
+  for (;;) {
+    const entry = libc().readdir(folder) as Pointer | null;
+    if (entry === null) break;
+    names.push(String(new CString(entry, DIRENT_NAME)));
   }
+  libc().closedir(folder);
+  return names;
 }

@@ -26,6 +26,8 @@ const WAIT_MS = 20_000;
 const VM_LIMIT_MS = 10 * 60_000;
 /** The dead keep silent this long; WireGuard may say nothing for 10 s at a time by itself. */
 const IDLE_SECONDS = 15;
+/** For whoever watches. */
+const READ_MS = 2000;
 const PORT = 51820;
 const GROUP = 1;
 
@@ -39,7 +41,9 @@ async function outside(): Promise<number> {
   if (!existsSync(WGMON)) throw new DemoError("there is no ./wgmon; bun build.ts makes it.");
   const missing = PROGRAMS.filter((program) => Bun.which(program) === null);
   if (missing.length > 0) {
-    throw new DemoError(`it needs ${missing.join(", ")}; node deploy/setup.mjs --test installs it.`);
+    throw new DemoError(
+      `it needs ${missing.join(", ")}; node deploy/setup.mjs --test installs it.`,
+    );
   }
   const again = ["unshare", "--net", process.execPath, import.meta.path, INSIDE];
   const notHere = whyNoWireguard();
@@ -58,10 +62,15 @@ async function spawn(command: readonly string[]): Promise<number> {
   const child = Bun.spawn(["setpriv", "--pdeathsig", "TERM", ...command], {
     stdio: ["ignore", "inherit", "inherit"],
   });
-  for (const signal of Object.keys(signals) as (keyof typeof signals)[]) {
-    process.on(signal, () => child.kill("SIGTERM"));
+  const interrupted: number[] = [];
+  for (const [signal, exitCode] of Object.entries(signals)) {
+    process.on(signal, () => {
+      interrupted.push(exitCode);
+      child.kill("SIGTERM");
+    });
   }
-  return await child.exited;
+  const exitCode = await child.exited;
+  return interrupted[0] ?? exitCode;
 }
 
 /** The demo itself, in a network namespace that is nobody else's. */
@@ -90,13 +99,11 @@ async function inside(): Promise<number> {
       `${GROUP},\nand a peer of it, alice's phone. On the gateway:\n`,
   );
   const receiver = stack.use(new Receiver());
-  const wgmon = stack.use(
-    new Terminal([
-      ...["./wgmon", "--config", file, "--host", "gw1", "--webhook", receiver.url("/")],
-      ...["--idle-timeout", `${IDLE_SECONDS}s`, "--tick", "1s"],
-    ]),
-  );
-  await wgmon.waitFor("reconcile=");
+  const settings = `--config ${file} --host gw1 --idle-timeout ${IDLE_SECONDS}s --tick 1s`;
+  const command = `./wgmon --webhook ${receiver.url("/")} ${settings}`;
+  const wgmon = stack.use(new Terminal(command.split(" ")));
+  await wgmon.waitFor("logLevel=");
+  await Bun.sleep(READ_MS);
 
   /** Waits for the report, in the log and at the webhook, and shows what the webhook received. */
   const report = async (type: Event["type"], words: string, sinceMs: number, since: string) => {
@@ -111,7 +118,8 @@ async function inside(): Promise<number> {
     const afterMs = atMs - performance.timeOrigin - sinceMs;
     const after =
       afterMs < 1000 ? `${Math.max(0, afterMs).toFixed(1)} ms` : `${(afterMs / 1000).toFixed(1)} s`;
-    console.log(`webhook, ${after} after ${since}:\n  ${inShort(event!)}`);
+    console.log(`webhook, ${after} after ${since}: ${inShort(event!)}`);
+    await Bun.sleep(READ_MS);
   };
 
   tell("alice's phone sends its first packet through the tunnel.");
@@ -168,6 +176,8 @@ class Terminal implements Disposable {
   readonly #process: Bun.Subprocess;
   readonly #decoder = new TextDecoder();
   #text = "";
+  /** How much of the text was printed. */
+  #shown = 0;
   #wake = Promise.withResolvers<void>();
 
   constructor(command: readonly string[]) {
@@ -185,7 +195,7 @@ class Terminal implements Disposable {
   /** Until it has printed these words. */
   async waitFor(words: string): Promise<void> {
     const deadlineMs = performance.now() + WAIT_MS;
-    while (!this.#text.includes(words)) {
+    while (!this.#text.slice(0, this.#shown).includes(words)) {
       const leftMs = deadlineMs - performance.now();
       if (this.#process.exitCode !== null) throw new DemoError("wgmon ended before its time.");
       if (leftMs <= 0) throw new DemoError(`wgmon did not say "${words}" in ${WAIT_MS / 1000} s.`);
@@ -200,9 +210,11 @@ class Terminal implements Disposable {
   }
 
   #print(bytes: Uint8Array): void {
-    const text = this.#decoder.decode(bytes, { stream: true }).replaceAll("\r\n", "\n");
-    this.#text += text;
-    process.stdout.write(text);
+    this.#text += this.#decoder.decode(bytes, { stream: true }).replaceAll("\r\n", "\n");
+    // Whole lines only, or our own would stand in the middle of one.
+    const end = this.#text.lastIndexOf("\n") + 1;
+    process.stdout.write(this.#text.slice(this.#shown, end));
+    this.#shown = end;
     this.#wake.resolve();
   }
 

@@ -44,13 +44,14 @@ export function createWebhook(options: WebhookOptions): Channel {
         headers["webhook-id"] = event.id;
         headers["webhook-timestamp"] = String(Math.floor(clock.now().wallMs / 1000));
       }
+      using limit = new Limit(signal, timeoutMs);
       try {
         const response = await fetch(url, {
           method: "POST",
           headers,
           body: encoded.body,
           redirect: "manual",
-          signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+          signal: limit.signal,
         });
         // Nothing in the body matters, and it may be endless. Short ones have arrived already, so
         // that their connection is used again.
@@ -61,6 +62,35 @@ export function createWebhook(options: WebhookOptions): Channel {
       }
     },
   };
+}
+
+/**
+ * Aborts when `outer` does or when the time is up, and leaves nothing behind. AbortSignal.timeout stays
+ * until its time is up, and AbortSignal.any as long as what it is made of, which here is for ever.
+ */
+class Limit implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #outer: AbortSignal;
+  readonly #timer: NodeJS.Timeout;
+  readonly #abort = () => this.#controller.abort(this.#outer.reason);
+
+  constructor(outer: AbortSignal, timeoutMs: number) {
+    this.#outer = outer;
+    this.#timer = setTimeout(() => {
+      this.#controller.abort(new DOMException("the time is up", "TimeoutError"));
+    }, timeoutMs);
+    outer.addEventListener("abort", this.#abort);
+    if (outer.aborted) this.#abort();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    this.#outer.removeEventListener("abort", this.#abort);
+  }
 }
 
 /** What an answer means for the event. */

@@ -3,12 +3,6 @@
 import { SystemError } from "../errors.ts";
 import * as uapi from "./uapi.ts";
 
-const names = new Map<number, string>(
-  Object.entries(uapi).flatMap(([name, value]) =>
-    /^E[A-Z0-9]+$/.test(name) && typeof value === "number" ? [[value, name] as const] : [],
-  ),
-);
-
 const hints: Readonly<Record<string, string>> = {
   EPERM:
     "operation not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability",
@@ -24,7 +18,11 @@ const hints: Readonly<Record<string, string>> = {
 
 /** `EPERM` of 1; `errno 123` of a number that is not in the list. */
 export function errnoName(code: number): string {
-  return names.get(code) ?? `errno ${code}`;
+  // Searched each time: a map of them would take half a millisecond of every start.
+  const found = Object.entries(uapi).find(
+    ([name, value]) => value === code && /^E[A-Z0-9]+$/.test(name),
+  );
+  return found?.[0] ?? `errno ${code}`;
 }
 
 export function systemError(operation: string, code: number): SystemError {

@@ -82,9 +82,8 @@ export const SO_RCVTIMEO = 20;
 export const SO_ATTACH_FILTER = 26;
 export const SO_RCVBUFFORCE = 33;
 
-// asm-generic/fcntl.h, unistd.h
+// asm-generic/fcntl.h
 export const O_CLOEXEC = 0x80000;
-export const R_OK = 4;
 
 // linux/if_packet.h, linux/if_ether.h
 export const SOL_PACKET = 263;

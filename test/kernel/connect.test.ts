@@ -21,7 +21,7 @@ const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 const REPORT_MS = 30_000;
 const TEST_MS = 120_000;
 
-const BY_PACKETS = ["--reconcile", "0", "--tick", "1h"];
+const BY_PACKETS = ["--reconcile", "0", "--tick", "1h", "--idle-timeout", "1h"];
 const BPF = ["--monitor", "bpf", "--interface", "any"];
 
 /** What is set for each way of watching; the first three see all that comes to both devices. */
@@ -30,15 +30,14 @@ const ways = {
   "bpf, default filter": [...BY_PACKETS, ...BPF],
   "nflog, handshakes": [...BY_PACKETS, "--group", "7"],
   "bpf, own filter": [...BY_PACKETS, ...BPF, "--filter", "udp and dst port 51820"],
-  poll: ["--reconcile", "0", "--monitor", "poll", "--tick", "500ms"],
+  poll: ["--reconcile", "0", "--monitor", "poll", "--tick", "500ms", "--idle-timeout", "1h"],
   "one device": [...BY_PACKETS, "--group", "3", "--device", "wg1"],
-} as const;
+};
 
-type Way = keyof typeof ways;
-
-const ALL_PACKETS = ["nflog, every datagram", "bpf, default filter"] as const;
-const BOTH_DEVICES = [...ALL_PACKETS, "nflog, handshakes", "poll"] as const;
-const FIRST_DEVICE = [...BOTH_DEVICES, "bpf, own filter"] as const;
+/** These have a second webhook, of the Go program's form. */
+const ALL_PACKETS: readonly string[] = ["nflog, every datagram", "bpf, default filter"];
+const BOTH_DEVICES = [...ALL_PACKETS, "nflog, handshakes", "poll"];
+const FIRST_DEVICE = [...BOTH_DEVICES, "bpf, own filter"];
 
 describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   const receiver = new Receiver();
@@ -69,11 +68,12 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   });
 
   function start(way: string, args: readonly string[]): Wgmon {
-    const webhooks = ["", "form:"].flatMap((format) => [
+    const formats = ALL_PACKETS.includes(way) ? ["", "form:"] : [""];
+    const webhooks = formats.flatMap((format) => [
       "--webhook",
       `${format}${receiver.url(`/${format}${encodeURIComponent(way)}`)}`,
     ]);
-    const wgmon = startWgmon([...args, ...webhooks, "--host", "gw-test", "--log-level", "debug"]);
+    const wgmon = startWgmon([...args, ...webhooks, "--host", "gw-test"]);
     running.set(way, wgmon);
     return wgmon;
   }
@@ -91,15 +91,26 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   /** All that was reported of the client in this way; what was sent again counts once. */
   function eventsOf(client: Client, way: string): Event[] {
     const events = receiver.requests
-      .filter(({ path }) => path === `/${encodeURIComponent(way)}`)
+      .filter(({ path }) => path === pathOf(way))
       .map(({ event }) => event!)
       .filter(({ data }) => "peer" in data && data.peer.publicKey === client.publicKey);
     return [...new Map(events.map((event) => [event.id, event])).values()];
   }
 
+  function peersOf(way: string): string[] {
+    return receiver.requests.flatMap(({ path, event }) =>
+      path === pathOf(way) && event !== null && "peer" in event.data
+        ? [event.data.peer.publicKey]
+        : [],
+    );
+  }
+
   async function waitForReports(wanted: readonly Client[], from: readonly string[]) {
     for (const way of from) {
-      const missing = () => wanted.filter((client) => eventsOf(client, way).length === 0);
+      const missing = () => {
+        const reported = new Set(peersOf(way));
+        return wanted.filter(({ publicKey }) => !reported.has(publicKey));
+      };
       await receiver
         .waitFor(() => missing().length === 0, REPORT_MS)
         .catch((error: Error) => {
@@ -170,8 +181,6 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
         // The kernel's time, in whole milliseconds, of a clock that ticks.
         expect(Date.parse(session.startedAt)).toBeGreaterThan(beforeMs - 10);
         expect(Date.parse(session.startedAt)).toBeLessThanOrEqual(Date.now());
-        // An initiation and a datagram were received.
-        expect(session.rxBytes).toBeGreaterThanOrEqual(148 + 32);
         expect(session.roams).toBe(0);
       }
     },
@@ -183,10 +192,9 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
     async () => {
       const dave = await newClient(wg0, "dave");
       dave.sendDatagram();
-      await waitForReports([dave], FIRST_DEVICE);
       const content = `Connection wg0:${dave.publicKey} on endpoint ${dave.endpoint} is opened`;
       const body = new URLSearchParams({ content }).toString();
-      for (const way of FIRST_DEVICE) {
+      for (const way of ALL_PACKETS) {
         const path = `/form:${encodeURIComponent(way)}`;
         const isReport = (request: { path: string; body: string }) =>
           request.path === path && request.body === body;
@@ -226,7 +234,9 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
     TEST_MS,
   );
 
-  test.each([0, 40, 300])(
+  // So far away that all looks after the initiation come too early: only the packet that ends the
+  // handshake can tell.
+  test.each([0, 40, 300, 4000])(
     "a round trip of %i ms away",
     async (roundTripMs) => {
       const heidi = await newClient(wg0, `heidi, ${roundTripMs} ms away`, { roundTripMs });
@@ -284,14 +294,10 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
       for (const [way, wgmon] of running) {
         // What is pending is sent before the end.
         expect({ way, exitCode: await wgmon.stop() }).toEqual({ way, exitCode: 0 });
-        const complaints = wgmon.log.filter(
-          // A webhook's connection may be closed just as it is used again.
-          ({ level, msg }) =>
-            /warn|error/.test(String(level)) && !String(msg).startsWith("webhook"),
-        );
+        const complaints = wgmon.log.filter(isComplaint);
         expect({ way, complaints }).toEqual({ way, complaints: [] });
       }
-      for (const way of Object.keys(ways) as Way[]) {
+      for (const way of running.keys()) {
         const counts = clients.map((client) => [client.name, eventsOf(client, way).length]);
         expect({ way, twice: counts.filter(([, count]) => Number(count) > 1) }).toEqual({
           way,
@@ -304,3 +310,21 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
     TEST_MS,
   );
 });
+
+function pathOf(way: string): string {
+  return `/${encodeURIComponent(way)}`;
+}
+
+/**
+ * But that a webhook's connection was closed just as it was used again, or this process too busy to
+ * read the log.
+ */
+function isComplaint({
+  level,
+  msg,
+}: {
+  readonly level?: unknown;
+  readonly msg?: unknown;
+}): boolean {
+  return /warn|error/.test(String(level)) && !/^(webhook|lines lost)/.test(String(msg));
+}

@@ -17,8 +17,9 @@ const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 const TEST_MS = 180_000;
 const PAGE_BYTES = 4096;
-/** Pages are read this many at a time. */
-const PAGES = 256;
+const ENTRY_BYTES = 8;
+/** Entries are read this many at a time. */
+const PAGES = 65_536;
 
 describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () => {
   const receiver = new Receiver();
@@ -98,8 +99,8 @@ function said({ body, headers, path }: Receiver["requests"][number]): string {
 
 /** A key as it is written. */
 function texts(key: Buffer) {
-  return [key.toString("base64"), key.toString("base64url"), key.toString("hex")].map((text) =>
-    Buffer.from(text.replace(/=$/, "")),
+  return [key.toString("base64").replace("=", ""), key.toString("hex")].map((text) =>
+    Buffer.from(text),
   );
 }
 
@@ -107,35 +108,46 @@ function texts(key: Buffer) {
 function search(pid: number, wanted: readonly Buffer[]): Buffer[] {
   const found = new Set<Buffer>();
   const memory = openSync(`/proc/${pid}/mem`, "r");
-  const pagemap = openSync(`/proc/${pid}/pagemap`, "r");
-  const longest = Math.max(...wanted.map(({ length }) => length));
-  const block = Buffer.alloc(PAGES * PAGE_BYTES + longest);
-  const entries = Buffer.alloc(PAGES * 8);
   try {
-    for (const line of readFileSync(`/proc/${pid}/maps`, "utf8").split("\n")) {
-      const [, from, to] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? [];
-      if (from === undefined || to === undefined) continue;
-      const end = Number.parseInt(to, 16);
-      for (let at = Number.parseInt(from, 16); at < end; at += PAGES * PAGE_BYTES) {
-        const bytes = Math.min(PAGES * PAGE_BYTES, end - at);
-        readSync(pagemap, entries, 0, (bytes / PAGE_BYTES) * 8, (at / PAGE_BYTES) * 8);
-        if (!isThere(entries, bytes / PAGE_BYTES)) continue;
-        // And over the border to the next block.
-        const length = readSync(memory, block, 0, Math.min(bytes + longest, end - at), at);
-        for (const each of wanted) {
-          if (block.subarray(0, length).includes(each)) found.add(each);
-        }
+    for (const { start, bytes } of usedMemory(pid)) {
+      const content = Buffer.alloc(bytes);
+      const length = readSync(memory, content, 0, bytes, start);
+      for (const each of wanted) {
+        if (content.subarray(0, length).includes(each)) found.add(each);
       }
     }
   } finally {
-    closeSync(pagemap);
     closeSync(memory);
   }
   return [...found];
 }
 
-/** Whether one of the pages is in memory or swapped out: the upper two of its 64 bits, proc_pid_pagemap(5). */
-function isThere(entries: Uint8Array, pages: number): boolean {
-  for (let page = 0; page < pages; page++) if (entries[page * 8 + 7]! >= 0x40) return true;
-  return false;
+/** Stretches of pages; most of what is mapped was never used. proc_pid_pagemap(5) */
+function* usedMemory(pid: number): Generator<{ start: number; bytes: number }> {
+  const pagemap = openSync(`/proc/${pid}/pagemap`, "r");
+  const entries = Buffer.alloc(PAGES * ENTRY_BYTES);
+  try {
+    for (const line of readFileSync(`/proc/${pid}/maps`, "utf8").split("\n")) {
+      const [, from, to] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? [];
+      if (from === undefined || to === undefined) continue;
+      const end = Number.parseInt(to, 16) / PAGE_BYTES;
+      for (let page = Number.parseInt(from, 16) / PAGE_BYTES; page < end; page += PAGES) {
+        const count = Math.min(PAGES, end - page);
+        readSync(pagemap, entries, 0, count * ENTRY_BYTES, page * ENTRY_BYTES);
+        for (let i = 0; i < count; i++) {
+          const first = i;
+          while (i < count && isThere(entries, i)) i++;
+          if (i > first)
+            yield { start: (page + first) * PAGE_BYTES, bytes: (i - first) * PAGE_BYTES };
+        }
+      }
+    }
+  } finally {
+    closeSync(pagemap);
+  }
+}
+
+/** In memory or swapped out: the upper two of its 64 bits. */
+function isThere(entries: Uint8Array, page: number): boolean {
+  return entries[page * ENTRY_BYTES + ENTRY_BYTES - 1]! >= 0x40;
 }

@@ -8,6 +8,8 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
+import { $ } from "bun";
+
 import type { Event } from "../../src/contract.ts";
 import { needs } from "../support/kernel.ts";
 import { type Client, type ClientOptions, Lab, type LabDevice } from "../support/lab.ts";
@@ -131,6 +133,13 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     return client;
   }
 
+  async function newDevice(name: string, port: number): Promise<LabDevice> {
+    const device = await lab.device(name, { port });
+    // The last step is one that links tell of, as with wg-quick: of keys and ports nobody is told.
+    await $`ip link set ${name} mtu 1400`;
+    return device;
+  }
+
   /** Asks the kernel until it has received this much from the client. */
   async function received(client: Client, bytes: number): Promise<void> {
     while ((await wg0.state(client)).rxBytes < bytes) await Bun.sleep(250);
@@ -184,8 +193,9 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         expect(session.durationMs).toBe(endedMs - startedMs);
         // The end is the last sign of life and not when that was found to be long ago.
         expect(Date.parse(timestamp) - endedMs).toBeGreaterThanOrEqual(IDLE_MS);
-        // At least an initiation and a datagram; the keepalive that answers it.
-        expect(session.rxBytes).toBeGreaterThanOrEqual(INITIATION_BYTES + 32);
+        // At least a datagram and the keepalive that answers it; a look may have been taken between
+        // the initiation and the end of the handshake.
+        expect(session.rxBytes).toBeGreaterThanOrEqual(32);
         expect(session.txBytes).toBeGreaterThanOrEqual(32);
         expect(session.roams).toBe(0);
       }
@@ -215,8 +225,8 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       for (const watcher of [nflog, bpf]) {
         const { data } = await watcher.reports("peer.disconnected", dead);
         expect(data.reason).toBe("idle");
-        // Of the 60 datagrams.
-        expect(data.session.txBytes).toBeGreaterThan(20 * 64);
+        // It did send, and that kept nobody alive.
+        expect(data.session.txBytes).toBeGreaterThan(5 * 64);
       }
       clearInterval(sending);
     },
@@ -248,7 +258,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       const both = [nflogByPackets, bpfByPackets];
       const port = 51825;
       await lab.addPlainRule(port, 3);
-      const before = await lab.device("wg5", { port });
+      const before = await newDevice("wg5", port);
       for (const watcher of both) await watcher.reports("device.added", "wg5");
       const client = await newClient(before, "of the first wg5");
       await client.connect();
@@ -260,7 +270,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         await watcher.reports("device.removed", "wg5");
       }
 
-      const after = await lab.device("wg5", { port });
+      const after = await newDevice("wg5", port);
       const next = await newClient(after, "of the second wg5");
       for (const watcher of both) {
         await watcher.reports("device.added", "wg5", 2);
@@ -323,11 +333,12 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       for (const watcher of [nflog, bpf]) {
         const { data } = await watcher.reports("peer.disconnected", victim);
         expect(data.peer.endpoint).toBe(victim.endpoint);
+      }
+      // It goes on, and it is nothing.
+      await received(victim, before.rxBytes + 4 * INITIATION_BYTES);
+      for (const watcher of [nflog, bpf]) {
         expect(watcher.typesOf(victim)).toEqual(["peer.connected", "peer.disconnected"]);
       }
-      expect((await wg0.state(victim)).rxBytes).toBeGreaterThanOrEqual(
-        before.rxBytes + 3 * INITIATION_BYTES,
-      );
     },
     TEST_MS,
   );
@@ -372,6 +383,9 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       const silent = new Watcher(...args, "--no-announce-existing");
       expect((await last.reports("peer.connected", kim)).data.initial).toBe(true);
       await silent.wgmon.ready;
+      await received(kim, (await wg0.state(kim)).rxBytes + 2 * 32);
+      expect(last.typesOf(kim)).toEqual(["peer.connected"]);
+      expect(silent.typesOf(kim)).toEqual([]);
       await kim.down();
       for (const watcher of [last, silent]) {
         const { data } = await watcher.reports("peer.disconnected", kim);
@@ -439,11 +453,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         const { wgmon } = watcher;
         // What is pending is sent before the end.
         expect([0, 137]).toContain(await wgmon.stop());
-        const complaints = wgmon.log.filter(
-          // A webhook's connection may be closed just as it is used again.
-          ({ level, msg }) =>
-            /warn|error/.test(String(level)) && !String(msg).startsWith("webhook"),
-        );
+        const complaints = wgmon.log.filter(isComplaint);
         expect(complaints).toEqual([]);
         const announces = !wgmon.log.some((line) => line["announceExisting"] === false);
         for (const client of clients) {
@@ -457,3 +467,17 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     TEST_MS,
   );
 });
+
+/**
+ * But that a webhook's connection was closed just as it was used again, or this process too busy to
+ * read the log.
+ */
+function isComplaint({
+  level,
+  msg,
+}: {
+  readonly level?: unknown;
+  readonly msg?: unknown;
+}): boolean {
+  return /warn|error/.test(String(level)) && !/^(webhook|lines lost)/.test(String(msg));
+}

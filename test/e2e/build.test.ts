@@ -1,0 +1,190 @@
+/** What build.ts makes, and what it says when it cannot. */
+
+import { dlopen } from "bun:ffi";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { buildFlags } from "../../build.ts";
+import { version } from "../../package.json";
+
+setDefaultTimeout(180_000);
+
+const ROOT = join(import.meta.dir, "../..");
+const USAGE = "Usage: bun build.ts [--target x64|arm64] [--outfile FILE]\n";
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "wgmon-build-"));
+});
+
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
+
+async function run(command: readonly string[], cwd = folder) {
+  const child = Bun.spawn([...command], { cwd, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const [stdout, stderr, exitCode] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
+  return { exitCode, stdout, stderr };
+}
+
+async function build(...args: readonly string[]) {
+  return await run([process.execPath, join(ROOT, "build.ts"), ...args]);
+}
+
+/** The first bytes of an executable file, elf(5): what it is, and the machine that it is for. */
+async function machineOf(path: string): Promise<number> {
+  const view = new DataView(await Bun.file(path).slice(0, 20).arrayBuffer());
+  expect(view.getUint32(0)).toBe(0x7f454c46);
+  return view.getUint16(18, true);
+}
+
+describe("the flags", () => {
+  test("leave nothing of the working directory to the binary", () => {
+    expect(buildFlags).toContain("--no-compile-autoload-dotenv");
+    expect(buildFlags).toContain("--no-compile-autoload-bunfig");
+  });
+
+  test("keep the code's meaning and its line numbers", () => {
+    expect(buildFlags.filter((flag) => /^--minify(?!-syntax$)/.test(flag))).toEqual([]);
+    expect(buildFlags).toContain("--sourcemap");
+  });
+});
+
+describe("the binary", () => {
+  let binary: string;
+
+  beforeAll(async () => {
+    // A relative path is the caller's, wherever build.ts lies.
+    const { exitCode, stdout, stderr } = await build("--outfile", "wgmon");
+    binary = join(folder, "wgmon");
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    expect(stdout).toMatch(/^\/.*\/wgmon: (x64|arm64), \d+ MB, \d+\.\d s\n$/);
+  });
+
+  test("is all that was made", async () => {
+    expect([...new Bun.Glob("*").scanSync(folder)]).toEqual(["wgmon"]);
+  });
+
+  test("is not stripped: it would be plain Bun", async () => {
+    const { exitCode, stdout } = await run([binary, "--version"]);
+    expect(exitCode).toBe(0);
+    expect(stdout).toStartWith(`wgmon ${version}\nBun ${Bun.version}\n`);
+    const symbols = Buffer.from(".symtab\0");
+    expect(Buffer.from(await Bun.file(binary).arrayBuffer()).includes(symbols)).toBe(true);
+  });
+
+  // Whoever may run it could run anything with them: BUN_BE_BUN makes it the whole of Bun.
+  test("has no file capabilities and is not set-user-ID", async () => {
+    const { mode } = await Bun.file(binary).stat();
+    expect((mode & 0o7777).toString(8)).toBe((0o777 & ~process.umask()).toString(8));
+    const libc = dlopen("libc.so.6", {
+      getxattr: { args: ["cstring", "cstring", "ptr", "u64"], returns: "i32" },
+    });
+    expect(libc.symbols.getxattr(binary, "security.capability", null, 0)).toBe(-1);
+  });
+
+  test("ignores .env and bunfig.toml of the working directory", async () => {
+    const cwd = await mkdtemp(join(folder, "hostile-"));
+    await Bun.write(join(cwd, "preload.ts"), `console.log("hostile");`);
+    await Bun.write(join(cwd, "bunfig.toml"), `preload = ["./preload.ts"]\n`);
+    await Bun.write(join(cwd, ".env"), `WGMON_MONITOR=hostile\n`);
+    // Settings that are refused, so that it gets as far as to read them all.
+    expect(await run([binary, "--tick", "3"], cwd)).toEqual({
+      exitCode: 2,
+      stdout: "",
+      stderr:
+        'wgmon: --tick: "3" has no unit; write "3s" for seconds\nwgmon --help lists all settings.\n',
+    });
+  });
+
+  test("can be made anew while it runs", async () => {
+    await using running = Bun.spawn(
+      [binary, "-e", "console.log('up'); setTimeout(() => {}, 60_000)"],
+      {
+        env: { BUN_BE_BUN: "1" },
+        stdout: "pipe",
+      },
+    );
+    await running.stdout.getReader().read();
+    expect(await build("--outfile", binary)).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(running.exitCode).toBe(null);
+  });
+});
+
+describe("build.ts refuses", () => {
+  test.each([
+    [["--target", "mips"], "--target mips is not known; it takes x64 or arm64"],
+    [["--traget", "x64"], "Unknown option '--traget'"],
+    [["x64"], "Unexpected argument 'x64'"],
+    [["--outfile"], "Option '--outfile <value>' argument missing"],
+  ])("%p", async (args, problem) => {
+    expect(await build(...args)).toEqual({
+      exitCode: 2,
+      stdout: "",
+      stderr: `build.ts: ${problem}\n${USAGE}`,
+    });
+  });
+
+  test("a place where it cannot write", async () => {
+    const { exitCode, stderr } = await build("--outfile", "/dev/null/wgmon");
+    expect(exitCode).toBe(1);
+    expect(stderr).toEndWith("build.ts: bun build ended with exit code 1\n");
+  });
+});
+
+const registry = Bun.which("npm") === null ? "no npm here" : await whyNoRegistry();
+const note = registry === null ? "" : ` [skipped: ${registry}]`;
+
+/** Another machine's Bun is fetched once, and kept. */
+async function whyNoRegistry(): Promise<string | null> {
+  const [kept] = new Bun.Glob(
+    `node_modules/.cache/@oven-bun-linux-aarch64-${Bun.version}/package`,
+  ).scanSync({
+    cwd: ROOT,
+    onlyFiles: false,
+  });
+  if (kept !== undefined) return null;
+  const { exitCode } = await run(
+    [
+      "npm",
+      "view",
+      "--fetch-timeout=5000",
+      "--fetch-retries=0",
+      `@oven/bun-linux-aarch64@${Bun.version}`,
+      "version",
+    ],
+    ROOT,
+  );
+  return exitCode === 0 ? null : "the npm registry cannot be reached";
+}
+
+describe.skipIf(registry !== null)(`for arm64${note}`, () => {
+  const EM_AARCH64 = 183; // elf.h
+
+  test("is an executable of that machine", async () => {
+    const outfile = join(folder, "wgmon-arm64");
+    const { exitCode, stderr } = await build("--target", "arm64", "--outfile", outfile);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    expect(await machineOf(outfile)).toBe(EM_AARCH64);
+
+    const libraries = "/usr/aarch64-linux-gnu";
+    const emulator = Bun.which("qemu-aarch64-static") ?? Bun.which("qemu-aarch64");
+    if (
+      process.arch !== "arm64" &&
+      (emulator === null || !(await Bun.file(`${libraries}/lib/libc.so.6`).exists()))
+    ) {
+      console.log("not run: no qemu-aarch64 or no arm64 libraries here");
+      return;
+    }
+    const prefix = process.arch === "arm64" ? [] : [emulator!, "-L", libraries];
+    const { stdout } = await run([...prefix, outfile, "--version"]);
+    expect(stdout).toStartWith(`wgmon ${version}\nBun ${Bun.version}\n`);
+  });
+});

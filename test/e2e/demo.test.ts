@@ -1,0 +1,143 @@
+/** `npm run demo` shows what it promises, in order, and leaves nothing behind. */
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { whyNoWireguard } from "../support/kernel.ts";
+import { whyNoVm } from "../support/vm.ts";
+
+const ROOT = join(import.meta.dir, "../..");
+const TEST_MS = 5 * 60_000;
+
+const notHere = whyNoWireguard();
+const noVm = notHere === null ? null : whyNoVm();
+const missing = noVm === null ? null : `here, ${notHere}; ${noVm}`;
+if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
+}
+const note = missing === null ? "" : ` [skipped: ${missing}]`;
+
+describe.skipIf(missing !== null)(`the demo${note}`, () => {
+  /** In the environment of all that the demo starts. */
+  const mark = `WGMON_TEST_DEMO=${crypto.randomUUID()}`;
+  let folder = "";
+  let before: unknown;
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "wgmon-demo-test-"));
+    before = traces();
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  function start() {
+    const [name, value] = mark.split("=");
+    return Bun.spawn([process.execPath, "test/demo.ts"], {
+      cwd: ROOT,
+      env: { ...process.env, TMPDIR: folder, [name!]: value },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "inherit",
+      // A process group of its own: what a terminal sends Ctrl-C to.
+      detached: true,
+    });
+  }
+
+  /** What it could leave: processes, which hold network namespaces, named namespaces, devices, files. */
+  function traces() {
+    const namespaces = "/run/netns";
+    return {
+      processes: readdirSync("/proc").filter((entry) => /^\d+$/.test(entry) && isMarked(entry)),
+      namespaces: existsSync(namespaces) ? readdirSync(namespaces) : [],
+      devices: readdirSync("/sys/class/net"),
+      files: readdirSync(folder),
+    };
+  }
+
+  function isMarked(pid: string): boolean {
+    try {
+      return readFileSync(`/proc/${pid}/environ`, "utf8").includes(mark);
+    } catch {
+      return false; // it has ended, or is somebody else's
+    }
+  }
+
+  async function expectNoTraces() {
+    // The kernel takes what was killed away in its own time.
+    const deadlineMs = performance.now() + 10_000;
+    while (!Bun.deepEquals(traces(), before) && performance.now() < deadlineMs) {
+      await Bun.sleep(50);
+    }
+    expect(traces()).toEqual(before as ReturnType<typeof traces>);
+  }
+
+  test(
+    "a peer connects, roams and disconnects; each is logged and received",
+    async () => {
+      const demo = start();
+      const text = await new Response(demo.stdout).text();
+      expect({ text, exitCode: await demo.exited }).toEqual({ text, exitCode: 0 });
+      const told = text.split("\n").filter((line) => /^(>|\d\d:\d\d:\d\d|webhook)/.test(line));
+      const expected = [
+        /info {2}ready/,
+        /info {2}wgmon \d/,
+        /^> alice's phone sends its first packet/,
+        /info {2}alice \(wg0\) connected from 10\.[\d.]+:\d+$/,
+        /^webhook, [\d.]+ m?s after .*"peer\.connected".*"name":"alice"/,
+        /^> Data flows/,
+        /^> alice's phone leaves the Wi-Fi/,
+        /info {2}alice \(wg0\) roamed from 10\.[\d.]+:\d+ to 10\.[\d.]+:\d+$/,
+        /^webhook, [\d.]+ m?s after .*"peer\.roamed".*"previousEndpoint"/,
+        /^> alice's phone is switched off/,
+        /info {2}alice \(wg0\) disconnected after \d+s$/,
+        /^webhook, [\d.]+ s after .*"peer\.disconnected".*"reason":"idle"/,
+        /^> wgmon is asked to stop/,
+        /info {2}stopping/,
+        /^> That was all/,
+      ];
+      const unlike = told.filter((line, index) => !expected[index]?.test(line));
+      expect({ text, unlike, lines: told.length }).toEqual({
+        text,
+        unlike: [],
+        lines: expected.length,
+      });
+      await expectNoTraces();
+    },
+    TEST_MS,
+  );
+
+  test(
+    "Ctrl-C ends it and all that it started",
+    async () => {
+      const demo = start();
+      let text = "";
+      const decoder = new TextDecoder();
+      let interrupted = false;
+      for await (const chunk of demo.stdout) {
+        text += decoder.decode(chunk, { stream: true });
+        if (interrupted || !text.includes("connected from")) continue;
+        interrupted = true;
+        expect(traces().processes).not.toEqual([]);
+        process.kill(-demo.pid, "SIGINT");
+      }
+      expect({ text, exitCode: await demo.exited }).toEqual({ text, exitCode: 130 });
+      expect(text).not.toContain("roamed");
+      await expectNoTraces();
+    },
+    TEST_MS,
+  );
+});
+
+test("the demo says what is missing", async () => {
+  const demo = Bun.spawn([process.execPath, "test/demo.ts"], {
+    cwd: ROOT,
+    env: { PATH: "/nowhere" },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const text = await new Response(demo.stdout).text();
+  expect(text).toMatch(/^\s*The demo failed: .*(needs ip, wg|there is no \.\/wgmon).*\.\n$/);
+  expect(await demo.exited).toBe(1);
+});

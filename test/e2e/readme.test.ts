@@ -1,0 +1,210 @@
+/**
+ * What README.md says is so: its firewall snippets are applied in network namespaces of their own, its
+ * settings, flags, events and source tree compared with the program's.
+ */
+
+import { describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { FormatRegistry } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+
+import { settingsTable } from "../../src/cli/help.ts";
+import { parseCommand, table } from "../../src/config.ts";
+import { EventSchema } from "../../src/contract.ts";
+import { type Message, messages } from "../support/logged.ts";
+import { codeBlocks, readReadme, settingsInReadme, snippet } from "../support/readme.ts";
+
+const ROOT = join(import.meta.dir, "../..");
+
+describe("the README's text", () => {
+  test("its table of settings is that of the program; bun test/support/readme.ts writes it", () => {
+    expect(cells(settingsInReadme())).toEqual(cells(settingsTable()));
+  });
+
+  test("it names no flag that does not exist", () => {
+    const flags = new Set([...Object.keys(table), "no-announce-existing", "help", "version"]);
+    // Of iptables, setpriv, unshare, the tests and the build; the last two are examples.
+    const foreign =
+      "dport nflog-group nflog-threshold reuid regid clear-groups inh-caps ambient-caps net timeout " +
+      "no-kernel only minify idle flag";
+    const known = new Set([...flags, ...foreign.split(" ")]);
+    const named = readReadme().matchAll(/(?<![\w-])--(?:\[no-\])?([a-z][\w-]*)/g);
+    const unknown = [...named].map(([, name]) => name!).filter((name) => !known.has(name));
+    expect(unknown).toEqual([]);
+  });
+
+  test("its examples of events keep to the contract, and there is one of each sort", () => {
+    FormatRegistry.Set("date-time", (text) => new Date(text).toJSON() === text);
+    const events = codeBlocks("json").map((text) => JSON.parse(text) as { type: string });
+    for (const event of events) expect([...Value.Errors(EventSchema, event)]).toEqual([]);
+    const types = EventSchema.anyOf.map(({ properties }) => properties.type.const);
+    // One stands for both of a device's.
+    const wanted = types.filter((type) => type !== "device.added");
+    expect(events.map(({ type }) => type).sort()).toEqual(wanted.sort());
+    for (const type of types) expect(readReadme()).toContain(`\`${type}\``);
+  });
+
+  test("its settings file is one", () => {
+    const command = parseCommand({
+      argv: [],
+      env: {},
+      hostname: "gw1",
+      readFile: () => snippet("toml"),
+    });
+    expect(command).toMatchObject({
+      type: "run",
+      notes: [],
+      settings: {
+        devices: ["wg0", "wg1"],
+        webhooks: [{ format: "json" }, { format: "form" }],
+        idleTimeoutMs: 75_000,
+        holdMs: 30_000,
+      },
+    });
+    expect(command.type === "run" && [...command.settings.peers.values()]).toEqual([
+      { name: "alice", idleTimeoutMs: null },
+      { name: "bob's phone", idleTimeoutMs: 600_000 },
+    ]);
+  });
+
+  test("its source tree is the tree", () => {
+    const named = [...readReadme().matchAll(/^((?:src|deploy|test)\/\S+\.m?ts|build\.ts)\s/gm)].map(
+      ([, file]) => file!,
+    );
+    expect(named.filter((file) => !existsSync(join(ROOT, file)))).toEqual([]);
+    const files = [...new Bun.Glob("src/**/*.ts").scanSync(ROOT)];
+    expect(files.filter((file) => !named.includes(file))).toEqual([]);
+  });
+
+  test("its links lead somewhere", () => {
+    const text = readReadme();
+    const anchors = [...text.matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+      title!
+        .toLowerCase()
+        .replace(/[^\w -]/g, "")
+        .replaceAll(" ", "-"),
+    );
+    const targets = [...text.matchAll(/\]\((?!https?:)([^)]+)\)/g)].map(([, target]) => target!);
+    const leadsNowhere = (target: string) =>
+      target.startsWith("#") ? !anchors.includes(target.slice(1)) : !existsSync(join(ROOT, target));
+    expect(targets.filter(leadsNowhere)).toEqual([]);
+  });
+});
+
+const unable = ["unshare", "ip", "nft", "bash"].filter((program) => Bun.which(program) === null);
+if (process.getuid?.() !== 0) unable.unshift("root");
+if (unable.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error(`WGMON_KERNEL_TESTS=require, but there is no ${unable.join(", ")}`);
+}
+const note = unable.length > 0 ? ` [skipped: no ${unable.join(", ")}]` : "";
+const noIptables = Bun.which("iptables") === null ? " [skipped: no iptables]" : "";
+
+describe.skipIf(unable.length > 0)(`the README's firewall rules${note}`, () => {
+  const handshakes: Message[] = ["initiation", "response", "first data"];
+  const everything = Object.keys(messages) as Message[];
+
+  test("nftables, handshakes", async () => {
+    await expectRules(nft(snippet("nft-handshake")), handshakes);
+  }, 60_000);
+
+  test("nftables, every packet", async () => {
+    await expectRules(nft(snippet("nft-plain")), everything);
+  }, 60_000);
+
+  test.skipIf(noIptables !== "")(
+    `iptables${noIptables}`,
+    async () => {
+      const [add, remove] = [snippet("iptables-add"), snippet("iptables-remove")];
+      await expectRules({ add, remove }, everything);
+    },
+    60_000,
+  );
+
+  test("wg-quick", async () => {
+    const add = hooks("PostUp");
+    const remove = hooks("PostDown");
+    await expectRules({ add: add + add, remove: remove + remove }, handshakes);
+    // Where nft fails, the tunnel must come up all the same.
+    await inNamespace(`nft() { return 1; }\n${add}${remove}`);
+  }, 60_000);
+
+  /** As wg-quick(8) does it: %i is the interface, the rest is for bash. */
+  function hooks(name: string): string {
+    const found = [...snippet("wg-quick").matchAll(new RegExp(`^${name} = (.*)$`, "gm"))];
+    return found.map(([, hook]) => `${hook!.replaceAll("%i", "wg0")}\n`).join("");
+  }
+
+  /** The commands of the README for a file of rules; loading it twice is as loading it once. */
+  function nft(text: string) {
+    const path = "/etc/wgmon/wgmon.nft";
+    expect(snippet("nft-load")).toContain(path);
+    const load = `${snippet("nft-load").trim().replace(path, "/dev/stdin")} <<'END'\n${text}END\n`;
+    return { add: load + load, remove: snippet("nft-remove") };
+  }
+
+  /**
+   * Applies the rules beside somebody else's. Those must stay as they are, other traffic must get
+   * through, the `wanted` messages must be logged over IPv4 and IPv6, once and no others, and nothing
+   * may be left when the rules are removed.
+   */
+  async function expectRules(
+    { add, remove }: { readonly add: string; readonly remove: string },
+    wanted: readonly Message[],
+  ) {
+    const folder = mkdtempSync(join(tmpdir(), "wgmon-readme-"));
+    try {
+      const output = await inNamespace(`
+        cd '${folder}'
+        rules() { nft -s list ruleset 2>&1; }
+        ip link set lo up
+        nft add table inet other
+        nft 'add chain inet other input { type filter hook input priority 0; policy accept; }'
+        nft add rule inet other input tcp dport 22 accept
+        # iptables makes its tables at its first use, and keeps them.
+        if type iptables >&/dev/null; then iptables -P INPUT ACCEPT; ip6tables -P INPUT ACCEPT; fi
+        rules >before
+        ${add}
+        rules >during
+        ! cmp -s before during
+        nft -s list table inet other >other
+        "$bun" '${join(ROOT, "test/support/logged.ts")}'
+        ${remove}
+        rules >after
+        cmp before after
+      `);
+      expect(JSON.parse(output)).toEqual({ "127.0.0.1": wanted, "::1": wanted });
+      const during = await Bun.file(join(folder, "during")).text();
+      const other = await Bun.file(join(folder, "other")).text();
+      expect(during).toContain(other.trim());
+      expect(during).not.toMatch(/policy (?!accept)|\b(drop|reject)\b/);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }
+});
+
+async function inNamespace(script: string): Promise<string> {
+  const child = Bun.spawn(["unshare", "--net", "bash", "-euo", "pipefail", "-c", script], {
+    env: { ...process.env, bun: process.execPath },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [output, complaint, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  expect({ script, complaint, exitCode }).toEqual({ script, complaint: "", exitCode: 0 });
+  return output;
+}
+
+function cells(markdown: string): string[][] {
+  return markdown
+    .split("\n")
+    .filter((line) => line.startsWith("|") && !/^[|\s-]+$/.test(line))
+    .map((line) => line.split(/(?<!\\)\|/).map((cell) => cell.trim()));
+}

@@ -1,0 +1,81 @@
+/**
+ * Which messages the firewall rules of this network namespace log to NFLOG group 1, and whether other
+ * traffic gets through: `unshare --net bun test/support/logged.ts`, with lo up and the rules loaded.
+ * Prints JSON, by address. For test/e2e/readme.test.ts.
+ */
+
+import { openGroup } from "../../src/capture/nflog.ts";
+import { parsePacket } from "../../src/capture/packet.ts";
+import { systemClock } from "../../src/clock.ts";
+import { cookie, data, initiation, response } from "./packets.ts";
+
+const PORT = 51820;
+const OTHER_PORT = 51822;
+/** The kernel logs a packet while it is being sent; this is for our own loop. */
+const SETTLE_MS = 200;
+
+export const messages = {
+  initiation: initiation(),
+  response: response(),
+  "first data": data(0),
+  "later data": data(7),
+  cookie: cookie(),
+} as const;
+
+export type Message = keyof typeof messages;
+
+/** Sends each message to WireGuard's port and to another; every one must arrive at both. */
+async function loggedFrom(address: string): Promise<Message[]> {
+  const sender = await Bun.udpSocket({ hostname: address });
+  let arrived = 0;
+  const receivers = await Promise.all(
+    [PORT, OTHER_PORT].map((port) =>
+      Bun.udpSocket({ hostname: address, port, socket: { data: () => void arrived++ } }),
+    ),
+  );
+  const logged: Message[] = [];
+  let current: Message | null = null;
+  const group = await openGroup(1, systemClock, {
+    packet(bytes) {
+      const datagram = parsePacket(bytes);
+      if (datagram?.destinationPort !== PORT || datagram.sourcePort !== sender.port) {
+        throw new Error("a packet to another port was logged");
+      }
+      logged.push(current!);
+    },
+    lost(reason) {
+      throw new Error(reason);
+    },
+  });
+  let sent = 0;
+  for (const [name, bytes] of Object.entries(messages)) {
+    current = name as Message;
+    for (const port of [PORT, OTHER_PORT]) {
+      sender.send(bytes, port, address);
+      sent++;
+    }
+    await Bun.sleep(SETTLE_MS);
+  }
+  if (arrived !== sent) throw new Error(`${sent} datagrams were sent and ${arrived} arrived`);
+  group.close();
+  for (const socket of [sender, ...receivers]) socket.close();
+  return logged;
+}
+
+async function connectByTcp(address: string): Promise<void> {
+  using server = Bun.serve({ hostname: address, port: 0, fetch: () => new Response("hello") });
+  const host = address.includes(":") ? `[${address}]` : address;
+  const signal = AbortSignal.timeout(5000);
+  const answer = await fetch(`http://${host}:${server.port}/`, { signal });
+  if ((await answer.text()) !== "hello") throw new Error("TCP does not get through");
+}
+
+if (import.meta.main) {
+  const found: Record<string, Message[]> = {};
+  for (const address of ["127.0.0.1", "::1"]) {
+    found[address] = await loggedFrom(address);
+    await connectByTcp(address);
+  }
+  console.log(JSON.stringify(found));
+  process.exit(0);
+}
