@@ -62,6 +62,7 @@ const testTools = [
     isThere: () => which("wg"),
   },
   { names: "nftables nftables nftables nftables", isThere: () => which("nft") },
+  { names: "iptables iptables-nft iptables-nft iptables", isThere: () => which("iptables") },
   { names: "iputils-ping iputils iputils iputils", isThere: () => which("ping") },
   // The constants are compared with the kernel's headers.
   { names: "gcc gcc gcc gcc", isThere: () => which("gcc") },

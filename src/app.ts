@@ -225,7 +225,10 @@ export class App {
     const changes = this.#tracker.observe(look, now);
     for (const problem of look.problems) {
       if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
-      if (reason === "start") throw problem;
+      // Without the capability nothing will ever be seen; what else fails may pass.
+      if (reason === "start" && problem instanceof SystemError && problem.code === "EPERM") {
+        throw problem;
+      }
       this.#log.error(problem.message);
     }
     for (const change of changes) this.#report(change, reason);

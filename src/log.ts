@@ -189,6 +189,9 @@ function pairs(fields: Fields): string {
 }
 
 function logfmt(value: unknown): string {
+  if (Array.isArray(value) && value.every((each) => typeof each === "string")) {
+    return value.length === 0 ? "none" : logfmt(value.join(","));
+  }
   const json = toJson(value);
   const text = json.startsWith('"') ? String(JSON.parse(json)) : json;
   const isPlain = /^[^\s"=\\]+$/.test(text) && text.isWellFormed() && visible(text) === text;

@@ -17,6 +17,7 @@ import { ConfigError, LibraryError, SystemError } from "./errors.ts";
 import { chooseFormat, createLog, type LeveledLog } from "./log.ts";
 import { hostname, isTerminal, print, readTextFile, writeToStderr } from "./system.ts";
 
+const STDERR = 2;
 const MORE_HELP = "wgmon --help lists all settings.";
 /** Standard error may be a pipe whose reader is slow, or gone to sleep for good. */
 const COMPLAINT_MS = 1000;
@@ -52,7 +53,7 @@ function makeChannels(settings: Settings) {
 async function run(settings: Settings, notes: readonly string[]): Promise<void> {
   const format = chooseFormat(settings.logFormat, {
     env: process.env,
-    isTerminal: isTerminal(2),
+    isTerminal: isTerminal(STDERR),
   });
   const log = createLog({ format, level: settings.logLevel });
 
@@ -67,7 +68,12 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   };
   process.on("SIGTERM", (signal) => void stop(signal));
   process.on("SIGINT", (signal) => void stop(signal));
-  process.on("SIGHUP", () => reload(app, log));
+  const onTerminal = isTerminal(STDERR);
+  process.on("SIGHUP", (signal) => {
+    // The terminal it was started on was closed: nobody means it to go on as root.
+    if (onTerminal && !isTerminal(STDERR)) void stop(signal);
+    else reload(app, log);
+  });
   await app.start();
   // After it is ready: describing takes time too.
   log.info(`wgmon ${version}`, describeSettings(settings));

@@ -100,12 +100,13 @@ class Tap {
     const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
     this.#descriptor = libc().socket(AF_PACKET, type, 0);
     if (this.#descriptor < 0) {
-      const { code } = systemError("", errno());
-      const hint =
-        code === "EPERM" || code === "EACCES"
-          ? "capturing needs CAP_NET_RAW; run wgmon as root, give it that capability, or use --monitor poll"
-          : undefined;
-      throw new SystemError("open a packet socket", code, hint);
+      const error = systemError("open a packet socket", errno());
+      if (error.code !== "EPERM" && error.code !== "EACCES") throw error;
+      throw new SystemError(
+        "open a packet socket",
+        error.code,
+        "capturing needs CAP_NET_RAW; run wgmon as root, give it that capability, or use --monitor poll",
+      );
     }
     // Only a larger queue (needs CAP_NET_ADMIN) and less work; capture works without both.
     this.#setNumber(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES);

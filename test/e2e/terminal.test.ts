@@ -1,0 +1,44 @@
+/** The binary on a terminal, and what becomes of it when that is closed. */
+
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+
+const binary = join(import.meta.dir, "../../wgmon");
+
+/** Starts wgmon on a terminal of its own; resolves when it is ready. */
+async function onTerminal(): Promise<{ program: Bun.Subprocess; shown: () => string }> {
+  let shown = "";
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const program = Bun.spawn([binary, "--monitor", "poll"], {
+    env: { TERM: "xterm" },
+    terminal: {
+      data(_terminal, bytes) {
+        shown += new TextDecoder().decode(bytes);
+        if (shown.includes("ready")) resolve();
+      },
+    },
+  });
+  await promise;
+  return { program, shown: () => shown };
+}
+
+test("the log on a terminal is for people, in colours", async () => {
+  const { program, shown } = await onTerminal();
+  expect(shown()).toMatch(/^\d\d:\d\d:\d\d \x1b\[32minfo \x1b\[0m ready monitor=poll/);
+  program.kill("SIGTERM");
+  expect(await program.exited).toBe(0);
+});
+
+test("a terminal that is closed ends wgmon, instead of leaving it behind", async () => {
+  const { program } = await onTerminal();
+  program.terminal?.close();
+  expect(await program.exited).toBe(0);
+});
+
+test("SIGHUP on a terminal that is open is a reload", async () => {
+  const { program, shown } = await onTerminal();
+  program.kill("SIGHUP");
+  while (!shown().includes("settings reloaded")) await Bun.sleep(10);
+  program.kill("SIGINT");
+  expect(await program.exited).toBe(0);
+});
