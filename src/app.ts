@@ -12,6 +12,7 @@ import { parsePacket } from "./capture/packet.ts";
 import type { Channel } from "./channel/channel.ts";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config.ts";
+import type { Event } from "./contract.ts";
 import { readDatagrams } from "./datagrams.ts";
 import { ParseError, SystemError } from "./errors.ts";
 import { type Change, eventOf, logFields, sentence } from "./event.ts";
@@ -34,6 +35,15 @@ const DRAIN_MS = 800;
  */
 const LINK_LOOKS_MS = [5, 300, 2000];
 
+/**
+ * Code that has not run yet is interpreted, and takes ten times as long. So that the first peer is
+ * reported as fast as the others, this many looks are taken after the start, as far apart as this,
+ * unless they take long.
+ */
+const WARM_UP_LOOKS = 20;
+const WARM_UP_PAUSE_MS = 25;
+const WARM_UP_MAX_MS = 200;
+
 /** What cannot change while running, and what its users call it. */
 const FIXED = [
   ["monitor", "monitor"],
@@ -45,7 +55,7 @@ const FIXED = [
 ] as const;
 
 /** Why a look is taken. */
-type Reason = "start" | "packet" | "tick" | "link" | "lost" | "reconcile";
+type Reason = "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile";
 
 interface AppOptions {
   readonly clock: Clock;
@@ -67,6 +77,7 @@ export class App {
   #stopLinks = () => {};
   #cancelTick = () => {};
   #cancelReconcile = () => {};
+  #cancelWarmUp = () => {};
   #cancelLinkLooks: (() => void)[] = [];
   #lastTickMs = -Infinity;
   /** Looks are taken one after the other; this is the last of them. */
@@ -120,6 +131,19 @@ export class App {
       const what = wanted.length === 0 ? "a WireGuard device" : wanted.join(", ");
       this.#log.info(`there is no WireGuard device to watch yet; waiting for ${what}`);
     }
+    this.#outbox.warmUp(
+      this.#eventOf({ type: "device.added", atMs: 0, device: "", listenPort: 0 }),
+    );
+    this.#warmUp(WARM_UP_LOOKS, 0);
+  }
+
+  #warmUp(looksLeft: number, spentMs: number): void {
+    if (looksLeft === 0 || spentMs > WARM_UP_MAX_MS) return;
+    this.#cancelWarmUp = this.#clock.after(WARM_UP_PAUSE_MS, () => {
+      void this.#look("warm-up", null).then((costMs) =>
+        this.#warmUp(looksLeft - 1, spentMs + costMs),
+      );
+    });
   }
 
   /** Takes over what can change while running, and answers what holds; the rest is a warning. */
@@ -145,6 +169,7 @@ export class App {
     this.#stopped = true;
     this.#cancelTick();
     this.#cancelReconcile();
+    this.#cancelWarmUp();
     for (const cancel of this.#cancelLinkLooks) cancel();
     this.#trigger.stop();
     this.#capture?.close();
@@ -240,11 +265,15 @@ export class App {
     return now.monotonicMs - startMs;
   }
 
-  #report(change: Change, reason: Reason): void {
+  #eventOf(change: Change): Event {
     const { host, peers } = this.#settings;
     const name = "peer" in change ? (peers.get(change.peer.publicKey)?.name ?? null) : null;
     const id = `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
-    const event = eventOf(change, { id, host, name });
+    return eventOf(change, { id, host, name });
+  }
+
+  #report(change: Change, reason: Reason): void {
+    const event = this.#eventOf(change);
     this.#outbox.add(event);
     this.#log.info(sentence(event), logFields(event));
     const isUnannounced =

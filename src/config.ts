@@ -244,8 +244,10 @@ export function parseCommand(sources: Sources): Command {
   const file = readSettingsFile(sources, path, problems);
 
   const chosen = new Map<Name, Chosen>();
-  for (const name of NAMES.filter(inFile)) {
-    const winner = choose(name, [line.found, variables, bare, file.found], problems);
+  const given = [line.found, variables, bare, file.found];
+  for (const name of new Set(given.flatMap((found) => [...found.keys()]))) {
+    if (!inFile(name)) continue;
+    const winner = choose(name, given, problems);
     if (winner !== null) chosen.set(name, winner);
   }
   if (problems.length > 0) throw new ConfigError(problems);

@@ -60,6 +60,11 @@ export class Outbox {
     for (const target of this.#targets) target.add(event);
   }
 
+  /** Runs the code of an attempt without sending anything, so that the first one is not the slowest. */
+  warmUp(sample: Event): void {
+    for (const target of this.#targets) target.warmUp(sample);
+  }
+
   /** How many events wait, each counted once for each target. */
   get waiting(): number {
     return this.#targets.reduce((sum, target) => sum + target.waiting, 0);
@@ -109,6 +114,11 @@ class Target {
 
   get name(): string {
     return this.#channel.name;
+  }
+
+  warmUp(sample: Event): void {
+    // Broken off before it begins.
+    void this.#channel.attempt(sample, AbortSignal.abort());
   }
 
   get address(): string {

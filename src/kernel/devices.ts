@@ -117,9 +117,9 @@ export class Devices implements Disposable {
 
   /** Brings the list up to date; answers with the devices that are gone. */
   #listKernelDevices(): Device[] {
-    this.#family ??= findFamily(this.#generic, WG_GENL_NAME);
-    const { links, interrupted } =
-      this.#family === null ? { links: [], interrupted: false } : listWireguardLinks(this.#route);
+    const { links, interrupted } = listWireguardLinks(this.#route);
+    // Asking for the family makes the kernel look for its module, so only where there is a device.
+    if (links.length > 0) this.#family ??= findFamily(this.#generic, WG_GENL_NAME);
     const removed: Device[] = [];
     for (const entry of this.#kernel.values()) {
       // Whether one that an interrupted list leaves out is gone, the look at it will tell.

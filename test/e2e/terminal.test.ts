@@ -24,7 +24,7 @@ async function onTerminal(): Promise<{ program: Bun.Subprocess; shown: () => str
 
 test("the log on a terminal is for people, in colours", async () => {
   const { program, shown } = await onTerminal();
-  expect(shown()).toMatch(/^\d\d:\d\d:\d\d \x1b\[32minfo \x1b\[0m ready monitor=poll/);
+  expect(shown().slice("00:00:00".length)).toStartWith(" \x1b[32minfo \x1b[0m ready monitor=poll");
   program.kill("SIGTERM");
   expect(await program.exited).toBe(0);
 });

@@ -631,7 +631,10 @@ class Namespace implements Disposable {
   }
 
   async #start(): Promise<void> {
-    await this.#commands.run("ip link set lo up");
+    // A device is up before it is given its port; the kernel's own choice until then must be nobody's.
+    await this.#commands.run(
+      "ip link set lo up && echo 60000 60999 >/proc/sys/net/ipv4/ip_local_port_range",
+    );
     this.#sender = new Shell(this.command("bash"));
     await this.#sender.run("true");
   }
