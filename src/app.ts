@@ -138,7 +138,10 @@ export class App {
   }
 
   #warmUp(looksLeft: number, spentMs: number): void {
-    if (looksLeft === 0 || spentMs > WARM_UP_MAX_MS) return;
+    if (looksLeft === 0 || spentMs > WARM_UP_MAX_MS) {
+      this.#log.debug("warm");
+      return;
+    }
     this.#cancelWarmUp = this.#clock.after(WARM_UP_PAUSE_MS, () => {
       void this.#look("warm-up", null).then((costMs) =>
         this.#warmUp(looksLeft - 1, spentMs + costMs),

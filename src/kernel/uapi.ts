@@ -70,9 +70,11 @@ export const NFULA_CFG_QTHRESH = 5;
 
 // linux/socket.h, linux/in.h, asm-generic/socket.h, bits/socket_type.h
 export const AF_UNSPEC = 0;
+export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const AF_PACKET = 17;
+export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_CLOEXEC = 0x80000;
 export const SOCK_NONBLOCK = 0x800;
@@ -119,3 +121,4 @@ export const ENOBUFS = 105;
 export const EPIPE = 32;
 export const ELOOP = 40;
 export const ETIMEDOUT = 110;
+export const ECONNREFUSED = 111;

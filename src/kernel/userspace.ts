@@ -3,20 +3,17 @@
  * https://www.wireguard.com/xplatform/, "Cross-platform userspace implementation".
  */
 
-import { ParseError, SystemError } from "../errors.ts";
+import { ParseError } from "../errors.ts";
 import { interfaceIndex, listFolder } from "../system.ts";
 import type { Device, DeviceLook, Endpoint, Peer, PublicKey } from "../wireguard.ts";
+import { askUapi } from "./uapisocket.ts";
 
 /** Where the implementations put their sockets, `<device>.sock`. */
 const SOCKET_FOLDER = "/var/run/wireguard";
-/** A daemon that does not answer within this is as good as gone. */
-const TIMEOUT_MS = 1000;
 /** The last second that a Date can hold to its end. */
 const LAST_SECOND = 8.64e12 - 1;
 const NEWLINE = 0x0a;
 const EQUALS = 0x3d;
-/** Far more than 100,000 peers need. */
-const ANSWER_LIMIT_BYTES = 256 * 1024 * 1024;
 
 /**
  * The devices that have a socket and are in this network namespace: the folder is the same for all
@@ -43,7 +40,10 @@ export class UserspaceDevice {
 
   /** @returns null when nobody answers at the socket: the daemon is gone and left it behind. */
   async look(): Promise<DeviceLook | null> {
-    const answer = await ask(this.name, (bytes) => parseUapi(this.name, bytes));
+    const path = `${SOCKET_FOLDER}/${this.name}.sock`;
+    const answer = await askUapi(`ask userspace device ${this.name}`, path, (bytes) =>
+      parseUapi(this.name, bytes),
+    );
     if (answer === null) return null;
     const { peers } = answer;
     const device = { ...answer.device, index: this.index };
@@ -65,98 +65,6 @@ function differs(before: Peer | null, now: Peer): boolean {
     before.txBytes !== now.txBytes ||
     JSON.stringify(before.endpoint) !== JSON.stringify(now.endpoint)
   );
-}
-
-/**
- * Sends `get=1` and collects the answer, which ends with an empty line. It holds the private key, so
- * it stays bytes, which are zeroed once they are parsed.
- */
-async function ask<Result>(
-  name: string,
-  parse: (answer: Uint8Array) => Result,
-): Promise<Result | null> {
-  const operation = `ask userspace device ${name}`;
-  const { promise, resolve, reject } = Promise.withResolvers<Result>();
-  const answer = new Gathered();
-  let terminate = () => {};
-  const timer = setTimeout(() => {
-    reject(new SystemError(operation, "ETIMEDOUT", "its program does not answer"));
-    terminate();
-  }, TIMEOUT_MS);
-  try {
-    await Bun.connect({
-      unix: `${SOCKET_FOLDER}/${name}.sock`,
-      socket: {
-        open(socket) {
-          terminate = () => socket.terminate();
-          socket.write("get=1\n\n");
-        },
-        data(socket, chunk) {
-          answer.take(chunk);
-          if (answer.endsWithEmptyLine) {
-            // Settled before end(), which calls close() at once.
-            try {
-              resolve(parse(answer.bytes));
-            } catch (error) {
-              reject(error);
-            }
-            socket.end();
-          } else if (answer.bytes.length > ANSWER_LIMIT_BYTES) {
-            reject(new ParseError(`${operation}: the answer does not end`));
-            socket.terminate();
-          }
-        },
-        close: () => reject(new ParseError(`${operation}: the answer breaks off`)),
-        error: (_socket, error) => reject(error),
-        connectError: (_socket, error) => reject(error),
-      },
-    });
-  } catch (error) {
-    reject(error);
-  }
-  try {
-    return await promise;
-  } catch (error) {
-    const code = (error as { code?: unknown }).code;
-    if (code === "ENOENT" || code === "ECONNREFUSED") return null;
-    if (error instanceof SystemError || error instanceof ParseError) throw error;
-    throw new SystemError(operation, typeof code === "string" ? code : "failed");
-  } finally {
-    clearTimeout(timer);
-    answer.wipe();
-  }
-}
-
-/** Chunks joined in one buffer of its own, which leaves no copy behind. */
-class Gathered {
-  #buffer = new Uint8Array(4096);
-  #length = 0;
-
-  get bytes(): Uint8Array {
-    return this.#buffer.subarray(0, this.#length);
-  }
-
-  get endsWithEmptyLine(): boolean {
-    const { bytes } = this;
-    return bytes.at(-1) === NEWLINE && bytes.at(-2) === NEWLINE;
-  }
-
-  /** Moves the chunk here: it is zeroed where it was. */
-  take(chunk: Uint8Array): void {
-    if (this.#length + chunk.length > this.#buffer.length) {
-      const larger = new Uint8Array((this.#length + chunk.length) * 2);
-      larger.set(this.bytes);
-      this.wipe();
-      this.#buffer = larger;
-    }
-    this.#buffer.set(chunk, this.#length);
-    this.#length += chunk.length;
-    chunk.fill(0);
-  }
-
-  wipe(): void {
-    this.#buffer.fill(0);
-  }
 }
 
 /** Fields of a peer while its lines are read. */
