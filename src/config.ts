@@ -245,8 +245,9 @@ export function parseCommand(sources: Sources): Command {
 
   const chosen = new Map<Name, Chosen>();
   const given = [line.found, variables, bare, file.found];
-  for (const name of new Set(given.flatMap((found) => [...found.keys()]))) {
-    if (!inFile(name)) continue;
+  const wanted = new Set(given.flatMap((found) => [...found.keys()]));
+  for (const name of NAMES) {
+    if (!wanted.has(name) || !inFile(name)) continue;
     const winner = choose(name, given, problems);
     if (winner !== null) chosen.set(name, winner);
   }

@@ -326,7 +326,7 @@ describe.skipIf(!isRoot)(`standard error${forRoot}`, () => {
   });
 
   test("for the journal, by setting and where systemd says so", async () => {
-    const journal = /^<6>ready monitor=poll devices=\[\] connected=0$/m;
+    const journal = /^<6>ready monitor=poll devices=none connected=0$/m;
     const setting = await run(isolated("timeout", "1", BINARY, ...POLL, "--log-format", "journal"));
     expect(setting.stderr).toMatch(journal);
     for (const line of setting.stderr.trimEnd().split("\n")) expect(line).toMatch(/^<[3467]>\S/);

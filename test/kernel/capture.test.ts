@@ -98,6 +98,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
 
     /** Fails when it uses more than a fifth of a processor, over a second in which nothing is to do. */
     async expectIdle(): Promise<void> {
+      await this.wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
       const before = await processorMs(this.wgmon.pid);
       await Bun.sleep(1000);
       expect((await processorMs(this.wgmon.pid)) - before).toBeLessThan(200);
