@@ -11,6 +11,11 @@ export interface Clock {
 export const systemClock: Clock = {
   now: () => ({ wallMs: Date.now(), monotonicMs: performance.now() }),
   after(delayMs, callback) {
+    // A timer takes a millisecond at least.
+    if (delayMs <= 0) {
+      const immediate = setImmediate(callback);
+      return () => clearImmediate(immediate);
+    }
     const timer = setTimeout(callback, delayMs);
     return () => clearTimeout(timer);
   },

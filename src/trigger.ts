@@ -9,9 +9,10 @@ import { MessageType, REKEY_AFTER_MS } from "./wireguard.ts";
 
 /**
  * When to look after a packet that ends a handshake, in milliseconds. WireGuard takes the packet in
- * after we were told of it, within a fraction of a millisecond on an idle machine.
+ * after we were told of it, but within a fraction of a millisecond, in which we get no further than to
+ * asking; the later looks are for a busy machine.
  */
-const HANDSHAKE_LADDER_MS = [1, 4, 12, 50, 250];
+const HANDSHAKE_LADDER_MS = [0, 3, 12, 50, 250];
 /** After an initiation: it only says that someone tries, and the packet that ends it may be missed. */
 const ATTEMPT_LADDER_MS = [250, 1000, 3000];
 
