@@ -12,7 +12,7 @@ import type { Event } from "../../src/contract.ts";
 import { needs } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
-import { startWgmon, type Wgmon } from "../support/wgmon.ts";
+import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
@@ -376,18 +376,4 @@ function fieldsOf(text: string): string[] {
 async function processorMs(pid: number): Promise<number> {
   const fields = fieldsOf(await stat(pid));
   return (Number(fields[11]) + Number(fields[12])) * 10;
-}
-
-/**
- * But that a webhook's connection was closed just as it was used again, or this process too busy to
- * read the log.
- */
-function isComplaint({
-  level,
-  msg,
-}: {
-  readonly level?: unknown;
-  readonly msg?: unknown;
-}): boolean {
-  return /warn|error/.test(String(level)) && !/^(webhook|lines lost)/.test(String(msg));
 }

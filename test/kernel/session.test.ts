@@ -14,7 +14,7 @@ import type { Event } from "../../src/contract.ts";
 import { needs } from "../support/kernel.ts";
 import { type Client, type ClientOptions, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
-import { startWgmon, type Wgmon } from "../support/wgmon.ts";
+import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
@@ -467,17 +467,3 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     TEST_MS,
   );
 });
-
-/**
- * But that a webhook's connection was closed just as it was used again, or this process too busy to
- * read the log.
- */
-function isComplaint({
-  level,
-  msg,
-}: {
-  readonly level?: unknown;
-  readonly msg?: unknown;
-}): boolean {
-  return /warn|error/.test(String(level)) && !/^(webhook|lines lost)/.test(String(msg));
-}

@@ -120,3 +120,11 @@ export class Wgmon implements AsyncDisposable {
 export function startWgmon(args: readonly string[], options: WgmonOptions = {}): Wgmon {
   return new Wgmon(args, options);
 }
+
+/**
+ * A warning or an error. But that a webhook's connection was closed just as it was used again, or the
+ * test too busy to read the log, is none.
+ */
+export function isComplaint({ level, msg }: LogLine): boolean {
+  return /warn|error/.test(String(level)) && !/^(webhook|lines lost)/.test(String(msg));
+}
