@@ -22,8 +22,10 @@ export const libc = lazily({
     dup: { args: ["i32"], returns: "i32" },
     // int close(int fd);
     close: { args: ["i32"], returns: "i32" },
-    // int open(const char *pathname, int flags);
-    open: { args: ["cstring", "i32"], returns: "i32" },
+    // int open(const char *pathname, int flags, mode_t mode);
+    open: { args: ["cstring", "i32", "u32"], returns: "i32" },
+    // int flock(int fd, int operation);
+    flock: { args: ["i32", "i32"], returns: "i32" },
     // DIR *opendir(const char *name);
     opendir: { args: ["cstring"], returns: "ptr" },
     // struct dirent *readdir(DIR *dirp);

@@ -1,28 +1,29 @@
 /**
  * START HERE. Builds the stages and joins them in the order of the flow:
  *
- *   packet -> trigger -> look -> tracker -> event -> log, outbox -> webhook
+ *   packet -> trigger -> look -> tracker -> event -> store -> log, outbox -> channel
  *
  * Besides packets, three slower things cause looks: a link that changed, the tick that runs while
  * somebody is connected, and the safety look that runs always.
  */
 
-import { type Capture, openCapture } from "./capture/capture.ts";
+import type { Capture } from "./capture/capture.ts";
 import { parsePacket } from "./capture/packet.ts";
-import type { Channel } from "./channel/channel.ts";
+import type { Target } from "./channel/channel.ts";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config.ts";
 import type { Event } from "./contract.ts";
-import { readDatagrams } from "./datagrams.ts";
 import { ParseError, SystemError } from "./errors.ts";
 import { type Change, eventOf, logFields, sentence } from "./event.ts";
-import { Devices } from "./kernel/devices.ts";
+import { History, type Told } from "./history.ts";
+import type { LookResult } from "./kernel/devices.ts";
 import { type LinkEvent, parseLinkEvents } from "./kernel/link.ts";
 import { bytesOf } from "./kernel/netlink.ts";
-import { NetlinkSocket } from "./kernel/socket.ts";
-import { NETLINK_ROUTE, RTMGRP_LINK, WG_GENL_NAME } from "./kernel/uapi.ts";
+import { WG_GENL_NAME } from "./kernel/uapi.ts";
 import type { Log } from "./log.ts";
 import { Outbox } from "./outbox.ts";
+import type { Senses, Witness } from "./senses.ts";
+import type { Store } from "./store/store.ts";
 import { type Rules, Tracker } from "./tracker.ts";
 import { Trigger } from "./trigger.ts";
 
@@ -44,6 +45,10 @@ const WARM_UP_LOOKS = 20;
 const WARM_UP_PAUSE_MS = 25;
 const WARM_UP_MAX_MS = 200;
 
+/** How often the store is looked after: what `wgmon outbox` did, what is too old. */
+const UPKEEP_MS = 5000;
+/** While there is more to delete than one step may. */
+const TRIM_PAUSE_MS = 100;
 /** What cannot change while running, and what its users call it. */
 const FIXED = [
   ["monitor", "monitor"],
@@ -51,6 +56,7 @@ const FIXED = [
   ["captureInterface", "interface"],
   ["filter", "filter"],
   ["devices", "device"],
+  ["stateDir", "state-dir"],
   ["logFormat", "log-format"],
 ] as const;
 
@@ -60,23 +66,25 @@ type Reason = "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "recon
 interface AppOptions {
   readonly clock: Clock;
   readonly log: Log;
-  readonly makeChannels: (settings: Settings) => Channel[];
+  readonly senses: Senses;
+  readonly store: Store;
+  readonly makeTargets: (settings: Settings) => readonly Target[];
 }
 
-export class App {
+export class App implements Witness {
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #makeChannels: AppOptions["makeChannels"];
-  readonly #devices: Devices;
+  readonly #store: Store;
+  readonly #history: History;
+  readonly #makeTargets: AppOptions["makeTargets"];
+  readonly #senses: Senses;
   readonly #tracker: Tracker;
   readonly #trigger: Trigger;
   readonly #outbox: Outbox;
-  readonly #links = new NetlinkSocket(NETLINK_ROUTE, RTMGRP_LINK);
   #settings: Settings;
-  #capture: Capture | null = null;
-  #stopLinks = () => {};
   #cancelTick = () => {};
   #cancelReconcile = () => {};
+  #cancelUpkeep = () => {};
   #cancelWarmUp = () => {};
   #cancelLinkLooks: (() => void)[] = [];
   #lastTickMs = -Infinity;
@@ -86,51 +94,36 @@ export class App {
   #hasHinted = false;
   #stopped = false;
 
-  constructor(settings: Settings, { clock, log, makeChannels }: AppOptions) {
+  constructor(settings: Settings, { clock, log, senses, store, makeTargets }: AppOptions) {
     this.#settings = settings;
     this.#clock = clock;
     this.#log = log;
-    this.#makeChannels = makeChannels;
-    this.#devices = new Devices(settings.devices);
-    this.#tracker = new Tracker(rulesOf(settings));
+    this.#senses = senses;
+    this.#store = store;
+    this.#makeTargets = makeTargets;
+    this.#history = new History(store, clock);
+    const earlier = this.#history.earlier(settings.devices);
+    this.#tracker = new Tracker(rulesOf(settings), earlier, clock.now());
     this.#trigger = new Trigger({
       clock,
       look: (ports) => this.#look("packet", this.#devicesAt(ports)),
-      handshakeAtMs: (address, port) => this.#tracker.handshakeAtMs(address, port),
+      handshakeAtMs: (address, port, destinationPort) =>
+        this.#tracker.handshakeAtMs(address, port, destinationPort),
     });
-    this.#outbox = new Outbox({ clock, log });
-    this.#outbox.setTargets(makeChannels(settings));
+    this.#outbox = new Outbox({ clock, log, store });
+    this.#outbox.setTargets(makeTargets(settings));
   }
 
-  /**
-   * Resolves when all that happens from now on will be seen.
-   *
-   * @throws ConfigError, SystemError or LibraryError when it cannot be.
-   */
-  async start(): Promise<void> {
-    this.#stopLinks = await readDatagrams(this.#links.descriptor, this.#clock, {
-      data: (bytes) => this.#linksChanged(bytes),
-      lost: (code) => this.#linksMissed(`link changes were missed (${code})`),
-    });
-    // Before the first look, so that nothing can happen between the two unseen.
-    this.#capture = await openCapture(this.#settings, this.#clock, {
-      packet: (bytes) => this.#packetSeen(bytes),
-      lost: (reason) => {
-        this.#log.warn(`${reason}; looking at all devices`);
-        void this.#look("lost", null);
-      },
-    });
-    await this.#look("start", null);
-    if (this.#stopped) return;
-    this.#scheduleReconcile();
-
-    const { monitor, devices: wanted } = this.#settings;
-    const devices = this.#devices.known.map(({ name }) => name);
-    this.#log.info("ready", { monitor, devices, connected: this.#tracker.connected });
-    if (devices.length === 0) {
-      const what = wanted.length === 0 ? "a WireGuard device" : wanted.join(", ");
-      this.#log.info(`there is no WireGuard device to watch yet; waiting for ${what}`);
+  /** Takes in the first look, and all that was seen since. */
+  start(): void {
+    if (this.#tracker.connected > 0) {
+      this.#log.info("sessions of an earlier run go on", { sessions: this.#tracker.connected });
     }
+    this.#takeIn(this.#senses.firstLook, "start", null);
+    this.#history.save(this.#tracker);
+    this.#senses.attend(this);
+    this.#scheduleReconcile();
+    this.#scheduleUpkeep(UPKEEP_MS);
     this.#outbox.warmUp(
       this.#eventOf({ type: "device.added", atMs: 0, device: "", listenPort: 0 }),
     );
@@ -161,7 +154,7 @@ export class App {
     const kept = Object.fromEntries(FIXED.map(([key]) => [key, this.#settings[key]]));
     this.#settings = { ...settings, ...kept };
     this.#tracker.setRules(rulesOf(settings));
-    this.#outbox.setTargets(this.#makeChannels(settings));
+    this.#outbox.setTargets(this.#makeTargets(settings));
     this.#scheduleTick();
     this.#scheduleReconcile();
     return this.#settings;
@@ -172,17 +165,18 @@ export class App {
     this.#stopped = true;
     this.#cancelTick();
     this.#cancelReconcile();
+    this.#cancelUpkeep();
     this.#cancelWarmUp();
     for (const cancel of this.#cancelLinkLooks) cancel();
     this.#trigger.stop();
-    this.#capture?.close();
-    this.#stopLinks();
-    this.#links[Symbol.dispose]();
+    this.#senses.close();
     await this.#outbox.drain(DRAIN_MS);
-    this.#devices[Symbol.dispose]();
+    this.#history.save(this.#tracker);
+    this.#store[Symbol.dispose]();
+    this.#senses.devices[Symbol.dispose]();
   }
 
-  #packetSeen(bytes: Uint8Array): void {
+  packetSeen(bytes: Uint8Array): void {
     this.#packets++;
     let datagram;
     try {
@@ -195,12 +189,17 @@ export class App {
     if (datagram !== null) this.#trigger.seen(datagram);
   }
 
-  #linksChanged(bytes: Uint8Array): void {
+  packetsLost(reason: string): void {
+    this.#log.warn(`${reason}; looking at all devices`);
+    void this.#look("lost", null);
+  }
+
+  linksChanged(bytes: Uint8Array): void {
     let events: LinkEvent[];
     try {
       events = parseLinkEvents(bytesOf(bytes));
     } catch (error) {
-      this.#linksMissed(`link change not understood: ${(error as Error).message}`);
+      this.linksLost(`link change not understood: ${(error as Error).message}`);
       return;
     }
     for (const event of events) this.#tellCapture((capture) => capture.linkChanged(event));
@@ -212,7 +211,7 @@ export class App {
     );
   }
 
-  #linksMissed(reason: string): void {
+  linksLost(reason: string): void {
     this.#log.warn(`${reason}; looking at all devices`);
     this.#tellCapture((capture) => capture.linksMissed());
     void this.#look("lost", null);
@@ -220,7 +219,7 @@ export class App {
 
   #tellCapture(tell: (capture: Capture) => void): void {
     try {
-      if (this.#capture !== null) tell(this.#capture);
+      tell(this.#senses.capture);
     } catch (error) {
       this.#log.warn((error as Error).message);
     }
@@ -230,7 +229,7 @@ export class App {
   #devicesAt(ports: ReadonlySet<number>): ReadonlySet<string> | null {
     const names = new Set<string>();
     for (const port of ports) {
-      const found = this.#devices.known.filter(({ listenPort }) => listenPort === port);
+      const found = this.#senses.devices.known.filter(({ listenPort }) => listenPort === port);
       if (found.length === 0) return null;
       for (const { name } of found) names.add(name);
     }
@@ -248,24 +247,26 @@ export class App {
   async #lookNow(reason: Reason, names: ReadonlySet<string> | null): Promise<number> {
     if (this.#stopped) return 0;
     const startMs = this.#clock.now().monotonicMs;
-    const look = await this.#devices.look(names);
+    const look = await this.#senses.devices.look(names);
+    const costMs = this.#clock.now().monotonicMs - startMs;
+    this.#takeIn(look, reason, names);
+    return costMs;
+  }
+
+  #takeIn(look: LookResult, reason: Reason, names: ReadonlySet<string> | null): void {
     const now = this.#clock.now();
     const changes = this.#tracker.observe(look, now);
+    if (names === null && look.problems.length === 0) changes.push(...this.#tracker.allSeen(now));
     for (const problem of look.problems) {
       if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
-      // Without the capability nothing will ever be seen; what else fails may pass.
-      if (reason === "start" && problem instanceof SystemError && problem.code === "EPERM") {
-        throw problem;
-      }
       this.#log.error(problem.message);
     }
-    for (const change of changes) this.#report(change, reason);
+    if (changes.length > 0 || reason === "start") this.#report(changes, reason);
     this.#log.debug("look", { reason, changes: changes.length });
 
-    const ports = this.#devices.known.map(({ listenPort }) => listenPort);
-    this.#capture?.setPorts([...new Set(ports)].filter((port) => port !== 0));
+    const ports = this.#senses.devices.known.map(({ listenPort }) => listenPort);
+    this.#senses.capture.setPorts([...new Set(ports)].filter((port) => port !== 0));
     this.#scheduleTick();
-    return now.monotonicMs - startMs;
   }
 
   #eventOf(change: Change): Event {
@@ -275,13 +276,33 @@ export class App {
     return eventOf(change, { id, host, name });
   }
 
-  #report(change: Change, reason: Reason): void {
-    const event = this.#eventOf(change);
-    this.#outbox.add(event);
-    this.#log.info(sentence(event), logFields(event));
-    const isUnannounced =
-      change.type === "peer.connected" && (reason === "tick" || reason === "reconcile");
-    if (isUnannounced && this.#packets === 0) this.#hint();
+  /** The events are in the store before anybody hears of them. */
+  #report(changes: readonly Change[], reason: Reason): void {
+    const told: Told[] = changes.map((change) => {
+      const event = this.#eventOf(change);
+      return { change, event, targets: this.#outbox.keysFor(event) };
+    });
+    const haveDevicesChanged =
+      reason === "start" || changes.some(({ type }) => type.startsWith("device."));
+    const devices = haveDevicesChanged ? this.#senses.devices.known : null;
+    const seqs = this.#history.record(told, this.#tracker, devices, this.#outbox.nowMs());
+    this.#outbox.added(told.map((each, index) => ({ ...each, seq: seqs[index]! })));
+    for (const { event } of told) {
+      this.#log.info(sentence(event), logFields(event));
+      const isUnannounced =
+        event.type === "peer.connected" && (reason === "tick" || reason === "reconcile");
+      if (isUnannounced && this.#packets === 0) this.#hint();
+    }
+  }
+
+  #scheduleUpkeep(delayMs: number): void {
+    this.#cancelUpkeep = this.#clock.after(delayMs, () => {
+      this.#outbox.refresh();
+      this.#history.keepUp(this.#tracker);
+      const { keepMs, maxStoreBytes } = this.#settings;
+      const hasMore = this.#history.trim({ keepMs, maxBytes: maxStoreBytes });
+      this.#scheduleUpkeep(hasMore ? TRIM_PAUSE_MS : UPKEEP_MS);
+    });
   }
 
   /** A peer connected and no packet was ever captured: something is not set up. */

@@ -90,6 +90,19 @@ export const EventSchema = T.Union(
   { $id: `wgmon-event-v${EVENT_VERSION}`, title: "wgmon event" },
 );
 
+/** Several events in one message, where the settings gather them; in the order they happened. */
+export const DigestSchema = T.Object(
+  {
+    id: T.String({ pattern: "^msg_[0-9a-f]{32}$", description: "the same in every attempt" }),
+    version: T.Literal(EVENT_VERSION),
+    type: T.Literal("digest"),
+    timestamp: T.String({ format: "date-time", description: "that of the last event" }),
+    host: T.String({ description: "the gateway's name" }),
+    data: T.Object({ events: T.Array(EventSchema, { minItems: 2 }) }),
+  },
+  { $id: `wgmon-digest-v${EVENT_VERSION}`, title: "wgmon digest" },
+);
+
 /** What leaves the program. */
 export type Event =
   | Static<typeof PeerConnected>
@@ -97,6 +110,8 @@ export type Event =
   | Static<typeof PeerDisconnected>
   | Static<typeof DeviceAdded>
   | Static<typeof DeviceRemoved>;
+
+export type Digest = Static<typeof DigestSchema>;
 
 export type PeerPart = Static<typeof PeerSchema>;
 export type SessionPart = Static<typeof SessionSchema>;

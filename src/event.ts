@@ -102,17 +102,20 @@ export function eventOf(change: Change, stamp: Stamp): Event {
   }
 }
 
-/** `alice (wg0) connected from 198.51.100.7:51820`: one line for people, without a full stop. */
-export function sentence(event: Event): string {
+/**
+ * `alice (wg0) connected from 198.51.100.7:51820`: one line for people, without a full stop.
+ * `write` is given the names that people have chosen, and says how they stand in the line.
+ */
+export function sentence(event: Event, write: (name: string) => string = asItIs): string {
   switch (event.type) {
     case "peer.connected": {
       const { data } = event;
       const already = data.initial ? " already when wgmon started" : "";
-      return `${who(data)} connected${from(data.peer.endpoint)}${already}`;
+      return `${who(data, write)} connected${from(data.peer.endpoint)}${already}`;
     }
     case "peer.roamed": {
       const { data } = event;
-      return `${who(data)} roamed from ${data.previousEndpoint} to ${data.peer.endpoint ?? "nowhere"}`;
+      return `${who(data, write)} roamed from ${data.previousEndpoint} to ${data.peer.endpoint ?? "nowhere"}`;
     }
     case "peer.disconnected": {
       const { data } = event;
@@ -121,14 +124,14 @@ export function sentence(event: Event): string {
         "peer-removed": ", peer removed",
         "device-removed": ", device removed",
       };
-      return `${who(data)} disconnected after ${duration(data.session.durationMs)}${why[data.reason]}`;
+      return `${who(data, write)} disconnected after ${duration(data.session.durationMs)}${why[data.reason]}`;
     }
     case "device.added": {
       const { device, listenPort } = event.data;
-      return `${device} added${listenPort === 0 ? "" : `, listening on port ${listenPort}`}`;
+      return `${write(device)} added${listenPort === 0 ? "" : `, listening on port ${listenPort}`}`;
     }
     case "device.removed":
-      return `${event.data.device} removed`;
+      return `${write(event.data.device)} removed`;
   }
 }
 
@@ -141,8 +144,14 @@ export function logFields(event: Event): Record<string, unknown> {
   return { event: event.type, id, device, peer: publicKey, name, endpoint, ...rest, ...session };
 }
 
-function who(data: { device: string; peer: PeerPart }): string {
-  return `${data.peer.name ?? data.peer.publicKey} (${data.device})`;
+function who(data: { device: string; peer: PeerPart }, write: (name: string) => string): string {
+  const { name, publicKey } = data.peer;
+  const written = name === null ? "" : write(name);
+  return `${written === "" ? publicKey : written} (${write(data.device)})`;
+}
+
+function asItIs(name: string): string {
+  return name;
 }
 
 function from(endpoint: string | null): string {
@@ -150,7 +159,7 @@ function from(endpoint: string | null): string {
 }
 
 /** `45s`, `12m 5s`, `3h 20m`, `2d 4h`: the two largest units. */
-function duration(ms: number): string {
+export function duration(ms: number): string {
   const seconds = Math.round(ms / 1000);
   const units: [string, number][] = [
     ["d", Math.floor(seconds / 86_400)],

@@ -1,21 +1,15 @@
 /** The program: arguments, environment and signals in, exit codes out. 0 asked to stop, 1 failed, 2 wrong usage. */
 
 import { version } from "../package.json";
-import { App } from "./app.ts";
-import { createWebhook } from "./channel/webhook.ts";
+import type { App } from "./app.ts";
 import { helpText } from "./cli/help.ts";
 import { versionText } from "./cli/version.ts";
 import { systemClock } from "./clock.ts";
-import {
-  type Command,
-  describeSettings,
-  parseCommand,
-  redactUrl,
-  type Settings,
-} from "./config.ts";
+import { type Command, describeSettings, parseCommand, type Settings, targetAt } from "./config.ts";
 import { ConfigError, LibraryError, SystemError } from "./errors.ts";
-import { chooseFormat, createLog, type LeveledLog } from "./log.ts";
-import { hostname, isTerminal, print, readTextFile, writeToStderr } from "./system.ts";
+import { chooseFormat, createLog, type LeveledLog, type Log } from "./log.ts";
+import { Senses } from "./senses.ts";
+import { fileMode, hostname, isTerminal, print, readTextFile, writeToStderr } from "./system.ts";
 
 const STDERR = 2;
 const MORE_HELP = "wgmon --help lists all settings.";
@@ -32,22 +26,14 @@ function readCommand(): Command {
     argv: process.argv.slice(2),
     env: process.env,
     hostname: hostname(),
-    // The working directory has changed since.
-    readFile: (path) => readTextFile(path.startsWith("/") ? path : `${startFolder}/${path}`),
+    readFile: (path) => readTextFile(absolute(path)),
+    fileMode: (path) => fileMode(absolute(path)),
   });
 }
 
-function makeChannels(settings: Settings) {
-  return settings.webhooks.map(({ url, format }, index) =>
-    createWebhook({
-      url,
-      format,
-      // Two at one host look the same without their paths.
-      label: `webhook${settings.webhooks.length > 1 ? ` ${index + 1}` : ""} ${redactUrl(url)}`,
-      version,
-      clock: systemClock,
-    }),
-  );
+/** The working directory has changed since. */
+function absolute(path: string): string {
+  return path.startsWith("/") ? path : `${startFolder}/${path}`;
 }
 
 async function run(settings: Settings, notes: readonly string[]): Promise<void> {
@@ -57,27 +43,55 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   });
   const log = createLog({ format, level: settings.logLevel });
 
-  const app = new App(settings, { clock: systemClock, log, makeChannels });
+  const clock = systemClock;
+  let app: App | null = null;
   let stopping = false;
   const stop = async (signal: NodeJS.Signals) => {
     if (stopping) return;
     stopping = true;
     log.info("stopping", { signal });
-    await app.stop();
+    await app?.stop();
     process.exit(0);
   };
   process.on("SIGTERM", (signal) => void stop(signal));
   process.on("SIGINT", (signal) => void stop(signal));
   const onTerminal = isTerminal(STDERR);
+  const missed: NodeJS.Signals[] = [];
   process.on("SIGHUP", (signal) => {
     // The terminal it was started on was closed: nobody means it to go on as root.
     if (onTerminal && !isTerminal(STDERR)) void stop(signal);
+    else if (app === null) missed.push(signal);
     else reload(app, log);
   });
-  await app.start();
+  const senses = await Senses.open(settings, clock);
+  tellReady(settings, senses, log);
+  // Loaded only now: it would take another millisecond until then.
+  const [{ App }, { Store }, { makeTargets }] = await Promise.all([
+    import("./app.ts"),
+    import("./store/store.ts"),
+    import("./channel/targets.ts"),
+  ]);
+  const store = await Store.open({ directory: settings.stateDir, clock, log });
+  app = new App(settings, {
+    clock,
+    log,
+    senses,
+    store,
+    makeTargets: ({ targets }) => makeTargets(targets, { version, clock }),
+  });
+  app.start();
+  if (missed.length > 0) reload(app, log);
   // After it is ready: describing takes time too.
   log.info(`wgmon ${version}`, describeSettings(settings));
   for (const note of notes) log.warn(note);
+}
+
+function tellReady({ monitor, devices: wanted }: Settings, { devices }: Senses, log: Log): void {
+  const names = devices.known.map(({ name }) => name);
+  log.info("ready", { monitor, devices: names });
+  if (names.length > 0) return;
+  const what = wanted.length === 0 ? "a WireGuard device" : wanted.join(", ");
+  log.info(`there is no WireGuard device to watch yet; waiting for ${what}`);
 }
 
 function reload(app: App, log: LeveledLog): void {
@@ -91,6 +105,44 @@ function reload(app: App, log: LeveledLog): void {
     if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
     log.error(`settings not reloaded, the old ones stay: ${error.message.replaceAll("\n", "; ")}`);
   }
+}
+
+async function testWebhook(settings: Settings, word: string | null): Promise<boolean> {
+  const { testTargets } = await import("./cli/testwebhook.ts");
+  const { makeTargets } = await import("./channel/targets.ts");
+  const targets = makeTargets(settings.targets, { version, clock: systemClock });
+  const chosen = word === null ? null : targetAt(settings.targets, word);
+  return await testTargets(chosen === null ? targets : [targets[chosen]!], {
+    clock: systemClock,
+    host: settings.host,
+    print: printLine,
+  });
+}
+
+async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<void> {
+  const { settings, target } = command;
+  const { runOutbox } = await import("./cli/outbox.ts");
+  const { Store } = await import("./store/store.ts");
+  const { keysOf } = await import("./channel/targets.ts");
+  const log = createLog({ format: "text", level: "warn" });
+  const directory = settings.stateDir;
+  using store = await Store.open({ directory, clock: systemClock, log, isTool: true });
+  const index = target === null ? null : targetAt(settings.targets, target);
+  // Else it may be one that is no longer in the settings.
+  const key = index === null ? target : keysOf(settings.targets)[index]!;
+  runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
+}
+
+async function receiveEvents(command: Extract<Command, { type: "receive" }>): Promise<void> {
+  const { receive } = await import("./cli/receive.ts");
+  const receiver = receive({ ...command, clock: systemClock, print: printLine });
+  const stop = () => void receiver.stop().then(() => process.exit(0));
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+}
+
+function printLine(line: string): void {
+  print(`${line}\n`);
 }
 
 function complain(...lines: readonly string[]): void {
@@ -110,8 +162,17 @@ try {
     case "run":
       await run(command.settings, command.notes);
       break;
+    case "test-webhook":
+      process.exit((await testWebhook(command.settings, command.target)) ? 0 : 1);
+      break;
+    case "outbox":
+      await outbox(command);
+      break;
+    case "receive":
+      await receiveEvents(command);
+      break;
     case "help":
-      print(`${helpText()}\n`);
+      print(helpText(command.command));
       break;
     case "version":
       print(`${versionText(version)}\n`);

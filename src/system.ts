@@ -8,7 +8,17 @@ import { CString, type Pointer } from "bun:ffi";
 import { errno, libc } from "../ffi/libc.ts";
 import { SystemError } from "./errors.ts";
 import { errnoName, systemError } from "./kernel/errno.ts";
-import { EAGAIN, EINTR, ENOENT, EPIPE, O_CLOEXEC } from "./kernel/uapi.ts";
+import {
+  EAGAIN,
+  EINTR,
+  ENOENT,
+  EPIPE,
+  LOCK_EX,
+  LOCK_NB,
+  O_CLOEXEC,
+  O_CREAT,
+  O_RDWR,
+} from "./kernel/uapi.ts";
 
 const STDOUT = 1;
 const STDERR = 2;
@@ -94,7 +104,7 @@ function write(descriptor: number, bytes: Uint8Array, waitMs: number): number {
  * @throws SystemError when it exists and cannot be read.
  */
 export function readTextFile(path: string): string | null {
-  const descriptor = libc().open(path, O_CLOEXEC);
+  const descriptor = libc().open(path, O_CLOEXEC, 0);
   if (descriptor < 0) {
     const code = errno();
     if (code === ENOENT) return null;
@@ -115,6 +125,39 @@ export function readTextFile(path: string): string | null {
   } finally {
     libc().close(descriptor);
   }
+}
+
+/**
+ * The permission bits of a file, and whether it belongs to root or to the user that we run as.
+ *
+ * @throws SystemError
+ */
+export function fileMode(path: string): { readonly bits: number; readonly isOurs: boolean } {
+  // Few need it, so only they pay for loading it.
+  const { statSync } = require("node:fs") as typeof import("node:fs");
+  try {
+    const { mode, uid } = statSync(path);
+    return { bits: mode & 0o7777, isOurs: uid === 0 || uid === process.geteuid!() };
+  } catch (error) {
+    throw new SystemError(
+      `ask for the mode of ${path}`,
+      String((error as { code?: unknown }).code),
+    );
+  }
+}
+
+/**
+ * Makes the file if need be and locks it, flock(2), until the answer is called or the process ends.
+ *
+ * @throws SystemError EAGAIN: another process has it locked; ENOENT: there is no such folder.
+ */
+export function lockFile(path: string): () => void {
+  const descriptor = libc().open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600);
+  if (descriptor < 0) throw systemError(`open ${path}`, errno());
+  const code = libc().flock(descriptor, LOCK_EX | LOCK_NB) === 0 ? 0 : errno();
+  if (code === 0) return () => void libc().close(descriptor);
+  libc().close(descriptor);
+  throw systemError(`lock ${path}`, code);
 }
 
 /** The names in a folder; none when it does not exist or is not ours to read. */

@@ -46,6 +46,29 @@ export interface Session {
   readonly gone: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
 }
 
+/** A session as it outlives the process: all times on the wall clock. */
+export interface SavedSession extends Omit<Session, "handshakeAt" | "lastSign" | "gone"> {
+  readonly handshakeAtMs: number;
+  readonly lastSignMs: number;
+  /** From when its silence counts: see `#unseenSign`. */
+  readonly silentSinceMs: number;
+  readonly gone: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
+}
+
+/** What an earlier run of the program knew at its end. */
+export interface Earlier {
+  readonly devices: readonly Device[];
+  readonly sessions: readonly SavedSession[];
+  /** Peers whose session ended lately, as they were then: they are not to connect again by it. */
+  readonly ended: readonly (Counters & {
+    readonly device: string;
+    readonly publicKey: PublicKey;
+  })[];
+}
+
+/** What tells a peer's next look from the one before. */
+type Counters = Pick<Peer, "lastHandshakeMs" | "rxBytes" | "txBytes">;
+
 type SessionKey = string;
 
 /**
@@ -55,22 +78,43 @@ type SessionKey = string;
  */
 const ATTEMPTS_MAX = 3;
 
+const NEVER: Instant = { wallMs: 0, monotonicMs: 0 };
+
 export class Tracker {
   #rules: Rules;
   readonly #devices = new Map<string, Device>();
+  /** Devices of an earlier run that no look has found yet. */
+  readonly #unseen = new Set<string>();
+  readonly #ended = new Map<SessionKey, Counters>();
   readonly #sessions = new Map<SessionKey, Session>();
-  /** Sessions by outer address and port: the one that came there last. */
+  /** Sessions by device, outer address and port: the one that came there last. */
   readonly #places = new Map<string, SessionKey>();
   #started = false;
 
-  /** @param sessions those of an earlier run: they go on and are not announced again. */
-  constructor(rules: Rules, sessions: Iterable<Session> = []) {
+  /**
+   * @param earlier its sessions go on and are not announced again; what changed since is, by the
+   *   first looks. null: this is the first run ever.
+   */
+  constructor(rules: Rules, earlier: Earlier | null = null, now: Instant = NEVER) {
     this.#rules = rules;
-    for (const session of sessions) this.#put(session);
+    if (earlier === null) return;
+    this.#started = true;
+    for (const device of earlier.devices) {
+      this.#devices.set(device.name, device);
+      this.#unseen.add(device.name);
+    }
+    for (const session of earlier.sessions) this.#put(restored(session, now));
+    for (const { device, publicKey, ...counters } of earlier.ended) {
+      this.#ended.set(sessionKey(device, publicKey), counters);
+    }
   }
 
   get sessions(): Iterable<Session> {
     return this.#sessions.values();
+  }
+
+  session(device: string, publicKey: PublicKey): Session | null {
+    return this.#sessions.get(sessionKey(device, publicKey)) ?? null;
   }
 
   get connected(): number {
@@ -83,12 +127,20 @@ export class Tracker {
 
   /**
    * When the keys were made of the session that was last heard from this place, on the monotonic
-   * clock; null: no session was. The scope of a link-local address does not count.
+   * clock, with a device that listens to the port; where none is known to, with any: a firewall may
+   * redirect it. null: no session was. The scope of a link-local address does not count.
    */
-  handshakeAtMs(address: string, port: number): number | null {
-    const key = this.#places.get(placeKey(address, port));
-    const session = key === undefined ? undefined : this.#sessions.get(key);
-    return session === undefined ? null : session.handshakeAt.monotonicMs;
+  handshakeAtMs(address: string, port: number, listenPort: number): number | null {
+    const devices = [...this.#devices.values()];
+    const listening = devices.filter((device) => device.listenPort === listenPort);
+    let latestMs: number | null = null;
+    for (const { name } of listening.length > 0 ? listening : devices) {
+      const key = this.#places.get(placeOf(name, { address, port }));
+      const session = key === undefined ? undefined : this.#sessions.get(key);
+      if (session === undefined) continue;
+      latestMs = Math.max(latestMs ?? -Infinity, session.handshakeAt.monotonicMs);
+    }
+    return latestMs;
   }
 
   /** Takes in a look, taken at `now`: what it found, then whose time is up. */
@@ -101,10 +153,23 @@ export class Tracker {
     return changes;
   }
 
+  /**
+   * Says that the looks so far have found all devices that there are: those of an earlier run that
+   * were not among them are gone.
+   */
+  allSeen(now: Instant): Change[] {
+    const changes: Change[] = [];
+    for (const name of this.#unseen) {
+      this.#deviceRemoved(this.#devices.get(name)!, now, changes);
+    }
+    return changes;
+  }
+
   /** The next moment on the monotonic clock at which silence alone changes something. */
   nextDeadlineMs(): number | null {
     let next: number | null = null;
     for (const session of this.#sessions.values()) {
+      if (this.#unseen.has(session.device)) continue;
       const deadline = this.#deadlineMs(session);
       if (next === null || deadline < next) next = deadline;
     }
@@ -126,16 +191,44 @@ export class Tracker {
     for (const publicKey of look.removed) {
       this.#leave(sessionKey(device.name, publicKey), "peer-removed", now);
     }
+    if (this.#unseen.has(device.name)) this.#sinceEarlier(look, now, changes);
     for (const change of look.changed) {
       const session = this.#sessions.get(sessionKey(device.name, change.peer.publicKey));
       if (session === undefined) this.#peerSeen(device.name, change, now, changes);
       else this.#sessionSeen(session, change.peer, now, changes);
+    }
+    this.#unseen.delete(device.name);
+  }
+
+  /** The first look at a device of an earlier run: sessions that did not last until now. */
+  #sinceEarlier({ device, changed }: DeviceLook, now: Instant, changes: Change[]): void {
+    const peers = new Map(changed.map(({ peer }) => [peer.publicKey, peer]));
+    for (const [key, session] of this.#sessions) {
+      if (session.device !== device.name) continue;
+      const peer = peers.get(session.peer.publicKey);
+      if (peer === undefined) {
+        this.#leave(key, "peer-removed", now);
+      } else if (session.gone === null && peer.rxBytes < session.peer.rxBytes) {
+        // Not the same peer any more: it was added again, or the machine was restarted.
+        this.#end(key, session, "peer-removed", now, changes);
+      } else if (
+        peer.lastHandshakeMs !== null &&
+        peer.lastHandshakeMs !== session.peer.lastHandshakeMs
+      ) {
+        const handshakeAt = earlierInstant(peer.lastHandshakeMs, now);
+        if (now.monotonicMs - handshakeAt.monotonicMs < REJECT_AFTER_MS) continue;
+        // It made new keys since, which are dead too: nothing else is known of its end.
+        const rxBytes = session.rxBytes + growth(session.peer.rxBytes, peer.rxBytes);
+        const txBytes = session.txBytes + growth(session.peer.txBytes, peer.txBytes);
+        this.#put({ ...session, peer, handshakeAt, lastSign: handshakeAt, rxBytes, txBytes });
+      }
     }
   }
 
   #deviceRemoved(device: Device, now: Instant, changes: Change[]): void {
     const { name, listenPort } = device;
     if (!this.#devices.delete(name)) return;
+    this.#unseen.delete(name);
     for (const [key, session] of this.#sessions) {
       if (session.device === name) this.#leave(key, "device-removed", now);
     }
@@ -145,8 +238,14 @@ export class Tracker {
   }
 
   /** A peer without a session. Only a completed handshake, or data under its keys, makes one. */
-  #peerSeen(device: string, { peer, before }: PeerChange, now: Instant, changes: Change[]): void {
+  #peerSeen(device: string, change: PeerChange, now: Instant, changes: Change[]): void {
+    const { peer } = change;
     if (peer.lastHandshakeMs === null) return;
+    const isFirstLook = this.#unseen.has(device);
+    const before =
+      change.before ??
+      (isFirstLook ? this.#ended.get(sessionKey(device, peer.publicKey)) : null) ??
+      null;
     const ageMs = now.wallMs - peer.lastHandshakeMs;
     const isFresh = ageMs >= 0 && ageMs < REJECT_AFTER_MS;
     const isNew = before === null ? isFresh : peer.lastHandshakeMs !== before.lastHandshakeMs;
@@ -156,8 +255,8 @@ export class Tracker {
     const handshakeAt = handshakeInstant(peer.lastHandshakeMs, now);
     const lastSign = isNew ? this.#unseenSign(peer.publicKey, handshakeAt, now) : now;
     // Whoever was added since the look before has counted from zero; at the start nobody knows.
-    const isAdded = before === null && this.#started;
-    const rxBefore = before?.rxBytes ?? (isAdded ? 0 : peer.rxBytes);
+    const isAdded = before === null && this.#started && !isFirstLook;
+    const counted = before ?? (isAdded ? { rxBytes: 0, txBytes: 0 } : peer);
     const session: Session = {
       device,
       peer,
@@ -165,8 +264,8 @@ export class Tracker {
       endpoint: peer.endpoint,
       handshakeAt,
       lastSign,
-      rxBytes: growth(rxBefore, peer.rxBytes),
-      txBytes: isAdded ? peer.txBytes : 0,
+      rxBytes: growth(counted.rxBytes, peer.rxBytes),
+      txBytes: growth(counted.txBytes, peer.txBytes),
       roams: 0,
       gone: null,
     };
@@ -248,23 +347,34 @@ export class Tracker {
   /** Ends the sessions whose silence, or whose hold after a removal, has lasted long enough. */
   #expire(now: Instant, changes: Change[]): void {
     for (const [key, session] of this.#sessions) {
-      if (now.monotonicMs < this.#deadlineMs(session)) continue;
-      this.#sessions.delete(key);
-      if (session.endpoint !== null) {
-        const place = placeKey(session.endpoint.address, session.endpoint.port);
-        if (this.#places.get(place) === key) this.#places.delete(place);
-      }
-      changes.push({
-        type: "peer.disconnected",
-        atMs: now.wallMs,
-        device: session.device,
-        // Where it was last proven to be.
-        peer: { ...session.peer, endpoint: session.endpoint },
-        session: summary(session),
-        endedAtMs: session.lastSign.wallMs,
-        reason: session.gone?.reason ?? "idle",
-      });
+      // Whoever was not looked at yet may have lived on.
+      if (this.#unseen.has(session.device) || now.monotonicMs < this.#deadlineMs(session)) continue;
+      this.#end(key, session, session.gone?.reason ?? "idle", now, changes);
     }
+  }
+
+  #end(
+    key: SessionKey,
+    session: Session,
+    reason: DisconnectReason,
+    now: Instant,
+    changes: Change[],
+  ): void {
+    this.#sessions.delete(key);
+    if (session.endpoint !== null) {
+      const place = placeOf(session.device, session.endpoint);
+      if (this.#places.get(place) === key) this.#places.delete(place);
+    }
+    changes.push({
+      type: "peer.disconnected",
+      atMs: now.wallMs,
+      device: session.device,
+      // Where it was last proven to be.
+      peer: { ...session.peer, endpoint: session.endpoint },
+      session: summary(session),
+      endedAtMs: session.lastSign.wallMs,
+      reason,
+    });
   }
 
   #deadlineMs({ gone, lastSign, peer }: Session): number {
@@ -279,10 +389,10 @@ export class Tracker {
     this.#sessions.set(key, session);
     const { endpoint } = session;
     if (before !== null && !sameEndpoint(before, endpoint)) {
-      const place = placeKey(before.address, before.port);
+      const place = placeOf(session.device, before);
       if (this.#places.get(place) === key) this.#places.delete(place);
     }
-    if (endpoint !== null) this.#places.set(placeKey(endpoint.address, endpoint.port), key);
+    if (endpoint !== null) this.#places.set(placeOf(session.device, endpoint), key);
   }
 }
 
@@ -308,6 +418,35 @@ function handshakeInstant(lastHandshakeMs: number, now: Instant): Instant {
   return { wallMs: lastHandshakeMs, monotonicMs: now.monotonicMs - ageMs };
 }
 
+/** A moment that is known from the wall clock of an earlier run. */
+function earlierInstant(wallMs: number, now: Instant): Instant {
+  return { wallMs, monotonicMs: now.monotonicMs - Math.max(0, now.wallMs - wallMs) };
+}
+
+function restored(saved: SavedSession, now: Instant): Session {
+  const { handshakeAtMs, lastSignMs, silentSinceMs, gone, ...session } = saved;
+  return {
+    ...session,
+    handshakeAt: earlierInstant(handshakeAtMs, now),
+    lastSign: { ...earlierInstant(silentSinceMs, now), wallMs: lastSignMs },
+    gone:
+      gone === null ? null : { ...gone, sinceMs: earlierInstant(gone.sinceMs, now).monotonicMs },
+  };
+}
+
+/** What a later run needs to go on with the session. */
+export function saved(session: Session, now: Instant): SavedSession {
+  const { handshakeAt, lastSign, gone, ...rest } = session;
+  const wallMs = (monotonicMs: number) => now.wallMs - (now.monotonicMs - monotonicMs);
+  return {
+    ...rest,
+    handshakeAtMs: wallMs(handshakeAt.monotonicMs),
+    lastSignMs: lastSign.wallMs,
+    silentSinceMs: wallMs(lastSign.monotonicMs),
+    gone: gone === null ? null : { ...gone, sinceMs: wallMs(gone.sinceMs) },
+  };
+}
+
 function summary({ startedAtMs, rxBytes, txBytes, roams }: Session): SessionSummary {
   return { startedAtMs, rxBytes, txBytes, roams };
 }
@@ -316,6 +455,6 @@ function sessionKey(device: string, publicKey: PublicKey): SessionKey {
   return `${device} ${publicKey}`;
 }
 
-function placeKey(address: string, port: number): string {
-  return `${address} ${port}`;
+function placeOf(device: string, { address, port }: Pick<Endpoint, "address" | "port">): string {
+  return `${device} ${address} ${port}`;
 }

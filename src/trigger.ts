@@ -39,8 +39,11 @@ export interface TriggerOptions {
   readonly clock: Clock;
   /** Looks at the devices that listen on the ports; resolves with the milliseconds that it took. */
   look(ports: ReadonlySet<number>): Promise<number>;
-  /** When the session that was last heard from this place made its keys; null: there is none. */
-  handshakeAtMs(address: string, port: number): number | null;
+  /**
+   * When the session made its keys that was last heard from this place, with the device that listens
+   * to the destination port; null: there is none.
+   */
+  handshakeAtMs(address: string, port: number, destinationPort: number): number | null;
 }
 
 /** A source that was heard and is waited for. */
@@ -71,19 +74,19 @@ export class Trigger {
 
   /** A WireGuard message was captured. */
   seen(datagram: Datagram): void {
-    const { type, isFirstData } = datagram;
+    const { type, isFirstData, destinationPort } = datagram;
     if (type === MessageType.cookie) return;
     const address = datagram.sourceAddress;
     const port = datagram.sourcePort;
     const { monotonicMs } = this.#options.clock.now();
-    const handshakeAtMs = this.#options.handshakeAtMs(address, port);
+    const handshakeAtMs = this.#options.handshakeAtMs(address, port, destinationPort);
     const isData = type === MessageType.data && !isFirstData;
     if (handshakeAtMs !== null) {
       // Data of a session that is known: the usual case, which must cost nothing.
       if (isData || monotonicMs - handshakeAtMs > RENEWAL_DUE_MS) return;
     }
 
-    const key = `${address} ${port} ${datagram.destinationPort}`;
+    const key = `${address} ${port} ${destinationPort}`;
     if (isData && this.#strangers.has(key)) return;
     const isAttempt = type === MessageType.initiation;
     const pending = this.#pending.get(key);
@@ -98,7 +101,7 @@ export class Trigger {
     this.#pending.set(key, {
       address,
       port,
-      destinationPort: datagram.destinationPort,
+      destinationPort,
       armedAtMs: monotonicMs,
       awaits: isData ? "session" : "handshake",
       ladderMs: isAttempt ? ATTEMPT_LADDER_MS : HANDSHAKE_LADDER_MS,
@@ -161,8 +164,8 @@ export class Trigger {
     this.#schedule();
   }
 
-  #isSettled({ address, port, armedAtMs, awaits }: Pending): boolean {
-    const handshakeAtMs = this.#options.handshakeAtMs(address, port);
+  #isSettled({ address, port, destinationPort, armedAtMs, awaits }: Pending): boolean {
+    const handshakeAtMs = this.#options.handshakeAtMs(address, port, destinationPort);
     if (handshakeAtMs === null) return false;
     return awaits === "session" || handshakeAtMs >= armedAtMs - CLOCK_SLACK_MS;
   }

@@ -48,7 +48,7 @@ export interface Device {
 export interface PeerChange {
   readonly peer: Peer;
   /** As the look before found it; null: it had no such peer. */
-  readonly before: Pick<Peer, "lastHandshakeMs" | "rxBytes"> | null;
+  readonly before: Pick<Peer, "lastHandshakeMs" | "rxBytes" | "txBytes"> | null;
 }
 
 /** What one look found at one device. */

@@ -4,55 +4,29 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import type { FormatName } from "../src/channel/formats.ts";
 import {
-  type Command,
   describeSettings,
   keyOf,
-  parseCommand,
   redactUrl,
   type Settings,
-  type Sources,
   table,
   variableOf,
 } from "../src/config.ts";
-import { ConfigError, SystemError } from "../src/errors.ts";
+import { SystemError } from "../src/errors.ts";
 import type { PublicKey } from "../src/wireguard.ts";
+import {
+  type Given,
+  parse,
+  problems,
+  run,
+  SETTINGS_FILE as FILE,
+  webhook,
+} from "./support/settings.ts";
 
 const KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=" as PublicKey;
-const FILE = "/etc/wgmon/wgmon.toml";
 
-interface Given {
-  env?: Record<string, string>;
-  /** The default file's text. */
-  toml?: string;
-  files?: Record<string, string>;
-}
-
-function command(argv: readonly string[], given: Given = {}): Command {
-  const files: Record<string, string> = given.files ?? {};
-  if (given.toml !== undefined) files[FILE] = given.toml;
-  const readFile: Sources["readFile"] = (path) => files[path] ?? null;
-  return parseCommand({ argv, env: given.env ?? {}, hostname: "gw1", readFile });
-}
-
-function run(
-  argv: readonly string[],
-  given: Given = {},
-): { settings: Settings; notes: readonly string[] } {
-  const parsed = command(argv, given);
-  if (parsed.type !== "run") throw new Error(`not run but ${parsed.type}`);
-  return parsed;
-}
-
-function problems(argv: readonly string[], given: Given = {}): readonly string[] {
-  try {
-    command(argv, given);
-  } catch (error) {
-    if (error instanceof ConfigError) return error.problems;
-    throw error;
-  }
-  return [];
-}
+const SLACK = "https://hooks.slack.com/services/T0/B0/x";
 
 const DEFAULTS: Settings = {
   monitor: "nflog",
@@ -60,12 +34,15 @@ const DEFAULTS: Settings = {
   captureInterface: "eth0",
   filter: null,
   devices: [],
-  webhooks: [],
+  targets: [],
   idleTimeoutMs: 180_000,
   tickMs: 10_000,
   reconcileMs: 60_000,
   holdMs: 0,
   announceExisting: true,
+  stateDir: "/var/lib/wgmon",
+  keepMs: 90 * 86_400_000,
+  maxStoreBytes: 256_000_000,
   logFormat: "auto",
   logLevel: "info",
   host: "gw1",
@@ -74,7 +51,7 @@ const DEFAULTS: Settings = {
 };
 
 test("nothing given: the defaults", () => {
-  expect(command([])).toEqual({ type: "run", settings: DEFAULTS, notes: [] });
+  expect(parse([])).toEqual({ type: "run", settings: DEFAULTS, notes: [] });
 });
 
 describe("each setting", () => {
@@ -88,29 +65,30 @@ describe("each setting", () => {
     ["device", "devices", ["wg1", ["wg1"]], ["wg2,wg3 wg2", ["wg2", "wg3"]], ["wg4", ["wg4"]]],
     [
       "webhook",
-      "webhooks",
-      ["https://a.example/?x=1,2", [{ url: "https://a.example/?x=1,2", format: "json" }]],
+      "targets",
+      ["https://a.example/?x=1,2", [webhook("https://a.example/?x=1,2")]],
       [
         "form:http://b.example json:https://c.example/d",
-        [
-          { url: "http://b.example", format: "form" },
-          { url: "https://c.example/d", format: "json" },
-        ],
+        [webhook("http://b.example", "form"), webhook("https://c.example/d")],
       ],
-      ["https://e.example", [{ url: "https://e.example", format: "json" }]],
+      [SLACK, [webhook(SLACK, "slack")]],
     ],
     ["idle-timeout", "idleTimeoutMs", ["1s", 1000], ["75s", 75_000], ["5m", 300_000]],
     ["tick", "tickMs", ["100ms", 100], ["1s", 1000], ["365d", 31_536_000_000]],
     ["reconcile", "reconcileMs", ["0", 0], ["1h", 3_600_000], ["0s", 0]],
     ["hold", "holdMs", ["0", 0], ["1m30s", 90_000], ["250ms", 250]],
+    ["state-dir", "stateDir", ["/x", "/x"], ["/a b", "/a b"], ["/", "/"]],
+    ["keep", "keepMs", ["1h", 3_600_000], ["1d", 86_400_000], ["3650d", 315_360_000_000]],
+    ["max-store", "maxStoreBytes", ["16MB", 16e6], ["1GiB", 2 ** 30], ["1TB", 1e12]],
     ["announce-existing", "announceExisting", ["false", false], ["true", true], ["false", false]],
     ["log-format", "logFormat", ["text", "text"], ["json", "json"], ["journal", "journal"]],
     ["log-level", "logLevel", ["debug", "debug"], ["warn", "warn"], ["error", "error"]],
     ["host", "host", ["gw2", "gw2"], ["gw.example.net", "gw.example.net"], ["gw4", "gw4"]],
   ];
 
-  test("is in this table, but for two that have tests of their own", () => {
-    const names = [...rows.map(([name]) => name), "webhook-format", "config"];
+  test("is in this table, but for those of targets and of the file, which have tests of their own", () => {
+    const others = Object.keys(table).filter((name) => /^webhook-|^config$/.test(name));
+    const names = [...rows.map(([name]) => name), ...others];
     expect(names.toSorted()).toEqual(Object.keys(table).toSorted());
   });
 
@@ -185,26 +163,17 @@ describe("the command line", () => {
       "form:https://b.example",
     ]);
     expect(settings.devices).toEqual(["wg0", "wg1", "wg2"]);
-    expect(settings.webhooks.map(({ format }) => format)).toEqual(["json", "form"]);
-  });
-
-  test.each<[string[], Command["type"]]>([
-    [["--help"], "help"],
-    [["-h"], "help"],
-    [["-help"], "help"],
-    [["help"], "help"],
-    [["run", "--help"], "help"],
-    [["--tick", "--help"], "help"],
-    [["--group", "x", "--nonsense", "--help", "--version"], "help"],
-    [["--version"], "version"],
-    [["-version"], "version"],
-    [["version"], "version"],
-  ])("%j", (argv, type) => {
-    expect(command(argv, { env: { WGMON_NONSENSE: "x" } })).toEqual({ type } as Command);
+    expect(settings.targets).toEqual([
+      webhook("https://a.example"),
+      webhook("https://b.example", "form"),
+    ]);
   });
 });
 
 describe("a problem is told", () => {
+  const FORMATS =
+    "auto, json, form, discord, slack, teams, telegram, ntfy, gotify, mattermost, google-chat, pushover or apprise";
+
   test.each<[string[], ...string[]]>([
     [["--montor", "bpf"], "--montor: there is no such flag; did you mean --monitor?"],
     [["-montor=bpf"], "-montor: there is no such flag; did you mean --monitor?"],
@@ -286,7 +255,7 @@ describe("a problem is told", () => {
     ],
     [
       ["--webhook", "FORM:https://hooks.example.net/secret"],
-      "--webhook: (hidden) is not a URL that starts with http:// or https://",
+      "--webhook: (hidden) has an unknown format before its URL; did you mean form?",
     ],
     [
       ["--webhook", "https:///secret"],
@@ -298,16 +267,36 @@ describe("a problem is told", () => {
     ],
     [
       ["--webhook-format", "https://a.example/secret"],
-      "--webhook-format: https://a.example/... is not json or form",
+      `--webhook-format: https://a.example/... is not ${FORMATS}`,
     ],
     [["--config", "/none.toml"], "--config: there is no file /none.toml"],
+    [["--state-dir", "x"], '--state-dir: "x" is not an absolute path, such as /var/lib/wgmon'],
+    [
+      ["--state-dir", "/x\n"],
+      '--state-dir: "/x\\n" is not an absolute path, such as /var/lib/wgmon',
+    ],
+    [["--keep", "59m"], '--keep: "59m" is too short; the least is 1h'],
+    [["--keep", "3651d"], '--keep: "3651d" is too long; the most is 3650d'],
+    [["--max-store", "256"], '--max-store: "256" has no unit; write "256MB" for megabytes'],
+    [["--max-store", "256mb"], '--max-store: "256mb" is not a size; write it like 256MB or 1GiB'],
+    [["--max-store", "15MB"], '--max-store: "15MB" is too small; the least is 16MB'],
+    [["--max-store", "2TB"], '--max-store: "2TB" is too large; the most is 1TB'],
     [["--config="], "--config: the value is empty; an example is /etc/wgmon/wgmon.toml"],
     [["versoin"], '"versoin" is not a command; did you mean version?'],
-    [["status"], '"status" is not a command; there are run, help and version'],
+    [
+      ["status"],
+      '"status" is not a command; there are run, test-webhook, outbox, receive, help and version',
+    ],
     [["run", "run"], '"run" is not expected here'],
     [["run", "https://a.example/secret"], '"https..." is not expected here'],
-    [["--announce-existing", "false"], '"false" is not a command; there are run, help and version'],
-    [["---tick"], '"---tick" is not a command; there are run, help and version'],
+    [
+      ["--announce-existing", "false"],
+      '"false" is not a command; there are run, test-webhook, outbox, receive, help and version',
+    ],
+    [
+      ["---tick"],
+      '"---tick" is not a command; there are run, test-webhook, outbox, receive, help and version',
+    ],
   ])("%j", (argv, ...messages) => {
     expect(problems(argv)).toEqual(messages);
   });
@@ -332,6 +321,11 @@ describe("a problem is told", () => {
       "WGMON_WEBHOOK (2 of 2): (hidden) is not a URL that starts with http:// or https://",
     ],
     [{ WGMON_CONFIG: "/none.toml" }, "WGMON_CONFIG: there is no file /none.toml"],
+    [
+      { STATE_DIRECTORY: "x:/y" },
+      'variable STATE_DIRECTORY: "x" is not an absolute path, such as /var/lib/wgmon',
+    ],
+    [{ STATE_DIRECTORY: "x", WGMON_STATE_DIR: "/y" }],
     [{ monitor: "pcap" }, 'variable monitor: "pcap" is not nflog, bpf or poll'],
     [{ group: "abc" }, 'variable group: "abc" is not a whole number from 0 to 65535'],
     [
@@ -422,7 +416,7 @@ describe("a problem is told", () => {
     const given = { env: { WGMON_GROUP: "x", WGMON_NO: "1" }, toml: 'group = "x"\nnope = 1' };
     expect(problems(["--group=y", "--bogus", "nonsense", "stat"], given)).toEqual([
       "--bogus: there is no such flag",
-      '"stat" is not a command; there are run, help and version',
+      '"stat" is not a command; there are run, test-webhook, outbox, receive, help and version',
       "WGMON_NO: there is no such variable",
       `${FILE}: group: must be a number, not a string`,
       `${FILE}: there is no key "nope"`,
@@ -432,12 +426,8 @@ describe("a problem is told", () => {
   });
 
   test("a file that cannot be read", () => {
-    const readFile = (path: string): never => {
-      throw new SystemError(`read ${path}`, "EACCES");
-    };
-    const parse = () =>
-      parseCommand({ argv: ["--config=x y"], env: {}, hostname: "gw1", readFile });
-    expect(parse).toThrow(new ConfigError(['"x y": cannot be read: EACCES']));
+    const files = { "x y": new SystemError("read x y", "EACCES") };
+    expect(problems(["--config=x y"], { files })).toEqual(['"x y": cannot be read: EACCES']);
   });
 });
 
@@ -463,15 +453,22 @@ describe("the settings file", () => {
     expect(run([], { toml }).settings).toEqual({
       ...DEFAULTS,
       devices: ["wg0", "wg1"],
-      webhooks: [
-        { url: "https://a.example/1,2", format: "json" },
-        { url: "https://b.example", format: "form" },
-      ],
+      targets: [webhook("https://a.example/1,2"), webhook("https://b.example", "form")],
       group: 5,
       reconcileMs: 0,
       announceExisting: false,
       file: FILE,
     });
+  });
+
+  test.each([
+    [{}, "/var/lib/wgmon"],
+    [{ STATE_DIRECTORY: "" }, "/var/lib/wgmon"],
+    [{ STATE_DIRECTORY: "/run/state" }, "/run/state"],
+    [{ STATE_DIRECTORY: "/run/state:/run/other" }, "/run/state"],
+    [{ STATE_DIRECTORY: "/run/state", WGMON_STATE_DIR: "/mine" }, "/mine"],
+  ])("the state directory is systemd's, if nobody says otherwise: %j", (env, stateDir) => {
+    expect(run([], { env: env as Record<string, string> }).settings.stateDir).toBe(stateDir);
   });
 
   test("an empty list overrules nothing above it and is no mistake", () => {
@@ -512,7 +509,7 @@ describe("notes", () => {
       monitor: "bpf",
       captureInterface: "wan0",
       filter: "udp",
-      webhooks: [{ url: "https://a.example/x", format: "form" }],
+      targets: [webhook("https://a.example/x", "form")],
     });
     expect(notes).toEqual([
       "variable monitor is deprecated: use WGMON_MONITOR instead",
@@ -522,8 +519,9 @@ describe("notes", () => {
     ]);
   });
 
-  test.each<[string[], Given, string]>([
+  test.each<[string[], Given, FormatName]>([
     [[], {}, "form"],
+    [["--webhook-format=auto"], {}, "json"],
     [["--webhook-format=json"], {}, "json"],
     [[], { env: { WGMON_WEBHOOK_FORMAT: "json" } }, "json"],
     [[], { toml: "webhook_format = 'json'" }, "json"],
@@ -534,9 +532,9 @@ describe("notes", () => {
     [["--webhook=json:https://a.example", "--webhook-format=form"], {}, "json"],
   ])("the format of a webhook: %j %j", (argv, given, format) => {
     const env = { webhook: "https://a.example", ...given.env };
-    expect(
-      run(argv, { ...given, env }).settings.webhooks.map((webhook) => webhook.format as string),
-    ).toEqual([format]);
+    expect(run(argv, { ...given, env }).settings.targets).toEqual([
+      webhook("https://a.example", format),
+    ]);
   });
 
   test.each<[string[], Given, ...string[]]>([
@@ -589,115 +587,18 @@ test("the settings in force, for the log", () => {
     interface: "eth0",
     filter: "default",
     devices: "all",
-    webhooks: ["json:https://a.example/..."],
+    targets: ["1 json:https://a.example/..."],
     idleTimeout: "1m30s",
     tick: "10s",
     reconcile: "off",
     hold: "off",
     announceExisting: true,
     peers: 0,
+    stateDir: "/var/lib/wgmon",
+    keep: "90d",
+    maxStore: "256MB",
     logFormat: "auto",
     logLevel: "info",
   });
   expect(describeSettings(run([]).settings)).toMatchObject({ monitor: "nflog", group: 1 });
-});
-
-describe("whatever is given", () => {
-  const SECRET = "s3cr3tTok3n";
-  const secretUrl = fc.constantFrom(
-    `https://a.example/${SECRET}`,
-    `https://u:${SECRET}@a.example:8443`,
-    `http://a.example?t=${SECRET}`,
-    `form:https://a.example/#${SECRET}`,
-    `json:https://a.example:99999/${SECRET}`,
-    `ftp://a.example/${SECRET}`,
-    `slack:https://a.example/${SECRET}`,
-    `https:/a.example/${SECRET}`,
-    `https://a.example/ https://b.example/${SECRET}`,
-  );
-  const name = fc.constantFrom(
-    ...Object.keys(table),
-    "webhok",
-    "h0st",
-    "no-announce-existing",
-    "__proto__",
-  );
-  const value = fc.oneof(
-    { weight: 3, arbitrary: secretUrl },
-    fc.constantFrom("bpf", "10s", "0", "5", "true", "", " ", "-5s", "--", "run", "wg0", "/x.toml"),
-    fc.string({ unit: "binary", maxLength: 8 }),
-  );
-  const dash = fc.constantFrom("-", "--");
-  const argument = fc.oneof(
-    fc.tuple(dash, name).map((parts) => parts.join("")),
-    fc.tuple(dash, name, value).map(([dashes, flag, text]) => `${dashes}${flag}=${text}`),
-    value,
-  );
-  const variable = fc.oneof(
-    name.map(variableOf),
-    name,
-    fc.string().map((text) => `WGMON_${text}`),
-  );
-  const tomlValue = fc.oneof(
-    value.map((text) => JSON.stringify(text)),
-    fc
-      .array(
-        value.map((text) => JSON.stringify(text)),
-        { maxLength: 3 },
-      )
-      .map((list) => `[${list.join()}]`),
-    fc.constantFrom("1", "-0", "inf", "nan", "true", "1979-05-27", "{}", "{ a = 1 }"),
-    value,
-  );
-  const tomlKey = fc.oneof(
-    name.map(keyOf),
-    fc.constantFrom(
-      `peers."${KEY}".name`,
-      `peers."${KEY}".idle_timeout`,
-      `peers."${KEY}"`,
-      "peers",
-      "peers.x.y",
-    ),
-    value.map((text) => JSON.stringify(text)),
-    value.map((text) => `peers.${JSON.stringify(text)}`),
-  );
-  const toml = fc
-    .array(
-      fc.oneof(
-        fc.tuple(tomlKey, tomlValue).map((pair) => pair.join(" = ")),
-        value,
-      ),
-      { maxLength: 4 },
-    )
-    .map((lines) => lines.join("\n"));
-  const given = fc.record({
-    argv: fc.array(argument, { maxLength: 5 }),
-    env: fc.dictionary(variable, value, { maxKeys: 4 }),
-    toml: fc.option(toml),
-  });
-
-  test("it is a command or a ConfigError, and no secret is shown", () => {
-    let commands = 0;
-    fc.assert(
-      fc.property(given, ({ argv, env, toml: text }) => {
-        let shown: string;
-        try {
-          const parsed = parseCommand({ argv, env, hostname: "gw1", readFile: () => text });
-          commands++;
-          shown =
-            parsed.type === "run"
-              ? JSON.stringify([describeSettings(parsed.settings), parsed.notes])
-              : "";
-        } catch (error) {
-          if (!(error instanceof ConfigError)) throw error;
-          expect(error.problems).not.toBeEmpty();
-          expect(error.problems.join("")).not.toMatch(/\p{Cc}/u);
-          shown = error.message + JSON.stringify(error) + String(error.cause);
-        }
-        expect(shown).not.toContain(SECRET);
-      }),
-      { numRuns: 3000 },
-    );
-    expect(commands).toBeGreaterThan(0);
-  });
 });

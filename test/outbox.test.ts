@@ -1,27 +1,34 @@
 /** The outbox with targets that a test answers by hand, on a clock that it moves by hand. */
 
 import { afterEach, describe, expect, test } from "bun:test";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
-import type { Channel, Verdict } from "../src/channel/channel.ts";
+import type { Channel, Message, Target, Verdict } from "../src/channel/channel.ts";
+import { json } from "../src/channel/json.ts";
 import { createWebhook } from "../src/channel/webhook.ts";
 import { systemClock } from "../src/clock.ts";
 import type { Event } from "../src/contract.ts";
 import { eventOf } from "../src/event.ts";
 import { createLog } from "../src/log.ts";
 import { Outbox } from "../src/outbox.ts";
+import { Store } from "../src/store/store.ts";
 import { HandClock } from "./support/clock.ts";
 import { Receiver } from "./support/receiver.ts";
 
 const HOUR_MS = 3_600_000;
 const delivered: Verdict = { type: "delivered" };
 const down: Verdict = { type: "retry", reason: "503", afterMs: null };
+const silent: Verdict = { type: "retry", reason: "timeout", afterMs: null };
 const refused: Verdict = { type: "drop", reason: "404: not found" };
 const gone: Verdict = { type: "stop", reason: "410: the target is gone" };
 
 /** Holds each attempt until the test gives the verdict, or answers all alike. */
 class FakeChannel implements Channel {
-  /** The devices of the events, one for each attempt: `wg<n>` for the n-th event. */
+  /** The devices of the events, for each attempt: `wg<n>` for the n-th event. */
   readonly attempts: string[] = [];
+  readonly ids: string[] = [];
   readonly name: string;
   readonly #always: Verdict | undefined;
   #pending: ((verdict: Verdict) => void) | null = null;
@@ -32,14 +39,21 @@ class FakeChannel implements Channel {
     this.#always = always;
   }
 
-  attempt(event: Event, signal: AbortSignal): Promise<Verdict> {
+  attempt({ id, events }: Message, signal: AbortSignal): Promise<Verdict> {
     expect(this.#pending).toBeNull();
-    this.attempts.push(event.data.device);
+    // The warm-up is none.
+    if (signal.aborted) return Promise.resolve(down);
+    this.attempts.push(events.map(({ data }) => data.device).join(" "));
+    this.ids.push(id);
     this.signal = signal;
     if (this.#always !== undefined) return Promise.resolve(this.#always);
     return new Promise((resolve) => {
       this.#pending = resolve;
     });
+  }
+
+  get isBusy(): boolean {
+    return this.#pending !== null;
   }
 
   /** Ends the attempt that is under way, and lets the outbox act on it. */
@@ -60,45 +74,72 @@ function event(n: number): Event {
   return eventOf(change, { id, host: "gw1", name: null });
 }
 
+/** A copy of a folder as it is now, which is what the end of the process would leave. */
+function copyOf(directory: string, folders: string[]): string {
+  const copy = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
+  folders.push(copy);
+  cpSync(directory, copy, { recursive: true });
+  return copy;
+}
+
+/** A target that wants everything, known by its name. */
+function target(channel: Channel, fields: Partial<Target> = {}): Target {
+  return { key: channel.name, channel, accepts: () => true, digestMs: 0, ...fields };
+}
+
 interface Options {
   random?: () => number;
   level?: "info" | "debug";
+  /** Of the store; left out: in memory. */
+  directory?: string;
+  clock?: HandClock;
 }
 
-function setup({ random = () => 0.5, level = "info" }: Options = {}) {
-  const clock = new HandClock();
+async function setup({
+  random = () => 0.5,
+  level = "info",
+  directory,
+  clock = new HandClock(),
+}: Options = {}) {
   const lines: string[] = [];
   const log = createLog({ format: "journal", level, write: (line) => lines.push(line) });
-  const outbox = new Outbox({ clock, log, random });
-  return { clock, lines, outbox };
+  const store = await Store.open({ directory: directory ?? null, clock, log });
+  const outbox = new Outbox({ clock, log, store, random });
+  return { clock, lines, outbox, store };
 }
 
 /** An outbox with one target. */
-function single(options: Options = {}) {
+async function single(options: Options = {}, fields: Partial<Target> = {}) {
   const channel = new FakeChannel();
-  const parts = setup(options);
-  parts.outbox.setTargets([channel]);
-  return { ...parts, channel };
+  const parts = await setup(options);
+  parts.outbox.setTargets([target(channel, fields)]);
+  const add = (from: number, to = from) => addTo(parts, from, to);
+  return { ...parts, add, channel };
 }
 
-function add(outbox: Outbox, from: number, to = from): void {
-  for (let n = from; n <= to; n++) outbox.add(event(n));
+function addTo({ store, outbox }: { store: Store; outbox: Outbox }, from: number, to = from) {
+  for (let n = from; n <= to; n++) {
+    const entry = { event: event(n), targets: outbox.keysFor(event(n)) };
+    const record = { events: [entry], sessions: [], ended: [], devices: null };
+    const [seq] = store.record(record, outbox.nowMs());
+    outbox.added([{ ...entry, seq: seq! }]);
+  }
 }
 
 describe("order", () => {
-  test("the first attempt has begun before add returns", () => {
-    const { outbox, channel, clock } = single();
-    add(outbox, 1);
+  test("the first attempt has begun before add returns", async () => {
+    const { add, channel, clock } = await single();
+    add(1);
     expect(channel.attempts).toEqual(["wg1"]);
     expect(clock.waiting).toBe(0);
   });
 
   test("one attempt at a time, events in order, also past a failure", async () => {
-    const { outbox, channel, clock } = single();
-    add(outbox, 1, 3);
+    const { add, outbox, channel, clock } = await single();
+    add(1, 3);
     expect(channel.attempts).toEqual(["wg1"]);
     await channel.settle(down);
-    add(outbox, 4);
+    add(4);
     expect(channel.attempts).toEqual(["wg1"]);
     clock.advance(500);
     for (let n = 0; n < 4; n++) await channel.settle(delivered);
@@ -107,12 +148,12 @@ describe("order", () => {
   });
 
   test("an event that comes as the last one ends is sent", async () => {
-    const { outbox, channel } = single();
-    add(outbox, 1);
+    const { add, channel } = await single();
+    add(1);
     const settled = channel.settle(delivered);
     // Between every two steps of the promises there is room for an event.
     for (let n = 2; n < 12; n++) {
-      add(outbox, n);
+      add(n);
       await Promise.resolve();
     }
     await settled;
@@ -121,11 +162,12 @@ describe("order", () => {
   });
 
   test("a target that hangs or fails holds up no other", async () => {
-    const { outbox } = setup();
+    const parts = await setup();
+    const { outbox } = parts;
     const [hanging, failing] = [new FakeChannel("a"), new FakeChannel("b", down)];
     const good = new FakeChannel("c", delivered);
-    outbox.setTargets([hanging, failing, good]);
-    add(outbox, 1, 3);
+    outbox.setTargets([target(hanging), target(failing), target(good)]);
+    addTo(parts, 1, 3);
     await promises();
     expect([hanging.attempts.length, failing.attempts.length]).toEqual([1, 1]);
     expect(good.attempts).toEqual(["wg1", "wg2", "wg3"]);
@@ -136,8 +178,8 @@ describe("order", () => {
 describe("pauses", () => {
   /** The pauses before the second to the 16th attempt. */
   async function pauses(random: () => number): Promise<number[]> {
-    const { outbox, channel, clock } = single({ random });
-    add(outbox, 1);
+    const { add, channel, clock } = await single({ random });
+    add(1);
     const found: number[] = [];
     for (let attempt = 1; attempt < 16; attempt++) {
       await channel.settle(down);
@@ -164,8 +206,8 @@ describe("pauses", () => {
   });
 
   test("a target's own wish counts, but never makes a flood", async () => {
-    const { outbox, channel, clock } = single();
-    add(outbox, 1);
+    const { add, channel, clock } = await single();
+    add(1);
     for (const [afterMs, pauseMs] of [
       [7000, 7000],
       [0, 1000],
@@ -181,8 +223,8 @@ describe("pauses", () => {
   });
 
   test("a success makes the next pause short again", async () => {
-    const { outbox, channel, clock } = single();
-    add(outbox, 1, 2);
+    const { add, channel, clock } = await single();
+    add(1, 2);
     for (let n = 0; n < 8; n++) {
       await channel.settle(down);
       clock.advance(900_000);
@@ -197,13 +239,13 @@ describe("pauses", () => {
 
 describe("giving up", () => {
   test("10,000 events wait; for each more the oldest goes, with one warning and a count", async () => {
-    const { outbox, channel, clock, lines } = single();
-    add(outbox, 1);
+    const { add, outbox, channel, clock, lines } = await single();
+    add(1);
     await channel.settle(down);
-    add(outbox, 2, 10_000);
+    add(2, 10_000);
     expect(outbox.waiting).toBe(10_000);
     expect(lines.splice(0)).toHaveLength(1);
-    add(outbox, 10_001, 10_003);
+    add(10_001, 10_003);
     expect(outbox.waiting).toBe(10_000);
     expect(lines.splice(0)).toEqual(["<4>target: 10000 events wait, the oldest are given up"]);
     clock.advance(500);
@@ -218,19 +260,19 @@ describe("giving up", () => {
   });
 
   test("the event that is on its way is not given up", async () => {
-    const { outbox, channel } = single();
-    add(outbox, 1, 10_001);
+    const { add, channel } = await single();
+    add(1, 10_001);
     await channel.settle(delivered);
     expect(channel.attempts).toEqual(["wg1", "wg3"]);
   });
 
   test("an event that is older than 3 days is given up, whatever the wall clock does", async () => {
-    const { outbox, channel, clock, lines } = single();
-    add(outbox, 1);
+    const { add, outbox, channel, clock, lines } = await single();
+    add(1);
     clock.jump(1000 * HOUR_MS);
     await channel.settle(down);
     clock.advance(71 * HOUR_MS);
-    add(outbox, 2);
+    add(2);
     await channel.settle(down);
     expect(outbox.waiting).toBe(2);
     lines.length = 0;
@@ -244,35 +286,37 @@ describe("giving up", () => {
   });
 
   test("a refused event is dropped and the next one sent", async () => {
-    const { outbox, channel, lines } = single();
-    add(outbox, 1, 2);
+    const { add, channel, lines } = await single();
+    add(1, 2);
     await channel.settle(refused);
     await channel.settle(delivered);
     expect(channel.attempts).toEqual(["wg1", "wg2"]);
-    expect(lines).toEqual(["<3>target: 404: not found; event dropped type=device.added"]);
+    expect(lines).toEqual([
+      "<3>target: 404: not found; event dropped type=device.added id=evt_00000000000000000000000000000001",
+    ]);
   });
 
   test("a target that is gone gets nothing more until a reload", async () => {
-    const { outbox, channel, lines } = single();
-    add(outbox, 1, 3);
+    const { add, outbox, channel, lines } = await single();
+    add(1, 3);
     await channel.settle(gone);
-    add(outbox, 4);
+    add(4);
     expect(outbox.waiting).toBe(0);
     expect(channel.attempts).toEqual(["wg1"]);
     expect(lines).toEqual([
       "<3>target: 410: the target is gone; nothing more is sent to it until a reload dropped=3",
     ]);
     const fresh = new FakeChannel();
-    outbox.setTargets([fresh]);
-    add(outbox, 5);
+    outbox.setTargets([target(fresh)]);
+    add(5);
     expect(fresh.attempts).toEqual(["wg5"]);
   });
 });
 
 describe("the log", () => {
   test("tells when failing begins, when the reason changes, and when it ends", async () => {
-    const { outbox, channel, clock, lines } = single({ random: () => 1 });
-    add(outbox, 1, 2);
+    const { add, channel, clock, lines } = await single({ random: () => 1 });
+    add(1, 2);
     for (const reason of ["503", "503", "503", "ECONNREFUSED"]) {
       await channel.settle({ type: "retry", reason, afterMs: null });
       clock.advance(8000);
@@ -287,8 +331,8 @@ describe("the log", () => {
   });
 
   test("tells of each success and failure only at debug", async () => {
-    const { outbox, channel, clock, lines } = single({ level: "debug" });
-    add(outbox, 1);
+    const { add, channel, clock, lines } = await single({ level: "debug" });
+    add(1);
     await channel.settle(down);
     clock.advance(500);
     await channel.settle(down);
@@ -305,13 +349,14 @@ describe("the log", () => {
 
 describe("a reload", () => {
   test("a target with the same name keeps its queue and is tried at once", async () => {
-    const { outbox, clock } = setup();
+    const parts = await setup();
+    const { outbox, clock } = parts;
     const [old, other] = [new FakeChannel("a"), new FakeChannel("b")];
-    outbox.setTargets([old, other]);
-    add(outbox, 1, 2);
+    outbox.setTargets([target(old), target(other)]);
+    addTo(parts, 1, 2);
     await old.settle(down);
     const fresh = new FakeChannel("a", delivered);
-    outbox.setTargets([fresh]);
+    outbox.setTargets([target(fresh)]);
     await promises();
     expect(fresh.attempts).toEqual(["wg1", "wg2"]);
     clock.advance(HOUR_MS);
@@ -319,12 +364,13 @@ describe("a reload", () => {
   });
 
   test("an attempt under way is left to end, the next goes to the new channel", async () => {
-    const { outbox } = setup();
+    const parts = await setup();
+    const { outbox } = parts;
     const old = new FakeChannel("a");
-    outbox.setTargets([old]);
-    add(outbox, 1, 2);
+    outbox.setTargets([target(old)]);
+    addTo(parts, 1, 2);
     const fresh = new FakeChannel("a");
-    outbox.setTargets([fresh]);
+    outbox.setTargets([target(fresh)]);
     expect(old.signal!.aborted).toBe(false);
     expect(fresh.attempts).toEqual([]);
     await old.settle(delivered);
@@ -332,10 +378,11 @@ describe("a reload", () => {
   });
 
   test("a target that is no longer there is broken off, and what it misses is told", async () => {
-    const { outbox, lines, clock } = setup();
+    const parts = await setup();
+    const { outbox, lines, clock } = parts;
     const [busy, pausing] = [new FakeChannel("a"), new FakeChannel("b")];
-    outbox.setTargets([busy, pausing]);
-    add(outbox, 1, 2);
+    outbox.setTargets([target(busy), target(pausing)]);
+    addTo(parts, 1, 2);
     await pausing.settle(down);
     lines.length = 0;
     outbox.setTargets([]);
@@ -351,28 +398,261 @@ describe("a reload", () => {
   });
 
   test("two targets whose names look alike keep a queue each", async () => {
-    const { outbox } = setup();
-    outbox.setTargets([new FakeChannel("a"), new FakeChannel("a")]);
-    add(outbox, 1);
-    expect(outbox.waiting).toBe(2);
-    outbox.setTargets([new FakeChannel("a"), new FakeChannel("a")]);
-    expect(outbox.waiting).toBe(2);
+    const parts = await setup();
+    const two = () => ["1", "2"].map((key) => target(new FakeChannel("a"), { key }));
+    parts.outbox.setTargets(two());
+    addTo(parts, 1);
+    expect(parts.outbox.waiting).toBe(2);
+    parts.outbox.setTargets(two());
+    expect(parts.outbox.waiting).toBe(2);
+  });
+
+  test("a webhook with a new token takes over what waited for the old one", async () => {
+    const { add, channel, outbox, lines } = await single({}, { key: "old" });
+    add(1, 2);
+    await channel.settle(down);
+    lines.length = 0;
+    const fresh = new FakeChannel("target", delivered);
+    outbox.setTargets([target(fresh, { key: "new" })]);
+    await promises();
+    expect(fresh.attempts).toEqual(["wg1", "wg2"]);
+    expect(lines).toEqual([]);
+  });
+});
+
+describe("filters", () => {
+  test("a target gets only what it accepts", async () => {
+    const parts = await setup();
+    const [some, all] = [new FakeChannel("a", delivered), new FakeChannel("b", delivered)];
+    const accepts = ({ data }: Event) => data.device === "wg2";
+    parts.outbox.setTargets([target(some, { accepts }), target(all)]);
+    addTo(parts, 1, 3);
+    await promises();
+    expect([some.attempts, all.attempts]).toEqual([["wg2"], ["wg1", "wg2", "wg3"]]);
+  });
+});
+
+describe("a digest", () => {
+  const digest = { digestMs: 30_000 };
+
+  test("gathers what happens in its time, from the first event on", async () => {
+    const { add, channel, clock } = await single({}, digest);
+    add(1);
+    clock.advance(20_000);
+    add(2, 3);
+    clock.advance(9_999);
+    expect(channel.attempts).toEqual([]);
+    clock.advance(1);
+    expect(channel.attempts).toEqual(["wg1 wg2 wg3"]);
+    expect(channel.ids[0]).toMatch(/^msg_[0-9a-f]{32}$/);
+    await channel.settle(delivered);
+    add(4);
+    clock.advance(30_000);
+    // One event alone goes as it is.
+    expect(channel.attempts.at(-1)).toBe("wg4");
+    expect(channel.ids.at(-1)).toBe(event(4).id);
+  });
+
+  test("stays the same message over attempts, whatever is added", async () => {
+    const { add, channel, clock } = await single({ random: () => 1 }, digest);
+    add(1, 2);
+    clock.advance(30_000);
+    await channel.settle(down);
+    add(3, 4);
+    clock.advance(1000);
+    expect(channel.attempts).toEqual(["wg1 wg2", "wg1 wg2"]);
+    expect(new Set(channel.ids).size).toBe(1);
+    await channel.settle(delivered);
+    clock.advance(30_000);
+    expect(channel.attempts.at(-1)).toBe("wg3 wg4");
+    expect(new Set(channel.ids).size).toBe(2);
+  });
+
+  test("holds a hundred events; the rest follow at once", async () => {
+    const { add, channel, clock } = await single({}, digest);
+    add(1, 250);
+    clock.advance(30_000);
+    for (let part = 0; part < 3; part++) await channel.settle(delivered);
+    expect(channel.attempts.map((attempt) => attempt.split(" ").length)).toEqual([100, 100, 50]);
+  });
+
+  test("does not wait when wgmon stops", async () => {
+    const { add, channel, outbox } = await single({}, digest);
+    add(1, 2);
+    const drained = outbox.drain(5000);
+    expect(channel.attempts).toEqual(["wg1 wg2"]);
+    await channel.settle(delivered);
+    await drained;
+  });
+});
+
+describe("after a restart", () => {
+  const folders: string[] = [];
+  afterEach(() => {
+    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+  });
+
+  /** A new process, in effect, on the same folder and clock. */
+  async function first(fields: Partial<Target> = {}) {
+    const directory = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
+    folders.push(directory);
+    const clock = new HandClock();
+    const run = await single({ directory, clock, random: () => 1 }, fields);
+    const again = async () => {
+      const channel = new FakeChannel();
+      // As kill -9 leaves it: nothing is closed but the lock.
+      const parts = await setup({ directory: copyOf(directory, folders), clock });
+      parts.outbox.setTargets([target(channel, fields)]);
+      return { ...parts, channel, add: (from: number, to = from) => addTo(parts, from, to) };
+    };
+    return { ...run, again };
+  }
+
+  test("what waits goes on in order, and what is new after it", async () => {
+    const { add, channel, clock, again } = await first();
+    add(1, 600);
+    await channel.settle(delivered);
+    await channel.settle(refused);
+    clock.advance(1000);
+    const later = await again();
+    later.add(601);
+    expect(later.outbox.waiting).toBe(599);
+    for (let n = 0; n < 599; n++) await later.channel.settle(delivered);
+    expect(later.channel.attempts).toEqual(Array.from({ length: 599 }, (_, i) => `wg${i + 3}`));
+    expect(later.store.deadLetters().map(({ reason, seq }) => [reason, seq])).toEqual([
+      ["404: not found", 2],
+    ]);
+  });
+
+  test("what was delivered just before a crash is sent once more, under the same id", async () => {
+    const { add, channel, again } = await first();
+    add(1, 2);
+    await channel.settle(delivered);
+    const later = await again();
+    expect(later.channel.attempts).toEqual(["wg1"]);
+    expect(later.channel.ids).toEqual([channel.ids[0]!]);
+  });
+
+  test("a pause that was promised is kept, and failures are counted on", async () => {
+    const { add, channel, clock, again } = await first();
+    add(1);
+    await channel.settle({ type: "retry", reason: "429", afterMs: 60_000 });
+    clock.advance(10_000);
+    const later = await again();
+    expect(later.channel.attempts).toEqual([]);
+    clock.advance(50_000);
+    expect(later.channel.attempts).toEqual(["wg1"]);
+    await later.channel.settle({ type: "retry", reason: "503", afterMs: null });
+    expect(later.lines.at(-1)).toBe("<4>target: 503, attempt 2, next in 1 s");
+  });
+
+  test("a digest that was begun is the same one", async () => {
+    const { add, channel, clock, again } = await first({ digestMs: 1000 });
+    add(1, 3);
+    clock.advance(1000);
+    const later = await again();
+    later.add(4);
+    expect(later.channel.attempts).toEqual(["wg1 wg2 wg3"]);
+    expect(later.channel.ids).toEqual(channel.ids);
+  });
+
+  test("what is older than 3 days by then is given up, and is among the dead letters", async () => {
+    const { add, channel, clock, again } = await first();
+    add(1, 2);
+    await channel.settle(down);
+    clock.advance(73 * HOUR_MS);
+    const later = await again();
+    expect(later.channel.attempts).toEqual([]);
+    expect(later.outbox.waiting).toBe(0);
+    expect(later.store.deadLetters()).toHaveLength(2);
+  });
+
+  test("what waits for a target that is gone becomes dead letters", async () => {
+    const { add, again, store } = await first();
+    add(1, 3);
+    expect(store.queues()).toMatchObject([{ target: "target", waiting: 3 }]);
+    const { outbox, store: later, lines } = await again();
+    outbox.setTargets([]);
+    expect(later.queues()).toEqual([]);
+    expect(later.deadLetters()).toHaveLength(3);
+    expect(lines.at(-1)).toBe("<4>target: no longer a target, 3 events not delivered");
+  });
+});
+
+test("a target that is down for ten hours gets everything in order, and is not hammered", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
+  try {
+    // Full jitter, seeded: a sum of many pauses is what counts.
+    let seed = 1;
+    const random = () => (seed = (seed * 16_807) % 2_147_483_647) / 2_147_483_647;
+    const { add, channel, clock, outbox, lines } = await single({ directory, random });
+    const end = () => clock.now().monotonicMs >= 10 * HOUR_MS;
+    let last = 0;
+    while (!end()) {
+      add(++last);
+      // An event each 20 seconds; the target answers 503, by and by also not at all.
+      for (let second = 0; second < 20; second++) {
+        clock.advance(1000);
+        if (channel.isBusy) await channel.settle(last % 2 === 0 ? down : silent);
+      }
+    }
+    const attempts = channel.attempts.length;
+    expect(new Set(channel.attempts)).toEqual(new Set(["wg1"]));
+    // Some twelve until the limit of 15 minutes is reached, then one in 7.5 minutes on average.
+    expect(attempts).toBeGreaterThan(60);
+    expect(attempts).toBeLessThan(130);
+    expect(outbox.waiting).toBe(1800);
+    expect(lines.length).toBeLessThan(attempts);
+    clock.advance(15 * 60_000);
+    while (channel.isBusy) await channel.settle(delivered);
+    const all = Array.from({ length: 1800 }, (_, index) => `wg${index + 1}`);
+    expect(channel.attempts.slice(attempts)).toEqual(all);
+    expect(outbox.waiting).toBe(0);
+    await outbox.drain(0);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+describe("another process", () => {
+  test("that drops events and revives dead letters is noticed", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
+    try {
+      const { add, channel, clock, outbox } = await single({ directory });
+      add(1, 3);
+      await channel.settle(refused);
+      await channel.settle(down);
+      const log = createLog({ format: "text", level: "info" });
+      using tool = await Store.open({ directory, clock, log, isTool: true });
+      tool.drop([{ target: "target", seq: 2 }]);
+      tool.revive(tool.deadLetters(), clock.now().wallMs);
+      outbox.refresh();
+      expect(outbox.waiting).toBe(2);
+      expect(channel.attempts.at(-1)).toBe("wg1");
+      await channel.settle(delivered);
+      await channel.settle(delivered);
+      expect(channel.attempts).toEqual(["wg1", "wg2", "wg1", "wg3"]);
+      await outbox.drain(0);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 });
 
 describe("the end", () => {
   test("with nothing to send comes at once", async () => {
-    const { outbox, clock, lines } = single();
+    const { outbox, clock, lines } = await single();
     await outbox.drain(5000);
     expect(clock.waiting).toBe(0);
     expect(lines).toEqual([]);
   });
 
   test("every target is tried once more, in order, up to its first failure", async () => {
-    const { outbox, clock, lines } = setup();
+    const parts = await setup();
+    const { outbox, clock, lines } = parts;
     const [back, still] = [new FakeChannel("a"), new FakeChannel("b")];
-    outbox.setTargets([back, still]);
-    add(outbox, 1, 3);
+    outbox.setTargets([target(back), target(still)]);
+    addTo(parts, 1, 3);
     await back.settle(down);
     await still.settle(down);
     lines.length = 0;
@@ -391,13 +671,13 @@ describe("the end", () => {
       "<4>b: stopping, 3 events not delivered",
     ]);
     expect(clock.waiting).toBe(0);
-    add(outbox, 4);
+    addTo(parts, 4);
     expect(outbox.waiting).toBe(0);
   });
 
   test("what hangs is broken off when the time is over", async () => {
-    const { outbox, channel, clock, lines } = single();
-    add(outbox, 1, 2);
+    const { add, outbox, channel, clock, lines } = await single();
+    add(1, 2);
     let ended = false;
     const drained = outbox.drain(5000).then(() => (ended = true));
     clock.advance(4999);
@@ -420,25 +700,26 @@ describe("with a real webhook", () => {
     for (const outbox of outboxes.splice(0)) await outbox.drain(0);
   });
 
-  function real(receiver: Receiver) {
+  async function real(receiver: Receiver) {
     const lines: string[] = [];
     const log = createLog({ format: "text", level: "debug", write: (line) => lines.push(line) });
-    const outbox = new Outbox({ clock: systemClock, log, random: () => 0 });
+    const store = await Store.open({ directory: null, clock: systemClock, log });
+    const outbox = new Outbox({ clock: systemClock, log, store, random: () => 0 });
     outboxes.push(outbox);
     const url = new URL(receiver.url(`/${SECRET}?token=${SECRET}`));
     url.username = url.password = SECRET;
     const label = "webhook http://127.0.0.1/...";
-    const options = { url: url.href, label, version: "1.2.3", clock: systemClock };
-    outbox.setTargets([createWebhook({ ...options, format: "json" })]);
-    return { outbox, lines };
+    const options = { url: url.href, label, version: "1.2.3", clock: systemClock, secrets: [] };
+    outbox.setTargets([target(createWebhook({ ...options, format: json }))]);
+    return { outbox, store, lines };
   }
 
   test("each event arrives once and in order, through failures of every kind; no secret is logged", async () => {
     using receiver = new Receiver();
     const bad = [{ status: 503 }, "reset", { status: 429 }, "reset", { status: 500 }] as const;
     receiver.answer = () => bad[receiver.requests.length - 1] ?? { status: 204 };
-    const { outbox, lines } = real(receiver);
-    add(outbox, 1, 20);
+    const { lines, ...parts } = await real(receiver);
+    addTo(parts, 1, 20);
     await receiver.waitFor((requests) => requests.length === bad.length + 20);
     const devices = receiver.requests.map(({ event: sent }) => sent!.data.device);
     expect(devices.slice(0, bad.length)).toEqual(bad.map(() => "wg1"));
@@ -452,11 +733,11 @@ describe("with a real webhook", () => {
 
   test("an event is on the wire within milliseconds", async () => {
     using receiver = new Receiver();
-    const { outbox } = real(receiver);
+    const parts = await real(receiver);
     const latencies: number[] = [];
     for (let n = 1; n <= 20; n++) {
       const atMs = performance.timeOrigin + performance.now();
-      add(outbox, n);
+      addTo(parts, n);
       await receiver.waitFor((requests) => requests.length === n);
       latencies.push(receiver.requests.at(-1)!.atMs - atMs);
       await promises();

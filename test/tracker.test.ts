@@ -104,7 +104,7 @@ describe("a session", () => {
       atMs: T0 + 190_000,
       endedAtMs: T0 + 10_000,
       reason: "idle",
-      session: { startedAtMs: T0 + 5_000, rxBytes: 1_000, txBytes: 1_908, roams: 1 },
+      session: { startedAtMs: T0 + 5_000, rxBytes: 1_000, txBytes: 2_000, roams: 1 },
     });
   });
 
@@ -252,7 +252,23 @@ describe("who is who", () => {
     expect(story.at(60, shook(1), shook(60, 180, { publicKey: BOB }))).toEqual([
       "bob (wg0) connected from 192.0.2.1:51820",
     ]);
-    expect(story.tracker.handshakeAtMs("192.0.2.1", 51820)).toBe(60_000);
+    expect(story.tracker.handshakeAtMs("192.0.2.1", 51820, 51820)).toBe(60_000);
+  });
+
+  test("two peers at one address and port, with two devices, have each their own keys", () => {
+    const story = new Story();
+    const wg1 = device({ name: "wg1", index: 4, listenPort: 51821 });
+    const handshakes = () =>
+      [51820, 51821, 443].map((port) => story.tracker.handshakeAtMs("192.0.2.1", 51820, port));
+    const bob = { publicKey: BOB };
+    story.changes(0, [device(), [peer()]], [wg1, [peer(bob)]]);
+    story.changes(1, [device(), [shook(1)]], [wg1, [peer(bob)]]);
+    // Nobody listens to 443: it must be redirected, who knows where.
+    expect(handshakes()).toEqual([1000, null, 1000]);
+    story.changes(2, [device(), [shook(1)]], [wg1, [shook(2, 180, bob)]]);
+    expect(handshakes()).toEqual([1000, 2000, 2000]);
+    story.changes(3, [device(), [shook(1)]], [wg1, []]);
+    expect(handshakes()).toEqual([1000, null, 1000]);
   });
 
   test("a scope id that the kernel fills in is no roaming, another one is", () => {
@@ -263,7 +279,7 @@ describe("who is who", () => {
     expect(story.at(3, shook(1, 400, { endpoint: "[fe80::1%3]:5" }))).toEqual([
       "alice (wg0) roamed from [fe80::1%2]:5 to [fe80::1%3]:5",
     ]);
-    expect(story.tracker.handshakeAtMs("fe80::1", 5)).toBe(1000);
+    expect(story.tracker.handshakeAtMs("fe80::1", 5, 51820)).toBe(1000);
   });
 });
 
@@ -381,16 +397,6 @@ describe("start and restart", () => {
     ]);
   });
 
-  test("sessions of an earlier run go on without being told of again", () => {
-    const before = new Story();
-    before.at(0, peer());
-    before.at(1, shook(1));
-    const rules = { idleTimeoutMs: () => IDLE_MS, holdMs: 0, announceExisting: true };
-    const after = new Story({}, new Tracker(rules, before.tracker.sessions));
-    expect(after.at(60, shook(1, 5000))).toEqual([]);
-    expect(after.at(240, shook(1, 5000))).toEqual(["alice (wg0) disconnected after 59s"]);
-  });
-
   test("rules that change while running hold from then on", () => {
     const story = new Story();
     story.at(0, peer());
@@ -476,4 +482,69 @@ test("whatever the looks, each peer's events alternate and no session is invente
     }),
     { numRuns: 500 },
   );
+});
+
+describe("what a session counts", () => {
+  test("begins at the look before it: the response to a known peer is sent within it", () => {
+    const story = new Story();
+    story.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
+    expect(story.changes(5, [device(), [shook(5, 10_180, { txBytes: 5_092 })]])).toMatchObject([
+      { type: "peer.connected", session: { rxBytes: 180, txBytes: 92 } },
+    ]);
+  });
+
+  test("begins at the first look for who was there already: nobody knows when the rest was", () => {
+    const story = new Story();
+    expect(story.changes(5, [device(), [shook(1, 10_180, { txBytes: 5_092 })]])).toMatchObject([
+      { type: "peer.connected", session: { rxBytes: 0, txBytes: 0 } },
+    ]);
+  });
+
+  test("begins at the look before it, too, for who is back under the keys of another session", () => {
+    const story = new Story({ idleTimeoutMs: () => 20_000 });
+    story.at(0, peer());
+    story.at(1, shook(1, 180, { txBytes: 92 }));
+    expect(story.at(21, shook(1, 180, { txBytes: 124 }))).toHaveLength(1);
+    const heard = shook(1, 180 + 96, { txBytes: 156 });
+    expect(story.changes(60, [device(), [heard]])).toMatchObject([
+      { type: "peer.connected", session: { rxBytes: 96, txBytes: 32 } },
+    ]);
+  });
+
+  test("is what a counter has, where that has started again from zero", () => {
+    const story = new Story();
+    story.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
+    expect(story.changes(5, [device(), [shook(5, 180, { txBytes: 92 })]])).toMatchObject([
+      { type: "peer.connected", session: { rxBytes: 180, txBytes: 92 } },
+    ]);
+  });
+
+  test("is all there is of a peer that was added and connected between two looks", () => {
+    const story = new Story();
+    const known = peer({ publicKey: BOB, endpoint: null });
+    const added = shook(7, 276, { txBytes: 124 });
+    story.at(0, known);
+    expect(story.changes(10, [device(), [known, added]])).toEqual([
+      {
+        type: "peer.connected",
+        atMs: T0 + 7_000,
+        device: "wg0",
+        peer: added,
+        session: { startedAtMs: T0 + 7_000, rxBytes: 276, txBytes: 124, roams: 0 },
+        initial: false,
+      },
+    ]);
+    expect(story.at(11, known, added)).toEqual([]);
+    // Its silence counts from its handshake and not from the look that found it.
+    expect(story.tracker.nextDeadlineMs()).toBe(187_000);
+    const later = shook(7, 376, { txBytes: 200 });
+    expect(story.at(20, known, later)).toEqual([]);
+    expect(story.changes(200, [device(), [known, later]])).toMatchObject([
+      {
+        type: "peer.disconnected",
+        endedAtMs: T0 + 20_000,
+        session: { startedAtMs: T0 + 7_000, rxBytes: 376, txBytes: 200 },
+      },
+    ]);
+  });
 });

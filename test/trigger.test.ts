@@ -12,7 +12,7 @@ class Scene {
   readonly clock = new HandClock();
   /** When looks were taken, in milliseconds since the start, and at which ports. */
   readonly looks: { atMs: number; ports: number[] }[] = [];
-  /** When the session at a place made its keys. */
+  /** When the session at a place, with the device of a port, made its keys. */
   readonly handshakes = new Map<string, number>();
   /** Happens inside each look, before it ends. */
   onLook = () => {};
@@ -26,7 +26,8 @@ class Scene {
       if (this.costMs > 0) this.clock.advance(this.costMs);
       return this.costMs;
     },
-    handshakeAtMs: (address, port) => this.handshakes.get(`${address} ${port}`) ?? null,
+    handshakeAtMs: (address, port, destinationPort) =>
+      this.handshakes.get(`${address} ${port} ${destinationPort}`) ?? null,
   });
 
   get nowMs(): number {
@@ -47,8 +48,8 @@ class Scene {
     }
   }
 
-  connect(address = "192.0.2.1", port = 5000): void {
-    this.handshakes.set(`${address} ${port}`, this.nowMs);
+  connect(address = "192.0.2.1", port = 5000, destinationPort = 51820): void {
+    this.handshakes.set(`${address} ${port} ${destinationPort}`, this.nowMs);
   }
 }
 
@@ -180,10 +181,47 @@ describe("a connected peer", () => {
   });
 });
 
+/** Two peers behind one NAT can have one address and port, where they speak to different ports. */
+describe("from one place, with another device,", () => {
+  const other = { destinationPort: 51821 };
+
+  test("a handshake does not end the waiting for this one's", async () => {
+    const scene = new Scene();
+    scene.trigger.seen(datagram());
+    scene.trigger.seen(datagram(other));
+    scene.onLook = () => scene.connect();
+    await scene.pass(10);
+    expect(scene.looks.at(-1)?.ports).toContain(51821);
+    scene.onLook = () => scene.connect("192.0.2.1", 5000, 51821);
+    await scene.pass(5);
+    const looks = scene.looks.length;
+    expect(scene.looks.at(-1)?.ports).toEqual([51821]);
+    await scene.pass(10_000);
+    expect(scene.looks).toHaveLength(looks);
+  });
+
+  test("an old session does not make this one's handshake a renewal", async () => {
+    const scene = new Scene();
+    scene.connect();
+    await scene.pass(120_000);
+    scene.trigger.seen(datagram(other));
+    await scene.pass(100);
+    expect(scene.looks[0]?.ports).toEqual([51821]);
+  });
+
+  test("a session does not make data known: its sender may have roamed to there", async () => {
+    const scene = new Scene();
+    scene.connect();
+    scene.trigger.seen(data(other));
+    await scene.pass(100);
+    expect(scene.looks[0]?.ports).toEqual([51821]);
+  });
+});
+
 describe("data from a place where nobody is known", () => {
   test("may be a peer that roamed: it is looked for", async () => {
     const scene = new Scene();
-    scene.onLook = () => scene.handshakes.set("192.0.2.9 9", 0);
+    scene.onLook = () => scene.handshakes.set("192.0.2.9 9 51820", 0);
     await scene.pass(60_000);
     scene.trigger.seen(data({ sourceAddress: "192.0.2.9", sourcePort: 9 }));
     await scene.pass(1000);
@@ -283,7 +321,7 @@ test("whatever is captured, looks end when packets end", async () => {
           ...seen,
           isFirstData: seen.type === MessageType.data && seen.isFirstData,
         });
-        if (connects) scene.connect("192.0.2.1", fields.sourcePort);
+        if (connects) scene.connect("192.0.2.1", fields.sourcePort, fields.destinationPort);
         await scene.pass(waitMs);
       }
       await scene.pass(5_000);

@@ -35,8 +35,11 @@ import type { Capture, PacketHandler } from "./capture.ts";
 
 /** sizeof(struct nfgenmsg): family, version, the group in network order. */
 const NFGENMSG_BYTES = 4;
-/** All headers, with IP options or extension headers before them, and WireGuard's. */
-const COPY_RANGE_BYTES = 128;
+/**
+ * An initiation up to its mac1 behind the headers of IPv6 and UDP, 180 bytes, and a few IP options. A
+ * rule with a smaller snaplen gets less: then mac1 is not checked.
+ */
+const COPY_RANGE_BYTES = 192;
 /** The kernel's own queue holds some 250 packets. */
 const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
 /** Where the kernel lists the groups, their owners first: group, port id of the owner, ... */

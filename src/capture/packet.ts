@@ -16,12 +16,23 @@ export interface Datagram {
   readonly isFirstData: boolean;
 }
 
+/** A datagram with what is needed to tell whether its sender knows the device's key. */
+export interface CapturedDatagram extends Datagram {
+  /**
+   * An initiation or a response up to the end of its mac1, a view of the packet. null: another
+   * message, or it was cut off before.
+   */
+  readonly handshake: Uint8Array | null;
+}
+
 const PROTOCOL_UDP = 17;
 const IPV4_HEADER_BYTES = 20;
 const IPV6_HEADER_BYTES = 40;
 const UDP_HEADER_BYTES = 8;
 const RESPONSE_BYTES = 92;
 const COOKIE_BYTES = 64;
+/** An initiation and a response end with two of them, mac1 and mac2. COOKIE_LEN, messages.h. */
+export const MAC_BYTES = 16;
 /** Type, receiver index, counter, and the tag of an empty content: a keepalive. */
 const DATA_BYTES_MIN = 32;
 /** What must be there of a data message: up to the end of its counter. */
@@ -39,7 +50,7 @@ const EXTENSION_HEADERS_MAX = 8;
  * @returns null for what is no WireGuard message: another protocol, a later fragment, other lengths.
  * @throws ParseError when a header says more than there is.
  */
-export function parsePacket(packet: Uint8Array): Datagram | null {
+export function parsePacket(packet: Uint8Array): CapturedDatagram | null {
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
   need(view, 0, 1, "IP header");
   const version = view.getUint8(0) >> 4;
@@ -48,7 +59,7 @@ export function parsePacket(packet: Uint8Array): Datagram | null {
   return null;
 }
 
-function parseIpv4(packet: Uint8Array, view: DataView): Datagram | null {
+function parseIpv4(packet: Uint8Array, view: DataView): CapturedDatagram | null {
   need(view, 0, IPV4_HEADER_BYTES, "IPv4 header");
   const headerBytes = (view.getUint8(0) & 0x0f) * 4;
   if (headerBytes < IPV4_HEADER_BYTES) {
@@ -59,7 +70,7 @@ function parseIpv4(packet: Uint8Array, view: DataView): Datagram | null {
   return parseUdp(view, headerBytes, () => formatAddress(packet, 12, 4));
 }
 
-function parseIpv6(packet: Uint8Array, view: DataView): Datagram | null {
+function parseIpv6(packet: Uint8Array, view: DataView): CapturedDatagram | null {
   need(view, 0, IPV6_HEADER_BYTES, "IPv6 header");
   let next = view.getUint8(6);
   let offset = IPV6_HEADER_BYTES;
@@ -81,7 +92,11 @@ function parseIpv6(packet: Uint8Array, view: DataView): Datagram | null {
   return parseUdp(view, offset, () => formatAddress(packet, 8, 16));
 }
 
-function parseUdp(view: DataView, offset: number, sourceAddress: () => string): Datagram | null {
+function parseUdp(
+  view: DataView,
+  offset: number,
+  sourceAddress: () => string,
+): CapturedDatagram | null {
   need(view, offset, UDP_HEADER_BYTES, "UDP header");
   const length = view.getUint16(offset + 4) - UDP_HEADER_BYTES;
   const start = offset + UDP_HEADER_BYTES;
@@ -90,12 +105,15 @@ function parseUdp(view: DataView, offset: number, sourceAddress: () => string): 
   // The three bytes behind the type are zero; together they are one little-endian number.
   const type = view.getUint32(start, true);
   let isFirstData = false;
+  let handshake: Uint8Array | null = null;
   switch (type) {
     case MessageType.initiation:
       if (length !== INITIATION_BYTES) return null;
+      handshake = viewOf(view, start, length - MAC_BYTES);
       break;
     case MessageType.response:
       if (length !== RESPONSE_BYTES) return null;
+      handshake = viewOf(view, start, length - MAC_BYTES);
       break;
     case MessageType.cookie:
       if (length !== COOKIE_BYTES) return null;
@@ -113,7 +131,14 @@ function parseUdp(view: DataView, offset: number, sourceAddress: () => string): 
     destinationPort: view.getUint16(offset + 2),
     type,
     isFirstData,
+    handshake,
   };
+}
+
+/** null: there is less. */
+function viewOf(view: DataView, offset: number, bytes: number): Uint8Array | null {
+  if (view.byteLength - offset < bytes) return null;
+  return new Uint8Array(view.buffer, view.byteOffset + offset, bytes);
 }
 
 function need(view: DataView, offset: number, bytes: number, name: string): void {

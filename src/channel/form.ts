@@ -1,18 +1,29 @@
 /**
- * The event as a form with the one field `content`: what the Go program of the same name posts, byte
- * for byte, so that its receivers keep working. Pure.
+ * A form with the one field `content`: what the Go program of the same name posts, byte for byte, so
+ * that its receivers keep working. Pure.
  */
 
 import type { Event } from "../contract.ts";
 import { sentence } from "../event.ts";
+import type { Format } from "./format.ts";
+import { fitting, shortName, withoutMentions } from "./text.ts";
 
-export const form = {
-  contentType: "application/x-www-form-urlencoded",
-  encode: (event: Event): string => `content=${queryEscape(content(event))}`,
+/** The field is Discord's, which takes no more; there a mention in a form cannot be switched off. */
+const CONTENT_MAX = 2000;
+
+export const form: Format = {
+  request(message, url) {
+    const content = fitting(message.events.map(lineOf), { max: CONTENT_MAX }).join("\n");
+    return {
+      url: url.href,
+      contentType: "application/x-www-form-urlencoded",
+      body: `content=${queryEscape(content)}`,
+    };
+  },
 };
 
 /** The Go program knows only "opened" and "closed"; for the rest people get our sentence. */
-function content(event: Event): string {
+function lineOf(event: Event): string {
   switch (event.type) {
     case "peer.connected":
       return connection(event.data, "opened");
@@ -21,7 +32,7 @@ function content(event: Event): string {
     case "peer.roamed":
     case "device.added":
     case "device.removed":
-      return sentence(event);
+      return sentence(event, (name) => withoutMentions(shortName(name)));
   }
 }
 
@@ -33,7 +44,7 @@ interface Connection {
 function connection({ device, peer }: Connection, state: "opened" | "closed"): string {
   // Go prints a nil *net.UDPAddr so.
   const endpoint = peer.endpoint ?? "<nil>";
-  return `Connection ${device}:${peer.publicKey} on endpoint ${endpoint} is ${state}`;
+  return `Connection ${shortName(device)}:${peer.publicKey} on endpoint ${endpoint} is ${state}`;
 }
 
 /**
@@ -41,7 +52,7 @@ function connection({ device, peer }: Connection, state: "opened" | "closed"): s
  * becomes `+` (net/url/url.go, shouldEscape). encodeURIComponent leaves five more as they are.
  */
 function queryEscape(text: string): string {
-  return encodeURIComponent(text.toWellFormed())
+  return encodeURIComponent(text)
     .replaceAll("%20", "+")
     .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
 }

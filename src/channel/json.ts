@@ -1,8 +1,26 @@
-/** The event as JSON, as it is. Pure. */
+/** The event as JSON, as it is; several as a digest (src/contract.ts). Pure. */
 
-import type { Event } from "../contract.ts";
+import type { Digest } from "../contract.ts";
+import type { Message } from "./channel.ts";
+import type { Format } from "./format.ts";
 
-export const json = {
-  contentType: "application/json",
-  encode: (event: Event): string => JSON.stringify(event),
+export const json: Format = {
+  isSigned: true,
+  request: (message, url) => ({
+    url: url.href,
+    contentType: "application/json",
+    body: jsonText(message.events.length === 1 ? message.events[0] : digest(message)),
+  }),
 };
+
+function digest({ id, events }: Message): Digest {
+  const { version, timestamp, host } = events.at(-1)!;
+  return { id, version, type: "digest", timestamp, host, data: { events: [...events] } };
+}
+
+/** JSON that strict parsers take too: half a surrogate pair in a name becomes U+FFFD. */
+export function jsonText(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) =>
+    typeof part === "string" ? part.toWellFormed() : part,
+  );
+}

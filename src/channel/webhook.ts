@@ -1,12 +1,9 @@
-/** One attempt to deliver one event by HTTP POST, and the verdict on the answer. */
+/** One attempt to deliver one message by HTTP POST, and the verdict on the answer. */
 
 import type { Clock } from "../clock.ts";
-import type { Event } from "../contract.ts";
-import type { Channel, Verdict } from "./channel.ts";
-import { form } from "./form.ts";
-import { json } from "./json.ts";
-
-const formats = { json, form };
+import type { Channel, Message, Verdict } from "./channel.ts";
+import type { Format } from "./format.ts";
+import { sign, type SigningSecret } from "./sign.ts";
 
 /** The Go program's limit, and wg-portal's. A receiver that needs longer should answer first. */
 const TIMEOUT_MS = 10_000;
@@ -14,69 +11,161 @@ const TIMEOUT_MS = 10_000;
 /** A receiver that asks for more patience than our longest backoff is asked again all the same. */
 const RETRY_AFTER_MAX_MS = 15 * 60_000;
 
+/** What of an answer's body is read for the formats that judge it: errors are short. */
+const BODY_MAX = 4096;
+
 export interface WebhookOptions {
-  /** http or https. May hold secrets, in any part. */
+  /** http or https, valid. May hold secrets, in any part. */
   readonly url: string;
-  readonly format: keyof typeof formats;
+  readonly format: Format;
+  /** For formats that are signed; with none of them there is no signature. */
+  readonly secrets: readonly SigningSecret[];
   /** The channel's name: the URL made safe to log. */
   readonly label: string;
   readonly version: string;
   readonly clock: Clock;
+  /** For the whole attempt, up to the answer's head, and where it matters its body. */
   readonly timeoutMs?: number;
 }
 
+/** What is the same in all attempts at a message. */
+interface Encoded {
+  readonly id: string;
+  readonly count: number;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array<ArrayBuffer>;
+}
+
 export function createWebhook(options: WebhookOptions): Channel {
-  const { url, format, label, version, clock, timeoutMs = TIMEOUT_MS } = options;
-  const { contentType, encode } = formats[format];
-  // All attempts at an event come before those at the next, so one body is all there is to keep.
-  let encoded: { readonly event: Event; readonly body: string } | null = null;
+  const { format, secrets, label, version, clock, timeoutMs = TIMEOUT_MS } = options;
+  const target = URL.parse(options.url);
+  // What the constructor throws would quote it.
+  if (target === null) throw new TypeError("the URL of a webhook cannot be read");
+  // All attempts at a message come before those at the next, so one is all there is to keep.
+  let encoded: Encoded | null = null;
+  const connections = new Connections();
+
+  function encode(message: Message, url: URL): Encoded {
+    const { id, events } = message;
+    // A digest keeps its id when somebody takes an event out of it.
+    if (encoded?.id === id && encoded.count === events.length) return encoded;
+    const request = format.request(message, url);
+    encoded = {
+      id,
+      count: events.length,
+      url: request.url,
+      headers: {
+        ...request.headers,
+        "content-type": request.contentType,
+        "user-agent": `wgmon/${version}`,
+        "accept-encoding": "identity",
+      },
+      body: new TextEncoder().encode(request.body),
+    };
+    return encoded;
+  }
+
+  function signature({ id, body }: Encoded): Record<string, string> {
+    if (format.isSigned !== true) return {};
+    const timestamp = String(Math.floor(clock.now().wallMs / 1000));
+    const headers = { "webhook-id": id, "webhook-timestamp": timestamp };
+    if (secrets.length === 0) return headers;
+    return { ...headers, "webhook-signature": sign(secrets, { id, timestamp, body }) };
+  }
 
   return {
     name: label,
-    address: url,
-    async attempt(event, signal) {
-      if (encoded?.event !== event) encoded = { event, body: encode(event) };
-      const headers: Record<string, string> = {
-        "content-type": contentType,
-        "user-agent": `wgmon/${version}`,
-      };
-      if (format === "json") {
-        headers["webhook-id"] = event.id;
-        headers["webhook-timestamp"] = String(Math.floor(clock.now().wallMs / 1000));
-      }
+    async attempt(message, signal) {
+      const content = encode(message, target);
+      const headers = { ...content.headers, ...signature(content) };
       using limit = new Limit(signal, timeoutMs);
+      const request = { headers, body: content.body, signal: limit.signal };
+      let response: Response;
       try {
-        const response = await fetch(url, {
-          method: "POST",
-          headers,
-          body: encoded.body,
-          redirect: "manual",
-          signal: limit.signal,
-        });
-        // Nothing in the body matters, and it may be endless. Short ones have arrived already, so
-        // that their connection is used again.
-        response.body?.cancel().catch(() => {});
-        return judge(response.status, response.headers, clock.now().wallMs);
+        response = await connections.post(content.url, request);
       } catch (error) {
         return { type: "retry", reason: networkReason(error), afterMs: null };
       }
+      const { status, body } = response;
+      if (format.judge === undefined) {
+        // Nothing in the body matters, and it may be endless. Short ones have arrived already, so
+        // that their connection is used again.
+        body?.cancel().catch(() => {});
+      } else {
+        const verdict = format.judge(status, await beginning(body));
+        if (verdict !== null) return verdict;
+      }
+      return judge(status, response.headers, clock.now().wallMs);
     },
   };
+}
+
+/** Posts, over the connection of the last time where it is still open. */
+class Connections {
+  /** The last answer may have left a connection open. */
+  #mayReuse = false;
+
+  async post(
+    url: string,
+    request: Pick<RequestInit, "headers" | "body" | "signal">,
+  ): Promise<Response> {
+    const init: BunFetchRequestInit = {
+      ...request,
+      method: "POST",
+      redirect: "manual",
+      // A few hundred kilobytes can become as many megabytes, and gibberish a line on standard error.
+      decompress: false,
+    };
+    const reused = this.#mayReuse;
+    this.#mayReuse = false;
+    const response = await fetch(url, init).catch((error: unknown) => {
+      if (!reused || networkReason(error) !== "ECONNRESET") throw error;
+      // The receiver closed the connection while our request was on its way, as each does at some
+      // time. That is no failure of the receiver's, so it costs no pause: once more, by a new one.
+      return fetch(url, { ...init, keepalive: false });
+    });
+    this.#mayReuse = true;
+    return response;
+  }
+}
+
+/** The first of a body. Of one that is cut off, or too slow for our time limit, what has come of it. */
+async function beginning(body: ReadableStream<Uint8Array> | null): Promise<string> {
+  if (body === null) return "";
+  const decoder = new TextDecoder();
+  const reader = body.getReader();
+  let text = "";
+  let room = BODY_MAX;
+  try {
+    while (room > 0) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      text += decoder.decode(value.subarray(0, room), { stream: true });
+      room -= value.length;
+    }
+  } catch {
+    // What there is says more than that the rest is missing.
+  }
+  reader.cancel().catch(() => {});
+  return text;
 }
 
 /**
  * Aborts when `outer` does or when the time is up, and leaves nothing behind. AbortSignal.timeout stays
  * until its time is up, and AbortSignal.any as long as what it is made of, which here is for ever.
  */
-class Limit implements Disposable {
+export class Limit implements Disposable {
   readonly #controller = new AbortController();
   readonly #outer: AbortSignal;
   readonly #timer: NodeJS.Timeout;
+  #isTimeUp = false;
   readonly #abort = () => this.#controller.abort(this.#outer.reason);
 
   constructor(outer: AbortSignal, timeoutMs: number) {
     this.#outer = outer;
     this.#timer = setTimeout(() => {
+      this.#isTimeUp = true;
       this.#controller.abort(new DOMException("the time is up", "TimeoutError"));
     }, timeoutMs);
     outer.addEventListener("abort", this.#abort);
@@ -85,6 +174,10 @@ class Limit implements Disposable {
 
   get signal(): AbortSignal {
     return this.#controller.signal;
+  }
+
+  get isTimeUp(): boolean {
+    return this.#isTimeUp;
   }
 
   [Symbol.dispose](): void {
@@ -130,15 +223,21 @@ function refusal(status: number): string {
   }
 }
 
-/** RFC 9110 section 10.2.3: seconds, or a date in GMT. null: absent or neither. */
+/** RFC 9110 section 10.2.3: seconds, or a date. null: absent or neither. */
 function retryAfterMs(value: string | null, nowMs: number): number | null {
   if (value === null) return null;
   const text = value.trim();
-  let ms: number;
-  if (/^\d+$/.test(text)) ms = Number(text) * 1000;
-  else if (text.endsWith("GMT")) ms = Date.parse(text) - nowMs;
-  else return null;
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : httpDateMs(text) - nowMs;
   return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS);
+}
+
+/** The three ways to write a date of RFC 9110 section 5.6.7, all in GMT; NaN: it is none of them. */
+function httpDateMs(text: string): number {
+  // As asctime() does it: the only one without its zone, which is not that of this machine.
+  if (/^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} \d{4}$/.test(text)) {
+    return Date.parse(`${text} GMT`);
+  }
+  return /^[A-Z][a-z]+, .* GMT$/.test(text) ? Date.parse(text) : Number.NaN;
 }
 
 /**
@@ -157,8 +256,11 @@ const networkReasons: Readonly<Record<string, string>> = {
   EAI_AGAIN: "DNS does not answer",
   ESERVFAIL: "DNS does not answer",
   ETIMEOUT: "DNS does not answer",
-  Malformed_HTTP_Response: "the answer is no HTTP",
-  InvalidContentLength: "the answer is no HTTP",
+  Malformed_HTTP_Response: "the answer is no HTTP/1",
+  InvalidContentLength: "the answer is no HTTP/1",
+  UnsupportedTransferEncoding: "the answer is no HTTP/1",
+  UnrequestedUpgrade: "101: the receiver wants another protocol",
+  ResponseHeadersTooLarge: "the answer's head is too large",
   EPROTO: "TLS handshake failed",
   CERT_HAS_EXPIRED: "TLS certificate expired",
   CERT_NOT_YET_VALID: "TLS certificate not valid yet",

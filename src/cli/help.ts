@@ -1,41 +1,97 @@
-/** The settings for people to read: the text of `--help`, and the table in the README. Pure. */
+/** The settings and commands for people to read: the text of `--help`, and the table in the README. Pure. */
 
-import { keyOf, type Setting, table, variableOf } from "../config.ts";
+import {
+  type CommandName,
+  commandOf,
+  commands,
+  keyOf,
+  type Setting,
+  table,
+  variableOf,
+} from "../config/table.ts";
+import { ADDRESSES, targetOptions } from "../config/targets.ts";
+import { listed } from "../config/words.ts";
 
 const LINE_COLUMNS = 80;
 const MEANING_COLUMN = 30;
+const SUMMARY_COLUMN = 16;
 
-/** What `wgmon --help` prints, with the newline at its end. */
-export function helpText(): string {
+const HELP_FLAG = ["-h, --help", "print this"] as const;
+
+/** What `wgmon --help` and `wgmon COMMAND --help` print, with the newline at its end. */
+export function helpText(command: CommandName | null = null): string {
+  return command === null ? generalHelp() : commandHelp(command);
+}
+
+function generalHelp(): string {
   const flags = [
-    ...all().map(([name, setting]) => [usage(name, setting), meaning(setting)] as const),
-    ["-h, --help", "print this"] as const,
-    ["--version", "print the versions of wgmon and of what it stands on"] as const,
+    ...settings().map(([name, setting]) => [usage(name, setting), meaning(setting)] as const),
+    HELP_FLAG,
+    ["--version", commands.version.summary] as const,
   ];
   return `wgmon tells you the moment that a WireGuard peer connects, roams or disconnects.
 
 Usage: wgmon [run] [flags]
-       wgmon help
-       wgmon version
+       wgmon COMMAND [flags]
+
+Commands:
+${Object.entries(commands)
+  .map(([name, { summary }]) => entry(name, summary, SUMMARY_COLUMN))
+  .join("\n")}
 
 Flags:
-${flags.map(([flag, text]) => entry(flag, text)).join("\n")}
+${flags.map(([flag, text]) => entry(flag, text, MEANING_COLUMN)).join("\n")}
 
-A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d.
+A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d; a size 256MB or 1GiB.
 
 Every flag is also a variable and a key of the settings file (TOML):
 --idle-timeout is WGMON_IDLE_TIMEOUT and idle_timeout. A flag overrules a
-variable, and a variable the file. The file can name peers as well:
+variable, and a variable the file. The file can name peers and more targets:
 
   [peers."<public key>"]
   name = "alice"
   idle_timeout = "75s"
+
+  [[target]]
+  name = "ops"
+  url = "https://hooks.example.net/wgmon"
+  peers = ["alice"]
+  events = ["peer.disconnected"]
+
+${wrap(targetKeys(), LINE_COLUMNS).join("\n")}
 `;
 }
 
-/** The same as a Markdown table. */
+function targetKeys(): string {
+  const options = listed(targetOptions(), "and");
+  return `A target has ${listed(ADDRESSES, "or")} (a list: a program and its arguments), and may have ${options}.`;
+}
+
+function commandHelp(command: CommandName): string {
+  const { summary, words, flags, takesSettings } = commandOf(command);
+  // A switch of a single command is off unless it is given.
+  const own = Object.entries(flags).map(([name, setting]) =>
+    setting.placeholder === null
+      ? ([`--${name}`, setting.meaning] as const)
+      : ([usage(name, setting), meaning(setting)] as const),
+  );
+  const lines = [...own, HELP_FLAG].map(([flag, text]) => entry(flag, text, MEANING_COLUMN));
+  const choice = words.length === 0 ? "" : ` [${words.join("|")}]`;
+  const more = takesSettings
+    ? `\nIt reads the settings as wgmon run does, and takes the same flags, such as\n--config: wgmon --help lists them.\n`
+    : "";
+  return `wgmon ${command}: ${summary}
+
+Usage: wgmon ${command}${choice} [flags]
+
+Flags:
+${lines.join("\n")}
+${more}`;
+}
+
+/** The settings as a Markdown table. */
 export function settingsTable(): string {
-  const rows = all().map(([name, setting]) => [
+  const rows = settings().map(([name, setting]) => [
     code(usage(name, setting)),
     code(variableOf(name)),
     setting.flagOnly === true ? "" : code(keyOf(name)),
@@ -48,7 +104,7 @@ export function settingsTable(): string {
     .join("");
 }
 
-function all(): [string, Setting<unknown>][] {
+function settings(): [string, Setting<unknown>][] {
   return Object.entries(table);
 }
 
@@ -65,14 +121,12 @@ function code(text: string): string {
   return `\`${text}\``;
 }
 
-/** A flag and its meaning in two columns; a long flag has a line of its own. */
-function entry(flag: string, text: string): string {
-  const left = `  ${flag}`;
-  const indent = " ".repeat(MEANING_COLUMN);
-  const right = wrap(text, LINE_COLUMNS - MEANING_COLUMN).join(`\n${indent}`);
-  return left.length < MEANING_COLUMN - 1
-    ? left.padEnd(MEANING_COLUMN) + right
-    : `${left}\n${indent}${right}`;
+/** A flag or command and its meaning in two columns; a long flag has a line of its own. */
+function entry(name: string, text: string, column: number): string {
+  const left = `  ${name}`;
+  const indent = " ".repeat(column);
+  const right = wrap(text, LINE_COLUMNS - column).join(`\n${indent}`);
+  return left.length < column - 1 ? left.padEnd(column) + right : `${left}\n${indent}${right}`;
 }
 
 function wrap(text: string, columns: number): string[] {

@@ -243,7 +243,11 @@ export class PeerTable {
     let before: PeerChange["before"] = null;
     if (unfinished !== undefined) before = unfinished.before;
     else if (!isNew) {
-      before = { lastHandshakeMs: this.#handshakeMs[row]! || null, rxBytes: this.#rxBytes[row]! };
+      before = {
+        lastHandshakeMs: this.#handshakeMs[row]! || null,
+        rxBytes: this.#rxBytes[row]!,
+        txBytes: this.#txBytes[row]!,
+      };
     }
     this.#handshakeMs[row] = handshakeMs;
     this.#rxBytes[row] = rxBytes;

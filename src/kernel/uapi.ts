@@ -85,7 +85,11 @@ export const SO_ATTACH_FILTER = 26;
 export const SO_RCVBUFFORCE = 33;
 
 // asm-generic/fcntl.h
+export const O_RDWR = 2;
+export const O_CREAT = 0x40;
 export const O_CLOEXEC = 0x80000;
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
 
 // linux/if_packet.h, linux/if_ether.h
 export const SOL_PACKET = 263;
@@ -111,6 +115,7 @@ export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
 export const ENOSPC = 28;
+export const EROFS = 30;
 export const ERANGE = 34;
 export const EMSGSIZE = 90;
 export const EPROTONOSUPPORT = 93;

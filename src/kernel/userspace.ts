@@ -45,16 +45,23 @@ export class UserspaceDevice {
       parseUapi(this.name, bytes),
     );
     if (answer === null) return null;
-    const { peers } = answer;
-    const device = { ...answer.device, index: this.index };
-    const changed = peers
-      .map((peer) => ({ peer, before: this.#before.get(peer.publicKey) ?? null }))
-      .filter(({ peer, before }) => differs(before, peer));
-    const now = new Map(peers.map((peer) => [peer.publicKey, peer]));
-    const removed = [...this.#before.keys()].filter((key) => !now.has(key));
+    const now = new Map(answer.peers.map((peer) => [peer.publicKey, peer]));
+    const difference = differenceOf(this.#before, now);
     this.#before = now;
-    return { device, changed, removed };
+    return { device: { ...answer.device, index: this.index }, ...difference };
   }
+}
+
+/** What one look found other than the look before it. */
+export function differenceOf(
+  before: ReadonlyMap<PublicKey, Peer>,
+  now: ReadonlyMap<PublicKey, Peer>,
+): Pick<DeviceLook, "changed" | "removed"> {
+  const changed = [...now.values()]
+    .map((peer) => ({ peer, before: before.get(peer.publicKey) ?? null }))
+    .filter((change) => differs(change.before, change.peer));
+  const removed = [...before.keys()].filter((key) => !now.has(key));
+  return { changed, removed };
 }
 
 function differs(before: Peer | null, now: Peer): boolean {

@@ -33,11 +33,12 @@ try {
   const build = [process.execPath, "build", ...buildFlags, `${bare}.ts`, "--outfile", bare];
   if (Bun.spawnSync(build).exitCode !== 0) throw new Error("the bare program cannot be built");
 
+  const state = ["--state-dir", join(folder, "state")];
   const ways: Readonly<Record<string, readonly string[]>> = {
     bare: [bare],
-    poll: [WGMON, "--monitor", "poll"],
-    nflog: [WGMON, "--monitor", "nflog"],
-    bpf: [WGMON, "--monitor", "bpf", "--interface", "lo"],
+    poll: [WGMON, "--monitor", "poll", ...state],
+    nflog: [WGMON, "--monitor", "nflog", ...state],
+    bpf: [WGMON, "--monitor", "bpf", "--interface", "lo", ...state],
   };
   const times = new Map(Object.keys(ways).map((way) => [way, [] as number[]]));
   // One round more than is counted: the first brings the files into memory.

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 
 import { form } from "../../src/channel/form.ts";
+import type { Event } from "../../src/contract.ts";
 import { type Change, eventOf } from "../../src/event.ts";
 import type { Endpoint, Peer, PublicKey } from "../../src/wireguard.ts";
 
@@ -24,7 +25,17 @@ function peer(endpoint: Endpoint | null): Peer {
 }
 
 function encode(change: Change, name: string | null = null): string {
-  return form.encode(eventOf(change, { id: "evt_" + "0".repeat(32), host: "gw1", name }));
+  return encodeAll([change], name);
+}
+
+function encodeAll(changes: readonly Change[], name: string | null = null): string {
+  const stamp = { id: `evt_${"0".repeat(32)}`, host: "gw1", name };
+  const events = changes.map((change) => eventOf(change, stamp)) as [Event, ...Event[]];
+  const url = new URL("https://old.example.net/notify");
+  const request = form.request({ id: stamp.id, events }, url);
+  expect(request.contentType).toBe("application/x-www-form-urlencoded");
+  expect(request.url).toBe(url.href);
+  return request.body;
 }
 
 function connected(device: string, endpoint: Endpoint | null): Change {
@@ -67,13 +78,15 @@ test("an IPv6 endpoint keeps its brackets, a missing one is Go's <nil>", () => {
 });
 
 test("only letters, digits and -_.~ stay as they are, as in Go", () => {
-  // Every printable character of ASCII, and a two-byte and a four-byte one.
+  // Every printable character of ASCII, and a two-byte and a four-byte one; the @ is in an address,
+  // where it calls nobody.
   const ascii = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join("");
-  const added: Change = { type: "device.removed", atMs: 0, device: `${ascii}é😀`, listenPort: 0 };
+  const device = `x${ascii.replace("@", "")}a@Aé😀`;
+  const added: Change = { type: "device.removed", atMs: 0, device, listenPort: 0 };
   expect(encode(added)).toBe(
-    "content=+%21%22%23%24%25%26%27%28%29%2A%2B%2C-.%2F0123456789%3A%3B%3C%3D%3E%3F%40" +
+    "content=x+%21%22%23%24%25%26%27%28%29%2A%2B%2C-.%2F0123456789%3A%3B%3C%3D%3E%3F" +
       "ABCDEFGHIJKLMNOPQRSTUVWXYZ%5B%5C%5D%5E_%60abcdefghijklmnopqrstuvwxyz%7B%7C%7D~" +
-      "%C3%A9%F0%9F%98%80+removed",
+      "a%40A%C3%A9%F0%9F%98%80+removed",
   );
 });
 
@@ -99,4 +112,16 @@ test("an event that the Go program does not know is our sentence", () => {
   expect(encode(roamed, "alice")).toBe(
     "content=alice+%28wg0%29+roamed+from+198.51.100.7%3A51820+to+%5B2001%3Adb8%3A%3A1%5D%3A51820",
   );
+});
+
+test("several are lines of the one field", () => {
+  expect(encodeAll([connected("wg0", v4), disconnected("wg0", null)])).toBe(
+    "content=Connection+wg0%3AxTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq%2F%2BDg%3D+on+endpoint+198.51.100.7%3A51820+is+opened" +
+      "%0AConnection+wg0%3AxTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq%2F%2BDg%3D+on+endpoint+%3Cnil%3E+is+closed",
+  );
+});
+
+test("a name with @everyone calls nobody, where the form goes to Discord", () => {
+  const removed: Change = { type: "device.removed", atMs: 0, device: "@everyone", listenPort: 0 };
+  expect(encode(removed)).toBe("content=%40%E2%80%8Beveryone+removed");
 });

@@ -3,15 +3,22 @@
 import { expect, test } from "bun:test";
 
 import { helpText, settingsTable } from "../../src/cli/help.ts";
-import { table } from "../../src/config.ts";
+import { commandOf, COMMANDS, table } from "../../src/config/table.ts";
 
 test("the help text", () => {
   expect(helpText()).toMatchInlineSnapshot(`
     "wgmon tells you the moment that a WireGuard peer connects, roams or disconnects.
 
     Usage: wgmon [run] [flags]
-           wgmon help
-           wgmon version
+           wgmon COMMAND [flags]
+
+    Commands:
+      run           watch and report; what wgmon does without a command
+      test-webhook  send a made-up event to the targets and report the outcome
+      outbox        list, retry or drop what waits for a target or was given up
+      receive       take webhooks in and print them, to try them out
+      help          print this; wgmon help COMMAND: what one command takes
+      version       print the versions of wgmon and of what it stands on
 
     Flags:
       --monitor nflog|bpf|poll    what wakes wgmon: nflog, a firewall rule that
@@ -26,11 +33,28 @@ test("the help text", () => {
                                   WireGuard ports found)
       --device NAME               a WireGuard device to watch; may be repeated
                                   (default: all)
-      --webhook URL               where to POST the events; form:URL or json:URL
-                                  sets the format of one alone; may be repeated
-                                  (default: none)
-      --webhook-format json|form  json: the whole event; form: one field, content,
-                                  as the Go wgmon sent it (default: json)
+      --webhook URL               where to POST the events; slack:URL sets the
+                                  format of one alone; may be repeated (default:
+                                  none)
+      --webhook-file FILE         a file with more webhooks, one on each line, where
+                                  no list of processes shows them (default:
+                                  $CREDENTIALS_DIRECTORY/webhooks, if it exists)
+      --webhook-format FORMAT     how events are written: json, form, discord,
+                                  slack, teams, telegram, ntfy, gotify, mattermost,
+                                  google-chat, pushover or apprise; auto: as the
+                                  URL's service wants it, else json (default: auto)
+      --webhook-secret-file FILE  a file with the secrets (whsec_...) to sign with,
+                                  one on each line (default:
+                                  $CREDENTIALS_DIRECTORY/webhook-secret, if it
+                                  exists; else unsigned)
+      --webhook-events TYPE       only events of this type, such as peer.connected
+                                  or peer.*; may be repeated (default: all)
+      --webhook-devices NAME      only events of this device; may be repeated
+                                  (default: all)
+      --webhook-peers NAME        only events of the peer with this name or public
+                                  key; may be repeated (default: all)
+      --webhook-digest DURATION   gather the events of this time into one message;
+                                  0: send each at once (default: 0s)
       --idle-timeout DURATION     a peer is disconnected after this long without a
                                   sign of life (default: 180s)
       --tick DURATION             how often connected peers are looked at (default:
@@ -41,6 +65,13 @@ test("the help text", () => {
                                   gone (default: 0s)
       --[no-]announce-existing    at the first start, report the peers that are
                                   connected already (default: true)
+      --state-dir FOLDER          where the store is: events, sessions, what waits
+                                  for a target (default: $STATE_DIRECTORY of
+                                  systemd, else /var/lib/wgmon)
+      --keep DURATION             how long past events, sessions and undeliverable
+                                  messages are kept (default: 90d)
+      --max-store SIZE            how large the store may become; the oldest goes
+                                  first (default: 256MB)
       --log-format auto|text|json|journal
                                   auto: the one that suits where the log goes
                                   (default: auto)
@@ -55,21 +86,79 @@ test("the help text", () => {
       --version                   print the versions of wgmon and of what it stands
                                   on
 
-    A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d.
+    A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d; a size 256MB or 1GiB.
 
     Every flag is also a variable and a key of the settings file (TOML):
     --idle-timeout is WGMON_IDLE_TIMEOUT and idle_timeout. A flag overrules a
-    variable, and a variable the file. The file can name peers as well:
+    variable, and a variable the file. The file can name peers and more targets:
 
       [peers."<public key>"]
       name = "alice"
       idle_timeout = "75s"
+
+      [[target]]
+      name = "ops"
+      url = "https://hooks.example.net/wgmon"
+      peers = ["alice"]
+      events = ["peer.disconnected"]
+
+    A target has url, url_file or exec (a list: a program and its arguments), and
+    may have name, format, template, template_file, secret_file, events, devices,
+    peers, digest and timeout.
     "
   `);
 });
 
-test("the help text fits a terminal of 80 columns", () => {
-  for (const line of helpText().split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+test("the help texts of single commands", () => {
+  expect(helpText("outbox")).toMatchInlineSnapshot(`
+    "wgmon outbox: list, retry or drop what waits for a target or was given up
+
+    Usage: wgmon outbox [list|retry|drop] [flags]
+
+    Flags:
+      --target NAME               only messages for this target (default: all)
+      --id ID                     only this message (default: all)
+      --dead                      only messages that were given up
+      --all                       retry and drop, which need --target, --id or this:
+                                  every message
+      --json                      print JSON, a line for each message
+      -h, --help                  print this
+
+    It reads the settings as wgmon run does, and takes the same flags, such as
+    --config: wgmon --help lists them.
+    "
+  `);
+  expect(helpText("receive")).toMatchInlineSnapshot(`
+    "wgmon receive: take webhooks in and print them, to try them out
+
+    Usage: wgmon receive [flags]
+
+    Flags:
+      --port NUMBER               the port; 0: any free one (default: 9588)
+      --address ADDRESS           the address to listen on (default: 127.0.0.1)
+      --secret-file FILE          a file with the secrets (whsec_...) that the
+                                  signature is checked with (default: not checked)
+      -h, --help                  print this
+    "
+  `);
+  expect(helpText("version")).toMatchInlineSnapshot(`
+    "wgmon version: print the versions of wgmon and of what it stands on
+
+    Usage: wgmon version [flags]
+
+    Flags:
+      -h, --help                  print this
+    "
+  `);
+});
+
+test("the help texts fit a terminal of 80 columns, and name every flag and every key", () => {
+  for (const command of [null, ...COMMANDS]) {
+    for (const line of helpText(command).split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+    const flags = command === null ? table : commandOf(command).flags;
+    for (const name of Object.keys(flags)) expect(helpText(command)).toContain(name);
+  }
+  for (const command of COMMANDS) expect(helpText()).toContain(`\n  ${command} `);
 });
 
 test("the Markdown table has a row of five cells for each setting", () => {

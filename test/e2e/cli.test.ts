@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { version } from "../../package.json";
 import { helpText } from "../../src/cli/help.ts";
 import { needs } from "../support/kernel.ts";
+import { newStateFolder } from "../support/state.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const BINARY = [join(ROOT, "wgmon")];
@@ -68,7 +69,7 @@ async function run(
 ) {
   const child = Bun.spawn([...command], {
     cwd,
-    env: { PATH: process.env["PATH"], ...env },
+    env: { PATH: process.env["PATH"], STATE_DIRECTORY: newStateFolder(), ...env },
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
@@ -117,7 +118,7 @@ describe("wgmon", () => {
     `^wgmon ${RegExp.escape(version)}\\nBun ${RegExp.escape(Bun.version)}\\nlibmnl \\d[\\d.]+\\n` +
       `libnetfilter_log \\d[\\d.]+\\nlibpcap \\d.+\\n$`,
   );
-  const help = `${helpText()}\n`;
+  const help = helpText();
 
   const cases: Readonly<Record<string, Case>> = {
     "--version": { args: ["--version"], exitCode: 0, stdout: versions },
@@ -220,7 +221,9 @@ describe("wgmon", () => {
     "a webhook without its flag": {
       args: [URL_WITH_SECRET],
       exitCode: 2,
-      stderr: ['"https..." is not a command; there are run, help and version'],
+      stderr: [
+        '"https..." is not a command; there are run, test-webhook, outbox, receive, help and version',
+      ],
     },
     "a webhook as everything else": {
       args: [

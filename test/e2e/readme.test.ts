@@ -12,7 +12,7 @@ import { FormatRegistry } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 
 import { settingsTable } from "../../src/cli/help.ts";
-import { parseCommand, table } from "../../src/config.ts";
+import { commands, parseCommand, table } from "../../src/config.ts";
 import { EventSchema } from "../../src/contract.ts";
 import { type Message, messages } from "../support/logged.ts";
 import { codeBlocks, readReadme, settingsInReadme, snippet } from "../support/readme.ts";
@@ -25,11 +25,13 @@ describe("the README's text", () => {
   });
 
   test("it names no flag that does not exist", () => {
-    const flags = new Set([...Object.keys(table), "no-announce-existing", "help", "version"]);
-    // Of iptables, setpriv, unshare, the tests and the build; the last two are examples.
+    const own = Object.values(commands).flatMap(({ flags: some }) => Object.keys(some));
+    const flags = new Set([...Object.keys(table), ...own]);
+    for (const flag of ["no-announce-existing", "help", "version"]) flags.add(flag);
+    // Of iptables, setpriv, unshare, the tests and the build; the last three are examples.
     const foreign =
       "dport nflog-group nflog-threshold reuid regid clear-groups inh-caps ambient-caps net timeout " +
-      "no-kernel only minify idle flag";
+      "no-kernel only minify idle flag urgent";
     const known = new Set([...flags, ...foreign.split(" ")]);
     const named = readReadme().matchAll(/(?<![\w-])--(?:\[no-\])?([a-z][\w-]*)/g);
     const unknown = [...named].map(([, name]) => name!).filter((name) => !known.has(name));
@@ -52,14 +54,15 @@ describe("the README's text", () => {
       argv: [],
       env: {},
       hostname: "gw1",
-      readFile: () => snippet("toml"),
+      readFile: (path) => (path === table.config.initial ? snippet("toml") : null),
+      fileMode: () => ({ bits: 0o600, isOurs: true }),
     });
     expect(command).toMatchObject({
       type: "run",
       notes: [],
       settings: {
         devices: ["wg0", "wg1"],
-        webhooks: [{ format: "json" }, { format: "form" }],
+        targets: [{ destination: { formatName: "json" } }, { destination: { formatName: "form" } }],
         idleTimeoutMs: 75_000,
         holdMs: 30_000,
       },

@@ -3,6 +3,8 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
+import { newStateFolder } from "../support/state.ts";
+
 const binary = join(import.meta.dir, "../../wgmon");
 
 /** Starts wgmon on a terminal of its own; resolves when it is ready. */
@@ -10,7 +12,7 @@ async function onTerminal(): Promise<{ program: Bun.Subprocess; shown: () => str
   let shown = "";
   const { promise, resolve } = Promise.withResolvers<void>();
   const program = Bun.spawn([binary, "--monitor", "poll"], {
-    env: { TERM: "xterm" },
+    env: { TERM: "xterm", STATE_DIRECTORY: newStateFolder() },
     terminal: {
       data(_terminal, bytes) {
         shown += new TextDecoder().decode(bytes);

@@ -8,16 +8,14 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import type { Event } from "../../src/contract.ts";
 import { needs } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
+import { REPORT_MS, Watcher } from "../support/watcher.ts";
 import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
-/** On an emulated processor a report may take its time; how long is measured elsewhere. */
-const REPORT_MS = 60_000;
 const TEST_MS = 180_000;
 /** Looks when a packet wakes it or a link changes, and else only once an hour. */
 const BY_PACKETS = ["--tick", "1h", "--reconcile", "0"];
@@ -27,87 +25,10 @@ $.throws(true);
 
 describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   const receiver = new Receiver();
-  let runs = 0;
   let lab: Lab;
   let wg0: LabDevice;
 
-  /** One run of wgmon, and what it reported. */
-  class Watcher implements AsyncDisposable {
-    readonly wgmon: Wgmon;
-    readonly #path = `/${runs++}`;
-
-    constructor(...args: readonly string[]) {
-      const target = ["--webhook", receiver.url(this.#path)];
-      this.wgmon = startWgmon([...args, ...target, "--log-level", "debug"]);
-    }
-
-    /** What was sent again counts once. */
-    get events(): Event[] {
-      const events = receiver.requests
-        .filter(({ path }) => path === this.#path)
-        .map(({ event }) => event!);
-      return [...new Map(events.map((event) => [event.id, event])).values()];
-    }
-
-    eventsOf({ publicKey }: Client): Event[] {
-      return this.events.filter(({ data }) => "peer" in data && data.peer.publicKey === publicKey);
-    }
-
-    async waitFor(what: string, isThere: () => boolean): Promise<void> {
-      await receiver.waitFor(isThere, REPORT_MS).catch((error: Error) => {
-        throw new Error(`${what}: ${error.message}; it logged:\n${this.wgmon.logText}`);
-      });
-    }
-
-    /** Waits for the report; it must be the client's only one. */
-    async reportsConnect(client: Client, device = "wg0"): Promise<void> {
-      await this.waitFor(client.name, () => this.eventsOf(client).length > 0);
-      expect(this.eventsOf(client)).toMatchObject([
-        { type: "peer.connected", data: { device, peer: { endpoint: client.endpoint } } },
-      ]);
-    }
-
-    /** Waits until `count` lines were logged that have this in their message. */
-    async logs(message: string, count = 1): Promise<void> {
-      let seen = 0;
-      const fits = (line: { msg?: unknown }) => String(line.msg).includes(message);
-      await this.wgmon.waitForLog((line) => fits(line) && ++seen >= count, REPORT_MS);
-    }
-
-    looks(reason: string): number {
-      return this.wgmon.log.filter((line) => line.msg === "look" && line["reason"] === reason)
-        .length;
-    }
-
-    async lookedFor(reason: string, count = 1): Promise<void> {
-      let seen = 0;
-      const fits = (line: Readonly<Record<string, unknown>>) =>
-        line["msg"] === "look" && line["reason"] === reason;
-      await this.wgmon.waitForLog((line) => fits(line) && ++seen >= count, REPORT_MS);
-    }
-
-    /** It does not notice anything until `resume`. */
-    async freeze(): Promise<void> {
-      this.wgmon.signal("SIGSTOP");
-      while (fieldsOf(await stat(this.wgmon.pid))[0] !== "T") await Bun.sleep(1);
-    }
-
-    resume(): void {
-      this.wgmon.signal("SIGCONT");
-    }
-
-    /** Fails when it uses more than a fifth of a processor, over a second in which nothing is to do. */
-    async expectIdle(): Promise<void> {
-      await this.wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
-      const before = await processorMs(this.wgmon.pid);
-      await Bun.sleep(1000);
-      expect((await processorMs(this.wgmon.pid)) - before).toBeLessThan(200);
-    }
-
-    async [Symbol.asyncDispose](): Promise<void> {
-      await this.wgmon[Symbol.asyncDispose]();
-    }
-  }
+  const watch = (...args: readonly string[]) => new Watcher(receiver, ...args);
 
   beforeAll(async () => {
     lab = await Lab.create();
@@ -130,13 +51,13 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   test(
     "an NFLOG group that another process has is refused, and had when that is gone",
     async () => {
-      const owner = new Watcher("--group", "40");
+      const owner = watch("--group", "40");
       await owner.wgmon.ready;
       await using refused = startWgmon(["--group", "40"]);
       const who = new RegExp(`another program has it \\(process ${owner.wgmon.pid}, wgmon\\)`);
       await expectRefusal(refused, "NFLOG group 40", who, "--group");
       expect(await owner.wgmon.stop()).toBe(0);
-      await using next = new Watcher("--group", "40");
+      await using next = watch("--group", "40");
       await next.wgmon.ready;
     },
     TEST_MS,
@@ -171,25 +92,25 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
     async () => {
       const first = await wg0.client("first");
       const { name } = first.link;
-      await using watcher = new Watcher(...BY_PACKETS, "--monitor", "bpf", "--interface", name);
+      await using watcher = watch(...BY_PACKETS, "--monitor", "bpf", "--interface", name);
       await watcher.wgmon.ready;
       await $`ip link set ${name} down`;
       await watcher.logs(`${name} went down`);
-      await watcher.expectIdle();
+      await expectIdle(watcher);
       await $`ip link set ${name} up`;
       await first.connect();
-      await watcher.reportsConnect(first);
+      await reportsConnect(watcher, first);
 
       await $`ip link delete ${name}`;
       await watcher.logs(`${name} was removed, waiting for it`);
-      await watcher.expectIdle();
+      await expectIdle(watcher);
       const second = await wg0.client("second");
       const other = second.link.name;
       await $`ip link set ${other} down && ip link set ${other} name ${name} && ip link set ${name} up`;
       await watcher.logs(`${name} is back`);
       await second.connect();
-      await watcher.reportsConnect(second);
-      await watcher.expectIdle();
+      await reportsConnect(watcher, second);
+      await expectIdle(watcher);
     },
     TEST_MS,
   );
@@ -201,7 +122,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       const { name } = before.link;
       const after = await wg0.client("after the flood");
       const other = after.link.name;
-      await using watcher = new Watcher(...BY_PACKETS, "--monitor", "bpf", "--interface", name);
+      await using watcher = watch(...BY_PACKETS, "--monitor", "bpf", "--interface", name);
       await watcher.wgmon.ready;
       await watcher.freeze();
       const changes = Array.from({ length: 1000 }, (_, i) => `link set lo mtu ${60_000 + (i % 2)}`);
@@ -213,8 +134,8 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       await watcher.lookedFor("lost");
       await watcher.logs(`${name} is back`);
       await after.connect();
-      await watcher.reportsConnect(after);
-      await watcher.expectIdle();
+      await reportsConnect(watcher, after);
+      await expectIdle(watcher);
     },
     TEST_MS,
   );
@@ -227,7 +148,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       const socket = await Bun.udpSocket({ hostname: "127.0.0.1" });
       // Each datagram is logged twenty times.
       for (let i = 0; i < 20; i++) await lab.addPlainRule(socket.port, group);
-      await using watcher = new Watcher(...BY_PACKETS, "--group", String(group));
+      await using watcher = watch(...BY_PACKETS, "--group", String(group));
       await watcher.wgmon.ready;
       await watcher.freeze();
       for (let sent = 0; sent < 1000; sent++) socket.send("x", socket.port, "127.0.0.1");
@@ -238,12 +159,12 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       await watcher.logs(`NFLOG group ${group} overflowed`);
       await watcher.lookedFor("lost");
       // Its packets were lost, and the look found it.
-      await watcher.reportsConnect(missed);
+      await reportsConnect(watcher, missed);
       const later = await wg0.client("later");
       await later.connect();
-      await watcher.reportsConnect(later);
+      await reportsConnect(watcher, later);
       expect(watcher.looks("lost")).toBe(1);
-      await watcher.expectIdle();
+      await expectIdle(watcher);
     },
     TEST_MS,
   );
@@ -254,14 +175,14 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       const wg3 = await lab.device("wg3", { port: 51830 });
       await $`wg set wg3 listen-port 51831`;
       const args = ["--monitor", "bpf", "--interface", "any", "--device", "wg3", "--tick", "1h"];
-      await using watcher = new Watcher(...args, "--reconcile", "1s");
+      await using watcher = watch(...args, "--reconcile", "1s");
       await watcher.wgmon.ready;
       const client = await wg3.client("of another port");
       await $`wg set wg3 listen-port 51830`;
       await watcher.lookedFor("reconcile", watcher.looks("reconcile") + 2);
       expect(watcher.looks("packet")).toBe(0);
       await client.connect();
-      await watcher.reportsConnect(client, "wg3");
+      await reportsConnect(watcher, client, "wg3");
       await watcher.lookedFor("packet");
     },
     TEST_MS,
@@ -270,13 +191,13 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   test(
     "a device that is added while it runs is watched at once, under its next name too, until its end",
     async () => {
-      await using watcher = new Watcher(...BY_PACKETS);
+      await using watcher = watch(...BY_PACKETS);
       await watcher.wgmon.ready;
       await lab.addPlainRule(51840, 1);
       const wg4 = await lab.device("wg4", { port: 51840 });
       const client = await wg4.client("of a new device");
       await client.connect();
-      await watcher.reportsConnect(client, "wg4");
+      await reportsConnect(watcher, client, "wg4");
 
       await $`ip link set wg4 down && ip link set wg4 name wg4b && ip link set wg4b up`;
       const about = (name: string) =>
@@ -307,9 +228,9 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       const [spare, ...known] = (await $`wg show wg0 peers`.text()).trim().split("\n");
       const count = known.length + 1;
       expect(spare).not.toBe(stable.publicKey);
-      await using packets = new Watcher(...BY_PACKETS, "--no-announce-existing");
+      await using packets = watch(...BY_PACKETS, "--no-announce-existing");
       const polling = ["--monitor", "poll", "--tick", "100ms", "--reconcile", "0"];
-      await using poll = new Watcher(...polling, "--no-announce-existing");
+      await using poll = watch(...polling, "--no-announce-existing");
       for (const { wgmon } of [packets, poll]) await wgmon.ready;
 
       const script = `while :; do
@@ -319,7 +240,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       const loops = [1, 2].map(() => Bun.spawn(["bash", "-c", script]));
       const newcomer = await wg0.client("newcomer");
       await newcomer.connect();
-      for (const watcher of [packets, poll]) await watcher.reportsConnect(newcomer);
+      for (const watcher of [packets, poll]) await reportsConnect(watcher, newcomer);
       await poll.lookedFor("tick", poll.looks("tick") + 20);
       for (const loop of loops) {
         loop.kill();
@@ -346,7 +267,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   test(
     "a device that is looked at all the time can be deleted",
     async () => {
-      await using poll = new Watcher("--monitor", "poll", "--tick", "100ms");
+      await using poll = watch("--monitor", "poll", "--tick", "100ms");
       await poll.wgmon.ready;
       const wg7 = await lab.device("wg7", { port: 51870 });
       await wg7.addSilentPeers(500);
@@ -363,17 +284,26 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   );
 });
 
-async function stat(pid: number): Promise<string> {
-  return await Bun.file(`/proc/${pid}/stat`).text();
+/** Waits for the report; it must be the client's only one. */
+async function reportsConnect(watcher: Watcher, client: Client, device = "wg0"): Promise<void> {
+  await watcher.waitFor(client.name, () => watcher.eventsOf(client).length > 0);
+  expect(watcher.eventsOf(client)).toMatchObject([
+    { type: "peer.connected", data: { device, peer: { endpoint: client.endpoint } } },
+  ]);
 }
 
-/** The fields behind the command's name: state, parent, ... proc_pid_stat(5) */
-function fieldsOf(text: string): string[] {
-  return text.slice(text.lastIndexOf(")") + 2).split(" ");
+/** Fails when it uses more than a fifth of a processor, over a second in which nothing is to do. */
+async function expectIdle({ wgmon }: Watcher): Promise<void> {
+  await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
+  const before = await processorMs(wgmon.pid);
+  await Bun.sleep(1000);
+  expect((await processorMs(wgmon.pid)) - before).toBeLessThan(200);
 }
 
 /** What the process has used so far; a tick of it is 10 ms. */
 async function processorMs(pid: number): Promise<number> {
-  const fields = fieldsOf(await stat(pid));
+  const text = await Bun.file(`/proc/${pid}/stat`).text();
+  // The fields behind the command's name: state, parent, ... proc_pid_stat(5)
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) * 10;
 }

@@ -10,16 +10,14 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { $ } from "bun";
 
-import type { Event } from "../../src/contract.ts";
 import { needs } from "../support/kernel.ts";
 import { type Client, type ClientOptions, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
-import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
+import { REPORT_MS, Watcher } from "../support/watcher.ts";
+import { isComplaint } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
-/** On an emulated processor a report may take its time; how long is measured elsewhere. */
-const REPORT_MS = 90_000;
 const TEST_MS = 240_000;
 const IDLE_MS = 15_000;
 const INITIATION_BYTES = 148;
@@ -28,8 +26,6 @@ const BPF = ["--monitor", "bpf", "--interface", "any"];
 const SHORT = ["--idle-timeout", "15s", "--tick", "1s"];
 /** Looks when a packet wakes it, and else only once an hour. */
 const BY_PACKETS = ["--tick", "1h"];
-
-type Of<Type extends Event["type"]> = Extract<Event, { readonly type: Type }>;
 
 describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   const receiver = new Receiver();
@@ -44,76 +40,22 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   let nflogByPackets: Watcher;
   let bpfByPackets: Watcher;
 
-  /** One run of wgmon, and what it reported. */
-  class Watcher {
-    readonly wgmon: Wgmon;
-    readonly #path = `/${watchers.length}`;
-
-    constructor(...args: readonly string[]) {
-      const target = ["--webhook", receiver.url(this.#path)];
-      this.wgmon = startWgmon([...args, ...target, "--reconcile", "0", "--log-level", "debug"]);
-      watchers.push(this);
-    }
-
-    /** All about the client, or about the device itself; what was sent again counts once. */
-    eventsOf(about: Client | string): Event[] {
-      const events = receiver.requests
-        .filter(({ path }) => path === this.#path)
-        .map(({ event }) => event!)
-        .filter(({ data }) =>
-          typeof about === "string"
-            ? !("peer" in data) && data.device === about
-            : "peer" in data && data.peer.publicKey === about.publicKey,
-        );
-      return [...new Map(events.map((event) => [event.id, event])).values()];
-    }
-
-    typesOf(about: Client | string): string[] {
-      return this.eventsOf(about).map(({ type }) => type);
-    }
-
-    /** Waits for the `count`th event of the type, and answers it. */
-    async reports<Type extends Event["type"]>(
-      type: Type,
-      about: Client | string,
-      count = 1,
-    ): Promise<Of<Type>> {
-      const found = () => this.eventsOf(about).filter((event) => event.type === type);
-      await receiver
-        .waitFor(() => found().length >= count, REPORT_MS)
-        .catch((error: Error) => {
-          const name = typeof about === "string" ? about : about.name;
-          const wanted = `${type} of ${name}, number ${count}`;
-          throw new Error(`${wanted}: ${error.message}; it logged:\n${this.wgmon.logText}`);
-        });
-      return found()[count - 1] as Of<Type>;
-    }
-
-    /** How many looks there were so far, and for what reason. */
-    looks(reason: string): number {
-      return this.wgmon.log.filter((line) => line.msg === "look" && line["reason"] === reason)
-        .length;
-    }
-
-    async lookedFor(reason: string, count: number): Promise<void> {
-      let seen = 0;
-      await this.wgmon.waitForLog(
-        (line) => line.msg === "look" && line["reason"] === reason && ++seen >= count,
-        REPORT_MS,
-      );
-    }
+  function watch(...args: readonly string[]): Watcher {
+    const watcher = new Watcher(receiver, ...args, "--reconcile", "0");
+    watchers.push(watcher);
+    return watcher;
   }
 
   beforeAll(async () => {
     lab = await Lab.create();
     wg0 = await lab.device("wg0", { port: 51820 });
     for (const group of [1, 2, 3, 4]) await lab.addPlainRule(wg0.port, group);
-    nflog = new Watcher(...SHORT);
-    bpf = new Watcher(...SHORT, ...BPF);
-    patient = new Watcher("--idle-timeout", "75s", "--tick", "1s", ...BPF);
-    holding = new Watcher(...SHORT, "--hold", "15s", "--group", "2");
-    nflogByPackets = new Watcher(...BY_PACKETS, "--group", "3");
-    bpfByPackets = new Watcher(...BY_PACKETS, ...BPF);
+    nflog = watch(...SHORT);
+    bpf = watch(...SHORT, ...BPF);
+    patient = watch("--idle-timeout", "75s", "--tick", "1s", ...BPF);
+    holding = watch(...SHORT, "--hold", "15s", "--group", "2");
+    nflogByPackets = watch(...BY_PACKETS, "--group", "3");
+    bpfByPackets = watch(...BY_PACKETS, ...BPF);
     for (const { wgmon } of watchers) await wgmon.ready;
     // A client's device is up for a moment before it has its port, with one that the kernel chooses,
     // which must not be another client's.
@@ -371,7 +313,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       await kim.connect();
       const runs: Watcher[] = [];
       for (const signal of ["SIGTERM", "SIGKILL"] as const) {
-        const watcher = new Watcher(...args);
+        const watcher = watch(...args);
         runs.push(watcher);
         const { data } = await watcher.reports("peer.connected", kim);
         expect(data.initial).toBe(true);
@@ -379,8 +321,8 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       }
       // Now its handshake is longer ago than a silence may last, and it is not silent.
       await handshakeOlderThan(kim, IDLE_MS);
-      const last = new Watcher(...args);
-      const silent = new Watcher(...args, "--no-announce-existing");
+      const last = watch(...args);
+      const silent = watch(...args, "--no-announce-existing");
       expect((await last.reports("peer.connected", kim)).data.initial).toBe(true);
       await silent.wgmon.ready;
       await received(kim, (await wg0.state(kim)).rxBytes + 2 * 32);
@@ -403,7 +345,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     async () => {
       const leo = await newClient(wg0, "leo", { keepaliveSeconds: 5 });
       await leo.connect();
-      const watcher = new Watcher(...SHORT, "--group", "4");
+      const watcher = watch(...SHORT, "--group", "4");
       await watcher.wgmon.ready;
       leo.sendDatagram();
       expect((await watcher.reports("peer.connected", leo)).data.initial).toBe(true);
@@ -427,7 +369,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     async () => {
       const wg6 = await lab.device("wg6", { port: 51826 });
       const args = ["--idle-timeout", "15s", "--tick", "200ms", "--device", "wg6", ...BPF];
-      const watcher = new Watcher(...args);
+      const watcher = watch(...args);
       await watcher.wgmon.ready;
       expect(watcher.looks("tick")).toBe(0);
       const only = await newClient(wg6, "only");

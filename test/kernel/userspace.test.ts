@@ -12,6 +12,8 @@ import type { Event } from "../../src/contract.ts";
 import { needs } from "../support/kernel.ts";
 import { Lab, LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
+import { search, secretsOf, texts, traces } from "../support/secrets.ts";
+import { REPORT_MS, Watcher } from "../support/watcher.ts";
 import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
@@ -19,7 +21,6 @@ const PROGRAM = "wireguard-go";
 const isMissing = kernel.missing || Bun.which(PROGRAM) === null;
 const note = Bun.which(PROGRAM) === null ? ` [skipped: no ${PROGRAM} here]` : "";
 
-const REPORT_MS = 60_000;
 const TEST_MS = 180_000;
 const FOLDER = "/var/run/wireguard";
 /** No other file's: the folder is the same in all namespaces. */
@@ -151,6 +152,38 @@ describe.skipIf(isMissing)(kernel.title(`a userspace device${note}`), () => {
         roamed,
         { type: "peer.disconnected", data: { reason: "idle", peer: { endpoint: roamedTo } } },
       ]);
+    },
+    TEST_MS,
+  );
+
+  test(
+    "leaves its private key and its peers' preshared keys in no log line, no webhook and no memory",
+    async () => {
+      // The answer needs more than the buffer that it begins in.
+      await device.addSilentPeers(400);
+      await lab.addPlainRule(PORT, 2);
+      const quiet = ["--tick", "1h", "--reconcile", "0", "--group", "2"];
+      await using watcher = new Watcher(receiver, ...quiet);
+      const { wgmon } = watcher;
+      await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
+      const carol = await device.client("carol", { presharedKey: true });
+      await carol.connect();
+      await watcher.reports("peer.connected", carol);
+      // A change of its link causes three looks, and after them there is no reason for another one.
+      await $`ip link set ${NAME} mtu 1380`;
+      await watcher.lookedFor("link", 3);
+
+      const keys = await secretsOf(NAME);
+      // Alice's and carol's preshared keys, too.
+      expect(keys).toHaveLength(3);
+      await watcher.freeze();
+      const publicKey = Buffer.from(carol.publicKey);
+      // It reads the right memory: what is no secret is there.
+      expect(search(wgmon.pid, [...keys.flatMap(traces), publicKey])).toEqual([publicKey]);
+
+      const told = [wgmon.logText, ...receiver.requests.map(({ body }) => body)].join("\n");
+      expect(told).toContain(carol.publicKey);
+      for (const text of keys.flatMap(texts)) expect(told.includes(text)).toBe(false);
     },
     TEST_MS,
   );

@@ -198,28 +198,32 @@ describe("from look to look", () => {
 
   test("a change comes with what was before it", () => {
     const table = new PeerTable();
-    look(table, { peers: [{ key: 1, rxBytes: 148 }] });
+    look(table, { peers: [{ key: 1, rxBytes: 148, txBytes: 64 }] });
     const first = look(table, {
-      peers: [{ key: 1, rxBytes: 180, handshake: [1_700_000_000, 5e8] }],
+      peers: [{ key: 1, rxBytes: 180, txBytes: 156, handshake: [1_700_000_000, 5e8] }],
     });
     expect(first.changed).toEqual([
       {
-        before: { lastHandshakeMs: null, rxBytes: 148 },
+        before: { lastHandshakeMs: null, rxBytes: 148, txBytes: 64 },
         peer: {
           publicKey: keyOf(1),
           endpoint: null,
           allowedIps: [],
           lastHandshakeMs: 1_700_000_000_500,
           rxBytes: 180,
-          txBytes: 0,
+          txBytes: 156,
           persistentKeepaliveSeconds: 0,
         },
       },
     ]);
     const second = look(table, {
-      peers: [{ key: 1, rxBytes: 212, handshake: [1_700_000_000, 5e8] }],
+      peers: [{ key: 1, rxBytes: 212, txBytes: 156, handshake: [1_700_000_000, 5e8] }],
     });
-    expect(second.changed[0]?.before).toEqual({ lastHandshakeMs: 1_700_000_000_500, rxBytes: 180 });
+    expect(second.changed[0]?.before).toEqual({
+      lastHandshakeMs: 1_700_000_000_500,
+      rxBytes: 180,
+      txBytes: 156,
+    });
   });
 
   test("a peer that is not in the answer was removed, and is new when it comes back", () => {
@@ -296,7 +300,7 @@ describe("from look to look", () => {
     table.read(...messageOf({ peers: [{ ...whole, allowedIps: ["10.0.0.1/32"] }] }));
     expect(look(table, { peers: [whole] }).changed).toEqual([
       {
-        before: { lastHandshakeMs: null, rxBytes: 0 },
+        before: { lastHandshakeMs: null, rxBytes: 0, txBytes: 0 },
         peer: expect.objectContaining({ allowedIps: ["10.0.0.1/32", "10.0.0.2/32"] }),
       },
     ]);
@@ -326,6 +330,7 @@ describe("from look to look", () => {
     const state = fc.record({
       key: fc.nat(150),
       rxBytes: fc.nat(2),
+      txBytes: fc.nat(2),
       handshake: fc.constantFrom([0, 0] as const, [5, 0] as const, [5, 1_000_000] as const),
       endpoint: fc.constantFrom("192.0.2.1:1", "192.0.2.1:2", "[2001:db8::1]:1"),
     });
@@ -349,6 +354,7 @@ describe("from look to look", () => {
           const told = changed.map(({ peer, before }) => ({
             key: peer.publicKey,
             rxBytes: peer.rxBytes,
+            txBytes: peer.txBytes,
             lastHandshakeMs: peer.lastHandshakeMs,
             endpoint: formatEndpoint(peer.endpoint!),
             before,
@@ -529,12 +535,17 @@ class Model {
       return {
         key: keyOf(key),
         rxBytes: peer.rxBytes!,
+        txBytes: peer.txBytes!,
         lastHandshakeMs: handshakeMs(peer),
         endpoint: peer.endpoint!,
         before:
           before === undefined
             ? null
-            : { lastHandshakeMs: handshakeMs(before), rxBytes: before.rxBytes! },
+            : {
+                lastHandshakeMs: handshakeMs(before),
+                rxBytes: before.rxBytes!,
+                txBytes: before.txBytes!,
+              },
       };
     });
     for (const [key, peer] of this.#changed) this.#known.set(key, peer);

@@ -3,7 +3,9 @@
 import { describe, expect, test } from "bun:test";
 
 import { ParseError } from "../../src/errors.ts";
-import { parseUapi } from "../../src/kernel/userspace.ts";
+import { differenceOf, parseUapi } from "../../src/kernel/userspace.ts";
+import type { Peer } from "../../src/wireguard.ts";
+import { ALICE, BOB, peer as peerWith } from "../support/peers.ts";
 
 const PRIVATE = "e84b5a6d2717c1003a13b431570353dbaca9146cf150c5f8575680feba52027a";
 const PRESHARED = "188515093e952f5f22e865cef3012e72f8b5f0b598ac0309d5dacce3b70fcf52";
@@ -171,5 +173,35 @@ describe("what cannot be is a ParseError, which names the key and shows no value
     ],
   ])("%s", (message, text) => {
     expect(() => parse(text)).toThrow(new ParseError(message));
+  });
+});
+
+describe("from look to look", () => {
+  const difference = (before: readonly Peer[], now: readonly Peer[]) =>
+    differenceOf(byKey(before), byKey(now));
+  const byKey = (peers: readonly Peer[]) => new Map(peers.map((each) => [each.publicKey, each]));
+
+  test.each([
+    ["handshake", { lastHandshakeMs: 1 }],
+    ["endpoint", { endpoint: "192.0.2.1:1" }],
+    ["rx", { rxBytes: 1 }],
+    ["tx", { txBytes: 1 }],
+  ])("a peer that differs in %s comes with what was before it", (_what, fields) => {
+    const before = peerWith({ lastHandshakeMs: 5, rxBytes: 148, txBytes: 92 });
+    const now = peerWith({ lastHandshakeMs: 5, rxBytes: 148, txBytes: 92, ...fields });
+    const bob = peerWith({ publicKey: BOB });
+    expect(difference([before, bob], [now, bob])).toEqual({
+      changed: [{ peer: now, before }],
+      removed: [],
+    });
+  });
+
+  test("a peer that comes has nothing before it, one that goes is named", () => {
+    const [alice, bob] = [peerWith(), peerWith({ publicKey: BOB })];
+    expect(difference([alice], [bob])).toEqual({
+      changed: [{ peer: bob, before: null }],
+      removed: [ALICE],
+    });
+    expect(difference([alice], [alice])).toEqual({ changed: [], removed: [] });
   });
 });

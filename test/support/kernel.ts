@@ -28,7 +28,7 @@ function whyMissing(need: Need): string | null {
   switch (need) {
     case "root":
       if (process.getuid?.() !== 0) return "not root";
-      return ownNetwork() ? null : "this is the machine's own network; start: bun test/run.ts";
+      return whyNotOwnNetwork();
     case "wireguard":
       return whyNoWireguard();
     case "ip":
@@ -41,11 +41,15 @@ function whyMissing(need: Need): string | null {
   }
 }
 
-function ownNetwork(): boolean {
+/** Where nobody can tell, the machine's network must not be at stake. */
+function whyNotOwnNetwork(): string | null {
   try {
-    return readlinkSync("/proc/self/ns/net") !== readlinkSync("/proc/1/ns/net");
-  } catch {
-    return false;
+    return readlinkSync("/proc/self/ns/net") === readlinkSync("/proc/1/ns/net")
+      ? "this is the machine's own network; start: bun test/run.ts"
+      : null;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return `cannot tell whether this is the machine's own network: /proc/1/ns/net gives ${code}`;
   }
 }
 
@@ -60,4 +64,13 @@ export function whyNoWireguard(): string | null {
   return /Unknown device type/.test(complaint)
     ? "no wireguard module; try: modprobe wireguard"
     : `cannot make a WireGuard device: ${complaint}`;
+}
+
+/** Why this process cannot make a network namespace with a tunnel device of a program in it; null: it can. */
+export function whyNoTunnel(): string | null {
+  if (process.getuid?.() !== 0) return "not root";
+  const probe = ["unshare", "--net", "ip", "tuntap", "add", "dev", "wgmon-probe", "mode", "tun"];
+  if (Bun.which("unshare") === null || Bun.which("ip") === null) return "no unshare or ip here";
+  const { exitCode, stderr } = Bun.spawnSync(probe, { stderr: "pipe" });
+  return exitCode === 0 ? null : `cannot make a tun device: ${stderr.toString().trim()}`;
 }

@@ -11,6 +11,8 @@ export interface Received {
   readonly atMs: number;
   readonly path: string;
   readonly headers: Headers;
+  readonly bytes: Uint8Array;
+  /** The same as text. */
   readonly body: string;
   /** null: the body is no JSON. */
   readonly event: Event | null;
@@ -83,12 +85,14 @@ export class Receiver {
 
   async #receive(request: Request): Promise<Response> {
     const atMs = performance.timeOrigin + performance.now();
-    const body = await request.text();
+    const bytes = await request.bytes();
+    const body = new TextDecoder().decode(bytes);
     const { pathname, search } = new URL(request.url);
     const received = {
       atMs,
       path: pathname + search,
       headers: request.headers,
+      bytes,
       body,
       event: parse(body),
     };

@@ -2,6 +2,8 @@
 
 import { join } from "node:path";
 
+import { newStateFolder } from "./state.ts";
+
 const ROOT = join(import.meta.dir, "../..");
 
 /** A line of the log; `msg` is the message, the rest its fields. */
@@ -10,7 +12,7 @@ export type LogLine = Readonly<Record<string, unknown>> & { readonly msg?: unkno
 export interface WgmonOptions {
   /** Left out: the binary that build.ts makes; "source": src/main.ts under Bun. */
   readonly binary?: string;
-  /** The whole environment but PATH. */
+  /** The whole environment but PATH and, if it has none, STATE_DIRECTORY: a folder of its own. */
   readonly environment?: Readonly<Record<string, string>>;
   readonly cwd?: string;
 }
@@ -30,7 +32,11 @@ export class Wgmon implements AsyncDisposable {
     const program = binary === "source" ? [process.execPath, join(ROOT, "src/main.ts")] : [binary];
     this.#process = Bun.spawn([...program, ...args, "--log-format", "json"], {
       ...(cwd === undefined ? {} : { cwd }),
-      env: { PATH: process.env["PATH"], ...environment },
+      env: {
+        PATH: process.env["PATH"],
+        STATE_DIRECTORY: newStateFolder(),
+        ...environment,
+      },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

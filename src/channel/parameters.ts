@@ -1,0 +1,22 @@
+/** What services are told by the query of the webhook's URL. Pure; shows no part of a URL. */
+
+/** A parameter's value; null: it is not there, or empty. */
+export function parameter(url: URL, name: string): string | null {
+  return url.searchParams.get(name) || null;
+}
+
+/** What to say of parameters that the service would not get: a slip of the hand, most likely. */
+export function unknownParameters(url: URL, known: readonly string[]): string | null {
+  if ([...url.searchParams.keys()].every((name) => known.includes(name))) return null;
+  const names =
+    known.length === 1 ? known[0]! : `${known.slice(0, -1).join(", ")} and ${known.at(-1)}`;
+  return `has a parameter that is not known; there are ${names}`;
+}
+
+/** The URL up to its query. */
+export function withoutQuery(url: URL): string {
+  const short = new URL(url);
+  short.search = "";
+  short.hash = "";
+  return short.href;
+}

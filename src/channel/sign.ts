@@ -1,0 +1,135 @@
+/**
+ * Signatures as Standard Webhooks has them (www.standardwebhooks.com, the symmetric scheme v1):
+ * HMAC-SHA256 over `id.timestamp.body`. With several secrets there are several signatures, so that a
+ * receiver can change its secret while events go on coming. Pure.
+ */
+
+/** The standard's limits, in bytes. */
+const SECRET_MIN = 24;
+const SECRET_MAX = 64;
+
+/** How far the clocks of sender and receiver may be apart; the same in the standard's own libraries. */
+const TOLERANCE_MS = 5 * 60_000;
+
+const HOW_TO_MAKE_ONE = 'make one with: echo "whsec_$(openssl rand -base64 32)"';
+
+/** What is signed. */
+interface Signed {
+  readonly id: string;
+  /** Seconds since 1970, in decimal digits. */
+  readonly timestamp: string;
+  readonly body: Uint8Array;
+}
+
+/** The key of a signature. It can be used, and not be read. */
+export class SigningSecret {
+  readonly #key: Uint8Array;
+
+  constructor(key: Uint8Array) {
+    this.#key = key.slice();
+  }
+
+  /** One entry of the header webhook-signature. */
+  sign({ id, timestamp, body }: Signed): string {
+    const hmac = new Bun.CryptoHasher("sha256", this.#key);
+    return `v1,${hmac.update(`${id}.${timestamp}.`).update(body).digest("base64")}`;
+  }
+
+  toString(): string {
+    return "(hidden)";
+  }
+
+  toJSON(): string {
+    return "(hidden)";
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return "(hidden)";
+  }
+}
+
+/** The header webhook-signature. */
+export function sign(secrets: readonly SigningSecret[], signed: Signed): string {
+  return secrets.map((secret) => secret.sign(signed)).join(" ");
+}
+
+/**
+ * The content of a secret file: a secret on each line; blank lines, and those that begin with #, say
+ * nothing. The problem continues a sentence that begins with "the file", and quotes nothing.
+ */
+export function parseSecrets(
+  text: string,
+): { readonly value: readonly SigningSecret[] } | { readonly problem: string } {
+  const secrets: SigningSecret[] = [];
+  for (const [index, line] of text.split("\n").entries()) {
+    const written = line.trim();
+    if (written === "" || written.startsWith("#")) continue;
+    const key = decode(written.replace(/^whsec_/, ""));
+    const problem = key === null ? "what is not base64" : sizeProblem(key);
+    if (key === null || problem !== null) {
+      return { problem: `has in line ${index + 1} ${problem}; ${HOW_TO_MAKE_ONE}` };
+    }
+    secrets.push(new SigningSecret(key));
+  }
+  if (secrets.length === 0) return { problem: `has no secret in it; ${HOW_TO_MAKE_ONE}` };
+  return { value: secrets };
+}
+
+function sizeProblem({ length }: Uint8Array): string | null {
+  if (length < SECRET_MIN) return `a secret that is too short (less than ${SECRET_MIN} bytes)`;
+  if (length > SECRET_MAX) return `a secret that is too long (more than ${SECRET_MAX} bytes)`;
+  return null;
+}
+
+/** null: it is no base64. The `=` at its end may be missing. */
+function decode(text: string): Uint8Array | null {
+  // fromBase64 would skip it: two secrets on one line are not one.
+  if (/\s/.test(text)) return null;
+  const padded = text.padEnd(Math.ceil(text.length / 4) * 4, "=");
+  try {
+    return Uint8Array.fromBase64(padded, { lastChunkHandling: "strict" });
+  } catch {
+    return null;
+  }
+}
+
+type Verification =
+  | "ok"
+  | "webhook-id is missing"
+  | "webhook-timestamp is missing"
+  | "webhook-timestamp is not a number of seconds"
+  | "webhook-timestamp is more than 5 minutes ago"
+  | "webhook-timestamp is more than 5 minutes ahead"
+  | "webhook-signature is missing"
+  | "no signature is by any of the secrets";
+
+/** Whether what a receiver got is from somebody who has one of the secrets. `null`: no such header. */
+export function verify(
+  secrets: readonly SigningSecret[],
+  headers: {
+    readonly id: string | null;
+    readonly timestamp: string | null;
+    readonly signature: string | null;
+  },
+  body: Uint8Array,
+  nowMs: number,
+): Verification {
+  const { id, timestamp, signature } = headers;
+  if (id === null || id === "") return "webhook-id is missing";
+  if (timestamp === null) return "webhook-timestamp is missing";
+  // A dot would leave open where the id ends.
+  if (!/^\d{1,12}$/.test(timestamp)) return "webhook-timestamp is not a number of seconds";
+  if (signature === null) return "webhook-signature is missing";
+  const aheadMs = Number(timestamp) * 1000 - nowMs;
+  if (aheadMs < -TOLERANCE_MS) return "webhook-timestamp is more than 5 minutes ago";
+  if (aheadMs > TOLERANCE_MS) return "webhook-timestamp is more than 5 minutes ahead";
+  const wanted = secrets.map((secret) => secret.sign({ id, timestamp, body }));
+  const isSigned = signature.split(" ").some((entry) => wanted.some((one) => isSame(one, entry)));
+  return isSigned ? "ok" : "no signature is by any of the secrets";
+}
+
+/** In a time that does not tell how much of it is right. */
+function isSame(wanted: string, found: string): boolean {
+  const [a, b] = [Buffer.from(wanted), Buffer.from(found)];
+  return a.length === b.length && crypto.timingSafeEqual(a, b);
+}

@@ -1,0 +1,69 @@
+/** From the targets of the settings to targets that can be sent to. */
+
+import type { Clock } from "../clock.ts";
+import { redactUrl, type TargetSettings } from "../config.ts";
+import { isSelected } from "../selection.ts";
+import type { Channel, Target } from "./channel.ts";
+import { createExec } from "./exec.ts";
+import { createWebhook } from "./webhook.ts";
+
+/** Hexadecimal digits of a key that is a hash. */
+const KEY_DIGITS = 16;
+
+interface Options {
+  readonly version: string;
+  readonly clock: Clock;
+}
+
+export function makeTargets(
+  targets: readonly TargetSettings[],
+  options: Options,
+): readonly Target[] {
+  const keys = keysOf(targets);
+  return targets.map((target, index) => ({
+    key: keys[index]!,
+    // Two at one host look the same without their paths.
+    channel: channelOf(target, targets.length > 1 ? ` ${index + 1}` : "", options),
+    accepts: (event) => isSelected(event, target.selection),
+    digestMs: target.digestMs,
+  }));
+}
+
+/**
+ * What each target's messages are kept under. Without a name it is a hash of where they go, because
+ * that is a secret.
+ */
+export function keysOf(targets: readonly TargetSettings[]): readonly string[] {
+  const taken = new Set<string>();
+  for (const { name, destination } of targets) {
+    const address =
+      destination.type === "webhook"
+        ? new URL(destination.url).href
+        : JSON.stringify(destination.command);
+    const key =
+      name ?? new Bun.CryptoHasher("sha256").update(address).digest("hex").slice(0, KEY_DIGITS);
+    // The same place twice: with other filters, or by mistake.
+    let unique = key;
+    for (let count = 2; taken.has(unique); count++) unique = `${key}-${count}`;
+    taken.add(unique);
+  }
+  return [...taken];
+}
+
+function channelOf(target: TargetSettings, number: string, { version, clock }: Options): Channel {
+  const { name, destination, timeoutMs } = target;
+  switch (destination.type) {
+    case "webhook": {
+      const { url, format, formatName, secrets } = destination;
+      const shown = redactUrl(url);
+      const label =
+        name === null ? `webhook${number} ${shown}` : `${name} (${formatName} ${shown})`;
+      return createWebhook({ url, format, secrets, label, version, clock, timeoutMs });
+    }
+    case "exec": {
+      const { command } = destination;
+      const label = name === null ? `exec${number} ${command[0]}` : `${name} (exec ${command[0]})`;
+      return createExec({ command, label, timeoutMs });
+    }
+  }
+}

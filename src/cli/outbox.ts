@@ -1,0 +1,126 @@
+/** `wgmon outbox`: what waits for the targets and what was given up, to read, retry or drop. */
+
+import type { OutboxRequest } from "../config.ts";
+import { duration, sentence } from "../event.ts";
+import type { DeadLetter, Queue, Store, Waiting } from "../store/store.ts";
+
+/** Rows that are read from the store in one go. */
+const CHUNK = 500;
+/** Lines for people; --json has all. */
+const LINES_MAX = 50;
+
+interface Options {
+  /** The target's key in the store; null: all targets. */
+  readonly target: string | null;
+  readonly nowMs: number;
+  readonly print: (line: string) => void;
+}
+
+type Place = Pick<DeadLetter, "target" | "seq">;
+
+export function runOutbox(store: Store, request: OutboxRequest, options: Options): void {
+  const { action, dead, json } = request;
+  const letters = store.deadLetters().filter((letter) => isWanted(letter, request, options));
+  const queues = dead ? [] : queuesOf(store, options);
+  switch (action) {
+    case "list":
+      if (json) printJson(store, { queues, letters }, request, options);
+      else printList({ queues, letters }, options);
+      return;
+    case "retry": {
+      store.revive(letters, options.nowMs);
+      for (const { target, label, failures, reason } of queues) {
+        store.saveTarget(target, label, { failures, reason, nextAtMs: 0 });
+      }
+      const waiting = queues.reduce((sum, queue) => sum + queue.waiting, 0);
+      options.print(
+        `${count(letters.length)} put back, ${count(waiting)} tried again within 5 s (or at the next start)`,
+      );
+      return;
+    }
+    case "drop": {
+      const waiting = [...waitingOf(store, queues, request)];
+      store.drop([...letters, ...waiting]);
+      options.print(
+        `${count(waiting.length)} that waited and ${count(letters.length)} given up dropped`,
+      );
+    }
+  }
+}
+
+function queuesOf(store: Store, { target }: Options): Queue[] {
+  return store.queues().filter((queue) => target === null || queue.target === target);
+}
+
+function isWanted(letter: DeadLetter, { id }: OutboxRequest, { target }: Options): boolean {
+  return (target === null || letter.target === target) && (id === null || letter.event.id === id);
+}
+
+function* waitingOf(
+  store: Store,
+  queues: readonly Queue[],
+  { id }: OutboxRequest,
+): Generator<Waiting & Place> {
+  for (const { target } of queues) {
+    let after = 0;
+    for (;;) {
+      const rows = store.waiting(target, after, CHUNK);
+      if (rows.length === 0) break;
+      after = rows.at(-1)!.seq;
+      for (const row of rows) {
+        if (id === null || row.event.id === id || row.message === id) yield { ...row, target };
+      }
+    }
+  }
+}
+
+interface Found {
+  readonly queues: readonly Queue[];
+  readonly letters: readonly DeadLetter[];
+}
+
+function printJson(
+  store: Store,
+  { queues, letters }: Found,
+  request: OutboxRequest,
+  { print }: Options,
+): void {
+  const labels = new Map(queues.map(({ target, label }) => [target, label]));
+  for (const { target, event, addedAtMs, message } of waitingOf(store, queues, request)) {
+    const since = new Date(addedAtMs).toISOString();
+    const name = labels.get(target);
+    print(JSON.stringify({ state: "waiting", target, name, since, digest: message, event }));
+  }
+  for (const { target, label: name, reason, atMs, event } of letters) {
+    const since = new Date(atMs).toISOString();
+    print(JSON.stringify({ state: "given up", target, name, since, reason, event }));
+  }
+}
+
+function printList({ queues, letters }: Found, { print, nowMs }: Options): void {
+  if (queues.length === 0 && letters.length === 0) print("nothing waits, nothing was given up");
+  for (const { label, waiting, oldestAtMs, failures, reason, nextAtMs } of queues) {
+    const parts = [
+      `${count(waiting)} ${waiting === 1 ? "waits" : "wait"}, the oldest for ${duration(nowMs - oldestAtMs)}`,
+    ];
+    if (failures > 0) parts.push(`${failures} failed attempts in a row, the last: ${reason}`);
+    if (nextAtMs > nowMs) parts.push(`next attempt in ${duration(nextAtMs - nowMs)}`);
+    print(`${label}: ${parts.join("; ")}`);
+  }
+  if (letters.length > 0) print(`given up: ${count(letters.length)}`);
+  for (const { label, event, reason, atMs } of letters.slice(-LINES_MAX)) {
+    print(`  ${new Date(atMs).toISOString()} ${event.id} ${label}: ${reason}`);
+    print(`    ${event.timestamp} ${printable(sentence(event))}`);
+  }
+  if (letters.length > LINES_MAX) print(`  ... the latest ${LINES_MAX}; --json lists all`);
+}
+
+function count(messages: number): string {
+  return `${messages} event${messages === 1 ? "" : "s"}`;
+}
+
+/** Names may hold what moves a terminal's cursor. */
+function printable(text: string): string {
+  // oxlint-disable-next-line no-control-regex
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, "?");
+}

@@ -1,0 +1,218 @@
+/**
+ * `wgmon receive`: a webhook's receiver, to try wgmon out. Anybody may send to it: of what arrives only
+ * clean text of a bounded length reaches the terminal. main.ts loads this file when it is asked for.
+ */
+
+import { FormatRegistry } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { type Context, Hono } from "hono";
+
+import { type SigningSecret, verify } from "../channel/sign.ts";
+import { clean, cut } from "../channel/text.ts";
+import type { Clock } from "../clock.ts";
+import { DigestSchema, type Event, EventSchema } from "../contract.ts";
+import { SystemError } from "../errors.ts";
+import { sentence } from "../event.ts";
+
+/** The longest digest has less than a tenth of this. */
+const BODY_MAX_BYTES = 1024 * 1024;
+
+/** Bodies that are being read; each may take BODY_MAX_BYTES of memory. */
+const READING_MAX = 32;
+
+/**
+ * Bun closes a connection that was silent for so long, also one over which a body only trickles in;
+ * and one whose header is not there after 12 s (Bun 1.4.5).
+ */
+const IDLE_SECONDS = 10;
+
+/** How many ids are known again, and how long they may be: ours have 36 characters. */
+const IDS_MAX = 10_000;
+const ID_MAX = 100;
+
+/** UTF-16 units of a line, and of all lines of a message that is no event; a form of ours has no more. */
+const LINE_MAX = 1000;
+const LINES_MAX = 2000;
+
+/** How long an answer that has begun may still take at the end. */
+const STOP_MS = 500;
+
+const ABOUT = `This is wgmon receive. It prints the webhooks that are sent to it, to try wgmon out.
+Webhooks are sent with POST, to any path.
+`;
+
+// TypeBox brings no formats, and a string of a format that it does not know is invalid.
+FormatRegistry.Set("date-time", (text) => !Number.isNaN(Date.parse(text)));
+
+export interface ReceiveOptions {
+  /** 0: any free one. */
+  readonly port: number;
+  readonly address: string;
+  /** Empty: signatures are not checked. */
+  readonly secrets: readonly SigningSecret[];
+  /** Gets each line without its end. */
+  readonly print: (line: string) => void;
+  readonly clock: Clock;
+}
+
+export interface Receiving {
+  readonly url: string;
+  /** Takes half a second at most. */
+  stop(): Promise<void>;
+}
+
+/** @throws SystemError when it cannot listen there. */
+export function receive(options: ReceiveOptions): Receiving {
+  const { port, address, secrets, print, clock } = options;
+  const server = listen(port, address, makeApp(options).fetch);
+  const url = `http://${address.includes(":") ? `[${address}]` : address}:${server.port}/`;
+  print(`waiting for webhooks at ${url}; Ctrl-C ends it`);
+  const isChecked = secrets.length > 0;
+  const signed = isChecked ? " --webhook-secret-file FILE" : "";
+  print(`to send it some: wgmon test-webhook --webhook ${url}${signed}`);
+  if (!isChecked) {
+    print("signatures are not checked, anybody may be the sender; --secret-file FILE checks them");
+  }
+  return {
+    url,
+    async stop() {
+      const { promise: deadline, resolve } = Promise.withResolvers<void>();
+      const cancel = clock.after(STOP_MS, resolve);
+      await Promise.race([server.stop(), deadline]);
+      cancel();
+      await server.stop(true);
+    },
+  };
+}
+
+function listen(port: number, hostname: string, fetch: Hono["fetch"]): Bun.Server<undefined> {
+  try {
+    return Bun.serve({
+      port,
+      hostname,
+      fetch: (request) => fetch(request),
+      // Else a second one would take half of what is sent to the first.
+      reusePort: false,
+      // In its pages about errors Bun would show source code.
+      development: false,
+      idleTimeout: IDLE_SECONDS,
+      // Bun answers 413 by itself.
+      maxRequestBodySize: BODY_MAX_BYTES,
+    });
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error)) throw error;
+    const code = String(error.code);
+    throw new SystemError(`listen on ${hostname} port ${port}`, code, hints[code]);
+  }
+}
+
+const hints: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another program has this port; take another with --port, or 0 for any free one",
+  EACCES: "ports below 1024 are for root; take another with --port",
+  EADDRNOTAVAIL: "this machine does not have this address; give one of its own with --address",
+};
+
+function makeApp({ secrets, print, clock }: ReceiveOptions): Hono {
+  const ids = new RecentIds();
+  let reading = 0;
+
+  function say(text: string): void {
+    // As in the log on a terminal.
+    print(`${new Date(clock.now().wallMs).toTimeString().slice(0, 8)} ${text}`);
+  }
+
+  /** null: it did not arrive whole. */
+  async function read(request: Request): Promise<Uint8Array | null> {
+    reading++;
+    try {
+      return await request.bytes();
+    } catch {
+      return null;
+    } finally {
+      reading--;
+    }
+  }
+
+  async function take(c: Context): Promise<Response> {
+    if (reading >= READING_MAX) return c.text("busy, try again\n", 503, { "retry-after": "1" });
+    const body = await read(c.req.raw);
+    if (body === null) {
+      say("refused: it broke off, was too slow or is longer than 1 MiB");
+      return c.text("the body did not arrive whole, or is longer than 1 MiB\n", 400);
+    }
+    const id = c.req.header("webhook-id") ?? null;
+    if (secrets.length > 0) {
+      const timestamp = c.req.header("webhook-timestamp") ?? null;
+      const signature = c.req.header("webhook-signature") ?? null;
+      const nowMs = clock.now().wallMs;
+      const verification = verify(secrets, { id, timestamp, signature }, body, nowMs);
+      if (verification !== "ok") {
+        say(`refused: ${verification}`);
+        return c.text(`refused: ${verification}\n`, 401);
+      }
+    }
+    const isRepeat = ids.has(id);
+    ids.add(id);
+    for (const line of linesOf(body, c.req.header("content-type") ?? "")) {
+      say(isRepeat ? `repeated: ${line}` : line);
+    }
+    return c.text(isRepeat ? "taken already\n" : "taken\n");
+  }
+
+  return new Hono()
+    .get("/", (c) => c.text(ABOUT))
+    .post("*", take)
+    .notFound((c) => c.text("only POST is taken here\n", 405, { allow: "POST" }));
+}
+
+/** The ids that came last. */
+export class RecentIds {
+  readonly #ids = new Set<string>();
+
+  has(id: string | null): boolean {
+    return id !== null && this.#ids.has(id);
+  }
+
+  add(id: string | null): void {
+    if (id === null || id.length > ID_MAX) return;
+    this.#ids.add(id);
+    if (this.#ids.size > IDS_MAX) this.#ids.delete(this.#ids.values().next().value!);
+  }
+}
+
+/** What a message says, safe to print: a sentence for each event of ours, else what is in it. */
+function linesOf(body: Uint8Array, contentType: string): readonly string[] {
+  const text = new TextDecoder().decode(body);
+  const events = eventsIn(text);
+  if (events !== null) return events.map((event) => printable(sentence(event)));
+  const content = /^application\/x-www-form-urlencoded\b/i.test(contentType)
+    ? (new URLSearchParams(text).get("content") ?? text)
+    : text;
+  const lines = short(content, LINES_MAX)
+    .split("\n")
+    .map(printable)
+    .filter((line) => line !== "");
+  return lines.length === 0 ? ["a message without content"] : lines;
+}
+
+/** null: it is neither an event nor a digest of this version. */
+function eventsIn(text: string): readonly Event[] | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (Value.Check(EventSchema, value)) return [value];
+  return Value.Check(DigestSchema, value) ? value.data.events : null;
+}
+
+/** Shortened first: cleaning takes long for long texts. */
+function printable(text: string): string {
+  return cut(clean(short(text, 2 * LINE_MAX)), LINE_MAX);
+}
+
+/** `cut`, without looking at all of a megabyte. */
+function short(text: string, max: number): string {
+  return cut(text.slice(0, 2 * max), max);
+}

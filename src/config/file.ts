@@ -1,0 +1,181 @@
+/** The settings file: TOML, with keys as in the table of settings, and tables for peers and targets. */
+
+import { SystemError } from "../errors.ts";
+import { didYouMean } from "../suggest.ts";
+import type { PublicKey } from "../wireguard.ts";
+import {
+  type Found,
+  isTable,
+  type NamedFile,
+  type Read,
+  readAll,
+  type Sources,
+  textsOfToml,
+  typeName,
+} from "./given.ts";
+import { type Kind, peerName } from "./kinds.ts";
+import { keyOf, type Name, NAMES, settingOf, table } from "./table.ts";
+import { beginning, fileName, quoted } from "./words.ts";
+
+export interface PeerSettings {
+  readonly name: string | null;
+  /** null: the one that holds for all peers. */
+  readonly idleTimeoutMs: number | null;
+}
+
+export interface SettingsFile {
+  /** null: there is none. */
+  readonly path: string | null;
+  /** What to call it in messages. */
+  readonly where: string;
+  readonly found: Found;
+  readonly peers: ReadonlyMap<PublicKey, PeerSettings>;
+  /** The value of the key `target`; undefined: there is none. */
+  readonly target: unknown;
+}
+
+/** `named`: null: none is to be read. */
+export function readSettingsFile(
+  sources: Sources,
+  named: NamedFile | null,
+  problems: string[],
+): SettingsFile {
+  const found: Found = new Map();
+  const peers = new Map<PublicKey, PeerSettings>();
+  const path = named?.path ?? "";
+  const where = fileName(path);
+  const nothing: SettingsFile = { path: null, where, found, peers, target: undefined };
+  if (named === null) return nothing;
+
+  let text: string | null;
+  try {
+    text = sources.readFile(path);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    problems.push(`${where}: cannot be read: ${error.code}`);
+    return nothing;
+  }
+  if (text === null) {
+    if (!named.isOptional) problems.push(`${named.where}: there is no file ${where}`);
+    return nothing;
+  }
+
+  const names = NAMES.filter(inFile);
+  const { peers: peerTables, target, ...root } = parseToml(text, where, problems);
+  for (const [key, value] of Object.entries(root)) {
+    const name = names.find((candidate) => keyOf(candidate) === key);
+    if (name === undefined) {
+      problems.push(unknownKey(key, where, [...names.map(keyOf), "peers", "target"]));
+      continue;
+    }
+    const place = `${where}: ${key}`;
+    const texts = textsOfToml(settingOf(name), { value, where: place }, problems);
+    if (texts !== null) found.set(name, { origin: "file", where: place, texts });
+  }
+  if (peerTables !== undefined) readPeers(peerTables, where, { peers, problems });
+  return { path, where, found, peers, target };
+}
+
+export function inFile(name: Name): boolean {
+  return settingOf(name).flagOnly !== true;
+}
+
+function parseToml(text: string, where: string, problems: string[]): Record<string, unknown> {
+  try {
+    return Bun.TOML.parse(text) as Record<string, unknown>;
+  } catch (error) {
+    // The parser quotes the file, where secrets are; and it tells no line.
+    const message = String(error)
+      .replace(/^\w+: (TOML Parse error: )?/, "")
+      .replace(/:? (["']).{2,}\1(?=$| as )/s, "");
+    const line = brokenLine(text);
+    problems.push(`${where}${line === null ? "" : `, line ${line}`}: ${message}`);
+    return {};
+  }
+}
+
+/** The line on which the first broken statement begins: all that is before it can be parsed. */
+function brokenLine(text: string): number | null {
+  const lines = text.split("\n");
+  // Each try parses the file from its start: too slow for a long one.
+  if (lines.length > 500) return null;
+  for (let count = lines.length - 1; count > 0; count--) {
+    try {
+      Bun.TOML.parse(lines.slice(0, count).join("\n"));
+      return count + 1;
+    } catch {
+      // Still too long.
+    }
+  }
+  return 1;
+}
+
+function readPeers(
+  section: unknown,
+  file: string,
+  into: { peers: Map<PublicKey, PeerSettings>; problems: string[] },
+): void {
+  const { peers, problems } = into;
+  if (!isTable(section)) {
+    problems.push(`${file}: peers must be tables, such as [peers."<public key>"]`);
+    return;
+  }
+  const kinds = { name: peerName(), idle_timeout: table["idle-timeout"] };
+  for (const [key, fields] of Object.entries(section)) {
+    const where = `${file}: peers.${quoted(key)}`;
+    if (!isPublicKey(key)) {
+      problems.push(`${where}: is not a public key (44 characters, as wg show prints it)`);
+    } else if (!isTable(fields)) {
+      problems.push(`${where}: must be a table, not ${typeName(fields)}`);
+    } else {
+      const { name, idle_timeout } = readFields(kinds, { fields, where, mark: "." }, problems);
+      peers.set(key, {
+        name: name?.[0]?.value ?? null,
+        idleTimeoutMs: idle_timeout?.[0]?.value ?? null,
+      });
+    }
+  }
+}
+
+/** 32 bytes in base64: the 43rd character carries four bits, so its last two are zero. */
+export function isPublicKey(text: string): text is PublicKey {
+  return /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(text);
+}
+
+type Fields<Kinds> = {
+  readonly [Key in keyof Kinds]: Kinds[Key] extends Kind<infer Value>
+    ? readonly Read<Value>[] | null
+    : never;
+};
+
+/**
+ * The values of a table in the file, by key; null: the key is not there. `mark` stands between the
+ * table's name and the key's. Keys in `others` are somebody else's.
+ */
+export function readFields<const Kinds extends Readonly<Record<string, Kind<unknown>>>>(
+  kinds: Kinds,
+  from: {
+    readonly fields: Readonly<Record<string, unknown>>;
+    readonly where: string;
+    readonly mark: string;
+    readonly others?: readonly string[];
+  },
+  problems: string[],
+): Fields<Kinds> {
+  const { fields, where, mark, others = [] } = from;
+  const keys = [...Object.keys(kinds), ...others];
+  for (const key of Object.keys(fields)) {
+    if (!keys.includes(key)) problems.push(unknownKey(key, where, keys));
+  }
+  const reads = Object.entries(kinds).map(([key, kind]) => {
+    if (!Object.hasOwn(fields, key)) return [key, null];
+    const place = `${where}${mark}${key}`;
+    const texts = textsOfToml(kind, { value: fields[key], where: place }, problems);
+    return [key, texts === null ? null : readAll(kind, { where: place, texts }, problems)];
+  });
+  return Object.fromEntries(reads) as Fields<Kinds>;
+}
+
+function unknownKey(key: string, where: string, keys: readonly string[]): string {
+  return `${where}: there is no key "${beginning(key)}"${didYouMean(key, keys)}`;
+}

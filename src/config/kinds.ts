@@ -1,0 +1,285 @@
+/** How the values of each sort are written, and what is wrong with one that cannot be. Pure. */
+
+import { type FormatName, formats } from "../channel/formats.ts";
+import { formatDuration, parseDuration } from "../duration.ts";
+import { EVENT_PATTERNS, type EventPattern } from "../selection.ts";
+import { formatSize, parseSize } from "../size.ts";
+import { didYouMean } from "../suggest.ts";
+import { listed, quoted } from "./words.ts";
+
+export interface Kind<Value> {
+  /** Stands for the value in the help text; null: a switch, which needs none. */
+  readonly placeholder: string | null;
+  readonly example: string;
+  /** What it may be in TOML; the first is the one to recommend. */
+  readonly tomlTypes: readonly ("string" | "number" | "boolean")[];
+  /** Present: there may be several, and this stands between them in one text. */
+  readonly separator?: RegExp;
+  /** Never shown, not even when it is refused. */
+  readonly secret?: true;
+  /** `problem` continues a sentence that begins with the text: `is not ...`. */
+  readonly read: (text: string) => Reading<Value>;
+}
+
+type Reading<Value> = { readonly value: Value } | { readonly problem: string };
+
+/** Where to POST, as one text says it. */
+export interface Webhook {
+  readonly url: string;
+  /** What stands before the URL; null: nothing does. */
+  readonly format: FormatChoice | null;
+}
+
+/** auto: the format that the URL is made for. */
+export type FormatChoice = FormatName | "auto";
+
+export const FORMAT_CHOICES: readonly FormatChoice[] = [
+  "auto",
+  ...(Object.keys(formats) as FormatName[]),
+];
+
+export function choice<const Word extends string>(...words: readonly Word[]): Kind<Word> {
+  return {
+    placeholder: words.join("|"),
+    example: words[0]!,
+    tomlTypes: ["string"],
+    read(text) {
+      const word = words.find((candidate) => candidate === text);
+      if (word !== undefined) return { value: word };
+      return { problem: `is not ${listed(words, "or")}${didYouMean(text, words)}` };
+    },
+  };
+}
+
+export function onOrOff(): Kind<boolean> {
+  const { read } = choice("true", "false");
+  return {
+    placeholder: null,
+    example: "true",
+    tomlTypes: ["boolean"],
+    read(text) {
+      const reading = read(text);
+      return "value" in reading ? { value: reading.value === "true" } : reading;
+    },
+  };
+}
+
+export function wholeNumber(least: number, most: number): Kind<number> {
+  return {
+    placeholder: "NUMBER",
+    example: "1",
+    tomlTypes: ["number"],
+    read(text) {
+      const value = Number(text);
+      if (/^\d+$/.test(text) && value >= least && value <= most) return { value };
+      return { problem: `is not a whole number from ${least} to ${most}` };
+    },
+  };
+}
+
+export function duration(leastMs: number, most: string): Kind<number> {
+  return {
+    placeholder: "DURATION",
+    example: "90s",
+    // A number is refused too, but with the right advice.
+    tomlTypes: ["string", "number"],
+    read(text) {
+      const value = parseDuration(text);
+      if (value === null) {
+        return /^\d+$/.test(text)
+          ? { problem: `has no unit; write ${quoted(`${text}s`)} for seconds` }
+          : { problem: "is not a duration; write it like 250ms, 90s or 1m30s" };
+      }
+      if (value < leastMs)
+        return { problem: `is too short; the least is ${formatDuration(leastMs)}` };
+      if (value > parseDuration(most)!) return { problem: `is too long; the most is ${most}` };
+      return { value };
+    },
+  };
+}
+
+export function size(leastBytes: number, mostBytes: number): Kind<number> {
+  return {
+    placeholder: "SIZE",
+    example: "256MB",
+    tomlTypes: ["string", "number"],
+    read(text) {
+      const value = parseSize(text);
+      if (value === null) {
+        return /^\d+$/.test(text)
+          ? { problem: `has no unit; write ${quoted(`${text}MB`)} for megabytes` }
+          : { problem: "is not a size; write it like 256MB or 1GiB" };
+      }
+      if (value < leastBytes)
+        return { problem: `is too small; the least is ${formatSize(leastBytes)}` };
+      if (value > mostBytes)
+        return { problem: `is too large; the most is ${formatSize(mostBytes)}` };
+      return { value };
+    },
+  };
+}
+
+/** Not as a class of Unicode in each pattern: that takes longer to compile than all else here. */
+function hasControl(text: string): boolean {
+  // oxlint-disable-next-line no-control-regex
+  return /[\u0000-\u001f\u007f-\u009f]/.test(text);
+}
+
+/** What the kernel takes for the name of a network interface: dev_valid_name(), net/core/dev.c. */
+export function deviceName(example: string): Kind<string> {
+  return {
+    placeholder: "NAME",
+    example,
+    tomlTypes: ["string"],
+    read(text) {
+      const valid = /^[^\s/:]+$/.test(text) && !hasControl(text) && text !== "." && text !== "..";
+      if (valid && Buffer.byteLength(text) <= 15) return { value: text };
+      return { problem: "is not the name of a network interface (1 to 15 bytes, no / : or space)" };
+    },
+  };
+}
+
+export function hostName(): Kind<string> {
+  return {
+    placeholder: "NAME",
+    example: "gw1",
+    tomlTypes: ["string"],
+    read(text) {
+      if (/^[^\s/]{1,253}$/.test(text) && !hasControl(text)) return { value: text };
+      return { problem: "is not a host name (1 to 253 characters, no / or space)" };
+    },
+  };
+}
+
+/** A public key is one, too. */
+export function peerName(): Kind<string> {
+  return {
+    placeholder: "NAME",
+    example: "alice",
+    tomlTypes: ["string"],
+    read(text) {
+      if (/^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]{1,64}$/u.test(text)) return { value: text };
+      return { problem: "is not a name (1 to 64 characters that can be printed)" };
+    },
+  };
+}
+
+/** A name to be written on the command line, and to be told from a number and from a flag. */
+export function targetName(): Kind<string> {
+  return {
+    placeholder: "NAME",
+    example: "ops",
+    tomlTypes: ["string"],
+    read(text) {
+      if (/^[A-Za-z0-9][\w.-]{0,31}$/.test(text)) return { value: text };
+      return { problem: "is not a name (1 to 32 letters, digits and - _ . after the first)" };
+    },
+  };
+}
+
+/** Of a message or an event. */
+export function messageId(): Kind<string> {
+  return {
+    placeholder: "ID",
+    example: "evt_01a20411f5a57c1e9b0d6a1f0c3e4b52",
+    tomlTypes: ["string"],
+    read(text) {
+      if (/^[\w.-]{1,64}$/.test(text)) return { value: text };
+      return { problem: "is not an id, as wgmon outbox list prints it" };
+    },
+  };
+}
+
+export function listenAddress(): Kind<string> {
+  return {
+    placeholder: "ADDRESS",
+    example: "127.0.0.1",
+    tomlTypes: ["string"],
+    read(text) {
+      if (/^[\w.:%-]{1,253}$/.test(text)) return { value: text };
+      return { problem: "is not an address, such as 127.0.0.1, :: or a host name" };
+    },
+  };
+}
+
+export function eventPattern(): Kind<EventPattern> {
+  return { ...choice(...EVENT_PATTERNS), placeholder: "TYPE", separator: /[\s,]+/ };
+}
+
+/** Text that somebody else understands: libpcap, the file system. C ends it at the first NUL. */
+export function freeText(placeholder: string, example: string): Kind<string> {
+  return {
+    placeholder,
+    example,
+    tomlTypes: ["string"],
+    read: (text) => (text.includes("\0") ? { problem: "has a NUL in it" } : { value: text }),
+  };
+}
+
+/** A path that means the same wherever wgmon was started. */
+export function absolutePath(placeholder: string, example: string): Kind<string> {
+  return {
+    placeholder,
+    example,
+    tomlTypes: ["string"],
+    read: (text) =>
+      text.startsWith("/") && !hasControl(text)
+        ? { value: text }
+        : { problem: `is not an absolute path, such as ${example}` },
+  };
+}
+
+/** A file that may have secrets in it. Not shown: people write these where their file is wanted. */
+export function secretFile(example: string): Kind<string> {
+  return { ...absolutePath("FILE", example), secret: true };
+}
+
+/** libpcap checks it, and its message quotes it: a URL that got here must be refused before. */
+export function captureFilter(): Kind<string> {
+  const kind = freeText("EXPRESSION", "udp dst port 51820");
+  return {
+    ...kind,
+    read: (text) =>
+      text.includes("://") ? { problem: "is a URL, not a tcpdump expression" } : kind.read(text),
+  };
+}
+
+export function webhookUrl(): Kind<Webhook> {
+  return {
+    placeholder: "URL",
+    example: "https://hooks.example.net/wgmon",
+    tomlTypes: ["string"],
+    secret: true,
+    read(text) {
+      const [, prefix, url] = /^(?:([a-zA-Z][\w-]*):)?(https?:\/\/[^\s/\\]\S*)$/.exec(text) ?? [];
+      if (url === undefined || !URL.canParse(url)) {
+        return { problem: "is not a URL that starts with http:// or https://" };
+      }
+      if (prefix === undefined) return { value: { url, format: null } };
+      const format = FORMAT_CHOICES.find((candidate) => candidate === prefix);
+      if (format !== undefined) return { value: { url, format } };
+      // What stands there may be part of a secret.
+      const guess =
+        didYouMean(prefix, FORMAT_CHOICES) || `; there are ${listed(FORMAT_CHOICES, "and")}`;
+      return { problem: `has an unknown format before its URL${guess}` };
+    },
+  };
+}
+
+/** The program first. Arguments may be secrets. */
+export function program(): Kind<string> {
+  return {
+    placeholder: "PROGRAM",
+    example: "/usr/local/bin/notify",
+    tomlTypes: ["string"],
+    secret: true,
+    read(text) {
+      // A space is the sign of a whole command line in one text; what follows may be a secret.
+      if (/^\/[^\s]+$/.test(text) && !hasControl(text)) return { value: text };
+      return {
+        problem:
+          "is not the absolute path of a program, without spaces; its arguments follow, each a string of its own",
+      };
+    },
+  };
+}

@@ -1,0 +1,291 @@
+/** What can be set and asked for. Flags, variables, the settings file, `--help` and the README are made from it. */
+
+import {
+  absolutePath,
+  captureFilter,
+  choice,
+  deviceName,
+  duration,
+  eventPattern,
+  FORMAT_CHOICES,
+  freeText,
+  hostName,
+  type Kind,
+  listenAddress,
+  messageId,
+  onOrOff,
+  peerName,
+  secretFile,
+  size,
+  targetName,
+  webhookUrl,
+  wholeNumber,
+} from "./kinds.ts";
+import { listed } from "./words.ts";
+
+export interface Setting<Value> extends Kind<Value> {
+  readonly meaning: string;
+  /** The default as one would write it; null: `otherwise` tells what holds. */
+  readonly initial: string | null;
+  readonly otherwise?: string;
+  /** It has a flag and a variable, but cannot be in the settings file. */
+  readonly flagOnly?: true;
+}
+
+const SECOND_MS = 1000;
+const HOUR_MS = 3_600_000;
+
+export const table = {
+  monitor: {
+    ...choice("nflog", "bpf", "poll"),
+    meaning:
+      "what wakes wgmon: nflog, a firewall rule that logs; bpf, its own capture; poll, only the clock (every tick)",
+    initial: "nflog",
+  },
+  group: {
+    ...wholeNumber(0, 65535),
+    meaning: "nflog: the group that the firewall rule logs to",
+    initial: "1",
+  },
+  interface: {
+    ...deviceName("eth0"),
+    meaning: "bpf: where to capture; any: everywhere",
+    initial: "eth0",
+  },
+  filter: {
+    ...captureFilter(),
+    meaning: "bpf: which packets to capture, as in tcpdump",
+    initial: null,
+    otherwise: "handshakes and first packets of the WireGuard ports found",
+  },
+  device: {
+    ...deviceName("wg0"),
+    separator: /[\s,]+/,
+    meaning: "a WireGuard device to watch",
+    initial: null,
+    otherwise: "all",
+  },
+  webhook: {
+    ...webhookUrl(),
+    separator: /\s+/,
+    meaning: "where to POST the events; slack:URL sets the format of one alone",
+    initial: null,
+    otherwise: "none",
+  },
+  "webhook-file": {
+    ...secretFile("/etc/wgmon/webhooks"),
+    meaning: "a file with more webhooks, one on each line, where no list of processes shows them",
+    initial: null,
+    otherwise: "$CREDENTIALS_DIRECTORY/webhooks, if it exists",
+  },
+  "webhook-format": {
+    ...choice(...FORMAT_CHOICES),
+    placeholder: "FORMAT",
+    meaning: `how events are written: ${listed(FORMAT_CHOICES.slice(1), "or")}; auto: as the URL's service wants it, else json`,
+    initial: "auto",
+  },
+  "webhook-secret-file": {
+    ...secretFile("/etc/wgmon/webhook-secret"),
+    meaning: "a file with the secrets (whsec_...) to sign with, one on each line",
+    initial: null,
+    otherwise: "$CREDENTIALS_DIRECTORY/webhook-secret, if it exists; else unsigned",
+  },
+  "webhook-events": {
+    ...eventPattern(),
+    meaning: "only events of this type, such as peer.connected or peer.*",
+    initial: null,
+    otherwise: "all",
+  },
+  "webhook-devices": {
+    ...deviceName("wg0"),
+    separator: /[\s,]+/,
+    meaning: "only events of this device",
+    initial: null,
+    otherwise: "all",
+  },
+  "webhook-peers": {
+    ...peerName(),
+    separator: /,/,
+    meaning: "only events of the peer with this name or public key",
+    initial: null,
+    otherwise: "all",
+  },
+  "webhook-digest": {
+    ...duration(0, "1h"),
+    meaning: "gather the events of this time into one message; 0: send each at once",
+    initial: "0s",
+  },
+  "idle-timeout": {
+    ...duration(SECOND_MS, "365d"),
+    meaning: "a peer is disconnected after this long without a sign of life",
+    initial: "180s",
+  },
+  tick: {
+    ...duration(100, "365d"),
+    meaning: "how often connected peers are looked at",
+    initial: "10s",
+  },
+  reconcile: {
+    ...duration(0, "365d"),
+    meaning: "how often all peers are looked at, in case a packet was missed; 0: never",
+    initial: "60s",
+  },
+  hold: {
+    ...duration(0, "365d"),
+    meaning: "a peer that returns within this time was never gone",
+    initial: "0s",
+  },
+  "announce-existing": {
+    ...onOrOff(),
+    meaning: "at the first start, report the peers that are connected already",
+    initial: "true",
+  },
+  "state-dir": {
+    ...absolutePath("FOLDER", "/var/lib/wgmon"),
+    meaning: "where the store is: events, sessions, what waits for a target",
+    initial: null,
+    otherwise: "$STATE_DIRECTORY of systemd, else /var/lib/wgmon",
+  },
+  keep: {
+    ...duration(HOUR_MS, "3650d"),
+    meaning: "how long past events, sessions and undeliverable messages are kept",
+    initial: "90d",
+  },
+  "max-store": {
+    ...size(16_000_000, 1e12),
+    meaning: "how large the store may become; the oldest goes first",
+    initial: "256MB",
+  },
+  "log-format": {
+    ...choice("auto", "text", "json", "journal"),
+    meaning: "auto: the one that suits where the log goes",
+    initial: "auto",
+  },
+  "log-level": {
+    ...choice("debug", "info", "warn", "error"),
+    meaning: "log this and what is more important",
+    initial: "info",
+  },
+  host: {
+    ...hostName(),
+    meaning: "this gateway's name in the events",
+    initial: null,
+    otherwise: "the machine's host name",
+  },
+  config: {
+    ...freeText("FILE", "/etc/wgmon/wgmon.toml"),
+    meaning: "the settings file; the default one is read if it exists",
+    initial: "/etc/wgmon/wgmon.toml",
+    flagOnly: true,
+  },
+} satisfies Record<string, Setting<unknown>>;
+
+export type Name = keyof typeof table;
+export type ValueOf<N extends Name> =
+  (typeof table)[N] extends Setting<infer Value> ? Value : never;
+
+export const NAMES = Object.keys(table) as Name[];
+
+interface CommandEntry {
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** What may follow it besides flags. */
+  readonly words: readonly string[];
+  /** It reads the settings, and takes their flags. */
+  readonly takesSettings: boolean;
+  /** Flags of its own, which are neither variables nor in the file. */
+  readonly flags: Readonly<Record<string, Setting<unknown>>>;
+}
+
+const target = { ...targetName(), initial: null };
+
+export const commands = {
+  run: {
+    summary: "watch and report; what wgmon does without a command",
+    words: [],
+    takesSettings: true,
+    flags: {},
+  },
+  "test-webhook": {
+    summary: "send a made-up event to the targets and report the outcome",
+    words: [],
+    takesSettings: true,
+    flags: {
+      target: {
+        ...target,
+        meaning: "only to this one: its name, or its number in the log's list of targets",
+        otherwise: "all",
+      },
+    },
+  },
+  outbox: {
+    summary: "list, retry or drop what waits for a target or was given up",
+    words: ["list", "retry", "drop"],
+    takesSettings: true,
+    flags: {
+      target: { ...target, meaning: "only messages for this target", otherwise: "all" },
+      id: { ...messageId(), meaning: "only this message", initial: null, otherwise: "all" },
+      dead: { ...onOrOff(), meaning: "only messages that were given up", initial: "false" },
+      all: {
+        ...onOrOff(),
+        meaning: "retry and drop, which need --target, --id or this: every message",
+        initial: "false",
+      },
+      json: { ...onOrOff(), meaning: "print JSON, a line for each message", initial: "false" },
+    },
+  },
+  receive: {
+    summary: "take webhooks in and print them, to try them out",
+    words: [],
+    takesSettings: false,
+    flags: {
+      port: { ...wholeNumber(0, 65535), meaning: "the port; 0: any free one", initial: "9588" },
+      address: { ...listenAddress(), meaning: "the address to listen on", initial: "127.0.0.1" },
+      "secret-file": {
+        ...freeText("FILE", "/etc/wgmon/webhook-secret"),
+        secret: true,
+        meaning: "a file with the secrets (whsec_...) that the signature is checked with",
+        initial: null,
+        otherwise: "not checked",
+      },
+    },
+  },
+  help: {
+    summary: "print this; wgmon help COMMAND: what one command takes",
+    words: ["run", "test-webhook", "outbox", "receive", "version"],
+    takesSettings: false,
+    flags: {},
+  },
+  version: {
+    summary: "print the versions of wgmon and of what it stands on",
+    words: [],
+    takesSettings: false,
+    flags: {},
+  },
+} satisfies Record<string, CommandEntry>;
+
+export type CommandName = keyof typeof commands;
+
+export const COMMANDS = Object.keys(commands) as CommandName[];
+
+/** `WGMON_IDLE_TIMEOUT` */
+export function variableOf(name: string): string {
+  return `WGMON_${name.toUpperCase().replaceAll("-", "_")}`;
+}
+
+/** `idle_timeout` */
+export function keyOf(name: string): string {
+  return name.replaceAll("-", "_");
+}
+
+export function isName(word: string): word is Name {
+  return Object.hasOwn(table, word);
+}
+
+export function settingOf(name: Name): Setting<unknown> {
+  return table[name];
+}
+
+export function commandOf(name: CommandName): CommandEntry {
+  return commands[name];
+}

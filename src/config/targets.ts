@@ -1,0 +1,299 @@
+/**
+ * Where events go: the webhooks of all sources, and the tables [[target]] of the settings file. What
+ * a table leaves out is as the settings webhook-... have it.
+ */
+
+import type { Format } from "../channel/format.ts";
+import { parseTemplate, templateFormat } from "../channel/template.ts";
+import { SystemError } from "../errors.ts";
+import { selectsNothing } from "../selection.ts";
+import { readFields } from "./file.ts";
+import { isTable, type NamedFile, type Read, readNamedFile, typeName } from "./given.ts";
+import {
+  choice,
+  duration,
+  FORMAT_CHOICES,
+  type FormatChoice,
+  type Kind,
+  program,
+  secretFile,
+  targetName,
+  type Webhook,
+  webhookUrl,
+} from "./kinds.ts";
+import { table } from "./table.ts";
+import {
+  type Context,
+  type Defaults,
+  type Destination,
+  notePeers,
+  readDefaults,
+  readSecrets,
+  readWebhookFile,
+  readWebhooks,
+  type TargetSettings,
+  TIMEOUT_MS,
+  webhook,
+} from "./webhooks.ts";
+import { listed } from "./words.ts";
+
+/** Each has a queue of its own. */
+const TARGETS_MAX = 100;
+
+/** Which of them `word` means: its name or, from 1, its number; null: none. */
+export function targetAt(targets: readonly TargetSettings[], word: string): number | null {
+  const named = targets.findIndex(({ name }) => name === word);
+  if (named !== -1) return named;
+  const number = /^[1-9]\d{0,2}$/.test(word) ? Number(word) : 0;
+  return number >= 1 && number <= targets.length ? number - 1 : null;
+}
+
+export function readTargets(context: Context): readonly TargetSettings[] {
+  const { chosen, file, problems } = context;
+  const defaults = readDefaults(context);
+  const webhooks = readWebhooks(context, defaults);
+  if (webhooks.length > 0 && selectsNothing(defaults.selection)) {
+    problems.push("webhook-events and webhook-peers select nothing together: devices have no peer");
+  }
+  const targets = [
+    ...webhooks,
+    ...(file.target === undefined ? [] : readTables(context, defaults)),
+  ];
+  if (targets.length > TARGETS_MAX) {
+    problems.push(`there are ${targets.length} targets; the most is ${TARGETS_MAX}`);
+  }
+  const secretFileGiven = chosen.given("webhook-secret-file");
+  const signs = ({ destination }: TargetSettings) =>
+    destination.type === "webhook" && destination.format.isSigned === true;
+  if (secretFileGiven !== null && !targets.some(signs)) {
+    context.notes.push(`${secretFileGiven.where} has no effect: no target's format is signed`);
+  }
+  return targets;
+}
+
+/** A function, so that starts without such a table do not make these. */
+const tableKinds = () => ({
+  name: targetName(),
+  url: webhookUrl(),
+  url_file: secretFile("/etc/wgmon/ops.url"),
+  format: choice(...FORMAT_CHOICES, "template"),
+  template: templateText(),
+  template_file: secretFile("/etc/wgmon/ops.json"),
+  secret_file: secretFile("/etc/wgmon/ops.secret"),
+  events: table["webhook-events"],
+  devices: table["webhook-devices"],
+  peers: table["webhook-peers"],
+  digest: table["webhook-digest"],
+  timeout: duration(1000, "60s"),
+});
+
+/** Of which a target has one. */
+export const ADDRESSES = ["url", "url_file", "exec"];
+
+/** What it may have besides. */
+export function targetOptions(): string[] {
+  return Object.keys(tableKinds()).filter((key) => !ADDRESSES.includes(key));
+}
+
+/** What an exec target has no use for. */
+const NOT_FOR_EXEC = ["format", "template", "template_file", "secret_file"];
+
+function templateText(): Kind<Format> {
+  return {
+    placeholder: "JSON",
+    example: `'{ "text": "{{text}}" }'`,
+    tomlTypes: ["string"],
+    secret: true,
+    read(text) {
+      const reading = parseTemplate(text);
+      return "value" in reading ? { value: templateFormat(reading.value) } : reading;
+    },
+  };
+}
+
+function readTables(context: Context, defaults: Defaults): TargetSettings[] {
+  const { file, problems } = context;
+  if (!Array.isArray(file.target)) {
+    problems.push(`${file.where}: target must be a list of tables, such as [[target]]`);
+    return [];
+  }
+  const kinds = tableKinds();
+  const targets: TargetSettings[] = [];
+  const names = new Map<string, number>();
+  for (const [index, fields] of (file.target as readonly unknown[]).entries()) {
+    const place = `${file.where}: target ${index + 1}`;
+    if (!isTable(fields)) {
+      problems.push(`${place}: must be a table, not ${typeName(fields)}`);
+      continue;
+    }
+    const reading = typeof fields["name"] === "string" ? kinds.name.read(fields["name"]) : null;
+    const name = reading !== null && "value" in reading ? reading.value : null;
+    const where = name === null ? place : `${place} (${name})`;
+    const earlier = name === null ? undefined : names.get(name);
+    if (earlier !== undefined) problems.push(`${where}: target ${earlier} has this name already`);
+    else if (name !== null) names.set(name, index + 1);
+    const target = readTable(fields, { ...context, defaults, kinds, name, where });
+    if (target !== null) targets.push(target);
+  }
+  if (targets.some(({ destination }) => destination.type === "exec")) checkMode(context);
+  return targets;
+}
+
+interface TableContext extends Context {
+  readonly defaults: Defaults;
+  readonly kinds: ReturnType<typeof tableKinds>;
+  readonly name: string | null;
+  readonly where: string;
+}
+
+function readTable(
+  fields: Readonly<Record<string, unknown>>,
+  context: TableContext,
+): TargetSettings | null {
+  const { defaults, kinds, name, where, problems } = context;
+  const reads = readFields(kinds, { fields, where, mark: ": ", others: ["exec"] }, problems);
+  notePeers(reads.peers ?? [], context);
+  const valuesOf = <Value>(several: readonly Read<Value>[] | null): readonly Value[] | null =>
+    several === null ? null : several.map(({ value }) => value);
+  const selection = {
+    events: valuesOf(reads.events) ?? defaults.selection.events,
+    devices: valuesOf(reads.devices) ?? defaults.selection.devices,
+    peers: valuesOf(reads.peers) ?? defaults.selection.peers,
+  };
+  if (selectsNothing(selection)) {
+    problems.push(`${where}: events and peers select nothing together: devices have no peer`);
+  }
+  const given = ADDRESSES.filter((key) => Object.hasOwn(fields, key));
+  if (given.length !== 1) {
+    const has = given.length === 0 ? "has no address" : `has ${listed(given, "and")}`;
+    problems.push(`${where}: ${has}; give one of ${listed(ADDRESSES, "and")}`);
+    return null;
+  }
+  const destination = Object.hasOwn(fields, "exec")
+    ? readExec(fields, context)
+    : readAddress(reads, context);
+  if (destination === null) return null;
+  return {
+    name,
+    destination,
+    selection,
+    digestMs: reads.digest?.[0]?.value ?? defaults.digestMs,
+    timeoutMs: reads.timeout?.[0]?.value ?? TIMEOUT_MS,
+  };
+}
+
+type TableReads = ReturnType<typeof readFields<ReturnType<typeof tableKinds>>>;
+
+function readAddress(reads: TableReads, context: TableContext): Destination | null {
+  const { sources, where, defaults, problems, notes } = context;
+  const secretPath = reads.secret_file?.[0];
+  const secrets =
+    secretPath === undefined ? defaults.secrets : readSecrets(sources, named(secretPath), problems);
+  const template = readTemplate(reads, context);
+  const address = reads.url?.[0] ?? readUrlFile(reads.url_file?.[0], context);
+  if (address === null) return null;
+
+  const { format: prefix } = address.value;
+  const key = reads.format?.[0]?.value ?? null;
+  const wanted = [
+    ...(prefix === null ? [] : [`${prefix}: before its URL`]),
+    ...(key === null || (key === "template" && template !== null) ? [] : [`format ${key}`]),
+    ...(template === null ? [] : ["a template"]),
+  ];
+  if (wanted.length > 1) {
+    problems.push(`${where}: has ${listed(wanted, "and")}; give one of them`);
+  }
+  if (key === "template" && template === null) {
+    if (reads.template === null && reads.template_file === null) {
+      problems.push(`${where}: format template needs template or template_file`);
+    }
+    return null;
+  }
+  const format = template ?? prefix ?? (key as FormatChoice | null) ?? defaults.format;
+  const destination = webhook(address.value, { format, secrets, where: address.where }, problems);
+  if (secretPath !== undefined && destination.type === "webhook" && !destination.format.isSigned) {
+    notes.push(`${secretPath.where} has no effect: format ${destination.formatName} is not signed`);
+  }
+  return destination;
+}
+
+function readTemplate(reads: TableReads, context: TableContext): Format | null {
+  const { sources, where, kinds, problems } = context;
+  if (reads.template !== null && reads.template_file !== null) {
+    problems.push(`${where}: has template and template_file; give one of them`);
+  }
+  const path = reads.template_file?.[0];
+  if (path === undefined) return reads.template?.[0]?.value ?? null;
+  const text = readNamedFile(sources, named(path), problems);
+  if (text === null) return null;
+  const reading = kinds.template.read(text);
+  if ("value" in reading) return reading.value;
+  problems.push(`${path.where}: the file ${reading.problem}`);
+  return null;
+}
+
+function readUrlFile(path: Read<string> | undefined, context: TableContext): Read<Webhook> | null {
+  if (path === undefined) return null;
+  const before = context.problems.length;
+  const webhooks = readWebhookFile(named(path), { ...context, notes: [] });
+  if (webhooks.length === 1) return webhooks[0]!;
+  if (context.problems.length === before) {
+    context.problems.push(`${path.where}: the file has ${webhooks.length} webhooks, not one`);
+  }
+  return null;
+}
+
+function named({ value, where }: Read<string>): NamedFile {
+  return { path: value, where, isOptional: false };
+}
+
+function readExec(
+  fields: Readonly<Record<string, unknown>>,
+  { where, problems }: TableContext,
+): Destination | null {
+  for (const key of NOT_FOR_EXEC) {
+    if (Object.hasOwn(fields, key)) problems.push(`${where}: exec has no use for ${key}`);
+  }
+  const list = fields["exec"];
+  const { example, read } = program();
+  if (
+    !Array.isArray(list) ||
+    list.length === 0 ||
+    !list.every((item) => typeof item === "string")
+  ) {
+    problems.push(`${where}: exec: must be a list of strings, such as ["${example}", "--urgent"]`);
+    return null;
+  }
+  const [path, ...args] = list as readonly string[];
+  const reading = read(path!);
+  if ("problem" in reading) {
+    problems.push(`${where}: exec: (hidden) ${reading.problem}`);
+    return null;
+  }
+  if (args.some((text) => text.includes("\0"))) {
+    problems.push(`${where}: exec: (hidden) has a NUL in it`);
+    return null;
+  }
+  return { type: "exec", command: [reading.value, ...args] };
+}
+
+/** Whoever can write to the file could have wgmon run anything, and that is often root. */
+function checkMode({ file, sources, problems }: Context): void {
+  const refused = `${file.where}: exec is refused, because`;
+  try {
+    const { bits, isOurs } = sources.fileMode(file.path!);
+    if (!isOurs) {
+      problems.push(
+        `${refused} this file belongs to neither root nor the user that wgmon runs as; chown it`,
+      );
+    }
+    if ((bits & 0o022) !== 0) {
+      problems.push(
+        `${refused} others can write to this file, its mode is ${bits.toString(8)}; chmod go-w it`,
+      );
+    }
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    problems.push(`${refused} this file's mode cannot be read: ${error.code}`);
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * Keeps the store in step with the tracker: what an earlier run left, what each look changed, and from
+ * time to time how far the sessions are.
+ */
+
+import type { Clock } from "./clock.ts";
+import type { Event } from "./contract.ts";
+import type { Change } from "./event.ts";
+import type { EndedSession, Retention, Store } from "./store/store.ts";
+import { type Earlier, saved, type SavedSession, type Session, type Tracker } from "./tracker.ts";
+import { type Device, formatEndpoint } from "./wireguard.ts";
+
+/** How often the sessions' counters are saved; after a crash, that much of them may be missing. */
+const SAVE_MS = 60_000;
+/** Sessions that are saved in one go, so that packets need not wait. */
+const SAVE_SLICE = 200;
+
+/** A peer is no news after a restart if its session ended within this, by the handshake it still has. */
+const ENDED_LATELY_MS = 3_600_000;
+
+/** A change, the event that tells of it, and the keys of the targets that it goes to. */
+export interface Told {
+  readonly change: Change;
+  readonly event: Event;
+  readonly targets: readonly string[];
+}
+
+export class History {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  /** Sessions as they are in the store; one that changes is another object. */
+  readonly #saved = new WeakSet<Session>();
+  #lastSaveMs = 0;
+  #cancelSave = () => {};
+
+  constructor(store: Store, clock: Clock) {
+    this.#store = store;
+    this.#clock = clock;
+  }
+
+  /**
+   * What an earlier run knew of the devices that are still watched; sessions at others are over.
+   *
+   * @param watched names of devices; empty: all.
+   */
+  earlier(watched: readonly string[]): Earlier | null {
+    const earlier = this.#store.earlier(this.#clock.now().wallMs - ENDED_LATELY_MS);
+    if (earlier === null || watched.length === 0) return earlier;
+    const isWatched = (name: string) => watched.includes(name);
+    const ended = earlier.sessions.filter(({ device }) => !isWatched(device)).map(unwatched);
+    if (ended.length > 0) {
+      this.#store.record({ events: [], sessions: [], ended, devices: null }, 0);
+    }
+    return {
+      ...earlier,
+      devices: earlier.devices.filter(({ name }) => isWatched(name)),
+      sessions: earlier.sessions.filter(({ device }) => isWatched(device)),
+    };
+  }
+
+  /**
+   * Writes what a look changed, before anybody hears of it.
+   *
+   * @param devices all that there are; null: as before.
+   * @param nowMs what the outbox stamps its rows with.
+   * @returns the places of the events.
+   */
+  record(
+    told: readonly Told[],
+    tracker: Tracker,
+    devices: readonly Device[] | null,
+    nowMs: number,
+  ): number[] {
+    const changes = told.map(({ change }) => change);
+    const sessions = changes.flatMap((change) =>
+      change.type === "peer.connected" || change.type === "peer.roamed"
+        ? (tracker.session(change.device, change.peer.publicKey) ?? [])
+        : [],
+    );
+    const ended = changes.flatMap((change) => endedSession(change) ?? []);
+    return this.#store.record(
+      { events: told, sessions: this.#unsaved(sessions), ended, devices },
+      nowMs,
+    );
+  }
+
+  /** Saves the sessions if it is time. */
+  keepUp(tracker: Tracker): void {
+    if (this.#clock.now().monotonicMs - this.#lastSaveMs < SAVE_MS) return;
+    this.#lastSaveMs = this.#clock.now().monotonicMs;
+    this.#save([...tracker.sessions]);
+  }
+
+  /** Saves all sessions now. */
+  save(tracker: Tracker): void {
+    this.#cancelSave();
+    this.#store.saveSessions(this.#unsaved([...tracker.sessions]));
+  }
+
+  /** Deletes some of what is too old or too much. Whether there is more of it. */
+  trim(retention: Retention): boolean {
+    return this.#store.trim(retention, this.#clock.now().wallMs);
+  }
+
+  /** A slice now and the rest after what else there is to do. */
+  #save(sessions: readonly Session[]): void {
+    this.#cancelSave();
+    const changed = sessions.filter((session) => !this.#saved.has(session));
+    if (changed.length === 0) return;
+    this.#store.saveSessions(this.#unsaved(changed.slice(0, SAVE_SLICE)));
+    const rest = changed.slice(SAVE_SLICE);
+    this.#cancelSave = this.#clock.after(0, () => this.#save(rest));
+  }
+
+  #unsaved(sessions: readonly Session[]): SavedSession[] {
+    const now = this.#clock.now();
+    const fresh = sessions.filter((session) => !this.#saved.has(session));
+    for (const session of fresh) this.#saved.add(session);
+    return fresh.map((session) => saved(session, now));
+  }
+}
+
+function endedSession(change: Change): EndedSession | null {
+  if (change.type !== "peer.disconnected") return null;
+  const { device, peer, session, endedAtMs, reason } = change;
+  const endpoint = peer.endpoint === null ? null : formatEndpoint(peer.endpoint);
+  return { ...session, device, publicKey: peer.publicKey, endpoint, endedAtMs, reason, peer };
+}
+
+function unwatched(session: SavedSession): EndedSession {
+  const { peer, endpoint, lastSignMs } = session;
+  return {
+    ...session,
+    publicKey: peer.publicKey,
+    endpoint: endpoint === null ? null : formatEndpoint(endpoint),
+    endedAtMs: lastSignMs,
+    reason: "not-watched",
+  };
+}

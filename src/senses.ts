@@ -1,0 +1,104 @@
+/**
+ * What wgmon sees: packets, link changes and the devices themselves. It is open before the rest of the
+ * program is even loaded, so that "ready" comes early and nothing after it is missed.
+ */
+
+import { type Capture, openCapture } from "./capture/capture.ts";
+import type { Clock } from "./clock.ts";
+import type { Settings } from "./config.ts";
+import { readDatagrams } from "./datagrams.ts";
+import { SystemError } from "./errors.ts";
+import { Devices, type LookResult } from "./kernel/devices.ts";
+import { NetlinkSocket } from "./kernel/socket.ts";
+import { NETLINK_ROUTE, RTMGRP_LINK } from "./kernel/uapi.ts";
+
+/** Who is told of what is seen. */
+export interface Witness {
+  /** The bytes are the witness's to keep. */
+  packetSeen(bytes: Uint8Array): void;
+  packetsLost(reason: string): void;
+  linksChanged(bytes: Uint8Array): void;
+  linksLost(reason: string): void;
+}
+
+export class Senses {
+  readonly devices: Devices;
+  readonly capture: Capture;
+  /** All devices, as they were when the senses were opened. */
+  readonly firstLook: LookResult;
+  readonly firstLookMs: number;
+  readonly #close: () => void;
+  readonly #attend: (witness: Witness) => void;
+
+  /**
+   * Resolves when all that happens from now on will be told to the witness, who may come later.
+   *
+   * @throws ConfigError, SystemError or LibraryError when it cannot be seen.
+   */
+  static async open(settings: Settings, clock: Clock): Promise<Senses> {
+    let witness: Witness | null = null;
+    const early: ((witness: Witness) => void)[] = [];
+    const tell = (what: (witness: Witness) => void): void => {
+      if (witness === null) early.push(what);
+      else what(witness);
+    };
+
+    const links = new NetlinkSocket(NETLINK_ROUTE, RTMGRP_LINK);
+    const stopLinks = await readDatagrams(links.descriptor, clock, {
+      data: (bytes) => tell((there) => there.linksChanged(bytes)),
+      lost: (code) => tell((there) => there.linksLost(`link changes were missed (${code})`)),
+    });
+    // Before the first look, so that nothing can happen between the two unseen.
+    const capture = await openCapture(settings, clock, {
+      packet(bytes) {
+        if (witness === null) early.push((there) => there.packetSeen(bytes));
+        else witness.packetSeen(bytes);
+      },
+      lost: (reason) => tell((there) => there.packetsLost(reason)),
+    });
+    const devices = new Devices(settings.devices);
+    const startMs = clock.now().monotonicMs;
+    const firstLook = await devices.look(null);
+    // Without the capability nothing will ever be seen; what else fails may pass.
+    const refused = firstLook.problems.find(
+      (problem) => problem instanceof SystemError && problem.code === "EPERM",
+    );
+    if (refused !== undefined) throw refused;
+
+    const attend = (there: Witness): void => {
+      witness = there;
+      for (const what of early.splice(0)) what(there);
+    };
+    const close = (): void => {
+      capture.close();
+      stopLinks();
+      links[Symbol.dispose]();
+    };
+    const firstLookMs = clock.now().monotonicMs - startMs;
+    return new Senses({ devices, capture, firstLook, firstLookMs, close, attend });
+  }
+
+  private constructor(
+    open: Pick<Senses, "devices" | "capture" | "firstLook" | "firstLookMs"> & {
+      close: () => void;
+      attend: (witness: Witness) => void;
+    },
+  ) {
+    this.devices = open.devices;
+    this.capture = open.capture;
+    this.firstLook = open.firstLook;
+    this.firstLookMs = open.firstLookMs;
+    this.#close = open.close;
+    this.#attend = open.attend;
+  }
+
+  /** Tells the witness all that was seen so far, and from now on at once. */
+  attend(witness: Witness): void {
+    this.#attend(witness);
+  }
+
+  /** Sees nothing any more; looks can still be taken. */
+  close(): void {
+    this.#close();
+  }
+}

@@ -1,0 +1,29 @@
+/** Sizes as people write them: `256MB`, `1GiB`. Pure. */
+
+/** MB as on a disk's box, MiB as in memory; the small ones last. */
+const UNITS = [
+  ["TiB", 2 ** 40],
+  ["TB", 1e12],
+  ["GiB", 2 ** 30],
+  ["GB", 1e9],
+  ["MiB", 2 ** 20],
+  ["MB", 1e6],
+  ["KiB", 2 ** 10],
+  ["kB", 1e3],
+  ["B", 1],
+] as const;
+
+/** Bytes, or null when `text` is not a whole number with a unit. */
+export function parseSize(text: string): number | null {
+  const [, count, unit] = /^(\d+)([A-Za-z]+)$/.exec(text) ?? [];
+  const found = UNITS.find(([name]) => name === unit);
+  return found === undefined ? null : Number(count) * found[1];
+}
+
+/** The shortest text that parses to `bytes`, a whole number. */
+export function formatSize(bytes: number): string {
+  const texts = UNITS.filter(([, unitBytes]) => bytes % unitBytes === 0).map(
+    ([unit, unitBytes]) => `${bytes / unitBytes}${unit}`,
+  );
+  return texts.reduce((best, text) => (text.length < best.length ? text : best));
+}

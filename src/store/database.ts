@@ -1,0 +1,400 @@
+/**
+ * Where the rows are: in a file, or in memory while the file cannot be written. One SQLite connection
+ * has both, as two databases with the same tables; when a write to the file fails, what is needed to go
+ * on is copied to memory, and back once the file can be written again.
+ */
+
+import type { Database as Sqlite, Statement } from "bun:sqlite";
+
+import type { Clock } from "../clock.ts";
+import { SystemError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { lockFile } from "../system.ts";
+import { migrations, SCHEMA_VERSION } from "./schema.ts";
+
+const FILE_NAME = "wgmon.db";
+const LOCK_NAME = "wgmon.lock";
+
+/** A tool that changes the outbox is done in less; longer would hold up everything. */
+const BUSY_MS = 100;
+/** How often the file is tried again after a failure. */
+const RETRY_MS = 60_000;
+/** The journal file shrinks to this once its content is in the main file. */
+const JOURNAL_BYTES = 4 * 1024 * 1024;
+
+export interface DatabaseOptions {
+  /** Of the file; null: nothing is to survive. */
+  readonly directory: string | null;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** A tool beside a running wgmon: it takes no lock and makes no file. */
+  readonly isTool?: boolean;
+}
+
+/** What a value in a row may be. */
+export type Value = string | number | null;
+
+export class Database implements Disposable {
+  readonly #sqlite: Sqlite;
+  readonly #options: DatabaseOptions;
+  readonly #statements = new Map<string, Statement<unknown, Value[]>>();
+  #place: "main" | "disk" = "main";
+  #isDurable: boolean | null = null;
+  /** null: there is none to go back to. */
+  #path: string | null = null;
+  #problem: string | null = null;
+  #cancelRetry = () => {};
+  #unlock = () => {};
+
+  /**
+   * @throws SystemError only for a tool. wgmon itself goes on in memory, and says so in the log.
+   */
+  static async open(options: DatabaseOptions): Promise<Database> {
+    // Here and not at the top: it costs a quarter of a millisecond, also those who print a help text.
+    const { Database: Memory } = await import("bun:sqlite");
+    const database = new Database(new Memory(":memory:"), options);
+    if (options.directory === null) database.#migrate("main");
+    else await database.#openFile(options.directory);
+    return database;
+  }
+
+  private constructor(sqlite: Sqlite, options: DatabaseOptions) {
+    this.#sqlite = sqlite;
+    this.#options = options;
+    sqlite.run(`PRAGMA busy_timeout=${BUSY_MS}`);
+  }
+
+  /** Why rows do not survive the process; null: they do. */
+  get problem(): string | null {
+    return this.#problem;
+  }
+
+  get isInMemory(): boolean {
+    return this.#place === "main";
+  }
+
+  /** Grows when another process has written. */
+  get foreignVersion(): number {
+    return this.#number(`PRAGMA ${this.#place}.data_version`);
+  }
+
+  /** What the rows take, without the space that is free again. */
+  get usedBytes(): number {
+    const pages = this.#number("PRAGMA $.page_count") - this.#number("PRAGMA $.freelist_count");
+    return pages * this.#number("PRAGMA $.page_size");
+  }
+
+  /** `$` in the text stands for the database. */
+  all<Row>(sql: string, ...values: Value[]): Row[] {
+    return this.#statement(sql).all(...values) as Row[];
+  }
+
+  get<Row>(sql: string, ...values: Value[]): Row | null {
+    return (this.#statement(sql).get(...values) as Row | null | undefined) ?? null;
+  }
+
+  run(sql: string, ...values: Value[]): number {
+    return this.#statement(sql).run(...values).changes;
+  }
+
+  /**
+   * All of `work` or nothing. If the file cannot be written, it is done in memory instead.
+   *
+   * @param durability "now": when this returns, a power failure loses nothing of it. "soon": with the
+   *   next one that is; until then only a power failure can lose it, the end of the process cannot.
+   */
+  write<Result>(durability: "now" | "soon", work: () => Result): Result {
+    if (this.#place === "disk") {
+      try {
+        this.#setDurable(durability === "now");
+        return this.#sqlite.transaction(work).immediate();
+      } catch (error) {
+        if (!isSqliteError(error) || this.#options.isTool === true) throw error;
+        this.#toMemory(error);
+      }
+    }
+    // Not immediate, which would lock the file as well.
+    return this.#sqlite.transaction(work).deferred();
+  }
+
+  /** Gives space of deleted rows back to the file system, a little at a time. */
+  shrink(pages: number): void {
+    // It does a page at a step, and run() takes only one.
+    this.all(`PRAGMA $.incremental_vacuum(${pages})`);
+  }
+
+  [Symbol.dispose](): void {
+    this.#cancelRetry();
+    if (this.#place === "main" && this.#path !== null) this.#toDisk();
+    this.#forgetStatements();
+    this.#sqlite.close();
+    this.#unlock();
+  }
+
+  #number(sql: string): number {
+    return Object.values(this.get<Record<string, number>>(sql) ?? {})[0] ?? 0;
+  }
+
+  #statement(sql: string): Statement<unknown, Value[]> {
+    const text = sql.replaceAll("$.", `${this.#place}.`);
+    let statement = this.#statements.get(text);
+    if (statement === undefined) {
+      statement = this.#sqlite.prepare<unknown, Value[]>(text);
+      this.#statements.set(text, statement);
+    }
+    return statement;
+  }
+
+  #setDurable(isDurable: boolean): void {
+    if (this.#isDurable === isDurable) return;
+    this.#isDurable = isDurable;
+    // In WAL mode NORMAL writes the journal without waiting for the disk: sqlite.org/pragma.html.
+    this.#sqlite.run(`PRAGMA disk.synchronous=${isDurable ? "FULL" : "NORMAL"}`);
+  }
+
+  async #openFile(directory: string): Promise<void> {
+    const { log, isTool } = this.#options;
+    const path = `${directory}/${FILE_NAME}`;
+    try {
+      if (isTool !== true) this.#unlock = await lockDirectory(directory);
+      else if (!(await Bun.file(path).exists())) throw noStore(path);
+      try {
+        this.#attach(path);
+      } catch (error) {
+        if (!isCorrupt(error) || isTool === true) throw error;
+        await this.#setAside(path, error);
+        this.#attach(path);
+      }
+      this.#path = path;
+      this.#place = "disk";
+    } catch (error) {
+      if (!(isSqliteError(error) || error instanceof SystemError)) throw error;
+      const problem = error instanceof SystemError ? error.message : `${path}: ${wordsOf(error)}`;
+      if (isTool === true) throw error instanceof SystemError ? error : unusable(path, error);
+      this.#problem = problem;
+      log.error(`${problem}; sessions and waiting events are kept in memory only`);
+      this.#detach();
+      this.#migrate("main");
+    }
+  }
+
+  /** @throws SQLiteError; SystemError for a file that a newer wgmon wrote. */
+  #attach(path: string): void {
+    const before = process.umask(0o077);
+    try {
+      this.#sqlite.run("ATTACH ? AS disk", [path]);
+      // Reading a file that is none of SQLite's fails here.
+      const version = Object.values(
+        this.#sqlite.query<Record<string, number>, []>("PRAGMA disk.user_version").get() ?? {},
+      )[0];
+      if ((version ?? 0) > SCHEMA_VERSION) {
+        throw new SystemError(
+          `open ${path}`,
+          "EINVAL",
+          `a newer wgmon wrote it (version ${version}, this one knows ${SCHEMA_VERSION}); use that one, or another --state-dir`,
+        );
+      }
+      this.#sqlite.run("PRAGMA disk.auto_vacuum=INCREMENTAL");
+      this.#sqlite.run("PRAGMA disk.journal_mode=WAL");
+      this.#sqlite.run(`PRAGMA disk.journal_size_limit=${JOURNAL_BYTES}`);
+      this.#isDurable = null;
+      this.#setDurable(true);
+      if (this.#options.isTool !== true) this.#migrate("disk", version);
+      else if (version !== SCHEMA_VERSION) throw noStore(path);
+    } finally {
+      process.umask(before);
+    }
+  }
+
+  /** As long as one is there, SQLite keeps the file open. */
+  #forgetStatements(): void {
+    for (const statement of this.#statements.values()) statement.finalize();
+    this.#statements.clear();
+  }
+
+  #detach(): void {
+    this.#forgetStatements();
+    this.#isDurable = null;
+    try {
+      this.#sqlite.run("DETACH disk");
+    } catch (error) {
+      if (!isSqliteError(error)) throw error;
+    }
+  }
+
+  /** A broken file is kept under another name: somebody may be able to read it. */
+  async #setAside(path: string, error: unknown): Promise<void> {
+    this.#detach();
+    const { rename } = await import("node:fs/promises");
+    const { wallMs } = this.#options.clock.now();
+    const stamp = new Date(wallMs).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+    const aside = `${path}.corrupt-${stamp}`;
+    for (const suffix of ["", "-wal", "-shm"]) {
+      await rename(path + suffix, aside + suffix).catch(() => {});
+    }
+    this.#options.log.error(
+      `${path}: ${wordsOf(error)}; set aside as ${aside}, beginning with an empty one`,
+    );
+  }
+
+  #migrate(place: "main" | "disk", from = 0): void {
+    if (from === SCHEMA_VERSION) return;
+    this.#sqlite
+      .transaction(() => {
+        for (const sql of migrations.slice(from))
+          this.#sqlite.run(sql.replaceAll("$.", `${place}.`));
+        this.#sqlite.run(`PRAGMA ${place}.user_version=${SCHEMA_VERSION}`);
+      })
+      .deferred();
+  }
+
+  #toMemory(error: unknown): void {
+    const { log, clock } = this.#options;
+    this.#problem = `${this.#path}: ${wordsOf(error)}`;
+    log.error(
+      `${this.#problem}; going on in memory: what waits is lost if wgmon ends before the cause is`,
+    );
+    this.#place = "main";
+    if (this.#number("PRAGMA main.user_version") === 0) this.#migrate("main");
+    try {
+      this.#sqlite
+        .transaction(() => {
+          for (const table of ["outbox", "targets", "devices", "sessions"]) {
+            const rows = table === "sessions" ? "WHERE ended_at_ms IS NULL" : "";
+            this.#sqlite.run(`INSERT INTO main.${table} SELECT * FROM disk.${table} ${rows}`);
+          }
+          this.#sqlite.run(
+            `INSERT INTO main.events SELECT * FROM disk.events WHERE seq IN (SELECT seq FROM disk.outbox)
+               OR seq = (SELECT max(seq) FROM disk.events)`,
+          );
+        })
+        .deferred();
+    } catch (lost) {
+      if (!isSqliteError(lost)) throw lost;
+      log.error(`${this.#path}: what waited cannot be read either: ${wordsOf(lost)}`);
+    }
+    // A broken file would only break again.
+    if (isCorrupt(error)) this.#abandon(error);
+    this.#cancelRetry = clock.after(RETRY_MS, () => this.#retry());
+  }
+
+  #abandon(error: unknown): void {
+    const path = this.#path!;
+    void this.#setAside(path, error);
+  }
+
+  #retry(): void {
+    if (this.#toDisk()) return;
+    this.#cancelRetry = this.#options.clock.after(RETRY_MS, () => this.#retry());
+  }
+
+  /** Whether the file has all again. */
+  #toDisk(): boolean {
+    const path = this.#path!;
+    const tables = ["devices", "sessions", "targets", "dead_letters", "outbox"];
+    try {
+      const attached = this.#sqlite
+        .query<{ name: string }, []>("PRAGMA database_list")
+        .all()
+        .some(({ name }) => name === "disk");
+      if (!attached) this.#attach(path);
+      this.#setDurable(true);
+      this.#sqlite
+        .transaction(() => {
+          for (const table of ["outbox", "devices"]) this.#sqlite.run(`DELETE FROM disk.${table}`);
+          this.#sqlite.run("INSERT OR IGNORE INTO disk.events SELECT * FROM main.events");
+          for (const table of tables) {
+            this.#sqlite.run(`INSERT OR REPLACE INTO disk.${table} SELECT * FROM main.${table}`);
+          }
+          for (const table of ["events", ...tables]) this.#sqlite.run(`DELETE FROM main.${table}`);
+        })
+        .immediate();
+    } catch (error) {
+      if (isSqliteError(error) || error instanceof SystemError) return false;
+      throw error;
+    }
+    this.#place = "disk";
+    this.#problem = null;
+    this.#options.log.info(`${path}: can be written again, and has all that was kept in memory`);
+    return true;
+  }
+}
+
+/**
+ * Makes the directory if need be and takes its lock. The answer gives it back, as the end of the process does.
+ *
+ * @throws SystemError
+ */
+async function lockDirectory(directory: string): Promise<() => void> {
+  const path = `${directory}/${LOCK_NAME}`;
+  try {
+    return lockFile(path);
+  } catch (error) {
+    if (!(error instanceof SystemError && error.code === "ENOENT")) throw explain(error, directory);
+    const { mkdir } = await import("node:fs/promises");
+    try {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+    } catch (failure) {
+      const { code = "EIO" } = failure as { code?: string };
+      throw explain(new SystemError(`make ${directory}`, code), directory);
+    }
+    return lockFile(path);
+  }
+}
+
+function explain(error: unknown, directory: string): unknown {
+  if (!(error instanceof SystemError)) return error;
+  switch (error.code) {
+    case "EAGAIN":
+      return new SystemError(
+        `use ${directory}`,
+        error.code,
+        "another wgmon uses it; give this one another --state-dir",
+      );
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+    case "ENOTDIR":
+      return new SystemError(
+        `use ${directory}`,
+        error.code,
+        "give a directory that wgmon may write with --state-dir",
+      );
+    default:
+      return error;
+  }
+}
+
+function noStore(path: string): SystemError {
+  const hint = "there is no store of this version of wgmon; is --state-dir right?";
+  return new SystemError(`open ${path}`, "ENOENT", hint);
+}
+
+function unusable(path: string, error: unknown): SystemError {
+  return new SystemError(`open ${path}`, codeOf(error), wordsOf(error));
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "SQLITE_ERROR";
+}
+
+function isSqliteError(error: unknown): boolean {
+  return error instanceof Error && error.name === "SQLiteError";
+}
+
+/** sqlite.org/rescode.html: the file is damaged, or was never one of SQLite's. */
+function isCorrupt(error: unknown): boolean {
+  return isSqliteError(error) && /^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error));
+}
+
+/** What SQLite says, and what to do about it. */
+function wordsOf(error: unknown): string {
+  const code = codeOf(error);
+  const message = error instanceof Error ? error.message : String(error);
+  if (code.startsWith("SQLITE_FULL")) return `${message} (make room, or give another --state-dir)`;
+  if (code.startsWith("SQLITE_READONLY") || code.startsWith("SQLITE_CANTOPEN")) {
+    return `${message} (give a directory that wgmon may write with --state-dir)`;
+  }
+  if (code.startsWith("SQLITE_BUSY")) return `${message} (another program holds it)`;
+  return message;
+}

@@ -1,0 +1,69 @@
+/** The tables of the store, and how those of an older wgmon become today's. */
+
+/**
+ * One for each version, which is the file's `user_version`; `$` stands for the database. What has been
+ * released is never changed: a new version is a new entry.
+ */
+export const migrations: readonly string[] = [
+  `
+  -- What was told, in order. seq is never used twice: readers keep their place by it.
+  CREATE TABLE $.events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    body TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX $.events_by_time ON events (at_ms);
+
+  -- Those that last (ended_at_ms is null) and those that ended; state is what the tracker needs to go on.
+  CREATE TABLE $.sessions (
+    device TEXT NOT NULL,
+    public_key TEXT NOT NULL,
+    started_at_ms INTEGER NOT NULL,
+    ended_at_ms INTEGER,
+    reason TEXT,
+    endpoint TEXT,
+    rx_bytes INTEGER NOT NULL,
+    tx_bytes INTEGER NOT NULL,
+    roams INTEGER NOT NULL,
+    state TEXT,
+    PRIMARY KEY (device, public_key, started_at_ms)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX $.sessions_by_end ON sessions (ended_at_ms);
+
+  -- The devices of the last look, as JSON; no row: no look was ever taken.
+  CREATE TABLE $.devices (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL) STRICT;
+
+  -- What is still to be delivered: event and target. message: the digest that it is part of.
+  CREATE TABLE $.outbox (
+    target TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    added_at_ms INTEGER NOT NULL,
+    message TEXT,
+    PRIMARY KEY (target, seq)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX $.outbox_by_seq ON outbox (seq);
+
+  CREATE TABLE $.targets (
+    target TEXT PRIMARY KEY,
+    label TEXT NOT NULL,
+    failures INTEGER NOT NULL,
+    next_at_ms INTEGER NOT NULL,
+    reason TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  -- What was refused or given up.
+  CREATE TABLE $.dead_letters (
+    target TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    label TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (target, seq)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX $.dead_letters_by_seq ON dead_letters (seq);
+  `,
+];
+
+export const SCHEMA_VERSION = migrations.length;

@@ -1,0 +1,416 @@
+/**
+ * What outlives the process: sessions, events, and what is still to be delivered. It knows rows and
+ * nothing of time or retries; those are the outbox's and the tracker's.
+ */
+
+import type { Event } from "../contract.ts";
+import type { DisconnectReason } from "../event.ts";
+import type { Earlier, SavedSession } from "../tracker.ts";
+import { type Device, formatEndpoint, type Peer, type PublicKey } from "../wireguard.ts";
+import { Database, type DatabaseOptions } from "./database.ts";
+
+/** Rows that are deleted or written in one go; more would hold up packets for milliseconds. */
+const SLICE = 200;
+
+/** In memory there is no room for a long past. */
+const MEMORY_BYTES = 32_000_000;
+
+export interface EndedSession {
+  readonly device: string;
+  readonly publicKey: string;
+  readonly startedAtMs: number;
+  readonly endedAtMs: number;
+  readonly reason: DisconnectReason | "not-watched";
+  readonly endpoint: string | null;
+  readonly rxBytes: number;
+  readonly txBytes: number;
+  readonly roams: number;
+  /** The peer's counters, as the last look found them. */
+  readonly peer: Pick<Peer, "lastHandshakeMs" | "rxBytes" | "txBytes">;
+}
+
+/** What one look changed. */
+export interface Record {
+  /** Each with the keys of the targets that it goes to. */
+  readonly events: readonly { readonly event: Event; readonly targets: readonly string[] }[];
+  readonly sessions: readonly SavedSession[];
+  readonly ended: readonly EndedSession[];
+  /** All that there are; null: no change. */
+  readonly devices: readonly Device[] | null;
+}
+
+/** An event that waits for a target. */
+export interface Waiting {
+  /** Its place among all events. */
+  readonly seq: number;
+  readonly event: Event;
+  readonly addedAtMs: number;
+  /** The digest that it was already sent in; null: none. */
+  readonly message: string | null;
+}
+
+/** How the attempts at a target stand. */
+export interface TargetState {
+  readonly failures: number;
+  /** When the next attempt is due; 0: at once. */
+  readonly nextAtMs: number;
+  /** Of the last failure; empty: there was none. */
+  readonly reason: string;
+}
+
+/** Events that wait for one target, for people. */
+export interface Queue extends TargetState {
+  readonly target: string;
+  readonly label: string;
+  readonly waiting: number;
+  readonly oldestAtMs: number;
+}
+
+export interface DeadLetter {
+  readonly target: string;
+  readonly label: string;
+  readonly seq: number;
+  readonly reason: string;
+  readonly atMs: number;
+  readonly event: Event;
+}
+
+export interface Retention {
+  readonly keepMs: number;
+  readonly maxBytes: number;
+}
+
+interface WaitingRow {
+  readonly seq: number;
+  readonly added_at_ms: number;
+  readonly message: string | null;
+  readonly body: string;
+}
+
+export class Store implements Disposable {
+  readonly #database: Database;
+
+  static async open(options: DatabaseOptions): Promise<Store> {
+    return new Store(await Database.open(options));
+  }
+
+  private constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** Why nothing survives the process; null: all does. */
+  get problem(): string | null {
+    return this.#database.problem;
+  }
+
+  get isInMemory(): boolean {
+    return this.#database.isInMemory;
+  }
+
+  /** Grows when another process has written. */
+  get foreignVersion(): number {
+    return this.#database.foreignVersion;
+  }
+
+  /**
+   * What an earlier run knew; null: there was none.
+   *
+   * @param endedAfterMs sessions that ended before this matter no more.
+   */
+  earlier(endedAfterMs: number): Earlier | null {
+    const devices = this.#database.get<{ state: string }>("SELECT state FROM $.devices");
+    if (devices === null) return null;
+    const sessions = this.#database.all<{ state: string }>(
+      "SELECT state FROM $.sessions WHERE ended_at_ms IS NULL",
+    );
+    // Oldest first, so that the last one of a peer is the one that counts.
+    const ended = this.#database.all<{ device: string; publicKey: PublicKey; state: string }>(
+      `SELECT device, public_key AS publicKey, state FROM $.sessions
+       WHERE ended_at_ms > ? AND state IS NOT NULL ORDER BY ended_at_ms`,
+      endedAfterMs,
+    );
+    return {
+      devices: JSON.parse(devices.state) as Device[],
+      sessions: sessions.map(({ state }) => JSON.parse(state) as SavedSession),
+      ended: ended.map(({ state, ...peer }) => ({
+        ...peer,
+        ...(JSON.parse(state) as EndedSession["peer"]),
+      })),
+    };
+  }
+
+  /**
+   * Writes what a look changed, all or nothing; when this returns it survives a power failure.
+   *
+   * @returns the places of the events.
+   */
+  record({ events, sessions, ended, devices }: Record, nowMs: number): number[] {
+    return this.#database.write("now", () => {
+      for (const session of sessions) this.#putSession(session);
+      for (const session of ended) this.#endSession(session);
+      if (devices !== null) this.#putDevices(devices);
+      return events.map(({ event, targets }) => {
+        const { seq } = this.#database.get<{ seq: number }>(
+          "INSERT INTO $.events (id, type, at_ms, body) VALUES (?, ?, ?, ?) RETURNING seq",
+          event.id,
+          event.type,
+          Date.parse(event.timestamp),
+          JSON.stringify(event),
+        )!;
+        for (const target of targets) {
+          this.#database.run(
+            "INSERT INTO $.outbox (target, seq, added_at_ms) VALUES (?, ?, ?)",
+            target,
+            seq,
+            nowMs,
+          );
+        }
+        return seq;
+      });
+    });
+  }
+
+  /** Writes how far sessions are, so that a restart knows their counters and last signs of life. */
+  saveSessions(sessions: readonly SavedSession[]): void {
+    this.#database.write("soon", () => {
+      for (const session of sessions) this.#putSession(session);
+    });
+  }
+
+  // ---- The outbox ----
+
+  /** The oldest events that wait for the target, after the place `after`. */
+  waiting(target: string, after: number, limit: number): Waiting[] {
+    return this.#database
+      .all<WaitingRow>(
+        `SELECT seq, added_at_ms, message, body FROM $.outbox JOIN $.events USING (seq)
+         WHERE target = ? AND seq > ? ORDER BY seq LIMIT ?`,
+        target,
+        after,
+        limit,
+      )
+      .map(({ seq, added_at_ms: addedAtMs, message, body }) => ({
+        seq,
+        event: JSON.parse(body) as Event,
+        addedAtMs,
+        message,
+      }));
+  }
+
+  count(target: string): number {
+    return this.#database.get<{ count: number }>(
+      "SELECT count(*) AS count FROM $.outbox WHERE target = ?",
+      target,
+    )!.count;
+  }
+
+  /** Events that are part of one digest keep together from now on. */
+  join(target: string, seqs: readonly number[], message: string): void {
+    this.#database.write("soon", () => {
+      for (const seq of seqs) {
+        this.#database.run(
+          "UPDATE $.outbox SET message = ? WHERE target = ? AND seq = ?",
+          message,
+          target,
+          seq,
+        );
+      }
+    });
+  }
+
+  /** Takes delivered events from the outbox. A power failure may undo it: then they are sent again. */
+  delivered(rows: readonly { readonly target: string; readonly seq: number }[]): void {
+    this.#database.write("soon", () => {
+      for (const { target, seq } of rows) this.#take(target, seq);
+    });
+  }
+
+  /** Moves events that will not be delivered from the outbox to the dead letters. */
+  bury(target: string, label: string, seqs: readonly number[], reason: string, atMs: number): void {
+    this.#database.write("soon", () => {
+      for (const seq of seqs) {
+        this.#database.run(
+          "INSERT OR REPLACE INTO $.dead_letters (target, seq, label, reason, at_ms) VALUES (?, ?, ?, ?, ?)",
+          target,
+          seq,
+          label,
+          reason,
+          Math.round(atMs),
+        );
+        this.#take(target, seq);
+      }
+    });
+  }
+
+  targetState(target: string): TargetState | null {
+    return this.#database.get<TargetState>(
+      "SELECT failures, next_at_ms AS nextAtMs, reason FROM $.targets WHERE target = ?",
+      target,
+    );
+  }
+
+  saveTarget(target: string, label: string, { failures, nextAtMs, reason }: TargetState): void {
+    this.#database.write("soon", () =>
+      this.#database.run(
+        "INSERT OR REPLACE INTO $.targets (target, label, failures, next_at_ms, reason) VALUES (?, ?, ?, ?, ?)",
+        target,
+        label,
+        failures,
+        Math.round(nextAtMs),
+        reason,
+      ),
+    );
+  }
+
+  /** What waits for targets, all that were ever saved. */
+  queues(): Queue[] {
+    return this.#database.all<Queue>(
+      `SELECT target, coalesce(label, target) AS label, coalesce(failures, 0) AS failures,
+         coalesce(next_at_ms, 0) AS nextAtMs, coalesce(reason, '') AS reason,
+         count(*) AS waiting, min(added_at_ms) AS oldestAtMs
+       FROM $.outbox LEFT JOIN $.targets USING (target) GROUP BY target ORDER BY label, target`,
+    );
+  }
+
+  /** Gives all that waits for one target to another. */
+  rename(from: string, to: string): void {
+    this.#database.write("soon", () => {
+      this.#database.run("UPDATE OR IGNORE $.outbox SET target = ? WHERE target = ?", to, from);
+      this.#database.run("DELETE FROM $.outbox WHERE target = ?", from);
+      this.#database.run("DELETE FROM $.targets WHERE target = ?", from);
+    });
+  }
+
+  deadLetters(): DeadLetter[] {
+    return this.#database
+      .all<Omit<DeadLetter, "event"> & { readonly body: string }>(
+        `SELECT target, label, seq, reason, dead_letters.at_ms AS atMs, body
+         FROM $.dead_letters JOIN $.events USING (seq) ORDER BY seq`,
+      )
+      .map(({ body, ...letter }) => ({ ...letter, event: JSON.parse(body) as Event }));
+  }
+
+  /** Puts dead letters back into the outbox, as if they had just been added. */
+  revive(
+    letters: readonly { readonly target: string; readonly seq: number }[],
+    nowMs: number,
+  ): void {
+    this.#database.write("now", () => {
+      for (const { target, seq } of letters) {
+        this.#database.run(
+          "INSERT OR IGNORE INTO $.outbox (target, seq, added_at_ms) VALUES (?, ?, ?)",
+          target,
+          seq,
+          Math.round(nowMs),
+        );
+        this.#dropLetter(target, seq);
+      }
+    });
+  }
+
+  /** Deletes from the outbox and the dead letters. */
+  drop(rows: readonly { readonly target: string; readonly seq: number }[]): void {
+    this.#database.write("now", () => {
+      for (const { target, seq } of rows) {
+        this.#take(target, seq);
+        this.#dropLetter(target, seq);
+      }
+    });
+  }
+
+  // ---- Retention ----
+
+  /**
+   * Deletes some of what is older than is kept, or too much. Nothing that waits for a target.
+   *
+   * @returns whether there is more to delete.
+   */
+  trim({ keepMs, maxBytes }: Retention, nowMs: number): boolean {
+    const limit = this.#database.isInMemory ? Math.min(maxBytes, MEMORY_BYTES) : maxBytes;
+    const isTooBig = this.#database.usedBytes > limit;
+    const before = isTooBig ? Number.MAX_SAFE_INTEGER : Math.round(nowMs - keepMs);
+    const deleted = this.#database.write("soon", () => {
+      const old = this.#database.all<{ seq: number }>(
+        `SELECT seq FROM (SELECT seq FROM $.events WHERE at_ms < ? ORDER BY at_ms LIMIT ${SLICE})
+         WHERE seq NOT IN (SELECT seq FROM $.outbox)`,
+        before,
+      );
+      for (const { seq } of old) {
+        this.#database.run("DELETE FROM $.dead_letters WHERE seq = ?", seq);
+        this.#database.run("DELETE FROM $.events WHERE seq = ?", seq);
+      }
+      const sessions = this.#database.run(
+        `DELETE FROM $.sessions WHERE (device, public_key, started_at_ms) IN (
+           SELECT device, public_key, started_at_ms FROM $.sessions
+           WHERE ended_at_ms < ? ORDER BY ended_at_ms LIMIT ${SLICE})`,
+        before,
+      );
+      return old.length + sessions;
+    });
+    if (deleted > 0) this.#database.shrink(SLICE);
+    return deleted >= SLICE / 2 || (isTooBig && deleted > 0);
+  }
+
+  [Symbol.dispose](): void {
+    this.#database[Symbol.dispose]();
+  }
+
+  #putSession(session: SavedSession): void {
+    const { device, peer, startedAtMs, endpoint, rxBytes, txBytes, roams } = session;
+    this.#database.run(
+      `INSERT OR REPLACE INTO $.sessions
+         (device, public_key, started_at_ms, endpoint, rx_bytes, tx_bytes, roams, state)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      device,
+      peer.publicKey,
+      Math.round(startedAtMs),
+      endpoint === null ? null : formatEndpoint(endpoint),
+      rxBytes,
+      txBytes,
+      roams,
+      JSON.stringify(session),
+    );
+  }
+
+  #endSession(session: EndedSession): void {
+    const { device, publicKey, startedAtMs, endedAtMs, reason, endpoint } = session;
+    const { rxBytes, txBytes, roams } = session;
+    this.#database.run(
+      `INSERT OR REPLACE INTO $.sessions
+         (device, public_key, started_at_ms, ended_at_ms, reason, endpoint, rx_bytes, tx_bytes, roams, state)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      device,
+      publicKey,
+      Math.round(startedAtMs),
+      Math.round(endedAtMs),
+      reason,
+      endpoint,
+      rxBytes,
+      txBytes,
+      roams,
+      JSON.stringify(countersOf(session.peer)),
+    );
+  }
+
+  #putDevices(devices: readonly Device[]): void {
+    const state = JSON.stringify(devices);
+    this.#database.run("INSERT OR REPLACE INTO $.devices (id, state) VALUES (1, ?)", state);
+  }
+
+  #take(target: string, seq: number): void {
+    this.#database.run("DELETE FROM $.outbox WHERE target = ? AND seq = ?", target, seq);
+  }
+
+  #dropLetter(target: string, seq: number): void {
+    this.#database.run("DELETE FROM $.dead_letters WHERE target = ? AND seq = ?", target, seq);
+  }
+}
+
+/** The rest of a peer is in the event. */
+function countersOf({
+  lastHandshakeMs,
+  rxBytes,
+  txBytes,
+}: EndedSession["peer"]): EndedSession["peer"] {
+  return { lastHandshakeMs, rxBytes, txBytes };
+}

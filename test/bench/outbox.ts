@@ -1,0 +1,122 @@
+/**
+ * Measures delivery: how fast events are written durably, how fast they reach a receiver on this
+ * machine, and what memory that takes. `bun test/bench/outbox.ts`; prints a table. The store is in the
+ * folder for temporary files: TMPDIR chooses the disk.
+ */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { json } from "../../src/channel/json.ts";
+import { parseSecrets } from "../../src/channel/sign.ts";
+import { createWebhook } from "../../src/channel/webhook.ts";
+import { systemClock } from "../../src/clock.ts";
+import { eventOf } from "../../src/event.ts";
+import { createLog } from "../../src/log.ts";
+import { Outbox } from "../../src/outbox.ts";
+import { Store } from "../../src/store/store.ts";
+import { peer } from "../support/peers.ts";
+
+const EVENTS = Number(process.env["WGMON_TEST_EVENTS"] ?? 10_000);
+/** Events of one look. */
+const LOOKS = [1, 10, 100];
+const RECEIVER = "--receiver";
+
+/** A receiver that answers at once, in a process of its own. */
+function receive(): void {
+  let count = 0;
+  const server = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    async fetch(request) {
+      await request.text();
+      count++;
+      if (count % EVENTS === 0) console.log("all");
+      return new Response(null, { status: 204 });
+    },
+  });
+  console.log(server.url.href);
+}
+
+function event(n: number) {
+  const atMs = Date.now();
+  const session = { startedAtMs: atMs, rxBytes: n, txBytes: n, roams: 0 };
+  const id = `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
+  return eventOf(
+    { type: "peer.connected", atMs, device: "wg0", peer: peer(), session, initial: false },
+    { id, host: "gw1", name: `peer ${n}` },
+  );
+}
+
+async function lines(stream: ReadableStream<Uint8Array>, wanted: (line: string) => void) {
+  const decoder = new TextDecoder();
+  for await (const chunk of stream) {
+    for (const line of decoder.decode(chunk).split("\n")) if (line !== "") wanted(line);
+  }
+}
+
+const rssMb = () => process.memoryUsage.rss() / 1e6;
+
+async function measure(): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "wgmon-bench-"));
+  const child = Bun.spawn([process.execPath, import.meta.path, RECEIVER], { stdout: "pipe" });
+  const url = Promise.withResolvers<string>();
+  let all = Promise.withResolvers<void>();
+  void lines(child.stdout, (line) => (line === "all" ? all.resolve() : url.resolve(line)));
+  try {
+    const log = createLog({ format: "text", level: "warn" });
+    const secret = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
+    const secrets = parseSecrets(secret);
+    if (!("value" in secrets)) throw new Error("no secret");
+    const channel = createWebhook({
+      url: await url.promise,
+      format: json,
+      secrets: secrets.value,
+      label: "webhook",
+      version: "bench",
+      clock: systemClock,
+    });
+    const target = { key: "bench", channel, accepts: () => true, digestMs: 0 };
+    for (const look of LOOKS) {
+      const directory = join(folder, String(look));
+      const store = await Store.open({ directory, clock: systemClock, log });
+      const outbox = new Outbox({ store, clock: systemClock, log });
+      const startMs = performance.now();
+      for (let n = 0; n < EVENTS; n += look) {
+        const events = Array.from({ length: look }, (_, index) => ({
+          event: event(n + index),
+          targets: ["bench"],
+        }));
+        store.record({ events, sessions: [], ended: [], devices: null }, outbox.nowMs());
+      }
+      const writtenMs = performance.now() - startMs;
+
+      all = Promise.withResolvers();
+      const memory = [rssMb()];
+      const sampler = setInterval(() => memory.push(rssMb()), 250);
+      const sendMs = performance.now();
+      outbox.setTargets([target]);
+      await all.promise;
+      const sentMs = performance.now() - sendMs;
+      clearInterval(sampler);
+      await outbox.drain(1000);
+      store[Symbol.dispose]();
+      const perSecond = (ms: number) => `${Math.round((EVENTS / ms) * 1000)}/s`.padStart(9);
+      const most = Math.max(...memory).toFixed(0);
+      console.log(
+        `${EVENTS} events, ${String(look).padStart(3)} in a look: written ${perSecond(writtenMs)}, ` +
+          `delivered ${perSecond(sentMs)}, memory ${memory[0]!.toFixed(0)} to ${most} MB`,
+      );
+    }
+  } finally {
+    child.kill();
+    await rm(folder, { recursive: true });
+  }
+}
+
+if (process.argv.includes(RECEIVER)) receive();
+else {
+  await measure();
+  process.exit(0);
+}

@@ -1,0 +1,127 @@
+/** `wgmon outbox` on a store in memory: what it prints, and what it leaves. */
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+
+import { runOutbox } from "../../src/cli/outbox.ts";
+import type { OutboxRequest } from "../../src/config.ts";
+import { type Change, eventOf } from "../../src/event.ts";
+import { createLog } from "../../src/log.ts";
+import { Store } from "../../src/store/store.ts";
+import { HandClock } from "../support/clock.ts";
+import { peer } from "../support/peers.ts";
+
+const NOW_MS = Date.UTC(2026, 0, 1, 12);
+const OPS = "ops (json https://hooks.example.net/...)";
+let store: Store;
+
+beforeEach(async () => {
+  const log = createLog({ format: "text", level: "error" });
+  store = await Store.open({ directory: null, clock: new HandClock(), log });
+  const at = (minutes: number) => NOW_MS - minutes * 60_000;
+  const changes: Change[] = [1, 2, 3, 4].map((n) => ({
+    type: "device.added",
+    atMs: at(100 - n),
+    device: `wg${n}`,
+    listenPort: 0,
+  }));
+  changes.push({
+    type: "peer.connected",
+    atMs: at(10),
+    device: "wg0",
+    peer: peer(),
+    session: { startedAtMs: at(10), rxBytes: 0, txBytes: 0, roams: 0 },
+    initial: false,
+  });
+  for (const [index, change] of changes.entries()) {
+    const id = `evt_${String(index + 1).padStart(32, "0")}`;
+    const event = eventOf(change, { id, host: "gw1", name: "al\u001b[2Jice" });
+    const events = [{ event, targets: index === 3 ? ["ops", "script"] : ["ops"] }];
+    store.record({ events, sessions: [], ended: [], devices: null }, change.atMs);
+  }
+  store.saveTarget("ops", OPS, { failures: 7, nextAtMs: NOW_MS + 90_000, reason: "503" });
+  store.bury("ops", OPS, [1, 5], "404: not found, check the URL", at(5));
+});
+
+afterEach(() => store[Symbol.dispose]());
+
+function run(
+  action: OutboxRequest["action"],
+  request: Partial<OutboxRequest> = {},
+  target: string | null = null,
+): string[] {
+  const lines: string[] = [];
+  const whole = { action, target, id: null, dead: false, json: false, ...request };
+  runOutbox(store, whole, { target, nowMs: NOW_MS, print: (line) => lines.push(line) });
+  return lines;
+}
+
+const left = () => ({
+  ops: store.waiting("ops", 0, 99).map(({ seq }) => seq),
+  script: store.waiting("script", 0, 99).map(({ seq }) => seq),
+  dead: store.deadLetters().map(({ seq }) => seq),
+});
+
+describe("list", () => {
+  test("says for each target what waits and why, then what was given up", () => {
+    expect(run("list")).toEqual([
+      `${OPS}: 3 events wait, the oldest for 1h 38m; 7 failed attempts in a row, the last: 503; next attempt in 1m 30s`,
+      "script: 1 event waits, the oldest for 1h 36m",
+      "given up: 2 events",
+      `  2026-01-01T11:55:00.000Z evt_00000000000000000000000000000001 ${OPS}: 404: not found, check the URL`,
+      "    2026-01-01T10:21:00.000Z wg1 added",
+      `  2026-01-01T11:55:00.000Z evt_00000000000000000000000000000005 ${OPS}: 404: not found, check the URL`,
+      "    2026-01-01T11:50:00.000Z al?[2Jice (wg0) connected from 192.0.2.1:51820",
+    ]);
+  });
+
+  test("of one target, of what was given up, of nothing", () => {
+    expect(run("list", {}, "script")).toHaveLength(1);
+    expect(run("list", { dead: true })[0]).toBe("given up: 2 events");
+    expect(run("list", {}, "other")).toEqual(["nothing waits, nothing was given up"]);
+  });
+
+  test("as JSON has every message, with the event", () => {
+    const rows = run("list", { json: true }).map((line) => JSON.parse(line) as object);
+    expect(rows).toHaveLength(6);
+    expect(rows[0]).toMatchObject({
+      state: "waiting",
+      target: "ops",
+      name: OPS,
+      event: { type: "device.added", data: { device: "wg2" } },
+    });
+    expect(rows.at(-1)).toMatchObject({
+      state: "given up",
+      reason: "404: not found, check the URL",
+      event: { type: "peer.connected" },
+    });
+  });
+});
+
+describe("retry", () => {
+  test("puts back what was given up, and makes what waits due", () => {
+    expect(run("retry")).toEqual([
+      "2 events put back, 4 events tried again within 5 s (or at the next start)",
+    ]);
+    expect(left()).toEqual({ ops: [1, 2, 3, 4, 5], script: [4], dead: [] });
+    expect(store.targetState("ops")).toMatchObject({ nextAtMs: 0, failures: 7 });
+  });
+
+  test("of one message, or of those that were given up, leaves the rest", () => {
+    run("retry", { id: `evt_${"5".padStart(32, "0")}`, dead: true });
+    expect(left()).toEqual({ ops: [2, 3, 4, 5], script: [4], dead: [1] });
+    expect(store.targetState("ops")).toMatchObject({ nextAtMs: NOW_MS + 90_000 });
+  });
+});
+
+describe("drop", () => {
+  test("takes both, or those that were given up, or one message", () => {
+    expect(run("drop", { dead: true })).toEqual([
+      "0 events that waited and 2 events given up dropped",
+    ]);
+    expect(left()).toEqual({ ops: [2, 3, 4], script: [4], dead: [] });
+    run("drop", { id: `evt_${"4".padStart(32, "0")}` }, "ops");
+    expect(left()).toEqual({ ops: [2, 3], script: [4], dead: [] });
+    run("drop");
+    expect(left()).toEqual({ ops: [], script: [], dead: [] });
+  });
+});

@@ -1,0 +1,448 @@
+/** `wgmon receive`, over real sockets: what it prints and answers, and what never gets through. */
+
+import { afterEach, describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import type { Message } from "../../src/channel/channel.ts";
+import { form } from "../../src/channel/form.ts";
+import type { Format } from "../../src/channel/format.ts";
+import { json } from "../../src/channel/json.ts";
+import { parseSecrets, sign, type SigningSecret } from "../../src/channel/sign.ts";
+import { slack } from "../../src/channel/slack.ts";
+import { createWebhook } from "../../src/channel/webhook.ts";
+import { receive, type ReceiveOptions, type Receiving, RecentIds } from "../../src/cli/receive.ts";
+import { type Clock, systemClock } from "../../src/clock.ts";
+import type { Event } from "../../src/contract.ts";
+import { SystemError } from "../../src/errors.ts";
+import { HandClock } from "../support/clock.ts";
+import { anEvent, eventTypes, hostileMessage, hostileText, messageOf } from "../support/events.ts";
+
+const NOW_MS = new Date(2026, 10, 22, 16, 19, 4).getTime();
+const MINUTE_MS = 60_000;
+const KEY = `whsec_${Buffer.alloc(32, 1).toString("base64")}`;
+const OTHER_KEY = `whsec_${Buffer.alloc(32, 2).toString("base64")}`;
+const CONNECTED = "16:19:04 alice (wg0) connected from 198.51.100.7:40001";
+
+function secrets(...keys: readonly string[]): readonly SigningSecret[] {
+  const reading = parseSecrets(keys.join("\n"));
+  if ("problem" in reading) throw new Error(reading.problem);
+  return reading.value;
+}
+
+/** The time of day stands still, deadlines do not. */
+const clock: Clock = {
+  now: () => new HandClock(NOW_MS).now(),
+  after: (delayMs, callback) => systemClock.after(delayMs, callback),
+};
+
+type Body = string | Uint8Array<ArrayBuffer> | AsyncIterable<Uint8Array>;
+
+class TestReceiver {
+  readonly start: readonly string[];
+  readonly #lines: string[] = [];
+  readonly #receiving: Receiving;
+
+  constructor(options: Partial<ReceiveOptions> = {}) {
+    const print = (line: string) => void this.#lines.push(line);
+    const common = { port: 0, address: "127.0.0.1", secrets: [], print, clock };
+    this.#receiving = receive({ ...common, ...options });
+    this.start = this.lines();
+  }
+
+  get url(): string {
+    return this.#receiving.url;
+  }
+
+  get port(): number {
+    return Number(new URL(this.url).port);
+  }
+
+  /** What was printed since the last call. */
+  lines(): readonly string[] {
+    return this.#lines.splice(0);
+  }
+
+  /** As wgmon sends it; the verdict and what was printed. */
+  async deliver(message: Message, format: Format = json, keys: readonly SigningSecret[] = []) {
+    const common = { label: "test", version: "1.2.3", clock, secrets: keys };
+    const channel = createWebhook({ ...common, url: `${this.url}hook`, format });
+    const { type } = await channel.attempt(message, new AbortController().signal);
+    return [type, ...this.lines()];
+  }
+
+  async post(body: Body, headers: Record<string, string> = {}): Promise<Response> {
+    return await fetch(this.url, { method: "POST", body, headers });
+  }
+
+  /** What was printed on this body. */
+  async linesOn(body: Body, headers: Record<string, string> = {}): Promise<readonly string[]> {
+    const response = await this.post(body, headers);
+    expect(response.status).toBe(200);
+    return this.lines();
+  }
+
+  stop(): Promise<void> {
+    return this.#receiving.stop();
+  }
+}
+
+const running: TestReceiver[] = [];
+
+function start(options: Partial<ReceiveOptions> = {}): TestReceiver {
+  const receiver = new TestReceiver(options);
+  running.push(receiver);
+  return receiver;
+}
+
+afterEach(async () => {
+  for (const receiver of running.splice(0)) await receiver.stop();
+});
+
+/** Sends text as it is, for requests that no client would make. */
+async function connect(port: number, text: string) {
+  const closed = Promise.withResolvers<void>();
+  const answered = Promise.withResolvers<string>();
+  const socket = await Bun.connect({
+    hostname: "127.0.0.1",
+    port,
+    socket: {
+      open: (open) => void open.write(text),
+      data: (_, bytes) => answered.resolve(bytes.toString()),
+      close: () => closed.resolve(),
+      error: () => closed.resolve(),
+    },
+  });
+  return { socket, closed: closed.promise, answered: answered.promise };
+}
+
+describe("what it says at its start", () => {
+  test("where it is, how to try it, and that nothing is checked", () => {
+    const { url, start: lines } = start();
+    expect(lines).toEqual([
+      `waiting for webhooks at ${url}; Ctrl-C ends it`,
+      `to send it some: wgmon test-webhook --webhook ${url}`,
+      "signatures are not checked, anybody may be the sender; --secret-file FILE checks them",
+    ]);
+  });
+
+  test("with secrets there is nothing to warn of; IPv6 has its brackets", () => {
+    const { url, start: lines } = start({ secrets: secrets(KEY), address: "::1" });
+    expect(url).toMatch(/^http:\/\/\[::1\]:\d+\/$/);
+    expect(lines).toEqual([
+      `waiting for webhooks at ${url}; Ctrl-C ends it`,
+      `to send it some: wgmon test-webhook --webhook ${url} --webhook-secret-file FILE`,
+    ]);
+  });
+});
+
+describe("what it prints", () => {
+  test.each(eventTypes)("%s as its sentence", async (type) => {
+    const sentences: Record<Event["type"], string> = {
+      "peer.connected": "alice (wg0) connected from 198.51.100.7:40001",
+      "peer.roamed": "alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001",
+      "peer.disconnected": "alice (wg0) disconnected after 4s",
+      "device.added": "wg0 added, listening on port 51820",
+      "device.removed": "wg0 removed",
+    };
+    expect(await start().deliver(messageOf(anEvent(type)))).toEqual([
+      "delivered",
+      `16:19:04 ${sentences[type]}`,
+    ]);
+  });
+
+  test("a digest as a line for each event", async () => {
+    const digest = messageOf(anEvent("peer.connected"), anEvent("device.removed"));
+    expect(await start().deliver(digest)).toEqual(["delivered", CONNECTED, "16:19:04 wg0 removed"]);
+  });
+
+  test("a form as its field content, a line for each event", async () => {
+    const digest = messageOf(anEvent("peer.roamed"), anEvent("device.removed"));
+    expect(await start().deliver(digest, form)).toEqual([
+      "delivered",
+      "16:19:04 alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001",
+      "16:19:04 wg0 removed",
+    ]);
+  });
+
+  test("what is meant for a service as it is", async () => {
+    const [verdict, line] = await start().deliver(messageOf(anEvent("device.removed")), slack);
+    expect(verdict).toBe("delivered");
+    expect(line).toStartWith('16:19:04 {"text":');
+    expect(line).toContain("wg0 removed");
+  });
+
+  test.each([
+    ["", "a message without content"],
+    [" \n\r\n\t", "a message without content"],
+    ["hello", "hello"],
+    ["null", "null"],
+    // Almost an event, and one of a later version.
+    ['{"type":"peer.connected"}', '{"type":"peer.connected"}'],
+    ['{"version":2,"type":"peer.connected"}', '{"version":2,"type":"peer.connected"}'],
+    ["\x1b[2J\x07\u009b31mred\u202egnp.exe", "[2J 31mredgnp.exe"],
+  ])("%j", async (body, line) => {
+    expect(await start().linesOn(body)).toEqual([`16:19:04 ${line}`]);
+  });
+
+  test("JSON too deep for any event", async () => {
+    const [line] = await start().linesOn("[".repeat(100_000));
+    expect(line).toBe(`16:19:04 ${"[".repeat(999)}…`);
+  });
+
+  test("an event with fields that it does not know", async () => {
+    const event = { ...anEvent("peer.connected"), colour: "blue" };
+    expect(await start().linesOn(JSON.stringify(event))).toEqual([CONNECTED]);
+  });
+
+  test("no more than 2000 characters of it, however many lines it has", async () => {
+    const lines = await start().linesOn("x\n".repeat(400_000));
+    expect(lines).toHaveLength(1000);
+    expect(lines.slice(-2)).toEqual(["16:19:04 x", "16:19:04 x…"]);
+  });
+
+  test("nothing of it that moves a cursor or turns the direction of writing", async () => {
+    const receiver = start();
+    // As anybody could send it: wgmon's formats would have cleaned it.
+    const check = async (body: string, headers: Record<string, string> = {}) => {
+      for (const line of await receiver.linesOn(body, headers)) {
+        expect(line).toStartWith("16:19:04 ");
+        expect(line).not.toMatch(
+          /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u,
+        );
+        expect(line.length).toBeLessThan(1100);
+      }
+    };
+    const formType = { "content-type": "application/x-www-form-urlencoded" };
+    await fc.assert(
+      fc.asyncProperty(hostileText, hostileMessage, async (text, message) => {
+        await check(text);
+        await check(`content=${encodeURIComponent(text.toWellFormed())}`, formType);
+        const events = message.events.slice(0, 2).map((event) => {
+          if (!("peer" in event.data)) return event;
+          const peer = { ...event.data.peer, publicKey: text, endpoint: text };
+          return { ...event, data: { ...event.data, peer } };
+        });
+        const { id } = message;
+        const digest = { id, version: 1, timestamp: "2026-11-22T16:19:04Z", host: "gw1" };
+        await check(JSON.stringify(events[0]));
+        await check(JSON.stringify({ ...digest, type: "digest", data: { events } }));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test("a megabyte of what takes long to clean, at once", async () => {
+    const startMs = performance.now();
+    const event = anEvent("peer.connected", { name: `a${"\u200d".repeat(300_000)}b` });
+    expect(await start().linesOn(JSON.stringify(event))).toHaveLength(1);
+    expect(performance.now() - startMs).toBeLessThan(1000);
+  });
+});
+
+describe("repetitions", () => {
+  test("are answered 200, and printed as such", async () => {
+    const receiver = start();
+    const message = messageOf(anEvent("peer.connected"));
+    expect(await receiver.deliver(message)).toEqual(["delivered", CONNECTED]);
+    const repeated = `16:19:04 repeated: ${CONNECTED.slice(9)}`;
+    expect(await receiver.deliver(message)).toEqual(["delivered", repeated]);
+  });
+
+  test("are known by their id alone: without one there are none", async () => {
+    const receiver = start();
+    for (let i = 0; i < 2; i++) expect(await receiver.linesOn("hello")).toEqual(["16:19:04 hello"]);
+  });
+
+  test("are forgotten after 10,000 others; overlong ids at once", () => {
+    const ids = new RecentIds();
+    for (let i = 0; i < 10_000; i++) ids.add(`evt_${i}`);
+    expect(ids.has("evt_0")).toBe(true);
+    ids.add("evt_9999");
+    expect(ids.has("evt_0")).toBe(true);
+    ids.add("evt_10000");
+    expect(ids.has("evt_0")).toBe(false);
+    expect(ids.has("evt_1")).toBe(true);
+    const long = "x".repeat(101);
+    ids.add(long);
+    expect(ids.has(long)).toBe(false);
+    expect(ids.has(null)).toBe(false);
+  });
+});
+
+describe("signatures", () => {
+  const body = JSON.stringify(anEvent("peer.connected"));
+  const bytes = new TextEncoder().encode(body);
+
+  function headers({ key = KEY, ageMs = 0, id = "msg_1" } = {}): Record<string, string> {
+    const timestamp = String((NOW_MS - ageMs) / 1000);
+    return {
+      "webhook-id": id,
+      "webhook-timestamp": timestamp,
+      "webhook-signature": sign(secrets(key), { id, timestamp, body: bytes }),
+    };
+  }
+
+  test("of wgmon pass, with either secret while it is changed", async () => {
+    const receiver = start({ secrets: secrets(KEY, OTHER_KEY) });
+    for (const [index, keys] of [
+      [KEY],
+      [OTHER_KEY],
+      [`whsec_${Buffer.alloc(32, 3).toString("base64")}`, KEY],
+    ].entries()) {
+      const message = { ...messageOf(anEvent("peer.connected")), id: `msg_${index}` };
+      const came = await receiver.deliver(message, json, secrets(...keys));
+      expect(came).toEqual(["delivered", CONNECTED]);
+    }
+  });
+
+  test.each([
+    ["none at all", {}, "webhook-id is missing"],
+    [
+      "no signature",
+      { ...headers(), "webhook-signature": "" },
+      "no signature is by any of the secrets",
+    ],
+    ["of somebody else", headers({ key: OTHER_KEY }), "no signature is by any of the secrets"],
+    [
+      "of another message",
+      { ...headers(), "webhook-id": "msg_2" },
+      "no signature is by any of the secrets",
+    ],
+    ["too old", headers({ ageMs: 6 * MINUTE_MS }), "webhook-timestamp is more than 5 minutes ago"],
+    [
+      "too new",
+      headers({ ageMs: -6 * MINUTE_MS }),
+      "webhook-timestamp is more than 5 minutes ahead",
+    ],
+  ])("%s: 401, and nothing of the message is printed", async (_, given, reason) => {
+    const receiver = start({ secrets: secrets(KEY) });
+    const response = await receiver.post(body, given);
+    expect([response.status, await response.text()]).toEqual([401, `refused: ${reason}\n`]);
+    expect(receiver.lines()).toEqual([`16:19:04 refused: ${reason}`]);
+  });
+
+  test("what was refused does not count as taken", async () => {
+    const receiver = start({ secrets: secrets(KEY) });
+    expect((await receiver.post(body, headers({ key: OTHER_KEY }))).status).toBe(401);
+    receiver.lines();
+    expect(await receiver.linesOn(body, headers())).toEqual([CONNECTED]);
+  });
+
+  test("a form cannot be signed", async () => {
+    const receiver = start({ secrets: secrets(KEY) });
+    const came = await receiver.deliver(messageOf(anEvent("peer.connected")), form);
+    expect(came).toEqual(["drop", "16:19:04 refused: webhook-id is missing"]);
+  });
+});
+
+describe("what it refuses", () => {
+  test("more than a mebibyte, with its length or without", async () => {
+    const receiver = start();
+    const most = new Uint8Array(1024 * 1024);
+    expect((await receiver.post(most)).status).toBe(200);
+    expect((await receiver.post(new Uint8Array(most.length + 1))).status).toBe(413);
+    async function* chunks() {
+      for (let i = 0; i < 32; i++) yield most.subarray(0, 65_536);
+    }
+    expect((await receiver.post(chunks())).status).toBe(413);
+  });
+
+  test("what breaks off", async () => {
+    const seen = Promise.withResolvers<string>();
+    const print = (line: string) => {
+      if (line.includes("refused")) seen.resolve(line);
+    };
+    const { port } = start({ print, address: "127.0.0.1" });
+    const { socket } = await connect(
+      port,
+      "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab",
+    );
+    // The request has been seen when a later one is answered.
+    await fetch(`http://127.0.0.1:${port}/`);
+    socket.terminate();
+    expect(await seen.promise).toEndWith("it broke off, was too slow or is longer than 1 MiB");
+  });
+
+  test("too many at once: those that come on top are to try again", async () => {
+    const { port } = start();
+    const head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";
+    const open = [];
+    for (let i = 0; i < 32; i++) open.push(await connect(port, `${head}ab`));
+    await fetch(`http://127.0.0.1:${port}/`);
+    const answer = await (await connect(port, head)).answered;
+    expect(answer).toStartWith("HTTP/1.1 503 ");
+    expect(answer.toLowerCase()).toContain("retry-after: 1\r\n");
+    for (const { socket } of open) socket.write("c");
+    for (const { answered } of open) expect(await answered).toStartWith("HTTP/1.1 200 ");
+  });
+
+  test.each(["GET", "PUT", "DELETE", "OPTIONS", "SECRET"])("%s /s3cret", async (method) => {
+    const receiver = start();
+    const response = await fetch(`${receiver.url}s3cret?s3cret`, { method });
+    expect([response.status, await response.text()]).toEqual([405, "only POST is taken here\n"]);
+    expect(response.headers.get("allow")).toBe("POST");
+    expect(receiver.lines()).toEqual([]);
+  });
+
+  test("but not a path, whatever it is", async () => {
+    const { url } = start();
+    for (const path of ["", "hook", "a/b/c", "%ff%zz?%ff", "//x"]) {
+      const response = await fetch(url + path, { method: "POST", body: "hello" });
+      expect([path, response.status]).toEqual([path, 200]);
+    }
+  });
+
+  test("GET / says what this is", async () => {
+    const response = await fetch(start().url);
+    expect([response.status, await response.text()]).toEqual([
+      200,
+      "This is wgmon receive. It prints the webhooks that are sent to it, to try wgmon out.\n" +
+        "Webhooks are sent with POST, to any path.\n",
+    ]);
+  });
+});
+
+describe("where it cannot listen", () => {
+  test("the port is taken", () => {
+    const { port } = start();
+    expect(() => start({ port })).toThrow(
+      new SystemError(
+        `listen on 127.0.0.1 port ${port}`,
+        "EADDRINUSE",
+        "another program has this port; take another with --port, or 0 for any free one",
+      ),
+    );
+  });
+
+  test("the address is none of this machine's", () => {
+    expect(() => start({ address: "192.0.2.1" })).toThrow(
+      "listen on 192.0.2.1 port 0: EADDRNOTAVAIL (this machine does not have this address; give one of its own with --address)",
+    );
+  });
+});
+
+describe("its end", () => {
+  test("comes at once, and its port is free again", async () => {
+    const receiver = start();
+    await (await receiver.post("hello")).text();
+    const { port } = receiver;
+    const startMs = performance.now();
+    await receiver.stop();
+    expect(performance.now() - startMs).toBeLessThan(400);
+    expect(start({ port }).port).toBe(port);
+  });
+
+  test("comes within a second, though somebody does not finish", async () => {
+    const receiver = start();
+    const { closed } = await connect(
+      receiver.port,
+      "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab",
+    );
+    await fetch(receiver.url);
+    const startMs = performance.now();
+    await receiver.stop();
+    await closed;
+    expect(performance.now() - startMs).toBeLessThan(1000);
+  });
+});

@@ -1,0 +1,38 @@
+/** wgmon is killed 50 times under load, beside a receiver that fails in every way: nothing is lost. */
+
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+
+import type { Figures } from "../support/crash.ts";
+import { whyNoTunnel } from "../support/kernel.ts";
+
+const KILLS = 50;
+const missing = whyNoTunnel();
+if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
+}
+
+test.skipIf(missing !== null)(
+  `${KILLS} times kill -9 under load${missing === null ? "" : ` [skipped: ${missing}]`}`,
+  async () => {
+    const script = join(import.meta.dir, "../support/crash.ts");
+    const run = Bun.spawn(["unshare", "--net", process.execPath, script, String(KILLS)], {
+      stdout: "pipe",
+      stderr: "inherit",
+    });
+    const figures = JSON.parse(await new Response(run.stdout).text()) as Figures;
+    console.log(`crash test: ${JSON.stringify(figures)}`);
+    expect(figures).toMatchObject({
+      kills: KILLS,
+      lost: 0,
+      gaps: 0,
+      outOfOrder: 0,
+      wrongSignatures: 0,
+      changedBodies: 0,
+    });
+    // Or there was no load.
+    expect(figures.events).toBeGreaterThan(KILLS * 5);
+    expect(figures.requests).toBeGreaterThan(figures.events);
+  },
+  300_000,
+);

@@ -1,0 +1,301 @@
+/** A tracker that goes on where another process ended: nothing is told twice, nothing is missed. */
+
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import { type Change, eventOf, sentence } from "../src/event.ts";
+import { type Earlier, type Rules, saved, Tracker } from "../src/tracker.ts";
+import type { Device, Instant, Look, Peer } from "../src/wireguard.ts";
+import { ALICE, BOB, device, LookMaker, peer } from "./support/peers.ts";
+
+const T0 = Date.UTC(2026, 0, 1);
+
+/** One process after the other at one gateway. Times are seconds since the start of the story. */
+class Runs {
+  readonly #rules: Rules;
+  #tracker: Tracker;
+  #looks = new LookMaker();
+  #ended: Earlier["ended"] = [];
+  #devices: readonly Device[] = [];
+  /** Each process has a monotonic clock of its own. */
+  #bootSeconds = 0;
+
+  constructor(rules: Partial<Rules> = {}) {
+    this.#rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true, ...rules };
+    this.#tracker = new Tracker(this.#rules);
+  }
+
+  instant(seconds: number): Instant {
+    return { wallMs: T0 + seconds * 1000, monotonicMs: (seconds - this.#bootSeconds) * 1000 };
+  }
+
+  changes(seconds: number, ...found: (readonly [Device, readonly Peer[]])[]): Change[] {
+    const look: Look = this.#looks.look(...found);
+    const now = this.instant(seconds);
+    const changes = [...this.#tracker.observe(look, now), ...this.#tracker.allSeen(now)];
+    this.#devices = found.map(([each]) => each);
+    for (const change of changes) {
+      if (change.type !== "peer.disconnected") continue;
+      const { publicKey, lastHandshakeMs, rxBytes, txBytes } = change.peer;
+      const counters = { lastHandshakeMs, rxBytes, txBytes };
+      this.#ended = [...this.#ended, { device: change.device, publicKey, ...counters }];
+    }
+    return changes;
+  }
+
+  /** What people read after a look at wg0 with these peers. */
+  at(seconds: number, ...peers: Peer[]): string[] {
+    return this.changes(seconds, [device(), peers]).map(said);
+  }
+
+  /** Ends the process at `seconds`, after what was saved then, and begins another one `later`. */
+  restart(seconds: number, laterSeconds = seconds): void {
+    const now = this.instant(seconds);
+    const earlier: Earlier = {
+      devices: this.#devices,
+      sessions: [...this.#tracker.sessions].map((session) => saved(session, now)),
+      ended: this.#ended,
+    };
+    // The monotonic clock of a process that was started an hour after the machine, say.
+    this.#bootSeconds = laterSeconds - 3600;
+    const text = JSON.stringify(earlier);
+    this.#tracker = new Tracker(
+      this.#rules,
+      JSON.parse(text) as Earlier,
+      this.instant(laterSeconds),
+    );
+    this.#looks = new LookMaker();
+  }
+}
+
+function said(change: Change): string {
+  const name = "peer" in change ? (change.peer.publicKey === ALICE ? "alice" : "bob") : null;
+  return sentence(eventOf(change, { id: "evt_0", host: "gw1", name }));
+}
+
+/** A peer whose last handshake was `seconds` into the story. */
+function shook(seconds: number, rxBytes = 180, fields: Parameters<typeof peer>[0] = {}): Peer {
+  return peer({ lastHandshakeMs: T0 + seconds * 1000, rxBytes, ...fields });
+}
+
+/** Alice is connected at 100 s, last heard at 150 s, and the process ends at 160 s. */
+function alice(rules: Partial<Rules> = {}): Runs {
+  const runs = new Runs(rules);
+  runs.at(0, peer());
+  expect(runs.at(100, shook(100))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
+  expect(runs.at(150, shook(100, 1000))).toEqual([]);
+  return runs;
+}
+
+describe("a peer that was connected", () => {
+  test("and stayed is not told of again; its session goes on", () => {
+    const runs = alice();
+    runs.restart(160, 300);
+    expect(runs.at(300, shook(220, 5000))).toEqual([]);
+    expect(runs.changes(480, [device(), [shook(220, 5000)]])).toMatchObject([
+      {
+        type: "peer.disconnected",
+        session: { startedAtMs: T0 + 100_000, rxBytes: 5000 },
+        endedAtMs: T0 + 300_000,
+      },
+    ]);
+  });
+
+  test("and is silent keeps the time that it has left", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    expect(runs.at(200, shook(100, 1000))).toEqual([]);
+    expect(runs.at(329, shook(100, 1000))).toEqual([]);
+    expect(runs.at(330, shook(100, 1000))).toEqual(["alice (wg0) disconnected after 50s"]);
+  });
+
+  test("and went meanwhile is told of, with the end that is known", () => {
+    const runs = alice();
+    runs.restart(160, 4000);
+    expect(runs.changes(4000, [device(), [shook(100, 1000)]])).toMatchObject([
+      { type: "peer.disconnected", reason: "idle", endedAtMs: T0 + 150_000 },
+    ]);
+    expect(runs.at(4010, shook(100, 1000))).toEqual([]);
+  });
+
+  test("and made new keys before it went, ended no earlier than that", () => {
+    const runs = alice();
+    runs.restart(160, 4000);
+    expect(runs.changes(4000, [device(), [shook(1000, 9000)]])).toMatchObject([
+      { type: "peer.disconnected", endedAtMs: T0 + 1_000_000, session: { rxBytes: 9000 } },
+    ]);
+  });
+
+  test("and roamed meanwhile is told of", () => {
+    const runs = alice();
+    runs.restart(160, 300);
+    expect(runs.at(300, shook(220, 5000, { endpoint: "192.0.2.7:7" }))).toEqual([
+      "alice (wg0) roamed from 192.0.2.1:51820 to 192.0.2.7:7",
+    ]);
+  });
+
+  test("and was removed meanwhile is told of", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    expect(runs.at(200)).toEqual(["alice (wg0) disconnected after 50s, peer removed"]);
+  });
+
+  test("and lost its device meanwhile is told of, and so is the device", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    expect(runs.changes(200).map(said)).toEqual([
+      "alice (wg0) disconnected after 50s, device removed",
+      "wg0 removed",
+    ]);
+  });
+
+  test("and is on a machine that was restarted begins a new session", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    expect(runs.at(200, shook(195, 180))).toEqual([
+      "alice (wg0) disconnected after 50s, peer removed",
+      "alice (wg0) connected from 192.0.2.1:51820",
+    ]);
+  });
+
+  test("is within its hold: it was never gone if it is back in time", () => {
+    const runs = alice({ holdMs: 60_000 });
+    expect(runs.at(160)).toEqual([]);
+    runs.restart(165, 170);
+    expect(runs.at(170, shook(168, 1300))).toEqual([]);
+    const later = alice({ holdMs: 60_000 });
+    expect(later.at(160)).toEqual([]);
+    later.restart(165, 230);
+    expect(later.at(230)).toEqual(["alice (wg0) disconnected after 50s, peer removed"]);
+  });
+});
+
+describe("a peer that was not connected", () => {
+  test("and connected meanwhile is told of, also with --no-announce-existing", () => {
+    const runs = new Runs({ announceExisting: false });
+    runs.at(0, peer());
+    runs.restart(10, 100);
+    expect(runs.changes(100, [device(), [shook(60)]])).toMatchObject([
+      { type: "peer.connected", atMs: T0 + 60_000, initial: false },
+    ]);
+  });
+
+  test("because it had been given up is no news, as long as its keys are the same", () => {
+    const runs = new Runs({ idleTimeoutMs: () => 20_000 });
+    runs.at(0, peer());
+    expect(runs.at(10, shook(10))).toHaveLength(1);
+    expect(runs.at(40, shook(10))).toEqual(["alice (wg0) disconnected after 0s"]);
+    runs.restart(40, 50);
+    expect(runs.at(50, shook(10))).toEqual([]);
+    expect(runs.at(60, shook(55, 400))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
+  });
+});
+
+describe("devices", () => {
+  test("that came or were made again meanwhile are told of", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    const wg1 = device({ name: "wg1", index: 9 });
+    expect(runs.changes(200, [device({ index: 4 }), [shook(190)]], [wg1, []]).map(said)).toEqual([
+      "alice (wg0) disconnected after 50s, device removed",
+      "wg0 removed",
+      "wg0 added, listening on port 51820",
+      "alice (wg0) connected from 192.0.2.1:51820",
+      "wg1 added, listening on port 51820",
+    ]);
+  });
+
+  test("that could not be looked at yet end no session", () => {
+    const now = { wallMs: T0, monotonicMs: 0 };
+    const rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true };
+    const before = new Tracker(rules);
+    const looks = new LookMaker();
+    before.observe(looks.look([device(), [peer()]]), now);
+    before.observe(looks.look([device(), [shook(0)]]), now);
+    const sessions = [...before.sessions].map((session) => saved(session, now));
+    const earlier = { devices: [device()], sessions, ended: [] };
+    const late = { wallMs: T0 + 3_600_000, monotonicMs: 1000 };
+    const tracker = new Tracker(rules, earlier, late);
+    // Its dump failed, say for want of a descriptor.
+    expect(tracker.observe({ devices: [], removed: [] }, late)).toEqual([]);
+    expect(tracker.nextDeadlineMs()).toBeNull();
+    expect(tracker.observe(looks.look([device(), [shook(3599, 600)]]), late)).toEqual([]);
+    expect(tracker.connected).toBe(1);
+  });
+});
+
+/** What a peer does before a look. */
+const act = fc.constantFrom("nothing", "handshake", "data", "attempt", "roam", "remove");
+const step = fc.record({
+  seconds: fc.integer({ min: 1, max: 60 }),
+  alice: act,
+  bob: act,
+  restart: fc.boolean(),
+});
+
+test("wherever a story is cut by restarts, the same is told as without", () => {
+  fc.assert(
+    fc.property(
+      fc.array(step, { maxLength: 60 }),
+      fc.constantFrom(20_000, 180_000),
+      fc.constantFrom(0, 30_000),
+      (steps, idleMs, holdMs) => {
+        const rules = { idleTimeoutMs: () => idleMs, holdMs };
+        const [whole, cut] = [new Runs(rules), new Runs(rules)];
+        const peers = new Map([ALICE, BOB].map((key) => [key, peer({ publicKey: key })]));
+        let seconds = 0;
+        let place = 1000;
+        for (const { restart, ...each } of [
+          { seconds: 0, alice: "nothing", bob: "nothing", restart: false } as const,
+          ...steps,
+        ]) {
+          const beforeSeconds = seconds;
+          seconds += each.seconds;
+          for (const [key, what] of [
+            [ALICE, each.alice],
+            [BOB, each.bob],
+          ] as const) {
+            const now = peers.get(key);
+            if (what === "remove") peers.delete(key);
+            else if (now === undefined) {
+              // Added again, and seen so before it does anything.
+              if (what !== "nothing") peers.set(key, peer({ publicKey: key }));
+            } else
+              peers.set(
+                key,
+                after(now, what, T0 + seconds * 1000 - 500, () => ++place),
+              );
+          }
+          if (restart) cut.restart(beforeSeconds, seconds);
+          const found = [...peers.values()];
+          expect(cut.at(seconds, ...found)).toEqual(whole.at(seconds, ...found));
+        }
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+function after(
+  before: Peer,
+  what: "nothing" | "handshake" | "data" | "attempt" | "roam",
+  atMs: number,
+  nextPlace: () => number,
+): Peer {
+  const { rxBytes } = before;
+  switch (what) {
+    case "nothing":
+      return before;
+    case "handshake":
+      return { ...before, rxBytes: rxBytes + 180, lastHandshakeMs: atMs };
+    case "data":
+      return { ...before, rxBytes: rxBytes + 96 };
+    case "attempt":
+      return { ...before, rxBytes: rxBytes + 148 };
+    case "roam": {
+      const endpoint = { address: "192.0.2.9", port: nextPlace(), scopeId: 0 };
+      return { ...before, endpoint, rxBytes: rxBytes + 96 };
+    }
+  }
+}

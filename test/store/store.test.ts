@@ -1,0 +1,385 @@
+/** The store on real files: what it keeps, and each way in which a file fails it. */
+
+import { Database as Sqlite } from "bun:sqlite";
+import { afterEach, describe, expect, test } from "bun:test";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import type { Event } from "../../src/contract.ts";
+import { eventOf } from "../../src/event.ts";
+import { createLog } from "../../src/log.ts";
+import { SCHEMA_VERSION } from "../../src/store/schema.ts";
+import { Store } from "../../src/store/store.ts";
+import type { SavedSession } from "../../src/tracker.ts";
+import { HandClock } from "../support/clock.ts";
+import { ALICE, device, peer } from "../support/peers.ts";
+
+const DAY_MS = 86_400_000;
+const folders: string[] = [];
+const stores: Store[] = [];
+
+afterEach(() => {
+  for (const store of stores.splice(0)) store[Symbol.dispose]();
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+});
+
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), "wgmon-store-"));
+  folders.push(path);
+  return path;
+}
+
+async function open(directory: string | null, clock = new HandClock()) {
+  const lines: string[] = [];
+  const log = createLog({ format: "journal", level: "info", write: (line) => lines.push(line) });
+  const store = await Store.open({ directory, clock, log });
+  stores.push(store);
+  return { store, lines, clock };
+}
+
+function close(store: Store): void {
+  stores.splice(stores.indexOf(store), 1);
+  store[Symbol.dispose]();
+}
+
+function event(n: number, atMs = Date.UTC(2026, 0, 1)): Event {
+  const change = { type: "device.added", atMs, device: `wg${n}`, listenPort: 0 } as const;
+  const id = `evt_${n.toString(16).padStart(32, "0")}`;
+  return eventOf(change, { id, host: "gw1", name: null });
+}
+
+function record(store: Store, n: number, targets: readonly string[] = [], atMs?: number): number {
+  const events = [{ event: event(n, atMs), targets }];
+  return store.record({ events, sessions: [], ended: [], devices: null }, 1000 + n)[0]!;
+}
+
+const session: SavedSession = {
+  device: "wg0",
+  peer: peer({ rxBytes: 5000, lastHandshakeMs: 1_767_225_600_123.456 }),
+  startedAtMs: 1_767_225_600_123.456,
+  endpoint: peer().endpoint,
+  handshakeAtMs: 1_767_225_600_123.456,
+  lastSignMs: 1_767_225_700_000,
+  silentSinceMs: 1_767_225_700_000,
+  rxBytes: 4000,
+  txBytes: 300,
+  roams: 2,
+  gone: null,
+};
+
+const ended = {
+  device: "wg0",
+  publicKey: ALICE,
+  startedAtMs: session.startedAtMs,
+  endedAtMs: 1_767_225_800_000,
+  reason: "idle",
+  endpoint: "192.0.2.1:51820",
+  rxBytes: 4001,
+  txBytes: 301,
+  roams: 2,
+  peer: { lastHandshakeMs: 1_767_225_600_123.456, rxBytes: 5001, txBytes: 400 },
+} as const;
+
+describe("what is kept", () => {
+  test("the first run ever has no past; a later one has sessions and devices, to the last digit", async () => {
+    const directory = folder();
+    const { store, lines } = await open(directory);
+    expect(store.earlier(0)).toBeNull();
+    store.record({ events: [], sessions: [session], ended: [], devices: [device()] }, 0);
+    close(store);
+    const later = await open(directory);
+    expect(later.store.earlier(0)).toEqual({ devices: [device()], sessions: [session], ended: [] });
+    expect([lines, later.lines]).toEqual([[], []]);
+  });
+
+  test("no devices are a past too", async () => {
+    const { store } = await open(null);
+    store.record({ events: [], sessions: [], ended: [], devices: [] }, 0);
+    expect(store.earlier(0)).toMatchObject({ devices: [], sessions: [] });
+  });
+
+  test("a session that ended is history and does not come back", async () => {
+    const { store } = await open(null);
+    store.record({ events: [], sessions: [session], ended: [], devices: [device()] }, 0);
+    store.saveSessions([{ ...session, rxBytes: 4001 }]);
+    store.record({ events: [], sessions: [], ended: [ended], devices: null }, 0);
+    expect(store.earlier(0)).toMatchObject({
+      sessions: [],
+      ended: [{ device: "wg0", publicKey: ALICE, ...ended.peer }],
+    });
+    expect(store.earlier(ended.endedAtMs)!.ended).toEqual([]);
+  });
+
+  test("events wait in order, for each target, with the places that the store gave them", async () => {
+    const { store } = await open(null);
+    const seqs = [1, 2, 3].map((n) => record(store, n, n === 2 ? ["a"] : ["a", "b"]));
+    expect(seqs).toEqual([1, 2, 3]);
+    expect(store.waiting("a", 0, 2)).toEqual([
+      { seq: 1, event: event(1), addedAtMs: 1001, message: null },
+      { seq: 2, event: event(2), addedAtMs: 1002, message: null },
+    ]);
+    expect(store.waiting("b", 1, 9).map(({ seq }) => seq)).toEqual([3]);
+    expect([store.count("a"), store.count("b"), store.count("c")]).toEqual([3, 2, 0]);
+  });
+
+  test("an event with an id that is known already changes nothing at all", async () => {
+    const { store } = await open(null);
+    record(store, 1, ["a"]);
+    const events = [1, 2].map((n) => ({ event: event(3 - n), targets: ["a"] }));
+    expect(() =>
+      store.record({ events, sessions: [session], ended: [], devices: [device()] }, 0),
+    ).toThrow("UNIQUE");
+    expect(store.count("a")).toBe(1);
+    expect(store.earlier(0)).toBeNull();
+  });
+
+  test("the files are for nobody else", async () => {
+    const directory = folder();
+    const { store } = await open(join(directory, "new", "folder"));
+    record(store, 1);
+    const place = join(directory, "new", "folder");
+    expect(statSync(place).mode & 0o777).toBe(0o700);
+    const modes = readdirSync(place).map((name) => [
+      name,
+      (statSync(join(place, name)).mode & 0o777).toString(8),
+    ]);
+    expect(Object.fromEntries(modes)).toEqual({
+      "wgmon.db": "600",
+      "wgmon.db-shm": "600",
+      "wgmon.db-wal": "600",
+      "wgmon.lock": "600",
+    });
+  });
+});
+
+describe("retention", () => {
+  test("what is older goes, a little at a time; what waits stays", async () => {
+    const { store } = await open(null);
+    for (let n = 0; n < 450; n++) record(store, n, n === 7 ? ["a"] : [], n);
+    record(store, 450, [], 10 * DAY_MS);
+    store.record(
+      { events: [], sessions: [], ended: [{ ...ended, endedAtMs: 5 }], devices: null },
+      0,
+    );
+    const steps: boolean[] = [];
+    do steps.push(store.trim({ keepMs: DAY_MS, maxBytes: 1e9 }, 10 * DAY_MS));
+    while (steps.at(-1));
+    expect(steps).toHaveLength(3);
+    expect(store.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([8]);
+    store.bury("a", "a", [8], "refused", 0);
+    expect(store.deadLetters()).toHaveLength(1);
+    store.trim({ keepMs: DAY_MS, maxBytes: 1e9 }, 10 * DAY_MS);
+    expect(store.deadLetters()).toHaveLength(0);
+    // The newest is young enough.
+    expect(store.trim({ keepMs: DAY_MS, maxBytes: 1e9 }, 10 * DAY_MS)).toBe(false);
+    expect(record(store, 451)).toBe(452);
+  });
+
+  test("above the size the oldest goes until it fits, and the file shrinks", async () => {
+    const directory = folder();
+    const { store } = await open(directory);
+    for (let n = 0; n < 3000; n++) record(store, n, [], DAY_MS);
+    const retention = { keepMs: 100 * DAY_MS, maxBytes: 400_000 };
+    let steps = 0;
+    while (store.trim(retention, DAY_MS)) steps++;
+    expect(steps).toBeGreaterThan(3);
+    expect(steps).toBeLessThan(15);
+    close(store);
+    const size = statSync(join(directory, "wgmon.db")).size;
+    expect(size).toBeLessThan(500_000);
+    expect(size).toBeGreaterThan(200_000);
+  });
+
+  test("places are not used again, even when all events are gone", async () => {
+    const directory = folder();
+    const { store } = await open(directory);
+    record(store, 1, [], 0);
+    store.trim({ keepMs: 0, maxBytes: 1e9 }, DAY_MS);
+    close(store);
+    const later = await open(directory);
+    expect(record(later.store, 2)).toBe(2);
+  });
+});
+
+describe("a file that cannot be used", () => {
+  test("a second wgmon in the same folder goes on in memory and says so", async () => {
+    const directory = folder();
+    await open(directory);
+    const { store, lines } = await open(directory);
+    expect(lines).toEqual([
+      `<3>use ${directory}: EAGAIN (another wgmon uses it; give this one another --state-dir); sessions and waiting events are kept in memory only`,
+    ]);
+    expect(store.problem).toContain("another wgmon");
+    expect(store.isInMemory).toBe(true);
+    record(store, 1, ["a"]);
+    expect(store.count("a")).toBe(1);
+  });
+
+  test("a folder that cannot be made", async () => {
+    const directory = join(folder(), "file");
+    writeFileSync(directory, "");
+    const { store, lines } = await open(join(directory, "state"));
+    expect(lines[0]).toMatch(/ENOTDIR \(give a directory that wgmon may write with --state-dir\)/);
+    expect(store.isInMemory).toBe(true);
+  });
+
+  test("a file of a newer wgmon is left as it is", async () => {
+    const directory = folder();
+    const { store } = await open(directory);
+    record(store, 1);
+    close(store);
+    const path = join(directory, "wgmon.db");
+    const newer = new Sqlite(path);
+    newer.run(`PRAGMA user_version=${SCHEMA_VERSION + 1}`);
+    newer.close();
+    const before = readFileSync(path);
+    const later = await open(directory);
+    expect(later.lines[0]).toContain(
+      `a newer wgmon wrote it (version ${SCHEMA_VERSION + 1}, this one knows ${SCHEMA_VERSION})`,
+    );
+    expect(later.store.isInMemory).toBe(true);
+    close(later.store);
+    expect(readFileSync(path)).toEqual(before);
+  });
+
+  test("a broken file is set aside, never deleted, and an empty one begun", async () => {
+    const directory = folder();
+    const path = join(directory, "wgmon.db");
+    const garbage = "this is no database ".repeat(1000);
+    writeFileSync(path, garbage);
+    const { store, lines } = await open(directory);
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(
+      /^<3>.*wgmon\.db: file is not a database; set aside as .*\.corrupt-20260101T000000Z, beginning/,
+    );
+    expect(store.problem).toBeNull();
+    record(store, 1, ["a"]);
+    const aside = readdirSync(directory).filter((name) => name.includes("corrupt"));
+    expect(aside).toHaveLength(1);
+    expect(readFileSync(join(directory, aside[0]!), "utf8")).toBe(garbage);
+  });
+
+  test("a file that breaks while it is used: the same, and nothing that waits is lost", async () => {
+    const directory = folder();
+    const path = join(directory, "wgmon.db");
+    const { store: first } = await open(directory);
+    for (let n = 0; n < 2000; n++) record(first, n, n >= 1990 ? ["a"] : []);
+    close(first);
+    // The pages of the events' indexes and of the older events.
+    const bytes = readFileSync(path);
+    bytes.fill(0xff, 4096 * 12, bytes.length - 4096 * 12);
+    writeFileSync(path, bytes);
+    const { store, lines, clock } = await open(directory);
+    record(store, 5000, ["a"]);
+    expect(lines[0]).toMatch(/malformed.*; going on in memory/);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(lines.some((line) => line.includes("set aside as"))).toBe(true);
+    expect(store.count("a")).toBeGreaterThan(0);
+    clock.advance(60_000);
+    expect(lines.at(-1)).toContain("can be written again");
+    expect(store.problem).toBeNull();
+    expect(existsSync(path)).toBe(true);
+    expect(store.count("a")).toBeGreaterThan(0);
+  });
+});
+
+describe("a file that cannot be written for a while", () => {
+  test("what happens meanwhile is kept in memory and written when it can be", async () => {
+    const directory = folder();
+    const { store, lines, clock } = await open(directory);
+    record(store, 1, ["a"]);
+    store.record({ events: [], sessions: [session], ended: [], devices: [device()] }, 0);
+    const other = new Sqlite(join(directory, "wgmon.db"));
+    for (const table of ["events", "sessions", "outbox"]) {
+      other.run(
+        `CREATE TRIGGER no_${table} BEFORE INSERT ON ${table} BEGIN SELECT raise(ABORT, 'disk is full'); END`,
+      );
+    }
+
+    expect(record(store, 2, ["a", "b"])).toBe(2);
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(/^<3>.*wgmon\.db: disk is full; going on in memory/);
+    expect(store.problem).toContain("disk is full");
+    expect(store.waiting("a", 0, 9).map(({ event: { id } }) => id)).toEqual([
+      event(1).id,
+      event(2).id,
+    ]);
+    store.record({ events: [], sessions: [], ended: [ended], devices: [] }, 0);
+    store.delivered([{ target: "a", seq: 1 }]);
+    store.bury("b", "b", [2], "refused", 0);
+    clock.advance(60_000);
+    expect(lines).toHaveLength(1);
+
+    for (const table of ["events", "sessions", "outbox"]) other.run(`DROP TRIGGER no_${table}`);
+    other.close();
+    clock.advance(60_000);
+    expect(lines.at(-1)).toMatch(/^<6>.*can be written again, and has all that was kept in memory/);
+    expect(store.problem).toBeNull();
+    expect(record(store, 3, ["a"])).toBe(3);
+    close(store);
+
+    const later = await open(directory);
+    expect(later.store.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([2, 3]);
+    expect(later.store.deadLetters()).toMatchObject([{ target: "b", seq: 2, event: event(2) }]);
+    expect(later.store.earlier(0)).toMatchObject({ devices: [], sessions: [] });
+  });
+
+  test("a file that somebody else holds locked is such a file", async () => {
+    const directory = folder();
+    const { store, lines, clock } = await open(directory);
+    const other = new Sqlite(join(directory, "wgmon.db"));
+    other.run("BEGIN IMMEDIATE");
+    record(store, 1, ["a"]);
+    expect(lines[0]).toContain("database is locked (another program holds it)");
+    other.run("ROLLBACK");
+    other.close();
+    clock.advance(60_000);
+    expect(store.problem).toBeNull();
+    expect(store.count("a")).toBe(1);
+  });
+
+  test("what is in memory at a clean end is written if it can be", async () => {
+    const directory = folder();
+    const { store } = await open(directory);
+    const other = new Sqlite(join(directory, "wgmon.db"));
+    other.run("BEGIN IMMEDIATE");
+    record(store, 1, ["a"]);
+    other.run("ROLLBACK");
+    other.close();
+    close(store);
+    expect((await open(directory)).store.count("a")).toBe(1);
+  });
+});
+
+describe("a tool beside wgmon", () => {
+  const log = createLog({ format: "text", level: "info" });
+
+  test("sees what waits, and is seen", async () => {
+    const directory = folder();
+    const { store, clock } = await open(directory);
+    record(store, 1, ["a"]);
+    const version = store.foreignVersion;
+    using tool = await Store.open({ directory, clock, log, isTool: true });
+    expect(tool.count("a")).toBe(1);
+    tool.drop([{ target: "a", seq: 1 }]);
+    expect(store.foreignVersion).toBeGreaterThan(version);
+    expect(store.count("a")).toBe(0);
+  });
+
+  test("makes no file where there is none", async () => {
+    const directory = folder();
+    const opened = Store.open({ directory, clock: new HandClock(), log, isTool: true });
+    expect(opened).rejects.toThrow("there is no store");
+    await opened.catch(() => {});
+    expect(readdirSync(directory)).toEqual([]);
+  });
+});

@@ -1,0 +1,140 @@
+/** Events for tests: one of each type as the README shows them, and such as nobody should name them. */
+
+import fc from "fast-check";
+
+import type { Message } from "../../src/channel/channel.ts";
+import type { Event } from "../../src/contract.ts";
+import { type Change, eventOf } from "../../src/event.ts";
+import type { Peer } from "../../src/wireguard.ts";
+import { ALICE, mustEndpoint, peer } from "./peers.ts";
+
+const AT_MS = Date.UTC(2026, 10, 22, 16, 19, 4, 417);
+const session = { startedAtMs: AT_MS, rxBytes: 212, txBytes: 92, roams: 0 };
+
+export interface EventFields {
+  readonly device?: string;
+  readonly host?: string;
+  /** null: the settings have none. */
+  readonly name?: string | null;
+  readonly peer?: Peer;
+  readonly initial?: boolean;
+}
+
+export const eventTypes = [
+  "peer.connected",
+  "peer.roamed",
+  "peer.disconnected",
+  "device.added",
+  "device.removed",
+] as const;
+
+export function anEvent(type: Event["type"], fields: EventFields = {}): Event {
+  const { device = "wg0", host = "gw1", name = "alice", initial = false } = fields;
+  const someone = fields.peer ?? peer({ publicKey: ALICE, endpoint: "198.51.100.7:40001" });
+  const id = `evt_${String(eventTypes.indexOf(type)).repeat(32)}`;
+  return eventOf(changeOf(type, { device, peer: someone, initial }), { id, host, name });
+}
+
+function changeOf(
+  type: Event["type"],
+  { device, peer: someone, initial }: { device: string; peer: Peer; initial: boolean },
+): Change {
+  const head = { atMs: AT_MS, device, peer: someone, session };
+  switch (type) {
+    case "peer.connected":
+      return { ...head, type, initial };
+    case "peer.roamed":
+      return { ...head, type, previousEndpoint: mustEndpoint("192.0.2.1:51820") };
+    case "peer.disconnected":
+      return { ...head, type, endedAtMs: AT_MS + 4395, reason: "idle" };
+    case "device.added":
+    case "device.removed":
+      return { type, atMs: AT_MS, device, listenPort: 51820 };
+  }
+}
+
+/** As the outbox makes them. */
+export function messageOf(first: Event, ...rest: Event[]): Message {
+  const id = rest.length === 0 ? first.id : `msg_${"a".repeat(32)}`;
+  return { id, events: [first, ...rest] };
+}
+
+const mentions = [
+  "@everyone",
+  "@here",
+  "@all",
+  "@alice",
+  "<@1>",
+  "<@&1>",
+  "<!channel>",
+  "<users/all>",
+];
+const controls = [
+  "\n",
+  "\r\n",
+  "\u2028",
+  "\u2029",
+  "\u0085",
+  "\t",
+  "\0",
+  "\x1b[31m",
+  "\u202e",
+  "\u2066",
+];
+const markup = [
+  "*",
+  "**",
+  "_",
+  "__",
+  "~~",
+  "`",
+  "```",
+  "||",
+  "# ",
+  "> ",
+  "- ",
+  "1. ",
+  "[a](https://b.example)",
+];
+const syntax = ["\\", '"', "'", "&", "&amp;", "<", ">", "{{text}}", "${x}", "%0a", "+", "="];
+const unseen = ["\u200b", "\u200d", "\ufe0f", "\ufeff", "\u{e0020}", "\u3164"];
+const letters = ["a", "é", "漢", "😀", "e\u0301", "\u0301", "👩‍👩‍👧", "🇩🇪", "&", "*", '"'];
+
+/** Names that want to be more than a name, up to 6,000 characters long. */
+export const hostileText: fc.Arbitrary<string> = fc
+  .array(
+    fc.oneof(
+      fc.string({ unit: "binary", maxLength: 20 }),
+      fc.string({ unit: "grapheme", maxLength: 20 }),
+      // Halves of surrogate pairs, too.
+      fc
+        .array(fc.integer({ min: 0xd700, max: 0xe0ff }), { maxLength: 5 })
+        .map((units) => String.fromCharCode(...units)),
+      fc.constantFrom(...mentions, ...controls, ...markup, ...syntax, ...unseen, ...letters),
+      fc
+        .tuple(fc.constantFrom(...letters), fc.nat(6000))
+        .map(([text, length]) => text.repeat(Math.ceil(length / text.length))),
+    ),
+    { maxLength: 6 },
+  )
+  .map((parts) => parts.join("").slice(0, 6000));
+
+export const hostileEvent: fc.Arbitrary<Event> = fc
+  .record({
+    type: fc.constantFrom(...eventTypes),
+    name: fc.option(hostileText, { nil: null }),
+    device: fc.oneof(fc.constant("wg0"), hostileText),
+    host: fc.oneof(fc.constant("gw1"), hostileText),
+    endpoint: fc.constantFrom("198.51.100.7:40001", "[2001:db8::7]:40002", null),
+    initial: fc.boolean(),
+  })
+  .map(({ type, endpoint, ...fields }) => anEvent(type, { ...fields, peer: peer({ endpoint }) }));
+
+export const hostileMessage: fc.Arbitrary<Message> = fc
+  .oneof(
+    fc.array(hostileEvent, { minLength: 1, maxLength: 3 }),
+    fc
+      .tuple(hostileEvent, fc.integer({ min: 1, max: 300 }))
+      .map(([event, count]) => Array.from({ length: count }, () => event)),
+  )
+  .map((events) => messageOf(...(events as [Event, ...Event[]])));

@@ -1,0 +1,110 @@
+/** A webhook's receiver that answers byte for byte as a test says, for what no HTTP server would send. */
+
+import type { Socket, TCPSocketListener } from "bun";
+
+/** One connection of a client. */
+export interface Client {
+  /** 1, 2, ...: since the receiver started. */
+  readonly connection: number;
+  /** Which request on this connection it is that is answered: 1, 2, ... */
+  request: number;
+  write(data: string | Uint8Array): void;
+  /** Writes this again and again, as fast as it is taken. */
+  flood(data: string): void;
+  /** Writes this every few milliseconds. */
+  drip(data: string): void;
+  /** Ends the connection in order, or with a reset. */
+  end(): void;
+  reset(): void;
+}
+
+interface State {
+  client: Client;
+  received: string;
+  endless: string;
+  timer: NodeJS.Timeout | undefined;
+}
+
+export class RawReceiver implements Disposable {
+  /** Each request from its first line to the end of its body. */
+  readonly requests: string[] = [];
+  connections = 0;
+  readonly #closed = new Map<number, PromiseWithResolvers<void>>();
+  readonly #server: TCPSocketListener<State>;
+
+  /** `answer` is called for each request when it has arrived as a whole. */
+  constructor(answer: (client: Client) => void) {
+    this.#server = Bun.listen<State>({
+      hostname: "127.0.0.1",
+      port: 0,
+      socket: {
+        open: (socket) => {
+          const client = clientOf(socket, ++this.connections);
+          socket.data = { client, received: "", endless: "", timer: undefined };
+        },
+        data: ({ data: state }, bytes) => {
+          state.received += bytes.toString("latin1");
+          if (!isWhole(state.received)) return;
+          this.requests.push(state.received);
+          state.received = "";
+          state.client.request++;
+          answer(state.client);
+        },
+        drain: pump,
+        error() {},
+        close: ({ data: { client, timer } }) => {
+          clearInterval(timer);
+          this.#closing(client.connection).resolve();
+        },
+      },
+    });
+  }
+
+  url(path = "/hook"): string {
+    return `http://127.0.0.1:${this.#server.port}${path}`;
+  }
+
+  /** Resolves once that connection is closed. */
+  async closed(connection: number): Promise<void> {
+    await this.#closing(connection).promise;
+  }
+
+  [Symbol.dispose](): void {
+    this.#server.stop(true);
+  }
+
+  #closing(connection: number): PromiseWithResolvers<void> {
+    const closing = this.#closed.get(connection) ?? Promise.withResolvers<void>();
+    this.#closed.set(connection, closing);
+    return closing;
+  }
+}
+
+function clientOf(socket: Socket<State>, connection: number): Client {
+  return {
+    connection,
+    request: 0,
+    write: (data) => void socket.write(data),
+    flood(data) {
+      socket.data.endless = data;
+      pump(socket);
+    },
+    drip(data) {
+      socket.data.timer = setInterval(() => socket.write(data), 5);
+    },
+    end: () => void socket.end(),
+    reset: () => socket.terminate(),
+  };
+}
+
+function pump(socket: Socket<State>): void {
+  const { endless } = socket.data;
+  // A part that was not taken is left out, which does no harm to what is the same all over.
+  while (endless !== "" && socket.write(endless) === endless.length);
+}
+
+function isWhole(request: string): boolean {
+  const end = request.indexOf("\r\n\r\n");
+  const length = Number(/^content-length: *(\d+)/im.exec(request)?.[1] ?? 0);
+  return end !== -1 && request.length >= end + 4 + length;
+}

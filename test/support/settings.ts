@@ -1,0 +1,75 @@
+/** Command lines, environments and files for the tests of settings. */
+
+import { type FormatName, formats } from "../../src/channel/formats.ts";
+import {
+  type Command,
+  parseCommand,
+  type Settings,
+  type Sources,
+  type TargetSettings,
+} from "../../src/config.ts";
+import { ConfigError, SystemError } from "../../src/errors.ts";
+
+export const SETTINGS_FILE = "/etc/wgmon/wgmon.toml";
+
+export interface Given {
+  readonly env?: Readonly<Record<string, string>>;
+  /** The default settings file's text. */
+  readonly toml?: string;
+  /** By path. An error is thrown. */
+  readonly files?: Readonly<Record<string, string | SystemError>>;
+  readonly mode?: ReturnType<Sources["fileMode"]> | SystemError;
+}
+
+export function parse(argv: readonly string[], given: Given = {}): Command {
+  const { env = {}, toml, mode = { bits: 0o600, isOurs: true } } = given;
+  const files = new Map(Object.entries(given.files ?? {}));
+  if (toml !== undefined) files.set(SETTINGS_FILE, toml);
+  const orThrow = <Value>(value: Value | SystemError): Value => {
+    if (value instanceof SystemError) throw value;
+    return value;
+  };
+  return parseCommand({
+    argv,
+    env,
+    hostname: "gw1",
+    readFile: (path) => orThrow(files.get(path) ?? null),
+    fileMode: () => orThrow(mode),
+  });
+}
+
+export function run(
+  argv: readonly string[],
+  given: Given = {},
+): { settings: Settings; notes: readonly string[] } {
+  const command = parse(argv, given);
+  if (command.type !== "run") throw new Error(`not run but ${command.type}`);
+  return command;
+}
+
+/** What is wrong; empty: nothing. */
+export function problems(argv: readonly string[], given: Given = {}): readonly string[] {
+  try {
+    parse(argv, given);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+/** The settings of a target that has a URL and nothing else. */
+export function webhook(
+  url: string,
+  formatName: FormatName = "json",
+  more: Partial<TargetSettings> = {},
+): TargetSettings {
+  return {
+    name: null,
+    destination: { type: "webhook", url, formatName, format: formats[formatName], secrets: [] },
+    selection: { events: [], devices: [], peers: [] },
+    digestMs: 0,
+    timeoutMs: 10_000,
+    ...more,
+  };
+}

@@ -1,0 +1,105 @@
+/** One run of wgmon for kernel tests, and what it reports to a receiver that it shares with others. */
+
+import type { Event } from "../../src/contract.ts";
+import type { Client } from "./lab.ts";
+import type { Receiver } from "./receiver.ts";
+import { type LogLine, startWgmon, type Wgmon } from "./wgmon.ts";
+
+/** On an emulated processor a report may take its time; how long is measured elsewhere. */
+export const REPORT_MS = 90_000;
+
+type Of<Type extends Event["type"]> = Extract<Event, { readonly type: Type }>;
+
+/** Each run has a path of its own at the receiver. */
+let runs = 0;
+
+export class Watcher implements AsyncDisposable {
+  readonly wgmon: Wgmon;
+  readonly #receiver: Receiver;
+  readonly #path = `/${runs++}`;
+
+  constructor(receiver: Receiver, ...args: readonly string[]) {
+    this.#receiver = receiver;
+    const target = ["--webhook", receiver.url(this.#path)];
+    this.wgmon = startWgmon([...args, ...target, "--log-level", "debug"]);
+  }
+
+  /** What was sent again counts once. */
+  get events(): Event[] {
+    const events = this.#receiver.requests
+      .filter(({ path }) => path === this.#path)
+      .map(({ event }) => event!);
+    return [...new Map(events.map((event) => [event.id, event])).values()];
+  }
+
+  /** All about the client, or about the device itself. */
+  eventsOf(about: Client | string): Event[] {
+    return this.events.filter(({ data }) =>
+      typeof about === "string"
+        ? !("peer" in data) && data.device === about
+        : "peer" in data && data.peer.publicKey === about.publicKey,
+    );
+  }
+
+  typesOf(about: Client | string): string[] {
+    return this.eventsOf(about).map(({ type }) => type);
+  }
+
+  async waitFor(what: string, isThere: () => boolean): Promise<void> {
+    await this.#receiver.waitFor(isThere, REPORT_MS).catch((error: Error) => {
+      throw new Error(`${what}: ${error.message}; it logged:\n${this.wgmon.logText}`);
+    });
+  }
+
+  /** Waits for the `count`th event of the type, and answers it. */
+  async reports<Type extends Event["type"]>(
+    type: Type,
+    about: Client | string,
+    count = 1,
+  ): Promise<Of<Type>> {
+    const found = () => this.eventsOf(about).filter((event) => event.type === type);
+    const name = typeof about === "string" ? about : about.name;
+    await this.waitFor(`${type} of ${name}, number ${count}`, () => found().length >= count);
+    return found()[count - 1] as Of<Type>;
+  }
+
+  /** Waits until `count` lines were logged that have this in their message. */
+  async logs(message: string, count = 1): Promise<void> {
+    await this.#logged(({ msg }) => String(msg).includes(message), count);
+  }
+
+  /** How many looks there were so far, and for what reason. */
+  looks(reason: string): number {
+    return this.wgmon.log.filter((line) => isLook(line, reason)).length;
+  }
+
+  /** Waits until there were `count` looks for the reason since the start. */
+  async lookedFor(reason: string, count = 1): Promise<void> {
+    await this.#logged((line) => isLook(line, reason), count);
+  }
+
+  async #logged(fits: (line: LogLine) => boolean, count: number): Promise<void> {
+    let seen = 0;
+    await this.wgmon.waitForLog((line) => fits(line) && ++seen >= count, REPORT_MS);
+  }
+
+  /** It does not notice anything until `resume`. */
+  async freeze(): Promise<void> {
+    const { pid } = this.wgmon;
+    this.wgmon.signal("SIGSTOP");
+    // The state stands behind the command's name, which is in brackets. proc_pid_stat(5)
+    while (!/\) T /.test(await Bun.file(`/proc/${pid}/stat`).text())) await Bun.sleep(1);
+  }
+
+  resume(): void {
+    this.wgmon.signal("SIGCONT");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.wgmon[Symbol.asyncDispose]();
+  }
+}
+
+function isLook(line: LogLine, reason: string): boolean {
+  return line.msg === "look" && line["reason"] === reason;
+}
