@@ -249,7 +249,7 @@ export class Tracker {
     const ageMs = now.wallMs - peer.lastHandshakeMs;
     const isFresh = ageMs >= 0 && ageMs < REJECT_AFTER_MS;
     const isNew = before === null ? isFresh : peer.lastHandshakeMs !== before.lastHandshakeMs;
-    const isHeard = before !== null && isFresh && isSignOfLife(before.rxBytes, peer.rxBytes);
+    const isHeard = before !== null && isFresh && this.#isSignOfLife(device, before, peer);
     if (!isNew && !isHeard) return;
 
     const handshakeAt = handshakeInstant(peer.lastHandshakeMs, now);
@@ -299,7 +299,7 @@ export class Tracker {
       now.monotonicMs - before.handshakeAt.monotonicMs < REJECT_AFTER_MS &&
       peer.lastHandshakeMs !== null;
     const isAlive =
-      isNewHandshake || (keysAreValid && isSignOfLife(before.peer.rxBytes, peer.rxBytes));
+      isNewHandshake || (keysAreValid && this.#isSignOfLife(before.device, before.peer, peer));
     const counted = {
       ...before,
       peer,
@@ -336,6 +336,15 @@ export class Tracker {
       session: summary(session),
       previousEndpoint,
     });
+  }
+
+  /** Received data, as opposed to attempts at a handshake, which anybody with the peer's key can make. */
+  #isSignOfLife(device: string, before: Counters, now: Counters): boolean {
+    const bytes = growth(before.rxBytes, now.rxBytes);
+    const attempts = bytes / INITIATION_BYTES;
+    // Nobody looked while we were not running: any number of attempts may have been made.
+    const most = this.#unseen.has(device) ? Infinity : ATTEMPTS_MAX;
+    return bytes > 0 && !(Number.isInteger(attempts) && attempts <= most);
   }
 
   #leave(key: SessionKey, reason: DisconnectReason, now: Instant): void {
@@ -394,13 +403,6 @@ export class Tracker {
     }
     if (endpoint !== null) this.#places.set(placeOf(session.device, endpoint), key);
   }
-}
-
-/** Received data, as opposed to attempts at a handshake, which anybody with the peer's key can make. */
-function isSignOfLife(beforeBytes: number, nowBytes: number): boolean {
-  const bytes = growth(beforeBytes, nowBytes);
-  const attempts = bytes / INITIATION_BYTES;
-  return bytes > 0 && !(Number.isInteger(attempts) && attempts <= ATTEMPTS_MAX);
 }
 
 /** How much a counter grew; one that fell started again from zero. */

@@ -237,7 +237,7 @@ const step = fc.record({
 test("wherever a story is cut by restarts, the same is told as without", () => {
   fc.assert(
     fc.property(
-      fc.array(step, { maxLength: 60 }),
+      fc.array(step, { maxLength: 90, size: "max" }),
       fc.constantFrom(20_000, 180_000),
       fc.constantFrom(0, 30_000),
       (steps, idleMs, holdMs) => {

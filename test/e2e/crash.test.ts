@@ -1,4 +1,7 @@
-/** wgmon is killed 50 times under load, beside a receiver that fails in every way: nothing is lost. */
+/**
+ * wgmon is killed 50 times under load, beside a receiver that fails in every way: nothing is lost, and no
+ * secret gets out.
+ */
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";
@@ -29,6 +32,7 @@ test.skipIf(missing !== null)(
       outOfOrder: 0,
       wrongSignatures: 0,
       changedBodies: 0,
+      leaks: [],
     });
     // Or there was no load.
     expect(figures.events).toBeGreaterThan(KILLS * 5);

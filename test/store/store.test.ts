@@ -62,6 +62,12 @@ function record(store: Store, n: number, targets: readonly string[] = [], atMs?:
   return store.record({ events, sessions: [], ended: [], devices: null }, 1000 + n)[0]!;
 }
 
+/** In one transaction: a disk may take milliseconds for each. */
+function recordMany(store: Store, count: number, atMs?: number): void {
+  const events = Array.from({ length: count }, (_, n) => ({ event: event(n, atMs), targets: [] }));
+  store.record({ events, sessions: [], ended: [], devices: null }, 1000);
+}
+
 const session: SavedSession = {
   device: "wg0",
   peer: peer({ rxBytes: 5000, lastHandshakeMs: 1_767_225_600_123.456 }),
@@ -187,7 +193,7 @@ describe("retention", () => {
   test("above the size the oldest goes until it fits, and the file shrinks", async () => {
     const directory = folder();
     const { store } = await open(directory);
-    for (let n = 0; n < 3000; n++) record(store, n, [], DAY_MS);
+    recordMany(store, 3000, DAY_MS);
     const retention = { keepMs: 100 * DAY_MS, maxBytes: 400_000 };
     let steps = 0;
     while (store.trim(retention, DAY_MS)) steps++;
@@ -272,7 +278,8 @@ describe("a file that cannot be used", () => {
     const directory = folder();
     const path = join(directory, "wgmon.db");
     const { store: first } = await open(directory);
-    for (let n = 0; n < 2000; n++) record(first, n, n >= 1990 ? ["a"] : []);
+    recordMany(first, 1990);
+    for (let n = 1990; n < 2000; n++) record(first, n, ["a"]);
     close(first);
     // The pages of the events' indexes and of the older events.
     const bytes = readFileSync(path);

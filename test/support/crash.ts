@@ -6,7 +6,7 @@
  */
 
 import { Database } from "bun:sqlite";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -15,16 +15,17 @@ import { Webhook } from "standardwebhooks";
 
 import type { Event } from "../../src/contract.ts";
 import { FakeDevice } from "./fakedevice.ts";
-import { type Answer, Receiver } from "./receiver.ts";
+import { type Answer, type Received, Receiver } from "./receiver.ts";
 import { startWgmon } from "./wgmon.ts";
 
-/** No other test's: the folder of their sockets is the same in all namespaces. */
-const NAME = "wgtest-crash";
+/** No other's: the folder of the sockets is the same in all namespaces. */
+const NAME = `wgcrash${process.pid}`;
 /** Another build to crash; left out: ./wgmon. */
 const BINARY = process.env["WGMON_TEST_BINARY"];
 const OPTIONS = BINARY === undefined ? {} : { binary: BINARY };
 /** Longest life of a process; the first milliseconds are those of its start. */
 const LIFE_MS = 800;
+const PLANTED = "pl4nt3d-s3cr3t";
 const SECRET = `whsec_${Buffer.from("crash".repeat(6)).toString("base64")}`;
 
 export interface Figures {
@@ -39,6 +40,8 @@ export interface Figures {
   /** Events that do not go on from the peer's event before: something between them is missing. */
   readonly gaps: number;
   readonly changedBodies: number;
+  /** Places where a secret was found that was planted in the webhook's URL and in the file of its key. */
+  readonly leaks: readonly string[];
 }
 
 /** Rarely bad: after each failure wgmon pauses for a part of its life. */
@@ -51,31 +54,39 @@ function badOrGood(): Answer {
   return { status: 200 };
 }
 
-/** Events in the order in which they were first answered well. */
-function judge(receiver: Receiver, answers: readonly Answer[], stored: readonly Event[]) {
-  const webhook = new Webhook(SECRET);
-  const seen = new Map<string, string>();
-  const delivered: Event[] = [];
-  const answered = new Set<string>();
-  let [repeats, wrongSignatures, changedBodies] = [0, 0, 0];
-  for (const [index, { headers, body, event }] of receiver.requests.entries()) {
+/** Looks at each request as it comes: signatures grow old. */
+class Judge {
+  readonly #webhook = new Webhook(SECRET);
+  readonly #bodies = new Map<string, string>();
+  /** Those that were answered well, in the order of the first time. */
+  readonly delivered = new Map<string, Event>();
+  requests = 0;
+  repeats = 0;
+  wrongSignatures = 0;
+  changedBodies = 0;
+
+  received({ headers, body, event }: Received, answer: Answer): void {
+    this.requests++;
     try {
-      webhook.verify(body, Object.fromEntries(headers));
+      this.#webhook.verify(body, Object.fromEntries(headers));
     } catch {
-      wrongSignatures++;
+      this.wrongSignatures++;
     }
     const id = headers.get("webhook-id")!;
-    if ((seen.get(id) ?? body) !== body) changedBodies++;
-    seen.set(id, body);
-    if (answered.has(id)) repeats++;
-    const answer = answers[index];
-    if (typeof answer !== "object" || answer.status !== 200 || answered.has(id)) continue;
-    answered.add(id);
-    delivered.push(event!);
+    if ((this.#bodies.get(id) ?? body) !== body) this.changedBodies++;
+    this.#bodies.set(id, body);
+    if (this.delivered.has(id)) this.repeats++;
+    else if (typeof answer === "object" && answer.status === 200) this.delivered.set(id, event!);
   }
-  const lost = stored.filter(({ id }) => !answered.has(id)).length;
-  const outOfOrder = delivered.filter(({ id }, index) => stored[index]?.id !== id).length;
-  return { repeats, wrongSignatures, changedBodies, lost, outOfOrder, gaps: gaps(delivered) };
+
+  figures(stored: readonly Event[]) {
+    const { requests, repeats, wrongSignatures, changedBodies } = this;
+    const delivered = [...this.delivered.values()];
+    const lost = stored.filter(({ id }) => !this.delivered.has(id)).length;
+    const outOfOrder = delivered.filter(({ id }, index) => stored[index]?.id !== id).length;
+    const counts = { requests, repeats, wrongSignatures, changedBodies, lost, outOfOrder };
+    return { ...counts, gaps: gaps(delivered) };
+  }
 }
 
 /** Each peer's events must be a chain: connected, roamed from where it was, disconnected there. */
@@ -111,22 +122,32 @@ async function crash(kills: number): Promise<Figures> {
   try {
     await using device = await FakeDevice.create(NAME);
     using receiver = new Receiver();
-    const answers: Answer[] = [];
-    receiver.answer = () => {
+    const judge = new Judge();
+    receiver.answer = (request) => {
       const answer = device.isFrozen ? { status: 200 } : badOrGood();
-      answers.push(answer);
+      judge.received(request, answer);
+      // Or there would be many.
+      receiver.requests.length = 0;
       return answer;
     };
     const secretFile = join(folder, "secret");
     await Bun.write(secretFile, `${SECRET}\n`);
     const args = ["--monitor", "poll", "--tick", "100ms", "--device", NAME];
     args.push("--state-dir", join(folder, "state"), "--webhook-secret-file", secretFile);
-    args.push("--webhook", receiver.url(), "--webhook-format", "json", "--log-level", "debug");
+    const webhookFile = join(folder, "webhooks");
+    await Bun.write(
+      webhookFile,
+      receiver.url(`/${PLANTED}?token=${PLANTED}`).replace("//", `//u:${PLANTED}@`),
+    );
+    args.push("--webhook-file", webhookFile, "--webhook-format", "json", "--log-level", "debug");
+    const outputs = new Map<string, string>();
 
     for (let kill = 0; kill < kills; kill++) {
       await using wgmon = startWgmon(args, OPTIONS);
       await Bun.sleep(Math.random() * LIFE_MS);
+      if (kill === 0) outputs.set("ps", await commandLine(wgmon.pid));
       await wgmon.stop("SIGKILL");
+      outputs.set(`log of run ${kill}`, wgmon.logText);
     }
     device.isFrozen = true;
     await using wgmon = startWgmon(args, OPTIONS);
@@ -134,24 +155,50 @@ async function crash(kills: number): Promise<Figures> {
     // All that was still to be told is written by the first looks.
     await Bun.sleep(500);
     const stored = storedEvents(join(folder, "state", "wgmon.db"));
-    const isDelivered = () => {
-      const ids = new Set(
-        receiver.requests.flatMap(({ event }, index) => {
-          const answer = answers[index];
-          return typeof answer === "object" && answer.status === 200 ? [event?.id] : [];
-        }),
-      );
-      return stored.every(({ id }) => ids.has(id));
-    };
-    await receiver.waitFor(isDelivered, 120_000).catch(() => {});
+    await receiver.waitFor(() => judge.delivered.size >= stored.length, 120_000).catch(() => {});
     await wgmon.stop();
-    const figures = judge(receiver, answers, stored);
+    const figures = judge.figures(stored);
+    outputs.set("log of the last run", wgmon.logText);
+    for (const command of [
+      ["outbox", "--json"],
+      ["outbox"],
+      ["test-webhook"],
+      ["outbox", "retri"],
+    ]) {
+      outputs.set(command.join(" "), await outputOf([...command, ...args]));
+    }
+    for (const name of await readdir(join(folder, "state"))) {
+      outputs.set(name, await Bun.file(join(folder, "state", name)).text());
+    }
+    const leaks = leaksIn(outputs);
     const complaints = wgmon.log.filter(({ level }) => level === "error");
     for (const complaint of complaints) console.error(JSON.stringify(complaint));
-    return { kills, events: stored.length, requests: receiver.requests.length, ...figures };
+    return { kills, events: stored.length, ...figures, leaks };
   } finally {
     await rm(folder, { recursive: true });
   }
+}
+
+async function commandLine(pid: number): Promise<string> {
+  return await Bun.file(`/proc/${pid}/cmdline`).text();
+}
+
+/** All that a command of wgmon prints. */
+async function outputOf(args: readonly string[]): Promise<string> {
+  const program = BINARY ?? join(import.meta.dir, "../../wgmon");
+  const child = Bun.spawn([program, ...args], { stdout: "pipe", stderr: "pipe" });
+  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  return stdout + stderr;
+}
+
+/** The places that hold a secret, as it is or in another writing. */
+function leaksIn(outputs: ReadonlyMap<string, string>): string[] {
+  const key = SECRET.slice("whsec_".length);
+  const raw = Buffer.from(key, "base64");
+  const secrets = [PLANTED, btoa(`u:${PLANTED}`), key, raw.toString("hex"), raw.toString("latin1")];
+  return [...outputs].flatMap(([place, text]) =>
+    secrets.some((secret) => text.includes(secret)) ? [place] : [],
+  );
 }
 
 function storedEvents(path: string): Event[] {

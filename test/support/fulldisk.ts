@@ -14,7 +14,8 @@ import { FakeDevice } from "./fakedevice.ts";
 import { Receiver } from "./receiver.ts";
 import { startWgmon } from "./wgmon.ts";
 
-const NAME = "wgtest-disk";
+/** No other's: the folder of the sockets is the same in all namespaces. */
+const NAME = `wgdisk${process.pid}`;
 
 export interface FullDisk {
   /** What wgmon logged as errors. */
