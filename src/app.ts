@@ -15,17 +15,20 @@ import type { Settings } from "./config.ts";
 import type { Event } from "./contract.ts";
 import { ParseError, SystemError } from "./errors.ts";
 import { type Change, eventOf, logFields, sentence } from "./event.ts";
+import type { ManagedRules } from "./firewall.ts";
 import { History, type Told } from "./history.ts";
 import type { LookResult } from "./kernel/devices.ts";
 import { type LinkEvent, parseLinkEvents } from "./kernel/link.ts";
 import { bytesOf } from "./kernel/netlink.ts";
 import { WG_GENL_NAME } from "./kernel/uapi.ts";
 import type { Log } from "./log.ts";
+import { hasValidMac1 } from "./mac1.ts";
 import { Outbox } from "./outbox.ts";
 import type { Senses, Witness } from "./senses.ts";
 import type { Store } from "./store/store.ts";
 import { type Rules, Tracker } from "./tracker.ts";
 import { Trigger } from "./trigger.ts";
+import { Unknown } from "./unknown.ts";
 
 /** How long the last attempts at delivery may take at the end. */
 const DRAIN_MS = 800;
@@ -47,6 +50,8 @@ const WARM_UP_MAX_MS = 200;
 
 /** How often the store is looked after: what `wgmon outbox` did, what is too old. */
 const UPKEEP_MS = 5000;
+/** A flood that comes back after this is told of again. */
+const FLOOD_OVER_MS = 60_000;
 /** While there is more to delete than one step may. */
 const TRIM_PAUSE_MS = 100;
 /** What cannot change while running, and what its users call it. */
@@ -54,6 +59,7 @@ const FIXED = [
   ["monitor", "monitor"],
   ["group", "group"],
   ["captureInterface", "interface"],
+  ["manageRules", "manage-rules"],
   ["filter", "filter"],
   ["devices", "device"],
   ["stateDir", "state-dir"],
@@ -68,6 +74,8 @@ interface AppOptions {
   readonly log: Log;
   readonly senses: Senses;
   readonly store: Store;
+  /** null: the firewall is somebody else's. */
+  readonly rules: ManagedRules | null;
   readonly makeTargets: (settings: Settings) => readonly Target[];
 }
 
@@ -76,10 +84,12 @@ export class App implements Witness {
   readonly #log: Log;
   readonly #store: Store;
   readonly #history: History;
+  readonly #rules: ManagedRules | null;
   readonly #makeTargets: AppOptions["makeTargets"];
   readonly #senses: Senses;
   readonly #tracker: Tracker;
   readonly #trigger: Trigger;
+  readonly #unknown: Unknown;
   readonly #outbox: Outbox;
   #settings: Settings;
   #cancelTick = () => {};
@@ -91,24 +101,37 @@ export class App implements Witness {
   /** Looks are taken one after the other; this is the last of them. */
   #lastLook: Promise<unknown> = Promise.resolve();
   #packets = 0;
+  #overrunAtMs = -Infinity;
   #hasHinted = false;
   #stopped = false;
 
-  constructor(settings: Settings, { clock, log, senses, store, makeTargets }: AppOptions) {
+  constructor(settings: Settings, options: AppOptions) {
+    const { clock, log, senses, store, rules, makeTargets } = options;
     this.#settings = settings;
     this.#clock = clock;
     this.#log = log;
     this.#senses = senses;
     this.#store = store;
+    this.#rules = rules;
     this.#makeTargets = makeTargets;
     this.#history = new History(store, clock);
     const earlier = this.#history.earlier(settings.devices);
     this.#tracker = new Tracker(rulesOf(settings), earlier, clock.now());
+    const handshakeAtMs: Tracker["handshakeAtMs"] = (address, port, listenPort) =>
+      this.#tracker.handshakeAtMs(address, port, listenPort);
     this.#trigger = new Trigger({
       clock,
-      look: (ports) => this.#look("packet", this.#devicesAt(ports)),
-      handshakeAtMs: (address, port, destinationPort) =>
-        this.#tracker.handshakeAtMs(address, port, destinationPort),
+      look: (ports) => this.#look("packet", ports === null ? null : this.#devicesAt(ports)),
+      handshakeAtMs,
+    });
+    this.#unknown = new Unknown({
+      clock,
+      deviceAt: (port) =>
+        this.#senses.devices.known.find(({ listenPort }) => listenPort === port) ?? null,
+      handshakeAtMs,
+      hasValidMac1,
+      nameOf: (publicKey) => this.#settings.peers.get(publicKey)?.name ?? null,
+      report: (found) => this.#report(found, "packet"),
     });
     this.#outbox = new Outbox({ clock, log, store });
     this.#outbox.setTargets(makeTargets(settings));
@@ -169,8 +192,9 @@ export class App implements Witness {
     this.#cancelWarmUp();
     for (const cancel of this.#cancelLinkLooks) cancel();
     this.#trigger.stop();
+    this.#unknown.stop();
     this.#senses.close();
-    await this.#outbox.drain(DRAIN_MS);
+    await Promise.all([this.#outbox.drain(DRAIN_MS), this.#rules?.close()]);
     this.#history.save(this.#tracker);
     this.#store[Symbol.dispose]();
     this.#senses.devices[Symbol.dispose]();
@@ -186,12 +210,23 @@ export class App implements Witness {
       if (error instanceof ParseError) return;
       throw error;
     }
-    if (datagram !== null) this.#trigger.seen(datagram);
+    if (datagram === null) return;
+    this.#trigger.seen(datagram);
+    if (this.#settings.reportUnknown) this.#unknown.seen(datagram);
   }
 
   packetsLost(reason: string): void {
     this.#log.warn(`${reason}; looking at all devices`);
-    void this.#look("lost", null);
+    this.#trigger.missed();
+  }
+
+  packetsOverrun(): void {
+    const { monotonicMs } = this.#clock.now();
+    if (monotonicMs - this.#overrunAtMs > FLOOD_OVER_MS) {
+      this.#log.warn("more packets than may be read; looking at all devices while that lasts");
+    }
+    this.#overrunAtMs = monotonicMs;
+    this.#trigger.missed();
   }
 
   linksChanged(bytes: Uint8Array): void {
@@ -256,6 +291,7 @@ export class App implements Witness {
   #takeIn(look: LookResult, reason: Reason, names: ReadonlySet<string> | null): void {
     const now = this.#clock.now();
     const changes = this.#tracker.observe(look, now);
+    this.#unknown.looked(look);
     if (names === null && look.problems.length === 0) changes.push(...this.#tracker.allSeen(now));
     for (const problem of look.problems) {
       if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
@@ -266,6 +302,7 @@ export class App implements Witness {
 
     const ports = this.#senses.devices.known.map(({ listenPort }) => listenPort);
     this.#senses.capture.setPorts([...new Set(ports)].filter((port) => port !== 0));
+    this.#rules?.setPorts(ports);
     this.#scheduleTick();
   }
 
@@ -345,6 +382,7 @@ export class App implements Witness {
     if (reconcileMs === 0 || this.#stopped) return;
     this.#cancelReconcile = this.#clock.after(reconcileMs, () => {
       void this.#look("reconcile", null);
+      this.#rules?.check();
       this.#scheduleReconcile();
     });
   }

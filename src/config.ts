@@ -43,6 +43,7 @@ export interface Settings {
   readonly monitor: "nflog" | "bpf" | "poll";
   readonly group: number;
   readonly captureInterface: string;
+  readonly manageRules: boolean;
   /** null: the default one, which passes handshakes and first packets only. */
   readonly filter: string | null;
   /** Empty: all. */
@@ -55,6 +56,7 @@ export interface Settings {
   /** 0: off. */
   readonly holdMs: number;
   readonly announceExisting: boolean;
+  readonly reportUnknown: boolean;
   /** Where the store is: an absolute path. */
   readonly stateDir: string;
   readonly keepMs: number;
@@ -78,6 +80,7 @@ export type Command =
   /** `target`: what `targetAt` finds; null: all. */
   | ({ readonly type: "test-webhook"; readonly target: string | null } & Configured)
   | ({ readonly type: "outbox" } & OutboxRequest & Configured)
+  | ({ readonly type: "rules"; readonly action: RulesAction } & Configured)
   | {
       readonly type: "receive";
       /** 0: any free one. */
@@ -89,6 +92,9 @@ export type Command =
   /** `command`: whose help; null: the program's. */
   | { readonly type: "help"; readonly command: CommandName | null }
   | { readonly type: "version" };
+
+/** The first two print. */
+export type RulesAction = "nft" | "iptables" | "install" | "remove";
 
 /** Which messages. With neither target nor id all of them, which was asked for in words. */
 export interface OutboxRequest {
@@ -136,6 +142,10 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
       const request = outboxRequest(line, problems);
       return { type: "outbox", ...request, ...configure(line.found, sources, problems) };
     }
+    case "rules": {
+      const action = rulesAction(line, problems);
+      return { type: "rules", action, ...configure(line.found, sources, problems) };
+    }
     case "receive":
       return receive(line, sources, problems);
     case "help":
@@ -174,6 +184,7 @@ function settingsOf(
     monitor: chosen.one("monitor"),
     group: chosen.one("group"),
     captureInterface: chosen.one("interface"),
+    manageRules: chosen.one("manage-rules"),
     filter: chosen.values("filter")[0] ?? null,
     devices: [...new Set(chosen.values("device"))],
     idleTimeoutMs: chosen.one("idle-timeout"),
@@ -181,6 +192,7 @@ function settingsOf(
     reconcileMs: chosen.one("reconcile"),
     holdMs: chosen.one("hold"),
     announceExisting: chosen.one("announce-existing"),
+    reportUnknown: chosen.one("report-unknown"),
     keepMs: chosen.one("keep"),
     maxStoreBytes: chosen.one("max-store"),
     logFormat: chosen.one("log-format"),
@@ -214,8 +226,13 @@ function notesOf(chosen: Chosen): string[] {
     notes.push(`variable ${name} is deprecated: use ${variableOf(name)} instead${format}`);
   }
   const monitor = chosen.one("monitor");
-  const onlyFor = { group: "nflog", interface: "bpf", filter: "bpf" } as const;
-  for (const name of ["group", "interface", "filter"] as const) {
+  const onlyFor = {
+    group: "nflog",
+    "manage-rules": "nflog",
+    interface: "bpf",
+    filter: "bpf",
+  } as const;
+  for (const name of ["group", "manage-rules", "interface", "filter"] as const) {
     const given = chosen.given(name);
     if (given === null || monitor === onlyFor[name]) continue;
     notes.push(`${given.where} has no effect with monitor ${monitor}: it is for ${onlyFor[name]}`);
@@ -262,6 +279,16 @@ function outboxRequest(line: Line, problems: string[]): OutboxRequest {
   return { action, target, id, dead, json };
 }
 
+function rulesAction(line: Line, problems: string[]): RulesAction {
+  const { flags } = commands.rules;
+  const actions = ["nft", "iptables", "install", "remove"] as const;
+  const asked = actions.filter((name) => own(line, name, flags[name], problems) === true);
+  if (asked.length > 1) {
+    problems.push(`${asked.map((name) => `--${name}`).join(" and ")}: give one of them`);
+  }
+  return asked[0] ?? "nft";
+}
+
 function receive(line: Line, sources: Sources, problems: string[]): Command {
   const { flags } = commands.receive;
   const port = own(line, "port", flags.port, problems) ?? 0;
@@ -293,7 +320,7 @@ export function describeSettings(settings: Settings): Record<string, unknown> {
     file: file === null ? null : withoutSecrets(file),
     host: withoutSecrets(settings.host),
     monitor,
-    ...(monitor === "nflog" ? { group } : {}),
+    ...(monitor === "nflog" ? { group, manageRules: settings.manageRules } : {}),
     ...(monitor === "bpf"
       ? {
           interface: captureInterface,
@@ -307,6 +334,7 @@ export function describeSettings(settings: Settings): Record<string, unknown> {
     reconcile: settings.reconcileMs === 0 ? "off" : formatDuration(settings.reconcileMs),
     hold: settings.holdMs === 0 ? "off" : formatDuration(settings.holdMs),
     announceExisting: settings.announceExisting,
+    reportUnknown: settings.reportUnknown,
     peers: peers.size,
     stateDir: withoutSecrets(settings.stateDir),
     keep: formatDuration(settings.keepMs),

@@ -83,10 +83,36 @@ const DeviceSchema = T.Object({
 });
 const DeviceAdded = envelope("device.added", DeviceSchema);
 const DeviceRemoved = envelope("device.removed", DeviceSchema);
+const Count = T.Integer({ minimum: 0 });
+const HandshakeUnknown = envelope(
+  "handshake.unknown",
+  T.Object({
+    device: DeviceName,
+    listenPort: T.Integer({ minimum: 1, maximum: 65535 }),
+    network: T.Union([T.String(), T.Null()], {
+      description: "where they came from, CIDR: IPv4 /24, IPv6 /48; null: from several networks",
+    }),
+    networks: T.Integer({ minimum: 1, description: "how many networks this event tells of" }),
+    sources: T.Array(EndpointText, { maxItems: 5, description: "some of the senders" }),
+    packets: Count,
+    messages: T.Object({ initiation: Count, response: Count, data: Count }),
+    mac1: T.Union(
+      [T.Literal("valid"), T.Literal("invalid"), T.Literal("mixed"), T.Literal("not-checked")],
+      { description: "whether the senders know the device's public key" },
+    ),
+    peers: T.Array(T.Pick(PeerSchema, ["publicKey", "name"]), {
+      maxItems: 5,
+      description:
+        "peers of the device that are among the senders: they have the right private key",
+    }),
+    firstAt: Timestamp,
+    lastAt: Timestamp,
+  }),
+);
 
 /** The contract as JSON Schema. */
 export const EventSchema = T.Union(
-  [PeerConnected, PeerRoamed, PeerDisconnected, DeviceAdded, DeviceRemoved],
+  [PeerConnected, PeerRoamed, PeerDisconnected, HandshakeUnknown, DeviceAdded, DeviceRemoved],
   { $id: `wgmon-event-v${EVENT_VERSION}`, title: "wgmon event" },
 );
 
@@ -108,6 +134,7 @@ export type Event =
   | Static<typeof PeerConnected>
   | Static<typeof PeerRoamed>
   | Static<typeof PeerDisconnected>
+  | Static<typeof HandshakeUnknown>
   | Static<typeof DeviceAdded>
   | Static<typeof DeviceRemoved>;
 

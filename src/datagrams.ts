@@ -7,14 +7,27 @@
 import { errno, libc } from "../ffi/libc.ts";
 import type { Clock } from "./clock.ts";
 import { SystemError } from "./errors.ts";
-import { systemError } from "./kernel/errno.ts";
-import { MSG_DONTWAIT } from "./kernel/uapi.ts";
+import { errnoName, systemError } from "./kernel/errno.ts";
+import { EAGAIN, MSG_DONTWAIT } from "./kernel/uapi.ts";
+
+/**
+ * Waking up for each datagram costs ten times as much as reading it. From so many wake-ups in so much
+ * time on, datagrams are fetched by the clock, until hardly any come.
+ */
+const BUSY_WAKES = 50;
+const BUSY_WINDOW_MS = 100;
+const FETCH_MS = 15;
+const QUIET_FETCHES = 10;
+const QUIET_DATAGRAMS = 2;
+/** A flood gets this much of each FETCH_MS; what is more, the kernel drops. */
+const FETCH_WORK_MS = 0.2;
+const FETCH_MAX = 1000;
 
 /** An error that comes back at once must not become a busy loop. */
 const PAUSE_MS = 250;
 
-/** More than the largest of our queues holds; a sender that fills it as fast must not keep us here. */
-const BACKLOG_MAX = 50_000;
+/** A queue that overflowed is emptied, or it takes nothing in; but a flood must not keep us here. */
+const BACKLOG_WORK_MS = 20;
 /** The largest datagram of netlink. */
 const BUFFER_BYTES = 65_536;
 
@@ -23,6 +36,11 @@ export interface DatagramHandler {
   data(bytes: Uint8Array): void;
   /** Datagrams may have been lost: `ENOBUFS`, `ENETDOWN`, ... Reading goes on by itself. */
   lost(code: string): void;
+  /**
+   * More comes than is read, and some of it will be lost. Present: floods are held in check, and a
+   * busy time costs little; what comes then is told up to 15 ms late.
+   */
+  overrun?(): void;
 }
 
 /**
@@ -38,6 +56,36 @@ export async function readDatagrams(
   let stopped = false;
   let end = () => {};
   let attachedAtMs = -Infinity;
+  let cancelFetch = () => {};
+  let windowAtMs = -Infinity;
+  let wakes = 0;
+
+  const woken = (socket: Pausable, bytes: Uint8Array) => {
+    handler.data(bytes);
+    if (handler.overrun === undefined) return;
+    const { monotonicMs } = clock.now();
+    if (monotonicMs - windowAtMs > BUSY_WINDOW_MS) {
+      windowAtMs = monotonicMs;
+      wakes = 0;
+    }
+    wakes++;
+    if (wakes < BUSY_WAKES) return;
+    socket.pause();
+    fetch(socket, 0);
+  };
+
+  const fetch = (socket: Pausable, quiet: number) => {
+    cancelFetch = clock.after(FETCH_MS, () => {
+      const { count, code } = readQueue(descriptor, handler, { clock, workMs: FETCH_WORK_MS });
+      if (code === "more") handler.overrun?.();
+      else if (code !== null) handler.lost(code);
+      const isQuiet = code === null && count <= QUIET_DATAGRAMS;
+      if (isQuiet && quiet === QUIET_FETCHES) {
+        windowAtMs = -Infinity;
+        socket.resume();
+      } else fetch(socket, isQuiet ? quiet + 1 : 0);
+    });
+  };
 
   const attach = async () => {
     attachedAtMs = clock.now().monotonicMs;
@@ -46,7 +94,7 @@ export async function readDatagrams(
     const socket = await Bun.connect({
       fd: copy,
       socket: {
-        data: (_socket: unknown, bytes: Uint8Array) => handler.data(bytes),
+        data: (from: Pausable, bytes: Uint8Array) => woken(from, bytes),
         close: (_socket: unknown, error?: unknown) => {
           if (!stopped) again((error as { code?: string } | undefined)?.code ?? "closed");
         },
@@ -59,7 +107,8 @@ export async function readDatagrams(
   const again = (code: string) => {
     // A netlink queue that overflowed takes nothing in before it is empty, and does not say so again:
     // what `lost` makes the handler look for must not be lost in the meantime.
-    readBacklog(descriptor, handler);
+    cancelFetch();
+    readQueue(descriptor, handler, { clock, workMs: BACKLOG_WORK_MS });
     handler.lost(code);
     const soon = clock.now().monotonicMs - attachedAtMs < PAUSE_MS;
     clock.after(soon ? PAUSE_MS : 0, () => {
@@ -73,17 +122,36 @@ export async function readDatagrams(
   await attach();
   return () => {
     stopped = true;
+    cancelFetch();
     end();
   };
 }
 
-/** Delivers what the queue holds now. */
-function readBacklog(descriptor: number, handler: DatagramHandler): void {
-  const buffer = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));
-  for (let count = 0; count < BACKLOG_MAX; count++) {
+interface Pausable {
+  pause(): void;
+  resume(): void;
+}
+
+/**
+ * Delivers what the queue holds now, as far as the time goes. `code`: null when it is empty; "more";
+ * or an error of the socket.
+ */
+function readQueue(
+  descriptor: number,
+  handler: DatagramHandler,
+  { clock, workMs }: { readonly clock: Clock; readonly workMs: number },
+): { readonly count: number; readonly code: string | null } {
+  const startMs = clock.now().monotonicMs;
+  for (let count = 0; ; count++) {
+    const isTimeUp = count % 8 === 7 && clock.now().monotonicMs - startMs > workMs;
+    if (isTimeUp || (workMs === FETCH_WORK_MS && count === FETCH_MAX))
+      return { count, code: "more" };
     const length = Number(libc().recv(descriptor, buffer, BUFFER_BYTES, MSG_DONTWAIT));
-    // It is empty, or broken, which the next attempt at reading will tell.
-    if (length < 0) return;
+    const code = length < 0 ? errno() : 0;
+    if (code !== 0) return { count, code: code === EAGAIN ? null : errnoName(code) };
     handler.data(buffer.slice(0, length));
   }
 }
+
+/** One for all: what is read is copied before anybody else reads. */
+const buffer = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));

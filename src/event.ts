@@ -4,6 +4,7 @@
  */
 
 import type { Event, EVENT_VERSION, PeerPart, SessionPart } from "./contract.ts";
+import type { UnknownHandshakes } from "./unknown.ts";
 import { type Endpoint, formatEndpoint, type Peer } from "./wireguard.ts";
 
 /** Why a session ended: silence, or the peer or its device was taken away. */
@@ -47,6 +48,7 @@ export type Change =
       readonly endedAtMs: number;
       readonly reason: DisconnectReason;
     }
+  | UnknownHandshakes
   | {
       readonly type: "device.added" | "device.removed";
       readonly atMs: number;
@@ -96,6 +98,17 @@ export function eventOf(change: Change, stamp: Stamp): Event {
       const data = { device, peer: peerPart(change.peer, stamp.name), session, reason };
       return { ...head, type: change.type, data };
     }
+    case "handshake.unknown": {
+      const { type, atMs: _, firstAtMs, lastAtMs, ...rest } = change;
+      const data = {
+        ...rest,
+        sources: [...rest.sources],
+        peers: rest.peers.map((peer) => ({ ...peer })),
+        firstAt: isoTime(firstAtMs),
+        lastAt: isoTime(lastAtMs),
+      };
+      return { ...head, type, data };
+    }
     case "device.added":
     case "device.removed":
       return { ...head, type: change.type, data: { device, listenPort: change.listenPort } };
@@ -126,6 +139,8 @@ export function sentence(event: Event, write: (name: string) => string = asItIs)
       };
       return `${who(data, write)} disconnected after ${duration(data.session.durationMs)}${why[data.reason]}`;
     }
+    case "handshake.unknown":
+      return unknown(event.data, write);
     case "device.added": {
       const { device, listenPort } = event.data;
       return `${write(device)} added${listenPort === 0 ? "" : `, listening on port ${listenPort}`}`;
@@ -145,9 +160,37 @@ export function logFields(event: Event): Record<string, unknown> {
 }
 
 function who(data: { device: string; peer: PeerPart }, write: (name: string) => string): string {
-  const { name, publicKey } = data.peer;
+  return `${named(data.peer, write)} (${write(data.device)})`;
+}
+
+function named(
+  { name, publicKey }: Pick<PeerPart, "name" | "publicKey">,
+  write: (name: string) => string,
+): string {
   const written = name === null ? "" : write(name);
-  return `${written === "" ? publicKey : written} (${write(data.device)})`;
+  return written === "" ? publicKey : written;
+}
+
+/** Says what the senders know: it tells a peer that should be let in from a scanner. */
+function unknown(
+  data: Extract<Event, { type: "handshake.unknown" }>["data"],
+  write: (name: string) => string,
+): string {
+  const { packets, network, networks, mac1, peers } = data;
+  const device = write(data.device);
+  const where = network ?? `${networks} more networks`;
+  const what = `${device}: ${packets} handshake${packets === 1 ? "" : "s"} from ${where} that no peer completed`;
+  if (peers.length > 0) {
+    const names = peers.map((peer) => named(peer, write)).join(", ");
+    return `${what}; ${names} tried (wrong preshared key, or no way back?)`;
+  }
+  const why = {
+    valid: `; they know ${device}'s public key (wrong preshared key, or a peer that was removed?)`,
+    invalid: `; they do not know ${device}'s public key (a scanner, or an old configuration?)`,
+    mixed: `; some of them know ${device}'s public key`,
+    "not-checked": "",
+  };
+  return `${what}${why[mac1]}`;
 }
 
 function asItIs(name: string): string {

@@ -7,6 +7,7 @@ import { versionText } from "./cli/version.ts";
 import { systemClock } from "./clock.ts";
 import { type Command, describeSettings, parseCommand, type Settings, targetAt } from "./config.ts";
 import { ConfigError, LibraryError, SystemError } from "./errors.ts";
+import { Devices } from "./kernel/devices.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./log.ts";
 import { Senses } from "./senses.ts";
 import { fileMode, hostname, isTerminal, print, readTextFile, writeToStderr } from "./system.ts";
@@ -77,6 +78,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     log,
     senses,
     store,
+    rules: await managedRules(settings, log),
     makeTargets: ({ targets }) => makeTargets(targets, { version, clock }),
   });
   app.start();
@@ -84,6 +86,13 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   // After it is ready: describing takes time too.
   log.info(`wgmon ${version}`, describeSettings(settings));
   for (const note of notes) log.warn(note);
+}
+
+/** null: the firewall is not ours to change. */
+async function managedRules({ manageRules, monitor, group }: Settings, log: Log) {
+  if (!manageRules || monitor !== "nflog") return null;
+  const { ManagedRules } = await import("./firewall.ts");
+  return new ManagedRules({ group, clock: systemClock, log });
 }
 
 function tellReady({ monitor, devices: wanted }: Settings, { devices }: Senses, log: Log): void {
@@ -133,6 +142,14 @@ async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<vo
   runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
 }
 
+async function rules(command: Extract<Command, { type: "rules" }>): Promise<number> {
+  const { action, settings } = command;
+  const { runRules } = await import("./cli/rules.ts");
+  using devices = new Devices(settings.devices);
+  const request = { action, devices: settings.devices, group: settings.group };
+  return await runRules(request, { devices, print: printLine, complain });
+}
+
 async function receiveEvents(command: Extract<Command, { type: "receive" }>): Promise<void> {
   const { receive } = await import("./cli/receive.ts");
   const receiver = receive({ ...command, clock: systemClock, print: printLine });
@@ -167,6 +184,9 @@ try {
       break;
     case "outbox":
       await outbox(command);
+      break;
+    case "rules":
+      process.exit(await rules(command));
       break;
     case "receive":
       await receiveEvents(command);

@@ -18,6 +18,7 @@ const types: Readonly<Record<Event["type"], true>> = {
   "peer.connected": true,
   "peer.roamed": true,
   "peer.disconnected": true,
+  "handshake.unknown": true,
   "device.added": true,
   "device.removed": true,
 };

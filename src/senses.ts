@@ -17,6 +17,7 @@ export interface Witness {
   /** The bytes are the witness's to keep. */
   packetSeen(bytes: Uint8Array): void;
   packetsLost(reason: string): void;
+  packetsOverrun(): void;
   linksChanged(bytes: Uint8Array): void;
   linksLost(reason: string): void;
 }
@@ -55,6 +56,7 @@ export class Senses {
         else witness.packetSeen(bytes);
       },
       lost: (reason) => tell((there) => there.packetsLost(reason)),
+      overrun: () => tell((there) => there.packetsOverrun()),
     });
     const devices = new Devices(settings.devices);
     const startMs = clock.now().monotonicMs;

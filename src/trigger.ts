@@ -15,6 +15,8 @@ import { MessageType, REKEY_AFTER_MS } from "./wireguard.ts";
 const HANDSHAKE_LADDER_MS = [0, 3, 12, 50, 250];
 /** After an initiation: it only says that someone tries, and the packet that ends it may be missed. */
 const ATTEMPT_LADDER_MS = [250, 1000, 3000];
+/** After packets were missed: now, and for those that were on their way. */
+const MISSED_LADDER_MS = [0, 200];
 
 /** Sources that are waited for; more at once is a flood, in which the looks go on without them. */
 const PENDING_MAX = 1024;
@@ -28,17 +30,17 @@ const STRANGERS_MAX = 4096;
 const RENEWAL_DUE_MS = REKEY_AFTER_MS - 20_000;
 
 /** Looks may take this share of one core ... */
-const LOOK_SHARE = 0.05;
+const LOOK_SHARE = 0.03;
 /** ... and this much time at once, before they have to wait for their share. */
-const LOOK_BURST_MS = 500;
+const LOOK_BURST_MS = 80;
 
 /** The handshake may be stamped a little before we hear of the packet that ends it. */
 const CLOCK_SLACK_MS = 100;
 
 export interface TriggerOptions {
   readonly clock: Clock;
-  /** Looks at the devices that listen on the ports; resolves with the milliseconds that it took. */
-  look(ports: ReadonlySet<number>): Promise<number>;
+  /** Looks at the devices that listen on the ports, null: at all; resolves with the milliseconds that it took. */
+  look(ports: ReadonlySet<number> | null): Promise<number>;
   /**
    * When the session made its keys that was last heard from this place, with the device that listens
    * to the destination port; null: there is none.
@@ -46,22 +48,29 @@ export interface TriggerOptions {
   handshakeAtMs(address: string, port: number, destinationPort: number): number | null;
 }
 
+/** Looks that are still to be taken. */
+interface Ladder {
+  readonly armedAtMs: number;
+  /** When, from then on. */
+  readonly ladderMs: readonly number[];
+  step: number;
+}
+
 /** A source that was heard and is waited for. */
-interface Pending {
+interface Pending extends Ladder {
   readonly address: string;
   readonly port: number;
   readonly destinationPort: number;
-  readonly armedAtMs: number;
   /** A handshake must be newer than the packet; for data any session there will do. */
   readonly awaits: "handshake" | "session";
-  readonly ladderMs: readonly number[];
-  step: number;
 }
 
 export class Trigger {
   readonly #options: TriggerOptions;
   readonly #pending = new Map<string, Pending>();
   readonly #strangers = new Set<string>();
+  /** Packets were missed, whoever sent them; null: none. */
+  #missed: Ladder | null = null;
   readonly #budget = new Budget();
   #cancel: (() => void) | null = null;
   #timerAtMs = Infinity;
@@ -110,6 +119,13 @@ export class Trigger {
     this.#schedule();
   }
 
+  /** Packets came that nobody has read. While looks for the last ones are under way, they do for these. */
+  missed(): void {
+    const { monotonicMs } = this.#options.clock.now();
+    this.#missed ??= { armedAtMs: monotonicMs, ladderMs: MISSED_LADDER_MS, step: 0 };
+    this.#schedule();
+  }
+
   /** Gives strangers another chance: the peer at that place may have connected meanwhile. */
   forgetStrangers(): void {
     this.#strangers.clear();
@@ -119,11 +135,12 @@ export class Trigger {
     this.#stopped = true;
     this.#cancel?.();
     this.#pending.clear();
+    this.#missed = null;
   }
 
   #schedule(): void {
     if (this.#isLooking || this.#stopped) return;
-    let dueAtMs = Infinity;
+    let dueAtMs = this.#missed === null ? Infinity : dueMs(this.#missed);
     for (const pending of this.#pending.values()) dueAtMs = Math.min(dueAtMs, dueMs(pending));
     if (dueAtMs === Infinity) return;
     const { monotonicMs } = this.#options.clock.now();
@@ -141,16 +158,17 @@ export class Trigger {
   async #look(): Promise<void> {
     const { clock } = this.#options;
     const startMs = clock.now().monotonicMs;
-    const due = [...this.#pending].filter(([, pending]) => dueMs(pending) <= startMs);
+    const sources = [...this.#pending.values()].filter((pending) => dueMs(pending) <= startMs);
+    const missed = this.#missed !== null && dueMs(this.#missed) <= startMs ? [this.#missed] : [];
     this.#isLooking = true;
-    const ports = new Set(due.map(([, pending]) => pending.destinationPort));
-    const costMs = await this.#options.look(ports);
+    const ports = new Set(sources.map(({ destinationPort }) => destinationPort));
+    const costMs = await this.#options.look(missed.length > 0 ? null : ports);
     this.#isLooking = false;
     this.#budget.spend(costMs, clock.now().monotonicMs);
 
-    for (const [, pending] of due) {
+    for (const ladder of [...missed, ...sources]) {
       // A late look stands for all the steps that it is later than.
-      while (pending.step < pending.ladderMs.length && dueMs(pending) <= startMs) pending.step++;
+      while (ladder.step < ladder.ladderMs.length && dueMs(ladder) <= startMs) ladder.step++;
     }
     for (const [key, pending] of this.#pending) {
       if (this.#isSettled(pending)) this.#pending.delete(key);
@@ -161,6 +179,7 @@ export class Trigger {
         }
       }
     }
+    if (this.#missed?.step === MISSED_LADDER_MS.length) this.#missed = null;
     this.#schedule();
   }
 
@@ -171,7 +190,7 @@ export class Trigger {
   }
 }
 
-function dueMs({ armedAtMs, ladderMs, step }: Pending): number {
+function dueMs({ armedAtMs, ladderMs, step }: Ladder): number {
   return armedAtMs + (ladderMs[step] ?? Infinity);
 }
 

@@ -32,6 +32,7 @@ const DEFAULTS: Settings = {
   monitor: "nflog",
   group: 1,
   captureInterface: "eth0",
+  manageRules: false,
   filter: null,
   devices: [],
   targets: [],
@@ -40,6 +41,7 @@ const DEFAULTS: Settings = {
   reconcileMs: 60_000,
   holdMs: 0,
   announceExisting: true,
+  reportUnknown: false,
   stateDir: "/var/lib/wgmon",
   keepMs: 90 * 86_400_000,
   maxStoreBytes: 256_000_000,
@@ -81,6 +83,8 @@ describe("each setting", () => {
     ["keep", "keepMs", ["1h", 3_600_000], ["1d", 86_400_000], ["3650d", 315_360_000_000]],
     ["max-store", "maxStoreBytes", ["16MB", 16e6], ["1GiB", 2 ** 30], ["1TB", 1e12]],
     ["announce-existing", "announceExisting", ["false", false], ["true", true], ["false", false]],
+    ["manage-rules", "manageRules", ["true", true], ["false", false], ["true", true]],
+    ["report-unknown", "reportUnknown", ["true", true], ["false", false], ["true", true]],
     ["log-format", "logFormat", ["text", "text"], ["json", "json"], ["journal", "journal"]],
     ["log-level", "logLevel", ["debug", "debug"], ["warn", "warn"], ["error", "error"]],
     ["host", "host", ["gw2", "gw2"], ["gw.example.net", "gw.example.net"], ["gw4", "gw4"]],
@@ -96,7 +100,8 @@ describe("each setting", () => {
     "%s: a flag overrules a variable, and a variable the file",
     (name, field, ...values) => {
       const [flag, variable, file] = values;
-      const plain = name === "group" || name === "announce-existing";
+      const plain =
+        name === "group" || /^(announce-existing|report-unknown|manage-rules)$/.test(name);
       const toml = `${keyOf(name)} = ${plain ? file![0] : JSON.stringify(file![0])}`;
       const env = { [variableOf(name)]: variable![0] };
       const argv = [`--${name}=${flag![0]}`];
@@ -285,17 +290,17 @@ describe("a problem is told", () => {
     [["versoin"], '"versoin" is not a command; did you mean version?'],
     [
       ["status"],
-      '"status" is not a command; there are run, test-webhook, outbox, receive, help and version',
+      '"status" is not a command; there are run, test-webhook, outbox, rules, receive, help and version',
     ],
     [["run", "run"], '"run" is not expected here'],
     [["run", "https://a.example/secret"], '"https..." is not expected here'],
     [
       ["--announce-existing", "false"],
-      '"false" is not a command; there are run, test-webhook, outbox, receive, help and version',
+      '"false" is not a command; there are run, test-webhook, outbox, rules, receive, help and version',
     ],
     [
       ["---tick"],
-      '"---tick" is not a command; there are run, test-webhook, outbox, receive, help and version',
+      '"---tick" is not a command; there are run, test-webhook, outbox, rules, receive, help and version',
     ],
   ])("%j", (argv, ...messages) => {
     expect(problems(argv)).toEqual(messages);
@@ -416,7 +421,7 @@ describe("a problem is told", () => {
     const given = { env: { WGMON_GROUP: "x", WGMON_NO: "1" }, toml: 'group = "x"\nnope = 1' };
     expect(problems(["--group=y", "--bogus", "nonsense", "stat"], given)).toEqual([
       "--bogus: there is no such flag",
-      '"stat" is not a command; there are run, test-webhook, outbox, receive, help and version',
+      '"stat" is not a command; there are run, test-webhook, outbox, rules, receive, help and version',
       "WGMON_NO: there is no such variable",
       `${FILE}: group: must be a number, not a string`,
       `${FILE}: there is no key "nope"`,
@@ -593,6 +598,7 @@ test("the settings in force, for the log", () => {
     reconcile: "off",
     hold: "off",
     announceExisting: true,
+    reportUnknown: false,
     peers: 0,
     stateDir: "/var/lib/wgmon",
     keep: "90d",

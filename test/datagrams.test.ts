@@ -193,6 +193,97 @@ test("a hundred errors leak no descriptor", async () => {
   expect(descriptors()).toBe(before);
 });
 
+describe("a handler that is to be spared", () => {
+  /** Reads with a handler that takes `costMs` for each datagram. */
+  async function busy(costMs = 0) {
+    const clock = new HandClock();
+    const socket = lonelySocket();
+    const peer = await peerOf(socket);
+    const record = recorder();
+    let overruns = 0;
+    const stop = await readDatagrams(socket.descriptor, clock, {
+      data(bytes) {
+        record.handler.data(bytes);
+        clock.advance(costMs);
+      },
+      lost: record.handler.lost,
+      overrun: () => void overruns++,
+    });
+    closers.push(stop, () => libc().close(socket.descriptor));
+    const sendMany = (count: number) => {
+      for (let n = 0; n < count; n++) peer.send(String(n));
+    };
+    /** As many as make a busy time; from then on it is not woken any more. */
+    sendMany(50);
+    await record.upTo(50);
+    return { ...socket, clock, peer, record, stop, sendMany, overruns: () => overruns };
+  }
+
+  test("is told at once as long as little comes", async () => {
+    const clock = new HandClock();
+    const { peer, record } = await setup(clock);
+    for (let n = 1; n <= 200; n++) {
+      peer.send("x");
+      await record.upTo(n);
+      clock.advance(10);
+    }
+    expect(clock.waiting).toBe(0);
+  });
+
+  test("is not woken in a busy time, but told of what came every 15 ms, in order", async () => {
+    const { clock, record, sendMany, overruns } = await busy();
+    sendMany(100);
+    for (let n = 0; n < 20; n++) await turn();
+    expect(record.happened).toHaveLength(50);
+    clock.advance(14);
+    expect(record.happened).toHaveLength(50);
+    clock.advance(1);
+    expect(record.happened.slice(50)).toEqual(Array.from({ length: 100 }, (_, n) => `data ${n}`));
+    expect(overruns()).toBe(0);
+  });
+
+  test("is woken again when the busy time is over", async () => {
+    const { clock, peer, record } = await busy();
+    clock.advance(15 * 11);
+    expect(clock.waiting).toBe(0);
+    peer.send("later");
+    expect((await record.upTo(51)).at(-1)).toBe("data later");
+  });
+
+  test("gets no more than a fixed part of the time, and is told that there is more", async () => {
+    const { clock, record, sendMany, overruns } = await busy(0.1);
+    const before = record.happened.length;
+    sendMany(200);
+    clock.advance(15);
+    expect(record.happened.length - before).toBeLessThan(20);
+    expect(overruns()).toBe(1);
+    for (let n = 0; n < 40; n++) clock.advance(15);
+    expect(record.happened.length - before).toBe(200);
+  });
+
+  test("hears of errors in a busy time too", async () => {
+    const { clock, descriptor, peer, record, sendMany } = await busy();
+    peer.leave();
+    provokeError(descriptor);
+    clock.advance(15);
+    expect(record.happened.slice(50)).toEqual(["lost ECONNREFUSED"]);
+    await peer.comeBack();
+    sendMany(3);
+    clock.advance(15);
+    expect(record.happened.slice(51)).toEqual(["data 0", "data 1", "data 2"]);
+  });
+
+  test("is left alone when it is stopped", async () => {
+    const { clock, record, stop, sendMany } = await busy();
+    stop();
+    sendMany(3);
+    clock.advance(1000);
+    for (let n = 0; n < 10; n++) await turn();
+    expect(record.happened).toHaveLength(50);
+    expect(clock.waiting).toBe(0);
+  });
+});
+
 describe("when it is stopped", () => {
   test("nothing is delivered any more, and the descriptor is still the caller's", async () => {
     const { descriptor, peer, record, stop } = await setup();

@@ -156,6 +156,7 @@ class Tap {
         const what = code === "ENETDOWN" ? "went down" : `reports ${code}`;
         this.#handler.lost(`capture interface ${this.#interfaceName} ${what}`);
       },
+      overrun: () => this.#handler.overrun(),
     });
   }
 

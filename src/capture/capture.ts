@@ -10,6 +10,8 @@ export interface PacketHandler {
   packet(bytes: Uint8Array): void;
   /** Packets may have been missed, and why: one look is due. */
   lost(reason: string): void;
+  /** More packets come than are read, and the kernel drops some: looks must go on without them. */
+  overrun(): void;
 }
 
 export interface Capture {

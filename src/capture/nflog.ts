@@ -72,6 +72,7 @@ export async function openGroup(
         const what = code === "ENOBUFS" ? "overflowed" : `reports ${code}`;
         handler.lost(`NFLOG group ${group} ${what}`);
       },
+      overrun: () => handler.overrun(),
     });
     return {
       setPorts() {},

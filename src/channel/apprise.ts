@@ -15,6 +15,7 @@ const types: Readonly<Record<Event["type"], string>> = {
   "peer.connected": "success",
   "peer.roamed": "info",
   "peer.disconnected": "warning",
+  "handshake.unknown": "warning",
   "device.added": "info",
   "device.removed": "warning",
 };

@@ -16,6 +16,7 @@ const colours: Readonly<Record<Event["type"], number>> = {
   "peer.connected": 0x2ecc71, // green
   "peer.roamed": 0x3498db, // blue
   "peer.disconnected": 0xe74c3c, // red
+  "handshake.unknown": 0xf1c40f, // yellow
   "device.added": 0x95a5a6, // grey
   "device.removed": 0xe67e22, // orange
 };

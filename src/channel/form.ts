@@ -30,6 +30,7 @@ function lineOf(event: Event): string {
     case "peer.disconnected":
       return connection(event.data, "closed");
     case "peer.roamed":
+    case "handshake.unknown":
     case "device.added":
     case "device.removed":
       return sentence(event, (name) => withoutMentions(shortName(name)));

@@ -17,6 +17,7 @@ const tags: Readonly<Record<Event["type"], string>> = {
   "peer.connected": "green_circle",
   "peer.roamed": "large_blue_circle",
   "peer.disconnected": "red_circle",
+  "handshake.unknown": "grey_question",
   "device.added": "electric_plug",
   "device.removed": "warning",
 };

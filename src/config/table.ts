@@ -115,6 +115,12 @@ export const table = {
     meaning: "gather the events of this time into one message; 0: send each at once",
     initial: "0s",
   },
+  "manage-rules": {
+    ...onOrOff(),
+    meaning:
+      "nflog: load the firewall rules with nft, follow the ports, and remove them at the end",
+    initial: "false",
+  },
   "idle-timeout": {
     ...duration(SECOND_MS, "365d"),
     meaning: "a peer is disconnected after this long without a sign of life",
@@ -139,6 +145,11 @@ export const table = {
     ...onOrOff(),
     meaning: "at the first start, report the peers that are connected already",
     initial: "true",
+  },
+  "report-unknown": {
+    ...onOrOff(),
+    meaning: "report handshakes that no peer completed, by network, once a minute",
+    initial: "false",
   },
   "state-dir": {
     ...absolutePath("FOLDER", "/var/lib/wgmon"),
@@ -234,6 +245,21 @@ export const commands = {
       json: { ...onOrOff(), meaning: "print JSON, a line for each message", initial: "false" },
     },
   },
+  rules: {
+    summary: "print, load or remove firewall rules that wake wgmon",
+    words: [],
+    takesSettings: true,
+    flags: {
+      nft: { ...onOrOff(), meaning: "print them for nftables; the default", initial: "false" },
+      iptables: {
+        ...onOrOff(),
+        meaning: "print them for iptables and ip6tables",
+        initial: "false",
+      },
+      install: { ...onOrOff(), meaning: "load them with nft", initial: "false" },
+      remove: { ...onOrOff(), meaning: "take away what was loaded", initial: "false" },
+    },
+  },
   receive: {
     summary: "take webhooks in and print them, to try them out",
     words: [],
@@ -252,7 +278,7 @@ export const commands = {
   },
   help: {
     summary: "print this; wgmon help COMMAND: what one command takes",
-    words: ["run", "test-webhook", "outbox", "receive", "version"],
+    words: ["run", "test-webhook", "outbox", "rules", "receive", "version"],
     takesSettings: false,
     flags: {},
   },

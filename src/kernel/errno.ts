@@ -9,6 +9,7 @@ const hints: Readonly<Record<string, string>> = {
   EACCES: "not permitted; wgmon needs CAP_NET_ADMIN and CAP_NET_RAW, run it as root",
   ENODEV: "no such device",
   EAGAIN: "the kernel did not answer in time",
+  ECONNRESET: "the other side ended in the middle",
   ENOBUFS: "the kernel's queue was full",
   EMFILE: "too many open files in this process; raise LimitNOFILE",
   ENFILE: "too many open files on this machine",

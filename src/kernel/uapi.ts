@@ -122,6 +122,7 @@ export const EPROTONOSUPPORT = 93;
 export const EOPNOTSUPP = 95;
 export const EAFNOSUPPORT = 97;
 export const ENETDOWN = 100;
+export const ECONNRESET = 104;
 export const ENOBUFS = 105;
 export const EPIPE = 32;
 export const ELOOP = 40;

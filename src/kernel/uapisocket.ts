@@ -5,13 +5,15 @@
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { ParseError, SystemError } from "../errors.ts";
-import { systemError } from "./errno.ts";
+import { errnoName, systemError } from "./errno.ts";
 import {
   AF_UNIX,
   EAGAIN,
   ECONNREFUSED,
+  ECONNRESET,
   EINTR,
   ENOENT,
+  EPIPE,
   MSG_DONTWAIT,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
@@ -32,12 +34,30 @@ const ANSWER_LIMIT_BYTES = 256 * 1024 * 1024;
 const SOCKADDR_UN_BYTES = 110;
 
 /**
- * Asks at the socket and has the answer parsed; the bytes are zeroed when that is done.
+ * Asks at the socket and has the answer parsed; the bytes are zeroed when that is done. A program that
+ * ends in the middle is asked for once more, to see whether it is gone.
  *
  * @returns null when nobody listens there: the program is gone and left its socket behind.
  * @throws SystemError, ParseError, and what `parse` throws.
  */
 export async function askUapi<Result>(
+  operation: string,
+  path: string,
+  parse: (answer: Uint8Array) => Result,
+): Promise<Result | null> {
+  try {
+    return await askOnce(operation, path, parse);
+  } catch (error) {
+    if (!(error instanceof SystemError && isHangUp(error))) throw error;
+    return await askOnce(operation, path, parse);
+  }
+}
+
+function isHangUp({ code }: SystemError): boolean {
+  return code === errnoName(ECONNRESET) || code === errnoName(EPIPE);
+}
+
+async function askOnce<Result>(
   operation: string,
   path: string,
   parse: (answer: Uint8Array) => Result,
@@ -58,7 +78,7 @@ export async function askUapi<Result>(
     const endMs = performance.now() + TIMEOUT_MS;
     while (!answer.isComplete) {
       const length = answer.receive(descriptor);
-      if (length === 0) throw new ParseError(`${operation}: the answer breaks off`);
+      if (length === 0) throw systemError(operation, ECONNRESET);
       if (length === null) {
         if (performance.now() > endMs) {
           throw new SystemError(operation, "ETIMEDOUT", "its program does not answer");

@@ -110,6 +110,7 @@ async function connect(
   const tap = await openTap(wg0.name, `icmp and src host ${client.innerAddress}`, systemClock, {
     packet: first,
     lost() {},
+    overrun() {},
   });
   try {
     if (by === "ping") await client.ping(2);

@@ -64,6 +64,7 @@ describe("what is sent", () => {
       {
         "device.added": "{"id":"evt_33333333333333333333333333333333","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"device.added","data":{"device":"wg0","listenPort":51820}}",
         "device.removed": "{"id":"evt_44444444444444444444444444444444","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"device.removed","data":{"device":"wg0","listenPort":51820}}",
+        "handshake.unknown": "{"id":"evt_55555555555555555555555555555555","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"handshake.unknown","data":{"device":"wg0","listenPort":51820,"network":"198.51.100.0/24","networks":1,"sources":["198.51.100.7:40001"],"packets":3,"messages":{"initiation":3,"response":0,"data":0},"mac1":"valid","peers":[],"firstAt":"2026-11-22T16:18:04.417Z","lastAt":"2026-11-22T16:18:14.817Z"}}",
         "peer.connected": "{"id":"evt_00000000000000000000000000000000","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"peer.connected","data":{"device":"wg0","peer":{"publicKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI=","name":"alice","allowedIps":["10.0.0.2/32"],"endpoint":"198.51.100.7:40001"},"session":{"startedAt":"2026-11-22T16:19:04.417Z","rxBytes":212,"txBytes":92,"roams":0},"initial":false}}",
         "peer.disconnected": "{"id":"evt_22222222222222222222222222222222","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"peer.disconnected","data":{"device":"wg0","peer":{"publicKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI=","name":"alice","allowedIps":["10.0.0.2/32"],"endpoint":"198.51.100.7:40001"},"session":{"startedAt":"2026-11-22T16:19:04.417Z","rxBytes":212,"txBytes":92,"roams":0,"endedAt":"2026-11-22T16:19:08.812Z","durationMs":4395},"reason":"idle"}}",
         "peer.roamed": "{"id":"evt_11111111111111111111111111111111","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"peer.roamed","data":{"device":"wg0","peer":{"publicKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI=","name":"alice","allowedIps":["10.0.0.2/32"],"endpoint":"198.51.100.7:40001"},"session":{"startedAt":"2026-11-22T16:19:04.417Z","rxBytes":212,"txBytes":92,"roams":0},"previousEndpoint":"192.0.2.1:51820"}}",
@@ -80,6 +81,7 @@ describe("what is sent", () => {
       {
         "device.added": "content=wg0+added%2C+listening+on+port+51820",
         "device.removed": "content=wg0+removed",
+        "handshake.unknown": "content=wg0%3A+3+handshakes+from+198.51.100.0%2F24+that+no+peer+completed%3B+they+know+wg0%27s+public+key+%28wrong+preshared+key%2C+or+a+peer+that+was+removed%3F%29",
         "peer.connected": "content=Connection+wg0%3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI%3D+on+endpoint+198.51.100.7%3A40001+is+opened",
         "peer.disconnected": "content=Connection+wg0%3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI%3D+on+endpoint+198.51.100.7%3A40001+is+closed",
         "peer.roamed": "content=alice+%28wg0%29+roamed+from+192.0.2.1%3A51820+to+198.51.100.7%3A40001",
@@ -96,6 +98,7 @@ describe("what is sent", () => {
       {
         "device.added": "{"embeds":[{"title":"WireGuard on gw1","description":"wg0 added, listening on port 51820","color":9807270,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
         "device.removed": "{"embeds":[{"title":"WireGuard on gw1","description":"wg0 removed","color":15105570,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
+        "handshake.unknown": "{"embeds":[{"title":"WireGuard on gw1","description":"wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)","color":15844367,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
         "peer.connected": "{"embeds":[{"title":"WireGuard on gw1","description":"alice (wg0) connected from 198.51.100.7:40001","color":3066993,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
         "peer.disconnected": "{"embeds":[{"title":"WireGuard on gw1","description":"alice (wg0) disconnected after 4s","color":15158332,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
         "peer.roamed": "{"embeds":[{"title":"WireGuard on gw1","description":"alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001","color":3447003,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
@@ -112,6 +115,7 @@ describe("what is sent", () => {
       {
         "device.added": "{"text":"gw1: wg0 added, listening on port 51820","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
         "device.removed": "{"text":"gw1: wg0 removed","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
+        "handshake.unknown": "{"text":"gw1: wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
         "peer.connected": "{"text":"gw1: alice (wg0) connected from 198.51.100.7:40001","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
         "peer.disconnected": "{"text":"gw1: alice (wg0) disconnected after 4s","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
         "peer.roamed": "{"text":"gw1: alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
@@ -128,6 +132,7 @@ describe("what is sent", () => {
       {
         "device.added": "{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.4","body":[{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"WireGuard on gw1","weight":"Bolder"}]},{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"wg0 added, listening on port 51820"}]}]}}]}",
         "device.removed": "{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.4","body":[{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"WireGuard on gw1","weight":"Bolder"}]},{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"wg0 removed"}]}]}}]}",
+        "handshake.unknown": "{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.4","body":[{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"WireGuard on gw1","weight":"Bolder"}]},{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)"}]}]}}]}",
         "peer.connected": "{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.4","body":[{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"WireGuard on gw1","weight":"Bolder"}]},{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"alice (wg0) connected from 198.51.100.7:40001"}]}]}}]}",
         "peer.disconnected": "{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.4","body":[{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"WireGuard on gw1","weight":"Bolder"}]},{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"alice (wg0) disconnected after 4s"}]}]}}]}",
         "peer.roamed": "{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.4","body":[{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"WireGuard on gw1","weight":"Bolder"}]},{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001"}]}]}}]}",
@@ -144,6 +149,7 @@ describe("what is sent", () => {
       {
         "device.added": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: wg0 added, listening on port 51820","link_preview_options":{"is_disabled":true}}",
         "device.removed": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: wg0 removed","link_preview_options":{"is_disabled":true}}",
+        "handshake.unknown": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)","link_preview_options":{"is_disabled":true}}",
         "peer.connected": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: alice (wg0) connected from 198.51.100.7:40001","link_preview_options":{"is_disabled":true}}",
         "peer.disconnected": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: alice (wg0) disconnected after 4s","link_preview_options":{"is_disabled":true}}",
         "peer.roamed": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001","link_preview_options":{"is_disabled":true}}",
@@ -160,6 +166,7 @@ describe("what is sent", () => {
       {
         "device.added": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["electric_plug"],"message":"wg0 added, listening on port 51820"}",
         "device.removed": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["warning"],"message":"wg0 removed"}",
+        "handshake.unknown": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["grey_question"],"message":"wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)"}",
         "peer.connected": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["green_circle"],"message":"alice (wg0) connected from 198.51.100.7:40001"}",
         "peer.disconnected": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["red_circle"],"message":"alice (wg0) disconnected after 4s"}",
         "peer.roamed": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["large_blue_circle"],"message":"alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001"}",
@@ -176,6 +183,7 @@ describe("what is sent", () => {
       {
         "device.added": "{"title":"WireGuard on gw1","message":"wg0 added, listening on port 51820","priority":5}",
         "device.removed": "{"title":"WireGuard on gw1","message":"wg0 removed","priority":5}",
+        "handshake.unknown": "{"title":"WireGuard on gw1","message":"wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)","priority":5}",
         "peer.connected": "{"title":"WireGuard on gw1","message":"alice (wg0) connected from 198.51.100.7:40001","priority":5}",
         "peer.disconnected": "{"title":"WireGuard on gw1","message":"alice (wg0) disconnected after 4s","priority":5}",
         "peer.roamed": "{"title":"WireGuard on gw1","message":"alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001","priority":5}",
@@ -193,6 +201,7 @@ describe("what is sent", () => {
       {
         "device.added": "{"text":"gw1: wg0 added, listening on port 51820"}",
         "device.removed": "{"text":"gw1: wg0 removed"}",
+        "handshake.unknown": "{"text":"gw1: wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)"}",
         "peer.connected": "{"text":"gw1: alice (wg0) connected from 198.51.100.7:40001"}",
         "peer.disconnected": "{"text":"gw1: alice (wg0) disconnected after 4s"}",
         "peer.roamed": "{"text":"gw1: alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001"}",
@@ -209,6 +218,7 @@ describe("what is sent", () => {
       {
         "device.added": "{"text":"gw1: wg0 added, listening on port 51820"}",
         "device.removed": "{"text":"gw1: wg0 removed"}",
+        "handshake.unknown": "{"text":"gw1: wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)"}",
         "peer.connected": "{"text":"gw1: alice (wg0) connected from 198.51.100.7:40001"}",
         "peer.disconnected": "{"text":"gw1: alice (wg0) disconnected after 4s"}",
         "peer.roamed": "{"text":"gw1: alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001"}",
@@ -225,6 +235,7 @@ describe("what is sent", () => {
       {
         "device.added": "title=WireGuard+on+gw1&message=wg0+added%2C+listening+on+port+51820&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
         "device.removed": "title=WireGuard+on+gw1&message=wg0+removed&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
+        "handshake.unknown": "title=WireGuard+on+gw1&message=wg0%3A+3+handshakes+from+198.51.100.0%2F24+that+no+peer+completed%3B+they+know+wg0%27s+public+key+%28wrong+preshared+key%2C+or+a+peer+that+was+removed%3F%29&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
         "peer.connected": "title=WireGuard+on+gw1&message=alice+%28wg0%29+connected+from+198.51.100.7%3A40001&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
         "peer.disconnected": "title=WireGuard+on+gw1&message=alice+%28wg0%29+disconnected+after+4s&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
         "peer.roamed": "title=WireGuard+on+gw1&message=alice+%28wg0%29+roamed+from+192.0.2.1%3A51820+to+198.51.100.7%3A40001&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
@@ -241,6 +252,7 @@ describe("what is sent", () => {
       {
         "device.added": "{"title":"WireGuard on gw1","body":"wg0 added, listening on port 51820","type":"info","format":"text"}",
         "device.removed": "{"title":"WireGuard on gw1","body":"wg0 removed","type":"warning","format":"text"}",
+        "handshake.unknown": "{"title":"WireGuard on gw1","body":"wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)","type":"warning","format":"text"}",
         "peer.connected": "{"title":"WireGuard on gw1","body":"alice (wg0) connected from 198.51.100.7:40001","type":"success","format":"text"}",
         "peer.disconnected": "{"title":"WireGuard on gw1","body":"alice (wg0) disconnected after 4s","type":"warning","format":"text"}",
         "peer.roamed": "{"title":"WireGuard on gw1","body":"alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001","type":"info","format":"text"}",

@@ -16,6 +16,7 @@ test("the help text", () => {
       run           watch and report; what wgmon does without a command
       test-webhook  send a made-up event to the targets and report the outcome
       outbox        list, retry or drop what waits for a target or was given up
+      rules         print, load or remove firewall rules that wake wgmon
       receive       take webhooks in and print them, to try them out
       help          print this; wgmon help COMMAND: what one command takes
       version       print the versions of wgmon and of what it stands on
@@ -55,6 +56,9 @@ test("the help text", () => {
                                   key; may be repeated (default: all)
       --webhook-digest DURATION   gather the events of this time into one message;
                                   0: send each at once (default: 0s)
+      --[no-]manage-rules         nflog: load the firewall rules with nft, follow
+                                  the ports, and remove them at the end (default:
+                                  false)
       --idle-timeout DURATION     a peer is disconnected after this long without a
                                   sign of life (default: 180s)
       --tick DURATION             how often connected peers are looked at (default:
@@ -65,6 +69,8 @@ test("the help text", () => {
                                   gone (default: 0s)
       --[no-]announce-existing    at the first start, report the peers that are
                                   connected already (default: true)
+      --[no-]report-unknown       report handshakes that no peer completed, by
+                                  network, once a minute (default: false)
       --state-dir FOLDER          where the store is: events, sessions, what waits
                                   for a target (default: $STATE_DIRECTORY of
                                   systemd, else /var/lib/wgmon)

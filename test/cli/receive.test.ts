@@ -144,6 +144,8 @@ describe("what it prints", () => {
       "peer.disconnected": "alice (wg0) disconnected after 4s",
       "device.added": "wg0 added, listening on port 51820",
       "device.removed": "wg0 removed",
+      "handshake.unknown":
+        "wg0: 3 handshakes from 198.51.100.0/24 that no peer completed; they know wg0's public key (wrong preshared key, or a peer that was removed?)",
     };
     expect(await start().deliver(messageOf(anEvent(type)))).toEqual([
       "delivered",

@@ -48,7 +48,7 @@ test.each<[string[], Command]>([
 test.each<[string[], ...string[]]>([
   [
     ["help", "recieve"],
-    '"recieve" is not run, test-webhook, outbox, receive or version; did you mean receive?',
+    '"recieve" is not run, test-webhook, outbox, rules, receive or version; did you mean receive?',
   ],
   [["help", "receive", "x"], '"x" is not expected here'],
   [["version", "x"], '"x" is not expected here'],
@@ -124,6 +124,24 @@ describe("test-webhook", () => {
     [["--target", "ops", "--tick=1"], {}, '--tick: "1" has no unit; write "1s" for seconds'],
   ])("%j is refused", (argv, given, ...messages) => {
     expect(problems(["test-webhook", ...argv], given)).toEqual(messages);
+  });
+});
+
+describe("rules", () => {
+  test.each([
+    [[], "nft"],
+    [["--nft"], "nft"],
+    [["--iptables", "--group", "2"], "iptables"],
+    [["--install"], "install"],
+    [["--device", "wg0", "--remove"], "remove"],
+  ] as const)("%j", (argv, action) => {
+    expect(parse(["rules", ...argv])).toMatchObject({ type: "rules", action });
+  });
+
+  test("one thing at a time", () => {
+    expect(problems(["rules", "--nft", "--remove"])).toEqual([
+      "--nft and --remove: give one of them",
+    ]);
   });
 });
 

@@ -221,11 +221,11 @@ describe("what targets want", () => {
   test.each<[string[], ...string[]]>([
     [
       ["--webhook-events=peer.conected"],
-      '--webhook-events: "peer.conected" is not peer.connected, peer.roamed, peer.disconnected, device.added, device.removed, peer.* or device.*; did you mean peer.connected?',
+      '--webhook-events: "peer.conected" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, peer.* or device.*; did you mean peer.connected?',
     ],
     [
       ["--webhook-events=peer.connected,*"],
-      '--webhook-events (2 of 2): "*" is not peer.connected, peer.roamed, peer.disconnected, device.added, device.removed, peer.* or device.*',
+      '--webhook-events (2 of 2): "*" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, peer.* or device.*',
     ],
     [
       ["--webhook-devices=a/b"],
@@ -420,8 +420,8 @@ describe("a table [[target]]", () => {
     ],
     [
       `[[target]]\n${one}\nevents = ["peer.gone", "device"]`,
-      'target 1: events (1 of 2): "peer.gone" is not peer.connected, peer.roamed, peer.disconnected, device.added, device.removed, peer.* or device.*',
-      'target 1: events (2 of 2): "device" is not peer.connected, peer.roamed, peer.disconnected, device.added, device.removed, peer.* or device.*; did you mean device.*?',
+      'target 1: events (1 of 2): "peer.gone" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, peer.* or device.*',
+      'target 1: events (2 of 2): "device" is not peer.connected, peer.roamed, peer.disconnected, handshake.unknown, device.added, device.removed, peer.* or device.*; did you mean device.*?',
     ],
     [
       `[[target]]\n${one}\nevents = "device.*"\npeers = "alice"`,

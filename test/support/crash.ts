@@ -107,6 +107,7 @@ function gaps(events: readonly Event[]): number {
         endpoints.set(publicKey, endpoint);
         break;
       case "peer.disconnected":
+      case "handshake.unknown":
       case "device.added":
       case "device.removed":
         if (before !== endpoint) count++;

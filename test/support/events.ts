@@ -26,6 +26,7 @@ export const eventTypes = [
   "peer.disconnected",
   "device.added",
   "device.removed",
+  "handshake.unknown",
 ] as const;
 
 export function anEvent(type: Event["type"], fields: EventFields = {}): Event {
@@ -47,6 +48,22 @@ function changeOf(
       return { ...head, type, previousEndpoint: mustEndpoint("192.0.2.1:51820") };
     case "peer.disconnected":
       return { ...head, type, endedAtMs: AT_MS + 4395, reason: "idle" };
+    case "handshake.unknown":
+      return {
+        type,
+        atMs: AT_MS,
+        device,
+        listenPort: 51820,
+        network: "198.51.100.0/24",
+        networks: 1,
+        sources: ["198.51.100.7:40001"],
+        packets: 3,
+        messages: { initiation: 3, response: 0, data: 0 },
+        mac1: "valid",
+        peers: [],
+        firstAtMs: AT_MS - 60_000,
+        lastAtMs: AT_MS - 49_600,
+      };
     case "device.added":
     case "device.removed":
       return { type, atMs: AT_MS, device, listenPort: 51820 };

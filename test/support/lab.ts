@@ -113,7 +113,7 @@ export class Lab implements Disposable {
 
   /** Logs handshake initiations and the first datagram of each session only. */
   async addHandshakeRules(port: number, group: number): Promise<void> {
-    const log = `log group ${group} snaplen 128`;
+    const log = `log group ${group} snaplen 192`;
     await this.#addRules(
       `udp dport ${port} @th,64,32 0x01000000 ${log}`,
       `udp dport ${port} @th,64,32 0x04000000 @th,128,64 0 ${log}`,

@@ -1,0 +1,84 @@
+/** `wgmon rules`: the firewall rules for the devices that are there, to read, put in place or take away. */
+
+import { ParseError, SystemError } from "../errors.ts";
+import { installRules, removeRules, type RunOptions } from "../firewall.ts";
+import type { Devices } from "../kernel/devices.ts";
+import { iptablesRules, nftRules, tableOf } from "../rules.ts";
+
+export interface RulesRequest {
+  /** The first two print. */
+  readonly action: "nft" | "iptables" | "install" | "remove";
+  /** Names; empty: all devices. */
+  readonly devices: readonly string[];
+  readonly group: number;
+}
+
+interface Options extends RunOptions {
+  /** Of the devices that the request names, or of all. */
+  readonly devices: Pick<Devices, "look">;
+  /** Gets each line, or several, without the last end. */
+  readonly print: (text: string) => void;
+  /** The same for what does not belong into a file of rules. */
+  readonly complain: (text: string) => void;
+}
+
+/** The exit code: 1 when it could not be done, and then nothing was printed or changed. */
+export async function runRules(request: RulesRequest, options: Options): Promise<number> {
+  const { action, group } = request;
+  const { print, complain } = options;
+  try {
+    if (action === "remove") {
+      if (await removeRules(group, options)) print(`removed table ${tableOf(group)}`);
+      return 0;
+    }
+    const ports = await findPorts(request, options);
+    if (ports === null) return 1;
+    switch (action) {
+      case "nft":
+        print(nftRules({ ports, group }).trimEnd());
+        return 0;
+      case "iptables":
+        print(iptablesRules({ ports, group }).trimEnd());
+        return 0;
+      case "install": {
+        await installRules({ ports, group }, options);
+        const where = `port${ports.length === 1 ? "" : "s"} ${ports.join(", ")}`;
+        print(
+          `loaded table ${tableOf(group)}: handshakes to ${where} are logged to NFLOG group ${group}`,
+        );
+        return 0;
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    complain(`wgmon: ${error.message}`);
+    return 1;
+  }
+}
+
+/** null: they are not all known, and rules without one of them would silence its device. */
+async function findPorts(request: RulesRequest, options: Options): Promise<number[] | null> {
+  const { complain } = options;
+  const { devices: looks, problems } = await options.devices.look(null);
+  for (const problem of problems) {
+    if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
+    complain(`wgmon: ${problem.message}`);
+  }
+  if (problems.length > 0) return null;
+
+  const found = looks.map(({ device }) => device);
+  const missing = request.devices.filter((wanted) => !found.some(({ name }) => name === wanted));
+  for (const name of missing) {
+    complain(`wgmon: there is no WireGuard device ${name} in this network namespace`);
+  }
+  const silent = found.filter(({ listenPort }) => listenPort === 0);
+  for (const { name } of silent) {
+    complain(`wgmon: ${name} listens on no port; give it a ListenPort, and bring it up`);
+  }
+  const isIncomplete = request.devices.length > 0 && silent.length > 0;
+  if (missing.length > 0 || isIncomplete) return null;
+  if (found.length === 0) complain("wgmon: there is no WireGuard device in this network namespace");
+  if (silent.length === found.length) return null;
+  const ports = found.map(({ listenPort }) => listenPort).filter((port) => port !== 0);
+  return [...new Set(ports)].toSorted((a, b) => a - b);
+}

@@ -1,0 +1,264 @@
+/**
+ * Puts wgmon's own table of firewall rules in place and takes it away, by nft. What rules.ts has
+ * written goes to its standard input; no shell reads it, and no other table is named in it.
+ */
+
+import type { Clock } from "./clock.ts";
+import { SystemError } from "./errors.ts";
+import type { Log } from "./log.ts";
+import { nftPresence, nftRemoval, nftRules, type RuleOptions, tableOf } from "./rules.ts";
+
+/** Where distributions put nft. Root runs it: the PATH of whoever started wgmon has no say. */
+const SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** It takes milliseconds, unless another program is changing many rules. */
+const RUN_MS = 10_000;
+/** How long the end of the daemon may be held up. */
+const CLOSE_MS = 500;
+/** How much of nft's complaint is shown. */
+const COMPLAINT_MAX = 200;
+
+/** What SystemError's code is when a script names a table that is not there. */
+const NOT_THERE = "ENOENT";
+
+/**
+ * Runs a script of nft's, which takes effect as a whole or not at all.
+ *
+ * @param operation what it is for, in errors.
+ * @param signal kills nft; the answer comes when it has ended all the same.
+ * @throws SystemError
+ */
+export type Nft = (operation: string, script: string, signal: AbortSignal) => Promise<void>;
+
+export interface RunOptions {
+  readonly nft?: Nft;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Replaces the table by one for these ports; without ports there is none.
+ *
+ * @throws SystemError
+ */
+export async function installRules(rules: RuleOptions, options: RunOptions = {}): Promise<void> {
+  await run(`load table ${tableOf(rules.group)}`, nftRules(rules), options);
+}
+
+/**
+ * Whether there was a table to take away.
+ *
+ * @throws SystemError
+ */
+export async function removeRules(group: number, options: RunOptions = {}): Promise<boolean> {
+  return await isDone(run(`remove table ${tableOf(group)}`, nftRemoval(group), options));
+}
+
+interface ManagerOptions {
+  readonly group: number;
+  readonly clock: Clock;
+  readonly log: Pick<Log, "info" | "warn">;
+  readonly nft?: Nft;
+}
+
+/**
+ * Keeps the table in step with the ports while the daemon runs (--manage-rules). To be made once the
+ * group is ours: then nobody else's table can have its name, and one that is there was left behind by
+ * a daemon that was killed. One nft runs at a time; what changes meanwhile is one more run.
+ */
+export class ManagedRules {
+  readonly #options: ManagerOptions;
+  readonly #table: string;
+  readonly #closing = new AbortController();
+  /** Ports as a list in order; null: nobody has told them yet. */
+  #wanted: string | null = null;
+  /** The last list that was loaded, or could not be. */
+  #tried: string | null = null;
+  #isDoubted = false;
+  #mayBeThere = false;
+  #work: Promise<void> | null = null;
+  #lastWarning = "";
+
+  constructor(options: ManagerOptions) {
+    this.#options = options;
+    this.#table = tableOf(options.group);
+  }
+
+  /** The ports that WireGuard listens to now. For every look: the same ports again cost nothing. */
+  setPorts(ports: readonly number[]): void {
+    const listening = new Set(ports.filter((port) => port !== 0));
+    const wanted = [...listening].toSorted((a, b) => a - b).join();
+    if (wanted === this.#wanted) return;
+    this.#wanted = wanted;
+    this.#begin();
+  }
+
+  /** Loads the table again if somebody took it away, as a reload of the whole firewall does. */
+  check(): void {
+    if (!this.#mayBeThere) return;
+    this.#isDoubted = true;
+    this.#begin();
+  }
+
+  /**
+   * Takes the table away if it was loaded. It is waited for half a second at most; an nft that takes
+   * longer is left to finish by itself.
+   */
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    // It would otherwise bring the table back after it was removed.
+    this.#closing.abort();
+    const { promise: deadline, resolve } = Promise.withResolvers<"late">();
+    const cancel = this.#options.clock.after(CLOSE_MS, () => resolve("late"));
+    const removal = this.#remove().then(() => "done" as const);
+    if ((await Promise.race([removal, deadline])) === "late") {
+      this.#warn(`not removed in ${CLOSE_MS} ms; if it stays: nft delete table ${this.#table}`);
+    }
+    cancel();
+  }
+
+  #begin(): void {
+    if (this.#work === null && !this.#closing.signal.aborted) this.#work = this.#followWishes();
+  }
+
+  async #followWishes(): Promise<void> {
+    while (!this.#closing.signal.aborted) {
+      if (this.#wanted !== this.#tried) await this.#load(this.#wanted ?? "");
+      else if (this.#isDoubted) await this.#lookForTable();
+      else break;
+    }
+    this.#work = null;
+  }
+
+  async #load(wanted: string): Promise<void> {
+    const { group, log } = this.#options;
+    const ports = wanted === "" ? [] : wanted.split(",").map(Number);
+    this.#tried = wanted;
+    this.#isDoubted = false;
+    try {
+      await installRules({ ports, group }, this.#running());
+      this.#mayBeThere = ports.length > 0;
+      this.#lastWarning = "";
+      if (ports.length > 0)
+        log.info("firewall rules loaded", { table: this.#table, ports: wanted });
+    } catch (error) {
+      // Killed at the end, it may have been done with its work.
+      if (this.#closing.signal.aborted) this.#mayBeThere = true;
+      else this.#failed(error);
+    }
+  }
+
+  async #lookForTable(): Promise<void> {
+    this.#isDoubted = false;
+    const script = nftPresence(this.#options.group);
+    try {
+      if (await isDone(run(`look for table ${this.#table}`, script, this.#running()))) return;
+      this.#warn("somebody took it away, as a reload of the firewall does; loading it again");
+      this.#tried = null;
+    } catch (error) {
+      if (!this.#closing.signal.aborted) this.#failed(error);
+    }
+  }
+
+  async #remove(): Promise<void> {
+    await this.#work;
+    if (!this.#mayBeThere) return;
+    const { group, nft = runNft } = this.#options;
+    try {
+      await removeRules(group, { nft });
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #running(): RunOptions {
+    const { nft = runNft } = this.#options;
+    return { nft, signal: this.#closing.signal };
+  }
+
+  #failed(error: unknown): void {
+    if (!(error instanceof SystemError)) throw error;
+    this.#warn(error.message);
+  }
+
+  /** Each new port would fail for the same reason; that is one line. */
+  #warn(what: string): void {
+    if (what === this.#lastWarning) return;
+    this.#lastWarning = what;
+    this.#options.log.warn(`firewall rules (table ${this.#table}): ${what}`);
+  }
+}
+
+async function run(operation: string, script: string, options: RunOptions): Promise<void> {
+  const { nft = runNft, signal = new AbortController().signal } = options;
+  await nft(operation, script, signal);
+}
+
+/** false: what the script names is not there. */
+async function isDone(running: Promise<void>): Promise<boolean> {
+  try {
+    await running;
+    return true;
+  } catch (error) {
+    if (error instanceof SystemError && error.code === NOT_THERE) return false;
+    throw error;
+  }
+}
+
+async function runNft(operation: string, script: string, signal: AbortSignal): Promise<void> {
+  const program = Bun.which("nft", { PATH: SEARCH_PATH });
+  if (program === null) {
+    throw new SystemError(
+      operation,
+      "no nft program",
+      `none in ${SEARCH_PATH}; install nftables, or take wgmon rules --iptables`,
+    );
+  }
+  if (signal.aborted) throw new SystemError(operation, "aborted");
+  const child = start(program, script);
+  const stopped = { why: "" };
+  const stop = (why: string): void => {
+    stopped.why = why;
+    child.kill("SIGKILL");
+  };
+  const timer = setTimeout(() => stop(`nft took more than ${RUN_MS / 1000} s`), RUN_MS);
+  const onAbort = (): void => stop("aborted");
+  signal.addEventListener("abort", onAbort);
+  const [exitCode, output] = await Promise.all([child.exited, new Response(child.stderr).text()]);
+  clearTimeout(timer);
+  signal.removeEventListener("abort", onAbort);
+  if (exitCode === 0) return;
+  if (stopped.why !== "") throw new SystemError(operation, stopped.why);
+  throw failure(operation, output);
+}
+
+function start(program: string, script: string) {
+  try {
+    return Bun.spawn([program, "-f", "-"], {
+      // Bun makes a file in memory of it, memfd_create(2): it does not matter whether it is read.
+      stdin: new TextEncoder().encode(script),
+      stdout: "ignore",
+      stderr: "pipe",
+      env: { PATH: SEARCH_PATH },
+      cwd: "/",
+      // In a process group of its own: Ctrl-C is for wgmon, which then needs nft.
+      detached: true,
+    });
+  } catch (error) {
+    throw new SystemError(`start ${program}`, String((error as { code?: unknown }).code));
+  }
+}
+
+/** From nft's words, which are the C library's, in English: it gets no LANG. */
+function failure(operation: string, output: string): SystemError {
+  const complaint = /Error: (.*)/.exec(output)?.[1] ?? (output.trim() || "it says nothing");
+  const text = `nft: ${complaint.slice(0, COMPLAINT_MAX)}`;
+  if (complaint.includes("Operation not permitted")) {
+    return new SystemError(operation, "EPERM", `${text}; it needs CAP_NET_ADMIN, as root has it`);
+  }
+  if (complaint.includes("No such file or directory")) {
+    const hint =
+      "the kernel may lack what the rules use: nf_tables, nft_limit, nft_log, nfnetlink_log";
+    return new SystemError(operation, NOT_THERE, `${text}; ${hint}`);
+  }
+  return new SystemError(operation, "nft failed", text);
+}

@@ -1,0 +1,143 @@
+/** `wgmon rules` with made-up devices and an nft that only listens. */
+
+import { describe, expect, test } from "bun:test";
+
+import { type RulesRequest, runRules } from "../../src/cli/rules.ts";
+import { SystemError } from "../../src/errors.ts";
+import type { LookResult } from "../../src/kernel/devices.ts";
+import { iptablesRules, nftRules } from "../../src/rules.ts";
+import { fakeLook } from "../support/looks.ts";
+
+interface Run {
+  readonly exitCode: number;
+  readonly printed: readonly string[];
+  readonly complaints: readonly string[];
+  /** What nft was given. */
+  readonly scripts: readonly string[];
+}
+
+async function run(
+  request: Partial<RulesRequest> & Pick<RulesRequest, "action">,
+  { look = fakeLook(51820), failure }: { look?: LookResult; failure?: Error } = {},
+): Promise<Run> {
+  const [printed, complaints, scripts]: string[][] = [[], [], []];
+  const exitCode = await runRules(
+    { devices: [], group: 1, ...request },
+    {
+      devices: { look: async () => look },
+      print: (text) => printed!.push(text),
+      complain: (text) => complaints!.push(text),
+      async nft(_operation, script) {
+        scripts!.push(script);
+        if (failure !== undefined) throw failure;
+      },
+    },
+  );
+  return { exitCode, printed: printed!, complaints: complaints!, scripts: scripts! };
+}
+
+const done = { exitCode: 0, complaints: [] };
+const refused = { exitCode: 1, printed: [], scripts: [] };
+
+describe("printing", () => {
+  test("gives the rules for all ports, as they are to be saved", async () => {
+    const look = fakeLook(51821, 51820, 51821);
+    const options = { ports: [51820, 51821], group: 5 };
+    const nft = await run({ action: "nft", group: 5 }, { look });
+    expect(nft).toEqual({ ...done, printed: [nftRules(options).trimEnd()], scripts: [] });
+    const iptables = await run({ action: "iptables", group: 5 }, { look });
+    expect(iptables).toEqual({ ...done, printed: [iptablesRules(options).trimEnd()], scripts: [] });
+  });
+
+  test("leaves out a device that does not listen, and says so", async () => {
+    expect(await run({ action: "nft" }, { look: fakeLook(0, 51820) })).toEqual({
+      exitCode: 0,
+      printed: [nftRules({ ports: [51820], group: 1 }).trimEnd()],
+      complaints: ["wgmon: wg0 listens on no port; give it a ListenPort, and bring it up"],
+      scripts: [],
+    });
+  });
+});
+
+describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) => {
+  test("where there is no device", async () => {
+    expect(await run({ action }, { look: fakeLook() })).toEqual({
+      ...refused,
+      complaints: ["wgmon: there is no WireGuard device in this network namespace"],
+    });
+  });
+
+  test("where none listens", async () => {
+    expect(await run({ action }, { look: fakeLook(0) })).toEqual({
+      ...refused,
+      complaints: ["wgmon: wg0 listens on no port; give it a ListenPort, and bring it up"],
+    });
+  });
+
+  test("where one that is named is missing or does not listen", async () => {
+    const look = fakeLook(51820, 0);
+    expect(await run({ action, devices: ["wg0", "wg1", "wg7"] }, { look })).toEqual({
+      ...refused,
+      complaints: [
+        "wgmon: there is no WireGuard device wg7 in this network namespace",
+        "wgmon: wg1 listens on no port; give it a ListenPort, and bring it up",
+      ],
+    });
+    const missing = { devices: ["wg0", "wg7"] };
+    expect(await run({ action, ...missing })).toMatchObject(refused);
+  });
+
+  test("where a device cannot be read: rules without its port would silence it", async () => {
+    const problems = [new SystemError("look at wg1", "EPERM", "wgmon needs CAP_NET_ADMIN")];
+    expect(await run({ action }, { look: { ...fakeLook(51820), problems } })).toEqual({
+      ...refused,
+      complaints: ["wgmon: look at wg1: EPERM (wgmon needs CAP_NET_ADMIN)"],
+    });
+  });
+});
+
+describe("--install", () => {
+  test("loads what --nft prints, and says what it did", async () => {
+    expect(await run({ action: "install" }, { look: fakeLook(51820) })).toEqual({
+      ...done,
+      printed: ["loaded table inet wgmon: handshakes to port 51820 are logged to NFLOG group 1"],
+      scripts: [nftRules({ ports: [51820], group: 1 })],
+    });
+    expect(await run({ action: "install", group: 2 }, { look: fakeLook(2, 1) })).toMatchObject({
+      printed: ["loaded table inet wgmon_2: handshakes to ports 1, 2 are logged to NFLOG group 2"],
+    });
+  });
+
+  test("passes on what nft says", async () => {
+    const failure = new SystemError("load table inet wgmon", "EPERM", "nft: no");
+    expect(await run({ action: "install" }, { failure })).toMatchObject({
+      exitCode: 1,
+      printed: [],
+      complaints: ["wgmon: load table inet wgmon: EPERM (nft: no)"],
+    });
+  });
+});
+
+describe("--remove", () => {
+  test("asks for no device, removes the group's table and says so", async () => {
+    const look = { ...fakeLook(), problems: [new Error("not to be asked")] };
+    expect(await run({ action: "remove", group: 3 }, { look })).toEqual({
+      ...done,
+      printed: ["removed table inet wgmon_3"],
+      scripts: ["delete table inet wgmon_3\n"],
+    });
+  });
+
+  test("is quiet where there is none", async () => {
+    const failure = new SystemError("remove table inet wgmon", "ENOENT");
+    expect(await run({ action: "remove" }, { failure })).toMatchObject({ ...done, printed: [] });
+  });
+
+  test("passes on other failures", async () => {
+    const failure = new SystemError("remove table inet wgmon", "no nft program", "install it");
+    expect(await run({ action: "remove" }, { failure })).toMatchObject({
+      exitCode: 1,
+      complaints: ["wgmon: remove table inet wgmon: no nft program (install it)"],
+    });
+  });
+});

@@ -1,0 +1,216 @@
+/**
+ * The rules that wgmon makes, on this machine's kernel, in network namespaces of their own: what they
+ * log of each message and of floods, and that they leave all else alone.
+ */
+
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+
+import fc from "fast-check";
+
+import { iptablesRules, nftRules } from "../../src/rules.ts";
+import type { Step } from "../support/ruled.ts";
+import type { Count, UnderFlood } from "../support/underflood.ts";
+
+const SUPPORT = join(import.meta.dir, "../support");
+const TEST_MS = 60_000;
+
+const unable = ["unshare", "ip", "nft", "sh"].filter((program) => Bun.which(program) === null);
+if (process.getuid?.() !== 0) unable.unshift("root");
+if (unable.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error(`WGMON_KERNEL_TESTS=require, but there is no ${unable.join(", ")}`);
+}
+const note = unable.length > 0 ? ` [skipped: no ${unable.join(", ")}]` : "";
+const noIptables = Bun.which("iptables") === null ? " [skipped: no iptables]" : "";
+
+const PORTS = [51820, 51821];
+const handshakes = ["initiation", "response", "first data"];
+
+describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
+  test(
+    "nft takes those for any ports and group, and again",
+    async () => {
+      const port = fc.integer({ min: 1, max: 65_535 });
+      const ports = fc.uniqueArray(port, { minLength: 1, maxLength: 200 });
+      const options = fc.record({ ports, group: fc.integer({ min: 0, max: 65_535 }) });
+      const texts = fc.sample(options, 20).map((each) => nftRules(each));
+      const check = texts.map((text) => `nft -c -f /dev/stdin ${hereDocument(text)}`);
+      const load = texts.slice(0, 3).map((text) => `nft -f /dev/stdin ${hereDocument(text)}`);
+      await inNamespace([...check, ...load, ...load].join(""));
+    },
+    TEST_MS,
+  );
+
+  test(
+    "nft: handshakes are logged, and nothing else; IPv4 and IPv6",
+    async () => expectHandshakes(loadedByNft()),
+    TEST_MS,
+  );
+
+  test.skipIf(noIptables !== "")(
+    `iptables: the same${noIptables}`,
+    async () => expectHandshakes(loadedByIptables(...PORTS)),
+    TEST_MS,
+  );
+
+  test.skipIf(noIptables !== "")(
+    `iptables: can be run again with other ports, and the comment takes it all away${noIptables}`,
+    async () => {
+      const list = "iptables -S; ip6tables -S";
+      const text = iptablesRules({ ports: [1], group: 1 });
+      const removal = [...text.matchAll(/^# {3}(ip6?tables .*)$/gm)].map(([, line]) => line!);
+      const many = Array.from({ length: 31 }, (_, i) => 1000 + i);
+      const lists = await inNamespace(`
+        ${list}; echo ---
+        ${loadedByIptables(...PORTS)} ${list}; echo ---
+        ${loadedByIptables(...many)} ${loadedByIptables(...PORTS)} ${list}; echo ---
+        ${removal.join("\n")}
+        ${list}
+      `);
+      const [before, once, twice, after] = lists.split("---\n");
+      expect(once).not.toBe(before);
+      expect(twice).toBe(once);
+      expect(after).toBe(before);
+    },
+    TEST_MS,
+  );
+
+  test.each([4, 6] as const)(
+    "nft: floods of IPv%d do not get through, and real handshakes do",
+    async (version) => {
+      const count = await underFlood(loadedByNft(), version);
+      expectWithin(count, { data: 200, responses: 50 });
+      expect(count.answered).toEqual({ data: 10, responses: 10 });
+    },
+    TEST_MS,
+  );
+
+  test.skipIf(noIptables !== "").each([4, 6] as const)(
+    `iptables: floods of IPv%d do not get through, and none of their packets is dropped${noIptables}`,
+    async (version) => {
+      const count = await underFlood(loadedByIptables(...PORTS), version);
+      expectWithin(count, { data: 500, responses: 50 });
+    },
+    TEST_MS,
+  );
+
+  test(
+    "another firewall and the connections through it are left alone, at each step",
+    async () => {
+      const steps = JSON.parse(await inNamespace(`"$bun" '${SUPPORT}/ruled.ts'`)) as Step[];
+      const [both, other] = ["{ 51820, 51821 }", { wgmon_7: "51822" }];
+      expect(Object.fromEntries(steps.map(({ step, ports }) => [step, ports]))).toEqual({
+        install: { wgmon: "51820" },
+        update: { wgmon: both },
+        "install for another group": { wgmon: both, ...other },
+        remove: other,
+        "remove again": other,
+        "left behind by a daemon that was killed": { wgmon: "4444", ...other },
+        "manager starts": { wgmon: "51820", ...other },
+        "ports change, and again": { wgmon: "{ 1, 3 }", ...other },
+        "somebody takes it away": { wgmon: "{ 1, 3 }", ...other },
+        "manager ends": other,
+      });
+      expect(steps.filter(({ othersAreUntouched }) => !othersAreUntouched)).toEqual([]);
+      const said = (name: string) => steps.find(({ step }) => step === name)!.said;
+      expect(said("remove")).toEqual(["removed table inet wgmon"]);
+      expect(said("remove again")).toEqual([]);
+      expect(steps.at(-1)!.ms).toBeLessThan(500);
+    },
+    TEST_MS,
+  );
+
+  test(
+    "without nft or the capability it says so, and what to do",
+    async () => {
+      const [load, remove] = ["installRules({ ports: [51820], group: 1 })", "removeRules(1)"];
+      const firewall = join(import.meta.dir, "../../src/firewall.ts");
+      const attempt = (act: string) =>
+        `"$bun" -e 'import { installRules, removeRules } from "${firewall}";
+           await ${act}.catch(({ message }) => console.log(message))'\n`;
+      const unprivileged = "setpriv --bounding-set=-net_admin --inh-caps=-net_admin ";
+      const output = await inNamespace(`
+        ${unprivileged}${attempt(load)}
+        ${unprivileged}${attempt(remove)}
+        # Also where /usr is another file system than /: not executable is as good as not there.
+        unshare --mount sh -euc '
+          for folder in /usr/sbin /usr/bin /sbin /bin; do
+            [ ! -e $folder/nft ] || mount --bind /dev/null $folder/nft
+          done
+          exec sh' <<'END'
+          ${attempt(load)} ${attempt(remove)}
+END
+      `);
+      const noPermission = "Operation not permitted; it needs CAP_NET_ADMIN, as root has it)";
+      const noProgram =
+        "no nft program (none in /usr/sbin:/usr/bin:/sbin:/bin; install nftables, or take wgmon rules --iptables)";
+      expect(output.trim().split("\n")).toEqual([
+        expect.stringMatching(/^load table inet wgmon: EPERM \(nft: /),
+        expect.stringMatching(/^remove table inet wgmon: EPERM \(nft: /),
+        `load table inet wgmon: ${noProgram}`,
+        `remove table inet wgmon: ${noProgram}`,
+      ]);
+      expect(output.split(noPermission)).toHaveLength(3);
+    },
+    TEST_MS,
+  );
+});
+
+function loadedByNft(): string {
+  return `nft -f /dev/stdin ${hereDocument(nftRules({ ports: PORTS, group: 1 }))}`;
+}
+
+/** -e: every line has to succeed, but those whose failure is expected. */
+function loadedByIptables(...ports: number[]): string {
+  const text = iptablesRules({ ports, group: 1 }).replaceAll("2>/dev/null\n", "2>/dev/null || :\n");
+  return `sh -e ${hereDocument(text)}`;
+}
+
+function hereDocument(text: string): string {
+  return `<<'END'\n${text}END\n`;
+}
+
+async function expectHandshakes(load: string): Promise<void> {
+  const output = await inNamespace(`${load} "$bun" '${SUPPORT}/logged.ts'`);
+  expect(JSON.parse(output)).toEqual({ "127.0.0.1": handshakes, "::1": handshakes });
+}
+
+async function underFlood(load: string, version: 4 | 6): Promise<UnderFlood> {
+  const output = await inNamespace(`${load} "$bun" '${SUPPORT}/underflood.ts' ${version}`);
+  return JSON.parse(output) as UnderFlood;
+}
+
+/** What is logged of a flood that lasts that long: never more than the limits say, and not nothing. */
+function expectWithin(
+  count: UnderFlood,
+  perSecond: { readonly data: number; readonly responses: number },
+): void {
+  const within = ({ logged, seconds }: Count, burst: number, rate: number) => {
+    expect(logged).toBeGreaterThan(0);
+    expect(logged).toBeLessThanOrEqual(burst + Math.ceil(rate * seconds));
+  };
+  within(count.ofOneSource, 8, 2);
+  within(count.initiations, 100, 50);
+  within(count.data, perSecond.data, perSecond.data);
+  within(count.responses, perSecond.responses, perSecond.responses);
+  expect(count.ofAnother).toBe(1);
+  expect(count.dataAmongInitiations).toBe(10);
+  expect(count.dropped).toBe(0);
+}
+
+async function inNamespace(script: string): Promise<string> {
+  const whole = `ip link set lo up\n${script}`;
+  const child = Bun.spawn(["unshare", "--net", "sh", "-euc", whole], {
+    env: { ...process.env, bun: process.execPath },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [output, complaint, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  expect({ script, complaint, exitCode }).toEqual({ script, complaint: "", exitCode: 0 });
+  return output;
+}

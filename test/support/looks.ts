@@ -1,0 +1,13 @@
+/** Looks at made-up devices, for what wants no more of them than their ports. */
+
+import type { LookResult } from "../../src/kernel/devices.ts";
+import type { Device } from "../../src/wireguard.ts";
+
+/** wg0, wg1, ... that listen on these ports; 0: not yet. */
+export function fakeLook(...ports: readonly number[]): LookResult {
+  const devices = ports.map((listenPort, index) => {
+    const device: Device = { name: `wg${index}`, index: index + 1, listenPort, publicKey: null };
+    return { device, changed: [], removed: [] };
+  });
+  return { devices, removed: [], problems: [] };
+}

@@ -1,0 +1,154 @@
+/**
+ * wgmon's rules come, change and go beside somebody else's firewall with a connection through it:
+ * `unshare --net bun test/support/ruled.ts`, with lo up. Prints JSON, an entry for each step. For
+ * test/e2e/rules.test.ts.
+ */
+
+import { type RulesRequest, runRules } from "../../src/cli/rules.ts";
+import { systemClock } from "../../src/clock.ts";
+import { ManagedRules } from "../../src/firewall.ts";
+import { fakeLook } from "./looks.ts";
+
+const PATIENCE_MS = 5000;
+
+export interface Step {
+  readonly step: string;
+  /** The ports in the rules of each table of ours. */
+  readonly ports: Readonly<Record<string, string>>;
+  /** What wgmon said. */
+  readonly said: readonly string[];
+  readonly ms: number;
+  /** All that `nft list ruleset` says of other tables, counters too, is as it was before the step. */
+  readonly othersAreUntouched: boolean;
+}
+
+/** What counts, counts the start of a connection only: nothing moves it while we look. */
+const FOREIGN = `
+table inet filter {
+  counter began { }
+  set friends { type ipv4_addr; flags timeout; elements = { 192.0.2.1 } }
+  chain input {
+    type filter hook input priority filter; policy drop;
+    ct state established,related accept
+    ct state new counter name began
+    tcp dport 2222 ct state new counter accept
+  }
+  chain output { type filter hook output priority filter; policy accept; ct state new counter; }
+}
+table ip nat {
+  chain output { type nat hook output priority -100; policy accept; counter; }
+}
+`;
+
+interface Ruleset {
+  readonly ports: Readonly<Record<string, string>>;
+  readonly others: string;
+}
+
+/** Runs a script of nft's; answers what it prints. */
+function nft(script: string): string {
+  const done = Bun.spawnSync(["nft", "-f", "/dev/stdin"], { stdin: Buffer.from(script) });
+  if (done.exitCode !== 0) throw new Error(`${script}: ${done.stderr.toString()}`);
+  return done.stdout.toString();
+}
+
+function ruleset(): Ruleset {
+  const text = nft("list ruleset");
+  const tables = text.split(/^(?=table )/m);
+  const ours = tables.filter((table) => table.startsWith("table inet wgmon"));
+  const ports = ours.map((table) => [
+    /^table inet (\S+)/.exec(table)![1]!,
+    /udp dport (.*) jump/.exec(table)![1]!,
+  ]);
+  const others = tables.filter((table) => !ours.includes(table));
+  return { ports: Object.fromEntries(ports) as Record<string, string>, others: others.join("") };
+}
+
+/** A connection as somebody has who came by SSH: what is written comes back. */
+async function connect() {
+  let answered = (_text: string) => {};
+  const { promise: connected, resolve } = Promise.withResolvers<void>();
+  Bun.listen({
+    hostname: "127.0.0.1",
+    port: 2222,
+    socket: { data: (socket, bytes) => void socket.write(bytes) },
+  });
+  const client = await Bun.connect({
+    hostname: "127.0.0.1",
+    port: 2222,
+    socket: { data: (_socket, bytes) => answered(bytes.toString()), open: () => resolve() },
+  });
+  await connected;
+  return async function echo(text: string): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    answered = (answer) => (answer === text ? resolve() : reject(new Error(`answer ${answer}`)));
+    client.write(text);
+    const timer = setTimeout(() => reject(new Error("the connection is dead")), PATIENCE_MS);
+    await promise;
+    clearTimeout(timer);
+  };
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  const deadlineMs = performance.now() + PATIENCE_MS;
+  while (!isSo()) {
+    if (performance.now() > deadlineMs) throw new Error("it did not come to pass");
+    await Bun.sleep(5);
+  }
+}
+
+if (import.meta.main) {
+  nft(FOREIGN);
+  const echo = await connect();
+  const steps: Step[] = [];
+  let said: string[] = [];
+
+  async function step(name: string, act: () => Promise<unknown>): Promise<void> {
+    said = [];
+    await echo(name);
+    const before = ruleset();
+    const startMs = performance.now();
+    await act();
+    const ms = performance.now() - startMs;
+    const { ports, others } = ruleset();
+    await echo(`${name}, done`);
+    steps.push({ step: name, ports, said, ms, othersAreUntouched: others === before.others });
+  }
+  async function run(action: RulesRequest["action"], ports: number[], group = 1): Promise<void> {
+    const devices = { look: async () => fakeLook(...ports) };
+    const say = (text: string) => void said.push(text);
+    const options = { devices, print: say, complain: say };
+    const exitCode = await runRules({ action, devices: [], group }, options);
+    if (exitCode !== 0) throw new Error(`exit code ${exitCode}: ${said.join("\n")}`);
+  }
+
+  await step("install", () => run("install", [51820]));
+  await step("update", () => run("install", [51821, 51820]));
+  await step("install for another group", () => run("install", [51822], 7));
+  await step("remove", () => run("remove", []));
+  await step("remove again", () => run("remove", []));
+
+  const log = (text: string) => void said.push(text);
+  const manager = new ManagedRules({
+    group: 1,
+    clock: systemClock,
+    log: { info: log, warn: log },
+  });
+  await step("left behind by a daemon that was killed", () => run("install", [4444]));
+  await step("manager starts", async () => {
+    manager.setPorts([51820]);
+    await until(() => said.length === 1);
+  });
+  await step("ports change, and again", async () => {
+    for (const ports of [[1], [1, 2], [1, 2, 3], [3, 1]]) manager.setPorts(ports);
+    await until(() => said.length === 2);
+  });
+  await step("somebody takes it away", async () => {
+    nft("delete table inet wgmon");
+    manager.check();
+    await until(() => said.length === 2);
+  });
+  await step("manager ends", () => manager.close());
+  console.log(JSON.stringify(steps));
+  process.exit(0);
+}
