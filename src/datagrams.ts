@@ -19,9 +19,15 @@ const BUSY_WINDOW_MS = 100;
 const FETCH_MS = 15;
 const QUIET_FETCHES = 10;
 const QUIET_DATAGRAMS = 2;
-/** A flood gets this much of each FETCH_MS; what is more, the kernel drops. */
-const FETCH_WORK_MS = 0.2;
-const FETCH_MAX = 1000;
+/** What takes longer than this in each FETCH_MS is a flood. */
+const FETCH_WORK_MS = 0.3;
+/**
+ * A flood is not read. Every now and then what the kernel has kept of it is thrown away, to see
+ * whether it is over.
+ */
+const FLOOD_MS = 200;
+const FLOOD_DATAGRAMS = 100;
+const DISCARD_MAX = 10_000;
 
 /** An error that comes back at once must not become a busy loop. */
 const PAUSE_MS = 250;
@@ -37,8 +43,8 @@ export interface DatagramHandler {
   /** Datagrams may have been lost: `ENOBUFS`, `ENETDOWN`, ... Reading goes on by itself. */
   lost(code: string): void;
   /**
-   * More comes than is read, and some of it will be lost. Present: floods are held in check, and a
-   * busy time costs little; what comes then is told up to 15 ms late.
+   * A flood came, and is not read: told again every 200 ms while it lasts. Present: floods cost next to
+   * nothing, and a busy time costs little; what comes then is told up to 15 ms late.
    */
   overrun?(): void;
 }
@@ -74,11 +80,22 @@ export async function readDatagrams(
     fetch(socket, 0);
   };
 
+  const flood = (socket: Pausable) => {
+    handler.overrun?.();
+    cancelFetch = clock.after(FLOOD_MS, () => {
+      if (discardQueue(descriptor) > FLOOD_DATAGRAMS) flood(socket);
+      else fetch(socket, 0);
+    });
+  };
+
   const fetch = (socket: Pausable, quiet: number) => {
     cancelFetch = clock.after(FETCH_MS, () => {
       const { count, code } = readQueue(descriptor, handler, { clock, workMs: FETCH_WORK_MS });
-      if (code === "more") handler.overrun?.();
-      else if (code !== null) handler.lost(code);
+      if (code === "more") {
+        flood(socket);
+        return;
+      }
+      if (code !== null) handler.lost(code);
       const isQuiet = code === null && count <= QUIET_DATAGRAMS;
       if (isQuiet && quiet === QUIET_FETCHES) {
         windowAtMs = -Infinity;
@@ -144,13 +161,21 @@ function readQueue(
   const startMs = clock.now().monotonicMs;
   for (let count = 0; ; count++) {
     const isTimeUp = count % 8 === 7 && clock.now().monotonicMs - startMs > workMs;
-    if (isTimeUp || (workMs === FETCH_WORK_MS && count === FETCH_MAX))
-      return { count, code: "more" };
+    if (isTimeUp) return { count, code: "more" };
     const length = Number(libc().recv(descriptor, buffer, BUFFER_BYTES, MSG_DONTWAIT));
     const code = length < 0 ? errno() : 0;
     if (code !== 0) return { count, code: code === EAGAIN ? null : errnoName(code) };
     handler.data(buffer.slice(0, length));
   }
+}
+
+/** Empties the queue, and the socket of its errors. How many datagrams it held. */
+function discardQueue(descriptor: number): number {
+  for (let count = 0; count < DISCARD_MAX; count++) {
+    const length = Number(libc().recv(descriptor, buffer, BUFFER_BYTES, MSG_DONTWAIT));
+    if (length < 0 && errno() === EAGAIN) return count;
+  }
+  return DISCARD_MAX;
 }
 
 /** One for all: what is read is copied before anybody else reads. */

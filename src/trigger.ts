@@ -16,7 +16,7 @@ const HANDSHAKE_LADDER_MS = [0, 3, 12, 50, 250];
 /** After an initiation: it only says that someone tries, and the packet that ends it may be missed. */
 const ATTEMPT_LADDER_MS = [250, 1000, 3000];
 /** After packets were missed: now, and for those that were on their way. */
-const MISSED_LADDER_MS = [0, 200];
+const MISSED_LADDER_MS = [0, 250];
 
 /** Sources that are waited for; more at once is a flood, in which the looks go on without them. */
 const PENDING_MAX = 1024;

@@ -20,7 +20,7 @@ function serve(...answers: readonly (string | null)[]): void {
     unix: path,
     socket: {
       open(socket) {
-        const answer = answers[Math.min(count++, answers.length - 1)]!;
+        const answer = answers[Math.min(count++, answers.length - 1)] ?? null;
         if (answer === null) {
           // What it was asked is not read: the other side gets ECONNRESET.
           if (count === answers.length) server.stop();

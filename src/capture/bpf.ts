@@ -40,7 +40,7 @@ const SOCK_FPROG_BYTES = 16;
 /** `ret #0`: drops every packet. */
 const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
 /** Holds a burst of some 10,000 handshakes. */
-const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
+const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 
 /** The name that stands for all interfaces. */
 const ANY = "any";

@@ -40,8 +40,8 @@ const NFGENMSG_BYTES = 4;
  * rule with a smaller snaplen gets less: then mac1 is not checked.
  */
 const COPY_RANGE_BYTES = 192;
-/** The kernel's own queue holds some 250 packets. */
-const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
+/** Some thousand packets; the kernel's own queue holds 250. In a flood it is thrown away, which takes time. */
+const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 /** Where the kernel lists the groups, their owners first: group, port id of the owner, ... */
 const GROUPS_FILE = "/proc/net/netfilter/nfnetlink_log";
 

@@ -133,7 +133,9 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
       await client.connect();
       await isLogged(`data ${client.endpoint}`);
       for (let sent = 0; sent < 20; sent++) await client.connect();
-      expect(logged).toEqual([`initiation ${client.endpoint}`, `data ${client.endpoint}`]);
+      // Something of the clients before may still be on its way.
+      const own = logged.filter((line) => line.endsWith(client.endpoint));
+      expect(own).toEqual([`initiation ${client.endpoint}`, `data ${client.endpoint}`]);
     },
     TEST_MS,
   );
