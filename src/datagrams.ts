@@ -46,7 +46,7 @@ export interface DatagramHandler {
    * A flood came, and is not read: told again every 200 ms while it lasts. Present: floods cost next to
    * nothing, and a busy time costs little; what comes then is told up to 15 ms late.
    */
-  overrun?(): void;
+  readonly overrun?: () => void;
 }
 
 /**

@@ -156,7 +156,7 @@ class Tap {
         const what = code === "ENETDOWN" ? "went down" : `reports ${code}`;
         this.#handler.lost(`capture interface ${this.#interfaceName} ${what}`);
       },
-      overrun: () => this.#handler.overrun(),
+      ...(this.#handler.overrun === undefined ? {} : { overrun: this.#handler.overrun }),
     });
   }
 

@@ -10,8 +10,11 @@ export interface PacketHandler {
   packet(bytes: Uint8Array): void;
   /** Packets may have been missed, and why: one look is due. */
   lost(reason: string): void;
-  /** More packets come than are read, and the kernel drops some: looks must go on without them. */
-  overrun(): void;
+  /**
+   * A flood came, and its packets are thrown away unread while it lasts: looks must go on without them.
+   * Left out: all are read, whatever it costs.
+   */
+  readonly overrun?: () => void;
 }
 
 export interface Capture {

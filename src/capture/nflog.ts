@@ -72,7 +72,7 @@ export async function openGroup(
         const what = code === "ENOBUFS" ? "overflowed" : `reports ${code}`;
         handler.lost(`NFLOG group ${group} ${what}`);
       },
-      overrun: () => handler.overrun(),
+      ...(handler.overrun === undefined ? {} : { overrun: handler.overrun }),
     });
     return {
       setPorts() {},

@@ -50,7 +50,6 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
       lost(reason) {
         throw new Error(reason);
       },
-      overrun() {},
     });
   }, TEST_MS);
 
