@@ -76,6 +76,8 @@ export async function readDatagrams(
     }
     wakes++;
     if (wakes < BUSY_WAKES) return;
+    // What Bun has read already still comes.
+    wakes = -Infinity;
     socket.pause();
     fetch(socket, 0);
   };
