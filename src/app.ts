@@ -23,12 +23,14 @@ import { bytesOf } from "./kernel/netlink.ts";
 import { WG_GENL_NAME } from "./kernel/uapi.ts";
 import type { Log } from "./log.ts";
 import { hasValidMac1 } from "./mac1.ts";
+import { NameBook } from "./namebook.ts";
 import { Outbox } from "./outbox.ts";
 import type { Senses, Witness } from "./senses.ts";
 import type { Store } from "./store/store.ts";
 import { type Rules, Tracker } from "./tracker.ts";
 import { Trigger } from "./trigger.ts";
 import { Unknown } from "./unknown.ts";
+import type { PublicKey } from "./wireguard.ts";
 
 /** How long the last attempts at delivery may take at the end. */
 const DRAIN_MS = 800;
@@ -90,6 +92,7 @@ export class App implements Witness {
   readonly #tracker: Tracker;
   readonly #trigger: Trigger;
   readonly #unknown: Unknown;
+  readonly #names: NameBook;
   readonly #outbox: Outbox;
   #settings: Settings;
   #cancelTick = () => {};
@@ -114,6 +117,8 @@ export class App implements Witness {
     this.#store = store;
     this.#rules = rules;
     this.#makeTargets = makeTargets;
+    this.#names = new NameBook({ clock, log });
+    this.#names.setSources(settings);
     this.#history = new History(store, clock);
     const earlier = this.#history.earlier(settings.devices);
     this.#tracker = new Tracker(rulesOf(settings), earlier, clock.now());
@@ -130,7 +135,7 @@ export class App implements Witness {
         this.#senses.devices.known.find(({ listenPort }) => listenPort === port) ?? null,
       handshakeAtMs,
       hasValidMac1,
-      nameOf: (publicKey) => this.#settings.peers.get(publicKey)?.name ?? null,
+      nameOf: (publicKey, device) => this.#names.nameOf(publicKey, device),
       report: (found) => this.#report(found, "packet"),
     });
     this.#outbox = new Outbox({ clock, log, store });
@@ -177,6 +182,7 @@ export class App implements Witness {
     const kept = Object.fromEntries(FIXED.map(([key]) => [key, this.#settings[key]]));
     this.#settings = { ...settings, ...kept };
     this.#tracker.setRules(rulesOf(settings));
+    this.#names.setSources(settings);
     this.#outbox.setTargets(this.#makeTargets(settings));
     this.#scheduleTick();
     this.#scheduleReconcile();
@@ -193,6 +199,7 @@ export class App implements Witness {
     for (const cancel of this.#cancelLinkLooks) cancel();
     this.#trigger.stop();
     this.#unknown.stop();
+    this.#names[Symbol.dispose]();
     this.#senses.close();
     await Promise.all([this.#outbox.drain(DRAIN_MS), this.#rules?.close()]);
     this.#history.save(this.#tracker);
@@ -297,6 +304,9 @@ export class App implements Witness {
       if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
       this.#log.error(problem.message);
     }
+    if (haveDevicesChanged(changes, reason)) {
+      this.#names.watch(this.#senses.devices.known.map(({ name }) => name));
+    }
     if (changes.length > 0 || reason === "start") this.#report(changes, reason);
     this.#log.debug("look", { reason, changes: changes.length });
 
@@ -308,20 +318,29 @@ export class App implements Witness {
 
   #eventOf(change: Change): Event {
     const { host, peers } = this.#settings;
-    const name = "peer" in change ? (peers.get(change.peer.publicKey)?.name ?? null) : null;
     const id = `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
-    return eventOf(change, { id, host, name });
+    if (!("peer" in change)) return eventOf(change, { id, host, name: null });
+    const { publicKey } = change.peer;
+    const name = this.#names.nameOf(publicKey, change.device);
+    return eventOf(change, { id, host, name, tags: peers.get(publicKey)?.tags ?? [] });
+  }
+
+  /** Whether the targets hear nothing of it: all the peers that it is about are mute. */
+  #isMute(change: Change): boolean {
+    const isMutePeer = ({ publicKey }: { readonly publicKey: PublicKey }) =>
+      this.#settings.peers.get(publicKey)?.mute === true;
+    if ("peer" in change) return isMutePeer(change.peer);
+    return "peers" in change && change.peers.length > 0 && change.peers.every(isMutePeer);
   }
 
   /** The events are in the store before anybody hears of them. */
   #report(changes: readonly Change[], reason: Reason): void {
     const told: Told[] = changes.map((change) => {
       const event = this.#eventOf(change);
-      return { change, event, targets: this.#outbox.keysFor(event) };
+      const targets = this.#isMute(change) ? [] : this.#outbox.keysFor(event);
+      return { change, event, targets };
     });
-    const haveDevicesChanged =
-      reason === "start" || changes.some(({ type }) => type.startsWith("device."));
-    const devices = haveDevicesChanged ? this.#senses.devices.known : null;
+    const devices = haveDevicesChanged(changes, reason) ? this.#senses.devices.known : null;
     const seqs = this.#history.record(told, this.#tracker, devices, this.#outbox.nowMs());
     this.#outbox.added(told.map((each, index) => ({ ...each, seq: seqs[index]! })));
     for (const { event } of told) {
@@ -386,6 +405,10 @@ export class App implements Witness {
       this.#scheduleReconcile();
     });
   }
+}
+
+function haveDevicesChanged(changes: readonly Change[], reason: Reason): boolean {
+  return reason === "start" || changes.some(({ type }) => type.startsWith("device."));
 }
 
 function rulesOf({ idleTimeoutMs, holdMs, announceExisting, peers }: Settings): Rules {

@@ -65,6 +65,8 @@ export interface Settings {
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly host: string;
   readonly peers: ReadonlyMap<PublicKey, PeerSettings>;
+  /** Where names of peers are: paths with `%i`, `*` and `?`. Empty: nowhere. */
+  readonly names: readonly string[];
   /** The settings file that was read; null: none. */
   readonly file: string | null;
 }
@@ -164,7 +166,8 @@ function configure(flags: Found, sources: Sources, problems: string[]): Configur
   const notes = notesOf(chosen);
   const targets = readTargets({ sources, chosen, file, problems, notes });
   const stateDir = stateDirOf(chosen, env, problems);
-  return { settings: { ...settingsOf(chosen, hostname, file), targets, stateDir }, notes };
+  const names = namesOf(chosen, problems);
+  return { settings: { ...settingsOf(chosen, hostname, file), targets, stateDir, names }, notes };
 }
 
 /** null: the path itself is a mistake. */
@@ -179,7 +182,7 @@ function settingsOf(
   chosen: Chosen,
   hostname: string,
   file: SettingsFile,
-): Omit<Settings, "targets" | "stateDir"> {
+): Omit<Settings, "targets" | "stateDir" | "names"> {
   return {
     monitor: chosen.one("monitor"),
     group: chosen.one("group"),
@@ -213,6 +216,14 @@ function stateDirOf(chosen: Chosen, env: Sources["env"], problems: string[]): st
   if ("value" in reading) return reading.value;
   problems.push(`variable STATE_DIRECTORY: ${quoted(folder)} ${reading.problem}`);
   return STATE_DIR;
+}
+
+function namesOf(chosen: Chosen, problems: string[]): readonly string[] {
+  const paths = [...new Set(chosen.values("names"))];
+  if (!paths.includes("off")) return paths;
+  const where = chosen.given("names")?.where ?? "names";
+  if (paths.length > 1) problems.push(`${where}: off does not go with a path`);
+  return [];
 }
 
 function notesOf(chosen: Chosen): string[] {
@@ -336,6 +347,7 @@ export function describeSettings(settings: Settings): Record<string, unknown> {
     announceExisting: settings.announceExisting,
     reportUnknown: settings.reportUnknown,
     peers: peers.size,
+    names: settings.names.length === 0 ? "off" : settings.names.map(withoutSecrets),
     stateDir: withoutSecrets(settings.stateDir),
     keep: formatDuration(settings.keepMs),
     maxStore: formatSize(settings.maxStoreBytes),

@@ -18,7 +18,10 @@ const PeerSchema = T.Object({
   publicKey: T.String({
     description: "base64, 44 characters; with the device, the peer's identity",
   }),
-  name: T.Union([T.String(), T.Null()], { description: "from the settings; null: none given" }),
+  name: T.Union([T.String(), T.Null()], {
+    description: "from the settings, or from a comment in wg-quick's file; null: none given",
+  }),
+  tags: T.Array(T.String(), { description: "from the settings" }),
   allowedIps: T.Array(T.String(), { description: "inner prefixes, CIDR" }),
   endpoint: T.Union([EndpointText, T.Null()], {
     description: "the outer address that the peer was last heard from",

@@ -61,8 +61,10 @@ export interface Stamp {
   /** `evt_` and 32 hexadecimal digits, unique. */
   readonly id: string;
   readonly host: string;
-  /** The peer's name in the settings. */
+  /** The peer's name; null: none given. */
   readonly name: string | null;
+  /** The peer's in the settings; left out: none. */
+  readonly tags?: readonly string[];
 }
 
 /** Its type is that of the contract, which is not loaded for it: it would cost start-up time. */
@@ -77,13 +79,13 @@ export function eventOf(change: Change, stamp: Stamp): Event {
   switch (change.type) {
     case "peer.connected": {
       const { initial } = change;
-      const peer = peerPart(change.peer, stamp.name);
+      const peer = peerPart(change.peer, stamp);
       const data = { device, peer, session: sessionPart(change.session), initial };
       return { ...head, type: change.type, data };
     }
     case "peer.roamed": {
       const previousEndpoint = formatEndpoint(change.previousEndpoint);
-      const peer = peerPart(change.peer, stamp.name);
+      const peer = peerPart(change.peer, stamp);
       const data = { device, peer, session: sessionPart(change.session), previousEndpoint };
       return { ...head, type: change.type, data };
     }
@@ -95,7 +97,7 @@ export function eventOf(change: Change, stamp: Stamp): Event {
         endedAt: isoTime(endedAtMs),
         durationMs,
       };
-      const data = { device, peer: peerPart(change.peer, stamp.name), session, reason };
+      const data = { device, peer: peerPart(change.peer, stamp), session, reason };
       return { ...head, type: change.type, data };
     }
     case "handshake.unknown": {
@@ -156,7 +158,9 @@ export function logFields(event: Event): Record<string, unknown> {
   if (!("peer" in data)) return { event: event.type, id, ...data };
   const { peer, session, device, ...rest } = data;
   const { publicKey, name, endpoint } = peer;
-  return { event: event.type, id, device, peer: publicKey, name, endpoint, ...rest, ...session };
+  const tags = peer.tags.length === 0 ? {} : { tags: peer.tags };
+  const who = { peer: publicKey, name, ...tags, endpoint };
+  return { event: event.type, id, device, ...who, ...rest, ...session };
 }
 
 function who(data: { device: string; peer: PeerPart }, write: (name: string) => string): string {
@@ -219,10 +223,11 @@ export function duration(ms: number): string {
     .join(" ");
 }
 
-function peerPart(peer: Peer, name: string | null): PeerPart {
+function peerPart(peer: Peer, { name, tags = [] }: Stamp): PeerPart {
   return {
     publicKey: peer.publicKey,
     name,
+    tags: [...tags],
     allowedIps: [...peer.allowedIps],
     endpoint: peer.endpoint === null ? null : formatEndpoint(peer.endpoint),
   };

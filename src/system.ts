@@ -146,6 +146,55 @@ export function fileMode(path: string): { readonly bits: number; readonly isOurs
   }
 }
 
+/** What a file turned out to be; `stamp` changes whenever the file does. */
+export type FileReading<Value> =
+  | { readonly type: "missing" | "folder" | "no file" | "unchanged" }
+  | { readonly type: "read"; readonly stamp: string; readonly value: Value };
+
+/**
+ * Lets `use` see the bytes of a file that has secrets in it; they are wiped when it returns.
+ *
+ * @param seen the stamp of the last reading: a file that still has it is not read; null: none.
+ * @throws SystemError EFBIG: it is larger than `maxBytes`.
+ */
+export function readSecretFile<Value>(
+  path: string,
+  { seen, maxBytes }: { readonly seen: string | null; readonly maxBytes: number },
+  use: (bytes: Uint8Array) => Value,
+): FileReading<Value> {
+  // Nobody needs it before wgmon is ready.
+  const { closeSync, constants, fstatSync, openSync, readSync } =
+    require("node:fs") as typeof import("node:fs");
+  let descriptor: number | null = null;
+  try {
+    // A pipe must not keep us waiting for somebody who writes to it.
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    const stat = fstatSync(descriptor, { bigint: true });
+    if (!stat.isFile()) return { type: stat.isDirectory() ? "folder" : "no file" };
+    const { dev, ino, size, mtimeNs, ctimeNs } = stat;
+    const stamp = [dev, ino, size, mtimeNs, ctimeNs].join(":");
+    if (stamp === seen) return { type: "unchanged" };
+    if (size > maxBytes) throw new SystemError(`read ${path}`, "EFBIG", "it is too large");
+    const bytes = new Uint8Array(Number(size));
+    try {
+      let length = 0;
+      for (let taken = -1; taken !== 0 && length < bytes.length; length += taken) {
+        taken = readSync(descriptor, bytes, length, bytes.length - length, null);
+      }
+      return { type: "read", stamp, value: use(bytes.subarray(0, length)) };
+    } finally {
+      bytes.fill(0);
+    }
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    if (error instanceof SystemError || typeof code !== "string") throw error;
+    if (code === "ENOENT" || code === "ENOTDIR") return { type: "missing" };
+    throw new SystemError(`read ${path}`, code);
+  } finally {
+    if (descriptor !== null) closeSync(descriptor);
+  }
+}
+
 /**
  * Makes the file if need be and locks it, flock(2), until the answer is called or the process ends.
  *

@@ -77,8 +77,8 @@ export interface UnknownOptions {
   /** When the session there made its keys; null: there is none. As the trigger's. */
   handshakeAtMs(address: string, port: number, listenPort: number): number | null;
   hasValidMac1(handshake: Uint8Array, publicKey: PublicKey): boolean;
-  /** In the settings; null: none. */
-  nameOf(publicKey: PublicKey): string | null;
+  /** null: it has none. */
+  nameOf(publicKey: PublicKey, device: string): string | null;
   report(found: readonly UnknownHandshakes[]): void;
 }
 
@@ -283,7 +283,10 @@ export class Unknown {
       packets: messages.initiation + messages.response + messages.data,
       messages,
       mac1: mac1Of(sources),
-      peers: peers.map((publicKey) => ({ publicKey, name: this.#options.nameOf(publicKey) })),
+      peers: peers.map((publicKey) => ({
+        publicKey,
+        name: this.#options.nameOf(publicKey, device.name),
+      })),
       firstAtMs: wallMs(Math.min(...sources.map(({ firstMs }) => firstMs))),
       lastAtMs: wallMs(Math.max(...sources.map(({ lastMs }) => lastMs))),
     };

@@ -15,6 +15,7 @@ import {
 } from "../src/config.ts";
 import { SystemError } from "../src/errors.ts";
 import type { PublicKey } from "../src/wireguard.ts";
+import { BOB } from "./support/peers.ts";
 import {
   type Given,
   parse,
@@ -49,6 +50,7 @@ const DEFAULTS: Settings = {
   logLevel: "info",
   host: "gw1",
   peers: new Map(),
+  names: ["/etc/wireguard/%i.conf"],
   file: null,
 };
 
@@ -87,6 +89,7 @@ describe("each setting", () => {
     ["report-unknown", "reportUnknown", ["true", true], ["false", false], ["true", true]],
     ["log-format", "logFormat", ["text", "text"], ["json", "json"], ["journal", "journal"]],
     ["log-level", "logLevel", ["debug", "debug"], ["warn", "warn"], ["error", "error"]],
+    ["names", "names", ["/n/%i", ["/n/%i"]], ["/a,/b/*.conf /a", ["/a", "/b/*.conf"]], ["off", []]],
     ["host", "host", ["gw2", "gw2"], ["gw.example.net", "gw.example.net"], ["gw4", "gw4"]],
   ];
 
@@ -275,6 +278,12 @@ describe("a problem is told", () => {
       `--webhook-format: https://a.example/... is not ${FORMATS}`,
     ],
     [["--config", "/none.toml"], "--config: there is no file /none.toml"],
+    [
+      ["--names", "wg0.conf"],
+      '--names: "wg0.conf" is not an absolute path, such as /etc/wireguard/%i.conf, or off',
+    ],
+    [["--names", "/etc/*/wg?.conf"], '--names: "/etc/*/wg?.conf" has a * or ? before its last /'],
+    [["--names", "off,/x"], "--names: off does not go with a path"],
     [["--state-dir", "x"], '--state-dir: "x" is not an absolute path, such as /var/lib/wgmon'],
     [
       ["--state-dir", "/x\n"],
@@ -396,6 +405,23 @@ describe("a problem is told", () => {
       `${FILE}: peers."${KEY}".name: must be a string, not a list`,
     ],
     [
+      `[peers."${KEY}"]\ntags = ["${"x".repeat(33)}"]`,
+      `${FILE}: peers."${KEY}".tags: "${"x".repeat(33)}" is not a tag (1 to 32 characters that can be printed, no comma)`,
+    ],
+    [
+      `[peers."${KEY}"]\ntags = ["ok", "a,b", "\\u202e"]`,
+      `${FILE}: peers."${KEY}".tags (2 of 3): "a,b" is not a tag (1 to 32 characters that can be printed, no comma)`,
+      `${FILE}: peers."${KEY}".tags (3 of 3): "\\u{202e}" is not a tag (1 to 32 characters that can be printed, no comma)`,
+    ],
+    [
+      `[peers."${KEY}"]\ntags = "${Array.from({ length: 17 }, (_, index) => index).join()}"`,
+      `${FILE}: peers."${KEY}".tags: there are 17; the most is 16`,
+    ],
+    [
+      `[peers."${KEY}"]\nmute = "yes"`,
+      `${FILE}: peers."${KEY}".mute: must be a boolean, not a string`,
+    ],
+    [
       `[peers."${KEY}"]\nidle_timeout = "1"`,
       `${FILE}: peers."${KEY}".idle_timeout: "1" has no unit; write "1s" for seconds`,
     ],
@@ -482,10 +508,24 @@ describe("the settings file", () => {
   });
 
   test("names peers", () => {
-    const toml = `[peers."${KEY}"]\nname = "Ada's 📱"\nidle_timeout = "75s"\n[peers."${"A".repeat(43)}="]`;
+    const toml = `
+      [peers."${KEY}"]
+      name = "Ada's 📱"
+      tags = ["phone", "family & friends", "phone"]
+      idle_timeout = "75s"
+      mute = true
+      [peers."${"A".repeat(43)}="]
+      [peers."${"B".repeat(42)}I="]
+      tags = "phone, work"
+      mute = false`;
+    const tags = ["phone", "family & friends"];
     expect([...run([], { toml }).settings.peers]).toEqual([
-      [KEY, { name: "Ada's 📱", idleTimeoutMs: 75_000 }],
-      [`${"A".repeat(43)}=` as PublicKey, { name: null, idleTimeoutMs: null }],
+      [KEY, { name: "Ada's 📱", tags, idleTimeoutMs: 75_000, mute: true }],
+      [
+        `${"A".repeat(43)}=` as PublicKey,
+        { name: null, tags: [], idleTimeoutMs: null, mute: false },
+      ],
+      [BOB, { name: null, tags: ["phone", "work"], idleTimeoutMs: null, mute: false }],
     ]);
   });
 
@@ -600,6 +640,7 @@ test("the settings in force, for the log", () => {
     announceExisting: true,
     reportUnknown: false,
     peers: 0,
+    names: ["/etc/wireguard/%i.conf"],
     stateDir: "/var/lib/wgmon",
     keep: "90d",
     maxStore: "256MB",
@@ -607,4 +648,5 @@ test("the settings in force, for the log", () => {
     logLevel: "info",
   });
   expect(describeSettings(run([]).settings)).toMatchObject({ monitor: "nflog", group: 1 });
+  expect(describeSettings(run(["--names=off"]).settings)).toMatchObject({ names: "off" });
 });

@@ -26,6 +26,7 @@ export const templateVariables = [
   "device",
   "peer.publicKey",
   "peer.name",
+  "peer.tags",
   "peer.allowedIps",
   "peer.endpoint",
   "previousEndpoint",

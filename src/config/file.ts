@@ -13,14 +13,21 @@ import {
   textsOfToml,
   typeName,
 } from "./given.ts";
-import { type Kind, peerName } from "./kinds.ts";
+import { type Kind, onOrOff, peerName, peerTag } from "./kinds.ts";
 import { keyOf, type Name, NAMES, settingOf, table } from "./table.ts";
 import { beginning, fileName, quoted } from "./words.ts";
 
+/** They are in each of the peer's events. */
+const TAGS_MAX = 16;
+
 export interface PeerSettings {
   readonly name: string | null;
+  /** In the order in which they are given. */
+  readonly tags: readonly string[];
   /** null: the one that holds for all peers. */
   readonly idleTimeoutMs: number | null;
+  /** Targets get nothing about it. */
+  readonly mute: boolean;
 }
 
 export interface SettingsFile {
@@ -120,7 +127,12 @@ function readPeers(
     problems.push(`${file}: peers must be tables, such as [peers."<public key>"]`);
     return;
   }
-  const kinds = { name: peerName(), idle_timeout: table["idle-timeout"] };
+  const kinds = {
+    name: peerName(),
+    tags: peerTag(),
+    idle_timeout: table["idle-timeout"],
+    mute: onOrOff(),
+  };
   for (const [key, fields] of Object.entries(section)) {
     const where = `${file}: peers.${quoted(key)}`;
     if (!isPublicKey(key)) {
@@ -128,10 +140,16 @@ function readPeers(
     } else if (!isTable(fields)) {
       problems.push(`${where}: must be a table, not ${typeName(fields)}`);
     } else {
-      const { name, idle_timeout } = readFields(kinds, { fields, where, mark: "." }, problems);
+      const reads = readFields(kinds, { fields, where, mark: "." }, problems);
+      const tags = (reads.tags ?? []).map(({ value }) => value);
+      if (tags.length > TAGS_MAX) {
+        problems.push(`${where}.tags: there are ${tags.length}; the most is ${TAGS_MAX}`);
+      }
       peers.set(key, {
-        name: name?.[0]?.value ?? null,
-        idleTimeoutMs: idle_timeout?.[0]?.value ?? null,
+        name: reads.name?.[0]?.value ?? null,
+        tags: [...new Set(tags)],
+        idleTimeoutMs: reads.idle_timeout?.[0]?.value ?? null,
+        mute: reads.mute?.[0]?.value ?? false,
       });
     }
   }

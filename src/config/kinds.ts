@@ -164,6 +164,20 @@ export function peerName(): Kind<string> {
   };
 }
 
+/** One of the words that a peer is sorted by. */
+export function peerTag(): Kind<string> {
+  return {
+    placeholder: "TAG",
+    example: "phone",
+    tomlTypes: ["string"],
+    separator: /,/,
+    read(text) {
+      if (/^[^\p{C}\p{Zl}\p{Zp},]{1,32}$/u.test(text)) return { value: text };
+      return { problem: "is not a tag (1 to 32 characters that can be printed, no comma)" };
+    },
+  };
+}
+
 /** A name to be written on the command line, and to be told from a number and from a flag. */
 export function targetName(): Kind<string> {
   return {
@@ -226,6 +240,21 @@ export function absolutePath(placeholder: string, example: string): Kind<string>
       text.startsWith("/") && !hasControl(text)
         ? { value: text }
         : { problem: `is not an absolute path, such as ${example}` },
+  };
+}
+
+/** Where names of peers are, or "off": what `NameBook` takes. */
+export function namesPath(): Kind<string> {
+  const kind = absolutePath("PATH", "/etc/wireguard/%i.conf");
+  return {
+    ...kind,
+    separator: /[\s,]+/,
+    read(text) {
+      if (text === "off") return { value: text };
+      if (/[*?].*\//.test(text)) return { problem: "has a * or ? before its last /" };
+      const reading = kind.read(text);
+      return "value" in reading ? reading : { problem: `${reading.problem}, or off` };
+    },
   };
 }
 

@@ -13,6 +13,7 @@ import {
   type Kind,
   listenAddress,
   messageId,
+  namesPath,
   onOrOff,
   peerName,
   secretFile,
@@ -120,6 +121,12 @@ export const table = {
     meaning:
       "nflog: load the firewall rules with nft, follow the ports, and remove them at the end",
     initial: "false",
+  },
+  names: {
+    ...namesPath(),
+    meaning:
+      "a file or folder whose comments name the peers; %i: the device, * and ?: in file names; off: none",
+    initial: "/etc/wireguard/%i.conf",
   },
   "idle-timeout": {
     ...duration(SECOND_MS, "365d"),

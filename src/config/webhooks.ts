@@ -164,12 +164,18 @@ export function readSecrets(
   return [];
 }
 
-/** A name that no peer has is most likely a slip; but a peer may get it at the next reload. */
-export function notePeers(peers: readonly Read<string>[], { file, notes }: Context): void {
+/**
+ * A name that no peer has is most likely a slip; but a peer may get it at the next reload, or has it
+ * from a file that is read later: then only what is near a name in the settings looks like a slip.
+ */
+export function notePeers(peers: readonly Read<string>[], { chosen, file, notes }: Context): void {
   if (peers.length === 0) return;
+  const isAllKnown = chosen.values("names").every((path) => path === "off");
   const names = [...file.peers.values()].flatMap(({ name }) => name ?? []);
   for (const { where, value } of peers) {
     if (isPublicKey(value) || names.includes(value)) continue;
-    notes.push(`${where}: no peer is called ${quoted(value)}${didYouMean(value, names)}`);
+    const guess = didYouMean(value, names);
+    if (guess === "" && !isAllKnown) continue;
+    notes.push(`${where}: no peer is called ${quoted(value)}${guess}`);
   }
 }

@@ -40,6 +40,7 @@ describe("values", () => {
         "peer.endpoint": "198.51.100.7:40001",
         "peer.name": "alice",
         "peer.publicKey": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI=",
+        "peer.tags": [],
         "previousEndpoint": "192.0.2.1:51820",
         "reason": null,
         "session.durationMs": null,

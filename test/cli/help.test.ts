@@ -59,6 +59,9 @@ test("the help text", () => {
       --[no-]manage-rules         nflog: load the firewall rules with nft, follow
                                   the ports, and remove them at the end (default:
                                   false)
+      --names PATH                a file or folder whose comments name the peers;
+                                  %i: the device, * and ?: in file names; off: none;
+                                  may be repeated (default: /etc/wireguard/%i.conf)
       --idle-timeout DURATION     a peer is disconnected after this long without a
                                   sign of life (default: 180s)
       --tick DURATION             how often connected peers are looked at (default:

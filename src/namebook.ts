@@ -1,0 +1,223 @@
+/**
+ * What each peer is called: the name in the settings, else the one in the files that go with its
+ * device. Files are read when a device appears, once a minute if they changed, and at once when a
+ * peer without a name is asked for: whoever adds a peer writes it down before it connects.
+ */
+
+import type { Clock } from "./clock.ts";
+import { fileName } from "./config/words.ts";
+import { SystemError } from "./errors.ts";
+import type { Log } from "./log.ts";
+import { parseNames } from "./names.ts";
+import { listFolder, readSecretFile } from "./system.ts";
+import type { PublicKey } from "./wireguard.ts";
+
+/** How often the files are looked at. */
+const CHECK_MS = 60_000;
+/** A peer that nobody has named may be asked for all the time. */
+const MISS_MS = 1000;
+/** 10,000 peers of wg-portal are 3 MB. */
+const FILE_BYTES_MAX = 16 * 1024 * 1024;
+/** Of one folder or pattern. */
+const FILES_MAX = 200;
+
+/** Which files of a folder have names: wg-quick's, and those of systemd-networkd. */
+const FOLDER_PATTERNS = ["*.conf", "*.netdev"];
+
+interface Sources {
+  readonly peers: ReadonlyMap<PublicKey, { readonly name: string | null }>;
+  /** Paths of files and folders, with `%i`, `*` and `?` as in the settings. Empty: none. */
+  readonly names: readonly string[];
+}
+
+/** A file as it was read last. */
+interface Page {
+  readonly names: ReadonlyMap<PublicKey, string>;
+  /** null: it is to be read whatever it is. */
+  readonly stamp: string | null;
+  readonly isFolder: boolean;
+  /** null: it could be read, or is not there. */
+  readonly problem: string | null;
+}
+
+const EMPTY: Page = { names: new Map(), stamp: null, isFolder: false, problem: null };
+
+export class NameBook {
+  readonly #clock: Clock;
+  readonly #log: Log;
+  #sources: Sources = { peers: new Map(), names: [] };
+  /** By path. */
+  #pages: ReadonlyMap<string, Page> = new Map();
+  /** By device: its pages in the order in which they count. */
+  readonly #devices = new Map<string, readonly Page[]>();
+  #watched: readonly string[] = [];
+  /** Folders with too many files, of which the log has told. */
+  readonly #crowded = new Set<string>();
+  #checkedMs = -Infinity;
+  #cancelCheck = () => {};
+
+  constructor({ clock, log }: { readonly clock: Clock; readonly log: Log }) {
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** Goes by these from now on. All files are read again, if there is a device. */
+  setSources(sources: Sources): void {
+    this.#sources = sources;
+    this.#pages = new Map();
+    this.#crowded.clear();
+    this.#cancelCheck();
+    this.#cancelCheck = () => {};
+    this.#check();
+    if (sources.names.length > 0) this.#scheduleCheck();
+  }
+
+  /**
+   * These devices are there now, and what changed of their files is read. Names at a device that is gone
+   * are known for a while: it is about to be reported.
+   */
+  watch(devices: readonly string[]): void {
+    this.#watched = devices;
+    for (const device of devices) this.#devices.set(device, this.#devices.get(device) ?? []);
+    this.#check();
+  }
+
+  /** null: nobody has named it. */
+  nameOf(publicKey: PublicKey, device: string): string | null {
+    const { peers, names } = this.#sources;
+    const given = peers.get(publicKey)?.name ?? null;
+    if (given !== null || names.length === 0) return given;
+    const found = this.#find(publicKey, device);
+    const isFresh = this.#clock.now().monotonicMs - this.#checkedMs < MISS_MS;
+    if (found !== null || (isFresh && this.#devices.has(device))) return found;
+    this.#devices.set(device, this.#devices.get(device) ?? []);
+    this.#check();
+    return this.#find(publicKey, device);
+  }
+
+  [Symbol.dispose](): void {
+    this.#cancelCheck();
+  }
+
+  #find(publicKey: PublicKey, device: string): string | null {
+    for (const { names } of this.#devices.get(device) ?? []) {
+      const name = names.get(publicKey);
+      if (name !== undefined) return name;
+    }
+    return null;
+  }
+
+  #scheduleCheck(): void {
+    this.#cancelCheck = this.#clock.after(CHECK_MS, () => {
+      for (const device of this.#devices.keys()) {
+        if (!this.#watched.includes(device)) this.#devices.delete(device);
+      }
+      this.#check();
+      this.#scheduleCheck();
+    });
+  }
+
+  /** Reads what changed. */
+  #check(): void {
+    this.#checkedMs = this.#clock.now().monotonicMs;
+    const pages = new Map<string, Page>();
+    const pageAt = (path: string, isExpected: boolean): Page => {
+      const page = pages.get(path) ?? this.#read(path, isExpected);
+      pages.set(path, page);
+      return page;
+    };
+    for (const device of this.#devices.keys()) {
+      const found = this.#sources.names.flatMap((pattern) =>
+        this.#pagesOf(pattern, device, pageAt),
+      );
+      this.#devices.set(device, found);
+    }
+    this.#pages = pages;
+  }
+
+  #pagesOf(
+    pattern: string,
+    device: string,
+    pageAt: (path: string, isExpected: boolean) => Page,
+  ): Page[] {
+    const path = pattern.replaceAll("%i", () => device);
+    const folder = path.slice(0, path.lastIndexOf("/") + 1);
+    const last = pattern.slice(pattern.lastIndexOf("/") + 1);
+    const files = (inFolder: string, patterns: readonly string[]): Page[] =>
+      this.#listed(inFolder, patterns, device).map((name) => pageAt(`${inFolder}${name}`, false));
+    if (/[*?]/.test(last)) return files(folder, [last]);
+    const page = pageAt(path, path === pattern);
+    return page.isFolder ? files(`${path.replace(/\/$/, "")}/`, FOLDER_PATTERNS) : [page];
+  }
+
+  #listed(folder: string, patterns: readonly string[], device: string): string[] {
+    const matchers = patterns.map((pattern) => matcher(pattern, device));
+    const isHiddenWanted = patterns.some((pattern) => pattern.startsWith("."));
+    const names = listFolder(folder)
+      .filter((name) => isHiddenWanted || !name.startsWith("."))
+      .filter((name) => matchers.some((each) => each.test(name)))
+      .sort();
+    if (names.length > FILES_MAX && !this.#crowded.has(folder)) {
+      this.#crowded.add(folder);
+      const counts = { files: names.length, read: FILES_MAX };
+      this.#log.warn(`names: too many files in ${fileName(folder)}; the first are read`, counts);
+    }
+    return names.slice(0, FILES_MAX);
+  }
+
+  /** `isExpected`: it is a mistake if it is missing. */
+  #read(path: string, isExpected: boolean): Page {
+    const before = this.#pages.get(path) ?? EMPTY;
+    const page = this.#reading(path, before, isExpected);
+    const { problem } = page;
+    // Once, until it is another.
+    if (problem !== null && problem !== before.problem) {
+      this.#log.warn(`names: ${fileName(path)}: ${problem}`);
+    }
+    return page;
+  }
+
+  #reading(path: string, before: Page, isExpected: boolean): Page {
+    try {
+      const limits = { seen: before.stamp, maxBytes: FILE_BYTES_MAX };
+      const reading = readSecretFile(path, limits, parseNames);
+      switch (reading.type) {
+        case "unchanged":
+          return before;
+        case "read": {
+          const { value: names, stamp } = reading;
+          this.#log.debug("names read", { file: path, peers: names.size });
+          return { ...EMPTY, names, stamp };
+        }
+        case "folder":
+          return { ...EMPTY, isFolder: true };
+        case "missing":
+          return isExpected ? { ...EMPTY, problem: "there is no such file" } : EMPTY;
+        case "no file":
+          return { ...EMPTY, problem: "is not a file" };
+      }
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      // What it said before holds: it may come back.
+      return { ...before, stamp: null, problem: problemOf(error) };
+    }
+  }
+}
+
+function problemOf({ code }: SystemError): string {
+  const hints: Readonly<Record<string, string>> = {
+    EACCES: ': wgmon may not; give it leave, or set names to "off"',
+    EFBIG: ": it is too large",
+  };
+  return `cannot be read: ${code}${hints[code] ?? ""}`;
+}
+
+/** `*` stands for any characters, `?` for one, `%i` for the device. */
+function matcher(pattern: string, device: string): RegExp {
+  const parts = pattern.split(/(%i|\*|\?)/).map((part) => {
+    if (part === "*") return ".*";
+    if (part === "?") return ".";
+    return RegExp.escape(part === "%i" ? device : part);
+  });
+  return new RegExp(`^${parts.join("")}$`, "su");
+}

@@ -1,0 +1,16 @@
+/**
+ * Reads names as wgmon does, prints one, and waits to be looked into: `bun test/support/namereader.ts
+ * PATH KEY`. For test/namebook.test.ts.
+ */
+
+import { systemClock } from "../../src/clock.ts";
+import { createLog } from "../../src/log.ts";
+import { NameBook } from "../../src/namebook.ts";
+import type { PublicKey } from "../../src/wireguard.ts";
+
+const [path, publicKey] = process.argv.slice(2) as [string, PublicKey];
+const log = createLog({ format: "text", level: "warn" });
+const book = new NameBook({ clock: systemClock, log });
+book.setSources({ names: [path], peers: new Map() });
+book.watch(["wg0"]);
+console.log(book.nameOf(publicKey, "wg0"));
