@@ -13,10 +13,12 @@ import type { Target } from "./channel/channel.ts";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config.ts";
 import type { Event } from "./contract.ts";
+import { Counters } from "./counters.ts";
 import { ParseError, SystemError } from "./errors.ts";
 import { type Change, eventOf, logFields, sentence } from "./event.ts";
 import type { ManagedRules } from "./firewall.ts";
 import { History, type Told } from "./history.ts";
+import type { Parts } from "./http/live.ts";
 import type { LookResult } from "./kernel/devices.ts";
 import { type LinkEvent, parseLinkEvents } from "./kernel/link.ts";
 import { bytesOf } from "./kernel/netlink.ts";
@@ -26,8 +28,9 @@ import { hasValidMac1 } from "./mac1.ts";
 import { NameBook } from "./namebook.ts";
 import { Outbox } from "./outbox.ts";
 import type { Senses, Witness } from "./senses.ts";
-import type { Store } from "./store/store.ts";
+import type { Placed, Store } from "./store/store.ts";
 import { type Rules, Tracker } from "./tracker.ts";
+import { Traffic } from "./traffic.ts";
 import { Trigger } from "./trigger.ts";
 import { Unknown } from "./unknown.ts";
 import type { PublicKey } from "./wireguard.ts";
@@ -66,10 +69,12 @@ const FIXED = [
   ["devices", "device"],
   ["stateDir", "state-dir"],
   ["logFormat", "log-format"],
+  ["listen", "listen"],
+  ["listenTls", "listen-tls-cert"],
 ] as const;
 
 /** Why a look is taken. */
-type Reason = "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile";
+type Reason = "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile" | "asked";
 
 interface AppOptions {
   readonly clock: Clock;
@@ -94,6 +99,9 @@ export class App implements Witness {
   readonly #unknown: Unknown;
   readonly #names: NameBook;
   readonly #outbox: Outbox;
+  readonly #traffic: Traffic;
+  readonly #counters = new Counters();
+  readonly #listeners = new Set<(placed: readonly Placed[]) => void>();
   #settings: Settings;
   #cancelTick = () => {};
   #cancelReconcile = () => {};
@@ -103,7 +111,8 @@ export class App implements Witness {
   #lastTickMs = -Infinity;
   /** Looks are taken one after the other; this is the last of them. */
   #lastLook: Promise<unknown> = Promise.resolve();
-  #packets = 0;
+  /** Of the last look. */
+  #problems: readonly Error[] = [];
   #overrunAtMs = -Infinity;
   #hasHinted = false;
   #stopped = false;
@@ -138,7 +147,13 @@ export class App implements Witness {
       nameOf: (publicKey, device) => this.#names.nameOf(publicKey, device),
       report: (found) => this.#report(found, "packet"),
     });
-    this.#outbox = new Outbox({ clock, log, store });
+    this.#outbox = new Outbox({
+      clock,
+      log,
+      store,
+      attempted: (target, result) => this.#counters.attempts.add([target, result]),
+    });
+    this.#traffic = new Traffic(store, clock, this.#tracker.sessions);
     this.#outbox.setTargets(makeTargets(settings));
   }
 
@@ -168,6 +183,33 @@ export class App implements Witness {
         this.#warmUp(looksLeft - 1, spentMs + costMs),
       );
     });
+  }
+
+  get settings(): Settings {
+    return this.#settings;
+  }
+
+  /** For http/: what the machine interface may read. */
+  get parts(): Parts {
+    return {
+      clock: this.#clock,
+      store: this.#store,
+      counters: this.#counters,
+      tracker: this.#tracker,
+      devices: this.#senses.devices,
+      outbox: this.#outbox,
+      host: () => this.#settings.host,
+      nameOf: (publicKey, device) => this.#names.nameOf(publicKey, device),
+      tagsOf: (publicKey) => this.#settings.peers.get(publicKey)?.tags ?? [],
+      subscribe: (listener) => {
+        this.#listeners.add(listener);
+        return () => void this.#listeners.delete(listener);
+      },
+      look: async () => {
+        await this.#look("asked", null);
+        return this.#problems;
+      },
+    };
   }
 
   /** Takes over what can change while running, and answers what holds; the rest is a warning. */
@@ -203,19 +245,21 @@ export class App implements Witness {
     this.#senses.close();
     await Promise.all([this.#outbox.drain(DRAIN_MS), this.#rules?.close()]);
     this.#history.save(this.#tracker);
+    this.#traffic.save(this.#tracker.sessions);
     this.#store[Symbol.dispose]();
     this.#senses.devices[Symbol.dispose]();
   }
 
   packetSeen(bytes: Uint8Array): void {
-    this.#packets++;
+    this.#counters.packets++;
     let datagram;
     try {
       datagram = parsePacket(bytes);
     } catch (error) {
       // Anybody can send a broken packet; it is not worth a line in the log.
-      if (error instanceof ParseError) return;
-      throw error;
+      if (!(error instanceof ParseError)) throw error;
+      this.#counters.malformedPackets++;
+      return;
     }
     if (datagram === null) return;
     this.#trigger.seen(datagram);
@@ -223,11 +267,13 @@ export class App implements Witness {
   }
 
   packetsLost(reason: string): void {
+    this.#counters.losses++;
     this.#log.warn(`${reason}; looking at all devices`);
     this.#trigger.missed();
   }
 
   packetsOverrun(): void {
+    this.#counters.overruns++;
     const { monotonicMs } = this.#clock.now();
     if (monotonicMs - this.#overrunAtMs > FLOOD_OVER_MS) {
       this.#log.warn("more packets than may be read; looking at all devices while that lasts");
@@ -254,6 +300,7 @@ export class App implements Witness {
   }
 
   linksLost(reason: string): void {
+    this.#counters.losses++;
     this.#log.warn(`${reason}; looking at all devices`);
     this.#tellCapture((capture) => capture.linksMissed());
     void this.#look("lost", null);
@@ -291,12 +338,16 @@ export class App implements Witness {
     const startMs = this.#clock.now().monotonicMs;
     const look = await this.#senses.devices.look(names);
     const costMs = this.#clock.now().monotonicMs - startMs;
+    this.#counters.lookSeconds.observe(costMs / 1000);
     this.#takeIn(look, reason, names);
     return costMs;
   }
 
   #takeIn(look: LookResult, reason: Reason, names: ReadonlySet<string> | null): void {
     const now = this.#clock.now();
+    this.#counters.looks.add([reason]);
+    this.#counters.lookProblems += look.problems.length;
+    this.#problems = look.problems;
     const changes = this.#tracker.observe(look, now);
     this.#unknown.looked(look);
     if (names === null && look.problems.length === 0) changes.push(...this.#tracker.allSeen(now));
@@ -342,19 +393,31 @@ export class App implements Witness {
     });
     const devices = haveDevicesChanged(changes, reason) ? this.#senses.devices.known : null;
     const seqs = this.#history.record(told, this.#tracker, devices, this.#outbox.nowMs());
-    this.#outbox.added(told.map((each, index) => ({ ...each, seq: seqs[index]! })));
-    for (const { event } of told) {
+    const added = told.map((each, index) => ({ ...each, seq: seqs[index]! }));
+    this.#outbox.added(added);
+    for (const listener of this.#listeners) listener(added);
+    for (const { event, change } of told) {
       this.#log.info(sentence(event), logFields(event));
+      this.#count(change);
       const isUnannounced =
         event.type === "peer.connected" && (reason === "tick" || reason === "reconcile");
-      if (isUnannounced && this.#packets === 0) this.#hint();
+      if (isUnannounced && this.#counters.packets === 0) this.#hint();
     }
+  }
+
+  #count(change: Change): void {
+    this.#counters.events.add([change.type]);
+    if (change.type !== "peer.disconnected") return;
+    const { device, peer, session, endedAtMs } = change;
+    this.#counters.sessionSeconds.observe(Math.max(0, endedAtMs - session.startedAtMs) / 1000);
+    this.#traffic.ended({ ...session, device, publicKey: peer.publicKey });
   }
 
   #scheduleUpkeep(delayMs: number): void {
     this.#cancelUpkeep = this.#clock.after(delayMs, () => {
       this.#outbox.refresh();
       this.#history.keepUp(this.#tracker);
+      this.#traffic.keepUp(this.#tracker.sessions);
       const { keepMs, maxStoreBytes } = this.#settings;
       const hasMore = this.#history.trim({ keepMs, maxBytes: maxStoreBytes });
       this.#scheduleUpkeep(hasMore ? TRIM_PAUSE_MS : UPKEEP_MS);

@@ -14,6 +14,7 @@ import {
   type Sources,
 } from "./config/given.ts";
 import { type Line, readLine } from "./config/line.ts";
+import { type ListenSettings, readListen } from "./config/listen.ts";
 import {
   type CommandName,
   COMMANDS,
@@ -39,7 +40,9 @@ export { targetAt } from "./config/targets.ts";
 export type { TargetSettings } from "./config/webhooks.ts";
 export { redactUrl } from "./config/words.ts";
 
-export interface Settings {
+export interface Settings extends ListenSettings {
+  /** The other exporters whose names the metrics have, too. */
+  readonly metrics: readonly ("mdlayher" | "mindflavor")[];
   readonly monitor: "nflog" | "bpf" | "poll";
   readonly group: number;
   readonly captureInterface: string;
@@ -166,8 +169,10 @@ function configure(flags: Found, sources: Sources, problems: string[]): Configur
   const notes = notesOf(chosen);
   const targets = readTargets({ sources, chosen, file, problems, notes });
   const stateDir = stateDirOf(chosen, env, problems);
+  const listen = readListen({ sources, chosen, problems, notes });
   const names = namesOf(chosen, problems);
-  return { settings: { ...settingsOf(chosen, hostname, file), targets, stateDir, names }, notes };
+  const base = settingsOf(chosen, hostname, file);
+  return { settings: { ...base, ...listen, targets, stateDir, names }, notes };
 }
 
 /** null: the path itself is a mistake. */
@@ -182,7 +187,7 @@ function settingsOf(
   chosen: Chosen,
   hostname: string,
   file: SettingsFile,
-): Omit<Settings, "targets" | "stateDir" | "names"> {
+): Omit<Settings, "targets" | "stateDir" | "names" | keyof ListenSettings> {
   return {
     monitor: chosen.one("monitor"),
     group: chosen.one("group"),
@@ -196,6 +201,7 @@ function settingsOf(
     holdMs: chosen.one("hold"),
     announceExisting: chosen.one("announce-existing"),
     reportUnknown: chosen.one("report-unknown"),
+    metrics: chosen.values("metrics").filter((name) => name !== "none"),
     keepMs: chosen.one("keep"),
     maxStoreBytes: chosen.one("max-store"),
     logFormat: chosen.one("log-format"),
@@ -348,12 +354,26 @@ export function describeSettings(settings: Settings): Record<string, unknown> {
     reportUnknown: settings.reportUnknown,
     peers: peers.size,
     names: settings.names.length === 0 ? "off" : settings.names.map(withoutSecrets),
+    listen: describeListen(settings),
     stateDir: withoutSecrets(settings.stateDir),
     keep: formatDuration(settings.keepMs),
     maxStore: formatSize(settings.maxStoreBytes),
     logFormat: settings.logFormat,
     logLevel: settings.logLevel,
   };
+}
+
+/** `127.0.0.1:9587 (TLS; 2 tokens)` */
+function describeListen({ listen, listenTls, listenTokens }: ListenSettings): string {
+  if (listen === null) return "off";
+  const { address, port } = listen;
+  const tokens = listenTokens.length;
+  const details = [
+    ...(listenTls === null ? [] : ["TLS"]),
+    ...(tokens === 0 ? [] : [`${tokens} token${tokens === 1 ? "" : "s"}`]),
+  ];
+  const place = `${address.includes(":") ? `[${address}]` : address}:${port}`;
+  return details.length === 0 ? place : `${place} (${details.join("; ")})`;
 }
 
 /** `ops slack:https://hooks.slack.com/... (peers laptop; digest 5m)` */

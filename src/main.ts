@@ -7,6 +7,7 @@ import { versionText } from "./cli/version.ts";
 import { systemClock } from "./clock.ts";
 import { type Command, describeSettings, parseCommand, type Settings, targetAt } from "./config.ts";
 import { ConfigError, LibraryError, SystemError } from "./errors.ts";
+import type { HttpServer } from "./http/server.ts";
 import { Devices } from "./kernel/devices.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./log.ts";
 import { Senses } from "./senses.ts";
@@ -46,12 +47,13 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
 
   const clock = systemClock;
   let app: App | null = null;
+  let http: HttpServer | null = null;
   let stopping = false;
   const stop = async (signal: NodeJS.Signals) => {
     if (stopping) return;
     stopping = true;
     log.info("stopping", { signal });
-    await app?.stop();
+    await Promise.all([http?.stop(), app?.stop()]);
     process.exit(0);
   };
   process.on("SIGTERM", (signal) => void stop(signal));
@@ -86,6 +88,19 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   // After it is ready: describing takes time too.
   log.info(`wgmon ${version}`, describeSettings(settings));
   for (const note of notes) log.warn(note);
+  // Last of all: nobody waits for it.
+  const [{ HttpServer, runtimeDirOf }, { LiveSource }] = await Promise.all([
+    import("./http/server.ts"),
+    import("./http/live.ts"),
+  ]);
+  const running = app;
+  http = await HttpServer.start({
+    source: new LiveSource(version, running.parts),
+    settings: () => running.settings,
+    runtimeDir: runtimeDirOf(process.env),
+    log,
+    clock,
+  });
 }
 
 /** null: the firewall is not ours to change. */

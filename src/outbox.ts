@@ -39,6 +39,8 @@ interface OutboxOptions {
   readonly log: Log;
   /** 0 <= random() < 1 */
   readonly random?: () => number;
+  /** Is told of each attempt and how it ended. */
+  readonly attempted?: (target: string, result: Verdict["type"]) => void;
 }
 
 type Options = Required<OutboxOptions> & {
@@ -48,6 +50,20 @@ type Options = Required<OutboxOptions> & {
   /** Writes what was delivered, so that the store does not answer with it. */
   readonly flush: () => void;
 };
+
+/** How a target stands. */
+interface QueueState {
+  readonly key: string;
+  /** Safe to show. */
+  readonly label: string;
+  readonly waiting: number;
+  /** It said that it is gone for good. */
+  readonly isStopped: boolean;
+  /** Failed attempts since the last success. */
+  readonly failures: number;
+  /** Of the last failure; empty: there was none. */
+  readonly reason: string;
+}
 
 /** An event that the store has just taken in, and the keys of the targets that it goes to. */
 interface Added {
@@ -63,13 +79,15 @@ export class Outbox {
   #cancelSettle: (() => void) | null = null;
   #foreignVersion: number;
 
-  constructor({ store, clock, log, random = Math.random }: OutboxOptions) {
+  constructor(options: OutboxOptions) {
+    const { store, clock, log, random = Math.random, attempted = () => {} } = options;
     const start = clock.now();
     this.#options = {
       store,
       clock,
       log,
       random,
+      attempted,
       steadyMs: () => start.wallMs + clock.now().monotonicMs - start.monotonicMs,
       delivered: (target, seqs) => this.#settle(target, seqs),
       flush: () => this.#flush(),
@@ -126,6 +144,11 @@ export class Outbox {
   /** Runs the code of an attempt without sending anything, so that the first one is not the slowest. */
   warmUp(sample: Event): void {
     for (const queue of this.#queues) queue.warmUp(sample);
+  }
+
+  /** How the targets stand. */
+  get states(): readonly QueueState[] {
+    return this.#queues.map((queue) => queue.state);
   }
 
   /** How many events wait, each counted once for each target. */
@@ -252,6 +275,17 @@ class Queue {
 
   get waiting(): number {
     return this.#waiting;
+  }
+
+  get state(): QueueState {
+    return {
+      key: this.key,
+      label: this.#name,
+      waiting: this.#waiting,
+      isStopped: this.#isStopped,
+      failures: this.#failures,
+      reason: this.#lastReason,
+    };
   }
 
   accepts(event: Event): boolean {
@@ -392,7 +426,8 @@ class Queue {
 
   /** Acts on the verdict on the first message. Whether the next may be tried at once. */
   #settle({ id, events: sent }: Message, verdict: Verdict): boolean {
-    const { log } = this.#options;
+    const { log, attempted } = this.#options;
+    attempted(this.key, verdict.type);
     const count = sent.length;
     const fields = count === 1 ? { type: sent[0].type, id } : { events: count, id };
     switch (verdict.type) {

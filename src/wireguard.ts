@@ -44,7 +44,11 @@ export interface Device {
   readonly publicKey: PublicKey | null;
 }
 
-/** A peer that is new, or differs from the look before in handshake, endpoint or a counter. */
+/**
+ * A peer that is new, or differs from the look before in handshake, endpoint or a counter. A new one that
+ * never completed a handshake may be left out, unless one that did was removed before: nobody can be in
+ * a session with it.
+ */
 export interface PeerChange {
   readonly peer: Peer;
   /** As the look before found it; null: it had no such peer. */

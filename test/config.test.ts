@@ -37,6 +37,10 @@ const DEFAULTS: Settings = {
   filter: null,
   devices: [],
   targets: [],
+  listen: null,
+  listenTokens: [],
+  listenTls: null,
+  metrics: ["mdlayher"],
   idleTimeoutMs: 180_000,
   tickMs: 10_000,
   reconcileMs: 60_000,
@@ -81,6 +85,20 @@ describe("each setting", () => {
     ["tick", "tickMs", ["100ms", 100], ["1s", 1000], ["365d", 31_536_000_000]],
     ["reconcile", "reconcileMs", ["0", 0], ["1h", 3_600_000], ["0s", 0]],
     ["hold", "holdMs", ["0", 0], ["1m30s", 90_000], ["250ms", 250]],
+    [
+      "listen",
+      "listen",
+      ["127.0.0.1:9587", { address: "127.0.0.1", port: 9587 }],
+      ["[::1]:80", { address: "::1", port: 80 }],
+      ["localhost:65535", { address: "localhost", port: 65_535 }],
+    ],
+    [
+      "metrics",
+      "metrics",
+      ["mindflavor", ["mindflavor"]],
+      ["mdlayher, mindflavor", ["mdlayher", "mindflavor"]],
+      ["none", []],
+    ],
     ["state-dir", "stateDir", ["/x", "/x"], ["/a b", "/a b"], ["/", "/"]],
     ["keep", "keepMs", ["1h", 3_600_000], ["1d", 86_400_000], ["3650d", 315_360_000_000]],
     ["max-store", "maxStoreBytes", ["16MB", 16e6], ["1GiB", 2 ** 30], ["1TB", 1e12]],
@@ -94,7 +112,7 @@ describe("each setting", () => {
   ];
 
   test("is in this table, but for those of targets and of the file, which have tests of their own", () => {
-    const others = Object.keys(table).filter((name) => /^webhook-|^config$/.test(name));
+    const others = Object.keys(table).filter((name) => /^webhook-|^listen-|^config$/.test(name));
     const names = [...rows.map(([name]) => name), ...others];
     expect(names.toSorted()).toEqual(Object.keys(table).toSorted());
   });
@@ -643,6 +661,7 @@ test("the settings in force, for the log", () => {
     names: ["/etc/wireguard/%i.conf"],
     stateDir: "/var/lib/wgmon",
     keep: "90d",
+    listen: "off",
     maxStore: "256MB",
     logFormat: "auto",
     logLevel: "info",

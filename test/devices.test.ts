@@ -3,7 +3,16 @@
 import { describe, expect, test } from "bun:test";
 
 import { Devices } from "../src/kernel/devices.ts";
-import { EBUSY, ENODEV, ENOENT, EPERM, RTM_NEWLINK } from "../src/kernel/uapi.ts";
+import { NetlinkSocket, type Request } from "../src/kernel/socket.ts";
+import {
+  EBUSY,
+  ENODEV,
+  ENOENT,
+  EPERM,
+  NETLINK_ROUTE,
+  RTM_GETLINK,
+  RTM_NEWLINK,
+} from "../src/kernel/uapi.ts";
 import {
   type DeviceFields,
   deviceMessage,
@@ -71,7 +80,8 @@ test("recorded devices are listed and looked at", async () => {
   const found = look.devices.map(
     ({ device, changed }) => `${device.name}: ${changed.length} peers`,
   );
-  expect(found).toEqual(["wg0: 4 peers", "wg1: 6 peers", "wg2: 0 peers"]);
+  // The six peers of wg1 have never connected.
+  expect(found).toEqual(["wg0: 4 peers", "wg1: 0 peers", "wg2: 0 peers"]);
   expect(look).toMatchObject({ removed: [], problems: [] });
   expect(devices.known.map(({ listenPort }) => listenPort)).toEqual([51_820, 51_821, 0]);
   expect([generic.left, route.left]).toEqual([0, 0]);
@@ -94,6 +104,50 @@ test("the kernel is asked for the family, the links and each device by its numbe
       ],
     }
   `);
+});
+
+test("each device is asked with one request that is made once", async () => {
+  const requests: Request[] = [];
+  class Noting extends Replay {
+    override request(...asked: Parameters<Replay["request"]>) {
+      requests.push(asked[1]);
+      return super.request(...asked);
+    }
+  }
+  const generic = new Noting();
+  const route = new Replay();
+  const devices = new Devices(["wg0", "wg1"], generic, route);
+  generic.add(family, dump(WG0), dump(WG1), dump(WG0), dump(WG1));
+  route.add(links(WG0, WG1));
+  await devices.look(null);
+  await devices.look(new Set(["wg0", "wg1"]));
+  const [, wg0, wg1, ...again] = requests;
+  expect(again).toHaveLength(2);
+  expect(again[0]).toBe(wg0!);
+  expect(again[1]).toBe(wg1!);
+});
+
+test("and the kernel answers such a request each time", () => {
+  using socket = new NetlinkSocket(NETLINK_ROUTE);
+  const request = { type: RTM_GETLINK, dump: true, header: new Uint8Array(16), attributes: [] };
+  for (let time = 0; time < 3; time++) {
+    let links = 0;
+    socket.request("list links", request, (_answer, _start, _end, type) => {
+      if (type === RTM_NEWLINK) links++;
+    });
+    expect(links).toBeGreaterThan(0);
+  }
+});
+
+test("peers that never connected are told when they do, or move", async () => {
+  const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
+  const moved = [{ key: 1, rxBytes: 148 }, { key: 2 }, { key: 3 }];
+  generic.add(dump({ peers: moved }), dump({ peers: [...moved, { key: 4, handshake: [5, 0] }] }));
+  const { devices: looks } = await devices.look(new Set(["wg0"]));
+  expect(looks[0]?.changed).toMatchObject([
+    { before: { lastHandshakeMs: null, rxBytes: 0 }, peer: { publicKey: keyOf(1) } },
+  ]);
+  expect(told(await devices.look(new Set(["wg0"]))).devices).toEqual([`wg0 ~${short(4)}`]);
 });
 
 test("only the named devices are looked at, without a new list", async () => {

@@ -216,6 +216,23 @@ export function listenAddress(): Kind<string> {
   };
 }
 
+/** Where to listen: an IPv6 address stands in brackets. */
+export function listenPlace(): Kind<{ readonly address: string; readonly port: number }> {
+  return {
+    placeholder: "ADDRESS:PORT",
+    example: "127.0.0.1:9587",
+    tomlTypes: ["string"],
+    read(text) {
+      const [, ipv6, other, digits] =
+        /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([\w.-]{1,253})):(\d{1,5})$/.exec(text) ?? [];
+      const address = ipv6 ?? other;
+      const port = Number(digits);
+      if (address !== undefined && port >= 1 && port <= 65_535) return { value: { address, port } };
+      return { problem: "is not an address and a port, such as 127.0.0.1:9587 or [::1]:9587" };
+    },
+  };
+}
+
 export function eventPattern(): Kind<EventPattern> {
   return { ...choice(...EVENT_PATTERNS), placeholder: "TYPE", separator: /[\s,]+/ };
 }

@@ -12,6 +12,7 @@ import {
   hostName,
   type Kind,
   listenAddress,
+  listenPlace,
   messageId,
   namesPath,
   onOrOff,
@@ -157,6 +158,38 @@ export const table = {
     ...onOrOff(),
     meaning: "report handshakes that no peer completed, by network, once a minute",
     initial: "false",
+  },
+  listen: {
+    ...listenPlace(),
+    meaning: "serve the interface, metrics and page by HTTP there",
+    initial: null,
+    otherwise: "nowhere, but for the Unix socket of wgmon's own commands",
+  },
+  "listen-token-file": {
+    ...secretFile("/etc/wgmon/listen-token"),
+    meaning:
+      "a file with the bearer tokens to ask for, one on each line; needed unless listen is 127.0.0.1 or ::1",
+    initial: null,
+    otherwise: "$CREDENTIALS_DIRECTORY/listen-token, if it exists",
+  },
+  "listen-tls-cert": {
+    ...absolutePath("FILE", "/etc/wgmon/cert.pem"),
+    meaning: "listen with TLS: the certificate, and those it stands on, in PEM",
+    initial: null,
+    otherwise: "no TLS",
+  },
+  "listen-tls-key": {
+    ...absolutePath("FILE", "/etc/wgmon/key.pem"),
+    meaning: "its private key, in PEM",
+    initial: null,
+    otherwise: "no TLS",
+  },
+  metrics: {
+    ...choice("mdlayher", "mindflavor", "none"),
+    separator: /[\s,]+/,
+    meaning:
+      "the exporter whose names the metrics of peers have, too: mdlayher, wireguard_exporter; mindflavor, prometheus_wireguard_exporter",
+    initial: "mdlayher",
   },
   "state-dir": {
     ...absolutePath("FOLDER", "/var/lib/wgmon"),

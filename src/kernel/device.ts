@@ -1,10 +1,10 @@
 /**
  * What the kernel answers to WG_CMD_GET_DEVICE, and how it differs from the answer before. Pure.
  *
- * A look must cost nothing for peers that did not change: what is known of each peer lies in columns
- * (typed arrays), the answer is compared with them byte by byte, and only a peer that differs becomes
- * an object. The attribute tree is that of linux/wireguard.h. The attributes of private and
- * preshared keys are stepped over: they never become values.
+ * A look must cost nothing for peers that did not change: what is known of each lies in a row of words,
+ * the answer is compared with it word by word, and only a peer that differs becomes an object. The
+ * attribute tree is that of linux/wireguard.h. The attributes of private and preshared keys are
+ * stepped over: they never become values.
  */
 
 import { ParseError } from "../errors.ts";
@@ -19,13 +19,25 @@ import {
 } from "../wireguard.ts";
 import {
   align,
-  attributeEnd,
-  attributeType,
   type Bytes,
   expectLength,
+  headerEnd,
+  headerType,
   readText,
-  readU64,
+  wordsOf,
 } from "./netlink.ts";
+import {
+  HANDSHAKE_WORDS,
+  KEY_WORDS,
+  PeerRows,
+  ROW_ENDPOINT,
+  ROW_HANDSHAKE,
+  ROW_RX,
+  ROW_TX,
+  ROW_WORDS,
+  sameWords,
+  STATE_WORDS,
+} from "./rows.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -50,13 +62,37 @@ import {
   WGPEER_A_TX_BYTES,
 } from "./uapi.ts";
 
-const KEY_WORDS = WG_KEY_LEN / 4;
 /** sizeof(struct sockaddr_in) and sizeof(struct sockaddr_in6), linux/in.h and linux/in6.h. */
 const SOCKADDR_IN_BYTES = 16;
 const SOCKADDR_IN6_BYTES = 28;
-const ENDPOINT_WORDS = SOCKADDR_IN6_BYTES / 4;
 /** The first second that a Date cannot hold to its end. */
 const SECONDS_END = 8.64e12;
+
+/** The headers of a peer's attributes as the kernel writes them: nla_len and nla_type in one word. */
+const headerOf = (type: number, length: number) => (NLA_HDRLEN + length) | (type << 16);
+const PUBLIC_KEY = headerOf(WGPEER_A_PUBLIC_KEY, WG_KEY_LEN);
+const HANDSHAKE = headerOf(WGPEER_A_LAST_HANDSHAKE_TIME, 16);
+const KEEPALIVE = headerOf(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, 2);
+const TX = headerOf(WGPEER_A_TX_BYTES, 8);
+const RX = headerOf(WGPEER_A_RX_BYTES, 8);
+const ENDPOINT_IN = headerOf(WGPEER_A_ENDPOINT, SOCKADDR_IN_BYTES);
+const ENDPOINT_IN6 = headerOf(WGPEER_A_ENDPOINT, SOCKADDR_IN6_BYTES);
+/** Their types as bits. */
+const TYPES =
+  (1 << WGPEER_A_PUBLIC_KEY) |
+  (1 << WGPEER_A_LAST_HANDSHAKE_TIME) |
+  (1 << WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL) |
+  (1 << WGPEER_A_TX_BYTES) |
+  (1 << WGPEER_A_RX_BYTES) |
+  (1 << WGPEER_A_ENDPOINT);
+/** What must be there and the same for a peer to be unchanged, as bits. */
+const HAS_HANDSHAKE = 1;
+const HAS_TX = 2;
+const HAS_RX = 4;
+const HAS_ENDPOINT = 8;
+const HAS_ALL = HAS_HANDSHAKE | HAS_TX | HAS_RX | HAS_ENDPOINT;
+
+const NOBODY: readonly PublicKey[] = [];
 
 /** A peer that differs, while its allowed IPs may still continue in the next message. */
 interface Growing extends Peer {
@@ -65,31 +101,48 @@ interface Growing extends Peer {
 
 /** The peers of one device as the looks so far found them. */
 export class PeerTable {
-  #capacity = 64;
-  #count = 0;
-  #keys = new Uint32Array(this.#capacity * KEY_WORDS);
-  #endpoints = new Uint32Array(this.#capacity * ENDPOINT_WORDS);
-  /** 0 = never. */
-  #handshakeMs = new Float64Array(this.#capacity);
-  #rxBytes = new Float64Array(this.#capacity);
-  #txBytes = new Float64Array(this.#capacity);
-  /** Number of the look that saw the row last. */
-  #seen = new Uint32Array(this.#capacity);
-  /** Open addressing from key to row + 1; 0 = free. Never more than half full. */
-  #index = new Uint32Array(this.#capacity * 2);
-
+  readonly #rows = new PeerRows();
+  /** The rows from this one on are of peers that the look before did not have. */
+  #newFrom = 0;
+  /** Whether new peers are told that never completed a handshake. */
+  #tellsAll: boolean;
   #look = 0;
   #seenCount = 0;
-  #device: Device | null = null;
   /** By row: what `finish` will answer with. */
   readonly #changed = new Map<number, PeerChange>();
   #previousRow = -1;
   #previousPeer: Growing | null = null;
-  readonly #endpoint = new Uint32Array(ENDPOINT_WORDS);
+
+  /** As this dump has it; null before its first message. */
+  #device: Device | null = null;
+  /** As the last dump had it, and its key as words. */
+  #knownDevice: Device | null = null;
+  readonly #deviceKey = new Int32Array(KEY_WORDS);
+  /** What `finish` answers with while nothing changes. */
+  #quiet: DeviceLook | null = null;
+
+  /** The words of the buffer that answers come in, which is always the same one. */
+  #answer: Bytes | null = null;
+  #words: Int32Array = new Int32Array();
+  /** The peer that is read: its row as it will be, and the rest of it. */
+  readonly #found = new Int32Array(ROW_WORDS);
+  readonly #foundEndpoint = new Uint8Array(this.#found.buffer, ROW_ENDPOINT * 4);
+  #keepaliveSeconds = 0;
+  #allowedIps = 0;
+  #allowedIpsEnd = 0;
+
+  /**
+   * @param options.tellsAll false: new peers that never completed a handshake are not told, which
+   *   spares most of the first look at a large device; until one that did is removed, because it may
+   *   be one of them that comes back.
+   */
+  constructor({ tellsAll = true }: { readonly tellsAll?: boolean } = {}) {
+    this.#tellsAll = tellsAll;
+  }
 
   /** How many peers the device has. */
   get size(): number {
-    return this.#count;
+    return this.#rows.count;
   }
 
   /**
@@ -97,7 +150,8 @@ export class PeerTable {
    * earlier one may have ended in the middle of a peer.
    */
   begin(): void {
-    this.#look++;
+    // As it fits into a row.
+    this.#look = (this.#look + 1) | 0;
     this.#seenCount = 0;
     this.#device = null;
     this.#previousRow = -1;
@@ -105,30 +159,38 @@ export class PeerTable {
   }
 
   /**
-   * Takes in one message of the answer, from its netlink header at `start`.
+   * Takes in one message of the answer, from its netlink header at `start`, a multiple of four.
    *
    * @throws ParseError
    */
   read(answer: Bytes, start: number, end: number): void {
-    const { bytes, view } = answer;
-    let name = "";
+    if (answer !== this.#answer) {
+      this.#answer = answer;
+      this.#words = wordsOf(answer);
+    }
+    const words = this.#words;
+    const { view } = answer;
     let index = 0;
     let listenPort = 0;
-    let publicKey: PublicKey | null = null;
+    let name = 0;
+    let nameEnd = 0;
+    let key = -1;
     for (let offset = start + NLMSG_HDRLEN + GENL_HDRLEN; offset < end;) {
-      const stop = attributeEnd(view, offset, end);
+      const header = words[offset >> 2]!;
+      const stop = headerEnd(header, offset, end);
       const payload = offset + NLA_HDRLEN;
-      switch (attributeType(view, offset)) {
+      switch (headerType(header)) {
         case WGDEVICE_A_IFINDEX:
           expectLength("WGDEVICE_A_IFINDEX", payload, stop, 4);
           index = view.getUint32(payload, true);
           break;
         case WGDEVICE_A_IFNAME:
-          name = readText(bytes, payload, stop);
+          name = payload;
+          nameEnd = stop;
           break;
         case WGDEVICE_A_PUBLIC_KEY:
           expectLength("WGDEVICE_A_PUBLIC_KEY", payload, stop, WG_KEY_LEN);
-          publicKey = keyText(bytes, payload);
+          key = payload;
           break;
         case WGDEVICE_A_LISTEN_PORT:
           expectLength("WGDEVICE_A_LISTEN_PORT", payload, stop, 2);
@@ -136,8 +198,9 @@ export class PeerTable {
           break;
         case WGDEVICE_A_PEERS:
           for (let peer = payload; peer < stop;) {
-            const peerEnd = attributeEnd(view, peer, stop);
-            this.#readPeer(answer, peer + NLA_HDRLEN, peerEnd);
+            const peerEnd = headerEnd(words[peer >> 2]!, peer, stop);
+            const isUnchanged = this.#newFrom > 0 && this.#stepOver(peer + NLA_HDRLEN, peerEnd);
+            if (!isUnchanged) this.#readPeer(answer, peer + NLA_HDRLEN, peerEnd);
             peer = align(peerEnd);
           }
           break;
@@ -145,7 +208,28 @@ export class PeerTable {
       offset = align(stop);
     }
     // The messages that continue a device repeat its name and number only.
-    this.#device ??= { name, index, listenPort, publicKey };
+    if (this.#device !== null) return;
+    const known = this.#knownDevice;
+    if (
+      known !== null &&
+      known.index === index &&
+      known.listenPort === listenPort &&
+      isText(answer.bytes, name, nameEnd, known.name) &&
+      (key === -1
+        ? known.publicKey === null
+        : known.publicKey !== null && sameWords(this.#deviceKey, 0, words, key >> 2, KEY_WORDS))
+    ) {
+      this.#device = known;
+      return;
+    }
+    if (key !== -1) copyWords(this.#deviceKey, 0, words, key >> 2, KEY_WORDS);
+    this.#device = {
+      name: readText(answer.bytes, name, nameEnd),
+      index,
+      listenPort,
+      publicKey: key === -1 ? null : keyText(words, key >> 2),
+    };
+    this.#knownDevice = this.#device;
   }
 
   /**
@@ -155,299 +239,324 @@ export class PeerTable {
    * @throws ParseError when no message came.
    */
   finish({ interrupted }: { interrupted: boolean }): DeviceLook {
-    if (this.#device === null) throw new ParseError("WG_CMD_GET_DEVICE: answer without a device");
-    const removed = interrupted || this.#seenCount === this.#count ? [] : this.#removeUnseen();
-    const changed = [...this.#changed.values()];
-    this.#changed.clear();
-    return { device: this.#device, changed, removed };
+    const device = this.#device;
+    if (device === null) throw new ParseError("WG_CMD_GET_DEVICE: answer without a device");
+    const areAllThere = this.#seenCount === this.#rows.count;
+    const removed = interrupted || areAllThere ? NOBODY : this.#removeUnseen();
+    this.#newFrom = this.#rows.count;
+    if (this.#changed.size > 0 || removed.length > 0) {
+      const changed = [...this.#changed.values()];
+      this.#changed.clear();
+      return { device, changed, removed };
+    }
+    if (this.#quiet?.device !== device) this.#quiet = { device, changed: [], removed };
+    return this.#quiet;
   }
 
+  /**
+   * Steps over a peer that is as its row says, as almost all are at each look. What is unusual about
+   * one, or wrong, is not for here: false, it must be read.
+   */
+  #stepOver(start: number, end: number): boolean {
+    const words = this.#words;
+    const rows = this.#rows;
+    const known = rows.words;
+    const rest = start + NLA_HDRLEN + WG_KEY_LEN;
+    if (rest > end || words[start >> 2] !== PUBLIC_KEY) return false;
+    const key = (start + NLA_HDRLEN) >> 2;
+    // The kernel lists the peers in the same order each time.
+    let row = this.#previousRow + 1;
+    if (row >= rows.count || !rows.hasKey(row, words, key)) row = rows.find(words, key);
+    if (row === -1) return false;
+    // It may continue, or an earlier dump may have ended in the middle of it.
+    if (this.#changed.size > 0 && this.#changed.has(row)) return false;
+
+    const at = row * ROW_WORDS;
+    let has = known[at + ROW_ENDPOINT] === 0 ? HAS_ENDPOINT : 0;
+    for (let offset = rest; offset < end;) {
+      const header = words[offset >> 2]!;
+      const length = header & 0xffff;
+      if (length < NLA_HDRLEN || length > end - offset) return false;
+      const payload = (offset + NLA_HDRLEN) >> 2;
+      switch (header) {
+        case HANDSHAKE:
+          if (!sameWords(known, at + ROW_HANDSHAKE, words, payload, HANDSHAKE_WORDS)) return false;
+          has |= HAS_HANDSHAKE;
+          break;
+        case TX:
+          if (!sameWords(known, at + ROW_TX, words, payload, 2)) return false;
+          has |= HAS_TX;
+          break;
+        case RX:
+          if (!sameWords(known, at + ROW_RX, words, payload, 2)) return false;
+          has |= HAS_RX;
+          break;
+        case ENDPOINT_IN:
+          if ((words[payload]! & 0xffff) !== AF_INET) return false;
+          if (!sameWords(known, at + ROW_ENDPOINT, words, payload, 2)) return false;
+          has |= HAS_ENDPOINT;
+          break;
+        case ENDPOINT_IN6:
+          if ((words[payload]! & 0xffff) !== AF_INET6) return false;
+          if (words[payload] !== known[at + ROW_ENDPOINT]) return false;
+          if (!sameWords(known, at + ROW_ENDPOINT + 1, words, payload + 2, 5)) return false;
+          has |= HAS_ENDPOINT;
+          break;
+        case KEEPALIVE:
+          break;
+        default:
+          // With another length, or flags. (An unknown type may look like one of them; no harm.)
+          if (((TYPES >>> headerType(header)) & 1) !== 0) return false;
+      }
+      offset = align(offset + length);
+    }
+    if (has !== HAS_ALL) return false;
+    this.#saw(row);
+    return true;
+  }
+
+  /** Reads all of a peer that differs from its row, or may. */
   #readPeer(answer: Bytes, start: number, end: number): void {
-    const { view } = answer;
-    // Offsets of the payloads; -1: not there.
-    let key = -1;
-    let endpoint = -1;
-    let endpointEnd = -1;
-    let keepalive = -1;
-    let handshake = -1;
-    let rx = -1;
-    let tx = -1;
-    let allowedIps = -1;
-    let allowedIpsEnd = -1;
+    this.#readAttributes(answer.view, start, end);
+    const found = this.#found;
+    // All that may be a ParseError comes before the rows are touched.
+    const handshakeMs = timespecMs(found, ROW_HANDSHAKE);
+
+    const rows = this.#rows;
+    let row = rows.find(found, 0);
+    if (row !== -1 && row === this.#previousRow) {
+      // The peer continues from the message before, with more of its allowed IPs and nothing else.
+      const peer = this.#previousPeer;
+      if (peer !== null) this.#readAllowedIps(answer, peer.allowedIps);
+      return;
+    }
+    const isKnown = row !== -1;
+    if (row === -1) row = rows.add(found);
+    this.#saw(row);
+
+    const at = row * ROW_WORDS;
+    const known = rows.words;
+    const unfinished = this.#changed.get(row);
+    const beforeMs = timespecMs(known, at + ROW_HANDSHAKE);
+    const isSame =
+      handshakeMs === beforeMs &&
+      sameWords(known, at + ROW_RX, found, ROW_RX, STATE_WORDS - HANDSHAKE_WORDS);
+    if (isKnown && isSame && unfinished === undefined) return;
+    let before: PeerChange["before"] = null;
+    if (row < this.#newFrom) {
+      before = unfinished?.before ?? {
+        lastHandshakeMs: beforeMs || null,
+        rxBytes: u64(known, at + ROW_RX),
+        txBytes: u64(known, at + ROW_TX),
+      };
+    }
+    copyWords(known, at + ROW_HANDSHAKE, found, ROW_HANDSHAKE, STATE_WORDS);
+    if (before === null && handshakeMs === 0 && !this.#tellsAll) {
+      this.#changed.delete(row);
+      return;
+    }
+    const peer: Growing = {
+      publicKey: keyText(found, 0),
+      endpoint: this.#endpoint(),
+      allowedIps: [],
+      lastHandshakeMs: handshakeMs || null,
+      rxBytes: u64(found, ROW_RX),
+      txBytes: u64(found, ROW_TX),
+      persistentKeepaliveSeconds: this.#keepaliveSeconds,
+    };
+    this.#changed.set(row, { peer, before });
+    this.#previousPeer = peer;
+    this.#readAllowedIps(answer, peer.allowedIps);
+  }
+
+  /** @throws ParseError */
+  #readAttributes(view: DataView, start: number, end: number): void {
+    const words = this.#words;
+    const found = this.#found.fill(0);
+    let hasKey = false;
+    this.#keepaliveSeconds = 0;
+    this.#allowedIps = 0;
+    this.#allowedIpsEnd = 0;
     for (let offset = start; offset < end;) {
-      const stop = attributeEnd(view, offset, end);
+      const header = words[offset >> 2]!;
+      const stop = headerEnd(header, offset, end);
       const payload = offset + NLA_HDRLEN;
-      switch (attributeType(view, offset)) {
+      switch (headerType(header)) {
         case WGPEER_A_PUBLIC_KEY:
           expectLength("WGPEER_A_PUBLIC_KEY", payload, stop, WG_KEY_LEN);
-          key = payload;
+          copyWords(found, 0, words, payload >> 2, KEY_WORDS);
+          hasKey = true;
           break;
         case WGPEER_A_ENDPOINT:
-          endpoint = payload;
-          endpointEnd = stop;
+          this.#readEndpoint(view, payload, stop);
           break;
         case WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL:
           expectLength("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL", payload, stop, 2);
-          keepalive = payload;
+          this.#keepaliveSeconds = view.getUint16(payload, true);
           break;
         case WGPEER_A_LAST_HANDSHAKE_TIME:
           expectLength("WGPEER_A_LAST_HANDSHAKE_TIME", payload, stop, 16);
-          handshake = payload;
+          copyWords(found, ROW_HANDSHAKE, words, payload >> 2, HANDSHAKE_WORDS);
           break;
         case WGPEER_A_RX_BYTES:
           expectLength("WGPEER_A_RX_BYTES", payload, stop, 8);
-          rx = payload;
+          copyWords(found, ROW_RX, words, payload >> 2, 2);
           break;
         case WGPEER_A_TX_BYTES:
           expectLength("WGPEER_A_TX_BYTES", payload, stop, 8);
-          tx = payload;
+          copyWords(found, ROW_TX, words, payload >> 2, 2);
           break;
         case WGPEER_A_ALLOWEDIPS:
-          allowedIps = payload;
-          allowedIpsEnd = stop;
+          this.#allowedIps = payload;
+          this.#allowedIpsEnd = stop;
           break;
       }
       offset = align(stop);
     }
-    if (key === -1) throw new ParseError("WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY");
+    if (!hasKey) throw new ParseError("WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY");
+  }
 
-    // All that may be a ParseError comes before the columns are touched.
-    const handshakeMs = handshake === -1 ? 0 : readTimespecMs(view, handshake);
-    const rxBytes = rx === -1 ? 0 : readU64(view, rx);
-    const txBytes = tx === -1 ? 0 : readU64(view, tx);
-    this.#readEndpoint(view, endpoint, endpointEnd);
-
-    const { row, isNew } = this.#rowOf(view, key);
-    if (row === this.#previousRow) {
-      // The peer continues from the message before, with more of its allowed IPs and nothing else.
-      if (this.#previousPeer !== null && allowedIps !== -1) {
-        readAllowedIps(answer, allowedIps, allowedIpsEnd, this.#previousPeer.allowedIps);
-      }
-      return;
+  /** Takes in the socket address at `offset`; one of another family is none. */
+  #readEndpoint(view: DataView, offset: number, end: number): void {
+    if (end - offset < 2) throw new ParseError(`WGPEER_A_ENDPOINT: ${end - offset} bytes`);
+    const found = this.#found.fill(0, ROW_ENDPOINT);
+    const at = offset >> 2;
+    switch (view.getUint16(offset, true)) {
+      case AF_INET:
+        expectLength("WGPEER_A_ENDPOINT of family 2", offset, end, SOCKADDR_IN_BYTES);
+        copyWords(found, ROW_ENDPOINT, this.#words, at, 2);
+        break;
+      case AF_INET6:
+        expectLength("WGPEER_A_ENDPOINT of family 10", offset, end, SOCKADDR_IN6_BYTES);
+        copyWords(found, ROW_ENDPOINT, this.#words, at, 1);
+        // Between them is sin6_flowinfo, which is no part of the place.
+        copyWords(found, ROW_ENDPOINT + 1, this.#words, at + 2, 5);
+        break;
     }
+  }
+
+  #endpoint(): Endpoint | null {
+    const bytes = this.#foundEndpoint;
+    // In network order.
+    const port = (bytes[2]! << 8) | bytes[3]!;
+    switch (this.#found[ROW_ENDPOINT]! & 0xffff) {
+      case AF_INET:
+        return { address: formatAddress(bytes, 4, 4), port, scopeId: 0 };
+      case AF_INET6: {
+        const scopeId = this.#found[ROW_ENDPOINT + 5]! >>> 0;
+        return { address: formatAddress(bytes, 4, 16), port, scopeId };
+      }
+      default:
+        return null;
+    }
+  }
+
+  #readAllowedIps({ bytes, view }: Bytes, into: string[]): void {
+    const words = this.#words;
+    const end = this.#allowedIpsEnd;
+    for (let entry = this.#allowedIps; entry < end;) {
+      const entryEnd = headerEnd(words[entry >> 2]!, entry, end);
+      let family = 0;
+      let address = -1;
+      let addressLength = 0;
+      let mask = -1;
+      for (let offset = entry + NLA_HDRLEN; offset < entryEnd;) {
+        const header = words[offset >> 2]!;
+        const stop = headerEnd(header, offset, entryEnd);
+        const payload = offset + NLA_HDRLEN;
+        switch (headerType(header)) {
+          case WGALLOWEDIP_A_FAMILY:
+            expectLength("WGALLOWEDIP_A_FAMILY", payload, stop, 2);
+            family = view.getUint16(payload, true);
+            break;
+          case WGALLOWEDIP_A_IPADDR:
+            address = payload;
+            addressLength = stop - payload;
+            break;
+          case WGALLOWEDIP_A_CIDR_MASK:
+            expectLength("WGALLOWEDIP_A_CIDR_MASK", payload, stop, 1);
+            mask = bytes[payload]!;
+            break;
+        }
+        offset = align(stop);
+      }
+      const length = family === AF_INET ? 4 : family === AF_INET6 ? 16 : null;
+      if (length !== null) {
+        if (addressLength !== length || mask === -1) {
+          throw new ParseError(`WGPEER_A_ALLOWEDIPS: ${addressLength} bytes of family ${family}`);
+        }
+        if (mask > length * 8) throw new ParseError(`WGALLOWEDIP_A_CIDR_MASK: ${mask}`);
+        const text = formatAddress(bytes, address, length);
+        // Here IPv4-mapped is no other way to say IPv4: its mask counts from the start of IPv6.
+        const mapped = length === 16 && !text.includes(":") ? "::ffff:" : "";
+        into.push(`${mapped}${text}/${mask}`);
+      }
+      entry = align(entryEnd);
+    }
+  }
+
+  #saw(row: number): void {
     this.#previousRow = row;
     this.#previousPeer = null;
-    if (this.#seen[row] !== this.#look) this.#seenCount++;
-    this.#seen[row] = this.#look;
-
-    const unfinished = this.#changed.get(row);
-    const isSame =
-      !isNew &&
-      unfinished === undefined &&
-      handshakeMs === this.#handshakeMs[row] &&
-      rxBytes === this.#rxBytes[row] &&
-      txBytes === this.#txBytes[row] &&
-      this.#hasEndpoint(row);
-    if (isSame) return;
-
-    let before: PeerChange["before"] = null;
-    if (unfinished !== undefined) before = unfinished.before;
-    else if (!isNew) {
-      before = {
-        lastHandshakeMs: this.#handshakeMs[row]! || null,
-        rxBytes: this.#rxBytes[row]!,
-        txBytes: this.#txBytes[row]!,
-      };
-    }
-    this.#handshakeMs[row] = handshakeMs;
-    this.#rxBytes[row] = rxBytes;
-    this.#txBytes[row] = txBytes;
-    this.#endpoints.set(this.#endpoint, row * ENDPOINT_WORDS);
-    const peer: Growing = {
-      publicKey: keyText(answer.bytes, key),
-      endpoint: endpointOf(this.#endpoint),
-      allowedIps: [],
-      lastHandshakeMs: handshakeMs || null,
-      rxBytes,
-      txBytes,
-      persistentKeepaliveSeconds: keepalive === -1 ? 0 : view.getUint16(keepalive, true),
-    };
-    this.#changed.set(row, { peer, before });
-    this.#previousPeer = peer;
-    if (allowedIps !== -1) readAllowedIps(answer, allowedIps, allowedIpsEnd, peer.allowedIps);
+    if (this.#rows.see(row, this.#look)) this.#seenCount++;
   }
 
-  /** The row of the key at `offset`, a new one if there is none yet. */
-  #rowOf(view: DataView, offset: number): { row: number; isNew: boolean } {
-    const mask = this.#index.length - 1;
-    let slot = hash(view.getUint32(offset, true), view.getUint32(offset + 4, true)) & mask;
-    for (;;) {
-      const entry = this.#index[slot]!;
-      if (entry === 0) break;
-      if (this.#hasKey(entry - 1, view, offset)) return { row: entry - 1, isNew: false };
-      slot = (slot + 1) & mask;
-    }
-    const row = this.#count++;
-    for (let word = 0; word < KEY_WORDS; word++) {
-      this.#keys[row * KEY_WORDS + word] = view.getUint32(offset + word * 4, true);
-    }
-    this.#index[slot] = row + 1;
-    if (this.#count === this.#capacity) this.#grow();
-    return { row, isNew: true };
-  }
-
-  #hasKey(row: number, view: DataView, offset: number): boolean {
-    for (let word = 0; word < KEY_WORDS; word++) {
-      if (this.#keys[row * KEY_WORDS + word] !== view.getUint32(offset + word * 4, true)) {
-        return false;
-      }
-    }
-    return true;
-  }
-
-  #hasEndpoint(row: number): boolean {
-    for (let word = 0; word < ENDPOINT_WORDS; word++) {
-      if (this.#endpoints[row * ENDPOINT_WORDS + word] !== this.#endpoint[word]) return false;
-    }
-    return true;
-  }
-
-  /** Copies the socket address at `offset` into `#endpoint`; all zero where there is none. */
-  #readEndpoint(view: DataView, offset: number, end: number): void {
-    this.#endpoint.fill(0);
-    if (offset === -1) return;
-    if (end - offset < 2) throw new ParseError(`WGPEER_A_ENDPOINT: ${end - offset} bytes`);
-    const family = view.getUint16(offset, true);
-    const length =
-      family === AF_INET ? SOCKADDR_IN_BYTES : family === AF_INET6 ? SOCKADDR_IN6_BYTES : 0;
-    if (length === 0) return;
-    expectLength(`WGPEER_A_ENDPOINT of family ${family}`, offset, end, length);
-    for (let word = 0; word * 4 < length; word++) {
-      this.#endpoint[word] = view.getUint32(offset + word * 4, true);
-    }
-    // sin6_flowinfo is no part of the place; the padding of sockaddr_in neither.
-    if (family === AF_INET6) this.#endpoint[1] = 0;
-    else this.#endpoint.fill(0, 2);
-  }
-
-  #grow(): void {
-    const capacity = this.#capacity * 2;
-    this.#keys = grown(this.#keys, capacity * KEY_WORDS);
-    this.#endpoints = grown(this.#endpoints, capacity * ENDPOINT_WORDS);
-    this.#handshakeMs = grown(this.#handshakeMs, capacity);
-    this.#rxBytes = grown(this.#rxBytes, capacity);
-    this.#txBytes = grown(this.#txBytes, capacity);
-    this.#seen = grown(this.#seen, capacity);
-    this.#capacity = capacity;
-    this.#index = new Uint32Array(capacity * 2);
-    this.#rebuildIndex();
-  }
-
-  #rebuildIndex(): void {
-    this.#index.fill(0);
-    const mask = this.#index.length - 1;
-    for (let row = 0; row < this.#count; row++) {
-      let slot = hash(this.#keys[row * KEY_WORDS]!, this.#keys[row * KEY_WORDS + 1]!) & mask;
-      while (this.#index[slot] !== 0) slot = (slot + 1) & mask;
-      this.#index[slot] = row + 1;
-    }
-  }
-
-  /** Closes the gaps that peers leave which this look did not see, and names those peers. */
+  /** Forgets the peers that this look did not see, and names them. */
   #removeUnseen(): PublicKey[] {
+    const rows = this.#rows;
     const removed: PublicKey[] = [];
-    const keyBytes = new Uint8Array(this.#keys.buffer);
-    let kept = 0;
-    for (let row = 0; row < this.#count; row++) {
-      if (this.#seen[row] !== this.#look) {
-        // One that came and went between two looks was never told of.
-        const unfinished = this.#changed.get(row);
-        this.#changed.delete(row);
-        if (unfinished?.before !== null) removed.push(keyText(keyBytes, row * WG_KEY_LEN));
-        continue;
-      }
-      this.#keys.copyWithin(kept * KEY_WORDS, row * KEY_WORDS, (row + 1) * KEY_WORDS);
-      this.#endpoints.copyWithin(
-        kept * ENDPOINT_WORDS,
-        row * ENDPOINT_WORDS,
-        (row + 1) * ENDPOINT_WORDS,
-      );
-      this.#handshakeMs[kept] = this.#handshakeMs[row]!;
-      this.#rxBytes[kept] = this.#rxBytes[row]!;
-      this.#txBytes[kept] = this.#txBytes[row]!;
-      this.#seen[kept] = this.#seen[row]!;
-      kept++;
+    for (let row = 0; row < rows.count; row++) {
+      if (rows.isSeen(row, this.#look)) continue;
+      // One that came and went between two looks was never told of.
+      this.#changed.delete(row);
+      const at = row * ROW_WORDS;
+      if (row < this.#newFrom) removed.push(keyText(rows.words, at));
+      if (timespecMs(rows.words, at + ROW_HANDSHAKE) !== 0) this.#tellsAll = true;
     }
-    this.#count = kept;
-    this.#rebuildIndex();
+    rows.keepSeen(this.#look);
     return removed;
   }
 }
 
-function grown<Column extends Uint32Array | Float64Array>(column: Column, length: number): Column {
-  const copy = new (column.constructor as new (length: number) => Column)(length);
-  copy.set(column);
-  return copy;
+function copyWords(
+  to: Int32Array,
+  at: number,
+  from: Int32Array,
+  start: number,
+  count: number,
+): void {
+  for (let word = 0; word < count; word++) to[at + word] = from[start + word]!;
 }
 
-/** Keys are random already; the multiplications spread the two words over the low bits. */
-function hash(a: number, b: number): number {
-  return Math.imul(a ^ Math.imul(b, 0x85ebca6b), 0x9e3779b1) >>> 8;
+/** A u64 as a number; exact up to 2^53, which is 9 petabytes. */
+function u64(words: Int32Array, at: number): number {
+  return (words[at]! >>> 0) + (words[at + 1]! >>> 0) * 0x1_0000_0000;
 }
 
-/** struct __kernel_timespec: seconds and nanoseconds, 64 bits each; in whole milliseconds. */
-function readTimespecMs(view: DataView, offset: number): number {
-  const seconds = readU64(view, offset);
-  const nanoseconds = readU64(view, offset + 8);
+/** struct __kernel_timespec: seconds and nanoseconds, 64 bits each; in whole milliseconds, 0 = never. */
+function timespecMs(words: Int32Array, at: number): number {
+  const seconds = u64(words, at);
+  const nanoseconds = u64(words, at + 2);
   if (seconds >= SECONDS_END || nanoseconds >= 1e9) {
     throw new ParseError(`WGPEER_A_LAST_HANDSHAKE_TIME: ${seconds} s ${nanoseconds} ns is no time`);
   }
   return seconds * 1000 + Math.floor(nanoseconds / 1e6);
 }
 
-function keyText(bytes: Uint8Array, offset: number): PublicKey {
-  return bytes.subarray(offset, offset + WG_KEY_LEN).toBase64() as PublicKey;
+const keyWords = new Int32Array(KEY_WORDS);
+const keyBytes = new Uint8Array(keyWords.buffer);
+
+/** For public keys. */
+function keyText(words: Int32Array, at: number): PublicKey {
+  copyWords(keyWords, 0, words, at, KEY_WORDS);
+  return keyBytes.toBase64() as PublicKey;
 }
 
-/** struct sockaddr_in or sockaddr_in6 as words; ports are in network order. */
-function endpointOf(words: Uint32Array): Endpoint | null {
-  const bytes = new Uint8Array(words.buffer);
-  const family = words[0]! & 0xffff;
-  const port = (bytes[2]! << 8) | bytes[3]!;
-  if (family === AF_INET) return { address: formatAddress(bytes, 4, 4), port, scopeId: 0 };
-  if (family === AF_INET6) {
-    return { address: formatAddress(bytes, 8, 16), port, scopeId: words[6]! };
+/** Whether the attribute is this text and its NUL. */
+function isText(bytes: Uint8Array, start: number, end: number, text: string): boolean {
+  if (end - start !== text.length + 1 || bytes[end - 1] !== 0) return false;
+  for (let i = 0; i < text.length; i++) {
+    if (bytes[start + i] !== text.charCodeAt(i)) return false;
   }
-  return null;
-}
-
-function readAllowedIps({ bytes, view }: Bytes, start: number, end: number, into: string[]): void {
-  for (let entry = start; entry < end;) {
-    const entryEnd = attributeEnd(view, entry, end);
-    let family = 0;
-    let address = -1;
-    let addressLength = 0;
-    let mask = -1;
-    for (let offset = entry + NLA_HDRLEN; offset < entryEnd;) {
-      const stop = attributeEnd(view, offset, entryEnd);
-      const payload = offset + NLA_HDRLEN;
-      switch (attributeType(view, offset)) {
-        case WGALLOWEDIP_A_FAMILY:
-          expectLength("WGALLOWEDIP_A_FAMILY", payload, stop, 2);
-          family = view.getUint16(payload, true);
-          break;
-        case WGALLOWEDIP_A_IPADDR:
-          address = payload;
-          addressLength = stop - payload;
-          break;
-        case WGALLOWEDIP_A_CIDR_MASK:
-          expectLength("WGALLOWEDIP_A_CIDR_MASK", payload, stop, 1);
-          mask = bytes[payload]!;
-          break;
-      }
-      offset = align(stop);
-    }
-    const length = family === AF_INET ? 4 : family === AF_INET6 ? 16 : null;
-    if (length !== null) {
-      if (addressLength !== length || mask === -1) {
-        throw new ParseError(`WGPEER_A_ALLOWEDIPS: ${addressLength} bytes of family ${family}`);
-      }
-      if (mask > length * 8) throw new ParseError(`WGALLOWEDIP_A_CIDR_MASK: ${mask}`);
-      const text = formatAddress(bytes, address, length);
-      // Here IPv4-mapped is no other way to say IPv4: its mask counts from the start of IPv6.
-      const mapped = length === 16 && !text.includes(":") ? "::ffff:" : "";
-      into.push(`${mapped}${text}/${mask}`);
-    }
-    entry = align(entryEnd);
-  }
+  return true;
 }

@@ -4,12 +4,12 @@
  */
 
 import { SystemError } from "../errors.ts";
-import type { Device, DeviceLook, Look } from "../wireguard.ts";
+import type { Device, DeviceLook, Look, Peer } from "../wireguard.ts";
 import { PeerTable } from "./device.ts";
 import { findFamily, genericHeader } from "./family.ts";
 import { listWireguardLinks } from "./link.ts";
 import { u32 } from "./netlink.ts";
-import { NetlinkSocket, type Requester } from "./socket.ts";
+import { type MessageVisitor, NetlinkSocket, type Request, type Requester } from "./socket.ts";
 import {
   NETLINK_GENERIC,
   NETLINK_ROUTE,
@@ -27,12 +27,34 @@ import { listUserspaceDevices, UserspaceDevice } from "./userspace.ts";
 const DUMP_ATTEMPTS = 5;
 
 /** A device of the kernel, known by its name and number together. */
-interface KernelDevice {
+class KernelDevice {
   readonly name: string;
   readonly index: number;
   readonly peers: PeerTable;
   /** As the last look found it; null before the first. */
-  device: Device | null;
+  device: Device | null = null;
+  #request: Request | null = null;
+
+  constructor(name: string, index: number, peers: PeerTable) {
+    this.name = name;
+    this.index = index;
+    this.peers = peers;
+  }
+
+  readonly read: MessageVisitor = (answer, start, end) => this.peers.read(answer, start, end);
+
+  /** Asks for its state; always the same object, as long as the family has the same number. */
+  request(family: number): Request {
+    if (this.#request?.type === family) return this.#request;
+    this.#request = {
+      type: family,
+      dump: true,
+      header: genericHeader(WG_CMD_GET_DEVICE, WG_GENL_VERSION),
+      // By number: a device that was deleted and made again under its name is another one.
+      attributes: [[WGDEVICE_A_IFINDEX, u32(this.index)]],
+    };
+    return this.#request;
+  }
 }
 
 export interface LookResult extends Look {
@@ -47,6 +69,8 @@ export class Devices implements Disposable {
   readonly #kernel = new Map<string, KernelDevice>();
   readonly #userspace = new Map<string, { source: UserspaceDevice; device: Device | null }>();
   #family: number | null = null;
+  /** Whether a device was removed, whose peers may come back with another one. */
+  #hasForgotten = false;
 
   /** @param only names of the devices to look at; empty: all. */
   constructor(
@@ -110,6 +134,22 @@ export class Devices implements Disposable {
     return { devices, removed, problems };
   }
 
+  /**
+   * All peers of a device, connected or not; none when it is gone. Looks keep of a peer only what they
+   * compare, so the kernel is asked anew; the next look is not changed by it.
+   *
+   * @throws SystemError, ParseError
+   */
+  peers(name: string): readonly Peer[] {
+    const userspace = this.#userspace.get(name);
+    if (userspace !== undefined) return userspace.source.peers;
+    const entry = this.#kernel.get(name);
+    if (entry === undefined) return [];
+    const all = new PeerTable({ tellsAll: true });
+    const look = this.#lookAt(new KernelDevice(name, entry.index, all));
+    return look === "gone" ? [] : look.changed.map(({ peer }) => peer);
+  }
+
   [Symbol.dispose](): void {
     this.#generic[Symbol.dispose]();
     this.#route[Symbol.dispose]();
@@ -129,32 +169,27 @@ export class Devices implements Disposable {
     }
     for (const { name, index } of links) {
       if (this.#kernel.has(name) || !this.#wants(name)) continue;
-      this.#kernel.set(name, { name, index, peers: new PeerTable(), device: null });
+      const peers = new PeerTable({ tellsAll: this.#hasForgotten });
+      this.#kernel.set(name, new KernelDevice(name, index, peers));
     }
     return removed;
   }
 
   #forget(entry: KernelDevice): Device[] {
     this.#kernel.delete(entry.name);
-    return entry.device === null ? [] : [entry.device];
+    if (entry.device === null) return [];
+    this.#hasForgotten = true;
+    return [entry.device];
   }
 
   #lookAt(entry: KernelDevice): DeviceLook | "gone" {
     if (this.#family === null) return "gone";
     const operation = `look at ${entry.name}`;
-    const request = {
-      type: this.#family,
-      dump: true,
-      header: genericHeader(WG_CMD_GET_DEVICE, WG_GENL_VERSION),
-      // By number: a device that was deleted and made again under its name is another one.
-      attributes: [[WGDEVICE_A_IFINDEX, u32(entry.index)]],
-    } as const;
+    const request = entry.request(this.#family);
     try {
       for (let attempt = 1; ; attempt++) {
         entry.peers.begin();
-        const { interrupted } = this.#generic.request(operation, request, (answer, start, end) =>
-          entry.peers.read(answer, start, end),
-        );
+        const { interrupted } = this.#generic.request(operation, request, entry.read);
         if (interrupted && attempt < DUMP_ATTEMPTS) continue;
         const look = entry.peers.finish({ interrupted });
         entry.device = look.device;

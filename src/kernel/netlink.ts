@@ -17,6 +17,11 @@ export function bytesOf(bytes: Uint8Array): Bytes {
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
 }
 
+/** The same bytes as words; they must start at a multiple of four, as an ArrayBuffer does. */
+export function wordsOf({ bytes }: Bytes): Int32Array {
+  return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
+}
+
 /** Messages and attributes start at multiples of four: NLMSG_ALIGN, NLA_ALIGN. */
 export function align(offset: number): number {
   return (offset + 3) & ~3;
@@ -52,16 +57,25 @@ export function attributeEnd(view: DataView, offset: number, end: number): numbe
   if (end - offset < NLA_HDRLEN) {
     throw new ParseError(`netlink attribute: ${end - offset} bytes, its header alone has 4`);
   }
-  const length = view.getUint16(offset, true);
+  return headerEnd(view.getUint32(offset, true), offset, end);
+}
+
+/** The type of the attribute at `offset`, without its flag bits. */
+export function attributeType(view: DataView, offset: number): number {
+  return headerType(view.getUint32(offset, true));
+}
+
+/** The same for readers of words, which have the header, nla_len and nla_type, as one of them. */
+export function headerEnd(header: number, offset: number, end: number): number {
+  const length = header & 0xffff;
   if (length < NLA_HDRLEN || length > end - offset) {
     throw new ParseError(`netlink attribute: says ${length} bytes, ${end - offset} are there`);
   }
   return offset + length;
 }
 
-/** The type of the attribute at `offset`, without its flag bits. */
-export function attributeType(view: DataView, offset: number): number {
-  return view.getUint16(offset + 2, true) & NLA_TYPE_MASK;
+export function headerType(header: number): number {
+  return (header >>> 16) & NLA_TYPE_MASK;
 }
 
 /** @throws ParseError unless the payload from `start` to `end` has exactly `length` bytes. */
@@ -110,6 +124,11 @@ export function encodeMessage(message: Message): Uint8Array {
     offset += align(part.length);
   }
   return bytes;
+}
+
+/** For a message that is sent again. */
+export function setSequence(message: Uint8Array, sequence: number): void {
+  bytesOf(message).view.setUint32(8, sequence, true);
 }
 
 function encodeAttribute([type, payload]: Attribute): Uint8Array {

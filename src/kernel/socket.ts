@@ -19,6 +19,7 @@ import {
   messageFlags,
   messageSequence,
   messageType,
+  setSequence,
 } from "./netlink.ts";
 import {
   EINTR,
@@ -45,6 +46,7 @@ const BUFFER_BYTES = 65_536;
 /** The kernel answers at once or never; this is for the case of never. */
 const TIMEOUT_SECONDS = 5;
 
+/** Encoded once: one that is asked again and again should be the same object each time. */
 export interface Request {
   readonly type: number;
   /** A dump is answered by many messages, anything else by one or an acknowledgement. */
@@ -72,6 +74,7 @@ export class NetlinkSocket implements Requester, Disposable {
   readonly #groups: number;
   // Made over an ArrayBuffer of its own, so that its address never moves.
   readonly #buffer = bytesOf(new Uint8Array(new ArrayBuffer(BUFFER_BYTES)));
+  readonly #encoded = new WeakMap<Request, Uint8Array>();
   #socket: Pointer | null = null;
   #sequence = 0;
 
@@ -95,9 +98,7 @@ export class NetlinkSocket implements Requester, Disposable {
 
   request(operation: string, request: Request, visit: MessageVisitor): { interrupted: boolean } {
     const sequence = ++this.#sequence;
-    const flags = NLM_F_REQUEST | (request.dump ? NLM_F_DUMP : NLM_F_ACK);
-    const { type, header, attributes } = request;
-    this.send(operation, encodeMessage({ type, flags, sequence, header, attributes }));
+    this.send(operation, this.#encode(request, sequence));
     return this.#answer(operation, sequence, visit);
   }
 
@@ -106,7 +107,7 @@ export class NetlinkSocket implements Requester, Disposable {
     const sequence = ++this.#sequence;
     const { view } = bytesOf(message);
     view.setUint16(6, view.getUint16(6, true) | NLM_F_REQUEST | NLM_F_ACK, true);
-    view.setUint32(8, sequence, true);
+    setSequence(message, sequence);
     this.send(operation, message);
     this.#answer(operation, sequence, () => {});
   }
@@ -121,6 +122,19 @@ export class NetlinkSocket implements Requester, Disposable {
     if (this.#socket === null) return;
     libmnl().mnl_socket_close(this.#socket);
     this.#socket = null;
+  }
+
+  #encode(request: Request, sequence: number): Uint8Array {
+    const known = this.#encoded.get(request);
+    if (known !== undefined) {
+      setSequence(known, sequence);
+      return known;
+    }
+    const flags = NLM_F_REQUEST | (request.dump ? NLM_F_DUMP : NLM_F_ACK);
+    const { type, header, attributes } = request;
+    const message = encodeMessage({ type, flags, sequence, header, attributes });
+    this.#encoded.set(request, message);
+    return message;
   }
 
   #answer(operation: string, sequence: number, visit: MessageVisitor): { interrupted: boolean } {

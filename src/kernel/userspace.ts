@@ -38,6 +38,11 @@ export class UserspaceDevice {
     this.index = index;
   }
 
+  /** As the last look found them. */
+  get peers(): readonly Peer[] {
+    return [...this.#before.values()];
+  }
+
   /** @returns null when nobody answers at the socket: the daemon is gone and left it behind. */
   async look(): Promise<DeviceLook | null> {
     const path = `${SOCKET_FOLDER}/${this.name}.sock`;

@@ -64,6 +64,23 @@ export const migrations: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX $.dead_letters_by_seq ON dead_letters (seq);
   `,
+  `
+  -- For those who look things up: the past of a peer, events of a sort, the latest sessions.
+  CREATE INDEX $.events_by_peer ON events (body -> 'data' -> 'peer' ->> 'publicKey');
+  CREATE INDEX $.events_by_type ON events (type);
+  CREATE INDEX $.sessions_by_start ON sessions (started_at_ms);
+
+  -- What peers received and sent in each stretch of five minutes; no row: nothing. peer: a hash of
+  -- device and public key, which makes a row a third as long. A sample is written at the end of the
+  -- table, whatever its peers are.
+  CREATE TABLE $.traffic (
+    slot INTEGER NOT NULL,
+    peer INTEGER NOT NULL,
+    rx_bytes INTEGER NOT NULL,
+    tx_bytes INTEGER NOT NULL,
+    PRIMARY KEY (slot, peer)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 export const SCHEMA_VERSION = migrations.length;

@@ -75,6 +75,64 @@ export interface DeadLetter {
   readonly event: Event;
 }
 
+/** Which events; null: any. */
+export interface EventQuery {
+  readonly order: "oldest" | "newest";
+  /** Those behind this place, in that order; null: from the beginning. */
+  readonly from: number | null;
+  readonly limit: number;
+  readonly type: string | null;
+  readonly publicKey: string | null;
+  readonly sinceMs: number | null;
+}
+
+/** An event and its place among all. */
+export interface Placed {
+  readonly seq: number;
+  readonly event: Event;
+}
+
+/** Which sessions, the latest first; null: any. */
+export interface SessionQuery {
+  readonly device: string | null;
+  readonly publicKey: string | null;
+  /** Those that lasted until then or later. */
+  readonly sinceMs: number | null;
+  readonly isOpen: boolean | null;
+  /** Behind this one. */
+  readonly from: SessionPlace | null;
+  readonly limit: number;
+}
+
+export type SessionPlace = Pick<SessionRow, "startedAtMs" | "device" | "publicKey">;
+
+/** A session that lasts, as it was when it was last saved, or one that ended. */
+export interface SessionRow {
+  readonly device: string;
+  readonly publicKey: PublicKey;
+  readonly startedAtMs: number;
+  /** null: it lasts. */
+  readonly endedAtMs: number | null;
+  readonly reason: EndedSession["reason"] | null;
+  readonly endpoint: string | null;
+  readonly rxBytes: number;
+  readonly txBytes: number;
+  readonly roams: number;
+}
+
+/** What one peer received and sent in one stretch of TRAFFIC_SLOT_MS. */
+export interface Traffic {
+  readonly device: string;
+  readonly publicKey: string;
+  readonly rxBytes: number;
+  readonly txBytes: number;
+}
+
+/** How long one number of the traffic stands for. */
+export const TRAFFIC_SLOT_MS = 300_000;
+/** A day and what has begun of the next slot. */
+const TRAFFIC_SLOTS = 24 * 12 + 1;
+
 export interface Retention {
   readonly keepMs: number;
   readonly maxBytes: number;
@@ -281,13 +339,21 @@ export class Store implements Disposable {
     });
   }
 
-  deadLetters(): DeadLetter[] {
-    return this.#database
-      .all<Omit<DeadLetter, "event"> & { readonly body: string }>(
-        `SELECT target, label, seq, reason, dead_letters.at_ms AS atMs, body
-         FROM $.dead_letters JOIN $.events USING (seq) ORDER BY seq`,
-      )
-      .map(({ body, ...letter }) => ({ ...letter, event: JSON.parse(body) as Event }));
+  /** All, or of one target so many, after the place `after`. */
+  deadLetters(of?: { target: string; after: number; limit: number }): DeadLetter[] {
+    const columns = "target, label, seq, reason, dead_letters.at_ms AS atMs, body";
+    const tables = "$.dead_letters JOIN $.events USING (seq)";
+    type Row = Omit<DeadLetter, "event"> & { readonly body: string };
+    const rows =
+      of === undefined
+        ? this.#database.all<Row>(`SELECT ${columns} FROM ${tables} ORDER BY seq`)
+        : this.#database.all<Row>(
+            `SELECT ${columns} FROM ${tables} WHERE target = ? AND seq > ? ORDER BY seq LIMIT ?`,
+            of.target,
+            of.after,
+            of.limit,
+          );
+    return rows.map(({ body, ...letter }) => ({ ...letter, event: JSON.parse(body) as Event }));
   }
 
   /** Puts dead letters back into the outbox, as if they had just been added. */
@@ -318,6 +384,133 @@ export class Store implements Disposable {
     });
   }
 
+  /** How many dead letters each target has; those without one are not here. */
+  deadCounts(): { readonly target: string; readonly label: string; readonly count: number }[] {
+    return this.#database.all(
+      "SELECT target, max(label) AS label, count(*) AS count FROM $.dead_letters GROUP BY target",
+    );
+  }
+
+  // ---- The past ----
+
+  events(query: EventQuery): Placed[] {
+    const { order, from, limit, type, publicKey, sinceMs } = query;
+    const conditions: string[] = [];
+    const values: (string | number)[] = [];
+    const where = (condition: string, value: string | number): void => {
+      conditions.push(condition);
+      values.push(value);
+    };
+    if (from !== null) where(order === "oldest" ? "seq > ?" : "seq < ?", from);
+    if (type !== null) where("type = ?", type);
+    if (publicKey !== null) where("body -> 'data' -> 'peer' ->> 'publicKey' = ?", publicKey);
+    if (sinceMs !== null) {
+      // The clock may have jumped, so the events are not in the order of time; the index of times
+      // only tells where to begin.
+      const { first } = this.#database.get<{ first: number | null }>(
+        "SELECT min(seq) AS first FROM $.events WHERE at_ms >= ?",
+        sinceMs,
+      )!;
+      if (first === null) return [];
+      where("seq >= ?", first);
+      where("+at_ms >= ?", sinceMs);
+    }
+    return this.#database
+      .all<{ seq: number; body: string }>(
+        `SELECT seq, body FROM $.events ${conditions.length === 0 ? "" : "WHERE "}${conditions.join(" AND ")}
+         ORDER BY seq ${order === "oldest" ? "ASC" : "DESC"} LIMIT ?`,
+        ...values,
+        limit,
+      )
+      .map(({ seq, body }) => ({ seq, event: JSON.parse(body) as Event }));
+  }
+
+  /** The place of the oldest event that is kept (null: none is), and that of the last one ever told. */
+  eventPlaces(): { readonly first: number | null; readonly last: number } {
+    const first = this.#database.get<{ first: number | null }>(
+      "SELECT min(seq) AS first FROM $.events",
+    )!.first;
+    const last = this.#database.get<{ seq: number }>(
+      "SELECT seq FROM $.sqlite_sequence WHERE name = 'events'",
+    );
+    return { first, last: last?.seq ?? 0 };
+  }
+
+  sessions({ device, publicKey, sinceMs, isOpen, from, limit }: SessionQuery): SessionRow[] {
+    const conditions: string[] = [];
+    const values: (string | number)[] = [];
+    const where = (condition: string, ...wanted: (string | number)[]): void => {
+      conditions.push(condition);
+      values.push(...wanted);
+    };
+    if (device !== null) where("device = ?", device);
+    if (publicKey !== null) where("public_key = ?", publicKey);
+    if (sinceMs !== null) where("coalesce(ended_at_ms, 9e15) >= ?", sinceMs);
+    if (isOpen !== null) where(`ended_at_ms IS ${isOpen ? "" : "NOT "}NULL`);
+    if (from !== null) {
+      where(
+        "(started_at_ms, device, public_key) < (?, ?, ?)",
+        from.startedAtMs,
+        from.device,
+        from.publicKey,
+      );
+    }
+    return this.#database.all<SessionRow>(
+      `SELECT device, public_key AS publicKey, started_at_ms AS startedAtMs,
+         ended_at_ms AS endedAtMs, reason, endpoint, rx_bytes AS rxBytes, tx_bytes AS txBytes, roams
+       FROM $.sessions ${conditions.length === 0 ? "" : "WHERE "}${conditions.join(" AND ")}
+       ORDER BY started_at_ms DESC, device DESC, public_key DESC LIMIT ?`,
+      ...values,
+      limit,
+    );
+  }
+
+  // ---- Traffic ----
+
+  /** Adds to what is known of the stretch of time that `atMs` is in. */
+  addTraffic(traffic: readonly Traffic[], atMs: number): void {
+    const slot = slotOf(atMs);
+    this.#database.write("soon", () => {
+      for (const { device, publicKey, rxBytes, txBytes } of traffic) {
+        this.#database.run(
+          `INSERT INTO $.traffic (slot, peer, rx_bytes, tx_bytes) VALUES (?, ?, ?, ?)
+           ON CONFLICT DO UPDATE SET rx_bytes = rx_bytes + excluded.rx_bytes,
+             tx_bytes = tx_bytes + excluded.tx_bytes`,
+          slot,
+          trafficKey(device, publicKey),
+          rxBytes,
+          txBytes,
+        );
+      }
+    });
+  }
+
+  /** The day up to `nowMs`, oldest first: a number for each stretch of time, the last one unfinished. */
+  traffic(
+    device: string,
+    publicKey: string,
+    nowMs: number,
+  ): { readonly startMs: number; readonly rxBytes: number[]; readonly txBytes: number[] } {
+    const first = slotOf(nowMs) - TRAFFIC_SLOTS + 1;
+    const rxBytes = Array.from({ length: TRAFFIC_SLOTS }, () => 0);
+    const txBytes = [...rxBytes];
+    const peer = trafficKey(device, publicKey);
+    // One row of each slot: a range would read those of all other peers, too.
+    const rows = this.#database.all<{ slot: number; rx: number; tx: number }>(
+      `WITH RECURSIVE slots (number) AS (
+         VALUES (?) UNION ALL SELECT number + 1 FROM slots LIMIT ${TRAFFIC_SLOTS})
+       SELECT slot, rx_bytes AS rx, tx_bytes AS tx
+       FROM slots CROSS JOIN $.traffic ON slot = number AND peer = ?`,
+      first,
+      peer,
+    );
+    for (const { slot, rx, tx } of rows) {
+      rxBytes[slot - first] = rx;
+      txBytes[slot - first] = tx;
+    }
+    return { startMs: first * TRAFFIC_SLOT_MS, rxBytes, txBytes };
+  }
+
   // ---- Retention ----
 
   /**
@@ -345,6 +538,7 @@ export class Store implements Disposable {
            WHERE ended_at_ms < ? ORDER BY ended_at_ms LIMIT ${SLICE})`,
         before,
       );
+      this.#trimTraffic(isTooBig, nowMs);
       return old.length + sessions;
     });
     if (deleted > 0) this.#database.shrink(SLICE);
@@ -353,6 +547,16 @@ export class Store implements Disposable {
 
   [Symbol.dispose](): void {
     this.#database[Symbol.dispose]();
+  }
+
+  /** A day is kept; if the store is too big, less: a slot at a time. */
+  #trimTraffic(isTooBig: boolean, nowMs: number): void {
+    const oldest = slotOf(nowMs) - TRAFFIC_SLOTS;
+    this.#database.run(
+      `DELETE FROM $.traffic WHERE slot <= max(?, coalesce((SELECT min(slot) FROM $.traffic), 0) - ?)`,
+      oldest,
+      isTooBig ? 0 : 1,
+    );
   }
 
   #putSession(session: SavedSession): void {
@@ -404,6 +608,16 @@ export class Store implements Disposable {
   #dropLetter(target: string, seq: number): void {
     this.#database.run("DELETE FROM $.dead_letters WHERE target = ? AND seq = ?", target, seq);
   }
+}
+
+function slotOf(atMs: number): number {
+  return Math.floor(atMs / TRAFFIC_SLOT_MS);
+}
+
+/** 48 bits: that two of 10,000 peers share one is as likely as one in five million. */
+function trafficKey(device: string, publicKey: string): number {
+  const digest = new Bun.CryptoHasher("sha256").update(`${device} ${publicKey}`).digest();
+  return digest.readUIntBE(0, 6);
 }
 
 /** The rest of a peer is in the event. */

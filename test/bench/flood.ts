@@ -1,31 +1,136 @@
 /**
- * Sends forged packets that look like the end of a handshake, each from another port:
- * `bun test/bench/flood.ts ADDRESS PORT COUNT`. For benchmarks, to addresses of their own namespaces.
+ * What a flood of forged packets costs, and how a real peer fares in the middle of it. Half are
+ * initiations, half are the first data of sessions, each from another address and port.
  */
 
-const [address, port, count] = process.argv.slice(2);
-if (address === undefined || port === undefined || count === undefined) {
-  console.error("flood.ts ADDRESS PORT COUNT");
-  process.exit(2);
-}
+import { join } from "node:path";
 
-/** Type 4, any receiver, counter 0, an empty content's tag. */
-const packet = new Uint8Array(32);
-packet[0] = 4;
+import type { Gateway, RemotePeer } from "../support/gateway.ts";
+import { Receiver } from "../support/receiver.ts";
+import { residentMb } from "../support/usage.ts";
+import type { Wgmon } from "../support/wgmon.ts";
+import { figure, type Note } from "./figures.ts";
+import {
+  cpuOf,
+  type GatewayKind,
+  installRules,
+  type Mode,
+  MODES,
+  openGateway,
+  reportedAtMs,
+  startWarm,
+} from "./subject.ts";
 
-const SOCKETS = 64;
-const BATCH = 200;
-let sent = 0;
-while (sent < Number(count)) {
-  const sockets = await Promise.all(Array.from({ length: SOCKETS }, () => Bun.udpSocket({})));
-  for (let round = 0; round < BATCH && sent < Number(count); round++) {
-    for (const socket of sockets) {
-      crypto.getRandomValues(packet.subarray(4, 8));
-      socket.send(packet, Number(port), address);
-      sent++;
+const SECONDS = 10;
+/** An emulated machine cannot send more than this. */
+const RATES = { kernel: [200, 2000], played: [200, 2000, 50_000] } as const;
+/** From this rate on, peers connect in the middle of it. */
+const FLOOD_FROM = 2000;
+const PEERS = 5;
+const PEER_PAUSE_MS = 1200;
+/** Of one core, in percent. */
+const SHARE = 5;
+/** Until a real peer is reported. An emulated machine must keep what the other must keep natively. */
+const PEER_MS = 50;
+const PATIENCE_MS = 10_000;
+/** Looks for the last sources go on for 3 s. */
+const TAIL_MS = 4000;
+
+export async function flood(note: Note, kind: GatewayKind): Promise<void> {
+  for (const mode of [MODES.plain, MODES.printed, MODES.bpf]) {
+    await using gateway = await openGateway(kind);
+    await using _rules = await installRules(mode.rules, gateway);
+    using receiver = new Receiver();
+    const peers = [...(await gateway.addPeers(PEERS * RATES[kind].length))];
+    await using wgmon = await startWarm(...mode.args(gateway.port), "--webhook", receiver.url());
+    for (const perSecond of RATES[kind]) {
+      await measureCost(note, mode, { gateway, wgmon, perSecond });
+      if (perSecond < FLOOD_FROM) continue;
+      const some = peers.splice(0, PEERS);
+      await measurePeers(note, mode, { gateway, receiver, peers: some, perSecond });
     }
-    await Bun.sleep(5);
+    note(figure(`${mode.name}: memory after the floods`, "MB", await residentMb(wgmon.pid)));
   }
-  for (const socket of sockets) socket.close();
 }
-export {};
+
+interface Flooded {
+  readonly gateway: Gateway;
+  readonly perSecond: number;
+}
+
+async function measureCost(
+  note: Note,
+  mode: Mode,
+  { gateway, wgmon, perSecond }: Flooded & { readonly wgmon: Wgmon },
+): Promise<void> {
+  await using sender = await startSender(gateway, { count: SECONDS * perSecond, perSecond });
+  let report = { sent: NaN, seconds: NaN };
+  const used = await cpuOf(wgmon.pid, async () => {
+    report = await sender.finished;
+    await Bun.sleep(TAIL_MS);
+  });
+  const { sent, seconds } = report;
+  const what = `${mode.name}: CPU per 10,000 forged packets, at ${perSecond}/s`;
+  const atMost = perSecond < FLOOD_FROM ? 1 : 0.3;
+  note(figure(what, "s", (used / sent) * 10_000, { atMost }));
+  note(figure(`${mode.name}: forged packets that were really sent`, "/s", sent / seconds));
+  const share = (100 * used) / seconds;
+  note(figure(`${mode.name}: share of one core, at ${perSecond}/s`, "%", share, { atMost: SHARE }));
+}
+
+async function measurePeers(
+  note: Note,
+  mode: Mode,
+  flooded: Flooded & { readonly receiver: Receiver; readonly peers: readonly RemotePeer[] },
+): Promise<void> {
+  const { gateway, receiver, peers, perSecond } = flooded;
+  // Much longer than the peers take: it is ended then.
+  await using _sender = await startSender(gateway, { count: 60 * perSecond, perSecond });
+  const latencies: number[] = [];
+  for (const peer of peers) {
+    await Bun.sleep(PEER_PAUSE_MS);
+    const connectedAtMs = await peer.connect();
+    latencies.push((await reportedAtMs(receiver, peer, PATIENCE_MS)) - connectedAtMs);
+  }
+  const what = `${mode.name}: a real peer's first data to webhook, during ${perSecond}/s`;
+  note(figure(what, "ms", latencies, { atMost: PEER_MS }));
+}
+
+interface Sender extends AsyncDisposable {
+  /** When it has sent all. */
+  readonly finished: Promise<{ readonly sent: number; readonly seconds: number }>;
+}
+
+/** Resolves when it has begun to send. */
+async function startSender(
+  { port }: Gateway,
+  { count, perSecond }: { readonly count: number; readonly perSecond: number },
+): Promise<Sender> {
+  const program = join(import.meta.dir, "sender.ts");
+  const words = [port, count, perSecond].map(String);
+  const child = Bun.spawn([process.execPath, program, ...words], { stdout: "pipe" });
+  const begun = Promise.withResolvers<void>();
+  const finished = read();
+  await begun.promise;
+  return {
+    finished,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await child.exited;
+      await finished;
+    },
+  };
+
+  async function read() {
+    let text = "";
+    const decoder = new TextDecoder();
+    for await (const chunk of child.stdout) {
+      text += decoder.decode(chunk);
+      if (text.includes("\n")) begun.resolve();
+    }
+    begun.reject(new Error("the sender ended"));
+    const report = text.split("\n")[1] ?? "";
+    if (report === "") return { sent: NaN, seconds: NaN };
+    return JSON.parse(report) as { sent: number; seconds: number };
+  }
+}

@@ -1,70 +1,45 @@
 /**
- * Measures wgmon at a gateway with real WireGuard and prints a table: from the tunnel's first packet to
- * the webhook, looks for each handshake, roams, memory over 100,000 triggers, start. In a network
- * namespace of its own: `unshare --net bun test/bench/gateway.ts`, where the kernel has no WireGuard
- * `bun test/support/vm.ts --timeout 900s -- unshare --net bun test/bench/gateway.ts`. The table goes to
- * standard output, with all figures in milliseconds, megabytes or counts.
+ * Measures wgmon at a gateway with real WireGuard and real clients: from the tunnel's first packet to the
+ * webhook, looks for each handshake, roams, memory over 100,000 triggers, start.
  */
+
+import { join } from "node:path";
 
 import { openTap } from "../../src/capture/bpf.ts";
 import { systemClock } from "../../src/clock.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
+import { residentMb } from "../support/usage.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
+import { figure, type Note, series } from "./figures.ts";
+import { BINARY } from "./subject.ts";
 
-const PEERS = Number(process.env["WGMON_TEST_PEERS"] ?? 12);
-const TRIGGERS = Number(process.env["WGMON_TEST_TRIGGERS"] ?? 100_000);
+const PEERS = 12;
+const TRIGGERS = 100_000;
+const TRIGGERS_PER_SECOND = 10_000;
 const STARTS = 11;
-/** Another build to measure; empty: ./wgmon. */
-const BINARY = process.env["WGMON_TEST_BINARY"];
-const ONLY = process.env["WGMON_TEST_ONLY"] ?? "";
+const ROAMS = 3;
 
-/** WGMON_TEST_ONLY=connect,roam measures these alone. */
-const wants = (part: string) => ONLY === "" || ONLY.split(",").includes(part);
-
-const start = (...args: readonly string[]) =>
-  startWgmon(args, BINARY === undefined ? {} : { binary: BINARY });
-
-interface Row {
-  readonly what: string;
-  readonly figures: string;
-}
-
-const rows: Row[] = [];
-
-function note(what: string, figures: string): void {
-  rows.push({ what, figures });
-  console.error(`${what}: ${figures}`);
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
-}
-
-function spread(values: readonly number[]): string {
-  const figures = [Math.min(...values), median(values), Math.max(...values)];
-  return `min ${figures
-    .map((value) => value.toFixed(1))
-    .join(", median ")
-    .replace(/, median (?=[^,]*$)/, ", max ")}`;
-}
-
-/** Memory that is the process's own and the pages of its file that are in use, in megabytes. */
-async function residentMb(pid: number): Promise<number> {
-  const status = await Bun.file(`/proc/${pid}/status`).text();
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
-}
+const start = (...args: readonly string[]) => startWgmon(args, { binary: BINARY });
 
 const looks = (wgmon: Wgmon) =>
   wgmon.log.filter(({ msg, reason }) => msg === "look" && reason === "packet").length;
 
 const nowMs = () => performance.timeOrigin + performance.now();
 
+export async function connects(note: Note): Promise<void> {
+  await using gateway = await openLab();
+  for (const monitor of ["nflog", "bpf"] as const) {
+    for (const by of ["datagram", "ping"] as const) {
+      await measureConnects(note, gateway, monitor, by);
+    }
+  }
+}
+
 /** Connects one peer after the other; how long after the tunnel's first packet each was reported. */
-async function measure(
-  lab: Lab,
-  wg0: LabDevice,
-  receiver: Receiver,
+async function measureConnects(
+  note: Note,
+  { lab, wg0, receiver }: OpenLab,
   monitor: "nflog" | "bpf",
   by: "datagram" | "ping",
 ): Promise<void> {
@@ -78,13 +53,10 @@ async function measure(
   const looksBefore = looks(wgmon);
   for (const client of clients) latencies.push(await connect(lab, wg0, receiver, client, by));
   await Bun.sleep(4000);
-  const missed = latencies.filter((latency) => Number.isNaN(latency)).length;
   const handshakes = (looks(wgmon) - looksBefore) / clients.length;
-  note(
-    `${monitor}, ${by}: tunnel's first packet to webhook, ms`,
-    `${spread(latencies)}, missed ${missed} of ${clients.length}`,
-  );
-  note(`${monitor}, ${by}: looks for each handshake`, handshakes.toFixed(2));
+  const what = `${monitor}, ${by}: tunnel's first packet to webhook`;
+  note(figure(what, "ms", latencies, { atMost: 10 }));
+  note(figure(`${monitor}, ${by}: looks for each handshake`, "", handshakes));
   for (const client of clients) {
     // Or it would go on trying.
     await client.down();
@@ -131,50 +103,48 @@ async function connect(
   }
 }
 
-async function measureRoams(wg0: LabDevice, receiver: Receiver): Promise<void> {
+export async function roams(note: Note): Promise<void> {
+  await using gateway = await openLab();
+  const { wg0, receiver } = gateway;
   const client = await wg0.client("roamer");
   await using wgmon = start("--webhook", receiver.url(), "--tick", "1s");
   await wgmon.ready;
   await client.connect();
   await Bun.sleep(1500);
   receiver.requests.length = 0;
-  for (let count = 0; count < 3; count++) {
+  for (let count = 0; count < ROAMS; count++) {
     await client.roam();
     await client.ping(1);
     await Bun.sleep(1500);
   }
   const types = receiver.requests.map(({ event }) => event?.type);
-  note("three roams are reported as", types.join(", "));
-  await wg0.removePeer(client);
+  const roamed = types.filter((type) => type === "peer.roamed").length;
+  const exactly = (number: number) => ({ atLeast: number, atMost: number });
+  note(figure(`${ROAMS} roams: reports of a roam`, "", roamed, exactly(ROAMS)));
+  note(figure(`${ROAMS} roams: other reports`, "", types.length - roamed, exactly(0)));
 }
 
-async function measureMemory(wg0: LabDevice): Promise<void> {
-  const client = await wg0.client("forger");
+export async function triggers(note: Note): Promise<void> {
+  await using gateway = await openLab();
+  const client = await gateway.wg0.client("one");
   await using wgmon = start();
   await wgmon.ready;
   await client.connect();
   const figures = [await residentMb(wgmon.pid)];
-  const flood = new URL("./flood.ts", import.meta.url).pathname;
+  const sender = join(import.meta.dir, "sender.ts");
+  const words = [gateway.wg0.port, TRIGGERS / 4, TRIGGERS_PER_SECOND].map(String);
   for (let part = 0; part < 4; part++) {
-    await client.run(
-      process.execPath,
-      flood,
-      client.link.gatewayAddress,
-      String(wg0.port),
-      String(TRIGGERS / 4),
-    );
+    await Bun.spawn([process.execPath, sender, ...words], { stdout: "ignore" }).exited;
     figures.push(await residentMb(wgmon.pid));
   }
   // The heap shrinks when nothing has happened for a while.
   await Bun.sleep(15_000);
   figures.push(await residentMb(wgmon.pid));
-  note(
-    `memory before, during and 15 s after ${TRIGGERS} forged triggers, MB`,
-    figures.map((figure) => figure.toFixed(1)).join(", "),
-  );
+  note(series(`memory before, during and 15 s after ${TRIGGERS} forged triggers`, "MB", figures));
 }
 
-async function measureStart(): Promise<void> {
+export async function starts(note: Note): Promise<void> {
+  await using _gateway = await openLab();
   for (const monitor of ["nflog", "bpf", "poll"]) {
     const times: number[] = [];
     for (let count = 0; count < STARTS; count++) {
@@ -183,26 +153,30 @@ async function measureStart(): Promise<void> {
       await wgmon.ready;
       times.push(performance.now() - startMs);
     }
-    note(`start to ready, ${monitor}, ms`, spread(times));
+    note(figure(`start to ready, ${monitor}`, "ms", times, { atMost: 100 }));
   }
 }
 
-async function main(): Promise<void> {
-  using lab = await Lab.create();
-  using receiver = new Receiver();
+interface OpenLab extends AsyncDisposable {
+  readonly lab: Lab;
+  readonly wg0: LabDevice;
+  readonly receiver: Receiver;
+}
+
+/** A gateway with the rule that people write by hand. */
+async function openLab(): Promise<OpenLab> {
+  const lab = await Lab.create();
+  const receiver = new Receiver();
   const wg0 = await lab.device("wg0", { port: 51820 });
   await lab.addPlainRule(wg0.port, 1);
-  if (wants("start")) await measureStart();
-  for (const monitor of ["nflog", "bpf"] as const) {
-    for (const by of ["datagram", "ping"] as const) {
-      if (wants("connect")) await measure(lab, wg0, receiver, monitor, by);
-    }
-  }
-  if (wants("roam")) await measureRoams(wg0, receiver);
-  if (wants("memory")) await measureMemory(wg0);
+  return {
+    lab,
+    wg0,
+    receiver,
+    async [Symbol.asyncDispose]() {
+      receiver[Symbol.dispose]();
+      await wg0.delete();
+      lab[Symbol.dispose]();
+    },
+  };
 }
-
-await main();
-const width = Math.max(...rows.map(({ what }) => what.length));
-for (const { what, figures } of rows) console.log(`${what.padEnd(width)}  ${figures}`);
-process.exit(0);

@@ -1,7 +1,7 @@
 /**
  * Measures delivery: how fast events are written durably, how fast they reach a receiver on this
- * machine, and what memory that takes. `bun test/bench/outbox.ts`; prints a table. The store is in the
- * folder for temporary files: TMPDIR chooses the disk.
+ * machine, and what memory that takes. The store is in the folder for temporary files: TMPDIR chooses
+ * the disk.
  */
 
 import { mkdtemp, rm } from "node:fs/promises";
@@ -17,8 +17,9 @@ import { createLog } from "../../src/log.ts";
 import { Outbox } from "../../src/outbox.ts";
 import { Store } from "../../src/store/store.ts";
 import { peer } from "../support/peers.ts";
+import { figure, type Note } from "./figures.ts";
 
-const EVENTS = Number(process.env["WGMON_TEST_EVENTS"] ?? 10_000);
+const EVENTS = 10_000;
 /** Events of one look. */
 const LOOKS = [1, 10, 100];
 const RECEIVER = "--receiver";
@@ -58,7 +59,7 @@ async function lines(stream: ReadableStream<Uint8Array>, wanted: (line: string) 
 
 const rssMb = () => process.memoryUsage.rss() / 1e6;
 
-async function measure(): Promise<void> {
+export async function outbox(note: Note): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "wgmon-bench-"));
   const child = Bun.spawn([process.execPath, import.meta.path, RECEIVER], { stdout: "pipe" });
   const url = Promise.withResolvers<string>();
@@ -81,14 +82,14 @@ async function measure(): Promise<void> {
     for (const look of LOOKS) {
       const directory = join(folder, String(look));
       const store = await Store.open({ directory, clock: systemClock, log });
-      const outbox = new Outbox({ store, clock: systemClock, log });
+      const deliveries = new Outbox({ store, clock: systemClock, log });
       const startMs = performance.now();
       for (let n = 0; n < EVENTS; n += look) {
         const events = Array.from({ length: look }, (_, index) => ({
           event: event(n + index),
           targets: ["bench"],
         }));
-        store.record({ events, sessions: [], ended: [], devices: null }, outbox.nowMs());
+        store.record({ events, sessions: [], ended: [], devices: null }, deliveries.nowMs());
       }
       const writtenMs = performance.now() - startMs;
 
@@ -96,18 +97,16 @@ async function measure(): Promise<void> {
       const memory = [rssMb()];
       const sampler = setInterval(() => memory.push(rssMb()), 250);
       const sendMs = performance.now();
-      outbox.setTargets([target]);
+      deliveries.setTargets([target]);
       await all.promise;
       const sentMs = performance.now() - sendMs;
       clearInterval(sampler);
-      await outbox.drain(1000);
+      await deliveries.drain(1000);
       store[Symbol.dispose]();
-      const perSecond = (ms: number) => `${Math.round((EVENTS / ms) * 1000)}/s`.padStart(9);
-      const most = Math.max(...memory).toFixed(0);
-      console.log(
-        `${EVENTS} events, ${String(look).padStart(3)} in a look: written ${perSecond(writtenMs)}, ` +
-          `delivered ${perSecond(sentMs)}, memory ${memory[0]!.toFixed(0)} to ${most} MB`,
-      );
+      const what = `${EVENTS} events, ${look} in a look`;
+      note(figure(`${what}: written`, "/s", (EVENTS / writtenMs) * 1000));
+      note(figure(`${what}: delivered`, "/s", (EVENTS / sentMs) * 1000));
+      note(figure(`${what}: memory meanwhile`, "MB", Math.max(...memory)));
     }
   } finally {
     child.kill();
@@ -115,8 +114,4 @@ async function measure(): Promise<void> {
   }
 }
 
-if (process.argv.includes(RECEIVER)) receive();
-else {
-  await measure();
-  process.exit(0);
-}
+if (import.meta.main && process.argv.includes(RECEIVER)) receive();

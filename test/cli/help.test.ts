@@ -74,6 +74,21 @@ test("the help text", () => {
                                   connected already (default: true)
       --[no-]report-unknown       report handshakes that no peer completed, by
                                   network, once a minute (default: false)
+      --listen ADDRESS:PORT       serve the interface, metrics and page by HTTP
+                                  there (default: nowhere, but for the Unix socket
+                                  of wgmon's own commands)
+      --listen-token-file FILE    a file with the bearer tokens to ask for, one on
+                                  each line; needed unless listen is 127.0.0.1 or
+                                  ::1 (default: $CREDENTIALS_DIRECTORY/listen-token,
+                                  if it exists)
+      --listen-tls-cert FILE      listen with TLS: the certificate, and those it
+                                  stands on, in PEM (default: no TLS)
+      --listen-tls-key FILE       its private key, in PEM (default: no TLS)
+      --metrics mdlayher|mindflavor|none
+                                  the exporter whose names the metrics of peers
+                                  have, too: mdlayher, wireguard_exporter;
+                                  mindflavor, prometheus_wireguard_exporter; may be
+                                  repeated (default: mdlayher)
       --state-dir FOLDER          where the store is: events, sessions, what waits
                                   for a target (default: $STATE_DIRECTORY of
                                   systemd, else /var/lib/wgmon)

@@ -7,7 +7,7 @@
 
 import { createSecureServer } from "node:http2";
 
-const key = `-----BEGIN PRIVATE KEY-----
+export const key = `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgzCZ/lG79V3L8NlFu
 Ht9jvLSM9OfWk/9GUMz+PACczL6hRANCAAStg3fWK1GBkYsuG6WVmA2aXr3/Nuc4
 nO8EdaKuFwf/FWTMeinGaQoBGZzdbaDgg5dJBw8jdkugLe0e8AGs03ej

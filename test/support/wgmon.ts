@@ -12,7 +12,7 @@ export type LogLine = Readonly<Record<string, unknown>> & { readonly msg?: unkno
 export interface WgmonOptions {
   /** Left out: the binary that build.ts makes; "source": src/main.ts under Bun. */
   readonly binary?: string;
-  /** The whole environment but PATH and, if it has none, STATE_DIRECTORY: a folder of its own. */
+  /** The whole environment but PATH and, if it has none, STATE_DIRECTORY and RUNTIME_DIRECTORY: folders of its own. */
   readonly environment?: Readonly<Record<string, string>>;
   readonly cwd?: string;
 }
@@ -35,6 +35,7 @@ export class Wgmon implements AsyncDisposable {
       env: {
         PATH: process.env["PATH"],
         STATE_DIRECTORY: newStateFolder(),
+        RUNTIME_DIRECTORY: `${newStateFolder()}/run`,
         ...environment,
       },
       stdin: "ignore",

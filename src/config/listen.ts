@@ -1,0 +1,87 @@
+/** Who may ask wgmon over HTTP, and where. Whoever is not on this machine needs a token. */
+
+import { type Chosen, type NamedFile, readNamedFile, type Sources } from "./given.ts";
+
+export interface ListenSettings {
+  /** null: not on TCP. */
+  readonly listen: { readonly address: string; readonly port: number } | null;
+  /** Secret. Empty: none is needed. */
+  readonly listenTokens: readonly string[];
+  /** Paths of PEM files; null: no TLS. */
+  readonly listenTls: { readonly cert: string; readonly key: string } | null;
+}
+
+/** As long as no one can guess it: 16 characters of base64 have 96 bits. */
+const TOKEN_LEAST = 16;
+
+interface Context {
+  readonly sources: Sources;
+  readonly chosen: Chosen;
+  readonly problems: string[];
+  readonly notes: string[];
+}
+
+export function readListen(context: Context): ListenSettings {
+  const { chosen, problems, notes } = context;
+  const listen = chosen.values("listen")[0] ?? null;
+  const file = tokenFile(context);
+  const tokens = listen === null || file === null ? [] : readTokens(file, context);
+  const [cert, key] = [chosen.values("listen-tls-cert")[0], chosen.values("listen-tls-key")[0]];
+  if ((cert === undefined) !== (key === undefined)) {
+    problems.push("listen-tls-cert and listen-tls-key: give both, or none for no TLS");
+  }
+  if (listen === null) {
+    for (const name of ["listen-token-file", "listen-tls-cert", "listen-tls-key"] as const) {
+      const given = chosen.given(name);
+      if (given !== null) notes.push(`${given.where} has no effect without listen`);
+    }
+  } else if (!isLoopback(listen.address)) {
+    if (file === null) {
+      problems.push(
+        `${chosen.given("listen")!.where}: others can connect there, so it needs a token: give listen-token-file, or listen on 127.0.0.1`,
+      );
+    } else if (cert === undefined) {
+      notes.push("listen: without TLS, whoever is on the way can read the token");
+    }
+  }
+  const listenTls = cert === undefined || key === undefined ? null : { cert, key };
+  return { listen, listenTokens: tokens, listenTls };
+}
+
+/** The file that the setting names, else the credential that systemd hands over, if there is one. */
+function tokenFile({ chosen, sources }: Context): NamedFile | null {
+  const read = chosen.several("listen-token-file")[0];
+  if (read !== undefined) return { path: read.value, where: read.where, isOptional: false };
+  const folder = sources.env["CREDENTIALS_DIRECTORY"];
+  if (folder === undefined || !folder.startsWith("/")) return null;
+  const path = `${folder}/listen-token`;
+  // That there is one is known only by reading it.
+  if (readNamedFile(sources, { path, where: "", isOptional: true }, []) === null) return null;
+  return { path, where: "$CREDENTIALS_DIRECTORY/listen-token", isOptional: false };
+}
+
+/** One on each line: with a new one beside the old one, they can be changed without a gap. */
+function readTokens(file: NamedFile, { sources, problems }: Context): readonly string[] {
+  const text = readNamedFile(sources, file, problems);
+  if (text === null) return [];
+  const tokens = text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !line.startsWith("#"));
+  // It must be possible to send it in a header.
+  const isWrong = tokens.some(
+    (token) => !/^[\x21-\x7e]+$/.test(token) || token.length < TOKEN_LEAST,
+  );
+  if (tokens.length === 0) problems.push(`${file.where}: there is no token in the file`);
+  if (isWrong) {
+    problems.push(
+      `${file.where}: a token in the file is shorter than ${TOKEN_LEAST} characters, or has others than those of ASCII; make one with: openssl rand -base64 24`,
+    );
+  }
+  return tokens;
+}
+
+/** Only this machine can connect there. */
+export function isLoopback(address: string): boolean {
+  return address === "localhost" || address === "::1" || /^127(?:\.\d{1,3}){3}$/.test(address);
+}

@@ -1,0 +1,562 @@
+/**
+ * The machine interface under /v1. Each route says what it takes and what it answers with, in schemas:
+ * Elysia checks both by them, and the OpenAPI document is made from them. Loaded with the first request
+ * for it: Elysia takes 5 MB and some milliseconds.
+ *
+ * Never minify the program: Elysia reads its own source code at run time, and then silently stops
+ * checking (github.com/elysiajs/elysia/issues/1711).
+ */
+
+import { Type as T } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { Elysia, t } from "elysia";
+
+import type { SessionPlace } from "../store/store.ts";
+import { Feed } from "./feed.ts";
+import { openApi, type Route } from "./openapi.ts";
+import { problem, ProblemSchema, Refusal } from "./problem.ts";
+import type { LookReport, Source } from "./source.ts";
+import {
+  DeviceSchema,
+  iso,
+  LetterSchema,
+  LookSchema,
+  oneOf,
+  PeerDetailSchema,
+  PeerSchema,
+  type PeerView,
+  PlacedEventSchema,
+  SessionSchema,
+  stateNames,
+  StatusSchema,
+  TargetSchema,
+  viewDevices,
+  viewPeer,
+  viewPeers,
+  viewSession,
+  viewStatus,
+  viewTargets,
+  viewTraffic,
+} from "./view.ts";
+
+/** Items of one answer. */
+const PAGE_MAX = 1000;
+/** Sessions of one peer in its own answer; the others are in /v1/sessions. */
+const PEER_SESSIONS = 50;
+/** A look costs a few milliseconds for thousands of peers, and is taken often enough anyway. */
+const LOOK_PAUSE_MS = 1000;
+
+const eventTypes = [
+  "peer.connected",
+  "peer.roamed",
+  "peer.disconnected",
+  "handshake.unknown",
+  "device.added",
+  "device.removed",
+] as const;
+const sorts = [
+  "device",
+  "name",
+  "publicKey",
+  "lastHandshakeAt",
+  "rxBytes",
+  "txBytes",
+  "startedAt",
+] as const;
+
+type Sort = (typeof sorts)[number];
+
+const closed = { additionalProperties: false } as const;
+const Limit = T.Optional(
+  // Elysia's own, which takes the text of a query for a number.
+  t.Integer({
+    minimum: 1,
+    maximum: PAGE_MAX,
+    default: 100,
+    description: "most items of the answer",
+  }),
+);
+const Since = T.Optional(
+  T.String({ format: "date-time", maxLength: 40, description: "RFC 3339; a + is written %2B" }),
+);
+const DeviceName = T.String({ minLength: 1, maxLength: 15 });
+const KeyText = T.String({
+  pattern: "^[A-Za-z0-9+/_-]{43}=?$",
+  description: "base64 or base64url, which needs no escapes in an address",
+});
+const Cursor = T.Optional(
+  T.String({ pattern: "^[A-Za-z0-9_-]{1,200}$", description: "`next` of the answer before" }),
+);
+const pageOf = <Schema extends Parameters<typeof T.Array>[0]>(item: Schema) =>
+  T.Object(
+    {
+      items: T.Array(item),
+      next: T.Union([T.String(), T.Null()], {
+        description: "what to give as `cursor` for the next items; null: there are none",
+      }),
+    },
+    closed,
+  );
+
+const failures = { 401: ProblemSchema, 403: ProblemSchema, 503: ProblemSchema } as const;
+const refusals = { 422: ProblemSchema, ...failures } as const;
+
+export interface Api extends Disposable {
+  handle(request: Request): Promise<Response>;
+  /** The routes, with their schemas. */
+  readonly routes: readonly Route[];
+}
+
+export function makeApi(source: Source): Api {
+  const feed = new Feed(source);
+  const app = makeRoutes(source, feed);
+  return {
+    handle: async (request) => await app.handle(withPlainAddress(request)),
+    routes: app.routes,
+    [Symbol.dispose]: () => feed[Symbol.dispose](),
+  };
+}
+
+/**
+ * Elysia counts characters to find where the path begins: with a host of less than four letters, or with
+ * its setting for those and https, it begins elsewhere, and nothing is found (1.4.30).
+ */
+function withPlainAddress(request: Request): Request {
+  const { pathname, search } = new URL(request.url);
+  return new Request(`http://localhost${pathname}${search}`, request);
+}
+
+function makeRoutes(source: Source, feed: Feed) {
+  const look = lookSparingly(source);
+  // Those of `app`, which its handlers cannot name while it is made.
+  let routes: readonly Route[] = [];
+  const document = once(() => openApi(routes, source.version));
+  const app = new Elysia({
+    prefix: "/v1",
+    // What is not in a schema is refused, not taken out in silence.
+    normalize: false,
+  })
+    // Names what a handler may use, so that it is there: see the issue above.
+    .onBeforeHandle({ as: "global" }, ({ query, params, headers }) => void [query, params, headers])
+    .onError({ as: "global" }, ({ code, error, request }) => {
+      if (error instanceof Refusal) return problem(error.status, error.details);
+      if (code === "VALIDATION") {
+        // Ours is the mistake in an answer, and nothing of it is shown.
+        if (error.type === "response") throw new Error("an answer is not as its schema says");
+        return problem(422, { errors: mistakes(error.all, routeOf(routes, request), request) });
+      }
+      if (code === "PARSE") return problem(400, { detail: "the body cannot be read" });
+      if (code !== "NOT_FOUND") throw error;
+      const allow = allowed(routes, new URL(request.url).pathname);
+      if (allow.length === 0) return problem(404);
+      return problem(405, { headers: { allow: allow.join(", ") } });
+    })
+    .get("/status", () => viewStatus(source), {
+      response: { 200: StatusSchema, ...failures },
+      detail: { summary: "the program and what it watches" },
+    })
+    .get("/devices", () => ({ items: viewDevices(source) }), {
+      response: { 200: T.Object({ items: T.Array(DeviceSchema) }, closed), ...failures },
+      detail: { summary: "the WireGuard devices" },
+    })
+    .get(
+      "/peers",
+      ({ query }) => {
+        const { device = null, state = null, search = null, limit = 100, offset = 0 } = query;
+        const found = viewPeers(source, device).filter(
+          (peer) =>
+            (state === null || peer.state === state) && (search === null || has(peer, search)),
+        );
+        sortPeers(found, query.sort ?? "device", query.order === "desc");
+        return { items: found.slice(offset, offset + limit), total: found.length };
+      },
+      {
+        query: T.Object(
+          {
+            device: T.Optional(DeviceName),
+            state: T.Optional(oneOf(stateNames)),
+            search: T.Optional(
+              T.String({
+                minLength: 1,
+                maxLength: 100,
+                description: "part of name, tag, key, endpoint or allowed IP",
+              }),
+            ),
+            sort: T.Optional(oneOf(sorts, "startedAt: of the session; those without come last")),
+            order: T.Optional(oneOf(["asc", "desc"])),
+            limit: Limit,
+            offset: T.Optional(t.Integer({ minimum: 0, maximum: 1_000_000, default: 0 })),
+          },
+          closed,
+        ),
+        response: {
+          200: T.Object(
+            {
+              items: T.Array(PeerSchema),
+              total: T.Integer({ minimum: 0, description: "found, on all pages" }),
+            },
+            closed,
+          ),
+          ...refusals,
+        },
+        detail: { summary: "the peers of all devices, or some of them" },
+      },
+    )
+    .get(
+      "/peers/:device/:publicKey",
+      ({ params: { device, publicKey } }) => {
+        const key = base64(publicKey);
+        for (const peer of source.peers(device)) {
+          if (peer.publicKey !== key) continue;
+          const rows = source.store.sessions({
+            device,
+            publicKey: key,
+            sinceMs: null,
+            isOpen: null,
+            from: null,
+            limit: PEER_SESSIONS,
+          });
+          return {
+            ...viewPeer(source, device, peer),
+            sessions: rows.map((row) => viewSession(source, row)),
+            traffic: viewTraffic(source, device, key),
+          };
+        }
+        throw new Refusal(404, { detail: "there is no such peer" });
+      },
+      {
+        params: T.Object({ device: DeviceName, publicKey: KeyText }, closed),
+        response: { 200: PeerDetailSchema, 404: ProblemSchema, ...refusals },
+        detail: { summary: "one peer, with its sessions and its traffic of the last 24 hours" },
+      },
+    )
+    .get(
+      "/sessions",
+      ({ query }) => {
+        const { device = null, peer, since, state, cursor, limit = 100 } = query;
+        const rows = source.store.sessions({
+          device,
+          publicKey: peer === undefined ? null : base64(peer),
+          sinceMs: since === undefined ? null : Date.parse(since),
+          isOpen: state === undefined ? null : state === "open",
+          from: cursor === undefined ? null : placeOf(cursor),
+          limit: limit + 1,
+        });
+        const items = rows.slice(0, limit);
+        const next = rows.length > limit ? cursorOf(items.at(-1)!) : null;
+        return { items: items.map((row) => viewSession(source, row)), next };
+      },
+      {
+        query: T.Object(
+          {
+            device: T.Optional(DeviceName),
+            peer: T.Optional(KeyText),
+            since: Since,
+            state: T.Optional(oneOf(["open", "ended"])),
+            cursor: Cursor,
+            limit: Limit,
+          },
+          closed,
+        ),
+        response: { 200: pageOf(SessionSchema), ...refusals },
+        detail: { summary: "sessions, the latest first; since: those that lasted until then" },
+      },
+    )
+    .get(
+      "/events",
+      ({ query }) => {
+        const { order = "newest", type = null, peer, since, cursor, limit = 100 } = query;
+        const found = source.store.events({
+          order,
+          from: cursor === undefined ? null : seqOf(cursor),
+          limit: limit + 1,
+          type,
+          publicKey: peer === undefined ? null : base64(peer),
+          sinceMs: since === undefined ? null : Date.parse(since),
+        });
+        const items = found.slice(0, limit);
+        return {
+          items,
+          next: found.length > limit ? String(items.at(-1)!.seq) : null,
+          latest: source.store.eventPlaces().last,
+        };
+      },
+      {
+        query: T.Object(
+          {
+            order: T.Optional(oneOf(["newest", "oldest"], "which come first")),
+            type: T.Optional(oneOf(eventTypes)),
+            peer: T.Optional(KeyText),
+            since: Since,
+            cursor: Cursor,
+            limit: Limit,
+          },
+          closed,
+        ),
+        response: {
+          200: T.Object(
+            {
+              ...pageOf(PlacedEventSchema).properties,
+              latest: T.Integer({
+                minimum: 0,
+                description: "place of the latest event; /v1/stream?after= goes on from here",
+              }),
+            },
+            closed,
+          ),
+          ...refusals,
+        },
+        detail: { summary: "events, the latest first" },
+      },
+    )
+    .get(
+      "/stream",
+      ({ query, headers }) => {
+        const last = headers["last-event-id"] ?? null;
+        const stream = feed.open(last === null ? (query.after ?? null) : seqOf(last));
+        if (stream === null) {
+          const detail = "too many listeners";
+          throw new Refusal(503, { detail, headers: { "retry-after": "10" } });
+        }
+        return new Response(stream, {
+          headers: {
+            "content-type": "text/event-stream",
+            "cache-control": "no-store",
+            // nginx would keep it back.
+            "x-accel-buffering": "no",
+          },
+        });
+      },
+      {
+        query: T.Object(
+          {
+            after: T.Optional(
+              t.Integer({
+                minimum: 0,
+                maximum: Number.MAX_SAFE_INTEGER,
+                description: "a place among the events; all behind it are sent. Else: from now on",
+              }),
+            ),
+          },
+          closed,
+        ),
+        response: refusals,
+        detail: {
+          summary:
+            "events as they happen, by Server-Sent Events; Last-Event-ID goes on where it broke off",
+          description: `\`data\` is an event, \`id\` its place. An event of the type \`missed\` says that events were deleted before they could be sent. A comment comes every 10 s when nothing happens.`,
+        },
+      },
+    )
+    .get("/targets", () => ({ items: viewTargets(source) }), {
+      response: { 200: T.Object({ items: T.Array(TargetSchema) }, closed), ...failures },
+      detail: { summary: "where events go, and how that is going" },
+    })
+    .get(
+      "/targets/:key/outbox",
+      ({ params: { key }, query: { state = "waiting", cursor, limit = 100 } }) => {
+        if (!viewTargets(source).some((target) => target.key === key)) {
+          throw new Refusal(404, { detail: "there is no such target" });
+        }
+        const after = cursor === undefined ? 0 : seqOf(cursor);
+        const found =
+          state === "waiting"
+            ? source.store.waiting(key, after, limit + 1).map(({ seq, event, addedAtMs }) => ({
+                seq,
+                state: "waiting" as const,
+                at: iso(addedAtMs),
+                reason: null,
+                event,
+              }))
+            : source.store
+                .deadLetters({ target: key, after, limit: limit + 1 })
+                .map(({ seq, event, atMs, reason }) => ({
+                  seq,
+                  state: "dead" as const,
+                  at: iso(atMs),
+                  reason,
+                  event,
+                }));
+        const items = found.slice(0, limit);
+        return { items, next: found.length > limit ? String(items.at(-1)!.seq) : null };
+      },
+      {
+        params: T.Object({ key: T.String({ minLength: 1, maxLength: 64 }) }, closed),
+        query: T.Object(
+          { state: T.Optional(oneOf(["waiting", "dead"])), cursor: Cursor, limit: Limit },
+          closed,
+        ),
+        response: { 200: pageOf(LetterSchema), 404: ProblemSchema, ...refusals },
+        detail: { summary: "what waits for a target or was given up, oldest first" },
+      },
+    )
+    .post("/look", async () => ({ ...(await look()) }), {
+      response: { 200: LookSchema, 429: ProblemSchema, ...failures },
+      detail: { summary: "look at all devices now" },
+    })
+    .get("/openapi.json", () => document(), {
+      detail: { summary: "this document" },
+    });
+
+  routes = app.routes;
+  return app;
+}
+
+/** One look at a time, for all who ask for it, and a pause after it. */
+function lookSparingly(source: Source): () => Promise<LookReport> {
+  const { clock } = source;
+  let current: Promise<LookReport> | null = null;
+  let endedMs = -Infinity;
+  return async () => {
+    if (current !== null) return await current;
+    if (clock.now().monotonicMs - endedMs < LOOK_PAUSE_MS) {
+      throw new Refusal(429, { detail: "one look a second", headers: { "retry-after": "1" } });
+    }
+    current = source.look();
+    try {
+      return await current;
+    } finally {
+      current = null;
+      endedMs = clock.now().monotonicMs;
+    }
+  };
+}
+
+/** The methods that the path is there for. */
+function allowed(routes: readonly Route[], path: string): string[] {
+  return routes.filter((route) => isRoute(route.path, path)).map(({ method }) => method);
+}
+
+/** `/v1/peers/:device/:publicKey` */
+function isRoute(route: string, path: string): boolean {
+  const wanted = route.split("/");
+  const parts = path.split("/");
+  return (
+    wanted.length === parts.length &&
+    wanted.every((part, index) => part.startsWith(":") || part === parts[index])
+  );
+}
+
+function routeOf(routes: readonly Route[], request: Request): Route | null {
+  const { pathname } = new URL(request.url);
+  const fits = (route: Route) => route.method === request.method && isRoute(route.path, pathname);
+  return routes.find(fits) ?? null;
+}
+
+/** What is wrong, in our own words and with our own names: what was sent is not shown. */
+function mistakes(
+  errors: readonly unknown[],
+  route: Route | null,
+  request: Request,
+): { parameter: string; detail: string }[] {
+  const { params, query } = (route?.hooks ?? {}) as { params?: Schema; query?: Schema };
+  const known = new Map(Object.entries({ ...params?.properties, ...query?.properties }));
+  const wrong = new Set(
+    errors.map((each) => {
+      const { path } = each as { path?: unknown };
+      return typeof path === "string" ? path.slice(1) : "";
+    }),
+  );
+  let hasUnknown = false;
+  for (const [name, value] of new URL(request.url).searchParams) {
+    const schema = known.get(name);
+    if (schema === undefined) hasUnknown = true;
+    // Of a number that is out of its range, Elysia does not say which it is.
+    else if (!isInRange(schema, value)) wrong.add(name);
+  }
+  const found = [...known]
+    .filter(([name]) => wrong.has(name))
+    .map(([name, schema]) => ({ parameter: name, detail: needs(schema) }));
+  if (!hasUnknown) return found;
+  const names = Object.keys(query?.properties ?? {}).join(", ");
+  return [
+    ...found,
+    { parameter: "(unknown)", detail: `there are ${names === "" ? "none" : names}` },
+  ];
+}
+
+function isInRange({ minimum, maximum }: Schema, value: string): boolean {
+  if (minimum === undefined) return true;
+  return Number(value) >= minimum && Number(value) <= (maximum ?? Infinity);
+}
+
+type Schema = {
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly anyOf?: readonly Schema[];
+  readonly const?: unknown;
+  readonly type?: string;
+  readonly format?: string;
+  readonly pattern?: string;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+};
+
+function needs(schema: Schema): string {
+  const { anyOf = [], minimum, maximum, format, pattern, minLength, maxLength } = schema;
+  const words = anyOf.flatMap((each) => ("const" in each ? [String(each.const)] : []));
+  if (words.length > 0) return `one of ${words.join(", ")}`;
+  if (minimum !== undefined) return `a whole number from ${minimum} to ${maximum}`;
+  if (format === "date-time") return "a time, as RFC 3339 writes it";
+  if (pattern !== undefined) return `as the pattern ${pattern}`;
+  return `a text of ${minLength} to ${maxLength} characters`;
+}
+
+function has(peer: PeerView, search: string): boolean {
+  const wanted = search.toLowerCase();
+  return [peer.name, ...peer.tags, peer.publicKey, peer.endpoint, ...peer.allowedIps].some(
+    (text) => text !== null && text.toLowerCase().includes(wanted),
+  );
+}
+
+/** Peers without a value come last, whichever the order is. */
+function sortPeers(peers: PeerView[], sort: Sort, isDescending: boolean): void {
+  // The kernel's order.
+  if (sort === "device" && !isDescending) return;
+  const value = (peer: PeerView) => (sort === "startedAt" ? peer.session?.startedAt : peer[sort]);
+  const sign = isDescending ? -1 : 1;
+  peers.sort((a, b) => {
+    const left = value(a) ?? null;
+    const right = value(b) ?? null;
+    if (left === null || right === null) return Number(left === null) - Number(right === null);
+    return left === right ? 0 : left < right ? -sign : sign;
+  });
+}
+
+function base64(key: string): string {
+  const text = key.replaceAll("-", "+").replaceAll("_", "/");
+  return text.endsWith("=") ? text : `${text}=`;
+}
+
+function seqOf(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw badCursor();
+}
+
+function cursorOf({ startedAtMs, device, publicKey }: SessionPlace): string {
+  return Buffer.from(JSON.stringify([startedAtMs, device, publicKey])).toString("base64url");
+}
+
+const PlaceSchema = T.Tuple([T.Integer(), T.String(), T.String()]);
+
+function placeOf(cursor: string): SessionPlace {
+  try {
+    const [startedAtMs, device, publicKey] = Value.Decode(
+      PlaceSchema,
+      JSON.parse(Buffer.from(cursor, "base64url").toString()),
+    );
+    return { startedAtMs, device, publicKey: publicKey as SessionPlace["publicKey"] };
+  } catch {
+    throw badCursor();
+  }
+}
+
+function badCursor(): Refusal {
+  return new Refusal(422, { detail: "the place is none of ours" });
+}
+
+function once<Value>(make: () => Value): () => Value {
+  let made: { readonly value: Value } | null = null;
+  return () => (made ??= { value: make() }).value;
+}

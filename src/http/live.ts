@@ -1,0 +1,105 @@
+/** The source of the machine interface in the running program: app.ts's parts, as it may read them. */
+
+import type { Clock } from "../clock.ts";
+import type { Counters } from "../counters.ts";
+import { ParseError, SystemError } from "../errors.ts";
+import type { Placed, Store } from "../store/store.ts";
+import type { Session, Tracker } from "../tracker.ts";
+import type { Device, Peer, PublicKey } from "../wireguard.ts";
+import type { LookReport, Source, TargetState } from "./source.ts";
+
+/** How long a list of peers stands for the next one: several may be needed for one answer. */
+const LIST_MS = 500;
+
+export interface Parts {
+  readonly clock: Clock;
+  readonly store: Store;
+  readonly counters: Counters;
+  readonly tracker: Pick<Tracker, "session">;
+  readonly devices: { readonly known: readonly Device[]; peers(name: string): readonly Peer[] };
+  readonly outbox: { readonly states: readonly TargetState[] };
+  host(): string;
+  nameOf(publicKey: PublicKey, device: string): string | null;
+  tagsOf(publicKey: PublicKey): readonly string[];
+  subscribe(listener: (placed: readonly Placed[]) => void): () => void;
+  /** Looks at all devices; answers with what could not be read. */
+  look(): Promise<readonly Error[]>;
+}
+
+export class LiveSource implements Source {
+  readonly version: string;
+  readonly startedAtMs: number;
+  readonly clock: Clock;
+  readonly store: Store;
+  readonly counters: Counters;
+  readonly #parts: Parts;
+  readonly #lists = new Map<string, readonly Peer[]>();
+
+  constructor(version: string, parts: Parts) {
+    this.version = version;
+    this.clock = parts.clock;
+    this.store = parts.store;
+    this.counters = parts.counters;
+    this.#parts = parts;
+    const { wallMs, monotonicMs } = parts.clock.now();
+    // The monotonic clock begins with the program.
+    this.startedAtMs = Math.round(wallMs - monotonicMs);
+  }
+
+  host(): string {
+    return this.#parts.host();
+  }
+
+  devices(): readonly Device[] {
+    return this.#parts.devices.known;
+  }
+
+  /**
+   * A list of its own: the looks keep of each peer only what they compare. It changes nothing of what
+   * the tracker knows.
+   */
+  peers(device: string): readonly Peer[] {
+    const listed = this.#lists.get(device);
+    if (listed !== undefined) return listed;
+    let peers: readonly Peer[];
+    try {
+      peers = this.#parts.devices.peers(device);
+    } catch (error) {
+      // The next look meets it, too, and says it in the log.
+      if (!(error instanceof SystemError || error instanceof ParseError)) throw error;
+      this.counters.lookProblems++;
+      return [];
+    }
+    this.#lists.set(device, peers);
+    this.#parts.clock.after(LIST_MS, () => void this.#lists.delete(device));
+    return peers;
+  }
+
+  session(device: string, publicKey: PublicKey): Session | null {
+    return this.#parts.tracker.session(device, publicKey);
+  }
+
+  nameOf(publicKey: PublicKey, device: string): string | null {
+    return this.#parts.nameOf(publicKey, device);
+  }
+
+  tagsOf(publicKey: PublicKey): readonly string[] {
+    return this.#parts.tagsOf(publicKey);
+  }
+
+  targets(): readonly TargetState[] {
+    return this.#parts.outbox.states;
+  }
+
+  subscribe(listener: (placed: readonly Placed[]) => void): () => void {
+    return this.#parts.subscribe(listener);
+  }
+
+  async look(): Promise<LookReport> {
+    const startMs = this.clock.now().monotonicMs;
+    const problems = await this.#parts.look();
+    this.#lists.clear();
+    const tookMs = this.clock.now().monotonicMs - startMs;
+    return { tookMs, problems: problems.map(({ message }) => message) };
+  }
+}

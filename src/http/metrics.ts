@@ -1,0 +1,370 @@
+/**
+ * Metrics in the text format of Prometheus, or OpenMetrics where that is asked for, in chunks: for ten
+ * thousand peers it is megabytes, and whoever waits must not wait for all of it.
+ *
+ * The names and labels of two other exporters can be chosen, so that their dashboards work unchanged:
+ * github.com/MindFlavor/prometheus_wireguard_exporter and github.com/mdlayher/wireguard_exporter. What
+ * is wgmon's own begins with wgmon_. Nothing is kept between scrapes: what is gone has no series.
+ */
+
+import type { Histogram } from "../counters.ts";
+import type { Session } from "../tracker.ts";
+import { type Device, formatEndpoint, type Peer } from "../wireguard.ts";
+import type { Source } from "./source.ts";
+
+export const namings = ["mdlayher", "mindflavor"] as const;
+export type Naming = (typeof namings)[number];
+
+/** Peers that have series; those beyond are counted. */
+const PEERS_MAX = 10_000;
+/** Characters of a chunk: about a millisecond of work. */
+const CHUNK = 65_536;
+
+const TEXT = "text/plain; version=0.0.4; charset=utf-8";
+const OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+interface Wanted {
+  readonly namings: readonly Naming[];
+  /** The header of the request. */
+  readonly accept: string;
+}
+
+interface Exposition {
+  /** Content-Type */
+  readonly type: string;
+  readonly chunks: Iterator<string>;
+}
+
+export function exposition(source: Source, { namings: wanted, accept }: Wanted): Exposition {
+  const isOpen = /application\/openmetrics-text/i.test(accept);
+  return {
+    type: isOpen ? OPEN_METRICS : TEXT,
+    chunks: chunked(lines(source, wanted, isOpen)),
+  };
+}
+
+/** A peer, with the labels of its series as text. */
+interface Labeled {
+  readonly device: string;
+  readonly peer: Peer;
+  readonly session: Session | null;
+  readonly name: string;
+  /** `device="wg0",public_key="..."` */
+  readonly labels: string;
+}
+
+type Kind = "counter" | "gauge" | "histogram" | "info";
+
+function* lines(source: Source, wanted: readonly Naming[], isOpen: boolean): Generator<string> {
+  const head = (name: string, kind: Kind, help: string): string => headOf(name, kind, help, isOpen);
+  yield* own(source, head);
+  const { devices, peers, omitted } = gather(source);
+  yield* ofDevices(devices, head);
+  yield head(
+    "wgmon_metrics_peers_omitted",
+    "gauge",
+    "Peers beyond the limit, which have no series.",
+  );
+  yield `wgmon_metrics_peers_omitted ${omitted}\n`;
+  yield* ofPeers(peers, head);
+  if (wanted.includes("mdlayher")) yield* asMdlayher(devices, peers, head);
+  if (wanted.includes("mindflavor")) {
+    yield* asMindFlavor(devices, peers, source.clock.now().wallMs, head);
+  }
+  if (isOpen) yield "# EOF\n";
+}
+
+type Head = (name: string, kind: Kind, help: string) => string;
+
+interface Found {
+  readonly device: Device;
+  readonly peers: number;
+  readonly connected: number;
+}
+
+function gather(source: Source): {
+  readonly devices: readonly Found[];
+  readonly peers: readonly Labeled[];
+  readonly omitted: number;
+} {
+  const devices: Found[] = [];
+  const found: Labeled[] = [];
+  let omitted = 0;
+  for (const device of source.devices()) {
+    let peers = 0;
+    let connected = 0;
+    const start = `device="${escaped(device.name)}",public_key="`;
+    for (const peer of source.peers(device.name)) {
+      const session = source.session(device.name, peer.publicKey);
+      peers++;
+      if (session !== null) connected++;
+      if (found.length >= PEERS_MAX) {
+        omitted++;
+        continue;
+      }
+      const name = escaped(source.nameOf(peer.publicKey, device.name) ?? "");
+      found.push({
+        device: device.name,
+        peer,
+        session,
+        name,
+        labels: `${start}${peer.publicKey}"`,
+      });
+    }
+    devices.push({ device, peers, connected });
+  }
+  return { devices, peers: found, omitted };
+}
+
+// ---- wgmon's own ----
+
+function* own(source: Source, head: Head): Generator<string> {
+  const { counters, store, version, startedAtMs } = source;
+  yield head("wgmon_build_info", "gauge", "The program's version.");
+  yield `wgmon_build_info{version="${escaped(version)}",bun="${Bun.version}"} 1\n`;
+  yield head("wgmon_start_time_seconds", "gauge", "When the program was started, in Unix time.");
+  yield `wgmon_start_time_seconds ${startedAtMs / 1000}\n`;
+
+  yield head("wgmon_events_total", "counter", "Events, by type.");
+  for (const { labels, count } of counters.events.entries()) {
+    yield `wgmon_events_total{type="${escaped(labels[0])}"} ${count}\n`;
+  }
+  yield head("wgmon_looks_total", "counter", "Looks at the devices, by what caused them.");
+  for (const { labels, count } of counters.looks.entries()) {
+    yield `wgmon_looks_total{reason="${escaped(labels[0])}"} ${count}\n`;
+  }
+  yield* histogram("wgmon_look_duration_seconds", "What looks took.", counters.lookSeconds, head);
+  const single = (name: string, help: string, value: number): string =>
+    `${head(name, "counter", help)}${name} ${value}\n`;
+  yield single(
+    "wgmon_look_problems_total",
+    "Devices that a look could not read.",
+    counters.lookProblems,
+  );
+  yield single("wgmon_packets_total", "Packets captured.", counters.packets);
+  yield single(
+    "wgmon_malformed_packets_total",
+    "Packets captured that are none of IP and UDP.",
+    counters.malformedPackets,
+  );
+  yield single(
+    "wgmon_capture_losses_total",
+    "Times that the kernel dropped packets or link changes.",
+    counters.losses,
+  );
+  yield single(
+    "wgmon_capture_overruns_total",
+    "Times that there were more packets than are read.",
+    counters.overruns,
+  );
+  yield* histogram(
+    "wgmon_session_duration_seconds",
+    "How long the sessions lasted that ended.",
+    counters.sessionSeconds,
+    head,
+  );
+
+  yield head("wgmon_store_in_memory", "gauge", "1: nothing survives the end of the program.");
+  yield `wgmon_store_in_memory ${store.isInMemory ? 1 : 0}\n`;
+  yield* ofOutbox(source, head);
+}
+
+function* ofOutbox(source: Source, head: Head): Generator<string> {
+  const { store, counters, clock } = source;
+  const states = source.targets();
+  const oldest = new Map(store.queues().map(({ target, oldestAtMs }) => [target, oldestAtMs]));
+  const nowMs = clock.now().wallMs;
+  yield head("wgmon_outbox_depth", "gauge", "Events that wait for a target.");
+  for (const { key, waiting } of states)
+    yield `wgmon_outbox_depth{target="${escaped(key)}"} ${waiting}\n`;
+  yield head(
+    "wgmon_outbox_oldest_age_seconds",
+    "gauge",
+    "How long the first of them waits; 0: none does.",
+  );
+  for (const { key, waiting } of states) {
+    const atMs = waiting === 0 ? nowMs : (oldest.get(key) ?? nowMs);
+    yield `wgmon_outbox_oldest_age_seconds{target="${escaped(key)}"} ${Math.max(0, (nowMs - atMs) / 1000)}\n`;
+  }
+  yield head("wgmon_target_stopped", "gauge", "1: the target said that it is gone for good.");
+  for (const { key, isStopped } of states) {
+    yield `wgmon_target_stopped{target="${escaped(key)}"} ${isStopped ? 1 : 0}\n`;
+  }
+  yield head(
+    "wgmon_delivery_attempts_total",
+    "counter",
+    "Attempts at delivery, by how they ended.",
+  );
+  for (const { labels, count } of counters.attempts.entries()) {
+    yield `wgmon_delivery_attempts_total{target="${escaped(labels[0])}",result="${escaped(labels[1])}"} ${count}\n`;
+  }
+  yield head("wgmon_dead_letters", "gauge", "Events that were refused or given up.");
+  for (const { target, count } of store.deadCounts()) {
+    yield `wgmon_dead_letters{target="${escaped(target)}"} ${count}\n`;
+  }
+}
+
+function* ofDevices(devices: readonly Found[], head: Head): Generator<string> {
+  yield head("wgmon_device_peers", "gauge", "Peers that a device has.");
+  for (const { device, peers } of devices) {
+    yield `wgmon_device_peers{device="${escaped(device.name)}"} ${peers}\n`;
+  }
+  yield head("wgmon_device_connected_peers", "gauge", "Peers of it that are connected.");
+  for (const { device, connected } of devices) {
+    yield `wgmon_device_connected_peers{device="${escaped(device.name)}"} ${connected}\n`;
+  }
+}
+
+function* ofPeers(peers: readonly Labeled[], head: Head): Generator<string> {
+  yield head("wgmon_peer_connected", "gauge", "1: the peer is connected.");
+  for (const { labels, name, session } of peers) {
+    yield `wgmon_peer_connected{${labels},name="${name}"} ${session === null ? 0 : 1}\n`;
+  }
+  const connected = peers.flatMap(({ labels, session }) =>
+    session === null ? [] : [{ labels, session }],
+  );
+  yield head("wgmon_peer_session_start_time_seconds", "gauge", "Since when it is, in Unix time.");
+  for (const { labels, session } of connected) {
+    yield `wgmon_peer_session_start_time_seconds{${labels}} ${session.startedAtMs / 1000}\n`;
+  }
+  yield head("wgmon_peer_last_seen_time_seconds", "gauge", "Its last sign of life, in Unix time.");
+  for (const { labels, session } of connected) {
+    yield `wgmon_peer_last_seen_time_seconds{${labels}} ${session.lastSign.wallMs / 1000}\n`;
+  }
+}
+
+// ---- Those of others ----
+
+/** As of c67c6d6, which is after v0.3: the allowed IPs have a metric of their own. */
+function* asMdlayher(
+  devices: readonly Found[],
+  peers: readonly Labeled[],
+  head: Head,
+): Generator<string> {
+  yield head("wireguard_device_info", "gauge", "Metadata about a device.");
+  for (const { device } of devices) {
+    yield `wireguard_device_info{device="${escaped(device.name)}",public_key="${device.publicKey ?? NO_KEY}"} 1\n`;
+  }
+  yield head("wireguard_peer_info", "gauge", "Metadata about a peer.");
+  for (const { labels, name, peer } of peers) {
+    const endpoint = peer.endpoint === null ? "" : escaped(formatEndpoint(peer.endpoint));
+    yield `wireguard_peer_info{${labels},endpoint="${endpoint}",name="${name}"} 1\n`;
+  }
+  yield head("wireguard_peer_allowed_ips_info", "gauge", "Metadata about a peer's allowed IPs.");
+  for (const { labels, peer } of peers) {
+    for (const prefix of peer.allowedIps) {
+      const family = prefix.includes(":") ? "IPv6" : "IPv4";
+      yield `wireguard_peer_allowed_ips_info{${labels},allowed_ips="${prefix}",family="${family}"} 1\n`;
+    }
+  }
+  yield head("wireguard_peer_receive_bytes_total", "counter", "Bytes received from a peer.");
+  for (const { labels, peer } of peers) {
+    yield `wireguard_peer_receive_bytes_total{${labels}} ${peer.rxBytes}\n`;
+  }
+  yield head("wireguard_peer_transmit_bytes_total", "counter", "Bytes sent to a peer.");
+  for (const { labels, peer } of peers) {
+    yield `wireguard_peer_transmit_bytes_total{${labels}} ${peer.txBytes}\n`;
+  }
+  const lastHandshake = "A peer's last handshake, in Unix time; 0: never.";
+  yield head("wireguard_peer_last_handshake_seconds", "gauge", lastHandshake);
+  for (const { labels, peer } of peers) {
+    yield `wireguard_peer_last_handshake_seconds{${labels}} ${seconds(peer.lastHandshakeMs)}\n`;
+  }
+}
+
+/**
+ * As of 3.6.6: one label has all allowed IPs, and there is no address, as without its options -s and
+ * -r; but with the age of the handshake of its option -d, which alerts are made of.
+ */
+function* asMindFlavor(
+  devices: readonly Found[],
+  peers: readonly Labeled[],
+  nowMs: number,
+  head: Head,
+): Generator<string> {
+  const labeled = peers.map(({ device, name, peer }) => {
+    const friendly = name === "" ? "" : `,friendly_name="${name}"`;
+    const allowed = peer.allowedIps.length === 0 ? "(none)" : peer.allowedIps.join(",");
+    const labels = `interface="${escaped(device)}",public_key="${peer.publicKey}",allowed_ips="${allowed}"${friendly}`;
+    return { labels, peer };
+  });
+  yield head("wireguard_sent_bytes_total", "counter", "Bytes sent to the peer");
+  for (const { labels, peer } of labeled) {
+    yield `wireguard_sent_bytes_total{${labels}} ${peer.txBytes}\n`;
+  }
+  yield head("wireguard_received_bytes_total", "counter", "Bytes received from the peer");
+  for (const { labels, peer } of labeled) {
+    yield `wireguard_received_bytes_total{${labels}} ${peer.rxBytes}\n`;
+  }
+  const lastHandshake = "The last handshake, in Unix time; 0: never";
+  yield head("wireguard_latest_handshake_seconds", "gauge", lastHandshake);
+  for (const { labels, peer } of labeled) {
+    yield `wireguard_latest_handshake_seconds{${labels}} ${seconds(peer.lastHandshakeMs)}\n`;
+  }
+  const age = "Seconds since the last handshake; of one that never was, since 1970";
+  yield head("wireguard_latest_handshake_delay_seconds", "gauge", age);
+  for (const { labels, peer } of labeled) {
+    const delay = Math.max(0, seconds(nowMs) - seconds(peer.lastHandshakeMs));
+    yield `wireguard_latest_handshake_delay_seconds{${labels}} ${delay}\n`;
+  }
+  yield head("wireguard_peers_total", "gauge", "Total number of peers");
+  for (const { device, peers: count } of devices) {
+    yield `wireguard_peers_total{interface="${escaped(device.name)}"} ${count}\n`;
+  }
+}
+
+/** How Go's wgctrl writes that there is none: 32 bytes of zero. */
+const NO_KEY = `${"A".repeat(43)}=`;
+
+/** Whole ones, as the others have them; 0: never. */
+function seconds(lastHandshakeMs: number | null): number {
+  return Math.floor((lastHandshakeMs ?? 0) / 1000);
+}
+
+// ---- Form ----
+
+/** OpenMetrics calls a counter without its `_total`. */
+function headOf(name: string, kind: Kind, help: string, isOpen: boolean): string {
+  const family = isOpen && kind === "counter" ? name.replace(/_total$/, "") : name;
+  const words = help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
+  return `# HELP ${family} ${words}\n# TYPE ${family} ${kind}\n`;
+}
+
+function* histogram(
+  name: string,
+  help: string,
+  { bounds, counts, sum }: Histogram,
+  head: Head,
+): Generator<string> {
+  yield head(name, "histogram", help);
+  let total = 0;
+  for (const [index, bound] of bounds.entries()) {
+    total += counts[index]!;
+    // OpenMetrics wants the bounds as floating-point numbers.
+    const edge = Number.isInteger(bound) ? `${bound}.0` : String(bound);
+    yield `${name}_bucket{le="${edge}"} ${total}\n`;
+  }
+  total += counts.at(-1)!;
+  yield `${name}_bucket{le="+Inf"} ${total}\n${name}_sum ${sum}\n${name}_count ${total}\n`;
+}
+
+/** The value of a label. Names can hold anything; a surrogate without its other half is no UTF-8. */
+function escaped(value: string): string {
+  if (!/[\\"\n\ud800-\udfff]/.test(value)) return value;
+  return value
+    .toWellFormed()
+    .replaceAll("\\", "\\\\")
+    .replaceAll('"', '\\"')
+    .replaceAll("\n", "\\n");
+}
+
+function* chunked(parts: Iterable<string>): Generator<string> {
+  let chunk = "";
+  for (const part of parts) {
+    chunk += part;
+    if (chunk.length < CHUNK) continue;
+    yield chunk;
+    chunk = "";
+  }
+  yield chunk;
+}

@@ -1,0 +1,167 @@
+/** The OpenAPI 3.1 document of the machine interface, from the schemas of its routes. Pure. */
+
+import { names } from "./view.ts";
+
+/** A route as Elysia keeps it. */
+export interface Route {
+  readonly method: string;
+  readonly path: string;
+  readonly hooks: unknown;
+}
+
+interface Hooks {
+  readonly query?: Schema;
+  readonly params?: Schema;
+  readonly response?: Readonly<Record<string, Schema>>;
+  readonly detail?: { readonly summary?: string; readonly description?: string };
+}
+
+interface Schema {
+  readonly $id?: string;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly required?: readonly string[];
+  readonly anyOf?: readonly Schema[];
+  readonly type?: string;
+  readonly description?: string;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** What the statuses mean here. */
+const meanings: Readonly<Record<string, string>> = {
+  200: "as asked for",
+  401: "the token is missing or wrong",
+  403: "the Host or Origin is not one of this server",
+  404: "there is no such thing",
+  422: "a parameter is wrong",
+  429: "too often",
+  503: "too many at once",
+};
+
+export function openApi(routes: readonly Route[], version: string): Json {
+  const schemas: Record<string, unknown> = {};
+  const paths: Record<string, Record<string, unknown>> = {};
+  for (const { method, path, hooks } of routes) {
+    const { detail = {}, query, params, response = {} } = hooks as Hooks;
+    const place = path.replaceAll(/:(\w+)/g, "{$1}");
+    paths[place] ??= {};
+    paths[place][method.toLowerCase()] = {
+      operationId: operationId(method, path),
+      ...detail,
+      parameters: [
+        ...parameters("path", params, schemas),
+        ...parameters("query", query, schemas),
+        ...(path.endsWith("/stream") ? [lastEventId] : []),
+      ],
+      responses: responses(path, response, schemas),
+    };
+  }
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "wgmon",
+      version,
+      summary: "WireGuard peers that connect, roam and disconnect",
+      license: { name: "MIT", identifier: "MIT" },
+    },
+    servers: [{ url: "/" }],
+    security: [{}, { token: [] }],
+    paths,
+    components: {
+      schemas,
+      securitySchemes: {
+        token: {
+          type: "http",
+          scheme: "bearer",
+          description: "needed where wgmon has a token: --listen-token-file",
+        },
+      },
+    },
+  };
+}
+
+const lastEventId = {
+  name: "Last-Event-ID",
+  in: "header",
+  required: false,
+  description: "a browser sends it when it connects again",
+  schema: { type: "string", pattern: "^[0-9]{1,15}$" },
+};
+
+/** `getPeersByDeviceByPublicKey` */
+function operationId(method: string, path: string): string {
+  const words = path
+    .split("/")
+    .slice(2)
+    .map((part) => (part.startsWith(":") ? `by-${part.slice(1)}` : part))
+    .flatMap((part) => part.split(/[.-]/))
+    .map((word) => word[0]!.toUpperCase() + word.slice(1));
+  return method.toLowerCase() + words.join("");
+}
+
+function parameters(
+  place: "path" | "query",
+  schema: Schema | undefined,
+  schemas: Record<string, unknown>,
+): Json[] {
+  const required = new Set(schema?.required ?? []);
+  return Object.entries(schema?.properties ?? {}).map(([name, each]) => {
+    const { description, ...rest } = plain(each, schemas) as { readonly description?: string };
+    return {
+      name,
+      in: place,
+      required: required.has(name),
+      ...(description === undefined ? {} : { description }),
+      schema: rest,
+    };
+  });
+}
+
+function responses(
+  path: string,
+  response: Readonly<Record<string, Schema>>,
+  schemas: Record<string, unknown>,
+): Json {
+  const answers = Object.entries(response).map(([status, schema]) => {
+    const type = Number(status) < 400 ? "application/json" : "application/problem+json";
+    return [status, answer(status, type, plain(schema, schemas))] as const;
+  });
+  const others: (readonly [string, Json])[] = [];
+  if (path.endsWith("/stream")) {
+    others.push(["200", answer("200", "text/event-stream", { type: "string" })]);
+  } else if (answers.length === 0) {
+    others.push(["200", answer("200", "application/json", { type: "object" })]);
+  }
+  return Object.fromEntries([...others, ...answers]);
+}
+
+function answer(status: string, type: string, schema: unknown): Json {
+  return { description: meanings[status] ?? "", content: { [type]: { schema } } };
+}
+
+/** The schema as a reader of the document needs it; those with a name are put aside under it. */
+function plain(schema: unknown, schemas: Record<string, unknown>): unknown {
+  if (Array.isArray(schema)) return schema.map((each) => plain(each, schemas));
+  if (typeof schema !== "object" || schema === null) return schema;
+  const name = names.get(schema) ?? (schema as Schema).$id;
+  if (name === undefined) return members(schema, schemas);
+  if (!Object.hasOwn(schemas, name)) {
+    // Before its parts, in case one of them is of its own kind.
+    schemas[name] = null;
+    schemas[name] = members(schema, schemas);
+  }
+  return { $ref: `#/components/schemas/${name}` };
+}
+
+function members(schema: object, schemas: Record<string, unknown>): Json {
+  const { anyOf } = schema as Schema;
+  // Elysia's number that may be written as a text, which a query always is.
+  const number = anyOf?.find(({ type }) => type === "integer");
+  const isNumber = number !== undefined && anyOf?.some(({ type }) => type === "string");
+  const source: object = isNumber ? { ...schema, anyOf: undefined, ...number } : schema;
+  return Object.fromEntries(
+    Object.entries(source)
+      .filter(([key, value]) => key !== "$id" && value !== undefined)
+      .map(([key, value]) => [key, plain(value, schemas)]),
+  );
+}

@@ -1,0 +1,67 @@
+/** Errors as others get them: RFC 9457. Nothing of what was submitted comes back. */
+
+import { type Static, Type as T } from "@sinclair/typebox";
+
+export const ProblemSchema = T.Object(
+  {
+    type: T.Literal("about:blank"),
+    title: T.String({ description: "what the status means" }),
+    status: T.Integer({ minimum: 400, maximum: 599 }),
+    detail: T.Optional(T.String()),
+    errors: T.Optional(
+      T.Array(
+        T.Object({
+          parameter: T.String({ description: "which one" }),
+          detail: T.String({ description: "what it must be" }),
+        }),
+      ),
+    ),
+  },
+  { $id: "Problem", description: "RFC 9457" },
+);
+
+export type Problem = Static<typeof ProblemSchema>;
+
+/** Those that are answered with here, in the words of RFC 9110. */
+const titles = {
+  400: "Bad Request",
+  401: "Unauthorized",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  422: "Unprocessable Content",
+  429: "Too Many Requests",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+} as const;
+
+export type ProblemStatus = keyof typeof titles;
+
+interface Details extends Pick<Problem, "detail" | "errors"> {
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export function problem(status: ProblemStatus, { headers = {}, ...rest }: Details = {}): Response {
+  const body: Problem = { type: "about:blank", title: titles[status], status, ...rest };
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: {
+      "content-type": "application/problem+json",
+      "cache-control": "no-store",
+      ...headers,
+    },
+  });
+}
+
+/** Thrown where there is nothing to answer with. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+  readonly status: ProblemStatus;
+  readonly details: Details;
+
+  constructor(status: ProblemStatus, details: Details = {}) {
+    super(titles[status]);
+    this.status = status;
+    this.details = details;
+  }
+}

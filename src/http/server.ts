@@ -1,0 +1,382 @@
+/**
+ * The HTTP server: on a Unix socket, always, for the commands of wgmon, and on TCP where the settings
+ * ask for it. Who may ask, and how much at once, is decided here; api.ts, metrics.ts and others answer
+ * and are loaded with the first request for them. app.ts loads this file when wgmon is ready.
+ */
+
+import { createHash, timingSafeEqual } from "node:crypto";
+import { chmod, mkdir, readFile, unlink } from "node:fs/promises";
+
+import type { Clock } from "../clock.ts";
+import { SystemError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { lockFile } from "../system.ts";
+import type { Api } from "./api.ts";
+import type { Naming } from "./metrics.ts";
+import { problem } from "./problem.ts";
+import type { Source } from "./source.ts";
+
+/** Bun ends a connection over which nothing moved for so long; see also HEARTBEAT_MS of feed.ts. */
+const IDLE_SECONDS = 30;
+/** No request here has a body. Bun answers 413 by itself, and 431 for a header of 16 KiB and more. */
+const BODY_MAX_BYTES = 1024;
+/** Requests that are being answered, without the listeners of the stream. */
+const ANSWERING_MAX = 64;
+/** Each has the numbers of all peers in memory. */
+const SCRAPES_MAX = 4;
+/** An address may come later than we do: WireGuard's own, for one. */
+const RETRY_MS = 10_000;
+/** How long an answer that has begun may still take at the end. */
+const STOP_MS = 300;
+
+const SOCKET_NAME = "wgmon.sock";
+const RUNTIME_DIR = "/run/wgmon";
+
+/** Those of the settings that matter here. */
+export interface HttpSettings {
+  /** null: not on TCP. */
+  readonly listen: { readonly address: string; readonly port: number } | null;
+  /** Empty: none is needed; only where nobody but this machine can connect. */
+  readonly listenTokens: readonly string[];
+  /** Paths of PEM files; null: no TLS. */
+  readonly listenTls: { readonly cert: string; readonly key: string } | null;
+  /** The other exporters whose names the metrics have, too. */
+  readonly metrics: readonly Naming[];
+}
+
+export interface ServerOptions {
+  readonly source: Source;
+  /** As they are now: tokens and names may change while running. */
+  readonly settings: () => HttpSettings;
+  /** Where the Unix socket is; null: there is none. */
+  readonly runtimeDir: string | null;
+  readonly log: Log;
+  readonly clock: Clock;
+}
+
+type Listening = Bun.Server<undefined>;
+
+/** What systemd says, or where it would put it: RuntimeDirectory=wgmon. */
+export function runtimeDirOf(env: Readonly<Record<string, string | undefined>>): string {
+  // Several are separated by colons: systemd.exec(5).
+  const folder = env["RUNTIME_DIRECTORY"]?.split(":")[0] ?? "";
+  return folder.startsWith("/") ? folder : RUNTIME_DIR;
+}
+
+export class HttpServer {
+  readonly #options: ServerOptions;
+  #tcp: Listening | null = null;
+  #unix: Listening | null = null;
+  #unlock = () => {};
+  #cancelRetry = () => {};
+  #api: Promise<Api> | null = null;
+  #answering = 0;
+  #scrapes = 0;
+  #stopping = false;
+
+  /** Never fails: what cannot be listened on is said in the log, and TCP is tried again. */
+  static async start(options: ServerOptions): Promise<HttpServer> {
+    const server = new HttpServer(options);
+    if (options.runtimeDir !== null) await server.#listenUnix(options.runtimeDir);
+    await server.#listenTcp(true);
+    return server;
+  }
+
+  private constructor(options: ServerOptions) {
+    this.#options = options;
+  }
+
+  /** Where it listens on TCP; null: nowhere. */
+  get url(): URL | null {
+    return this.#tcp?.url ?? null;
+  }
+
+  /** Ends all; takes a third of a second at most. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#cancelRetry();
+    // Ends the streams, which would go on for ever.
+    (await this.#api)?.[Symbol.dispose]();
+    const servers = [this.#tcp, this.#unix].flatMap((server) => server ?? []);
+    await new Promise<void>((resolve) => {
+      const cancel = this.#options.clock.after(STOP_MS, resolve);
+      void Promise.all(servers.map((server) => server.stop())).then(() => {
+        cancel();
+        resolve();
+      });
+    });
+    for (const server of servers) void server.stop(true);
+    this.#unlock();
+  }
+
+  async #listenUnix(folder: string): Promise<void> {
+    const path = `${folder}/${SOCKET_NAME}`;
+    try {
+      await mkdir(folder, { recursive: true, mode: 0o755 });
+      // Whoever has the lock has the socket. One that is there was left behind.
+      this.#unlock = lockFile(`${path}.lock`);
+      await unlink(path).catch((error: unknown) => {
+        if (codeOf(error) !== "ENOENT") throw error;
+      });
+      const before = process.umask(0o177);
+      try {
+        const { idleTimeout: _, ...rest } = serving;
+        this.#unix = Bun.serve({ ...rest, unix: path, fetch: this.#fetchUnix });
+      } finally {
+        process.umask(before);
+      }
+      await chmod(path, 0o600);
+      this.#options.log.debug("listening", { socket: path });
+    } catch (error) {
+      const code = codeOf(error);
+      const { log } = this.#options;
+      if (code === "EAGAIN") {
+        log.warn(`${path}: another wgmon has this socket; its commands will ask that one`);
+      } else {
+        const hint = "wgmon's commands cannot ask this one; is $RUNTIME_DIRECTORY right?";
+        log.warn(`${path}: ${code}; ${hint}`);
+      }
+    }
+  }
+
+  /** @param isFirst later attempts are silent until one succeeds. */
+  async #listenTcp(isFirst: boolean): Promise<void> {
+    const { listen, listenTls: tls } = this.#options.settings();
+    if (listen === null || this.#stopping) return;
+    const { log, clock } = this.#options;
+    const { address, port } = listen;
+    const place = `${address.includes(":") ? `[${address}]` : address}:${port}`;
+    try {
+      const files =
+        tls === null
+          ? null
+          : { cert: await readFile(tls.cert, "utf8"), key: await readFile(tls.key, "utf8") };
+      this.#tcp = Bun.serve({
+        ...serving,
+        hostname: address,
+        port,
+        // Else a second one would take half of the requests.
+        reusePort: false,
+        fetch: this.#fetchTcp,
+        ...(files === null ? {} : { tls: files }),
+      });
+      log.info("listening", { url: this.#tcp.url.origin });
+    } catch (error) {
+      const code = codeOf(error);
+      const hint = hints[code] ?? "is what --listen says right?";
+      if (isFirst) log.error(`listen on ${place}: ${code} (${hint}); trying again`);
+      this.#cancelRetry = clock.after(RETRY_MS, () => void this.#listenTcp(false));
+    }
+  }
+
+  readonly #fetchUnix = (request: Request, server: Listening): Promise<Response> => {
+    // For a Unix socket it can be set for each request only.
+    server.timeout(request, IDLE_SECONDS);
+    // Who can open the socket is root already.
+    return this.#answer(request, true);
+  };
+
+  readonly #fetchTcp = async (request: Request): Promise<Response> => {
+    const { listenTokens: tokens } = this.#options.settings();
+    const isKnown = hasToken(request, tokens);
+    // A page of somebody else, in a browser on this machine, has no token; but it could let a name of
+    // its own lead here, and then read what it gets.
+    if (!isKnown && !isOurHost(request, this.#options)) {
+      return problem(403, { detail: "the Host is not one of this server" });
+    }
+    return await this.#answer(request, isKnown || tokens.length === 0);
+  };
+
+  async #answer(request: Request, isTrusted: boolean): Promise<Response> {
+    if (this.#answering >= ANSWERING_MAX) {
+      return problem(503, { headers: { "retry-after": "1" } });
+    }
+    this.#answering++;
+    try {
+      return harden(await this.#dispatch(request, isTrusted));
+    } catch (error) {
+      this.#failed(error);
+      return harden(problem(500));
+    } finally {
+      this.#answering--;
+    }
+  }
+
+  #failed(error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#options.log.error("a request failed; this is a bug in wgmon", { error: text });
+  }
+
+  async #dispatch(request: Request, isTrusted: boolean): Promise<Response> {
+    const { pathname } = new URL(request.url);
+    switch (pathname) {
+      case "/healthz":
+        return isRead(request) ? text("ok\n") : notAllowed();
+      case "/readyz":
+        return isRead(request) ? this.#ready(isTrusted) : notAllowed();
+    }
+    if (!isTrusted) {
+      return problem(401, {
+        detail: "a token is needed: Authorization: Bearer ...",
+        headers: { "www-authenticate": "Bearer" },
+      });
+    }
+    if (pathname === "/metrics") return isRead(request) ? this.#metrics(request) : notAllowed();
+    if (pathname.startsWith("/v1/")) {
+      if (request.method !== "GET" && isFromElsewhere(request)) {
+        return problem(403, { detail: "the Origin is not this server" });
+      }
+      return await (await this.#loadApi()).handle(request);
+    }
+    return problem(404);
+  }
+
+  /** It takes requests, so it is ready; but what it tells may not outlive it. */
+  #ready(isTrusted: boolean): Response {
+    const { problem: why, isInMemory } = this.#options.source.store;
+    if (this.#stopping) return text("stopping\n", 503);
+    if (!isInMemory) return text("ready\n");
+    const cause = isTrusted && why !== null ? `: ${why}` : "";
+    return text(`ready, but the store is in memory and is lost when wgmon ends${cause}\n`);
+  }
+
+  async #metrics(request: Request): Promise<Response> {
+    if (this.#scrapes >= SCRAPES_MAX) {
+      return problem(503, { headers: { "retry-after": "1" } });
+    }
+    this.#scrapes++;
+    const { exposition } = await import("./metrics.ts");
+    const { source, settings } = this.#options;
+    const { type, chunks } = exposition(source, {
+      namings: settings().metrics,
+      accept: request.headers.get("accept") ?? "",
+    });
+    const done = once(() => this.#scrapes--);
+    if (request.method === "HEAD") {
+      done();
+      return new Response(null, { headers: { "content-type": type } });
+    }
+    return new Response(
+      streamOf(chunks, done, (error) => this.#failed(error)),
+      { headers: { "content-type": type } },
+    );
+  }
+
+  #loadApi(): Promise<Api> {
+    this.#api ??= import("./api.ts").then(({ makeApi }) => makeApi(this.#options.source));
+    return this.#api;
+  }
+}
+
+const serving = {
+  // In its pages about errors Bun would show source code.
+  development: false,
+  idleTimeout: IDLE_SECONDS,
+  maxRequestBodySize: BODY_MAX_BYTES,
+} as const;
+
+const hints: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another program has this port",
+  EACCES: "wgmon may not use this port; ports below 1024 need CAP_NET_BIND_SERVICE",
+  EADDRNOTAVAIL: "this machine does not have this address, or not yet",
+  ENOENT: "there is no such file: --listen-tls-cert, --listen-tls-key",
+};
+
+/** An errno by its name, or what Bun calls its own failures: `ERR_BORINGSSL`. */
+function codeOf(error: unknown): string {
+  if (error instanceof SystemError) return error.code;
+  const code = error instanceof Error && "code" in error ? error.code : null;
+  return typeof code === "string" ? code : "it failed";
+}
+
+/** In a time that tells nothing of the token: of texts of any length, hashes of one are compared. */
+function hasToken(request: Request, tokens: readonly string[]): boolean {
+  const match = /^bearer +(\S+)$/i.exec(request.headers.get("authorization") ?? "");
+  const given = digest(match?.[1] ?? "");
+  let isKnown = false;
+  for (const token of tokens) {
+    if (timingSafeEqual(given, digest(token))) isKnown = true;
+  }
+  return isKnown && match !== null;
+}
+
+function digest(token: string): Buffer {
+  return createHash("sha256").update(token).digest();
+}
+
+/** No name of somebody else: an address, localhost, this machine's name, or what --listen has. */
+function isOurHost(request: Request, { settings, source }: ServerOptions): boolean {
+  const host = hostOf(request.headers.get("host"));
+  if (host === null) return false;
+  const isAddress = /^\[[0-9a-f:.]+\]$|^\d+\.\d+\.\d+\.\d+$/.test(host);
+  const ours = ["localhost", source.host(), settings().listen?.address ?? ""];
+  return isAddress || ours.some((name) => name.toLowerCase() === host);
+}
+
+/** `gw1` of `GW1:9587`. */
+function hostOf(header: string | null): string | null {
+  return /^(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/.exec(header?.toLowerCase() ?? "")?.[1] ?? null;
+}
+
+/** A browser says which page a request comes from. */
+function isFromElsewhere(request: Request): boolean {
+  const origin = request.headers.get("origin");
+  if (origin === null) return false;
+  return !URL.canParse(origin) || new URL(origin).host !== request.headers.get("host");
+}
+
+function isRead({ method }: Request): boolean {
+  return method === "GET" || method === "HEAD";
+}
+
+function notAllowed(): Response {
+  return problem(405, { headers: { allow: "GET, HEAD" } });
+}
+
+function text(body: string, status = 200): Response {
+  return new Response(body, { status, headers: { "content-type": "text/plain; charset=utf-8" } });
+}
+
+function harden(response: Response): Response {
+  response.headers.set("x-content-type-options", "nosniff");
+  if (!response.headers.has("cache-control")) response.headers.set("cache-control", "no-store");
+  return response;
+}
+
+/** A chunk at a time, and in between whatever else there is to do. */
+function streamOf(
+  chunks: Iterator<string>,
+  done: () => void,
+  failed: (error: unknown) => void,
+): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        await new Promise<void>((resolve) => void setImmediate(resolve));
+        try {
+          const next = chunks.next();
+          if (next.done !== true) {
+            controller.enqueue(encoder.encode(next.value));
+            return;
+          }
+          controller.close();
+        } catch (error) {
+          failed(error);
+          controller.error(new Error("broken off"));
+        }
+        done();
+      },
+      cancel: done,
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+function once(action: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (!isDone) action();
+    isDone = true;
+  };
+}

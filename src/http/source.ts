@@ -1,0 +1,70 @@
+/**
+ * What the machine interface and the page read: all that they know of the rest of the program. app.ts
+ * makes the real one, tests make others.
+ */
+
+import type { Clock } from "../clock.ts";
+import type { Counters } from "../counters.ts";
+import type { Placed, Store } from "../store/store.ts";
+import type { Session } from "../tracker.ts";
+import type { Device, Peer, PublicKey } from "../wireguard.ts";
+
+/** The part of the store that is read. */
+export type Archive = Pick<
+  Store,
+  | "problem"
+  | "isInMemory"
+  | "events"
+  | "eventPlaces"
+  | "sessions"
+  | "traffic"
+  | "waiting"
+  | "queues"
+  | "deadLetters"
+  | "deadCounts"
+>;
+
+/** How a target of the settings stands. */
+export interface TargetState {
+  readonly key: string;
+  /** Safe to show: `webhook https://hooks.example.net/...`. */
+  readonly label: string;
+  readonly waiting: number;
+  /** It said that it is gone for good. */
+  readonly isStopped: boolean;
+  /** Failed attempts since the last success. */
+  readonly failures: number;
+  /** Of the last failure; empty: there was none. */
+  readonly reason: string;
+}
+
+export interface LookReport {
+  readonly tookMs: number;
+  /** What could not be read. */
+  readonly problems: string[];
+}
+
+export interface Source {
+  readonly version: string;
+  readonly clock: Clock;
+  readonly startedAtMs: number;
+  readonly store: Archive;
+  readonly counters: Counters;
+  /** The gateway's name. */
+  host(): string;
+  /** As the last look found them. */
+  devices(): readonly Device[];
+  /** The device's peers, connected or not, as the last look found them; made when asked for. */
+  peers(device: string): Iterable<Peer>;
+  /** null: the peer is not connected. */
+  session(device: string, publicKey: PublicKey): Session | null;
+  /** null: it has none. */
+  nameOf(publicKey: PublicKey, device: string): string | null;
+  /** From the settings. */
+  tagsOf(publicKey: PublicKey): readonly string[];
+  targets(): readonly TargetState[];
+  /** Tells of events, in order, when they are in the store. The answer ends it. */
+  subscribe(listener: (placed: readonly Placed[]) => void): () => void;
+  /** Looks at all devices now. */
+  look(): Promise<LookReport>;
+}

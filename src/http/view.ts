@@ -1,0 +1,346 @@
+/**
+ * What outsiders may read, and how it is written: the schemas are the contract, from which the checks,
+ * the types and the OpenAPI document come. Pure.
+ */
+
+import { type Static, Type as T } from "@sinclair/typebox";
+
+import { DigestSchema, EventSchema } from "../contract.ts";
+import { type SessionRow, TRAFFIC_SLOT_MS } from "../store/store.ts";
+import { formatEndpoint, type Peer } from "../wireguard.ts";
+import type { Source, TargetState } from "./source.ts";
+
+const Timestamp = T.String({
+  format: "date-time",
+  description: "RFC 3339 with milliseconds, UTC",
+});
+const Bytes = T.Integer({ minimum: 0 });
+const Count = T.Integer({ minimum: 0 });
+const Milliseconds = T.Number({ minimum: 0 });
+const orNull = <Schema extends Parameters<typeof T.Optional>[0]>(
+  schema: Schema,
+  description: string,
+) => T.Union([schema, T.Null()], { description });
+const closed = { additionalProperties: false } as const;
+
+/** One of some words. */
+export function oneOf<const Words extends readonly string[]>(words: Words, description?: string) {
+  // It stays the union that it is; only its type says less of it than of one that is written out.
+  return T.Unsafe<Words[number]>(
+    T.Union(
+      words.map((word) => T.Literal(word)),
+      description === undefined ? {} : { description },
+    ),
+  );
+}
+
+const PublicKeyText = T.String({ description: "base64, 44 characters" });
+const DeviceName = T.String({ description: "interface name, such as wg0" });
+const EndpointText = T.String({ description: "address:port, an IPv6 address in brackets" });
+
+export const StatusSchema = T.Object(
+  {
+    version: T.String(),
+    host: T.String({ description: "the gateway's name" }),
+    startedAt: Timestamp,
+    devices: Count,
+    peers: Count,
+    connected: T.Integer({ minimum: 0, description: "peers that are connected" }),
+    store: T.Object(
+      {
+        inMemory: T.Boolean({ description: "true: nothing survives a restart" }),
+        problem: orNull(T.String(), "why; null: none"),
+      },
+      closed,
+    ),
+    latestEvent: T.Integer({ minimum: 0, description: "place of the latest event; 0: none yet" }),
+  },
+  { $id: "Status", ...closed },
+);
+
+export const DeviceSchema = T.Object(
+  {
+    name: DeviceName,
+    publicKey: orNull(PublicKeyText, "null: the device has no private key yet"),
+    listenPort: T.Integer({ minimum: 0, maximum: 65535, description: "0: not listening yet" }),
+    peers: Count,
+    connected: Count,
+  },
+  { $id: "Device", ...closed },
+);
+
+export const stateNames = ["connected", "idle", "never"] as const;
+const StateSchema = oneOf(stateNames, "never: no handshake since the peer was added");
+
+/** A session that lasts. */
+const CurrentSessionSchema = T.Object(
+  {
+    startedAt: Timestamp,
+    lastSeenAt: T.String({ format: "date-time", description: "the last sign of life" }),
+    rxBytes: Bytes,
+    txBytes: Bytes,
+    roams: Count,
+  },
+  closed,
+);
+
+const peerProperties = {
+  device: DeviceName,
+  publicKey: PublicKeyText,
+  name: orNull(T.String(), "null: it has none"),
+  tags: T.Array(T.String(), { description: "from the settings" }),
+  state: StateSchema,
+  endpoint: orNull(EndpointText, "where the peer was last heard from; null: nowhere yet"),
+  allowedIps: T.Array(T.String(), { description: "inner prefixes, CIDR" }),
+  lastHandshakeAt: orNull(Timestamp, "null: never"),
+  rxBytes: T.Integer({ minimum: 0, description: "received since the peer was added" }),
+  txBytes: T.Integer({ minimum: 0, description: "sent since the peer was added" }),
+  persistentKeepaliveSeconds: T.Integer({ minimum: 0, description: "0: off" }),
+  session: orNull(CurrentSessionSchema, "null: the peer is not connected"),
+};
+
+export const PeerSchema = T.Object(peerProperties, { $id: "Peer", ...closed });
+
+export const SessionSchema = T.Object(
+  {
+    device: DeviceName,
+    publicKey: PublicKeyText,
+    name: orNull(T.String(), "null: the peer has none"),
+    startedAt: Timestamp,
+    endedAt: orNull(Timestamp, "the last sign of life; null: the session lasts"),
+    durationMs: T.Integer({ minimum: 0, description: "until now, if the session lasts" }),
+    reason: orNull(
+      T.Union([
+        T.Literal("idle"),
+        T.Literal("peer-removed"),
+        T.Literal("device-removed"),
+        T.Literal("not-watched"),
+      ]),
+      "why it ended",
+    ),
+    endpoint: orNull(EndpointText, "the last one; null: unknown"),
+    rxBytes: Bytes,
+    txBytes: Bytes,
+    roams: Count,
+  },
+  { $id: "Session", ...closed },
+);
+
+const TrafficSchema = T.Object(
+  {
+    startAt: Timestamp,
+    stepMs: T.Literal(TRAFFIC_SLOT_MS),
+    rxBytes: T.Array(Bytes, { description: "of each step; the last is not over yet" }),
+    txBytes: T.Array(Bytes),
+  },
+  { $id: "Traffic", ...closed, description: "the last 24 hours" },
+);
+
+export const PeerDetailSchema = T.Object(
+  {
+    ...peerProperties,
+    sessions: T.Array(SessionSchema, { description: "the latest, newest first" }),
+    traffic: TrafficSchema,
+  },
+  { $id: "PeerDetail", ...closed },
+);
+
+export const PlacedEventSchema = T.Object(
+  {
+    seq: T.Integer({ minimum: 1, description: "its place among all events" }),
+    event: EventSchema,
+  },
+  { $id: "PlacedEvent", ...closed },
+);
+
+export const TargetSchema = T.Object(
+  {
+    key: T.String({ description: "its name in the settings, or a hash of its address" }),
+    label: T.String({ description: "for people" }),
+    state: T.Union(
+      [T.Literal("ok"), T.Literal("failing"), T.Literal("stopped"), T.Literal("gone")],
+      {
+        description:
+          "stopped: it said that it is gone for good; gone: it is not in the settings any more",
+      },
+    ),
+    waiting: T.Integer({ minimum: 0, description: "events to be delivered" }),
+    oldestAt: orNull(Timestamp, "since when the first of them waits; null: none does"),
+    failures: T.Integer({ minimum: 0, description: "attempts since the last success" }),
+    reason: orNull(T.String(), "of the last failure"),
+    nextAttemptAt: orNull(Timestamp, "null: none is planned"),
+    dead: T.Integer({ minimum: 0, description: "events that were refused or given up" }),
+  },
+  { $id: "Target", ...closed },
+);
+
+export const LetterSchema = T.Object(
+  {
+    seq: T.Integer({ minimum: 1 }),
+    state: T.Union([T.Literal("waiting"), T.Literal("dead")]),
+    at: T.String({ format: "date-time", description: "when it was added, or given up" }),
+    reason: orNull(T.String(), "why it was given up"),
+    event: EventSchema,
+  },
+  { $id: "Letter", ...closed },
+);
+
+export const LookSchema = T.Object(
+  {
+    tookMs: Milliseconds,
+    problems: T.Array(T.String(), { description: "what could not be read" }),
+  },
+  { $id: "Look", ...closed },
+);
+
+/** The schemas that have a name in the OpenAPI document; the contract's have theirs from here. */
+export const names: ReadonlyMap<unknown, string> = new Map<unknown, string>([
+  [EventSchema, "Event"],
+  [DigestSchema, "Digest"],
+]);
+
+export type StatusView = Static<typeof StatusSchema>;
+export type DeviceView = Static<typeof DeviceSchema>;
+export type PeerView = Static<typeof PeerSchema>;
+export type SessionView = Static<typeof SessionSchema>;
+export type TargetView = Static<typeof TargetSchema>;
+
+export function viewStatus(source: Source): StatusView {
+  const devices = viewDevices(source);
+  const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
+  return {
+    version: source.version,
+    host: source.host(),
+    startedAt: iso(source.startedAtMs),
+    devices: devices.length,
+    peers: sum(devices.map(({ peers }) => peers)),
+    connected: sum(devices.map(({ connected }) => connected)),
+    store: { inMemory: source.store.isInMemory, problem: source.store.problem },
+    latestEvent: source.store.eventPlaces().last,
+  };
+}
+
+export function viewDevices(source: Source): DeviceView[] {
+  return source.devices().map((device) => {
+    let peers = 0;
+    let connected = 0;
+    for (const { publicKey } of source.peers(device.name)) {
+      peers++;
+      if (source.session(device.name, publicKey) !== null) connected++;
+    }
+    const { name, publicKey, listenPort } = device;
+    return { name, publicKey, listenPort, peers, connected };
+  });
+}
+
+/** All peers of all devices, or of one, in the kernel's order. */
+export function viewPeers(source: Source, wanted: string | null): PeerView[] {
+  return source
+    .devices()
+    .filter(({ name }) => wanted === null || name === wanted)
+    .flatMap(({ name }) => Array.from(source.peers(name), (peer) => viewPeer(source, name, peer)));
+}
+
+export function viewPeer(source: Source, device: string, peer: Peer): PeerView {
+  const { publicKey, lastHandshakeMs, rxBytes, txBytes, persistentKeepaliveSeconds } = peer;
+  const session = source.session(device, publicKey);
+  // Where it was last proven to be: an attempt alone may move the kernel's endpoint.
+  const endpoint = session?.endpoint ?? peer.endpoint;
+  return {
+    device,
+    publicKey,
+    name: source.nameOf(publicKey, device),
+    tags: [...source.tagsOf(publicKey)],
+    state: session !== null ? "connected" : lastHandshakeMs === null ? "never" : "idle",
+    endpoint: endpoint === null ? null : formatEndpoint(endpoint),
+    allowedIps: [...peer.allowedIps],
+    lastHandshakeAt: lastHandshakeMs === null ? null : iso(lastHandshakeMs),
+    rxBytes,
+    txBytes,
+    persistentKeepaliveSeconds,
+    session:
+      session === null
+        ? null
+        : {
+            startedAt: iso(session.startedAtMs),
+            lastSeenAt: iso(session.lastSign.wallMs),
+            rxBytes: session.rxBytes,
+            txBytes: session.txBytes,
+            roams: session.roams,
+          },
+  };
+}
+
+/** A session of the store; of one that lasts, what is known now. */
+export function viewSession(source: Source, row: SessionRow): SessionView {
+  const { device, publicKey, startedAtMs, endedAtMs, reason } = row;
+  const current = endedAtMs === null ? source.session(device, publicKey) : null;
+  // Rounded as the store does.
+  const isSame = current !== null && Math.round(current.startedAtMs) === startedAtMs;
+  const now = isSame ? current : null;
+  const untilMs = endedAtMs ?? source.clock.now().wallMs;
+  const endpoint = now?.endpoint ?? null;
+  return {
+    device,
+    publicKey,
+    name: source.nameOf(publicKey, device),
+    startedAt: iso(startedAtMs),
+    endedAt: endedAtMs === null ? null : iso(endedAtMs),
+    durationMs: Math.max(0, Math.round(untilMs - startedAtMs)),
+    reason,
+    endpoint: endpoint === null ? row.endpoint : formatEndpoint(endpoint),
+    rxBytes: now?.rxBytes ?? row.rxBytes,
+    txBytes: now?.txBytes ?? row.txBytes,
+    roams: now?.roams ?? row.roams,
+  };
+}
+
+export function viewTargets(source: Source): TargetView[] {
+  const queues = new Map(source.store.queues().map((queue) => [queue.target, queue]));
+  const dead = new Map(source.store.deadCounts().map((each) => [each.target, each]));
+  const present = source.targets();
+  const known = new Set(present.map(({ key }) => key));
+  const gone = [...queues.values(), ...dead.values()]
+    .filter(({ target }) => !known.has(target))
+    .map(({ target, label }) => [target, label] as const);
+  const absent = [...new Map(gone)].map(([key, label]): TargetState => ({
+    key,
+    label,
+    waiting: queues.get(key)?.waiting ?? 0,
+    isStopped: false,
+    failures: 0,
+    reason: "",
+  }));
+  return [...present, ...absent].map(({ key, label, waiting, isStopped, failures, reason }) => {
+    const queue = queues.get(key);
+    const nextAtMs = failures > 0 && waiting > 0 ? (queue?.nextAtMs ?? 0) : 0;
+    const state = !known.has(key)
+      ? "gone"
+      : isStopped
+        ? "stopped"
+        : failures > 0
+          ? "failing"
+          : "ok";
+    return {
+      key,
+      label,
+      state,
+      waiting,
+      oldestAt: queue === undefined || waiting === 0 ? null : iso(queue.oldestAtMs),
+      failures,
+      reason: reason === "" ? null : reason,
+      nextAttemptAt: nextAtMs === 0 ? null : iso(nextAtMs),
+      dead: dead.get(key)?.count ?? 0,
+    };
+  });
+}
+
+export function viewTraffic(source: Source, device: string, publicKey: string) {
+  const nowMs = source.clock.now().wallMs;
+  const { startMs, rxBytes, txBytes } = source.store.traffic(device, publicKey, nowMs);
+  return { startAt: iso(startMs), stepMs: TRAFFIC_SLOT_MS, rxBytes, txBytes } as const;
+}
+
+export function iso(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,88 @@
+/**
+ * What each connected peer received and sent, written to the store for every five minutes: the series
+ * of a day that the machine interface shows.
+ */
+
+import type { Clock } from "./clock.ts";
+import { type Store, type Traffic as Row, TRAFFIC_SLOT_MS } from "./store/store.ts";
+import type { Session } from "./tracker.ts";
+
+/** Peers that are written in one go, so that packets need not wait. */
+const SLICE = 200;
+
+/** How far a session was when it was written. */
+type Written = Pick<Session, "startedAtMs" | "rxBytes" | "txBytes">;
+
+/** A session as far as it matters here. */
+interface Counted extends Written {
+  readonly device: string;
+  readonly publicKey: string;
+}
+
+export class Traffic {
+  readonly #store: Pick<Store, "addTraffic">;
+  readonly #clock: Clock;
+  #written = new Map<string, Written>();
+  /** Of sessions that have ended since. */
+  readonly #pending: Row[] = [];
+  /** When it was last written: the growth since belongs to that stretch of time. */
+  #atMs: number;
+
+  /** @param sessions those of an earlier run: it has written them. */
+  constructor(store: Pick<Store, "addTraffic">, clock: Clock, sessions: Iterable<Session>) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#atMs = clock.now().wallMs;
+    for (const session of sessions) {
+      this.#written.set(`${session.device} ${session.peer.publicKey}`, session);
+    }
+  }
+
+  /** To be called now and then; writes when a new stretch of time has begun. */
+  keepUp(sessions: Iterable<Session>): void {
+    const nowMs = this.#clock.now().wallMs;
+    const isSame = Math.floor(nowMs / TRAFFIC_SLOT_MS) === Math.floor(this.#atMs / TRAFFIC_SLOT_MS);
+    if (!isSame) this.save(sessions);
+  }
+
+  /** Writes all that has grown. */
+  save(sessions: Iterable<Session>): void {
+    const atMs = this.#atMs;
+    this.#atMs = this.#clock.now().wallMs;
+    const before = this.#written;
+    this.#written = new Map();
+    const rows = this.#pending.splice(0);
+    for (const { device, peer, startedAtMs, rxBytes, txBytes } of sessions) {
+      const key = `${device} ${peer.publicKey}`;
+      this.#written.set(key, { startedAtMs, rxBytes, txBytes });
+      const session = { device, publicKey: peer.publicKey, startedAtMs, rxBytes, txBytes };
+      rows.push(...growth(session, before.get(key)));
+    }
+    this.#write(rows, atMs);
+  }
+
+  /** A session that ended, with the last that it counted. */
+  ended(session: Counted): void {
+    const key = `${session.device} ${session.publicKey}`;
+    // All peers of a device may end at once, so it is not written for each.
+    this.#pending.push(...growth(session, this.#written.get(key)));
+    this.#written.delete(key);
+  }
+
+  #write(rows: readonly Row[], atMs: number): void {
+    if (rows.length === 0) return;
+    this.#store.addTraffic(rows.slice(0, SLICE), atMs);
+    const rest = rows.slice(SLICE);
+    if (rest.length > 0) this.#clock.after(0, () => this.#write(rest, atMs));
+  }
+}
+
+/** None where nothing came and went. */
+function growth(now: Counted, written: Written | undefined): Row[] {
+  const isSame = written !== undefined && written.startedAtMs === now.startedAtMs;
+  const before = isSame ? written : { rxBytes: 0, txBytes: 0 };
+  const rxBytes = Math.max(0, now.rxBytes - before.rxBytes);
+  const txBytes = Math.max(0, now.txBytes - before.txBytes);
+  const { device, publicKey } = now;
+  return rxBytes + txBytes === 0 ? [] : [{ device, publicKey, rxBytes, txBytes }];
+}

@@ -1,0 +1,390 @@
+/**
+ * Measures what looks cost in this program: the answer to WG_CMD_GET_DEVICE is made here, as the kernel
+ * makes it, and decoded. The kernel's own time is not in it. `bun test/bench/decode.ts` prints a table,
+ * with `--json` JSON; run it while nothing else runs. WGMON_TEST_ROUNDS: processes for each figure, of
+ * which the median counts. Each figure has processes of its own, because the first looks are
+ * interpreted, and because what was compiled before decides about what comes after.
+ */
+
+import { fullGC, heapStats } from "bun:jsc";
+
+import { PeerTable } from "../../src/kernel/device.ts";
+import { Devices } from "../../src/kernel/devices.ts";
+import {
+  type Attribute,
+  bytesOf,
+  encodeMessage,
+  text,
+  u16,
+  u32,
+} from "../../src/kernel/netlink.ts";
+import type { MessageVisitor, Request, Requester } from "../../src/kernel/socket.ts";
+import { RTM_GETLINK, RTM_NEWLINK } from "../../src/kernel/uapi.ts";
+import { Tracker } from "../../src/tracker.ts";
+import { FAMILY, linkMessage, socketAddress, u64, whole } from "../support/answers.ts";
+import { readGolden } from "../support/golden.ts";
+
+const ROUNDS = Number(process.env["WGMON_TEST_ROUNDS"] ?? 5);
+const SIZES = [100, 1_000, 10_000, 100_000];
+/** So many peers share a device when memory is measured. */
+const DEVICE_PEERS = 10_000;
+/** How many peers are decoded for one figure, in a warm process. */
+const WARM_PEERS = 2_000_000;
+/** Looks that bytes are counted over, of small devices; of large ones fewer, which take long. */
+const COUNTED_LOOKS = 10_000;
+
+/** What the kernel fills of a datagram at most, and the socket's buffer. */
+const DATAGRAM_BYTES = 32_436;
+const BUFFER_BYTES = 65_536;
+/** Where the peers begin in a message; and in a peer with its header, what changes. */
+const PEERS_AT = 20;
+const KEY_AT = 8;
+const HANDSHAKE_AT = 80;
+const TX_AT = 108;
+const RX_AT = 120;
+
+const SECRET = new Uint8Array(32).fill(0xa5);
+
+/** A device whose peers have two allowed IPs, a preshared key and an endpoint, half of them IPv6. */
+class Dump {
+  readonly answer = bytesOf(new Uint8Array(new ArrayBuffer(BUFFER_BYTES)));
+  readonly #index: number;
+  readonly #peers: number;
+  readonly #head: Uint8Array;
+  readonly #continued: Uint8Array;
+  readonly #templates: readonly Uint8Array[];
+  /** 0 = never. */
+  handshakeSeconds = 0;
+  rxBytes = 0;
+
+  constructor(peers: number, index = 1) {
+    this.#peers = peers;
+    this.#index = index;
+    const named: Attribute[] = [
+      [1, u32(index)],
+      [2, text(`wg${index}`)],
+    ];
+    this.#head = message([[6, u16(51_820)], [7, u32(0)], ...named, [3, SECRET], [4, SECRET]]);
+    this.#continued = message(named);
+    this.#templates = ["198.51.100.7:51820", "[2001:db8::7]:51820"].map((endpoint) =>
+      message([[0, peerAttributes(endpoint)]]).slice(PEERS_AT),
+    );
+  }
+
+  /** Fills the buffer with the answer's datagrams one by one; each has one message, of this length. */
+  each(use: (length: number) => void): void {
+    const { bytes, view } = this.answer;
+    let peer = 0;
+    do {
+      const head = peer === 0 ? this.#head : this.#continued;
+      bytes.set(head);
+      const list = head.length;
+      let offset = list + 4;
+      for (; peer < this.#peers; peer++) {
+        const template = this.#templates[peer % 2]!;
+        if (offset + template.length > DATAGRAM_BYTES) break;
+        bytes.set(template, offset);
+        for (let word = 0; word < 8; word++) {
+          const unlike = mixed((this.#index * 1_000_000 + peer) * 8 + word);
+          view.setInt32(offset + KEY_AT + word * 4, unlike, true);
+        }
+        view.setUint32(offset + HANDSHAKE_AT, this.handshakeSeconds, true);
+        view.setUint32(offset + TX_AT, this.rxBytes, true);
+        view.setUint32(offset + RX_AT, this.rxBytes, true);
+        offset += template.length;
+      }
+      view.setUint16(list, offset - list, true);
+      view.setUint16(list + 2, 8, true);
+      view.setUint32(0, offset, true);
+      use(offset);
+    } while (peer < this.#peers);
+  }
+}
+
+function message(attributes: readonly Attribute[]): Uint8Array {
+  const header = Uint8Array.of(0, 1, 0, 0);
+  return encodeMessage({ type: FAMILY, flags: 2, sequence: 1, header, attributes });
+}
+
+/** In the order of get_peer() and get_allowedips() in drivers/net/wireguard/netlink.c. */
+function peerAttributes(endpoint: string): readonly Attribute[] {
+  const allowedIps = [Uint8Array.of(10, 0, 0, 1), new Uint8Array(16).fill(0xfd, 0, 1)];
+  return [
+    [1, SECRET],
+    [2, SECRET],
+    [6, new Uint8Array(16)],
+    [5, u16(25)],
+    [8, u64(0)],
+    [7, u64(0)],
+    [10, u32(1)],
+    [4, socketAddress(endpoint)],
+    [
+      9,
+      allowedIps.map((address) => [
+        0,
+        [
+          [3, Uint8Array.of(address.length * 8)],
+          [1, u16(address.length === 4 ? 2 : 10)],
+          [2, address],
+        ],
+      ]),
+    ],
+  ];
+}
+
+/** Keys are random: the last steps of MurmurHash3. */
+function mixed(number: number): number {
+  let bits = Math.imul(number + 1, 0x9e3779b1);
+  bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b);
+  bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
+  return bits ^ (bits >>> 16);
+}
+
+/** A table and the device that it looks at. */
+class Bench {
+  readonly dump: Dump;
+  readonly table = new PeerTable({ tellsAll: false });
+  readonly #read = (length: number) => this.#readOne(length);
+  readonly #whole = { interrupted: false };
+  #spentNs = 0;
+
+  constructor(peers: number) {
+    this.dump = new Dump(peers);
+    // Whatever the first call of these costs, it is not the decoder's.
+    this.dump.each(() => {});
+    Bun.nanoseconds();
+  }
+
+  /** One look; how long decoding it took, and how many peers it told. */
+  look(): { readonly ns: number; readonly told: number } {
+    const told = this.lookOnly();
+    return { ns: this.#spentNs, told };
+  }
+
+  lookOnly(): number {
+    const beginNs = Bun.nanoseconds();
+    this.table.begin();
+    this.#spentNs = Bun.nanoseconds() - beginNs;
+    this.dump.each(this.#read);
+    const finishNs = Bun.nanoseconds();
+    const told = this.table.finish(this.#whole).changed.length;
+    // As the socket does.
+    this.dump.answer.bytes.fill(0, 0, DATAGRAM_BYTES);
+    this.#spentNs += Bun.nanoseconds() - finishNs;
+    return told;
+  }
+
+  #readOne(length: number): void {
+    const startNs = Bun.nanoseconds();
+    this.table.read(this.dump.answer, 0, length);
+    this.#spentNs += Bun.nanoseconds() - startNs;
+  }
+
+  /** From now on every peer differs from the look before. */
+  change(): void {
+    this.dump.handshakeSeconds = 1_700_000_000;
+    this.dump.rxBytes++;
+  }
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
+}
+
+/** What is measured in a process of its own. */
+const parts = {
+  /** Nobody has ever connected. */
+  firstQuietMs: (peers: number) => new Bench(peers).look().ns / 1e6,
+
+  firstConnectedMs(peers: number): number {
+    const bench = new Bench(peers);
+    bench.change();
+    return bench.look().ns / 1e6;
+  },
+
+  unchangedPerSecond(peers: number): number {
+    const bench = new Bench(peers);
+    bench.look();
+    return warmPerSecond(peers, () => {
+      const { ns, told } = bench.look();
+      if (told > 0) throw new Error("what did not change was told");
+      return ns;
+    });
+  },
+
+  changedPerSecond(peers: number): number {
+    const bench = new Bench(peers);
+    bench.look();
+    return warmPerSecond(peers, () => {
+      bench.change();
+      const { ns, told } = bench.look();
+      if (told !== peers) throw new Error(`${told} of ${peers} peers were told`);
+      return ns;
+    });
+  },
+
+  /** Of a look that finds nothing changed. */
+  bytesPerLook(peers: number): number {
+    const bench = new Bench(peers);
+    for (let looks = WARM_PEERS / peers; looks > 0; looks--) bench.lookOnly();
+    return bytesOfEach(Math.min(COUNTED_LOOKS, (5 * WARM_PEERS) / peers), () => bench.lookOnly());
+  },
+
+  /** The whole process with devices of 10,000 peers and the tracker, after some looks. */
+  async memoryMb(peers: number): Promise<number> {
+    const kernel = new Kernel(peers);
+    const devices = new Devices([], kernel, kernel);
+    const tracker = new Tracker({ idleTimeoutMs: () => 1, holdMs: 0, announceExisting: true });
+    for (let look = 0; look < 20; look++) {
+      tracker.observe(await devices.look(null), { wallMs: look, monotonicMs: look });
+    }
+    return process.memoryUsage.rss() / 1e6;
+  },
+
+  /** One peer, interpreted and compiled. */
+  oneFirstUs: () => new Bench(1).look().ns / 1e3,
+  oneColdUs: () => oneUs(5, 10, () => {}),
+  oneWarmUs: () => oneUs(20_000, 1_000, () => {}),
+  oneChangedColdUs: () => oneUs(5, 10, (bench) => bench.change()),
+  oneChangedWarmUs: () => oneUs(20_000, 1_000, (bench) => bench.change()),
+} as const;
+
+type Part = keyof typeof parts;
+
+function warmPerSecond(peers: number, look: () => number): number {
+  const looks = Math.max(8, WARM_PEERS / peers);
+  const times = Array.from({ length: looks }, look).slice(looks / 4);
+  return (peers / median(times)) * 1e9;
+}
+
+function oneUs(before: number, counted: number, act: (bench: Bench) => void): number {
+  const bench = new Bench(1);
+  const times = Array.from({ length: before + counted }, () => {
+    act(bench);
+    return bench.look().ns;
+  });
+  return median(times.slice(before)) / 1e3;
+}
+
+/** Whoever writes into this cannot be left out by the compiler. */
+const garbage: unknown[] = [];
+
+/**
+ * The bytes that an action allocates. The collector runs after a certain number of bytes, and only then
+ * does it count objects: the more the actions took, the sooner it comes.
+ */
+function bytesOfEach(times: number, action: () => void): number {
+  fullGC();
+  const room = bytesUntilCollection();
+  fullGC();
+  const { objectCount } = heapStats();
+  const kept = keptObjects();
+  for (let left = times; left > 0; left--) action();
+  const isCollected = heapStats().objectCount !== objectCount;
+  garbage[0] = kept;
+  if (isCollected) return bytesOfEach(Math.ceil(times / 10), action);
+  return Math.max(0, room - bytesUntilCollection()) / times;
+}
+
+function bytesUntilCollection(): number {
+  const { objectCount } = heapStats();
+  const kept = keptObjects();
+  let bytes = 0;
+  while (heapStats().objectCount === objectCount) {
+    // Two words of header and six properties.
+    for (let i = 0; i < 1000; i++) garbage[0] = { a: i, b: 0, c: 0, d: 0, e: 0, f: kept };
+    bytes += 1000 * 64;
+  }
+  return bytes;
+}
+
+/** A collection is noticed by what stays, since of garbage nobody knows before or after. */
+function keptObjects(): readonly unknown[] {
+  return Array.from({ length: 64 }, (_, index) => ({ index }));
+}
+
+/** A kernel with devices of 10,000 peers at most. */
+class Kernel implements Requester, Disposable {
+  readonly #dumps: readonly Dump[];
+
+  constructor(peers: number) {
+    const devices = Math.ceil(peers / DEVICE_PEERS);
+    this.#dumps = Array.from(
+      { length: devices },
+      (_, index) => new Dump(peers / devices, index + 1),
+    );
+  }
+
+  request(_operation: string, request: Request, visit: MessageVisitor): { interrupted: boolean } {
+    if (request.type === RTM_GETLINK) {
+      for (const index of this.#dumps.keys()) {
+        visit(...whole(linkMessage({ name: `wg${index + 1}`, index: index + 1 })), RTM_NEWLINK);
+      }
+    } else if (request.type === FAMILY) {
+      const [, index] = request.attributes[0]!;
+      const dump = this.#dumps[(index as Uint8Array)[0]! - 1]!;
+      dump.each((length) => visit(dump.answer, 0, length, FAMILY));
+    } else {
+      visit(...whole(readGolden("family.bin")[0]!), request.type);
+    }
+    return { interrupted: false };
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+async function measure(part: Part, peers: number): Promise<number> {
+  const figures: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const command = [process.execPath, import.meta.path, part, String(peers)];
+    const child = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
+    figures.push(Number(await child.stdout.text()));
+    if ((await child.exited) !== 0) throw new Error(`${part} failed`);
+  }
+  return median(figures);
+}
+
+/** Figures of each size, with how they are printed. */
+const COLUMNS: readonly (readonly [Part, string, (figure: number) => string])[] = [
+  ["unchangedPerSecond", "unchanged", (figure) => `${(figure / 1e6).toFixed(1)} M/s`],
+  ["changedPerSecond", "all changed", (figure) => `${(figure / 1e6).toFixed(2)} M/s`],
+  ["firstQuietMs", "first look", (figure) => `${figure.toFixed(2)} ms`],
+  ["firstConnectedMs", "all connected", (figure) => `${figure.toFixed(2)} ms`],
+  ["bytesPerLook", "a look takes", (figure) => `${figure.toFixed(0)} B`],
+  ["memoryMb", "memory", (figure) => `${figure.toFixed(0)} MB`],
+];
+const ONE: readonly Part[] = [
+  "oneFirstUs",
+  "oneColdUs",
+  "oneWarmUs",
+  "oneChangedColdUs",
+  "oneChangedWarmUs",
+];
+
+async function run(asJson: boolean): Promise<void> {
+  const sizes: Record<string, number>[] = [];
+  const row = (cells: readonly string[]) => {
+    if (!asJson) console.log(cells.map((cell) => cell.padStart(14)).join(""));
+  };
+  row(["peers", ...COLUMNS.map(([, title]) => title)]);
+  for (const peers of SIZES) {
+    const figures: Record<string, number> = {};
+    for (const [part] of COLUMNS) figures[part] = await measure(part, peers);
+    row([String(peers), ...COLUMNS.map(([part, , print]) => print(figures[part]!))]);
+    sizes.push({ peers, ...figures });
+  }
+  const one: Record<string, number> = {};
+  for (const part of ONE) one[part] = await measure(part, 1);
+  row([]);
+  row(["one peer", "first", "unch. cold", "unch. warm", "changed cold", "changed warm"]);
+  row(["", ...ONE.map((part) => `${one[part]!.toFixed(2)} us`)]);
+  if (asJson) console.log(JSON.stringify({ sizes, one }, null, 2));
+}
+
+const [first, second] = process.argv.slice(2);
+if (first !== undefined && Object.hasOwn(parts, first)) {
+  console.log(await parts[first as Part](Number(second)));
+  process.exit(0);
+} else {
+  await run(first === "--json");
+}

@@ -1,0 +1,104 @@
+/**
+ * What many configured peers cost: the connect of one among 10,000, an idle half minute, memory, and a
+ * look at them beside `wg show all dump`. With the kernel's WireGuard.
+ */
+
+import { $ } from "bun";
+
+import { Devices } from "../../src/kernel/devices.ts";
+import { KernelGateway } from "../support/kernelgateway.ts";
+import { Receiver } from "../support/receiver.ts";
+import { residentMb } from "../support/usage.ts";
+import { figure, type Note } from "./figures.ts";
+import { cpuOf, installRules, reportedAtMs, startWarm } from "./subject.ts";
+
+const MANY = 10_000;
+/** Of MANY peers each. */
+const DEVICES = 10;
+const CONNECTS = 5;
+const IDLE_SECONDS = 30;
+
+/** Looks for an attempt go on for 3 s. */
+const AFTER_CONNECT_MS = 4000;
+const PATIENCE_MS = 20_000;
+/** The heap shrinks when nothing has happened for a while. */
+const CALM_MS = 5000;
+const LOOKS = 6;
+
+const ARGS = ["--monitor", "nflog"];
+
+export async function peers(note: Note): Promise<void> {
+  await measureMemory(note, "1 peer", 45);
+  await measureMany(note);
+  await addDevices();
+  await measureMemory(note, "100,000 peers, 10 devices", 160);
+  await measureLook(note, "100,000 peers, 10 devices", 1);
+}
+
+async function measureMemory(note: Note, what: string, atMost: number): Promise<void> {
+  await using wgmon = await startWarm(...ARGS);
+  await Bun.sleep(CALM_MS);
+  note(figure(`${what}: memory`, "MB", await residentMb(wgmon.pid), { atMost }));
+}
+
+async function measureMany(note: Note): Promise<void> {
+  await using gateway = await KernelGateway.create();
+  await gateway.addSilentPeers(MANY - CONNECTS);
+  const visitors = await gateway.addPeers(CONNECTS);
+  await using _rules = await installRules("printed", gateway);
+  await measureMemory(note, "10,000 peers", 60);
+
+  using receiver = new Receiver();
+  await using wgmon = await startWarm(...ARGS, "--webhook", receiver.url());
+  const latencies: number[] = [];
+  const costs: number[] = [];
+  for (const visitor of visitors) {
+    const cost = await cpuOf(wgmon.pid, async () => {
+      const connectedAtMs = await visitor.connect();
+      latencies.push((await reportedAtMs(receiver, visitor, PATIENCE_MS)) - connectedAtMs);
+      await Bun.sleep(AFTER_CONNECT_MS);
+    });
+    costs.push(cost);
+    if (visitor !== visitors[0]) continue;
+    const idle = await cpuOf(wgmon.pid, () => Bun.sleep(IDLE_SECONDS * 1000));
+    const what = `10,000 peers, one connected, tick 10 s: CPU in ${IDLE_SECONDS} s`;
+    note(figure(what, "s", idle, { atMost: 0.3 }));
+  }
+  note(figure("10,000 peers: one's first data to webhook", "ms", latencies, { atMost: 200 }));
+  note(figure("10,000 peers: CPU for that", "s", costs, { atMost: 0.25 }));
+  await measureLook(note, "10,000 peers", 3);
+}
+
+/** Looks as wgmon takes them, in this process, and what wg(8) needs. */
+async function measureLook(note: Note, what: string, shows: number): Promise<void> {
+  using devices = new Devices([]);
+  const times: number[] = [];
+  for (let count = 0; count < LOOKS; count++) {
+    const startMs = performance.now();
+    await devices.look(null);
+    times.push(performance.now() - startMs);
+  }
+  note(figure(`${what}: the first look`, "ms", times[0]!));
+  note(figure(`${what}: a look after it`, "ms", times.slice(1)));
+  const showMs: number[] = [];
+  for (let count = 0; count < shows; count++) {
+    const startMs = performance.now();
+    await $`wg show all dump >/dev/null`.quiet();
+    showMs.push(performance.now() - startMs);
+  }
+  note(figure(`${what}: wg show all dump`, "ms", showMs));
+}
+
+/** Without private keys: the kernel would compute something for each peer. */
+async function addDevices(): Promise<void> {
+  for (let device = 0; device < DEVICES; device++) {
+    const name = `many${device}`;
+    await $`ip link add ${name} type wireguard && ip link set ${name} up`.quiet();
+    const settings = Array.from({ length: MANY }, (_, peer) => {
+      const key = crypto.getRandomValues(new Uint8Array(32)).toBase64();
+      const address = `10.${device}.${peer >> 8}.${peer & 255}`;
+      return `[Peer]\nPublicKey = ${key}\nAllowedIPs = ${address}/32\n`;
+    });
+    await $`wg addconf ${name} /dev/stdin < ${Buffer.from(settings.join(""))}`.quiet();
+  }
+}

@@ -1,0 +1,248 @@
+/**
+ * All benchmarks: `npm run bench`, or `bun test/bench/run.ts`. Builds ./wgmon, measures, prints a table.
+ * Needs root and what the tests need; run it while nothing else runs.
+ *
+ *   --only NAME,...   these parts alone
+ *   --where here,vm   here: what this machine can do without WireGuard in its kernel; vm: what needs that,
+ *                     in a virtual machine, or here where this kernel has it
+ *   --soak DURATION   how long peers come and go; 60s
+ *   --json FILE       writes the figures there, too
+ *
+ * WGMON_TEST_BINARY: another build to measure. Each part has a process and a network namespace of its own.
+ */
+
+import { appendFileSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { cpus, loadavg, release, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+import { parseDuration } from "../../src/duration.ts";
+import { whyNoWireguard } from "../support/kernel.ts";
+import { runInVm, whyNoVm } from "../support/vm.ts";
+import { data } from "./data.ts";
+import { type Figure, figure, figureText, isReached, type Note, wantedText } from "./figures.ts";
+import { flood } from "./flood.ts";
+import { connects, roams, starts, triggers } from "./gateway.ts";
+import { outbox } from "./outbox.ts";
+import { peers } from "./peers.ts";
+import { soak } from "./soak.ts";
+import { start } from "./start.ts";
+
+/** Each notes its figures; the time is that of the soak. */
+type Measure = (note: Note, soakMs: number) => Promise<void>;
+
+/** here: without WireGuard in the kernel; vm: with it. */
+const WHERE = ["here", "vm"] as const;
+type Where = (typeof WHERE)[number];
+
+/** In the order of their running: the machine grows warm. */
+const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> = {
+  decode: { here: decode },
+  start: { here: start, vm: starts },
+  outbox: { here: outbox },
+  connect: { vm: connects },
+  roam: { vm: roams },
+  memory: { vm: triggers },
+  data: { here: (note) => data(note, "played"), vm: (note) => data(note, "kernel") },
+  flood: { here: (note) => flood(note, "played"), vm: (note) => flood(note, "kernel") },
+  peers: { vm: peers },
+  soak: {
+    here: (note, soakMs) => soak(note, "played", soakMs),
+    vm: (note, soakMs) => soak(note, "kernel", soakMs),
+  },
+};
+
+/** All parts but the soak. */
+const VM_LIMIT_MS = 15 * 60_000;
+
+const ROOT = join(import.meta.dir, "../..");
+const THIS = import.meta.path;
+
+/** What the processes of the parts leave behind, each a line of JSON. */
+type Found = { readonly where: Where; readonly part: string } & (
+  | { readonly type: "figure"; readonly figure: Figure }
+  | { readonly type: "failed" }
+  /** Processes that wanted to run on average, in the minute before. */
+  | { readonly type: "load"; readonly load: number; readonly machine: string }
+);
+
+function readOptions() {
+  const { values } = parseArgs({
+    options: {
+      only: { type: "string", default: Object.keys(PARTS).join() },
+      where: { type: "string", default: WHERE.join() },
+      soak: { type: "string", default: "60s" },
+      json: { type: "string" },
+      /** How this program calls itself: to run parts at a place, and one part in its namespace. */
+      at: { type: "string" },
+      part: { type: "string" },
+      found: { type: "string", default: "" },
+    },
+  });
+  const only = values.only.split(",");
+  const unknown = only.find((name) => !Object.hasOwn(PARTS, name));
+  if (unknown !== undefined) {
+    throw new Error(`--only ${unknown}: there are ${Object.keys(PARTS).join(", ")}`);
+  }
+  const where = WHERE.filter((place) => values.where.split(",").includes(place));
+  const soakMs = parseDuration(values.soak);
+  if (soakMs === null || soakMs === 0) throw new Error("--soak takes a duration such as 60s or 1h");
+  const at = WHERE.find((place) => place === values.at) ?? null;
+  return {
+    ...values,
+    part: values.part ?? null,
+    json: values.json ?? null,
+    only,
+    where,
+    soakMs,
+    at,
+  };
+}
+
+type Options = ReturnType<typeof readOptions>;
+
+/** For this program in other processes. */
+const argumentsFor = ({ only, soak }: Options, where: Where, found: string): string[] =>
+  ["--only", only.join(), "--soak", soak].concat("--at", where, "--found", found);
+
+/** Runs parts, one after the other, each in namespaces of its own. */
+async function runParts(options: Options, where: Where, found: string): Promise<void> {
+  const machine = `${cpus()[0]?.model.trim()}, ${cpus().length} cores, Linux ${release()}`;
+  for (const part of options.only) {
+    if (PARTS[part]![where] === undefined) continue;
+    const note = (what: Readonly<Record<string, unknown>>) =>
+      appendFileSync(found, `${JSON.stringify({ where, part, ...what })}\n`);
+    note({ type: "load", load: loadavg()[0], machine });
+    console.error(`${part}:`);
+    // A folder of sockets of its own: that of userspace devices is the same for all namespaces.
+    const script = `mkdir -p /var/run/wireguard && mount -t tmpfs tmpfs /var/run/wireguard && exec "$0" "$@"`;
+    const again = [THIS, "--part", part, ...argumentsFor(options, where, found)];
+    const command = ["unshare", "--net", "--mount", "sh", "-c", script, process.execPath, ...again];
+    const child = Bun.spawn(command, { stdin: "ignore", stdout: "inherit", stderr: "inherit" });
+    if ((await child.exited) !== 0) note({ type: "failed" });
+  }
+}
+
+async function runPart(part: string, { at, found, soakMs }: Options): Promise<void> {
+  const note = (figure: Figure) => {
+    console.error(`  ${figure.what}: ${figureText(figure)}`);
+    appendFileSync(found, `${JSON.stringify({ where: at, part, type: "figure", figure })}\n`);
+  };
+  await PARTS[part]![at!]!(note, soakMs);
+}
+
+/** Here where this kernel has WireGuard, else in the virtual machine. */
+async function runWithWireguard(options: Options, folder: string, found: string): Promise<void> {
+  if (!options.only.some((part) => PARTS[part]!.vm !== undefined)) return;
+  if (whyNoWireguard() === null) {
+    await runParts(options, "vm", found);
+    return;
+  }
+  const reason = whyNoVm();
+  if (reason !== null) {
+    console.error(`what needs WireGuard is not measured: ${reason}`);
+    return;
+  }
+  const command = [process.execPath, THIS, ...argumentsFor(options, "vm", found)];
+  const timeoutMs = VM_LIMIT_MS + options.soakMs;
+  const { exitCode } = await runInVm(command, { timeoutMs, resultsFolder: folder, cwd: ROOT });
+  if (exitCode === 0) return;
+  console.error(`the virtual machine ended with ${exitCode}`);
+  const failure: Found = { where: "vm", part: "the virtual machine", type: "failed" };
+  appendFileSync(found, `${JSON.stringify(failure)}\n`);
+}
+
+async function runAll(options: Options): Promise<number> {
+  if (process.env["WGMON_TEST_BINARY"] === undefined) {
+    const build = Bun.spawnSync([process.execPath, "build.ts"], { cwd: ROOT });
+    if (build.exitCode !== 0) throw new Error(`build.ts: ${build.stderr.toString()}`);
+  }
+  const folder = await mkdtemp(join(tmpdir(), "wgmon-bench-"));
+  const file = join(folder, "found");
+  const startedAt = new Date().toISOString();
+  const load = loadavg()[0]!;
+  try {
+    if (options.where.includes("here")) await runParts(options, "here", file);
+    if (options.where.includes("vm")) await runWithWireguard(options, folder, file);
+    const lines = (await readFile(file, "utf8")).trim().split("\n");
+    const found = lines.map((line) => JSON.parse(line, neverCame) as Found);
+    printTable(found, load);
+    if (options.json !== null) {
+      const command = ["bun", "test/bench/run.ts", ...process.argv.slice(2)].join(" ");
+      const judged = found.map((each) =>
+        each.type === "figure" ? { ...each, isReached: isReached(each.figure) } : each,
+      );
+      await Bun.write(
+        options.json,
+        `${JSON.stringify({ startedAt, command, load, found: judged }, null, 2)}\n`,
+      );
+    }
+    return found.some(({ type }) => type === "failed") ? 1 : 0;
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** JSON has no NaN. */
+function neverCame(key: string, value: unknown): unknown {
+  return value === null && /^\d+$/.test(key) ? NaN : value;
+}
+
+function printTable(found: readonly Found[], load: number): void {
+  const figures = found.filter((each) => each.type === "figure").map(({ figure }) => figure);
+  const width = Math.max(...figures.map(({ what }) => what.length));
+  const figureWidth = Math.max(...figures.map((each) => figureText(each).length));
+  for (const where of WHERE) {
+    const there = found.filter((each) => each.where === where);
+    const machine = there.find((each) => each.type === "load")?.machine;
+    if (machine === undefined) continue;
+    console.log(`\n${where}: ${machine}; load before all: ${load.toFixed(2)}`);
+    for (const each of there) {
+      switch (each.type) {
+        case "load":
+          console.log(`\n${each.part} (${where}, load ${each.load.toFixed(2)})`);
+          break;
+        case "failed":
+          console.log(`  ${each.part} FAILED`);
+          break;
+        case "figure": {
+          const { what } = each.figure;
+          const text = figureText(each.figure);
+          const row = `  ${what.padEnd(width)}  ${text.padEnd(figureWidth)}  ${wantedText(each.figure)}`;
+          console.log(row.trimEnd());
+        }
+      }
+    }
+  }
+  const missed = figures.filter((each) => !isReached(each)).length;
+  console.log(`\n${figures.length} figures, ${missed} of them are not what is wanted`);
+}
+
+/** What decode.ts prints, in processes of its own. */
+async function decode(note: Note): Promise<void> {
+  const program = join(import.meta.dir, "decode.ts");
+  const child = Bun.spawn([process.execPath, program, "--json"], { stdout: "pipe" });
+  const text = await new Response(child.stdout).text();
+  if ((await child.exited) !== 0) throw new Error("decode.ts failed");
+  const { sizes } = JSON.parse(text) as { sizes: Readonly<Record<string, number>>[] };
+  for (const { peers: count, ...rest } of sizes) {
+    for (const [name, value] of Object.entries(rest)) {
+      const wanted = name === "unchangedPerSecond" && count === 10_000 ? { atLeast: 10e6 } : null;
+      const unit = name.endsWith("Ms") ? "ms" : name.endsWith("Mb") ? "MB" : "";
+      note(figure(`${count} peers: ${name}`, unit, value, wanted));
+    }
+  }
+}
+
+try {
+  const options = readOptions();
+  if (options.part !== null) await runPart(options.part, options);
+  else if (options.at !== null) await runParts(options, options.at, options.found);
+  else process.exitCode = await runAll(options);
+} catch (error) {
+  console.error(error);
+  process.exitCode = 1;
+}
+// Sockets and timers that a part left open must not keep it.
+process.exit();

@@ -1,0 +1,82 @@
+/**
+ * The machine interface of the binary, over its Unix socket. Elysia reads its own source code at run
+ * time: a bundler's flag could change what it checks without a word, so binary and source are compared.
+ */
+
+import { expect, test } from "bun:test";
+import { statSync } from "node:fs";
+
+import { newStateFolder } from "../support/state.ts";
+import { startWgmon, type Wgmon } from "../support/wgmon.ts";
+
+const POLL = [
+  "--monitor",
+  "poll",
+  "--device",
+  "wgtest-none",
+  "--host",
+  "gw1",
+  "--log-level",
+  "debug",
+];
+const ONE_KEY = "A".repeat(43);
+
+/** Right and wrong in every way that a parameter can be. */
+const requests = [
+  "GET /healthz",
+  "GET /readyz",
+  "GET /v1/devices",
+  "GET /v1/peers?limit=3&offset=0&sort=name&order=desc&state=idle",
+  "GET /v1/peers?limit=0",
+  "GET /v1/peers?limit=x",
+  "GET /v1/peers?limit=1001",
+  "GET /v1/peers?limt=1",
+  "GET /v1/peers?sort=size",
+  "GET /v1/peers?device=",
+  "GET /v1/events?since=yesterday",
+  "GET /v1/events?since=2026-01-01T00:00:00Z&order=oldest",
+  "GET /v1/events?cursor=%00",
+  `GET /v1/peers/wg0/${ONE_KEY}`,
+  "GET /v1/peers/wg0/short",
+  `GET /v1/sessions?peer=${ONE_KEY}&state=open`,
+  "GET /v1/sessions?cursor=zzz",
+  "GET /v1/stream?after=-1",
+  "GET /v1/targets",
+  "GET /v1/targets/nobody/outbox?state=dead",
+  "DELETE /v1/peers",
+  "GET /v1/look",
+  "GET /v1/nothing",
+  "GET /v1/openapi.json",
+] as const;
+
+async function answers(wgmon: Wgmon, socket: string): Promise<Record<string, string>> {
+  await wgmon.waitForLog(({ msg }) => msg === "listening", 10_000);
+  const found: Record<string, string> = {};
+  for (const request of requests) {
+    const [method, path] = request.split(" ") as [string, string];
+    const response = await fetch(`http://localhost${path}`, { method, unix: socket });
+    found[request] = `${response.status} ${await response.text()}`;
+  }
+  expect(statSync(socket).mode & 0o777).toBe(0o600);
+  expect(await wgmon.stop()).toBe(0);
+  return found;
+}
+
+async function answersOf(binary?: "source"): Promise<Record<string, string>> {
+  const folder = newStateFolder();
+  const environment = { RUNTIME_DIRECTORY: folder };
+  const options = binary === undefined ? { environment } : { environment, binary };
+  await using wgmon = startWgmon(POLL, options);
+  return await answers(wgmon, `${folder}/wgmon.sock`);
+}
+
+test("the binary answers as the source does, and checks what it is given", async () => {
+  const [ofBinary, ofSource] = [await answersOf(), await answersOf("source")];
+  expect(ofBinary).toEqual(ofSource);
+  const statuses = Object.entries(ofBinary).map(
+    ([request, text]) => `${text.slice(0, 3)} ${request}`,
+  );
+  expect(statuses.filter((line) => line.startsWith("2"))).toHaveLength(8);
+  expect(statuses.filter((line) => line.startsWith("422"))).toHaveLength(11);
+  expect(statuses.filter((line) => line.startsWith("5"))).toEqual([]);
+}, 60_000);

@@ -1,0 +1,445 @@
+/** The machine interface: its document, its answers, and that it says nothing of what was submitted. */
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+
+import { Validator } from "@seriousme/openapi-schema-validator";
+import { FormatRegistry, type TSchema } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import fc from "fast-check";
+
+import { type Api, makeApi } from "../../src/http/api.ts";
+import { ProblemSchema } from "../../src/http/problem.ts";
+import { anEvent, hostileText } from "../support/events.ts";
+import { ALICE, BOB, device, peer } from "../support/peers.ts";
+import { FakeSource, keyOf } from "../support/source.ts";
+
+if (!FormatRegistry.Has("date-time")) {
+  FormatRegistry.Set("date-time", (text) => !Number.isNaN(Date.parse(text)));
+}
+
+let source: FakeSource;
+let api: Api;
+
+beforeEach(async () => {
+  source = await FakeSource.make();
+  api = makeApi(source);
+});
+
+afterEach(() => {
+  api[Symbol.dispose]();
+  source.store[Symbol.dispose]();
+});
+
+interface Answer {
+  readonly status: number;
+  readonly type: string | null;
+  readonly text: string;
+  // oxlint-disable-next-line typescript/no-explicit-any -- any JSON
+  readonly body: any;
+}
+
+async function ask(path: string, init: RequestInit = {}): Promise<Answer> {
+  const response = await api.handle(new Request(`http://pi${path}`, init));
+  const text = await response.text();
+  return {
+    status: response.status,
+    type: response.headers.get("content-type"),
+    text,
+    body: JSON.parse(text) as unknown,
+  };
+}
+
+async function get(path: string): Promise<Answer["body"]> {
+  const answer = await ask(path);
+  expect(answer).toMatchObject({ status: 200 });
+  checkAnswer("GET", path, answer);
+  return answer.body as unknown;
+}
+
+/** The answer is as its route says. */
+function checkAnswer(method: string, path: string, { status, body }: Answer): void {
+  const schema = schemaOf(method, path.split("?")[0]!, status);
+  expect(
+    [...Value.Errors(schema, body)].map(({ path: at, message }) => `${at} ${message}`),
+  ).toEqual([]);
+}
+
+function schemaOf(method: string, path: string, status: number): TSchema {
+  const route = api.routes.find(
+    (each) =>
+      each.method === method &&
+      new RegExp(`^${each.path.replaceAll(/:\w+/g, "[^/]+")}$`).test(path),
+  )!;
+  const { response } = route.hooks as { response: Record<number, TSchema> };
+  return response[status]!;
+}
+
+/** Alice is connected, Bob was, the third never. */
+function people(): void {
+  const wg0 = device({ publicKey: keyOf(900) });
+  const alice = peer({
+    publicKey: ALICE,
+    endpoint: "198.51.100.7:40001",
+    lastHandshakeMs: source.clock.now().wallMs - 10_000,
+    rxBytes: 5000,
+    txBytes: 700,
+  });
+  const bob = peer({
+    publicKey: BOB,
+    endpoint: "[2001:db8::7]:40002",
+    allowedIps: ["10.0.0.3/32", "2001:db8:1::/64"],
+    lastHandshakeMs: source.clock.now().wallMs - 3_600_000,
+    rxBytes: 100,
+  });
+  const third = peer({ publicKey: keyOf(3), endpoint: null, allowedIps: [] });
+  source.found.set("wg0", { device: wg0, peers: [alice, bob, third] });
+  source.found.set("wg1", { device: device({ name: "wg1", index: 4, listenPort: 0 }), peers: [] });
+  source.names.set(ALICE, "alice");
+  source.tags.set(ALICE, ["staff"]);
+  source.connect("wg0", alice, { rxBytes: 4000, txBytes: 500, roams: 1 });
+  source.store.record(
+    {
+      events: [],
+      sessions: [],
+      ended: [
+        {
+          device: "wg0",
+          publicKey: BOB,
+          startedAtMs: 1000,
+          endedAtMs: 61_000,
+          reason: "idle",
+          endpoint: "[2001:db8::7]:40002",
+          rxBytes: 10,
+          txBytes: 20,
+          roams: 0,
+          peer: bob,
+        },
+      ],
+      devices: null,
+    },
+    0,
+  );
+}
+
+describe("the document", () => {
+  test("is valid OpenAPI 3.1, by somebody else's judgement", async () => {
+    const { body, status } = await ask("/v1/openapi.json");
+    expect(status).toBe(200);
+    const validator = new Validator();
+    const { valid, errors } = await validator.validate(body);
+    expect({ valid, errors }).toEqual({ valid: true, errors: undefined });
+    expect(validator.version).toBe("3.1");
+  });
+
+  test("has every route, no name of ours for a schema, and each reference leads somewhere", async () => {
+    const { body, text } = await ask("/v1/openapi.json");
+    const places = api.routes.map(({ path }) => path.replaceAll(/:(\w+)/g, "{$1}"));
+    expect(Object.keys(body.paths as object).toSorted()).toEqual([...new Set(places)].toSorted());
+    expect(text).not.toContain("$id");
+    const references = [...text.matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)];
+    expect(references.length).toBeGreaterThan(10);
+    for (const [, name] of references) expect(body.components.schemas).toHaveProperty(name!);
+  });
+
+  test("calls numbers of a query numbers", async () => {
+    const { body } = await ask("/v1/openapi.json");
+    const { parameters } = body.paths["/v1/peers"].get;
+    expect(parameters.find(({ name }: { name: string }) => name === "limit")).toEqual({
+      name: "limit",
+      in: "query",
+      required: false,
+      description: "most items of the answer",
+      schema: { type: "integer", minimum: 1, maximum: 1000, default: 100 },
+    });
+  });
+});
+
+describe("what is there", () => {
+  test("status, devices and peers", async () => {
+    people();
+    expect(await get("/v1/status")).toMatchObject({
+      host: "gw1",
+      devices: 2,
+      peers: 3,
+      connected: 1,
+      store: { inMemory: true, problem: null },
+    });
+    expect((await get("/v1/devices")).items).toEqual([
+      { name: "wg0", publicKey: keyOf(900), listenPort: 51820, peers: 3, connected: 1 },
+      { name: "wg1", publicKey: null, listenPort: 0, peers: 0, connected: 0 },
+    ]);
+    const { items, total } = await get("/v1/peers");
+    expect(total).toBe(3);
+    expect(items[0]).toEqual({
+      device: "wg0",
+      publicKey: ALICE,
+      name: "alice",
+      tags: ["staff"],
+      state: "connected",
+      endpoint: "198.51.100.7:40001",
+      allowedIps: ["10.0.0.2/32"],
+      lastHandshakeAt: "2025-12-31T23:59:50.000Z",
+      rxBytes: 5000,
+      txBytes: 700,
+      persistentKeepaliveSeconds: 0,
+      session: {
+        startedAt: "2026-01-01T00:00:00.000Z",
+        lastSeenAt: "2026-01-01T00:00:00.000Z",
+        rxBytes: 4000,
+        txBytes: 500,
+        roams: 1,
+      },
+    });
+    expect(items.map(({ state }: { state: string }) => state)).toEqual([
+      "connected",
+      "idle",
+      "never",
+    ]);
+  });
+
+  test.each([
+    ["state=idle", [BOB]],
+    ["device=wg1", []],
+    ["search=ALI", [ALICE]],
+    ["search=staff", [ALICE]],
+    ["search=2001:db8:1", [BOB]],
+    ["sort=rxBytes&order=desc", [ALICE, BOB, keyOf(3)]],
+    ["sort=lastHandshakeAt", [BOB, ALICE, keyOf(3)]],
+    ["sort=lastHandshakeAt&order=desc", [ALICE, BOB, keyOf(3)]],
+    ["sort=startedAt&order=desc&limit=1", [ALICE]],
+    ["limit=1&offset=1", [BOB]],
+    ["offset=3", []],
+  ])("peers, %s", async (query, keys) => {
+    people();
+    const { items } = await get(`/v1/peers?${query}`);
+    expect(items.map(({ publicKey }: { publicKey: string }) => publicKey)).toEqual(keys);
+  });
+
+  test("one peer, by either way to write its key", async () => {
+    people();
+    const nowMs = source.clock.now().wallMs;
+    source.store.addTraffic([{ device: "wg0", publicKey: BOB, rxBytes: 7, txBytes: 8 }], nowMs);
+    source.store.addTraffic([{ device: "wg0", publicKey: BOB, rxBytes: 1, txBytes: 1 }], nowMs);
+    source.store.addTraffic([{ device: "wg1", publicKey: BOB, rxBytes: 5, txBytes: 5 }], nowMs);
+    source.store.addTraffic(
+      [{ device: "wg0", publicKey: BOB, rxBytes: 9, txBytes: 0 }],
+      nowMs - 24 * 3_600_000,
+    );
+    const url = BOB.replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
+    for (const key of [url, encodeURIComponent(BOB)]) {
+      const found = await get(`/v1/peers/wg0/${key}`);
+      expect(found).toMatchObject({ publicKey: BOB, state: "idle" });
+      expect(found.sessions).toEqual([
+        expect.objectContaining({ durationMs: 60_000, reason: "idle", rxBytes: 10 }),
+      ]);
+      const { startAt, stepMs, rxBytes, txBytes } = found.traffic;
+      expect({ startAt, stepMs }).toEqual({ startAt: "2025-12-31T00:00:00.000Z", stepMs: 300_000 });
+      expect([rxBytes.length, rxBytes[0], rxBytes.at(-1), txBytes.at(-1)]).toEqual([289, 9, 8, 9]);
+    }
+    expect((await ask(`/v1/peers/wg1/${url}`)).status).toBe(404);
+  });
+
+  test("sessions, page by page", async () => {
+    people();
+    const ended = Array.from({ length: 25 }, (_, n) => ({
+      device: "wg0",
+      publicKey: keyOf(n % 3),
+      // Many begin at the same time.
+      startedAtMs: 2000 + Math.floor(n / 6),
+      endedAtMs: 9000 + n,
+      reason: "idle" as const,
+      endpoint: null,
+      rxBytes: n,
+      txBytes: 0,
+      roams: 0,
+      peer: peer(),
+    }));
+    // One session of a peer begins at one time only.
+    const unique = new Map(ended.map((each) => [`${each.publicKey}${each.startedAtMs}`, each]));
+    source.store.record(
+      { events: [], sessions: [], ended: [...unique.values()], devices: null },
+      0,
+    );
+    const all = (await get("/v1/sessions")).items;
+    expect(all).toHaveLength(unique.size + 2);
+    expect(all[0]).toMatchObject({ publicKey: ALICE, endedAt: null, reason: null, rxBytes: 4000 });
+    const paged: unknown[] = [];
+    for (let cursor = ""; ;) {
+      const page = await get(`/v1/sessions?limit=4${cursor}`);
+      paged.push(...page.items);
+      if (page.next === null) break;
+      cursor = `&cursor=${page.next}`;
+    }
+    expect(paged).toEqual(all);
+    expect((await get("/v1/sessions?state=open")).items).toHaveLength(1);
+    expect((await get(`/v1/sessions?peer=${encodeURIComponent(BOB)}`)).items).toHaveLength(1);
+    expect((await get("/v1/sessions?since=1970-01-01T00:00:30Z&state=ended")).items).toHaveLength(
+      1,
+    );
+  });
+
+  test("events, page by page, in both directions", async () => {
+    const types = ["peer.connected", "peer.roamed", "peer.disconnected"] as const;
+    source.record(
+      Array.from({ length: 10 }, (_, n) => ({
+        ...anEvent(types[n % 3]!, { peer: peer({ publicKey: keyOf(n % 2) }) }),
+        id: `evt_${n.toString(16).padStart(32, "0")}`,
+      })),
+    );
+    const seqs = async (query: string): Promise<number[]> => {
+      const found: number[] = [];
+      for (let cursor = ""; ;) {
+        const page = await get(`/v1/events?${query}${cursor}`);
+        expect(page.latest).toBe(10);
+        found.push(...page.items.map(({ seq }: { seq: number }) => seq));
+        if (page.next === null) return found;
+        cursor = `&cursor=${page.next}`;
+      }
+    };
+    expect(await seqs("limit=3")).toEqual([10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
+    expect(await seqs("limit=3&order=oldest")).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    expect(await seqs("type=peer.roamed&limit=2")).toEqual([8, 5, 2]);
+    expect(await seqs(`peer=${encodeURIComponent(keyOf(1))}`)).toEqual([10, 8, 6, 4, 2]);
+    expect(await seqs("since=2026-11-22T16:19:04.417Z")).toHaveLength(10);
+    expect(await seqs("since=2026-11-22T16:19:04.418Z")).toEqual([]);
+  });
+
+  test("targets, and what waits for them", async () => {
+    const [seq] = source.record([anEvent("peer.connected")], ["ops", "old"]);
+    source.record([{ ...anEvent("peer.roamed"), id: `evt_${"9".repeat(32)}` }], ["ops"]);
+    source.store.bury("ops", "ops (json)", [seq!], "410, gone", source.clock.now().wallMs);
+    source.store.saveTarget("ops", "ops (json)", {
+      failures: 2,
+      nextAtMs: source.clock.now().wallMs + 5000,
+      reason: "503",
+    });
+    source.targetStates = [
+      {
+        key: "ops",
+        label: "ops (json)",
+        waiting: 1,
+        isStopped: false,
+        failures: 2,
+        reason: "503",
+      },
+    ];
+    const { items } = await get("/v1/targets");
+    expect(items).toEqual([
+      {
+        key: "ops",
+        label: "ops (json)",
+        state: "failing",
+        waiting: 1,
+        oldestAt: "1970-01-01T00:00:00.000Z",
+        failures: 2,
+        reason: "503",
+        nextAttemptAt: "2026-01-01T00:00:05.000Z",
+        dead: 1,
+      },
+      expect.objectContaining({ key: "old", state: "gone", waiting: 1, dead: 0 }),
+    ]);
+    expect((await get("/v1/targets/ops/outbox")).items).toEqual([
+      expect.objectContaining({ state: "waiting", seq: 2, reason: null }),
+    ]);
+    expect((await get("/v1/targets/ops/outbox?state=dead")).items).toEqual([
+      expect.objectContaining({ state: "dead", seq: 1, reason: "410, gone" }),
+    ]);
+    expect((await ask("/v1/targets/nobody/outbox")).status).toBe(404);
+  });
+
+  test("a look: one for all who ask at once, and not the next one at once", async () => {
+    const both = await Promise.all([1, 2].map(() => ask("/v1/look", { method: "POST" })));
+    for (const answer of both) {
+      checkAnswer("POST", "/v1/look", answer);
+      expect(answer).toMatchObject({ status: 200, body: { tookMs: 1.5, problems: [] } });
+    }
+    expect(source.looks).toBe(1);
+    expect((await ask("/v1/look", { method: "POST" })).status).toBe(429);
+    source.clock.advance(1000);
+    expect((await ask("/v1/look", { method: "POST" })).status).toBe(200);
+  });
+});
+
+describe("what is refused", () => {
+  test.each([
+    ["/v1/peers?limit=0", "limit"],
+    ["/v1/peers?offset=1&limit=1001", "limit"],
+    ["/v1/peers?limit=x", "limit"],
+    ["/v1/peers?offset=-1", "offset"],
+    ["/v1/peers?sort=size", "sort"],
+    ["/v1/peers?limt=3", "(unknown)"],
+    ["/v1/peers?device=", "device"],
+    ["/v1/events?since=yesterday", "since"],
+    ["/v1/events?type=peer.renamed", "type"],
+    ["/v1/events?peer=alice", "peer"],
+    ["/v1/stream?after=x", "after"],
+    ["/v1/peers/wg0/short", "publicKey"],
+  ])("%s", async (path, parameter) => {
+    const answer = await ask(path);
+    expect(answer).toMatchObject({ status: 422, type: "application/problem+json" });
+    checkAnswer("GET", path, answer);
+    expect(answer.body.errors[0].parameter).toBe(parameter);
+    expect(answer.body.errors[0].detail).not.toBe("");
+  });
+
+  test("cursors that are none of ours", async () => {
+    for (const cursor of ["zzz", "W10", Buffer.from('[1,"wg0",{}]').toString("base64url")]) {
+      expect((await ask(`/v1/sessions?cursor=${cursor}`)).status).toBe(422);
+    }
+    expect((await ask("/v1/events?cursor=zzz")).status).toBe(422);
+  });
+
+  test("other methods and paths", async () => {
+    const post = await api.handle(new Request("http://pi/v1/peers", { method: "POST" }));
+    expect([post.status, post.headers.get("allow")]).toEqual([405, "GET"]);
+    const got = await api.handle(new Request("http://pi/v1/look"));
+    expect([got.status, got.headers.get("allow")]).toEqual([405, "POST"]);
+    expect((await ask("/v1/nothing")).status).toBe(404);
+  });
+
+  test("nothing that was submitted comes back, and nothing breaks", async () => {
+    people();
+    const paths = [
+      ...new Set(api.routes.map(({ path }) => path).filter((path) => !path.endsWith("/stream"))),
+    ];
+    const names = [
+      "limit",
+      "sort",
+      "since",
+      "peer",
+      "cursor",
+      "offset",
+      "state",
+      "device",
+      "order",
+    ];
+    const marker = "SECRET";
+    const hostile = fc.oneof(
+      hostileText.map((text) => `${marker}${text.slice(0, 300)}${marker}`),
+      fc.constantFrom(marker, `${marker}%`, `${marker}\0`, `../${marker}`, `<${marker}>`),
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...paths),
+        fc.array(fc.tuple(fc.oneof(fc.constantFrom(...names), hostile), hostile), { maxLength: 4 }),
+        hostile,
+        fc.constantFrom("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"),
+        async (path, query, part, method) => {
+          const place = path.replaceAll(/:\w+/g, () => encodeURIComponent(part.toWellFormed()));
+          const search = query
+            .map((pair) => pair.map((text) => encodeURIComponent(text.toWellFormed())).join("="))
+            .join("&");
+          const init = method === "POST" ? { method, body: part } : { method };
+          const answer = await api.handle(new Request(`http://pi${place}?${search}`, init));
+          const text = await answer.text();
+          expect(answer.status).toBeLessThan(500);
+          if (answer.status >= 400) {
+            expect(text).not.toContain(marker);
+            expect(Value.Check(ProblemSchema, JSON.parse(text))).toBe(true);
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});

@@ -1,0 +1,314 @@
+/** The server on real sockets: who may ask, how much, and what is said when it cannot listen. */
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { systemClock } from "../../src/clock.ts";
+import { HttpServer, type HttpSettings, runtimeDirOf } from "../../src/http/server.ts";
+import { createLog } from "../../src/log.ts";
+import { anEvent } from "../support/events.ts";
+import { FakeSource } from "../support/source.ts";
+
+const TOKEN = "correct-horse-battery-staple";
+const off: HttpSettings = {
+  listen: null,
+  listenTokens: [],
+  listenTls: null,
+  metrics: ["mdlayher"],
+};
+const loopback: HttpSettings = { ...off, listen: { address: "127.0.0.1", port: 0 } };
+
+let source: FakeSource;
+let folder: string;
+let lines: string[];
+const servers: HttpServer[] = [];
+
+beforeEach(async () => {
+  source = await FakeSource.make();
+  folder = mkdtempSync(join(tmpdir(), "wgmon-http-"));
+  lines = [];
+});
+
+afterEach(async () => {
+  for (const server of servers.splice(0)) await server.stop();
+  source.store[Symbol.dispose]();
+  rmSync(folder, { recursive: true });
+});
+
+async function start(
+  settings: HttpSettings,
+  runtimeDir: string | null = null,
+): Promise<HttpServer> {
+  const log = createLog({ format: "journal", level: "info", write: (line) => lines.push(line) });
+  const clock = systemClock;
+  const server = await HttpServer.start({
+    source,
+    settings: () => settings,
+    runtimeDir,
+    log,
+    clock,
+  });
+  servers.push(server);
+  return server;
+}
+
+async function status(url: string, init: RequestInit = {}): Promise<number> {
+  const response = await fetch(url, init);
+  await response.body?.cancel();
+  return response.status;
+}
+
+describe("on TCP", () => {
+  test("nothing listens unless it is asked for", async () => {
+    const server = await start(off);
+    expect(server.url).toBeNull();
+    expect(lines).toEqual([]);
+  });
+
+  test("health, readiness, metrics and the interface", async () => {
+    const url = (await start(loopback)).url!.origin;
+    expect(await (await fetch(`${url}/healthz`)).text()).toBe("ok\n");
+    expect(await (await fetch(`${url}/readyz`)).text()).toBe(
+      "ready, but the store is in memory and is lost when wgmon ends\n",
+    );
+    expect(await (await fetch(`${url}/metrics`)).text()).toContain("wgmon_build_info{");
+    const answer = await fetch(`${url}/v1/status`);
+    expect(await answer.json()).toMatchObject({ host: "gw1" });
+    expect(answer.headers.get("cache-control")).toBe("no-store");
+    expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
+    expect(await status(`${url}/nothing`)).toBe(404);
+    expect(await status(`${url}/healthz`, { method: "POST" })).toBe(405);
+    expect(await status(`${url}/metrics`, { method: "HEAD" })).toBe(200);
+  });
+
+  test("with a token, all but health and readiness need it", async () => {
+    const url = (await start({ ...loopback, listenTokens: ["older-token-of-last-year", TOKEN] }))
+      .url!.origin;
+    const paths = ["/metrics", "/v1/status", "/v1/stream", "/v1/openapi.json", "/v1/none", "/"];
+    const wrong = ["", TOKEN, `Basic ${TOKEN}`, "Bearer", `Bearer ${TOKEN}x`, `Bearer ${TOKEN} x`];
+    for (const path of paths) {
+      for (const authorization of wrong) {
+        const response = await fetch(`${url}${path}`, { headers: { authorization } });
+        expect(response.status).toBe(401);
+        expect(response.headers.get("www-authenticate")).toBe("Bearer");
+        expect(response.headers.get("content-type")).toBe("application/problem+json");
+        expect(await response.text()).not.toContain(TOKEN);
+      }
+    }
+    expect(await status(`${url}/healthz`)).toBe(200);
+    expect(await status(`${url}/readyz`)).toBe(200);
+    for (const authorization of [`Bearer ${TOKEN}`, `bEaReR  ${TOKEN}`]) {
+      expect(await status(`${url}/v1/status`, { headers: { authorization } })).toBe(200);
+    }
+    expect(lines.join()).not.toContain(TOKEN);
+  });
+
+  test("a name that is led here by somebody else is refused", async () => {
+    const server = await start(loopback);
+    const url = server.url!.origin;
+    const { port } = server.url!;
+    const ok = ["127.0.0.1", "[::1]:9587", "localhost", `LOCALHOST:${port}`, "gw1", "GW1:80"];
+    const refused = [
+      "evil.example",
+      "127.0.0.1.evil.example",
+      "localhost.evil.example",
+      "gw1:",
+      "a b",
+    ];
+    for (const host of ok)
+      expect([host, await status(`${url}/v1/status`, { headers: { host } })]).toEqual([host, 200]);
+    for (const host of refused) {
+      const code = await status(`${url}/v1/status`, { headers: { host } });
+      expect([host, code === 403 || code === 400]).toEqual([host, true]);
+    }
+    expect(await status(`${url}/healthz`, { headers: { host: "evil.example" } })).toBe(403);
+  });
+
+  test("with a token any name will do: a proxy may have another", async () => {
+    const url = (await start({ ...loopback, listenTokens: [TOKEN] })).url!.origin;
+    const headers = { host: "vpn.example", authorization: `Bearer ${TOKEN}` };
+    expect(await status(`${url}/v1/status`, { headers })).toBe(200);
+    expect(await status(`${url}/v1/status`, { headers: { host: "vpn.example" } })).toBe(403);
+  });
+
+  test("a page of somebody else can ask for nothing to be done", async () => {
+    const url = (await start(loopback)).url!.origin;
+    const ask = (origin: string) =>
+      status(`${url}/v1/look`, { method: "POST", headers: { origin } });
+    expect(await ask("https://evil.example")).toBe(403);
+    expect(await ask("null")).toBe(403);
+    expect(source.looks).toBe(0);
+    expect(await ask(url)).toBe(200);
+  });
+
+  test("bodies and headers have limits", async () => {
+    const url = (await start(loopback)).url!.origin;
+    expect(await status(`${url}/v1/look`, { method: "POST", body: "x".repeat(2000) })).toBe(413);
+    expect(await status(`${url}/v1/status`, { headers: { x: "x".repeat(100_000) } })).toBe(431);
+    expect(await status(`${url}/v1/status`)).toBe(200);
+  });
+
+  test("a failure of ours shows nothing, and is in the log", async () => {
+    const url = (await start(loopback)).url!.origin;
+    source.look = () => Promise.reject(new Error("the secret is 42"));
+    const response = await fetch(`${url}/v1/look`, { method: "POST" });
+    expect(response.status).toBe(500);
+    expect(await response.json()).toEqual({
+      type: "about:blank",
+      title: "Internal Server Error",
+      status: 500,
+    });
+    expect(lines.join("\n")).toContain("a request failed");
+  });
+
+  test("a port that is taken is said once, and wgmon goes on", async () => {
+    using other = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("") });
+    const port = other.port!;
+    const server = await start({ ...off, listen: { address: "127.0.0.1", port } });
+    expect(server.url).toBeNull();
+    expect(lines).toEqual([
+      `<3>listen on 127.0.0.1:${port}: EADDRINUSE (another program has this port); trying again`,
+    ]);
+  });
+
+  test("a certificate that is missing or none is said, and nothing of it is shown", async () => {
+    const cert = join(folder, "cert.pem");
+    await start({ ...loopback, listenTls: { cert, key: cert } });
+    expect(lines.splice(0).join()).toContain("ENOENT (there is no such file");
+    writeFileSync(cert, "SECRET");
+    const server = await start({ ...loopback, listenTls: { cert, key: cert } });
+    expect(server.url).toBeNull();
+    expect(lines).toHaveLength(1);
+    expect(lines.join()).not.toContain("SECRET");
+  });
+});
+
+describe("on the Unix socket", () => {
+  const path = () => join(folder, "run", "wgmon.sock");
+  const ask = (place: string) => fetch(`http://localhost${place}`, { unix: path() });
+
+  test("only its owner can open it, and needs no token", async () => {
+    const before = process.umask(0);
+    try {
+      await start({ ...off, listenTokens: [TOKEN] }, join(folder, "run"));
+    } finally {
+      process.umask(before);
+    }
+    expect(statSync(path()).mode & 0o777).toBe(0o600);
+    expect(await (await ask("/v1/status")).json()).toMatchObject({ host: "gw1" });
+    expect((await ask("/metrics")).status).toBe(200);
+    await servers.pop()!.stop();
+    expect(existsSync(path())).toBe(false);
+  });
+
+  test("one that was left behind is replaced", async () => {
+    await start(off, join(folder, "run"));
+    await servers.pop()!.stop();
+    // As kill -9 leaves it.
+    const child = Bun.spawnSync([
+      process.execPath,
+      "-e",
+      `Bun.serve({unix: ${JSON.stringify(path())}, fetch: () => new Response("")}); process.kill(process.pid, "SIGKILL")`,
+    ]);
+    expect(child.signalCode).toBe("SIGKILL");
+    expect(existsSync(path())).toBe(true);
+    await start(off, join(folder, "run"));
+    expect((await ask("/healthz")).status).toBe(200);
+    expect(lines).toEqual([]);
+  });
+
+  test("that of another wgmon is left alone", async () => {
+    await start(off, join(folder, "run"));
+    await start(off, join(folder, "run"));
+    expect(lines).toEqual([
+      `<4>${path()}: another wgmon has this socket; its commands will ask that one`,
+    ]);
+    await servers.pop()!.stop();
+    expect((await ask("/healthz")).status).toBe(200);
+  });
+
+  test("a folder that cannot be is said", async () => {
+    writeFileSync(join(folder, "run"), "");
+    await start(off, join(folder, "run"));
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toContain("$RUNTIME_DIRECTORY");
+  });
+
+  test("is where systemd says", () => {
+    expect(runtimeDirOf({})).toBe("/run/wgmon");
+    expect(runtimeDirOf({ RUNTIME_DIRECTORY: "/run/a:/run/b" })).toBe("/run/a");
+    expect(runtimeDirOf({ RUNTIME_DIRECTORY: "relative" })).toBe("/run/wgmon");
+  });
+});
+
+describe("listeners", () => {
+  test("200 of them get 1,000 events, all and in order, beside one that does not read", async () => {
+    const server = await start(loopback);
+    const url = `${server.url!.origin}/v1/stream`;
+    const lazy = Bun.connect({
+      hostname: "127.0.0.1",
+      port: Number(server.url!.port),
+      socket: {
+        data() {},
+        open(socket) {
+          socket.write("GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
+          socket.pause();
+        },
+      },
+    });
+    const readers = await Promise.all(
+      Array.from({ length: 200 }, async () => (await fetch(url)).body!.getReader()),
+    );
+    const ids = Promise.all(
+      readers.map(async (reader) => {
+        const decoder = new TextDecoder();
+        const seen: number[] = [];
+        for (let rest = ""; seen.length < 1000;) {
+          const { value, done } = await reader.read();
+          if (done) break;
+          const blocks = (rest + decoder.decode(value, { stream: true })).split("\n\n");
+          rest = blocks.pop()!;
+          for (const block of blocks) {
+            const id = /^id: (\d+)$/m.exec(block)?.[1];
+            if (id !== undefined) seen.push(Number(id));
+          }
+        }
+        await reader.cancel();
+        return seen;
+      }),
+    );
+    for (let n = 0; n < 1000; n++) {
+      source.tell({ ...anEvent("peer.connected"), id: `evt_${n.toString(16).padStart(32, "0")}` });
+      if (n % 10 === 0) await new Promise((resolve) => void setImmediate(resolve));
+    }
+    const wanted = Array.from({ length: 1000 }, (_, n) => n + 1);
+    for (const seen of await ids) expect(seen).toEqual(wanted);
+    (await lazy).terminate();
+  }, 30_000);
+
+  test("a stop ends them within its time", async () => {
+    const server = await start(loopback);
+    const reader = (await fetch(`${server.url!.origin}/v1/stream`)).body!.getReader();
+    await reader.read();
+    const startMs = performance.now();
+    await server.stop();
+    expect(performance.now() - startMs).toBeLessThan(1000);
+    const ended = await reader.read().catch(() => ({ done: true }));
+    expect(ended.done).toBe(true);
+  });
+});
+
+test("one who connects and says nothing holds nothing up", async () => {
+  const server = await start(loopback);
+  const port = Number(server.url!.port);
+  const sockets = await Promise.all(
+    Array.from({ length: 50 }, () =>
+      Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {} } }),
+    ),
+  );
+  for (const socket of sockets) socket.write("GET /v1/status HTTP/1.1\r\nHost:");
+  expect(await status(`${server.url!.origin}/v1/status`)).toBe(200);
+  for (const socket of sockets) socket.terminate();
+});

@@ -1,0 +1,46 @@
+/** The server with TLS: whoever trusts its certificate gets in, and plain HTTP does not. */
+
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { systemClock } from "../../src/clock.ts";
+import { HttpServer } from "../../src/http/server.ts";
+import { createLog } from "../../src/log.ts";
+import { FakeSource } from "../support/source.ts";
+import { certificates, key } from "../support/tls.ts";
+
+test("with a certificate and its key", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "wgmon-tls-"));
+  writeFileSync(join(folder, "cert.pem"), certificates.valid);
+  writeFileSync(join(folder, "key.pem"), key);
+  const source = await FakeSource.make();
+  const lines: string[] = [];
+  const server = await HttpServer.start({
+    source,
+    settings: () => ({
+      listen: { address: "127.0.0.1", port: 0 },
+      listenTokens: [],
+      listenTls: { cert: join(folder, "cert.pem"), key: join(folder, "key.pem") },
+      metrics: [],
+    }),
+    runtimeDir: null,
+    log: createLog({ format: "journal", level: "warn", write: (line) => lines.push(line) }),
+    clock: systemClock,
+  });
+  try {
+    expect(lines).toEqual([]);
+    const { port, protocol } = server.url!;
+    expect(protocol).toBe("https:");
+    const url = `https://localhost:${port}/v1/status`;
+    const trusting = { tls: { ca: certificates.valid } };
+    expect(await (await fetch(url, trusting)).json()).toMatchObject({ host: "gw1" });
+    expect(await fetch(url).catch(() => null)).toBeNull();
+    expect(await fetch(url.replace("https", "http")).catch(() => null)).toBeNull();
+  } finally {
+    await server.stop();
+    source.store[Symbol.dispose]();
+    rmSync(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,169 @@
+/**
+ * A userspace WireGuard device that this process plays: it answers wgmon at its socket, and its peers
+ * send messages that look like WireGuard's. For machines whose kernel has none. Needs root, ip, and a
+ * mount namespace with a /var/run/wireguard of its own.
+ */
+
+import { $ } from "bun";
+
+import { errno, libc } from "../../ffi/libc.ts";
+import { AF_INET, SOCK_DGRAM } from "../../src/kernel/uapi.ts";
+import { INITIATION_BYTES } from "../../src/wireguard.ts";
+import type { Gateway, RemotePeer } from "./gateway.ts";
+import { data, initiation, ipv4, response } from "./packets.ts";
+import { newAddress } from "./places.ts";
+import { RawSocket } from "./rawsocket.ts";
+
+const NAME = "played0";
+const PORT = 51820;
+const FOLDER = "/var/run/wireguard";
+const DATA_BYTES = 144;
+
+export class PlayedGateway implements Gateway {
+  readonly port = PORT;
+  readonly #server: ReturnType<typeof Bun.listen>;
+  readonly #raw = new RawSocket();
+  readonly #sink = boundSocket(PORT);
+  readonly #peers: PlayedPeer[] = [];
+
+  static async create(): Promise<PlayedGateway> {
+    await $`ip link set lo up && ip tuntap add dev ${NAME} mode tun && mkdir -p ${FOLDER}`.quiet();
+    return new PlayedGateway();
+  }
+
+  private constructor() {
+    this.#server = Bun.listen({
+      unix: `${FOLDER}/${NAME}.sock`,
+      socket: { data: (socket) => void socket.end(this.#answer()) },
+    });
+  }
+
+  async addPeers(count: number): Promise<readonly RemotePeer[]> {
+    const added = Array.from({ length: count }, () => new PlayedPeer(this.#raw));
+    for (const peer of added) await peer.place();
+    this.#peers.push(...added);
+    return added;
+  }
+
+  #answer(): string {
+    const peers = this.#peers.map((peer) => peer.description());
+    return `listen_port=${PORT}\n${peers.join("")}errno=0\n\n`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const peer of this.#peers) peer[Symbol.dispose]();
+    this.#server.stop(true);
+    this.#raw[Symbol.dispose]();
+    libc().close(this.#sink);
+    await $`ip link delete ${NAME}`.quiet();
+  }
+}
+
+class PlayedPeer implements RemotePeer, Disposable {
+  readonly #key = crypto.getRandomValues(new Uint8Array(32));
+  readonly #raw: RawSocket;
+  #socket: Bun.udp.ConnectedSocket<"buffer"> | null = null;
+  #address = "";
+  #isConfigured = true;
+  /** As the device knows them. */
+  #endpoint: string | null = null;
+  #handshakeMs = 0;
+  #rxBytes = 0;
+  /** Of the session. */
+  #index = 0;
+  #counter = 0;
+
+  constructor(raw: RawSocket) {
+    this.#raw = raw;
+  }
+
+  get publicKey(): string {
+    return this.#key.toBase64();
+  }
+
+  /** Gives it a place to send from. */
+  async place(): Promise<void> {
+    const old = this.#socket;
+    this.#address = newAddress();
+    this.#socket = await Bun.udpSocket({
+      hostname: this.#address,
+      connect: { hostname: "127.0.0.1", port: PORT },
+      socket: { data() {}, error() {} },
+    });
+    old?.close();
+  }
+
+  async connect(): Promise<number> {
+    this.#receive(initiation(), INITIATION_BYTES);
+    // What the device answers, so that firewall rules see it: with the index of the session.
+    const answer = response();
+    this.#index = crypto.getRandomValues(new Uint32Array(1))[0]!;
+    new DataView(answer.buffer).setUint32(4, this.#index, true);
+    const way = { source: "127.0.0.1", sourcePort: PORT, destination: this.#address };
+    this.#raw.send(ipv4(answer, { ...way, destinationPort: this.#socket!.port }));
+    this.#counter = 0;
+    this.#handshakeMs = Date.now();
+    const atMs = performance.timeOrigin + performance.now();
+    this.send();
+    return atMs;
+  }
+
+  send(): void {
+    const message = data(this.#counter++, DATA_BYTES);
+    new DataView(message.buffer).setUint32(4, this.#index, true);
+    this.#receive(message, DATA_BYTES);
+  }
+
+  async roam(): Promise<void> {
+    await this.place();
+    this.send();
+  }
+
+  async remove(): Promise<void> {
+    this.#isConfigured = false;
+  }
+
+  async restore(): Promise<void> {
+    this.#isConfigured = true;
+    this.#endpoint = null;
+    this.#handshakeMs = 0;
+    this.#rxBytes = 0;
+  }
+
+  /** The device takes it in, and the network sees it. */
+  #receive(message: Uint8Array, bytes: number): void {
+    const { port } = this.#socket!;
+    this.#endpoint = `${this.#address}:${port}`;
+    this.#rxBytes += bytes;
+    this.#socket!.send(message);
+  }
+
+  /** As `get=1` has it; https://www.wireguard.com/xplatform/ */
+  description(): string {
+    if (!this.#isConfigured) return "";
+    const endpoint = this.#endpoint === null ? "" : `endpoint=${this.#endpoint}\n`;
+    return (
+      `public_key=${this.#key.toHex()}\n${endpoint}` +
+      `last_handshake_time_sec=${Math.floor(this.#handshakeMs / 1000)}\n` +
+      `last_handshake_time_nsec=${(this.#handshakeMs % 1000) * 1_000_000}\n` +
+      `rx_bytes=${this.#rxBytes}\ntx_bytes=0\nallowed_ip=10.0.0.2/32\n`
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket?.close();
+  }
+}
+
+/** A socket that takes datagrams in and is never read: without one, the kernel would complain to each sender. */
+function boundSocket(port: number): number {
+  const descriptor = libc().socket(AF_INET, SOCK_DGRAM, 0);
+  // struct sockaddr_in, for all addresses.
+  const address = new DataView(new ArrayBuffer(16));
+  address.setUint16(0, AF_INET, true);
+  address.setUint16(2, port, false);
+  if (libc().bind(descriptor, new Uint8Array(address.buffer), 16) < 0) {
+    throw new Error(`bind to port ${port}: errno ${errno()}`);
+  }
+  return descriptor;
+}

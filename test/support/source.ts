@@ -1,0 +1,126 @@
+/** What the machine interface reads, made up: devices, peers and sessions to set by hand, a store in memory. */
+
+import type { Event } from "../../src/contract.ts";
+import { Counters } from "../../src/counters.ts";
+import type { LookReport, Source, TargetState } from "../../src/http/source.ts";
+import type { Placed } from "../../src/store/store.ts";
+import { Store } from "../../src/store/store.ts";
+import type { SavedSession, Session } from "../../src/tracker.ts";
+import type { Device, Peer, PublicKey } from "../../src/wireguard.ts";
+import { HandClock } from "./clock.ts";
+
+export class FakeSource implements Source {
+  readonly version = "0.0.0";
+  readonly clock = new HandClock();
+  readonly startedAtMs = this.clock.now().wallMs;
+  readonly counters = new Counters();
+  readonly store: Store;
+  readonly found = new Map<string, { device: Device; peers: Peer[] }>();
+  readonly names = new Map<PublicKey, string>();
+  readonly tags = new Map<PublicKey, readonly string[]>();
+  targetStates: TargetState[] = [];
+  looks = 0;
+  look = (): Promise<LookReport> => {
+    this.looks++;
+    return Promise.resolve({ tookMs: 1.5, problems: [] });
+  };
+  readonly #sessions = new Map<string, Session>();
+  readonly #listeners = new Set<(placed: readonly Placed[]) => void>();
+
+  static async make(): Promise<FakeSource> {
+    const clock = new HandClock();
+    const log = { debug() {}, info() {}, warn() {}, error() {} };
+    return new FakeSource(await Store.open({ directory: null, clock, log }));
+  }
+
+  private constructor(store: Store) {
+    this.store = store;
+  }
+
+  host(): string {
+    return "gw1";
+  }
+
+  devices(): readonly Device[] {
+    return [...this.found.values()].map(({ device }) => device);
+  }
+
+  peers(device: string): Iterable<Peer> {
+    return this.found.get(device)?.peers ?? [];
+  }
+
+  session(device: string, publicKey: PublicKey): Session | null {
+    return this.#sessions.get(`${device} ${publicKey}`) ?? null;
+  }
+
+  nameOf(publicKey: PublicKey): string | null {
+    return this.names.get(publicKey) ?? null;
+  }
+
+  tagsOf(publicKey: PublicKey): readonly string[] {
+    return this.tags.get(publicKey) ?? [];
+  }
+
+  targets(): readonly TargetState[] {
+    return this.targetStates;
+  }
+
+  subscribe(listener: (placed: readonly Placed[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  get listeners(): number {
+    return this.#listeners.size;
+  }
+
+  /** Writes events and tells of them, as app.ts does. */
+  tell(...events: readonly Event[]): number[] {
+    const seqs = this.record(events);
+    const placed = events.map((event, index) => ({ event, seq: seqs[index]! }));
+    for (const listener of this.#listeners) listener(placed);
+    return seqs;
+  }
+
+  /** Writes events without telling: they were there before anybody listened. */
+  record(events: readonly Event[], targets: readonly string[] = []): number[] {
+    const told = events.map((event) => ({ event, targets }));
+    return this.store.record({ events: told, sessions: [], ended: [], devices: null }, 0);
+  }
+
+  connect(device: string, peer: Peer, fields: Partial<Session> = {}): Session {
+    const now = this.clock.now();
+    const session: Session = {
+      device,
+      peer,
+      startedAtMs: now.wallMs,
+      endpoint: peer.endpoint,
+      handshakeAt: now,
+      lastSign: now,
+      rxBytes: 0,
+      txBytes: 0,
+      roams: 0,
+      gone: null,
+      ...fields,
+    };
+    this.#sessions.set(`${device} ${peer.publicKey}`, session);
+    const { handshakeAt: _, lastSign: __, gone: ___, ...rest } = session;
+    const saved: SavedSession = {
+      ...rest,
+      handshakeAtMs: now.wallMs,
+      lastSignMs: now.wallMs,
+      silentSinceMs: now.wallMs,
+      gone: null,
+    };
+    this.store.saveSessions([saved]);
+    return session;
+  }
+}
+
+/** Key number `n`, which is none of ALICE's or BOB's. */
+export function keyOf(n: number): PublicKey {
+  const bytes = new Uint8Array(32);
+  new DataView(bytes.buffer).setUint32(0, n);
+  bytes[31] = 1;
+  return bytes.toBase64() as PublicKey;
+}

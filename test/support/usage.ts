@@ -1,0 +1,29 @@
+/** What a process has used so far: processor time and memory. */
+
+import { dlopen } from "bun:ffi";
+
+const libc = dlopen("libc.so.6", {
+  // int clock_gettime(clockid_t clockid, struct timespec *tp);
+  clock_gettime: { args: ["i32", "buffer"], returns: "i32" },
+});
+
+/** CPUCLOCK_SCHED, include/linux/posix-timers.h. */
+const CPUCLOCK_SCHED = 2;
+
+/**
+ * Processor time of all threads, those too that ended, in user space and in the kernel, in seconds. The
+ * same as in /proc/PID/stat, but not rounded to hundredths.
+ */
+export function cpuSeconds(pid: number): number {
+  const time = new BigInt64Array(new ArrayBuffer(16));
+  // What clock_getcpuclockid(3) makes of a process.
+  const clock = (~pid << 3) | CPUCLOCK_SCHED;
+  if (libc.symbols.clock_gettime(clock, time) !== 0) throw new Error(`no process ${pid}`);
+  return Number(time[0]) + Number(time[1]) / 1e9;
+}
+
+/** Memory that is the process's own and the pages of its file that are in use, in megabytes. */
+export async function residentMb(pid: number): Promise<number> {
+  const status = await Bun.file(`/proc/${pid}/status`).text();
+  return (Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024) / 1e6;
+}
