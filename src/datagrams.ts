@@ -19,8 +19,10 @@ const BUSY_WINDOW_MS = 100;
 const FETCH_MS = 15;
 const QUIET_FETCHES = 10;
 const QUIET_DATAGRAMS = 2;
-/** What takes longer than this in each FETCH_MS is a flood. */
+/** What takes longer than this in each FETCH_MS is a flood ... */
 const FETCH_WORK_MS = 0.3;
+/** ... but many peers that come back at once are none. */
+const BURST_WORK_MS = 5;
 /**
  * A flood is not read. Every now and then what the kernel has kept of it is thrown away, to see
  * whether it is over.
@@ -65,6 +67,7 @@ export async function readDatagrams(
   let cancelFetch = () => {};
   let windowAtMs = -Infinity;
   let wakes = 0;
+  let creditMs = BURST_WORK_MS;
 
   const woken = (socket: Pausable, bytes: Uint8Array) => {
     handler.data(bytes);
@@ -92,7 +95,10 @@ export async function readDatagrams(
 
   const fetch = (socket: Pausable, quiet: number) => {
     cancelFetch = clock.after(FETCH_MS, () => {
-      const { count, code } = readQueue(descriptor, handler, { clock, workMs: FETCH_WORK_MS });
+      const startMs = clock.now().monotonicMs;
+      const { count, code } = readQueue(descriptor, handler, { clock, workMs: creditMs });
+      const spentMs = clock.now().monotonicMs - startMs;
+      creditMs = Math.min(BURST_WORK_MS, Math.max(0, creditMs - spentMs) + FETCH_WORK_MS);
       if (code === "more") {
         flood(socket);
         return;
