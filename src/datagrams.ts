@@ -19,10 +19,12 @@ const BUSY_WINDOW_MS = 100;
 const FETCH_MS = 15;
 const QUIET_FETCHES = 10;
 const QUIET_DATAGRAMS = 2;
-/** What takes longer than this in each FETCH_MS is a flood ... */
+/** Each fetch may take this long, and make up for those before that took less; but a few are always read. */
 const FETCH_WORK_MS = 0.3;
-/** ... but many peers that come back at once are none. */
 const BURST_WORK_MS = 5;
+const FETCH_LEAST = 32;
+/** A queue that so many fetches in a row do not empty is a flood: many peers at once are none. */
+const FLOOD_FETCHES = 10;
 /**
  * A flood is not read. Every now and then what the kernel has kept of it is thrown away, to see
  * whether it is over.
@@ -68,6 +70,7 @@ export async function readDatagrams(
   let windowAtMs = -Infinity;
   let wakes = 0;
   let creditMs = BURST_WORK_MS;
+  let fullFetches = 0;
 
   const woken = (socket: Pausable, bytes: Uint8Array) => {
     handler.data(bytes);
@@ -99,11 +102,13 @@ export async function readDatagrams(
       const { count, code } = readQueue(descriptor, handler, { clock, workMs: creditMs });
       const spentMs = clock.now().monotonicMs - startMs;
       creditMs = Math.min(BURST_WORK_MS, Math.max(0, creditMs - spentMs) + FETCH_WORK_MS);
-      if (code === "more") {
+      fullFetches = code === "more" ? fullFetches + 1 : 0;
+      if (fullFetches === FLOOD_FETCHES) {
+        fullFetches = 0;
         flood(socket);
         return;
       }
-      if (code !== null) handler.lost(code);
+      if (code !== null && code !== "more") handler.lost(code);
       const isQuiet = code === null && count <= QUIET_DATAGRAMS;
       if (isQuiet && quiet === QUIET_FETCHES) {
         windowAtMs = -Infinity;
@@ -168,7 +173,8 @@ function readQueue(
 ): { readonly count: number; readonly code: string | null } {
   const startMs = clock.now().monotonicMs;
   for (let count = 0; ; count++) {
-    const isTimeUp = count % 8 === 7 && clock.now().monotonicMs - startMs > workMs;
+    const isTimeUp =
+      count >= FETCH_LEAST && count % 8 === 0 && clock.now().monotonicMs - startMs > workMs;
     if (isTimeUp) return { count, code: "more" };
     const length = Number(libc().recv(descriptor, buffer, BUFFER_BYTES, MSG_DONTWAIT));
     const code = length < 0 ? errno() : 0;

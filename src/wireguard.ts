@@ -123,24 +123,37 @@ export function sameEndpoint(a: Endpoint | null, b: Endpoint | null): boolean {
  * it. `::ffff:192.0.2.1` becomes `192.0.2.1` (RFC 4291 section 2.5.5.2).
  */
 export function formatAddress(bytes: Uint8Array, offset: number, length: 4 | 16): string {
-  if (length === 4) return bytes.subarray(offset, offset + 4).join(".");
-  const groups: number[] = [];
-  for (let i = offset; i < offset + 16; i += 2) groups.push((bytes[i]! << 8) | bytes[i + 1]!);
-  if (groups[5] === 0xffff && groups.slice(0, 5).every((group) => group === 0)) {
+  if (length === 4) {
+    return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}`;
+  }
+  // The first of the longest runs of zero groups; one group is none.
+  let start = -1;
+  let longest = 1;
+  for (let group = 0; group < 8; group++) {
+    let run = 0;
+    while (group + run < 8 && groupAt(bytes, offset, group + run) === 0) run++;
+    if (run > longest) {
+      start = group;
+      longest = run;
+    }
+    group += run;
+  }
+  if (start === 0 && longest === 5 && groupAt(bytes, offset, 5) === 0xffff) {
     return formatAddress(bytes, offset + 12, 4);
   }
-  const { start, length: run } = longestZeroRun(groups);
-  const hex = groups.map((group) => group.toString(16));
-  if (run < 2) return hex.join(":");
-  return `${hex.slice(0, start).join(":")}::${hex.slice(start + run).join(":")}`;
+  let text = "";
+  for (let group = 0; group < 8; group++) {
+    if (group === start) {
+      text += "::";
+      group += longest - 1;
+    } else {
+      if (group > 0 && group !== start + longest) text += ":";
+      text += groupAt(bytes, offset, group).toString(16);
+    }
+  }
+  return text;
 }
 
-function longestZeroRun(groups: readonly number[]): { start: number; length: number } {
-  let best = { start: 0, length: 0 };
-  for (let start = 0; start < groups.length; start++) {
-    let length = 0;
-    while (groups[start + length] === 0) length++;
-    if (length > best.length) best = { start, length };
-  }
-  return best;
+function groupAt(bytes: Uint8Array, offset: number, group: number): number {
+  return (bytes[offset + 2 * group]! << 8) | bytes[offset + 2 * group + 1]!;
 }

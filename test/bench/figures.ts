@@ -44,7 +44,7 @@ export function median(values: readonly number[]): number {
 }
 
 /** The value that is held against what is wanted. */
-function judged({ kind, values }: Figure): number {
+export function judged({ kind, values }: Figure): number {
   return kind === "median" ? median(values) : (values.at(-1) ?? NaN);
 }
 

@@ -1,6 +1,6 @@
 /**
- * What a scrape of 10,000 peers takes, and for how long at most it keeps everything else waiting:
- * `bun test/bench/metrics.ts [ROUNDS]`. The demand: 100 ms. The client is a process of its own (curl).
+ * What a scrape of 10,000 peers takes, and for how long at most it keeps everything else waiting. The
+ * client is a process of its own (curl).
  */
 
 import { systemClock } from "../../src/clock.ts";
@@ -8,78 +8,71 @@ import { type Naming, namings } from "../../src/http/metrics.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
+import { figure, type Note } from "./figures.ts";
 
-const ROUNDS = Number(process.argv[2] ?? 21);
+const ROUNDS = 21;
 const PEERS = 10_000;
 /** How often the loop is looked at. */
 const BEAT_MS = 1;
 
-const source = await FakeSource.make();
-const peers = Array.from({ length: PEERS }, (_, n) =>
-  peer({
-    publicKey: keyOf(n),
-    endpoint: `198.51.${n >> 8}.${n & 255}:51820`,
-    allowedIps: [`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}/32`],
-    lastHandshakeMs: 1_767_225_600_000 - n * 1000,
-    rxBytes: n * 1e6,
-    txBytes: n * 3e6,
-  }),
-);
-source.found.set("wg0", { device: device(), peers });
-for (const [n, each] of peers.entries()) {
-  source.names.set(each.publicKey, `peer-${n}`);
-  if (n % 2 === 0) source.connect("wg0", each);
-}
-
-let wanted: readonly Naming[] = [];
-const log = { debug() {}, info() {}, warn: console.warn, error: console.error };
-const server = await HttpServer.start({
-  source,
-  settings: () => ({
-    listen: { address: "127.0.0.1", port: 0 },
-    listenTokens: [],
-    listenTls: null,
-    metrics: wanted,
-  }),
-  runtimeDir: null,
-  clock: systemClock,
-  log,
-});
-
-let lastBeatMs = performance.now();
-let worstMs = 0;
-setInterval(() => {
-  const nowMs = performance.now();
-  worstMs = Math.max(worstMs, nowMs - lastBeatMs - BEAT_MS);
-  lastBeatMs = nowMs;
-}, BEAT_MS);
-
-console.log(`${PEERS} peers, ${ROUNDS} scrapes, ms:   min  median     max  loop held up   bytes`);
-for (const names of [[], ["mdlayher"], ["mindflavor"], namings] as const) {
-  wanted = names;
-  const times: number[] = [];
-  let bytes = 0;
-  const stalls: number[] = [];
-  // One round more than is counted: code that has not run yet is slow.
-  for (let round = 0; round <= ROUNDS; round++) {
-    worstMs = 0;
-    const format = "%{time_total} %{size_download}";
-    const url = `${server.url!.origin}/metrics`;
-    const curl = Bun.spawn(["curl", "-s", "-o", "/dev/null", "-w", format, url]);
-    const [seconds, size] = (await curl.stdout.text()).split(" ").map(Number);
-    if (round === 0) continue;
-    times.push(seconds! * 1000);
-    stalls.push(worstMs);
-    bytes = size!;
+export async function metrics(note: Note): Promise<void> {
+  const source = await FakeSource.make();
+  const peers = Array.from({ length: PEERS }, (_, n) =>
+    peer({
+      publicKey: keyOf(n),
+      endpoint: `198.51.${n >> 8}.${n & 255}:51820`,
+      allowedIps: [`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}/32`],
+      lastHandshakeMs: 1_767_225_600_000 - n * 1000,
+      rxBytes: n * 1e6,
+      txBytes: n * 3e6,
+    }),
+  );
+  source.found.set("wg0", { device: device(), peers });
+  for (const [n, each] of peers.entries()) {
+    source.names.set(each.publicKey, `peer-${n}`);
+    if (n % 2 === 0) source.connect("wg0", each);
   }
-  const [least, middle, most] = spread(times).map((ms) => ms.toFixed(1).padStart(7));
-  const stall = spread(stalls)[1].toFixed(1);
-  const name = `wgmon ${names.join(" ")}`.padEnd(32);
-  console.log(`${name} ${least} ${middle} ${most}  ${stall.padStart(12)}  ${bytes}`);
-}
-process.exit(0);
 
-function spread(values: readonly number[]): [number, number, number] {
-  const sorted = values.toSorted((a, b) => a - b);
-  return [sorted[0]!, sorted[Math.floor(sorted.length / 2)]!, sorted.at(-1)!];
+  let wanted: readonly Naming[] = [];
+  const log = { debug() {}, info() {}, warn: console.warn, error: console.error };
+  const server = await HttpServer.start({
+    source,
+    settings: () => ({
+      listen: { address: "127.0.0.1", port: 0 },
+      listenTokens: [],
+      listenTls: null,
+      metrics: wanted,
+    }),
+    runtimeDir: null,
+    clock: systemClock,
+    log,
+  });
+
+  let lastBeatMs = performance.now();
+  let worstMs = 0;
+  const beat = setInterval(() => {
+    const nowMs = performance.now();
+    worstMs = Math.max(worstMs, nowMs - lastBeatMs - BEAT_MS);
+    lastBeatMs = nowMs;
+  }, BEAT_MS);
+
+  for (const names of [[], ["mdlayher"], ["mindflavor"], namings] as const) {
+    wanted = names;
+    const times: number[] = [];
+    const stalls: number[] = [];
+    // One round more than is counted: code that has not run yet is slow.
+    for (let round = 0; round <= ROUNDS; round++) {
+      worstMs = 0;
+      const url = `${server.url!.origin}/metrics`;
+      const curl = Bun.spawn(["curl", "-s", "-o", "/dev/null", "-w", "%{time_total}", url]);
+      const seconds = Number(await curl.stdout.text());
+      if (round === 0) continue;
+      times.push(seconds * 1000);
+      stalls.push(worstMs);
+    }
+    const what = `scrape of ${PEERS} peers, names ${["wgmon", ...names].join(", ")}`;
+    note(figure(what, "ms", times, { atMost: 100 }));
+    note(figure(`${what}: the loop is held up for`, "ms", stalls));
+  }
+  clearInterval(beat);
 }

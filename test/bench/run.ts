@@ -21,9 +21,18 @@ import { parseDuration } from "../../src/duration.ts";
 import { whyNoWireguard } from "../support/kernel.ts";
 import { runInVm, whyNoVm } from "../support/vm.ts";
 import { data } from "./data.ts";
-import { type Figure, figure, figureText, isReached, type Note, wantedText } from "./figures.ts";
+import {
+  type Figure,
+  figure,
+  figureText,
+  isReached,
+  judged,
+  type Note,
+  wantedText,
+} from "./figures.ts";
 import { flood } from "./flood.ts";
 import { connects, roams, starts, triggers } from "./gateway.ts";
+import { metrics } from "./metrics.ts";
 import { outbox } from "./outbox.ts";
 import { peers } from "./peers.ts";
 import { soak } from "./soak.ts";
@@ -41,6 +50,7 @@ const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> =
   decode: { here: decode },
   start: { here: start, vm: starts },
   outbox: { here: outbox },
+  metrics: { here: metrics },
   connect: { vm: connects },
   roam: { vm: roams },
   memory: { vm: triggers },
@@ -116,7 +126,8 @@ async function runParts(options: Options, where: Where, found: string): Promise<
     note({ type: "load", load: loadavg()[0], machine });
     console.error(`${part}:`);
     // A folder of sockets of its own: that of userspace devices is the same for all namespaces.
-    const script = `mkdir -p /var/run/wireguard && mount -t tmpfs tmpfs /var/run/wireguard && exec "$0" "$@"`;
+    const folder = "/var/run/wireguard";
+    const script = `ip link set lo up && mkdir -p ${folder} && mount -t tmpfs tmpfs ${folder} && exec "$0" "$@"`;
     const again = [THIS, "--part", part, ...argumentsFor(options, where, found)];
     const command = ["unshare", "--net", "--mount", "sh", "-c", script, process.execPath, ...again];
     const child = Bun.spawn(command, { stdin: "ignore", stdout: "inherit", stderr: "inherit" });
@@ -170,13 +181,8 @@ async function runAll(options: Options): Promise<number> {
     printTable(found, load);
     if (options.json !== null) {
       const command = ["bun", "test/bench/run.ts", ...process.argv.slice(2)].join(" ");
-      const judged = found.map((each) =>
-        each.type === "figure" ? { ...each, isReached: isReached(each.figure) } : each,
-      );
-      await Bun.write(
-        options.json,
-        `${JSON.stringify({ startedAt, command, load, found: judged }, null, 2)}\n`,
-      );
+      const report = { startedAt, command, ...reportOf(found) };
+      await Bun.write(options.json, `${JSON.stringify(report, null, 2)}\n`);
     }
     return found.some(({ type }) => type === "failed") ? 1 : 0;
   } finally {
@@ -187,6 +193,25 @@ async function runAll(options: Options): Promise<number> {
 /** JSON has no NaN. */
 function neverCame(key: string, value: unknown): unknown {
   return value === null && /^\d+$/.test(key) ? NaN : value;
+}
+
+/** For --json. */
+function reportOf(found: readonly Found[]) {
+  const parts = found.flatMap((each) => {
+    if (each.type !== "load") return [];
+    const { where, part, load, machine } = each;
+    const isOfIt = (other: Found) => other.where === where && other.part === part;
+    const failed = found.some((other) => isOfIt(other) && other.type === "failed");
+    return [{ where, part, machine, load, failed }];
+  });
+  const figures = found.flatMap((each) => {
+    if (each.type !== "figure") return [];
+    const { where, part } = each;
+    const { what, unit, values, wanted } = each.figure;
+    const [value, isGood] = [judged(each.figure), isReached(each.figure)];
+    return [{ where, part, what, unit, value, values, wanted, isReached: isGood }];
+  });
+  return { parts, figures };
 }
 
 function printTable(found: readonly Found[], load: number): void {

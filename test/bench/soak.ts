@@ -86,8 +86,10 @@ export async function soak(note: Note, kind: GatewayKind, durationMs: number): P
   note(figure("events that were due", "", expected));
   note(figure("events that were lost", "", lost, exactly(0)));
   note(figure("events that nobody had caused", "", invented, exactly(0)));
-  const latencies = visitors.flatMap((visitor) => visitor.latenciesMs);
-  note(figure("first data to webhook", "ms", latencies));
+  const latencies = visitors.flatMap((visitor) => visitor.latenciesMs).toSorted((a, b) => a - b);
+  const rank = (share: number) => latencies[Math.floor(share * (latencies.length - 1))] ?? NaN;
+  const ranks = [0, 0.5, 0.99, 1].map(rank);
+  note(series("first data to webhook: least, median, 99 %, most", "ms", ranks));
   note(figure("share of one core", "%", (100 * cpu) / seconds));
   const shown = memory.filter((_, index) => index % Math.ceil(memory.length / SHOWN) === 0);
   note(series("memory, from start to end", "MB", shown));
