@@ -89,9 +89,10 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   log.info(`wgmon ${version}`, describeSettings(settings));
   for (const note of notes) log.warn(note);
   // Last of all: nobody waits for it.
-  const [{ HttpServer, runtimeDirOf }, { LiveSource }] = await Promise.all([
+  const [{ HttpServer }, { LiveSource }, { runtimeDirOf }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/live.ts"),
+    import("./http/place.ts"),
   ]);
   const running = app;
   http = await HttpServer.start({

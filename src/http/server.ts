@@ -13,6 +13,7 @@ import type { Log } from "../log.ts";
 import { lockFile } from "../system.ts";
 import type { Api } from "./api.ts";
 import type { Naming } from "./metrics.ts";
+import { socketIn } from "./place.ts";
 import { problem } from "./problem.ts";
 import type { Source } from "./source.ts";
 
@@ -28,9 +29,6 @@ const SCRAPES_MAX = 4;
 const RETRY_MS = 10_000;
 /** How long an answer that has begun may still take at the end. */
 const STOP_MS = 300;
-
-const SOCKET_NAME = "wgmon.sock";
-const RUNTIME_DIR = "/run/wgmon";
 
 /** Those of the settings that matter here. */
 export interface HttpSettings {
@@ -55,13 +53,6 @@ export interface ServerOptions {
 }
 
 type Listening = Bun.Server<undefined>;
-
-/** What systemd says, or where it would put it: RuntimeDirectory=wgmon. */
-export function runtimeDirOf(env: Readonly<Record<string, string | undefined>>): string {
-  // Several are separated by colons: systemd.exec(5).
-  const folder = env["RUNTIME_DIRECTORY"]?.split(":")[0] ?? "";
-  return folder.startsWith("/") ? folder : RUNTIME_DIR;
-}
 
 export class HttpServer {
   readonly #options: ServerOptions;
@@ -110,7 +101,7 @@ export class HttpServer {
   }
 
   async #listenUnix(folder: string): Promise<void> {
-    const path = `${folder}/${SOCKET_NAME}`;
+    const path = socketIn(folder);
     try {
       await mkdir(folder, { recursive: true, mode: 0o755 });
       // Whoever has the lock has the socket. One that is there was left behind.

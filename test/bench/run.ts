@@ -32,6 +32,7 @@ import {
 } from "./figures.ts";
 import { flood } from "./flood.ts";
 import { connects, roams, starts, triggers } from "./gateway.ts";
+import { idle } from "./idle.ts";
 import { metrics } from "./metrics.ts";
 import { outbox } from "./outbox.ts";
 import { peers } from "./peers.ts";
@@ -51,6 +52,7 @@ const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> =
   start: { here: start, vm: starts },
   outbox: { here: outbox },
   metrics: { here: metrics },
+  idle: { here: (note) => idle(note, "played"), vm: (note) => idle(note, "kernel") },
   connect: { vm: connects },
   roam: { vm: roams },
   memory: { vm: triggers },

@@ -10,20 +10,15 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { buildFlags } from "../../build.ts";
 import { figure, median, type Note } from "./figures.ts";
-import { BINARY } from "./subject.ts";
+import { BINARY, buildBare } from "./subject.ts";
 
 const ROUNDS = 41;
 
 export async function start(note: Note): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "wgmon-start-"));
   try {
-    const bare = join(folder, "bare");
-    await Bun.write(`${bare}.ts`, `console.error("ready"); setInterval(() => {}, 1e6);\n`);
-    const build = [process.execPath, "build", ...buildFlags, `${bare}.ts`, "--outfile", bare];
-    if (Bun.spawnSync(build).exitCode !== 0) throw new Error("the bare program cannot be built");
-
+    const bare = await buildBare(folder);
     const state = ["--state-dir", join(folder, "state")];
     const ways: Readonly<Record<string, readonly string[]>> = {
       "a bare program": [bare],

@@ -6,6 +6,7 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
+import { buildFlags } from "../../build.ts";
 import type { Gateway } from "../support/gateway.ts";
 import { KernelGateway } from "../support/kernelgateway.ts";
 import { PlayedGateway } from "../support/playedgateway.ts";
@@ -96,6 +97,18 @@ export async function startWarm(...args: readonly string[]): Promise<Wgmon> {
   } finally {
     await rm(folder, { recursive: true });
   }
+}
+
+/**
+ * An empty program, built as wgmon is: nothing on Bun can start faster or use less. It says ready, and
+ * then waits.
+ */
+export async function buildBare(folder: string): Promise<string> {
+  const bare = join(folder, "bare");
+  await Bun.write(`${bare}.ts`, `console.error("ready"); setInterval(() => {}, 1e6);\n`);
+  const build = [process.execPath, "build", ...buildFlags, `${bare}.ts`, "--outfile", bare];
+  if (Bun.spawnSync(build).exitCode !== 0) throw new Error("the bare program cannot be built");
+  return bare;
 }
 
 /** Processor seconds of the process while `action` goes on. */

@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { systemClock } from "../../src/clock.ts";
-import { HttpServer, type HttpSettings, runtimeDirOf } from "../../src/http/server.ts";
+import { runtimeDirOf } from "../../src/http/place.ts";
+import { HttpServer, type HttpSettings } from "../../src/http/server.ts";
 import { createLog } from "../../src/log.ts";
 import { anEvent } from "../support/events.ts";
 import { FakeSource } from "../support/source.ts";

@@ -1,0 +1,43 @@
+/** What wgmon costs when nothing happens, beside an empty program in the same time, and its memory. */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { cpuSeconds, residentMb } from "../support/usage.ts";
+import { figure, type Note } from "./figures.ts";
+import { buildBare, type GatewayKind, MODES, openGateway, startWarm } from "./subject.ts";
+
+const SECONDS = 60;
+/** Heaps shrink, and threads that compile end, when nothing has happened for a while. */
+const CALM_MS = 15_000;
+
+export async function idle(note: Note, kind: GatewayKind): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "wgmon-bench-"));
+  await using gateway = await openGateway(kind);
+  const [peer] = await gateway.addPeers(1);
+  const bare = Bun.spawn([await buildBare(folder)], { stdin: "ignore", stderr: "ignore" });
+  try {
+    await using alone = await startWarm("--monitor", "poll", "--device", "none", "--tick", "1h");
+    const args = [...MODES.bpf.args(gateway.port), "--idle-timeout", "1h"];
+    await using watching = await startWarm(...args);
+    await peer!.connect();
+    await Bun.sleep(CALM_MS);
+
+    const subjects = [
+      { name: "an empty program", pid: bare.pid },
+      { name: "wgmon without a device", pid: alone.pid },
+      { name: "wgmon with a connected peer, tick 10 s", pid: watching.pid },
+    ];
+    const before = subjects.map(({ pid }) => cpuSeconds(pid));
+    await Bun.sleep(SECONDS * 1000);
+    for (const [index, { name, pid }] of subjects.entries()) {
+      const used = cpuSeconds(pid) - before[index]!;
+      note(figure(`${name}: CPU in ${SECONDS} idle s`, "s", used));
+      note(figure(`${name}: memory then`, "MB", await residentMb(pid)));
+    }
+  } finally {
+    bare.kill("SIGKILL");
+    await rm(folder, { recursive: true });
+  }
+}
