@@ -27,6 +27,7 @@ import type { Log } from "./log.ts";
 import { hasValidMac1 } from "./mac1.ts";
 import { NameBook } from "./namebook.ts";
 import { Outbox } from "./outbox.ts";
+import { RateBook } from "./rates.ts";
 import type { Senses, Witness } from "./senses.ts";
 import type { Placed, Store } from "./store/store.ts";
 import { type Rules, Tracker } from "./tracker.ts";
@@ -101,6 +102,7 @@ export class App implements Witness {
   readonly #outbox: Outbox;
   readonly #traffic: Traffic;
   readonly #counters = new Counters();
+  readonly #rates = new RateBook();
   readonly #listeners = new Set<(placed: readonly Placed[]) => void>();
   #settings: Settings;
   #cancelTick = () => {};
@@ -195,6 +197,7 @@ export class App implements Witness {
       clock: this.#clock,
       store: this.#store,
       counters: this.#counters,
+      rates: this.#rates,
       tracker: this.#tracker,
       devices: this.#senses.devices,
       outbox: this.#outbox,
@@ -359,12 +362,24 @@ export class App implements Witness {
       this.#names.watch(this.#senses.devices.known.map(({ name }) => name));
     }
     if (changes.length > 0 || reason === "start") this.#report(changes, reason);
+    // This look was at all who are connected.
+    if (reason === "tick") this.#noteRates(now.monotonicMs);
     this.#log.debug("look", { reason, changes: changes.length });
 
     const ports = this.#senses.devices.known.map(({ listenPort }) => listenPort);
     this.#senses.capture.setPorts([...new Set(ports)].filter((port) => port !== 0));
     this.#rules?.setPorts(ports);
     this.#scheduleTick();
+  }
+
+  #noteRates(atMs: number): void {
+    for (const [device, sessions] of Map.groupBy(this.#tracker.sessions, (each) => each.device)) {
+      this.#rates.note(
+        device,
+        sessions.map(({ peer }) => peer),
+        atMs,
+      );
+    }
   }
 
   #eventOf(change: Change): Event {

@@ -60,19 +60,34 @@ export function writeToStderr(bytes: Uint8Array, waitMs: number): number {
   return write(STDERR, bytes, waitMs);
 }
 
+/** The same to standard output. `waitMs` of -1: as long as it takes. */
+export function writeToStdout(bytes: Uint8Array, waitMs: number): number {
+  return write(STDOUT, bytes, waitMs);
+}
+
 /**
  * Writes all of the text to standard output; that its reader has seen enough is no failure.
  *
+ * @returns whether somebody still reads.
  * @throws SystemError
  */
-export function print(text: string): void {
+export function print(text: string): boolean {
   try {
     for (let rest: Uint8Array = Buffer.from(text); rest.length > 0;) {
-      rest = rest.subarray(write(STDOUT, rest, -1));
+      rest = rest.subarray(writeToStdout(rest, -1));
     }
+    return true;
   } catch (error) {
     if (!(error instanceof SystemError && error.code === errnoName(EPIPE))) throw error;
+    return false;
   }
+}
+
+/** Whether somebody still reads standard output. */
+export function hasReader(): boolean {
+  const poll = Int32Array.of(STDOUT, 0);
+  // Of a pipe or terminal whose other end is closed, poll(2) says so unasked.
+  return libc().poll(poll, 1, 0) <= 0;
 }
 
 function write(descriptor: number, bytes: Uint8Array, waitMs: number): number {

@@ -3,6 +3,7 @@
 import type { Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
 import { ParseError, SystemError } from "../errors.ts";
+import type { RateBook, Rates } from "../rates.ts";
 import type { Placed, Store } from "../store/store.ts";
 import type { Session, Tracker } from "../tracker.ts";
 import type { Device, Peer, PublicKey } from "../wireguard.ts";
@@ -15,6 +16,7 @@ export interface Parts {
   readonly clock: Clock;
   readonly store: Store;
   readonly counters: Counters;
+  readonly rates: RateBook;
   readonly tracker: Pick<Tracker, "session">;
   readonly devices: { readonly known: readonly Device[]; peers(name: string): readonly Peer[] };
   readonly outbox: { readonly states: readonly TargetState[] };
@@ -33,7 +35,7 @@ export class LiveSource implements Source {
   readonly store: Store;
   readonly counters: Counters;
   readonly #parts: Parts;
-  readonly #lists = new Map<string, readonly Peer[]>();
+  readonly #lists = new Map<string, { readonly peers: readonly Peer[]; readonly atMs: number }>();
 
   constructor(version: string, parts: Parts) {
     this.version = version;
@@ -60,7 +62,7 @@ export class LiveSource implements Source {
    */
   peers(device: string): readonly Peer[] {
     const listed = this.#lists.get(device);
-    if (listed !== undefined) return listed;
+    if (listed !== undefined) return listed.peers;
     let peers: readonly Peer[];
     try {
       peers = this.#parts.devices.peers(device);
@@ -70,13 +72,21 @@ export class LiveSource implements Source {
       this.counters.lookProblems++;
       return [];
     }
-    this.#lists.set(device, peers);
+    const atMs = this.clock.now().monotonicMs;
+    this.#lists.set(device, { peers, atMs });
+    const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);
+    this.#parts.rates.note(device, connected, atMs);
     this.#parts.clock.after(LIST_MS, () => void this.#lists.delete(device));
     return peers;
   }
 
   session(device: string, publicKey: PublicKey): Session | null {
     return this.#parts.tracker.session(device, publicKey);
+  }
+
+  rates(device: string, peer: Peer): Rates | null {
+    const atMs = this.#lists.get(device)?.atMs;
+    return atMs === undefined ? null : this.#parts.rates.of(device, peer, atMs);
   }
 
   nameOf(publicKey: PublicKey, device: string): string | null {
