@@ -1,14 +1,14 @@
 /**
- * How fast peers receive and send just now: from two readings of their counters, which are at least a
- * second apart. Nothing is read for it: the looks of the tick are readings, and so are the lists that
- * somebody asked for.
+ * How fast peers receive and send just now: from the last two readings of their counters that are at
+ * least a second apart. Nothing is read for it: the looks of the tick are readings, and so are the lists
+ * that somebody asked the kernel for.
  */
 
 import type { Peer } from "./wireguard.ts";
 
 /** Readings that are closer together tell of chance. */
 const APART_MS = 1000;
-/** What an older one tells is the past. */
+/** What older ones tell is the past. */
 const OLD_MS = 60_000;
 
 export interface Rates {
@@ -46,21 +46,24 @@ export class RateBook {
     this.#readings.set(device, [...kept.slice(-1), { atMs, peers: counters, index: null }]);
   }
 
-  /** From the last reading that is old enough to the counters at `atMs`; null: there is none. */
-  of(device: string, { publicKey, rxBytes, txBytes }: Counters, atMs: number): Rates | null {
-    const reading = this.#readings
-      .get(device)
-      ?.findLast((each) => atMs - each.atMs >= APART_MS && atMs - each.atMs <= OLD_MS);
-    if (reading === undefined) return null;
-    reading.index ??= new Map(reading.peers.map((peer) => [peer.publicKey, peer]));
-    const before = reading.index.get(publicKey);
-    if (before === undefined) return null;
-    const seconds = (atMs - reading.atMs) / 1000;
+  /** What came between the last two readings; null: there are no two of the peer, or they are old. */
+  of(device: string, publicKey: string, nowMs: number): Rates | null {
+    const [first, last] = this.#readings.get(device) ?? [];
+    if (first === undefined || last === undefined || nowMs - first.atMs > OLD_MS) return null;
+    const before = countersOf(first, publicKey);
+    const after = countersOf(last, publicKey);
+    if (before === undefined || after === undefined) return null;
+    const seconds = (last.atMs - first.atMs) / 1000;
     return {
-      rxBytesPerSecond: Math.round(growth(before.rxBytes, rxBytes) / seconds),
-      txBytesPerSecond: Math.round(growth(before.txBytes, txBytes) / seconds),
+      rxBytesPerSecond: Math.round(growth(before.rxBytes, after.rxBytes) / seconds),
+      txBytesPerSecond: Math.round(growth(before.txBytes, after.txBytes) / seconds),
     };
   }
+}
+
+function countersOf(reading: Reading, publicKey: string): Counters | undefined {
+  reading.index ??= new Map(reading.peers.map((peer) => [peer.publicKey, peer]));
+  return reading.index.get(publicKey);
 }
 
 /** A counter that fell has started again from zero. */

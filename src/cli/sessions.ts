@@ -126,7 +126,8 @@ export function csvLine(values: readonly (string | number | null)[]): string {
  */
 function csvField(value: string | number | null): string {
   if (value === null) return "";
-  const text = clean(String(value));
+  if (typeof value === "number") return String(value);
+  const text = clean(value);
   const safe =
     /^[=+\-@＝＋－＠]/.test(text) && !/^[A-Za-z0-9+/]{43}=$/.test(text) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;

@@ -133,25 +133,30 @@ export function tableOf<Row>(
   const shown = columns.flatMap((column, index) =>
     widths[index]! > 0 ? [{ ...column, width: widths[index]! }] : [],
   );
-  const write = (cell: (column: (typeof shown)[number]) => string) =>
-    shown.map((column) => {
-      const text = cell(column);
-      const part = room === null ? text : cutTo(text, column.width);
-      return column.isNumber === true ? padStart(part, column.width) : padEnd(part, column.width);
-    });
-  return {
-    header: write(({ title }) => title)
+  const write = (
+    cell: (column: Column<Row>) => string,
+    style: (column: Column<Row>) => Style | null,
+  ) =>
+    shown
+      .map((column) => {
+        const text = cell(column);
+        const part = room === null ? text : cutTo(text, column.width);
+        const pad = column.isNumber === true ? padStart : padEnd;
+        const wanted = style(column);
+        return wanted === null ? pad(part, column.width) : paint(wanted, pad(part, column.width));
+      })
       .join(GAP)
-      .trimEnd(),
+      .trimEnd();
+  return {
+    header: write(
+      ({ title }) => title,
+      () => null,
+    ),
     line: (row) =>
-      write(({ cell }) => cell(row))
-        .map((text, index) => {
-          const style = shown[index]!.style?.(row) ?? null;
-          const isLast = index === shown.length - 1;
-          const end = isLast ? text.trimEnd() : text;
-          return style === null ? end : paint(style, end);
-        })
-        .join(GAP),
+      write(
+        ({ cell }) => cell(row),
+        (column) => column.style?.(row) ?? null,
+      ),
   };
 }
 
@@ -205,7 +210,7 @@ export function cutTo(text: string, columns: number): string {
   return `${text.slice(0, end)}…`;
 }
 
-export function padEnd(text: string, columns: number): string {
+function padEnd(text: string, columns: number): string {
   return text + " ".repeat(Math.max(0, columns - widthOf(text)));
 }
 

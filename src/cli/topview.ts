@@ -15,7 +15,7 @@ import type {
 } from "../http/view.ts";
 import type { Key } from "./keys.ts";
 import { peerColumns } from "./peertable.ts";
-import { count, cutTo, localTime, type Paint, since, type Style, tableOf } from "./text.ts";
+import { count, cutTo, type Paint, since, type Style, tableOf } from "./text.ts";
 
 /** The columns that it can be sorted by, in the order in which `s` takes them. */
 const SORTS = [
@@ -196,17 +196,19 @@ function typed(view: View, prompt: string, key: Key): View {
 }
 
 const HELP = [
-  "s, left, right    sort by another column; r: the other way round",
-  "/                 only peers with this in their name, key, tags, endpoint or allowed IPs",
-  "d                 only the next device, then all again",
-  "c                 only those that are connected, then all again",
-  "up, down, j, k    one row; page up, page down, space: one page",
-  "home, end, g, G   the first, the last",
-  "Ctrl-L            draw it all again; Ctrl-Z: to the shell, fg comes back",
-  "q, Ctrl-C         quit",
+  "s, right, left       sort by another column",
+  "r                    the other way round",
+  "/                    only peers that have this in name, key, tags or addresses",
+  "d                    only those of the next device, then all again",
+  "c                    only those that are connected, then all again",
+  "up, down, k, j       scroll by a row; page up, page down, space: by a page",
+  "home, end, g, G      the first, the last",
+  "Ctrl-L, Ctrl-Z       draw everything again; to the shell, until fg",
+  "q, Ctrl-C            quit",
   "",
-  "SINCE  when the session began      SEEN  the last sign of life; else the last handshake",
-  "RX/S, TX/S  over the last seconds  RX, TX  received from the peer and sent to it",
+  "SINCE       when the session began",
+  "SEEN        the last sign of life; of those not connected, the last handshake",
+  "RX/S, TX/S  received from the peer and sent to it, over the last seconds",
 ];
 
 export interface Drawing extends Situation {
@@ -239,16 +241,15 @@ export function drawn(view: View, drawing: Drawing): string[] {
     for (let row = 0; row < EVENTS; row++) {
       const event = events[row]?.event;
       const text =
-        event === undefined ? "" : `${localTime(event.timestamp)} ${sentence(event, shortName)}`;
+        event === undefined
+          ? ""
+          : `${since(event.timestamp, nowMs)} ago: ${sentence(event, shortName)}`;
       lines.push(line(text, "dim"));
     }
   }
   lines.push(
     view.prompt === null
-      ? line(
-          "q quit  ? help  s sort  r reverse  / filter  d device  c connected  arrows scroll",
-          "inverse",
-        )
+      ? line("q quit  ? help  s sort  r reverse  / filter  d device  c connected", "inverse")
       : line(`filter: ${shortName(view.prompt)}_   Enter: keep it, Esc: drop it`, "inverse"),
   );
   return lines.slice(0, rows);

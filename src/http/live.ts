@@ -3,6 +3,7 @@
 import type { Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
 import { ParseError, SystemError } from "../errors.ts";
+import type { Devices } from "../kernel/devices.ts";
 import type { RateBook, Rates } from "../rates.ts";
 import type { Placed, Store } from "../store/store.ts";
 import type { Session, Tracker } from "../tracker.ts";
@@ -18,7 +19,7 @@ export interface Parts {
   readonly counters: Counters;
   readonly rates: RateBook;
   readonly tracker: Pick<Tracker, "session">;
-  readonly devices: { readonly known: readonly Device[]; peers(name: string): readonly Peer[] };
+  readonly devices: Pick<Devices, "known" | "peers" | "asksAnew">;
   readonly outbox: { readonly states: readonly TargetState[] };
   host(): string;
   nameOf(publicKey: PublicKey, device: string): string | null;
@@ -35,7 +36,7 @@ export class LiveSource implements Source {
   readonly store: Store;
   readonly counters: Counters;
   readonly #parts: Parts;
-  readonly #lists = new Map<string, { readonly peers: readonly Peer[]; readonly atMs: number }>();
+  readonly #lists = new Map<string, readonly Peer[]>();
 
   constructor(version: string, parts: Parts) {
     this.version = version;
@@ -62,7 +63,7 @@ export class LiveSource implements Source {
    */
   peers(device: string): readonly Peer[] {
     const listed = this.#lists.get(device);
-    if (listed !== undefined) return listed.peers;
+    if (listed !== undefined) return listed;
     let peers: readonly Peer[];
     try {
       peers = this.#parts.devices.peers(device);
@@ -72,10 +73,11 @@ export class LiveSource implements Source {
       this.counters.lookProblems++;
       return [];
     }
-    const atMs = this.clock.now().monotonicMs;
-    this.#lists.set(device, { peers, atMs });
-    const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);
-    this.#parts.rates.note(device, connected, atMs);
+    this.#lists.set(device, peers);
+    if (this.#parts.devices.asksAnew(device)) {
+      const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);
+      this.#parts.rates.note(device, connected, this.clock.now().monotonicMs);
+    }
     this.#parts.clock.after(LIST_MS, () => void this.#lists.delete(device));
     return peers;
   }
@@ -84,9 +86,8 @@ export class LiveSource implements Source {
     return this.#parts.tracker.session(device, publicKey);
   }
 
-  rates(device: string, peer: Peer): Rates | null {
-    const atMs = this.#lists.get(device)?.atMs;
-    return atMs === undefined ? null : this.#parts.rates.of(device, peer, atMs);
+  rates(device: string, publicKey: PublicKey): Rates | null {
+    return this.#parts.rates.of(device, publicKey, this.clock.now().monotonicMs);
   }
 
   nameOf(publicKey: PublicKey, device: string): string | null {

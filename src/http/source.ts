@@ -59,8 +59,8 @@ export interface Source {
   peers(device: string): Iterable<Peer>;
   /** null: the peer is not connected. */
   session(device: string, publicKey: PublicKey): Session | null;
-  /** How fast a peer of such a list receives and sends; null: nobody knows yet. */
-  rates(device: string, peer: Peer): Rates | null;
+  /** How fast a connected peer receives and sends; null: nobody knows yet. */
+  rates(device: string, publicKey: PublicKey): Rates | null;
   /** null: it has none. */
   nameOf(publicKey: PublicKey, device: string): string | null;
   /** From the settings. */

@@ -247,7 +247,7 @@ export function viewPeers(source: Source, wanted: string | null): PeerView[] {
 export function viewPeer(source: Source, device: string, peer: Peer): PeerView {
   const { publicKey, lastHandshakeMs, rxBytes, txBytes, persistentKeepaliveSeconds } = peer;
   const session = source.session(device, publicKey);
-  const rates = session === null ? null : source.rates(device, peer);
+  const rates = session === null ? null : source.rates(device, publicKey);
   // Where it was last proven to be: an attempt alone may move the kernel's endpoint.
   const endpoint = session?.endpoint ?? peer.endpoint;
   return {

@@ -150,6 +150,11 @@ export class Devices implements Disposable {
     return look === "gone" ? [] : look.changed.map(({ peer }) => peer);
   }
 
+  /** Whether `peers` asks for them, instead of answering with what the last look found. */
+  asksAnew(name: string): boolean {
+    return this.#kernel.has(name);
+  }
+
   [Symbol.dispose](): void {
     this.#generic[Symbol.dispose]();
     this.#route[Symbol.dispose]();

@@ -55,7 +55,7 @@ export class FakeSource implements Source {
     return this.#sessions.get(`${device} ${publicKey}`) ?? null;
   }
 
-  rates(_device: string, { publicKey }: Peer): Rates | null {
+  rates(_device: string, publicKey: PublicKey): Rates | null {
     return this.speeds.get(publicKey) ?? null;
   }
 
