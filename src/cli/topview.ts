@@ -266,7 +266,7 @@ function titleOf(shown: Shown | null, nowMs: number): string {
   return `${shortName(host)}: wgmon ${version}, up ${since(startedAt, nowMs)}`;
 }
 
-/** `2 devices, 3 of 5 peers connected; targets: 1 ok, 1 failing, 12 events wait` */
+/** `2 devices, 3 of 5 peers connected; targets: 1 ok, 1 failing, 12 events waiting` */
 function summaryOf(shown: Shown | null): string {
   if (shown === null) return "";
   const { devices, peers, connected, store } = shown.status;
@@ -276,7 +276,7 @@ function summaryOf(shown: Shown | null): string {
       ([state, targets]) => `${targets.length} ${state}`,
     );
     const waiting = shown.targets.reduce((sum, target) => sum + target.waiting, 0);
-    if (waiting > 0) states.push(`${count(waiting, "event")} to deliver`);
+    if (waiting > 0) states.push(`${count(waiting, "event")} waiting`);
     parts.push(`targets: ${states.join(", ")}`);
   }
   if (store.problem !== null) parts.push(`store in memory only: ${shortName(store.problem)}`);

@@ -351,7 +351,7 @@ export const commands = {
     flags: { json: json("peer") },
   },
   sessions: {
-    summary: "print the sessions of peers, those that ended too; the latest first",
+    summary: "print the sessions of peers, the latest first",
     words: [],
     takesSettings: true,
     flags: {
@@ -362,7 +362,7 @@ export const commands = {
     },
   },
   events: {
-    summary: "print past events, the latest last; --follow: go on as they happen",
+    summary: "print past events; --follow: and those to come",
     words: [],
     takesSettings: true,
     flags: {

@@ -110,7 +110,7 @@ describe("the screen", () => {
     expect(screen(first)).toMatchInlineSnapshot(`
       "
       gw1: wgmon 0.1.0, up 3d 4h
-      2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events to deliv…
+      2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
       3 peers by SINCE, descending
       PEER              STATE      DEVICE  SINCE    SEEN              RX/S        TX/S
       alice             connected  wg0     2h 5m    3s ago       1.2 MiB/s     900 B/s
@@ -141,7 +141,7 @@ describe("the screen", () => {
     expect(screen(first, { columns: 140, rows: 12 })).toMatchInlineSnapshot(`
       "
       gw1: wgmon 0.1.0, up 3d 4h
-      2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events to deliver
+      2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
       3 peers by SINCE, descending
       PEER                        STATE      DEVICE  SINCE    SEEN        ENDPOINT                     RX/S        TX/S        RX        TX  ROAMS
       alice                       connected  wg0     2h 5m    3s ago      198.51.100.7:40001      1.2 MiB/s     900 B/s   3.3 MiB   117 KiB      1
