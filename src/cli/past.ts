@@ -2,6 +2,7 @@
 
 import { shortName } from "../channel/text.ts";
 import type { PastRequest } from "../config.ts";
+import { quoted } from "../config/words.ts";
 import { SystemError } from "../errors.ts";
 import type { PeerView } from "../http/view.ts";
 import { didYouMean } from "../suggest.ts";
@@ -63,5 +64,5 @@ export async function nobodyCalled(answers: Answers, peer: string): Promise<Syst
   const names = items.flatMap(({ name }) => name ?? []);
   const guess = didYouMean(peer, names, shortName);
   const hint = `one that was removed is known by its public key only${guess}`;
-  return new SystemError(`find peer ${shortName(peer)}`, "no such peer", hint);
+  return new SystemError(`find peer ${quoted(peer)}`, "no such peer", hint);
 }

@@ -231,7 +231,7 @@ export function listenAddress(): Kind<string> {
     example: "127.0.0.1",
     tomlTypes: ["string"],
     read(text) {
-      if (/^[\w.:%-]{1,253}$/.test(text)) return { value: text };
+      if (/^[A-Za-z0-9.:-]{1,253}(?:%[\w.-]{1,15})?$/.test(text)) return { value: text };
       return { problem: "is not an address, such as 127.0.0.1, :: or a host name" };
     },
   };

@@ -444,6 +444,7 @@ export function settingOf(name: Name): Setting<unknown> {
 
 /** `follow` for `f`; what is none, as it is. */
 export function longName(written: string): string {
+  if (written.length > 1) return written;
   for (const name of COMMANDS) {
     for (const [flag, { short }] of Object.entries(commandOf(name).flags)) {
       if (short === written) return flag;

@@ -129,7 +129,6 @@ describe("--follow", () => {
       request: request(fields),
       devices: [],
       clock: {
-        ...source.clock,
         now: () => source.clock.now(),
         after: (_ms, callback) => (setImmediate(callback), () => {}),
       },

@@ -261,6 +261,10 @@ describe("receive", () => {
       ["--address", "a b"],
       '--address: "a b" is not an address, such as 127.0.0.1, :: or a host name',
     ],
+    [
+      ["--address", SECRET],
+      "--address: (hidden) is not an address, such as 127.0.0.1, :: or a host name",
+    ],
     [["--secret-file", SECRET], "--secret-file: there is no such file"],
     [["--secret-file", "/denied"], "--secret-file: the file cannot be read: EACCES"],
     [["--secret-file", "\0"], "--secret-file: (hidden) has a NUL in it"],
