@@ -39,6 +39,7 @@ export class Terminal implements Disposable {
   /** What may be the beginning of a key. */
   #rest = "";
   #escapeTimer: Timer | undefined;
+  #stopTimer: Timer | undefined;
 
   constructor(handlers: Handlers) {
     this.#handlers = handlers;
@@ -88,11 +89,14 @@ export class Terminal implements Disposable {
     process.off("SIGTSTP", this.#listeners.SIGTSTP!);
     // All of the job, which may have a sudo in it.
     process.kill(0, "SIGTSTP");
-    setTimeout(this.#resume, STOP_MS);
+    this.#stopTimer = setTimeout(() => {
+      if (!this.#isOn) this.#resume();
+    }, STOP_MS);
   }
 
   [Symbol.dispose](): void {
     clearTimeout(this.#escapeTimer);
+    clearTimeout(this.#stopTimer);
     for (const [signal, listener] of Object.entries(this.#listeners)) process.off(signal, listener);
     process.off("exit", this.#leave);
     const { ended } = this.#handlers;
