@@ -79,6 +79,7 @@ type SessionKey = string;
 const ATTEMPTS_MAX = 3;
 
 const NEVER: Instant = { wallMs: 0, monotonicMs: 0 };
+const NONE: ReadonlySet<string> = new Set();
 
 export class Tracker {
   #rules: Rules;
@@ -149,7 +150,7 @@ export class Tracker {
     for (const device of look.removed) this.#deviceRemoved(device, now, changes);
     for (const deviceLook of look.devices) this.#deviceSeen(deviceLook, now, changes);
     this.#started = true;
-    this.#expire(now, changes);
+    this.#expire(now, changes, new Set(look.devices.map(({ device }) => device.name)));
     return changes;
   }
 
@@ -165,13 +166,15 @@ export class Tracker {
     return changes;
   }
 
-  /** The next moment on the monotonic clock at which silence alone changes something. */
-  nextDeadlineMs(): number | null {
+  /**
+   * The next moment on the monotonic clock, later than `afterMs`, at which silence alone changes something.
+   */
+  nextDeadlineMs(afterMs = -Infinity): number | null {
     let next: number | null = null;
     for (const session of this.#sessions.values()) {
       if (this.#unseen.has(session.device)) continue;
       const deadline = this.#deadlineMs(session);
-      if (next === null || deadline < next) next = deadline;
+      if (deadline > afterMs && (next === null || deadline < next)) next = deadline;
     }
     return next;
   }
@@ -233,7 +236,7 @@ export class Tracker {
       if (session.device === name) this.#leave(key, "device-removed", now);
     }
     // The peers' ends are told before the device's.
-    this.#expire(now, changes);
+    this.#expire(now, changes, NONE);
     changes.push({ type: "device.removed", atMs: now.wallMs, device: name, listenPort });
   }
 
@@ -353,12 +356,18 @@ export class Tracker {
     this.#put({ ...session, gone: { reason, sinceMs: now.monotonicMs } });
   }
 
-  /** Ends the sessions whose silence, or whose hold after a removal, has lasted long enough. */
-  #expire(now: Instant, changes: Change[]): void {
+  /**
+   * Ends the sessions whose silence, or whose hold after a removal, has lasted long enough.
+   *
+   * @param looked names of devices. Whoever was not looked at may have lived on: wgmon itself may have been
+   *   stopped for a while, or could not look.
+   */
+  #expire(now: Instant, changes: Change[], looked: ReadonlySet<string>): void {
     for (const [key, session] of this.#sessions) {
-      // Whoever was not looked at yet may have lived on.
-      if (this.#unseen.has(session.device) || now.monotonicMs < this.#deadlineMs(session)) continue;
-      this.#end(key, session, session.gone?.reason ?? "idle", now, changes);
+      const { device, gone } = session;
+      if (gone === null ? !looked.has(device) : this.#unseen.has(device)) continue;
+      if (now.monotonicMs < this.#deadlineMs(session)) continue;
+      this.#end(key, session, gone?.reason ?? "idle", now, changes);
     }
   }
 

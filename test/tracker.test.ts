@@ -406,6 +406,37 @@ describe("start and restart", () => {
   });
 });
 
+describe("silence", () => {
+  const wg1 = device({ name: "wg1", index: 4 });
+
+  test("is nobody's whose device was not looked at", () => {
+    const story = new Story();
+    story.changes(0, [device(), [peer()]], [wg1, [peer()]]);
+    story.changes(1, [device(), [shook(1)]], [wg1, [shook(1)]]);
+    // As after hours in which nobody could look; what woke us was about wg0.
+    const one = { device: device(), changed: [], removed: [] };
+    const changes = story.tracker.observe({ devices: [one], removed: [] }, story.instant(9000));
+    expect(changes).toMatchObject([{ type: "peer.disconnected", device: "wg0" }]);
+    // It is high time for another look, and if that fails, for the one after it.
+    expect(story.tracker.nextDeadlineMs()).toBe(181_000);
+    expect(story.tracker.nextDeadlineMs(9_000_000)).toBeNull();
+    const alive = [wg1, [shook(8990, 9000)]] as const;
+    expect(story.changes(9001, [device(), [shook(1)]], alive)).toEqual([]);
+    expect(story.tracker.connected).toBe(1);
+  });
+
+  test("does not keep those who were taken away with a device", () => {
+    const story = new Story();
+    story.changes(0, [device(), [peer()]], [wg1, [peer()]]);
+    story.changes(1, [device(), [shook(1)]], [wg1, [shook(1)]]);
+    const changes = story.tracker.observe({ devices: [], removed: [wg1] }, story.instant(9000));
+    expect(changes.map(({ type, device: name }) => `${name} ${type}`)).toEqual([
+      "wg1 peer.disconnected",
+      "wg1 device.removed",
+    ]);
+  });
+});
+
 describe("a wall clock that is set", () => {
   for (const jump of [-86_400_000, 86_400_000]) {
     test(`by ${jump / 3_600_000} hours ends and begins nothing`, () => {

@@ -115,7 +115,7 @@ export class Devices implements Disposable {
       else if (look !== null) devices.push(look);
     }
 
-    if (names === null) removed.push(...this.#listUserspaceDevices());
+    if (names === null) removed.push(...(attempt(() => this.#listUserspaceDevices()) ?? []));
     for (const [name, entry] of this.#userspace) {
       if (names !== null && !names.has(name)) continue;
       try {
