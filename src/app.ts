@@ -425,8 +425,8 @@ export class App implements Witness {
   #count(change: Change): void {
     this.#counters.events.add([change.type]);
     if (change.type !== "peer.disconnected") return;
-    const { device, peer, session, endedAtMs } = change;
-    this.#counters.sessionSeconds.observe(Math.max(0, endedAtMs - session.startedAtMs) / 1000);
+    const { device, peer, session, durationMs } = change;
+    this.#counters.sessionSeconds.observe(durationMs / 1000);
     this.#traffic.ended({ ...session, device, publicKey: peer.publicKey });
   }
 

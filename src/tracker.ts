@@ -35,6 +35,7 @@ export interface Session {
   /** As it was when it last changed. */
   readonly peer: Peer;
   readonly startedAtMs: number;
+  readonly startedMonotonicMs: number;
   /** Where the peer was last proven to be: an attempt alone may move the kernel's endpoint. */
   readonly endpoint: Endpoint | null;
   readonly handshakeAt: Instant;
@@ -47,7 +48,10 @@ export interface Session {
 }
 
 /** A session as it outlives the process: all times on the wall clock. */
-export interface SavedSession extends Omit<Session, "handshakeAt" | "lastSign" | "gone"> {
+export interface SavedSession extends Omit<
+  Session,
+  "startedMonotonicMs" | "handshakeAt" | "lastSign" | "gone"
+> {
   readonly handshakeAtMs: number;
   readonly lastSignMs: number;
   /** From when its silence counts: see `#unseenSign`. */
@@ -77,6 +81,9 @@ type SessionKey = string;
  * than four attempts, which are 5 seconds apart (REKEY_TIMEOUT).
  */
 const ATTEMPTS_MAX = 3;
+
+/** The two clocks go apart by milliseconds; further only when somebody sets one of them. */
+const CLOCK_SET_MS = 2000;
 
 const NEVER: Instant = { wallMs: 0, monotonicMs: 0 };
 const NONE: ReadonlySet<string> = new Set();
@@ -264,6 +271,7 @@ export class Tracker {
       device,
       peer,
       startedAtMs: lastSign.wallMs,
+      startedMonotonicMs: earlierInstant(lastSign.wallMs, now).monotonicMs,
       endpoint: peer.endpoint,
       handshakeAt,
       lastSign,
@@ -391,6 +399,7 @@ export class Tracker {
       peer: { ...session.peer, endpoint: session.endpoint },
       session: summary(session),
       endedAtMs: session.lastSign.wallMs,
+      durationMs: durationMs(session),
       reason,
     });
   }
@@ -438,6 +447,7 @@ function restored(saved: SavedSession, now: Instant): Session {
   const { handshakeAtMs, lastSignMs, silentSinceMs, gone, ...session } = saved;
   return {
     ...session,
+    startedMonotonicMs: earlierInstant(session.startedAtMs, now).monotonicMs,
     handshakeAt: earlierInstant(handshakeAtMs, now),
     lastSign: { ...earlierInstant(silentSinceMs, now), wallMs: lastSignMs },
     gone:
@@ -447,7 +457,7 @@ function restored(saved: SavedSession, now: Instant): Session {
 
 /** What a later run needs to go on with the session. */
 export function saved(session: Session, now: Instant): SavedSession {
-  const { handshakeAt, lastSign, gone, ...rest } = session;
+  const { startedMonotonicMs: _, handshakeAt, lastSign, gone, ...rest } = session;
   const wallMs = (monotonicMs: number) => now.wallMs - (now.monotonicMs - monotonicMs);
   return {
     ...rest,
@@ -456,6 +466,15 @@ export function saved(session: Session, now: Instant): SavedSession {
     silentSinceMs: wallMs(lastSign.monotonicMs),
     gone: gone === null ? null : { ...gone, sinceMs: wallMs(gone.sinceMs) },
   };
+}
+
+/** By the wall clock, which events have, unless it was set in between. */
+function durationMs({ startedAtMs, startedMonotonicMs, lastSign }: Session): number {
+  const wallMs = lastSign.wallMs - startedAtMs;
+  const monotonicMs = lastSign.monotonicMs - startedMonotonicMs;
+  // Where there was no later sign than the first, only the wall clock's time is that of the sign.
+  const wasSet = wallMs !== 0 && Math.abs(wallMs - monotonicMs) > CLOCK_SET_MS;
+  return Math.max(0, wasSet ? monotonicMs : wallMs);
 }
 
 function summary({ startedAtMs, rxBytes, txBytes, roams }: Session): SessionSummary {
