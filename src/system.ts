@@ -9,9 +9,12 @@ import { errno, libc } from "../ffi/libc.ts";
 import { SystemError } from "./errors.ts";
 import { errnoName, systemError } from "./kernel/errno.ts";
 import {
+  EACCES,
   EAGAIN,
   EINTR,
+  ENODEV,
   ENOENT,
+  ENOTDIR,
   EPIPE,
   LOCK_EX,
   LOCK_NB,
@@ -43,9 +46,16 @@ export function hostname(): string {
   return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
 }
 
-/** The number of the network interface with this name; 0: there is none in this namespace. */
+/**
+ * The number of the network interface with this name; 0: there is none in this namespace.
+ *
+ * @throws SystemError when nobody can tell: it takes a descriptor to ask.
+ */
 export function interfaceIndex(name: string): number {
-  return libc().if_nametoindex(name);
+  const index = libc().if_nametoindex(name);
+  const code = index === 0 ? errno() : 0;
+  if (code !== 0 && code !== ENODEV) throw systemError(`find interface ${name}`, code);
+  return index;
 }
 
 /**
@@ -224,10 +234,18 @@ export function lockFile(path: string): () => void {
   throw systemError(`lock ${path}`, code);
 }
 
-/** The names in a folder; none when it does not exist or is not ours to read. */
+/**
+ * The names in a folder; none when it does not exist or is not ours to read.
+ *
+ * @throws SystemError when nobody can tell: it takes a descriptor to look.
+ */
 export function listFolder(path: string): string[] {
   const folder = libc().opendir(path) as Pointer | null;
-  if (folder === null) return [];
+  if (folder === null) {
+    const code = errno();
+    if (code === ENOENT || code === ENOTDIR || code === EACCES) return [];
+    throw systemError(`list ${path}`, code);
+  }
   const names: string[] = [];
   for (;;) {
     const entry = libc().readdir(folder) as Pointer | null;

@@ -16,7 +16,7 @@ import {
   messageEnd,
   messageType,
 } from "../kernel/netlink.ts";
-import { NetlinkSocket } from "../kernel/socket.ts";
+import { NetlinkSocket, setReceiveBuffer } from "../kernel/socket.ts";
 import {
   AF_UNSPEC,
   NETLINK_NETFILTER,
@@ -32,6 +32,9 @@ import {
 } from "../kernel/uapi.ts";
 import { readTextFile } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
+import { loggedFilter } from "./filter.ts";
+import { attachFilter, detachFilter } from "./socketfilter.ts";
+import { Thinning } from "./thinning.ts";
 
 /** sizeof(struct nfgenmsg): family, version, the group in network order. */
 const NFGENMSG_BYTES = 4;
@@ -56,9 +59,13 @@ export async function openGroup(
   handler: PacketHandler,
 ): Promise<Capture> {
   const socket = new NetlinkSocket(NETLINK_NETFILTER);
+  const thinning = new Thinning(clock, (isThinned) => {
+    if (isThinned) attachFilter(socket.descriptor, loggedFilter());
+    else detachFilter(socket.descriptor);
+  });
   try {
     bind(socket, group);
-    socket.setReceiveBuffer(RECEIVE_BUFFER_BYTES);
+    setReceiveBuffer(socket.descriptor, RECEIVE_BUFFER_BYTES);
     const stop = await readDatagrams(socket.descriptor, clock, {
       data(bytes) {
         try {
@@ -72,6 +79,7 @@ export async function openGroup(
         const what = code === "ENOBUFS" ? "overflowed" : `reports ${code}`;
         handler.lost(`NFLOG group ${group} ${what}`);
       },
+      busy: () => thinning.busy(),
       ...(handler.overrun === undefined ? {} : { overrun: handler.overrun }),
     });
     return {
@@ -79,6 +87,7 @@ export async function openGroup(
       linkChanged() {},
       linksMissed() {},
       close() {
+        thinning.stop();
         stop();
         socket[Symbol.dispose]();
       },

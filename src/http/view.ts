@@ -285,6 +285,7 @@ export function viewSession(source: Source, row: SessionRow): SessionView {
   const isSame = current !== null && Math.round(current.startedAtMs) === startedAtMs;
   const now = isSame ? current : null;
   const untilMs = endedAtMs ?? source.clock.now().wallMs;
+  const durationMs = row.durationMs ?? untilMs - startedAtMs;
   const endpoint = now?.endpoint ?? null;
   return {
     device,
@@ -292,7 +293,7 @@ export function viewSession(source: Source, row: SessionRow): SessionView {
     name: source.nameOf(publicKey, device),
     startedAt: iso(startedAtMs),
     endedAt: endedAtMs === null ? null : iso(endedAtMs),
-    durationMs: Math.max(0, Math.round(untilMs - startedAtMs)),
+    durationMs: Math.max(0, Math.round(durationMs)),
     reason,
     endpoint: endpoint === null ? row.endpoint : formatEndpoint(endpoint),
     rxBytes: now?.rxBytes ?? row.rxBytes,

@@ -26,6 +26,7 @@ beforeEach(async () => {
     publicKey: BOB,
     startedAtMs: wallMs - 3_600_000 * (n + 1),
     endedAtMs: wallMs - 3_600_000 * (n + 1) + 65_000,
+    durationMs: 65_000,
     reason: "idle" as const,
     endpoint: "192.0.2.7:40000",
     rxBytes: 10,

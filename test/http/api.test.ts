@@ -107,6 +107,7 @@ function people(): void {
           publicKey: BOB,
           startedAtMs: 1000,
           endedAtMs: 61_000,
+          durationMs: 60_000,
           reason: "idle",
           endpoint: "[2001:db8::7]:40002",
           rxBytes: 10,
@@ -253,6 +254,7 @@ describe("what is there", () => {
       // Many begin at the same time.
       startedAtMs: 2000 + Math.floor(n / 6),
       endedAtMs: 9000 + n,
+      durationMs: 5000,
       reason: "idle" as const,
       endpoint: null,
       rxBytes: n,

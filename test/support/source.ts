@@ -100,6 +100,7 @@ export class FakeSource implements Source {
       device,
       peer,
       startedAtMs: now.wallMs,
+      startedMonotonicMs: now.monotonicMs,
       endpoint: peer.endpoint,
       handshakeAt: now,
       lastSign: now,
@@ -110,7 +111,7 @@ export class FakeSource implements Source {
       ...fields,
     };
     this.#sessions.set(`${device} ${peer.publicKey}`, session);
-    const { handshakeAt: _, lastSign: __, gone: ___, ...rest } = session;
+    const { startedMonotonicMs: _, handshakeAt: __, lastSign: ___, gone: ____, ...rest } = session;
     const saved: SavedSession = {
       ...rest,
       handshakeAtMs: now.wallMs,
