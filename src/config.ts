@@ -27,7 +27,7 @@ import {
 import { readTargets, targetAt } from "./config/targets.ts";
 import { readBareVariables, readVariables } from "./config/variables.ts";
 import { readSecrets, type TargetSettings } from "./config/webhooks.ts";
-import { quoted, redactUrl, withoutSecrets } from "./config/words.ts";
+import { listed, quoted, redactUrl, withoutSecrets } from "./config/words.ts";
 import { formatDuration } from "./duration.ts";
 import { ConfigError } from "./errors.ts";
 import { formatSize } from "./size.ts";
@@ -86,6 +86,10 @@ export type Command =
   | ({ readonly type: "test-webhook"; readonly target: string | null } & Configured)
   | ({ readonly type: "outbox" } & OutboxRequest & Configured)
   | ({ readonly type: "rules"; readonly action: RulesAction } & Configured)
+  /** `problems`: of the settings, which are otherwise as if what is wrong in them was not given. */
+  | ({ readonly type: "doctor"; readonly problems: readonly string[] } & DoctorRequest & Configured)
+  | { readonly type: "health" }
+  | { readonly type: "completion"; readonly shell: Shell }
   | {
       readonly type: "receive";
       /** 0: any free one. */
@@ -112,6 +116,14 @@ export interface OutboxRequest {
   readonly dead: boolean;
   readonly json: boolean;
 }
+
+export interface DoctorRequest {
+  readonly json: boolean;
+  /** Whether it may try to reach the targets. */
+  readonly network: boolean;
+}
+
+export type Shell = "bash" | "zsh" | "fish";
 
 /** Where systemd would put it, too: StateDirectory=wgmon. */
 const STATE_DIR = "/var/lib/wgmon";
@@ -151,6 +163,12 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
       const action = rulesAction(line, problems);
       return { type: "rules", action, ...configure(line.found, sources, problems) };
     }
+    case "doctor":
+      return doctor(line, sources, problems);
+    case "health":
+      return { type: "health" };
+    case "completion":
+      return { type: "completion", shell: shellOf(line, problems) };
     case "receive":
       return receive(line, sources, problems);
     case "help":
@@ -304,6 +322,23 @@ function rulesAction(line: Line, problems: string[]): RulesAction {
     problems.push(`${asked.map((name) => `--${name}`).join(" and ")}: give one of them`);
   }
   return asked[0] ?? "nft";
+}
+
+/** Mistakes in the settings are among what it is asked for. */
+function doctor(line: Line, sources: Sources, problems: string[]): Command {
+  const { flags } = commands.doctor;
+  const json = own(line, "json", flags.json, problems) === true;
+  const network = own(line, "no-network", flags["no-network"], problems) !== true;
+  const inSettings: string[] = [];
+  const configured = configure(line.found, sources, inSettings);
+  return { type: "doctor", json, network, problems: inSettings, ...configured };
+}
+
+function shellOf({ word }: Line, problems: string[]): Shell {
+  const { words } = commands.completion;
+  if (word === "bash" || word === "zsh" || word === "fish") return word;
+  problems.push(`wgmon completion needs one more word: ${listed(words, "or")}`);
+  return "bash";
 }
 
 function receive(line: Line, sources: Sources, problems: string[]): Command {

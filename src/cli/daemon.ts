@@ -34,6 +34,16 @@ export class Daemon {
   }
 
   /**
+   * The same for a path that answers with text, such as `/readyz`.
+   *
+   * @throws as `get` does.
+   */
+  async text(path: string): Promise<string> {
+    const response = await this.#fetch(path, AbortSignal.timeout(ANSWER_MS));
+    return (await response.text()).trim();
+  }
+
+  /**
    * An answer that goes on, such as that of `/v1/stream`, as text.
    *
    * @throws as `get` does; also while it is read, when the daemon ends.
@@ -58,7 +68,7 @@ export class Daemon {
     };
     throw new SystemError(
       `ask wgmon for ${path.split("?")[0]}`,
-      detail || title,
+      detail || title || response.statusText,
       `${response.status}`,
     );
   }

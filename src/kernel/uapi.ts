@@ -91,6 +91,10 @@ export const O_CLOEXEC = 0x80000;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 
+// linux/if.h, linux/timex.h
+export const IFF_UP = 1;
+export const STA_UNSYNC = 0x40;
+
 // linux/if_packet.h, linux/if_ether.h
 export const SOL_PACKET = 263;
 export const PACKET_IGNORE_OUTGOING = 23;
