@@ -29,7 +29,7 @@ const PIPE_BUF = 4096;
 const POLLOUT = 4;
 /** HOST_NAME_MAX and its NUL, limits.h. */
 const HOST_NAME_BYTES = 65;
-/** linux/timex.h */
+/** struct timex, sys/timex.h */
 const TIMEX_BYTES = 208;
 const TIMEX_STATUS = 40;
 const CHUNK_BYTES = 65_536;
@@ -49,7 +49,7 @@ export function hostname(): string {
 
 /** Whether something keeps the clock right, adjtimex(2); null: the kernel does not tell. */
 export function isClockSynchronised(): boolean | null {
-  // struct timex, sys/timex.h; `modes`, its beginning, is 0: nothing is set.
+  // `modes`, its beginning, is 0: nothing is set.
   const state = new DataView(new ArrayBuffer(TIMEX_BYTES));
   if (libc().adjtimex(new Uint8Array(state.buffer)) < 0) return null;
   return (state.getInt32(TIMEX_STATUS, true) & STA_UNSYNC) === 0;

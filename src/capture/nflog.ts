@@ -172,7 +172,7 @@ function mayConfigure(socket: NetlinkSocket, taken: number): boolean {
 function describeOwner(group: number): string | null {
   try {
     const owner = ownerOf(group);
-    if (owner?.program == null) return null;
+    if (owner === null || owner.program === null) return null;
     return `process ${owner.portId}, ${owner.program}`;
   } catch (error) {
     if (error instanceof SystemError) return null;

@@ -1,11 +1,12 @@
 /** `wgmon doctor`: the settings, the files with secrets that they are in, and the files with names. */
 
+import { type Stats, statSync } from "node:fs";
+
 import { systemClock } from "../clock.ts";
 import type { Settings } from "../config.ts";
 import { fileName } from "../config/words.ts";
-import { SystemError } from "../errors.ts";
 import { NameBook } from "../namebook.ts";
-import { fileMode, readTextFile } from "../system.ts";
+import { readTextFile } from "../system.ts";
 import type { PublicKey } from "../wireguard.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
 import type { DeviceFacts } from "./devices.ts";
@@ -42,21 +43,25 @@ export function checkSecrets(
 ): Finding[] {
   const keys = listenTls === null ? [] : ([[listenTls.key, listenTls.key]] as const);
   const findings = [...files, ...keys].flatMap(([given, path]) => {
-    try {
-      const text = given === file ? readTextFile(path) : "";
-      // Of the settings alone, most are no secret: a URL may be one.
-      const isSecret = given !== file || /^[^#\n]*https?:\/\//m.test(text ?? "");
-      return text === null ? [] : [judgeMode({ path, bits: fileMode(path).bits, isSecret })];
-    } catch (error) {
-      // It is not there, or the settings have told already that it cannot be read.
-      if (error instanceof SystemError) return [];
-      throw error;
-    }
+    const stat = statOf(path);
+    // Without one there is nothing to see: the settings have told already what is wrong with that.
+    if (stat?.isFile() !== true) return [];
+    // Of the settings alone, most are no secret: a URL may be one.
+    const isSecret = given !== file || /^[^#\n]*https?:\/\//m.test(readTextFile(path) ?? "");
+    return [judgeMode({ path, bits: stat.mode & 0o777, isSecret })];
   });
   const wrong = findings.filter(({ verdict }) => verdict !== "ok");
   if (wrong.length > 0) return wrong;
   const read = findings.length === 1 ? "1 file is" : `${findings.length} files are`;
   return findings.length === 0 ? [] : [ok(`${read} only for those who should`)];
+}
+
+function statOf(path: string): Stats | null {
+  try {
+    return statSync(path);
+  } catch {
+    return null;
+  }
 }
 
 export function judgeMode({

@@ -55,7 +55,7 @@ export async function reach(url: string, limitMs = REACH_MS): Promise<Reached> {
 export function judgeReached(name: string, { status, reason, ms }: Reached): Finding {
   if (status === null) {
     return problem(
-      `${name}: ${reason}${reason === "timeout" ? ` (${ms} ms)` : ""}`,
+      `${name}: ${reason === "timeout" ? `no answer in ${Math.round(ms / 1000)} s` : reason}`,
       "check the URL, DNS, the way out and the receiver; wgmon test-webhook",
     );
   }

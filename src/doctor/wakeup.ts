@@ -105,6 +105,7 @@ async function readFirewalls(signal: AbortSignal): Promise<Sources> {
       return null;
     }
   };
+  const nft = await read("nft", ["-j", "list", "ruleset"]);
   // Those of the old kernel interface stand beside the others, and have a list of their own.
   const kinds = ["", ...(hasLegacyTables() ? ["-legacy"] : [])];
   let isXtablesRead = false;
@@ -119,7 +120,6 @@ async function readFirewalls(signal: AbortSignal): Promise<Sources> {
       firewalls.push(parseIptables(text, { program, version }));
     }
   }
-  const nft = await read("nft", ["-j", "list", "ruleset"]);
   if (nft !== null) firewalls.push(parseNft(nft, { withXtables: !isXtablesRead }));
   return { firewalls, unread };
 }
@@ -146,7 +146,7 @@ export function judgeRules(
     ? "restart wgmon, and read its log"
     : "wgmon rules --install, or --manage-rules";
   if (!groups.includes(group)) {
-    if (unread.length > 0) return [skipped(unread.join("; "))];
+    if (unread.length > 0) return [skipped(unread[0]!)];
     if (firewalls.length === 0) return [skipped("neither nft nor iptables-save is here")];
     const others = groups.length === 0 ? "" : `; there are some for ${groups.join(", ")}`;
     return [problem(`no rule logs to group ${group}${others}`, load)];

@@ -91,7 +91,7 @@ export const O_CLOEXEC = 0x80000;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 
-// linux/if.h, linux/timex.h
+// linux/if.h, sys/timex.h
 export const IFF_UP = 1;
 export const STA_UNSYNC = 0x40;
 

@@ -18,6 +18,9 @@ test("the help text", () => {
       outbox        list, retry or drop what waits for a target or was given up
       rules         print, load or remove firewall rules that wake wgmon
       receive       take webhooks in and print them, to try them out
+      doctor        check this machine and the settings, and say what to do
+      health        ask the running wgmon whether it is ready; exit code 0: it is
+      completion    print what lets a shell complete wgmon's commands and flags
       help          print this; wgmon help COMMAND: what one command takes
       version       print the versions of wgmon and of what it stands on
 
