@@ -8,6 +8,7 @@ import type { Settings } from "../config.ts";
 import { fileName } from "../config/words.ts";
 import { SystemError } from "../errors.ts";
 import { formatSize } from "../size.ts";
+import { OlderStore } from "../store/database.ts";
 import { Store } from "../store/store.ts";
 import { readTextFile } from "../system.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
@@ -124,6 +125,7 @@ async function checkFile(directory: string, size: number): Promise<Finding> {
     return judgeFile({ sizeBytes: size, waiting, dead });
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
+    if (error instanceof OlderStore) return ok(error.message);
     if (/EACCES|EPERM/.test(error.code)) return skipped(error.message);
     return problem(error.message, "another --state-dir, or move the file away");
   }

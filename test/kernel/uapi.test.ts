@@ -10,7 +10,7 @@ import * as uapi from "../../src/kernel/uapi.ts";
 import { needs } from "../support/kernel.ts";
 
 const HEADERS = `
-  stddef.h stdio.h errno.h fcntl.h unistd.h sys/socket.h sys/time.h
+  stddef.h stdio.h errno.h fcntl.h unistd.h sys/mman.h sys/socket.h sys/time.h
   linux/netlink.h linux/genetlink.h linux/wireguard.h linux/rtnetlink.h linux/if_link.h
   linux/netfilter/nfnetlink.h linux/netfilter/nfnetlink_log.h linux/if_packet.h linux/if_ether.h
   linux/filter.h linux/if.h sys/timex.h linux/in.h linux/in6.h linux/time_types.h
