@@ -143,6 +143,12 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
     ]);
   });
 
+  test("shows people no control characters, whoever chose a name", () => {
+    const [{ found } = { found: "" }] = findings("group taken, for people", "text");
+    expect(found).toMatch(/^ {2}problem {2}group {8}process \d+, \[2J ?evil, has 1/m);
+    expect(found.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+  });
+
   test("tells a store that is no database", () => {
     expect(findings("store broken", "store")).toContainEqual(
       expect.objectContaining({ verdict: "problem", found: expect.stringContaining("NOTADB") }),

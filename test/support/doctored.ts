@@ -69,12 +69,15 @@ async function doctor(args: readonly string[], before: readonly string[] = []): 
   return { exitCode, findings, stderr, ms: performance.now() - startMs };
 }
 
-async function health(): Promise<Seen> {
-  const env = { RUNTIME_DIRECTORY: runtime };
-  const { exitCode, stdout, stderr } = await $`${BINARY} health`.env(env).quiet().nothrow();
-  const found = { check: "health", verdict: "ok", found: stdout.toString(), fix: null } as const;
+async function asText(...args: readonly string[]): Promise<Seen> {
+  const env = { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime };
+  const { exitCode, stdout, stderr } = await $`${BINARY} ${args}`.env(env).quiet().nothrow();
+  const found = { check: "text", verdict: "ok", found: stdout.toString(), fix: null } as const;
   return { exitCode, findings: [found], stderr: stderr.toString(), ms: 0 };
 }
+
+const health = () => asText("health");
+const toPeople = () => asText("doctor", ...always);
 
 const script = (text: string) => $`nft -f /dev/stdin < ${Buffer.from(text)}`.quiet();
 const rulesFor = (port: number, group = 1) => script(nftRules({ ports: [port], group }));
@@ -126,6 +129,9 @@ if (Bun.which("iptables") !== null) {
 await rulesFor(PORT);
 const group = await openGroup(1, systemClock, { packet() {}, lost() {} });
 seen["group taken"] = await doctor([]);
+// It clears the screen, and is written from right to left.
+writeFileSync("/proc/self/comm", "\u001b[2J\u202eevil");
+seen["group taken, for people"] = await toPeople();
 group.close();
 
 seen["interface missing"] = await doctor(["--monitor", "bpf", "--interface", "nosuch0"]);
