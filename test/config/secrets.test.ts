@@ -31,7 +31,8 @@ function said(
     if (command.type === "help") return { text: helpText(command.command), command };
     if (!("settings" in command)) return { text: Bun.inspect(command), command };
     const { settings, notes } = command;
-    return { text: JSON.stringify([describeSettings(settings), notes]), command };
+    const problems = "problems" in command ? command.problems : [];
+    return { text: JSON.stringify([describeSettings(settings), notes, problems]), command };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     expect(error.problems).not.toBeEmpty();
@@ -145,7 +146,7 @@ describe("whatever is given", () => {
     { weight: 3, arbitrary: fc.constantFrom(...urls) },
     { weight: 2, arbitrary: fc.constantFrom("/secret", "/urls", "/x.toml", SIGNING_SECRET) },
     fc.constantFrom("bpf", "10s", "0", "5", "true", "", " ", "-5s", "--", "wg0", "peer.*", "ops"),
-    fc.constantFrom(...Object.keys(commands), "list", "retry", "drop"),
+    fc.constantFrom(...Object.keys(commands), "list", "retry", "drop", "fish"),
     fc.string({ unit: "binary", maxLength: 8 }),
   );
   const dash = fc.constantFrom("-", "--");
