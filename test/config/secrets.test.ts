@@ -146,7 +146,7 @@ describe("whatever is given", () => {
     { weight: 3, arbitrary: fc.constantFrom(...urls) },
     { weight: 2, arbitrary: fc.constantFrom("/secret", "/urls", "/x.toml", SIGNING_SECRET) },
     fc.constantFrom("bpf", "10s", "0", "5", "true", "", " ", "-5s", "--", "wg0", "peer.*", "ops"),
-    fc.constantFrom(...Object.keys(commands), "list", "retry", "drop", "fish"),
+    fc.constantFrom(...Object.keys(commands), "list", "retry", "drop"),
     fc.string({ unit: "binary", maxLength: 8 }),
   );
   const dash = fc.constantFrom("-", "--");
@@ -156,10 +156,20 @@ describe("whatever is given", () => {
     value,
   );
   const argv = fc.oneof(
-    fc.array(argument, { maxLength: 5 }),
-    fc
-      .tuple(fc.constantFrom(...Object.keys(commands)), fc.array(argument, { maxLength: 4 }))
-      .map(([command, rest]) => [command, ...rest]),
+    // This one needs a word, which chance alone would hardly ever find.
+    {
+      weight: 1,
+      arbitrary: fc
+        .array(argument, { maxLength: 1 })
+        .map((rest) => ["completion", "fish", ...rest]),
+    },
+    { weight: 8, arbitrary: fc.array(argument, { maxLength: 5 }) },
+    {
+      weight: 8,
+      arbitrary: fc
+        .tuple(fc.constantFrom(...Object.keys(commands)), fc.array(argument, { maxLength: 4 }))
+        .map(([command, rest]) => [command, ...rest]),
+    },
   );
   const variable = fc.oneof(
     name.map(variableOf),
