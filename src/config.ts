@@ -28,7 +28,7 @@ import {
 import { readTargets, targetAt } from "./config/targets.ts";
 import { readBareVariables, readVariables } from "./config/variables.ts";
 import { readSecrets, type TargetSettings } from "./config/webhooks.ts";
-import { quoted, redactUrl, withoutSecrets } from "./config/words.ts";
+import { listed, quoted, redactUrl, withoutSecrets } from "./config/words.ts";
 import { formatDuration } from "./duration.ts";
 import { ConfigError } from "./errors.ts";
 import type { EventPattern } from "./selection.ts";
@@ -88,6 +88,10 @@ export type Command =
   | ({ readonly type: "test-webhook"; readonly target: string | null } & Configured)
   | ({ readonly type: "outbox" } & OutboxRequest & Configured)
   | ({ readonly type: "rules"; readonly action: RulesAction } & Configured)
+  /** `problems`: of the settings, which are otherwise as if what is wrong in them was not given. */
+  | ({ readonly type: "doctor"; readonly problems: readonly string[] } & DoctorRequest & Configured)
+  | { readonly type: "health" }
+  | { readonly type: "completion"; readonly shell: Shell }
   | {
       readonly type: "receive";
       /** 0: any free one. */
@@ -152,6 +156,14 @@ export interface TopRequest {
 const SESSIONS_LIMIT = 50;
 const EVENTS_LIMIT = 20;
 
+export interface DoctorRequest {
+  readonly json: boolean;
+  /** Whether it may try to reach the targets. */
+  readonly network: boolean;
+}
+
+export type Shell = "bash" | "zsh" | "fish";
+
 /** Where systemd would put it, too: StateDirectory=wgmon. */
 const STATE_DIR = "/var/lib/wgmon";
 
@@ -190,6 +202,12 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
       const action = rulesAction(line, problems);
       return { type: "rules", action, ...configure(line.found, sources, problems) };
     }
+    case "doctor":
+      return doctor(line, sources, problems);
+    case "health":
+      return { type: "health" };
+    case "completion":
+      return { type: "completion", shell: shellOf(line, problems) };
     case "receive":
       return receive(line, sources, problems);
     case "status": {
@@ -395,6 +413,23 @@ function pastRequest(
     since,
     limit: own(line, "limit", flags.limit, problems) ?? (since === null ? usual : null),
   };
+}
+
+/** Mistakes in the settings are among what it is asked for. */
+function doctor(line: Line, sources: Sources, problems: string[]): Command {
+  const { flags } = commands.doctor;
+  const json = own(line, "json", flags.json, problems) === true;
+  const network = own(line, "no-network", flags["no-network"], problems) !== true;
+  const inSettings: string[] = [];
+  const configured = configure(line.found, sources, inSettings);
+  return { type: "doctor", json, network, problems: inSettings, ...configured };
+}
+
+function shellOf({ word }: Line, problems: string[]): Shell {
+  const { words } = commands.completion;
+  if (word === "bash" || word === "zsh" || word === "fish") return word;
+  problems.push(`wgmon completion needs one more word: ${listed(words, "or")}`);
+  return "bash";
 }
 
 function receive(line: Line, sources: Sources, problems: string[]): Command {

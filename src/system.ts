@@ -21,6 +21,7 @@ import {
   O_CLOEXEC,
   O_CREAT,
   O_RDWR,
+  STA_UNSYNC,
 } from "./kernel/uapi.ts";
 
 const STDOUT = 1;
@@ -31,6 +32,9 @@ const PIPE_BUF = 4096;
 const POLLOUT = 4;
 /** HOST_NAME_MAX and its NUL, limits.h. */
 const HOST_NAME_BYTES = 65;
+/** struct timex, sys/timex.h */
+const TIMEX_BYTES = 208;
+const TIMEX_STATUS = 40;
 const CHUNK_BYTES = 65_536;
 /** Where the name begins in a struct dirent; dirent.h, the same on all 64-bit machines. */
 const DIRENT_NAME = 19;
@@ -44,6 +48,14 @@ export function hostname(): string {
   const name = new Uint8Array(new ArrayBuffer(HOST_NAME_BYTES));
   libc().gethostname(name, name.length);
   return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
+}
+
+/** Whether something keeps the clock right, adjtimex(2); null: the kernel does not tell. */
+export function isClockSynchronised(): boolean | null {
+  // `modes`, its beginning, is 0: nothing is set.
+  const state = new DataView(new ArrayBuffer(TIMEX_BYTES));
+  if (libc().adjtimex(new Uint8Array(state.buffer)) < 0) return null;
+  return (state.getInt32(TIMEX_STATUS, true) & STA_UNSYNC) === 0;
 }
 
 /**

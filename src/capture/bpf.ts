@@ -195,9 +195,34 @@ class Tap {
  * @throws ConfigError with libpcap's own words.
  */
 function compile(expression: string): Uint8Array {
+  return withProgram(expression, (program) => {
+    const bytes = Number(program[0]! & 0xffffffffn) * INSTRUCTION_BYTES;
+    const instructions = new Uint8Array(toArrayBuffer(Number(program[1]) as Pointer, 0, bytes));
+    return instructions.slice();
+  });
+}
+
+/**
+ * Whether a tcpdump expression lets a packet through, from its IP header on.
+ *
+ * @throws ConfigError with libpcap's own words.
+ */
+export function passes(expression: string, packet: Uint8Array): boolean {
+  // struct pcap_pkthdr, pcap/pcap.h: a time of 16 bytes, two lengths.
+  const header = new DataView(new ArrayBuffer(24));
+  header.setUint32(16, packet.length, true);
+  header.setUint32(20, packet.length, true);
+  const bytes = new Uint8Array(header.buffer);
+  return withProgram(
+    expression,
+    (program) => libpcap().pcap_offline_filter(program, bytes, packet) !== 0,
+  );
+}
+
+/** @param use gets a struct bpf_program, pcap/bpf.h: a 32-bit count, padding, a pointer. */
+function withProgram<Result>(expression: string, use: (program: BigUint64Array) => Result): Result {
   const pcap = libpcap();
   const handle = pcap.pcap_open_dead(DLT_RAW, SNAPLEN) as Pointer;
-  // struct bpf_program, pcap/bpf.h: a 32-bit count, padding, a pointer.
   const program = new BigUint64Array(new ArrayBuffer(16));
   try {
     if (pcap.pcap_compile(handle, program, expression, 1, PCAP_NETMASK_UNKNOWN) !== 0) {
@@ -206,9 +231,7 @@ function compile(expression: string): Uint8Array {
         `--filter: ${JSON.stringify(expression)} is no tcpdump expression for IP packets: ${reason}`,
       ]);
     }
-    const bytes = Number(program[0]! & 0xffffffffn) * INSTRUCTION_BYTES;
-    const instructions = new Uint8Array(toArrayBuffer(Number(program[1]) as Pointer, 0, bytes));
-    return instructions.slice();
+    return use(program);
   } finally {
     pcap.pcap_freecode(program);
     pcap.pcap_close(handle);

@@ -49,6 +49,18 @@ export class Daemon implements Answers {
   }
 
   /**
+   * The same for a path that answers with text, such as `/readyz`.
+   *
+   * @throws as `get` does.
+   */
+  async text(path: string): Promise<string> {
+    const signal = AbortSignal.timeout(this.#patience.answerMs);
+    return await this.#ask(path, signal, async (response) =>
+      response.ok ? (await response.text()).trim() : await viewOf<never>(response, path),
+    );
+  }
+
+  /**
    * An answer that goes on, such as that of `/v1/stream`, in pieces of text as they come. It ends when
    * the daemon ends it.
    *

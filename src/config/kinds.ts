@@ -15,6 +15,8 @@ export interface Kind<Value> {
   readonly tomlTypes: readonly ("string" | "number" | "boolean")[];
   /** Present: there may be several, and this stands between them in one text. */
   readonly separator?: RegExp;
+  /** What a shell can suggest for it: one of some words, or what is on the machine. */
+  readonly suggests?: readonly string[] | "file" | "folder" | "interface";
   /** Never shown, not even when it is refused. */
   readonly secret?: true;
   /** `problem` continues a sentence that begins with the text: `is not ...`. */
@@ -42,6 +44,7 @@ export function choice<const Word extends string>(...words: readonly Word[]): Ki
   return {
     placeholder: words.join("|"),
     example: words[0]!,
+    suggests: words,
     tomlTypes: ["string"],
     read(text) {
       const word = words.find((candidate) => candidate === text);
@@ -151,6 +154,7 @@ export function deviceName(example: string): Kind<string> {
   return {
     placeholder: "NAME",
     example,
+    suggests: "interface",
     tomlTypes: ["string"],
     read(text) {
       const valid = /^[^\s/:]+$/.test(text) && !hasControl(text) && text !== "." && text !== "..";
@@ -263,16 +267,21 @@ export function freeText(placeholder: string, example: string): Kind<string> {
   return {
     placeholder,
     example,
+    ...(placeholder === "FILE" ? { suggests: "file" } : {}),
     tomlTypes: ["string"],
     read: (text) => (text.includes("\0") ? { problem: "has a NUL in it" } : { value: text }),
   };
 }
 
 /** A path that means the same wherever wgmon was started. */
-export function absolutePath(placeholder: string, example: string): Kind<string> {
+export function absolutePath(
+  placeholder: "FILE" | "FOLDER" | "PATH",
+  example: string,
+): Kind<string> {
   return {
     placeholder,
     example,
+    suggests: placeholder === "FOLDER" ? "folder" : "file",
     tomlTypes: ["string"],
     read: (text) =>
       text.startsWith("/") && !hasControl(text)

@@ -395,6 +395,27 @@ export const commands = {
       },
     },
   },
+  doctor: {
+    summary: "check this machine and the settings, and say what to do",
+    words: [],
+    takesSettings: true,
+    flags: {
+      json: { ...onOrOff(), meaning: "print JSON, a line for each finding", initial: "false" },
+      "no-network": { ...onOrOff(), meaning: "do not try to reach the targets", initial: "false" },
+    },
+  },
+  health: {
+    summary: "ask the running wgmon whether it is ready; exit code 0: it is",
+    words: [],
+    takesSettings: false,
+    flags: {},
+  },
+  completion: {
+    summary: "print what lets a shell complete wgmon's commands and flags",
+    words: ["bash", "zsh", "fish"],
+    takesSettings: false,
+    flags: {},
+  },
   help: {
     summary: "print this; wgmon help COMMAND: what one command takes",
     words: [
@@ -407,6 +428,9 @@ export const commands = {
       "sessions",
       "events",
       "top",
+      "doctor",
+      "health",
+      "completion",
       "version",
     ],
     takesSettings: false,

@@ -93,6 +93,10 @@ export const O_CLOEXEC = 0x80000;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 
+// linux/if.h, sys/timex.h
+export const IFF_UP = 1;
+export const STA_UNSYNC = 0x40;
+
 // asm-generic/mman-common.h
 export const MADV_DONTNEED = 4;
 

@@ -22,6 +22,9 @@ test("the help text", () => {
       sessions      print the sessions of peers, the latest first
       events        print past events; --follow: and those to come
       top           show who is connected, as it changes, on the whole terminal
+      doctor        check this machine and the settings, and say what to do
+      health        ask the running wgmon whether it is ready; exit code 0: it is
+      completion    print what lets a shell complete wgmon's commands and flags
       help          print this; wgmon help COMMAND: what one command takes
       version       print the versions of wgmon and of what it stands on
 

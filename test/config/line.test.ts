@@ -48,7 +48,7 @@ test.each<[string[], Command]>([
 test.each<[string[], ...string[]]>([
   [
     ["help", "recieve"],
-    '"recieve" is not run, test-webhook, outbox, rules, receive, status, sessions, events, top or version; did you mean receive?',
+    '"recieve" is not run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion or version; did you mean receive?',
   ],
   [["help", "receive", "x"], '"x" is not expected here'],
   [["version", "x"], '"x" is not expected here'],
@@ -60,7 +60,10 @@ test.each<[string[], ...string[]]>([
   [["--port", "80"], "--port: is a flag of wgmon receive"],
   [["-port=80", "run"], "-port: is a flag of wgmon receive"],
   [["--target", "ops"], "--target: is a flag of wgmon test-webhook and wgmon outbox"],
-  [["--json"], "--json: is a flag of wgmon outbox, wgmon status, wgmon sessions and wgmon events"],
+  [
+    ["--json"],
+    "--json: is a flag of wgmon outbox, wgmon status, wgmon sessions, wgmon events and wgmon doctor",
+  ],
   [["test-webhook", "--dead"], "--dead: is a flag of wgmon outbox"],
   [["receive", "--monitor", "bpf"], "--monitor: is a flag of wgmon run"],
   [["receive", "--no-announce-existing"], "--no-announce-existing: is a flag of wgmon run"],
@@ -143,6 +146,36 @@ describe("rules", () => {
       "--nft and --remove: give one of them",
     ]);
   });
+});
+
+describe("doctor", () => {
+  test.each([
+    [[], { json: false, network: true, problems: [] }],
+    [["--json", "--no-network", "--monitor", "bpf"], { json: true, network: false, problems: [] }],
+  ])("%j", (argv, request) => {
+    expect(parse(["doctor", ...argv])).toMatchObject({ type: "doctor", ...request });
+  });
+
+  test("hears of mistakes in the settings, and goes by the rest", () => {
+    const wrong = { env: { WGMON_GROUP: "x" }, toml: 'tick = "5"\nhold = "7s"' };
+    const command = parse(["doctor"], wrong);
+    expect(command).toMatchObject({ type: "doctor", settings: { group: 1, holdMs: 7000 } });
+    expect(command.type === "doctor" && command.problems).toEqual([
+      'WGMON_GROUP: "x" is not a whole number from 0 to 65535',
+      '/etc/wgmon/wgmon.toml: tick: "5" has no unit; write "5s" for seconds',
+    ]);
+    expect(problems(["doctor", "--jsn"])).toEqual([
+      "--jsn: there is no such flag; did you mean --json?",
+    ]);
+  });
+});
+
+test("health and completion", () => {
+  expect(parse(["health"], { env: { WGMON_GROUP: "x" } })).toEqual({ type: "health" });
+  expect(parse(["completion", "fish"])).toEqual({ type: "completion", shell: "fish" });
+  expect(problems(["completion"])).toEqual([
+    "wgmon completion needs one more word: bash, zsh or fish",
+  ]);
 });
 
 describe("outbox", () => {

@@ -390,4 +390,17 @@ describe("a tool beside wgmon", () => {
     await opened.catch(() => {});
     expect(readdirSync(directory)).toEqual([]);
   });
+
+  test("leaves a store of an older wgmon as it is, and says so", async () => {
+    const directory = folder();
+    const { store } = await open(directory);
+    close(store);
+    const path = join(directory, "wgmon.db");
+    using file = new Sqlite(path);
+    file.run(`PRAGMA user_version=${SCHEMA_VERSION - 1}`);
+    const opened = Store.open({ directory, clock: new HandClock(), log, isTool: true });
+    expect(opened).rejects.toThrow("an older wgmon wrote it");
+    await opened.catch(() => {});
+    expect(file.query("PRAGMA user_version").get()).toEqual({ user_version: SCHEMA_VERSION - 1 });
+  });
 });
