@@ -1,10 +1,13 @@
 /**
  * Builds ./wgmon, one executable: `bun build.ts [--target x64|arm64] [--outfile FILE]`. For another kind
  * of machine than this one, Bun's own executable for it comes from the npm registry.
+ *
+ * --release: with the C libraries in it, for machines that do not have them, into dist/, beside its
+ * checksum, its list of parts and their licences. deploy/libraries.ts says what that needs.
  */
 
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rename, rm, stat } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rename, rm, stat, symlink } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
@@ -29,7 +32,10 @@ const bunPackages = { x64: "@oven/bun-linux-x64", arm64: "@oven/bun-linux-aarch6
 
 type Target = keyof typeof bunPackages;
 
-async function build(target: Target, outfile: string): Promise<void> {
+const CACHE = join(import.meta.dir, "node_modules/.cache");
+
+/** @param tree the folder with src and ffi. */
+async function build(target: Target, outfile: string, tree = import.meta.dir): Promise<void> {
   const flags: string[] = [...buildFlags];
   if (target !== process.arch) {
     flags.push(
@@ -46,7 +52,7 @@ async function build(target: Target, outfile: string): Promise<void> {
   );
   try {
     const built = join(folder, "wgmon");
-    await run(process.execPath, "build", ...flags, "src/main.ts", "--outfile", built);
+    await run([process.execPath, "build", ...flags, "src/main.ts", "--outfile", built], tree);
     await rename(built, outfile);
   } finally {
     await rm(folder, { recursive: true });
@@ -56,19 +62,18 @@ async function build(target: Target, outfile: string): Promise<void> {
 /** Bun's executable for another kind of machine, from the npm registry, of our own version. */
 async function fetchBun(target: Target): Promise<string> {
   const name = bunPackages[target];
-  const cache = join(import.meta.dir, "node_modules/.cache");
-  const folder = join(cache, `${name.replace("/", "-")}-${Bun.version}`);
+  const folder = join(CACHE, `${name.replace("/", "-")}-${Bun.version}`);
   const executable = join(folder, "package/bin/bun");
   if (existsSync(executable)) return executable;
   console.log(`fetching ${name} ${Bun.version}`);
-  await mkdir(cache, { recursive: true });
+  await mkdir(CACHE, { recursive: true });
   // Aside, so that half of it is never taken for all of it.
   const aside = await mkdtemp(`${folder}-`);
   try {
-    await run("npm", "pack", "--silent", "--pack-destination", aside, `${name}@${Bun.version}`);
+    await run(["npm", "pack", "--silent", "--pack-destination", aside, `${name}@${Bun.version}`]);
     const [archive] = [...new Bun.Glob("*.tgz").scanSync(aside)];
     if (archive === undefined) throw new BuildError(`npm pack ${name} left no archive`);
-    await run("tar", "-xzf", join(aside, archive), "-C", aside);
+    await run(["tar", "-xzf", join(aside, archive), "-C", aside]);
     await rm(join(aside, archive));
     await rm(folder, { recursive: true, force: true });
     await rename(aside, folder);
@@ -78,11 +83,60 @@ async function fetchBun(target: Target): Promise<string> {
   return executable;
 }
 
-async function run(...command: string[]): Promise<void> {
+/** The program as others get it, and what they need to trust it. */
+async function release(target: Target): Promise<string> {
+  // What only this needs.
+  const { fetchLibraries, libraries } = await import("./deploy/libraries.ts");
+  const { billOfMaterials } = await import("./deploy/notice.ts");
+  const { version } = await import("./package.json");
+  const files = await fetchLibraries(target, CACHE).catch((error: unknown) => {
+    const { message, stderr = "" } = error as Error & { readonly stderr?: unknown };
+    throw new BuildError(`the C libraries cannot be had: ${message} ${String(stderr)}`.trim());
+  });
+  const dist = join(import.meta.dir, "dist");
+  await mkdir(dist, { recursive: true });
+  const outfile = join(dist, `wgmon-${version}-linux-${target}`);
+  const tree = await mkdtemp(join(dist, ".tree-"));
+  try {
+    for (const name of ["src", "ffi", "deploy", "package.json", "tsconfig.json", "NOTICE"]) {
+      await cp(join(import.meta.dir, name), join(tree, name), { recursive: true });
+    }
+    await symlink(join(import.meta.dir, "node_modules"), join(tree, "node_modules"));
+    for (const [soname, path] of files) await cp(path, join(tree, "ffi", soname));
+    await Bun.write(join(tree, "ffi/embedded.ts"), embeddedModule(libraries));
+    await build(target, outfile, tree);
+  } finally {
+    await rm(tree, { recursive: true });
+  }
+  const sums = new Map<string, string>();
+  for (const [name, path] of [...files, ["wgmon", outfile] as const]) {
+    const bytes = await readFile(path);
+    sums.set(name, new Bun.CryptoHasher("sha256").update(bytes).digest("hex"));
+  }
+  await Bun.write(`${outfile}.sha256`, `${sums.get("wgmon")}  ${basename(outfile)}\n`);
+  await Bun.write(`${outfile}.cdx.json`, await billOfMaterials(target, sums));
+  await cp(join(import.meta.dir, "NOTICE"), join(dist, "NOTICE"));
+  return outfile;
+}
+
+/** Takes the place of ffi/embedded.ts. */
+function embeddedModule(libraries: readonly { readonly soname: string }[]): string {
+  const imports = libraries.map(
+    ({ soname }, index) => `import file${index} from "./${soname}" with { type: "file" };`,
+  );
+  const entries = libraries.map(
+    (each, index) => `{ ...${JSON.stringify(each)}, read: () => readFileSync(file${index}) },`,
+  );
+  // Only who needs a library pays for node:fs.
+  const read = `const readFileSync = (path) => require("node:fs").readFileSync(path);`;
+  return [...imports, read, "export const embedded = [", ...entries, "];\n"].join("\n");
+}
+
+async function run(command: readonly string[], cwd = import.meta.dir): Promise<void> {
   const name = `${basename(command[0]!, ".exe")} ${command[1]}`;
   if (Bun.which(command[0]!) === null) throw new BuildError(`there is no ${command[0]} here`);
-  const child = Bun.spawn(command, {
-    cwd: import.meta.dir,
+  const child = Bun.spawn([...command], {
+    cwd,
     stdio: ["ignore", "ignore", "inherit"],
   });
   const exitCode = await child.exited;
@@ -93,23 +147,30 @@ async function run(...command: string[]): Promise<void> {
 class BuildError extends Error {}
 
 /** @throws BuildError */
-function readOptions(): { target: Target; outfile: string } {
+function readOptions(): { target: Target; outfile: string; isRelease: boolean } {
   let values;
   try {
     ({ values } = parseArgs({
-      options: { target: { type: "string", default: process.arch }, outfile: { type: "string" } },
+      options: {
+        target: { type: "string", default: process.arch },
+        outfile: { type: "string" },
+        release: { type: "boolean", default: false },
+      },
     }));
   } catch (error) {
     // The first sentence of the three that node:util makes.
     throw new BuildError((error as Error).message.replace(/\. .*/s, ""));
   }
-  const { target, outfile } = values;
+  const { target, outfile, release: isRelease } = values;
   if (target !== "x64" && target !== "arm64") {
     throw new BuildError(`--target ${target} is not known; it takes x64 or arm64`);
   }
-  if (outfile !== undefined) return { target, outfile: resolve(outfile) };
+  if (outfile !== undefined) {
+    if (isRelease) throw new BuildError("--outfile does not go with --release, which fills dist/");
+    return { target, outfile: resolve(outfile), isRelease };
+  }
   const name = target === process.arch ? "wgmon" : `wgmon-${target}`;
-  return { target, outfile: join(import.meta.dir, name) };
+  return { target, outfile: join(import.meta.dir, name), isRelease };
 }
 
 async function main(): Promise<number> {
@@ -119,21 +180,23 @@ async function main(): Promise<number> {
   } catch (error) {
     if (!(error instanceof BuildError)) throw error;
     console.error(
-      `build.ts: ${error.message}\nUsage: bun build.ts [--target x64|arm64] [--outfile FILE]`,
+      `build.ts: ${error.message}\nUsage: bun build.ts [--target x64|arm64] [--outfile FILE | --release]`,
     );
     return 2;
   }
   const startMs = performance.now();
+  let { outfile } = options;
   try {
-    await build(options.target, options.outfile);
+    if (options.isRelease) outfile = await release(options.target);
+    else await build(options.target, outfile);
   } catch (error) {
     if (!(error instanceof BuildError)) throw error;
     console.error(`build.ts: ${error.message}`);
     return 1;
   }
-  const { size } = await stat(options.outfile);
+  const { size } = await stat(outfile);
   const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
-  console.log(`${options.outfile}: ${options.target}, ${Math.round(size / 1e6)} MB, ${seconds} s`);
+  console.log(`${outfile}: ${options.target}, ${Math.round(size / 1e6)} MB, ${seconds} s`);
   return 0;
 }
 

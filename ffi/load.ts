@@ -6,6 +6,10 @@
 import { dlopen, type FFIFunction } from "bun:ffi";
 
 import { LibraryError } from "../src/errors.ts";
+import { embedded, type EmbeddedLibrary } from "./embedded.ts";
+
+/** linux/memfd.h */
+const MFD_CLOEXEC = 1;
 
 interface Library<Symbols> {
   /** Names that the loader is asked for, best first: distributions differ in the number. */
@@ -46,7 +50,53 @@ function open<const Symbols extends Record<string, FFIFunction>>(library: Librar
       missing.push(message);
     }
   }
+  const copy = embedded.find(({ soname }) => sonames.includes(soname));
+  if (copy !== undefined) return dlopen(pathOf(copy, packages), symbols).symbols;
   throw new LibraryError(
     `cannot load ${sonames.join(" or ")} (${missing[0]?.replace(/\s+/g, " ") ?? ""}); install ${packages}`,
   );
+}
+
+/** Those of the embedded libraries that the system had not, and where the loader finds them. */
+const loaded = new Map<EmbeddedLibrary, string>();
+
+/** The version of the copy that is used; null: the system's is. */
+export function embeddedVersion(name: string): string | null {
+  const used = [...loaded.keys()].find(({ soname }) => soname.startsWith(`${name}.`));
+  return used?.version ?? null;
+}
+
+function pathOf(library: EmbeddedLibrary, packages: string): string {
+  const path = loaded.get(library) ?? inMemory(library, packages);
+  loaded.set(library, path);
+  for (const soname of library.needs) {
+    // The loader takes one that is there already, by its soname.
+    const needed = embedded.find((each) => each.soname === soname)!;
+    const symbols = { [needed.symbol]: { args: [], returns: "void" } } as const;
+    try {
+      dlopen(soname, symbols);
+    } catch {
+      dlopen(pathOf(needed, packages), symbols);
+    }
+  }
+  return path;
+}
+
+/** A file that is nowhere but in memory, memfd_create(2): no folder need be writable, or let code run. */
+function inMemory({ soname, read }: EmbeddedLibrary, packages: string): string {
+  const { symbols } = dlopen("libc.so.6", {
+    // int memfd_create(const char *name, unsigned int flags);
+    memfd_create: { args: ["cstring", "u32"], returns: "i32" },
+    // ssize_t write(int fd, const void *buf, size_t count);
+    write: { args: ["i32", "buffer", "u64"], returns: "i64" },
+  });
+  const bytes = read();
+  // Open for good: the loader maps parts of it when it likes.
+  const descriptor = symbols.memfd_create(soname, MFD_CLOEXEC);
+  if (descriptor < 0 || Number(symbols.write(descriptor, bytes, bytes.length)) !== bytes.length) {
+    throw new LibraryError(
+      `cannot load ${soname}: the system has none, and there is no memory for wgmon's own; install ${packages}`,
+    );
+  }
+  return `/proc/self/fd/${descriptor}`;
 }

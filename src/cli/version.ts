@@ -3,6 +3,7 @@
 import { libmnl } from "../../ffi/libmnl.ts";
 import { libnetfilterLog } from "../../ffi/libnetfilter_log.ts";
 import { libpcap } from "../../ffi/libpcap.ts";
+import { embeddedVersion } from "../../ffi/load.ts";
 import { LibraryError } from "../errors.ts";
 import { readTextFile } from "../system.ts";
 
@@ -24,7 +25,10 @@ export function libraryVersions() {
 
 function library<const Name extends string>(name: Name, find: () => string) {
   try {
-    return { name, version: find(), complaint: null };
+    const found = find();
+    const embedded = embeddedVersion(name);
+    const version = embedded === null ? found : `${embedded} (embedded)`;
+    return { name, version, complaint: null };
   } catch (error) {
     if (error instanceof LibraryError) return { name, version: null, complaint: error.message };
     throw error;

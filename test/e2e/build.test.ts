@@ -12,7 +12,7 @@ import { version } from "../../package.json";
 setDefaultTimeout(180_000);
 
 const ROOT = join(import.meta.dir, "../..");
-const USAGE = "Usage: bun build.ts [--target x64|arm64] [--outfile FILE]\n";
+const USAGE = "Usage: bun build.ts [--target x64|arm64] [--outfile FILE | --release]\n";
 
 let folder: string;
 

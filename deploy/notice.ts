@@ -1,0 +1,167 @@
+/**
+ * What the program is made of and under which licences: the text of NOTICE, and the list of parts for
+ * tools (CycloneDX 1.6). `bun deploy/notice.ts` writes NOTICE; build.ts --release uses both.
+ */
+
+import { existsSync } from "node:fs";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { $ } from "bun";
+
+import { version } from "../package.json";
+import { libraries, type Machine } from "./libraries.ts";
+
+const ROOT = join(import.meta.dir, "..");
+const LINE = "=".repeat(80);
+
+interface Package {
+  readonly name: string;
+  readonly version: string;
+  readonly licence: string;
+  readonly text: string;
+}
+
+/** The packages of npm whose code is in the program, by the source map of a build. */
+async function bundledPackages(): Promise<Package[]> {
+  const folder = await mkdtemp(join(tmpdir(), "wgmon-notice-"));
+  try {
+    const command = [process.execPath, "build", "src/main.ts", "--target=bun", "--splitting"];
+    await $`${command} --sourcemap=external --outdir ${folder}`.cwd(ROOT).quiet();
+    const names = new Set<string>();
+    for (const file of new Bun.Glob("*.map").scanSync(folder)) {
+      const text = await readFile(join(folder, file), "utf8");
+      for (const [, name] of text.matchAll(/node_modules\/((?:@[^/"]+\/)?[^/"]+)/g)) {
+        names.add(name!);
+      }
+    }
+    return await Promise.all([...names].sort().map(readPackage));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+async function readPackage(name: string): Promise<Package> {
+  const folder = join(ROOT, "node_modules", name);
+  const manifest = JSON.parse(await readFile(join(folder, "package.json"), "utf8")) as {
+    readonly version: string;
+    readonly license: string;
+  };
+  const file = (await readdir(folder)).find((each) => /^licen[cs]e(\.|$)/i.test(each));
+  const text = file === undefined ? "" : await readFile(join(folder, file), "utf8");
+  return { name, version: manifest.version, licence: manifest.license, text: tidy(text) };
+}
+
+/** The text of NOTICE. Debian has the copyright files and the licences. */
+export async function noticeText(): Promise<string> {
+  const packages = await bundledPackages();
+  const parts = [
+    `wgmon ${version}
+
+wgmon's own source is under the MIT licence: see LICENSE. The program that is built
+from it also holds what is listed here.
+
+Every build:
+  Bun ${Bun.version} (MIT), which links JavaScriptCore and WebKit (LGPL-2.0-or-later, BSD)
+  and others; its LICENSE.md lists them: github.com/oven-sh/bun
+${packages.map((each) => `  ${each.name} ${each.version} (${each.licence})`).join("\n")}
+
+Release builds (bun build.ts --release), used where the system has none of its own:
+${libraries.map((each) => `  ${each.name} ${each.version} (${each.licence}), Debian's source package ${each.source.join(" ")}`).join("\n")}
+
+libnfnetlink and libnetfilter_log are under the GNU General Public License. Whoever
+passes on a release build passes on a whole that holds them, and does so under the terms
+of that licence, version 2 or later, which those of all other parts allow. That means,
+too, to offer the source: that of wgmon is at the commit it was built from, that of the
+libraries is in the Debian source packages that are named above. A build without
+--release holds none of these libraries, and has no such terms.
+`,
+    ...packages.map(({ name, version: its, text }) => `${name} ${its}\n\n${text}\n`),
+    `libpcap ${libraries.find(({ name }) => name === "libpcap")!.version}\n\n${await debianText("libpcap0.8")}\n`,
+    ...["libmnl0", "libnfnetlink0", "libnetfilter-log1"].map(
+      (name) => `${name}, as Debian describes it\n\n@${name}\n`,
+    ),
+    `GNU Lesser General Public License, version 2.1\n\n${await commonLicence("LGPL-2.1")}\n`,
+    `GNU General Public License, version 2\n\n${await commonLicence("GPL-2")}\n`,
+  ];
+  const whole = await Promise.all(
+    parts.map(async (part) => {
+      const name = /\n@(\S+)\n$/.exec(part)?.[1];
+      return name === undefined ? part : part.replace(`@${name}`, await debianText(name));
+    }),
+  );
+  return whole.join(`\n${LINE}\n\n`);
+}
+
+async function debianText(name: string): Promise<string> {
+  return tidy(await readFile(`/usr/share/doc/${name}/copyright`, "utf8"));
+}
+
+async function commonLicence(name: string): Promise<string> {
+  return tidy(await readFile(`/usr/share/common-licenses/${name}`, "utf8"));
+}
+
+/** Whether this machine has all the texts that NOTICE is made from. */
+export function hasTexts(): boolean {
+  const packages = ["libpcap0.8", "libmnl0", "libnfnetlink0", "libnetfilter-log1"];
+  return (
+    packages.every((name) => existsSync(`/usr/share/doc/${name}/copyright`)) &&
+    existsSync("/usr/share/common-licenses/GPL-2")
+  );
+}
+
+/** Form feeds are for printers. */
+function tidy(text: string): string {
+  return text.replaceAll("\r", "").replaceAll("\f", "").trim();
+}
+
+/** A bill of materials, CycloneDX 1.6; the same for the same program. */
+export async function billOfMaterials(
+  machine: Machine,
+  sums: ReadonlyMap<string, string>,
+): Promise<string> {
+  const licences = (expression: string) => [{ expression }];
+  const hashes = (sha256: string) => [{ alg: "SHA-256", content: sha256 }];
+  const npm = (await bundledPackages()).map((each) => ({
+    type: "library",
+    name: each.name,
+    version: each.version,
+    licenses: licences(each.licence),
+    purl: `pkg:npm/${each.name.replace("@", "%40")}@${each.version}`,
+  }));
+  const debian = libraries.map(({ name, version: its, licence, source, soname }) => ({
+    type: "library",
+    name,
+    version: its,
+    licenses: licences(licence),
+    hashes: hashes(sums.get(soname)!),
+    purl: `pkg:deb/debian/${source[0]}@${source[1]}?arch=source`,
+  }));
+  const bun = {
+    type: "platform",
+    name: "bun",
+    version: Bun.version,
+    licenses: licences("MIT"),
+    purl: `pkg:npm/bun@${Bun.version}`,
+  };
+  const document = {
+    bomFormat: "CycloneDX",
+    specVersion: "1.6",
+    version: 1,
+    metadata: {
+      component: {
+        type: "application",
+        name: "wgmon",
+        version,
+        licenses: licences("MIT"),
+        purl: `pkg:generic/wgmon@${version}?arch=${machine}&os=linux`,
+        hashes: hashes(sums.get("wgmon")!),
+      },
+    },
+    components: [bun, ...npm, ...debian],
+  };
+  return `${JSON.stringify(document, null, 2)}\n`;
+}
+
+if (import.meta.main) await Bun.write(join(ROOT, "NOTICE"), await noticeText());
