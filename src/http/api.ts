@@ -111,7 +111,13 @@ export function makeApi(source: Source): Api {
   const feed = new Feed(source);
   const app = makeRoutes(source, feed);
   return {
-    handle: async (request) => await app.handle(withPlainAddress(request)),
+    handle: async (request) => {
+      if (request.method !== "HEAD") return await app.handle(withPlainAddress(request));
+      // Elysia would wait for the end of the answer, and the stream has none.
+      const { body, status, headers } = await app.handle(withPlainAddress(request, "GET"));
+      await body?.cancel();
+      return new Response(null, { status, headers });
+    },
     routes: app.routes,
     [Symbol.dispose]: () => feed[Symbol.dispose](),
   };
@@ -121,9 +127,10 @@ export function makeApi(source: Source): Api {
  * Elysia counts characters to find where the path begins: with a host of less than four letters, or with
  * its setting for those and https, it begins elsewhere, and nothing is found (1.4.30).
  */
-function withPlainAddress(request: Request): Request {
+function withPlainAddress(request: Request, method = request.method): Request {
   const { pathname, search } = new URL(request.url);
-  return new Request(`http://localhost${pathname}${search}`, request);
+  const plain = new Request(`http://localhost${pathname}${search}`, request);
+  return method === request.method ? plain : new Request(plain, { method });
 }
 
 function makeRoutes(source: Source, feed: Feed) {
@@ -135,6 +142,8 @@ function makeRoutes(source: Source, feed: Feed) {
     prefix: "/v1",
     // What is not in a schema is refused, not taken out in silence.
     normalize: false,
+    // A path with a / at its end is another one.
+    strictPath: true,
   })
     // Names what a handler may use, so that it is there: see the issue above.
     .onBeforeHandle({ as: "global" }, ({ query, params, headers }) => void [query, params, headers])
