@@ -13,6 +13,7 @@ import { Elysia, t } from "elysia";
 
 import type { SessionPlace } from "../store/store.ts";
 import { Feed } from "./feed.ts";
+import { findPeers, sorts } from "./find.ts";
 import { openApi, type Route } from "./openapi.ts";
 import { problem, ProblemSchema, Refusal } from "./problem.ts";
 import type { LookReport, Source } from "./source.ts";
@@ -24,7 +25,6 @@ import {
   oneOf,
   PeerDetailSchema,
   PeerSchema,
-  type PeerView,
   PlacedEventSchema,
   SessionSchema,
   stateNames,
@@ -32,7 +32,6 @@ import {
   TargetSchema,
   viewDevices,
   viewPeer,
-  viewPeers,
   viewSession,
   viewStatus,
   viewTargets,
@@ -54,17 +53,6 @@ const eventTypes = [
   "device.added",
   "device.removed",
 ] as const;
-const sorts = [
-  "device",
-  "name",
-  "publicKey",
-  "lastHandshakeAt",
-  "rxBytes",
-  "txBytes",
-  "startedAt",
-] as const;
-
-type Sort = (typeof sorts)[number];
 
 const closed = { additionalProperties: false } as const;
 const Limit = T.Optional(
@@ -172,12 +160,9 @@ function makeRoutes(source: Source, feed: Feed) {
       "/peers",
       ({ query }) => {
         const { device = null, state = null, search = null, limit = 100, offset = 0 } = query;
-        const found = viewPeers(source, device).filter(
-          (peer) =>
-            (state === null || peer.state === state) && (search === null || has(peer, search)),
-        );
-        sortPeers(found, query.sort ?? "device", query.order === "desc");
-        return { items: found.slice(offset, offset + limit), total: found.length };
+        const { sort = "device", order } = query;
+        const isDescending = order === "desc";
+        return findPeers(source, { device, state, search, sort, isDescending, limit, offset });
       },
       {
         query: T.Object(
@@ -510,27 +495,6 @@ function needs(schema: Schema): string {
   if (format === "date-time") return "a time, as RFC 3339 writes it";
   if (pattern !== undefined) return `as the pattern ${pattern}`;
   return `a text of ${minLength} to ${maxLength} characters`;
-}
-
-function has(peer: PeerView, search: string): boolean {
-  const wanted = search.toLowerCase();
-  return [peer.name, ...peer.tags, peer.publicKey, peer.endpoint, ...peer.allowedIps].some(
-    (text) => text !== null && text.toLowerCase().includes(wanted),
-  );
-}
-
-/** Peers without a value come last, whichever the order is. */
-function sortPeers(peers: PeerView[], sort: Sort, isDescending: boolean): void {
-  // The kernel's order.
-  if (sort === "device" && !isDescending) return;
-  const value = (peer: PeerView) => (sort === "startedAt" ? peer.session?.startedAt : peer[sort]);
-  const sign = isDescending ? -1 : 1;
-  peers.sort((a, b) => {
-    const left = value(a) ?? null;
-    const right = value(b) ?? null;
-    if (left === null || right === null) return Number(left === null) - Number(right === null);
-    return left === right ? 0 : left < right ? -sign : sign;
-  });
 }
 
 function base64(key: string): string {

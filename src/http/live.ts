@@ -15,8 +15,12 @@ export interface Parts {
   readonly clock: Clock;
   readonly store: Store;
   readonly counters: Counters;
-  readonly tracker: Pick<Tracker, "session">;
-  readonly devices: { readonly known: readonly Device[]; peers(name: string): readonly Peer[] };
+  readonly tracker: Pick<Tracker, "session" | "sessions">;
+  readonly devices: {
+    readonly known: readonly Device[];
+    count(name: string): number;
+    peers(name: string): readonly Peer[];
+  };
   readonly outbox: { readonly states: readonly TargetState[] };
   host(): string;
   nameOf(publicKey: PublicKey, device: string): string | null;
@@ -52,6 +56,14 @@ export class LiveSource implements Source {
 
   devices(): readonly Device[] {
     return this.#parts.devices.known;
+  }
+
+  counts(device: string): { peers: number; connected: number } {
+    let connected = 0;
+    for (const session of this.#parts.tracker.sessions) {
+      if (session.device === device) connected++;
+    }
+    return { peers: this.#parts.devices.count(device), connected };
   }
 
   /**

@@ -387,7 +387,7 @@ function harden(response: Response): Response {
   return response;
 }
 
-/** A chunk at a time, and in between whatever else there is to do. */
+/** A chunk at a time, and in between whatever else there is to do. An empty one is only for that. */
 function streamOf(
   chunks: Iterator<string>,
   done: () => void,
@@ -398,11 +398,14 @@ function streamOf(
   return new ReadableStream(
     {
       async pull(controller) {
-        await new Promise<void>((resolve) => void setImmediate(resolve));
-        // Whoever asked may have gone meanwhile.
-        if (isCancelled) return;
         try {
-          const next = chunks.next();
+          let next;
+          do {
+            await new Promise<void>((resolve) => void setImmediate(resolve));
+            // Whoever asked may have gone meanwhile.
+            if (isCancelled) return;
+            next = chunks.next();
+          } while (next.done !== true && next.value === "");
           if (next.done !== true) {
             controller.enqueue(encoder.encode(next.value));
             return;
