@@ -199,6 +199,10 @@ function* ofOutbox(source: Source, head: Head): Generator<string> {
   for (const { key, isStopped } of states) {
     yield `wgmon_target_stopped{target="${escaped(key)}"} ${isStopped ? 1 : 0}\n`;
   }
+  yield head("wgmon_target_failures", "gauge", "Failed attempts since the last success.");
+  for (const { key, failures } of states) {
+    yield `wgmon_target_failures{target="${escaped(key)}"} ${failures}\n`;
+  }
   yield head(
     "wgmon_delivery_attempts_total",
     "counter",

@@ -22,8 +22,8 @@ import type { Source } from "./source.ts";
 const IDLE_SECONDS = 30;
 /** No request here has a body. Bun answers 413 by itself, and 431 for a header of 16 KiB and more. */
 const BODY_MAX_BYTES = 1024;
-/** Requests that are being answered, without the listeners of the stream. */
-const ANSWERING_MAX = 64;
+/** Requests that are being answered: as many as all listeners are, who may come back at the same time. */
+const ANSWERING_MAX = 256;
 /** Each has the numbers of all peers in memory. */
 const SCRAPES_MAX = 4;
 /**

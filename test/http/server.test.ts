@@ -1,6 +1,6 @@
 /** The server on real sockets: who may ask, how much, and what is said when it cannot listen. */
 
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -345,6 +345,33 @@ describe("listeners", () => {
     for (const seen of await ids) expect(seen).toEqual(wanted);
     (await lazy).terminate();
   }, 30_000);
+
+  test("one that does not read is cut off; meanwhile it has what fits into its socket, no more", async () => {
+    const many = Array.from({ length: 20_000 }, (_, n) => ({
+      ...anEvent("peer.connected"),
+      id: `evt_${n.toString(16).padStart(32, "0")}`,
+    }));
+    for (let n = 0; n < many.length; n += 1000) source.record(many.slice(n, n + 1000));
+    const read = spyOn(source.store, "events");
+    const server = await start(loopback);
+    await Bun.connect({
+      hostname: "127.0.0.1",
+      port: Number(server.url!.port),
+      socket: {
+        data() {},
+        open(socket) {
+          socket.write("GET /v1/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+          socket.pause();
+        },
+      },
+    });
+    while (source.listeners === 0) await Bun.sleep(10);
+    const startMs = performance.now();
+    while (source.listeners > 0) await Bun.sleep(100);
+    expect(performance.now() - startMs).toBeLessThan(50_000);
+    // A hundred events at a time.
+    expect(read.mock.calls.length).toBeLessThan(150);
+  }, 60_000);
 
   test("a stop ends them within its time", async () => {
     const server = await start(loopback);
