@@ -191,7 +191,7 @@ export class HttpServer {
       }
       this.#crowdedMs = monotonicMs;
       void this.#tcp?.stop(true);
-      void this.#listenTcp(false);
+      void this.#listenTcp(true);
     });
   }
 

@@ -188,6 +188,22 @@ describe("on TCP", () => {
     expect(lines.filter((line) => line.includes("failed"))).toEqual([]);
   });
 
+  test("whoever goes at once leaves nothing behind", async () => {
+    const { origin, port } = (await start(loopback)).url!;
+    for (const path of ["/metrics", "/v1/stream", "/v1/status"]) {
+      const request = Buffer.from(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+      for (let n = 0; n < 100; n++) {
+        using client = await RawHttp.connect({ hostname: "127.0.0.1", port: Number(port) });
+        client.send(request);
+        // Some before it is read, some while it is answered.
+        if (n % 2 === 0) await new Promise((resolve) => void setImmediate(resolve));
+      }
+    }
+    while ((await status(`${origin}/metrics`)) !== 200) await Bun.sleep(10);
+    while (source.listeners > 0) await Bun.sleep(10);
+    expect(lines.filter((line) => line.includes("failed"))).toEqual([]);
+  }, 10_000);
+
   test("too many connections are all ended, and others let in", async () => {
     const server = await start(loopback);
     const { origin, port } = server.url!;
