@@ -263,7 +263,6 @@ export class LabDevice {
         "[Peer]",
         `PublicKey = ${randomBytes(32).toString("base64")}`,
         `AllowedIPs = ${allowed}`,
-        `Endpoint = 198.51.100.${host & 255}:${1024 + (host % 60_000)}`,
       );
     });
     await this.#add(configurations);
