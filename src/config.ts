@@ -13,6 +13,7 @@ import {
   readInitial,
   type Sources,
 } from "./config/given.ts";
+import type { Since } from "./config/kinds.ts";
 import { type Line, readLine } from "./config/line.ts";
 import { type ListenSettings, readListen } from "./config/listen.ts";
 import {
@@ -30,6 +31,7 @@ import { readSecrets, type TargetSettings } from "./config/webhooks.ts";
 import { quoted, redactUrl, withoutSecrets } from "./config/words.ts";
 import { formatDuration } from "./duration.ts";
 import { ConfigError } from "./errors.ts";
+import type { EventPattern } from "./selection.ts";
 import { formatSize } from "./size.ts";
 import { didYouMean } from "./suggest.ts";
 import type { PublicKey } from "./wireguard.ts";
@@ -94,6 +96,10 @@ export type Command =
       /** Empty: signatures are not checked. */
       readonly secrets: readonly SigningSecret[];
     }
+  | ({ readonly type: "status" } & StatusRequest & Configured)
+  | ({ readonly type: "sessions" } & SessionsRequest & Configured)
+  | ({ readonly type: "events" } & EventsRequest & Configured)
+  | ({ readonly type: "top" } & TopRequest & Configured)
   /** `command`: whose help; null: the program's. */
   | { readonly type: "help"; readonly command: CommandName | null }
   | { readonly type: "version" };
@@ -112,6 +118,39 @@ export interface OutboxRequest {
   readonly dead: boolean;
   readonly json: boolean;
 }
+
+export interface StatusRequest {
+  readonly json: boolean;
+}
+
+/** What of the past. */
+export interface PastRequest {
+  /** A name or a public key; null: all. */
+  readonly peer: string | null;
+  /** null: from the beginning. */
+  readonly since: Since | null;
+  /** The latest; null: all. */
+  readonly limit: number | null;
+}
+
+export interface SessionsRequest extends PastRequest {
+  readonly format: "text" | "json" | "csv";
+}
+
+export interface EventsRequest extends PastRequest {
+  readonly follow: boolean;
+  /** Empty: all. */
+  readonly types: readonly EventPattern[];
+  readonly json: boolean;
+}
+
+export interface TopRequest {
+  readonly intervalMs: number;
+}
+
+/** What `sessions` and `events` print where neither --limit nor --since says how many. */
+const SESSIONS_LIMIT = 50;
+const EVENTS_LIMIT = 20;
 
 /** Where systemd would put it, too: StateDirectory=wgmon. */
 const STATE_DIR = "/var/lib/wgmon";
@@ -153,6 +192,23 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
     }
     case "receive":
       return receive(line, sources, problems);
+    case "status": {
+      const json = own(line, "json", commands.status.flags.json, problems) === true;
+      return { type: "status", json, ...configure(line.found, sources, problems) };
+    }
+    case "sessions": {
+      const request = sessionsRequest(line, problems);
+      return { type: "sessions", ...request, ...configure(line.found, sources, problems) };
+    }
+    case "events": {
+      const request = eventsRequest(line, problems);
+      return { type: "events", ...request, ...configure(line.found, sources, problems) };
+    }
+    case "top": {
+      const { interval } = commands.top.flags;
+      const intervalMs = own(line, "interval", interval, problems) ?? 0;
+      return { type: "top", intervalMs, ...configure(line.found, sources, problems) };
+    }
     case "help":
       return helpOf(line);
     case "version":
@@ -304,6 +360,41 @@ function rulesAction(line: Line, problems: string[]): RulesAction {
     problems.push(`${asked.map((name) => `--${name}`).join(" and ")}: give one of them`);
   }
   return asked[0] ?? "nft";
+}
+
+function sessionsRequest(line: Line, problems: string[]): SessionsRequest {
+  const { flags } = commands.sessions;
+  const past = pastRequest(line, flags, SESSIONS_LIMIT, problems);
+  const json = own(line, "json", flags.json, problems) === true;
+  const csv = own(line, "csv", flags.csv, problems) === true;
+  if (json && csv) problems.push("--json and --csv: give one of them");
+  return { ...past, format: json ? "json" : csv ? "csv" : "text" };
+}
+
+function eventsRequest(line: Line, problems: string[]): EventsRequest {
+  const { flags } = commands.events;
+  const given = line.found.get("type");
+  return {
+    ...pastRequest(line, flags, EVENTS_LIMIT, problems),
+    follow: own(line, "follow", flags.follow, problems) === true,
+    types:
+      given === undefined ? [] : readAll(flags.type, given, problems).map(({ value }) => value),
+    json: own(line, "json", flags.json, problems) === true,
+  };
+}
+
+function pastRequest(
+  line: Line,
+  flags: Pick<typeof commands.events.flags, "peer" | "since" | "limit">,
+  usual: number,
+  problems: string[],
+): PastRequest {
+  const since = own(line, "since", flags.since, problems);
+  return {
+    peer: own(line, "peer", flags.peer, problems),
+    since,
+    limit: own(line, "limit", flags.limit, problems) ?? (since === null ? usual : null),
+  };
 }
 
 function receive(line: Line, sources: Sources, problems: string[]): Command {

@@ -176,6 +176,15 @@ async function receiveEvents(command: Extract<Command, { type: "receive" }>): Pr
   process.on("SIGINT", stop);
 }
 
+async function ask(
+  command: Extract<Command, { type: "status" | "sessions" | "events" | "top" }>,
+): Promise<number> {
+  const { runAsking } = await import("./cli/ask.ts");
+  const tell = (line: string) => complain(`wgmon: ${line}`);
+  const { env } = process;
+  return await runAsking(command, { env, version, clock: systemClock, complain: tell });
+}
+
 function printLine(line: string): void {
   print(`${line}\n`);
 }
@@ -208,6 +217,12 @@ try {
       break;
     case "receive":
       await receiveEvents(command);
+      break;
+    case "status":
+    case "sessions":
+    case "events":
+    case "top":
+      process.exit(await ask(command));
       break;
     case "help":
       print(helpText(command.command));

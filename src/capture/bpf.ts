@@ -12,16 +12,15 @@ import { readDatagrams } from "../datagrams.ts";
 import { ConfigError, SystemError } from "../errors.ts";
 import { systemError } from "../kernel/errno.ts";
 import type { LinkEvent } from "../kernel/link.ts";
+import { setReceiveBuffer } from "../kernel/socket.ts";
 import {
   AF_PACKET,
   ETH_P_ALL,
   PACKET_IGNORE_OUTGOING,
-  SO_RCVBUFFORCE,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
   SOL_PACKET,
-  SOL_SOCKET,
 } from "../kernel/uapi.ts";
 import { interfaceIndex } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
@@ -114,9 +113,10 @@ class Tap {
         "capturing needs CAP_NET_RAW; run wgmon as root, give it that capability, or use --monitor poll",
       );
     }
-    // Only a larger queue (needs CAP_NET_ADMIN) and less work; capture works without both.
-    this.#setNumber(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES);
-    this.#setNumber(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
+    // Only a larger queue and less work; capture works without both.
+    setReceiveBuffer(this.#descriptor, RECEIVE_BUFFER_BYTES);
+    const on = Int32Array.of(1);
+    libc().setsockopt(this.#descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, on, on.byteLength);
   }
 
   attachProgram(instructions: Uint8Array): void {
@@ -186,12 +186,6 @@ class Tap {
     this.#closed = true;
     this.#stop();
     libc().close(this.#descriptor);
-  }
-
-  #setNumber(level: number, option: number, value: number): void {
-    const number = new Int32Array(new ArrayBuffer(4));
-    number[0] = value;
-    libc().setsockopt(this.#descriptor, level, option, number, number.byteLength);
   }
 }
 

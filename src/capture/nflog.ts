@@ -16,7 +16,7 @@ import {
   messageEnd,
   messageType,
 } from "../kernel/netlink.ts";
-import { NetlinkSocket } from "../kernel/socket.ts";
+import { NetlinkSocket, setReceiveBuffer } from "../kernel/socket.ts";
 import {
   AF_UNSPEC,
   NETLINK_NETFILTER,
@@ -65,7 +65,7 @@ export async function openGroup(
   });
   try {
     bind(socket, group);
-    socket.setReceiveBuffer(RECEIVE_BUFFER_BYTES);
+    setReceiveBuffer(socket.descriptor, RECEIVE_BUFFER_BYTES);
     const stop = await readDatagrams(socket.descriptor, clock, {
       data(bytes) {
         try {

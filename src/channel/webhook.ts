@@ -252,6 +252,8 @@ const networkReasons: Readonly<Record<string, string>> = {
   EHOSTUNREACH: "EHOSTUNREACH",
   ENETUNREACH: "ENETUNREACH",
   ETIMEDOUT: "timeout",
+  EMFILE: "EMFILE (too many open files in this process; raise LimitNOFILE)",
+  ENFILE: "ENFILE (too many open files on this machine)",
   ENOTFOUND: "ENOTFOUND (host name unknown)",
   EAI_AGAIN: "DNS does not answer",
   ESERVFAIL: "DNS does not answer",

@@ -98,6 +98,27 @@ export function duration(leastMs: number, most: string): Kind<number> {
   };
 }
 
+/** A moment: by its name, or by how long ago it is. */
+export type Since = { readonly atMs: number } | { readonly agoMs: number };
+
+export function since(): Kind<Since> {
+  const ago = duration(0, "3650d");
+  return {
+    placeholder: "TIME",
+    example: "7d",
+    tomlTypes: ["string"],
+    read(text) {
+      const isTime = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(text);
+      const atMs = isTime ? Date.parse(text) : NaN;
+      if (!Number.isNaN(atMs)) return { value: { atMs } };
+      const reading = ago.read(text);
+      if ("value" in reading) return { value: { agoMs: reading.value } };
+      if (parseDuration(text) !== null) return reading;
+      return { problem: "is not a time; write 7d or 90m for so long ago, or 2026-11-22T16:00:00Z" };
+    },
+  };
+}
+
 export function size(leastBytes: number, mostBytes: number): Kind<number> {
   return {
     placeholder: "SIZE",
@@ -210,7 +231,7 @@ export function listenAddress(): Kind<string> {
     example: "127.0.0.1",
     tomlTypes: ["string"],
     read(text) {
-      if (/^[\w.:%-]{1,253}$/.test(text)) return { value: text };
+      if (/^[A-Za-z0-9.:-]{1,253}(?:%[\w.-]{1,15})?$/.test(text)) return { value: text };
       return { problem: "is not an address, such as 127.0.0.1, :: or a host name" };
     },
   };

@@ -176,7 +176,9 @@ function makeRoutes(source: Source, feed: Feed) {
                 description: "part of name, tag, key, endpoint or allowed IP",
               }),
             ),
-            sort: T.Optional(oneOf(sorts, "startedAt: of the session; those without come last")),
+            sort: T.Optional(
+              oneOf(sorts, "from startedAt on: of the session; those without come last"),
+            ),
             order: T.Optional(oneOf(["asc", "desc"])),
             limit: Limit,
             offset: T.Optional(t.Integer({ minimum: 0, maximum: 1_000_000, default: 0 })),

@@ -16,6 +16,10 @@ export const sorts = [
   "rxBytes",
   "txBytes",
   "startedAt",
+  "lastSeenAt",
+  "rxBytesPerSecond",
+  "txBytesPerSecond",
+  "roams",
 ] as const;
 
 type Sort = (typeof sorts)[number];
@@ -100,6 +104,13 @@ function valueOf(source: Source, { device, peer, session }: Found, sort: Sort): 
       return peer.lastHandshakeMs;
     case "startedAt":
       return session?.startedAtMs ?? null;
+    case "lastSeenAt":
+      return session?.lastSign.wallMs ?? peer.lastHandshakeMs;
+    case "rxBytesPerSecond":
+    case "txBytesPerSecond":
+      return session === null ? null : (source.rates(device, peer.publicKey)?.[sort] ?? null);
+    case "roams":
+      return session?.roams ?? null;
     case "publicKey":
     case "rxBytes":
     case "txBytes":

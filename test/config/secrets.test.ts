@@ -159,6 +159,8 @@ describe("whatever is given", () => {
     fc
       .tuple(fc.constantFrom(...Object.keys(commands)), fc.array(argument, { maxLength: 4 }))
       .map(([command, rest]) => [command, ...rest]),
+    // So that each is seen without a mistake, too.
+    { weight: 2, arbitrary: fc.constantFrom(...Object.keys(commands)).map((command) => [command]) },
   );
   const variable = fc.oneof(
     name.map(variableOf),

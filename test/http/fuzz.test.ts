@@ -49,7 +49,7 @@ function withSecrets<Value extends Device | Peer>(value: Value): Value {
   return { ...value, privateKey: SECRET, presharedKey: SECRET };
 }
 
-function fill({ found, names, tags, store, counters, clock, ...rest }: FakeSource): void {
+function fill({ found, names, tags, store, counters, clock }: FakeSource): void {
   const texts = fc.sample(hostileText, { seed: SEED, numRuns: PEERS });
   const peers = texts.map((name, n) => {
     const each = peer({
@@ -62,7 +62,6 @@ function fill({ found, names, tags, store, counters, clock, ...rest }: FakeSourc
     tags.set(each.publicKey, [name, "staff"]);
     return withSecrets(each);
   });
-  void rest;
   found.set("wg0", { device: withSecrets(device({ publicKey: keyOf(999) })), peers });
   found.set("wg1", { device: device({ name: "wg1", index: 9 }), peers: peers.slice(0, 3) });
   for (const each of peers.slice(0, 20)) source.connect("wg0", each);
@@ -76,6 +75,7 @@ function fill({ found, names, tags, store, counters, clock, ...rest }: FakeSourc
     publicKey: each.publicKey,
     startedAtMs: n * 1000,
     endedAtMs: n * 1000 + 500,
+    durationMs: 500,
     reason: "idle" as const,
     endpoint: null,
     rxBytes: n,

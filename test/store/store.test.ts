@@ -87,6 +87,7 @@ const ended = {
   publicKey: ALICE,
   startedAtMs: session.startedAtMs,
   endedAtMs: 1_767_225_800_000,
+  durationMs: 200_000,
   reason: "idle",
   endpoint: "192.0.2.1:51820",
   rxBytes: 4001,
