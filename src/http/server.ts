@@ -5,6 +5,7 @@
  */
 
 import { createHash, timingSafeEqual } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
 import { chmod, mkdir, readFile, unlink } from "node:fs/promises";
 
 import type { Clock } from "../clock.ts";
@@ -21,10 +22,18 @@ import type { Source } from "./source.ts";
 const IDLE_SECONDS = 30;
 /** No request here has a body. Bun answers 413 by itself, and 431 for a header of 16 KiB and more. */
 const BODY_MAX_BYTES = 1024;
-/** Requests that are being answered, without the listeners of the stream. */
-const ANSWERING_MAX = 64;
+/** Requests that are being answered: as many as all listeners are, who may come back at the same time. */
+const ANSWERING_MAX = 256;
 /** Each has the numbers of all peers in memory. */
 const SCRAPES_MAX = 4;
+/**
+ * Bun takes in as many connections as come, and when the process may open no more files, it tries
+ * again and again at full speed. So, how many may be open, and how often they are counted.
+ */
+const OPEN_FILES_MAX = 1024;
+const COUNT_MS = 1000;
+/** A crowd that comes back after this is told of again. */
+const CROWD_OVER_MS = 60_000;
 /** An address may come later than we do: WireGuard's own, for one. */
 const RETRY_MS = 10_000;
 /** How long an answer that has begun may still take at the end. */
@@ -57,9 +66,14 @@ type Listening = Bun.Server<undefined>;
 export class HttpServer {
   readonly #options: ServerOptions;
   #tcp: Listening | null = null;
+  /** The one that it listened on before. */
+  #port: number | null = null;
   #unix: Listening | null = null;
   #unlock = () => {};
   #cancelRetry = () => {};
+  #cancelCount = () => {};
+  readonly #openFilesMax = openFilesMax();
+  #crowdedMs = -Infinity;
   #api: Promise<Api> | null = null;
   #answering = 0;
   #scrapes = 0;
@@ -86,6 +100,7 @@ export class HttpServer {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#cancelRetry();
+    this.#cancelCount();
     // Ends the streams, which would go on for ever.
     (await this.#api)?.[Symbol.dispose]();
     const servers = [this.#tcp, this.#unix].flatMap((server) => server ?? []);
@@ -146,19 +161,39 @@ export class HttpServer {
       this.#tcp = Bun.serve({
         ...serving,
         hostname: address,
-        port,
+        port: this.#port ?? port,
         // Else a second one would take half of the requests.
         reusePort: false,
         fetch: this.#fetchTcp,
         ...(files === null ? {} : { tls: files }),
       });
-      log.info("listening", { url: this.#tcp.url.origin });
+      if (this.#port === null) log.info("listening", { url: this.#tcp.url.origin });
+      this.#port = this.#tcp.port ?? null;
+      this.#watchCrowd();
     } catch (error) {
       const code = codeOf(error);
       const hint = hints[code] ?? "is what --listen says right?";
       if (isFirst) log.error(`listen on ${place}: ${code} (${hint}); trying again`);
       this.#cancelRetry = clock.after(RETRY_MS, () => void this.#listenTcp(false));
     }
+  }
+
+  /** None of too many connections is better than another: all are ended. Who is honest comes back. */
+  #watchCrowd(): void {
+    const { log, clock } = this.#options;
+    this.#cancelCount = clock.after(COUNT_MS, () => {
+      if (openFiles() <= this.#openFilesMax) {
+        this.#watchCrowd();
+        return;
+      }
+      const { monotonicMs } = clock.now();
+      if (monotonicMs - this.#crowdedMs > CROWD_OVER_MS) {
+        log.warn("too many connections; all are ended, as long as that lasts");
+      }
+      this.#crowdedMs = monotonicMs;
+      void this.#tcp?.stop(true);
+      void this.#listenTcp(true);
+    });
   }
 
   readonly #fetchUnix = (request: Request): Promise<Response> => {
@@ -172,14 +207,14 @@ export class HttpServer {
     // A page of somebody else, in a browser on this machine, has no token; but it could let a name of
     // its own lead here, and then read what it gets.
     if (!isKnown && !isOurHost(request, this.#options)) {
-      return problem(403, { detail: "the Host is not one of this server" });
+      return harden(problem(403, { detail: "the Host is not one of this server" }));
     }
     return await this.#answer(request, isKnown || tokens.length === 0);
   };
 
   async #answer(request: Request, isTrusted: boolean): Promise<Response> {
     if (this.#answering >= ANSWERING_MAX) {
-      return problem(503, { headers: { "retry-after": "1" } });
+      return harden(problem(503, { headers: { "retry-after": "1" } }));
     }
     this.#answering++;
     try {
@@ -198,7 +233,9 @@ export class HttpServer {
   }
 
   async #dispatch(request: Request, isTrusted: boolean): Promise<Response> {
-    const { pathname } = new URL(request.url);
+    const url = URL.parse(request.url);
+    if (url === null) return problem(400, { detail: "the Host is none" });
+    const { pathname } = url;
     switch (pathname) {
       case "/healthz":
         return isRead(request) ? text("ok\n") : notAllowed();
@@ -279,6 +316,22 @@ function codeOf(error: unknown): string {
   return typeof code === "string" ? code : "it failed";
 }
 
+/** At most half of what the process may open: the rest of wgmon needs some. */
+function openFilesMax(): number {
+  const limits = readFileSync("/proc/self/limits", "utf8");
+  const limit = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Infinity);
+  return Math.min(OPEN_FILES_MAX, limit / 2);
+}
+
+function openFiles(): number {
+  try {
+    return readdirSync("/proc/self/fd").length;
+  } catch (error) {
+    if (codeOf(error) === "EMFILE") return Infinity;
+    throw error;
+  }
+}
+
 /** In a time that tells nothing of the token: of texts of any length, hashes of one are compared. */
 function hasToken(request: Request, tokens: readonly string[]): boolean {
   const match = /^bearer +(\S+)$/i.exec(request.headers.get("authorization") ?? "");
@@ -333,19 +386,25 @@ function harden(response: Response): Response {
   return response;
 }
 
-/** A chunk at a time, and in between whatever else there is to do. */
+/** A chunk at a time, and in between whatever else there is to do. An empty one is only for that. */
 function streamOf(
   chunks: Iterator<string>,
   done: () => void,
   failed: (error: unknown) => void,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
+  let isCancelled = false;
   return new ReadableStream(
     {
       async pull(controller) {
-        await new Promise<void>((resolve) => void setImmediate(resolve));
         try {
-          const next = chunks.next();
+          let next;
+          do {
+            await new Promise<void>((resolve) => void setImmediate(resolve));
+            // Whoever asked may have gone meanwhile.
+            if (isCancelled) return;
+            next = chunks.next();
+          } while (next.done !== true && next.value === "");
           if (next.done !== true) {
             controller.enqueue(encoder.encode(next.value));
             return;
@@ -357,7 +416,10 @@ function streamOf(
         }
         done();
       },
-      cancel: done,
+      cancel() {
+        isCancelled = true;
+        done();
+      },
     },
     { highWaterMark: 0 },
   );

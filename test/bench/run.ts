@@ -36,6 +36,7 @@ import { idle } from "./idle.ts";
 import { metrics } from "./metrics.ts";
 import { outbox } from "./outbox.ts";
 import { peers } from "./peers.ts";
+import { scrape } from "./scrape.ts";
 import { soak } from "./soak.ts";
 import { start } from "./start.ts";
 
@@ -52,6 +53,7 @@ const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> =
   start: { here: start, vm: starts },
   outbox: { here: outbox },
   metrics: { here: metrics },
+  scrape: { here: (note) => scrape(note, "played"), vm: (note) => scrape(note, "kernel") },
   idle: { here: (note) => idle(note, "played"), vm: (note) => idle(note, "kernel") },
   connect: { vm: connects },
   roam: { vm: roams },
