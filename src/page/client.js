@@ -101,7 +101,6 @@ function arrange() {
     waiting.delete(list);
     const present = new Map(Array.from(list.children, (child) => [child.id, child]));
     const wanted = order.map((id) => present.get(id) ?? items.get(id));
-    items.clear();
     const stays = new Set(wanted);
     for (const child of present.values()) if (!stays.has(child)) remove(child);
     let next = list.firstElementChild;
@@ -111,6 +110,7 @@ function arrange() {
       else list.insertBefore(child, next);
     }
   }
+  if (waiting.size === 0) items.clear();
 }
 
 /** Who was at an item that goes is at its neighbour then, not at the beginning of the page. */

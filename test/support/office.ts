@@ -47,7 +47,7 @@ export async function office({ hostile = false } = {}): Promise<FakeSource> {
     device: device({ name: "wg1", index: 4, listenPort: 0 }),
     peers: [peer({ publicKey: keyOf(800), endpoint: null, allowedIps: ["10.1.0.2/32"] })],
   });
-  source.tags.set(peers[0]!.publicKey, hostile ? [HOSTILE[0]] : ["staff", "laptop"]);
+  source.tags.set(peers[0]!.publicKey, hostile ? [HOSTILE[0], HOSTILE[2]] : ["staff", "laptop"]);
   for (const [n, each] of peers.entries()) {
     addTraffic(source, n, each);
     if (n < 4) connect(source, each, n);

@@ -1,6 +1,6 @@
 /** The HTTP server before a source that a test plays, on a port of its own. */
 
-import { systemClock } from "../../src/clock.ts";
+import { type Clock, systemClock } from "../../src/clock.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { createLog } from "../../src/log.ts";
 import type { FakeSource } from "./source.ts";
@@ -11,19 +11,21 @@ export interface Served extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-/** @param tokens may be changed while it runs. */
-export async function serve(
-  source: FakeSource,
-  {
-    tokens = [],
-    clock = systemClock,
-  }: { tokens?: readonly string[]; clock?: typeof systemClock } = {},
-): Promise<Served> {
+interface ServeOptions {
+  /** May be changed while it runs. */
+  readonly tokens?: readonly string[];
+  readonly clock?: Clock;
+  /** That of one before; left out: a free one. */
+  readonly port?: number;
+}
+
+export async function serve(source: FakeSource, options: ServeOptions = {}): Promise<Served> {
+  const { tokens = [], clock = systemClock, port = 0 } = options;
   const lines: string[] = [];
   const server = await HttpServer.start({
     source,
     settings: () => ({
-      listen: { address: "127.0.0.1", port: 0 },
+      listen: { address: "127.0.0.1", port },
       listenTokens: tokens,
       listenTls: null,
       metrics: [],
