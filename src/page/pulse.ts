@@ -10,8 +10,8 @@ import type { Rates } from "./rates.ts";
 const PERIOD_MS = 3000;
 /** A quiet connection must not look like a dead one: see IDLE_SECONDS of server.ts. */
 const PERIOD_MAX_MS = 10_000;
-/** Of what a round cost, this many times is waited for the next: 2 % of one core; 10 % after an event. */
-const PERIOD_COSTS = 50;
+/** Of what a round cost, this many times is waited for the next: 4 % of one core; 10 % after an event. */
+const PERIOD_COSTS = 25;
 const EVENT_COSTS = 10;
 const EVENT_PAUSE_MS = 250;
 /** Events come several at once. */

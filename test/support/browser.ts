@@ -9,10 +9,11 @@ import { join } from "node:path";
 
 import { type Browser, chromium, type Page } from "playwright-core";
 
-const found =
+/** null: there is none. */
+export const chromiumPath =
   ["chromium", "chromium-browser", "google-chrome"].map((name) => Bun.which(name)).find(Boolean) ??
   null;
-const missing = found === null ? "no chromium here" : null;
+const missing = chromiumPath === null ? "no chromium here" : null;
 if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
   throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
 }
@@ -25,7 +26,7 @@ export function withBrowser(name: string): string {
 }
 
 /** @param executablePath a program that starts it elsewhere, with these arguments. */
-export async function launch(executablePath = found!): Promise<Browser> {
+export async function launch(executablePath = chromiumPath!): Promise<Browser> {
   return await chromium.launch({
     executablePath,
     args: [
