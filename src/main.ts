@@ -89,10 +89,11 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   log.info(`wgmon ${version}`, describeSettings(settings));
   for (const note of notes) log.warn(note);
   // Last of all: nobody waits for it.
-  const [{ HttpServer }, { LiveSource }, { runtimeDirOf }] = await Promise.all([
+  const [{ HttpServer }, { LiveSource }, { runtimeDirOf }, { keepSmall }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/live.ts"),
     import("./http/place.ts"),
+    import("./memory.ts"),
   ]);
   const running = app;
   http = await HttpServer.start({
@@ -102,6 +103,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     log,
     clock,
   });
+  keepSmall(clock);
 }
 
 /** null: the firewall is not ours to change. */

@@ -3,7 +3,7 @@
  * arrive from their IP header on, whatever the link. packet(7), pcap_compile(3PCAP).
  */
 
-import { type Pointer, ptr, toArrayBuffer } from "bun:ffi";
+import { type Pointer, toArrayBuffer } from "bun:ffi";
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { libpcap } from "../../ffi/libpcap.ts";
@@ -16,7 +16,6 @@ import {
   AF_PACKET,
   ETH_P_ALL,
   PACKET_IGNORE_OUTGOING,
-  SO_ATTACH_FILTER,
   SO_RCVBUFFORCE,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
@@ -27,6 +26,8 @@ import {
 import { interfaceIndex } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import { handshakeFilter } from "./filter.ts";
+import { attachFilter, INSTRUCTION_BYTES } from "./socketfilter.ts";
+import { Thinning } from "./thinning.ts";
 
 /** pcap/dlt.h: packets start with their IP header. */
 const DLT_RAW = 12;
@@ -34,9 +35,6 @@ const DLT_RAW = 12;
 const PCAP_NETMASK_UNKNOWN = 0xffffffff;
 /** Enough for all headers; the program decides by them alone. */
 const SNAPLEN = 256;
-/** struct bpf_insn, linux/filter.h: code, two jumps, a 32-bit operand. */
-const INSTRUCTION_BYTES = 8;
-const SOCK_FPROG_BYTES = 16;
 /** `ret #0`: drops every packet. */
 const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
 /** Holds a burst of some 10,000 handshakes. */
@@ -60,28 +58,36 @@ export async function openTap(
 ): Promise<Capture> {
   // Needed when the first device comes: that it is missing must be known before.
   libpcap();
-  const program = filter === null ? DROP_ALL : compile(filter);
+  let ports: readonly number[] = [];
+  const attach = (isThinned: boolean) => {
+    const handshakes = handshakeFilter(filter === null ? ports : "any");
+    const expression =
+      filter === null ? handshakes : isThinned ? `(${filter}) and (${handshakes})` : filter;
+    tap.attachProgram(expression === null ? DROP_ALL : compile(expression));
+  };
+  const thinning = filter === null ? null : new Thinning(clock, attach);
   const tap = new Tap(interfaceName, handler);
   try {
-    tap.attachProgram(program);
+    attach(false);
     tap.bind();
-    await tap.read(clock);
+    await tap.read(clock, () => thinning?.busy());
   } catch (error) {
     tap.close();
     throw error;
   }
-  let listening = "";
   return {
-    setPorts(ports) {
-      const wanted = ports.toSorted((a, b) => a - b).join();
-      if (filter !== null || wanted === listening) return;
-      listening = wanted;
-      const expression = handshakeFilter(ports);
-      tap.attachProgram(expression === null ? DROP_ALL : compile(expression));
+    setPorts(wanted) {
+      const sorted = wanted.toSorted((a, b) => a - b);
+      if (sorted.join() === ports.join()) return;
+      ports = sorted;
+      if (filter === null) attach(false);
     },
     linkChanged: (event) => tap.linkChanged(event),
     linksMissed: () => tap.linksMissed(),
-    close: () => tap.close(),
+    close() {
+      thinning?.stop();
+      tap.close();
+    },
   };
 }
 
@@ -114,16 +120,7 @@ class Tap {
   }
 
   attachProgram(instructions: Uint8Array): void {
-    // struct sock_fprog, linux/filter.h: a 16-bit count, padding, a pointer to the instructions. They
-    // follow in the same buffer, so that they are where the pointer says as long as the call lasts.
-    const bytes = new Uint8Array(new ArrayBuffer(SOCK_FPROG_BYTES + instructions.length));
-    bytes.set(instructions, SOCK_FPROG_BYTES);
-    const program = new DataView(bytes.buffer);
-    program.setUint16(0, instructions.length / INSTRUCTION_BYTES, true);
-    program.setBigUint64(8, BigInt(ptr(bytes) + SOCK_FPROG_BYTES), true);
-    const option = SO_ATTACH_FILTER;
-    const failed = libc().setsockopt(this.#descriptor, SOL_SOCKET, option, bytes, SOCK_FPROG_BYTES);
-    if (failed < 0) throw systemError("attach a BPF program", errno());
+    attachFilter(this.#descriptor, instructions);
   }
 
   /** Binds to the interface that has the name now. */
@@ -148,7 +145,7 @@ class Tap {
     this.#index = index;
   }
 
-  async read(clock: Clock): Promise<void> {
+  async read(clock: Clock, busy: () => void): Promise<void> {
     this.#stop = await readDatagrams(this.#descriptor, clock, {
       data: (bytes) => this.#handler.packet(bytes),
       // ENETDOWN: the interface went down; the socket receives again when it comes up.
@@ -156,6 +153,7 @@ class Tap {
         const what = code === "ENETDOWN" ? "went down" : `reports ${code}`;
         this.#handler.lost(`capture interface ${this.#interfaceName} ${what}`);
       },
+      busy,
       ...(this.#handler.overrun === undefined ? {} : { overrun: this.#handler.overrun }),
     });
   }

@@ -32,6 +32,9 @@ import {
 } from "../kernel/uapi.ts";
 import { readTextFile } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
+import { loggedFilter } from "./filter.ts";
+import { attachFilter, detachFilter } from "./socketfilter.ts";
+import { Thinning } from "./thinning.ts";
 
 /** sizeof(struct nfgenmsg): family, version, the group in network order. */
 const NFGENMSG_BYTES = 4;
@@ -56,6 +59,10 @@ export async function openGroup(
   handler: PacketHandler,
 ): Promise<Capture> {
   const socket = new NetlinkSocket(NETLINK_NETFILTER);
+  const thinning = new Thinning(clock, (isThinned) => {
+    if (isThinned) attachFilter(socket.descriptor, loggedFilter());
+    else detachFilter(socket.descriptor);
+  });
   try {
     bind(socket, group);
     socket.setReceiveBuffer(RECEIVE_BUFFER_BYTES);
@@ -72,6 +79,7 @@ export async function openGroup(
         const what = code === "ENOBUFS" ? "overflowed" : `reports ${code}`;
         handler.lost(`NFLOG group ${group} ${what}`);
       },
+      busy: () => thinning.busy(),
       ...(handler.overrun === undefined ? {} : { overrun: handler.overrun }),
     });
     return {
@@ -79,6 +87,7 @@ export async function openGroup(
       linkChanged() {},
       linksMissed() {},
       close() {
+        thinning.stop();
         stop();
         socket[Symbol.dispose]();
       },
