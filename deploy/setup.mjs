@@ -75,6 +75,12 @@ const testTools = [
     isThere: () => existsSync("/usr/include/linux/wireguard.h"),
   },
 ];
+const browsers = [
+  {
+    names: "chromium chromium chromium chromium",
+    isThere: () => which("chromium") ?? which("chromium-browser") ?? which("google-chrome"),
+  },
+];
 /** The virtual machine is made of Debian's kernel, so it needs apt. */
 const machineTools = [
   { names: "qemu-system-x86", isThere: () => which("qemu-system-x86_64") },
@@ -119,6 +125,10 @@ function prepareTests() {
   const tools = missing(testTools);
   if (tools.length > 0 && !install(tools, "tools of the kernel tests")) {
     say("kernel tests that need them will be skipped");
+  }
+  const browser = missing(browsers);
+  if (browser.length > 0 && !install(browser, "a browser for the tests of the page")) {
+    say("tests of the page in a browser will be skipped");
   }
   const reason = whyNoWireguard();
   if (reason === null) return;

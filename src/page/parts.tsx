@@ -1,7 +1,7 @@
 /** Small things that several pages show. */
 
 import { shortName } from "../channel/text.ts";
-import { bytes, clockTime, peerAddress, shortKey, span } from "./format.ts";
+import { clockTime, peerAddress, shortKey, span } from "./format.ts";
 import type { Live } from "./live.ts";
 
 /** How long ago, or for how long by now; the browser counts on. */
@@ -48,10 +48,6 @@ export function PeerLink({ device, publicKey, name }: PeerName) {
 /** Never by its colour alone: each has a word and a shape. */
 export function State({ state }: { state: string }) {
   return <span class={`state ${state}`}>{state}</span>;
-}
-
-export function Bytes({ value }: { value: number | null }) {
-  return value === null ? <None /> : <>{bytes(value)}</>;
 }
 
 /** Nothing, so that it is heard as such. */

@@ -186,6 +186,8 @@ describe("what is sent with it", () => {
 });
 
 describe("names that want to be more", () => {
+  const unseen = /(?!\n)\p{Cc}|\p{Bidi_Control}/u;
+
   test("are text, wherever they stand", async () => {
     const plain = await Promise.all(PATHS.map(async (path) => shapeOf(await html(path))));
     page[Symbol.dispose]();
@@ -194,9 +196,8 @@ describe("names that want to be more", () => {
     for (const [index, path] of PATHS.entries()) {
       const markup = await html(path);
       expect(markup).not.toContain(HOSTILE[0]);
-      expect(markup).not.toMatch(
-        /<img|<style|title><\/title|[\u0000-\u0009\u000b-\u001f\u202a-\u202e\u2066-\u2069]/,
-      );
+      expect(markup).not.toMatch(unseen);
+      expect(markup).not.toMatch(/<img|<style|title><\/title/);
       expect(shapeOf(markup)).toEqual(plain[index]!);
     }
   });
@@ -212,7 +213,7 @@ describe("names that want to be more", () => {
         for (const path of PATHS.slice(0, 3)) {
           const markup = await html(path);
           expect(shapeOf(markup)).toEqual(shapes.get(path)!);
-          expect(markup).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202a-\u202e\u2066-\u2069]/);
+          expect(markup).not.toMatch(unseen);
         }
       }),
       { numRuns: 30 },
@@ -331,7 +332,7 @@ describe("while somebody looks", () => {
 test("a list that is changed as it is told is the list that is", () => {
   const list = fc.uniqueArray(
     fc.record({
-      id: fc.constantFrom(..."abcdef"),
+      id: fc.constantFrom("a", "b", "c", "d", "e", "f"),
       kind: fc.nat(1),
       cells: fc.array(fc.nat(2), { minLength: 2, maxLength: 2 }),
     }),
