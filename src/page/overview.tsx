@@ -2,7 +2,7 @@
 
 import { shortName } from "../channel/text.ts";
 import type { Source } from "../http/source.ts";
-import { stateNames, viewDevices, viewStatus, viewTargets } from "../http/view.ts";
+import { type DeviceView, stateNames, viewDevices, viewTargets } from "../http/view.ts";
 import { Spark } from "./charts.tsx";
 import { EventList } from "./events.tsx";
 import { address, bytes, count, counted, idOf, shortKey } from "./format.ts";
@@ -49,7 +49,12 @@ export async function overview(
   { source, rates, pasts, live }: { source: Source; rates: Rates; pasts: Pasts; live: Live },
   query: PeerQuery,
 ): Promise<View> {
-  const { host: _, peers, connected, store } = viewStatus(source);
+  rates.sample();
+  const devices = viewDevices(source);
+  const sum = (counts: readonly number[]) => counts.reduce((total, each) => total + each, 0);
+  const peers = sum(devices.map((device) => device.peers));
+  const connected = sum(devices.map((device) => device.connected));
+  const { store } = source;
   const found = findPeers(source, rates, query);
   const past = await pasts.ofAll(
     found.rows.map(({ device, peer }) => ({ device, publicKey: peer.publicKey })),
@@ -62,7 +67,6 @@ export async function overview(
       tags: source.tagsOf(row.peer.publicKey),
     }),
   );
-  const devices = source.devices();
   const events = source.store.events({
     order: "newest",
     from: null,
@@ -81,7 +85,7 @@ export async function overview(
           "summary",
           <div id="summary">
             <p class="lead">{title}</p>
-            {store.inMemory ? (
+            {store.isInMemory ? (
               <p class="warning">
                 Nothing survives a restart: the store is in memory
                 {store.problem === null ? "" : `: ${store.problem}`}.
@@ -89,7 +93,7 @@ export async function overview(
             ) : null}
           </div>,
         )}
-        <Devices source={source} live={live} />
+        <Devices devices={devices} live={live} />
         <section aria-label="Peers">
           <Search query={query} devices={devices.map(({ name }) => name)} />
           <PeerTable rows={rows} query={query} live={live} />
@@ -117,8 +121,7 @@ export async function overview(
   };
 }
 
-function Devices({ source, live }: { source: Source; live: Live }) {
-  const devices = viewDevices(source);
+function Devices({ devices, live }: { devices: readonly DeviceView[]; live: Live }) {
   const rows = devices.map(({ name, publicKey, listenPort, peers, connected }): Item => {
     const id = idOf("d", name);
     return item(id, <tr id={id}></tr>, [

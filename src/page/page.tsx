@@ -63,7 +63,7 @@ type Make = (live: Live) => View | null | Promise<View | null>;
 export function makePage({ source, logins, log }: PageOptions): Page {
   const rates = new Rates(source);
   const pasts = new Pasts(source);
-  const pulse = new Pulse(source, rates);
+  const pulse = new Pulse(source);
 
   const app = new Hono<Env>();
   app.use(compress());
@@ -132,7 +132,6 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   async function show(c: Context, place: Place | null, make: Make): Promise<Response> {
     const isStream = c.req.raw.method === "GET" && c.req.header("accept") === "text/event-stream";
     if (isStream) return stream(c, make);
-    rates.sample();
     const live = new Live(source.clock.now().wallMs);
     const view = await make(live);
     if (view === null) return failure(c, "There is no such peer.");

@@ -6,7 +6,7 @@ import type { PublicKey } from "../wireguard.ts";
 
 /** Sessions of a peer that are looked at: one that came and went more often has a gap at the beginning. */
 const SESSIONS_MAX = 100;
-const KEPT_MAX = 1000;
+const KEPT_MAX = 300;
 /** Peers that are read in one go; more would hold up packets for milliseconds. */
 const SLICE = 10;
 

@@ -27,6 +27,7 @@ interface Context {
 export function peer(context: Context, device: string, keyText: string): View | null {
   const { source, rates, pasts, live } = context;
   const key = keyFromUrl(keyText);
+  rates.sample();
   let found = null;
   for (const each of source.peers(device)) if (each.publicKey === key) found = each;
   if (found === null) return null;

@@ -5,7 +5,6 @@
  */
 
 import type { Source } from "../http/source.ts";
-import type { Rates } from "./rates.ts";
 
 const PERIOD_MS = 3000;
 /** A quiet connection must not look like a dead one: see IDLE_SECONDS of server.ts. */
@@ -28,7 +27,6 @@ export interface Watcher {
 
 export class Pulse implements Disposable {
   readonly #source: Source;
-  readonly #rates: Rates;
   readonly #watchers = new Set<(isOver: boolean) => void>();
   #unsubscribe = () => {};
   #cancel = () => {};
@@ -36,9 +34,8 @@ export class Pulse implements Disposable {
   #lastMs = -Infinity;
   #costMs = 0;
 
-  constructor(source: Source, rates: Rates) {
+  constructor(source: Source) {
     this.#source = source;
-    this.#rates = rates;
   }
 
   get watchers(): number {
@@ -102,13 +99,11 @@ export class Pulse implements Disposable {
   }
 
   async #beat(): Promise<void> {
-    const startMs = this.#nowMs();
     this.#dueMs = Infinity;
-    this.#lastMs = startMs;
+    this.#lastMs = this.#nowMs();
     const periodMs = Math.max(PERIOD_MS, PERIOD_COSTS * this.#costMs);
-    this.#rates.sample();
-    this.#costMs = this.#nowMs() - startMs;
-    this.#schedule(startMs + Math.min(periodMs, PERIOD_MAX_MS));
+    this.#costMs = 0;
+    this.#schedule(this.#lastMs + Math.min(periodMs, PERIOD_MAX_MS));
     // One in each turn of the loop: whatever else there is to do comes in between.
     for (const wake of Array.from(this.#watchers)) {
       wake(false);

@@ -32,7 +32,7 @@ export class Rates {
     return this.#counted.get(`${device} ${publicKey}`)?.rate ?? null;
   }
 
-  /** Counts; to be called now and then. */
+  /** Counts; whoever shows rates calls it first. */
   sample(): void {
     const nowMs = this.#source.clock.now().monotonicMs;
     const elapsedMs = nowMs - this.#atMs;

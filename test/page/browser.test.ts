@@ -208,6 +208,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
       expect(await row.locator("td").nth(5).innerText()).toContain("none");
       const found = source.found.get("wg0")!;
       source.clock.advance(3000);
+      await row.getByText("0 B/s").first().waitFor();
       found.peers = found.peers.map((each) => ({ ...each, rxBytes: each.rxBytes + 6000 }));
       source.clock.advance(3000);
       await row.getByText("2.0 kB/s").waitFor();
