@@ -112,7 +112,7 @@ function targetItem(target: TargetView, live: Live): Item {
       )}
     </td>,
     <td class="number">{count(dead)}</td>,
-    <td>
+    <td class="long">
       {failures === 0 && reason === null ? (
         <None />
       ) : (

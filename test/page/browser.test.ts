@@ -282,7 +282,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
       source.clock.advance(3000);
       for (const path of [...PATHS, "/nothing"]) {
         await page.goto(served.origin + path);
-        const name = path.split("/")[1] || "peers";
+        const name = path.split("/")[1] || "overview";
         await screenshot(page, `${name}-${colorScheme}-${viewport.width}`);
         expect([path, await violations()]).toEqual([path, []]);
         expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(
