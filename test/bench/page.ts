@@ -10,7 +10,7 @@ import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { residentMb } from "../support/usage.ts";
 import { figure, type Note } from "./figures.ts";
-import { openGateway, startWarm } from "./subject.ts";
+import { MODES, openGateway, startWarm } from "./subject.ts";
 
 const ROUNDS = 21;
 const PEERS = 10_000;
@@ -129,8 +129,8 @@ async function many(note: Note): Promise<void> {
 async function memory(note: Note): Promise<void> {
   await using gateway = await openGateway("played");
   const people = await gateway.addPeers(FEW);
-  const poll = ["--monitor", "poll", "--tick", "1s", "--host", "gw1"];
-  await using wgmon = await startWarm(...poll, "--listen", `127.0.0.1:${PORT}`);
+  const args = MODES.bpf.args(gateway.port);
+  await using wgmon = await startWarm(...args, "--listen", `127.0.0.1:${PORT}`);
   for (const each of people) await each.connect();
   note(figure(`${FEW} peers, nothing asked: memory`, "MB", await residentMb(wgmon.pid)));
   const origin = `http://127.0.0.1:${PORT}`;
@@ -151,7 +151,7 @@ async function memory(note: Note): Promise<void> {
   }
   const used = `${FEW} peers, page, stream, API and metrics`;
   note(figure(`${used} in use: memory`, "MB", await residentMb(wgmon.pid)));
+  await reading.cancel();
   await Bun.sleep(CALM_MS);
   note(figure(`${used}, used before: memory`, "MB", await residentMb(wgmon.pid), { atMost: 60 }));
-  await reading.cancel();
 }
