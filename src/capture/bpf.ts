@@ -12,16 +12,15 @@ import { readDatagrams } from "../datagrams.ts";
 import { ConfigError, SystemError } from "../errors.ts";
 import { systemError } from "../kernel/errno.ts";
 import type { LinkEvent } from "../kernel/link.ts";
+import { setReceiveBuffer } from "../kernel/socket.ts";
 import {
   AF_PACKET,
   ETH_P_ALL,
   PACKET_IGNORE_OUTGOING,
-  SO_RCVBUFFORCE,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
   SOL_PACKET,
-  SOL_SOCKET,
 } from "../kernel/uapi.ts";
 import { interfaceIndex } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
@@ -114,9 +113,10 @@ class Tap {
         "capturing needs CAP_NET_RAW; run wgmon as root, give it that capability, or use --monitor poll",
       );
     }
-    // Only a larger queue (needs CAP_NET_ADMIN) and less work; capture works without both.
-    this.#setNumber(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES);
-    this.#setNumber(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
+    // Only a larger queue and less work; capture works without both.
+    setReceiveBuffer(this.#descriptor, RECEIVE_BUFFER_BYTES);
+    const on = Int32Array.of(1);
+    libc().setsockopt(this.#descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, on, on.byteLength);
   }
 
   attachProgram(instructions: Uint8Array): void {
@@ -187,12 +187,6 @@ class Tap {
     this.#stop();
     libc().close(this.#descriptor);
   }
-
-  #setNumber(level: number, option: number, value: number): void {
-    const number = new Int32Array(new ArrayBuffer(4));
-    number[0] = value;
-    libc().setsockopt(this.#descriptor, level, option, number, number.byteLength);
-  }
 }
 
 /**
@@ -201,9 +195,34 @@ class Tap {
  * @throws ConfigError with libpcap's own words.
  */
 function compile(expression: string): Uint8Array {
+  return withProgram(expression, (program) => {
+    const bytes = Number(program[0]! & 0xffffffffn) * INSTRUCTION_BYTES;
+    const instructions = new Uint8Array(toArrayBuffer(Number(program[1]) as Pointer, 0, bytes));
+    return instructions.slice();
+  });
+}
+
+/**
+ * Whether a tcpdump expression lets a packet through, from its IP header on.
+ *
+ * @throws ConfigError with libpcap's own words.
+ */
+export function passes(expression: string, packet: Uint8Array): boolean {
+  // struct pcap_pkthdr, pcap/pcap.h: a time of 16 bytes, two lengths.
+  const header = new DataView(new ArrayBuffer(24));
+  header.setUint32(16, packet.length, true);
+  header.setUint32(20, packet.length, true);
+  const bytes = new Uint8Array(header.buffer);
+  return withProgram(
+    expression,
+    (program) => libpcap().pcap_offline_filter(program, bytes, packet) !== 0,
+  );
+}
+
+/** @param use gets a struct bpf_program, pcap/bpf.h: a 32-bit count, padding, a pointer. */
+function withProgram<Result>(expression: string, use: (program: BigUint64Array) => Result): Result {
   const pcap = libpcap();
   const handle = pcap.pcap_open_dead(DLT_RAW, SNAPLEN) as Pointer;
-  // struct bpf_program, pcap/bpf.h: a 32-bit count, padding, a pointer.
   const program = new BigUint64Array(new ArrayBuffer(16));
   try {
     if (pcap.pcap_compile(handle, program, expression, 1, PCAP_NETMASK_UNKNOWN) !== 0) {
@@ -212,9 +231,7 @@ function compile(expression: string): Uint8Array {
         `--filter: ${JSON.stringify(expression)} is no tcpdump expression for IP packets: ${reason}`,
       ]);
     }
-    const bytes = Number(program[0]! & 0xffffffffn) * INSTRUCTION_BYTES;
-    const instructions = new Uint8Array(toArrayBuffer(Number(program[1]) as Pointer, 0, bytes));
-    return instructions.slice();
+    return use(program);
   } finally {
     pcap.pcap_freecode(program);
     pcap.pcap_close(handle);

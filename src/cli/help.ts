@@ -72,11 +72,12 @@ function commandHelp(command: CommandName): string {
   // A switch of a single command is off unless it is given.
   const own = Object.entries(flags).map(([name, setting]) =>
     setting.placeholder === null
-      ? ([`--${name}`, setting.meaning] as const)
+      ? ([`${short(setting)}--${name}`, setting.meaning] as const)
       : ([usage(name, setting), meaning(setting)] as const),
   );
   const lines = [...own, HELP_FLAG].map(([flag, text]) => entry(flag, text, MEANING_COLUMN));
-  const choice = words.length === 0 ? "" : ` [${words.join("|")}]`;
+  const choices = command === "help" ? "COMMAND" : words.join("|");
+  const choice = choices === "" ? "" : ` [${choices}]`;
   const more = takesSettings
     ? `\nIt reads the settings as wgmon run does, and takes the same flags, such as\n--config: wgmon --help lists them.\n`
     : "";
@@ -106,6 +107,11 @@ export function settingsTable(): string {
 
 function settings(): [string, Setting<unknown>][] {
   return Object.entries(table);
+}
+
+/** `-f, ` */
+function short(setting: Setting<unknown>): string {
+  return setting.short === undefined ? "" : `-${setting.short}, `;
 }
 
 function usage(name: string, setting: Setting<unknown>): string {

@@ -3,10 +3,10 @@
 import { shortName } from "../channel/text.ts";
 import type { Source } from "../http/source.ts";
 import { stateNames } from "../http/view.ts";
+import type { Rates } from "../rates.ts";
 import type { Session } from "../tracker.ts";
 import { formatEndpoint, type Peer } from "../wireguard.ts";
 import { address } from "./format.ts";
-import type { Rates } from "./rates.ts";
 
 export const PAGE = 100;
 const SEARCH_MAX = 100;
@@ -82,7 +82,7 @@ export function sortedBy(query: PeerQuery, sort: Sort): PeerQuery {
   return { ...query, sort, isDescending, page: 1 };
 }
 
-export function findPeers(source: Source, rates: Rates, query: PeerQuery): Found {
+export function findPeers(source: Source, query: PeerQuery): Found {
   const found: {
     readonly row: Row;
     readonly key: number | string | null;
@@ -97,7 +97,7 @@ export function findPeers(source: Source, rates: Rates, query: PeerQuery): Found
       if (wanted !== "" && !has(row, source.tagsOf(peer.publicKey), wanted)) continue;
       // Those without a name come behind those that have one.
       const text = row.name === null ? `\uffff${peer.publicKey}` : row.name.toLowerCase();
-      found.push({ row, key: keyOf(row, rates, query.sort), text });
+      found.push({ row, key: keyOf(source, row, query.sort), text });
     }
   }
   const sign = query.isDescending ? -1 : 1;
@@ -127,8 +127,13 @@ export function endpointOf({ session, peer }: Row): string | null {
   return endpoint === null ? null : formatEndpoint(endpoint);
 }
 
+/** null: the peer is not connected, or nobody knows yet. */
+export function speedOf(source: Source, { device, peer, session }: Row): Rates | null {
+  return session === null ? null : source.rates(device, peer.publicKey);
+}
+
 /** What it is sorted by; null: it has none. */
-function keyOf(row: Row, rates: Rates, sort: Sort): number | string | null {
+function keyOf(source: Source, row: Row, sort: Sort): number | string | null {
   const { device, peer, session, state } = row;
   switch (sort) {
     case "state":
@@ -142,9 +147,9 @@ function keyOf(row: Row, rates: Rates, sort: Sort): number | string | null {
     case "seen":
       return session?.lastSign.wallMs ?? peer.lastHandshakeMs;
     case "rx":
-      return rates.of(device, peer.publicKey)?.rxBytes ?? null;
+      return speedOf(source, row)?.rxBytesPerSecond ?? null;
     case "tx":
-      return rates.of(device, peer.publicKey)?.txBytes ?? null;
+      return speedOf(source, row)?.txBytesPerSecond ?? null;
   }
 }
 

@@ -3,6 +3,7 @@
 import { shortName } from "../channel/text.ts";
 import type { Source } from "../http/source.ts";
 import { type DeviceView, stateNames, viewDevices, viewTargets } from "../http/view.ts";
+import type { Rates } from "../rates.ts";
 import { Spark } from "./charts.tsx";
 import { EventList } from "./events.tsx";
 import { address, bytes, count, counted, idOf, shortKey } from "./format.ts";
@@ -16,12 +17,12 @@ import {
   type Row,
   type Sort,
   sortedBy,
+  speedOf,
 } from "./list.ts";
 import { type Item, item, type Live } from "./live.ts";
 import { Targets } from "./outbox.tsx";
 import { Age, Name, None, PeerLink, State } from "./parts.tsx";
 import type { Past, Pasts } from "./past.ts";
-import type { Rate, Rates } from "./rates.ts";
 import type { View } from "./view.ts";
 
 const EVENTS = 10;
@@ -46,16 +47,15 @@ const columns: readonly Column[] = [
 ];
 
 export async function overview(
-  { source, rates, pasts, live }: { source: Source; rates: Rates; pasts: Pasts; live: Live },
+  { source, pasts, live }: { source: Source; pasts: Pasts; live: Live },
   query: PeerQuery,
 ): Promise<View> {
-  rates.sample();
   const devices = viewDevices(source);
   const sum = (counts: readonly number[]) => counts.reduce((total, each) => total + each, 0);
   const peers = sum(devices.map((device) => device.peers));
   const connected = sum(devices.map((device) => device.connected));
   const { store } = source;
-  const found = findPeers(source, rates, query);
+  const found = findPeers(source, query);
   const past = await pasts.ofAll(
     found.rows.map(({ device, peer }) => ({ device, publicKey: peer.publicKey })),
   );
@@ -63,7 +63,7 @@ export async function overview(
     peerItem(row, {
       live,
       past: past[index]!,
-      rate: rates.of(row.device, row.peer.publicKey),
+      rate: speedOf(source, row),
       tags: source.tagsOf(row.peer.publicKey),
     }),
   );
@@ -261,7 +261,7 @@ function PeerTable({ rows, query, live }: { rows: readonly Item[]; query: PeerQu
 interface Known {
   readonly live: Live;
   readonly past: Past;
-  readonly rate: Rate | null;
+  readonly rate: Rates | null;
   readonly tags: readonly string[];
 }
 
@@ -294,14 +294,14 @@ function peerItem(row: Row, { live, past, rate, tags }: Known): Item {
       true,
     ),
     cell("Last sign", seenMs === null ? <None /> : <Age ms={seenMs} live={live} as="ago" />, true),
-    cell("Receives", <Speed bytesPerSecond={rate?.rxBytes ?? null} />, true),
-    cell("Sends", <Speed bytesPerSecond={rate?.txBytes ?? null} />, true),
+    cell("Receives", <Speed bytesPerSecond={rate?.rxBytesPerSecond ?? null} />, true),
+    cell("Sends", <Speed bytesPerSecond={rate?.txBytesPerSecond ?? null} />, true),
     cell("24 hours", <Spark past={past} />),
   ]);
 }
 
 function Speed({ bytesPerSecond }: { bytesPerSecond: number | null }) {
-  return bytesPerSecond === null ? <None /> : <>{`${bytes(Math.round(bytesPerSecond))}/s`}</>;
+  return bytesPerSecond === null ? <None /> : <>{`${bytes(bytesPerSecond)}/s`}</>;
 }
 
 /** How many there are, and the way to the others. */

@@ -24,7 +24,6 @@ import { overview } from "./overview.tsx";
 import { Pasts } from "./past.ts";
 import { peer } from "./peer.tsx";
 import { Pulse, type Watcher } from "./pulse.ts";
-import { Rates } from "./rates.ts";
 import { sessions } from "./sessions.tsx";
 import type { View } from "./view.ts";
 
@@ -61,7 +60,6 @@ type Context = HonoContext<Env>;
 type Make = (live: Live) => View | null | Promise<View | null>;
 
 export function makePage({ source, logins, log }: PageOptions): Page {
-  const rates = new Rates(source);
   const pasts = new Pasts(source);
   const pulse = new Pulse(source);
 
@@ -74,11 +72,11 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   for (const asset of [assets.script, assets.style]) app.get(asset.path, (c) => serve(c, asset));
   app.get("/", (c) => {
     const query = readQuery(new URL(c.req.url).searchParams);
-    return show(c, "/", (live) => overview({ source, rates, pasts, live }, query));
+    return show(c, "/", (live) => overview({ source, pasts, live }, query));
   });
   app.get("/peers/:device/:key", (c) => {
     const { device, key } = c.req.param();
-    return show(c, null, (live) => peer({ source, rates, pasts, live }, device, key));
+    return show(c, null, (live) => peer({ source, pasts, live }, device, key));
   });
   app.get("/sessions", (c) =>
     show(c, "/sessions", (live) => sessions({ source, live }, new URL(c.req.url).searchParams)),

@@ -5,11 +5,10 @@ import type { Source } from "../http/source.ts";
 import { Timeline } from "./charts.tsx";
 import { EventList } from "./events.tsx";
 import { bytes, keyFromUrl, urlKey } from "./format.ts";
-import { endpointOf, rowOf } from "./list.ts";
+import { endpointOf, rowOf, speedOf } from "./list.ts";
 import type { Live } from "./live.ts";
 import { Age, Name, None, State } from "./parts.tsx";
 import type { Pasts } from "./past.ts";
-import type { Rates } from "./rates.ts";
 import { SessionTable } from "./sessions.tsx";
 import type { View } from "./view.ts";
 
@@ -18,16 +17,14 @@ const EVENTS = 20;
 
 interface Context {
   readonly source: Source;
-  readonly rates: Rates;
   readonly pasts: Pasts;
   readonly live: Live;
 }
 
 /** null: there is no such peer. */
 export function peer(context: Context, device: string, keyText: string): View | null {
-  const { source, rates, pasts, live } = context;
+  const { source, pasts, live } = context;
   const key = keyFromUrl(keyText);
-  rates.sample();
   let found = null;
   for (const each of source.peers(device)) if (each.publicKey === key) found = each;
   if (found === null) return null;
@@ -36,10 +33,10 @@ export function peer(context: Context, device: string, keyText: string): View | 
   const row = rowOf(source, device, found);
   const { session, state, name } = row;
   const endpoint = endpointOf(row);
-  const rate = rates.of(device, publicKey);
+  const rate = speedOf(source, row);
   const past = pasts.of(device, publicKey);
   const tags = source.tagsOf(publicKey);
-  const speed = (value: number) => `${bytes(Math.round(value))}/s`;
+  const speed = (value: number) => `${bytes(value)}/s`;
   const rows = source.store.sessions({
     device,
     publicKey,
@@ -90,8 +87,10 @@ export function peer(context: Context, device: string, keyText: string): View | 
               )}
             </Fact>
             <Fact name="Endpoint">{endpoint === null ? <None /> : <code>{endpoint}</code>}</Fact>
-            <Fact name="Receives now">{rate === null ? <None /> : speed(rate.rxBytes)}</Fact>
-            <Fact name="Sends now">{rate === null ? <None /> : speed(rate.txBytes)}</Fact>
+            <Fact name="Receives now">
+              {rate === null ? <None /> : speed(rate.rxBytesPerSecond)}
+            </Fact>
+            <Fact name="Sends now">{rate === null ? <None /> : speed(rate.txBytesPerSecond)}</Fact>
             <Fact name="This session">
               {session === null ? (
                 <None />

@@ -6,8 +6,7 @@ import fc from "fast-check";
 
 import { address, bytes, clockTime, count, keyFromUrl, urlKey } from "../../src/page/format.ts";
 import { addressOf, findPeers, PAGE, readQuery, sortedBy, sorts } from "../../src/page/list.ts";
-import { Rates } from "../../src/page/rates.ts";
-import { connect, office } from "../support/office.ts";
+import { office } from "../support/office.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 
@@ -80,11 +79,14 @@ test("the same order twice turns it round; some begin with the largest", () => {
 
 test("peers are found by name, tag, key and address, in any order", async () => {
   const source = await office();
-  const rates = new Rates(source);
   const find = (query: string) =>
-    findPeers(source, rates, readQuery(new URLSearchParams(query))).rows.map(
+    findPeers(source, readQuery(new URLSearchParams(query))).rows.map(
       ({ name, peer: { publicKey } }) => name ?? publicKey,
     );
+  source.speeds.set(keyOf(3), { rxBytesPerSecond: 9e9, txBytesPerSecond: 1e9 });
+  source.speeds.set(keyOf(2), { rxBytesPerSecond: 8e9, txBytesPerSecond: 2e9 });
+  // Who is not connected has none any more.
+  source.speeds.set(keyOf(6), { rxBytesPerSecond: 9e10, txBytesPerSecond: 9e10 });
   const [eighth, other] = [keyOf(8), keyOf(800)];
   expect(find("")).toEqual([
     "alice laptop",
@@ -116,6 +118,8 @@ test("peers are found by name, tag, key and address, in any order", async () => 
   // Those without a value are last both ways.
   expect(find("sort=since").slice(-5)).toEqual(find("sort=since&order=asc").slice(-5));
   expect(find("sort=device&order=desc")[0]).toBe(other);
+  expect(find("sort=rx")[0]).toBe("bob");
+  expect(find("sort=tx").slice(0, 2)).toEqual(["alice phone", "bob"]);
   expect(find("sort=seen&order=asc").slice(-2)).toEqual(["erin", other]);
   source.store[Symbol.dispose]();
 });
@@ -124,47 +128,11 @@ test("a page of many; one behind the last is the last", async () => {
   const source = await FakeSource.make();
   const peers = Array.from({ length: 2 * PAGE + 1 }, (_, n) => peer({ publicKey: keyOf(n) }));
   source.found.set("wg0", { device: device(), peers });
-  const find = (page: number) =>
-    findPeers(source, new Rates(source), readQuery(new URLSearchParams(`page=${page}`)));
+  const find = (page: number) => findPeers(source, readQuery(new URLSearchParams(`page=${page}`)));
   expect(find(1)).toMatchObject({ total: 201, page: 1, pages: 3 });
   expect(find(3).rows).toHaveLength(1);
   expect(find(9)).toMatchObject({ page: 3 });
   const all = [1, 2, 3].flatMap((page) => find(page).rows.map((row) => row.peer.publicKey));
   expect(new Set(all).size).toBe(201);
-  source.store[Symbol.dispose]();
-});
-
-test("rates are of connected peers, over the time since the last count", async () => {
-  const source = await FakeSource.make();
-  const alice = peer({ rxBytes: 1000, txBytes: 50 });
-  const found = { device: device(), peers: [alice] };
-  source.found.set("wg0", found);
-  const rates = new Rates(source);
-  const grow = (rxBytes: number, txBytes: number) => {
-    found.peers = found.peers.map((each) => ({
-      ...each,
-      rxBytes: each.rxBytes + rxBytes,
-      txBytes: each.txBytes + txBytes,
-    }));
-    rates.sample();
-    return rates.of("wg0", alice.publicKey);
-  };
-  expect(grow(0, 0)).toBeNull();
-  source.clock.advance(2000);
-  expect(grow(500, 0)).toBeNull();
-  connect(source, alice);
-  source.clock.advance(2000);
-  expect(grow(0, 0)).toBeNull();
-  source.clock.advance(2000);
-  expect(grow(500, 3000)).toEqual({ rxBytes: 250, txBytes: 1500 });
-  // Too soon for another one.
-  source.clock.advance(500);
-  expect(grow(1_000_000, 0)).toEqual({ rxBytes: 250, txBytes: 1500 });
-  // A device that was made anew counts from zero.
-  source.clock.advance(2000);
-  expect(grow(-1_001_000, -3050)).toEqual({ rxBytes: 0, txBytes: 0 });
-  // What grew while nobody looked is no rate of now.
-  source.clock.advance(3_600_000);
-  expect(grow(1_000_000, 0)).toBeNull();
   source.store[Symbol.dispose]();
 });

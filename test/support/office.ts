@@ -49,6 +49,10 @@ export async function office({ hostile = false } = {}): Promise<FakeSource> {
   });
   source.tags.set(peers[0]!.publicKey, hostile ? [HOSTILE[0], HOSTILE[2]] : ["staff", "laptop"]);
   for (const [n, each] of peers.entries()) {
+    source.speeds.set(each.publicKey, {
+      rxBytesPerSecond: 33_000 * n * n,
+      txBytesPerSecond: 1e6 * n,
+    });
     addTraffic(source, n, each);
     if (n < 4) connect(source, each, n);
     else if (n < 6) addEnded(source, each, n);
@@ -134,6 +138,7 @@ function addEnded(source: FakeSource, each: Peer, n: number): void {
     publicKey: each.publicKey,
     startedAtMs: wallMs - times * 6 * 60 * MINUTE_MS,
     endedAtMs: wallMs - times * 6 * 60 * MINUTE_MS + ((40 + 60 * n) * MINUTE_MS) / times,
+    durationMs: ((40 + 60 * n) * MINUTE_MS) / times,
     reason: times === 3 ? ("peer-removed" as const) : ("idle" as const),
     endpoint: "198.51.100.7:40001",
     rxBytes: 1.2e6 * times,
@@ -186,6 +191,7 @@ function happened(source: FakeSource, peers: readonly Peer[]): Event[] {
       ...of(4, 12),
       type: "peer.disconnected",
       endedAtMs: wallMs - 12 * MINUTE_MS,
+      durationMs: 48 * MINUTE_MS,
       reason: "idle",
     }),
   ];
