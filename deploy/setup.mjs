@@ -86,6 +86,12 @@ const testTools = [
 const promtool = {
   names: "- golang-github-prometheus prometheus golang-github-prometheus-prometheus",
 };
+const browsers = [
+  {
+    names: "chromium chromium chromium chromium",
+    isThere: () => which("chromium") ?? which("chromium-browser") ?? which("google-chrome"),
+  },
+];
 /** The virtual machine is made of Debian's kernel, so it needs apt. */
 const machineTools = [
   { names: "qemu-system-x86", isThere: () => which("qemu-system-x86_64") },
@@ -132,6 +138,10 @@ function prepareTests() {
     say("kernel tests that need them will be skipped");
   }
   fetchPromtool();
+  const browser = missing(browsers);
+  if (browser.length > 0 && !install(browser, "a browser for the tests of the page")) {
+    say("tests of the page in a browser will be skipped");
+  }
   const reason = whyNoWireguard();
   if (reason === null) return;
   if (manager !== "apt-get" || process.arch !== "x64") {

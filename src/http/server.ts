@@ -4,15 +4,16 @@
  * and are loaded with the first request for them. app.ts loads this file when wgmon is ready.
  */
 
-import { createHash, timingSafeEqual } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { chmod, mkdir, readFile, unlink } from "node:fs/promises";
 
 import type { Clock } from "../clock.ts";
 import { SystemError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { Page } from "../page/page.tsx";
 import { lockFile } from "../system.ts";
 import type { Api } from "./api.ts";
+import { hasToken, Logins } from "./login.ts";
 import type { Naming } from "./metrics.ts";
 import { socketIn } from "./place.ts";
 import { problem } from "./problem.ts";
@@ -20,7 +21,7 @@ import type { Source } from "./source.ts";
 
 /** Bun ends a connection over which nothing moved for so long; see also HEARTBEAT_MS of feed.ts. */
 const IDLE_SECONDS = 30;
-/** No request here has a body. Bun answers 413 by itself, and 431 for a header of 16 KiB and more. */
+/** No request here has a longer body than a token. Bun answers 413 by itself, and 431 for a header of 16 KiB and more. */
 const BODY_MAX_BYTES = 1024;
 /** Requests that are being answered: as many as all listeners are, who may come back at the same time. */
 const ANSWERING_MAX = 256;
@@ -63,8 +64,22 @@ export interface ServerOptions {
 
 type Listening = Bun.Server<undefined>;
 
+/** Who asks. */
+export interface Visitor {
+  /** May see all that there is. */
+  readonly isTrusted: boolean;
+  /** Logged in: a browser sends its cookie whoever made it ask. */
+  readonly hasCookie: boolean;
+  /** What a stranger needs, one of these; empty: nobody is a stranger. */
+  readonly tokens: readonly string[];
+}
+
+/** On the Unix socket: who can open it is root already. */
+const root: Visitor = { isTrusted: true, hasCookie: false, tokens: [] };
+
 export class HttpServer {
   readonly #options: ServerOptions;
+  readonly #logins: Logins;
   #tcp: Listening | null = null;
   /** The one that it listened on before. */
   #port: number | null = null;
@@ -75,6 +90,7 @@ export class HttpServer {
   readonly #openFilesMax = openFilesMax();
   #crowdedMs = -Infinity;
   #api: Promise<Api> | null = null;
+  #page: Promise<Page> | null = null;
   #answering = 0;
   #scrapes = 0;
   #stopping = false;
@@ -89,6 +105,7 @@ export class HttpServer {
 
   private constructor(options: ServerOptions) {
     this.#options = options;
+    this.#logins = new Logins(options.clock);
   }
 
   /** Where it listens on TCP; null: nowhere. */
@@ -103,6 +120,7 @@ export class HttpServer {
     this.#cancelCount();
     // Ends the streams, which would go on for ever.
     (await this.#api)?.[Symbol.dispose]();
+    (await this.#page)?.[Symbol.dispose]();
     const servers = [this.#tcp, this.#unix].flatMap((server) => server ?? []);
     await new Promise<void>((resolve) => {
       const cancel = this.#options.clock.after(STOP_MS, resolve);
@@ -197,28 +215,32 @@ export class HttpServer {
   }
 
   readonly #fetchUnix = (request: Request): Promise<Response> => {
-    // Who can open the socket is root already.
-    return this.#answer(request, true);
+    return this.#answer(request, root);
   };
 
   readonly #fetchTcp = async (request: Request): Promise<Response> => {
+    // Without a host that can be one, the address has no beginning.
+    if (!URL.canParse(request.url)) return harden(problem(400, { detail: "the Host is no name" }));
     const { listenTokens: tokens } = this.#options.settings();
-    const isKnown = hasToken(request, tokens);
+    const hasCookie = this.#logins.has(request, tokens);
+    const isKnown = hasCookie || hasToken(request, tokens);
     // A page of somebody else, in a browser on this machine, has no token; but it could let a name of
-    // its own lead here, and then read what it gets.
-    if (!isKnown && !isOurHost(request, this.#options)) {
+    // its own lead here, and then read what it gets. Of a login it has nothing.
+    const mayLogIn = tokens.length > 0 && (isForStrangers(request) || isForPeople(request));
+    if (!isKnown && !mayLogIn && !isOurHost(request, this.#options)) {
       return harden(problem(403, { detail: "the Host is not one of this server" }));
     }
-    return await this.#answer(request, isKnown || tokens.length === 0);
+    const isTrusted = isKnown || tokens.length === 0;
+    return await this.#answer(request, { isTrusted, hasCookie, tokens });
   };
 
-  async #answer(request: Request, isTrusted: boolean): Promise<Response> {
+  async #answer(request: Request, visitor: Visitor): Promise<Response> {
     if (this.#answering >= ANSWERING_MAX) {
       return harden(problem(503, { headers: { "retry-after": "1" } }));
     }
     this.#answering++;
     try {
-      return harden(await this.#dispatch(request, isTrusted));
+      return harden(await this.#dispatch(request, visitor));
     } catch (error) {
       this.#failed(error);
       return harden(problem(500));
@@ -232,30 +254,33 @@ export class HttpServer {
     this.#options.log.error("a request failed; this is a bug in wgmon", { error: text });
   }
 
-  async #dispatch(request: Request, isTrusted: boolean): Promise<Response> {
+  async #dispatch(request: Request, visitor: Visitor): Promise<Response> {
+    const { isTrusted } = visitor;
     const url = URL.parse(request.url);
-    if (url === null) return problem(400, { detail: "the Host is none" });
-    const { pathname } = url;
+    if (url === null) return problem(400, { detail: "the Host is no name" });
+    const { pathname, search } = url;
     switch (pathname) {
       case "/healthz":
         return isRead(request) ? text("ok\n") : notAllowed();
       case "/readyz":
         return isRead(request) ? this.#ready(isTrusted) : notAllowed();
     }
-    if (!isTrusted) {
+    if (!isTrusted && !isForStrangers(request)) {
+      if (isForPeople(request)) {
+        const next = pathname === "/" ? "" : `?next=${encodeURIComponent(pathname + search)}`;
+        return new Response(null, { status: 303, headers: { location: `/login${next}` } });
+      }
       return problem(401, {
         detail: "a token is needed: Authorization: Bearer ...",
         headers: { "www-authenticate": "Bearer" },
       });
     }
-    if (pathname === "/metrics") return isRead(request) ? this.#metrics(request) : notAllowed();
-    if (pathname.startsWith("/v1/")) {
-      if (request.method !== "GET" && isFromElsewhere(request)) {
-        return problem(403, { detail: "the Origin is not this server" });
-      }
-      return await (await this.#loadApi()).handle(request);
+    if (!isRead(request) && isFromElsewhere(request, visitor)) {
+      return problem(403, { detail: "the Origin is not this server" });
     }
-    return problem(404);
+    if (pathname === "/metrics") return isRead(request) ? this.#metrics(request) : notAllowed();
+    if (pathname.startsWith("/v1/")) return await (await this.#loadApi()).handle(request);
+    return await (await this.#loadPage()).handle(request, visitor);
   }
 
   /** It takes requests, so it is ready; but what it tells may not outlive it. */
@@ -293,6 +318,15 @@ export class HttpServer {
     this.#api ??= import("./api.ts").then(({ makeApi }) => makeApi(this.#options.source));
     return this.#api;
   }
+
+  #loadPage(): Promise<Page> {
+    const { source, log } = this.#options;
+    const logins = this.#logins;
+    this.#page ??= import("../page/page.tsx").then(({ makePage }) =>
+      makePage({ source, logins, log }),
+    );
+    return this.#page;
+  }
 }
 
 const serving = {
@@ -318,33 +352,33 @@ function codeOf(error: unknown): string {
 
 /** At most half of what the process may open: the rest of wgmon needs some. */
 function openFilesMax(): number {
-  const limits = readFileSync("/proc/self/limits", "utf8");
-  const limit = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Infinity);
-  return Math.min(OPEN_FILES_MAX, limit / 2);
+  try {
+    const limits = readFileSync("/proc/self/limits", "utf8");
+    const limit = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Infinity);
+    return Math.min(OPEN_FILES_MAX, limit / 2);
+  } catch {
+    return OPEN_FILES_MAX;
+  }
 }
 
 function openFiles(): number {
   try {
     return readdirSync("/proc/self/fd").length;
   } catch (error) {
-    if (codeOf(error) === "EMFILE") return Infinity;
-    throw error;
+    // Without /proc nobody can tell.
+    return codeOf(error) === "EMFILE" ? Infinity : 0;
   }
 }
 
-/** In a time that tells nothing of the token: of texts of any length, hashes of one are compared. */
-function hasToken(request: Request, tokens: readonly string[]): boolean {
-  const match = /^bearer +(\S+)$/i.exec(request.headers.get("authorization") ?? "");
-  const given = digest(match?.[1] ?? "");
-  let isKnown = false;
-  for (const token of tokens) {
-    if (timingSafeEqual(given, digest(token))) isKnown = true;
-  }
-  return isKnown && match !== null;
+/** The way in: the form for the token, and how it looks. */
+function isForStrangers({ url }: Request): boolean {
+  return /^\/(?:login$|theme$|assets\/)/.test(new URL(url).pathname);
 }
 
-function digest(token: string): Buffer {
-  return createHash("sha256").update(token).digest();
+/** Somebody in front of a browser, who wants a page. */
+function isForPeople({ method, url, headers }: Request): boolean {
+  const isPage = !/^\/(?:v1\/|metrics$|healthz$|readyz$)/.test(new URL(url).pathname);
+  return isPage && method === "GET" && (headers.get("accept") ?? "").includes("text/html");
 }
 
 /** No name of somebody else: an address, localhost, this machine's name, or what --listen has. */
@@ -361,10 +395,10 @@ function hostOf(header: string | null): string | null {
   return /^(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/.exec(header?.toLowerCase() ?? "")?.[1] ?? null;
 }
 
-/** A browser says which page a request comes from. */
-function isFromElsewhere(request: Request): boolean {
+/** A browser says which page a request comes from; one with a cookie must. */
+function isFromElsewhere(request: Request, { hasCookie }: Visitor): boolean {
   const origin = request.headers.get("origin");
-  if (origin === null) return false;
+  if (origin === null) return hasCookie;
   return !URL.canParse(origin) || new URL(origin).host !== request.headers.get("host");
 }
 

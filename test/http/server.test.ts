@@ -134,6 +134,8 @@ describe("on TCP", () => {
     const headers = { host: "vpn.example", authorization: `Bearer ${TOKEN}` };
     expect(await status(`${url}/v1/status`, { headers })).toBe(200);
     expect(await status(`${url}/v1/status`, { headers: { host: "vpn.example" } })).toBe(403);
+    expect(await status(`${url}/v1/status`, { headers: { ...headers, host: "a b" } })).toBe(400);
+    expect(lines).toHaveLength(1);
   });
 
   test("a page of somebody else can ask for nothing to be done", async () => {

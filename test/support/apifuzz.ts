@@ -513,11 +513,19 @@ function judgeOf(fuzz: Fuzz): (request: FuzzRequest, answer: RawAnswer) => void 
 
   return (request, { status, head, headers, body }) => {
     if (status >= 500 && status !== 503) throw new Error(`status ${status}: ${body}`);
-    checkSecrets(head + body, secrets);
+    const isPage = isOfPage(request);
+    // A search for a word shows the word.
+    checkSecrets(head + body, isPage ? secrets : [MARKER, ...secrets]);
     const type = headers.get("content-type") ?? null;
     // Bun refuses by itself what is no HTTP or too large, and says nothing more.
     if (type === null && body === "" && [400, 413, 417, 431].includes(status)) return;
     if (headers.get("x-content-type-options") !== "nosniff") throw new Error("no nosniff");
+    if (isPage) {
+      const isHtml = type?.startsWith("text/html") === true;
+      if (isHtml && !headers.has("content-security-policy")) throw new Error("a page without CSP");
+      if (isLocked && isHtml && !isOfLogin(request)) throw new Error("a page without the token");
+      return;
+    }
     if (headers.get("cache-control") !== "no-store") throw new Error("no no-store");
     for (const name of headers.keys()) {
       if (/^(server|x-powered-by|access-control-.*)$/.test(name)) throw new Error(`header ${name}`);
@@ -562,18 +570,34 @@ function judgeOf(fuzz: Fuzz): (request: FuzzRequest, answer: RawAnswer) => void 
 
 function checkSecrets(text: string, secrets: readonly string[]): void {
   const lower = text.toLowerCase();
-  for (const secret of [MARKER, ...secrets]) {
+  for (const secret of secrets) {
     if (lower.includes(secret.toLowerCase()))
       throw new Error(`${secret} came back: ${text.slice(0, 800)}`);
   }
 }
 
-/** The operation that the target means, after all that a server may do to it. */
-function operationAt(document: Document, { method, target }: FuzzRequest) {
+/** Whether the page answers, and not the machine interface. */
+function isOfPage(request: FuzzRequest): boolean {
+  const path = pathOf(request);
+  return path !== null && !/^\/(?:v1\/|metrics$|healthz$|readyz$)/.test(path);
+}
+
+/** What strangers see of the page. */
+function isOfLogin(request: FuzzRequest): boolean {
+  return /^\/(?:login$|theme$|assets\/)/.test(pathOf(request) ?? "");
+}
+
+function pathOf({ target }: FuzzRequest): string | null {
   // A proxy would name a host before it, which means nothing here.
-  const url = URL.parse(`http://localhost${target.replace(/^https?:\/\/[^/]*/, "")}`);
-  if (url === null) return null;
-  const parts = url.pathname.split("/");
+  return URL.parse(`http://localhost${target.replace(/^https?:\/\/[^/]*/, "")}`)?.pathname ?? null;
+}
+
+/** The operation that the target means, after all that a server may do to it. */
+function operationAt(document: Document, request: FuzzRequest) {
+  const { method } = request;
+  const pathname = pathOf(request);
+  if (pathname === null) return null;
+  const parts = pathname.split("/");
   for (const [path, operations] of Object.entries(document.paths)) {
     const wanted = path.split("/");
     const fits =
