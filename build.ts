@@ -98,7 +98,15 @@ async function release(target: Target): Promise<string> {
   const outfile = join(dist, `wgmon-${version}-linux-${target}`);
   const tree = await mkdtemp(join(dist, ".tree-"));
   try {
-    for (const name of ["src", "ffi", "deploy", "package.json", "tsconfig.json", "NOTICE"]) {
+    for (const name of [
+      "src",
+      "ffi",
+      "deploy",
+      "package.json",
+      "tsconfig.json",
+      "LICENSE",
+      "NOTICE",
+    ]) {
       await cp(join(import.meta.dir, name), join(tree, name), { recursive: true });
     }
     await symlink(join(import.meta.dir, "node_modules"), join(tree, "node_modules"));

@@ -92,6 +92,18 @@ const browsers = [
     isThere: () => which("chromium") ?? which("chromium-browser") ?? which("google-chrome"),
   },
 ];
+/** Releases are made of Debian's packages, so they need apt. */
+const releaseTools = [
+  { names: "make", isThere: () => which("make") },
+  { names: "flex", isThere: () => which("flex") },
+  { names: "bison", isThere: () => which("bison") },
+  { names: "gcc-aarch64-linux-gnu", isThere: () => which("aarch64-linux-gnu-gcc") },
+  {
+    names: "libc6-dev-arm64-cross",
+    isThere: () => existsSync("/usr/aarch64-linux-gnu/lib/libc.so.6"),
+  },
+  { names: "qemu-user-static", isThere: () => which("qemu-aarch64-static") },
+];
 /** The virtual machine is made of Debian's kernel, so it needs apt. */
 const machineTools = [
   { names: "qemu-system-x86", isThere: () => which("qemu-system-x86_64") },
@@ -141,6 +153,12 @@ function prepareTests() {
   const browser = missing(browsers);
   if (browser.length > 0 && !install(browser, "a browser for the tests of the page")) {
     say("tests of the page in a browser will be skipped");
+  }
+  if (manager === "apt-get" && process.arch === "x64") {
+    const more = missing(releaseTools);
+    if (more.length > 0 && !install(more, "tools of the tests of releases")) {
+      say("tests of releases will be skipped");
+    }
   }
   const reason = whyNoWireguard();
   if (reason === null) return;

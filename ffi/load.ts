@@ -83,14 +83,15 @@ function pathOf(library: EmbeddedLibrary, packages: string): string {
 }
 
 /** A file that is nowhere but in memory, memfd_create(2): no folder need be writable, or let code run. */
-function inMemory({ soname, read }: EmbeddedLibrary, packages: string): string {
+function inMemory(library: EmbeddedLibrary, packages: string): string {
   const { symbols } = dlopen("libc.so.6", {
     // int memfd_create(const char *name, unsigned int flags);
     memfd_create: { args: ["cstring", "u32"], returns: "i32" },
     // ssize_t write(int fd, const void *buf, size_t count);
     write: { args: ["i32", "buffer", "u64"], returns: "i64" },
   });
-  const bytes = read();
+  const { soname } = library;
+  const bytes = library.read();
   // Open for good: the loader maps parts of it when it likes.
   const descriptor = symbols.memfd_create(soname, MFD_CLOEXEC);
   if (descriptor < 0 || Number(symbols.write(descriptor, bytes, bytes.length)) !== bytes.length) {

@@ -106,7 +106,7 @@ export type Command =
   | ({ readonly type: "top" } & TopRequest & Configured)
   /** `command`: whose help; null: the program's. */
   | { readonly type: "help"; readonly command: CommandName | null }
-  | { readonly type: "version" };
+  | { readonly type: "version" | "licenses" };
 
 /** The first two print. */
 export type RulesAction = "nft" | "iptables" | "install" | "remove";
@@ -176,6 +176,7 @@ export function parseCommand(sources: Sources): Command {
   const line = readLine(sources.argv);
   if (line.help) return helpOf(line);
   if (line.version) return { type: "version" };
+  if (line.licenses) return { type: "licenses" };
   const problems = [...line.problems];
   const command = readCommand(line, sources, problems);
   if (problems.length > 0) throw new ConfigError(problems);

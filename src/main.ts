@@ -256,6 +256,9 @@ try {
     case "version":
       print(`${versionText(version)}\n`);
       break;
+    case "licenses":
+      print((await import("./cli/licenses.ts")).licensesText());
+      break;
   }
 } catch (error) {
   if (error instanceof ConfigError) {

@@ -90,7 +90,12 @@ function bash(): string {
     const flags = flagsOfCommand(command).map(({ name }) => `--${name}`);
     return `    ${command}) words='${commandOf(command).words.join(" ")}' flags='${flags.join(" ")}' ;;`;
   });
-  const ofRun = [...flagsOfCommand("run").map(({ name }) => `--${name}`), "--version"];
+  const ofRun = [
+    ...flagsOfCommand("run").map(({ name }) => `--${name}`),
+    "--version",
+    "--licenses",
+    "--licenses",
+  ];
   return `# Completion of wgmon for bash, made by: wgmon completion bash
 _wgmon() {
   local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]}
@@ -173,7 +178,7 @@ ${settingFlags()
   commands=(
 ${commands.join("\n")}
   )
-  _arguments -C "$settings[@]" ${zshSpec(HELP)} '--version[print versions]' '1: :->command' '*:: :->rest'
+  _arguments -C "$settings[@]" ${zshSpec(HELP)} '--version[print versions]' '--licenses[print licences]' '1: :->command' '*:: :->rest'
   case $state in
     command) _describe command commands ;;
     rest)
@@ -228,6 +233,7 @@ function fish(): string {
     ...settingFlags().map((flag) => fishFlag(flag, takesSettings)),
     `complete -c wgmon -l help -d ${quoted(HELP.meaning)}`,
     `complete -c wgmon -n ${quoted(hasNone)} -l version -d 'print versions'`,
+    `complete -c wgmon -n ${quoted(hasNone)} -l licenses -d 'print licences'`,
     ...COMMANDS.flatMap((command) => {
       const { words, flags } = commandOf(command);
       const isGiven = `__fish_seen_subcommand_from ${command}`;

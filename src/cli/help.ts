@@ -28,6 +28,7 @@ function generalHelp(): string {
     ...settings().map(([name, setting]) => [usage(name, setting), meaning(setting)] as const),
     HELP_FLAG,
     ["--version", commands.version.summary] as const,
+    ["--licenses", "print the licences of all that wgmon is made of"] as const,
   ];
   return `wgmon tells you the moment that a WireGuard peer connects, roams or disconnects.
 

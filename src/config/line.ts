@@ -22,6 +22,7 @@ export interface Line {
   readonly found: Found;
   readonly help: boolean;
   readonly version: boolean;
+  readonly licenses: boolean;
   readonly problems: readonly string[];
 }
 
@@ -35,6 +36,9 @@ interface Flag {
   /** The argument after it, if that is its value. */
   readonly separate: string | null;
 }
+
+/** Flags without a value, for any command. */
+const ALONE: readonly string[] = ["h", "help", "version", "licenses"];
 
 /** Which flags a command takes is known when all arguments have been read: `--tick 5s outbox`. */
 export function readLine(argv: readonly string[]): Line {
@@ -52,6 +56,7 @@ export function readLine(argv: readonly string[]): Line {
     found,
     help: isAsked("h", "help"),
     version: isAsked("version"),
+    licenses: isAsked("licenses"),
     problems,
   };
 }
@@ -88,7 +93,7 @@ function splitLine(argv: readonly string[]): { flags: readonly Flag[]; words: re
 }
 
 function takesValue(written: string, next: string): boolean {
-  if (["h", "help", "version"].includes(written) || isNegation(written)) return false;
+  if (ALONE.includes(written) || isNegation(written)) return false;
   const owner = COMMANDS.find((command) => flagOf(command, written) !== null);
   // What follows an unknown flag is most likely its value, and may be a secret.
   if (owner === undefined) return !isCommand(next);
@@ -130,7 +135,7 @@ function readFlag(
   into: { readonly found: Found; readonly problems: string[] },
 ): void {
   const { found, problems } = into;
-  if (["h", "help", "version"].includes(written)) return;
+  if (ALONE.includes(written)) return;
   const negated = isNegation(written);
   const name = negated ? written.slice("no-".length) : written;
   const setting = flagOf(command, name);
@@ -174,7 +179,7 @@ function notOurs(name: string, written: string, command: CommandName): string {
   }
   const { flags, takesSettings } = commandOf(command);
   const names = takesSettings ? [...NAMES, "no-announce-existing"] : [];
-  const all = [...names, ...Object.keys(flags), "help", "version"];
+  const all = [...names, ...Object.keys(flags), "help", "version", "licenses"];
   return `there is no such flag${didYouMean(written, all, (flag) => `--${flag}`)}`;
 }
 

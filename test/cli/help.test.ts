@@ -116,6 +116,7 @@ test("the help text", () => {
       -h, --help                  print this
       --version                   print the versions of wgmon and of what it stands
                                   on
+      --licenses                  print the licences of all that wgmon is made of
 
     A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d; a size 256MB or 1GiB.
 

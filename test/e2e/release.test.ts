@@ -1,0 +1,136 @@
+/**
+ * What `bun build.ts --release` makes: a program that needs nothing but glibc, the same each time, and
+ * what is said of it. On a real kernel: test/kernel/release.test.ts, with the same program.
+ */
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import { $ } from "bun";
+
+import { libraries, missingTools } from "../../deploy/libraries.ts";
+import { hasTexts, noticeText } from "../../deploy/notice.ts";
+import { version } from "../../package.json";
+import { BareRoot, RELEASE } from "../support/bareroot.ts";
+import { newStateFolder } from "../support/state.ts";
+import { startWgmon } from "../support/wgmon.ts";
+
+setDefaultTimeout(300_000);
+
+const ROOT = join(import.meta.dir, "../..");
+const missing = process.arch === "x64" ? missingTools("x64") : ["x86_64 machine"];
+if (process.getuid?.() !== 0) missing.unshift("root");
+if (missing.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error(`WGMON_KERNEL_TESTS=require, but there is no ${missing.join(", ")}`);
+}
+const note = missing.length > 0 ? ` [skipped: no ${missing.join(", ")}]` : "";
+
+async function sumOf(path: string): Promise<string> {
+  return new Bun.CryptoHasher("sha256").update(await Bun.file(path).bytes()).digest("hex");
+}
+
+/** `libmnl 1.0.4 (embedded)` and so on. */
+const embeddedVersions = libraries
+  .filter(({ name }) => name !== "libnfnetlink")
+  .map(({ name, version: its }) => `${name} ${its} (embedded)`);
+
+describe.skipIf(missing.length > 0)(`a release${note}`, () => {
+  const build = () => $`${process.execPath} build.ts --release`.cwd(ROOT).quiet();
+
+  test("is the same each time", async () => {
+    await build();
+    const first = await sumOf(RELEASE);
+    const parts = await Bun.file(`${RELEASE}.cdx.json`).text();
+    await build();
+    expect(await sumOf(RELEASE)).toBe(first);
+    expect(await Bun.file(`${RELEASE}.cdx.json`).text()).toBe(parts);
+    const check = await $`sha256sum --check wgmon-${version}-linux-x64.sha256`
+      .cwd(join(ROOT, "dist"))
+      .text();
+    expect(check).toBe(`wgmon-${version}-linux-x64: OK\n`);
+  });
+
+  test("lists its parts, with the sums of what is in it", async () => {
+    const document = await Bun.file(`${RELEASE}.cdx.json`).json();
+    expect(document).toMatchObject({ bomFormat: "CycloneDX", specVersion: "1.6" });
+    expect(document.metadata.component.hashes[0].content).toBe(await sumOf(RELEASE));
+    const names = document.components.map(({ name }: { name: string }) => name);
+    expect(names).toContain("bun");
+    expect(names).toContain("elysia");
+    for (const { name } of libraries) expect(names).toContain(name);
+    for (const component of document.components) {
+      expect(component.purl).toMatch(/^pkg:(?:npm|deb)\/\S+@\S+$/);
+      expect(component.licenses[0].expression).toMatch(/\S/);
+    }
+  });
+
+  test("uses the system's libraries where there are any", async () => {
+    const text = await $`${RELEASE} --version`.text();
+    expect(text).toStartWith(`wgmon ${version}\nBun ${Bun.version}\nlibmnl `);
+    expect(text).not.toContain("embedded");
+  });
+
+  test("needs nothing but glibc, and writes nothing", async () => {
+    await using root = await BareRoot.create();
+    const text = await $`${root.command("--version")}`.text();
+    expect(text.trim().split("\n").slice(2)).toEqual(embeddedVersions);
+    expect(root.written()).toEqual([]);
+    for (const monitor of [["nflog"], ["bpf", "--interface", "lo"]]) {
+      const args = ["--monitor", ...monitor, "--state-dir", "/tmp/state"];
+      const [program, ...rest] = root.command(...args);
+      const up = 'ip link set lo up; exec "$0" "$@"';
+      const command = ["--net", "sh", "-euc", up, program!, ...rest];
+      await using wgmon = startWgmon(command, { binary: "unshare" });
+      await wgmon.ready;
+      expect(await wgmon.stop()).toBe(0);
+    }
+    expect(root.written().filter((file) => !file.startsWith("tmp/state/"))).toEqual([]);
+  });
+
+  test("says what to install when it is not a release", async () => {
+    await using root = await BareRoot.create();
+    await Bun.write(join(root.path, "wgmon"), Bun.file(join(ROOT, "wgmon")));
+    const args = ["--monitor", "poll", "--state-dir", newStateFolder()];
+    const { exitCode, stderr } = await $`${root.command(...args)}`.quiet().nothrow();
+    expect(exitCode).toBe(1);
+    expect(stderr.toString()).toContain("wgmon: cannot load libmnl.so.0");
+    expect(stderr.toString()).toContain("install libmnl");
+  });
+});
+
+describe("licences", () => {
+  const note = hasTexts() ? "" : " [skipped: the texts are those of a Debian with the libraries]";
+
+  test.skipIf(!hasTexts())(`NOTICE names all that is in the program${note}`, async () => {
+    expect(await Bun.file(join(ROOT, "NOTICE")).text()).toBe(await noticeText());
+  });
+
+  test("are printed", async () => {
+    const text = await $`${join(ROOT, "wgmon")} --licenses`.text();
+    expect(text).toStartWith("MIT License");
+    expect(text).toContain("GNU GENERAL PUBLIC LICENSE");
+    expect(text).toContain("GNU LESSER GENERAL PUBLIC LICENSE");
+    expect(text).toContain("elysia");
+  });
+});
+
+const noArm = ["qemu-aarch64-static", "aarch64-linux-gnu-gcc"].filter(
+  (program) => Bun.which(program) === null,
+);
+noArm.unshift(...missing);
+if (noArm.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error(`WGMON_KERNEL_TESTS=require, but there is no ${noArm.join(", ")}`);
+}
+
+describe.skipIf(noArm.length > 0)("a release for arm64", () => {
+  const why = noArm.length > 0 ? ` [skipped: no ${noArm.join(", ")}]` : "";
+
+  test(`runs${why}`, async () => {
+    await $`${process.execPath} build.ts --release --target arm64`.cwd(ROOT).quiet();
+    const program = join(ROOT, `dist/wgmon-${version}-linux-arm64`);
+    expect(existsSync(`${program}.cdx.json`)).toBe(true);
+    const text = await $`qemu-aarch64-static -L /usr/aarch64-linux-gnu ${program} --version`.text();
+    expect(text.trim().split("\n").slice(2)).toEqual(embeddedVersions);
+  });
+});

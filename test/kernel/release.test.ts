@@ -1,0 +1,55 @@
+/** A release in a folder that holds nothing but glibc, at a gateway with real WireGuard. */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+
+import { BareRoot, RELEASE } from "../support/bareroot.ts";
+import { needs } from "../support/kernel.ts";
+import { Lab, type LabDevice } from "../support/lab.ts";
+import { startWgmon } from "../support/wgmon.ts";
+
+const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const TEST_MS = 120_000;
+const REPORT_MS = 60_000;
+
+// test/e2e/release.test.ts makes it, and says why where it cannot.
+const note = existsSync(RELEASE) ? "" : " [skipped: no release was built]";
+if (note !== "" && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error("WGMON_KERNEL_TESTS=require, but no release was built");
+}
+
+describe.skipIf(kernel.missing || note !== "")(kernel.title(`a release, alone${note}`), () => {
+  let lab: Lab;
+  let wg0: LabDevice;
+  let root: BareRoot;
+
+  beforeAll(async () => {
+    lab = await Lab.create();
+    wg0 = await lab.device("wg0", { port: 51820 });
+    await lab.addPlainRule(wg0.port, 1);
+    root = await BareRoot.create();
+  }, TEST_MS);
+
+  afterAll(async () => {
+    lab[Symbol.dispose]();
+    await root[Symbol.asyncDispose]();
+  });
+
+  test.each([
+    ["nflog", []],
+    ["bpf", ["--interface", "any"]],
+  ] as const)(
+    "reports a peer (%s)",
+    async (monitor, more) => {
+      const args = ["--monitor", monitor, ...more, "--state-dir", `/tmp/${monitor}`];
+      const [program, ...rest] = root.command(...args, "--log-level", "debug");
+      await using wgmon = startWgmon(rest, { binary: program! });
+      await wgmon.ready;
+      const peer = await wg0.client(`by ${monitor}`);
+      await peer.connect();
+      await wgmon.waitForLog(({ event }) => event === "peer.connected", REPORT_MS);
+      expect(wgmon.log.some((line) => line["reason"] === "packet")).toBe(true);
+    },
+    TEST_MS,
+  );
+});
