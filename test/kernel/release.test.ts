@@ -44,7 +44,8 @@ describe.skipIf(kernel.missing || note !== "")(kernel.title(`a release, alone${n
       const args = ["--monitor", monitor, ...more, "--state-dir", `/tmp/${monitor}`];
       const [program, ...rest] = root.command(...args, "--log-level", "debug");
       await using wgmon = startWgmon(rest, { binary: program! });
-      await wgmon.ready;
+      // Not while it looks again and again anyway.
+      await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
       const peer = await wg0.client(`by ${monitor}`);
       await peer.connect();
       await wgmon.waitForLog(({ event }) => event === "peer.connected", REPORT_MS);
