@@ -15,7 +15,7 @@ export interface Parts {
   readonly clock: Clock;
   readonly store: Store;
   readonly counters: Counters;
-  readonly tracker: Pick<Tracker, "session">;
+  readonly tracker: Pick<Tracker, "session" | "connected">;
   readonly devices: { readonly known: readonly Device[]; peers(name: string): readonly Peer[] };
   readonly outbox: { readonly states: readonly TargetState[] };
   host(): string;
