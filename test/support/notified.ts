@@ -4,10 +4,12 @@ import { errno, libc } from "../../ffi/libc.ts";
 import { AF_UNIX, EAGAIN, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM } from "../../src/kernel/uapi.ts";
 
 export class NotifySocket implements Disposable {
+  readonly address: string;
   readonly #descriptor = libc().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
   /** A path, or @ and a name in the abstract namespace. */
-  constructor(readonly address: string) {
+  constructor(address: string) {
+    this.address = address;
     const name = new TextEncoder().encode(address.replace(/^@/, "\0"));
     // A path ends with a NUL; an abstract name does not.
     const bytes = new Uint8Array(new ArrayBuffer(2 + name.length + (name[0] === 0 ? 0 : 1)));
