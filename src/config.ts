@@ -94,6 +94,7 @@ export type Command =
       /** Empty: signatures are not checked. */
       readonly secrets: readonly SigningSecret[];
     }
+  | { readonly type: "install-service" | "uninstall-service" }
   /** `command`: whose help; null: the program's. */
   | { readonly type: "help"; readonly command: CommandName | null }
   | { readonly type: "version" };
@@ -153,6 +154,9 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
     }
     case "receive":
       return receive(line, sources, problems);
+    case "install-service":
+    case "uninstall-service":
+      return { type: line.command };
     case "help":
       return helpOf(line);
     case "version":

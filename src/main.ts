@@ -192,6 +192,13 @@ async function rules(command: Extract<Command, { type: "rules" }>): Promise<numb
   return await runRules(request, { devices, print: printLine, complain });
 }
 
+async function service(type: "install-service" | "uninstall-service"): Promise<void> {
+  const { installService, ownProgram, runSystemctl, uninstallService } =
+    await import("./cli/service.ts");
+  const change = type === "install-service" ? installService : uninstallService;
+  change({ program: ownProgram(), root: "", print: printLine, systemctl: runSystemctl });
+}
+
 async function receiveEvents(command: Extract<Command, { type: "receive" }>): Promise<void> {
   const { receive } = await import("./cli/receive.ts");
   const receiver = receive({ ...command, clock: systemClock, print: printLine });
@@ -232,6 +239,10 @@ try {
       break;
     case "receive":
       await receiveEvents(command);
+      break;
+    case "install-service":
+    case "uninstall-service":
+      await service(command.type);
       break;
     case "help":
       print(helpText(command.command));

@@ -14,7 +14,7 @@ import { listed } from "../config/words.ts";
 
 const LINE_COLUMNS = 80;
 const MEANING_COLUMN = 30;
-const SUMMARY_COLUMN = 16;
+const SUMMARY_COLUMN = 21;
 
 const HELP_FLAG = ["-h, --help", "print this"] as const;
 
@@ -76,7 +76,9 @@ function commandHelp(command: CommandName): string {
       : ([usage(name, setting), meaning(setting)] as const),
   );
   const lines = [...own, HELP_FLAG].map(([flag, text]) => entry(flag, text, MEANING_COLUMN));
-  const choice = words.length === 0 ? "" : ` [${words.join("|")}]`;
+  // Too many for a line.
+  const list = command === "help" ? "COMMAND" : words.join("|");
+  const choice = list === "" ? "" : ` [${list}]`;
   const more = takesSettings
     ? `\nIt reads the settings as wgmon run does, and takes the same flags, such as\n--config: wgmon --help lists them.\n`
     : "";
@@ -112,7 +114,8 @@ function usage(name: string, setting: Setting<unknown>): string {
   return setting.placeholder === null ? `--[no-]${name}` : `--${name} ${setting.placeholder}`;
 }
 
-function meaning(setting: Setting<unknown>): string {
+/** With its default. */
+export function meaning(setting: Setting<unknown>): string {
   const repeat = setting.separator === undefined ? "" : "; may be repeated";
   return `${setting.meaning}${repeat} (default: ${setting.initial ?? setting.otherwise})`;
 }
@@ -129,7 +132,7 @@ function entry(name: string, text: string, column: number): string {
   return left.length < column - 1 ? left.padEnd(column) + right : `${left}\n${indent}${right}`;
 }
 
-function wrap(text: string, columns: number): string[] {
+export function wrap(text: string, columns: number): string[] {
   const lines: string[] = [];
   for (const word of text.split(" ")) {
     const line = lines.at(-1);

@@ -13,13 +13,15 @@ test("the help text", () => {
            wgmon COMMAND [flags]
 
     Commands:
-      run           watch and report; what wgmon does without a command
-      test-webhook  send a made-up event to the targets and report the outcome
-      outbox        list, retry or drop what waits for a target or was given up
-      rules         print, load or remove firewall rules that wake wgmon
-      receive       take webhooks in and print them, to try them out
-      help          print this; wgmon help COMMAND: what one command takes
-      version       print the versions of wgmon and of what it stands on
+      run                watch and report; what wgmon does without a command
+      test-webhook       send a made-up event to the targets and report the outcome
+      outbox             list, retry or drop what waits for a target or was given up
+      rules              print, load or remove firewall rules that wake wgmon
+      receive            take webhooks in and print them, to try them out
+      install-service    set wgmon up as a systemd service, and start it
+      uninstall-service  stop the service and take it away; its data stays
+      help               print this; wgmon help COMMAND: what one command takes
+      version            print the versions of wgmon and of what it stands on
 
     Flags:
       --monitor nflog|bpf|poll    what wakes wgmon: nflog, a firewall rule that
