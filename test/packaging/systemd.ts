@@ -1,0 +1,207 @@
+/**
+ * Runs in a virtual machine whose first process is systemd: the package, its unit, and wgmon in all
+ * that a service goes through. WGMON_TEST_DEBS: a folder with two versions of the package, and wgmon.
+ */
+
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { Receiver } from "../support/receiver.ts";
+import { Gateway } from "./network.ts";
+import { counts, expect, run, step, until } from "./steps.ts";
+
+const DEBS = process.env["WGMON_TEST_DEBS"]!;
+const OLD = join(DEBS, "wgmon_0.0.1_amd64.deb");
+const NEW = join(DEBS, "wgmon_0.0.2_amd64.deb");
+const SETTINGS = "/etc/wgmon/wgmon.toml";
+/** CAP_NET_ADMIN and CAP_NET_RAW, capability.h: bits 12 and 13. */
+const CAPABILITIES = "0000000000003000";
+
+using receiver = new Receiver();
+const gateway = new Gateway(4);
+const [first, second, third, fourth] = gateway.peers;
+
+await step("machine: WireGuard and the peers' configuration", () => {
+  expect(readFileSync("/proc/1/comm", "utf8") === "systemd\n", "systemd is not the first process");
+  mkdirSync("/etc/wireguard", { recursive: true, mode: 0o700 });
+  writeFileSync("/etc/wireguard/wg0.conf", gateway.conf, { mode: 0o600 });
+  run(["modprobe", "wireguard"]);
+  run(["wg-quick", "up", "wg0"]);
+  mkdirSync("/etc/credstore", { recursive: true, mode: 0o700 });
+  writeFileSync("/etc/credstore/wgmon.webhooks", `${receiver.url()}\n`, { mode: 0o600 });
+});
+
+await step("package: installed, enabled and ready", () => {
+  run(["dpkg", "-i", OLD]);
+  expect(run(["systemctl", "is-enabled", "wgmon"]).trim() === "enabled", "it is not enabled");
+  expectActive();
+  expect(run(["dpkg", "-V", "wgmon"]) === "", "the files are not as they were packed");
+});
+
+await step("unit: a user of its own, two capabilities, nothing more to gain", () => {
+  const status = readFileSync(`/proc/${show("MainPID")}/status`, "utf8");
+  const field = (name: string): string => new RegExp(`^${name}:\\s+(.*)$`, "m").exec(status)![1]!;
+  expect(Number(field("Uid").split("\t")[0]) >= 61_184, `it runs as ${field("Uid")}`);
+  for (const set of ["CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"]) {
+    expect(field(set) === CAPABILITIES, `${set} is ${field(set)}`);
+  }
+  expect(field("NoNewPrivs") === "1" && field("Seccomp") === "2", "it could gain more");
+  const state = run(["stat", "-c", "%a", "/var/lib/private/wgmon", "/run/wgmon/wgmon.sock"]);
+  expect(state === "700\n600\n", `modes of state and socket: ${state}`);
+});
+
+await step("unit: systemd-analyze finds nothing wrong, and 2.0 or better", () => {
+  const complaint = run(["systemd-analyze", "verify", "--man=no", "wgmon.service"]);
+  expect(complaint === "", complaint);
+  run(["systemd-analyze", "security", "--no-pager", "--threshold=20", "wgmon.service"]);
+});
+
+await step("unit: the status says what it watches", async () => {
+  await until("the status", () => show("StatusText") === "watching wg0; 0 peers connected");
+});
+
+await step("nflog: rules that it made itself wake it, and a peer is reported", async () => {
+  run(["wgmon", "rules", "--install"]);
+  first!.connect();
+  await received("peer.connected", first!.keys.publicKey);
+  await until("the status", () => show("StatusText") === "watching wg0; 1 peer connected");
+});
+
+await step("kill -9: it comes back; what was not delivered is, and nothing twice", async () => {
+  receiver.answer = { status: 503 };
+  second!.connect();
+  await until("an attempt", () => receiver.requests.some((each) => isAbout(each, second!)));
+  const before = show("MainPID");
+  process.kill(Number(before), "SIGKILL");
+  await until("another process", () => !["0", before].includes(show("MainPID")));
+  await until("it is ready", () => show("ActiveState") === "active");
+  receiver.requests.length = 0;
+  receiver.answer = { status: 204 };
+  await received("peer.connected", second!.keys.publicKey);
+  third!.connect();
+  await received("peer.connected", third!.keys.publicKey);
+  // The third came last, in the order of events: what had been told again would be before it.
+  expect(reports().length === 2, `it reported ${reports().join("; ")}`);
+});
+
+await step("watchdog: a process that hangs is replaced", async () => {
+  const folder = "/run/systemd/system/wgmon.service.d";
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "watchdog.conf"), "[Service]\nWatchdogSec=5\n");
+  run(["systemctl", "daemon-reload"]);
+  run(["systemctl", "restart", "wgmon"]);
+  // From the next start on the unit is as it was.
+  rmSync(folder, { recursive: true });
+  const before = show("MainPID");
+  // Longer than the watchdog's time: it is kept quiet.
+  await Bun.sleep(7000);
+  expect(show("MainPID") === before, "it was replaced although it lived");
+  process.kill(Number(before), "SIGSTOP");
+  await until("another process", () => !["0", before].includes(show("MainPID")));
+  await until("it is ready", () => show("ActiveState") === "active");
+  const log = journal();
+  expect(/Watchdog timeout/.test(log), log);
+  expect(!/panic|bun\.report/.test(log), log);
+});
+
+await step("upgrade: state and settings are kept, and nothing is told twice", async () => {
+  writeFileSync(SETTINGS, 'monitor = "bpf"\ninterface = "any"\n');
+  receiver.requests.length = 0;
+  run(["dpkg", "-i", NEW]);
+  expectActive();
+  expect(readFileSync(SETTINGS, "utf8").startsWith('monitor = "bpf"'), "the settings are lost");
+  expect(/ready monitor=bpf/.test(journal()), "it does not use the settings");
+  fourth!.connect();
+  await received("peer.connected", fourth!.keys.publicKey);
+  expect(reports().length === 1, `it reported ${reports().join("; ")}`);
+});
+
+await step("reload: settings are read again", async () => {
+  writeFileSync(SETTINGS, 'monitor = "bpf"\ninterface = "any"\nhost = "gw-reloaded"\n');
+  run(["systemctl", "reload", "wgmon"]);
+  await until("the reload", () => /settings reloaded .*host=gw-reloaded/.test(journal()));
+  await until("it is ready", () => show("ActiveState") === "active");
+});
+
+await step("wrong settings: it ends, is not started again and says why", async () => {
+  writeFileSync(SETTINGS, 'monitr = "bpf"\n');
+  run(["systemctl", "restart", "wgmon"], { mayFail: true });
+  await until("the end", () => show("ActiveState") === "failed");
+  expect(show("ExecMainStatus") === "2", `exit code ${show("ExecMainStatus")}`);
+  expect(/monitr.*did you mean monitor/.test(journal()), journal());
+  writeFileSync(SETTINGS, 'monitor = "poll"\n');
+  run(["systemctl", "start", "wgmon"]);
+});
+
+await step("stop: it ends well", () => {
+  run(["systemctl", "stop", "wgmon"]);
+  const end = `${show("Result")} ${show("ExecMainStatus")} ${show("ActiveState")}`;
+  expect(end === "success 0 inactive", end);
+});
+
+await step("remove keeps settings and state, purge nothing", () => {
+  run(["systemctl", "start", "wgmon"]);
+  const packed = run(["dpkg", "-L", "wgmon"]).split("\n");
+  run(["dpkg", "--remove", "wgmon"]);
+  expect(show("ActiveState") === "inactive", `it is ${show("ActiveState")}`);
+  expect(existsSync(SETTINGS), "the settings are gone");
+  expect(existsSync("/var/lib/private/wgmon/wgmon.db"), "the state is gone");
+  run(["dpkg", "--purge", "wgmon"]);
+  const left = run(
+    "find /etc /var/lib /run/systemd ( -path /var/lib/dpkg -o -path /etc/credstore ) -prune -o"
+      .concat(" -name *wgmon* ! -name *wgmon-test* -print")
+      .split(" "),
+  );
+  expect(left === "", `left: ${left}`);
+  const files = packed.filter((path) => path.includes("wgmon") && existsSync(path));
+  expect(files.length === 0, `left: ${files.join(", ")}`);
+});
+
+await step("install-service: the bare program as a service, and gone again", () => {
+  run(["install", "-m", "755", join(DEBS, "wgmon"), "/usr/local/bin/wgmon"]);
+  const said = run(["/usr/local/bin/wgmon", "install-service"]);
+  expect(said.includes("wrote /etc/systemd/system/wgmon.service"), said);
+  expectActive();
+  const complaint = run(["systemd-analyze", "verify", "wgmon.service"]);
+  expect(complaint === "", complaint);
+  const away = run(["/usr/local/bin/wgmon", "uninstall-service"]);
+  expect(away.includes("removed /etc/systemd/system/wgmon.service"), away);
+  expect(show("LoadState") === "not-found", `the unit is ${show("LoadState")}`);
+});
+
+if (counts.failed > 0) console.log(journal());
+process.exit(0);
+
+function show(property: string): string {
+  return run(["systemctl", "show", "-P", property, "wgmon"]).trim();
+}
+
+function expectActive(): void {
+  expect(show("ActiveState") === "active", `it is ${show("ActiveState")}\n${journal()}`);
+}
+
+function journal(): string {
+  return run(["journalctl", "-u", "wgmon", "--no-pager", "-o", "cat"]);
+}
+
+async function received(type: string, publicKey: string): Promise<void> {
+  const isIt = ({ event }: (typeof receiver.requests)[number]): boolean =>
+    event?.type === type && "peer" in event.data && event.data.peer.publicKey === publicKey;
+  await receiver
+    .waitFor((requests) => requests.some(isIt), 60_000)
+    .catch((error: unknown) => {
+      throw new Error(`no ${type}: ${String(error)}\n${journal()}`);
+    });
+}
+
+function isAbout(
+  { event }: (typeof receiver.requests)[number],
+  { keys }: (typeof gateway.peers)[number],
+) {
+  return event !== null && "peer" in event.data && event.data.peer.publicKey === keys.publicKey;
+}
+
+/** Events that have come, each once however often it was tried. */
+function reports(): string[] {
+  return [...new Set(receiver.requests.map(({ event }) => `${event?.type} ${event?.id}`))];
+}
