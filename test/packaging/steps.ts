@@ -19,7 +19,8 @@ export async function step(name: string, action: () => Promise<void> | void): Pr
     await action();
   } catch (error) {
     counts.failed++;
-    console.log(`FAIL ${name}  ${seconds()}\n${error instanceof Error ? error.message : error}`);
+    const why = error instanceof Error ? error.message : String(error);
+    console.log(`FAIL ${name}  ${seconds()}\n${why}`);
     return false;
   }
   counts.passed++;

@@ -6,8 +6,8 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { Receiver } from "../support/receiver.ts";
 import { Gateway } from "./network.ts";
+import { Reports } from "./reports.ts";
 import { counts, expect, run, step, until } from "./steps.ts";
 
 const DEBS = process.env["WGMON_TEST_DEBS"]!;
@@ -17,7 +17,7 @@ const SETTINGS = "/etc/wgmon/wgmon.toml";
 /** CAP_NET_ADMIN and CAP_NET_RAW, capability.h: bits 12 and 13. */
 const CAPABILITIES = "0000000000003000";
 
-using receiver = new Receiver();
+using reports = new Reports();
 const gateway = new Gateway(4);
 const [first, second, third, fourth] = gateway.peers;
 
@@ -28,7 +28,7 @@ await step("machine: WireGuard and the peers' configuration", () => {
   run(["modprobe", "wireguard"]);
   run(["wg-quick", "up", "wg0"]);
   mkdirSync("/etc/credstore", { recursive: true, mode: 0o700 });
-  writeFileSync("/etc/credstore/wgmon.webhooks", `${receiver.url()}\n`, { mode: 0o600 });
+  writeFileSync("/etc/credstore/wgmon.webhooks", `${reports.url}\n`, { mode: 0o600 });
 });
 
 await step("package: installed, enabled and ready", () => {
@@ -63,25 +63,25 @@ await step("unit: the status says what it watches", async () => {
 await step("nflog: rules that it made itself wake it, and a peer is reported", async () => {
   run(["wgmon", "rules", "--install"]);
   first!.connect();
-  await received("peer.connected", first!.keys.publicKey);
+  await reports.connected(first!);
   await until("the status", () => show("StatusText") === "watching wg0; 1 peer connected");
 });
 
 await step("kill -9: it comes back; what was not delivered is, and nothing twice", async () => {
-  receiver.answer = { status: 503 };
+  reports.status = 503;
   second!.connect();
-  await until("an attempt", () => receiver.requests.some((each) => isAbout(each, second!)));
+  await reports.connected(second!);
   const before = show("MainPID");
   process.kill(Number(before), "SIGKILL");
   await until("another process", () => !["0", before].includes(show("MainPID")));
   await until("it is ready", () => show("ActiveState") === "active");
-  receiver.requests.length = 0;
-  receiver.answer = { status: 204 };
-  await received("peer.connected", second!.keys.publicKey);
+  reports.forget();
+  reports.status = 204;
+  await reports.connected(second!);
   third!.connect();
-  await received("peer.connected", third!.keys.publicKey);
+  await reports.connected(third!);
   // The third came last, in the order of events: what had been told again would be before it.
-  expect(reports().length === 2, `it reported ${reports().join("; ")}`);
+  expect(reports.count === 2, `${reports.count} events came`);
 });
 
 await step("watchdog: a process that hangs is replaced", async () => {
@@ -106,14 +106,14 @@ await step("watchdog: a process that hangs is replaced", async () => {
 
 await step("upgrade: state and settings are kept, and nothing is told twice", async () => {
   writeFileSync(SETTINGS, 'monitor = "bpf"\ninterface = "any"\n');
-  receiver.requests.length = 0;
+  reports.forget();
   run(["dpkg", "-i", NEW]);
   expectActive();
   expect(readFileSync(SETTINGS, "utf8").startsWith('monitor = "bpf"'), "the settings are lost");
   expect(/ready monitor=bpf/.test(journal()), "it does not use the settings");
   fourth!.connect();
-  await received("peer.connected", fourth!.keys.publicKey);
-  expect(reports().length === 1, `it reported ${reports().join("; ")}`);
+  await reports.connected(fourth!);
+  expect(reports.count === 1, `${reports.count} events came`);
 });
 
 await step("reload: settings are read again", async () => {
@@ -182,26 +182,4 @@ function expectActive(): void {
 
 function journal(): string {
   return run(["journalctl", "-u", "wgmon", "--no-pager", "-o", "cat"]);
-}
-
-async function received(type: string, publicKey: string): Promise<void> {
-  const isIt = ({ event }: (typeof receiver.requests)[number]): boolean =>
-    event?.type === type && "peer" in event.data && event.data.peer.publicKey === publicKey;
-  await receiver
-    .waitFor((requests) => requests.some(isIt), 60_000)
-    .catch((error: unknown) => {
-      throw new Error(`no ${type}: ${String(error)}\n${journal()}`);
-    });
-}
-
-function isAbout(
-  { event }: (typeof receiver.requests)[number],
-  { keys }: (typeof gateway.peers)[number],
-) {
-  return event !== null && "peer" in event.data && event.data.peer.publicKey === keys.publicKey;
-}
-
-/** Events that have come, each once however often it was tried. */
-function reports(): string[] {
-  return [...new Set(receiver.requests.map(({ event }) => `${event?.type} ${event?.id}`))];
 }
