@@ -141,7 +141,11 @@ function gzip(text: string): Uint8Array {
 
 /** What it prints. */
 function run(...command: readonly string[]): string {
-  const { exitCode, stdout, stderr } = Bun.spawnSync([...command], { stderr: "pipe" });
+  const { exitCode, stdout, stderr } = Bun.spawnSync([...command], {
+    // Not by itself what process.env has become.
+    env: process.env,
+    stderr: "pipe",
+  });
   if (exitCode === 0) return stdout.toString();
   throw new PackError(`${command.slice(0, 2).join(" ")}: ${stderr.toString().trim()}`);
 }

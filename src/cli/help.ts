@@ -76,9 +76,8 @@ function commandHelp(command: CommandName): string {
       : ([usage(name, setting), meaning(setting)] as const),
   );
   const lines = [...own, HELP_FLAG].map(([flag, text]) => entry(flag, text, MEANING_COLUMN));
-  // Too many for a line.
-  const list = command === "help" ? "COMMAND" : words.join("|");
-  const choice = list === "" ? "" : ` [${list}]`;
+  const choices = command === "help" ? "COMMAND" : words.join("|");
+  const choice = choices === "" ? "" : ` [${choices}]`;
   const more = takesSettings
     ? `\nIt reads the settings as wgmon run does, and takes the same flags, such as\n--config: wgmon --help lists them.\n`
     : "";

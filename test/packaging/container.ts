@@ -18,6 +18,7 @@ const [first, second] = gateway.peers;
 
 await step("machine: podman with the image of outside", () => {
   run(["modprobe", "wireguard"]);
+  run(["mount", "-t", "cgroup2", "cgroup", "/sys/fs/cgroup"]);
   mkdirSync("/run/store");
   run(["mount", "-t", "tmpfs", "store", "/run/store"]);
   writeFileSync(

@@ -108,7 +108,8 @@ network_backend = "netavark"
       for (const [, folder] of text.matchAll(folders)) {
         mkdirSync(join(this.#work, folder!), { recursive: true });
       }
-      run(["podman", "kube", "play", "--build=false", file]);
+      // It would take a file of the name wgmon for a folder to build the image from.
+      run(["podman", "kube", "play", file], { cwd: this.#work });
       try {
         const name = "wgmon-wgmon";
         await until("ready", () => /ready monitor=bpf/.test(run(["podman", "logs", name])));
@@ -157,7 +158,10 @@ network_backend = "netavark"
   }
 
   #isHealthy(name: string): boolean {
-    const { exitCode } = Bun.spawnSync(["podman", "healthcheck", "run", name]);
+    const { exitCode } = Bun.spawnSync(["podman", "healthcheck", "run", name], {
+      // Not by itself what process.env has become.
+      env: process.env,
+    });
     return exitCode === 0;
   }
 

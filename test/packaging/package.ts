@@ -19,6 +19,13 @@ export function packVersions(outdir: string, binary: string, versions: readonly 
   }
 }
 
+/** Puts the package into a Debian in a folder. */
+export function installIn(root: string, archive: string): void {
+  cpSync(archive, join(root, "wgmon.deb"));
+  run(["chroot", root, "dpkg", "-i", "/wgmon.deb"]);
+  rmSync(join(root, "wgmon.deb"));
+}
+
 export async function checkPackage(work: string, binary: string): Promise<void> {
   const [once, again] = [join(work, "once"), join(work, "again")] as const;
   const archive = join(once, `wgmon_1.2.3_${ARCHITECTURE}.deb`);
