@@ -130,11 +130,6 @@ async function guarded(
 
 function whyNot(programs: readonly string[], root: boolean): string | null {
   if (root && process.getuid?.() !== 0) return "not root";
-  const missing = programs.filter((program) => Bun.which(program) === null && !isPart(program));
+  const missing = programs.filter((program) => Bun.which(program) === null);
   return missing.length === 0 ? null : `no ${missing.join(", ")} here`;
-}
-
-/** catatonit is no command of the path. */
-function isPart(program: string): boolean {
-  return Bun.which(`/usr/libexec/podman/${program}`) !== null;
 }
