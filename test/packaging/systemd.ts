@@ -12,6 +12,7 @@ import { counts, expect, run, step, until } from "./steps.ts";
 
 const NEW = process.env["WGMON_TEST_DEB"]!;
 const SETTINGS = "/etc/wgmon/wgmon.toml";
+const DROP_INS = "/run/systemd/system/wgmon.service.d";
 /** CAP_NET_ADMIN and CAP_NET_RAW, capability.h: bits 12 and 13. */
 const CAPABILITIES = "0000000000003000";
 
@@ -33,9 +34,11 @@ await step("machine: WireGuard and the peers' configuration", async () => {
   await until("the status", () => show("StatusText") === "watching wg0; 0 peers connected");
 });
 
-await step("credentials: of a file that only root can read", () => {
+await step("credentials: webhooks and names of peers, of files that only root can read", () => {
   mkdirSync("/etc/credstore", { recursive: true, mode: 0o700 });
   writeFileSync("/etc/credstore/wgmon.webhooks", `${reports.url}\n`, { mode: 0o600 });
+  dropIn("LoadCredential=wireguard:/etc/wireguard");
+  writeFileSync(SETTINGS, 'names = "/run/credentials/wgmon.service/wireguard_%i.conf"\n');
   run(["systemctl", "restart", "wgmon"]);
   expectActive();
   expect(journal().includes('targets="1 json:http://127.0.0.1'), journal());
@@ -64,6 +67,7 @@ await step("nflog: rules that it made itself wake it, and a peer is reported", a
   first!.connect();
   await reports.connected(first!);
   await until("the status", () => show("StatusText") === "watching wg0; 1 peer connected");
+  expect(journal().includes("peer1 (wg0) connected"), journal());
 });
 
 await step("kill -9: it comes back; what was not delivered is, and nothing twice", async () => {
@@ -84,13 +88,10 @@ await step("kill -9: it comes back; what was not delivered is, and nothing twice
 });
 
 await step("watchdog: a process that hangs is replaced", async () => {
-  const folder = "/run/systemd/system/wgmon.service.d";
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, "watchdog.conf"), "[Service]\nWatchdogSec=5\n");
-  run(["systemctl", "daemon-reload"]);
+  dropIn("WatchdogSec=5");
   run(["systemctl", "restart", "wgmon"]);
   // From the next start on the unit is as it was.
-  rmSync(folder, { recursive: true });
+  rmSync(DROP_INS, { recursive: true });
   const before = show("MainPID");
   // Longer than the watchdog's time: it is kept quiet.
   await Bun.sleep(7000);
@@ -174,6 +175,12 @@ process.exit(0);
 
 function show(property: string): string {
   return run(["systemctl", "show", "-P", property, "wgmon"]).trim();
+}
+
+function dropIn(line: string): void {
+  mkdirSync(DROP_INS, { recursive: true });
+  writeFileSync(join(DROP_INS, "test.conf"), `[Service]\n${line}\n`);
+  run(["systemctl", "daemon-reload"]);
 }
 
 function expectActive(): void {
