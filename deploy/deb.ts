@@ -22,7 +22,6 @@ import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { settingsFile } from "../src/cli/settingsfile.ts";
-import { commands } from "../src/config/table.ts";
 import { manPage } from "./manpage.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -67,11 +66,8 @@ async function pack(options: Options): Promise<string> {
     await put("usr/share/man/man8/wgmon.8.gz", gzip(manPage({ version, date })));
     await put("usr/share/doc/wgmon/copyright", await source("LICENSE"));
     await put("usr/share/doc/wgmon/changelog.gz", gzip(await source("CHANGELOG.md")));
-    // Older ones do not have it.
-    if ("completion" in commands) {
-      for (const [shell, path] of Object.entries(COMPLETIONS)) {
-        await put(path, run(binary, "completion", shell));
-      }
+    for (const [shell, path] of Object.entries(COMPLETIONS)) {
+      await put(path, run(binary, "completion", shell));
     }
 
     const files = await filesOf(tree);

@@ -64,6 +64,8 @@ const testTools = [
   { names: "nftables nftables nftables nftables", isThere: () => which("nft") },
   { names: "iptables iptables-nft iptables-nft iptables", isThere: () => which("iptables") },
   { names: "iputils-ping iputils iputils iputils", isThere: () => which("ping") },
+  { names: "zsh zsh zsh zsh", isThere: () => which("zsh") },
+  { names: "fish fish fish fish", isThere: () => which("fish") },
   // The constants are compared with the kernel's headers.
   { names: "gcc gcc gcc gcc", isThere: () => which("gcc") },
   {

@@ -11,6 +11,8 @@ export const libpcap = lazily({
     pcap_open_dead: { args: ["i32", "i32"], returns: "ptr" },
     // int pcap_compile(pcap_t *p, struct bpf_program *fp, const char *str, int optimize, bpf_u_int32 netmask);
     pcap_compile: { args: ["ptr", "buffer", "cstring", "i32", "u32"], returns: "i32" },
+    // int pcap_offline_filter(const struct bpf_program *fp, const struct pcap_pkthdr *h, const u_char *pkt);
+    pcap_offline_filter: { args: ["buffer", "buffer", "buffer"], returns: "i32" },
     // char *pcap_geterr(pcap_t *p);
     pcap_geterr: { args: ["ptr"], returns: "cstring" },
     // void pcap_freecode(struct bpf_program *fp);

@@ -27,6 +27,7 @@ import type { Log } from "./log.ts";
 import { hasValidMac1 } from "./mac1.ts";
 import { NameBook } from "./namebook.ts";
 import { Outbox } from "./outbox.ts";
+import { RateBook } from "./rates.ts";
 import type { Senses, Witness } from "./senses.ts";
 import type { Placed, Store } from "./store/store.ts";
 import { type Rules, Tracker } from "./tracker.ts";
@@ -57,6 +58,8 @@ const WARM_UP_MAX_MS = 200;
 const UPKEEP_MS = 5000;
 /** A flood that comes back after this is told of again. */
 const FLOOD_OVER_MS = 60_000;
+/** A problem of looks that comes back after this is told of again; looks are a minute apart at times. */
+const PROBLEM_OVER_MS = 10 * 60_000;
 /** While there is more to delete than one step may. */
 const TRIM_PAUSE_MS = 100;
 /** What cannot change while running, and what its users call it. */
@@ -101,6 +104,7 @@ export class App implements Witness {
   readonly #outbox: Outbox;
   readonly #traffic: Traffic;
   readonly #counters = new Counters();
+  readonly #rates = new RateBook();
   readonly #listeners = new Set<(placed: readonly Placed[]) => void>();
   #settings: Settings;
   #cancelTick = () => {};
@@ -113,6 +117,8 @@ export class App implements Witness {
   #lastLook: Promise<unknown> = Promise.resolve();
   /** Of the last look. */
   #problems: readonly Error[] = [];
+  /** What looks failed by, and when last, since all devices could be looked at. */
+  readonly #failing = new Map<string, number>();
   #overrunAtMs = -Infinity;
   #hasHinted = false;
   #stopped = false;
@@ -135,7 +141,7 @@ export class App implements Witness {
       this.#tracker.handshakeAtMs(address, port, listenPort);
     this.#trigger = new Trigger({
       clock,
-      look: (ports) => this.#look("packet", ports === null ? null : this.#devicesAt(ports)),
+      look: (ports) => this.#look("packet", this.#devicesAt(ports)),
       handshakeAtMs,
     });
     this.#unknown = new Unknown({
@@ -195,6 +201,7 @@ export class App implements Witness {
       clock: this.#clock,
       store: this.#store,
       counters: this.#counters,
+      rates: this.#rates,
       tracker: this.#tracker,
       devices: this.#senses.devices,
       outbox: this.#outbox,
@@ -314,18 +321,23 @@ export class App implements Witness {
     }
   }
 
-  /** The names of the devices that listen on these ports; null, which is all, if one is unknown. */
-  #devicesAt(ports: ReadonlySet<number>): ReadonlySet<string> | null {
+  /**
+   * The names of the devices that listen on these ports, null: on any; null, if one is unknown. New
+   * devices tell of themselves, and to look for them is most of the work.
+   */
+  #devicesAt(ports: ReadonlySet<number> | null): ReadonlySet<string> | null {
+    const { known } = this.#senses.devices;
+    if (ports === null) return new Set(known.map(({ name }) => name));
     const names = new Set<string>();
     for (const port of ports) {
-      const found = this.#senses.devices.known.filter(({ listenPort }) => listenPort === port);
+      const found = known.filter(({ listenPort }) => listenPort === port);
       if (found.length === 0) return null;
       for (const { name } of found) names.add(name);
     }
     return names;
   }
 
-  /** Looks, once the looks before are over; resolves with the milliseconds that it took. */
+  /** Looks, once the looks before are over; resolves with the milliseconds of a processor that it took. */
   #look(reason: Reason, names: ReadonlySet<string> | null): Promise<number> {
     const look = this.#lastLook.then(() => this.#lookNow(reason, names));
     // A failure of one look must not be that of the next.
@@ -336,14 +348,17 @@ export class App implements Witness {
   async #lookNow(reason: Reason, names: ReadonlySet<string> | null): Promise<number> {
     if (this.#stopped) return 0;
     const startMs = this.#clock.now().monotonicMs;
+    const startCpuMs = cpuMs();
     const look = await this.#senses.devices.look(names);
-    const costMs = this.#clock.now().monotonicMs - startMs;
-    this.#counters.lookSeconds.observe(costMs / 1000);
+    const costMs = cpuMs() - startCpuMs;
+    this.#counters.lookSeconds.observe((this.#clock.now().monotonicMs - startMs) / 1000);
     this.#takeIn(look, reason, names);
     return costMs;
   }
 
   #takeIn(look: LookResult, reason: Reason, names: ReadonlySet<string> | null): void {
+    // The store is closed, or about to be: what a look found that lasted until now is for the next run.
+    if (this.#stopped) return;
     const now = this.#clock.now();
     this.#counters.looks.add([reason]);
     this.#counters.lookProblems += look.problems.length;
@@ -351,20 +366,43 @@ export class App implements Witness {
     const changes = this.#tracker.observe(look, now);
     this.#unknown.looked(look);
     if (names === null && look.problems.length === 0) changes.push(...this.#tracker.allSeen(now));
-    for (const problem of look.problems) {
-      if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
-      this.#log.error(problem.message);
-    }
+    this.#tellProblems(look.problems, { isWhole: names === null });
     if (haveDevicesChanged(changes, reason)) {
       this.#names.watch(this.#senses.devices.known.map(({ name }) => name));
     }
     if (changes.length > 0 || reason === "start") this.#report(changes, reason);
+    // This look was at all who are connected.
+    if (reason === "tick") this.#noteRates(now.monotonicMs);
     this.#log.debug("look", { reason, changes: changes.length });
 
     const ports = this.#senses.devices.known.map(({ listenPort }) => listenPort);
     this.#senses.capture.setPorts([...new Set(ports)].filter((port) => port !== 0));
     this.#rules?.setPorts(ports);
     this.#scheduleTick();
+  }
+
+  #noteRates(atMs: number): void {
+    for (const [device, sessions] of Map.groupBy(this.#tracker.sessions, (each) => each.device)) {
+      this.#rates.note(
+        device,
+        sessions.map(({ peer }) => peer),
+        atMs,
+      );
+    }
+  }
+
+  /** What goes on failing at each look is said once, and also that it is over. */
+  #tellProblems(problems: readonly Error[], { isWhole }: { readonly isWhole: boolean }): void {
+    const { monotonicMs } = this.#clock.now();
+    for (const problem of problems) {
+      if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
+      const lastMs = this.#failing.get(problem.message) ?? -Infinity;
+      if (monotonicMs - lastMs > PROBLEM_OVER_MS) this.#log.error(problem.message);
+      this.#failing.set(problem.message, monotonicMs);
+    }
+    if (!isWhole || problems.length > 0 || this.#failing.size === 0) return;
+    this.#failing.clear();
+    this.#log.info("all devices can be looked at again");
   }
 
   #eventOf(change: Change): Event {
@@ -408,8 +446,8 @@ export class App implements Witness {
   #count(change: Change): void {
     this.#counters.events.add([change.type]);
     if (change.type !== "peer.disconnected") return;
-    const { device, peer, session, endedAtMs } = change;
-    this.#counters.sessionSeconds.observe(Math.max(0, endedAtMs - session.startedAtMs) / 1000);
+    const { device, peer, session, durationMs } = change;
+    this.#counters.sessionSeconds.observe(durationMs / 1000);
     this.#traffic.ended({ ...session, device, publicKey: peer.publicKey });
   }
 
@@ -445,7 +483,8 @@ export class App implements Witness {
     }
     const { monotonicMs } = this.#clock.now();
     if (this.#lastTickMs === -Infinity) this.#lastTickMs = monotonicMs;
-    const deadlineMs = this.#tracker.nextDeadlineMs() ?? Infinity;
+    // Who was due at the last tick and is still there could not be looked at: that waits for the next one.
+    const deadlineMs = this.#tracker.nextDeadlineMs(this.#lastTickMs) ?? Infinity;
     const atMs = Math.min(this.#lastTickMs + tickMs, deadlineMs);
     this.#cancelTick = this.#clock.after(Math.max(1, atMs - monotonicMs), () => {
       this.#lastTickMs = this.#clock.now().monotonicMs;
@@ -480,4 +519,10 @@ function rulesOf({ idleTimeoutMs, holdMs, announceExisting, peers }: Settings): 
     holdMs,
     announceExisting,
   };
+}
+
+/** What this thread has used of a processor: on a busy machine the clock tells something else. */
+function cpuMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
 }

@@ -13,6 +13,7 @@ import {
   readInitial,
   type Sources,
 } from "./config/given.ts";
+import type { Since } from "./config/kinds.ts";
 import { type Line, readLine } from "./config/line.ts";
 import { type ListenSettings, readListen } from "./config/listen.ts";
 import {
@@ -27,9 +28,10 @@ import {
 import { readTargets, targetAt } from "./config/targets.ts";
 import { readBareVariables, readVariables } from "./config/variables.ts";
 import { readSecrets, type TargetSettings } from "./config/webhooks.ts";
-import { quoted, redactUrl, withoutSecrets } from "./config/words.ts";
+import { listed, quoted, redactUrl, withoutSecrets } from "./config/words.ts";
 import { formatDuration } from "./duration.ts";
 import { ConfigError } from "./errors.ts";
+import type { EventPattern } from "./selection.ts";
 import { formatSize } from "./size.ts";
 import { didYouMean } from "./suggest.ts";
 import type { PublicKey } from "./wireguard.ts";
@@ -86,6 +88,10 @@ export type Command =
   | ({ readonly type: "test-webhook"; readonly target: string | null } & Configured)
   | ({ readonly type: "outbox" } & OutboxRequest & Configured)
   | ({ readonly type: "rules"; readonly action: RulesAction } & Configured)
+  /** `problems`: of the settings, which are otherwise as if what is wrong in them was not given. */
+  | ({ readonly type: "doctor"; readonly problems: readonly string[] } & DoctorRequest & Configured)
+  | { readonly type: "health" }
+  | { readonly type: "completion"; readonly shell: Shell }
   | {
       readonly type: "receive";
       /** 0: any free one. */
@@ -95,6 +101,10 @@ export type Command =
       readonly secrets: readonly SigningSecret[];
     }
   | { readonly type: "install-service" | "uninstall-service" }
+  | ({ readonly type: "status" } & StatusRequest & Configured)
+  | ({ readonly type: "sessions" } & SessionsRequest & Configured)
+  | ({ readonly type: "events" } & EventsRequest & Configured)
+  | ({ readonly type: "top" } & TopRequest & Configured)
   /** `command`: whose help; null: the program's. */
   | { readonly type: "help"; readonly command: CommandName | null }
   | { readonly type: "version" };
@@ -113,6 +123,47 @@ export interface OutboxRequest {
   readonly dead: boolean;
   readonly json: boolean;
 }
+
+export interface StatusRequest {
+  readonly json: boolean;
+}
+
+/** What of the past. */
+export interface PastRequest {
+  /** A name or a public key; null: all. */
+  readonly peer: string | null;
+  /** null: from the beginning. */
+  readonly since: Since | null;
+  /** The latest; null: all. */
+  readonly limit: number | null;
+}
+
+export interface SessionsRequest extends PastRequest {
+  readonly format: "text" | "json" | "csv";
+}
+
+export interface EventsRequest extends PastRequest {
+  readonly follow: boolean;
+  /** Empty: all. */
+  readonly types: readonly EventPattern[];
+  readonly json: boolean;
+}
+
+export interface TopRequest {
+  readonly intervalMs: number;
+}
+
+/** What `sessions` and `events` print where neither --limit nor --since says how many. */
+const SESSIONS_LIMIT = 50;
+const EVENTS_LIMIT = 20;
+
+export interface DoctorRequest {
+  readonly json: boolean;
+  /** Whether it may try to reach the targets. */
+  readonly network: boolean;
+}
+
+export type Shell = "bash" | "zsh" | "fish";
 
 /** Where systemd would put it, too: StateDirectory=wgmon. */
 const STATE_DIR = "/var/lib/wgmon";
@@ -152,11 +203,34 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
       const action = rulesAction(line, problems);
       return { type: "rules", action, ...configure(line.found, sources, problems) };
     }
+    case "doctor":
+      return doctor(line, sources, problems);
+    case "health":
+      return { type: "health" };
+    case "completion":
+      return { type: "completion", shell: shellOf(line, problems) };
     case "receive":
       return receive(line, sources, problems);
     case "install-service":
     case "uninstall-service":
       return { type: line.command };
+    case "status": {
+      const json = own(line, "json", commands.status.flags.json, problems) === true;
+      return { type: "status", json, ...configure(line.found, sources, problems) };
+    }
+    case "sessions": {
+      const request = sessionsRequest(line, problems);
+      return { type: "sessions", ...request, ...configure(line.found, sources, problems) };
+    }
+    case "events": {
+      const request = eventsRequest(line, problems);
+      return { type: "events", ...request, ...configure(line.found, sources, problems) };
+    }
+    case "top": {
+      const { interval } = commands.top.flags;
+      const intervalMs = own(line, "interval", interval, problems) ?? 0;
+      return { type: "top", intervalMs, ...configure(line.found, sources, problems) };
+    }
     case "help":
       return helpOf(line);
     case "version":
@@ -308,6 +382,58 @@ function rulesAction(line: Line, problems: string[]): RulesAction {
     problems.push(`${asked.map((name) => `--${name}`).join(" and ")}: give one of them`);
   }
   return asked[0] ?? "nft";
+}
+
+function sessionsRequest(line: Line, problems: string[]): SessionsRequest {
+  const { flags } = commands.sessions;
+  const past = pastRequest(line, flags, SESSIONS_LIMIT, problems);
+  const json = own(line, "json", flags.json, problems) === true;
+  const csv = own(line, "csv", flags.csv, problems) === true;
+  if (json && csv) problems.push("--json and --csv: give one of them");
+  return { ...past, format: json ? "json" : csv ? "csv" : "text" };
+}
+
+function eventsRequest(line: Line, problems: string[]): EventsRequest {
+  const { flags } = commands.events;
+  const given = line.found.get("type");
+  return {
+    ...pastRequest(line, flags, EVENTS_LIMIT, problems),
+    follow: own(line, "follow", flags.follow, problems) === true,
+    types:
+      given === undefined ? [] : readAll(flags.type, given, problems).map(({ value }) => value),
+    json: own(line, "json", flags.json, problems) === true,
+  };
+}
+
+function pastRequest(
+  line: Line,
+  flags: Pick<typeof commands.events.flags, "peer" | "since" | "limit">,
+  usual: number,
+  problems: string[],
+): PastRequest {
+  const since = own(line, "since", flags.since, problems);
+  return {
+    peer: own(line, "peer", flags.peer, problems),
+    since,
+    limit: own(line, "limit", flags.limit, problems) ?? (since === null ? usual : null),
+  };
+}
+
+/** Mistakes in the settings are among what it is asked for. */
+function doctor(line: Line, sources: Sources, problems: string[]): Command {
+  const { flags } = commands.doctor;
+  const json = own(line, "json", flags.json, problems) === true;
+  const network = own(line, "no-network", flags["no-network"], problems) !== true;
+  const inSettings: string[] = [];
+  const configured = configure(line.found, sources, inSettings);
+  return { type: "doctor", json, network, problems: inSettings, ...configured };
+}
+
+function shellOf({ word }: Line, problems: string[]): Shell {
+  const { words } = commands.completion;
+  if (word === "bash" || word === "zsh" || word === "fish") return word;
+  problems.push(`wgmon completion needs one more word: ${listed(words, "or")}`);
+  return "bash";
 }
 
 function receive(line: Line, sources: Sources, problems: string[]): Command {

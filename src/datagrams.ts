@@ -51,6 +51,8 @@ export interface DatagramHandler {
    * nothing, and a busy time costs little; what comes then is told up to 15 ms late.
    */
   readonly overrun?: () => void;
+  /** So much comes that reading has become slow work; told each time that it begins. */
+  readonly busy?: () => void;
 }
 
 /**
@@ -84,6 +86,7 @@ export async function readDatagrams(
     if (wakes < BUSY_WAKES) return;
     // What Bun has read already still comes.
     wakes = -Infinity;
+    handler.busy?.();
     socket.pause();
     fetch(socket, 0);
   };

@@ -46,6 +46,8 @@ export type Change =
       readonly session: SessionSummary;
       /** The last sign of life. */
       readonly endedAtMs: number;
+      /** From the start to that, also if the wall clock was set in between. */
+      readonly durationMs: number;
       readonly reason: DisconnectReason;
     }
   | UnknownHandshakes
@@ -91,11 +93,10 @@ export function eventOf(change: Change, stamp: Stamp): Event {
     }
     case "peer.disconnected": {
       const { endedAtMs, reason } = change;
-      const durationMs = Math.max(0, Math.round(endedAtMs - change.session.startedAtMs));
       const session = {
         ...sessionPart(change.session),
         endedAt: isoTime(endedAtMs),
-        durationMs,
+        durationMs: Math.round(change.durationMs),
       };
       const data = { device, peer: peerPart(change.peer, stamp), session, reason };
       return { ...head, type: change.type, data };

@@ -231,6 +231,50 @@ async function runNft(operation: string, script: string, signal: AbortSignal): P
   throw failure(operation, output);
 }
 
+/** What a program that lists rules reads at most, when others have put many into them. */
+const LIST_MAX_BYTES = 64 * 1024 * 1024;
+
+/**
+ * What a program such as nft or iptables-save prints; null: it is not here.
+ *
+ * @throws SystemError when it fails or is aborted.
+ */
+export async function readProgram(
+  name: string,
+  args: readonly string[],
+  signal: AbortSignal,
+): Promise<string | null> {
+  const operation = [name, ...args].join(" ");
+  const program = Bun.which(name, { PATH: SEARCH_PATH });
+  if (program === null) return null;
+  let child;
+  try {
+    child = Bun.spawn([program, ...args], {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      env: { PATH: SEARCH_PATH },
+      cwd: "/",
+      signal,
+      killSignal: "SIGKILL",
+      maxBuffer: LIST_MAX_BYTES,
+    });
+  } catch (error) {
+    throw new SystemError(operation, String((error as { code?: unknown }).code));
+  }
+  const [output, complaint, exitCode] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
+  if (exitCode === 0) return output;
+  if (signal.aborted) throw new SystemError(operation, "no answer in time");
+  if (/not permitted|ermission denied/.test(complaint)) {
+    throw new SystemError(operation, "EPERM", "it needs CAP_NET_ADMIN, as root has it");
+  }
+  throw new SystemError(operation, complaint.trim().slice(0, COMPLAINT_MAX) || "it failed");
+}
+
 function start(program: string, script: string) {
   try {
     return Bun.spawn([program, "-f", "-"], {

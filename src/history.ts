@@ -122,18 +122,19 @@ export class History {
 
 function endedSession(change: Change): EndedSession | null {
   if (change.type !== "peer.disconnected") return null;
-  const { device, peer, session, endedAtMs, reason } = change;
+  const { type: _, atMs: __, session, peer, ...rest } = change;
   const endpoint = peer.endpoint === null ? null : formatEndpoint(peer.endpoint);
-  return { ...session, device, publicKey: peer.publicKey, endpoint, endedAtMs, reason, peer };
+  return { ...session, ...rest, publicKey: peer.publicKey, endpoint, peer };
 }
 
 function unwatched(session: SavedSession): EndedSession {
-  const { peer, endpoint, lastSignMs } = session;
+  const { peer, endpoint, startedAtMs, lastSignMs } = session;
   return {
     ...session,
     publicKey: peer.publicKey,
     endpoint: endpoint === null ? null : formatEndpoint(endpoint),
     endedAtMs: lastSignMs,
+    durationMs: Math.max(0, lastSignMs - startedAtMs),
     reason: "not-watched",
   };
 }

@@ -19,6 +19,9 @@ const MORE_HELP = "wgmon --help lists all settings.";
 /** Standard error may be a pipe whose reader is slow, or gone to sleep for good. */
 const COMPLAINT_MS = 1000;
 
+/** The files that the settings come from, as they were given, and their absolute paths: for the doctor. */
+const filesRead = new Map<string, string>();
+
 const startFolder = process.cwd();
 // A library that the loader does not find is looked for in the working directory, by its bare name:
 // for a daemon that runs as root that must not be somebody else's.
@@ -29,7 +32,10 @@ function readCommand(): Command {
     argv: process.argv.slice(2),
     env: process.env,
     hostname: hostname(),
-    readFile: (path) => readTextFile(absolute(path)),
+    readFile(path) {
+      filesRead.set(path, absolute(path));
+      return readTextFile(absolute(path));
+    },
     fileMode: (path) => fileMode(absolute(path)),
   });
 }
@@ -95,10 +101,11 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   log.info(`wgmon ${version}`, describeSettings(settings));
   for (const note of notes) log.warn(note);
   // Last of all: nobody waits for it.
-  const [{ HttpServer }, { LiveSource }, { runtimeDirOf }] = await Promise.all([
+  const [{ HttpServer }, { LiveSource }, { runtimeDirOf }, { keepSmall }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/live.ts"),
     import("./http/place.ts"),
+    import("./memory.ts"),
   ]);
   const running = app;
   http = await HttpServer.start({
@@ -108,6 +115,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     log,
     clock,
   });
+  keepSmall(clock);
 }
 
 /** null: the firewall is not ours to change. */
@@ -199,12 +207,32 @@ async function service(type: "install-service" | "uninstall-service"): Promise<v
   change({ program: ownProgram(), root: "", print: printLine, systemctl: runSystemctl });
 }
 
+async function doctor(command: Extract<Command, { type: "doctor" }>): Promise<boolean> {
+  const { runDoctor } = await import("./cli/doctor.ts");
+  const options = { version, env: process.env, files: filesRead, print: printLine };
+  return await runDoctor(command, options);
+}
+
+async function health(): Promise<void> {
+  const { askHealth } = await import("./cli/health.ts");
+  printLine(await askHealth(process.env));
+}
+
 async function receiveEvents(command: Extract<Command, { type: "receive" }>): Promise<void> {
   const { receive } = await import("./cli/receive.ts");
   const receiver = receive({ ...command, clock: systemClock, print: printLine });
   const stop = () => void receiver.stop().then(() => process.exit(0));
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
+}
+
+async function ask(
+  command: Extract<Command, { type: "status" | "sessions" | "events" | "top" }>,
+): Promise<number> {
+  const { runAsking } = await import("./cli/ask.ts");
+  const tell = (line: string) => complain(`wgmon: ${line}`);
+  const { env } = process;
+  return await runAsking(command, { env, version, clock: systemClock, complain: tell });
 }
 
 function printLine(line: string): void {
@@ -237,12 +265,27 @@ try {
     case "rules":
       process.exit(await rules(command));
       break;
+    case "doctor":
+      process.exit((await doctor(command)) ? 0 : 1);
+      break;
+    case "health":
+      await health();
+      break;
+    case "completion":
+      print((await import("./cli/completion.ts")).completion(command.shell));
+      break;
     case "receive":
       await receiveEvents(command);
       break;
     case "install-service":
     case "uninstall-service":
       await service(command.type);
+      break;
+    case "status":
+    case "sessions":
+    case "events":
+    case "top":
+      process.exit(await ask(command));
       break;
     case "help":
       print(helpText(command.command));

@@ -153,7 +153,7 @@ export class NameBook {
   #listed(folder: string, patterns: readonly string[], device: string): string[] {
     const matchers = patterns.map((pattern) => matcher(pattern, device));
     const isHiddenWanted = patterns.some((pattern) => pattern.startsWith("."));
-    const names = listFolder(folder)
+    const names = this.#filesIn(folder)
       .filter((name) => isHiddenWanted || !name.startsWith("."))
       .filter((name) => matchers.some((each) => each.test(name)))
       .sort();
@@ -163,6 +163,17 @@ export class NameBook {
       this.#log.warn(`names: too many files in ${fileName(folder)}; the first are read`, counts);
     }
     return names.slice(0, FILES_MAX);
+  }
+
+  /** Where nobody can tell, those that were there before: reading them says what is wrong. */
+  #filesIn(folder: string): string[] {
+    try {
+      return listFolder(folder);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      const known = [...this.#pages.keys()].filter((path) => path.startsWith(folder));
+      return known.map((path) => path.slice(folder.length)).filter((name) => !name.includes("/"));
+    }
   }
 
   /** `isExpected`: it is a mistake if it is missing. */

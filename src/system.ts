@@ -9,15 +9,19 @@ import { errno, libc } from "../ffi/libc.ts";
 import { SystemError } from "./errors.ts";
 import { errnoName, systemError } from "./kernel/errno.ts";
 import {
+  EACCES,
   EAGAIN,
   EINTR,
+  ENODEV,
   ENOENT,
+  ENOTDIR,
   EPIPE,
   LOCK_EX,
   LOCK_NB,
   O_CLOEXEC,
   O_CREAT,
   O_RDWR,
+  STA_UNSYNC,
 } from "./kernel/uapi.ts";
 
 const STDOUT = 1;
@@ -28,6 +32,9 @@ const PIPE_BUF = 4096;
 const POLLOUT = 4;
 /** HOST_NAME_MAX and its NUL, limits.h. */
 const HOST_NAME_BYTES = 65;
+/** struct timex, sys/timex.h */
+const TIMEX_BYTES = 208;
+const TIMEX_STATUS = 40;
 const CHUNK_BYTES = 65_536;
 /** Where the name begins in a struct dirent; dirent.h, the same on all 64-bit machines. */
 const DIRENT_NAME = 19;
@@ -43,9 +50,24 @@ export function hostname(): string {
   return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
 }
 
-/** The number of the network interface with this name; 0: there is none in this namespace. */
+/** Whether something keeps the clock right, adjtimex(2); null: the kernel does not tell. */
+export function isClockSynchronised(): boolean | null {
+  // `modes`, its beginning, is 0: nothing is set.
+  const state = new DataView(new ArrayBuffer(TIMEX_BYTES));
+  if (libc().adjtimex(new Uint8Array(state.buffer)) < 0) return null;
+  return (state.getInt32(TIMEX_STATUS, true) & STA_UNSYNC) === 0;
+}
+
+/**
+ * The number of the network interface with this name; 0: there is none in this namespace.
+ *
+ * @throws SystemError when nobody can tell: it takes a descriptor to ask.
+ */
 export function interfaceIndex(name: string): number {
-  return libc().if_nametoindex(name);
+  const index = libc().if_nametoindex(name);
+  const code = index === 0 ? errno() : 0;
+  if (code !== 0 && code !== ENODEV) throw systemError(`find interface ${name}`, code);
+  return index;
 }
 
 /**
@@ -60,19 +82,34 @@ export function writeToStderr(bytes: Uint8Array, waitMs: number): number {
   return write(STDERR, bytes, waitMs);
 }
 
+/** The same to standard output. `waitMs` of -1: as long as it takes. */
+export function writeToStdout(bytes: Uint8Array, waitMs: number): number {
+  return write(STDOUT, bytes, waitMs);
+}
+
 /**
  * Writes all of the text to standard output; that its reader has seen enough is no failure.
  *
+ * @returns whether somebody still reads.
  * @throws SystemError
  */
-export function print(text: string): void {
+export function print(text: string): boolean {
   try {
     for (let rest: Uint8Array = Buffer.from(text); rest.length > 0;) {
-      rest = rest.subarray(write(STDOUT, rest, -1));
+      rest = rest.subarray(writeToStdout(rest, -1));
     }
+    return true;
   } catch (error) {
     if (!(error instanceof SystemError && error.code === errnoName(EPIPE))) throw error;
+    return false;
   }
+}
+
+/** Whether somebody still reads standard output. */
+export function hasReader(): boolean {
+  const poll = Int32Array.of(STDOUT, 0);
+  // Of a pipe or terminal whose other end is closed, poll(2) says so unasked.
+  return libc().poll(poll, 1, 0) <= 0;
 }
 
 function write(descriptor: number, bytes: Uint8Array, waitMs: number): number {
@@ -209,10 +246,18 @@ export function lockFile(path: string): () => void {
   throw systemError(`lock ${path}`, code);
 }
 
-/** The names in a folder; none when it does not exist or is not ours to read. */
+/**
+ * The names in a folder; none when it does not exist or is not ours to read.
+ *
+ * @throws SystemError when nobody can tell: it takes a descriptor to look.
+ */
 export function listFolder(path: string): string[] {
   const folder = libc().opendir(path) as Pointer | null;
-  if (folder === null) return [];
+  if (folder === null) {
+    const code = errno();
+    if (code === ENOENT || code === ENOTDIR || code === EACCES) return [];
+    throw systemError(`list ${path}`, code);
+  }
   const names: string[] = [];
   for (;;) {
     const entry = libc().readdir(folder) as Pointer | null;

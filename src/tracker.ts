@@ -35,6 +35,7 @@ export interface Session {
   /** As it was when it last changed. */
   readonly peer: Peer;
   readonly startedAtMs: number;
+  readonly startedMonotonicMs: number;
   /** Where the peer was last proven to be: an attempt alone may move the kernel's endpoint. */
   readonly endpoint: Endpoint | null;
   readonly handshakeAt: Instant;
@@ -47,7 +48,10 @@ export interface Session {
 }
 
 /** A session as it outlives the process: all times on the wall clock. */
-export interface SavedSession extends Omit<Session, "handshakeAt" | "lastSign" | "gone"> {
+export interface SavedSession extends Omit<
+  Session,
+  "startedMonotonicMs" | "handshakeAt" | "lastSign" | "gone"
+> {
   readonly handshakeAtMs: number;
   readonly lastSignMs: number;
   /** From when its silence counts: see `#unseenSign`. */
@@ -78,7 +82,11 @@ type SessionKey = string;
  */
 const ATTEMPTS_MAX = 3;
 
+/** The two clocks go apart by milliseconds; further only when somebody sets one of them. */
+const CLOCK_SET_MS = 2000;
+
 const NEVER: Instant = { wallMs: 0, monotonicMs: 0 };
+const NONE: ReadonlySet<string> = new Set();
 
 export class Tracker {
   #rules: Rules;
@@ -149,7 +157,7 @@ export class Tracker {
     for (const device of look.removed) this.#deviceRemoved(device, now, changes);
     for (const deviceLook of look.devices) this.#deviceSeen(deviceLook, now, changes);
     this.#started = true;
-    this.#expire(now, changes);
+    this.#expire(now, changes, new Set(look.devices.map(({ device }) => device.name)));
     return changes;
   }
 
@@ -165,13 +173,15 @@ export class Tracker {
     return changes;
   }
 
-  /** The next moment on the monotonic clock at which silence alone changes something. */
-  nextDeadlineMs(): number | null {
+  /**
+   * The next moment on the monotonic clock, later than `afterMs`, at which silence alone changes something.
+   */
+  nextDeadlineMs(afterMs = -Infinity): number | null {
     let next: number | null = null;
     for (const session of this.#sessions.values()) {
       if (this.#unseen.has(session.device)) continue;
       const deadline = this.#deadlineMs(session);
-      if (next === null || deadline < next) next = deadline;
+      if (deadline > afterMs && (next === null || deadline < next)) next = deadline;
     }
     return next;
   }
@@ -233,7 +243,7 @@ export class Tracker {
       if (session.device === name) this.#leave(key, "device-removed", now);
     }
     // The peers' ends are told before the device's.
-    this.#expire(now, changes);
+    this.#expire(now, changes, NONE);
     changes.push({ type: "device.removed", atMs: now.wallMs, device: name, listenPort });
   }
 
@@ -261,6 +271,7 @@ export class Tracker {
       device,
       peer,
       startedAtMs: lastSign.wallMs,
+      startedMonotonicMs: earlierInstant(lastSign.wallMs, now).monotonicMs,
       endpoint: peer.endpoint,
       handshakeAt,
       lastSign,
@@ -353,12 +364,18 @@ export class Tracker {
     this.#put({ ...session, gone: { reason, sinceMs: now.monotonicMs } });
   }
 
-  /** Ends the sessions whose silence, or whose hold after a removal, has lasted long enough. */
-  #expire(now: Instant, changes: Change[]): void {
+  /**
+   * Ends the sessions whose silence, or whose hold after a removal, has lasted long enough.
+   *
+   * @param looked names of devices. Whoever was not looked at may have lived on: wgmon itself may have been
+   *   stopped for a while, or could not look.
+   */
+  #expire(now: Instant, changes: Change[], looked: ReadonlySet<string>): void {
     for (const [key, session] of this.#sessions) {
-      // Whoever was not looked at yet may have lived on.
-      if (this.#unseen.has(session.device) || now.monotonicMs < this.#deadlineMs(session)) continue;
-      this.#end(key, session, session.gone?.reason ?? "idle", now, changes);
+      const { device, gone } = session;
+      if (gone === null ? !looked.has(device) : this.#unseen.has(device)) continue;
+      if (now.monotonicMs < this.#deadlineMs(session)) continue;
+      this.#end(key, session, gone?.reason ?? "idle", now, changes);
     }
   }
 
@@ -382,6 +399,7 @@ export class Tracker {
       peer: { ...session.peer, endpoint: session.endpoint },
       session: summary(session),
       endedAtMs: session.lastSign.wallMs,
+      durationMs: durationMs(session),
       reason,
     });
   }
@@ -429,6 +447,7 @@ function restored(saved: SavedSession, now: Instant): Session {
   const { handshakeAtMs, lastSignMs, silentSinceMs, gone, ...session } = saved;
   return {
     ...session,
+    startedMonotonicMs: earlierInstant(session.startedAtMs, now).monotonicMs,
     handshakeAt: earlierInstant(handshakeAtMs, now),
     lastSign: { ...earlierInstant(silentSinceMs, now), wallMs: lastSignMs },
     gone:
@@ -438,7 +457,7 @@ function restored(saved: SavedSession, now: Instant): Session {
 
 /** What a later run needs to go on with the session. */
 export function saved(session: Session, now: Instant): SavedSession {
-  const { handshakeAt, lastSign, gone, ...rest } = session;
+  const { startedMonotonicMs: _, handshakeAt, lastSign, gone, ...rest } = session;
   const wallMs = (monotonicMs: number) => now.wallMs - (now.monotonicMs - monotonicMs);
   return {
     ...rest,
@@ -447,6 +466,15 @@ export function saved(session: Session, now: Instant): SavedSession {
     silentSinceMs: wallMs(lastSign.monotonicMs),
     gone: gone === null ? null : { ...gone, sinceMs: wallMs(gone.sinceMs) },
   };
+}
+
+/** By the wall clock, which events have, unless it was set in between. */
+function durationMs({ startedAtMs, startedMonotonicMs, lastSign }: Session): number {
+  const wallMs = lastSign.wallMs - startedAtMs;
+  const monotonicMs = lastSign.monotonicMs - startedMonotonicMs;
+  // Where there was no later sign than the first, only the wall clock's time is that of the sign.
+  const wasSet = wallMs !== 0 && Math.abs(wallMs - monotonicMs) > CLOCK_SET_MS;
+  return Math.max(0, wasSet ? monotonicMs : wallMs);
 }
 
 function summary({ startedAtMs, rxBytes, txBytes, roams }: Session): SessionSummary {

@@ -39,7 +39,7 @@ const CLOCK_SLACK_MS = 100;
 
 export interface TriggerOptions {
   readonly clock: Clock;
-  /** Looks at the devices that listen on the ports, null: at all; resolves with the milliseconds that it took. */
+  /** Looks at the devices that listen on the ports, null: at all; resolves with the milliseconds of a processor that it took. */
   look(ports: ReadonlySet<number> | null): Promise<number>;
   /**
    * When the session made its keys that was last heard from this place, with the device that listens
@@ -72,6 +72,8 @@ export class Trigger {
   /** Packets were missed, whoever sent them; null: none. */
   #missed: Ladder | null = null;
   readonly #budget = new Budget();
+  /** When the first of all that is waited for is due. */
+  #dueAtMs = Infinity;
   #cancel: (() => void) | null = null;
   #timerAtMs = Infinity;
   #isLooking = false;
@@ -98,7 +100,8 @@ export class Trigger {
     const key = `${address} ${port} ${destinationPort}`;
     if (isData && this.#strangers.has(key)) return;
     const isAttempt = type === MessageType.initiation;
-    const pending = this.#pending.get(key);
+    const waiting = this.#pending.get(key);
+    const pending = waiting !== undefined && this.#isSettled(waiting) ? undefined : waiting;
     // Its looks are under way; only the packet that ends a handshake makes them urgent.
     if (
       pending !== undefined &&
@@ -106,8 +109,8 @@ export class Trigger {
     ) {
       return;
     }
-    if (pending === undefined && this.#pending.size >= PENDING_MAX) return;
-    this.#pending.set(key, {
+    if (waiting === undefined && this.#pending.size >= PENDING_MAX) return;
+    const added: Pending = {
       address,
       port,
       destinationPort,
@@ -115,15 +118,16 @@ export class Trigger {
       awaits: isData ? "session" : "handshake",
       ladderMs: isAttempt ? ATTEMPT_LADDER_MS : HANDSHAKE_LADDER_MS,
       step: 0,
-    });
-    this.#schedule();
+    };
+    this.#pending.set(key, added);
+    this.#schedule(dueMs(added));
   }
 
   /** Packets came that nobody has read. While looks for the last ones are under way, they do for these. */
   missed(): void {
     const { monotonicMs } = this.#options.clock.now();
     this.#missed ??= { armedAtMs: monotonicMs, ladderMs: MISSED_LADDER_MS, step: 0 };
-    this.#schedule();
+    this.#schedule(dueMs(this.#missed));
   }
 
   /** Gives strangers another chance: the peer at that place may have connected meanwhile. */
@@ -138,49 +142,71 @@ export class Trigger {
     this.#missed = null;
   }
 
-  #schedule(): void {
-    if (this.#isLooking || this.#stopped) return;
-    let dueAtMs = this.#missed === null ? Infinity : dueMs(this.#missed);
-    for (const pending of this.#pending.values()) dueAtMs = Math.min(dueAtMs, dueMs(pending));
-    if (dueAtMs === Infinity) return;
+  /** Something is due at `dueAtMs`; looks then, or for what is due earlier. */
+  #schedule(dueAtMs: number): void {
+    this.#dueAtMs = Math.min(this.#dueAtMs, dueAtMs);
+    if (this.#isLooking || this.#stopped || this.#dueAtMs === Infinity) return;
     const { monotonicMs } = this.#options.clock.now();
-    const atMs = Math.max(dueAtMs, monotonicMs + this.#budget.waitMs(monotonicMs));
+    const atMs = Math.max(this.#dueAtMs, monotonicMs + this.#budget.waitMs(monotonicMs));
     if (atMs >= this.#timerAtMs) return;
     this.#cancel?.();
     this.#timerAtMs = atMs;
     this.#cancel = this.#options.clock.after(atMs - monotonicMs, () => {
       this.#cancel = null;
       this.#timerAtMs = Infinity;
-      void this.#look();
+      void this.#lookForDue();
     });
   }
 
-  async #look(): Promise<void> {
+  async #lookForDue(): Promise<void> {
     const { clock } = this.#options;
     const startMs = clock.now().monotonicMs;
-    const sources = [...this.#pending.values()].filter((pending) => dueMs(pending) <= startMs);
-    const missed = this.#missed !== null && dueMs(this.#missed) <= startMs ? [this.#missed] : [];
-    this.#isLooking = true;
-    const ports = new Set(sources.map(({ destinationPort }) => destinationPort));
-    const costMs = await this.#options.look(missed.length > 0 ? null : ports);
-    this.#isLooking = false;
-    this.#budget.spend(costMs, clock.now().monotonicMs);
-
-    for (const ladder of [...missed, ...sources]) {
-      // A late look stands for all the steps that it is later than.
-      while (ladder.step < ladder.ladderMs.length && dueMs(ladder) <= startMs) ladder.step++;
+    const due = this.#due(startMs);
+    const missed = this.#missed !== null && dueMs(this.#missed) <= startMs ? this.#missed : null;
+    if (due.length > 0 || missed !== null) {
+      this.#isLooking = true;
+      const ports = new Set(due.map(([, { destinationPort }]) => destinationPort));
+      const costMs = await this.#options.look(missed === null ? ports : null);
+      this.#isLooking = false;
+      this.#budget.spend(costMs, clock.now().monotonicMs);
     }
-    for (const [key, pending] of this.#pending) {
-      if (this.#isSettled(pending)) this.#pending.delete(key);
+
+    const settleMs = clock.now().monotonicMs;
+    if (missed !== null) climb(missed, startMs);
+    if (missed?.step === MISSED_LADDER_MS.length) this.#missed = null;
+    for (const [key, pending] of due) {
+      climb(pending, startMs);
+      if (this.#isSettled(pending)) this.#forget(key, pending);
       else if (pending.step === pending.ladderMs.length) {
-        this.#pending.delete(key);
+        this.#forget(key, pending);
         if (pending.awaits === "session" && this.#strangers.size < STRANGERS_MAX) {
           this.#strangers.add(key);
         }
       }
     }
-    if (this.#missed?.step === MISSED_LADDER_MS.length) this.#missed = null;
-    this.#schedule();
+    this.#dueAtMs = this.#missed === null ? Infinity : dueMs(this.#missed);
+    for (const pending of this.#pending.values()) {
+      this.#dueAtMs = Math.min(this.#dueAtMs, dueMs(pending));
+    }
+    const nowMs = clock.now().monotonicMs;
+    this.#budget.spend(nowMs - settleMs, nowMs);
+    this.#schedule(Infinity);
+  }
+
+  /** Those that are due, without those that a look for others has settled meanwhile. */
+  #due(nowMs: number): [string, Pending][] {
+    const due: [string, Pending][] = [];
+    for (const entry of this.#pending) {
+      if (dueMs(entry[1]) > nowMs) continue;
+      if (this.#isSettled(entry[1])) this.#pending.delete(entry[0]);
+      else due.push(entry);
+    }
+    return due;
+  }
+
+  /** Unless another packet from there is waited for by now. */
+  #forget(key: string, pending: Pending): void {
+    if (this.#pending.get(key) === pending) this.#pending.delete(key);
   }
 
   #isSettled({ address, port, destinationPort, armedAtMs, awaits }: Pending): boolean {
@@ -188,6 +214,11 @@ export class Trigger {
     if (handshakeAtMs === null) return false;
     return awaits === "session" || handshakeAtMs >= armedAtMs - CLOCK_SLACK_MS;
   }
+}
+
+/** A late look stands for all the steps that it is later than. */
+function climb(ladder: Ladder, lookedAtMs: number): void {
+  while (ladder.step < ladder.ladderMs.length && dueMs(ladder) <= lookedAtMs) ladder.step++;
 }
 
 function dueMs({ armedAtMs, ladderMs, step }: Ladder): number {

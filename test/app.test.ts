@@ -1,4 +1,4 @@
-/** What the stages do together: who is named how, and who is mute. Real ones, but for the senses. */
+/** What the stages do together: who is named how, who is mute, what is said of looks that fail. Real ones, but for the senses. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -8,12 +8,12 @@ import { join } from "node:path";
 import { App } from "../src/app.ts";
 import type { Message, Target } from "../src/channel/channel.ts";
 import type { Settings } from "../src/config.ts";
+import { SystemError } from "../src/errors.ts";
 import { sentence } from "../src/event.ts";
 import type { LookResult } from "../src/kernel/devices.ts";
 import type { Fields } from "../src/log.ts";
 import type { Senses } from "../src/senses.ts";
 import { Store } from "../src/store/store.ts";
-import type { Look } from "../src/wireguard.ts";
 import { HandClock } from "./support/clock.ts";
 import { ALICE, BOB, device, LookMaker, peer } from "./support/peers.ts";
 import { run } from "./support/settings.ts";
@@ -22,17 +22,22 @@ const WG0 = device();
 
 let folder: string;
 let clock: HandClock;
+let startMs: number;
 let looks: LookMaker;
 let app: App | null = null;
 let sent: Message[];
 let logged: { message: string; fields: Fields }[];
+/** What a look finds, but for the first one. */
+let look: () => Promise<LookResult>;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "wgmon-app-"));
   clock = new HandClock();
+  startMs = clock.now().wallMs;
   looks = new LookMaker();
   sent = [];
   logged = [];
+  look = () => Promise.resolve(found());
 });
 
 afterEach(async () => {
@@ -46,26 +51,30 @@ function settings(toml = ""): Settings {
   return run([], { toml: `${names}${toml}` }).settings;
 }
 
-/** A wgmon that sees these peers connected when it starts. */
+/** Alice and Bob have been connected since just before the start, and silent. */
+function found(): LookResult {
+  const lastHandshakeMs = startMs - 1000;
+  const connected = [ALICE, BOB].map((publicKey) => peer({ publicKey, lastHandshakeMs }));
+  return { ...looks.look([WG0, connected]), problems: [] };
+}
+
+/** A wgmon that sees them when it starts. */
 async function start(toml: string): Promise<App> {
   const log = () => {};
+  const say = (message: string, fields: Fields = {}) => void logged.push({ message, fields });
   const store = await Store.open({
     directory: join(folder, "state"),
     clock,
     log: { debug: log, info: log, warn: log, error: log },
   });
-  const result = (look: Look): LookResult => ({ ...look, problems: [] });
-  const connected = [ALICE, BOB].map((publicKey) =>
-    peer({ publicKey, lastHandshakeMs: clock.now().wallMs - 1000 }),
-  );
   const senses = {
     devices: {
       known: [WG0],
-      look: () => Promise.resolve(result(looks.look([WG0, connected]))),
+      look: () => look(),
       [Symbol.dispose]() {},
     },
     capture: { setPorts() {} },
-    firstLook: result(looks.look([WG0, connected])),
+    firstLook: found(),
     attend() {},
     close() {},
   } as unknown as Senses;
@@ -84,12 +93,7 @@ async function start(toml: string): Promise<App> {
   };
   app = new App(settings(toml), {
     clock,
-    log: {
-      debug: log,
-      info: (message, fields = {}) => void logged.push({ message, fields }),
-      warn: log,
-      error: log,
-    },
+    log: { debug: log, info: say, warn: log, error: say },
     senses,
     store,
     rules: null,
@@ -148,4 +152,49 @@ test("after a reload names and mute are as they are now", async () => {
   expect(sent.flatMap(({ events }) => events).map((event) => sentence(event))).toEqual([
     "ada (wg0) disconnected after 0s",
   ]);
+});
+
+/** Lets the time pass in steps, and after each of them all that it has caused. */
+async function pass(ms: number, stepMs: number): Promise<void> {
+  for (let passedMs = 0; passedMs < ms; passedMs += stepMs) {
+    clock.advance(stepMs);
+    await settled();
+  }
+}
+
+test("looks that fail end nobody's session, go on at the tick's pace, and are told of once", async () => {
+  await start(`tick = "1s"\nidle_timeout = "10s"\nreconcile = 0`);
+  // The warm-up is over.
+  await pass(1000, 25);
+  logged = [];
+  let count = 0;
+  const problem = new SystemError("look at wg0", "EMFILE");
+  look = () => {
+    count++;
+    return Promise.resolve({ devices: [], removed: [], problems: [problem] });
+  };
+  await pass(30_000, 50);
+  expect(count).toBeGreaterThan(25);
+  expect(count).toBeLessThanOrEqual(31);
+  expect(logged.map(({ message }) => message)).toEqual(["look at wg0: EMFILE"]);
+
+  look = () => Promise.resolve(found());
+  await pass(2000, 50);
+  const messages = logged.map(({ message }) => message);
+  expect(messages).toContain("all devices can be looked at again");
+  expect(messages.filter((message) => message.includes("disconnected"))).toHaveLength(2);
+  expect(messages).toHaveLength(4);
+});
+
+test("a look that is still taken when it stops changes nothing any more", async () => {
+  const running = await start(`tick = "1s"`);
+  const { promise, resolve } = Promise.withResolvers<LookResult>();
+  look = () => promise;
+  await pass(2000, 1000);
+  await running.stop();
+  app = null;
+  logged = [];
+  resolve({ ...looks.look(), problems: [] });
+  await settled();
+  expect(logged).toEqual([]);
 });

@@ -201,6 +201,7 @@ describe("a handler that is to be spared", () => {
     const peer = await peerOf(socket);
     const record = recorder();
     let overruns = 0;
+    let busyTimes = 0;
     const stop = await readDatagrams(socket.descriptor, clock, {
       data(bytes) {
         record.handler.data(bytes);
@@ -208,6 +209,7 @@ describe("a handler that is to be spared", () => {
       },
       lost: record.handler.lost,
       overrun: () => void overruns++,
+      busy: () => void busyTimes++,
     });
     closers.push(stop, () => libc().close(socket.descriptor));
     const sendMany = (count: number) => {
@@ -216,7 +218,16 @@ describe("a handler that is to be spared", () => {
     /** As many as make a busy time; from then on it is not woken any more. */
     sendMany(50);
     await record.upTo(50);
-    return { ...socket, clock, peer, record, stop, sendMany, overruns: () => overruns };
+    return {
+      ...socket,
+      clock,
+      peer,
+      record,
+      stop,
+      sendMany,
+      overruns: () => overruns,
+      busyTimes: () => busyTimes,
+    };
   }
 
   test("is told at once as long as little comes", async () => {
@@ -243,11 +254,15 @@ describe("a handler that is to be spared", () => {
   });
 
   test("is woken again when the busy time is over", async () => {
-    const { clock, peer, record } = await busy();
+    const { clock, peer, record, sendMany, busyTimes } = await busy();
     clock.advance(15 * 11);
     expect(clock.waiting).toBe(0);
     peer.send("later");
     expect((await record.upTo(51)).at(-1)).toBe("data later");
+    expect(busyTimes()).toBe(1);
+    sendMany(49);
+    await record.upTo(100);
+    expect(busyTimes()).toBe(2);
   });
 
   test("does not get a flood, and is told of it again and again until it is over", async () => {

@@ -127,6 +127,25 @@ test("each device is asked with one request that is made once", async () => {
   expect(again[1]).toBe(wg1!);
 });
 
+test("between two devices everything else gets its turn", async () => {
+  const order: string[] = [];
+  class Noting extends Replay {
+    override request(...asked: Parameters<Replay["request"]>) {
+      order.push(asked[0]);
+      setImmediate(() => order.push("something else"));
+      return super.request(...asked);
+    }
+  }
+  const generic = new Noting();
+  const route = new Replay();
+  generic.add(family, dump(WG0), dump(WG1));
+  route.add(links(WG0, WG1));
+  const { devices } = await new Devices(["wg0", "wg1"], generic, route).look(null);
+  expect(devices).toHaveLength(2);
+  const turn = "something else";
+  expect(order.slice(1)).toEqual(["look at wg0", turn, turn, "look at wg1"]);
+});
+
 test("and the kernel answers such a request each time", () => {
   using socket = new NetlinkSocket(NETLINK_ROUTE);
   const request = { type: RTM_GETLINK, dump: true, header: new Uint8Array(16), attributes: [] };

@@ -406,6 +406,66 @@ describe("start and restart", () => {
   });
 });
 
+describe("silence", () => {
+  const wg1 = device({ name: "wg1", index: 4 });
+
+  test("is nobody's whose device was not looked at", () => {
+    const story = new Story();
+    story.changes(0, [device(), [peer()]], [wg1, [peer()]]);
+    story.changes(1, [device(), [shook(1)]], [wg1, [shook(1)]]);
+    // As after hours in which nobody could look; what woke us was about wg0.
+    const one = { device: device(), changed: [], removed: [] };
+    const changes = story.tracker.observe({ devices: [one], removed: [] }, story.instant(9000));
+    expect(changes).toMatchObject([{ type: "peer.disconnected", device: "wg0" }]);
+    // It is high time for another look, and if that fails, for the one after it.
+    expect(story.tracker.nextDeadlineMs()).toBe(181_000);
+    expect(story.tracker.nextDeadlineMs(9_000_000)).toBeNull();
+    const alive = [wg1, [shook(8990, 9000)]] as const;
+    expect(story.changes(9001, [device(), [shook(1)]], alive)).toEqual([]);
+    expect(story.tracker.connected).toBe(1);
+  });
+
+  test("does not keep those who were taken away with a device", () => {
+    const story = new Story();
+    story.changes(0, [device(), [peer()]], [wg1, [peer()]]);
+    story.changes(1, [device(), [shook(1)]], [wg1, [shook(1)]]);
+    const changes = story.tracker.observe({ devices: [], removed: [wg1] }, story.instant(9000));
+    expect(changes.map(({ type, device: name }) => `${name} ${type}`)).toEqual([
+      "wg1 peer.disconnected",
+      "wg1 device.removed",
+    ]);
+  });
+});
+
+// What a machine does that was suspended: CLOCK_MONOTONIC, by which silence is counted, stands still.
+describe("a machine that slept for eight hours", () => {
+  const HOURS_MS = 8 * 3_600_000;
+
+  test("gives everybody the rest of his time to come back", () => {
+    const story = new Story();
+    story.at(0, peer());
+    story.at(1, shook(1));
+    expect(story.at(100, shook(1, 9000))).toEqual([]);
+    story.jumpedMs = HOURS_MS;
+    // Its keys are dead: the kernel counts the time asleep. So it shakes hands anew, and was never gone.
+    expect(story.at(101, shook(1, 9000))).toEqual([]);
+    expect(story.at(110, shook(110 + HOURS_MS / 1000, 9180))).toEqual([]);
+    expect(story.tracker.connected).toBe(1);
+  });
+
+  test("then says who did not, with the last sign of life before it", () => {
+    const story = new Story();
+    story.at(0, peer());
+    story.at(1, shook(1));
+    expect(story.at(100, shook(1, 9000))).toEqual([]);
+    story.jumpedMs = HOURS_MS;
+    expect(story.at(279, shook(1, 9000))).toEqual([]);
+    expect(story.changes(280, [device(), [shook(1, 9000)]])).toMatchObject([
+      { type: "peer.disconnected", endedAtMs: T0 + 100_000, durationMs: 99_000 },
+    ]);
+  });
+});
+
 describe("a wall clock that is set", () => {
   for (const jump of [-86_400_000, 86_400_000]) {
     test(`by ${jump / 3_600_000} hours ends and begins nothing`, () => {
@@ -417,7 +477,9 @@ describe("a wall clock that is set", () => {
       // The next handshake has the new time.
       expect(story.at(121, shook(121 + jump / 1000, 2000))).toEqual([]);
       expect(story.at(300, shook(121 + jump / 1000, 2000))).toEqual([]);
-      expect(story.at(301, shook(121 + jump / 1000, 2000))).toHaveLength(1);
+      // From 1 s to 121 s into the story, whatever the clock on the wall says.
+      const end = story.changes(301, [device(), [shook(121 + jump / 1000, 2000)]]);
+      expect(end).toMatchObject([{ endedAtMs: T0 + 121_000 + jump, durationMs: 120_000 }]);
     });
 
     test(`by ${jump / 3_600_000} hours does not hide who connects then`, () => {

@@ -16,6 +16,7 @@ function session(rxBytes: number, fields: Partial<Session> = {}): Session {
     device: "wg0",
     peer: peer(),
     startedAtMs: 1000,
+    startedMonotonicMs: 0,
     endpoint: null,
     handshakeAt: now,
     lastSign: now,

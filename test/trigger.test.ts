@@ -76,7 +76,7 @@ describe("a handshake", () => {
     const [first = Infinity] = scene.times;
     expect(first).toBeLessThanOrEqual(4);
     expect(scene.looks[0]?.ports).toEqual([51820]);
-    scene.connect();
+    scene.onLook = () => scene.connect();
     const before = scene.looks.length;
     await scene.pass(5000);
     // The look that found it was the last.

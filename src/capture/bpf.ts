@@ -3,7 +3,7 @@
  * arrive from their IP header on, whatever the link. packet(7), pcap_compile(3PCAP).
  */
 
-import { type Pointer, ptr, toArrayBuffer } from "bun:ffi";
+import { type Pointer, toArrayBuffer } from "bun:ffi";
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { libpcap } from "../../ffi/libpcap.ts";
@@ -12,21 +12,21 @@ import { readDatagrams } from "../datagrams.ts";
 import { ConfigError, SystemError } from "../errors.ts";
 import { systemError } from "../kernel/errno.ts";
 import type { LinkEvent } from "../kernel/link.ts";
+import { setReceiveBuffer } from "../kernel/socket.ts";
 import {
   AF_PACKET,
   ETH_P_ALL,
   PACKET_IGNORE_OUTGOING,
-  SO_ATTACH_FILTER,
-  SO_RCVBUFFORCE,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
   SOL_PACKET,
-  SOL_SOCKET,
 } from "../kernel/uapi.ts";
 import { interfaceIndex } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import { handshakeFilter } from "./filter.ts";
+import { attachFilter, INSTRUCTION_BYTES } from "./socketfilter.ts";
+import { Thinning } from "./thinning.ts";
 
 /** pcap/dlt.h: packets start with their IP header. */
 const DLT_RAW = 12;
@@ -34,9 +34,6 @@ const DLT_RAW = 12;
 const PCAP_NETMASK_UNKNOWN = 0xffffffff;
 /** Enough for all headers; the program decides by them alone. */
 const SNAPLEN = 256;
-/** struct bpf_insn, linux/filter.h: code, two jumps, a 32-bit operand. */
-const INSTRUCTION_BYTES = 8;
-const SOCK_FPROG_BYTES = 16;
 /** `ret #0`: drops every packet. */
 const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
 /** Holds a burst of some 10,000 handshakes. */
@@ -60,28 +57,36 @@ export async function openTap(
 ): Promise<Capture> {
   // Needed when the first device comes: that it is missing must be known before.
   libpcap();
-  const program = filter === null ? DROP_ALL : compile(filter);
+  let ports: readonly number[] = [];
+  const attach = (isThinned: boolean) => {
+    const handshakes = handshakeFilter(filter === null ? ports : "any");
+    const expression =
+      filter === null ? handshakes : isThinned ? `(${filter}) and (${handshakes})` : filter;
+    tap.attachProgram(expression === null ? DROP_ALL : compile(expression));
+  };
+  const thinning = filter === null ? null : new Thinning(clock, attach);
   const tap = new Tap(interfaceName, handler);
   try {
-    tap.attachProgram(program);
+    attach(false);
     tap.bind();
-    await tap.read(clock);
+    await tap.read(clock, () => thinning?.busy());
   } catch (error) {
     tap.close();
     throw error;
   }
-  let listening = "";
   return {
-    setPorts(ports) {
-      const wanted = ports.toSorted((a, b) => a - b).join();
-      if (filter !== null || wanted === listening) return;
-      listening = wanted;
-      const expression = handshakeFilter(ports);
-      tap.attachProgram(expression === null ? DROP_ALL : compile(expression));
+    setPorts(wanted) {
+      const sorted = wanted.toSorted((a, b) => a - b);
+      if (sorted.join() === ports.join()) return;
+      ports = sorted;
+      if (filter === null) attach(false);
     },
     linkChanged: (event) => tap.linkChanged(event),
     linksMissed: () => tap.linksMissed(),
-    close: () => tap.close(),
+    close() {
+      thinning?.stop();
+      tap.close();
+    },
   };
 }
 
@@ -108,22 +113,14 @@ class Tap {
         "capturing needs CAP_NET_RAW; run wgmon as root, give it that capability, or use --monitor poll",
       );
     }
-    // Only a larger queue (needs CAP_NET_ADMIN) and less work; capture works without both.
-    this.#setNumber(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES);
-    this.#setNumber(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
+    // Only a larger queue and less work; capture works without both.
+    setReceiveBuffer(this.#descriptor, RECEIVE_BUFFER_BYTES);
+    const on = Int32Array.of(1);
+    libc().setsockopt(this.#descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, on, on.byteLength);
   }
 
   attachProgram(instructions: Uint8Array): void {
-    // struct sock_fprog, linux/filter.h: a 16-bit count, padding, a pointer to the instructions. They
-    // follow in the same buffer, so that they are where the pointer says as long as the call lasts.
-    const bytes = new Uint8Array(new ArrayBuffer(SOCK_FPROG_BYTES + instructions.length));
-    bytes.set(instructions, SOCK_FPROG_BYTES);
-    const program = new DataView(bytes.buffer);
-    program.setUint16(0, instructions.length / INSTRUCTION_BYTES, true);
-    program.setBigUint64(8, BigInt(ptr(bytes) + SOCK_FPROG_BYTES), true);
-    const option = SO_ATTACH_FILTER;
-    const failed = libc().setsockopt(this.#descriptor, SOL_SOCKET, option, bytes, SOCK_FPROG_BYTES);
-    if (failed < 0) throw systemError("attach a BPF program", errno());
+    attachFilter(this.#descriptor, instructions);
   }
 
   /** Binds to the interface that has the name now. */
@@ -148,7 +145,7 @@ class Tap {
     this.#index = index;
   }
 
-  async read(clock: Clock): Promise<void> {
+  async read(clock: Clock, busy: () => void): Promise<void> {
     this.#stop = await readDatagrams(this.#descriptor, clock, {
       data: (bytes) => this.#handler.packet(bytes),
       // ENETDOWN: the interface went down; the socket receives again when it comes up.
@@ -156,6 +153,7 @@ class Tap {
         const what = code === "ENETDOWN" ? "went down" : `reports ${code}`;
         this.#handler.lost(`capture interface ${this.#interfaceName} ${what}`);
       },
+      busy,
       ...(this.#handler.overrun === undefined ? {} : { overrun: this.#handler.overrun }),
     });
   }
@@ -189,12 +187,6 @@ class Tap {
     this.#stop();
     libc().close(this.#descriptor);
   }
-
-  #setNumber(level: number, option: number, value: number): void {
-    const number = new Int32Array(new ArrayBuffer(4));
-    number[0] = value;
-    libc().setsockopt(this.#descriptor, level, option, number, number.byteLength);
-  }
 }
 
 /**
@@ -203,9 +195,34 @@ class Tap {
  * @throws ConfigError with libpcap's own words.
  */
 function compile(expression: string): Uint8Array {
+  return withProgram(expression, (program) => {
+    const bytes = Number(program[0]! & 0xffffffffn) * INSTRUCTION_BYTES;
+    const instructions = new Uint8Array(toArrayBuffer(Number(program[1]) as Pointer, 0, bytes));
+    return instructions.slice();
+  });
+}
+
+/**
+ * Whether a tcpdump expression lets a packet through, from its IP header on.
+ *
+ * @throws ConfigError with libpcap's own words.
+ */
+export function passes(expression: string, packet: Uint8Array): boolean {
+  // struct pcap_pkthdr, pcap/pcap.h: a time of 16 bytes, two lengths.
+  const header = new DataView(new ArrayBuffer(24));
+  header.setUint32(16, packet.length, true);
+  header.setUint32(20, packet.length, true);
+  const bytes = new Uint8Array(header.buffer);
+  return withProgram(
+    expression,
+    (program) => libpcap().pcap_offline_filter(program, bytes, packet) !== 0,
+  );
+}
+
+/** @param use gets a struct bpf_program, pcap/bpf.h: a 32-bit count, padding, a pointer. */
+function withProgram<Result>(expression: string, use: (program: BigUint64Array) => Result): Result {
   const pcap = libpcap();
   const handle = pcap.pcap_open_dead(DLT_RAW, SNAPLEN) as Pointer;
-  // struct bpf_program, pcap/bpf.h: a 32-bit count, padding, a pointer.
   const program = new BigUint64Array(new ArrayBuffer(16));
   try {
     if (pcap.pcap_compile(handle, program, expression, 1, PCAP_NETMASK_UNKNOWN) !== 0) {
@@ -214,9 +231,7 @@ function compile(expression: string): Uint8Array {
         `--filter: ${JSON.stringify(expression)} is no tcpdump expression for IP packets: ${reason}`,
       ]);
     }
-    const bytes = Number(program[0]! & 0xffffffffn) * INSTRUCTION_BYTES;
-    const instructions = new Uint8Array(toArrayBuffer(Number(program[1]) as Pointer, 0, bytes));
-    return instructions.slice();
+    return use(program);
   } finally {
     pcap.pcap_freecode(program);
     pcap.pcap_close(handle);

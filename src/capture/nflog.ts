@@ -16,7 +16,7 @@ import {
   messageEnd,
   messageType,
 } from "../kernel/netlink.ts";
-import { NetlinkSocket } from "../kernel/socket.ts";
+import { NetlinkSocket, setReceiveBuffer } from "../kernel/socket.ts";
 import {
   AF_UNSPEC,
   NETLINK_NETFILTER,
@@ -32,6 +32,9 @@ import {
 } from "../kernel/uapi.ts";
 import { readTextFile } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
+import { loggedFilter } from "./filter.ts";
+import { attachFilter, detachFilter } from "./socketfilter.ts";
+import { Thinning } from "./thinning.ts";
 
 /** sizeof(struct nfgenmsg): family, version, the group in network order. */
 const NFGENMSG_BYTES = 4;
@@ -56,9 +59,13 @@ export async function openGroup(
   handler: PacketHandler,
 ): Promise<Capture> {
   const socket = new NetlinkSocket(NETLINK_NETFILTER);
+  const thinning = new Thinning(clock, (isThinned) => {
+    if (isThinned) attachFilter(socket.descriptor, loggedFilter());
+    else detachFilter(socket.descriptor);
+  });
   try {
     bind(socket, group);
-    socket.setReceiveBuffer(RECEIVE_BUFFER_BYTES);
+    setReceiveBuffer(socket.descriptor, RECEIVE_BUFFER_BYTES);
     const stop = await readDatagrams(socket.descriptor, clock, {
       data(bytes) {
         try {
@@ -72,6 +79,7 @@ export async function openGroup(
         const what = code === "ENOBUFS" ? "overflowed" : `reports ${code}`;
         handler.lost(`NFLOG group ${group} ${what}`);
       },
+      busy: () => thinning.busy(),
       ...(handler.overrun === undefined ? {} : { overrun: handler.overrun }),
     });
     return {
@@ -79,6 +87,7 @@ export async function openGroup(
       linkChanged() {},
       linksMissed() {},
       close() {
+        thinning.stop();
         stop();
         socket[Symbol.dispose]();
       },
@@ -148,7 +157,7 @@ function explain(
     );
   }
   if (error.code !== "EPERM" || !mayConfigure(socket, group)) return error;
-  const owner = findOwner(group);
+  const owner = describeOwner(group);
   return new SystemError(
     operation,
     "EBUSY",
@@ -168,17 +177,37 @@ function mayConfigure(socket: NetlinkSocket, taken: number): boolean {
   }
 }
 
-/** The owner's port id is its process id, unless it has several netlink sockets. */
-function findOwner(group: number): string | null {
+/** For the message: it does without what cannot be read. */
+function describeOwner(group: number): string | null {
   try {
-    for (const line of (readTextFile(GROUPS_FILE) ?? "").split("\n")) {
-      const [number, port] = line.trim().split(/\s+/);
-      if (number !== String(group)) continue;
-      const program = readTextFile(`/proc/${port}/comm`);
-      return program === null ? null : `process ${port}, ${program.trim()}`;
-    }
-  } catch {
-    // Not readable, or the port id is no process: the message does without.
+    const owner = ownerOf(group);
+    if (owner === null || owner.program === null) return null;
+    return `process ${owner.portId}, ${owner.program}`;
+  } catch (error) {
+    if (error instanceof SystemError) return null;
+    throw error;
+  }
+}
+
+export interface GroupOwner {
+  /** Its process id, unless it has several netlink sockets. */
+  readonly portId: string;
+  /** null: the port id is no process that can be seen. */
+  readonly program: string | null;
+}
+
+/**
+ * Who has the group; null: nobody.
+ *
+ * @throws SystemError when that cannot be read; ENOENT: nfnetlink_log is not loaded.
+ */
+export function ownerOf(group: number): GroupOwner | null {
+  const list = readTextFile(GROUPS_FILE);
+  if (list === null) throw new SystemError(`read ${GROUPS_FILE}`, "ENOENT");
+  for (const line of list.split("\n")) {
+    const [number, portId = ""] = line.trim().split(/\s+/);
+    if (number !== String(group)) continue;
+    return { portId, program: readTextFile(`/proc/${portId}/comm`)?.trim() ?? null };
   }
   return null;
 }

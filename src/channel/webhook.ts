@@ -252,6 +252,8 @@ const networkReasons: Readonly<Record<string, string>> = {
   EHOSTUNREACH: "EHOSTUNREACH",
   ENETUNREACH: "ENETUNREACH",
   ETIMEDOUT: "timeout",
+  EMFILE: "EMFILE (too many open files in this process; raise LimitNOFILE)",
+  ENFILE: "ENFILE (too many open files on this machine)",
   ENOTFOUND: "ENOTFOUND (host name unknown)",
   EAI_AGAIN: "DNS does not answer",
   ESERVFAIL: "DNS does not answer",
@@ -272,7 +274,8 @@ const networkReasons: Readonly<Record<string, string>> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: "TLS certificate not trusted (issuer unknown)",
 };
 
-function networkReason(error: unknown): string {
+/** What went wrong on the way, in words of our own. */
+export function networkReason(error: unknown): string {
   if (!(error instanceof Error)) return "network error";
   if (error.name === "TimeoutError") return "timeout";
   if (error.name === "AbortError") return "aborted";

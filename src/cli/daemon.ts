@@ -7,60 +7,101 @@ import { SystemError } from "../errors.ts";
 
 /** An answer is made within milliseconds; a daemon that is stopped (SIGSTOP) never makes one. */
 const ANSWER_MS = 5000;
+/** A stream says something every ten seconds: HEARTBEAT_MS of http/feed.ts. */
+const SILENCE_MS = 30_000;
 
 /** Only the path of the address says something: the socket is the way. */
 const ORIGIN = "http://localhost";
 
-/** What is not there is no failure for who can do without it. */
-export class NotRunning extends SystemError {}
-
-export class Daemon {
-  /** Path of its socket. */
-  readonly socket: string;
-
-  constructor(socket: string) {
-    this.socket = socket;
-  }
-
+/** Who answers a command's questions. */
+export interface Answers {
   /**
    * The answer to `GET` of a path such as `/v1/status`.
    *
-   * @throws NotRunning when nobody listens there.
-   * @throws SystemError when it may not be asked, does not answer, or refuses.
+   * @throws SystemError
    */
-  async get<View>(path: string): Promise<View> {
-    const response = await this.#fetch(path, AbortSignal.timeout(ANSWER_MS));
-    return (await response.json()) as View;
+  get<View>(path: string): Promise<View>;
+}
+
+/** Nobody listens. That is no failure for who can do without. */
+export class NotRunning extends SystemError {}
+
+/** It was there, and went away or hangs. It may come back. */
+export class Lost extends SystemError {}
+
+export class Daemon implements Answers {
+  /** Path of its socket. */
+  readonly socket: string;
+  readonly #patience: { readonly answerMs: number; readonly silenceMs: number };
+
+  constructor(socket: string, patience = { answerMs: ANSWER_MS, silenceMs: SILENCE_MS }) {
+    this.socket = socket;
+    this.#patience = patience;
   }
 
   /**
-   * An answer that goes on, such as that of `/v1/stream`, as text.
-   *
-   * @throws as `get` does; also while it is read, when the daemon ends.
+   * @throws NotRunning, Lost
+   * @throws SystemError when it may not be asked, or refuses.
    */
-  async follow(path: string, signal: AbortSignal): Promise<ReadableStream<string>> {
-    const { body } = await this.#fetch(path, signal);
-    if (body === null) throw new SystemError(`ask wgmon for ${path}`, "an empty answer");
-    return body.pipeThrough(new TextDecoderStream());
+  async get<View>(path: string): Promise<View> {
+    const signal = AbortSignal.timeout(this.#patience.answerMs);
+    return await this.#ask(path, signal, viewOf<View>);
   }
 
-  async #fetch(path: string, signal: AbortSignal): Promise<Response> {
-    let response: Response;
-    try {
-      response = await fetch(`${ORIGIN}${path}`, { unix: this.socket, signal });
-    } catch (error) {
-      throw this.#failure(error);
-    }
-    if (response.ok) return response;
-    const { title = "", detail = "" } = (await response.json().catch(() => ({}))) as {
-      readonly title?: string;
-      readonly detail?: string;
-    };
-    throw new SystemError(
-      `ask wgmon for ${path.split("?")[0]}`,
-      detail || title,
-      `${response.status}`,
+  /**
+   * The same for a path that answers with text, such as `/readyz`.
+   *
+   * @throws as `get` does.
+   */
+  async text(path: string): Promise<string> {
+    const signal = AbortSignal.timeout(this.#patience.answerMs);
+    return await this.#ask(path, signal, async (response) =>
+      response.ok ? (await response.text()).trim() : await viewOf<never>(response, path),
     );
+  }
+
+  /**
+   * An answer that goes on, such as that of `/v1/stream`, in pieces of text as they come. It ends when
+   * the daemon ends it.
+   *
+   * @throws as `get` does, also while it is read.
+   */
+  async *follow(path: string): AsyncGenerator<string, void> {
+    const patience = new AbortController();
+    let timer: Timer | undefined;
+    const wait = (ms: number) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => patience.abort(new DOMException("", "TimeoutError")), ms);
+    };
+    wait(this.#patience.answerMs);
+    try {
+      const body = await this.#ask(path, patience.signal, async (response) =>
+        response.ok ? response.body : await viewOf<never>(response, path),
+      );
+      const decoder = new TextDecoder();
+      wait(this.#patience.silenceMs);
+      for await (const bytes of body ?? []) {
+        yield decoder.decode(bytes, { stream: true });
+        wait(this.#patience.silenceMs);
+      }
+    } catch (error) {
+      throw error instanceof SystemError ? error : this.#failure(error);
+    } finally {
+      clearTimeout(timer);
+      patience.abort();
+    }
+  }
+
+  async #ask<Result>(
+    path: string,
+    signal: AbortSignal,
+    read: (response: Response, path: string) => Promise<Result>,
+  ): Promise<Result> {
+    try {
+      return await read(await fetch(`${ORIGIN}${path}`, { unix: this.socket, signal }), path);
+    } catch (error) {
+      throw error instanceof SystemError ? error : this.#failure(error);
+    }
   }
 
   #failure(error: unknown): Error {
@@ -74,9 +115,32 @@ export class Daemon {
       case "EACCES":
         return new SystemError(operation, code, "run this as root");
       case "TimeoutError":
-        return new SystemError(operation, "no answer", "it hangs, or is stopped");
+        return new Lost(operation, "no answer", "it hangs, or is stopped");
+      case "ECONNRESET":
+        return new Lost(operation, code, "it ended, or another program has this socket");
       default:
         return new SystemError(operation, code);
     }
   }
+}
+
+/**
+ * What an answer says.
+ *
+ * @throws SystemError with the words of the one who refused it, or who talks nonsense.
+ */
+export async function viewOf<View>(response: Response, path: string): Promise<View> {
+  const operation = `ask wgmon for ${path.split("?")[0]}`;
+  const text = await response.text();
+  let view: unknown;
+  try {
+    view = JSON.parse(text);
+  } catch {
+    throw new SystemError(operation, `${response.status}`, "the answer is no JSON");
+  }
+  if (response.ok) return view as View;
+  const { title = "", detail = "" } = view as { readonly title?: string; readonly detail?: string };
+  const { status } = response;
+  const Failure = status >= 500 ? Lost : SystemError;
+  throw new Failure(operation, detail || title, `${status}`);
 }

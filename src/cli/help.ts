@@ -72,7 +72,7 @@ function commandHelp(command: CommandName): string {
   // A switch of a single command is off unless it is given.
   const own = Object.entries(flags).map(([name, setting]) =>
     setting.placeholder === null
-      ? ([`--${name}`, setting.meaning] as const)
+      ? ([`${short(setting)}--${name}`, setting.meaning] as const)
       : ([usage(name, setting), meaning(setting)] as const),
   );
   const lines = [...own, HELP_FLAG].map(([flag, text]) => entry(flag, text, MEANING_COLUMN));
@@ -107,6 +107,11 @@ export function settingsTable(): string {
 
 function settings(): [string, Setting<unknown>][] {
   return Object.entries(table);
+}
+
+/** `-f, ` */
+function short(setting: Setting<unknown>): string {
+  return setting.short === undefined ? "" : `-${setting.short}, `;
 }
 
 function usage(name: string, setting: Setting<unknown>): string {

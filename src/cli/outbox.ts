@@ -1,8 +1,10 @@
 /** `wgmon outbox`: what waits for the targets and what was given up, to read, retry or drop. */
 
+import { shortName } from "../channel/text.ts";
 import type { OutboxRequest } from "../config.ts";
 import { duration, sentence } from "../event.ts";
 import type { DeadLetter, Queue, Store, Waiting } from "../store/store.ts";
+import { json } from "./text.ts";
 
 /** Rows that are read from the store in one go. */
 const CHUNK = 500;
@@ -89,11 +91,11 @@ function printJson(
   for (const { target, event, addedAtMs, message } of waitingOf(store, queues, request)) {
     const since = new Date(addedAtMs).toISOString();
     const name = labels.get(target);
-    print(JSON.stringify({ state: "waiting", target, name, since, digest: message, event }));
+    print(json({ state: "waiting", target, name, since, digest: message, event }));
   }
   for (const { target, label: name, reason, atMs, event } of letters) {
     const since = new Date(atMs).toISOString();
-    print(JSON.stringify({ state: "given up", target, name, since, reason, event }));
+    print(json({ state: "given up", target, name, since, reason, event }));
   }
 }
 
@@ -110,17 +112,11 @@ function printList({ queues, letters }: Found, { print, nowMs }: Options): void 
   if (letters.length > 0) print(`given up: ${count(letters.length)}`);
   for (const { label, event, reason, atMs } of letters.slice(-LINES_MAX)) {
     print(`  ${new Date(atMs).toISOString()} ${event.id} ${label}: ${reason}`);
-    print(`    ${event.timestamp} ${printable(sentence(event))}`);
+    print(`    ${event.timestamp} ${sentence(event, shortName)}`);
   }
   if (letters.length > LINES_MAX) print(`  ... the latest ${LINES_MAX}; --json lists all`);
 }
 
 function count(messages: number): string {
   return `${messages} event${messages === 1 ? "" : "s"}`;
-}
-
-/** Names may hold what moves a terminal's cursor. */
-function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, "?");
 }

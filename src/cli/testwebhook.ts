@@ -121,6 +121,7 @@ function makeSamples(nowMs: number, host: string): readonly Event[] {
       peer: testPeer(away),
       session: roamed,
       endedAtMs: nowMs - 180_000,
+      durationMs: 65_000,
       reason: "idle",
     },
     { type: "device.added", ...happened, listenPort: 51820 },

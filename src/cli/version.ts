@@ -7,20 +7,26 @@ import { LibraryError } from "../errors.ts";
 import { readTextFile } from "../system.ts";
 
 export function versionText(version: string): string {
-  const libraries = [
-    ["libmnl", () => fileVersion("libmnl", libmnl)],
-    ["libnetfilter_log", () => fileVersion("libnetfilter_log", libnetfilterLog)],
-    ["libpcap", () => String(libpcap().pcap_lib_version()).replace(/^libpcap version /, "")],
-  ] as const;
-  const lines = libraries.map(([name, find]) => `${name} ${describe(find)}`);
+  const lines = libraryVersions().map(
+    ({ name, version: found, complaint }) => `${name} ${found ?? `not usable: ${complaint}`}`,
+  );
   return [`wgmon ${version}`, `Bun ${Bun.version}`, ...lines].join("\n");
 }
 
-function describe(find: () => string): string {
+/** Of each library the version, or why it cannot be used and what to install. */
+export function libraryVersions() {
+  return [
+    library("libmnl", () => fileVersion("libmnl", libmnl)),
+    library("libnetfilter_log", () => fileVersion("libnetfilter_log", libnetfilterLog)),
+    library("libpcap", () => String(libpcap().pcap_lib_version()).replace(/^libpcap version /, "")),
+  ];
+}
+
+function library<const Name extends string>(name: Name, find: () => string) {
   try {
-    return find();
+    return { name, version: find(), complaint: null };
   } catch (error) {
-    if (error instanceof LibraryError) return `not usable: ${error.message}`;
+    if (error instanceof LibraryError) return { name, version: null, complaint: error.message };
     throw error;
   }
 }

@@ -15,6 +15,8 @@ export interface Kind<Value> {
   readonly tomlTypes: readonly ("string" | "number" | "boolean")[];
   /** Present: there may be several, and this stands between them in one text. */
   readonly separator?: RegExp;
+  /** What a shell can suggest for it: one of some words, or what is on the machine. */
+  readonly suggests?: readonly string[] | "file" | "folder" | "interface";
   /** Never shown, not even when it is refused. */
   readonly secret?: true;
   /** `problem` continues a sentence that begins with the text: `is not ...`. */
@@ -42,6 +44,7 @@ export function choice<const Word extends string>(...words: readonly Word[]): Ki
   return {
     placeholder: words.join("|"),
     example: words[0]!,
+    suggests: words,
     tomlTypes: ["string"],
     read(text) {
       const word = words.find((candidate) => candidate === text);
@@ -98,6 +101,27 @@ export function duration(leastMs: number, most: string): Kind<number> {
   };
 }
 
+/** A moment: by its name, or by how long ago it is. */
+export type Since = { readonly atMs: number } | { readonly agoMs: number };
+
+export function since(): Kind<Since> {
+  const ago = duration(0, "3650d");
+  return {
+    placeholder: "TIME",
+    example: "7d",
+    tomlTypes: ["string"],
+    read(text) {
+      const isTime = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(text);
+      const atMs = isTime ? Date.parse(text) : NaN;
+      if (!Number.isNaN(atMs)) return { value: { atMs } };
+      const reading = ago.read(text);
+      if ("value" in reading) return { value: { agoMs: reading.value } };
+      if (parseDuration(text) !== null) return reading;
+      return { problem: "is not a time; write 7d or 90m for so long ago, or 2026-11-22T16:00:00Z" };
+    },
+  };
+}
+
 export function size(leastBytes: number, mostBytes: number): Kind<number> {
   return {
     placeholder: "SIZE",
@@ -130,6 +154,7 @@ export function deviceName(example: string): Kind<string> {
   return {
     placeholder: "NAME",
     example,
+    suggests: "interface",
     tomlTypes: ["string"],
     read(text) {
       const valid = /^[^\s/:]+$/.test(text) && !hasControl(text) && text !== "." && text !== "..";
@@ -210,7 +235,7 @@ export function listenAddress(): Kind<string> {
     example: "127.0.0.1",
     tomlTypes: ["string"],
     read(text) {
-      if (/^[\w.:%-]{1,253}$/.test(text)) return { value: text };
+      if (/^[A-Za-z0-9.:-]{1,253}(?:%[\w.-]{1,15})?$/.test(text)) return { value: text };
       return { problem: "is not an address, such as 127.0.0.1, :: or a host name" };
     },
   };
@@ -242,16 +267,21 @@ export function freeText(placeholder: string, example: string): Kind<string> {
   return {
     placeholder,
     example,
+    ...(placeholder === "FILE" ? { suggests: "file" } : {}),
     tomlTypes: ["string"],
     read: (text) => (text.includes("\0") ? { problem: "has a NUL in it" } : { value: text }),
   };
 }
 
 /** A path that means the same wherever wgmon was started. */
-export function absolutePath(placeholder: string, example: string): Kind<string> {
+export function absolutePath(
+  placeholder: "FILE" | "FOLDER" | "PATH",
+  example: string,
+): Kind<string> {
   return {
     placeholder,
     example,
+    suggests: placeholder === "FOLDER" ? "folder" : "file",
     tomlTypes: ["string"],
     read: (text) =>
       text.startsWith("/") && !hasControl(text)

@@ -7,6 +7,7 @@ import {
   commandOf,
   COMMANDS,
   isName,
+  longName,
   NAMES,
   type Setting,
   settingOf,
@@ -68,11 +69,12 @@ function splitLine(argv: readonly string[]): { flags: readonly Flag[]; words: re
       words.push(...argv.slice(index + 1));
       break;
     }
-    const [, dashes, written, attached] = /^(--?)(\w[^=]*)(?:=(.*))?$/s.exec(argument) ?? [];
-    if (dashes === undefined || written === undefined) {
+    const [, dashes, name, attached] = /^(--?)(\w[^=]*)(?:=(.*))?$/s.exec(argument) ?? [];
+    if (dashes === undefined || name === undefined) {
       words.push(argument);
       continue;
     }
+    const written = longName(name);
     const next = argv[index + 1];
     const isValue =
       attached === undefined &&

@@ -18,6 +18,7 @@ import {
   onOrOff,
   peerName,
   secretFile,
+  since,
   size,
   targetName,
   webhookUrl,
@@ -32,6 +33,8 @@ export interface Setting<Value> extends Kind<Value> {
   readonly otherwise?: string;
   /** It has a flag and a variable, but cannot be in the settings file. */
   readonly flagOnly?: true;
+  /** A letter that stands for the flag. */
+  readonly short?: string;
 }
 
 const SECOND_MS = 1000;
@@ -249,6 +252,31 @@ interface CommandEntry {
 }
 
 const target = { ...targetName(), initial: null };
+const peer = {
+  ...peerName(),
+  meaning: "only of the peer with this name or public key",
+  initial: null,
+  otherwise: "all",
+};
+const json = (what: string) => ({
+  ...onOrOff(),
+  meaning: `print JSON, a line for each ${what}`,
+  initial: "false",
+});
+const limited = (what: string, count: number) => ({
+  since: {
+    ...since(),
+    meaning: `only ${what} since then: 7d for seven days ago, or a time as RFC 3339 has it`,
+    initial: null,
+    otherwise: "all",
+  },
+  limit: {
+    ...wholeNumber(1, 1e9),
+    meaning: "how many; the latest",
+    initial: null,
+    otherwise: `${count}; all with --since`,
+  },
+});
 
 export const commands = {
   run: {
@@ -316,6 +344,78 @@ export const commands = {
       },
     },
   },
+  status: {
+    summary: "print who is connected, since when, and what they move",
+    words: [],
+    takesSettings: true,
+    flags: { json: json("peer") },
+  },
+  sessions: {
+    summary: "print the sessions of peers, the latest first",
+    words: [],
+    takesSettings: true,
+    flags: {
+      peer,
+      ...limited("sessions that lasted", 50),
+      json: json("session"),
+      csv: { ...onOrOff(), meaning: "print them for spreadsheets (RFC 4180)", initial: "false" },
+    },
+  },
+  events: {
+    summary: "print past events; --follow: and those to come",
+    words: [],
+    takesSettings: true,
+    flags: {
+      follow: {
+        ...onOrOff(),
+        short: "f",
+        meaning: "then go on with those that happen, until Ctrl-C",
+        initial: "false",
+      },
+      peer,
+      type: {
+        ...eventPattern(),
+        meaning: "only of this type, such as peer.connected or peer.*",
+        initial: null,
+        otherwise: "all",
+      },
+      ...limited("events", 20),
+      json: json("event"),
+    },
+  },
+  top: {
+    summary: "show who is connected, as it changes, on the whole terminal",
+    words: [],
+    takesSettings: true,
+    flags: {
+      interval: {
+        ...duration(200, "1h"),
+        meaning: "how often it is brought up to date",
+        initial: "1s",
+      },
+    },
+  },
+  doctor: {
+    summary: "check this machine and the settings, and say what to do",
+    words: [],
+    takesSettings: true,
+    flags: {
+      json: { ...onOrOff(), meaning: "print JSON, a line for each finding", initial: "false" },
+      "no-network": { ...onOrOff(), meaning: "do not try to reach the targets", initial: "false" },
+    },
+  },
+  health: {
+    summary: "ask the running wgmon whether it is ready; exit code 0: it is",
+    words: [],
+    takesSettings: false,
+    flags: {},
+  },
+  completion: {
+    summary: "print what lets a shell complete wgmon's commands and flags",
+    words: ["bash", "zsh", "fish"],
+    takesSettings: false,
+    flags: {},
+  },
   "install-service": {
     summary: "set wgmon up as a systemd service, and start it",
     words: [],
@@ -336,6 +436,13 @@ export const commands = {
       "outbox",
       "rules",
       "receive",
+      "status",
+      "sessions",
+      "events",
+      "top",
+      "doctor",
+      "health",
+      "completion",
       "install-service",
       "uninstall-service",
       "version",
@@ -371,6 +478,17 @@ export function isName(word: string): word is Name {
 
 export function settingOf(name: Name): Setting<unknown> {
   return table[name];
+}
+
+/** `follow` for `f`; what is none, as it is. */
+export function longName(written: string): string {
+  if (written.length > 1) return written;
+  for (const name of COMMANDS) {
+    for (const [flag, { short }] of Object.entries(commandOf(name).flags)) {
+      if (short === written) return flag;
+    }
+  }
+  return written;
 }
 
 export function commandOf(name: CommandName): CommandEntry {

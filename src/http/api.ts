@@ -62,6 +62,10 @@ const sorts = [
   "rxBytes",
   "txBytes",
   "startedAt",
+  "lastSeenAt",
+  "rxBytesPerSecond",
+  "txBytesPerSecond",
+  "roams",
 ] as const;
 
 type Sort = (typeof sorts)[number];
@@ -182,7 +186,9 @@ function makeRoutes(source: Source, feed: Feed) {
                 description: "part of name, tag, key, endpoint or allowed IP",
               }),
             ),
-            sort: T.Optional(oneOf(sorts, "startedAt: of the session; those without come last")),
+            sort: T.Optional(
+              oneOf(sorts, "from startedAt on: of the session; those without come last"),
+            ),
             order: T.Optional(oneOf(["asc", "desc"])),
             limit: Limit,
             offset: T.Optional(t.Integer({ minimum: 0, maximum: 1_000_000, default: 0 })),
@@ -514,11 +520,28 @@ function has(peer: PeerView, search: string): boolean {
 function sortPeers(peers: PeerView[], sort: Sort, isDescending: boolean): void {
   // The kernel's order.
   if (sort === "device" && !isDescending) return;
-  const value = (peer: PeerView) => (sort === "startedAt" ? peer.session?.startedAt : peer[sort]);
+  const value = (peer: PeerView): string | number | null => {
+    switch (sort) {
+      case "startedAt":
+      case "rxBytesPerSecond":
+      case "txBytesPerSecond":
+      case "roams":
+        return peer.session?.[sort] ?? null;
+      case "lastSeenAt":
+        return peer.session?.lastSeenAt ?? peer.lastHandshakeAt;
+      case "device":
+      case "name":
+      case "publicKey":
+      case "lastHandshakeAt":
+      case "rxBytes":
+      case "txBytes":
+        return peer[sort];
+    }
+  };
   const sign = isDescending ? -1 : 1;
   peers.sort((a, b) => {
-    const left = value(a) ?? null;
-    const right = value(b) ?? null;
+    const left = value(a);
+    const right = value(b);
     if (left === null || right === null) return Number(left === null) - Number(right === null);
     return left === right ? 0 : left < right ? -sign : sign;
   });

@@ -3,6 +3,8 @@
 import type { Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
 import { ParseError, SystemError } from "../errors.ts";
+import type { Devices } from "../kernel/devices.ts";
+import type { RateBook, Rates } from "../rates.ts";
 import type { Placed, Store } from "../store/store.ts";
 import type { Session, Tracker } from "../tracker.ts";
 import type { Device, Peer, PublicKey } from "../wireguard.ts";
@@ -15,8 +17,9 @@ export interface Parts {
   readonly clock: Clock;
   readonly store: Store;
   readonly counters: Counters;
+  readonly rates: RateBook;
   readonly tracker: Pick<Tracker, "session" | "connected">;
-  readonly devices: { readonly known: readonly Device[]; peers(name: string): readonly Peer[] };
+  readonly devices: Pick<Devices, "known" | "peers" | "asksAnew">;
   readonly outbox: { readonly states: readonly TargetState[] };
   host(): string;
   nameOf(publicKey: PublicKey, device: string): string | null;
@@ -71,12 +74,20 @@ export class LiveSource implements Source {
       return [];
     }
     this.#lists.set(device, peers);
+    if (this.#parts.devices.asksAnew(device)) {
+      const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);
+      this.#parts.rates.note(device, connected, this.clock.now().monotonicMs);
+    }
     this.#parts.clock.after(LIST_MS, () => void this.#lists.delete(device));
     return peers;
   }
 
   session(device: string, publicKey: PublicKey): Session | null {
     return this.#parts.tracker.session(device, publicKey);
+  }
+
+  rates(device: string, publicKey: PublicKey): Rates | null {
+    return this.#parts.rates.of(device, publicKey, this.clock.now().monotonicMs);
   }
 
   nameOf(publicKey: PublicKey, device: string): string | null {

@@ -111,8 +111,9 @@ export class HttpServer {
       });
       const before = process.umask(0o177);
       try {
-        const { idleTimeout: _, ...rest } = serving;
-        this.#unix = Bun.serve({ ...rest, unix: path, fetch: this.#fetchUnix });
+        // Bun's types do not know that a Unix socket has one, too; else it is 10 s.
+        const idle = { idleTimeout: IDLE_SECONDS as never };
+        this.#unix = Bun.serve({ ...serving, ...idle, unix: path, fetch: this.#fetchUnix });
       } finally {
         process.umask(before);
       }
@@ -160,9 +161,7 @@ export class HttpServer {
     }
   }
 
-  readonly #fetchUnix = (request: Request, server: Listening): Promise<Response> => {
-    // For a Unix socket it can be set for each request only.
-    server.timeout(request, IDLE_SECONDS);
+  readonly #fetchUnix = (request: Request): Promise<Response> => {
     // Who can open the socket is root already.
     return this.#answer(request, true);
   };

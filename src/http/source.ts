@@ -5,6 +5,7 @@
 
 import type { Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
+import type { Rates } from "../rates.ts";
 import type { Placed, Store } from "../store/store.ts";
 import type { Session } from "../tracker.ts";
 import type { Device, Peer, PublicKey } from "../wireguard.ts";
@@ -58,6 +59,8 @@ export interface Source {
   peers(device: string): Iterable<Peer>;
   /** null: the peer is not connected. */
   session(device: string, publicKey: PublicKey): Session | null;
+  /** How fast a connected peer receives and sends; null: nobody knows yet. */
+  rates(device: string, publicKey: PublicKey): Rates | null;
   /** null: it has none. */
   nameOf(publicKey: PublicKey, device: string): string | null;
   /** From the settings. */

@@ -79,6 +79,8 @@ const CurrentSessionSchema = T.Object(
     lastSeenAt: T.String({ format: "date-time", description: "the last sign of life" }),
     rxBytes: Bytes,
     txBytes: Bytes,
+    rxBytesPerSecond: orNull(Bytes, "over the last seconds; null: not known yet"),
+    txBytesPerSecond: orNull(Bytes, "the same"),
     roams: Count,
   },
   closed,
@@ -202,6 +204,7 @@ export const names: ReadonlyMap<unknown, string> = new Map<unknown, string>([
 export type StatusView = Static<typeof StatusSchema>;
 export type DeviceView = Static<typeof DeviceSchema>;
 export type PeerView = Static<typeof PeerSchema>;
+export type PlacedEventView = Static<typeof PlacedEventSchema>;
 export type SessionView = Static<typeof SessionSchema>;
 export type TargetView = Static<typeof TargetSchema>;
 
@@ -244,6 +247,7 @@ export function viewPeers(source: Source, wanted: string | null): PeerView[] {
 export function viewPeer(source: Source, device: string, peer: Peer): PeerView {
   const { publicKey, lastHandshakeMs, rxBytes, txBytes, persistentKeepaliveSeconds } = peer;
   const session = source.session(device, publicKey);
+  const rates = session === null ? null : source.rates(device, publicKey);
   // Where it was last proven to be: an attempt alone may move the kernel's endpoint.
   const endpoint = session?.endpoint ?? peer.endpoint;
   return {
@@ -266,6 +270,8 @@ export function viewPeer(source: Source, device: string, peer: Peer): PeerView {
             lastSeenAt: iso(session.lastSign.wallMs),
             rxBytes: session.rxBytes,
             txBytes: session.txBytes,
+            rxBytesPerSecond: rates?.rxBytesPerSecond ?? null,
+            txBytesPerSecond: rates?.txBytesPerSecond ?? null,
             roams: session.roams,
           },
   };
@@ -279,6 +285,7 @@ export function viewSession(source: Source, row: SessionRow): SessionView {
   const isSame = current !== null && Math.round(current.startedAtMs) === startedAtMs;
   const now = isSame ? current : null;
   const untilMs = endedAtMs ?? source.clock.now().wallMs;
+  const durationMs = row.durationMs ?? untilMs - startedAtMs;
   const endpoint = now?.endpoint ?? null;
   return {
     device,
@@ -286,7 +293,7 @@ export function viewSession(source: Source, row: SessionRow): SessionView {
     name: source.nameOf(publicKey, device),
     startedAt: iso(startedAtMs),
     endedAt: endedAtMs === null ? null : iso(endedAtMs),
-    durationMs: Math.max(0, Math.round(untilMs - startedAtMs)),
+    durationMs: Math.max(0, Math.round(durationMs)),
     reason,
     endpoint: endpoint === null ? row.endpoint : formatEndpoint(endpoint),
     rxBytes: now?.rxBytes ?? row.rxBytes,

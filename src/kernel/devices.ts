@@ -92,7 +92,7 @@ export class Devices implements Disposable {
 
   /**
    * Looks at the named devices, or (null) at all that there are now, after making a new list of them.
-   * It throws nothing: see `problems`.
+   * It throws nothing: see `problems`. Not to be called again before it has answered.
    */
   async look(names: ReadonlySet<string> | null): Promise<LookResult> {
     const devices: DeviceLook[] = [];
@@ -110,12 +110,14 @@ export class Devices implements Disposable {
     if (names === null) removed.push(...(attempt(() => this.#listKernelDevices()) ?? []));
     for (const entry of this.#kernel.values()) {
       if (names !== null && !names.has(entry.name)) continue;
+      // Each device is looked at in one go; packets and deliveries need not wait for all of them.
+      if (devices.length > 0) await new Promise((resolve) => setImmediate(resolve));
       const look = attempt(() => this.#lookAt(entry));
       if (look === "gone") removed.push(...this.#forget(entry));
       else if (look !== null) devices.push(look);
     }
 
-    if (names === null) removed.push(...this.#listUserspaceDevices());
+    if (names === null) removed.push(...(attempt(() => this.#listUserspaceDevices()) ?? []));
     for (const [name, entry] of this.#userspace) {
       if (names !== null && !names.has(name)) continue;
       try {
@@ -148,6 +150,11 @@ export class Devices implements Disposable {
     const all = new PeerTable({ tellsAll: true });
     const look = this.#lookAt(new KernelDevice(name, entry.index, all));
     return look === "gone" ? [] : look.changed.map(({ peer }) => peer);
+  }
+
+  /** Whether `peers` asks for them, instead of answering with what the last look found. */
+  asksAnew(name: string): boolean {
+    return this.#kernel.has(name);
   }
 
   [Symbol.dispose](): void {

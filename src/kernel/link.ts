@@ -1,11 +1,12 @@
 /** Network links from rtnetlink: which of them are WireGuard's, and which changed. linux/rtnetlink.h. */
 
-import { ParseError } from "../errors.ts";
+import { ParseError, SystemError } from "../errors.ts";
 import {
   align,
   attributeEnd,
   attributeType,
   type Bytes,
+  expectLength,
   messageEnd,
   messageType,
   readText,
@@ -15,6 +16,7 @@ import {
 import type { MessageVisitor, Requester } from "./socket.ts";
 import {
   AF_UNSPEC,
+  IFF_UP,
   IFLA_EXT_MASK,
   IFLA_IFNAME,
   IFLA_INFO_KIND,
@@ -67,6 +69,32 @@ export function listWireguardLinks(socket: Requester): { links: Link[]; interrup
   };
   const { interrupted } = socket.request("list network links", request, collect);
   return { links, interrupted };
+}
+
+/** Whether the link with this name is up; null: there is none. */
+export function isLinkUp(socket: Requester, name: string): boolean | null {
+  let isUp: boolean | null = null;
+  const request = {
+    type: RTM_GETLINK,
+    dump: false,
+    header: new Uint8Array(IFINFOMSG_BYTES),
+    attributes: [[IFLA_IFNAME, text(name)]],
+  } as const;
+  try {
+    socket.request(`look at link ${name}`, request, ({ view }, start, end) => {
+      expectLength(
+        "ifinfomsg",
+        start + NLMSG_HDRLEN,
+        Math.min(end, start + NLMSG_HDRLEN + IFINFOMSG_BYTES),
+        IFINFOMSG_BYTES,
+      );
+      isUp = (view.getUint32(start + NLMSG_HDRLEN + 8, true) & IFF_UP) !== 0;
+    });
+  } catch (error) {
+    if (error instanceof SystemError && error.code === "ENODEV") return null;
+    throw error;
+  }
+  return isUp;
 }
 
 /** The link changes in one datagram of the multicast group RTMGRP_LINK. */

@@ -85,11 +85,6 @@ export function expectLength(name: string, start: number, end: number, length: n
   }
 }
 
-/** A u64 as a number; exact up to 2^53, which is 9 petabytes. */
-export function readU64(view: DataView, offset: number): number {
-  return view.getUint32(offset, true) + view.getUint32(offset + 4, true) * 0x1_0000_0000;
-}
-
 /** A text that ends at its NUL, or at the end of the attribute. */
 export function readText(bytes: Uint8Array, start: number, end: number): string {
   const nul = bytes.subarray(start, end).indexOf(0);

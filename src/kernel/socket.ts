@@ -31,6 +31,7 @@ import {
   NLMSG_ERROR,
   NLMSG_HDRLEN,
   NLMSG_NOOP,
+  SO_RCVBUF,
   SO_RCVBUFFORCE,
   SO_RCVTIMEO,
   SOCK_CLOEXEC,
@@ -69,6 +70,17 @@ export interface Requester {
   request(operation: string, request: Request, visit: MessageVisitor): { interrupted: boolean };
 }
 
+/**
+ * Asks for a larger queue than net.core.rmem_max allows. That needs CAP_NET_ADMIN in the machine's own
+ * user namespace, which a container's root may not have: then it is as large as is allowed. Fails quietly.
+ */
+export function setReceiveBuffer(descriptor: number, bytes: number): void {
+  const value = Int32Array.of(bytes);
+  const length = value.byteLength;
+  if (libc().setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, value, length) === 0) return;
+  libc().setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, value, length);
+}
+
 export class NetlinkSocket implements Requester, Disposable {
   readonly #protocol: number;
   readonly #groups: number;
@@ -87,13 +99,6 @@ export class NetlinkSocket implements Requester, Disposable {
   /** The descriptor, for waiting on multicast messages. */
   get descriptor(): number {
     return libmnl().mnl_socket_get_fd(this.#open());
-  }
-
-  /** Asks for a larger queue than net.core.rmem_max allows; needs CAP_NET_ADMIN, fails quietly. */
-  setReceiveBuffer(bytes: number): void {
-    const value = new Int32Array(new ArrayBuffer(4));
-    value[0] = bytes;
-    libc().setsockopt(this.descriptor, SOL_SOCKET, SO_RCVBUFFORCE, value, 4);
   }
 
   request(operation: string, request: Request, visit: MessageVisitor): { interrupted: boolean } {

@@ -80,8 +80,10 @@ export const SOCK_CLOEXEC = 0x80000;
 export const SOCK_NONBLOCK = 0x800;
 export const MSG_DONTWAIT = 0x40;
 export const SOL_SOCKET = 1;
+export const SO_RCVBUF = 8;
 export const SO_RCVTIMEO = 20;
 export const SO_ATTACH_FILTER = 26;
+export const SO_DETACH_FILTER = 27;
 export const SO_RCVBUFFORCE = 33;
 
 // asm-generic/fcntl.h
@@ -90,6 +92,13 @@ export const O_CREAT = 0x40;
 export const O_CLOEXEC = 0x80000;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
+
+// linux/if.h, sys/timex.h
+export const IFF_UP = 1;
+export const STA_UNSYNC = 0x40;
+
+// asm-generic/mman-common.h
+export const MADV_DONTNEED = 4;
 
 // linux/if_packet.h, linux/if_ether.h
 export const SOL_PACKET = 263;

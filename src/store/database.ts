@@ -31,6 +31,17 @@ export interface DatabaseOptions {
   readonly isTool?: boolean;
 }
 
+/** A tool may not bring the file up to date. */
+export class OlderStore extends SystemError {
+  constructor(path: string) {
+    super(
+      `open ${path}`,
+      "EINVAL",
+      "an older wgmon wrote it; it is brought up to date when wgmon runs",
+    );
+  }
+}
+
 /** What a value in a row may be. */
 export type Value = string | number | null;
 
@@ -200,7 +211,7 @@ export class Database implements Disposable {
       this.#isDurable = null;
       this.#setDurable(true);
       if (this.#options.isTool !== true) this.#migrate("disk", version);
-      else if (version !== SCHEMA_VERSION) throw noStore(path);
+      else if (version !== SCHEMA_VERSION) throw new OlderStore(path);
     } finally {
       process.umask(before);
     }
@@ -366,8 +377,7 @@ function explain(error: unknown, directory: string): unknown {
 }
 
 function noStore(path: string): SystemError {
-  const hint = "there is no store of this version of wgmon; is --state-dir right?";
-  return new SystemError(`open ${path}`, "ENOENT", hint);
+  return new SystemError(`open ${path}`, "ENOENT", "there is no store; is --state-dir right?");
 }
 
 function unusable(path: string, error: unknown): SystemError {

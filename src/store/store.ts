@@ -20,6 +20,7 @@ export interface EndedSession {
   readonly publicKey: string;
   readonly startedAtMs: number;
   readonly endedAtMs: number;
+  readonly durationMs: number;
   readonly reason: DisconnectReason | "not-watched";
   readonly endpoint: string | null;
   readonly rxBytes: number;
@@ -113,6 +114,8 @@ export interface SessionRow {
   readonly startedAtMs: number;
   /** null: it lasts. */
   readonly endedAtMs: number | null;
+  /** The same. */
+  readonly durationMs: number | null;
   readonly reason: EndedSession["reason"] | null;
   readonly endpoint: string | null;
   readonly rxBytes: number;
@@ -457,7 +460,7 @@ export class Store implements Disposable {
     }
     return this.#database.all<SessionRow>(
       `SELECT device, public_key AS publicKey, started_at_ms AS startedAtMs,
-         ended_at_ms AS endedAtMs, reason, endpoint, rx_bytes AS rxBytes, tx_bytes AS txBytes, roams
+         ended_at_ms AS endedAtMs, state ->> 'durationMs' AS durationMs, reason, endpoint, rx_bytes AS rxBytes, tx_bytes AS txBytes, roams
        FROM $.sessions ${conditions.length === 0 ? "" : "WHERE "}${conditions.join(" AND ")}
        ORDER BY started_at_ms DESC, device DESC, public_key DESC LIMIT ?`,
       ...values,
@@ -592,7 +595,7 @@ export class Store implements Disposable {
       rxBytes,
       txBytes,
       roams,
-      JSON.stringify(countersOf(session.peer)),
+      JSON.stringify({ ...countersOf(session.peer), durationMs: session.durationMs }),
     );
   }
 

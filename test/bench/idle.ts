@@ -9,8 +9,8 @@ import { figure, type Note } from "./figures.ts";
 import { buildBare, type GatewayKind, MODES, openGateway, startWarm } from "./subject.ts";
 
 const SECONDS = 60;
-/** Heaps shrink, and threads that compile end, when nothing has happened for a while. */
-const CALM_MS = 15_000;
+/** Bun collects garbage each second until the heap has not changed for 30 s. */
+const CALM_MS = 45_000;
 
 export async function idle(note: Note, kind: GatewayKind): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "wgmon-bench-"));

@@ -57,6 +57,7 @@ function disconnected(device: string, endpoint: Endpoint | null): Change {
     peer: peer(endpoint),
     session,
     endedAtMs: 65_000,
+    durationMs: 65_000,
     reason: "idle",
   };
 }

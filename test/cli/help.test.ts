@@ -18,6 +18,14 @@ test("the help text", () => {
       outbox             list, retry or drop what waits for a target or was given up
       rules              print, load or remove firewall rules that wake wgmon
       receive            take webhooks in and print them, to try them out
+      status             print who is connected, since when, and what they move
+      sessions           print the sessions of peers, the latest first
+      events             print past events; --follow: and those to come
+      top                show who is connected, as it changes, on the whole terminal
+      doctor             check this machine and the settings, and say what to do
+      health             ask the running wgmon whether it is ready; exit code 0: it
+                         is
+      completion         print what lets a shell complete wgmon's commands and flags
       install-service    set wgmon up as a systemd service, and start it
       uninstall-service  stop the service and take it away; its data stays
       help               print this; wgmon help COMMAND: what one command takes
@@ -165,6 +173,28 @@ test("the help texts of single commands", () => {
       --secret-file FILE          a file with the secrets (whsec_...) that the
                                   signature is checked with (default: not checked)
       -h, --help                  print this
+    "
+  `);
+  expect(helpText("events")).toMatchInlineSnapshot(`
+    "wgmon events: print past events; --follow: and those to come
+
+    Usage: wgmon events [flags]
+
+    Flags:
+      -f, --follow                then go on with those that happen, until Ctrl-C
+      --peer NAME                 only of the peer with this name or public key
+                                  (default: all)
+      --type TYPE                 only of this type, such as peer.connected or
+                                  peer.*; may be repeated (default: all)
+      --since TIME                only events since then: 7d for seven days ago, or
+                                  a time as RFC 3339 has it (default: all)
+      --limit NUMBER              how many; the latest (default: 20; all with
+                                  --since)
+      --json                      print JSON, a line for each event
+      -h, --help                  print this
+
+    It reads the settings as wgmon run does, and takes the same flags, such as
+    --config: wgmon --help lists them.
     "
   `);
   expect(helpText("version")).toMatchInlineSnapshot(`

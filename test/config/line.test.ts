@@ -48,7 +48,7 @@ test.each<[string[], Command]>([
 test.each<[string[], ...string[]]>([
   [
     ["help", "recieve"],
-    '"recieve" is not run, test-webhook, outbox, rules, receive, install-service, uninstall-service or version; did you mean receive?',
+    '"recieve" is not run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service or version; did you mean receive?',
   ],
   [["help", "receive", "x"], '"x" is not expected here'],
   [["version", "x"], '"x" is not expected here'],
@@ -60,7 +60,10 @@ test.each<[string[], ...string[]]>([
   [["--port", "80"], "--port: is a flag of wgmon receive"],
   [["-port=80", "run"], "-port: is a flag of wgmon receive"],
   [["--target", "ops"], "--target: is a flag of wgmon test-webhook and wgmon outbox"],
-  [["--json"], "--json: is a flag of wgmon outbox"],
+  [
+    ["--json"],
+    "--json: is a flag of wgmon outbox, wgmon status, wgmon sessions, wgmon events and wgmon doctor",
+  ],
   [["test-webhook", "--dead"], "--dead: is a flag of wgmon outbox"],
   [["receive", "--monitor", "bpf"], "--monitor: is a flag of wgmon run"],
   [["receive", "--no-announce-existing"], "--no-announce-existing: is a flag of wgmon run"],
@@ -145,6 +148,36 @@ describe("rules", () => {
   });
 });
 
+describe("doctor", () => {
+  test.each([
+    [[], { json: false, network: true, problems: [] }],
+    [["--json", "--no-network", "--monitor", "bpf"], { json: true, network: false, problems: [] }],
+  ])("%j", (argv, request) => {
+    expect(parse(["doctor", ...argv])).toMatchObject({ type: "doctor", ...request });
+  });
+
+  test("hears of mistakes in the settings, and goes by the rest", () => {
+    const wrong = { env: { WGMON_GROUP: "x" }, toml: 'tick = "5"\nhold = "7s"' };
+    const command = parse(["doctor"], wrong);
+    expect(command).toMatchObject({ type: "doctor", settings: { group: 1, holdMs: 7000 } });
+    expect(command.type === "doctor" && command.problems).toEqual([
+      'WGMON_GROUP: "x" is not a whole number from 0 to 65535',
+      '/etc/wgmon/wgmon.toml: tick: "5" has no unit; write "5s" for seconds',
+    ]);
+    expect(problems(["doctor", "--jsn"])).toEqual([
+      "--jsn: there is no such flag; did you mean --json?",
+    ]);
+  });
+});
+
+test("health and completion", () => {
+  expect(parse(["health"], { env: { WGMON_GROUP: "x" } })).toEqual({ type: "health" });
+  expect(parse(["completion", "fish"])).toEqual({ type: "completion", shell: "fish" });
+  expect(problems(["completion"])).toEqual([
+    "wgmon completion needs one more word: bash, zsh or fish",
+  ]);
+});
+
 describe("outbox", () => {
   const anything = { target: null, id: null, dead: false, json: false };
 
@@ -188,6 +221,59 @@ describe("outbox", () => {
   });
 });
 
+describe("the commands that ask", () => {
+  const past = { peer: null, since: null, limit: null };
+
+  test.each<[string[], object]>([
+    [["status"], { type: "status", json: false }],
+    [["status", "--json", "--device", "wg0"], { json: true, settings: { devices: ["wg0"] } }],
+    [["sessions"], { type: "sessions", ...past, limit: 50, format: "text" }],
+    [
+      ["sessions", "--csv", "--since=7d"],
+      { ...past, since: { agoMs: 604_800_000 }, format: "csv" },
+    ],
+    [["sessions", "--json", "--limit", "3", "--since", "1h"], { limit: 3, format: "json" }],
+    [["sessions", "--peer", "bob's phone"], { peer: "bob's phone" }],
+    [["events"], { type: "events", ...past, limit: 20, follow: false, types: [], json: false }],
+    [["events", "-f"], { follow: true }],
+    [
+      ["events", "--follow", "--type", "peer.*,device.added"],
+      { follow: true, types: ["peer.*", "device.added"] },
+    ],
+    [
+      ["events", "--since", "2026-11-22T16:00:00+01:00"],
+      { since: { atMs: Date.UTC(2026, 10, 22, 15) } },
+    ],
+    [["top"], { type: "top", intervalMs: 1000 }],
+    [["top", "--interval", "2s"], { intervalMs: 2000 }],
+  ])("%j", (argv, request) => {
+    expect(parse(argv)).toMatchObject(request);
+  });
+
+  test.each<[string[], ...string[]]>([
+    [["sessions", "--json", "--csv"], "--json and --csv: give one of them"],
+    [
+      ["sessions", "--since", "yesterday"],
+      '--since: "yesterday" is not a time; write 7d or 90m for so long ago, or 2026-11-22T16:00:00Z',
+    ],
+    [
+      ["events", "--since", "2026-13-22T16:00:00Z"],
+      '--since: "2026-13-22T16:00:00Z" is not a time; write 7d or 90m for so long ago, or 2026-11-22T16:00:00Z',
+    ],
+    [["events", "--since", "9999999d"], '--since: "9999999d" is too long; the most is 3650d'],
+    [["sessions", "--limit", "0"], '--limit: "0" is not a whole number from 1 to 1000000000'],
+    [
+      ["events", "--type", "peer.gone"],
+      expect.stringMatching(/^--type: "peer\.gone" is not /) as string,
+    ],
+    [["sessions", "-f"], "-follow: is a flag of wgmon events"],
+    [["top", "--interval", "1ms"], '--interval: "1ms" is too short; the least is 200ms'],
+    [["status", "wg0"], '"wg0" is not expected here'],
+  ])("%j is refused", (argv, ...messages) => {
+    expect(problems(argv)).toEqual(messages);
+  });
+});
+
 describe("receive", () => {
   test("has defaults, and reads neither variables nor the settings file", () => {
     const given = { toml: "nonsense", env: { WGMON_NONSENSE: "x", STATE_DIRECTORY: "x" } };
@@ -207,6 +293,10 @@ describe("receive", () => {
     [
       ["--address", "a b"],
       '--address: "a b" is not an address, such as 127.0.0.1, :: or a host name',
+    ],
+    [
+      ["--address", SECRET],
+      "--address: (hidden) is not an address, such as 127.0.0.1, :: or a host name",
     ],
     [["--secret-file", SECRET], "--secret-file: there is no such file"],
     [["--secret-file", "/denied"], "--secret-file: the file cannot be read: EACCES"],

@@ -31,7 +31,8 @@ function said(
     if (command.type === "help") return { text: helpText(command.command), command };
     if (!("settings" in command)) return { text: Bun.inspect(command), command };
     const { settings, notes } = command;
-    return { text: JSON.stringify([describeSettings(settings), notes]), command };
+    const problems = "problems" in command ? command.problems : [];
+    return { text: JSON.stringify([describeSettings(settings), notes, problems]), command };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     expect(error.problems).not.toBeEmpty();
@@ -159,6 +160,13 @@ describe("whatever is given", () => {
     fc
       .tuple(fc.constantFrom(...Object.keys(commands)), fc.array(argument, { maxLength: 4 }))
       .map(([command, rest]) => [command, ...rest]),
+    // So that each is seen without a mistake, too; one needs a word.
+    {
+      weight: 2,
+      arbitrary: fc
+        .constantFrom(...Object.keys(commands))
+        .map((command) => (command === "completion" ? [command, "fish"] : [command])),
+    },
   );
   const variable = fc.oneof(
     name.map(variableOf),

@@ -156,6 +156,26 @@ END
   );
 });
 
+describe.skipIf(unable.length > 0)(`a rule or a filter that passes all data${note}`, () => {
+  const rule = `table inet plain {
+    chain input {
+      type filter hook input priority 0;
+      udp dport 51820 log group 1 snaplen 65535;
+    }
+  }
+`;
+
+  test.each(["nflog", "bpf"])(
+    "in a busy time the kernel keeps data back, and handshakes are read (%s)",
+    async (monitor) => {
+      const load = `nft -f /dev/stdin ${hereDocument(rule)}`;
+      const output = await inNamespace(`${load} "$bun" '${SUPPORT}/thinned.ts' ${monitor}`);
+      expect(JSON.parse(output)).toEqual({ before: 200, after: 0, handshakes: 1, lost: [] });
+    },
+    TEST_MS,
+  );
+});
+
 function loadedByNft(): string {
   return `nft -f /dev/stdin ${hereDocument(nftRules({ ports: PORTS, group: 1 }))}`;
 }

@@ -107,6 +107,7 @@ function people(): void {
           publicKey: BOB,
           startedAtMs: 1000,
           endedAtMs: 61_000,
+          durationMs: 60_000,
           reason: "idle",
           endpoint: "[2001:db8::7]:40002",
           rxBytes: 10,
@@ -157,6 +158,7 @@ describe("the document", () => {
 describe("what is there", () => {
   test("status, devices and peers", async () => {
     people();
+    source.speeds.set(ALICE, { rxBytesPerSecond: 12_345, txBytesPerSecond: 6 });
     expect(await get("/v1/status")).toMatchObject({
       host: "gw1",
       devices: 2,
@@ -187,6 +189,8 @@ describe("what is there", () => {
         lastSeenAt: "2026-01-01T00:00:00.000Z",
         rxBytes: 4000,
         txBytes: 500,
+        rxBytesPerSecond: 12_345,
+        txBytesPerSecond: 6,
         roams: 1,
       },
     });
@@ -207,6 +211,9 @@ describe("what is there", () => {
     ["sort=lastHandshakeAt", [BOB, ALICE, keyOf(3)]],
     ["sort=lastHandshakeAt&order=desc", [ALICE, BOB, keyOf(3)]],
     ["sort=startedAt&order=desc&limit=1", [ALICE]],
+    ["sort=lastSeenAt&order=desc", [ALICE, BOB, keyOf(3)]],
+    ["sort=rxBytesPerSecond", [ALICE, BOB, keyOf(3)]],
+    ["sort=roams&limit=1", [ALICE]],
     ["limit=1&offset=1", [BOB]],
     ["offset=3", []],
   ])("peers, %s", async (query, keys) => {
@@ -247,6 +254,7 @@ describe("what is there", () => {
       // Many begin at the same time.
       startedAtMs: 2000 + Math.floor(n / 6),
       endedAtMs: 9000 + n,
+      durationMs: 5000,
       reason: "idle" as const,
       endpoint: null,
       rxBytes: n,

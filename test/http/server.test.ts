@@ -204,6 +204,17 @@ describe("on the Unix socket", () => {
     expect(existsSync(path())).toBe(false);
   });
 
+  test("a stream lives as long as it has a heartbeat", async () => {
+    await start(off, join(folder, "run"));
+    const reader = (await ask("/v1/stream")).body!.getReader();
+    await reader.read();
+    // Bun counts in real time, and would end it after 10 s of silence or a little more.
+    await Bun.sleep(15_000);
+    source.clock.advance(10_000);
+    expect((await reader.read()).done).toBe(false);
+    await reader.cancel();
+  }, 60_000);
+
   test("one that was left behind is replaced", async () => {
     await start(off, join(folder, "run"));
     await servers.pop()!.stop();

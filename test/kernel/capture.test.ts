@@ -11,7 +11,7 @@ import { $ } from "bun";
 import { needs } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
-import { REPORT_MS, Watcher } from "../support/watcher.ts";
+import { processorMs, REPORT_MS, Watcher } from "../support/watcher.ts";
 import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
@@ -296,12 +296,4 @@ async function expectIdle({ wgmon }: Watcher): Promise<void> {
   const before = await processorMs(wgmon.pid);
   await Bun.sleep(1000);
   expect((await processorMs(wgmon.pid)) - before).toBeLessThan(200);
-}
-
-/** What the process has used so far; a tick of it is 10 ms. */
-async function processorMs(pid: number): Promise<number> {
-  const text = await Bun.file(`/proc/${pid}/stat`).text();
-  // The fields behind the command's name: state, parent, ... proc_pid_stat(5)
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10;
 }

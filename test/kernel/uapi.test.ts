@@ -10,10 +10,11 @@ import * as uapi from "../../src/kernel/uapi.ts";
 import { needs } from "../support/kernel.ts";
 
 const HEADERS = `
-  stddef.h stdio.h errno.h fcntl.h unistd.h sys/socket.h sys/time.h
+  stddef.h stdio.h errno.h fcntl.h unistd.h sys/mman.h sys/socket.h sys/time.h
   linux/netlink.h linux/genetlink.h linux/wireguard.h linux/rtnetlink.h linux/if_link.h
   linux/netfilter/nfnetlink.h linux/netfilter/nfnetlink_log.h linux/if_packet.h linux/if_ether.h
-  linux/filter.h linux/in.h linux/in6.h linux/time_types.h sys/un.h time.h
+  linux/filter.h linux/if.h sys/timex.h linux/in.h linux/in6.h linux/time_types.h
+  sys/un.h time.h
 `;
 
 const CONSTANTS: Readonly<Record<string, string | number>> = uapi;
@@ -44,8 +45,12 @@ const LAYOUT: Readonly<Record<string, number>> = {
   // src/kernel/link.ts
   "sizeof(struct ifinfomsg)": 16,
   "offsetof(struct ifinfomsg, ifi_index)": 4,
+  "offsetof(struct ifinfomsg, ifi_flags)": 8,
   // src/kernel/socket.ts
   "sizeof(struct timeval)": 16,
+  // src/system.ts
+  "sizeof(struct timex)": 208,
+  "offsetof(struct timex, status)": 40,
   // src/capture/nflog.ts
   "sizeof(struct nfgenmsg)": 4,
   "offsetof(struct nfgenmsg, res_id)": 2,

@@ -43,6 +43,9 @@ export async function checkPackage(work: string, binary: string): Promise<void> 
       "-rw-r--r-- root/root .* ./etc/wgmon/wgmon.toml",
       "-rw-r--r-- root/root .* ./usr/share/man/man8/wgmon.8.gz",
       "-rw-r--r-- root/root .* ./usr/share/doc/wgmon/copyright",
+      "-rw-r--r-- root/root .* ./usr/share/bash-completion/completions/wgmon",
+      "-rw-r--r-- root/root .* ./usr/share/zsh/vendor-completions/_wgmon",
+      "-rw-r--r-- root/root .* ./usr/share/fish/vendor_completions.d/wgmon.fish",
     ]) {
       expect(new RegExp(`^${line}$`, "m").test(listing), `no ${line} in\n${listing}`);
     }

@@ -1,13 +1,15 @@
-/** The default capture filter, compiled by libpcap and run on packets made by hand. */
+/** What the kernel is to pass: by libpcap and by our own program, run on packets made by hand. */
 
 import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { handshakeFilter } from "../../src/capture/filter.ts";
+import { handshakeFilter, loggedFilter } from "../../src/capture/filter.ts";
 import { parseLogged } from "../../src/capture/nflog.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
 import { ParseError } from "../../src/errors.ts";
+import { encodeMessage } from "../../src/kernel/netlink.ts";
+import { NFNL_SUBSYS_ULOG, NFULA_PAYLOAD, NFULNL_MSG_PACKET } from "../../src/kernel/uapi.ts";
 import { compileExpression, runProgram } from "../support/bpf.ts";
 import { readGolden } from "../support/golden.ts";
 import { cookie, data, initiation, ipv4, ipv6, message, response } from "../support/packets.ts";
@@ -64,7 +66,7 @@ test("recorded packets: what passes is what parsePacket wants", () => {
   expect(packets.filter(passes)).toHaveLength(8);
 });
 
-test("it wants what parsePacket wants, for packets of every kind", () => {
+const anyPacket = () => {
   const port = fc.oneof(fc.constantFrom(...PORTS), fc.constantFrom(51_822, 53, 0, 65_535));
   const payload = fc
     .record({
@@ -97,9 +99,13 @@ test("it wants what parsePacket wants, for packets of every kind", () => {
       .map(([content, each]) => ipv4(content, each)),
     fc.tuple(payload, fc.record(fields)).map(([content, each]) => ipv6(content, each)),
   );
+  return packet;
+};
+
+test("it wants what parsePacket wants, for packets of every kind", () => {
   let wanted = 0;
   fc.assert(
-    fc.property(packet, (each) => {
+    fc.property(anyPacket(), (each) => {
       if (isWanted(each)) wanted++;
       return passes(each) === isWanted(each);
     }),
@@ -128,6 +134,93 @@ test("a hundred ports still compile, and each passes", () => {
     expect(runProgram(long, ipv6(initiation(), { destinationPort }))).toBeGreaterThan(0);
   }
   expect(runProgram(long, ipv4(initiation(), { destinationPort: 51_920 }))).toBe(0);
+});
+
+test("to any port, it passes what it would pass to each", () => {
+  const any = compileExpression(handshakeFilter("any")!);
+  fc.assert(
+    fc.property(anyPacket(), (each) => {
+      if (passes(each)) expect(runProgram(any, each)).toBeGreaterThan(0);
+    }),
+    { numRuns: 2_000 },
+  );
+  expect(runProgram(any, ipv4(initiation(), { destinationPort: 443 }))).toBeGreaterThan(0);
+  expect(runProgram(any, ipv4(data(1), { destinationPort: 443 }))).toBe(0);
+});
+
+describe("what NFLOG sends, when there is much of it:", () => {
+  const program = loggedFilter();
+  const isPassed = (message: Uint8Array) => runProgram(program, message) > 0;
+
+  /** A message as nfnetlink_log.c makes it: a few attributes, and the packet as the last of them. */
+  function logged(packet: Uint8Array, ...before: (readonly [number, Uint8Array])[]): Uint8Array {
+    return encodeMessage({
+      type: (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_PACKET,
+      flags: 0,
+      sequence: 0,
+      header: Uint8Array.of(2, 0, 0, 1),
+      attributes: [[1, new Uint8Array(4)], ...before, [NFULA_PAYLOAD, packet]],
+    });
+  }
+
+  const isLaterData = (packet: Uint8Array) => {
+    try {
+      const datagram = parsePacket(packet);
+      return datagram?.type === 4 && !datagram.isFirstData;
+    } catch (error) {
+      if (error instanceof ParseError) return false;
+      throw error;
+    }
+  };
+
+  test.each([
+    ["an initiation", initiation(), true],
+    ["a response", response(), true],
+    ["the first data", data(0, 1400), true],
+    ["later data", data(1, 1400), false],
+    ["a counter with only its upper half", data(2 ** 32), false],
+    ["a cookie", cookie(), true],
+    ["three bytes", new Uint8Array(3), true],
+    ["the beginning of data", data(0).subarray(0, 8), false],
+  ])("%s", (_what, payload, expected) => {
+    for (const options of [0, 4, 40]) {
+      const packet = ipv4(payload, { options: new Uint8Array(options) });
+      expect(isPassed(logged(packet))).toBe(expected);
+    }
+    expect(isPassed(logged(ipv6(payload), [10, new Uint8Array(13)]))).toBe(expected);
+  });
+
+  test("recorded packets: all but later data pass", () => {
+    const messages = readGolden("nflog.bin");
+    const isData = (message: Uint8Array) => parseLogged(message).every(isLaterData);
+    expect(messages.map(isPassed)).toEqual(messages.map((message) => !isData(message)));
+    expect(messages.filter(isData).length).toBeGreaterThan(0);
+  });
+
+  test("what a look should follow passes, later data does not, for packets of every kind", () => {
+    fc.assert(
+      fc.property(anyPacket(), (packet) => {
+        if (isWanted(packet)) expect(isPassed(logged(packet))).toBe(true);
+        if (isLaterData(packet)) expect(isPassed(logged(packet))).toBe(false);
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  test("what it does not understand passes", () => {
+    expect(
+      isPassed(
+        encodeMessage({
+          type: 1,
+          flags: 0,
+          sequence: 0,
+          header: new Uint8Array(4),
+          attributes: [],
+        }),
+      ),
+    ).toBe(true);
+    expect(isPassed(logged(Uint8Array.of(0x00, 1, 2, 3)))).toBe(true);
+  });
 });
 
 test("without a port there is nothing to filter for", () => {

@@ -87,6 +87,7 @@ const ended = {
   publicKey: ALICE,
   startedAtMs: session.startedAtMs,
   endedAtMs: 1_767_225_800_000,
+  durationMs: 200_000,
   reason: "idle",
   endpoint: "192.0.2.1:51820",
   rxBytes: 4001,
@@ -388,5 +389,18 @@ describe("a tool beside wgmon", () => {
     expect(opened).rejects.toThrow("there is no store");
     await opened.catch(() => {});
     expect(readdirSync(directory)).toEqual([]);
+  });
+
+  test("leaves a store of an older wgmon as it is, and says so", async () => {
+    const directory = folder();
+    const { store } = await open(directory);
+    close(store);
+    const path = join(directory, "wgmon.db");
+    using file = new Sqlite(path);
+    file.run(`PRAGMA user_version=${SCHEMA_VERSION - 1}`);
+    const opened = Store.open({ directory, clock: new HandClock(), log, isTool: true });
+    expect(opened).rejects.toThrow("an older wgmon wrote it");
+    await opened.catch(() => {});
+    expect(file.query("PRAGMA user_version").get()).toEqual({ user_version: SCHEMA_VERSION - 1 });
   });
 });

@@ -28,6 +28,21 @@ export function compileExpression(expression: string): Program {
   }
 }
 
+/** linux/filter.h: finds the netlink attribute X from A on. */
+const SKF_AD_NLATTR = 0xfffff000 + 12;
+
+/** Where it is; 0: nowhere. nla_find() of the kernel's lib/nlattr.c, on a little-endian machine. */
+function findAttribute(message: Uint8Array, from: number, type: number): number {
+  const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
+  for (let at = from; at + 4 <= message.length;) {
+    const length = view.getUint16(at, true);
+    if (length < 4 || at + length > message.length) return 0;
+    if ((view.getUint16(at + 2, true) & 0x3fff) === type) return at;
+    at += (length + 3) & ~3;
+  }
+  return 0;
+}
+
 /**
  * How many bytes of the packet the program wants; 0 = it drops the packet. A load beyond the end
  * drops it, as in the kernel. linux/bpf_common.h; S. McCanne, V. Jacobson, The BSD Packet Filter.
@@ -52,6 +67,7 @@ export function runProgram(program: Program, packet: Uint8Array): number {
         const mode = operation & 0xe0;
         let value: number | null;
         if (mode === 0x00) value = k;
+        else if (mode === 0x20 && k === SKF_AD_NLATTR) value = findAttribute(packet, a, x);
         else if (mode === 0x20) value = load(k, bytes);
         else if (mode === 0x40) value = load((x + k) >>> 0, bytes);
         else if (mode === 0x60) value = memory[k]!;

@@ -47,7 +47,7 @@ function changeOf(
     case "peer.roamed":
       return { ...head, type, previousEndpoint: mustEndpoint("192.0.2.1:51820") };
     case "peer.disconnected":
-      return { ...head, type, endedAtMs: AT_MS + 4395, reason: "idle" };
+      return { ...head, type, endedAtMs: AT_MS + 4395, durationMs: 4395, reason: "idle" };
     case "handshake.unknown":
       return {
         type,

@@ -3,7 +3,7 @@
  * WGMON_KERNEL_TESTS=require makes that a failure, so that CI cannot be green without them.
  */
 
-import { readlinkSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
 
 /** A program, found by its name, or one of the first two. */
 export type Need = "root" | "wireguard" | "ip" | "wg" | "nft" | "tc" | "ping" | "gcc";
@@ -51,6 +51,13 @@ function whyNotOwnNetwork(): string | null {
     const { code } = error as NodeJS.ErrnoException;
     return `cannot tell whether this is the machine's own network: /proc/1/ns/net gives ${code}`;
   }
+}
+
+/** Why a test must not set the clock or unload modules here; null: this machine is thrown away (vm.ts). */
+export function whyNotOurMachine(): string | null {
+  return /guest=\S*\/wgmon-vm-/.test(readFileSync("/proc/cmdline", "utf8"))
+    ? null
+    : "this machine's clock and modules are not a test's; start: bun test/support/vm.ts -- bun test/run.ts --only kernel/faults";
 }
 
 /** Why this process cannot make a WireGuard device; null: it can. Tried in a namespace that is lost at once. */

@@ -3,6 +3,7 @@
 import type { Event } from "../../src/contract.ts";
 import { Counters } from "../../src/counters.ts";
 import type { LookReport, Source, TargetState } from "../../src/http/source.ts";
+import type { Rates } from "../../src/rates.ts";
 import type { Placed } from "../../src/store/store.ts";
 import { Store } from "../../src/store/store.ts";
 import type { SavedSession, Session } from "../../src/tracker.ts";
@@ -18,6 +19,7 @@ export class FakeSource implements Source {
   readonly found = new Map<string, { device: Device; peers: Peer[] }>();
   readonly names = new Map<PublicKey, string>();
   readonly tags = new Map<PublicKey, readonly string[]>();
+  readonly speeds = new Map<PublicKey, Rates>();
   targetStates: TargetState[] = [];
   looks = 0;
   look = (): Promise<LookReport> => {
@@ -51,6 +53,10 @@ export class FakeSource implements Source {
 
   session(device: string, publicKey: PublicKey): Session | null {
     return this.#sessions.get(`${device} ${publicKey}`) ?? null;
+  }
+
+  rates(_device: string, publicKey: PublicKey): Rates | null {
+    return this.speeds.get(publicKey) ?? null;
   }
 
   nameOf(publicKey: PublicKey): string | null {
@@ -94,6 +100,7 @@ export class FakeSource implements Source {
       device,
       peer,
       startedAtMs: now.wallMs,
+      startedMonotonicMs: now.monotonicMs,
       endpoint: peer.endpoint,
       handshakeAt: now,
       lastSign: now,
@@ -104,7 +111,7 @@ export class FakeSource implements Source {
       ...fields,
     };
     this.#sessions.set(`${device} ${peer.publicKey}`, session);
-    const { handshakeAt: _, lastSign: __, gone: ___, ...rest } = session;
+    const { startedMonotonicMs: _, handshakeAt: __, lastSign: ___, gone: ____, ...rest } = session;
     const saved: SavedSession = {
       ...rest,
       handshakeAtMs: now.wallMs,

@@ -103,3 +103,11 @@ export class Watcher implements AsyncDisposable {
 function isLook(line: LogLine, reason: string): boolean {
   return line.msg === "look" && line["reason"] === reason;
 }
+
+/** What the process has used so far; a tick of it is 10 ms. */
+export async function processorMs(pid: number): Promise<number> {
+  const text = await Bun.file(`/proc/${pid}/stat`).text();
+  // The fields behind the command's name: state, parent, ... proc_pid_stat(5)
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}

@@ -1,0 +1,113 @@
+/** The commands that ask the running wgmon: `status`, `sessions`, `events` and `top`. */
+
+import type { Clock } from "../clock.ts";
+import type { Command } from "../config.ts";
+import { ParseError, SystemError } from "../errors.ts";
+import { runtimeDirOf, socketIn } from "../http/place.ts";
+import { hasReader, isTerminal, print } from "../system.ts";
+import { Daemon, NotRunning } from "./daemon.ts";
+import type { Offline } from "./offline.ts";
+import { paintFor } from "./text.ts";
+
+const STDOUT = 1;
+
+type Asking = Extract<Command, { type: "status" | "sessions" | "events" | "top" }>;
+
+interface Options {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+  readonly clock: Clock;
+  /** Gets a line for standard error. */
+  readonly complain: (line: string) => void;
+}
+
+/**
+ * The exit code.
+ *
+ * @throws SystemError, LibraryError
+ */
+export async function runAsking(command: Asking, options: Options): Promise<number> {
+  const { env, clock, complain } = options;
+  const { devices } = command.settings;
+  const daemon = new Daemon(socketIn(runtimeDirOf(env)));
+  if (command.type === "top") {
+    const { runTop } = await import("./top.ts");
+    await runTop(daemon, {
+      intervalMs: command.intervalMs,
+      device: devices[0] ?? null,
+      env,
+      clock,
+    });
+    return 0;
+  }
+
+  const isRunning = await isThere(daemon);
+  using offline = isRunning ? null : await openOffline(command, options);
+  const answers = offline ?? daemon;
+  const output = {
+    print,
+    complain,
+    paint: paintFor(env, isTerminal(STDOUT)),
+    // 0: a terminal that does not tell.
+    room: isTerminal(STDOUT) ? process.stdout.columns || null : null,
+    devices,
+    nowMs: clock.now().wallMs,
+  };
+  switch (command.type) {
+    case "status": {
+      const { printStatus } = await import("./status.ts");
+      await printStatus(answers, { ...output, json: command.json, isRunning });
+      return offline !== null && offline.problems.length > 0 ? 1 : 0;
+    }
+    case "sessions": {
+      const { printSessions } = await import("./sessions.ts");
+      await printSessions(answers, { ...output, request: command });
+      return 0;
+    }
+    case "events": {
+      const { followEvents, printEvents } = await import("./events.ts");
+      const request = { ...output, request: command, clock, hasReader };
+      if (command.follow) {
+        for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(0));
+      }
+      const place = await printEvents(answers, request);
+      if (command.follow && place !== null) await followEvents(daemon, place, request);
+      return 0;
+    }
+  }
+}
+
+async function isThere(daemon: Daemon): Promise<boolean> {
+  try {
+    await daemon.get("/v1/status");
+    return true;
+  } catch (error) {
+    if (error instanceof NotRunning) return false;
+    throw error;
+  }
+}
+
+/** Says what it can know, and what not. */
+async function openOffline(
+  command: Exclude<Asking, { type: "top" }>,
+  { version, clock, complain }: Options,
+): Promise<Offline> {
+  const { Offline } = await import("./offline.ts");
+  const offline = await Offline.open(command.settings, { version, clock });
+  const tell = (source: string) =>
+    complain(`wgmon is not running here; this is what ${source} says`);
+  if (command.type === "status") {
+    tell("the kernel");
+    for (const problem of offline.problems) {
+      if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
+      complain(problem.message);
+    }
+  } else if (offline.storeProblem === null) {
+    tell("its store");
+  } else if (command.type === "events" && command.follow) {
+    complain(offline.storeProblem.message);
+  } else {
+    throw offline.storeProblem;
+  }
+  return offline;
+}

@@ -1,0 +1,128 @@
+/** `wgmon events`: what happened, the latest last, and with --follow what happens from then on. */
+
+import { shortName } from "../channel/text.ts";
+import type { Clock } from "../clock.ts";
+import type { EventsRequest } from "../config.ts";
+import type { Event } from "../contract.ts";
+import { sentence } from "../event.ts";
+import type { PlacedEventView } from "../http/view.ts";
+import { isSelected, type Selection } from "../selection.ts";
+import { type Answers, type Daemon, Lost, NotRunning } from "./daemon.ts";
+import { keysOf, PAGE, type Page, pagesOf, sinceOf } from "./past.ts";
+import { MessageReader } from "./sse.ts";
+import { json, localTime, type Output } from "./text.ts";
+
+/** How long after it was lost wgmon is asked again. */
+const RETRY_MS = 500;
+
+interface Options extends Output {
+  readonly request: EventsRequest;
+  /** Empty: all. */
+  readonly devices: readonly string[];
+  readonly clock: Clock;
+}
+
+interface EventsPage extends Page<PlacedEventView> {
+  readonly latest: number;
+}
+
+/**
+ * Prints the past.
+ *
+ * @returns the place among the events up to which it knows them; null: nobody reads any more.
+ * @throws SystemError
+ */
+export async function printEvents(answers: Answers, options: Options): Promise<number | null> {
+  const { request, print, clock } = options;
+  const selection = await selectionOf(answers, options);
+  const { keys } = selection;
+  const [type] = request.types;
+  const { limit } = request;
+  const query = {
+    since: sinceOf(request, clock.now().wallMs),
+    type: request.types.length === 1 && !type!.endsWith("*") ? type! : null,
+    // By a name they are found that were told under it, whoever has it now.
+    peer: keys?.length === 1 && keys[0] === request.peer ? keys[0] : null,
+  };
+  const isWanted = ({ event }: PlacedEventView) => isSelected(event, selection);
+  const write = (events: readonly PlacedEventView[]) =>
+    print(events.map(({ event }) => lineOf(event, options)).join(""));
+
+  let latest = 0;
+  if (limit === null) {
+    const all = { ...query, order: "oldest", limit: `${PAGE}` };
+    for await (const page of pagesOf<EventsPage>(answers, "/v1/events", all)) {
+      latest = page.latest;
+      if (!write(page.items.filter(isWanted))) return null;
+    }
+    return latest;
+  }
+  const found: PlacedEventView[] = [];
+  const newest = { ...query, order: "newest", limit: `${Math.min(limit, PAGE)}` };
+  let isFirst = true;
+  for await (const page of pagesOf<EventsPage>(answers, "/v1/events", newest)) {
+    // What comes after the first answer is for those who follow.
+    if (isFirst) latest = page.latest;
+    isFirst = false;
+    found.push(...page.items.filter(isWanted).slice(0, limit - found.length));
+    if (found.length === limit) break;
+  }
+  return write(found.toReversed()) ? latest : null;
+}
+
+/**
+ * Prints what happens behind a place, and goes on when wgmon was gone. Ends when nobody reads any more.
+ *
+ * @throws SystemError when wgmon refuses to tell.
+ */
+export async function followEvents(
+  daemon: Pick<Daemon, "get" | "follow">,
+  after: number,
+  options: Options & { readonly hasReader: () => boolean },
+): Promise<void> {
+  const { print, complain, clock, hasReader } = options;
+  let place = after;
+  let selection: Selection | null = null;
+  let isLost = false;
+  while (hasReader()) {
+    try {
+      selection ??= await selectionOf(daemon, options);
+      const reader = new MessageReader();
+      for await (const piece of daemon.follow(`/v1/stream?after=${place}`)) {
+        if (isLost) complain("wgmon is back");
+        isLost = false;
+        for (const { type, id, data } of reader.read(piece)) {
+          place = Number(id);
+          if (type === "missed") {
+            complain("some events were deleted before they could be told");
+            continue;
+          }
+          const event = JSON.parse(data) as Event;
+          if (isSelected(event, selection) && !print(lineOf(event, options))) return;
+        }
+        // It says something every ten seconds.
+        if (!hasReader()) return;
+      }
+    } catch (error) {
+      if (!(error instanceof NotRunning || error instanceof Lost)) throw error;
+    }
+    if (!isLost) complain("wgmon is gone; waiting for it");
+    isLost = true;
+    await new Promise<void>((resolve) => void clock.after(RETRY_MS, resolve));
+  }
+}
+
+/** A peer is known by its name at that time, or by its key. */
+async function selectionOf(
+  answers: Answers,
+  { request, devices }: Options,
+): Promise<Selection & { readonly keys: readonly string[] | null }> {
+  const keys = await keysOf(answers, request.peer);
+  const peers = request.peer === null ? [] : [request.peer, ...(keys ?? [])];
+  return { events: request.types, devices, peers, keys };
+}
+
+function lineOf(event: Event, { request, paint }: Options): string {
+  if (request.json) return `${json(event)}\n`;
+  return `${paint("dim", localTime(event.timestamp))} ${sentence(event, shortName)}\n`;
+}

@@ -1,0 +1,13 @@
+/** `wgmon health`: whether the wgmon that runs is ready, for health checks of containers and for scripts. */
+
+import { runtimeDirOf, socketIn } from "../http/place.ts";
+import { Daemon } from "./daemon.ts";
+
+/**
+ * What it says: `ready`, and what limits that.
+ *
+ * @throws SystemError when it does not run, does not answer within 5 s, or is not ready.
+ */
+export async function askHealth(env: Parameters<typeof runtimeDirOf>[0]): Promise<string> {
+  return await new Daemon(socketIn(runtimeDirOf(env))).text("/readyz");
+}

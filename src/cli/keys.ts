@@ -1,0 +1,87 @@
+/** Which keys were pressed, from what a terminal sends for them. Pure. */
+
+/** A key with a name, or the character that it types. */
+export type Key =
+  | "up"
+  | "down"
+  | "left"
+  | "right"
+  | "page-up"
+  | "page-down"
+  | "home"
+  | "end"
+  | "enter"
+  | "escape"
+  | "backspace"
+  | "ctrl-c"
+  | "ctrl-l"
+  | "ctrl-u"
+  | "ctrl-z"
+  | { readonly text: string };
+
+/** Of xterm and its relatives, vt220 and the Linux console: ctlseqs, "PC-Style Function Keys". */
+const sequences: Readonly<Record<string, Key>> = {
+  "[A": "up",
+  "[B": "down",
+  "[C": "right",
+  "[D": "left",
+  "[H": "home",
+  "[F": "end",
+  "[1~": "home",
+  "[4~": "end",
+  "[7~": "home",
+  "[8~": "end",
+  "[5~": "page-up",
+  "[6~": "page-down",
+  OA: "up",
+  OB: "down",
+  OC: "right",
+  OD: "left",
+  OH: "home",
+  OF: "end",
+};
+
+const controls: Readonly<Record<string, Key>> = {
+  "\r": "enter",
+  "\n": "enter",
+  "\x7f": "backspace",
+  "\b": "backspace",
+  "\x03": "ctrl-c",
+  "\f": "ctrl-l",
+  "\x15": "ctrl-u",
+  "\x1a": "ctrl-z",
+};
+
+/**
+ * @returns the keys, and what may be the beginning of another one. A lone escape is one: if nothing
+ *   follows it soon, the key itself was pressed.
+ */
+export function readKeys(input: string): { readonly keys: readonly Key[]; readonly rest: string } {
+  const keys: Key[] = [];
+  let rest = input;
+  while (rest !== "") {
+    if (rest.startsWith("\x1b")) {
+      const after = rest.slice(1);
+      // Parameters, intermediates and the final byte: ECMA-48, 5.4. SS3 has one byte.
+      const [sequence] = /^(?:\[[0-?]*[ -/]*[@-~]|O[ -~])/.exec(after) ?? [];
+      if (sequence !== undefined) {
+        // With Shift or Ctrl held it is still the same arrow.
+        const key = sequences[sequence.replace(/^\[1;\d+(?=[A-Z])/, "[")];
+        if (key !== undefined) keys.push(key);
+        rest = after.slice(sequence.length);
+        continue;
+      }
+      if (/^(?:\[[0-?]*[ -/]*|O)?$/.test(after)) break;
+      // With Alt held, or something that no terminal sends: the escape and then the rest.
+      keys.push("escape");
+      rest = after;
+      continue;
+    }
+    const character = String.fromCodePoint(rest.codePointAt(0)!);
+    rest = rest.slice(character.length);
+    const control = controls[character];
+    if (control !== undefined) keys.push(control);
+    else if (!/\p{Cc}/u.test(character)) keys.push({ text: character });
+  }
+  return { keys, rest };
+}

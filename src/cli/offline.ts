@@ -1,0 +1,136 @@
+/**
+ * What the commands are told while wgmon does not run: the same answers, made from one look of our own
+ * and from the store of the settings, which is only read.
+ */
+
+import type { Clock } from "../clock.ts";
+import type { Settings } from "../config.ts";
+import { Counters } from "../counters.ts";
+import { SystemError } from "../errors.ts";
+import { type Api, makeApi } from "../http/api.ts";
+import { LiveSource } from "../http/live.ts";
+import type { PeerView } from "../http/view.ts";
+import { Devices } from "../kernel/devices.ts";
+import type { Log } from "../log.ts";
+import { NameBook } from "../namebook.ts";
+import { RateBook } from "../rates.ts";
+import { Store } from "../store/store.ts";
+import { type Earlier, Tracker } from "../tracker.ts";
+import type { PublicKey } from "../wireguard.ts";
+import { type Answers, viewOf } from "./daemon.ts";
+
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+interface Options {
+  readonly version: string;
+  readonly clock: Clock;
+}
+
+export class Offline implements Answers, Disposable {
+  /** What the look could not read. */
+  readonly problems: readonly Error[];
+  /** Why nothing is known of the past; null: it is. */
+  readonly storeProblem: SystemError | null;
+  readonly #api: Api;
+  /** When the sessions began that the store knows. */
+  readonly #known: ReadonlyMap<string, number>;
+  readonly #parts: readonly Disposable[];
+
+  static async open(settings: Settings, { version, clock }: Options): Promise<Offline> {
+    const { stateDir, devices: wanted, idleTimeoutMs, holdMs, peers } = settings;
+    const devices = new Devices(wanted);
+    const { store, problem } = await openStore(stateDir, clock);
+    const names = new NameBook({ clock, log: silent });
+    names.setSources(settings);
+
+    // Who is connected is decided as wgmon would if it were started now.
+    const rules = {
+      idleTimeoutMs: (key: PublicKey) => peers.get(key)?.idleTimeoutMs ?? idleTimeoutMs,
+      holdMs,
+      announceExisting: true,
+    };
+    const earlier = store.earlier(clock.now().wallMs);
+    const tracker = new Tracker(rules, earlier, clock.now());
+    const look = await devices.look(null);
+    tracker.observe(look, clock.now());
+    names.watch(devices.known.map(({ name }) => name));
+
+    const source = new LiveSource(version, {
+      clock,
+      store,
+      counters: new Counters(),
+      rates: new RateBook(),
+      tracker,
+      devices,
+      outbox: { states: [] },
+      host: () => settings.host,
+      nameOf: (key, device) => names.nameOf(key, device),
+      tagsOf: (key) => peers.get(key)?.tags ?? [],
+      subscribe: () => () => {},
+      look: () => Promise.resolve([]),
+    });
+    const { problems } = look;
+    return new Offline(makeApi(source), {
+      problems,
+      problem,
+      earlier,
+      parts: [devices, store, names],
+    });
+  }
+
+  private constructor(
+    api: Api,
+    found: {
+      readonly problems: readonly Error[];
+      readonly problem: SystemError | null;
+      readonly earlier: Earlier | null;
+      readonly parts: readonly Disposable[];
+    },
+  ) {
+    this.#api = api;
+    this.problems = found.problems;
+    this.storeProblem = found.problem;
+    this.#parts = found.parts;
+    this.#known = new Map(
+      (found.earlier?.sessions ?? []).map(({ device, peer, startedAtMs }) => [
+        `${device} ${peer.publicKey}`,
+        startedAtMs,
+      ]),
+    );
+  }
+
+  async get<View>(path: string): Promise<View> {
+    const response = await this.#api.handle(new Request(`http://localhost${path}`));
+    const view = await viewOf<View>(response, path);
+    if (!path.startsWith("/v1/peers?")) return view;
+    const { items, ...rest } = view as { readonly items: readonly PeerView[] };
+    return { ...rest, items: items.map((peer) => this.#asKnown(peer)) } as View;
+  }
+
+  /** One look tells that a peer is connected, and nothing of when that began. */
+  #asKnown(peer: PeerView): PeerView {
+    const { device, publicKey, session } = peer;
+    const startedAtMs = this.#known.get(`${device} ${publicKey}`) ?? null;
+    const isKnown =
+      startedAtMs !== null &&
+      session !== null &&
+      Date.parse(session.startedAt) === Math.trunc(startedAtMs);
+    return isKnown ? peer : { ...peer, session: null };
+  }
+
+  [Symbol.dispose](): void {
+    this.#api[Symbol.dispose]();
+    for (const part of this.#parts) part[Symbol.dispose]();
+  }
+}
+
+/** An empty one where it cannot be read. */
+async function openStore(directory: string, clock: Clock) {
+  const options = { clock, log: silent };
+  try {
+    return { store: await Store.open({ ...options, directory, isTool: true }), problem: null };
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    return { store: await Store.open({ ...options, directory: null }), problem: error };
+  }
+}

@@ -1,0 +1,134 @@
+/** `wgmon sessions`: when peers were connected, for people, as JSON or for spreadsheets. */
+
+import { clean, shortName } from "../channel/text.ts";
+import type { SessionsRequest } from "../config.ts";
+import { duration } from "../event.ts";
+import type { SessionView } from "../http/view.ts";
+import type { Answers } from "./daemon.ts";
+import { keysOf, nobodyCalled, PAGE, type Page, pagesOf, sinceOf } from "./past.ts";
+import {
+  bytes,
+  type Column,
+  json,
+  type Output,
+  peerName,
+  since,
+  type Table,
+  tableOf,
+} from "./text.ts";
+
+interface Options extends Output {
+  readonly request: SessionsRequest;
+  /** Empty: all. */
+  readonly devices: readonly string[];
+  readonly nowMs: number;
+}
+
+/** In the order of the columns; names as in JSON. */
+const FIELDS = [
+  "device",
+  "publicKey",
+  "name",
+  "startedAt",
+  "endedAt",
+  "durationMs",
+  "reason",
+  "endpoint",
+  "rxBytes",
+  "txBytes",
+  "roams",
+] as const satisfies readonly (keyof SessionView)[];
+
+/** @throws SystemError; also when there is no such peer. */
+export async function printSessions(answers: Answers, options: Options): Promise<void> {
+  const { request, devices, nowMs, print } = options;
+  const keys = await keysOf(answers, request.peer);
+  if (keys?.length === 0) throw await nobodyCalled(answers, request.peer!);
+  const write = writer(options);
+  let left = request.limit ?? Infinity;
+  const pages = pagesOf<Page<SessionView>>(answers, "/v1/sessions", {
+    since: sinceOf(request, nowMs),
+    // It can be asked for one of each; of several we choose ourselves.
+    device: devices.length === 1 ? devices[0]! : null,
+    peer: keys?.length === 1 ? keys[0]! : null,
+    limit: String(Math.min(left, PAGE)),
+  });
+  for await (const { items } of pages) {
+    const wanted = items.filter(
+      ({ device, publicKey }) =>
+        (devices.length === 0 || devices.includes(device)) &&
+        (keys === null || keys.includes(publicKey)),
+    );
+    const found = wanted.slice(0, left);
+    left -= found.length;
+    if (!print(write(found)) || left === 0) break;
+  }
+}
+
+/** Makes text of one page after the other. */
+function writer(options: Options): (sessions: readonly SessionView[]) => string {
+  const { request, nowMs, room, paint } = options;
+  switch (request.format) {
+    case "json":
+      return (sessions) => sessions.map((session) => `${json(session)}\n`).join("");
+    case "csv": {
+      let header = csvLine(FIELDS);
+      return (sessions) => {
+        const lines = sessions.map((session) => csvLine(FIELDS.map((field) => session[field])));
+        const text = header + lines.join("");
+        header = "";
+        return text;
+      };
+    }
+    case "text": {
+      let table: Table<SessionView> | null = null;
+      return (sessions) => {
+        const isFirst = table === null;
+        // The columns are as wide as the first page needs them.
+        table ??= tableOf(columns(nowMs), sessions, { room, paint });
+        const { header, line } = table;
+        if (isFirst && sessions.length === 0) return "no sessions\n";
+        const lines = [...(isFirst ? [paint("dim", header)] : []), ...sessions.map(line)];
+        return lines.map((each) => `${each}\n`).join("");
+      };
+    }
+  }
+}
+
+function columns(nowMs: number): readonly Column<SessionView>[] {
+  return [
+    { title: "PEER", cell: peerName, rank: 0, min: 12, least: 12 },
+    { title: "DEVICE", cell: ({ device }) => shortName(device), rank: 4 },
+    { title: "STARTED", cell: ({ startedAt }) => `${since(startedAt, nowMs)} ago`, rank: 1 },
+    { title: "LASTED", cell: ({ durationMs }) => duration(durationMs), rank: 2 },
+    {
+      title: "END",
+      cell: ({ reason }) => reason ?? "open",
+      style: ({ reason }) => (reason === null ? "green" : null),
+      rank: 3,
+    },
+    { title: "ENDPOINT", cell: ({ endpoint }) => endpoint ?? "", rank: 5 },
+    { title: "RX", cell: ({ rxBytes }) => bytes(rxBytes), isNumber: true, rank: 6 },
+    { title: "TX", cell: ({ txBytes }) => bytes(txBytes), isNumber: true, rank: 7 },
+    { title: "ROAMS", cell: ({ roams }) => String(roams), isNumber: true, rank: 8 },
+  ];
+}
+
+/** A line of RFC 4180. */
+export function csvLine(values: readonly (string | number | null)[]): string {
+  return `${values.map(csvField).join(",")}\r\n`;
+}
+
+/**
+ * A spreadsheet takes text that begins with one of these for a formula, and runs it; an apostrophe makes
+ * it text again (owasp.org/www-community/attacks/CSV_Injection). A public key may begin with +, and is
+ * left alone: it ends with =, which no formula does.
+ */
+function csvField(value: string | number | null): string {
+  if (value === null) return "";
+  if (typeof value === "number") return String(value);
+  const text = clean(value);
+  const safe =
+    /^[=+\-@＝＋－＠]/.test(text) && !/^[A-Za-z0-9+/]{43}=$/.test(text) ? `'${text}` : text;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}

@@ -1,0 +1,84 @@
+/** `wgmon status`: every peer, whether it is connected and since when. */
+
+import { shortName } from "../channel/text.ts";
+import { SystemError } from "../errors.ts";
+import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
+import type { Answers } from "./daemon.ts";
+import { lastSeen, peerColumns } from "./peertable.ts";
+import { count, json, type Output, since, tableOf } from "./text.ts";
+
+/** The most that one answer has. */
+const PAGE = 1000;
+
+interface Options extends Output {
+  readonly json: boolean;
+  /** Empty: all. */
+  readonly devices: readonly string[];
+  readonly nowMs: number;
+  /** Else what it would say of itself is not told. */
+  readonly isRunning: boolean;
+}
+
+/** @throws SystemError; also when a device that was asked for is not there. */
+export async function printStatus(answers: Answers, options: Options): Promise<void> {
+  const { devices: wanted, nowMs, isRunning, print, paint, room } = options;
+  const { items } = await answers.get<{ items: readonly DeviceView[] }>("/v1/devices");
+  const missing = wanted.filter((wish) => !items.some(({ name }) => name === wish));
+  if (missing.length > 0) {
+    throw new SystemError(
+      `look at ${missing.join(", ")}`,
+      "ENODEV",
+      "there is no such WireGuard device",
+    );
+  }
+  const found = items.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+  if (options.json) {
+    for (const { name } of found) {
+      const lines = (await peersOf(answers, name)).map((peer) => `${json(peer)}\n`);
+      if (!print(lines.join(""))) return;
+    }
+    return;
+  }
+  if (isRunning) {
+    const { host, version, startedAt, store } = await answers.get<StatusView>("/v1/status");
+    print(`${shortName(host)}: wgmon ${version}, up ${since(startedAt, nowMs)}\n`);
+    if (store.problem !== null)
+      print(`${paint("red", `store in memory only: ${shortName(store.problem)}`)}\n`);
+  }
+  if (items.length === 0) print("there is no WireGuard device\n");
+  const { device: _, ...columns } = peerColumns(nowMs);
+  for (const [index, device] of found.entries()) {
+    const peers = await peersOf(answers, device.name);
+    const table = tableOf(Object.values(columns), peers, { room, paint });
+    const lines = [paint("bold", describe(device))];
+    if (peers.length > 0) lines.push(paint("dim", table.header));
+    for (const peer of peers) lines.push(table.line(peer));
+    const gap = index > 0 || isRunning ? "\n" : "";
+    if (!print(`${gap}${lines.join("\n")}\n`)) return;
+  }
+}
+
+/** `wg0, port 51820: 2 of 3 peers connected` */
+function describe({ name, listenPort, peers, connected }: DeviceView): string {
+  const port = listenPort === 0 ? "no port" : `port ${listenPort}`;
+  return `${shortName(name)}, ${port}: ${connected} of ${count(peers, "peer")} connected`;
+}
+
+/** All peers of a device, those that were heard from last first. */
+async function peersOf(answers: Answers, device: string): Promise<readonly PeerView[]> {
+  const found = new Map<string, PeerView>();
+  for (let offset = 0; ; offset += PAGE) {
+    const query = new URLSearchParams({ device, limit: `${PAGE}`, offset: `${offset}` });
+    const { items } = await answers.get<{ items: readonly PeerView[] }>(
+      `/v1/peers?${query.toString()}`,
+    );
+    // Between two answers peers come and go, and one may be told twice.
+    for (const peer of items) found.set(peer.publicKey, peer);
+    if (items.length < PAGE) break;
+  }
+  // RFC 3339 sorts as text; "": never.
+  return [...found.values()].sort((a, b) => {
+    const [left, right] = [lastSeen(a) ?? "", lastSeen(b) ?? ""];
+    return left === right ? 0 : left < right ? 1 : -1;
+  });
+}

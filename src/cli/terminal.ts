@@ -1,0 +1,163 @@
+/**
+ * Seam: the whole terminal for one program, given back as it was in every way out: at the end, at a
+ * signal, while it is stopped (Ctrl-Z), and when the program fails.
+ */
+
+import { SystemError } from "../errors.ts";
+import { writeToStdout } from "../system.ts";
+import { type Key, readKeys } from "./keys.ts";
+
+/** https://invisible-island.net/xterm/ctlseqs: another screen, no cursor, lines that do not wrap. */
+const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
+const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+/** What is between them appears at once, where the terminal knows that; else it does nothing. */
+const [BEGIN, END] = ["\x1b[?2026h", "\x1b[?2026l"];
+
+/** An escape that is followed by nothing for so long is the key. */
+const ESCAPE_MS = 50;
+/** Whoever is looked after by no shell cannot be stopped; then we go on after this. */
+const STOP_MS = 200;
+/** A terminal that takes nothing for so long is drawn anew later. */
+const WRITE_MS = 500;
+
+interface Handlers {
+  readonly key: (key: Key) => void;
+  /** It has another size, or must be drawn again. */
+  readonly changed: () => void;
+  /** Somebody wants the program to end, or the terminal is gone. */
+  readonly ended: () => void;
+  readonly failed: (error: unknown) => void;
+}
+
+export class Terminal implements Disposable {
+  readonly #handlers: Handlers;
+  readonly #listeners: Partial<Record<NodeJS.Signals, () => void>>;
+  readonly #decoder = new TextDecoder();
+  /** As they stand there. */
+  #lines: readonly string[] = [];
+  #isOn = false;
+  /** What may be the beginning of a key. */
+  #rest = "";
+  #escapeTimer: Timer | undefined;
+  #stopTimer: Timer | undefined;
+
+  constructor(handlers: Handlers) {
+    this.#handlers = handlers;
+    const { ended } = handlers;
+    this.#listeners = {
+      SIGINT: ended,
+      SIGTERM: ended,
+      SIGHUP: ended,
+      SIGTSTP: () => this.suspend(),
+      SIGCONT: this.#resume,
+      SIGWINCH: () => this.redraw(),
+    };
+    for (const [signal, listener] of Object.entries(this.#listeners)) process.on(signal, listener);
+    process.on("exit", this.#leave);
+    process.stdin.on("data", this.#read).on("end", ended).on("error", ended);
+    this.#enter();
+  }
+
+  get size(): { readonly columns: number; readonly rows: number } {
+    const [columns, rows] = process.stdout.getWindowSize();
+    // 0: a terminal that does not tell.
+    return { columns: columns || 80, rows: rows || 24 };
+  }
+
+  /** Shows these lines, from the first row on. */
+  draw(lines: readonly string[]): void {
+    if (!this.#isOn) return;
+    let text = "";
+    for (const [row, line] of lines.entries()) {
+      if (line !== this.#lines[row]) text += `\x1b[${row + 1};1H\x1b[2K${line}`;
+    }
+    this.#lines = lines;
+    if (text !== "") this.#write(`${BEGIN}${text}${END}`);
+  }
+
+  /** Shows everything again, whatever is there. */
+  redraw(): void {
+    if (!this.#isOn) return;
+    this.#lines = [];
+    this.#write("\x1b[2J");
+    this.#handlers.changed();
+  }
+
+  /** Gives the terminal back and stops until somebody continues us. */
+  suspend(): void {
+    this.#leave();
+    process.off("SIGTSTP", this.#listeners.SIGTSTP!);
+    // All of the job, which may have a sudo in it.
+    process.kill(0, "SIGTSTP");
+    this.#stopTimer = setTimeout(() => {
+      if (!this.#isOn) this.#resume();
+    }, STOP_MS);
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#escapeTimer);
+    clearTimeout(this.#stopTimer);
+    for (const [signal, listener] of Object.entries(this.#listeners)) process.off(signal, listener);
+    process.off("exit", this.#leave);
+    const { ended } = this.#handlers;
+    process.stdin.off("data", this.#read).off("end", ended).off("error", ended).pause();
+    this.#leave();
+  }
+
+  #enter(): void {
+    this.#isOn = true;
+    process.stdin.setRawMode(true);
+    this.#lines = [];
+    this.#write(ENTER);
+  }
+
+  readonly #leave = (): void => {
+    if (!this.#isOn) return;
+    this.#isOn = false;
+    this.#write(LEAVE);
+    process.stdin.setRawMode(false);
+  };
+
+  /** Whoever stopped us may have left the terminal in any state. */
+  readonly #resume = (): void => {
+    const listener = this.#listeners.SIGTSTP!;
+    if (!process.listeners("SIGTSTP").includes(listener)) process.on("SIGTSTP", listener);
+    else if (this.#isOn) this.#leave();
+    if (this.#isOn) return;
+    this.#enter();
+    this.#handlers.changed();
+  };
+
+  readonly #read = (bytes: Uint8Array): void => {
+    clearTimeout(this.#escapeTimer);
+    const { keys, rest } = readKeys(this.#rest + this.#decoder.decode(bytes, { stream: true }));
+    this.#rest = rest;
+    if (rest !== "") this.#escapeTimer = setTimeout(this.#escaped, ESCAPE_MS);
+    this.#press(keys);
+  };
+
+  readonly #escaped = (): void => {
+    const isKey = this.#rest === "\x1b";
+    this.#rest = "";
+    if (isKey) this.#press(["escape"]);
+  };
+
+  #press(keys: readonly Key[]): void {
+    try {
+      for (const key of keys) this.#handlers.key(key);
+    } catch (error) {
+      this.#handlers.failed(error);
+    }
+  }
+
+  #write(text: string): void {
+    const bytes = Buffer.from(text);
+    try {
+      if (writeToStdout(bytes, WRITE_MS) < bytes.length) this.#lines = [];
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      if (error.code === "EAGAIN") this.#lines = [];
+      else this.#handlers.ended();
+    }
+  }
+}

@@ -1,0 +1,142 @@
+/** `wgmon top`: who is connected, on the whole terminal, as it changes. */
+
+import type { Clock } from "../clock.ts";
+import { SystemError } from "../errors.ts";
+import type {
+  DeviceView,
+  PeerView,
+  PlacedEventView,
+  StatusView,
+  TargetView,
+} from "../http/view.ts";
+import { isTerminal } from "../system.ts";
+import { type Answers, Lost, NotRunning } from "./daemon.ts";
+import { Terminal } from "./terminal.ts";
+import { paintFor } from "./text.ts";
+import {
+  drawn,
+  EVENTS,
+  firstView,
+  peersPath,
+  pressed,
+  type Shown,
+  withinTotal,
+} from "./topview.ts";
+
+interface Options {
+  readonly intervalMs: number;
+  /** The one to begin with; null: all. */
+  readonly device: string | null;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+}
+
+/**
+ * Resolves when its user has seen enough.
+ *
+ * @throws SystemError where there is no terminal, or wgmon may not be asked.
+ */
+export async function runTop(answers: Answers, options: Options): Promise<void> {
+  const { intervalMs, env, clock } = options;
+  if (!isTerminal(0) || !isTerminal(1)) {
+    throw new SystemError(
+      "wgmon top",
+      "ENOTTY",
+      "it needs a terminal; wgmon status prints the same, once",
+    );
+  }
+  // Before the screen is another: whoever may not ask is told so where it stays.
+  await answers.get("/v1/status").catch(toleratingAbsence);
+
+  const paint = paintFor(env, true);
+  const { promise: ended, resolve: end, reject: fail } = Promise.withResolvers<void>();
+  let view = firstView(options.device);
+  let shown: Shown | null = null;
+  let problem: string | null = null;
+  let isAsking = false;
+  let isOutdated = false;
+
+  const draw = () => {
+    const { size } = terminal;
+    const nowMs = clock.now().wallMs;
+    terminal.draw(drawn(view, { ...size, shown, nowMs, problem, paint }));
+  };
+
+  /** One question at a time; the view may have changed meanwhile. */
+  const refresh = async () => {
+    isOutdated = true;
+    if (isAsking) return;
+    isAsking = true;
+    while (isOutdated) {
+      isOutdated = false;
+      try {
+        shown = await ask(answers, peersPath(view, terminal.size));
+        problem = null;
+        const within = withinTotal(view, shown.total, terminal.size);
+        isOutdated ||= within !== view;
+        view = within;
+      } catch (error) {
+        problem = toleratingAbsence(error);
+      }
+      draw();
+    }
+    isAsking = false;
+  };
+  const changed = () => {
+    draw();
+    refresh().catch(fail);
+  };
+
+  using terminal = new Terminal({
+    changed,
+    ended: end,
+    failed: fail,
+    key(key) {
+      const next = pressed(view, key, { ...terminal.size, shown });
+      if (next === "quit") end();
+      else if (next === "suspend") terminal.suspend();
+      else if (next === "redraw") terminal.redraw();
+      else {
+        view = next;
+        changed();
+      }
+    },
+  });
+  let cancel = () => {};
+  const keepUp = async () => {
+    await refresh();
+    cancel = clock.after(intervalMs, () => void keepUp().catch(fail));
+  };
+  keepUp().catch(fail);
+  try {
+    await ended;
+  } finally {
+    cancel();
+  }
+}
+
+async function ask(answers: Answers, peersAt: string): Promise<Shown> {
+  type Items<Item> = { readonly items: readonly Item[] };
+  const [status, devices, peers, targets, events] = await Promise.all([
+    answers.get<StatusView>("/v1/status"),
+    answers.get<Items<DeviceView>>("/v1/devices"),
+    answers.get<Items<PeerView> & { readonly total: number }>(peersAt),
+    answers.get<Items<TargetView>>("/v1/targets"),
+    answers.get<Items<PlacedEventView>>(`/v1/events?limit=${EVENTS}`),
+  ]);
+  return {
+    status,
+    devices: devices.items,
+    peers: peers.items,
+    total: peers.total,
+    targets: targets.items,
+    events: events.items,
+  };
+}
+
+/** What to say of it. wgmon may be started again at any time. */
+function toleratingAbsence(error: unknown): string {
+  if (error instanceof NotRunning) return "wgmon is gone; waiting for it";
+  if (error instanceof Lost) return "wgmon does not answer; waiting for it";
+  throw error;
+}

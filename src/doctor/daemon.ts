@@ -1,0 +1,73 @@
+/** `wgmon doctor`: the wgmon that runs, as it sees itself. */
+
+import { type Daemon, NotRunning } from "../cli/daemon.ts";
+import type { StatusView, TargetView } from "../http/view.ts";
+import { type Finding, ok, problem, reasonOf, skipped, warning } from "./check.ts";
+
+/** What it answered; a text: why it cannot be asked; null: none runs. */
+export type Running = StatusView | string | null;
+
+/** Never fails. */
+export async function askStatus(daemon: Daemon): Promise<Running> {
+  try {
+    return await daemon.get<StatusView>("/v1/status");
+  } catch (error) {
+    return error instanceof NotRunning ? null : reasonOf(error);
+  }
+}
+
+export async function checkDaemon(
+  daemon: Daemon,
+  running: Running,
+  version: string,
+): Promise<Finding[]> {
+  const isAnswering = running !== null && typeof running !== "string";
+  const { items } = isAnswering ? await daemon.get<Targets>("/v1/targets") : { items: [] };
+  return judgeDaemon({ running, targets: items, version });
+}
+
+interface Targets {
+  readonly items: readonly TargetView[];
+}
+
+export function judgeDaemon({
+  running,
+  targets,
+  version,
+}: {
+  readonly running: Running;
+  readonly targets: readonly Pick<TargetView, "label" | "state" | "failures" | "reason">[];
+  /** Ours. */
+  readonly version: string;
+}): Finding[] {
+  if (running === null) return [warning("wgmon does not run here", "start it")];
+  if (typeof running === "string") {
+    return [running.includes("EACCES") ? skipped(running) : problem(running, "restart it")];
+  }
+  const findings = [
+    ...(running.version === version
+      ? []
+      : [warning(`version ${running.version} runs, and this is ${version}`, "restart it")]),
+    ...(running.store.inMemory
+      ? [
+          problem(
+            `it keeps all in memory, and forgets it at its end${running.store.problem === null ? "" : `: ${running.store.problem}`}`,
+            "see its log",
+          ),
+        ]
+      : []),
+    ...targets
+      .filter(({ state }) => state === "failing" || state === "stopped")
+      .map(({ label, state, failures, reason }) =>
+        warning(
+          state === "stopped"
+            ? `${label} said that it is gone for good: ${reason ?? ""}`
+            : `${label} fails since ${failures} attempts: ${reason ?? ""}`,
+          state === "stopped" ? "give its new URL" : "wgmon test-webhook; wgmon outbox list",
+        ),
+      ),
+  ];
+  if (findings.length > 0) return findings;
+  const { peers, connected } = running;
+  return [ok(`version ${running.version} runs; ${connected} of ${peers} peers are connected`)];
+}

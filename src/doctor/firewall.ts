@@ -1,0 +1,378 @@
+/**
+ * Which packets the firewall's rules log: the rules of nft's JSON (libnftables-json(5)) and of
+ * iptables-save, and a walk through them as a datagram would take it. Conditions that are not understood
+ * may hold or not: what counts is whether a packet may be logged. Pure.
+ */
+
+/** Where a firewall was read: `nft`, `iptables`, ... */
+export interface Firewall {
+  /** By family or program, table and name. */
+  readonly chains: ReadonlyMap<string, Chain>;
+}
+
+interface Chain {
+  /** Packets to this machine come by. */
+  readonly isEntry: boolean;
+  readonly rules: Rule[];
+}
+
+interface Rule {
+  /** All must hold. */
+  readonly ports: readonly PortTest[];
+  readonly version: Version | null;
+  /** There are no conditions but these. */
+  readonly isWhole: boolean;
+  readonly jumps: readonly { readonly chain: string; readonly ports: PortTest | null }[];
+  readonly log: Logging | null;
+  /** end: nothing behind it is asked, also in the chains that led here. */
+  readonly verdict: "end" | "return" | null;
+}
+
+interface PortTest {
+  readonly ranges: readonly (readonly [from: number, to: number])[];
+  readonly isNegated: boolean;
+}
+
+type Version = 4 | 6;
+
+export interface Logging {
+  readonly group: number;
+  /** null: as much as the program asks for. */
+  readonly snaplen: number | null;
+  /** Where the rule is: `inet wgmon messages`. */
+  readonly where: string;
+}
+
+/** The groups that any rule logs to. */
+export function groupsOf(firewalls: readonly Firewall[]): number[] {
+  const groups = firewalls.flatMap(({ chains }) =>
+    [...chains.values()].flatMap(({ rules }) => rules.flatMap(({ log }) => log?.group ?? [])),
+  );
+  return [...new Set(groups)].toSorted((a, b) => a - b);
+}
+
+/** The rules that may log a datagram that comes in for this port. */
+export function loggingsOf(
+  firewalls: readonly Firewall[],
+  datagram: { readonly port: number; readonly version: Version },
+): Logging[] {
+  return firewalls.flatMap(({ chains }) => {
+    const found = new Set<Logging>();
+    for (const [name, { isEntry }] of chains) {
+      if (isEntry) walk(name, { chains, ...datagram, found, way: [] });
+    }
+    return [...found];
+  });
+}
+
+interface Walk {
+  readonly chains: Firewall["chains"];
+  readonly port: number;
+  readonly version: Version;
+  readonly found: Set<Logging>;
+  /** The chains that led here. */
+  readonly way: readonly string[];
+}
+
+/** Whether no rule behind this chain's is asked. */
+function walk(name: string, context: Walk): boolean {
+  const { chains, port, version, found, way } = context;
+  // The kernel refuses loops; a file that was made up may have some.
+  if (way.includes(name)) return false;
+  for (const rule of chains.get(name)?.rules ?? []) {
+    if (rule.version !== null && rule.version !== version) continue;
+    if (!rule.ports.every((ports) => holds(ports, port))) continue;
+    if (rule.log !== null) found.add(rule.log);
+    for (const { chain, ports } of rule.jumps) {
+      if (ports !== null && !holds(ports, port)) continue;
+      if (walk(chain, { ...context, way: [...way, name] }) && rule.isWhole) return true;
+    }
+    if (rule.isWhole && rule.verdict !== null) return rule.verdict === "end";
+  }
+  return false;
+}
+
+function holds({ ranges, isNegated }: PortTest, port: number): boolean {
+  return ranges.some(([from, to]) => from <= port && port <= to) !== isNegated;
+}
+
+// ---- nft -j list ruleset ----
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Of two sources for the same rules the better one: `withXtables`: iptables-save cannot be had. */
+export function parseNft(
+  text: string,
+  { withXtables }: { readonly withXtables: boolean },
+): Firewall {
+  const { nftables } = JSON.parse(text) as { readonly nftables: readonly Json[] };
+  const chains = new Map<string, Chain>();
+  const sets = new Map<string, readonly unknown[]>();
+  const foreign = new Set<string>();
+  for (const { chain, set, rule } of nftables as readonly Record<string, Json | undefined>[]) {
+    if (chain !== undefined) {
+      const isEntry = /^(input|prerouting|ingress)$/.test(String(chain["hook"]));
+      chains.set(keyOf(chain, chain["name"]), { isEntry, rules: [] });
+    }
+    if (set !== undefined) sets.set(keyOf(set, set["name"]), listOf(set["elem"]));
+    const expressions = listOf(rule?.["expr"]) as readonly Json[];
+    if (rule !== undefined && expressions.some((each) => "xt" in each)) foreign.add(tableKey(rule));
+  }
+  for (const { rule } of nftables as readonly Record<string, Json | undefined>[]) {
+    if (rule === undefined || (foreign.has(tableKey(rule)) && !withXtables)) continue;
+    const read = readNftRule(rule, sets);
+    if (read !== null) chains.get(keyOf(rule, rule["chain"]))?.rules.push(read);
+  }
+  return { chains };
+}
+
+function tableKey(of: Json): string {
+  return `${String(of["family"])} ${String(of["table"])}`;
+}
+
+function keyOf(of: Json, name: unknown): string {
+  return `${tableKey(of)} ${String(name)}`;
+}
+
+/** null: it is not for UDP. */
+function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>): Rule | null {
+  const family = String(rule["family"]);
+  if (family === "arp" || family === "bridge") return null;
+  const where = keyOf(rule, rule["chain"]);
+  const ports: PortTest[] = [];
+  const jumps: { chain: string; ports: PortTest | null }[] = [];
+  let version: Version | null = family === "ip" ? 4 : family === "ip6" ? 6 : null;
+  let log: Logging | null = null;
+  let isWhole = true;
+  let verdict: Rule["verdict"] = null;
+  const elements = (value: unknown): readonly unknown[] => {
+    if (typeof value === "string" && value.startsWith("@")) {
+      return sets.get(keyOf(rule, value.slice(1))) ?? [];
+    }
+    return isObject(value) && "set" in value ? listOf(value["set"]) : [value];
+  };
+  for (const expression of listOf(rule["expr"]) as readonly Json[]) {
+    const [[kind, body] = ["", null]] = Object.entries(expression);
+    const details = isObject(body) ? body : {};
+    switch (kind) {
+      case "match": {
+        const test = readMatch(details, elements);
+        if (test === "never") return null;
+        if (test === "unknown") isWhole = false;
+        else if (test === 4 || test === 6) version = test;
+        else if (test !== "always") ports.push(test);
+        break;
+      }
+      case "log":
+        if (typeof details["group"] === "number") {
+          const { snaplen } = details;
+          log = {
+            group: details["group"],
+            snaplen: typeof snaplen === "number" ? snaplen : null,
+            where,
+          };
+        }
+        break;
+      case "jump":
+      case "goto":
+        jumps.push({ chain: keyOf(rule, details["target"]), ports: null });
+        if (kind === "goto") verdict = "return";
+        break;
+      case "vmap": {
+        const isPort = isPortField(details["key"]);
+        isWhole = false;
+        for (const element of elements(details["data"])) {
+          const [value, target] = listOf(element);
+          const to = isObject(target) ? (target["jump"] ?? target["goto"]) : null;
+          if (!isObject(to)) continue;
+          jumps.push({
+            chain: keyOf(rule, to["target"]),
+            ports: isPort ? { ranges: rangesOf([value]), isNegated: false } : null,
+          });
+        }
+        break;
+      }
+      case "accept":
+      case "drop":
+      case "reject":
+      case "queue":
+        verdict = "end";
+        break;
+      case "return":
+        verdict = "return";
+        break;
+      case "counter":
+      case "mangle":
+      case "notrack":
+        break;
+      default:
+        isWhole = false;
+    }
+  }
+  return { ports, version, isWhole, jumps, log, verdict };
+}
+
+/** never: no packet of UDP can fit. */
+function readMatch(
+  { op, left, right }: Json,
+  elements: (value: unknown) => readonly unknown[],
+): PortTest | Version | "always" | "never" | "unknown" {
+  if (!isObject(left)) return "unknown";
+  const isNegated = op === "!=";
+  const isEqual = op === "==" || op === "in" || isNegated;
+  if (isPortField(left)) {
+    const ranges = isEqual ? rangesOf(elements(right)) : comparison(String(op), Number(right));
+    return ranges === null ? "unknown" : { ranges, isNegated };
+  }
+  const payload = isObject(left["payload"]) ? left["payload"] : {};
+  const meta = isObject(left["meta"]) ? left["meta"]["key"] : null;
+  const { protocol, field } = payload;
+  if (/^(tcp|udplite|sctp|dccp|icmp|icmpv6|igmp|esp|ah)$/.test(String(protocol))) return "never";
+  if (meta === "l4proto" || field === "protocol" || field === "nexthdr") {
+    const isForUdp = elements(right).some((each) => each === "udp" || each === 17);
+    return isEqual && isForUdp !== isNegated ? "always" : isEqual ? "never" : "unknown";
+  }
+  if (meta === "nfproto" && op === "==") {
+    if (right === "ipv4") return 4;
+    if (right === "ipv6") return 6;
+  }
+  return "unknown";
+}
+
+function isPortField(key: unknown): boolean {
+  const payload = isObject(key) && isObject(key["payload"]) ? key["payload"] : {};
+  return /^(udp|th)$/.test(String(payload["protocol"])) && payload["field"] === "dport";
+}
+
+function comparison(operator: string, port: number): [number, number][] | null {
+  const bounds: Readonly<Record<string, [number, number]>> = {
+    ">=": [port, 65_535],
+    ">": [port + 1, 65_535],
+    "<=": [0, port],
+    "<": [0, port - 1],
+  };
+  const bound = bounds[operator];
+  return bound === undefined || Number.isNaN(port) ? null : [bound];
+}
+
+/** What is no number, such as a part of a concatenation, is left out. */
+function rangesOf(values: readonly unknown[]): [number, number][] {
+  return values.flatMap((value): [number, number][] => {
+    if (typeof value === "number") return [[value, value]];
+    if (!isObject(value)) return [];
+    // With a timeout or a comment.
+    if (isObject(value["elem"])) return rangesOf([value["elem"]["val"]]);
+    const [from, to] = listOf(value["range"]);
+    return typeof from === "number" && typeof to === "number" ? [[from, to]] : [];
+  });
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+// ---- iptables-save ----
+
+/** @param program for `where`: iptables, ip6tables. */
+export function parseIptables(
+  text: string,
+  { program, version }: { readonly program: string; readonly version: Version },
+): Firewall {
+  const chains = new Map<string, Chain>();
+  let table = "";
+  for (const line of text.split("\n")) {
+    const [, start, rest = ""] = /^([*:]|-A )(.*)$/.exec(line) ?? [];
+    if (start === "*") table = `${program} ${rest.trim()}`;
+    if (start === ":") {
+      const name = rest.split(" ")[0]!;
+      chains.set(`${table} ${name}`, { isEntry: /^(INPUT|PREROUTING)$/.test(name), rules: [] });
+    }
+    if (start !== "-A ") continue;
+    const [name = "", ...words] = wordsOf(rest);
+    const rule = readIptablesRule(words, { table, chain: `${table} ${name}`, version });
+    if (rule !== null) chains.get(`${table} ${name}`)?.rules.push(rule);
+  }
+  return { chains };
+}
+
+/** A comment may have spaces, and stands in quotes then. */
+function wordsOf(text: string): string[] {
+  return [...text.matchAll(/"((?:[^"\\]|\\.)*)"|\S+/g)].map(([word, inQuotes]) => inQuotes ?? word);
+}
+
+/** null: it is not for UDP. */
+function readIptablesRule(
+  words: readonly string[],
+  place: { readonly table: string; readonly chain: string; readonly version: Version },
+): Rule | null {
+  const ports: PortTest[] = [];
+  const options = new Map<string, string>();
+  let isWhole = true;
+  let isNegated = false;
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index]!;
+    if (word === "!") {
+      isNegated = true;
+      continue;
+    }
+    const value = words[index + 1] ?? "";
+    switch (word) {
+      case "-p":
+        if (/^(udp|17|all)$/.test(value) === isNegated) return null;
+        break;
+      case "--dport":
+      case "--dports":
+        ports.push({ ranges: value.split(",").map(portRange), isNegated });
+        break;
+      case "-m":
+        if (!/^(udp|multiport|comment)$/.test(value)) isWhole = false;
+        break;
+      case "--comment":
+        break;
+      case "-j":
+      case "-g":
+      case "--nflog-group":
+      case "--nflog-size":
+      case "--nflog-prefix":
+      case "--nflog-threshold":
+      case "--nflog-range":
+        options.set(word, value);
+        break;
+      default:
+        if (word.startsWith("-")) isWhole = false;
+    }
+    isNegated = false;
+    // Whatever has no value is a condition that is not understood, and so is what follows it.
+    if (word.startsWith("-") && !value.startsWith("-") && value !== "!") index++;
+  }
+  const target = options.get("-j") ?? options.get("-g") ?? "";
+  const size = options.get("--nflog-size");
+  return {
+    ports,
+    version: place.version,
+    isWhole,
+    jumps: [{ chain: `${place.table} ${target}`, ports: null }],
+    log:
+      target === "NFLOG"
+        ? {
+            group: Number(options.get("--nflog-group") ?? 0),
+            snaplen: size === undefined ? null : Number(size),
+            where: place.chain,
+          }
+        : null,
+    verdict: /^(ACCEPT|DROP|REJECT|NFQUEUE)$/.test(target)
+      ? "end"
+      : target === "RETURN" || options.has("-g")
+        ? "return"
+        : null,
+  };
+}
+
+function portRange(text: string): [number, number] {
+  const [from = "", to = from] = text.split(":");
+  return [Number(from), Number(to)];
+}

@@ -1,0 +1,122 @@
+/** `wgmon doctor`: the settings, the files with secrets that they are in, and the files with names. */
+
+import { type Stats, statSync } from "node:fs";
+
+import { systemClock } from "../clock.ts";
+import type { Settings } from "../config.ts";
+import { fileName } from "../config/words.ts";
+import { NameBook } from "../namebook.ts";
+import { readTextFile } from "../system.ts";
+import type { PublicKey } from "../wireguard.ts";
+import { type Finding, ok, problem, skipped, warning } from "./check.ts";
+import type { DeviceFacts } from "./devices.ts";
+
+export function judgeSettings({
+  file,
+  problems,
+  notes,
+}: {
+  /** null: none was read. */
+  readonly file: string | null;
+  readonly problems: readonly string[];
+  readonly notes: readonly string[];
+}): Finding[] {
+  const findings = [
+    ...problems.map((each) =>
+      problem(
+        each,
+        each.endsWith("EACCES")
+          ? "run this as root, or as the user that wgmon runs as; what follows goes by the rest"
+          : "correct it, or wgmon does not start; what follows goes by the rest",
+      ),
+    ),
+    ...notes.map((each) => warning(each, null)),
+  ];
+  if (findings.length > 0) return findings;
+  return [ok(file === null ? "no file; flags, variables and defaults" : fileName(file))];
+}
+
+/** @param files that the settings were read from: as they were given, and their absolute paths. */
+export function checkSecrets(
+  files: ReadonlyMap<string, string>,
+  { file, listenTls }: Pick<Settings, "file" | "listenTls">,
+): Finding[] {
+  const keys = listenTls === null ? [] : ([[listenTls.key, listenTls.key]] as const);
+  const findings = [...files, ...keys].flatMap(([given, path]) => {
+    const stat = statOf(path);
+    // Without one there is nothing to see: the settings have told already what is wrong with that.
+    if (stat?.isFile() !== true) return [];
+    // Of the settings alone, most are no secret: a URL may be one.
+    const isSecret = given !== file || /^[^#\n]*https?:\/\//m.test(readTextFile(path) ?? "");
+    return [judgeMode({ path, bits: stat.mode & 0o777, isSecret })];
+  });
+  const wrong = findings.filter(({ verdict }) => verdict !== "ok");
+  if (wrong.length > 0) return wrong;
+  const read = findings.length === 1 ? "1 file is" : `${findings.length} files are`;
+  return findings.length === 0 ? [] : [ok(`${read} only for those who should`)];
+}
+
+function statOf(path: string): Stats | null {
+  try {
+    return statSync(path);
+  } catch {
+    return null;
+  }
+}
+
+export function judgeMode({
+  path,
+  bits,
+  isSecret,
+}: {
+  readonly path: string;
+  /** `0o644` */
+  readonly bits: number;
+  readonly isSecret: boolean;
+}): Finding {
+  const shown = fileName(path);
+  const mode = bits.toString(8).padStart(3, "0");
+  if ((bits & 0o002) !== 0) {
+    return problem(`all users can change ${shown}, mode ${mode}`, `chmod o-rwx ${shown}`);
+  }
+  if (isSecret && (bits & 0o004) !== 0) {
+    return warning(
+      `all users can read ${shown}, mode ${mode}, and there may be secrets in it`,
+      `chmod o-rwx ${shown}`,
+    );
+  }
+  return ok(`${shown}, mode ${mode}`);
+}
+
+export function checkNames(
+  { names, peers }: Pick<Settings, "names" | "peers">,
+  devices: readonly DeviceFacts[],
+): Finding[] {
+  const complaints: string[] = [];
+  const log = { debug() {}, info() {}, error() {}, warn: (what: string) => complaints.push(what) };
+  using book = new NameBook({ clock: systemClock, log });
+  book.setSources({ names, peers });
+  book.watch(devices.map(({ name }) => name));
+  const isNamed = devices.flatMap(({ name, publicKeys }) =>
+    publicKeys.map((key) => book.nameOf(key as PublicKey, name) !== null),
+  );
+  return judgeNames({ complaints, isNamed });
+}
+
+export function judgeNames({
+  complaints,
+  isNamed,
+}: {
+  readonly complaints: readonly string[];
+  /** For each peer. */
+  readonly isNamed: readonly boolean[];
+}): Finding[] {
+  if (complaints.length > 0) {
+    return complaints.map((each) =>
+      warning(each.replace(/^names: /, ""), "make it readable for wgmon, or set names"),
+    );
+  }
+  if (isNamed.length === 0) return [skipped("there is no peer that could have one")];
+  const named = isNamed.filter(Boolean).length;
+  return [ok(`${named} of ${isNamed.length} peers have one`)];
+}

@@ -1,0 +1,92 @@
+/** `wgmon doctor`: whether the targets can be reached. No event is sent. */
+
+import { accessSync, constants, statSync } from "node:fs";
+
+import { makeTargets } from "../channel/targets.ts";
+import { networkReason } from "../channel/webhook.ts";
+import { systemClock } from "../clock.ts";
+import type { TargetSettings } from "../config.ts";
+import { type Finding, ok, problem, skipped, warning } from "./check.ts";
+
+const REACH_MS = 5000;
+
+export async function checkTargets(
+  settings: readonly TargetSettings[],
+  { network, version }: { readonly network: boolean; readonly version: string },
+): Promise<Finding[]> {
+  const targets = makeTargets(settings, { version, clock: systemClock });
+  if (targets.length === 0) return [ok("none: events go to the log alone")];
+  const checks = settings.map(async ({ destination }, index) => {
+    const { name } = targets[index]!.channel;
+    if (destination.type === "exec") return judgeProgram(name, refusalOf(destination.command[0]));
+    if (!network) return skipped(`${name}: --no-network`);
+    return judgeReached(name, await reach(destination.url));
+  });
+  return await Promise.all(checks);
+}
+
+export interface Reached {
+  /** null: no answer. */
+  readonly status: number | null;
+  readonly reason: string;
+  readonly ms: number;
+}
+
+/**
+ * Asks for the head of the first page at the target's origin, on the same way as an event would take:
+ * DNS, proxy, TCP, TLS. What is secret of the URL is left out.
+ */
+export async function reach(url: string, limitMs = REACH_MS): Promise<Reached> {
+  const startMs = performance.now();
+  const since = () => Math.round(performance.now() - startMs);
+  try {
+    const { status } = await fetch(`${new URL(url).origin}/`, {
+      method: "HEAD",
+      redirect: "manual",
+      keepalive: false,
+      signal: AbortSignal.timeout(limitMs),
+    });
+    return { status, reason: "", ms: since() };
+  } catch (error) {
+    return { status: null, reason: networkReason(error), ms: since() };
+  }
+}
+
+export function judgeReached(name: string, { status, reason, ms }: Reached): Finding {
+  if (status === null) {
+    return problem(
+      `${name}: ${reason === "timeout" ? `no answer in ${Math.round(ms / 1000)} s` : reason}`,
+      "check the URL, DNS, the way out and the receiver; wgmon test-webhook",
+    );
+  }
+  if (status >= 502 && status <= 504) {
+    return warning(`${name}: answers ${status}, as a proxy whose service is down`, "see there");
+  }
+  return ok(`${name}: can be reached, ${ms} ms`);
+}
+
+type Destination = TargetSettings["destination"];
+type Program = Extract<Destination, { type: "exec" }>["command"][0];
+
+/** Why a program could not, or should not, be started; null: nothing is wrong. */
+function refusalOf(path: Program): string | null {
+  try {
+    const stat = statSync(path);
+    if (!stat.isFile()) return "is not a file";
+    accessSync(path, constants.X_OK);
+    return (stat.mode & 0o002) === 0 ? null : "can be written by all users";
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    if (code === "ENOENT" || code === "ENOTDIR") return "does not exist";
+    return code === "EACCES" ? "may not be executed" : `cannot be looked at: ${String(code)}`;
+  }
+}
+
+export function judgeProgram(name: string, refusal: string | null): Finding {
+  if (refusal === null) return ok(`${name}: can be executed`);
+  const fixes: Readonly<Record<string, string>> = {
+    "can be written by all users": "chmod o-w it",
+    "may not be executed": "chmod +x it",
+  };
+  return problem(`${name}: ${refusal}`, fixes[refusal] ?? "correct exec in the settings file");
+}

@@ -1,0 +1,272 @@
+/** `wgmon doctor`: whether packets will wake wgmon: the group, the rules, the interface, the filter. */
+
+import { networkInterfaces } from "node:os";
+
+import { passes } from "../capture/bpf.ts";
+import { ownerOf } from "../capture/nflog.ts";
+import { ConfigError, SystemError } from "../errors.ts";
+import { readProgram } from "../firewall.ts";
+import { isLinkUp } from "../kernel/link.ts";
+import { NetlinkSocket } from "../kernel/socket.ts";
+import { NETLINK_ROUTE } from "../kernel/uapi.ts";
+import { tableOf } from "../rules.ts";
+import { readTextFile } from "../system.ts";
+import { INITIATION_BYTES, MessageType } from "../wireguard.ts";
+import { type Finding, ok, problem, skipped, warning } from "./check.ts";
+import type { DeviceFacts } from "./devices.ts";
+import { type Firewall, groupsOf, loggingsOf, parseIptables, parseNft } from "./firewall.ts";
+
+/** Headers of IPv6 and UDP, and a message of data up to its counter's end. */
+const SNAPLEN_LEAST = 40 + 8 + 16;
+/** The same and an initiation up to its mac1's end. */
+const SNAPLEN_WHOLE = 40 + 8 + INITIATION_BYTES - 16;
+
+const IPV4_HEADER_BYTES = 20;
+const UDP_HEADER_BYTES = 8;
+const PROTOCOL_UDP = 17;
+
+// ---- The group ----
+
+/** @param isRunning a wgmon answers on this machine. */
+export function checkGroup(group: number, isRunning: boolean): Finding[] {
+  try {
+    return [judgeGroup({ group, owner: ownerOf(group), isRunning })];
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    if (error.code !== "ENOENT") return [skipped(error.message)];
+    return [
+      ok(`${group} is free; the kernel's part of it, nfnetlink_log, is loaded when asked for`),
+    ];
+  }
+}
+
+export function judgeGroup({
+  group,
+  owner,
+  isRunning,
+}: {
+  readonly group: number;
+  readonly owner: ReturnType<typeof ownerOf>;
+  readonly isRunning: boolean;
+}): Finding {
+  if (owner === null) {
+    return isRunning
+      ? warning(
+          `the wgmon that runs does not have ${group}`,
+          "give this the flags of that one, where that one runs",
+        )
+      : ok(`${group} is free`);
+  }
+  const { portId, program } = owner;
+  if (program?.startsWith("wgmon") === true)
+    return ok(`${group} is that of wgmon, process ${portId}`);
+  if (program === null && isRunning) return ok(`${group} is taken, as it is when wgmon runs`);
+  const who = program === null ? "a program" : `process ${portId}, ${program},`;
+  return problem(
+    `${who} has ${group}, and a group has one owner`,
+    "stop that, or take another number with --group and in the rule",
+  );
+}
+
+// ---- The rules ----
+
+interface Sources {
+  readonly firewalls: readonly Firewall[];
+  /** Why a firewall could not be read. */
+  readonly unread: readonly string[];
+}
+
+export interface RulesContext {
+  readonly group: number;
+  readonly isManaged: boolean;
+  readonly isRunning: boolean;
+  readonly devices: readonly DeviceFacts[];
+}
+
+export async function checkRules(context: RulesContext): Promise<Finding[]> {
+  const signal = AbortSignal.timeout(8000);
+  const sources = await readFirewalls(signal);
+  // Addresses of the whole world: scope 00, /proc/net/if_inet6.
+  const addresses = readTextFile("/proc/net/if_inet6") ?? "";
+  const hasIpv6 = /^\S+ \S+ \S+ 00 /m.test(addresses);
+  return judgeRules(sources, { ...context, hasIpv6 });
+}
+
+/** What they read is what these programs would show; nothing is changed. */
+async function readFirewalls(signal: AbortSignal): Promise<Sources> {
+  const firewalls: Firewall[] = [];
+  const unread: string[] = [];
+  const read = async (program: string, args: readonly string[]): Promise<string | null> => {
+    try {
+      return await readProgram(program, args, signal);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      unread.push(error.message);
+      return null;
+    }
+  };
+  const nft = await read("nft", ["-j", "list", "ruleset"]);
+  // Those of the old kernel interface stand beside the others, and have a list of their own.
+  const kinds = ["", ...(hasLegacyTables() ? ["-legacy"] : [])];
+  let isXtablesRead = false;
+  for (const kind of kinds) {
+    for (const [program, version] of [
+      ["iptables", 4],
+      ["ip6tables", 6],
+    ] as const) {
+      const text = await read(`${program}${kind}-save`, []);
+      if (text === null) continue;
+      if (text.includes("(nf_tables)")) isXtablesRead = true;
+      firewalls.push(parseIptables(text, { program, version }));
+    }
+  }
+  if (nft !== null) firewalls.push(parseNft(nft, { withXtables: !isXtablesRead }));
+  return { firewalls, unread };
+}
+
+function hasLegacyTables(): boolean {
+  try {
+    return (readTextFile("/proc/net/ip_tables_names") ?? "").trim() !== "";
+  } catch (error) {
+    if (error instanceof SystemError) return false;
+    throw error;
+  }
+}
+
+export function judgeRules(
+  { firewalls, unread }: Sources,
+  context: RulesContext & { readonly hasIpv6: boolean },
+): Finding[] {
+  const { group, isManaged, isRunning, devices, hasIpv6 } = context;
+  if (isManaged && !isRunning) {
+    return [ok(`wgmon will load table ${tableOf(group)} when it runs (manage-rules)`)];
+  }
+  const groups = groupsOf(firewalls);
+  const load = isManaged
+    ? "restart wgmon, and read its log"
+    : "wgmon rules --install, or --manage-rules";
+  if (!groups.includes(group)) {
+    if (unread.length > 0) return [skipped(unread[0]!)];
+    if (firewalls.length === 0) return [skipped("neither nft nor iptables-save is here")];
+    const others = groups.length === 0 ? "" : `; there are some for ${groups.join(", ")}`;
+    return [problem(`no rule logs to group ${group}${others}`, load)];
+  }
+  const listening = devices.filter(({ listenPort }) => listenPort !== 0);
+  if (listening.length === 0) return [ok(`there are rules that log to group ${group}`)];
+  return listening.map(({ name, listenPort: port }) => {
+    const found = (version: 4 | 6) =>
+      loggingsOf(firewalls, { port, version }).filter((each) => each.group === group);
+    const [ipv4, ipv6] = [found(4), found(6)];
+    if (ipv4.length + ipv6.length === 0) {
+      return problem(
+        `no rule logs ${name}'s port ${port} to group ${group}: they are for others, or behind one that accepts the packets`,
+        load,
+      );
+    }
+    const all = [...ipv4, ...ipv6];
+    const shortest = Math.min(...all.map(({ snaplen }) => snaplen ?? Infinity));
+    const places = [...new Set(all.map(({ where }) => where))].join(", ");
+    if (shortest < SNAPLEN_LEAST) {
+      return problem(
+        `${places}: snaplen ${shortest} cuts off what wgmon reads`,
+        `snaplen ${SNAPLEN_WHOLE} or more, or none (iptables: --nflog-size)`,
+      );
+    }
+    const missing = ipv4.length === 0 ? "IPv4" : ipv6.length === 0 && hasIpv6 ? "IPv6" : null;
+    if (missing !== null) {
+      return warning(`${places}: ${name}'s port ${port} is logged, but not over ${missing}`, load);
+    }
+    if (shortest < SNAPLEN_WHOLE) {
+      return warning(
+        `${places}: snaplen ${shortest} cuts off initiations, so that it is not known whether they are forged`,
+        `snaplen ${SNAPLEN_WHOLE} or more, or none (iptables: --nflog-size)`,
+      );
+    }
+    return ok(`${name}'s port ${port} is logged to group ${group} (${places})`);
+  });
+}
+
+// ---- The tap ----
+
+export function checkInterface(name: string): Finding[] {
+  const routes = readTextFile("/proc/net/route") ?? "";
+  const ipv6 = readTextFile("/proc/net/ipv6_route") ?? "";
+  using links = new NetlinkSocket(NETLINK_ROUTE);
+  const isUp = name === "any" ? true : isLinkUp(links, name);
+  return [judgeInterface({ name, isUp, defaultRoutes: defaultRoutes(routes, ipv6) })];
+}
+
+/** The interfaces that routes to everywhere lead to; the loopback stands for none. */
+export function defaultRoutes(ipv4: string, ipv6: string): string[] {
+  const v4 = [...ipv4.matchAll(/^(\S+)\t0{8}\t\S+\t\S+\t\S+\t\S+\t\S+\t0{8}/gm)];
+  const v6 = [...ipv6.matchAll(/^0{32} 00 .* (\S+)$/gm)];
+  const names = [...v4, ...v6].map(([, name]) => name!).filter((name) => name !== "lo");
+  return [...new Set(names)];
+}
+
+export function judgeInterface({
+  name,
+  isUp,
+  defaultRoutes: routes,
+}: {
+  readonly name: string;
+  /** null: there is none. */
+  readonly isUp: boolean | null;
+  readonly defaultRoutes: readonly string[];
+}): Finding {
+  const use = routes[0] ?? "any";
+  if (isUp === null) return problem(`there is no interface ${name}`, `--interface ${use}`);
+  if (!isUp) return problem(`${name} is down`, `ip link set ${name} up, or --interface ${use}`);
+  if (name === "any" || routes.length === 0 || routes.includes(name)) return ok(name);
+  return warning(
+    `${name}, but the default route goes through ${routes.join(" and ")}`,
+    `--interface ${use}, unless peers come by ${name}`,
+  );
+}
+
+/** @param filter null: the default one. */
+export function checkFilter(
+  filter: string | null,
+  name: string,
+  devices: readonly DeviceFacts[],
+): Finding[] {
+  if (filter === null) return [ok("the default one, which follows the devices' ports")];
+  const own = networkInterfaces()[name]?.find(({ family }) => family === "IPv4")?.address;
+  const ports = devices.map(({ listenPort }) => listenPort).filter((port) => port !== 0);
+  try {
+    const passed = ports.filter((port) => passes(filter, initiationTo(port, own ?? "192.0.2.1")));
+    if (ports.length === 0) passes(filter, initiationTo(1, "192.0.2.1"));
+    return [judgeFilter(ports, passed)];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return [problem(error.message, "another --filter, or none for the default")];
+  }
+}
+
+export function judgeFilter(ports: readonly number[], passed: readonly number[]): Finding {
+  if (ports.length === 0) return ok("it can be compiled");
+  const stopped = ports.filter((port) => !passed.includes(port));
+  if (stopped.length === 0) return ok(`it passes handshakes to ${ports.join(", ")}`);
+  return warning(
+    `it does not pass an initiation from 192.0.2.2 to port ${stopped.join(", ")}`,
+    "leave --filter out: the default follows the devices' ports",
+  );
+}
+
+/** An IPv4 packet, with all that filters look at. */
+function initiationTo(port: number, address: string): Uint8Array {
+  const length = IPV4_HEADER_BYTES + UDP_HEADER_BYTES + INITIATION_BYTES;
+  const packet = new Uint8Array(new ArrayBuffer(length));
+  const view = new DataView(packet.buffer);
+  packet[0] = 0x45;
+  view.setUint16(2, length);
+  packet[8] = 64;
+  packet[9] = PROTOCOL_UDP;
+  packet.set([192, 0, 2, 2], 12);
+  packet.set(address.split(".").map(Number), 16);
+  view.setUint16(IPV4_HEADER_BYTES, 51820);
+  view.setUint16(IPV4_HEADER_BYTES + 2, port);
+  view.setUint16(IPV4_HEADER_BYTES + 4, UDP_HEADER_BYTES + INITIATION_BYTES);
+  packet[IPV4_HEADER_BYTES + UDP_HEADER_BYTES] = MessageType.initiation;
+  return packet;
+}

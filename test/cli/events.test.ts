@@ -1,0 +1,177 @@
+/** `wgmon events`: what happened, and what happens, whatever becomes of the daemon meanwhile. */
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+
+import { Lost, NotRunning } from "../../src/cli/daemon.ts";
+import { followEvents, printEvents } from "../../src/cli/events.ts";
+import type { EventsRequest } from "../../src/config.ts";
+import { asked, type Printed, printed } from "../support/asked.ts";
+import { anEvent } from "../support/events.ts";
+import { ALICE, BOB, device, peer } from "../support/peers.ts";
+import { FakeSource } from "../support/source.ts";
+
+let source: FakeSource;
+
+beforeEach(async () => {
+  source = await FakeSource.make();
+});
+
+afterEach(() => source.store[Symbol.dispose]());
+
+const request = (fields: Partial<EventsRequest> = {}): EventsRequest => ({
+  follow: false,
+  peer: null,
+  since: null,
+  limit: 20,
+  types: [],
+  json: true,
+  ...fields,
+});
+
+/** The `n`th: alice connects, bob connects, alice roams, bob roams, a device comes, and so on. */
+function event(n: number) {
+  const types = [
+    "peer.connected",
+    "peer.connected",
+    "peer.roamed",
+    "peer.roamed",
+    "device.added",
+  ] as const;
+  const isAlice = n % 2 === 0;
+  const someone = peer({ publicKey: isAlice ? ALICE : BOB });
+  return {
+    ...anEvent(types[n % 5]!, { peer: someone, name: isAlice ? "alice" : null }),
+    id: `evt_${n.toString(16).padStart(32, "0")}`,
+  };
+}
+
+const numbers = (output: Printed) =>
+  output.lines().map((line) => parseInt((JSON.parse(line) as { id: string }).id.slice(4), 16));
+
+describe("the past", () => {
+  async function run(fields: Partial<EventsRequest> = {}, output = printed()) {
+    const options = { ...output, request: request(fields), devices: [], clock: source.clock };
+    return { output, place: await printEvents(asked(source), options) };
+  }
+
+  beforeEach(() => {
+    source.record(Array.from({ length: 2500 }, (_, n) => event(n)));
+    const peers = [peer({ publicKey: ALICE }), peer({ publicKey: BOB })];
+    source.found.set("wg0", { device: device(), peers });
+    source.names.set(ALICE, "alice");
+  });
+
+  test("are the latest, the last one last, up to a place", async () => {
+    const { output, place } = await run({ limit: 3 });
+    expect(numbers(output)).toEqual([2497, 2498, 2499]);
+    expect(place).toBe(2500);
+  });
+
+  test.each<[string, Partial<EventsRequest>, readonly number[]]>([
+    ["one type", { types: ["device.added"], limit: 2 }, [2494, 2499]],
+    ["types", { types: ["device.*", "peer.roamed"], limit: 4 }, [2494, 2497, 2498, 2499]],
+    ["a key", { peer: BOB, limit: 2 }, [2495, 2497]],
+    ["a name", { peer: "alice", limit: 2 }, [2496, 2498]],
+    ["a name and a type", { peer: "alice", types: ["peer.roamed"], limit: 1 }, [2498]],
+    ["a name that nobody has", { peer: "carol" }, []],
+  ])("of %s", async (_name, fields, found) => {
+    expect(numbers((await run(fields)).output)).toEqual([...found]);
+  });
+
+  test("since a time are all of them", async () => {
+    const atMs = Date.parse(event(0).timestamp);
+    const { output, place } = await run({ since: { atMs }, limit: null });
+    expect(numbers(output)).toEqual(Array.from({ length: 2500 }, (_, n) => n));
+    expect(place).toBe(2500);
+    const later = await run({ since: { atMs: atMs + 1 }, limit: null });
+    expect([later.output.text(), later.place]).toEqual(["", 2500]);
+  });
+
+  test("for people are sentences, with names that stay on their line", async () => {
+    source.record([
+      { ...anEvent("peer.connected", { name: "al\u001b[2Jice\n" }), id: `evt_${"f".repeat(32)}` },
+    ]);
+    const { output } = await run({ limit: 1, json: false });
+    expect(output.text()).toMatch(
+      /^2026-11-2\d \d\d:\d\d:04 al \[2Jice \(wg0\) connected from 198\.51\.100\.7:40001\n$/,
+    );
+  });
+
+  test("are not printed to nobody", async () => {
+    const { output, place } = await run({ since: { atMs: 0 }, limit: null }, printed(1));
+    expect(numbers(output)).toHaveLength(1000);
+    expect(place).toBeNull();
+  });
+});
+
+describe("--follow", () => {
+  /** What the daemon says to each question for the stream: text, or why there is none. */
+  type Session = readonly string[] | Error;
+  const message = (seq: number) => `id: ${seq}\ndata: ${JSON.stringify(event(seq))}\n\n`;
+
+  async function follow(
+    sessions: readonly Session[],
+    { fields = {}, output = printed() }: { fields?: Partial<EventsRequest>; output?: Printed } = {},
+  ) {
+    const places: string[] = [];
+    let index = 0;
+    const daemon = {
+      ...asked(source),
+      async *follow(path: string) {
+        places.push(path);
+        const session = sessions[index++]!;
+        if (session instanceof Error) throw session;
+        yield* session;
+      },
+    };
+    const following = followEvents(daemon, 5, {
+      ...output,
+      request: request(fields),
+      devices: [],
+      clock: {
+        now: () => source.clock.now(),
+        after: (_ms, callback) => (setImmediate(callback), () => {}),
+      },
+      // Its reader has enough after the last of them.
+      hasReader: () => index < sessions.length,
+    });
+    await following;
+    return { output, places };
+  }
+
+  test("goes on behind the last one that was told, and says when it waits", async () => {
+    const { output, places } = await follow([
+      [`retry: 2000\n\n${message(6)}id: 7\n`, message(7).slice(6), message(8).slice(0, 20)],
+      new NotRunning("ask", "ENOENT"),
+      new Lost("ask", "no answer"),
+      [message(8)],
+      [],
+    ]);
+    expect(numbers(output)).toEqual([6, 7, 8]);
+    expect(places).toEqual([5, 7, 7, 7, 8].map((place) => `/v1/stream?after=${place}`));
+    const gone = "wgmon is gone; waiting for it";
+    expect(output.complaints.slice(0, 3)).toEqual([gone, "wgmon is back", gone]);
+  });
+
+  test("says when events are missing", async () => {
+    const missed = 'id: 20\nevent: missed\ndata: {"oldest":21}\n\n';
+    const { output, places } = await follow([[missed + message(21)], []]);
+    expect(numbers(output)).toEqual([21]);
+    expect(output.complaints[0]).toBe("some events were deleted before they could be told");
+    expect(places[1]).toBe("/v1/stream?after=21");
+  });
+
+  test("tells of those that are wanted, and keeps its place by all", async () => {
+    const found = await follow([[message(6), message(7), message(9)], []], {
+      fields: { types: ["device.*"] },
+    });
+    expect(numbers(found.output)).toEqual([9]);
+    expect(found.places[1]).toBe("/v1/stream?after=9");
+  });
+
+  test("ends when nobody reads any more, and when it is refused", async () => {
+    const { places } = await follow([[message(6), message(7)], []], { output: printed(1) });
+    expect(places).toHaveLength(1);
+    expect(follow([new Error("refused"), []])).rejects.toThrow("refused");
+  });
+});

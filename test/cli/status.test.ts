@@ -1,0 +1,98 @@
+/** `wgmon status` over the machine interface of a made-up source. */
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+
+import { printStatus } from "../../src/cli/status.ts";
+import { coloured } from "../../src/cli/text.ts";
+import { asked, printed } from "../support/asked.ts";
+import { ALICE, BOB, device, peer } from "../support/peers.ts";
+import { FakeSource, keyOf } from "../support/source.ts";
+
+let source: FakeSource;
+
+beforeEach(async () => {
+  source = await FakeSource.make();
+  const { wallMs } = source.clock.now();
+  const alice = peer({ publicKey: ALICE, lastHandshakeMs: wallMs - 90_000, rxBytes: 3_500_000 });
+  const bob = peer({
+    publicKey: BOB,
+    endpoint: "[2001:db8::7]:40002",
+    lastHandshakeMs: wallMs - 3_600_000,
+    txBytes: 700,
+  });
+  const never = peer({ publicKey: keyOf(3), endpoint: null });
+  source.found.set("wg0", { device: device(), peers: [never, bob, alice] });
+  source.found.set("wg1", { device: device({ name: "wg1", index: 4, listenPort: 0 }), peers: [] });
+  source.names.set(ALICE, "al\u001b[2Jice");
+  source.connect("wg0", alice, {
+    startedAtMs: wallMs - 7_200_000,
+    lastSign: { wallMs: wallMs - 3000, monotonicMs: 0 },
+    roams: 2,
+  });
+  source.speeds.set(ALICE, { rxBytesPerSecond: 12_345, txBytesPerSecond: 6 });
+});
+
+afterEach(() => source.store[Symbol.dispose]());
+
+const options = () => ({
+  ...printed(),
+  json: false,
+  devices: [] as string[],
+  nowMs: source.clock.now().wallMs,
+  isRunning: true,
+});
+
+test("tells of each peer whether it is connected, since when, and what it moves", async () => {
+  const output = options();
+  await printStatus(asked(source), output);
+  expect(output.lines()).toEqual([
+    "gw1: wgmon 0.0.0, up 0s",
+    "",
+    "wg0, port 51820: 1 of 3 peers connected",
+    "PEER                                          STATE      SINCE    SEEN        ENDPOINT                     RX/S        TX/S        RX        TX  ROAMS",
+    "al [2Jice                                     connected  2h       3s ago      192.0.2.1:51820          12 KiB/s       6 B/s   3.3 MiB       0 B      2",
+    `${BOB}  idle                1h ago      [2001:db8::7]:40002                                 0 B     700 B`,
+    `${keyOf(3)}  never                                                                               0 B       0 B`,
+    "",
+    "wg1, no port: 0 of 0 peers connected",
+  ]);
+});
+
+test("fits a terminal, and has its colours", async () => {
+  const output = { ...options(), room: 60, paint: coloured };
+  await printStatus(asked(source), output);
+  const lines = output.lines();
+  for (const line of lines) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(60);
+  expect(lines).toContain(
+    "al [2Jice         \u001b[32mconnected\u001b[0m  2h       3s ago        12 KiB/s",
+  );
+});
+
+test("as JSON has a line for each peer, as the machine interface tells it", async () => {
+  const output = { ...options(), json: true };
+  const answers = asked(source);
+  await printStatus(answers, output);
+  const { items } = await answers.get<{ items: { publicKey: string }[] }>("/v1/peers");
+  const found = output.lines().map((line) => JSON.parse(line) as { publicKey: string });
+  expect(found.map(({ publicKey }) => publicKey)).toEqual([ALICE, BOB, keyOf(3)]);
+  expect(found.toReversed()).toEqual(items);
+});
+
+test("of some devices tells only of them, and refuses one that is not there", async () => {
+  const output = { ...options(), devices: ["wg1"] };
+  await printStatus(asked(source), output);
+  expect(output.text()).not.toContain("wg0");
+  const missing = printStatus(asked(source), { ...options(), devices: ["wg0", "wg7"] });
+  expect(missing).rejects.toThrow("look at wg7: ENODEV (there is no such WireGuard device)");
+});
+
+test("of 2,500 peers tells of each once", async () => {
+  const peers = Array.from({ length: 2500 }, (_, n) => peer({ publicKey: keyOf(n) }));
+  source.found.set("wg0", { device: device(), peers });
+  const output = { ...options(), json: true, devices: ["wg0"] };
+  const answers = asked(source);
+  await printStatus(answers, output);
+  const keys = output.lines().map((line) => (JSON.parse(line) as { publicKey: string }).publicKey);
+  expect(keys.toSorted()).toEqual(peers.map(({ publicKey }) => publicKey as string).toSorted());
+  expect(answers.paths.filter((path) => path.startsWith("/v1/peers"))).toHaveLength(3);
+});

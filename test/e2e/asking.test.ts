@@ -1,0 +1,120 @@
+/**
+ * The binary's `status`, `sessions`, `events` and `top`, beside a device whose peers connect and roam, with
+ * a daemon, without one, and when it is killed meanwhile.
+ */
+
+import { beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+
+import type { Event } from "../../src/contract.ts";
+import type { PeerView } from "../../src/http/view.ts";
+import type { AskedFigures } from "../support/askedwgmon.ts";
+import { whyNoTunnel } from "../support/kernel.ts";
+
+const missing = whyNoTunnel();
+if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
+}
+const note = missing === null ? "" : ` [skipped: ${missing}]`;
+const KEY = /^[A-Za-z0-9+/]{43}= /;
+
+describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
+  let found: AskedFigures;
+
+  beforeAll(async () => {
+    const script = join(import.meta.dir, "../support/askedwgmon.ts");
+    const child = Bun.spawn(["unshare", "--net", "--mount", process.execPath, script], {
+      stdout: "pipe",
+      stderr: "inherit",
+    });
+    found = JSON.parse(await child.stdout.text()) as AskedFigures;
+  }, 240_000);
+
+  test("without wgmon: the kernel tells who is connected, and nobody since when", () => {
+    const { status, sessions, top } = found.without;
+    expect(status.exitCode).toBe(0);
+    expect(status.stderr).toBe("wgmon: wgmon is not running here; this is what the kernel says\n");
+    expect(status.stdout).toStartWith("played0, port 51820: 1 of 2 peers connected\n");
+    expect(status.stdout).toMatch(/^\S{44}  connected  \?  .*  \?$/m);
+    expect(status.stdout).toMatch(/^\S{44}  never  /m);
+    expect(sessions.exitCode).toBe(1);
+    expect(sessions.stderr).toMatch(/^wgmon: open \S+\/wgmon\.db: ENOENT \(.*\)\n$/);
+    expect(top).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(top.stderr).toMatch(
+      /^wgmon: wgmon top: ENOTTY \(it needs a terminal; wgmon status .*\n$/,
+    );
+  });
+
+  test("status tells of both peers", () => {
+    const { status, statusJson } = found;
+    expect(status).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(status.stdout).toMatch(
+      /^gw1: wgmon \d\S+, up \d+s\n\nplayed0, port 51820: 2 of 2 peers/,
+    );
+    expect(status.stdout).not.toContain("\x1b");
+    const peers = statusJson.stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as PeerView);
+    expect(peers).toHaveLength(2);
+    for (const peer of peers) {
+      expect(peer).toMatchObject({ device: "played0", state: "connected", name: null });
+      expect(peer.session).toMatchObject({ roams: 0 });
+    }
+  });
+
+  test("sessions tells of theirs", () => {
+    const { sessions, csv } = found;
+    expect(sessions).toMatchObject({ exitCode: 0, stderr: "" });
+    const lines = sessions.stdout.trimEnd().split("\n");
+    expect(lines).toHaveLength(3);
+    expect(lines[0]).toMatch(/^PEER +DEVICE +STARTED +LASTED +END +ENDPOINT +RX +TX +ROAMS$/);
+    for (const line of lines.slice(1)) expect(line).toMatch(KEY);
+    expect(csv.stdout).toMatch(/^device,.*\r\nplayed0,\S{44},,.*\r\n$/);
+  });
+
+  test("events tells of their connects, and ends with its reader", () => {
+    const { events, piped } = found;
+    expect(events).toMatchObject({ exitCode: 0, stderr: "" });
+    const lines = events.stdout.trimEnd().split("\n");
+    expect(lines).toHaveLength(2);
+    for (const line of lines) {
+      expect(line).toMatch(
+        /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S{44} \(played0\) connected from 127\./,
+      );
+    }
+    expect(piped).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(piped.stdout.split("\n")).toHaveLength(2);
+  });
+
+  test("events --follow tells of each once, though the daemon was killed", () => {
+    const { exitCode, stdout, stderr } = found.follow;
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 0,
+      stderr: "wgmon: wgmon is gone; waiting for it\nwgmon: wgmon is back\n",
+    });
+    const events = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Event);
+    expect(events.map(({ id }) => id)).toEqual([...found.stored]);
+    const roams = events.filter(({ type }) => type === "peer.roamed");
+    expect(roams.length).toBeGreaterThanOrEqual(3);
+  });
+
+  test("after it was killed, its store still tells since when", () => {
+    const { stdout, stderr } = found.afterwards;
+    expect(stderr).toContain("wgmon is not running here");
+    expect(stdout).toContain("played0, port 51820: 2 of 2 peers connected");
+    expect(stdout).not.toMatch(/connected  \?/);
+  });
+
+  test("top gives the terminal back in every way out", () => {
+    const ways = ["q", "Ctrl-C", "SIGTERM", "SIGINT", "SIGHUP", "resized, sorted, filtered"];
+    expect(found.top.slice(0, -1)).toEqual(
+      ways.map((way) => ({ way, exitCode: 0, enteredRaw: true, restored: true })),
+    );
+    expect(found.top.at(-1)).toMatchObject({ way: "a bug", exitCode: 1, restored: true });
+    expect(found.wasCooked).toBe(true);
+  });
+});

@@ -1,0 +1,216 @@
+/**
+ * `wgmon doctor` and `wgmon health`, the binary, in a network namespace with a device that is played: one
+ * thing is wrong at a time, and test/support/doctored.ts makes it so.
+ */
+
+import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+
+import { version } from "../../package.json";
+import type { Scenarios } from "../support/doctored.ts";
+import { whyNoTunnel } from "../support/kernel.ts";
+
+setDefaultTimeout(120_000);
+
+const ROOT = join(import.meta.dir, "../..");
+
+/** What test/support/doctored.ts has in its URLs and files. */
+const SECRET = "t0k3n";
+
+const programs = ["unshare", "setpriv", "prlimit", "ip", "nft", "mount"];
+const unable = [
+  whyNoTunnel(),
+  ...programs.map((name) => (Bun.which(name) === null ? `no ${name}` : null)),
+].filter((reason) => reason !== null);
+if (unable.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${unable.join(", ")}`);
+}
+const note = unable.length > 0 ? ` [skipped: ${unable.join(", ")}]` : "";
+
+/** Scenario, exit code, and of one check what it says and what to do. */
+const cases: readonly (readonly [string, 0 | 1, string, string, RegExp | null])[] = [
+  ["device down", 1, "devices", "problem: wgtest-doctor is down", /^ip link set wgtest-doctor up$/],
+  ["no rule", 1, "rules", "problem: no rule logs to group 1", /^wgmon rules --install, or/],
+  ["rules to be managed", 0, "rules", "ok: wgmon will load table inet wgmon when it runs", null],
+  ["fine", 0, "rules", "ok: wgtest-doctor's port 51820 is logged to group 1 (inet wgmon", null],
+  ["other group", 1, "rules", "problem: no rule logs to group 2; there are some for 1", /install/],
+  ["other port", 1, "rules", "problem: no rule logs wgtest-doctor's port 51820 to group 1", /inst/],
+  ["short snaplen", 1, "rules", "problem: inet mine input: snaplen 60 cuts off", /180 or more/],
+  ["group taken", 1, "group", "problem: process ", /--group/],
+  ["interface missing", 1, "interface", "problem: there is no interface nosuch0", /any$/],
+  ["interface down", 1, "interface", "problem: far0 is down", /ip link set far0 up/],
+  ["interface fine", 0, "interface", "ok: far0", null],
+  ["interface fine", 0, "filter", "ok: the default one", null],
+  ["interface off the default route", 0, "interface", "warning: near0, but the default", /far0/],
+  ["filter fine", 0, "filter", "ok: it passes handshakes to 51820", null],
+  ["filter for the own address", 0, "filter", "ok: it passes handshakes to 51820", null],
+  ["filter for another port", 0, "filter", "warning: it does not pass an initiation", /default/],
+  ["filter broken", 1, "filter", 'problem: --filter: "udp dst port )" is no tcpdump', /another/],
+  ["webhook fine", 0, "targets", "ok: webhook http://127.0.0.1:", null],
+  ["webhook dead", 1, "targets", "problem: webhook http://127.0.0.1:1/...: ECONNREFUSED", /URL/],
+  [
+    "webhooks dead, no network",
+    0,
+    "targets",
+    "skipped: webhook http://127.0.0.1:1/...: --no-",
+    null,
+  ],
+  ["webhooks silent", 1, "targets", "problem: webhook 1 http://127.0.0.1:", /receiver/],
+  ["settings file", 0, "secrets", "ok: 1 file is only for those who should", null],
+  [
+    "settings file, to be read by all",
+    0,
+    "secrets",
+    "warning: all users can read /",
+    /^chmod o-rwx/,
+  ],
+  ["settings file without secrets, to be read by all", 0, "secrets", "ok: 1 file is only", null],
+  ["settings file, to be written by all", 1, "secrets", "problem: all users can change /", /chmod/],
+  ["settings file wrong", 1, "settings", "problem: /", /^correct it, or wgmon does not start/],
+  ["program", 0, "targets", "ok: own (exec /bin/true): can be executed", null],
+  ["program missing", 1, "targets", "problem: own (exec /", /correct exec/],
+  ["program not to be executed", 1, "targets", "problem: own (exec /", /chmod \+x/],
+  ["store read-only", 1, "store", "problem: /", /--state-dir/],
+  [
+    "store under a file",
+    1,
+    "store",
+    "problem: /etc/hostname/wgmon cannot be written here",
+    /chown/,
+  ],
+  ["store nearly full", 1, "store", "problem: /", /make room/],
+  ["no capability", 1, "capabilities", "problem: CAP_NET_ADMIN is missing here", /^sudo/],
+  ["no capability", 1, "rules", "skipped: nft -j list ruleset: EPERM", null],
+  ["no capability, bpf", 1, "capabilities", "problem: CAP_NET_ADMIN and CAP_NET_RAW are", /^sudo/],
+  ["nobody", 1, "group", "skipped: read /proc/net/netfilter/nfnetlink_log: EACCES", null],
+  ["nobody", 1, "devices", "problem: ask userspace device wgtest-doctor: EACCES", /as root/],
+  ["user namespace", 0, "capabilities", "warning: CAP_NET_ADMIN, CAP_NET_RAW, but of a", /outside/],
+  ["few files", 0, "limits", "warning: only 64 open files are allowed here", /LimitNOFILE/],
+  ["wgmon runs", 0, "daemon", `ok: version ${version} runs; `, null],
+  ["wgmon runs", 0, "group", "ok: 1 is that of wgmon, process ", null],
+  ["wgmon hangs", 1, "daemon", "problem: ask wgmon at /", /restart it/],
+  ["wgmon was killed", 0, "daemon", "warning: wgmon does not run here", /start it/],
+];
+
+describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
+  let seen: Scenarios;
+
+  beforeAll(async () => {
+    const program = [process.execPath, join(ROOT, "test/support/doctored.ts")];
+    const child = Bun.spawn(["unshare", "--net", "--mount", ...program], {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const [stdout, complaint, exitCode] = await Promise.all([
+      child.stdout.text(),
+      child.stderr.text(),
+      child.exited,
+    ]);
+    expect({ complaint, exitCode }).toEqual({ complaint: "", exitCode: 0 });
+    expect(stdout).not.toContain(SECRET);
+    seen = JSON.parse(stdout) as Scenarios;
+  });
+
+  const findings = (scenario: string, check: string) =>
+    seen[scenario]!.findings.filter((finding) => finding.check === check);
+
+  test.each(cases)("%s: exit code %d; %s: %s", (scenario, exitCode, check, says, fix) => {
+    const [first] = findings(scenario, check);
+    expect(`${first!.verdict}: ${first!.found}`).toStartWith(says);
+    if (fix === null) expect(first!.fix).toBeNull();
+    else expect(first!.fix).toMatch(fix);
+    expect(seen[scenario]).toMatchObject({ exitCode, stderr: "" });
+  });
+
+  test("says what to do about each problem, and fails for nothing else", () => {
+    for (const { findings: all, exitCode } of Object.values(seen)) {
+      const problems = all.filter(({ verdict }) => verdict === "problem");
+      for (const { fix } of problems) expect(fix).not.toBeNull();
+      if (all[0]!.check === "settings") expect(exitCode).toBe(problems.length > 0 ? 1 : 0);
+    }
+    const texts = Object.values(seen).flatMap(({ findings: all }) => all.map(({ found }) => found));
+    expect(texts.filter((text) => /bug in wgmon/.test(text))).toEqual([]);
+  });
+
+  test("sees iptables' rules, too", () => {
+    if (Bun.which("iptables") === null) return;
+    expect(findings("iptables", "rules")).toMatchObject([
+      { verdict: "ok", found: expect.stringContaining("iptables filter WGMON-LOG") },
+    ]);
+    expect(findings("iptables behind a rule that accepts", "rules")).toMatchObject([
+      { verdict: "problem", found: expect.stringContaining("behind one that accepts") },
+    ]);
+  });
+
+  test("shows people no control characters, whoever chose a name", () => {
+    const [{ found } = { found: "" }] = findings("group taken, for people", "text");
+    expect(found).toMatch(/^ {2}problem {2}group {8}process \d+, \[2J ?evil, has 1/m);
+    expect(found.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+  });
+
+  test("tells a store that is no database", () => {
+    expect(findings("store broken", "store")).toContainEqual(
+      expect.objectContaining({ verdict: "problem", found: expect.stringContaining("NOTADB") }),
+    );
+  });
+
+  test("waits 5 s for all targets that do not answer, together", () => {
+    expect(findings("webhooks silent", "targets")).toHaveLength(2);
+    expect(seen["webhooks silent"]!.ms).toBeLessThan(9_000);
+    expect(seen["wgmon hangs"]!.ms).toBeLessThan(9_000);
+  });
+
+  test("wgmon health: ready, or one sentence", () => {
+    expect(seen["health"]).toMatchObject({
+      exitCode: 0,
+      findings: [{ found: "ready\n" }],
+      stderr: "",
+    });
+    const sentence = (why: string) => ({
+      exitCode: 1,
+      findings: [{ found: "" }],
+      stderr: expect.stringMatching(new RegExp(`^wgmon: ask wgmon at /\\S+: ${why}\n$`)),
+    });
+    expect(seen["health of none"]).toMatchObject(
+      sentence(String.raw`E\w+ \(wgmon is not running here\)`),
+    );
+    expect(seen["health of one that hangs"]).toMatchObject(
+      sentence(String.raw`no answer \(it hangs, or is stopped\)`),
+    );
+  });
+});
+
+test("people get a line for each check, in groups, and a sum", async () => {
+  const folder = join(ROOT, "test");
+  const child = Bun.spawn(
+    [join(ROOT, "wgmon"), "doctor", "--monitor", "poll", "--no-network", "--state-dir", folder],
+    { env: { RUNTIME_DIRECTORY: "/nonexistent" }, stdout: "pipe", stderr: "pipe" },
+  );
+  const lines = (await child.stdout.text()).trimEnd().split("\n");
+  const groups = lines.filter((line) => /^\S/.test(line));
+  expect(groups).toEqual([
+    "settings",
+    "machine",
+    "WireGuard",
+    "events",
+    "daemon",
+    expect.stringMatching(/^\d+ problems?, \d+ warnings?, \d+ ok, \d+ skipped$/),
+  ]);
+  const rest = lines.filter((line) => line.startsWith(" "));
+  for (const line of rest)
+    expect(line).toMatch(/^ {2}(ok {6}|warning |problem |skipped ) [a-z]+ +\S/);
+  expect(rest.length).toBeGreaterThan(8);
+});
+
+test("where C libraries cannot be called it says so, and what to do", async () => {
+  const child = Bun.spawn([join(ROOT, "wgmon"), "doctor"], {
+    env: { BUN_JSC_useJIT: "0" },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  expect(await child.stderr.text()).toMatch(
+    /^wgmon: cannot call C libraries: .*BUN_JSC_useJIT=0\n$/,
+  );
+  expect(await child.exited).toBe(1);
+});

@@ -1,0 +1,402 @@
+/**
+ * The binary on a machine that fails it while it runs: no more descriptors, no more memory, no /proc, a
+ * queue that overflows, a process that was stopped for a while. What cannot be seen is not told, what was
+ * missed is told once, and it goes on by itself; or it ends, and the next start goes on.
+ */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+
+import { $ } from "bun";
+
+import { data, initiation } from "../support/packets.ts";
+import type { Receiver } from "../support/receiver.ts";
+import { type Sender, Stage, story, whyNoStage } from "../support/stage.ts";
+import { newStateFolder } from "../support/state.ts";
+import { type LogLine, startWgmon, type Wgmon } from "../support/wgmon.ts";
+
+const BINARY = join(import.meta.dir, "../../wgmon");
+
+const missing = whyNoStage();
+if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
+}
+const note = missing === null ? "" : ` [skipped: ${missing}]`;
+const noNft = Bun.which("nft") === null ? " [skipped: no nft here]" : "";
+
+/** A report takes a moment; the rest is for a machine that has much else to do. */
+const REPORT_MS = 20_000;
+const IDLE_MS = 1500;
+const SHORT = ["--idle-timeout", `${IDLE_MS}ms`, "--tick", "100ms"];
+const POLL = ["--monitor", "poll", ...SHORT];
+const TOO_MANY = "EMFILE (too many open files in this process; raise LimitNOFILE)";
+/** Of nftables' family inet. */
+const GROUP = 1;
+const FLOOD_PORT = 5000;
+
+setDefaultTimeout(60_000);
+
+describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
+  let stage: Stage;
+
+  beforeAll(async () => {
+    stage = await Stage.create();
+  });
+
+  afterAll(async () => {
+    await stage[Symbol.asyncDispose]();
+  });
+
+  function start(args: readonly string[], ...webhooks: readonly string[]): Wgmon {
+    const targets = webhooks.flatMap((url) => ["--webhook", url]);
+    return stage.wgmon([...args, ...targets, "--log-level", "debug"]);
+  }
+
+  describe("no more descriptors", () => {
+    /** Those that are open stay open. */
+    const take = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=3:`.quiet();
+    const giveBack = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=1000:`.quiet();
+
+    test("looks fail: said once, and nobody is told of who was not looked at", async () => {
+      await using fake0 = await stage.device("fake0");
+      await using fake1 = await stage.device("fake1", 51821);
+      using receiver = stage.receiver();
+      await using wgmon = start(POLL, receiver.url());
+      await wgmon.ready;
+      fake0.connect(1, 2, 3, 4);
+      fake0.talk(1, 2, 3);
+      fake1.connect(7);
+      fake1.talk(7);
+      await receiver.waitFor(({ length }) => length === 5, REPORT_MS);
+
+      await take(wgmon);
+      const from = wgmon.log.length;
+      const untilMs = Date.now() + IDLE_MS;
+      fake0.fallSilent(2);
+      fake0.roam(3);
+      fake0.remove(4);
+      fake0.connect(5);
+      fake0.talk(5);
+      // Longer than anybody may be silent.
+      while (Date.now() < untilMs) await looked(wgmon, 5);
+      // As often as the tick says, also when it is high time for a look that fails.
+      const looks = wgmon.log.slice(from).filter(isLook).length;
+      expect(looks).toBeLessThan((IDLE_MS / 100) * 2 + 25);
+      expect(story(receiver)).toHaveLength(5);
+      expect(errors(wgmon)).toEqual([
+        `list /var/run/wireguard: ${TOO_MANY}`,
+        `ask userspace device fake0: ${TOO_MANY}`,
+        `ask userspace device fake1: ${TOO_MANY}`,
+      ]);
+
+      await giveBack(wgmon);
+      await logged(wgmon, "all devices can be looked at again");
+      const missed = ["connected 5", "disconnected 2", "disconnected 4", "roamed 3"];
+      await expectRest(receiver, 5, missed);
+      fake0.fallSilent(1, 3, 5);
+      fake1.fallSilent(7);
+      const ends = [1, 3, 5, 7].map((peer) => `disconnected ${peer}`);
+      await expectRest(receiver, 9, ends);
+      expect(errors(wgmon)).toHaveLength(3);
+    });
+
+    test("deliveries fail: said once, and the events arrive afterwards", async () => {
+      await using fake0 = await stage.device("fake0");
+      using receiver = stage.receiver();
+      const port = 8081; // Nobody else is on this stage.
+      await using wgmon = start(POLL, `http://127.0.0.1:${port}/`, receiver.url());
+      await wgmon.ready;
+      fake0.connect(1);
+      fake0.talk(1);
+      await logged(wgmon, /webhook 1 .*ECONNREFUSED, attempt 1/);
+      await take(wgmon);
+      await logged(wgmon, `webhook 1 http://127.0.0.1:${port}: ${TOO_MANY}, attempt`);
+      const ids: unknown[] = [];
+      using _server = stage.inside(() =>
+        Bun.serve({
+          port,
+          hostname: "127.0.0.1",
+          async fetch(request) {
+            ids.push(((await request.json()) as { id: unknown }).id);
+            return new Response();
+          },
+        }),
+      );
+      await giveBack(wgmon);
+      await logged(wgmon, /webhook 1 .*: delivering again/);
+      expect(ids).toEqual(receiver.requests.map(({ event }) => event!.id));
+      const said = wgmon.log.filter(({ level, msg }) => level === "warn" && isSaid(msg, TOO_MANY));
+      expect(said).toHaveLength(1);
+    });
+
+    test.skipIf(noNft !== "")(
+      `a queue that overflowed cannot be had again: packets are seen afterwards${noNft}`,
+      async () => {
+        await using wgmon = start([...SHORT, "--monitor", "nflog", "--group", String(GROUP)]);
+        await wgmon.ready;
+        using flood = await Flood.create(stage);
+        await freeze(wgmon);
+        flood.overflow();
+        await take(wgmon);
+        wgmon.signal("SIGCONT");
+        await logged(wgmon, `NFLOG group ${GROUP} overflowed; looking at all devices`);
+        await logged(wgmon, `NFLOG group ${GROUP} reports EMFILE; looking at all devices`);
+        await giveBack(wgmon);
+        const from = wgmon.log.length;
+        await flood.untilSeen(wgmon, from);
+        const said = wgmon.log.filter(({ msg }) => isSaid(msg, "reports EMFILE"));
+        expect(said).toHaveLength(1);
+      },
+    );
+  });
+
+  describe("stopped for a while", () => {
+    test.each([
+      ["poll", POLL],
+      ["bpf", [...SHORT, "--monitor", "bpf", "--interface", "lo"]],
+    ])("what happened is told once (%s)", async (monitor, args) => {
+      await using fake0 = await stage.device("fake0");
+      await using fake1 = await stage.device("fake1", 51821);
+      using receiver = stage.receiver();
+      fake0.connect(1, 2, 3, 4);
+      fake0.talk(1, 2, 3, 4);
+      fake1.connect(7);
+      fake1.talk(7);
+      await using wgmon = start(args, receiver.url());
+      await receiver.waitFor(({ length }) => length === 5, REPORT_MS);
+      await looked(wgmon, 2);
+
+      await freeze(wgmon);
+      const stoppedMs = Date.now();
+      fake0.fallSilent(2);
+      fake0.roam(3);
+      fake0.remove(4);
+      fake0.connect(5);
+      fake0.talk(5);
+      // The first that it sees then is about one device, and not the other.
+      using sender = await stage.sender(51820);
+      sender.send(data(0));
+      // Longer than anybody may be silent: the time is what this is about.
+      await Bun.sleep(IDLE_MS + 500);
+      wgmon.signal("SIGCONT");
+      const resumedMs = Date.now();
+
+      const missed = ["connected 5", "disconnected 2", "disconnected 4", "roamed 3"];
+      await expectRest(receiver, 5, missed);
+      const events = receiver.requests.slice(5).map(({ event }) => event!);
+      const ends = events.filter((event) => event.type === "peer.disconnected");
+      expect(ends.map(({ data }) => data.reason).toSorted()).toEqual(["idle", "peer-removed"]);
+      for (const { data } of ends) {
+        expect(Date.parse(data.session.endedAt)).toBeLessThanOrEqual(stoppedMs);
+      }
+      const began = events.find((event) => event.type === "peer.connected")!.data.session.startedAt;
+      expect(Date.parse(began)).toBeGreaterThanOrEqual(stoppedMs - 1);
+      expect(Date.parse(began)).toBeLessThan(resumedMs);
+
+      // Those who have been there all the time were never gone.
+      fake0.fallSilent(1, 3, 5);
+      fake1.fallSilent(7);
+      await expectRest(
+        receiver,
+        9,
+        [1, 3, 5, 7].map((peer) => `disconnected ${peer}`),
+      );
+      const byPacket = wgmon.log.some((line) => line["reason"] === "packet");
+      expect(byPacket).toBe(monitor === "bpf");
+      expect(errors(wgmon)).toEqual([]);
+    });
+  });
+
+  test("no more memory: whether it ends of it or is ended, the next start goes on from the store", async () => {
+    await using fake0 = await stage.device("fake0");
+    using receiver = stage.receiver();
+    receiver.answer = "hang";
+    const stateFolder = newStateFolder();
+    const args = ["--monitor", "poll", "--tick", "100ms", "--state-dir", stateFolder];
+    await using first = start(args, receiver.url());
+    await first.ready;
+    fake0.connect(1);
+    fake0.talk(1);
+    await receiver.waitFor(({ length }) => length === 1, REPORT_MS);
+    // Less than it has: it gets no more. What it had set aside at its start may do, or not; a limit of
+    // systemd or of a container kills, as is done here to the one that it did for.
+    await $`prlimit --pid ${first.pid} --as=1`.quiet();
+    fake0.connect(...Array.from({ length: 3000 }, (_, index) => 2 + index));
+    let connected = 0;
+    const all = first.waitForLog(
+      ({ event }) => event === "peer.connected" && ++connected === 3001,
+      REPORT_MS,
+    );
+    await Promise.race([first.exited, all.catch(() => {})]);
+    expect(await first.stop("SIGKILL")).toBeGreaterThan(0);
+
+    receiver.answer = { status: 204 };
+    await using second = start(args, receiver.url());
+    await logged(second, "sessions of an earlier run go on");
+    const ids = () => new Set(receiver.requests.map(({ event }) => event!.id));
+    await receiver.waitFor(() => ids().size === 3001, REPORT_MS);
+    expect(new Set(story(receiver)).size).toBe(3001);
+    // What waited is what comes first, as the same event.
+    expect(story(receiver).slice(0, 2)).toEqual(["connected 1", "connected 1"]);
+    expect(receiver.requests[1]!.event).toEqual(receiver.requests[0]!.event!);
+    expect(await second.stop()).toBe(0);
+    expect(ids().size).toBe(3001);
+    expect(errors(second)).toEqual([]);
+  });
+
+  describe("no /proc", () => {
+    test("that goes while it runs is not missed", async () => {
+      await using fake0 = await stage.device("fake0");
+      using receiver = stage.receiver();
+      const args = ["--webhook", receiver.url(), "--log-level", "debug"];
+      const command = ["unshare", "--mount", BINARY, ...POLL, ...args];
+      const [nsenter, ...rest] = stage.command(...command);
+      await using wgmon = startWgmon(rest, { binary: nsenter! });
+      await wgmon.ready;
+      await $`nsenter --target ${wgmon.pid} --mount umount --lazy /proc`;
+      fake0.connect(1);
+      await receiver.waitFor(({ length }) => length === 2, REPORT_MS);
+      expect(story(receiver)).toEqual(["connected 1", "disconnected 1"]);
+      expect(await wgmon.stop()).toBe(0);
+      expect(errors(wgmon)).toEqual([]);
+    });
+
+    test("with nothing but processes in it, as systemd's ProcSubset=pid has it, is enough", async () => {
+      const mount = 'mount -t proc -o subset=pid proc /proc; exec "$0" "$@"';
+      const command = [
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sh",
+        "-euc",
+        mount,
+      ];
+      for (const args of [
+        ["--monitor", "nflog"],
+        ["--monitor", "bpf", "--interface", "lo"],
+        ["--monitor", "poll"],
+      ]) {
+        const [nsenter, ...rest] = stage.command(...command, BINARY, ...args);
+        await using wgmon = startWgmon(rest, { binary: nsenter! });
+        await wgmon.ready;
+        if (args[1] !== "nflog") continue;
+        // Only who has the group cannot be told.
+        await using second = startWgmon(rest, { binary: nsenter! });
+        expect(await second.exited).toBe(1);
+        expect(second.logText.trim()).toBe(
+          "wgmon: take NFLOG group 1: EBUSY (another program has it; stop that, or choose another " +
+            "number with --group and in the firewall rule)",
+        );
+      }
+    });
+
+    // Bun's own start needs it (/proc/self/statm) and aborts before any line of ours has run.
+    test("at the start ends it at once", async () => {
+      const stateFolder = newStateFolder();
+      const script = 'umount --lazy /proc; exec "$0" "$@"';
+      const bare = ["unshare", "--mount", "sh", "-euc", script, BINARY];
+      for (const args of [["--version"], [...POLL, "--state-dir", stateFolder]]) {
+        const [nsenter, ...rest] = stage.command(...bare, ...args);
+        await using wgmon = startWgmon(rest, { binary: nsenter! });
+        expect(await wgmon.exited).toBe(128 + 6);
+        expect(wgmon.logText).toContain("Bun has crashed");
+      }
+    });
+  });
+});
+
+/** As root of a container has it that is not the machine's root. */
+describe.skipIf(missing !== null || noNft !== "")(
+  `a queue that may not be made larger${note}${noNft}`,
+  () => {
+    test("overflows, is said to, and packets are seen afterwards", async () => {
+      await using stage = await Stage.create({ isContainer: true });
+      const args = ["--monitor", "nflog", "--group", String(GROUP), ...SHORT];
+      await using wgmon = stage.wgmon([...args, "--log-level", "debug"]);
+      await wgmon.ready;
+      using flood = await Flood.create(stage);
+      await freeze(wgmon);
+      flood.overflow();
+      wgmon.signal("SIGCONT");
+      await logged(wgmon, `NFLOG group ${GROUP} overflowed; looking at all devices`);
+      await flood.untilSeen(wgmon, wgmon.log.length);
+      expect(errors(wgmon)).toEqual([]);
+    });
+  },
+);
+
+/** Packets that the group gets, on one stage. */
+class Flood implements Disposable {
+  readonly #sender: Sender;
+
+  static async create(stage: Stage): Promise<Flood> {
+    const rule = `udp dport ${FLOOD_PORT} log group ${GROUP}`;
+    // Each packet is logged as often as there are rules.
+    await stage.run(`nft 'table inet flood {
+      chain input { type filter hook input priority 0; ${`${rule};`.repeat(20)} }
+    }'`);
+    return new Flood(await stage.sender(FLOOD_PORT));
+  }
+
+  private constructor(sender: Sender) {
+    this.#sender = sender;
+  }
+
+  overflow(): void {
+    for (let sent = 0; sent < 1500; sent++) this.#sender.send(initiation());
+  }
+
+  /** Sends until one is seen, and looked for. */
+  async untilSeen(wgmon: Wgmon, from: number): Promise<void> {
+    const again = setInterval(() => this.#sender.send(initiation()), 50);
+    const isNew = (line: LogLine) => wgmon.log.indexOf(line) >= from;
+    try {
+      await wgmon.waitForLog((line) => line["reason"] === "packet" && isNew(line), REPORT_MS);
+    } finally {
+      clearInterval(again);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#sender[Symbol.dispose]();
+  }
+}
+
+/** Waits for all that comes after the first `from` events; it must be this, in any order. */
+async function expectRest(receiver: Receiver, from: number, rest: readonly string[]) {
+  await receiver.waitFor(({ length }) => length >= from + rest.length, REPORT_MS).catch(() => {});
+  expect(story(receiver).slice(from).toSorted()).toEqual(rest.toSorted());
+}
+
+async function freeze(wgmon: Wgmon): Promise<void> {
+  wgmon.signal("SIGSTOP");
+  // The state stands behind the command's name, which is in brackets. proc_pid_stat(5)
+  const stat = `/proc/${wgmon.pid}/stat`;
+  while (!/\) T /.test(await Bun.file(stat).text())) await Bun.sleep(1);
+}
+
+async function logged(wgmon: Wgmon, message: string | RegExp): Promise<void> {
+  await wgmon.waitForLog(({ msg }) => isSaid(msg, message), REPORT_MS);
+}
+
+function isSaid(said: unknown, message: string | RegExp): boolean {
+  const text = String(said);
+  return typeof message === "string" ? text.includes(message) : message.test(text);
+}
+
+/** Waits for this many more looks. */
+async function looked(wgmon: Wgmon, count: number): Promise<void> {
+  const wanted = wgmon.log.filter(isLook).length + count;
+  let seen = 0;
+  await wgmon.waitForLog((line) => isLook(line) && ++seen === wanted, REPORT_MS);
+}
+
+function isLook({ msg }: LogLine): boolean {
+  return msg === "look";
+}
+
+function errors({ log }: Wgmon): unknown[] {
+  return log.filter(({ level }) => level === "error").map(({ msg }) => msg);
+}

@@ -1,0 +1,273 @@
+/**
+ * The commands that ask wgmon, beside a device that this process plays: what they print while peers come,
+ * the daemon is killed and started again, and with none at all; and `wgmon top` on terminals of its own.
+ * In namespaces of its own, as root: `unshare --net --mount bun test/support/askedwgmon.ts`. Prints JSON.
+ * For test/e2e/asking.test.ts.
+ */
+
+import { join } from "node:path";
+
+import { $ } from "bun";
+
+import { PlayedGateway } from "./playedgateway.ts";
+import { newStateFolder } from "./state.ts";
+import { startWgmon, type Wgmon } from "./wgmon.ts";
+
+const BINARY = join(import.meta.dir, "../../wgmon");
+const WAIT_MS = 20_000;
+/** What turns the other screen on and off, and the cursor. */
+const [ENTER, LEAVE] = ["\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"];
+/** termios.h: lines are edited, and what is typed is shown. */
+const COOKED = 0x2 | 0x8;
+
+interface Ran {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface AskedFigures {
+  readonly without: { readonly status: Ran; readonly sessions: Ran; readonly top: Ran };
+  readonly status: Ran;
+  readonly statusJson: Ran;
+  readonly sessions: Ran;
+  readonly csv: Ran;
+  readonly events: Ran;
+  readonly piped: Ran;
+  readonly follow: Ran;
+  readonly afterwards: Ran;
+  /** Ids of all events, oldest first. */
+  readonly stored: readonly string[];
+  readonly top: readonly TopFigures[];
+  /** Whether a shell finds its terminal as it was while `wgmon top` is stopped. */
+  readonly wasCooked: boolean;
+}
+
+interface TopFigures {
+  readonly way: string;
+  readonly exitCode: number;
+  readonly enteredRaw: boolean;
+  /** The last that it wrote gave the screen back, and the terminal is as it was. */
+  readonly restored: boolean;
+}
+
+const environment = {
+  STATE_DIRECTORY: newStateFolder(),
+  RUNTIME_DIRECTORY: `${newStateFolder()}/run`,
+};
+
+async function run(...args: readonly string[]): Promise<Ran> {
+  const child = Bun.spawn([BINARY, ...args], { env: environment, stdout: "pipe", stderr: "pipe" });
+  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  return { exitCode: await child.exited, stdout, stderr };
+}
+
+async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
+  const endMs = Date.now() + WAIT_MS;
+  while (!(await isSo())) {
+    if (Date.now() > endMs) throw new Error(`waited in vain: ${what}`);
+    await Bun.sleep(20);
+  }
+}
+
+async function startDaemon(): Promise<Wgmon> {
+  const args = ["--monitor", "poll", "--tick", "200ms", "--host", "gw1", "--names", "off"];
+  const wgmon = startWgmon([...args, "--log-level", "debug"], { environment });
+  await wgmon.waitForLog(({ msg }) => msg === "listening", WAIT_MS);
+  return wgmon;
+}
+
+/** A program on a terminal of its own, and all that it wrote there. */
+class OnTerminal {
+  shown = "";
+  readonly program: Bun.Subprocess;
+  readonly #terminal: Bun.Terminal;
+
+  constructor(command: readonly string[]) {
+    const decoder = new TextDecoder();
+    this.#terminal = new Bun.Terminal({
+      cols: 100,
+      rows: 30,
+      data: (_terminal, bytes) => void (this.shown += decoder.decode(bytes, { stream: true })),
+    });
+    const env = { ...environment, TERM: "xterm", PATH: process.env["PATH"] ?? "" };
+    this.program = Bun.spawn([...command], { env, terminal: this.#terminal });
+  }
+
+  get isCooked(): boolean {
+    return (this.#terminal.localFlags & COOKED) === COOKED;
+  }
+
+  type(text: string): void {
+    this.#terminal.write(text);
+  }
+
+  resize(columns: number, rows: number): void {
+    this.#terminal.resize(columns, rows);
+  }
+
+  /** Waits until it writes this, after the place. */
+  async writes(text: string, after = 0): Promise<void> {
+    await until(`${JSON.stringify(text)} in ${JSON.stringify(this.shown.slice(-2000))}`, () =>
+      this.shown.includes(text, after),
+    );
+  }
+
+  close(): void {
+    this.program.kill("SIGKILL");
+    this.#terminal.close();
+  }
+}
+
+async function top(
+  way: string,
+  shows: string,
+  end: (terminal: OnTerminal) => void | Promise<void>,
+  runtimeDir = environment.RUNTIME_DIRECTORY,
+): Promise<TopFigures> {
+  const command = [BINARY, "top", "--interval", "200ms"];
+  const terminal = new OnTerminal(["env", `RUNTIME_DIRECTORY=${runtimeDir}`, ...command]);
+  try {
+    await terminal.writes(shows);
+    const enteredRaw = !terminal.isCooked && terminal.shown.includes(ENTER);
+    await end(terminal);
+    const exitCode = await terminal.program.exited;
+    await terminal.writes(LEAVE);
+    // Who failed says so on the screen that was given back.
+    const [, afterwards = LEAVE] = terminal.shown.split(LEAVE);
+    const restored = !afterwards.includes("\x1b[?") && terminal.isCooked;
+    return { way, exitCode, enteredRaw, restored };
+  } finally {
+    terminal.close();
+  }
+}
+
+/** By a shell with jobs: who has none cannot be stopped. */
+async function stopAndGoOn(peer: string): Promise<boolean> {
+  const script = `set -m; ${BINARY} top; echo "STOPPED"; read -r; fg; echo "ENDED $?"`;
+  const terminal = new OnTerminal(["bash", "--norc", "-c", script]);
+  try {
+    await terminal.writes(peer);
+    terminal.type("\x1a");
+    await terminal.writes("STOPPED");
+    const wasCooked = terminal.isCooked;
+    const before = terminal.shown.length;
+    terminal.type("\r");
+    await terminal.writes(ENTER, before);
+    await terminal.writes(peer, before);
+    terminal.type("q");
+    await terminal.writes("ENDED 0", before);
+    return wasCooked;
+  } finally {
+    terminal.close();
+  }
+}
+
+async function ask(): Promise<AskedFigures> {
+  await $`ip link set lo up && mkdir -p /var/run/wireguard && mount -t tmpfs tmpfs /var/run/wireguard`.quiet();
+  await using gateway = await PlayedGateway.create();
+  const [alice, bob] = await gateway.addPeers(2);
+  await alice!.connect();
+  const without = {
+    status: await run("status"),
+    sessions: await run("sessions"),
+    top: await run("top"),
+  };
+
+  await using daemon = await startDaemon();
+  const follow = Bun.spawn([BINARY, "events", "--follow", "--json"], {
+    env: environment,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  let told = "";
+  const followed = (async () => {
+    for await (const bytes of follow.stdout) told += new TextDecoder().decode(bytes);
+  })();
+  await bob!.connect();
+  const isConnected = async () => (await run("status")).stdout.includes("2 of 2 peers connected");
+  await until("both are connected", isConnected);
+  const status = await run("status");
+  const statusJson = await run("status", "--json");
+  const sessions = await run("sessions");
+  const csv = await run("sessions", "--csv", "--peer", bob!.publicKey);
+  const events = await run("events", "--type", "peer.connected");
+  const shell = Bun.spawn(["sh", "-c", `"$0" events -f --since 1h | head -n 1`, BINARY], {
+    env: { ...environment, PATH: process.env["PATH"] ?? "" },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  await alice!.roam();
+  const piped = {
+    stdout: await shell.stdout.text(),
+    stderr: await shell.stderr.text(),
+    exitCode: await shell.exited,
+  };
+
+  const figures: TopFigures[] = [];
+  const name = alice!.publicKey.slice(0, 12);
+  figures.push(await top("q", name, (terminal) => terminal.type("q")));
+  figures.push(await top("Ctrl-C", name, (terminal) => terminal.type("\x03")));
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+    figures.push(await top(signal, name, (terminal) => terminal.program.kill(signal)));
+  }
+  const resized = await top("resized, sorted, filtered", name, async (terminal) => {
+    terminal.resize(60, 12);
+    await terminal.writes("\x1b[12;1H");
+    terminal.type("s/");
+    await terminal.writes("filter: _");
+    terminal.type("nobody\r");
+    await terminal.writes("0 peers by SEEN, descending; filter: nobody");
+    terminal.type("\x1b");
+    await terminal.writes("2 peers by SEEN, descending");
+    terminal.type("q");
+  });
+  figures.push(resized);
+  const nonsense = newStateFolder();
+  const liar = Bun.serve({ unix: `${nonsense}/wgmon.sock`, fetch: () => Response.json({}) });
+  figures.push(await top("a bug", ENTER, () => {}, nonsense));
+  void liar.stop(true);
+  const wasCooked = await stopAndGoOn(name);
+
+  // Killed, while somebody watches and somebody follows.
+  const watching = new OnTerminal([BINARY, "top", "--interval", "200ms"]);
+  await watching.writes(name);
+  await daemon.stop("SIGKILL");
+  await watching.writes("wgmon is gone; waiting for it");
+  await bob!.roam();
+  const afterwards = await run("status");
+  const seen = watching.shown.length;
+  await using again = await startDaemon();
+  await again.waitForLog(({ event }) => event === "peer.roamed", WAIT_MS);
+  await watching.writes("2 peers by SINCE", seen);
+  watching.close();
+  const ids = (text: string) => [...text.matchAll(/"id":"(\w+)"/g)].map(([, id]) => id!);
+  const inStore = async () => ids((await run("events", "--json", "--since", "1h")).stdout);
+  const before = (await inStore()).length;
+  await alice!.roam();
+  await until("one more is in the store", async () => (await inStore()).length > before);
+  const stored = await inStore();
+  await until("it was told of all", () => ids(told).length >= stored.length);
+  follow.kill("SIGINT");
+  const stderr = await follow.stderr.text();
+  await followed;
+  return {
+    without,
+    status,
+    statusJson,
+    sessions,
+    csv,
+    events,
+    piped,
+    follow: { exitCode: await follow.exited, stdout: told, stderr },
+    afterwards,
+    stored,
+    top: figures,
+    wasCooked,
+  };
+}
+
+if (import.meta.main) {
+  console.log(JSON.stringify(await ask()));
+  process.exit(0);
+}

@@ -1,0 +1,243 @@
+/**
+ * A network namespace in which a test plays WireGuard: devices whose peers do what it says, on the sockets
+ * that userspace programs have, and receivers for what wgmon tells. Needs root, ip, unshare and nsenter.
+ */
+
+import { dlopen } from "bun:ffi";
+import { closeSync, openSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { Receiver } from "./receiver.ts";
+import { startWgmon, type Wgmon, type WgmonOptions } from "./wgmon.ts";
+
+const BINARY = join(import.meta.dir, "../../wgmon");
+/** Of one message with data. */
+const DATA_BYTES = 96;
+/** Before the keys of a session are dead, they are made anew. */
+const REKEY_MS = 100_000;
+
+/** Why this process cannot have a stage; null: it can. */
+export function whyNoStage(): string | null {
+  if (process.getuid?.() !== 0) return "not root";
+  const missing = ["ip", "unshare", "nsenter"].filter((program) => Bun.which(program) === null);
+  if (missing.length > 0) return `no ${missing.join(", ")} here`;
+  const { exitCode, stderr } = Bun.spawnSync(["unshare", "--net", "--mount", "true"]);
+  return exitCode === 0 ? null : `cannot make a network namespace: ${stderr.toString().trim()}`;
+}
+
+export class Stage implements AsyncDisposable {
+  readonly #folder: string;
+  /** A namespace lives as long as its process. */
+  readonly #holder: Bun.Subprocess;
+  readonly #namespaces: readonly string[];
+
+  /** @param isContainer whose root is not the machine's. */
+  static async create({ isContainer = false } = {}): Promise<Stage> {
+    const folder = await mkdtemp(join(tmpdir(), "wgmon-stage-"));
+    const namespaces = ["--net", "--mount", ...(isContainer ? ["--user"] : [])];
+    const root = isContainer ? ["--map-root-user"] : [];
+    const holder = Bun.spawn(["unshare", ...namespaces, ...root, "sleep", "600"]);
+    while ((await Bun.file(`/proc/${holder.pid}/comm`).text()) !== "sleep\n") await Bun.sleep(1);
+    const stage = new Stage(folder, holder, namespaces);
+    // The sockets are the same in all network namespaces; here they are ours alone.
+    await stage.run(`
+      mount -t tmpfs none "$(readlink -f /var/run)"
+      mkdir /var/run/wireguard
+      mount --bind ${folder} /var/run/wireguard
+      ip link set lo up`);
+    return stage;
+  }
+
+  private constructor(folder: string, holder: Bun.Subprocess, namespaces: readonly string[]) {
+    this.#folder = folder;
+    this.#holder = holder;
+    this.#namespaces = namespaces;
+  }
+
+  /** The command that runs `command` on the stage. */
+  command(...command: readonly string[]): string[] {
+    return ["nsenter", "--target", String(this.#holder.pid), ...this.#namespaces, ...command];
+  }
+
+  async run(script: string): Promise<string> {
+    const child = Bun.spawn(this.command("sh", "-euc", script), { stderr: "pipe" });
+    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    if ((await child.exited) !== 0) throw new Error(`${script}: ${stderr.trim()}`);
+    return stdout;
+  }
+
+  async device(name: string, port = 51820): Promise<PlayedDevice> {
+    await this.run(`ip link add ${name} type veth peer name ${name}end`);
+    return new PlayedDevice(this, { name, path: join(this.#folder, `${name}.sock`), port });
+  }
+
+  wgmon(args: readonly string[], options: WgmonOptions = {}): Wgmon {
+    const [nsenter, ...rest] = this.command(BINARY, ...args);
+    return startWgmon(rest, { ...options, binary: nsenter! });
+  }
+
+  receiver(): Receiver {
+    return this.inside(() => new Receiver());
+  }
+
+  /** Sends datagrams to a port of the stage, where they are thrown away. */
+  async sender(port: number): Promise<Sender> {
+    const hostname = "127.0.0.1";
+    const sink = await this.inside(() => Bun.udpSocket({ hostname, port }));
+    return new Sender(await this.inside(() => Bun.udpSocket({ hostname })), sink);
+  }
+
+  /** Runs `open` while this thread is on the stage: sockets that it opens stay there. setns(2) */
+  inside<Result>(open: () => Result): Result {
+    const libc = dlopen("libc.so.6", { setns: { args: ["i32", "i32"], returns: "i32" } });
+    const home = openSync("/proc/thread-self/ns/net", "r");
+    const there = openSync(`/proc/${this.#holder.pid}/ns/net`, "r");
+    try {
+      if (libc.symbols.setns(there, 0) !== 0) throw new Error("setns");
+      return open();
+    } finally {
+      libc.symbols.setns(home, 0);
+      closeSync(home);
+      closeSync(there);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#holder.kill("SIGKILL");
+    await this.#holder.exited;
+    await rm(this.#folder, { recursive: true });
+  }
+}
+
+export class Sender implements Disposable {
+  readonly #socket: Bun.udp.Socket<"buffer">;
+  readonly #sink: Bun.udp.Socket<"buffer">;
+
+  constructor(socket: Bun.udp.Socket<"buffer">, sink: Bun.udp.Socket<"buffer">) {
+    this.#socket = socket;
+    this.#sink = sink;
+  }
+
+  send(datagram: Uint8Array): void {
+    this.#socket.send(datagram, this.#sink.port, "127.0.0.1");
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.close();
+    this.#sink.close();
+  }
+}
+
+interface PlayedPeer {
+  handshakeMs: number;
+  rxBytes: number;
+  port: number;
+  /** Something of it has come whenever somebody looks. */
+  talks: boolean;
+}
+
+/** What a socket had no room for yet. */
+interface Answering {
+  readonly rest: Uint8Array;
+}
+
+function flush(socket: Bun.Socket<Answering>): void {
+  const { rest } = socket.data;
+  const written = socket.write(rest);
+  if (written === rest.length) socket.end();
+  else socket.data = { rest: rest.subarray(Math.max(0, written)) };
+}
+
+/** Peers are numbers. */
+export class PlayedDevice implements AsyncDisposable {
+  readonly #stage: Stage;
+  readonly #name: string;
+  readonly #port: number;
+  readonly #peers = new Map<number, PlayedPeer>();
+  readonly #server: Bun.UnixSocketListener<Answering>;
+
+  constructor(stage: Stage, { name, path, port }: { name: string; path: string; port: number }) {
+    this.#stage = stage;
+    this.#name = name;
+    this.#port = port;
+    const answer = () => this.#answer();
+    this.#server = Bun.listen<Answering>({
+      unix: path,
+      socket: {
+        data(socket) {
+          socket.data = { rest: Buffer.from(answer()) };
+          flush(socket);
+        },
+        drain: flush,
+      },
+    });
+  }
+
+  /** They complete a handshake, and from then on they are silent, or `talk`. */
+  connect(...peers: readonly number[]): void {
+    for (const peer of peers) {
+      const { rxBytes = 0, port = 1000 + peer } = this.#peers.get(peer) ?? {};
+      const handshakeMs = Date.now();
+      this.#peers.set(peer, { handshakeMs, rxBytes: rxBytes + 180, port, talks: false });
+    }
+  }
+
+  talk(...peers: readonly number[]): void {
+    for (const peer of peers) this.#peers.get(peer)!.talks = true;
+  }
+
+  fallSilent(...peers: readonly number[]): void {
+    for (const peer of peers) this.#peers.get(peer)!.talks = false;
+  }
+
+  roam(...peers: readonly number[]): void {
+    for (const number of peers) {
+      const peer = this.#peers.get(number)!;
+      peer.port += 1000;
+      peer.rxBytes += DATA_BYTES;
+    }
+  }
+
+  remove(...peers: readonly number[]): void {
+    for (const peer of peers) this.#peers.delete(peer);
+  }
+
+  #answer(): string {
+    const nowMs = Date.now();
+    const lines = [`listen_port=${this.#port}`];
+    for (const [number, peer] of this.#peers) {
+      if (peer.talks) {
+        peer.rxBytes += DATA_BYTES;
+        if (nowMs - peer.handshakeMs > REKEY_MS) peer.handshakeMs = nowMs;
+      }
+      lines.push(
+        `public_key=${number.toString(16).padStart(64, "0")}`,
+        `endpoint=192.0.2.1:${peer.port}`,
+        `last_handshake_time_sec=${Math.floor(peer.handshakeMs / 1000)}`,
+        `last_handshake_time_nsec=${(peer.handshakeMs % 1000) * 1_000_000}`,
+        `rx_bytes=${peer.rxBytes}`,
+        "tx_bytes=0",
+        `allowed_ip=10.0.${number >> 8}.${number & 255}/32`,
+      );
+    }
+    return `${lines.join("\n")}\nerrno=0\n\n`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.stop(true);
+    await this.#stage.run(`ip link delete ${this.#name}`);
+  }
+}
+
+/** `connected 1`, with a played peer's number, `added wg0` of a device: for each event that came. */
+export function story({ requests }: Receiver): string[] {
+  return requests.map(({ event }) => {
+    const { type, data } = event!;
+    const [, what] = type.split(".");
+    if (!("peer" in data)) return `${what} ${data.device}`;
+    const number = Number(`0x${Buffer.from(data.peer.publicKey, "base64").toString("hex")}`);
+    return `${what} ${number}`;
+  });
+}
