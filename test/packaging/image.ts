@@ -25,7 +25,7 @@ const MAX_BYTES = 450e6;
 const BUILD_TOOLS = ["bun", "node", "npm", "gcc", "make", "git"];
 const RIGHTS =
   "--pull=never --read-only --network=host --cap-drop=all --cap-add=NET_ADMIN --cap-add=NET_RAW --security-opt=no-new-privileges";
-const SHELL = "run --rm --pull=never --no-healthcheck --entrypoint=/bin/sh";
+const SHELL = "run --rm --pull=never --no-healthcheck --network=none --entrypoint=/bin/sh";
 /** Without WireGuard: it waits for a device, and captures. */
 const WATCH_ONLY = "-e intfname= -e WGMON_MONITOR=bpf -e WGMON_INTERFACE=any";
 
@@ -52,8 +52,10 @@ default_ulimits = ["nofile=16384:16384", "nproc=4096:4096"]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "runc"
+tmp_dir = "${this.#work}/libpod"
 [network]
 network_backend = "netavark"
+network_config_dir = "${this.#work}/networks"
 `,
     );
     process.env["CONTAINERS_STORAGE_CONF"] = storage;
