@@ -10,10 +10,15 @@ import {
   accessSync,
   constants,
   existsSync,
+  mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
+  rmSync,
   writeFileSync,
 } from "node:fs";
+import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -91,6 +96,16 @@ const packagingTools = [
   { names: "netavark", isThere: () => existsSync("/usr/lib/podman/netavark") },
   { names: "catatonit", isThere: () => which("catatonit") },
 ];
+/** With Debian's package would come a server that is started at once: see fetchPromtool. */
+const promtool = {
+  names: "- golang-github-prometheus prometheus golang-github-prometheus-prometheus",
+};
+const browsers = [
+  {
+    names: "chromium chromium chromium chromium",
+    isThere: () => which("chromium") ?? which("chromium-browser") ?? which("google-chrome"),
+  },
+];
 /** The virtual machine is made of Debian's kernel, so it needs apt. */
 const machineTools = [
   { names: "qemu-system-x86", isThere: () => which("qemu-system-x86_64") },
@@ -142,6 +157,11 @@ function prepareTests() {
       say("packaging tests that need them will be skipped");
     }
   }
+  fetchPromtool();
+  const browser = missing(browsers);
+  if (browser.length > 0 && !install(browser, "a browser for the tests of the page")) {
+    say("tests of the page in a browser will be skipped");
+  }
   const reason = whyNoWireguard();
   if (reason === null) return;
   if (manager !== "apt-get" || process.arch !== "x64") {
@@ -154,6 +174,34 @@ function prepareTests() {
   if (more.length > 0 && !install(more, `a virtual machine for the kernel tests (${reason})`)) {
     say(`kernel tests will be skipped: ${reason}, and there is no virtual machine`);
   }
+}
+
+/** What checks alert rules: test/support/promtool.ts looks for it here, too. */
+function fetchPromtool() {
+  const cache = join(
+    process.env.XDG_CACHE_HOME || join(homedir(), ".cache"),
+    "wgmon-test-promtool",
+  );
+  const place = join(cache, "promtool");
+  if (which("promtool") !== null || existsSync(place)) return;
+  const needs = [{ ...promtool, isThere: () => false }];
+  if (manager !== "apt-get") {
+    if (!install(missing(needs), "promtool")) say("alert rules will not be checked");
+    return;
+  }
+  mkdirSync(cache, { recursive: true });
+  const folder = mkdtempSync(join(cache, "new-"));
+  const fetching = ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", "prometheus"];
+  say(`promtool, for alert rules: ${fetching.join(" ")}`);
+  const inFolder = (command) => attempt(command, { cwd: folder });
+  // The package lists may be missing, or older than the archive.
+  if (inFolder(fetching).status !== 0 && isRoot) attempt(managers["apt-get"].refresh);
+  const archive = () => readdirSync(folder).find((name) => name.endsWith(".deb"));
+  if (archive() === undefined) inFolder(fetching);
+  const unpacked = inFolder(["dpkg-deb", "-x", archive() ?? "prometheus.deb", "package"]);
+  if (unpacked.status === 0) renameSync(join(folder, "package/usr/bin/promtool"), place);
+  else say(`alert rules will not be checked: ${unpacked.error?.message ?? unpacked.stderr.trim()}`);
+  rmSync(folder, { recursive: true });
 }
 
 function whyNoWireguard() {
@@ -196,9 +244,9 @@ function install(packages, purpose) {
   return status === 0;
 }
 
-function attempt([program, ...rest]) {
+function attempt([program, ...rest], options = {}) {
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  return spawnSync(program, rest, { encoding: "utf8", env });
+  return spawnSync(program, rest, { encoding: "utf8", env, ...options });
 }
 
 function run(command) {

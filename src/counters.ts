@@ -4,6 +4,11 @@
 export class Tally<Labels extends readonly string[]> {
   readonly #counts = new Map<string, { readonly labels: Labels; count: number }>();
 
+  /** @param known there from the start, with 0: of a series that begins with 1 nobody sees the increase. */
+  constructor(...known: readonly Labels[]) {
+    for (const labels of known) this.add(labels, 0);
+  }
+
   add(labels: Labels, by = 1): void {
     const key = labels.join("\0");
     const entry = this.#counts.get(key);
@@ -40,7 +45,14 @@ const HOUR = 3600;
 
 export class Counters {
   /** By type. */
-  readonly events = new Tally<readonly [type: string]>();
+  readonly events = new Tally<readonly [type: string]>(
+    ["peer.connected"],
+    ["peer.roamed"],
+    ["peer.disconnected"],
+    ["handshake.unknown"],
+    ["device.added"],
+    ["device.removed"],
+  );
   /** By what caused them. */
   readonly looks = new Tally<readonly [reason: string]>();
   /** Things that a look could not read. */

@@ -13,8 +13,8 @@ import { readTextFile } from "./system.ts";
 
 /** When the first looks and the server have run, too. */
 const FIRST_MS = 10_000;
-/** Code that compiles other code runs now and then, and is large. */
-const AGAIN_MS = 10 * 60_000;
+/** Code that compiles other code runs now and then, and is large: whenever somebody has looked at the page. */
+const AGAIN_MS = 60_000;
 
 /** From now on, and never in a hurry. */
 export function keepSmall(clock: Clock): void {

@@ -84,6 +84,7 @@ test("recorded devices are listed and looked at", async () => {
   expect(found).toEqual(["wg0: 4 peers", "wg1: 0 peers", "wg2: 0 peers"]);
   expect(look).toMatchObject({ removed: [], problems: [] });
   expect(devices.known.map(({ listenPort }) => listenPort)).toEqual([51_820, 51_821, 0]);
+  expect(["wg0", "wg1", "wg2", "gone"].map((name) => devices.count(name))).toEqual([4, 6, 0, 0]);
   expect([generic.left, route.left]).toEqual([0, 0]);
 });
 

@@ -13,6 +13,7 @@ import { Elysia, t } from "elysia";
 
 import type { SessionPlace } from "../store/store.ts";
 import { Feed } from "./feed.ts";
+import { findPeers, sorts } from "./find.ts";
 import { openApi, type Route } from "./openapi.ts";
 import { problem, ProblemSchema, Refusal } from "./problem.ts";
 import type { LookReport, Source } from "./source.ts";
@@ -24,7 +25,6 @@ import {
   oneOf,
   PeerDetailSchema,
   PeerSchema,
-  type PeerView,
   PlacedEventSchema,
   SessionSchema,
   stateNames,
@@ -32,7 +32,6 @@ import {
   TargetSchema,
   viewDevices,
   viewPeer,
-  viewPeers,
   viewSession,
   viewStatus,
   viewTargets,
@@ -54,21 +53,6 @@ const eventTypes = [
   "device.added",
   "device.removed",
 ] as const;
-const sorts = [
-  "device",
-  "name",
-  "publicKey",
-  "lastHandshakeAt",
-  "rxBytes",
-  "txBytes",
-  "startedAt",
-  "lastSeenAt",
-  "rxBytesPerSecond",
-  "txBytesPerSecond",
-  "roams",
-] as const;
-
-type Sort = (typeof sorts)[number];
 
 const closed = { additionalProperties: false } as const;
 const Limit = T.Optional(
@@ -115,7 +99,13 @@ export function makeApi(source: Source): Api {
   const feed = new Feed(source);
   const app = makeRoutes(source, feed);
   return {
-    handle: async (request) => await app.handle(withPlainAddress(request)),
+    handle: async (request) => {
+      if (request.method !== "HEAD") return await app.handle(withPlainAddress(request));
+      // Elysia would wait for the end of the answer, and the stream has none.
+      const { body, status, headers } = await app.handle(withPlainAddress(request, "GET"));
+      await body?.cancel();
+      return new Response(null, { status, headers });
+    },
     routes: app.routes,
     [Symbol.dispose]: () => feed[Symbol.dispose](),
   };
@@ -125,9 +115,10 @@ export function makeApi(source: Source): Api {
  * Elysia counts characters to find where the path begins: with a host of less than four letters, or with
  * its setting for those and https, it begins elsewhere, and nothing is found (1.4.30).
  */
-function withPlainAddress(request: Request): Request {
+function withPlainAddress(request: Request, method = request.method): Request {
   const { pathname, search } = new URL(request.url);
-  return new Request(`http://localhost${pathname}${search}`, request);
+  const plain = new Request(`http://localhost${pathname}${search}`, request);
+  return method === request.method ? plain : new Request(plain, { method });
 }
 
 function makeRoutes(source: Source, feed: Feed) {
@@ -139,6 +130,8 @@ function makeRoutes(source: Source, feed: Feed) {
     prefix: "/v1",
     // What is not in a schema is refused, not taken out in silence.
     normalize: false,
+    // A path with a / at its end is another one.
+    strictPath: true,
   })
     // Names what a handler may use, so that it is there: see the issue above.
     .onBeforeHandle({ as: "global" }, ({ query, params, headers }) => void [query, params, headers])
@@ -167,12 +160,9 @@ function makeRoutes(source: Source, feed: Feed) {
       "/peers",
       ({ query }) => {
         const { device = null, state = null, search = null, limit = 100, offset = 0 } = query;
-        const found = viewPeers(source, device).filter(
-          (peer) =>
-            (state === null || peer.state === state) && (search === null || has(peer, search)),
-        );
-        sortPeers(found, query.sort ?? "device", query.order === "desc");
-        return { items: found.slice(offset, offset + limit), total: found.length };
+        const { sort = "device", order } = query;
+        const isDescending = order === "desc";
+        return findPeers(source, { device, state, search, sort, isDescending, limit, offset });
       },
       {
         query: T.Object(
@@ -507,44 +497,6 @@ function needs(schema: Schema): string {
   if (format === "date-time") return "a time, as RFC 3339 writes it";
   if (pattern !== undefined) return `as the pattern ${pattern}`;
   return `a text of ${minLength} to ${maxLength} characters`;
-}
-
-function has(peer: PeerView, search: string): boolean {
-  const wanted = search.toLowerCase();
-  return [peer.name, ...peer.tags, peer.publicKey, peer.endpoint, ...peer.allowedIps].some(
-    (text) => text !== null && text.toLowerCase().includes(wanted),
-  );
-}
-
-/** Peers without a value come last, whichever the order is. */
-function sortPeers(peers: PeerView[], sort: Sort, isDescending: boolean): void {
-  // The kernel's order.
-  if (sort === "device" && !isDescending) return;
-  const value = (peer: PeerView): string | number | null => {
-    switch (sort) {
-      case "startedAt":
-      case "rxBytesPerSecond":
-      case "txBytesPerSecond":
-      case "roams":
-        return peer.session?.[sort] ?? null;
-      case "lastSeenAt":
-        return peer.session?.lastSeenAt ?? peer.lastHandshakeAt;
-      case "device":
-      case "name":
-      case "publicKey":
-      case "lastHandshakeAt":
-      case "rxBytes":
-      case "txBytes":
-        return peer[sort];
-    }
-  };
-  const sign = isDescending ? -1 : 1;
-  peers.sort((a, b) => {
-    const left = value(a);
-    const right = value(b);
-    if (left === null || right === null) return Number(left === null) - Number(right === null);
-    return left === right ? 0 : left < right ? -sign : sign;
-  });
 }
 
 function base64(key: string): string {

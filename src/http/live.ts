@@ -18,8 +18,8 @@ export interface Parts {
   readonly store: Store;
   readonly counters: Counters;
   readonly rates: RateBook;
-  readonly tracker: Pick<Tracker, "session" | "connected">;
-  readonly devices: Pick<Devices, "known" | "peers" | "asksAnew">;
+  readonly tracker: Pick<Tracker, "session" | "sessions" | "connected">;
+  readonly devices: Pick<Devices, "known" | "count" | "peers" | "asksAnew">;
   readonly outbox: { readonly states: readonly TargetState[] };
   host(): string;
   nameOf(publicKey: PublicKey, device: string): string | null;
@@ -55,6 +55,14 @@ export class LiveSource implements Source {
 
   devices(): readonly Device[] {
     return this.#parts.devices.known;
+  }
+
+  counts(device: string): { peers: number; connected: number } {
+    let connected = 0;
+    for (const session of this.#parts.tracker.sessions) {
+      if (session.device === device) connected++;
+    }
+    return { peers: this.#parts.devices.count(device), connected };
   }
 
   /**

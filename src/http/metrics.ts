@@ -19,6 +19,10 @@ export type Naming = (typeof namings)[number];
 const PEERS_MAX = 10_000;
 /** Characters of a chunk: about a millisecond of work. */
 const CHUNK = 65_536;
+/** And so are so many peers. */
+const PAUSE_PEERS = 1000;
+/** Between what is written: others may have their turn. */
+const PAUSE = "";
 
 const TEXT = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -32,6 +36,7 @@ interface Wanted {
 interface Exposition {
   /** Content-Type */
   readonly type: string;
+  /** Those that are empty are pauses. */
   readonly chunks: Iterator<string>;
 }
 
@@ -58,7 +63,7 @@ type Kind = "counter" | "gauge" | "histogram" | "info";
 function* lines(source: Source, wanted: readonly Naming[], isOpen: boolean): Generator<string> {
   const head = (name: string, kind: Kind, help: string): string => headOf(name, kind, help, isOpen);
   yield* own(source, head);
-  const { devices, peers, omitted } = gather(source);
+  const { devices, peers, omitted } = yield* gather(source);
   yield* ofDevices(devices, head);
   yield head(
     "wgmon_metrics_peers_omitted",
@@ -82,11 +87,13 @@ interface Found {
   readonly connected: number;
 }
 
-function gather(source: Source): {
+interface Gathered {
   readonly devices: readonly Found[];
   readonly peers: readonly Labeled[];
   readonly omitted: number;
-} {
+}
+
+function* gather(source: Source): Generator<string, Gathered> {
   const devices: Found[] = [];
   const found: Labeled[] = [];
   let omitted = 0;
@@ -94,9 +101,11 @@ function gather(source: Source): {
     let peers = 0;
     let connected = 0;
     const start = `device="${escaped(device.name)}",public_key="`;
-    for (const peer of source.peers(device.name)) {
+    const listed = source.peers(device.name);
+    yield PAUSE;
+    for (const peer of listed) {
       const session = source.session(device.name, peer.publicKey);
-      peers++;
+      if (++peers % PAUSE_PEERS === 0) yield PAUSE;
       if (session !== null) connected++;
       if (found.length >= PEERS_MAX) {
         omitted++;
@@ -189,6 +198,10 @@ function* ofOutbox(source: Source, head: Head): Generator<string> {
   yield head("wgmon_target_stopped", "gauge", "1: the target said that it is gone for good.");
   for (const { key, isStopped } of states) {
     yield `wgmon_target_stopped{target="${escaped(key)}"} ${isStopped ? 1 : 0}\n`;
+  }
+  yield head("wgmon_target_failures", "gauge", "Failed attempts since the last success.");
+  for (const { key, failures } of states) {
+    yield `wgmon_target_failures{target="${escaped(key)}"} ${failures}\n`;
   }
   yield head(
     "wgmon_delivery_attempts_total",
@@ -361,6 +374,7 @@ function escaped(value: string): string {
 function* chunked(parts: Iterable<string>): Generator<string> {
   let chunk = "";
   for (const part of parts) {
+    if (part === PAUSE) yield PAUSE;
     chunk += part;
     if (chunk.length < CHUNK) continue;
     yield chunk;

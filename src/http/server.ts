@@ -4,14 +4,16 @@
  * and are loaded with the first request for them. app.ts loads this file when wgmon is ready.
  */
 
-import { createHash, timingSafeEqual } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
 import { chmod, mkdir, readFile, unlink } from "node:fs/promises";
 
 import type { Clock } from "../clock.ts";
 import { SystemError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { Page } from "../page/page.tsx";
 import { lockFile } from "../system.ts";
 import type { Api } from "./api.ts";
+import { hasToken, Logins } from "./login.ts";
 import type { Naming } from "./metrics.ts";
 import { socketIn } from "./place.ts";
 import { problem } from "./problem.ts";
@@ -19,12 +21,20 @@ import type { Source } from "./source.ts";
 
 /** Bun ends a connection over which nothing moved for so long; see also HEARTBEAT_MS of feed.ts. */
 const IDLE_SECONDS = 30;
-/** No request here has a body. Bun answers 413 by itself, and 431 for a header of 16 KiB and more. */
+/** No request here has a longer body than a token. Bun answers 413 by itself, and 431 for a header of 16 KiB and more. */
 const BODY_MAX_BYTES = 1024;
-/** Requests that are being answered, without the listeners of the stream. */
-const ANSWERING_MAX = 64;
+/** Requests that are being answered: as many as all listeners are, who may come back at the same time. */
+const ANSWERING_MAX = 256;
 /** Each has the numbers of all peers in memory. */
 const SCRAPES_MAX = 4;
+/**
+ * Bun takes in as many connections as come, and when the process may open no more files, it tries
+ * again and again at full speed. So, how many may be open, and how often they are counted.
+ */
+const OPEN_FILES_MAX = 1024;
+const COUNT_MS = 1000;
+/** A crowd that comes back after this is told of again. */
+const CROWD_OVER_MS = 60_000;
 /** An address may come later than we do: WireGuard's own, for one. */
 const RETRY_MS = 10_000;
 /** How long an answer that has begun may still take at the end. */
@@ -54,13 +64,33 @@ export interface ServerOptions {
 
 type Listening = Bun.Server<undefined>;
 
+/** Who asks. */
+export interface Visitor {
+  /** May see all that there is. */
+  readonly isTrusted: boolean;
+  /** Logged in: a browser sends its cookie whoever made it ask. */
+  readonly hasCookie: boolean;
+  /** What a stranger needs, one of these; empty: nobody is a stranger. */
+  readonly tokens: readonly string[];
+}
+
+/** On the Unix socket: who can open it is root already. */
+const root: Visitor = { isTrusted: true, hasCookie: false, tokens: [] };
+
 export class HttpServer {
   readonly #options: ServerOptions;
+  readonly #logins: Logins;
   #tcp: Listening | null = null;
+  /** The one that it listened on before. */
+  #port: number | null = null;
   #unix: Listening | null = null;
   #unlock = () => {};
   #cancelRetry = () => {};
+  #cancelCount = () => {};
+  readonly #openFilesMax = openFilesMax();
+  #crowdedMs = -Infinity;
   #api: Promise<Api> | null = null;
+  #page: Promise<Page> | null = null;
   #answering = 0;
   #scrapes = 0;
   #stopping = false;
@@ -75,6 +105,7 @@ export class HttpServer {
 
   private constructor(options: ServerOptions) {
     this.#options = options;
+    this.#logins = new Logins(options.clock);
   }
 
   /** Where it listens on TCP; null: nowhere. */
@@ -86,8 +117,10 @@ export class HttpServer {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#cancelRetry();
+    this.#cancelCount();
     // Ends the streams, which would go on for ever.
     (await this.#api)?.[Symbol.dispose]();
+    (await this.#page)?.[Symbol.dispose]();
     const servers = [this.#tcp, this.#unix].flatMap((server) => server ?? []);
     await new Promise<void>((resolve) => {
       const cancel = this.#options.clock.after(STOP_MS, resolve);
@@ -146,13 +179,15 @@ export class HttpServer {
       this.#tcp = Bun.serve({
         ...serving,
         hostname: address,
-        port,
+        port: this.#port ?? port,
         // Else a second one would take half of the requests.
         reusePort: false,
         fetch: this.#fetchTcp,
         ...(files === null ? {} : { tls: files }),
       });
-      log.info("listening", { url: this.#tcp.url.origin });
+      if (this.#port === null) log.info("listening", { url: this.#tcp.url.origin });
+      this.#port = this.#tcp.port ?? null;
+      this.#watchCrowd();
     } catch (error) {
       const code = codeOf(error);
       const hint = hints[code] ?? "is what --listen says right?";
@@ -161,29 +196,51 @@ export class HttpServer {
     }
   }
 
+  /** None of too many connections is better than another: all are ended. Who is honest comes back. */
+  #watchCrowd(): void {
+    const { log, clock } = this.#options;
+    this.#cancelCount = clock.after(COUNT_MS, () => {
+      if (openFiles() <= this.#openFilesMax) {
+        this.#watchCrowd();
+        return;
+      }
+      const { monotonicMs } = clock.now();
+      if (monotonicMs - this.#crowdedMs > CROWD_OVER_MS) {
+        log.warn("too many connections; all are ended, as long as that lasts");
+      }
+      this.#crowdedMs = monotonicMs;
+      void this.#tcp?.stop(true);
+      void this.#listenTcp(true);
+    });
+  }
+
   readonly #fetchUnix = (request: Request): Promise<Response> => {
-    // Who can open the socket is root already.
-    return this.#answer(request, true);
+    return this.#answer(request, root);
   };
 
   readonly #fetchTcp = async (request: Request): Promise<Response> => {
+    // Without a host that can be one, the address has no beginning.
+    if (!URL.canParse(request.url)) return harden(problem(400, { detail: "the Host is no name" }));
     const { listenTokens: tokens } = this.#options.settings();
-    const isKnown = hasToken(request, tokens);
+    const hasCookie = this.#logins.has(request, tokens);
+    const isKnown = hasCookie || hasToken(request, tokens);
     // A page of somebody else, in a browser on this machine, has no token; but it could let a name of
-    // its own lead here, and then read what it gets.
-    if (!isKnown && !isOurHost(request, this.#options)) {
-      return problem(403, { detail: "the Host is not one of this server" });
+    // its own lead here, and then read what it gets. Of a login it has nothing.
+    const mayLogIn = tokens.length > 0 && (isForStrangers(request) || isForPeople(request));
+    if (!isKnown && !mayLogIn && !isOurHost(request, this.#options)) {
+      return harden(problem(403, { detail: "the Host is not one of this server" }));
     }
-    return await this.#answer(request, isKnown || tokens.length === 0);
+    const isTrusted = isKnown || tokens.length === 0;
+    return await this.#answer(request, { isTrusted, hasCookie, tokens });
   };
 
-  async #answer(request: Request, isTrusted: boolean): Promise<Response> {
+  async #answer(request: Request, visitor: Visitor): Promise<Response> {
     if (this.#answering >= ANSWERING_MAX) {
-      return problem(503, { headers: { "retry-after": "1" } });
+      return harden(problem(503, { headers: { "retry-after": "1" } }));
     }
     this.#answering++;
     try {
-      return harden(await this.#dispatch(request, isTrusted));
+      return harden(await this.#dispatch(request, visitor));
     } catch (error) {
       this.#failed(error);
       return harden(problem(500));
@@ -197,28 +254,33 @@ export class HttpServer {
     this.#options.log.error("a request failed; this is a bug in wgmon", { error: text });
   }
 
-  async #dispatch(request: Request, isTrusted: boolean): Promise<Response> {
-    const { pathname } = new URL(request.url);
+  async #dispatch(request: Request, visitor: Visitor): Promise<Response> {
+    const { isTrusted } = visitor;
+    const url = URL.parse(request.url);
+    if (url === null) return problem(400, { detail: "the Host is no name" });
+    const { pathname, search } = url;
     switch (pathname) {
       case "/healthz":
         return isRead(request) ? text("ok\n") : notAllowed();
       case "/readyz":
         return isRead(request) ? this.#ready(isTrusted) : notAllowed();
     }
-    if (!isTrusted) {
+    if (!isTrusted && !isForStrangers(request)) {
+      if (isForPeople(request)) {
+        const next = pathname === "/" ? "" : `?next=${encodeURIComponent(pathname + search)}`;
+        return new Response(null, { status: 303, headers: { location: `/login${next}` } });
+      }
       return problem(401, {
         detail: "a token is needed: Authorization: Bearer ...",
         headers: { "www-authenticate": "Bearer" },
       });
     }
-    if (pathname === "/metrics") return isRead(request) ? this.#metrics(request) : notAllowed();
-    if (pathname.startsWith("/v1/")) {
-      if (request.method !== "GET" && isFromElsewhere(request)) {
-        return problem(403, { detail: "the Origin is not this server" });
-      }
-      return await (await this.#loadApi()).handle(request);
+    if (!isRead(request) && isFromElsewhere(request, visitor)) {
+      return problem(403, { detail: "the Origin is not this server" });
     }
-    return problem(404);
+    if (pathname === "/metrics") return isRead(request) ? this.#metrics(request) : notAllowed();
+    if (pathname.startsWith("/v1/")) return await (await this.#loadApi()).handle(request);
+    return await (await this.#loadPage()).handle(request, visitor);
   }
 
   /** It takes requests, so it is ready; but what it tells may not outlive it. */
@@ -256,6 +318,15 @@ export class HttpServer {
     this.#api ??= import("./api.ts").then(({ makeApi }) => makeApi(this.#options.source));
     return this.#api;
   }
+
+  #loadPage(): Promise<Page> {
+    const { source, log } = this.#options;
+    const logins = this.#logins;
+    this.#page ??= import("../page/page.tsx").then(({ makePage }) =>
+      makePage({ source, logins, log }),
+    );
+    return this.#page;
+  }
 }
 
 const serving = {
@@ -279,19 +350,35 @@ function codeOf(error: unknown): string {
   return typeof code === "string" ? code : "it failed";
 }
 
-/** In a time that tells nothing of the token: of texts of any length, hashes of one are compared. */
-function hasToken(request: Request, tokens: readonly string[]): boolean {
-  const match = /^bearer +(\S+)$/i.exec(request.headers.get("authorization") ?? "");
-  const given = digest(match?.[1] ?? "");
-  let isKnown = false;
-  for (const token of tokens) {
-    if (timingSafeEqual(given, digest(token))) isKnown = true;
+/** At most half of what the process may open: the rest of wgmon needs some. */
+function openFilesMax(): number {
+  try {
+    const limits = readFileSync("/proc/self/limits", "utf8");
+    const limit = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Infinity);
+    return Math.min(OPEN_FILES_MAX, limit / 2);
+  } catch {
+    return OPEN_FILES_MAX;
   }
-  return isKnown && match !== null;
 }
 
-function digest(token: string): Buffer {
-  return createHash("sha256").update(token).digest();
+function openFiles(): number {
+  try {
+    return readdirSync("/proc/self/fd").length;
+  } catch (error) {
+    // Without /proc nobody can tell.
+    return codeOf(error) === "EMFILE" ? Infinity : 0;
+  }
+}
+
+/** The way in: the form for the token, and how it looks. */
+function isForStrangers({ url }: Request): boolean {
+  return /^\/(?:login$|theme$|assets\/)/.test(new URL(url).pathname);
+}
+
+/** Somebody in front of a browser, who wants a page. */
+function isForPeople({ method, url, headers }: Request): boolean {
+  const isPage = !/^\/(?:v1\/|metrics$|healthz$|readyz$)/.test(new URL(url).pathname);
+  return isPage && method === "GET" && (headers.get("accept") ?? "").includes("text/html");
 }
 
 /** No name of somebody else: an address, localhost, this machine's name, or what --listen has. */
@@ -308,10 +395,10 @@ function hostOf(header: string | null): string | null {
   return /^(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/.exec(header?.toLowerCase() ?? "")?.[1] ?? null;
 }
 
-/** A browser says which page a request comes from. */
-function isFromElsewhere(request: Request): boolean {
+/** A browser says which page a request comes from; one with a cookie must. */
+function isFromElsewhere(request: Request, { hasCookie }: Visitor): boolean {
   const origin = request.headers.get("origin");
-  if (origin === null) return false;
+  if (origin === null) return hasCookie;
   return !URL.canParse(origin) || new URL(origin).host !== request.headers.get("host");
 }
 
@@ -333,19 +420,25 @@ function harden(response: Response): Response {
   return response;
 }
 
-/** A chunk at a time, and in between whatever else there is to do. */
+/** A chunk at a time, and in between whatever else there is to do. An empty one is only for that. */
 function streamOf(
   chunks: Iterator<string>,
   done: () => void,
   failed: (error: unknown) => void,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
+  let isCancelled = false;
   return new ReadableStream(
     {
       async pull(controller) {
-        await new Promise<void>((resolve) => void setImmediate(resolve));
         try {
-          const next = chunks.next();
+          let next;
+          do {
+            await new Promise<void>((resolve) => void setImmediate(resolve));
+            // Whoever asked may have gone meanwhile.
+            if (isCancelled) return;
+            next = chunks.next();
+          } while (next.done !== true && next.value === "");
           if (next.done !== true) {
             controller.enqueue(encoder.encode(next.value));
             return;
@@ -357,7 +450,10 @@ function streamOf(
         }
         done();
       },
-      cancel: done,
+      cancel() {
+        isCancelled = true;
+        done();
+      },
     },
     { highWaterMark: 0 },
   );

@@ -55,6 +55,8 @@ export interface Source {
   host(): string;
   /** As the last look found them. */
   devices(): readonly Device[];
+  /** How many peers it has, and how many of them are connected, as far as known without a look. */
+  counts(device: string): { readonly peers: number; readonly connected: number };
   /** The device's peers, connected or not, as the last look found them; made when asked for. */
   peers(device: string): Iterable<Peer>;
   /** null: the peer is not connected. */

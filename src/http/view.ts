@@ -7,7 +7,8 @@ import { type Static, Type as T } from "@sinclair/typebox";
 
 import { DigestSchema, EventSchema } from "../contract.ts";
 import { type SessionRow, TRAFFIC_SLOT_MS } from "../store/store.ts";
-import { formatEndpoint, type Peer } from "../wireguard.ts";
+import type { Session } from "../tracker.ts";
+import { type Endpoint, formatEndpoint, type Peer } from "../wireguard.ts";
 import type { Source, TargetState } from "./source.ts";
 
 const Timestamp = T.String({
@@ -224,38 +225,31 @@ export function viewStatus(source: Source): StatusView {
 }
 
 export function viewDevices(source: Source): DeviceView[] {
-  return source.devices().map((device) => {
-    let peers = 0;
-    let connected = 0;
-    for (const { publicKey } of source.peers(device.name)) {
-      peers++;
-      if (source.session(device.name, publicKey) !== null) connected++;
-    }
-    const { name, publicKey, listenPort } = device;
-    return { name, publicKey, listenPort, peers, connected };
+  return source.devices().map(({ name, publicKey, listenPort }) => {
+    return { name, publicKey, listenPort, ...source.counts(name) };
   });
 }
 
-/** All peers of all devices, or of one, in the kernel's order. */
-export function viewPeers(source: Source, wanted: string | null): PeerView[] {
-  return source
-    .devices()
-    .filter(({ name }) => wanted === null || name === wanted)
-    .flatMap(({ name }) => Array.from(source.peers(name), (peer) => viewPeer(source, name, peer)));
+export function stateOf(peer: Peer, session: Session | null): PeerView["state"] {
+  return session !== null ? "connected" : peer.lastHandshakeMs === null ? "never" : "idle";
+}
+
+/** Where it was last proven to be: an attempt alone may move the kernel's endpoint. */
+export function endpointOf(peer: Peer, session: Session | null): Endpoint | null {
+  return session?.endpoint ?? peer.endpoint;
 }
 
 export function viewPeer(source: Source, device: string, peer: Peer): PeerView {
   const { publicKey, lastHandshakeMs, rxBytes, txBytes, persistentKeepaliveSeconds } = peer;
   const session = source.session(device, publicKey);
   const rates = session === null ? null : source.rates(device, publicKey);
-  // Where it was last proven to be: an attempt alone may move the kernel's endpoint.
-  const endpoint = session?.endpoint ?? peer.endpoint;
+  const endpoint = endpointOf(peer, session);
   return {
     device,
     publicKey,
     name: source.nameOf(publicKey, device),
     tags: [...source.tagsOf(publicKey)],
-    state: session !== null ? "connected" : lastHandshakeMs === null ? "never" : "idle",
+    state: stateOf(peer, session),
     endpoint: endpoint === null ? null : formatEndpoint(endpoint),
     allowedIps: [...peer.allowedIps],
     lastHandshakeAt: lastHandshakeMs === null ? null : iso(lastHandshakeMs),

@@ -136,6 +136,12 @@ export class Devices implements Disposable {
     return { devices, removed, problems };
   }
 
+  /** How many peers the device had at the last look. */
+  count(name: string): number {
+    const userspace = this.#userspace.get(name);
+    return userspace?.source.peers.length ?? this.#kernel.get(name)?.peers.size ?? 0;
+  }
+
   /**
    * All peers of a device, connected or not; none when it is gone. Looks keep of a peer only what they
    * compare, so the kernel is asked anew; the next look is not changed by it.

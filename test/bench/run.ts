@@ -35,7 +35,9 @@ import { connects, roams, starts, triggers } from "./gateway.ts";
 import { idle } from "./idle.ts";
 import { metrics } from "./metrics.ts";
 import { outbox } from "./outbox.ts";
+import { page } from "./page.ts";
 import { peers } from "./peers.ts";
+import { scrape } from "./scrape.ts";
 import { soak } from "./soak.ts";
 import { start } from "./start.ts";
 
@@ -52,6 +54,8 @@ const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> =
   start: { here: start, vm: starts },
   outbox: { here: outbox },
   metrics: { here: metrics },
+  scrape: { here: (note) => scrape(note, "played"), vm: (note) => scrape(note, "kernel") },
+  page: { here: page },
   idle: { here: (note) => idle(note, "played"), vm: (note) => idle(note, "kernel") },
   connect: { vm: connects },
   roam: { vm: roams },

@@ -76,11 +76,11 @@ describe("the README's text", () => {
   });
 
   test("its source tree is the tree", () => {
-    const named = [...readReadme().matchAll(/^((?:src|deploy|test)\/\S+\.m?ts|build\.ts)\s/gm)].map(
-      ([, file]) => file!,
-    );
+    const named = [
+      ...readReadme().matchAll(/^((?:src|deploy|test)\/\S+\.(?:m?ts|tsx|js|css)|build\.ts)\s/gm),
+    ].map(([, file]) => file!);
     expect(named.filter((file) => !existsSync(join(ROOT, file)))).toEqual([]);
-    const files = [...new Bun.Glob("src/**/*.ts").scanSync(ROOT)];
+    const files = [...new Bun.Glob("src/**/*.{ts,tsx,js,css}").scanSync(ROOT)];
     expect(files.filter((file) => !named.includes(file))).toEqual([]);
   });
 

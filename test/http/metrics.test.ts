@@ -145,6 +145,8 @@ describe("wgmon's own", () => {
     const exposed = text();
     for (const line of [
       'wgmon_events_total{type="peer.connected"} 2',
+      // There from the start: of a series that begins with 1, nobody sees the increase.
+      'wgmon_events_total{type="peer.roamed"} 0',
       'wgmon_looks_total{reason="tick"} 7',
       "wgmon_packets_total 3",
       'wgmon_delivery_attempts_total{target="ops",result="delivered"} 1',
@@ -152,6 +154,7 @@ describe("wgmon's own", () => {
       'wgmon_outbox_depth{target="ops"} 0',
       'wgmon_outbox_oldest_age_seconds{target="ops"} 0',
       'wgmon_target_stopped{target="ops"} 1',
+      'wgmon_target_failures{target="ops"} 0',
       "wgmon_store_in_memory 1",
       'wgmon_session_duration_seconds_bucket{le="10.0"} 1',
       'wgmon_session_duration_seconds_bucket{le="60.0"} 1',

@@ -1,6 +1,6 @@
 /** The server on real sockets: who may ask, how much, and what is said when it cannot listen. */
 
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +10,9 @@ import { runtimeDirOf } from "../../src/http/place.ts";
 import { HttpServer, type HttpSettings } from "../../src/http/server.ts";
 import { createLog } from "../../src/log.ts";
 import { anEvent } from "../support/events.ts";
-import { FakeSource } from "../support/source.ts";
+import { device, peer } from "../support/peers.ts";
+import { RawHttp } from "../support/rawhttp.ts";
+import { FakeSource, keyOf } from "../support/source.ts";
 
 const TOKEN = "correct-horse-battery-staple";
 const off: HttpSettings = {
@@ -132,6 +134,8 @@ describe("on TCP", () => {
     const headers = { host: "vpn.example", authorization: `Bearer ${TOKEN}` };
     expect(await status(`${url}/v1/status`, { headers })).toBe(200);
     expect(await status(`${url}/v1/status`, { headers: { host: "vpn.example" } })).toBe(403);
+    expect(await status(`${url}/v1/status`, { headers: { ...headers, host: "a b" } })).toBe(400);
+    expect(lines).toHaveLength(1);
   });
 
   test("a page of somebody else can ask for nothing to be done", async () => {
@@ -150,6 +154,77 @@ describe("on TCP", () => {
     expect(await status(`${url}/v1/status`, { headers: { x: "x".repeat(100_000) } })).toBe(431);
     expect(await status(`${url}/v1/status`)).toBe(200);
   });
+
+  test("a Host that is an address and none is refused", async () => {
+    const { port } = (await start(loopback)).url!;
+    for (const host of ["999.999.999.999", "127.0.0.1:99999", "[::::1]", "[:]"]) {
+      using client = await RawHttp.connect({ hostname: "127.0.0.1", port: Number(port) });
+      const request = Buffer.from(`GET /v1/status HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+      const { status: code, headers } = await client.ask(request, "GET");
+      expect([host, code]).toEqual([host, 400]);
+      expect(headers.get("x-content-type-options")).toBe("nosniff");
+    }
+    expect(lines.filter((line) => line.includes("failed"))).toEqual([]);
+  });
+
+  test("HEAD of the stream is answered, and leaves no listener behind", async () => {
+    const url = (await start(loopback)).url!.origin;
+    const response = await fetch(`${url}/v1/stream`, { method: "HEAD" });
+    expect(response.status).toBe(200);
+    expect(response.headers.get("content-type")).toBe("text/event-stream");
+    expect(source.listeners).toBe(0);
+    expect(await status(`${url}/v1/look`, { method: "HEAD" })).toBe(405);
+  });
+
+  test("whoever goes in the middle of a scrape is no failure", async () => {
+    const url = (await start(loopback)).url!.origin;
+    const peers = Array.from({ length: 3000 }, (_, n) => peer({ publicKey: keyOf(n) }));
+    source.found.set("wg0", { device: device(), peers });
+    for (let n = 0; n < 20; n++) {
+      const reader = (await fetch(`${url}/metrics`)).body!.getReader();
+      await reader.read();
+      await reader.cancel();
+    }
+    // All of them gave their place free.
+    expect(await (await fetch(`${url}/metrics`)).text()).toContain("wgmon_build_info");
+    expect(lines.filter((line) => line.includes("failed"))).toEqual([]);
+  });
+
+  test("whoever goes at once leaves nothing behind", async () => {
+    const { origin, port } = (await start(loopback)).url!;
+    for (const path of ["/metrics", "/v1/stream", "/v1/status"]) {
+      const request = Buffer.from(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+      for (let n = 0; n < 100; n++) {
+        using client = await RawHttp.connect({ hostname: "127.0.0.1", port: Number(port) });
+        client.send(request);
+        // Some before it is read, some while it is answered.
+        if (n % 2 === 0) await new Promise((resolve) => void setImmediate(resolve));
+      }
+    }
+    while ((await status(`${origin}/metrics`)) !== 200) await Bun.sleep(10);
+    while (source.listeners > 0) await Bun.sleep(10);
+    expect(lines.filter((line) => line.includes("failed"))).toEqual([]);
+  }, 10_000);
+
+  test("too many connections are all ended, and others let in", async () => {
+    const server = await start(loopback);
+    const { origin, port } = server.url!;
+    const reader = (await fetch(`${origin}/v1/stream`)).body!.getReader();
+    await reader.read();
+    let ended = 0;
+    const socket = { data() {}, error() {}, close: () => void ended++ };
+    // Half of the descriptors are those of the clients.
+    const hostname = "127.0.0.1";
+    for (let n = 0; n < 550; n++) await Bun.connect({ hostname, port: Number(port), socket });
+    while (ended < 550) await Bun.sleep(10);
+    expect((await reader.read().catch(() => ({ done: true }))).done).toBe(true);
+    while (source.listeners > 0) await Bun.sleep(10);
+    expect(server.url!.origin).toBe(origin);
+    expect(await status(`${origin}/v1/status`)).toBe(200);
+    expect(lines.filter((line) => line.startsWith("<4>"))).toEqual([
+      "<4>too many connections; all are ended, as long as that lasts",
+    ]);
+  }, 20_000);
 
   test("a failure of ours shows nothing, and is in the log", async () => {
     const url = (await start(loopback)).url!.origin;
@@ -299,6 +374,33 @@ describe("listeners", () => {
     for (const seen of await ids) expect(seen).toEqual(wanted);
     (await lazy).terminate();
   }, 30_000);
+
+  test("one that does not read is cut off; meanwhile it has what fits into its socket, no more", async () => {
+    const many = Array.from({ length: 20_000 }, (_, n) => ({
+      ...anEvent("peer.connected"),
+      id: `evt_${n.toString(16).padStart(32, "0")}`,
+    }));
+    for (let n = 0; n < many.length; n += 1000) source.record(many.slice(n, n + 1000));
+    const read = spyOn(source.store, "events");
+    const server = await start(loopback);
+    await Bun.connect({
+      hostname: "127.0.0.1",
+      port: Number(server.url!.port),
+      socket: {
+        data() {},
+        open(socket) {
+          socket.write("GET /v1/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+          socket.pause();
+        },
+      },
+    });
+    while (source.listeners === 0) await Bun.sleep(10);
+    const startMs = performance.now();
+    while (source.listeners > 0) await Bun.sleep(100);
+    expect(performance.now() - startMs).toBeLessThan(50_000);
+    // A hundred events at a time.
+    expect(read.mock.calls.length).toBeLessThan(150);
+  }, 60_000);
 
   test("a stop ends them within its time", async () => {
     const server = await start(loopback);

@@ -8,6 +8,8 @@ export interface Gateway extends AsyncDisposable {
   readonly port: number;
   /** Configures peers, which do nothing yet. Each sends from an address of its own. */
   addPeers(count: number): Promise<readonly RemotePeer[]>;
+  /** Peers that nobody is behind. */
+  addSilentPeers(count: number): Promise<void>;
 }
 
 export interface RemotePeer {

@@ -47,7 +47,6 @@ export class KernelGateway implements Gateway {
     return added;
   }
 
-  /** Peers that nobody is behind. */
   async addSilentPeers(count: number): Promise<void> {
     await this.#device.addSilentPeers(count);
   }

@@ -21,10 +21,11 @@ const DATA_BYTES = 144;
 
 export class PlayedGateway implements Gateway {
   readonly port = PORT;
-  readonly #server: ReturnType<typeof Bun.listen>;
+  readonly #server: Bun.UnixSocketListener<Answering>;
   readonly #raw = new RawSocket();
   readonly #sink = boundSocket(PORT);
   readonly #peers: PlayedPeer[] = [];
+  readonly #silent: string[] = [];
 
   static async create(): Promise<PlayedGateway> {
     await $`ip link set lo up && ip tuntap add dev ${NAME} mode tun && mkdir -p ${FOLDER}`.quiet();
@@ -32,9 +33,15 @@ export class PlayedGateway implements Gateway {
   }
 
   private constructor() {
-    this.#server = Bun.listen({
+    this.#server = Bun.listen<Answering>({
       unix: `${FOLDER}/${NAME}.sock`,
-      socket: { data: (socket) => void socket.end(this.#answer()) },
+      socket: {
+        data: (socket) => {
+          socket.data = { left: Buffer.from(this.#answer()) };
+          sendOn(socket);
+        },
+        drain: sendOn,
+      },
     });
   }
 
@@ -45,8 +52,19 @@ export class PlayedGateway implements Gateway {
     return added;
   }
 
+  async addSilentPeers(count: number): Promise<void> {
+    for (let n = this.#silent.length, end = n + count; n < end; n++) {
+      const key = crypto.getRandomValues(new Uint8Array(32)).toHex();
+      this.#silent.push(
+        `public_key=${key}\nendpoint=198.51.100.${n & 255}:${1024 + (n % 60_000)}\n` +
+          `last_handshake_time_sec=0\nlast_handshake_time_nsec=0\nrx_bytes=0\ntx_bytes=0\n` +
+          `allowed_ip=10.${n >> 16}.${(n >> 8) & 255}.${n & 255}/32\n`,
+      );
+    }
+  }
+
   #answer(): string {
-    const peers = this.#peers.map((peer) => peer.description());
+    const peers = this.#peers.map((peer) => peer.description()).concat(this.#silent);
     return `listen_port=${PORT}\n${peers.join("")}errno=0\n\n`;
   }
 
@@ -57,6 +75,18 @@ export class PlayedGateway implements Gateway {
     libc().close(this.#sink);
     await $`ip link delete ${NAME}`.quiet();
   }
+}
+
+interface Answering {
+  readonly left: Buffer;
+}
+
+/** As much as the socket takes now. */
+function sendOn(socket: Bun.Socket<Answering>): void {
+  const { left } = socket.data;
+  const sent = socket.write(left);
+  socket.data = { left: left.subarray(sent) };
+  if (sent === left.length) socket.end();
 }
 
 class PlayedPeer implements RemotePeer, Disposable {

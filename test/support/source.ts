@@ -47,6 +47,12 @@ export class FakeSource implements Source {
     return [...this.found.values()].map(({ device }) => device);
   }
 
+  counts(device: string): { peers: number; connected: number } {
+    const peers = this.found.get(device)?.peers ?? [];
+    const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);
+    return { peers: peers.length, connected: connected.length };
+  }
+
   peers(device: string): Iterable<Peer> {
     return this.found.get(device)?.peers ?? [];
   }

@@ -1,0 +1,119 @@
+/**
+ * Which peers somebody asks for, in which order: one page of them. Of 10,000 peers, a view of each
+ * would take several times as long as all the rest, so views are made for the page only. Pure.
+ */
+
+import type { Session } from "../tracker.ts";
+import { formatEndpoint, type Peer } from "../wireguard.ts";
+import type { Source } from "./source.ts";
+import { endpointOf, type PeerView, stateOf, viewPeer } from "./view.ts";
+
+export const sorts = [
+  "device",
+  "name",
+  "publicKey",
+  "lastHandshakeAt",
+  "rxBytes",
+  "txBytes",
+  "startedAt",
+  "lastSeenAt",
+  "rxBytesPerSecond",
+  "txBytesPerSecond",
+  "roams",
+] as const;
+
+type Sort = (typeof sorts)[number];
+
+/** null: any. */
+export interface Wanted {
+  readonly device: string | null;
+  readonly state: PeerView["state"] | null;
+  readonly search: string | null;
+  readonly sort: Sort;
+  readonly isDescending: boolean;
+  readonly offset: number;
+  readonly limit: number;
+}
+
+interface Found {
+  readonly device: string;
+  readonly peer: Peer;
+  readonly session: Session | null;
+}
+
+type Value = string | number | null;
+
+export function findPeers(
+  source: Source,
+  { device: name, state, search, sort, isDescending, offset, limit }: Wanted,
+): { readonly items: PeerView[]; readonly total: number } {
+  const text = search === null ? null : new RegExp(RegExp.escape(search), "i");
+  const found: Found[] = [];
+  for (const { name: device } of source.devices()) {
+    if (name !== null && device !== name) continue;
+    for (const peer of source.peers(device)) {
+      const each = { device, peer, session: source.session(device, peer.publicKey) };
+      if (state !== null && stateOf(peer, each.session) !== state) continue;
+      if (text === null || has(source, each, text)) found.push(each);
+    }
+  }
+  // Else in the kernel's order.
+  const isSorted = sort !== "device" || isDescending;
+  const ordered = isSorted ? sorted(source, found, sort, isDescending) : found;
+  const page = ordered.slice(offset, offset + limit);
+  return {
+    items: page.map(({ device, peer }) => viewPeer(source, device, peer)),
+    total: found.length,
+  };
+}
+
+function has(source: Source, { device, peer, session }: Found, wanted: RegExp): boolean {
+  const { publicKey, allowedIps } = peer;
+  const fits = (text: string) => wanted.test(text);
+  if (fits(publicKey) || allowedIps.some(fits)) return true;
+  if (fits(source.nameOf(publicKey, device) ?? "")) return true;
+  if (source.tagsOf(publicKey).some(fits)) return true;
+  const endpoint = endpointOf(peer, session);
+  return endpoint !== null && fits(formatEndpoint(endpoint));
+}
+
+/** Peers without a value come last, whichever the order is. */
+function sorted(
+  source: Source,
+  found: readonly Found[],
+  sort: Sort,
+  isDescending: boolean,
+): readonly Found[] {
+  const sign = isDescending ? -1 : 1;
+  return found
+    .map((each) => ({ each, value: valueOf(source, each, sort) }))
+    .sort(({ value: left }, { value: right }) => {
+      if (left === null || right === null) return Number(left === null) - Number(right === null);
+      return left === right ? 0 : left < right ? -sign : sign;
+    })
+    .map(({ each }) => each);
+}
+
+function valueOf(source: Source, { device, peer, session }: Found, sort: Sort): Value {
+  switch (sort) {
+    case "device":
+      return device;
+    case "name":
+      return source.nameOf(peer.publicKey, device);
+    case "lastHandshakeAt":
+      return peer.lastHandshakeMs;
+    case "startedAt":
+      return session?.startedAtMs ?? null;
+    case "lastSeenAt":
+      return session?.lastSign.wallMs ?? peer.lastHandshakeMs;
+    case "rxBytesPerSecond":
+    case "txBytesPerSecond":
+      return session === null ? null : (source.rates(device, peer.publicKey)?.[sort] ?? null);
+    case "roams":
+      return session?.roams ?? null;
+    case "publicKey":
+    case "rxBytes":
+    case "txBytes":
+      return peer[sort];
+  }
+}

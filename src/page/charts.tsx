@@ -1,0 +1,124 @@
+/** The last 24 hours as pictures: what moved, and when the peer was connected. SVG without any style. */
+
+import { bytes, counted, span } from "./format.ts";
+import type { Past } from "./past.ts";
+
+/** Slots that are one point of the small picture: half an hour. */
+const SPARK_SLOTS = 6;
+const SPARK_HEIGHT = 20;
+const LINE_HEIGHT = 100;
+const STRIP = 3;
+
+/** In a row: both directions together. */
+export function Spark({ past }: { past: Past }) {
+  const sums: number[] = [];
+  for (let slot = 0; slot < past.slots; slot++) {
+    const index = Math.floor(slot / SPARK_SLOTS);
+    sums[index] = (sums[index] ?? 0) + past.rxBytes[slot]! + past.txBytes[slot]!;
+  }
+  const most = Math.max(...sums);
+  return (
+    <svg
+      class="spark"
+      viewBox={`0 0 ${past.slots} ${SPARK_HEIGHT + 2 * STRIP}`}
+      preserveAspectRatio="none"
+      role="img"
+      aria-label={summary(past)}
+    >
+      <path
+        class="moved"
+        d={bars(sums, { step: SPARK_SLOTS, most, base: SPARK_HEIGHT, up: -SPARK_HEIGHT })}
+      />
+      <Strip past={past} y={SPARK_HEIGHT + STRIP} />
+    </svg>
+  );
+}
+
+/** On a peer's page: what was received above the line, what was sent below. */
+export function Timeline({ past }: { past: Past }) {
+  const most = Math.max(...past.rxBytes, ...past.txBytes);
+  const scale = { step: 1, most };
+  const height = 2 * LINE_HEIGHT + 12;
+  return (
+    <figure class="timeline">
+      <svg
+        viewBox={`0 0 ${past.slots} ${height}`}
+        preserveAspectRatio="none"
+        role="img"
+        aria-label={summary(past)}
+      >
+        <path class="grid" d={[72, 144, 216].map((x) => `M${x} 0v${height}`).join("")} />
+        <path
+          class="rx"
+          d={bars(past.rxBytes, { ...scale, base: LINE_HEIGHT, up: -LINE_HEIGHT })}
+        />
+        <path class="tx" d={bars(past.txBytes, { ...scale, base: LINE_HEIGHT, up: LINE_HEIGHT })} />
+        <path class="zero" d={`M0 ${LINE_HEIGHT}h${past.slots}`} />
+        <Strip past={past} y={height - 6} height={6} />
+      </svg>
+      <ol class="hours" aria-hidden="true">
+        <li>24 h ago</li>
+        <li>18 h</li>
+        <li>12 h</li>
+        <li>6 h</li>
+        <li>now</li>
+      </ol>
+      <figcaption>
+        <span class="key rx">received, above the line</span>
+        <span class="key tx">sent, below</span>
+        <span class="key on">connected</span>
+        <span>
+          {most === 0 ? "nothing moved" : `at most ${bytes(most / 300)}/s over five minutes`}
+        </span>
+      </figcaption>
+    </figure>
+  );
+}
+
+/** When it was connected. */
+function Strip({ past, y, height = STRIP }: { past: Past; y: number; height?: number }) {
+  const lines = past.connected.map(({ from, to }) => {
+    // Short ones must be seen, too.
+    const width = Math.max(to - from, 0.75);
+    return `M${round(Math.min(from, past.slots - width))} ${y}h${round(width)}v${height}h-${round(width)}z`;
+  });
+  return (
+    <>
+      <path class="off" d={`M0 ${y}h${past.slots}v${height}h-${past.slots}z`} />
+      <path class="on" d={lines.join("")} />
+    </>
+  );
+}
+
+interface Scale {
+  /** Width of a bar. */
+  readonly step: number;
+  /** What is as high as the picture. */
+  readonly most: number;
+  readonly base: number;
+  /** Height of the picture, negative upwards. */
+  readonly up: number;
+}
+
+/** Bars side by side, as one shape; none where nothing moved. */
+function bars(values: readonly number[], { step, most, base, up }: Scale): string {
+  let path = "";
+  for (const [index, value] of values.entries()) {
+    if (value <= 0) continue;
+    // What moved at all is seen.
+    const height = round(Math.sign(up) * Math.max(1, (value / most) * Math.abs(up)));
+    path += `M${index * step} ${base}v${height}h${step}v${-height}z`;
+  }
+  return path;
+}
+
+function summary({ rxBytes, txBytes, connected, connectedMs }: Past): string {
+  if (connected.length === 0) return "last 24 hours: not connected";
+  const sum = (values: readonly number[]) => bytes(values.reduce((total, each) => total + each, 0));
+  const when = `connected for ${span(connectedMs)} in ${counted(connected.length, "session")}`;
+  return `last 24 hours: ${when}; received ${sum(rxBytes)}, sent ${sum(txBytes)}`;
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}

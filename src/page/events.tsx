@@ -1,0 +1,136 @@
+/** Events: the latest ones, or all of them, page by page. */
+
+import { shortName } from "../channel/text.ts";
+import type { Event } from "../contract.ts";
+import { sentence } from "../event.ts";
+import type { Source } from "../http/source.ts";
+import type { Placed } from "../store/store.ts";
+import { address, keyFromUrl, shortKey, urlKey } from "./format.ts";
+import { type Item, item, type Live } from "./live.ts";
+import { At, PeerLink } from "./parts.tsx";
+import type { View } from "./view.ts";
+
+const PAGE = 100;
+
+const types = [
+  "peer.connected",
+  "peer.roamed",
+  "peer.disconnected",
+  "handshake.unknown",
+  "device.added",
+  "device.removed",
+] as const satisfies readonly Event["type"][];
+
+export function events(
+  { source, live }: { source: Source; live: Live },
+  given: URLSearchParams,
+): View {
+  const type = types.find((each) => each === given.get("type")) ?? null;
+  const peer = keyFromUrl(given.get("peer") ?? "");
+  const before = /^\d{1,15}$/.exec(given.get("before") ?? "")?.[0] ?? null;
+  const found = source.store.events({
+    order: "newest",
+    from: before === null ? null : Number(before),
+    limit: PAGE + 1,
+    type,
+    publicKey: peer,
+    sinceMs: null,
+  });
+  const shown = found.slice(0, PAGE);
+  const key = peer === null ? null : urlKey(peer);
+  const behind = (seq: number | null) =>
+    address("/events", { type, peer: key, before: seq === null ? null : String(seq) });
+  return {
+    title: "Events",
+    body: (
+      <>
+        <h1>Events</h1>
+        <form class="search" action="/events">
+          <label>
+            <span>Type</span>
+            <select name="type">
+              <option value="">all</option>
+              {types.map((each) => (
+                <option value={each} selected={each === type}>
+                  {each}
+                </option>
+              ))}
+            </select>
+          </label>
+          {peer === null ? null : (
+            <>
+              <input type="hidden" name="peer" value={urlKey(peer)} />
+              <p>
+                of the peer <code>{shortKey(peer)}</code>
+              </p>
+            </>
+          )}
+          <button>Show</button>
+          {type === null && peer === null ? null : <a href="/events">Show all</a>}
+        </form>
+        <EventList id="events" events={shown} live={live} />
+        {live.part(
+          "more",
+          <nav id="more" class="pages" aria-label="Pages of events">
+            {before === null ? null : <a href={behind(null)}>Latest</a>}
+            {found.length > PAGE ? <a href={behind(shown.at(-1)!.seq)}>Older</a> : null}
+          </nav>,
+        )}
+      </>
+    ),
+  };
+}
+
+interface EventListProps {
+  readonly id: string;
+  readonly events: readonly Placed[];
+  readonly live: Live;
+}
+
+export function EventList({ id, events: shown, live }: EventListProps) {
+  const items = shown.map(({ seq, event }) => eventItem(seq, event, live));
+  return (
+    <>
+      <ol class="events" id={id}>
+        {live.list(id, items)}
+      </ol>
+      {live.part(
+        `${id}-none`,
+        <p id={`${id}-none`} class="empty">
+          {items.length === 0 ? "Nothing has happened yet." : ""}
+        </p>,
+      )}
+    </>
+  );
+}
+
+function eventItem(seq: number, event: Event, live: Live): Item {
+  const id = `e${seq}`;
+  const [, kind] = event.type.split(".");
+  return item(id, <li id={id} class={kind}></li>, [
+    <At ms={Date.parse(event.timestamp)} live={live} />,
+    <span class={`kind ${kind}`}>{kind}</span>,
+    <Sentence event={event} />,
+  ]);
+}
+
+/** As in the log; the peer's name leads to it. */
+function Sentence({ event }: { event: Event }) {
+  const text = sentence(event, shortName);
+  if (!("peer" in event.data)) return <span>{isolated(text)}</span>;
+  const { device, peer } = event.data;
+  const name = shortName(peer.name ?? "");
+  const who = name === "" ? peer.publicKey : name;
+  // It begins with the name; what follows is ours.
+  if (!text.startsWith(who)) return <span>{isolated(text)}</span>;
+  return (
+    <span>
+      <PeerLink device={device} publicKey={peer.publicKey} name={peer.name} />
+      {text.slice(who.length)}
+    </span>
+  );
+}
+
+function isolated(text: string) {
+  return <bdi>{text}</bdi>;
+}

@@ -1,0 +1,120 @@
+/** What all pages have in common: head, navigation, foot. */
+
+import { raw } from "hono/html";
+
+import type { Source } from "../http/source.ts";
+import type { Assets } from "./assets.ts";
+import type { Live } from "./live.ts";
+import { Age, Name } from "./parts.tsx";
+
+export const themes = ["auto", "light", "dark"] as const;
+export type Theme = (typeof themes)[number];
+
+const places = {
+  "/": "Peers",
+  "/sessions": "Sessions",
+  "/events": "Events",
+  "/outbox": "Outbox",
+} as const;
+export type Place = keyof typeof places;
+
+export interface Frame {
+  readonly source: Source;
+  readonly assets: Assets;
+  readonly live: Live;
+  readonly title: string;
+  /** null: it is none of the places that the navigation leads to. */
+  readonly place: Place | null;
+  readonly theme: Theme;
+  /** Path and query: where forms lead back to. */
+  readonly address: string;
+  /** Learns nothing of this machine. */
+  readonly isStranger: boolean;
+  /** Somebody who can log out. */
+  readonly isLoggedIn: boolean;
+  /** Whether the page changes while it is looked at. */
+  readonly isLive: boolean;
+}
+
+/** A dot in a ring, in a colour that is seen on light and dark. */
+const ICON =
+  "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='6.5' fill='none' stroke='%232da44e' stroke-width='2'/%3E%3Ccircle cx='8' cy='8' r='3' fill='%232da44e'/%3E%3C/svg%3E";
+
+export function Layout({ children, ...frame }: Frame & { children: unknown }) {
+  const { source, assets, live, title, place, theme, address } = frame;
+  const { isStranger, isLoggedIn, isLive } = frame;
+  return (
+    <>
+      {raw("<!doctype html>")}
+      <html lang="en" data-theme={theme}>
+        <head>
+          <meta charset="utf-8" />
+          <meta name="viewport" content="width=device-width, initial-scale=1" />
+          <meta name="color-scheme" content="light dark" />
+          <meta name="robots" content="noindex" />
+          <title>{title}</title>
+          <link rel="icon" href={ICON} />
+          <link rel="stylesheet" href={assets.style.path} />
+          {isLive ? <script type="module" src={assets.script.path}></script> : null}
+        </head>
+        <body data-now={live.nowMs} data-build={assets.build}>
+          <a class="skip" href="#main">
+            Skip to the content
+          </a>
+          <header>
+            <p class="brand">
+              <a href="/">wgmon</a>{" "}
+              {isStranger ? null : (
+                <span class="host">
+                  <Name text={source.host()} />
+                </span>
+              )}
+            </p>
+            {isStranger ? null : (
+              <nav aria-label="Pages">
+                <ul>
+                  {Object.entries(places).map(([path, name]) => (
+                    <li>
+                      <a href={path} aria-current={path === place ? "page" : null}>
+                        {name}
+                      </a>
+                    </li>
+                  ))}
+                </ul>
+              </nav>
+            )}
+            <p id="live" role="status"></p>
+            {isLoggedIn ? (
+              <form method="post" action="/logout">
+                <button>Log out</button>
+              </form>
+            ) : null}
+          </header>
+          <main id="main" tabindex={-1}>
+            {children as string}
+          </main>
+          <footer>
+            {isStranger ? null : (
+              <p>
+                wgmon {source.version}, running for{" "}
+                <Age ms={source.startedAtMs} live={live} as="for" />.{" "}
+                <span id="zone">Times are UTC.</span>
+              </p>
+            )}
+            <form method="post" action="/theme">
+              <fieldset>
+                <legend>Colours</legend>
+                <input type="hidden" name="next" value={address} />
+                {themes.map((each) => (
+                  <button name="theme" value={each} aria-pressed={String(each === theme)}>
+                    {each}
+                  </button>
+                ))}
+              </fieldset>
+            </form>
+          </footer>
+        </body>
+      </html>
+    </>
+  );
+}

@@ -1,0 +1,168 @@
+/** Which peers a page shows, and in which order: all are searched, one page of them is rendered. */
+
+import { shortName } from "../channel/text.ts";
+import type { Source } from "../http/source.ts";
+import { stateNames } from "../http/view.ts";
+import type { Rates } from "../rates.ts";
+import type { Session } from "../tracker.ts";
+import { formatEndpoint, type Peer } from "../wireguard.ts";
+import { address } from "./format.ts";
+
+export const PAGE = 100;
+const SEARCH_MAX = 100;
+
+export type State = (typeof stateNames)[number];
+export const sorts = ["state", "name", "device", "since", "seen", "rx", "tx"] as const;
+export type Sort = (typeof sorts)[number];
+
+/** Of these the largest come first, unless the other way is asked for: the latest, the fastest. */
+const largestFirst: ReadonlySet<Sort> = new Set(["since", "seen", "rx", "tx"]);
+
+export interface PeerQuery {
+  /** Part of name, tag, key, endpoint or allowed IP; empty: all. */
+  readonly q: string;
+  /** null: all. */
+  readonly device: string | null;
+  readonly state: State | null;
+  readonly sort: Sort;
+  readonly isDescending: boolean;
+  /** From 1. */
+  readonly page: number;
+}
+
+/** A peer of the list. */
+export interface Row {
+  readonly device: string;
+  readonly peer: Peer;
+  readonly session: Session | null;
+  readonly state: State;
+  /** Clean; null: it has none. */
+  readonly name: string | null;
+}
+
+export interface Found {
+  readonly rows: readonly Row[];
+  /** On all pages. */
+  readonly total: number;
+  /** From 1; the last one if less were found than were asked for. */
+  readonly page: number;
+  readonly pages: number;
+}
+
+/** What is none of ours is as if it were not there: the address may be somebody's old bookmark. */
+export function readQuery(given: URLSearchParams): PeerQuery {
+  const sort = oneOf(sorts, given.get("sort")) ?? "state";
+  const order = given.get("order");
+  const page = Number(given.get("page") ?? 1);
+  return {
+    q: (given.get("q") ?? "").trim().slice(0, SEARCH_MAX),
+    device: given.get("device") || null,
+    state: oneOf(stateNames, given.get("state")),
+    sort,
+    isDescending: order === null || order === "" ? largestFirst.has(sort) : order === "desc",
+    page: Number.isSafeInteger(page) && page > 0 ? page : 1,
+  };
+}
+
+/** The address of the list, as short as it can be. */
+export function addressOf({ q, device, state, sort, isDescending, page }: PeerQuery): string {
+  return address("/", {
+    q: q === "" ? null : q,
+    device,
+    state,
+    sort: sort === "state" ? null : sort,
+    order: isDescending === largestFirst.has(sort) ? null : isDescending ? "desc" : "asc",
+    page: page === 1 ? null : String(page),
+  });
+}
+
+/** The query for the same peers by another order; by the same one, turned round. */
+export function sortedBy(query: PeerQuery, sort: Sort): PeerQuery {
+  const isDescending = query.sort === sort ? !query.isDescending : largestFirst.has(sort);
+  return { ...query, sort, isDescending, page: 1 };
+}
+
+export function findPeers(source: Source, query: PeerQuery): Found {
+  const found: {
+    readonly row: Row;
+    readonly key: number | string | null;
+    readonly text: string;
+  }[] = [];
+  const wanted = query.q.toLowerCase();
+  for (const { name: device } of source.devices()) {
+    if (query.device !== null && query.device !== device) continue;
+    for (const peer of source.peers(device)) {
+      const row = rowOf(source, device, peer);
+      if (query.state !== null && query.state !== row.state) continue;
+      if (wanted !== "" && !has(row, source.tagsOf(peer.publicKey), wanted)) continue;
+      // Those without a name come behind those that have one.
+      const text = row.name === null ? `\uffff${peer.publicKey}` : row.name.toLowerCase();
+      found.push({ row, key: keyOf(source, row, query.sort), text });
+    }
+  }
+  const sign = query.isDescending ? -1 : 1;
+  found.sort((a, b) => {
+    if (a.key === b.key)
+      return query.sort === "name" ? sign * by(a.text, b.text) : by(a.text, b.text);
+    // Those without a value come last, whichever the order is.
+    if (a.key === null || b.key === null) return a.key === null ? 1 : -1;
+    return sign * by(a.key, b.key);
+  });
+  const pages = Math.max(1, Math.ceil(found.length / PAGE));
+  const page = Math.min(query.page, pages);
+  const rows = found.slice((page - 1) * PAGE, page * PAGE).map(({ row }) => row);
+  return { rows, total: found.length, page, pages };
+}
+
+export function rowOf(source: Source, device: string, peer: Peer): Row {
+  const session = source.session(device, peer.publicKey);
+  const state = session !== null ? "connected" : peer.lastHandshakeMs === null ? "never" : "idle";
+  const name = shortName(source.nameOf(peer.publicKey, device) ?? "");
+  return { device, peer, session, state, name: name === "" ? null : name };
+}
+
+/** Where the peer was last proven to be: an attempt alone may move the kernel's endpoint. */
+export function endpointOf({ session, peer }: Row): string | null {
+  const endpoint = session?.endpoint ?? peer.endpoint;
+  return endpoint === null ? null : formatEndpoint(endpoint);
+}
+
+/** null: the peer is not connected, or nobody knows yet. */
+export function speedOf(source: Source, { device, peer, session }: Row): Rates | null {
+  return session === null ? null : source.rates(device, peer.publicKey);
+}
+
+/** What it is sorted by; null: it has none. */
+function keyOf(source: Source, row: Row, sort: Sort): number | string | null {
+  const { device, peer, session, state } = row;
+  switch (sort) {
+    case "state":
+      return stateNames.indexOf(state);
+    case "name":
+      return 0;
+    case "device":
+      return device;
+    case "since":
+      return session?.startedAtMs ?? null;
+    case "seen":
+      return session?.lastSign.wallMs ?? peer.lastHandshakeMs;
+    case "rx":
+      return speedOf(source, row)?.rxBytesPerSecond ?? null;
+    case "tx":
+      return speedOf(source, row)?.txBytesPerSecond ?? null;
+  }
+}
+
+function has(row: Row, tags: readonly string[], wanted: string): boolean {
+  const { peer, name } = row;
+  const texts = [name, ...tags, peer.publicKey, endpointOf(row), ...peer.allowedIps];
+  return texts.some((text) => text !== null && text.toLowerCase().includes(wanted));
+}
+
+function by<Value extends number | string>(a: Value, b: Value): number {
+  return a === b ? 0 : a < b ? -1 : 1;
+}
+
+function oneOf<Word extends string>(words: readonly Word[], given: string | null): Word | null {
+  return words.find((word) => word === given) ?? null;
+}

@@ -1,0 +1,178 @@
+/** How the targets are doing, what waits for them and what was given up. */
+
+import { clean, cut, shortName } from "../channel/text.ts";
+import { sentence } from "../event.ts";
+import type { Source } from "../http/source.ts";
+import { type TargetView, viewTargets } from "../http/view.ts";
+import { count, idOf } from "./format.ts";
+import { type Item, item, type Live } from "./live.ts";
+import { Age, At, None, State, Wide } from "./parts.tsx";
+import type { View } from "./view.ts";
+
+/** Of each target. */
+const LETTERS = 20;
+const TEXT_MAX = 300;
+
+export function outbox({ source, live }: { source: Source; live: Live }): View {
+  const targets = viewTargets(source);
+  return {
+    title: "Outbox",
+    body: (
+      <>
+        <h1>Outbox</h1>
+        <Targets targets={targets} live={live} />
+        <Letters
+          id="waiting"
+          title="Waiting"
+          why={null}
+          live={live}
+          items={targets.flatMap((target) =>
+            source.store
+              .waiting(target.key, 0, LETTERS)
+              .map(({ seq, event, addedAtMs }) =>
+                letterItem(
+                  target,
+                  { seq, atMs: addedAtMs, text: sentence(event, shortName) },
+                  live,
+                ),
+              ),
+          )}
+        />
+        <Letters
+          id="dead"
+          title="Given up"
+          why="wgmon outbox retry sends them again, wgmon outbox drop deletes them."
+          live={live}
+          items={targets
+            .filter(({ dead }) => dead > 0)
+            .flatMap((target) =>
+              source.store
+                .deadLetters({ target: target.key, after: 0, limit: LETTERS })
+                .map(({ seq, event, atMs, reason }) =>
+                  letterItem(
+                    target,
+                    { seq, atMs, text: `${sentence(event, shortName)}: ${reason}` },
+                    live,
+                  ),
+                ),
+            )}
+        />
+      </>
+    ),
+  };
+}
+
+export function Targets({ targets, live }: { targets: readonly TargetView[]; live: Live }) {
+  const items = targets.map((target) => targetItem(target, live));
+  return (
+    <Wide label="Targets">
+      <table>
+        <caption class="unseen">Where events go</caption>
+        <thead>
+          <tr>
+            <th scope="col">State</th>
+            <th scope="col">Target</th>
+            <th scope="col" class="number">
+              Waiting
+            </th>
+            <th scope="col" class="number">
+              Given up
+            </th>
+            <th scope="col">Trouble</th>
+          </tr>
+        </thead>
+        <tbody id="targets">{live.list("targets", items)}</tbody>
+      </table>
+      {live.part(
+        "targets-none",
+        <p id="targets-none" class="empty">
+          {items.length === 0 ? "No target is set: events are in the log and here." : ""}
+        </p>,
+      )}
+    </Wide>
+  );
+}
+
+function targetItem(target: TargetView, live: Live): Item {
+  const { key, label, state, waiting, oldestAt, failures, reason, nextAttemptAt, dead } = target;
+  const id = idOf("t", key);
+  return item(id, <tr id={id}></tr>, [
+    <td>
+      <State state={state} />
+    </td>,
+    <th scope="row">
+      <bdi>{clean(label)}</bdi>
+    </th>,
+    <td class="number">
+      {count(waiting)}
+      {oldestAt === null ? null : (
+        <>
+          , for <Age ms={Date.parse(oldestAt)} live={live} as="for" />
+        </>
+      )}
+    </td>,
+    <td class="number">{count(dead)}</td>,
+    <td class="long">
+      {failures === 0 && reason === null ? (
+        <None />
+      ) : (
+        <>
+          <bdi>{cut(clean(reason ?? ""), TEXT_MAX)}</bdi>
+          {failures === 0 ? "" : ` (attempt ${failures}`}
+          {nextAttemptAt === null ? null : (
+            <>
+              , next at <At ms={Date.parse(nextAttemptAt)} live={live} />
+            </>
+          )}
+          {failures === 0 ? "" : ")"}
+        </>
+      )}
+    </td>,
+  ]);
+}
+
+interface LettersProps {
+  readonly id: string;
+  readonly title: string;
+  /** What can be done; null: nothing need be. */
+  readonly why: string | null;
+  readonly items: readonly Item[];
+  readonly live: Live;
+}
+
+function Letters({ id, title, why, items, live }: LettersProps) {
+  return (
+    <section aria-labelledby={`${id}-title`}>
+      <h2 id={`${id}-title`}>{title}</h2>
+      {why === null ? null : <p>{why}</p>}
+      <ol class="letters" id={id}>
+        {live.list(id, items)}
+      </ol>
+      {live.part(
+        `${id}-none`,
+        <p id={`${id}-none`} class="empty">
+          {items.length === 0 ? "Nothing." : `The oldest of each target, at most ${LETTERS}.`}
+        </p>,
+      )}
+    </section>
+  );
+}
+
+interface Letter {
+  readonly seq: number;
+  readonly atMs: number;
+  readonly text: string;
+}
+
+function letterItem({ key, label }: TargetView, { seq, atMs, text }: Letter, live: Live): Item {
+  const id = idOf("l", key, seq);
+  return item(id, <li id={id}></li>, [
+    <At ms={atMs} live={live} />,
+    <span class="kind">
+      <bdi>{clean(label)}</bdi>
+    </span>,
+    <span>
+      <bdi>{cut(clean(text), TEXT_MAX)}</bdi>
+    </span>,
+  ]);
+}

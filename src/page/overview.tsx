@@ -1,0 +1,355 @@
+/** The first page: devices, peers, the latest events, and how the targets are doing. */
+
+import { shortName } from "../channel/text.ts";
+import type { Source } from "../http/source.ts";
+import { type DeviceView, stateNames, viewDevices, viewTargets } from "../http/view.ts";
+import type { Rates } from "../rates.ts";
+import { Spark } from "./charts.tsx";
+import { EventList } from "./events.tsx";
+import { address, bytes, count, counted, idOf, shortKey } from "./format.ts";
+import {
+  addressOf,
+  endpointOf,
+  findPeers,
+  type Found,
+  PAGE,
+  type PeerQuery,
+  type Row,
+  type Sort,
+  sortedBy,
+  speedOf,
+} from "./list.ts";
+import { type Item, item, type Live } from "./live.ts";
+import { Targets } from "./outbox.tsx";
+import { Age, Name, None, PeerLink, State } from "./parts.tsx";
+import type { Past, Pasts } from "./past.ts";
+import type { View } from "./view.ts";
+
+const EVENTS = 10;
+
+interface Column {
+  readonly name: string;
+  /** null: not to be sorted by. */
+  readonly sort: Sort | null;
+  readonly isNumber?: true;
+}
+
+const columns: readonly Column[] = [
+  { name: "State", sort: "state" },
+  { name: "Peer", sort: "name" },
+  { name: "Device", sort: "device" },
+  { name: "Endpoint", sort: null },
+  { name: "Since", sort: "since", isNumber: true },
+  { name: "Last sign of life", sort: "seen", isNumber: true },
+  { name: "Receives", sort: "rx", isNumber: true },
+  { name: "Sends", sort: "tx", isNumber: true },
+  { name: "Last 24 hours", sort: null },
+];
+
+export async function overview(
+  { source, pasts, live }: { source: Source; pasts: Pasts; live: Live },
+  query: PeerQuery,
+): Promise<View> {
+  const devices = viewDevices(source);
+  const sum = (counts: readonly number[]) => counts.reduce((total, each) => total + each, 0);
+  const peers = sum(devices.map((device) => device.peers));
+  const connected = sum(devices.map((device) => device.connected));
+  const { store } = source;
+  const found = findPeers(source, query);
+  const past = await pasts.ofAll(
+    found.rows.map(({ device, peer }) => ({ device, publicKey: peer.publicKey })),
+  );
+  const rows = found.rows.map((row, index) =>
+    peerItem(row, {
+      live,
+      past: past[index]!,
+      rate: speedOf(source, row),
+      tags: source.tagsOf(row.peer.publicKey),
+    }),
+  );
+  const events = source.store.events({
+    order: "newest",
+    from: null,
+    limit: EVENTS,
+    type: null,
+    publicKey: null,
+    sinceMs: null,
+  });
+  const title = `${count(connected)} of ${counted(peers, "peer")} connected`;
+  return {
+    title,
+    body: (
+      <>
+        <h1>Peers</h1>
+        {live.part(
+          "summary",
+          <div id="summary">
+            <p class="lead">{title}</p>
+            {store.isInMemory ? (
+              <p class="warning">
+                Nothing survives a restart: the store is in memory
+                {store.problem === null ? "" : `: ${store.problem}`}.
+              </p>
+            ) : null}
+          </div>,
+        )}
+        <Devices devices={devices} live={live} />
+        <section aria-label="Peers">
+          <Search query={query} devices={devices.map(({ name }) => name)} />
+          <PeerTable rows={rows} query={query} live={live} />
+          {live.part(
+            "found",
+            <FoundNote found={found} query={query} hasDevices={devices.length > 0} />,
+          )}
+        </section>
+        <div class="columns">
+          <section aria-labelledby="events-title">
+            <h2 id="events-title">
+              <a href="/events">Events</a>
+            </h2>
+            <EventList id="events" events={events} live={live} />
+          </section>
+          <section aria-labelledby="outbox-title">
+            <h2 id="outbox-title">
+              <a href="/outbox">Outbox</a>
+            </h2>
+            <Targets targets={viewTargets(source)} live={live} />
+          </section>
+        </div>
+      </>
+    ),
+  };
+}
+
+function Devices({ devices, live }: { devices: readonly DeviceView[]; live: Live }) {
+  const rows = devices.map(({ name, publicKey, listenPort, peers, connected }): Item => {
+    const id = idOf("d", name);
+    return item(id, <tr id={id}></tr>, [
+      <th scope="row">
+        <a href={address("/", { device: name })}>
+          <Name text={name} />
+        </a>
+      </th>,
+      <td class="number">{listenPort === 0 ? <None /> : listenPort}</td>,
+      <td class="number">
+        {count(connected)} of {count(peers)}
+      </td>,
+      <td>
+        {publicKey === null ? <None /> : <code title={publicKey}>{shortKey(publicKey)}</code>}
+      </td>,
+    ]);
+  });
+  return (
+    <table class="devices">
+      <caption>Devices</caption>
+      <thead>
+        <tr>
+          <th scope="col">Device</th>
+          <th scope="col" class="number">
+            Port
+          </th>
+          <th scope="col" class="number">
+            Connected
+          </th>
+          <th scope="col">Public key</th>
+        </tr>
+      </thead>
+      <tbody id="devices">{live.list("devices", rows)}</tbody>
+    </table>
+  );
+}
+
+/** A form that works without a script. What is chosen by links goes along. */
+function Search({ query, devices }: { query: PeerQuery; devices: readonly string[] }) {
+  const { q, device, state, sort, isDescending } = query;
+  return (
+    <form class="search" role="search" action="/">
+      <label class="wider">
+        <span>Search</span>
+        <input
+          id="q"
+          type="search"
+          name="q"
+          value={q}
+          maxlength={100}
+          placeholder="name, tag, key, address"
+          aria-keyshortcuts="/"
+        />
+      </label>
+      <label>
+        <span>State</span>
+        <select name="state">
+          <option value="">any</option>
+          {stateNames.map((each) => (
+            <option value={each} selected={each === state}>
+              {each}
+            </option>
+          ))}
+        </select>
+      </label>
+      {devices.length < 2 && device === null ? null : (
+        <label>
+          <span>Device</span>
+          <select name="device">
+            <option value="">all</option>
+            {[...new Set([...devices, ...(device === null ? [] : [device])])].map((each) => (
+              <option value={each} selected={each === device}>
+                {shortName(each)}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
+      <label class="narrow">
+        <span>Sort by</span>
+        <select name="sort">
+          {columns.map(({ name, sort: each }) =>
+            each === null ? null : (
+              <option value={each} selected={each === sort}>
+                {name.toLowerCase()}
+              </option>
+            ),
+          )}
+        </select>
+      </label>
+      <label class="narrow">
+        <span>Order</span>
+        <select name="order">
+          <option value="">usual</option>
+          <option value="asc" selected={!isDescending && addressOf(query).includes("order=")}>
+            smallest first
+          </option>
+          <option value="desc" selected={isDescending && addressOf(query).includes("order=")}>
+            largest first
+          </option>
+        </select>
+      </label>
+      <button>Search</button>
+      {q === "" && device === null && state === null ? null : <a href="/">Show all</a>}
+    </form>
+  );
+}
+
+/** On a small screen its rows become cards, which takes the roles away; so they are said. */
+function PeerTable({ rows, query, live }: { rows: readonly Item[]; query: PeerQuery; live: Live }) {
+  return (
+    <table class="peers" role="table">
+      <caption class="unseen">Peers</caption>
+      <thead role="rowgroup">
+        <tr role="row">
+          {columns.map(({ name, sort, isNumber }) => (
+            <th
+              role="columnheader"
+              scope="col"
+              class={isNumber ? "number" : undefined}
+              aria-sort={
+                sort !== query.sort ? null : query.isDescending ? "descending" : "ascending"
+              }
+            >
+              {sort === null ? name : <a href={addressOf(sortedBy(query, sort))}>{name}</a>}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody role="rowgroup" id="peers">
+        {live.list("peers", rows)}
+      </tbody>
+    </table>
+  );
+}
+
+interface Known {
+  readonly live: Live;
+  readonly past: Past;
+  readonly rate: Rates | null;
+  readonly tags: readonly string[];
+}
+
+function peerItem(row: Row, { live, past, rate, tags }: Known): Item {
+  const { device, peer, session, state, name } = row;
+  const { publicKey } = peer;
+  const id = idOf("p", device, publicKey);
+  const endpoint = endpointOf(row);
+  const seenMs = session?.lastSign.wallMs ?? latest(past.lastEndMs, peer.lastHandshakeMs);
+  const cell = (label: string, content: unknown, isNumber = false) => (
+    <td role="cell" data-label={label} class={isNumber ? "number" : undefined}>
+      {content as string}
+    </td>
+  );
+  return item(id, <tr role="row" id={id} class={state}></tr>, [
+    cell("State", <State state={state} />),
+    <th role="rowheader" scope="row">
+      <PeerLink device={device} publicKey={publicKey} name={name} />
+      {tags.map((tag) => (
+        <span class="tag">
+          <Name text={tag} />
+        </span>
+      ))}
+    </th>,
+    cell("Device", <Name text={device} />),
+    cell("Endpoint", endpoint === null ? <None /> : <code>{endpoint}</code>),
+    cell(
+      "Since",
+      session === null ? <None /> : <Age ms={session.startedAtMs} live={live} as="for" />,
+      true,
+    ),
+    cell("Last sign", seenMs === null ? <None /> : <Age ms={seenMs} live={live} as="ago" />, true),
+    cell("Receives", <Speed bytesPerSecond={rate?.rxBytesPerSecond ?? null} />, true),
+    cell("Sends", <Speed bytesPerSecond={rate?.txBytesPerSecond ?? null} />, true),
+    cell("24 hours", <Spark past={past} />),
+  ]);
+}
+
+function Speed({ bytesPerSecond }: { bytesPerSecond: number | null }) {
+  return bytesPerSecond === null ? <None /> : <>{`${bytes(bytesPerSecond)}/s`}</>;
+}
+
+/** How many there are, and the way to the others. */
+function FoundNote({
+  found,
+  query,
+  hasDevices,
+}: {
+  found: Found;
+  query: PeerQuery;
+  hasDevices: boolean;
+}) {
+  const { rows, total, page, pages } = found;
+  if (total === 0) {
+    return (
+      <p id="found" class="empty">
+        {addressOf(query) !== "/" && hasDevices
+          ? "No peer fits."
+          : hasDevices
+            ? "The devices have no peers yet."
+            : "There is no WireGuard device yet. wgmon shows the first one when it appears."}
+      </p>
+    );
+  }
+  const first = (page - 1) * PAGE + 1;
+  const to = (number: number) => addressOf({ ...query, page: number });
+  return (
+    <nav id="found" class="pages" aria-label="Pages of peers">
+      {page > 1 ? (
+        <a href={to(page - 1)} rel="prev">
+          Previous
+        </a>
+      ) : null}
+      <span>
+        {pages === 1
+          ? counted(total, "peer")
+          : `${count(first)} to ${count(first + rows.length - 1)} of ${counted(total, "peer")}`}
+      </span>
+      {page < pages ? (
+        <a href={to(page + 1)} rel="next">
+          Next
+        </a>
+      ) : null}
+    </nav>
+  );
+}
+
+function latest(...times: readonly (number | null)[]): number | null {
+  const known = times.filter((time) => time !== null);
+  return known.length === 0 ? null : Math.max(...known);
+}

@@ -1,0 +1,270 @@
+/**
+ * The page for people, made here and sent as it is to be seen: it works without scripts. With them, each
+ * address can be asked for its changes, too (Accept: text/event-stream), and client.js does. server.ts
+ * loads this file with the first request for it.
+ */
+
+import type { Context as HonoContext } from "hono";
+import { compress } from "hono/compress";
+import { Hono } from "hono/tiny";
+
+import { shortName } from "../channel/text.ts";
+import type { Logins } from "../http/login.ts";
+import type { Visitor } from "../http/server.ts";
+import type { Source } from "../http/source.ts";
+import type { Log } from "../log.ts";
+import { type Asset, assets } from "./assets.ts";
+import { events } from "./events.tsx";
+import { Layout, type Place, type Theme, themes } from "./layout.tsx";
+import { readQuery } from "./list.ts";
+import { Live, textOf, type Update } from "./live.ts";
+import { Login, ownAddress } from "./login.tsx";
+import { outbox } from "./outbox.tsx";
+import { overview } from "./overview.tsx";
+import { Pasts } from "./past.ts";
+import { peer } from "./peer.tsx";
+import { Pulse, type Watcher } from "./pulse.ts";
+import { sessions } from "./sessions.tsx";
+import type { View } from "./view.ts";
+
+/** A stream ends after this, and the browser asks again: whether it still may is decided anew. */
+const STREAM_MS = 15 * 60_000;
+/** When a browser tries again. */
+const RETRY_MS = 2000;
+const YEAR_SECONDS = 365 * 86_400;
+
+const headers = {
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  // Without any, a browser would not say which page a form was sent from.
+  "referrer-policy": "same-origin",
+  "x-frame-options": "DENY",
+} as const;
+
+export interface PageOptions {
+  readonly source: Source;
+  readonly logins: Logins;
+  readonly log: Pick<Log, "warn" | "error">;
+}
+
+export interface Page extends Disposable {
+  handle(request: Request, visitor: Visitor): Promise<Response>;
+}
+
+type Env = { Bindings: Visitor };
+type Context = HonoContext<Env>;
+/** null: there is nothing at this address. */
+type Make = (live: Live) => View | null | Promise<View | null>;
+
+export function makePage({ source, logins, log }: PageOptions): Page {
+  const pasts = new Pasts(source);
+  const pulse = new Pulse(source);
+
+  const app = new Hono<Env>();
+  app.use(compress());
+  app.use(async (c, next) => {
+    await next();
+    for (const [name, value] of Object.entries(headers)) c.header(name, value);
+  });
+  for (const asset of [assets.script, assets.style]) app.get(asset.path, (c) => serve(c, asset));
+  app.get("/", (c) => {
+    const query = readQuery(new URL(c.req.url).searchParams);
+    return show(c, "/", (live) => overview({ source, pasts, live }, query));
+  });
+  app.get("/peers/:device/:key", (c) => {
+    const { device, key } = c.req.param();
+    return show(c, null, (live) => peer({ source, pasts, live }, device, key));
+  });
+  app.get("/sessions", (c) =>
+    show(c, "/sessions", (live) => sessions({ source, live }, new URL(c.req.url).searchParams)),
+  );
+  app.get("/events", (c) =>
+    show(c, "/events", (live) => events({ source, live }, new URL(c.req.url).searchParams)),
+  );
+  app.get("/outbox", (c) => show(c, "/outbox", (live) => outbox({ source, live })));
+
+  app.get("/login", (c) => {
+    const next = ownAddress(c.req.query("next") ?? null);
+    return c.env.isTrusted ? c.redirect(next, 303) : loginForm(c, { next, problem: null });
+  });
+  app.post("/login", async (c) => {
+    const form = new URLSearchParams(await c.req.text());
+    const next = ownAddress(form.get("next"));
+    const given = form.get("token")?.trim() ?? "";
+    const entry = await logins.enter(c.req.raw, given, c.env.tokens);
+    switch (entry.type) {
+      case "in":
+        c.header("set-cookie", entry.cookie);
+        return c.redirect(next, 303);
+      case "wrong":
+        log.warn("somebody tried to log in to the page with a wrong token");
+        c.status(401);
+        return loginForm(c, { next, problem: "This is not the token." });
+      case "busy":
+        c.status(429);
+        c.header("retry-after", "2");
+        return loginForm(c, { next, problem: "Too many try at once. Try again." });
+    }
+  });
+  app.post("/logout", (c) => {
+    c.header("set-cookie", logins.leave(c.req.raw));
+    return c.redirect("/", 303);
+  });
+  app.post("/theme", async (c) => {
+    const form = new URLSearchParams(await c.req.text());
+    const theme = themes.find((each) => each === form.get("theme")) ?? "auto";
+    const cookie = `wgmon-theme=${theme}; Max-Age=${YEAR_SECONDS}; Path=/; HttpOnly; SameSite=Lax`;
+    c.header("set-cookie", cookie);
+    return c.redirect(ownAddress(form.get("next")), 303);
+  });
+  // server.ts has one place for failures.
+  app.onError((error) => {
+    throw error;
+  });
+  app.notFound((c) => failure(c, "There is nothing here."));
+
+  /** A page, or what changes in it. */
+  async function show(c: Context, place: Place | null, make: Make): Promise<Response> {
+    const isStream = c.req.raw.method === "GET" && c.req.header("accept") === "text/event-stream";
+    if (isStream) return stream(c, make);
+    const live = new Live(source.clock.now().wallMs);
+    const view = await make(live);
+    if (view === null) return failure(c, "There is no such peer.");
+    return c.html(textOf(framed(c, { live, place, view, isLive: true })));
+  }
+
+  function titleOf({ title }: View): string {
+    return [title, shortName(source.host()), "wgmon"].join(" \u00b7 ");
+  }
+
+  function framed(
+    c: Context,
+    { live, place, view, isLive }: { live: Live; place: Place | null; view: View; isLive: boolean },
+  ) {
+    const { pathname, search } = new URL(c.req.url);
+    return (
+      <Layout
+        source={source}
+        assets={assets}
+        live={live}
+        title={c.env.isTrusted ? titleOf(view) : "wgmon"}
+        place={place}
+        theme={themeOf(c)}
+        address={ownAddress(pathname + search)}
+        isStranger={!c.env.isTrusted}
+        isLoggedIn={c.env.hasCookie}
+        isLive={isLive}
+      >
+        {view.body}
+      </Layout>
+    );
+  }
+
+  /** A page that stands still. */
+  function still(c: Context, view: View): Response | Promise<Response> {
+    const live = new Live(source.clock.now().wallMs);
+    return c.html(textOf(framed(c, { live, place: null, view, isLive: false })));
+  }
+
+  function failure(c: Context, text: string): Response | Promise<Response> {
+    c.status(404);
+    if (!(c.req.header("accept") ?? "").includes("text/html")) return c.text(`${text}\n`);
+    const body = (
+      <>
+        <h1>Not found</h1>
+        <p>
+          {text} <a href="/">All peers</a>
+        </p>
+      </>
+    );
+    return still(c, { title: "Not found", body });
+  }
+
+  function loginForm(c: Context, props: { next: string; problem: string | null }) {
+    return still(c, { title: "Log in", body: <Login {...props} /> });
+  }
+
+  function stream(c: Context, make: Make): Response {
+    const watcher = pulse.join();
+    if (watcher === null) return c.text("too many look\n", 503, { "retry-after": "10" });
+    return c.body(streamOf(watcher, make), 200, {
+      "content-type": "text/event-stream",
+      "cache-control": "no-store",
+      // nginx would keep it back.
+      "x-accel-buffering": "no",
+    });
+  }
+
+  /** The whole of what can change, then what does. Nothing is made that the other side does not take. */
+  function streamOf(watcher: Watcher, make: Make): ReadableStream<Uint8Array> {
+    const { clock } = source;
+    const encoder = new TextEncoder();
+    const endMs = clock.now().monotonicMs + STREAM_MS;
+    let before: Live | null = null;
+    let isTaken = true;
+    const next = async (): Promise<string | null> => {
+      if (before !== null && !(await watcher.next())) return null;
+      const startMs = clock.now().monotonicMs;
+      if (startMs > endMs) return null;
+      const live = new Live(null);
+      const view = await make(live);
+      // A peer that is gone: the page, asked for again, says so.
+      if (view === null) return null;
+      textOf(view.body);
+      const update = live.since(before ?? new Live(null));
+      const isFirst = before === null;
+      before = live;
+      watcher.spent(clock.now().monotonicMs - startMs);
+      const hello = isFirst ? `retry: ${RETRY_MS}\n` : "";
+      return update === null ? ": quiet\n\n" : `${hello}${message(titleOf(view), update)}`;
+    };
+    const message = (title: string, update: Update) => {
+      const now = clock.now().wallMs;
+      return `data: ${JSON.stringify({ build: assets.build, now, title, ...update })}\n\n`;
+    };
+    return new ReadableStream<Uint8Array>(
+      {
+        pull: async (controller) => {
+          try {
+            const text = await next();
+            if (!isTaken) return;
+            if (text !== null) {
+              controller.enqueue(encoder.encode(text));
+              return;
+            }
+            controller.close();
+          } catch (error) {
+            log.error("the page failed; this is a bug in wgmon", { error: String(error) });
+            controller.error(new Error("broken off"));
+          }
+          watcher.leave();
+        },
+        cancel: () => {
+          isTaken = false;
+          watcher.leave();
+        },
+      },
+      { highWaterMark: 0 },
+    );
+  }
+
+  return {
+    handle: async (request, visitor) => await app.fetch(request, visitor),
+    [Symbol.dispose]: () => pulse[Symbol.dispose](),
+  };
+}
+
+function serve(c: Context, { type, text }: Asset): Response {
+  return c.body(text, 200, {
+    "content-type": type,
+    "cache-control": `public, max-age=${YEAR_SECONDS}, immutable`,
+  });
+}
+
+function themeOf(c: Context): Theme {
+  const given = /(?:^|; )wgmon-theme=(\w+)/.exec(c.req.header("cookie") ?? "")?.[1];
+  return themes.find((each) => each === given) ?? "auto";
+}

@@ -1,0 +1,97 @@
+/** The last 24 hours of peers: when they were connected and what moved. Kept for as long as it holds. */
+
+import type { Source } from "../http/source.ts";
+import { TRAFFIC_SLOT_MS } from "../store/store.ts";
+import type { PublicKey } from "../wireguard.ts";
+
+/** Sessions of a peer that are looked at: one that came and went more often has a gap at the beginning. */
+const SESSIONS_MAX = 100;
+const KEPT_MAX = 300;
+/** Peers that are read in one go; more would hold up packets for milliseconds. */
+const SLICE = 10;
+
+/** A stretch of the last 24 hours, in slots from their beginning, with fractions. */
+export interface Stretch {
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface Past {
+  /** Numbers in the two series. */
+  readonly slots: number;
+  /** Bytes of each slot, oldest first; the last one is not over yet. */
+  readonly rxBytes: readonly number[];
+  readonly txBytes: readonly number[];
+  /** When the peer was connected, latest first. */
+  readonly connected: readonly Stretch[];
+  readonly connectedMs: number;
+  /** The end of the last session; null: unknown, or it lasts. */
+  readonly lastEndMs: number | null;
+}
+
+interface Kept {
+  /** What it depends on. */
+  readonly mark: string;
+  readonly past: Past;
+}
+
+export class Pasts {
+  readonly #source: Source;
+  readonly #kept = new Map<string, Kept>();
+
+  constructor(source: Source) {
+    this.#source = source;
+  }
+
+  /** Of several peers, in order; others have their turn in between. */
+  async ofAll(
+    peers: readonly { readonly device: string; readonly publicKey: PublicKey }[],
+  ): Promise<Past[]> {
+    const found: Past[] = [];
+    for (const [index, { device, publicKey }] of peers.entries()) {
+      if (index % SLICE === SLICE - 1) {
+        await new Promise<void>((resolve) => void setImmediate(resolve));
+      }
+      found.push(this.of(device, publicKey));
+    }
+    return found;
+  }
+
+  of(device: string, publicKey: PublicKey): Past {
+    const key = `${device} ${publicKey}`;
+    const nowMs = this.#source.clock.now().wallMs;
+    const slot = Math.floor(nowMs / TRAFFIC_SLOT_MS);
+    const mark = `${slot} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
+    const kept = this.#kept.get(key);
+    if (kept?.mark === mark) return kept.past;
+    const past = this.#read(device, publicKey, nowMs);
+    if (this.#kept.size >= KEPT_MAX) this.#kept.clear();
+    this.#kept.set(key, { mark, past });
+    return past;
+  }
+
+  #read(device: string, publicKey: PublicKey, nowMs: number): Past {
+    const { startMs, rxBytes, txBytes } = this.#source.store.traffic(device, publicKey, nowMs);
+    const endMs = startMs + rxBytes.length * TRAFFIC_SLOT_MS;
+    const rows = this.#source.store.sessions({
+      device,
+      publicKey,
+      sinceMs: null,
+      isOpen: null,
+      from: null,
+      limit: SESSIONS_MAX,
+    });
+    const slotAt = (ms: number) => (ms - startMs) / TRAFFIC_SLOT_MS;
+    let connectedMs = 0;
+    const connected = rows.flatMap(({ startedAtMs, endedAtMs }): Stretch[] => {
+      const fromMs = Math.max(startedAtMs, startMs);
+      const toMs = Math.min(endedAtMs ?? nowMs, nowMs);
+      if (toMs < fromMs) return [];
+      connectedMs += toMs - fromMs;
+      // One that lasts reaches to the end, so that it need not grow.
+      return [{ from: slotAt(fromMs), to: slotAt(endedAtMs === null ? endMs : toMs) }];
+    });
+    const lastEndMs = rows[0]?.endedAtMs ?? null;
+    return { slots: rxBytes.length, rxBytes, txBytes, connected, connectedMs, lastEndMs };
+  }
+}

@@ -1,0 +1,154 @@
+/** One peer: all that is known of it, its last 24 hours, its sessions and events. */
+
+import { shortName } from "../channel/text.ts";
+import type { Source } from "../http/source.ts";
+import { Timeline } from "./charts.tsx";
+import { EventList } from "./events.tsx";
+import { bytes, keyFromUrl, urlKey } from "./format.ts";
+import { endpointOf, rowOf, speedOf } from "./list.ts";
+import type { Live } from "./live.ts";
+import { Age, Name, None, State } from "./parts.tsx";
+import type { Pasts } from "./past.ts";
+import { SessionTable } from "./sessions.tsx";
+import type { View } from "./view.ts";
+
+const SESSIONS = 20;
+const EVENTS = 20;
+
+interface Context {
+  readonly source: Source;
+  readonly pasts: Pasts;
+  readonly live: Live;
+}
+
+/** null: there is no such peer. */
+export function peer(context: Context, device: string, keyText: string): View | null {
+  const { source, pasts, live } = context;
+  const key = keyFromUrl(keyText);
+  let found = null;
+  for (const each of source.peers(device)) if (each.publicKey === key) found = each;
+  if (found === null) return null;
+  const { publicKey, allowedIps, lastHandshakeMs, rxBytes, txBytes } = found;
+  const { persistentKeepaliveSeconds } = found;
+  const row = rowOf(source, device, found);
+  const { session, state, name } = row;
+  const endpoint = endpointOf(row);
+  const rate = speedOf(source, row);
+  const past = pasts.of(device, publicKey);
+  const tags = source.tagsOf(publicKey);
+  const speed = (value: number) => `${bytes(value)}/s`;
+  const rows = source.store.sessions({
+    device,
+    publicKey,
+    sinceMs: null,
+    isOpen: null,
+    from: null,
+    limit: SESSIONS,
+  });
+  const events = source.store.events({
+    order: "newest",
+    from: null,
+    limit: EVENTS,
+    type: null,
+    publicKey,
+    sinceMs: null,
+  });
+  const seenMs = session?.lastSign.wallMs ?? past.lastEndMs;
+  return {
+    title: name ?? publicKey,
+    body: (
+      <>
+        <p class="path">
+          <a href="/">Peers</a>
+        </p>
+        <h1 class={name === null ? "key" : undefined}>
+          {name === null ? <code>{publicKey}</code> : <bdi>{name}</bdi>}
+        </h1>
+        {live.part(
+          "facts",
+          <dl id="facts">
+            <Fact name="State">
+              <State state={state} />
+              {session === null ? null : (
+                <>
+                  {" for "}
+                  <Age ms={session.startedAtMs} live={live} as="for" />
+                </>
+              )}
+            </Fact>
+            <Fact name="Last sign of life">
+              {seenMs === null ? <None /> : <Age ms={seenMs} live={live} as="ago" />}
+            </Fact>
+            <Fact name="Last handshake">
+              {lastHandshakeMs === null ? (
+                <None />
+              ) : (
+                <Age ms={lastHandshakeMs} live={live} as="ago" />
+              )}
+            </Fact>
+            <Fact name="Endpoint">{endpoint === null ? <None /> : <code>{endpoint}</code>}</Fact>
+            <Fact name="Receives now">
+              {rate === null ? <None /> : speed(rate.rxBytesPerSecond)}
+            </Fact>
+            <Fact name="Sends now">{rate === null ? <None /> : speed(rate.txBytesPerSecond)}</Fact>
+            <Fact name="This session">
+              {session === null ? (
+                <None />
+              ) : (
+                `${bytes(session.rxBytes)} received, ${bytes(session.txBytes)} sent, ${session.roams} roams`
+              )}
+            </Fact>
+            <Fact name="Since it was added">
+              {`${bytes(rxBytes)} received, ${bytes(txBytes)} sent`}
+            </Fact>
+            <Fact name="Device">
+              <Name text={device} />
+            </Fact>
+            <Fact name="Allowed IPs">
+              {allowedIps.length === 0 ? <None /> : <code>{allowedIps.join(", ")}</code>}
+            </Fact>
+            <Fact name="Public key">
+              <code>{publicKey}</code>
+            </Fact>
+            <Fact name="Keepalive">
+              {persistentKeepaliveSeconds === 0 ? "off" : `every ${persistentKeepaliveSeconds} s`}
+            </Fact>
+            {tags.length === 0 ? null : (
+              <Fact name="Tags">
+                {tags.map((tag) => (
+                  <span class="tag">
+                    <bdi>{shortName(tag)}</bdi>
+                  </span>
+                ))}
+              </Fact>
+            )}
+          </dl>,
+        )}
+        <h2>Last 24 hours</h2>
+        {live.part(
+          "past",
+          <div id="past">
+            <Timeline past={past} />
+          </div>,
+        )}
+        <h2>
+          <a href={`/sessions?peer=${urlKey(publicKey)}`}>Sessions</a>
+        </h2>
+        <SessionTable source={source} rows={rows} live={live} isOfOne={true} />
+        <h2>
+          <a href={`/events?peer=${urlKey(publicKey)}`}>Events</a>
+        </h2>
+        <EventList id="events" events={events} live={live} />
+      </>
+    ),
+  };
+}
+
+function Fact({ name, children }: { name: string; children: unknown }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children as string}</dd>
+    </div>
+  );
+}

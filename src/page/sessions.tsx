@@ -1,0 +1,172 @@
+/** Sessions: those that last and those that ended, the latest first. */
+
+import { duration } from "../event.ts";
+import type { Source } from "../http/source.ts";
+import { type SessionView, viewSession } from "../http/view.ts";
+import type { SessionPlace, SessionRow } from "../store/store.ts";
+import type { PublicKey } from "../wireguard.ts";
+import { address, bytes, idOf, keyFromUrl, shortKey, urlKey } from "./format.ts";
+import { type Item, item, type Live } from "./live.ts";
+import { Age, At, Name, None, PeerLink, State, Wide } from "./parts.tsx";
+import type { View } from "./view.ts";
+
+const PAGE = 100;
+
+const states = ["open", "ended"] as const;
+
+export function sessions(
+  { source, live }: { source: Source; live: Live },
+  given: URLSearchParams,
+): View {
+  const state = states.find((each) => each === given.get("state")) ?? null;
+  const peer = keyFromUrl(given.get("peer") ?? "");
+  const before = placeOf(given.get("before") ?? "");
+  const rows = source.store.sessions({
+    device: null,
+    publicKey: peer,
+    sinceMs: null,
+    isOpen: state === null ? null : state === "open",
+    from: before,
+    limit: PAGE + 1,
+  });
+  const shown = rows.slice(0, PAGE);
+  const key = peer === null ? null : urlKey(peer);
+  const behind = (place: SessionPlace | null) =>
+    address("/sessions", { state, peer: key, before: place === null ? null : textOfPlace(place) });
+  return {
+    title: "Sessions",
+    body: (
+      <>
+        <h1>Sessions</h1>
+        <form class="search" action="/sessions">
+          <label>
+            <span>State</span>
+            <select name="state">
+              <option value="">all</option>
+              {states.map((each) => (
+                <option value={each} selected={each === state}>
+                  {each}
+                </option>
+              ))}
+            </select>
+          </label>
+          {peer === null ? null : (
+            <>
+              <input type="hidden" name="peer" value={urlKey(peer)} />
+              <p>
+                of the peer <code>{shortKey(peer)}</code>
+              </p>
+            </>
+          )}
+          <button>Show</button>
+          {state === null && peer === null ? null : <a href="/sessions">Show all</a>}
+        </form>
+        <SessionTable source={source} rows={shown} live={live} isOfOne={false} />
+        {live.part(
+          "more",
+          <nav id="more" class="pages" aria-label="Pages of sessions">
+            {before === null ? null : <a href={behind(null)}>Latest</a>}
+            {rows.length > PAGE ? <a href={behind(shown.at(-1)!)}>Older</a> : null}
+          </nav>,
+        )}
+      </>
+    ),
+  };
+}
+
+interface SessionTableProps {
+  readonly source: Source;
+  readonly rows: readonly SessionRow[];
+  readonly live: Live;
+  /** All are of one peer, which is not named in each row. */
+  readonly isOfOne: boolean;
+}
+
+export function SessionTable({ source, rows, live, isOfOne }: SessionTableProps) {
+  const items = rows.map((row) => sessionItem(viewSession(source, row), live, isOfOne));
+  return (
+    <Wide label="Sessions">
+      <table>
+        <caption class="unseen">Sessions, the latest first</caption>
+        <thead>
+          <tr>
+            {isOfOne ? null : (
+              <>
+                <th scope="col">Peer</th>
+                <th scope="col">Device</th>
+              </>
+            )}
+            <th scope="col">Start</th>
+            <th scope="col">End</th>
+            <th scope="col" class="number">
+              Duration
+            </th>
+            <th scope="col">Why it ended</th>
+            <th scope="col">Endpoint</th>
+            <th scope="col" class="number">
+              Received
+            </th>
+            <th scope="col" class="number">
+              Sent
+            </th>
+            <th scope="col" class="number">
+              Roams
+            </th>
+          </tr>
+        </thead>
+        <tbody id="sessions">{live.list("sessions", items)}</tbody>
+      </table>
+      {live.part(
+        "sessions-none",
+        <p id="sessions-none" class="empty">
+          {items.length === 0 ? "There are none yet." : ""}
+        </p>,
+      )}
+    </Wide>
+  );
+}
+
+function sessionItem(session: SessionView, live: Live, isOfOne: boolean): Item {
+  const { device, publicKey, name, startedAt, endedAt, durationMs, reason, endpoint } = session;
+  const { rxBytes, txBytes, roams } = session;
+  const id = idOf("s", device, publicKey, startedAt);
+  const startMs = Date.parse(startedAt);
+  const start = <At ms={startMs} live={live} />;
+  return item(id, <tr id={id}></tr>, [
+    ...(isOfOne
+      ? [<th scope="row">{start}</th>]
+      : [
+          <th scope="row">
+            <PeerLink device={device} publicKey={publicKey} name={name} />
+          </th>,
+          <td>
+            <Name text={device} />
+          </td>,
+          <td>{start}</td>,
+        ]),
+    <td>
+      {endedAt === null ? <State state="connected" /> : <At ms={Date.parse(endedAt)} live={live} />}
+    </td>,
+    <td class="number">
+      {endedAt === null ? <Age ms={startMs} live={live} as="for" /> : duration(durationMs)}
+    </td>,
+    <td>{reason === null ? <None /> : reason.replace("-", " ")}</td>,
+    <td>{endpoint === null ? <None /> : <code>{endpoint}</code>}</td>,
+    <td class="number">{bytes(rxBytes)}</td>,
+    <td class="number">{bytes(txBytes)}</td>,
+    <td class="number">{roams}</td>,
+  ]);
+}
+
+/** `1767225600000.<key>.wg0`, the device last: it may have dots. */
+function textOfPlace({ startedAtMs, device, publicKey }: SessionPlace): string {
+  return `${startedAtMs}.${urlKey(publicKey)}.${device}`;
+}
+
+/** null: it is none. */
+function placeOf(text: string): SessionPlace | null {
+  const [, startedAtMs, key, device] = /^(\d{1,15})\.([\w-]+)\.(.+)$/s.exec(text) ?? [];
+  const publicKey = keyFromUrl(key ?? "");
+  if (publicKey === null) return null;
+  return { startedAtMs: Number(startedAtMs), device: device!, publicKey: publicKey as PublicKey };
+}

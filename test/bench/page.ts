@@ -1,0 +1,157 @@
+/**
+ * What the first page of 10,000 peers takes, and for how long at most it keeps everything else waiting;
+ * the same for what is sent while somebody looks. The client is a process of its own (curl). And the
+ * memory of the binary with all that it can serve in use.
+ */
+
+import { systemClock } from "../../src/clock.ts";
+import { HttpServer } from "../../src/http/server.ts";
+import { device, peer } from "../support/peers.ts";
+import { FakeSource, keyOf } from "../support/source.ts";
+import { residentMb } from "../support/usage.ts";
+import { figure, type Note } from "./figures.ts";
+import { MODES, openGateway, startWarm } from "./subject.ts";
+
+const ROUNDS = 21;
+const PEERS = 10_000;
+/** How often the loop is looked at. */
+const BEAT_MS = 1;
+const SLOTS = 288;
+/** Peers that have a day of traffic: those of the first page, and more. */
+const BUSY = 300;
+const LOOKING_MS = 20_000;
+const PORT = 9587;
+const FEW = 10;
+/** Within this, what was needed for a moment is given back: memory.ts. */
+const CALM_MS = 75_000;
+
+export async function page(note: Note): Promise<void> {
+  await many(note);
+  await memory(note);
+}
+
+async function many(note: Note): Promise<void> {
+  const source = await FakeSource.make();
+  const clock = systemClock;
+  const { wallMs } = source.clock.now();
+  const peers = Array.from({ length: PEERS }, (_, n) =>
+    peer({
+      publicKey: keyOf(n),
+      endpoint: `198.51.${n >> 8}.${n & 255}:51820`,
+      allowedIps: [`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}/32`],
+      lastHandshakeMs: wallMs - n * 1000,
+      rxBytes: n * 1e6,
+      txBytes: n * 3e6,
+    }),
+  );
+  source.found.set("wg0", { device: device(), peers });
+  for (const [n, each] of peers.entries()) {
+    source.names.set(each.publicKey, `peer-${String(n).padStart(5, "0")}`);
+    if (n % 2 === 0) source.connect("wg0", each);
+  }
+  for (let slot = 0; slot < SLOTS; slot++) {
+    const rows = peers.slice(0, BUSY).map(({ publicKey }, n) => ({
+      device: "wg0",
+      publicKey,
+      rxBytes: n * slot,
+      txBytes: slot,
+    }));
+    source.store.addTraffic(rows, wallMs - slot * 300_000);
+  }
+  const server = await HttpServer.start({
+    source,
+    settings: () => ({
+      listen: { address: "127.0.0.1", port: 0 },
+      listenTokens: [],
+      listenTls: null,
+      metrics: [],
+    }),
+    runtimeDir: null,
+    clock,
+    log: { debug() {}, info() {}, warn: console.warn, error: console.error },
+  });
+
+  let lastBeatMs = performance.now();
+  let worstMs = 0;
+  const beat = setInterval(() => {
+    const nowMs = performance.now();
+    worstMs = Math.max(worstMs, nowMs - lastBeatMs - BEAT_MS);
+    lastBeatMs = nowMs;
+  }, BEAT_MS);
+
+  const { origin } = server.url!;
+  for (const [what, path] of [
+    ["first page", "/"],
+    ["search", "/?q=198.51.10."],
+    ["sorted by the last sign of life", "/?sort=seen"],
+  ] as const) {
+    const times: number[] = [];
+    const stalls: number[] = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      worstMs = 0;
+      const curl = Bun.spawn([
+        ..."curl -s -o /dev/null --compressed -w %{time_total}".split(" "),
+        origin + path,
+      ]);
+      times.push(Number(await curl.stdout.text()) * 1000);
+      stalls.push(worstMs);
+    }
+    // The very first one: code that has not run yet, and nothing of the past is known.
+    if (path === "/") {
+      note(figure(`${PEERS} peers: the very first page`, "ms", times[0]!, { atMost: 300 }));
+      note(figure("the same: the loop is held up for", "ms", stalls[0]!));
+    }
+    const name = `${PEERS} peers: ${what}`;
+    note(figure(name, "ms", times.slice(1), { atMost: 300 }));
+    note(figure(`${name}: the loop is held up for`, "ms", stalls.slice(1)));
+  }
+
+  const looking = Bun.spawn(["curl", "-sN", "-H", "Accept: text/event-stream", `${origin}/`]);
+  const stalls: number[] = [];
+  const before = process.cpuUsage();
+  const endMs = performance.now() + LOOKING_MS;
+  while (performance.now() < endMs) {
+    worstMs = 0;
+    // Time goes on for the page by its own clock.
+    source.clock.advance(1000);
+    await Bun.sleep(1000);
+    stalls.push(worstMs);
+  }
+  const used = process.cpuUsage(before);
+  looking.kill();
+  const share = ((used.user + used.system) / 1000 / LOOKING_MS) * 100;
+  note(figure(`${PEERS} peers, somebody looks: of one core`, "%", share));
+  note(figure("the same: the loop is held up at most for", "ms", Math.max(...stalls)));
+  clearInterval(beat);
+  await server.stop();
+}
+
+async function memory(note: Note): Promise<void> {
+  await using gateway = await openGateway("played");
+  const people = await gateway.addPeers(FEW);
+  const args = MODES.bpf.args(gateway.port);
+  await using wgmon = await startWarm(...args, "--listen", `127.0.0.1:${PORT}`);
+  for (const each of people) await each.connect();
+  note(figure(`${FEW} peers, nothing asked: memory`, "MB", await residentMb(wgmon.pid)));
+  const origin = `http://127.0.0.1:${PORT}`;
+  const stream = await fetch(`${origin}/`, { headers: { accept: "text/event-stream" } });
+  const reading = stream.body!.getReader();
+  const paths = [
+    "/",
+    "/sessions",
+    "/events",
+    "/outbox",
+    "/metrics",
+    "/v1/peers",
+    "/v1/openapi.json",
+  ];
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const path of paths) await (await fetch(origin + path)).text();
+    await reading.read();
+  }
+  const used = `${FEW} peers, page, stream, API and metrics`;
+  note(figure(`${used} in use: memory`, "MB", await residentMb(wgmon.pid)));
+  await reading.cancel();
+  await Bun.sleep(CALM_MS);
+  note(figure(`${used}, used before: memory`, "MB", await residentMb(wgmon.pid), { atMost: 60 }));
+}

@@ -1,0 +1,171 @@
+/** Browsers before the server: the form for the token, the cookie, and what a page of somebody else can do. */
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+
+import { ownAddress } from "../../src/page/login.tsx";
+import { HandClock } from "../support/clock.ts";
+import { serve, type Served } from "../support/served.ts";
+import { FakeSource } from "../support/source.ts";
+
+const TOKEN = "correct-horse-battery-staple";
+const OTHER = "older-token-of-last-year";
+const html = { accept: "text/html,*/*" };
+
+let source: FakeSource;
+let clock: HandClock;
+let tokens: string[];
+let served: Served;
+
+beforeEach(async () => {
+  source = await FakeSource.make();
+  clock = new HandClock();
+  tokens = [OTHER, TOKEN];
+  served = await serve(source, { tokens, clock });
+});
+
+afterEach(async () => {
+  const stopped = served.stop();
+  clock.advance(1000);
+  await stopped;
+  source.store[Symbol.dispose]();
+});
+
+async function ask(path: string, init: RequestInit = {}): Promise<Response> {
+  return await fetch(`${served.origin}${path}`, { redirect: "manual", ...init });
+}
+
+async function post(path: string, form: Record<string, string>, headers = {}): Promise<Response> {
+  const body = new URLSearchParams(form).toString();
+  const type = { "content-type": "application/x-www-form-urlencoded" };
+  const sent = { ...html, origin: served.origin, ...type, ...headers };
+  return await ask(path, { method: "POST", body, headers: sent });
+}
+
+/** `wgmon=...` */
+async function logIn(token = TOKEN): Promise<string> {
+  const answer = await post("/login", { token, next: "/events" });
+  expect(answer.status).toBe(303);
+  expect(answer.headers.get("location")).toBe("/events");
+  return answer.headers.get("set-cookie")!.split(";")[0]!;
+}
+
+test("a browser without a token is led to the form, a program is refused", async () => {
+  const led = await ask("/events?type=peer.roamed", { headers: html });
+  expect([led.status, led.headers.get("location")]).toEqual([
+    303,
+    "/login?next=%2Fevents%3Ftype%3Dpeer.roamed",
+  ]);
+  expect((await ask("/", { headers: html })).headers.get("location")).toBe("/login");
+  expect((await ask("/")).status).toBe(401);
+  expect((await ask("/v1/status", { headers: html })).status).toBe(401);
+  expect((await ask("/metrics", { headers: html })).status).toBe(401);
+  expect((await ask("/", { headers: { accept: "text/event-stream" } })).status).toBe(401);
+  // By any name: a proxy may have another, and nothing is told.
+  const form = await ask("/login", { headers: { ...html, host: "vpn.example" } });
+  expect(form.status).toBe(200);
+  const text = await form.text();
+  expect(text).toContain('type="password"');
+  for (const secret of ["gw1", source.version, "/sessions"]) expect(text).not.toContain(secret);
+  expect((await ask("/v1/status", { headers: { host: "vpn.example" } })).status).toBe(403);
+});
+
+test("the cookie opens the page, the stream and the interface, until it is given back", async () => {
+  const cookie = await logIn();
+  expect(cookie).toMatch(/^wgmon=[\w-]{43}$/);
+  expect(cookie).not.toContain(TOKEN);
+  for (const path of ["/", "/v1/peers", "/metrics"]) {
+    const answer = await ask(path, { headers: { cookie } });
+    expect([path, answer.status]).toEqual([path, 200]);
+    await answer.body?.cancel();
+  }
+  const stream = await ask("/v1/stream", { headers: { cookie } });
+  expect(stream.status).toBe(200);
+  await stream.body!.cancel();
+  expect((await ask("/login", { headers: { ...html, cookie } })).headers.get("location")).toBe("/");
+
+  const left = await post("/logout", {}, { cookie });
+  expect([left.status, left.headers.get("set-cookie")]).toEqual([
+    303,
+    "wgmon=; Max-Age=0; Path=/; HttpOnly; SameSite=Strict",
+  ]);
+  expect((await ask("/v1/peers", { headers: { cookie } })).status).toBe(401);
+});
+
+test("the cookie is for this server alone, and for TLS where there is any", async () => {
+  const answer = await post("/login", { token: TOKEN });
+  expect(answer.headers.get("set-cookie")).toMatch(
+    /^wgmon=[\w-]{43}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/,
+  );
+  const behind = { "x-forwarded-proto": "https" };
+  const secure = (await post("/login", { token: TOKEN }, behind)).headers.get("set-cookie")!;
+  expect(secure).toMatch(/^__Host-wgmon=[\w-]{43}; .*; SameSite=Strict; Secure$/);
+  const cookie = secure.split(";")[0]!;
+  expect((await ask("/v1/peers", { headers: { cookie, ...behind } })).status).toBe(200);
+  expect((await ask("/v1/peers", { headers: { cookie } })).status).toBe(401);
+});
+
+test("it ends with its token, and after a week", async () => {
+  const [mine, other] = [await logIn(TOKEN), await logIn(OTHER)];
+  tokens.splice(0, 1);
+  expect((await ask("/v1/peers", { headers: { cookie: other } })).status).toBe(401);
+  expect((await ask("/v1/peers", { headers: { cookie: mine } })).status).toBe(200);
+  clock.advance(7 * 86_400_000);
+  expect((await ask("/v1/peers", { headers: { cookie: mine } })).status).toBe(401);
+});
+
+test("with the cookie, only a page of ours can have something done", async () => {
+  const cookie = await logIn();
+  const look = async (headers: Record<string, string>) =>
+    (await ask("/v1/look", { method: "POST", headers: { cookie, ...headers } })).status;
+  expect(await look({})).toBe(403);
+  expect(await look({ origin: "https://evil.example" })).toBe(403);
+  expect(await look({ origin: "null" })).toBe(403);
+  expect(source.looks).toBe(0);
+  expect(await look({ origin: served.origin })).toBe(200);
+  for (const path of ["/logout", "/login", "/theme"]) {
+    const answer = await post(path, { token: TOKEN }, { cookie, origin: "https://evil.example" });
+    expect([path, answer.status]).toEqual([path, 403]);
+  }
+  expect((await ask("/v1/peers", { headers: { cookie } })).status).toBe(200);
+});
+
+test("a wrong token is told late, and too many at once are not heard; a right one always is", async () => {
+  const wrong = ["", "x", `${TOKEN}x`, TOKEN.slice(1), "a", "b", "c", "d"];
+  const answers = wrong.map((token) => post("/login", { token }));
+  // They all wait by now.
+  while (clock.waiting < wrong.length) await Bun.sleep(1);
+  expect((await post("/login", { token: "e" })).status).toBe(429);
+  expect(await logIn()).toStartWith("wgmon=");
+  clock.advance(999);
+  const first = await Promise.race([answers[0]!, Bun.sleep(20)]);
+  expect(first).toBeUndefined();
+  clock.advance(1);
+  for (const answer of answers) {
+    const { status, headers } = await answer;
+    expect([status, headers.get("set-cookie")]).toEqual([401, null]);
+    expect(await (await answer).text()).toContain("not the token");
+  }
+  expect(served.lines.join()).toContain("wrong token");
+  for (const token of wrong.slice(1, 4)) expect(served.lines.join()).not.toContain(token);
+});
+
+test("made-up cookies open nothing", async () => {
+  for (const cookie of ["wgmon=", "wgmon=x", `wgmon=${TOKEN}`, `x=1; wgmon=${"A".repeat(43)}`]) {
+    expect((await ask("/v1/peers", { headers: { cookie } })).status).toBe(401);
+  }
+});
+
+test.each([
+  [null, "/"],
+  ["", "/"],
+  ["/events?type=x#y", "/events?type=x"],
+  ["https://evil.example/", "/"],
+  ["//evil.example/", "/"],
+  ["/\\evil.example/", "/"],
+  ["/\t/evil.example", "/"],
+  ["/.//evil.example", "/"],
+  ["javascript:alert(1)", "/"],
+  [`/${"x".repeat(500)}`, "/"],
+])("after the login, %p leads to %p", (given, wanted) => {
+  expect(ownAddress(given)).toBe(wanted);
+});

@@ -1,0 +1,396 @@
+/** The page in Chromium: with and without scripts, by keyboard, in both colours, on a phone, and while things change. */
+
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
+
+import axe from "axe-core";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+
+import { complaintsOf, launch, noBrowser, screenshot, withBrowser } from "../support/browser.ts";
+import { connect, connected, HOSTILE, office } from "../support/office.ts";
+import { device, peer } from "../support/peers.ts";
+import { serve, type Served } from "../support/served.ts";
+import { FakeSource, keyOf } from "../support/source.ts";
+
+setDefaultTimeout(60_000);
+
+const TOKEN = "correct-horse-battery-staple";
+const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
+const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as const;
+const desktop = { width: 1280, height: 800 };
+const phone = { width: 360, height: 740 };
+
+describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
+  let browser: Browser;
+  let source: FakeSource;
+  let served: Served;
+  let page: Page;
+  let complaints: string[];
+
+  beforeAll(async () => {
+    browser = await launch();
+  });
+
+  afterAll(async () => {
+    await browser.close();
+  });
+
+  afterEach(async () => {
+    await page.context().close();
+    await served.stop();
+    source.store[Symbol.dispose]();
+    expect(complaints).toEqual([]);
+    expect(served.lines).toEqual([]);
+  });
+
+  async function open(
+    path: string,
+    {
+      from = office(),
+      tokens = [],
+      ...options
+    }: BrowserContextOptions & { from?: Promise<FakeSource>; tokens?: readonly string[] } = {},
+  ): Promise<void> {
+    source = await from;
+    served = await serve(source, { tokens });
+    const context = await browser.newContext({ viewport: desktop, ...options });
+    page = await context.newPage();
+    complaints = complaintsOf(page);
+    await page.goto(served.origin + path);
+  }
+
+  async function openLive(path: string, options: Parameters<typeof open>[1] = {}): Promise<void> {
+    await open(path, options);
+    await page.locator("#live.on").waitFor();
+    await page.evaluate("window.isSame = true");
+  }
+
+  /** Names of the peers, in the order in which they are shown. */
+  async function names(): Promise<string[]> {
+    return await page.locator("#peers th a").allTextContents();
+  }
+
+  describe("without scripts", () => {
+    const plain = { javaScriptEnabled: false };
+
+    test("shows, searches, sorts and leads on", async () => {
+      await open("/", plain);
+      expect((await names()).slice(0, 3)).toEqual(["alice laptop", "alice phone", "bob"]);
+      expect(await page.locator("#peers tr").first().innerText()).toContain("3m");
+      await page.getByLabel("Search").fill("ALICE");
+      await page.getByRole("button", { name: "Search" }).click();
+      expect(await names()).toEqual(["alice laptop", "alice phone"]);
+      await page.getByRole("link", { name: "Peer", exact: true }).click();
+      await page.getByRole("link", { name: "Peer", exact: true }).click();
+      expect(await names()).toEqual(["alice phone", "alice laptop"]);
+      expect(await page.locator("[aria-sort]").getAttribute("aria-sort")).toBe("descending");
+      expect(await page.getByLabel("Search").inputValue()).toBe("ALICE");
+      await page.getByRole("link", { name: "alice phone" }).first().click();
+      expect(await page.locator("h1").innerText()).toBe("alice phone");
+      await screenshot(page, "peer-without-scripts");
+      for (const name of ["Sessions", "Events", "Outbox", "Peers"]) {
+        await page.getByRole("navigation").getByRole("link", { name, exact: true }).click();
+        expect(await page.locator("h1").innerText()).toBe(name);
+      }
+    });
+
+    test("remembers the colours", async () => {
+      await open("/events", plain);
+      const back = async () =>
+        await page.evaluate("getComputedStyle(document.body).backgroundColor");
+      expect(await back()).toBe("rgb(255, 255, 255)");
+      await page.getByRole("button", { name: "dark" }).click();
+      expect(new URL(page.url()).pathname).toBe("/events");
+      expect(await back()).toBe("rgb(15, 20, 25)");
+      await page.goto(served.origin);
+      expect(await back()).toBe("rgb(15, 20, 25)");
+      expect(await page.getByRole("button", { name: "dark" }).getAttribute("aria-pressed")).toBe(
+        "true",
+      );
+    });
+  });
+
+  describe("with them", () => {
+    test("a peer that connects appears, and nothing else is touched", async () => {
+      await openLive("/?sort=name");
+      const row = page.locator("#peers tr", { hasText: "dave" });
+      expect(await row.innerText()).toContain("idle");
+      // Focus and selection, each somewhere else.
+      await row.getByRole("link").focus();
+      await page.evaluate(
+        `getSelection().selectAllChildren(document.querySelector("#peers code"))`,
+      );
+      await page.evaluate("scrollTo(0, 200)");
+      const place = await page.evaluate("scrollY");
+      const dave = source.found.get("wg0")!.peers[5]!;
+      connect(source, dave);
+      source.tell(connected(source, dave));
+      source.clock.advance(3000);
+      await row.getByText("connected").waitFor();
+      expect(await page.locator("#summary").innerText()).toContain("5 of 9 peers connected");
+      expect(await page.title()).toStartWith("5 of 9 peers connected");
+      await page.locator("#events li").first().getByText("dave").waitFor();
+      const kept = await page.evaluate(
+        "[isSame, document.activeElement.textContent, getSelection().toString(), scrollY]",
+      );
+      expect(kept).toEqual([true, "dave", "198.51.100.7:40000", place]);
+    });
+
+    test("a peer that moves in the list keeps the focus, and gives it on when it goes", async () => {
+      await openLive("/");
+      const dave = source.found.get("wg0")!.peers[5]!;
+      await page.getByRole("link", { name: "dave" }).first().focus();
+      const focused = () => page.evaluate("document.activeElement.textContent");
+      connect(source, dave);
+      source.tell(connected(source, dave));
+      source.clock.advance(300);
+      await page.locator("#peers tr:nth-child(5)", { hasText: "dave" }).waitFor();
+      expect(await focused()).toBe("dave");
+      source.found.get("wg0")!.peers.splice(5, 1);
+      source.clock.advance(3000);
+      await page.locator("#peers tr", { hasText: "dave" }).waitFor({ state: "detached" });
+      expect(await focused()).toBe("carol");
+    });
+
+    test("what is selected is not moved until it is let go", async () => {
+      await openLive("/");
+      await page.evaluate(
+        `getSelection().selectAllChildren([...document.querySelectorAll("#peers a")].find((a) => a.textContent === "carol"))`,
+      );
+      const dave = source.found.get("wg0")!.peers[5]!;
+      connect(source, dave);
+      source.tell(connected(source, dave));
+      source.clock.advance(300);
+      await page.locator("#peers tr:nth-child(6)", { hasText: "connected" }).waitFor();
+      expect((await names())[5]).toBe("dave");
+      expect(await page.evaluate("getSelection().toString()")).toBe("carol");
+      await page.evaluate("getSelection().empty()");
+      await page.locator("#peers tr:nth-child(5)", { hasText: "dave" }).waitFor();
+    });
+
+    test("after many changes it shows what it would show if it were loaded again", async () => {
+      await openLive("/?state=connected");
+      const found = source.found.get("wg0")!;
+      const all = [...found.peers];
+      for (let n = 0; n < 25; n++) {
+        found.peers = all
+          .filter((_, index) => (index * 7 + n) % 3 > 0)
+          .toSorted(() => (n % 2) - 0.5);
+        const next = all[n % all.length]!;
+        source.names.set(next.publicKey, `name ${(n * 5) % 11}`);
+        if (n % 4 === 0) connect(source, next);
+        source.tell(connected(source, next));
+        source.clock.advance(300);
+        await new Promise<void>((resolve) => void setImmediate(resolve));
+      }
+      source.clock.advance(3000);
+      const fresh = await (await fetch(page.url())).text();
+      const wanted = [...fresh.matchAll(/<tr role="row" id="(\w+)"/g)].map(([, id]) => id!);
+      const text = `[...document.querySelectorAll("#peers tr")].map((row) => row.id).join()`;
+      await page.waitForFunction(`${text} === ${JSON.stringify(wanted.join())}`);
+      const read = (fresh.match(/<bdi>name \d+<\/bdi>/g) ?? []).map((each) =>
+        each.replace(/<.*?>/g, ""),
+      );
+      const shown = await page.locator("#peers bdi, #events bdi").allTextContents();
+      expect(shown.filter((each) => each.startsWith("name"))).toEqual(read);
+    });
+
+    test("rates and times go on", async () => {
+      await openLive("/");
+      const row = page.locator("#peers tr", { hasText: "bob" });
+      await row.getByText("132 kB/s").waitFor();
+      source.speeds.set(keyOf(3), { rxBytesPerSecond: 2000, txBytesPerSecond: 0 });
+      source.clock.advance(3000);
+      await row.getByText("2.0 kB/s").waitFor();
+      await row.getByText(/^1h 25m$/).waitFor();
+      expect(await page.locator("#zone").innerText()).toContain("Times are those of ");
+    });
+
+    test("says when the connection is lost, and comes back by itself", async () => {
+      await openLive("/");
+      const port = Number(new URL(served.origin).port);
+      await served.stop();
+      await page.locator("#live.off", { hasText: "not connected" }).waitFor();
+      expect(await page.locator("#live").getAttribute("role")).toBe("status");
+      source.names.set(keyOf(1), "alice anew");
+      served = await serve(source, { port });
+      await page.locator("#live.on").waitFor();
+      expect((await names())[0]).toBe("alice anew");
+      expect(await page.evaluate("isSame")).toBe(true);
+      // What the browser itself says about a server that is not there.
+      expect(
+        complaints.splice(0).filter((each) => !/ERR_CONNECTION|ERR_INCOMPLETE/.test(each)),
+      ).toEqual([]);
+    });
+
+    test("a page in the background asks for nothing", async () => {
+      await openLive("/");
+      expect(source.listeners).toBe(1);
+      const hide = (isHidden: boolean) =>
+        page.evaluate(
+          `Object.defineProperty(document, "hidden", { value: ${isHidden}, configurable: true });
+           document.dispatchEvent(new Event("visibilitychange"))`,
+        );
+      await hide(true);
+      while (source.listeners > 0) await Bun.sleep(5);
+      await hide(false);
+      while (source.listeners === 0) await Bun.sleep(5);
+    });
+  });
+
+  test("by the keyboard", async () => {
+    await openLive("/");
+    const focused = () =>
+      page.evaluate("document.activeElement.id || document.activeElement.textContent");
+    await page.keyboard.press("Tab");
+    expect(await focused()).toBe("Skip to the content");
+    const outline = "getComputedStyle(document.activeElement).outlineStyle";
+    expect(await page.evaluate(outline)).toBe("solid");
+    await page.keyboard.press("Enter");
+    expect(await focused()).toBe("main");
+    await page.keyboard.press("/");
+    expect(await focused()).toBe("q");
+    await page.keyboard.type("a/b");
+    expect(await page.getByLabel("Search").inputValue()).toBe("a/b");
+    await page.getByLabel("Search").fill("bob");
+    await page.keyboard.press("Enter");
+    await page.locator("#found", { hasText: "1 peer" }).waitFor();
+    expect(await names()).toEqual(["bob"]);
+    await page.getByRole("link", { name: "Receives" }).focus();
+    await page.keyboard.press("Enter");
+    await page.locator("[aria-sort=descending]", { hasText: "Receives" }).waitFor();
+  });
+
+  describe.each([
+    ["light", desktop],
+    ["dark", desktop],
+    ["light", phone],
+    ["dark", phone],
+  ] as const)("%s, %o", (colorScheme, viewport) => {
+    test("can be read by everybody, and fits", async () => {
+      await openLive("/", { colorScheme, viewport });
+      source.clock.advance(3000);
+      for (const path of [...PATHS, "/nothing"]) {
+        await page.goto(served.origin + path);
+        const name = path.split("/")[1] || "overview";
+        await screenshot(page, `${name}-${colorScheme}-${viewport.width}`);
+        expect([path, await violations()]).toEqual([path, []]);
+        expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(
+          true,
+        );
+      }
+      // That there is no such page is an error to the browser.
+      expect(complaints.splice(0).filter((each) => !each.includes("404"))).toEqual([]);
+    });
+  });
+
+  /** What axe finds: names, labels, roles, contrast, order of headings. */
+  async function violations(): Promise<string[]> {
+    await page.evaluate(axe.source);
+    const { violations: found } = (await page.evaluate(
+      `axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] })`,
+    )) as axe.AxeResults;
+    return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+  }
+
+  test("on a phone each peer is a card", async () => {
+    await openLive("/", { viewport: phone });
+    const [first, second] = [page.locator("#peers tr").nth(0), page.locator("#peers tr").nth(1)];
+    const [above, below] = [(await first.boundingBox())!, (await second.boundingBox())!];
+    expect(above.width).toBeGreaterThan(300);
+    expect(above.height).toBeLessThan(220);
+    expect(below.y).toBeGreaterThan(above.y + above.height);
+    await page.getByLabel("Sort by").selectOption("name");
+    await page.getByLabel("Order").selectOption("desc");
+    await page.getByRole("button", { name: "Search" }).click();
+    await page.waitForURL(/order=desc/);
+    expect((await names())[0]).not.toBe("alice laptop");
+  });
+
+  test.each([
+    ["hostile", desktop],
+    ["hostile-phone", phone],
+  ])("strangers' names are text (%s)", async (name, viewport) => {
+    await openLive("/", { from: office({ hostile: true }), viewport });
+    source.clock.advance(3000);
+    await screenshot(page, name);
+    expect(await page.title()).toStartWith("4 of 9 peers connected");
+    const text = await page.locator("main").innerText();
+    for (const each of [HOSTILE[0], HOSTILE[1], "gpj.exe evil", "second line"]) {
+      expect(text).toContain(each);
+    }
+    expect(await page.locator("main img, main script, main style").count()).toBe(0);
+    expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
+    // By the stream, too.
+    const someone = source.found.get("wg0")!.peers[4]!;
+    connect(source, someone);
+    source.tell(connected(source, someone));
+    source.clock.advance(3000);
+    await page.locator("#events li").first().getByText(HOSTILE[4]).waitFor();
+    await page.goto(`${served.origin}/peers/wg0/${KEY}`);
+    expect(await page.locator("h1").innerText()).toBe(HOSTILE[0]);
+    expect(await page.locator("main img").count()).toBe(0);
+  });
+
+  test("nothing yet", async () => {
+    await openLive("/", { from: FakeSource.make() });
+    await screenshot(page, "empty");
+    expect(await page.locator("main").innerText()).toContain("There is no WireGuard device yet");
+    source.found.set("wg0", { device: device(), peers: [peer()] });
+    source.clock.advance(3000);
+    await page.locator("#peers tr").waitFor();
+    expect(await page.locator("#devices tr").count()).toBe(1);
+    expect(await violations()).toEqual([]);
+  });
+
+  test("10,000 peers are a page of 100, and the rest is found", async () => {
+    const from = FakeSource.make().then((made) => {
+      const peers = Array.from({ length: 10_000 }, (_, n) => peer({ publicKey: keyOf(n) }));
+      made.found.set("wg0", { device: device(), peers });
+      for (const [n, each] of peers.entries()) made.names.set(each.publicKey, `peer-${n}`);
+      return made;
+    });
+    await openLive("/", { from });
+    await screenshot(page, "many");
+    expect(await page.locator("#peers tr").count()).toBe(100);
+    expect(await page.locator("#found").innerText()).toContain("1 to 100 of 10,000 peers");
+    await page.getByRole("link", { name: "Next" }).click();
+    await page.waitForURL(/page=2/);
+    expect(await page.locator("#found").innerText()).toContain("101 to 200 of 10,000 peers");
+    await page.getByLabel("Search").fill("peer-9999");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/q=peer-9999/);
+    expect(await names()).toEqual(["peer-9999"]);
+  });
+
+  test("a stranger gets the form for the token, and nothing else", async () => {
+    await open("/events?type=peer.roamed", { tokens: [TOKEN] });
+    await screenshot(page, "login");
+    expect(await page.locator("h1").innerText()).toBe("Log in");
+    expect(await page.title()).toBe("wgmon");
+    expect(await violations()).toEqual([]);
+    await page.getByLabel("Token").fill("a wrong one");
+    await page.keyboard.press("Enter");
+    await page.getByRole("alert").waitFor();
+    await page.getByLabel("Token").fill(TOKEN);
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/\/events\?type=peer\.roamed$/);
+    await page.locator("#live.on").waitFor();
+    const cookies = await page.context().cookies();
+    expect(cookies).toMatchObject([{ name: "wgmon", httpOnly: true, sameSite: "Strict" }]);
+    expect(await page.evaluate("document.cookie")).toBe("");
+    await page.getByRole("button", { name: "Log out" }).click();
+    await page.locator("h1", { hasText: "Log in" }).waitFor();
+    await page.goto(`${served.origin}/sessions`);
+    expect(await page.locator("h1").innerText()).toBe("Log in");
+    expect(complaints.splice(0).filter((each) => !each.includes("401"))).toEqual([]);
+    (served.lines as string[]).length = 0;
+  });
+});

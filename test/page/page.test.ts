@@ -1,0 +1,374 @@
+/** The page as it is sent: what it shows, what it never shows, and what is sent when something changes. */
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+import { raw } from "hono/html";
+
+import { Logins } from "../../src/http/login.ts";
+import { assets } from "../../src/page/assets.ts";
+import { item, Live, type Update } from "../../src/page/live.ts";
+import { makePage, type Page } from "../../src/page/page.tsx";
+import { hostileText } from "../support/events.ts";
+import { connect, connected, HOSTILE, office } from "../support/office.ts";
+import { type FakeSource, keyOf } from "../support/source.ts";
+
+const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
+const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as const;
+const visitor = { isTrusted: true, hasCookie: false, tokens: [] };
+
+let source: FakeSource;
+let page: Page;
+const complaints: unknown[] = [];
+
+beforeEach(async () => {
+  setUp(await office());
+});
+
+afterEach(() => {
+  page[Symbol.dispose]();
+  source.store[Symbol.dispose]();
+  expect(complaints).toEqual([]);
+});
+
+function setUp(made: FakeSource): void {
+  source = made;
+  const complain = (...what: unknown[]) => void complaints.push(what);
+  const logins = new Logins(source.clock);
+  page = makePage({ source, logins, log: { warn: complain, error: complain } });
+}
+
+async function ask(path: string, headers: Record<string, string> = {}): Promise<Response> {
+  const request = new Request(`http://localhost${path}`, { headers });
+  return await page.handle(request, visitor);
+}
+
+async function html(path: string): Promise<string> {
+  const answer = await ask(path, { accept: "text/html" });
+  expect([path, answer.status]).toEqual([path, 200]);
+  return await answer.text();
+}
+
+/** What is read. */
+function textOf(markup: string): string {
+  const parts: string[] = [];
+  const rewriter = new HTMLRewriter().on("body *", { text: ({ text }) => void parts.push(text) });
+  rewriter.transform(markup);
+  return Bun.stripANSI(parts.join(" ")).replaceAll(/\s+/g, " ");
+}
+
+/** Its elements with their attributes' names, in whatever order: names change that of the peers. */
+function shapeOf(markup: string): string[] {
+  const shape: string[] = [];
+  const rewriter = new HTMLRewriter().on("*", {
+    element: ({ tagName, attributes }) =>
+      void shape.push([tagName, ...Array.from(attributes, ([name]) => name)].join(" ")),
+  });
+  rewriter.transform(markup);
+  return shape.sort();
+}
+
+describe("what is shown", () => {
+  test("of all peers", async () => {
+    const markup = await html("/");
+    const text = textOf(markup);
+    expect(text).toContain("4 of 9 peers connected");
+    for (const each of [
+      "alice laptop",
+      "staff",
+      "198.51.100.7:40000",
+      "3m",
+      "branch office Lyon",
+    ]) {
+      expect(text).toContain(each);
+    }
+    expect(text).toContain("carol");
+    expect(text).toContain("(wg0) roamed from 192.0.2.1:51820 to 198.51.100.8:40001");
+    expect(text).toContain("503: upstream is not there");
+    expect(text).toContain("the store is in memory");
+    expect(markup).toContain('aria-sort="ascending"');
+    expect(markup).toContain('aria-label="last 24 hours: connected for 3m in 1 session;');
+  });
+
+  test("of one", async () => {
+    const text = textOf(await html(PATHS[1]));
+    for (const each of ["alice laptop", keyOf(1), "10.0.0.2/32, 2001:db8:1::2/128", "500 MB"]) {
+      expect(text).toContain(each);
+    }
+    expect((await ask(`/peers/wg9/${KEY}`)).status).toBe(404);
+    expect((await ask("/peers/wg0/nobody")).status).toBe(404);
+    expect((await ask("/nothing", { accept: "text/html" })).status).toBe(404);
+  });
+
+  test("of sessions and events, page by page and by kind", async () => {
+    expect(textOf(await html("/sessions?state=ended"))).toContain("peer removed");
+    expect(textOf(await html("/sessions?state=open"))).not.toContain("peer removed");
+    expect(textOf(await html(`/sessions?peer=${KEY}`))).not.toContain("carol");
+    expect(textOf(await html("/events?type=handshake.unknown"))).not.toContain("roamed from");
+    const events = Array.from({ length: 230 }, () =>
+      connected(source, source.found.get("wg0")!.peers[0]!),
+    );
+    source.tell(...events);
+    const seen = new Set<string>();
+    let path: string | null = "/events";
+    for (let pages = 0; path !== null && pages < 5; pages++) {
+      const markup: string = await html(path);
+      for (const [, id] of markup.matchAll(/<li id="(e\d+)"/g)) seen.add(id!);
+      path = /href="([^"]*)">Older/.exec(markup)?.[1]?.replaceAll("&amp;", "&") ?? null;
+    }
+    expect(seen.size).toBe(235);
+  });
+
+  test("nothing of a strange address but the usual", async () => {
+    for (const query of [
+      "?page=x&sort=%00&state=%22",
+      "?before=9e9&type=x&peer=y",
+      "?before=1.A.b",
+    ]) {
+      for (const path of PATHS) await html(`${path}${query}`);
+    }
+  });
+
+  test("in the colours that were chosen", async () => {
+    const shown = async (cookie: string) => await (await ask("/", { cookie })).text();
+    expect(await shown("x=1; wgmon-theme=dark")).toContain('data-theme="dark"');
+    expect(await shown('wgmon-theme=x"onload="')).toContain('data-theme="auto"');
+    const request = new Request("http://localhost/theme", {
+      method: "POST",
+      body: "theme=dark&next=%2Fevents",
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+    });
+    const answer = await page.handle(request, visitor);
+    expect(answer.headers.get("location")).toBe("/events");
+    expect(answer.headers.get("set-cookie")).toStartWith("wgmon-theme=dark;");
+  });
+});
+
+describe("what is sent with it", () => {
+  test("a policy that lets nothing in from elsewhere, and nothing inline", async () => {
+    for (const path of PATHS) {
+      const answer = await ask(path, { accept: "text/html" });
+      expect(answer.headers.get("content-security-policy")).toBe(
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
+          "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+      );
+      expect(answer.headers.get("x-frame-options")).toBe("DENY");
+      expect(answer.headers.get("referrer-policy")).toBe("same-origin");
+      const shape = shapeOf(await answer.text());
+      expect(shape.filter((each) => / (style|on\w+)( |$)/.test(each))).toEqual([]);
+      expect(shape.filter((each) => each.startsWith("style"))).toEqual([]);
+      expect(shape.filter((each) => each.startsWith("script"))).toEqual(["script type src"]);
+    }
+  });
+
+  test("script and style, to be kept: another content has another name", async () => {
+    for (const { path, text } of [assets.script, assets.style]) {
+      const answer = await ask(path);
+      expect(await answer.text()).toBe(text);
+      expect(answer.headers.get("cache-control")).toContain("immutable");
+    }
+    expect(assets.script.text.length).toBeLessThan(10_000);
+    // Nothing comes from elsewhere.
+    expect(assets.script.text + assets.style.text).not.toMatch(/https?:\/\/|@import|url\(/);
+  });
+
+  test("less of it where that is understood", async () => {
+    const answer = await ask("/", { "accept-encoding": "gzip", accept: "text/html" });
+    expect(answer.headers.get("content-encoding")).toBe("gzip");
+    const small = new Uint8Array(await answer.arrayBuffer());
+    const markup = new TextDecoder().decode(Bun.gunzipSync(small));
+    expect(markup).toContain("alice laptop");
+    expect(small.length).toBeLessThan(markup.length / 3);
+    const stream = await ask("/", { "accept-encoding": "gzip", accept: "text/event-stream" });
+    expect(stream.headers.get("content-encoding")).toBeNull();
+    await stream.body!.cancel();
+  });
+});
+
+describe("names that want to be more", () => {
+  const unseen = /(?!\n)\p{Cc}|\p{Bidi_Control}/u;
+
+  test("are text, wherever they stand", async () => {
+    const plain = await Promise.all(PATHS.map(async (path) => shapeOf(await html(path))));
+    page[Symbol.dispose]();
+    source.store[Symbol.dispose]();
+    setUp(await office({ hostile: true }));
+    for (const [index, path] of PATHS.entries()) {
+      const markup = await html(path);
+      expect(markup).not.toContain(HOSTILE[0]);
+      expect(markup).not.toMatch(unseen);
+      expect(markup).not.toMatch(/<img|<style|title><\/title/);
+      expect(shapeOf(markup)).toEqual(plain[index]!);
+    }
+  });
+
+  test("whatever they are", async () => {
+    const [first] = source.found.get("wg0")!.peers;
+    const shapes = new Map<string, string[]>();
+    for (const path of PATHS) shapes.set(path, shapeOf(await html(path)));
+    await fc.assert(
+      fc.asyncProperty(hostileText, async (name) => {
+        // One that is empty is none, which is a shape of its own.
+        source.names.set(first!.publicKey, `x${name}`);
+        for (const path of PATHS.slice(0, 3)) {
+          const markup = await html(path);
+          expect(shapeOf(markup)).toEqual(shapes.get(path)!);
+          expect(markup).not.toMatch(unseen);
+        }
+      }),
+      { numRuns: 30 },
+    );
+  }, 60_000);
+});
+
+describe("while somebody looks", () => {
+  /** The stream of a page: what it told, one after the other. */
+  async function open(path: string) {
+    const answer = await ask(path, { accept: "text/event-stream" });
+    expect(answer.headers.get("content-type")).toBe("text/event-stream");
+    const reader = answer.body!.getReader();
+    const decoder = new TextDecoder();
+    type Told = Update & { readonly title: string; readonly build: string };
+    return {
+      next: async (): Promise<Told | null> => {
+        const { value, done } = await reader.read();
+        if (done) return null;
+        const text = decoder.decode(value);
+        const data = /^data: (.*)$/m.exec(text)?.[1];
+        return data === undefined ? ({} as Told) : (JSON.parse(data) as Told);
+      },
+      close: async () => await reader.cancel(),
+    };
+  }
+
+  test("all comes first, then only what changed", async () => {
+    const stream = await open("/");
+    const first = (await stream.next())!;
+    expect(first.build).toBe(assets.build);
+    expect(first.lists!["peers"]!.order).toHaveLength(9);
+    expect(Object.keys(first.lists!["peers"]!.items!)).toHaveLength(9);
+    source.clock.advance(3000);
+    expect(await stream.next()).toEqual({} as never);
+    for (const n of [1, 2, 3, 4]) {
+      source.speeds.set(keyOf(n), { rxBytesPerSecond: 5000, txBytesPerSecond: 7 });
+    }
+    source.clock.advance(3000);
+    const rates = (await stream.next())!;
+    expect(Object.keys(rates)).toEqual(["build", "now", "title", "lists"]);
+    expect(Object.keys(rates.lists!)).toEqual(["peers"]);
+    const items = Object.values(rates.lists!["peers"]!.items!);
+    expect(items).toHaveLength(4);
+    expect(items[0]).toEqual({ 6: expect.stringContaining("5.0 kB/s"), 7: expect.any(String) });
+
+    const bob = source.found.get("wg0")!.peers[5]!;
+    connect(source, bob);
+    source.tell(connected(source, bob));
+    source.clock.advance(250);
+    const news = (await stream.next())!;
+    expect(news.title).toStartWith("5 of 9 peers connected");
+    expect(Object.keys(news.parts!)).toEqual(["summary"]);
+    expect(Object.keys(news.lists!["peers"]!.items!)).toHaveLength(1);
+    expect(Object.values(news.lists!["events"]!.items!)).toEqual([expect.stringContaining("dave")]);
+    await stream.close();
+  });
+
+  test("nothing is done when nobody does any more", async () => {
+    expect(source.clock.waiting).toBe(0);
+    const streams = [await open("/"), await open("/events")];
+    for (const stream of streams) await stream.next();
+    expect([source.listeners, source.clock.waiting]).toEqual([1, 1]);
+    await streams[0]!.close();
+    await streams[1]!.close();
+    expect([source.listeners, source.clock.waiting]).toEqual([0, 0]);
+  });
+
+  test("a storm of events is told a few times a second", async () => {
+    const stream = await open("/events");
+    await stream.next();
+    const [someone] = source.found.get("wg0")!.peers;
+    let told = 0;
+    const reading = (async () => {
+      while ((await stream.next()) !== null) told++;
+    })();
+    for (let n = 0; n < 100; n++) {
+      source.tell(connected(source, someone!));
+      source.clock.advance(10);
+      await new Promise<void>((resolve) => void setImmediate(resolve));
+    }
+    expect(told).toBeGreaterThanOrEqual(3);
+    expect(told).toBeLessThanOrEqual(5);
+    page[Symbol.dispose]();
+    await reading;
+  });
+
+  test("a stream ends when its peer is gone, after a while, and with the program", async () => {
+    const path = PATHS[1];
+    const [gone, old, last] = [await open(path), await open("/"), await open("/sessions")];
+    for (const stream of [gone, old, last]) await stream.next();
+    source.found.get("wg0")!.peers.shift();
+    source.clock.advance(3000);
+    expect(await gone.next()).toBeNull();
+    await old.next();
+    await last.next();
+    source.clock.advance(15 * 60_000);
+    expect(await old.next()).toBeNull();
+    const ended = last.next();
+    page[Symbol.dispose]();
+    expect(await ended).toBeNull();
+    expect([source.listeners, source.clock.waiting]).toEqual([0, 0]);
+  });
+
+  test("there is an end to how many may", async () => {
+    const streams = [];
+    for (let n = 0; n < 64; n++) streams.push(await ask("/", { accept: "text/event-stream" }));
+    expect(streams.every(({ status }) => status === 200)).toBe(true);
+    expect((await ask("/", { accept: "text/event-stream" })).status).toBe(503);
+    for (const { body } of streams) await body!.cancel();
+    const answer = await ask("/", { accept: "text/event-stream" });
+    expect(answer.status).toBe(200);
+    await answer.body!.cancel();
+  });
+});
+
+test("a list that is changed as it is told is the list that is", () => {
+  const list = fc.uniqueArray(
+    fc.record({
+      id: fc.constantFrom("a", "b", "c", "d", "e", "f"),
+      kind: fc.nat(1),
+      cells: fc.array(fc.nat(2), { minLength: 2, maxLength: 2 }),
+    }),
+    { selector: ({ id }) => id },
+  );
+  const liveOf = (rows: readonly { id: string; kind: number; cells: number[] }[]) => {
+    const live = new Live(null);
+    const items = rows.map(({ id, kind, cells }) =>
+      item(
+        id,
+        raw(`<tr id="${id}" class="${kind}"></tr>`),
+        cells.map((cell) => raw(`<td>${cell}</td>`)),
+      ),
+    );
+    live.list("l", items);
+    return { live, shown: items.map(({ id, start, cells }) => [id, start, ...cells]) };
+  };
+  fc.assert(
+    fc.property(list, list, (before, now) => {
+      const [old, next] = [liveOf(before), liveOf(now)];
+      const change = next.live.since(old.live)?.lists?.["l"] ?? {};
+      const known = new Map(old.shown.map((each) => [each[0]!, each]));
+      for (const [id, news] of Object.entries(change.items ?? {})) {
+        if (typeof news === "string") {
+          const [, start, cells] = /^(<tr.*?>)(.*)<\/tr>$/.exec(news)!;
+          known.set(id, [id, start!, ...cells!.match(/<td>\d<\/td>/g)!]);
+        } else {
+          const row = [...known.get(id)!];
+          for (const [place, cell] of Object.entries(news)) row[Number(place) + 2] = cell;
+          known.set(id, row);
+        }
+      }
+      const order = change.order ?? old.shown.map(([id]) => id!);
+      expect(order.map((id) => known.get(id))).toEqual(next.shown);
+      if (JSON.stringify(before) === JSON.stringify(now)) expect(change).toEqual({});
+    }),
+  );
+});

@@ -1,0 +1,61 @@
+/**
+ * Debian's Chromium without a window, driven by playwright-core. A test that needs it says in its name
+ * why it cannot run; where tests must not be skipped, that is a failure.
+ */
+
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+
+import { type Browser, chromium, type Page } from "playwright-core";
+
+/** null: there is none. */
+export const chromiumPath =
+  ["chromium", "chromium-browser", "google-chrome"].map((name) => Bun.which(name)).find(Boolean) ??
+  null;
+const missing = chromiumPath === null ? "no chromium here" : null;
+if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
+}
+
+/** For describe.skipIf. */
+export const noBrowser = missing !== null;
+
+export function withBrowser(name: string): string {
+  return missing === null ? name : `${name} [skipped: ${missing}]`;
+}
+
+/** @param executablePath a program that starts it elsewhere, with these arguments. */
+export async function launch(executablePath = chromiumPath!): Promise<Browser> {
+  return await chromium.launch({
+    executablePath,
+    args: [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+/** Errors of its console, what its policy refused, and what its scripts threw. */
+export function complaintsOf(page: Page): string[] {
+  const complaints: string[] = [];
+  page.on("console", (message) => {
+    if (message.type() === "error" || message.type() === "warning") complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(error.message));
+  return complaints;
+}
+
+/** Only where WGMON_TEST_SCREENSHOTS names a folder. */
+export async function screenshot(page: Page, name: string): Promise<void> {
+  const folder = process.env["WGMON_TEST_SCREENSHOTS"];
+  if (folder === undefined) return;
+  if (!existsSync(folder)) await mkdir(folder, { recursive: true });
+  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+}

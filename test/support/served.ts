@@ -1,0 +1,39 @@
+/** The HTTP server before a source that a test plays, on a port of its own. */
+
+import { type Clock, systemClock } from "../../src/clock.ts";
+import { HttpServer } from "../../src/http/server.ts";
+import { createLog } from "../../src/log.ts";
+import type { FakeSource } from "./source.ts";
+
+export interface Served extends AsyncDisposable {
+  readonly origin: string;
+  readonly lines: readonly string[];
+  stop(): Promise<void>;
+}
+
+interface ServeOptions {
+  /** May be changed while it runs. */
+  readonly tokens?: readonly string[];
+  readonly clock?: Clock;
+  /** That of one before; left out: a free one. */
+  readonly port?: number;
+}
+
+export async function serve(source: FakeSource, options: ServeOptions = {}): Promise<Served> {
+  const { tokens = [], clock = systemClock, port = 0 } = options;
+  const lines: string[] = [];
+  const server = await HttpServer.start({
+    source,
+    settings: () => ({
+      listen: { address: "127.0.0.1", port },
+      listenTokens: tokens,
+      listenTls: null,
+      metrics: [],
+    }),
+    runtimeDir: null,
+    log: createLog({ format: "journal", level: "warn", write: (line) => lines.push(line) }),
+    clock,
+  });
+  const stop = async () => await server.stop();
+  return { origin: server.url!.origin, lines, stop, [Symbol.asyncDispose]: stop };
+}
