@@ -82,6 +82,20 @@ const testTools = [
     isThere: () => existsSync("/usr/include/linux/wireguard.h"),
   },
 ];
+/** Packages, images and services are tested where Debian's own tools are. */
+const packagingTools = [
+  { names: "systemd", isThere: () => which("systemd-analyze") },
+  { names: "dpkg", isThere: () => which("dpkg-deb") },
+  { names: "mandoc", isThere: () => which("mandoc") },
+  { names: "shellcheck", isThere: () => which("shellcheck") },
+  { names: "mmdebstrap", isThere: () => which("mmdebstrap") },
+  { names: "podman", isThere: () => which("podman") },
+  { names: "buildah", isThere: () => which("buildah") },
+  { names: "runc", isThere: () => which("runc") },
+  { names: "crun", isThere: () => which("crun") },
+  { names: "netavark", isThere: () => existsSync("/usr/lib/podman/netavark") },
+  { names: "catatonit", isThere: () => which("catatonit") },
+];
 /** With Debian's package would come a server that is started at once: see fetchPromtool. */
 const promtool = {
   names: "- golang-github-prometheus prometheus golang-github-prometheus-prometheus",
@@ -148,6 +162,12 @@ function prepareTests() {
   const tools = missing(testTools);
   if (tools.length > 0 && !install(tools, "tools of the kernel tests")) {
     say("kernel tests that need them will be skipped");
+  }
+  if (manager === "apt-get") {
+    const more = missing(packagingTools);
+    if (more.length > 0 && !install(more, "tools of the packaging tests")) {
+      say("packaging tests that need them will be skipped");
+    }
   }
   fetchPromtool();
   const browser = missing(browsers);

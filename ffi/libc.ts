@@ -53,6 +53,16 @@ export const libc = lazily({
   },
 });
 
+/** Apart from the rest: each symbol takes time at the start, and few starts need it. */
+export const clock = lazily({
+  sonames: ["libc.so.6"],
+  packages: "glibc",
+  symbols: {
+    // int clock_gettime(clockid_t clockid, struct timespec *tp);
+    clock_gettime: { args: ["i32", "buffer"], returns: "i32" },
+  },
+});
+
 /** The number of the last failed call. Ask in the very next statement: an await loses it. */
 export function errno(): number {
   return read.i32(libc().__errno_location() as Pointer, 0);

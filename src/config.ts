@@ -100,6 +100,7 @@ export type Command =
       /** Empty: signatures are not checked. */
       readonly secrets: readonly SigningSecret[];
     }
+  | { readonly type: "install-service" | "uninstall-service" }
   | ({ readonly type: "status" } & StatusRequest & Configured)
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
   | ({ readonly type: "events" } & EventsRequest & Configured)
@@ -211,6 +212,9 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
       return { type: "completion", shell: shellOf(line, problems) };
     case "receive":
       return receive(line, sources, problems);
+    case "install-service":
+    case "uninstall-service":
+      return { type: line.command };
     case "status": {
       const json = own(line, "json", commands.status.flags.json, problems) === true;
       return { type: "status", json, ...configure(line.found, sources, problems) };

@@ -10,6 +10,7 @@ import { ConfigError, LibraryError, SystemError } from "./errors.ts";
 import type { HttpServer } from "./http/server.ts";
 import { Devices } from "./kernel/devices.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./log.ts";
+import type { Notifier } from "./notify.ts";
 import { Senses } from "./senses.ts";
 import { fileMode, hostname, isTerminal, print, readTextFile, writeToStderr } from "./system.ts";
 
@@ -54,11 +55,13 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   const clock = systemClock;
   let app: App | null = null;
   let http: HttpServer | null = null;
+  let notifier: Notifier | null = null;
   let stopping = false;
   const stop = async (signal: NodeJS.Signals) => {
     if (stopping) return;
     stopping = true;
     log.info("stopping", { signal });
+    notifier?.stopping();
     await Promise.all([http?.stop(), app?.stop()]);
     process.exit(0);
   };
@@ -70,10 +73,12 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     // The terminal it was started on was closed: nobody means it to go on as root.
     if (onTerminal && !isTerminal(STDERR)) void stop(signal);
     else if (app === null) missed.push(signal);
-    else reload(app, log);
+    else reload(app, log, notifier);
   });
   const senses = await Senses.open(settings, clock);
   tellReady(settings, senses, log);
+  notifier = await notifierOf(process.env, log);
+  notifier?.ready();
   // Loaded only now: it would take another millisecond until then.
   const [{ App }, { Store }, { makeTargets }] = await Promise.all([
     import("./app.ts"),
@@ -90,7 +95,8 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     makeTargets: ({ targets }) => makeTargets(targets, { version, clock }),
   });
   app.start();
-  if (missed.length > 0) reload(app, log);
+  if (notifier !== null) keepInformed(notifier, app);
+  if (missed.length > 0) reload(app, log, notifier);
   // After it is ready: describing takes time too.
   log.info(`wgmon ${version}`, describeSettings(settings));
   for (const note of notes) log.warn(note);
@@ -127,7 +133,25 @@ function tellReady({ monitor, devices: wanted }: Settings, { devices }: Senses, 
   log.info(`there is no WireGuard device to watch yet; waiting for ${what}`);
 }
 
-function reload(app: App, log: LeveledLog): void {
+/** null: nobody asked to be told, as systemd does. */
+async function notifierOf(env: NodeJS.ProcessEnv, log: Log): Promise<Notifier | null> {
+  if (!env["NOTIFY_SOCKET"]) return null;
+  const { Notifier } = await import("./notify.ts");
+  return new Notifier({ env, clock: systemClock, log });
+}
+
+function keepInformed(notifier: Notifier, { parts }: App): void {
+  const tell = () =>
+    notifier.condition({
+      devices: parts.devices.known.map(({ name }) => name),
+      connected: parts.tracker.connected,
+    });
+  parts.subscribe(tell);
+  tell();
+}
+
+function reload(app: App, log: LeveledLog, notifier: Notifier | null): void {
+  notifier?.reloading();
   try {
     const command = readCommand();
     if (command.type !== "run") return;
@@ -137,6 +161,8 @@ function reload(app: App, log: LeveledLog): void {
   } catch (error) {
     if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
     log.error(`settings not reloaded, the old ones stay: ${error.message.replaceAll("\n", "; ")}`);
+  } finally {
+    notifier?.ready();
   }
 }
 
@@ -172,6 +198,13 @@ async function rules(command: Extract<Command, { type: "rules" }>): Promise<numb
   using devices = new Devices(settings.devices);
   const request = { action, devices: settings.devices, group: settings.group };
   return await runRules(request, { devices, print: printLine, complain });
+}
+
+async function service(type: "install-service" | "uninstall-service"): Promise<void> {
+  const { installService, ownProgram, runSystemctl, uninstallService } =
+    await import("./cli/service.ts");
+  const change = type === "install-service" ? installService : uninstallService;
+  change({ program: ownProgram(), root: "", print: printLine, systemctl: runSystemctl });
 }
 
 async function doctor(command: Extract<Command, { type: "doctor" }>): Promise<boolean> {
@@ -243,6 +276,10 @@ try {
       break;
     case "receive":
       await receiveEvents(command);
+      break;
+    case "install-service":
+    case "uninstall-service":
+      await service(command.type);
       break;
     case "status":
     case "sessions":

@@ -1,7 +1,8 @@
 /**
  * The whole suite: builds the binary, then runs each test file in a process of its own, the kernel
  * tests in a network namespace of their own, or in a virtual machine where this kernel has no
- * WireGuard. The last line counts everything. Options: --no-kernel, --only PATTERN (part of a path).
+ * WireGuard, and at last the packaging tests. The last line counts everything. Options: --no-kernel,
+ * --no-packaging, --only PATTERN (part of a path).
  */
 
 import { appendFileSync, existsSync, rmSync } from "node:fs";
@@ -29,6 +30,8 @@ const FILE_LIMIT_MS = 10 * 60_000;
 const TEST_LIMIT_MS = 120_000;
 const BUILD_LIMIT_MS = 3 * 60_000;
 const VM_LIMIT_MS = 45 * 60_000;
+const PACKAGING_LIMIT_MS = 15 * 60_000;
+const PACKAGING = "test/packaging/run.ts";
 
 /** Each file has this much of the machine to itself. */
 const AT_A_TIME = 2;
@@ -39,6 +42,7 @@ process.chdir(ROOT);
 const { values: options } = parseArgs({
   options: {
     "no-kernel": { type: "boolean", default: false },
+    "no-packaging": { type: "boolean", default: false },
     only: { type: "string", default: "" },
     /** How this program calls itself in the virtual machine: kernel tests only, results to this file. */
     "guest-results": { type: "string" },
@@ -62,7 +66,12 @@ for (const [signal, code] of [
 
 const guestResults = options["guest-results"];
 if (guestResults === undefined) {
-  const results = [...(await build()), ...(await nativeTests()), ...(await kernelTests())];
+  const results = [
+    ...(await build()),
+    ...(await nativeTests()),
+    ...(await kernelTests()),
+    ...(await packagingTests()),
+  ];
   const { passed, failed, skipped } = total(results);
   if (failed > 0) {
     console.log(
@@ -164,6 +173,20 @@ async function runKernelFilesInVm(files: readonly string[]): Promise<Result[]> {
     process.off("exit", cleanUp);
     cleanUp();
   }
+}
+
+/** Its steps, each with a line of its own. */
+async function packagingTests(): Promise<Result[]> {
+  if (options["no-packaging"] || !PACKAGING.includes(options.only)) return [];
+  const { exitCode, output, seconds } = await run(
+    [process.execPath, PACKAGING],
+    PACKAGING_LIMIT_MS,
+  );
+  console.log(`${output.trim()}  ${seconds} s`);
+  const end = /(\d+) passed, (\d+) failed, (\d+) skipped\s*$/.exec(output);
+  const [passed = 0, failed = 0, skipped = 0] = (end?.slice(1) ?? []).map(Number);
+  const broken = exitCode !== 0 || end === null ? 1 : 0;
+  return [{ file: PACKAGING, passed, failed: Math.max(failed, broken), skipped }];
 }
 
 function testFiles(folder: string): string[] {

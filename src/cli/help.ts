@@ -14,7 +14,7 @@ import { listed } from "../config/words.ts";
 
 const LINE_COLUMNS = 80;
 const MEANING_COLUMN = 30;
-const SUMMARY_COLUMN = 16;
+const SUMMARY_COLUMN = 21;
 
 const HELP_FLAG = ["-h, --help", "print this"] as const;
 
@@ -119,7 +119,8 @@ function usage(name: string, setting: Setting<unknown>): string {
   return setting.placeholder === null ? `--[no-]${name}` : `--${name} ${setting.placeholder}`;
 }
 
-function meaning(setting: Setting<unknown>): string {
+/** With its default. */
+export function meaning(setting: Setting<unknown>): string {
   const repeat = setting.separator === undefined ? "" : "; may be repeated";
   return `${setting.meaning}${repeat} (default: ${setting.initial ?? setting.otherwise})`;
 }
@@ -136,7 +137,7 @@ function entry(name: string, text: string, column: number): string {
   return left.length < column - 1 ? left.padEnd(column) + right : `${left}\n${indent}${right}`;
 }
 
-function wrap(text: string, columns: number): string[] {
+export function wrap(text: string, columns: number): string[] {
   const lines: string[] = [];
   for (const word of text.split(" ")) {
     const line = lines.at(-1);

@@ -416,6 +416,18 @@ export const commands = {
     takesSettings: false,
     flags: {},
   },
+  "install-service": {
+    summary: "set wgmon up as a systemd service, and start it",
+    words: [],
+    takesSettings: false,
+    flags: {},
+  },
+  "uninstall-service": {
+    summary: "stop the service and take it away; its data stays",
+    words: [],
+    takesSettings: false,
+    flags: {},
+  },
   help: {
     summary: "print this; wgmon help COMMAND: what one command takes",
     words: [
@@ -431,6 +443,8 @@ export const commands = {
       "doctor",
       "health",
       "completion",
+      "install-service",
+      "uninstall-service",
       "version",
     ],
     takesSettings: false,

@@ -18,7 +18,7 @@ export interface Parts {
   readonly store: Store;
   readonly counters: Counters;
   readonly rates: RateBook;
-  readonly tracker: Pick<Tracker, "session" | "sessions">;
+  readonly tracker: Pick<Tracker, "session" | "sessions" | "connected">;
   readonly devices: Pick<Devices, "known" | "count" | "peers" | "asksAnew">;
   readonly outbox: { readonly states: readonly TargetState[] };
   host(): string;

@@ -13,20 +13,23 @@ test("the help text", () => {
            wgmon COMMAND [flags]
 
     Commands:
-      run           watch and report; what wgmon does without a command
-      test-webhook  send a made-up event to the targets and report the outcome
-      outbox        list, retry or drop what waits for a target or was given up
-      rules         print, load or remove firewall rules that wake wgmon
-      receive       take webhooks in and print them, to try them out
-      status        print who is connected, since when, and what they move
-      sessions      print the sessions of peers, the latest first
-      events        print past events; --follow: and those to come
-      top           show who is connected, as it changes, on the whole terminal
-      doctor        check this machine and the settings, and say what to do
-      health        ask the running wgmon whether it is ready; exit code 0: it is
-      completion    print what lets a shell complete wgmon's commands and flags
-      help          print this; wgmon help COMMAND: what one command takes
-      version       print the versions of wgmon and of what it stands on
+      run                watch and report; what wgmon does without a command
+      test-webhook       send a made-up event to the targets and report the outcome
+      outbox             list, retry or drop what waits for a target or was given up
+      rules              print, load or remove firewall rules that wake wgmon
+      receive            take webhooks in and print them, to try them out
+      status             print who is connected, since when, and what they move
+      sessions           print the sessions of peers, the latest first
+      events             print past events; --follow: and those to come
+      top                show who is connected, as it changes, on the whole terminal
+      doctor             check this machine and the settings, and say what to do
+      health             ask the running wgmon whether it is ready; exit code 0: it
+                         is
+      completion         print what lets a shell complete wgmon's commands and flags
+      install-service    set wgmon up as a systemd service, and start it
+      uninstall-service  stop the service and take it away; its data stays
+      help               print this; wgmon help COMMAND: what one command takes
+      version            print the versions of wgmon and of what it stands on
 
     Flags:
       --monitor nflog|bpf|poll    what wakes wgmon: nflog, a firewall rule that

@@ -31,7 +31,9 @@ describe("the README's text", () => {
     // Of iptables, setpriv, unshare, the tests and the build; the last three are examples.
     const foreign =
       "dport nflog-group nflog-threshold reuid regid clear-groups inh-caps ambient-caps net timeout " +
-      "no-kernel only minify idle unix-socket flag urgent release check";
+      "no-kernel no-packaging no-vm only minify idle unix-socket flag urgent release check " +
+      // Of podman and docker.
+      "name network read-only cap-drop cap-add build-arg format tmpfs rm";
     const known = new Set([...flags, ...foreign.split(" ")]);
     const named = readReadme().matchAll(/(?<![\w-])--(?:\[no-\])?([a-z][\w-]*)/g);
     const unknown = [...named].map(([, name]) => name!).filter((name) => !known.has(name));

@@ -1,6 +1,6 @@
 /** A release in a folder that holds nothing but glibc, at a gateway with real WireGuard. */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, test } from "bun:test";
 import { existsSync } from "node:fs";
 
 import { BareRoot, RELEASE } from "../support/bareroot.ts";

@@ -14,6 +14,7 @@ const HEADERS = `
   linux/netlink.h linux/genetlink.h linux/wireguard.h linux/rtnetlink.h linux/if_link.h
   linux/netfilter/nfnetlink.h linux/netfilter/nfnetlink_log.h linux/if_packet.h linux/if_ether.h
   linux/filter.h linux/if.h sys/timex.h linux/in.h linux/in6.h linux/time_types.h
+  sys/un.h time.h
 `;
 
 const CONSTANTS: Readonly<Record<string, string | number>> = uapi;
@@ -60,6 +61,11 @@ const LAYOUT: Readonly<Record<string, number>> = {
   "sizeof(struct sock_filter)": 8,
   "sizeof(struct sock_fprog)": 16,
   "offsetof(struct sock_fprog, filter)": 8,
+  // src/notify.ts
+  "offsetof(struct sockaddr_un, sun_path)": 2,
+  "sizeof(((struct sockaddr_un *)0)->sun_path)": 108,
+  "sizeof(struct timespec)": 16,
+  CLOCK_MONOTONIC: 1,
 };
 
 const compiler = needs("gcc");

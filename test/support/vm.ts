@@ -25,6 +25,11 @@ export interface VmOptions {
   readonly cpus?: number;
   readonly memoryMib?: number;
   readonly cwd?: string;
+  /**
+   * A folder with a Debian that has systemd: that is the guest's root, systemd its first process, and the
+   * command runs in a unit, once the machine is up. This machine's files are below /host then.
+   */
+  readonly systemd?: string;
   /** Beside PATH, HOME, LANG, CI and WGMON_* of this process, which the guest always sees. */
   readonly environment?: Readonly<Record<string, string>>;
   /** A folder of this machine that the guest writes to as $WGMON_TEST_OUT; left out: a passing one. */
@@ -49,6 +54,16 @@ mount -t tmpfs tmpfs /upper; mkdir -p /upper/up /upper/work
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/up,workdir=/upper/work overlay /root
 mount --move /proc /root/proc; mount --move /sys /root/sys; mount --move /dev /root/dev
 exec switch_root /root /bin/bash "$guest" </dev/console >/dev/console 2>&1
+`;
+
+/** The folder of `systemd`, below memory, as the root of the machine that is to be; this one's root in it. */
+const SYSTEMD_ROOT = `
+root=/run/root
+mkdir -p /run/lower /run/upper /run/work $root
+mount -t 9p -o ${SHARE_OPTIONS},ro,cache=loose systemd /run/lower
+mount -t overlay -o lowerdir=/run/lower,upperdir=/run/upper,workdir=/run/work overlay $root
+mkdir -p $root/host
+mount --bind / $root/host
 `;
 
 /** Each option behind the first three spares the guest work that no test looks at. */
@@ -104,6 +119,9 @@ export async function runInVm(
       ["-append", `${KERNEL_OPTIONS} "guest=${guest}"`],
       ["-virtfs", share("root", "/", ",readonly=on,multidevs=remap")],
       ["-virtfs", share("results", results, "")],
+      options.systemd === undefined
+        ? []
+        : ["-virtfs", share("systemd", resolve(options.systemd), ",readonly=on,multidevs=remap")],
       // The command's output has a channel of its own: the serial console is slow, byte by byte.
       ["-device", "virtio-serial-pci", "-chardev", "stdio,id=output,signal=off"],
       ["-device", "virtserialport,chardev=output", "-serial", `file:${consoleLog}`],
@@ -174,15 +192,8 @@ function guestScript(
   const exports = Object.entries(environment).map(
     ([name, value]) => `export ${name}=${quote(value ?? "")}`,
   );
-  return `
-mount -t tmpfs run /run
-mkdir -p /run/netns /run/tmp /dev/pts /dev/shm /lib/modules
-mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm
-ln -s /proc/self/fd /dev/fd; ln -s fd/0 /dev/stdin; ln -s fd/1 /dev/stdout; ln -s fd/2 /dev/stderr
-mount -t 9p -o ${SHARE_OPTIONS} results ${quote(results)}
-mount --bind ${quote(image.modules)} /lib/modules
+  const body = `
 ${exports.join("\n")}
-echo wgmon-test >/proc/sys/kernel/hostname
 ip link set lo up
 cd ${quote(resolve(options.cwd ?? "."))} || cd /
 exec 3> >(exec cat >/dev/vport*)
@@ -193,6 +204,48 @@ exec 3>&-
 for ((i = 0; i < 20; i++)); do [ -d /proc/$! ] || break; sleep 0.05; done
 echo o >/proc/sysrq-trigger
 sleep 10
+`;
+  return `
+mount -t tmpfs run /run
+mkdir -p /run/netns /run/tmp /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm
+ln -s /proc/self/fd /dev/fd; ln -s fd/0 /dev/stdin; ln -s fd/1 /dev/stdout; ln -s fd/2 /dev/stderr
+echo wgmon-test >/proc/sys/kernel/hostname
+root=
+${options.systemd === undefined ? "" : SYSTEMD_ROOT}
+mkdir -p "$root"/lib/modules "$root"${quote(results)}
+mount -t 9p -o ${SHARE_OPTIONS} results "$root"${quote(results)}
+mount --bind ${quote(image.modules)} "$root"/lib/modules
+${options.systemd === undefined ? body : systemdStart(body)}
+`;
+}
+
+/** Hands the machine over to systemd, which runs the script when all else is up. */
+function systemdStart(script: string): string {
+  return `
+mkdir -p $root/etc/systemd/system/multi-user.target.wants
+cat >$root/etc/systemd/system/wgmon-test.service <<'END'
+[Unit]
+After=multi-user.target
+[Service]
+ExecStart=/bin/bash /etc/wgmon-test
+[Install]
+WantedBy=default.target
+END
+cat >$root/etc/wgmon-test <<'END'
+${script}
+END
+: >$root/etc/machine-id
+cd $root/etc/systemd/system
+ln -s ../wgmon-test.service multi-user.target.wants/
+ln -sf /lib/systemd/system/multi-user.target default.target
+# Nobody logs in here, and nothing is to last.
+for unit in console-getty getty@ serial-getty@ systemd-random-seed systemd-update-utmp \
+  systemd-pstore systemd-rfkill modprobe@; do ln -sf /dev/null $unit.service; done
+for unit in apt-daily apt-daily-upgrade dpkg-db-backup e2scrub_all fstrim systemd-tmpfiles-clean
+do ln -sf /dev/null $unit.timer; done
+cd /
+exec /usr/sbin/switch_root $root /sbin/init
 `;
 }
 

@@ -1,0 +1,139 @@
+/** wgmon(8): the man page, made of the settings table as --help is. `bun deploy/manpage.ts | man -l -` shows it. */
+
+import { meaning } from "../src/cli/help.ts";
+import { commands, keyOf, type Setting, table, variableOf } from "../src/config/table.ts";
+import { ADDRESSES, targetOptions } from "../src/config/targets.ts";
+import { listed } from "../src/config/words.ts";
+
+export interface ManPage {
+  readonly version: string;
+  /** `2026-11-22`: of the last change. */
+  readonly date: string;
+}
+
+/** In the language of man(7). */
+export function manPage({ version, date }: ManPage): string {
+  return `.TH WGMON 8 ${quoted(date)} ${quoted(`wgmon ${version}`)} "System Administration"
+.SH NAME
+wgmon \\- tells the moment that a WireGuard peer connects, roams or disconnects
+.SH SYNOPSIS
+.B wgmon
+.RI [ flags ]
+.br
+.B wgmon
+.I command
+.RI [ flags ]
+.SH DESCRIPTION
+wgmon watches the WireGuard devices of its network namespace. A packet that begins or completes a
+handshake wakes it; it then reads the kernel's own state, and reports what that proves: in its log, to
+webhooks and programs, and over HTTP. What was not delivered yet is on disk, and survives its end.
+.PP
+It needs CAP_NET_ADMIN, and CAP_NET_RAW for
+.BR "\\-\\-monitor bpf" .
+The service has both. Never give the file itself capabilities, as
+.BR setcap (8)
+does:
+whoever may run it would have them for any program.
+.SH COMMANDS
+${Object.entries(commands)
+  .map(([name, { summary, flags }]) => command(name, summary, flags))
+  .join("\n")}
+.SH FLAGS
+Each is also a variable and a key of the settings file; a flag overrules a variable, and a variable the
+file. A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d; a size 256MB or 1GiB.
+${settings().map(setting).join("\n")}
+.SH SETTINGS FILE
+TOML. Beside the keys above it can name peers, and describe targets one by one:
+.PP
+.nf
+.RS
+[peers."8ly5SwKCANPdyunxgCDvAf8o7MNQwsSu1ofnadakHlc="]
+name = "alice"
+idle_timeout = "75s"
+
+[[target]]
+name = "ops"
+url = "https://hooks.example.net/wgmon"
+peers = ["alice"]
+events = ["peer.disconnected"]
+.RE
+.fi
+.PP
+${text(`A target has ${listed(ADDRESSES, "or")}, and may have ${listed(targetOptions(), "and")}.`)}
+.SH FILES
+${FILES.map(([path, what]) => item(path, what)).join("\n")}
+.SH SIGNALS
+${SIGNALS.map(([name, what]) => item(name, what)).join("\n")}
+.SH EXIT STATUS
+0: asked to stop, or done. 1: failed. 2: wrong settings or flags.
+.SH SEE ALSO
+.BR wg (8),
+.BR wg\\-quick (8),
+.BR nft (8),
+.BR systemd.exec (5)
+`;
+}
+
+const FILES = [
+  ["/etc/wgmon/wgmon.toml", "the settings, if it is there; systemctl reload wgmon reads it again"],
+  [
+    "/etc/credstore/wgmon.webhooks",
+    "for the service: URLs of webhooks, one on each line, which nobody but root can read",
+  ],
+  ["/etc/credstore/wgmon.webhook-secret", "for the service: secrets to sign with"],
+  ["/etc/credstore/wgmon.listen-token", "for the service: bearer tokens to ask for"],
+  ["/etc/wireguard/*.conf", "comments in them name the peers, where wgmon may read them"],
+  ["/var/lib/wgmon/wgmon.db", "the store: events, sessions, what waits for a target"],
+  ["/run/wgmon/wgmon.sock", "by which the commands ask the wgmon that runs"],
+] as const;
+
+const SIGNALS = [
+  ["SIGTERM, SIGINT", "it ends within a second, after one more attempt for each target"],
+  ["SIGHUP", "it reads the settings again; what needs a restart is named in a warning"],
+] as const;
+
+function settings(): [string, Setting<unknown>][] {
+  return Object.entries(table);
+}
+
+function setting([name, setting]: readonly [string, Setting<unknown>]): string {
+  const key = setting.flagOnly === true ? "" : `, key ${keyOf(name)}`;
+  return item(usage(name, setting), `${meaning(setting)}. Variable ${variableOf(name)}${key}.`);
+}
+
+function command(
+  name: string,
+  summary: string,
+  flags: Readonly<Record<string, Setting<unknown>>>,
+): string {
+  const own = Object.entries(flags).map(([flag, each]) =>
+    item(each.placeholder === null ? `--${flag}` : usage(flag, each), meaning(each)),
+  );
+  const details = own.length === 0 ? [] : [".RS", ...own, ".RE"];
+  return [item(name, summary), ...details].join("\n");
+}
+
+function usage(name: string, { placeholder }: Setting<unknown>): string {
+  return placeholder === null ? `--[no-]${name}` : `--${name} ${placeholder}`;
+}
+
+function item(term: string, what: string): string {
+  return `.TP\n.B ${quoted(text(term).replaceAll("-", "\\-"))}\n${text(what)}`;
+}
+
+/** On one line, and nothing in it is an escape or, at its begin, a request. */
+function text(plain: string): string {
+  return plain.replaceAll("\\", "\\e").replace(/^[.']/, "\\&$&");
+}
+
+/** An argument of a macro. */
+function quoted(argument: string): string {
+  return `"${argument.replaceAll('"', '""')}"`;
+}
+
+if (import.meta.main) {
+  const { version } = (await Bun.file(new URL("../package.json", import.meta.url)).json()) as {
+    version: string;
+  };
+  process.stdout.write(manPage({ version, date: new Date().toISOString().slice(0, 10) }));
+}

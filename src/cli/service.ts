@@ -1,0 +1,157 @@
+/**
+ * `wgmon install-service` and `uninstall-service`: the systemd unit and the settings file, on a machine
+ * that has the bare program. Asks nothing, overwrites nothing, and says what it did.
+ */
+
+import { mkdirSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+
+import unit from "../../deploy/wgmon.service" with { type: "text" };
+import { SystemError } from "../errors.ts";
+import { settingsFile } from "./settingsfile.ts";
+
+const UNIT = "/etc/systemd/system/wgmon.service";
+const SETTINGS = "/etc/wgmon/wgmon.toml";
+/** Where a package puts its units. */
+const PACKAGED = ["/usr/lib/systemd/system/wgmon.service", "/lib/systemd/system/wgmon.service"];
+/** It is there where systemd is the first process: sd_booted(3). */
+const SYSTEMD = "/run/systemd/system";
+/** By it a unit of ours is known again. */
+const [MARK] = unit.split("\n", 1) as [string];
+/** The unit does not see these: ProtectHome=, PrivateTmp=. */
+const HIDDEN = /^\/(home|root|run\/user|tmp|var\/tmp)\//;
+
+export interface ServiceOptions {
+  /** Path of the program that the service is to run. */
+  readonly program: string;
+  /** The machine's files are below it; "" in earnest. */
+  readonly root: string;
+  readonly print: (line: string) => void;
+  /** Runs systemctl; answers its exit code. */
+  readonly systemctl: (...words: readonly string[]) => number;
+}
+
+/** @throws SystemError */
+export function installService(options: ServiceOptions): void {
+  const { program, root, print } = options;
+  const packaged = PACKAGED.find((path) => read(root + path) !== null);
+  if (packaged !== undefined) {
+    throw refusal("install", `a package has put ${packaged} there; systemctl enable --now wgmon`);
+  }
+  checkProgram(program);
+  const text = unitFor(program);
+  if (create(root + UNIT, text)) print(`wrote ${UNIT}; it runs ${program}`);
+  else if (read(root + UNIT) === text) print(`${UNIT} is there already`);
+  else print(`${UNIT} is there already, with other content, and stays as it is`);
+  if (create(root + SETTINGS, settingsFile())) print(`wrote ${SETTINGS}; all of it is comments`);
+  else print(`${SETTINGS} is there already, and stays as it is`);
+  systemctl(options, ["daemon-reload"], ["enable", "--now", "wgmon"]);
+}
+
+/** Settings, credentials and state stay. @throws SystemError */
+export function uninstallService(options: ServiceOptions): void {
+  const { root, print } = options;
+  const text = read(root + UNIT);
+  if (text === null) throw refusal("uninstall", `there is no ${UNIT}`);
+  if (!text.startsWith(`${MARK}\n`)) {
+    throw refusal("uninstall", `${UNIT} is not by wgmon; remove it yourself`);
+  }
+  systemctl(options, ["disable", "--now", "wgmon"]);
+  attempt(`remove ${UNIT}`, () => rmSync(root + UNIT));
+  print(`removed ${UNIT}`);
+  systemctl(options, ["daemon-reload"]);
+  print(
+    "kept: /etc/wgmon (settings), /var/lib/wgmon (events and sessions), /etc/credstore/wgmon.*",
+  );
+}
+
+/** Runs them where systemd runs; else says that somebody has to. */
+function systemctl(options: ServiceOptions, ...commands: readonly (readonly string[])[]): void {
+  const { root, print } = options;
+  for (const command of commands) {
+    const line = `systemctl ${command.join(" ")}`;
+    if (!isThere(root + SYSTEMD)) {
+      print(`systemd does not run here; where it does: ${line}`);
+      continue;
+    }
+    print(line);
+    const exitCode = options.systemctl(...command);
+    if (exitCode === 0) continue;
+    throw new SystemError(line, `exit code ${exitCode}`, "see: journalctl -u wgmon");
+  }
+}
+
+/** The service runs as a user of its own, who must see the program; and nobody but root may change it. */
+function checkProgram(program: string): void {
+  const advice = `copy it first: install -m 755 ${program} /usr/local/bin/wgmon`;
+  if (HIDDEN.test(program))
+    throw refusal("install", `the service cannot see ${program}; ${advice}`);
+  // In a unit, other characters have meanings.
+  if (!/^[\w./+-]+$/.test(program)) {
+    throw refusal("install", "the path of wgmon has characters that a unit cannot have");
+  }
+  for (let path = program; ; path = dirname(path)) {
+    const { mode, uid } = attempt(`look at ${path}`, () => statSync(path));
+    if (uid !== 0 || (mode & 0o022) !== 0) {
+      throw refusal("install", `others than root may change ${path}; ${advice}`);
+    }
+    if (path === "/") return;
+  }
+}
+
+function unitFor(program: string): string {
+  // There is no man page without the package.
+  return unit.replace("=/usr/bin/wgmon\n", `=${program}\n`).replace(/^Documentation=.*\n/m, "");
+}
+
+/** false: it was there already. */
+function create(path: string, text: string): boolean {
+  return attempt(`write ${path}`, () => {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    try {
+      writeFileSync(path, text, { flag: "wx", mode: 0o644 });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+      throw error;
+    }
+    return true;
+  });
+}
+
+/** null: it does not exist. */
+function read(path: string): string | null {
+  return isThere(path) ? attempt(`read ${path}`, () => readFileSync(path, "utf8")) : null;
+}
+
+function isThere(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+function attempt<Result>(operation: string, action: () => Result): Result {
+  try {
+    return action();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw code === "EACCES" || code === "EPERM"
+      ? new SystemError(operation, code, "run this as root")
+      : new SystemError(operation, code);
+  }
+}
+
+function refusal(what: "install" | "uninstall", why: string): SystemError {
+  return new SystemError(`${what} the service`, "not done", why);
+}
+
+/** The program that runs now. @throws SystemError when it is Bun that runs wgmon's source. */
+export function ownProgram(): string {
+  if (!Bun.main.startsWith("/$bunfs/")) throw refusal("install", "this is no built wgmon");
+  return realpathSync(process.execPath);
+}
+
+export function runSystemctl(...words: readonly string[]): number {
+  const { exitCode } = attempt("run systemctl", () =>
+    Bun.spawnSync(["systemctl", ...words], { stdio: ["ignore", "inherit", "inherit"] }),
+  );
+  return exitCode;
+}

@@ -1,0 +1,6 @@
+/** A systemd unit, imported as text. */
+
+declare module "*.service" {
+  const text: string;
+  export default text;
+}

@@ -1,0 +1,228 @@
+/** `wgmon install-service` and `uninstall-service` on a machine that is a folder, and the files that they write. */
+
+import { describe, expect, test } from "bun:test";
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+import { installService, uninstallService } from "../../src/cli/service.ts";
+import { settingsFile } from "../../src/cli/settingsfile.ts";
+import { keyOf, parseCommand, table } from "../../src/config.ts";
+import { SystemError } from "../../src/errors.ts";
+import { newStateFolder } from "../support/state.ts";
+
+const UNIT = "/etc/systemd/system/wgmon.service";
+const SETTINGS = "/etc/wgmon/wgmon.toml";
+/** One that is there everywhere, and that only root can change. */
+const PROGRAM = "/usr/bin/env";
+
+class Machine {
+  readonly root = newStateFolder();
+  /** Lines that it printed, and what systemctl was asked for, with $ before it. */
+  lines: string[] = [];
+  systemctlExitCode = 0;
+
+  constructor({ systemd = true } = {}) {
+    if (systemd) mkdirSync(join(this.root, "run/systemd/system"), { recursive: true });
+  }
+
+  install(program = PROGRAM): string[] {
+    return this.#run(() => installService({ ...this.#options, program }));
+  }
+
+  uninstall(): string[] {
+    return this.#run(() => uninstallService({ ...this.#options, program: PROGRAM }));
+  }
+
+  write(path: string, text: string): void {
+    mkdirSync(join(this.root, dirname(path)), { recursive: true });
+    writeFileSync(join(this.root, path), text);
+  }
+
+  read(path: string): string | null {
+    return existsSync(join(this.root, path)) ? readFileSync(join(this.root, path), "utf8") : null;
+  }
+
+  get #options() {
+    return {
+      root: this.root,
+      print: (line: string) => void this.lines.push(line),
+      systemctl: (...words: readonly string[]) => {
+        this.lines.push(`$ ${words.join(" ")}`);
+        return this.systemctlExitCode;
+      },
+    };
+  }
+
+  #run(action: () => void): string[] {
+    this.lines = [];
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.lines.push(`refused: ${error.message}`);
+    }
+    return this.lines;
+  }
+}
+
+describe("install-service", () => {
+  test("writes the unit and the settings, starts it, and says so", () => {
+    const machine = new Machine();
+    expect(machine.install()).toEqual([
+      `wrote ${UNIT}; it runs ${PROGRAM}`,
+      `wrote ${SETTINGS}; all of it is comments`,
+      "systemctl daemon-reload",
+      "$ daemon-reload",
+      "systemctl enable --now wgmon",
+      "$ enable --now wgmon",
+    ]);
+    const unit = machine.read(UNIT)!;
+    expect(unit).toContain(`\nExecStart=${PROGRAM}\n`);
+    expect(unit).not.toMatch(/\/usr\/bin\/wgmon|man:/);
+    expect(machine.read(SETTINGS)).toBe(settingsFile());
+    for (const path of [UNIT, SETTINGS]) {
+      // The service is no user that owns anything.
+      expect(statSync(join(machine.root, path)).mode & 0o777).toBe(0o644);
+    }
+  });
+
+  test("overwrites nothing, and says whether it is what it would have written", () => {
+    const machine = new Machine();
+    machine.install();
+    machine.write(SETTINGS, 'monitor = "bpf"\n');
+    expect(machine.install().slice(0, 2)).toEqual([
+      `${UNIT} is there already`,
+      `${SETTINGS} is there already, and stays as it is`,
+    ]);
+    machine.write(UNIT, "[Service]\n");
+    expect(machine.install()[0]).toBe(
+      `${UNIT} is there already, with other content, and stays as it is`,
+    );
+    expect(machine.read(UNIT)).toBe("[Service]\n");
+    expect(machine.read(SETTINGS)).toBe('monitor = "bpf"\n');
+  });
+
+  test("where systemd does not run, as in a chroot, it says what is left to do", () => {
+    expect(new Machine({ systemd: false }).install().slice(2)).toEqual([
+      "systemd does not run here; where it does: systemctl daemon-reload",
+      "systemd does not run here; where it does: systemctl enable --now wgmon",
+    ]);
+  });
+
+  test("leaves a package's unit alone", () => {
+    const machine = new Machine();
+    machine.write("/lib/systemd/system/wgmon.service", "[Service]\n");
+    expect(machine.install()).toEqual([
+      expect.stringMatching(/^refused: .*a package has put \/lib\/systemd\/.* there; systemctl /),
+    ]);
+    expect(machine.read(UNIT)).toBeNull();
+  });
+
+  for (const program of ["/root/wgmon", "/home/alice/wgmon", "/tmp/wgmon", "/run/user/0/wgmon"]) {
+    test(`refuses ${program}, which the service could not see`, () => {
+      const machine = new Machine();
+      expect(machine.install(program)).toEqual([
+        `refused: install the service: not done (the service cannot see ${program}; copy it first: install -m 755 ${program} /usr/local/bin/wgmon)`,
+      ]);
+      expect(machine.read(UNIT)).toBeNull();
+    });
+  }
+
+  test("refuses a program that others than root may change, and a path that a unit cannot have", () => {
+    // Not below /tmp, which is hidden from the service anyway.
+    const folder = join("/dev/shm", `wgmon-test-${crypto.randomUUID()}`);
+    mkdirSync(folder);
+    try {
+      writeFileSync(join(folder, "wgmon"), "");
+      chmodSync(join(folder, "wgmon"), 0o777);
+      expect(new Machine().install(join(folder, "wgmon")).join()).toContain(
+        `others than root may change ${folder}/wgmon; copy it first`,
+      );
+    } finally {
+      Bun.spawnSync(["rm", "-r", folder]);
+    }
+    expect(new Machine().install("/usr/bin/w g%mon").join()).toContain("characters");
+  });
+
+  test("says when systemctl cannot start it", () => {
+    const machine = new Machine();
+    machine.systemctlExitCode = 1;
+    expect(machine.install().at(-1)).toBe(
+      "refused: systemctl daemon-reload: exit code 1 (see: journalctl -u wgmon)",
+    );
+  });
+});
+
+describe("uninstall-service", () => {
+  test("stops it and takes the unit away; settings stay", () => {
+    const machine = new Machine();
+    machine.install();
+    expect(machine.uninstall()).toEqual([
+      "systemctl disable --now wgmon",
+      "$ disable --now wgmon",
+      `removed ${UNIT}`,
+      "systemctl daemon-reload",
+      "$ daemon-reload",
+      "kept: /etc/wgmon (settings), /var/lib/wgmon (events and sessions), /etc/credstore/wgmon.*",
+    ]);
+    expect(machine.read(UNIT)).toBeNull();
+    expect(machine.read(SETTINGS)).toBe(settingsFile());
+    expect(machine.uninstall()).toEqual([
+      `refused: uninstall the service: not done (there is no ${UNIT})`,
+    ]);
+  });
+
+  test("leaves a unit alone that somebody else wrote", () => {
+    const machine = new Machine();
+    machine.write(UNIT, "[Service]\nExecStart=/opt/wgmon\n");
+    expect(machine.uninstall()).toEqual([
+      `refused: uninstall the service: not done (${UNIT} is not by wgmon; remove it yourself)`,
+    ]);
+    expect(machine.read(UNIT)).not.toBeNull();
+  });
+});
+
+describe("the settings file", () => {
+  const names = Object.entries(table).filter(([, setting]) => !("flagOnly" in setting));
+
+  test("changes nothing as it is", () => {
+    expect(parse(settingsFile())).toEqual(parse(""));
+    const wrong = settingsFile()
+      .split("\n")
+      .filter((line) => line !== "" && !line.startsWith("#"));
+    expect(wrong).toEqual([]);
+  });
+
+  for (const [name, setting] of names) {
+    test(`has ${name}, and it is valid without the #`, () => {
+      const [, line = ""] = new RegExp(`^#(${keyOf(name)} = .*)$`, "m").exec(settingsFile()) ?? [];
+      const value = (Bun.TOML.parse(line) as Record<string, unknown>)[keyOf(name)];
+      const items: readonly unknown[] = "separator" in setting ? (value as unknown[]) : [value];
+      expect(items).toHaveLength(1);
+      expect(setting.tomlTypes).toContain(typeof items[0] as "string");
+      expect(setting.read(String(items[0]))).toHaveProperty("value");
+      // What stands there where there is a default is that default.
+      if (setting.initial !== null) expect(parse(line).settings).toEqual(parse("").settings);
+    });
+  }
+
+  test("its peer and its target are valid, too", () => {
+    const [, rest = ""] = settingsFile().split("all of the above.\n");
+    const { settings } = parse(rest.replace(/^#/gm, ""));
+    expect([...settings.peers.values()]).toMatchObject([{ name: "alice", tags: ["phone"] }]);
+    expect(settings.targets).toMatchObject([{ name: "ops" }]);
+  });
+
+  function parse(text: string) {
+    const command = parseCommand({
+      argv: [],
+      env: {},
+      hostname: "gw1",
+      readFile: (path) => (path === SETTINGS ? text : null),
+      fileMode: () => ({ bits: 0o644, isOurs: true }),
+    });
+    if (command.type !== "run") throw new Error(command.type);
+    const { settings, notes } = command;
+    return { settings: { ...settings, file: null }, notes };
+  }
+});

@@ -1,0 +1,74 @@
+/** In a virtual machine: a gateway's WireGuard device in the machine's own network, and peers behind it. */
+
+import { generateKeyPairSync } from "node:crypto";
+
+import { run } from "./steps.ts";
+
+const PORT = 51820;
+let peers = 0;
+
+interface Keys {
+  readonly privateKey: string;
+  readonly publicKey: string;
+}
+
+/** The text of /etc/wireguard/wg0.conf, and the peers' side of it. */
+export class Gateway {
+  readonly keys = newKeys();
+  readonly peers: readonly Peer[];
+
+  constructor(count: number) {
+    this.peers = Array.from({ length: count }, () => new Peer(this.keys.publicKey));
+  }
+
+  get conf(): string {
+    const sections = this.peers.map(
+      ({ keys, address, name }) =>
+        `[Peer]\n# ${name}\nPublicKey = ${keys.publicKey}\nAllowedIPs = ${address}/32\n`,
+    );
+    return `[Interface]
+PrivateKey = ${this.keys.privateKey}
+Address = 10.77.0.1/24
+ListenPort = ${PORT}
+${sections.join("\n")}`;
+  }
+}
+
+/** In a network namespace of its own, on a link of its own to the machine. */
+export class Peer {
+  readonly keys = newKeys();
+  readonly number = ++peers;
+  readonly name = `peer${this.number}`;
+  readonly address = `10.77.0.${this.number + 1}`;
+  readonly #gatewayKey: string;
+
+  constructor(gatewayKey: string) {
+    this.#gatewayKey = gatewayKey;
+  }
+
+  /** Its first packet goes through the tunnel. */
+  connect(): void {
+    const { name, number, keys, address } = this;
+    const [here, there] = [`10.78.${number}.1`, `10.78.${number}.2`];
+    const script = `set -e
+ip netns add ${name}
+ip link add v${name} type veth peer name outer netns ${name}
+ip addr add ${here}/24 dev v${name}; ip link set v${name} up
+ip -n ${name} addr add ${there}/24 dev outer; ip -n ${name} link set outer up
+ip -n ${name} link add wg type wireguard
+ip netns exec ${name} wg set wg private-key /dev/stdin peer ${this.#gatewayKey} endpoint ${here}:${PORT} allowed-ips 10.77.0.1/32 persistent-keepalive 5
+ip -n ${name} addr add ${address}/24 dev wg; ip -n ${name} link set wg up
+`;
+    run(["bash", "-c", script], { stdin: `${keys.privateKey}\n` });
+  }
+}
+
+function newKeys(): Keys {
+  const { privateKey, publicKey } = generateKeyPairSync("x25519");
+  // The last 32 bytes of both forms are the key itself.
+  const base64 = (der: Buffer): string => der.subarray(-32).toString("base64");
+  return {
+    privateKey: base64(privateKey.export({ format: "der", type: "pkcs8" })),
+    publicKey: base64(publicKey.export({ format: "der", type: "spki" })),
+  };
+}

@@ -1,0 +1,192 @@
+/**
+ * Runs in a virtual machine whose first process is systemd: the package, its unit, and wgmon in all
+ * that a service goes through. The package is installed; WGMON_TEST_DEB: the path of a newer one.
+ */
+
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { Gateway } from "./network.ts";
+import { Reports } from "./reports.ts";
+import { counts, expect, run, step, until } from "./steps.ts";
+
+const NEW = process.env["WGMON_TEST_DEB"]!;
+const SETTINGS = "/etc/wgmon/wgmon.toml";
+const DROP_INS = "/run/systemd/system/wgmon.service.d";
+/** CAP_NET_ADMIN and CAP_NET_RAW, capability.h: bits 12 and 13. */
+const CAPABILITIES = "0000000000003000";
+
+using reports = new Reports();
+const gateway = new Gateway(4);
+const [first, second, third, fourth] = gateway.peers;
+
+await step("boot: the service is ready, and says that there is no device yet", async () => {
+  expectActive();
+  expect(run(["systemctl", "is-enabled", "wgmon"]).trim() === "enabled", "it is not enabled");
+  expect(/ready monitor=nflog devices=none/.test(journal()), journal());
+});
+
+await step("machine: WireGuard and the peers' configuration", async () => {
+  mkdirSync("/etc/wireguard", { recursive: true, mode: 0o700 });
+  writeFileSync("/etc/wireguard/wg0.conf", gateway.conf, { mode: 0o600 });
+  run(["modprobe", "wireguard"]);
+  run(["wg-quick", "up", "wg0"]);
+  await until("the status", () => show("StatusText") === "watching wg0; 0 peers connected");
+});
+
+await step("credentials: webhooks and names of peers, of files that only root can read", () => {
+  mkdirSync("/etc/credstore", { recursive: true, mode: 0o700 });
+  writeFileSync("/etc/credstore/wgmon.webhooks", `${reports.url}\n`, { mode: 0o600 });
+  dropIn("LoadCredential=wireguard:/etc/wireguard");
+  writeFileSync(SETTINGS, 'names = "/run/credentials/wgmon.service/wireguard_%i.conf"\n');
+  run(["systemctl", "restart", "wgmon"]);
+  expectActive();
+  expect(journal().includes('targets="1 json:http://127.0.0.1'), journal());
+});
+
+await step("unit: a user of its own, two capabilities, nothing more to gain", () => {
+  const status = readFileSync(`/proc/${show("MainPID")}/status`, "utf8");
+  const field = (name: string): string => new RegExp(`^${name}:\\s+(.*)$`, "m").exec(status)![1]!;
+  expect(Number(field("Uid").split("\t")[0]) >= 61_184, `it runs as ${field("Uid")}`);
+  for (const set of ["CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"]) {
+    expect(field(set) === CAPABILITIES, `${set} is ${field(set)}`);
+  }
+  expect(field("NoNewPrivs") === "1" && field("Seccomp") === "2", "it could gain more");
+  const state = run(["stat", "-c", "%a", "/var/lib/private/wgmon", "/run/wgmon/wgmon.sock"]);
+  expect(state === "700\n600\n", `modes of state and socket: ${state}`);
+});
+
+await step("unit: systemd-analyze finds nothing wrong, and 2.0 or better", () => {
+  const complaint = run(["systemd-analyze", "verify", "--man=no", "wgmon.service"]);
+  expect(complaint === "", complaint);
+  run(["systemd-analyze", "security", "--no-pager", "--threshold=20", "wgmon.service"]);
+});
+
+await step("nflog: rules that it made itself wake it, and a peer is reported", async () => {
+  run(["wgmon", "rules", "--install"]);
+  first!.connect();
+  await reports.connected(first!);
+  await until("the status", () => show("StatusText") === "watching wg0; 1 peer connected");
+  expect(journal().includes("peer1 (wg0) connected"), journal());
+});
+
+await step("kill -9: it comes back; what was not delivered is, and nothing twice", async () => {
+  reports.status = 503;
+  second!.connect();
+  await reports.connected(second!);
+  const before = show("MainPID");
+  process.kill(Number(before), "SIGKILL");
+  await until("another process", () => !["0", before].includes(show("MainPID")));
+  await until("it is ready", () => show("ActiveState") === "active");
+  reports.forget();
+  reports.status = 204;
+  await reports.connected(second!);
+  third!.connect();
+  await reports.connected(third!);
+  // The third came last, in the order of events: what had been told again would be before it.
+  expect(reports.count === 2, `${reports.count} events came`);
+});
+
+await step("watchdog: a process that hangs is replaced", async () => {
+  dropIn("WatchdogSec=5");
+  run(["systemctl", "restart", "wgmon"]);
+  // From the next start on the unit is as it was.
+  rmSync(DROP_INS, { recursive: true });
+  const before = show("MainPID");
+  // Longer than the watchdog's time: it is kept quiet.
+  await Bun.sleep(7000);
+  expect(show("MainPID") === before, "it was replaced although it lived");
+  process.kill(Number(before), "SIGSTOP");
+  await until("another process", () => !["0", before].includes(show("MainPID")));
+  await until("it is ready", () => show("ActiveState") === "active");
+  const log = journal();
+  expect(/Watchdog timeout/.test(log), log);
+  expect(!/panic|bun\.report/.test(log), log);
+});
+
+await step("upgrade: state and settings are kept, and nothing is told twice", async () => {
+  writeFileSync(SETTINGS, 'monitor = "bpf"\ninterface = "any"\n');
+  reports.forget();
+  run(["dpkg", "-i", NEW]);
+  expectActive();
+  expect(readFileSync(SETTINGS, "utf8").startsWith('monitor = "bpf"'), "the settings are lost");
+  expect(/ready monitor=bpf/.test(journal()), "it does not use the settings");
+  fourth!.connect();
+  await reports.connected(fourth!);
+  expect(reports.count === 1, `${reports.count} events came`);
+});
+
+await step("reload: settings are read again", async () => {
+  writeFileSync(SETTINGS, 'monitor = "bpf"\ninterface = "any"\nhost = "gw-reloaded"\n');
+  run(["systemctl", "reload", "wgmon"]);
+  await until("the reload", () => /settings reloaded .*host=gw-reloaded/.test(journal()));
+  await until("it is ready", () => show("ActiveState") === "active");
+});
+
+await step("wrong settings: it ends, is not started again and says why", async () => {
+  writeFileSync(SETTINGS, 'monitr = "bpf"\n');
+  run(["systemctl", "restart", "wgmon"], { mayFail: true });
+  await until("the end", () => show("ActiveState") === "failed");
+  expect(show("ExecMainStatus") === "2", `exit code ${show("ExecMainStatus")}`);
+  expect(/monitr.*did you mean monitor/.test(journal()), journal());
+  writeFileSync(SETTINGS, 'monitor = "poll"\n');
+  run(["systemctl", "start", "wgmon"]);
+});
+
+await step("stop: it ends well", () => {
+  run(["systemctl", "stop", "wgmon"]);
+  const end = `${show("Result")} ${show("ExecMainStatus")} ${show("ActiveState")}`;
+  expect(end === "success 0 inactive", end);
+});
+
+await step("remove keeps settings and state, purge nothing", () => {
+  run(["systemctl", "start", "wgmon"]);
+  // For the last step.
+  run(["cp", "/usr/bin/wgmon", "/usr/local/bin/wgmon"]);
+  const packed = run(["dpkg", "-L", "wgmon"]).split("\n");
+  run(["dpkg", "--remove", "wgmon"]);
+  expect(show("ActiveState") === "inactive", `it is ${show("ActiveState")}`);
+  expect(existsSync(SETTINGS), "the settings are gone");
+  expect(existsSync("/var/lib/private/wgmon/wgmon.db"), "the state is gone");
+  run(["dpkg", "--purge", "wgmon"]);
+  const left = run(
+    "find /etc /var/lib /run/systemd ( -path /var/lib/dpkg -o -path /etc/credstore ) -prune -o"
+      .concat(" -name *wgmon* ! -name *wgmon-test* -print")
+      .split(" "),
+  );
+  expect(left === "", `left: ${left}`);
+  const files = packed.filter((path) => path.includes("wgmon") && existsSync(path));
+  expect(files.length === 0, `left: ${files.join(", ")}`);
+});
+
+await step("install-service: the bare program as a service, and gone again", () => {
+  const said = run(["/usr/local/bin/wgmon", "install-service"]);
+  expect(said.includes("wrote /etc/systemd/system/wgmon.service"), said);
+  expectActive();
+  const complaint = run(["systemd-analyze", "verify", "wgmon.service"]);
+  expect(complaint === "", complaint);
+  const away = run(["/usr/local/bin/wgmon", "uninstall-service"]);
+  expect(away.includes("removed /etc/systemd/system/wgmon.service"), away);
+  expect(show("LoadState") === "not-found", `the unit is ${show("LoadState")}`);
+});
+
+if (counts.failed > 0) console.log(journal());
+process.exit(0);
+
+function show(property: string): string {
+  return run(["systemctl", "show", "-P", property, "wgmon"]).trim();
+}
+
+function dropIn(line: string): void {
+  mkdirSync(DROP_INS, { recursive: true });
+  writeFileSync(join(DROP_INS, "test.conf"), `[Service]\n${line}\n`);
+  run(["systemctl", "daemon-reload"]);
+}
+
+function expectActive(): void {
+  expect(show("ActiveState") === "active", `it is ${show("ActiveState")}\n${journal()}`);
+}
+
+function journal(): string {
+  return run(["journalctl", "-u", "wgmon", "--no-pager", "-o", "cat"]);
+}
