@@ -29,7 +29,7 @@ const SHELL = "run --rm --pull=never --no-healthcheck --network=none --entrypoin
 /** Without WireGuard: it waits for a device, and captures. */
 const WATCH_ONLY = "-e intfname= -e WGMON_MONITOR=bpf -e WGMON_INTERFACE=any";
 
-export class Image {
+export class Image implements Disposable {
   readonly #work: string;
   readonly #roots: Roots;
 
@@ -123,6 +123,11 @@ network_config_dir = "${this.#work}/networks"
       }
     });
     return true;
+  }
+
+  /** A step that failed may have left a container running. */
+  [Symbol.dispose](): void {
+    Bun.spawnSync(["podman", "rm", "--all", "--force", "--time=0"], { env: process.env });
   }
 
   #build(): void {

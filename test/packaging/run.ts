@@ -71,6 +71,8 @@ async function withRoots(): Promise<Roots | null> {
 
 async function machines(roots: Roots): Promise<void> {
   const image = new Image(work, roots);
+  // Also where a signal ends this.
+  process.prependListener("exit", () => image[Symbol.dispose]());
   const isBuilt = await image.check();
   const reason = options["no-vm"] ? "--no-vm" : whyNoVm();
   if (reason !== null) {
