@@ -1,6 +1,6 @@
 /**
  * The C libraries that `bun build.ts --release` puts into the program: Debian's, and a libpcap made from
- * Debian's source without D-Bus, Bluetooth, USB and others that need more libraries. Needs a Debian with
+ * Debian's source that compiles filters, and needs no other library. Needs a Debian with
  * apt, a compiler, flex and bison; for another kind of machine, its cross compiler. Sources as apt has
  * them, kept in node_modules/.cache.
  */
@@ -92,7 +92,12 @@ export const libraries: readonly Library[] = [
   },
 ];
 
-const LIBPCAP_WITHOUT = [
+/**
+ * wgmon lets libpcap compile filters and captures by itself. Without its way to capture, libpcap needs
+ * nothing newer than glibc 2.14; with it 2.33, which the machines that lack a libpcap may not have.
+ */
+const LIBPCAP_SETTINGS = [
+  "--with-pcap=null",
   ...["dbus", "bluetooth", "usb", "netmap", "rdma", "remote"].map((what) => `--disable-${what}`),
   ...["libnl", "dag", "septel", "snf", "turbocap", "dpdk"].map((what) => `--without-${what}`),
 ];
@@ -109,7 +114,7 @@ export async function fetchLibraries(
   machine: Machine,
   cache: string,
 ): Promise<ReadonlyMap<string, string>> {
-  const stamp = Bun.hash(JSON.stringify([libraries, LIBPCAP_WITHOUT])).toString(16);
+  const stamp = Bun.hash(JSON.stringify([libraries, LIBPCAP_SETTINGS])).toString(16);
   const folder = join(cache, `libraries-${machine}-${stamp}`);
   if (!existsSync(folder)) {
     requireTools(machine);
@@ -208,13 +213,13 @@ async function fetchLibrary(library: Library, { machine, aside, apt }: Place): P
     (name) => !name.endsWith(".asc"),
   );
   expectSum(library, machine, await readFile(join(folder, archive!)));
-  const host = machine === process.arch ? [] : [`--host=${triplets[machine]}`, "--with-pcap=linux"];
+  const host = machine === process.arch ? [] : [`--host=${triplets[machine]}`];
   const tree = join(folder, "tree");
   await mkdir(tree);
   await $`tar -xf ${join(folder, archive!)} --strip-components=1 -C ${tree}`.quiet();
   // No path of this folder may be in it.
   const env = { ...process.env, CFLAGS: `-O2 -ffile-prefix-map=${tree}=.`, SOURCE_DATE_EPOCH: "1" };
-  await $`./configure --quiet ${host} ${LIBPCAP_WITHOUT}`.cwd(tree).env(env).quiet();
+  await $`./configure --quiet ${host} ${LIBPCAP_SETTINGS}`.cwd(tree).env(env).quiet();
   await $`make -s -j${cpus().length} shared`.cwd(tree).env(env).quiet();
   await cp(join(tree, `libpcap.so.${library.version}`), made);
 }

@@ -34,27 +34,41 @@ function open<const Symbols extends Record<string, FFIFunction>>(library: Librar
     try {
       return dlopen(soname, symbols).symbols;
     } catch (error) {
-      const { code, message } = error as { code?: string; message: string };
-      if (/requires the JIT/.test(message)) {
-        throw new LibraryError(
-          "cannot call C libraries: this process may not make executable memory, which bun:ffi needs; " +
-            "take away MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0",
-        );
-      }
-      if (code !== "ERR_DLOPEN_FAILED") {
-        throw new LibraryError(`${soname} is too old or broken (${message}); update ${packages}`);
-      }
-      if (/Too many open files/.test(message)) {
-        throw new LibraryError(`cannot load ${soname}: too many open files; raise LimitNOFILE`);
-      }
-      missing.push(message);
+      missing.push(whyNotThere(error, soname, packages));
     }
   }
+  let reason = missing[0] ?? "";
   const copy = embedded.find(({ soname }) => sonames.includes(soname));
-  if (copy !== undefined) return dlopen(pathOf(copy, packages), symbols).symbols;
-  throw new LibraryError(
-    `cannot load ${sonames.join(" or ")} (${missing[0]?.replace(/\s+/g, " ") ?? ""}); install ${packages}`,
-  );
+  if (copy !== undefined) {
+    try {
+      return dlopen(pathOf(copy), symbols).symbols;
+    } catch (error) {
+      reason += `; wgmon's own: ${whyNotThere(error, copy.soname, packages)}`;
+    }
+  }
+  throw new LibraryError(`cannot load ${sonames.join(" or ")} (${reason}); install ${packages}`);
+}
+
+/**
+ * The loader's words for a library that is not there.
+ *
+ * @throws LibraryError when it is there, or any would fail.
+ */
+function whyNotThere(error: unknown, soname: string, packages: string): string {
+  const { code, message } = error as { code?: string; message: string };
+  if (/requires the JIT/.test(message)) {
+    throw new LibraryError(
+      "cannot call C libraries: this process may not make executable memory, which bun:ffi needs; " +
+        "take away MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0",
+    );
+  }
+  if (code !== "ERR_DLOPEN_FAILED") {
+    throw new LibraryError(`${soname} is too old or broken (${message}); update ${packages}`);
+  }
+  if (/Too many open files/.test(message)) {
+    throw new LibraryError(`cannot load ${soname}: too many open files; raise LimitNOFILE`);
+  }
+  return message.replace(/\s+/g, " ");
 }
 
 /** Those of the embedded libraries that the system had not, and where the loader finds them. */
@@ -66,8 +80,8 @@ export function embeddedVersion(name: string): string | null {
   return used?.version ?? null;
 }
 
-function pathOf(library: EmbeddedLibrary, packages: string): string {
-  const path = loaded.get(library) ?? inMemory(library, packages);
+function pathOf(library: EmbeddedLibrary): string {
+  const path = loaded.get(library) ?? inMemory(library);
   loaded.set(library, path);
   for (const soname of library.needs) {
     // The loader takes one that is there already, by its soname.
@@ -76,14 +90,14 @@ function pathOf(library: EmbeddedLibrary, packages: string): string {
     try {
       dlopen(soname, symbols);
     } catch {
-      dlopen(pathOf(needed, packages), symbols);
+      dlopen(pathOf(needed), symbols);
     }
   }
   return path;
 }
 
 /** A file that is nowhere but in memory, memfd_create(2): no folder need be writable, or let code run. */
-function inMemory(library: EmbeddedLibrary, packages: string): string {
+function inMemory(library: EmbeddedLibrary): string {
   const { symbols } = dlopen("libc.so.6", {
     // int memfd_create(const char *name, unsigned int flags);
     memfd_create: { args: ["cstring", "u32"], returns: "i32" },
@@ -94,10 +108,13 @@ function inMemory(library: EmbeddedLibrary, packages: string): string {
   const bytes = library.read();
   // Open for good: the loader maps parts of it when it likes.
   const descriptor = symbols.memfd_create(soname, MFD_CLOEXEC);
-  if (descriptor < 0 || Number(symbols.write(descriptor, bytes, bytes.length)) !== bytes.length) {
-    throw new LibraryError(
-      `cannot load ${soname}: the system has none, and there is no memory for wgmon's own; install ${packages}`,
-    );
+  if (descriptor < 0) throw notThere("memfd_create(2) failed");
+  if (Number(symbols.write(descriptor, bytes, bytes.length)) !== bytes.length) {
+    throw notThere("a file in memory cannot be written");
   }
   return `/proc/self/fd/${descriptor}`;
+}
+
+function notThere(message: string): Error {
+  return Object.assign(new Error(message), { code: "ERR_DLOPEN_FAILED" });
 }

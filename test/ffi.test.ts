@@ -1,13 +1,15 @@
 /** The tables of C symbols, and the sentence that is said when a library cannot be used. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, mock, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { type EmbeddedLibrary } from "../ffi/embedded.ts";
 import { libc } from "../ffi/libc.ts";
 import { libmnl } from "../ffi/libmnl.ts";
 import { libnetfilterLog } from "../ffi/libnetfilter_log.ts";
 import { libpcap } from "../ffi/libpcap.ts";
-import { lazily } from "../ffi/load.ts";
+import { embeddedVersion, lazily } from "../ffi/load.ts";
 import { LibraryError } from "../src/errors.ts";
 
 const getpid = { getpid: { args: [], returns: "i32" } } as const;
@@ -73,5 +75,44 @@ describe("a library that cannot be used is told in one sentence with the next st
       "LibraryError: cannot call C libraries: this process may not make executable memory, which " +
         "bun:ffi needs; take away MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0",
     );
+  });
+});
+
+describe("an embedded library", () => {
+  function embed(...libraries: readonly Partial<EmbeddedLibrary>[]): void {
+    const usual = { version: "1.2.3", symbol: "getpid", needs: [], read: () => Buffer.from("x") };
+    const embedded = libraries.map((library) => ({ ...usual, ...library }));
+    void mock.module("../ffi/embedded.ts", () => ({ embedded }));
+  }
+  const open = (soname: string) =>
+    lazily({
+      sonames: [soname],
+      packages: "libown (Debian: libown1)",
+      symbols: { mnl_attr_get_type: { args: ["ptr"], returns: "u16" } },
+    });
+
+  test("is used where the system has none, from memory", () => {
+    libmnl();
+    const path = /\/\S*libmnl\.so\S*$/m.exec(readFileSync("/proc/self/maps", "utf8"))![0];
+    embed({ soname: "libown.so.1", read: () => readFileSync(path) });
+    expect(embeddedVersion("libown")).toBe(null);
+    expect(open("libown.so.1")().mnl_attr_get_type).toBeInstanceOf(Function);
+    expect(embeddedVersion("libown")).toBe("1.2.3");
+    expect(readFileSync("/proc/self/maps", "utf8")).toContain("/memfd:libown.so.1");
+  });
+
+  // A glibc that is too old for it, or a policy that forbids it.
+  test("that the loader refuses is told of as one that is missing", () => {
+    embed({ soname: "libown.so.2" });
+    expect(open("libown.so.2")).toThrow(LibraryError);
+    expect(open("libown.so.2")).toThrow(
+      /^cannot load libown\.so\.2 \(.*libown\.so\.2.*; wgmon's own: .*file too short.*\); install libown \(Debian: libown1\)$/,
+    );
+  });
+
+  test("that needs one that the loader refuses is, too", () => {
+    embed({ soname: "libown.so.3", needs: ["libown.so.4"] }, { soname: "libown.so.4" });
+    expect(open("libown.so.3")).toThrow(LibraryError);
+    expect(open("libown.so.3")).toThrow(/wgmon's own: .*file too short.*\); install libown/);
   });
 });

@@ -9,7 +9,7 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import { libraries, missingTools } from "../../deploy/libraries.ts";
+import { fetchLibraries, libraries, missingTools } from "../../deploy/libraries.ts";
 import { hasTexts, noticeText } from "../../deploy/notice.ts";
 import { version } from "../../package.json";
 import { BareRoot, RELEASE } from "../support/bareroot.ts";
@@ -25,6 +25,9 @@ if (missing.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
   throw new Error(`WGMON_KERNEL_TESTS=require, but there is no ${missing.join(", ")}`);
 }
 const note = missing.length > 0 ? ` [skipped: no ${missing.join(", ")}]` : "";
+
+/** Bun 1.4 for Linux needs glibc 2.17 on x64 and arm64. */
+const BUN_GLIBC_MINOR = 17;
 
 async function sumOf(path: string): Promise<string> {
   return new Bun.CryptoHasher("sha256").update(await Bun.file(path).bytes()).digest("hex");
@@ -62,6 +65,14 @@ describe.skipIf(missing.length > 0)(`a release${note}`, () => {
     for (const component of document.components) {
       expect(component.purl).toMatch(/^pkg:(?:npm|deb)\/\S+@\S+$/);
       expect(component.licenses[0].expression).toMatch(/\S/);
+    }
+  });
+
+  test("needs no newer glibc than Bun does", async () => {
+    for (const [soname, path] of await fetchLibraries("x64", join(ROOT, "node_modules/.cache"))) {
+      const versions = (await Bun.file(path).text()).matchAll(/GLIBC_2\.(\d+)/g);
+      const newest = Math.max(...Array.from(versions, ([, minor]) => Number(minor)));
+      expect(newest, soname).toBeWithin(1, BUN_GLIBC_MINOR + 1);
     }
   });
 
