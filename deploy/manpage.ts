@@ -42,6 +42,7 @@ ${Object.entries(commands)
 Each is also a variable and a key of the settings file; a flag overrules a variable, and a variable the
 file. A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d; a size 256MB or 1GiB.
 ${settings().map(setting).join("\n")}
+${item("--version, --licenses", "print the versions of what wgmon is made of, and their licences")}
 .SH SETTINGS FILE
 TOML. Beside the keys above it can name peers, and describe targets one by one:
 .PP
