@@ -70,12 +70,14 @@ ${packages.map((each) => `  ${each.name} ${each.version} (${each.licence})`).joi
 Release builds (bun build.ts --release), used where the system has none of its own:
 ${libraries.map((each) => `  ${each.name} ${each.version} (${each.licence}), Debian's source package ${each.source.join(" ")}`).join("\n")}
 
-libnfnetlink and libnetfilter_log are under the GNU General Public License. Whoever
-passes on a release build passes on a whole that holds them, and does so under the terms
-of that licence, version 2 or later, which those of all other parts allow. That means,
-too, to offer the source: that of wgmon is at the commit it was built from, that of the
-libraries is in the Debian source packages that are named above. A build without
---release holds none of these libraries, and has no such terms.
+libnfnetlink and libnetfilter_log are under the GNU General Public License, version 2 or
+later. Whoever passes on a release build passes on a whole that holds them, and does so
+under the terms of that licence. Some parts of Bun (uSockets, uWebSockets, simdutf) are
+under the Apache License 2.0, which goes with version 3 and not with version 2: for the
+whole it is version 3. That means, too, to give the source to those who ask: that of wgmon
+is at the commit it was built from, that of the libraries is in the Debian source packages
+that are named above, that of Bun is at its release. A build without --release holds none
+of these libraries, and has no such terms.
 `,
     ...packages.map(({ name, version: its, text }) => `${name} ${its}\n\n${text}\n`),
     `libpcap ${libraries.find(({ name }) => name === "libpcap")!.version}\n\n${await debianText("libpcap0.8")}\n`,
@@ -84,6 +86,7 @@ libraries is in the Debian source packages that are named above. A build without
     ),
     `GNU Lesser General Public License, version 2.1\n\n${await commonLicence("LGPL-2.1")}\n`,
     `GNU General Public License, version 2\n\n${await commonLicence("GPL-2")}\n`,
+    `GNU General Public License, version 3\n\n${await commonLicence("GPL-3")}\n`,
   ];
   const whole = await Promise.all(
     parts.map(async (part) => {
@@ -107,7 +110,7 @@ export function hasTexts(): boolean {
   const packages = ["libpcap0.8", "libmnl0", "libnfnetlink0", "libnetfilter-log1"];
   return (
     packages.every((name) => existsSync(`/usr/share/doc/${name}/copyright`)) &&
-    existsSync("/usr/share/common-licenses/GPL-2")
+    existsSync("/usr/share/common-licenses/GPL-3")
   );
 }
 
