@@ -350,15 +350,17 @@ export class App implements Witness {
     const startMs = this.#clock.now().monotonicMs;
     const startCpuMs = cpuMs();
     const look = await this.#senses.devices.look(names);
-    const costMs = cpuMs() - startCpuMs;
+    const lookMs = cpuMs() - startCpuMs;
     this.#counters.lookSeconds.observe((this.#clock.now().monotonicMs - startMs) / 1000);
-    this.#takeIn(look, reason, names);
-    return costMs;
+    const changes = this.#takeIn(look, reason, names);
+    // What it takes to report a change is no cost of the look: that of the next peer must not wait for it.
+    return changes > 0 ? lookMs : cpuMs() - startCpuMs;
   }
 
-  #takeIn(look: LookResult, reason: Reason, names: ReadonlySet<string> | null): void {
+  /** How many changes it brought. */
+  #takeIn(look: LookResult, reason: Reason, names: ReadonlySet<string> | null): number {
     // The store is closed, or about to be: what a look found that lasted until now is for the next run.
-    if (this.#stopped) return;
+    if (this.#stopped) return 0;
     const now = this.#clock.now();
     this.#counters.looks.add([reason]);
     this.#counters.lookProblems += look.problems.length;
@@ -379,6 +381,7 @@ export class App implements Witness {
     this.#senses.capture.setPorts([...new Set(ports)].filter((port) => port !== 0));
     this.#rules?.setPorts(ports);
     this.#scheduleTick();
+    return changes.length;
   }
 
   #noteRates(atMs: number): void {

@@ -14,7 +14,7 @@ import { EAGAIN, MSG_DONTWAIT } from "./kernel/uapi.ts";
  * Waking up for each datagram costs ten times as much as reading it. From so many wake-ups in so much
  * time on, datagrams are fetched by the clock, until hardly any come.
  */
-const BUSY_WAKES = 50;
+const BUSY_WAKES = 20;
 const BUSY_WINDOW_MS = 100;
 const FETCH_MS = 15;
 const QUIET_FETCHES = 10;

@@ -15,8 +15,8 @@ import { MessageType, REKEY_AFTER_MS } from "./wireguard.ts";
 const HANDSHAKE_LADDER_MS = [0, 3, 12, 50, 250];
 /** After an initiation: it only says that someone tries, and the packet that ends it may be missed. */
 const ATTEMPT_LADDER_MS = [250, 1000, 3000];
-/** After packets were missed: now, and for those that were on their way. */
-const MISSED_LADDER_MS = [0, 250];
+/** After packets were missed: now, and for those that are on their way, or are thrown away in a flood. */
+const MISSED_LADDER_MS = [0, 60, 120, 180, 250];
 
 /** Sources that are waited for; more at once is a flood, in which the looks go on without them. */
 const PENDING_MAX = 1024;
@@ -31,6 +31,8 @@ const RENEWAL_DUE_MS = REKEY_AFTER_MS - 20_000;
 
 /** Looks may take this share of one core ... */
 const LOOK_SHARE = 0.03;
+/** ... of which each takes this, besides what is measured: waking up, timers, garbage. */
+const LOOK_OVERHEAD_MS = 0.5;
 /** ... and this much time at once, before they have to wait for their share. */
 const LOOK_BURST_MS = 80;
 
@@ -168,7 +170,7 @@ export class Trigger {
       const ports = new Set(due.map(([, { destinationPort }]) => destinationPort));
       const costMs = await this.#options.look(missed === null ? ports : null);
       this.#isLooking = false;
-      this.#budget.spend(costMs, clock.now().monotonicMs);
+      this.#budget.spend(costMs + LOOK_OVERHEAD_MS, clock.now().monotonicMs);
     }
 
     const settleMs = clock.now().monotonicMs;
