@@ -77,6 +77,8 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   });
   const senses = await Senses.open(settings, clock);
   tellReady(settings, senses, log);
+  // From here on it pays to compile: build.ts makes the program start without.
+  Bun.unsafe.setJITPolicy(1);
   notifier = await notifierOf(process.env, log);
   notifier?.ready();
   // Loaded only now: it would take another millisecond until then.

@@ -118,7 +118,10 @@ export class Database implements Disposable {
     if (this.#place === "disk") {
       try {
         this.#setDurable(durability === "now");
-        return this.#sqlite.transaction(work).immediate();
+        const result = this.#sqlite.transaction(work).immediate();
+        // Here and not before the next, which may be an event that somebody waits for.
+        this.#setDurable(true);
+        return result;
       } catch (error) {
         if (!isSqliteError(error) || this.#options.isTool === true) throw error;
         this.#toMemory(error);

@@ -100,13 +100,14 @@ export async function startWarm(...args: readonly string[]): Promise<Wgmon> {
 }
 
 /**
- * An empty program, built as wgmon is: nothing on Bun can start faster or use less. It says ready, and
- * then waits.
+ * An empty program, built as wgmon is but for the policy of the compiler, which is there to start
+ * faster. It says ready, and then waits.
  */
 export async function buildBare(folder: string): Promise<string> {
   const bare = join(folder, "bare");
   await Bun.write(`${bare}.ts`, `console.error("ready"); setInterval(() => {}, 1e6);\n`);
-  const build = [process.execPath, "build", ...buildFlags, `${bare}.ts`, "--outfile", bare];
+  const flags = buildFlags.filter((flag) => !flag.startsWith("--compile-jit-policy"));
+  const build = [process.execPath, "build", ...flags, `${bare}.ts`, "--outfile", bare];
   if (Bun.spawnSync(build).exitCode !== 0) throw new Error("the bare program cannot be built");
   return bare;
 }
