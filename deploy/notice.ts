@@ -78,6 +78,11 @@ whole it is version 3. That means, too, to give the source to those who ask: tha
 is at the commit it was built from, that of the libraries is in the Debian source packages
 that are named above, that of Bun is at its release. A build without --release holds none
 of these libraries, and has no such terms.
+
+"Or later" is what Debian's records say, below. Upstream's files are less clear: those of
+libnfnetlink name no version, and libnetfilter_log.c was published with a header that names
+version 2 alone. Whoever passes on a release and needs certainty asks netfilter.org first,
+or passes on a build without --release.
 `,
     ...packages.map(({ name, version: its, text }) => `${name} ${its}\n\n${text}\n`),
     `libpcap ${libraries.find(({ name }) => name === "libpcap")!.version}\n\n${await debianText("libpcap0.8")}\n`,

@@ -14,9 +14,9 @@ import { EAGAIN, MSG_DONTWAIT } from "./kernel/uapi.ts";
  * Waking up for each datagram costs ten times as much as reading it. From so many wake-ups in so much
  * time on, datagrams are fetched by the clock, until hardly any come.
  */
-const BUSY_WAKES = 20;
+const BUSY_WAKES = 10;
 const BUSY_WINDOW_MS = 100;
-const FETCH_MS = 15;
+const FETCH_MS = 20;
 const QUIET_FETCHES = 10;
 const QUIET_DATAGRAMS = 2;
 /** Each fetch may take this long, and make up for those before that took less; but a few are always read. */
@@ -48,7 +48,7 @@ export interface DatagramHandler {
   lost(code: string): void;
   /**
    * A flood came, and is not read: told again every 200 ms while it lasts. Present: floods cost next to
-   * nothing, and a busy time costs little; what comes then is told up to 15 ms late.
+   * nothing, and a busy time costs little; what comes then is told up to 20 ms late.
    */
   readonly overrun?: () => void;
   /** So much comes that reading has become slow work; told each time that it begins. */
