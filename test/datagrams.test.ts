@@ -252,7 +252,9 @@ describe("a handler that is to be spared", () => {
     clock.advance(FETCH_MS - 1);
     expect(record.happened).toHaveLength(WAKES);
     clock.advance(1);
-    expect(record.happened.slice(WAKES)).toEqual(Array.from({ length: 100 }, (_, n) => `data ${n}`));
+    expect(record.happened.slice(WAKES)).toEqual(
+      Array.from({ length: 100 }, (_, n) => `data ${n}`),
+    );
     expect(overruns()).toBe(0);
   });
 
