@@ -19,7 +19,7 @@ import {
 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { parseArgs, type ParseArgsConfig } from "node:util";
 
 import { settingsFile } from "../src/cli/settingsfile.ts";
 import { manPage } from "./manpage.ts";
@@ -49,6 +49,8 @@ async function pack(options: Options): Promise<string> {
   const { binary, version, outdir, compression, epochSeconds } = options;
   const date = new Date(epochSeconds * 1000).toISOString().slice(0, 10);
   const architecture = ARCHITECTURES[process.arch as keyof typeof ARCHITECTURES];
+  // dpkg-deb refuses folders that others cannot read.
+  process.umask(0o022);
   const tree = await mkdtemp(join(tmpdir(), "wgmon-deb-"));
   try {
     await chmod(tree, 0o755);
@@ -152,13 +154,11 @@ class PackError extends Error {}
 /** @throws PackError */
 async function readOptions(): Promise<Options> {
   const { version } = JSON.parse(await source("package.json")) as { version: string };
-  const { values } = parseArgs({
-    options: {
-      binary: { type: "string", default: join(ROOT, "wgmon") },
-      version: { type: "string", default: version },
-      outdir: { type: "string", default: join(ROOT, "dist") },
-      compression: { type: "string", default: "zstd" },
-    },
+  const values = valuesOf({
+    binary: { type: "string", default: join(ROOT, "wgmon") },
+    version: { type: "string", default: version },
+    outdir: { type: "string", default: join(ROOT, "dist") },
+    compression: { type: "string", default: "zstd" },
   });
   const binary = resolve(values.binary);
   if (!(await Bun.file(binary).exists()))
@@ -174,6 +174,15 @@ async function readOptions(): Promise<Options> {
     compression: values.compression,
     epochSeconds: Number(epoch),
   };
+}
+
+function valuesOf<const Options extends NonNullable<ParseArgsConfig["options"]>>(options: Options) {
+  try {
+    return parseArgs({ options }).values;
+  } catch (error) {
+    // The first sentence of the three that node:util makes.
+    throw new PackError((error as Error).message.replace(/\. .*/s, ""));
+  }
 }
 
 try {

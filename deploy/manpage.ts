@@ -36,7 +36,10 @@ does:
 whoever may run it would have them for any program.
 .SH COMMANDS
 ${Object.entries(commands)
-  .map(([name, { summary, flags }]) => command(name, summary, flags))
+  .map(([name, { summary, words, flags }]) => {
+    const term = words.length === 0 ? name : `${name} [${words.join("|")}]`;
+    return command(term, summary, flags);
+  })
   .join("\n")}
 .SH FLAGS
 Each is also a variable and a key of the settings file; a flag overrules a variable, and a variable the

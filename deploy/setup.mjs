@@ -180,17 +180,16 @@ function prepareTests() {
       say("tests of releases will be skipped");
     }
   }
+  // Where the kernel has WireGuard, packages and images are still tested in a virtual machine.
   const reason = whyNoWireguard();
-  if (reason === null) return;
+  const skipped = reason === null ? "tests of packages and images" : `kernel tests (${reason})`;
   if (manager !== "apt-get" || process.arch !== "x64") {
-    say(
-      `kernel tests will be skipped: ${reason}, and their virtual machine needs Debian on x86_64`,
-    );
+    say(`${skipped} will be skipped: their virtual machine needs Debian on x86_64`);
     return;
   }
   const more = missing(machineTools);
-  if (more.length > 0 && !install(more, `a virtual machine for the kernel tests (${reason})`)) {
-    say(`kernel tests will be skipped: ${reason}, and there is no virtual machine`);
+  if (more.length > 0 && !install(more, `a virtual machine for the ${skipped}`)) {
+    say(`${skipped} will be skipped: there is no virtual machine`);
   }
 }
 

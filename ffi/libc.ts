@@ -16,6 +16,8 @@ export const libc = lazily({
     connect: { args: ["i32", "buffer", "u32"], returns: "i32" },
     // int setsockopt(int sockfd, int level, int optname, const void *optval, socklen_t optlen);
     setsockopt: { args: ["i32", "i32", "i32", "buffer", "u32"], returns: "i32" },
+    // int getsockopt(int sockfd, int level, int optname, void *optval, socklen_t *optlen);
+    getsockopt: { args: ["i32", "i32", "i32", "buffer", "buffer"], returns: "i32" },
     // ssize_t recv(int sockfd, void *buf, size_t len, int flags);
     recv: { args: ["i32", "buffer", "u64", "i32"], returns: FFIType.i64_fast },
     // int dup(int oldfd);

@@ -56,6 +56,8 @@ const WARM_UP_MAX_MS = 200;
 
 /** How often the store is looked after: what `wgmon outbox` did, what is too old. */
 const UPKEEP_MS = 5000;
+/** The firewall rules of ours that somebody took away are back within this. */
+const RULES_CHECK_MS = 60_000;
 /** A flood that comes back after this is told of again. */
 const FLOOD_OVER_MS = 60_000;
 /** A problem of looks that comes back after this is told of again; looks are a minute apart at times. */
@@ -110,6 +112,7 @@ export class App implements Witness {
   #cancelTick = () => {};
   #cancelReconcile = () => {};
   #cancelUpkeep = () => {};
+  #rulesCheckedMs = 0;
   #cancelWarmUp = () => {};
   #cancelLinkLooks: (() => void)[] = [];
   #lastTickMs = -Infinity;
@@ -460,9 +463,17 @@ export class App implements Witness {
       this.#history.keepUp(this.#tracker);
       this.#traffic.keepUp(this.#tracker.sessions);
       const { keepMs, maxStoreBytes } = this.#settings;
+      this.#checkRules();
       const hasMore = this.#history.trim({ keepMs, maxBytes: maxStoreBytes });
       this.#scheduleUpkeep(hasMore ? TRIM_PAUSE_MS : UPKEEP_MS);
     });
+  }
+
+  #checkRules(): void {
+    const { monotonicMs } = this.#clock.now();
+    if (monotonicMs - this.#rulesCheckedMs < RULES_CHECK_MS) return;
+    this.#rulesCheckedMs = monotonicMs;
+    this.#rules?.check();
   }
 
   /** A peer connected and no packet was ever captured: something is not set up. */
@@ -506,7 +517,6 @@ export class App implements Witness {
     if (reconcileMs === 0 || this.#stopped) return;
     this.#cancelReconcile = this.#clock.after(reconcileMs, () => {
       void this.#look("reconcile", null);
-      this.#rules?.check();
       this.#scheduleReconcile();
     });
   }

@@ -333,6 +333,10 @@ function notesOf(chosen: Chosen): string[] {
     if (given === null || monitor === onlyFor[name]) continue;
     notes.push(`${given.where} has no effect with monitor ${monitor}: it is for ${onlyFor[name]}`);
   }
+  if (monitor === "poll" && chosen.one("report-unknown")) {
+    const where = chosen.given("report-unknown")?.where ?? "report-unknown";
+    notes.push(`${where} has no effect with monitor poll: it needs packets`);
+  }
   return notes;
 }
 

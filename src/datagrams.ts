@@ -51,6 +51,11 @@ export interface DatagramHandler {
    * nothing, and a busy time costs little; what comes then is told up to 20 ms late.
    */
   readonly overrun?: () => void;
+  /**
+   * For sockets that drop what they have no room for and report no error: whether they did since this
+   * was asked last. That happens in busy times only, and then `overrun` is told.
+   */
+  readonly dropped?: () => boolean;
   /** So much comes that reading has become slow work; told each time that it begins. */
   readonly busy?: () => void;
 }
@@ -112,6 +117,7 @@ export async function readDatagrams(
         return;
       }
       if (code !== null && code !== "more") handler.lost(code);
+      if (handler.dropped?.() === true) handler.overrun?.();
       const isQuiet = code === null && count <= QUIET_DATAGRAMS;
       if (isQuiet && quiet === QUIET_FETCHES) {
         windowAtMs = -Infinity;

@@ -75,6 +75,8 @@ export class ManagedRules {
   #tried: string | null = null;
   #isDoubted = false;
   #mayBeThere = false;
+  /** The last attempt to load it. */
+  #hasFailed = false;
   #work: Promise<void> | null = null;
   #lastWarning = "";
 
@@ -92,10 +94,14 @@ export class ManagedRules {
     this.#begin();
   }
 
-  /** Loads the table again if somebody took it away, as a reload of the whole firewall does. */
+  /**
+   * Loads the table again if somebody took it away, as a reload of the whole firewall does, or if it
+   * could not be loaded before.
+   */
   check(): void {
-    if (!this.#mayBeThere) return;
-    this.#isDoubted = true;
+    if (this.#hasFailed) this.#tried = null;
+    else if (this.#mayBeThere) this.#isDoubted = true;
+    else return;
     this.#begin();
   }
 
@@ -137,13 +143,17 @@ export class ManagedRules {
     try {
       await installRules({ ports, group }, this.#running());
       this.#mayBeThere = ports.length > 0;
+      this.#hasFailed = false;
       this.#lastWarning = "";
       if (ports.length > 0)
         log.info("firewall rules loaded", { table: this.#table, ports: wanted });
     } catch (error) {
       // Killed at the end, it may have been done with its work.
       if (this.#closing.signal.aborted) this.#mayBeThere = true;
-      else this.#failed(error);
+      else {
+        this.#hasFailed = true;
+        this.#failed(error);
+      }
     }
   }
 

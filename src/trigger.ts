@@ -20,6 +20,8 @@ const MISSED_LADDER_MS = [0, 60, 120, 180, 250];
 
 /** Sources that are waited for; more at once is a flood, in which the looks go on without them. */
 const PENDING_MAX = 1024;
+/** Of these, initiations: they wait for seconds without a look, and must leave room for what is urgent. */
+const ATTEMPTS_MAX = 512;
 /** Sources of data packets that turned out to be nobody's. */
 const STRANGERS_MAX = 4096;
 
@@ -70,6 +72,7 @@ interface Pending extends Ladder {
 export class Trigger {
   readonly #options: TriggerOptions;
   readonly #pending = new Map<string, Pending>();
+  #attempts = 0;
   readonly #strangers = new Set<string>();
   /** Packets were missed, whoever sent them; null: none. */
   #missed: Ladder | null = null;
@@ -112,6 +115,7 @@ export class Trigger {
       return;
     }
     if (waiting === undefined && this.#pending.size >= PENDING_MAX) return;
+    if (isAttempt && this.#attempts >= ATTEMPTS_MAX) return;
     const added: Pending = {
       address,
       port,
@@ -121,7 +125,9 @@ export class Trigger {
       ladderMs: isAttempt ? ATTEMPT_LADDER_MS : HANDSHAKE_LADDER_MS,
       step: 0,
     };
+    this.#forget(key, waiting);
     this.#pending.set(key, added);
+    if (isAttempt) this.#attempts++;
     this.#schedule(dueMs(added));
   }
 
@@ -141,6 +147,7 @@ export class Trigger {
     this.#stopped = true;
     this.#cancel?.();
     this.#pending.clear();
+    this.#attempts = 0;
     this.#missed = null;
   }
 
@@ -200,15 +207,17 @@ export class Trigger {
     const due: [string, Pending][] = [];
     for (const entry of this.#pending) {
       if (dueMs(entry[1]) > nowMs) continue;
-      if (this.#isSettled(entry[1])) this.#pending.delete(entry[0]);
+      if (this.#isSettled(entry[1])) this.#forget(...entry);
       else due.push(entry);
     }
     return due;
   }
 
   /** Unless another packet from there is waited for by now. */
-  #forget(key: string, pending: Pending): void {
-    if (this.#pending.get(key) === pending) this.#pending.delete(key);
+  #forget(key: string, pending: Pending | undefined): void {
+    if (pending === undefined || this.#pending.get(key) !== pending) return;
+    this.#pending.delete(key);
+    if (pending.ladderMs === ATTEMPT_LADDER_MS) this.#attempts--;
   }
 
   #isSettled({ address, port, destinationPort, armedAtMs, awaits }: Pending): boolean {

@@ -198,7 +198,7 @@ describe("a handler that is to be spared", () => {
   const FETCH_MS = 20;
 
   /** Reads with a handler that takes `costMs` for each datagram. */
-  async function busy(costMs = 0) {
+  async function busy(costMs = 0, dropped = () => false) {
     const clock = new HandClock();
     const socket = lonelySocket();
     const peer = await peerOf(socket);
@@ -213,6 +213,7 @@ describe("a handler that is to be spared", () => {
       lost: record.handler.lost,
       overrun: () => void overruns++,
       busy: () => void busyTimes++,
+      dropped,
     });
     closers.push(stop, () => libc().close(socket.descriptor));
     const sendMany = (count: number) => {
@@ -311,6 +312,17 @@ describe("a handler that is to be spared", () => {
     sendMany(3);
     clock.advance(FETCH_MS);
     expect(record.happened.slice(WAKES + 1)).toEqual(["data 0", "data 1", "data 2"]);
+  });
+
+  test("is told of an overrun where the kernel had no room, without an error", async () => {
+    let drops = 0;
+    const { clock, sendMany, overruns } = await busy(0, () => drops > 0);
+    sendMany(3);
+    clock.advance(FETCH_MS);
+    expect(overruns()).toBe(0);
+    drops = 1;
+    clock.advance(FETCH_MS);
+    expect(overruns()).toBe(1);
   });
 
   test("is left alone when it is stopped", async () => {

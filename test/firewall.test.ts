@@ -116,7 +116,6 @@ describe("a failure", () => {
     manager.setPorts([1]);
     await runs[0]!.fail("EPERM");
     manager.setPorts([1]);
-    manager.check();
     expect(started()).toEqual([rules(1)]);
     manager.setPorts([2]);
     await runs[1]!.fail("EPERM");
@@ -155,6 +154,19 @@ describe("a check", () => {
     await runs[1]!.end();
     expect(started()[1]).toBe(rules(1));
     expect(said).toEqual([expect.stringMatching(/^warn .*took it away/), loaded("1")]);
+  });
+
+  test("of one that could not be loaded tries it again", async () => {
+    manager.setPorts([1]);
+    await runs[0]!.fail("no nft program");
+    manager.check();
+    await runs[1]!.fail("no nft program");
+    manager.check();
+    await runs[2]!.end();
+    expect(started()).toEqual([rules(1), rules(1), rules(1)]);
+    expect(said).toEqual([expect.stringMatching(/^warn .*no nft program/), loaded("1")]);
+    manager.check();
+    expect(started().at(-1)).toBe("list chain inet wgmon input\n");
   });
 
   test("before anything was loaded asks nobody", () => {

@@ -321,6 +321,23 @@ describe("a flood", () => {
     expect(Math.max(...gaps)).toBeLessThan(360);
   });
 
+  test("of initiations leaves room for data, which is looked at at once", async () => {
+    const scene = new Scene();
+    for (let round = 0; round < 3; round++) {
+      for (let source = 0; source < 5000; source++) {
+        scene.trigger.seen(datagram({ type: MessageType.initiation, sourcePort: source }));
+      }
+      // All their looks but the last are over, and they are still waited for.
+      await scene.pass(1100);
+      const { length } = scene.looks;
+      scene.trigger.seen(datagram({ sourceAddress: "198.51.100.1" }));
+      await scene.pass(1);
+      expect(scene.looks.length).toBeGreaterThan(length);
+      await scene.pass(5000);
+      expect(scene.clock.waiting).toBe(0);
+    }
+  });
+
   test("ends, and leaves nothing behind", async () => {
     const scene = new Scene();
     for (let source = 0; source < 60_000; source++) {

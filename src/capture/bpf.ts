@@ -17,6 +17,7 @@ import {
   AF_PACKET,
   ETH_P_ALL,
   PACKET_IGNORE_OUTGOING,
+  PACKET_STATISTICS,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
@@ -36,7 +37,7 @@ const PCAP_NETMASK_UNKNOWN = 0xffffffff;
 const SNAPLEN = 256;
 /** `ret #0`: drops every packet. */
 const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
-/** Holds a burst of some 10,000 handshakes. */
+/** Holds a burst of some 2,500 packets. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 
 /** The name that stands for all interfaces. */
@@ -154,8 +155,18 @@ class Tap {
         this.#handler.lost(`capture interface ${this.#interfaceName} ${what}`);
       },
       busy,
+      dropped: () => this.#takeDrops() > 0,
       ...(this.#handler.overrun === undefined ? {} : { overrun: this.#handler.overrun }),
     });
+  }
+
+  /** How many packets the queue had no room for since the last call: struct tpacket_stats, which asking resets. */
+  #takeDrops(): number {
+    const stats = new Uint32Array(2);
+    const length = Int32Array.of(stats.byteLength);
+    const level = SOL_PACKET;
+    if (libc().getsockopt(this.#descriptor, level, PACKET_STATISTICS, stats, length) < 0) return 0;
+    return stats[1]!;
   }
 
   linkChanged({ type, link }: LinkEvent): void {

@@ -3,7 +3,15 @@
  * that has the bare program. Asks nothing, overwrites nothing, and says what it did.
  */
 
-import { mkdirSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname } from "node:path";
 
 import unit from "../../deploy/wgmon.service" with { type: "text" };
@@ -40,6 +48,10 @@ export function installService(options: ServiceOptions): void {
   }
   checkProgram(program);
   const text = unitFor(program);
+  const there = read(root + UNIT);
+  if (there !== null && !isOurs(there)) {
+    throw refusal("install", `${UNIT} is there already, and is not by wgmon`);
+  }
   if (create(root + UNIT, text)) print(`wrote ${UNIT}; it runs ${program}`);
   else if (read(root + UNIT) === text) print(`${UNIT} is there already`);
   else print(`${UNIT} is there already, with other content, and stays as it is`);
@@ -53,7 +65,7 @@ export function uninstallService(options: ServiceOptions): void {
   const { root, print } = options;
   const text = read(root + UNIT);
   if (text === null) throw refusal("uninstall", `there is no ${UNIT}`);
-  if (!text.startsWith(`${MARK}\n`)) {
+  if (!isOurs(text)) {
     throw refusal("uninstall", `${UNIT} is not by wgmon; remove it yourself`);
   }
   systemctl(options, ["disable", "--now", "wgmon"]);
@@ -99,6 +111,10 @@ function checkProgram(program: string): void {
   }
 }
 
+function isOurs(text: string): boolean {
+  return text.startsWith(`${MARK}\n`);
+}
+
 function unitFor(program: string): string {
   // There is no man page without the package.
   return unit.replace("=/usr/bin/wgmon\n", `=${program}\n`).replace(/^Documentation=.*\n/m, "");
@@ -107,9 +123,12 @@ function unitFor(program: string): string {
 /** false: it was there already. */
 function create(path: string, text: string): boolean {
   return attempt(`write ${path}`, () => {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    const made = mkdirSync(dirname(path), { recursive: true });
+    // Others read it, whatever the umask of who runs this.
+    if (made !== undefined) chmodSync(dirname(path), 0o755);
     try {
-      writeFileSync(path, text, { flag: "wx", mode: 0o644 });
+      writeFileSync(path, text, { flag: "wx" });
+      chmodSync(path, 0o644);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
       throw error;

@@ -102,6 +102,7 @@ export const MADV_DONTNEED = 4;
 
 // linux/if_packet.h, linux/if_ether.h
 export const SOL_PACKET = 263;
+export const PACKET_STATISTICS = 6;
 export const PACKET_IGNORE_OUTGOING = 23;
 export const ETH_P_ALL = 3;
 

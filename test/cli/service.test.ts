@@ -94,12 +94,35 @@ describe("install-service", () => {
       `${UNIT} is there already`,
       `${SETTINGS} is there already, and stays as it is`,
     ]);
-    machine.write(UNIT, "[Service]\n");
+    const changed = machine.read(UNIT)!.replace("Restart=", "# mine\nRestart=");
+    machine.write(UNIT, changed);
     expect(machine.install()[0]).toBe(
       `${UNIT} is there already, with other content, and stays as it is`,
     );
-    expect(machine.read(UNIT)).toBe("[Service]\n");
+    expect(machine.read(UNIT)).toBe(changed);
     expect(machine.read(SETTINGS)).toBe('monitor = "bpf"\n');
+  });
+
+  test("lets others read both, whatever the umask", () => {
+    const before = process.umask(0o077);
+    try {
+      const machine = new Machine();
+      machine.install();
+      const modeOf = (path: string) => statSync(join(machine.root, path)).mode & 0o777;
+      expect([UNIT, SETTINGS].map(modeOf)).toEqual([0o644, 0o644]);
+      expect(modeOf(dirname(SETTINGS))).toBe(0o755);
+    } finally {
+      process.umask(before);
+    }
+  });
+
+  test("does not start what somebody else's unit of this name runs", () => {
+    const machine = new Machine();
+    machine.write(UNIT, "[Service]\nExecStart=/opt/wgmon\n");
+    expect(machine.install()).toEqual([
+      `refused: install the service: not done (${UNIT} is there already, and is not by wgmon)`,
+    ]);
+    expect(machine.read(SETTINGS)).toBeNull();
   });
 
   test("where systemd does not run, as in a chroot, it says what is left to do", () => {

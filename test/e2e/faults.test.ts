@@ -207,6 +207,27 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     });
   });
 
+  test("a tap's queue overflows without an error: who connected meanwhile is seen all the same", async () => {
+    using receiver = stage.receiver();
+    await using device = await stage.device("overflow0");
+    await using wgmon = start(
+      ["--monitor", "bpf", "--interface", "lo", "--reconcile", "0"],
+      receiver.url(),
+    );
+    await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
+    using sender = await stage.sender(51820);
+    // Begins as an initiation does, and is none: it passes the filter, fills the queue, and causes no look.
+    const junk = new Uint8Array(1400);
+    junk[0] = 1;
+    for (let count = 0; count < 3000; count++) sender.send(junk);
+    device.connect(1);
+    device.talk(1);
+    sender.send(data(0));
+    await wgmon.waitForLog(({ msg }) => String(msg).includes("more packets than"), REPORT_MS);
+    await receiver.waitFor(({ length }) => length > 0, REPORT_MS);
+    expect(receiver.requests.map(({ event }) => event?.type)).toEqual(["peer.connected"]);
+  });
+
   test("no more memory: whether it ends of it or is ended, the next start goes on from the store", async () => {
     await using fake0 = await stage.device("fake0");
     using receiver = stage.receiver();

@@ -87,6 +87,11 @@ network_config_dir = "${this.#work}/networks"
     await step("container: no interface and no configuration, and it says so", () => {
       const said = run(["podman", "run", "--rm", ...RIGHTS.split(" "), IMAGE], { mayFail: true });
       expect(/no interface wg0 and no \/etc\/wireguard\/wg0\.conf/.test(said), said);
+      const other = ["podman", "run", "--rm", "-e", "intfname=wg7", ...RIGHTS.split(" "), IMAGE];
+      const saidOther = run(other, { mayFail: true });
+      expect(/no interface wg7 and no \/etc\/wireguard\/wg7\.conf/.test(saidOther), saidOther);
+      const version = this.#podman("run --rm", IMAGE, "--version");
+      expect(version.startsWith("wgmon "), version);
     });
     await step(
       "container: watches with two capabilities and a root that cannot be written",
