@@ -10,6 +10,7 @@ import type { Message, Target } from "../src/channel/channel.ts";
 import type { Settings } from "../src/config.ts";
 import { SystemError } from "../src/errors.ts";
 import { sentence } from "../src/event.ts";
+import { ManagedRules, type Nft } from "../src/firewall.ts";
 import type { LookResult } from "../src/kernel/devices.ts";
 import type { Fields } from "../src/log.ts";
 import type { Senses } from "../src/senses.ts";
@@ -29,6 +30,7 @@ let sent: Message[];
 let logged: { message: string; fields: Fields }[];
 /** What a look finds, but for the first one. */
 let look: () => Promise<LookResult>;
+let port: number;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "wgmon-app-"));
@@ -38,6 +40,7 @@ beforeEach(() => {
   sent = [];
   logged = [];
   look = () => Promise.resolve(found());
+  port = WG0.listenPort;
 });
 
 afterEach(async () => {
@@ -59,7 +62,7 @@ function found(): LookResult {
 }
 
 /** A wgmon that sees them when it starts. */
-async function start(toml: string): Promise<App> {
+async function start(toml: string, rules: ManagedRules | null = null): Promise<App> {
   const log = () => {};
   const say = (message: string, fields: Fields = {}) => void logged.push({ message, fields });
   const store = await Store.open({
@@ -69,7 +72,9 @@ async function start(toml: string): Promise<App> {
   });
   const senses = {
     devices: {
-      known: [WG0],
+      get known() {
+        return [{ ...WG0, listenPort: port }];
+      },
       look: () => look(),
       [Symbol.dispose]() {},
     },
@@ -96,7 +101,7 @@ async function start(toml: string): Promise<App> {
     log: { debug: log, info: say, warn: log, error: say },
     senses,
     store,
-    rules: null,
+    rules,
     makeTargets: () => [target],
   });
   app.start();
@@ -197,4 +202,24 @@ test("a look that is still taken when it stops changes nothing any more", async 
   resolve({ ...looks.look(), problems: [] });
   await settled();
   expect(logged).toEqual([]);
+});
+
+test("firewall rules of ours follow the ports, are checked without a slow look, too, and end with it", async () => {
+  const ran: string[] = [];
+  const nft: Nft = (operation) => {
+    ran.push(operation);
+    return Promise.resolve();
+  };
+  const log = { info() {}, warn() {} };
+  const rules = new ManagedRules({ group: 1, clock, log, nft });
+  const running = await start(`tick = "30s"\nreconcile = "0s"`, rules);
+  expect(ran.splice(0)).toEqual(["load table inet wgmon"]);
+  await pass(65_000, 1000);
+  expect(ran.splice(0)).toEqual(["look for table inet wgmon"]);
+  port = 1234;
+  await pass(30_000, 1000);
+  expect(ran.splice(0)).toEqual(["load table inet wgmon"]);
+  await running.stop();
+  app = null;
+  expect(ran).toEqual(["remove table inet wgmon"]);
 });

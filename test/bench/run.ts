@@ -101,7 +101,10 @@ function readOptions() {
   if (unknown !== undefined) {
     throw new Error(`--only ${unknown}: there are ${Object.keys(PARTS).join(", ")}`);
   }
-  const where = WHERE.filter((place) => values.where.split(",").includes(place));
+  const places = values.where.split(",");
+  const where = WHERE.filter((place) => places.includes(place));
+  if (where.length !== places.length)
+    throw new Error("--where takes here, vm or both, with a comma");
   const soakMs = parseDuration(values.soak);
   if (soakMs === null || soakMs === 0) throw new Error("--soak takes a duration such as 60s or 1h");
   const at = WHERE.find((place) => place === values.at) ?? null;
