@@ -31,7 +31,7 @@ describe("the README's text", () => {
     // Of iptables, setpriv, unshare, the tests and the build; the last three are examples.
     const foreign =
       "dport nflog-group nflog-threshold reuid regid clear-groups inh-caps ambient-caps net timeout " +
-      "no-kernel no-packaging no-vm only minify idle unix-socket flag urgent release check " +
+      "no-kernel no-packaging no-vm only where soak minify idle unix-socket flag urgent release check " +
       // Of podman and docker.
       "name network read-only cap-drop cap-add build-arg format tmpfs rm";
     const known = new Set([...flags, ...foreign.split(" ")]);
