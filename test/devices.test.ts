@@ -255,6 +255,13 @@ describe("a device that goes", () => {
     expect(told(await devices.look(null)).removed).toEqual(["wg0"]);
   });
 
+  test("under its name is seen by its dump, too, where the list was interrupted by the renaming", async () => {
+    const { generic, route, devices } = await setupWithWg0({ key: 1 });
+    route.add([done({ interrupted: true })]);
+    generic.add(dump({ name: "wg1", peers: [{ key: 1 }] }));
+    expect(told(await devices.look(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
+  });
+
   test("under its name, renamed, is told as one gone and one new", async () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add(links({ name: "wg1", index: 7 }));

@@ -205,6 +205,8 @@ export class Devices implements Disposable {
         const { interrupted } = this.#generic.request(operation, request, entry.read);
         if (interrupted && attempt < DUMP_ATTEMPTS) continue;
         const look = entry.peers.finish({ interrupted });
+        // It has another name now, under which it is, or will be, another entry.
+        if (look.device.name !== entry.name) return "gone";
         entry.device = look.device;
         return look;
       }
