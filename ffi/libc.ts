@@ -65,6 +65,16 @@ export const clock = lazily({
   },
 });
 
+/** Apart from the rest, too: only a flood needs it. */
+export const batch = lazily({
+  sonames: ["libc.so.6"],
+  packages: "glibc",
+  symbols: {
+    // int recvmmsg(int sockfd, struct mmsghdr *msgvec, unsigned int vlen, int flags, struct timespec *timeout);
+    recvmmsg: { args: ["i32", "buffer", "u32", "i32", "ptr"], returns: "i32" },
+  },
+});
+
 /** The number of the last failed call. Ask in the very next statement: an await loses it. */
 export function errno(): number {
   return read.i32(libc().__errno_location() as Pointer, 0);

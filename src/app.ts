@@ -8,7 +8,7 @@
  */
 
 import type { Capture } from "./capture/capture.ts";
-import { parsePacket } from "./capture/packet.ts";
+import { type CapturedDatagram, parsePacket } from "./capture/packet.ts";
 import type { Target } from "./channel/channel.ts";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config.ts";
@@ -56,8 +56,8 @@ const WARM_UP_MAX_MS = 200;
 
 /** How often the store is looked after: what `wgmon outbox` did, what is too old. */
 const UPKEEP_MS = 5000;
-/** The firewall rules of ours that somebody took away are back within this. */
-const RULES_CHECK_MS = 60_000;
+/** How often what is too old is deleted, and firewall rules of ours that somebody took away come back. */
+const CLEAN_MS = 60_000;
 /** A flood that comes back after this is told of again. */
 const FLOOD_OVER_MS = 60_000;
 /** A problem of looks that comes back after this is told of again; looks are a minute apart at times. */
@@ -112,7 +112,7 @@ export class App implements Witness {
   #cancelTick = () => {};
   #cancelReconcile = () => {};
   #cancelUpkeep = () => {};
-  #rulesCheckedMs = 0;
+  #cleanedMs = 0;
   #cancelWarmUp = () => {};
   #cancelLinkLooks: (() => void)[] = [];
   #lastTickMs = -Infinity;
@@ -262,18 +262,22 @@ export class App implements Witness {
 
   packetSeen(bytes: Uint8Array): void {
     this.#counters.packets++;
-    let datagram;
+    const datagram = this.#parse(bytes, "received");
+    if (datagram === null) return;
+    this.#trigger.seen(datagram);
+    if (this.#settings.reportUnknown) this.#unknown.seen(datagram);
+  }
+
+  /** null: it is no message of WireGuard. */
+  #parse(bytes: Uint8Array, way: "received" | "sent"): CapturedDatagram | null {
     try {
-      datagram = parsePacket(bytes);
+      return parsePacket(bytes, way);
     } catch (error) {
       // Anybody can send a broken packet; it is not worth a line in the log.
       if (!(error instanceof ParseError)) throw error;
       this.#counters.malformedPackets++;
-      return;
+      return null;
     }
-    if (datagram === null) return;
-    this.#trigger.seen(datagram);
-    if (this.#settings.reportUnknown) this.#unknown.seen(datagram);
   }
 
   packetsLost(reason: string): void {
@@ -282,14 +286,23 @@ export class App implements Witness {
     this.#trigger.missed();
   }
 
-  packetsOverrun(): void {
+  packetsOverrun(announced: boolean): void {
     this.#counters.overruns++;
     const { monotonicMs } = this.#clock.now();
     if (monotonicMs - this.#overrunAtMs > FLOOD_OVER_MS) {
       this.#log.warn("more packets than may be read; looking at all devices while that lasts");
     }
     this.#overrunAtMs = monotonicMs;
-    this.#trigger.missed();
+    this.#trigger.missed({ announced });
+  }
+
+  answerSeen(bytes: Uint8Array): void {
+    const answer = this.#parse(bytes, "sent");
+    // Others send what looks like it: a container's WireGuard, whose packets go through here.
+    const isOurs = this.#senses.devices.known.some(
+      ({ listenPort }) => listenPort === answer?.destinationPort,
+    );
+    if (answer !== null && isOurs) this.#trigger.answered(answer);
   }
 
   linksChanged(bytes: Uint8Array): void {
@@ -462,18 +475,16 @@ export class App implements Witness {
       this.#outbox.refresh();
       this.#history.keepUp(this.#tracker);
       this.#traffic.keepUp(this.#tracker.sessions);
-      const { keepMs, maxStoreBytes } = this.#settings;
-      this.#checkRules();
-      const hasMore = this.#history.trim({ keepMs, maxBytes: maxStoreBytes });
+      const { monotonicMs } = this.#clock.now();
+      let hasMore = false;
+      if (monotonicMs - this.#cleanedMs >= CLEAN_MS) {
+        this.#rules?.check();
+        const { keepMs, maxStoreBytes } = this.#settings;
+        hasMore = this.#history.trim({ keepMs, maxBytes: maxStoreBytes });
+        if (!hasMore) this.#cleanedMs = monotonicMs;
+      }
       this.#scheduleUpkeep(hasMore ? TRIM_PAUSE_MS : UPKEEP_MS);
     });
-  }
-
-  #checkRules(): void {
-    const { monotonicMs } = this.#clock.now();
-    if (monotonicMs - this.#rulesCheckedMs < RULES_CHECK_MS) return;
-    this.#rulesCheckedMs = monotonicMs;
-    this.#rules?.check();
   }
 
   /** A peer connected and no packet was ever captured: something is not set up. */

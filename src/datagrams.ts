@@ -4,7 +4,7 @@
  * interface that went down). So it gets a copy, and another one after each error.
  */
 
-import { errno, libc } from "../ffi/libc.ts";
+import { batch, errno, libc } from "../ffi/libc.ts";
 import type { Clock } from "./clock.ts";
 import { SystemError } from "./errors.ts";
 import { errnoName, systemError } from "./kernel/errno.ts";
@@ -23,15 +23,22 @@ const QUIET_DATAGRAMS = 2;
 const FETCH_WORK_MS = 0.3;
 const BURST_WORK_MS = 5;
 const FETCH_LEAST = 32;
-/** A queue that so many fetches in a row do not empty is a flood: many peers at once are none. */
+/**
+ * A queue that so many fetches in a row do not empty, or that overflows between two, is a flood: many
+ * peers at once are none.
+ */
 const FLOOD_FETCHES = 10;
 /**
  * A flood is not read. Every now and then what the kernel has kept of it is thrown away, to see
  * whether it is over.
  */
-const FLOOD_MS = 200;
+const FLOOD_MS = 250;
 const FLOOD_DATAGRAMS = 100;
 const DISCARD_MAX = 10_000;
+/** Of these, in one call. */
+const DISCARD_BATCH = 256;
+/** sizeof(struct mmsghdr) on 64-bit machines. */
+const MMSGHDR_BYTES = 64;
 
 /** An error that comes back at once must not become a busy loop. */
 const PAUSE_MS = 250;
@@ -47,7 +54,7 @@ export interface DatagramHandler {
   /** Datagrams may have been lost: `ENOBUFS`, `ENETDOWN`, ... Reading goes on by itself. */
   lost(code: string): void;
   /**
-   * A flood came, and is not read: told again every 200 ms while it lasts. Present: floods cost next to
+   * A flood came, and is not read: told again every 250 ms while it lasts. Present: floods cost next to
    * nothing, and a busy time costs little; what comes then is told up to 20 ms late.
    */
   readonly overrun?: () => void;
@@ -96,11 +103,13 @@ export async function readDatagrams(
     fetch(socket, 0);
   };
 
-  const flood = (socket: Pausable) => {
+  const flood = () => {
+    // Or an overflowing queue would wake us all the time.
+    end();
     handler.overrun?.();
     cancelFetch = clock.after(FLOOD_MS, () => {
-      if (discardQueue(descriptor) > FLOOD_DATAGRAMS) flood(socket);
-      else fetch(socket, 0);
+      if (discardQueue(descriptor) > FLOOD_DATAGRAMS) flood();
+      else start();
     });
   };
 
@@ -111,9 +120,9 @@ export async function readDatagrams(
       const spentMs = clock.now().monotonicMs - startMs;
       creditMs = Math.min(BURST_WORK_MS, Math.max(0, creditMs - spentMs) + FETCH_WORK_MS);
       fullFetches = code === "more" ? fullFetches + 1 : 0;
-      if (fullFetches === FLOOD_FETCHES) {
+      if (fullFetches === FLOOD_FETCHES || code === "ENOBUFS") {
         fullFetches = 0;
-        flood(socket);
+        flood();
         return;
       }
       if (code !== null && code !== "more") handler.lost(code);
@@ -128,6 +137,8 @@ export async function readDatagrams(
 
   const attach = async () => {
     attachedAtMs = clock.now().monotonicMs;
+    windowAtMs = -Infinity;
+    let isEnded = false;
     const copy = libc().dup(descriptor);
     if (copy < 0) throw systemError("copy a socket", errno());
     const socket = await Bun.connect({
@@ -135,12 +146,22 @@ export async function readDatagrams(
       socket: {
         data: (from: Pausable, bytes: Uint8Array) => woken(from, bytes),
         close: (_socket: unknown, error?: unknown) => {
-          if (!stopped) again((error as { code?: string } | undefined)?.code ?? "closed");
+          if (!isEnded) again((error as { code?: string } | undefined)?.code ?? "closed");
         },
       },
     } as unknown as Bun.UnixSocketOptions<undefined>);
-    end = () => socket.end();
+    end = () => {
+      cancelFetch();
+      if (isEnded) return;
+      // It is told of its close at once.
+      isEnded = true;
+      socket.end();
+    };
     if (stopped) end();
+  };
+
+  const start = () => {
+    attach().catch((error: unknown) => again(error instanceof SystemError ? error.code : "failed"));
   };
 
   const again = (code: string) => {
@@ -151,17 +172,13 @@ export async function readDatagrams(
     handler.lost(code);
     const soon = clock.now().monotonicMs - attachedAtMs < PAUSE_MS;
     clock.after(soon ? PAUSE_MS : 0, () => {
-      if (stopped) return;
-      attach().catch((error: unknown) =>
-        again(error instanceof SystemError ? error.code : "failed"),
-      );
+      if (!stopped) start();
     });
   };
 
   await attach();
   return () => {
     stopped = true;
-    cancelFetch();
     end();
   };
 }
@@ -194,12 +211,16 @@ function readQueue(
 
 /** Empties the queue, and the socket of its errors. How many datagrams it held. */
 function discardQueue(descriptor: number): number {
-  for (let count = 0; count < DISCARD_MAX; count++) {
-    const length = Number(libc().recv(descriptor, buffer, BUFFER_BYTES, MSG_DONTWAIT));
-    if (length < 0 && errno() === EAGAIN) return count;
+  const { recvmmsg } = batch();
+  for (let count = 0; count < DISCARD_MAX;) {
+    const discarded = recvmmsg(descriptor, noRoom, DISCARD_BATCH, MSG_DONTWAIT, null);
+    if (discarded < 0 && errno() === EAGAIN) return count;
+    count += Math.max(discarded, 1);
   }
   return DISCARD_MAX;
 }
 
 /** One for all: what is read is copied before anybody else reads. */
 const buffer = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));
+/** For a call that takes in datagrams and nothing of what they hold: struct mmsghdr, linux/socket.h. */
+const noRoom = new Uint8Array(new ArrayBuffer(DISCARD_BATCH * MMSGHDR_BYTES));

@@ -15,18 +15,24 @@ import { readTextFile } from "./system.ts";
 const FIRST_MS = 10_000;
 /** Code that compiles other code runs now and then, and is large: whenever somebody has looked at the page. */
 const AGAIN_MS = 60_000;
+/** What idling needs comes back at once; only more than that is worth a step. */
+const GROWTH_PAGES = 2048;
 
 /** From now on, and never in a hurry. */
 export function keepSmall(clock: Clock): void {
+  let leftPages = 0;
   clock.after(FIRST_MS, function again() {
-    giveBackCode();
+    if (filePages() > leftPages + GROWTH_PAGES) {
+      giveBackCode();
+      leftPages = filePages();
+    }
     clock.after(AGAIN_MS, again);
   });
 }
 
 /** What is needed again comes back from the page cache: a quarter of a millisecond in all. */
 function giveBackCode(): void {
-  for (const { start, bytes } of codeOf(mappings(), process.execPath)) {
+  for (const { start, bytes } of codeOf(textOf("/proc/self/maps"), process.execPath)) {
     libc().madvise(start as Pointer, bytes, MADV_DONTNEED);
   }
 }
@@ -46,10 +52,15 @@ export function codeOf(maps: string, program: string): { start: number; bytes: n
   });
 }
 
+/** How many pages of files are in memory: the third number of proc_pid_statm(5). */
+function filePages(): number {
+  return Number(textOf("/proc/self/statm").split(" ")[2] ?? 0);
+}
+
 /** Empty where there is no /proc. */
-function mappings(): string {
+function textOf(path: string): string {
   try {
-    return readTextFile("/proc/self/maps") ?? "";
+    return readTextFile(path) ?? "";
   } catch (error) {
     if (error instanceof SystemError) return "";
     throw error;

@@ -32,14 +32,14 @@ const SOURCE_SECONDS = 10;
 const SOURCES_MAX = 8192;
 
 /**
- * wgmon waits 3 s for what follows an initiation, for 1,024 sources at once: of both families these
- * are 2 * (100 + 3 * 50) = 500 at most, so that there is always room for others.
+ * Each wakes wgmon and causes looks, and tells of nobody by itself: what ends the handshake does. They
+ * are for messages that get lost, and to tell of those who try in vain.
  */
-const INITIATION_LIMIT = { rate: 50, burst: 100 };
+const INITIATION_LIMIT = { rate: 5, burst: 50 };
 
-/** Messages of these kinds with an index that nobody here gave out. */
-const DATA_LIMIT = { rate: 200, burst: 200 };
-const RESPONSE_LIMIT = { rate: 50, burst: 50 };
+/** Messages of these kinds with an index that nobody here gave out: real only if the rules came in between. */
+const DATA_LIMIT = { rate: 2, burst: 10 };
+const RESPONSE_LIMIT = { rate: 2, burst: 10 };
 
 /** Longer than REKEY_TIMEOUT: by then the peer has begun anew, with another index. */
 const INDEX_SECONDS = 10;

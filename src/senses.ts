@@ -3,6 +3,7 @@
  * program is even loaded, so that "ready" comes early and nothing after it is missed.
  */
 
+import type { Answers } from "./capture/answers.ts";
 import { type Capture, openCapture } from "./capture/capture.ts";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config.ts";
@@ -17,7 +18,10 @@ export interface Witness {
   /** The bytes are the witness's to keep. */
   packetSeen(bytes: Uint8Array): void;
   packetsLost(reason: string): void;
-  packetsOverrun(): void;
+  /** `announced`: the handshakes among the packets that are not read are told by `answerSeen`. */
+  packetsOverrun(announced: boolean): void;
+  /** A response of this machine's own WireGuard, in a flood; the bytes are the witness's to keep. */
+  answerSeen(bytes: Uint8Array): void;
   linksChanged(bytes: Uint8Array): void;
   linksLost(reason: string): void;
 }
@@ -49,6 +53,12 @@ export class Senses {
       data: (bytes) => tell((there) => there.linksChanged(bytes)),
       lost: (code) => tell((there) => there.linksLost(`link changes were missed (${code})`)),
     });
+    let answers: Answers | null = null;
+    // Few will ever see a flood.
+    const loadAnswers = async (): Promise<void> => {
+      const { Answers } = await import("./capture/answers.ts");
+      answers ??= new Answers(clock, (bytes) => tell((there) => there.answerSeen(bytes)));
+    };
     // Before the first look, so that nothing can happen between the two unseen.
     const capture = await openCapture(settings, clock, {
       packet(bytes) {
@@ -56,7 +66,11 @@ export class Senses {
         else witness.packetSeen(bytes);
       },
       lost: (reason) => tell((there) => there.packetsLost(reason)),
-      overrun: () => tell((there) => there.packetsOverrun()),
+      overrun() {
+        const announced = answers?.flooded() ?? false;
+        if (answers === null) void loadAnswers();
+        tell((there) => there.packetsOverrun(announced));
+      },
     });
     const devices = new Devices(settings.devices);
     const startMs = clock.now().monotonicMs;
@@ -73,6 +87,7 @@ export class Senses {
     };
     const close = (): void => {
       capture.close();
+      answers?.close();
       stopLinks();
       links[Symbol.dispose]();
     };

@@ -15,13 +15,23 @@ import { MessageType, REKEY_AFTER_MS } from "./wireguard.ts";
 const HANDSHAKE_LADDER_MS = [0, 3, 12, 50, 250];
 /** After an initiation: it only says that someone tries, and the packet that ends it may be missed. */
 const ATTEMPT_LADDER_MS = [250, 1000, 3000];
+/**
+ * After our own WireGuard has answered an initiation: the peer's next packet ends the handshake, a round
+ * trip later, and is not read itself. Each pause is about as long as all before it: so late is the report
+ * at most.
+ */
+const ANSWER_LADDER_MS = [4, 12, 25, 50, 100, 200, 400, 1000];
 /** After packets were missed: now, and for those that are on their way, or are thrown away in a flood. */
-const MISSED_LADDER_MS = [0, 60, 120, 180, 250];
+const MISSED_LADDER_MS = [0, 50, 100, 150];
+/** The same where handshakes are announced by our own answers. */
+const ANNOUNCED_LADDER_MS = [0];
 
 /** Sources that are waited for; more at once is a flood, in which the looks go on without them. */
 const PENDING_MAX = 1024;
 /** Of these, initiations: they wait for seconds without a look, and must leave room for what is urgent. */
 const ATTEMPTS_MAX = 512;
+/** Besides these, initiations that our own WireGuard has answered: they cannot be forged. */
+const ANSWERS_MAX = 1024;
 /** Sources of data packets that turned out to be nobody's. */
 const STRANGERS_MAX = 4096;
 
@@ -37,6 +47,12 @@ const LOOK_SHARE = 0.03;
 const LOOK_OVERHEAD_MS = 0.5;
 /** ... and this much time at once, before they have to wait for their share. */
 const LOOK_BURST_MS = 80;
+/**
+ * The same for looks that are seldom needed, and of which forged packets can cause many: again at who
+ * was not there at the first two, and at who has only tried. The rest is for those who may be there.
+ */
+const AGAIN_SHARE = 0.005;
+const AGAIN_BURST_MS = 20;
 
 /** The handshake may be stamped a little before we hear of the packet that ends it. */
 const CLOCK_SLACK_MS = 100;
@@ -73,12 +89,15 @@ export class Trigger {
   readonly #options: TriggerOptions;
   readonly #pending = new Map<string, Pending>();
   #attempts = 0;
+  #answers = 0;
   readonly #strangers = new Set<string>();
   /** Packets were missed, whoever sent them; null: none. */
   #missed: Ladder | null = null;
-  readonly #budget = new Budget();
-  /** When the first of all that is waited for is due. */
+  readonly #budget = new Budget(LOOK_SHARE, LOOK_BURST_MS);
+  readonly #againBudget = new Budget(AGAIN_SHARE, AGAIN_BURST_MS);
+  /** When the first of all that is waited for is due, and the first that is urgent. */
   #dueAtMs = Infinity;
+  #urgentAtMs = Infinity;
   #cancel: (() => void) | null = null;
   #timerAtMs = Infinity;
   #isLooking = false;
@@ -114,7 +133,7 @@ export class Trigger {
     ) {
       return;
     }
-    if (waiting === undefined && this.#pending.size >= PENDING_MAX) return;
+    if (waiting === undefined && this.#pending.size - this.#answers >= PENDING_MAX) return;
     if (isAttempt && this.#attempts >= ATTEMPTS_MAX) return;
     const added: Pending = {
       address,
@@ -125,17 +144,38 @@ export class Trigger {
       ladderMs: isAttempt ? ATTEMPT_LADDER_MS : HANDSHAKE_LADDER_MS,
       step: 0,
     };
-    this.#forget(key, waiting);
-    this.#pending.set(key, added);
-    if (isAttempt) this.#attempts++;
-    this.#schedule(dueMs(added));
+    this.#add(key, added);
   }
 
-  /** Packets came that nobody has read. While looks for the last ones are under way, they do for these. */
-  missed(): void {
+  /** Our own WireGuard has answered an initiation: `sent` is as if it came from the peer. */
+  answered(sent: Datagram): void {
+    const { sourceAddress: address, sourcePort: port, destinationPort } = sent;
     const { monotonicMs } = this.#options.clock.now();
-    this.#missed ??= { armedAtMs: monotonicMs, ladderMs: MISSED_LADDER_MS, step: 0 };
-    this.#schedule(dueMs(this.#missed));
+    const handshakeAtMs = this.#options.handshakeAtMs(address, port, destinationPort);
+    if (handshakeAtMs !== null && monotonicMs - handshakeAtMs > RENEWAL_DUE_MS) return;
+    const key = `${address} ${port} ${destinationPort}`;
+    if (!this.#pending.has(key) && this.#answers >= ANSWERS_MAX) return;
+    this.#add(key, {
+      address,
+      port,
+      destinationPort,
+      armedAtMs: monotonicMs,
+      awaits: "handshake",
+      ladderMs: ANSWER_LADDER_MS,
+      step: 0,
+    });
+  }
+
+  /**
+   * Packets came that nobody has read. While looks for the last ones are under way, they do for these.
+   *
+   * @param options.announced handshakes among them are told by `answered`.
+   */
+  missed({ announced = false } = {}): void {
+    const { monotonicMs } = this.#options.clock.now();
+    const ladderMs = announced ? ANNOUNCED_LADDER_MS : MISSED_LADDER_MS;
+    this.#missed ??= { armedAtMs: monotonicMs, ladderMs, step: 0 };
+    this.#schedule(this.#missed);
   }
 
   /** Gives strangers another chance: the peer at that place may have connected meanwhile. */
@@ -147,16 +187,37 @@ export class Trigger {
     this.#stopped = true;
     this.#cancel?.();
     this.#pending.clear();
-    this.#attempts = 0;
+    this.#attempts = this.#answers = 0;
     this.#missed = null;
   }
 
-  /** Something is due at `dueAtMs`; looks then, or for what is due earlier. */
-  #schedule(dueAtMs: number): void {
-    this.#dueAtMs = Math.min(this.#dueAtMs, dueAtMs);
+  #add(key: string, pending: Pending): void {
+    this.#forget(key, this.#pending.get(key));
+    this.#pending.set(key, pending);
+    this.#count(pending, 1);
+    this.#schedule(pending);
+  }
+
+  /** Looks when it is due, or earlier for something else. */
+  #schedule(ladder: Ladder): void {
+    this.#note(ladder);
+    this.#setTimer();
+  }
+
+  #note(ladder: Ladder): void {
+    const atMs = dueMs(ladder);
+    this.#dueAtMs = Math.min(this.#dueAtMs, atMs);
+    if (isUrgent(ladder)) this.#urgentAtMs = Math.min(this.#urgentAtMs, atMs);
+  }
+
+  #setTimer(): void {
     if (this.#isLooking || this.#stopped || this.#dueAtMs === Infinity) return;
     const { monotonicMs } = this.#options.clock.now();
-    const atMs = Math.max(this.#dueAtMs, monotonicMs + this.#budget.waitMs(monotonicMs));
+    const againAtMs = Math.max(this.#dueAtMs, monotonicMs + this.#againBudget.waitMs(monotonicMs));
+    const atMs = Math.max(
+      Math.min(this.#urgentAtMs, againAtMs),
+      monotonicMs + this.#budget.waitMs(monotonicMs),
+    );
     if (atMs >= this.#timerAtMs) return;
     this.#cancel?.();
     this.#timerAtMs = atMs;
@@ -170,6 +231,7 @@ export class Trigger {
   async #lookForDue(): Promise<void> {
     const { clock } = this.#options;
     const startMs = clock.now().monotonicMs;
+    const urgent = this.#urgentAtMs <= startMs;
     const due = this.#due(startMs);
     const missed = this.#missed !== null && dueMs(this.#missed) <= startMs ? this.#missed : null;
     if (due.length > 0 || missed !== null) {
@@ -177,12 +239,14 @@ export class Trigger {
       const ports = new Set(due.map(([, { destinationPort }]) => destinationPort));
       const costMs = await this.#options.look(missed === null ? ports : null);
       this.#isLooking = false;
-      this.#budget.spend(costMs + LOOK_OVERHEAD_MS, clock.now().monotonicMs);
+      const endMs = clock.now().monotonicMs;
+      this.#budget.spend(costMs + LOOK_OVERHEAD_MS, endMs);
+      if (!urgent) this.#againBudget.spend(costMs + LOOK_OVERHEAD_MS, endMs);
     }
 
     const settleMs = clock.now().monotonicMs;
     if (missed !== null) climb(missed, startMs);
-    if (missed?.step === MISSED_LADDER_MS.length) this.#missed = null;
+    if (missed !== null && missed.step === missed.ladderMs.length) this.#missed = null;
     for (const [key, pending] of due) {
       climb(pending, startMs);
       if (this.#isSettled(pending)) this.#forget(key, pending);
@@ -193,13 +257,12 @@ export class Trigger {
         }
       }
     }
-    this.#dueAtMs = this.#missed === null ? Infinity : dueMs(this.#missed);
-    for (const pending of this.#pending.values()) {
-      this.#dueAtMs = Math.min(this.#dueAtMs, dueMs(pending));
-    }
+    this.#dueAtMs = this.#urgentAtMs = Infinity;
+    if (this.#missed !== null) this.#note(this.#missed);
+    for (const pending of this.#pending.values()) this.#note(pending);
     const nowMs = clock.now().monotonicMs;
     this.#budget.spend(nowMs - settleMs, nowMs);
-    this.#schedule(Infinity);
+    this.#setTimer();
   }
 
   /** Those that are due, without those that a look for others has settled meanwhile. */
@@ -217,7 +280,12 @@ export class Trigger {
   #forget(key: string, pending: Pending | undefined): void {
     if (pending === undefined || this.#pending.get(key) !== pending) return;
     this.#pending.delete(key);
-    if (pending.ladderMs === ATTEMPT_LADDER_MS) this.#attempts--;
+    this.#count(pending, -1);
+  }
+
+  #count({ ladderMs }: Pending, by: 1 | -1): void {
+    if (ladderMs === ATTEMPT_LADDER_MS) this.#attempts += by;
+    if (ladderMs === ANSWER_LADDER_MS) this.#answers += by;
   }
 
   #isSettled({ address, port, destinationPort, armedAtMs, awaits }: Pending): boolean {
@@ -232,14 +300,28 @@ function climb(ladder: Ladder, lookedAtMs: number): void {
   while (ladder.step < ladder.ladderMs.length && dueMs(ladder) <= lookedAtMs) ladder.step++;
 }
 
+/** Whether the next look is likely to find a peer that has just connected. */
+function isUrgent({ ladderMs, step }: Ladder): boolean {
+  // The second is for a handshake that the kernel was not yet done with.
+  if (ladderMs === HANDSHAKE_LADDER_MS) return step < 2;
+  return ladderMs !== ATTEMPT_LADDER_MS;
+}
+
 function dueMs({ armedAtMs, ladderMs, step }: Ladder): number {
   return armedAtMs + (ladderMs[step] ?? Infinity);
 }
 
 /** Time for looks: it fills at a fixed share of the time that passes, up to the burst. */
 class Budget {
-  #leftMs = LOOK_BURST_MS;
+  readonly #share: number;
+  readonly #burstMs: number;
+  #leftMs: number;
   #atMs = 0;
+
+  constructor(share: number, burstMs: number) {
+    this.#share = share;
+    this.#burstMs = this.#leftMs = burstMs;
+  }
 
   spend(costMs: number, nowMs: number): void {
     this.#fill(nowMs);
@@ -249,11 +331,11 @@ class Budget {
   /** How long until a look may be taken. */
   waitMs(nowMs: number): number {
     this.#fill(nowMs);
-    return this.#leftMs > 0 ? 0 : -this.#leftMs / LOOK_SHARE;
+    return Math.max(0, -this.#leftMs) / this.#share;
   }
 
   #fill(nowMs: number): void {
-    this.#leftMs = Math.min(LOOK_BURST_MS, this.#leftMs + (nowMs - this.#atMs) * LOOK_SHARE);
+    this.#leftMs = Math.min(this.#burstMs, this.#leftMs + (nowMs - this.#atMs) * this.#share);
     this.#atMs = nowMs;
   }
 }

@@ -5,27 +5,17 @@
 
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 
-import { errno, libc } from "../../ffi/libc.ts";
+import { libc } from "../../ffi/libc.ts";
 import { libpcap } from "../../ffi/libpcap.ts";
 import type { Clock } from "../clock.ts";
 import { readDatagrams } from "../datagrams.ts";
 import { ConfigError, SystemError } from "../errors.ts";
-import { systemError } from "../kernel/errno.ts";
 import type { LinkEvent } from "../kernel/link.ts";
-import { setReceiveBuffer } from "../kernel/socket.ts";
-import {
-  AF_PACKET,
-  ETH_P_ALL,
-  PACKET_IGNORE_OUTGOING,
-  PACKET_STATISTICS,
-  SOCK_CLOEXEC,
-  SOCK_DGRAM,
-  SOCK_NONBLOCK,
-  SOL_PACKET,
-} from "../kernel/uapi.ts";
+import { PACKET_IGNORE_OUTGOING, PACKET_STATISTICS, SOL_PACKET } from "../kernel/uapi.ts";
 import { interfaceIndex } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import { handshakeFilter } from "./filter.ts";
+import { bindPacketSocket, closePacketSocket, openPacketSocket } from "./packetsocket.ts";
 import { attachFilter, INSTRUCTION_BYTES } from "./socketfilter.ts";
 import { Thinning } from "./thinning.ts";
 
@@ -37,8 +27,6 @@ const PCAP_NETMASK_UNKNOWN = 0xffffffff;
 const SNAPLEN = 256;
 /** `ret #0`: drops every packet. */
 const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
-/** Holds a burst of some 2,500 packets. */
-const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 
 /** The name that stands for all interfaces. */
 const ANY = "any";
@@ -102,20 +90,8 @@ class Tap {
   constructor(interfaceName: string, handler: PacketHandler) {
     this.#interfaceName = interfaceName;
     this.#handler = handler;
-    // Protocol 0: nothing is received before bind(), when the program is in place.
-    const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
-    this.#descriptor = libc().socket(AF_PACKET, type, 0);
-    if (this.#descriptor < 0) {
-      const error = systemError("open a packet socket", errno());
-      if (error.code !== "EPERM" && error.code !== "EACCES") throw error;
-      throw new SystemError(
-        "open a packet socket",
-        error.code,
-        "capturing needs CAP_NET_RAW; run wgmon as root, give it that capability, or use --monitor poll",
-      );
-    }
-    // Only a larger queue and less work; capture works without both.
-    setReceiveBuffer(this.#descriptor, RECEIVE_BUFFER_BYTES);
+    this.#descriptor = openPacketSocket();
+    // Only less work; capture works without.
     const on = Int32Array.of(1);
     libc().setsockopt(this.#descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, on, on.byteLength);
   }
@@ -135,14 +111,7 @@ class Tap {
         "there is no such interface; --interface takes a name from `ip link`, or any",
       );
     }
-    // struct sockaddr_ll, linux/if_packet.h; the protocol is in network order.
-    const address = new DataView(new ArrayBuffer(20));
-    address.setUint16(0, AF_PACKET, true);
-    address.setUint16(2, ETH_P_ALL, false);
-    address.setInt32(4, index, true);
-    const bytes = new Uint8Array(address.buffer);
-    const failed = libc().bind(this.#descriptor, bytes, bytes.length);
-    if (failed < 0) throw systemError(`capture on interface ${name}`, errno());
+    bindPacketSocket(this.#descriptor, index, `capture on interface ${name}`);
     this.#index = index;
   }
 
@@ -196,7 +165,7 @@ class Tap {
     if (this.#closed) return;
     this.#closed = true;
     this.#stop();
-    libc().close(this.#descriptor);
+    closePacketSocket(this.#descriptor);
   }
 }
 

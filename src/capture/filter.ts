@@ -38,6 +38,10 @@ function header(type: number): string {
 const ATTRIBUTES_AT = NLMSG_HDRLEN + 4;
 /** linux/filter.h: finds the attribute X from A on; its offset, or 0. */
 const SKF_AD_NLATTR = 0xfffff000 + 12;
+/** The same: whether it comes or goes, linux/if_packet.h. */
+const SKF_AD_PKTTYPE = 0xfffff000 + 4;
+const PACKET_OUTGOING = 4;
+const IPPROTO_UDP = 17;
 const UDP_BYTES = 8;
 
 // linux/bpf_common.h
@@ -53,6 +57,7 @@ const JEQ = 0x15;
 const RET = 0x06;
 const TAX = 0x07;
 const TXA = 0x87;
+const LDX_IPV4_LENGTH = 0xb1;
 const ABSOLUTE = 0x20;
 const INDIRECT = 0x40;
 const BYTE = 0x10;
@@ -63,8 +68,7 @@ const BYTE = 0x10;
  */
 export function loggedFilter(): Uint8Array {
   const data = MessageType.data << 24;
-  // Code, operand, and how many instructions are left out if it holds, and if not.
-  const program: readonly (readonly [code: number, k: number, jt?: number, jf?: number])[] = [
+  return assemble([
     [LD, ATTRIBUTES_AT],
     [LDX, NFULA_PAYLOAD],
     [LD | ABSOLUTE, SKF_AD_NLATTR],
@@ -95,7 +99,41 @@ export function loggedFilter(): Uint8Array {
     [JEQ, 0, 0, 1],
     [RET, 0xffffffff],
     [RET, 0],
-  ];
+  ]);
+}
+
+/**
+ * For a tap whose packets start with their IP header: passes responses to a handshake that this machine
+ * sends, from whatever port, and nothing else. BPF instructions.
+ */
+export function answerFilter(): Uint8Array {
+  return assemble([
+    [LD | ABSOLUTE, SKF_AD_PKTTYPE],
+    [JEQ, PACKET_OUTGOING, 0, 14],
+    [LD | BYTE | ABSOLUTE, 0],
+    [RSH, 4],
+    [JEQ, 4, 0, 4],
+    [LD | BYTE | ABSOLUTE, 9],
+    [JEQ, IPPROTO_UDP, 0, 9],
+    // X: the length of the IPv4 header, which is in it.
+    [LDX_IPV4_LENGTH, 0],
+    [JA, 4],
+    [JEQ, 6, 0, 6],
+    [LD | BYTE | ABSOLUTE, 6],
+    [JEQ, IPPROTO_UDP, 0, 4],
+    [LDX, 40],
+    [LD | INDIRECT, UDP_BYTES],
+    [JEQ, MessageType.response << 24, 0, 1],
+    [RET, 0xffffffff],
+    [RET, 0],
+  ]);
+}
+
+/** Code, operand, and how many instructions are left out if it holds, and if not. */
+type Instruction = readonly [code: number, k: number, jt?: number, jf?: number];
+
+/** struct sock_filter of linux/filter.h. */
+function assemble(program: readonly Instruction[]): Uint8Array {
   const bytes = new DataView(new ArrayBuffer(program.length * 8));
   for (const [index, [code, k, jt = 0, jf = 0]] of program.entries()) {
     bytes.setUint16(index * 8, code, true);

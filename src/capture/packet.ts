@@ -44,22 +44,26 @@ const FRAGMENT_HEADER = 44;
 /** Senders use one or two; a longer chain is somebody playing. */
 const EXTENSION_HEADERS_MAX = 8;
 
+/** Whose packet it is: in one that we sent, the other end is where it goes to. */
+type Way = "received" | "sent";
+
 /**
  * Reads a packet that starts with its IP header and may be cut off behind the WireGuard header.
  *
+ * @param way sent: it is read as if the other end had sent it to us.
  * @returns null for what is no WireGuard message: another protocol, a later fragment, other lengths.
  * @throws ParseError when a header says more than there is.
  */
-export function parsePacket(packet: Uint8Array): CapturedDatagram | null {
+export function parsePacket(packet: Uint8Array, way: Way = "received"): CapturedDatagram | null {
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
   need(view, 0, 1, "IP header");
   const version = view.getUint8(0) >> 4;
-  if (version === 4) return parseIpv4(packet, view);
-  if (version === 6) return parseIpv6(packet, view);
+  if (version === 4) return parseIpv4(packet, view, way);
+  if (version === 6) return parseIpv6(packet, view, way);
   return null;
 }
 
-function parseIpv4(packet: Uint8Array, view: DataView): CapturedDatagram | null {
+function parseIpv4(packet: Uint8Array, view: DataView, way: Way): CapturedDatagram | null {
   need(view, 0, IPV4_HEADER_BYTES, "IPv4 header");
   const headerBytes = (view.getUint8(0) & 0x0f) * 4;
   if (headerBytes < IPV4_HEADER_BYTES) {
@@ -67,10 +71,11 @@ function parseIpv4(packet: Uint8Array, view: DataView): CapturedDatagram | null 
   }
   const fragmentOffset = view.getUint16(6) & 0x1fff;
   if (view.getUint8(9) !== PROTOCOL_UDP || fragmentOffset !== 0) return null;
-  return parseUdp(view, headerBytes, () => formatAddress(packet, 12, 4));
+  const addressAt = way === "received" ? 12 : 16;
+  return parseUdp(view, headerBytes, way, () => formatAddress(packet, addressAt, 4));
 }
 
-function parseIpv6(packet: Uint8Array, view: DataView): CapturedDatagram | null {
+function parseIpv6(packet: Uint8Array, view: DataView, way: Way): CapturedDatagram | null {
   need(view, 0, IPV6_HEADER_BYTES, "IPv6 header");
   let next = view.getUint8(6);
   let offset = IPV6_HEADER_BYTES;
@@ -89,13 +94,15 @@ function parseIpv6(packet: Uint8Array, view: DataView): CapturedDatagram | null 
       return null;
     }
   }
-  return parseUdp(view, offset, () => formatAddress(packet, 8, 16));
+  const addressAt = way === "received" ? 8 : 24;
+  return parseUdp(view, offset, way, () => formatAddress(packet, addressAt, 16));
 }
 
 function parseUdp(
   view: DataView,
   offset: number,
-  sourceAddress: () => string,
+  way: Way,
+  address: () => string,
 ): CapturedDatagram | null {
   need(view, offset, UDP_HEADER_BYTES, "UDP header");
   const length = view.getUint16(offset + 4) - UDP_HEADER_BYTES;
@@ -126,9 +133,9 @@ function parseUdp(
       return null;
   }
   return {
-    sourceAddress: sourceAddress(),
-    sourcePort: view.getUint16(offset),
-    destinationPort: view.getUint16(offset + 2),
+    sourceAddress: address(),
+    sourcePort: view.getUint16(way === "received" ? offset : offset + 2),
+    destinationPort: view.getUint16(way === "received" ? offset + 2 : offset),
     type,
     isFirstData,
     handshake,

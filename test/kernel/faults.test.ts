@@ -5,7 +5,7 @@
 // @serial
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -33,6 +33,10 @@ const IDLE_MS = 15_000;
 const SHORT = ["--idle-timeout", `${IDLE_MS}ms`, "--tick", "1s", "--reconcile", "0"];
 /** A client that is there all the time. */
 const ALIVE = { keepaliveSeconds: 5 };
+
+/** More than is read, on any machine; an emulated one sends less. */
+const FLOOD_PER_SECOND = 20_000;
+const SENDER = join(import.meta.dir, "../bench/sender.ts");
 
 $.throws(true);
 
@@ -101,6 +105,39 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
         expect(watcher.events).toHaveLength(3);
         expect(watcher.wgmon.log.filter(isComplaint)).toEqual([]);
       }
+    },
+    TEST_MS,
+  );
+
+  test.each(["nflog", "bpf"])(
+    "a flood is not read by %s: who connects in the middle of it is known by WireGuard's own answer",
+    async (monitor) => {
+      const sockets = packetSockets();
+      const args = ["--monitor", monitor, "--interface", "any", "--reconcile", "0"];
+      await using watcher = watch(...args, "--no-announce-existing");
+      await watcher.logs("warm");
+      const ofTap = packetSockets();
+      expect(ofTap - sockets).toBe(monitor === "bpf" ? 1 : 0);
+      const newcomer = await wg0.client(`newcomer-${monitor}`, ALIVE);
+
+      // More than is ever sent: it is ended.
+      const words = [wg0.port, 1e9, FLOOD_PER_SECOND].map(String);
+      const sender = Bun.spawn([process.execPath, SENDER, ...words], { stdout: "ignore" });
+      try {
+        await watcher.logs("more packets than may be read");
+        while (packetSockets() === ofTap) await Bun.sleep(20);
+        expect(packetSockets()).toBe(ofTap + 1);
+        await newcomer.connect();
+        await watcher.reports("peer.connected", newcomer);
+      } finally {
+        sender.kill("SIGKILL");
+        await sender.exited;
+      }
+      while (packetSockets() > ofTap) await Bun.sleep(100);
+      await newcomer.down();
+      await wg0.removePeer(newcomer);
+      await watcher.reports("peer.disconnected", newcomer);
+      expect(watcher.events).toHaveLength(2);
     },
     TEST_MS,
   );
@@ -316,4 +353,9 @@ class Torn extends NetlinkSocket {
     expect(answer.interrupted).toBe(isTorn);
     return answer;
   }
+}
+
+/** How many there are in this network namespace. */
+function packetSockets(): number {
+  return readFileSync("/proc/self/net/packet", "utf8").trim().split("\n").length - 1;
 }

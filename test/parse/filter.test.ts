@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { handshakeFilter, loggedFilter } from "../../src/capture/filter.ts";
+import { answerFilter, handshakeFilter, loggedFilter } from "../../src/capture/filter.ts";
 import { parseLogged } from "../../src/capture/nflog.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
 import { ParseError } from "../../src/errors.ts";
@@ -146,6 +146,50 @@ test("to any port, it passes what it would pass to each", () => {
   );
   expect(runProgram(any, ipv4(initiation(), { destinationPort: 443 }))).toBeGreaterThan(0);
   expect(runProgram(any, ipv4(data(1), { destinationPort: 443 }))).toBe(0);
+});
+
+describe("in a flood, of what a tap sees,", () => {
+  const OUTGOING = 4;
+  const program = answerFilter();
+  const wrap = [
+    (payload: Uint8Array) => ipv4(payload),
+    (payload: Uint8Array) => ipv4(payload, { options: new Uint8Array(40) }),
+    (payload: Uint8Array) => ipv6(payload),
+  ];
+
+  test.each([
+    ["a response", response(), true],
+    ["an initiation", initiation(), false],
+    ["first data", data(0), false],
+    ["a cookie", cookie(), false],
+    ["three bytes", new Uint8Array(3), false],
+  ])("%s that this machine sends", (_what, payload, expected) => {
+    for (const packet of wrap) {
+      expect(runProgram(program, packet(payload), OUTGOING) > 0).toBe(expected);
+      // From here it could be forged: to this host, to all, to some, to another host.
+      for (const incoming of [0, 1, 2, 3]) {
+        expect(runProgram(program, packet(payload), incoming)).toBe(0);
+      }
+    }
+  });
+
+  test("only what can be read as a response passes, and each of them", () => {
+    fc.assert(
+      fc.property(anyPacket(), (packet) => {
+        const isPassed = runProgram(program, packet, OUTGOING) > 0;
+        // Other lengths are for the parser; extension headers are not looked behind.
+        if (isPassed) expect(typeAt(packet)).toBe(2);
+      }),
+      { numRuns: 2_000 },
+    );
+    expect(runProgram(program, ipv4(response(), { protocol: 6 }), OUTGOING)).toBe(0);
+  });
+
+  /** The first byte of a UDP packet's content. */
+  function typeAt(packet: Uint8Array): number | undefined {
+    const isIpv4 = packet[0]! >> 4 === 4;
+    return packet[(isIpv4 ? (packet[0]! & 15) * 4 : 40) + 8];
+  }
 });
 
 describe("what NFLOG sends, when there is much of it:", () => {

@@ -22,8 +22,8 @@ import {
 const NAMES = ["", "initiation", "response", "cookie", "data"];
 
 /** One line for a packet. */
-function told(packet: Uint8Array): string {
-  const datagram = parsePacket(packet);
+function told(packet: Uint8Array, way: "received" | "sent" = "received"): string {
+  const datagram = parsePacket(packet, way);
   if (datagram === null) return "nothing";
   const { sourceAddress: address, sourcePort: port, destinationPort, type, isFirstData } = datagram;
   const source = formatEndpoint({ address, port, scopeId: 0 });
@@ -32,7 +32,7 @@ function told(packet: Uint8Array): string {
 
 test("recorded handshakes are told, the way each went", () => {
   const packets = readGolden("nflog.bin").flatMap((datagram) => parseLogged(datagram));
-  expect(packets.map(told)).toEqual([
+  expect(packets.map((packet) => told(packet))).toEqual([
     "nothing",
     "initiation from 198.51.100.2:40001 to 51820",
     "first data from 198.51.100.2:40001 to 51820",
@@ -62,6 +62,14 @@ describe.each([
     ["data", data(2 ** 32)],
   ])("%s is told", (name, payload) => {
     expect(told(ip(payload))).toBe(`${name} from ${source}:40000 to 51820`);
+  });
+
+  test("one that we sent is told as if the other end had", () => {
+    const sent = ip(response(), {
+      destination: source.replace(/[[\]]/g, ""),
+      destinationPort: 5000,
+    });
+    expect(told(sent, "sent")).toBe(`response from ${source}:5000 to 40000`);
   });
 
   test.each([

@@ -30,6 +30,8 @@ export function compileExpression(expression: string): Program {
 
 /** linux/filter.h: finds the netlink attribute X from A on. */
 const SKF_AD_NLATTR = 0xfffff000 + 12;
+/** The same: whether the packet comes or goes, linux/if_packet.h. */
+const SKF_AD_PKTTYPE = 0xfffff000 + 4;
 
 /** Where it is; 0: nowhere. nla_find() of the kernel's lib/nlattr.c, on a little-endian machine. */
 function findAttribute(message: Uint8Array, from: number, type: number): number {
@@ -46,8 +48,10 @@ function findAttribute(message: Uint8Array, from: number, type: number): number 
 /**
  * How many bytes of the packet the program wants; 0 = it drops the packet. A load beyond the end
  * drops it, as in the kernel. linux/bpf_common.h; S. McCanne, V. Jacobson, The BSD Packet Filter.
+ *
+ * @param packetType PACKET_HOST, PACKET_OUTGOING, ...: linux/if_packet.h
  */
-export function runProgram(program: Program, packet: Uint8Array): number {
+export function runProgram(program: Program, packet: Uint8Array, packetType = 0): number {
   const code = new DataView(program.buffer, program.byteOffset, program.byteLength);
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
   const memory = new Uint32Array(16);
@@ -68,6 +72,7 @@ export function runProgram(program: Program, packet: Uint8Array): number {
         let value: number | null;
         if (mode === 0x00) value = k;
         else if (mode === 0x20 && k === SKF_AD_NLATTR) value = findAttribute(packet, a, x);
+        else if (mode === 0x20 && k === SKF_AD_PKTTYPE) value = packetType;
         else if (mode === 0x20) value = load(k, bytes);
         else if (mode === 0x40) value = load((x + k) >>> 0, bytes);
         else if (mode === 0x60) value = memory[k]!;

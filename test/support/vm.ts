@@ -69,7 +69,7 @@ mount --bind / $root/host
 /** Each option behind the first three spares the guest work that no test looks at. */
 const KERNEL_OPTIONS =
   "console=ttyS0 quiet panic=-1 mitigations=off nokaslr audit=0 apparmor=0 " +
-  "i8042.noaux i8042.nokbd random.trust_cpu=on cryptomgr.notests rcupdate.rcu_expedited=1";
+  "clocksource=tsc tsc=reliable i8042.noaux i8042.nokbd random.trust_cpu=on cryptomgr.notests rcupdate.rcu_expedited=1";
 
 const SEARCH_PATH = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/sbin`;
 

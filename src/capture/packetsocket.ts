@@ -1,0 +1,51 @@
+/** The seam to packet sockets: AF_PACKET, packets from their IP header on, whatever the link. packet(7) */
+
+import { errno, libc } from "../../ffi/libc.ts";
+import { SystemError } from "../errors.ts";
+import { systemError } from "../kernel/errno.ts";
+import { setReceiveBuffer } from "../kernel/socket.ts";
+import { AF_PACKET, ETH_P_ALL, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "../kernel/uapi.ts";
+
+/** Holds a burst of some 2,500 packets. */
+const RECEIVE_BUFFER_BYTES = 1024 * 1024;
+
+/**
+ * A socket that receives nothing before it is bound, when its program is in place.
+ *
+ * @throws SystemError
+ */
+export function openPacketSocket(): number {
+  const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+  const descriptor = libc().socket(AF_PACKET, type, 0);
+  if (descriptor < 0) {
+    const error = systemError("open a packet socket", errno());
+    if (error.code !== "EPERM" && error.code !== "EACCES") throw error;
+    throw new SystemError(
+      "open a packet socket",
+      error.code,
+      "capturing needs CAP_NET_RAW; run wgmon as root, give it that capability, or use --monitor poll",
+    );
+  }
+  // Only a larger queue; capture works without.
+  setReceiveBuffer(descriptor, RECEIVE_BUFFER_BYTES);
+  return descriptor;
+}
+
+/**
+ * @param index number of the interface; 0: all.
+ * @param operation for the error.
+ * @throws SystemError
+ */
+export function bindPacketSocket(descriptor: number, index: number, operation: string): void {
+  // struct sockaddr_ll, linux/if_packet.h; the protocol is in network order.
+  const address = new DataView(new ArrayBuffer(20));
+  address.setUint16(0, AF_PACKET, true);
+  address.setUint16(2, ETH_P_ALL, false);
+  address.setInt32(4, index, true);
+  const bytes = new Uint8Array(address.buffer);
+  if (libc().bind(descriptor, bytes, bytes.length) < 0) throw systemError(operation, errno());
+}
+
+export function closePacketSocket(descriptor: number): void {
+  libc().close(descriptor);
+}
