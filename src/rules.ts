@@ -38,8 +38,8 @@ const SOURCES_MAX = 8192;
 const INITIATION_LIMIT = { rate: 5, burst: 50 };
 
 /** Messages of these kinds with an index that nobody here gave out: real only if the rules came in between. */
-const DATA_LIMIT = { rate: 2, burst: 10 };
-const RESPONSE_LIMIT = { rate: 2, burst: 10 };
+const DATA_LIMIT = { rate: 2, burst: 20 };
+const RESPONSE_LIMIT = { rate: 2, burst: 20 };
 
 /** Longer than REKEY_TIMEOUT: by then the peer has begun anew, with another index. */
 const INDEX_SECONDS = 10;

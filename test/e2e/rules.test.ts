@@ -79,7 +79,7 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
     "nft: floods of IPv%d do not get through, and real handshakes do",
     async (version) => {
       const count = await underFlood(loadedByNft(), version);
-      expectWithin(count, { data: 200, responses: 50 });
+      expectWithin(count, { burst: 20, rate: 2 });
       expect(count.answered).toEqual({ data: 10, responses: 10 });
     },
     TEST_MS,
@@ -89,7 +89,8 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
     `iptables: floods of IPv%d do not get through, and none of their packets is dropped${noIptables}`,
     async (version) => {
       const count = await underFlood(loadedByIptables(...PORTS), version);
-      expectWithin(count, { data: 500, responses: 50 });
+      expectWithin(count, { burst: 500, rate: 500 });
+      expect(count.data.logged).toBeGreaterThan(0);
     },
     TEST_MS,
   );
@@ -200,19 +201,23 @@ async function underFlood(load: string, version: 4 | 6): Promise<UnderFlood> {
   return JSON.parse(output) as UnderFlood;
 }
 
-/** What is logged of a flood that lasts that long: never more than the limits say, and not nothing. */
+/**
+ * What is logged of a flood that lasts that long: never more than the limits say. Of what is allowed
+ * least, the marks that end the floods may take all.
+ */
 function expectWithin(
   count: UnderFlood,
-  perSecond: { readonly data: number; readonly responses: number },
+  data: { readonly burst: number; readonly rate: number },
 ): void {
   const within = ({ logged, seconds }: Count, burst: number, rate: number) => {
-    expect(logged).toBeGreaterThan(0);
     expect(logged).toBeLessThanOrEqual(burst + Math.ceil(rate * seconds));
   };
   within(count.ofOneSource, 8, 2);
-  within(count.initiations, 100, 50);
-  within(count.data, perSecond.data, perSecond.data);
-  within(count.responses, perSecond.responses, perSecond.responses);
+  within(count.initiations, 50, 5);
+  within(count.data, data.burst, data.rate);
+  within(count.responses, 20, 2);
+  expect(count.ofOneSource.logged).toBeGreaterThan(0);
+  expect(count.initiations.logged).toBeGreaterThan(0);
   expect(count.ofAnother).toBe(1);
   expect(count.dataAmongInitiations).toBe(10);
   expect(count.dropped).toBe(0);
