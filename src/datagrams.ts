@@ -80,6 +80,7 @@ export async function readDatagrams(
   let stopped = false;
   let end = () => {};
   let attachedAtMs = -Infinity;
+  let isBusy = false;
   let cancelFetch = () => {};
   let windowAtMs = -Infinity;
   let wakes = 0;
@@ -98,6 +99,7 @@ export async function readDatagrams(
     if (wakes < BUSY_WAKES) return;
     // What Bun has read already still comes.
     wakes = -Infinity;
+    isBusy = true;
     handler.busy?.();
     socket.pause();
     fetch(socket, 0);
@@ -129,6 +131,7 @@ export async function readDatagrams(
       if (handler.dropped?.() === true) handler.overrun?.();
       const isQuiet = code === null && count <= QUIET_DATAGRAMS;
       if (isQuiet && quiet === QUIET_FETCHES) {
+        isBusy = false;
         windowAtMs = -Infinity;
         socket.resume();
       } else fetch(socket, isQuiet ? quiet + 1 : 0);
@@ -137,6 +140,7 @@ export async function readDatagrams(
 
   const attach = async () => {
     attachedAtMs = clock.now().monotonicMs;
+    isBusy = false;
     windowAtMs = -Infinity;
     let isEnded = false;
     const copy = libc().dup(descriptor);
@@ -146,7 +150,11 @@ export async function readDatagrams(
       socket: {
         data: (from: Pausable, bytes: Uint8Array) => woken(from, bytes),
         close: (_socket: unknown, error?: unknown) => {
-          if (!isEnded) again((error as { code?: string } | undefined)?.code ?? "closed");
+          if (isEnded) return;
+          const { code = "closed" } = (error ?? {}) as { code?: string };
+          // Fetches had no chance to see it.
+          if (code === "ENOBUFS" && isBusy) flood();
+          else again(code);
         },
       },
     } as unknown as Bun.UnixSocketOptions<undefined>);

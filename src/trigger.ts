@@ -42,7 +42,7 @@ const STRANGERS_MAX = 4096;
 const RENEWAL_DUE_MS = REKEY_AFTER_MS - 20_000;
 
 /** Looks may take this share of one core ... */
-const LOOK_SHARE = 0.03;
+const LOOK_SHARE = 0.025;
 /** ... of which each takes this, besides what is measured: waking up, timers, garbage. */
 const LOOK_OVERHEAD_MS = 0.5;
 /** ... and this much time at once, before they have to wait for their share. */

@@ -443,6 +443,23 @@ describe.skipIf(!mayUnshare)(
       expect(happened.length).toBeLessThan(100);
     });
 
+    test("whose queue overflows before the next fetch is flooded, too", () => {
+      const happened = run(
+        200_000,
+        `
+        const overrun = () => { happened.push("flood"); wake(); };
+        const busy = () => { happened.push("busy"); wake(); };
+        const clock = { ...systemClock, after: () => () => {} };
+        const stop = await readDatagrams(socket.descriptor, clock, { ...handler, overrun, busy });
+        ip(toggle.repeat(10));
+        await upTo(() => happened.includes("busy"));
+        ip(toggle.repeat(500));
+        await upTo(() => happened.at(-1) !== "lo" && happened.at(-1) !== "busy");
+      `,
+      );
+      expect(happened.at(-1)).toBe("flood");
+    });
+
     test("whose queue overflows in a busy time is flooded: told so, and as long as that lasts nothing else", () => {
       // More than a hundred have room: so many are a flood.
       const happened = run(
