@@ -380,7 +380,7 @@ describe("a flood", () => {
     expect(costMs).toBeGreaterThan(lengthMs * 0.02);
     // And they go on: a real peer among the forged ones is seen by the next look.
     const gaps = scene.times.map((atMs, index) => atMs - (scene.times[index - 1] ?? 0));
-    expect(Math.max(...gaps)).toBeLessThan(360);
+    expect(Math.max(...gaps)).toBeLessThan(430);
   });
 
   test("of a few forged data a second does not keep a real peer waiting", async () => {
