@@ -176,9 +176,7 @@ export class App implements Witness {
     this.#senses.attend(this);
     this.#scheduleReconcile();
     this.#scheduleUpkeep(UPKEEP_MS);
-    this.#outbox.warmUp(
-      this.#eventOf({ type: "device.added", atMs: 0, device: "", listenPort: 0 }),
-    );
+    this.#warmUpTargets();
     this.#warmUp(WARM_UP_LOOKS, 0);
   }
 
@@ -192,6 +190,11 @@ export class App implements Witness {
         this.#warmUp(looksLeft - 1, spentMs + costMs),
       );
     });
+  }
+
+  #warmUpTargets(): void {
+    const sample = this.#eventOf({ type: "device.added", atMs: 0, device: "", listenPort: 0 });
+    this.#outbox.warmUp(sample);
   }
 
   get settings(): Settings {
@@ -236,6 +239,7 @@ export class App implements Witness {
     this.#tracker.setRules(rulesOf(settings));
     this.#names.setSources(settings);
     this.#outbox.setTargets(this.#makeTargets(settings));
+    this.#warmUpTargets();
     this.#scheduleTick();
     this.#scheduleReconcile();
     return this.#settings;

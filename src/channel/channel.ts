@@ -24,6 +24,8 @@ export interface Channel {
   readonly name: string;
   /** Sends the message once. An expected failure is a verdict, whose reason holds no secret. */
   attempt(message: Message, signal: AbortSignal): Promise<Verdict>;
+  /** Gets ready for the first attempt, while there is time for it, and sends nothing. */
+  warmUp?(sample: Message): void;
 }
 
 /** Where events go, and which of them. */

@@ -11,6 +11,12 @@ const TIMEOUT_MS = 10_000;
 /** A receiver that asks for more patience than our longest backoff is asked again all the same. */
 const RETRY_AFTER_MAX_MS = 15 * 60_000;
 
+/**
+ * A Unix socket that is none. Bun makes the thread that sends everything with the first request, wherever
+ * that goes, and ends the process, or leaves the request lying, if there are no descriptors for it then.
+ */
+const NOWHERE: BunFetchRequestInit = { method: "POST", unix: "/dev/null" };
+
 /** What of an answer's body is read for the formats that judge it: errors are short. */
 const BODY_MAX = 4096;
 
@@ -76,6 +82,12 @@ export function createWebhook(options: WebhookOptions): Channel {
 
   return {
     name: label,
+    warmUp(sample) {
+      const content = encode(sample, target);
+      const headers = { ...content.headers, ...signature(content) };
+      const request = { ...NOWHERE, headers, body: content.body };
+      void fetch("http://localhost/", request).catch(() => {});
+    },
     async attempt(message, signal) {
       const content = encode(message, target);
       const headers = { ...content.headers, ...signature(content) };

@@ -203,6 +203,14 @@ describe("the attempts at one message", () => {
     }
   });
 
+  test("are prepared without sending anything", async () => {
+    using receiver = new Receiver();
+    const channel = webhook(receiver.url(), { secrets: [new SigningSecret(new Uint8Array(32))] });
+    channel.warmUp!(message);
+    await channel.attempt(message, never);
+    expect(receiver.requests).toHaveLength(1);
+  });
+
   test("that are broken off before they begin send nothing", async () => {
     using receiver = new Receiver();
     const channel = webhook(receiver.url(), { secrets: [new SigningSecret(new Uint8Array(32))] });

@@ -5,6 +5,7 @@
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { $ } from "bun";
@@ -127,6 +128,21 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       expect(ids).toEqual(receiver.requests.map(({ event }) => event!.id));
       const said = wgmon.log.filter(({ level, msg }) => level === "warn" && isSaid(msg, TOO_MANY));
       expect(said).toHaveLength(1);
+    });
+
+    test("the very first delivery has hardly one: it arrives, if only afterwards", async () => {
+      await using fake0 = await stage.device("fake0");
+      using receiver = stage.receiver();
+      await using wgmon = start(POLL, receiver.url());
+      await logged(wgmon, "warm");
+      // As many as a look needs, and no more for what sends.
+      await $`prlimit --pid ${wgmon.pid} --nofile=${limitThatLeaves(1, wgmon)}:`.quiet();
+      fake0.connect(1);
+      fake0.talk(1);
+      await logged(wgmon, /connected from/);
+      await giveBack(wgmon);
+      await receiver.waitFor(({ length }) => length === 1, REPORT_MS);
+      expect(story(receiver)).toEqual(["connected 1"]);
     });
 
     test.skipIf(noNft !== "")(
@@ -383,6 +399,14 @@ class Flood implements Disposable {
   [Symbol.dispose](): void {
     this.#sender[Symbol.dispose]();
   }
+}
+
+/** Descriptors are the lowest free numbers. */
+function limitThatLeaves(free: number, { pid }: Wgmon): number {
+  const taken = new Set(readdirSync(`/proc/${pid}/fd`).map(Number));
+  let limit = 0;
+  for (let left = free; left > 0; limit++) if (!taken.has(limit)) left--;
+  return limit;
 }
 
 /** Waits for all that comes after the first `from` events; it must be this, in any order. */
