@@ -393,8 +393,8 @@ export class App implements Witness {
       this.#names.watch(this.#senses.devices.known.map(({ name }) => name));
     }
     if (changes.length > 0 || reason === "start") this.#report(changes, reason);
-    // This look was at all who are connected.
-    if (reason === "tick") this.#noteRates(now.monotonicMs);
+    // These looks were at all who are connected.
+    if (reason === "tick" || reason === "reconcile") this.#noteRates(now.monotonicMs);
     this.#log.debug("look", { reason, changes: changes.length });
 
     const ports = this.#senses.devices.known.map(({ listenPort }) => listenPort);
@@ -516,10 +516,14 @@ export class App implements Witness {
     const deadlineMs = this.#tracker.nextDeadlineMs(this.#lastTickMs) ?? Infinity;
     const atMs = Math.min(this.#lastTickMs + tickMs, deadlineMs);
     this.#cancelTick = this.#clock.after(Math.max(1, atMs - monotonicMs), () => {
-      this.#lastTickMs = this.#clock.now().monotonicMs;
-      this.#trigger.forgetStrangers();
+      this.#ticked();
       void this.#look("tick", monitor === "poll" ? null : this.#devicesWithSessions());
     });
+  }
+
+  #ticked(): void {
+    this.#lastTickMs = this.#clock.now().monotonicMs;
+    this.#trigger.forgetStrangers();
   }
 
   #devicesWithSessions(): ReadonlySet<string> {
@@ -531,6 +535,9 @@ export class App implements Witness {
     const { reconcileMs } = this.#settings;
     if (reconcileMs === 0 || this.#stopped) return;
     this.#cancelReconcile = this.#clock.after(reconcileMs, () => {
+      // It sees all that a tick would.
+      if (this.#lastTickMs !== -Infinity) this.#ticked();
+      this.#scheduleTick();
       void this.#look("reconcile", null);
       this.#scheduleReconcile();
     });

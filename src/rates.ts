@@ -1,7 +1,7 @@
 /**
  * How fast peers receive and send just now: from the last two readings of their counters that are at
- * least a second apart. Nothing is read for it: the looks of the tick are readings, and so are the lists
- * that somebody asked the kernel for.
+ * least a second apart. Nothing is read for it: looks at all who are connected are readings, and so are
+ * the lists that somebody asked the kernel for.
  */
 
 import type { Peer } from "./wireguard.ts";

@@ -190,6 +190,18 @@ test("looks that fail end nobody's session, go on at the tick's pace, and are to
   expect(messages).toHaveLength(4);
 });
 
+test("a safety look takes the place of a tick's look", async () => {
+  await start(`tick = "10s"\nidle_timeout = "1h"\nreconcile = "60s"`);
+  await pass(70_000, 50);
+  let count = 0;
+  look = () => {
+    count++;
+    return Promise.resolve(found());
+  };
+  await pass(600_000, 500);
+  expect(count).toBe(60);
+});
+
 test("a look that is still taken when it stops changes nothing any more", async () => {
   const running = await start(`tick = "1s"`);
   const { promise, resolve } = Promise.withResolvers<LookResult>();
