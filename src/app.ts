@@ -55,7 +55,7 @@ const WARM_UP_PAUSE_MS = 25;
 const WARM_UP_MAX_MS = 200;
 
 /** How often the store is looked after: what `wgmon outbox` did, what is too old. */
-const UPKEEP_MS = 5000;
+const UPKEEP_MS = 10_000;
 /** How often what is too old is deleted, and firewall rules of ours that somebody took away come back. */
 const CLEAN_MS = 60_000;
 /** A flood that comes back after this is told of again. */

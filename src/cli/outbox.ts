@@ -36,7 +36,7 @@ export function runOutbox(store: Store, request: OutboxRequest, options: Options
       }
       const waiting = queues.reduce((sum, queue) => sum + queue.waiting, 0);
       options.print(
-        `${count(letters.length)} put back, ${count(waiting)} tried again within 5 s (or at the next start)`,
+        `${count(letters.length)} put back, ${count(waiting)} tried again within 10 s (or at the next start)`,
       );
       return;
     }

@@ -100,7 +100,7 @@ describe("list", () => {
 describe("retry", () => {
   test("puts back what was given up, and makes what waits due", () => {
     expect(run("retry")).toEqual([
-      "2 events put back, 4 events tried again within 5 s (or at the next start)",
+      "2 events put back, 4 events tried again within 10 s (or at the next start)",
     ]);
     expect(left()).toEqual({ ops: [1, 2, 3, 4, 5], script: [4], dead: [] });
     expect(store.targetState("ops")).toMatchObject({ nextAtMs: 0, failures: 7 });
