@@ -77,10 +77,12 @@ type SessionKey = string;
 
 /**
  * A data message has 32 bytes plus its content padded to 16 (or to the MTU, 1280 and more), so a
- * growth of one, two or three times 148 can be nothing but initiations. Looks are closer together
- * than four attempts, which are 5 seconds apart (REKEY_TIMEOUT).
+ * growth of one, two or three times 148 can be nothing but initiations. Four are as long as one data
+ * message may be, and take longer.
  */
 const ATTEMPTS_MAX = 3;
+/** Attempts are at least this far apart: REKEY_TIMEOUT, messages.h. */
+const ATTEMPT_MS = 5000;
 
 /** The two clocks go apart by milliseconds; further only when somebody sets one of them. */
 const CLOCK_SET_MS = 2000;
@@ -93,6 +95,8 @@ export class Tracker {
   readonly #devices = new Map<string, Device>();
   /** Devices of an earlier run that no look has found yet. */
   readonly #unseen = new Set<string>();
+  /** When the last look at each device was, on the monotonic clock. */
+  readonly #lookedAtMs = new Map<string, number>();
   readonly #ended = new Map<SessionKey, Counters>();
   readonly #sessions = new Map<SessionKey, Session>();
   /** Sessions by device, outer address and port: the one that came there last. */
@@ -208,6 +212,7 @@ export class Tracker {
       else this.#sessionSeen(session, change.peer, now, changes);
     }
     this.#unseen.delete(device.name);
+    this.#lookedAtMs.set(device.name, now.monotonicMs);
   }
 
   /** The first look at a device of an earlier run: sessions that did not last until now. */
@@ -239,6 +244,7 @@ export class Tracker {
     const { name, listenPort } = device;
     if (!this.#devices.delete(name)) return;
     this.#unseen.delete(name);
+    this.#lookedAtMs.delete(name);
     for (const [key, session] of this.#sessions) {
       if (session.device === name) this.#leave(key, "device-removed", now);
     }
@@ -259,7 +265,7 @@ export class Tracker {
     const ageMs = now.wallMs - peer.lastHandshakeMs;
     const isFresh = ageMs >= 0 && ageMs < REJECT_AFTER_MS;
     const isNew = before === null ? isFresh : peer.lastHandshakeMs !== before.lastHandshakeMs;
-    const isHeard = before !== null && isFresh && this.#isSignOfLife(device, before, peer);
+    const isHeard = before !== null && isFresh && this.#isSignOfLife(device, before, peer, now);
     if (!isNew && !isHeard) return;
 
     const handshakeAt = handshakeInstant(peer.lastHandshakeMs, now);
@@ -310,7 +316,7 @@ export class Tracker {
       now.monotonicMs - before.handshakeAt.monotonicMs < REJECT_AFTER_MS &&
       peer.lastHandshakeMs !== null;
     const isAlive =
-      isNewHandshake || (keysAreValid && this.#isSignOfLife(before.device, before.peer, peer));
+      isNewHandshake || (keysAreValid && this.#isSignOfLife(before.device, before.peer, peer, now));
     const counted = {
       ...before,
       peer,
@@ -350,11 +356,12 @@ export class Tracker {
   }
 
   /** Received data, as opposed to attempts at a handshake, which anybody with the peer's key can make. */
-  #isSignOfLife(device: string, before: Counters, now: Counters): boolean {
-    const bytes = growth(before.rxBytes, now.rxBytes);
+  #isSignOfLife(device: string, before: Counters, after: Counters, now: Instant): boolean {
+    const bytes = growth(before.rxBytes, after.rxBytes);
     const attempts = bytes / INITIATION_BYTES;
-    // Nobody looked while we were not running: any number of attempts may have been made.
-    const most = this.#unseen.has(device) ? Infinity : ATTEMPTS_MAX;
+    // Before our first look, any number of attempts may have been made.
+    const sinceMs = now.monotonicMs - (this.#lookedAtMs.get(device) ?? -Infinity);
+    const most = Math.max(ATTEMPTS_MAX, Math.floor(sinceMs / ATTEMPT_MS) + 1);
     return bytes > 0 && !(Number.isInteger(attempts) && attempts <= most);
   }
 

@@ -173,6 +173,21 @@ describe("what is no proof", () => {
     expect(story.at(181, shook(1, 180 + 5 * 148))).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 
+  test("the attempts of a long time without a look are still attempts", () => {
+    const roaming = new Story();
+    roaming.at(0, peer());
+    roaming.at(1, shook(1));
+    expect(roaming.at(31, shook(1, 180 + 6 * 148, { endpoint: "192.0.2.6:6" }))).toEqual([]);
+    expect(roaming.at(32, shook(1, 180 + 6 * 148 + 32))).toEqual([]);
+
+    const returning = new Story({ idleTimeoutMs: () => 75_000 });
+    returning.at(0, peer());
+    returning.at(1, shook(1));
+    expect(returning.at(77, shook(1))).toEqual(["alice (wg0) disconnected after 0s"]);
+    expect(returning.at(120, shook(1, 180 + 8 * 148, { endpoint: "192.0.2.6:6" }))).toEqual([]);
+    expect(returning.at(130, shook(1, 180 + 8 * 148 + 96))).toHaveLength(1);
+  });
+
   test("what is sent to a peer is no sign of its life", () => {
     const story = new Story();
     story.at(0, peer());
