@@ -88,7 +88,7 @@ export class History {
   keepUp(tracker: Tracker): void {
     if (this.#clock.now().monotonicMs - this.#lastSaveMs < SAVE_MS) return;
     this.#lastSaveMs = this.#clock.now().monotonicMs;
-    this.#save([...tracker.sessions]);
+    this.#save([...tracker.sessions], tracker);
   }
 
   /** Saves all sessions now. */
@@ -102,14 +102,18 @@ export class History {
     return this.#store.trim(retention, this.#clock.now().wallMs);
   }
 
-  /** A slice now and the rest after what else there is to do. */
-  #save(sessions: readonly Session[]): void {
+  /** A slice now and the rest after what else there is to do, which may end or change some of them. */
+  #save(sessions: readonly Session[], tracker: Tracker): void {
     this.#cancelSave();
-    const changed = sessions.filter((session) => !this.#saved.has(session));
+    const changed = sessions.filter(
+      (session) =>
+        !this.#saved.has(session) &&
+        tracker.session(session.device, session.peer.publicKey) === session,
+    );
     if (changed.length === 0) return;
     this.#store.saveSessions(this.#unsaved(changed.slice(0, SAVE_SLICE)));
     const rest = changed.slice(SAVE_SLICE);
-    this.#cancelSave = this.#clock.after(0, () => this.#save(rest));
+    this.#cancelSave = this.#clock.after(0, () => this.#save(rest, tracker));
   }
 
   #unsaved(sessions: readonly Session[]): SavedSession[] {

@@ -77,7 +77,7 @@ export class Outbox {
   readonly #delivered: { readonly target: string; readonly seq: number }[] = [];
   #queues: Queue[] = [];
   #cancelSettle: (() => void) | null = null;
-  #foreignVersion: number;
+  #foreignVersion: string;
 
   constructor(options: OutboxOptions) {
     const { store, clock, log, random = Math.random, attempted = () => {} } = options;

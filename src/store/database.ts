@@ -84,9 +84,9 @@ export class Database implements Disposable {
     return this.#place === "main";
   }
 
-  /** Grows when another process has written. */
-  get foreignVersion(): number {
-    return this.#number(`PRAGMA ${this.#place}.data_version`);
+  /** Another one when another process has written, or when it goes on elsewhere. */
+  get foreignVersion(): string {
+    return `${this.#place} ${this.#number("PRAGMA $.data_version")}`;
   }
 
   /** What the rows take, without the space that is free again. */
@@ -97,11 +97,12 @@ export class Database implements Disposable {
 
   /** `$` in the text stands for the database. */
   all<Row>(sql: string, ...values: Value[]): Row[] {
-    return this.#statement(sql).all(...values) as Row[];
+    return this.#read(() => this.#statement(sql).all(...values) as Row[]);
   }
 
   get<Row>(sql: string, ...values: Value[]): Row | null {
-    return (this.#statement(sql).get(...values) as Row | null | undefined) ?? null;
+    const row = this.#read(() => this.#statement(sql).get(...values));
+    return (row as Row | null | undefined) ?? null;
   }
 
   run(sql: string, ...values: Value[]): number {
@@ -147,6 +148,18 @@ export class Database implements Disposable {
 
   #number(sql: string): number {
     return Object.values(this.get<Record<string, number>>(sql) ?? {})[0] ?? 0;
+  }
+
+  /** From a file that cannot be read, it goes on in memory. Within a transaction, `write` sees to that. */
+  #read<Result>(work: () => Result): Result {
+    try {
+      return work();
+    } catch (error) {
+      const isOurs = this.#place === "disk" && !this.#sqlite.inTransaction;
+      if (!isOurs || !isSqliteError(error) || this.#options.isTool === true) throw error;
+      this.#toMemory(error);
+      return work();
+    }
   }
 
   #statement(sql: string): Statement<unknown, Value[]> {
@@ -270,6 +283,9 @@ export class Database implements Disposable {
     );
     this.#place = "main";
     if (this.#number("PRAGMA main.user_version") === 0) this.#migrate("main");
+    // What is not taken, as what a tool puts there meanwhile, stays in the file.
+    this.#sqlite.run("CREATE TEMP TABLE IF NOT EXISTS taken (target, seq)");
+    this.#sqlite.run("DELETE FROM temp.taken");
     try {
       this.#sqlite
         .transaction(() => {
@@ -277,6 +293,7 @@ export class Database implements Disposable {
             const rows = table === "sessions" ? "WHERE ended_at_ms IS NULL" : "";
             this.#sqlite.run(`INSERT INTO main.${table} SELECT * FROM disk.${table} ${rows}`);
           }
+          this.#sqlite.run("INSERT INTO temp.taken SELECT target, seq FROM disk.outbox");
           this.#sqlite.run(
             `INSERT INTO main.events SELECT * FROM disk.events WHERE seq IN (SELECT seq FROM disk.outbox)
                OR seq = (SELECT max(seq) FROM disk.events)`,
@@ -286,6 +303,9 @@ export class Database implements Disposable {
     } catch (lost) {
       if (!isSqliteError(lost)) throw lost;
       log.error(`${this.#path}: what waited cannot be read either: ${wordsOf(lost)}`);
+      // Behind any place in the file, should that come back.
+      const { wallMs } = clock.now();
+      this.#sqlite.run("INSERT INTO main.sqlite_sequence VALUES ('events', ?)", [wallMs]);
     }
     // A broken file would only break again.
     if (isCorrupt(error)) this.#abandon(error);
@@ -315,7 +335,10 @@ export class Database implements Disposable {
       this.#setDurable(true);
       this.#sqlite
         .transaction(() => {
-          for (const table of ["outbox", "devices"]) this.#sqlite.run(`DELETE FROM disk.${table}`);
+          this.#sqlite.run("DELETE FROM disk.devices");
+          this.#sqlite.run(
+            "DELETE FROM disk.outbox WHERE (target, seq) IN (SELECT target, seq FROM temp.taken)",
+          );
           this.#sqlite.run("INSERT OR IGNORE INTO disk.events SELECT * FROM main.events");
           for (const table of tables) {
             this.#sqlite.run(`INSERT OR REPLACE INTO disk.${table} SELECT * FROM main.${table}`);

@@ -168,8 +168,8 @@ export class Store implements Disposable {
     return this.#database.isInMemory;
   }
 
-  /** Grows when another process has written. */
-  get foreignVersion(): number {
+  /** Another one when another process has written, or when it goes on elsewhere. */
+  get foreignVersion(): string {
     return this.#database.foreignVersion;
   }
 
