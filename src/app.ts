@@ -387,7 +387,7 @@ export class App implements Witness {
     this.#problems = look.problems;
     const changes = this.#tracker.observe(look, now);
     this.#unknown.looked(look);
-    if (names === null && look.problems.length === 0) changes.push(...this.#tracker.allSeen(now));
+    if (look.present !== null) changes.push(...this.#tracker.allListed(look.present, now));
     this.#tellProblems(look.problems, { isWhole: names === null });
     if (haveDevicesChanged(changes, reason)) {
       this.#names.watch(this.#senses.devices.known.map(({ name }) => name));

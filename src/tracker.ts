@@ -165,14 +165,11 @@ export class Tracker {
     return changes;
   }
 
-  /**
-   * Says that the looks so far have found all devices that there are: those of an earlier run that
-   * were not among them are gone.
-   */
-  allSeen(now: Instant): Change[] {
+  /** Says which devices there are: those of an earlier run that are not among them are gone. */
+  allListed(present: ReadonlySet<string>, now: Instant): Change[] {
     const changes: Change[] = [];
     for (const name of this.#unseen) {
-      this.#deviceRemoved(this.#devices.get(name)!, now, changes);
+      if (!present.has(name)) this.#deviceRemoved(this.#devices.get(name)!, now, changes);
     }
     return changes;
   }

@@ -58,7 +58,7 @@ function settings(toml = ""): Settings {
 function found(): LookResult {
   const lastHandshakeMs = startMs - 1000;
   const connected = [ALICE, BOB].map((publicKey) => peer({ publicKey, lastHandshakeMs }));
-  return { ...looks.look([WG0, connected]), problems: [] };
+  return { ...looks.look([WG0, connected]), present: new Set([WG0.name]), problems: [] };
 }
 
 /** A wgmon that sees them when it starts. */
@@ -175,7 +175,7 @@ test("looks that fail end nobody's session, go on at the tick's pace, and are to
   const problem = new SystemError("look at wg0", "EMFILE");
   look = () => {
     count++;
-    return Promise.resolve({ devices: [], removed: [], problems: [problem] });
+    return Promise.resolve({ devices: [], removed: [], present: null, problems: [problem] });
   };
   await pass(30_000, 50);
   expect(count).toBeGreaterThan(25);
@@ -210,7 +210,7 @@ test("a look that is still taken when it stops changes nothing any more", async 
   await running.stop();
   app = null;
   logged = [];
-  resolve({ ...looks.look(), problems: [] });
+  resolve({ ...looks.look(), present: null, problems: [] });
   await settled();
   expect(logged).toEqual([]);
 });

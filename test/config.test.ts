@@ -453,6 +453,11 @@ describe("a problem is told", () => {
     ],
     ["webhook = secret", `${FILE}, line 1: Strings must be quoted`],
     [
+      'webhook = ["https://a.example" "https://b.example"]',
+      `${FILE}, line 1: Expected ',' or ']' in an array but found '"'`,
+    ],
+    ["https://a.example = 1", `${FILE}, line 1: Expected '=' after a key but found ':'`],
+    [
       "\n".repeat(600) + "group =\n",
       `${FILE}: Missing value after '='; values must be on the same line`,
     ],

@@ -195,6 +195,19 @@ test("without --device every device is looked at", async () => {
   expect(told(look).devices).toEqual(expect.arrayContaining(["wg0", "other"]));
 });
 
+test("it says which devices there are, also those that cannot be looked at", async () => {
+  const { generic, route, devices } = setup();
+  generic.add(family, dump(WG0), [error(EPERM)]);
+  route.add(links(WG0, WG1), [done({ interrupted: true })]);
+  const look = await devices.look(null);
+  expect(told(look).problems).toHaveLength(1);
+  expect(look.present).toEqual(new Set(["wg0", "wg1"]));
+
+  generic.add(dump(WG0), dump(WG1), dump(WG0));
+  expect((await devices.look(null)).present).toBeNull();
+  expect((await devices.look(new Set(["wg0"]))).present).toBeNull();
+});
+
 test("without a device there is nothing to see, and the module is not asked for", async () => {
   const { generic, route, devices } = setup();
   route.add(links(), links());

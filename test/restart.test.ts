@@ -33,7 +33,8 @@ class Runs {
   changes(seconds: number, ...found: (readonly [Device, readonly Peer[]])[]): Change[] {
     const look: Look = this.#looks.look(...found);
     const now = this.instant(seconds);
-    const changes = [...this.#tracker.observe(look, now), ...this.#tracker.allSeen(now)];
+    const present = new Set(found.map(([{ name }]) => name));
+    const changes = [...this.#tracker.observe(look, now), ...this.#tracker.allListed(present, now)];
     this.#devices = found.map(([each]) => each);
     for (const change of changes) {
       if (change.type !== "peer.disconnected") continue;
@@ -226,6 +227,21 @@ describe("devices", () => {
 });
 
 /** What a peer does before a look. */
+test("a device of an earlier run is gone when a list is without it, not when no look finds it", () => {
+  const rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true };
+  const earlier: Earlier = {
+    devices: ["wg0", "wg1", "wg2"].map((name, index) => device({ name, index })),
+    sessions: [],
+    ended: [],
+  };
+  const now = { wallMs: T0, monotonicMs: 0 };
+  const tracker = new Tracker(rules, earlier, now);
+  const look = new LookMaker().look([device({ name: "wg0", index: 0 }), []]);
+  expect(tracker.observe(look, now)).toEqual([]);
+  const changes = tracker.allListed(new Set(["wg0", "wg1"]), now);
+  expect(changes.map(said)).toEqual(["wg2 removed"]);
+});
+
 const act = fc.constantFrom("nothing", "handshake", "data", "attempt", "roam", "remove");
 const step = fc.record({
   seconds: fc.integer({ min: 1, max: 60 }),

@@ -92,9 +92,11 @@ function parseToml(text: string, where: string, problems: string[]): Record<stri
     return Bun.TOML.parse(text) as Record<string, unknown>;
   } catch (error) {
     // The parser quotes the file, where secrets are; and it tells no line.
-    const message = String(error)
-      .replace(/^\w+: (TOML Parse error: )?/, "")
-      .replace(/:? (["']).{2,}\1(?=$| as )/s, "");
+    const said = String(error).replace(/^\w+: (TOML Parse error: )?/, "");
+    // "Expected ',' or ']' in an array but found '...'": the marks before are its own.
+    const message = said.startsWith("Expected ")
+      ? said.replace(/ but found (["']).{2,}\1$/s, "")
+      : said.replace(/:? (["']).{2,}\1(?=$| as )/s, "");
     const line = brokenLine(text);
     problems.push(`${where}${line === null ? "" : `, line ${line}`}: ${message}`);
     return {};

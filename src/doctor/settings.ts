@@ -48,7 +48,8 @@ export function checkSecrets(
     if (stat?.isFile() !== true) return [];
     // Of the settings alone, most are no secret: a URL may be one.
     const isSecret = given !== file || /^[^#\n]*https?:\/\//m.test(readTextFile(path) ?? "");
-    return [judgeMode({ path, bits: stat.mode & 0o777, isSecret })];
+    const isSettings = given === file;
+    return [judgeMode({ path, bits: stat.mode & 0o777, isSecret, isSettings })];
   });
   const wrong = findings.filter(({ verdict }) => verdict !== "ok");
   if (wrong.length > 0) return wrong;
@@ -68,21 +69,27 @@ export function judgeMode({
   path,
   bits,
   isSecret,
+  isSettings,
 }: {
   readonly path: string;
   /** `0o644` */
   readonly bits: number;
   readonly isSecret: boolean;
+  /** The service's own user must be able to read them: src/cli/settingsfile.ts. */
+  readonly isSettings: boolean;
 }): Finding {
   const shown = fileName(path);
   const mode = bits.toString(8).padStart(3, "0");
   if ((bits & 0o002) !== 0) {
-    return problem(`all users can change ${shown}, mode ${mode}`, `chmod o-rwx ${shown}`);
+    const rest = isSettings ? "o-w" : "o-rwx";
+    return problem(`all users can change ${shown}, mode ${mode}`, `chmod ${rest} ${shown}`);
   }
   if (isSecret && (bits & 0o004) !== 0) {
     return warning(
       `all users can read ${shown}, mode ${mode}, and there may be secrets in it`,
-      `chmod o-rwx ${shown}`,
+      isSettings
+        ? "move its URLs to a file with mode 600: webhook_file, or the service's /etc/credstore/wgmon.webhooks"
+        : `chmod o-rwx ${shown}`,
     );
   }
   return ok(`${shown}, mode ${mode}`);

@@ -58,8 +58,18 @@ class KernelDevice {
 }
 
 export interface LookResult extends Look {
+  /** Names of all devices that there are; null: it was not asked, or nobody could tell. */
+  readonly present: ReadonlySet<string> | null;
   /** What could not be read, and why; everything else was. */
   readonly problems: readonly Error[];
+}
+
+/** What a new list of the devices said. */
+interface Listed {
+  /** Those that are gone. */
+  readonly removed: Device[];
+  /** Whether it names all that there are. */
+  readonly isWhole: boolean;
 }
 
 export class Devices implements Disposable {
@@ -107,7 +117,15 @@ export class Devices implements Disposable {
       }
     };
 
-    if (names === null) removed.push(...(attempt(() => this.#listKernelDevices()) ?? []));
+    let isListed = names === null;
+    /** The devices that are gone. */
+    const list = (action: () => Listed): Device[] => {
+      const listed = attempt(action);
+      if (listed?.isWhole !== true) isListed = false;
+      return listed?.removed ?? [];
+    };
+
+    if (names === null) removed.push(...list(() => this.#listKernelDevices()));
     for (const entry of this.#kernel.values()) {
       if (names !== null && !names.has(entry.name)) continue;
       // Each device is looked at in one go; packets and deliveries need not wait for all of them.
@@ -117,7 +135,7 @@ export class Devices implements Disposable {
       else if (look !== null) devices.push(look);
     }
 
-    if (names === null) removed.push(...(attempt(() => this.#listUserspaceDevices()) ?? []));
+    if (names === null) removed.push(...list(() => this.#listUserspaceDevices()));
     for (const [name, entry] of this.#userspace) {
       if (names !== null && !names.has(name)) continue;
       try {
@@ -133,7 +151,8 @@ export class Devices implements Disposable {
         problems.push(error as Error);
       }
     }
-    return { devices, removed, problems };
+    const present = isListed ? new Set([...this.#kernel.keys(), ...this.#userspace.keys()]) : null;
+    return { devices, removed, present, problems };
   }
 
   /** How many peers the device had at the last look. */
@@ -168,8 +187,8 @@ export class Devices implements Disposable {
     this.#route[Symbol.dispose]();
   }
 
-  /** Brings the list up to date; answers with the devices that are gone. */
-  #listKernelDevices(): Device[] {
+  /** Brings the list up to date. */
+  #listKernelDevices(): Listed {
     const { links, interrupted } = listWireguardLinks(this.#route);
     // Asking for the family makes the kernel look for its module, so only where there is a device.
     if (links.length > 0) this.#family ??= findFamily(this.#generic, WG_GENL_NAME);
@@ -185,7 +204,7 @@ export class Devices implements Disposable {
       const peers = new PeerTable({ tellsAll: this.#hasForgotten });
       this.#kernel.set(name, new KernelDevice(name, index, peers));
     }
-    return removed;
+    return { removed, isWhole: !interrupted };
   }
 
   #forget(entry: KernelDevice): Device[] {
@@ -225,7 +244,7 @@ export class Devices implements Disposable {
   }
 
   /** The same for those of userspace programs. */
-  #listUserspaceDevices(): Device[] {
+  #listUserspaceDevices(): Listed {
     const found = listUserspaceDevices();
     const removed: Device[] = [];
     for (const [name, { source, device }] of this.#userspace) {
@@ -237,7 +256,7 @@ export class Devices implements Disposable {
       if (this.#userspace.has(name) || !this.#wants(name)) continue;
       this.#userspace.set(name, { source: new UserspaceDevice(name, index), device: null });
     }
-    return removed;
+    return { removed, isWhole: true };
   }
 
   #wants(name: string): boolean {

@@ -121,6 +121,10 @@ describe("a secret is not shown", () => {
   test.each([
     `webhook = "https://a.example/${SECRET}`,
     `webhook = ${SECRET}`,
+    `webhook = ["https://a.example" ${SECRET}]`,
+    `webhook = ["https://a.example" "${SECRET}"]`,
+    `"https://a.example" ${SECRET}`,
+    `webhook = "a" '${SECRET}'`,
     `target = [{ url = "https://a.example", ${SECRET} = 1, ${SECRET} = 2 }]`,
     `[["https://a.example/${SECRET}"]]\n["https://a.example/${SECRET}"]`,
     `["https://a.example/${SECRET}"]\n[["https://a.example/${SECRET}"]]`,

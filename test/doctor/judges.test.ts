@@ -131,13 +131,22 @@ test("settings and their files", () => {
   ]);
   const unreadable = judgeSettings({ ...facts, problems: ["/x.toml: cannot be read: EACCES"] });
   expect(unreadable[0]!.fix).toStartWith("run this as root");
-  const mode = { path: "/etc/wgmon/webhooks", bits: 0o600, isSecret: true };
+  const mode = { path: "/etc/wgmon/webhooks", bits: 0o600, isSecret: true, isSettings: false };
   table(judgeMode, [
     [mode, "ok: /etc/wgmon/webhooks, mode 600"],
     [{ ...mode, bits: 0o640 }, "ok: "],
     [{ ...mode, bits: 0o644 }, "warning: all users can read /etc/wgmon/webhooks, mode 644"],
     [{ ...mode, bits: 0o644, isSecret: false }, "ok: "],
     [{ ...mode, bits: 0o602, isSecret: false }, "problem: all users can change"],
+  ]);
+  const fixes = [0o644, 0o666].flatMap((bits) =>
+    [false, true].map((isSettings) => judgeMode({ ...mode, bits, isSettings }).fix),
+  );
+  expect(fixes).toEqual([
+    "chmod o-rwx /etc/wgmon/webhooks",
+    expect.stringContaining("/etc/credstore/wgmon.webhooks"),
+    "chmod o-rwx /etc/wgmon/webhooks",
+    "chmod o-w /etc/wgmon/webhooks",
   ]);
 });
 

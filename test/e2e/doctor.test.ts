@@ -62,7 +62,7 @@ const cases: readonly (readonly [string, 0 | 1, string, string, RegExp | null])[
     0,
     "secrets",
     "warning: all users can read /",
-    /^chmod o-rwx/,
+    /^move its URLs/,
   ],
   ["settings file without secrets, to be read by all", 0, "secrets", "ok: 1 file is only", null],
   ["settings file, to be written by all", 1, "secrets", "problem: all users can change /", /chmod/],

@@ -9,5 +9,5 @@ export function fakeLook(...ports: readonly number[]): LookResult {
     const device: Device = { name: `wg${index}`, index: index + 1, listenPort, publicKey: null };
     return { device, changed: [], removed: [] };
   });
-  return { devices, removed: [], problems: [] };
+  return { devices, removed: [], present: null, problems: [] };
 }
