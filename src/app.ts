@@ -123,7 +123,10 @@ export class App implements Witness {
   /** What looks failed by, and when last, since all devices could be looked at. */
   readonly #failing = new Map<string, number>();
   #overrunAtMs = -Infinity;
-  #hasHinted = false;
+  /** Ports that WireGuard messages came to. */
+  readonly #heardPorts = new Set<number>();
+  /** Devices that a hint was given for. */
+  readonly #hinted = new Set<string>();
   #stopped = false;
 
   constructor(settings: Settings, options: AppOptions) {
@@ -268,6 +271,7 @@ export class App implements Witness {
     this.#counters.packets++;
     const datagram = this.#parse(bytes, "received");
     if (datagram === null) return;
+    this.#heardPorts.add(datagram.destinationPort);
     this.#trigger.seen(datagram);
     if (this.#settings.reportUnknown) this.#unknown.seen(datagram);
   }
@@ -460,9 +464,8 @@ export class App implements Witness {
     for (const { event, change } of told) {
       this.#log.info(sentence(event), logFields(event));
       this.#count(change);
-      const isUnannounced =
-        event.type === "peer.connected" && (reason === "tick" || reason === "reconcile");
-      if (isUnannounced && this.#counters.packets === 0) this.#hint();
+      const isByChance = reason === "tick" || reason === "reconcile";
+      if (event.type === "peer.connected" && isByChance) this.#hint(event.data.device);
     }
   }
 
@@ -491,16 +494,18 @@ export class App implements Witness {
     });
   }
 
-  /** A peer connected and no packet was ever captured: something is not set up. */
-  #hint(): void {
+  /** A peer connected, and no packet to its device's port was ever captured: something is not set up. */
+  #hint(device: string): void {
     const { monitor, group, captureInterface } = this.#settings;
-    if (this.#hasHinted || monitor === "poll") return;
-    this.#hasHinted = true;
+    if (monitor === "poll" || this.#hinted.has(device)) return;
+    const found = this.#senses.devices.known.find(({ name }) => name === device);
+    if (found === undefined || this.#heardPorts.has(found.listenPort)) return;
+    this.#hinted.add(device);
     const cause =
       monitor === "nflog"
-        ? `no firewall rule logs the WireGuard port to NFLOG group ${group}`
+        ? `no firewall rule logs port ${found.listenPort} to NFLOG group ${group}`
         : `interface ${captureInterface} is not the one that WireGuard's packets come in by, or the filter does not match them`;
-    this.#log.warn(`a peer connected and no packet announced it; likely ${cause}`);
+    this.#log.warn(`a peer of ${device} connected and no packet announced it; likely ${cause}`);
   }
 
   #scheduleTick(): void {

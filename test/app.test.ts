@@ -15,7 +15,9 @@ import type { LookResult } from "../src/kernel/devices.ts";
 import type { Fields } from "../src/log.ts";
 import type { Senses } from "../src/senses.ts";
 import { Store } from "../src/store/store.ts";
+import type { PublicKey } from "../src/wireguard.ts";
 import { HandClock } from "./support/clock.ts";
+import { ipv4, response } from "./support/packets.ts";
 import { ALICE, BOB, device, LookMaker, peer } from "./support/peers.ts";
 import { run } from "./support/settings.ts";
 
@@ -49,8 +51,8 @@ afterEach(async () => {
 });
 
 /** As the settings file has it, with the names in the folder. */
-function settings(toml = ""): Settings {
-  const names = `names = ${JSON.stringify(`${folder}/%i.conf`)}\nmonitor = "poll"\n`;
+function settings(toml = "", monitor = "poll"): Settings {
+  const names = `names = ${JSON.stringify(`${folder}/%i.conf`)}\nmonitor = "${monitor}"\n`;
   return run([], { toml: `${names}${toml}` }).settings;
 }
 
@@ -62,7 +64,11 @@ function found(): LookResult {
 }
 
 /** A wgmon that sees them when it starts. */
-async function start(toml: string, rules: ManagedRules | null = null): Promise<App> {
+async function start(
+  toml: string,
+  rules: ManagedRules | null = null,
+  monitor?: "nflog",
+): Promise<App> {
   const log = () => {};
   const say = (message: string, fields: Fields = {}) => void logged.push({ message, fields });
   const store = await Store.open({
@@ -95,9 +101,9 @@ async function start(toml: string, rules: ManagedRules | null = null): Promise<A
     accepts: () => true,
     digestMs: 0,
   };
-  app = new App(settings(toml), {
+  app = new App(settings(toml, monitor), {
     clock,
-    log: { debug: log, info: say, warn: log, error: say },
+    log: { debug: log, info: say, warn: say, error: say },
     senses,
     store,
     rules,
@@ -200,6 +206,26 @@ test("a safety look takes the place of a tick's look", async () => {
   };
   await pass(600_000, 500);
   expect(count).toBe(60);
+});
+
+test.each([
+  ["no packet at all", null, true],
+  ["packets to another port", 1234, true],
+  ["packets to its port", WG0.listenPort, false],
+])("a peer that only a safety look finds is hinted at after %s", async (_, heard, isHinted) => {
+  const carol = `${"C".repeat(42)}I=` as PublicKey;
+  const running = await start(`tick = "1h"\nreconcile = "60s"`, null, "nflog");
+  if (heard !== null) running.packetSeen(ipv4(response(), { destinationPort: heard }));
+  await pass(30_000, 50);
+  look = () => {
+    const lastHandshakeMs = clock.now().wallMs;
+    const connected = [ALICE, BOB, carol].map((publicKey) => peer({ publicKey, lastHandshakeMs }));
+    return Promise.resolve({ ...found(), ...looks.look([WG0, connected]) });
+  };
+  logged = [];
+  await pass(200_000, 1000);
+  const hints = logged.filter(({ message: text }) => text.includes("no packet announced it"));
+  expect(hints).toHaveLength(isHinted ? 1 : 0);
 });
 
 test("a look that is still taken when it stops changes nothing any more", async () => {
