@@ -238,7 +238,10 @@ export class App implements Witness {
       this.#log.warn(`changed settings that need a restart: ${names.join(", ")}`);
     }
     const kept = Object.fromEntries(FIXED.map(([key]) => [key, this.#settings[key]]));
-    this.#settings = { ...settings, ...kept };
+    // A new address may need no token; the old one, which stays open, does.
+    const isMoved = changed.some(([key]) => key === "listen");
+    const { listenTokens } = isMoved ? this.#settings : settings;
+    this.#settings = { ...settings, ...kept, listenTokens };
     this.#tracker.setRules(rulesOf(settings));
     this.#names.setSources(settings);
     this.#outbox.setTargets(this.#makeTargets(settings));
@@ -262,7 +265,7 @@ export class App implements Witness {
     this.#senses.close();
     await Promise.all([this.#outbox.drain(DRAIN_MS), this.#rules?.close()]);
     this.#history.save(this.#tracker);
-    this.#traffic.save(this.#tracker.sessions);
+    this.#traffic.finish(this.#tracker.sessions);
     this.#store[Symbol.dispose]();
     this.#senses.devices[Symbol.dispose]();
   }

@@ -25,6 +25,9 @@ export class Traffic {
   #written = new Map<string, Written>();
   /** Of sessions that have ended since. */
   readonly #pending: Row[] = [];
+  /** What is to be written, a slice at a time. */
+  readonly #slices: { readonly atMs: number; readonly rows: readonly Row[] }[] = [];
+  #cancelWrite = () => {};
   /** When it was last written: the growth since belongs to that stretch of time. */
   #atMs: number;
 
@@ -58,7 +61,16 @@ export class Traffic {
       const session = { device, publicKey: peer.publicKey, startedAtMs, rxBytes, txBytes };
       rows.push(...growth(session, before.get(key)));
     }
-    this.#write(rows, atMs);
+    for (let start = 0; start < rows.length; start += SLICE) {
+      this.#slices.push({ atMs, rows: rows.slice(start, start + SLICE) });
+    }
+    this.#writeSlice();
+  }
+
+  /** The end: writes all that has grown, and at once. */
+  finish(sessions: Iterable<Session>): void {
+    this.save(sessions);
+    while (this.#slices.length > 0) this.#writeSlice();
   }
 
   /** A session that ended, with the last that it counted. */
@@ -69,11 +81,13 @@ export class Traffic {
     this.#written.delete(key);
   }
 
-  #write(rows: readonly Row[], atMs: number): void {
-    if (rows.length === 0) return;
-    this.#store.addTraffic(rows.slice(0, SLICE), atMs);
-    const rest = rows.slice(SLICE);
-    if (rest.length > 0) this.#clock.after(0, () => this.#write(rest, atMs));
+  #writeSlice(): void {
+    this.#cancelWrite();
+    const slice = this.#slices.shift();
+    if (slice === undefined) return;
+    this.#store.addTraffic(slice.rows, slice.atMs);
+    if (this.#slices.length === 0) return;
+    this.#cancelWrite = this.#clock.after(0, () => this.#writeSlice());
   }
 }
 

@@ -65,7 +65,7 @@ function found(): LookResult {
 
 /** A wgmon that sees them when it starts. */
 async function start(
-  toml: string,
+  given: string | Settings,
   rules: ManagedRules | null = null,
   monitor?: "nflog",
 ): Promise<App> {
@@ -101,7 +101,7 @@ async function start(
     accepts: () => true,
     digestMs: 0,
   };
-  app = new App(settings(toml, monitor), {
+  app = new App(typeof given === "string" ? settings(given, monitor) : given, {
     clock,
     log: { debug: log, info: say, warn: say, error: say },
     senses,
@@ -171,6 +171,21 @@ async function pass(ms: number, stepMs: number): Promise<void> {
     await settled();
   }
 }
+
+test("an address that stays open after a reload keeps its tokens, or takes new ones", async () => {
+  const listening = (address: string, ...listenTokens: string[]): Settings => ({
+    ...settings(),
+    listen: { address, port: 9587 },
+    listenTokens,
+  });
+  const running = await start(listening("0.0.0.0", "old"));
+  const listen = { address: "0.0.0.0", port: 9587 };
+  for (const given of [listening("127.0.0.1"), settings()]) {
+    expect(running.reload(given)).toMatchObject({ listen, listenTokens: ["old"] });
+  }
+  const given = listening("0.0.0.0", "new");
+  expect(running.reload(given)).toMatchObject({ listen, listenTokens: ["new"] });
+});
 
 test("looks that fail end nobody's session, go on at the tick's pace, and are told of once", async () => {
   await start(`tick = "1s"\nidle_timeout = "10s"\nreconcile = 0`);

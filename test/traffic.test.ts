@@ -5,6 +5,7 @@ import { expect, test } from "bun:test";
 import type { Traffic as Row } from "../src/store/store.ts";
 import type { Session } from "../src/tracker.ts";
 import { Traffic } from "../src/traffic.ts";
+import type { PublicKey } from "../src/wireguard.ts";
 import { HandClock } from "./support/clock.ts";
 import { ALICE, BOB, peer } from "./support/peers.ts";
 
@@ -84,4 +85,20 @@ test("many are written a slice at a time", () => {
   expect(rows).toHaveLength(200);
   clock.advance(0);
   expect(rows).toHaveLength(450);
+});
+
+test("at the end all is written at once, also what was left of an earlier time", () => {
+  const { clock, rows, traffic } = make();
+  const many = (rxBytes: number) =>
+    Array.from({ length: 450 }, (_, n) =>
+      session(rxBytes, { peer: peer({ publicKey: `peer ${n}` as PublicKey }) }),
+    );
+  clock.advance(SLOT_MS);
+  traffic.keepUp(many(100));
+  expect(rows).toHaveLength(200);
+  traffic.finish(many(150));
+  expect(rows).toHaveLength(900);
+  expect(rows.reduce((sum, { rxBytes }) => sum + rxBytes, 0)).toBe(450 * 150);
+  clock.advance(1000);
+  expect(rows).toHaveLength(900);
 });

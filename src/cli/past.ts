@@ -27,11 +27,26 @@ export async function keysOf(
 ): Promise<readonly string[] | null> {
   if (peer === null) return null;
   if (KEY.test(peer)) return [peer];
-  const query = new URLSearchParams({ search: peer, limit: `${PAGE}` });
-  const { items } = await answers.get<{ items: readonly PeerView[] }>(
-    `/v1/peers?${query.toString()}`,
-  );
-  return [...new Set(items.filter(({ name }) => name === peer).map(({ publicKey }) => publicKey))];
+  const keys = new Set<string>();
+  for await (const { name, publicKey } of peersFound(answers, { search: peer })) {
+    if (name === peer) keys.add(publicKey);
+  }
+  return [...keys];
+}
+
+/** All peers that the query finds. Between two answers peers come and go, and one may be told twice. */
+export async function* peersFound(
+  answers: Answers,
+  query: Readonly<Record<string, string>>,
+): AsyncGenerator<PeerView, void> {
+  for (let offset = 0; ; offset += PAGE) {
+    const search = new URLSearchParams({ ...query, limit: `${PAGE}`, offset: `${offset}` });
+    const { items } = await answers.get<{ items: readonly PeerView[] }>(
+      `/v1/peers?${search.toString()}`,
+    );
+    yield* items;
+    if (items.length < PAGE) return;
+  }
 }
 
 /** An answer that goes on at `next`. */
@@ -60,8 +75,8 @@ export async function* pagesOf<View extends Page<unknown>>(
 
 /** That nobody has the name, and who may have been meant. */
 export async function nobodyCalled(answers: Answers, peer: string): Promise<SystemError> {
-  const { items } = await answers.get<{ items: readonly PeerView[] }>(`/v1/peers?limit=${PAGE}`);
-  const names = items.flatMap(({ name }) => name ?? []);
+  const names: string[] = [];
+  for await (const { name } of peersFound(answers, {})) if (name !== null) names.push(name);
   const guess = didYouMean(peer, names, shortName);
   const hint = `one that was removed is known by its public key only${guess}`;
   return new SystemError(`find peer ${quoted(peer)}`, "no such peer", hint);

@@ -4,11 +4,9 @@ import { shortName } from "../channel/text.ts";
 import { SystemError } from "../errors.ts";
 import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
 import type { Answers } from "./daemon.ts";
+import { peersFound } from "./past.ts";
 import { lastSeen, peerColumns } from "./peertable.ts";
 import { count, json, type Output, since, tableOf } from "./text.ts";
-
-/** The most that one answer has. */
-const PAGE = 1000;
 
 interface Options extends Output {
   readonly json: boolean;
@@ -67,15 +65,7 @@ function describe({ name, listenPort, peers, connected }: DeviceView): string {
 /** All peers of a device, those that were heard from last first. */
 async function peersOf(answers: Answers, device: string): Promise<readonly PeerView[]> {
   const found = new Map<string, PeerView>();
-  for (let offset = 0; ; offset += PAGE) {
-    const query = new URLSearchParams({ device, limit: `${PAGE}`, offset: `${offset}` });
-    const { items } = await answers.get<{ items: readonly PeerView[] }>(
-      `/v1/peers?${query.toString()}`,
-    );
-    // Between two answers peers come and go, and one may be told twice.
-    for (const peer of items) found.set(peer.publicKey, peer);
-    if (items.length < PAGE) break;
-  }
+  for await (const peer of peersFound(answers, { device })) found.set(peer.publicKey, peer);
   // RFC 3339 sorts as text; "": never.
   return [...found.values()].sort((a, b) => {
     const [left, right] = [lastSeen(a) ?? "", lastSeen(b) ?? ""];

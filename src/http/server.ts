@@ -8,6 +8,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { chmod, mkdir, readFile, unlink } from "node:fs/promises";
 
 import type { Clock } from "../clock.ts";
+import { isLoopback } from "../config/listen.ts";
 import { SystemError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Page } from "../page/page.tsx";
@@ -91,7 +92,9 @@ export class HttpServer {
   #crowdedMs = -Infinity;
   #api: Promise<Api> | null = null;
   #page: Promise<Page> | null = null;
-  #answering = 0;
+  /** Whoever comes over the network must not keep this machine's own commands out. */
+  readonly #tcpAnswering = new Set<Request>();
+  readonly #unixAnswering = new Set<Request>();
   #scrapes = 0;
   #stopping = false;
 
@@ -215,13 +218,13 @@ export class HttpServer {
   }
 
   readonly #fetchUnix = (request: Request): Promise<Response> => {
-    return this.#answer(request, root);
+    return this.#answer(request, root, this.#unixAnswering);
   };
 
   readonly #fetchTcp = async (request: Request): Promise<Response> => {
     // Without a host that can be one, the address has no beginning.
     if (!URL.canParse(request.url)) return harden(problem(400, { detail: "the Host is no name" }));
-    const { listenTokens: tokens } = this.#options.settings();
+    const { listen, listenTokens: tokens } = this.#options.settings();
     const hasCookie = this.#logins.has(request, tokens);
     const isKnown = hasCookie || hasToken(request, tokens);
     // A page of somebody else, in a browser on this machine, has no token; but it could let a name of
@@ -230,22 +233,23 @@ export class HttpServer {
     if (!isKnown && !mayLogIn && !isOurHost(request, this.#options)) {
       return harden(problem(403, { detail: "the Host is not one of this server" }));
     }
-    const isTrusted = isKnown || tokens.length === 0;
-    return await this.#answer(request, { isTrusted, hasCookie, tokens });
+    const isOpen = tokens.length === 0 && listen !== null && isLoopback(listen.address);
+    const visitor = { isTrusted: isKnown || isOpen, hasCookie, tokens };
+    return await this.#answer(request, visitor, this.#tcpAnswering);
   };
 
-  async #answer(request: Request, visitor: Visitor): Promise<Response> {
-    if (this.#answering >= ANSWERING_MAX) {
+  async #answer(request: Request, visitor: Visitor, answering: Set<Request>): Promise<Response> {
+    if (answering.size >= ANSWERING_MAX) {
       return harden(problem(503, { headers: { "retry-after": "1" } }));
     }
-    this.#answering++;
+    answering.add(request);
     try {
       return harden(await this.#dispatch(request, visitor));
     } catch (error) {
       this.#failed(error);
       return harden(problem(500));
     } finally {
-      this.#answering--;
+      answering.delete(request);
     }
   }
 

@@ -15,6 +15,7 @@ import type { Source } from "../http/source.ts";
 import type { Log } from "../log.ts";
 import { type Asset, assets } from "./assets.ts";
 import { events } from "./events.tsx";
+import { readForm } from "./form.ts";
 import { Layout, type Place, type Theme, themes } from "./layout.tsx";
 import { readQuery } from "./list.ts";
 import { Live, textOf, type Update } from "./live.ts";
@@ -32,6 +33,7 @@ const STREAM_MS = 15 * 60_000;
 /** When a browser tries again. */
 const RETRY_MS = 2000;
 const YEAR_SECONDS = 365 * 86_400;
+const NO_FORM = "the form did not arrive whole\n";
 
 const headers = {
   "content-security-policy":
@@ -91,7 +93,8 @@ export function makePage({ source, logins, log }: PageOptions): Page {
     return c.env.isTrusted ? c.redirect(next, 303) : loginForm(c, { next, problem: null });
   });
   app.post("/login", async (c) => {
-    const form = new URLSearchParams(await c.req.text());
+    const form = await readForm(c.req.raw);
+    if (form === null) return c.text(NO_FORM, 408);
     const next = ownAddress(form.get("next"));
     const given = form.get("token")?.trim() ?? "";
     const entry = await logins.enter(c.req.raw, given, c.env.tokens);
@@ -114,7 +117,8 @@ export function makePage({ source, logins, log }: PageOptions): Page {
     return c.redirect("/", 303);
   });
   app.post("/theme", async (c) => {
-    const form = new URLSearchParams(await c.req.text());
+    const form = await readForm(c.req.raw);
+    if (form === null) return c.text(NO_FORM, 408);
     const theme = themes.find((each) => each === form.get("theme")) ?? "auto";
     const cookie = `wgmon-theme=${theme}; Max-Age=${YEAR_SECONDS}; Path=/; HttpOnly; SameSite=Lax`;
     c.header("set-cookie", cookie);

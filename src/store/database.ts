@@ -335,6 +335,13 @@ export class Database implements Disposable {
       this.#setDurable(true);
       this.#sqlite
         .transaction(() => {
+          // What a tool has dropped meanwhile is not to come back; an empty file has dropped nothing.
+          if (attached) {
+            this.#sqlite.run(
+              `DELETE FROM main.outbox WHERE (target, seq) IN (SELECT target, seq FROM temp.taken)
+                 AND (target, seq) NOT IN (SELECT target, seq FROM disk.outbox)`,
+            );
+          }
           this.#sqlite.run("DELETE FROM disk.devices");
           this.#sqlite.run(
             "DELETE FROM disk.outbox WHERE (target, seq) IN (SELECT target, seq FROM temp.taken)",

@@ -426,3 +426,29 @@ test("one who connects and says nothing holds nothing up", async () => {
   expect(await status(`${server.url!.origin}/v1/status`)).toBe(200);
   for (const socket of sockets) socket.terminate();
 });
+
+test("an address for others is closed without a token, whatever the settings became", async () => {
+  const url = (await start({ ...off, listen: { address: "0.0.0.0", port: 0 } })).url!;
+  expect(await status(`http://127.0.0.1:${url.port}/v1/status`)).toBe(401);
+  expect(await status(`http://127.0.0.1:${url.port}/healthz`)).toBe(200);
+});
+
+test("forms that do not come keep nobody out", async () => {
+  const server = await start({ ...loopback, listenTokens: [TOKEN] }, join(folder, "run"));
+  const { port } = server.url!;
+  const sockets = await Promise.all(
+    Array.from({ length: 300 }, () =>
+      Bun.connect({ hostname: "127.0.0.1", port: Number(port), socket: { data() {} } }),
+    ),
+  );
+  const head = `POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nt`;
+  for (const socket of sockets) socket.write(head);
+  const theme = { method: "POST", body: "theme=dark", redirect: "manual" } as const;
+  // Until so many are read that one more is refused.
+  while ((await status(`http://127.0.0.1:${port}/theme`, theme)) !== 408) await Bun.sleep(5);
+  expect(await status(`http://127.0.0.1:${port}/healthz`)).toBe(200);
+  const unix = join(folder, "run/wgmon.sock");
+  expect(await status("http://localhost/v1/status", { unix } as RequestInit)).toBe(200);
+  for (const socket of sockets) socket.terminate();
+  expect(lines.filter((line) => line.includes("bug in wgmon"))).toEqual([]);
+});

@@ -349,6 +349,20 @@ describe("a file that cannot be written for a while", () => {
     expect(store.deadLetters()).toEqual([]);
   });
 
+  test("what a tool drops meanwhile stays dropped", async () => {
+    const directory = folder();
+    const { store, clock } = await open(directory);
+    for (const n of [1, 2]) record(store, n, ["a"]);
+    const end = fill(directory);
+    record(store, 3, ["a"]);
+    const log = createLog({ format: "text", level: "info" });
+    using tool = await Store.open({ directory, clock, log, isTool: true });
+    tool.drop([{ target: "a", seq: 1 }]);
+    end();
+    clock.advance(60_000);
+    expect(store.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([2, 3]);
+  });
+
   test("nor read: what is in it waits afterwards, and what is new behind it", async () => {
     const directory = folder();
     const { store, lines, clock } = await open(directory);
