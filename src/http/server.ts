@@ -235,8 +235,27 @@ export class HttpServer {
     }
     const isOpen = tokens.length === 0 && listen !== null && isLoopback(listen.address);
     const visitor = { isTrusted: isKnown || isOpen, hasCookie, tokens };
-    return await this.#answer(request, visitor, this.#tcpAnswering);
+    const response = await this.#answer(request, visitor, this.#tcpAnswering);
+    return isOpen ? response : this.#whileKnown(request, response);
   };
+
+  /** A stream that goes on for ever ends with the token, or the login, that it was asked for with. */
+  #whileKnown(request: Request, response: Response): Response {
+    const { body, headers } = response;
+    const isStream = headers.get("content-type")?.startsWith("text/event-stream") === true;
+    if (!isStream || body === null) return response;
+    const isKnown = (): boolean => {
+      const { listenTokens } = this.#options.settings();
+      return this.#logins.has(request, listenTokens) || hasToken(request, listenTokens);
+    };
+    const guard = new TransformStream<Uint8Array, Uint8Array>({
+      transform(chunk, controller) {
+        if (isKnown()) controller.enqueue(chunk);
+        else controller.terminate();
+      },
+    });
+    return new Response(body.pipeThrough(guard), response);
+  }
 
   async #answer(request: Request, visitor: Visitor, answering: Set<Request>): Promise<Response> {
     if (answering.size >= ANSWERING_MAX) {

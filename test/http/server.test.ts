@@ -452,3 +452,24 @@ test("forms that do not come keep nobody out", async () => {
   for (const socket of sockets) socket.terminate();
   expect(lines.filter((line) => line.includes("bug in wgmon"))).toEqual([]);
 });
+
+test("a stream ends when its token is taken back, and only then", async () => {
+  const settings = { ...loopback, listenTokens: [TOKEN] };
+  const url = (await start(settings)).url!.origin;
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  const response = await fetch(`${url}/v1/stream`, { headers });
+  const reader = response.body!.getReader();
+  const next = async () => {
+    const { done, value } = await reader.read();
+    return done ? null : new TextDecoder().decode(value);
+  };
+  expect(await next()).toContain("from now on");
+  source.tell({ ...anEvent("device.added", { device: "wg1" }), id: "evt_1" });
+  expect(await next()).toContain("wg1");
+  settings.listenTokens = ["another-horse-battery-staple", TOKEN];
+  source.tell({ ...anEvent("device.added", { device: "wg2" }), id: "evt_2" });
+  expect(await next()).toContain("wg2");
+  settings.listenTokens = ["another-horse-battery-staple"];
+  source.tell({ ...anEvent("device.added", { device: "wg3" }), id: "evt_3" });
+  expect(await next()).toBeNull();
+});
