@@ -30,6 +30,7 @@ import { Outbox } from "./outbox.ts";
 import { RateBook } from "./rates.ts";
 import type { Senses, Witness } from "./senses.ts";
 import type { Placed, Store } from "./store/store.ts";
+import { threadCpuMs } from "./system.ts";
 import { type Rules, Tracker } from "./tracker.ts";
 import { Traffic } from "./traffic.ts";
 import { Trigger } from "./trigger.ts";
@@ -375,13 +376,13 @@ export class App implements Witness {
   async #lookNow(reason: Reason, names: ReadonlySet<string> | null): Promise<number> {
     if (this.#stopped) return 0;
     const startMs = this.#clock.now().monotonicMs;
-    const startCpuMs = cpuMs();
+    const startCpuMs = threadCpuMs();
     const look = await this.#senses.devices.look(names);
-    const lookMs = cpuMs() - startCpuMs;
+    const lookMs = threadCpuMs() - startCpuMs;
     this.#counters.lookSeconds.observe((this.#clock.now().monotonicMs - startMs) / 1000);
     const changes = this.#takeIn(look, reason, names);
     // What it takes to report a change is no cost of the look: that of the next peer must not wait for it.
-    return changes > 0 ? lookMs : cpuMs() - startCpuMs;
+    return changes > 0 ? lookMs : threadCpuMs() - startCpuMs;
   }
 
   /** How many changes it brought. */
@@ -562,10 +563,4 @@ function rulesOf({ idleTimeoutMs, holdMs, announceExisting, peers }: Settings): 
     holdMs,
     announceExisting,
   };
-}
-
-/** What this thread has used of a processor: on a busy machine the clock tells something else. */
-function cpuMs(): number {
-  const { user, system } = process.threadCpuUsage();
-  return (user + system) / 1000;
 }

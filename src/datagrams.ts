@@ -54,8 +54,8 @@ export interface DatagramHandler {
   /** Datagrams may have been lost: `ENOBUFS`, `ENETDOWN`, ... Reading goes on by itself. */
   lost(code: string): void;
   /**
-   * A flood came, and is not read: told again every 250 ms while it lasts. Present: floods cost next to
-   * nothing, and a busy time costs little; what comes then is told up to 20 ms late.
+   * A flood came, and is not read: told again every 250 ms while it lasts, and for the last of it. Present:
+   * floods cost next to nothing, and a busy time costs little; what comes then is told up to 20 ms late.
    */
   readonly overrun?: () => void;
   /**
@@ -63,7 +63,7 @@ export interface DatagramHandler {
    * was asked last. That happens in busy times only, and then `overrun` is told.
    */
   readonly dropped?: () => boolean;
-  /** So much comes that reading has become slow work; told each time that it begins. */
+  /** So much comes that reading has become slow work: told when it begins, and again while a flood lasts. */
   readonly busy?: () => void;
 }
 
@@ -80,7 +80,6 @@ export async function readDatagrams(
   let stopped = false;
   let end = () => {};
   let attachedAtMs = -Infinity;
-  let isBusy = false;
   let cancelFetch = () => {};
   let windowAtMs = -Infinity;
   let wakes = 0;
@@ -99,7 +98,6 @@ export async function readDatagrams(
     if (wakes < BUSY_WAKES) return;
     // What Bun has read already still comes.
     wakes = -Infinity;
-    isBusy = true;
     handler.busy?.();
     socket.pause();
     fetch(socket, 0);
@@ -108,10 +106,16 @@ export async function readDatagrams(
   const flood = () => {
     // Or an overflowing queue would wake us all the time.
     end();
+    handler.busy?.();
     handler.overrun?.();
     cancelFetch = clock.after(FLOOD_MS, () => {
-      if (discardQueue(descriptor) > FLOOD_DATAGRAMS) flood();
-      else start();
+      const discarded = discardQueue(descriptor);
+      if (discarded > FLOOD_DATAGRAMS) {
+        flood();
+        return;
+      }
+      if (discarded > 0) handler.overrun?.();
+      start();
     });
   };
 
@@ -131,7 +135,6 @@ export async function readDatagrams(
       if (handler.dropped?.() === true) handler.overrun?.();
       const isQuiet = code === null && count <= QUIET_DATAGRAMS;
       if (isQuiet && quiet === QUIET_FETCHES) {
-        isBusy = false;
         windowAtMs = -Infinity;
         socket.resume();
       } else fetch(socket, isQuiet ? quiet + 1 : 0);
@@ -140,7 +143,6 @@ export async function readDatagrams(
 
   const attach = async () => {
     attachedAtMs = clock.now().monotonicMs;
-    isBusy = false;
     windowAtMs = -Infinity;
     let isEnded = false;
     const copy = libc().dup(descriptor);
@@ -152,8 +154,8 @@ export async function readDatagrams(
         close: (_socket: unknown, error?: unknown) => {
           if (isEnded) return;
           const { code = "closed" } = (error ?? {}) as { code?: string };
-          // Fetches had no chance to see it.
-          if (code === "ENOBUFS" && isBusy) flood();
+          // So many came before we were even woken.
+          if (code === "ENOBUFS" && handler.overrun !== undefined) flood();
           else again(code);
         },
       },

@@ -41,15 +41,16 @@ const STRANGERS_MAX = 4096;
  */
 const RENEWAL_DUE_MS = REKEY_AFTER_MS - 20_000;
 
-/** Looks may take this share of one core ... */
+/** Looks that are likely to find somebody may take this share of one core ... */
 const LOOK_SHARE = 0.025;
 /** ... of which each takes this, besides what is measured: waking up, timers, garbage. */
 const LOOK_OVERHEAD_MS = 0.5;
 /** ... and this much time at once, before they have to wait for their share. */
 const LOOK_BURST_MS = 80;
 /**
- * The same for looks that are seldom needed, and of which forged packets can cause many: again at who
- * was not there at the first two, and at who has only tried. The rest is for those who may be there.
+ * The same for looks that seldom find anybody, and of which forged packets can cause many: again at who
+ * was not there at the first two, at who has only tried, and at all in a flood in which our own answers
+ * announce who comes. What they leave is the others' as well.
  */
 const AGAIN_SHARE = 0.005;
 const AGAIN_BURST_MS = 20;
@@ -109,19 +110,17 @@ export class Trigger {
 
   /** A WireGuard message was captured. */
   seen(datagram: Datagram): void {
-    const { type, isFirstData, destinationPort } = datagram;
+    const { type, isFirstData, sourceAddress, sourcePort, destinationPort } = datagram;
     if (type === MessageType.cookie) return;
-    const address = datagram.sourceAddress;
-    const port = datagram.sourcePort;
     const { monotonicMs } = this.#options.clock.now();
-    const handshakeAtMs = this.#options.handshakeAtMs(address, port, destinationPort);
+    const handshakeAtMs = this.#options.handshakeAtMs(sourceAddress, sourcePort, destinationPort);
     const isData = type === MessageType.data && !isFirstData;
     if (handshakeAtMs !== null) {
       // Data of a session that is known: the usual case, which must cost nothing.
       if (isData || monotonicMs - handshakeAtMs > RENEWAL_DUE_MS) return;
     }
 
-    const key = `${address} ${port} ${destinationPort}`;
+    const key = keyOf(datagram);
     if (isData && this.#strangers.has(key)) return;
     const isAttempt = type === MessageType.initiation;
     const waiting = this.#pending.get(key);
@@ -133,37 +132,30 @@ export class Trigger {
     ) {
       return;
     }
-    if (waiting === undefined && this.#pending.size - this.#answers >= PENDING_MAX) return;
     if (isAttempt && this.#attempts >= ATTEMPTS_MAX) return;
-    const added: Pending = {
-      address,
-      port,
-      destinationPort,
-      armedAtMs: monotonicMs,
+    if (waiting === undefined && this.#pending.size - this.#answers >= PENDING_MAX) {
+      // Those that are waited for may all be at another port.
+      if (!isAttempt) this.missed();
+      return;
+    }
+    this.#add(datagram, {
       awaits: isData ? "session" : "handshake",
       ladderMs: isAttempt ? ATTEMPT_LADDER_MS : HANDSHAKE_LADDER_MS,
-      step: 0,
-    };
-    this.#add(key, added);
+    });
   }
 
-  /** Our own WireGuard has answered an initiation: `sent` is as if it came from the peer. */
+  /**
+   * Our own WireGuard has answered an initiation, or sent the first data of a session, as it does at once
+   * when it has begun the handshake. `sent` is as if it came from the peer.
+   */
   answered(sent: Datagram): void {
-    const { sourceAddress: address, sourcePort: port, destinationPort } = sent;
+    const { sourceAddress, sourcePort, destinationPort, isFirstData } = sent;
     const { monotonicMs } = this.#options.clock.now();
-    const handshakeAtMs = this.#options.handshakeAtMs(address, port, destinationPort);
-    if (handshakeAtMs !== null && monotonicMs - handshakeAtMs > RENEWAL_DUE_MS) return;
-    const key = `${address} ${port} ${destinationPort}`;
-    if (!this.#pending.has(key) && this.#answers >= ANSWERS_MAX) return;
-    this.#add(key, {
-      address,
-      port,
-      destinationPort,
-      armedAtMs: monotonicMs,
-      awaits: "handshake",
-      ladderMs: ANSWER_LADDER_MS,
-      step: 0,
-    });
+    const handshakeAtMs = this.#options.handshakeAtMs(sourceAddress, sourcePort, destinationPort);
+    const isKnown = handshakeAtMs !== null;
+    if (isKnown && (isFirstData || monotonicMs - handshakeAtMs > RENEWAL_DUE_MS)) return;
+    if (!this.#pending.has(keyOf(sent)) && this.#answers >= ANSWERS_MAX) this.missed();
+    else this.#add(sent, { awaits: "handshake", ladderMs: ANSWER_LADDER_MS });
   }
 
   /**
@@ -174,7 +166,9 @@ export class Trigger {
   missed({ announced = false } = {}): void {
     const { monotonicMs } = this.#options.clock.now();
     const ladderMs = announced ? ANNOUNCED_LADDER_MS : MISSED_LADDER_MS;
-    this.#missed ??= { armedAtMs: monotonicMs, ladderMs, step: 0 };
+    const waiting = this.#missed;
+    if (waiting !== null && (announced || isUrgent(waiting))) return;
+    this.#missed = { armedAtMs: monotonicMs, ladderMs, step: 0 };
     this.#schedule(this.#missed);
   }
 
@@ -191,7 +185,11 @@ export class Trigger {
     this.#missed = null;
   }
 
-  #add(key: string, pending: Pending): void {
+  #add(datagram: Datagram, kind: Pick<Pending, "awaits" | "ladderMs">): void {
+    const { sourceAddress: address, sourcePort: port, destinationPort } = datagram;
+    const armedAtMs = this.#options.clock.now().monotonicMs;
+    const pending = { address, port, destinationPort, armedAtMs, step: 0, ...kind };
+    const key = keyOf(datagram);
     this.#forget(key, this.#pending.get(key));
     this.#pending.set(key, pending);
     this.#count(pending, 1);
@@ -213,42 +211,46 @@ export class Trigger {
   #setTimer(): void {
     if (this.#isLooking || this.#stopped || this.#dueAtMs === Infinity) return;
     const { monotonicMs } = this.#options.clock.now();
-    const againAtMs = Math.max(this.#dueAtMs, monotonicMs + this.#againBudget.waitMs(monotonicMs));
-    const atMs = Math.max(
-      Math.min(this.#urgentAtMs, againAtMs),
-      monotonicMs + this.#budget.waitMs(monotonicMs),
-    );
+    const urgentAtMs = Math.max(this.#urgentAtMs, monotonicMs + this.#budget.waitMs(monotonicMs));
+    const anyAtMs = Math.max(this.#dueAtMs, monotonicMs + this.#againBudget.waitMs(monotonicMs));
+    const atMs = Math.min(urgentAtMs, anyAtMs);
     if (atMs >= this.#timerAtMs) return;
     this.#cancel?.();
     this.#timerAtMs = atMs;
     this.#cancel = this.#options.clock.after(atMs - monotonicMs, () => {
       this.#cancel = null;
       this.#timerAtMs = Infinity;
-      void this.#lookForDue();
+      void this.#lookForDue({ urgent: urgentAtMs <= anyAtMs });
     });
   }
 
-  async #lookForDue(): Promise<void> {
+  /** @param options.urgent for what is urgent, and out of the budget for that. */
+  async #lookForDue({ urgent }: { readonly urgent: boolean }): Promise<void> {
     const { clock } = this.#options;
     const startMs = clock.now().monotonicMs;
-    const urgent = this.#urgentAtMs <= startMs;
+    const budget = urgent ? this.#budget : this.#againBudget;
     const due = this.#due(startMs);
-    const missed = this.#missed !== null && dueMs(this.#missed) <= startMs ? this.#missed : null;
-    if (due.length > 0 || missed !== null) {
+    const missed = this.#missedDue(startMs, { urgent });
+    // The rest comes along where that costs nothing.
+    const wanted = urgent ? due.filter(([, pending]) => isUrgent(pending)) : due;
+    const ports = new Set(wanted.map(([, { destinationPort }]) => destinationPort));
+    const isLookedFor = ({ destinationPort }: Pending) =>
+      missed !== null || ports.has(destinationPort);
+    if (wanted.length > 0 || missed !== null) {
       this.#isLooking = true;
-      const ports = new Set(due.map(([, { destinationPort }]) => destinationPort));
       const costMs = await this.#options.look(missed === null ? ports : null);
       this.#isLooking = false;
-      const endMs = clock.now().monotonicMs;
-      this.#budget.spend(costMs + LOOK_OVERHEAD_MS, endMs);
-      if (!urgent) this.#againBudget.spend(costMs + LOOK_OVERHEAD_MS, endMs);
+      budget.spend(costMs + LOOK_OVERHEAD_MS, clock.now().monotonicMs);
     }
 
     const settleMs = clock.now().monotonicMs;
-    if (missed !== null) climb(missed, startMs);
-    if (missed !== null && missed.step === missed.ladderMs.length) this.#missed = null;
+    if (missed !== null) {
+      climb(missed, startMs);
+      // Unless others were missed meanwhile, whom nobody announces.
+      if (missed.step === missed.ladderMs.length && this.#missed === missed) this.#missed = null;
+    }
     for (const [key, pending] of due) {
-      climb(pending, startMs);
+      if (isLookedFor(pending)) climb(pending, startMs);
       if (this.#isSettled(pending)) this.#forget(key, pending);
       else if (pending.step === pending.ladderMs.length) {
         this.#forget(key, pending);
@@ -261,8 +263,15 @@ export class Trigger {
     if (this.#missed !== null) this.#note(this.#missed);
     for (const pending of this.#pending.values()) this.#note(pending);
     const nowMs = clock.now().monotonicMs;
-    this.#budget.spend(nowMs - settleMs, nowMs);
+    budget.spend(nowMs - settleMs, nowMs);
     this.#setTimer();
+  }
+
+  /** null: not yet, or what is urgent must not pay for it. */
+  #missedDue(nowMs: number, { urgent }: { readonly urgent: boolean }): Ladder | null {
+    const missed = this.#missed;
+    if (missed === null || dueMs(missed) > nowMs || (urgent && !isUrgent(missed))) return null;
+    return missed;
   }
 
   /** Those that are due, without those that a look for others has settled meanwhile. */
@@ -304,7 +313,11 @@ function climb(ladder: Ladder, lookedAtMs: number): void {
 function isUrgent({ ladderMs, step }: Ladder): boolean {
   // The second is for a handshake that the kernel was not yet done with.
   if (ladderMs === HANDSHAKE_LADDER_MS) return step < 2;
-  return ladderMs !== ATTEMPT_LADDER_MS;
+  return ladderMs !== ATTEMPT_LADDER_MS && ladderMs !== ANNOUNCED_LADDER_MS;
+}
+
+function keyOf({ sourceAddress, sourcePort, destinationPort }: Datagram): string {
+  return `${sourceAddress} ${sourcePort} ${destinationPort}`;
 }
 
 function dueMs({ armedAtMs, ladderMs, step }: Ladder): number {

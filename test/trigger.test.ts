@@ -17,14 +17,15 @@ class Scene {
   /** Happens inside each look, before it ends. */
   onLook = () => {};
   /** How long a look takes. */
-  costMs = 0;
+  costMs: number | ((ports: ReadonlySet<number> | null) => number) = 0;
   readonly trigger = new Trigger({
     clock: this.clock,
     look: async (ports) => {
       this.looks.push({ atMs: this.nowMs, ports: ports === null ? ["all"] : [...ports] });
       this.onLook();
-      if (this.costMs > 0) this.clock.advance(this.costMs);
-      return this.costMs;
+      const costMs = typeof this.costMs === "number" ? this.costMs : this.costMs(ports);
+      if (costMs > 0) this.clock.advance(costMs);
+      return costMs;
     },
     handshakeAtMs: (address, port, destinationPort) =>
       this.handshakes.get(`${address} ${port} ${destinationPort}`) ?? null,
@@ -275,6 +276,20 @@ describe("packets that nobody has read", () => {
     expect(scene.looks.length).toBeLessThan(170);
   });
 
+  test("are looked for at once although a look for announced ones can wait", async () => {
+    const scene = new Scene();
+    scene.costMs = 100;
+    // Spends what such looks may take.
+    scene.trigger.missed({ announced: true });
+    await scene.pass(200);
+    scene.trigger.missed({ announced: true });
+    await scene.pass(2000);
+    expect(scene.looks).toHaveLength(1);
+    scene.trigger.missed();
+    await scene.pass(10);
+    expect(scene.looks).toHaveLength(2);
+  });
+
   test("cost no more than a flood that is read", async () => {
     const scene = new Scene();
     scene.costMs = 40;
@@ -282,7 +297,7 @@ describe("packets that nobody has read", () => {
       scene.trigger.missed();
       await scene.pass(15);
     }
-    expect(scene.looks.length * scene.costMs).toBeLessThan(60_000 * 0.05);
+    expect(scene.looks.length * 40).toBeLessThan(60_000 * 0.05);
   });
 
   test("do not hide a source that is waited for", async () => {
@@ -294,6 +309,11 @@ describe("packets that nobody has read", () => {
     expect(scene.looks.at(-1)!.ports).toEqual([51820]);
   });
 });
+
+/** Devices with many peers, one to each port; a look at all takes as long as at each of them. */
+const DEVICES = 10;
+const bigDevices = (ports: ReadonlySet<number> | null) =>
+  (ports === null ? DEVICES : ports.size) * 8;
 
 describe("in a flood that is not read, our own answer to a peer", () => {
   const peer = { sourceAddress: "198.51.100.1", sourcePort: 5000, destinationPort: 51820 };
@@ -333,6 +353,55 @@ describe("in a flood that is not read, our own answer to a peer", () => {
     expect(scene.times).toEqual(Array.from({ length: 40 }, (_, count) => count * 250));
   });
 
+  test("does not wait for looks at all devices, however long they take", async () => {
+    const scene = new Scene();
+    scene.costMs = bigDevices;
+    const waits: number[] = [];
+    for (let quarter = 0; quarter < 240; quarter++) {
+      scene.trigger.missed({ announced: true });
+      await scene.pass(250);
+      if (quarter % 8 !== 0) continue;
+      const connectsAtMs = scene.nowMs + 10;
+      scene.onLook = () => {
+        const isSeen = scene.looks.at(-1)!.ports.includes(51820) && scene.nowMs >= connectsAtMs;
+        if (isSeen) scene.connect(peer.sourceAddress, quarter);
+      };
+      scene.trigger.answered({ ...answer, sourcePort: quarter });
+      while (!scene.handshakes.has(`${peer.sourceAddress} ${quarter} 51820`)) await scene.pass(1);
+      waits.push(scene.nowMs - connectsAtMs);
+    }
+    // A look at all that has begun is waited for.
+    expect(Math.max(...waits)).toBeLessThan(DEVICES * 8 + 50);
+    // They go on all the same.
+    expect(scene.looks.filter(({ ports }) => ports[0] === "all").length).toBeGreaterThan(3);
+  });
+
+  test("waits for no look at another port that is only about attempts", async () => {
+    const scene = new Scene();
+    scene.costMs = bigDevices;
+    for (let device = 0; device < DEVICES; device++) {
+      scene.trigger.seen(initiation({ destinationPort: 1000 + device }));
+    }
+    await scene.pass(249);
+    scene.trigger.answered({ ...answer, destinationPort: 1003 });
+    await scene.pass(1000);
+    const first = scene.looks.findIndex(({ ports }) => ports.length === 1);
+    expect(scene.looks[first]!.ports).toEqual([1003]);
+    expect(scene.looks.some(({ ports }) => ports.length === DEVICES)).toBe(true);
+  });
+
+  test("and what our own first data tells of is looked for in the same way, unless it is known", async () => {
+    const scene = new Scene();
+    const own = { ...answer, type: MessageType.data, isFirstData: true };
+    scene.trigger.answered(own);
+    scene.onLook = () => scene.connect(peer.sourceAddress, peer.sourcePort);
+    await scene.pass(3000);
+    expect(scene.looks).toEqual([{ atMs: 4, ports: [51820] }]);
+    scene.trigger.answered(own);
+    await scene.pass(3000);
+    expect(scene.looks).toHaveLength(1);
+  });
+
   test("has a place although others fill all there is, and looks are bounded all the same", async () => {
     const scene = new Scene();
     scene.costMs = 1;
@@ -358,6 +427,35 @@ describe("in a flood that is not read, our own answer to a peer", () => {
 });
 
 describe("a flood", () => {
+  test("to one port does not hide who comes to another", async () => {
+    const scene = new Scene();
+    scene.costMs = 0.3;
+    const waits: number[] = [];
+    let source = 0;
+    for (let ms = 0; ms < 5000; ms++) {
+      for (const flooded of [datagram(), datagram(), ...(ms % 5 === 0 ? [initiation()] : [])]) {
+        const sourcePort = ++source % 60_000;
+        scene.trigger.seen({ ...flooded, sourceAddress: `192.0.2.${source >> 16}`, sourcePort });
+      }
+      if (ms % 1000 === 500) {
+        const atMs = scene.nowMs;
+        const at = ["198.51.100.1", ms, 51821] as const;
+        scene.onLook = () => {
+          if (scene.handshakes.has(at.join(" "))) return;
+          const { ports } = scene.looks.at(-1)!;
+          if (!ports.includes("all") && !ports.includes(51821)) return;
+          scene.connect(...at);
+          waits.push(scene.nowMs - atMs);
+        };
+        const [sourceAddress, sourcePort, destinationPort] = at;
+        scene.trigger.seen(datagram({ sourceAddress, sourcePort, destinationPort }));
+      }
+      await scene.pass(1);
+    }
+    expect(waits).toHaveLength(5);
+    expect(Math.max(...waits)).toBeLessThan(250);
+  });
+
   test("of forged packets costs looks a fixed share of the time", async () => {
     const scene = new Scene();
     scene.costMs = 10;
@@ -375,7 +473,7 @@ describe("a flood", () => {
       }
       await scene.pass(2);
     }
-    const costMs = scene.looks.length * scene.costMs;
+    const costMs = scene.looks.length * 10;
     expect(costMs).toBeLessThan(lengthMs * 0.04);
     expect(costMs).toBeGreaterThan(lengthMs * 0.02);
     // And they go on: a real peer among the forged ones is seen by the next look.

@@ -1,19 +1,27 @@
 /**
- * What tells of peers while a flood is thrown away unread: the responses that this machine itself sends.
- * WireGuard answers only initiations that it has accepted, which nobody can forge without a peer's key,
- * and so each says that a handshake is about to end. To hear of them always would cost a wake-up more
- * for each handshake.
+ * What tells of peers while a flood is thrown away unread: the responses that this machine itself sends,
+ * and the first data of its sessions. WireGuard answers only initiations that it has accepted, which
+ * nobody can forge without a peer's key, and so each says that a handshake is about to end; where it has
+ * begun the handshake, it sends data as soon as that has ended. To hear of them always would cost a
+ * wake-up more for each handshake.
  */
 
 import type { Clock } from "../clock.ts";
 import { readDatagrams } from "../datagrams.ts";
 import { SystemError } from "../errors.ts";
 import { answerFilter } from "./filter.ts";
-import { bindPacketSocket, closePacketSocket, openPacketSocket } from "./packetsocket.ts";
+import {
+  bindPacketSocket,
+  closePacketSocket,
+  openPacketSocket,
+  takeDrops,
+} from "./packetsocket.ts";
 import { attachFilter } from "./socketfilter.ts";
 
 /** A flood that pauses for less is the same one. */
 const LINGER_MS = 10_000;
+/** What others send by way of this machine may look like it: so long after too much came, all may have been missed. */
+const DEAF_MS = 1000;
 
 export class Answers {
   readonly #clock: Clock;
@@ -22,23 +30,25 @@ export class Answers {
   #close = () => {};
   #cancelLinger = () => {};
   #isOver = false;
+  #overrunAtMs = -Infinity;
 
-  /** @param seen is told of each response, from its IP header on; the bytes are its to keep. */
+  /** @param seen is told of each, from its IP header on; the bytes are its to keep. */
   constructor(clock: Clock, seen: (packet: Uint8Array) => void) {
     this.#clock = clock;
     this.#seen = seen;
   }
 
   /**
-   * A flood came, or goes on: listens for a while from now on. Whether it does so already; where it may
-   * not (CAP_NET_RAW) it never will.
+   * A flood came, or goes on: listens for a while from now on. Whether it does so already and has missed
+   * nothing; where it may not (CAP_NET_RAW) it never will.
    */
   flooded(): boolean {
     if (this.#isOver) return false;
     if (this.#state === "closed") void this.#open();
     this.#cancelLinger();
     this.#cancelLinger = this.#clock.after(LINGER_MS, () => this.#stop());
-    return this.#state === "open";
+    const isDeaf = this.#clock.now().monotonicMs - this.#overrunAtMs < DEAF_MS;
+    return this.#state === "open" && !isDeaf;
   }
 
   close(): void {
@@ -50,13 +60,18 @@ export class Answers {
   async #open(): Promise<void> {
     this.#state = "opening";
     let descriptor = -1;
+    const overrun = () => {
+      this.#overrunAtMs = this.#clock.now().monotonicMs;
+    };
     try {
       descriptor = openPacketSocket();
       attachFilter(descriptor, answerFilter());
       bindPacketSocket(descriptor, 0, "bind a packet socket");
       const end = await readDatagrams(descriptor, this.#clock, {
         data: this.#seen,
-        lost() {},
+        lost: overrun,
+        overrun,
+        dropped: () => takeDrops(descriptor) > 0,
       });
       this.#close = () => {
         end();

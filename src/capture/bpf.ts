@@ -11,11 +11,16 @@ import type { Clock } from "../clock.ts";
 import { readDatagrams } from "../datagrams.ts";
 import { ConfigError, SystemError } from "../errors.ts";
 import type { LinkEvent } from "../kernel/link.ts";
-import { PACKET_IGNORE_OUTGOING, PACKET_STATISTICS, SOL_PACKET } from "../kernel/uapi.ts";
+import { PACKET_IGNORE_OUTGOING, SOL_PACKET } from "../kernel/uapi.ts";
 import { interfaceIndex } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import { handshakeFilter } from "./filter.ts";
-import { bindPacketSocket, closePacketSocket, openPacketSocket } from "./packetsocket.ts";
+import {
+  bindPacketSocket,
+  closePacketSocket,
+  openPacketSocket,
+  takeDrops,
+} from "./packetsocket.ts";
 import { attachFilter, INSTRUCTION_BYTES } from "./socketfilter.ts";
 import { Thinning } from "./thinning.ts";
 
@@ -124,18 +129,9 @@ class Tap {
         this.#handler.lost(`capture interface ${this.#interfaceName} ${what}`);
       },
       busy,
-      dropped: () => this.#takeDrops() > 0,
+      dropped: () => takeDrops(this.#descriptor) > 0,
       ...(this.#handler.overrun === undefined ? {} : { overrun: this.#handler.overrun }),
     });
-  }
-
-  /** How many packets the queue had no room for since the last call: struct tpacket_stats, which asking resets. */
-  #takeDrops(): number {
-    const stats = new Uint32Array(2);
-    const length = Int32Array.of(stats.byteLength);
-    const level = SOL_PACKET;
-    if (libc().getsockopt(this.#descriptor, level, PACKET_STATISTICS, stats, length) < 0) return 0;
-    return stats[1]!;
   }
 
   linkChanged({ type, link }: LinkEvent): void {

@@ -5,6 +5,7 @@
 
 import { NFULA_PAYLOAD, NLA_HDRLEN, NLMSG_HDRLEN } from "../kernel/uapi.ts";
 import { MessageType } from "../wireguard.ts";
+import { PROTOCOL_UDP } from "./packet.ts";
 
 /**
  * A tcpdump expression that passes initiations, responses and first data messages (counter 0) to
@@ -41,7 +42,6 @@ const SKF_AD_NLATTR = 0xfffff000 + 12;
 /** The same: whether it comes or goes, linux/if_packet.h. */
 const SKF_AD_PKTTYPE = 0xfffff000 + 4;
 const PACKET_OUTGOING = 4;
-const IPPROTO_UDP = 17;
 const UDP_BYTES = 8;
 
 // linux/bpf_common.h
@@ -103,27 +103,33 @@ export function loggedFilter(): Uint8Array {
 }
 
 /**
- * For a tap whose packets start with their IP header: passes responses to a handshake that this machine
- * sends, from whatever port, and nothing else. BPF instructions.
+ * For a tap whose packets start with their IP header: passes responses to a handshake and first data
+ * messages (counter 0) that this machine sends, from whatever port, and nothing else. BPF instructions.
  */
 export function answerFilter(): Uint8Array {
   return assemble([
     [LD | ABSOLUTE, SKF_AD_PKTTYPE],
-    [JEQ, PACKET_OUTGOING, 0, 14],
+    [JEQ, PACKET_OUTGOING, 0, 19],
     [LD | BYTE | ABSOLUTE, 0],
     [RSH, 4],
     [JEQ, 4, 0, 4],
     [LD | BYTE | ABSOLUTE, 9],
-    [JEQ, IPPROTO_UDP, 0, 9],
+    [JEQ, PROTOCOL_UDP, 0, 14],
     // X: the length of the IPv4 header, which is in it.
     [LDX_IPV4_LENGTH, 0],
     [JA, 4],
-    [JEQ, 6, 0, 6],
+    [JEQ, 6, 0, 11],
     [LD | BYTE | ABSOLUTE, 6],
-    [JEQ, IPPROTO_UDP, 0, 4],
+    [JEQ, PROTOCOL_UDP, 0, 9],
     [LDX, 40],
     [LD | INDIRECT, UDP_BYTES],
-    [JEQ, MessageType.response << 24, 0, 1],
+    [JEQ, MessageType.response << 24, 5, 0],
+    [JEQ, MessageType.data << 24, 0, 5],
+    // The counter.
+    [LD | INDIRECT, UDP_BYTES + 8],
+    [JEQ, 0, 0, 3],
+    [LD | INDIRECT, UDP_BYTES + 12],
+    [JEQ, 0, 0, 1],
     [RET, 0xffffffff],
     [RET, 0],
   ]);

@@ -64,8 +64,9 @@ export async function openGroup(
     else detachFilter(socket.descriptor);
   });
   try {
-    bind(socket, group);
+    // First: in a flood packets come as soon as the group is ours.
     setReceiveBuffer(socket.descriptor, RECEIVE_BUFFER_BYTES);
+    bind(socket, group);
     const stop = await readDatagrams(socket.descriptor, clock, {
       data(bytes) {
         try {

@@ -25,7 +25,8 @@ export interface CapturedDatagram extends Datagram {
   readonly handshake: Uint8Array | null;
 }
 
-const PROTOCOL_UDP = 17;
+/** IPPROTO_UDP, linux/in.h. */
+export const PROTOCOL_UDP = 17;
 const IPV4_HEADER_BYTES = 20;
 const IPV6_HEADER_BYTES = 40;
 const UDP_HEADER_BYTES = 8;

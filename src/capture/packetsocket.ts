@@ -4,7 +4,15 @@ import { errno, libc } from "../../ffi/libc.ts";
 import { SystemError } from "../errors.ts";
 import { systemError } from "../kernel/errno.ts";
 import { setReceiveBuffer } from "../kernel/socket.ts";
-import { AF_PACKET, ETH_P_ALL, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "../kernel/uapi.ts";
+import {
+  AF_PACKET,
+  ETH_P_ALL,
+  PACKET_STATISTICS,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOL_PACKET,
+} from "../kernel/uapi.ts";
 
 /** Holds a burst of some 2,500 packets. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
@@ -44,6 +52,14 @@ export function bindPacketSocket(descriptor: number, index: number, operation: s
   address.setInt32(4, index, true);
   const bytes = new Uint8Array(address.buffer);
   if (libc().bind(descriptor, bytes, bytes.length) < 0) throw systemError(operation, errno());
+}
+
+/** How many packets the queue had no room for since the last call: struct tpacket_stats, which asking resets. */
+export function takeDrops(descriptor: number): number {
+  const stats = new Uint32Array(2);
+  const length = Int32Array.of(stats.byteLength);
+  if (libc().getsockopt(descriptor, SOL_PACKET, PACKET_STATISTICS, stats, length) < 0) return 0;
+  return stats[1]!;
 }
 
 export function closePacketSocket(descriptor: number): void {

@@ -4,6 +4,7 @@ import { networkInterfaces } from "node:os";
 
 import { passes } from "../capture/bpf.ts";
 import { ownerOf } from "../capture/nflog.ts";
+import { PROTOCOL_UDP } from "../capture/packet.ts";
 import { ConfigError, SystemError } from "../errors.ts";
 import { readProgram } from "../firewall.ts";
 import { isLinkUp } from "../kernel/link.ts";
@@ -23,7 +24,6 @@ const SNAPLEN_WHOLE = 40 + 8 + INITIATION_BYTES - 16;
 
 const IPV4_HEADER_BYTES = 20;
 const UDP_HEADER_BYTES = 8;
-const PROTOCOL_UDP = 17;
 
 // ---- The group ----
 

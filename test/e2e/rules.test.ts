@@ -175,6 +175,15 @@ describe.skipIf(unable.length > 0)(`a rule or a filter that passes all data${not
     },
     TEST_MS,
   );
+
+  test(
+    "in a flood its own answers announce peers, unless more that looks like them comes than is read",
+    async () => {
+      const output = await inNamespace(`"$bun" '${SUPPORT}/announced.ts'`);
+      expect(JSON.parse(output)).toEqual({ heard: [4, 2], deaf: true, recovered: true });
+    },
+    TEST_MS,
+  );
 });
 
 function loadedByNft(): string {

@@ -119,6 +119,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
       const ofTap = packetSockets();
       expect(ofTap - sockets).toBe(monitor === "bpf" ? 1 : 0);
       const newcomer = await wg0.client(`newcomer-${monitor}`, ALIVE);
+      const called = await wg0.client(`called-${monitor}`, { endpointKnown: true });
 
       // More than is ever sent: it is ended.
       const words = [wg0.port, 1e9, FLOOD_PER_SECOND].map(String);
@@ -129,15 +130,19 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
         expect(packetSockets()).toBe(ofTap + 1);
         await newcomer.connect();
         await watcher.reports("peer.connected", newcomer);
+        wg0.sendTo(called);
+        await watcher.reports("peer.connected", called);
       } finally {
         sender.kill("SIGKILL");
         await sender.exited;
       }
       while (packetSockets() > ofTap) await Bun.sleep(100);
-      await newcomer.down();
-      await wg0.removePeer(newcomer);
-      await watcher.reports("peer.disconnected", newcomer);
-      expect(watcher.events).toHaveLength(2);
+      for (const gone of [newcomer, called]) {
+        await gone.down();
+        await wg0.removePeer(gone);
+        await watcher.reports("peer.disconnected", gone);
+      }
+      expect(watcher.events).toHaveLength(4);
     },
     TEST_MS,
   );

@@ -1,0 +1,62 @@
+/**
+ * What is heard of what this machine sends while a flood is not read: `unshare --net bun
+ * test/support/announced.ts`, with lo up. Prints JSON. For test/e2e/rules.test.ts.
+ */
+
+import { Answers } from "../../src/capture/answers.ts";
+import { parsePacket } from "../../src/capture/packet.ts";
+import { systemClock } from "../../src/clock.ts";
+import { data, initiation, response } from "./packets.ts";
+
+const PORT = 51820;
+/** More than is read: of what a router passes on, some may look like an answer. */
+const PORTION = 1000;
+
+export interface Announced {
+  /** The types of those messages that were heard. */
+  readonly heard: readonly number[];
+  /** Whether it said so when it had missed some, and that it was over. */
+  readonly deaf: boolean;
+  readonly recovered: boolean;
+}
+
+async function announced(): Promise<Announced> {
+  const heard: number[] = [];
+  let onHeard = () => {};
+  const answers = new Answers(systemClock, (bytes) => {
+    heard.push(parsePacket(bytes, "sent")!.type);
+    onHeard();
+  });
+  const receiver = await Bun.udpSocket({ hostname: "127.0.0.1", port: PORT });
+  const sender = await Bun.udpSocket({ hostname: "127.0.0.1" });
+  const send = (message: Uint8Array) => sender.send(message, PORT, "127.0.0.1");
+  /** Whether it can be relied on, asked as often as a flood is told of. */
+  const until = async (isRelied: boolean, meanwhile = () => {}) => {
+    const deadlineMs = performance.now() + 20_000;
+    while (answers.flooded() !== isRelied) {
+      if (performance.now() > deadlineMs) return false;
+      meanwhile();
+      await Bun.sleep(10);
+    }
+    return true;
+  };
+
+  await until(true);
+  for (const message of [initiation(), data(0), data(1), response()]) send(message);
+  await new Promise<void>((resolve) => {
+    onHeard = () => {
+      if (heard.length === 2) resolve();
+    };
+  });
+  const first = [...heard];
+  const deaf = await until(false, () => {
+    for (let n = 0; n < PORTION; n++) send(response());
+  });
+  const recovered = await until(true);
+  receiver.close();
+  answers.close();
+  return { heard: first, deaf, recovered };
+}
+
+console.log(JSON.stringify(await announced()));
+process.exit(0);
