@@ -61,6 +61,8 @@ const UPKEEP_MS = 10_000;
 const CLEAN_MS = 60_000;
 /** A flood that comes back after this is told of again. */
 const FLOOD_OVER_MS = 60_000;
+/** What loses packets is tried again four times a second: as long as it goes on it is said once. */
+const LOST_AGAIN_MS = 1000;
 /** A problem of looks that comes back after this is told of again; looks are a minute apart at times. */
 const PROBLEM_OVER_MS = 10 * 60_000;
 /** While there is more to delete than one step may. */
@@ -124,6 +126,8 @@ export class App implements Witness {
   /** What looks failed by, and when last, since all devices could be looked at. */
   readonly #failing = new Map<string, number>();
   #overrunAtMs = -Infinity;
+  /** Why packets were lost last. */
+  #lost = { reason: "", atMs: -Infinity };
   /** Ports that WireGuard messages came to. */
   readonly #heardPorts = new Set<number>();
   /** Devices that a hint was given for. */
@@ -294,7 +298,10 @@ export class App implements Witness {
 
   packetsLost(reason: string): void {
     this.#counters.losses++;
-    this.#log.warn(`${reason}; looking at all devices`);
+    const { monotonicMs } = this.#clock.now();
+    const isAgain = reason === this.#lost.reason && monotonicMs - this.#lost.atMs < LOST_AGAIN_MS;
+    if (!isAgain) this.#log.warn(`${reason}; looking at all devices`);
+    this.#lost = { reason, atMs: monotonicMs };
     this.#trigger.missed();
   }
 
@@ -401,8 +408,7 @@ export class App implements Witness {
       this.#names.watch(this.#senses.devices.known.map(({ name }) => name));
     }
     if (changes.length > 0 || reason === "start") this.#report(changes, reason);
-    // These looks were at all who are connected.
-    if (reason === "tick" || reason === "reconcile") this.#noteRates(now.monotonicMs);
+    if (isByChance(reason)) this.#noteRates(now.monotonicMs);
     this.#log.debug("look", { reason, changes: changes.length });
 
     const ports = this.#senses.devices.known.map(({ listenPort }) => listenPort);
@@ -468,8 +474,7 @@ export class App implements Witness {
     for (const { event, change } of told) {
       this.#log.info(sentence(event), logFields(event));
       this.#count(change);
-      const isByChance = reason === "tick" || reason === "reconcile";
-      if (event.type === "peer.connected" && isByChance) this.#hint(event.data.device);
+      if (event.type === "peer.connected" && isByChance(reason)) this.#hint(event.data.device);
     }
   }
 
@@ -551,6 +556,11 @@ export class App implements Witness {
       this.#scheduleReconcile();
     });
   }
+}
+
+/** Nobody said that there was something to see. Such looks are at all who are connected. */
+function isByChance(reason: Reason): boolean {
+  return reason === "tick" || reason === "reconcile";
 }
 
 function haveDevicesChanged(changes: readonly Change[], reason: Reason): boolean {

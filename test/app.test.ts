@@ -243,6 +243,26 @@ test.each([
   expect(hints).toHaveLength(isHinted ? 1 : 0);
 });
 
+test("what loses packets is said once as long as it goes on, and each time that it comes back", async () => {
+  const running = await start("");
+  const said = () => logged.splice(0).map(({ message: text }) => text);
+  said();
+  for (let attempt = 0; attempt < 20; attempt++) {
+    running.packetsLost("the group reports EMFILE");
+    await pass(250, 250);
+  }
+  expect(said()).toEqual(["the group reports EMFILE; looking at all devices"]);
+  running.packetsLost("eth0 went down");
+  running.packetsLost("the group reports EMFILE");
+  await pass(1000, 1000);
+  running.packetsLost("the group reports EMFILE");
+  expect(said()).toEqual([
+    "eth0 went down; looking at all devices",
+    "the group reports EMFILE; looking at all devices",
+    "the group reports EMFILE; looking at all devices",
+  ]);
+});
+
 test("a look that is still taken when it stops changes nothing any more", async () => {
   const running = await start(`tick = "1s"`);
   const { promise, resolve } = Promise.withResolvers<LookResult>();

@@ -77,8 +77,7 @@ export async function openGroup(
         }
       },
       lost(code) {
-        const what = code === "ENOBUFS" ? "overflowed" : `reports ${code}`;
-        handler.lost(`NFLOG group ${group} ${what}`);
+        handler.lost(`NFLOG group ${group} reports ${code}`);
       },
       busy: () => thinning.busy(),
       ...(handler.overrun === undefined ? {} : { overrun: handler.overrun }),

@@ -72,6 +72,11 @@ export function createWebhook(options: WebhookOptions): Channel {
     return encoded;
   }
 
+  /** What is sent now; a signature says when that is. */
+  function requestFor(content: Encoded): Pick<RequestInit, "headers" | "body"> {
+    return { headers: { ...content.headers, ...signature(content) }, body: content.body };
+  }
+
   function signature({ id, body }: Encoded): Record<string, string> {
     if (format.isSigned !== true) return {};
     const timestamp = String(Math.floor(clock.now().wallMs / 1000));
@@ -83,16 +88,13 @@ export function createWebhook(options: WebhookOptions): Channel {
   return {
     name: label,
     warmUp(sample) {
-      const content = encode(sample, target);
-      const headers = { ...content.headers, ...signature(content) };
-      const request = { ...NOWHERE, headers, body: content.body };
+      const request = { ...NOWHERE, ...requestFor(encode(sample, target)) };
       void fetch("http://localhost/", request).catch(() => {});
     },
     async attempt(message, signal) {
       const content = encode(message, target);
-      const headers = { ...content.headers, ...signature(content) };
       using limit = new Limit(signal, timeoutMs);
-      const request = { headers, body: content.body, signal: limit.signal };
+      const request = { ...requestFor(content), signal: limit.signal };
       let response: Response;
       try {
         response = await connections.post(content.url, request);

@@ -46,9 +46,9 @@ export function checkSecrets(
     const stat = statOf(path);
     // Without one there is nothing to see: the settings have told already what is wrong with that.
     if (stat?.isFile() !== true) return [];
-    // Of the settings alone, most are no secret: a URL may be one.
-    const isSecret = given !== file || /^[^#\n]*https?:\/\//m.test(readTextFile(path) ?? "");
     const isSettings = given === file;
+    // Of the settings alone, most are no secret: a URL may be one.
+    const isSecret = !isSettings || /^[^#\n]*https?:\/\//m.test(readTextFile(path) ?? "");
     return [judgeMode({ path, bits: stat.mode & 0o777, isSecret, isSettings })];
   });
   const wrong = findings.filter(({ verdict }) => verdict !== "ok");

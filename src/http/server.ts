@@ -226,7 +226,7 @@ export class HttpServer {
     if (!URL.canParse(request.url)) return harden(problem(400, { detail: "the Host is no name" }));
     const { listen, listenTokens: tokens } = this.#options.settings();
     const hasCookie = this.#logins.has(request, tokens);
-    const isKnown = hasCookie || hasToken(request, tokens);
+    const isKnown = this.#isKnown(request);
     // A page of somebody else, in a browser on this machine, has no token; but it could let a name of
     // its own lead here, and then read what it gets. Of a login it has nothing.
     const mayLogIn = tokens.length > 0 && (isForStrangers(request) || isForPeople(request));
@@ -239,18 +239,19 @@ export class HttpServer {
     return isOpen ? response : this.#whileKnown(request, response);
   };
 
+  #isKnown(request: Request): boolean {
+    const { listenTokens } = this.#options.settings();
+    return this.#logins.has(request, listenTokens) || hasToken(request, listenTokens);
+  }
+
   /** A stream that goes on for ever ends with the token, or the login, that it was asked for with. */
   #whileKnown(request: Request, response: Response): Response {
     const { body, headers } = response;
     const isStream = headers.get("content-type")?.startsWith("text/event-stream") === true;
     if (!isStream || body === null) return response;
-    const isKnown = (): boolean => {
-      const { listenTokens } = this.#options.settings();
-      return this.#logins.has(request, listenTokens) || hasToken(request, listenTokens);
-    };
     const guard = new TransformStream<Uint8Array, Uint8Array>({
-      transform(chunk, controller) {
-        if (isKnown()) controller.enqueue(chunk);
+      transform: (chunk, controller) => {
+        if (this.#isKnown(request)) controller.enqueue(chunk);
         else controller.terminate();
       },
     });

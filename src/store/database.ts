@@ -124,8 +124,7 @@ export class Database implements Disposable {
         this.#setDurable(true);
         return result;
       } catch (error) {
-        if (!isSqliteError(error) || this.#options.isTool === true) throw error;
-        this.#toMemory(error);
+        this.#failed(error);
       }
     }
     // Not immediate, which would lock the file as well.
@@ -155,11 +154,16 @@ export class Database implements Disposable {
     try {
       return work();
     } catch (error) {
-      const isOurs = this.#place === "disk" && !this.#sqlite.inTransaction;
-      if (!isOurs || !isSqliteError(error) || this.#options.isTool === true) throw error;
-      this.#toMemory(error);
+      if (this.#place === "main" || this.#sqlite.inTransaction) throw error;
+      this.#failed(error);
       return work();
     }
+  }
+
+  /** Goes on in memory where the file is what failed; throws the error where not, and for a tool. */
+  #failed(error: unknown): void {
+    if (!isSqliteError(error) || this.#options.isTool === true) throw error;
+    this.#toMemory(error);
   }
 
   #statement(sql: string): Statement<unknown, Value[]> {
