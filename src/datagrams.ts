@@ -20,12 +20,12 @@ const FETCH_MS = 20;
 const QUIET_FETCHES = 10;
 const QUIET_DATAGRAMS = 2;
 /** Each fetch may take this long, and make up for those before that took less; but a few are always read. */
-const FETCH_WORK_MS = 0.3;
-const BURST_WORK_MS = 5;
-const FETCH_LEAST = 32;
+const FETCH_WORK_MS = 0.1;
+const BURST_WORK_MS = 20;
+const FETCH_LEAST = 8;
 /**
  * A queue that so many fetches in a row do not empty, or that overflows between two, is a flood: many
- * peers at once are none.
+ * peers at once are none. To read a flood costs more than to look for who may be in it.
  */
 const FLOOD_FETCHES = 10;
 /**

@@ -59,6 +59,7 @@ export class Senses {
       const { Answers } = await import("./capture/answers.ts");
       answers ??= new Answers(clock, (bytes) => tell((there) => there.answerSeen(bytes)));
     };
+    const devices = new Devices(settings.devices);
     // Before the first look, so that nothing can happen between the two unseen.
     const capture = await openCapture(settings, clock, {
       packet(bytes) {
@@ -67,12 +68,12 @@ export class Senses {
       },
       lost: (reason) => tell((there) => there.packetsLost(reason)),
       overrun() {
-        const announced = answers?.flooded() ?? false;
+        const announced =
+          answers?.flooded(devices.known.map(({ listenPort }) => listenPort)) ?? false;
         if (answers === null) void loadAnswers();
         tell((there) => there.packetsOverrun(announced));
       },
     });
-    const devices = new Devices(settings.devices);
     const startMs = clock.now().monotonicMs;
     const firstLook = await devices.look(null);
     // Without the capability nothing will ever be seen; what else fails may pass.

@@ -274,13 +274,14 @@ describe("a handler that is to be spared", () => {
 
   test("does not get a flood, and is told of it again and again until it is over", async () => {
     const { clock, record, sendMany, overruns, busyTimes } = await busy(0.1);
-    for (let count = 0; count < 10; count++) {
+    for (let count = 0; count < 11; count++) {
       expect(overruns()).toBe(0);
       sendMany(120);
       clock.advance(FETCH_MS);
     }
+    // At once what many peers send, and then a few each time.
     const flooded = record.happened.length;
-    expect(flooded).toBeLessThan(600);
+    expect(flooded).toBeLessThan(320);
     expect(overruns()).toBe(1);
     for (let round = 2; round < 5; round++) {
       sendMany(200);
@@ -302,7 +303,7 @@ describe("a handler that is to be spared", () => {
 
   test("is told no more where nothing was thrown away when the flood ended", async () => {
     const { clock, peer, record, sendMany, overruns } = await busy(0.1);
-    for (let count = 0; count < 10; count++) {
+    while (overruns() === 0) {
       sendMany(120);
       clock.advance(FETCH_MS);
     }

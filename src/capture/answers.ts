@@ -20,7 +20,7 @@ import { attachFilter } from "./socketfilter.ts";
 
 /** A flood that pauses for less is the same one. */
 const LINGER_MS = 10_000;
-/** What others send by way of this machine may look like it: so long after too much came, all may have been missed. */
+/** What others send by way of this machine may look like it. So long after too much came, some were missed. */
 const DEAF_MS = 1000;
 
 export class Answers {
@@ -31,6 +31,7 @@ export class Answers {
   #cancelLinger = () => {};
   #isOver = false;
   #overrunAtMs = -Infinity;
+  #ports = "";
 
   /** @param seen is told of each, from its IP header on; the bytes are its to keep. */
   constructor(clock: Clock, seen: (packet: Uint8Array) => void) {
@@ -41,10 +42,13 @@ export class Answers {
   /**
    * A flood came, or goes on: listens for a while from now on. Whether it does so already and has missed
    * nothing; where it may not (CAP_NET_RAW) it never will.
+   *
+   * @param ports that our own WireGuard listens to.
    */
-  flooded(): boolean {
+  flooded(ports: readonly number[]): boolean {
     if (this.#isOver) return false;
-    if (this.#state === "closed") void this.#open();
+    if (ports.join() !== this.#ports) this.#stop();
+    if (this.#state === "closed") void this.#open(ports);
     this.#cancelLinger();
     this.#cancelLinger = this.#clock.after(LINGER_MS, () => this.#stop());
     const isDeaf = this.#clock.now().monotonicMs - this.#overrunAtMs < DEAF_MS;
@@ -57,15 +61,16 @@ export class Answers {
     this.#stop();
   }
 
-  async #open(): Promise<void> {
+  async #open(ports: readonly number[]): Promise<void> {
     this.#state = "opening";
+    this.#ports = ports.join();
     let descriptor = -1;
     const overrun = () => {
       this.#overrunAtMs = this.#clock.now().monotonicMs;
     };
     try {
       descriptor = openPacketSocket();
-      attachFilter(descriptor, answerFilter());
+      attachFilter(descriptor, answerFilter(ports));
       bindPacketSocket(descriptor, 0, "bind a packet socket");
       const end = await readDatagrams(descriptor, this.#clock, {
         data: this.#seen,

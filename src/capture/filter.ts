@@ -60,6 +60,7 @@ const TXA = 0x87;
 const LDX_IPV4_LENGTH = 0xb1;
 const ABSOLUTE = 0x20;
 const INDIRECT = 0x40;
+const HALF = 0x08;
 const BYTE = 0x10;
 
 /**
@@ -104,33 +105,39 @@ export function loggedFilter(): Uint8Array {
 
 /**
  * For a tap whose packets start with their IP header: passes responses to a handshake and first data
- * messages (counter 0) that this machine sends, from whatever port, and nothing else. BPF instructions.
+ * messages (counter 0) that this machine sends from one of `ports`, and nothing else. BPF instructions.
  */
-export function answerFilter(): Uint8Array {
+export function answerFilter(ports: readonly number[]): Uint8Array {
   return assemble([
     [LD | ABSOLUTE, SKF_AD_PKTTYPE],
-    [JEQ, PACKET_OUTGOING, 0, 19],
+    [JEQ, PACKET_OUTGOING, 0, 18],
     [LD | BYTE | ABSOLUTE, 0],
     [RSH, 4],
     [JEQ, 4, 0, 4],
     [LD | BYTE | ABSOLUTE, 9],
-    [JEQ, PROTOCOL_UDP, 0, 14],
+    [JEQ, PROTOCOL_UDP, 0, 13],
     // X: the length of the IPv4 header, which is in it.
     [LDX_IPV4_LENGTH, 0],
     [JA, 4],
-    [JEQ, 6, 0, 11],
+    [JEQ, 6, 0, 10],
     [LD | BYTE | ABSOLUTE, 6],
-    [JEQ, PROTOCOL_UDP, 0, 9],
+    [JEQ, PROTOCOL_UDP, 0, 8],
     [LDX, 40],
     [LD | INDIRECT, UDP_BYTES],
-    [JEQ, MessageType.response << 24, 5, 0],
-    [JEQ, MessageType.data << 24, 0, 5],
+    [JEQ, MessageType.response << 24, 6, 0],
+    [JEQ, MessageType.data << 24, 0, 4],
     // The counter.
     [LD | INDIRECT, UDP_BYTES + 8],
-    [JEQ, 0, 0, 3],
+    [JEQ, 0, 0, 2],
     [LD | INDIRECT, UDP_BYTES + 12],
-    [JEQ, 0, 0, 1],
-    [RET, 0xffffffff],
+    [JEQ, 0, 1, 0],
+    [RET, 0],
+    // The port that it comes from.
+    [LD | HALF | INDIRECT, 0],
+    ...ports.flatMap((port): Instruction[] => [
+      [JEQ, port, 0, 1],
+      [RET, 0xffffffff],
+    ]),
     [RET, 0],
   ]);
 }

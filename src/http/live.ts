@@ -2,13 +2,12 @@
 
 import type { Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
-import { ParseError, SystemError } from "../errors.ts";
 import type { Devices } from "../kernel/devices.ts";
 import type { RateBook, Rates } from "../rates.ts";
 import type { Placed, Store } from "../store/store.ts";
 import type { Session, Tracker } from "../tracker.ts";
 import type { Device, Peer, PublicKey } from "../wireguard.ts";
-import type { LookReport, Source, TargetState } from "./source.ts";
+import { isUnreadable, type LookReport, type Source, type TargetState } from "./source.ts";
 
 /** How long a list of peers stands for the next one: several may be needed for one answer. */
 const LIST_MS = 500;
@@ -68,6 +67,8 @@ export class LiveSource implements Source {
   /**
    * A list of its own: the looks keep of each peer only what they compare. It changes nothing of what
    * the tracker knows.
+   *
+   * @throws SystemError, ParseError
    */
   peers(device: string): readonly Peer[] {
     const listed = this.#lists.get(device);
@@ -77,9 +78,8 @@ export class LiveSource implements Source {
       peers = this.#parts.devices.peers(device);
     } catch (error) {
       // The next look meets it, too, and says it in the log.
-      if (!(error instanceof SystemError || error instanceof ParseError)) throw error;
-      this.counters.lookProblems++;
-      return [];
+      if (isUnreadable(error)) this.counters.lookProblems++;
+      throw error;
     }
     this.#lists.set(device, peers);
     if (this.#parts.devices.asksAnew(device)) {

@@ -10,7 +10,7 @@
 import type { Histogram } from "../counters.ts";
 import type { Session } from "../tracker.ts";
 import { type Device, formatEndpoint, type Peer } from "../wireguard.ts";
-import type { Source } from "./source.ts";
+import { isUnreadable, type Source } from "./source.ts";
 
 export const namings = ["mdlayher", "mindflavor"] as const;
 export type Naming = (typeof namings)[number];
@@ -101,7 +101,15 @@ function* gather(source: Source): Generator<string, Gathered> {
     let peers = 0;
     let connected = 0;
     const start = `device="${escaped(device.name)}",public_key="`;
-    const listed = source.peers(device.name);
+    let listed: Iterable<Peer>;
+    try {
+      listed = source.peers(device.name);
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      // That it cannot be read does not mean that it has none: as many as the last look found.
+      devices.push({ device, ...source.counts(device.name) });
+      continue;
+    }
     yield PAUSE;
     for (const peer of listed) {
       const session = source.session(device.name, peer.publicKey);

@@ -35,7 +35,7 @@ const meanings: Readonly<Record<string, string>> = {
   404: "there is no such thing",
   422: "a parameter is wrong",
   429: "too often",
-  503: "too many at once",
+  503: "too many at once, or a device cannot be read now",
 };
 
 export function openApi(routes: readonly Route[], version: string): Json {

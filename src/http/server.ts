@@ -18,7 +18,7 @@ import { hasToken, Logins } from "./login.ts";
 import type { Naming } from "./metrics.ts";
 import { socketIn } from "./place.ts";
 import { problem } from "./problem.ts";
-import type { Source } from "./source.ts";
+import { isUnreadable, type Source } from "./source.ts";
 
 /** Bun ends a connection over which nothing moved for so long; see also HEARTBEAT_MS of feed.ts. */
 const IDLE_SECONDS = 30;
@@ -266,6 +266,7 @@ export class HttpServer {
     try {
       return harden(await this.#dispatch(request, visitor));
     } catch (error) {
+      if (isUnreadable(error)) return harden(problem(503, { detail: error.message }));
       this.#failed(error);
       return harden(problem(500));
     } finally {

@@ -5,6 +5,7 @@
 
 import type { Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
+import { ParseError, SystemError } from "../errors.ts";
 import type { Rates } from "../rates.ts";
 import type { Placed, Store } from "../store/store.ts";
 import type { Session } from "../tracker.ts";
@@ -39,6 +40,11 @@ export interface TargetState {
   readonly reason: string;
 }
 
+/** Whether what was thrown says that a device cannot be read just now. */
+export function isUnreadable(error: unknown): error is SystemError | ParseError {
+  return error instanceof SystemError || error instanceof ParseError;
+}
+
 export interface LookReport {
   readonly tookMs: number;
   /** What could not be read. */
@@ -57,7 +63,11 @@ export interface Source {
   devices(): readonly Device[];
   /** How many peers it has, and how many of them are connected, as far as known without a look. */
   counts(device: string): { readonly peers: number; readonly connected: number };
-  /** The device's peers, connected or not, as the last look found them; made when asked for. */
+  /**
+   * The device's peers, connected or not; made when asked for. None when it is gone.
+   *
+   * @throws SystemError, ParseError when it cannot be asked: see `isUnreadable`.
+   */
   peers(device: string): Iterable<Peer>;
   /** null: the peer is not connected. */
   session(device: string, publicKey: PublicKey): Session | null;

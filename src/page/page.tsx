@@ -11,7 +11,7 @@ import { Hono } from "hono/tiny";
 import { shortName } from "../channel/text.ts";
 import type { Logins } from "../http/login.ts";
 import type { Visitor } from "../http/server.ts";
-import type { Source } from "../http/source.ts";
+import { isUnreadable, type Source } from "../http/source.ts";
 import type { Log } from "../log.ts";
 import { type Asset, assets } from "./assets.ts";
 import { events } from "./events.tsx";
@@ -241,7 +241,9 @@ export function makePage({ source, logins, log }: PageOptions): Page {
             }
             controller.close();
           } catch (error) {
-            log.error("the page failed; this is a bug in wgmon", { error: String(error) });
+            // The page, asked for again, says it.
+            if (!isUnreadable(error))
+              log.error("the page failed; this is a bug in wgmon", { error: String(error) });
             controller.error(new Error("broken off"));
           }
           watcher.leave();

@@ -184,6 +184,18 @@ describe("wgmon's own", () => {
     expect(text()).not.toContain(keyOf(1));
   });
 
+  test("a device that cannot be read has as many peers as before, and no series of them", () => {
+    const known = peer({ publicKey: keyOf(1) });
+    source.found.set("wg0", { device: device(), peers: [known, peer({ publicKey: keyOf(2) })] });
+    source.connect("wg0", known);
+    source.unreadable.add("wg0");
+    expect(samples(text(), "wgmon_device")).toEqual([
+      'wgmon_device_connected_peers{device="wg0"} 1',
+      'wgmon_device_peers{device="wg0"} 2',
+    ]);
+    expect(samples(text(), "wgmon_peer_connected")).toEqual([]);
+  });
+
   test("peers beyond the limit are counted and have no series", () => {
     const peers = Array.from({ length: 10_003 }, (_, n) => peer({ publicKey: keyOf(n) }));
     source.found.set("wg0", { device: device(), peers });

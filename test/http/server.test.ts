@@ -239,6 +239,19 @@ describe("on TCP", () => {
     expect(lines.join("\n")).toContain("a request failed");
   });
 
+  test("a device that cannot be read is said to be that, not to have no peers", async () => {
+    const url = (await start(loopback)).url!.origin;
+    source.found.set("wg0", { device: device(), peers: [] });
+    source.unreadable.add("wg0");
+    for (const path of ["/v1/peers", "/"]) {
+      const response = await fetch(url + path);
+      expect(response.status).toBe(503);
+      expect(await response.text()).toContain("look at wg0: EMFILE");
+    }
+    expect(await status(`${url}/v1/status`)).toBe(200);
+    expect(lines.join("\n")).not.toContain("a bug");
+  });
+
   test("a port that is taken is said once, and wgmon goes on", async () => {
     using other = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("") });
     const port = other.port!;

@@ -2,6 +2,7 @@
 
 import type { Event } from "../../src/contract.ts";
 import { Counters } from "../../src/counters.ts";
+import { SystemError } from "../../src/errors.ts";
 import type { LookReport, Source, TargetState } from "../../src/http/source.ts";
 import type { Rates } from "../../src/rates.ts";
 import type { Placed } from "../../src/store/store.ts";
@@ -17,6 +18,8 @@ export class FakeSource implements Source {
   readonly counters = new Counters();
   readonly store: Store;
   readonly found = new Map<string, { device: Device; peers: Peer[] }>();
+  /** Devices of these that the kernel does not tell of. */
+  readonly unreadable = new Set<string>();
   readonly names = new Map<PublicKey, string>();
   readonly tags = new Map<PublicKey, readonly string[]>();
   readonly speeds = new Map<PublicKey, Rates>();
@@ -54,6 +57,7 @@ export class FakeSource implements Source {
   }
 
   peers(device: string): Iterable<Peer> {
+    if (this.unreadable.has(device)) throw new SystemError(`look at ${device}`, "EMFILE");
     return this.found.get(device)?.peers ?? [];
   }
 
