@@ -153,6 +153,7 @@ export class App implements Witness {
     this.#trigger = new Trigger({
       clock,
       look: (ports) => this.#look("packet", this.#devicesAt(ports)),
+      listen: () => senses.listen(),
       handshakeAtMs,
     });
     this.#unknown = new Unknown({
@@ -305,14 +306,14 @@ export class App implements Witness {
     this.#trigger.missed();
   }
 
-  packetsOverrun(announced: boolean): void {
+  packetsOverrun(): void {
     this.#counters.overruns++;
     const { monotonicMs } = this.#clock.now();
     if (monotonicMs - this.#overrunAtMs > FLOOD_OVER_MS) {
       this.#log.warn("more packets than may be read; looking at all devices while that lasts");
     }
     this.#overrunAtMs = monotonicMs;
-    this.#trigger.missed({ announced });
+    this.#trigger.flooded();
   }
 
   answerSeen(bytes: Uint8Array): void {

@@ -18,9 +18,9 @@ export interface Witness {
   /** The bytes are the witness's to keep. */
   packetSeen(bytes: Uint8Array): void;
   packetsLost(reason: string): void;
-  /** `announced`: the handshakes among the packets that are not read are told by `answerSeen`. */
-  packetsOverrun(announced: boolean): void;
-  /** A response of this machine's own WireGuard, in a flood; the bytes are the witness's to keep. */
+  /** A flood comes, and is not read. */
+  packetsOverrun(): void;
+  /** What this machine's own WireGuard sends, see `listen`; the bytes are the witness's to keep. */
   answerSeen(bytes: Uint8Array): void;
   linksChanged(bytes: Uint8Array): void;
   linksLost(reason: string): void;
@@ -32,8 +32,11 @@ export class Senses {
   /** All devices, as they were when the senses were opened. */
   readonly firstLook: LookResult;
   readonly firstLookMs: number;
+  readonly #clock: Clock;
   readonly #close: () => void;
   readonly #attend: (witness: Witness) => void;
+  #witness: Witness | null = null;
+  #answers: Answers | null = null;
 
   /**
    * Resolves when all that happens from now on will be told to the witness, who may come later.
@@ -53,13 +56,6 @@ export class Senses {
       data: (bytes) => tell((there) => there.linksChanged(bytes)),
       lost: (code) => tell((there) => there.linksLost(`link changes were missed (${code})`)),
     });
-    let answers: Answers | null = null;
-    // Few will ever see a flood.
-    const loadAnswers = async (): Promise<void> => {
-      const { Answers } = await import("./capture/answers.ts");
-      answers ??= new Answers(clock, (bytes) => tell((there) => there.answerSeen(bytes)));
-    };
-    const devices = new Devices(settings.devices);
     // Before the first look, so that nothing can happen between the two unseen.
     const capture = await openCapture(settings, clock, {
       packet(bytes) {
@@ -67,13 +63,9 @@ export class Senses {
         else witness.packetSeen(bytes);
       },
       lost: (reason) => tell((there) => there.packetsLost(reason)),
-      overrun() {
-        const announced =
-          answers?.flooded(devices.known.map(({ listenPort }) => listenPort)) ?? false;
-        if (answers === null) void loadAnswers();
-        tell((there) => there.packetsOverrun(announced));
-      },
+      overrun: () => tell((there) => there.packetsOverrun()),
     });
+    const devices = new Devices(settings.devices);
     const startMs = clock.now().monotonicMs;
     const firstLook = await devices.look(null);
     // Without the capability nothing will ever be seen; what else fails may pass.
@@ -88,20 +80,21 @@ export class Senses {
     };
     const close = (): void => {
       capture.close();
-      answers?.close();
       stopLinks();
       links[Symbol.dispose]();
     };
     const firstLookMs = clock.now().monotonicMs - startMs;
-    return new Senses({ devices, capture, firstLook, firstLookMs, close, attend });
+    return new Senses(clock, { devices, capture, firstLook, firstLookMs, close, attend });
   }
 
   private constructor(
+    clock: Clock,
     open: Pick<Senses, "devices" | "capture" | "firstLook" | "firstLookMs"> & {
       close: () => void;
       attend: (witness: Witness) => void;
     },
   ) {
+    this.#clock = clock;
     this.devices = open.devices;
     this.capture = open.capture;
     this.firstLook = open.firstLook;
@@ -112,11 +105,28 @@ export class Senses {
 
   /** Tells the witness all that was seen so far, and from now on at once. */
   attend(witness: Witness): void {
+    this.#witness = witness;
     this.#attend(witness);
+  }
+
+  /**
+   * In a flood: for a while from now on the witness is told what this machine's own WireGuard sends.
+   * Whether that is so already, and nothing of it was missed.
+   */
+  listen(): boolean {
+    // Few will ever need it.
+    if (this.#answers === null) void this.#loadAnswers();
+    return this.#answers?.listen(this.devices.known.map(({ listenPort }) => listenPort)) ?? false;
+  }
+
+  async #loadAnswers(): Promise<void> {
+    const { Answers } = await import("./capture/answers.ts");
+    this.#answers ??= new Answers(this.#clock, (bytes) => this.#witness?.answerSeen(bytes));
   }
 
   /** Sees nothing any more; looks can still be taken. */
   close(): void {
+    this.#answers?.close();
     this.#close();
   }
 }

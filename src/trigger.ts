@@ -23,7 +23,7 @@ const ATTEMPT_LADDER_MS = [250, 1000, 3000];
 const ANSWER_LADDER_MS = [4, 12, 25, 50, 100, 200, 400, 1000];
 /** After packets were missed: now, and for those that are on their way, or are thrown away in a flood. */
 const MISSED_LADDER_MS = [0, 50, 100, 150];
-/** The same where handshakes are announced by our own answers. */
+/** The same where our own answers announce who comes. */
 const ANNOUNCED_LADDER_MS = [0];
 
 /** Sources that are waited for; more at once is a flood, in which the looks go on without them. */
@@ -54,6 +54,12 @@ const LOOK_BURST_MS = 80;
  */
 const AGAIN_SHARE = 0.005;
 const AGAIN_BURST_MS = 20;
+/**
+ * Packets that cannot be read, or looks that cannot keep up with them, are a flood, and for so long after
+ * it our own answers are listened to instead: a packet is no reason for haste then.
+ */
+const FLOOD_MS = 10_000;
+const LISTEN_MS = 250;
 
 /** The handshake may be stamped a little before we hear of the packet that ends it. */
 const CLOCK_SLACK_MS = 100;
@@ -67,6 +73,8 @@ export interface TriggerOptions {
    * to the destination port; null: there is none.
    */
   handshakeAtMs(address: string, port: number, destinationPort: number): number | null;
+  /** Goes on telling `answered` for a while, or begins to; whether it does so already, and of all. */
+  listen(): boolean;
 }
 
 /** Looks that are still to be taken. */
@@ -101,6 +109,9 @@ export class Trigger {
   #urgentAtMs = Infinity;
   #cancel: (() => void) | null = null;
   #timerAtMs = Infinity;
+  #floodUntilMs = -Infinity;
+  #listenedAtMs = -Infinity;
+  #isListening = false;
   #isLooking = false;
   #stopped = false;
 
@@ -126,16 +137,12 @@ export class Trigger {
     const waiting = this.#pending.get(key);
     const pending = waiting !== undefined && this.#isSettled(waiting) ? undefined : waiting;
     // Its looks are under way; only the packet that ends a handshake makes them urgent.
-    if (
-      pending !== undefined &&
-      (isAttempt || isData || pending.ladderMs === HANDSHAKE_LADDER_MS)
-    ) {
-      return;
-    }
+    const isMoreUrgent = !isAttempt && !isData && pending?.ladderMs === ATTEMPT_LADDER_MS;
+    if (pending !== undefined && !isMoreUrgent) return;
     if (isAttempt && this.#attempts >= ATTEMPTS_MAX) return;
     if (waiting === undefined && this.#pending.size - this.#answers >= PENDING_MAX) {
       // Those that are waited for may all be at another port.
-      if (!isAttempt) this.missed();
+      if (!isAttempt) this.flooded();
       return;
     }
     this.#add(datagram, {
@@ -158,18 +165,16 @@ export class Trigger {
     else this.#add(sent, { awaits: "handshake", ladderMs: ANSWER_LADDER_MS });
   }
 
-  /**
-   * Packets came that nobody has read. While looks for the last ones are under way, they do for these.
-   *
-   * @param options.announced handshakes among them are told by `answered`.
-   */
-  missed({ announced = false } = {}): void {
-    const { monotonicMs } = this.#options.clock.now();
-    const ladderMs = announced ? ANNOUNCED_LADDER_MS : MISSED_LADDER_MS;
-    const waiting = this.#missed;
-    if (waiting !== null && (announced || isUrgent(waiting))) return;
-    this.#missed = { armedAtMs: monotonicMs, ladderMs, step: 0 };
-    this.#schedule(this.#missed);
+  /** Packets came that nobody has read. While looks for the last ones are under way, they do for these. */
+  missed(): void {
+    this.#miss(MISSED_LADDER_MS);
+  }
+
+  /** The same in a flood, in which handshakes are told by `answered` as soon as that can be. */
+  flooded(): void {
+    this.#floodUntilMs = this.#options.clock.now().monotonicMs + FLOOD_MS;
+    this.#listenedAtMs = -Infinity;
+    this.#miss(this.#isAnnounced() ? ANNOUNCED_LADDER_MS : MISSED_LADDER_MS);
   }
 
   /** Gives strangers another chance: the peer at that place may have connected meanwhile. */
@@ -183,6 +188,13 @@ export class Trigger {
     this.#pending.clear();
     this.#attempts = this.#answers = 0;
     this.#missed = null;
+  }
+
+  #miss(ladderMs: Ladder["ladderMs"]): void {
+    const waiting = this.#missed;
+    if (waiting !== null && (ladderMs === ANNOUNCED_LADDER_MS || this.#isUrgent(waiting))) return;
+    this.#missed = { armedAtMs: this.#options.clock.now().monotonicMs, ladderMs, step: 0 };
+    this.#schedule(this.#missed);
   }
 
   #add(datagram: Datagram, kind: Pick<Pending, "awaits" | "ladderMs">): void {
@@ -205,13 +217,15 @@ export class Trigger {
   #note(ladder: Ladder): void {
     const atMs = dueMs(ladder);
     this.#dueAtMs = Math.min(this.#dueAtMs, atMs);
-    if (isUrgent(ladder)) this.#urgentAtMs = Math.min(this.#urgentAtMs, atMs);
+    if (this.#isUrgent(ladder)) this.#urgentAtMs = Math.min(this.#urgentAtMs, atMs);
   }
 
   #setTimer(): void {
     if (this.#isLooking || this.#stopped || this.#dueAtMs === Infinity) return;
     const { monotonicMs } = this.#options.clock.now();
-    const urgentAtMs = Math.max(this.#urgentAtMs, monotonicMs + this.#budget.waitMs(monotonicMs));
+    const waitMs = this.#budget.waitMs(monotonicMs);
+    if (waitMs > 0 && this.#urgentAtMs <= monotonicMs) this.#floodUntilMs = monotonicMs + FLOOD_MS;
+    const urgentAtMs = Math.max(this.#urgentAtMs, monotonicMs + waitMs);
     const anyAtMs = Math.max(this.#dueAtMs, monotonicMs + this.#againBudget.waitMs(monotonicMs));
     const atMs = Math.min(urgentAtMs, anyAtMs);
     if (atMs >= this.#timerAtMs) return;
@@ -232,7 +246,7 @@ export class Trigger {
     const due = this.#due(startMs);
     const missed = this.#missedDue(startMs, { urgent });
     // The rest comes along where that costs nothing.
-    const wanted = urgent ? due.filter(([, pending]) => isUrgent(pending)) : due;
+    const wanted = urgent ? due.filter(([, pending]) => this.#isUrgent(pending)) : due;
     const ports = new Set(wanted.map(([, { destinationPort }]) => destinationPort));
     const isLookedFor = ({ destinationPort }: Pending) =>
       missed !== null || ports.has(destinationPort);
@@ -270,7 +284,8 @@ export class Trigger {
   /** null: not yet, or what is urgent must not pay for it. */
   #missedDue(nowMs: number, { urgent }: { readonly urgent: boolean }): Ladder | null {
     const missed = this.#missed;
-    if (missed === null || dueMs(missed) > nowMs || (urgent && !isUrgent(missed))) return null;
+    if (missed === null || dueMs(missed) > nowMs || (urgent && !this.#isUrgent(missed)))
+      return null;
     return missed;
   }
 
@@ -283,6 +298,24 @@ export class Trigger {
       else due.push(entry);
     }
     return due;
+  }
+
+  /** Whether the next look is likely to find a peer that has just connected. */
+  #isUrgent({ ladderMs, step }: Ladder): boolean {
+    // The second is for a handshake that the kernel was not yet done with.
+    if (ladderMs === HANDSHAKE_LADDER_MS) return step < 2 && !this.#isAnnounced();
+    return ladderMs !== ATTEMPT_LADDER_MS && ladderMs !== ANNOUNCED_LADDER_MS;
+  }
+
+  /** Whether there is a flood, and `answered` tells of all who come. */
+  #isAnnounced(): boolean {
+    const { monotonicMs } = this.#options.clock.now();
+    if (monotonicMs >= this.#floodUntilMs) return false;
+    if (monotonicMs - this.#listenedAtMs >= LISTEN_MS) {
+      this.#listenedAtMs = monotonicMs;
+      this.#isListening = this.#options.listen();
+    }
+    return this.#isListening;
   }
 
   /** Unless another packet from there is waited for by now. */
@@ -307,13 +340,6 @@ export class Trigger {
 /** A late look stands for all the steps that it is later than. */
 function climb(ladder: Ladder, lookedAtMs: number): void {
   while (ladder.step < ladder.ladderMs.length && dueMs(ladder) <= lookedAtMs) ladder.step++;
-}
-
-/** Whether the next look is likely to find a peer that has just connected. */
-function isUrgent({ ladderMs, step }: Ladder): boolean {
-  // The second is for a handshake that the kernel was not yet done with.
-  if (ladderMs === HANDSHAKE_LADDER_MS) return step < 2;
-  return ladderMs !== ATTEMPT_LADDER_MS && ladderMs !== ANNOUNCED_LADDER_MS;
 }
 
 function keyOf({ sourceAddress, sourcePort, destinationPort }: Datagram): string {

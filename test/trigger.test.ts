@@ -16,6 +16,8 @@ class Scene {
   readonly handshakes = new Map<string, number>();
   /** Happens inside each look, before it ends. */
   onLook = () => {};
+  /** Whether our own answers are told. */
+  isListening = false;
   /** How long a look takes. */
   costMs: number | ((ports: ReadonlySet<number> | null) => number) = 0;
   readonly trigger = new Trigger({
@@ -29,6 +31,7 @@ class Scene {
     },
     handshakeAtMs: (address, port, destinationPort) =>
       this.handshakes.get(`${address} ${port} ${destinationPort}`) ?? null,
+    listen: () => this.isListening,
   });
 
   get nowMs(): number {
@@ -278,11 +281,12 @@ describe("packets that nobody has read", () => {
 
   test("are looked for at once although a look for announced ones can wait", async () => {
     const scene = new Scene();
+    scene.isListening = true;
     scene.costMs = 100;
     // Spends what such looks may take.
-    scene.trigger.missed({ announced: true });
+    scene.trigger.flooded();
     await scene.pass(200);
-    scene.trigger.missed({ announced: true });
+    scene.trigger.flooded();
     await scene.pass(2000);
     expect(scene.looks).toHaveLength(1);
     scene.trigger.missed();
@@ -346,8 +350,9 @@ describe("in a flood that is not read, our own answer to a peer", () => {
 
   test("makes looks between announcements needless, but for one each time", async () => {
     const scene = new Scene();
+    scene.isListening = true;
     for (let count = 0; count < 40; count++) {
-      scene.trigger.missed({ announced: true });
+      scene.trigger.flooded();
       await scene.pass(250);
     }
     expect(scene.times).toEqual(Array.from({ length: 40 }, (_, count) => count * 250));
@@ -355,10 +360,11 @@ describe("in a flood that is not read, our own answer to a peer", () => {
 
   test("does not wait for looks at all devices, however long they take", async () => {
     const scene = new Scene();
+    scene.isListening = true;
     scene.costMs = bigDevices;
     const waits: number[] = [];
     for (let quarter = 0; quarter < 240; quarter++) {
-      scene.trigger.missed({ announced: true });
+      scene.trigger.flooded();
       await scene.pass(250);
       if (quarter % 8 !== 0) continue;
       const connectsAtMs = scene.nowMs + 10;
@@ -400,6 +406,47 @@ describe("in a flood that is not read, our own answer to a peer", () => {
     scene.trigger.answered(own);
     await scene.pass(3000);
     expect(scene.looks).toHaveLength(1);
+  });
+
+  test.each([
+    ["where that is heard, and the flood costs next to nothing", true],
+    ["where that cannot be heard, the next look finds who comes", false],
+  ])("counts in one that is read, but is too much for looks: %s", async (_, isListening) => {
+    const scene = new Scene();
+    scene.isListening = isListening;
+    scene.costMs = 5;
+    const waits: number[] = [];
+    const lengthMs = 60_000;
+    let forged = 0;
+    while (scene.nowMs < lengthMs) {
+      scene.trigger.seen(datagram({ sourcePort: ++forged }));
+      if (forged % 50 === 0) {
+        const sourcePort = forged;
+        const atMs = scene.nowMs + 1;
+        scene.onLook = () => {
+          if (scene.nowMs < atMs) return;
+          scene.connect(peer.sourceAddress, sourcePort);
+          waits.push(scene.nowMs - atMs);
+          scene.onLook = () => {};
+        };
+        if (isListening) scene.trigger.answered({ ...answer, sourcePort });
+        await scene.pass(1);
+        scene.trigger.seen(datagram({ ...peer, sourcePort }));
+      }
+      await scene.pass(10);
+    }
+    const costMs = scene.looks.length * 5.5;
+    const peersCostMs = waits.length * 2 * 5.5;
+    const slowest = waits.toSorted((a, b) => b - a);
+    expect(waits.length).toBeGreaterThan(80);
+    if (isListening) {
+      // Until it listens, the looks for forged packets have taken what there was.
+      expect(slowest[1]).toBeLessThan(30);
+      expect(costMs - peersCostMs).toBeLessThan(lengthMs * 0.02);
+    } else {
+      expect(slowest[0]).toBeLessThan(250);
+      expect(costMs).toBeLessThan(lengthMs * 0.035);
+    }
   });
 
   test("has a place although others fill all there is, and looks are bounded all the same", async () => {

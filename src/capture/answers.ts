@@ -1,9 +1,9 @@
 /**
- * What tells of peers while a flood is thrown away unread: the responses that this machine itself sends,
- * and the first data of its sessions. WireGuard answers only initiations that it has accepted, which
- * nobody can forge without a peer's key, and so each says that a handshake is about to end; where it has
- * begun the handshake, it sends data as soon as that has ended. To hear of them always would cost a
- * wake-up more for each handshake.
+ * What tells of peers in a flood, when packets are too many to be read or looked for: the responses that
+ * this machine itself sends, and the first data of its sessions. WireGuard answers only initiations that
+ * it has accepted, which nobody can forge without a peer's key, and so each says that a handshake is about
+ * to end; where it has begun the handshake, it sends data as soon as that has ended. To hear of them
+ * always would cost a wake-up more for each handshake.
  */
 
 import type { Clock } from "../clock.ts";
@@ -40,12 +40,12 @@ export class Answers {
   }
 
   /**
-   * A flood came, or goes on: listens for a while from now on. Whether it does so already and has missed
-   * nothing; where it may not (CAP_NET_RAW) it never will.
+   * Listens for a while from now on. Whether it does so already and has missed nothing; where it may not
+   * (CAP_NET_RAW) it never will.
    *
    * @param ports that our own WireGuard listens to.
    */
-  flooded(ports: readonly number[]): boolean {
+  listen(ports: readonly number[]): boolean {
     if (this.#isOver) return false;
     if (ports.join() !== this.#ports) this.#stop();
     if (this.#state === "closed") void this.#open(ports);

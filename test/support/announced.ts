@@ -1,5 +1,5 @@
 /**
- * What is heard of what this machine sends while a flood is not read: `unshare --net bun
+ * What is heard in a flood of what this machine itself sends: `unshare --net bun
  * test/support/announced.ts`, with lo up. Prints JSON. For test/e2e/rules.test.ts.
  */
 
@@ -34,7 +34,7 @@ async function announced(): Promise<Announced> {
   /** Whether it can be relied on, asked as often as a flood is told of. */
   const until = async (isRelied: boolean, meanwhile = () => {}) => {
     const deadlineMs = performance.now() + 20_000;
-    while (answers.flooded([PORT]) !== isRelied) {
+    while (answers.listen([PORT]) !== isRelied) {
       if (performance.now() > deadlineMs) return false;
       meanwhile();
       await Bun.sleep(10);
