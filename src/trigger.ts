@@ -13,6 +13,8 @@ import { MessageType, REKEY_AFTER_MS } from "./wireguard.ts";
  * asking; the later looks are for a busy machine.
  */
 const HANDSHAKE_LADDER_MS = [0, 3, 12, 50, 250];
+/** The same without haste: in a flood, where our own answers announce who comes. */
+const HINT_LADDER_MS = [...HANDSHAKE_LADDER_MS];
 /** After an initiation: it only says that someone tries, and the packet that ends it may be missed. */
 const ATTEMPT_LADDER_MS = [250, 1000, 3000];
 /**
@@ -145,10 +147,10 @@ export class Trigger {
       if (!isAttempt) this.flooded();
       return;
     }
-    this.#add(datagram, {
-      awaits: isData ? "session" : "handshake",
-      ladderMs: isAttempt ? ATTEMPT_LADDER_MS : HANDSHAKE_LADDER_MS,
-    });
+    const awaits = isData ? "session" : "handshake";
+    if (isAttempt) this.#add(datagram, { awaits, ladderMs: ATTEMPT_LADDER_MS });
+    else if (this.#isAnnounced()) this.#add(datagram, { awaits, ladderMs: HINT_LADDER_MS });
+    else this.#add(datagram, { awaits, ladderMs: HANDSHAKE_LADDER_MS });
   }
 
   /**
@@ -192,7 +194,7 @@ export class Trigger {
 
   #miss(ladderMs: Ladder["ladderMs"]): void {
     const waiting = this.#missed;
-    if (waiting !== null && (ladderMs === ANNOUNCED_LADDER_MS || this.#isUrgent(waiting))) return;
+    if (waiting !== null && (ladderMs === ANNOUNCED_LADDER_MS || isUrgent(waiting))) return;
     this.#missed = { armedAtMs: this.#options.clock.now().monotonicMs, ladderMs, step: 0 };
     this.#schedule(this.#missed);
   }
@@ -217,7 +219,7 @@ export class Trigger {
   #note(ladder: Ladder): void {
     const atMs = dueMs(ladder);
     this.#dueAtMs = Math.min(this.#dueAtMs, atMs);
-    if (this.#isUrgent(ladder)) this.#urgentAtMs = Math.min(this.#urgentAtMs, atMs);
+    if (isUrgent(ladder)) this.#urgentAtMs = Math.min(this.#urgentAtMs, atMs);
   }
 
   #setTimer(): void {
@@ -246,7 +248,7 @@ export class Trigger {
     const due = this.#due(startMs);
     const missed = this.#missedDue(startMs, { urgent });
     // The rest comes along where that costs nothing.
-    const wanted = urgent ? due.filter(([, pending]) => this.#isUrgent(pending)) : due;
+    const wanted = urgent ? due.filter(([, pending]) => isUrgent(pending)) : due;
     const ports = new Set(wanted.map(([, { destinationPort }]) => destinationPort));
     const isLookedFor = ({ destinationPort }: Pending) =>
       missed !== null || ports.has(destinationPort);
@@ -284,8 +286,7 @@ export class Trigger {
   /** null: not yet, or what is urgent must not pay for it. */
   #missedDue(nowMs: number, { urgent }: { readonly urgent: boolean }): Ladder | null {
     const missed = this.#missed;
-    if (missed === null || dueMs(missed) > nowMs || (urgent && !this.#isUrgent(missed)))
-      return null;
+    if (missed === null || dueMs(missed) > nowMs || (urgent && !isUrgent(missed))) return null;
     return missed;
   }
 
@@ -298,13 +299,6 @@ export class Trigger {
       else due.push(entry);
     }
     return due;
-  }
-
-  /** Whether the next look is likely to find a peer that has just connected. */
-  #isUrgent({ ladderMs, step }: Ladder): boolean {
-    // The second is for a handshake that the kernel was not yet done with.
-    if (ladderMs === HANDSHAKE_LADDER_MS) return step < 2 && !this.#isAnnounced();
-    return ladderMs !== ATTEMPT_LADDER_MS && ladderMs !== ANNOUNCED_LADDER_MS;
   }
 
   /** Whether there is a flood, and `answered` tells of all who come. */
@@ -340,6 +334,13 @@ export class Trigger {
 /** A late look stands for all the steps that it is later than. */
 function climb(ladder: Ladder, lookedAtMs: number): void {
   while (ladder.step < ladder.ladderMs.length && dueMs(ladder) <= lookedAtMs) ladder.step++;
+}
+
+/** Whether the next look is likely to find a peer that has just connected. */
+function isUrgent({ ladderMs, step }: Ladder): boolean {
+  // The second is for a handshake that the kernel was not yet done with.
+  if (ladderMs === HANDSHAKE_LADDER_MS) return step < 2;
+  return ladderMs === ANSWER_LADDER_MS || ladderMs === MISSED_LADDER_MS;
 }
 
 function keyOf({ sourceAddress, sourcePort, destinationPort }: Datagram): string {

@@ -20,7 +20,10 @@ import { attachFilter } from "./socketfilter.ts";
 
 /** A flood that pauses for less is the same one. */
 const LINGER_MS = 10_000;
-/** What others send by way of this machine may look like it. So long after too much came, some were missed. */
+/**
+ * Whoever was answered before we listened, or among more than is read, such as what others send by way of
+ * this machine, is not heard of. For so long there are others to be looked for.
+ */
 const DEAF_MS = 1000;
 
 export class Answers {
@@ -30,7 +33,7 @@ export class Answers {
   #close = () => {};
   #cancelLinger = () => {};
   #isOver = false;
-  #overrunAtMs = -Infinity;
+  #deafAtMs = -Infinity;
   #ports = "";
 
   /** @param seen is told of each, from its IP header on; the bytes are its to keep. */
@@ -51,7 +54,7 @@ export class Answers {
     if (this.#state === "closed") void this.#open(ports);
     this.#cancelLinger();
     this.#cancelLinger = this.#clock.after(LINGER_MS, () => this.#stop());
-    const isDeaf = this.#clock.now().monotonicMs - this.#overrunAtMs < DEAF_MS;
+    const isDeaf = this.#clock.now().monotonicMs - this.#deafAtMs < DEAF_MS;
     return this.#state === "open" && !isDeaf;
   }
 
@@ -65,8 +68,8 @@ export class Answers {
     this.#state = "opening";
     this.#ports = ports.join();
     let descriptor = -1;
-    const overrun = () => {
-      this.#overrunAtMs = this.#clock.now().monotonicMs;
+    const miss = () => {
+      this.#deafAtMs = this.#clock.now().monotonicMs;
     };
     try {
       descriptor = openPacketSocket();
@@ -74,14 +77,15 @@ export class Answers {
       bindPacketSocket(descriptor, 0, "bind a packet socket");
       const end = await readDatagrams(descriptor, this.#clock, {
         data: this.#seen,
-        lost: overrun,
-        overrun,
+        lost: miss,
+        overrun: miss,
         dropped: () => takeDrops(descriptor) > 0,
       });
       this.#close = () => {
         end();
         closePacketSocket(descriptor);
       };
+      miss();
       this.#state = "open";
       if (this.#isOver) this.#stop();
     } catch (error) {
