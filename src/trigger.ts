@@ -175,7 +175,6 @@ export class Trigger {
   /** The same in a flood, in which handshakes are told by `answered` as soon as that can be. */
   flooded(): void {
     this.#floodUntilMs = this.#options.clock.now().monotonicMs + FLOOD_MS;
-    this.#listenedAtMs = -Infinity;
     this.#miss(this.#isAnnounced() ? ANNOUNCED_LADDER_MS : MISSED_LADDER_MS);
   }
 
