@@ -1,6 +1,7 @@
 /**
  * What a flood of forged packets costs, and how a real peer fares in the middle of it. Half are
- * initiations, half are the first data of sessions, each from another address and port.
+ * initiations, half are the first data of sessions, each from another address and port; in a mix, some
+ * come as from a connected peer, and some are rubbish.
  */
 
 import { join } from "node:path";
@@ -43,9 +44,9 @@ export async function flood(note: Note, kind: GatewayKind): Promise<void> {
     await using gateway = await openGateway(kind);
     await using _rules = await installRules(mode.rules, gateway);
     using receiver = new Receiver();
-    const peers = [...(await gateway.addPeers(PEERS * RATES[kind].length))];
+    const peers = [...(await gateway.addPeers(PEERS * RATES[kind].length + 1))];
     await using wgmon = await startWarm(...mode.args(gateway.port), "--webhook", receiver.url());
-    await using warmUp = await startSender(gateway, { count: WARM_UP, perSecond: FLOOD_FROM });
+    await using warmUp = await startSender({ gateway, perSecond: FLOOD_FROM }, WARM_UP);
     await warmUp.finished;
     await Bun.sleep(TAIL_MS);
     for (const perSecond of RATES[kind]) {
@@ -54,6 +55,11 @@ export async function flood(note: Note, kind: GatewayKind): Promise<void> {
       const some = peers.splice(0, PEERS);
       await measurePeers(note, mode, { gateway, receiver, peers: some, perSecond });
     }
+    const [victim, ...some] = peers;
+    await victim!.connect();
+    const mix = { gateway, perSecond: FLOOD_FROM, victim: victim! };
+    await measureCost(note, mode, { ...mix, wgmon });
+    await measurePeers(note, mode, { ...mix, receiver, peers: some });
     note(figure(`${mode.name}: memory after the floods`, "MB", await residentMb(wgmon.pid)));
   }
 }
@@ -61,26 +67,34 @@ export async function flood(note: Note, kind: GatewayKind): Promise<void> {
 interface Flooded {
   readonly gateway: Gateway;
   readonly perSecond: number;
+  /** A connected peer; of a mix. */
+  readonly victim?: RemotePeer;
 }
+
+const rateOf = ({ perSecond, victim }: Flooded) =>
+  `${perSecond}/s${victim === undefined ? "" : " of a mix"}`;
 
 async function measureCost(
   note: Note,
   mode: Mode,
-  { gateway, wgmon, perSecond }: Flooded & { readonly wgmon: Wgmon },
+  flooded: Flooded & { readonly wgmon: Wgmon },
 ): Promise<void> {
-  await using sender = await startSender(gateway, { count: SECONDS * perSecond, perSecond });
+  const { wgmon, perSecond } = flooded;
+  await using sender = await startSender(flooded, SECONDS * perSecond);
   let report = { sent: NaN, seconds: NaN };
   const meanwhile = await cpuOf(wgmon.pid, async () => {
     report = await sender.finished;
   });
   const used = meanwhile + (await cpuOf(wgmon.pid, async () => await Bun.sleep(TAIL_MS)));
   const { sent, seconds } = report;
-  const what = `${mode.name}: CPU per 10,000 forged packets, at ${perSecond}/s`;
+  const what = `${mode.name}: CPU per 10,000 forged packets, at ${rateOf(flooded)}`;
   const atMost = perSecond < FLOOD_FROM ? 1 : 0.3;
   note(figure(what, "s", (used / sent) * 10_000, { atMost }));
   note(figure(`${mode.name}: forged packets that were really sent`, "/s", sent / seconds));
   const share = (100 * meanwhile) / seconds;
-  note(figure(`${mode.name}: share of one core, at ${perSecond}/s`, "%", share, { atMost: SHARE }));
+  note(
+    figure(`${mode.name}: share of one core, at ${rateOf(flooded)}`, "%", share, { atMost: SHARE }),
+  );
 }
 
 async function measurePeers(
@@ -88,16 +102,16 @@ async function measurePeers(
   mode: Mode,
   flooded: Flooded & { readonly receiver: Receiver; readonly peers: readonly RemotePeer[] },
 ): Promise<void> {
-  const { gateway, receiver, peers, perSecond } = flooded;
+  const { receiver, peers, perSecond } = flooded;
   // Much longer than the peers take: it is ended then.
-  await using _sender = await startSender(gateway, { count: 60 * perSecond, perSecond });
+  await using _sender = await startSender(flooded, 60 * perSecond);
   const latencies: number[] = [];
   for (const peer of peers) {
     await Bun.sleep(PEER_PAUSE_MS);
     const connectedAtMs = await peer.connect();
     latencies.push((await reportedAtMs(receiver, peer, PATIENCE_MS)) - connectedAtMs);
   }
-  const what = `${mode.name}: a real peer's first data to webhook, during ${perSecond}/s`;
+  const what = `${mode.name}: a real peer's first data to webhook, during ${rateOf(flooded)}`;
   note(figure(what, "ms", latencies, { atMost: PEER_MS }));
 }
 
@@ -108,12 +122,12 @@ interface Sender extends AsyncDisposable {
 
 /** Resolves when it has begun to send. */
 async function startSender(
-  { port }: Gateway,
-  { count, perSecond }: { readonly count: number; readonly perSecond: number },
+  { gateway, perSecond, victim }: Flooded,
+  count: number,
 ): Promise<Sender> {
   const program = join(import.meta.dir, "sender.ts");
-  const words = [port, count, perSecond].map(String);
-  const child = Bun.spawn([process.execPath, program, ...words], { stdout: "pipe" });
+  const words = [gateway.port, count, perSecond, ...(victim === undefined ? [] : [victim.place])];
+  const child = Bun.spawn([process.execPath, program, ...words.map(String)], { stdout: "pipe" });
   const begun = Promise.withResolvers<void>();
   const finished = read();
   await begun.promise;

@@ -14,6 +14,8 @@ export interface Gateway extends AsyncDisposable {
 
 export interface RemotePeer {
   readonly publicKey: string;
+  /** Where it sends from now: `127.1.2.3:40000`. */
+  readonly place: string;
   /**
    * Completes a handshake. Resolves with the wall clock at the moment when the first data was sent, in
    * milliseconds with fractions.

@@ -79,6 +79,11 @@ export class Initiator implements Disposable {
     this.publicKey = Buffer.from(publicBytes(this.#key)).toString("base64");
   }
 
+  /** Where it sends from: address and port. */
+  get place(): string {
+    return `${this.#socket.hostname}:${this.#socket.port}`;
+  }
+
   /**
    * Shakes hands and sends the first data, by which the device has a session too. Resolves with the
    * wall clock at that moment, in milliseconds with fractions.

@@ -76,6 +76,10 @@ class KernelPeer implements RemotePeer, Disposable {
     return this.#initiator.publicKey;
   }
 
+  get place(): string {
+    return this.#initiator.place;
+  }
+
   async connect(): Promise<number> {
     return await this.#initiator.connect();
   }

@@ -47,7 +47,7 @@ export class PlayedGateway implements Gateway {
 
   async addPeers(count: number): Promise<readonly RemotePeer[]> {
     const added = Array.from({ length: count }, () => new PlayedPeer(this.#raw));
-    for (const peer of added) await peer.place();
+    for (const peer of added) await peer.move();
     this.#peers.push(...added);
     return added;
   }
@@ -111,8 +111,12 @@ class PlayedPeer implements RemotePeer, Disposable {
     return this.#key.toBase64();
   }
 
+  get place(): string {
+    return `${this.#address}:${this.#socket!.port}`;
+  }
+
   /** Gives it a place to send from. */
-  async place(): Promise<void> {
+  async move(): Promise<void> {
     const old = this.#socket;
     this.#address = newAddress();
     this.#socket = await Bun.udpSocket({
@@ -145,7 +149,7 @@ class PlayedPeer implements RemotePeer, Disposable {
   }
 
   async roam(): Promise<void> {
-    await this.place();
+    await this.move();
     this.send();
   }
 
