@@ -551,7 +551,8 @@ export class App implements Witness {
     if (reconcileMs === 0 || this.#stopped) return;
     this.#cancelReconcile = this.#clock.after(reconcileMs, () => {
       // It sees all that a tick would.
-      if (this.#lastTickMs !== -Infinity) this.#ticked();
+      if (this.#lastTickMs === -Infinity) this.#trigger.forgetStrangers();
+      else this.#ticked();
       this.#scheduleTick();
       void this.#look("reconcile", null);
       this.#scheduleReconcile();

@@ -115,6 +115,8 @@ export async function readDatagrams(
         return;
       }
       if (discarded > 0) handler.overrun?.();
+      // Those of the flood are no news any more.
+      handler.dropped?.();
       start();
     });
   };
@@ -175,6 +177,7 @@ export async function readDatagrams(
   };
 
   const again = (code: string) => {
+    if (stopped) return;
     // A netlink queue that overflowed takes nothing in before it is empty, and does not say so again:
     // what `lost` makes the handler look for must not be lost in the meantime.
     cancelFetch();

@@ -137,10 +137,11 @@ export class Trigger {
     if (isData && this.#strangers.has(key)) return;
     const isAttempt = type === MessageType.initiation;
     const waiting = this.#pending.get(key);
-    const pending = waiting !== undefined && this.#isSettled(waiting) ? undefined : waiting;
-    // Its looks are under way; only the packet that ends a handshake makes them urgent.
-    const isMoreUrgent = !isAttempt && !isData && pending?.ladderMs === ATTEMPT_LADDER_MS;
-    if (pending !== undefined && !isMoreUrgent) return;
+    if (waiting !== undefined && !isOver(waiting) && !this.#isSettled(waiting)) {
+      // Its looks are under way; only the packet that ends a handshake makes them urgent.
+      const isMoreUrgent = !isAttempt && !isData && waiting.ladderMs === ATTEMPT_LADDER_MS;
+      if (!isMoreUrgent) return;
+    }
     if (isAttempt && this.#attempts >= ATTEMPTS_MAX) return;
     if (waiting === undefined && this.#pending.size - this.#answers >= PENDING_MAX) {
       // Those that are waited for may all be at another port.
@@ -203,7 +204,8 @@ export class Trigger {
     const armedAtMs = this.#options.clock.now().monotonicMs;
     const pending = { address, port, destinationPort, armedAtMs, step: 0, ...kind };
     const key = keyOf(datagram);
-    this.#forget(key, this.#pending.get(key));
+    const before = this.#pending.get(key);
+    if (before !== undefined) this.#forget(key, before);
     this.#pending.set(key, pending);
     this.#count(pending, 1);
     this.#schedule(pending);
@@ -249,8 +251,11 @@ export class Trigger {
     // The rest comes along where that costs nothing.
     const wanted = urgent ? due.filter(([, pending]) => isUrgent(pending)) : due;
     const ports = new Set(wanted.map(([, { destinationPort }]) => destinationPort));
-    const isLookedFor = ({ destinationPort }: Pending) =>
-      missed !== null || ports.has(destinationPort);
+    // Before it: what comes during the look is not what it is for.
+    if (missed !== null) this.#climbMissed(missed, startMs);
+    for (const [, pending] of due) {
+      if (missed !== null || ports.has(pending.destinationPort)) climb(pending, startMs);
+    }
     if (wanted.length > 0 || missed !== null) {
       this.#isLooking = true;
       const costMs = await this.#options.look(missed === null ? ports : null);
@@ -259,20 +264,14 @@ export class Trigger {
     }
 
     const settleMs = clock.now().monotonicMs;
-    if (missed !== null) {
-      climb(missed, startMs);
-      // Unless others were missed meanwhile, whom nobody announces.
-      if (missed.step === missed.ladderMs.length && this.#missed === missed) this.#missed = null;
-    }
     for (const [key, pending] of due) {
-      if (isLookedFor(pending)) climb(pending, startMs);
-      if (this.#isSettled(pending)) this.#forget(key, pending);
-      else if (pending.step === pending.ladderMs.length) {
-        this.#forget(key, pending);
-        if (pending.awaits === "session" && this.#strangers.size < STRANGERS_MAX) {
-          this.#strangers.add(key);
-        }
-      }
+      // Another packet from there is waited for by now.
+      if (this.#pending.get(key) !== pending) continue;
+      const isSettled = this.#isSettled(pending);
+      if (!isSettled && !isOver(pending)) continue;
+      this.#forget(key, pending);
+      const isStranger = !isSettled && pending.awaits === "session";
+      if (isStranger && this.#strangers.size < STRANGERS_MAX) this.#strangers.add(key);
     }
     this.#dueAtMs = this.#urgentAtMs = Infinity;
     if (this.#missed !== null) this.#note(this.#missed);
@@ -280,6 +279,11 @@ export class Trigger {
     const nowMs = clock.now().monotonicMs;
     budget.spend(nowMs - settleMs, nowMs);
     this.#setTimer();
+  }
+
+  #climbMissed(missed: Ladder, lookedAtMs: number): void {
+    climb(missed, lookedAtMs);
+    if (isOver(missed)) this.#missed = null;
   }
 
   /** null: not yet, or what is urgent must not pay for it. */
@@ -311,9 +315,7 @@ export class Trigger {
     return this.#isListening;
   }
 
-  /** Unless another packet from there is waited for by now. */
-  #forget(key: string, pending: Pending | undefined): void {
-    if (pending === undefined || this.#pending.get(key) !== pending) return;
+  #forget(key: string, pending: Pending): void {
     this.#pending.delete(key);
     this.#count(pending, -1);
   }
@@ -332,7 +334,12 @@ export class Trigger {
 
 /** A late look stands for all the steps that it is later than. */
 function climb(ladder: Ladder, lookedAtMs: number): void {
-  while (ladder.step < ladder.ladderMs.length && dueMs(ladder) <= lookedAtMs) ladder.step++;
+  while (!isOver(ladder) && dueMs(ladder) <= lookedAtMs) ladder.step++;
+}
+
+/** Whether all its looks were taken; the last one may be under way. */
+function isOver({ ladderMs, step }: Ladder): boolean {
+  return step === ladderMs.length;
 }
 
 /** Whether the next look is likely to find a peer that has just connected. */

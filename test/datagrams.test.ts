@@ -347,6 +347,30 @@ describe("a handler that is to be spared", () => {
     expect(overruns()).toBe(1);
   });
 
+  test("is not told of what was dropped in a flood when it is over", async () => {
+    let drops = 0;
+    const { clock, peer, record, sendMany, overruns, busyTimes } = await busy(0.1, () => {
+      const taken = drops;
+      drops = 0;
+      return taken > 0;
+    });
+    while (overruns() === 0) {
+      sendMany(120);
+      clock.advance(FETCH_MS);
+    }
+    drops = 1000;
+    clock.advance(FLOOD_MS);
+    clock.advance(FLOOD_MS);
+    const told = overruns();
+    const { length } = record.happened;
+    const times = busyTimes();
+    for (let n = 1; n <= WAKES; n++) peer.send("later");
+    await record.upTo(length + WAKES);
+    expect(busyTimes()).toBe(times + 1);
+    clock.advance(FETCH_MS);
+    expect(overruns()).toBe(told);
+  });
+
   test("is left alone when it is stopped", async () => {
     const { clock, record, stop, sendMany } = await busy();
     stop();

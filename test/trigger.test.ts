@@ -122,6 +122,25 @@ describe("a handshake", () => {
     expect(scene.looks).toHaveLength(1);
   });
 
+  test.each(["handshake", "data"])(
+    "that comes during the last look for its place is looked for: %s",
+    async (what) => {
+      const scene = new Scene();
+      const packet = what === "data" ? data() : datagram();
+      scene.onLook = () => {
+        if (scene.looks.length === 5) scene.trigger.seen(packet);
+        if (scene.looks.length === 6) scene.connect();
+      };
+      scene.trigger.seen(packet);
+      await scene.pass(1000);
+      expect(scene.looks).toHaveLength(6);
+      scene.handshakes.clear();
+      scene.trigger.seen(packet);
+      await scene.pass(10);
+      expect(scene.looks.length).toBeGreaterThan(6);
+    },
+  );
+
   test("of many peers at once is found by few looks", async () => {
     const scene = new Scene();
     scene.onLook = () => {
@@ -302,6 +321,17 @@ describe("packets that nobody has read", () => {
       await scene.pass(15);
     }
     expect(scene.looks.length * 40).toBeLessThan(60_000 * 0.05);
+  });
+
+  test("during the last look for others are looked for, too", async () => {
+    const scene = new Scene();
+    let during = 0;
+    scene.onLook = () => {
+      if (scene.looks.length === 4 && during++ === 0) scene.trigger.missed();
+    };
+    scene.trigger.missed();
+    await scene.pass(1000);
+    expect(scene.times).toEqual([0, 50, 100, 150, 150, 200, 250, 300]);
   });
 
   test("do not hide a source that is waited for", async () => {

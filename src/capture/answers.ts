@@ -90,8 +90,9 @@ export class Answers {
       if (this.#isOver) this.#stop();
     } catch (error) {
       if (descriptor >= 0) closePacketSocket(descriptor);
-      if (!(error instanceof SystemError)) throw error;
-      this.#state = error.code === "EPERM" || error.code === "EACCES" ? "refused" : "closed";
+      // It only helps; without it there are more looks.
+      const code = error instanceof SystemError ? error.code : "";
+      this.#state = code === "EPERM" || code === "EACCES" ? "refused" : "closed";
     }
   }
 
