@@ -104,6 +104,7 @@ export async function readDatagrams(
   };
 
   const flood = () => {
+    if (stopped) return;
     // Or an overflowing queue would wake us all the time.
     end();
     handler.busy?.();

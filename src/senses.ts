@@ -116,7 +116,8 @@ export class Senses {
   listen(): boolean {
     // Few will ever need it.
     if (this.#answers === null) void this.#loadAnswers();
-    return this.#answers?.listen(this.devices.known.map(({ listenPort }) => listenPort)) ?? false;
+    const ports = new Set(this.devices.known.map(({ listenPort }) => listenPort));
+    return this.#answers?.listen([...ports].sort((a, b) => a - b)) ?? false;
   }
 
   async #loadAnswers(): Promise<void> {

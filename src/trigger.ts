@@ -137,10 +137,11 @@ export class Trigger {
     if (isData && this.#strangers.has(key)) return;
     const isAttempt = type === MessageType.initiation;
     const waiting = this.#pending.get(key);
+    const isAnswered = waiting?.ladderMs === ANSWER_LADDER_MS;
     if (waiting !== undefined && !isOver(waiting) && !this.#isSettled(waiting)) {
-      // Its looks are under way; only the packet that ends a handshake makes them urgent.
-      const isMoreUrgent = !isAttempt && !isData && waiting.ladderMs === ATTEMPT_LADDER_MS;
-      if (!isMoreUrgent) return;
+      // Its looks are under way; only the packet that ends a handshake says that it is time now.
+      const isFirst = isAnswered || waiting.ladderMs === ATTEMPT_LADDER_MS;
+      if (isAttempt || isData || !isFirst) return;
     }
     if (isAttempt && this.#attempts >= ATTEMPTS_MAX) return;
     if (waiting === undefined && this.#pending.size - this.#answers >= PENDING_MAX) {
@@ -150,8 +151,12 @@ export class Trigger {
     }
     const awaits = isData ? "session" : "handshake";
     if (isAttempt) this.#add(datagram, { awaits, ladderMs: ATTEMPT_LADDER_MS });
-    else if (this.#isAnnounced()) this.#add(datagram, { awaits, ladderMs: HINT_LADDER_MS });
-    else this.#add(datagram, { awaits, ladderMs: HANDSHAKE_LADDER_MS });
+    else if (!isAnswered && this.#isAnnounced()) {
+      this.#add(datagram, { awaits, ladderMs: HINT_LADDER_MS });
+    } else {
+      if (this.#budget.waitMs(monotonicMs) > 0) this.#floodUntilMs = monotonicMs + FLOOD_MS;
+      this.#add(datagram, { awaits, ladderMs: HANDSHAKE_LADDER_MS });
+    }
   }
 
   /**
@@ -227,7 +232,6 @@ export class Trigger {
     if (this.#isLooking || this.#stopped || this.#dueAtMs === Infinity) return;
     const { monotonicMs } = this.#options.clock.now();
     const waitMs = this.#budget.waitMs(monotonicMs);
-    if (waitMs > 0 && this.#urgentAtMs <= monotonicMs) this.#floodUntilMs = monotonicMs + FLOOD_MS;
     const urgentAtMs = Math.max(this.#urgentAtMs, monotonicMs + waitMs);
     const anyAtMs = Math.max(this.#dueAtMs, monotonicMs + this.#againBudget.waitMs(monotonicMs));
     const atMs = Math.min(urgentAtMs, anyAtMs);
@@ -258,9 +262,10 @@ export class Trigger {
     }
     if (wanted.length > 0 || missed !== null) {
       this.#isLooking = true;
+      const beforeMs = clock.now().monotonicMs - startMs;
       const costMs = await this.#options.look(missed === null ? ports : null);
       this.#isLooking = false;
-      budget.spend(costMs + LOOK_OVERHEAD_MS, clock.now().monotonicMs);
+      budget.spend(beforeMs + costMs + LOOK_OVERHEAD_MS, clock.now().monotonicMs);
     }
 
     const settleMs = clock.now().monotonicMs;
@@ -310,7 +315,10 @@ export class Trigger {
     if (monotonicMs >= this.#floodUntilMs) return false;
     if (monotonicMs - this.#listenedAtMs >= LISTEN_MS) {
       this.#listenedAtMs = monotonicMs;
+      const wasListening = this.#isListening;
       this.#isListening = this.#options.listen();
+      // Who came since it was asked last may not have been announced.
+      if (wasListening && !this.#isListening) this.missed();
     }
     return this.#isListening;
   }

@@ -18,6 +18,8 @@ class Scene {
   onLook = () => {};
   /** Whether our own answers are told. */
   isListening = false;
+  /** How often that was asked. */
+  listened = 0;
   /** How long a look takes. */
   costMs: number | ((ports: ReadonlySet<number> | null) => number) = 0;
   readonly trigger = new Trigger({
@@ -31,7 +33,10 @@ class Scene {
     },
     handshakeAtMs: (address, port, destinationPort) =>
       this.handshakes.get(`${address} ${port} ${destinationPort}`) ?? null,
-    listen: () => this.isListening,
+    listen: () => {
+      this.listened++;
+      return this.isListening;
+    },
   });
 
   get nowMs(): number {
@@ -424,6 +429,48 @@ describe("in a flood that is not read, our own answer to a peer", () => {
     const first = scene.looks.findIndex(({ ports }) => ports.length === 1);
     expect(scene.looks[first]!.ports).toEqual([1003]);
     expect(scene.looks.some(({ ports }) => ports.length === DEVICES)).toBe(true);
+  });
+
+  test("that never leads to a session does not make a flood of itself", async () => {
+    const scene = new Scene();
+    scene.isListening = true;
+    scene.costMs = 5;
+    scene.trigger.flooded();
+    await scene.pass(11_000);
+    for (let second = 0; second < 60; second++) {
+      for (const sourcePort of [1, 2, 3]) scene.trigger.answered({ ...answer, sourcePort });
+      await scene.pass(1000);
+    }
+    await scene.pass(5000);
+    const { listened } = scene;
+    scene.trigger.seen(datagram());
+    await scene.pass(5);
+    expect(scene.listened).toBe(listened);
+  });
+
+  test("is looked for at once when the peer's first data is read", async () => {
+    const scene = new Scene();
+    scene.isListening = true;
+    scene.trigger.flooded();
+    scene.trigger.answered(answer);
+    await scene.pass(450);
+    const { length } = scene.looks;
+    scene.trigger.seen(datagram(peer));
+    await scene.pass(2);
+    expect(scene.looks.length).toBe(length + 1);
+  });
+
+  test("may have been missed when it is heard no longer: all devices are looked at", async () => {
+    const scene = new Scene();
+    scene.isListening = true;
+    scene.trigger.flooded();
+    await scene.pass(5000);
+    scene.isListening = false;
+    const { length } = scene.looks;
+    scene.trigger.seen(datagram());
+    await scene.pass(200);
+    const urgent = scene.looks.slice(length).filter(({ ports }) => ports[0] === "all");
+    expect(urgent.length).toBe(4);
   });
 
   test("and what our own first data tells of is looked for in the same way, unless it is known", async () => {

@@ -1,9 +1,9 @@
 /**
  * What tells of peers in a flood, when packets are too many to be read or looked for: the responses that
  * this machine itself sends, and the first data of its sessions. WireGuard answers only initiations that
- * it has accepted, which nobody can forge without a peer's key, and so each says that a handshake is about
- * to end; where it has begun the handshake, it sends data as soon as that has ended. To hear of them
- * always would cost a wake-up more for each handshake.
+ * it has accepted, which nobody outside can forge without a peer's key, and so each says that a handshake
+ * is about to end; where it has begun the handshake, it sends data as soon as that has ended. To hear of
+ * them always would cost a wake-up more for each handshake.
  */
 
 import type { Clock } from "../clock.ts";
