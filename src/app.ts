@@ -59,7 +59,12 @@ const WARM_UP_MAX_MS = 200;
 const UPKEEP_MS = 10_000;
 /** How often what is too old is deleted, and firewall rules of ours that somebody took away come back. */
 const CLEAN_MS = 60_000;
-/** A flood that comes back after this is told of again. */
+/**
+ * A crowd that comes at once may be more than is read, and is soon over: a flood is told of when it has
+ * lasted this long, with pauses of up to that, and again when it comes back after the third.
+ */
+const FLOOD_NEWS_MS = 3000;
+const FLOOD_PAUSE_MS = 2000;
 const FLOOD_OVER_MS = 60_000;
 /** What loses packets is tried again four times a second: as long as it goes on it is said once. */
 const LOST_AGAIN_MS = 1000;
@@ -125,7 +130,8 @@ export class App implements Witness {
   #problems: readonly Error[] = [];
   /** What looks failed by, and when last, since all devices could be looked at. */
   readonly #failing = new Map<string, number>();
-  #overrunAtMs = -Infinity;
+  /** Packets that were not read: since when, and when last; and when that was worth a warning last. */
+  readonly #flood = { sinceMs: -Infinity, lastMs: -Infinity, toldMs: -Infinity };
   /** Why packets were lost last. */
   #lost = { reason: "", atMs: -Infinity };
   /** Ports that WireGuard messages came to. */
@@ -309,10 +315,17 @@ export class App implements Witness {
   packetsOverrun(): void {
     this.#counters.overruns++;
     const { monotonicMs } = this.#clock.now();
-    if (monotonicMs - this.#overrunAtMs > FLOOD_OVER_MS) {
-      this.#log.warn("more packets than may be read; looking at all devices while that lasts");
+    const flood = this.#flood;
+    const message = "more packets than may be read; looking at all devices while that lasts";
+    if (monotonicMs - flood.lastMs > FLOOD_PAUSE_MS) {
+      flood.sinceMs = monotonicMs;
+      this.#log.debug(message);
     }
-    this.#overrunAtMs = monotonicMs;
+    flood.lastMs = monotonicMs;
+    if (monotonicMs - flood.sinceMs >= FLOOD_NEWS_MS) {
+      if (monotonicMs - flood.toldMs > FLOOD_OVER_MS) this.#log.warn(message);
+      flood.toldMs = monotonicMs;
+    }
     this.#trigger.flooded();
   }
 

@@ -30,6 +30,7 @@ let looks: LookMaker;
 let app: App | null = null;
 let sent: Message[];
 let logged: { message: string; fields: Fields }[];
+let warned: string[];
 /** What a look finds, but for the first one. */
 let look: () => Promise<LookResult>;
 let port: number;
@@ -41,6 +42,7 @@ beforeEach(() => {
   looks = new LookMaker();
   sent = [];
   logged = [];
+  warned = [];
   look = () => Promise.resolve(found());
   port = WG0.listenPort;
 });
@@ -71,6 +73,10 @@ async function start(
 ): Promise<App> {
   const log = () => {};
   const say = (message: string, fields: Fields = {}) => void logged.push({ message, fields });
+  const warn = (message: string) => {
+    warned.push(message);
+    say(message);
+  };
   const store = await Store.open({
     directory: join(folder, "state"),
     clock,
@@ -86,6 +92,7 @@ async function start(
     },
     capture: { setPorts() {} },
     firstLook: found(),
+    listen: () => true,
     attend() {},
     close() {},
   } as unknown as Senses;
@@ -103,7 +110,7 @@ async function start(
   };
   app = new App(typeof given === "string" ? settings(given, monitor) : given, {
     clock,
-    log: { debug: log, info: say, warn: say, error: say },
+    log: { debug: log, info: say, warn, error: say },
     senses,
     store,
     rules,
@@ -261,6 +268,28 @@ test("what loses packets is said once as long as it goes on, and each time that 
     "the group reports EMFILE; looking at all devices",
     "the group reports EMFILE; looking at all devices",
   ]);
+});
+
+test("a flood is worth a warning when it lasts, and when it comes back; a crowd is not", async () => {
+  const running = await start("");
+  const overruns = async (forMs: number) => {
+    for (let passedMs = 0; passedMs < forMs; passedMs += 250) {
+      running.packetsOverrun();
+      await pass(250, 250);
+    }
+    return warned.splice(0);
+  };
+  const said = ["more packets than may be read; looking at all devices while that lasts"];
+  for (let crowd = 0; crowd < 5; crowd++) {
+    expect(await overruns(1000)).toEqual([]);
+    await pass(3000, 1000);
+  }
+  expect(await overruns(3000)).toEqual([]);
+  expect(await overruns(20_000)).toEqual(said);
+  await pass(50_000, 1000);
+  expect(await overruns(4000)).toEqual([]);
+  await pass(70_000, 1000);
+  expect(await overruns(4000)).toEqual(said);
 });
 
 test("a look that is still taken when it stops changes nothing any more", async () => {
