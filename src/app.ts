@@ -14,7 +14,7 @@ import type { Clock } from "./clock.ts";
 import type { Settings } from "./config.ts";
 import type { Event } from "./contract.ts";
 import { Counters } from "./counters.ts";
-import { ParseError, SystemError } from "./errors.ts";
+import { isUnreadable, ParseError } from "./errors.ts";
 import { type Change, eventOf, logFields, sentence } from "./event.ts";
 import type { ManagedRules } from "./firewall.ts";
 import { History, type Told } from "./history.ts";
@@ -446,7 +446,7 @@ export class App implements Witness {
   #tellProblems(problems: readonly Error[], { isWhole }: { readonly isWhole: boolean }): void {
     const { monotonicMs } = this.#clock.now();
     for (const problem of problems) {
-      if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
+      if (!isUnreadable(problem)) throw problem;
       const lastMs = this.#failing.get(problem.message) ?? -Infinity;
       if (monotonicMs - lastMs > PROBLEM_OVER_MS) this.#log.error(problem.message);
       this.#failing.set(problem.message, monotonicMs);

@@ -20,6 +20,11 @@ export class ParseError extends Error {
   override readonly name = "ParseError";
 }
 
+/** Whether what was thrown says that the kernel, or what it answered, could not be read just now. */
+export function isUnreadable(error: unknown): error is SystemError | ParseError {
+  return error instanceof SystemError || error instanceof ParseError;
+}
+
 /** A C library that cannot be used: missing, too old, or FFI itself refused. */
 export class LibraryError extends Error {
   override readonly name = "LibraryError";

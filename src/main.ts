@@ -11,7 +11,7 @@ import type { HttpServer } from "./http/server.ts";
 import { Devices } from "./kernel/devices.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./log.ts";
 import type { Notifier } from "./notify.ts";
-import { Senses } from "./senses.ts";
+import { openSenses, type Senses } from "./senses.ts";
 import { fileMode, hostname, isTerminal, print, readTextFile, writeToStderr } from "./system.ts";
 
 const STDERR = 2;
@@ -75,7 +75,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     else if (app === null) missed.push(signal);
     else reload(app, log, notifier);
   });
-  const senses = await Senses.open(settings, clock);
+  const senses = await openSenses(settings, clock);
   tellReady(settings, senses, log);
   // From here on it pays to compile: build.ts makes the program start without.
   Bun.unsafe.setJITPolicy(1);

@@ -26,108 +26,85 @@ export interface Witness {
   linksLost(reason: string): void;
 }
 
-export class Senses {
+export interface Senses {
   readonly devices: Devices;
   readonly capture: Capture;
   /** All devices, as they were when the senses were opened. */
   readonly firstLook: LookResult;
   readonly firstLookMs: number;
-  readonly #clock: Clock;
-  readonly #close: () => void;
-  readonly #attend: (witness: Witness) => void;
-  #witness: Witness | null = null;
-  #answers: Answers | null = null;
-
-  /**
-   * Resolves when all that happens from now on will be told to the witness, who may come later.
-   *
-   * @throws ConfigError, SystemError or LibraryError when it cannot be seen.
-   */
-  static async open(settings: Settings, clock: Clock): Promise<Senses> {
-    let witness: Witness | null = null;
-    const early: ((witness: Witness) => void)[] = [];
-    const tell = (what: (witness: Witness) => void): void => {
-      if (witness === null) early.push(what);
-      else what(witness);
-    };
-
-    const links = new NetlinkSocket(NETLINK_ROUTE, RTMGRP_LINK);
-    const stopLinks = await readDatagrams(links.descriptor, clock, {
-      data: (bytes) => tell((there) => there.linksChanged(bytes)),
-      lost: (code) => tell((there) => there.linksLost(`link changes were missed (${code})`)),
-    });
-    // Before the first look, so that nothing can happen between the two unseen.
-    const capture = await openCapture(settings, clock, {
-      packet(bytes) {
-        if (witness === null) early.push((there) => there.packetSeen(bytes));
-        else witness.packetSeen(bytes);
-      },
-      lost: (reason) => tell((there) => there.packetsLost(reason)),
-      overrun: () => tell((there) => there.packetsOverrun()),
-    });
-    const devices = new Devices(settings.devices);
-    const startMs = clock.now().monotonicMs;
-    const firstLook = await devices.look(null);
-    // Without the capability nothing will ever be seen; what else fails may pass.
-    const refused = firstLook.problems.find(
-      (problem) => problem instanceof SystemError && problem.code === "EPERM",
-    );
-    if (refused !== undefined) throw refused;
-
-    const attend = (there: Witness): void => {
-      witness = there;
-      for (const what of early.splice(0)) what(there);
-    };
-    const close = (): void => {
-      capture.close();
-      stopLinks();
-      links[Symbol.dispose]();
-    };
-    const firstLookMs = clock.now().monotonicMs - startMs;
-    return new Senses(clock, { devices, capture, firstLook, firstLookMs, close, attend });
-  }
-
-  private constructor(
-    clock: Clock,
-    open: Pick<Senses, "devices" | "capture" | "firstLook" | "firstLookMs"> & {
-      close: () => void;
-      attend: (witness: Witness) => void;
-    },
-  ) {
-    this.#clock = clock;
-    this.devices = open.devices;
-    this.capture = open.capture;
-    this.firstLook = open.firstLook;
-    this.firstLookMs = open.firstLookMs;
-    this.#close = open.close;
-    this.#attend = open.attend;
-  }
-
   /** Tells the witness all that was seen so far, and from now on at once. */
-  attend(witness: Witness): void {
-    this.#witness = witness;
-    this.#attend(witness);
-  }
-
+  attend(witness: Witness): void;
   /**
    * In a flood: for a while from now on the witness is told what this machine's own WireGuard sends.
    * Whether that is so already, and nothing of it was missed.
    */
-  listen(): boolean {
-    // Few will ever need it.
-    if (this.#answers === null) void this.#loadAnswers();
-    const ports = new Set(this.devices.known.map(({ listenPort }) => listenPort));
-    return this.#answers?.listen([...ports].sort((a, b) => a - b)) ?? false;
-  }
-
-  async #loadAnswers(): Promise<void> {
-    const { Answers } = await import("./capture/answers.ts");
-    this.#answers ??= new Answers(this.#clock, (bytes) => this.#witness?.answerSeen(bytes));
-  }
-
+  listen(): boolean;
   /** Sees nothing any more; looks can still be taken. */
-  close(): void {
-    this.#answers?.close();
-    this.#close();
-  }
+  close(): void;
+}
+
+/**
+ * Resolves when all that happens from now on will be told to the witness, who may come later.
+ *
+ * @throws ConfigError, SystemError or LibraryError when it cannot be seen.
+ */
+export async function openSenses(settings: Settings, clock: Clock): Promise<Senses> {
+  let witness: Witness | null = null;
+  const early: ((witness: Witness) => void)[] = [];
+  const tell = (what: (witness: Witness) => void): void => {
+    if (witness === null) early.push(what);
+    else what(witness);
+  };
+
+  const links = new NetlinkSocket(NETLINK_ROUTE, RTMGRP_LINK);
+  const stopLinks = await readDatagrams(links.descriptor, clock, {
+    data: (bytes) => tell((there) => there.linksChanged(bytes)),
+    lost: (code) => tell((there) => there.linksLost(`link changes were missed (${code})`)),
+  });
+  // Before the first look, so that nothing can happen between the two unseen.
+  const capture = await openCapture(settings, clock, {
+    packet(bytes) {
+      if (witness === null) early.push((there) => there.packetSeen(bytes));
+      else witness.packetSeen(bytes);
+    },
+    lost: (reason) => tell((there) => there.packetsLost(reason)),
+    overrun: () => tell((there) => there.packetsOverrun()),
+  });
+  const devices = new Devices(settings.devices);
+  const startMs = clock.now().monotonicMs;
+  const firstLook = await devices.look(null);
+  const firstLookMs = clock.now().monotonicMs - startMs;
+  // Without the capability nothing will ever be seen; what else fails may pass.
+  const refused = firstLook.problems.find(
+    (problem) => problem instanceof SystemError && problem.code === "EPERM",
+  );
+  if (refused !== undefined) throw refused;
+
+  let answers: Answers | null = null;
+  const loadAnswers = async (): Promise<void> => {
+    const loaded = await import("./capture/answers.ts");
+    answers ??= new loaded.Answers(clock, (bytes) => tell((there) => there.answerSeen(bytes)));
+  };
+  return {
+    devices,
+    capture,
+    firstLook,
+    firstLookMs,
+    attend(there) {
+      witness = there;
+      for (const what of early.splice(0)) what(there);
+    },
+    listen() {
+      // Few will ever need it.
+      if (answers === null) void loadAnswers();
+      const ports = new Set(devices.known.map(({ listenPort }) => listenPort));
+      return answers?.listen([...ports].sort((a, b) => a - b)) ?? false;
+    },
+    close() {
+      answers?.close();
+      capture.close();
+      stopLinks();
+      links[Symbol.dispose]();
+    },
+  };
 }

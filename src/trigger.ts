@@ -7,26 +7,35 @@ import type { Datagram } from "./capture/packet.ts";
 import type { Clock } from "./clock.ts";
 import { MessageType, REKEY_AFTER_MS } from "./wireguard.ts";
 
+/** When to look for somebody, and how much haste that is. */
+interface Ladder {
+  /** In milliseconds from then on that it was armed. */
+  readonly stepsMs: readonly number[];
+  /** So many looks are likely to find a peer that has just connected. */
+  readonly urgentSteps: number;
+}
+
+const HANDSHAKE_STEPS_MS = [0, 3, 12, 50, 250];
 /**
- * When to look after a packet that ends a handshake, in milliseconds. WireGuard takes the packet in
- * after we were told of it, but within a fraction of a millisecond, in which we get no further than to
- * asking; the later looks are for a busy machine.
+ * After a packet that ends a handshake. WireGuard takes the packet in after we were told of it, but
+ * within a fraction of a millisecond, in which we get no further than to asking; the second look is for a
+ * handshake that the kernel was not yet done with, the later ones for a busy machine.
  */
-const HANDSHAKE_LADDER_MS = [0, 3, 12, 50, 250];
+const HANDSHAKE: Ladder = { stepsMs: HANDSHAKE_STEPS_MS, urgentSteps: 2 };
 /** The same without haste: in a flood, where our own answers announce who comes. */
-const HINT_LADDER_MS = [...HANDSHAKE_LADDER_MS];
+const HINT: Ladder = { stepsMs: HANDSHAKE_STEPS_MS, urgentSteps: 0 };
 /** After an initiation: it only says that someone tries, and the packet that ends it may be missed. */
-const ATTEMPT_LADDER_MS = [250, 1000, 3000];
+const ATTEMPT: Ladder = { stepsMs: [250, 1000, 3000], urgentSteps: 0 };
 /**
  * After our own WireGuard has answered an initiation: the peer's next packet ends the handshake, a round
  * trip later, and is not read itself. Each pause is about as long as all before it: so late is the report
  * at most.
  */
-const ANSWER_LADDER_MS = [4, 12, 25, 50, 100, 200, 400, 1000];
+const ANSWER: Ladder = { stepsMs: [4, 12, 25, 50, 100, 200, 400, 1000], urgentSteps: Infinity };
 /** After packets were missed: now, and for those that are on their way, or are thrown away in a flood. */
-const MISSED_LADDER_MS = [0, 50, 100, 150];
+const MISSED: Ladder = { stepsMs: [0, 50, 100, 150], urgentSteps: Infinity };
 /** The same where our own answers announce who comes. */
-const ANNOUNCED_LADDER_MS = [0];
+const ANNOUNCED: Ladder = { stepsMs: [0], urgentSteps: 0 };
 
 /** Sources that are waited for; more at once is a flood, in which the looks go on without them. */
 const PENDING_MAX = 1024;
@@ -80,15 +89,15 @@ export interface TriggerOptions {
 }
 
 /** Looks that are still to be taken. */
-interface Ladder {
+interface Climb {
+  readonly ladder: Ladder;
   readonly armedAtMs: number;
-  /** When, from then on. */
-  readonly ladderMs: readonly number[];
+  /** The next one. */
   step: number;
 }
 
 /** A source that was heard and is waited for. */
-interface Pending extends Ladder {
+interface Pending extends Climb {
   readonly address: string;
   readonly port: number;
   readonly destinationPort: number;
@@ -103,7 +112,7 @@ export class Trigger {
   #answers = 0;
   readonly #strangers = new Set<string>();
   /** Packets were missed, whoever sent them; null: none. */
-  #missed: Ladder | null = null;
+  #missed: Climb | null = null;
   readonly #budget = new Budget(LOOK_SHARE, LOOK_BURST_MS);
   readonly #againBudget = new Budget(AGAIN_SHARE, AGAIN_BURST_MS);
   /** When the first of all that is waited for is due, and the first that is urgent. */
@@ -137,10 +146,10 @@ export class Trigger {
     if (isData && this.#strangers.has(key)) return;
     const isAttempt = type === MessageType.initiation;
     const waiting = this.#pending.get(key);
-    const isAnswered = waiting?.ladderMs === ANSWER_LADDER_MS;
+    const isAnswered = waiting?.ladder === ANSWER;
     if (waiting !== undefined && !isOver(waiting) && !this.#isSettled(waiting)) {
       // Its looks are under way; only the packet that ends a handshake says that it is time now.
-      const isFirst = isAnswered || waiting.ladderMs === ATTEMPT_LADDER_MS;
+      const isFirst = isAnswered || waiting.ladder === ATTEMPT;
       if (isAttempt || isData || !isFirst) return;
     }
     if (isAttempt && this.#attempts >= ATTEMPTS_MAX) return;
@@ -150,12 +159,11 @@ export class Trigger {
       return;
     }
     const awaits = isData ? "session" : "handshake";
-    if (isAttempt) this.#add(datagram, { awaits, ladderMs: ATTEMPT_LADDER_MS });
-    else if (!isAnswered && this.#isAnnounced()) {
-      this.#add(datagram, { awaits, ladderMs: HINT_LADDER_MS });
-    } else {
+    if (isAttempt) this.#add(datagram, { awaits, ladder: ATTEMPT });
+    else if (!isAnswered && this.#isAnnounced()) this.#add(datagram, { awaits, ladder: HINT });
+    else {
       if (this.#budget.waitMs(monotonicMs) > 0) this.#floodUntilMs = monotonicMs + FLOOD_MS;
-      this.#add(datagram, { awaits, ladderMs: HANDSHAKE_LADDER_MS });
+      this.#add(datagram, { awaits, ladder: HANDSHAKE });
     }
   }
 
@@ -170,18 +178,18 @@ export class Trigger {
     const isKnown = handshakeAtMs !== null;
     if (isKnown && (isFirstData || monotonicMs - handshakeAtMs > RENEWAL_DUE_MS)) return;
     if (!this.#pending.has(keyOf(sent)) && this.#answers >= ANSWERS_MAX) this.missed();
-    else this.#add(sent, { awaits: "handshake", ladderMs: ANSWER_LADDER_MS });
+    else this.#add(sent, { awaits: "handshake", ladder: ANSWER });
   }
 
   /** Packets came that nobody has read. While looks for the last ones are under way, they do for these. */
   missed(): void {
-    this.#miss(MISSED_LADDER_MS);
+    this.#miss(MISSED);
   }
 
   /** The same in a flood, in which handshakes are told by `answered` as soon as that can be. */
   flooded(): void {
     this.#floodUntilMs = this.#options.clock.now().monotonicMs + FLOOD_MS;
-    this.#miss(this.#isAnnounced() ? ANNOUNCED_LADDER_MS : MISSED_LADDER_MS);
+    this.#miss(this.#isAnnounced() ? ANNOUNCED : MISSED);
   }
 
   /** Gives strangers another chance: the peer at that place may have connected meanwhile. */
@@ -197,14 +205,14 @@ export class Trigger {
     this.#missed = null;
   }
 
-  #miss(ladderMs: Ladder["ladderMs"]): void {
+  #miss(ladder: Ladder): void {
     const waiting = this.#missed;
-    if (waiting !== null && (ladderMs === ANNOUNCED_LADDER_MS || isUrgent(waiting))) return;
-    this.#missed = { armedAtMs: this.#options.clock.now().monotonicMs, ladderMs, step: 0 };
+    if (waiting !== null && (ladder === ANNOUNCED || isUrgent(waiting))) return;
+    this.#missed = { ladder, armedAtMs: this.#options.clock.now().monotonicMs, step: 0 };
     this.#schedule(this.#missed);
   }
 
-  #add(datagram: Datagram, kind: Pick<Pending, "awaits" | "ladderMs">): void {
+  #add(datagram: Datagram, kind: Pick<Pending, "awaits" | "ladder">): void {
     const { sourceAddress: address, sourcePort: port, destinationPort } = datagram;
     const armedAtMs = this.#options.clock.now().monotonicMs;
     const pending = { address, port, destinationPort, armedAtMs, step: 0, ...kind };
@@ -217,15 +225,15 @@ export class Trigger {
   }
 
   /** Looks when it is due, or earlier for something else. */
-  #schedule(ladder: Ladder): void {
-    this.#note(ladder);
+  #schedule(waiting: Climb): void {
+    this.#note(waiting);
     this.#setTimer();
   }
 
-  #note(ladder: Ladder): void {
-    const atMs = dueMs(ladder);
+  #note(waiting: Climb): void {
+    const atMs = dueMs(waiting);
     this.#dueAtMs = Math.min(this.#dueAtMs, atMs);
-    if (isUrgent(ladder)) this.#urgentAtMs = Math.min(this.#urgentAtMs, atMs);
+    if (isUrgent(waiting)) this.#urgentAtMs = Math.min(this.#urgentAtMs, atMs);
   }
 
   #setTimer(): void {
@@ -286,13 +294,13 @@ export class Trigger {
     this.#setTimer();
   }
 
-  #climbMissed(missed: Ladder, lookedAtMs: number): void {
+  #climbMissed(missed: Climb, lookedAtMs: number): void {
     climb(missed, lookedAtMs);
     if (isOver(missed)) this.#missed = null;
   }
 
   /** null: not yet, or what is urgent must not pay for it. */
-  #missedDue(nowMs: number, { urgent }: { readonly urgent: boolean }): Ladder | null {
+  #missedDue(nowMs: number, { urgent }: { readonly urgent: boolean }): Climb | null {
     const missed = this.#missed;
     if (missed === null || dueMs(missed) > nowMs || (urgent && !isUrgent(missed))) return null;
     return missed;
@@ -328,9 +336,9 @@ export class Trigger {
     this.#count(pending, -1);
   }
 
-  #count({ ladderMs }: Pending, by: 1 | -1): void {
-    if (ladderMs === ATTEMPT_LADDER_MS) this.#attempts += by;
-    if (ladderMs === ANSWER_LADDER_MS) this.#answers += by;
+  #count({ ladder }: Pending, by: 1 | -1): void {
+    if (ladder === ATTEMPT) this.#attempts += by;
+    if (ladder === ANSWER) this.#answers += by;
   }
 
   #isSettled({ address, port, destinationPort, armedAtMs, awaits }: Pending): boolean {
@@ -341,28 +349,25 @@ export class Trigger {
 }
 
 /** A late look stands for all the steps that it is later than. */
-function climb(ladder: Ladder, lookedAtMs: number): void {
-  while (!isOver(ladder) && dueMs(ladder) <= lookedAtMs) ladder.step++;
+function climb(waiting: Climb, lookedAtMs: number): void {
+  while (!isOver(waiting) && dueMs(waiting) <= lookedAtMs) waiting.step++;
 }
 
 /** Whether all its looks were taken; the last one may be under way. */
-function isOver({ ladderMs, step }: Ladder): boolean {
-  return step === ladderMs.length;
+function isOver({ ladder, step }: Climb): boolean {
+  return step === ladder.stepsMs.length;
 }
 
-/** Whether the next look is likely to find a peer that has just connected. */
-function isUrgent({ ladderMs, step }: Ladder): boolean {
-  // The second is for a handshake that the kernel was not yet done with.
-  if (ladderMs === HANDSHAKE_LADDER_MS) return step < 2;
-  return ladderMs === ANSWER_LADDER_MS || ladderMs === MISSED_LADDER_MS;
+function isUrgent({ ladder, step }: Climb): boolean {
+  return step < ladder.urgentSteps;
 }
 
 function keyOf({ sourceAddress, sourcePort, destinationPort }: Datagram): string {
   return `${sourceAddress} ${sourcePort} ${destinationPort}`;
 }
 
-function dueMs({ armedAtMs, ladderMs, step }: Ladder): number {
-  return armedAtMs + (ladderMs[step] ?? Infinity);
+function dueMs({ ladder, armedAtMs, step }: Climb): number {
+  return armedAtMs + (ladder.stepsMs[step] ?? Infinity);
 }
 
 /** Time for looks: it fills at a fixed share of the time that passes, up to the burst. */

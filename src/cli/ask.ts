@@ -2,7 +2,7 @@
 
 import type { Clock } from "../clock.ts";
 import type { Command } from "../config.ts";
-import { ParseError, SystemError } from "../errors.ts";
+import { isUnreadable } from "../errors.ts";
 import { runtimeDirOf, socketIn } from "../http/place.ts";
 import { hasReader, isTerminal, print } from "../system.ts";
 import { Daemon, NotRunning } from "./daemon.ts";
@@ -99,7 +99,7 @@ async function openOffline(
   if (command.type === "status") {
     tell("the kernel");
     for (const problem of offline.problems) {
-      if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
+      if (!isUnreadable(problem)) throw problem;
       complain(problem.message);
     }
   } else if (offline.storeProblem === null) {

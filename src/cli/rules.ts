@@ -1,6 +1,6 @@
 /** `wgmon rules`: the firewall rules for the devices that are there, to read, put in place or take away. */
 
-import { ParseError, SystemError } from "../errors.ts";
+import { isUnreadable, SystemError } from "../errors.ts";
 import { installRules, removeRules, type RunOptions } from "../firewall.ts";
 import type { Devices } from "../kernel/devices.ts";
 import { iptablesRules, nftRules, tableOf } from "../rules.ts";
@@ -61,7 +61,7 @@ async function findPorts(request: RulesRequest, options: Options): Promise<numbe
   const { complain } = options;
   const { devices: looks, problems } = await options.devices.look(null);
   for (const problem of problems) {
-    if (!(problem instanceof SystemError || problem instanceof ParseError)) throw problem;
+    if (!isUnreadable(problem)) throw problem;
     complain(`wgmon: ${problem.message}`);
   }
   if (problems.length > 0) return null;

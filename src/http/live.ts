@@ -2,12 +2,13 @@
 
 import type { Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
+import { isUnreadable } from "../errors.ts";
 import type { Devices } from "../kernel/devices.ts";
 import type { RateBook, Rates } from "../rates.ts";
 import type { Placed, Store } from "../store/store.ts";
 import type { Session, Tracker } from "../tracker.ts";
 import type { Device, Peer, PublicKey } from "../wireguard.ts";
-import { isUnreadable, type LookReport, type Source, type TargetState } from "./source.ts";
+import type { LookReport, Source, TargetState } from "./source.ts";
 
 /** How long a list of peers stands for the next one: several may be needed for one answer. */
 const LIST_MS = 500;

@@ -8,9 +8,10 @@
  */
 
 import type { Histogram } from "../counters.ts";
+import { isUnreadable } from "../errors.ts";
 import type { Session } from "../tracker.ts";
 import { type Device, formatEndpoint, type Peer } from "../wireguard.ts";
-import { isUnreadable, type Source } from "./source.ts";
+import type { Source } from "./source.ts";
 
 export const namings = ["mdlayher", "mindflavor"] as const;
 export type Naming = (typeof namings)[number];

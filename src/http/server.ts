@@ -9,7 +9,7 @@ import { chmod, mkdir, readFile, unlink } from "node:fs/promises";
 
 import type { Clock } from "../clock.ts";
 import { isLoopback } from "../config/listen.ts";
-import { SystemError } from "../errors.ts";
+import { isUnreadable, SystemError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Page } from "../page/page.tsx";
 import { lockFile } from "../system.ts";
@@ -18,7 +18,7 @@ import { hasToken, Logins } from "./login.ts";
 import type { Naming } from "./metrics.ts";
 import { socketIn } from "./place.ts";
 import { problem } from "./problem.ts";
-import { isUnreadable, type Source } from "./source.ts";
+import type { Source } from "./source.ts";
 
 /** Bun ends a connection over which nothing moved for so long; see also HEARTBEAT_MS of feed.ts. */
 const IDLE_SECONDS = 30;
@@ -226,7 +226,7 @@ export class HttpServer {
     if (!URL.canParse(request.url)) return harden(problem(400, { detail: "the Host is no name" }));
     const { listen, listenTokens: tokens } = this.#options.settings();
     const hasCookie = this.#logins.has(request, tokens);
-    const isKnown = this.#isKnown(request);
+    const isKnown = hasCookie || this.#isKnown(request);
     // A page of somebody else, in a browser on this machine, has no token; but it could let a name of
     // its own lead here, and then read what it gets. Of a login it has nothing.
     const mayLogIn = tokens.length > 0 && (isForStrangers(request) || isForPeople(request));

@@ -5,7 +5,6 @@
 
 import type { Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
-import { ParseError, SystemError } from "../errors.ts";
 import type { Rates } from "../rates.ts";
 import type { Placed, Store } from "../store/store.ts";
 import type { Session } from "../tracker.ts";
@@ -40,11 +39,6 @@ export interface TargetState {
   readonly reason: string;
 }
 
-/** Whether what was thrown says that a device cannot be read just now. */
-export function isUnreadable(error: unknown): error is SystemError | ParseError {
-  return error instanceof SystemError || error instanceof ParseError;
-}
-
 export interface LookReport {
   readonly tookMs: number;
   /** What could not be read. */
@@ -66,7 +60,7 @@ export interface Source {
   /**
    * The device's peers, connected or not; made when asked for. None when it is gone.
    *
-   * @throws SystemError, ParseError when it cannot be asked: see `isUnreadable`.
+   * @throws SystemError, ParseError when it cannot be asked: see `isUnreadable` of errors.ts.
    */
   peers(device: string): Iterable<Peer>;
   /** null: the peer is not connected. */

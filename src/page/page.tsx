@@ -9,9 +9,10 @@ import { compress } from "hono/compress";
 import { Hono } from "hono/tiny";
 
 import { shortName } from "../channel/text.ts";
+import { isUnreadable } from "../errors.ts";
 import type { Logins } from "../http/login.ts";
 import type { Visitor } from "../http/server.ts";
-import { isUnreadable, type Source } from "../http/source.ts";
+import type { Source } from "../http/source.ts";
 import type { Log } from "../log.ts";
 import { type Asset, assets } from "./assets.ts";
 import { events } from "./events.tsx";
