@@ -97,13 +97,14 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     async () => {
       const roamer = await newClient(wg0, "roamer");
       await roamer.connect();
-      for (const watcher of [nflogByPackets, bpf]) await watcher.reports("peer.connected", roamer);
+      for (const watcher of [nflogByPackets, patient])
+        await watcher.reports("peer.connected", roamer);
       let previousEndpoint = roamer.endpoint;
       for (const [index, to] of (["port", "address", "both"] as const).entries()) {
         const endpoint = await roamer.roam(to);
         roamer.sendDatagram();
         // Every datagram is seen by the one, so it tells at once; the other one's tick finds it.
-        for (const watcher of [nflogByPackets, bpf]) {
+        for (const watcher of [nflogByPackets, patient]) {
           const { data } = await watcher.reports("peer.roamed", roamer, index + 1);
           expect(data).toMatchObject({ device: "wg0", previousEndpoint, peer: { endpoint } });
           expect(data.session.roams).toBe(index + 1);
@@ -112,7 +113,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       }
       const types = ["peer.connected", ...Array<string>(3).fill("peer.roamed")];
       expect(nflogByPackets.typesOf(roamer)).toEqual(types);
-      expect(bpf.typesOf(roamer)).toEqual(types);
+      expect(patient.typesOf(roamer)).toEqual(types);
     },
     TEST_MS,
   );
