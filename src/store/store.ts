@@ -11,6 +11,10 @@ import { Database, type DatabaseOptions } from "./database.ts";
 
 /** Rows that are deleted or written in one go; more would hold up packets for milliseconds. */
 const SLICE = 200;
+/** Events that are looked through for those to delete; reading costs less. */
+const SEARCH = 2000;
+/** Before all events, in the order of time. */
+const START = { atMs: -Infinity, seq: 0 };
 
 /** In memory there is no room for a long past. */
 const MEMORY_BYTES = 32_000_000;
@@ -150,6 +154,8 @@ interface WaitingRow {
 
 export class Store implements Disposable {
   readonly #database: Database;
+  /** All that is older waits for a target, as far as was looked. */
+  #trimmed = START;
 
   static async open(options: DatabaseOptions): Promise<Store> {
     return new Store(await Database.open(options));
@@ -525,16 +531,8 @@ export class Store implements Disposable {
     const limit = this.#database.isInMemory ? Math.min(maxBytes, MEMORY_BYTES) : maxBytes;
     const isTooBig = this.#database.usedBytes > limit;
     const before = isTooBig ? Number.MAX_SAFE_INTEGER : Math.round(nowMs - keepMs);
-    const deleted = this.#database.write("soon", () => {
-      const old = this.#database.all<{ seq: number }>(
-        `SELECT seq FROM (SELECT seq FROM $.events WHERE at_ms < ? ORDER BY at_ms LIMIT ${SLICE})
-         WHERE seq NOT IN (SELECT seq FROM $.outbox)`,
-        before,
-      );
-      for (const { seq } of old) {
-        this.#database.run("DELETE FROM $.dead_letters WHERE seq = ?", seq);
-        this.#database.run("DELETE FROM $.events WHERE seq = ?", seq);
-      }
+    const { events, sessions } = this.#database.write("soon", () => {
+      const events = this.#trimEvents(before);
       const sessions = this.#database.run(
         `DELETE FROM $.sessions WHERE (device, public_key, started_at_ms) IN (
            SELECT device, public_key, started_at_ms FROM $.sessions
@@ -542,14 +540,37 @@ export class Store implements Disposable {
         before,
       );
       this.#trimTraffic(isTooBig, nowMs);
-      return old.length + sessions;
+      return { events, sessions };
     });
+    const deleted = events + sessions;
     if (deleted > 0) this.#database.shrink(SLICE);
-    return deleted >= SLICE / 2 || (isTooBig && deleted > 0);
+    const isSearched = this.#trimmed === START;
+    return !isSearched || sessions === SLICE || (isTooBig && deleted > 0);
   }
 
   [Symbol.dispose](): void {
     this.#database[Symbol.dispose]();
+  }
+
+  /** Goes on where it stopped: a target that is down for long may have all of the oldest wait. */
+  #trimEvents(beforeMs: number): number {
+    const { atMs, seq: from } = this.#trimmed;
+    const old = this.#database.all<{ atMs: number; seq: number; waits: 0 | 1 }>(
+      `SELECT at_ms AS atMs, seq, seq IN (SELECT seq FROM $.outbox) AS waits FROM $.events
+       WHERE at_ms < ? AND (at_ms, seq) > (?, ?) ORDER BY at_ms, seq LIMIT ${SEARCH}`,
+      beforeMs,
+      atMs,
+      from,
+    );
+    const spare = old.filter(({ waits }) => waits === 0);
+    const slice = spare.slice(0, SLICE);
+    for (const { seq } of slice) {
+      this.#database.run("DELETE FROM $.dead_letters WHERE seq = ?", seq);
+      this.#database.run("DELETE FROM $.events WHERE seq = ?", seq);
+    }
+    const last = slice.length < spare.length ? slice.at(-1) : old[SEARCH - 1];
+    this.#trimmed = last ?? START;
+    return slice.length;
   }
 
   /** A day is kept; if the store is too big, less: a slot at a time. */

@@ -191,6 +191,35 @@ describe("retention", () => {
     expect(record(store, 451)).toBe(452);
   });
 
+  test("what waits keeps nothing else that is old, however much it is", async () => {
+    const { store } = await open(null);
+    const events = Array.from({ length: 9000 }, (_, n) => ({
+      event: event(n, n),
+      targets: n % 4000 === 3999 ? [] : ["a"],
+    }));
+    store.record({ events, sessions: [], ended: [], devices: null }, 1000);
+    const all = {
+      order: "oldest",
+      from: null,
+      type: null,
+      publicKey: null,
+      sinceMs: null,
+    } as const;
+    const kept = () => new Set(store.events({ ...all, limit: 9000 }).map(({ seq }) => seq));
+    const trim = () => {
+      while (store.trim({ keepMs: DAY_MS, maxBytes: 1e9 }, 10 * DAY_MS));
+    };
+    expect(kept()).toContain(4000);
+    trim();
+    expect(kept().size).toBe(8998);
+    expect(kept()).not.toContain(4000);
+    // It begins with the oldest again.
+    store.bury("a", "a", [1], "refused", 0);
+    trim();
+    expect(kept()).not.toContain(1);
+    expect(store.count("a")).toBe(8997);
+  });
+
   test("above the size the oldest goes until it fits, and the file shrinks", async () => {
     const directory = folder();
     const { store } = await open(directory);
