@@ -60,10 +60,11 @@ const UPKEEP_MS = 10_000;
 /** How often what is too old is deleted, and firewall rules of ours that somebody took away come back. */
 const CLEAN_MS = 60_000;
 /**
- * A crowd that comes at once may be more than is read, and is soon over: a flood is told of when it has
- * lasted this long, with pauses of up to that, and again when it comes back after the third.
+ * A crowd may be more than is read, and has come within the five seconds in which all of it tries again: a
+ * flood is told of when it has lasted this long, with pauses of up to that, and again when it comes back
+ * after the third.
  */
-const FLOOD_NEWS_MS = 3000;
+const FLOOD_NEWS_MS = 6000;
 const FLOOD_PAUSE_MS = 2000;
 const FLOOD_OVER_MS = 60_000;
 /** What loses packets is tried again four times a second: as long as it goes on it is said once. */
@@ -121,6 +122,7 @@ export class App implements Witness {
   #cancelReconcile = () => {};
   #cancelUpkeep = () => {};
   #cleanedMs = 0;
+  #isTrimming = false;
   #cancelWarmUp = () => {};
   #cancelLinkLooks: (() => void)[] = [];
   #lastTickMs = -Infinity;
@@ -316,14 +318,15 @@ export class App implements Witness {
     this.#counters.overruns++;
     const { monotonicMs } = this.#clock.now();
     const flood = this.#flood;
-    const message = "more packets than may be read; looking at all devices while that lasts";
     if (monotonicMs - flood.lastMs > FLOOD_PAUSE_MS) {
       flood.sinceMs = monotonicMs;
-      this.#log.debug(message);
+      this.#log.debug("packets are not read; looking at all devices");
     }
     flood.lastMs = monotonicMs;
     if (monotonicMs - flood.sinceMs >= FLOOD_NEWS_MS) {
-      if (monotonicMs - flood.toldMs > FLOOD_OVER_MS) this.#log.warn(message);
+      if (monotonicMs - flood.toldMs > FLOOD_OVER_MS) {
+        this.#log.warn("more packets than may be read; looking at all devices while that lasts");
+      }
       flood.toldMs = monotonicMs;
     }
     this.#trigger.flooded();
@@ -506,14 +509,16 @@ export class App implements Witness {
       this.#history.keepUp(this.#tracker);
       this.#traffic.keepUp(this.#tracker.sessions);
       const { monotonicMs } = this.#clock.now();
-      let hasMore = false;
-      if (monotonicMs - this.#cleanedMs >= CLEAN_MS) {
+      const isDue = monotonicMs - this.#cleanedMs >= CLEAN_MS;
+      if (isDue) {
+        this.#cleanedMs = monotonicMs;
         this.#rules?.check();
-        const { keepMs, maxStoreBytes } = this.#settings;
-        hasMore = this.#history.trim({ keepMs, maxBytes: maxStoreBytes });
-        if (!hasMore) this.#cleanedMs = monotonicMs;
       }
-      this.#scheduleUpkeep(hasMore ? TRIM_PAUSE_MS : UPKEEP_MS);
+      if (isDue || this.#isTrimming) {
+        const { keepMs, maxStoreBytes } = this.#settings;
+        this.#isTrimming = this.#history.trim({ keepMs, maxBytes: maxStoreBytes });
+      }
+      this.#scheduleUpkeep(this.#isTrimming ? TRIM_PAUSE_MS : UPKEEP_MS);
     });
   }
 

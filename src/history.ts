@@ -97,7 +97,7 @@ export class History {
     this.#store.saveSessions(this.#unsaved([...tracker.sessions]));
   }
 
-  /** Deletes some of what is too old or too much. Whether there is more of it. */
+  /** Deletes some of what is too old or too much. Whether there may be more of it. */
   trim(retention: Retention): boolean {
     return this.#store.trim(retention, this.#clock.now().wallMs);
   }

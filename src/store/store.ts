@@ -525,7 +525,7 @@ export class Store implements Disposable {
   /**
    * Deletes some of what is older than is kept, or too much. Nothing that waits for a target.
    *
-   * @returns whether there is more to delete.
+   * @returns whether there may be more to delete.
    */
   trim({ keepMs, maxBytes }: Retention, nowMs: number): boolean {
     const limit = this.#database.isInMemory ? Math.min(maxBytes, MEMORY_BYTES) : maxBytes;
@@ -542,10 +542,8 @@ export class Store implements Disposable {
       this.#trimTraffic(isTooBig, nowMs);
       return { events, sessions };
     });
-    const deleted = events + sessions;
-    if (deleted > 0) this.#database.shrink(SLICE);
-    const isSearched = this.#trimmed === START;
-    return !isSearched || sessions === SLICE || (isTooBig && deleted > 0);
+    if (events + sessions > 0) this.#database.shrink(SLICE);
+    return this.#trimmed !== START || sessions === SLICE;
   }
 
   [Symbol.dispose](): void {

@@ -168,6 +168,8 @@ describe("what is kept", () => {
   });
 });
 
+const ALL = { order: "oldest", from: null, type: null, publicKey: null, sinceMs: null } as const;
+
 describe("retention", () => {
   test("what is older goes, a little at a time; what waits stays", async () => {
     const { store } = await open(null);
@@ -233,6 +235,19 @@ describe("retention", () => {
     const size = statSync(join(directory, "wgmon.db")).size;
     expect(size).toBeLessThan(500_000);
     expect(size).toBeGreaterThan(200_000);
+  });
+
+  test("what waits alone is too much: all else goes, and nobody goes on trying", async () => {
+    const { store } = await open(null);
+    const events = Array.from({ length: 3000 }, (_, n) => ({
+      event: event(n, DAY_MS + n),
+      targets: n === 2999 ? [] : ["a"],
+    }));
+    store.record({ events, sessions: [], ended: [], devices: null }, 1000);
+    const trim = () => store.trim({ keepMs: 100 * DAY_MS, maxBytes: 100_000 }, DAY_MS);
+    expect([trim(), trim()]).toEqual([true, false]);
+    expect(store.count("a")).toBe(2999);
+    expect(store.events({ ...ALL, from: 2998, limit: 9 }).map(({ seq }) => seq)).toEqual([2999]);
   });
 
   test("places are not used again, even when all events are gone", async () => {
