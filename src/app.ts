@@ -19,6 +19,7 @@ import { type Change, eventOf, logFields, sentence } from "./event.ts";
 import type { ManagedRules } from "./firewall.ts";
 import { History, type Told } from "./history.ts";
 import type { Parts } from "./http/live.ts";
+import type { WakeUpState } from "./http/source.ts";
 import type { LookResult } from "./kernel/devices.ts";
 import { type LinkEvent, parseLinkEvents } from "./kernel/link.ts";
 import { bytesOf } from "./kernel/netlink.ts";
@@ -35,6 +36,7 @@ import { type Rules, Tracker } from "./tracker.ts";
 import { Traffic } from "./traffic.ts";
 import { Trigger } from "./trigger.ts";
 import { Unknown } from "./unknown.ts";
+import { WakeUpWatch } from "./wakeup/watch.ts";
 import type { PublicKey } from "./wireguard.ts";
 
 /** How long the last attempts at delivery may take at the end. */
@@ -136,10 +138,7 @@ export class App implements Witness {
   readonly #flood = { sinceMs: -Infinity, lastMs: -Infinity, toldMs: -Infinity };
   /** Why packets were lost last. */
   #lost = { reason: "", atMs: -Infinity };
-  /** Ports that WireGuard messages came to. */
-  readonly #heardPorts = new Set<number>();
-  /** Devices that a hint was given for. */
-  readonly #hinted = new Set<string>();
+  readonly #wakeUpWatch: WakeUpWatch;
   #stopped = false;
 
   constructor(settings: Settings, options: AppOptions) {
@@ -163,6 +162,12 @@ export class App implements Witness {
       look: (ports) => this.#look("packet", this.#devicesAt(ports)),
       listen: () => senses.listen(),
       handshakeAtMs,
+    });
+    this.#wakeUpWatch = new WakeUpWatch({
+      wakeUp: senses.wakeUp,
+      clock,
+      log,
+      check: () => senses.checkWakeUp(),
     });
     this.#unknown = new Unknown({
       clock,
@@ -229,6 +234,7 @@ export class App implements Witness {
       devices: this.#senses.devices,
       outbox: this.#outbox,
       host: () => this.#settings.host,
+      wakeUp: () => this.#describeWakeUp(),
       nameOf: (publicKey, device) => this.#names.nameOf(publicKey, device),
       tagsOf: (publicKey) => this.#settings.peers.get(publicKey)?.tags ?? [],
       subscribe: (listener) => {
@@ -274,6 +280,7 @@ export class App implements Witness {
     this.#cancelWarmUp();
     for (const cancel of this.#cancelLinkLooks) cancel();
     this.#trigger.stop();
+    this.#wakeUpWatch.stop();
     this.#unknown.stop();
     this.#names[Symbol.dispose]();
     this.#senses.close();
@@ -288,9 +295,21 @@ export class App implements Witness {
     this.#counters.packets++;
     const datagram = this.#parse(bytes, "received");
     if (datagram === null) return;
-    this.#heardPorts.add(datagram.destinationPort);
+    this.#wakeUpWatch.heard(datagram.destinationPort);
     this.#trigger.seen(datagram);
     if (this.#settings.reportUnknown) this.#unknown.seen(datagram);
+  }
+
+  #describeWakeUp(): WakeUpState {
+    const { monitor, reason } = this.#senses.wakeUp;
+    const { group, captureInterface } = this.#settings;
+    return {
+      monitor,
+      group: monitor === "nflog" ? group : null,
+      interface: monitor === "bpf" ? captureInterface : null,
+      reason,
+      problem: this.#wakeUpWatch.problem,
+    };
   }
 
   /** null: it is no message of WireGuard. */
@@ -431,6 +450,7 @@ export class App implements Witness {
     const ports = this.#senses.devices.known.map(({ listenPort }) => listenPort);
     this.#senses.capture.setPorts([...new Set(ports)].filter((port) => port !== 0));
     this.#rules?.setPorts(ports);
+    this.#wakeUpWatch.setPorts(ports);
     this.#scheduleTick();
     return changes.length;
   }
@@ -491,8 +511,14 @@ export class App implements Witness {
     for (const { event, change } of told) {
       this.#log.info(sentence(event), logFields(event));
       this.#count(change);
-      if (event.type === "peer.connected" && isByChance(reason)) this.#hint(event.data.device);
+      if (change.type === "peer.connected" && isByChance(reason)) this.#unannounced(change);
     }
+  }
+
+  #unannounced({ device, peer }: Extract<Change, { type: "peer.connected" }>): void {
+    const port = this.#senses.devices.known.find(({ name }) => name === device)?.listenPort;
+    if (port === undefined) return;
+    void this.#wakeUpWatch.unannounced({ device, port, handshakeMs: peer.lastHandshakeMs });
   }
 
   #count(change: Change): void {
@@ -522,23 +548,10 @@ export class App implements Witness {
     });
   }
 
-  /** A peer connected, and no packet to its device's port was ever captured: something is not set up. */
-  #hint(device: string): void {
-    const { monitor, group, captureInterface } = this.#settings;
-    if (monitor === "poll" || this.#hinted.has(device)) return;
-    const found = this.#senses.devices.known.find(({ name }) => name === device);
-    if (found === undefined || this.#heardPorts.has(found.listenPort)) return;
-    this.#hinted.add(device);
-    const cause =
-      monitor === "nflog"
-        ? `no firewall rule logs port ${found.listenPort} to NFLOG group ${group}`
-        : `interface ${captureInterface} is not the one that WireGuard's packets come in by, or the filter does not match them`;
-    this.#log.warn(`a peer of ${device} connected and no packet announced it; likely ${cause}`);
-  }
-
   #scheduleTick(): void {
     this.#cancelTick();
-    const { monitor, tickMs } = this.#settings;
+    const { tickMs } = this.#settings;
+    const { monitor } = this.#senses.wakeUp;
     if (this.#stopped || (monitor !== "poll" && this.#tracker.connected === 0)) {
       this.#lastTickMs = -Infinity;
       return;

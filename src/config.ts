@@ -45,7 +45,8 @@ export { redactUrl } from "./config/words.ts";
 export interface Settings extends ListenSettings {
   /** The other exporters whose names the metrics have, too. */
   readonly metrics: readonly ("mdlayher" | "mindflavor")[];
-  readonly monitor: "nflog" | "bpf" | "poll";
+  /** auto: see wakeup/wakeup.ts. */
+  readonly monitor: "auto" | "nflog" | "bpf" | "poll";
   readonly group: number;
   readonly captureInterface: string;
   readonly manageRules: boolean;
@@ -330,7 +331,7 @@ function notesOf(chosen: Chosen): string[] {
   } as const;
   for (const name of ["group", "manage-rules", "interface", "filter"] as const) {
     const given = chosen.given(name);
-    if (given === null || monitor === onlyFor[name]) continue;
+    if (given === null || monitor === "auto" || monitor === onlyFor[name]) continue;
     notes.push(`${given.where} has no effect with monitor ${monitor}: it is for ${onlyFor[name]}`);
   }
   if (monitor === "poll" && chosen.one("report-unknown")) {
@@ -472,8 +473,10 @@ export function describeSettings(settings: Settings): Record<string, unknown> {
     file: file === null ? null : withoutSecrets(file),
     host: withoutSecrets(settings.host),
     monitor,
-    ...(monitor === "nflog" ? { group, manageRules: settings.manageRules } : {}),
-    ...(monitor === "bpf"
+    ...(monitor === "nflog" || monitor === "auto"
+      ? { group, manageRules: settings.manageRules }
+      : {}),
+    ...(monitor === "bpf" || monitor === "auto"
       ? {
           interface: captureInterface,
           filter: filter === null ? "default" : withoutSecrets(filter),

@@ -93,7 +93,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     log,
     senses,
     store,
-    rules: await managedRules(settings, log),
+    rules: await managedRules(settings, senses, log),
     makeTargets: ({ targets }) => makeTargets(targets, { version, clock }),
   });
   app.start();
@@ -121,15 +121,18 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
 }
 
 /** null: the firewall is not ours to change. */
-async function managedRules({ manageRules, monitor, group }: Settings, log: Log) {
-  if (!manageRules || monitor !== "nflog") return null;
+async function managedRules({ manageRules, group }: Settings, { wakeUp }: Senses, log: Log) {
+  if (!manageRules || wakeUp.monitor !== "nflog") return null;
   const { ManagedRules } = await import("./firewall.ts");
   return new ManagedRules({ group, clock: systemClock, log });
 }
 
-function tellReady({ monitor, devices: wanted }: Settings, { devices }: Senses, log: Log): void {
+function tellReady(settings: Settings, { devices, wakeUp }: Senses, log: Log): void {
+  const { devices: wanted, group, captureInterface } = settings;
   const names = devices.known.map(({ name }) => name);
-  log.info("ready", { monitor, devices: names });
+  const { monitor, reason } = wakeUp;
+  const source = { nflog: { group }, bpf: { interface: captureInterface }, poll: {} }[monitor];
+  log.info("ready", { monitor, ...source, reason: reason ?? undefined, devices: names });
   if (names.length > 0) return;
   const what = wanted.length === 0 ? "a WireGuard device" : wanted.join(", ");
   log.info(`there is no WireGuard device to watch yet; waiting for ${what}`);

@@ -4,14 +4,16 @@
  */
 
 import type { Answers } from "./capture/answers.ts";
-import { type Capture, openCapture } from "./capture/capture.ts";
+import type { Capture } from "./capture/capture.ts";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config.ts";
 import { readDatagrams } from "./datagrams.ts";
+import type { Finding } from "./doctor/check.ts";
 import { SystemError } from "./errors.ts";
 import { Devices, type LookResult } from "./kernel/devices.ts";
 import { NetlinkSocket } from "./kernel/socket.ts";
 import { NETLINK_ROUTE, RTMGRP_LINK } from "./kernel/uapi.ts";
+import { openWakeUp, type WakeUp } from "./wakeup/wakeup.ts";
 
 /** Who is told of what is seen. */
 export interface Witness {
@@ -29,6 +31,9 @@ export interface Witness {
 export interface Senses {
   readonly devices: Devices;
   readonly capture: Capture;
+  readonly wakeUp: WakeUp;
+  /** Whether packets to the devices' ports wake the program, as far as that can be found out. */
+  checkWakeUp(): Promise<readonly Finding[]>;
   /** All devices, as they were when the senses were opened. */
   readonly firstLook: LookResult;
   readonly firstLookMs: number;
@@ -62,7 +67,7 @@ export async function openSenses(settings: Settings, clock: Clock): Promise<Sens
     lost: (code) => tell((there) => there.linksLost(`link changes were missed (${code})`)),
   });
   // Before the first look, so that nothing can happen between the two unseen.
-  const capture = await openCapture(settings, clock, {
+  const { wakeUp, capture } = await openWakeUp(settings, clock, {
     packet(bytes) {
       if (witness === null) early.push((there) => there.packetSeen(bytes));
       else witness.packetSeen(bytes);
@@ -88,6 +93,11 @@ export async function openSenses(settings: Settings, clock: Clock): Promise<Sens
   return {
     devices,
     capture,
+    wakeUp,
+    async checkWakeUp() {
+      const { checkOwnWakeUp } = await import("./wakeup/checks.ts");
+      return await checkOwnWakeUp({ ...wakeUp, settings, devices: devices.known });
+    },
     firstLook,
     firstLookMs,
     attend(there) {

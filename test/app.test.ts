@@ -15,6 +15,7 @@ import type { LookResult } from "../src/kernel/devices.ts";
 import type { Fields } from "../src/log.ts";
 import type { Senses } from "../src/senses.ts";
 import { Store } from "../src/store/store.ts";
+import type { Monitor } from "../src/wakeup/wakeup.ts";
 import type { PublicKey } from "../src/wireguard.ts";
 import { HandClock } from "./support/clock.ts";
 import { ipv4, response } from "./support/packets.ts";
@@ -69,7 +70,7 @@ function found(): LookResult {
 async function start(
   given: string | Settings,
   rules: ManagedRules | null = null,
-  monitor?: "nflog",
+  monitor: Monitor = "poll",
 ): Promise<App> {
   const log = () => {};
   const say = (message: string, fields: Fields = {}) => void logged.push({ message, fields });
@@ -91,6 +92,8 @@ async function start(
       [Symbol.dispose]() {},
     },
     capture: { setPorts() {} },
+    wakeUp: { monitor, reason: null },
+    checkWakeUp: () => Promise.resolve([]),
     firstLook: found(),
     listen: () => true,
     attend() {},

@@ -30,9 +30,9 @@ const KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=" as PublicKey;
 const SLACK = "https://hooks.slack.com/services/T0/B0/x";
 
 const DEFAULTS: Settings = {
-  monitor: "nflog",
+  monitor: "auto",
   group: 1,
-  captureInterface: "eth0",
+  captureInterface: "any",
   manageRules: false,
   filter: null,
   devices: [],
@@ -219,11 +219,11 @@ describe("a problem is told", () => {
       ["--webhook:https://a.example/secret"],
       "--webhook...: there is no such flag; did you mean --webhook?",
     ],
-    [["--monitor", "bfp"], '--monitor: "bfp" is not nflog, bpf or poll; did you mean bpf?'],
-    [["--monitor"], "--monitor: the value is missing; write --monitor nflog"],
-    [["--monitor", "--group", "2"], "--monitor: the value is missing; write --monitor nflog"],
-    [["--monitor="], "--monitor: the value is empty; an example is nflog"],
-    [["-monitor", ""], "--monitor: the value is empty; an example is nflog"],
+    [["--monitor", "bfp"], '--monitor: "bfp" is not auto, nflog, bpf or poll; did you mean bpf?'],
+    [["--monitor"], "--monitor: the value is missing; write --monitor auto"],
+    [["--monitor", "--group", "2"], "--monitor: the value is missing; write --monitor auto"],
+    [["--monitor="], "--monitor: the value is empty; an example is auto"],
+    [["-monitor", ""], "--monitor: the value is empty; an example is auto"],
     [["--tick", "-5s"], '--tick: "-5s" is not a duration; write it like 250ms, 90s or 1m30s'],
     [["--tick", "10"], '--tick: "10" has no unit; write "10s" for seconds'],
     [["--tick", "0"], '--tick: "0" is too short; the least is 100ms'],
@@ -358,7 +358,7 @@ describe("a problem is told", () => {
       'variable STATE_DIRECTORY: "x" is not an absolute path, such as /var/lib/wgmon',
     ],
     [{ STATE_DIRECTORY: "x", WGMON_STATE_DIR: "/y" }],
-    [{ monitor: "pcap" }, 'variable monitor: "pcap" is not nflog, bpf or poll'],
+    [{ monitor: "pcap" }, 'variable monitor: "pcap" is not auto, nflog, bpf or poll'],
     [{ group: "abc" }, 'variable group: "abc" is not a whole number from 0 to 65535'],
     [
       {
@@ -606,7 +606,11 @@ describe("notes", () => {
   });
 
   test.each<[string[], Given, ...string[]]>([
-    [["--filter=udp"], {}, "--filter has no effect with monitor nflog: it is for bpf"],
+    [
+      ["--filter=udp", "--monitor=nflog"],
+      {},
+      "--filter has no effect with monitor nflog: it is for bpf",
+    ],
     [
       ["--monitor=poll"],
       { toml: "group = 1" },
@@ -619,6 +623,7 @@ describe("notes", () => {
     ],
     [["--monitor=bpf", "--filter=udp", "--interface=any"], {}],
     [["--group=1"], {}],
+    [["--group=1", "--filter=udp", "--interface=any", "--manage-rules"], {}],
   ])("for what has no effect: %j %j", (argv, given, ...notes) => {
     expect(run(argv, given).notes).toEqual(notes);
   });
@@ -652,7 +657,7 @@ test("the settings in force, for the log", () => {
     file: null,
     host: "gw1",
     monitor: "bpf",
-    interface: "eth0",
+    interface: "any",
     filter: "default",
     devices: "all",
     targets: ["1 json:https://a.example/..."],
@@ -671,6 +676,10 @@ test("the settings in force, for the log", () => {
     logFormat: "auto",
     logLevel: "info",
   });
-  expect(describeSettings(run([]).settings)).toMatchObject({ monitor: "nflog", group: 1 });
+  expect(describeSettings(run([]).settings)).toMatchObject({
+    monitor: "auto",
+    group: 1,
+    interface: "any",
+  });
   expect(describeSettings(run(["--names=off"]).settings)).toMatchObject({ names: "off" });
 });

@@ -3,7 +3,7 @@
 import { clean } from "../channel/text.ts";
 import type { Settings } from "../config.ts";
 import { type Check, type Finding, runCheck, type Verdict } from "../doctor/check.ts";
-import { askStatus, checkDaemon } from "../doctor/daemon.ts";
+import { askStatus, checkDaemon, type Running } from "../doctor/daemon.ts";
 import { judgeDevices, lookAround } from "../doctor/devices.ts";
 import {
   checkCapabilities,
@@ -15,9 +15,16 @@ import {
 import { checkNames, checkSecrets, judgeSettings } from "../doctor/settings.ts";
 import { checkStore } from "../doctor/store.ts";
 import { checkTargets } from "../doctor/targets.ts";
-import { checkFilter, checkGroup, checkInterface, checkRules } from "../doctor/wakeup.ts";
 import { runtimeDirOf, socketIn } from "../http/place.ts";
 import { listUserspaceDevices } from "../kernel/userspace.ts";
+import {
+  checkFilter,
+  checkGroup,
+  checkInterface,
+  checkRules,
+  judgeChoice,
+} from "../wakeup/checks.ts";
+import { findLoggingRules, type WakeUp } from "../wakeup/wakeup.ts";
 import { Daemon } from "./daemon.ts";
 
 export interface DoctorCommand {
@@ -69,7 +76,7 @@ export async function runDoctor(command: DoctorCommand, options: Options): Promi
 async function makeChecks(command: DoctorCommand, options: Options): Promise<Check[]> {
   const { settings, problems, notes, network } = command;
   const { version } = options;
-  const { monitor, group, captureInterface, filter, manageRules } = settings;
+  const { group, captureInterface, filter, manageRules } = settings;
   const daemon = new Daemon(socketIn(runtimeDirOf(options.env)));
   const [scene, status] = await Promise.all([lookAround(settings.devices), askStatus(daemon)]);
   const { devices } = scene;
@@ -78,6 +85,7 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
   const newestMs = handshakes.length === 0 ? null : Math.max(...handshakes);
   const userspace = () => listUserspaceDevices().map(({ name }) => name);
   const rules = { group, isManaged: manageRules, isRunning, devices };
+  const { monitor, reason } = await wakeUpOf(settings, status);
   const wakeUp: readonly (readonly [string, Check["run"]])[] = {
     nflog: [
       ["group", () => checkGroup(group, isRunning)],
@@ -105,7 +113,10 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
       ["devices", () => judgeDevices(scene, settings.devices)],
       ["names", () => checkNames(settings, devices)],
     ],
-    [`wake-up (${monitor})`]: wakeUp,
+    [`wake-up (${monitor})`]: [
+      ...(reason === null ? [] : [["monitor", () => [judgeChoice({ monitor, reason })]] as const]),
+      ...wakeUp,
+    ],
     events: [
       ["store", () => checkStore(settings)],
       ["targets", () => checkTargets(settings.targets, { network, version })],
@@ -115,6 +126,14 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
   return Object.entries(groups).flatMap(([title, checks]) =>
     checks.map(([name, run]) => ({ group: title, name, run })),
   );
+}
+
+/** The wake-up that the running daemon has, or that one started now would try first. */
+async function wakeUpOf(settings: Settings, status: Running): Promise<WakeUp> {
+  if (settings.monitor !== "auto") return { monitor: settings.monitor, reason: null };
+  if (status !== null && typeof status !== "string") return status.wakeUp;
+  const { areThere, found } = await findLoggingRules(settings);
+  return { monitor: areThere ? "nflog" : "bpf", reason: found };
 }
 
 function line({ name }: Check, { verdict, found, fix }: Finding): string {

@@ -64,6 +64,14 @@ export class Offline implements Answers, Disposable {
       devices,
       outbox: { states: [] },
       host: () => settings.host,
+      // One scan was all; nothing wakes it again.
+      wakeUp: () => ({
+        monitor: "poll",
+        group: null,
+        interface: null,
+        reason: null,
+        problem: null,
+      }),
       nameOf: (key, device) => names.nameOf(key, device),
       tagsOf: (key) => peers.get(key)?.tags ?? [],
       subscribe: () => () => {},

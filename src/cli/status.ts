@@ -1,12 +1,12 @@
 /** `wgmon status`: every peer, whether it is connected and since when. */
 
-import { shortName } from "../channel/text.ts";
+import { clean, shortName } from "../channel/text.ts";
 import { SystemError } from "../errors.ts";
 import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
 import type { Answers } from "./daemon.ts";
 import { peersFound } from "./past.ts";
 import { lastSeen, peerColumns } from "./peertable.ts";
-import { count, json, type Output, since, tableOf } from "./text.ts";
+import { count, cutTo, json, type Output, since, tableOf } from "./text.ts";
 
 interface Options extends Output {
   readonly json: boolean;
@@ -38,8 +38,11 @@ export async function printStatus(answers: Answers, options: Options): Promise<v
     return;
   }
   if (isRunning) {
-    const { host, version, startedAt, store } = await answers.get<StatusView>("/v1/status");
+    const { host, version, startedAt, store, wakeUp } = await answers.get<StatusView>("/v1/status");
     print(`${shortName(host)}: wgmon ${version}, up ${since(startedAt, nowMs)}\n`);
+    const woken = describeWakeUp(wakeUp);
+    print(`${room === null ? woken : cutTo(woken, room)}\n`);
+    if (wakeUp.problem !== null) print(`${paint("red", clean(wakeUp.problem))}\n`);
     if (store.problem !== null)
       print(`${paint("red", `store in memory only: ${shortName(store.problem)}`)}\n`);
   }
@@ -54,6 +57,12 @@ export async function printStatus(answers: Answers, options: Options): Promise<v
     const gap = index > 0 || isRunning ? "\n" : "";
     if (!print(`${gap}${lines.join("\n")}\n`)) return;
   }
+}
+
+/** `woken by bpf on any (no rule logs to group 1)` */
+function describeWakeUp({ monitor, group, interface: name, reason }: StatusView["wakeUp"]): string {
+  const source = monitor === "nflog" ? ` group ${group}` : monitor === "bpf" ? ` on ${name}` : "";
+  return `woken by ${monitor}${source}${reason === null ? "" : ` (${clean(reason)})`}`;
 }
 
 /** `wg0, port 51820: 2 of 3 peers connected` */

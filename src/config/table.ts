@@ -42,10 +42,10 @@ const HOUR_MS = 3_600_000;
 
 export const table = {
   monitor: {
-    ...choice("nflog", "bpf", "poll"),
+    ...choice("auto", "nflog", "bpf", "poll"),
     meaning:
-      "what wakes wgmon: nflog, a firewall rule that logs; bpf, its own capture; poll, only the clock (every tick)",
-    initial: "nflog",
+      "what wakes wgmon: nflog, firewall rules that log; bpf, its own capture; poll, only the clock (every tick); auto: nflog if rules log the devices' ports, otherwise bpf",
+    initial: "auto",
   },
   group: {
     ...wholeNumber(0, 65535),
@@ -54,8 +54,8 @@ export const table = {
   },
   interface: {
     ...deviceName("eth0"),
-    meaning: "bpf: where to capture; any: everywhere",
-    initial: "eth0",
+    meaning: "bpf: the interface to capture on; any: all interfaces",
+    initial: "any",
   },
   filter: {
     ...captureFilter(),

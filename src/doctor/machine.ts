@@ -1,12 +1,10 @@
 /** `wgmon doctor`: what this machine gives to wgmon: capabilities, libraries, WireGuard, time, files. */
 
 import { libraryVersions } from "../cli/version.ts";
-import type { Settings } from "../config.ts";
 import { duration } from "../event.ts";
 import { isClockSynchronised, listFolder, readTextFile } from "../system.ts";
+import type { Monitor } from "../wakeup/wakeup.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
-
-type Monitor = Settings["monitor"];
 
 /** linux/capability.h */
 const CAP_NET_ADMIN = 12;

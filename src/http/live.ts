@@ -8,7 +8,7 @@ import type { RateBook, Rates } from "../rates.ts";
 import type { Placed, Store } from "../store/store.ts";
 import type { Session, Tracker } from "../tracker.ts";
 import type { Device, Peer, PublicKey } from "../wireguard.ts";
-import type { LookReport, Source, TargetState } from "./source.ts";
+import type { LookReport, Source, TargetState, WakeUpState } from "./source.ts";
 
 /** How long a list of peers stands for the next one: several may be needed for one answer. */
 const LIST_MS = 500;
@@ -22,6 +22,7 @@ export interface Parts {
   readonly devices: Pick<Devices, "known" | "count" | "peers" | "asksAnew">;
   readonly outbox: { readonly states: readonly TargetState[] };
   host(): string;
+  wakeUp(): WakeUpState;
   nameOf(publicKey: PublicKey, device: string): string | null;
   tagsOf(publicKey: PublicKey): readonly string[];
   subscribe(listener: (placed: readonly Placed[]) => void): () => void;
@@ -51,6 +52,10 @@ export class LiveSource implements Source {
 
   host(): string {
     return this.#parts.host();
+  }
+
+  wakeUp(): WakeUpState {
+    return this.#parts.wakeUp();
   }
 
   devices(): readonly Device[] {

@@ -39,6 +39,19 @@ export interface TargetState {
   readonly reason: string;
 }
 
+/** What wakes the running program. */
+export interface WakeUpState {
+  readonly monitor: "nflog" | "bpf" | "poll";
+  /** The NFLOG group; null: another monitor. */
+  readonly group: number | null;
+  /** The capture interface, or `any`; null: another monitor. */
+  readonly interface: string | null;
+  /** Why `--monitor auto` chose it; null: the settings name the monitor. */
+  readonly reason: string | null;
+  /** What keeps packets from waking wgmon, with the remedy; null: nothing that is known. */
+  readonly problem: string | null;
+}
+
 export interface LookReport {
   readonly tookMs: number;
   /** What could not be read. */
@@ -53,6 +66,7 @@ export interface Source {
   readonly counters: Counters;
   /** The gateway's name. */
   host(): string;
+  wakeUp(): WakeUpState;
   /** As the last look found them. */
   devices(): readonly Device[];
   /** How many peers it has, and how many of them are connected, as far as known without a look. */

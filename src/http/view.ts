@@ -54,6 +54,16 @@ export const StatusSchema = T.Object(
       },
       closed,
     ),
+    wakeUp: T.Object(
+      {
+        monitor: oneOf(["nflog", "bpf", "poll"], "what wakes wgmon"),
+        group: orNull(T.Integer({ minimum: 0, maximum: 65535 }), "nflog: the group; null: another"),
+        interface: orNull(T.String(), "bpf: the capture interface, or any; null: another monitor"),
+        reason: orNull(T.String(), "why monitor auto chose it; null: the settings name it"),
+        problem: orNull(T.String(), "what keeps packets from waking wgmon, and the remedy"),
+      },
+      closed,
+    ),
     latestEvent: T.Integer({ minimum: 0, description: "place of the latest event; 0: none yet" }),
   },
   { $id: "Status", ...closed },
@@ -220,6 +230,7 @@ export function viewStatus(source: Source): StatusView {
     peers: sum(devices.map(({ peers }) => peers)),
     connected: sum(devices.map(({ connected }) => connected)),
     store: { inMemory: source.store.isInMemory, problem: source.store.problem },
+    wakeUp: source.wakeUp(),
     latestEvent: source.store.eventPlaces().last,
   };
 }

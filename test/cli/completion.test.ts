@@ -105,7 +105,7 @@ for (const shell of shells) {
     });
 
     test("suggests values, behind a space and behind =", () => {
-      expect(ask("wgmon --monitor ")).toEqual(["bpf", "nflog", "poll"]);
+      expect(ask("wgmon --monitor ")).toEqual(["auto", "bpf", "nflog", "poll"]);
       expect(ask("wgmon --monitor=n")).toEqual(["nflog"]);
       expect(ask("wgmon rules --log-level w")).toEqual(["warn"]);
       expect(ask("wgmon --webhook-format goog")).toEqual(["google-chat"]);

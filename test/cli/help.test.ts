@@ -32,13 +32,15 @@ test("the help text", () => {
       version            print the versions of wgmon and of what it stands on
 
     Flags:
-      --monitor nflog|bpf|poll    what wakes wgmon: nflog, a firewall rule that
-                                  logs; bpf, its own capture; poll, only the clock
-                                  (every tick) (default: nflog)
+      --monitor auto|nflog|bpf|poll
+                                  what wakes wgmon: nflog, firewall rules that log;
+                                  bpf, its own capture; poll, only the clock (every
+                                  tick); auto: nflog if rules log the devices'
+                                  ports, otherwise bpf (default: auto)
       --group NUMBER              nflog: the group that the firewall rule logs to
                                   (default: 1)
-      --interface NAME            bpf: where to capture; any: everywhere (default:
-                                  eth0)
+      --interface NAME            bpf: the interface to capture on; any: all
+                                  interfaces (default: any)
       --filter EXPRESSION         bpf: which packets to capture, as in tcpdump
                                   (default: handshakes and first packets of the
                                   WireGuard ports found)
@@ -223,6 +225,6 @@ test("the Markdown table has a row of five cells for each setting", () => {
   expect(rows).toHaveLength(Object.keys(table).length + 2);
   for (const row of rows) expect(row.split(/(?<!\\)\|/)).toHaveLength(7);
   expect(rows[2]).toStartWith(
-    "| `--monitor nflog\\|bpf\\|poll` | `WGMON_MONITOR` | `monitor` | `nflog` |",
+    "| `--monitor auto\\|nflog\\|bpf\\|poll` | `WGMON_MONITOR` | `monitor` | `auto` |",
   );
 });

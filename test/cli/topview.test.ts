@@ -73,6 +73,7 @@ function shownOf(peers: readonly PeerView[], total = peers.length): Shown {
       peers: 3,
       connected: 1,
       store: { inMemory: false, problem: null },
+      wakeUp: { monitor: "bpf", group: null, interface: "any", reason: null, problem: null },
       latestEvent: 7,
     },
     devices: [

@@ -5,7 +5,6 @@ import { describe, expect, test } from "bun:test";
 import { type Finding, ok, runCheck } from "../../src/doctor/check.ts";
 import { judgeDaemon } from "../../src/doctor/daemon.ts";
 import { type DeviceFacts, judgeDevices } from "../../src/doctor/devices.ts";
-import { parseIptables } from "../../src/doctor/firewall.ts";
 import {
   judgeCapabilities,
   judgeClock,
@@ -16,14 +15,15 @@ import {
 import { judgeMode, judgeNames, judgeSettings } from "../../src/doctor/settings.ts";
 import { judgeFile, judgeFolder } from "../../src/doctor/store.ts";
 import { judgeProgram, judgeReached } from "../../src/doctor/targets.ts";
+import { ParseError, SystemError } from "../../src/errors.ts";
 import {
   defaultRoutes,
   judgeFilter,
   judgeGroup,
   judgeInterface,
   judgeRules,
-} from "../../src/doctor/wakeup.ts";
-import { ParseError, SystemError } from "../../src/errors.ts";
+} from "../../src/wakeup/checks.ts";
+import { parseIptables } from "../../src/wakeup/ruleset.ts";
 
 /** Each case: facts, and how the finding begins. */
 function table<Facts>(
@@ -351,6 +351,7 @@ test("the wgmon that runs", () => {
     peers: 5,
     connected: 2,
     store: { inMemory: false, problem: null as string | null },
+    wakeUp: { monitor: "bpf", group: null, interface: "any", reason: null, problem: null } as const,
     latestEvent: 9,
   };
   const target = { label: "ops", state: "ok", failures: 0, reason: null } as const;

@@ -148,7 +148,7 @@ describe("wgmon", () => {
       env: { WGMON_HOLD: "soon" },
       exitCode: 2,
       stderr: [
-        '--monitor: "bpff" is not nflog, bpf or poll; did you mean bpf?',
+        '--monitor: "bpff" is not auto, nflog, bpf or poll; did you mean bpf?',
         '--group: "65536" is not a whole number from 0 to 65535',
         '--device: "a/b" is not the name of a network interface (1 to 15 bytes, no / : or space)',
         '--tick: "3" has no unit; write "3s" for seconds',

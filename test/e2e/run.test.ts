@@ -536,7 +536,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
         msg: "changed settings that need a restart: monitor, interface, device",
       });
       // These hold, and not those of the file.
-      expect(settings).toMatchObject({ monitor: "nflog", group: 1, devices: "all", hold: "1s" });
+      expect(settings).toMatchObject({ monitor: "auto", group: 1, devices: "all", hold: "1s" });
     });
 
     test("what waits for a webhook is not lost by another", async () => {

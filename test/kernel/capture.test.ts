@@ -51,20 +51,24 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   test(
     "an NFLOG group that another process has is refused, and had when that is gone",
     async () => {
-      const owner = watch("--group", "40");
+      const owner = watch("--monitor", "nflog", "--group", "40");
       await owner.wgmon.ready;
-      await using refused = startWgmon(["--group", "40"]);
+      await using refused = startWgmon(["--monitor", "nflog", "--group", "40"]);
       const who = new RegExp(`another program has it \\(process ${owner.wgmon.pid}, wgmon\\)`);
       await expectRefusal(refused, "NFLOG group 40", who, "--group");
       expect(await owner.wgmon.stop()).toBe(0);
-      await using next = watch("--group", "40");
+      await using next = watch("--monitor", "nflog", "--group", "40");
       await next.wgmon.ready;
     },
     TEST_MS,
   );
 
   test.each([
-    ["nflog", ["--group", "41"], /take NFLOG group 41: EPERM .*CAP_NET_ADMIN/],
+    [
+      "nflog",
+      ["--monitor", "nflog", "--group", "41"],
+      /take NFLOG group 41: EPERM .*CAP_NET_ADMIN/,
+    ],
     ["bpf", ["--monitor", "bpf", "--interface", "lo"], /packet socket: EPERM .*CAP_NET_RAW/],
     ["poll", ["--monitor", "poll"], /look at wg0: EPERM .*CAP_NET_ADMIN/],
   ] as const)(
@@ -148,7 +152,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       const socket = await Bun.udpSocket({ hostname: "127.0.0.1" });
       // Each datagram is logged twenty times.
       for (let i = 0; i < 20; i++) await lab.addPlainRule(socket.port, group);
-      await using watcher = watch(...BY_PACKETS, "--group", String(group));
+      await using watcher = watch(...BY_PACKETS, "--monitor", "nflog", "--group", String(group));
       await watcher.wgmon.ready;
       await watcher.freeze();
       for (let sent = 0; sent < 1000; sent++) socket.send("x", socket.port, "127.0.0.1");

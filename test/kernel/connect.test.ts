@@ -26,17 +26,20 @@ const BPF = ["--monitor", "bpf", "--interface", "any"];
 
 /** What is set for each way of watching; the first three see all that comes to both devices. */
 const ways = {
-  "nflog, every datagram": [...BY_PACKETS, "--group", "1"],
+  "nflog, every datagram": [...BY_PACKETS, "--monitor", "nflog", "--group", "1"],
   "bpf, default filter": [...BY_PACKETS, ...BPF],
-  "nflog, handshakes": [...BY_PACKETS, "--group", "7"],
+  "nflog, handshakes": [...BY_PACKETS, "--monitor", "nflog", "--group", "7"],
   "bpf, own filter": [...BY_PACKETS, ...BPF, "--filter", "udp and dst port 51820"],
+  "auto, with rules": [...BY_PACKETS, "--group", "5"],
+  "auto, without rules": [...BY_PACKETS, "--group", "9"],
   poll: ["--reconcile", "0", "--monitor", "poll", "--tick", "500ms", "--idle-timeout", "1h"],
-  "one device": [...BY_PACKETS, "--group", "3", "--device", "wg1"],
+  "one device": [...BY_PACKETS, "--monitor", "nflog", "--group", "3", "--device", "wg1"],
 };
 
 /** These have a second webhook, of the Go program's form. */
 const ALL_PACKETS: readonly string[] = ["nflog, every datagram", "bpf, default filter"];
-const BOTH_DEVICES = [...ALL_PACKETS, "nflog, handshakes", "poll"];
+const AUTO = ["auto, with rules", "auto, without rules"];
+const BOTH_DEVICES = [...ALL_PACKETS, ...AUTO, "nflog, handshakes", "poll"];
 const FIRST_DEVICE = [...BOTH_DEVICES, "bpf, own filter"];
 
 describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
@@ -56,6 +59,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
       await lab.addPlainRule(port, 1);
       await lab.addPlainRule(port, 3);
       await lab.addHandshakeRules(port, 7);
+      await lab.addHandshakeRules(port, 5);
     }
     for (const [way, args] of Object.entries(ways)) start(way, args);
     for (const wgmon of running.values()) await wgmon.ready;
@@ -143,6 +147,12 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   }
 
   describe.each([4, 6] as const)("over IPv%i", (family) => {
+    test("auto is nflog where rules log the ports, and bpf elsewhere", async () => {
+      const [withRules, without] = AUTO.map((way) => running.get(way)!.ready);
+      expect(await withRules).toMatchObject({ monitor: "nflog", group: 5 });
+      expect(await without).toMatchObject({ monitor: "bpf", interface: "any" });
+    });
+
     test(
       "by one datagram",
       async () => {

@@ -34,7 +34,7 @@ describe.skipIf(kernel.missing)(kernel.title("the doctor"), () => {
   });
 
   async function doctor(...args: readonly string[]) {
-    const always = ["--json", "--group", String(GROUP), "--names", "off"];
+    const always = ["--json", "--monitor", "nflog", "--group", String(GROUP), "--names", "off"];
     const environment = { STATE_DIRECTORY: newStateFolder(), RUNTIME_DIRECTORY: newStateFolder() };
     const command = $`${BINARY} doctor ${always} ${args}`.env(environment);
     const { stdout, exitCode } = await command.quiet().nothrow();

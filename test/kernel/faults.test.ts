@@ -206,7 +206,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   test(
     "a network namespace without devices: it waits, and sees those that come, not those of others",
     async () => {
-      for (const args of [POLL, ["--group", "7"]]) {
+      for (const args of [POLL, ["--monitor", "nflog", "--group", "7"]]) {
         const command = ["--net", join(import.meta.dir, "../../wgmon"), ...args];
         await using wgmon = startWgmon(command, { binary: "unshare" });
         expect((await wgmon.ready)["devices"]).toEqual([]);
@@ -232,7 +232,18 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
       const nameless = await wg0.client("nameless");
       const folder = await mkdtemp(join(newStateFolder(), "names-"));
       await writeFile(join(folder, "wg0.conf"), `[Peer]\n# dora\nPublicKey = ${dora.publicKey}\n`);
-      const args = ["--group", "2", "--names", `${folder}/`, "--tick", "1h", "--reconcile", "0"];
+      const args = [
+        "--monitor",
+        "nflog",
+        "--group",
+        "2",
+        "--names",
+        `${folder}/`,
+        "--tick",
+        "1h",
+        "--reconcile",
+        "0",
+      ];
       await using watcher = watch(...args);
       // Bun itself ends the process when its first delivery finds no descriptor.
       await watcher.reports("peer.connected", stable);
@@ -257,7 +268,14 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
       // A handshake while the clock is ahead would keep it out for a day; the next one is two minutes away.
       await stable.forgetSession();
       await stable.connect();
-      await using watcher = watch(...SHORT, "--group", "3", "--no-announce-existing");
+      await using watcher = watch(
+        ...SHORT,
+        "--monitor",
+        "nflog",
+        "--group",
+        "3",
+        "--no-announce-existing",
+      );
       await watcher.wgmon.ready;
       const [wallMs, monotonicMs] = [Date.now(), performance.now()];
       const setClock = async (seconds: number) => {
@@ -314,7 +332,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   test.skipIf(notOurs !== null)(
     `the module is unloaded: it waits, does not load it, and goes on with its next devices${ours}`,
     async () => {
-      await using packets = watch(...SHORT, "--group", "8");
+      await using packets = watch(...SHORT, "--monitor", "nflog", "--group", "8");
       await using poll = watch(...POLL);
       const both = [packets, poll];
       for (const watcher of both) await watcher.reports("peer.connected", stable);

@@ -50,11 +50,11 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     lab = await Lab.create();
     wg0 = await lab.device("wg0", { port: 51820 });
     for (const group of [1, 2, 3, 4]) await lab.addPlainRule(wg0.port, group);
-    nflog = watch(...SHORT);
+    nflog = watch(...SHORT, "--monitor", "nflog");
     bpf = watch(...SHORT, ...BPF);
     patient = watch("--idle-timeout", "75s", "--tick", "1s", ...BPF);
-    holding = watch(...SHORT, "--hold", "15s", "--group", "2");
-    nflogByPackets = watch(...BY_PACKETS, "--group", "3");
+    holding = watch(...SHORT, "--hold", "15s", "--monitor", "nflog", "--group", "2");
+    nflogByPackets = watch(...BY_PACKETS, "--monitor", "nflog", "--group", "3");
     bpfByPackets = watch(...BY_PACKETS, ...BPF);
     for (const { wgmon } of watchers) await wgmon.ready;
     // A client's device is up for a moment before it has its port, with one that the kernel chooses,
@@ -346,7 +346,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     async () => {
       const leo = await newClient(wg0, "leo", { keepaliveSeconds: 5 });
       await leo.connect();
-      const watcher = watch(...SHORT, "--group", "4");
+      const watcher = watch(...SHORT, "--monitor", "nflog", "--group", "4");
       await watcher.wgmon.ready;
       leo.sendDatagram();
       expect((await watcher.reports("peer.connected", leo)).data.initial).toBe(true);

@@ -24,7 +24,7 @@ describe.skipIf(kernel.missing)(kernel.title("a handshake that no peer completes
   beforeAll(async () => {
     lab = await Lab.create();
     wg0 = await lab.device("wg0", { port: 51820 });
-    const nflog = ["--group", "7", "--manage-rules"];
+    const nflog = ["--monitor", "nflog", "--group", "7", "--manage-rules"];
     const bpf = ["--monitor", "bpf", "--interface", "any"];
     watchers = [nflog, bpf].map((args) => new Watcher(receiver, ...args, "--report-unknown"));
     for (const { wgmon } of watchers) await wgmon.ready;

@@ -162,7 +162,7 @@ describe.skipIf(isMissing)(kernel.title(`a userspace device${note}`), () => {
       // The answer needs more than the buffer that it begins in.
       await device.addSilentPeers(400);
       await lab.addPlainRule(PORT, 2);
-      const quiet = ["--tick", "1h", "--reconcile", "0", "--group", "2"];
+      const quiet = ["--tick", "1h", "--reconcile", "0", "--monitor", "nflog", "--group", "2"];
       await using watcher = new Watcher(receiver, ...quiet);
       const { wgmon } = watcher;
       await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);

@@ -46,7 +46,7 @@ await step(
   "container: wg-quick makes the interface, and a peer is reported by its name",
   async () => {
     start("wgmon1");
-    await until("ready", () => logs("wgmon1").includes("ready monitor=nflog devices=wg0"));
+    await until("ready", () => /ready monitor=nflog .*devices=wg0/.test(logs("wgmon1")));
     await until("the rules", () => run(["nft", "list", "tables"]).includes("wgmon"));
     first!.connect();
     await reports.connected(first!);
@@ -62,7 +62,7 @@ await step(
     run(["podman", "kill", "-s", "KILL", "wgmon1"]);
     reports.forget();
     start("wgmon2");
-    await until("ready", () => logs("wgmon2").includes("ready monitor=nflog devices=wg0"));
+    await until("ready", () => /ready monitor=nflog .*devices=wg0/.test(logs("wgmon2")));
     expect(!logs("wgmon2").includes("wg-quick"), logs("wgmon2"));
     second!.connect();
     await reports.connected(second!);

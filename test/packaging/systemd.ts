@@ -23,7 +23,7 @@ const [first, second, third, fourth] = gateway.peers;
 await step("boot: the service is ready, and says that there is no device yet", async () => {
   expectActive();
   expect(run(["systemctl", "is-enabled", "wgmon"]).trim() === "enabled", "it is not enabled");
-  expect(/ready monitor=nflog devices=none/.test(journal()), journal());
+  expect(/ready monitor=bpf interface=any reason=.* devices=none/.test(journal()), journal());
 });
 
 await step("machine: WireGuard and the peers' configuration", async () => {

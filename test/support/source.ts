@@ -3,7 +3,7 @@
 import type { Event } from "../../src/contract.ts";
 import { Counters } from "../../src/counters.ts";
 import { SystemError } from "../../src/errors.ts";
-import type { LookReport, Source, TargetState } from "../../src/http/source.ts";
+import type { LookReport, Source, TargetState, WakeUpState } from "../../src/http/source.ts";
 import type { Rates } from "../../src/rates.ts";
 import type { Placed } from "../../src/store/store.ts";
 import { Store } from "../../src/store/store.ts";
@@ -25,6 +25,13 @@ export class FakeSource implements Source {
   readonly speeds = new Map<PublicKey, Rates>();
   targetStates: TargetState[] = [];
   looks = 0;
+  wakeUpState: WakeUpState = {
+    monitor: "bpf",
+    group: null,
+    interface: "any",
+    reason: "no rule logs to group 1",
+    problem: null,
+  };
   look = (): Promise<LookReport> => {
     this.looks++;
     return Promise.resolve({ tookMs: 1.5, problems: [] });
@@ -44,6 +51,10 @@ export class FakeSource implements Source {
 
   host(): string {
     return "gw1";
+  }
+
+  wakeUp(): WakeUpState {
+    return this.wakeUpState;
   }
 
   devices(): readonly Device[] {

@@ -8,7 +8,7 @@ import {
   loggingsOf,
   parseIptables,
   parseNft,
-} from "../../src/doctor/firewall.ts";
+} from "../../src/wakeup/ruleset.ts";
 
 const udpPort = { payload: { protocol: "udp", field: "dport" } };
 const match = (left: unknown, right: unknown, op = "==") => ({ match: { op, left, right } });

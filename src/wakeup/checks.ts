@@ -1,10 +1,15 @@
-/** `wgmon doctor`: whether packets will wake wgmon: the group, the rules, the interface, the filter. */
+/**
+ * Whether packets will wake wgmon: the NFLOG group, the firewall rules, the capture interface, the filter.
+ * The daemon and `wgmon doctor` ask the same checks. They change nothing.
+ */
 
 import { networkInterfaces } from "node:os";
 
 import { passes } from "../capture/bpf.ts";
 import { ownerOf } from "../capture/nflog.ts";
 import { PROTOCOL_UDP } from "../capture/packet.ts";
+import type { Settings } from "../config.ts";
+import { type Finding, ok, problem, skipped, warning } from "../doctor/check.ts";
 import { ConfigError, SystemError } from "../errors.ts";
 import { readProgram } from "../firewall.ts";
 import { isLinkUp } from "../kernel/link.ts";
@@ -12,10 +17,9 @@ import { NetlinkSocket } from "../kernel/socket.ts";
 import { NETLINK_ROUTE } from "../kernel/uapi.ts";
 import { tableOf } from "../rules.ts";
 import { readTextFile } from "../system.ts";
-import { INITIATION_BYTES, MessageType } from "../wireguard.ts";
-import { type Finding, ok, problem, skipped, warning } from "./check.ts";
-import type { DeviceFacts } from "./devices.ts";
-import { type Firewall, groupsOf, loggingsOf, parseIptables, parseNft } from "./firewall.ts";
+import { type Device, INITIATION_BYTES, MessageType } from "../wireguard.ts";
+import { type Firewall, groupsOf, loggingsOf, parseIptables, parseNft } from "./ruleset.ts";
+import type { Monitor, WakeUp } from "./wakeup.ts";
 
 /** Headers of IPv6 and UDP, and a message of data up to its counter's end. */
 const SNAPLEN_LEAST = 40 + 8 + 16;
@@ -24,6 +28,41 @@ const SNAPLEN_WHOLE = 40 + 8 + INITIATION_BYTES - 16;
 
 const IPV4_HEADER_BYTES = 20;
 const UDP_HEADER_BYTES = 8;
+
+// ---- All for one monitor ----
+
+interface WakeUpContext {
+  readonly monitor: Monitor;
+  readonly settings: Pick<Settings, "group" | "captureInterface" | "filter" | "manageRules">;
+  readonly devices: readonly ListeningDevice[];
+}
+
+/** What the running daemon can find out about its own wake-up. */
+export async function checkOwnWakeUp({
+  monitor,
+  settings,
+  devices,
+}: WakeUpContext): Promise<Finding[]> {
+  const { group, captureInterface, filter, manageRules } = settings;
+  switch (monitor) {
+    case "nflog":
+      return await checkRules({ group, isManaged: manageRules, isRunning: false, devices });
+    case "bpf":
+      return [
+        ...checkInterface(captureInterface),
+        ...checkFilter(filter, captureInterface, devices),
+      ];
+    case "poll":
+      return [];
+  }
+}
+
+/** What `--monitor auto` came to. */
+export function judgeChoice({ monitor, reason }: WakeUp): Finding {
+  const found = `${monitor}, chosen by auto: ${reason}`;
+  if (monitor !== "poll") return ok(found);
+  return warning(found, "give wgmon CAP_NET_RAW, or load rules: wgmon rules --install");
+}
 
 // ---- The group ----
 
@@ -76,11 +115,14 @@ interface Sources {
   readonly unread: readonly string[];
 }
 
+/** What of a device counts here; port 0: it does not listen yet. */
+export type ListeningDevice = Pick<Device, "name" | "listenPort">;
+
 export interface RulesContext {
   readonly group: number;
   readonly isManaged: boolean;
   readonly isRunning: boolean;
-  readonly devices: readonly DeviceFacts[];
+  readonly devices: readonly ListeningDevice[];
 }
 
 export async function checkRules(context: RulesContext): Promise<Finding[]> {
@@ -228,7 +270,7 @@ export function judgeInterface({
 export function checkFilter(
   filter: string | null,
   name: string,
-  devices: readonly DeviceFacts[],
+  devices: readonly ListeningDevice[],
 ): Finding[] {
   if (filter === null) return [ok("the default one, which follows the devices' ports")];
   const own = networkInterfaces()[name]?.find(({ family }) => family === "IPv4")?.address;

@@ -1,0 +1,82 @@
+/**
+ * Which wake-up the daemon has. With `--monitor auto`: nflog where firewall rules log the devices' ports to
+ * the NFLOG group, otherwise bpf, and where neither can be opened poll. README, "How wgmon notices peers".
+ */
+
+import { type Capture, openCapture, type PacketHandler } from "../capture/capture.ts";
+import type { Clock } from "../clock.ts";
+import type { Settings } from "../config.ts";
+import { LibraryError, SystemError } from "../errors.ts";
+import { Devices } from "../kernel/devices.ts";
+
+export type Monitor = "nflog" | "bpf" | "poll";
+
+export interface WakeUp {
+  readonly monitor: Monitor;
+  /** Why `auto` chose it; null: the settings name the monitor. */
+  readonly reason: string | null;
+}
+
+interface OpenWakeUp {
+  readonly wakeUp: WakeUp;
+  readonly capture: Capture;
+}
+
+/** @throws ConfigError, SystemError or LibraryError when the monitor of the settings cannot be opened. */
+export async function openWakeUp(
+  settings: Settings,
+  clock: Clock,
+  handler: PacketHandler,
+): Promise<OpenWakeUp> {
+  const open = (monitor: Monitor) => openCapture({ ...settings, monitor }, clock, handler);
+  const { monitor } = settings;
+  if (monitor !== "auto") {
+    return { wakeUp: { monitor, reason: null }, capture: await open(monitor) };
+  }
+  return await chooseWakeUp({ logged: await findLoggingRules(settings), open });
+}
+
+/** Whether firewall rules log the ports of all devices to the group, and what the rules check says. */
+interface LoggingRules {
+  readonly areThere: boolean;
+  readonly found: string;
+}
+
+/** As they are now; a device that does not listen yet counts as logged. */
+export async function findLoggingRules(settings: Settings): Promise<LoggingRules> {
+  // Loaded only here: no other monitor needs it to start.
+  const { checkRules } = await import("./checks.ts");
+  using devices = new Devices(settings.devices);
+  await devices.look(null);
+  const { group, manageRules: isManaged } = settings;
+  const context = { group, isManaged, isRunning: false, devices: devices.known };
+  const findings = await checkRules(context);
+  const missing = findings.find(({ verdict }) => verdict === "problem" || verdict === "skipped");
+  return {
+    areThere: missing === undefined,
+    found: missing?.found ?? findings.map(({ found }) => found).join("; "),
+  };
+}
+
+/** The first monitor that can be opened; why an earlier one cannot is part of the reason. */
+export async function chooseWakeUp({
+  logged,
+  open,
+}: {
+  readonly logged: LoggingRules;
+  readonly open: (monitor: Monitor) => Promise<Capture>;
+}): Promise<OpenWakeUp> {
+  const reasons = [logged.found];
+  for (const monitor of logged.areThere
+    ? (["nflog", "bpf"] as const)
+    : (["bpf", "nflog"] as const)) {
+    try {
+      const capture = await open(monitor);
+      return { wakeUp: { monitor, reason: reasons.join("; ") }, capture };
+    } catch (error) {
+      if (!(error instanceof SystemError || error instanceof LibraryError)) throw error;
+      reasons.push(error.message);
+    }
+  }
+  return { wakeUp: { monitor: "poll", reason: reasons.join("; ") }, capture: await open("poll") };
+}

@@ -1,0 +1,136 @@
+/**
+ * `--monitor auto` with the built binary: what it chooses by the firewall's rules and its capabilities, in a
+ * network namespace with a device of a fake userspace program.
+ */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+
+import { needs } from "../support/kernel.ts";
+import { newStateFolder } from "../support/state.ts";
+import { startWgmon, type Wgmon } from "../support/wgmon.ts";
+
+setDefaultTimeout(60_000);
+
+const ROOT = join(import.meta.dir, "../..");
+const BINARY = join(ROOT, "wgmon");
+const PORT = 51820;
+const WAIT_MS = 30_000;
+
+const tools = needs("ip", "nft");
+const isRoot = process.getuid?.() === 0;
+const title = tools.title(isRoot ? "--monitor auto" : "--monitor auto [skipped: not root]");
+
+describe.skipIf(tools.missing || !isRoot)(title, () => {
+  let namespace: Bun.Subprocess<"ignore", "pipe", "inherit">;
+  const runtimeFolder = newStateFolder();
+  const enter = () => ["--target", String(namespace.pid), "--net", "--mount"];
+
+  beforeAll(async () => {
+    const script = `
+      mount -t tmpfs none "$(readlink -f /var/run)"
+      ip link set lo up
+      exec "$0" '${ROOT}/test/support/idledevice.ts' wg0 ${PORT}`;
+    namespace = Bun.spawn(["unshare", "--net", "--mount", "sh", "-ec", script, process.execPath], {
+      stdin: "ignore",
+      stdout: "pipe",
+    });
+    const { value } = await namespace.stdout.getReader().read();
+    expect(new TextDecoder().decode(value)).toBe("ready\n");
+  });
+
+  afterAll(() => namespace.kill());
+
+  async function nft(script: string): Promise<void> {
+    const load = Bun.spawn(["nsenter", ...enter(), "nft", "-f", "-"], {
+      stdin: new TextEncoder().encode(script),
+    });
+    expect(await load.exited).toBe(0);
+  }
+
+  const rules = (port: number) =>
+    `flush ruleset; table inet t { chain input { type filter hook input priority 0; udp dport ${port} log group 1; }; }`;
+
+  /** @param without a capability, such as net_raw. */
+  function start(without: string | null, ...args: readonly string[]): Wgmon {
+    const drop = without === null ? [] : ["setpriv", `--bounding-set=-${without}`];
+    const environment = { RUNTIME_DIRECTORY: runtimeFolder };
+    return startWgmon([...enter(), ...drop, BINARY, ...args], { binary: "nsenter", environment });
+  }
+
+  const warning = (wgmon: Wgmon, part: string) =>
+    wgmon.waitForLog(({ level, msg }) => level === "warn" && String(msg).includes(part), WAIT_MS);
+
+  test("captures on every interface where no rule logs the port, and says why", async () => {
+    await nft("flush ruleset");
+    await using wgmon = start(null);
+    expect(await wgmon.ready).toMatchObject({
+      monitor: "bpf",
+      interface: "any",
+      reason: "no rule logs to group 1",
+      devices: ["wg0"],
+    });
+  });
+
+  test("takes the group where a rule logs the port", async () => {
+    await nft(rules(PORT));
+    await using wgmon = start(null);
+    const reason = `wg0's port ${PORT} is logged to group 1 (inet t input)`;
+    expect(await wgmon.ready).toMatchObject({ monitor: "nflog", group: 1, reason });
+  });
+
+  test("captures where the rules log another port only", async () => {
+    await nft(rules(PORT + 1));
+    await using wgmon = start(null);
+    const { monitor, reason } = await wgmon.ready;
+    expect(monitor).toBe("bpf");
+    expect(reason).toStartWith(`no rule logs wg0's port ${PORT} to group 1`);
+  });
+
+  test("without CAP_NET_RAW and rules it takes the group, and warns at the start with the remedy", async () => {
+    await nft("flush ruleset");
+    await using wgmon = start("net_raw");
+    const { monitor, reason } = await wgmon.ready;
+    expect(monitor).toBe("nflog");
+    expect(reason).toMatch(/^no rule logs to group 1; open a packet socket: EPERM/);
+    await warning(wgmon, "no rule logs to group 1. Fix: wgmon rules --install");
+  });
+
+  test("takes the group for --manage-rules, whose rules are not loaded yet", async () => {
+    await nft("flush ruleset");
+    await using wgmon = start(null, "--manage-rules");
+    const { monitor, reason } = await wgmon.ready;
+    expect({ monitor, reason }).toEqual({
+      monitor: "nflog",
+      reason: "wgmon will load table inet wgmon when it runs (manage-rules)",
+    });
+  });
+
+  test("--monitor nflog without a rule warns at the start, with the remedy", async () => {
+    await nft("flush ruleset");
+    await using wgmon = start(null, "--monitor", "nflog");
+    await warning(wgmon, "no rule logs to group 1. Fix: wgmon rules --install");
+  });
+
+  test("--monitor bpf without --interface captures on every interface", async () => {
+    await using wgmon = start(null, "--monitor", "bpf");
+    expect(await wgmon.ready).toMatchObject({ monitor: "bpf", interface: "any" });
+    expect((await wgmon.ready)["reason"]).toBeUndefined();
+  });
+
+  test("wgmon status says what wakes it", async () => {
+    await nft("flush ruleset");
+    await using wgmon = start(null);
+    await wgmon.ready;
+    const status = async () => {
+      const env = { RUNTIME_DIRECTORY: runtimeFolder };
+      return await Bun.spawn([BINARY, "status", "--state-dir", newStateFolder()], {
+        env,
+      }).stdout.text();
+    };
+    // The socket comes after "ready".
+    let text = await status();
+    while (!text.includes("woken by")) text = await status();
+    expect(text).toContain("woken by bpf on any (no rule logs to group 1)");
+  });
+});

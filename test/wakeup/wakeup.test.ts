@@ -1,0 +1,64 @@
+/** Which wake-up `--monitor auto` chooses, by what the firewall logs and what can be opened. */
+
+import { expect, test } from "bun:test";
+
+import { ConfigError, LibraryError, SystemError } from "../../src/errors.ts";
+import { chooseWakeUp, type Monitor } from "../../src/wakeup/wakeup.ts";
+
+const rules = { areThere: true, found: "wg0's port 51820 is logged to group 1" };
+const noRules = { areThere: false, found: "no rule logs to group 1" };
+const noRaw = new SystemError("open a packet socket", "EPERM");
+const noLibrary = new LibraryError("libpcap.so.1 is missing; install libpcap0.8");
+const taken = new SystemError("take NFLOG group 1", "EBUSY", "another program has it");
+
+async function choose(
+  logged: typeof rules,
+  failures: Partial<Record<Monitor, Error>> = {},
+): Promise<{ wakeUp: string; opened: Monitor[] }> {
+  const opened: Monitor[] = [];
+  const { wakeUp } = await chooseWakeUp({
+    logged,
+    open(monitor) {
+      opened.push(monitor);
+      const failure = failures[monitor];
+      if (failure !== undefined) return Promise.reject(failure);
+      return Promise.resolve({ setPorts() {}, linkChanged() {}, linksMissed() {}, close() {} });
+    },
+  });
+  return { wakeUp: `${wakeUp.monitor}: ${wakeUp.reason}`, opened };
+}
+
+test("rules that log the ports mean nflog, and nothing else is opened", async () => {
+  expect(await choose(rules)).toEqual({ wakeUp: `nflog: ${rules.found}`, opened: ["nflog"] });
+});
+
+test("without such rules wgmon captures by itself", async () => {
+  expect(await choose(noRules)).toEqual({
+    wakeUp: "bpf: no rule logs to group 1",
+    opened: ["bpf"],
+  });
+});
+
+test("where one monitor cannot be opened, the other one is, and the reason says why", async () => {
+  expect((await choose(rules, { nflog: taken })).wakeUp).toBe(
+    `bpf: ${rules.found}; ${taken.message}`,
+  );
+  expect((await choose(noRules, { bpf: noRaw })).wakeUp).toBe(
+    `nflog: ${noRules.found}; ${noRaw.message}`,
+  );
+  expect((await choose(noRules, { bpf: noLibrary })).wakeUp).toBe(
+    `nflog: ${noRules.found}; ${noLibrary.message}`,
+  );
+});
+
+test("where neither can be opened, poll remains, and the reason names both causes", async () => {
+  expect(await choose(noRules, { bpf: noRaw, nflog: taken })).toEqual({
+    wakeUp: `poll: ${noRules.found}; ${noRaw.message}; ${taken.message}`,
+    opened: ["bpf", "nflog", "poll"],
+  });
+});
+
+test("a mistake in the settings is not passed over", async () => {
+  const mistake = new ConfigError(['--filter: "udp and" is no tcpdump expression']);
+  expect(choose(noRules, { bpf: mistake })).rejects.toBe(mistake);
+});

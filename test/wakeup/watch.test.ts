@@ -1,0 +1,160 @@
+/** When the daemon warns that its wake-up is not effective, and what the warnings say. */
+
+import { beforeEach, expect, test } from "bun:test";
+
+import { type Finding, ok, problem, warning } from "../../src/doctor/check.ts";
+import type { WakeUp } from "../../src/wakeup/wakeup.ts";
+import { WakeUpWatch } from "../../src/wakeup/watch.ts";
+import { HandClock } from "../support/clock.ts";
+
+const PORT = 51820;
+const NO_RULE = problem(`no rule logs wg0's port ${PORT} to group 1`, "wgmon rules --install");
+const NO_RULE_TEXT = `no rule logs wg0's port ${PORT} to group 1. Fix: wgmon rules --install`;
+
+let clock: HandClock;
+let findings: Finding[];
+let checks: number;
+let warnings: string[];
+
+beforeEach(() => {
+  clock = new HandClock();
+  findings = [ok("all is well")];
+  checks = 0;
+  warnings = [];
+});
+
+function watch(wakeUp: WakeUp = { monitor: "nflog", reason: null }): WakeUpWatch {
+  return new WakeUpWatch({
+    wakeUp,
+    clock,
+    log: { warn: (message) => void warnings.push(message) },
+    check() {
+      checks++;
+      return Promise.resolve(findings);
+    },
+  });
+}
+
+async function pass(ms: number): Promise<void> {
+  clock.advance(ms);
+  for (let turn = 0; turn < 5; turn++) await Promise.resolve();
+}
+
+/** A connect that no packet announced, with a handshake just now. */
+async function connect(watched: WakeUpWatch, handshakeMs: number | null = clock.now().wallMs) {
+  await watched.unannounced({ device: "wg0", port: PORT, handshakeMs });
+  return warnings.splice(0);
+}
+
+test("rules that are missing at the start are a warning then, with the remedy, once", async () => {
+  findings = [NO_RULE];
+  const watched = watch();
+  watched.setPorts([PORT]);
+  expect(warnings).toEqual([]);
+  await pass(1000);
+  expect(warnings.splice(0)).toEqual([`packets may not wake wgmon: ${NO_RULE_TEXT}`]);
+  expect(watched.problem).toBe(NO_RULE_TEXT);
+  watched.setPorts([PORT]);
+  await pass(60_000);
+  expect(checks).toBe(1);
+  expect(await connect(watched)).toEqual([]);
+});
+
+test("an effective wake-up is checked without a word", async () => {
+  const watched = watch();
+  watched.setPorts([PORT]);
+  await pass(1000);
+  expect(checks).toBe(1);
+  expect(warnings).toEqual([]);
+  expect(watched.problem).toBeNull();
+});
+
+test("a new port is checked once it has settled", async () => {
+  const watched = watch();
+  watched.setPorts([]);
+  await pass(500);
+  watched.setPorts([0]);
+  await pass(500);
+  watched.setPorts([PORT]);
+  findings = [warning("it is logged, but not over IPv6", null)];
+  await pass(1000);
+  expect(checks).toBe(1);
+  expect(warnings).toEqual(["packets may not wake wgmon: it is logged, but not over IPv6"]);
+});
+
+test("the first message to a port ends a problem that was mended meanwhile", async () => {
+  findings = [NO_RULE];
+  const watched = watch();
+  watched.setPorts([PORT]);
+  await pass(1000);
+  findings = [ok("logged")];
+  watched.heard(PORT);
+  await pass(1000);
+  expect(watched.problem).toBeNull();
+  expect(warnings).toEqual([`packets may not wake wgmon: ${NO_RULE_TEXT}`]);
+});
+
+test("a handshake that no packet announced is explained by the checks, once for each device", async () => {
+  const watched = watch();
+  await pass(60_000);
+  findings = [NO_RULE];
+  const text = `a peer of wg0 connected and no packet announced it: ${NO_RULE_TEXT}`;
+  expect(await connect(watched)).toEqual([text]);
+  expect(await connect(watched)).toEqual([]);
+});
+
+test("where the checks find nothing the warning names a remedy all the same", async () => {
+  for (const monitor of ["nflog", "bpf"] as const) {
+    const watched = watch({ monitor, reason: null });
+    await pass(60_000);
+    const [text] = await connect(watched);
+    expect(text).toMatch(/^a peer of wg0 connected and no packet announced it: .*51820.* Fix: /);
+  }
+});
+
+test.each([
+  ["that was heard", 1000],
+  ["whose initiation was heard before it", 10_000],
+])("a handshake %s is no reason for a warning", async (_, agoMs) => {
+  const watched = watch();
+  await pass(60_000);
+  watched.heard(PORT);
+  await pass(agoMs);
+  findings = [NO_RULE];
+  expect(await connect(watched)).toEqual([]);
+});
+
+test("a message that was lost is no reason, but rules that went away are", async () => {
+  const watched = watch();
+  await pass(60_000);
+  watched.heard(PORT);
+  await pass(600_000);
+  expect(await connect(watched)).toEqual([]);
+  const other = watch();
+  other.heard(PORT);
+  await pass(600_000);
+  findings = [NO_RULE];
+  expect(await connect(other)).toHaveLength(1);
+});
+
+test("after a restart, a peer that returns on keys from before is no reason", async () => {
+  const beforeMs = clock.now().wallMs - 30_000;
+  findings = [NO_RULE];
+  const watched = watch();
+  await pass(60_000);
+  expect(await connect(watched, beforeMs)).toEqual([]);
+  expect(await connect(watched, null)).toEqual([]);
+  expect(checks).toBe(0);
+});
+
+test("poll is a warning at once where it was not asked for", async () => {
+  const chosen = watch({ monitor: "poll", reason: "EPERM" });
+  expect(warnings.splice(0)).toEqual([chosen.problem!]);
+  expect(chosen.problem).toContain("EPERM");
+  const wanted = watch({ monitor: "poll", reason: null });
+  wanted.setPorts([PORT]);
+  await pass(60_000);
+  expect(await connect(wanted)).toEqual([]);
+  expect(wanted.problem).toBeNull();
+  expect(checks).toBe(0);
+});
