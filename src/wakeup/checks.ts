@@ -125,8 +125,9 @@ export interface RulesContext {
   readonly devices: readonly ListeningDevice[];
 }
 
-export async function checkRules(context: RulesContext): Promise<Finding[]> {
-  const signal = AbortSignal.timeout(8000);
+/** @param limitMs for the programs that list the rules. */
+export async function checkRules(context: RulesContext, limitMs = 8000): Promise<Finding[]> {
+  const signal = AbortSignal.timeout(limitMs);
   const sources = await readFirewalls(signal);
   // Addresses of the whole world: scope 00, /proc/net/if_inet6.
   const addresses = readTextFile("/proc/net/if_inet6") ?? "";
@@ -147,20 +148,27 @@ async function readFirewalls(signal: AbortSignal): Promise<Sources> {
       return null;
     }
   };
-  const nft = await read("nft", ["-j", "list", "ruleset"]);
   // Those of the old kernel interface stand beside the others, and have a list of their own.
   const kinds = ["", ...(hasLegacyTables() ? ["-legacy"] : [])];
+  const programs = kinds.flatMap(
+    (kind) =>
+      [
+        { program: `iptables${kind}-save`, version: 4 },
+        { program: `ip6tables${kind}-save`, version: 6 },
+      ] as const,
+  );
+  const [nft, ...saved] = await Promise.all([
+    read("nft", ["-j", "list", "ruleset"]),
+    ...programs.map(({ program }) => read(program, [])),
+  ]);
   let isXtablesRead = false;
-  for (const kind of kinds) {
-    for (const [program, version] of [
-      ["iptables", 4],
-      ["ip6tables", 6],
-    ] as const) {
-      const text = await read(`${program}${kind}-save`, []);
-      if (text === null) continue;
-      if (text.includes("(nf_tables)")) isXtablesRead = true;
-      firewalls.push(parseIptables(text, { program, version }));
-    }
+  for (const [index, { program, version }] of programs.entries()) {
+    const text = saved[index] ?? null;
+    if (text === null) continue;
+    if (text.includes("(nf_tables)")) isXtablesRead = true;
+    firewalls.push(
+      parseIptables(text, { program: program.replace(/(-legacy)?-save$/, ""), version }),
+    );
   }
   if (nft !== null) firewalls.push(parseNft(nft, { withXtables: !isXtablesRead }));
   return { firewalls, unread };

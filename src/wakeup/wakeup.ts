@@ -17,6 +17,9 @@ export interface WakeUp {
   readonly reason: string | null;
 }
 
+/** The start waits so long at most for the programs that list the rules; they take milliseconds. */
+const RULES_MS = 3000;
+
 interface OpenWakeUp {
   readonly wakeUp: WakeUp;
   readonly capture: Capture;
@@ -50,7 +53,7 @@ export async function findLoggingRules(settings: Settings): Promise<LoggingRules
   await devices.look(null);
   const { group, manageRules: isManaged } = settings;
   const context = { group, isManaged, isRunning: false, devices: devices.known };
-  const findings = await checkRules(context);
+  const findings = await checkRules(context, RULES_MS);
   const missing = findings.find(({ verdict }) => verdict === "problem" || verdict === "skipped");
   return {
     areThere: missing === undefined,
