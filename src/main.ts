@@ -7,6 +7,8 @@ import { versionText } from "./cli/version.ts";
 import { systemClock } from "./clock.ts";
 import { type Command, describeSettings, parseCommand, type Settings, targetAt } from "./config.ts";
 import { ConfigError, LibraryError, SystemError } from "./errors.ts";
+import { claim } from "./exclusive.ts";
+import { runtimeDirOf } from "./http/place.ts";
 import type { HttpServer } from "./http/server.ts";
 import { Devices } from "./kernel/devices.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./log.ts";
@@ -75,6 +77,8 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     else if (app === null) missed.push(signal);
     else reload(app, log, notifier);
   });
+  const runtimeDir = runtimeDirOf(process.env);
+  const claims = claim(settings.stateDir, runtimeDir);
   const senses = await openSenses(settings, clock);
   tellReady(settings, senses, log);
   // From here on it pays to compile: build.ts makes the program start without.
@@ -87,7 +91,8 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     import("./store/store.ts"),
     import("./channel/targets.ts"),
   ]);
-  const store = await Store.open({ directory: settings.stateDir, clock, log });
+  const refusal = claims.stateDir;
+  const store = await Store.open({ directory: settings.stateDir, refusal, clock, log });
   app = new App(settings, {
     clock,
     log,
@@ -103,17 +108,17 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   log.info(`wgmon ${version}`, describeSettings(settings));
   for (const note of notes) log.warn(note);
   // Last of all: nobody waits for it.
-  const [{ HttpServer }, { LiveSource }, { runtimeDirOf }, { keepSmall }] = await Promise.all([
+  const [{ HttpServer }, { LiveSource }, { keepSmall }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/live.ts"),
-    import("./http/place.ts"),
     import("./memory.ts"),
   ]);
   const running = app;
   http = await HttpServer.start({
     source: new LiveSource(version, running.parts),
     settings: () => running.settings,
-    runtimeDir: runtimeDirOf(process.env),
+    runtimeDir,
+    refusal: claims.socket,
     log,
     clock,
   });

@@ -20,6 +20,7 @@ import {
   LOCK_NB,
   O_CLOEXEC,
   O_CREAT,
+  O_NOFOLLOW,
   O_RDWR,
   STA_UNSYNC,
 } from "./kernel/uapi.ts";
@@ -246,15 +247,16 @@ export function readSecretFile<Value>(
 }
 
 /**
- * Makes the file if need be and locks it, flock(2), until the answer is called or the process ends.
+ * Makes the file if need be and locks it, flock(2), until the process ends.
  *
- * @throws SystemError EAGAIN: another process has it locked; ENOENT: there is no such folder.
+ * @throws SystemError EAGAIN: another process has it locked; ENOENT: there is no such folder; ELOOP: it
+ *   is a symbolic link, which in a folder of another user could lead anywhere.
  */
-export function lockFile(path: string): () => void {
-  const descriptor = libc().open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600);
+export function lockFile(path: string): void {
+  const descriptor = libc().open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600);
   if (descriptor < 0) throw systemError(`open ${path}`, errno());
   const code = libc().flock(descriptor, LOCK_EX | LOCK_NB) === 0 ? 0 : errno();
-  if (code === 0) return () => void libc().close(descriptor);
+  if (code === 0) return;
   libc().close(descriptor);
   throw systemError(`lock ${path}`, code);
 }

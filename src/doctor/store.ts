@@ -7,10 +7,10 @@ import { systemClock } from "../clock.ts";
 import type { Settings } from "../config.ts";
 import { fileName } from "../config/words.ts";
 import { SystemError } from "../errors.ts";
+import { lockOf, ownerOf } from "../exclusive.ts";
 import { formatSize } from "../size.ts";
 import { OlderStore } from "../store/database.ts";
 import { Store } from "../store/store.ts";
-import { readTextFile } from "../system.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
 
 /** With less, SQLite soon cannot write. */
@@ -37,7 +37,7 @@ export async function checkStore({
   }
   const sizeBytes = statSync(path, { throwIfNoEntry: false })?.size ?? null;
   const { bavail, bsize } = statfsSync(folder);
-  const owner = ownerOf(`${stateDir}/wgmon.lock`);
+  const owner = ownerOf(lockOf(stateDir))?.text ?? null;
   const facts = { stateDir: shown, freeBytes: bavail * bsize, sizeBytes, maxStoreBytes, owner };
   return [
     judgeFolder(facts),
@@ -74,17 +74,6 @@ function attempt(action: () => unknown): string | null {
     if (typeof code !== "string") throw error;
     return code;
   }
-}
-
-/** Who has the lock, by /proc/locks: process id and program; null: nobody that can be seen. */
-function ownerOf(path: string): string | null {
-  const inode = statSync(path, { throwIfNoEntry: false })?.ino;
-  if (inode === undefined) return null;
-  const locks = readTextFile("/proc/locks") ?? "";
-  const line = new RegExp(`^\\d+: FLOCK .* WRITE (\\d+) \\S+:${inode} `, "m").exec(locks);
-  if (line === null) return null;
-  const program = readTextFile(`/proc/${line[1]}/comm`)?.trim();
-  return `process ${line[1]}${program === undefined ? "" : `, ${program}`}`;
 }
 
 export function judgeFolder({

@@ -12,7 +12,6 @@ import { isLoopback } from "../config/listen.ts";
 import { isUnreadable, SystemError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Page } from "../page/page.tsx";
-import { lockFile } from "../system.ts";
 import type { Api } from "./api.ts";
 import { hasToken, Logins } from "./login.ts";
 import type { Naming } from "./metrics.ts";
@@ -57,8 +56,10 @@ export interface ServerOptions {
   readonly source: Source;
   /** As they are now: tokens and names may change while running. */
   readonly settings: () => HttpSettings;
-  /** Where the Unix socket is; null: there is none. */
+  /** Where the Unix socket is; null: there is none. No other process uses it: exclusive.ts. */
   readonly runtimeDir: string | null;
+  /** Why the folder of the Unix socket cannot be used; left out or null: it can. */
+  readonly refusal?: SystemError | null;
   readonly log: Log;
   readonly clock: Clock;
 }
@@ -85,7 +86,6 @@ export class HttpServer {
   /** The one that it listened on before. */
   #port: number | null = null;
   #unix: Listening | null = null;
-  #unlock = () => {};
   #cancelRetry = () => {};
   #cancelCount = () => {};
   readonly #openFilesMax = openFilesMax();
@@ -133,15 +133,15 @@ export class HttpServer {
       });
     });
     for (const server of servers) void server.stop(true);
-    this.#unlock();
   }
 
   async #listenUnix(folder: string): Promise<void> {
     const path = socketIn(folder);
     try {
+      const { refusal = null } = this.#options;
+      if (refusal !== null) throw refusal;
       await mkdir(folder, { recursive: true, mode: 0o755 });
-      // Whoever has the lock has the socket. One that is there was left behind.
-      this.#unlock = lockFile(`${path}.lock`);
+      // A wgmon that was killed left it behind.
       await unlink(path).catch((error: unknown) => {
         if (codeOf(error) !== "ENOENT") throw error;
       });
@@ -156,14 +156,8 @@ export class HttpServer {
       await chmod(path, 0o600);
       this.#options.log.debug("listening", { socket: path });
     } catch (error) {
-      const code = codeOf(error);
-      const { log } = this.#options;
-      if (code === "EAGAIN") {
-        log.warn(`${path}: another wgmon has this socket; its commands will ask that one`);
-      } else {
-        const hint = "wgmon's commands cannot ask this one; is $RUNTIME_DIRECTORY right?";
-        log.warn(`${path}: ${code}; ${hint}`);
-      }
+      const hint = "wgmon's commands cannot ask this one; is $RUNTIME_DIRECTORY right?";
+      this.#options.log.warn(`${path}: ${codeOf(error)}; ${hint}`);
     }
   }
 

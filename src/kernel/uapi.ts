@@ -90,6 +90,8 @@ export const SO_RCVBUFFORCE = 33;
 export const O_RDWR = 2;
 export const O_CREAT = 0x40;
 export const O_CLOEXEC = 0x80000;
+// On arm64 another number: arch/arm64/include/uapi/asm/fcntl.h
+export const O_NOFOLLOW = process.arch === "arm64" ? 0x8000 : 0x20000;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 

@@ -9,11 +9,9 @@ import type { Database as Sqlite, Statement } from "bun:sqlite";
 import type { Clock } from "../clock.ts";
 import { SystemError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { lockFile } from "../system.ts";
 import { migrations, SCHEMA_VERSION } from "./schema.ts";
 
 const FILE_NAME = "wgmon.db";
-const LOCK_NAME = "wgmon.lock";
 
 /** A tool that changes the outbox is done in less; longer would hold up everything. */
 const BUSY_MS = 100;
@@ -27,8 +25,10 @@ export interface DatabaseOptions {
   readonly directory: string | null;
   readonly clock: Clock;
   readonly log: Log;
-  /** A tool beside a running wgmon: it takes no lock and makes no file. */
+  /** A tool beside a running wgmon: it makes no file. */
   readonly isTool?: boolean;
+  /** Why the directory cannot be used, as claim() in exclusive.ts found; left out or null: it can. */
+  readonly refusal?: SystemError | null;
 }
 
 /** A tool may not bring the file up to date. */
@@ -55,15 +55,17 @@ export class Database implements Disposable {
   #path: string | null = null;
   #problem: string | null = null;
   #cancelRetry = () => {};
-  #unlock = () => {};
 
   /**
    * @throws SystemError only for a tool. wgmon itself goes on in memory, and says so in the log.
    */
   static async open(options: DatabaseOptions): Promise<Database> {
     // Here and not at the top: it costs a quarter of a millisecond, also those who print a help text.
-    const { Database: Memory } = await import("bun:sqlite");
-    const database = new Database(new Memory(":memory:"), options);
+    const { constants, Database: Memory } = await import("bun:sqlite");
+    // It holds for the attached file: in a folder of another user a link could lead anywhere.
+    const { SQLITE_OPEN_READWRITE, SQLITE_OPEN_CREATE, SQLITE_OPEN_NOFOLLOW } = constants;
+    const flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW;
+    const database = new Database(new Memory(":memory:", flags), options);
     if (options.directory === null) database.#migrate("main");
     else await database.#openFile(options.directory);
     return database;
@@ -142,7 +144,6 @@ export class Database implements Disposable {
     if (this.#place === "main" && this.#path !== null) this.#toDisk();
     this.#forgetStatements();
     this.#sqlite.close();
-    this.#unlock();
   }
 
   #number(sql: string): number {
@@ -184,11 +185,11 @@ export class Database implements Disposable {
   }
 
   async #openFile(directory: string): Promise<void> {
-    const { log, isTool } = this.#options;
+    const { log, isTool, refusal = null } = this.#options;
     const path = `${directory}/${FILE_NAME}`;
     try {
-      if (isTool !== true) this.#unlock = await lockDirectory(directory);
-      else if (!(await Bun.file(path).exists())) throw noStore(path);
+      if (refusal !== null) throw explain(refusal, directory);
+      if (isTool === true && !(await Bun.file(path).exists())) throw noStore(path);
       try {
         this.#attach(path);
       } catch (error) {
@@ -213,7 +214,7 @@ export class Database implements Disposable {
   #attach(path: string): void {
     const before = process.umask(0o077);
     try {
-      this.#sqlite.run("ATTACH ? AS disk", [path]);
+      this.#sqlite.run("ATTACH ? AS disk", [withRealFolder(path)]);
       // Reading a file that is none of SQLite's fails here.
       const version = Object.values(
         this.#sqlite.query<Record<string, number>, []>("PRAGMA disk.user_version").get() ?? {},
@@ -369,36 +370,25 @@ export class Database implements Disposable {
 }
 
 /**
- * Makes the directory if need be and takes its lock. The answer gives it back, as the end of the process does.
- *
- * @throws SystemError
+ * The same file by a path without links: SQLITE_OPEN_NOFOLLOW refuses them in folders as well, and systemd
+ * makes /var/lib/wgmon a link to private/wgmon where a service has DynamicUser=yes.
  */
-async function lockDirectory(directory: string): Promise<() => void> {
-  const path = `${directory}/${LOCK_NAME}`;
+function withRealFolder(path: string): string {
+  const { realpathSync } = process.getBuiltinModule("node:fs");
+  const folder = path.slice(0, -FILE_NAME.length - 1);
   try {
-    return lockFile(path);
-  } catch (error) {
-    if (!(error instanceof SystemError && error.code === "ENOENT")) throw explain(error, directory);
-    const { mkdir } = await import("node:fs/promises");
-    try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
-    } catch (failure) {
-      const { code = "EIO" } = failure as { code?: string };
-      throw explain(new SystemError(`make ${directory}`, code), directory);
-    }
-    return lockFile(path);
+    return `${realpathSync(folder)}/${FILE_NAME}`;
+  } catch {
+    // SQLite says what is wrong with it.
+    return path;
   }
 }
 
-function explain(error: unknown, directory: string): unknown {
-  if (!(error instanceof SystemError)) return error;
+const IS_LINK =
+  "a file of the store is a symbolic link there; give the folder that it leads to with --state-dir, or remove the link";
+
+function explain(error: SystemError, directory: string): SystemError {
   switch (error.code) {
-    case "EAGAIN":
-      return new SystemError(
-        `use ${directory}`,
-        error.code,
-        "another wgmon uses it; give this one another --state-dir",
-      );
     case "EACCES":
     case "EPERM":
     case "EROFS":
@@ -408,6 +398,8 @@ function explain(error: unknown, directory: string): unknown {
         error.code,
         "give a directory that wgmon may write with --state-dir",
       );
+    case "ELOOP":
+      return new SystemError(`use ${directory}`, error.code, IS_LINK);
     default:
       return error;
   }
@@ -438,6 +430,7 @@ function isCorrupt(error: unknown): boolean {
 function wordsOf(error: unknown): string {
   const code = codeOf(error);
   const message = error instanceof Error ? error.message : String(error);
+  if (code === "SQLITE_CANTOPEN_SYMLINK") return `${message} (${IS_LINK})`;
   if (code.startsWith("SQLITE_FULL")) return `${message} (make room, or give another --state-dir)`;
   if (code.startsWith("SQLITE_READONLY") || code.startsWith("SQLITE_CANTOPEN")) {
     return `${message} (give a directory that wgmon may write with --state-dir)`;

@@ -14,6 +14,7 @@ if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
   throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
 }
 const note = missing === null ? "" : ` [skipped: ${missing}]`;
+const WGMON = join(import.meta.dir, "../../wgmon");
 const POLL = ["--monitor", "poll", "--device", "wgtest-none"];
 
 test.skipIf(missing !== null)(
@@ -41,20 +42,31 @@ async function started(wgmon: Wgmon): Promise<void> {
   await wgmon.waitForLog(({ msg }) => /^wgmon \d/.test(String(msg)), 10_000);
 }
 
-test("a second wgmon on the same store says so and goes on without", async () => {
+test("a second wgmon on the same store or socket does not start, and the first goes on", async () => {
   const folder = join(newStateFolder(), "deep", "er");
-  await using first = startWgmon([...POLL, "--state-dir", folder]);
+  const runtime = `${newStateFolder()}/run`;
+  const environment = { RUNTIME_DIRECTORY: runtime };
+  await using first = startWgmon([...POLL, "--state-dir", folder], { environment });
   await started(first);
   expect(existsSync(join(folder, "wgmon.db"))).toBe(true);
-  await using second = startWgmon([...POLL, "--state-dir", folder]);
-  await started(second);
-  const errors = second.log.filter(({ level }) => level === "error");
-  expect(errors.map(({ msg }) => msg)).toEqual([
-    `use ${folder}: EAGAIN (another wgmon uses it; give this one another --state-dir); sessions and waiting events are kept in memory only`,
-  ]);
+  const stop = `stop it first (systemctl stop wgmon, or kill ${first.pid})`;
+  await using sameStore = startWgmon([...POLL, "--state-dir", folder]);
+  expect(await sameStore.exited).toBe(1);
+  expect(sameStore.logText).toBe(
+    `\nwgmon: start: already running (process ${first.pid} (wgmon) uses ${folder}; ${stop}, or give this one another --state-dir)`,
+  );
+  await using sameSocket = startWgmon(POLL, { environment });
+  expect(await sameSocket.exited).toBe(1);
+  expect(sameSocket.logText).toStartWith(
+    `\nwgmon: start: already running (process ${first.pid} (wgmon) uses ${runtime}/wgmon.sock; ${stop}, or give`,
+  );
+  // A tool beside it.
+  const outbox = Bun.spawnSync([WGMON, "outbox", "--state-dir", folder]);
+  expect(outbox.stdout.toString()).toBe("nothing waits, nothing was given up\n");
   expect(first.log.filter(({ level }) => level === "error")).toEqual([]);
-  expect(await first.stop()).toBe(0);
-  await using third = startWgmon([...POLL, "--state-dir", folder]);
-  await started(third);
-  expect(third.log.filter(({ level }) => level === "error")).toEqual([]);
+  expect(await first.stop("SIGKILL")).toBe(128 + 9);
+  // Neither the locks nor the socket that it left behind are in the way.
+  await using next = startWgmon([...POLL, "--state-dir", folder], { environment });
+  await started(next);
+  expect(next.log.filter(({ level }) => level === "error" || level === "warn")).toEqual([]);
 });

@@ -319,16 +319,6 @@ describe("on the Unix socket", () => {
     expect(lines).toEqual([]);
   });
 
-  test("that of another wgmon is left alone", async () => {
-    await start(off, join(folder, "run"));
-    await start(off, join(folder, "run"));
-    expect(lines).toEqual([
-      `<4>${path()}: another wgmon has this socket; its commands will ask that one`,
-    ]);
-    await servers.pop()!.stop();
-    expect((await ask("/healthz")).status).toBe(200);
-  });
-
   test("a folder that cannot be is said", async () => {
     writeFileSync(join(folder, "run"), "");
     await start(off, join(folder, "run"));

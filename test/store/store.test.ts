@@ -9,12 +9,14 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import type { Event } from "../../src/contract.ts";
+import { SystemError } from "../../src/errors.ts";
 import { eventOf } from "../../src/event.ts";
 import { createLog } from "../../src/log.ts";
 import { SCHEMA_VERSION } from "../../src/store/schema.ts";
@@ -38,10 +40,16 @@ function folder(): string {
   return path;
 }
 
-async function open(directory: string | null, clock = new HandClock()) {
+async function open(
+  directory: string | null,
+  {
+    clock = new HandClock(),
+    refusal = null,
+  }: { readonly clock?: HandClock; readonly refusal?: SystemError | null } = {},
+) {
   const lines: string[] = [];
   const log = createLog({ format: "journal", level: "info", write: (line) => lines.push(line) });
-  const store = await Store.open({ directory, clock, log });
+  const store = await Store.open({ directory, refusal, clock, log });
   stores.push(store);
   return { store, lines, clock };
 }
@@ -150,11 +158,9 @@ describe("what is kept", () => {
   });
 
   test("the files are for nobody else", async () => {
-    const directory = folder();
-    const { store } = await open(join(directory, "new", "folder"));
+    const place = folder();
+    const { store } = await open(place);
     record(store, 1);
-    const place = join(directory, "new", "folder");
-    expect(statSync(place).mode & 0o777).toBe(0o700);
     const modes = readdirSync(place).map((name) => [
       name,
       (statSync(join(place, name)).mode & 0o777).toString(8),
@@ -163,7 +169,6 @@ describe("what is kept", () => {
       "wgmon.db": "600",
       "wgmon.db-shm": "600",
       "wgmon.db-wal": "600",
-      "wgmon.lock": "600",
     });
   });
 });
@@ -262,25 +267,34 @@ describe("retention", () => {
 });
 
 describe("a file that cannot be used", () => {
-  test("a second wgmon in the same folder goes on in memory and says so", async () => {
-    const directory = folder();
-    await open(directory);
-    const { store, lines } = await open(directory);
-    expect(lines).toEqual([
-      `<3>use ${directory}: EAGAIN (another wgmon uses it; give this one another --state-dir); sessions and waiting events are kept in memory only`,
-    ]);
-    expect(store.problem).toContain("another wgmon");
+  test("a folder that cannot be used, as was found before", async () => {
+    const refusal = new SystemError("open wgmon.lock", "EROFS");
+    const { store, lines } = await open(folder(), { refusal });
+    expect(lines[0]).toMatch(
+      /^<3>use .*: EROFS \(give a directory that wgmon may write with --state-dir\); .* kept in memory only/,
+    );
     expect(store.isInMemory).toBe(true);
     record(store, 1, ["a"]);
     expect(store.count("a")).toBe(1);
   });
 
-  test("a folder that cannot be made", async () => {
-    const directory = join(folder(), "file");
-    writeFileSync(directory, "");
-    const { store, lines } = await open(join(directory, "state"));
-    expect(lines[0]).toMatch(/ENOTDIR \(give a directory that wgmon may write with --state-dir\)/);
+  test("a symbolic link in its place: what it leads to is neither made nor changed", async () => {
+    const directory = folder();
+    const victim = join(folder(), "victim");
+    symlinkSync(victim, join(directory, "wgmon.db"));
+    const { store, lines } = await open(directory);
+    expect(lines[0]).toMatch(/wgmon\.db: unable to open .* symbolic link there; give the folder/);
     expect(store.isInMemory).toBe(true);
+    expect(existsSync(victim)).toBe(false);
+  });
+
+  test("a folder that is a link, as systemd makes for DynamicUser=yes, can be used", async () => {
+    const directory = folder();
+    const link = join(folder(), "link");
+    symlinkSync(directory, link);
+    const { store, lines } = await open(link);
+    expect([store.isInMemory, lines]).toEqual([false, []]);
+    expect(existsSync(join(directory, "wgmon.db"))).toBe(true);
   });
 
   test("a file of a newer wgmon is left as it is", async () => {
