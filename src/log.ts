@@ -4,6 +4,7 @@
  */
 
 import { writeToStderr } from "./system.ts";
+import { visible } from "./visible.ts";
 
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -215,18 +216,4 @@ function speakable(_key: string, value: unknown): unknown {
   if (!(value instanceof Error)) return value;
   const message = value.message || value.name;
   return value.cause instanceof Error ? `${message}: ${value.cause.message}` : message;
-}
-
-/**
- * No value can end a line, move a terminal's cursor or turn the direction of writing: what could is
- * written as JSON escapes it. In a JSON text these characters stand in strings only.
- */
-function visible(text: string): string {
-  return text.replace(
-    // Control characters, line ends of Unicode, controls of direction. By number: the classes of
-    // Unicode take a millisecond to compile.
-    // oxlint-disable-next-line no-control-regex
-    /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }

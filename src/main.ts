@@ -15,6 +15,7 @@ import { chooseFormat, createLog, type LeveledLog, type Log } from "./log.ts";
 import type { Notifier } from "./notify.ts";
 import { openSenses, type Senses } from "./senses.ts";
 import { fileMode, hostname, isTerminal, print, readTextFile, writeToStderr } from "./system.ts";
+import { printableLine } from "./visible.ts";
 
 const STDERR = 2;
 const MORE_HELP = "wgmon --help lists all settings.";
@@ -246,11 +247,11 @@ async function ask(
 }
 
 function printLine(line: string): void {
-  print(`${line}\n`);
+  print(`${printableLine(line)}\n`);
 }
 
 function complain(...lines: readonly string[]): void {
-  const text = `${lines.join("\n")}\n`;
+  const text = `${lines.map(printableLine).join("\n")}\n`;
   try {
     // Not process.stderr, which opens files of its own: there may be too many already.
     writeToStderr(Buffer.from(text), COMPLAINT_MS);

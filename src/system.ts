@@ -24,6 +24,7 @@ import {
   O_RDWR,
   STA_UNSYNC,
 } from "./kernel/uapi.ts";
+import { printable } from "./visible.ts";
 
 const STDOUT = 1;
 const STDERR = 2;
@@ -102,14 +103,15 @@ export function writeToStdout(bytes: Uint8Array, waitMs: number): number {
 }
 
 /**
- * Writes all of the text to standard output; that its reader has seen enough is no failure.
+ * Writes all of the text to standard output; that its reader has seen enough is no failure. What others
+ * put into the text does nothing to a terminal: visible.ts.
  *
  * @returns whether somebody still reads.
  * @throws SystemError
  */
 export function print(text: string): boolean {
   try {
-    for (let rest: Uint8Array = Buffer.from(text); rest.length > 0;) {
+    for (let rest: Uint8Array = Buffer.from(printable(text)); rest.length > 0;) {
       rest = rest.subarray(writeToStdout(rest, -1));
     }
     return true;

@@ -26,6 +26,7 @@ import {
 } from "../wakeup/checks.ts";
 import { findLoggingRules, type WakeUp } from "../wakeup/wakeup.ts";
 import { Daemon } from "./daemon.ts";
+import { json } from "./text.ts";
 
 export interface DoctorCommand {
   readonly settings: Settings;
@@ -142,7 +143,7 @@ function line({ name }: Check, { verdict, found, fix }: Finding): string {
 }
 
 function jsonLine({ group, name }: Check, { verdict, found, fix }: Finding): string {
-  return JSON.stringify({ group, check: name, verdict, found, fix });
+  return json({ group, check: name, verdict, found, fix });
 }
 
 function count(number: number, what: string): string {

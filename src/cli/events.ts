@@ -7,6 +7,7 @@ import type { Event } from "../contract.ts";
 import { sentence } from "../event.ts";
 import type { PlacedEventView } from "../http/view.ts";
 import { isSelected, type Selection } from "../selection.ts";
+import { visible } from "../visible.ts";
 import { type Answers, type Daemon, Lost, NotRunning } from "./daemon.ts";
 import { keysOf, PAGE, type Page, pagesOf, sinceOf } from "./past.ts";
 import { MessageReader } from "./sse.ts";
@@ -124,5 +125,5 @@ async function selectionOf(
 
 function lineOf(event: Event, { request, paint }: Options): string {
   if (request.json) return `${json(event)}\n`;
-  return `${paint("dim", localTime(event.timestamp))} ${sentence(event, shortName)}\n`;
+  return `${paint("dim", localTime(event.timestamp))} ${visible(sentence(event, shortName))}\n`;
 }

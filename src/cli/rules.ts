@@ -17,7 +17,7 @@ interface Options extends RunOptions {
   /** Of the devices that the request names, or of all. */
   readonly devices: Pick<Devices, "look">;
   /** Gets each line, or several, without the last end. */
-  readonly print: (text: string) => void;
+  readonly print: (line: string) => void;
   /** The same for what does not belong into a file of rules. */
   readonly complain: (text: string) => void;
 }
@@ -26,6 +26,11 @@ interface Options extends RunOptions {
 export async function runRules(request: RulesRequest, options: Options): Promise<number> {
   const { action, group } = request;
   const { print, complain } = options;
+  const printLines = (text: string) =>
+    text
+      .trimEnd()
+      .split("\n")
+      .forEach((line) => print(line));
   try {
     if (action === "remove") {
       if (await removeRules(group, options)) print(`removed table ${tableOf(group)}`);
@@ -35,10 +40,10 @@ export async function runRules(request: RulesRequest, options: Options): Promise
     if (ports === null) return 1;
     switch (action) {
       case "nft":
-        print(nftRules({ ports, group }).trimEnd());
+        printLines(nftRules({ ports, group }));
         return 0;
       case "iptables":
-        print(iptablesRules({ ports, group }).trimEnd());
+        printLines(iptablesRules({ ports, group }));
         return 0;
       case "install": {
         await installRules({ ports, group }, options);

@@ -3,6 +3,7 @@
 import { clean, shortName } from "../channel/text.ts";
 import { SystemError } from "../errors.ts";
 import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
+import { visible } from "../visible.ts";
 import type { Answers } from "./daemon.ts";
 import { peersFound } from "./past.ts";
 import { lastSeen, peerColumns } from "./peertable.ts";
@@ -39,8 +40,8 @@ export async function printStatus(answers: Answers, options: Options): Promise<v
   }
   if (isRunning) {
     const { host, version, startedAt, store, wakeUp } = await answers.get<StatusView>("/v1/status");
-    print(`${shortName(host)}: wgmon ${version}, up ${since(startedAt, nowMs)}\n`);
-    const woken = describeWakeUp(wakeUp);
+    print(`${shortName(host)}: wgmon ${shortName(version)}, up ${since(startedAt, nowMs)}\n`);
+    const woken = visible(describeWakeUp(wakeUp));
     print(`${room === null ? woken : cutTo(woken, room)}\n`);
     if (wakeUp.problem !== null) print(`${paint("red", clean(wakeUp.problem))}\n`);
     if (store.problem !== null)
@@ -68,7 +69,7 @@ function describeWakeUp({ monitor, group, interface: name, reason }: StatusView[
 /** `wg0, port 51820: 2 of 3 peers connected` */
 function describe({ name, listenPort, peers, connected }: DeviceView): string {
   const port = listenPort === 0 ? "no port" : `port ${listenPort}`;
-  return `${shortName(name)}, ${port}: ${connected} of ${count(peers, "peer")} connected`;
+  return visible(`${shortName(name)}, ${port}: ${connected} of ${count(peers, "peer")} connected`);
 }
 
 /** All peers of a device, those that were heard from last first. */

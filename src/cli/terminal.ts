@@ -5,6 +5,7 @@
 
 import { SystemError } from "../errors.ts";
 import { writeToStdout } from "../system.ts";
+import { printableLine } from "../visible.ts";
 import { type Key, readKeys } from "./keys.ts";
 
 /** https://invisible-island.net/xterm/ctlseqs: another screen, no cursor, lines that do not wrap. */
@@ -69,7 +70,7 @@ export class Terminal implements Disposable {
     if (!this.#isOn) return;
     let text = "";
     for (const [row, line] of lines.entries()) {
-      if (line !== this.#lines[row]) text += `\x1b[${row + 1};1H\x1b[2K${line}`;
+      if (line !== this.#lines[row]) text += `\x1b[${row + 1};1H\x1b[2K${printableLine(line)}`;
     }
     this.#lines = lines;
     if (text !== "") this.#write(`${BEGIN}${text}${END}`);

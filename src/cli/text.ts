@@ -5,6 +5,7 @@
 
 import { shortName } from "../channel/text.ts";
 import { duration } from "../event.ts";
+import { STYLES, visible } from "../visible.ts";
 
 /** Between the columns of a table. */
 const GAP = "  ";
@@ -60,10 +61,7 @@ export function count(number: number, what: string): string {
 
 /** JSON on one line, which a terminal may show: what moves its cursor or turns its text is escaped. */
 export function json(value: unknown): string {
-  return JSON.stringify(value).replaceAll(
-    /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return visible(JSON.stringify(value));
 }
 
 /** Where a command's words go. */
@@ -79,14 +77,11 @@ export interface Output {
 
 // ---- Colours ----
 
-/** Select Graphic Rendition of ECMA-48, 8.3.117. */
-const styles = { bold: "1", dim: "2", inverse: "7", red: "31", green: "32", yellow: "33" } as const;
-
-export type Style = keyof typeof styles;
+export type Style = keyof typeof STYLES;
 export type Paint = (style: Style, text: string) => string;
 
 export const plain: Paint = (_style, text) => text;
-export const coloured: Paint = (style, text) => `\x1b[${styles[style]}m${text}\x1b[0m`;
+export const coloured: Paint = (style, text) => `\x1b[${STYLES[style]}m${text}\x1b[0m`;
 
 /** https://no-color.org */
 export function paintFor(env: Readonly<Record<string, string | undefined>>, isTerminal: boolean) {
@@ -116,16 +111,20 @@ export interface Table<Row> {
 }
 
 /**
- * A table with the columns that there is room for.
+ * A table with the columns that there is room for. A cell stays on its line, whatever is in it.
  *
  * @param sample rows that tell how wide the columns are.
  * @param room columns of the terminal; null: as many as it takes, and nothing is cut.
  */
 export function tableOf<Row>(
-  columns: readonly Column<Row>[],
+  wanted: readonly Column<Row>[],
   sample: readonly Row[],
   { room, paint }: { readonly room: number | null; readonly paint: Paint },
 ): Table<Row> {
+  const columns = wanted.map((column) => ({
+    ...column,
+    cell: (row: Row) => visible(column.cell(row)),
+  }));
   const natural = columns.map(({ title, min = 0, cell }) =>
     sample.reduce((most, row) => Math.max(most, widthOf(cell(row))), Math.max(min, title.length)),
   );

@@ -25,7 +25,7 @@ async function run(
     { devices: [], group: 1, ...request },
     {
       devices: { look: async () => look },
-      print: (text) => printed!.push(text),
+      print: (line) => printed!.push(line),
       complain: (text) => complaints!.push(text),
       async nft(_operation, script) {
         scripts!.push(script);
@@ -39,20 +39,24 @@ async function run(
 const done = { exitCode: 0, complaints: [] };
 const refused = { exitCode: 1, printed: [], scripts: [] };
 
+function linesOf(text: string): string[] {
+  return text.trimEnd().split("\n");
+}
+
 describe("printing", () => {
   test("gives the rules for all ports, as they are to be saved", async () => {
     const look = fakeLook(51821, 51820, 51821);
     const options = { ports: [51820, 51821], group: 5 };
     const nft = await run({ action: "nft", group: 5 }, { look });
-    expect(nft).toEqual({ ...done, printed: [nftRules(options).trimEnd()], scripts: [] });
+    expect(nft).toEqual({ ...done, printed: linesOf(nftRules(options)), scripts: [] });
     const iptables = await run({ action: "iptables", group: 5 }, { look });
-    expect(iptables).toEqual({ ...done, printed: [iptablesRules(options).trimEnd()], scripts: [] });
+    expect(iptables).toEqual({ ...done, printed: linesOf(iptablesRules(options)), scripts: [] });
   });
 
   test("leaves out a device that does not listen, and says so", async () => {
     expect(await run({ action: "nft" }, { look: fakeLook(0, 51820) })).toEqual({
       exitCode: 0,
-      printed: [nftRules({ ports: [51820], group: 1 }).trimEnd()],
+      printed: linesOf(nftRules({ ports: [51820], group: 1 })),
       complaints: ["wgmon: wg0 listens on no port; give it a ListenPort, and bring it up"],
       scripts: [],
     });
