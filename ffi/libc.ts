@@ -75,6 +75,20 @@ export const batch = lazily({
   },
 });
 
+/** Apart from the rest, too: only starts with a settings file or secrets need it. */
+export const status = lazily({
+  sonames: ["libc.so.6"],
+  packages: "glibc",
+  symbols: {
+    // long syscall(long number, ...); as statx(int dirfd, const char *pathname, int flags, unsigned int
+    // mask, struct statx *statxbuf): glibc has a function of that name only since 2.28.
+    syscall: {
+      args: ["i64", "i32", "cstring", "i32", "u32", "buffer"],
+      returns: FFIType.i64_fast,
+    },
+  },
+});
+
 /** The number of the last failed call. Ask in the very next statement: an await loses it. */
 export function errno(): number {
   return read.i32(libc().__errno_location() as Pointer, 0);

@@ -6,6 +6,8 @@ import { helpText } from "./cli/help.ts";
 import { versionText } from "./cli/version.ts";
 import { systemClock } from "./clock.ts";
 import { type Command, describeSettings, parseCommand, type Settings, targetAt } from "./config.ts";
+import { hasUrl } from "./config/words.ts";
+import type { FileRead } from "./doctor/secrets.ts";
 import { ConfigError, LibraryError, SystemError } from "./errors.ts";
 import { claim } from "./exclusive.ts";
 import { runtimeDirOf } from "./http/place.ts";
@@ -14,7 +16,14 @@ import { Devices } from "./kernel/devices.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./log.ts";
 import type { Notifier } from "./notify.ts";
 import { openSenses, type Senses } from "./senses.ts";
-import { fileMode, hostname, isTerminal, print, readTextFile, writeToStderr } from "./system.ts";
+import {
+  folderOpenToOthers,
+  hostname,
+  isTerminal,
+  print,
+  readFileAndMode,
+  writeToStderr,
+} from "./system.ts";
 import { printableLine } from "./visible.ts";
 
 const STDERR = 2;
@@ -22,8 +31,8 @@ const MORE_HELP = "wgmon --help lists all settings.";
 /** Standard error may be a pipe whose reader is slow, or gone to sleep for good. */
 const COMPLAINT_MS = 1000;
 
-/** The files that the settings come from, as they were given, and their absolute paths: for the doctor. */
-const filesRead = new Map<string, string>();
+/** The files that the settings come from, by their names there. */
+const filesRead = new Map<string, FileRead>();
 
 const startFolder = process.cwd();
 // A library that the loader does not find is looked for in the working directory, by its bare name:
@@ -36,10 +45,13 @@ function readCommand(): Command {
     env: process.env,
     hostname: hostname(),
     readFile(path) {
-      filesRead.set(path, absolute(path));
-      return readTextFile(absolute(path));
+      const file = readFileAndMode(absolute(path));
+      if (file === null) return null;
+      const { text, mode } = file;
+      filesRead.set(path, { path: absolute(path), mode, hasUrl: hasUrl(text) });
+      return file;
     },
-    fileMode: (path) => fileMode(absolute(path)),
+    folderOpenToOthers: (path) => folderOpenToOthers(absolute(path)),
   });
 }
 
@@ -107,7 +119,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   if (missed.length > 0) reload(app, log, notifier);
   // After it is ready: describing takes time too.
   log.info(`wgmon ${version}`, describeSettings(settings));
-  for (const note of notes) log.warn(note);
+  await warn(settings, notes, log);
   // Last of all: nobody waits for it.
   const [{ HttpServer }, { LiveSource }, { keepSmall }] = await Promise.all([
     import("./http/server.ts"),
@@ -161,6 +173,15 @@ function keepInformed(notifier: Notifier, { parts }: App): void {
   tell();
 }
 
+/** What is worth a warning in the settings, and in who can read their files. */
+async function warn(settings: Settings, notes: readonly string[], log: Log): Promise<void> {
+  for (const note of notes) log.warn(note);
+  const { checkSecrets } = await import("./doctor/secrets.ts");
+  for (const { verdict, found, fix } of checkSecrets(filesRead, settings)) {
+    if (verdict !== "ok") log.warn(`${found}; ${fix}`);
+  }
+}
+
 function reload(app: App, log: LeveledLog, notifier: Notifier | null): void {
   notifier?.reloading();
   try {
@@ -168,7 +189,7 @@ function reload(app: App, log: LeveledLog, notifier: Notifier | null): void {
     if (command.type !== "run") return;
     log.setLevel(command.settings.logLevel);
     log.info("settings reloaded", describeSettings(app.reload(command.settings)));
-    for (const note of command.notes) log.warn(note);
+    void warn(command.settings, command.notes, log);
   } catch (error) {
     if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
     log.error(`settings not reloaded, the old ones stay: ${error.message.replaceAll("\n", "; ")}`);

@@ -5,10 +5,11 @@
 
 import { CString, type Pointer } from "bun:ffi";
 
-import { clock, errno, libc } from "../ffi/libc.ts";
+import { clock, errno, libc, status } from "../ffi/libc.ts";
 import { SystemError } from "./errors.ts";
 import { errnoName, systemError } from "./kernel/errno.ts";
 import {
+  AT_EMPTY_PATH,
   EACCES,
   EAGAIN,
   EINTR,
@@ -23,6 +24,8 @@ import {
   O_NOFOLLOW,
   O_RDWR,
   STA_UNSYNC,
+  STATX_BASIC_STATS,
+  SYS_statx,
 } from "./kernel/uapi.ts";
 import { printable } from "./visible.ts";
 
@@ -37,6 +40,10 @@ const HOST_NAME_BYTES = 65;
 /** struct timex, sys/timex.h */
 const TIMEX_BYTES = 208;
 const TIMEX_STATUS = 40;
+/** struct statx, linux/stat.h: its size, and where user and mode are in it. */
+const [STATX_BYTES, STATX_USER, STATX_MODE] = [256, 20, 28];
+/** As many as the kernel follows: path_resolution(7). */
+const LINKS_MAX = 40;
 const CHUNK_BYTES = 65_536;
 /** Where the name begins in a struct dirent; dirent.h, the same on all 64-bit machines. */
 const DIRENT_NAME = 19;
@@ -151,12 +158,56 @@ function write(descriptor: number, bytes: Uint8Array, waitMs: number): number {
   return written;
 }
 
+/** Who may write and read a file. */
+export interface FileMode {
+  /** `0o644` */
+  readonly bits: number;
+  /** Whether it belongs to root or to the user that we run as. */
+  readonly isOurs: boolean;
+}
+
+/** A text, and the mode of the file that it was read from; null: the kernel does not tell. */
+export interface TextFile {
+  readonly text: string;
+  readonly mode: FileMode | null;
+}
+
 /**
  * A text file as a whole; null when it does not exist.
  *
  * @throws SystemError when it exists and cannot be read.
  */
 export function readTextFile(path: string): string | null {
+  return readOpened(path, () => null)?.text ?? null;
+}
+
+/**
+ * The same with its mode, asked of the descriptor that is read: at the path another file may be by then.
+ *
+ * @throws SystemError when it exists and cannot be read.
+ */
+export function readFileAndMode(path: string): TextFile | null {
+  return readOpened(path, modeOf);
+}
+
+function modeOf(descriptor: number): FileMode | null {
+  const facts = new DataView(new ArrayBuffer(STATX_BYTES));
+  const bytes = new Uint8Array(facts.buffer);
+  const { syscall } = status();
+  if (Number(syscall(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_BASIC_STATS, bytes)) < 0) {
+    return null;
+  }
+  const user = facts.getUint32(STATX_USER, true);
+  return {
+    bits: facts.getUint16(STATX_MODE, true) & 0o7777,
+    isOurs: user === 0 || user === process.geteuid!(),
+  };
+}
+
+function readOpened(
+  path: string,
+  modeOf: (descriptor: number) => FileMode | null,
+): TextFile | null {
   const descriptor = libc().open(path, O_CLOEXEC, 0);
   if (descriptor < 0) {
     const code = errno();
@@ -164,6 +215,7 @@ export function readTextFile(path: string): string | null {
     throw systemError(`read ${path}`, code);
   }
   try {
+    const mode = modeOf(descriptor);
     const decoder = new TextDecoder();
     const chunk = new Uint8Array(new ArrayBuffer(CHUNK_BYTES));
     let text = "";
@@ -172,7 +224,7 @@ export function readTextFile(path: string): string | null {
       const code = length < 0 ? errno() : 0;
       if (code === EINTR) continue;
       if (code !== 0) throw systemError(`read ${path}`, code);
-      if (length === 0) return text + decoder.decode();
+      if (length === 0) return { text: text + decoder.decode(), mode };
       text += decoder.decode(chunk.subarray(0, length), { stream: true });
     }
   } finally {
@@ -181,21 +233,46 @@ export function readTextFile(path: string): string | null {
 }
 
 /**
- * The permission bits of a file, and whether it belongs to root or to the user that we run as.
+ * The first folder on the way to a file that users other than root and ours can change, so that they could
+ * put another file in its place; null: there is none. Links on the way are followed, and so are the ways to
+ * them. In a folder with the sticky bit, such as /tmp, others cannot replace what is not theirs.
  *
+ * @param path absolute.
  * @throws SystemError
  */
-export function fileMode(path: string): { readonly bits: number; readonly isOurs: boolean } {
+export function folderOpenToOthers(path: string): string | null {
   // Few need it, so only they pay for loading it.
-  const { statSync } = require("node:fs") as typeof import("node:fs");
+  const { lstatSync, readlinkSync } = require("node:fs") as typeof import("node:fs");
+  const ours = [0, process.geteuid!()];
+  const names = path.split("/");
+  let folder = "";
   try {
-    const { mode, uid } = statSync(path);
-    return { bits: mode & 0o7777, isOurs: uid === 0 || uid === process.geteuid!() };
+    for (let links = 0; names.length > 0;) {
+      const name = names.shift()!;
+      if (name === "" || name === ".") continue;
+      if (name === "..") {
+        folder = folder.slice(0, folder.lastIndexOf("/"));
+        continue;
+      }
+      const { mode, uid } = lstatSync(folder || "/");
+      const isSticky = (mode & 0o1000) !== 0;
+      if (!ours.includes(uid) || ((mode & 0o022) !== 0 && !isSticky)) return folder || "/";
+      const next = lstatSync(`${folder}/${name}`);
+      if (isSticky && !ours.includes(next.uid)) return folder || "/";
+      if (!next.isSymbolicLink()) {
+        folder += `/${name}`;
+        continue;
+      }
+      if (++links > LINKS_MAX) throw new SystemError(`look at ${path}`, "ELOOP");
+      const target = readlinkSync(`${folder}/${name}`);
+      if (target.startsWith("/")) folder = "";
+      names.unshift(...target.split("/"));
+    }
+    return null;
   } catch (error) {
-    throw new SystemError(
-      `ask for the mode of ${path}`,
-      String((error as { code?: unknown }).code),
-    );
+    const { code } = error as { code?: unknown };
+    if (error instanceof SystemError || typeof code !== "string") throw error;
+    throw new SystemError(`look at ${path}`, code);
   }
 }
 

@@ -12,7 +12,8 @@ import {
   checkLibraries,
   checkLimits,
 } from "../doctor/machine.ts";
-import { checkNames, checkSecrets, judgeSettings } from "../doctor/settings.ts";
+import { checkSecrets, type FileRead } from "../doctor/secrets.ts";
+import { checkNames, judgeSettings } from "../doctor/settings.ts";
 import { checkStore } from "../doctor/store.ts";
 import { checkTargets } from "../doctor/targets.ts";
 import { runtimeDirOf, socketIn } from "../http/place.ts";
@@ -41,8 +42,8 @@ export interface DoctorCommand {
 interface Options {
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Which the settings were read from: as they were given, and their absolute paths. */
-  readonly files: ReadonlyMap<string, string>;
+  /** Which the settings were read from, by their names in the settings. */
+  readonly files: ReadonlyMap<string, FileRead>;
   readonly print: (line: string) => void;
 }
 

@@ -2,6 +2,7 @@
 
 import { SystemError } from "../errors.ts";
 import { didYouMean } from "../suggest.ts";
+import type { FileMode, TextFile } from "../system.ts";
 import type { PublicKey } from "../wireguard.ts";
 import {
   type Found,
@@ -33,6 +34,8 @@ export interface PeerSettings {
 export interface SettingsFile {
   /** null: there is none. */
   readonly path: string | null;
+  /** Of the file as it was read; null: there is none, or the kernel does not tell. */
+  readonly mode: FileMode | null;
   /** What to call it in messages. */
   readonly where: string;
   readonly found: Found;
@@ -51,24 +54,24 @@ export function readSettingsFile(
   const peers = new Map<PublicKey, PeerSettings>();
   const path = named?.path ?? "";
   const where = fileName(path);
-  const nothing: SettingsFile = { path: null, where, found, peers, target: undefined };
+  const nothing: SettingsFile = { path: null, mode: null, where, found, peers, target: undefined };
   if (named === null) return nothing;
 
-  let text: string | null;
+  let file: TextFile | null;
   try {
-    text = sources.readFile(path);
+    file = sources.readFile(path);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     problems.push(`${where}: cannot be read: ${error.code}`);
     return nothing;
   }
-  if (text === null) {
+  if (file === null) {
     if (!named.isOptional) problems.push(`${named.where}: there is no file ${where}`);
     return nothing;
   }
 
   const names = NAMES.filter(inFile);
-  const { peers: peerTables, target, ...root } = parseToml(text, where, problems);
+  const { peers: peerTables, target, ...root } = parseToml(file.text, where, problems);
   for (const [key, value] of Object.entries(root)) {
     const name = names.find((candidate) => keyOf(candidate) === key);
     if (name === undefined) {
@@ -80,7 +83,7 @@ export function readSettingsFile(
     if (texts !== null) found.set(name, { origin: "file", where: place, texts });
   }
   if (peerTables !== undefined) readPeers(peerTables, where, { peers, problems });
-  return { path, where, found, peers, target };
+  return { path, mode: file.mode, where, found, peers, target };
 }
 
 export function inFile(name: Name): boolean {

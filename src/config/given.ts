@@ -1,6 +1,7 @@
 /** What somebody gave for a setting, as texts, and from these to values or to problems. */
 
 import { SystemError } from "../errors.ts";
+import type { TextFile } from "../system.ts";
 import type { Kind } from "./kinds.ts";
 import { type Name, type Setting, settingOf, type ValueOf } from "./table.ts";
 import { quoted } from "./words.ts";
@@ -12,24 +13,17 @@ export interface Sources {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly hostname: string;
   /**
-   * The file's text, null when it does not exist.
+   * The file's text and its mode, null when it does not exist.
    *
    * @throws SystemError when it exists and cannot be read.
    */
-  readFile(path: string): string | null;
+  readFile(path: string): TextFile | null;
   /**
-   * The permission bits of a file that exists, and whether it belongs to root or to the user that
-   * wgmon runs as.
+   * The first folder on the way to a file in which others could put another one in its place; null: none.
    *
    * @throws SystemError
    */
-  fileMode(path: string): FileMode;
-}
-
-export interface FileMode {
-  /** `0o644` */
-  readonly bits: number;
-  readonly isOurs: boolean;
+  folderOpenToOthers(path: string): string | null;
 }
 
 /** A setting as one source has it. */
@@ -169,7 +163,7 @@ export function readNamedFile(
   problems: string[],
 ): string | null {
   try {
-    const text = sources.readFile(path);
+    const text = sources.readFile(path)?.text ?? null;
     // The path is not shown: it may be a secret that stands in the place of its file.
     if (text === null && !isOptional) problems.push(`${where}: there is no such file`);
     return text;

@@ -35,7 +35,7 @@ import {
   TIMEOUT_MS,
   webhook,
 } from "./webhooks.ts";
-import { listed } from "./words.ts";
+import { fileName, listed } from "./words.ts";
 
 /** Each has a queue of its own. */
 const TARGETS_MAX = 100;
@@ -277,23 +277,32 @@ function readExec(
   return { type: "exec", command: [reading.value, ...args] };
 }
 
-/** Whoever can write to the file could have wgmon run anything, and that is often root. */
+/** Who can write to the file, or put another in its place, could have wgmon run anything, often as root. */
 function checkMode({ file, sources, problems }: Context): void {
   const refused = `${file.where}: exec is refused, because`;
+  if (file.mode === null) {
+    problems.push(`${refused} the mode of this file cannot be read`);
+    return;
+  }
+  const { bits, isOurs } = file.mode;
+  if (!isOurs) {
+    problems.push(
+      `${refused} this file belongs to neither root nor the user that wgmon runs as; chown it`,
+    );
+  }
+  if ((bits & 0o022) !== 0) {
+    problems.push(
+      `${refused} others can write to this file, its mode is ${bits.toString(8)}; chmod go-w it`,
+    );
+  }
   try {
-    const { bits, isOurs } = sources.fileMode(file.path!);
-    if (!isOurs) {
-      problems.push(
-        `${refused} this file belongs to neither root nor the user that wgmon runs as; chown it`,
-      );
-    }
-    if ((bits & 0o022) !== 0) {
-      problems.push(
-        `${refused} others can write to this file, its mode is ${bits.toString(8)}; chmod go-w it`,
-      );
-    }
+    const folder = sources.folderOpenToOthers(file.path!);
+    if (folder === null) return;
+    problems.push(
+      `${refused} others can replace files in the folder ${fileName(folder)}; chown it to root and chmod go-w it, or move the settings to /etc/wgmon`,
+    );
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    problems.push(`${refused} this file's mode cannot be read: ${error.code}`);
+    problems.push(`${refused} the folders on the way to it cannot be examined: ${error.code}`);
   }
 }

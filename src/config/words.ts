@@ -43,3 +43,8 @@ export function listed(words: readonly string[], and: string): string {
     ? words.join("")
     : `${words.slice(0, -1).join(", ")} ${and} ${words.at(-1)}`;
 }
+
+/** Whether there is a URL outside of comments, which may hold a secret. */
+export function hasUrl(text: string): boolean {
+  return /^[^#\n]*https?:\/\//m.test(text);
+}

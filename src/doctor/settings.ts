@@ -1,12 +1,9 @@
-/** `wgmon doctor`: the settings, the files with secrets that they are in, and the files with names. */
-
-import { type Stats, statSync } from "node:fs";
+/** `wgmon doctor`: the settings, and the files with names. */
 
 import { systemClock } from "../clock.ts";
 import type { Settings } from "../config.ts";
 import { fileName } from "../config/words.ts";
 import { NameBook } from "../namebook.ts";
-import { readTextFile } from "../system.ts";
 import type { PublicKey } from "../wireguard.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
 import type { DeviceFacts } from "./devices.ts";
@@ -34,65 +31,6 @@ export function judgeSettings({
   ];
   if (findings.length > 0) return findings;
   return [ok(file === null ? "no file; flags, variables and defaults" : fileName(file))];
-}
-
-/** @param files that the settings were read from: as they were given, and their absolute paths. */
-export function checkSecrets(
-  files: ReadonlyMap<string, string>,
-  { file, listenTls }: Pick<Settings, "file" | "listenTls">,
-): Finding[] {
-  const keys = listenTls === null ? [] : ([[listenTls.key, listenTls.key]] as const);
-  const findings = [...files, ...keys].flatMap(([given, path]) => {
-    const stat = statOf(path);
-    // Without one there is nothing to see: the settings have told already what is wrong with that.
-    if (stat?.isFile() !== true) return [];
-    const isSettings = given === file;
-    // Of the settings alone, most are no secret: a URL may be one.
-    const isSecret = !isSettings || /^[^#\n]*https?:\/\//m.test(readTextFile(path) ?? "");
-    return [judgeMode({ path, bits: stat.mode & 0o777, isSecret, isSettings })];
-  });
-  const wrong = findings.filter(({ verdict }) => verdict !== "ok");
-  if (wrong.length > 0) return wrong;
-  const read = findings.length === 1 ? "1 file is" : `${findings.length} files are`;
-  return findings.length === 0 ? [] : [ok(`${read} only for those who should`)];
-}
-
-function statOf(path: string): Stats | null {
-  try {
-    return statSync(path);
-  } catch {
-    return null;
-  }
-}
-
-export function judgeMode({
-  path,
-  bits,
-  isSecret,
-  isSettings,
-}: {
-  readonly path: string;
-  /** `0o644` */
-  readonly bits: number;
-  readonly isSecret: boolean;
-  /** The service's own user must be able to read them: src/cli/settingsfile.ts. */
-  readonly isSettings: boolean;
-}): Finding {
-  const shown = fileName(path);
-  const mode = bits.toString(8).padStart(3, "0");
-  if ((bits & 0o002) !== 0) {
-    const rest = isSettings ? "o-w" : "o-rwx";
-    return problem(`all users can change ${shown}, mode ${mode}`, `chmod ${rest} ${shown}`);
-  }
-  if (isSecret && (bits & 0o004) !== 0) {
-    return warning(
-      `all users can read ${shown}, mode ${mode}, and there may be secrets in it`,
-      isSettings
-        ? "move its URLs to a file with mode 600: webhook_file, or the service's /etc/credstore/wgmon.webhooks"
-        : `chmod o-rwx ${shown}`,
-    );
-  }
-  return ok(`${shown}, mode ${mode}`);
 }
 
 export function checkNames(

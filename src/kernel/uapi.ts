@@ -92,8 +92,13 @@ export const O_CREAT = 0x40;
 export const O_CLOEXEC = 0x80000;
 // On arm64 another number: arch/arm64/include/uapi/asm/fcntl.h
 export const O_NOFOLLOW = process.arch === "arm64" ? 0x8000 : 0x20000;
+export const AT_EMPTY_PATH = 0x1000;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
+
+// linux/stat.h, and the number of the system call: asm/unistd_64.h, asm-generic/unistd.h
+export const STATX_BASIC_STATS = 0x7ff;
+export const SYS_statx = process.arch === "arm64" ? 291 : 332;
 
 // linux/if.h, sys/timex.h
 export const IFF_UP = 1;

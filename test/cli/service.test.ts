@@ -241,8 +241,9 @@ describe("the settings file", () => {
       argv: [],
       env: {},
       hostname: "gw1",
-      readFile: (path) => (path === SETTINGS ? text : null),
-      fileMode: () => ({ bits: 0o644, isOurs: true }),
+      readFile: (path) =>
+        path === SETTINGS ? { text, mode: { bits: 0o644, isOurs: true } } : null,
+      folderOpenToOthers: () => null,
     });
     if (command.type !== "run") throw new Error(command.type);
     const { settings, notes } = command;

@@ -491,29 +491,42 @@ describe("exec", () => {
   const toml = `[[target]]\nexec = ["/x"]`;
   const refused = `${FILE}: exec is refused, because`;
 
-  test.each<[Given["mode"], ...string[]]>([
-    [{ bits: 0o644, isOurs: true }],
-    [{ bits: 0o400, isOurs: true }],
+  const ours = { bits: 0o644, isOurs: true };
+  const chown = "chown it to root and chmod go-w it, or move the settings to /etc/wgmon";
+
+  test.each<[Omit<Given, "toml">, ...string[]]>([
+    [{ mode: ours }],
+    [{ mode: { bits: 0o400, isOurs: true } }],
     [
-      { bits: 0o664, isOurs: true },
+      { mode: { bits: 0o664, isOurs: true } },
       `${refused} others can write to this file, its mode is 664; chmod go-w it`,
     ],
     [
-      { bits: 0o602, isOurs: true },
+      { mode: { bits: 0o602, isOurs: true } },
       `${refused} others can write to this file, its mode is 602; chmod go-w it`,
     ],
     [
-      { bits: 0o600, isOurs: false },
+      { mode: { bits: 0o600, isOurs: false } },
       `${refused} this file belongs to neither root nor the user that wgmon runs as; chown it`,
     ],
-    [new SystemError("stat x", "EACCES"), `${refused} this file's mode cannot be read: EACCES`],
-  ])("with the settings file being %j", (mode, ...messages) => {
-    expect(problems([], { toml, mode: mode! })).toEqual(messages);
+    [{ mode: null }, `${refused} the mode of this file cannot be read`],
+    [
+      { mode: ours, openFolder: "/srv/shared" },
+      `${refused} others can replace files in the folder /srv/shared; ${chown}`,
+    ],
+    [
+      { mode: ours, openFolder: new SystemError("look at x", "EACCES") },
+      `${refused} the folders on the way to it cannot be examined: EACCES`,
+    ],
+  ])("with the settings file being %j", (given, ...messages) => {
+    expect(problems([], { toml, ...given })).toEqual(messages);
   });
 
-  test("is the only reason to ask for the file's mode", () => {
-    const mode = { bits: 0o666, isOurs: false };
-    expect(problems([], { toml: `target = [{ url = "https://a.example" }]`, mode })).toEqual([]);
+  test("is the only reason to ask who can change the file", () => {
+    const given = { mode: { bits: 0o666, isOurs: false }, openFolder: "/" };
+    expect(problems([], { toml: `target = [{ url = "https://a.example" }]`, ...given })).toEqual(
+      [],
+    );
   });
 
   test("is neither a flag nor a variable", () => {

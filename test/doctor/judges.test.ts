@@ -12,7 +12,8 @@ import {
   judgeLibrary,
   judgeLimits,
 } from "../../src/doctor/machine.ts";
-import { judgeMode, judgeNames, judgeSettings } from "../../src/doctor/settings.ts";
+import { judgeMode } from "../../src/doctor/secrets.ts";
+import { judgeNames, judgeSettings } from "../../src/doctor/settings.ts";
 import { judgeFile, judgeFolder } from "../../src/doctor/store.ts";
 import { judgeProgram, judgeReached } from "../../src/doctor/targets.ts";
 import { ParseError, SystemError } from "../../src/errors.ts";

@@ -56,8 +56,9 @@ describe("the README's text", () => {
       argv: [],
       env: {},
       hostname: "gw1",
-      readFile: (path) => (path === table.config.initial ? snippet("toml") : null),
-      fileMode: () => ({ bits: 0o600, isOurs: true }),
+      readFile: (path) =>
+        path === table.config.initial ? { text: snippet("toml"), mode: null } : null,
+      folderOpenToOthers: () => null,
     });
     expect(command).toMatchObject({
       type: "run",

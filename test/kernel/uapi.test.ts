@@ -14,7 +14,7 @@ const HEADERS = `
   linux/netlink.h linux/genetlink.h linux/wireguard.h linux/rtnetlink.h linux/if_link.h
   linux/netfilter/nfnetlink.h linux/netfilter/nfnetlink_log.h linux/if_packet.h linux/if_ether.h
   linux/filter.h linux/if.h sys/timex.h linux/in.h linux/in6.h linux/time_types.h
-  sys/un.h time.h
+  sys/un.h time.h sys/syscall.h linux/stat.h
 `;
 
 const CONSTANTS: Readonly<Record<string, string | number>> = uapi;
@@ -51,6 +51,9 @@ const LAYOUT: Readonly<Record<string, number>> = {
   // src/system.ts
   "sizeof(struct timex)": 208,
   "offsetof(struct timex, status)": 40,
+  "sizeof(struct statx)": 256,
+  "offsetof(struct statx, stx_uid)": 20,
+  "offsetof(struct statx, stx_mode)": 28,
   // src/capture/nflog.ts
   "sizeof(struct nfgenmsg)": 4,
   "offsetof(struct nfgenmsg, res_id)": 2,

@@ -5,10 +5,10 @@ import {
   type Command,
   parseCommand,
   type Settings,
-  type Sources,
   type TargetSettings,
 } from "../../src/config.ts";
 import { ConfigError, SystemError } from "../../src/errors.ts";
+import type { TextFile } from "../../src/system.ts";
 
 export const SETTINGS_FILE = "/etc/wgmon/wgmon.toml";
 
@@ -18,11 +18,13 @@ export interface Given {
   readonly toml?: string;
   /** By path. An error is thrown. */
   readonly files?: Readonly<Record<string, string | SystemError>>;
-  readonly mode?: ReturnType<Sources["fileMode"]> | SystemError;
+  readonly mode?: TextFile["mode"];
+  /** What `folderOpenToOthers` answers. An error is thrown. */
+  readonly openFolder?: string | null | SystemError;
 }
 
 export function parse(argv: readonly string[], given: Given = {}): Command {
-  const { env = {}, toml, mode = { bits: 0o600, isOurs: true } } = given;
+  const { env = {}, toml, mode = { bits: 0o600, isOurs: true }, openFolder = null } = given;
   const files = new Map(Object.entries(given.files ?? {}));
   if (toml !== undefined) files.set(SETTINGS_FILE, toml);
   const orThrow = <Value>(value: Value | SystemError): Value => {
@@ -33,8 +35,11 @@ export function parse(argv: readonly string[], given: Given = {}): Command {
     argv,
     env,
     hostname: "gw1",
-    readFile: (path) => orThrow(files.get(path) ?? null),
-    fileMode: () => orThrow(mode),
+    readFile(path) {
+      const text = orThrow(files.get(path) ?? null);
+      return text === null ? null : { text, mode };
+    },
+    folderOpenToOthers: () => orThrow(openFolder),
   });
 }
 

@@ -1,0 +1,96 @@
+/** Whether other users can read the files that secrets are in: for `wgmon doctor` and for the log at the start. */
+
+import { statSync } from "node:fs";
+import { dirname } from "node:path";
+
+import type { Settings } from "../config.ts";
+import { fileName } from "../config/words.ts";
+import type { FileMode } from "../system.ts";
+import { type Finding, ok, problem, warning } from "./check.ts";
+
+/** A file that the settings were read from. */
+export interface FileRead {
+  /** Absolute. */
+  readonly path: string;
+  /** As it was when it was read; null: the kernel does not tell. */
+  readonly mode: FileMode | null;
+  readonly hasUrl: boolean;
+}
+
+/** @param files by their names in the settings. */
+export function checkSecrets(
+  files: ReadonlyMap<string, FileRead>,
+  { file, listenTls }: Pick<Settings, "file" | "listenTls">,
+): Finding[] {
+  const findings = [...files].flatMap(([given, { path, mode, hasUrl }]) => {
+    const isSettings = given === file;
+    return judged(path, mode === null ? null : mode.bits & 0o777, {
+      isSecret: !isSettings || hasUrl,
+      isSettings,
+    });
+  });
+  if (listenTls !== null) {
+    const bits = modeOf(listenTls.key);
+    findings.push(...judged(listenTls.key, bits, { isSecret: true, isSettings: false }));
+  }
+  const wrong = findings.filter(({ verdict }) => verdict !== "ok");
+  if (wrong.length > 0) return wrong;
+  const read = findings.length === 1 ? "1 file is" : `${findings.length} files are`;
+  return findings.length === 0 ? [] : [ok(`${read} only for those who should`)];
+}
+
+function judged(
+  path: string,
+  bits: number | null,
+  what: { readonly isSecret: boolean; readonly isSettings: boolean },
+): Finding[] {
+  if (bits === null) return [];
+  return [judgeMode({ path, bits: canReach(path) ? bits : bits & ~0o007, ...what })];
+}
+
+/** Whether all users can get to a file: their permission to search each folder that it is in. */
+function canReach(path: string): boolean {
+  for (let folder = dirname(path); ; folder = dirname(folder)) {
+    if (((modeOf(folder) ?? 0o001) & 0o001) === 0) return false;
+    if (folder === "/") return true;
+  }
+}
+
+/** null: it does not exist, or may not be examined. */
+function modeOf(path: string): number | null {
+  try {
+    return statSync(path).mode & 0o777;
+  } catch {
+    return null;
+  }
+}
+
+export function judgeMode({
+  path,
+  bits,
+  isSecret,
+  isSettings,
+}: {
+  readonly path: string;
+  /** `0o644` */
+  readonly bits: number;
+  readonly isSecret: boolean;
+  /** The service's own user must be able to read them: src/cli/settingsfile.ts. */
+  readonly isSettings: boolean;
+}): Finding {
+  const shown = fileName(path);
+  const mode = bits.toString(8).padStart(3, "0");
+  if ((bits & 0o002) !== 0) {
+    const rest = isSettings ? "o-w" : "o-rwx";
+    return problem(`all users can change ${shown}, mode ${mode}`, `chmod ${rest} ${shown}`);
+  }
+  if (isSecret && (bits & 0o004) !== 0) {
+    return warning(
+      `all users can read ${shown}, mode ${mode}, and there may be secrets in it`,
+      isSettings
+        ? "move its URLs to a file with mode 600: webhook_file, or the service's /etc/credstore/wgmon.webhooks"
+        : `chmod o-rwx ${shown}`,
+    );
+  }
+  return ok(`${shown}, mode ${mode}`);
+}
