@@ -75,6 +75,16 @@ export const batch = lazily({
   },
 });
 
+/** Apart from the rest, too: it is not needed before wgmon is ready. */
+export const control = lazily({
+  sonames: ["libc.so.6"],
+  packages: "glibc",
+  symbols: {
+    // int prctl(int op, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5);
+    prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
+  },
+});
+
 /** Apart from the rest, too: only starts with a settings file or secrets need it. */
 export const status = lazily({
   sonames: ["libc.so.6"],

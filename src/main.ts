@@ -21,6 +21,7 @@ import {
   hostname,
   isTerminal,
   print,
+  protectMemory,
   readFileAndMode,
   writeToStderr,
 } from "./system.ts";
@@ -96,6 +97,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   tellReady(settings, senses, log);
   // From here on it pays to compile: build.ts makes the program start without.
   Bun.unsafe.setJITPolicy(1);
+  protectMemory();
   notifier = await notifierOf(process.env, log);
   notifier?.ready();
   // Loaded only now: it would take another millisecond until then.

@@ -5,11 +5,12 @@
 
 import { CString, type Pointer } from "bun:ffi";
 
-import { clock, errno, libc, status } from "../ffi/libc.ts";
+import { clock, control, errno, libc, status } from "../ffi/libc.ts";
 import { SystemError } from "./errors.ts";
 import { errnoName, systemError } from "./kernel/errno.ts";
 import {
   AT_EMPTY_PATH,
+  CAP_LAST_CAP,
   EACCES,
   EAGAIN,
   EINTR,
@@ -23,6 +24,11 @@ import {
   O_CREAT,
   O_NOFOLLOW,
   O_RDWR,
+  PR_CAP_AMBIENT,
+  PR_CAP_AMBIENT_CLEAR_ALL,
+  PR_CAP_AMBIENT_IS_SET,
+  PR_CAP_AMBIENT_RAISE,
+  PR_SET_DUMPABLE,
   STA_UNSYNC,
   STATX_BASIC_STATS,
   SYS_statx,
@@ -273,6 +279,38 @@ export function folderOpenToOthers(path: string): string | null {
     const { code } = error as { code?: unknown };
     if (error instanceof SystemError || typeof code !== "string") throw error;
     throw new SystemError(`look at ${path}`, code);
+  }
+}
+
+/**
+ * Keeps other processes of the same user, such as a program of an exec target, from reading our memory,
+ * where tokens are, and the kernel from writing it to a file, core(5). PR_SET_DUMPABLE, prctl(2). root may
+ * still trace us.
+ */
+export function protectMemory(): void {
+  control().prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n);
+}
+
+/**
+ * Runs `start`, in which a program is started, without ambient capabilities, which the program would
+ * inherit: capabilities(7). They belong to a thread, and Bun starts programs from the one that asks for it.
+ * The inheritable set stays: it gives a program nothing unless its file has inheritable capabilities, and
+ * the unit forbids capset(2).
+ */
+export function withoutAmbientCapabilities<Result>(start: () => Result): Result {
+  const ambient = (operation: number, capability = 0) =>
+    control().prctl(PR_CAP_AMBIENT, BigInt(operation), BigInt(capability), 0n, 0n);
+  const had: number[] = [];
+  for (let capability = 0; capability <= CAP_LAST_CAP; capability++) {
+    if (ambient(PR_CAP_AMBIENT_IS_SET, capability) === 1) had.push(capability);
+  }
+  if (had.length === 0) return start();
+  ambient(PR_CAP_AMBIENT_CLEAR_ALL);
+  try {
+    return start();
+  } finally {
+    // nft, which wgmon starts too, needs them.
+    for (const capability of had) ambient(PR_CAP_AMBIENT_RAISE, capability);
   }
 }
 

@@ -18,11 +18,13 @@
  *
  * Exit codes: 0 delivered; 65 (EX_DATAERR in sysexits.h) drops the message; any other, and a signal,
  * asks for another attempt. Standard output goes nowhere; the last line of standard error is the
- * reason, so a program should keep secrets out of it. Bun makes standard error a socket, as systemd
+ * reason, so a program should keep secrets out of it. It gets none of wgmon's capabilities, unless both run as
+ * root. Bun makes standard error a socket, as systemd
  * does: `>&2` writes to it, /dev/stderr cannot be opened.
  */
 
 import { redactUrl } from "../config.ts";
+import { withoutAmbientCapabilities } from "../system.ts";
 import type { Channel, Message, Verdict } from "./channel.ts";
 import { json } from "./json.ts";
 import { clean, cut, fitting, linesOf } from "./text.ts";
@@ -75,7 +77,8 @@ export function createExec({ command, label, timeoutMs }: ExecOptions): Channel 
       try {
         // Detached: in a process group of its own, which can be killed as a whole, without a terminal.
         const pipes = { stdin, stdout: "ignore", stderr: "pipe" } as const;
-        child = Bun.spawn([...command], { ...pipes, env, cwd: "/", detached: true });
+        const options = { ...pipes, env, cwd: "/", detached: true };
+        child = withoutAmbientCapabilities(() => Bun.spawn([...command], options));
       } catch (error) {
         return retry(startReason(error));
       }

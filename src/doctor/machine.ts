@@ -2,13 +2,10 @@
 
 import { libraryVersions } from "../cli/version.ts";
 import { duration } from "../event.ts";
+import { CAP_NET_ADMIN, CAP_NET_RAW } from "../kernel/uapi.ts";
 import { isClockSynchronised, listFolder, readTextFile } from "../system.ts";
 import type { Monitor } from "../wakeup/wakeup.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
-
-/** linux/capability.h */
-const CAP_NET_ADMIN = 12;
-const CAP_NET_RAW = 13;
 
 /** Sockets, files and connections of a busy wgmon: 64 requests, 100 targets, the store, the devices. */
 const OPEN_FILES_LEAST = 256;

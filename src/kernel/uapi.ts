@@ -100,6 +100,16 @@ export const LOCK_NB = 4;
 export const STATX_BASIC_STATS = 0x7ff;
 export const SYS_statx = process.arch === "arm64" ? 291 : 332;
 
+// linux/prctl.h, linux/capability.h
+export const PR_SET_DUMPABLE = 4;
+export const PR_CAP_AMBIENT = 47;
+export const PR_CAP_AMBIENT_IS_SET = 1;
+export const PR_CAP_AMBIENT_RAISE = 2;
+export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+export const CAP_NET_ADMIN = 12;
+export const CAP_NET_RAW = 13;
+export const CAP_LAST_CAP = 40;
+
 // linux/if.h, sys/timex.h
 export const IFF_UP = 1;
 export const STA_UNSYNC = 0x40;

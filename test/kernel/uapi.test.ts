@@ -15,6 +15,7 @@ const HEADERS = `
   linux/netfilter/nfnetlink.h linux/netfilter/nfnetlink_log.h linux/if_packet.h linux/if_ether.h
   linux/filter.h linux/if.h sys/timex.h linux/in.h linux/in6.h linux/time_types.h
   sys/un.h time.h sys/syscall.h linux/stat.h
+  linux/prctl.h linux/capability.h
 `;
 
 const CONSTANTS: Readonly<Record<string, string | number>> = uapi;

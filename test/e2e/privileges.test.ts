@@ -1,0 +1,108 @@
+/**
+ * What programs of exec targets and other processes of wgmon's user get of it, where it runs as in its unit:
+ * as a user without a name, with ambient capabilities.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { startWgmon } from "../support/wgmon.ts";
+
+const missing =
+  process.geteuid!() !== 0
+    ? "not root"
+    : Bun.which("setpriv") === null
+      ? "no setpriv; try: apt-get install util-linux"
+      : null;
+if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
+  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
+}
+const note = missing === null ? "" : ` [skipped: ${missing}]`;
+const NOBODY = 65_534;
+/** Bits 12 and 13: CAP_NET_ADMIN and CAP_NET_RAW. */
+const BOTH = "0000000000003000";
+const NONE = "0000000000000000";
+
+describe.skipIf(missing !== null)(
+  `wgmon as the user nobody, with ambient capabilities${note}`,
+  () => {
+    let folder: string;
+    let wgmon: string;
+
+    beforeAll(() => {
+      folder = mkdtempSync(join(tmpdir(), "wgmon-privileges-"));
+      chmodSync(folder, 0o755);
+      // Where that user can see it.
+      copyFileSync(join(import.meta.dir, "../../wgmon"), join(folder, "program"));
+      wgmon = join(folder, "wgmon");
+      const caps = "-all,+net_admin,+net_raw";
+      const words = `setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups --no-new-privs`;
+      const sets = `--inh-caps ${caps} --ambient-caps ${caps} --bounding-set ${caps}`;
+      writeFileSync(wgmon, `#!/bin/sh\nexec ${words} ${sets} ${folder}/program "$@"\n`);
+      chmodSync(wgmon, 0o755);
+    });
+    afterAll(() => rmSync(folder, { recursive: true }));
+
+    function ownFolder(name: string): string {
+      const path = join(folder, name);
+      mkdirSync(path);
+      chownSync(path, NOBODY, NOBODY);
+      return path;
+    }
+
+    test("a program of an exec target has no capability, each time, and cannot read wgmon's memory", () => {
+      const results = ownFolder("results");
+      const program = join(folder, "program.sh");
+      const script = `#!/bin/sh
+{ grep ^Cap /proc/self/status; grep ^Cap /proc/$PPID/status | sed 's/^/wgmon/'
+  head -c 0 /proc/$PPID/mem && echo read || echo refused; } > ${results}/$WGMON_EVENT_TYPE 2>/dev/null
+`;
+      writeFileSync(program, script);
+      chmodSync(program, 0o755);
+      const config = join(folder, "wgmon.toml");
+      writeFileSync(config, `[[target]]\nexec = ["${program}"]\n`);
+      const run = Bun.spawnSync([wgmon, "test-webhook", "--config", config], {
+        env: { PATH: process.env["PATH"], STATE_DIRECTORY: results },
+      });
+      expect(run.exitCode).toBe(0);
+      for (const type of ["peer.connected", "peer.disconnected"]) {
+        const text = readFileSync(join(results, type), "utf8");
+        for (const set of ["CapPrm", "CapEff", "CapAmb"]) {
+          expect(text).toContain(`\n${set}:\t${NONE}\n`);
+          // Lowered for the program alone: between two of them wgmon has what it had.
+          expect(text).toContain(`wgmonCapEff:\t${BOTH}\n`);
+        }
+        expect(text).toEndWith("refused\n");
+      }
+    });
+
+    test("the daemon's memory is for root alone, and it finds its own files in /proc", async () => {
+      const environment = {
+        STATE_DIRECTORY: ownFolder("state"),
+        RUNTIME_DIRECTORY: ownFolder("run"),
+      };
+      await using daemon = startWgmon(["--monitor", "poll"], { binary: wgmon, environment });
+      await daemon.waitForLog(({ msg }) => /^wgmon \d/.test(String(msg)), 30_000);
+      expect(statSync(`/proc/${daemon.pid}/mem`).uid).toBe(0);
+      const status = readFileSync(`/proc/${daemon.pid}/status`, "utf8");
+      expect(status).toContain(`CapEff:\t${BOTH}\n`);
+      expect(status).toContain(`CapAmb:\t${BOTH}\n`);
+      const health = Bun.spawnSync([join(folder, "program"), "health"], { env: environment });
+      expect(health.stdout.toString()).toBe("ready\n");
+      expect(daemon.log.filter(({ level }) => level === "error" || level === "warn")).toEqual([]);
+      expect(await daemon.stop()).toBe(0);
+    });
+  },
+);
