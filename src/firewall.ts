@@ -6,10 +6,8 @@
 import type { Clock } from "./clock.ts";
 import { SystemError } from "./errors.ts";
 import type { Log } from "./log.ts";
+import { runProgram, SEARCH_PATH } from "./program.ts";
 import { nftPresence, nftRemoval, nftRules, type RuleOptions, tableOf } from "./rules.ts";
-
-/** Where distributions put nft. Root runs it: the PATH of whoever started wgmon has no say. */
-const SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** It takes milliseconds, unless another program is changing many rules. */
 const RUN_MS = 10_000;
@@ -215,37 +213,27 @@ async function isDone(running: Promise<void>): Promise<boolean> {
 }
 
 async function runNft(operation: string, script: string, signal: AbortSignal): Promise<void> {
-  const program = Bun.which("nft", { PATH: SEARCH_PATH });
-  if (program === null) {
+  if (signal.aborted) throw new SystemError(operation, "aborted");
+  const limit = AbortSignal.timeout(RUN_MS);
+  const ran = await runProgram(["nft", "-f", "-"], {
+    input: script,
+    signal: AbortSignal.any([signal, limit]),
+  });
+  if (ran === null) {
     throw new SystemError(
       operation,
       "no nft program",
       `none in ${SEARCH_PATH}; install nftables, or take wgmon rules --iptables`,
     );
   }
+  if (ran.exitCode === 0) return;
   if (signal.aborted) throw new SystemError(operation, "aborted");
-  const child = start(program, script);
-  const stopped = { why: "" };
-  const stop = (why: string): void => {
-    stopped.why = why;
-    child.kill("SIGKILL");
-  };
-  const timer = setTimeout(() => stop(`nft took more than ${RUN_MS / 1000} s`), RUN_MS);
-  const onAbort = (): void => stop("aborted");
-  signal.addEventListener("abort", onAbort);
-  const [exitCode, output] = await Promise.all([child.exited, new Response(child.stderr).text()]);
-  clearTimeout(timer);
-  signal.removeEventListener("abort", onAbort);
-  if (exitCode === 0) return;
-  if (stopped.why !== "") throw new SystemError(operation, stopped.why);
-  throw failure(operation, output);
+  if (limit.aborted) throw new SystemError(operation, `nft took more than ${RUN_MS / 1000} s`);
+  throw failure(operation, ran.complaint);
 }
 
-/** What a program that lists rules reads at most, when others have put many into them. */
-const LIST_MAX_BYTES = 64 * 1024 * 1024;
-
 /**
- * What a program such as nft or iptables-save prints; null: it is not here.
+ * What a program such as nft or iptables-save prints; null: it is not installed.
  *
  * @throws SystemError when it fails or is aborted.
  */
@@ -254,52 +242,14 @@ export async function readProgram(
   args: readonly string[],
   signal: AbortSignal,
 ): Promise<string | null> {
-  const operation = [name, ...args].join(" ");
-  const program = Bun.which(name, { PATH: SEARCH_PATH });
-  if (program === null) return null;
-  let child;
-  try {
-    child = Bun.spawn([program, ...args], {
-      stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
-      env: { PATH: SEARCH_PATH },
-      cwd: "/",
-      signal,
-      killSignal: "SIGKILL",
-      maxBuffer: LIST_MAX_BYTES,
-    });
-  } catch (error) {
-    throw new SystemError(operation, String((error as { code?: unknown }).code));
-  }
-  const [output, complaint, exitCode] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
+  const ran = await runProgram([name, ...args], { signal });
+  if (ran === null) return null;
+  const { exitCode, output, complaint } = ran;
   if (exitCode === 0) return output;
+  const operation = [name, ...args].join(" ");
   if (signal.aborted) throw new SystemError(operation, "no answer in time");
-  if (/not permitted|ermission denied/.test(complaint)) {
-    throw new SystemError(operation, "EPERM", "it needs CAP_NET_ADMIN, as root has it");
-  }
+  if (/not permitted|ermission denied/.test(complaint)) throw notPermitted(operation);
   throw new SystemError(operation, complaint.trim().slice(0, COMPLAINT_MAX) || "it failed");
-}
-
-function start(program: string, script: string) {
-  try {
-    return Bun.spawn([program, "-f", "-"], {
-      // Bun makes a file in memory of it, memfd_create(2): it does not matter whether it is read.
-      stdin: new TextEncoder().encode(script),
-      stdout: "ignore",
-      stderr: "pipe",
-      env: { PATH: SEARCH_PATH },
-      cwd: "/",
-      // In a process group of its own: Ctrl-C is for wgmon, which then needs nft.
-      detached: true,
-    });
-  } catch (error) {
-    throw new SystemError(`start ${program}`, String((error as { code?: unknown }).code));
-  }
 }
 
 /** From nft's words, which are the C library's, in English: it gets no LANG. */
@@ -307,7 +257,7 @@ function failure(operation: string, output: string): SystemError {
   const complaint = /Error: (.*)/.exec(output)?.[1] ?? (output.trim() || "it says nothing");
   const text = `nft: ${complaint.slice(0, COMPLAINT_MAX)}`;
   if (complaint.includes("Operation not permitted")) {
-    return new SystemError(operation, "EPERM", `${text}; it needs CAP_NET_ADMIN, as root has it`);
+    return notPermitted(operation, `${text}; `);
   }
   if (complaint.includes("No such file or directory")) {
     const hint =
@@ -315,4 +265,8 @@ function failure(operation: string, output: string): SystemError {
     return new SystemError(operation, NOT_THERE, `${text}; ${hint}`);
   }
   return new SystemError(operation, "nft failed", text);
+}
+
+function notPermitted(operation: string, said = ""): SystemError {
+  return new SystemError(operation, "EPERM", `${said}it needs CAP_NET_ADMIN, as root has it`);
 }

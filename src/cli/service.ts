@@ -16,6 +16,7 @@ import { dirname } from "node:path";
 
 import unit from "../../deploy/wgmon.service" with { type: "text" };
 import { SystemError } from "../errors.ts";
+import { runShown, SEARCH_PATH } from "../program.ts";
 import { settingsFile } from "./settingsfile.ts";
 
 const UNIT = "/etc/systemd/system/wgmon.service";
@@ -168,9 +169,9 @@ export function ownProgram(): string {
   return realpathSync(process.execPath);
 }
 
+/** @throws SystemError when it cannot be started. */
 export function runSystemctl(...words: readonly string[]): number {
-  const { exitCode } = attempt("run systemctl", () =>
-    Bun.spawnSync(["systemctl", ...words], { stdio: ["ignore", "inherit", "inherit"] }),
-  );
-  return exitCode;
+  const exitCode = runShown("systemctl", words);
+  if (exitCode !== null) return exitCode;
+  throw new SystemError("run systemctl", "no such program", `none in ${SEARCH_PATH}`);
 }
