@@ -3,6 +3,7 @@
  * written goes to its standard input; no shell reads it, and no other table is named in it.
  */
 
+import { ownCapabilities, whyProgramRefused } from "./capabilities.ts";
 import type { Clock } from "./clock.ts";
 import { SystemError } from "./errors.ts";
 import type { Log } from "./log.ts";
@@ -213,12 +214,10 @@ async function isDone(running: Promise<void>): Promise<boolean> {
 }
 
 async function runNft(operation: string, script: string, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) throw new SystemError(operation, "aborted");
   const limit = AbortSignal.timeout(RUN_MS);
-  const ran = await runProgram(["nft", "-f", "-"], {
-    input: script,
-    signal: AbortSignal.any([signal, limit]),
-  });
+  const either = AbortSignal.any([signal, limit]);
+  if (either.aborted) throw new SystemError(operation, "aborted");
+  const ran = await runProgram(["nft", "-f", "-"], { input: script, signal: either });
   if (ran === null) {
     throw new SystemError(
       operation,
@@ -268,5 +267,6 @@ function failure(operation: string, output: string): SystemError {
 }
 
 function notPermitted(operation: string, said = ""): SystemError {
-  return new SystemError(operation, "EPERM", `${said}it needs CAP_NET_ADMIN, as root has it`);
+  const why = whyProgramRefused("CAP_NET_ADMIN", ownCapabilities());
+  return new SystemError(operation, "EPERM", `${said}${why}`);
 }

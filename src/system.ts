@@ -238,6 +238,23 @@ function readOpened(
   }
 }
 
+/** Who may use a Unix socket that this process may not connect to, unix(7): it takes permission to write to it. */
+export function whyNoAccess(path: string): string {
+  const { statSync } = require("node:fs") as typeof import("node:fs");
+  const own = process.geteuid!();
+  // What may not even be examined is in a folder that is closed to us.
+  for (let place = path; place !== ""; place = place.slice(0, place.lastIndexOf("/"))) {
+    try {
+      const { mode, uid, gid } = statSync(place);
+      const bits = (mode & 0o7777).toString(8).padStart(3, "0");
+      return `${place} belongs to user ${uid} and group ${gid}, mode ${bits}, and wgmon runs as user ${own}; let it write to the socket (chown, chgrp and chmod), or run it as root`;
+    } catch {
+      // One folder up.
+    }
+  }
+  return `permission denied for user ${own}`;
+}
+
 /**
  * The first folder on the way to a file that users other than root and ours can change, so that they could
  * put another file in its place; null: there is none. Links on the way are followed, and so are the ways to

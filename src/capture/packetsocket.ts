@@ -1,6 +1,7 @@
 /** The seam to packet sockets: AF_PACKET, packets from their IP header on, whatever the link. packet(7) */
 
 import { errno, libc } from "../../ffi/libc.ts";
+import { ownCapabilities, whyRefused } from "../capabilities.ts";
 import { SystemError } from "../errors.ts";
 import { systemError } from "../kernel/errno.ts";
 import { setReceiveBuffer } from "../kernel/socket.ts";
@@ -28,11 +29,8 @@ export function openPacketSocket(): number {
   if (descriptor < 0) {
     const error = systemError("open a packet socket", errno());
     if (error.code !== "EPERM" && error.code !== "EACCES") throw error;
-    throw new SystemError(
-      "open a packet socket",
-      error.code,
-      "capturing needs CAP_NET_RAW; run wgmon as root, give it that capability, or use --monitor poll",
-    );
+    const why = whyRefused("CAP_NET_RAW", ownCapabilities());
+    throw new SystemError("open a packet socket", error.code, `${why}, or use --monitor poll`);
   }
   // Only a larger queue; capture works without.
   setReceiveBuffer(descriptor, RECEIVE_BUFFER_BYTES);

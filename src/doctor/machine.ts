@@ -1,8 +1,8 @@
 /** `wgmon doctor`: what this machine gives to wgmon: capabilities, libraries, WireGuard, time, files. */
 
+import { type Capability, includes, ownCapabilities } from "../capabilities.ts";
 import { libraryVersions } from "../cli/version.ts";
 import { duration } from "../event.ts";
-import { CAP_NET_ADMIN, CAP_NET_RAW } from "../kernel/uapi.ts";
 import { isClockSynchronised, listFolder, readTextFile } from "../system.ts";
 import type { Monitor } from "../wakeup/wakeup.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
@@ -26,12 +26,12 @@ const LIBRARIES = {
 // ---- Capabilities ----
 
 export function checkCapabilities(monitor: Monitor): Finding[] {
-  const mask = /^CapEff:\s*([0-9a-f]+)$/m.exec(readTextFile("/proc/self/status") ?? "")?.[1];
-  if (mask === undefined) return [skipped("/proc/self/status does not tell them")];
+  const own = ownCapabilities();
+  if (own === null) return [skipped("/proc/self/status does not tell them")];
   // user_namespaces(7): the first one has them all.
   const users = readTextFile("/proc/self/uid_map")?.trim().split(/\s+/).join(" ");
   const isConfined = users !== undefined && users !== "0 0 4294967295";
-  return [judgeCapabilities({ effective: BigInt(`0x${mask}`), isConfined, monitor })];
+  return [judgeCapabilities({ effective: own.effective, isConfined, monitor })];
 }
 
 export function judgeCapabilities({
@@ -44,10 +44,10 @@ export function judgeCapabilities({
   readonly isConfined: boolean;
   readonly monitor: Monitor;
 }): Finding {
-  const has = (capability: number) => ((effective >> BigInt(capability)) & 1n) === 1n;
+  const has = (capability: Capability) => includes(effective, capability);
   const missing = [
-    ...(has(CAP_NET_ADMIN) ? [] : ["CAP_NET_ADMIN"]),
-    ...(has(CAP_NET_RAW) || monitor !== "bpf" ? [] : ["CAP_NET_RAW"]),
+    ...(has("CAP_NET_ADMIN") ? [] : ["CAP_NET_ADMIN"]),
+    ...(has("CAP_NET_RAW") || monitor !== "bpf" ? [] : ["CAP_NET_RAW"]),
   ];
   if (missing.length > 0) {
     const names = missing.join(" and ");
@@ -56,7 +56,7 @@ export function judgeCapabilities({
       `sudo wgmon ...; for the daemon, in its unit: AmbientCapabilities=${missing.join(" ")}`,
     );
   }
-  const there = `CAP_NET_ADMIN${has(CAP_NET_RAW) ? ", CAP_NET_RAW" : ""}`;
+  const there = `CAP_NET_ADMIN${has("CAP_NET_RAW") ? ", CAP_NET_RAW" : ""}`;
   return isConfined
     ? warning(
         `${there}, but of a user namespace: they count only for networks that were made in it`,

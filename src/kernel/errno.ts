@@ -4,9 +4,8 @@ import { SystemError } from "../errors.ts";
 import * as uapi from "./uapi.ts";
 
 const hints: Readonly<Record<string, string>> = {
-  EPERM:
-    "operation not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability",
-  EACCES: "not permitted; wgmon needs CAP_NET_ADMIN and CAP_NET_RAW, run it as root",
+  EPERM: "operation not permitted",
+  EACCES: "permission denied, by owner and mode of the file or of a folder on the way to it",
   ENODEV: "no such device",
   EAGAIN: "the kernel did not answer in time",
   ECONNRESET: "the other side ended in the middle",

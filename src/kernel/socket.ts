@@ -8,8 +8,8 @@ import type { Pointer } from "bun:ffi";
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { libmnl } from "../../ffi/libmnl.ts";
+import { kernelError } from "../capabilities.ts";
 import { ParseError } from "../errors.ts";
-import { systemError } from "./errno.ts";
 import {
   type Attribute,
   type Bytes,
@@ -120,7 +120,7 @@ export class NetlinkSocket implements Requester, Disposable {
   send(operation: string, message: Uint8Array): void {
     const socket = this.#open();
     const sent = Number(libmnl().mnl_socket_sendto(socket, message, message.length));
-    if (sent < 0) throw systemError(`${operation}: send`, errno());
+    if (sent < 0) throw kernelError(`${operation}: send`, errno());
   }
 
   [Symbol.dispose](): void {
@@ -165,7 +165,7 @@ export class NetlinkSocket implements Requester, Disposable {
             // Both carry an errno, negative; 0 says that all went well.
             if (end - offset < NLMSG_HDRLEN + 4) throw new ParseError(`${operation}: empty answer`);
             const code = -view.getInt32(offset + NLMSG_HDRLEN, true);
-            if (code !== 0) throw systemError(operation, code);
+            if (code !== 0) throw kernelError(operation, code);
             done = true;
           } else if (type !== NLMSG_NOOP) {
             visit(this.#buffer, offset, end, type);
@@ -193,7 +193,7 @@ export class NetlinkSocket implements Requester, Disposable {
       if (length >= 0) return length;
       const code = errno();
       if (code !== EINTR) {
-        throw systemError(`${operation}: receive`, code);
+        throw kernelError(`${operation}: receive`, code);
       }
     }
   }
@@ -201,11 +201,11 @@ export class NetlinkSocket implements Requester, Disposable {
   #open(): Pointer {
     if (this.#socket !== null) return this.#socket;
     const socket = libmnl().mnl_socket_open2(this.#protocol, SOCK_CLOEXEC) as Pointer | null;
-    if (socket === null) throw systemError("open a netlink socket", errno());
+    if (socket === null) throw kernelError("open a netlink socket", errno());
     if (libmnl().mnl_socket_bind(socket, this.#groups, 0) < 0) {
       const code = errno();
       libmnl().mnl_socket_close(socket);
-      throw systemError("bind a netlink socket", code);
+      throw kernelError("bind a netlink socket", code);
     }
     const timeout = new BigInt64Array(new ArrayBuffer(16));
     timeout[0] = BigInt(TIMEOUT_SECONDS);

@@ -5,9 +5,11 @@
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { ParseError, SystemError } from "../errors.ts";
+import { whyNoAccess } from "../system.ts";
 import { errnoName, systemError } from "./errno.ts";
 import {
   AF_UNIX,
+  EACCES,
   EAGAIN,
   ECONNREFUSED,
   ECONNRESET,
@@ -70,6 +72,7 @@ async function askOnce<Result>(
     if (libc().connect(descriptor, address, address.length) < 0) {
       const code = errno();
       if (code === ENOENT || code === ECONNREFUSED) return null;
+      if (code === EACCES) throw new SystemError(operation, "EACCES", whyNoAccess(path));
       throw systemError(operation, code);
     }
     if (Number(libc().write(descriptor, REQUEST, REQUEST.length)) < 0) {

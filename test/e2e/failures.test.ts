@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { needs } from "../support/kernel.ts";
-import { newStateFolder } from "../support/state.ts";
+import { newFolders } from "../support/state.ts";
 import { startWgmon } from "../support/wgmon.ts";
 
 const BINARY = join(import.meta.dir, "../../wgmon");
@@ -43,7 +43,7 @@ type Env = Readonly<Record<string, string>>;
 function options(env: Env) {
   return {
     cwd: folder,
-    env: { PATH: process.env["PATH"], STATE_DIRECTORY: newStateFolder(), ...env },
+    env: { PATH: process.env["PATH"], ...newFolders(), ...env },
     stdin: "ignore",
     stdout: "pipe",
     timeout: 20_000,
@@ -170,14 +170,14 @@ describe.skipIf(!isRoot)(`without a capability${forRoot}`, () => {
   test("nflog needs CAP_NET_ADMIN", async () => {
     await expectFailure(
       without("net_admin", "--monitor", "nflog"),
-      "take NFLOG group 1: EPERM (operation not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability)",
+      "take NFLOG group 1: EPERM (not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability)",
     );
   });
 
   test("bpf needs CAP_NET_RAW", async () => {
     await expectFailure(
       without("net_raw", "--monitor", "bpf", "--interface", "lo"),
-      "open a packet socket: EPERM (capturing needs CAP_NET_RAW; run wgmon as root, give it that capability, or use --monitor poll)",
+      "open a packet socket: EPERM (not permitted; wgmon needs CAP_NET_RAW, run it as root or give it that capability, or use --monitor poll)",
     );
   });
 
@@ -341,7 +341,7 @@ describe.skipIf(!isRoot)(`standard error${forRoot}`, () => {
       const decoder = new TextDecoder();
       let text = "";
       const child = Bun.spawn(isolated(BINARY, ...POLL), {
-        env: { PATH: process.env["PATH"], STATE_DIRECTORY: newStateFolder(), ...env },
+        env: { PATH: process.env["PATH"], ...newFolders(), ...env },
         terminal: {
           data(_terminal, bytes) {
             text += decoder.decode(bytes);

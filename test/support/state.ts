@@ -24,3 +24,11 @@ export function newStateFolder(): string {
 function remove(folder: string): void {
   rmSync(folder, { recursive: true, force: true });
 }
+
+/** For the environment of a wgmon: a store and a socket of its own, so that it starts beside any other. */
+export function newFolders() {
+  return {
+    STATE_DIRECTORY: newStateFolder(),
+    RUNTIME_DIRECTORY: `${newStateFolder()}/run`,
+  } as const;
+}

@@ -1,0 +1,61 @@
+/**
+ * The capabilities of this process, and errors of the kernel that name the one that is missing, or, where
+ * it is there, what else may be the cause.
+ */
+
+import { SystemError } from "./errors.ts";
+import { errnoName, systemError } from "./kernel/errno.ts";
+import { CAP_NET_ADMIN, CAP_NET_RAW, EACCES, EPERM } from "./kernel/uapi.ts";
+import { readTextFile } from "./system.ts";
+
+const numbers = { CAP_NET_ADMIN, CAP_NET_RAW } as const;
+
+export type Capability = keyof typeof numbers;
+
+/** Bits by the numbers of linux/capability.h. */
+export interface Capabilities {
+  readonly effective: bigint;
+  /** What a program inherits that we start. */
+  readonly ambient: bigint;
+}
+
+/** null: /proc does not tell. */
+export function ownCapabilities(): Capabilities | null {
+  // Of the thread that asks: proc_pid_status(5).
+  const status = readTextFile("/proc/thread-self/status") ?? "";
+  const bits = (set: string) => new RegExp(`^${set}:\\s*([0-9a-f]+)$`, "m").exec(status)?.[1];
+  const [effective, ambient] = [bits("CapEff"), bits("CapAmb")];
+  if (effective === undefined) return null;
+  return { effective: BigInt(`0x${effective}`), ambient: BigInt(`0x${ambient ?? "0"}`) };
+}
+
+export function includes(set: bigint, capability: Capability): boolean {
+  return ((set >> BigInt(numbers[capability])) & 1n) === 1n;
+}
+
+/** The error of a request to the kernel that needs CAP_NET_ADMIN. */
+export function kernelError(operation: string, code: number): SystemError {
+  if (code !== EPERM && code !== EACCES) return systemError(operation, code);
+  return new SystemError(
+    operation,
+    errnoName(code),
+    whyRefused("CAP_NET_ADMIN", ownCapabilities()),
+  );
+}
+
+/** What to say where the kernel refused what needs a capability. */
+export function whyRefused(capability: Capability, own: Capabilities | null): string {
+  return own !== null && includes(own.effective, capability)
+    ? `not permitted, although wgmon has ${capability}: in a user namespace, as a rootless container is, it counts only for networks made there; otherwise a security module or a seccomp filter forbids it`
+    : `not permitted; wgmon needs ${capability}, run it as root or give it that capability`;
+}
+
+/** The same for a program that wgmon started, such as nft. */
+export function whyProgramRefused(capability: Capability, own: Capabilities | null): string {
+  if (own === null || !includes(own.effective, capability)) {
+    return `it needs ${capability}, as root has it`;
+  }
+  return process.geteuid!() === 0 || includes(own.ambient, capability)
+    ? whyRefused(capability, own)
+    : `it needs ${capability}, which wgmon has and does not hand on: make it ambient too, in a unit by AmbientCapabilities=${capability}`;
+}
