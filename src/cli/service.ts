@@ -96,20 +96,55 @@ function systemctl(options: ServiceOptions, ...commands: readonly (readonly stri
 
 /** The service runs as a user of its own, who must see the program; and nobody but root may change it. */
 function checkProgram(program: string): void {
-  const advice = `copy it first: install -m 755 ${program} /usr/local/bin/wgmon`;
-  if (HIDDEN.test(program))
+  if (HIDDEN.test(program)) {
+    const advice = `copy it first: install -m 755 ${program} /usr/local/bin/wgmon`;
     throw refusal("install", `the service cannot see ${program}; ${advice}`);
+  }
   // In a unit, other characters have meanings.
   if (!/^[\w./+-]+$/.test(program)) {
     throw refusal("install", "the path of wgmon has characters that a unit cannot have");
   }
   for (let path = program; ; path = dirname(path)) {
-    const { mode, uid } = attempt(`look at ${path}`, () => statSync(path));
-    if (uid !== 0 || (mode & 0o022) !== 0) {
-      throw refusal("install", `others than root may change ${path}; ${advice}`);
+    const { mode, uid, gid } = attempt(`look at ${path}`, () => statSync(path));
+    const wrong = wrongAccess({ path, mode, uid, gid });
+    if (wrong !== null) {
+      const what = path === program ? "change" : "replace";
+      throw refusal(
+        "install",
+        `${wrong.found}, who could ${what} the program that root starts; mend that: ${wrong.mend} ${path}; or copy it: install -m 755 ${program} /usr/bin/wgmon, and run that one`,
+      );
     }
     if (path === "/") return;
   }
+}
+
+/** Who but root may change a file or folder, and the command against it; null: nobody. */
+function wrongAccess(place: {
+  readonly path: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}): { readonly found: string; readonly mend: string } | null {
+  const { path, mode, uid, gid } = place;
+  if (uid !== 0) {
+    return {
+      found: `${path} belongs to ${nameIn("/etc/passwd", uid, "user")}`,
+      mend: "chown root",
+    };
+  }
+  const bits = (mode & 0o7777).toString(8);
+  if ((mode & 0o002) !== 0) {
+    return { found: `${path}, mode ${bits}, can be written by all users`, mend: "chmod go-w" };
+  }
+  if ((mode & 0o020) === 0) return null;
+  const group = nameIn("/etc/group", gid, "group");
+  return { found: `${path}, mode ${bits}, can be written by ${group}`, mend: "chmod g-w" };
+}
+
+/** `group staff`; by its number where the file does not have it. Both files: name, password, number. */
+function nameIn(file: "/etc/passwd" | "/etc/group", id: number, what: string): string {
+  const fields = (read(file) ?? "").split("\n").map((line) => line.split(":"));
+  return `${what} ${fields.find(([, , number]) => number === String(id))?.[0] ?? id}`;
 }
 
 function isOurs(text: string): boolean {

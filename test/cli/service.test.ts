@@ -1,7 +1,16 @@
 /** `wgmon install-service` and `uninstall-service` on a machine that is a folder, and the files that they write. */
 
 import { describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 
 import { installService, uninstallService } from "../../src/cli/service.ts";
@@ -151,19 +160,50 @@ describe("install-service", () => {
     });
   }
 
-  test("refuses a program that others than root may change, and a path that a unit cannot have", () => {
+  const isRoot = process.geteuid!() === 0;
+  const forRoot = isRoot ? "" : " [skipped: only root can give files away]";
+  // One that this machine has.
+  const [groupName = "", , groupNumber] =
+    readFileSync("/etc/group", "utf8")
+      .split("\n")
+      .map((line) => line.split(":"))
+      .find(([, , number]) => Number(number) > 0) ?? [];
+
+  test.skipIf(!isRoot).each([
+    [
+      "all users can write to the program",
+      { program: 0o777, folder: 0o755, group: 0 },
+      "FOLDER/wgmon, mode 777, can be written by all users, who could change the program that root starts; mend that: chmod go-w FOLDER/wgmon; or copy it: install -m 755 FOLDER/wgmon /usr/bin/wgmon, and run that one",
+    ],
+    [
+      // As Debian made /usr/local/bin before version 11.
+      "a group can write to its folder",
+      { program: 0o755, folder: 0o2775, group: Number(groupNumber) },
+      "FOLDER, mode 2775, can be written by group GROUP, who could replace the program that root starts; mend that: chmod g-w FOLDER; or copy it: install -m 755 FOLDER/wgmon /usr/bin/wgmon, and run that one",
+    ],
+    [
+      "a group without a name can",
+      { program: 0o755, folder: 0o775, group: 54_321 },
+      "FOLDER, mode 775, can be written by group 54321, who could replace",
+    ],
+  ])(`refuses a program where %s${forRoot}`, (_name, { program, folder: mode, group }, message) => {
     // Not below /tmp, which is hidden from the service anyway.
     const folder = join("/dev/shm", `wgmon-test-${crypto.randomUUID()}`);
     mkdirSync(folder);
     try {
       writeFileSync(join(folder, "wgmon"), "");
-      chmodSync(join(folder, "wgmon"), 0o777);
+      chmodSync(join(folder, "wgmon"), program);
+      if (group !== 0) chownSync(folder, 0, group);
+      chmodSync(folder, mode);
       expect(new Machine().install(join(folder, "wgmon")).join()).toContain(
-        `others than root may change ${folder}/wgmon; copy it first`,
+        message.replaceAll("FOLDER", folder).replaceAll("GROUP", groupName),
       );
     } finally {
-      Bun.spawnSync(["rm", "-r", folder]);
+      rmSync(folder, { recursive: true });
     }
+  });
+
+  test("refuses a path that a unit cannot have", () => {
     expect(new Machine().install("/usr/bin/w g%mon").join()).toContain("characters");
   });
 
