@@ -104,10 +104,10 @@ async function openOffline(
     }
   } else if (offline.storeProblem === null) {
     tell("its store");
-  } else if (command.type === "events" && command.follow) {
-    complain(offline.storeProblem.message);
   } else {
-    throw offline.storeProblem;
+    complain("wgmon is not running here");
+    if (command.type !== "events" || !command.follow) throw offline.storeProblem;
+    complain(offline.storeProblem.message);
   }
   return offline;
 }

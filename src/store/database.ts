@@ -189,7 +189,7 @@ export class Database implements Disposable {
     const path = `${directory}/${FILE_NAME}`;
     try {
       if (refusal !== null) throw explain(refusal, directory);
-      if (isTool === true && !(await Bun.file(path).exists())) throw noStore(path);
+      if (isTool === true) checkAccess(path);
       try {
         this.#attach(path);
       } catch (error) {
@@ -405,8 +405,21 @@ function explain(error: SystemError, directory: string): SystemError {
   }
 }
 
-function noStore(path: string): SystemError {
-  return new SystemError(`open ${path}`, "ENOENT", "there is no store; is --state-dir right?");
+/** @throws SystemError when there is no store, or it is for other users. SQLite would say less. */
+function checkAccess(path: string): void {
+  const { accessSync, constants } = process.getBuiltinModule("node:fs");
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (code === "ENOENT" || code === "ENOTDIR") {
+      throw new SystemError(`open ${path}`, "ENOENT", "there is no store; is --state-dir right?");
+    }
+    if (code === "EACCES") {
+      const advice = "run this as root, with sudo, or as the user that wgmon runs as";
+      throw new SystemError(`open ${path}`, code, advice);
+    }
+  }
 }
 
 function unusable(path: string, error: unknown): SystemError {

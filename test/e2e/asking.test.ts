@@ -38,7 +38,9 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
     expect(status.stdout).toMatch(/^\S{44}  connected  \?  .*  \?$/m);
     expect(status.stdout).toMatch(/^\S{44}  never  /m);
     expect(sessions.exitCode).toBe(1);
-    expect(sessions.stderr).toMatch(/^wgmon: open \S+\/wgmon\.db: ENOENT \(.*\)\n$/);
+    expect(sessions.stderr).toMatch(
+      /^wgmon: wgmon is not running here\nwgmon: open \S+\/wgmon\.db: ENOENT \(.*\)\n$/,
+    );
     expect(top).toMatchObject({ exitCode: 1, stdout: "" });
     expect(top.stderr).toMatch(
       /^wgmon: wgmon top: ENOTTY \(it needs a terminal; wgmon status .*\n$/,

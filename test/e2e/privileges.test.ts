@@ -88,6 +88,36 @@ describe.skipIf(missing !== null)(
       }
     });
 
+    test("a userspace device's socket that it may not connect to: who has it, and its mode", async () => {
+      const socket = join(folder, "wg9.sock");
+      using server = Bun.serve({ unix: socket, fetch: () => new Response("") });
+      chmodSync(socket, 0o700);
+      const ask = `await (await import(${JSON.stringify(join(import.meta.dir, "../../src/kernel/uapisocket.ts"))}))
+      .askUapi("ask userspace device wg9", ${JSON.stringify(socket)}, () => null)
+      .catch((error) => console.log(error.message));`;
+      expect(server.url).toBeDefined();
+      const run = Bun.spawnSync([process.execPath, "-e", `process.seteuid(${NOBODY}); ${ask}`]);
+      expect(run.stdout.toString()).toStartWith(
+        `ask userspace device wg9: EACCES (${socket} belongs to user 0 and group 0, mode 700, and wgmon runs as user ${NOBODY}; `,
+      );
+      chmodSync(folder, 0o700);
+      const behind = Bun.spawnSync([process.execPath, "-e", `process.seteuid(${NOBODY}); ${ask}`]);
+      chmodSync(folder, 0o755);
+      expect(behind.stdout.toString()).toContain(`EACCES (${folder} belongs to user 0`);
+    });
+
+    test("tools on a store of root's say who may read it", () => {
+      const store = join(folder, "store");
+      mkdirSync(store, { mode: 0o700 });
+      writeFileSync(join(store, "wgmon.db"), "");
+      const env = { RUNTIME_DIRECTORY: join(folder, "none") };
+      const said = (...words: readonly string[]) =>
+        Bun.spawnSync([wgmon, ...words, "--state-dir", store], { env }).stderr.toString();
+      const refused = `wgmon: open ${store}/wgmon.db: EACCES (run this as root, with sudo, or as the user that wgmon runs as)\n`;
+      expect(said("outbox")).toBe(refused);
+      expect(said("events")).toBe(`wgmon: wgmon is not running here\n${refused}`);
+    });
+
     test("the daemon's memory is for root alone, and it finds its own files in /proc", async () => {
       const environment = {
         STATE_DIRECTORY: ownFolder("state"),
