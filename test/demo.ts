@@ -12,7 +12,7 @@ import type { Event } from "../src/contract.ts";
 import { whyNoWireguard } from "./support/kernel.ts";
 import { type Client, Lab } from "./support/lab.ts";
 import { Receiver } from "./support/receiver.ts";
-import { newStateFolder } from "./support/state.ts";
+import { newFolders } from "./support/state.ts";
 import { runInVm, whyNoVm } from "./support/vm.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -187,7 +187,7 @@ class Terminal implements Disposable {
       cwd: ROOT,
       env: {
         PATH: process.env["PATH"],
-        STATE_DIRECTORY: newStateFolder(),
+        ...newFolders(),
         ...(process.stdout.isTTY ? {} : { NO_COLOR: "1" }),
       },
       terminal: { cols: 100, data: (_terminal, bytes) => this.#print(bytes) },

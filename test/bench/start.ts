@@ -30,7 +30,7 @@ export async function start(note: Note): Promise<void> {
     // One round more than is counted: the first brings the files into memory.
     for (let round = 0; round <= ROUNDS; round++) {
       for (const [way, command] of Object.entries(ways)) {
-        const ms = await timeToReady(command);
+        const ms = await timeToReady(command, join(folder, "run"));
         if (round > 0) times.get(way)!.push(ms);
       }
     }
@@ -41,9 +41,10 @@ export async function start(note: Note): Promise<void> {
   }
 }
 
-async function timeToReady(command: readonly string[]): Promise<number> {
+async function timeToReady(command: readonly string[], runtimeDir: string): Promise<number> {
+  const env = { ...process.env, RUNTIME_DIRECTORY: runtimeDir };
   const startMs = performance.now();
-  const child = Bun.spawn([...command], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+  const child = Bun.spawn([...command], { env, stdin: "ignore", stdout: "ignore", stderr: "pipe" });
   let text = "";
   const decoder = new TextDecoder();
   for await (const chunk of child.stderr) {

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { version } from "../../package.json";
 import { helpText } from "../../src/cli/help.ts";
 import { needs } from "../support/kernel.ts";
-import { newStateFolder } from "../support/state.ts";
+import { newFolders } from "../support/state.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const BINARY = [join(ROOT, "wgmon")];
@@ -69,7 +69,7 @@ async function run(
 ) {
   const child = Bun.spawn([...command], {
     cwd,
-    env: { PATH: process.env["PATH"], STATE_DIRECTORY: newStateFolder(), ...env },
+    env: { PATH: process.env["PATH"], ...newFolders(), ...env },
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
-import { newStateFolder } from "../support/state.ts";
+import { newFolders } from "../support/state.ts";
 
 const binary = join(import.meta.dir, "../../wgmon");
 
@@ -12,7 +12,7 @@ async function onTerminal(): Promise<{ program: Bun.Subprocess; shown: () => str
   let shown = "";
   const { promise, resolve } = Promise.withResolvers<void>();
   const program = Bun.spawn([binary, "--monitor", "poll"], {
-    env: { TERM: "xterm", STATE_DIRECTORY: newStateFolder() },
+    env: { TERM: "xterm", ...newFolders() },
     terminal: {
       data(_terminal, bytes) {
         shown += new TextDecoder().decode(bytes);

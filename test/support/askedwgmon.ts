@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { $ } from "bun";
 
 import { PlayedGateway } from "./playedgateway.ts";
-import { newStateFolder } from "./state.ts";
+import { newFolders, newStateFolder } from "./state.ts";
 import { startWgmon, type Wgmon } from "./wgmon.ts";
 
 const BINARY = join(import.meta.dir, "../../wgmon");
@@ -51,10 +51,7 @@ interface TopFigures {
   readonly restored: boolean;
 }
 
-const environment = {
-  STATE_DIRECTORY: newStateFolder(),
-  RUNTIME_DIRECTORY: `${newStateFolder()}/run`,
-};
+const environment = newFolders();
 
 async function run(...args: readonly string[]): Promise<Ran> {
   const child = Bun.spawn([BINARY, ...args], { env: environment, stdout: "pipe", stderr: "pipe" });
@@ -123,7 +120,7 @@ async function top(
   way: string,
   shows: string,
   end: (terminal: OnTerminal) => void | Promise<void>,
-  runtimeDir = environment.RUNTIME_DIRECTORY,
+  runtimeDir: string = environment.RUNTIME_DIRECTORY,
 ): Promise<TopFigures> {
   const command = [BINARY, "top", "--interval", "200ms"];
   const terminal = new OnTerminal(["env", `RUNTIME_DIRECTORY=${runtimeDir}`, ...command]);

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 
-import { newStateFolder } from "./state.ts";
+import { newFolders } from "./state.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 
@@ -34,8 +34,7 @@ export class Wgmon implements AsyncDisposable {
       ...(cwd === undefined ? {} : { cwd }),
       env: {
         PATH: process.env["PATH"],
-        STATE_DIRECTORY: newStateFolder(),
-        RUNTIME_DIRECTORY: `${newStateFolder()}/run`,
+        ...newFolders(),
         ...environment,
       },
       stdin: "ignore",
