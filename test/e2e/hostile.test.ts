@@ -17,22 +17,37 @@ import { newStateFolder } from "../support/state.ts";
 const WGMON = join(import.meta.dir, "../../wgmon");
 const EVIL = "\x1b]0;owned\x07\x9b31m\x1b[2J\nwgmon: forged";
 /** Any control character but the ends of lines and wgmon's own colours, and no line of the daemon's own. */
-// oxlint-disable-next-line no-control-regex
-const HARM =
-  /(?!\x1b\[(?:0|1|2|7|31|32|33)m)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)|^wgmon: forged/m;
+const HARM = new RegExp(
+  [
+    String.raw`(?!\x1b\[(?:0|1|2|7|31|32|33)m)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]`,
+    String.raw`\r(?!\n)`,
+    "^wgmon: forged",
+  ].join("|"),
+  "m",
+);
 
 const time = "2026-01-01T00:00:00.000Z";
 const counters = { rxBytes: 1, txBytes: 1, roams: EVIL };
 const peer = { publicKey: EVIL, name: null, tags: [EVIL], allowedIps: [EVIL], endpoint: EVIL };
 const event = {
-  ...{ id: EVIL, version: 1, timestamp: time, host: EVIL, type: "peer.connected" },
+  id: EVIL,
+  version: 1,
+  timestamp: time,
+  host: EVIL,
+  type: "peer.connected",
   data: { device: EVIL, peer, session: { startedAt: time, ...counters }, initial: false },
 };
 const session = { startedAt: time, lastSeenAt: time, rxBytesPerSecond: 0, txBytesPerSecond: 0 };
 const answers: Readonly<Record<string, unknown>> = {
   "/v1/status": {
-    ...{ version: EVIL, host: EVIL, startedAt: time, devices: 1, peers: EVIL, connected: EVIL },
+    version: EVIL,
+    host: EVIL,
+    startedAt: time,
+    devices: 1,
+    peers: EVIL,
+    connected: EVIL,
     store: { inMemory: true, problem: EVIL },
+    wakeUp: { monitor: EVIL, group: EVIL, interface: EVIL, reason: EVIL, problem: EVIL },
   },
   "/v1/devices": {
     items: [{ name: EVIL, publicKey: EVIL, listenPort: EVIL, peers: EVIL, connected: EVIL }],
@@ -40,8 +55,14 @@ const answers: Readonly<Record<string, unknown>> = {
   "/v1/peers": {
     items: [
       {
-        ...{ ...peer, device: EVIL, state: EVIL, lastHandshakeAt: time, persistentKeepalive: 0 },
-        ...{ ...counters, rxBytes: EVIL, session: { ...session, ...counters } },
+        ...peer,
+        device: EVIL,
+        state: EVIL,
+        lastHandshakeAt: time,
+        persistentKeepalive: 0,
+        ...counters,
+        rxBytes: EVIL,
+        session: { ...session, ...counters },
       },
     ],
     total: 1,
@@ -49,8 +70,15 @@ const answers: Readonly<Record<string, unknown>> = {
   "/v1/sessions": {
     items: [
       {
-        ...{ device: EVIL, publicKey: EVIL, name: null, startedAt: time, endedAt: null },
-        ...{ durationMs: 5, reason: EVIL, endpoint: EVIL, ...counters },
+        device: EVIL,
+        publicKey: EVIL,
+        name: null,
+        startedAt: time,
+        endedAt: null,
+        durationMs: 5,
+        reason: EVIL,
+        endpoint: EVIL,
+        ...counters,
       },
     ],
     next: null,
@@ -59,8 +87,15 @@ const answers: Readonly<Record<string, unknown>> = {
   "/v1/targets": {
     items: [
       {
-        ...{ key: EVIL, label: EVIL, state: "failing", waiting: 1, oldestAt: null },
-        ...{ failures: EVIL, reason: EVIL, nextAttemptAt: null, dead: 1 },
+        key: EVIL,
+        label: EVIL,
+        state: "failing",
+        waiting: 1,
+        oldestAt: null,
+        failures: EVIL,
+        reason: EVIL,
+        nextAttemptAt: null,
+        dead: 1,
       },
     ],
   },

@@ -1,0 +1,77 @@
+/** Files with secrets that all users can read: said in the log at the start and after a reload, and by the doctor. */
+
+import { afterAll, expect, test } from "bun:test";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { startWgmon, type Wgmon } from "../support/wgmon.ts";
+
+const BINARY = join(import.meta.dir, "../../wgmon");
+const folder = mkdtempSync(join(tmpdir(), "wgmon-secrets-"));
+chmodSync(folder, 0o755);
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function file(name: string, text: string, mode: number): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  chmodSync(path, mode);
+  return path;
+}
+
+function warnings(wgmon: Wgmon): string[] {
+  return wgmon.log.filter(({ level }) => level === "warn").map(({ msg }) => String(msg));
+}
+
+const readable = (path: string, mode: string) =>
+  `all users can read ${path}, mode ${mode}, and there may be secrets in it`;
+
+test("who can read secrets is said, and not where a folder keeps them out", async () => {
+  const webhooks = file("webhooks", "https://127.0.0.1:1/hunter2\n", 0o644);
+  const secret = file("secret", `whsec_${Buffer.alloc(32, 1).toString("base64")}\n`, 0o640);
+  const settings = file("wgmon.toml", `webhook = "https://127.0.0.1:1/hunter2"\n`, 0o604);
+  const args = ["--webhook-file", webhooks, "--webhook-secret-file", secret, "--config", settings];
+  await using wgmon = startWgmon(["--monitor", "poll", "--device", "wgtest-none", ...args]);
+  await wgmon.waitForLog(({ msg }) => String(msg).includes("webhooks, mode 644"), 30_000);
+  const expected = [
+    `${readable(settings, "604")}; move its URLs to a file with mode 600: webhook_file, or the service's /etc/credstore/wgmon.webhooks`,
+    `${readable(webhooks, "644")}; chmod o-rwx ${webhooks}`,
+  ];
+  await wgmon.waitForLog(({ msg }) => msg === expected[0], 30_000);
+  expect(warnings(wgmon).toSorted()).toEqual(expected.toSorted());
+  const doctor = Bun.spawnSync([BINARY, "doctor", "--json", "--no-network", ...args]);
+  const found = doctor.stdout
+    .toString()
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { check: string; found: string; fix: string })
+    .filter(({ check }) => check === "secrets");
+  const said = found.map((each) => `${each.found}; ${each.fix}`);
+  expect(said.toSorted()).toEqual(expected.toSorted());
+
+  // After a reload what is still so is said again.
+  chmodSync(webhooks, 0o600);
+  chmodSync(settings, 0o600);
+  chmodSync(secret, 0o644);
+  wgmon.signal("SIGHUP");
+  const again = `${readable(secret, "644")}; chmod o-rwx ${secret}`;
+  await wgmon.waitForLog(({ msg }) => msg === again, 30_000);
+  expect(warnings(wgmon)).toHaveLength(3);
+  expect(wgmon.logText).not.toContain("hunter2");
+  await wgmon.stop();
+
+  chmodSync(folder, 0o700);
+  const debug = ["--log-level", "debug"];
+  await using hidden = startWgmon([
+    "--monitor",
+    "poll",
+    "--device",
+    "wgtest-none",
+    ...args,
+    ...debug,
+  ]);
+  // What listens is started after that.
+  await hidden.waitForLog(({ msg }) => msg === "listening", 30_000);
+  expect(await hidden.stop()).toBe(0);
+  expect(warnings(hidden)).toEqual([]);
+});
