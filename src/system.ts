@@ -177,6 +177,15 @@ export function readTextFile(path: string): string | null {
   }
 }
 
+/** Identifies the time since the kernel was started, random(4); null where there is no /proc. */
+export function bootId(): string | null {
+  try {
+    return readTextFile("/proc/sys/kernel/random/boot_id")?.trim() || null;
+  } catch {
+    return null;
+  }
+}
+
 /**
  * The permission bits of a file, and whether it belongs to root or to the user that we run as.
  *

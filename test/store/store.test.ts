@@ -38,10 +38,15 @@ function folder(): string {
   return path;
 }
 
-async function open(directory: string | null, clock = new HandClock()) {
+async function open(directory: string | null, clock = new HandClock(), boot?: string | null) {
   const lines: string[] = [];
   const log = createLog({ format: "journal", level: "info", write: (line) => lines.push(line) });
-  const store = await Store.open({ directory, clock, log });
+  const store = await Store.open({
+    directory,
+    clock,
+    log,
+    ...(boot === undefined ? {} : { boot }),
+  });
   stores.push(store);
   return { store, lines, clock };
 }
@@ -106,6 +111,20 @@ describe("what is kept", () => {
     const later = await open(directory);
     expect(later.store.earlier(0)).toEqual({ devices: [device()], sessions: [session], ended: [] });
     expect([lines, later.lines]).toEqual([[], []]);
+  });
+
+  test.each([
+    ["another boot", "a", "b", 0],
+    ["the same boot", "a", "a", 3],
+    ["a boot that is unknown now", "a", null, 3],
+    ["a boot that was unknown then", null, "b", 3],
+  ])("devices of %s have the number that they had, or none", async (_, then, now, index) => {
+    const directory = folder();
+    const { store } = await open(directory, new HandClock(), then);
+    store.record({ events: [], sessions: [], ended: [], devices: [device({ index: 3 })] }, 0);
+    close(store);
+    const later = await open(directory, new HandClock(), now);
+    expect(later.store.earlier(0)!.devices).toEqual([device({ index })]);
   });
 
   test("no devices are a past too", async () => {
