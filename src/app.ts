@@ -3,8 +3,8 @@
  *
  *   packet -> trigger -> look -> tracker -> event -> store -> log, outbox -> channel
  *
- * Besides packets, three slower things cause looks: a link that changed, the tick that runs while
- * somebody is connected, and the safety look that runs always.
+ * Besides packets, three slower things cause looks: a link that changed, the tick that runs while a peer
+ * is connected or can return without a handshake, and the safety look that runs always.
  */
 
 import type { Capture } from "./capture/capture.ts";
@@ -552,7 +552,7 @@ export class App implements Witness {
     this.#cancelTick();
     const { tickMs } = this.#settings;
     const { monitor } = this.#senses.wakeUp;
-    if (this.#stopped || (monitor !== "poll" && this.#tracker.connected === 0)) {
+    if (this.#stopped || (monitor !== "poll" && !this.#tracker.needsTick)) {
       this.#lastTickMs = -Infinity;
       return;
     }
@@ -563,17 +563,13 @@ export class App implements Witness {
     const atMs = Math.min(this.#lastTickMs + tickMs, deadlineMs);
     this.#cancelTick = this.#clock.after(Math.max(1, atMs - monotonicMs), () => {
       this.#ticked();
-      void this.#look("tick", monitor === "poll" ? null : this.#devicesWithSessions());
+      void this.#look("tick", monitor === "poll" ? null : this.#tracker.tickedDevices);
     });
   }
 
   #ticked(): void {
     this.#lastTickMs = this.#clock.now().monotonicMs;
     this.#trigger.forgetStrangers();
-  }
-
-  #devicesWithSessions(): ReadonlySet<string> {
-    return new Set([...this.#tracker.sessions].map(({ device }) => device));
   }
 
   #scheduleReconcile(): void {

@@ -255,6 +255,15 @@ export function whyNoAccess(path: string): string {
   return `permission denied for user ${own}`;
 }
 
+/** Identifies the time since the kernel was started, random(4); null where there is no /proc. */
+export function bootId(): string | null {
+  try {
+    return readTextFile("/proc/sys/kernel/random/boot_id")?.trim() || null;
+  } catch {
+    return null;
+  }
+}
+
 /**
  * The first folder on the way to a file that users other than root and ours can change, so that they could
  * put another file in its place; null: there is none. Links on the way are followed, and so are the ways to

@@ -11,11 +11,13 @@ import {
   type Endpoint,
   INITIATION_BYTES,
   type Instant,
+  isSameHandshake,
   type Look,
   type Peer,
   type PeerChange,
   type PublicKey,
   REJECT_AFTER_MS,
+  REKEY_AFTER_MS,
   sameEndpoint,
 } from "./wireguard.ts";
 
@@ -95,10 +97,15 @@ export class Tracker {
   readonly #devices = new Map<string, Device>();
   /** Devices of an earlier run that no look has found yet. */
   readonly #unseen = new Set<string>();
-  /** When the last look at each device was, on the monotonic clock. */
-  readonly #lookedAtMs = new Map<string, number>();
+  /** When the last look at each device was. */
+  readonly #lookedAt = new Map<string, Instant>();
   readonly #ended = new Map<SessionKey, Counters>();
   readonly #sessions = new Map<SessionKey, Session>();
+  /**
+   * Peers that were disconnected by silence while the keys of their handshake are still valid: they can
+   * return without another one.
+   */
+  readonly #silent = new Map<SessionKey, Pick<Session, "device" | "handshakeAt">>();
   /** Sessions by device, outer address and port: the one that came there last. */
   readonly #places = new Map<string, SessionKey>();
   #started = false;
@@ -117,7 +124,12 @@ export class Tracker {
     }
     for (const session of earlier.sessions) this.#put(restored(session, now));
     for (const { device, publicKey, ...counters } of earlier.ended) {
-      this.#ended.set(sessionKey(device, publicKey), counters);
+      const key = sessionKey(device, publicKey);
+      this.#ended.set(key, counters);
+      const { lastHandshakeMs } = counters;
+      // The last session of a peer counts; one that goes on has none before it.
+      if (lastHandshakeMs === null || this.#sessions.has(key)) continue;
+      this.#silent.set(key, { device, handshakeAt: earlierInstant(lastHandshakeMs, now) });
     }
   }
 
@@ -131,6 +143,22 @@ export class Tracker {
 
   get connected(): number {
     return this.#sessions.size;
+  }
+
+  /**
+   * The devices that a tick must scan: those with a connected peer, or with one that can return without a
+   * handshake. Of all other peers, only a handshake can tell.
+   */
+  get tickedDevices(): ReadonlySet<string> {
+    const names = new Set<string>();
+    for (const { device } of this.#sessions.values()) names.add(device);
+    for (const { device } of this.#silent.values()) names.add(device);
+    return names;
+  }
+
+  /** Whether there is such a device. */
+  get needsTick(): boolean {
+    return this.#sessions.size > 0 || this.#silent.size > 0;
   }
 
   setRules(rules: Rules): void {
@@ -200,7 +228,9 @@ export class Tracker {
     }
     this.#devices.set(device.name, device);
     for (const publicKey of look.removed) {
-      this.#leave(sessionKey(device.name, publicKey), "peer-removed", now);
+      const key = sessionKey(device.name, publicKey);
+      this.#leave(key, "peer-removed", now);
+      this.#silent.delete(key);
     }
     if (this.#unseen.has(device.name)) this.#sinceEarlier(look, now, changes);
     for (const change of look.changed) {
@@ -209,7 +239,7 @@ export class Tracker {
       else this.#sessionSeen(session, change.peer, now, changes);
     }
     this.#unseen.delete(device.name);
-    this.#lookedAtMs.set(device.name, now.monotonicMs);
+    this.#lookedAt.set(device.name, now);
   }
 
   /** The first look at a device of an earlier run: sessions that did not last until now. */
@@ -220,12 +250,15 @@ export class Tracker {
       const peer = peers.get(session.peer.publicKey);
       if (peer === undefined) {
         this.#leave(key, "peer-removed", now);
-      } else if (session.gone === null && peer.rxBytes < session.peer.rxBytes) {
-        // Not the same peer any more: it was added again, or the machine was restarted.
+      } else if (
+        session.gone === null &&
+        (peer.rxBytes < session.peer.rxBytes || peer.txBytes < session.peer.txBytes)
+      ) {
+        // Counters only fall when the peer is added again.
         this.#end(key, session, "peer-removed", now, changes);
       } else if (
         peer.lastHandshakeMs !== null &&
-        peer.lastHandshakeMs !== session.peer.lastHandshakeMs
+        this.#isNewHandshake(device.name, session.peer.lastHandshakeMs, peer, now)
       ) {
         const handshakeAt = earlierInstant(peer.lastHandshakeMs, now);
         if (now.monotonicMs - handshakeAt.monotonicMs < REJECT_AFTER_MS) continue;
@@ -241,9 +274,12 @@ export class Tracker {
     const { name, listenPort } = device;
     if (!this.#devices.delete(name)) return;
     this.#unseen.delete(name);
-    this.#lookedAtMs.delete(name);
+    this.#lookedAt.delete(name);
     for (const [key, session] of this.#sessions) {
       if (session.device === name) this.#leave(key, "device-removed", now);
+    }
+    for (const [key, silent] of this.#silent) {
+      if (silent.device === name) this.#silent.delete(key);
     }
     // The peers' ends are told before the device's.
     this.#expire(now, changes, NONE);
@@ -255,17 +291,25 @@ export class Tracker {
     const { peer } = change;
     if (peer.lastHandshakeMs === null) return;
     const isFirstLook = this.#unseen.has(device);
-    const before =
-      change.before ??
-      (isFirstLook ? this.#ended.get(sessionKey(device, peer.publicKey)) : null) ??
-      null;
+    const key = sessionKey(device, peer.publicKey);
+    const before = change.before ?? (isFirstLook ? this.#ended.get(key) : null) ?? null;
     const ageMs = now.wallMs - peer.lastHandshakeMs;
-    const isFresh = ageMs >= 0 && ageMs < REJECT_AFTER_MS;
-    const isNew = before === null ? isFresh : peer.lastHandshakeMs !== before.lastHandshakeMs;
-    const isHeard = before !== null && isFresh && this.#isSignOfLife(device, before, peer, now);
+    const isNew =
+      before === null
+        ? ageMs >= 0 && ageMs < REJECT_AFTER_MS
+        : this.#isNewHandshake(device, before.lastHandshakeMs, peer, now);
+    const silent = this.#silent.get(key);
+    const isHeard =
+      before !== null &&
+      silent !== undefined &&
+      areKeysValid(silent, now) &&
+      this.#isSignOfLife(device, before, peer, now);
     if (!isNew && !isHeard) return;
 
-    const handshakeAt = handshakeInstant(peer.lastHandshakeMs, now);
+    const handshakeAt =
+      isNew || silent === undefined
+        ? handshakeInstant(peer.lastHandshakeMs, now)
+        : silent.handshakeAt;
     const lastSign = isNew ? this.#unseenSign(peer.publicKey, handshakeAt, now) : now;
     // Whoever was added since the look before has counted from zero; at the start nobody knows.
     const isAdded = before === null && this.#started && !isFirstLook;
@@ -307,11 +351,23 @@ export class Tracker {
   }
 
   #sessionSeen(before: Session, peer: Peer, now: Instant, changes: Change[]): void {
-    const isNewHandshake =
-      peer.lastHandshakeMs !== null && peer.lastHandshakeMs !== before.peer.lastHandshakeMs;
-    const keysAreValid =
-      now.monotonicMs - before.handshakeAt.monotonicMs < REJECT_AFTER_MS &&
-      peer.lastHandshakeMs !== null;
+    const isNewHandshake = this.#isNewHandshake(
+      before.device,
+      before.peer.lastHandshakeMs,
+      peer,
+      now,
+    );
+    const handshakeAt = isNewHandshake
+      ? handshakeInstant(peer.lastHandshakeMs!, now)
+      : before.handshakeAt;
+    if (isNewHandshake && this.#isAfterEnd(before, handshakeAt)) {
+      const { device } = before;
+      const reason = before.gone?.reason ?? "idle";
+      this.#end(sessionKey(device, peer.publicKey), before, reason, now, changes);
+      this.#peerSeen(device, { peer, before: before.peer }, now, changes);
+      return;
+    }
+    const keysAreValid = areKeysValid(before, now) && peer.lastHandshakeMs !== null;
     const isAlive =
       isNewHandshake || (keysAreValid && this.#isSignOfLife(before.device, before.peer, peer, now));
     const counted = {
@@ -324,9 +380,6 @@ export class Tracker {
       this.#put(counted);
       return;
     }
-    const handshakeAt = isNewHandshake
-      ? handshakeInstant(peer.lastHandshakeMs, now)
-      : before.handshakeAt;
     const previousEndpoint = before.endpoint;
     const hasRoamed =
       previousEndpoint !== null &&
@@ -352,12 +405,35 @@ export class Tracker {
     });
   }
 
+  /**
+   * Whether the handshake begins another session: it was made after the time in which the peer should
+   * have been heard from, and it is no renewal, because keys that are in use are renewed after
+   * REKEY_AFTER_MS and not before. So the peer, or its device here, had lost its keys. A later handshake
+   * proves nothing: wgmon was not there to see those in between.
+   */
+  #isAfterEnd(session: Session, handshakeAt: Instant): boolean {
+    const isRenewal = handshakeAt.monotonicMs - session.handshakeAt.monotonicMs >= REKEY_AFTER_MS;
+    return !isRenewal && handshakeAt.monotonicMs >= this.#deadlineMs(session);
+  }
+
+  /**
+   * Whether the peer has completed a handshake since `beforeMs`, the time of its last one as the look
+   * before found it; null: it had none.
+   */
+  #isNewHandshake(device: string, beforeMs: number | null, peer: Peer, now: Instant): boolean {
+    const looked = this.#lookedAt.get(device) ?? now;
+    const clockSetMs = now.wallMs - looked.wallMs - (now.monotonicMs - looked.monotonicMs);
+    return (
+      peer.lastHandshakeMs !== null && !isSameHandshake(beforeMs, peer.lastHandshakeMs, clockSetMs)
+    );
+  }
+
   /** Received data, as opposed to attempts at a handshake, which anybody with the peer's key can make. */
   #isSignOfLife(device: string, before: Counters, after: Counters, now: Instant): boolean {
     const bytes = growth(before.rxBytes, after.rxBytes);
     const attempts = bytes / INITIATION_BYTES;
     // Before our first look, any number of attempts may have been made.
-    const sinceMs = now.monotonicMs - (this.#lookedAtMs.get(device) ?? -Infinity);
+    const sinceMs = now.monotonicMs - (this.#lookedAt.get(device)?.monotonicMs ?? -Infinity);
     const most = Math.max(ATTEMPTS_MAX, Math.floor(sinceMs / ATTEMPT_MS) + 1);
     return bytes > 0 && !(Number.isInteger(attempts) && attempts <= most);
   }
@@ -381,6 +457,9 @@ export class Tracker {
       if (now.monotonicMs < this.#deadlineMs(session)) continue;
       this.#end(key, session, gone?.reason ?? "idle", now, changes);
     }
+    for (const [key, silent] of this.#silent) {
+      if (!areKeysValid(silent, now)) this.#silent.delete(key);
+    }
   }
 
   #end(
@@ -391,6 +470,7 @@ export class Tracker {
     changes: Change[],
   ): void {
     this.#sessions.delete(key);
+    if (reason === "idle") this.#silent.set(key, session);
     if (session.endpoint !== null) {
       const place = placeOf(session.device, session.endpoint);
       if (this.#places.get(place) === key) this.#places.delete(place);
@@ -418,6 +498,7 @@ export class Tracker {
     const key = sessionKey(session.device, session.peer.publicKey);
     const before = this.#sessions.get(key)?.endpoint ?? null;
     this.#sessions.set(key, session);
+    this.#silent.delete(key);
     const { endpoint } = session;
     if (before !== null && !sameEndpoint(before, endpoint)) {
       const place = placeOf(session.device, before);
@@ -425,6 +506,11 @@ export class Tracker {
     }
     if (endpoint !== null) this.#places.set(placeOf(session.device, endpoint), key);
   }
+}
+
+/** Whether anything can be received under the keys of the handshake. */
+function areKeysValid({ handshakeAt }: Pick<Session, "handshakeAt">, now: Instant): boolean {
+  return now.monotonicMs - handshakeAt.monotonicMs < REJECT_AFTER_MS;
 }
 
 /** How much a counter grew; one that fell started again from zero. */

@@ -12,6 +12,7 @@ import {
   formatEndpoint,
   INITIATION_BYTES,
   type Instant,
+  isSameHandshake,
   type Look,
   MessageType,
   type PeerChange,
@@ -312,7 +313,8 @@ function isSettled({ firstMs }: Source, { monotonicMs }: Instant): boolean {
 
 /** Whether all that came from the peer were initiations, none of which led to new keys. */
 function isAttempt({ peer, before }: PeerChange): boolean {
-  if (before === null || peer.lastHandshakeMs !== before.lastHandshakeMs) return false;
+  if (before === null) return false;
+  if (!isSameHandshake(before.lastHandshakeMs, peer.lastHandshakeMs)) return false;
   const bytes = peer.rxBytes - before.rxBytes;
   return bytes > 0 && bytes % INITIATION_BYTES === 0;
 }

@@ -87,6 +87,26 @@ export const REJECT_AFTER_MS = 180_000;
 /** An active session makes new keys after this. REKEY_AFTER_TIME, the same places. */
 export const REKEY_AFTER_MS = 120_000;
 
+/** Two handshakes are REKEY_TIMEOUT (5 s, messages.h) apart. */
+const SAME_HANDSHAKE_MS = 1000;
+
+/**
+ * Whether two readings of a handshake's time are of one handshake; null: never. Programs that report "now
+ * minus age" (gotatun, and boringtun as kernel/userspace.ts reads its ages) move the time by fractions of
+ * a millisecond from reading to reading, and by as much as the clock was set in between, `clockSetMs`.
+ */
+export function isSameHandshake(
+  beforeMs: number | null,
+  nowMs: number | null,
+  clockSetMs = 0,
+): boolean {
+  if (beforeMs === null || nowMs === null) return beforeMs === nowMs;
+  const movedMs = nowMs - beforeMs;
+  return (
+    Math.abs(movedMs) < SAME_HANDSHAKE_MS || Math.abs(movedMs - clockSetMs) < SAME_HANDSHAKE_MS
+  );
+}
+
 /** Message types, the first byte of each datagram (the next three are zero). messages.h. */
 export const MessageType = {
   initiation: 1,

@@ -33,7 +33,7 @@ let sent: Message[];
 let logged: { message: string; fields: Fields }[];
 let warned: string[];
 /** What a look finds, but for the first one. */
-let look: () => Promise<LookResult>;
+let look: (names: ReadonlySet<string> | null) => Promise<LookResult>;
 let port: number;
 
 beforeEach(() => {
@@ -88,7 +88,7 @@ async function start(
       get known() {
         return [{ ...WG0, listenPort: port }];
       },
-      look: () => look(),
+      look: (names: ReadonlySet<string> | null) => look(names),
       [Symbol.dispose]() {},
     },
     capture: { setPorts() {} },
@@ -252,6 +252,53 @@ test.each([
   const hints = logged.filter(({ message: text }) => text.includes("no packet announced it"));
   expect(hints).toHaveLength(isHinted ? 1 : 0);
 });
+
+test.each<[Monitor, string, number]>([
+  ["poll", "10s", 10_000],
+  ["nflog", "10s", 10_000],
+  ["bpf", "3s", 3000],
+])(
+  "a peer that returns on keys that are still valid is reported at the next tick (%s, %s), when nobody is connected",
+  async (monitor, tick, tickMs) => {
+    const given = `tick = "${tick}"\nidle_timeout = "20s"\nreconcile = 0\n`;
+    await start(given, null, monitor);
+    const told = () =>
+      sent
+        .splice(0)
+        .flatMap(({ events }) => events)
+        .map(({ type }) => type);
+    await pass(30_000, 50);
+    expect(told().filter((type) => type === "peer.disconnected")).toHaveLength(2);
+    await pass(60_000, 50);
+    expect(told()).toEqual([]);
+
+    const scans: (ReadonlySet<string> | null)[] = [];
+    const lastHandshakeMs = startMs - 1000;
+    const back = [
+      peer({ lastHandshakeMs, rxBytes: 96 }),
+      peer({ publicKey: BOB, lastHandshakeMs }),
+    ];
+    look = (names: ReadonlySet<string> | null) => {
+      scans.push(names);
+      const present = new Set([WG0.name]);
+      return Promise.resolve({ ...looks.look([WG0, back]), present, problems: [] });
+    };
+    const beforeMs = clock.now().monotonicMs;
+    while (sent.length === 0) await pass(50, 50);
+    expect(clock.now().monotonicMs - beforeMs).toBeLessThanOrEqual(tickMs + 100);
+    expect(told()).toEqual(["peer.connected"]);
+    // Only the device of the peers.
+    expect(scans).toEqual([monitor === "poll" ? null : new Set([WG0.name])]);
+    expect(warned).toEqual([]);
+
+    // Both sets of keys are dead, and nobody is connected: the kernel is left alone.
+    await pass(180_000, 50);
+    expect(told()).toEqual(["peer.disconnected"]);
+    scans.length = 0;
+    await pass(60_000, 50);
+    expect(scans.length === 0).toBe(monitor !== "poll");
+  },
+);
 
 test("what loses packets is said once as long as it goes on, and each time that it comes back", async () => {
   const running = await start("");

@@ -26,6 +26,10 @@ class Runs {
     this.#tracker = new Tracker(this.#rules);
   }
 
+  get tickedDevices(): string[] {
+    return [...this.#tracker.tickedDevices];
+  }
+
   instant(seconds: number): Instant {
     return { wallMs: T0 + seconds * 1000, monotonicMs: (seconds - this.#bootSeconds) * 1000 };
   }
@@ -51,10 +55,10 @@ class Runs {
   }
 
   /** Ends the process at `seconds`, after what was saved then, and begins another one `later`. */
-  restart(seconds: number, laterSeconds = seconds): void {
+  restart(seconds: number, laterSeconds = seconds, { isOtherBoot = false } = {}): void {
     const now = this.instant(seconds);
     const earlier: Earlier = {
-      devices: this.#devices,
+      devices: isOtherBoot ? this.#devices.map((each) => ({ ...each, index: 0 })) : this.#devices,
       sessions: [...this.#tracker.sessions].map((session) => saved(session, now)),
       ended: this.#ended,
     };
@@ -160,6 +164,70 @@ describe("a peer that was connected", () => {
     ]);
   });
 
+  test("and is on a machine that was restarted begins a new session, whatever its counters", () => {
+    const runs = alice();
+    // As the store has the devices of another boot.
+    runs.restart(160, 200, { isOtherBoot: true });
+    const [end, removed, added, begin] = runs.changes(200, [device(), [shook(195, 50_000)]]);
+    expect(end).toMatchObject({
+      type: "peer.disconnected",
+      reason: "device-removed",
+      endedAtMs: T0 + 150_000,
+      session: { rxBytes: 1000 },
+    });
+    expect([removed?.type, added?.type]).toEqual(["device.removed", "device.added"]);
+    expect(begin).toMatchObject({
+      type: "peer.connected",
+      session: { startedAtMs: T0 + 195_000, rxBytes: 50_000 },
+    });
+  });
+
+  test("and made new keys before the old ones were due, after the idle timeout, begins a new session", () => {
+    const runs = alice({ idleTimeoutMs: () => 30_000 });
+    runs.restart(160, 210);
+    const [end, begin] = runs.changes(210, [device(), [shook(205, 5000)]]);
+    expect(end).toMatchObject({
+      type: "peer.disconnected",
+      reason: "idle",
+      endedAtMs: T0 + 150_000,
+      session: { rxBytes: 1000 },
+    });
+    expect(begin).toMatchObject({
+      type: "peer.connected",
+      initial: false,
+      session: { startedAtMs: T0 + 205_000, rxBytes: 4000 },
+    });
+    expect(runs.at(211, shook(205, 5100))).toEqual([]);
+  });
+
+  test.each([
+    ["within the idle timeout", 175, 200],
+    ["when the old ones were due", 220, 225],
+    ["after many hours", 50_000, 50_010],
+  ])("and made new keys %s never went, as far as can be known", (_, handshake, later) => {
+    const runs = alice({ idleTimeoutMs: () => 30_000 });
+    runs.restart(160, later);
+    expect(runs.at(later, shook(handshake, 5000))).toEqual([]);
+  });
+
+  test("and sent less than before was added again", () => {
+    const runs = new Runs();
+    runs.at(0, peer());
+    runs.at(100, shook(100, 180, { txBytes: 9000 }));
+    runs.restart(160, 200);
+    expect(runs.at(200, shook(195, 400, { txBytes: 92 }))).toEqual([
+      "alice (wg0) disconnected after 0s, peer removed",
+      "alice (wg0) connected from 192.0.2.1:51820",
+    ]);
+  });
+
+  test("and whose handshake time moved by milliseconds has no new handshake", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    expect(runs.at(200, shook(100.3, 1000))).toEqual([]);
+    expect(runs.at(330, shook(99.8, 1000))).toEqual(["alice (wg0) disconnected after 50s"]);
+  });
+
   test("is within its hold: it was never gone if it is back in time", () => {
     const runs = alice({ holdMs: 60_000 });
     expect(runs.at(160)).toEqual([]);
@@ -190,6 +258,25 @@ describe("a peer that was not connected", () => {
     runs.restart(40, 50);
     expect(runs.at(50, shook(10))).toEqual([]);
     expect(runs.at(60, shook(55, 400))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
+  });
+
+  test("because it had been given up is looked at by the tick until its keys expire, and can return", () => {
+    const given = (laterSeconds: number) => {
+      const runs = new Runs({ idleTimeoutMs: () => 20_000 });
+      runs.at(0, peer());
+      runs.at(10, shook(10));
+      expect(runs.at(40, shook(10))).toEqual(["alice (wg0) disconnected after 0s"]);
+      runs.restart(40, laterSeconds);
+      expect(runs.at(laterSeconds, shook(10.2))).toEqual([]);
+      return runs;
+    };
+    const runs = given(50);
+    expect(runs.tickedDevices).toEqual(["wg0"]);
+    expect(runs.at(60, shook(10.3, 180 + 96))).toEqual([
+      "alice (wg0) connected from 192.0.2.1:51820",
+    ]);
+    expect(given(189).tickedDevices).toEqual(["wg0"]);
+    expect(given(191).tickedDevices).toEqual([]);
   });
 });
 

@@ -4,7 +4,13 @@ import fc from "fast-check";
 
 import { type Change, eventOf, sentence } from "../src/event.ts";
 import { type Rules, Tracker } from "../src/tracker.ts";
-import { type Device, type Instant, type Peer, REJECT_AFTER_MS } from "../src/wireguard.ts";
+import {
+  type Device,
+  type Instant,
+  type Peer,
+  type PublicKey,
+  REJECT_AFTER_MS,
+} from "../src/wireguard.ts";
 import { ALICE, BOB, device, LookMaker, peer } from "./support/peers.ts";
 
 /** Wall clock at the start of each story. */
@@ -124,6 +130,52 @@ describe("a session", () => {
     expect(story.at(60, shook(1, 180 + 96))).toEqual([
       "alice (wg0) connected from 192.0.2.1:51820",
     ]);
+  });
+
+  test("a peer that returns without a handshake is found by a tick, which runs until its keys expire", () => {
+    const story = new Story({ idleTimeoutMs: () => 20_000 });
+    const ticked = () => [[...story.tracker.tickedDevices].join(), story.tracker.needsTick];
+    story.at(0, peer());
+    expect(ticked()).toEqual(["", false]);
+    story.at(1, shook(1));
+    expect(ticked()).toEqual(["wg0", true]);
+    expect(story.at(21, shook(1))).toHaveLength(1);
+    for (let seconds = 30; seconds < 181; seconds += 10) {
+      expect(story.at(seconds, shook(1))).toEqual([]);
+      expect(ticked()).toEqual(["wg0", true]);
+    }
+    expect(story.at(181, shook(1))).toEqual([]);
+    expect(ticked()).toEqual(["", false]);
+    // Whatever it received since can only have been attempts.
+    expect(story.at(190, shook(1, 5000))).toEqual([]);
+    expect(ticked()).toEqual(["", false]);
+  });
+
+  test.each([
+    ["the peer is removed", (story: Story) => story.at(30)],
+    ["the device is removed", (story: Story) => story.changes(30)],
+    ["the device is made anew", (story: Story) => story.changes(30, [device({ index: 9 }), []])],
+  ])("the tick stops when %s: the keys are gone with it", (_, remove) => {
+    const story = new Story({ idleTimeoutMs: () => 20_000 });
+    story.at(0, peer());
+    story.at(1, shook(1));
+    story.at(21, shook(1));
+    expect(story.tracker.needsTick).toBe(true);
+    remove(story);
+    expect(story.tracker.needsTick).toBe(false);
+  });
+
+  test("a peer that returned has a session from the first sign of life to the last", () => {
+    const story = new Story({ idleTimeoutMs: () => 20_000 });
+    story.at(0, peer());
+    story.at(1, shook(1));
+    story.at(21, shook(1));
+    expect(story.at(60, shook(1, 276))).toHaveLength(1);
+    expect(story.at(70, shook(1, 372))).toEqual([]);
+    expect(story.at(90, shook(1, 372))).toEqual(["alice (wg0) disconnected after 10s"]);
+    // It was heard from once.
+    expect(story.at(100, shook(1, 468))).toHaveLength(1);
+    expect(story.at(120, shook(1, 468))).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 
   test("an idle timeout can be the peer's own", () => {
@@ -505,6 +557,96 @@ describe("a wall clock that is set", () => {
     });
   }
 });
+
+// gotatun reports "now minus age", and so are boringtun's ages read; wireguard-go and the kernel report
+// the time that the clock had.
+describe.each(["now minus age", "the time itself"] as const)(
+  "a program that reports %s",
+  (kind) => {
+    /** A handshake at this time of the story, made before the clock was set, as it is reported now. */
+    const reported = (story: Story, seconds: number, jitterMs = 0): number =>
+      T0 + seconds * 1000 + (kind === "now minus age" ? story.jumpedMs + jitterMs : 0);
+    const found = (story: Story, seconds: number, rxBytes: number, jitterMs = 0): Peer =>
+      peer({ lastHandshakeMs: reported(story, seconds, jitterMs), rxBytes });
+
+    test("has no new handshake when its time moves by less than a second", () => {
+      const story = new Story();
+      story.at(0, peer());
+      expect(story.at(5, found(story, 5, 500))).toHaveLength(1);
+      for (let seconds = 10; seconds < 185; seconds += 5) {
+        expect(story.at(seconds, found(story, 5, 500, (seconds % 20) - 9.5))).toEqual([]);
+      }
+      expect(story.at(185, found(story, 5, 500))).toEqual(["alice (wg0) disconnected after 0s"]);
+    });
+
+    test.each([-86_400_000, -30_000, 30_000, 86_400_000])(
+      "neither loses nor gains a peer when the clock is set by %i ms",
+      (jump) => {
+        const story = new Story({ idleTimeoutMs: () => 60_000 });
+        const [silent, gone] = [BOB, "gone" as PublicKey].map((publicKey) => ({ publicKey }));
+        const at = (seconds: number, rxBytes: number) =>
+          story.at(
+            seconds,
+            found(story, 5, rxBytes, seconds % 7),
+            { ...found(story, 5, 180, seconds % 5), ...silent },
+            { ...found(story, -500, 180, seconds % 3), ...gone },
+          );
+        story.at(0, peer(), peer(silent), { ...found(story, -500, 180), ...gone });
+        expect(at(5, 180)).toHaveLength(2);
+        expect(at(40, 5000)).toEqual([]);
+        expect(at(65, 6000)).toEqual(["bob (wg0) disconnected after 0s"]);
+        story.jumpedMs = jump;
+        for (const seconds of [70, 80, 90, 100]) expect(at(seconds, seconds * 100)).toEqual([]);
+        // A return under keys that are still valid is one, too.
+        const back = { ...found(story, 5, 276), ...silent };
+        expect(story.at(105, found(story, 5, 10_500), back)).toEqual([
+          "bob (wg0) connected from 192.0.2.1:51820",
+        ]);
+        expect(story.at(110, found(story, 5, 10_500), back)).toEqual([]);
+        expect(story.at(165, found(story, 5, 10_500), back)).toEqual([
+          expect.stringContaining("alice (wg0) disconnected after"),
+          expect.stringContaining("bob (wg0) disconnected after"),
+        ]);
+      },
+    );
+
+    test("no handshake is missed and none is invented, whatever the jitter and the steps of the clock", () => {
+      const step = fc.record({
+        seconds: fc.double({ min: 0.001, max: 400, noNaN: true }),
+        handshake: fc.boolean(),
+        jitterMs: fc.double({ min: 0, max: 499, noNaN: true }),
+        jumpMs: fc.constantFrom(0, 0, 0, 3_600_000, 86_400_000, -20_000_000),
+      });
+      fc.assert(
+        fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+          const story = new Story({ idleTimeoutMs: () => 1e9 });
+          let seconds = 0;
+          /** When the last one was, and by how much the clock was set then. */
+          let last: { seconds: number; jumpedMs: number } | null = null;
+          story.at(0, peer());
+          for (const next of steps) {
+            seconds += next.seconds;
+            story.jumpedMs += next.jumpMs;
+            // REKEY_TIMEOUT: handshakes are no closer, but looks may be.
+            const isNew = next.handshake && (last === null || seconds - last.seconds >= 5);
+            if (isNew) last = { seconds, jumpedMs: story.jumpedMs };
+            const lastHandshakeMs =
+              last === null
+                ? null
+                : reported(story, last.seconds, next.jitterMs) +
+                  (kind === "now minus age" ? 0 : last.jumpedMs);
+            const before = story.tracker.session("wg0", ALICE)?.handshakeAt ?? null;
+            const told = story.at(seconds, peer({ lastHandshakeMs }));
+            const after = story.tracker.session("wg0", ALICE)?.handshakeAt ?? null;
+            expect(told).toHaveLength(isNew && before === null ? 1 : 0);
+            expect(after !== before).toBe(isNew);
+          }
+        }),
+        { numRuns: 500 },
+      );
+    });
+  },
+);
 
 test("whatever the looks, each peer's events alternate and no session is invented", () => {
   const step = fc.record({

@@ -297,6 +297,12 @@ describe("a peer that the kernel knew", () => {
     ["is not named if more than attempts came in", [], {}, { rxBytes: 148 + 32 }],
     ["is not named if nothing came in", [], {}, { txBytes: 148 }],
     ["is not named if it made keys", [], {}, { rxBytes: 148, lastHandshakeMs: 1 }],
+    [
+      "is named if its handshake is the same, reported some milliseconds apart",
+      ["bob"],
+      { lastHandshakeMs: 100_000 },
+      { rxBytes: 148, lastHandshakeMs: 100_003 },
+    ],
   ])("%s", (_what, expected, before, now) => {
     expect(afterLook(before, now)).toEqual(expected);
   });

@@ -3,6 +3,7 @@
  * userspace programs by their sockets.
  */
 
+import { type Clock, systemClock } from "../clock.ts";
 import { SystemError } from "../errors.ts";
 import type { Device, DeviceLook, Look, Peer } from "../wireguard.ts";
 import { PeerTable } from "./device.ts";
@@ -76,6 +77,7 @@ export class Devices implements Disposable {
   readonly #only: ReadonlySet<string>;
   readonly #generic: Requester & Disposable;
   readonly #route: Requester & Disposable;
+  readonly #clock: Clock;
   readonly #kernel = new Map<string, KernelDevice>();
   readonly #userspace = new Map<string, { source: UserspaceDevice; device: Device | null }>();
   #family: number | null = null;
@@ -87,10 +89,12 @@ export class Devices implements Disposable {
     only: readonly string[],
     generic: Requester & Disposable = new NetlinkSocket(NETLINK_GENERIC),
     route: Requester & Disposable = new NetlinkSocket(NETLINK_ROUTE),
+    clock: Clock = systemClock,
   ) {
     this.#only = new Set(only);
     this.#generic = generic;
     this.#route = route;
+    this.#clock = clock;
   }
 
   /** The devices as the last looks found them. */
@@ -139,7 +143,7 @@ export class Devices implements Disposable {
     for (const [name, entry] of this.#userspace) {
       if (names !== null && !names.has(name)) continue;
       try {
-        const look = await entry.source.look();
+        const look = await entry.source.look(this.#clock);
         if (look === null) {
           this.#userspace.delete(name);
           if (entry.device !== null) removed.push(entry.device);

@@ -1,17 +1,23 @@
 /**
- * Userspace WireGuard (wireguard-go, boringtun) by its UAPI socket: text in lines of key=value.
+ * Userspace WireGuard (wireguard-go, boringtun, gotatun) by its UAPI socket: text in lines of key=value.
  * https://www.wireguard.com/xplatform/, "Cross-platform userspace implementation".
  */
 
+import type { Clock } from "../clock.ts";
 import { ParseError } from "../errors.ts";
 import { interfaceIndex, listFolder } from "../system.ts";
 import type { Device, DeviceLook, Endpoint, Peer, PublicKey } from "../wireguard.ts";
-import { askUapi } from "./uapisocket.ts";
+import { type AnswerParser, askUapi } from "./uapisocket.ts";
 
 /** Where the implementations put their sockets, `<device>.sock`. */
 const SOCKET_FOLDER = "/var/run/wireguard";
 /** The last second that a Date can hold to its end. */
 const LAST_SECOND = 8.64e12 - 1;
+/**
+ * Handshake times below this are ages: as Unix time, it is in 1973, before any system's clock but one
+ * that was never set; as an age it is three years, and boringtun forgets a handshake after 9 minutes.
+ */
+const AGE_MAX_SECONDS = 100_000_000;
 const NEWLINE = 0x0a;
 const EQUALS = 0x3d;
 
@@ -44,11 +50,10 @@ export class UserspaceDevice {
   }
 
   /** @returns null when nobody answers at the socket: the daemon is gone and left it behind. */
-  async look(): Promise<DeviceLook | null> {
+  async look(clock: Clock): Promise<DeviceLook | null> {
     const path = `${SOCKET_FOLDER}/${this.name}.sock`;
-    const answer = await askUapi(`ask userspace device ${this.name}`, path, (bytes) =>
-      parseUapi(this.name, bytes),
-    );
+    const operation = `ask userspace device ${this.name}`;
+    const answer = await askUapi(operation, path, clock, () => new UapiParser(this.name));
     if (answer === null) return null;
     const now = new Map(answer.peers.map((peer) => [peer.publicKey, peer]));
     const difference = differenceOf(this.#before, now);
@@ -80,42 +85,92 @@ function differs(before: Peer | null, now: Peer): boolean {
 }
 
 /** Fields of a peer while its lines are read. */
-type Draft = { -readonly [Field in keyof Peer]: Peer[Field] } & { allowedIps: string[] };
+type Draft = { -readonly [Field in keyof Peer]: Peer[Field] } & {
+  allowedIps: string[];
+};
+
+/** A device, and its peers. */
+export interface UapiAnswer {
+  readonly device: Device;
+  readonly peers: Peer[];
+}
 
 /**
- * A device and its peers from the answer to `get=1`. Unknown keys are stepped over, and so are
- * `private_key` and `preshared_key`.
+ * Reads a whole answer to `get=1`.
  *
+ * @param nowMs wall clock of when it was made.
  * @throws ParseError naming the key, never a value.
  */
-export function parseUapi(name: string, answer: Uint8Array): { device: Device; peers: Peer[] } {
-  const decoder = new TextDecoder();
-  const peers: Draft[] = [];
-  let listenPort = 0;
-  let peer: Draft | null = null;
-  let finished = false;
-  for (let start = 0; start < answer.length;) {
-    const newline = answer.indexOf(NEWLINE, start);
-    const end = newline === -1 ? answer.length : newline;
-    const line = answer.subarray(start, end);
-    start = end + 1;
-    if (line.length === 0) continue;
+export function parseUapi(name: string, answer: Uint8Array, nowMs: number): UapiAnswer {
+  const parser = new UapiParser(name);
+  parser.read(answer, nowMs);
+  return parser.finish();
+}
+
+/**
+ * Reads the answer to `get=1` in pieces, as they arrive. Unknown keys are stepped over, and so are
+ * `private_key` and `preshared_key`.
+ */
+export class UapiParser implements AnswerParser<UapiAnswer> {
+  readonly #name: string;
+  readonly #decoder = new TextDecoder();
+  readonly #peers: Draft[] = [];
+  #listenPort = 0;
+  #peer: Draft | null = null;
+  /** As they came, of the peer. */
+  #handshake = { seconds: 0, nanoseconds: 0 };
+  #hasPrivateKey = false;
+  #hasErrno = false;
+  #isComplete = false;
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  /** An empty line after that of `errno` ends the answer. */
+  get isComplete(): boolean {
+    return this.#isComplete;
+  }
+
+  read(bytes: Uint8Array, nowMs: number): number {
+    let start = 0;
+    while (!this.#isComplete) {
+      const end = bytes.indexOf(NEWLINE, start);
+      if (end === -1) break;
+      this.#readLine(bytes.subarray(start, end), nowMs);
+      start = end + 1;
+    }
+    return start;
+  }
+
+  finish(): UapiAnswer {
+    if (!this.#hasErrno) throw new ParseError(`UAPI answer of ${this.#name}: no errno line`);
+    const device = { name: this.#name, index: 0, listenPort: this.#listenPort, publicKey: null };
+    return { device, peers: this.#peers };
+  }
+
+  #readLine(line: Uint8Array, nowMs: number): void {
+    if (line.length === 0) {
+      this.#isComplete = this.#hasErrno;
+      return;
+    }
     const equals = line.indexOf(EQUALS);
-    if (equals === -1) throw new ParseError(`UAPI answer of ${name}: a line without "="`);
-    const key = decoder.decode(line.subarray(0, equals));
+    if (equals === -1) throw new ParseError(`UAPI answer of ${this.#name}: a line without "="`);
+    const key = this.#decoder.decode(line.subarray(0, equals));
     // Before the value is decoded: these two must never become one.
-    if (key === "private_key" || key === "preshared_key") continue;
-    const value = decoder.decode(line.subarray(equals + 1));
+    if (key === "private_key") this.#hasPrivateKey = true;
+    if (key === "private_key" || key === "preshared_key") return;
+    const value = this.#decoder.decode(line.subarray(equals + 1));
     switch (key) {
       case "errno":
-        if (value !== "0") throw new ParseError(`UAPI answer of ${name}: errno is not 0`);
-        finished = true;
+        if (value !== "0") throw new ParseError(`UAPI answer of ${this.#name}: errno is not 0`);
+        this.#hasErrno = true;
         break;
       case "listen_port":
-        listenPort = integer(key, value, 65_535);
+        this.#listenPort = integer(key, value, 65_535);
         break;
       case "public_key":
-        peer = {
+        this.#peer = {
           publicKey: publicKeyFromHex(value),
           endpoint: null,
           allowedIps: [],
@@ -124,42 +179,52 @@ export function parseUapi(name: string, answer: Uint8Array): { device: Device; p
           txBytes: 0,
           persistentKeepaliveSeconds: 0,
         };
-        peers.push(peer);
+        this.#handshake = { seconds: 0, nanoseconds: 0 };
+        this.#peers.push(this.#peer);
         break;
       case "endpoint":
-        peerOf(peer, key).endpoint = parseEndpoint(value);
+        this.#peerOf(key).endpoint = parseEndpoint(value);
         break;
       case "allowed_ip":
-        peerOf(peer, key).allowedIps.push(parsePrefix(value));
+        this.#peerOf(key).allowedIps.push(parsePrefix(value));
         break;
       case "last_handshake_time_sec":
-        // Zero says never.
-        peerOf(peer, key).lastHandshakeMs = integer(key, value, LAST_SECOND) * 1000 || null;
+        this.#handshake.seconds = integer(key, value, LAST_SECOND);
+        this.#peerOf(key).lastHandshakeMs = this.#handshakeMs(nowMs);
         break;
-      case "last_handshake_time_nsec": {
-        const milliseconds = Math.floor(integer(key, value, 999_999_999) / 1e6);
-        const known = peerOf(peer, key);
-        if (known.lastHandshakeMs !== null) known.lastHandshakeMs += milliseconds;
+      case "last_handshake_time_nsec":
+        this.#handshake.nanoseconds = integer(key, value, 999_999_999);
+        this.#peerOf(key).lastHandshakeMs = this.#handshakeMs(nowMs);
         break;
-      }
       case "rx_bytes":
-        peerOf(peer, key).rxBytes = integer(key, value, Infinity);
+        this.#peerOf(key).rxBytes = integer(key, value, Infinity);
         break;
       case "tx_bytes":
-        peerOf(peer, key).txBytes = integer(key, value, Infinity);
+        this.#peerOf(key).txBytes = integer(key, value, Infinity);
         break;
       case "persistent_keepalive_interval":
-        peerOf(peer, key).persistentKeepaliveSeconds = integer(key, value, 65_535);
+        this.#peerOf(key).persistentKeepaliveSeconds = integer(key, value, 65_535);
         break;
     }
   }
-  if (!finished) throw new ParseError(`UAPI answer of ${name}: no errno line`);
-  return { device: { name, index: 0, listenPort, publicKey: null }, peers };
-}
 
-function peerOf(peer: Draft | null, key: string): Draft {
-  if (peer === null) throw new ParseError(`UAPI answer: ${key} before any public_key`);
-  return peer;
+  /**
+   * The specification wants Unix time, zero for never. boringtun, which never shows a private key, has
+   * the age of the handshake instead (https://github.com/cloudflare/boringtun/issues/447). A program
+   * that keeps to the specification may have a small Unix time, from before its clock was set.
+   */
+  #handshakeMs(nowMs: number): number | null {
+    const { seconds, nanoseconds } = this.#handshake;
+    if (seconds === 0 && nanoseconds === 0) return null;
+    const milliseconds = seconds * 1000 + Math.floor(nanoseconds / 1e6);
+    const isAge = seconds < AGE_MAX_SECONDS && !this.#hasPrivateKey;
+    return isAge ? nowMs - milliseconds : milliseconds || null;
+  }
+
+  #peerOf(key: string): Draft {
+    if (this.#peer === null) throw new ParseError(`UAPI answer: ${key} before any public_key`);
+    return this.#peer;
+  }
 }
 
 function integer(key: string, value: string, maximum: number): number {
@@ -195,14 +260,12 @@ function parsePrefix(value: string): string {
   return `${isIpv6 && !address.includes(":") ? "::ffff:" : ""}${address}/${mask}`;
 }
 
-/** The address as `formatAddress` writes it; null when it is none. URLs know both forms. */
+/** Four numbers up to 255, without leading zeros, which some take for octal. */
+const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
+
+/** The address as `formatAddress` writes it; null if it is not an address. */
 function canonical(address: string): string | null {
   const text = address.toLowerCase().replace(/^::ffff:(?=\d+\.)/, "");
-  const isIpv6 = text.includes(":");
-  // A URL takes 10.0.0.f for a host's name, and 10.0.0.. too.
-  if (!isIpv6 && !/^\d+\.\d+\.\d+\.\d+$/.test(text)) return null;
-  const url = URL.parse(`http://${isIpv6 ? `[${text}]` : text}/`);
-  if (url === null) return null;
-  // And 010.0.0.1 for an octal number.
-  return isIpv6 ? url.hostname.slice(1, -1) : url.hostname === text ? text : null;
+  if (!text.includes(":")) return IPV4.test(text) ? text : null;
+  return URL.parse(`http://[${text}]/`)?.hostname.slice(1, -1) ?? null;
 }

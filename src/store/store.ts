@@ -5,6 +5,7 @@
 
 import type { Event } from "../contract.ts";
 import type { DisconnectReason } from "../event.ts";
+import { bootId } from "../system.ts";
 import type { Earlier, SavedSession } from "../tracker.ts";
 import { type Device, formatEndpoint, type Peer, type PublicKey } from "../wireguard.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
@@ -145,6 +146,14 @@ export interface Retention {
   readonly maxBytes: number;
 }
 
+interface StoreOptions extends DatabaseOptions {
+  /** Of the running kernel; null: unknown. */
+  readonly boot?: string | null;
+}
+
+/** A device as it is in the store, with the boot in which it was seen; null: unknown. */
+type SavedDevice = Device & { readonly boot?: string | null };
+
 interface WaitingRow {
   readonly seq: number;
   readonly added_at_ms: number;
@@ -154,15 +163,17 @@ interface WaitingRow {
 
 export class Store implements Disposable {
   readonly #database: Database;
+  readonly #boot: string | null;
   /** All that is older waits for a target, as far as was looked. */
   #trimmed = START;
 
-  static async open(options: DatabaseOptions): Promise<Store> {
-    return new Store(await Database.open(options));
+  static async open({ boot = bootId(), ...options }: StoreOptions): Promise<Store> {
+    return new Store(await Database.open(options), boot);
   }
 
-  private constructor(database: Database) {
+  private constructor(database: Database, boot: string | null) {
     this.#database = database;
+    this.#boot = boot;
   }
 
   /** Why nothing survives the process; null: all does. */
@@ -180,7 +191,8 @@ export class Store implements Disposable {
   }
 
   /**
-   * What an earlier run knew; null: there was none.
+   * What an earlier run knew; null: there was none. Devices that it saw in another boot have the number
+   * 0, which no device has: all that there are now are others, whatever their names and numbers.
    *
    * @param endedAfterMs sessions that ended before this matter no more.
    */
@@ -197,7 +209,10 @@ export class Store implements Disposable {
       endedAfterMs,
     );
     return {
-      devices: JSON.parse(devices.state) as Device[],
+      devices: (JSON.parse(devices.state) as SavedDevice[]).map(({ boot = null, ...device }) => {
+        const isOther = boot !== null && this.#boot !== null && boot !== this.#boot;
+        return isOther ? { ...device, index: 0 } : device;
+      }),
       sessions: sessions.map(({ state }) => JSON.parse(state) as SavedSession),
       ended: ended.map(({ state, ...peer }) => ({
         ...peer,
@@ -619,7 +634,7 @@ export class Store implements Disposable {
   }
 
   #putDevices(devices: readonly Device[]): void {
-    const state = JSON.stringify(devices);
+    const state = JSON.stringify(devices.map((device) => ({ ...device, boot: this.#boot })));
     this.#database.run("INSERT OR REPLACE INTO $.devices (id, state) VALUES (1, ?)", state);
   }
 

@@ -365,30 +365,6 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     TEST_MS,
   );
 
-  test.concurrent(
-    "keeps the tick going, and the last one's end stops it",
-    async () => {
-      const wg6 = await lab.device("wg6", { port: 51826 });
-      const args = ["--idle-timeout", "15s", "--tick", "200ms", "--device", "wg6", ...BPF];
-      const watcher = watch(...args);
-      await watcher.wgmon.ready;
-      expect(watcher.looks("tick")).toBe(0);
-      const only = await newClient(wg6, "only");
-      await only.connect();
-      await watcher.lookedFor("tick", 5);
-      await watcher.reports("peer.disconnected", only);
-
-      const trying = await newClient(wg6, "trying", { wrongPresharedKey: true });
-      // Some three seconds, by the looks that an attempt causes.
-      const ticks = watcher.looks("tick");
-      const attempts = watcher.looks("packet");
-      trying.sendDatagram();
-      await watcher.lookedFor("packet", attempts + 3);
-      expect(watcher.looks("tick")).toBe(ticks);
-    },
-    TEST_MS,
-  );
-
   test(
     "comes before it goes, in every report",
     async () => {

@@ -2,8 +2,10 @@
 
 import { describe, expect, test } from "bun:test";
 
+import fc from "fast-check";
+
 import { ParseError } from "../../src/errors.ts";
-import { differenceOf, parseUapi } from "../../src/kernel/userspace.ts";
+import { differenceOf, parseUapi, UapiParser } from "../../src/kernel/userspace.ts";
 import type { Peer } from "../../src/wireguard.ts";
 import { ALICE, BOB, peer as peerWith } from "../support/peers.ts";
 
@@ -36,8 +38,11 @@ errno=0
 
 `;
 
-function parse(text: string) {
-  return parseUapi("wg0", new TextEncoder().encode(text));
+/** When the answers are made. */
+const NOW = Date.UTC(2026, 0, 1);
+
+function parse(text: string, nowMs = NOW) {
+  return parseUapi("wg0", new TextEncoder().encode(text), nowMs);
 }
 
 function peer(...lines: readonly string[]) {
@@ -107,9 +112,60 @@ test("neither the private nor the preshared keys become values", () => {
   }
 });
 
-test("a handshake at zero is none", () => {
-  const never = peer("last_handshake_time_sec=0", "last_handshake_time_nsec=0");
-  expect(never.lastHandshakeMs).toBeNull();
+describe("the time of the last handshake", () => {
+  const handshake = (seconds: number, nanoseconds: number) => [
+    `last_handshake_time_sec=${seconds}`,
+    `last_handshake_time_nsec=${nanoseconds}`,
+  ];
+
+  test("is null when it is zero", () => {
+    expect(peer(...handshake(0, 0)).lastHandshakeMs).toBeNull();
+  });
+
+  // boringtun: https://github.com/cloudflare/boringtun/issues/447
+  test.each([
+    [26, 500_000_000, NOW - 26_500],
+    [0, 200_000_000, NOW - 200],
+    [540, 0, NOW - 540_000],
+    [99_999_999, 0, NOW - 99_999_999_000],
+    [100_000_000, 0, 100_000_000_000],
+    [1_767_225_590, 500_000_000, NOW - 9500],
+  ])("of %i s %i ns is an age if Unix time is far above it", (seconds, nanoseconds, wanted) => {
+    const lines = handshake(seconds, nanoseconds);
+    expect(peer(...lines).lastHandshakeMs).toBe(wanted);
+    expect(peer(...lines.toReversed()).lastHandshakeMs).toBe(wanted);
+  });
+
+  test("is an age for the peer that it is of, and for no other", () => {
+    const key = (byte: string) => `public_key=${byte.repeat(32)}`;
+    const lines = [key("01"), ...handshake(26, 1e6), key("02"), "rx_bytes=1", "errno=0", "\n"];
+    const { peers } = parse(lines.join("\n"));
+    expect(peers.map(({ lastHandshakeMs }) => lastHandshakeMs)).toEqual([NOW - 26_001, null]);
+  });
+
+  test("is Unix time, however small, if the program shows a private key as the specification wants", () => {
+    // A handshake of wireguard-go from before the clock was set must not move with the clock.
+    const text = `private_key=${PRIVATE}\npublic_key=${"ab".repeat(32)}\n${handshake(26, 5e8).join("\n")}\nerrno=0\n\n`;
+    expect(parse(text).peers[0]!.lastHandshakeMs).toBe(26_500);
+    expect(parse(text, NOW + 10_000).peers[0]!.lastHandshakeMs).toBe(26_500);
+  });
+});
+
+test("an answer in pieces is the same as the whole, and what follows it is not read", () => {
+  const bytes = new TextEncoder().encode(`${EXAMPLE}listen_port=1\n`);
+  const length = EXAMPLE.length;
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1 }), (sizes) => {
+      const parser = new UapiParser("wg0");
+      let read = 0;
+      for (let end = 0, piece = 0; !parser.isComplete; piece++) {
+        end = Math.min(end + sizes[piece % sizes.length]!, bytes.length);
+        read += parser.read(bytes.subarray(read, end), NOW);
+      }
+      expect(read).toBe(length);
+      expect(parser.finish()).toEqual(parse(EXAMPLE));
+    }),
+  );
 });
 
 test.each([
@@ -158,6 +214,8 @@ describe("what cannot be is a ParseError, which names the key and shows no value
     ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=10.0.0../32\nerrno=0\n\n`],
     ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=010.0.0.1/32\nerrno=0\n\n`],
     ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=10.0/8\nerrno=0\n\n`],
+    ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=10.0.0.256/32\nerrno=0\n\n`],
+    ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=10.0.0.0.0/32\nerrno=0\n\n`],
     ["UAPI answer: allowed_ip is no prefix", `${key}\nallowed_ip=10.0.0.1/33\nerrno=0\n\n`],
     [
       "UAPI answer: last_handshake_time_sec is no valid number",

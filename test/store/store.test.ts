@@ -45,11 +45,22 @@ async function open(
   {
     clock = new HandClock(),
     refusal = null,
-  }: { readonly clock?: HandClock; readonly refusal?: SystemError | null } = {},
+    boot,
+  }: {
+    readonly clock?: HandClock;
+    readonly refusal?: SystemError | null;
+    readonly boot?: string | null;
+  } = {},
 ) {
   const lines: string[] = [];
   const log = createLog({ format: "journal", level: "info", write: (line) => lines.push(line) });
-  const store = await Store.open({ directory, refusal, clock, log });
+  const store = await Store.open({
+    directory,
+    refusal,
+    clock,
+    log,
+    ...(boot === undefined ? {} : { boot }),
+  });
   stores.push(store);
   return { store, lines, clock };
 }
@@ -114,6 +125,20 @@ describe("what is kept", () => {
     const later = await open(directory);
     expect(later.store.earlier(0)).toEqual({ devices: [device()], sessions: [session], ended: [] });
     expect([lines, later.lines]).toEqual([[], []]);
+  });
+
+  test.each([
+    ["another boot", "a", "b", 0],
+    ["the same boot", "a", "a", 3],
+    ["a boot that is unknown now", "a", null, 3],
+    ["a boot that was unknown then", null, "b", 3],
+  ])("devices of %s have the number that they had, or none", async (_, then, now, index) => {
+    const directory = folder();
+    const { store } = await open(directory, { boot: then });
+    store.record({ events: [], sessions: [], ended: [], devices: [device({ index: 3 })] }, 0);
+    close(store);
+    const later = await open(directory, { boot: now });
+    expect(later.store.earlier(0)!.devices).toEqual([device({ index })]);
   });
 
   test("no devices are a past too", async () => {
