@@ -99,6 +99,18 @@ export const status = lazily({
   },
 });
 
+/** Apart from the rest, too: only a crowd of connections needs it. */
+export const sockets = lazily({
+  sonames: ["libc.so.6"],
+  packages: "glibc",
+  symbols: {
+    // int getsockname(int sockfd, struct sockaddr *addr, socklen_t *addrlen);
+    getsockname: { args: ["i32", "buffer", "buffer"], returns: "i32" },
+    // int shutdown(int sockfd, int how);
+    shutdown: { args: ["i32", "i32"], returns: "i32" },
+  },
+});
+
 /** The number of the last failed call. Ask in the very next statement: an await loses it. */
 export function errno(): number {
   return read.i32(libc().__errno_location() as Pointer, 0);

@@ -108,13 +108,14 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   ]);
   const refusal = claims.stateDir;
   const store = await Store.open({ directory: settings.stateDir, refusal, clock, log });
+  const keyOf = (address: string) => store.targetKey(address);
   app = new App(settings, {
     clock,
     log,
     senses,
     store,
     rules: await managedRules(settings, senses, log),
-    makeTargets: ({ targets }) => makeTargets(targets, { version, clock }),
+    makeTargets: ({ targets }) => makeTargets(targets, { version, clock, keyOf }),
   });
   app.start();
   if (notifier !== null) keepInformed(notifier, app);
@@ -203,7 +204,9 @@ function reload(app: App, log: LeveledLog, notifier: Notifier | null): void {
 async function testWebhook(settings: Settings, word: string | null): Promise<boolean> {
   const { testTargets } = await import("./cli/testwebhook.ts");
   const { makeTargets } = await import("./channel/targets.ts");
-  const targets = makeTargets(settings.targets, { version, clock: systemClock });
+  // Nothing is stored, so that any keys will do.
+  const keyOf = () => "";
+  const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf });
   const chosen = word === null ? null : targetAt(settings.targets, word);
   return await testTargets(chosen === null ? targets : [targets[chosen]!], {
     clock: systemClock,
@@ -222,7 +225,8 @@ async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<vo
   using store = await Store.open({ directory, clock: systemClock, log, isTool: true });
   const index = target === null ? null : targetAt(settings.targets, target);
   // Else it may be one that is no longer in the settings.
-  const key = index === null ? target : keysOf(settings.targets)[index]!;
+  const keys = keysOf(settings.targets, (address) => store.targetKey(address));
+  const key = index === null ? target : keys[index]!;
   runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
 }
 

@@ -7,19 +7,20 @@ import type { Channel, Target } from "./channel.ts";
 import { createExec } from "./exec.ts";
 import { createWebhook } from "./webhook.ts";
 
-/** Hexadecimal digits of a key that is a hash. */
-const KEY_DIGITS = 16;
+/** The key of a target without a name, by its address, which is a secret. */
+type KeyOf = (address: string) => string;
 
 interface Options {
   readonly version: string;
   readonly clock: Clock;
+  readonly keyOf: KeyOf;
 }
 
 export function makeTargets(
   targets: readonly TargetSettings[],
   options: Options,
 ): readonly Target[] {
-  const keys = keysOf(targets);
+  const keys = keysOf(targets, options.keyOf);
   return targets.map((target, index) => ({
     key: keys[index]!,
     // Two at one host look the same without their paths.
@@ -29,19 +30,15 @@ export function makeTargets(
   }));
 }
 
-/**
- * What each target's messages are kept under. Without a name it is a hash of where they go, because
- * that is a secret.
- */
-export function keysOf(targets: readonly TargetSettings[]): readonly string[] {
+/** What each target's messages are kept under, in the store, metrics and the API: its name, if it has one. */
+export function keysOf(targets: readonly TargetSettings[], keyOf: KeyOf): readonly string[] {
   const taken = new Set<string>();
   for (const { name, destination } of targets) {
     const address =
       destination.type === "webhook"
         ? new URL(destination.url).href
         : JSON.stringify(destination.command);
-    const key =
-      name ?? new Bun.CryptoHasher("sha256").update(address).digest("hex").slice(0, KEY_DIGITS);
+    const key = name ?? keyOf(address);
     // The same place twice: with other filters, or by mistake.
     let unique = key;
     for (let count = 2; taken.has(unique); count++) unique = `${key}-${count}`;

@@ -310,10 +310,6 @@ function makeRoutes(source: Source, feed: Feed) {
       ({ query, headers }) => {
         const last = headers["last-event-id"] ?? null;
         const stream = feed.open(last === null ? (query.after ?? null) : seqOf(last));
-        if (stream === null) {
-          const detail = "too many listeners";
-          throw new Refusal(503, { detail, headers: { "retry-after": "10" } });
-        }
         return new Response(stream, {
           headers: {
             "content-type": "text/event-stream",

@@ -16,7 +16,6 @@ const BATCH = 100;
 const HEARTBEAT_MS = 10_000;
 /** When a browser tries again. */
 const RETRY_MS = 2000;
-const LISTENERS_MAX = 256;
 
 const encoder = new TextEncoder();
 
@@ -49,12 +48,8 @@ export class Feed implements Disposable {
     return this.#last;
   }
 
-  /**
-   * @param after the place behind which the listener wants all; null: behind the latest.
-   * @returns null when there are too many.
-   */
-  open(after: number | null): ReadableStream<Uint8Array> | null {
-    if (this.#listeners.size >= LISTENERS_MAX) return null;
+  /** @param after the place behind which the listener wants all; null: behind the latest. */
+  open(after: number | null): ReadableStream<Uint8Array> {
     if (this.#listeners.size === 0) this.#begin();
     const listener = new Listener(this, this.#source.clock, this.#greeting(after));
     this.#listeners.add(listener);

@@ -7,6 +7,7 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 
 import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
 
 const LOGIN_MS = 7 * 86_400_000;
 /** Only those who know a token can make one. The oldest goes. */
@@ -14,6 +15,8 @@ const LOGINS_MAX = 256;
 /** How long the answer to a wrong token takes, and how many may wait for theirs. */
 const WRONG_MS = 1000;
 const WRONG_MAX = 8;
+/** Wrong tokens are reported at once, and then together once in this time. */
+const WRONG_NEWS_MS = 10 * 60_000;
 
 interface Login {
   /** The hash of the token that it stands for. */
@@ -25,14 +28,29 @@ interface Login {
 export type Entry =
   { readonly type: "in"; readonly cookie: string } | { readonly type: "wrong" | "busy" };
 
-export class Logins {
+interface Options {
+  readonly clock: Clock;
+  readonly log: Pick<Log, "warn">;
+}
+
+export class Logins implements Disposable {
   readonly #clock: Clock;
+  /** Requests with a wrong token, as a header and in the form. */
+  readonly wrongBearer: WrongTokens;
+  readonly wrongForm: WrongTokens;
   /** By the hash of their cookies' values: how long a search takes tells nothing of these. */
   readonly #logins = new Map<string, Login>();
   #wrong = 0;
 
-  constructor(clock: Clock) {
-    this.#clock = clock;
+  constructor(options: Options) {
+    this.#clock = options.clock;
+    this.wrongBearer = new WrongTokens("wrong token in Authorization: Bearer", options);
+    this.wrongForm = new WrongTokens("wrong token in the login form", options);
+  }
+
+  [Symbol.dispose](): void {
+    this.wrongBearer[Symbol.dispose]();
+    this.wrongForm[Symbol.dispose]();
   }
 
   /** Whether the request has the cookie of somebody who gave one of these tokens. */
@@ -70,9 +88,50 @@ export class Logins {
   }
 }
 
+/** Counts requests with a wrong token, and warns of them without filling the log. */
+class WrongTokens implements Disposable {
+  readonly #what: string;
+  readonly #options: Options;
+  #count = 0;
+  #lastAddress: string | null = null;
+  #cancel: (() => void) | null = null;
+
+  constructor(what: string, options: Options) {
+    this.#what = what;
+    this.#options = options;
+  }
+
+  /** @param address of the client; null: unknown. */
+  seen(address: string | null): void {
+    this.#count++;
+    this.#lastAddress = address;
+    if (this.#cancel === null) this.#report();
+  }
+
+  [Symbol.dispose](): void {
+    this.#cancel?.();
+  }
+
+  #report(): void {
+    this.#cancel = null;
+    if (this.#count === 0) return;
+    const { clock, log } = this.#options;
+    log.warn(this.#what, { requests: this.#count, last: this.#lastAddress });
+    this.#count = 0;
+    this.#cancel = clock.after(WRONG_NEWS_MS, () => this.#report());
+  }
+}
+
+const BEARER = /^bearer +(\S+)$/i;
+
+/** Whether the request has a token, right or wrong. */
+export function hasBearer(request: Request): boolean {
+  return BEARER.test(request.headers.get("authorization") ?? "");
+}
+
 /** Whether the request has one of the tokens. */
 export function hasToken(request: Request, tokens: readonly string[]): boolean {
-  const match = /^bearer +(\S+)$/i.exec(request.headers.get("authorization") ?? "");
+  const match = BEARER.exec(request.headers.get("authorization") ?? "");
   return isToken(match?.[1] ?? "", tokens) && match !== null;
 }
 

@@ -4,7 +4,6 @@
  * and are loaded with the first request for them. app.ts loads this file when wgmon is ready.
  */
 
-import { readdirSync, readFileSync } from "node:fs";
 import { chmod, mkdir, readFile, unlink } from "node:fs/promises";
 
 import type { Clock } from "../clock.ts";
@@ -13,28 +12,27 @@ import { isUnreadable, SystemError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Page } from "../page/page.tsx";
 import type { Api } from "./api.ts";
-import { hasToken, Logins } from "./login.ts";
+import { ConnectionLimit } from "./connectionlimit.ts";
+import { hasBearer, hasToken, Logins } from "./login.ts";
 import type { Naming } from "./metrics.ts";
 import { socketIn } from "./place.ts";
 import { problem } from "./problem.ts";
+import { Slots } from "./slots.ts";
 import type { Source } from "./source.ts";
+import { chunked, guarded } from "./streaming.ts";
 
 /** Bun ends a connection over which nothing moved for so long; see also HEARTBEAT_MS of feed.ts. */
 const IDLE_SECONDS = 30;
 /** No request here has a longer body than a token. Bun answers 413 by itself, and 431 for a header of 16 KiB and more. */
 const BODY_MAX_BYTES = 1024;
-/** Requests that are being answered: as many as all listeners are, who may come back at the same time. */
-const ANSWERING_MAX = 256;
+/** Event streams, of events and of pages. */
+const STREAMS_MAX = 256;
+/** Requests that are being answered: as many as there can be streams, whose clients may reconnect together. */
+const ANSWERING_MAX = STREAMS_MAX;
 /** Each has the numbers of all peers in memory. */
 const SCRAPES_MAX = 4;
-/**
- * Bun takes in as many connections as come, and when the process may open no more files, it tries
- * again and again at full speed. So, how many may be open, and how often they are counted.
- */
-const OPEN_FILES_MAX = 1024;
-const COUNT_MS = 1000;
-/** A crowd that comes back after this is told of again. */
-const CROWD_OVER_MS = 60_000;
+/** Those with forward secrecy and authenticated encryption; TLS 1.3 has no others. */
+const TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20";
 /** An address may come later than we do: WireGuard's own, for one. */
 const RETRY_MS = 10_000;
 /** How long an answer that has begun may still take at the end. */
@@ -68,6 +66,10 @@ type Listening = Bun.Server<undefined>;
 
 /** Who asks. */
 export interface Visitor {
+  /** By the Unix socket, which only root can open. */
+  readonly isRoot: boolean;
+  /** Of the client; null: unknown. */
+  readonly address: string | null;
   /** May see all that there is. */
   readonly isTrusted: boolean;
   /** Logged in: a browser sends its cookie whoever made it ask. */
@@ -76,26 +78,32 @@ export interface Visitor {
   readonly tokens: readonly string[];
 }
 
-/** On the Unix socket: who can open it is root already. */
-const root: Visitor = { isTrusted: true, hasCookie: false, tokens: [] };
+const root: Visitor = {
+  isRoot: true,
+  address: null,
+  isTrusted: true,
+  hasCookie: false,
+  tokens: [],
+};
+
+/** What is under way on one of the two sockets: TCP clients must not keep out this machine's own commands. */
+class Load {
+  answering = 0;
+  streams = 0;
+  readonly scrapes = new Slots(SCRAPES_MAX);
+}
 
 export class HttpServer {
   readonly #options: ServerOptions;
   readonly #logins: Logins;
   #tcp: Listening | null = null;
-  /** The one that it listened on before. */
-  #port: number | null = null;
+  #connectionLimit: Disposable | null = null;
   #unix: Listening | null = null;
   #cancelRetry = () => {};
-  #cancelCount = () => {};
-  readonly #openFilesMax = openFilesMax();
-  #crowdedMs = -Infinity;
   #api: Promise<Api> | null = null;
   #page: Promise<Page> | null = null;
-  /** Whoever comes over the network must not keep this machine's own commands out. */
-  readonly #tcpAnswering = new Set<Request>();
-  readonly #unixAnswering = new Set<Request>();
-  #scrapes = 0;
+  readonly #tcpLoad = new Load();
+  readonly #unixLoad = new Load();
   #stopping = false;
 
   /** Never fails: what cannot be listened on is said in the log, and TCP is tried again. */
@@ -108,7 +116,7 @@ export class HttpServer {
 
   private constructor(options: ServerOptions) {
     this.#options = options;
-    this.#logins = new Logins(options.clock);
+    this.#logins = new Logins(options);
   }
 
   /** Where it listens on TCP; null: nowhere. */
@@ -120,7 +128,8 @@ export class HttpServer {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#cancelRetry();
-    this.#cancelCount();
+    this.#connectionLimit?.[Symbol.dispose]();
+    this.#logins[Symbol.dispose]();
     // Ends the streams, which would go on for ever.
     (await this.#api)?.[Symbol.dispose]();
     (await this.#page)?.[Symbol.dispose]();
@@ -176,15 +185,14 @@ export class HttpServer {
       this.#tcp = Bun.serve({
         ...serving,
         hostname: address,
-        port: this.#port ?? port,
+        port,
         // Else a second one would take half of the requests.
         reusePort: false,
         fetch: this.#fetchTcp,
-        ...(files === null ? {} : { tls: files }),
+        ...(files === null ? {} : { tls: { ...files, ciphers: TLS12_CIPHERS } }),
       });
-      if (this.#port === null) log.info("listening", { url: this.#tcp.url.origin });
-      this.#port = this.#tcp.port ?? null;
-      this.#watchCrowd();
+      log.info("listening", { url: this.#tcp.url.origin });
+      this.#connectionLimit = new ConnectionLimit(this.#tcp.port!, this.#options);
     } catch (error) {
       const code = codeOf(error);
       const hint = hints[code] ?? "is what --listen says right?";
@@ -193,78 +201,56 @@ export class HttpServer {
     }
   }
 
-  /** None of too many connections is better than another: all are ended. Who is honest comes back. */
-  #watchCrowd(): void {
-    const { log, clock } = this.#options;
-    this.#cancelCount = clock.after(COUNT_MS, () => {
-      if (openFiles() <= this.#openFilesMax) {
-        this.#watchCrowd();
-        return;
-      }
-      const { monotonicMs } = clock.now();
-      if (monotonicMs - this.#crowdedMs > CROWD_OVER_MS) {
-        log.warn("too many connections; all are ended, as long as that lasts");
-      }
-      this.#crowdedMs = monotonicMs;
-      void this.#tcp?.stop(true);
-      void this.#listenTcp(true);
-    });
-  }
-
   readonly #fetchUnix = (request: Request): Promise<Response> => {
-    return this.#answer(request, root, this.#unixAnswering);
+    return this.#answer(request, root, () => true);
   };
 
-  readonly #fetchTcp = async (request: Request): Promise<Response> => {
+  readonly #fetchTcp = async (request: Request, server: Listening): Promise<Response> => {
     // Without a host that can be one, the address has no beginning.
     if (!URL.canParse(request.url)) return harden(problem(400, { detail: "the Host is no name" }));
-    const { listen, listenTokens: tokens } = this.#options.settings();
+    const { listenTokens: tokens } = this.#options.settings();
     const hasCookie = this.#logins.has(request, tokens);
-    const isKnown = hasCookie || this.#isKnown(request);
+    const isKnown = hasCookie || hasToken(request, tokens);
+    const address = server.requestIP(request)?.address ?? null;
+    if (!isKnown && tokens.length > 0 && hasBearer(request)) this.#logins.wrongBearer.seen(address);
     // A page of somebody else, in a browser on this machine, has no token; but it could let a name of
     // its own lead here, and then read what it gets. Of a login it has nothing.
     const mayLogIn = tokens.length > 0 && (isForStrangers(request) || isForPeople(request));
     if (!isKnown && !mayLogIn && !isOurHost(request, this.#options)) {
       return harden(problem(403, { detail: "the Host is not one of this server" }));
     }
-    const isOpen = tokens.length === 0 && listen !== null && isLoopback(listen.address);
-    const visitor = { isTrusted: isKnown || isOpen, hasCookie, tokens };
-    const response = await this.#answer(request, visitor, this.#tcpAnswering);
-    return isOpen ? response : this.#whileKnown(request, response);
+    const isTrusted = isKnown || this.#isOpen();
+    const visitor = { isRoot: false, address, isTrusted, hasCookie, tokens };
+    return await this.#answer(request, visitor, () => this.#isOpen() || this.#isKnown(request));
   };
+
+  /** No token is needed. */
+  #isOpen(): boolean {
+    const { listen, listenTokens } = this.#options.settings();
+    return listenTokens.length === 0 && listen !== null && isLoopback(listen.address);
+  }
 
   #isKnown(request: Request): boolean {
     const { listenTokens } = this.#options.settings();
     return this.#logins.has(request, listenTokens) || hasToken(request, listenTokens);
   }
 
-  /** A stream that goes on for ever ends with the token, or the login, that it was asked for with. */
-  #whileKnown(request: Request, response: Response): Response {
-    const { body, headers } = response;
-    const isStream = headers.get("content-type")?.startsWith("text/event-stream") === true;
-    if (!isStream || body === null) return response;
-    const guard = new TransformStream<Uint8Array, Uint8Array>({
-      transform: (chunk, controller) => {
-        if (this.#isKnown(request)) controller.enqueue(chunk);
-        else controller.terminate();
-      },
-    });
-    return new Response(body.pipeThrough(guard), response);
-  }
-
-  async #answer(request: Request, visitor: Visitor, answering: Set<Request>): Promise<Response> {
-    if (answering.size >= ANSWERING_MAX) {
+  /** @param mayGoOn is asked at each piece of a stream: tokens and logins may have changed since it began. */
+  async #answer(request: Request, visitor: Visitor, mayGoOn: () => boolean): Promise<Response> {
+    const load = visitor.isRoot ? this.#unixLoad : this.#tcpLoad;
+    if (load.answering >= ANSWERING_MAX) {
       return harden(problem(503, { headers: { "retry-after": "1" } }));
     }
-    answering.add(request);
+    load.answering++;
     try {
-      return harden(await this.#dispatch(request, visitor));
+      const response = await this.#dispatch(request, visitor, load);
+      return harden(await bounded(response, load, mayGoOn));
     } catch (error) {
       if (isUnreadable(error)) return harden(problem(503, { detail: error.message }));
       this.#failed(error);
       return harden(problem(500));
     } finally {
-      answering.delete(request);
+      load.answering--;
     }
   }
 
@@ -273,7 +259,7 @@ export class HttpServer {
     this.#options.log.error("a request failed; this is a bug in wgmon", { error: text });
   }
 
-  async #dispatch(request: Request, visitor: Visitor): Promise<Response> {
+  async #dispatch(request: Request, visitor: Visitor, load: Load): Promise<Response> {
     const { isTrusted } = visitor;
     const url = URL.parse(request.url);
     if (url === null) return problem(400, { detail: "the Host is no name" });
@@ -297,7 +283,8 @@ export class HttpServer {
     if (!isRead(request) && isFromElsewhere(request, visitor)) {
       return problem(403, { detail: "the Origin is not this server" });
     }
-    if (pathname === "/metrics") return isRead(request) ? this.#metrics(request) : notAllowed();
+    if (pathname === "/metrics")
+      return isRead(request) ? this.#metrics(request, load) : notAllowed();
     if (pathname.startsWith("/v1/")) return await (await this.#loadApi()).handle(request);
     return await (await this.#loadPage()).handle(request, visitor);
   }
@@ -311,26 +298,18 @@ export class HttpServer {
     return text(`ready, but the store is in memory and is lost when wgmon ends${cause}\n`);
   }
 
-  async #metrics(request: Request): Promise<Response> {
-    if (this.#scrapes >= SCRAPES_MAX) {
-      return problem(503, { headers: { "retry-after": "1" } });
-    }
-    this.#scrapes++;
+  async #metrics(request: Request, { scrapes }: Load): Promise<Response> {
     const { exposition } = await import("./metrics.ts");
     const { source, settings } = this.#options;
     const { type, chunks } = exposition(source, {
       namings: settings().metrics,
       accept: request.headers.get("accept") ?? "",
     });
-    const done = once(() => this.#scrapes--);
-    if (request.method === "HEAD") {
-      done();
-      return new Response(null, { headers: { "content-type": type } });
-    }
-    return new Response(
-      streamOf(chunks, done, (error) => this.#failed(error)),
-      { headers: { "content-type": type } },
-    );
+    const headers = { "content-type": type };
+    if (request.method === "HEAD") return new Response(null, { headers });
+    const body = chunked(chunks, scrapes, (error) => this.#failed(error));
+    if (body === null) return problem(503, { headers: { "retry-after": "1" } });
+    return new Response(body, { headers });
   }
 
   #loadApi(): Promise<Api> {
@@ -367,26 +346,6 @@ function codeOf(error: unknown): string {
   if (error instanceof SystemError) return error.code;
   const code = error instanceof Error && "code" in error ? error.code : null;
   return typeof code === "string" ? code : "it failed";
-}
-
-/** At most half of what the process may open: the rest of wgmon needs some. */
-function openFilesMax(): number {
-  try {
-    const limits = readFileSync("/proc/self/limits", "utf8");
-    const limit = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Infinity);
-    return Math.min(OPEN_FILES_MAX, limit / 2);
-  } catch {
-    return OPEN_FILES_MAX;
-  }
-}
-
-function openFiles(): number {
-  try {
-    return readdirSync("/proc/self/fd").length;
-  } catch (error) {
-    // Without /proc nobody can tell.
-    return codeOf(error) === "EMFILE" ? Infinity : 0;
-  }
 }
 
 /** The way in: the form for the token, and how it looks. */
@@ -435,53 +394,21 @@ function text(body: string, status = 200): Response {
 
 function harden(response: Response): Response {
   response.headers.set("x-content-type-options", "nosniff");
+  // No page of another site may load it, not even without reading it.
+  response.headers.set("cross-origin-resource-policy", "same-origin");
   if (!response.headers.has("cache-control")) response.headers.set("cache-control", "no-store");
   return response;
 }
 
-/** A chunk at a time, and in between whatever else there is to do. An empty one is only for that. */
-function streamOf(
-  chunks: Iterator<string>,
-  done: () => void,
-  failed: (error: unknown) => void,
-): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
-  let isCancelled = false;
-  return new ReadableStream(
-    {
-      async pull(controller) {
-        try {
-          let next;
-          do {
-            await new Promise<void>((resolve) => void setImmediate(resolve));
-            // Whoever asked may have gone meanwhile.
-            if (isCancelled) return;
-            next = chunks.next();
-          } while (next.done !== true && next.value === "");
-          if (next.done !== true) {
-            controller.enqueue(encoder.encode(next.value));
-            return;
-          }
-          controller.close();
-        } catch (error) {
-          failed(error);
-          controller.error(new Error("broken off"));
-        }
-        done();
-      },
-      cancel() {
-        isCancelled = true;
-        done();
-      },
-    },
-    { highWaterMark: 0 },
-  );
-}
-
-function once(action: () => void): () => void {
-  let isDone = false;
-  return () => {
-    if (!isDone) action();
-    isDone = true;
-  };
+/** A stream counts until it ends, and asks whether it may go on. Any other answer stays as it is. */
+async function bounded(response: Response, load: Load, mayGoOn: () => boolean): Promise<Response> {
+  const { body, headers } = response;
+  const isStream = headers.get("content-type")?.startsWith("text/event-stream") === true;
+  if (!isStream || body === null) return response;
+  if (load.streams >= STREAMS_MAX) {
+    await body.cancel();
+    return problem(503, { detail: "too many streams", headers: { "retry-after": "10" } });
+  }
+  load.streams++;
+  return new Response(guarded(body, { mayGoOn, ended: () => load.streams-- }), response);
 }

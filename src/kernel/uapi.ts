@@ -79,12 +79,16 @@ export const SOCK_DGRAM = 2;
 export const SOCK_CLOEXEC = 0x80000;
 export const SOCK_NONBLOCK = 0x800;
 export const MSG_DONTWAIT = 0x40;
+export const SHUT_RDWR = 2;
+export const IPPROTO_TCP = 6;
 export const SOL_SOCKET = 1;
 export const SO_RCVBUF = 8;
 export const SO_RCVTIMEO = 20;
 export const SO_ATTACH_FILTER = 26;
 export const SO_DETACH_FILTER = 27;
+export const SO_ACCEPTCONN = 30;
 export const SO_RCVBUFFORCE = 33;
+export const SO_PROTOCOL = 38;
 
 // asm-generic/fcntl.h
 export const O_RDWR = 2;

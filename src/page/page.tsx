@@ -41,7 +41,6 @@ const headers = {
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
   "cross-origin-opener-policy": "same-origin",
-  "cross-origin-resource-policy": "same-origin",
   // Without any, a browser would not say which page a form was sent from.
   "referrer-policy": "same-origin",
   "x-frame-options": "DENY",
@@ -50,7 +49,7 @@ const headers = {
 export interface PageOptions {
   readonly source: Source;
   readonly logins: Logins;
-  readonly log: Pick<Log, "warn" | "error">;
+  readonly log: Pick<Log, "error">;
 }
 
 export interface Page extends Disposable {
@@ -64,9 +63,11 @@ type Make = (live: Live) => View | null | Promise<View | null>;
 
 export function makePage({ source, logins, log }: PageOptions): Page {
   const pasts = new Pasts(source);
-  const pulse = new Pulse(source);
+  // Each has its own number of streams.
+  const pulses = { root: new Pulse(source), others: new Pulse(source) };
 
-  const app = new Hono<Env>();
+  // By itself Hono takes the path as it was sent (`/sessions/..\\login`), and server.ts as the URL standard has it.
+  const app = new Hono<Env>({ getPath: ({ url }) => new URL(url).pathname });
   app.use(compress());
   app.use(async (c, next) => {
     await next();
@@ -104,7 +105,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
         c.header("set-cookie", entry.cookie);
         return c.redirect(next, 303);
       case "wrong":
-        log.warn("somebody tried to log in to the page with a wrong token");
+        logins.wrongForm.seen(c.env.address);
         c.status(401);
         return loginForm(c, { next, problem: "This is not the token." });
       case "busy":
@@ -193,7 +194,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   }
 
   function stream(c: Context, make: Make): Response {
-    const watcher = pulse.join();
+    const watcher = (c.env.isRoot ? pulses.root : pulses.others).join();
     if (watcher === null) return c.text("too many look\n", 503, { "retry-after": "10" });
     return c.body(streamOf(watcher, make), 200, {
       "content-type": "text/event-stream",
@@ -260,7 +261,10 @@ export function makePage({ source, logins, log }: PageOptions): Page {
 
   return {
     handle: async (request, visitor) => await app.fetch(request, visitor),
-    [Symbol.dispose]: () => pulse[Symbol.dispose](),
+    [Symbol.dispose]: () => {
+      pulses.root[Symbol.dispose]();
+      pulses.others[Symbol.dispose]();
+    },
   };
 }
 

@@ -10,6 +10,7 @@ import type { Clock } from "../clock.ts";
 import { SystemError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { migrations, SCHEMA_VERSION } from "./schema.ts";
+import { fromPlainHash } from "./targetkey.ts";
 
 const FILE_NAME = "wgmon.db";
 
@@ -17,6 +18,8 @@ const FILE_NAME = "wgmon.db";
 const BUSY_MS = 100;
 /** How often the file is tried again after a failure. */
 const RETRY_MS = 60_000;
+/** As many as the digest of HMAC-SHA256. */
+const SECRET_BYTES = 32;
 /** The journal file shrinks to this once its content is in the main file. */
 const JOURNAL_BYTES = 4 * 1024 * 1024;
 
@@ -43,7 +46,7 @@ export class OlderStore extends SystemError {
 }
 
 /** What a value in a row may be. */
-export type Value = string | number | null;
+export type Value = string | number | Uint8Array | null;
 
 export class Database implements Disposable {
   readonly #sqlite: Sqlite;
@@ -55,6 +58,8 @@ export class Database implements Disposable {
   #path: string | null = null;
   #problem: string | null = null;
   #cancelRetry = () => {};
+  /** The file's, or for the file that will be made. */
+  #secret: Uint8Array = crypto.getRandomValues(new Uint8Array(SECRET_BYTES));
 
   /**
    * @throws SystemError only for a tool. wgmon itself goes on in memory, and says so in the log.
@@ -80,6 +85,11 @@ export class Database implements Disposable {
   /** Why rows do not survive the process; null: they do. */
   get problem(): string | null {
     return this.#problem;
+  }
+
+  /** For the keys of targets: the same as long as the file is. */
+  get secret(): Uint8Array {
+    return this.#secret;
   }
 
   get isInMemory(): boolean {
@@ -177,6 +187,16 @@ export class Database implements Disposable {
     return statement;
   }
 
+  /** Keeps no statement, which would keep the file open. */
+  #once<Row>(sql: string): Row[] {
+    const statement = this.#sqlite.prepare<Row, []>(sql);
+    try {
+      return statement.all();
+    } finally {
+      statement.finalize();
+    }
+  }
+
   #setDurable(isDurable: boolean): void {
     if (this.#isDurable === isDurable) return;
     this.#isDurable = isDurable;
@@ -233,6 +253,7 @@ export class Database implements Disposable {
       this.#setDurable(true);
       if (this.#options.isTool !== true) this.#migrate("disk", version);
       else if (version !== SCHEMA_VERSION) throw new OlderStore(path);
+      this.#secret = this.#once<{ value: Uint8Array }>("SELECT value FROM disk.secret")[0]!.value;
     } finally {
       process.umask(before);
     }
@@ -275,9 +296,26 @@ export class Database implements Disposable {
       .transaction(() => {
         for (const sql of migrations.slice(from))
           this.#sqlite.run(sql.replaceAll("$.", `${place}.`));
+        const { changes: added } = this.#sqlite.run(
+          `INSERT OR IGNORE INTO ${place}.secret (id, value) VALUES (1, ?)`,
+          [this.#secret],
+        );
+        if (added > 0) this.#convertTargetKeys(place);
         this.#sqlite.run(`PRAGMA ${place}.user_version=${SCHEMA_VERSION}`);
       })
       .deferred();
+  }
+
+  /** A store without a secret, if it has rows, has the keys of an older wgmon. */
+  #convertTargetKeys(place: "main" | "disk"): void {
+    for (const table of ["outbox", "targets", "dead_letters"]) {
+      const sql = `SELECT DISTINCT target FROM ${place}.${table}`;
+      for (const { target } of this.#once<{ target: string }>(sql)) {
+        const key = fromPlainHash(target, this.#secret);
+        if (key === null) continue;
+        this.#sqlite.run(`UPDATE ${place}.${table} SET target = ? WHERE target = ?`, [key, target]);
+      }
+    }
   }
 
   #toMemory(error: unknown): void {

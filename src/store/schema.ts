@@ -81,6 +81,10 @@ export const migrations: readonly string[] = [
     PRIMARY KEY (slot, peer)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- Random bytes that the keys of targets without a name depend on: targetkey.ts.
+  CREATE TABLE $.secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL) STRICT;
+  `,
 ];
 
 export const SCHEMA_VERSION = migrations.length;

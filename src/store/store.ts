@@ -9,6 +9,7 @@ import { bootId } from "../system.ts";
 import type { Earlier, SavedSession } from "../tracker.ts";
 import { type Device, formatEndpoint, type Peer, type PublicKey } from "../wireguard.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
+import { targetKey } from "./targetkey.ts";
 
 /** Rows that are deleted or written in one go; more would hold up packets for milliseconds. */
 const SLICE = 200;
@@ -183,6 +184,11 @@ export class Store implements Disposable {
 
   get isInMemory(): boolean {
     return this.#database.isInMemory;
+  }
+
+  /** The key of a target without a name; another store has another one for it. */
+  targetKey(address: string): string {
+    return targetKey(address, this.#database.secret);
   }
 
   /** Another one when another process has written, or when it goes on elsewhere. */

@@ -5,8 +5,11 @@
 
 import { expect, test } from "bun:test";
 import { chmodSync, statSync } from "node:fs";
+import { join } from "node:path";
 
 import { type Document, type Fuzz, fuzzBytes, fuzzRequests } from "../support/apifuzz.ts";
+import type { Crowded } from "../support/crowd.ts";
+import { whyNoStage } from "../support/stage.ts";
 import { newStateFolder } from "../support/state.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 
@@ -114,3 +117,22 @@ test("the binary answers as its document says, whatever is asked, and shows no s
   expect(wgmon.logText).not.toContain(secret);
   expect(await wgmon.stop()).toBe(0);
 }, 60_000);
+
+const missing = whyNoStage();
+const note = missing === null ? "" : ` [skipped: ${missing}]`;
+
+test.skipIf(missing !== null)(
+  `a crowd of connections and a reload never free the TCP port${note}`,
+  async () => {
+    const script = join(import.meta.dir, "../support/crowd.ts");
+    const command = `ip link set lo up && exec ${process.execPath} ${script}`;
+    const run = Bun.spawn(["unshare", "--net", "sh", "-c", command], {
+      stdout: "pipe",
+      stderr: "inherit",
+    });
+    const found = JSON.parse(await new Response(run.stdout).text()) as Crowded;
+    expect(found.attempts).toBeGreaterThan(10);
+    expect(found).toMatchObject({ taken: 0, listeners: 1, status: 200, reloads: 2, exitCode: 0 });
+  },
+  60_000,
+);

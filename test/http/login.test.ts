@@ -149,6 +149,22 @@ test("a wrong token is told late, and too many at once are not heard; a right on
   for (const token of wrong.slice(1, 4)) expect(served.lines.join()).not.toContain(token);
 });
 
+test("wrong tokens are counted: one warning at once, then one for all of ten minutes", async () => {
+  const wrong = { headers: { authorization: `Bearer ${TOKEN}x` } };
+  for (let n = 0; n < 30; n++) expect((await ask("/v1/peers", wrong)).status).toBe(401);
+  const first = "<4>wrong token in Authorization: Bearer requests=1 last=127.0.0.1";
+  expect(served.lines).toEqual([first]);
+  // Without a token, or with another scheme, as a proxy in front may have one.
+  await ask("/v1/peers");
+  await ask("/login", { headers: { authorization: "Basic eDp5" } });
+  clock.advance(10 * 60_000);
+  expect(served.lines).toEqual([first, first.replace("requests=1", "requests=29")]);
+  clock.advance(60 * 60_000);
+  expect(served.lines).toHaveLength(2);
+  await ask("/v1/peers", wrong);
+  expect(served.lines).toEqual([first, expect.any(String), first]);
+});
+
 test("made-up cookies open nothing", async () => {
   for (const cookie of ["wgmon=", "wgmon=x", `wgmon=${TOKEN}`, `x=1; wgmon=${"A".repeat(43)}`]) {
     expect((await ask("/v1/peers", { headers: { cookie } })).status).toBe(401);

@@ -4,6 +4,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect } from "node:tls";
 
 import { systemClock } from "../../src/clock.ts";
 import { HttpServer } from "../../src/http/server.ts";
@@ -38,9 +39,28 @@ test("with a certificate and its key", async () => {
     expect(await (await fetch(url, trusting)).json()).toMatchObject({ host: "gw1" });
     expect(await fetch(url).catch(() => null)).toBeNull();
     expect(await fetch(url.replace("https", "http")).catch(() => null)).toBeNull();
+    const [good, cbc] = ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA"];
+    expect([await agreed(Number(port), good), await agreed(Number(port), cbc)]).toEqual([
+      true,
+      false,
+    ]);
   } finally {
     await server.stop();
     source.store[Symbol.dispose]();
     rmSync(folder, { recursive: true });
   }
 });
+
+/** Whether the server takes this cipher of TLS 1.2. */
+async function agreed(port: number, ciphers: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const options = { host: "127.0.0.1", port, ciphers, maxVersion: "TLSv1.2" } as const;
+  const socket = connect({ ...options, rejectUnauthorized: false });
+  socket.once("secureConnect", () => resolve(true));
+  socket.once("error", () => resolve(false));
+  try {
+    return await promise;
+  } finally {
+    socket.destroy();
+  }
+}

@@ -15,7 +15,7 @@ import { type FakeSource, keyOf } from "../support/source.ts";
 
 const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
 const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as const;
-const visitor = { isTrusted: true, hasCookie: false, tokens: [] };
+const visitor = { isRoot: false, address: null, isTrusted: true, hasCookie: false, tokens: [] };
 
 let source: FakeSource;
 let page: Page;
@@ -34,8 +34,8 @@ afterEach(() => {
 function setUp(made: FakeSource): void {
   source = made;
   const complain = (...what: unknown[]) => void complaints.push(what);
-  const logins = new Logins(source.clock);
-  page = makePage({ source, logins, log: { warn: complain, error: complain } });
+  const logins = new Logins({ clock: source.clock, log: { warn: complain } });
+  page = makePage({ source, logins, log: { error: complain } });
 }
 
 async function ask(path: string, headers: Record<string, string> = {}): Promise<Response> {
