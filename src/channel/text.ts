@@ -89,7 +89,9 @@ export function clean(text: string): string {
       "",
     )
     .replace(/[\p{Cc}\p{Zl}\p{Zp}\s]+/gu, " ")
-    .replace(/^[ \p{Join_Control}\p{Variation_Selector}]+|[ \p{Join_Control}]+$/gu, "");
+    .replace(/^[ \p{Join_Control}\p{Variation_Selector}]+/u, "")
+    // Tried only where such a run begins: from each place in it, a long one takes seconds.
+    .replace(/(?<![ \p{Join_Control}])[ \p{Join_Control}]+$/u, "");
 }
 
 let graphemes: Intl.Segmenter | undefined;
