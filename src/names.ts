@@ -42,6 +42,12 @@ interface Comment {
   readonly isBeside: boolean;
 }
 
+/** The first and the last blank line since the last line of a block. */
+interface Blanks {
+  readonly first: number;
+  readonly last: number;
+}
+
 type Line =
   | { readonly type: "blank" | "setting" }
   | { readonly type: "comment"; readonly note: Note }
@@ -116,8 +122,7 @@ function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
   let block = new Block("other", -Infinity);
   /** Comments since the last line of the block. */
   let gap: Comment[] = [];
-  /** Blank lines since then: the first and the last of them. */
-  let blanks: { readonly first: number; readonly last: number } | null = null;
+  let blanks = null as Blanks | null;
   /** Whether the first peer of the file has its name above its header; null until it was read. */
   let isNameAbove: boolean | null = null;
 
@@ -180,7 +185,7 @@ function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
  */
 function divide(
   gap: readonly Comment[],
-  blanks: { readonly first: number; readonly last: number } | null,
+  blanks: Blanks | null,
   isForLower: boolean,
 ): readonly [upper: readonly Comment[], lower: readonly Comment[]] {
   const ended = gap.findLastIndex(({ note }) => note.type === "end") + 1;
