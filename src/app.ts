@@ -36,6 +36,7 @@ import { type Rules, Tracker } from "./tracker.ts";
 import { Traffic } from "./traffic.ts";
 import { Trigger } from "./trigger.ts";
 import { Unknown } from "./unknown.ts";
+import { warnOfUnmatched } from "./unmatched.ts";
 import { WakeUpWatch } from "./wakeup/watch.ts";
 import type { PublicKey } from "./wireguard.ts";
 
@@ -200,6 +201,7 @@ export class App implements Witness {
     this.#scheduleUpkeep(UPKEEP_MS);
     this.#warmUpTargets();
     this.#warmUp(WARM_UP_LOOKS, 0);
+    this.#warnOfUnmatched();
   }
 
   #warmUp(looksLeft: number, spentMs: number): void {
@@ -268,7 +270,13 @@ export class App implements Witness {
     this.#warmUpTargets();
     this.#scheduleTick();
     this.#scheduleReconcile();
+    this.#warnOfUnmatched();
     return this.#settings;
+  }
+
+  #warnOfUnmatched(): void {
+    const { devices } = this.#senses;
+    warnOfUnmatched(this.#settings, { devices, names: this.#names, log: this.#log });
   }
 
   /** Ends cleanly within a second: pending events are tried once more. */

@@ -242,11 +242,12 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
 
 function configure(flags: Found, sources: Sources, problems: string[]): Configured {
   const { env, hostname } = sources;
-  const variables = readVariables(env, problems);
+  const notes: string[] = [];
+  const variables = readVariables(env, problems, notes);
   const bare = readBareVariables(env, variables);
   const file = readSettingsFile(sources, settingsPath([flags, variables], problems), problems);
   const chosen = new Chosen([flags, variables, bare, file.found], NAMES.filter(inFile), problems);
-  const notes = notesOf(chosen);
+  notes.push(...notesOf(chosen));
   const targets = readTargets({ sources, chosen, file, problems, notes });
   const stateDir = stateDirOf(chosen, env, problems);
   const listen = readListen({ sources, chosen, problems, notes });

@@ -8,7 +8,7 @@ import type { Clock } from "./clock.ts";
 import { fileName } from "./config/words.ts";
 import { SystemError } from "./errors.ts";
 import type { Log } from "./log.ts";
-import { parseNames } from "./names.ts";
+import { LINES_MAX, parseNames } from "./names.ts";
 import { listFolder, readSecretFile } from "./system.ts";
 import type { PublicKey } from "./wireguard.ts";
 
@@ -197,6 +197,9 @@ export class NameBook {
           return before;
         case "read": {
           const { value: names, stamp } = reading;
+          if (names === null) {
+            return { ...EMPTY, stamp, problem: `has more than ${LINES_MAX} lines; it is not read` };
+          }
           this.#log.debug("names read", { file: path, peers: names.size });
           return { ...EMPTY, names, stamp };
         }

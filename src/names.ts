@@ -1,237 +1,263 @@
 /**
- * Names of peers, as people and programs write them into the comments of wg-quick's files and of
- * systemd's .netdev files. What is odd in one block is no matter for the others; where it is not clear
- * whose name it is, nobody gets it. Private keys stand in these files: only headers, public keys and
- * comments without a key become text. Pure.
+ * Reads the names of peers from the comments in wg-quick's files and systemd's .netdev files. README,
+ * "Names of peers", states the rule. Private keys stand in these files: only headers, public keys and
+ * comments without a key are decoded to text. One pass, linear in the size of the file. Pure.
  */
 
 import { clean, cut } from "./channel/text.ts";
 import { isPublicKey } from "./config/file.ts";
 import type { PublicKey } from "./wireguard.ts";
 
-/** As in the settings. UTF-16 units, so no more characters than these. */
+/** As in the settings. UTF-16 units, so at most as many characters. */
 const NAME_MAX = 64;
-/** Longer ones are no names, and would take long. */
-const COMMENT_BYTES_MAX = 1024;
-/** The base64 of 32 bytes has so many characters, and its padding. */
+/** A longer comment is ignored. The longest forms are JSON and wg-gen-web's line of four fields. */
+const COMMENT_BYTES_MAX = 512;
+/**
+ * A file with more lines has no names: each takes a microsecond or more, and the loop waits. 20,000
+ * peers of wg-portal have 300,000 lines.
+ */
+export const LINES_MAX = 500_000;
+/** A plain comment of more words is a note. */
+const NAME_WORDS_MAX = 6;
+/** Base64 of 32 bytes without its padding. */
 const KEY_CHARACTERS = 43;
 const PUBLIC_KEY_LENGTH = 44;
 
-/** How much a comment means to be a name; the least wins. */
-const Rank = { friendly: 0, json: 1, tagged: 2, id: 3, bare: 4, beside: 5 } as const;
+/** What a comment says. */
+type Note =
+  /** A name in the form of a program or with a label, such as `friendly_name = alice`. */
+  | { readonly type: "marked"; readonly text: string }
+  /** May be a name, depending on where it stands. */
+  | { readonly type: "plain"; readonly text: string }
+  /** Markers around what a program manages: `### begin alice ###`, `# alice end`. */
+  | { readonly type: "begin" | "end"; readonly text: string }
+  /** A header or a setting that was commented out. */
+  | { readonly type: "header" | "setting" | "nothing" };
 
-interface Name {
-  readonly type: "name";
-  readonly text: string;
-  readonly rank: number;
-  /**
-   * before: it announces the block that follows; within: it belongs to the block that it stands in,
-   * wherever; near: to the one that it touches.
-   */
-  readonly place: "before" | "within" | "near";
+interface Comment {
+  /** Counted from 0. */
+  readonly line: number;
+  readonly note: Note;
+  /** It stands on the line of the header or the public key. */
+  readonly isBeside: boolean;
 }
 
-/** A comment. `header` and `setting` are of a block that was taken out by making it a comment. */
-type Note = Name | { readonly type: "header" | "setting" | "end" | "nothing" };
+/** The first and the last blank line since the last line of a block. */
+interface Blanks {
+  readonly first: number;
+  readonly last: number;
+}
 
 type Line =
-  | { readonly type: "blank" }
+  | { readonly type: "blank" | "setting" }
   | { readonly type: "comment"; readonly note: Note }
   | { readonly type: "header"; readonly isPeer: boolean; readonly beside: Note }
-  | { readonly type: "setting" }
   | { readonly type: "public-key"; readonly key: PublicKey | null; readonly beside: Note };
 
-interface Block {
-  /** null: what stands there is none. */
-  readonly keys: Set<PublicKey | null>;
-  readonly inside: Name[];
-  /** In the comments directly above the header, or announced before. */
-  readonly above: readonly Name[];
-  /** The same, where these comments touch the block before, too. */
-  readonly between: readonly Name[];
+/** The name of each peer that has one; null if the file has more than `LINES_MAX` lines. */
+export function parseNames(bytes: Uint8Array): Map<PublicKey, string> | null {
+  const names = new Map<PublicKey, string>();
+  const isRead = readBlocks(bytes, ({ kind, keys, name }) => {
+    const [key, another] = keys;
+    // With two keys, most likely a header is missing.
+    if (kind !== "peer" || name === null || another !== undefined) return;
+    if (key !== undefined && key !== null) names.set(key, name);
+  });
+  return isRead ? names : null;
+}
+
+/** A section of the file, from its header to its last setting, and its name as far as it was read. */
+class Block {
+  readonly kind: "peer" | "disabled" | "other";
+  /** null: what stands there is not a public key. */
+  readonly keys = new Set<PublicKey | null>();
+  readonly #headerLine: number;
+  #best: { readonly text: string; readonly isMarked: boolean; readonly distance: number } | null =
+    null;
+  #begin: { readonly text: string; readonly line: number } | null = null;
+
+  constructor(kind: Block["kind"], headerLine: number) {
+    this.kind = kind;
+    this.#headerLine = headerLine;
+  }
+
+  get name(): string | null {
+    return this.#best?.text ?? null;
+  }
+
+  /** Takes the comments that belong to the block, from top to bottom. */
+  take(comments: readonly Comment[]): void {
+    for (const { line, note, isBeside } of comments) {
+      const isNear = isBeside || Math.abs(line - this.#headerLine) === 1;
+      if (note.type === "marked") this.#offer(note.text, line, true);
+      else if (note.type === "plain" && isNear) this.#offer(plainName(note.text), line, false);
+      else if (note.type === "begin") this.#begin = { text: note.text, line };
+      else if (note.type === "end" && note.text === this.#begin?.text) {
+        // Both markers are at this block: they do not enclose several.
+        this.#offer(plainName(note.text), this.#begin.line, true);
+      }
+    }
+  }
+
+  /** A marked name before a plain one, then the nearest, then the upper. */
+  #offer(text: string | null, line: number, isMarked: boolean): void {
+    if (text === null) return;
+    const best = this.#best;
+    const distance = Math.abs(line - this.#headerLine);
+    const isBetter =
+      best === null ||
+      (isMarked === best.isMarked ? distance < best.distance : isMarked && !best.isMarked);
+    if (isBetter) this.#best = { text, isMarked, distance };
+  }
+
+  /** Whether its name, or a marker that may give it one, is known already. */
+  get hasName(): boolean {
+    return this.#best !== null || this.#begin !== null;
+  }
+}
+
+/** Divides the file into blocks, and the comments among them. False if it has too many lines. */
+function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let block = new Block("other", -Infinity);
+  /** Comments since the last line of the block. */
+  let gap: Comment[] = [];
+  let blanks = null as Blanks | null;
+  /** Whether the first peer of the file has its name above its header; null until it was read. */
+  let isNameAbove: boolean | null = null;
+
+  const begin = (kind: Block["kind"], line: number): void => {
+    const next = new Block(kind, line);
+    const isPeer = kind !== "other";
+    const [above, below] = divide(gap, blanks, block.kind === "other" || isNameAbove === true);
+    block.take(above);
+    next.take(below);
+    if (isPeer) isNameAbove ??= next.hasName;
+    found(block);
+    [block, gap, blanks] = [next, [], null];
+  };
+  const proceed = (): void => {
+    block.take(gap);
+    [gap, blanks] = [[], null];
+  };
+
+  let start = textStart(text);
+  for (let number = 0; start < text.length; number++) {
+    if (number === LINES_MAX) return false;
+    const newline = text.indexOf(NEWLINE, start);
+    const end = newline === -1 ? text.length : newline;
+    const line = lineAt(text, start, end);
+    start = end + 1;
+    switch (line.type) {
+      case "blank":
+        blanks = { first: blanks?.first ?? number, last: number };
+        break;
+      case "comment":
+        if (line.note.type === "header") begin("disabled", number);
+        else if (line.note.type === "setting" && block.kind === "disabled") proceed();
+        else if (line.note.type !== "nothing") {
+          gap.push({ line: number, note: line.note, isBeside: false });
+        }
+        break;
+      case "header":
+        begin(line.isPeer ? "peer" : "other", number);
+        block.take([{ line: number, note: line.beside, isBeside: true }]);
+        break;
+      case "public-key":
+        proceed();
+        block.keys.add(line.key);
+        block.take([{ line: number, note: line.beside, isBeside: true }]);
+        break;
+      case "setting":
+        proceed();
+        break;
+    }
+  }
+  block.take(gap.filter(({ line }) => blanks === null || line < blanks.first));
+  found(block);
+  return true;
+}
+
+/**
+ * Divides the comments between two blocks: a comment belongs to the block that no blank line separates
+ * it from. Where that is both, it is the upper one up to an end marker, the lower one after it or where
+ * `isForLower`, else neither. None is of the lower block that stands above an end marker.
+ */
+function divide(
+  gap: readonly Comment[],
+  blanks: Blanks | null,
+  isForLower: boolean,
+): readonly [upper: readonly Comment[], lower: readonly Comment[]] {
+  const ended = gap.findLastIndex(({ note }) => note.type === "end") + 1;
+  const [closed, open] = [gap.slice(0, ended), gap.slice(ended)];
+  if (blanks === null) return [closed, ended > 0 || isForLower ? open : []];
+  const { first, last } = blanks;
+  return [gap.filter(({ line }) => line < first), open.filter(({ line }) => line > last)];
 }
 
 const NOTHING: Note = { type: "nothing" };
 
-/** The name of each peer that has one. */
-export function parseNames(bytes: Uint8Array): Map<PublicKey, string> {
-  const names = new Map<PublicKey, string>();
-  for (const { keys, inside, above, between } of blocksOf(bytes)) {
-    const [key, another] = keys;
-    // With two keys, most likely a header is missing.
-    if (key === undefined || key === null || another !== undefined) continue;
-    const found = [...inside, ...above, ...between];
-    if (found.length === 0) continue;
-    names.set(key, found.reduce((best, next) => (next.rank < best.rank ? next : best)).text);
-  }
-  return names;
-}
-
-function blocksOf(bytes: Uint8Array): Block[] {
-  const blocks: Block[] = [];
-  let block: Block | null = null;
-  /** Comments without a blank line among them. */
-  let run: Note[] = [];
-  /** There is no blank line before them either. */
-  let isTouching = false;
-  /** What was announced, and no block yet. */
-  let announced: Name[] = [];
-
-  /** Says whose the comments are that end at a line like this. */
-  const settle = (next: "header" | "setting" | "blank"): Name[] => {
-    if (run.length === 0) return [];
-    if (run.some(({ type }) => type === "header" || type === "end")) announced = [];
-    const found = namesOf(run);
-    run = [];
-    if (next === "header") return found;
-    for (const name of found) {
-      if (next === "blank" && name.place === "before") announced.push(name);
-      else if (next === "setting" || isTouching || name.place === "within")
-        block?.inside.push(name);
-    }
-    return found;
-  };
-
-  for (let start = textStart(bytes), end; start < bytes.length; start = end + 1) {
-    const newline = bytes.indexOf(NEWLINE, start);
-    end = newline === -1 ? bytes.length : newline;
-    const line = lineAt(bytes, start, end);
-    switch (line.type) {
-      case "comment":
-        run.push(line.note);
-        continue;
-      case "blank":
-        settle("blank");
-        isTouching = false;
-        continue;
-      case "header": {
-        const found = settle("header");
-        const isBetween = (name: Name) => isTouching && block !== null && name.place !== "before";
-        const next: Block = {
-          keys: new Set(),
-          inside: [],
-          above: [...announced, ...found.filter((name) => !isBetween(name))],
-          between: found.filter(isBetween),
-        };
-        block = line.isPeer ? next : null;
-        if (line.isPeer) blocks.push(next);
-        break;
-      }
-      case "public-key":
-        settle("setting");
-        block?.keys.add(line.key);
-        break;
-      case "setting":
-        settle("setting");
-        break;
-    }
-    isTouching = true;
-    announced = [];
-    if (block !== null && "beside" in line && line.beside.type === "name") {
-      block.inside.push(line.beside);
-    }
-  }
-
-  const isAtEnd = isTouching && block !== null;
-  const last = settle("blank").filter(({ place }) => place !== "before");
-  return isAtEnd && last.length > 0 && isNameLast(blocks) ? blocks.map(takeBack) : blocks;
-}
-
-/**
- * Without blank lines a name may stand at the end of its own block as well as above its header. It is
- * the former if the first header has none above and the last block, as all others, one at its end.
- */
-function isNameLast([first, ...others]: readonly Block[]): boolean {
-  const isWithout = first?.above.length === 0 && first.between.length === 0;
-  return isWithout && others.every(({ between }) => between.length > 0);
-}
-
-function takeBack(block: Block, index: number, blocks: readonly Block[]): Block {
-  const inside = [...block.inside, ...(blocks[index + 1]?.between ?? [])];
-  return { ...block, inside, between: [] };
-}
-
-/** Those that belong to no block that was made a comment. */
-function namesOf(run: readonly Note[]): Name[] {
-  let names: Name[] = [];
-  let isTakenOut = false;
-  for (const note of run) {
-    if (note.type === "name") names.push(note);
-    if (note.type === "header" || note.type === "end" || (note.type === "setting" && isTakenOut)) {
-      names = [];
-      isTakenOut ||= note.type === "header";
-    }
-  }
-  return names;
-}
-
 // ---- Bytes ----
-
-const decoder = new TextDecoder();
 
 const [NEWLINE, SPACE, HASH, SEMICOLON, EQUALS] = [0x0a, 0x20, 0x23, 0x3b, 0x3d];
 const [OPENING, CLOSING] = [0x5b, 0x5d];
 
-/** Behind the mark that some editors put at the beginning of UTF-8. */
-function textStart(bytes: Uint8Array): number {
+/** The offset behind the byte order mark that some editors write. */
+function textStart(bytes: Buffer): number {
   return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
 }
 
-function lineAt(bytes: Uint8Array, lineStart: number, end: number): Line {
+function lineAt(bytes: Buffer, lineStart: number, end: number): Line {
   const start = skipBlank(bytes, lineStart, end);
   if (start === end) return { type: "blank" };
   const first = bytes[start];
   if (first === HASH || first === SEMICOLON) {
-    return { type: "comment", note: noteAt(bytes, start, end, null) };
+    return { type: "comment", note: noteAt(bytes, start, end) };
   }
   if (first === OPENING) {
-    const beside = noteAt(bytes, start, end, Rank.bare);
+    const beside = noteAt(bytes, start, end);
     return { type: "header", isPeer: isPeerHeader(bytes, start), beside };
   }
   return isPublicKeyAt(bytes, start, end) ? publicKeyAt(bytes, start, end) : { type: "setting" };
 }
 
-function isPeerHeader(bytes: Uint8Array, opening: number): boolean {
+function isPeerHeader(bytes: Buffer, opening: number): boolean {
   const closing = bytes.indexOf(CLOSING, opening);
-  // Longer ones may be anything.
+  // Do not decode a longer one: it may contain a key.
   if (closing === -1 || closing - opening > KEY_CHARACTERS) return false;
   return /^[ \t]*(peer|wireguardpeer)[ \t]*$/i.test(textOf(bytes, opening + 1, closing));
 }
 
-/** By its bytes: what stands there may be a private key. */
-function isPublicKeyAt(bytes: Uint8Array, start: number, end: number): boolean {
+/** Compares bytes, because the line may hold a private key. */
+function isPublicKeyAt(bytes: Buffer, start: number, end: number): boolean {
   const word = "publickey";
   for (let i = 0; i < word.length; i++) {
-    // Capitals have one bit less.
+    // Ignores the case: 0x20 is the bit that a small letter has.
     if (((bytes[start + i] ?? 0) | 0x20) !== word.charCodeAt(i)) return false;
   }
   const equals = skipBlank(bytes, start + word.length, end);
   return equals < end && bytes[equals] === EQUALS;
 }
 
-function publicKeyAt(bytes: Uint8Array, start: number, end: number): Line {
+function publicKeyAt(bytes: Buffer, start: number, end: number): Line {
   const value = skipBlank(bytes, bytes.indexOf(EQUALS, start) + 1, end);
   let after = value;
   while (after < end && bytes[after]! > SPACE && bytes[after] !== HASH) after++;
   const rest = skipBlank(bytes, after, end);
   const isAlone = rest === end || bytes[rest] === HASH;
   const text = isAlone && after - value === PUBLIC_KEY_LENGTH ? textOf(bytes, value, after) : "";
-  const beside = noteAt(bytes, after, end, Rank.beside);
+  const beside = noteAt(bytes, after, end);
   return { type: "public-key", key: isPublicKey(text) ? text : null, beside };
 }
 
-function skipBlank(bytes: Uint8Array, start: number, end: number): number {
+function skipBlank(bytes: Buffer, start: number, end: number): number {
   let at = Math.min(start, end);
   while (at < end && bytes[at]! <= SPACE) at++;
   return at;
 }
 
-/**
- * The comment on a line. With a key in it, it is never made a text: it may be a private one.
- *
- * @param leastRank of one beside something else; null: it is the line.
- */
-function noteAt(bytes: Uint8Array, start: number, end: number, leastRank: number | null): Note {
+/** The comment on a line. One with a key in it is never decoded: the key may be a private one. */
+function noteAt(bytes: Buffer, start: number, end: number): Note {
   let marks = start;
   const isMark = (at: number) => bytes[at] === HASH || bytes[at] === SEMICOLON;
   while (marks < end && !isMark(marks)) marks++;
@@ -239,12 +265,10 @@ function noteAt(bytes: Uint8Array, start: number, end: number, leastRank: number
   while (text < end && isMark(text)) text++;
   if (text === end || end - text > COMMENT_BYTES_MAX) return NOTHING;
   if (hasKey(bytes, text, end)) return { type: "setting" };
-  const note = noteOf(textOf(bytes, text, end).trim(), text - marks);
-  if (leastRank === null || note.type !== "name") return note;
-  return { ...note, rank: Math.max(note.rank, leastRank), place: "near" };
+  return noteOf(clean(textOf(bytes, text, end)), text - marks);
 }
 
-function hasKey(bytes: Uint8Array, start: number, end: number): boolean {
+function hasKey(bytes: Buffer, start: number, end: number): boolean {
   let run = 0;
   for (let at = start; at < end; at++) {
     const byte = bytes[at]!;
@@ -260,62 +284,86 @@ function hasKey(bytes: Uint8Array, start: number, end: number): boolean {
   return false;
 }
 
-function textOf(bytes: Uint8Array, start: number, end: number): string {
-  return decoder.decode(bytes.subarray(start, end));
+function textOf(bytes: Buffer, start: number, end: number): string {
+  return bytes.toString("utf8", start, end);
 }
 
-// ---- Conventions ----
-
-/** How programs mark a name; the first group is the name. */
-const conventions: readonly {
-  readonly pattern: RegExp;
-  readonly rank: number;
-  readonly place: Name["place"];
-}[] = [
-  // prometheus_wireguard_exporter, wg-portal
-  { pattern: /^friendly[_ -]?name\s*[=:](.*)$/is, rank: Rank.friendly, place: "within" },
-  // WGDashboard: #Name# = alice
-  { pattern: /^name#\s*=(.*)$/is, rank: Rank.tagged, place: "within" },
-  { pattern: /^-WGP- Display name:(.*)$/is, rank: Rank.tagged, place: "within" },
-  // An id is often the public key; then it is not read.
-  { pattern: /^-WGP- Peer:(.*?)(?: \/ Updated:.*)?$/is, rank: Rank.id, place: "near" },
-  // wireguard-ui
-  { pattern: /^name\s*[:=](.*)$/is, rank: Rank.tagged, place: "near" },
-  // wg-easy; the id in brackets is a number or a UUID.
-  { pattern: /^client:(.*?)(?: \((?:\d+|[\da-f-]{36})\))?$/is, rank: Rank.tagged, place: "before" },
-  // angristan's script and those made from it: ### Client alice
-  { pattern: /^#client\s(.*?)(?: \| Expires:.*)?$/is, rank: Rank.tagged, place: "before" },
-  // wg-gen-web
-  { pattern: /^(?!-WGP-)(.+?) \/ .*Updated:.*$/is, rank: Rank.tagged, place: "before" },
-  // PiVPN: ### begin alice ###
-  { pattern: /^begin\s(.*[^#\s])\s*#+$/is, rank: Rank.tagged, place: "before" },
-  // Nyr's script
-  { pattern: /^begin_peer\s(.*)$/is, rank: Rank.tagged, place: "before" },
-];
+// ---- Forms ----
 
 /** @param marks how many `#` stood before the text. */
 function noteOf(comment: string, marks: number): Note {
-  // PiVPN takes a line out like this.
-  const text = comment.replace(/^\[disabled\]\s*/i, "");
-  if (/^\[\s*(peer|wireguardpeer|interface)\s*\]/i.test(text)) return { type: "header" };
-  if (/^(end\s.*#|end_peer\b)/is.test(text)) return { type: "end" };
-  const json = /^friendly_json\s*=(.*)$/is.exec(text)?.[1];
-  if (json !== undefined) return nameNote(nameInJson(json), Rank.json, "within");
-  const marked = marks > 1 && /^client\s/i.test(text) ? `#${text}` : text;
-  for (const { pattern, rank, place } of conventions) {
-    const name = pattern.exec(marked)?.[1];
-    if (name !== undefined) return nameNote(name, rank, place);
+  // PiVPN disables a line like this.
+  const text = comment.replace(/^\[disabled\] ?/i, "");
+  if (/^\[ ?(peer|wireguardpeer|interface) ?\]/i.test(text)) return { type: "header" };
+  const marked = markedName(text, marks);
+  if (marked !== null) {
+    const name = cut(clean(marked), NAME_MAX);
+    return isReadable(name) ? { type: "marked", text: name } : NOTHING;
   }
-  if (/^[\w.-]+\s*=/.test(text)) return { type: "setting" };
-  return isBareName(text) ? nameNote(text, Rank.bare, "near") : NOTHING;
+  if (/^[\w.-]+ ?=/.test(text)) return { type: "setting" };
+  return markerOf(text) ?? { type: "plain", text };
 }
 
-function nameNote(written: string, rank: number, place: Name["place"]): Note {
-  const text = cut(clean(written), NAME_MAX);
-  return isReadable(text) ? { type: "name", text, rank, place } : NOTHING;
+/** The name in a form that marks it as one; null if the text has no such form. */
+function markedName(text: string, marks: number): string | null {
+  // prometheus_wireguard_exporter, wg-portal, OPNsense
+  const friendly = /^friendly[_ -]?(name|json) ?[=:](.*)$/i.exec(text);
+  if (friendly !== null) return friendly[1] === "name" ? friendly[2]! : nameInJson(friendly[2]!);
+  // WGDashboard: #Name# = alice
+  const dashboard = /^name# ?=(.*)$/i.exec(text);
+  if (dashboard !== null) return dashboard[1]!;
+  // wg-portal; the id of a peer is often its public key, which is not decoded.
+  const portal = /^-WGP- (?:Display name|Peer):(.*)$/i.exec(text);
+  if (portal !== null) return before(portal[1]!, " / Updated:");
+  // angristan's wireguard-install and scripts made from it: ### Client alice
+  if (marks > 1 && /^client /i.test(text)) return before(text.slice(7), " | Expires:");
+  // wg-gen-web: # alice / alice@example.net / Updated: ... / Created: ...
+  const slash = text.indexOf(" / ");
+  if (slash > 0 && text.includes("Updated:", slash)) return text.slice(0, slash);
+  // A label. wg-easy adds an id in brackets, a number or a UUID.
+  const label = /^(?:(?:peer|client|user)?[ _-]?name|peer|client|user) ?[:=](.*)$/i.exec(
+    undecorated(text),
+  );
+  return label === null ? null : label[1]!.replace(/ \((?:\d+|[\da-f-]{36})\)$/i, "");
 }
 
-/** The exporter takes all members for labels; these are the ones that name somebody. */
+/**
+ * The markers that programs write around one peer or several. A name is what PiVPN (`### begin alice ###`),
+ * Nyr's wireguard-install (`# BEGIN_PEER alice`) and wireguard-manager (`# alice start`) write between them.
+ */
+function markerOf(text: string): Note | null {
+  const plain = undecorated(text);
+  const leading = /^(begin|start|region|end|endregion)([_ ]peer)?(?: (.*))?$/i.exec(plain);
+  if (leading !== null) {
+    const [, word, peer, name = ""] = leading;
+    if (/^end/i.test(word!)) return { type: "end", text: name };
+    const isNaming = peer !== undefined || text.endsWith("#");
+    return isNaming ? { type: "begin", text: name } : NOTHING;
+  }
+  const trailing = /^(.+) (start|end)$/i.exec(plain);
+  if (trailing === null) return null;
+  return { type: /end/i.test(trailing[2]!) ? "end" : "begin", text: trailing[1]! };
+}
+
+/** The string members that name a peer, in the order in which they count; the exporter takes any. */
+const JSON_NAMES = [
+  "name",
+  "friendlyname",
+  "peername",
+  "displayname",
+  "clientname",
+  "fullname",
+  "username",
+  "user",
+  "peer",
+  "client",
+  "devicename",
+  "device",
+  "hostname",
+  "host",
+];
+
+/** The name in `friendly_json`; empty if it has none. */
 function nameInJson(json: string): string {
   let members: Readonly<Record<string, unknown>>;
   try {
@@ -323,23 +371,43 @@ function nameInJson(json: string): string {
   } catch {
     return "";
   }
-  const textOf = (key: string): string => {
-    const value = Object.hasOwn(members, key) ? members[key] : null;
-    return typeof value === "string" ? value : "";
-  };
-  const keys = ["name", "friendly_name", "display_name", "username", "user_name", "user"];
-  const fullName = [textOf("first_name"), textOf("last_name")].join(" ");
-  return [...keys.map(textOf), fullName].find(isReadable) ?? "";
+  const texts = new Map<string, string>();
+  for (const [key, value] of Object.entries(members)) {
+    const plainKey = key.replace(/[ _-]/g, "").toLowerCase();
+    if (typeof value === "string" && isReadable(value)) texts.set(plainKey, value);
+  }
+  const fullName = ["firstname", "lastname"].flatMap((key) => texts.get(key) ?? []).join(" ");
+  return JSON_NAMES.map((key) => texts.get(key)).find((text) => text !== undefined) ?? fullName;
 }
 
-/** Whether a comment that nothing marks may be a name: no prose, no detail of wireguard-ui's. */
-function isBareName(text: string): boolean {
-  if (clean(text).length > NAME_MAX || !isReadable(text)) return false;
-  if (/^(-WGP-|(id|e-?mail|telegram|notes?|(created|updated?)( at)?|expires?)\s*:)/i.test(text)) {
-    return false;
-  }
-  // Somebody may have noted a password there.
-  return !/:\/\/|private|preshared|\bpsk\b|passw|secret|token/i.test(text);
+/** The name that a plain comment is; null if it is a note, a heading or a detail. */
+function plainName(comment: string): string | null {
+  const text = undecorated(comment);
+  if (text.length > NAME_MAX || text.split(" ").length > NAME_WORDS_MAX) return null;
+  if (!isReadable(text) || /[.:;,!?\u2026]$/.test(text)) return null;
+  return NO_NAMES.some((pattern) => pattern.test(text)) ? null : text;
+}
+
+const NO_NAMES: readonly RegExp[] = [
+  // Details that wireguard-ui and wg-portal write.
+  /^(-?WGP-|(id|e-?mail|telegram|notes?|(created|updated?)( at)?|expires?) ?:)/i,
+  /^(todo|fixme|xxx|hack|note|disabled)\b/i,
+  /^((the )?(peers?|clients?|users?|devices?))$/i,
+  /\b(managed|generated|do not edit)\b/i,
+  // A note about a key, or a password.
+  /:\/\/|\bkeys?\b|pubkey|private|preshared|\bpsk\b|passw|secret|token/i,
+];
+
+/** Without the lines that people draw around a comment: `--- alice ---`, `alice ###`. */
+function undecorated(text: string): string {
+  const words = text.split(" ");
+  const isName = (word: string) => !/^[#=*~<>+-]*$/.test(word);
+  return words.slice(words.findIndex(isName), words.findLastIndex(isName) + 1).join(" ");
+}
+
+function before(text: string, mark: string): string {
+  const at = text.indexOf(mark);
+  return at === -1 ? text : text.slice(0, at);
 }
 
 /** Not only lines and dots. */

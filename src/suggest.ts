@@ -5,6 +5,16 @@ const LONGEST_WORD = 40;
 
 /** The name that `written` was meant to be; null when none is near. */
 export function suggest(written: string, names: readonly string[]): string | null {
+  const best = nearest(written, names);
+  const word = written.toLowerCase();
+  if (best !== null || word.length < 3 || word.length > LONGEST_WORD) return best;
+  // An abbreviation (`--idle`), or a name with something added (`--webhook-url`).
+  const related = names.filter((name) => name.startsWith(word) || word.startsWith(name));
+  return related.length === 1 ? related[0]! : null;
+}
+
+/** The name that `written` is a misspelling of; null when it is too different from all. */
+export function nearest(written: string, names: readonly string[]): string | null {
   if (written.length > LONGEST_WORD) return null;
   const word = written.toLowerCase();
   const slipsAllowed = Math.max(1, Math.floor(word.length / 3));
@@ -14,10 +24,7 @@ export function suggest(written: string, names: readonly string[]): string | nul
     const slips = distance(word, name.toLowerCase());
     if (slips < fewest) [best, fewest] = [name, slips];
   }
-  if (best !== null || word.length < 3) return best;
-  // An abbreviation (`--idle`), or a name with something added (`--webhook-url`).
-  const related = names.filter((name) => name.startsWith(word) || word.startsWith(name));
-  return related.length === 1 ? related[0]! : null;
+  return best;
 }
 
 /** `; did you mean --monitor?` to end a message with, or nothing. */

@@ -89,6 +89,7 @@ async function start(
         return [{ ...WG0, listenPort: port }];
       },
       look: (names: ReadonlySet<string> | null) => look(names),
+      peers: () => [ALICE, BOB].map((publicKey) => peer({ publicKey })),
       [Symbol.dispose]() {},
     },
     capture: { setPorts() {} },
@@ -158,6 +159,21 @@ test("of a mute peer the log tells, and no target", async () => {
   expect(logged.map(({ message }) => message)).toContain(
     "ada (wg0) connected from 192.0.2.1:51820 already when wgmon started",
   );
+});
+
+test("a filter that matches no peer is a warning at the start and at a reload, and not at each look", async () => {
+  writeFileSync(join(folder, "wg0.conf"), `# alice\n[Peer]\nPublicKey = ${ALICE}\n`);
+  const filter = (name: string) => `[[target]]\nurl = "https://a.example"\npeers = ["${name}"]`;
+  const running = await start(filter("alcie"));
+  const warning = 'no peer is called "alcie" now; did you mean alice? (target 1)';
+  expect(warned).toEqual([warning]);
+  clock.advance(120_000);
+  await settled();
+  expect(warned).toEqual([warning]);
+  running.reload(settings(filter("alcie")));
+  expect(warned).toEqual([warning, warning]);
+  running.reload(settings(filter("alice")));
+  expect(warned).toEqual([warning, warning]);
 });
 
 test("after a reload names and mute are as they are now", async () => {

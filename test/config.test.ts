@@ -342,7 +342,10 @@ describe("a problem is told", () => {
       { WGMON_IDLETIMEOUT: "x" },
       "WGMON_IDLETIMEOUT: there is no such variable; did you mean WGMON_IDLE_TIMEOUT?",
     ],
-    [{ WGMON_: "x" }, "WGMON_: there is no such variable"],
+    [
+      { WGMON_TIKC: "1s", WGMON_OTHER: "x" },
+      "WGMON_TIKC: there is no such variable; did you mean WGMON_TICK?",
+    ],
     [
       { WGMON_TICK: "abc" },
       'WGMON_TICK: "abc" is not a duration; write it like 250ms, 90s or 1m30s',
@@ -367,9 +370,6 @@ describe("a problem is told", () => {
         WGMON_: "",
         WGMON_KERNEL_TESTS: "require",
         WGMON_TEST_X: "x",
-        WGMON_PORT: "tcp://10.0.0.1:80",
-        WGMON_PORT_80_TCP: "x",
-        WGMON_SERVICE_HOST: "10.0.0.1",
       },
     ],
   ])("environment %j", (env, ...messages) => {
@@ -467,11 +467,11 @@ describe("a problem is told", () => {
   });
 
   test("all at once, also of what is overruled", () => {
-    const given = { env: { WGMON_GROUP: "x", WGMON_NO: "1" }, toml: 'group = "x"\nnope = 1' };
+    const given = { env: { WGMON_GROUP: "x", WGMON_GROP: "1" }, toml: 'group = "x"\nnope = 1' };
     expect(problems(["--group=y", "--bogus", "nonsense", "wg0"], given)).toEqual([
       "--bogus: there is no such flag",
       '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, help and version',
-      "WGMON_NO: there is no such variable",
+      "WGMON_GROP: there is no such variable; did you mean WGMON_GROUP?",
       `${FILE}: group: must be a number, not a string`,
       `${FILE}: there is no key "nope"`,
       '--group: "y" is not a whole number from 0 to 65535',

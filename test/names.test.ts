@@ -1,11 +1,12 @@
-/** Names out of wg-quick's files: each convention, which comment counts where, and what never becomes a name. */
+/** Names from wg-quick's files: the form of each program, which comment counts, and what never becomes a name. */
 
 import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
 import { peerName } from "../src/config/kinds.ts";
-import { parseNames } from "../src/names.ts";
+import { LINES_MAX, parseNames } from "../src/names.ts";
+import type { PublicKey } from "../src/wireguard.ts";
 import { hostileText } from "./support/events.ts";
 
 /** 32 bytes in base64. */
@@ -19,7 +20,7 @@ const PRIVATE = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
 /** The names in a file, in which `A`, `B` and `C` stand for public keys. */
 function names(...lines: readonly string[]): Record<string, string> {
   const text = lines.join("\n").replace(/(?<=PublicKey\s*=\s*)[ABC]\b/gi, key);
-  const letters = [...parseNames(Buffer.from(text))].map(([each, name]) => [each[0]!, name]);
+  const letters = [...parseNames(Buffer.from(text))!].map(([each, name]) => [each[0]!, name]);
   return Object.fromEntries(letters) as Record<string, string>;
 }
 
@@ -74,7 +75,19 @@ describe("each convention", () => {
     ["linuxserver", [header, "# peer_ada", ...settings], "peer_ada"],
     ["algo", [header, "# Ada's phone", ...settings]],
     ["WGDashboard", [header, "#Name# = Ada's phone", ...settings]],
-    ["greenpixel", [...block, "# Ada's phone"]],
+    ["OPNsense", [header, "# friendly_name = Ada's phone", ...settings]],
+    ["wireguard-manager", ["# ada start", ...block, "# ada end"], "ada"],
+    ["BEGIN PEER", ["# BEGIN PEER ada", ...block, "# END PEER ada"], "ada"],
+    ["exporter's users", [header, '# friendly_json={"peer_name":"ada"}', ...settings], "ada"],
+    [
+      "a fork of PiVPN",
+      [header, '# friendly_json={"id_user":"7","user_name":"ada"}', ...settings],
+      "ada",
+    ],
+    ["a label", ["# Peer: Ada's phone", ...block]],
+    ["a label in the block", [header, ...settings, "# client = Ada's phone"]],
+    ["lines around it", ["### Ada's phone ###", ...block]],
+    ["other lines around it", ["# --- Ada's phone ---", ...block]],
     ["wg-easy 14", ["# Client: Ada's phone (5c5a1e0e-3f0e-4b8f-9f0e-0123456789ab)", ...block]],
     ["wg-easy 15", ["# Client: Ada's phone (12)", ...block]],
     ["wg-easy, brackets", ["# Client: Ada (phone) (12)", ...block], "Ada (phone)"],
@@ -119,7 +132,7 @@ describe("each convention", () => {
     ).toMatchObject({ A: name });
   });
 
-  test("all peers of a file that a program wrote", () => {
+  test("all peers of a file that PiVPN wrote", () => {
     const pivpn = (name: string, letter: string) => [
       `### begin ${name} ###`,
       "[Peer]",
@@ -143,92 +156,123 @@ describe("each convention", () => {
 describe("which comment counts", () => {
   test.each<[string, string[], Record<string, string>]>([
     [
-      "the most telling one, wherever it stands",
-      [
-        "# a heading",
-        "### begin tagged ###",
-        "[Peer]",
-        "# bare",
-        "PublicKey = A",
-        '# friendly_json={"name":"json"}',
-        "# friendly_name = friendly",
-      ],
-      { A: "friendly" },
-    ],
-    [
-      "JSON before what is tagged",
-      ["# Client: tagged (1)", "[Peer]", '# friendly_json={"name":"json"}', "PublicKey = A"],
-      { A: "json" },
-    ],
-    [
-      "what is tagged before what is not",
-      ["# Client: tagged (1)", "[Peer]", "# behind a NAT", "PublicKey = A"],
+      "a marked one before a plain one",
+      ["# Client: tagged (1)", "[Peer]", "# behind a NAT", "PublicKey = A # plain"],
       { A: "tagged" },
     ],
-    ["inside before above", ["# above", "[Peer]", "# inside", "PublicKey = A"], { A: "inside" }],
-    ["the first of several", ["# one", "# two", "[Peer]", "PublicKey = A"], { A: "one" }],
     [
-      "a name above a header is not the block's before",
+      "the marked one nearest to the header",
       [
-        "# ada",
+        "# Name: far",
+        "#",
         "[Peer]",
         "PublicKey = A",
-        "# bob",
-        "[Peer]",
-        "PublicKey = B",
-        "# carol",
-        "[Peer]",
-        "PublicKey = C",
+        "# friendly_name = near",
+        "AllowedIPs = ::/0",
       ],
-      { A: "ada", B: "bob", C: "carol" },
+      { A: "far" },
     ],
     [
-      "unless all have it at their end",
+      "of two as near the upper",
+      ["# Client: upper (1)", "[Peer]", "# friendly_name = lower", "PublicKey = A"],
+      { A: "upper" },
+    ],
+    [
+      "of two plain ones as near the upper",
+      ["# above", "[Peer]", "# below", "PublicKey = A"],
+      { A: "above" },
+    ],
+    ["of several above, the nearest", ["# one", "# two", "[Peer]", "PublicKey = A"], { A: "two" }],
+    [
+      "a plain one only at the header or the key",
       [
         "[Peer]",
         "PublicKey = A",
-        "# ada",
+        "# note",
+        "AllowedIPs = ::/0 # more",
+        "# end",
+        "",
         "[Peer]",
+        "",
+        "# x",
         "PublicKey = B",
-        "# bob",
-        "[Peer]",
-        "PublicKey = C",
-        "# carol",
       ],
-      { A: "ada", B: "bob", C: "carol" },
+      {},
     ],
     [
-      "at the end of a block, with a blank line after it",
-      ["[Peer]", "PublicKey = A", "# ada", "", "[Peer]", "PublicKey = B"],
-      { A: "ada" },
-    ],
-    [
-      "a blank line inside a block",
-      ["[Peer]", "", "# ada", "PublicKey = A", "", "[Peer]", "# bob", "", "PublicKey = B"],
+      "above a header without blank lines it is the lower block's",
+      ["# ada", "[Peer]", "PublicKey = A", "# bob", "[Peer]", "PublicKey = B", "# x"],
       { A: "ada", B: "bob" },
     ],
     [
-      "a heading between blank lines is nobody's name",
-      ["[Peer]", "PublicKey = A", "", "# ---- Phones ----", "", "[Peer]", "PublicKey = B"],
+      "unless the first peer has none above: then it may be the upper block's",
+      [
+        "[Peer]",
+        "PublicKey = A",
+        "# ada",
+        "[Peer]",
+        "PublicKey = B",
+        "# friendly_name = bob",
+        "[Peer]",
+        "PublicKey = C",
+      ],
       {},
     ],
     [
-      "what announces a block does so over blank lines",
-      ["[Peer]", "PublicKey = A", "", "### Client bob", "", "[Peer]", "PublicKey = B"],
-      { B: "bob" },
+      "a note at the end of such a block does not hide the next name",
+      [
+        "[Peer]",
+        "# ada",
+        "PublicKey = A",
+        "# route for the NAS",
+        "[Peer]",
+        "# bob",
+        "PublicKey = B",
+      ],
+      { A: "ada", B: "bob" },
     ],
     [
-      "but not over another block",
-      ["### Client bob", "", "[Interface]", "ListenPort = 1", "", "[Peer]", "PublicKey = A"],
-      {},
-    ],
-    [
-      "the exporter's lines count anywhere in their block",
-      ["[Peer]", "PublicKey = A", "", "# friendly_name = ada", "", "[Peer]", "PublicKey = B"],
+      "a marked one at the end of its block",
+      ["[Peer]", "PublicKey = A", "# friendly_name = ada", "", "[Peer]", "PublicKey = B"],
       { A: "ada" },
     ],
     [
-      "a block that was taken out takes its name with it",
+      "none that blank lines separate from both blocks",
+      ["[Peer]", "PublicKey = A", "", "# Name: bob", "", "[Peer]", "PublicKey = B"],
+      {},
+    ],
+    [
+      "a pair of markers only around one peer",
+      [
+        "# phones start",
+        "[Peer]",
+        "PublicKey = A",
+        "[Peer]",
+        "PublicKey = B",
+        "# phones end",
+        "# carol start",
+        "[Peer]",
+        "PublicKey = C",
+        "# carol end",
+      ],
+      { C: "carol" },
+    ],
+    [
+      "a name between markers around all peers",
+      [
+        "# BEGIN ANSIBLE MANAGED BLOCK",
+        "# ada",
+        "[Peer]",
+        "PublicKey = A",
+        "# bob",
+        "[Peer]",
+        "PublicKey = B",
+        "# END ANSIBLE MANAGED BLOCK",
+      ],
+      { A: "ada", B: "bob" },
+    ],
+    [
+      "a block that was commented out takes its name with it",
       [
         "[Peer]",
         "PublicKey = A",
@@ -257,39 +301,13 @@ describe("which comment counts", () => {
       { A: "ada" },
     ],
     [
-      "settings that were taken out are no names",
-      [
-        "# Endpoint = 192.0.2.1:51820",
-        "[Peer]",
-        "#PersistentKeepalive=25",
-        "# AllowedIPs = ::/0",
-        "PublicKey = A",
-      ],
-      {},
-    ],
-    [
-      "nor are prose, lines, addresses and passwords",
-      [
-        "# The peers follow; to add one, copy a block of these, and change its key and its address",
-        "#########",
-        "# https://wiki.example.net/vpn",
-        "# password: hunter2",
-        "# Private key: see the safe",
-        "# Email: ada@example.net",
-        "#",
-        "[Peer]",
-        "PublicKey = A",
-      ],
-      {},
-    ],
-    [
-      "an empty name is none",
+      "an empty name is ignored",
       ["# ada", "[Peer]", "# friendly_name =", "PublicKey = A"],
       { A: "ada" },
     ],
     [
-      "JSON that is none",
-      ["[Peer]", '# friendly_json={"name":', "# ada", "PublicKey = A"],
+      "broken JSON, too",
+      ["# ada", "[Peer]", '# friendly_json={"name":', "PublicKey = A"],
       { A: "ada" },
     ],
     [
@@ -298,12 +316,64 @@ describe("which comment counts", () => {
       {},
     ],
     [
-      "JSON that names a prototype",
-      ["[Peer]", "# friendly_json=[1]", "# ada", "PublicKey = A"],
+      "JSON of another type",
+      ["# ada", "[Peer]", "# friendly_json=[1]", "PublicKey = A"],
       { A: "ada" },
     ],
   ])("%s", (_, lines, expected) => {
     expect(names(...lines)).toEqual(expected);
+  });
+
+  // Of configuration management, install scripts, examples and people.
+  test.each([
+    "BEGIN ANSIBLE MANAGED BLOCK",
+    "END ANSIBLE MANAGED BLOCK",
+    "BEGIN OF PEERS BLOCK MANAGED BY ANSIBLE",
+    "Ansible managed",
+    "This file is managed by Puppet. DO NOT EDIT",
+    "Generated by Chef for gw1.example.net",
+    "Managed by Terraform",
+    "BEGIN bob",
+    "END bob",
+    "bob start",
+    "bob end",
+    "### begin bob ###",
+    "### end bob ###",
+    "BEGIN_PEER bob",
+    "END_PEER bob",
+    "region bob",
+    "endregion",
+    "Endpoint = 192.0.2.1:51820",
+    "PersistentKeepalive=25",
+    "Peers",
+    "client",
+    "#########",
+    "----",
+    "TODO: rotate",
+    "FIXME",
+    "Note: behind a NAT",
+    "Server public key",
+    "public key of client 1",
+    "The peer's pubkey goes here:",
+    "want the connection to be kept alive.",
+    "This is for if you're behind a NAT and",
+    "to add a peer, copy a block of these, and change its key and its address",
+    "https://wiki.example.net/vpn",
+    "password: hunter2",
+    "Private key: see the safe",
+    "Email: ada@example.net",
+    "ID: cc0h2fq5u4h4i8v2f6g0",
+    "-WGP- Created: 2026-01-01 10:00:00 +0000 UTC",
+  ])("%s: names nobody", (text) => {
+    for (const comment of [`# ${text}`, `#${text}`, `; ${text}`]) {
+      expect(names("[Interface]", comment, "[Peer]", "PublicKey = A")).toEqual({});
+      expect(names("[Peer]", comment, "PublicKey = A")).toEqual({});
+      expect(names(`[Peer] ${comment}`, "PublicKey = A")).toEqual({});
+      expect(names("[Peer]", `PublicKey = A ${comment}`)).toEqual({});
+      expect(
+        names("# ada", "[Peer]", "PublicKey = A", comment, "# bob", "[Peer]", "PublicKey = B"),
+      ).toEqual({ A: "ada", B: "bob" });
+    }
   });
 });
 
@@ -426,7 +496,7 @@ describe("properties", () => {
     fc.assert(
       fc.property(garbage, garbage, (before, after) => {
         fc.pre(!`${before}${after}`.includes(C));
-        expect(names(`${before}\n${good}\n[Peer]\n${after}`)["C"]).toBe("Carol");
+        expect(names(`${before}\n\n${good}\n[Peer]\n${after}`)["C"]).toBe("Carol");
       }),
     );
   });
@@ -464,7 +534,7 @@ describe("properties", () => {
           keys.push(text);
           return where.replace("KEY", () => text);
         });
-        const found = [...parseNames(Buffer.from(lines.join("\n")))];
+        const found = [...parseNames(Buffer.from(lines.join("\n")))!];
         for (const text of [...keys, PRIVATE]) {
           expect(JSON.stringify(found)).not.toContain(text.slice(0, 43));
         }
@@ -473,5 +543,100 @@ describe("properties", () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  test("no peer has a name that stands nearer to another block", () => {
+    const form = fc.constantFrom(
+      (name: string) => `# ${name}`,
+      (name: string) => `# friendly_name = ${name}`,
+      (name: string) => `# Client: ${name} (1)`,
+      (name: string) => `### begin ${name} ###`,
+      (name: string) => `### end ${name} ###`,
+      (name: string) => `# ${name} start`,
+      (name: string) => `# ${name} end`,
+      () => "# Endpoint = 192.0.2.1:51820",
+      () => "",
+    );
+    const filling = fc.array(form, { maxLength: 4 });
+    const block = fc.record({
+      isDisabled: fc.boolean(),
+      above: filling,
+      inside: filling,
+      below: filling,
+    });
+    fc.assert(
+      fc.property(fc.array(block, { minLength: 1, maxLength: 5 }), (parts) => {
+        const lines: string[] = [];
+        /** Of each block: its first line, its last, its key. */
+        const blocks: { first: number; last: number; key: string }[] = [];
+        // Each line has a name of its own, which says where it stands.
+        const fill = (forms: readonly ((name: string) => string)[]) => {
+          for (const write of forms) lines.push(write(`n${lines.length}`));
+        };
+        for (const [index, { isDisabled, above, inside, below }] of parts.entries()) {
+          const publicKey = key(String.fromCharCode(65 + index));
+          const mark = isDisabled ? "#" : "";
+          fill(above);
+          const first = lines.push(`${mark}[Peer]`) - 1;
+          fill(inside);
+          const last = lines.push(`${mark}PublicKey = ${publicKey}`) - 1;
+          blocks.push({ first, last, key: publicKey });
+          fill(below);
+        }
+        /** Blank lines between a line and a block; -1 within the block. */
+        const gap = (at: number, { first, last }: { first: number; last: number }) => {
+          if (at > first && at < last) return -1;
+          const between = at < first ? lines.slice(at, first) : lines.slice(last, at);
+          return between.filter((line) => line === "").length;
+        };
+        const found = parseNames(Buffer.from(lines.join("\n")))!;
+        for (const own of blocks) {
+          const name = found.get(own.key as PublicKey);
+          if (name === undefined) continue;
+          const at = Number(name.slice(1));
+          for (const other of blocks) {
+            if (other !== own) expect(gap(at, own)).toBeLessThanOrEqual(gap(at, other));
+          }
+          // Nor from above the marker that ends another block.
+          const between = lines.slice(at + 1, own.first);
+          expect(between.filter((line) => / end( |$)/.test(line))).toEqual([]);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test("a file with too many lines is not read", () => {
+    const block = `[Peer]\n# ada\nPublicKey = ${A}\n`;
+    expect(parseNames(Buffer.from("#\n".repeat(LINES_MAX - 3) + block))?.size).toBe(1);
+    expect(parseNames(Buffer.from("#\n".repeat(LINES_MAX) + block))).toBeNull();
+  });
+
+  test("the time grows with the size of the file, not with its square", () => {
+    const costly = [
+      "# a",
+      "# friendly_name = a",
+      `# ${"a / ".repeat(120)}`,
+      `# begin ${"a ".repeat(240)}b`,
+      `# client: ${" (".repeat(240)}`,
+      `### Client ${" | Expires".repeat(40)}`,
+      `# friendly_json=${"[".repeat(480)}`,
+      `# ${"\u200d".repeat(160)}x`,
+      `# ${" \u200d".repeat(120)}x`,
+    ];
+    const cpuMs = (line: string, count: number): number => {
+      const bytes = Buffer.from(`[Peer]\n${line}\nPublicKey = ${A}\n`.repeat(count));
+      const tries = Array.from({ length: 3 }, () => {
+        const before = process.cpuUsage();
+        parseNames(bytes);
+        return process.cpuUsage(before).user / 1000;
+      });
+      return Math.min(...tries);
+    };
+    for (const line of costly) {
+      cpuMs(line, 4000);
+      // 8 times the file: 64 times the time if it were quadratic.
+      expect(cpuMs(line, 4000)).toBeLessThan(30 * Math.max(1, cpuMs(line, 500)));
+    }
   });
 });

@@ -26,7 +26,6 @@ import {
   type Context,
   type Defaults,
   type Destination,
-  notePeers,
   readDefaults,
   readSecrets,
   readWebhookFile,
@@ -152,7 +151,6 @@ function readTable(
 ): TargetSettings | null {
   const { defaults, kinds, name, where, problems } = context;
   const reads = readFields(kinds, { fields, where, mark: ": ", others: ["exec"] }, problems);
-  notePeers(reads.peers ?? [], context);
   const valuesOf = <Value>(several: readonly Read<Value>[] | null): readonly Value[] | null =>
     several === null ? null : several.map(({ value }) => value);
   const selection = {

@@ -1,6 +1,6 @@
 /** Settings from the environment. Pure. */
 
-import { didYouMean } from "../suggest.ts";
+import { didYouMean, nearest, suggest } from "../suggest.ts";
 import { type Found, type Sources, split } from "./given.ts";
 import { type Name, NAMES, settingOf, variableOf } from "./table.ts";
 import { beginning } from "./words.ts";
@@ -8,30 +8,64 @@ import { beginning } from "./words.ts";
 /** The variables of the Go program, whose users can switch without touching them. */
 const BARE_VARIABLES: readonly Name[] = ["monitor", "group", "interface", "filter", "webhook"];
 
-/**
- * Variables with our prefix that are not for us: those of the tests, and those that Kubernetes
- * gives to every container beside a service called wgmon.
- */
-const FOREIGN_VARIABLE = /^WGMON_(KERNEL_TESTS|TEST_|(SERVICE_HOST|SERVICE_PORT|PORT)(_|$))/;
+/** Our own that are not settings: of the tests. */
+const TEST_VARIABLE = /^WGMON_(KERNEL_TESTS|TEST_)/;
 
-export function readVariables(env: Sources["env"], problems: string[]): Found {
+/** In the warning about unknown variables. */
+const SHOWN_MAX = 5;
+
+/**
+ * @param problems gets the variables that are misspelt.
+ * @param notes gets one sentence about all others that are unknown.
+ */
+export function readVariables(env: Sources["env"], problems: string[], notes: string[]): Found {
   const found: Found = new Map();
+  const unknown: string[] = [];
   for (const [variable, text] of Object.entries(env)) {
-    if (!variable.startsWith("WGMON_") || FOREIGN_VARIABLE.test(variable)) continue;
-    if (text === undefined || text === "") continue;
+    if (!variable.startsWith("WGMON_") || text === undefined || text === "") continue;
     const name = NAMES.find((candidate) => variableOf(candidate) === variable);
-    if (name === undefined) {
-      const written = variable.slice("WGMON_".length).replaceAll("_", "-");
-      const guess = didYouMean(written, NAMES, variableOf);
-      problems.push(`${beginning(variable)}: there is no such variable${guess}`);
+    if (name !== undefined) {
+      found.set(name, { origin: "variable", where: variable, texts: split(settingOf(name), text) });
       continue;
     }
-    found.set(name, { origin: "variable", where: variable, texts: split(settingOf(name), text) });
+    if (TEST_VARIABLE.test(variable) || isOfService(variable, text)) continue;
+    const written = variable.slice("WGMON_".length).replaceAll("_", "-");
+    if (nearest(written, NAMES) === null) {
+      const guess = suggest(written, NAMES) as Name | null;
+      const meant = guess === null ? "" : ` (did you mean ${variableOf(guess)}?)`;
+      unknown.push(`${beginning(variable)}${meant}`);
+    } else {
+      const guess = didYouMean(written, NAMES, variableOf);
+      problems.push(`${beginning(variable)}: there is no such variable${guess}`);
+    }
   }
+  if (unknown.length > 0) notes.push(unknownNote(unknown));
   return found;
 }
 
-/** Those that have no variable with our prefix. */
+function unknownNote(unknown: readonly string[]): string {
+  const more = unknown.length - SHOWN_MAX;
+  const shown = [...unknown.slice(0, SHOWN_MAX), ...(more > 0 ? [`${more} more`] : [])];
+  return `unknown environment variables are ignored: ${shown.join(", ")}`;
+}
+
+/**
+ * Whether a container gets this variable because of a service whose name begins with wgmon. Kubernetes
+ * makes the first four forms ("Accessing the Service", environment variables), and Docker, for a link, the
+ * forms of a port and the last two ("Legacy container links").
+ */
+function isOfService(variable: string, text: string): boolean {
+  if (/_SERVICE_(HOST|PORT(_.+)?)$/.test(variable)) return true;
+  if (/_PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?$/.test(variable)) return true;
+  if (/_ENV_./.test(variable)) return true;
+  if (/_PORT$/.test(variable)) return /^(tcp|udp|sctp):\/\//.test(text);
+  // WGMON_WEB_NAME=/other/wgmon-web
+  const alias = /^(.+)_NAME$/.exec(variable)?.[1];
+  const last = /^\/[^/]+\/([^/]+)$/.exec(text)?.[1];
+  return alias !== undefined && last?.toUpperCase().replace(/[^A-Z\d]/g, "_") === alias;
+}
+
+/** Settings that no variable with our prefix has. */
 export function readBareVariables(env: Sources["env"], variables: Found): Found {
   const found: Found = new Map();
   for (const name of BARE_VARIABLES) {

@@ -7,11 +7,9 @@ import type { Format } from "../channel/format.ts";
 import { formatFor, type FormatName, formats } from "../channel/formats.ts";
 import { parseSecrets, type SigningSecret } from "../channel/sign.ts";
 import type { Selection } from "../selection.ts";
-import { didYouMean } from "../suggest.ts";
-import { isPublicKey, type SettingsFile } from "./file.ts";
+import type { SettingsFile } from "./file.ts";
 import { type Chosen, type NamedFile, type Read, readNamedFile, type Sources } from "./given.ts";
 import { type FormatChoice, type Webhook, webhookUrl } from "./kinds.ts";
-import { quoted } from "./words.ts";
 
 export interface TargetSettings {
   /** null: it has none. */
@@ -61,7 +59,6 @@ export interface Defaults {
 
 export function readDefaults(context: Context): Defaults {
   const { chosen, sources, problems } = context;
-  notePeers(chosen.several("webhook-peers"), context);
   const secrets = fileOf("webhook-secret-file", "webhook-secret", context);
   return {
     format: chosen.one("webhook-format"),
@@ -162,20 +159,4 @@ export function readSecrets(
   if ("value" in reading) return reading.value;
   problems.push(`${file.where}: the file ${reading.problem}`);
   return [];
-}
-
-/**
- * A name that no peer has is most likely a slip; but a peer may get it at the next reload, or has it
- * from a file that is read later: then only what is near a name in the settings looks like a slip.
- */
-export function notePeers(peers: readonly Read<string>[], { chosen, file, notes }: Context): void {
-  if (peers.length === 0) return;
-  const isAllKnown = chosen.values("names").every((path) => path === "off");
-  const names = [...file.peers.values()].flatMap(({ name }) => name ?? []);
-  for (const { where, value } of peers) {
-    if (isPublicKey(value) || names.includes(value)) continue;
-    const guess = didYouMean(value, names);
-    if (guess === "" && !isAllKnown) continue;
-    notes.push(`${where}: no peer is called ${quoted(value)}${guess}`);
-  }
 }

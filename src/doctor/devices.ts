@@ -5,6 +5,7 @@ import { isLinkUp } from "../kernel/link.ts";
 import { NetlinkSocket } from "../kernel/socket.ts";
 import { NETLINK_ROUTE } from "../kernel/uapi.ts";
 import { listUserspaceDevices } from "../kernel/userspace.ts";
+import type { PublicKey } from "../wireguard.ts";
 import { type Finding, ok, problem, reasonOf, warning } from "./check.ts";
 
 /** What a look found, as far as the checks want to know it. */
@@ -25,7 +26,7 @@ export interface DeviceFacts {
   /** Wall clock of the last completed handshake of any peer; null: none yet. */
   readonly newestHandshakeMs: number | null;
   /** Of the peers. */
-  readonly publicKeys: readonly string[];
+  readonly publicKeys: readonly PublicKey[];
 }
 
 /** @param wanted names; empty: all. Never fails: see `problems`. */

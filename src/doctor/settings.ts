@@ -4,7 +4,7 @@ import { systemClock } from "../clock.ts";
 import type { Settings } from "../config.ts";
 import { fileName } from "../config/words.ts";
 import { NameBook } from "../namebook.ts";
-import type { PublicKey } from "../wireguard.ts";
+import { presentOf, unmatched } from "../unmatched.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
 import type { DeviceFacts } from "./devices.ts";
 
@@ -34,18 +34,22 @@ export function judgeSettings({
 }
 
 export function checkNames(
-  { names, peers }: Pick<Settings, "names" | "peers">,
+  settings: Pick<Settings, "names" | "peers" | "targets">,
   devices: readonly DeviceFacts[],
 ): Finding[] {
   const complaints: string[] = [];
   const log = { debug() {}, info() {}, error() {}, warn: (what: string) => complaints.push(what) };
   using book = new NameBook({ clock: systemClock, log });
-  book.setSources({ names, peers });
+  book.setSources(settings);
   book.watch(devices.map(({ name }) => name));
   const isNamed = devices.flatMap(({ name, publicKeys }) =>
-    publicKeys.map((key) => book.nameOf(key as PublicKey, name) !== null),
+    publicKeys.map((key) => book.nameOf(key, name) !== null),
   );
-  return judgeNames({ complaints, isNamed });
+  const absent = unmatched(settings, presentOf(settings, devices, book));
+  return [
+    ...judgeNames({ complaints, isNamed }),
+    ...absent.map((each) => warning(each, "correct the name, unless it is to be added")),
+  ];
 }
 
 export function judgeNames({

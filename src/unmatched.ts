@@ -1,0 +1,133 @@
+/**
+ * Finds what the settings say about peers and devices that do not exist now: most likely a typing mistake,
+ * with which a target would never get an event. It is only worth a warning, at the start, after a reload
+ * and in `wgmon doctor`, because a peer or a device may be added later.
+ */
+
+import type { Settings, TargetSettings } from "./config.ts";
+import { isPublicKey } from "./config/file.ts";
+import { quoted } from "./config/words.ts";
+import { isUnreadable } from "./errors.ts";
+import type { Log } from "./log.ts";
+import type { NameBook } from "./namebook.ts";
+import { didYouMean } from "./suggest.ts";
+import type { PublicKey } from "./wireguard.ts";
+
+/** Public keys in one warning. */
+const KEYS_MAX = 3;
+
+type Watched = Pick<Settings, "targets" | "peers">;
+
+/** What wgmon sees now. */
+interface Present {
+  /** Names of the devices that it watches. */
+  readonly devices: readonly string[];
+  readonly publicKeys: ReadonlySet<string>;
+  /** Names of peers, from the settings and from files. */
+  readonly names: ReadonlySet<string>;
+}
+
+/** A sentence for each name, key and device that matches nothing. */
+export function unmatched({ targets, peers }: Watched, present: Present): string[] {
+  const { devices, publicKeys, names } = present;
+  const warnings: string[] = [];
+  const warn = (wanted: Map<string, string[]>, what: (word: string) => string) => {
+    for (const [word, where] of wanted) warnings.push(`${what(word)} (${where.join(", ")})`);
+  };
+  warn(
+    wordsOf(targets, ({ selection }) =>
+      selection.devices.filter((word) => !devices.includes(word)),
+    ),
+    (word) => `wgmon watches no device ${quoted(word)} now${didYouMean(word, devices)}`,
+  );
+  // Without a device, no peer can be known.
+  if (devices.length === 0) return warnings;
+  warn(
+    wordsOf(targets, ({ selection }) =>
+      selection.peers.filter((word) => !names.has(word) && !publicKeys.has(word)),
+    ),
+    (word) =>
+      isPublicKey(word)
+        ? `no device has the peer ${word} now`
+        : `no peer is called ${quoted(word)} now${didYouMean(word, [...names])}`,
+  );
+  const absent = [...peers.keys()].filter((key) => !publicKeys.has(key));
+  if (absent.length > 0) {
+    const more = absent.length - KEYS_MAX;
+    const shown = [...absent.slice(0, KEYS_MAX), ...(more > 0 ? [`${more} more`] : [])];
+    warnings.push(`no device has these peers of the settings now: ${shown.join(", ")}`);
+  }
+  return warnings;
+}
+
+/** The words that targets have, and of each word the targets that have it. */
+function wordsOf(
+  targets: readonly TargetSettings[],
+  choose: (target: TargetSettings) => readonly string[],
+): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const [index, target] of targets.entries()) {
+    for (const word of new Set(choose(target))) {
+      const where = found.get(word) ?? [];
+      where.push(`target ${target.name ?? index + 1}`);
+      found.set(word, where);
+    }
+  }
+  return found;
+}
+
+/** Asks for the peers of all devices only if the settings mention any. */
+export function warnOfUnmatched(
+  settings: Watched,
+  {
+    devices,
+    names,
+    log,
+  }: {
+    readonly devices: {
+      readonly known: readonly { readonly name: string }[];
+      peers(name: string): readonly { readonly publicKey: PublicKey }[];
+    };
+    readonly names: Pick<NameBook, "nameOf">;
+    readonly log: Pick<Log, "warn">;
+  },
+): void {
+  const known = devices.known.map(({ name }) => name);
+  const isAsked = settings.peers.size > 0 || settings.targets.some(hasPeers);
+  try {
+    const peers = known.map((name) => ({
+      name,
+      publicKeys: isAsked ? devices.peers(name).map(({ publicKey }) => publicKey) : [],
+    }));
+    for (const warning of unmatched(settings, presentOf(settings, peers, names))) log.warn(warning);
+  } catch (error) {
+    // The look at this device failed, too, and said why.
+    if (!isUnreadable(error)) throw error;
+  }
+}
+
+export function presentOf(
+  { targets, peers }: Watched,
+  devices: readonly { readonly name: string; readonly publicKeys: readonly PublicKey[] }[],
+  book: Pick<NameBook, "nameOf">,
+): Present {
+  const names = new Set<string>();
+  for (const { name } of peers.values()) if (name !== null) names.add(name);
+  if (targets.some(hasPeers)) {
+    for (const { name: device, publicKeys } of devices) {
+      for (const key of publicKeys) {
+        const name = book.nameOf(key, device);
+        if (name !== null) names.add(name);
+      }
+    }
+  }
+  return {
+    devices: devices.map(({ name }) => name),
+    publicKeys: new Set(devices.flatMap(({ publicKeys }) => publicKeys)),
+    names,
+  };
+}
+
+function hasPeers({ selection }: TargetSettings): boolean {
+  return selection.peers.length > 0;
+}
