@@ -12,7 +12,15 @@ import { Devices } from "./kernel/devices.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./log.ts";
 import type { Notifier } from "./notify.ts";
 import { openSenses, type Senses } from "./senses.ts";
-import { fileMode, hostname, isTerminal, print, readTextFile, writeToStderr } from "./system.ts";
+import {
+  fileMode,
+  hostname,
+  isTerminal,
+  print,
+  readTextFile,
+  thisMachine,
+  writeToStderr,
+} from "./system.ts";
 
 const STDERR = 2;
 const MORE_HELP = "wgmon --help lists all settings.";
@@ -90,6 +98,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   const store = await Store.open({ directory: settings.stateDir, clock, log });
   app = new App(settings, {
     clock,
+    machine: thisMachine(),
     log,
     senses,
     store,

@@ -10,6 +10,7 @@ import type { Clock } from "./clock.ts";
 import type { Event } from "./contract.ts";
 import type { Log } from "./log.ts";
 import type { Store, Waiting } from "./store/store.ts";
+import { type ClockStep, moved } from "./wallclock.ts";
 
 /** The pause before the next attempt is anything up to a limit that doubles from the first to the last. */
 const BACKOFF_FIRST_MS = 1000;
@@ -22,8 +23,6 @@ const WAITING_IN_MEMORY_MAX = 10_000;
 
 /** A long weekend. Older news would only mislead. */
 const AGE_MAX_MS = 3 * 24 * 3_600_000;
-/** A row from before this was written by a machine that did not know the time yet. */
-const AGE_UNKNOWN_BEFORE_MS = Date.UTC(2026, 0, 1);
 
 /** Events of a target that are kept in memory; the rest stays in the store until it is their turn. */
 const WINDOW = 256;
@@ -35,6 +34,7 @@ const SETTLE_MS = 50;
 
 interface OutboxOptions {
   readonly store: Store;
+  /** One whose steps are reported to `clockSet`. */
   readonly clock: Clock;
   readonly log: Log;
   /** 0 <= random() < 1 */
@@ -44,8 +44,6 @@ interface OutboxOptions {
 }
 
 type Options = Required<OutboxOptions> & {
-  /** Milliseconds since 1970, of a clock that does not jump while we run. */
-  readonly steadyMs: () => number;
   readonly delivered: (target: string, seqs: readonly number[]) => void;
   /** Writes what was delivered, so that the store does not answer with it. */
   readonly flush: () => void;
@@ -81,14 +79,12 @@ export class Outbox {
 
   constructor(options: OutboxOptions) {
     const { store, clock, log, random = Math.random, attempted = () => {} } = options;
-    const start = clock.now();
     this.#options = {
       store,
       clock,
       log,
       random,
       attempted,
-      steadyMs: () => start.wallMs + clock.now().monotonicMs - start.monotonicMs,
       delivered: (target, seqs) => this.#settle(target, seqs),
       flush: () => this.#flush(),
     };
@@ -120,7 +116,7 @@ export class Outbox {
 
   /** The first attempt starts before this returns, where the target is free. */
   added(entries: readonly Added[]): void {
-    const addedAtMs = this.nowMs();
+    const addedAtMs = this.#options.clock.now().wallMs;
     for (const { seq, event, targets } of entries) {
       for (const queue of this.#queues) {
         if (targets.includes(queue.key)) queue.add({ seq, event, addedAtMs, message: null });
@@ -128,9 +124,9 @@ export class Outbox {
     }
   }
 
-  /** The time that rows are stamped with: the wall clock's at our start, and what has passed since. */
-  nowMs(): number {
-    return Math.round(this.#options.steadyMs());
+  /** Moves the times that it remembers. Those in the store are moved already. */
+  clockSet(step: ClockStep): void {
+    for (const queue of this.#queues) queue.clockSet(step);
   }
 
   /** Takes notice of what another process, `wgmon outbox`, has changed in the store. */
@@ -249,7 +245,7 @@ class Queue {
     const state = store.targetState(target.key);
     this.#failures = state?.failures ?? 0;
     this.#lastReason = state?.reason ?? "";
-    const pauseMs = Math.min(BACKOFF_LAST_MS, (state?.nextAtMs ?? 0) - options.steadyMs());
+    const pauseMs = Math.min(BACKOFF_LAST_MS, (state?.nextAtMs ?? 0) - clock.now().wallMs);
     // Before it was ended, wgmon had promised the target to wait so long.
     if (pauseMs > 0 && this.#waiting > 0) {
       this.#endPause = clock.after(pauseMs, () => this.#skipPause());
@@ -315,6 +311,13 @@ class Queue {
     if (!this.#sending) this.#skipPause();
   }
 
+  clockSet(step: ClockStep): void {
+    this.#window = this.#window.map((entry) => ({
+      ...entry,
+      addedAtMs: moved(step, entry.addedAtMs),
+    }));
+  }
+
   warmUp(sample: Event): void {
     this.#channel.warmUp?.({ id: sample.id, events: [sample] });
   }
@@ -368,7 +371,7 @@ class Queue {
     const { digestMs } = this.#target;
     if (first.message !== null) return this.#digest(first.message);
     if (digestMs === 0) return { id: first.event.id, events: [first.event] };
-    const waitMs = first.addedAtMs + digestMs - this.#options.steadyMs();
+    const waitMs = first.addedAtMs + digestMs - this.#options.clock.now().wallMs;
     if (waitMs > 0 && !this.#draining) {
       this.#endPause = this.#options.clock.after(Math.min(waitMs, digestMs), () => {
         this.#skipPause();
@@ -417,8 +420,8 @@ class Queue {
     for (;;) {
       this.#fill(1);
       const first = this.#window[0];
-      if (first === undefined || first.addedAtMs < AGE_UNKNOWN_BEFORE_MS) return;
-      if (this.#options.steadyMs() - first.addedAtMs <= AGE_MAX_MS) return;
+      if (first === undefined) return;
+      if (this.#options.clock.now().wallMs - first.addedAtMs <= AGE_MAX_MS) return;
       this.#giveUpOldest("events have waited for 3 days and are given up");
     }
   }
@@ -473,12 +476,12 @@ class Queue {
   }
 
   #pause(reason: string, afterMs: number | null): void {
-    const { clock, random, steadyMs } = this.#options;
+    const { clock, random } = this.#options;
     const limitMs = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** (this.#failures - 1));
     // A target may ask for a moment's pause, but not for a flood.
     const delayMs = afterMs === null ? random() * limitMs : Math.max(afterMs, BACKOFF_FIRST_MS);
     this.#failed(reason, `next in ${Math.ceil(delayMs / 1000)} s`);
-    this.#saveState(steadyMs() + delayMs);
+    this.#saveState(clock.now().wallMs + delayMs);
     this.#endPause = clock.after(delayMs, () => this.#skipPause());
   }
 

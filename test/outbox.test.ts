@@ -8,12 +8,13 @@ import { join } from "node:path";
 import type { Channel, Message, Target, Verdict } from "../src/channel/channel.ts";
 import { json } from "../src/channel/json.ts";
 import { createWebhook } from "../src/channel/webhook.ts";
-import { systemClock } from "../src/clock.ts";
+import { type Clock, systemClock } from "../src/clock.ts";
 import type { Event } from "../src/contract.ts";
 import { eventOf } from "../src/event.ts";
 import { createLog } from "../src/log.ts";
 import { Outbox } from "../src/outbox.ts";
-import { Store } from "../src/store/store.ts";
+import { type Queue, Store } from "../src/store/store.ts";
+import { WallClock } from "../src/wallclock.ts";
 import { HandClock } from "./support/clock.ts";
 import { Receiver } from "./support/receiver.ts";
 
@@ -102,8 +103,10 @@ async function setup({
   const lines: string[] = [];
   const log = createLog({ format: "journal", level, write: (line) => lines.push(line) });
   const store = await Store.open({ directory: directory ?? null, clock, log });
-  const outbox = new Outbox({ clock, log, store, random });
-  return { clock, lines, outbox, store };
+  const wall = new WallClock({ clock, machine: clock, saved: store.clockState() });
+  wall.read();
+  const outbox = new Outbox({ clock: wall, log, store, random });
+  return { clock, wall, lines, outbox, store };
 }
 
 /** An outbox with one target. */
@@ -115,11 +118,17 @@ async function single(options: Options = {}, fields: Partial<Target> = {}) {
   return { ...parts, add, channel };
 }
 
-function addTo({ store, outbox }: { store: Store; outbox: Outbox }, from: number, to = from) {
+interface Parts {
+  readonly store: Store;
+  readonly outbox: Outbox;
+  readonly wall: Clock;
+}
+
+function addTo({ store, outbox, wall }: Parts, from: number, to = from) {
   for (let n = from; n <= to; n++) {
     const entry = { event: event(n), targets: outbox.keysFor(event(n)) };
     const record = { events: [entry], sessions: [], ended: [], devices: null };
-    const [seq] = store.record(record, outbox.nowMs());
+    const [seq] = store.record(record, wall.now().wallMs);
     outbox.added([{ ...entry, seq: seq! }]);
   }
 }
@@ -264,7 +273,36 @@ describe("giving up", () => {
     expect(channel.attempts).toEqual(["wg1", "wg3"]);
   });
 
-  test("an event that is older than 3 days is given up, whatever the wall clock does", async () => {
+  for (const hours of [-500_000, -1000, 1, 1000]) {
+    test(`an event waits for 3 days by the time that passes, if the clock is set by ${hours} h meanwhile`, async () => {
+      const { add, outbox, channel, clock, wall, store } = await single();
+      clock.advance(1000 * HOUR_MS);
+      add(1);
+      await channel.settle(down);
+      clock.advance(10 * HOUR_MS);
+      await channel.settle(down);
+      clock.jump(hours * HOUR_MS);
+      // Not noticed yet.
+      clock.advance(5000);
+      const step = wall.read()!;
+      store.clockSet(step, wall.state);
+      outbox.clockSet(step);
+      const [{ oldestAtMs, nextAtMs }] = store.queues() as [Queue];
+      expect(wall.now().wallMs - oldestAtMs).toBe(10 * HOUR_MS + 5000);
+      expect(nextAtMs - wall.now().wallMs).toBeWithin(-5000, 15 * 60_000);
+      clock.advance(61 * HOUR_MS);
+      await channel.settle(down);
+      clock.advance(50 * 60_000);
+      expect(outbox.waiting).toBe(1);
+      await channel.settle(down);
+      clock.advance(1 * HOUR_MS);
+      await channel.settle(down);
+      clock.advance(15 * 60_000);
+      expect(outbox.waiting).toBe(0);
+    });
+  }
+
+  test("an event that is older than 3 days is given up, also while a step of the clock is not noticed yet", async () => {
     const { add, outbox, channel, clock, lines } = await single();
     add(1);
     clock.jump(1000 * HOUR_MS);
@@ -709,7 +747,7 @@ describe("with a real webhook", () => {
     const label = "webhook http://127.0.0.1/...";
     const options = { url: url.href, label, version: "1.2.3", clock: systemClock, secrets: [] };
     outbox.setTargets([target(createWebhook({ ...options, format: json }))]);
-    return { outbox, store, lines };
+    return { outbox, store, lines, wall: systemClock };
   }
 
   test("each event arrives once and in order, through failures of every kind; no secret is logged", async () => {

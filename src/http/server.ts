@@ -264,6 +264,7 @@ export class HttpServer {
     }
     answering.add(request);
     try {
+      this.#options.source.readClock();
       return harden(await this.#dispatch(request, visitor));
     } catch (error) {
       if (isUnreadable(error)) return harden(problem(503, { detail: error.message }));

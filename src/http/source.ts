@@ -64,6 +64,8 @@ export interface Source {
   readonly startedAtMs: number;
   readonly store: Archive;
   readonly counters: Counters;
+  /** To be called before anything is read: times that were taken before the clock was set are moved. */
+  readClock(): void;
   /** The gateway's name. */
   host(): string;
   wakeUp(): WakeUpState;

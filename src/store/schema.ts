@@ -81,6 +81,15 @@ export const migrations: readonly string[] = [
     PRIMARY KEY (slot, peer)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- How the clock stood that the times here were taken by; ClockState in wallclock.ts.
+  CREATE TABLE $.clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    boot_id TEXT NOT NULL,
+    booted_at_ms INTEGER NOT NULL,
+    unsure_since_ms INTEGER
+  ) STRICT;
+  `,
 ];
 
 export const SCHEMA_VERSION = migrations.length;
