@@ -1,6 +1,6 @@
 /**
  * Carries events to the targets. Each target has its own queue and waits for nobody else; its events
- * leave in order, one attempt at a time, until each is delivered, refused or given up. What waits is
+ * leave in order, one attempt at a time, until each is delivered or becomes a dead letter. What waits is
  * in the store: it outlives the process, however that ends. An event may be sent twice, under the
  * same id; none is lost.
  */
@@ -59,7 +59,7 @@ interface QueueState {
   readonly isStopped: boolean;
   /** Failed attempts since the last success. */
   readonly failures: number;
-  /** Of the last failure; empty: there was none. */
+  /** Why the newest attempt failed; empty: it succeeded, or there was none. */
   readonly reason: string;
 }
 
@@ -196,7 +196,7 @@ export class Outbox {
       store.bury(target, label, seqs, "no longer a target", clock.now().wallMs);
       count += seqs.length;
     }
-    log.warn(`${label}: no longer a target, ${events(count)} not delivered`);
+    log.warn(`${label}: no longer a target, ${events(count)} became dead letters`);
   }
 
   #settle(target: string, seqs: readonly number[]): void {
@@ -231,10 +231,13 @@ class Queue {
   #closed = false;
   #isStopped = false;
   #mustReload = false;
-  /** Failed attempts since the last success. */
+  /** Failed attempts since the last success, whatever became of the events. */
   #failures = 0;
+  /** Those that the pause grows by: since the target last answered for good. */
+  #retries = 0;
+  /** Of the newest attempt; empty: it succeeded. */
   #lastReason = "";
-  /** Events given up since the queue was last empty. */
+  /** Events that became dead letters unsent since the queue was last empty. */
   #givenUp = 0;
 
   constructor(target: Target, options: Options) {
@@ -243,7 +246,7 @@ class Queue {
     const { store, clock } = options;
     this.#waiting = store.count(target.key);
     const state = store.targetState(target.key);
-    this.#failures = state?.failures ?? 0;
+    this.#failures = this.#retries = state?.failures ?? 0;
     this.#lastReason = state?.reason ?? "";
     const pauseMs = Math.min(BACKOFF_LAST_MS, (state?.nextAtMs ?? 0) - clock.now().wallMs);
     // Before it was ended, wgmon had promised the target to wait so long.
@@ -295,7 +298,8 @@ class Queue {
       this.#window.push(entry);
     }
     const max = this.#options.store.isInMemory ? WAITING_IN_MEMORY_MAX : WAITING_MAX;
-    if (this.#waiting > max) this.#giveUpOldest(`${max} events wait, the oldest are given up`);
+    if (this.#waiting > max)
+      this.#giveUpOldest(`${max} events wait, the oldest become dead letters`);
     this.#wake();
   }
 
@@ -422,7 +426,7 @@ class Queue {
       const first = this.#window[0];
       if (first === undefined) return;
       if (this.#options.clock.now().wallMs - first.addedAtMs <= AGE_MAX_MS) return;
-      this.#giveUpOldest("events have waited for 3 days and are given up");
+      this.#giveUpOldest("events that have waited for 3 days become dead letters");
     }
   }
 
@@ -435,6 +439,7 @@ class Queue {
     switch (verdict.type) {
       case "delivered":
         log.debug(`${this.#name}: delivered`, fields);
+        this.#retries = 0;
         if (this.#failures > 0) {
           const attempts = `${this.#failures} failed attempt${this.#failures === 1 ? "" : "s"}`;
           log.info(`${this.#name}: delivering again after ${attempts}`);
@@ -446,14 +451,16 @@ class Queue {
         this.#finish();
         return true;
       case "drop":
-        log.error(`${this.#name}: ${verdict.reason}; event dropped`, fields);
+        log.error(`${this.#name}: ${verdict.reason}; moved to the dead letters`, fields);
+        this.#refused(verdict.reason);
         this.#bury(this.#take(count), verdict.reason);
         this.#finish();
         return true;
       case "stop":
         log.error(`${this.#name}: ${verdict.reason}; nothing more is sent to it until a reload`, {
-          dropped: this.#waiting,
+          deadLetters: this.#waiting,
         });
+        this.#refused(verdict.reason);
         this.#isStopped = true;
         while (this.#waiting > 0) {
           this.#fill(WINDOW);
@@ -462,22 +469,31 @@ class Queue {
         return false;
       case "retry":
         this.#failures++;
+        this.#retries++;
         if (this.#draining) this.#failed(verdict.reason, "stopping");
         else this.#pause(verdict.reason, verdict.afterMs);
         return false;
     }
   }
 
+  /** An answer that another attempt would not change. */
+  #refused(reason: string): void {
+    this.#failures++;
+    this.#retries = 0;
+    this.#lastReason = reason;
+    this.#saveState(0);
+  }
+
   #finish(): void {
     if (this.#waiting > 0 || this.#givenUp === 0) return;
     const { log } = this.#options;
-    log.warn(`${this.#name}: nothing waits any more, ${events(this.#givenUp)} had been given up`);
+    log.warn(`${this.#name}: queue empty; ${events(this.#givenUp)} became dead letters meanwhile`);
     this.#givenUp = 0;
   }
 
   #pause(reason: string, afterMs: number | null): void {
     const { clock, random } = this.#options;
-    const limitMs = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** (this.#failures - 1));
+    const limitMs = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** (this.#retries - 1));
     // A target may ask for a moment's pause, but not for a flood.
     const delayMs = afterMs === null ? random() * limitMs : Math.max(afterMs, BACKOFF_FIRST_MS);
     this.#failed(reason, `next in ${Math.ceil(delayMs / 1000)} s`);
@@ -494,7 +510,7 @@ class Queue {
   #failed(reason: string, next: string): void {
     const level = reason === this.#lastReason ? "debug" : "warn";
     this.#lastReason = reason;
-    this.#options.log[level](`${this.#name}: ${reason}, attempt ${this.#failures}, ${next}`);
+    this.#options.log[level](`${this.#name}: ${reason}, attempt ${this.#retries}, ${next}`);
   }
 
   #giveUpOldest(why: string): void {

@@ -35,7 +35,7 @@ export interface TargetState {
   readonly isStopped: boolean;
   /** Failed attempts since the last success. */
   readonly failures: number;
-  /** Of the last failure; empty: there was none. */
+  /** Why the newest attempt failed; empty: it succeeded, or there was none. */
   readonly reason: string;
 }
 

@@ -60,7 +60,7 @@ export interface TargetState {
   readonly failures: number;
   /** When the next attempt is due; 0: at once. */
   readonly nextAtMs: number;
-  /** Of the last failure; empty: there was none. */
+  /** Why the newest attempt failed; empty: it succeeded. */
   readonly reason: string;
 }
 
