@@ -15,7 +15,7 @@ import type { Settings } from "./config.ts";
 import type { Event } from "./contract.ts";
 import { Counters } from "./counters.ts";
 import { isUnreadable, ParseError } from "./errors.ts";
-import { type Change, eventOf, logFields, sentence } from "./event.ts";
+import { type Change, duration, eventOf, logFields, sentence } from "./event.ts";
 import type { ManagedRules } from "./firewall.ts";
 import { History, type Told } from "./history.ts";
 import type { Parts } from "./http/live.ts";
@@ -38,6 +38,7 @@ import { Trigger } from "./trigger.ts";
 import { Unknown } from "./unknown.ts";
 import { warnOfUnmatched } from "./unmatched.ts";
 import { WakeUpWatch } from "./wakeup/watch.ts";
+import { type Machine, moved, WallClock } from "./wallclock.ts";
 import type { PublicKey } from "./wireguard.ts";
 
 /** How long the last attempts at delivery may take at the end. */
@@ -95,6 +96,7 @@ type Reason = "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "recon
 
 interface AppOptions {
   readonly clock: Clock;
+  readonly machine: Machine;
   readonly log: Log;
   readonly senses: Senses;
   readonly store: Store;
@@ -104,7 +106,7 @@ interface AppOptions {
 }
 
 export class App implements Witness {
-  readonly #clock: Clock;
+  readonly #clock: WallClock;
   readonly #log: Log;
   readonly #store: Store;
   readonly #history: History;
@@ -121,6 +123,8 @@ export class App implements Witness {
   readonly #rates = new RateBook();
   readonly #listeners = new Set<(placed: readonly Placed[]) => void>();
   #settings: Settings;
+  /** When the program was started, by the wall clock of now. */
+  #startedAtMs: number;
   #cancelTick = () => {};
   #cancelReconcile = () => {};
   #cancelUpkeep = () => {};
@@ -143,12 +147,19 @@ export class App implements Witness {
   #stopped = false;
 
   constructor(settings: Settings, options: AppOptions) {
-    const { clock, log, senses, store, rules, makeTargets } = options;
+    const { log, senses, store, rules, makeTargets } = options;
     this.#settings = settings;
-    this.#clock = clock;
     this.#log = log;
     this.#senses = senses;
     this.#store = store;
+    const clock = new WallClock({ ...options, saved: store.clockState() });
+    this.#clock = clock;
+    const step = clock.read();
+    if (step === null) store.saveClockState(clock.state);
+    else store.clockSet(step, clock.state);
+    const { wallMs, monotonicMs } = clock.now();
+    // The monotonic clock begins with the program.
+    this.#startedAtMs = Math.round(wallMs - monotonicMs);
     this.#rules = rules;
     this.#makeTargets = makeTargets;
     this.#names = new NameBook({ clock, log });
@@ -235,6 +246,9 @@ export class App implements Witness {
       tracker: this.#tracker,
       devices: this.#senses.devices,
       outbox: this.#outbox,
+      startedAtMs: () => this.#startedAtMs,
+      readClock: () => this.#readClock(),
+      handshakeAtMs: (atMs) => this.#clock.current(atMs),
       host: () => this.#settings.host,
       wakeUp: () => this.#describeWakeUp(),
       nameOf: (publicKey, device) => this.#names.nameOf(publicKey, device),
@@ -440,6 +454,7 @@ export class App implements Witness {
   #takeIn(look: LookResult, reason: Reason, names: ReadonlySet<string> | null): number {
     // The store is closed, or about to be: what a look found that lasted until now is for the next run.
     if (this.#stopped) return 0;
+    this.#readClock();
     const now = this.#clock.now();
     this.#counters.looks.add([reason]);
     this.#counters.lookProblems += look.problems.length;
@@ -512,7 +527,7 @@ export class App implements Witness {
       return { change, event, targets };
     });
     const devices = haveDevicesChanged(changes, reason) ? this.#senses.devices.known : null;
-    const seqs = this.#history.record(told, this.#tracker, devices, this.#outbox.nowMs());
+    const seqs = this.#history.record(told, this.#tracker, devices);
     const added = told.map((each, index) => ({ ...each, seq: seqs[index]! }));
     this.#outbox.added(added);
     for (const listener of this.#listeners) listener(added);
@@ -537,8 +552,30 @@ export class App implements Witness {
     this.#traffic.ended({ ...session, device, publicKey: peer.publicKey });
   }
 
+  /** After a step of the wall clock, moves all times that were taken before it. */
+  #readClock(): void {
+    if (this.#stopped) return;
+    const before = this.#clock.state;
+    const step = this.#clock.read();
+    const { state } = this.#clock;
+    if (step !== null) {
+      this.#store.clockSet(step, state);
+      this.#tracker.clockSet(step);
+      this.#outbox.clockSet(step);
+      this.#traffic.clockSet(step);
+      this.#startedAtMs = moved(step, this.#startedAtMs);
+      const way = step.ms > 0 ? "forward" : "back";
+      this.#log.info(
+        `the clock was set ${way} by ${duration(Math.abs(step.ms))}; times before are moved with it`,
+      );
+    } else if (JSON.stringify(state) !== JSON.stringify(before)) {
+      this.#store.saveClockState(state);
+    }
+  }
+
   #scheduleUpkeep(delayMs: number): void {
     this.#cancelUpkeep = this.#clock.after(delayMs, () => {
+      this.#readClock();
       this.#outbox.refresh();
       this.#history.keepUp(this.#tracker);
       this.#traffic.keepUp(this.#tracker.sessions);

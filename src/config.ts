@@ -120,7 +120,7 @@ export interface OutboxRequest {
   readonly target: string | null;
   /** null: any. */
   readonly id: string | null;
-  /** Only those that were given up. */
+  /** Only dead letters. */
   readonly dead: boolean;
   readonly json: boolean;
 }

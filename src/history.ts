@@ -62,15 +62,9 @@ export class History {
    * Writes what a look changed, before anybody hears of it.
    *
    * @param devices all that there are; null: as before.
-   * @param nowMs what the outbox stamps its rows with.
    * @returns the places of the events.
    */
-  record(
-    told: readonly Told[],
-    tracker: Tracker,
-    devices: readonly Device[] | null,
-    nowMs: number,
-  ): number[] {
+  record(told: readonly Told[], tracker: Tracker, devices: readonly Device[] | null): number[] {
     const changes = told.map(({ change }) => change);
     const sessions = changes.flatMap((change) =>
       change.type === "peer.connected" || change.type === "peer.roamed"
@@ -80,7 +74,7 @@ export class History {
     const ended = changes.flatMap((change) => endedSession(change) ?? []);
     return this.#store.record(
       { events: told, sessions: this.#unsaved(sessions), ended, devices },
-      nowMs,
+      this.#clock.now().wallMs,
     );
   }
 

@@ -23,6 +23,7 @@ import {
   print,
   protectMemory,
   readFileAndMode,
+  thisMachine,
   writeToStderr,
 } from "./system.ts";
 import { printableLine } from "./visible.ts";
@@ -111,6 +112,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   const keyOf = (address: string) => store.targetKey(address);
   app = new App(settings, {
     clock,
+    machine: thisMachine(),
     log,
     senses,
     store,

@@ -1,6 +1,6 @@
 /**
  * Carries events to the targets. Each target has its own queue and waits for nobody else; its events
- * leave in order, one attempt at a time, until each is delivered, refused or given up. What waits is
+ * leave in order, one attempt at a time, until each is delivered or becomes a dead letter. What waits is
  * in the store: it outlives the process, however that ends. An event may be sent twice, under the
  * same id; none is lost.
  */
@@ -10,6 +10,7 @@ import type { Clock } from "./clock.ts";
 import type { Event } from "./contract.ts";
 import type { Log } from "./log.ts";
 import type { Store, Waiting } from "./store/store.ts";
+import { type ClockStep, moved } from "./wallclock.ts";
 
 /** The pause before the next attempt is anything up to a limit that doubles from the first to the last. */
 const BACKOFF_FIRST_MS = 1000;
@@ -22,8 +23,6 @@ const WAITING_IN_MEMORY_MAX = 10_000;
 
 /** A long weekend. Older news would only mislead. */
 const AGE_MAX_MS = 3 * 24 * 3_600_000;
-/** A row from before this was written by a machine that did not know the time yet. */
-const AGE_UNKNOWN_BEFORE_MS = Date.UTC(2026, 0, 1);
 
 /** Events of a target that are kept in memory; the rest stays in the store until it is their turn. */
 const WINDOW = 256;
@@ -35,6 +34,7 @@ const SETTLE_MS = 50;
 
 interface OutboxOptions {
   readonly store: Store;
+  /** One whose steps are reported to `clockSet`. */
   readonly clock: Clock;
   readonly log: Log;
   /** 0 <= random() < 1 */
@@ -44,8 +44,6 @@ interface OutboxOptions {
 }
 
 type Options = Required<OutboxOptions> & {
-  /** Milliseconds since 1970, of a clock that does not jump while we run. */
-  readonly steadyMs: () => number;
   readonly delivered: (target: string, seqs: readonly number[]) => void;
   /** Writes what was delivered, so that the store does not answer with it. */
   readonly flush: () => void;
@@ -61,7 +59,7 @@ interface QueueState {
   readonly isStopped: boolean;
   /** Failed attempts since the last success. */
   readonly failures: number;
-  /** Of the last failure; empty: there was none. */
+  /** Why the newest attempt failed; empty: it succeeded, or there was none. */
   readonly reason: string;
 }
 
@@ -81,14 +79,12 @@ export class Outbox {
 
   constructor(options: OutboxOptions) {
     const { store, clock, log, random = Math.random, attempted = () => {} } = options;
-    const start = clock.now();
     this.#options = {
       store,
       clock,
       log,
       random,
       attempted,
-      steadyMs: () => start.wallMs + clock.now().monotonicMs - start.monotonicMs,
       delivered: (target, seqs) => this.#settle(target, seqs),
       flush: () => this.#flush(),
     };
@@ -120,7 +116,7 @@ export class Outbox {
 
   /** The first attempt starts before this returns, where the target is free. */
   added(entries: readonly Added[]): void {
-    const addedAtMs = this.nowMs();
+    const addedAtMs = this.#options.clock.now().wallMs;
     for (const { seq, event, targets } of entries) {
       for (const queue of this.#queues) {
         if (targets.includes(queue.key)) queue.add({ seq, event, addedAtMs, message: null });
@@ -128,9 +124,9 @@ export class Outbox {
     }
   }
 
-  /** The time that rows are stamped with: the wall clock's at our start, and what has passed since. */
-  nowMs(): number {
-    return Math.round(this.#options.steadyMs());
+  /** Moves the times that it remembers. Those in the store are moved already. */
+  clockSet(step: ClockStep): void {
+    for (const queue of this.#queues) queue.clockSet(step);
   }
 
   /** Takes notice of what another process, `wgmon outbox`, has changed in the store. */
@@ -200,7 +196,7 @@ export class Outbox {
       store.bury(target, label, seqs, "no longer a target", clock.now().wallMs);
       count += seqs.length;
     }
-    log.warn(`${label}: no longer a target, ${events(count)} not delivered`);
+    log.warn(`${label}: no longer a target, ${events(count)} became dead letters`);
   }
 
   #settle(target: string, seqs: readonly number[]): void {
@@ -235,10 +231,13 @@ class Queue {
   #closed = false;
   #isStopped = false;
   #mustReload = false;
-  /** Failed attempts since the last success. */
+  /** Failed attempts since the last success, whatever became of the events. */
   #failures = 0;
+  /** Those that the pause grows by: since the target last answered for good. */
+  #retries = 0;
+  /** Of the newest attempt; empty: it succeeded. */
   #lastReason = "";
-  /** Events given up since the queue was last empty. */
+  /** Events that became dead letters unsent since the queue was last empty. */
   #givenUp = 0;
 
   constructor(target: Target, options: Options) {
@@ -247,9 +246,9 @@ class Queue {
     const { store, clock } = options;
     this.#waiting = store.count(target.key);
     const state = store.targetState(target.key);
-    this.#failures = state?.failures ?? 0;
+    this.#failures = this.#retries = state?.failures ?? 0;
     this.#lastReason = state?.reason ?? "";
-    const pauseMs = Math.min(BACKOFF_LAST_MS, (state?.nextAtMs ?? 0) - options.steadyMs());
+    const pauseMs = Math.min(BACKOFF_LAST_MS, (state?.nextAtMs ?? 0) - clock.now().wallMs);
     // Before it was ended, wgmon had promised the target to wait so long.
     if (pauseMs > 0 && this.#waiting > 0) {
       this.#endPause = clock.after(pauseMs, () => this.#skipPause());
@@ -299,7 +298,8 @@ class Queue {
       this.#window.push(entry);
     }
     const max = this.#options.store.isInMemory ? WAITING_IN_MEMORY_MAX : WAITING_MAX;
-    if (this.#waiting > max) this.#giveUpOldest(`${max} events wait, the oldest are given up`);
+    if (this.#waiting > max)
+      this.#giveUpOldest(`${max} events wait, the oldest become dead letters`);
     this.#wake();
   }
 
@@ -313,6 +313,13 @@ class Queue {
     this.#mustReload = true;
     // Whoever asks for a retry does not mean in a quarter of an hour.
     if (!this.#sending) this.#skipPause();
+  }
+
+  clockSet(step: ClockStep): void {
+    this.#window = this.#window.map((entry) => ({
+      ...entry,
+      addedAtMs: moved(step, entry.addedAtMs),
+    }));
   }
 
   warmUp(sample: Event): void {
@@ -368,7 +375,7 @@ class Queue {
     const { digestMs } = this.#target;
     if (first.message !== null) return this.#digest(first.message);
     if (digestMs === 0) return { id: first.event.id, events: [first.event] };
-    const waitMs = first.addedAtMs + digestMs - this.#options.steadyMs();
+    const waitMs = first.addedAtMs + digestMs - this.#options.clock.now().wallMs;
     if (waitMs > 0 && !this.#draining) {
       this.#endPause = this.#options.clock.after(Math.min(waitMs, digestMs), () => {
         this.#skipPause();
@@ -417,9 +424,9 @@ class Queue {
     for (;;) {
       this.#fill(1);
       const first = this.#window[0];
-      if (first === undefined || first.addedAtMs < AGE_UNKNOWN_BEFORE_MS) return;
-      if (this.#options.steadyMs() - first.addedAtMs <= AGE_MAX_MS) return;
-      this.#giveUpOldest("events have waited for 3 days and are given up");
+      if (first === undefined) return;
+      if (this.#options.clock.now().wallMs - first.addedAtMs <= AGE_MAX_MS) return;
+      this.#giveUpOldest("events that have waited for 3 days become dead letters");
     }
   }
 
@@ -432,6 +439,7 @@ class Queue {
     switch (verdict.type) {
       case "delivered":
         log.debug(`${this.#name}: delivered`, fields);
+        this.#retries = 0;
         if (this.#failures > 0) {
           const attempts = `${this.#failures} failed attempt${this.#failures === 1 ? "" : "s"}`;
           log.info(`${this.#name}: delivering again after ${attempts}`);
@@ -443,14 +451,16 @@ class Queue {
         this.#finish();
         return true;
       case "drop":
-        log.error(`${this.#name}: ${verdict.reason}; event dropped`, fields);
+        log.error(`${this.#name}: ${verdict.reason}; moved to the dead letters`, fields);
+        this.#refused(verdict.reason);
         this.#bury(this.#take(count), verdict.reason);
         this.#finish();
         return true;
       case "stop":
         log.error(`${this.#name}: ${verdict.reason}; nothing more is sent to it until a reload`, {
-          dropped: this.#waiting,
+          deadLetters: this.#waiting,
         });
+        this.#refused(verdict.reason);
         this.#isStopped = true;
         while (this.#waiting > 0) {
           this.#fill(WINDOW);
@@ -459,26 +469,35 @@ class Queue {
         return false;
       case "retry":
         this.#failures++;
+        this.#retries++;
         if (this.#draining) this.#failed(verdict.reason, "stopping");
         else this.#pause(verdict.reason, verdict.afterMs);
         return false;
     }
   }
 
+  /** An answer that another attempt would not change. */
+  #refused(reason: string): void {
+    this.#failures++;
+    this.#retries = 0;
+    this.#lastReason = reason;
+    this.#saveState(0);
+  }
+
   #finish(): void {
     if (this.#waiting > 0 || this.#givenUp === 0) return;
     const { log } = this.#options;
-    log.warn(`${this.#name}: nothing waits any more, ${events(this.#givenUp)} had been given up`);
+    log.warn(`${this.#name}: queue empty; ${events(this.#givenUp)} became dead letters meanwhile`);
     this.#givenUp = 0;
   }
 
   #pause(reason: string, afterMs: number | null): void {
-    const { clock, random, steadyMs } = this.#options;
-    const limitMs = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** (this.#failures - 1));
+    const { clock, random } = this.#options;
+    const limitMs = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** (this.#retries - 1));
     // A target may ask for a moment's pause, but not for a flood.
     const delayMs = afterMs === null ? random() * limitMs : Math.max(afterMs, BACKOFF_FIRST_MS);
     this.#failed(reason, `next in ${Math.ceil(delayMs / 1000)} s`);
-    this.#saveState(steadyMs() + delayMs);
+    this.#saveState(clock.now().wallMs + delayMs);
     this.#endPause = clock.after(delayMs, () => this.#skipPause());
   }
 
@@ -491,7 +510,7 @@ class Queue {
   #failed(reason: string, next: string): void {
     const level = reason === this.#lastReason ? "debug" : "warn";
     this.#lastReason = reason;
-    this.#options.log[level](`${this.#name}: ${reason}, attempt ${this.#failures}, ${next}`);
+    this.#options.log[level](`${this.#name}: ${reason}, attempt ${this.#retries}, ${next}`);
   }
 
   #giveUpOldest(why: string): void {

@@ -34,6 +34,7 @@ import {
   SYS_statx,
 } from "./kernel/uapi.ts";
 import { printable } from "./visible.ts";
+import type { Machine } from "./wallclock.ts";
 
 const STDOUT = 1;
 const STDERR = 2;
@@ -55,6 +56,7 @@ const CHUNK_BYTES = 65_536;
 const DIRENT_NAME = 19;
 /** linux/time.h */
 const CLOCK_THREAD_CPUTIME_ID = 3;
+const CLOCK_BOOTTIME = 7;
 /** struct timespec: seconds and nanoseconds. */
 const timespec = new BigInt64Array(new ArrayBuffer(16));
 
@@ -63,8 +65,21 @@ const timespec = new BigInt64Array(new ArrayBuffer(16));
  * something else. process.threadCpuUsage() goes by the scheduler's tick, and misses most of what is shorter.
  */
 export function threadCpuMs(): number {
-  clock().clock_gettime(CLOCK_THREAD_CPUTIME_ID, timespec);
+  return clockMs(CLOCK_THREAD_CPUTIME_ID);
+}
+
+function clockMs(id: number): number {
+  clock().clock_gettime(id, timespec);
   return Number(timespec[0]) * 1000 + Number(timespec[1]) / 1e6;
+}
+
+/** Where the file cannot be read, no two runs of wgmon are in one boot: their times are not compared. */
+export function thisMachine(): Machine {
+  return {
+    bootId: bootId() ?? crypto.randomUUID(),
+    bootMs: () => clockMs(CLOCK_BOOTTIME),
+    isSynchronised: () => isClockSynchronised() === true,
+  };
 }
 
 export function isTerminal(descriptor: number): boolean {

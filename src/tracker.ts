@@ -5,6 +5,7 @@
  */
 
 import type { Change, DisconnectReason, SessionSummary } from "./event.ts";
+import { type ClockStep, moved } from "./wallclock.ts";
 import {
   type Device,
   type DeviceLook,
@@ -163,6 +164,19 @@ export class Tracker {
 
   setRules(rules: Rules): void {
     this.#rules = rules;
+  }
+
+  /** Moves what it remembers by the wall clock. The kernel's times stay: the next scan is compared with them. */
+  clockSet(step: ClockStep): void {
+    const at = (instant: Instant): Instant => ({ ...instant, wallMs: moved(step, instant.wallMs) });
+    for (const [key, session] of this.#sessions) {
+      this.#sessions.set(key, {
+        ...session,
+        startedAtMs: moved(step, session.startedAtMs),
+        handshakeAt: at(session.handshakeAt),
+        lastSign: at(session.lastSign),
+      });
+    }
   }
 
   /**
@@ -555,6 +569,19 @@ export function saved(session: Session, now: Instant): SavedSession {
     lastSignMs: lastSign.wallMs,
     silentSinceMs: wallMs(lastSign.monotonicMs),
     gone: gone === null ? null : { ...gone, sinceMs: wallMs(gone.sinceMs) },
+  };
+}
+
+/** The same for a session that was saved. */
+export function movedSession(session: SavedSession, step: ClockStep): SavedSession {
+  const { startedAtMs, handshakeAtMs, lastSignMs, silentSinceMs, gone } = session;
+  return {
+    ...session,
+    startedAtMs: moved(step, startedAtMs),
+    handshakeAtMs: moved(step, handshakeAtMs),
+    lastSignMs: moved(step, lastSignMs),
+    silentSinceMs: moved(step, silentSinceMs),
+    gone: gone === null ? null : { ...gone, sinceMs: moved(step, gone.sinceMs) },
   };
 }
 

@@ -6,6 +6,7 @@
 import type { Clock } from "./clock.ts";
 import { type Store, type Traffic as Row, TRAFFIC_SLOT_MS } from "./store/store.ts";
 import type { Session } from "./tracker.ts";
+import { type ClockStep, moved } from "./wallclock.ts";
 
 /** Peers that are written in one go, so that packets need not wait. */
 const SLICE = 200;
@@ -26,7 +27,7 @@ export class Traffic {
   /** Of sessions that have ended since. */
   readonly #pending: Row[] = [];
   /** What is to be written, a slice at a time. */
-  readonly #slices: { readonly atMs: number; readonly rows: readonly Row[] }[] = [];
+  readonly #slices: { atMs: number; readonly rows: readonly Row[] }[] = [];
   #cancelWrite = () => {};
   /** When it was last written: the growth since belongs to that stretch of time. */
   #atMs: number;
@@ -65,6 +66,15 @@ export class Traffic {
       this.#slices.push({ atMs, rows: rows.slice(start, start + SLICE) });
     }
     this.#writeSlice();
+  }
+
+  /** Moves the times that it remembers. Those in the store are moved already. */
+  clockSet(step: ClockStep): void {
+    this.#atMs = moved(step, this.#atMs);
+    for (const slice of this.#slices) slice.atMs = moved(step, slice.atMs);
+    for (const [key, written] of this.#written) {
+      this.#written.set(key, { ...written, startedAtMs: moved(step, written.startedAtMs) });
+    }
   }
 
   /** The end: writes all that has grown, and at once. */

@@ -6,15 +6,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { App } from "../src/app.ts";
-import type { Message, Target } from "../src/channel/channel.ts";
+import type { Message, Target, Verdict } from "../src/channel/channel.ts";
 import type { Settings } from "../src/config.ts";
 import { SystemError } from "../src/errors.ts";
 import { sentence } from "../src/event.ts";
 import { ManagedRules, type Nft } from "../src/firewall.ts";
+import { LiveSource } from "../src/http/live.ts";
+import { exposition } from "../src/http/metrics.ts";
+import { viewPeer, viewSession, viewStatus } from "../src/http/view.ts";
 import type { LookResult } from "../src/kernel/devices.ts";
 import type { Fields } from "../src/log.ts";
 import type { Senses } from "../src/senses.ts";
-import { Store } from "../src/store/store.ts";
+import { type EventQuery, type SessionQuery, Store } from "../src/store/store.ts";
 import type { Monitor } from "../src/wakeup/wakeup.ts";
 import type { PublicKey } from "../src/wireguard.ts";
 import { HandClock } from "./support/clock.ts";
@@ -35,6 +38,8 @@ let warned: string[];
 /** What a look finds, but for the first one. */
 let look: (names: ReadonlySet<string> | null) => Promise<LookResult>;
 let port: number;
+/** On all that is sent. */
+let verdict: Verdict;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "wgmon-app-"));
@@ -46,6 +51,7 @@ beforeEach(() => {
   warned = [];
   look = () => Promise.resolve(found());
   port = WG0.listenPort;
+  verdict = { type: "delivered" };
 });
 
 afterEach(async () => {
@@ -59,11 +65,36 @@ function settings(toml = "", monitor = "poll"): Settings {
   return run([], { toml: `${names}${toml}` }).settings;
 }
 
+function connectedPeers() {
+  const lastHandshakeMs = startMs - 1000;
+  return [ALICE, BOB].map((publicKey) => peer({ publicKey, lastHandshakeMs }));
+}
+
 /** Alice and Bob have been connected since just before the start, and silent. */
 function found(): LookResult {
-  const lastHandshakeMs = startMs - 1000;
-  const connected = [ALICE, BOB].map((publicKey) => peer({ publicKey, lastHandshakeMs }));
-  return { ...looks.look([WG0, connected]), present: new Set([WG0.name]), problems: [] };
+  return { ...looks.look([WG0, connectedPeers()]), present: new Set([WG0.name]), problems: [] };
+}
+
+const oldest: EventQuery = {
+  order: "oldest",
+  from: null,
+  limit: 1000,
+  type: null,
+  publicKey: null,
+  sinceMs: null,
+};
+const openSessions: SessionQuery = {
+  device: null,
+  publicKey: null,
+  sinceMs: null,
+  isOpen: true,
+  from: null,
+  limit: 1000,
+};
+
+function metricsOf(source: LiveSource): string {
+  const { chunks } = exposition(source, { namings: [], accept: "" });
+  return Iterator.from(chunks).toArray().join("");
 }
 
 /** A wgmon that sees them when it starts. */
@@ -88,8 +119,10 @@ async function start(
       get known() {
         return [{ ...WG0, listenPort: port }];
       },
+      count: () => 2,
+      asksAnew: () => false,
+      peers: () => connectedPeers(),
       look: (names: ReadonlySet<string> | null) => look(names),
-      peers: () => [ALICE, BOB].map((publicKey) => peer({ publicKey })),
       [Symbol.dispose]() {},
     },
     capture: { setPorts() {} },
@@ -106,7 +139,7 @@ async function start(
       name: "target",
       attempt(message) {
         sent.push(message);
-        return Promise.resolve({ type: "delivered" });
+        return Promise.resolve(verdict);
       },
     },
     accepts: () => true,
@@ -114,6 +147,7 @@ async function start(
   };
   app = new App(typeof given === "string" ? settings(given, monitor) : given, {
     clock,
+    machine: clock,
     log: { debug: log, info: say, warn, error: say },
     senses,
     store,
@@ -390,4 +424,69 @@ test("firewall rules of ours follow the ports, are checked without a slow look, 
   await running.stop();
   app = null;
   expect(ran).toEqual(["remove table inet wgmon"]);
+});
+
+const HOUR_MS = 3_600_000;
+for (const [what, bootMs, stepMs] of [
+  ["from 1970 to today", 120_000, Date.UTC(2026, 10, 29) - 120_000],
+  ["by a day", Date.UTC(2026, 10, 29), 24 * HOUR_MS],
+  ["back by a day", Date.UTC(2026, 10, 29), -24 * HOUR_MS],
+  ["by ten seconds", Date.UTC(2026, 10, 29), 10_000],
+] as const) {
+  test(`a clock that is set ${what} changes no duration, and nothing is deleted for it`, async () => {
+    clock = new HandClock(bootMs);
+    startMs = bootMs;
+    verdict = { type: "retry", reason: "503", afterMs: null };
+    const running = await start(`tick = "1s"\nidle_timeout = "200s"\nreconcile = 0\nkeep = "2d"`);
+    await pass(60_000, 1000);
+    const source = new LiveSource("1.2.3", running.parts);
+    const before = running.parts.store.events(oldest).length;
+    clock.jump(stepMs);
+    // The first request after the step, before any scan.
+    source.readClock();
+    const nowMs = clock.now().wallMs;
+    for (let turn = 0; turn < 2; turn++) {
+      expect(nowMs - Date.parse(viewStatus(source).startedAt)).toBe(60_000);
+      for (const row of source.store.sessions(openSessions)) {
+        expect(viewSession(source, row).durationMs).toBe(61_000);
+      }
+      const [alice] = [...source.peers("wg0")];
+      const { session, lastHandshakeAt } = viewPeer(source, "wg0", alice!);
+      expect(nowMs - Date.parse(session!.startedAt)).toBe(61_000);
+      expect(nowMs - Date.parse(session!.lastSeenAt)).toBe(61_000);
+      // Of the kernel's times only impossible ones are known to be of the old clock.
+      if (Math.abs(stepMs) >= HOUR_MS) expect(nowMs - Date.parse(lastHandshakeAt!)).toBe(61_000);
+      const metrics = metricsOf(source);
+      expect(metrics).toContain(`wgmon_outbox_oldest_age_seconds{target="target"} 60\n`);
+      expect(metrics).toContain(`wgmon_start_time_seconds ${(nowMs - 60_000) / 1000}\n`);
+      expect(metrics).toContain(`public_key="${ALICE}"} ${(nowMs - 61_000) / 1000}\n`);
+    }
+    expect(logged.filter(({ message }) => message.startsWith("the clock was set"))).toHaveLength(1);
+    // Retention, and the end of the sessions.
+    await pass(140_000, 1000);
+    const ended = source.store.sessions({ ...openSessions, isOpen: false });
+    expect(ended.map(({ durationMs }) => durationMs)).toEqual([0, 0]);
+    expect(ended.map(({ startedAtMs }) => startedAtMs)).toEqual([nowMs - 61_000, nowMs - 61_000]);
+    expect(running.parts.store.events(oldest)).toHaveLength(before + 2);
+  });
+}
+
+test("a clock that is set while wgmon is stopped changes no duration either", async () => {
+  clock = new HandClock(120_000);
+  startMs = 120_000;
+  verdict = { type: "retry", reason: "503", afterMs: null };
+  await start(`tick = "1s"\nreconcile = 0`);
+  await pass(30_000, 1000);
+  await app!.stop();
+  clock.jump(Date.UTC(2026, 10, 29) - 120_000);
+  looks = new LookMaker();
+  const running = await start(`tick = "1s"\nreconcile = 0`);
+  await pass(30_000, 1000);
+  const source = new LiveSource("1.2.3", running.parts);
+  const rows = source.store.sessions(openSessions);
+  expect(rows.map((row) => viewSession(source, row).durationMs)).toEqual([61_000, 61_000]);
+  const metrics = metricsOf(source);
+  expect(metrics).toContain(`wgmon_outbox_oldest_age_seconds{target="target"} 60\n`);
+  const told = running.parts.store.events(oldest).map(({ event }) => event.type);
+  expect(told.filter((type) => type === "peer.connected")).toHaveLength(2);
 });

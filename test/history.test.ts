@@ -36,7 +36,7 @@ test("a session that ends while many are saved stays ended", async () => {
     return { change, event, targets: [] };
   });
   expect(told.map(({ change }) => change.type)).toEqual(["peer.disconnected"]);
-  history.record(told, tracker, [device()], 0);
+  history.record(told, tracker, [device()]);
   clock.advance(1);
   expect(store.earlier(0)!.sessions).toHaveLength(299);
 });

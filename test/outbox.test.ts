@@ -8,12 +8,13 @@ import { join } from "node:path";
 import type { Channel, Message, Target, Verdict } from "../src/channel/channel.ts";
 import { json } from "../src/channel/json.ts";
 import { createWebhook } from "../src/channel/webhook.ts";
-import { systemClock } from "../src/clock.ts";
+import { type Clock, systemClock } from "../src/clock.ts";
 import type { Event } from "../src/contract.ts";
 import { eventOf } from "../src/event.ts";
 import { createLog } from "../src/log.ts";
 import { Outbox } from "../src/outbox.ts";
-import { Store } from "../src/store/store.ts";
+import { type Queue, Store } from "../src/store/store.ts";
+import { WallClock } from "../src/wallclock.ts";
 import { HandClock } from "./support/clock.ts";
 import { Receiver } from "./support/receiver.ts";
 
@@ -102,8 +103,10 @@ async function setup({
   const lines: string[] = [];
   const log = createLog({ format: "journal", level, write: (line) => lines.push(line) });
   const store = await Store.open({ directory: directory ?? null, clock, log });
-  const outbox = new Outbox({ clock, log, store, random });
-  return { clock, lines, outbox, store };
+  const wall = new WallClock({ clock, machine: clock, saved: store.clockState() });
+  wall.read();
+  const outbox = new Outbox({ clock: wall, log, store, random });
+  return { clock, wall, lines, outbox, store };
 }
 
 /** An outbox with one target. */
@@ -115,11 +118,17 @@ async function single(options: Options = {}, fields: Partial<Target> = {}) {
   return { ...parts, add, channel };
 }
 
-function addTo({ store, outbox }: { store: Store; outbox: Outbox }, from: number, to = from) {
+interface Parts {
+  readonly store: Store;
+  readonly outbox: Outbox;
+  readonly wall: Clock;
+}
+
+function addTo({ store, outbox, wall }: Parts, from: number, to = from) {
   for (let n = from; n <= to; n++) {
     const entry = { event: event(n), targets: outbox.keysFor(event(n)) };
     const record = { events: [entry], sessions: [], ended: [], devices: null };
-    const [seq] = store.record(record, outbox.nowMs());
+    const [seq] = store.record(record, wall.now().wallMs);
     outbox.added([{ ...entry, seq: seq! }]);
   }
 }
@@ -245,7 +254,9 @@ describe("giving up", () => {
     expect(lines.splice(0)).toHaveLength(1);
     add(10_001, 10_003);
     expect(outbox.waiting).toBe(10_000);
-    expect(lines.splice(0)).toEqual(["<4>target: 10000 events wait, the oldest are given up"]);
+    expect(lines.splice(0)).toEqual([
+      "<4>target: 10000 events wait, the oldest become dead letters",
+    ]);
     clock.advance(500);
     for (let n = 0; n < 10_000; n++) {
       expect(channel.attempts.at(-1)).toBe(`wg${n + 4}`);
@@ -253,18 +264,47 @@ describe("giving up", () => {
     }
     expect(lines).toEqual([
       "<6>target: delivering again after 1 failed attempt",
-      "<4>target: nothing waits any more, 3 events had been given up",
+      "<4>target: queue empty; 3 events became dead letters meanwhile",
     ]);
   });
 
-  test("the event that is on its way is not given up", async () => {
+  test("the event that is on its way does not become a dead letter", async () => {
     const { add, channel } = await single();
     add(1, 10_001);
     await channel.settle(delivered);
     expect(channel.attempts).toEqual(["wg1", "wg3"]);
   });
 
-  test("an event that is older than 3 days is given up, whatever the wall clock does", async () => {
+  for (const hours of [-500_000, -1000, 1, 1000]) {
+    test(`an event waits for 3 days by the time that passes, if the clock is set by ${hours} h meanwhile`, async () => {
+      const { add, outbox, channel, clock, wall, store } = await single();
+      clock.advance(1000 * HOUR_MS);
+      add(1);
+      await channel.settle(down);
+      clock.advance(10 * HOUR_MS);
+      await channel.settle(down);
+      clock.jump(hours * HOUR_MS);
+      // Not noticed yet.
+      clock.advance(5000);
+      const step = wall.read()!;
+      store.clockSet(step, wall.state);
+      outbox.clockSet(step);
+      const [{ oldestAtMs, nextAtMs }] = store.queues() as [Queue];
+      expect(wall.now().wallMs - oldestAtMs).toBe(10 * HOUR_MS + 5000);
+      expect(nextAtMs - wall.now().wallMs).toBeWithin(-5000, 15 * 60_000);
+      clock.advance(61 * HOUR_MS);
+      await channel.settle(down);
+      clock.advance(50 * 60_000);
+      expect(outbox.waiting).toBe(1);
+      await channel.settle(down);
+      clock.advance(1 * HOUR_MS);
+      await channel.settle(down);
+      clock.advance(15 * 60_000);
+      expect(outbox.waiting).toBe(0);
+    });
+  }
+
+  test("an event that is older than 3 days becomes a dead letter, also while a step of the clock is not noticed yet", async () => {
     const { add, outbox, channel, clock, lines } = await single();
     add(1);
     clock.jump(1000 * HOUR_MS);
@@ -278,20 +318,47 @@ describe("giving up", () => {
     await channel.settle(down);
     clock.advance(1 * HOUR_MS);
     expect(channel.attempts.at(-1)).toBe("wg2");
-    expect(lines).toEqual(["<4>target: events have waited for 3 days and are given up"]);
+    expect(lines).toEqual(["<4>target: events that have waited for 3 days become dead letters"]);
     await channel.settle(delivered);
-    expect(lines.at(-1)).toBe("<4>target: nothing waits any more, 1 event had been given up");
+    expect(lines.at(-1)).toBe("<4>target: queue empty; 1 event became dead letters meanwhile");
   });
 
-  test("a refused event is dropped and the next one sent", async () => {
+  test("a refused event becomes a dead letter and the next one is sent", async () => {
     const { add, channel, lines } = await single();
     add(1, 2);
     await channel.settle(refused);
     await channel.settle(delivered);
     expect(channel.attempts).toEqual(["wg1", "wg2"]);
     expect(lines).toEqual([
-      "<3>target: 404: not found; event dropped type=device.added id=evt_00000000000000000000000000000001",
+      "<3>target: 404: not found; moved to the dead letters type=device.added id=evt_00000000000000000000000000000001",
+      "<6>target: delivering again after 1 failed attempt",
     ]);
+  });
+
+  test("the trouble of a target is that of its newest attempt, and ends with a success", async () => {
+    const { add, outbox, channel, clock, store } = await single();
+    const trouble = () => {
+      const { failures, reason } = outbox.states[0]!;
+      expect(store.targetState("target") ?? { failures, reason }).toMatchObject({
+        failures,
+        reason,
+      });
+      return [failures, reason];
+    };
+    add(1, 3);
+    await channel.settle({ ...down, reason: "ECONNREFUSED" });
+    expect(trouble()).toEqual([1, "ECONNREFUSED"]);
+    clock.advance(1000);
+    await channel.settle(refused);
+    expect(trouble()).toEqual([2, "404: not found"]);
+    await channel.settle(refused);
+    expect(trouble()).toEqual([3, "404: not found"]);
+    // An answer ends the backoff: half of a second, as after the first failure.
+    await channel.settle(down);
+    expect(trouble()).toEqual([4, "503"]);
+    clock.advance(500);
+    await channel.settle(delivered);
+    expect(trouble()).toEqual([0, ""]);
   });
 
   test("a target that is gone gets nothing more until a reload", async () => {
@@ -302,7 +369,7 @@ describe("giving up", () => {
     expect(outbox.waiting).toBe(0);
     expect(channel.attempts).toEqual(["wg1"]);
     expect(lines).toEqual([
-      "<3>target: 410: the target is gone; nothing more is sent to it until a reload dropped=3",
+      "<3>target: 410: the target is gone; nothing more is sent to it until a reload deadLetters=3",
     ]);
     const fresh = new FakeChannel();
     outbox.setTargets([target(fresh)]);
@@ -390,8 +457,8 @@ describe("a reload", () => {
     expect([busy.attempts, pausing.attempts]).toEqual([["wg1"], ["wg1"]]);
     expect(outbox.waiting).toBe(0);
     expect(lines).toEqual([
-      "<4>a: no longer a target, 2 events not delivered",
-      "<4>b: no longer a target, 2 events not delivered",
+      "<4>a: no longer a target, 2 events became dead letters",
+      "<4>b: no longer a target, 2 events became dead letters",
     ]);
   });
 
@@ -554,7 +621,7 @@ describe("after a restart", () => {
     expect(later.channel.ids).toEqual(channel.ids);
   });
 
-  test("what is older than 3 days by then is given up, and is among the dead letters", async () => {
+  test("what is older than 3 days by then is among the dead letters", async () => {
     const { add, channel, clock, again } = await first();
     add(1, 2);
     await channel.settle(down);
@@ -573,7 +640,7 @@ describe("after a restart", () => {
     outbox.setTargets([]);
     expect(later.queues()).toEqual([]);
     expect(later.deadLetters()).toHaveLength(3);
-    expect(lines.at(-1)).toBe("<4>target: no longer a target, 3 events not delivered");
+    expect(lines.at(-1)).toBe("<4>target: no longer a target, 3 events became dead letters");
   });
 });
 
@@ -709,7 +776,7 @@ describe("with a real webhook", () => {
     const label = "webhook http://127.0.0.1/...";
     const options = { url: url.href, label, version: "1.2.3", clock: systemClock, secrets: [] };
     outbox.setTargets([target(createWebhook({ ...options, format: json }))]);
-    return { outbox, store, lines };
+    return { outbox, store, lines, wall: systemClock };
   }
 
   test("each event arrives once and in order, through failures of every kind; no secret is logged", async () => {

@@ -19,7 +19,7 @@ export interface Format {
   readonly request: (message: Message, url: URL) => HttpRequest;
   /**
    * The verdict where status and headers do not tell it alone; null: they do. `body`: the answer's
-   * first 4 KiB, which are read for formats with this function only.
+   * first 4 KiB. The receiver's own words about a refusal are found for all formats alike: refusal.ts.
    */
   readonly judge?: (status: number, body: string) => Verdict | null;
   /** Standard Webhooks headers: the id always, the signature when there is a secret. */

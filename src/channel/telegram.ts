@@ -47,8 +47,9 @@ export const telegram: Format = {
       case 429:
         return waitFor(seconds);
       case 400:
-        if (migrated !== undefined)
-          return drop("the group has another chat_id now, as a supergroup");
+        if (Number.isSafeInteger(migrated)) {
+          return drop(`the group has become a supergroup, write chat_id=${String(migrated)}`);
+        }
         if (/chat not found/.test(String(description))) {
           return drop("no such chat, check chat_id, and that the bot is in it");
         }

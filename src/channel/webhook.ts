@@ -3,6 +3,8 @@
 import type { Clock } from "../clock.ts";
 import type { Channel, Message, Verdict } from "./channel.ts";
 import type { Format } from "./format.ts";
+import { type Proxy, proxyFor } from "./proxy.ts";
+import { refusalIn } from "./refusal.ts";
 import { sign, type SigningSecret } from "./sign.ts";
 
 /** The Go program's limit, and wg-portal's. A receiver that needs longer should answer first. */
@@ -45,14 +47,12 @@ interface Encoded {
 
 export function createWebhook(options: WebhookOptions): Channel {
   const { format, secrets, label, version, clock, timeoutMs = TIMEOUT_MS } = options;
-  const target = URL.parse(options.url);
-  // What the constructor throws would quote it.
-  if (target === null) throw new TypeError("the URL of a webhook cannot be read");
+  const url = urlOf(options.url);
   // All attempts at a message come before those at the next, so one is all there is to keep.
   let encoded: Encoded | null = null;
   const connections = new Connections();
 
-  function encode(message: Message, url: URL): Encoded {
+  function encode(message: Message): Encoded {
     const { id, events } = message;
     // A digest keeps its id when somebody takes an event out of it.
     if (encoded?.id === id && encoded.count === events.length) return encoded;
@@ -85,34 +85,49 @@ export function createWebhook(options: WebhookOptions): Channel {
     return { ...headers, "webhook-signature": sign(secrets, { id, timestamp, body }) };
   }
 
+  async function verdictOn({ status, headers, body }: Response): Promise<Verdict> {
+    // Within TLS it cannot be a proxy that answers.
+    const proxy = url.protocol === "http:" ? proxyFor(url) : null;
+    const verdict = judge(status, headers, { nowMs: clock.now().wallMs, proxy });
+    const isRefused = verdict.type === "drop" && status >= 400;
+    if (format.judge === undefined && !isRefused) {
+      // Nothing in the body matters, and it may be endless. Short ones have arrived already, so
+      // that their connection is used again.
+      body?.cancel().catch(() => {});
+      return verdict;
+    }
+    const text = await beginning(body);
+    const own = format.judge?.(status, text) ?? null;
+    if (own !== null || !isRefused) return own ?? verdict;
+    return { type: "drop", reason: refusal(status, { words: refusalIn(text, url), proxy }) };
+  }
+
   return {
     name: label,
     warmUp(sample) {
-      const request = { ...NOWHERE, ...requestFor(encode(sample, target)) };
+      const request = { ...NOWHERE, ...requestFor(encode(sample)) };
       void fetch("http://localhost/", request).catch(() => {});
     },
     async attempt(message, signal) {
-      const content = encode(message, target);
+      const content = encode(message);
       using limit = new Limit(signal, timeoutMs);
       const request = { ...requestFor(content), signal: limit.signal };
       let response: Response;
       try {
         response = await connections.post(content.url, request);
       } catch (error) {
-        return { type: "retry", reason: networkReason(error), afterMs: null };
+        return { type: "retry", reason: networkReason(error, proxyFor(url)), afterMs: null };
       }
-      const { status, body } = response;
-      if (format.judge === undefined) {
-        // Nothing in the body matters, and it may be endless. Short ones have arrived already, so
-        // that their connection is used again.
-        body?.cancel().catch(() => {});
-      } else {
-        const verdict = format.judge(status, await beginning(body));
-        if (verdict !== null) return verdict;
-      }
-      return judge(status, response.headers, clock.now().wallMs);
+      return await verdictOn(response);
     },
   };
+}
+
+function urlOf(text: string): URL {
+  const url = URL.parse(text);
+  // What the constructor throws would quote it.
+  if (url === null) throw new TypeError("the URL of a webhook cannot be read");
+  return url;
 }
 
 /** Posts, over the connection of the last time where it is still open. */
@@ -134,7 +149,7 @@ class Connections {
     const reused = this.#mayReuse;
     this.#mayReuse = false;
     const response = await fetch(url, init).catch((error: unknown) => {
-      if (!reused || networkReason(error) !== "ECONNRESET") throw error;
+      if (!reused || reasonOf(error) !== "ECONNRESET") throw error;
       // The receiver closed the connection while our request was on its way, as each does at some
       // time. That is no failure of the receiver's, so it costs no pause: once more, by a new one.
       return fetch(url, { ...init, keepalive: false });
@@ -200,29 +215,62 @@ export class Limit implements Disposable {
   }
 }
 
+interface Circumstances {
+  readonly nowMs: number;
+  /** Which may have answered in the receiver's place; null: none. */
+  readonly proxy: Proxy | null;
+}
+
 /** What an answer means for the event. */
-export function judge(status: number, headers: Headers, nowMs: number): Verdict {
+export function judge(status: number, headers: Headers, { nowMs, proxy }: Circumstances): Verdict {
   if (status >= 200 && status < 300) return { type: "delivered" };
   if (status >= 300 && status < 400) {
-    return { type: "drop", reason: `${status}: redirects are not followed, give the final URL` };
+    const reason = `${status}: redirects are not followed, give the final URL${by(proxy)}`;
+    return { type: "drop", reason };
   }
-  if (status === 410) return { type: "stop", reason: "410: the target is gone" };
+  if (status === 410) return { type: "stop", reason: `410: the target is gone${by(proxy)}` };
+  // RFC 9110 section 15.5.8: it is of a proxy, which says nothing about the event.
+  if (status === 407) return { type: "retry", reason: proxyRefusal(proxy, 407), afterMs: null };
   if (status >= 400 && status < 500 && ![408, 425, 429].includes(status)) {
-    return { type: "drop", reason: `${status}: ${refusal(status)}` };
+    return { type: "drop", reason: refusal(status, { words: null, proxy }) };
   }
   return {
     type: "retry",
-    reason: String(status),
+    reason: `${status}${by(proxy)}`,
     afterMs: retryAfterMs(headers.get("retry-after"), nowMs),
   };
 }
 
-function refusal(status: number): string {
+interface Refusal {
+  /** The receiver's own; null: it has none. */
+  readonly words: string | null;
+  readonly proxy: Proxy | null;
+}
+
+function refusal(status: number, { words, proxy }: Refusal): string {
+  const advice = adviceOn(status);
+  const end = by(proxy);
+  if (words === null) {
+    return `${status}: ${advice ?? "refused, check the webhook's URL and format"}${end}`;
+  }
+  // It knows better than we do what it cannot read.
+  const isGuess = advice === null || advice === UNREADABLE;
+  return `${status}: ${isGuess ? "" : `${advice}; `}the receiver says: ${words}${end}`;
+}
+
+function by(proxy: Proxy | null): string {
+  return proxy === null ? "" : ` (through proxy ${proxy.place})`;
+}
+
+const UNREADABLE = "the receiver cannot read the event, check the webhook's format";
+
+/** null: the status says no more than that it is refused. */
+function adviceOn(status: number): string | null {
   switch (status) {
     case 400:
     case 415:
     case 422:
-      return "the receiver cannot read the event, check the webhook's format";
+      return UNREADABLE;
     case 401:
     case 403:
       return "not allowed, check the token or password in the URL";
@@ -230,10 +278,8 @@ function refusal(status: number): string {
       return "not found, check the URL";
     case 405:
       return "no POST at this place, check the URL";
-    case 407:
-      return "the proxy wants a password, check the proxy settings";
     default:
-      return "refused, check the webhook's URL and format";
+      return null;
   }
 }
 
@@ -288,8 +334,41 @@ const networkReasons: Readonly<Record<string, string>> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: "TLS certificate not trusted (issuer unknown)",
 };
 
-/** What went wrong on the way, in words of our own. */
-export function networkReason(error: unknown): string {
+/**
+ * What went wrong on the way, in words of our own.
+ *
+ * @param proxy which the request went to; null: to none.
+ */
+export function networkReason(error: unknown, proxy: Proxy | null): string {
+  const reason = reasonOf(error);
+  if (proxy === null) return reason;
+  const { place, hostname } = proxy;
+  const { code, status, hostname: unknown } = Object(error) as Partial<Record<string, unknown>>;
+  switch (code) {
+    case "ERR_PROXY_TUNNEL":
+      return proxyRefusal(proxy, Number(status));
+    case "UnsupportedProxyProtocol":
+      return `proxy ${place}: only proxies of http:// and https:// can be used`;
+    case "ECONNREFUSED":
+    case "EHOSTUNREACH":
+    case "ENETUNREACH":
+      // The receiver is reached by the proxy only, so we never connect to it.
+      return `proxy ${place}: ${reason}`;
+  }
+  if (unknown === hostname) return `proxy ${place}: ${reason}`;
+  return `${reason}${by(proxy)}`;
+}
+
+/** @param proxy null: unknown. */
+function proxyRefusal(proxy: Proxy | null, status: number): string {
+  const refused = `proxy${proxy === null ? "" : ` ${proxy.place}`}: ${status}`;
+  if (status === 407) return `${refused}, it wants a name and password, check the proxy settings`;
+  if (status === 403) return `${refused}, it does not allow connections to the receiver`;
+  if (status >= 500) return `${refused}, it cannot reach the receiver`;
+  return `${refused}, it refuses to connect to the receiver`;
+}
+
+function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return "network error";
   if (error.name === "TimeoutError") return "timeout";
   if (error.name === "AbortError") return "aborted";

@@ -63,6 +63,10 @@ export class Offline implements Answers, Disposable {
       tracker,
       devices,
       outbox: { states: [] },
+      startedAtMs: () => clock.now().wallMs,
+      // The store is only read: times in it are moved when wgmon is started.
+      readClock() {},
+      handshakeAtMs: (atMs) => atMs,
       host: () => settings.host,
       // One scan was all; nothing wakes it again.
       wakeUp: () => ({

@@ -1,4 +1,4 @@
-/** `wgmon outbox`: what waits for the targets and what was given up, to read, retry or drop. */
+/** `wgmon outbox`: what waits for the targets, and the dead letters, to read, retry or drop. */
 
 import { shortName } from "../channel/text.ts";
 import type { OutboxRequest } from "../config.ts";
@@ -36,16 +36,14 @@ export function runOutbox(store: Store, request: OutboxRequest, options: Options
       }
       const waiting = queues.reduce((sum, queue) => sum + queue.waiting, 0);
       options.print(
-        `${count(letters.length)} put back, ${count(waiting)} tried again within 10 s (or at the next start)`,
+        `${letterCount(letters.length)} put back, ${count(waiting)} tried again within 10 s (or at the next start)`,
       );
       return;
     }
     case "drop": {
       const waiting = [...waitingOf(store, queues, request)];
       store.drop([...letters, ...waiting]);
-      options.print(
-        `${count(waiting.length)} that waited and ${count(letters.length)} given up dropped`,
-      );
+      options.print(`${count(waiting.length)} and ${letterCount(letters.length)} deleted`);
     }
   }
 }
@@ -95,12 +93,13 @@ function printJson(
   }
   for (const { target, label: name, reason, atMs, event } of letters) {
     const since = new Date(atMs).toISOString();
-    print(json({ state: "given up", target, name, since, reason, event }));
+    print(json({ state: "dead", target, name, since, reason, event }));
   }
 }
 
 function printList({ queues, letters }: Found, { print, nowMs }: Options): void {
-  if (queues.length === 0 && letters.length === 0) print("nothing waits, nothing was given up");
+  if (queues.length === 0 && letters.length === 0)
+    print("nothing waits, and there are no dead letters");
   for (const { label, waiting, oldestAtMs, failures, reason, nextAtMs } of queues) {
     const parts = [
       `${count(waiting)} ${waiting === 1 ? "waits" : "wait"}, the oldest for ${duration(nowMs - oldestAtMs)}`,
@@ -109,12 +108,16 @@ function printList({ queues, letters }: Found, { print, nowMs }: Options): void 
     if (nextAtMs > nowMs) parts.push(`next attempt in ${duration(nextAtMs - nowMs)}`);
     print(`${label}: ${parts.join("; ")}`);
   }
-  if (letters.length > 0) print(`given up: ${count(letters.length)}`);
+  if (letters.length > 0) print(`${letterCount(letters.length)}:`);
   for (const { label, event, reason, atMs } of letters.slice(-LINES_MAX)) {
     print(`  ${new Date(atMs).toISOString()} ${event.id} ${label}: ${reason}`);
     print(`    ${event.timestamp} ${sentence(event, shortName)}`);
   }
   if (letters.length > LINES_MAX) print(`  ... the latest ${LINES_MAX}; --json lists all`);
+}
+
+function letterCount(letters: number): string {
+  return `${letters} dead letter${letters === 1 ? "" : "s"}`;
 }
 
 function count(messages: number): string {

@@ -298,13 +298,13 @@ export const commands = {
     },
   },
   outbox: {
-    summary: "list, retry or drop what waits for a target or was given up",
+    summary: "list, retry or drop waiting events and dead letters",
     words: ["list", "retry", "drop"],
     takesSettings: true,
     flags: {
       target: { ...target, meaning: "only messages for this target", otherwise: "all" },
       id: { ...messageId(), meaning: "only this message", initial: null, otherwise: "all" },
-      dead: { ...onOrOff(), meaning: "only messages that were given up", initial: "false" },
+      dead: { ...onOrOff(), meaning: "only dead letters", initial: "false" },
       all: {
         ...onOrOff(),
         meaning: "retry and drop, which need --target, --id or this: every message",

@@ -126,10 +126,10 @@ export function judgeFile({
   dead,
 }: {
   readonly sizeBytes: number;
-  /** Events that wait for a target, and those that were given up. */
+  /** Events that wait for a target, and dead letters. */
   readonly waiting: number;
   readonly dead: number;
 }): Finding {
-  const found = `wgmon.db has ${(sizeBytes / MEGABYTE).toFixed(1)} MB; ${waiting} waiting, ${dead} given up`;
+  const found = `wgmon.db has ${(sizeBytes / MEGABYTE).toFixed(1)} MB; ${waiting} waiting, ${dead} dead letter${dead === 1 ? "" : "s"}`;
   return dead > 0 ? warning(found, "wgmon outbox list; then retry or drop") : ok(found);
 }

@@ -2,6 +2,7 @@
 
 import { accessSync, constants, statSync } from "node:fs";
 
+import { proxyFor } from "../channel/proxy.ts";
 import { makeTargets } from "../channel/targets.ts";
 import { networkReason } from "../channel/webhook.ts";
 import { systemClock } from "../clock.ts";
@@ -49,7 +50,7 @@ export async function reach(url: string, limitMs = REACH_MS): Promise<Reached> {
     });
     return { status, reason: "", ms: since() };
   } catch (error) {
-    return { status: null, reason: networkReason(error), ms: since() };
+    return { status: null, reason: networkReason(error, proxyFor(new URL(url))), ms: since() };
   }
 }
 

@@ -379,7 +379,7 @@ function makeRoutes(source: Source, feed: Feed) {
           closed,
         ),
         response: { 200: pageOf(LetterSchema), 404: ProblemSchema, ...refusals },
-        detail: { summary: "what waits for a target or was given up, oldest first" },
+        detail: { summary: "what waits for a target, or its dead letters, oldest first" },
       },
     )
     .post("/look", async () => ({ ...(await look()) }), {

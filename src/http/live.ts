@@ -21,6 +21,10 @@ export interface Parts {
   readonly tracker: Pick<Tracker, "session" | "sessions" | "connected">;
   readonly devices: Pick<Devices, "known" | "count" | "peers" | "asksAnew">;
   readonly outbox: { readonly states: readonly TargetState[] };
+  startedAtMs(): number;
+  readClock(): void;
+  /** A time that the kernel keeps, by the wall clock of now. */
+  handshakeAtMs(atMs: number): number;
   host(): string;
   wakeUp(): WakeUpState;
   nameOf(publicKey: PublicKey, device: string): string | null;
@@ -32,7 +36,6 @@ export interface Parts {
 
 export class LiveSource implements Source {
   readonly version: string;
-  readonly startedAtMs: number;
   readonly clock: Clock;
   readonly store: Store;
   readonly counters: Counters;
@@ -45,9 +48,14 @@ export class LiveSource implements Source {
     this.store = parts.store;
     this.counters = parts.counters;
     this.#parts = parts;
-    const { wallMs, monotonicMs } = parts.clock.now();
-    // The monotonic clock begins with the program.
-    this.startedAtMs = Math.round(wallMs - monotonicMs);
+  }
+
+  get startedAtMs(): number {
+    return this.#parts.startedAtMs();
+  }
+
+  readClock(): void {
+    this.#parts.readClock();
   }
 
   host(): string {
@@ -81,7 +89,7 @@ export class LiveSource implements Source {
     if (listed !== undefined) return listed;
     let peers: readonly Peer[];
     try {
-      peers = this.#parts.devices.peers(device);
+      peers = this.#parts.devices.peers(device).map((peer) => this.#byCurrentClock(peer));
     } catch (error) {
       // The next look meets it, too, and says it in the log.
       if (isUnreadable(error)) this.counters.lookProblems++;
@@ -94,6 +102,12 @@ export class LiveSource implements Source {
     }
     this.#parts.clock.after(LIST_MS, () => void this.#lists.delete(device));
     return peers;
+  }
+
+  #byCurrentClock(peer: Peer): Peer {
+    if (peer.lastHandshakeMs === null) return peer;
+    const lastHandshakeMs = this.#parts.handshakeAtMs(peer.lastHandshakeMs);
+    return lastHandshakeMs === peer.lastHandshakeMs ? peer : { ...peer, lastHandshakeMs };
   }
 
   session(device: string, publicKey: PublicKey): Session | null {

@@ -220,7 +220,7 @@ function* ofOutbox(source: Source, head: Head): Generator<string> {
   for (const { labels, count } of counters.attempts.entries()) {
     yield `wgmon_delivery_attempts_total{target="${escaped(labels[0])}",result="${escaped(labels[1])}"} ${count}\n`;
   }
-  yield head("wgmon_dead_letters", "gauge", "Events that were refused or given up.");
+  yield head("wgmon_dead_letters", "gauge", "Events that were refused, or waited for too long.");
   for (const { target, count } of store.deadCounts()) {
     yield `wgmon_dead_letters{target="${escaped(target)}"} ${count}\n`;
   }

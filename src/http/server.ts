@@ -243,6 +243,7 @@ export class HttpServer {
     }
     load.answering++;
     try {
+      this.#options.source.readClock();
       const response = await this.#dispatch(request, visitor, load);
       return harden(await bounded(response, load, mayGoOn));
     } catch (error) {

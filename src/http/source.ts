@@ -35,7 +35,7 @@ export interface TargetState {
   readonly isStopped: boolean;
   /** Failed attempts since the last success. */
   readonly failures: number;
-  /** Of the last failure; empty: there was none. */
+  /** Why the newest attempt failed; empty: it succeeded, or there was none. */
   readonly reason: string;
 }
 
@@ -64,6 +64,8 @@ export interface Source {
   readonly startedAtMs: number;
   readonly store: Archive;
   readonly counters: Counters;
+  /** To be called before anything is read: times that were taken before the clock was set are moved. */
+  readClock(): void;
   /** The gateway's name. */
   host(): string;
   wakeUp(): WakeUpState;

@@ -179,10 +179,13 @@ export const TargetSchema = T.Object(
     ),
     waiting: T.Integer({ minimum: 0, description: "events to be delivered" }),
     oldestAt: orNull(Timestamp, "since when the first of them waits; null: none does"),
-    failures: T.Integer({ minimum: 0, description: "attempts since the last success" }),
-    reason: orNull(T.String(), "of the last failure"),
+    failures: T.Integer({ minimum: 0, description: "failed attempts since the last success" }),
+    reason: orNull(T.String(), "why the newest attempt failed; null: it succeeded"),
     nextAttemptAt: orNull(Timestamp, "null: none is planned"),
-    dead: T.Integer({ minimum: 0, description: "events that were refused or given up" }),
+    dead: T.Integer({
+      minimum: 0,
+      description: "dead letters: events that were refused, or waited for too long",
+    }),
   },
   { $id: "Target", ...closed },
 );
@@ -191,8 +194,11 @@ export const LetterSchema = T.Object(
   {
     seq: T.Integer({ minimum: 1 }),
     state: T.Union([T.Literal("waiting"), T.Literal("dead")]),
-    at: T.String({ format: "date-time", description: "when it was added, or given up" }),
-    reason: orNull(T.String(), "why it was given up"),
+    at: T.String({
+      format: "date-time",
+      description: "when it was added, or became a dead letter",
+    }),
+    reason: orNull(T.String(), "why it became a dead letter"),
     event: EventSchema,
   },
   { $id: "Letter", ...closed },

@@ -1,4 +1,4 @@
-/** How the targets are doing, what waits for them and what was given up. */
+/** How the targets are doing, what waits for them, and their dead letters. */
 
 import { clean, cut, shortName } from "../channel/text.ts";
 import { sentence } from "../event.ts";
@@ -40,7 +40,7 @@ export function outbox({ source, live }: { source: Source; live: Live }): View {
         />
         <Letters
           id="dead"
-          title="Given up"
+          title="Dead letters"
           why="wgmon outbox retry sends them again, wgmon outbox drop deletes them."
           live={live}
           items={targets
@@ -76,7 +76,7 @@ export function Targets({ targets, live }: { targets: readonly TargetView[]; liv
               Waiting
             </th>
             <th scope="col" class="number">
-              Given up
+              Dead letters
             </th>
             <th scope="col">Trouble</th>
           </tr>

@@ -332,7 +332,7 @@ export class Database implements Disposable {
     try {
       this.#sqlite
         .transaction(() => {
-          for (const table of ["outbox", "targets", "devices", "sessions"]) {
+          for (const table of ["outbox", "targets", "devices", "clock", "sessions"]) {
             const rows = table === "sessions" ? "WHERE ended_at_ms IS NULL" : "";
             this.#sqlite.run(`INSERT INTO main.${table} SELECT * FROM disk.${table} ${rows}`);
           }
@@ -368,7 +368,7 @@ export class Database implements Disposable {
   /** Whether the file has all again. */
   #toDisk(): boolean {
     const path = this.#path!;
-    const tables = ["devices", "sessions", "targets", "dead_letters", "outbox"];
+    const tables = ["devices", "clock", "sessions", "targets", "dead_letters", "outbox"];
     try {
       const attached = this.#sqlite
         .query<{ name: string }, []>("PRAGMA database_list")

@@ -85,6 +85,15 @@ export const migrations: readonly string[] = [
   -- Random bytes that the keys of targets without a name depend on: targetkey.ts.
   CREATE TABLE $.secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL) STRICT;
   `,
+  `
+  -- How the clock stood that the times here were taken by; ClockState in wallclock.ts.
+  CREATE TABLE $.clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    boot_id TEXT NOT NULL,
+    booted_at_ms INTEGER NOT NULL,
+    unsure_since_ms INTEGER
+  ) STRICT;
+  `,
 ];
 
 export const SCHEMA_VERSION = migrations.length;

@@ -6,7 +6,8 @@
 import type { Event } from "../contract.ts";
 import type { DisconnectReason } from "../event.ts";
 import { bootId } from "../system.ts";
-import type { Earlier, SavedSession } from "../tracker.ts";
+import { type Earlier, movedSession, type SavedSession } from "../tracker.ts";
+import type { ClockState, ClockStep } from "../wallclock.ts";
 import { type Device, formatEndpoint, type Peer, type PublicKey } from "../wireguard.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import { targetKey } from "./targetkey.ts";
@@ -61,7 +62,7 @@ export interface TargetState {
   readonly failures: number;
   /** When the next attempt is due; 0: at once. */
   readonly nextAtMs: number;
-  /** Of the last failure; empty: there was none. */
+  /** Why the newest attempt failed; empty: it succeeded. */
   readonly reason: string;
 }
 
@@ -139,6 +140,9 @@ export interface Traffic {
 
 /** How long one number of the traffic stands for. */
 export const TRAFFIC_SLOT_MS = 300_000;
+/** The end of an INSERT: to a row that exists, the bytes are added. */
+const ADD_TRAFFIC = `ON CONFLICT DO UPDATE SET rx_bytes = rx_bytes + excluded.rx_bytes,
+  tx_bytes = tx_bytes + excluded.tx_bytes`;
 /** A day and what has begun of the next slot. */
 const TRAFFIC_SLOTS = 24 * 12 + 1;
 
@@ -503,9 +507,7 @@ export class Store implements Disposable {
     this.#database.write("soon", () => {
       for (const { device, publicKey, rxBytes, txBytes } of traffic) {
         this.#database.run(
-          `INSERT INTO $.traffic (slot, peer, rx_bytes, tx_bytes) VALUES (?, ?, ?, ?)
-           ON CONFLICT DO UPDATE SET rx_bytes = rx_bytes + excluded.rx_bytes,
-             tx_bytes = tx_bytes + excluded.tx_bytes`,
+          `INSERT INTO $.traffic (slot, peer, rx_bytes, tx_bytes) VALUES (?, ?, ?, ?) ${ADD_TRAFFIC}`,
           slot,
           trafficKey(device, publicKey),
           rxBytes,
@@ -539,6 +541,96 @@ export class Store implements Disposable {
       txBytes[slot - first] = tx;
     }
     return { startMs: first * TRAFFIC_SLOT_MS, rxBytes, txBytes };
+  }
+
+  // ---- The clock ----
+
+  /** How the clock stood when it was last saved; null: it never was. */
+  clockState(): ClockState | null {
+    return this.#database.get<ClockState>(
+      `SELECT boot_id AS bootId, booted_at_ms AS bootedAtMs, unsure_since_ms AS unsureSinceMs
+       FROM $.clock`,
+    );
+  }
+
+  saveClockState(state: ClockState): void {
+    this.#database.write("soon", () => this.#putClockState(state));
+  }
+
+  /**
+   * Moves all times that the old clock gave: of what goes on always, of what is over if that clock may have been wrong. All or
+   * nothing, with the state: no time is moved twice.
+   */
+  clockSet(step: ClockStep, state: ClockState): void {
+    const { ms, fromMs, toMs, unsureFromMs } = step;
+    const move = (table: string, column: string, from: number) =>
+      this.#database.run(
+        `UPDATE $.${table} SET ${column} = ${column} + ? WHERE ${column} BETWEEN ? AND ?`,
+        ms,
+        from,
+        toMs,
+      );
+    this.#database.write("now", () => {
+      this.#putClockState(state);
+      move("outbox", "added_at_ms", fromMs);
+      move("targets", "next_at_ms", fromMs);
+      this.#moveSessions(step);
+      if (unsureFromMs === null) return;
+      move("events", "at_ms", unsureFromMs);
+      move("dead_letters", "at_ms", unsureFromMs);
+      this.#moveEndedSessions(step, unsureFromMs);
+      this.#moveTraffic(step, unsureFromMs);
+    });
+    this.#trimmed = START;
+  }
+
+  #putClockState({ bootId, bootedAtMs, unsureSinceMs }: ClockState): void {
+    this.#database.run(
+      "INSERT OR REPLACE INTO $.clock (id, boot_id, booted_at_ms, unsure_since_ms) VALUES (1, ?, ?, ?)",
+      bootId,
+      bootedAtMs,
+      unsureSinceMs,
+    );
+  }
+
+  #moveSessions(step: ClockStep): void {
+    const rows = this.#database.all<{ state: string }>(
+      "SELECT state FROM $.sessions WHERE ended_at_ms IS NULL",
+    );
+    this.#database.run("DELETE FROM $.sessions WHERE ended_at_ms IS NULL");
+    for (const { state } of rows) {
+      this.#putSession(movedSession(JSON.parse(state) as SavedSession, step));
+    }
+  }
+
+  #moveEndedSessions({ ms, fromMs, toMs }: ClockStep, unsureFromMs: number): void {
+    // Their durations are kept as such. A start may be the same as another's, by chance.
+    this.#database.run(
+      `UPDATE OR REPLACE $.sessions SET ended_at_ms = ended_at_ms + ?1,
+         started_at_ms = started_at_ms + iif(started_at_ms >= ?2, ?1, 0)
+       WHERE ended_at_ms BETWEEN ?3 AND ?4`,
+      ms,
+      fromMs,
+      unsureFromMs,
+      toMs,
+    );
+  }
+
+  #moveTraffic({ ms, toMs }: ClockStep, unsureFromMs: number): void {
+    const slots = [slotOf(unsureFromMs), slotOf(toMs)] as const;
+    // Not in place: a row may have to go where another one of those that are moved still is.
+    this.#database.run("CREATE TEMP TABLE IF NOT EXISTS moving (slot, peer, rx_bytes, tx_bytes)");
+    this.#database.run(
+      "INSERT INTO temp.moving SELECT * FROM $.traffic WHERE slot BETWEEN ? AND ?",
+      ...slots,
+    );
+    this.#database.run("DELETE FROM $.traffic WHERE slot BETWEEN ? AND ?", ...slots);
+    // Without a WHERE, ON would belong to the SELECT: sqlite.org/lang_upsert.html.
+    this.#database.run(
+      `INSERT INTO $.traffic SELECT slot + ?, peer, rx_bytes, tx_bytes FROM temp.moving WHERE true ${ADD_TRAFFIC}`,
+      Math.round(ms / TRAFFIC_SLOT_MS),
+    );
+    this.#database.run("DELETE FROM temp.moving");
   }
 
   // ---- Retention ----

@@ -89,7 +89,7 @@ export async function outbox(note: Note): Promise<void> {
           event: event(n + index),
           targets: ["bench"],
         }));
-        store.record({ events, sessions: [], ended: [], devices: null }, deliveries.nowMs());
+        store.record({ events, sessions: [], ended: [], devices: null }, Date.now());
       }
       const writtenMs = performance.now() - startMs;
 

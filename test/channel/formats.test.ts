@@ -529,7 +529,7 @@ describe("answers", () => {
       "telegram",
       400,
       '{"parameters":{"migrate_to_chat_id":-100}}',
-      drop("400: the group has another chat_id now, as a supergroup"),
+      drop("400: the group has become a supergroup, write chat_id=-100"),
     ],
     [
       "telegram",

@@ -19,6 +19,7 @@ import { type Answer, type Received, Receiver } from "../support/receiver.ts";
 import { certificates, http2Server, tlsServer } from "../support/tls.ts";
 
 const NOW_MS = Date.UTC(2026, 0, 1);
+const NO_PROXY = { nowMs: NOW_MS, proxy: null };
 const SECRET = "s3cr3t";
 const LABEL = "webhook http://hooks.example.net/...";
 const never = new AbortController().signal;
@@ -221,7 +222,7 @@ describe("the attempts at one message", () => {
 });
 
 describe("how an answer is judged", () => {
-  const retried = new Set([408, 425, 429]);
+  const retried = new Set([407, 408, 425, 429]);
   const statuses = Array.from({ length: 400 }, (_, i) => 200 + i);
 
   test.each([
@@ -231,7 +232,7 @@ describe("how an answer is judged", () => {
     ["drop", statuses.filter((s) => s >= 300 && s < 500 && s !== 410 && !retried.has(s))],
   ] as const)("%s", (type, which) => {
     for (const status of which)
-      expect([status, judge(status, new Headers(), NOW_MS).type]).toEqual([status, type]);
+      expect([status, judge(status, new Headers(), NO_PROXY).type]).toEqual([status, type]);
   });
 
   test.each([
@@ -241,12 +242,12 @@ describe("how an answer is judged", () => {
     [401, "401: not allowed, check the token or password in the URL"],
     [404, "404: not found, check the URL"],
     [405, "405: no POST at this place, check the URL"],
-    [407, "407: the proxy wants a password, check the proxy settings"],
+    [407, "proxy: 407, it wants a name and password, check the proxy settings"],
     [418, "418: refused, check the webhook's URL and format"],
     [410, "410: the target is gone"],
     [503, "503"],
   ])("%d says what to do", (status, reason) => {
-    expect(judge(status, new Headers(), NOW_MS)).toMatchObject({ reason });
+    expect(judge(status, new Headers(), NO_PROXY)).toMatchObject({ reason });
   });
 
   test.each([
@@ -276,7 +277,7 @@ describe("how an answer is judged", () => {
   ])("Retry-After: %s", (value, afterMs) => {
     const headers = new Headers(value === null ? {} : { "retry-after": value });
     for (const status of [429, 503]) {
-      expect(judge(status, headers, NOW_MS)).toEqual({
+      expect(judge(status, headers, NO_PROXY)).toEqual({
         type: "retry",
         reason: String(status),
         afterMs,
@@ -290,7 +291,7 @@ describe("how an answer is judged", () => {
     try {
       expect(new Date(NOW_MS).getTimezoneOffset()).toBe(300);
       const headers = new Headers({ "retry-after": "Thu Jan  1 00:00:30 2026" });
-      expect(judge(503, headers, NOW_MS)).toMatchObject({ afterMs: 30_000 });
+      expect(judge(503, headers, NO_PROXY)).toMatchObject({ afterMs: 30_000 });
     } finally {
       process.env["TZ"] = before ?? "UTC";
     }
@@ -340,6 +341,43 @@ describe("how an answer is judged", () => {
       client.end();
     });
     expect(typeof expected === "string" ? verdict.type : verdict).toEqual(expected);
+  });
+});
+
+describe("the receiver's own words", () => {
+  test.each([
+    [400, '{"error":"no such channel"}', "400: the receiver says: no such channel"],
+    [404, "no_service_x", "404: not found, check the URL; the receiver says: no_service_x"],
+    [413, "too long", "413: the receiver says: too long"],
+    [400, "", "400: the receiver cannot read the event, check the webhook's format"],
+    [400, "<html>no</html>", "400: the receiver cannot read the event, check the webhook's format"],
+  ])("%d %s", async (status, body, reason) => {
+    expect(await verdictOn({ status, body })).toEqual({ type: "drop", reason });
+  });
+
+  test("do not bring the URL's secrets back", async () => {
+    using receiver = new Receiver();
+    receiver.answer = ({ path, headers }) => ({
+      status: 400,
+      body: `cannot take POST ${path} from ${headers.get("authorization")}`,
+    });
+    const url = receiver.url(`/${SECRET}?key=${SECRET}`).replace("//", `//ops:${SECRET}@`);
+    const verdict = await webhook(url).attempt(message, never);
+    expect(verdict).toEqual({
+      type: "drop",
+      reason: "400: the receiver says: cannot take POST /(hidden)?(hidden) from Basic (hidden)",
+    });
+  });
+
+  test("of a body without end, its beginning is enough", async () => {
+    const say = (client: Client): void =>
+      client.write(`HTTP/1.1 400 No\r\n\r\n${"no ".repeat(2000)}`);
+    const verdict = await verdictOnRaw(say, { timeoutMs: 2000 });
+    expect(verdict.type).toBe("drop");
+    expect(verdict).toHaveProperty(
+      "reason",
+      expect.stringMatching(/^400: the receiver says: (no )+/),
+    );
   });
 });
 

@@ -15,7 +15,7 @@ test("the help text", () => {
     Commands:
       run                watch and report; what wgmon does without a command
       test-webhook       send a made-up event to the targets and report the outcome
-      outbox             list, retry or drop what waits for a target or was given up
+      outbox             list, retry or drop waiting events and dead letters
       rules              print, load or remove firewall rules that wake wgmon
       receive            take webhooks in and print them, to try them out
       status             print who is connected, since when, and what they move
@@ -148,14 +148,14 @@ test("the help text", () => {
 
 test("the help texts of single commands", () => {
   expect(helpText("outbox")).toMatchInlineSnapshot(`
-    "wgmon outbox: list, retry or drop what waits for a target or was given up
+    "wgmon outbox: list, retry or drop waiting events and dead letters
 
     Usage: wgmon outbox [list|retry|drop] [flags]
 
     Flags:
       --target NAME               only messages for this target (default: all)
       --id ID                     only this message (default: all)
-      --dead                      only messages that were given up
+      --dead                      only dead letters
       --all                       retry and drop, which need --target, --id or this:
                                   every message
       --json                      print JSON, a line for each message

@@ -62,11 +62,11 @@ const left = () => ({
 });
 
 describe("list", () => {
-  test("says for each target what waits and why, then what was given up", () => {
+  test("says for each target what waits and why, then the dead letters", () => {
     expect(run("list")).toEqual([
       `${OPS}: 3 events wait, the oldest for 1h 38m; 7 failed attempts in a row, the last: 503; next attempt in 1m 30s`,
       "script: 1 event waits, the oldest for 1h 36m",
-      "given up: 2 events",
+      "2 dead letters:",
       `  2026-01-01T11:55:00.000Z evt_00000000000000000000000000000001 ${OPS}: 404: not found, check the URL`,
       "    2026-01-01T10:21:00.000Z wg1 added",
       `  2026-01-01T11:55:00.000Z evt_00000000000000000000000000000005 ${OPS}: 404: not found, check the URL`,
@@ -74,10 +74,10 @@ describe("list", () => {
     ]);
   });
 
-  test("of one target, of what was given up, of nothing", () => {
+  test("of one target, of dead letters, of nothing", () => {
     expect(run("list", {}, "script")).toHaveLength(1);
-    expect(run("list", { dead: true })[0]).toBe("given up: 2 events");
-    expect(run("list", {}, "other")).toEqual(["nothing waits, nothing was given up"]);
+    expect(run("list", { dead: true })[0]).toBe("2 dead letters:");
+    expect(run("list", {}, "other")).toEqual(["nothing waits, and there are no dead letters"]);
   });
 
   test("as JSON has every message, with the event", () => {
@@ -90,7 +90,7 @@ describe("list", () => {
       event: { type: "device.added", data: { device: "wg2" } },
     });
     expect(rows.at(-1)).toMatchObject({
-      state: "given up",
+      state: "dead",
       reason: "404: not found, check the URL",
       event: { type: "peer.connected" },
     });
@@ -98,15 +98,15 @@ describe("list", () => {
 });
 
 describe("retry", () => {
-  test("puts back what was given up, and makes what waits due", () => {
+  test("puts back dead letters, and makes what waits due", () => {
     expect(run("retry")).toEqual([
-      "2 events put back, 4 events tried again within 10 s (or at the next start)",
+      "2 dead letters put back, 4 events tried again within 10 s (or at the next start)",
     ]);
     expect(left()).toEqual({ ops: [1, 2, 3, 4, 5], script: [4], dead: [] });
     expect(store.targetState("ops")).toMatchObject({ nextAtMs: 0, failures: 7 });
   });
 
-  test("of one message, or of those that were given up, leaves the rest", () => {
+  test("of one message, or of dead letters, leaves the rest", () => {
     run("retry", { id: `evt_${"5".padStart(32, "0")}`, dead: true });
     expect(left()).toEqual({ ops: [2, 3, 4, 5], script: [4], dead: [1] });
     expect(store.targetState("ops")).toMatchObject({ nextAtMs: NOW_MS + 90_000 });
@@ -114,10 +114,8 @@ describe("retry", () => {
 });
 
 describe("drop", () => {
-  test("takes both, or those that were given up, or one message", () => {
-    expect(run("drop", { dead: true })).toEqual([
-      "0 events that waited and 2 events given up dropped",
-    ]);
+  test("takes both, or dead letters, or one message", () => {
+    expect(run("drop", { dead: true })).toEqual(["0 events and 2 dead letters deleted"]);
     expect(left()).toEqual({ ops: [2, 3, 4], script: [4], dead: [] });
     run("drop", { id: `evt_${"4".padStart(32, "0")}` }, "ops");
     expect(left()).toEqual({ ops: [2, 3], script: [4], dead: [] });

@@ -322,10 +322,10 @@ test("store", () => {
     [{ ...facts, freeBytes: 1e6 }, "problem: /var/lib/wgmon: only 1 MB free"],
   ]);
   table(judgeFile, [
-    [{ sizeBytes: 1e6, waiting: 3, dead: 0 }, "ok: wgmon.db has 1.0 MB; 3 waiting, 0 given up"],
+    [{ sizeBytes: 1e6, waiting: 3, dead: 0 }, "ok: wgmon.db has 1.0 MB; 3 waiting, 0 dead letters"],
     [
       { sizeBytes: 1e6, waiting: 0, dead: 2 },
-      "warning: wgmon.db has 1.0 MB; 0 waiting, 2 given up",
+      "warning: wgmon.db has 1.0 MB; 0 waiting, 2 dead letters",
     ],
   ]);
 });

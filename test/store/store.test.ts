@@ -23,7 +23,7 @@ import { SCHEMA_VERSION } from "../../src/store/schema.ts";
 import { Store } from "../../src/store/store.ts";
 import type { SavedSession } from "../../src/tracker.ts";
 import { HandClock } from "../support/clock.ts";
-import { ALICE, device, peer } from "../support/peers.ts";
+import { ALICE, BOB, device, peer } from "../support/peers.ts";
 
 const DAY_MS = 86_400_000;
 const folders: string[] = [];
@@ -563,5 +563,121 @@ describe("a tool beside wgmon", () => {
     expect(opened).rejects.toThrow("an older wgmon wrote it");
     await opened.catch(() => {});
     expect(file.query("PRAGMA user_version").get()).toEqual({ user_version: SCHEMA_VERSION - 1 });
+  });
+});
+
+describe("a clock that was set", () => {
+  const BOOT = 120_000;
+  const TODAY = Date.UTC(2026, 10, 29);
+  const state = { bootId: "boot", bootedAtMs: TODAY, unsureSinceMs: null };
+  const step = { ms: TODAY - BOOT, fromMs: BOOT, toMs: BOOT + 3_600_000, unsureFromMs: BOOT };
+  const at = (ms: number, seconds: number) => ms + seconds * 1000;
+
+  async function filled() {
+    const { store } = await open(folder());
+    record(store, 1, ["ops"], TODAY - 86_400_000);
+    record(store, 2, ["ops", "old"], at(BOOT, 10));
+    store.record(
+      {
+        events: [{ event: event(3, at(BOOT, 20)), targets: ["ops"] }],
+        sessions: [
+          {
+            ...session,
+            startedAtMs: at(BOOT, 5),
+            handshakeAtMs: at(BOOT, 5),
+            lastSignMs: at(BOOT, 7),
+            silentSinceMs: at(BOOT, 7),
+          },
+        ],
+        ended: [
+          { ...ended, publicKey: BOB, startedAtMs: at(BOOT, 1), endedAtMs: at(BOOT, 2) },
+          { ...ended, publicKey: BOB, startedAtMs: at(BOOT, 2), endedAtMs: at(BOOT, 3) },
+        ],
+        devices: [device()],
+      },
+      at(BOOT, 20),
+    );
+    store.bury("old", "old", [2], "404", at(BOOT, 30));
+    store.saveTarget("ops", "ops", { failures: 1, nextAtMs: at(BOOT, 100), reason: "503" });
+    store.addTraffic([{ device: "wg0", publicKey: ALICE, rxBytes: 1, txBytes: 2 }], at(BOOT, 20));
+    return store;
+  }
+
+  const past = {
+    device: null,
+    publicKey: null,
+    sinceMs: null,
+    from: null,
+    limit: 9,
+    isOpen: false,
+  };
+  const times = (store: Store) => ({
+    ended: store.sessions(past).map(({ startedAtMs, endedAtMs }) => [startedAtMs, endedAtMs]),
+    letters: store.deadLetters().map(({ atMs }) => atMs),
+    recent: store.events({
+      order: "oldest",
+      from: null,
+      limit: 9,
+      type: null,
+      publicKey: null,
+      sinceMs: TODAY,
+    }).length,
+    traffic: store.traffic("wg0", ALICE, TODAY).rxBytes.at(-1),
+  });
+
+  test("has its times moved: of what goes on, and of what is over if it was not kept right", async () => {
+    const store = await filled();
+    store.clockSet(step, state);
+    expect(store.clockState()).toEqual(state);
+    expect(store.waiting("ops", 0, 9).map(({ addedAtMs }) => addedAtMs)).toEqual([
+      1001,
+      1002,
+      at(TODAY, 20),
+    ]);
+    expect(store.queues()[0]!.nextAtMs).toBe(at(TODAY, 100));
+    const [open] = store.earlier(0)!.sessions;
+    expect(open).toMatchObject({
+      startedAtMs: at(TODAY, 5),
+      handshakeAtMs: at(TODAY, 5),
+      lastSignMs: at(TODAY, 7),
+    });
+    expect(open!.peer).toEqual(session.peer);
+    expect(times(store)).toEqual({
+      ended: [
+        [at(TODAY, 2), at(TODAY, 3)],
+        [at(TODAY, 1), at(TODAY, 2)],
+      ],
+      letters: [at(TODAY, 30)],
+      recent: 2,
+      traffic: 1,
+    });
+    store.trim({ keepMs: 2 * 86_400_000, maxBytes: 1e9 }, at(TODAY, 60));
+    expect(store.eventPlaces().first).toBe(1);
+  });
+
+  test("keeps the past where it was right", async () => {
+    const store = await filled();
+    const before = times(store);
+    store.clockSet({ ...step, unsureFromMs: null }, state);
+    expect(times(store)).toEqual(before);
+    expect(store.earlier(0)!.sessions[0]).toMatchObject({ startedAtMs: at(TODAY, 5) });
+  });
+
+  test("that goes back and forth leaves all as it was", async () => {
+    const store = await filled();
+    const before = {
+      ...times(store),
+      sessions: store.earlier(0)!.sessions,
+      queues: store.queues(),
+    };
+    for (const ms of [300_000, -300_000]) {
+      const by = { ms, fromMs: Math.min(BOOT, BOOT - ms), toMs: BOOT + 3_600_000 };
+      store.clockSet({ ...by, unsureFromMs: by.fromMs }, state);
+    }
+    expect({
+      ...times(store),
+      sessions: store.earlier(0)!.sessions,
+      queues: store.queues(),
+    }).toEqual(before);
   });
 });

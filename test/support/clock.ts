@@ -1,9 +1,12 @@
 /** A clock that a test moves by hand. Timers fire in order, each at its own time. */
 
 import type { Clock } from "../../src/clock.ts";
+import type { Machine } from "../../src/wallclock.ts";
 import type { Instant } from "../../src/wireguard.ts";
 
-export class HandClock implements Clock {
+export class HandClock implements Clock, Machine {
+  bootId = "boot";
+  isRight = false;
   #wallMs: number;
   #monotonicMs = 0;
   #timers: { dueMs: number; callback: () => void }[] = [];
@@ -14,6 +17,14 @@ export class HandClock implements Clock {
 
   now(): Instant {
     return { wallMs: this.#wallMs, monotonicMs: this.#monotonicMs };
+  }
+
+  bootMs(): number {
+    return this.#monotonicMs;
+  }
+
+  isSynchronised(): boolean {
+    return this.isRight;
   }
 
   after(delayMs: number, callback: () => void): () => void {

@@ -49,6 +49,8 @@ export class FakeSource implements Source {
     this.store = store;
   }
 
+  readClock(): void {}
+
   host(): string {
     return "gw1";
   }
