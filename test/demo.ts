@@ -39,11 +39,11 @@ const signals = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /** Starts this program again where a WireGuard gateway can be made. */
 async function outside(): Promise<number> {
-  if (!existsSync(WGMON)) throw new DemoError("there is no ./wgmon; bun build.ts makes it.");
+  if (!existsSync(WGMON)) throw new DemoError("there is no ./wgmon; npm run build makes it.");
   const missing = PROGRAMS.filter((program) => Bun.which(program) === null);
   if (missing.length > 0) {
     throw new DemoError(
-      `it needs ${missing.join(", ")}; node deploy/setup.mjs --test installs it.`,
+      `it needs ${missing.join(", ")}; node deploy/setup.mjs --demo installs it.`,
     );
   }
   const again = ["unshare", "--net", process.execPath, import.meta.path, INSIDE];
