@@ -10,6 +10,7 @@ import {
   cpSync,
   linkSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   symlinkSync,
   writeFileSync,
@@ -44,7 +45,7 @@ class Registry implements Disposable {
   asked: string[] = [];
   readonly #server: Bun.Server<undefined>;
 
-  constructor(archive: Uint8Array) {
+  constructor(archive: Uint8Array, name = PACKAGE) {
     this.archive = archive;
     this.#server = Bun.serve({
       port: 0,
@@ -55,8 +56,8 @@ class Registry implements Disposable {
         if (pathname.endsWith(".tgz")) return new Response(this.archive);
         // What the registry itself says about its archive is no proof: it agrees with what it sends.
         const dist = { tarball: `${origin}/bun.tgz`, integrity: integrityOf(this.archive) };
-        const versions = { [VERSION]: { name: PACKAGE, version: VERSION, dist } };
-        return Response.json({ name: PACKAGE, "dist-tags": { latest: VERSION }, versions });
+        const versions = { [VERSION]: { name, version: VERSION, dist } };
+        return Response.json({ name, "dist-tags": { latest: VERSION }, versions });
       },
     });
   }
@@ -98,7 +99,12 @@ class Clone {
   }
 
   async setup(registry: Registry, ...flags: readonly string[]) {
-    const child = Bun.spawn(["node", join(this.folder, "deploy/setup.mjs"), ...flags], {
+    return await this.run(registry, "node", join(this.folder, "deploy/setup.mjs"), ...flags);
+  }
+
+  /** What it printed, on both outputs. */
+  async run(registry: Registry, ...command: readonly string[]) {
+    const child = Bun.spawn([...command], {
       cwd: "/",
       env: {
         PATH: this.programs,
@@ -109,10 +115,10 @@ class Clone {
       },
       stdin: "ignore",
       stdout: "pipe",
-      stderr: "inherit",
+      stderr: "pipe",
     });
-    const text = await child.stdout.text();
-    return { text, exitCode: await child.exited };
+    const [said, complained] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    return { text: said + complained, exitCode: await child.exited };
   }
 
   read(path: string): string | null {
@@ -193,6 +199,19 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
     expect(await clone.setup(registry)).toMatchObject({ exitCode: 0 });
     expect(clone.read("cached")).toBe(old);
     expect(clone.read("node_modules/.bin/bun")).toBe(FAKE_BUN);
+  });
+
+  test("of another kind of machine is refused by build.ts, too", async () => {
+    const other = MACHINE === "x64" ? "arm64" : "x64";
+    using registry = new Registry(wrong, bunPackages[other]);
+    const clone = new Clone(right);
+    cpSync(join(ROOT, "build.ts"), join(clone.folder, "build.ts"));
+    const command = [process.execPath, join(clone.folder, "build.ts"), "--target", other];
+    const { text, exitCode } = await clone.run(registry, ...command);
+    expect(exitCode).toBe(1);
+    expect(text).toContain("build.ts: ");
+    expect(text).toContain("is not the file that bun.lock names");
+    expect(readdirSync(clone.folder)).not.toContain(`wgmon-${other}`);
   });
 
   test("gets npm's registry and certificates", async () => {

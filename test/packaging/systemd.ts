@@ -17,8 +17,8 @@ const DROP_INS = "/run/systemd/system/wgmon.service.d";
 const CAPABILITIES = "0000000000003000";
 
 using reports = new Reports();
-const gateway = new Gateway(4);
-const [first, second, third, fourth] = gateway.peers;
+const gateway = new Gateway(5);
+const [first, second, third, fourth, fifth] = gateway.peers;
 
 await step("boot: the service is ready, and says that there is no device yet", async () => {
   expectActive();
@@ -83,12 +83,22 @@ await step("unit: systemd-analyze finds nothing wrong, and 1.8 or better", () =>
   run(["systemd-analyze", "security", "--no-pager", "--threshold=18", "wgmon.service"]);
 });
 
-await step("nflog: rules that it made itself wake it, and a peer is reported", async () => {
-  run(["wgmon", "rules", "--install"]);
+await step("as installed: a packet wakes it, and the peer is reported by its name", async () => {
+  // Without the slow scan only a packet can, and the tick rests while no peer is connected.
+  writeFileSync(SETTINGS, 'reconcile = "0s"\n');
+  run(["systemctl", "restart", "wgmon"]);
   first!.connect();
   await reports.connected(first!);
   await until("the status", () => show("StatusText") === "watching wg0; 1 peer connected");
   expect(journal().includes("peer1 (wg0) connected"), journal());
+});
+
+await step("nflog: rules that it made itself are found, and a peer is reported", async () => {
+  run(["wgmon", "rules", "--install"]);
+  run(["systemctl", "restart", "wgmon"]);
+  expect(/ready monitor=nflog .*devices=wg0/.test(journal()), journal());
+  fifth!.connect();
+  await reports.connected(fifth!);
 });
 
 await step("kill -9: it comes back; what was not delivered is, and nothing twice", async () => {
