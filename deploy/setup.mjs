@@ -160,6 +160,8 @@ const takes = {
 installPackages();
 installGroups(groupsFor(purpose));
 if (purpose === "test") fetchPromtool();
+// For the end of the demo.
+if (purpose === "demo") writeFileSync("node_modules/.installed", installed.join(" "));
 if (installed.length > 0) say(`installed ${installed.length} packages: ${installed.join(" ")}`);
 
 /** Bun by an archive that bun.lock vouches for, then by that Bun all other packages; no install scripts. */

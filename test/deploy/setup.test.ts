@@ -269,6 +269,8 @@ describe.skipIf(missing.length > 0)(`packages of the system${note}`, () => {
     );
     expect(text).toContain("npm run demo itself takes about a minute");
     expect(lines.at(-1)).toMatch(/^setup: installed \d+ packages: .*wireguard-tools.*libneeded/);
+    // test/demo.ts names them again.
+    expect(clone.read("node_modules/.installed")).toMatch(/wireguard-tools.*libneeded/);
     const calls = clone.read("apt")!.trim().split("\n");
     for (const call of calls) expect(call).toContain("--no-install-recommends --no-upgrade");
     expect(clone.read("apt")).toContain("wireguard-tools");
