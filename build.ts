@@ -1,13 +1,22 @@
 /**
  * Builds ./wgmon, one executable: `bun build.ts [--target x64|arm64] [--outfile FILE]`. For another kind
- * of machine than this one, Bun's own executable for it comes from the npm registry.
+ * of machine than this one, and for a release, Bun's executable is the one that bun.lock names.
  *
  * --release: with the C libraries in it, for machines that do not have them, into dist/, beside its
  * checksum, its list of parts and their licences. deploy/libraries.ts says what that needs.
  */
 
-import { existsSync } from "node:fs";
-import { cp, mkdir, mkdtemp, readFile, rename, rm, stat, symlink } from "node:fs/promises";
+import {
+  cp,
+  mkdir,
+  mkdtemp,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
@@ -29,22 +38,12 @@ export const buildFlags = [
   "--no-compile-autoload-bunfig",
 ] as const;
 
-/** The npm package that holds Bun's executable for each kind of machine. */
-const bunPackages = { x64: "@oven/bun-linux-x64", arm64: "@oven/bun-linux-aarch64" } as const;
-
-type Target = keyof typeof bunPackages;
+type Target = "x64" | "arm64";
 
 const CACHE = join(import.meta.dir, "node_modules/.cache");
 
-/** @param tree the folder with src and ffi. */
-async function build(target: Target, outfile: string, tree = import.meta.dir): Promise<void> {
-  const flags: string[] = [...buildFlags];
-  if (target !== process.arch) {
-    flags.push(
-      `--target=bun-linux-${target}`,
-      `--compile-executable-path=${await fetchBun(target)}`,
-    );
-  }
+/** @param tree the folder with src and ffi of a release. */
+async function build(target: Target, outfile: string, tree?: string): Promise<void> {
   // In a folder of its own: source maps are written beside it, and they are in the executable, too.
   const place = dirname(outfile);
   const folder = await mkdtemp(join(place, ".wgmon-build-")).catch(
@@ -54,6 +53,11 @@ async function build(target: Target, outfile: string, tree = import.meta.dir): P
   );
   try {
     const built = join(folder, "wgmon");
+    const flags: string[] = [...buildFlags];
+    if (target !== process.arch) flags.push(`--target=bun-linux-${target}`);
+    if (target !== process.arch || tree !== undefined) {
+      flags.push(`--compile-executable-path=${await lockedBun(target, folder)}`);
+    }
     await run([process.execPath, "build", ...flags, "src/main.ts", "--outfile", built], tree);
     await rename(built, outfile);
   } finally {
@@ -61,28 +65,22 @@ async function build(target: Target, outfile: string, tree = import.meta.dir): P
   }
 }
 
-/** Bun's executable for another kind of machine, from the npm registry, of our own version. */
-async function fetchBun(target: Target): Promise<string> {
-  const name = bunPackages[target];
-  const folder = join(CACHE, `${name.replace("/", "-")}-${Bun.version}`);
-  const executable = join(folder, "package/bin/bun");
-  if (existsSync(executable)) return executable;
-  console.log(`fetching ${name} ${Bun.version}`);
-  await mkdir(CACHE, { recursive: true });
-  // Aside, so that half of it is never taken for all of it.
-  const aside = await mkdtemp(`${folder}-`);
+/** Writes Bun's executable for a kind of machine into the folder, compared with bun.lock; its path. */
+async function lockedBun(target: Target, folder: string): Promise<string> {
+  const { BunError, bunPackages, fetchBun, lockedPackage } = await import("./deploy/bun.mjs");
   try {
-    await run(["npm", "pack", "--silent", "--pack-destination", aside, `${name}@${Bun.version}`]);
-    const [archive] = [...new Bun.Glob("*.tgz").scanSync(aside)];
-    if (archive === undefined) throw new BuildError(`npm pack ${name} left no archive`);
-    await run(["tar", "-xzf", join(aside, archive), "-C", aside]);
-    await rm(join(aside, archive));
-    await rm(folder, { recursive: true, force: true });
-    await rename(aside, folder);
-  } finally {
-    await rm(aside, { recursive: true, force: true });
+    const { version } = lockedPackage(bunPackages[target]);
+    if (version !== Bun.version) {
+      throw new BuildError(
+        `this is Bun ${Bun.version}, but bun.lock has ${version}; npm run build and npm run release use the latter`,
+      );
+    }
+    const executable = join(folder, "bun");
+    await writeFile(executable, fetchBun(target, console.log).get("bin/bun")!, { mode: 0o755 });
+    return executable;
+  } catch (error) {
+    throw error instanceof BunError ? new BuildError(error.message) : error;
   }
-  return executable;
 }
 
 /** The program as others get it, and what they need to trust it. */

@@ -21,6 +21,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs, type ParseArgsConfig } from "node:util";
 
+import { licensesText } from "../src/cli/licenses.ts";
 import { settingsFile } from "../src/cli/settingsfile.ts";
 import { manPage } from "./manpage.ts";
 
@@ -66,7 +67,8 @@ async function pack(options: Options): Promise<string> {
     await put("usr/lib/systemd/system/wgmon.service", await source("deploy/wgmon.service"));
     await put("etc/wgmon/wgmon.toml", settingsFile());
     await put("usr/share/man/man8/wgmon.8.gz", gzip(manPage({ version, date })));
-    await put("usr/share/doc/wgmon/copyright", await source("LICENSE"));
+    // LICENSE, and NOTICE with the licences of what is in the program.
+    await put("usr/share/doc/wgmon/copyright", licensesText());
     await put("usr/share/doc/wgmon/changelog.gz", gzip(await source("CHANGELOG.md")));
     for (const [shell, path] of Object.entries(COMPLETIONS)) {
       await put(path, run(binary, "completion", shell));
@@ -162,7 +164,7 @@ async function readOptions(): Promise<Options> {
   });
   const binary = resolve(values.binary);
   if (!(await Bun.file(binary).exists()))
-    throw new PackError(`there is no ${binary}: bun build.ts`);
+    throw new PackError(`there is no ${binary}; npm run build makes it`);
   if (Bun.which("dpkg-deb") === null) throw new PackError("there is no dpkg-deb here");
   const epoch = process.env["SOURCE_DATE_EPOCH"] ?? String(Math.floor(Date.now() / 1000));
   if (!/^\d+$/.test(epoch)) throw new PackError("SOURCE_DATE_EPOCH is no number of seconds");

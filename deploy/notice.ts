@@ -11,9 +11,13 @@ import { join } from "node:path";
 import { $ } from "bun";
 
 import { version } from "../package.json";
+import { bunPackages, lockedPackage } from "./bun.mjs";
 import { libraries, type Machine } from "./libraries.ts";
 
 const ROOT = join(import.meta.dir, "..");
+/** Those of what Bun links, which NOTICE lists; "and" because all of it is in the program. */
+const BUN_LICENCES =
+  "MIT AND LGPL-2.0-or-later AND LGPL-2.1-or-later AND Apache-2.0 AND BSD-2-Clause AND BSD-3-Clause AND Zlib";
 const LINE = "=".repeat(80);
 
 interface Package {
@@ -63,11 +67,11 @@ wgmon's own source is under the MIT licence: see LICENSE. The program that is bu
 from it also holds what is listed here.
 
 Every build:
-  Bun ${Bun.version} (MIT), which links JavaScriptCore and WebKit (LGPL-2.0-or-later, BSD)
-  and others; its LICENSE.md lists them: github.com/oven-sh/bun
+  Bun ${Bun.version} (MIT), which links JavaScriptCore and WebKit (LGPL-2.0-or-later, BSD),
+  uSockets, uWebSockets and simdutf (Apache-2.0) and others; all of them are listed below
 ${packages.map((each) => `  ${each.name} ${each.version} (${each.licence})`).join("\n")}
 
-Release builds (bun build.ts --release), used where the system has none of its own:
+Release builds (npm run release), used where the system has none of its own:
 ${libraries.map((each) => `  ${each.name} ${each.version} (${each.licence}), Debian's source package ${each.source.join(" ")}`).join("\n")}
 
 libnfnetlink and libnetfilter_log are under the GNU General Public License, version 2 or
@@ -84,11 +88,15 @@ libnfnetlink name no version, and libnetfilter_log.c was published with a header
 version 2 alone. Whoever passes on a release and needs certainty asks netfilter.org first,
 or passes on a build without --release.
 `,
+    `Bun ${Bun.version}, as its project describes it\n\n${await bunText()}\n`,
+    `Bun's own licence: the MIT licence. Copyright (c) Oven and the contributors to Bun\n\n${await mitText()}\n`,
     ...packages.map(({ name, version: its, text }) => `${name} ${its}\n\n${text}\n`),
     `libpcap ${libraries.find(({ name }) => name === "libpcap")!.version}\n\n${await debianText("libpcap0.8")}\n`,
     ...["libmnl0", "libnfnetlink0", "libnetfilter-log1"].map(
       (name) => `${name}, as Debian describes it\n\n@${name}\n`,
     ),
+    `Apache License, version 2.0\n\n${await commonLicence("Apache-2.0")}\n`,
+    `GNU Library General Public License, version 2\n\n${await commonLicence("LGPL-2")}\n`,
     `GNU Lesser General Public License, version 2.1\n\n${await commonLicence("LGPL-2.1")}\n`,
     `GNU General Public License, version 2\n\n${await commonLicence("GPL-2")}\n`,
     `GNU General Public License, version 3\n\n${await commonLicence("GPL-3")}\n`,
@@ -100,6 +108,26 @@ or passes on a build without --release.
     }),
   );
   return whole.join(`\n${LINE}\n\n`);
+}
+
+/** Bun's own list of what is in it, from bun-types, which has the documentation of the same version. */
+async function bunText(): Promise<string> {
+  const folder = join(ROOT, "node_modules/bun-types");
+  const manifest = JSON.parse(await readFile(join(folder, "package.json"), "utf8")) as {
+    readonly version: string;
+  };
+  if (manifest.version !== Bun.version) {
+    throw new Error(`bun-types is ${manifest.version}, but this is Bun ${Bun.version}`);
+  }
+  const text = await readFile(join(folder, "docs/project/license.mdx"), "utf8");
+  // It begins with a title for the website.
+  return tidy(text.replace(/^---\n.*?\n---\n/s, ""));
+}
+
+/** The MIT licence without a copyright line. Bun's files name no holder and do not repeat the text. */
+async function mitText(): Promise<string> {
+  const text = await readFile(join(ROOT, "LICENSE"), "utf8");
+  return tidy(text.slice(text.indexOf("Permission is hereby granted")));
 }
 
 async function debianText(name: string): Promise<string> {
@@ -115,7 +143,9 @@ export function hasTexts(): boolean {
   const packages = ["libpcap0.8", "libmnl0", "libnfnetlink0", "libnetfilter-log1"];
   return (
     packages.every((name) => existsSync(`/usr/share/doc/${name}/copyright`)) &&
-    existsSync("/usr/share/common-licenses/GPL-3")
+    ["Apache-2.0", "LGPL-2", "LGPL-2.1", "GPL-2", "GPL-3"].every((name) =>
+      existsSync(`/usr/share/common-licenses/${name}`),
+    )
   );
 }
 
@@ -124,19 +154,31 @@ function tidy(text: string): string {
   return text.replaceAll("\r", "").replaceAll("\f", "").trim();
 }
 
-/** A bill of materials, CycloneDX 1.6; the same for the same program. */
+/**
+ * A bill of materials of a release, CycloneDX 1.6; the same for the same program. Hashes of npm packages are
+ * those of their archives, from bun.lock; what licences the whole has, NOTICE explains.
+ *
+ * @param sums SHA-256 in hexadecimal: of the program as "wgmon", of each C library by its soname.
+ */
 export async function billOfMaterials(
   machine: Machine,
   sums: ReadonlyMap<string, string>,
 ): Promise<string> {
   const licences = (expression: string) => [{ expression }];
   const hashes = (sha256: string) => [{ alg: "SHA-256", content: sha256 }];
+  const fromNpm = (name: string) => {
+    const { version: its, sha512 } = lockedPackage(name);
+    return {
+      hashes: [{ alg: "SHA-512", content: sha512 }],
+      purl: `pkg:npm/${name.replace("@", "%40")}@${its}`,
+    };
+  };
   const npm = (await bundledPackages()).map((each) => ({
     type: "library",
     name: each.name,
     version: each.version,
     licenses: licences(each.licence),
-    purl: `pkg:npm/${each.name.replace("@", "%40")}@${each.version}`,
+    ...fromNpm(each.name),
   }));
   const debian = libraries.map(({ name, version: its, licence, source, soname }) => ({
     type: "library",
@@ -150,8 +192,8 @@ export async function billOfMaterials(
     type: "platform",
     name: "bun",
     version: Bun.version,
-    licenses: licences("MIT"),
-    purl: `pkg:npm/bun@${Bun.version}`,
+    licenses: licences(BUN_LICENCES),
+    ...fromNpm(bunPackages[machine]),
   };
   const document = {
     bomFormat: "CycloneDX",
@@ -162,7 +204,7 @@ export async function billOfMaterials(
         type: "application",
         name: "wgmon",
         version,
-        licenses: licences("MIT"),
+        licenses: licences("GPL-3.0-only"),
         purl: `pkg:generic/wgmon@${version}?arch=${machine}&os=linux`,
         hashes: hashes(sums.get("wgmon")!),
       },

@@ -1,7 +1,10 @@
 /**
- * Makes a machine that has only Node and npm ready for wgmon: Bun and the packages of bun.lock, and
- * the system's C libraries; with --test also what the tests use. Says what it does, a line each, and
- * nothing where nothing is to do. Plain Node 18, no packages: it runs before there are any.
+ * Makes a machine that has only Node and npm ready for wgmon: Bun and the packages of bun.lock (--build), the
+ * system's C libraries (`npm start`), what the demo uses (--demo) or what the tests use (--test).
+ * Says what it will install before it does and what it has installed at the end; nothing where nothing is
+ * missing. With apt, packages that are installed already are neither upgraded nor removed, unless
+ * --allow-upgrades is given (for machines that are thrown away). Plain Node 18, no packages: it runs before
+ * there are any.
  */
 
 import { spawnSync } from "node:child_process";
@@ -16,14 +19,27 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { homedir } from "node:os";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { BunError, bunPackages, fetchBun, lockedPackage } from "./bun.mjs";
+
 process.chdir(fileURLToPath(new URL("..", import.meta.url)));
-const forTests = process.argv.includes("--test");
+/** By option, the script of package.json that it is for. None of them: npm start. */
+const purposes = { "--build": "build", "--demo": "demo", "--test": "test" };
+const options = process.argv.slice(2);
+const known = [...Object.keys(purposes), "--allow-upgrades"];
+const unknown = options.find((word) => !known.includes(word));
+if (unknown !== undefined) {
+  say(`unknown option ${unknown}; it takes ${known.join(", ")}`);
+  process.exit(2);
+}
+const purpose = purposes[options.find((word) => word in purposes)] ?? "start";
+const mayUpgrade = options.includes("--allow-upgrades");
 const isRoot = process.getuid?.() === 0;
 
 /** In the order of preference; what is installed is the first that the machine has. */
@@ -35,16 +51,20 @@ const managers = {
       "-y",
       "-qq",
       "--no-install-recommends",
+      "--no-upgrade",
       "-o",
       "DPkg::Lock::Timeout=300",
     ],
     refresh: ["apt-get", "update", "-qq"],
   },
   dnf: { install: ["dnf", "install", "-y", "-q"] },
-  pacman: { install: ["pacman", "-S", "--noconfirm", "--needed"], refresh: ["pacman", "-Sy"] },
+  // Without -y (refresh): new packages beside old ones are a partial upgrade, which Arch does not support.
+  pacman: { install: ["pacman", "-S", "--noconfirm", "--needed"] },
   zypper: { install: ["zypper", "--non-interactive", "install"] },
 };
 const manager = Object.keys(managers).find((name) => which(name) !== null);
+/** The packages that this run has installed, with their dependencies where apt names them. */
+const installed = [];
 
 /** Packages by manager, in the order of `managers`, and how to see that they are not needed. */
 const libraries = [
@@ -58,17 +78,20 @@ const libraries = [
     isThere: () => hasLibrary("libpcap.so.0.8") || hasLibrary("libpcap.so.1"),
   },
 ];
-const testTools = [
+const demoTools = [
   { names: "iproute2 iproute iproute2 iproute2", isThere: () => which("ip") },
-  { names: "iproute2 iproute-tc iproute2 iproute2", isThere: () => which("tc") },
   { names: "util-linux util-linux util-linux util-linux", isThere: () => which("unshare") },
   {
     names: "wireguard-tools wireguard-tools wireguard-tools wireguard-tools",
     isThere: () => which("wg"),
   },
   { names: "nftables nftables nftables nftables", isThere: () => which("nft") },
-  { names: "iptables iptables-nft iptables-nft iptables", isThere: () => which("iptables") },
   { names: "iputils-ping iputils iputils iputils", isThere: () => which("ping") },
+];
+const testTools = [
+  ...demoTools,
+  { names: "iproute2 iproute-tc iproute2 iproute2", isThere: () => which("tc") },
+  { names: "iptables iptables-nft iptables-nft iptables", isThere: () => which("iptables") },
   { names: "zsh zsh zsh zsh", isThere: () => which("zsh") },
   { names: "fish fish fish fish", isThere: () => which("fish") },
   // The constants are compared with the kernel's headers.
@@ -126,71 +149,173 @@ const machineTools = [
   { names: "xz-utils", isThere: () => which("xz") },
 ];
 
-installPackages();
-const wanted = missing(libraries);
-if (wanted.length > 0 && !install(wanted, "wgmon's C libraries")) process.exit(1);
-if (forTests) prepareTests();
+/** How long each takes on two cores once everything is installed. */
+const takes = {
+  build: null,
+  start: null,
+  demo: "about a minute",
+  test: "about 11 minutes on two cores",
+};
 
+installPackages();
+installGroups(groupsFor(purpose));
+if (purpose === "test") fetchPromtool();
+// For the end of the demo.
+if (purpose === "demo") writeFileSync("node_modules/.installed", installed.join(" "));
+if (installed.length > 0) say(`installed ${installed.length} packages: ${installed.join(" ")}`);
+
+/** Bun by an archive that bun.lock vouches for, then by that Bun all other packages; no install scripts. */
 function installPackages() {
-  const pinned = JSON.parse(readFileSync("package.json", "utf8")).devDependencies.bun;
+  const pinned = lockedPackage("bun").version;
   const stamp = join("node_modules", ".in-step-with-lock");
   const lock = createHash("sha256").update(readFileSync("bun.lock")).digest("hex");
   const bun = join("node_modules", ".bin", "bun");
-  const hasBun = () =>
-    spawnSync(bun, ["--version"], { encoding: "utf8" }).stdout?.trim() === pinned;
+  const hasBun = (path = bun) =>
+    spawnSync(path, ["--version"], { encoding: "utf8" }).stdout?.trim() === pinned;
   if (hasBun() && existsSync(stamp) && readFileSync(stamp, "utf8") === lock) return;
-  if (!hasBun()) {
-    say(`installing Bun ${pinned} with npm`);
-    run([
-      "npm",
-      "install",
-      "--no-save",
-      "--no-package-lock",
-      "--no-audit",
-      "--no-fund",
-      "--loglevel=error",
-    ]);
-    // npm may be told not to run install scripts, and this one puts the program into place.
-    if (!hasBun()) run([process.execPath, join("node_modules", "bun", "install.js")]);
+  const placed = hasBun() ? null : placeBun();
+  if (placed !== null && !hasBun(placed)) {
+    fail(
+      `Bun ${pinned} does not run on this machine; wgmon needs Linux on x86_64 or arm64, with glibc ` +
+        "(Alpine's C library is not supported)",
+    );
   }
-  say("installing the packages of bun.lock");
-  run([bun, "install", "--frozen-lockfile", "--silent"]);
+  say("installing the packages of bun.lock into node_modules");
+  run([placed ?? bun, "install", "--frozen-lockfile", "--ignore-scripts", "--silent"], {
+    env: npmSettings(),
+  });
+  if (!hasBun()) {
+    const target = placed ?? placeBun();
+    for (const name of ["bun.exe", "bunx.exe"]) {
+      // Bun's package has a placeholder there, which may be a hard link to a file of Bun's cache.
+      const path = join("node_modules/bun/bin", name);
+      rmSync(path, { force: true });
+      symlinkSync(join("../..", target.slice("node_modules/".length)), path);
+    }
+  }
   writeFileSync(stamp, lock);
 }
 
-function prepareTests() {
-  const tools = missing(testTools);
-  if (tools.length > 0 && !install(tools, "tools of the kernel tests")) {
-    say("kernel tests that need them will be skipped");
+/** Puts Bun's package where `bun install` would put it, so that it is not fetched twice. */
+function placeBun() {
+  const name = bunPackages[process.arch];
+  if (process.platform !== "linux" || name === undefined) {
+    fail(`wgmon needs Linux on x86_64 or arm64; this is ${process.platform} on ${process.arch}`);
   }
-  if (manager === "apt-get") {
-    const more = missing(packagingTools);
-    if (more.length > 0 && !install(more, "tools of the packaging tests")) {
-      say("packaging tests that need them will be skipped");
+  const folder = join("node_modules", name);
+  try {
+    const files = fetchBun(process.arch, say);
+    rmSync(folder, { recursive: true, force: true });
+    for (const [path, bytes] of files) {
+      mkdirSync(dirname(join(folder, path)), { recursive: true });
+      writeFileSync(join(folder, path), bytes, { mode: path.startsWith("bin/") ? 0o755 : 0o644 });
     }
+  } catch (error) {
+    if (error instanceof BunError) fail(error.message);
+    throw error;
   }
-  fetchPromtool();
-  const browser = missing(browsers);
-  if (browser.length > 0 && !install(browser, "a browser for the tests of the page")) {
-    say("tests of the page in a browser will be skipped");
+  return join(folder, "bin/bun");
+}
+
+/** npm's registry, proxy and certificates for Bun, which reads only some of npm's settings files. */
+function npmSettings() {
+  const { status, stdout } = attempt(["npm", "config", "ls", "--json", "--no-update-notifier"]);
+  const settings = status === 0 ? JSON.parse(stdout) : {};
+  const { registry, cafile, proxy, "https-proxy": httpsProxy } = settings;
+  const env = {};
+  if (registry) env.npm_config_registry = registry;
+  if (cafile && !process.env.NODE_EXTRA_CA_CERTS) env.NODE_EXTRA_CA_CERTS = cafile;
+  if (httpsProxy && !process.env.https_proxy && !process.env.HTTPS_PROXY) {
+    env.HTTPS_PROXY = httpsProxy;
   }
-  if (manager === "apt-get" && process.arch === "x64") {
-    const more = missing(releaseTools);
-    if (more.length > 0 && !install(more, "tools of the tests of releases")) {
-      say("tests of releases will be skipped");
-    }
+  if (proxy && !process.env.http_proxy && !process.env.HTTP_PROXY) env.HTTP_PROXY = proxy;
+  return env;
+}
+
+/**
+ * What a purpose needs: packages, what they are for, and what becomes of it without them. The first is
+ * required; null: the purpose goes on without saying more.
+ */
+function groupsFor(purpose) {
+  if (purpose === "build") return [];
+  const groups = [{ what: "C libraries of wgmon", needs: libraries, without: null }];
+  if (purpose === "start") return groups;
+  const isDebian = manager === "apt-get";
+  const hasVm = isDebian && process.arch === "x64";
+  const reason = whyNoWireguard();
+  if (purpose === "demo") {
+    groups.push({ what: "tools of the demo", needs: demoTools, without: "the demo cannot run" });
+    if (reason === null) return groups;
+    const without = `the demo cannot run: ${reason}, and a virtual machine needs Debian on x86_64`;
+    groups.push({
+      what: `a virtual machine, because ${reason}`,
+      needs: machineTools,
+      without: hasVm ? "the demo cannot run" : without,
+      isPossible: hasVm,
+    });
+    return groups;
   }
   // Where the kernel has WireGuard, packages and images are still tested in a virtual machine.
-  const reason = whyNoWireguard();
-  const skipped = reason === null ? "tests of packages and images" : `kernel tests (${reason})`;
-  if (manager !== "apt-get" || process.arch !== "x64") {
-    say(`${skipped} will be skipped: their virtual machine needs Debian on x86_64`);
-    return;
+  const inVm = reason === null ? "tests of packages and images" : `kernel tests (${reason})`;
+  return [
+    ...groups,
+    {
+      what: "kernel tests",
+      needs: testTools,
+      without: "kernel tests that need them will be skipped",
+    },
+    {
+      what: "tests of packages and images",
+      needs: packagingTools,
+      without: "packaging tests that need them will be skipped",
+      isPossible: isDebian,
+    },
+    {
+      what: "tests of the page in a browser",
+      needs: browsers,
+      without: "tests of the page in a browser will be skipped",
+    },
+    {
+      what: "tests of releases",
+      needs: releaseTools,
+      without: "tests of releases will be skipped",
+      isPossible: hasVm,
+    },
+    {
+      what: `a virtual machine for the ${inVm}`,
+      needs: machineTools,
+      without: `${inVm} will be skipped: their virtual machine needs Debian on x86_64`,
+      isPossible: hasVm,
+    },
+  ];
+}
+
+/** Says what is missing and how much it is, then installs it, group by group. */
+function installGroups(groups) {
+  const command = purpose === "demo" ? "npm run demo" : `npm ${purpose}`;
+  const impossible = groups.filter(({ isPossible }) => isPossible === false);
+  const wanted = groups
+    .filter((group) => !impossible.includes(group))
+    .map((group) => ({ ...group, packages: missing(group.needs) }))
+    .filter(({ packages }) => packages.length > 0);
+  if (wanted.length > 0) {
+    say(`${command} needs from this system's packages:`);
+    for (const { what, packages } of wanted) say(`  ${what}: ${packages.join(" ")}`);
+    const { added, sizeMb } = planOf(wanted.flatMap(({ packages }) => packages));
+    if (added.length > 0) {
+      say(
+        `  with what these need: ${added.length} packages, ${sizeMb} MB on disk, ` +
+          `${sizeMb > 100 ? "some minutes" : "less than a minute"}; no installed package is upgraded`,
+      );
+    }
   }
-  const more = missing(machineTools);
-  if (more.length > 0 && !install(more, `a virtual machine for the ${skipped}`)) {
-    say(`${skipped} will be skipped: there is no virtual machine`);
+  if (takes[purpose] !== null) say(`${command} itself takes ${takes[purpose]}`);
+  for (const { what, packages, without } of wanted) {
+    if (install(packages, what)) continue;
+    if (without === null) process.exit(1);
+    say(without);
   }
+  for (const { without } of impossible) say(without);
 }
 
 /** What checks alert rules: test/support/promtool.ts looks for it here, too. */
@@ -235,41 +360,96 @@ function missing(wanted) {
   return [...new Set(names)];
 }
 
-/** Answers whether the packages are there now; where that needs somebody else, says what to do. */
-function install(packages, purpose) {
+/** Whether the packages are there now. Where the user has to act, it says how. */
+function install(packages, what) {
   if (manager === undefined) {
-    const musl =
-      which("apk") === null ? "" : "; Alpine's C library is not supported, glibc is needed";
-    say(`please install ${packages.join(" ")}: ${purpose}${musl}`);
+    say(`please install ${packages.join(" ")}: ${what}`);
     return false;
   }
   const { install, refresh } = managers[manager];
   const command = [...install, ...packages];
   const sudo = isRoot ? [] : ["sudo", "-n"];
   if (!isRoot && spawnSync("sudo", ["-n", "true"]).status !== 0) {
-    say(`please run, for ${purpose}: sudo ${command.join(" ")}`);
+    say(`please run, for ${what}: sudo ${command.join(" ")}`);
     return false;
   }
-  say(`${purpose}: ${[...sudo, ...command].join(" ")}`);
-  if (attempt([...sudo, ...command]).status === 0) return true;
-  if (refresh !== undefined) {
-    say([...sudo, ...refresh].join(" "));
-    attempt([...sudo, ...refresh]);
+  // The package lists may be missing, or older than the archive.
+  for (const prepare of refresh === undefined ? [null] : [null, refresh]) {
+    if (prepare !== null) {
+      say([...sudo, ...prepare].join(" "));
+      attempt([...sudo, ...prepare]);
+    }
+    const { added, changed, problem } = planOf(packages);
+    if (changed.length > 0 && !mayUpgrade) {
+      say(`${what}: not installed, because apt would also change ${changed.join(", ")}`);
+      say(`to allow that: sudo apt-get install --no-install-recommends ${packages.join(" ")}`);
+      return false;
+    }
+    if (problem === null) {
+      say(`${what}: ${[...sudo, ...command].join(" ")}`);
+      const { status, stderr, error } = attempt([...sudo, ...command]);
+      if (status === 0) {
+        installed.push(...(added.length > 0 ? added : packages));
+        return true;
+      }
+      if (prepare !== null || refresh === undefined) {
+        say(`that failed: ${error?.message ?? stderr.trim()}`);
+      }
+    } else if (prepare !== null) say(`${what}: cannot be installed: ${problem}`);
   }
-  const { status, stderr, error } = attempt([...sudo, ...command]);
-  if (status !== 0) say(`that failed: ${error?.message ?? stderr.trim()}`);
-  return status === 0;
+  return false;
 }
 
-function attempt([program, ...rest], options = {}) {
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  return spawnSync(program, rest, { encoding: "utf8", env, ...options });
+/**
+ * What apt would do for these packages: those that it would add with their size, and the installed ones
+ * that it would upgrade or remove. For other package managers all of it is empty: they are not asked.
+ */
+function planOf(packages) {
+  const nothing = { added: [], sizeMb: 0, changed: [], problem: null };
+  if (manager !== "apt-get") return nothing;
+  const simulate = [
+    "apt-get",
+    "install",
+    "-s",
+    "-qq",
+    "--no-install-recommends",
+    "--no-upgrade",
+    ...packages,
+  ];
+  const { status, stdout, stderr, error } = attempt(simulate);
+  if (status !== 0) return { ...nothing, problem: error?.message ?? stderr.trim() };
+  // Inst NAME [OLD] (NEW ...): an upgrade; Inst NAME (NEW ...): an addition; Remv NAME ...
+  const actions = [...stdout.matchAll(/^(Inst|Remv) (\S+)( \[)?/gm)];
+  const added = actions.filter(([, verb, , old]) => verb === "Inst" && old === undefined);
+  const changed = actions.filter((action) => !added.includes(action));
+  const names = added.map(([, , name]) => name);
+  const records = attempt(["apt-cache", "show", "--no-all-versions", ...names]).stdout ?? "";
+  const sizesKib = [...records.matchAll(/^Installed-Size: (\d+)$/gm)].map(([, size]) =>
+    Number(size),
+  );
+  const sizeMb = Math.ceil(sizesKib.reduce((sum, size) => sum + size, 0) / 1000);
+  return { added: names, sizeMb, changed: changed.map(([, , name]) => name), problem: null };
 }
 
-function run(command) {
-  const { status, stdout, stderr, error } = attempt(command);
+function attempt([program, ...rest], { env, ...options } = {}) {
+  // Apt's answers are read, so they must be in English.
+  const environment = {
+    ...process.env,
+    DEBIAN_FRONTEND: "noninteractive",
+    LC_ALL: "C.UTF-8",
+    ...env,
+  };
+  return spawnSync(program, rest, { encoding: "utf8", env: environment, ...options });
+}
+
+function run(command, options) {
+  const { status, stdout, stderr, error } = attempt(command, options);
   if (status === 0) return;
-  say(`${command.join(" ")} failed: ${error?.message ?? (stderr + stdout).trim()}`);
+  fail(`${command.join(" ")} failed: ${error?.message ?? (stderr + stdout).trim()}`);
+}
+
+function fail(reason) {
+  say(reason);
   process.exit(1);
 }
 

@@ -101,7 +101,7 @@ export type Command =
       /** Empty: signatures are not checked. */
       readonly secrets: readonly SigningSecret[];
     }
-  | { readonly type: "install-service" | "uninstall-service" }
+  | { readonly type: "install-service" | "uninstall-service" | "extract-names" }
   | ({ readonly type: "status" } & StatusRequest & Configured)
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
   | ({ readonly type: "events" } & EventsRequest & Configured)
@@ -215,6 +215,7 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
       return receive(line, sources, problems);
     case "install-service":
     case "uninstall-service":
+    case "extract-names":
       return { type: line.command };
     case "status": {
       const json = own(line, "json", commands.status.flags.json, problems) === true;

@@ -247,6 +247,11 @@ async function service(type: "install-service" | "uninstall-service"): Promise<v
   change({ program: ownProgram(), root: "", print: printLine, systemctl: runSystemctl });
 }
 
+async function extractNames(): Promise<void> {
+  const { extractNames: extract, FOLDERS } = await import("./cli/extractnames.ts");
+  extract(FOLDERS, (line) => complain(`wgmon: ${line}`));
+}
+
 async function doctor(command: Extract<Command, { type: "doctor" }>): Promise<boolean> {
   const { runDoctor } = await import("./cli/doctor.ts");
   const options = { version, env: process.env, files: filesRead, print: printLine };
@@ -320,6 +325,9 @@ try {
     case "install-service":
     case "uninstall-service":
       await service(command.type);
+      break;
+    case "extract-names":
+      await extractNames();
       break;
     case "status":
     case "sessions":

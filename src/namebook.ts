@@ -17,7 +17,7 @@ const CHECK_MS = 60_000;
 /** A peer that nobody has named may be asked for all the time. */
 const MISS_MS = 1000;
 /** 10,000 peers of wg-portal are 3 MB. */
-const FILE_BYTES_MAX = 16 * 1024 * 1024;
+export const NAMES_FILE_BYTES_MAX = 16 * 1024 * 1024;
 /** Of one folder or pattern. */
 const FILES_MAX = 200;
 
@@ -190,7 +190,7 @@ export class NameBook {
 
   #reading(path: string, before: Page, isExpected: boolean): Page {
     try {
-      const limits = { seen: before.stamp, maxBytes: FILE_BYTES_MAX };
+      const limits = { seen: before.stamp, maxBytes: NAMES_FILE_BYTES_MAX };
       const reading = readSecretFile(path, limits, parseNames);
       switch (reading.type) {
         case "unchanged":

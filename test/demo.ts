@@ -4,7 +4,7 @@
  * virtual machine where this kernel has no WireGuard, and nothing of it is left when it ends.
  */
 
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -39,11 +39,11 @@ const signals = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /** Starts this program again where a WireGuard gateway can be made. */
 async function outside(): Promise<number> {
-  if (!existsSync(WGMON)) throw new DemoError("there is no ./wgmon; bun build.ts makes it.");
+  if (!existsSync(WGMON)) throw new DemoError("there is no ./wgmon; npm run build makes it.");
   const missing = PROGRAMS.filter((program) => Bun.which(program) === null);
   if (missing.length > 0) {
     throw new DemoError(
-      `it needs ${missing.join(", ")}; node deploy/setup.mjs --test installs it.`,
+      `it needs ${missing.join(", ")}; node deploy/setup.mjs --demo installs it.`,
     );
   }
   const again = ["unshare", "--net", process.execPath, import.meta.path, INSIDE];
@@ -227,8 +227,18 @@ class Terminal implements Disposable {
 }
 
 process.chdir(ROOT);
+/** Names the packages that deploy/setup.mjs has installed for this run; they stay on the machine. */
+function tellInstalled(): void {
+  const file = join(ROOT, "node_modules/.installed");
+  const names = existsSync(file) ? readFileSync(file, "utf8") : "";
+  if (names === "") return;
+  console.log(`\nThese packages of the system were installed for the demo and stay: ${names}`);
+  rmSync(file);
+}
+
 try {
   process.exitCode = await (process.argv.includes(INSIDE) ? inside() : outside());
+  if (!process.argv.includes(INSIDE)) tellInstalled();
 } catch (error) {
   if (!(error instanceof DemoError)) throw error;
   console.log(`\nThe demo failed: ${error.message}`);

@@ -153,7 +153,7 @@ function isOurs(text: string): boolean {
 
 function unitFor(program: string): string {
   // There is no man page without the package.
-  return unit.replace("=/usr/bin/wgmon\n", `=${program}\n`).replace(/^Documentation=.*\n/m, "");
+  return unit.replaceAll("/usr/bin/wgmon", program).replace(/^Documentation=.*\n/m, "");
 }
 
 /** false: it was there already. */

@@ -428,6 +428,12 @@ export const commands = {
     takesSettings: false,
     flags: {},
   },
+  "extract-names": {
+    summary: "copy the names of peers from /etc/wireguard for the service",
+    words: [],
+    takesSettings: false,
+    flags: {},
+  },
   help: {
     summary: "print this; wgmon help COMMAND: what one command takes",
     words: [
@@ -445,6 +451,7 @@ export const commands = {
       "completion",
       "install-service",
       "uninstall-service",
+      "extract-names",
       "version",
     ],
     takesSettings: false,

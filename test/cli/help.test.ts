@@ -28,6 +28,7 @@ test("the help text", () => {
       completion         print what lets a shell complete wgmon's commands and flags
       install-service    set wgmon up as a systemd service, and start it
       uninstall-service  stop the service and take it away; its data stays
+      extract-names      copy the names of peers from /etc/wireguard for the service
       help               print this; wgmon help COMMAND: what one command takes
       version            print the versions of wgmon and of what it stands on
 

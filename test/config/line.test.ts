@@ -48,7 +48,7 @@ test.each<[string[], Command]>([
 test.each<[string[], ...string[]]>([
   [
     ["help", "recieve"],
-    '"recieve" is not run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service or version; did you mean receive?',
+    '"recieve" is not run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names or version; did you mean receive?',
   ],
   [["help", "receive", "x"], '"x" is not expected here'],
   [["version", "x"], '"x" is not expected here'],

@@ -144,13 +144,8 @@ const note = registry === null ? "" : ` [skipped: ${registry}]`;
 
 /** Another machine's Bun is fetched once, and kept. */
 async function whyNoRegistry(): Promise<string | null> {
-  const [kept] = new Bun.Glob(
-    `node_modules/.cache/@oven-bun-linux-aarch64-${Bun.version}/package`,
-  ).scanSync({
-    cwd: ROOT,
-    onlyFiles: false,
-  });
-  if (kept !== undefined) return null;
+  const kept = `node_modules/.cache/@oven-bun-linux-aarch64-${Bun.version}/archive.tgz`;
+  if (await Bun.file(join(ROOT, kept)).exists()) return null;
   const { exitCode } = await run(
     [
       "npm",

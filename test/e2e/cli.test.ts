@@ -222,7 +222,7 @@ describe("wgmon", () => {
       args: [URL_WITH_SECRET],
       exitCode: 2,
       stderr: [
-        '"https..." is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, help and version',
+        '"https..." is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
       ],
     },
     "a webhook as everything else": {

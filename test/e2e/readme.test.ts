@@ -20,7 +20,7 @@ import { codeBlocks, readReadme, settingsInReadme, snippet } from "../support/re
 const ROOT = join(import.meta.dir, "../..");
 
 describe("the README's text", () => {
-  test("its table of settings is that of the program; bun test/support/readme.ts writes it", () => {
+  test("its table of settings is that of the program; npm run readme writes it", () => {
     expect(cells(settingsInReadme())).toEqual(cells(settingsTable()));
   });
 
@@ -193,8 +193,29 @@ describe.skipIf(unable.length > 0)(`the README's firewall rules${note}`, () => {
   }
 });
 
-async function inNamespace(script: string): Promise<string> {
-  const child = Bun.spawn(["unshare", "--net", "bash", "-euo", "pipefail", "-c", script], {
+describe.skipIf(unable.length > 0)(`the README's way to run as another user${note}`, () => {
+  test("has a store and a socket, and its commands can ask it", async () => {
+    const output = await inNamespace(
+      `
+      for folder in /run /var/lib /usr/local/bin; do mount -t tmpfs -o mode=755 tmpfs $folder; done
+      cp '${join(ROOT, "wgmon")}' /usr/local/bin/wgmon
+      sudo() { env "$@"; }
+      cd /
+      ${snippet("setpriv").trim()} >/run/log 2>&1 &
+      for ((i = 0; i < 300; i++)); do grep -qs logLevel= /run/log && break; sleep 0.1; done
+      ${/`(sudo RUNTIME_DIRECTORY=.*?)`/.exec(readReadme())![1]} >/run/status
+      stat -c '%U %a' /var/lib/wgmon-nobody/wgmon.db /run/wgmon-nobody/wgmon.sock
+      grep -E 'EACCES|EPERM|memory only' /run/log || true
+      `,
+      ["--mount", "--pid", "--fork", "--kill-child"],
+    );
+    expect(output).toBe("nobody 600\nnobody 600\n");
+  }, 60_000);
+});
+
+async function inNamespace(script: string, more: readonly string[] = []): Promise<string> {
+  const command = ["unshare", "--net", ...more, "bash", "-euo", "pipefail", "-c", script];
+  const child = Bun.spawn(command, {
     env: { ...process.env, bun: process.execPath },
     stdin: "ignore",
     stdout: "pipe",

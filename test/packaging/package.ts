@@ -61,6 +61,8 @@ export async function checkPackage(work: string, binary: string): Promise<void> 
     run(["dpkg-deb", "-x", archive, join(once, "tree")]);
     // A stripped one would be Bun alone.
     run(["cmp", binary, join(once, "tree/usr/bin/wgmon")]);
+    const copyright = readFileSync(join(once, "tree/usr/share/doc/wgmon/copyright"), "utf8");
+    expect(copyright === run([binary, "--licenses"]), "copyright is not what --licenses prints");
   });
   await step("man page: mandoc finds nothing, and every flag is in it", () => {
     const page = join(once, "wgmon.8");

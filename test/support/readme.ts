@@ -1,5 +1,5 @@
 /**
- * The parts of README.md that tests check. `bun test/support/readme.ts` writes the table of settings
+ * The parts of README.md that tests check. `npm run readme` writes the table of settings
  * into it.
  */
 

@@ -1,0 +1,115 @@
+/**
+ * `wgmon extract-names`: copies the names of peers from /etc/wireguard, which only root can read, to
+ * /run/wgmon-names, which the service's group can read. The private keys stay behind. The systemd unit runs
+ * this as root before each start and at each reload, and the service sees the copy as its /etc/wireguard.
+ */
+
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+
+import { SystemError } from "../errors.ts";
+import { NAMES_FILE_BYTES_MAX } from "../namebook.ts";
+import { parseNames } from "../names.ts";
+import { readSecretFile } from "../system.ts";
+import type { PublicKey } from "../wireguard.ts";
+
+export interface Folders {
+  /** wg-quick's files. */
+  readonly source: string;
+  readonly copy: string;
+  /** Its group may read the copy. */
+  readonly owned: string;
+}
+
+export const FOLDERS: Folders = {
+  // By the first process: the unit mounts the copy over /etc/wireguard, and that holds for all its commands.
+  source: "/proc/1/root/etc/wireguard",
+  copy: "/run/wgmon-names",
+  // RuntimeDirectory=. The service's user and group exist only while it runs.
+  owned: "/run/wgmon",
+};
+
+/** wg-quick's files, and those of systemd-networkd. Hidden files are not among them. */
+const HAS_NAMES = /^[^.].*\.(conf|netdev)$/;
+
+/**
+ * @param complain receives a line for each file that could not be read; its last copy stays.
+ * @throws SystemError
+ */
+export function extractNames(
+  { source, copy, owned }: Folders,
+  complain: (line: string) => void,
+): void {
+  // Before systemd makes it as a mount point: then everybody could read it. wireguard-tools uses 700, too.
+  makeFolder(source, 0o700);
+  makeFolder(copy, 0o750);
+  const group = statSync(owned, { throwIfNoEntry: false })?.gid ?? 0;
+  const share = (path: string, mode: number) => {
+    chownSync(path, statSync(path).uid, group);
+    chmodSync(path, mode);
+  };
+  attempt(`copy names to ${copy}`, () => {
+    share(copy, 0o750);
+    const names = readdirSync(source).filter((name) => HAS_NAMES.test(name));
+    for (const name of names) {
+      const text = namesIn(join(source, name), complain);
+      if (text === null) continue;
+      // The service may be reading the file: it sees either the old or the new one.
+      const aside = join(copy, `.${name}`);
+      writeFileSync(aside, text, { mode: 0o600 });
+      share(aside, 0o640);
+      renameSync(aside, join(copy, name));
+    }
+    for (const name of readdirSync(copy)) {
+      if (!names.includes(name)) rmSync(join(copy, name), { recursive: true });
+    }
+  });
+}
+
+/** What a copy says; null if the file cannot be read. */
+function namesIn(path: string, complain: (line: string) => void): string | null {
+  try {
+    const limits = { seen: null, maxBytes: NAMES_FILE_BYTES_MAX };
+    const reading = readSecretFile(path, limits, parseNames);
+    return reading.type === "read" ? [...reading.value].map(section).join("\n") : "";
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    complain(error.message);
+    return null;
+  }
+}
+
+/** In the form that counts before all others, so that parseNames reads the same name again. */
+function section([publicKey, name]: readonly [PublicKey, string]): string {
+  return `[Peer]\n# friendly_name = ${name}\nPublicKey = ${publicKey}\n`;
+}
+
+function makeFolder(path: string, mode: number): void {
+  attempt(`make ${path}`, () => {
+    try {
+      mkdirSync(path, { mode });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+  });
+}
+
+function attempt(operation: string, action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (error instanceof SystemError || code === undefined) throw error;
+    const isRefused = code === "EACCES" || code === "EPERM";
+    throw new SystemError(operation, code, ...(isRefused ? ["run this as root"] : []));
+  }
+}

@@ -1,0 +1,304 @@
+/**
+ * deploy/setup.mjs in a clone of nothing but the files that it reads, against an npm registry and a
+ * package manager that are played: what it takes, what it refuses, and what it says before it installs.
+ */
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  cpSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { rootCertificates } from "node:tls";
+
+import { bunPackages, lockedPackage } from "../../deploy/bun.mjs";
+import { newStateFolder } from "../support/state.ts";
+
+// npm takes seconds to start on a busy machine.
+setDefaultTimeout(120_000);
+
+const ROOT = join(import.meta.dir, "../..");
+const MACHINE = process.arch as "x64" | "arm64";
+const PACKAGE = bunPackages[MACHINE];
+const VERSION = lockedPackage(PACKAGE).version;
+const missing = ["node", "npm"].filter((program) => Bun.which(program) === null);
+const note = missing.length === 0 ? "" : ` [skipped: no ${missing.join(", ")}]`;
+
+/** A Bun for the tests: knows its version, and writes down how it was asked to install. */
+const FAKE_BUN = `#!/bin/sh
+if [ "$1" = --version ]; then echo ${VERSION}; exit; fi
+echo "$*" >>asked
+mkdir -p node_modules/bun/bin node_modules/.bin
+ln -sf ../bun/bin/bun.exe node_modules/.bin/bun
+`;
+
+/** A registry that has one package in one version, with the archive that it is given. */
+class Registry implements Disposable {
+  archive: Uint8Array;
+  asked: string[] = [];
+  readonly #server: Bun.Server<undefined>;
+
+  constructor(archive: Uint8Array, name = PACKAGE) {
+    this.archive = archive;
+    this.#server = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: ({ url }) => {
+        const { pathname, origin } = new URL(url);
+        this.asked.push(decodeURIComponent(pathname));
+        if (pathname.endsWith(".tgz")) return new Response(this.archive);
+        // What the registry itself says about its archive is no proof: it agrees with what it sends.
+        const dist = { tarball: `${origin}/bun.tgz`, integrity: integrityOf(this.archive) };
+        const versions = { [VERSION]: { name, version: VERSION, dist } };
+        return Response.json({ name, "dist-tags": { latest: VERSION }, versions });
+      },
+    });
+  }
+
+  get url(): string {
+    return this.#server.url.href;
+  }
+
+  [Symbol.dispose](): void {
+    void this.#server.stop(true);
+  }
+}
+
+class Clone {
+  readonly folder = newStateFolder();
+  /** The only folder of programs that setup sees, except for those of root. */
+  readonly programs = newStateFolder();
+
+  constructor(lockedArchive: Uint8Array) {
+    for (const file of ["deploy/setup.mjs", "deploy/bun.mjs", "package.json", "bun.lock"]) {
+      mkdirSync(dirname(join(this.folder, file)), { recursive: true });
+      cpSync(join(ROOT, file), join(this.folder, file));
+    }
+    const lock = readFileSync(join(this.folder, "bun.lock"), "utf8");
+    const line = new RegExp(`^( {4}"${PACKAGE}": .*)"sha512-[^"]+"`, "m");
+    writeFileSync(
+      join(this.folder, "bun.lock"),
+      lock.replace(line, (_all, start: string) => `${start}"${integrityOf(lockedArchive)}"`),
+    );
+    for (const name of ["node", "npm", "sh", "mkdir", "ln", "env", "true"]) {
+      symlinkSync(Bun.which(name)!, join(this.programs, name));
+    }
+    this.program("sudo", 'shift; exec "$@"');
+  }
+
+  program(name: string, script: string): void {
+    writeFileSync(join(this.programs, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    chmodSync(join(this.programs, name), 0o755);
+  }
+
+  async setup(registry: Registry, ...flags: readonly string[]) {
+    return await this.run(registry, "node", join(this.folder, "deploy/setup.mjs"), ...flags);
+  }
+
+  /** What it printed, on both outputs. */
+  async run(registry: Registry, ...command: readonly string[]) {
+    const child = Bun.spawn([...command], {
+      cwd: "/",
+      env: {
+        PATH: this.programs,
+        HOME: this.folder,
+        npm_config_registry: registry.url,
+        npm_config_cache: join(this.folder, "npm"),
+        npm_config_fetch_retries: "0",
+      },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const [said, complained] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    return { text: said + complained, exitCode: await child.exited };
+  }
+
+  read(path: string): string | null {
+    try {
+      return readFileSync(join(this.folder, path), "utf8");
+    } catch {
+      return null;
+    }
+  }
+}
+
+function integrityOf(bytes: Uint8Array): string {
+  return `sha512-${createHash("sha512").update(bytes).digest("base64")}`;
+}
+
+/** An npm archive with such a Bun. */
+async function archiveOf(bun: string): Promise<Uint8Array> {
+  const manifest = JSON.stringify({ name: PACKAGE, version: VERSION });
+  const files = { "package/package.json": manifest, "package/bin/bun": bun };
+  return await new Bun.Archive(files, { compress: "gzip" }).bytes();
+}
+
+const right = await archiveOf(FAKE_BUN);
+const wrong = await archiveOf(`${FAKE_BUN}touch tampered\n`);
+const EXECUTABLE = `node_modules/${PACKAGE}/bin/bun`;
+const CACHED = `node_modules/.cache/${PACKAGE.replace("/", "-")}-${VERSION}/archive.tgz`;
+
+describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
+  test("is the one that bun.lock names, and installs the rest without scripts; once", async () => {
+    using registry = new Registry(right);
+    const clone = new Clone(right);
+    const first = await clone.setup(registry);
+    expect(first).toEqual({ text: expect.stringContaining("setup: fetching Bun"), exitCode: 0 });
+    expect(clone.read("asked")).toBe("install --frozen-lockfile --ignore-scripts --silent\n");
+    expect(clone.read("node_modules/.bin/bun")).toBe(FAKE_BUN);
+    expect(registry.asked.filter((path) => path !== `/${PACKAGE}`)).toEqual(["/bun.tgz"]);
+    registry.asked = [];
+    expect(await clone.setup(registry)).toEqual({ text: "", exitCode: 0 });
+    expect(registry.asked).toEqual([]);
+  });
+
+  test("is refused if the registry sends another one", async () => {
+    using registry = new Registry(wrong);
+    const clone = new Clone(right);
+    const { text, exitCode } = await clone.setup(registry);
+    expect(exitCode).toBe(1);
+    expect(text).toContain(
+      `${PACKAGE} ${VERSION} from the npm registry is not the file that bun.lock names`,
+    );
+    for (const archive of [right, wrong]) {
+      expect(text).toContain(createHash("sha512").update(archive).digest("hex"));
+    }
+    for (const path of ["asked", "tampered", EXECUTABLE, CACHED])
+      expect(clone.read(path)).toBeNull();
+  });
+
+  test("is not taken from a cache that was changed", async () => {
+    using registry = new Registry(right);
+    const clone = new Clone(right);
+    mkdirSync(join(clone.folder, dirname(CACHED)), { recursive: true });
+    writeFileSync(join(clone.folder, CACHED), wrong);
+    const { text, exitCode } = await clone.setup(registry);
+    expect({ text, exitCode }).toEqual({
+      text: expect.stringContaining("archive.tgz differs from bun.lock; fetching it again"),
+      exitCode: 0,
+    });
+    expect(clone.read("tampered")).toBeNull();
+    expect(new Uint8Array(readFileSync(join(clone.folder, CACHED)))).toEqual(new Uint8Array(right));
+  });
+
+  test("replaces an older one, and leaves the files of Bun's cache that node_modules links to", async () => {
+    using registry = new Registry(right);
+    const clone = new Clone(right);
+    const old = "#!/bin/sh\necho 1.0.0\n";
+    writeFileSync(join(clone.folder, "cached"), old, { mode: 0o755 });
+    mkdirSync(join(clone.folder, "node_modules/bun/bin"), { recursive: true });
+    linkSync(join(clone.folder, "cached"), join(clone.folder, "node_modules/bun/bin/bun.exe"));
+    expect(await clone.setup(registry)).toMatchObject({ exitCode: 0 });
+    expect(clone.read("cached")).toBe(old);
+    expect(clone.read("node_modules/.bin/bun")).toBe(FAKE_BUN);
+  });
+
+  test("of another kind of machine is refused by build.ts, too", async () => {
+    const other = MACHINE === "x64" ? "arm64" : "x64";
+    using registry = new Registry(wrong, bunPackages[other]);
+    const clone = new Clone(right);
+    cpSync(join(ROOT, "build.ts"), join(clone.folder, "build.ts"));
+    const command = [process.execPath, join(clone.folder, "build.ts"), "--target", other];
+    const { text, exitCode } = await clone.run(registry, ...command);
+    expect(exitCode).toBe(1);
+    expect(text).toContain("build.ts: ");
+    expect(text).toContain("is not the file that bun.lock names");
+    expect(readdirSync(clone.folder)).not.toContain(`wgmon-${other}`);
+  });
+
+  test("gets npm's registry and certificates", async () => {
+    using registry = new Registry(right);
+    const archive = await archiveOf(
+      FAKE_BUN.replace('"$*"', '"$npm_config_registry $NODE_EXTRA_CA_CERTS"'),
+    );
+    registry.archive = archive;
+    const clone = new Clone(archive);
+    const cafile = join(clone.folder, "ca.pem");
+    writeFileSync(cafile, rootCertificates[0]!);
+    writeFileSync(join(clone.folder, ".npmrc"), `cafile=${cafile}\n`);
+    expect(await clone.setup(registry)).toMatchObject({ exitCode: 0 });
+    expect(clone.read("asked")).toBe(`${registry.url} ${cafile}\n`);
+  });
+
+  test("cannot be fetched: npm's own words are said", async () => {
+    const clone = new Clone(right);
+    const registry = new Registry(right);
+    registry[Symbol.dispose]();
+    const { text, exitCode } = await clone.setup(registry);
+    expect(exitCode).toBe(1);
+    expect(text).toMatch(/^setup: npm pack \S+ failed: .*ECONNREFUSED/ms);
+  });
+});
+
+describe.skipIf(missing.length > 0)(`packages of the system${note}`, () => {
+  /** apt-get that would add one dependency, and change another as `upgrade` has it. */
+  function withApt({ upgrade = "" } = {}): Clone {
+    const clone = new Clone(right);
+    const log = join(clone.folder, "apt");
+    clone.program(
+      "apt-get",
+      `case " $* " in *" -s "*)
+        for word; do case $word in -*|install) ;; *) echo "Inst $word (1 Debian)";; esac; done
+        echo "Inst libneeded (2 Debian)"; ${upgrade};;
+      *) echo "$*" >>${log};; esac`,
+    );
+    clone.program("apt-cache", `for word; do echo "Installed-Size: 1000"; done`);
+    return clone;
+  }
+
+  test("the demo says what it will install, installs that alone, and names it at the end", async () => {
+    using registry = new Registry(right);
+    const clone = withApt();
+    const { text, exitCode } = await clone.setup(registry, "--demo");
+    expect(exitCode).toBe(0);
+    const lines = text.trim().split("\n");
+    const plan = lines.indexOf("setup: npm run demo needs from this system's packages:");
+    const firstInstall = lines.findIndex((line) => line.includes("apt-get install"));
+    expect(plan).toBeGreaterThan(-1);
+    expect(firstInstall).toBeGreaterThan(plan);
+    expect(text).toMatch(
+      / {2}with what these need: \d+ packages, \d+ MB on disk, .*; no installed package is upgraded/,
+    );
+    expect(text).toContain("npm run demo itself takes about a minute");
+    expect(lines.at(-1)).toMatch(/^setup: installed \d+ packages: .*wireguard-tools.*libneeded/);
+    // test/demo.ts names them again.
+    expect(clone.read("node_modules/.installed")).toMatch(/wireguard-tools.*libneeded/);
+    const calls = clone.read("apt")!.trim().split("\n");
+    for (const call of calls) expect(call).toContain("--no-install-recommends --no-upgrade");
+    expect(clone.read("apt")).toContain("wireguard-tools");
+    // What only tests use.
+    expect(clone.read("apt")).not.toMatch(/gcc|chromium|podman|mmdebstrap|fish|zsh/);
+  });
+
+  test.each([
+    ["upgrade", 'echo "Inst libc6 [1] (2 Debian)"', "libc6"],
+    ["remove", 'echo "Remv passwd [1]"', "passwd"],
+  ])("nothing is installed if apt would %s another package", async (_verb, upgrade, name) => {
+    using registry = new Registry(right);
+    const clone = withApt({ upgrade });
+    const { text } = await clone.setup(registry, "--demo");
+    expect(text).toContain(`not installed, because apt would also change ${name}`);
+    expect(text).toContain("to allow that: sudo apt-get install --no-install-recommends ");
+    expect(text).toContain("setup: the demo cannot run");
+    expect(clone.read("apt") ?? "").not.toContain("install");
+    const allowed = await clone.setup(registry, "--demo", "--allow-upgrades");
+    expect(allowed.text).toContain("setup: installed");
+  });
+
+  test("an unknown option is refused", async () => {
+    using registry = new Registry(right);
+    const { text, exitCode } = await new Clone(right).setup(registry, "--tests");
+    expect({ text, exitCode }).toEqual({
+      text: "setup: unknown option --tests; it takes --build, --demo, --test, --allow-upgrades\n",
+      exitCode: 2,
+    });
+  });
+});
