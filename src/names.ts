@@ -99,7 +99,7 @@ class Block {
     }
   }
 
-  /** A marked name before a plain one, then the nearest, then the upper. */
+  /** A marked name wins over a plain one, then the nearest, then the upper. */
   #offer(text: string | null, line: number, isMarked: boolean): void {
     if (text === null) return;
     const best = this.#best;
@@ -216,16 +216,17 @@ function lineAt(bytes: Buffer, lineStart: number, end: number): Line {
   }
   if (first === OPENING) {
     const beside = noteAt(bytes, start, end);
-    return { type: "header", isPeer: isPeerHeader(bytes, start), beside };
+    return { type: "header", isPeer: isPeerHeader(bytes, start, end), beside };
   }
   return isPublicKeyAt(bytes, start, end) ? publicKeyAt(bytes, start, end) : { type: "setting" };
 }
 
-function isPeerHeader(bytes: Buffer, opening: number): boolean {
-  const closing = bytes.indexOf(CLOSING, opening);
+function isPeerHeader(bytes: Buffer, opening: number, end: number): boolean {
   // Do not decode a longer one: it may contain a key.
-  if (closing === -1 || closing - opening > KEY_CHARACTERS) return false;
-  return /^[ \t]*(peer|wireguardpeer)[ \t]*$/i.test(textOf(bytes, opening + 1, closing));
+  const inside = bytes.subarray(opening + 1, Math.min(end, opening + KEY_CHARACTERS));
+  const closing = inside.indexOf(CLOSING);
+  if (closing === -1) return false;
+  return /^[ \t]*(peer|wireguardpeer)[ \t]*$/i.test(textOf(inside, 0, closing));
 }
 
 /** Compares bytes, because the line may hold a private key. */

@@ -82,18 +82,16 @@ function shortHost(host: string): string {
 export function clean(text: string): string {
   // Most names; the classes of Unicode take their time to compile.
   if (/^[!-~]+( [!-~]+)*$/.test(text)) return text;
-  return (
-    text
-      .toWellFormed()
-      .replace(
-        /[[\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]--[\p{Join_Control}\p{Variation_Selector}]]/gv,
-        "",
-      )
-      .replace(/[\p{Cc}\p{Zl}\p{Zp}\s]+/gu, " ")
-      .replace(/^[ \p{Join_Control}\p{Variation_Selector}]+/u, "")
-      // Tried only where such a run begins: from each place in it, a long one takes seconds.
-      .replace(/(?<![ \p{Join_Control}])[ \p{Join_Control}]+$/u, "")
-  );
+  // The last pattern is tried only where a run begins: from each place in it, a long one takes seconds.
+  return text
+    .toWellFormed()
+    .replace(
+      /[[\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]--[\p{Join_Control}\p{Variation_Selector}]]/gv,
+      "",
+    )
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}\s]+/gu, " ")
+    .replace(/^[ \p{Join_Control}\p{Variation_Selector}]+/u, "")
+    .replace(/(?<![ \p{Join_Control}])[ \p{Join_Control}]+$/u, "");
 }
 
 let graphemes: Intl.Segmenter | undefined;

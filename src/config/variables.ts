@@ -58,7 +58,7 @@ function isOfService(variable: string, text: string): boolean {
   if (/_SERVICE_(HOST|PORT(_.+)?)$/.test(variable)) return true;
   if (/_PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?$/.test(variable)) return true;
   if (/_ENV_./.test(variable)) return true;
-  if (/_PORT$/.test(variable)) return /^(tcp|udp|sctp):\/\//.test(text);
+  if (variable.endsWith("_PORT")) return /^(tcp|udp|sctp):\/\//.test(text);
   // WGMON_WEB_NAME=/other/wgmon-web
   const alias = /^(.+)_NAME$/.exec(variable)?.[1];
   const last = /^\/[^/]+\/([^/]+)$/.exec(text)?.[1];
