@@ -18,7 +18,7 @@ import { join } from "node:path";
 
 import { SystemError } from "../errors.ts";
 import { NAMES_FILE_BYTES_MAX } from "../namebook.ts";
-import { parseNames } from "../names.ts";
+import { LINES_MAX, parseNames } from "../names.ts";
 import { readSecretFile } from "../system.ts";
 import type { PublicKey } from "../wireguard.ts";
 
@@ -80,7 +80,10 @@ function namesIn(path: string, complain: (line: string) => void): string | null 
   try {
     const limits = { seen: null, maxBytes: NAMES_FILE_BYTES_MAX };
     const reading = readSecretFile(path, limits, parseNames);
-    return reading.type === "read" ? [...reading.value].map(section).join("\n") : "";
+    if (reading.type !== "read") return "";
+    if (reading.value !== null) return [...reading.value].map(section).join("\n");
+    complain(`${path} has more than ${LINES_MAX} lines; it is not read`);
+    return null;
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     complain(error.message);
