@@ -29,6 +29,8 @@ import {
   PR_CAP_AMBIENT_IS_SET,
   PR_CAP_AMBIENT_RAISE,
   PR_SET_DUMPABLE,
+  S_IFMT,
+  S_IFREG,
   STA_UNSYNC,
   STATX_BASIC_STATS,
   SYS_statx,
@@ -185,6 +187,8 @@ export interface FileMode {
   readonly bits: number;
   /** Whether it belongs to root or to the user that we run as. */
   readonly isOurs: boolean;
+  /** false: it is a pipe, or a device such as /dev/null. */
+  readonly isRegular: boolean;
 }
 
 /** A text, and the mode of the file that it was read from; null: the kernel does not tell. */
@@ -219,8 +223,10 @@ function modeOf(descriptor: number): FileMode | null {
     return null;
   }
   const user = facts.getUint32(STATX_USER, true);
+  const mode = facts.getUint16(STATX_MODE, true);
   return {
-    bits: facts.getUint16(STATX_MODE, true) & 0o7777,
+    bits: mode & 0o7777,
+    isRegular: (mode & S_IFMT) === S_IFREG,
     isOurs: user === 0 || user === process.geteuid!(),
   };
 }

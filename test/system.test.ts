@@ -41,7 +41,7 @@ describe("a file that is read", () => {
   test("has the mode that it has", () => {
     expect(readFileAndMode(made("plain", 0o640))).toEqual({
       text: "text",
-      mode: { bits: 0o640, isOurs: true },
+      mode: { bits: 0o640, isOurs: true, isRegular: true },
     });
     expect(readFileAndMode(join(folder, "none"))).toBeNull();
     expect(readTextFile(made("second"))).toBe("text");
@@ -50,7 +50,7 @@ describe("a file that is read", () => {
   test.skipIf(!isRoot)(`of another user is not ours${forRoot}`, () => {
     const path = made("given-away");
     chownSync(path, NOBODY, NOBODY);
-    expect(readFileAndMode(path)!.mode).toEqual({ bits: 0o644, isOurs: false });
+    expect(readFileAndMode(path)!.mode).toEqual({ bits: 0o644, isOurs: false, isRegular: true });
   });
 
   test("is asked for its mode itself, whatever is at its path by then", () => {
@@ -60,7 +60,10 @@ describe("a file that is read", () => {
     made("other", 0o600);
     const swap = `exec 3> pipe; ln -s other link; mv link pipe; printf evil >&3`;
     Bun.spawn(["sh", "-c", swap], { cwd: folder });
-    expect(readFileAndMode(path)).toEqual({ text: "evil", mode: { bits: 0o622, isOurs: true } });
+    expect(readFileAndMode(path)).toEqual({
+      text: "evil",
+      mode: { bits: 0o622, isOurs: true, isRegular: false },
+    });
     expect(readTextFile(path)).toBe("text");
   });
 });

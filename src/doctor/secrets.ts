@@ -24,7 +24,7 @@ export function checkSecrets(
 ): Finding[] {
   const findings = [...files].flatMap(([given, { path, mode, hasUrl }]) => {
     const isSettings = given === file;
-    return judged(path, mode === null ? null : mode.bits & 0o777, {
+    return judged(path, mode?.isRegular === true ? mode.bits & 0o777 : null, {
       isSecret: !isSettings || hasUrl,
       isSettings,
     });
@@ -41,6 +41,7 @@ export function checkSecrets(
 
 function judged(
   path: string,
+  /** null: they are not known, or it is no file whose mode says something. */
   bits: number | null,
   what: { readonly isSecret: boolean; readonly isSettings: boolean },
 ): Finding[] {

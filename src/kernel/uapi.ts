@@ -102,6 +102,8 @@ export const LOCK_NB = 4;
 
 // linux/stat.h, and the number of the system call: asm/unistd_64.h, asm-generic/unistd.h
 export const STATX_BASIC_STATS = 0x7ff;
+export const S_IFMT = 0o170000;
+export const S_IFREG = 0o100000;
 export const SYS_statx = process.arch === "arm64" ? 291 : 332;
 
 // linux/prctl.h, linux/capability.h

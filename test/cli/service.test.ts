@@ -282,7 +282,7 @@ describe("the settings file", () => {
       env: {},
       hostname: "gw1",
       readFile: (path) =>
-        path === SETTINGS ? { text, mode: { bits: 0o644, isOurs: true } } : null,
+        path === SETTINGS ? { text, mode: { bits: 0o644, isOurs: true, isRegular: true } } : null,
       folderOpenToOthers: () => null,
     });
     if (command.type !== "run") throw new Error(command.type);

@@ -113,7 +113,7 @@ describe("a secret is not shown", () => {
   ])("in exec = %s", (exec) => {
     for (const bits of [0o600, 0o666]) {
       const toml = `[[target]]\nexec = ${exec}\n`;
-      expectNoSecret(said([], { toml, mode: { bits, isOurs: true } }).text);
+      expectNoSecret(said([], { toml, mode: { bits, isOurs: true, isRegular: true } }).text);
       expectNoSecret(said([], { toml: `${toml}[[target]]\nformat = 1` }).text);
     }
   });
@@ -224,7 +224,11 @@ describe("whatever is given", () => {
     env: fc.dictionary(variable, value, { maxKeys: 4 }),
     toml,
     files: fc.record({ "/secret": fileText, "/urls": fileText, "/x.toml": toml }),
-    mode: fc.record({ bits: fc.constantFrom(0o600, 0o664), isOurs: fc.boolean() }),
+    mode: fc.record({
+      bits: fc.constantFrom(0o600, 0o664),
+      isOurs: fc.boolean(),
+      isRegular: fc.boolean(),
+    }),
   });
 
   test("it is a command or a ConfigError, and no secret is shown", () => {

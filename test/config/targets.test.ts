@@ -483,22 +483,22 @@ describe("exec", () => {
   const toml = `[[target]]\nexec = ["/x"]`;
   const refused = `${FILE}: exec is refused, because`;
 
-  const ours = { bits: 0o644, isOurs: true };
+  const ours = { bits: 0o644, isOurs: true, isRegular: true };
   const chown = "chown it to root and chmod go-w it, or move the settings to /etc/wgmon";
 
   test.each<[Omit<Given, "toml">, ...string[]]>([
     [{ mode: ours }],
-    [{ mode: { bits: 0o400, isOurs: true } }],
+    [{ mode: { bits: 0o400, isOurs: true, isRegular: true } }],
     [
-      { mode: { bits: 0o664, isOurs: true } },
+      { mode: { bits: 0o664, isOurs: true, isRegular: true } },
       `${refused} others can write to this file, its mode is 664; chmod go-w it`,
     ],
     [
-      { mode: { bits: 0o602, isOurs: true } },
+      { mode: { bits: 0o602, isOurs: true, isRegular: true } },
       `${refused} others can write to this file, its mode is 602; chmod go-w it`,
     ],
     [
-      { mode: { bits: 0o600, isOurs: false } },
+      { mode: { bits: 0o600, isOurs: false, isRegular: true } },
       `${refused} this file belongs to neither root nor the user that wgmon runs as; chown it`,
     ],
     [{ mode: null }, `${refused} the mode of this file cannot be read`],
@@ -515,7 +515,7 @@ describe("exec", () => {
   });
 
   test("is the only reason to ask who can change the file", () => {
-    const given = { mode: { bits: 0o666, isOurs: false }, openFolder: "/" };
+    const given = { mode: { bits: 0o666, isOurs: false, isRegular: true }, openFolder: "/" };
     expect(problems([], { toml: `target = [{ url = "https://a.example" }]`, ...given })).toEqual(
       [],
     );

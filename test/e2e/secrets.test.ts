@@ -26,6 +26,11 @@ function warnings(wgmon: Wgmon): string[] {
 const readable = (path: string, mode: string) =>
   `all users can read ${path}, mode ${mode}, and there may be secrets in it`;
 
+test("of what is no file, as /dev/null, nothing is said", () => {
+  const doctor = ["doctor", "--json", "--no-network", "--config", "/dev/null"];
+  expect(Bun.spawnSync([BINARY, ...doctor]).stdout.toString()).not.toContain('"check":"secrets"');
+});
+
 test("who can read secrets is said, and not where a folder keeps them out", async () => {
   const webhooks = file("webhooks", "https://127.0.0.1:1/hunter2\n", 0o644);
   const secret = file("secret", `whsec_${Buffer.alloc(32, 1).toString("base64")}\n`, 0o640);

@@ -175,6 +175,8 @@ const withFile = async (text: string, mode: number) => {
   chmodSync(file, mode);
   return await doctor(["--config", file]);
 };
+// Where all users can get to it.
+chmodSync(folder, 0o755);
 const last = always.indexOf("--config");
 always.splice(last, 2);
 seen["settings file"] = await withFile(settings, 0o600);

@@ -24,7 +24,12 @@ export interface Given {
 }
 
 export function parse(argv: readonly string[], given: Given = {}): Command {
-  const { env = {}, toml, mode = { bits: 0o600, isOurs: true }, openFolder = null } = given;
+  const {
+    env = {},
+    toml,
+    mode = { bits: 0o600, isOurs: true, isRegular: true },
+    openFolder = null,
+  } = given;
   const files = new Map(Object.entries(given.files ?? {}));
   if (toml !== undefined) files.set(SETTINGS_FILE, toml);
   const orThrow = <Value>(value: Value | SystemError): Value => {
