@@ -1,7 +1,7 @@
 /** What the stages do together: who is named how, who is mute, what is said of looks that fail. Real ones, but for the senses. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -43,6 +43,7 @@ let verdict: Verdict;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "wgmon-app-"));
+  mkdirSync(join(folder, "state"));
   clock = new HandClock();
   startMs = clock.now().wallMs;
   looks = new LookMaker();

@@ -68,7 +68,9 @@ function oldStore(directory: string, targets: Readonly<Record<string, number>>):
   };
   for (const [target, count] of Object.entries(targets)) {
     for (let n = 0; n < count; n++) {
-      add((at) => file.run("INSERT INTO outbox VALUES (?, ?, 1000, NULL)", [target, at]));
+      add((at) => {
+        file.run("INSERT INTO outbox VALUES (?, ?, ?, NULL)", [target, at, Date.now()]);
+      });
     }
     add((at) => file.run("INSERT INTO dead_letters VALUES (?, ?, '', '404', 0)", [target, at]));
     file.run("INSERT INTO targets VALUES (?, ?, 3, 0, 'timeout')", [target, `label of ${target}`]);
