@@ -37,7 +37,7 @@ import { Traffic } from "./traffic.ts";
 import { Trigger } from "./trigger.ts";
 import { Unknown } from "./unknown.ts";
 import { WakeUpWatch } from "./wakeup/watch.ts";
-import type { PublicKey } from "./wireguard.ts";
+import { type PublicKey, shortKey } from "./wireguard.ts";
 
 /** How long the last attempts at delivery may take at the end. */
 const DRAIN_MS = 800;
@@ -509,7 +509,8 @@ export class App implements Witness {
     this.#outbox.added(added);
     for (const listener of this.#listeners) listener(added);
     for (const { event, change } of told) {
-      this.#log.info(sentence(event), logFields(event));
+      // The whole key is among the fields.
+      this.#log.info(sentence(event, undefined, shortKey), logFields(event));
       this.#count(change);
       if (change.type === "peer.connected" && isByChance(reason)) this.#unannounced(change);
     }

@@ -160,6 +160,15 @@ test("of a mute peer the log tells, and no target", async () => {
   );
 });
 
+test("of a peer without a name the log's line has the beginning of its key, and the field all of it", async () => {
+  await start("");
+  const line = logged.find(({ message }) =>
+    message.startsWith(`${BOB.slice(0, 8)}… (wg0) connected`),
+  );
+  expect(line?.fields).toMatchObject({ peer: BOB, name: null });
+  expect(logged.map(({ message }) => message).join("\n")).not.toContain(BOB);
+});
+
 test("after a reload names and mute are as they are now", async () => {
   const running = await start(`[peers."${ALICE}"]\nmute = true`);
   writeFileSync(join(folder, "wg0.conf"), `[Peer]\n# ada\nPublicKey = ${ALICE}\n`);

@@ -1,10 +1,9 @@
 /** `wgmon events`: what happened, the latest last, and with --follow what happens from then on. */
 
-import { shortName } from "../channel/text.ts";
+import { shortSentence } from "../channel/text.ts";
 import type { Clock } from "../clock.ts";
 import type { EventsRequest } from "../config.ts";
 import type { Event } from "../contract.ts";
-import { sentence } from "../event.ts";
 import type { PlacedEventView } from "../http/view.ts";
 import { isSelected, type Selection } from "../selection.ts";
 import { type Answers, type Daemon, Lost, NotRunning } from "./daemon.ts";
@@ -124,5 +123,5 @@ async function selectionOf(
 
 function lineOf(event: Event, { request, paint }: Options): string {
   if (request.json) return `${json(event)}\n`;
-  return `${paint("dim", localTime(event.timestamp))} ${sentence(event, shortName)}\n`;
+  return `${paint("dim", localTime(event.timestamp))} ${shortSentence(event)}\n`;
 }

@@ -80,7 +80,7 @@ export const DeviceSchema = T.Object(
   { $id: "Device", ...closed },
 );
 
-export const stateNames = ["connected", "idle", "never"] as const;
+export const stateNames = ["connected", "disconnected", "never"] as const;
 const StateSchema = oneOf(stateNames, "never: no handshake since the peer was added");
 
 /** A session that lasts. */
@@ -242,7 +242,7 @@ export function viewDevices(source: Source): DeviceView[] {
 }
 
 export function stateOf(peer: Peer, session: Session | null): PeerView["state"] {
-  return session !== null ? "connected" : peer.lastHandshakeMs === null ? "never" : "idle";
+  return session !== null ? "connected" : peer.lastHandshakeMs === null ? "never" : "disconnected";
 }
 
 /** Where it was last proven to be: an attempt alone may move the kernel's endpoint. */

@@ -1,11 +1,11 @@
 /** Events: the latest ones, or all of them, page by page. */
 
-import { shortName } from "../channel/text.ts";
+import { shortName, shortSentence } from "../channel/text.ts";
 import type { Event } from "../contract.ts";
-import { sentence } from "../event.ts";
 import type { Source } from "../http/source.ts";
 import type { Placed } from "../store/store.ts";
-import { address, keyFromUrl, shortKey, urlKey } from "./format.ts";
+import { shortKey } from "../wireguard.ts";
+import { address, keyFromUrl, urlKey } from "./format.ts";
 import { type Item, item, type Live } from "./live.ts";
 import { At, PeerLink } from "./parts.tsx";
 import type { View } from "./view.ts";
@@ -116,11 +116,11 @@ function eventItem(seq: number, event: Event, live: Live): Item {
 
 /** As in the log; the peer's name leads to it. */
 function Sentence({ event }: { event: Event }) {
-  const text = sentence(event, shortName);
+  const text = shortSentence(event);
   if (!("peer" in event.data)) return <span>{isolated(text)}</span>;
   const { device, peer } = event.data;
   const name = shortName(peer.name ?? "");
-  const who = name === "" ? peer.publicKey : name;
+  const who = name === "" ? shortKey(peer.publicKey) : name;
   // It begins with the name; what follows is ours.
   if (!text.startsWith(who)) return <span>{isolated(text)}</span>;
   return (

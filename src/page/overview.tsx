@@ -4,9 +4,10 @@ import { shortName } from "../channel/text.ts";
 import type { Source } from "../http/source.ts";
 import { type DeviceView, stateNames, viewDevices, viewTargets } from "../http/view.ts";
 import type { Rates } from "../rates.ts";
+import { shortKey } from "../wireguard.ts";
 import { Spark } from "./charts.tsx";
 import { EventList } from "./events.tsx";
-import { address, bytes, count, counted, idOf, shortKey } from "./format.ts";
+import { address, bytes, count, counted, idOf } from "./format.ts";
 import {
   addressOf,
   endpointOf,

@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { type Event } from "../../src/contract.ts";
+import { shortKey } from "../../src/wireguard.ts";
 import { needs } from "../support/kernel.ts";
 import { type Received, Receiver } from "../support/receiver.ts";
 import { type LogLine, startWgmon, type Wgmon, type WgmonOptions } from "../support/wgmon.ts";
@@ -319,8 +320,8 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       ]);
       expect(await wgmon.stop()).toBe(0);
       expect(wgmon.log.filter(isEvent).map(({ msg, id }) => [msg, id])).toEqual([
-        [`${key} (wg0) connected from 192.0.2.2:40000`, events()[0]!.id],
-        [`${key} (wg0) roamed from 192.0.2.2:40000 to 192.0.2.2:40001`, events()[1]!.id],
+        [`${shortKey(key)} (wg0) connected from 192.0.2.2:40000`, events()[0]!.id],
+        [`${shortKey(key)} (wg0) roamed from 192.0.2.2:40000 to 192.0.2.2:40001`, events()[1]!.id],
         [expect.stringMatching(/ \(wg0\) disconnected after \d+s$/), events()[2]!.id],
       ]);
       expectNoSecret(wgmon);

@@ -205,7 +205,7 @@ async function ask(): Promise<AskedFigures> {
   };
 
   const figures: TopFigures[] = [];
-  const name = alice!.publicKey.slice(0, 12);
+  const name = alice!.publicKey.slice(0, 8);
   figures.push(await top("q", name, (terminal) => terminal.type("q")));
   figures.push(await top("Ctrl-C", name, (terminal) => terminal.type("\x03")));
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
