@@ -15,7 +15,6 @@ import { openSenses, type Senses } from "./senses.ts";
 import { fileMode, hostname, isTerminal, print, readTextFile, writeToStderr } from "./system.ts";
 
 const STDERR = 2;
-const MORE_HELP = "wgmon --help lists all settings.";
 /** Standard error may be a pipe whose reader is slow, or gone to sleep for good. */
 const COMPLAINT_MS = 1000;
 
@@ -187,13 +186,11 @@ async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<vo
   const { settings, target } = command;
   const { runOutbox } = await import("./cli/outbox.ts");
   const { Store } = await import("./store/store.ts");
-  const { keysOf } = await import("./channel/targets.ts");
+  const { targetKeyOf } = await import("./cli/named.ts");
   const log = createLog({ format: "text", level: "warn" });
   const directory = settings.stateDir;
   using store = await Store.open({ directory, clock: systemClock, log, isTool: true });
-  const index = target === null ? null : targetAt(settings.targets, target);
-  // Else it may be one that is no longer in the settings.
-  const key = index === null ? target : keysOf(settings.targets)[index]!;
+  const key = target === null ? null : targetKeyOf(target, settings, store);
   runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
 }
 
@@ -304,7 +301,7 @@ try {
   }
 } catch (error) {
   if (error instanceof ConfigError) {
-    complain(...error.problems.map((problem) => `wgmon: ${problem}`), MORE_HELP);
+    complain(...error.problems.map((problem) => `wgmon: ${problem}`), error.nextStep);
     process.exit(2);
   }
   if (error instanceof SystemError || error instanceof LibraryError) {

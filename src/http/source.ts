@@ -17,6 +17,7 @@ export type Archive = Pick<
   | "isInMemory"
   | "events"
   | "eventPlaces"
+  | "pastPeers"
   | "sessions"
   | "traffic"
   | "waiting"

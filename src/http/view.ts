@@ -206,6 +206,14 @@ export const LookSchema = T.Object(
   { $id: "Look", ...closed },
 );
 
+export const PastPeerSchema = T.Object(
+  {
+    publicKey: PublicKeyText,
+    name: orNull(T.String(), "in its latest event; null: it had none"),
+  },
+  { $id: "PastPeer", ...closed },
+);
+
 /** The schemas that have a name in the OpenAPI document; the contract's have theirs from here. */
 export const names: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   [EventSchema, "Event"],
@@ -216,6 +224,7 @@ export type StatusView = Static<typeof StatusSchema>;
 export type DeviceView = Static<typeof DeviceSchema>;
 export type PeerView = Static<typeof PeerSchema>;
 export type PlacedEventView = Static<typeof PlacedEventSchema>;
+export type PastPeerView = Static<typeof PastPeerSchema>;
 export type SessionView = Static<typeof SessionSchema>;
 export type TargetView = Static<typeof TargetSchema>;
 

@@ -68,7 +68,12 @@ export function events(
           <button>Show</button>
           {type === null && peer === null ? null : <a href="/events">Show all</a>}
         </form>
-        <EventList id="events" events={shown} live={live} />
+        <EventList
+          id="events"
+          events={shown}
+          live={live}
+          all={type === null && peer === null ? null : "/events"}
+        />
         {live.part(
           "more",
           <nav id="more" class="pages" aria-label="Pages of events">
@@ -85,9 +90,11 @@ interface EventListProps {
   readonly id: string;
   readonly events: readonly Placed[];
   readonly live: Live;
+  /** Where the events are that a filter leaves out; left out or null: there is no filter. */
+  readonly all?: string | null;
 }
 
-export function EventList({ id, events: shown, live }: EventListProps) {
+export function EventList({ id, events: shown, live, all = null }: EventListProps) {
   const items = shown.map(({ seq, event }) => eventItem(seq, event, live));
   return (
     <>
@@ -97,7 +104,13 @@ export function EventList({ id, events: shown, live }: EventListProps) {
       {live.part(
         `${id}-none`,
         <p id={`${id}-none`} class="empty">
-          {items.length === 0 ? "Nothing has happened yet." : ""}
+          {items.length > 0 ? null : all === null ? (
+            "Nothing has happened yet."
+          ) : (
+            <>
+              No event matches the filter. <a href={all}>Show all events</a>
+            </>
+          )}
         </p>,
       )}
     </>

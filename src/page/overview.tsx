@@ -319,11 +319,15 @@ function FoundNote({
   if (total === 0) {
     return (
       <p id="found" class="empty">
-        {addressOf(query) !== "/" && hasDevices
-          ? "No peer fits."
-          : hasDevices
-            ? "The devices have no peers yet."
-            : "There is no WireGuard device yet. wgmon shows the first one when it appears."}
+        {!hasDevices ? (
+          "There is no WireGuard device yet. wgmon shows the first one when it appears."
+        ) : query.q === "" && query.device === null && query.state === null ? (
+          "The devices have no peers yet."
+        ) : (
+          <>
+            No peer matches the filter. <a href="/">Show all peers</a>
+          </>
+        )}
       </p>
     );
   }

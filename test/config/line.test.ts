@@ -109,8 +109,8 @@ describe("test-webhook", () => {
 
   test.each<[string[], Given, ...string[]]>([
     [["--target", "opz"], { toml }, '--target: there is no target "opz"; did you mean ops?'],
-    [["--target", "4"], { toml }, '--target: there is no target "4"'],
-    [["--target", "0"], { toml }, '--target: there is no target "0"'],
+    [["--target", "4"], { toml }, '--target: there is no target "4"; there are 1, ops and 1st'],
+    [["--target", "0"], { toml }, '--target: there is no target "0"; there are 1, ops and 1st'],
     [["--target", "ops"], {}, '--target: there is no target "ops"'],
     [
       ["--target", "-x"],

@@ -109,6 +109,35 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
     expect(stdout).not.toMatch(/connected +\?/);
   });
 
+  test("what nothing is called is refused: exit code 2, beside wgmon and without it", () => {
+    const peer = /^wgmon: --peer: there is no peer "alcie"\nwgmon status lists the peers\.\n$/m;
+    const device =
+      /^wgmon: --device: there is no device "playd0"; did you mean played0\?\nwgmon status lists the devices\.\n$/m;
+    const target =
+      /^wgmon: --target: there is no target "foo"\nwgmon (outbox list shows the targets that have events|test-webhook --help lists its flags)\.\n$/m;
+    const type =
+      /^wgmon: --type: "peer\.conected" is not .*; did you mean peer\.connected\?\nwgmon events --help lists its flags\.\n$/m;
+    for (const runs of [found.refused.beside, found.refused.without]) {
+      expect(runs.map(({ exitCode, stdout }) => ({ exitCode, stdout }))).toEqual(
+        runs.map(() => ({ exitCode: 2, stdout: "" })),
+      );
+      const wanted = [
+        peer,
+        peer,
+        peer,
+        device,
+        device,
+        device,
+        target,
+        target,
+        target,
+        target,
+        type,
+      ];
+      for (const [index, { stderr }] of runs.entries()) expect(stderr).toMatch(wanted[index]!);
+    }
+  });
+
   test("top gives the terminal back in every way out", () => {
     const ways = ["q", "Ctrl-C", "SIGTERM", "SIGINT", "SIGHUP", "resized, sorted, filtered"];
     expect(found.top.slice(0, -1)).toEqual(

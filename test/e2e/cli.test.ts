@@ -143,6 +143,12 @@ describe("wgmon", () => {
       exitCode: 2,
       stderr: ['"versoin" is not a command; did you mean version?'],
     },
+    "an unknown flag of a command": {
+      args: ["events", "--folow"],
+      exitCode: 2,
+      stderr:
+        /^wgmon: --folow: there is no such flag; did you mean --follow\?\nwgmon events --help lists its flags\.\n$/,
+    },
     "several mistakes, all told": {
       args: ["-tick", "3", "--monitor=bpff", "--group", "65536", "--device", "a/b"],
       env: { WGMON_HOLD: "soon" },

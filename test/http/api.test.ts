@@ -246,6 +246,44 @@ describe("what is there", () => {
     expect((await ask(`/v1/peers/wg1/${url}`)).status).toBe(404);
   });
 
+  test("peers of the past, page by page: also those that are not there any more", async () => {
+    const keys = [1, 2, 3, 4, 5].map((n) => keyOf(100 + n));
+    for (const name of ["old", "new"]) {
+      source.record(
+        keys.map((publicKey, n) => ({
+          ...anEvent("peer.connected", { peer: peer({ publicKey }), name: n === 0 ? null : name }),
+          id: `evt_${name}${n}`,
+        })),
+      );
+    }
+    source.record([anEvent("handshake.unknown"), anEvent("device.added")]);
+    const found: unknown[] = [];
+    for (let cursor = ""; ;) {
+      const { items, next } = await get(`/v1/peers/past?limit=2${cursor}`);
+      expect(items.length).toBeLessThanOrEqual(2);
+      found.push(...items);
+      if (next === null) break;
+      cursor = `&cursor=${next}`;
+    }
+    const names = keys.map((publicKey, n) => ({ publicKey, name: n === 0 ? null : "new" }));
+    expect(found).toEqual(names.toSorted((a, b) => (a.publicKey < b.publicKey ? -1 : 1)));
+    expect((await ask("/v1/peers/past?cursor=12")).status).toBe(422);
+  });
+
+  test("a filter that matches nothing answers with an empty list", async () => {
+    people();
+    const key = keyOf(99).replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
+    for (const path of [
+      `/v1/events?peer=${key}`,
+      `/v1/sessions?peer=${key}`,
+      "/v1/sessions?device=wg7",
+      "/v1/peers?device=wg7",
+      "/v1/peers?search=nobody",
+    ]) {
+      expect([path, (await get(path)).items]).toEqual([path, []]);
+    }
+  });
+
   test("sessions, page by page", async () => {
     people();
     const ended = Array.from({ length: 25 }, (_, n) => ({

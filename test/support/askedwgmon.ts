@@ -36,6 +36,8 @@ export interface AskedFigures {
   readonly piped: Ran;
   readonly follow: Ran;
   readonly afterwards: Ran;
+  /** Commands whose flags name what is not there, beside the daemon and without one. */
+  readonly refused: { readonly beside: readonly Ran[]; readonly without: readonly Ran[] };
   /** Ids of all events, oldest first. */
   readonly stored: readonly string[];
   readonly top: readonly TopFigures[];
@@ -75,6 +77,26 @@ async function startDaemon(): Promise<Wgmon> {
   const wgmon = startWgmon([...args, "--log-level", "debug"], { environment });
   await wgmon.waitForLog(({ msg }) => msg === "listening", WAIT_MS);
   return wgmon;
+}
+
+async function refused(): Promise<Ran[]> {
+  const found: Ran[] = [];
+  for (const words of [
+    ["events", "--peer", "alcie"],
+    ["events", "--peer", "alcie", "--since", "1h"],
+    ["sessions", "--peer", "alcie"],
+    ["events", "--device", "playd0"],
+    ["sessions", "--device", "playd0"],
+    ["status", "--device", "playd0"],
+    ["outbox", "list", "--target", "foo"],
+    ["outbox", "retry", "--target", "foo"],
+    ["outbox", "drop", "--target", "foo"],
+    ["test-webhook", "--target", "foo"],
+    ["events", "--type", "peer.conected"],
+  ]) {
+    found.push(await run(...words));
+  }
+  return found;
 }
 
 /** A program on a terminal of its own, and all that it wrote there. */
@@ -192,6 +214,7 @@ async function ask(): Promise<AskedFigures> {
   const sessions = await run("sessions");
   const csv = await run("sessions", "--csv", "--peer", bob!.publicKey);
   const events = await run("events", "--type", "peer.connected");
+  const beside = await refused();
   const shell = Bun.spawn(["sh", "-c", `"$0" events -f --since 1h | head -n 1`, BINARY], {
     env: { ...environment, PATH: process.env["PATH"] ?? "" },
     stdout: "pipe",
@@ -236,6 +259,7 @@ async function ask(): Promise<AskedFigures> {
   await watching.writes("wgmon is gone; waiting for it");
   await bob!.roam();
   const afterwards = await run("status");
+  const withoutDaemon = await refused();
   const seen = watching.shown.length;
   await using again = await startDaemon();
   await again.waitForLog(({ event }) => event === "peer.roamed", WAIT_MS);
@@ -261,6 +285,7 @@ async function ask(): Promise<AskedFigures> {
     piped,
     follow: { exitCode: await follow.exited, stdout: told, stderr },
     afterwards,
+    refused: { beside, without: withoutDaemon },
     stored,
     top: figures,
     wasCooked,
