@@ -486,22 +486,30 @@ function own<Value>(
 
 // ---- For the log ----
 
-/** The settings in force, for one line of the log. */
-export function describeSettings(settings: Settings): Record<string, unknown> {
+/** What differs from the defaults, for one line of the log. */
+export function describeSettings(settings: Settings, hostname: string): Record<string, unknown> {
+  const nothing = { argv: [], env: {}, hostname, readFile: () => null, fileMode: noMode };
+  const usual = describe(configure(new Map(), nothing, []).settings);
+  return Object.fromEntries(
+    Object.entries(describe(settings)).filter(([key, value]) => !Bun.deepEquals(value, usual[key])),
+  );
+}
+
+/** Asked for exec targets only, which the defaults have none of. */
+function noMode(): never {
+  throw new Error("there is no file");
+}
+
+function describe(settings: Settings): Record<string, unknown> {
   const { monitor, group, captureInterface, filter, devices, targets, peers, file } = settings;
   return {
     file: file === null ? null : withoutSecrets(file),
     host: withoutSecrets(settings.host),
     monitor,
-    ...(monitor === "nflog" || monitor === "auto"
-      ? { group, manageRules: settings.manageRules }
-      : {}),
-    ...(monitor === "bpf" || monitor === "auto"
-      ? {
-          interface: captureInterface,
-          filter: filter === null ? "default" : withoutSecrets(filter),
-        }
-      : {}),
+    group,
+    manageRules: settings.manageRules,
+    interface: captureInterface,
+    filter: filter === null ? "default" : withoutSecrets(filter),
     devices: devices.length === 0 ? "all" : devices,
     targets: targets.map(describeTarget),
     idleTimeout: formatDuration(settings.idleTimeoutMs),
@@ -510,8 +518,9 @@ export function describeSettings(settings: Settings): Record<string, unknown> {
     hold: settings.holdMs === 0 ? "off" : formatDuration(settings.holdMs),
     announceExisting: settings.announceExisting,
     reportUnknown: settings.reportUnknown,
-    peers: peers.size,
+    peersInSettings: peers.size,
     names: settings.names.length === 0 ? "off" : settings.names.map(withoutSecrets),
+    metrics: settings.metrics.length === 0 ? "none" : settings.metrics,
     listen: describeListen(settings),
     stateDir: withoutSecrets(settings.stateDir),
     keep: formatDuration(settings.keepMs),

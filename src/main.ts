@@ -50,6 +50,8 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     isTerminal: isTerminal(STDERR),
   });
   const log = createLog({ format, level: settings.logLevel });
+  log.info(`wgmon ${version}`, describeSettings(settings, hostname()));
+  for (const note of notes) log.warn(note);
 
   const clock = systemClock;
   let app: App | null = null;
@@ -98,9 +100,6 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   app.start();
   if (notifier !== null) keepInformed(notifier, app);
   if (missed.length > 0) reload(app, log, notifier);
-  // After it is ready: describing takes time too.
-  log.info(`wgmon ${version}`, describeSettings(settings));
-  for (const note of notes) log.warn(note);
   // Last of all: nobody waits for it.
   const [{ HttpServer }, { LiveSource }, { runtimeDirOf }, { keepSmall }] = await Promise.all([
     import("./http/server.ts"),
@@ -160,7 +159,7 @@ function reload(app: App, log: LeveledLog, notifier: Notifier | null): void {
     const command = readCommand();
     if (command.type !== "run") return;
     log.setLevel(command.settings.logLevel);
-    log.info("settings reloaded", describeSettings(app.reload(command.settings)));
+    log.info("settings reloaded", describeSettings(app.reload(command.settings), hostname()));
     for (const note of command.notes) log.warn(note);
   } catch (error) {
     if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;

@@ -12,6 +12,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { version } from "../../package.json";
 import { type Event } from "../../src/contract.ts";
 import { shortKey } from "../../src/wireguard.ts";
 import { needs } from "../support/kernel.ts";
@@ -537,7 +538,33 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
         msg: "changed settings that need a restart: monitor, interface, device",
       });
       // These hold, and not those of the file.
-      expect(settings).toMatchObject({ monitor: "auto", group: 1, devices: "all", hold: "1s" });
+      expect(settings).toMatchObject({ file, hold: "1s" });
+      for (const name of ["monitor", "interface", "devices"]) {
+        expect(settings).not.toHaveProperty(name);
+      }
+    });
+
+    test("the first line has the version and what differs from the defaults", async () => {
+      await Bun.write(file, 'tick = "5s"\n');
+      await using wgmon = network.wgmon(["--config", file, "--monitor", "poll", "--group", "3"]);
+      await wgmon.ready;
+      const [first, second, third] = wgmon.log;
+      const { time: _, ...fields } = first!;
+      expect(fields).toEqual({
+        level: "info",
+        msg: `wgmon ${version}`,
+        file,
+        monitor: "poll",
+        group: 3,
+        tick: "5s",
+        stateDir: expect.any(String),
+        logFormat: "json",
+      });
+      expect(second).toMatchObject({
+        level: "warn",
+        msg: expect.stringContaining("--group has no"),
+      });
+      expect(third).toMatchObject({ msg: "ready" });
     });
 
     test("what waits for a webhook is not lost by another", async () => {
