@@ -235,6 +235,7 @@ export class App implements Witness {
       outbox: this.#outbox,
       host: () => this.#settings.host,
       wakeUp: () => this.#describeWakeUp(),
+      settings: () => this.#settings,
       nameOf: (publicKey, device) => this.#names.nameOf(publicKey, device),
       tagsOf: (publicKey) => this.#settings.peers.get(publicKey)?.tags ?? [],
       subscribe: (listener) => {

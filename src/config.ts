@@ -21,6 +21,7 @@ import {
   commandOf,
   COMMANDS,
   commands,
+  isName,
   NAMES,
   type Setting,
   table,
@@ -168,6 +169,8 @@ export interface DoctorRequest {
   readonly json: boolean;
   /** Whether it may try to reach the targets. */
   readonly network: boolean;
+  /** Flags of settings were given: they are to be judged, not those of the daemon that runs. */
+  readonly hasSettings: boolean;
 }
 
 export type Shell = "bash" | "zsh" | "fish";
@@ -452,7 +455,8 @@ function doctor(line: Line, sources: Sources, problems: string[]): Command {
   const network = own(line, "no-network", flags["no-network"], problems) !== true;
   const inSettings: string[] = [];
   const configured = configure(line.found, sources, inSettings);
-  return { type: "doctor", json, network, problems: inSettings, ...configured };
+  const hasSettings = [...line.found.keys()].some(isName);
+  return { type: "doctor", json, network, hasSettings, problems: inSettings, ...configured };
 }
 
 function shellOf({ word }: Line, problems: string[]): Shell {

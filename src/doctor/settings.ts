@@ -3,8 +3,8 @@
 import { type Stats, statSync } from "node:fs";
 
 import { systemClock } from "../clock.ts";
-import type { Settings } from "../config.ts";
 import { fileName } from "../config/words.ts";
+import type { SettingsView } from "../http/settings.ts";
 import { NameBook } from "../namebook.ts";
 import { readTextFile } from "../system.ts";
 import type { PublicKey } from "../wireguard.ts";
@@ -13,11 +13,14 @@ import type { DeviceFacts } from "./devices.ts";
 
 export function judgeSettings({
   file,
+  isOfDaemon,
   problems,
   notes,
 }: {
   /** null: none was read. */
   readonly file: string | null;
+  /** The settings are those of the wgmon that runs. */
+  readonly isOfDaemon: boolean;
   readonly problems: readonly string[];
   readonly notes: readonly string[];
 }): Finding[] {
@@ -33,16 +36,19 @@ export function judgeSettings({
     ...notes.map((each) => warning(each, null)),
   ];
   if (findings.length > 0) return findings;
-  return [ok(file === null ? "no file; flags, variables and defaults" : fileName(file))];
+  const read = file === null ? "no file; flags, variables and defaults" : fileName(file);
+  return [ok(isOfDaemon ? `those of the running wgmon: ${read}` : read)];
 }
 
 /** @param files that the settings were read from: as they were given, and their absolute paths. */
 export function checkSecrets(
   files: ReadonlyMap<string, string>,
-  { file, listenTls }: Pick<Settings, "file" | "listenTls">,
+  { file, listenTls }: Pick<SettingsView, "file" | "listenTls">,
 ): Finding[] {
-  const keys = listenTls === null ? [] : ([[listenTls.key, listenTls.key]] as const);
-  const findings = [...files, ...keys].flatMap(([given, path]) => {
+  // The daemon may have another file, which has been read by nothing here.
+  const others = [file, listenTls?.key ?? null].filter((path) => path?.startsWith("/") === true);
+  const all = new Map([...others.map((path) => [path!, path!] as const), ...files]);
+  const findings = [...all].flatMap(([given, path]) => {
     const stat = statOf(path);
     // Without one there is nothing to see: the settings have told already what is wrong with that.
     if (stat?.isFile() !== true) return [];
@@ -96,11 +102,14 @@ export function judgeMode({
 }
 
 export function checkNames(
-  { names, peers }: Pick<Settings, "names" | "peers">,
+  { names, peers: named }: Pick<SettingsView, "names" | "peers">,
   devices: readonly DeviceFacts[],
 ): Finding[] {
   const complaints: string[] = [];
   const log = { debug() {}, info() {}, error() {}, warn: (what: string) => complaints.push(what) };
+  const peers = new Map(
+    Object.entries(named).map(([key, name]) => [key as PublicKey, { name }] as const),
+  );
   using book = new NameBook({ clock: systemClock, log });
   book.setSources({ names, peers });
   book.watch(devices.map(({ name }) => name));

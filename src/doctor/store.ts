@@ -4,9 +4,9 @@ import { accessSync, constants, statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { systemClock } from "../clock.ts";
-import type { Settings } from "../config.ts";
 import { fileName } from "../config/words.ts";
 import { SystemError } from "../errors.ts";
+import type { SettingsView } from "../http/settings.ts";
 import { formatSize } from "../size.ts";
 import { OlderStore } from "../store/database.ts";
 import { Store } from "../store/store.ts";
@@ -21,7 +21,7 @@ const MEGABYTE = 1e6;
 export async function checkStore({
   stateDir,
   maxStoreBytes,
-}: Pick<Settings, "stateDir" | "maxStoreBytes">): Promise<Finding[]> {
+}: Pick<SettingsView, "stateDir" | "maxStoreBytes">): Promise<Finding[]> {
   // What is not there yet, wgmon makes.
   const folder = existing(stateDir);
   const path = `${stateDir}/wgmon.db`;
@@ -37,7 +37,7 @@ export async function checkStore({
   }
   const sizeBytes = statSync(path, { throwIfNoEntry: false })?.size ?? null;
   const { bavail, bsize } = statfsSync(folder);
-  const owner = ownerOf(`${stateDir}/wgmon.lock`);
+  const owner = describeOwner(lockOwner(`${stateDir}/wgmon.lock`));
   const facts = { stateDir: shown, freeBytes: bavail * bsize, sizeBytes, maxStoreBytes, owner };
   return [
     judgeFolder(facts),
@@ -76,15 +76,23 @@ function attempt(action: () => unknown): string | null {
   }
 }
 
-/** Who has the lock, by /proc/locks: process id and program; null: nobody that can be seen. */
-function ownerOf(path: string): string | null {
+/** The process that has the lock on a file, by /proc/locks; null: none that can be seen. */
+export function lockOwner(
+  path: string,
+): { readonly pid: number; readonly program: string | null } | null {
   const inode = statSync(path, { throwIfNoEntry: false })?.ino;
   if (inode === undefined) return null;
   const locks = readTextFile("/proc/locks") ?? "";
   const line = new RegExp(`^\\d+: FLOCK .* WRITE (\\d+) \\S+:${inode} `, "m").exec(locks);
   if (line === null) return null;
-  const program = readTextFile(`/proc/${line[1]}/comm`)?.trim();
-  return `process ${line[1]}${program === undefined ? "" : `, ${program}`}`;
+  const program = readTextFile(`/proc/${line[1]}/comm`)?.trim() ?? null;
+  return { pid: Number(line[1]), program };
+}
+
+/** `process 812, wgmon` */
+function describeOwner(owner: ReturnType<typeof lockOwner>): string | null {
+  if (owner === null) return null;
+  return `process ${owner.pid}${owner.program === null ? "" : `, ${owner.program}`}`;
 }
 
 export function judgeFolder({

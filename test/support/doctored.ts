@@ -48,9 +48,13 @@ const always = [
 ];
 mkdirSync(state);
 
-async function doctor(args: readonly string[], before: readonly string[] = []): Promise<Seen> {
+async function doctor(
+  args: readonly string[],
+  before: readonly string[] = [],
+  usual: readonly string[] = always,
+): Promise<Seen> {
   const startMs = performance.now();
-  const child = Bun.spawn([...before, BINARY, "doctor", "--json", ...always, ...args], {
+  const child = Bun.spawn([...before, BINARY, "doctor", "--json", ...usual, ...args], {
     env: { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime },
     stdin: "ignore",
     stdout: "pipe",
@@ -68,6 +72,9 @@ async function doctor(args: readonly string[], before: readonly string[] = []): 
     .map((line) => JSON.parse(line) as Seen["findings"][number]);
   return { exitCode, findings, stderr, ms: performance.now() - startMs };
 }
+
+/** As most people call it: all that it knows of the daemon's flags the daemon tells. */
+const doctorOf = (args: readonly string[]) => doctor(args, [], []);
 
 async function asText(...args: readonly string[]): Promise<Seen> {
   const env = { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime };
@@ -225,6 +232,10 @@ const environment = { RUNTIME_DIRECTORY: runtime, STATE_DIRECTORY: state };
   }
   seen["health"] = await health();
   seen["wgmon runs"] = await doctor([]);
+  // Its settings, and its own limit.
+  await $`prlimit --pid ${wgmon.pid} --nofile=100:100`;
+  seen["wgmon runs, no flags"] = await doctorOf([]);
+  seen["wgmon runs, a flag"] = await doctorOf(["--monitor", "poll"]);
   wgmon.signal("SIGSTOP");
   [seen["wgmon hangs"], seen["health of one that hangs"]] = await Promise.all([
     doctor([]),
