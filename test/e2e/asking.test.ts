@@ -49,7 +49,7 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
     const { status, statusJson } = found;
     expect(status).toMatchObject({ exitCode: 0, stderr: "" });
     expect(status.stdout).toMatch(
-      /^gw1: wgmon \d\S+, up \d+s\n\nplayed0, port 51820: 2 of 2 peers/,
+      /^gw1: wgmon \d\S+, up \d+s\nwoken by poll\n\nplayed0, port 51820: 2 of 2 peers/,
     );
     expect(status.stdout).not.toContain("\x1b");
     const peers = statusJson.stdout

@@ -54,13 +54,16 @@ async function doctor(
   usual: readonly string[] = always,
 ): Promise<Seen> {
   const startMs = performance.now();
-  const child = Bun.spawn([...before, BINARY, "doctor", "--json", ...usual, ...args], {
-    env: { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: 30_000,
-  });
+  const child = Bun.spawn(
+    [...before, BINARY, "doctor", "--json", ...usual, ...monitorFor(args, usual), ...args],
+    {
+      env: { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      timeout: 30_000,
+    },
+  );
   const [stdout, stderr, exitCode] = await Promise.all([
     child.stdout.text(),
     child.stderr.text(),
@@ -71,6 +74,11 @@ async function doctor(
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as Seen["findings"][number]);
   return { exitCode, findings, stderr, ms: performance.now() - startMs };
+}
+
+/** The rules and the group are judged for nflog alone. */
+function monitorFor(args: readonly string[], usual: readonly string[]): readonly string[] {
+  return usual.length === 0 || args.includes("--monitor") ? [] : ["--monitor", "nflog"];
 }
 
 /** As most people call it: all that it knows of the daemon's flags the daemon tells. */
@@ -99,7 +107,8 @@ async function wholeState(): Promise<string> {
 
 const seen: Record<string, Seen> = {};
 
-await $`ip link set lo up`;
+// Of its own: another run of this may be on the machine.
+await $`ip link set lo up && mkdir -p /var/run/wireguard && mount -t tmpfs tmpfs /var/run/wireguard`;
 await using device = await FakeDevice.create(DEVICE);
 seen["device down"] = await doctor([]);
 device.isFrozen = true;
