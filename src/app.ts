@@ -39,7 +39,7 @@ import { Unknown } from "./unknown.ts";
 import { warnOfUnmatched } from "./unmatched.ts";
 import { WakeUpWatch } from "./wakeup/watch.ts";
 import { type Machine, moved, WallClock } from "./wallclock.ts";
-import type { PublicKey } from "./wireguard.ts";
+import { type PublicKey, shortKey } from "./wireguard.ts";
 
 /** How long the last attempts at delivery may take at the end. */
 const DRAIN_MS = 800;
@@ -251,6 +251,7 @@ export class App implements Witness {
       handshakeAtMs: (atMs) => this.#clock.current(atMs),
       host: () => this.#settings.host,
       wakeUp: () => this.#describeWakeUp(),
+      settings: () => this.#settings,
       nameOf: (publicKey, device) => this.#names.nameOf(publicKey, device),
       tagsOf: (publicKey) => this.#settings.peers.get(publicKey)?.tags ?? [],
       subscribe: (listener) => {
@@ -532,7 +533,8 @@ export class App implements Witness {
     this.#outbox.added(added);
     for (const listener of this.#listeners) listener(added);
     for (const { event, change } of told) {
-      this.#log.info(sentence(event), logFields(event));
+      // The whole key is among the fields.
+      this.#log.info(sentence(event, undefined, shortKey), logFields(event));
       this.#count(change);
       if (change.type === "peer.connected" && isByChance(reason)) this.#unannounced(change);
     }

@@ -19,10 +19,18 @@ export interface Capabilities {
   readonly ambient: bigint;
 }
 
-/** null: /proc does not tell. */
+/** Of the thread that asks; null: /proc does not tell. */
 export function ownCapabilities(): Capabilities | null {
-  // Of the thread that asks: proc_pid_status(5).
-  const status = readTextFile("/proc/thread-self/status") ?? "";
+  return capabilitiesOf("thread-self");
+}
+
+/**
+ * Reads them from /proc/PROCESS/status, proc_pid_status(5); null: /proc does not tell.
+ *
+ * @param process a process id, `self` or `thread-self`.
+ */
+export function capabilitiesOf(process: number | string): Capabilities | null {
+  const status = readTextFile(`/proc/${process}/status`) ?? "";
   const bits = (set: string) => new RegExp(`^${set}:\\s*([0-9a-f]+)$`, "m").exec(status)?.[1];
   const [effective, ambient] = [bits("CapEff"), bits("CapAmb")];
   if (effective === undefined) return null;

@@ -18,27 +18,28 @@ import { type Line, readLine } from "./config/line.ts";
 import { type ListenSettings, readListen } from "./config/listen.ts";
 import {
   type CommandName,
+  commandOf,
   COMMANDS,
   commands,
+  isName,
   NAMES,
   type Setting,
   table,
   variableOf,
 } from "./config/table.ts";
-import { readTargets, targetAt } from "./config/targets.ts";
+import { readTargets, targetAt, targetWords } from "./config/targets.ts";
 import { readBareVariables, readVariables } from "./config/variables.ts";
 import { readSecrets, type TargetSettings } from "./config/webhooks.ts";
-import { listed, quoted, redactUrl, withoutSecrets } from "./config/words.ts";
+import { listed, noSuch, quoted, redactUrl, withoutSecrets } from "./config/words.ts";
 import { formatDuration } from "./duration.ts";
 import { ConfigError } from "./errors.ts";
 import type { EventPattern } from "./selection.ts";
 import { formatSize } from "./size.ts";
-import { didYouMean } from "./suggest.ts";
 import type { PublicKey } from "./wireguard.ts";
 
 export type { Sources } from "./config/given.ts";
 export { commands, keyOf, table, variableOf } from "./config/table.ts";
-export { targetAt } from "./config/targets.ts";
+export { targetAt, targetWords } from "./config/targets.ts";
 export type { TargetSettings } from "./config/webhooks.ts";
 export { redactUrl } from "./config/words.ts";
 
@@ -125,12 +126,18 @@ export interface OutboxRequest {
   readonly json: boolean;
 }
 
-export interface StatusRequest {
+/** What the commands that ask the daemon have in common. */
+interface AskingRequest {
+  /** Devices of the flag --device, which must be there; those of the settings may come later. */
+  readonly askedDevices: readonly string[];
+}
+
+export interface StatusRequest extends AskingRequest {
   readonly json: boolean;
 }
 
 /** What of the past. */
-export interface PastRequest {
+export interface PastRequest extends AskingRequest {
   /** A name or a public key; null: all. */
   readonly peer: string | null;
   /** null: from the beginning. */
@@ -150,7 +157,7 @@ export interface EventsRequest extends PastRequest {
   readonly json: boolean;
 }
 
-export interface TopRequest {
+export interface TopRequest extends AskingRequest {
   readonly intervalMs: number;
 }
 
@@ -162,6 +169,8 @@ export interface DoctorRequest {
   readonly json: boolean;
   /** Whether it may try to reach the targets. */
   readonly network: boolean;
+  /** Flags of settings were given: they are to be judged, not those of the daemon that runs. */
+  readonly hasSettings: boolean;
 }
 
 export type Shell = "bash" | "zsh" | "fish";
@@ -181,8 +190,13 @@ export function parseCommand(sources: Sources): Command {
   if (line.licenses) return { type: "licenses" };
   const problems = [...line.problems];
   const command = readCommand(line, sources, problems);
-  if (problems.length > 0) throw new ConfigError(problems);
+  if (problems.length > 0) throw new ConfigError(problems, helpOn(line.command));
   return command;
+}
+
+function helpOn(command: CommandName): string | undefined {
+  const { flags } = commandOf(command);
+  return Object.keys(flags).length === 0 ? undefined : `wgmon ${command} --help lists its flags.`;
 }
 
 function readCommand(line: Line, sources: Sources, problems: string[]): Command {
@@ -219,7 +233,8 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
       return { type: line.command };
     case "status": {
       const json = own(line, "json", commands.status.flags.json, problems) === true;
-      return { type: "status", json, ...configure(line.found, sources, problems) };
+      const request = { json, ...askingRequest(line) };
+      return { type: "status", ...request, ...configure(line.found, sources, problems) };
     }
     case "sessions": {
       const request = sessionsRequest(line, problems);
@@ -232,7 +247,8 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
     case "top": {
       const { interval } = commands.top.flags;
       const intervalMs = own(line, "interval", interval, problems) ?? 0;
-      return { type: "top", intervalMs, ...configure(line.found, sources, problems) };
+      const request = { intervalMs, ...askingRequest(line) };
+      return { type: "top", ...request, ...configure(line.found, sources, problems) };
     }
     case "help":
       return helpOf(line);
@@ -357,8 +373,7 @@ function testTarget(line: Line, { settings }: Configured, problems: string[]): s
   // With a mistake in the settings its target may be missing.
   const isKnown = word === null || targetAt(settings.targets, word) !== null;
   if (isKnown || problems.length > 0) return word;
-  const names = settings.targets.flatMap(({ name }) => name ?? []);
-  problems.push(`--target: there is no target ${quoted(word)}${didYouMean(word, names)}`);
+  problems.push(noSuch({ flag: "target", what: "target", word }, targetWords(settings.targets)));
   return word;
 }
 
@@ -392,6 +407,13 @@ function rulesAction(line: Line, problems: string[]): RulesAction {
   return asked[0] ?? "nft";
 }
 
+function askingRequest(line: Line): AskingRequest {
+  const given = line.found.get("device");
+  // What is wrong with a name is said with the settings.
+  const reads = given === undefined ? [] : readAll(table.device, given, []);
+  return { askedDevices: reads.map(({ value }) => value) };
+}
+
 function sessionsRequest(line: Line, problems: string[]): SessionsRequest {
   const { flags } = commands.sessions;
   const past = pastRequest(line, flags, SESSIONS_LIMIT, problems);
@@ -421,6 +443,7 @@ function pastRequest(
 ): PastRequest {
   const since = own(line, "since", flags.since, problems);
   return {
+    ...askingRequest(line),
     peer: own(line, "peer", flags.peer, problems),
     since,
     limit: own(line, "limit", flags.limit, problems) ?? (since === null ? usual : null),
@@ -434,7 +457,8 @@ function doctor(line: Line, sources: Sources, problems: string[]): Command {
   const network = own(line, "no-network", flags["no-network"], problems) !== true;
   const inSettings: string[] = [];
   const configured = configure(line.found, sources, inSettings);
-  return { type: "doctor", json, network, problems: inSettings, ...configured };
+  const hasSettings = [...line.found.keys()].some(isName);
+  return { type: "doctor", json, network, hasSettings, problems: inSettings, ...configured };
 }
 
 function shellOf({ word }: Line, problems: string[]): Shell {
@@ -468,22 +492,33 @@ function own<Value>(
 
 // ---- For the log ----
 
-/** The settings in force, for one line of the log. */
-export function describeSettings(settings: Settings): Record<string, unknown> {
+/** What differs from the defaults, for one line of the log. */
+export function describeSettings(settings: Settings, hostname: string): Record<string, unknown> {
+  const nothing = {
+    argv: [],
+    env: {},
+    hostname,
+    readFile: () => null,
+    folderOpenToOthers: () => null,
+  };
+  const usual = describe(configure(new Map(), nothing, []).settings);
+  return Object.fromEntries(
+    Object.entries(describe(settings)).filter(([key, value]) => !Bun.deepEquals(value, usual[key])),
+  );
+}
+
+/** Asked for exec targets only, which the defaults have none of. */
+
+function describe(settings: Settings): Record<string, unknown> {
   const { monitor, group, captureInterface, filter, devices, targets, peers, file } = settings;
   return {
     file: file === null ? null : withoutSecrets(file),
     host: withoutSecrets(settings.host),
     monitor,
-    ...(monitor === "nflog" || monitor === "auto"
-      ? { group, manageRules: settings.manageRules }
-      : {}),
-    ...(monitor === "bpf" || monitor === "auto"
-      ? {
-          interface: captureInterface,
-          filter: filter === null ? "default" : withoutSecrets(filter),
-        }
-      : {}),
+    group,
+    manageRules: settings.manageRules,
+    interface: captureInterface,
+    filter: filter === null ? "default" : withoutSecrets(filter),
     devices: devices.length === 0 ? "all" : devices,
     targets: targets.map(describeTarget),
     idleTimeout: formatDuration(settings.idleTimeoutMs),
@@ -492,8 +527,9 @@ export function describeSettings(settings: Settings): Record<string, unknown> {
     hold: settings.holdMs === 0 ? "off" : formatDuration(settings.holdMs),
     announceExisting: settings.announceExisting,
     reportUnknown: settings.reportUnknown,
-    peers: peers.size,
+    peersInSettings: peers.size,
     names: settings.names.length === 0 ? "off" : settings.names.map(withoutSecrets),
+    metrics: settings.metrics.length === 0 ? "none" : settings.metrics,
     listen: describeListen(settings),
     stateDir: withoutSecrets(settings.stateDir),
     keep: formatDuration(settings.keepMs),

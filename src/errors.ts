@@ -30,13 +30,19 @@ export class LibraryError extends Error {
   override readonly name = "LibraryError";
 }
 
-/** Settings that cannot be used, all problems at once. The process ends with exit code 2. */
+/**
+ * Settings or arguments that cannot be used, all problems at once. The process ends with exit code 2: also
+ * for a name that only the daemon, the kernel or the store can tell to be unknown.
+ */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
   readonly problems: readonly string[];
+  /** A sentence for the line behind the problems. */
+  readonly nextStep: string;
 
-  constructor(problems: readonly string[]) {
+  constructor(problems: readonly string[], nextStep = "wgmon --help lists all settings.") {
     super(problems.join("\n"));
     this.problems = problems;
+    this.nextStep = nextStep;
   }
 }

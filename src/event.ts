@@ -120,18 +120,22 @@ export function eventOf(change: Change, stamp: Stamp): Event {
 
 /**
  * `alice (wg0) connected from 198.51.100.7:51820`: one line for people, without a full stop.
- * `write` is given the names that people have chosen, and says how they stand in the line.
+ *
+ * @param write how names of peers and devices, which people have chosen, stand in the line.
+ * @param writeKey the same for the public key of a peer without a name.
  */
-export function sentence(event: Event, write: (name: string) => string = asItIs): string {
+export function sentence(event: Event, write: Write = asItIs, writeKey: Write = asItIs): string {
+  const who = ({ device, peer }: { device: string; peer: PeerPart }) =>
+    `${named(peer, write, writeKey)} (${write(device)})`;
   switch (event.type) {
     case "peer.connected": {
       const { data } = event;
       const already = data.initial ? " already when wgmon started" : "";
-      return `${who(data, write)} connected${from(data.peer.endpoint)}${already}`;
+      return `${who(data)} connected${from(data.peer.endpoint)}${already}`;
     }
     case "peer.roamed": {
       const { data } = event;
-      return `${who(data, write)} roamed from ${data.previousEndpoint} to ${data.peer.endpoint ?? "nowhere"}`;
+      return `${who(data)} roamed from ${data.previousEndpoint} to ${data.peer.endpoint ?? "nowhere"}`;
     }
     case "peer.disconnected": {
       const { data } = event;
@@ -140,10 +144,10 @@ export function sentence(event: Event, write: (name: string) => string = asItIs)
         "peer-removed": ", peer removed",
         "device-removed": ", device removed",
       };
-      return `${who(data, write)} disconnected after ${duration(data.session.durationMs)}${why[data.reason]}`;
+      return `${who(data)} disconnected after ${duration(data.session.durationMs)}${why[data.reason]}`;
     }
     case "handshake.unknown":
-      return unknown(event.data, write);
+      return unknown(event.data, write, writeKey);
     case "device.added": {
       const { device, listenPort } = event.data;
       return `${write(device)} added${listenPort === 0 ? "" : `, listening on port ${listenPort}`}`;
@@ -164,29 +168,29 @@ export function logFields(event: Event): Record<string, unknown> {
   return { event: event.type, id, device, ...who, ...rest, ...session };
 }
 
-function who(data: { device: string; peer: PeerPart }, write: (name: string) => string): string {
-  return `${named(data.peer, write)} (${write(data.device)})`;
-}
+type Write = (text: string) => string;
 
 function named(
   { name, publicKey }: Pick<PeerPart, "name" | "publicKey">,
-  write: (name: string) => string,
+  write: Write,
+  writeKey: Write,
 ): string {
   const written = name === null ? "" : write(name);
-  return written === "" ? publicKey : written;
+  return written === "" ? writeKey(publicKey) : written;
 }
 
 /** Says what the senders know: it tells a peer that should be let in from a scanner. */
 function unknown(
   data: Extract<Event, { type: "handshake.unknown" }>["data"],
-  write: (name: string) => string,
+  write: Write,
+  writeKey: Write,
 ): string {
   const { packets, network, networks, mac1, peers } = data;
   const device = write(data.device);
   const where = network ?? `${networks} more networks`;
   const what = `${device}: ${packets} handshake${packets === 1 ? "" : "s"} from ${where} that no peer completed`;
   if (peers.length > 0) {
-    const names = peers.map((peer) => named(peer, write)).join(", ");
+    const names = peers.map((peer) => named(peer, write, writeKey)).join(", ");
     return `${what}; ${names} tried (wrong preshared key, or no way back?)`;
   }
   const why = {
@@ -198,8 +202,8 @@ function unknown(
   return `${what}${why[mac1]}`;
 }
 
-function asItIs(name: string): string {
-  return name;
+function asItIs(text: string): string {
+  return text;
 }
 
 function from(endpoint: string | null): string {

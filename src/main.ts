@@ -29,7 +29,6 @@ import {
 import { printableLine } from "./visible.ts";
 
 const STDERR = 2;
-const MORE_HELP = "wgmon --help lists all settings.";
 /** Standard error may be a pipe whose reader is slow, or gone to sleep for good. */
 const COMPLAINT_MS = 1000;
 
@@ -68,6 +67,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     isTerminal: isTerminal(STDERR),
   });
   const log = createLog({ format, level: settings.logLevel });
+  log.info(`wgmon ${version}`, describeSettings(settings, hostname()));
 
   const clock = systemClock;
   let app: App | null = null;
@@ -122,8 +122,6 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   app.start();
   if (notifier !== null) keepInformed(notifier, app);
   if (missed.length > 0) reload(app, log, notifier);
-  // After it is ready: describing takes time too.
-  log.info(`wgmon ${version}`, describeSettings(settings));
   await warn(settings, notes, log);
   // Last of all: nobody waits for it.
   const [{ HttpServer }, { LiveSource }, { keepSmall }] = await Promise.all([
@@ -193,7 +191,7 @@ function reload(app: App, log: LeveledLog, notifier: Notifier | null): void {
     const command = readCommand();
     if (command.type !== "run") return;
     log.setLevel(command.settings.logLevel);
-    log.info("settings reloaded", describeSettings(app.reload(command.settings)));
+    log.info("settings reloaded", describeSettings(app.reload(command.settings), hostname()));
     void warn(command.settings, command.notes, log);
   } catch (error) {
     if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
@@ -221,14 +219,11 @@ async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<vo
   const { settings, target } = command;
   const { runOutbox } = await import("./cli/outbox.ts");
   const { Store } = await import("./store/store.ts");
-  const { keysOf } = await import("./channel/targets.ts");
+  const { targetKeyOf } = await import("./cli/named.ts");
   const log = createLog({ format: "text", level: "warn" });
   const directory = settings.stateDir;
   using store = await Store.open({ directory, clock: systemClock, log, isTool: true });
-  const index = target === null ? null : targetAt(settings.targets, target);
-  // Else it may be one that is no longer in the settings.
-  const keys = keysOf(settings.targets, (address) => store.targetKey(address));
-  const key = index === null ? target : keys[index]!;
+  const key = target === null ? null : targetKeyOf(target, settings, store);
   runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
 }
 
@@ -347,7 +342,7 @@ try {
   }
 } catch (error) {
   if (error instanceof ConfigError) {
-    complain(...error.problems.map((problem) => `wgmon: ${problem}`), MORE_HELP);
+    complain(...error.problems.map((problem) => `wgmon: ${problem}`), error.nextStep);
     process.exit(2);
   }
   if (error instanceof SystemError || error instanceof LibraryError) {

@@ -4,7 +4,7 @@
  * and in `wgmon doctor`, because a peer or a device may be added later.
  */
 
-import type { Settings, TargetSettings } from "./config.ts";
+import type { TargetSettings } from "./config.ts";
 import { isPublicKey } from "./config/file.ts";
 import { quoted } from "./config/words.ts";
 import { isUnreadable } from "./errors.ts";
@@ -16,7 +16,18 @@ import type { PublicKey } from "./wireguard.ts";
 /** Public keys in one warning. */
 const KEYS_MAX = 3;
 
-type Watched = Pick<Settings, "targets" | "peers">;
+/** What of the settings names peers and devices. */
+export interface Watched {
+  readonly targets: readonly WatchedTarget[];
+  /** A name of null: the settings give the peer none. */
+  readonly peers: ReadonlyMap<PublicKey, { readonly name: string | null }>;
+}
+
+interface WatchedTarget {
+  /** null: it has none, and is called by its number. */
+  readonly name: string | null;
+  readonly selection: Pick<TargetSettings["selection"], "devices" | "peers">;
+}
 
 /** What wgmon sees now. */
 interface Present {
@@ -62,8 +73,8 @@ export function unmatched({ targets, peers }: Watched, present: Present): string
 
 /** The words that targets have, and of each word the targets that have it. */
 function wordsOf(
-  targets: readonly TargetSettings[],
-  choose: (target: TargetSettings) => readonly string[],
+  targets: readonly WatchedTarget[],
+  choose: (target: WatchedTarget) => readonly string[],
 ): Map<string, string[]> {
   const found = new Map<string, string[]>();
   for (const [index, target] of targets.entries()) {
@@ -128,6 +139,6 @@ export function presentOf(
   };
 }
 
-function hasPeers({ selection }: TargetSettings): boolean {
+function hasPeers({ selection }: WatchedTarget): boolean {
   return selection.peers.length > 0;
 }

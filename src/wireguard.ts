@@ -118,6 +118,14 @@ export const MessageType = {
 /** Length of a handshake initiation on the wire, and in a peer's rx counter. messages.h. */
 export const INITIATION_BYTES = 148;
 
+/** Characters of a public key that people read where it stands for a peer's name. */
+export const SHORT_KEY = 8;
+
+/** The first eight characters of a public key and `…`: enough to recognize a peer without a name. */
+export function shortKey(publicKey: string): string {
+  return publicKey.length > SHORT_KEY ? `${publicKey.slice(0, SHORT_KEY)}\u2026` : publicKey;
+}
+
 /** `198.51.100.7:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820`. */
 export function formatEndpoint(endpoint: Endpoint): string {
   const { address, port, scopeId } = endpoint;

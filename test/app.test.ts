@@ -211,6 +211,15 @@ test("a filter that matches no peer is a warning at the start and at a reload, a
   expect(warned).toEqual([warning, warning]);
 });
 
+test("of a peer without a name the log's line has the beginning of its key, and the field all of it", async () => {
+  await start("");
+  const line = logged.find(({ message }) =>
+    message.startsWith(`${BOB.slice(0, 8)}… (wg0) connected`),
+  );
+  expect(line?.fields).toMatchObject({ peer: BOB, name: null });
+  expect(logged.map(({ message }) => message).join("\n")).not.toContain(BOB);
+});
+
 test("after a reload names and mute are as they are now", async () => {
   const running = await start(`[peers."${ALICE}"]\nmute = true`);
   writeFileSync(join(folder, "wg0.conf"), `[Peer]\n# ada\nPublicKey = ${ALICE}\n`);

@@ -646,40 +646,29 @@ test.each([
   expect(redactUrl(url)).toBe(shown);
 });
 
-test("the settings in force, for the log", () => {
+test("the log has the settings that differ from the defaults", () => {
+  const described = (argv: readonly string[], given = {}) =>
+    describeSettings(run(argv, given).settings, "gw1");
+  expect(described([])).toEqual({});
+  expect(described(["--monitor=auto", "--tick=10s", "--host=gw1", "--reconcile=1m"])).toEqual({});
   const argv = [
     "-monitor=bpf",
     "--webhook=https://u:secret@a.example/secret",
     "--reconcile=0",
     "--idle-timeout=90s",
+    "--names=off",
+    "--metrics=none",
+    "--host=gw2",
   ];
-  expect(describeSettings(run(argv).settings)).toEqual({
-    file: null,
-    host: "gw1",
+  expect(described(argv)).toEqual({
+    host: "gw2",
     monitor: "bpf",
-    interface: "any",
-    filter: "default",
-    devices: "all",
     targets: ["1 json:https://a.example/..."],
     idleTimeout: "1m30s",
-    tick: "10s",
     reconcile: "off",
-    hold: "off",
-    announceExisting: true,
-    reportUnknown: false,
-    peers: 0,
-    names: ["/etc/wireguard/%i.conf"],
-    stateDir: "/var/lib/wgmon",
-    keep: "90d",
-    listen: "off",
-    maxStore: "256MB",
-    logFormat: "auto",
-    logLevel: "info",
+    names: "off",
+    metrics: "none",
   });
-  expect(describeSettings(run([]).settings)).toMatchObject({
-    monitor: "auto",
-    group: 1,
-    interface: "any",
-  });
-  expect(describeSettings(run(["--names=off"]).settings)).toMatchObject({ names: "off" });
+  const toml = `[peers."${"A".repeat(42)}E="]\nname = "alice"`;
+  expect(described([], { toml })).toEqual({ file: "/etc/wgmon/wgmon.toml", peersInSettings: 1 });
 });

@@ -6,6 +6,7 @@
 
 import type { Event } from "../contract.ts";
 import { sentence } from "../event.ts";
+import { shortKey } from "../wireguard.ts";
 import type { Message } from "./channel.ts";
 
 /**
@@ -23,6 +24,11 @@ export type Escape = (text: string) => string;
 /** One line for each event: `alice (wg0) connected from 198.51.100.7:51820`. */
 export function linesOf(message: Message, escape: Escape = asItIs): string[] {
   return message.events.map((event) => sentence(event, (name) => escape(shortName(name))));
+}
+
+/** One line for a terminal or the page, where the whole key of a peer without a name is a step away. */
+export function shortSentence(event: Event): string {
+  return sentence(event, shortName, (key) => shortName(shortKey(key)));
 }
 
 /** The same for services whose messages have no title: `gw1: alice (wg0) connected ...`. */

@@ -24,10 +24,11 @@ interface Options {
 /**
  * The exit code.
  *
- * @throws SystemError, LibraryError
+ * @throws SystemError, LibraryError, ConfigError
  */
 export async function runAsking(command: Asking, options: Options): Promise<number> {
   const { env, clock, complain } = options;
+  const { askedDevices } = command;
   const { devices } = command.settings;
   const daemon = new Daemon(socketIn(runtimeDirOf(env)));
   if (command.type === "top") {
@@ -35,6 +36,7 @@ export async function runAsking(command: Asking, options: Options): Promise<numb
     await runTop(daemon, {
       intervalMs: command.intervalMs,
       device: devices[0] ?? null,
+      askedDevices,
       env,
       clock,
     });
@@ -56,7 +58,7 @@ export async function runAsking(command: Asking, options: Options): Promise<numb
   switch (command.type) {
     case "status": {
       const { printStatus } = await import("./status.ts");
-      await printStatus(answers, { ...output, json: command.json, isRunning });
+      await printStatus(answers, { ...output, askedDevices, json: command.json, isRunning });
       return offline !== null && offline.problems.length > 0 ? 1 : 0;
     }
     case "sessions": {
@@ -93,7 +95,10 @@ async function openOffline(
   { version, clock, complain }: Options,
 ): Promise<Offline> {
   const { Offline } = await import("./offline.ts");
-  const offline = await Offline.open(command.settings, { version, clock });
+  const { askedDevices, settings } = command;
+  // Of one that is not there, the others may have been meant.
+  const looked = askedDevices.length > 0 ? { ...settings, devices: [] } : settings;
+  const offline = await Offline.open(looked, { version, clock });
   const tell = (source: string) =>
     complain(`wgmon is not running here; this is what ${source} says`);
   if (command.type === "status") {

@@ -59,7 +59,9 @@ const settingFlags = () => flagsOf(NAMES.map((name) => [name, settingOf(name)]))
 /** With those of the settings, where the command takes these. */
 function flagsOfCommand(command: (typeof COMMANDS)[number]): Flag[] {
   const { flags, takesSettings } = commandOf(command);
-  return [...flagsOf(Object.entries(flags)), ...(takesSettings ? settingFlags() : []), HELP];
+  // A filter of the command may be a setting, too.
+  const settings = settingFlags().filter(({ name }) => !Object.hasOwn(flags, name));
+  return [...flagsOf(Object.entries(flags)), ...(takesSettings ? settings : []), HELP];
 }
 
 /** Flags by what is suggested for them: those of one name are alike in all commands. */

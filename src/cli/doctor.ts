@@ -1,9 +1,15 @@
-/** `wgmon doctor`: all checks of this machine and the settings, in order. It changes nothing. */
+/**
+ * `wgmon doctor`: all checks of this machine and the settings, in order. It changes nothing. What it judges
+ * are the settings of the wgmon that runs, and that process; its own where none runs, or where it is given
+ * flags.
+ */
 
+import { makeTargets } from "../channel/targets.ts";
 import { clean } from "../channel/text.ts";
-import type { Settings } from "../config.ts";
+import { systemClock } from "../clock.ts";
+import type { DoctorRequest, Settings } from "../config.ts";
 import { type Check, type Finding, runCheck, type Verdict } from "../doctor/check.ts";
-import { askStatus, checkDaemon, type Running } from "../doctor/daemon.ts";
+import { askSettings, askStatus, checkDaemon, type Running } from "../doctor/daemon.ts";
 import { judgeDevices, lookAround } from "../doctor/devices.ts";
 import {
   checkCapabilities,
@@ -16,8 +22,11 @@ import { checkSecrets, type FileRead } from "../doctor/secrets.ts";
 import { checkNames, judgeSettings } from "../doctor/settings.ts";
 import { checkStore } from "../doctor/store.ts";
 import { checkTargets } from "../doctor/targets.ts";
+import { ownerOf } from "../exclusive.ts";
 import { runtimeDirOf, socketIn } from "../http/place.ts";
+import { type SettingsView, viewSettings } from "../http/settings.ts";
 import { listUserspaceDevices } from "../kernel/userspace.ts";
+import { isTerminal } from "../system.ts";
 import {
   checkFilter,
   checkGroup,
@@ -27,16 +36,13 @@ import {
 } from "../wakeup/checks.ts";
 import { findLoggingRules, type WakeUp } from "../wakeup/wakeup.ts";
 import { Daemon } from "./daemon.ts";
-import { json } from "./text.ts";
+import { json, type Paint, paintFor, type Style } from "./text.ts";
 
-export interface DoctorCommand {
+export interface DoctorCommand extends DoctorRequest {
   readonly settings: Settings;
   /** What is wrong in the settings, and what is worth a warning. */
   readonly problems: readonly string[];
   readonly notes: readonly string[];
-  readonly json: boolean;
-  /** Whether targets may be reached for. */
-  readonly network: boolean;
 }
 
 interface Options {
@@ -47,11 +53,20 @@ interface Options {
   readonly print: (line: string) => void;
 }
 
+const STDOUT = 1;
 const NAME_COLUMNS = 13;
+
+const styles: Readonly<Record<Verdict, Style>> = {
+  problem: "red",
+  warning: "yellow",
+  ok: "green",
+  skipped: "dim",
+};
 
 /** Whether there is no problem; warnings do not count. */
 export async function runDoctor(command: DoctorCommand, options: Options): Promise<boolean> {
-  const { print } = options;
+  const { print, env } = options;
+  const paint = paintFor(env, isTerminal(STDOUT));
   const counts: Record<Verdict, number> = { problem: 0, warning: 0, ok: 0, skipped: 0 };
   // All at once: those that wait for others do so together.
   const running = (await makeChecks(command, options)).map((check) => ({
@@ -62,9 +77,9 @@ export async function runDoctor(command: DoctorCommand, options: Options): Promi
   for (const { check, findings } of running) {
     for (const finding of await findings) {
       counts[finding.verdict]++;
-      if (!command.json && check.group !== group) print(check.group);
+      if (!command.json && check.group !== group) print(paint("bold", check.group));
       group = check.group;
-      print(command.json ? jsonLine(check, finding) : line(check, finding));
+      print(command.json ? jsonLine(check, finding) : line(check, finding, paint));
     }
   }
   if (!command.json) {
@@ -76,18 +91,26 @@ export async function runDoctor(command: DoctorCommand, options: Options): Promi
 }
 
 async function makeChecks(command: DoctorCommand, options: Options): Promise<Check[]> {
-  const { settings, problems, notes, network } = command;
+  const { problems, notes, network } = command;
   const { version } = options;
+  const socket = socketIn(runtimeDirOf(options.env));
+  const daemon = new Daemon(socket);
+  const [status, inForce] = await Promise.all([
+    askStatus(daemon),
+    command.hasSettings ? null : askSettings(daemon),
+  ]);
+  const settings = inForce ?? ownSettings(command.settings, version);
+  const process = inForce === null ? null : (ownerOf(`${socket}.lock`)?.pid ?? null);
   const { group, captureInterface, filter, manageRules } = settings;
-  const daemon = new Daemon(socketIn(runtimeDirOf(options.env)));
-  const [scene, status] = await Promise.all([lookAround(settings.devices), askStatus(daemon)]);
+  const scene = await lookAround(settings.devices);
   const { devices } = scene;
   const isRunning = status !== null;
   const handshakes = devices.flatMap(({ newestHandshakeMs }) => newestHandshakeMs ?? []);
   const newestMs = handshakes.length === 0 ? null : Math.max(...handshakes);
   const userspace = () => listUserspaceDevices().map(({ name }) => name);
   const rules = { group, isManaged: manageRules, isRunning, devices };
-  const { monitor, reason } = await wakeUpOf(settings, status);
+  const { monitor, reason } = await wakeUpOf(settings, inForce === null ? null : status);
+  const source = { file: settings.file, isOfDaemon: inForce !== null };
   const wakeUp: readonly (readonly [string, Check["run"]])[] = {
     nflog: [
       ["group", () => checkGroup(group, isRunning)],
@@ -101,14 +124,14 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
   }[monitor];
   const groups: Readonly<Record<string, readonly (readonly [string, Check["run"]])[]>> = {
     settings: [
-      ["settings", () => judgeSettings({ file: settings.file, problems, notes })],
+      ["settings", () => judgeSettings({ ...source, problems, notes })],
       ["secrets", () => checkSecrets(options.files, settings)],
     ],
     machine: [
-      ["capabilities", () => checkCapabilities(monitor)],
+      ["capabilities", () => checkCapabilities(monitor, process)],
       ["libraries", () => checkLibraries(monitor)],
       ["clock", () => checkClock(newestMs)],
-      ["limits", () => checkLimits()],
+      ["limits", () => checkLimits(process)],
     ],
     WireGuard: [
       ["kernel", () => checkKernel(userspace())],
@@ -121,7 +144,7 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
     ],
     events: [
       ["store", () => checkStore(settings)],
-      ["targets", () => checkTargets(settings.targets, { network, version })],
+      ["targets", () => checkTargets(settings.targets, { network })],
     ],
     daemon: [["daemon", () => checkDaemon(daemon, status, version)]],
   };
@@ -131,16 +154,26 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
 }
 
 /** The wake-up that the running daemon has, or that one started now would try first. */
-async function wakeUpOf(settings: Settings, status: Running): Promise<WakeUp> {
+async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp> {
   if (settings.monitor !== "auto") return { monitor: settings.monitor, reason: null };
   if (status !== null && typeof status !== "string") return status.wakeUp;
   const { areThere, found } = await findLoggingRules(settings);
   return { monitor: areThere ? "nflog" : "bpf", reason: found };
 }
 
-function line({ name }: Check, { verdict, found, fix }: Finding): string {
+function ownSettings(settings: Settings, version: string) {
+  // Only their labels matter here, no keys.
+  const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf: () => "" });
+  return viewSettings(
+    settings,
+    targets.map(({ channel }) => channel.name),
+  );
+}
+
+function line({ name }: Check, { verdict, found, fix }: Finding, paint: Paint): string {
   const advice = fix === null ? "" : `. Fix: ${fix}`;
-  return `  ${verdict.padEnd("problem ".length)} ${name.padEnd(NAME_COLUMNS)}${clean(`${found}${advice}`)}`;
+  const judged = paint(styles[verdict], verdict.padEnd("problem ".length));
+  return `  ${judged} ${name.padEnd(NAME_COLUMNS)}${clean(`${found}${advice}`)}`;
 }
 
 function jsonLine({ group, name }: Check, { verdict, found, fix }: Finding): string {

@@ -1,15 +1,15 @@
 /** `wgmon events`: what happened, the latest last, and with --follow what happens from then on. */
 
-import { shortName } from "../channel/text.ts";
+import { shortSentence } from "../channel/text.ts";
 import type { Clock } from "../clock.ts";
 import type { EventsRequest } from "../config.ts";
 import type { Event } from "../contract.ts";
-import { sentence } from "../event.ts";
 import type { PlacedEventView } from "../http/view.ts";
 import { isSelected, type Selection } from "../selection.ts";
 import { visible } from "../visible.ts";
 import { type Answers, type Daemon, Lost, NotRunning } from "./daemon.ts";
-import { keysOf, PAGE, type Page, pagesOf, sinceOf } from "./past.ts";
+import { checkDevices, type NamedPeers, peersNamed, unknownPeer } from "./named.ts";
+import { PAGE, type Page, pagesOf, sinceOf } from "./past.ts";
 import { MessageReader } from "./sse.ts";
 import { json, localTime, type Output } from "./text.ts";
 
@@ -31,21 +31,33 @@ interface EventsPage extends Page<PlacedEventView> {
  * Prints the past.
  *
  * @returns the place among the events up to which it knows them; null: nobody reads any more.
- * @throws SystemError
+ * @throws SystemError; ConfigError when there is no such peer or device.
  */
 export async function printEvents(answers: Answers, options: Options): Promise<number | null> {
   const { request, print, clock } = options;
+  await checkDevices(answers, request.askedDevices, { hasPast: true });
   const selection = await selectionOf(answers, options);
-  const { keys } = selection;
+  const { keys, isName } = selection.named;
   const [type] = request.types;
   const { limit } = request;
   const query = {
     since: sinceOf(request, clock.now().wallMs),
     type: request.types.length === 1 && !type!.endsWith("*") ? type! : null,
-    // By a name they are found that were told under it, whoever has it now.
-    peer: keys?.length === 1 && keys[0] === request.peer ? keys[0] : null,
+    // A name means the events that were reported under it, whichever peer has it now.
+    peer: keys.length === 1 && !isName ? keys[0]! : null,
   };
-  const isWanted = ({ event }: PlacedEventView) => isSelected(event, selection);
+  let hasFound = false;
+  const isWanted = ({ event }: PlacedEventView) => {
+    const is = isSelected(event, selection);
+    hasFound ||= is;
+    return is;
+  };
+  // A peer that was renamed is found by the name that it had then, so the events decide.
+  const checkPeer = async () => {
+    const { peer } = request;
+    if (peer !== null && keys.length === 0 && !hasFound) throw await unknownPeer(answers, peer);
+  };
+  if (!isName) await checkPeer();
   const write = (events: readonly PlacedEventView[]) =>
     print(events.map(({ event }) => lineOf(event, options)).join(""));
 
@@ -56,6 +68,7 @@ export async function printEvents(answers: Answers, options: Options): Promise<n
       latest = page.latest;
       if (!write(page.items.filter(isWanted))) return null;
     }
+    await checkPeer();
     return latest;
   }
   const found: PlacedEventView[] = [];
@@ -68,6 +81,7 @@ export async function printEvents(answers: Answers, options: Options): Promise<n
     found.push(...page.items.filter(isWanted).slice(0, limit - found.length));
     if (found.length === limit) break;
   }
+  await checkPeer();
   return write(found.toReversed()) ? latest : null;
 }
 
@@ -117,13 +131,14 @@ export async function followEvents(
 async function selectionOf(
   answers: Answers,
   { request, devices }: Options,
-): Promise<Selection & { readonly keys: readonly string[] | null }> {
-  const keys = await keysOf(answers, request.peer);
-  const peers = request.peer === null ? [] : [request.peer, ...(keys ?? [])];
-  return { events: request.types, devices, peers, keys };
+): Promise<Selection & { readonly named: NamedPeers }> {
+  const { peer, types } = request;
+  const named = peer === null ? { keys: [], isName: false } : await peersNamed(answers, peer);
+  const peers = peer === null ? [] : [peer, ...named.keys];
+  return { events: types, devices, peers, named };
 }
 
 function lineOf(event: Event, { request, paint }: Options): string {
   if (request.json) return `${json(event)}\n`;
-  return `${paint("dim", localTime(event.timestamp))} ${visible(sentence(event, shortName))}\n`;
+  return `${paint("dim", localTime(event.timestamp))} ${visible(shortSentence(event))}\n`;
 }

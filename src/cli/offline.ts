@@ -76,6 +76,7 @@ export class Offline implements Answers, Disposable {
         reason: null,
         problem: null,
       }),
+      settings: () => settings,
       nameOf: (key, device) => names.nameOf(key, device),
       tagsOf: (key) => peers.get(key)?.tags ?? [],
       subscribe: () => () => {},

@@ -1,37 +1,16 @@
-/** What `wgmon sessions` and `wgmon events` have in common: whose past, since when, page by page. */
+/** What `wgmon sessions` and `wgmon events` have in common: since when, page by page. */
 
-import { shortName } from "../channel/text.ts";
 import type { PastRequest } from "../config.ts";
-import { quoted } from "../config/words.ts";
-import { SystemError } from "../errors.ts";
 import type { PeerView } from "../http/view.ts";
-import { didYouMean } from "../suggest.ts";
 import type { Answers } from "./daemon.ts";
 
 /** The most that one answer has. */
 export const PAGE = 1000;
 
-/** Base64 of 32 bytes. */
-const KEY = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
-
 /** `2026-11-22T16:19:04.417Z`; null: from the beginning. */
 export function sinceOf({ since }: PastRequest, nowMs: number): string | null {
   if (since === null) return null;
   return new Date("atMs" in since ? since.atMs : nowMs - since.agoMs).toISOString();
-}
-
-/** The public keys of the peers that are meant, by a key or a name; null: all. */
-export async function keysOf(
-  answers: Answers,
-  peer: string | null,
-): Promise<readonly string[] | null> {
-  if (peer === null) return null;
-  if (KEY.test(peer)) return [peer];
-  const keys = new Set<string>();
-  for await (const { name, publicKey } of peersFound(answers, { search: peer })) {
-    if (name === peer) keys.add(publicKey);
-  }
-  return [...keys];
 }
 
 /** All peers that the query finds. Between two answers peers come and go, and one may be told twice. */
@@ -71,13 +50,4 @@ export async function* pagesOf<View extends Page<unknown>>(
     if (page.next === null) return;
     search.set("cursor", page.next);
   }
-}
-
-/** That nobody has the name, and who may have been meant. */
-export async function nobodyCalled(answers: Answers, peer: string): Promise<SystemError> {
-  const names: string[] = [];
-  for await (const { name } of peersFound(answers, {})) if (name !== null) names.push(name);
-  const guess = didYouMean(peer, names, shortName);
-  const hint = `one that was removed is known by its public key only${guess}`;
-  return new SystemError(`find peer ${quoted(peer)}`, "no such peer", hint);
 }

@@ -6,7 +6,7 @@ import { bytes, type Column, peerName, rate, since, type Style } from "./text.ts
 
 const stateStyles: Readonly<Record<PeerView["state"], Style | null>> = {
   connected: "green",
-  idle: null,
+  disconnected: null,
   never: "dim",
 };
 
@@ -29,7 +29,7 @@ export function peerColumns(nowMs: number) {
       cell: ({ state }) => state,
       style: ({ state }) => stateStyles[state],
       rank: 1,
-      min: 9,
+      min: "disconnected".length,
     },
     device: { title: "DEVICE", cell: ({ device }) => shortName(device), rank: 6 },
     startedAt: {

@@ -5,7 +5,8 @@ import type { SessionsRequest } from "../config.ts";
 import { duration } from "../event.ts";
 import type { SessionView } from "../http/view.ts";
 import type { Answers } from "./daemon.ts";
-import { keysOf, nobodyCalled, PAGE, type Page, pagesOf, sinceOf } from "./past.ts";
+import { checkDevices, peersNamed, unknownPeer } from "./named.ts";
+import { PAGE, type Page, pagesOf, sinceOf } from "./past.ts";
 import {
   bytes,
   type Column,
@@ -39,11 +40,13 @@ const FIELDS = [
   "roams",
 ] as const satisfies readonly (keyof SessionView)[];
 
-/** @throws SystemError; also when there is no such peer. */
+/** @throws SystemError; ConfigError when there is no such peer or device. */
 export async function printSessions(answers: Answers, options: Options): Promise<void> {
   const { request, devices, nowMs, print } = options;
-  const keys = await keysOf(answers, request.peer);
-  if (keys?.length === 0) throw await nobodyCalled(answers, request.peer!);
+  await checkDevices(answers, request.askedDevices, { hasPast: true });
+  const { peer } = request;
+  const keys = peer === null ? null : (await peersNamed(answers, peer)).keys;
+  if (keys?.length === 0) throw await unknownPeer(answers, peer!);
   const write = writer(options);
   let left = request.limit ?? Infinity;
   const pages = pagesOf<Page<SessionView>>(answers, "/v1/sessions", {

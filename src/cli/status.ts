@@ -1,35 +1,30 @@
 /** `wgmon status`: every peer, whether it is connected and since when. */
 
 import { clean, shortName } from "../channel/text.ts";
-import { SystemError } from "../errors.ts";
 import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
 import { visible } from "../visible.ts";
 import type { Answers } from "./daemon.ts";
+import { checkDevices } from "./named.ts";
 import { peersFound } from "./past.ts";
 import { lastSeen, peerColumns } from "./peertable.ts";
 import { count, cutTo, json, type Output, since, tableOf } from "./text.ts";
 
 interface Options extends Output {
   readonly json: boolean;
-  /** Empty: all. */
+  /** Empty: all. One of the settings may come later. */
   readonly devices: readonly string[];
+  /** Those of the flag --device. */
+  readonly askedDevices: readonly string[];
   readonly nowMs: number;
   /** Else what it would say of itself is not told. */
   readonly isRunning: boolean;
 }
 
-/** @throws SystemError; also when a device that was asked for is not there. */
+/** @throws SystemError; ConfigError when a device that was asked for is not there. */
 export async function printStatus(answers: Answers, options: Options): Promise<void> {
   const { devices: wanted, nowMs, isRunning, print, paint, room } = options;
+  await checkDevices(answers, options.askedDevices, { hasPast: false });
   const { items } = await answers.get<{ items: readonly DeviceView[] }>("/v1/devices");
-  const missing = wanted.filter((wish) => !items.some(({ name }) => name === wish));
-  if (missing.length > 0) {
-    throw new SystemError(
-      `look at ${missing.join(", ")}`,
-      "ENODEV",
-      "there is no such WireGuard device",
-    );
-  }
   const found = items.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
   if (options.json) {
     for (const { name } of found) {
@@ -48,6 +43,9 @@ export async function printStatus(answers: Answers, options: Options): Promise<v
       print(`${paint("red", `store in memory only: ${shortName(store.problem)}`)}\n`);
   }
   if (items.length === 0) print("there is no WireGuard device\n");
+  for (const name of wanted.filter((wish) => !items.some((item) => item.name === wish))) {
+    print(`there is no device ${shortName(name)} at present\n`);
+  }
   const { device: _, ...columns } = peerColumns(nowMs);
   for (const [index, device] of found.entries()) {
     const peers = await peersOf(answers, device.name);

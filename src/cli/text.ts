@@ -6,17 +6,18 @@
 import { shortName } from "../channel/text.ts";
 import { duration } from "../event.ts";
 import { STYLES, visible } from "../visible.ts";
+import { shortKey } from "../wireguard.ts";
 
 /** Between the columns of a table. */
 const GAP = "  ";
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] as const;
 
-/** `alice`; of a peer without a name its key. */
+/** `alice`; of a peer without a name the beginning of its key. */
 export function peerName(peer: {
   readonly name: string | null;
   readonly publicKey: string;
 }): string {
-  return shortName(peer.name ?? "") || shortName(peer.publicKey);
+  return shortName(peer.name ?? "") || shortName(shortKey(peer.publicKey));
 }
 
 /** `3m 5s` since a time as RFC 3339 has it; `?` when it is not known. */

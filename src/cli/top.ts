@@ -11,6 +11,7 @@ import type {
 } from "../http/view.ts";
 import { isTerminal } from "../system.ts";
 import { type Answers, Lost, NotRunning } from "./daemon.ts";
+import { checkDevices } from "./named.ts";
 import { Terminal } from "./terminal.ts";
 import { paintFor } from "./text.ts";
 import {
@@ -27,6 +28,8 @@ interface Options {
   readonly intervalMs: number;
   /** The one to begin with; null: all. */
   readonly device: string | null;
+  /** Those of the flag --device. */
+  readonly askedDevices: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
 }
@@ -35,6 +38,7 @@ interface Options {
  * Resolves when its user has seen enough.
  *
  * @throws SystemError where there is no terminal, or wgmon may not be asked.
+ * @throws ConfigError when a device that was asked for is not there.
  */
 export async function runTop(answers: Answers, options: Options): Promise<void> {
   const { intervalMs, env, clock } = options;
@@ -46,6 +50,7 @@ export async function runTop(answers: Answers, options: Options): Promise<void> 
     );
   }
   // Before the screen is another: whoever may not ask is told so where it stays.
+  await checkDevices(answers, options.askedDevices, { hasPast: false }).catch(toleratingAbsence);
   await answers.get("/v1/status").catch(toleratingAbsence);
 
   const paint = paintFor(env, true);

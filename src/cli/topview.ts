@@ -4,8 +4,7 @@
  * those are asked for that can be seen. Pure.
  */
 
-import { shortName } from "../channel/text.ts";
-import { sentence } from "../event.ts";
+import { shortName, shortSentence } from "../channel/text.ts";
 import type {
   DeviceView,
   PeerView,
@@ -241,9 +240,7 @@ export function drawn(view: View, drawing: Drawing): string[] {
     for (let row = 0; row < EVENTS; row++) {
       const event = events[row]?.event;
       const text =
-        event === undefined
-          ? ""
-          : `${since(event.timestamp, nowMs)} ago: ${sentence(event, shortName)}`;
+        event === undefined ? "" : `${since(event.timestamp, nowMs)} ago: ${shortSentence(event)}`;
       lines.push(line(text, "dim"));
     }
   }

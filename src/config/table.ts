@@ -254,9 +254,15 @@ interface CommandEntry {
 const target = { ...targetName(), initial: null };
 const peer = {
   ...peerName(),
-  meaning: "only of the peer with this name or public key",
+  meaning: "only of the peer with this name or public key, or its first 8 characters",
   initial: null,
   otherwise: "all",
+};
+/** The setting, as what it is for a command that asks: a filter. */
+const device = {
+  ...table.device,
+  meaning: "only this device",
+  otherwise: "those of the settings, else all",
 };
 const json = (what: string) => ({
   ...onOrOff(),
@@ -348,7 +354,7 @@ export const commands = {
     summary: "print who is connected, since when, and what they move",
     words: [],
     takesSettings: true,
-    flags: { json: json("peer") },
+    flags: { device, json: json("peer") },
   },
   sessions: {
     summary: "print the sessions of peers, the latest first",
@@ -356,6 +362,7 @@ export const commands = {
     takesSettings: true,
     flags: {
       peer,
+      device,
       ...limited("sessions that lasted", 50),
       json: json("session"),
       csv: { ...onOrOff(), meaning: "print them for spreadsheets (RFC 4180)", initial: "false" },
@@ -373,6 +380,7 @@ export const commands = {
         initial: "false",
       },
       peer,
+      device,
       type: {
         ...eventPattern(),
         meaning: "only of this type, such as peer.connected or peer.*",
@@ -388,6 +396,7 @@ export const commands = {
     words: [],
     takesSettings: true,
     flags: {
+      device: { ...device, meaning: "begin with this device; d shows the others" },
       interval: {
         ...duration(200, "1h"),
         meaning: "how often it is brought up to date",

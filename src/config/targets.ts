@@ -47,6 +47,11 @@ export function targetAt(targets: readonly TargetSettings[], word: string): numb
   return number >= 1 && number <= targets.length ? number - 1 : null;
 }
 
+/** What `targetAt` takes for each: its name, else its number. */
+export function targetWords(targets: readonly TargetSettings[]): string[] {
+  return targets.map(({ name }, index) => name ?? String(index + 1));
+}
+
 export function readTargets(context: Context): readonly TargetSettings[] {
   const { chosen, file, problems } = context;
   const defaults = readDefaults(context);

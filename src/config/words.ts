@@ -1,5 +1,10 @@
 /** Words for messages about settings: short, on one line, and never a secret. Pure. */
 
+import { didYouMean } from "../suggest.ts";
+
+/** So many names fit into a message. */
+const NAMES_MAX = 5;
+
 /** Scheme, host and port of an http URL, and `/...` for all the rest. Anything else is hidden. */
 export function redactUrl(url: string): string {
   // The second test refuses `https:///secret`, which URL would read as `https://secret`.
@@ -47,4 +52,22 @@ export function listed(words: readonly string[], and: string): string {
 /** Whether there is a URL outside of comments, which may hold a secret. */
 export function hasUrl(text: string): boolean {
   return /^[^#\n]*https?:\/\//m.test(text);
+}
+
+/**
+ * `--peer: there is no peer "alcie"; did you mean alice?`: of each flag that takes a name, when nothing
+ * has it.
+ */
+export function noSuch(
+  { flag, what, word }: { readonly flag: string; readonly what: string; readonly word: string },
+  known: readonly string[],
+): string {
+  const few = known.length > 0 && known.length <= NAMES_MAX;
+  const there = few ? `; there ${known.length === 1 ? "is" : "are"} ${listed(known, "and")}` : "";
+  // Each number is near any other.
+  const guess = didYouMean(
+    word,
+    known.filter((name) => !/^\d+$/.test(name)),
+  );
+  return `--${flag}: there is no ${what} ${quoted(word)}${guess || there}`;
 }

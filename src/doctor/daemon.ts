@@ -1,6 +1,8 @@
 /** `wgmon doctor`: the wgmon that runs, as it sees itself. */
 
 import { type Daemon, NotRunning } from "../cli/daemon.ts";
+import { SystemError } from "../errors.ts";
+import type { SettingsView } from "../http/settings.ts";
 import type { StatusView, TargetView } from "../http/view.ts";
 import { type Finding, ok, problem, reasonOf, skipped, warning } from "./check.ts";
 
@@ -13,6 +15,16 @@ export async function askStatus(daemon: Daemon): Promise<Running> {
     return await daemon.get<StatusView>("/v1/status");
   } catch (error) {
     return error instanceof NotRunning ? null : reasonOf(error);
+  }
+}
+
+/** Those of the wgmon that runs; null: none runs, or it does not tell. */
+export async function askSettings(daemon: Daemon): Promise<SettingsView | null> {
+  try {
+    return await daemon.get<SettingsView>("/v1/settings");
+  } catch (error) {
+    if (error instanceof SystemError) return null;
+    throw error;
   }
 }
 

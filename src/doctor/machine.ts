@@ -1,6 +1,6 @@
 /** `wgmon doctor`: what this machine gives to wgmon: capabilities, libraries, WireGuard, time, files. */
 
-import { type Capability, includes, ownCapabilities } from "../capabilities.ts";
+import { capabilitiesOf, type Capability, includes } from "../capabilities.ts";
 import { libraryVersions } from "../cli/version.ts";
 import { duration } from "../event.ts";
 import { isClockSynchronised, listFolder, readTextFile } from "../system.ts";
@@ -25,24 +25,28 @@ const LIBRARIES = {
 
 // ---- Capabilities ----
 
-export function checkCapabilities(monitor: Monitor): Finding[] {
-  const own = ownCapabilities();
-  if (own === null) return [skipped("/proc/self/status does not tell them")];
+/** @param pid of the wgmon that runs; null: this process is judged in its place. */
+export function checkCapabilities(monitor: Monitor, pid: number | null): Finding[] {
+  const found = capabilitiesOf(pid ?? "self");
+  const proc = `/proc/${pid ?? "self"}`;
+  if (found === null) return [skipped(`${proc}/status does not tell them`)];
   // user_namespaces(7): the first one has them all.
-  const users = readTextFile("/proc/self/uid_map")?.trim().split(/\s+/).join(" ");
+  const users = readTextFile(`${proc}/uid_map`)?.trim().split(/\s+/).join(" ");
   const isConfined = users !== undefined && users !== "0 0 4294967295";
-  return [judgeCapabilities({ effective: own.effective, isConfined, monitor })];
+  return [judgeCapabilities({ effective: found.effective, isConfined, monitor, pid })];
 }
 
 export function judgeCapabilities({
   effective,
   isConfined,
   monitor,
+  pid,
 }: {
   readonly effective: bigint;
   /** In a user namespace, as that of a rootless container. */
   readonly isConfined: boolean;
   readonly monitor: Monitor;
+  readonly pid: number | null;
 }): Finding {
   const has = (capability: Capability) => includes(effective, capability);
   const missing = [
@@ -52,11 +56,14 @@ export function judgeCapabilities({
   if (missing.length > 0) {
     const names = missing.join(" and ");
     return problem(
-      `${names} ${missing.length === 1 ? "is" : "are"} missing here, and monitor ${monitor} needs ${missing.length === 1 ? "it" : "them"}`,
-      `sudo wgmon ...; for the daemon, in its unit: AmbientCapabilities=${missing.join(" ")}`,
+      `${names} ${missing.length === 1 ? "is" : "are"} missing ${placeOf(pid)}, and monitor ${monitor} needs ${missing.length === 1 ? "it" : "them"}`,
+      pid === null
+        ? `sudo wgmon ...; for the daemon, in its unit: AmbientCapabilities=${missing.join(" ")}`
+        : `in its unit: AmbientCapabilities=${missing.join(" ")}`,
     );
   }
-  const there = `CAP_NET_ADMIN${has("CAP_NET_RAW") ? ", CAP_NET_RAW" : ""}`;
+  const owner = pid === null ? "" : ` (${nameOf(pid)})`;
+  const there = `CAP_NET_ADMIN${has("CAP_NET_RAW") ? ", CAP_NET_RAW" : ""}${owner}`;
   return isConfined
     ? warning(
         `${there}, but of a user namespace: they count only for networks that were made in it`,
@@ -169,30 +176,60 @@ export function judgeClock({
 
 // ---- Limits ----
 
-export function checkLimits(): Finding[] {
-  const limits = readTextFile("/proc/self/limits") ?? "";
+/** @param pid of the wgmon that runs; null: this process is judged in its place. */
+export function checkLimits(pid: number | null): Finding[] {
+  const limits = readTextFile(`/proc/${pid ?? "self"}/limits`) ?? "";
   const files = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
   const memory = /^MemAvailable:\s+(\d+) kB$/m.exec(readTextFile("/proc/meminfo") ?? "")?.[1];
   return [
     judgeLimits({
+      pid,
       openFiles: files === undefined ? null : Number(files),
       availableBytes: memory === undefined ? null : Number(memory) * 1024,
+      // Of a shell's process it says nothing about the daemon to come.
+      allowedBytes: pid === null ? null : memoryLimit(pid),
     }),
   ];
 }
 
+/** The least limit of the process's memory control groups (cgroups(7), version 2); null: there is none. */
+function memoryLimit(pid: number): number | null {
+  const path = /^0::(\/.*)$/m.exec(readTextFile(`/proc/${pid}/cgroup`) ?? "")?.[1] ?? "/";
+  const parts = path.split("/").filter((part) => part !== "");
+  const limits = parts.flatMap((_, index) => {
+    const folder = parts.slice(0, index + 1).join("/");
+    const limit = readTextFile(`/sys/fs/cgroup/${folder}/memory.max`)?.trim() ?? "max";
+    return limit === "max" ? [] : [Number(limit)];
+  });
+  return limits.length === 0 ? null : Math.min(...limits);
+}
+
 export function judgeLimits({
+  pid,
   openFiles,
   availableBytes,
+  allowedBytes,
 }: {
+  readonly pid: number | null;
   /** null: no limit, or not told; the same for memory. */
   readonly openFiles: number | null;
+  /** Of the machine. */
   readonly availableBytes: number | null;
+  /** To the process, by its control group. */
+  readonly allowedBytes: number | null;
 }): Finding {
   if (openFiles !== null && openFiles < OPEN_FILES_LEAST) {
     return warning(
-      `only ${openFiles} open files are allowed here, ${OPEN_FILES_LEAST} may be needed`,
-      "ulimit -n 1024; in the unit LimitNOFILE=1024",
+      `only ${openFiles} open files are allowed ${placeOf(pid)}, ${OPEN_FILES_LEAST} may be needed`,
+      pid === null
+        ? "ulimit -n 1024; in the unit LimitNOFILE=1024"
+        : "in its unit LimitNOFILE=1024",
+    );
+  }
+  if (allowedBytes !== null && allowedBytes < MEMORY_LEAST_BYTES) {
+    return warning(
+      `only ${megabytes(allowedBytes)} of memory are allowed ${placeOf(pid)}, ${megabytes(MEMORY_LEAST_BYTES)} may be needed`,
+      "in its unit MemoryMax=256M; of a container, its memory limit",
     );
   }
   if (availableBytes !== null && availableBytes < MEMORY_LEAST_BYTES) {
@@ -203,9 +240,19 @@ export function judgeLimits({
   }
   const parts = [
     ...(openFiles === null ? [] : [`${openFiles} open files`]),
+    ...(allowedBytes === null ? [] : [`${megabytes(allowedBytes)} of memory allowed`]),
     ...(availableBytes === null ? [] : [`${megabytes(availableBytes)} of memory free`]),
   ];
-  return parts.length === 0 ? skipped("/proc does not tell them") : ok(parts.join(", "));
+  if (parts.length === 0) return skipped("/proc does not tell them");
+  return ok(`${parts.join(", ")}${pid === null ? "" : ` (${nameOf(pid)})`}`);
+}
+
+function placeOf(pid: number | null): string {
+  return pid === null ? "here" : `to ${nameOf(pid)}`;
+}
+
+function nameOf(pid: number): string {
+  return `the running wgmon, process ${pid}`;
 }
 
 function megabytes(bytes: number): string {

@@ -4,8 +4,9 @@ import { statSync } from "node:fs";
 import { dirname } from "node:path";
 
 import type { Settings } from "../config.ts";
-import { fileName } from "../config/words.ts";
-import type { FileMode } from "../system.ts";
+import { fileName, hasUrl } from "../config/words.ts";
+import { SystemError } from "../errors.ts";
+import { type FileMode, readTextFile } from "../system.ts";
 import { type Finding, ok, problem, warning } from "./check.ts";
 
 /** A file that the settings were read from. */
@@ -29,6 +30,10 @@ export function checkSecrets(
       isSettings,
     });
   });
+  // The daemon's own, which this process has not read.
+  if (file !== null && file.startsWith("/") && !files.has(file)) {
+    findings.push(...judged(file, modeOf(file), { isSecret: hasUrlIn(file), isSettings: true }));
+  }
   if (listenTls !== null) {
     const bits = modeOf(listenTls.key);
     findings.push(...judged(listenTls.key, bits, { isSecret: true, isSettings: false }));
@@ -37,6 +42,15 @@ export function checkSecrets(
   if (wrong.length > 0) return wrong;
   const read = findings.length === 1 ? "1 file is" : `${findings.length} files are`;
   return findings.length === 0 ? [] : [ok(`${read} only for those who should`)];
+}
+
+function hasUrlIn(path: string): boolean {
+  try {
+    return hasUrl(readTextFile(path) ?? "");
+  } catch (error) {
+    if (error instanceof SystemError) return false;
+    throw error;
+  }
 }
 
 function judged(

@@ -1,20 +1,24 @@
 /** `wgmon doctor`: the settings, and the files with names. */
 
 import { systemClock } from "../clock.ts";
-import type { Settings } from "../config.ts";
 import { fileName } from "../config/words.ts";
+import type { SettingsView } from "../http/settings.ts";
 import { NameBook } from "../namebook.ts";
 import { presentOf, unmatched } from "../unmatched.ts";
+import type { PublicKey } from "../wireguard.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
 import type { DeviceFacts } from "./devices.ts";
 
 export function judgeSettings({
   file,
+  isOfDaemon,
   problems,
   notes,
 }: {
   /** null: none was read. */
   readonly file: string | null;
+  /** The settings are those of the wgmon that runs. */
+  readonly isOfDaemon: boolean;
   readonly problems: readonly string[];
   readonly notes: readonly string[];
 }): Finding[] {
@@ -30,22 +34,27 @@ export function judgeSettings({
     ...notes.map((each) => warning(each, null)),
   ];
   if (findings.length > 0) return findings;
-  return [ok(file === null ? "no file; flags, variables and defaults" : fileName(file))];
+  const read = file === null ? "no file; flags, variables and defaults" : fileName(file);
+  return [ok(isOfDaemon ? `those of the running wgmon: ${read}` : read)];
 }
 
 export function checkNames(
-  settings: Pick<Settings, "names" | "peers" | "targets">,
+  settings: Pick<SettingsView, "names" | "peers" | "targets">,
   devices: readonly DeviceFacts[],
 ): Finding[] {
   const complaints: string[] = [];
   const log = { debug() {}, info() {}, error() {}, warn: (what: string) => complaints.push(what) };
+  const peers = new Map(
+    Object.entries(settings.peers).map(([key, name]) => [key as PublicKey, { name }] as const),
+  );
   using book = new NameBook({ clock: systemClock, log });
-  book.setSources(settings);
+  book.setSources({ names: settings.names, peers });
   book.watch(devices.map(({ name }) => name));
   const isNamed = devices.flatMap(({ name, publicKeys }) =>
     publicKeys.map((key) => book.nameOf(key, name) !== null),
   );
-  const absent = unmatched(settings, presentOf(settings, devices, book));
+  const watched = { targets: settings.targets, peers };
+  const absent = unmatched(watched, presentOf(watched, devices, book));
   return [
     ...judgeNames({ complaints, isNamed }),
     ...absent.map((each) => warning(each, "correct the name, unless it is to be added")),

@@ -4,10 +4,10 @@ import { accessSync, constants, statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { systemClock } from "../clock.ts";
-import type { Settings } from "../config.ts";
 import { fileName } from "../config/words.ts";
 import { SystemError } from "../errors.ts";
 import { lockOf, ownerOf } from "../exclusive.ts";
+import type { SettingsView } from "../http/settings.ts";
 import { formatSize } from "../size.ts";
 import { OlderStore } from "../store/database.ts";
 import { Store } from "../store/store.ts";
@@ -21,7 +21,7 @@ const MEGABYTE = 1e6;
 export async function checkStore({
   stateDir,
   maxStoreBytes,
-}: Pick<Settings, "stateDir" | "maxStoreBytes">): Promise<Finding[]> {
+}: Pick<SettingsView, "stateDir" | "maxStoreBytes">): Promise<Finding[]> {
   // What is not there yet, wgmon makes.
   const folder = existing(stateDir);
   const path = `${stateDir}/wgmon.db`;

@@ -3,26 +3,21 @@
 import { accessSync, constants, statSync } from "node:fs";
 
 import { proxyFor } from "../channel/proxy.ts";
-import { makeTargets } from "../channel/targets.ts";
 import { networkReason } from "../channel/webhook.ts";
-import { systemClock } from "../clock.ts";
-import type { TargetSettings } from "../config.ts";
+import type { TargetPlace } from "../http/settings.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
 
 const REACH_MS = 5000;
 
 export async function checkTargets(
-  settings: readonly TargetSettings[],
-  { network, version }: { readonly network: boolean; readonly version: string },
+  targets: readonly TargetPlace[],
+  { network }: { readonly network: boolean },
 ): Promise<Finding[]> {
-  // Only their channels matter here, no keys.
-  const targets = makeTargets(settings, { version, clock: systemClock, keyOf: () => "" });
   if (targets.length === 0) return [ok("none: events go to the log alone")];
-  const checks = settings.map(async ({ destination }, index) => {
-    const { name } = targets[index]!.channel;
-    if (destination.type === "exec") return judgeProgram(name, refusalOf(destination.command[0]));
-    if (!network) return skipped(`${name}: --no-network`);
-    return judgeReached(name, await reach(destination.url));
+  const checks = targets.map(async ({ label, origin, program }) => {
+    if (origin === null) return judgeProgram(label, refusalOf(program!));
+    if (!network) return skipped(`${label}: --no-network`);
+    return judgeReached(label, await reach(origin));
   });
   return await Promise.all(checks);
 }
@@ -36,13 +31,13 @@ export interface Reached {
 
 /**
  * Asks for the head of the first page at the target's origin, on the same way as an event would take:
- * DNS, proxy, TCP, TLS. What is secret of the URL is left out.
+ * DNS, proxy, TCP, TLS.
  */
-export async function reach(url: string, limitMs = REACH_MS): Promise<Reached> {
+export async function reach(origin: string, limitMs = REACH_MS): Promise<Reached> {
   const startMs = performance.now();
   const since = () => Math.round(performance.now() - startMs);
   try {
-    const { status } = await fetch(`${new URL(url).origin}/`, {
+    const { status } = await fetch(`${origin}/`, {
       method: "HEAD",
       redirect: "manual",
       keepalive: false,
@@ -50,7 +45,7 @@ export async function reach(url: string, limitMs = REACH_MS): Promise<Reached> {
     });
     return { status, reason: "", ms: since() };
   } catch (error) {
-    return { status: null, reason: networkReason(error, proxyFor(new URL(url))), ms: since() };
+    return { status: null, reason: networkReason(error, proxyFor(new URL(origin))), ms: since() };
   }
 }
 
@@ -67,11 +62,8 @@ export function judgeReached(name: string, { status, reason, ms }: Reached): Fin
   return ok(`${name}: can be reached, ${ms} ms`);
 }
 
-type Destination = TargetSettings["destination"];
-type Program = Extract<Destination, { type: "exec" }>["command"][0];
-
 /** Why a program could not, or should not, be started; null: nothing is wrong. */
-function refusalOf(path: Program): string | null {
+function refusalOf(path: string): string | null {
   try {
     const stat = statSync(path);
     if (!stat.isFile()) return "is not a file";

@@ -23,6 +23,7 @@ import {
   LetterSchema,
   LookSchema,
   oneOf,
+  PastPeerSchema,
   PeerDetailSchema,
   PeerSchema,
   PlacedEventSchema,
@@ -196,6 +197,20 @@ function makeRoutes(source: Source, feed: Feed) {
           ...refusals,
         },
         detail: { summary: "the peers of all devices, or some of them" },
+      },
+    )
+    .get(
+      "/peers/past",
+      ({ query: { cursor, limit = 100 } }) => {
+        const after = cursor === undefined ? "" : keyOf(cursor);
+        const found = source.store.pastPeers(after, limit + 1);
+        const items = found.slice(0, limit);
+        return { items, next: found.length > limit ? urlKeyOf(items.at(-1)!.publicKey) : null };
+      },
+      {
+        query: T.Object({ cursor: Cursor, limit: Limit }, closed),
+        response: { 200: pageOf(PastPeerSchema), ...refusals },
+        detail: { summary: "the peers that events tell of, also those that were removed since" },
       },
     )
     .get(
@@ -498,6 +513,16 @@ function needs(schema: Schema): string {
 function base64(key: string): string {
   const text = key.replaceAll("-", "+").replaceAll("_", "/");
   return text.endsWith("=") ? text : `${text}=`;
+}
+
+function urlKeyOf(key: string): string {
+  return key.replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
+}
+
+/** A cursor that is a public key. */
+function keyOf(cursor: string): string {
+  if (cursor.length !== 43) throw badCursor();
+  return base64(cursor);
 }
 
 function seqOf(text: string): number {

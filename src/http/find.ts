@@ -5,6 +5,7 @@
 
 import type { Session } from "../tracker.ts";
 import { formatEndpoint, type Peer } from "../wireguard.ts";
+import { inOrder, type Place } from "./order.ts";
 import type { Source } from "./source.ts";
 import { endpointOf, type PeerView, stateOf, viewPeer } from "./view.ts";
 
@@ -41,8 +42,6 @@ interface Found {
   readonly session: Session | null;
 }
 
-type Value = string | number | null;
-
 export function findPeers(
   source: Source,
   { device: name, state, search, sort, isDescending, offset, limit }: Wanted,
@@ -57,10 +56,14 @@ export function findPeers(
       if (text === null || has(source, each, text)) found.push(each);
     }
   }
-  // Else in the kernel's order.
-  const isSorted = sort !== "device" || isDescending;
-  const ordered = isSorted ? sorted(source, found, sort, isDescending) : found;
-  const page = ordered.slice(offset, offset + limit);
+  const placeOf = (each: Found): Place => ({
+    value: valueOf(source, each, sort),
+    state: stateOf(each.peer, each.session),
+    name: source.nameOf(each.peer.publicKey, each.device),
+    publicKey: each.peer.publicKey,
+    device: each.device,
+  });
+  const page = inOrder(found, placeOf, isDescending).slice(offset, offset + limit);
   return {
     items: page.map(({ device, peer }) => viewPeer(source, device, peer)),
     total: found.length,
@@ -77,29 +80,16 @@ function has(source: Source, { device, peer, session }: Found, wanted: RegExp): 
   return endpoint !== null && fits(formatEndpoint(endpoint));
 }
 
-/** Peers without a value come last, whichever the order is. */
-function sorted(
+function valueOf(
   source: Source,
-  found: readonly Found[],
+  { device, peer, session }: Found,
   sort: Sort,
-  isDescending: boolean,
-): readonly Found[] {
-  const sign = isDescending ? -1 : 1;
-  return found
-    .map((each) => ({ each, value: valueOf(source, each, sort) }))
-    .sort(({ value: left }, { value: right }) => {
-      if (left === null || right === null) return Number(left === null) - Number(right === null);
-      return left === right ? 0 : left < right ? -sign : sign;
-    })
-    .map(({ each }) => each);
-}
-
-function valueOf(source: Source, { device, peer, session }: Found, sort: Sort): Value {
+): string | number | null {
   switch (sort) {
     case "device":
       return device;
     case "name":
-      return source.nameOf(peer.publicKey, device);
+      return source.nameOf(peer.publicKey, device)?.toLowerCase() ?? null;
     case "lastHandshakeAt":
       return peer.lastHandshakeMs;
     case "startedAt":

@@ -1,6 +1,7 @@
 /** The source of the machine interface in the running program: app.ts's parts, as it may read them. */
 
 import type { Clock } from "../clock.ts";
+import type { Settings } from "../config.ts";
 import type { Counters } from "../counters.ts";
 import { isUnreadable } from "../errors.ts";
 import type { Devices } from "../kernel/devices.ts";
@@ -8,6 +9,7 @@ import type { RateBook, Rates } from "../rates.ts";
 import type { Placed, Store } from "../store/store.ts";
 import type { Session, Tracker } from "../tracker.ts";
 import type { Device, Peer, PublicKey } from "../wireguard.ts";
+import { type SettingsView, viewSettings } from "./settings.ts";
 import type { LookReport, Source, TargetState, WakeUpState } from "./source.ts";
 
 /** How long a list of peers stands for the next one: several may be needed for one answer. */
@@ -27,6 +29,7 @@ export interface Parts {
   handshakeAtMs(atMs: number): number;
   host(): string;
   wakeUp(): WakeUpState;
+  settings(): Settings;
   nameOf(publicKey: PublicKey, device: string): string | null;
   tagsOf(publicKey: PublicKey): readonly string[];
   subscribe(listener: (placed: readonly Placed[]) => void): () => void;
@@ -64,6 +67,11 @@ export class LiveSource implements Source {
 
   wakeUp(): WakeUpState {
     return this.#parts.wakeUp();
+  }
+
+  settings(): SettingsView {
+    const labels = this.targets().map(({ label }) => label);
+    return viewSettings(this.#parts.settings(), labels);
   }
 
   devices(): readonly Device[] {

@@ -102,9 +102,10 @@ function* gather(source: Source): Generator<string, Gathered> {
     let peers = 0;
     let connected = 0;
     const start = `device="${escaped(device.name)}",public_key="`;
-    let listed: Iterable<Peer>;
+    let listed: readonly Peer[];
     try {
-      listed = source.peers(device.name);
+      // Userspace programs list them in another order each time; which are beyond the limit must not change.
+      listed = [...source.peers(device.name)].sort(byKey);
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       // That it cannot be read does not mean that it has none: as many as the last look found.
@@ -132,6 +133,10 @@ function* gather(source: Source): Generator<string, Gathered> {
     devices.push({ device, peers, connected });
   }
   return { devices, peers: found, omitted };
+}
+
+function byKey({ publicKey: a }: Peer, { publicKey: b }: Peer): number {
+  return a < b ? -1 : 1;
 }
 
 // ---- wgmon's own ----

@@ -284,8 +284,14 @@ export class HttpServer {
     if (!isRead(request) && isFromElsewhere(request, visitor)) {
       return problem(403, { detail: "the Origin is not this server" });
     }
-    if (pathname === "/metrics")
+    if (pathname === "/v1/settings") {
+      // It names files and programs of this machine.
+      if (!visitor.isRoot) return problem(404);
+      return isRead(request) ? Response.json(this.#options.source.settings()) : notAllowed();
+    }
+    if (pathname === "/metrics") {
       return isRead(request) ? this.#metrics(request, load) : notAllowed();
+    }
     if (pathname.startsWith("/v1/")) return await (await this.#loadApi()).handle(request);
     return await (await this.#loadPage()).handle(request, visitor);
   }

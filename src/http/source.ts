@@ -9,6 +9,7 @@ import type { Rates } from "../rates.ts";
 import type { Placed, Store } from "../store/store.ts";
 import type { Session } from "../tracker.ts";
 import type { Device, Peer, PublicKey } from "../wireguard.ts";
+import type { SettingsView } from "./settings.ts";
 
 /** The part of the store that is read. */
 export type Archive = Pick<
@@ -17,6 +18,7 @@ export type Archive = Pick<
   | "isInMemory"
   | "events"
   | "eventPlaces"
+  | "pastPeers"
   | "sessions"
   | "traffic"
   | "waiting"
@@ -69,6 +71,8 @@ export interface Source {
   /** The gateway's name. */
   host(): string;
   wakeUp(): WakeUpState;
+  /** Those in force, without secrets. */
+  settings(): SettingsView;
   /** As the last look found them. */
   devices(): readonly Device[];
   /** How many peers it has, and how many of them are connected, as far as known without a look. */

@@ -80,7 +80,7 @@ export const DeviceSchema = T.Object(
   { $id: "Device", ...closed },
 );
 
-export const stateNames = ["connected", "idle", "never"] as const;
+export const stateNames = ["connected", "disconnected", "never"] as const;
 const StateSchema = oneOf(stateNames, "never: no handshake since the peer was added");
 
 /** A session that lasts. */
@@ -212,6 +212,14 @@ export const LookSchema = T.Object(
   { $id: "Look", ...closed },
 );
 
+export const PastPeerSchema = T.Object(
+  {
+    publicKey: PublicKeyText,
+    name: orNull(T.String(), "in its latest event; null: it had none"),
+  },
+  { $id: "PastPeer", ...closed },
+);
+
 /** The schemas that have a name in the OpenAPI document; the contract's have theirs from here. */
 export const names: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   [EventSchema, "Event"],
@@ -222,6 +230,7 @@ export type StatusView = Static<typeof StatusSchema>;
 export type DeviceView = Static<typeof DeviceSchema>;
 export type PeerView = Static<typeof PeerSchema>;
 export type PlacedEventView = Static<typeof PlacedEventSchema>;
+export type PastPeerView = Static<typeof PastPeerSchema>;
 export type SessionView = Static<typeof SessionSchema>;
 export type TargetView = Static<typeof TargetSchema>;
 
@@ -248,7 +257,7 @@ export function viewDevices(source: Source): DeviceView[] {
 }
 
 export function stateOf(peer: Peer, session: Session | null): PeerView["state"] {
-  return session !== null ? "connected" : peer.lastHandshakeMs === null ? "never" : "idle";
+  return session !== null ? "connected" : peer.lastHandshakeMs === null ? "never" : "disconnected";
 }
 
 /** Where it was last proven to be: an attempt alone may move the kernel's endpoint. */

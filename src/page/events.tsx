@@ -1,11 +1,11 @@
 /** Events: the latest ones, or all of them, page by page. */
 
-import { shortName } from "../channel/text.ts";
+import { shortName, shortSentence } from "../channel/text.ts";
 import type { Event } from "../contract.ts";
-import { sentence } from "../event.ts";
 import type { Source } from "../http/source.ts";
 import type { Placed } from "../store/store.ts";
-import { address, keyFromUrl, shortKey, urlKey } from "./format.ts";
+import { shortKey } from "../wireguard.ts";
+import { address, keyFromUrl, urlKey } from "./format.ts";
 import { type Item, item, type Live } from "./live.ts";
 import { At, PeerLink } from "./parts.tsx";
 import type { View } from "./view.ts";
@@ -68,7 +68,12 @@ export function events(
           <button>Show</button>
           {type === null && peer === null ? null : <a href="/events">Show all</a>}
         </form>
-        <EventList id="events" events={shown} live={live} />
+        <EventList
+          id="events"
+          events={shown}
+          live={live}
+          all={type === null && peer === null ? null : "/events"}
+        />
         {live.part(
           "more",
           <nav id="more" class="pages" aria-label="Pages of events">
@@ -85,9 +90,11 @@ interface EventListProps {
   readonly id: string;
   readonly events: readonly Placed[];
   readonly live: Live;
+  /** Where the events are that a filter leaves out; left out or null: there is no filter. */
+  readonly all?: string | null;
 }
 
-export function EventList({ id, events: shown, live }: EventListProps) {
+export function EventList({ id, events: shown, live, all = null }: EventListProps) {
   const items = shown.map(({ seq, event }) => eventItem(seq, event, live));
   return (
     <>
@@ -97,7 +104,13 @@ export function EventList({ id, events: shown, live }: EventListProps) {
       {live.part(
         `${id}-none`,
         <p id={`${id}-none`} class="empty">
-          {items.length === 0 ? "Nothing has happened yet." : ""}
+          {items.length > 0 ? null : all === null ? (
+            "Nothing has happened yet."
+          ) : (
+            <>
+              No event matches the filter. <a href={all}>Show all events</a>
+            </>
+          )}
         </p>,
       )}
     </>
@@ -116,11 +129,11 @@ function eventItem(seq: number, event: Event, live: Live): Item {
 
 /** As in the log; the peer's name leads to it. */
 function Sentence({ event }: { event: Event }) {
-  const text = sentence(event, shortName);
+  const text = shortSentence(event);
   if (!("peer" in event.data)) return <span>{isolated(text)}</span>;
   const { device, peer } = event.data;
   const name = shortName(peer.name ?? "");
-  const who = name === "" ? peer.publicKey : name;
+  const who = name === "" ? shortKey(peer.publicKey) : name;
   // It begins with the name; what follows is ours.
   if (!text.startsWith(who)) return <span>{isolated(text)}</span>;
   return (

@@ -37,11 +37,6 @@ export function span(ms: number): string {
   return duration(Math.max(0, ms));
 }
 
-/** A public key that is shown to be recognized, not to be read. */
-export function shortKey(publicKey: string): string {
-  return `${publicKey.slice(0, 10)}\u2026`;
-}
-
 /** Of a peer's page; base64url needs no escapes. */
 export function peerAddress(device: string, publicKey: string): string {
   // A lone surrogate cannot be encoded.

@@ -1,8 +1,9 @@
 /** Which peers a page shows, and in which order: all are searched, one page of them is rendered. */
 
 import { shortName } from "../channel/text.ts";
+import { inOrder, type Place } from "../http/order.ts";
 import type { Source } from "../http/source.ts";
-import { stateNames } from "../http/view.ts";
+import { stateNames, stateOf } from "../http/view.ts";
 import type { Rates } from "../rates.ts";
 import type { Session } from "../tracker.ts";
 import { formatEndpoint, type Peer } from "../wireguard.ts";
@@ -83,11 +84,7 @@ export function sortedBy(query: PeerQuery, sort: Sort): PeerQuery {
 }
 
 export function findPeers(source: Source, query: PeerQuery): Found {
-  const found: {
-    readonly row: Row;
-    readonly key: number | string | null;
-    readonly text: string;
-  }[] = [];
+  const found: Row[] = [];
   const wanted = query.q.toLowerCase();
   for (const { name: device } of source.devices()) {
     if (query.device !== null && query.device !== device) continue;
@@ -95,28 +92,24 @@ export function findPeers(source: Source, query: PeerQuery): Found {
       const row = rowOf(source, device, peer);
       if (query.state !== null && query.state !== row.state) continue;
       if (wanted !== "" && !has(row, source.tagsOf(peer.publicKey), wanted)) continue;
-      // Those without a name come behind those that have one.
-      const text = row.name === null ? `\uffff${peer.publicKey}` : row.name.toLowerCase();
-      found.push({ row, key: keyOf(source, row, query.sort), text });
+      found.push(row);
     }
   }
-  const sign = query.isDescending ? -1 : 1;
-  found.sort((a, b) => {
-    if (a.key === b.key)
-      return query.sort === "name" ? sign * by(a.text, b.text) : by(a.text, b.text);
-    // Those without a value come last, whichever the order is.
-    if (a.key === null || b.key === null) return a.key === null ? 1 : -1;
-    return sign * by(a.key, b.key);
-  });
+  const placeOf = (row: Row): Place => {
+    const { device, peer, state, name } = row;
+    const value = valueOf(source, row, query.sort);
+    return { value, state, name, publicKey: peer.publicKey, device };
+  };
   const pages = Math.max(1, Math.ceil(found.length / PAGE));
   const page = Math.min(query.page, pages);
-  const rows = found.slice((page - 1) * PAGE, page * PAGE).map(({ row }) => row);
+  const ordered = inOrder(found, placeOf, query.isDescending);
+  const rows = ordered.slice((page - 1) * PAGE, page * PAGE);
   return { rows, total: found.length, page, pages };
 }
 
 export function rowOf(source: Source, device: string, peer: Peer): Row {
   const session = source.session(device, peer.publicKey);
-  const state = session !== null ? "connected" : peer.lastHandshakeMs === null ? "never" : "idle";
+  const state = stateOf(peer, session);
   const name = shortName(source.nameOf(peer.publicKey, device) ?? "");
   return { device, peer, session, state, name: name === "" ? null : name };
 }
@@ -133,13 +126,13 @@ export function speedOf(source: Source, { device, peer, session }: Row): Rates |
 }
 
 /** What it is sorted by; null: it has none. */
-function keyOf(source: Source, row: Row, sort: Sort): number | string | null {
-  const { device, peer, session, state } = row;
+function valueOf(source: Source, row: Row, sort: Sort): number | string | null {
+  const { device, peer, session, state, name } = row;
   switch (sort) {
     case "state":
       return stateNames.indexOf(state);
     case "name":
-      return 0;
+      return name?.toLowerCase() ?? null;
     case "device":
       return device;
     case "since":
@@ -157,10 +150,6 @@ function has(row: Row, tags: readonly string[], wanted: string): boolean {
   const { peer, name } = row;
   const texts = [name, ...tags, peer.publicKey, endpointOf(row), ...peer.allowedIps];
   return texts.some((text) => text !== null && text.toLowerCase().includes(wanted));
-}
-
-function by<Value extends number | string>(a: Value, b: Value): number {
-  return a === b ? 0 : a < b ? -1 : 1;
 }
 
 function oneOf<Word extends string>(words: readonly Word[], given: string | null): Word | null {

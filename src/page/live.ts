@@ -10,7 +10,7 @@ import type { JSX } from "hono/jsx/jsx-runtime";
 /** An item of a list. */
 export interface Item {
   readonly id: string;
-  /** Its start tag, without which it is another one: `<tr id="p1" class="idle">`. */
+  /** Its start tag, without which it is another one: `<tr id="p1" class="never">`. */
   readonly start: string;
   /** Its children, each an element. */
   readonly cells: readonly string[];

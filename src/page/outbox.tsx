@@ -1,7 +1,6 @@
 /** How the targets are doing, what waits for them, and their dead letters. */
 
-import { clean, cut, shortName } from "../channel/text.ts";
-import { sentence } from "../event.ts";
+import { clean, cut, shortSentence } from "../channel/text.ts";
 import type { Source } from "../http/source.ts";
 import { type TargetView, viewTargets } from "../http/view.ts";
 import { count, idOf } from "./format.ts";
@@ -30,11 +29,7 @@ export function outbox({ source, live }: { source: Source; live: Live }): View {
             source.store
               .waiting(target.key, 0, LETTERS)
               .map(({ seq, event, addedAtMs }) =>
-                letterItem(
-                  target,
-                  { seq, atMs: addedAtMs, text: sentence(event, shortName) },
-                  live,
-                ),
+                letterItem(target, { seq, atMs: addedAtMs, text: shortSentence(event) }, live),
               ),
           )}
         />
@@ -51,7 +46,7 @@ export function outbox({ source, live }: { source: Source; live: Live }): View {
                 .map(({ seq, event, atMs, reason }) =>
                   letterItem(
                     target,
-                    { seq, atMs, text: `${sentence(event, shortName)}: ${reason}` },
+                    { seq, atMs, text: `${shortSentence(event)}: ${reason}` },
                     live,
                   ),
                 ),

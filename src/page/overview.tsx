@@ -4,9 +4,10 @@ import { shortName } from "../channel/text.ts";
 import type { Source } from "../http/source.ts";
 import { type DeviceView, stateNames, viewDevices, viewTargets } from "../http/view.ts";
 import type { Rates } from "../rates.ts";
+import { shortKey } from "../wireguard.ts";
 import { Spark } from "./charts.tsx";
 import { EventList } from "./events.tsx";
-import { address, bytes, count, counted, idOf, shortKey } from "./format.ts";
+import { address, bytes, count, counted, idOf } from "./format.ts";
 import {
   addressOf,
   endpointOf,
@@ -318,11 +319,15 @@ function FoundNote({
   if (total === 0) {
     return (
       <p id="found" class="empty">
-        {addressOf(query) !== "/" && hasDevices
-          ? "No peer fits."
-          : hasDevices
-            ? "The devices have no peers yet."
-            : "There is no WireGuard device yet. wgmon shows the first one when it appears."}
+        {!hasDevices ? (
+          "There is no WireGuard device yet. wgmon shows the first one when it appears."
+        ) : query.q === "" && query.device === null && query.state === null ? (
+          "The devices have no peers yet."
+        ) : (
+          <>
+            No peer matches the filter. <a href="/">Show all peers</a>
+          </>
+        )}
       </p>
     );
   }

@@ -1,7 +1,8 @@
 /** Small things that several pages show. */
 
 import { shortName } from "../channel/text.ts";
-import { clockTime, peerAddress, shortKey, span } from "./format.ts";
+import { shortKey } from "../wireguard.ts";
+import { clockTime, peerAddress, span } from "./format.ts";
 import type { Live } from "./live.ts";
 
 /** How long ago, or for how long by now; the browser counts on. */

@@ -4,8 +4,8 @@ import { duration } from "../event.ts";
 import type { Source } from "../http/source.ts";
 import { type SessionView, viewSession } from "../http/view.ts";
 import type { SessionPlace, SessionRow } from "../store/store.ts";
-import type { PublicKey } from "../wireguard.ts";
-import { address, bytes, idOf, keyFromUrl, shortKey, urlKey } from "./format.ts";
+import { type PublicKey, shortKey } from "../wireguard.ts";
+import { address, bytes, idOf, keyFromUrl, urlKey } from "./format.ts";
 import { type Item, item, type Live } from "./live.ts";
 import { Age, At, Name, None, PeerLink, State, Wide } from "./parts.tsx";
 import type { View } from "./view.ts";
@@ -61,7 +61,13 @@ export function sessions(
           <button>Show</button>
           {state === null && peer === null ? null : <a href="/sessions">Show all</a>}
         </form>
-        <SessionTable source={source} rows={shown} live={live} isOfOne={false} />
+        <SessionTable
+          source={source}
+          rows={shown}
+          live={live}
+          isOfOne={false}
+          all={state === null && peer === null ? null : "/sessions"}
+        />
         {live.part(
           "more",
           <nav id="more" class="pages" aria-label="Pages of sessions">
@@ -80,9 +86,11 @@ interface SessionTableProps {
   readonly live: Live;
   /** All are of one peer, which is not named in each row. */
   readonly isOfOne: boolean;
+  /** Where the sessions are that a filter leaves out; left out or null: there is no filter. */
+  readonly all?: string | null;
 }
 
-export function SessionTable({ source, rows, live, isOfOne }: SessionTableProps) {
+export function SessionTable({ source, rows, live, isOfOne, all = null }: SessionTableProps) {
   const items = rows.map((row) => sessionItem(viewSession(source, row), live, isOfOne));
   return (
     <Wide label="Sessions">
@@ -119,7 +127,13 @@ export function SessionTable({ source, rows, live, isOfOne }: SessionTableProps)
       {live.part(
         "sessions-none",
         <p id="sessions-none" class="empty">
-          {items.length === 0 ? "There are none yet." : ""}
+          {items.length > 0 ? null : all === null ? (
+            "There are none yet."
+          ) : (
+            <>
+              No session matches the filter. <a href={all}>Show all sessions</a>
+            </>
+          )}
         </p>,
       )}
     </Wide>

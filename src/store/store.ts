@@ -100,6 +100,13 @@ export interface Placed {
   readonly event: Event;
 }
 
+/** A peer that events tell of, which may have been removed since. */
+export interface PastPeer {
+  readonly publicKey: string;
+  /** In its latest event; null: it had none. */
+  readonly name: string | null;
+}
+
 /** Which sessions, the latest first; null: any. */
 export interface SessionQuery {
   readonly device: string | null;
@@ -457,6 +464,23 @@ export class Store implements Disposable {
         limit,
       )
       .map(({ seq, body }) => ({ seq, event: JSON.parse(body) as Event }));
+  }
+
+  /** By key, those behind `after`. Reads the latest event of each, and no others. */
+  pastPeers(after: string, limit: number): PastPeer[] {
+    const key = "body -> 'data' -> 'peer' ->> 'publicKey'";
+    const next = (place: string) =>
+      `(SELECT ${key} FROM $.events WHERE ${key} > ${place} ORDER BY ${key} LIMIT 1)`;
+    return this.#database.all<PastPeer>(
+      `WITH RECURSIVE keys (publicKey) AS (
+         SELECT ${next("?")} UNION ALL SELECT ${next("publicKey")} FROM keys
+         WHERE publicKey IS NOT NULL LIMIT ?)
+       SELECT publicKey, (SELECT body -> 'data' -> 'peer' ->> 'name' FROM $.events
+         WHERE ${key} = publicKey ORDER BY seq DESC LIMIT 1) AS name
+       FROM keys WHERE publicKey IS NOT NULL`,
+      after,
+      limit,
+    );
   }
 
   /** The place of the oldest event that is kept (null: none is), and that of the last one ever told. */

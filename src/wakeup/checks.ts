@@ -91,8 +91,8 @@ export function judgeGroup({
   if (owner === null) {
     return isRunning
       ? warning(
-          `the wgmon that runs does not have ${group}`,
-          "give this the flags of that one, where that one runs",
+          `the running wgmon does not have ${group}`,
+          "without flags, wgmon doctor judges the group that it was given; else restart it",
         )
       : ok(`${group} is free`);
   }

@@ -46,7 +46,9 @@ interface LoggingRules {
 }
 
 /** As they are now; a device that does not listen yet counts as logged. */
-export async function findLoggingRules(settings: Settings): Promise<LoggingRules> {
+export async function findLoggingRules(
+  settings: Pick<Settings, "devices" | "group" | "manageRules">,
+): Promise<LoggingRules> {
   // Loaded only here: no other monitor needs it to start.
   const { checkRules } = await import("./checks.ts");
   using devices = new Devices(settings.devices);

@@ -12,6 +12,7 @@ import {
   linesOf,
   linesWithHost,
   shortName,
+  shortSentence,
   withoutMentions,
 } from "../../src/channel/text.ts";
 import { anEvent, hostileEvent, hostileText, messageOf } from "../support/events.ts";
@@ -82,6 +83,12 @@ describe("lines", () => {
   test("a name of which nothing can be seen is none", () => {
     const [line] = linesOf(messageOf(anEvent("peer.connected", { name: "\u202e\n\u200d" })));
     expect(line).toBe(`${ALICE} (wg0) connected from 198.51.100.7:40001`);
+  });
+
+  test("a peer without a name has its whole key in messages, and the beginning on terminals and pages", () => {
+    const event = anEvent("peer.connected", { name: null });
+    expect(linesOf(messageOf(event))).toEqual([`${ALICE} (wg0) connected from 198.51.100.7:40001`]);
+    expect(shortSentence(event)).toBe("AAAAAAAA… (wg0) connected from 198.51.100.7:40001");
   });
 
   test("what the settings take as a name is not cut", () => {

@@ -186,8 +186,10 @@ test("the help texts of single commands", () => {
 
     Flags:
       -f, --follow                then go on with those that happen, until Ctrl-C
-      --peer NAME                 only of the peer with this name or public key
-                                  (default: all)
+      --peer NAME                 only of the peer with this name or public key, or
+                                  its first 8 characters (default: all)
+      --device NAME               only this device; may be repeated (default: those
+                                  of the settings, else all)
       --type TYPE                 only of this type, such as peer.connected or
                                   peer.*; may be repeated (default: all)
       --since TIME                only events since then: 7d for seven days ago, or

@@ -51,7 +51,13 @@ function peerView(fields: Partial<PeerView> = {}): PeerView {
   };
 }
 
-const idle = peerView({ publicKey: BOB, name: null, state: "idle", session: null, rxBytes: 0 });
+const idle = peerView({
+  publicKey: BOB,
+  name: null,
+  state: "disconnected",
+  session: null,
+  rxBytes: 0,
+});
 const never = peerView({
   name: "漢字さん",
   device: "wg1",
@@ -113,10 +119,10 @@ describe("the screen", () => {
       gw1: wgmon 0.1.0, up 3d 4h
       2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
       3 peers by SINCE, descending
-      PEER              STATE      DEVICE  SINCE    SEEN              RX/S        TX/S
-      alice             connected  wg0     2h 5m    3s ago       1.2 MiB/s     900 B/s
-      BBBBBBBBBBBBBBB…  idle       wg0              1m ago
-      漢字さん          never      wg1
+      PEER          STATE         DEVICE  SINCE    SEEN              RX/S        TX/S
+      alice         connected     wg0     2h 5m    3s ago       1.2 MiB/s     900 B/s
+      BBBBBBBB…     disconnected  wg0              1m ago
+      漢字さん      never         wg1
 
 
 
@@ -144,10 +150,10 @@ describe("the screen", () => {
       gw1: wgmon 0.1.0, up 3d 4h
       2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
       3 peers by SINCE, descending
-      PEER                        STATE      DEVICE  SINCE    SEEN        ENDPOINT                     RX/S        TX/S        RX        TX  ROAMS
-      alice                       connected  wg0     2h 5m    3s ago      198.51.100.7:40001      1.2 MiB/s     900 B/s   3.3 MiB   117 KiB      1
-      BBBBBBBBBBBBBBBBBBBBBBBBB…  idle       wg0              1m ago      198.51.100.7:40001                                  0 B   117 KiB
-      漢字さん                    never      wg1                                                                          3.3 MiB   117 KiB
+      PEER          STATE         DEVICE  SINCE    SEEN        ENDPOINT                     RX/S        TX/S        RX        TX  ROAMS
+      alice         connected     wg0     2h 5m    3s ago      198.51.100.7:40001      1.2 MiB/s     900 B/s   3.3 MiB   117 KiB      1
+      BBBBBBBB…     disconnected  wg0              1m ago      198.51.100.7:40001                                  0 B   117 KiB
+      漢字さん      never         wg1                                                                          3.3 MiB   117 KiB
 
 
 

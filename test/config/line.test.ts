@@ -14,9 +14,16 @@ const toml = `
   webhook = "https://a.example"
   target = [{ name = "ops", url = "https://b.example" }, { name = "1st", url = "https://c.example" }]`;
 
-test("no flag of a command is one of the settings, which all commands read alike", () => {
-  const own = Object.values(commands).flatMap(({ flags }) => Object.keys(flags));
-  expect(own.filter((name) => Object.hasOwn(table, name))).toEqual([]);
+test("a flag of a command that is a setting, too, is read alike", () => {
+  const own = Object.values(commands).flatMap(({ flags }) => Object.entries(flags));
+  const shared = own.filter(([name]) => Object.hasOwn(table, name));
+  expect([...new Set(shared.map(([name]) => name))]).toEqual(["device"]);
+  for (const [, { read, separator }] of shared) {
+    expect({ read, separator }).toEqual({
+      read: table.device.read,
+      separator: table.device.separator,
+    });
+  }
 });
 
 test.each<[string[], Command]>([
@@ -109,8 +116,8 @@ describe("test-webhook", () => {
 
   test.each<[string[], Given, ...string[]]>([
     [["--target", "opz"], { toml }, '--target: there is no target "opz"; did you mean ops?'],
-    [["--target", "4"], { toml }, '--target: there is no target "4"'],
-    [["--target", "0"], { toml }, '--target: there is no target "0"'],
+    [["--target", "4"], { toml }, '--target: there is no target "4"; there are 1, ops and 1st'],
+    [["--target", "0"], { toml }, '--target: there is no target "0"; there are 1, ops and 1st'],
     [["--target", "ops"], {}, '--target: there is no target "ops"'],
     [
       ["--target", "-x"],

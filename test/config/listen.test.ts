@@ -16,7 +16,7 @@ describe("a place to listen", () => {
       const { settings, notes } = run(["--listen", place]);
       expect(settings).toMatchObject({ listenTokens: [], listenTls: null });
       expect(notes).toEqual([]);
-      expect(describeSettings(settings)["listen"]).toBe(place);
+      expect(describeSettings(settings, "gw1")["listen"]).toBe(place);
     },
   );
 
@@ -35,8 +35,8 @@ describe("a place to listen", () => {
     const { settings, notes } = run(more, withFile(`# for Prometheus\n${TOKEN}\n\n${TOKEN}2\n`));
     expect(settings.listenTokens).toEqual([TOKEN, `${TOKEN}2`]);
     expect(notes).toEqual(["listen: without TLS, whoever is on the way can read the token"]);
-    expect(JSON.stringify(describeSettings(settings))).not.toContain(TOKEN);
-    expect(describeSettings(settings)["listen"]).toBe(`${place} (2 tokens)`);
+    expect(JSON.stringify(describeSettings(settings, "gw1"))).not.toContain(TOKEN);
+    expect(describeSettings(settings, "gw1")["listen"]).toBe(`${place} (2 tokens)`);
   });
 
   test.each(["9587", "127.0.0.1", ":9587", "::1:9587", "127.0.0.1:0", "127.0.0.1:65536", "a b:1"])(
@@ -89,7 +89,7 @@ test("TLS takes a certificate and a key, both", () => {
   ]);
   const { settings } = run([...listen, ...cert, "--listen-tls-key", "/k.pem"]);
   expect(settings.listenTls).toEqual({ cert: "/c.pem", key: "/k.pem" });
-  expect(describeSettings(settings)["listen"]).toBe("127.0.0.1:9587 (TLS)");
+  expect(describeSettings(settings, "gw1")["listen"]).toBe("127.0.0.1:9587 (TLS)");
 });
 
 test("what has no effect without a place to listen is said", () => {

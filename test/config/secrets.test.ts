@@ -32,7 +32,7 @@ function said(
     if (!("settings" in command)) return { text: Bun.inspect(command), command };
     const { settings, notes } = command;
     const problems = "problems" in command ? command.problems : [];
-    return { text: JSON.stringify([describeSettings(settings), notes, problems]), command };
+    return { text: JSON.stringify([describeSettings(settings, "gw1"), notes, problems]), command };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     expect(error.problems).not.toBeEmpty();

@@ -14,7 +14,7 @@ const TELEGRAM = "https://api.telegram.org/bot1:x/sendMessage";
 
 /** All targets, in the words of the log. */
 function shown(argv: readonly string[], given: Given = {}): unknown {
-  return describeSettings(run(argv, given).settings)["targets"];
+  return describeSettings(run(argv, given).settings, "gw1")["targets"];
 }
 
 const denied = new SystemError("read x", "EACCES");
@@ -201,7 +201,7 @@ describe("what targets want", () => {
     ]);
     // Another file may name him.
     expect(notes).toEqual([]);
-    expect(describeSettings(settings)["targets"]).toEqual([
+    expect(describeSettings(settings, "gw1")["targets"]).toEqual([
       `1 json:https://a.example (events peer.*|device.added; devices wg0|wg1; peers bob's phone|alice|${KEY}; digest 5m)`,
       `2 json:https://b.example (events peer.*|device.added; devices wg0|wg1; peers bob's phone|alice|${KEY}; digest 5m)`,
       "3 json:https://c.example (devices wg2)",
@@ -287,7 +287,7 @@ describe("a table [[target]]", () => {
         timeoutMs: 1000,
       },
     ]);
-    expect(describeSettings(settings)["targets"]).toEqual([
+    expect(describeSettings(settings, "gw1")["targets"]).toEqual([
       "ops slack:https://hooks.slack.com/... (digest 1m)",
       "x-1_2.3 json:https://b.example/... (events peer.*|device.added; devices wg0; peers alice; digest 5s; signed)",
       "page exec:/usr/local/bin/notify (digest 1m)",

@@ -54,13 +54,23 @@ const wg0: DeviceFacts = {
 };
 
 test("capabilities", () => {
-  const facts = { effective: ADMIN | RAW, isConfined: false, monitor: "nflog" } as const;
+  const facts = {
+    effective: ADMIN | RAW,
+    isConfined: false,
+    monitor: "nflog",
+    pid: null,
+  } as const;
   table(judgeCapabilities, [
     [facts, "ok: CAP_NET_ADMIN, CAP_NET_RAW"],
     [{ ...facts, effective: ADMIN }, "ok: CAP_NET_ADMIN"],
     [{ ...facts, effective: ADMIN, monitor: "bpf" }, "problem: CAP_NET_RAW is missing here"],
     [{ ...facts, effective: 0n, monitor: "bpf" }, "problem: CAP_NET_ADMIN and CAP_NET_RAW are"],
     [{ ...facts, effective: RAW, monitor: "poll" }, "problem: CAP_NET_ADMIN is missing here"],
+    [{ ...facts, pid: 812 }, "ok: CAP_NET_ADMIN, CAP_NET_RAW (the running wgmon, process 812)"],
+    [
+      { ...facts, effective: RAW, pid: 812 },
+      "problem: CAP_NET_ADMIN is missing to the running wgmon, process 812, and monitor nflog",
+    ],
     [
       { ...facts, isConfined: true },
       "warning: CAP_NET_ADMIN, CAP_NET_RAW, but of a user namespace",
@@ -112,21 +122,39 @@ test("clock", () => {
 });
 
 test("limits", () => {
-  const facts = { openFiles: 1024, availableBytes: 1e9 };
+  const facts = { pid: null, openFiles: 1024, availableBytes: 1e9, allowedBytes: null };
   table(judgeLimits, [
     [facts, "ok: 1024 open files, 1000 MB of memory free"],
     [{ ...facts, openFiles: null }, "ok: 1000 MB of memory free"],
     [{ ...facts, openFiles: 64 }, "warning: only 64 open files"],
     [{ ...facts, availableBytes: 1e6 }, "warning: only 1 MB of memory"],
-    [{ openFiles: null, availableBytes: null }, "skipped: "],
+    [{ ...facts, openFiles: null, availableBytes: null }, "skipped: "],
+    [
+      { ...facts, pid: 812, allowedBytes: 256e6 },
+      "ok: 1024 open files, 256 MB of memory allowed, 1000 MB of memory free (the running wgmon, process 812)",
+    ],
+    [
+      { ...facts, pid: 812, openFiles: 64 },
+      "warning: only 64 open files are allowed to the running wgmon, process 812",
+    ],
+    [
+      { ...facts, pid: 812, allowedBytes: 32e6 },
+      "warning: only 32 MB of memory are allowed to the running wgmon, process 812, 67 MB",
+    ],
   ]);
 });
 
 test("settings and their files", () => {
-  const facts = { file: "/etc/wgmon/wgmon.toml", problems: [], notes: [] };
+  const facts = {
+    file: "/etc/wgmon/wgmon.toml",
+    isOfDaemon: false,
+    problems: [] as string[],
+    notes: [] as string[],
+  };
   table(judgeSettings, [
     [facts, "ok: /etc/wgmon/wgmon.toml"],
     [{ ...facts, file: null }, "ok: no file"],
+    [{ ...facts, isOfDaemon: true }, "ok: those of the running wgmon: /etc/wgmon/wgmon.toml"],
     [{ ...facts, notes: ["--group has no effect"] }, "warning: --group has no effect"],
     [{ ...facts, problems: ["tick: is wrong"], notes: ["a note"] }, "problem: tick: is wrong"],
   ]);
@@ -183,7 +211,7 @@ test("group", () => {
   const facts = { group: 1, owner: null, isRunning: false };
   table(judgeGroup, [
     [facts, "ok: 1 is free"],
-    [{ ...facts, isRunning: true }, "warning: the wgmon that runs does not have 1"],
+    [{ ...facts, isRunning: true }, "warning: the running wgmon does not have 1"],
     [{ ...facts, owner: owner("812", "wgmon") }, "ok: 1 is that of wgmon, process 812"],
     [{ ...facts, owner: owner("812", "ulogd") }, "problem: process 812, ulogd, has 1"],
     [{ ...facts, owner: owner("4294963201", null) }, "problem: a program has 1"],

@@ -95,7 +95,10 @@ async function check({
   const results: Result[] = [];
   for (const program of [BINARY, SOURCE]) {
     const cwd = await workplace(files);
-    results.push(await run([...program, ...args], { cwd, ...(env && { env }) }));
+    const result = await run([...program, ...args], { cwd, ...(env && { env }) });
+    expect(result.stderr).not.toContain(SECRET);
+    // The log's first lines come before a start fails, each with its own time.
+    results.push({ ...result, stderr: result.stderr.replaceAll(/^time=\S+ level=\w+ .*\n/gm, "") });
     expect(await readdir(cwd)).toEqual(Object.keys(files ?? {}));
   }
   const [binary, source] = results;
@@ -142,6 +145,12 @@ describe("wgmon", () => {
       args: ["versoin"],
       exitCode: 2,
       stderr: ['"versoin" is not a command; did you mean version?'],
+    },
+    "an unknown flag of a command": {
+      args: ["events", "--folow"],
+      exitCode: 2,
+      stderr:
+        /^wgmon: --folow: there is no such flag; did you mean --follow\?\nwgmon events --help lists its flags\.\n$/,
     },
     "several mistakes, all told": {
       args: ["-tick", "3", "--monitor=bpff", "--group", "65536", "--device", "a/b"],

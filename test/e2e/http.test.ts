@@ -30,7 +30,7 @@ const requests = [
   "GET /healthz",
   "GET /readyz",
   "GET /v1/devices",
-  "GET /v1/peers?limit=3&offset=0&sort=name&order=desc&state=idle",
+  "GET /v1/peers?limit=3&offset=0&sort=name&order=desc&state=disconnected",
   "GET /v1/peers?limit=0",
   "GET /v1/peers?limit=x",
   "GET /v1/peers?limit=1001",

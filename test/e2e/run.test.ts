@@ -12,7 +12,9 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { version } from "../../package.json";
 import { type Event } from "../../src/contract.ts";
+import { shortKey } from "../../src/wireguard.ts";
 import { needs } from "../support/kernel.ts";
 import { type Received, Receiver } from "../support/receiver.ts";
 import { type LogLine, startWgmon, type Wgmon, type WgmonOptions } from "../support/wgmon.ts";
@@ -319,8 +321,8 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       ]);
       expect(await wgmon.stop()).toBe(0);
       expect(wgmon.log.filter(isEvent).map(({ msg, id }) => [msg, id])).toEqual([
-        [`${key} (wg0) connected from 192.0.2.2:40000`, events()[0]!.id],
-        [`${key} (wg0) roamed from 192.0.2.2:40000 to 192.0.2.2:40001`, events()[1]!.id],
+        [`${shortKey(key)} (wg0) connected from 192.0.2.2:40000`, events()[0]!.id],
+        [`${shortKey(key)} (wg0) roamed from 192.0.2.2:40000 to 192.0.2.2:40001`, events()[1]!.id],
         [expect.stringMatching(/ \(wg0\) disconnected after \d+s$/), events()[2]!.id],
       ]);
       expectNoSecret(wgmon);
@@ -536,7 +538,33 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
         msg: "changed settings that need a restart: monitor, interface, device",
       });
       // These hold, and not those of the file.
-      expect(settings).toMatchObject({ monitor: "auto", group: 1, devices: "all", hold: "1s" });
+      expect(settings).toMatchObject({ file, hold: "1s" });
+      for (const name of ["monitor", "interface", "devices"]) {
+        expect(settings).not.toHaveProperty(name);
+      }
+    });
+
+    test("the first line has the version and what differs from the defaults", async () => {
+      await Bun.write(file, 'tick = "5s"\n');
+      await using wgmon = network.wgmon(["--config", file, "--monitor", "poll", "--group", "3"]);
+      await wgmon.ready;
+      const [first, second, third] = wgmon.log;
+      const { time: _, ...fields } = first!;
+      expect(fields).toEqual({
+        level: "info",
+        msg: `wgmon ${version}`,
+        file,
+        monitor: "poll",
+        group: 3,
+        tick: "5s",
+        stateDir: expect.any(String),
+        logFormat: "json",
+      });
+      expect(second).toMatchObject({
+        level: "warn",
+        msg: expect.stringContaining("--group has no"),
+      });
+      expect(third).toMatchObject({ msg: "ready" });
     });
 
     test("what waits for a webhook is not lost by another", async () => {

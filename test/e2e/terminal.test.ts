@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
+import { version } from "../../package.json";
 import { newFolders } from "../support/state.ts";
 
 const binary = join(import.meta.dir, "../../wgmon");
@@ -26,7 +27,9 @@ async function onTerminal(): Promise<{ program: Bun.Subprocess; shown: () => str
 
 test("the log on a terminal is for people, in colours", async () => {
   const { program, shown } = await onTerminal();
-  expect(shown().slice("00:00:00".length)).toStartWith(" \x1b[32minfo \x1b[0m ready monitor=poll");
+  const green = " \x1b[32minfo \x1b[0m ";
+  expect(shown().slice("00:00:00".length)).toStartWith(`${green}wgmon ${version} monitor=poll `);
+  expect(shown()).toContain(`${green}ready monitor=poll`);
   program.kill("SIGTERM");
   expect(await program.exited).toBe(0);
 });

@@ -196,13 +196,13 @@ describe("what is there", () => {
     });
     expect(items.map(({ state }: { state: string }) => state)).toEqual([
       "connected",
-      "idle",
       "never",
+      "disconnected",
     ]);
   });
 
   test.each([
-    ["state=idle", [BOB]],
+    ["state=disconnected", [BOB]],
     ["device=wg1", []],
     ["search=ALI", [ALICE]],
     ["search=staff", [ALICE]],
@@ -214,7 +214,7 @@ describe("what is there", () => {
     ["sort=lastSeenAt&order=desc", [ALICE, BOB, keyOf(3)]],
     ["sort=rxBytesPerSecond", [ALICE, BOB, keyOf(3)]],
     ["sort=roams&limit=1", [ALICE]],
-    ["limit=1&offset=1", [BOB]],
+    ["limit=1&offset=1", [keyOf(3)]],
     ["offset=3", []],
   ])("peers, %s", async (query, keys) => {
     people();
@@ -235,7 +235,7 @@ describe("what is there", () => {
     const url = BOB.replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
     for (const key of [url, encodeURIComponent(BOB)]) {
       const found = await get(`/v1/peers/wg0/${key}`);
-      expect(found).toMatchObject({ publicKey: BOB, state: "idle" });
+      expect(found).toMatchObject({ publicKey: BOB, state: "disconnected" });
       expect(found.sessions).toEqual([
         expect.objectContaining({ durationMs: 60_000, reason: "idle", rxBytes: 10 }),
       ]);
@@ -244,6 +244,44 @@ describe("what is there", () => {
       expect([rxBytes.length, rxBytes[0], rxBytes.at(-1), txBytes.at(-1)]).toEqual([289, 9, 8, 9]);
     }
     expect((await ask(`/v1/peers/wg1/${url}`)).status).toBe(404);
+  });
+
+  test("peers of the past, page by page: also those that are not there any more", async () => {
+    const keys = [1, 2, 3, 4, 5].map((n) => keyOf(100 + n));
+    for (const name of ["old", "new"]) {
+      source.record(
+        keys.map((publicKey, n) => ({
+          ...anEvent("peer.connected", { peer: peer({ publicKey }), name: n === 0 ? null : name }),
+          id: `evt_${name}${n}`,
+        })),
+      );
+    }
+    source.record([anEvent("handshake.unknown"), anEvent("device.added")]);
+    const found: unknown[] = [];
+    for (let cursor = ""; ;) {
+      const { items, next } = await get(`/v1/peers/past?limit=2${cursor}`);
+      expect(items.length).toBeLessThanOrEqual(2);
+      found.push(...items);
+      if (next === null) break;
+      cursor = `&cursor=${next}`;
+    }
+    const names = keys.map((publicKey, n) => ({ publicKey, name: n === 0 ? null : "new" }));
+    expect(found).toEqual(names.toSorted((a, b) => (a.publicKey < b.publicKey ? -1 : 1)));
+    expect((await ask("/v1/peers/past?cursor=12")).status).toBe(422);
+  });
+
+  test("a filter that matches nothing answers with an empty list", async () => {
+    people();
+    const key = keyOf(99).replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
+    for (const path of [
+      `/v1/events?peer=${key}`,
+      `/v1/sessions?peer=${key}`,
+      "/v1/sessions?device=wg7",
+      "/v1/peers?device=wg7",
+      "/v1/peers?search=nobody",
+    ]) {
+      expect([path, (await get(path)).items]).toEqual([path, []]);
+    }
   });
 
   test("sessions, page by page", async () => {

@@ -96,8 +96,8 @@ describe("the names of prometheus_wireguard_exporter", () => {
     source.names.set(phone, "OnePlus 6T");
     const nowSeconds = source.clock.now().wallMs / 1000;
     const first = `interface="wg0",public_key="${phone}",allowed_ips="10.70.0.2/32,10.70.0.66/32",friendly_name="OnePlus 6T"`;
-    const second = `interface="wg0",public_key="${laptop}",allowed_ips="10.70.0.3/32"`;
-    const third = `interface="wg0",public_key="${keyOf(1)}",allowed_ips="(none)"`;
+    const second = `interface="wg0",public_key="${keyOf(1)}",allowed_ips="(none)"`;
+    const third = `interface="wg0",public_key="${laptop}",allowed_ips="10.70.0.3/32"`;
     const exposed = text(["mindflavor"]).split("\n");
     // In this order of labels, too: it is documented so.
     expect(exposed.filter((line) => line.startsWith("wireguard_"))).toEqual([

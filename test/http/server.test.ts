@@ -8,10 +8,12 @@ import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
 import { runtimeDirOf } from "../../src/http/place.ts";
 import { HttpServer, type HttpSettings } from "../../src/http/server.ts";
+import { viewSettings } from "../../src/http/settings.ts";
 import { createLog } from "../../src/log.ts";
 import { anEvent } from "../support/events.ts";
 import { device, peer } from "../support/peers.ts";
 import { RawHttp } from "../support/rawhttp.ts";
+import { run } from "../support/settings.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 
 const TOKEN = "correct-horse-battery-staple";
@@ -549,4 +551,36 @@ test("a stream ends when its token is taken back, and only then", async () => {
   settings.listenTokens = ["another-horse-battery-staple"];
   source.tell({ ...anEvent("device.added", { device: "wg3" }), id: "evt_3" });
   expect(await next()).toBeNull();
+});
+
+test("the settings in force are told on the Unix socket alone, and no secret is among them", async () => {
+  const argv = ["--group=7", "--webhook", `https://u:${TOKEN}@a.example/${TOKEN}`, "--monitor=bpf"];
+  source.inForce = viewSettings(run(argv).settings, ["webhook https://a.example/..."]);
+  const tokens = { ...loopback, listenTokens: [TOKEN] };
+  const server = await HttpServer.start({
+    source,
+    settings: () => tokens,
+    runtimeDir: join(folder, "run"),
+    log: createLog({ format: "text", level: "error" }),
+    clock: systemClock,
+  });
+  servers.push(server);
+  const unix = join(folder, "run/wgmon.sock");
+  const answer = await fetch("http://localhost/v1/settings", { unix });
+  const text = await answer.text();
+  expect(JSON.parse(text)).toMatchObject({
+    monitor: "bpf",
+    group: 7,
+    devices: [],
+    targets: [
+      { label: "webhook https://a.example/...", origin: "https://a.example", program: null },
+    ],
+  });
+  expect(text).not.toContain(TOKEN);
+  const post = await fetch("http://localhost/v1/settings", { unix, method: "POST" });
+  expect(post.status).toBe(405);
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  expect((await fetch(new URL("/v1/status", server.url!), { headers })).status).toBe(200);
+  expect((await fetch(new URL("/v1/settings", server.url!), { headers })).status).toBe(404);
+  expect((await fetch(new URL("/v1/settings", server.url!))).status).toBe(401);
 });

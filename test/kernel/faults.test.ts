@@ -14,6 +14,7 @@ import { $ } from "bun";
 import { Devices } from "../../src/kernel/devices.ts";
 import { type MessageVisitor, NetlinkSocket, type Request } from "../../src/kernel/socket.ts";
 import { NETLINK_GENERIC } from "../../src/kernel/uapi.ts";
+import { shortKey } from "../../src/wireguard.ts";
 import { needs, whyNotOurMachine } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
@@ -250,7 +251,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
       await watcher.logs("warm");
       await $`prlimit --pid ${watcher.wgmon.pid} --nofile=3:`;
       await nameless.connect();
-      await watcher.logs(`${nameless.publicKey} (wg0) connected`);
+      await watcher.logs(`${shortKey(nameless.publicKey)} (wg0) connected`);
       await dora.connect();
       await watcher.logs("dora (wg0) connected");
       await $`prlimit --pid ${watcher.wgmon.pid} --nofile=1000:`;

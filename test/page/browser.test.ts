@@ -121,7 +121,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
     test("a peer that connects appears, and nothing else is touched", async () => {
       await openLive("/?sort=name");
       const row = page.locator("#peers tr", { hasText: "dave" });
-      expect(await row.innerText()).toContain("idle");
+      expect(await row.innerText()).toContain("disconnected");
       // Focus and selection, each somewhere else.
       await row.getByRole("link").focus();
       await page.evaluate(

@@ -11,7 +11,7 @@ import { item, Live, type Update } from "../../src/page/live.ts";
 import { makePage, type Page } from "../../src/page/page.tsx";
 import { hostileText } from "../support/events.ts";
 import { connect, connected, HOSTILE, office } from "../support/office.ts";
-import { type FakeSource, keyOf } from "../support/source.ts";
+import { FakeSource, keyOf } from "../support/source.ts";
 
 const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
 const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as const;
@@ -117,6 +117,40 @@ describe("what is shown", () => {
       path = /href="([^"]*)">Older/.exec(markup)?.[1]?.replaceAll("&amp;", "&") ?? null;
     }
     expect(seen.size).toBe(235);
+  });
+
+  test("that a filter matches nothing, with a link to all, and else that there is nothing yet", async () => {
+    const unknown = "A".repeat(42) + "E";
+    const cases = [
+      ["/?q=nobody", "No peer matches the filter. Show all peers", '<a href="/">Show all peers'],
+      ["/?device=wg7", "No peer matches the filter. Show all peers", '<a href="/">Show all peers'],
+      [
+        `/events?peer=${unknown}`,
+        "No event matches the filter. Show all events",
+        '<a href="/events">Show all events',
+      ],
+      [
+        `/sessions?peer=${unknown}`,
+        "No session matches the filter. Show all sessions",
+        '<a href="/sessions">Show all sessions',
+      ],
+    ] as const;
+    for (const [path, text, link] of cases) {
+      const markup = await html(path);
+      expect(textOf(markup)).toContain(text);
+      expect(markup).toContain(link);
+    }
+    for (const path of ["/", "/events", "/sessions"]) {
+      expect(await html(path)).not.toContain("matches the filter");
+    }
+    page[Symbol.dispose]();
+    source.store[Symbol.dispose]();
+    setUp(await FakeSource.make());
+    expect(textOf(await html("/events"))).toContain("Nothing has happened yet.");
+    expect(textOf(await html("/events?type=peer.roamed"))).toContain(
+      "No event matches the filter.",
+    );
+    expect(textOf(await html("/sessions"))).toContain("There are none yet.");
   });
 
   test("nothing of a strange address but the usual", async () => {

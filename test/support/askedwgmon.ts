@@ -36,6 +36,8 @@ export interface AskedFigures {
   readonly piped: Ran;
   readonly follow: Ran;
   readonly afterwards: Ran;
+  /** Commands whose flags name what is not there, beside the daemon and without one. */
+  readonly refused: { readonly beside: readonly Ran[]; readonly without: readonly Ran[] };
   /** Ids of all events, oldest first. */
   readonly stored: readonly string[];
   readonly top: readonly TopFigures[];
@@ -72,6 +74,26 @@ async function startDaemon(): Promise<Wgmon> {
   const wgmon = startWgmon([...args, "--log-level", "debug"], { environment });
   await wgmon.waitForLog(({ msg }) => msg === "listening", WAIT_MS);
   return wgmon;
+}
+
+async function refused(): Promise<Ran[]> {
+  const found: Ran[] = [];
+  for (const words of [
+    ["events", "--peer", "alcie"],
+    ["events", "--peer", "alcie", "--since", "1h"],
+    ["sessions", "--peer", "alcie"],
+    ["events", "--device", "playd0"],
+    ["sessions", "--device", "playd0"],
+    ["status", "--device", "playd0"],
+    ["outbox", "list", "--target", "foo"],
+    ["outbox", "retry", "--target", "foo"],
+    ["outbox", "drop", "--target", "foo"],
+    ["test-webhook", "--target", "foo"],
+    ["events", "--type", "peer.conected"],
+  ]) {
+    found.push(await run(...words));
+  }
+  return found;
 }
 
 /** A program on a terminal of its own, and all that it wrote there. */
@@ -189,6 +211,7 @@ async function ask(): Promise<AskedFigures> {
   const sessions = await run("sessions");
   const csv = await run("sessions", "--csv", "--peer", bob!.publicKey);
   const events = await run("events", "--type", "peer.connected");
+  const beside = await refused();
   const shell = Bun.spawn(["sh", "-c", `"$0" events -f --since 1h | head -n 1`, BINARY], {
     env: { ...environment, PATH: process.env["PATH"] ?? "" },
     stdout: "pipe",
@@ -202,7 +225,7 @@ async function ask(): Promise<AskedFigures> {
   };
 
   const figures: TopFigures[] = [];
-  const name = alice!.publicKey.slice(0, 12);
+  const name = alice!.publicKey.slice(0, 8);
   figures.push(await top("q", name, (terminal) => terminal.type("q")));
   figures.push(await top("Ctrl-C", name, (terminal) => terminal.type("\x03")));
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
@@ -233,6 +256,7 @@ async function ask(): Promise<AskedFigures> {
   await watching.writes("wgmon is gone; waiting for it");
   await bob!.roam();
   const afterwards = await run("status");
+  const withoutDaemon = await refused();
   const seen = watching.shown.length;
   await using again = await startDaemon();
   await again.waitForLog(({ event }) => event === "peer.roamed", WAIT_MS);
@@ -258,6 +282,7 @@ async function ask(): Promise<AskedFigures> {
     piped,
     follow: { exitCode: await follow.exited, stdout: told, stderr },
     afterwards,
+    refused: { beside, without: withoutDaemon },
     stored,
     top: figures,
     wasCooked,

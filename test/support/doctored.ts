@@ -48,15 +48,22 @@ const always = [
 ];
 mkdirSync(state);
 
-async function doctor(args: readonly string[], before: readonly string[] = []): Promise<Seen> {
+async function doctor(
+  args: readonly string[],
+  before: readonly string[] = [],
+  usual: readonly string[] = always,
+): Promise<Seen> {
   const startMs = performance.now();
-  const child = Bun.spawn([...before, BINARY, "doctor", "--json", ...always, ...args], {
-    env: { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: 30_000,
-  });
+  const child = Bun.spawn(
+    [...before, BINARY, "doctor", "--json", ...usual, ...monitorFor(args, usual), ...args],
+    {
+      env: { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      timeout: 30_000,
+    },
+  );
   const [stdout, stderr, exitCode] = await Promise.all([
     child.stdout.text(),
     child.stderr.text(),
@@ -68,6 +75,14 @@ async function doctor(args: readonly string[], before: readonly string[] = []): 
     .map((line) => JSON.parse(line) as Seen["findings"][number]);
   return { exitCode, findings, stderr, ms: performance.now() - startMs };
 }
+
+/** The rules and the group are judged for nflog alone. */
+function monitorFor(args: readonly string[], usual: readonly string[]): readonly string[] {
+  return usual.length === 0 || args.includes("--monitor") ? [] : ["--monitor", "nflog"];
+}
+
+/** As most people call it: all that it knows of the daemon's flags the daemon tells. */
+const doctorOf = (args: readonly string[]) => doctor(args, [], []);
 
 async function asText(...args: readonly string[]): Promise<Seen> {
   const env = { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime };
@@ -92,7 +107,8 @@ async function wholeState(): Promise<string> {
 
 const seen: Record<string, Seen> = {};
 
-await $`ip link set lo up`;
+// Of its own: another run of this may be on the machine.
+await $`ip link set lo up && mkdir -p /var/run/wireguard && mount -t tmpfs tmpfs /var/run/wireguard`;
 await using device = await FakeDevice.create(DEVICE);
 seen["device down"] = await doctor([]);
 device.isFrozen = true;
@@ -227,6 +243,10 @@ const environment = { RUNTIME_DIRECTORY: runtime, STATE_DIRECTORY: state };
   }
   seen["health"] = await health();
   seen["wgmon runs"] = await doctor([]);
+  // Its settings, and its own limit.
+  await $`prlimit --pid ${wgmon.pid} --nofile=100:100`;
+  seen["wgmon runs, no flags"] = await doctorOf([]);
+  seen["wgmon runs, a flag"] = await doctorOf(["--monitor", "poll"]);
   wgmon.signal("SIGSTOP");
   [seen["wgmon hangs"], seen["health of one that hangs"]] = await Promise.all([
     doctor([]),

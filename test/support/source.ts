@@ -3,6 +3,7 @@
 import type { Event } from "../../src/contract.ts";
 import { Counters } from "../../src/counters.ts";
 import { SystemError } from "../../src/errors.ts";
+import { type SettingsView, viewSettings } from "../../src/http/settings.ts";
 import type { LookReport, Source, TargetState, WakeUpState } from "../../src/http/source.ts";
 import type { Rates } from "../../src/rates.ts";
 import type { Placed } from "../../src/store/store.ts";
@@ -10,6 +11,7 @@ import { Store } from "../../src/store/store.ts";
 import type { SavedSession, Session } from "../../src/tracker.ts";
 import type { Device, Peer, PublicKey } from "../../src/wireguard.ts";
 import { HandClock } from "./clock.ts";
+import { run } from "./settings.ts";
 
 export class FakeSource implements Source {
   readonly version = "0.0.0";
@@ -24,6 +26,7 @@ export class FakeSource implements Source {
   readonly tags = new Map<PublicKey, readonly string[]>();
   readonly speeds = new Map<PublicKey, Rates>();
   targetStates: TargetState[] = [];
+  inForce = viewSettings(run([]).settings, []);
   looks = 0;
   wakeUpState: WakeUpState = {
     monitor: "bpf",
@@ -57,6 +60,10 @@ export class FakeSource implements Source {
 
   wakeUp(): WakeUpState {
     return this.wakeUpState;
+  }
+
+  settings(): SettingsView {
+    return this.inForce;
   }
 
   devices(): readonly Device[] {
