@@ -507,8 +507,6 @@ export function describeSettings(settings: Settings, hostname: string): Record<s
   );
 }
 
-/** Asked for exec targets only, which the defaults have none of. */
-
 function describe(settings: Settings): Record<string, unknown> {
   const { monitor, group, captureInterface, filter, devices, targets, peers, file } = settings;
   return {
