@@ -80,7 +80,8 @@ export function thisMachine(): Machine {
   return {
     bootId: bootId() ?? crypto.randomUUID(),
     bootMs: () => clockMs(CLOCK_BOOTTIME),
-    isSynchronised: () => isClockSynchronised() === true,
+    // Unknown where the unit has ProtectClock=: then what is over keeps its times, unless they are of 1970.
+    isSynchronised: () => isClockSynchronised() !== false,
   };
 }
 

@@ -12,7 +12,7 @@ export interface Machine {
   readonly bootId: string;
   /** Milliseconds since the boot, suspension included. CLOCK_BOOTTIME, clock_gettime(2): it cannot be set. */
   bootMs(): number;
-  /** Whether NTP or the like keeps the clock right. STA_UNSYNC, adjtimex(2). */
+  /** Whether NTP or the like keeps the clock right; true, too, where that is unknown. STA_UNSYNC, adjtimex(2). */
   isSynchronised(): boolean;
 }
 
