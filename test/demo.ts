@@ -22,7 +22,7 @@ const INSIDE = "--inside";
 const PROGRAMS = ["ip", "wg", "nft", "ping", "unshare", "nsenter", "setpriv"];
 
 /** An emulated processor may take its time; how long it took is shown. */
-const WAIT_MS = 20_000;
+const WAIT_MS = 60_000;
 /** The start of the machine, which may have to fetch its kernel first, and the demo. */
 const VM_LIMIT_MS = 10 * 60_000;
 /** The dead keep silent this long; WireGuard may say nothing for 10 s at a time by itself. */
