@@ -22,6 +22,7 @@ import { Store } from "../../src/store/store.ts";
 import type { SavedSession } from "../../src/tracker.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, device, peer } from "../support/peers.ts";
+import { until } from "../support/until.ts";
 
 const DAY_MS = 86_400_000;
 const folders: string[] = [];
@@ -333,8 +334,7 @@ describe("a file that cannot be used", () => {
     const { store, lines, clock } = await open(directory);
     record(store, 5000, ["a"]);
     expect(lines[0]).toMatch(/malformed.*; going on in memory/);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(lines.some((line) => line.includes("set aside as"))).toBe(true);
+    await until("it is set aside", () => lines.some((line) => line.includes("set aside as")));
     expect(store.count("a")).toBeGreaterThan(0);
     clock.advance(60_000);
     expect(lines.at(-1)).toContain("can be written again");

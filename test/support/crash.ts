@@ -154,9 +154,10 @@ async function crash(kills: number): Promise<Figures> {
     await using wgmon = startWgmon(args, OPTIONS);
     await wgmon.ready;
     // All that was still to be told is written by the first looks.
-    await Bun.sleep(500);
+    let looks = 0;
+    await wgmon.waitForLog(({ msg, reason }) => msg === "look" && reason === "tick" && ++looks > 2);
     const stored = storedEvents(join(folder, "state", "wgmon.db"));
-    await receiver.waitFor(() => judge.delivered.size >= stored.length, 120_000).catch(() => {});
+    await receiver.waitFor(() => judge.delivered.size >= stored.length).catch(() => {});
     await wgmon.stop();
     const figures = judge.figures(stored);
     outputs.set("log of the last run", wgmon.logText);
