@@ -7,12 +7,14 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
 
 import { $ } from "bun";
 
 import { needs } from "../support/kernel.ts";
 import { type Client, type ClientOptions, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
+import { newStateFolder } from "../support/state.ts";
 import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 import { isComplaint, type LogLine } from "../support/wgmon.ts";
@@ -39,6 +41,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   let patient: Watcher;
   let holding: Watcher;
   let holdingLong: Watcher;
+  let longHold: string;
   let nflogByPackets: Watcher;
   let bpfByPackets: Watcher;
 
@@ -57,7 +60,9 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     patient = watch("--idle-timeout", "75s", "--tick", "1s", ...BPF);
     holding = watch(...SHORT, "--hold", `${HOLD_MS}ms`, "--monitor", "nflog", "--group", "2");
     // Longer than it takes anybody to return, even where a machine has much else to do.
-    holdingLong = watch(...SHORT, "--hold", "1h", ...BPF);
+    longHold = join(newStateFolder(), "wgmon.toml");
+    await Bun.write(longHold, 'hold = "1h"\n');
+    holdingLong = watch(...SHORT, "--config", longHold, ...BPF);
     nflogByPackets = watch(...BY_PACKETS, "--monitor", "nflog", "--group", "3");
     bpfByPackets = watch(...BY_PACKETS, ...BPF);
     for (const { wgmon } of watchers) await wgmon.ready;
@@ -156,7 +161,9 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         await watcher.reports("peer.disconnected", quiet, 2);
       }
       expect(holdingLong.typesOf(quiet)).toEqual(["peer.connected"]);
-      await wg0.removePeer(quiet);
+      // The hold ends when the settings say so, and with it all that was held back.
+      await Bun.write(longHold, "");
+      holdingLong.wgmon.signal("SIGHUP");
       const { data } = await holdingLong.reports("peer.disconnected", quiet);
       // The session goes over the silence in its middle.
       expect(data.session.durationMs).toBeGreaterThanOrEqual(IDLE_MS);
