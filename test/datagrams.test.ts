@@ -11,6 +11,7 @@ import { readDatagrams } from "../src/datagrams.ts";
 import { SystemError } from "../src/errors.ts";
 import { AF_INET, SOCK_DGRAM } from "../src/kernel/uapi.ts";
 import { HandClock } from "./support/clock.ts";
+import { REPORT_MS } from "./support/until.ts";
 
 const { symbols: more } = dlopen("libc.so.6", {
   // int connect(int sockfd, const struct sockaddr *addr, socklen_t addrlen);
@@ -463,7 +464,7 @@ describe.skipIf(!mayUnshare)(
         process.exit(0);
       `;
       const { stdout, stderr } = Bun.spawnSync([...unshare, process.execPath, "-e", script], {
-        timeout: 20_000,
+        timeout: REPORT_MS,
       });
       expect(stderr.toString()).toBe("");
       return JSON.parse(stdout.toString()) as string[];

@@ -12,7 +12,7 @@ import type { Event } from "../src/contract.ts";
 import { whyNoWireguard } from "./support/kernel.ts";
 import { type Client, Lab } from "./support/lab.ts";
 import { Receiver } from "./support/receiver.ts";
-import { newFolders } from "./support/state.ts";
+import { ownFolders } from "./support/state.ts";
 import { runInVm, whyNoVm } from "./support/vm.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -22,7 +22,7 @@ const INSIDE = "--inside";
 const PROGRAMS = ["ip", "wg", "nft", "ping", "unshare", "nsenter", "setpriv"];
 
 /** An emulated processor may take its time; how long it took is shown. */
-const WAIT_MS = 20_000;
+const WAIT_MS = 60_000;
 /** The start of the machine, which may have to fetch its kernel first, and the demo. */
 const VM_LIMIT_MS = 10 * 60_000;
 /** The dead keep silent this long; WireGuard may say nothing for 10 s at a time by itself. */
@@ -187,7 +187,7 @@ class Terminal implements Disposable {
       cwd: ROOT,
       env: {
         PATH: process.env["PATH"],
-        ...newFolders(),
+        ...ownFolders(),
         ...(process.stdout.isTTY ? {} : { NO_COLOR: "1" }),
       },
       terminal: { cols: 100, data: (_terminal, bytes) => this.#print(bytes) },

@@ -9,6 +9,7 @@ import { Notifier } from "../src/notify.ts";
 import { HandClock } from "./support/clock.ts";
 import { NotifySocket } from "./support/notified.ts";
 import { newStateFolder } from "./support/state.ts";
+import { TEST_MS, until } from "./support/until.ts";
 import { startWgmon } from "./support/wgmon.ts";
 
 const addresses = {
@@ -112,30 +113,34 @@ test("one that reads nothing keeps nobody waiting", () => {
   expect(socket.take().length).toBeGreaterThan(5);
 });
 
-test("the program says that it is ready, what it watches, that it lives, reloads and ends", async () => {
-  using socket = new NotifySocket(addresses["a path"]());
-  const environment = { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "200000" };
-  await using wgmon = startWgmon(["--monitor", "poll"], { environment });
-  const told: string[] = [];
-  const until = async (text: string | RegExp, times = 1) => {
-    const isIt = (line: string) => (typeof text === "string" ? line === text : text.test(line));
-    while (told.filter(isIt).length < times) {
-      told.push(...socket.take());
-      await Bun.sleep(5);
-    }
-  };
-  await until("READY=1");
-  await until(/^STATUS=(watching|waiting for) /);
-  await until("WATCHDOG=1", 3);
-  wgmon.signal("SIGHUP");
-  await until(/^RELOADING=1\nMONOTONIC_USEC=\d+$/);
-  await until("READY=1", 2);
-  expect(await wgmon.stop()).toBe(0);
-  await until("STOPPING=1");
-  const order = told.filter((line) => line !== "WATCHDOG=1").map((line) => line.split("=")[0]);
-  expect(order).toEqual(["READY", "STATUS", "RELOADING", "READY", "STOPPING"]);
-  expect(wgmon.log.filter(({ level }) => level === "error")).toEqual([]);
-}, 30_000);
+test(
+  "the program says that it is ready, what it watches, that it lives, reloads and ends",
+  async () => {
+    using socket = new NotifySocket(addresses["a path"]());
+    const environment = { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "200000" };
+    await using wgmon = startWgmon(["--monitor", "poll"], { environment });
+    const told: string[] = [];
+    const tells = async (text: string | RegExp, times = 1) => {
+      const isIt = (line: string) => (typeof text === "string" ? line === text : text.test(line));
+      await until(`${text}, ${times} times`, () => {
+        told.push(...socket.take());
+        return told.filter(isIt).length >= times;
+      });
+    };
+    await tells("READY=1");
+    await tells(/^STATUS=(watching|waiting for) /);
+    await tells("WATCHDOG=1", 3);
+    wgmon.signal("SIGHUP");
+    await tells(/^RELOADING=1\nMONOTONIC_USEC=\d+$/);
+    await tells("READY=1", 2);
+    expect(await wgmon.stop()).toBe(0);
+    await tells("STOPPING=1");
+    const order = told.filter((line) => line !== "WATCHDOG=1").map((line) => line.split("=")[0]);
+    expect(order).toEqual(["READY", "STATUS", "RELOADING", "READY", "STOPPING"]);
+    expect(wgmon.log.filter(({ level }) => level === "error")).toEqual([]);
+  },
+  TEST_MS,
+);
 
 function setUp(env: Readonly<Record<string, string>>) {
   const clock = new HandClock();

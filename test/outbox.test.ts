@@ -765,16 +765,16 @@ describe("with a real webhook", () => {
     for (const outbox of outboxes.splice(0)) await outbox.drain(0);
   });
 
-  async function real(receiver: Receiver) {
+  async function real(receiver: Receiver, clock: Clock = systemClock) {
     const lines: string[] = [];
     const log = createLog({ format: "text", level: "debug", write: (line) => lines.push(line) });
-    const store = await Store.open({ directory: null, clock: systemClock, log });
-    const outbox = new Outbox({ clock: systemClock, log, store, random: () => 0 });
+    const store = await Store.open({ directory: null, clock, log });
+    const outbox = new Outbox({ clock, log, store, random: () => 0 });
     outboxes.push(outbox);
     const url = new URL(receiver.url(`/${SECRET}?token=${SECRET}`));
     url.username = url.password = SECRET;
     const label = "webhook http://127.0.0.1/...";
-    const options = { url: url.href, label, version: "1.2.3", clock: systemClock, secrets: [] };
+    const options = { url: url.href, label, version: "1.2.3", clock, secrets: [] };
     outbox.setTargets([target(createWebhook({ ...options, format: json }))]);
     return { outbox, store, lines, wall: systemClock };
   }
@@ -796,18 +796,14 @@ describe("with a real webhook", () => {
     expect(lines.join("\n")).not.toContain(SECRET);
   });
 
-  test("an event is on the wire within milliseconds", async () => {
+  // How soon that is: test/bench.
+  test("an event is on the wire without waiting for a timer", async () => {
     using receiver = new Receiver();
-    const parts = await real(receiver);
-    const latencies: number[] = [];
+    const parts = await real(receiver, new HandClock());
     for (let n = 1; n <= 20; n++) {
-      const atMs = performance.timeOrigin + performance.now();
       addTo(parts, n);
       await receiver.waitFor((requests) => requests.length === n);
-      latencies.push(receiver.requests.at(-1)!.atMs - atMs);
       await promises();
     }
-    // The median, because the machine has other work too.
-    expect(latencies.toSorted((a, b) => a - b)[10]).toBeLessThan(3);
   });
 });

@@ -7,8 +7,9 @@ import { join } from "node:path";
 
 import { completion } from "../../src/cli/completion.ts";
 import { commandOf, COMMANDS, NAMES } from "../../src/config/table.ts";
+import { REPORT_MS, TEST_MS } from "../support/until.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(TEST_MS);
 
 const shells = ["bash", "zsh", "fish"] as const;
 type Shell = (typeof shells)[number];
@@ -58,7 +59,7 @@ function suggestions(shell: Shell, line: string): string[] {
   const { stdout, stderr, exitCode } = Bun.spawnSync(commands[shell], {
     cwd: folder,
     env: { PATH: process.env["PATH"], HOME: folder, TERM: "dumb" },
-    timeout: 20_000,
+    timeout: REPORT_MS,
   });
   expect({ line, complaint: stderr.toString(), exitCode }).toMatchObject({ line, exitCode: 0 });
   const words = stdout

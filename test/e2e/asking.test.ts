@@ -10,6 +10,7 @@ import type { Event } from "../../src/contract.ts";
 import type { PeerView } from "../../src/http/view.ts";
 import type { AskedFigures } from "../support/askedwgmon.ts";
 import { whyNoTunnel } from "../support/kernel.ts";
+import { TEST_MS } from "../support/until.ts";
 
 const missing = whyNoTunnel();
 if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
@@ -28,7 +29,7 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
       stderr: "inherit",
     });
     found = JSON.parse(await child.stdout.text()) as AskedFigures;
-  }, 240_000);
+  }, TEST_MS);
 
   test("without wgmon: the kernel tells who is connected, and nobody since when", () => {
     const { status, sessions, top } = found.without;

@@ -8,8 +8,9 @@ import { join } from "node:path";
 
 import { buildFlags } from "../../build.ts";
 import { version } from "../../package.json";
+import { TEST_MS } from "../support/until.ts";
 
-setDefaultTimeout(180_000);
+setDefaultTimeout(TEST_MS);
 
 const ROOT = join(import.meta.dir, "../..");
 const USAGE = "Usage: bun build.ts [--target x64|arm64] [--outfile FILE | --release]\n";

@@ -11,7 +11,8 @@ import { join } from "node:path";
 import { version } from "../../package.json";
 import { helpText } from "../../src/cli/help.ts";
 import { needs } from "../support/kernel.ts";
-import { newFolders } from "../support/state.ts";
+import { ownFolders } from "../support/state.ts";
+import { REPORT_MS, TEST_MS } from "../support/until.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const BINARY = [join(ROOT, "wgmon")];
@@ -44,7 +45,7 @@ interface Case {
 }
 
 // Processes start slowly on a machine that has much else to do.
-setDefaultTimeout(60_000);
+setDefaultTimeout(TEST_MS);
 
 let folder: string;
 
@@ -69,11 +70,11 @@ async function run(
 ) {
   const child = Bun.spawn([...command], {
     cwd,
-    env: { PATH: process.env["PATH"], ...newFolders(), ...env },
+    env: { PATH: process.env["PATH"], ...ownFolders(), ...env },
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
-    timeout: 20_000,
+    timeout: REPORT_MS,
   });
   const [stdout, stderr, exitCode] = await Promise.all([
     child.stdout.text(),

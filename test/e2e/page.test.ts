@@ -11,9 +11,10 @@ import { join } from "node:path";
 import type { Browser } from "playwright-core";
 
 import { chromiumPath, complaintsOf, launch, noBrowser, withBrowser } from "../support/browser.ts";
+import { TEST_MS, untilRuns } from "../support/until.ts";
 import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(TEST_MS);
 
 const BINARY = join(import.meta.dir, "../../wgmon");
 const TOKEN = "correct-horse-battery-staple";
@@ -46,8 +47,8 @@ describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "wgmon-page-"));
     // A namespace lives as long as its process.
-    holder = Bun.spawn(["unshare", "--net", "--mount", "sleep", "600"], { stdin: "ignore" });
-    while ((await Bun.file(`/proc/${holder.pid}/comm`).text()) !== "sleep\n") await Bun.sleep(1);
+    holder = Bun.spawn(["unshare", "--net", "--mount", "sleep", "3600"], { stdin: "ignore" });
+    await untilRuns(holder.pid, "sleep");
     enter = ["nsenter", "--target", String(holder.pid), "--net", "--mount"];
     const script = `
       mount -t tmpfs none "$(readlink -f /var/run)"
@@ -111,9 +112,8 @@ describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`
     const wgmon = startWgmon([...rest, BINARY, ...args, ...listen], { binary: nsenter! });
     const { url } = await wgmon.waitForLog(
       ({ msg, url: place }) => msg === "listening" && place !== undefined,
-      20_000,
     );
-    await wgmon.waitForLog(({ msg }) => String(msg).startsWith("alice (wg0) connected"), 20_000);
+    await wgmon.waitForLog(({ msg }) => String(msg).startsWith("alice (wg0) connected"));
     return { wgmon, origin: url as string };
   }
 

@@ -16,6 +16,7 @@ import { commands, parseCommand, table } from "../../src/config.ts";
 import { EventSchema } from "../../src/contract.ts";
 import { type Message, messages } from "../support/logged.ts";
 import { codeBlocks, readReadme, settingsInReadme, snippet } from "../support/readme.ts";
+import { TEST_MS } from "../support/until.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 
@@ -113,13 +114,21 @@ describe.skipIf(unable.length > 0)(`the README's firewall rules${note}`, () => {
   const handshakes: Message[] = ["initiation", "response", "first data"];
   const everything = Object.keys(messages) as Message[];
 
-  test("nftables, handshakes", async () => {
-    await expectRules(nft(snippet("nft-handshake")), handshakes);
-  }, 60_000);
+  test(
+    "nftables, handshakes",
+    async () => {
+      await expectRules(nft(snippet("nft-handshake")), handshakes);
+    },
+    TEST_MS,
+  );
 
-  test("nftables, every packet", async () => {
-    await expectRules(nft(snippet("nft-plain")), everything);
-  }, 60_000);
+  test(
+    "nftables, every packet",
+    async () => {
+      await expectRules(nft(snippet("nft-plain")), everything);
+    },
+    TEST_MS,
+  );
 
   test.skipIf(noIptables !== "")(
     `iptables${noIptables}`,
@@ -130,13 +139,17 @@ describe.skipIf(unable.length > 0)(`the README's firewall rules${note}`, () => {
     60_000,
   );
 
-  test("wg-quick", async () => {
-    const add = hooks("PostUp");
-    const remove = hooks("PostDown");
-    await expectRules({ add: add + add, remove: remove + remove }, handshakes);
-    // Where nft fails, the tunnel must come up all the same.
-    await inNamespace(`nft() { return 1; }\n${add}${remove}`);
-  }, 60_000);
+  test(
+    "wg-quick",
+    async () => {
+      const add = hooks("PostUp");
+      const remove = hooks("PostDown");
+      await expectRules({ add: add + add, remove: remove + remove }, handshakes);
+      // Where nft fails, the tunnel must come up all the same.
+      await inNamespace(`nft() { return 1; }\n${add}${remove}`);
+    },
+    TEST_MS,
+  );
 
   /** As wg-quick(8) does it: %i is the interface, the rest is for bash. */
   function hooks(name: string): string {

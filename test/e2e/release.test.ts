@@ -16,7 +16,8 @@ import { BareRoot, RELEASE } from "../support/bareroot.ts";
 import { newStateFolder } from "../support/state.ts";
 import { startWgmon } from "../support/wgmon.ts";
 
-setDefaultTimeout(300_000);
+/** Libraries are compiled and programs compressed, twice: minutes of a processor that is not busy. */
+setDefaultTimeout(20 * 60_000);
 
 const ROOT = join(import.meta.dir, "../..");
 const missing = process.arch === "x64" ? missingTools("x64") : ["x86_64 machine"];

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { FullDisk } from "../support/fulldisk.ts";
 import { whyNoTunnel } from "../support/kernel.ts";
 import { newStateFolder } from "../support/state.ts";
+import { TEST_MS } from "../support/until.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const missing = whyNoTunnel();
@@ -34,12 +35,12 @@ test.skipIf(missing !== null)(
     expect(found.readOnly).toHaveLength(1);
     expect(found.readOnly[0]).toMatch(/EROFS .*--state-dir.*kept in memory only/);
   },
-  120_000,
+  TEST_MS,
 );
 
 /** The store is opened after it is ready, and before it tells its settings. */
 async function started(wgmon: Wgmon): Promise<void> {
-  await wgmon.waitForLog(({ msg }) => /^wgmon \d/.test(String(msg)), 10_000);
+  await wgmon.waitForLog(({ msg }) => /^wgmon \d/.test(String(msg)));
 }
 
 test("a second wgmon on the same store or socket does not start, and the first goes on", async () => {

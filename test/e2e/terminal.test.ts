@@ -4,7 +4,8 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 
 import { version } from "../../package.json";
-import { newFolders } from "../support/state.ts";
+import { ownFolders } from "../support/state.ts";
+import { until } from "../support/until.ts";
 
 const binary = join(import.meta.dir, "../../wgmon");
 
@@ -13,7 +14,7 @@ async function onTerminal(): Promise<{ program: Bun.Subprocess; shown: () => str
   let shown = "";
   const { promise, resolve } = Promise.withResolvers<void>();
   const program = Bun.spawn([binary, "--monitor", "poll"], {
-    env: { TERM: "xterm", ...newFolders() },
+    env: { TERM: "xterm", ...ownFolders() },
     terminal: {
       data(_terminal, bytes) {
         shown += new TextDecoder().decode(bytes);
@@ -43,7 +44,7 @@ test("a terminal that is closed ends wgmon, instead of leaving it behind", async
 test("SIGHUP on a terminal that is open is a reload", async () => {
   const { program, shown } = await onTerminal();
   program.kill("SIGHUP");
-  while (!shown().includes("settings reloaded")) await Bun.sleep(10);
+  await until("it says that it reloaded", () => shown().includes("settings reloaded"));
   program.kill("SIGINT");
   expect(await program.exited).toBe(0);
 });

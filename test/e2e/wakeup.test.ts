@@ -8,14 +8,14 @@ import { join } from "node:path";
 
 import { needs } from "../support/kernel.ts";
 import { newStateFolder } from "../support/state.ts";
+import { TEST_MS } from "../support/until.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(TEST_MS);
 
 const ROOT = join(import.meta.dir, "../..");
 const BINARY = join(ROOT, "wgmon");
 const PORT = 51820;
-const WAIT_MS = 30_000;
 
 const tools = needs("ip", "nft");
 const isRoot = process.getuid?.() === 0;
@@ -59,7 +59,7 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
   }
 
   const warning = (wgmon: Wgmon, part: string) =>
-    wgmon.waitForLog(({ level, msg }) => level === "warn" && String(msg).includes(part), WAIT_MS);
+    wgmon.waitForLog(({ level, msg }) => level === "warn" && String(msg).includes(part));
 
   test("captures on every interface where no rule logs the port, and says why", async () => {
     await nft("flush ruleset");

@@ -11,12 +11,12 @@ import { $ } from "bun";
 import { needs } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
-import { processorMs, REPORT_MS, Watcher } from "../support/watcher.ts";
+import { REPORT_MS, TEST_MS } from "../support/until.ts";
+import { processorMs, Watcher } from "../support/watcher.ts";
 import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
-const TEST_MS = 180_000;
 /** Looks when a packet wakes it or a link changes, and else only once an hour. */
 const BY_PACKETS = ["--tick", "1h", "--reconcile", "0"];
 const WGMON = join(import.meta.dir, "../../wgmon");
@@ -275,7 +275,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       await wg7.addSilentPeers(500);
       await poll.lookedFor("tick", poll.looks("tick") + 3);
       // A dump that is not read to its end would hold it for ever.
-      await $`timeout 60 ip link delete wg7`;
+      await $`timeout 300 ip link delete wg7`;
       await poll.waitFor("the end", () => poll.events.at(-1)?.type === "device.removed");
       expect(poll.events.map(({ type }) => type).slice(-2)).toEqual([
         "device.added",

@@ -13,13 +13,12 @@ import { type Event, EventSchema } from "../../src/contract.ts";
 import { needs } from "../support/kernel.ts";
 import { type Client, type ClientOptions, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
+import { REPORT_MS, TEST_MS } from "../support/until.ts";
 import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 /** On an emulated processor a report may take its time; how long is measured elsewhere. */
-const REPORT_MS = 30_000;
-const TEST_MS = 120_000;
 
 const BY_PACKETS = ["--reconcile", "0", "--tick", "1h", "--idle-timeout", "1h"];
 const BPF = ["--monitor", "bpf", "--interface", "any"];

@@ -10,11 +10,11 @@ import { nftRules } from "../../src/rules.ts";
 import { needs } from "../support/kernel.ts";
 import { Lab, type LabDevice } from "../support/lab.ts";
 import { newStateFolder } from "../support/state.ts";
+import { TEST_MS } from "../support/until.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 const BINARY = join(import.meta.dir, "../../wgmon");
-const TEST_MS = 120_000;
 const PORT = 51820;
 const GROUP = 61;
 

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { needs } from "../support/kernel.ts";
 import { Lab, type LabDevice } from "../support/lab.ts";
+import { until } from "../support/until.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
@@ -62,7 +63,7 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
     await carol.connect();
     const before = await wg0.state(carol);
     await carol.dropLink();
-    expect(await carol.ping(2)).toBe(0);
+    expect(await carol.ping(2, 1)).toBe(0);
     expect((await wg0.state(carol)).rxBytes).toBe(before.rxBytes);
     await carol.restoreLink();
     expect(await carol.ping(1)).toBe(1);
@@ -71,7 +72,7 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
   test("the first datagram of a session is lost, the second confirms it", async () => {
     const dave = await wg0.client("dave");
     await dave.loseFirstDatagrams();
-    expect(await dave.ping(1)).toBe(0);
+    expect(await dave.ping(1, 1)).toBe(0);
     const half = await wg0.state(dave);
     expect(half.endpoint).toBe(dave.endpoint);
     expect(half.latestHandshakeSeconds).toBeNull();
@@ -82,7 +83,7 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
 
   test("a wrong preshared key moves the endpoint and completes nothing", async () => {
     const mallory = await wg0.client("mallory", { wrongPresharedKey: true });
-    expect(await mallory.ping(1)).toBe(0);
+    expect(await mallory.ping(1, 1)).toBe(0);
     const state = await wg0.state(mallory);
     expect(state).toMatchObject({ endpoint: mallory.endpoint, latestHandshakeSeconds: null });
     expect(state.rxBytes % 148).toBe(0);
@@ -91,7 +92,7 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
   test("the gateway begins, where it knows the endpoint", async () => {
     const erin = await wg0.client("erin", { endpointKnown: true });
     wg0.sendTo(erin);
-    while ((await wg0.state(erin)).latestHandshakeSeconds === null) await Bun.sleep(20);
+    await until("a handshake", async () => (await wg0.state(erin)).latestHandshakeSeconds !== null);
     expect((await wg0.state(erin)).txBytes).toBeGreaterThan(148);
   });
 

@@ -6,11 +6,10 @@ import { existsSync } from "node:fs";
 import { BareRoot, RELEASE } from "../support/bareroot.ts";
 import { needs } from "../support/kernel.ts";
 import { Lab, type LabDevice } from "../support/lab.ts";
+import { REPORT_MS, TEST_MS } from "../support/until.ts";
 import { startWgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
-const TEST_MS = 120_000;
-const REPORT_MS = 60_000;
 
 // test/e2e/release.test.ts makes it, and says why where it cannot.
 const note = existsSync(RELEASE) ? "" : " [skipped: no release was built]";

@@ -17,12 +17,11 @@ import { Forger } from "../support/forged.ts";
 import { needs } from "../support/kernel.ts";
 import { Lab, type LabDevice } from "../support/lab.ts";
 import { data, response } from "../support/packets.ts";
+import { REPORT_MS, TEST_MS } from "../support/until.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
-const TEST_MS = 120_000;
 const GROUP = 60;
-const WAIT_MS = 20_000;
 
 describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
   let lab: Lab;
@@ -65,7 +64,7 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
 
   async function isLogged(what: string): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const timer = setTimeout(() => reject(new Error(`not logged: ${what}`)), WAIT_MS);
+    const timer = setTimeout(() => reject(new Error(`not logged: ${what}`)), REPORT_MS);
     onLogged = () => {
       if (logged.includes(what)) resolve();
     };

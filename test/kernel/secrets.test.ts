@@ -11,11 +11,10 @@ import { needs } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
 import { search, secretsOf, texts, traces } from "../support/secrets.ts";
+import { TEST_MS } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
-
-const TEST_MS = 180_000;
 
 describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () => {
   const receiver = new Receiver();

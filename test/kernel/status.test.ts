@@ -9,11 +9,11 @@ import type { PeerView } from "../../src/http/view.ts";
 import { needs } from "../support/kernel.ts";
 import { type Client, Lab } from "../support/lab.ts";
 import { newStateFolder } from "../support/state.ts";
+import { TEST_MS } from "../support/until.ts";
 import { startWgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
-const TEST_MS = 120_000;
 const BINARY = join(import.meta.dir, "../../wgmon");
 
 describe.skipIf(kernel.missing)(kernel.title("wgmon status"), () => {

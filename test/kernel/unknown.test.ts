@@ -8,12 +8,12 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { needs } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
+import { TEST_MS } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 /** Events come a minute after the first message. */
-const TEST_MS = 240_000;
 
 describe.skipIf(kernel.missing)(kernel.title("a handshake that no peer completes"), () => {
   const receiver = new Receiver();

@@ -13,7 +13,8 @@ import { needs } from "../support/kernel.ts";
 import { Lab, LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
 import { search, secretsOf, texts, traces } from "../support/secrets.ts";
-import { REPORT_MS, Watcher } from "../support/watcher.ts";
+import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
+import { Watcher } from "../support/watcher.ts";
 import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
@@ -21,7 +22,6 @@ const PROGRAM = "wireguard-go";
 const isMissing = kernel.missing || Bun.which(PROGRAM) === null;
 const note = Bun.which(PROGRAM) === null ? ` [skipped: no ${PROGRAM} here]` : "";
 
-const TEST_MS = 180_000;
 const FOLDER = "/var/run/wireguard";
 /** No other file's: the folder is the same in all namespaces. */
 const NAME = "wgtest-go";
@@ -48,10 +48,10 @@ describe.skipIf(isMissing)(kernel.title(`a userspace device${note}`), () => {
       stderr: "ignore",
     });
     const started = () => $`wg show ${NAME}`.nothrow().quiet();
-    while ((await started()).exitCode !== 0) {
+    await until(`${PROGRAM} has made its device`, async () => {
       if (daemon.exitCode !== null) throw new Error(`${PROGRAM} ended`);
-      await Bun.sleep(50);
-    }
+      return (await started()).exitCode === 0;
+    });
     device = await configure();
     await lab.addPlainRule(PORT, 1);
     await leaveStaleSocket();

@@ -5,9 +5,10 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 
+import { until } from "../support/until.ts";
 import { Gateway } from "./network.ts";
 import { Reports } from "./reports.ts";
-import { expect, run, step, until } from "./steps.ts";
+import { expect, run, step } from "./steps.ts";
 
 const IMAGE = "localhost/wgmon:latest";
 const CONF = "/run/wireguard-conf";

@@ -13,8 +13,9 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
+import { until } from "../support/until.ts";
 import type { Roots } from "./roots.ts";
-import { expect, run, step, until } from "./steps.ts";
+import { expect, run, step } from "./steps.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const IMAGE = "localhost/wgmon:latest";
@@ -100,7 +101,7 @@ network_config_dir = "${this.#work}/networks"
         await until("ready", () => /ready monitor=bpf/.test(run(["podman", "logs", "watch"])));
         const log = run(["podman", "logs", "watch"]);
         expect(!/cannot|EROFS|EPERM|EACCES/.test(log), log);
-        await until("health", () => this.#isHealthy("watch"), 20_000);
+        await until("health", () => this.#isHealthy("watch"));
         run(["podman", "stop", "-t", "20", "watch"]);
         const code = run(["podman", "inspect", "--format", "{{.State.ExitCode}}", "watch"]).trim();
         expect(code === "0", `exit code ${code}`);
@@ -120,9 +121,9 @@ network_config_dir = "${this.#work}/networks"
       try {
         const name = "wgmon-wgmon";
         await until("ready", () => /ready monitor=bpf/.test(run(["podman", "logs", name])));
-        await until("health", () => this.#isHealthy(name), 20_000);
+        await until("health", () => this.#isHealthy(name));
         const store = join(this.#work, "var/lib/wgmon/wgmon.db");
-        await until("the store", () => existsSync(store), 20_000);
+        await until("the store", () => existsSync(store));
       } finally {
         run(["podman", "kube", "play", "--down", file]);
       }

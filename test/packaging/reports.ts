@@ -3,9 +3,6 @@
 import { type Received, Receiver } from "../support/receiver.ts";
 import type { Peer } from "./network.ts";
 
-/** Processes start slowly on an emulated processor. */
-const LIMIT_MS = 60_000;
-
 export class Reports implements Disposable {
   readonly #receiver = new Receiver();
 
@@ -22,7 +19,7 @@ export class Reports implements Disposable {
     const { requests } = this.#receiver;
     const isIt = (request: Received): boolean => keyOf(request) === peer.keys.publicKey;
     await this.#receiver
-      .waitFor((all) => all.some(isIt), LIMIT_MS)
+      .waitFor((all) => all.some(isIt))
       .catch(() => {
         throw new Error(`no report of ${peer.name}; ${requests.length} requests came`);
       });

@@ -18,7 +18,7 @@ import { count, counts, expect, skip, step } from "./steps.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const BINARY = join(ROOT, "wgmon");
-const VM_LIMIT_MS = 8 * 60_000;
+const VM_LIMIT_MS = 25 * 60_000;
 const isRequired = /^(true|1)$/.test(process.env["CI"] ?? "");
 
 const { values: options } = parseArgs({

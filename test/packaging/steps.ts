@@ -71,16 +71,3 @@ export function run(command: readonly string[], options: RunOptions = {}): strin
   }
   return text;
 }
-
-/** Waits for what nobody announces. */
-export async function until(
-  what: string,
-  holds: () => boolean | Promise<boolean>,
-  limitMs = 60_000,
-): Promise<void> {
-  const endMs = performance.now() + limitMs;
-  while (!(await holds())) {
-    if (performance.now() > endMs) throw new Error(`not in ${limitMs / 1000} s: ${what}`);
-    await Bun.sleep(50);
-  }
-}

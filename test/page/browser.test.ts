@@ -18,8 +18,9 @@ import { connect, connected, HOSTILE, office } from "../support/office.ts";
 import { device, peer } from "../support/peers.ts";
 import { serve, type Served } from "../support/served.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
+import { TEST_MS, until } from "../support/until.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(TEST_MS);
 
 const TOKEN = "correct-horse-battery-staple";
 const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
@@ -239,9 +240,9 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
            document.dispatchEvent(new Event("visibilitychange"))`,
         );
       await hide(true);
-      while (source.listeners > 0) await Bun.sleep(5);
+      await until("it listens no more", () => source.listeners === 0);
       await hide(false);
-      while (source.listeners === 0) await Bun.sleep(5);
+      await until("it listens again", () => source.listeners > 0);
     });
   });
 

@@ -24,6 +24,7 @@ import { Store } from "../../src/store/store.ts";
 import type { SavedSession } from "../../src/tracker.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
+import { until } from "../support/until.ts";
 
 const DAY_MS = 86_400_000;
 const folders: string[] = [];
@@ -372,7 +373,7 @@ describe("a file that cannot be used", () => {
     const { store, lines, clock } = await open(directory);
     record(store, 5000, ["a"]);
     expect(lines[0]).toMatch(/malformed.*; going on in memory/);
-    while (!lines.some((line) => line.includes("set aside as"))) await Bun.sleep(1);
+    await until("it is set aside", () => lines.some((line) => line.includes("set aside as")));
     expect(store.count("a")).toBeGreaterThan(0);
     clock.advance(60_000);
     expect(lines.at(-1)).toContain("can be written again");

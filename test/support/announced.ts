@@ -7,6 +7,7 @@ import { Answers } from "../../src/capture/answers.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
 import { systemClock } from "../../src/clock.ts";
 import { data, initiation, response } from "./packets.ts";
+import { REPORT_MS } from "./until.ts";
 
 const PORT = 51820;
 /** More than is read: of what a router passes on, some may look like an answer. */
@@ -33,7 +34,7 @@ async function announced(): Promise<Announced> {
   const send = (message: Uint8Array) => own.send(message, other.port, hostname);
   /** Whether it can be relied on, asked as often as a flood is told of. */
   const until = async (isRelied: boolean, meanwhile = () => {}) => {
-    const deadlineMs = performance.now() + 20_000;
+    const deadlineMs = performance.now() + REPORT_MS;
     while (answers.listen([PORT]) !== isRelied) {
       if (performance.now() > deadlineMs) return false;
       meanwhile();

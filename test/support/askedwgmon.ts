@@ -10,11 +10,11 @@ import { join } from "node:path";
 import { $ } from "bun";
 
 import { PlayedGateway } from "./playedgateway.ts";
-import { newFolders, newStateFolder } from "./state.ts";
+import { newStateFolder, ownFolders } from "./state.ts";
+import { until } from "./until.ts";
 import { startWgmon, type Wgmon } from "./wgmon.ts";
 
 const BINARY = join(import.meta.dir, "../../wgmon");
-const WAIT_MS = 20_000;
 /** What turns the other screen on and off, and the cursor. */
 const [ENTER, LEAVE] = ["\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"];
 /** termios.h: lines are edited, and what is typed is shown. */
@@ -53,7 +53,7 @@ interface TopFigures {
   readonly restored: boolean;
 }
 
-const environment = newFolders();
+const environment = ownFolders();
 
 async function run(...args: readonly string[]): Promise<Ran> {
   const child = Bun.spawn([BINARY, ...args], { env: environment, stdout: "pipe", stderr: "pipe" });
@@ -61,18 +61,10 @@ async function run(...args: readonly string[]): Promise<Ran> {
   return { exitCode: await child.exited, stdout, stderr };
 }
 
-async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const endMs = Date.now() + WAIT_MS;
-  while (!(await isSo())) {
-    if (Date.now() > endMs) throw new Error(`waited in vain: ${what}`);
-    await Bun.sleep(20);
-  }
-}
-
 async function startDaemon(): Promise<Wgmon> {
   const args = ["--monitor", "poll", "--tick", "200ms", "--host", "gw1", "--names", "off"];
   const wgmon = startWgmon([...args, "--log-level", "debug"], { environment });
-  await wgmon.waitForLog(({ msg }) => msg === "listening", WAIT_MS);
+  await wgmon.waitForLog(({ msg }) => msg === "listening");
   return wgmon;
 }
 
@@ -259,7 +251,7 @@ async function ask(): Promise<AskedFigures> {
   const withoutDaemon = await refused();
   const seen = watching.shown.length;
   await using again = await startDaemon();
-  await again.waitForLog(({ event }) => event === "peer.roamed", WAIT_MS);
+  await again.waitForLog(({ event }) => event === "peer.roamed");
   await watching.writes("2 peers by SINCE", seen);
   watching.close();
   const ids = (text: string) => [...text.matchAll(/"id":"(\w+)"/g)].map(([, id]) => id!);

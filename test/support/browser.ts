@@ -9,6 +9,8 @@ import { join } from "node:path";
 
 import { type Browser, chromium, type Page } from "playwright-core";
 
+import { REPORT_MS } from "./until.ts";
+
 /** null: there is none. */
 export const chromiumPath =
   ["chromium", "chromium-browser", "google-chrome"].map((name) => Bun.which(name)).find(Boolean) ??
@@ -29,6 +31,7 @@ export function withBrowser(name: string): string {
 export async function launch(executablePath = chromiumPath!): Promise<Browser> {
   return await chromium.launch({
     executablePath,
+    timeout: REPORT_MS,
     args: [
       "--headless",
       "--no-sandbox",

@@ -48,6 +48,15 @@ export class HandClock implements Clock, Machine {
     this.#move(endMs - this.#monotonicMs);
   }
 
+  /** Lets `ms` pass on both clocks while the process is stopped: what fell due meanwhile fires once, late. */
+  oversleep(ms: number): void {
+    this.#move(ms);
+    const isDue = ({ dueMs }: { dueMs: number }) => dueMs <= this.#monotonicMs;
+    const due = this.#timers.filter(isDue).toSorted((a, b) => a.dueMs - b.dueMs);
+    this.#timers = this.#timers.filter((timer) => !due.includes(timer));
+    for (const { callback } of due) callback();
+  }
+
   /** Sets the wall clock back or forward, as an administrator or NTP does. */
   jump(ms: number): void {
     this.#wallMs += ms;

@@ -8,6 +8,8 @@
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { readlinkSync } from "node:fs";
 
+import { REPORT_MS } from "./until.ts";
+
 export interface ClientOptions {
   /** Of the outer addresses. */
   readonly family?: 4 | 6;
@@ -529,7 +531,7 @@ export class Client {
   }
 
   /** Sends one datagram and waits until it came out of the tunnel. */
-  async connect(timeoutMs = 20_000): Promise<Arrival> {
+  async connect(timeoutMs = REPORT_MS): Promise<Arrival> {
     const { promise, resolve, reject } = Promise.withResolvers<Arrival>();
     const timer = setTimeout(
       () => reject(new Error(`nothing from ${this.name} in ${timeoutMs} ms`)),
@@ -547,8 +549,8 @@ export class Client {
     }
   }
 
-  /** Answers how many of them came back. */
-  async ping(count = 1): Promise<number> {
+  /** Answers how many of them came back. If none did, `waitSeconds` after the last. */
+  async ping(count = 1, waitSeconds = 20): Promise<number> {
     const ping = [
       "ping",
       "-n",
@@ -556,7 +558,7 @@ export class Client {
       "-i",
       "0.2",
       "-W",
-      "2",
+      String(waitSeconds),
       "-c",
       String(count),
       this.innerGateway,

@@ -8,11 +8,10 @@ import { openGroup } from "../../src/capture/nflog.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
 import { systemClock } from "../../src/clock.ts";
 import { cookie, data, initiation, response } from "./packets.ts";
+import { REPORT_MS, until } from "./until.ts";
 
 const PORT = 51820;
 const OTHER_PORT = 51822;
-/** The kernel logs a packet while it is being sent; this is for our own loop. */
-const SETTLE_MS = 200;
 
 export const messages = {
   initiation: initiation(),
@@ -27,6 +26,9 @@ export type Message = keyof typeof messages;
 /** Sends each message to WireGuard's port and to another; every one must arrive at both. */
 async function loggedFrom(address: string): Promise<Message[]> {
   const sender = await Bun.udpSocket({ hostname: address });
+  /** Sends what all rules log, to mark what came before: packets are logged in order. */
+  const marker = await Bun.udpSocket({ hostname: address });
+  let marks = 0;
   let arrived = 0;
   const receivers = await Promise.all(
     [PORT, OTHER_PORT].map((port) =>
@@ -38,6 +40,7 @@ async function loggedFrom(address: string): Promise<Message[]> {
   const group = await openGroup(1, systemClock, {
     packet(bytes) {
       const datagram = parsePacket(bytes);
+      if (datagram?.sourcePort === marker.port) return void marks++;
       if (datagram?.destinationPort !== PORT || datagram.sourcePort !== sender.port) {
         throw new Error("a packet to another port was logged");
       }
@@ -54,18 +57,22 @@ async function loggedFrom(address: string): Promise<Message[]> {
       sender.send(bytes, port, address);
       sent++;
     }
-    await Bun.sleep(SETTLE_MS);
+    marker.send(messages["first data"], PORT, address);
+    sent++;
+    const wanted = marks + 1;
+    await until(`the mark behind ${name} is logged`, () => marks === wanted);
   }
+  await until(`${sent} datagrams arrive`, () => arrived >= sent);
   if (arrived !== sent) throw new Error(`${sent} datagrams were sent and ${arrived} arrived`);
   group.close();
-  for (const socket of [sender, ...receivers]) socket.close();
+  for (const socket of [sender, marker, ...receivers]) socket.close();
   return logged;
 }
 
 async function connectByTcp(address: string): Promise<void> {
   using server = Bun.serve({ hostname: address, port: 0, fetch: () => new Response("hello") });
   const host = address.includes(":") ? `[${address}]` : address;
-  const signal = AbortSignal.timeout(5000);
+  const signal = AbortSignal.timeout(REPORT_MS);
   const answer = await fetch(`http://${host}:${server.port}/`, { signal });
   if ((await answer.text()) !== "hello") throw new Error("TCP does not get through");
 }

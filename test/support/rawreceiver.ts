@@ -1,6 +1,10 @@
 /** A webhook's receiver that answers byte for byte as a test says, for what no HTTP server would send. */
 
+import { readFileSync } from "node:fs";
+
 import type { Socket, TCPSocketListener } from "bun";
+
+import { until } from "./until.ts";
 
 /** One connection of a client. */
 export interface Client {
@@ -13,6 +17,8 @@ export interface Client {
   flood(data: string): void;
   /** Writes this every few milliseconds. */
   drip(data: string): void;
+  /** Resolves once the other end has taken all that was written. */
+  taken(): Promise<void>;
   /** Ends the connection in order, or with a reset. */
   end(): void;
   reset(): void;
@@ -92,9 +98,24 @@ function clientOf(socket: Socket<State>, connection: number): Client {
     drip(data) {
       socket.data.timer = setInterval(() => socket.write(data), 5);
     },
+    taken: () => until("all that was written is taken", () => queuedBytes(socket) === 0),
     end: () => void socket.end(),
     reset: () => socket.terminate(),
   };
+}
+
+/** What is between both ends: not yet received by the other's kernel, or not yet read there. proc_net_tcp(5) */
+function queuedBytes({ localPort, remotePort }: Socket<State>): number {
+  const port = (hex: string): number => Number.parseInt(hex.split(":")[1]!, 16);
+  let bytes = 0;
+  for (const line of readFileSync("/proc/self/net/tcp", "utf8").trim().split("\n").slice(1)) {
+    const [, local, remote, , queues] = line.trim().split(/\s+/);
+    const [unsent, unread] = queues!.split(":").map((hex) => Number.parseInt(hex, 16));
+    const ports = [port(local!), port(remote!)].join();
+    if (ports === [localPort, remotePort].join()) bytes += unsent!;
+    if (ports === [remotePort, localPort].join()) bytes += unread!;
+  }
+  return bytes;
 }
 
 function pump(socket: Socket<State>): void {

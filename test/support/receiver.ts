@@ -5,6 +5,7 @@
 import type { Server } from "bun";
 
 import type { Event } from "../../src/contract.ts";
+import { REPORT_MS } from "./until.ts";
 
 export interface Received {
   /** Wall clock with fractions, so that latencies below a millisecond show. */
@@ -58,7 +59,7 @@ export class Receiver {
   }
 
   /** Resolves once `predicate` holds; looks at each arrival and never in between. */
-  async waitFor(predicate: Waiter["predicate"], timeoutMs = 5000): Promise<void> {
+  async waitFor(predicate: Waiter["predicate"], timeoutMs = REPORT_MS): Promise<void> {
     if (predicate(this.requests)) return;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiter = { predicate, resolve };

@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { Receiver } from "./receiver.ts";
+import { untilRuns } from "./until.ts";
 import { startWgmon, type Wgmon, type WgmonOptions } from "./wgmon.ts";
 
 const BINARY = join(import.meta.dir, "../../wgmon");
@@ -38,8 +39,8 @@ export class Stage implements AsyncDisposable {
     const folder = await mkdtemp(join(tmpdir(), "wgmon-stage-"));
     const namespaces = ["--net", "--mount", ...(isContainer ? ["--user"] : [])];
     const root = isContainer ? ["--map-root-user"] : [];
-    const holder = Bun.spawn(["unshare", ...namespaces, ...root, "sleep", "600"]);
-    while ((await Bun.file(`/proc/${holder.pid}/comm`).text()) !== "sleep\n") await Bun.sleep(1);
+    const holder = Bun.spawn(["unshare", ...namespaces, ...root, "sleep", "3600"]);
+    await untilRuns(holder.pid, "sleep");
     const stage = new Stage(folder, holder, namespaces);
     // The sockets are the same in all network namespaces; here they are ours alone.
     await stage.run(`

@@ -14,6 +14,14 @@ for (const name of readdirSync(tmpdir())) {
   if (pid !== undefined && !existsSync(`/proc/${pid}`)) remove(join(tmpdir(), name));
 }
 
+/**
+ * The environment of a program that is to meet no other: a store, and a folder for its socket. Without
+ * these, root's programs share /var/lib/wgmon and /run/wgmon.
+ */
+export function ownFolders(): { STATE_DIRECTORY: string; RUNTIME_DIRECTORY: string } {
+  return { STATE_DIRECTORY: newStateFolder(), RUNTIME_DIRECTORY: join(newStateFolder(), "run") };
+}
+
 /** A new one each time: two programs cannot share a store. */
 export function newStateFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
@@ -23,12 +31,4 @@ export function newStateFolder(): string {
 
 function remove(folder: string): void {
   rmSync(folder, { recursive: true, force: true });
-}
-
-/** For the environment of a wgmon: a store and a socket of its own, so that it starts beside any other. */
-export function newFolders() {
-  return {
-    STATE_DIRECTORY: newStateFolder(),
-    RUNTIME_DIRECTORY: `${newStateFolder()}/run`,
-  } as const;
 }

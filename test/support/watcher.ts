@@ -3,10 +3,8 @@
 import type { Event } from "../../src/contract.ts";
 import type { Client } from "./lab.ts";
 import type { Receiver } from "./receiver.ts";
+import { REPORT_MS, untilStopped } from "./until.ts";
 import { type LogLine, startWgmon, type Wgmon } from "./wgmon.ts";
-
-/** On an emulated processor a report may take its time; how long is measured elsewhere. */
-export const REPORT_MS = 90_000;
 
 type Of<Type extends Event["type"]> = Extract<Event, { readonly type: Type }>;
 
@@ -85,10 +83,8 @@ export class Watcher implements AsyncDisposable {
 
   /** It does not notice anything until `resume`. */
   async freeze(): Promise<void> {
-    const { pid } = this.wgmon;
     this.wgmon.signal("SIGSTOP");
-    // The state stands behind the command's name, which is in brackets. proc_pid_stat(5)
-    while (!/\) T /.test(await Bun.file(`/proc/${pid}/stat`).text())) await Bun.sleep(1);
+    await untilStopped(this.wgmon.pid);
   }
 
   resume(): void {

@@ -2,7 +2,8 @@
 
 import { join } from "node:path";
 
-import { newFolders } from "./state.ts";
+import { ownFolders } from "./state.ts";
+import { REPORT_MS } from "./until.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 
@@ -34,7 +35,7 @@ export class Wgmon implements AsyncDisposable {
       ...(cwd === undefined ? {} : { cwd }),
       env: {
         PATH: process.env["PATH"],
-        ...newFolders(),
+        ...ownFolders(),
         ...environment,
       },
       stdin: "ignore",
@@ -42,7 +43,7 @@ export class Wgmon implements AsyncDisposable {
       stderr: "pipe",
     });
     this.exited = this.#follow();
-    this.ready = this.waitForLog((line) => line.msg === "ready", 30_000);
+    this.ready = this.waitForLog((line) => line.msg === "ready");
     // A test that is about the failure does not ask for it.
     this.ready.catch(() => undefined);
   }
@@ -61,7 +62,7 @@ export class Wgmon implements AsyncDisposable {
   }
 
   /** The first line that fits, of those that were logged already or will be. */
-  async waitForLog(fits: (line: LogLine) => boolean, timeoutMs: number): Promise<LogLine> {
+  async waitForLog(fits: (line: LogLine) => boolean, timeoutMs = REPORT_MS): Promise<LogLine> {
     const known = this.log.find(fits);
     if (known !== undefined) return known;
     const { promise, resolve, reject } = Promise.withResolvers<LogLine>();
