@@ -589,7 +589,7 @@ function isOfLogin(request: FuzzRequest): boolean {
 
 function pathOf({ target }: FuzzRequest): string | null {
   // A proxy would name a host before it, which means nothing here.
-  return URL.parse(`http://localhost${target.replace(/^https?:\/\/[^/]*/, "")}`)?.pathname ?? null;
+  return URL.parse(`http://localhost${target.replace(/^https?:\/+[^/]*/, "")}`)?.pathname ?? null;
 }
 
 /** The operation that the target means, after all that a server may do to it. */
