@@ -572,11 +572,21 @@ export class Client {
    * the new endpoint.
    */
   async roam(to: "port" | "address" | "both" = "port"): Promise<string> {
+    const { namespace, clientInterface, table } = this.link;
+    // A keepalive that is due between two steps would be a roam of its own.
+    const still = `${table}_still`;
+    const commands = lines(
+      `add table ${still}`,
+      `add chain ${still} output { type filter hook output priority 0; }`,
+      `add rule ${still} output oifname ${clientInterface} drop`,
+    );
+    await namespace.run(hereDocument("nft -f -", commands));
     if (to !== "port") await this.link.readdress();
     if (to !== "address") {
       this.#port = ++ports;
-      await this.link.namespace.run(`wg set ${this.#interface} listen-port ${this.#port}`);
+      await namespace.run(`wg set ${this.#interface} listen-port ${this.#port}`);
     }
+    await namespace.run(`nft delete table ${still}`);
     return this.endpoint;
   }
 

@@ -17,7 +17,7 @@ export interface Client {
   flood(data: string): void;
   /** Writes this every few milliseconds. */
   drip(data: string): void;
-  /** Resolves once the other end has taken all that was written. */
+  /** Resolves once the other end, a fetch of this process, has been given all that was written. */
   taken(): Promise<void>;
   /** Ends the connection in order, or with a reset. */
   end(): void;
@@ -98,10 +98,19 @@ function clientOf(socket: Socket<State>, connection: number): Client {
     drip(data) {
       socket.data.timer = setInterval(() => socket.write(data), 5);
     },
-    taken: () => until("all that was written is taken", () => queuedBytes(socket) === 0),
+    async taken() {
+      await until("all that was written is taken", () => queuedBytes(socket) === 0);
+      await roundTrip();
+    },
     end: () => void socket.end(),
     reset: () => socket.terminate(),
   };
+}
+
+/** One thread receives for all fetches, and hands over in order: what came before this is there, too. */
+async function roundTrip(): Promise<void> {
+  using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("") });
+  await (await fetch(server.url)).text();
 }
 
 /** What is between both ends: not yet received by the other's kernel, or not yet read there. proc_net_tcp(5) */
