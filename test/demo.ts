@@ -103,7 +103,7 @@ async function inside(): Promise<number> {
   const settings = `--config ${file} --host gw1 --idle-timeout ${IDLE_SECONDS}s --tick 1s`;
   const command = `./wgmon --webhook ${receiver.url("/")} ${settings}`;
   const wgmon = stack.use(new Terminal(command.split(" ")));
-  await wgmon.waitFor("logLevel=");
+  await wgmon.waitFor("ready");
   await Bun.sleep(READ_MS);
 
   /** Waits for the report, in the log and at the webhook, and shows what the webhook received. */

@@ -18,6 +18,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { until } from "../support/until.ts";
 import { startWgmon } from "../support/wgmon.ts";
 
 const missing =
@@ -92,9 +93,11 @@ describe.skipIf(missing !== null)(
       const socket = join(folder, "wg9.sock");
       using server = Bun.serve({ unix: socket, fetch: () => new Response("") });
       chmodSync(socket, 0o700);
-      const ask = `await (await import(${JSON.stringify(join(import.meta.dir, "../../src/kernel/uapisocket.ts"))}))
-      .askUapi("ask userspace device wg9", ${JSON.stringify(socket)}, () => null)
-      .catch((error) => console.log(error.message));`;
+      const source = (path: string) => JSON.stringify(join(import.meta.dir, "../../src", path));
+      const ask = `const { systemClock } = await import(${source("clock.ts")});
+        const { askUapi } = await import(${source("kernel/uapisocket.ts")});
+        await askUapi("ask userspace device wg9", ${JSON.stringify(socket)}, systemClock, () => null)
+          .catch((error) => console.log(error.message));`;
       expect(server.url).toBeDefined();
       const run = Bun.spawnSync([process.execPath, "-e", `process.seteuid(${NOBODY}); ${ask}`]);
       expect(run.stdout.toString()).toStartWith(
@@ -124,13 +127,14 @@ describe.skipIf(missing !== null)(
         RUNTIME_DIRECTORY: ownFolder("run"),
       };
       await using daemon = startWgmon(["--monitor", "poll"], { binary: wgmon, environment });
-      await daemon.waitForLog(({ msg }) => /^wgmon \d/.test(String(msg)), 30_000);
-      expect(statSync(`/proc/${daemon.pid}/mem`).uid).toBe(0);
+      await daemon.ready;
+      await until("root owns the memory", () => statSync(`/proc/${daemon.pid}/mem`).uid === 0);
       const status = readFileSync(`/proc/${daemon.pid}/status`, "utf8");
       expect(status).toContain(`CapEff:\t${BOTH}\n`);
       expect(status).toContain(`CapAmb:\t${BOTH}\n`);
-      const health = Bun.spawnSync([join(folder, "program"), "health"], { env: environment });
-      expect(health.stdout.toString()).toBe("ready\n");
+      // The socket comes after "ready".
+      const health = () => Bun.spawnSync([join(folder, "program"), "health"], { env: environment });
+      await until("it is healthy", () => health().stdout.toString() === "ready\n");
       expect(daemon.log.filter(({ level }) => level === "error" || level === "warn")).toEqual([]);
       expect(await daemon.stop()).toBe(0);
     });

@@ -172,7 +172,7 @@ using server = Bun.serve({
   port: 0,
   fetch(request) {
     asked.push(`${request.method} ${new URL(request.url).pathname}`);
-    return new Response(null, { status: 404 });
+    return new Response(null, { status: request.method === "POST" ? 204 : 404 });
   },
 });
 const unanswered = { now: 0, most: 0 };
