@@ -91,6 +91,7 @@ const demoTools = [
 const testTools = [
   ...demoTools,
   { names: "iproute2 iproute-tc iproute2 iproute2", isThere: () => which("tc") },
+  { names: "wireguard-go - wireguard-go -", isThere: () => which("wireguard-go") },
   { names: "iptables iptables-nft iptables-nft iptables", isThere: () => which("iptables") },
   { names: "zsh zsh zsh zsh", isThere: () => which("zsh") },
   { names: "fish fish fish fish", isThere: () => which("fish") },
@@ -356,7 +357,9 @@ function missing(wanted) {
   const column = Math.max(0, Object.keys(managers).indexOf(manager));
   const names = wanted
     .filter(({ isThere }) => !isThere())
-    .map(({ names }) => names.split(" ")[column]);
+    .map(({ names }) => names.split(" ")[column])
+    // This distribution has no such package.
+    .filter((name) => name !== "-");
   return [...new Set(names)];
 }
 

@@ -68,6 +68,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   });
   const log = createLog({ format, level: settings.logLevel });
   log.info(`wgmon ${version}`, describeSettings(settings, hostname()));
+  for (const note of notes) log.warn(note);
 
   const clock = systemClock;
   let app: App | null = null;
@@ -122,7 +123,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   app.start();
   if (notifier !== null) keepInformed(notifier, app);
   if (missed.length > 0) reload(app, log, notifier);
-  await warn(settings, notes, log);
+  await warnOfSecrets(settings, log);
   // Last of all: nobody waits for it.
   const [{ HttpServer }, { LiveSource }, { keepSmall }] = await Promise.all([
     import("./http/server.ts"),
@@ -176,9 +177,8 @@ function keepInformed(notifier: Notifier, { parts }: App): void {
   tell();
 }
 
-/** What is worth a warning in the settings, and in who can read their files. */
-async function warn(settings: Settings, notes: readonly string[], log: Log): Promise<void> {
-  for (const note of notes) log.warn(note);
+/** Warns of files with secrets that other users can read. */
+async function warnOfSecrets(settings: Settings, log: Log): Promise<void> {
   const { checkSecrets } = await import("./doctor/secrets.ts");
   for (const { verdict, found, fix } of checkSecrets(filesRead, settings)) {
     if (verdict !== "ok") log.warn(`${found}; ${fix}`);
@@ -192,7 +192,8 @@ function reload(app: App, log: LeveledLog, notifier: Notifier | null): void {
     if (command.type !== "run") return;
     log.setLevel(command.settings.logLevel);
     log.info("settings reloaded", describeSettings(app.reload(command.settings), hostname()));
-    void warn(command.settings, command.notes, log);
+    for (const note of command.notes) log.warn(note);
+    void warnOfSecrets(command.settings, log);
   } catch (error) {
     if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
     log.error(`settings not reloaded, the old ones stay: ${error.message.replaceAll("\n", "; ")}`);

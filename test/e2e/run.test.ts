@@ -249,10 +249,9 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
     await network[Symbol.asyncDispose]();
   });
 
-  const noWireguard = Bun.which("wireguard-go") === null;
-  const wireguard = noWireguard ? " [skipped: no wireguard-go here]" : "";
+  const wireguard = needs("wireguard-go");
 
-  describe.skipIf(noWireguard)(`real peers${wireguard}`, () => {
+  describe.skipIf(wireguard.missing)(wireguard.title("real peers"), () => {
     let key: string;
     /** Both ends know of each other from now on, and of nothing that was before. */
     let meet: () => Promise<void>;
@@ -610,7 +609,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       await receiver.waitFor(({ length }) => length === 3, REPORT_MS);
       expect(receiver.requests[2]!.path).toBe(`/${SECRET}/2`);
       await wgmon.waitForLog(
-        ({ msg }) => /no longer a target, 1 event not/.test(String(msg)),
+        ({ msg }) => /no longer a target, 1 event became/.test(String(msg)),
         REPORT_MS,
       );
       expect(await wgmon.stop()).toBe(0);

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { FullDisk } from "../support/fulldisk.ts";
 import { whyNoTunnel } from "../support/kernel.ts";
 import { newStateFolder } from "../support/state.ts";
-import { TEST_MS } from "../support/until.ts";
+import { TEST_MS, until } from "../support/until.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const missing = whyNoTunnel();
@@ -38,9 +38,10 @@ test.skipIf(missing !== null)(
   TEST_MS,
 );
 
-/** The store is opened after it is ready, and before it tells its settings. */
-async function started(wgmon: Wgmon): Promise<void> {
-  await wgmon.waitForLog(({ msg }) => /^wgmon \d/.test(String(msg)));
+/** The store is opened after it is ready. */
+async function started(wgmon: Wgmon, folder: string): Promise<void> {
+  await wgmon.ready;
+  await until("the store is there", () => existsSync(join(folder, "wgmon.db")));
 }
 
 test("a second wgmon on the same store or socket does not start, and the first goes on", async () => {
@@ -48,26 +49,25 @@ test("a second wgmon on the same store or socket does not start, and the first g
   const runtime = `${newStateFolder()}/run`;
   const environment = { RUNTIME_DIRECTORY: runtime };
   await using first = startWgmon([...POLL, "--state-dir", folder], { environment });
-  await started(first);
-  expect(existsSync(join(folder, "wgmon.db"))).toBe(true);
+  await started(first, folder);
   const stop = `stop it first (systemctl stop wgmon, or kill ${first.pid})`;
   await using sameStore = startWgmon([...POLL, "--state-dir", folder]);
   expect(await sameStore.exited).toBe(1);
-  expect(sameStore.logText).toBe(
+  expect(sameStore.logText).toEndWith(
     `\nwgmon: start: already running (process ${first.pid} (wgmon) uses ${folder}; ${stop}, or give this one another --state-dir)`,
   );
   await using sameSocket = startWgmon(POLL, { environment });
   expect(await sameSocket.exited).toBe(1);
-  expect(sameSocket.logText).toStartWith(
+  expect(sameSocket.logText).toContain(
     `\nwgmon: start: already running (process ${first.pid} (wgmon) uses ${runtime}/wgmon.sock; ${stop}, or give`,
   );
   // A tool beside it.
   const outbox = Bun.spawnSync([WGMON, "outbox", "--state-dir", folder]);
-  expect(outbox.stdout.toString()).toBe("nothing waits, nothing was given up\n");
+  expect(outbox.stdout.toString()).toBe("nothing waits, and there are no dead letters\n");
   expect(first.log.filter(({ level }) => level === "error")).toEqual([]);
   expect(await first.stop("SIGKILL")).toBe(128 + 9);
   // Neither the locks nor the socket that it left behind are in the way.
   await using next = startWgmon([...POLL, "--state-dir", folder], { environment });
-  await started(next);
+  await started(next, folder);
   expect(next.log.filter(({ level }) => level === "error" || level === "warn")).toEqual([]);
 });

@@ -17,10 +17,8 @@ import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 const PROGRAM = "wireguard-go";
-const isMissing = kernel.missing || Bun.which(PROGRAM) === null;
-const note = Bun.which(PROGRAM) === null ? ` [skipped: no ${PROGRAM} here]` : "";
+const kernel = needs("root", "wireguard", PROGRAM, "ip", "wg", "nft", "tc", "ping");
 
 const FOLDER = "/var/run/wireguard";
 /** No other file's: the folder is the same in all namespaces. */
@@ -31,7 +29,7 @@ const STALE = "wgtest-stale";
 const NUMBER = 90;
 const PORT = 51890;
 
-describe.skipIf(isMissing)(kernel.title(`a userspace device${note}`), () => {
+describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
   const receiver = new Receiver();
   const running = new Map<string, Wgmon>();
   let lab: Lab;

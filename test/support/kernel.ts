@@ -6,7 +6,8 @@
 import { readFileSync, readlinkSync } from "node:fs";
 
 /** A program, found by its name, or one of the first two. */
-export type Need = "root" | "wireguard" | "ip" | "wg" | "nft" | "tc" | "ping" | "gcc";
+export type Need =
+  "root" | "wireguard" | "wireguard-go" | "ip" | "wg" | "nft" | "tc" | "ping" | "gcc";
 
 export interface Needs {
   /** For describe.skipIf. */
@@ -31,6 +32,7 @@ function whyMissing(need: Need): string | null {
       return whyNotOwnNetwork();
     case "wireguard":
       return whyNoWireguard();
+    case "wireguard-go":
     case "ip":
     case "wg":
     case "nft":
