@@ -77,8 +77,8 @@ describe.skipIf(missing !== null)(`the demo${note}`, () => {
       expect({ text, exitCode: await demo.exited }).toEqual({ text, exitCode: 0 });
       const told = text.split("\n").filter((line) => /^(>|\d\d:\d\d:\d\d|webhook)/.test(line));
       const expected = [
-        /info {2}ready/,
         /info {2}wgmon \d/,
+        /info {2}ready/,
         /^> alice's phone sends its first packet/,
         /info {2}alice \(wg0\) connected from 10\.[\d.]+:\d+$/,
         /^webhook, [\d.]+ m?s after .*"peer\.connected".*"name":"alice"/,
