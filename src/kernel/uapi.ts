@@ -68,6 +68,17 @@ export const NFULNL_COPY_PACKET = 2;
 export const NFULA_PAYLOAD = 9;
 export const NFULA_CFG_QTHRESH = 5;
 
+// linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
+export const NFNL_SUBSYS_NFTABLES = 10;
+export const NFT_MSG_NEWRULE = 6;
+export const NFT_MSG_GETRULE = 7;
+export const NFTA_RULE_EXPRESSIONS = 4;
+export const NFTA_EXPR_NAME = 1;
+export const NFTA_EXPR_DATA = 2;
+export const NFTA_LOG_GROUP = 1;
+export const NFTA_TARGET_NAME = 1;
+export const NFTA_TARGET_INFO = 3;
+
 // linux/socket.h, linux/in.h, asm-generic/socket.h, bits/socket_type.h
 export const AF_UNSPEC = 0;
 export const AF_UNIX = 1;

@@ -18,6 +18,7 @@ import { NETLINK_ROUTE } from "../kernel/uapi.ts";
 import { tableOf } from "../rules.ts";
 import { readTextFile } from "../system.ts";
 import { type Device, INITIATION_BYTES, MessageType } from "../wireguard.ts";
+import { hasLegacyTables } from "./loggroups.ts";
 import { type Firewall, groupsOf, loggingsOf, parseIptables, parseNft } from "./ruleset.ts";
 import type { Monitor, WakeUp } from "./wakeup.ts";
 
@@ -172,15 +173,6 @@ async function readFirewalls(signal: AbortSignal): Promise<Sources> {
   }
   if (nft !== null) firewalls.push(parseNft(nft, { withXtables: !isXtablesRead }));
   return { firewalls, unread };
-}
-
-function hasLegacyTables(): boolean {
-  try {
-    return (readTextFile("/proc/net/ip_tables_names") ?? "").trim() !== "";
-  } catch (error) {
-    if (error instanceof SystemError) return false;
-    throw error;
-  }
 }
 
 export function judgeRules(

@@ -6,8 +6,11 @@
 import { type Capture, openCapture, type PacketHandler } from "../capture/capture.ts";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config.ts";
-import { LibraryError, SystemError } from "../errors.ts";
+import { isUnreadable, LibraryError, SystemError } from "../errors.ts";
 import { Devices } from "../kernel/devices.ts";
+import { NetlinkSocket } from "../kernel/socket.ts";
+import { NETLINK_NETFILTER } from "../kernel/uapi.ts";
+import { hasLegacyTables, listLogGroups } from "./loggroups.ts";
 
 export type Monitor = "nflog" | "bpf" | "poll";
 
@@ -47,20 +50,36 @@ interface LoggingRules {
 
 /** As they are now; a device that does not listen yet counts as logged. */
 export async function findLoggingRules(
-  settings: Pick<Settings, "devices" | "group" | "manageRules">,
+  settings: Pick<Settings, "group" | "manageRules" | "devices">,
 ): Promise<LoggingRules> {
+  const { group, manageRules: isManaged } = settings;
+  const inKernel = isManaged ? null : logsTo(group);
+  if (inKernel === false) return { areThere: false, found: `no rule logs to group ${group}` };
   // Loaded only here: no other monitor needs it to start.
   const { checkRules } = await import("./checks.ts");
   using devices = new Devices(settings.devices);
   await devices.look(null);
-  const { group, manageRules: isManaged } = settings;
   const context = { group, isManaged, isRunning: false, devices: devices.known };
   const findings = await checkRules(context, RULES_MS);
   const missing = findings.find(({ verdict }) => verdict === "problem" || verdict === "skipped");
+  // The kernel says that there are rules; which ports they log is not known.
+  const isUnread = missing?.verdict === "skipped" && inKernel === true;
   return {
-    areThere: missing === undefined,
+    areThere: missing === undefined || isUnread,
     found: missing?.found ?? findings.map(({ found }) => found).join("; "),
   };
+}
+
+/** Whether any rule logs to the group; null: it takes other means to find out. */
+function logsTo(group: number): boolean | null {
+  try {
+    using socket = new NetlinkSocket(NETLINK_NETFILTER);
+    if (listLogGroups(socket).has(group)) return true;
+    return hasLegacyTables() ? null : false;
+  } catch (error) {
+    if (isUnreadable(error)) return null;
+    throw error;
+  }
 }
 
 /** The first monitor that can be opened; why an earlier one cannot is part of the reason. */
