@@ -34,7 +34,8 @@ describe.skipIf(kernel.missing)(kernel.title("the doctor"), () => {
   });
 
   async function doctor(...args: readonly string[]) {
-    const always = ["--json", "--monitor", "nflog", "--group", String(GROUP), "--names", "off"];
+    const monitor = args.includes("--monitor") ? [] : ["--monitor", "nflog"];
+    const always = ["--json", ...monitor, "--group", String(GROUP), "--names", "off"];
     const environment = { STATE_DIRECTORY: newStateFolder(), RUNTIME_DIRECTORY: newStateFolder() };
     const command = $`${BINARY} doctor ${always} ${args}`.env(environment);
     const { stdout, exitCode } = await command.quiet().nothrow();
