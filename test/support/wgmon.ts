@@ -130,8 +130,10 @@ export function startWgmon(args: readonly string[], options: WgmonOptions = {}):
 
 /**
  * A warning or an error. But that a webhook's connection was closed just as it was used again, or the
- * test too busy to read the log, is none.
+ * test too busy to read the log, is none. Nor is that no rule logs a port: devices of tests get theirs
+ * one after the other, and on a busy machine wgmon sees what is between.
  */
 export function isComplaint({ level, msg }: LogLine): boolean {
-  return /warn|error/.test(String(level)) && !/^(webhook|lines lost)/.test(String(msg));
+  const isExpected = /^(webhook|lines lost|packets may not wake wgmon)/.test(String(msg));
+  return /warn|error/.test(String(level)) && !isExpected;
 }
