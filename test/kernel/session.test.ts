@@ -17,7 +17,7 @@ import { Receiver } from "../support/receiver.ts";
 import { newStateFolder } from "../support/state.ts";
 import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
-import { isComplaint, type LogLine } from "../support/wgmon.ts";
+import { isComplaint } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
