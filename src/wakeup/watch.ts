@@ -5,6 +5,7 @@
 
 import type { Clock } from "../clock.ts";
 import type { Finding } from "../doctor/check.ts";
+import { SystemError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Monitor, WakeUp } from "./wakeup.ts";
 
@@ -105,7 +106,14 @@ export class WakeUpWatch {
   }
 
   async #check(): Promise<string | null> {
-    const findings = await this.#options.check();
+    let findings: readonly Finding[];
+    try {
+      findings = await this.#options.check();
+    } catch (error) {
+      // Such as EMFILE: then the check tells nothing new, and must not end the daemon.
+      if (!(error instanceof SystemError)) throw error;
+      return this.#problem;
+    }
     const bad = findings.filter(({ verdict }) => verdict === "problem" || verdict === "warning");
     this.#problem = bad.length === 0 ? null : bad.map(asSentence).join("; ");
     return this.#problem;

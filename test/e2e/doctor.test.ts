@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { version } from "../../package.json";
 import type { Scenarios } from "../support/doctored.ts";
 import { whyNoTunnel } from "../support/kernel.ts";
-import { TEST_MS } from "../support/until.ts";
+import { TEST_MS, until } from "../support/until.ts";
 
 setDefaultTimeout(TEST_MS);
 
@@ -232,7 +232,7 @@ test.each([
     },
   });
   await child.exited;
-  while (!shown.includes("skipped\r\n")) await Bun.sleep(10);
+  await until("the sum is shown", () => shown.includes("skipped\r\n"));
   expect(shown).toContain(
     isColoured ? "  \x1b[32mok      \x1b[0m settings" : "  ok       settings",
   );

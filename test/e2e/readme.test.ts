@@ -207,9 +207,11 @@ describe.skipIf(unable.length > 0)(`the README's firewall rules${note}`, () => {
 });
 
 describe.skipIf(unable.length > 0)(`the README's way to run as another user${note}`, () => {
-  test("has a store and a socket, and its commands can ask it", async () => {
-    const output = await inNamespace(
-      `
+  test(
+    "has a store and a socket, and its commands can ask it",
+    async () => {
+      const output = await inNamespace(
+        `
       for folder in /run /var/lib /usr/local/bin; do mount -t tmpfs -o mode=755 tmpfs $folder; done
       cp '${join(ROOT, "wgmon")}' /usr/local/bin/wgmon
       sudo() { env "$@"; }
@@ -220,10 +222,12 @@ describe.skipIf(unable.length > 0)(`the README's way to run as another user${not
       stat -c '%U %a' /var/lib/wgmon-nobody/wgmon.db /run/wgmon-nobody/wgmon.sock
       grep -E 'EACCES|EPERM|memory only' /run/log || true
       `,
-      ["--mount", "--pid", "--fork", "--kill-child"],
-    );
-    expect(output).toBe("nobody 600\nnobody 600\n");
-  }, 60_000);
+        ["--mount", "--pid", "--fork", "--kill-child"],
+      );
+      expect(output).toBe("nobody 600\nnobody 600\n");
+    },
+    TEST_MS,
+  );
 });
 
 async function inNamespace(script: string, more: readonly string[] = []): Promise<string> {

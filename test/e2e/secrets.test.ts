@@ -37,12 +37,12 @@ test("who can read secrets is said, and not where a folder keeps them out", asyn
   const settings = file("wgmon.toml", `webhook = "https://127.0.0.1:1/hunter2"\n`, 0o604);
   const args = ["--webhook-file", webhooks, "--webhook-secret-file", secret, "--config", settings];
   await using wgmon = startWgmon(["--monitor", "poll", "--device", "wgtest-none", ...args]);
-  await wgmon.waitForLog(({ msg }) => String(msg).includes("webhooks, mode 644"), 30_000);
+  await wgmon.waitForLog(({ msg }) => String(msg).includes("webhooks, mode 644"));
   const expected = [
     `${readable(settings, "604")}; move its URLs to a file with mode 600: webhook_file, or the service's /etc/credstore/wgmon.webhooks`,
     `${readable(webhooks, "644")}; chmod o-rwx ${webhooks}`,
   ];
-  await wgmon.waitForLog(({ msg }) => msg === expected[0], 30_000);
+  await wgmon.waitForLog(({ msg }) => msg === expected[0]);
   expect(warnings(wgmon).toSorted()).toEqual(expected.toSorted());
   const doctor = Bun.spawnSync([BINARY, "doctor", "--json", "--no-network", ...args]);
   const found = doctor.stdout
@@ -60,7 +60,7 @@ test("who can read secrets is said, and not where a folder keeps them out", asyn
   chmodSync(secret, 0o644);
   wgmon.signal("SIGHUP");
   const again = `${readable(secret, "644")}; chmod o-rwx ${secret}`;
-  await wgmon.waitForLog(({ msg }) => msg === again, 30_000);
+  await wgmon.waitForLog(({ msg }) => msg === again);
   expect(warnings(wgmon)).toHaveLength(3);
   expect(wgmon.logText).not.toContain("hunter2");
   await wgmon.stop();
@@ -76,7 +76,7 @@ test("who can read secrets is said, and not where a folder keeps them out", asyn
     ...debug,
   ]);
   // What listens is started after that.
-  await hidden.waitForLog(({ msg }) => msg === "listening", 30_000);
+  await hidden.waitForLog(({ msg }) => msg === "listening");
   expect(await hidden.stop()).toBe(0);
   expect(warnings(hidden)).toEqual([]);
 });

@@ -43,7 +43,7 @@ describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () =
       const { wgmon } = watcher;
       await wgmon.ready;
       for (const client of clients) await client.connect();
-      await receiver.waitFor((requests) => requests.length >= clients.length, 60_000);
+      await receiver.waitFor((requests) => requests.length >= clients.length);
       await clients[0]!.roam();
       await clients[0]!.connect();
       await wg0.removePeer(clients[1]!);

@@ -17,6 +17,7 @@ import { HandClock } from "../support/clock.ts";
 import { anEvent } from "../support/events.ts";
 import { Receiver } from "../support/receiver.ts";
 import { run } from "../support/settings.ts";
+import { until } from "../support/until.ts";
 
 const URL = "https://admin:sunshine1@push.example.net/gateways";
 /** The last one that kept no secret. */
@@ -114,7 +115,7 @@ describe("a key", () => {
     record(first, 1);
     expect(first.isInMemory).toBe(true);
     expect(first.targetKey(URL)).toBe(key);
-    while (existsSync(path)) await Bun.sleep(1);
+    await until("it is set aside", () => !existsSync(path));
     clock.advance(60_000);
     expect(first.isInMemory).toBe(false);
     expect(first.targetKey(URL)).toBe(key);

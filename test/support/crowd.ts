@@ -37,7 +37,7 @@ async function run(): Promise<Crowded> {
   const tls = ["--listen-tls-cert", files.cert, "--listen-tls-key", files.key];
   const listen = ["--listen", `127.0.0.1:${PORT}`, ...tls];
   await using wgmon = startWgmon(["--monitor", "poll", "--device", "wgtest-none", ...listen]);
-  await wgmon.waitForLog(({ msg, url }) => msg === "listening" && url !== undefined, 10_000);
+  await wgmon.waitForLog(({ msg, url }) => msg === "listening" && url !== undefined);
   const place = { hostname: "127.0.0.1", port: PORT } as const;
   const listeners = new Set([listenerOf(PORT)]);
   let attempts = 0;

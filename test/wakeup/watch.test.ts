@@ -3,6 +3,7 @@
 import { beforeEach, expect, test } from "bun:test";
 
 import { type Finding, ok, problem, warning } from "../../src/doctor/check.ts";
+import { SystemError } from "../../src/errors.ts";
 import type { WakeUp } from "../../src/wakeup/wakeup.ts";
 import { WakeUpWatch } from "../../src/wakeup/watch.ts";
 import { HandClock } from "../support/clock.ts";
@@ -14,12 +15,15 @@ const NO_RULE_TEXT = `no rule logs wg0's port ${PORT} to group 1. Fix: wgmon rul
 let clock: HandClock;
 let findings: Finding[];
 let checks: number;
+/** null: the check does not fail. */
+let failure: SystemError | null;
 let warnings: string[];
 
 beforeEach(() => {
   clock = new HandClock();
   findings = [ok("all is well")];
   checks = 0;
+  failure = null;
   warnings = [];
 });
 
@@ -30,7 +34,7 @@ function watch(wakeUp: WakeUp = { monitor: "nflog", reason: null }): WakeUpWatch
     log: { warn: (message) => void warnings.push(message) },
     check() {
       checks++;
-      return Promise.resolve(findings);
+      return failure === null ? Promise.resolve(findings) : Promise.reject(failure);
     },
   });
 }
@@ -157,4 +161,22 @@ test("poll is a warning at once where it was not asked for", async () => {
   expect(await connect(wanted)).toEqual([]);
   expect(wanted.problem).toBeNull();
   expect(checks).toBe(0);
+});
+
+test("a check that fails, as without free descriptors, changes nothing and ends nothing", async () => {
+  const watched = watch();
+  failure = new SystemError("read /proc/net/if_inet6", "EMFILE");
+  watched.setPorts([PORT]);
+  await pass(1000);
+  expect([checks, watched.problem, warnings]).toEqual([1, null, []]);
+
+  failure = null;
+  findings = [NO_RULE];
+  watched.setPorts([PORT + 1]);
+  await pass(1000);
+  expect(watched.problem).toBe(NO_RULE_TEXT);
+  failure = new SystemError("read /proc/net/if_inet6", "EMFILE");
+  watched.setPorts([PORT]);
+  await pass(1000);
+  expect(watched.problem).toBe(NO_RULE_TEXT);
 });
