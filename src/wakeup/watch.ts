@@ -5,7 +5,7 @@
 
 import type { Clock } from "../clock.ts";
 import type { Finding } from "../doctor/check.ts";
-import { SystemError } from "../errors.ts";
+import { isUnreadable, LibraryError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Monitor, WakeUp } from "./wakeup.ts";
 
@@ -110,8 +110,8 @@ export class WakeUpWatch {
     try {
       findings = await this.#options.check();
     } catch (error) {
-      // Such as EMFILE: then the check tells nothing new, and must not end the daemon.
-      if (!(error instanceof SystemError)) throw error;
+      // Such as EMFILE: the check found out nothing, and must not end the daemon.
+      if (!(isUnreadable(error) || error instanceof LibraryError)) throw error;
       return this.#problem;
     }
     const bad = findings.filter(({ verdict }) => verdict === "problem" || verdict === "warning");
