@@ -201,7 +201,7 @@ export function judgeRules(
     const [ipv4, ipv6] = [found(4), found(6)];
     if (ipv4.length + ipv6.length === 0) {
       return problem(
-        `no rule logs ${name}'s port ${port} to group ${group}: they are for others, or behind one that accepts the packets`,
+        `no rule logs ${name}'s port ${port} to group ${group}: the rules that do are for other ports, or come after one that accepts the packets`,
         load,
       );
     }
