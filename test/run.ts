@@ -68,6 +68,8 @@ for (const [signal, code] of [
 
 const guestResults = options["guest-results"];
 if (guestResults === undefined) {
+  const count = testFiles("test").filter((file) => !file.startsWith("test/bench/")).length;
+  console.log(`${count} test files, ${AT_A_TIME} at a time`);
   const results = [
     ...(await build()),
     ...(await nativeTests()),
