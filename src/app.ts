@@ -179,6 +179,7 @@ export class App implements Witness {
       wakeUp: senses.wakeUp,
       clock,
       log,
+      isManaged: rules !== null,
       check: () => senses.checkWakeUp(),
     });
     this.#unknown = new Unknown({
@@ -285,6 +286,7 @@ export class App implements Witness {
     this.#warmUpTargets();
     this.#scheduleTick();
     this.#scheduleReconcile();
+    this.#wakeUpWatch.checkSoon();
     this.#warnOfUnmatched();
     return this.#settings;
   }
@@ -565,6 +567,7 @@ export class App implements Witness {
       this.#tracker.clockSet(step);
       this.#outbox.clockSet(step);
       this.#traffic.clockSet(step);
+      this.#wakeUpWatch.clockSet(step);
       this.#startedAtMs = moved(step, this.#startedAtMs);
       const way = step.ms > 0 ? "forward" : "back";
       this.#log.info(

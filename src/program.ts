@@ -69,7 +69,7 @@ export function runShown(name: string, args: readonly string[]): number | null {
 
 const surroundings = { env: { PATH: SEARCH_PATH }, cwd: "/" } as const;
 
-function findProgram(name: string): string | null {
+export function findProgram(name: string): string | null {
   return Bun.which(name, { PATH: SEARCH_PATH });
 }
 

@@ -22,6 +22,7 @@ import { checkSecrets, type FileRead } from "../doctor/secrets.ts";
 import { checkNames, judgeSettings } from "../doctor/settings.ts";
 import { checkStore } from "../doctor/store.ts";
 import { checkTargets } from "../doctor/targets.ts";
+import { LibraryError } from "../errors.ts";
 import { ownerOf } from "../exclusive.ts";
 import { runtimeDirOf, socketIn } from "../http/place.ts";
 import { type SettingsView, viewSettings } from "../http/settings.ts";
@@ -157,8 +158,14 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
 async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp> {
   if (settings.monitor !== "auto") return { monitor: settings.monitor, reason: null };
   if (status !== null && typeof status !== "string") return status.wakeUp;
-  const { areThere, found } = await findLoggingRules(settings);
-  return { monitor: areThere ? "nflog" : "bpf", reason: found };
+  try {
+    const { areThere, found } = await findLoggingRules(settings);
+    return { monitor: areThere ? "nflog" : "bpf", reason: found };
+  } catch (error) {
+    // libmnl, most likely, of which another check has more to say.
+    if (!(error instanceof LibraryError)) throw error;
+    return { monitor: "bpf", reason: `whether rules log is unknown (${error.message})` };
+  }
 }
 
 function ownSettings(settings: Settings, version: string) {

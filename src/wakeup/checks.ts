@@ -10,7 +10,7 @@ import { ownerOf } from "../capture/nflog.ts";
 import { PROTOCOL_UDP } from "../capture/packet.ts";
 import type { Settings } from "../config.ts";
 import { type Finding, ok, problem, skipped, warning } from "../doctor/check.ts";
-import { ConfigError, SystemError } from "../errors.ts";
+import { ConfigError, ParseError, SystemError } from "../errors.ts";
 import { readProgram } from "../firewall.ts";
 import { isLinkUp } from "../kernel/link.ts";
 import { NetlinkSocket } from "../kernel/socket.ts";
@@ -19,13 +19,23 @@ import { tableOf } from "../rules.ts";
 import { readTextFile } from "../system.ts";
 import { type Device, INITIATION_BYTES, MessageType } from "../wireguard.ts";
 import { hasLegacyTables } from "./loggroups.ts";
-import { type Firewall, groupsOf, loggingsOf, parseIptables, parseNft } from "./ruleset.ts";
+import {
+  type Firewall,
+  groupsOf,
+  loggingsOf,
+  parseIptables,
+  parseNft,
+  portSetsOf,
+} from "./ruleset.ts";
 import type { Monitor, WakeUp } from "./wakeup.ts";
 
 /** Headers of IPv6 and UDP, and a message of data up to its counter's end. */
 const SNAPLEN_LEAST = 40 + 8 + 16;
 /** The same and an initiation up to its mac1's end. */
 const SNAPLEN_WHOLE = 40 + 8 + INITIATION_BYTES - 16;
+
+/** Sets of ports that are read; the ports of any more count as unknown. */
+const PORT_SETS_MAX = 16;
 
 const IPV4_HEADER_BYTES = 20;
 const UDP_HEADER_BYTES = 8;
@@ -47,10 +57,11 @@ export async function checkOwnWakeUp({
   const { group, captureInterface, filter, manageRules } = settings;
   switch (monitor) {
     case "nflog":
-      return await checkRules({ group, isManaged: manageRules, isRunning: false, devices });
+      return await checkRules({ group, isManaged: manageRules, isRunning: true, devices });
     case "bpf":
       return [
-        ...checkInterface(captureInterface),
+        // Whether peers come by another interface is a guess: the doctor's.
+        ...checkInterface(captureInterface).filter(({ verdict }) => verdict === "problem"),
         ...checkFilter(filter, captureInterface, devices),
       ];
     case "poll":
@@ -93,7 +104,7 @@ export function judgeGroup({
     return isRunning
       ? warning(
           `the running wgmon does not have ${group}`,
-          "without flags, wgmon doctor judges the group that it was given; else restart it",
+          "run wgmon doctor without flags; if this stays, restart wgmon",
         )
       : ok(`${group} is free`);
   }
@@ -130,8 +141,8 @@ export interface RulesContext {
 export async function checkRules(context: RulesContext, limitMs = 8000): Promise<Finding[]> {
   const signal = AbortSignal.timeout(limitMs);
   const sources = await readFirewalls(signal);
-  // Addresses of the whole world: scope 00, /proc/net/if_inet6.
-  const addresses = readTextFile("/proc/net/if_inet6") ?? "";
+  // Addresses of global scope: 00 in the fourth column.
+  const addresses = readTextFile("/proc/self/net/if_inet6") ?? "";
   const hasIpv6 = /^\S+ \S+ \S+ 00 /m.test(addresses);
   return judgeRules(sources, { ...context, hasIpv6 });
 }
@@ -159,7 +170,8 @@ async function readFirewalls(signal: AbortSignal): Promise<Sources> {
       ] as const,
   );
   const [nft, ...saved] = await Promise.all([
-    read("nft", ["-j", "list", "ruleset"]),
+    // Without the elements of sets, of which there may be a million.
+    read("nft", ["-j", "--terse", "list", "ruleset"]),
     ...programs.map(({ program }) => read(program, [])),
   ]);
   let isXtablesRead = false;
@@ -171,7 +183,16 @@ async function readFirewalls(signal: AbortSignal): Promise<Sources> {
       parseIptables(text, { program: program.replace(/(-legacy)?-save$/, ""), version }),
     );
   }
-  if (nft !== null) firewalls.push(parseNft(nft, { withXtables: !isXtablesRead }));
+  if (nft === null) return { firewalls, unread };
+  try {
+    const names = portSetsOf(nft).slice(0, PORT_SETS_MAX);
+    const lists = await Promise.all(names.map((name) => read("nft", ["-j", "list", ...name])));
+    const sets = lists.filter((list) => list !== null);
+    firewalls.push(parseNft(nft, { sets, withXtables: !isXtablesRead }));
+  } catch (error) {
+    if (!(error instanceof ParseError)) throw error;
+    unread.push(error.message);
+  }
   return { firewalls, unread };
 }
 
@@ -190,7 +211,10 @@ export function judgeRules(
   if (!groups.includes(group)) {
     if (unread.length > 0) return [skipped(unread[0]!)];
     if (firewalls.length === 0) return [skipped("neither nft nor iptables-save is here")];
-    const others = groups.length === 0 ? "" : `; there are some for ${groups.join(", ")}`;
+    const others =
+      groups.length === 0
+        ? ""
+        : `; rules log to group${groups.length === 1 ? "" : "s"} ${groups.join(", ")}`;
     return [problem(`no rule logs to group ${group}${others}`, load)];
   }
   const listening = devices.filter(({ listenPort }) => listenPort !== 0);
@@ -201,7 +225,7 @@ export function judgeRules(
     const [ipv4, ipv6] = [found(4), found(6)];
     if (ipv4.length + ipv6.length === 0) {
       return problem(
-        `no rule logs ${name}'s port ${port} to group ${group}: the rules that do are for other ports, or come after one that accepts the packets`,
+        `no rule logs ${name}'s port ${port} to group ${group}: its rules match other ports, or an earlier rule accepts the packets`,
         load,
       );
     }
@@ -231,8 +255,8 @@ export function judgeRules(
 // ---- The tap ----
 
 export function checkInterface(name: string): Finding[] {
-  const routes = readTextFile("/proc/net/route") ?? "";
-  const ipv6 = readTextFile("/proc/net/ipv6_route") ?? "";
+  const routes = readTextFile("/proc/self/net/route") ?? "";
+  const ipv6 = readTextFile("/proc/self/net/ipv6_route") ?? "";
   using links = new NetlinkSocket(NETLINK_ROUTE);
   const isUp = name === "any" ? true : isLinkUp(links, name);
   return [judgeInterface({ name, isUp, defaultRoutes: defaultRoutes(routes, ipv6) })];
@@ -266,7 +290,10 @@ export function judgeInterface({
   );
 }
 
-/** @param filter null: the default one. */
+/**
+ * @param filter null: the default one.
+ * @throws when the list of interfaces cannot be read, such as for want of descriptors.
+ */
 export function checkFilter(
   filter: string | null,
   name: string,
@@ -288,9 +315,9 @@ export function checkFilter(
 export function judgeFilter(ports: readonly number[], passed: readonly number[]): Finding {
   if (ports.length === 0) return ok("it can be compiled");
   const stopped = ports.filter((port) => !passed.includes(port));
-  if (stopped.length === 0) return ok(`it passes handshakes to ${ports.join(", ")}`);
+  if (stopped.length === 0) return ok(`--filter passes handshakes to ${ports.join(", ")}`);
   return warning(
-    `it does not pass an initiation from 192.0.2.2 to port ${stopped.join(", ")}`,
+    `--filter does not pass an initiation from 192.0.2.2 to port ${stopped.join(", ")}`,
     "leave --filter out: the default follows the devices' ports",
   );
 }

@@ -93,10 +93,16 @@ function targetGroup(answer: Bytes, start: number, end: number): number | null {
   return null;
 }
 
-/** Whether there are rules of iptables-legacy in this network namespace: they have an interface of their own. */
+/**
+ * Whether there are rules of iptables-legacy in this network namespace, which has an interface of its own in
+ * the kernel. Only root may read these files, and its rules; for other users there are none: then wgmon
+ * captures by itself (bpf), which needs no rule.
+ */
 export function hasLegacyTables(): boolean {
   try {
-    return (readTextFile("/proc/net/ip_tables_names") ?? "").trim() !== "";
+    return ["ip_tables_names", "ip6_tables_names"].some(
+      (name) => (readTextFile(`/proc/self/net/${name}`) ?? "").trim() !== "",
+    );
   } catch (error) {
     if (error instanceof SystemError) return false;
     throw error;

@@ -4,6 +4,8 @@
  * may hold or not: what counts is whether a packet may be logged. Pure.
  */
 
+import { ParseError } from "../errors.ts";
+
 /** Where a firewall was read: `nft`, `iptables`, ... */
 export interface Firewall {
   /** By family or program, table and name. */
@@ -100,30 +102,89 @@ function holds({ ranges, isNegated }: PortTest, port: number): boolean {
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Of two sources for the same rules the better one: `withXtables`: iptables-save cannot be had. */
+/** A set or map by its kind and name, as `nft list` takes them. */
+export type SetName = readonly [kind: "set" | "map", family: string, table: string, name: string];
+
+/**
+ * The sets and maps that rules compare a destination port with. A list of rules may be without elements
+ * (nft --terse), because sets can be very large; these are worth asking for.
+ *
+ * @throws ParseError
+ */
+export function portSetsOf(text: string): SetName[] {
+  const entries = entriesOf(text);
+  const wanted = new Set<string>();
+  for (const { rule } of entries) {
+    for (const expression of listOf(rule?.["expr"]).filter(isObject)) {
+      const { match, vmap } = expression as Record<string, unknown>;
+      const [key, value] = isObject(match)
+        ? [match["left"], match["right"]]
+        : isObject(vmap)
+          ? [vmap["key"], vmap["data"]]
+          : [null, null];
+      if (isPortField(key) && isSetName(value)) wanted.add(keyOf(rule!, value.slice(1)));
+    }
+  }
+  return entries.flatMap(({ set, map }): SetName[] => {
+    const found = set ?? map;
+    if (found === undefined || !wanted.has(keyOf(found, found["name"]))) return [];
+    const kind = set === undefined ? "map" : "set";
+    return [[kind, String(found["family"]), String(found["table"]), String(found["name"])]];
+  });
+}
+
+/**
+ * @param sets lists of single sets and maps, with the elements that the list of rules is without.
+ * @param withXtables read the rules of iptables-nft, too: iptables-save, which shows more, cannot be had.
+ * @throws ParseError
+ */
 export function parseNft(
   text: string,
-  { withXtables }: { readonly withXtables: boolean },
+  { sets = [], withXtables }: { readonly sets?: readonly string[]; readonly withXtables: boolean },
 ): Firewall {
-  const { nftables } = JSON.parse(text) as { readonly nftables: readonly Json[] };
+  const entries = entriesOf(text);
   const chains = new Map<string, Chain>();
-  const sets = new Map<string, readonly unknown[]>();
+  const elements = new Map<string, readonly unknown[]>();
   const foreign = new Set<string>();
-  for (const { chain, set, rule } of nftables as readonly Record<string, Json | undefined>[]) {
+  for (const { chain, rule } of entries) {
     if (chain !== undefined) {
       const isEntry = /^(input|prerouting|ingress)$/.test(String(chain["hook"]));
       chains.set(keyOf(chain, chain["name"]), { isEntry, rules: [] });
     }
-    if (set !== undefined) sets.set(keyOf(set, set["name"]), listOf(set["elem"]));
-    const expressions = listOf(rule?.["expr"]) as readonly Json[];
+    const expressions = listOf(rule?.["expr"]).filter(isObject);
     if (rule !== undefined && expressions.some((each) => "xt" in each)) foreign.add(tableKey(rule));
   }
-  for (const { rule } of nftables as readonly Record<string, Json | undefined>[]) {
+  for (const { set, map } of [entries, ...sets.map(entriesOf)].flat()) {
+    const found = set ?? map;
+    if (found !== undefined && "elem" in found) {
+      elements.set(keyOf(found, found["name"]), listOf(found["elem"]));
+    }
+  }
+  for (const { rule } of entries) {
     if (rule === undefined || (foreign.has(tableKey(rule)) && !withXtables)) continue;
-    const read = readNftRule(rule, sets);
+    const read = readNftRule(rule, elements);
     if (read !== null) chains.get(keyOf(rule, rule["chain"]))?.rules.push(read);
   }
   return { chains };
+}
+
+/** @throws ParseError when it is not what `nft -j` prints. */
+function entriesOf(text: string): readonly Readonly<Record<string, Json | undefined>>[] {
+  let list: unknown;
+  try {
+    list = (JSON.parse(text) as { nftables?: unknown } | null)?.nftables;
+  } catch {
+    // Not JSON.
+  }
+  if (!Array.isArray(list)) throw new ParseError("nft -j: its answer is not a list of rules");
+  return list
+    .filter(isObject)
+    .map((entry) => Object.fromEntries(Object.entries(entry).filter(([, each]) => isObject(each))))
+    .map((entry) => entry as Readonly<Record<string, Json | undefined>>);
+}
+
+function isSetName(value: unknown): value is string {
+  return typeof value === "string" && value.startsWith("@");
 }
 
 function tableKey(of: Json): string {
@@ -145,13 +206,11 @@ function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>):
   let log: Logging | null = null;
   let isWhole = true;
   let verdict: Rule["verdict"] = null;
-  const elements = (value: unknown): readonly unknown[] => {
-    if (typeof value === "string" && value.startsWith("@")) {
-      return sets.get(keyOf(rule, value.slice(1))) ?? [];
-    }
+  const elements = (value: unknown): readonly unknown[] | null => {
+    if (isSetName(value)) return sets.get(keyOf(rule, value.slice(1))) ?? null;
     return isObject(value) && "set" in value ? listOf(value["set"]) : [value];
   };
-  for (const expression of listOf(rule["expr"]) as readonly Json[]) {
+  for (const expression of listOf(rule["expr"]).filter(isObject)) {
     const [[kind, body] = ["", null]] = Object.entries(expression);
     const details = isObject(body) ? body : {};
     switch (kind) {
@@ -181,7 +240,7 @@ function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>):
       case "vmap": {
         const isPort = isPortField(details["key"]);
         isWhole = false;
-        for (const element of elements(details["data"])) {
+        for (const element of elements(details["data"]) ?? []) {
           const [value, target] = listOf(element);
           const to = isObject(target) ? (target["jump"] ?? target["goto"]) : null;
           if (!isObject(to)) continue;
@@ -212,16 +271,22 @@ function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>):
   return { ports, version, isWhole, jumps, log, verdict };
 }
 
-/** never: no packet of UDP can fit. */
+/**
+ * never: no packet of UDP can fit.
+ *
+ * @param elements what a value stands for; null: the elements of the set are not known.
+ */
 function readMatch(
   { op, left, right }: Json,
-  elements: (value: unknown) => readonly unknown[],
+  elements: (value: unknown) => readonly unknown[] | null,
 ): PortTest | Version | "always" | "never" | "unknown" {
   if (!isObject(left)) return "unknown";
   const isNegated = op === "!=";
   const isEqual = op === "==" || op === "in" || isNegated;
   if (isPortField(left)) {
-    const ranges = isEqual ? rangesOf(elements(right)) : comparison(String(op), Number(right));
+    const values = elements(right);
+    if (values === null) return "unknown";
+    const ranges = isEqual ? rangesOf(values) : comparison(String(op), Number(right));
     return ranges === null ? "unknown" : { ranges, isNegated };
   }
   const payload = isObject(left["payload"]) ? left["payload"] : {};
@@ -229,7 +294,9 @@ function readMatch(
   const { protocol, field } = payload;
   if (/^(tcp|udplite|sctp|dccp|icmp|icmpv6|igmp|esp|ah)$/.test(String(protocol))) return "never";
   if (meta === "l4proto" || field === "protocol" || field === "nexthdr") {
-    const isForUdp = elements(right).some((each) => each === "udp" || each === 17);
+    const values = elements(right);
+    if (values === null) return "unknown";
+    const isForUdp = values.some((each) => each === "udp" || each === 17);
     return isEqual && isForUdp !== isNegated ? "always" : isEqual ? "never" : "unknown";
   }
   if (meta === "nfproto" && op === "==") {

@@ -6,10 +6,12 @@
 import { type Capture, openCapture, type PacketHandler } from "../capture/capture.ts";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config.ts";
+import { runCheck } from "../doctor/check.ts";
 import { isUnreadable, LibraryError, SystemError } from "../errors.ts";
 import { Devices } from "../kernel/devices.ts";
 import { NetlinkSocket } from "../kernel/socket.ts";
 import { NETLINK_NETFILTER } from "../kernel/uapi.ts";
+import { findProgram } from "../program.ts";
 import { hasLegacyTables, listLogGroups } from "./loggroups.ts";
 
 export type Monitor = "nflog" | "bpf" | "poll";
@@ -52,20 +54,35 @@ interface LoggingRules {
 export async function findLoggingRules(
   settings: Pick<Settings, "group" | "manageRules" | "devices">,
 ): Promise<LoggingRules> {
-  const { group, manageRules: isManaged } = settings;
-  const inKernel = isManaged ? null : logsTo(group);
+  const { group, manageRules } = settings;
+  if (manageRules) {
+    return findProgram("nft") === null
+      ? { areThere: false, found: "manage-rules is set, but nft is not installed" }
+      : { areThere: true, found: "manage-rules is set" };
+  }
+  const inKernel = logsTo(group);
   if (inKernel === false) return { areThere: false, found: `no rule logs to group ${group}` };
   // Loaded only here: no other monitor needs it to start.
   const { checkRules } = await import("./checks.ts");
   using devices = new Devices(settings.devices);
   await devices.look(null);
-  const context = { group, isManaged, isRunning: false, devices: devices.known };
-  const findings = await checkRules(context, RULES_MS);
-  const missing = findings.find(({ verdict }) => verdict === "problem" || verdict === "skipped");
-  // The kernel says that there are rules; which ports they log is not known.
-  const isUnread = missing?.verdict === "skipped" && inKernel === true;
+  const context = { group, isManaged: false, isRunning: false, devices: devices.known };
+  const findings = await runCheck({ run: () => checkRules(context, RULES_MS) });
+  const unread = findings.find(({ verdict }) => verdict === "skipped");
+  if (unread !== undefined) {
+    return inKernel === true
+      ? {
+          areThere: true,
+          found: `rules log to group ${group}; which ports is unknown (${unread.found})`,
+        }
+      : {
+          areThere: false,
+          found: `whether rules log to group ${group} is unknown (${unread.found})`,
+        };
+  }
+  const missing = findings.find(({ verdict }) => verdict === "problem");
   return {
-    areThere: missing === undefined || isUnread,
+    areThere: missing === undefined,
     found: missing?.found ?? findings.map(({ found }) => found).join("; "),
   };
 }

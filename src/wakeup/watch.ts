@@ -4,13 +4,17 @@
  */
 
 import type { Clock } from "../clock.ts";
-import type { Finding } from "../doctor/check.ts";
-import { isUnreadable, LibraryError } from "../errors.ts";
+import { type Finding, runCheck } from "../doctor/check.ts";
 import type { Log } from "../log.ts";
+import { type ClockStep, moved } from "../wallclock.ts";
 import type { Monitor, WakeUp } from "./wakeup.ts";
 
 /** A device is made, then configured: only the ports that it has after this are checked. */
 const SETTLE_MS = 1000;
+/** The same where wgmon loads the rules itself: nft may take 10 s, firewall.ts. */
+const SETTLE_MANAGED_MS = 15_000;
+/** While messages are captured, a known problem is checked again this often. */
+const RECHECK_MS = 10_000;
 /** An initiation precedes the end of its handshake by a round trip; the rest is the clocks' accuracy. */
 const ANNOUNCED_BEFORE_MS = 15_000;
 
@@ -18,6 +22,8 @@ interface WatchOptions {
   readonly wakeUp: WakeUp;
   readonly clock: Clock;
   readonly log: Pick<Log, "warn">;
+  /** wgmon loads the rules itself (--manage-rules). */
+  readonly isManaged: boolean;
   readonly check: () => Promise<readonly Finding[]>;
 }
 
@@ -31,12 +37,14 @@ interface Unannounced {
 
 export class WakeUpWatch {
   readonly #options: WatchOptions;
-  readonly #startMs: number;
+  #startMs: number;
   /** Wall clock of the last WireGuard message to each port. */
   readonly #heardMs = new Map<number, number>();
   /** Devices whose unannounced handshake was explained. */
   readonly #explained = new Set<string>();
   #problem: string | null;
+  /** Of the last check, on the monotonic clock. */
+  #checkedMs = -Infinity;
   #ports = "";
   #cancelCheck = () => {};
 
@@ -58,15 +66,21 @@ export class WakeUpWatch {
     const sorted = ports.toSorted((a, b) => a - b).join();
     if (sorted === this.#ports) return;
     this.#ports = sorted;
-    this.#checkSoon();
+    this.checkSoon();
+  }
+
+  /** Moves what it remembers by the wall clock. */
+  clockSet(step: ClockStep): void {
+    this.#startMs = moved(step, this.#startMs);
+    for (const [port, heardMs] of this.#heardMs) this.#heardMs.set(port, moved(step, heardMs));
   }
 
   /** A WireGuard message to this port was captured. */
   heard(port: number): void {
-    const isFirst = !this.#heardMs.has(port);
-    this.#heardMs.set(port, this.#options.clock.now().wallMs);
-    // Rules may have been loaded meanwhile.
-    if (isFirst && this.#problem !== null) this.#checkSoon();
+    const { wallMs, monotonicMs } = this.#options.clock.now();
+    this.#heardMs.set(port, wallMs);
+    // The rules may have been loaded meanwhile.
+    if (this.#problem !== null && monotonicMs - this.#checkedMs >= RECHECK_MS) this.checkSoon();
   }
 
   async unannounced({ device, port, handshakeMs }: Unannounced): Promise<void> {
@@ -92,10 +106,14 @@ export class WakeUpWatch {
     this.#cancelCheck();
   }
 
-  #checkSoon(): void {
-    if (this.#options.wakeUp.monitor === "poll") return;
+  /** Checks once all that is being changed now has settled. */
+  checkSoon(): void {
+    const { wakeUp, isManaged, clock } = this.#options;
+    if (wakeUp.monitor === "poll") return;
     this.#cancelCheck();
-    this.#cancelCheck = this.#options.clock.after(SETTLE_MS, () => void this.#warn());
+    const delayMs = isManaged ? SETTLE_MANAGED_MS : SETTLE_MS;
+    this.#checkedMs = clock.now().monotonicMs + delayMs;
+    this.#cancelCheck = clock.after(delayMs, () => void this.#warn());
   }
 
   async #warn(): Promise<void> {
@@ -106,14 +124,10 @@ export class WakeUpWatch {
   }
 
   async #check(): Promise<string | null> {
-    let findings: readonly Finding[];
-    try {
-      findings = await this.#options.check();
-    } catch (error) {
-      // Such as EMFILE: the check found out nothing, and must not end the daemon.
-      if (!(isUnreadable(error) || error instanceof LibraryError)) throw error;
-      return this.#problem;
-    }
+    // It never fails: what it could not find out is skipped.
+    const findings = await runCheck({ run: this.#options.check });
+    this.#checkedMs = this.#options.clock.now().monotonicMs;
+    if (findings.some(({ verdict }) => verdict === "skipped")) return this.#problem;
     const bad = findings.filter(({ verdict }) => verdict === "problem" || verdict === "warning");
     this.#problem = bad.length === 0 ? null : bad.map(asSentence).join("; ");
     return this.#problem;
@@ -125,7 +139,7 @@ function asSentence({ found, fix }: Finding): string {
 }
 
 function noWakeUp(reason: string): string {
-  return `no packet wakes wgmon, so that it reports connects at the next tick: ${reason}`;
+  return `packets do not wake wgmon; connects are reported at the next tick. Reason: ${reason}`;
 }
 
 /** For what the checks cannot see. */

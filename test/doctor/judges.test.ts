@@ -253,7 +253,7 @@ describe("rules", () => {
         "warning: ip6tables filter INPUT: wg0's port 51820 is logged, but not over IPv4",
       ],
       [{ ...context, hasIpv6: true, rules: [firewall(4, rule), firewall(6, rule)] }, "ok: "],
-      [{ ...context, group: 2 }, "problem: no rule logs to group 2; there are some for 1"],
+      [{ ...context, group: 2 }, "problem: no rule logs to group 2; rules log to group 1"],
       [
         { ...context, devices: [{ ...wg0, listenPort: 9 }] },
         "problem: no rule logs wg0's port 9 to group 1",

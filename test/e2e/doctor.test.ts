@@ -34,7 +34,7 @@ const cases: readonly (readonly [string, 0 | 1, string, string, RegExp | null])[
   ["no rule", 1, "rules", "problem: no rule logs to group 1", /^wgmon rules --install, or/],
   ["rules to be managed", 0, "rules", "ok: wgmon will load table inet wgmon when it runs", null],
   ["fine", 0, "rules", "ok: wgtest-doctor's port 51820 is logged to group 1 (inet wgmon", null],
-  ["other group", 1, "rules", "problem: no rule logs to group 2; there are some for 1", /install/],
+  ["other group", 1, "rules", "problem: no rule logs to group 2; rules log to group 1", /install/],
   ["other port", 1, "rules", "problem: no rule logs wgtest-doctor's port 51820 to group 1", /inst/],
   ["short snaplen", 1, "rules", "problem: inet mine input: snaplen 60 cuts off", /180 or more/],
   ["group taken", 1, "group", "problem: process ", /--group/],
@@ -43,9 +43,15 @@ const cases: readonly (readonly [string, 0 | 1, string, string, RegExp | null])[
   ["interface fine", 0, "interface", "ok: far0", null],
   ["interface fine", 0, "filter", "ok: the default one", null],
   ["interface off the default route", 0, "interface", "warning: near0, but the default", /far0/],
-  ["filter fine", 0, "filter", "ok: it passes handshakes to 51820", null],
-  ["filter for the own address", 0, "filter", "ok: it passes handshakes to 51820", null],
-  ["filter for another port", 0, "filter", "warning: it does not pass an initiation", /default/],
+  ["filter fine", 0, "filter", "ok: --filter passes handshakes to 51820", null],
+  ["filter for the own address", 0, "filter", "ok: --filter passes handshakes to 51820", null],
+  [
+    "filter for another port",
+    0,
+    "filter",
+    "warning: --filter does not pass an initiation",
+    /default/,
+  ],
   ["filter broken", 1, "filter", 'problem: --filter: "udp dst port )" is no tcpdump', /another/],
   ["webhook fine", 0, "targets", "ok: webhook http://127.0.0.1:", null],
   ["webhook dead", 1, "targets", "problem: webhook http://127.0.0.1:1/...: ECONNREFUSED", /URL/],
@@ -153,7 +159,7 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
       { verdict: "ok", found: expect.stringContaining("iptables filter WGMON-LOG") },
     ]);
     expect(findings("iptables behind a rule that accepts", "rules")).toMatchObject([
-      { verdict: "problem", found: expect.stringContaining("behind one that accepts") },
+      { verdict: "problem", found: expect.stringContaining("an earlier rule accepts") },
     ]);
   });
 

@@ -102,7 +102,7 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
     const { monitor, reason } = await wgmon.ready;
     expect({ monitor, reason }).toEqual({
       monitor: "nflog",
-      reason: "wgmon will load table inet wgmon when it runs (manage-rules)",
+      reason: "manage-rules is set",
     });
   });
 

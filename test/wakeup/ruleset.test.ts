@@ -2,12 +2,14 @@
 
 import { describe, expect, test } from "bun:test";
 
+import { ParseError } from "../../src/errors.ts";
 import {
   type Firewall,
   groupsOf,
   loggingsOf,
   parseIptables,
   parseNft,
+  portSetsOf,
 } from "../../src/wakeup/ruleset.ts";
 
 const udpPort = { payload: { protocol: "udp", field: "dport" } };
@@ -49,6 +51,57 @@ const iptables = (...lines: readonly string[]): Firewall =>
     program: "iptables",
     version: 4,
   });
+
+/** As `nft -j --terse` lists it: a rule for the ports of a set, whose elements are not there. */
+const TERSE = JSON.stringify({
+  nftables: [
+    { chain: { family: "inet", table: "t", name: "input", hook: "input" } },
+    { set: { family: "inet", table: "t", name: "ports" } },
+    { set: { family: "inet", table: "t", name: "hosts" } },
+    {
+      rule: {
+        family: "inet",
+        table: "t",
+        chain: "input",
+        expr: [
+          match({ payload: { protocol: "ip", field: "saddr" } }, "@hosts"),
+          match(udpPort, "@ports"),
+          log(1),
+        ],
+      },
+    },
+  ],
+});
+
+test("of the sets in a list without elements, those of ports are asked for", () => {
+  expect(portSetsOf(TERSE)).toEqual([["set", "inet", "t", "ports"]]);
+  const set = { family: "inet", table: "t", name: "ports", elem: [100] };
+  const sets = [JSON.stringify({ nftables: [{ set }] })];
+  const firewall = parseNft(TERSE, { sets, withXtables: false });
+  expect(groupsFor(firewall, 100)).toEqual([1]);
+  expect(groupsFor(firewall, 200)).toEqual([]);
+});
+
+test("a set whose elements are not known may have any port", () => {
+  const firewall = parseNft(TERSE, { withXtables: false });
+  expect([groupsFor(firewall, 100), groupsFor(firewall, 200)]).toEqual([[1], [1]]);
+});
+
+test.each(["", "{", "[]", "null", "1", '{"nftables":null}', '{"nftables":{}}'])(
+  "what is not nft's JSON is a ParseError: %s",
+  (text) => {
+    expect(() => parseNft(text, { withXtables: true })).toThrow(ParseError);
+    expect(() => portSetsOf(text)).toThrow(ParseError);
+  },
+);
+
+test("entries of an unknown shape are passed over", () => {
+  for (const entry of [null, 1, { chain: null }, { rule: 3 }, { rule: { expr: [null, 7] } }]) {
+    const text = JSON.stringify({ nftables: [entry] });
+    expect(parseNft(text, { withXtables: true }).chains.size).toBe(0);
+    expect(portSetsOf(text)).toEqual([]);
+  }
+});
 
 function groupsFor(firewall: Firewall, port: number, version: 4 | 6 = 4): number[] {
   return loggingsOf([firewall], { port, version }).map(({ group }) => group);

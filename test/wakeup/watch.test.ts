@@ -2,7 +2,7 @@
 
 import { beforeEach, expect, test } from "bun:test";
 
-import { type Finding, ok, problem, warning } from "../../src/doctor/check.ts";
+import { type Finding, ok, problem, skipped, warning } from "../../src/doctor/check.ts";
 import { SystemError } from "../../src/errors.ts";
 import type { WakeUp } from "../../src/wakeup/wakeup.ts";
 import { WakeUpWatch } from "../../src/wakeup/watch.ts";
@@ -32,6 +32,7 @@ function watch(wakeUp: WakeUp = { monitor: "nflog", reason: null }): WakeUpWatch
     wakeUp,
     clock,
     log: { warn: (message) => void warnings.push(message) },
+    isManaged: false,
     check() {
       checks++;
       return failure === null ? Promise.resolve(findings) : Promise.reject(failure);
@@ -86,12 +87,50 @@ test("a new port is checked once it has settled", async () => {
   expect(warnings).toEqual(["packets may not wake wgmon: it is logged, but not over IPv6"]);
 });
 
+test("a problem that was mended ends with a message, although the port was heard before", async () => {
+  const watched = watch();
+  watched.setPorts([PORT]);
+  watched.heard(PORT);
+  findings = [NO_RULE];
+  await pass(1000);
+  expect(watched.problem).toBe(NO_RULE_TEXT);
+  findings = [ok("logged")];
+  await pass(10_000);
+  watched.heard(PORT);
+  watched.heard(PORT);
+  await pass(1000);
+  expect(watched.problem).toBeNull();
+  expect(checks).toBe(2);
+});
+
+test("a check that found out nothing changes nothing", async () => {
+  findings = [NO_RULE];
+  const watched = watch();
+  watched.setPorts([PORT]);
+  await pass(1000);
+  findings = [skipped("nft: no answer in time")];
+  watched.checkSoon();
+  await pass(1000);
+  expect(watched.problem).toBe(NO_RULE_TEXT);
+});
+
+test("a clock that was set back hides no handshake", async () => {
+  const watched = watch();
+  await pass(60_000);
+  const before = clock.now().wallMs;
+  clock.jump(-3_600_000);
+  watched.clockSet({ ms: -3_600_000, fromMs: 0, toMs: before, unsureFromMs: null });
+  findings = [NO_RULE];
+  expect(await connect(watched)).toHaveLength(1);
+});
+
 test("the first message to a port ends a problem that was mended meanwhile", async () => {
   findings = [NO_RULE];
   const watched = watch();
   watched.setPorts([PORT]);
   await pass(1000);
   findings = [ok("logged")];
+  await pass(10_000);
   watched.heard(PORT);
   await pass(1000);
   expect(watched.problem).toBeNull();
