@@ -12,8 +12,8 @@ import { nftPresence, nftRemoval, nftRules, type RuleOptions, tableOf } from "./
 
 /** It takes milliseconds, unless another program is changing many rules. */
 const RUN_MS = 10_000;
-/** How long the end of the daemon may be held up. */
-const CLOSE_MS = 500;
+/** How long the daemon's end waits for nft; a rule that stays costs more than a slow end. */
+const CLOSE_MS = 3000;
 /** How much of nft's complaint is shown. */
 const COMPLAINT_MAX = 200;
 
@@ -116,7 +116,9 @@ export class ManagedRules {
     const cancel = this.#options.clock.after(CLOSE_MS, () => resolve("late"));
     const removal = this.#remove().then(() => "done" as const);
     if ((await Promise.race([removal, deadline])) === "late") {
-      this.#warn(`not removed in ${CLOSE_MS} ms; if it stays: nft delete table ${this.#table}`);
+      this.#warn(
+        `not removed in ${CLOSE_MS / 1000} s; if it stays: nft delete table ${this.#table}`,
+      );
     }
     cancel();
   }
