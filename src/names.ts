@@ -64,7 +64,7 @@ type Line =
   | { readonly type: "header"; readonly isPeer: boolean; readonly beside: Note }
   | { readonly type: "public-key"; readonly key: PublicKey | null; readonly beside: Note };
 
-/** The name of each peer that has one; null if the file has more than `LINES_MAX` lines. */
+/** The names of the peers that have one; null if the file has more than `LINES_MAX` lines. */
 export function parseNames(bytes: Uint8Array): Map<PublicKey, string> | null {
   const names = new Map<PublicKey, string>();
   const isRead = readBlocks(bytes, ({ kind, keys, name }) => {
@@ -79,7 +79,7 @@ export function parseNames(bytes: Uint8Array): Map<PublicKey, string> | null {
 /** A section of the file, from its header to its last setting, and its name as far as it was read. */
 class Block {
   readonly kind: "peer" | "disabled" | "other";
-  /** null: what stands there is not a public key. */
+  /** null: the setting's value is not a public key. */
   readonly keys = new Set<PublicKey | null>();
   readonly #headerLine: number;
   #best: { readonly text: string | null; readonly rank: number } = { text: null, rank: Infinity };
@@ -111,15 +111,13 @@ class Block {
     }
   }
 
-  /** A marked name comes before a plain one, then the nearest to the header, then the upper one. */
+  /**
+   * A marked name comes before a plain one, then the nearest to the header, then the upper one. No distance
+   * reaches `LINES_MAX`.
+   */
   #offer(text: string | null, line: number, isMarked: boolean): void {
     const rank = Math.abs(line - this.#headerLine) + (isMarked ? 0 : LINES_MAX);
     if (text !== null && rank < this.#best.rank) this.#best = { text, rank };
-  }
-
-  /** Whether its name, or a marker that may give it one, is known already. */
-  get hasName(): boolean {
-    return this.name !== null || this.#begin !== null;
   }
 }
 
@@ -144,11 +142,10 @@ function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
   };
   const begin = (kind: Block["kind"], line: number): void => {
     const next = new Block(kind, line);
-    const isPeer = kind !== "other";
     const [above, below] = divide(gap, blanks, block.kind === "other" || isNameAbove === true);
     block.take(above);
     next.take(below);
-    if (isPeer) isNameAbove ??= next.hasName;
+    if (kind !== "other") isNameAbove ??= next.name !== null;
     found(block);
     [block, gap, blanks] = [next, [], null];
   };
@@ -355,11 +352,13 @@ function markedName(text: string, marks: number): string | null {
 function markerOf(text: string): Note | null {
   const inner = undecorated(text);
   const typeOf = (word: string) => (/end/i.test(word) ? "end" : "begin");
-  const [, word, peer, after = ""] = /^(begin|end)([_ ]peer)?(?: (.*))?$/i.exec(inner) ?? [];
+  const [, word, peer, after = ""] = /^(begin|start|end)([_ ]peer)?(?: (.*))?$/i.exec(inner) ?? [];
   if (word !== undefined) {
+    const type = typeOf(word);
     const isNaming = peer !== undefined || text.endsWith("#");
-    if (isNaming || word === "END") return { type: typeOf(word), text: after, plain: null };
-    if (word === "BEGIN") return NOTHING;
+    const isCapital = word === word.toUpperCase();
+    if (type === "begin" && isCapital && !isNaming) return NOTHING;
+    return { type, text: after, plain: isNaming || isCapital ? null : text };
   }
   const [, name, side] = /^(.+) (start|end)$/i.exec(inner) ?? [];
   return name === undefined ? null : { type: typeOf(side!), text: name, plain: text };
@@ -431,7 +430,7 @@ function before(text: string, mark: RegExp): string {
   return at === -1 ? text : text.slice(0, at);
 }
 
-/** Not only lines and dots. */
+/** Whether it has a letter, a digit or an emoji: not only lines and dots. */
 function isReadable(text: string): boolean {
   return /[\p{L}\p{N}\p{Extended_Pictographic}]/u.test(text);
 }

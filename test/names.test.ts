@@ -272,6 +272,22 @@ describe("which comment counts", () => {
       { A: "ada start" },
     ],
     [
+      "nor in any other form that people write",
+      [
+        "# begin ada",
+        "[Peer]",
+        "PublicKey = A",
+        "# end ada",
+        "[Peer]",
+        "PublicKey = B",
+        "# start carol",
+        "[Peer]",
+        "PublicKey = C",
+        "# end carol",
+      ],
+      { A: "ada", C: "carol" },
+    ],
+    [
       "a name between markers around all peers",
       [
         "# BEGIN ANSIBLE MANAGED BLOCK",
@@ -349,6 +365,7 @@ describe("which comment counts", () => {
     "Managed by Terraform",
     "BEGIN bob",
     "END bob",
+    "START managed zone wireguard -DO-NOT-EDIT-",
     "### begin bob ###",
     "### end bob ###",
     "BEGIN_PEER bob",
@@ -619,6 +636,7 @@ describe("properties", () => {
     const filling = fc.array(form, { maxLength: 4 });
     const markers = fc.constantFrom<((name: string) => string)[]>(
       [(name) => `# ${name} start`, (name) => `# ${name} end`],
+      [(name) => `# begin ${name}`, (name) => `# end ${name}`],
       [(name) => `### begin ${name} ###`, (name) => `### end ${name} ###`],
     );
     const block = fc.record({
@@ -652,10 +670,11 @@ describe("properties", () => {
           if (pair !== null) lines.push(pair[1]!(between));
         }
         const isEnd = (line: string) => {
-          const [, name] = /^# (.*) end$/.exec(line) ?? [];
-          return (
-            line.startsWith("### end") || (name !== undefined && lines.includes(`# ${name} start`))
+          const name = /n\d+/.exec(line)?.[0];
+          const isPaired = [`# ${name} start`, `# begin ${name}`].some((each) =>
+            lines.includes(each),
           );
+          return line.startsWith("### end") || (/ end\b/.test(line) && isPaired);
         };
         /** Blank lines between a line and a block; -1 within the block. */
         const gap = (at: number, { first, last }: { first: number; last: number }) => {
@@ -667,7 +686,7 @@ describe("properties", () => {
         for (const own of blocks) {
           const name = found.get(own.key as PublicKey);
           if (name === undefined) continue;
-          const at = Number.parseInt(name.slice(1));
+          const at = Number(/\d+/.exec(name)![0]);
           for (const other of blocks) {
             if (other !== own) expect(gap(at, own)).toBeLessThanOrEqual(gap(at, other));
           }
