@@ -13,7 +13,7 @@ const NAME_MAX = 64;
 /** A longer comment is ignored. The longest forms are JSON and wg-gen-web's line of four fields. */
 const COMMENT_BYTES_MAX = 512;
 /**
- * A file with more lines has no names: each takes a microsecond or more, and the loop waits. 20,000
+ * A file with more lines has no names: each takes a microsecond or more, and the event loop waits. 20,000
  * peers of wg-portal have 300,000 lines.
  */
 export const LINES_MAX = 500_000;
@@ -22,6 +22,8 @@ const NAME_WORDS_MAX = 6;
 /** Base64 of 32 bytes without its padding. */
 const KEY_CHARACTERS = 43;
 const PUBLIC_KEY_LENGTH = 44;
+/** Finds a key in a comment that had an invisible character or an escape within the key. */
+const KEY = new RegExp(`[a-z0-9+/]{${KEY_CHARACTERS}}`, "i");
 
 /** What a comment says. */
 type Note =
@@ -29,10 +31,18 @@ type Note =
   | { readonly type: "marked"; readonly text: string }
   /** May be a name, depending on where it stands. */
   | { readonly type: "plain"; readonly text: string }
-  /** Markers around what a program manages: `### begin alice ###`, `# alice end`. */
-  | { readonly type: "begin" | "end"; readonly text: string }
+  | Marker
   /** A header or a setting that was commented out. */
   | { readonly type: "header" | "setting" | "nothing" };
+
+/** A comment that a program writes before or after a block: `### begin alice ###`, `# alice end`. */
+interface Marker {
+  readonly type: "begin" | "end";
+  /** What stands between the markers. */
+  readonly text: string;
+  /** The comment, if it is a plain one without the other marker; null: it is a marker in any case. */
+  readonly plain: string | null;
+}
 
 interface Comment {
   /** Counted from 0. */
@@ -54,7 +64,7 @@ type Line =
   | { readonly type: "header"; readonly isPeer: boolean; readonly beside: Note }
   | { readonly type: "public-key"; readonly key: PublicKey | null; readonly beside: Note };
 
-/** The name of each peer that has one; null if the file has more than `LINES_MAX` lines. */
+/** The names of the peers that have one; null if the file has more than `LINES_MAX` lines. */
 export function parseNames(bytes: Uint8Array): Map<PublicKey, string> | null {
   const names = new Map<PublicKey, string>();
   const isRead = readBlocks(bytes, ({ kind, keys, name }) => {
@@ -69,11 +79,10 @@ export function parseNames(bytes: Uint8Array): Map<PublicKey, string> | null {
 /** A section of the file, from its header to its last setting, and its name as far as it was read. */
 class Block {
   readonly kind: "peer" | "disabled" | "other";
-  /** null: what stands there is not a public key. */
+  /** null: the setting's value is not a public key. */
   readonly keys = new Set<PublicKey | null>();
   readonly #headerLine: number;
-  #best: { readonly text: string; readonly isMarked: boolean; readonly distance: number } | null =
-    null;
+  #best: { readonly text: string | null; readonly rank: number } = { text: null, rank: Infinity };
   #begin: { readonly text: string; readonly line: number } | null = null;
 
   constructor(kind: Block["kind"], headerLine: number) {
@@ -82,7 +91,7 @@ class Block {
   }
 
   get name(): string | null {
-    return this.#best?.text ?? null;
+    return this.#best.text;
   }
 
   /** Takes the comments that belong to the block, from top to bottom. */
@@ -90,29 +99,25 @@ class Block {
     for (const { line, note, isBeside } of comments) {
       const isNear = isBeside || Math.abs(line - this.#headerLine) === 1;
       if (note.type === "marked") this.#offer(note.text, line, true);
-      else if (note.type === "plain" && isNear) this.#offer(plainName(note.text), line, false);
-      else if (note.type === "begin") this.#begin = { text: note.text, line };
-      else if (note.type === "end" && note.text === this.#begin?.text) {
-        // Both markers are at this block: they do not enclose several.
+      if (note.type === "plain" && isNear) this.#offer(plainName(note.text), line, false);
+      if (note.type === "begin") {
+        this.#begin = { text: note.text, line };
+        if (note.plain !== null && isNear) this.#offer(plainName(note.plain), line, false);
+      }
+      // Markers around several blocks are not the name of one.
+      if (note.type === "end" && note.text === this.#begin?.text) {
         this.#offer(plainName(note.text), this.#begin.line, true);
       }
     }
   }
 
-  /** A marked name wins over a plain one, then the nearest, then the upper. */
+  /**
+   * A marked name comes before a plain one, then the nearest to the header, then the upper one. No distance
+   * reaches `LINES_MAX`.
+   */
   #offer(text: string | null, line: number, isMarked: boolean): void {
-    if (text === null) return;
-    const best = this.#best;
-    const distance = Math.abs(line - this.#headerLine);
-    const isBetter =
-      best === null ||
-      (isMarked === best.isMarked ? distance < best.distance : isMarked && !best.isMarked);
-    if (isBetter) this.#best = { text, isMarked, distance };
-  }
-
-  /** Whether its name, or a marker that may give it one, is known already. */
-  get hasName(): boolean {
-    return this.#best !== null || this.#begin !== null;
+    const rank = Math.abs(line - this.#headerLine) + (isMarked ? 0 : LINES_MAX);
+    if (text !== null && rank < this.#best.rank) this.#best = { text, rank };
   }
 }
 
@@ -125,14 +130,22 @@ function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
   let blanks = null as Blanks | null;
   /** Whether the first peer of the file has its name above its header; null until it was read. */
   let isNameAbove: boolean | null = null;
+  /** The texts of the begin markers so far. */
+  const begun = new Set<string>();
 
+  const commentOf = (line: number, note: Note, isBeside: boolean): Comment => {
+    if (note.type === "begin") begun.add(note.text);
+    if (note.type !== "end" || note.plain === null || begun.has(note.text)) {
+      return { line, note, isBeside };
+    }
+    return { line, note: { type: "plain", text: note.plain }, isBeside };
+  };
   const begin = (kind: Block["kind"], line: number): void => {
     const next = new Block(kind, line);
-    const isPeer = kind !== "other";
     const [above, below] = divide(gap, blanks, block.kind === "other" || isNameAbove === true);
     block.take(above);
     next.take(below);
-    if (isPeer) isNameAbove ??= next.hasName;
+    if (kind !== "other") isNameAbove ??= next.name !== null;
     found(block);
     [block, gap, blanks] = [next, [], null];
   };
@@ -156,17 +169,17 @@ function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
         if (line.note.type === "header") begin("disabled", number);
         else if (line.note.type === "setting" && block.kind === "disabled") proceed();
         else if (line.note.type !== "nothing") {
-          gap.push({ line: number, note: line.note, isBeside: false });
+          gap.push(commentOf(number, line.note, false));
         }
         break;
       case "header":
         begin(line.isPeer ? "peer" : "other", number);
-        block.take([{ line: number, note: line.beside, isBeside: true }]);
+        block.take([commentOf(number, line.beside, true)]);
         break;
       case "public-key":
         proceed();
         block.keys.add(line.key);
-        block.take([{ line: number, note: line.beside, isBeside: true }]);
+        block.take([commentOf(number, line.beside, true)]);
         break;
       case "setting":
         proceed();
@@ -180,8 +193,9 @@ function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
 
 /**
  * Divides the comments between two blocks: a comment belongs to the block that no blank line separates
- * it from. Where that is both, it is the upper one up to an end marker, the lower one after it or where
- * `isForLower`, else neither. None is of the lower block that stands above an end marker.
+ * it from. Without a blank line, comments up to the last end marker belong to the upper block; those after
+ * it belong to the lower block if there is an end marker or `isForLower`, otherwise to none. A comment
+ * above an end marker never belongs to the lower block.
  */
 function divide(
   gap: readonly Comment[],
@@ -298,8 +312,9 @@ function noteOf(comment: string, marks: number): Note {
   if (/^\[ ?(peer|wireguardpeer|interface) ?\]/i.test(text)) return { type: "header" };
   const marked = markedName(text, marks);
   if (marked !== null) {
-    const name = cut(clean(marked), NAME_MAX);
-    return isReadable(name) ? { type: "marked", text: name } : NOTHING;
+    const whole = clean(marked);
+    const name = cut(whole, NAME_MAX);
+    return isReadable(name) && !KEY.test(whole) ? { type: "marked", text: name } : NOTHING;
   }
   if (/^[\w.-]+ ?=/.test(text)) return { type: "setting" };
   return markerOf(text) ?? { type: "plain", text };
@@ -308,19 +323,21 @@ function noteOf(comment: string, marks: number): Note {
 /** The name in a form that marks it as one; null if the text has no such form. */
 function markedName(text: string, marks: number): string | null {
   // prometheus_wireguard_exporter, wg-portal, OPNsense
-  const friendly = /^friendly[_ -]?(name|json) ?[=:](.*)$/i.exec(text);
-  if (friendly !== null) return friendly[1] === "name" ? friendly[2]! : nameInJson(friendly[2]!);
+  const friendly = /^friendly[_ -]?name ?[=:](.*)$/i.exec(text);
+  if (friendly !== null) return friendly[1]!;
+  const json = /^friendly[_ -]?json ?[=:](.*)$/i.exec(text);
+  if (json !== null) return nameInJson(json[1]!);
   // WGDashboard: #Name# = alice
   const dashboard = /^name# ?=(.*)$/i.exec(text);
   if (dashboard !== null) return dashboard[1]!;
   // wg-portal; the id of a peer is often its public key, which is not decoded.
   const portal = /^-WGP- (?:Display name|Peer):(.*)$/i.exec(text);
-  if (portal !== null) return before(portal[1]!, " / Updated:");
+  if (portal !== null) return before(portal[1]!, / \/ Updated:/i);
   // angristan's wireguard-install and scripts made from it: ### Client alice
-  if (marks > 1 && /^client /i.test(text)) return before(text.slice(7), " | Expires:");
+  if (marks > 1 && /^client /i.test(text)) return before(text.slice(7), / \| Expires:/i);
   // wg-gen-web: # alice / alice@example.net / Updated: ... / Created: ...
   const slash = text.indexOf(" / ");
-  if (slash > 0 && text.includes("Updated:", slash)) return text.slice(0, slash);
+  if (slash > 0 && /Updated:/i.test(text.slice(slash))) return text.slice(0, slash);
   // A label. wg-easy adds an id in brackets, a number or a UUID.
   const label = /^(?:(?:peer|client|user)?[ _-]?name|peer|client|user) ?[:=](.*)$/i.exec(
     undecorated(text),
@@ -329,21 +346,22 @@ function markedName(text: string, marks: number): string | null {
 }
 
 /**
- * The markers that programs write around one peer or several. A name is what PiVPN (`### begin alice ###`),
- * Nyr's wireguard-install (`# BEGIN_PEER alice`) and wireguard-manager (`# alice start`) write between them.
+ * A marker of PiVPN (`### begin alice ###`), Nyr's wireguard-install (`# BEGIN_PEER alice`),
+ * wireguard-manager (`# alice start`), or of a program that names nothing (`# BEGIN ANSIBLE MANAGED BLOCK`).
  */
 function markerOf(text: string): Note | null {
-  const plain = undecorated(text);
-  const leading = /^(begin|start|region|end|endregion)([_ ]peer)?(?: (.*))?$/i.exec(plain);
-  if (leading !== null) {
-    const [, word, peer, name = ""] = leading;
-    if (/^end/i.test(word!)) return { type: "end", text: name };
+  const inner = undecorated(text);
+  const typeOf = (word: string) => (/end/i.test(word) ? "end" : "begin");
+  const [, word, peer, after = ""] = /^(begin|start|end)([_ ]peer)?(?: (.*))?$/i.exec(inner) ?? [];
+  if (word !== undefined) {
+    const type = typeOf(word);
     const isNaming = peer !== undefined || text.endsWith("#");
-    return isNaming ? { type: "begin", text: name } : NOTHING;
+    const isCapital = word === word.toUpperCase();
+    if (type === "begin" && isCapital && !isNaming) return NOTHING;
+    return { type, text: after, plain: isNaming || isCapital ? null : text };
   }
-  const trailing = /^(.+) (start|end)$/i.exec(plain);
-  if (trailing === null) return null;
-  return { type: /end/i.test(trailing[2]!) ? "end" : "begin", text: trailing[1]! };
+  const [, name, side] = /^(.+) (start|end)$/i.exec(inner) ?? [];
+  return name === undefined ? null : { type: typeOf(side!), text: name, plain: text };
 }
 
 /** The string members that name a peer, in the order in which they count; the exporter takes any. */
@@ -385,18 +403,19 @@ function nameInJson(json: string): string {
 function plainName(comment: string): string | null {
   const text = undecorated(comment);
   if (text.length > NAME_MAX || text.split(" ").length > NAME_WORDS_MAX) return null;
-  if (!isReadable(text) || /[.:;,!?\u2026]$/.test(text)) return null;
-  return NO_NAMES.some((pattern) => pattern.test(text)) ? null : text;
+  return isReadable(text) && !NO_NAMES.some((pattern) => pattern.test(text)) ? text : null;
 }
 
+/** README lists the same. */
 const NO_NAMES: readonly RegExp[] = [
-  // Details that wireguard-ui and wg-portal write.
-  /^(-?WGP-|(id|e-?mail|telegram|notes?|(created|updated?)( at)?|expires?) ?:)/i,
-  /^(todo|fixme|xxx|hack|note|disabled)\b/i,
-  /^((the )?(peers?|clients?|users?|devices?))$/i,
-  /\b(managed|generated|do not edit)\b/i,
-  // A note about a key, or a password.
-  /:\/\/|\bkeys?\b|pubkey|private|preshared|\bpsk\b|passw|secret|token/i,
+  KEY,
+  // A label and its value, a URL, a sentence.
+  /[:=]|[.,;!?\u2026]$/,
+  /^(peers?|clients?|users?|devices?)$/i,
+  /^(todo|fixme)\b/i,
+  /\b((managed|generated) by|ansible managed|do not edit)\b/i,
+  // A note about a secret, which may hold it.
+  /\b(public|private|preshared)[ _-]?key\b|\bpubkey\b|\bpsk\b|password/i,
 ];
 
 /** Without the lines that people draw around a comment: `--- alice ---`, `alice ###`. */
@@ -406,12 +425,12 @@ function undecorated(text: string): string {
   return words.slice(words.findIndex(isName), words.findLastIndex(isName) + 1).join(" ");
 }
 
-function before(text: string, mark: string): string {
-  const at = text.indexOf(mark);
+function before(text: string, mark: RegExp): string {
+  const at = text.search(mark);
   return at === -1 ? text : text.slice(0, at);
 }
 
-/** Not only lines and dots. */
+/** Whether it has a letter, a digit or an emoji: not only lines and dots. */
 function isReadable(text: string): boolean {
   return /[\p{L}\p{N}\p{Extended_Pictographic}]/u.test(text);
 }

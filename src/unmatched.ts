@@ -51,7 +51,7 @@ export function unmatched({ targets, peers }: Watched, present: Present): string
     ),
     (word) => `wgmon watches no device ${quoted(word)} now${didYouMean(word, devices)}`,
   );
-  // Without a device, no peer can be known.
+  // While there is no device, no peer exists.
   if (devices.length === 0) return warnings;
   warn(
     wordsOf(targets, ({ selection }) =>

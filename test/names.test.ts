@@ -255,7 +255,37 @@ describe("which comment counts", () => {
         "PublicKey = C",
         "# carol end",
       ],
-      { C: "carol" },
+      { A: "phones start", C: "carol" },
+    ],
+    [
+      "an end marker is not the name of the next peer",
+      [
+        "# ada start",
+        "[Peer]",
+        "PublicKey = A",
+        "[Peer]",
+        "PublicKey = B",
+        "# ada end",
+        "[Peer]",
+        "PublicKey = C",
+      ],
+      { A: "ada start" },
+    ],
+    [
+      "nor in any other form that people write",
+      [
+        "# begin ada",
+        "[Peer]",
+        "PublicKey = A",
+        "# end ada",
+        "[Peer]",
+        "PublicKey = B",
+        "# start carol",
+        "[Peer]",
+        "PublicKey = C",
+        "# end carol",
+      ],
+      { A: "ada", C: "carol" },
     ],
     [
       "a name between markers around all peers",
@@ -335,14 +365,11 @@ describe("which comment counts", () => {
     "Managed by Terraform",
     "BEGIN bob",
     "END bob",
-    "bob start",
-    "bob end",
+    "START managed zone wireguard -DO-NOT-EDIT-",
     "### begin bob ###",
     "### end bob ###",
     "BEGIN_PEER bob",
     "END_PEER bob",
-    "region bob",
-    "endregion",
     "Endpoint = 192.0.2.1:51820",
     "PersistentKeepalive=25",
     "Peers",
@@ -360,6 +387,11 @@ describe("which comment counts", () => {
     "to add a peer, copy a block of these, and change its key and its address",
     "https://wiki.example.net/vpn",
     "password: hunter2",
+    "my password is hunter2",
+    "wifi psk hunter2",
+    "PrivateKey hunter2",
+    "see ticket: 12",
+    "port = 51820 there",
     "Private key: see the safe",
     "Email: ada@example.net",
     "ID: cc0h2fq5u4h4i8v2f6g0",
@@ -375,6 +407,50 @@ describe("which comment counts", () => {
       ).toEqual({ A: "ada", B: "bob" });
     }
   });
+});
+
+test.each([
+  "Key West",
+  "Secret Garden Cafe",
+  "token ring office",
+  "Hack's laptop",
+  "Note 10 phone",
+  "West End",
+  "Front End",
+  "Region West",
+  "end user 5",
+  "End User 5",
+  "Bob's end",
+  "bob start",
+  "Start menu",
+  "Managed Switch",
+])("%s: a plain comment like any other", (text) => {
+  for (const comment of [`# ${text}`, `#${text}`, `; ${text}`]) {
+    const expected = { A: text };
+    expect(names("[Interface]", comment, "[Peer]", "PublicKey = A")).toEqual(expected);
+    expect(names("[Peer]", comment, "PublicKey = A")).toEqual(expected);
+    expect(names(`[Peer] ${comment}`, "PublicKey = A")).toEqual(expected);
+    expect(names("# ada", "[Peer]", "PublicKey = A", comment, "[Peer]", "PublicKey = B")).toEqual({
+      A: "ada",
+      B: text,
+    });
+  }
+  expect(names("[Peer]", `PublicKey = A # ${text}`)).toEqual({ A: text });
+});
+
+test.each([
+  "# Friendly Name: alice",
+  "# Friendly_Name = alice",
+  "# FriendlyName=alice",
+  "# FRIENDLY-NAME: alice",
+  '# Friendly_JSON = {"Name":"alice"}',
+  "# NAME: alice",
+  "#NAME# = alice",
+  "# -wgp- peer: alice / updated: 2022-01-01",
+  "### CLIENT alice | EXPIRES: 2027-01-01",
+  "# alice / alice@example.net / updated: 2026-01-01",
+])("%s: marks alice in capitals or small letters", (comment) => {
+  expect(names("[Peer]", "PublicKey = A", "AllowedIPs = ::/0", comment)).toEqual({ A: "alice" });
 });
 
 describe("an odd block", () => {
@@ -558,7 +634,13 @@ describe("properties", () => {
       () => "",
     );
     const filling = fc.array(form, { maxLength: 4 });
+    const markers = fc.constantFrom<((name: string) => string)[]>(
+      [(name) => `# ${name} start`, (name) => `# ${name} end`],
+      [(name) => `# begin ${name}`, (name) => `# end ${name}`],
+      [(name) => `### begin ${name} ###`, (name) => `### end ${name} ###`],
+    );
     const block = fc.record({
+      markers: fc.option(markers, { nil: null }),
       isDisabled: fc.boolean(),
       above: filling,
       inside: filling,
@@ -573,16 +655,27 @@ describe("properties", () => {
         const fill = (forms: readonly ((name: string) => string)[]) => {
           for (const write of forms) lines.push(write(`n${lines.length}`));
         };
-        for (const [index, { isDisabled, above, inside, below }] of parts.entries()) {
+        for (const [index, part] of parts.entries()) {
+          const { markers: pair, isDisabled, above, inside, below } = part;
           const publicKey = key(String.fromCharCode(65 + index));
           const mark = isDisabled ? "#" : "";
+          const between = `n${lines.length}`;
+          if (pair !== null) lines.push(pair[0]!(between));
           fill(above);
           const first = lines.push(`${mark}[Peer]`) - 1;
           fill(inside);
           const last = lines.push(`${mark}PublicKey = ${publicKey}`) - 1;
           blocks.push({ first, last, key: publicKey });
           fill(below);
+          if (pair !== null) lines.push(pair[1]!(between));
         }
+        const isEnd = (line: string) => {
+          const name = /n\d+/.exec(line)?.[0];
+          const isPaired = [`# ${name} start`, `# begin ${name}`].some((each) =>
+            lines.includes(each),
+          );
+          return line.startsWith("### end") || (/ end\b/.test(line) && isPaired);
+        };
         /** Blank lines between a line and a block; -1 within the block. */
         const gap = (at: number, { first, last }: { first: number; last: number }) => {
           if (at > first && at < last) return -1;
@@ -593,17 +686,26 @@ describe("properties", () => {
         for (const own of blocks) {
           const name = found.get(own.key as PublicKey);
           if (name === undefined) continue;
-          const at = Number(name.slice(1));
+          const at = Number(/\d+/.exec(name)![0]);
           for (const other of blocks) {
             if (other !== own) expect(gap(at, own)).toBeLessThanOrEqual(gap(at, other));
           }
           // Nor from above the marker that ends another block.
           const between = lines.slice(at + 1, own.first);
-          expect(between.filter((line) => / end( |$)/.test(line))).toEqual([]);
+          expect(between.filter(isEnd)).toEqual([]);
         }
       }),
       { numRuns: 2000 },
     );
+  });
+
+  test.each([
+    (half: string, rest: string) => `# ${half}\u200b${rest}`,
+    (half: string, rest: string) => `# friendly_name = ${"ada ".repeat(8)}${half}\u2060${rest}`,
+    (half: string, rest: string) => `# friendly_json={"name":"${half}\\u002b${rest}"}`,
+  ])("nor a key that an invisible character or an escape divides (%#)", (write) => {
+    const comment = write(PRIVATE.slice(0, 22), PRIVATE.slice(22, 43));
+    expect(names("[Peer]", comment, "PublicKey = A")).toEqual({});
   });
 
   test("a file with too many lines is not read", () => {

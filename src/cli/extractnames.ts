@@ -91,7 +91,7 @@ function namesIn(path: string, complain: (line: string) => void): string | null 
   }
 }
 
-/** In the form that counts before all others, so that parseNames reads the same name again. */
+/** `friendly_name` takes any text, so parseNames reads the same name from the copy as from the file. */
 function section([publicKey, name]: readonly [PublicKey, string]): string {
   return `[Peer]\n# friendly_name = ${name}\nPublicKey = ${publicKey}\n`;
 }

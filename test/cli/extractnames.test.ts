@@ -16,6 +16,7 @@ import fc from "fast-check";
 
 import { extractNames, type Folders } from "../../src/cli/extractnames.ts";
 import { parseNames } from "../../src/names.ts";
+import { hostileText } from "../support/events.ts";
 import { newStateFolder } from "../support/state.ts";
 
 const [ALICE, BOB] = [0xa1, 0xb0].map((byte) => Buffer.alloc(32, byte).toString("base64"));
@@ -121,17 +122,24 @@ describe("extract-names", () => {
     expect(readdirSync(folders.copy)).toContain("wg1.conf");
   });
 
-  test("says whatever a comment says: the copy is read as the file itself is", () => {
+  test("reads back as the file itself, whatever the comment and its form", () => {
     const folders = machine();
+    const form = fc.constantFrom<(text: string) => string>(
+      (text) => `# ${text}`,
+      (text) => `# friendly_name = ${text}`,
+      (text) => `# Client: ${text}`,
+      (text) => `# friendly_json=${JSON.stringify({ name: text })}`,
+    );
+    const comment = fc.oneof(fc.string({ unit: "grapheme", maxLength: 80 }), hostileText);
     fc.assert(
-      fc.property(fc.string({ unit: "grapheme", maxLength: 80 }), (comment) => {
-        const text = `[Peer]\n# ${comment.replaceAll("\n", " ")}\nPublicKey = ${ALICE}\n`;
+      fc.property(form, comment, (write, written) => {
+        const text = `[Peer]\n${write(written).replaceAll("\n", " ")}\nPublicKey = ${ALICE}\n`;
         put(folders, "wg0.conf", text);
         extract(folders);
         const copied = parseNames(readFileSync(join(folders.copy, "wg0.conf")));
         expect(copied).toEqual(parseNames(Buffer.from(text)));
       }),
-      { numRuns: 300 },
+      { numRuns: 500 },
     );
   });
 });
