@@ -108,12 +108,18 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     import("./store/store.ts"),
     import("./channel/targets.ts"),
   ]);
-  const refusal = claims.stateDir;
-  const store = await Store.open({ directory: settings.stateDir, refusal, clock, log });
+  const machine = thisMachine();
+  const store = await Store.open({
+    directory: settings.stateDir,
+    refusal: claims.stateDir,
+    boot: machine.bootId,
+    clock,
+    log,
+  });
   const keyOf = (address: string) => store.targetKey(address);
   app = new App(settings, {
     clock,
-    machine: thisMachine(),
+    machine,
     log,
     senses,
     store,

@@ -8,8 +8,8 @@ import type { Instant } from "./wireguard.ts";
 
 /** What the machine knows about its time. */
 export interface Machine {
-  /** Another text after each boot. */
-  readonly bootId: string;
+  /** Another text after each boot; null: unknown. */
+  readonly bootId: string | null;
   /** Milliseconds since the boot, suspension included. CLOCK_BOOTTIME, clock_gettime(2): it cannot be set. */
   bootMs(): number;
   /** Whether NTP or the like keeps the clock right; true, too, where that is unknown. STA_UNSYNC, adjtimex(2). */
@@ -60,6 +60,7 @@ interface Options {
 export class WallClock implements Clock {
   readonly #clock: Clock;
   readonly #machine: Machine;
+  readonly #bootId: string;
   #state: ClockState;
   /** When the machine's clock was last read. */
   #read: Instant;
@@ -68,6 +69,8 @@ export class WallClock implements Clock {
   constructor({ clock, machine, saved }: Options) {
     this.#clock = clock;
     this.#machine = machine;
+    // Where it is unknown, no other run of wgmon is in this boot: its times are not compared.
+    this.#bootId = machine.bootId ?? crypto.randomUUID();
     this.#state = saved ?? UNKNOWN;
     this.#read = clock.now();
   }
@@ -91,7 +94,7 @@ export class WallClock implements Clock {
 
   /** Follows the machine's clock. Returns the step by which remembered times are to be moved; null: there was none. */
   read(): ClockStep | null {
-    const { bootId } = this.#machine;
+    const bootId = this.#bootId;
     const before = this.#state;
     this.#read = this.#clock.now();
     const wallMs = Math.round(this.#read.wallMs);
@@ -123,7 +126,7 @@ export class WallClock implements Clock {
 
   #unsureSinceMs(before: ClockState, step: ClockStep | null, bootedAtMs: number): number | null {
     if (this.#machine.isSynchronised()) return null;
-    if (before.bootId !== this.#machine.bootId) return bootedAtMs;
+    if (before.bootId !== this.#bootId) return bootedAtMs;
     const { unsureSinceMs } = before;
     // The old clock was right, so only what is taken from now on may be wrong.
     if (unsureSinceMs === null) return Math.round(this.#read.wallMs);

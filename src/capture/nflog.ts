@@ -46,7 +46,7 @@ const COPY_RANGE_BYTES = 192;
 /** Some thousand packets; the kernel's own queue holds 250. In a flood it is thrown away, which takes time. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 /** Where the kernel lists the groups, their owners first: group, port id of the owner, ... */
-const GROUPS_FILE = "/proc/net/netfilter/nfnetlink_log";
+const GROUPS_FILE = "/proc/self/net/netfilter/nfnetlink_log";
 
 /**
  * Takes the group for this process; the kernel gives it back when the process ends.
@@ -182,6 +182,8 @@ function describeOwner(group: number): string | null {
   try {
     const owner = ownerOf(group);
     if (owner === null || owner.program === null) return null;
+    // The port id is a process id in the PID namespace of the owner, which is another one then.
+    if (Number(owner.portId) === process.pid) return null;
     return `process ${owner.portId}, ${owner.program}`;
   } catch (error) {
     if (error instanceof SystemError) return null;

@@ -5,7 +5,6 @@
 
 import type { Event } from "../contract.ts";
 import type { DisconnectReason } from "../event.ts";
-import { bootId } from "../system.ts";
 import { type Earlier, movedSession, type SavedSession } from "../tracker.ts";
 import type { ClockState, ClockStep } from "../wallclock.ts";
 import { type Device, formatEndpoint, type Peer, type PublicKey } from "../wireguard.ts";
@@ -159,7 +158,7 @@ export interface Retention {
 }
 
 interface StoreOptions extends DatabaseOptions {
-  /** Of the running kernel; null: unknown. */
+  /** Machine.bootId; null or left out: unknown. */
   readonly boot?: string | null;
 }
 
@@ -179,7 +178,7 @@ export class Store implements Disposable {
   /** All that is older waits for a target, as far as was looked. */
   #trimmed = START;
 
-  static async open({ boot = bootId(), ...options }: StoreOptions): Promise<Store> {
+  static async open({ boot = null, ...options }: StoreOptions): Promise<Store> {
     return new Store(await Database.open(options), boot);
   }
 
