@@ -58,7 +58,10 @@ export interface Waiting {
 
 /** How the attempts at a target stand. */
 export interface TargetState {
+  /** Failed attempts since the last success. */
   readonly failures: number;
+  /** Those of them since the last success or refusal: the pause before the next attempt grows with them. */
+  readonly retries: number;
   /** When the next attempt is due; 0: at once. */
   readonly nextAtMs: number;
   /** Why the newest attempt failed; empty: it succeeded. */
@@ -342,18 +345,20 @@ export class Store implements Disposable {
 
   targetState(target: string): TargetState | null {
     return this.#database.get<TargetState>(
-      "SELECT failures, next_at_ms AS nextAtMs, reason FROM $.targets WHERE target = ?",
+      "SELECT failures, retries, next_at_ms AS nextAtMs, reason FROM $.targets WHERE target = ?",
       target,
     );
   }
 
-  saveTarget(target: string, label: string, { failures, nextAtMs, reason }: TargetState): void {
+  saveTarget(target: string, label: string, state: TargetState): void {
+    const { failures, retries, nextAtMs, reason } = state;
     this.#database.write("soon", () =>
       this.#database.run(
-        "INSERT OR REPLACE INTO $.targets (target, label, failures, next_at_ms, reason) VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO $.targets (target, label, failures, retries, next_at_ms, reason) VALUES (?, ?, ?, ?, ?, ?)",
         target,
         label,
         failures,
+        retries,
         Math.round(nextAtMs),
         reason,
       ),
@@ -363,7 +368,7 @@ export class Store implements Disposable {
   /** What waits for targets, all that were ever saved. */
   queues(): Queue[] {
     return this.#database.all<Queue>(
-      `SELECT target, coalesce(label, target) AS label, coalesce(failures, 0) AS failures,
+      `SELECT target, coalesce(label, target) AS label, coalesce(failures, 0) AS failures, coalesce(retries, 0) AS retries,
          coalesce(next_at_ms, 0) AS nextAtMs, coalesce(reason, '') AS reason,
          count(*) AS waiting, min(added_at_ms) AS oldestAtMs
        FROM $.outbox LEFT JOIN $.targets USING (target) GROUP BY target ORDER BY label, target`,

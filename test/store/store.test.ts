@@ -599,7 +599,12 @@ describe("a clock that was set", () => {
       at(BOOT, 20),
     );
     store.bury("old", "old", [2], "404", at(BOOT, 30));
-    store.saveTarget("ops", "ops", { failures: 1, nextAtMs: at(BOOT, 100), reason: "503" });
+    store.saveTarget("ops", "ops", {
+      failures: 1,
+      retries: 1,
+      nextAtMs: at(BOOT, 100),
+      reason: "503",
+    });
     store.addTraffic([{ device: "wg0", publicKey: ALICE, rxBytes: 1, txBytes: 2 }], at(BOOT, 20));
     return store;
   }
