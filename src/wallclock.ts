@@ -100,9 +100,11 @@ export class WallClock implements Clock {
     const wallMs = Math.round(this.#read.wallMs);
     const bootMs = Math.round(this.#machine.bootMs());
     const bootedAtMs = wallMs - bootMs;
-    const isUnknown = before.bootedAtMs < EARLIEST_MS;
-    // A clock that was right, or nearly so, before the machine was started again says nothing about the clock of now.
-    const isComparable = before.bootId === bootId || (isUnknown && wallMs >= EARLIEST_MS);
+    const isSameBoot = before.bootId === bootId;
+    // What the old clock says now; of another boot only its beginning is known.
+    const isUnknown = before.bootedAtMs + (isSameBoot ? bootMs : 0) < EARLIEST_MS;
+    // After a reboot, the saved state cannot be compared with the present clock.
+    const isComparable = isSameBoot || (isUnknown && wallMs >= EARLIEST_MS);
     const ms = bootedAtMs - before.bootedAtMs;
     let step: ClockStep | null = null;
     if (isComparable && Math.abs(ms) >= STEP_MS) {
@@ -117,8 +119,7 @@ export class WallClock implements Clock {
     this.#state = {
       bootId,
       // Read twice, the same moment differs by a millisecond or two.
-      bootedAtMs:
-        before.bootId === bootId && Math.abs(ms) < STEP_MS / 4 ? before.bootedAtMs : bootedAtMs,
+      bootedAtMs: isSameBoot && Math.abs(ms) < STEP_MS / 4 ? before.bootedAtMs : bootedAtMs,
       unsureSinceMs: this.#unsureSinceMs(before, step, bootedAtMs),
     };
     return step;

@@ -115,6 +115,18 @@ test("where the boot is unknown, a restart is no step, and a step while it runs 
   expect(wall.read()).toMatchObject({ ms: HOUR_MS });
 });
 
+test("a machine that was booted before 2026 and is up for long knows the time", () => {
+  const { clock, wall } = boot(Date.UTC(2025, 11, 25));
+  clock.advance(340 * 24 * HOUR_MS);
+  const noted = wall.now().wallMs;
+  clock.jump(HOUR_MS);
+  const step = wall.read()!;
+  expect(step.ms).toBe(HOUR_MS);
+  expect(moved(step, noted)).toBe(noted + HOUR_MS);
+  // Of another boot.
+  expect(moved(step, Date.UTC(2025, 11, 24))).toBe(Date.UTC(2025, 11, 24));
+});
+
 test("times of a boot that never knew the time are moved by the next that does", () => {
   const before = boot(IN_1970);
   before.clock.advance(HOUR_MS);
