@@ -586,10 +586,19 @@ export class Store implements Disposable {
   }
 
   /**
-   * Moves all times that the old clock gave: of what goes on always, of what is over if that clock may have been wrong. All or
-   * nothing, with the state: no time is moved twice.
+   * Adds the step to all times taken by the old clock. Waiting events and open sessions are always moved; past events, sessions and
+   * traffic only if the old clock may have been wrong. One transaction with the clock's state, so that no time is moved twice.
    */
   clockSet(step: ClockStep, state: ClockState): void {
+    this.#database.write("now", () => {
+      this.#putClockState(state);
+      this.#moveAll(step);
+    });
+    this.#database.repeatOnDisk(() => this.#moveAll(step));
+    this.#trimmed = START;
+  }
+
+  #moveAll(step: ClockStep): void {
     const { ms, fromMs, toMs, unsureFromMs } = step;
     const move = (table: string, column: string, from: number) =>
       this.#database.run(
@@ -598,18 +607,15 @@ export class Store implements Disposable {
         from,
         toMs,
       );
-    this.#database.write("now", () => {
-      this.#putClockState(state);
-      move("outbox", "added_at_ms", fromMs);
-      move("targets", "next_at_ms", fromMs);
-      this.#moveSessions(step);
-      if (unsureFromMs === null) return;
-      move("events", "at_ms", unsureFromMs);
-      move("dead_letters", "at_ms", unsureFromMs);
-      this.#moveEndedSessions(step, unsureFromMs);
-      this.#moveTraffic(step, unsureFromMs);
-    });
-    this.#trimmed = START;
+    move("outbox", "added_at_ms", fromMs);
+    // 0 is no time: the next attempt is due at once.
+    move("targets", "next_at_ms", Math.max(1, fromMs));
+    this.#moveSessions(step);
+    if (unsureFromMs === null) return;
+    move("events", "at_ms", unsureFromMs);
+    move("dead_letters", "at_ms", unsureFromMs);
+    this.#moveEndedSessions(step, unsureFromMs);
+    this.#moveTraffic(step, unsureFromMs);
   }
 
   #putClockState({ bootId, bootedAtMs, unsureSinceMs }: ClockState): void {
