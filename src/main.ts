@@ -8,7 +8,7 @@ import { systemClock } from "./clock.ts";
 import { type Command, describeSettings, parseCommand, type Settings, targetAt } from "./config.ts";
 import { hasUrl } from "./config/words.ts";
 import type { FileRead } from "./doctor/secrets.ts";
-import { ConfigError, LibraryError, SystemError } from "./errors.ts";
+import { AlreadyRunning, ConfigError, LibraryError, SystemError } from "./errors.ts";
 import { claim } from "./exclusive.ts";
 import { runtimeDirOf } from "./http/place.ts";
 import type { HttpServer } from "./http/server.ts";
@@ -352,7 +352,11 @@ try {
     complain(...error.problems.map((problem) => `wgmon: ${problem}`), error.nextStep);
     process.exit(2);
   }
-  if (error instanceof SystemError || error instanceof LibraryError) {
+  if (
+    error instanceof SystemError ||
+    error instanceof LibraryError ||
+    error instanceof AlreadyRunning
+  ) {
     complain(`wgmon: ${error.message}`);
     process.exit(1);
   }

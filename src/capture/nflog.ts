@@ -180,7 +180,7 @@ function mayConfigure(socket: NetlinkSocket, taken: number): boolean {
 /** For the message: it does without what cannot be read. */
 function describeOwner(group: number): string | null {
   try {
-    const owner = ownerOf(group);
+    const owner = groupOwner(group);
     if (owner === null || owner.program === null) return null;
     // The port id is a process id in the PID namespace of the owner, which is another one then.
     if (Number(owner.portId) === process.pid) return null;
@@ -203,7 +203,7 @@ export interface GroupOwner {
  *
  * @throws SystemError when that cannot be read; ENOENT: nfnetlink_log is not loaded.
  */
-export function ownerOf(group: number): GroupOwner | null {
+export function groupOwner(group: number): GroupOwner | null {
   const list = readTextFile(GROUPS_FILE);
   if (list === null) throw new SystemError(`read ${GROUPS_FILE}`, "ENOENT");
   for (const line of list.split("\n")) {

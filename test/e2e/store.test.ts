@@ -61,16 +61,16 @@ test("a second wgmon on the same store or socket does not start, and the first g
   const environment = { RUNTIME_DIRECTORY: runtime };
   await using first = startWgmon([...POLL, "--state-dir", folder], { environment });
   await started(first, folder);
-  const stop = `stop it first (systemctl stop wgmon, or kill ${first.pid})`;
+  const stop = `Stop it (systemctl stop wgmon, or kill ${first.pid})`;
   await using sameStore = startWgmon([...POLL, "--state-dir", folder]);
   expect(await sameStore.exited).toBe(1);
   expect(sameStore.logText).toEndWith(
-    `\nwgmon: start: already running (process ${first.pid} (wgmon) uses ${folder}; ${stop}, or give this one another --state-dir)`,
+    `\nwgmon: already running: process ${first.pid} (wgmon) uses ${folder}. ${stop}, or give this one another --state-dir`,
   );
   await using sameSocket = startWgmon(POLL, { environment });
   expect(await sameSocket.exited).toBe(1);
   expect(sameSocket.logText).toContain(
-    `\nwgmon: start: already running (process ${first.pid} (wgmon) uses ${runtime}/wgmon.sock; ${stop}, or give`,
+    `\nwgmon: already running: process ${first.pid} (wgmon) uses ${runtime}/wgmon.sock. ${stop}, or give`,
   );
   // A tool beside it.
   const outbox = Bun.spawnSync([WGMON, "outbox", "--state-dir", folder]);
