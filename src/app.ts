@@ -38,7 +38,7 @@ import { Trigger } from "./trigger.ts";
 import { Unknown } from "./unknown.ts";
 import { warnOfUnmatched } from "./unmatched.ts";
 import { WakeUpWatch } from "./wakeup/watch.ts";
-import { type Machine, moved, WallClock } from "./wallclock.ts";
+import { type ClockStep, type Machine, moved, WallClock } from "./wallclock.ts";
 import { type PublicKey, shortKey } from "./wireguard.ts";
 
 /** How long the last attempts at delivery may take at the end. */
@@ -152,11 +152,14 @@ export class App implements Witness {
     this.#log = log;
     this.#senses = senses;
     this.#store = store;
-    const clock = new WallClock({ ...options, saved: store.clockState() });
+    const saved = store.clockState();
+    const clock = new WallClock({ ...options, saved });
     this.#clock = clock;
     const step = clock.read();
     if (step === null) store.saveClockState(clock.state);
     else store.clockSet(step, clock.state);
+    // Without a saved state it is no step of the clock: times in 1970 are moved in any case.
+    if (step !== null && saved !== null) this.#logStep(step);
     const { wallMs, monotonicMs } = clock.now();
     // The monotonic clock begins with the program.
     this.#startedAtMs = Math.round(wallMs - monotonicMs);
@@ -569,13 +572,17 @@ export class App implements Witness {
       this.#traffic.clockSet(step);
       this.#wakeUpWatch.clockSet(step);
       this.#startedAtMs = moved(step, this.#startedAtMs);
-      const way = step.ms > 0 ? "forward" : "back";
-      this.#log.info(
-        `the clock was set ${way} by ${duration(Math.abs(step.ms))}; times before are moved with it`,
-      );
+      this.#logStep(step);
     } else if (JSON.stringify(state) !== JSON.stringify(before)) {
       this.#store.saveClockState(state);
     }
+  }
+
+  #logStep({ ms }: ClockStep): void {
+    const way = ms > 0 ? "forward" : "back";
+    this.#log.info(
+      `the clock was set ${way} by ${duration(Math.abs(ms))}; earlier times were adjusted`,
+    );
   }
 
   #scheduleUpkeep(delayMs: number): void {

@@ -15,6 +15,11 @@ export class SystemError extends Error {
   }
 }
 
+/** Another process uses the state directory or the socket that this one is to use. */
+export class AlreadyRunning extends Error {
+  override readonly name = "AlreadyRunning";
+}
+
 /** Bytes that do not follow their format. */
 export class ParseError extends Error {
   override readonly name = "ParseError";

@@ -4,11 +4,11 @@
  * releases when the process ends, however it ends.
  */
 
-import { SystemError } from "./errors.ts";
+import { AlreadyRunning, SystemError } from "./errors.ts";
 import { socketIn } from "./http/place.ts";
 import { lockFile, readTextFile } from "./system.ts";
 
-/** Why each of the two cannot be used; null: it can, and no other wgmon does until this process ends. */
+/** For each of the two: null: locked by this process until it ends; otherwise why it cannot be used. */
 export interface Claims {
   readonly stateDir: SystemError | null;
   readonly socket: SystemError | null;
@@ -17,7 +17,7 @@ export interface Claims {
 /**
  * Makes the state directory and the socket's folder if need be, and locks both.
  *
- * @throws SystemError when another process has one of them.
+ * @throws AlreadyRunning when another process has one of them.
  */
 export function claim(stateDir: string, runtimeDir: string): Claims {
   const socket = socketIn(runtimeDir);
@@ -28,7 +28,7 @@ export function claim(stateDir: string, runtimeDir: string): Claims {
       advice: "give this one another --state-dir",
     }),
     socket: take(socket, {
-      lock: `${socket}.lock`,
+      lock: lockOfSocket(socket),
       mode: 0o755,
       advice: "give this one another --state-dir, and another folder in RUNTIME_DIRECTORY",
     }),
@@ -38,6 +38,11 @@ export function claim(stateDir: string, runtimeDir: string): Claims {
 /** The file that the user of a state directory has locked. */
 export function lockOf(stateDir: string): string {
   return `${stateDir}/wgmon.lock`;
+}
+
+/** The file that the owner of a Unix socket has locked. */
+export function lockOfSocket(socket: string): string {
+  return `${socket}.lock`;
 }
 
 interface Taking {
@@ -54,12 +59,14 @@ function take(name: string, { lock, mode, advice }: Taking): SystemError | null 
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     if (error.code !== "EAGAIN") return error;
-    const owner = ownerOf(lock);
-    const [who, stop] =
+    const owner = lockOwner(lock);
+    const [who, how] =
       owner === null
-        ? ["another wgmon", `stop it first (fuser -v ${lock} finds it)`]
-        : [owner.text, `stop it first (systemctl stop wgmon, or kill ${owner.pid})`];
-    throw new SystemError("start", "already running", `${who} uses ${name}; ${stop}, or ${advice}`);
+        ? ["another wgmon", `fuser -v ${lock} finds it`]
+        : [owner.text, `systemctl stop wgmon, or kill ${owner.pid}`];
+    throw new AlreadyRunning(
+      `already running: ${who} uses ${name}. Stop it (${how}), or ${advice}`,
+    );
   }
 }
 
@@ -81,16 +88,51 @@ function lockInFolder(lock: string, mode: number): void {
   }
 }
 
-/** The process that has this file locked, by /proc/locks; null: none, or none that can be seen from here. */
-export function ownerOf(lock: string): { readonly pid: number; readonly text: string } | null {
+export interface LockOwner {
+  readonly pid: number;
+  /** `process 412 (wgmon)` */
+  readonly text: string;
+}
+
+/** The process that has this file locked; null: none, or none that can be seen from here. */
+export function lockOwner(lock: string): LockOwner | null {
   const { statSync } = require("node:fs") as typeof import("node:fs");
-  const inode = statSync(lock, { throwIfNoEntry: false })?.ino;
-  if (inode === undefined) return null;
-  const locks = readTextFile("/proc/locks") ?? "";
-  const line = new RegExp(`^\\d+: FLOCK .* WRITE (\\d+) \\S+:${inode} `, "m").exec(locks);
-  const pid = Number(line?.[1] ?? 0);
-  // 0: it is in another PID namespace, such as that of another container.
-  if (pid === 0) return null;
-  const program = readTextFile(`/proc/${pid}/comm`)?.trim();
-  return { pid, text: `process ${pid}${program === undefined ? "" : ` (${program})`}` };
+  const stat = statSync(lock, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? null : findOwner(stat, readTextFile("/proc/locks") ?? "", programOf);
+}
+
+/**
+ * The process that has a flock(2) lock on the file, by /proc/locks, proc_locks(5).
+ *
+ * @param programOf the name of a process; null: unknown.
+ */
+export function findOwner(
+  file: { readonly dev: bigint; readonly ino: bigint },
+  locks: string,
+  programOf: (pid: number) => string | null,
+): LockOwner | null {
+  const owners = [...locks.matchAll(/^\d+: FLOCK .* WRITE (\d+) (\S+):(\d+) /gm)]
+    .map(([, pid, device, inode]) => ({ pid: Number(pid), device, inode: BigInt(inode!) }))
+    // 0: it is in another PID namespace, such as that of another container.
+    .filter(({ pid, inode }) => pid !== 0 && inode === file.ino)
+    .map(({ pid, device }) => ({ pid, device, program: programOf(pid) }));
+  const device = deviceName(file.dev);
+  // On btrfs, stat(2) gives another device than /proc/locks, and other file systems have the same inode numbers.
+  const owner =
+    owners.find((each) => each.device === device) ??
+    owners.find(({ program }) => program === "wgmon");
+  if (owner === undefined) return null;
+  const { pid, program } = owner;
+  return { pid, text: `process ${pid}${program === null ? "" : ` (${program})`}` };
+}
+
+/** As /proc/locks has it: major and minor number of st_dev, makedev(3), two hexadecimal digits or more each. */
+function deviceName(dev: bigint): string {
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n);
+  return [major, minor].map((part) => part.toString(16).padStart(2, "0")).join(":");
+}
+
+function programOf(pid: number): string | null {
+  return readTextFile(`/proc/${pid}/comm`)?.trim() ?? null;
 }

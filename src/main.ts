@@ -8,7 +8,7 @@ import { systemClock } from "./clock.ts";
 import { type Command, describeSettings, parseCommand, type Settings, targetAt } from "./config.ts";
 import { hasUrl } from "./config/words.ts";
 import type { FileRead } from "./doctor/secrets.ts";
-import { ConfigError, LibraryError, SystemError } from "./errors.ts";
+import { AlreadyRunning, ConfigError, LibraryError, SystemError } from "./errors.ts";
 import { claim } from "./exclusive.ts";
 import { runtimeDirOf } from "./http/place.ts";
 import type { HttpServer } from "./http/server.ts";
@@ -108,12 +108,18 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
     import("./store/store.ts"),
     import("./channel/targets.ts"),
   ]);
-  const refusal = claims.stateDir;
-  const store = await Store.open({ directory: settings.stateDir, refusal, clock, log });
+  const machine = thisMachine();
+  const store = await Store.open({
+    directory: settings.stateDir,
+    refusal: claims.stateDir,
+    boot: machine.bootId,
+    clock,
+    log,
+  });
   const keyOf = (address: string) => store.targetKey(address);
   app = new App(settings, {
     clock,
-    machine: thisMachine(),
+    machine,
     log,
     senses,
     store,
@@ -346,7 +352,11 @@ try {
     complain(...error.problems.map((problem) => `wgmon: ${problem}`), error.nextStep);
     process.exit(2);
   }
-  if (error instanceof SystemError || error instanceof LibraryError) {
+  if (
+    error instanceof SystemError ||
+    error instanceof LibraryError ||
+    error instanceof AlreadyRunning
+  ) {
     complain(`wgmon: ${error.message}`);
     process.exit(1);
   }

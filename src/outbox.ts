@@ -233,7 +233,7 @@ class Queue {
   #mustReload = false;
   /** Failed attempts since the last success, whatever became of the events. */
   #failures = 0;
-  /** Those that the pause grows by: since the target last answered for good. */
+  /** Those of them since the last success or refusal: the pause grows with them. */
   #retries = 0;
   /** Of the newest attempt; empty: it succeeded. */
   #lastReason = "";
@@ -246,7 +246,8 @@ class Queue {
     const { store, clock } = options;
     this.#waiting = store.count(target.key);
     const state = store.targetState(target.key);
-    this.#failures = this.#retries = state?.failures ?? 0;
+    this.#failures = state?.failures ?? 0;
+    this.#retries = state?.retries ?? 0;
     this.#lastReason = state?.reason ?? "";
     const pauseMs = Math.min(BACKOFF_LAST_MS, (state?.nextAtMs ?? 0) - clock.now().wallMs);
     // Before it was ended, wgmon had promised the target to wait so long.
@@ -502,8 +503,12 @@ class Queue {
   }
 
   #saveState(nextAtMs: number): void {
-    const state = { failures: this.#failures, nextAtMs, reason: this.#lastReason };
-    this.#options.store.saveTarget(this.key, this.#name, state);
+    this.#options.store.saveTarget(this.key, this.#name, {
+      failures: this.#failures,
+      retries: this.#retries,
+      nextAtMs,
+      reason: this.#lastReason,
+    });
   }
 
   /** A warning when it begins and when the reason becomes another; between them it is no news. */

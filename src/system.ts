@@ -75,10 +75,9 @@ function clockMs(id: number): number {
   return Number(timespec[0]) * 1000 + Number(timespec[1]) / 1e6;
 }
 
-/** Where the file cannot be read, no two runs of wgmon are in one boot: their times are not compared. */
 export function thisMachine(): Machine {
   return {
-    bootId: bootId() ?? crypto.randomUUID(),
+    bootId: bootId(),
     bootMs: () => clockMs(CLOCK_BOOTTIME),
     // Unknown where the unit has ProtectClock=: then what is over keeps its times, unless they are of 1970.
     isSynchronised: () => isClockSynchronised() !== false,
@@ -277,8 +276,11 @@ export function whyNoAccess(path: string): string {
   return `permission denied for user ${own}`;
 }
 
-/** Identifies the time since the kernel was started, random(4); null where there is no /proc. */
-export function bootId(): string | null {
+/**
+ * Identifies the time since the kernel was started, random(4); null where it cannot be read, as in a /proc that
+ * is mounted with subset=pid.
+ */
+function bootId(): string | null {
   try {
     return readTextFile("/proc/sys/kernel/random/boot_id")?.trim() || null;
   } catch {

@@ -8,8 +8,8 @@ import type { Instant } from "./wireguard.ts";
 
 /** What the machine knows about its time. */
 export interface Machine {
-  /** Another text after each boot. */
-  readonly bootId: string;
+  /** Another text after each boot; null: unknown. */
+  readonly bootId: string | null;
   /** Milliseconds since the boot, suspension included. CLOCK_BOOTTIME, clock_gettime(2): it cannot be set. */
   bootMs(): number;
   /** Whether NTP or the like keeps the clock right; true, too, where that is unknown. STA_UNSYNC, adjtimex(2). */
@@ -60,6 +60,7 @@ interface Options {
 export class WallClock implements Clock {
   readonly #clock: Clock;
   readonly #machine: Machine;
+  readonly #bootId: string;
   #state: ClockState;
   /** When the machine's clock was last read. */
   #read: Instant;
@@ -68,6 +69,8 @@ export class WallClock implements Clock {
   constructor({ clock, machine, saved }: Options) {
     this.#clock = clock;
     this.#machine = machine;
+    // Where it is unknown, no other run of wgmon is in this boot: its times are not compared.
+    this.#bootId = machine.bootId ?? crypto.randomUUID();
     this.#state = saved ?? UNKNOWN;
     this.#read = clock.now();
   }
@@ -91,15 +94,17 @@ export class WallClock implements Clock {
 
   /** Follows the machine's clock. Returns the step by which remembered times are to be moved; null: there was none. */
   read(): ClockStep | null {
-    const { bootId } = this.#machine;
+    const bootId = this.#bootId;
     const before = this.#state;
     this.#read = this.#clock.now();
     const wallMs = Math.round(this.#read.wallMs);
     const bootMs = Math.round(this.#machine.bootMs());
     const bootedAtMs = wallMs - bootMs;
-    const isUnknown = before.bootedAtMs < EARLIEST_MS;
-    // A clock that was right, or nearly so, before the machine was started again says nothing about the clock of now.
-    const isComparable = before.bootId === bootId || (isUnknown && wallMs >= EARLIEST_MS);
+    const isSameBoot = before.bootId === bootId;
+    // What the old clock says now; of another boot only its beginning is known.
+    const isUnknown = before.bootedAtMs + (isSameBoot ? bootMs : 0) < EARLIEST_MS;
+    // After a reboot, the saved state cannot be compared with the present clock.
+    const isComparable = isSameBoot || (isUnknown && wallMs >= EARLIEST_MS);
     const ms = bootedAtMs - before.bootedAtMs;
     let step: ClockStep | null = null;
     if (isComparable && Math.abs(ms) >= STEP_MS) {
@@ -114,8 +119,7 @@ export class WallClock implements Clock {
     this.#state = {
       bootId,
       // Read twice, the same moment differs by a millisecond or two.
-      bootedAtMs:
-        before.bootId === bootId && Math.abs(ms) < STEP_MS / 4 ? before.bootedAtMs : bootedAtMs,
+      bootedAtMs: isSameBoot && Math.abs(ms) < STEP_MS / 4 ? before.bootedAtMs : bootedAtMs,
       unsureSinceMs: this.#unsureSinceMs(before, step, bootedAtMs),
     };
     return step;
@@ -123,7 +127,7 @@ export class WallClock implements Clock {
 
   #unsureSinceMs(before: ClockState, step: ClockStep | null, bootedAtMs: number): number | null {
     if (this.#machine.isSynchronised()) return null;
-    if (before.bootId !== this.#machine.bootId) return bootedAtMs;
+    if (before.bootId !== this.#bootId) return bootedAtMs;
     const { unsureSinceMs } = before;
     // The old clock was right, so only what is taken from now on may be wrong.
     if (unsureSinceMs === null) return Math.round(this.#read.wallMs);

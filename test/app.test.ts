@@ -481,6 +481,12 @@ for (const [what, bootMs, stepMs] of [
   });
 }
 
+test("the first run of all is not taken for a clock that was set", async () => {
+  clock = new HandClock(Date.UTC(2026, 10, 29));
+  await start(`reconcile = 0`);
+  expect(logged.filter(({ message }) => message.startsWith("the clock was set"))).toEqual([]);
+});
+
 test("a clock that is set while wgmon is stopped changes no duration either", async () => {
   clock = new HandClock(120_000);
   startMs = 120_000;
@@ -490,7 +496,12 @@ test("a clock that is set while wgmon is stopped changes no duration either", as
   await app!.stop();
   clock.jump(Date.UTC(2026, 10, 29) - 120_000);
   looks = new LookMaker();
+  const steps = () => logged.filter(({ message }) => message.startsWith("the clock was set"));
+  expect(steps()).toEqual([]);
   const running = await start(`tick = "1s"\nreconcile = 0`);
+  expect(steps().map(({ message }) => message)).toEqual([
+    "the clock was set forward by 20785d 23h; earlier times were adjusted",
+  ]);
   await pass(30_000, 1000);
   const source = new LiveSource("1.2.3", running.parts);
   const rows = source.store.sessions(openSessions);

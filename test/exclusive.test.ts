@@ -1,6 +1,6 @@
 /** One wgmon to a state directory and to a socket: which locks are taken, and who has them. */
 
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -14,7 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { claim, lockOf, ownerOf } from "../src/exclusive.ts";
+import { claim, findOwner, lockOf, lockOfSocket, lockOwner } from "../src/exclusive.ts";
 
 const folders: string[] = [];
 
@@ -36,26 +36,62 @@ test("both folders are made, and the locks are for this user alone", () => {
   const [state, runtime] = [join(folder(), "a", "state"), join(folder(), "run")];
   expect(claim(state, runtime)).toEqual({ stateDir: null, socket: null });
   expect([modeOf(state), modeOf(lockOf(state))]).toEqual(["700", "600"]);
-  expect([modeOf(runtime), modeOf(join(runtime, "wgmon.sock.lock"))]).toEqual(["755", "600"]);
+  expect([modeOf(runtime), modeOf(lockOfSocket(join(runtime, "wgmon.sock")))]).toEqual([
+    "755",
+    "600",
+  ]);
 });
 
 test("whoever has a lock is named, in the refusal of the second", () => {
   const [state, runtime] = [folder(), folder()];
   claim(state, runtime);
   // Locks belong to open files, not to processes: a second open file of this process is refused as well.
-  const stop = `stop it first \\(systemctl stop wgmon, or kill ${process.pid}\\)`;
+  const stop = `Stop it \\(systemctl stop wgmon, or kill ${process.pid}\\)`;
   expect(() => claim(state, folder())).toThrow(
     new RegExp(
-      `^start: already running \\(process ${process.pid} \\(.+\\) uses ${state}; ${stop}, or give this one another --state-dir\\)$`,
+      `^already running: process ${process.pid} \\(.+\\) uses ${state}\\. ${stop}, or give this one another --state-dir$`,
     ),
   );
   expect(() => claim(folder(), runtime)).toThrow(
     new RegExp(
-      `^start: already running \\(process ${process.pid} \\(.+\\) uses ${runtime}/wgmon.sock; ${stop}, .*RUNTIME_DIRECTORY`,
+      `^already running: process ${process.pid} \\(.+\\) uses ${runtime}/wgmon.sock\\. ${stop}, .*RUNTIME_DIRECTORY`,
     ),
   );
-  expect(ownerOf(lockOf(state))?.pid).toBe(process.pid);
-  expect(ownerOf(lockOf(folder()))).toBeNull();
+  expect(lockOwner(lockOf(state))?.pid).toBe(process.pid);
+  expect(lockOwner(lockOf(folder()))).toBeNull();
+});
+
+describe("the owner of a lock", () => {
+  const programs = new Map([
+    [9, "wgmon"],
+    [10, "postgres"],
+  ]);
+  const owner = (dev: bigint, locks: string) =>
+    findOwner({ dev, ino: 2n }, locks, (pid) => programs.get(pid) ?? null)?.text ?? null;
+  /** makedev(3) of major 0 and minor 0x34, of 259 and 1, of 8 and 0x100. */
+  const [TMPFS, NVME, LARGE] = [0x34n, 0x1_0301n, 0x10_0800n];
+
+  test("is by device and inode: tmpfs begins with the same inodes on each mount", () => {
+    const locks =
+      "1: FLOCK  ADVISORY  WRITE 10 00:35:2 0 EOF\n2: POSIX  ADVISORY  WRITE 7 00:34:2 0 EOF\n" +
+      "3: FLOCK  ADVISORY  WRITE 11 00:34:2 0 EOF\n3: -> FLOCK  ADVISORY  WRITE 12 00:34:2 0 EOF\n";
+    expect(owner(TMPFS, locks)).toBe("process 11");
+    expect(owner(NVME, "1: FLOCK  ADVISORY  WRITE 10 103:01:2 0 EOF\n")).toBe(
+      "process 10 (postgres)",
+    );
+    expect(owner(LARGE, "1: FLOCK  ADVISORY  WRITE 10 08:100:2 0 EOF\n")).toBe(
+      "process 10 (postgres)",
+    );
+  });
+
+  test("is a wgmon where the device is another one, as on btrfs, and never a stranger", () => {
+    const stranger = "1: FLOCK  ADVISORY  WRITE 10 00:35:2 0 EOF\n";
+    expect(owner(TMPFS, stranger)).toBeNull();
+    expect(owner(TMPFS, `${stranger}2: FLOCK  ADVISORY  WRITE 9 00:36:2 0 EOF\n`)).toBe(
+      "process 9 (wgmon)",
+    );
+    expect(owner(TMPFS, "1: FLOCK  ADVISORY  WRITE 0 00:34:2 0 EOF\n")).toBeNull();
+  });
 });
 
 test("a lock file that an ended process left behind is no obstacle", () => {

@@ -563,14 +563,16 @@ describe("after a restart", () => {
     folders.push(directory);
     const clock = new HandClock();
     const run = await single({ directory, clock, random: () => 1 }, fields);
-    const again = async () => {
+    const restarted = async (of: string) => {
       const channel = new FakeChannel();
       // As kill -9 leaves it: nothing is closed but the lock.
-      const parts = await setup({ directory: copyOf(directory, folders), clock });
+      const copy = copyOf(of, folders);
+      const parts = await setup({ directory: copy, clock });
       parts.outbox.setTargets([target(channel, fields)]);
-      return { ...parts, channel, add: (from: number, to = from) => addTo(parts, from, to) };
+      const add = (from: number, to = from) => addTo(parts, from, to);
+      return { ...parts, channel, add, again: () => restarted(copy) };
     };
-    return { ...run, again };
+    return { ...run, again: () => restarted(directory) };
   }
 
   test("what waits goes on in order, and what is new after it", async () => {
@@ -609,6 +611,21 @@ describe("after a restart", () => {
     expect(later.channel.attempts).toEqual(["wg1"]);
     await later.channel.settle({ type: "retry", reason: "503", afterMs: null });
     expect(later.lines.at(-1)).toBe("<4>target: 503, attempt 2, next in 1 s");
+  });
+
+  test("the pause grows with attempts that may be repeated, not with refusals", async () => {
+    const { add, channel, again } = await first();
+    add(1, 14);
+    for (let n = 0; n < 12; n++) await channel.settle(refused);
+    const second = await again();
+    await second.channel.settle(down);
+    expect(second.lines.at(-1)).toBe("<4>target: 503, attempt 1, next in 1 s");
+    expect(second.outbox.states[0]!.failures).toBe(13);
+    // Another restart, now with a retry counted.
+    const third = await second.again();
+    third.clock.advance(1000);
+    await third.channel.settle(silent);
+    expect(third.lines.at(-1)).toBe("<4>target: timeout, attempt 2, next in 1 s");
   });
 
   test("a digest that was begun is the same one", async () => {

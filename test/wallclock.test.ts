@@ -10,7 +10,7 @@ const NOON = Date.UTC(2026, 10, 29, 12);
 const IN_1970 = 120_000;
 
 /** A machine that was booted at that time, by its own clock. */
-function boot(atMs: number, saved: ClockState | null = null, id = "boot") {
+function boot(atMs: number, saved: ClockState | null = null, id: string | null = "boot") {
   const clock = new HandClock(atMs);
   clock.bootId = id;
   const wall = new WallClock({ clock, machine: clock, saved });
@@ -105,6 +105,26 @@ test("a restart of wgmon notices a step since", () => {
 test("a restart of the machine is no step, whatever the time until then", () => {
   const before = boot(NOON);
   expect(boot(NOON + 5 * HOUR_MS, before.wall.state, "another").first).toBeNull();
+});
+
+test("where the boot is unknown, a restart is no step, and a step while it runs is one", () => {
+  const before = boot(NOON, null, null);
+  const { clock, wall, first } = boot(NOON + HOUR_MS, before.wall.state, null);
+  expect(first).toBeNull();
+  clock.jump(HOUR_MS);
+  expect(wall.read()).toMatchObject({ ms: HOUR_MS });
+});
+
+test("a machine that was booted before 2026 and is up for long knows the time", () => {
+  const { clock, wall } = boot(Date.UTC(2025, 11, 25));
+  clock.advance(340 * 24 * HOUR_MS);
+  const noted = wall.now().wallMs;
+  clock.jump(HOUR_MS);
+  const step = wall.read()!;
+  expect(step.ms).toBe(HOUR_MS);
+  expect(moved(step, noted)).toBe(noted + HOUR_MS);
+  // Of another boot.
+  expect(moved(step, Date.UTC(2025, 11, 24))).toBe(Date.UTC(2025, 11, 24));
 });
 
 test("times of a boot that never knew the time are moved by the next that does", () => {

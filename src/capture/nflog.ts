@@ -46,7 +46,7 @@ const COPY_RANGE_BYTES = 192;
 /** Some thousand packets; the kernel's own queue holds 250. In a flood it is thrown away, which takes time. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 /** Where the kernel lists the groups, their owners first: group, port id of the owner, ... */
-const GROUPS_FILE = "/proc/net/netfilter/nfnetlink_log";
+const GROUPS_FILE = "/proc/self/net/netfilter/nfnetlink_log";
 
 /**
  * Takes the group for this process; the kernel gives it back when the process ends.
@@ -180,8 +180,10 @@ function mayConfigure(socket: NetlinkSocket, taken: number): boolean {
 /** For the message: it does without what cannot be read. */
 function describeOwner(group: number): string | null {
   try {
-    const owner = ownerOf(group);
+    const owner = groupOwner(group);
     if (owner === null || owner.program === null) return null;
+    // The port id is a process id in the PID namespace of the owner, which is another one then.
+    if (Number(owner.portId) === process.pid) return null;
     return `process ${owner.portId}, ${owner.program}`;
   } catch (error) {
     if (error instanceof SystemError) return null;
@@ -201,7 +203,7 @@ export interface GroupOwner {
  *
  * @throws SystemError when that cannot be read; ENOENT: nfnetlink_log is not loaded.
  */
-export function ownerOf(group: number): GroupOwner | null {
+export function groupOwner(group: number): GroupOwner | null {
   const list = readTextFile(GROUPS_FILE);
   if (list === null) throw new SystemError(`read ${GROUPS_FILE}`, "ENOENT");
   for (const line of list.split("\n")) {

@@ -23,7 +23,7 @@ import { checkNames, judgeSettings } from "../doctor/settings.ts";
 import { checkStore } from "../doctor/store.ts";
 import { checkTargets } from "../doctor/targets.ts";
 import { LibraryError } from "../errors.ts";
-import { ownerOf } from "../exclusive.ts";
+import { lockOfSocket, lockOwner } from "../exclusive.ts";
 import { runtimeDirOf, socketIn } from "../http/place.ts";
 import { type SettingsView, viewSettings } from "../http/settings.ts";
 import { listUserspaceDevices } from "../kernel/userspace.ts";
@@ -101,7 +101,7 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
     command.hasSettings ? null : askSettings(daemon),
   ]);
   const settings = inForce ?? ownSettings(command.settings, version);
-  const process = inForce === null ? null : (ownerOf(`${socket}.lock`)?.pid ?? null);
+  const pid = inForce === null ? null : (lockOwner(lockOfSocket(socket))?.pid ?? null);
   const { group, captureInterface, filter, manageRules } = settings;
   const scene = await lookAround(settings.devices);
   const { devices } = scene;
@@ -129,10 +129,10 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
       ["secrets", () => checkSecrets(options.files, settings)],
     ],
     machine: [
-      ["capabilities", () => checkCapabilities(monitor, process)],
+      ["capabilities", () => checkCapabilities(monitor, pid)],
       ["libraries", () => checkLibraries(monitor)],
       ["clock", () => checkClock(newestMs)],
-      ["limits", () => checkLimits(process)],
+      ["limits", () => checkLimits(pid)],
     ],
     WireGuard: [
       ["kernel", () => checkKernel(userspace())],

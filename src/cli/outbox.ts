@@ -31,8 +31,8 @@ export function runOutbox(store: Store, request: OutboxRequest, options: Options
       return;
     case "retry": {
       store.revive(letters, options.nowMs);
-      for (const { target, label, failures, reason } of queues) {
-        store.saveTarget(target, label, { failures, reason, nextAtMs: 0 });
+      for (const { target, label, ...state } of queues) {
+        store.saveTarget(target, label, { ...state, nextAtMs: 0 });
       }
       const waiting = queues.reduce((sum, queue) => sum + queue.waiting, 0);
       options.print(

@@ -6,7 +6,7 @@ import { dirname } from "node:path";
 import { systemClock } from "../clock.ts";
 import { fileName } from "../config/words.ts";
 import { SystemError } from "../errors.ts";
-import { lockOf, ownerOf } from "../exclusive.ts";
+import { lockOf, lockOwner } from "../exclusive.ts";
 import type { SettingsView } from "../http/settings.ts";
 import { formatSize } from "../size.ts";
 import { OlderStore } from "../store/database.ts";
@@ -37,7 +37,7 @@ export async function checkStore({
   }
   const sizeBytes = statSync(path, { throwIfNoEntry: false })?.size ?? null;
   const { bavail, bsize } = statfsSync(folder);
-  const owner = ownerOf(lockOf(stateDir))?.text ?? null;
+  const owner = lockOwner(lockOf(stateDir))?.text ?? null;
   const facts = { stateDir: shown, freeBytes: bavail * bsize, sizeBytes, maxStoreBytes, owner };
   return [
     judgeFolder(facts),

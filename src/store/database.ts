@@ -58,6 +58,10 @@ export class Database implements Disposable {
   #path: string | null = null;
   #problem: string | null = null;
   #cancelRetry = () => {};
+  /** Whether the rows that are needed to go on were copied to memory. */
+  #isCopied = false;
+  /** What `repeatOnDisk` was given since. */
+  #missed: (() => void)[] = [];
   /** The file's, or for the file that will be made. */
   #secret: Uint8Array = crypto.getRandomValues(new Uint8Array(SECRET_BYTES));
 
@@ -141,6 +145,11 @@ export class Database implements Disposable {
     }
     // Not immediate, which would lock the file as well.
     return this.#sqlite.transaction(work).deferred();
+  }
+
+  /** While rows are in memory: does `work` also to those in the file, before the rows in memory go back to it. */
+  repeatOnDisk(work: () => void): void {
+    if (this.#place === "main" && this.#path !== null) this.#missed.push(work);
   }
 
   /** Gives space of deleted rows back to the file system, a little at a time. */
@@ -329,6 +338,7 @@ export class Database implements Disposable {
     // What is not taken, as what a tool puts there meanwhile, stays in the file.
     this.#sqlite.run("CREATE TEMP TABLE IF NOT EXISTS taken (target, seq)");
     this.#sqlite.run("DELETE FROM temp.taken");
+    this.#isCopied = false;
     try {
       this.#sqlite
         .transaction(() => {
@@ -343,6 +353,7 @@ export class Database implements Disposable {
           );
         })
         .deferred();
+      this.#isCopied = true;
     } catch (lost) {
       if (!isSqliteError(lost)) throw lost;
       log.error(`${this.#path}: what waited cannot be read either: ${wordsOf(lost)}`);
@@ -353,6 +364,15 @@ export class Database implements Disposable {
     // A broken file would only break again.
     if (isCorrupt(error)) this.#abandon(error);
     this.#cancelRetry = clock.after(RETRY_MS, () => this.#retry());
+  }
+
+  #doMissed(): void {
+    this.#place = "disk";
+    try {
+      for (const work of this.#missed) work();
+    } finally {
+      this.#place = "main";
+    }
   }
 
   #abandon(error: unknown): void {
@@ -378,6 +398,7 @@ export class Database implements Disposable {
       this.#setDurable(true);
       this.#sqlite
         .transaction(() => {
+          this.#doMissed();
           // What a tool has dropped meanwhile is not to come back; an empty file has dropped nothing.
           if (attached) {
             this.#sqlite.run(
@@ -386,6 +407,10 @@ export class Database implements Disposable {
             );
           }
           this.#sqlite.run("DELETE FROM disk.devices");
+          // In memory they may have ended, and have another start: the clock may have been set.
+          if (this.#isCopied) {
+            this.#sqlite.run("DELETE FROM disk.sessions WHERE ended_at_ms IS NULL");
+          }
           this.#sqlite.run(
             "DELETE FROM disk.outbox WHERE (target, seq) IN (SELECT target, seq FROM temp.taken)",
           );
@@ -402,6 +427,7 @@ export class Database implements Disposable {
     }
     this.#place = "disk";
     this.#problem = null;
+    this.#missed = [];
     this.#options.log.info(`${path}: can be written again, and has all that was kept in memory`);
     return true;
   }

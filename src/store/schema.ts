@@ -94,6 +94,10 @@ export const migrations: readonly string[] = [
     unsure_since_ms INTEGER
   ) STRICT;
   `,
+  `
+  -- Failed attempts in a row that may be repeated: the pause before the next grows with them.
+  ALTER TABLE $.targets ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
+  `,
 ];
 
 export const SCHEMA_VERSION = migrations.length;

@@ -5,7 +5,6 @@
 
 import type { Event } from "../contract.ts";
 import type { DisconnectReason } from "../event.ts";
-import { bootId } from "../system.ts";
 import { type Earlier, movedSession, type SavedSession } from "../tracker.ts";
 import type { ClockState, ClockStep } from "../wallclock.ts";
 import { type Device, formatEndpoint, type Peer, type PublicKey } from "../wireguard.ts";
@@ -59,7 +58,10 @@ export interface Waiting {
 
 /** How the attempts at a target stand. */
 export interface TargetState {
+  /** Failed attempts since the last success. */
   readonly failures: number;
+  /** Those of them since the last success or refusal: the pause before the next attempt grows with them. */
+  readonly retries: number;
   /** When the next attempt is due; 0: at once. */
   readonly nextAtMs: number;
   /** Why the newest attempt failed; empty: it succeeded. */
@@ -159,7 +161,7 @@ export interface Retention {
 }
 
 interface StoreOptions extends DatabaseOptions {
-  /** Of the running kernel; null: unknown. */
+  /** Machine.bootId; null or left out: unknown. */
   readonly boot?: string | null;
 }
 
@@ -179,7 +181,7 @@ export class Store implements Disposable {
   /** All that is older waits for a target, as far as was looked. */
   #trimmed = START;
 
-  static async open({ boot = bootId(), ...options }: StoreOptions): Promise<Store> {
+  static async open({ boot = null, ...options }: StoreOptions): Promise<Store> {
     return new Store(await Database.open(options), boot);
   }
 
@@ -343,18 +345,20 @@ export class Store implements Disposable {
 
   targetState(target: string): TargetState | null {
     return this.#database.get<TargetState>(
-      "SELECT failures, next_at_ms AS nextAtMs, reason FROM $.targets WHERE target = ?",
+      "SELECT failures, retries, next_at_ms AS nextAtMs, reason FROM $.targets WHERE target = ?",
       target,
     );
   }
 
-  saveTarget(target: string, label: string, { failures, nextAtMs, reason }: TargetState): void {
+  saveTarget(target: string, label: string, state: TargetState): void {
+    const { failures, retries, nextAtMs, reason } = state;
     this.#database.write("soon", () =>
       this.#database.run(
-        "INSERT OR REPLACE INTO $.targets (target, label, failures, next_at_ms, reason) VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO $.targets (target, label, failures, retries, next_at_ms, reason) VALUES (?, ?, ?, ?, ?, ?)",
         target,
         label,
         failures,
+        retries,
         Math.round(nextAtMs),
         reason,
       ),
@@ -364,7 +368,7 @@ export class Store implements Disposable {
   /** What waits for targets, all that were ever saved. */
   queues(): Queue[] {
     return this.#database.all<Queue>(
-      `SELECT target, coalesce(label, target) AS label, coalesce(failures, 0) AS failures,
+      `SELECT target, coalesce(label, target) AS label, coalesce(failures, 0) AS failures, coalesce(retries, 0) AS retries,
          coalesce(next_at_ms, 0) AS nextAtMs, coalesce(reason, '') AS reason,
          count(*) AS waiting, min(added_at_ms) AS oldestAtMs
        FROM $.outbox LEFT JOIN $.targets USING (target) GROUP BY target ORDER BY label, target`,
@@ -582,10 +586,19 @@ export class Store implements Disposable {
   }
 
   /**
-   * Moves all times that the old clock gave: of what goes on always, of what is over if that clock may have been wrong. All or
-   * nothing, with the state: no time is moved twice.
+   * Adds the step to all times taken by the old clock. Waiting events and open sessions are always moved; past events, sessions and
+   * traffic only if the old clock may have been wrong. One transaction with the clock's state, so that no time is moved twice.
    */
   clockSet(step: ClockStep, state: ClockState): void {
+    this.#database.write("now", () => {
+      this.#putClockState(state);
+      this.#moveAll(step);
+    });
+    this.#database.repeatOnDisk(() => this.#moveAll(step));
+    this.#trimmed = START;
+  }
+
+  #moveAll(step: ClockStep): void {
     const { ms, fromMs, toMs, unsureFromMs } = step;
     const move = (table: string, column: string, from: number) =>
       this.#database.run(
@@ -594,18 +607,15 @@ export class Store implements Disposable {
         from,
         toMs,
       );
-    this.#database.write("now", () => {
-      this.#putClockState(state);
-      move("outbox", "added_at_ms", fromMs);
-      move("targets", "next_at_ms", fromMs);
-      this.#moveSessions(step);
-      if (unsureFromMs === null) return;
-      move("events", "at_ms", unsureFromMs);
-      move("dead_letters", "at_ms", unsureFromMs);
-      this.#moveEndedSessions(step, unsureFromMs);
-      this.#moveTraffic(step, unsureFromMs);
-    });
-    this.#trimmed = START;
+    move("outbox", "added_at_ms", fromMs);
+    // 0 is no time: the next attempt is due at once.
+    move("targets", "next_at_ms", Math.max(1, fromMs));
+    this.#moveSessions(step);
+    if (unsureFromMs === null) return;
+    move("events", "at_ms", unsureFromMs);
+    move("dead_letters", "at_ms", unsureFromMs);
+    this.#moveEndedSessions(step, unsureFromMs);
+    this.#moveTraffic(step, unsureFromMs);
   }
 
   #putClockState({ bootId, bootedAtMs, unsureSinceMs }: ClockState): void {

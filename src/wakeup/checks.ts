@@ -6,7 +6,7 @@
 import { networkInterfaces } from "node:os";
 
 import { passes } from "../capture/bpf.ts";
-import { ownerOf } from "../capture/nflog.ts";
+import { groupOwner } from "../capture/nflog.ts";
 import { PROTOCOL_UDP } from "../capture/packet.ts";
 import type { Settings } from "../config.ts";
 import { type Finding, ok, problem, skipped, warning } from "../doctor/check.ts";
@@ -81,7 +81,7 @@ export function judgeChoice({ monitor, reason }: WakeUp): Finding {
 /** @param isRunning a wgmon answers on this machine. */
 export function checkGroup(group: number, isRunning: boolean): Finding[] {
   try {
-    return [judgeGroup({ group, owner: ownerOf(group), isRunning })];
+    return [judgeGroup({ group, owner: groupOwner(group), isRunning })];
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     if (error.code !== "ENOENT") return [skipped(error.message)];
@@ -97,7 +97,7 @@ export function judgeGroup({
   isRunning,
 }: {
   readonly group: number;
-  readonly owner: ReturnType<typeof ownerOf>;
+  readonly owner: ReturnType<typeof groupOwner>;
   readonly isRunning: boolean;
 }): Finding {
   if (owner === null) {

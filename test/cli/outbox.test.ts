@@ -38,7 +38,12 @@ beforeEach(async () => {
     const events = [{ event, targets: index === 3 ? ["ops", "script"] : ["ops"] }];
     store.record({ events, sessions: [], ended: [], devices: null }, change.atMs);
   }
-  store.saveTarget("ops", OPS, { failures: 7, nextAtMs: NOW_MS + 90_000, reason: "503" });
+  store.saveTarget("ops", OPS, {
+    failures: 7,
+    retries: 6,
+    nextAtMs: NOW_MS + 90_000,
+    reason: "503",
+  });
   store.bury("ops", OPS, [1, 5], "404: not found, check the URL", at(5));
 });
 
@@ -103,7 +108,7 @@ describe("retry", () => {
       "2 dead letters put back, 4 events tried again within 10 s (or at the next start)",
     ]);
     expect(left()).toEqual({ ops: [1, 2, 3, 4, 5], script: [4], dead: [] });
-    expect(store.targetState("ops")).toMatchObject({ nextAtMs: 0, failures: 7 });
+    expect(store.targetState("ops")).toMatchObject({ nextAtMs: 0, failures: 7, retries: 6 });
   });
 
   test("of one message, or of dead letters, leaves the rest", () => {

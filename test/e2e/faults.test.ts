@@ -312,7 +312,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       expect(errors(wgmon)).toEqual([]);
     });
 
-    test("with nothing but processes in it, as systemd's ProcSubset=pid has it, is enough", async () => {
+    test("with nothing but processes in it, as ProcSubset=pid has it, is enough", async () => {
       const mount = 'mount -t proc -o subset=pid proc /proc; exec "$0" "$@"';
       const command = [
         "unshare",

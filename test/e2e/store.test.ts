@@ -1,7 +1,8 @@
 /** The binary and its store: a full disk, a read-only one, a second wgmon, and a folder that is not there. */
 
+import { Database as Sqlite } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { FullDisk } from "../support/fulldisk.ts";
@@ -44,22 +45,32 @@ async function started(wgmon: Wgmon, folder: string): Promise<void> {
   await until("the store is there", () => existsSync(join(folder, "wgmon.db")));
 }
 
+test("the store names the boot, so that the next run notices a reboot or a clock set meanwhile", async () => {
+  const folder = newStateFolder();
+  await using wgmon = startWgmon([...POLL, "--state-dir", folder]);
+  await started(wgmon, folder);
+  expect(await wgmon.stop()).toBe(0);
+  using file = new Sqlite(join(folder, "wgmon.db"), { readonly: true });
+  const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  expect(file.query("SELECT boot_id FROM clock").get()).toEqual({ boot_id: boot });
+});
+
 test("a second wgmon on the same store or socket does not start, and the first goes on", async () => {
   const folder = join(newStateFolder(), "deep", "er");
   const runtime = `${newStateFolder()}/run`;
   const environment = { RUNTIME_DIRECTORY: runtime };
   await using first = startWgmon([...POLL, "--state-dir", folder], { environment });
   await started(first, folder);
-  const stop = `stop it first (systemctl stop wgmon, or kill ${first.pid})`;
+  const stop = `Stop it (systemctl stop wgmon, or kill ${first.pid})`;
   await using sameStore = startWgmon([...POLL, "--state-dir", folder]);
   expect(await sameStore.exited).toBe(1);
   expect(sameStore.logText).toEndWith(
-    `\nwgmon: start: already running (process ${first.pid} (wgmon) uses ${folder}; ${stop}, or give this one another --state-dir)`,
+    `\nwgmon: already running: process ${first.pid} (wgmon) uses ${folder}. ${stop}, or give this one another --state-dir`,
   );
   await using sameSocket = startWgmon(POLL, { environment });
   expect(await sameSocket.exited).toBe(1);
   expect(sameSocket.logText).toContain(
-    `\nwgmon: start: already running (process ${first.pid} (wgmon) uses ${runtime}/wgmon.sock; ${stop}, or give`,
+    `\nwgmon: already running: process ${first.pid} (wgmon) uses ${runtime}/wgmon.sock. ${stop}, or give`,
   );
   // A tool beside it.
   const outbox = Bun.spawnSync([WGMON, "outbox", "--state-dir", folder]);

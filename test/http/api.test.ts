@@ -356,6 +356,7 @@ describe("what is there", () => {
     source.store.bury("ops", "ops (json)", [seq!], "410, gone", source.clock.now().wallMs);
     source.store.saveTarget("ops", "ops (json)", {
       failures: 2,
+      retries: 2,
       nextAtMs: source.clock.now().wallMs + 5000,
       reason: "503",
     });

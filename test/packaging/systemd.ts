@@ -3,6 +3,7 @@
  * that a service goes through. The package is installed; WGMON_TEST_DEB: the path of a newer one.
  */
 
+import { Database as Sqlite } from "bun:sqlite";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -85,6 +86,22 @@ await step("unit: systemd-analyze finds nothing wrong, and 1.8 or better", () =>
   expect(complaint === "", complaint);
   run(["systemd-analyze", "security", "--no-pager", "--threshold=18", "wgmon.service"]);
 });
+
+await step(
+  "unit: the store names this boot, by which a clock set while wgmon was stopped is noticed",
+  () => {
+    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8");
+    expect(
+      inService("cat", "/proc/sys/kernel/random/boot_id") === boot,
+      "it does not see the boot",
+    );
+    using store = new Sqlite("/var/lib/private/wgmon/wgmon.db", { readonly: true });
+    const { boot_id: noted } = store.query("SELECT boot_id FROM clock").get() as {
+      boot_id: string;
+    };
+    expect(noted === boot.trim(), `${noted} is not ${boot}`);
+  },
+);
 
 await step("as installed: a packet wakes it, and the peer is reported by its name", async () => {
   // Without the slow scan only a packet can, and the tick rests while no peer is connected.

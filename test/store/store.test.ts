@@ -576,6 +576,10 @@ describe("a clock that was set", () => {
 
   async function filled() {
     const { store } = await open(folder());
+    return fill(store);
+  }
+
+  function fill(store: Store): Store {
     record(store, 1, ["ops"], TODAY - 86_400_000);
     record(store, 2, ["ops", "old"], at(BOOT, 10));
     store.record(
@@ -599,7 +603,13 @@ describe("a clock that was set", () => {
       at(BOOT, 20),
     );
     store.bury("old", "old", [2], "404", at(BOOT, 30));
-    store.saveTarget("ops", "ops", { failures: 1, nextAtMs: at(BOOT, 100), reason: "503" });
+    store.saveTarget("ops", "ops", {
+      failures: 1,
+      retries: 1,
+      nextAtMs: at(BOOT, 100),
+      reason: "503",
+    });
+    store.saveTarget("old", "old", { failures: 1, retries: 0, nextAtMs: 0, reason: "404" });
     store.addTraffic([{ device: "wg0", publicKey: ALICE, rxBytes: 1, txBytes: 2 }], at(BOOT, 20));
     return store;
   }
@@ -626,6 +636,16 @@ describe("a clock that was set", () => {
     traffic: store.traffic("wg0", ALICE, TODAY).rxBytes.at(-1),
   });
 
+  const movedTimes = {
+    ended: [
+      [at(TODAY, 2), at(TODAY, 3)],
+      [at(TODAY, 1), at(TODAY, 2)],
+    ],
+    letters: [at(TODAY, 30)],
+    recent: 2,
+    traffic: 1,
+  };
+
   test("has its times moved: of what goes on, and of what is over if it was not kept right", async () => {
     const store = await filled();
     store.clockSet(step, state);
@@ -643,17 +663,15 @@ describe("a clock that was set", () => {
       lastSignMs: at(TODAY, 7),
     });
     expect(open!.peer).toEqual(session.peer);
-    expect(times(store)).toEqual({
-      ended: [
-        [at(TODAY, 2), at(TODAY, 3)],
-        [at(TODAY, 1), at(TODAY, 2)],
-      ],
-      letters: [at(TODAY, 30)],
-      recent: 2,
-      traffic: 1,
-    });
+    expect(times(store)).toEqual(movedTimes);
     store.trim({ keepMs: 2 * 86_400_000, maxBytes: 1e9 }, at(TODAY, 60));
     expect(store.eventPlaces().first).toBe(1);
+  });
+
+  test("in 1970 promised no target a pause that is not there", async () => {
+    const store = await filled();
+    store.clockSet({ ...step, fromMs: 0 }, state);
+    expect(store.targetState("old")!.nextAtMs).toBe(0);
   });
 
   test("keeps the past where it was right", async () => {
@@ -662,6 +680,44 @@ describe("a clock that was set", () => {
     store.clockSet({ ...step, unsureFromMs: null }, state);
     expect(times(store)).toEqual(before);
     expect(store.earlier(0)!.sessions[0]).toMatchObject({ startedAtMs: at(TODAY, 5) });
+  });
+
+  test("while the file cannot be written: its rows are moved when it can be, and no session is there twice", async () => {
+    const directory = folder();
+    const { store, clock } = await open(directory);
+    fill(store);
+    const other = new Sqlite(join(directory, "wgmon.db"));
+    other.run("BEGIN IMMEDIATE");
+    store.clockSet(step, state);
+    expect(store.isInMemory).toBe(true);
+    other.run("ROLLBACK");
+    other.close();
+    clock.advance(60_000);
+    expect(store.isInMemory).toBe(false);
+    expect(store.clockState()).toEqual(state);
+    const lasting = store.sessions({ ...past, isOpen: true });
+    expect(lasting.map(({ startedAtMs }) => startedAtMs)).toEqual([at(TODAY, 5)]);
+    expect(times(store)).toEqual(movedTimes);
+    // Moved once.
+    store.clockSet({ ...step, ms: 0 }, state);
+    expect(times(store)).toEqual(movedTimes);
+  });
+
+  test("while the file cannot be written: a session that ended meanwhile does not go on in the file", async () => {
+    const directory = folder();
+    const { store, clock } = await open(directory);
+    fill(store);
+    const other = new Sqlite(join(directory, "wgmon.db"));
+    other.run("BEGIN IMMEDIATE");
+    const { publicKey } = ended;
+    const over = { ...ended, publicKey, startedAtMs: at(BOOT, 5), endedAtMs: at(BOOT, 40) };
+    store.record({ events: [], sessions: [], ended: [over], devices: null }, at(BOOT, 40));
+    store.clockSet({ ...step, unsureFromMs: null }, state);
+    other.run("ROLLBACK");
+    other.close();
+    clock.advance(60_000);
+    expect(store.sessions({ ...past, isOpen: true })).toEqual([]);
+    expect(store.sessions({ ...past, publicKey })).toHaveLength(1);
   });
 
   test("that goes back and forth leaves all as it was", async () => {

@@ -5,7 +5,7 @@ import type { Machine } from "../../src/wallclock.ts";
 import type { Instant } from "../../src/wireguard.ts";
 
 export class HandClock implements Clock, Machine {
-  bootId = "boot";
+  bootId: string | null = "boot";
   isRight = false;
   #wallMs: number;
   #monotonicMs = 0;
