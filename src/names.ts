@@ -414,8 +414,8 @@ const NO_NAMES: readonly RegExp[] = [
   /^(peers?|clients?|users?|devices?)$/i,
   /^(todo|fixme)\b/i,
   /\b((managed|generated) by|ansible managed|do not edit)\b/i,
-  // A note about a secret, which may hold it.
-  /\b(public|private|preshared)[ _-]?key\b|\bpubkey\b|\bpsk\b|password/i,
+  // A note about a key or a password, which may hold it.
+  /\b(public|private|preshared)[ _-]?keys?\b|\bpubkey\b|\bpsk\b|password/i,
 ];
 
 /** Without the lines that people draw around a comment: `--- alice ---`, `alice ###`. */

@@ -380,6 +380,7 @@ describe("which comment counts", () => {
     "FIXME",
     "Note: behind a NAT",
     "Server public key",
+    "Preshared keys",
     "public key of client 1",
     "The peer's pubkey goes here:",
     "want the connection to be kept alive.",
