@@ -65,6 +65,8 @@ const managers = {
 const manager = Object.keys(managers).find((name) => which(name) !== null);
 /** The packages that this run has installed, with their dependencies where apt names them. */
 const installed = [];
+const sudo = isRoot ? [] : ["sudo", "-n"];
+let isRefreshed = false;
 
 /** Packages by manager, in the order of `managers`, and how to see that they are not needed. */
 const libraries = [
@@ -302,11 +304,18 @@ function installGroups(groups) {
   if (wanted.length > 0) {
     say(`${command} needs from this system's packages:`);
     for (const { what, packages } of wanted) say(`  ${what}: ${packages.join(" ")}`);
-    const { added, sizeMb } = planOf(wanted.flatMap(({ packages }) => packages));
+    const packages = wanted.flatMap((group) => group.packages);
+    let plan = planOf(packages);
+    if (plan.problem !== null && refreshLists()) plan = planOf(packages);
+    const { added, sizeMb, changed } = plan;
     if (added.length > 0) {
+      const upgrades =
+        mayUpgrade && changed.length > 0
+          ? `apt also upgrades or removes ${changed.join(", ")}`
+          : "no installed package is upgraded";
       say(
         `  with what these need: ${added.length} packages, ${sizeMb} MB on disk, ` +
-          `${sizeMb > 100 ? "some minutes" : "less than a minute"}; no installed package is upgraded`,
+          `${sizeMb > 100 ? "some minutes" : "less than a minute"}; ${upgrades}`,
       );
     }
   }
@@ -337,8 +346,7 @@ function fetchPromtool() {
   const fetching = ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", "prometheus"];
   say(`promtool, for alert rules: ${fetching.join(" ")}`);
   const inFolder = (command) => attempt(command, { cwd: folder });
-  // The package lists may be missing, or older than the archive.
-  if (inFolder(fetching).status !== 0 && isRoot) attempt(managers["apt-get"].refresh);
+  if (inFolder(fetching).status !== 0) refreshLists();
   const archive = () => readdirSync(folder).find((name) => name.endsWith(".deb"));
   if (archive() === undefined) inFolder(fetching);
   const unpacked = inFolder(["dpkg-deb", "-x", archive() ?? "prometheus.deb", "package"]);
@@ -369,25 +377,19 @@ function install(packages, what) {
     say(`please install ${packages.join(" ")}: ${what}`);
     return false;
   }
-  const { install, refresh } = managers[manager];
-  const command = [...install, ...packages];
-  const sudo = isRoot ? [] : ["sudo", "-n"];
-  if (!isRoot && spawnSync("sudo", ["-n", "true"]).status !== 0) {
+  const command = [...managers[manager].install, ...packages];
+  if (!mayInstall()) {
     say(`please run, for ${what}: sudo ${command.join(" ")}`);
     return false;
   }
-  // The package lists may be missing, or older than the archive.
-  for (const prepare of refresh === undefined ? [null] : [null, refresh]) {
-    if (prepare !== null) {
-      say([...sudo, ...prepare].join(" "));
-      attempt([...sudo, ...prepare]);
-    }
+  for (;;) {
     const { added, changed, problem } = planOf(packages);
     if (changed.length > 0 && !mayUpgrade) {
       say(`${what}: not installed, because apt would also change ${changed.join(", ")}`);
       say(`to allow that: sudo apt-get install --no-install-recommends ${packages.join(" ")}`);
       return false;
     }
+    let reason = problem;
     if (problem === null) {
       say(`${what}: ${[...sudo, ...command].join(" ")}`);
       const { status, stderr, error } = attempt([...sudo, ...command]);
@@ -395,12 +397,29 @@ function install(packages, what) {
         installed.push(...(added.length > 0 ? added : packages));
         return true;
       }
-      if (prepare !== null || refresh === undefined) {
-        say(`that failed: ${error?.message ?? stderr.trim()}`);
-      }
-    } else if (prepare !== null) say(`${what}: cannot be installed: ${problem}`);
+      reason = error?.message ?? stderr.trim();
+    }
+    if (refreshLists()) continue;
+    say(`${what}: cannot be installed: ${reason}`);
+    return false;
   }
-  return false;
+}
+
+function mayInstall() {
+  return isRoot || spawnSync("sudo", ["-n", "true"]).status === 0;
+}
+
+/**
+ * Fetches the package lists, which may be missing or older than the archive; once in a run. Whether it is
+ * worth another try.
+ */
+function refreshLists() {
+  const { refresh } = managers[manager];
+  if (isRefreshed || refresh === undefined || !mayInstall()) return false;
+  isRefreshed = true;
+  say([...sudo, ...refresh].join(" "));
+  attempt([...sudo, ...refresh]);
+  return true;
 }
 
 /**

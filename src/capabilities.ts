@@ -54,7 +54,7 @@ export function kernelError(operation: string, code: number): SystemError {
 /** What to say where the kernel refused what needs a capability. */
 export function whyRefused(capability: Capability, own: Capabilities | null): string {
   return own !== null && includes(own.effective, capability)
-    ? `not permitted, although wgmon has ${capability}: in a user namespace, as a rootless container is, it counts only for networks made there; otherwise a security module or a seccomp filter forbids it`
+    ? `not permitted, although wgmon has ${capability}. In a user namespace, such as a rootless container, the capability applies only to network namespaces created there; otherwise a security module or a seccomp filter denies it`
     : `not permitted; wgmon needs ${capability}, run it as root or give it that capability`;
 }
 

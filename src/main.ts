@@ -32,16 +32,17 @@ const STDERR = 2;
 /** Standard error may be a pipe whose reader is slow, or gone to sleep for good. */
 const COMPLAINT_MS = 1000;
 
-/** The files that the settings come from, by their names there. */
-const filesRead = new Map<string, FileRead>();
+/** The files that a command's settings were read from, by their names there. */
+type FilesRead = ReadonlyMap<string, FileRead>;
 
 const startFolder = process.cwd();
 // A library that the loader does not find is looked for in the working directory, by its bare name:
 // for a daemon that runs as root that must not be somebody else's.
 process.chdir("/");
 
-function readCommand(): Command {
-  return parseCommand({
+function readCommand(): { readonly command: Command; readonly files: FilesRead } {
+  const files = new Map<string, FileRead>();
+  const command = parseCommand({
     argv: process.argv.slice(2),
     env: process.env,
     hostname: hostname(),
@@ -49,11 +50,12 @@ function readCommand(): Command {
       const file = readFileAndMode(absolute(path));
       if (file === null) return null;
       const { text, mode } = file;
-      filesRead.set(path, { path: absolute(path), mode, hasUrl: hasUrl(text) });
+      files.set(path, { path: absolute(path), mode, hasUrl: hasUrl(text) });
       return file;
     },
     folderOpenToOthers: (path) => folderOpenToOthers(absolute(path)),
   });
+  return { command, files };
 }
 
 /** The working directory has changed since. */
@@ -61,7 +63,10 @@ function absolute(path: string): string {
   return path.startsWith("/") ? path : `${startFolder}/${path}`;
 }
 
-async function run(settings: Settings, notes: readonly string[]): Promise<void> {
+async function run(
+  { settings, notes }: Extract<Command, { type: "run" }>,
+  files: FilesRead,
+): Promise<void> {
   const format = chooseFormat(settings.logFormat, {
     env: process.env,
     isTerminal: isTerminal(STDERR),
@@ -129,7 +134,7 @@ async function run(settings: Settings, notes: readonly string[]): Promise<void> 
   app.start();
   if (notifier !== null) keepInformed(notifier, app);
   if (missed.length > 0) reload(app, log, notifier);
-  await warnOfSecrets(settings, log);
+  await warnOfSecrets(files, settings, log);
   // Last of all: nobody waits for it.
   const [{ HttpServer }, { LiveSource }, { keepSmall }] = await Promise.all([
     import("./http/server.ts"),
@@ -184,9 +189,9 @@ function keepInformed(notifier: Notifier, { parts }: App): void {
 }
 
 /** Warns of files with secrets that other users can read. */
-async function warnOfSecrets(settings: Settings, log: Log): Promise<void> {
+async function warnOfSecrets(files: FilesRead, settings: Settings, log: Log): Promise<void> {
   const { checkSecrets } = await import("./doctor/secrets.ts");
-  for (const { verdict, found, fix } of checkSecrets(filesRead, settings)) {
+  for (const { verdict, found, fix } of checkSecrets(files, settings)) {
     if (verdict !== "ok") log.warn(`${found}; ${fix}`);
   }
 }
@@ -194,12 +199,12 @@ async function warnOfSecrets(settings: Settings, log: Log): Promise<void> {
 function reload(app: App, log: LeveledLog, notifier: Notifier | null): void {
   notifier?.reloading();
   try {
-    const command = readCommand();
+    const { command, files } = readCommand();
     if (command.type !== "run") return;
     log.setLevel(command.settings.logLevel);
     log.info("settings reloaded", describeSettings(app.reload(command.settings), hostname()));
     for (const note of command.notes) log.warn(note);
-    void warnOfSecrets(command.settings, log);
+    void warnOfSecrets(files, command.settings, log);
   } catch (error) {
     if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
     log.error(`settings not reloaded, the old ones stay: ${error.message.replaceAll("\n", "; ")}`);
@@ -254,9 +259,12 @@ async function extractNames(): Promise<void> {
   extract(FOLDERS, (line) => complain(`wgmon: ${line}`));
 }
 
-async function doctor(command: Extract<Command, { type: "doctor" }>): Promise<boolean> {
+async function doctor(
+  command: Extract<Command, { type: "doctor" }>,
+  files: FilesRead,
+): Promise<boolean> {
   const { runDoctor } = await import("./cli/doctor.ts");
-  const options = { version, env: process.env, files: filesRead, print: printLine };
+  const options = { version, env: process.env, files, print: printLine };
   return await runDoctor(command, options);
 }
 
@@ -298,10 +306,10 @@ function complain(...lines: readonly string[]): void {
 }
 
 try {
-  const command = readCommand();
+  const { command, files } = readCommand();
   switch (command.type) {
     case "run":
-      await run(command.settings, command.notes);
+      await run(command, files);
       break;
     case "test-webhook":
       process.exit((await testWebhook(command.settings, command.target)) ? 0 : 1);
@@ -313,7 +321,7 @@ try {
       process.exit(await rules(command));
       break;
     case "doctor":
-      process.exit((await doctor(command)) ? 0 : 1);
+      process.exit((await doctor(command, files)) ? 0 : 1);
       break;
     case "health":
       await health();

@@ -5,8 +5,7 @@
  */
 
 import { clean, cut } from "./channel/text.ts";
-import { isPublicKey } from "./config/file.ts";
-import type { PublicKey } from "./wireguard.ts";
+import { isPublicKey, type PublicKey } from "./wireguard.ts";
 
 /** As in the settings. UTF-16 units, so at most as many characters. */
 const NAME_MAX = 64;

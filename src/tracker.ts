@@ -130,6 +130,9 @@ export class Tracker {
       const { lastHandshakeMs } = counters;
       // The last session of a peer counts; one that goes on has none before it.
       if (lastHandshakeMs === null || this.#sessions.has(key)) continue;
+      // `#end` adds only idle peers. Here the reason does not matter: a peer that was removed, itself or with its
+      // device, has no handshake when it is added again, and its next one starts a session by itself. Until the
+      // old keys expire, the only effect is that its device is scanned at each tick.
       this.#silent.set(key, { device, handshakeAt: earlierInstant(lastHandshakeMs, now) });
     }
   }

@@ -5,13 +5,12 @@
  */
 
 import type { TargetSettings } from "./config.ts";
-import { isPublicKey } from "./config/file.ts";
 import { quoted } from "./config/words.ts";
 import { isUnreadable } from "./errors.ts";
 import type { Log } from "./log.ts";
 import type { NameBook } from "./namebook.ts";
 import { didYouMean } from "./suggest.ts";
-import type { PublicKey } from "./wireguard.ts";
+import { isPublicKey, type PublicKey } from "./wireguard.ts";
 
 /** Public keys in one warning. */
 const KEYS_MAX = 3;

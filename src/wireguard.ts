@@ -6,6 +6,22 @@
 /** A peer's identity: 32 bytes in base64, 44 characters, as wg(8) prints it. */
 export type PublicKey = string & { readonly brand: "PublicKey" };
 
+/** 32 bytes in base64: the 43rd character carries four bits, so its last two are zero. */
+export function isPublicKey(text: string): text is PublicKey {
+  return /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(text);
+}
+
+/** A public key as addresses have it: base64url (RFC 4648 section 5) without padding, which needs no escapes. */
+export function urlKey(publicKey: string): string {
+  return publicKey.replaceAll("+", "-").replaceAll("/", "_").replace(/=$/, "");
+}
+
+/** In base64, what an address has in base64url or base64, with or without padding; null: it is not 32 bytes long. */
+export function keyFromUrl(text: string): string | null {
+  if (!/^[A-Za-z0-9+/_-]{43}=?$/.test(text)) return null;
+  return `${text.slice(0, 43).replaceAll("-", "+").replaceAll("_", "/")}=`;
+}
+
 /** The outer address that a peer was last heard from. */
 export interface Endpoint {
   /** Without brackets and scope. IPv6 as in RFC 5952; an IPv4-mapped address is written as IPv4. */

@@ -5,7 +5,15 @@ import { isIPv4, isIPv6 } from "node:net";
 
 import fc from "fast-check";
 
-import { type Endpoint, formatAddress, formatEndpoint, sameEndpoint } from "../src/wireguard.ts";
+import {
+  type Endpoint,
+  formatAddress,
+  formatEndpoint,
+  isPublicKey,
+  keyFromUrl,
+  sameEndpoint,
+  urlKey,
+} from "../src/wireguard.ts";
 
 /** Sixteen bytes from their 32 hex digits. */
 function ipv6(hex: string): string {
@@ -92,3 +100,29 @@ describe("two endpoints are the same place", () => {
 function at(address: string, scopeId = 0): Endpoint {
   return { address, port: 51_820, scopeId };
 }
+
+test("a key comes back from an address in base64url or base64, and nothing else does", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
+      const key = bytes.toBase64();
+      expect(isPublicKey(key)).toBe(true);
+      expect(urlKey(key)).toBe(bytes.toBase64({ alphabet: "base64url", omitPadding: true }));
+      for (const text of [urlKey(key), `${urlKey(key)}=`, key, key.slice(0, 43)]) {
+        expect(keyFromUrl(text)).toBe(key);
+      }
+    }),
+  );
+  for (const text of [
+    "",
+    "x",
+    "A".repeat(42),
+    "A".repeat(44),
+    `${"A".repeat(42)}=`,
+    ` ${"A".repeat(42)}`,
+  ]) {
+    expect(keyFromUrl(text)).toBeNull();
+    expect(isPublicKey(text)).toBe(false);
+  }
+  // The 43rd character has two bits that a key of 32 bytes does not.
+  expect(isPublicKey(`${"A".repeat(42)}B=`)).toBe(false);
+});

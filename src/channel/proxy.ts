@@ -7,8 +7,12 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 /** null: the request goes to the receiver itself. */
 export interface Proxy {
-  /** `proxy.example.net:3128`: never its name and password. */
+  /**
+   * `proxy.example.net:3128`; `of https_proxy` where the address cannot be divided with certainty. Never a
+   * part of the user name or password.
+   */
   readonly place: string;
+  /** "": unknown. */
   readonly hostname: string;
 }
 
@@ -26,7 +30,11 @@ export function proxyFor(url: URL, env: Env = process.env): Proxy | null {
   const proxy = URL.parse(
     address.includes("//") ? address.replace(/^\/\//, "http://") : `http://${address}`,
   );
-  if (proxy === null) return { place: `of ${name}`, hostname: "" };
+  // A password with an unescaped "/", "?" or "#" ends the host for the parser, so what it takes for the host
+  // may be a part of the user name or password. Then the "@" is left over in what follows the host.
+  if (proxy === null || `${proxy.pathname}${proxy.search}${proxy.hash}`.includes("@")) {
+    return { place: `of ${name}`, hostname: "" };
+  }
   const { hostname, protocol } = proxy;
   const port = proxy.port === "" ? PORTS[protocol] : proxy.port;
   return { place: port === undefined ? hostname : `${hostname}:${port}`, hostname };

@@ -96,7 +96,7 @@ async function openOffline(
 ): Promise<Offline> {
   const { Offline } = await import("./offline.ts");
   const { askedDevices, settings } = command;
-  // Of one that is not there, the others may have been meant.
+  // List all devices, so that a misspelt one gets a suggestion.
   const looked = askedDevices.length > 0 ? { ...settings, devices: [] } : settings;
   const offline = await Offline.open(looked, { version, clock });
   const tell = (source: string) =>

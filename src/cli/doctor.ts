@@ -137,7 +137,7 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
     WireGuard: [
       ["kernel", () => checkKernel(userspace())],
       ["devices", () => judgeDevices(scene, settings.devices)],
-      ["names", () => checkNames(settings, devices)],
+      ["names", () => checkNames(settings, devices, inForce === null ? null : daemon)],
     ],
     [`wake-up (${monitor})`]: [
       ...(reason === null ? [] : [["monitor", () => [judgeChoice({ monitor, reason })]] as const]),

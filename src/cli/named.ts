@@ -17,12 +17,10 @@ import type {
   SessionView,
 } from "../http/view.ts";
 import type { Store } from "../store/store.ts";
-import { SHORT_KEY } from "../wireguard.ts";
+import { isPublicKey, SHORT_KEY } from "../wireguard.ts";
 import type { Answers } from "./daemon.ts";
 import { PAGE, type Page, pagesOf, peersFound } from "./past.ts";
 
-/** Base64 of 32 bytes. */
-const KEY = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
 /** The beginning of one, with the sign that it goes on or without. */
 const KEY_START = new RegExp(`^([A-Za-z0-9+/]{${SHORT_KEY},43})\u2026?$`);
 /** Peers of the past in one answer: each takes the daemon some microseconds. */
@@ -37,7 +35,7 @@ export interface NamedPeers {
 
 /** The peers that a word means: a name, a public key, or the beginning of one that status and top show. */
 export async function peersNamed(answers: Answers, word: string): Promise<NamedPeers> {
-  if (KEY.test(word)) {
+  if (isPublicKey(word)) {
     return { keys: (await isKnownKey(answers, word)) ? [word] : [], isName: false };
   }
   const present = new Set<string>();

@@ -3,7 +3,7 @@
 import { SystemError } from "../errors.ts";
 import { didYouMean } from "../suggest.ts";
 import type { FileMode, TextFile } from "../system.ts";
-import type { PublicKey } from "../wireguard.ts";
+import { isPublicKey, type PublicKey } from "../wireguard.ts";
 import {
   type Found,
   isTable,
@@ -158,11 +158,6 @@ function readPeers(
       });
     }
   }
-}
-
-/** 32 bytes in base64: the 43rd character carries four bits, so its last two are zero. */
-export function isPublicKey(text: string): text is PublicKey {
-  return /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(text);
 }
 
 type Fields<Kinds> = {

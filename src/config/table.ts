@@ -254,7 +254,7 @@ interface CommandEntry {
 const target = { ...targetName(), initial: null };
 const peer = {
   ...peerName(),
-  meaning: "only of the peer with this name or public key, or its first 8 characters",
+  meaning: "only this peer: its name, its public key, or the first 8 characters of the key",
   initial: null,
   otherwise: "all",
 };

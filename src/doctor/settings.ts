@@ -1,7 +1,10 @@
 /** `wgmon doctor`: the settings, and the files with names. */
 
+import type { Answers } from "../cli/daemon.ts";
+import { peersFound } from "../cli/past.ts";
 import { systemClock } from "../clock.ts";
 import { fileName } from "../config/words.ts";
+import { SystemError } from "../errors.ts";
 import type { SettingsView } from "../http/settings.ts";
 import { NameBook } from "../namebook.ts";
 import { presentOf, unmatched } from "../unmatched.ts";
@@ -38,18 +41,25 @@ export function judgeSettings({
   return [ok(isOfDaemon ? `those of the running wgmon: ${read}` : read)];
 }
 
-export function checkNames(
+/** @param daemon whose settings these are; null: none runs, or others are judged. */
+export async function checkNames(
   settings: Pick<SettingsView, "names" | "peers" | "targets">,
   devices: readonly DeviceFacts[],
-): Finding[] {
+  daemon: Answers | null,
+): Promise<Finding[]> {
   const complaints: string[] = [];
   const log = { debug() {}, info() {}, error() {}, warn: (what: string) => complaints.push(what) };
   const peers = new Map(
     Object.entries(settings.peers).map(([key, name]) => [key as PublicKey, { name }] as const),
   );
-  using book = new NameBook({ clock: systemClock, log });
-  book.setSources({ names: settings.names, peers });
-  book.watch(devices.map(({ name }) => name));
+  using files = new NameBook({ clock: systemClock, log });
+  // The service reads a copy of /etc/wireguard from its last start: the files here may have other names.
+  const inForce = daemon === null ? null : await namesOf(daemon);
+  if (inForce === null) {
+    files.setSources({ names: settings.names, peers });
+    files.watch(devices.map(({ name }) => name));
+  }
+  const book = inForce ?? files;
   const isNamed = devices.flatMap(({ name, publicKeys }) =>
     publicKeys.map((key) => book.nameOf(key, name) !== null),
   );
@@ -59,6 +69,20 @@ export function checkNames(
     ...judgeNames({ complaints, isNamed }),
     ...absent.map((each) => warning(each, "correct the name, unless it is to be added")),
   ];
+}
+
+/** The names by which the daemon calls its peers; null: it does not answer. */
+async function namesOf(daemon: Answers): Promise<Pick<NameBook, "nameOf"> | null> {
+  const names = new Map<string, string | null>();
+  try {
+    for await (const { device, publicKey, name } of peersFound(daemon, {})) {
+      names.set(`${device} ${publicKey}`, name);
+    }
+  } catch (error) {
+    if (error instanceof SystemError) return null;
+    throw error;
+  }
+  return { nameOf: (publicKey, device) => names.get(`${device} ${publicKey}`) ?? null };
 }
 
 export function judgeNames({

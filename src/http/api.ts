@@ -12,6 +12,7 @@ import { Value } from "@sinclair/typebox/value";
 import { Elysia, t } from "elysia";
 
 import type { SessionPlace } from "../store/store.ts";
+import { keyFromUrl, urlKey } from "../wireguard.ts";
 import { Feed } from "./feed.ts";
 import { findPeers, sorts } from "./find.ts";
 import { openApi, type Route } from "./openapi.ts";
@@ -69,6 +70,7 @@ const Since = T.Optional(
   T.String({ format: "date-time", maxLength: 40, description: "RFC 3339; a + is written %2B" }),
 );
 const DeviceName = T.String({ minLength: 1, maxLength: 15 });
+// What keyFromUrl takes: with null, an answer would be about all peers.
 const KeyText = T.String({
   pattern: "^[A-Za-z0-9+/_-]{43}=?$",
   description: "base64 or base64url, which needs no escapes in an address",
@@ -202,10 +204,10 @@ function makeRoutes(source: Source, feed: Feed) {
     .get(
       "/peers/past",
       ({ query: { cursor, limit = 100 } }) => {
-        const after = cursor === undefined ? "" : keyOf(cursor);
+        const after = cursor === undefined ? "" : keyAt(cursor);
         const found = source.store.pastPeers(after, limit + 1);
         const items = found.slice(0, limit);
-        return { items, next: found.length > limit ? urlKeyOf(items.at(-1)!.publicKey) : null };
+        return { items, next: found.length > limit ? urlKey(items.at(-1)!.publicKey) : null };
       },
       {
         query: T.Object({ cursor: Cursor, limit: Limit }, closed),
@@ -216,7 +218,7 @@ function makeRoutes(source: Source, feed: Feed) {
     .get(
       "/peers/:device/:publicKey",
       ({ params: { device, publicKey } }) => {
-        const key = base64(publicKey);
+        const key = keyFromUrl(publicKey);
         for (const peer of source.peers(device)) {
           if (peer.publicKey !== key) continue;
           const rows = source.store.sessions({
@@ -247,7 +249,7 @@ function makeRoutes(source: Source, feed: Feed) {
         const { device = null, peer, since, state, cursor, limit = 100 } = query;
         const rows = source.store.sessions({
           device,
-          publicKey: peer === undefined ? null : base64(peer),
+          publicKey: peer === undefined ? null : keyFromUrl(peer),
           sinceMs: since === undefined ? null : Date.parse(since),
           isOpen: state === undefined ? null : state === "open",
           from: cursor === undefined ? null : placeOf(cursor),
@@ -282,7 +284,7 @@ function makeRoutes(source: Source, feed: Feed) {
           from: cursor === undefined ? null : seqOf(cursor),
           limit: limit + 1,
           type,
-          publicKey: peer === undefined ? null : base64(peer),
+          publicKey: peer === undefined ? null : keyFromUrl(peer),
           sinceMs: since === undefined ? null : Date.parse(since),
         });
         const items = found.slice(0, limit);
@@ -510,19 +512,11 @@ function needs(schema: Schema): string {
   return `a text of ${minLength} to ${maxLength} characters`;
 }
 
-function base64(key: string): string {
-  const text = key.replaceAll("-", "+").replaceAll("_", "/");
-  return text.endsWith("=") ? text : `${text}=`;
-}
-
-function urlKeyOf(key: string): string {
-  return key.replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
-}
-
 /** A cursor that is a public key. */
-function keyOf(cursor: string): string {
-  if (cursor.length !== 43) throw badCursor();
-  return base64(cursor);
+function keyAt(cursor: string): string {
+  const key = keyFromUrl(cursor);
+  if (key === null) throw badCursor();
+  return key;
 }
 
 function seqOf(text: string): number {

@@ -130,7 +130,7 @@ function softLimit(): number {
   }
 }
 
-/** null: too many are open to read which. None without /proc. */
+/** null: no descriptor is left to read /proc. Empty without /proc. */
 function openFiles(): readonly number[] | null {
   try {
     return readdirSync("/proc/self/fd").map(Number);

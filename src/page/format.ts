@@ -1,6 +1,7 @@
 /** Numbers, times and addresses as the page shows them. Pure. */
 
 import { duration } from "../event.ts";
+import { urlKey } from "../wireguard.ts";
 
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"] as const;
 
@@ -41,16 +42,6 @@ export function span(ms: number): string {
 export function peerAddress(device: string, publicKey: string): string {
   // A lone surrogate cannot be encoded.
   return `/peers/${encodeURIComponent(device.toWellFormed())}/${urlKey(publicKey)}`;
-}
-
-export function urlKey(publicKey: string): string {
-  return publicKey.replaceAll("+", "-").replaceAll("/", "_").replace(/=$/, "");
-}
-
-/** null: it is no public key. */
-export function keyFromUrl(text: string): string | null {
-  if (!/^[A-Za-z0-9_-]{43}$/.test(text)) return null;
-  return `${text.replaceAll("-", "+").replaceAll("_", "/")}=`;
 }
 
 /** The path with those parts of a query that are not null. */

@@ -2,9 +2,10 @@
 
 import { shortName } from "../channel/text.ts";
 import type { Source } from "../http/source.ts";
+import { keyFromUrl, urlKey } from "../wireguard.ts";
 import { Timeline } from "./charts.tsx";
 import { EventList } from "./events.tsx";
-import { bytes, keyFromUrl, urlKey } from "./format.ts";
+import { bytes } from "./format.ts";
 import { endpointOf, rowOf, speedOf } from "./list.ts";
 import type { Live } from "./live.ts";
 import { Age, Name, None, State } from "./parts.tsx";

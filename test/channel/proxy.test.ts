@@ -2,6 +2,8 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
+import fc from "fast-check";
+
 import type { Verdict } from "../../src/channel/channel.ts";
 import { proxyFor } from "../../src/channel/proxy.ts";
 
@@ -114,8 +116,31 @@ test.each([
   ["https://proxy.example.net", "proxy.example.net:443"],
   ["http://[2001:db8::1]:3128", "[2001:db8::1]:3128"],
   ["http://:pw@:", "of https_proxy"],
+  ["http://bob:2024/xyz@proxy:3128", "of https_proxy"],
+  ["http://tok3n#@proxy:3128", "of https_proxy"],
+  ["http://user:12?34@proxy:3128", "of https_proxy"],
+  ["http://user@pa/ss@proxy:3128", "of https_proxy"],
+  ["http:\\\\user:12\\34@proxy:3128", "of https_proxy"],
+  ["tok3n//x@proxy:3128", "of https_proxy"],
 ])("%s is named %s", (https_proxy, place) => {
   expect(proxyFor(new URL("https://hooks.example.net/x"), { https_proxy })?.place).toBe(place);
+});
+
+test("no part of a user name or password is in the place, whatever characters they have", () => {
+  const character = fc.oneof(
+    fc.constantFrom(..."/?#@:\\\\[]%&;=+.\t\n "),
+    fc.string({ minLength: 1, maxLength: 1 }),
+  );
+  const userinfo = fc.string({ unit: character, maxLength: 12 });
+  const scheme = fc.constantFrom("", "//", "http://", "https://", "socks5://", "HTTP:\\\\");
+  fc.assert(
+    fc.property(scheme, userinfo, (start, secret) => {
+      const https_proxy = `${start}${secret}@proxy.example.net:3128`;
+      const proxy = proxyFor(new URL("https://hooks.example.net/x"), { https_proxy });
+      expect(["proxy.example.net:3128", "of https_proxy"]).toContain(proxy!.place);
+    }),
+    { numRuns: 2000 },
+  );
 });
 
 const ATTEMPT = `

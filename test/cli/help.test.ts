@@ -186,8 +186,8 @@ test("the help texts of single commands", () => {
 
     Flags:
       -f, --follow                then go on with those that happen, until Ctrl-C
-      --peer NAME                 only of the peer with this name or public key, or
-                                  its first 8 characters (default: all)
+      --peer NAME                 only this peer: its name, its public key, or the
+                                  first 8 characters of the key (default: all)
       --device NAME               only this device; may be repeated (default: those
                                   of the settings, else all)
       --type TYPE                 only of this type, such as peer.connected or

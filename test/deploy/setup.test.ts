@@ -239,13 +239,22 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
 });
 
 describe.skipIf(missing.length > 0)(`packages of the system${note}`, () => {
-  /** apt-get that would add one dependency, and change another as `upgrade` has it. */
-  function withApt({ upgrade = "" } = {}): Clone {
+  /**
+   * apt-get that would add one dependency, and change another as `upgrade` has it. Without its lists it knows no
+   * package before an update.
+   */
+  function withApt({ upgrade = "", hasLists = true } = {}): Clone {
     const clone = new Clone(right);
     const log = join(clone.folder, "apt");
+    const lists = join(clone.folder, "lists");
+    if (hasLists) writeFileSync(lists, "");
     clone.program(
       "apt-get",
-      `case " $* " in *" -s "*)
+      `case " $* " in
+      " update "*) echo "$*" >>${log}; echo >${lists}; exit;;
+      esac
+      if [ ! -e ${lists} ]; then echo "E: Unable to locate package" >&2; exit 100; fi
+      case " $* " in *" -s "*)
         for word; do case $word in -*|install) ;; *) echo "Inst $word (1 Debian)";; esac; done
         echo "Inst libneeded (2 Debian)"; ${upgrade};;
       *) echo "$*" >>${log};; esac`,
@@ -289,8 +298,33 @@ describe.skipIf(missing.length > 0)(`packages of the system${note}`, () => {
     expect(text).toContain("to allow that: sudo apt-get install --no-install-recommends ");
     expect(text).toContain("setup: the demo cannot run");
     expect(clone.read("apt") ?? "").not.toContain("install");
+    expect(text).toContain("; no installed package is upgraded");
     const allowed = await clone.setup(registry, "--demo", "--allow-upgrades");
+    expect(allowed.text).toContain(`; apt also upgrades or removes ${name}\n`);
+    expect(allowed.text).not.toContain("no installed package is upgraded");
     expect(allowed.text).toContain("setup: installed");
+  });
+
+  test("package lists that are missing are fetched once, before it says how much it will install", async () => {
+    using registry = new Registry(right);
+    const clone = withApt({ hasLists: false });
+    const { text, exitCode } = await clone.setup(registry, "--demo");
+    expect(exitCode).toBe(0);
+    const lines = text.trim().split("\n");
+    const indexOf = (words: string) => lines.findIndex((line) => line.includes(words));
+    expect(indexOf("apt-get update -qq")).toBeGreaterThan(-1);
+    expect(indexOf("with what these need: ")).toBeGreaterThan(indexOf("apt-get update -qq"));
+    expect(indexOf("apt-get install")).toBeGreaterThan(indexOf("with what these need: "));
+    expect(clone.read("apt")!.match(/^update/gm)).toHaveLength(1);
+  });
+
+  test("what apt does not know after an update, either, is named with apt's reason", async () => {
+    using registry = new Registry(right);
+    const clone = withApt();
+    clone.program("apt-get", 'echo "E: no such package" >&2; exit 100');
+    const { text } = await clone.setup(registry, "--demo");
+    expect(text.match(/apt-get update/g)).toHaveLength(1);
+    expect(text).toContain(": cannot be installed: E: no such package");
   });
 
   test("an unknown option is refused", async () => {

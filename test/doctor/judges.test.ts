@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 
+import type { Answers } from "../../src/cli/daemon.ts";
 import { type Finding, ok, runCheck } from "../../src/doctor/check.ts";
 import { judgeDaemon } from "../../src/doctor/daemon.ts";
 import { type DeviceFacts, judgeDevices } from "../../src/doctor/devices.ts";
@@ -13,7 +14,7 @@ import {
   judgeLimits,
 } from "../../src/doctor/machine.ts";
 import { judgeMode } from "../../src/doctor/secrets.ts";
-import { judgeNames, judgeSettings } from "../../src/doctor/settings.ts";
+import { checkNames, judgeNames, judgeSettings } from "../../src/doctor/settings.ts";
 import { judgeFile, judgeFolder } from "../../src/doctor/store.ts";
 import { judgeProgram, judgeReached } from "../../src/doctor/targets.ts";
 import { ParseError, SystemError } from "../../src/errors.ts";
@@ -25,6 +26,7 @@ import {
   judgeRules,
 } from "../../src/wakeup/checks.ts";
 import { parseIptables } from "../../src/wakeup/ruleset.ts";
+import type { PublicKey } from "../../src/wireguard.ts";
 
 /** Each case: facts, and how the finding begins. */
 function table<Facts>(
@@ -185,6 +187,26 @@ test("names", () => {
     [{ complaints: [], isNamed: [] }, "skipped: "],
     [{ complaints: [], isNamed: [true, false] }, "ok: 1 of 2 peers have one"],
   ]);
+});
+
+test("names are those of the daemon, and those of the files where it does not answer", async () => {
+  const [named, unnamed] = [1, 2].map((byte) => Buffer.alloc(32, byte).toString("base64"));
+  const devices = [{ ...wg0, publicKeys: [named, unnamed] as PublicKey[] }];
+  const selection = { devices: [], peers: ["alice"] };
+  const target = { name: "ops", label: "", origin: null, program: null, selection };
+  const settings = { names: [], peers: { [named!]: null }, targets: [target] };
+  const names = (get: () => Promise<unknown>) =>
+    checkNames(settings, devices, { get: get as Answers["get"] });
+  const item = (publicKey: string, name: string | null) => ({ device: "wg0", publicKey, name });
+  const items = [item(named!, "alice"), item(unnamed!, null)];
+  expect(await names(() => Promise.resolve({ items }))).toEqual([ok("1 of 2 peers have one")]);
+  const fromFiles = [
+    ok("0 of 2 peers have one"),
+    expect.objectContaining({ found: 'no peer is called "alice" now (target ops)' }),
+  ];
+  expect(await checkNames(settings, devices, null)).toEqual(fromFiles);
+  const lost = Promise.reject(new SystemError("ask wgmon", "ECONNRESET"));
+  expect(await names(() => lost)).toEqual(fromFiles);
 });
 
 test("devices", () => {

@@ -163,6 +163,11 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
     ]);
   });
 
+  test("goes by the names that the running wgmon has read, not by the files that the doctor sees", () => {
+    const [finding] = findings("wgmon runs, with other files", "names");
+    expect(finding?.found).toMatch(/^([1-9]\d*) of \1 peers have one$/);
+  });
+
   test("shows people no control characters, whoever chose a name", () => {
     const [{ found } = { found: "" }] = findings("group taken, for people", "text");
     expect(found).toMatch(/^ {2}problem {2}group {8}process \d+, \[2J ?evil, has 1/m);

@@ -80,3 +80,35 @@ test("who can read secrets is said, and not where a folder keeps them out", asyn
   expect(await hidden.stop()).toBe(0);
   expect(warnings(hidden)).toEqual([]);
 });
+
+test("after a reload only the files of the new settings are judged", async () => {
+  chmodSync(folder, 0o755);
+  const secretFile = (name: string) =>
+    file(name, `whsec_${Buffer.alloc(32, 1).toString("base64")}\n`, 0o644);
+  const [first, second, third, refused] = ["first", "second", "third", "refused"].map(secretFile);
+  const settingsWith = (secret: string, more = "") =>
+    file("reloaded.toml", `webhook_secret_file = "${secret}"\n${more}`, 0o600);
+  const config = settingsWith(first!);
+  const webhook = ["--webhook", "https://127.0.0.1:1/x", "--config", config];
+  await using wgmon = startWgmon(["--monitor", "poll", "--device", "wgtest-none", ...webhook]);
+  const expected: string[] = [];
+  const warned = async (path: string) => {
+    const warning = `${readable(path, "644")}; chmod o-rwx ${path}`;
+    expected.push(warning);
+    await wgmon.waitForLog(({ msg }) => msg === warning);
+    expect(warnings(wgmon)).toEqual(expected);
+  };
+  await warned(first!);
+
+  settingsWith(second!);
+  rmSync(first!);
+  wgmon.signal("SIGHUP");
+  await warned(second!);
+
+  settingsWith(refused!, 'tick = "never"\n');
+  wgmon.signal("SIGHUP");
+  await wgmon.waitForLog(({ msg }) => String(msg).startsWith("settings not reloaded"));
+  settingsWith(third!);
+  wgmon.signal("SIGHUP");
+  await warned(third!);
+});

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { address, bytes, clockTime, count, keyFromUrl, urlKey } from "../../src/page/format.ts";
+import { address, bytes, clockTime, count } from "../../src/page/format.ts";
 import { addressOf, findPeers, PAGE, readQuery, sortedBy, sorts } from "../../src/page/list.ts";
 import { office } from "../support/office.ts";
 import { device, peer } from "../support/peers.ts";
@@ -28,19 +28,6 @@ test("numbers and times", () => {
   expect([0, 999, 1000, 1_234_567].map(count)).toEqual(["0", "999", "1,000", "1,234,567"]);
   expect(clockTime(Date.UTC(2026, 10, 22, 16, 19, 4, 999))).toBe("2026-11-22 16:19:04");
   expect(address("/x", { a: null, b: "1 &", c: "" })).toBe("/x?b=1+%26&c=");
-});
-
-test("a key comes back from an address, and nothing else does", () => {
-  fc.assert(
-    fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (key) => {
-      const text = urlKey(key.toBase64());
-      expect(text).toMatch(/^[\w-]{43}$/);
-      expect(keyFromUrl(text)).toBe(key.toBase64());
-    }),
-  );
-  for (const text of ["", "x", `${"A".repeat(43)}=`, `${"A".repeat(42)}/`]) {
-    expect(keyFromUrl(text)).toBeNull();
-  }
 });
 
 test("a query is the same after it was an address", () => {

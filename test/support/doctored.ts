@@ -244,13 +244,25 @@ seen["few files"] = await doctor([], ["prlimit", "--nofile=64:64"]);
 
 const environment = { RUNTIME_DIRECTORY: runtime, STATE_DIRECTORY: state };
 {
-  const args = ["--device", DEVICE, "--names", "off", ...webhook(server.port!)];
+  const names = join(folder, "names.conf");
+  const peers = device.publicKeys.map(
+    (key, index) => `[Peer]\n# peer${index}\nPublicKey = ${key}\n`,
+  );
+  writeFileSync(names, peers.join(""));
+  const args = ["--device", DEVICE, "--names", names, ...webhook(server.port!)];
   await using wgmon = startWgmon(args, { environment });
   await wgmon.ready;
   await wgmon.waitForLog(({ msg }) => String(msg).startsWith("wgmon "));
   await until("wgmon health says that it is ready", async () => (await health()).exitCode === 0);
   seen["health"] = await health();
   seen["wgmon runs"] = await doctor([]);
+  // As the service has a copy of the files.
+  const withoutNames = ["sh", "-c", `mount --bind /dev/null ${names} && exec "$@"`, "sh"];
+  seen["wgmon runs, with other files"] = await doctor(
+    [],
+    ["unshare", "--mount", ...withoutNames],
+    [],
+  );
   // Its settings, and its own limit.
   await $`prlimit --pid ${wgmon.pid} --nofile=100:100`;
   seen["wgmon runs, no flags"] = await doctorOf([]);

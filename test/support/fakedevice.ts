@@ -37,6 +37,13 @@ export class FakeDevice implements AsyncDisposable {
     });
   }
 
+  /** Of its peers, in base64. */
+  get publicKeys(): readonly string[] {
+    return [...this.#peers.keys()].map((index) =>
+      Buffer.from(keyOf(index), "hex").toString("base64"),
+    );
+  }
+
   #answer(): string {
     if (!this.isFrozen) for (let count = 0; count < ACTIVE; count++) this.#act();
     const nowMs = Date.now();
@@ -45,7 +52,7 @@ export class FakeDevice implements AsyncDisposable {
       // Keys are renewed, or the session would die.
       if (nowMs - peer.handshakeMs > 100_000) peer.handshakeMs = nowMs;
       lines.push(
-        `public_key=${index.toString(16).padStart(64, "0")}`,
+        `public_key=${keyOf(index)}`,
         `endpoint=192.0.2.1:${peer.port}`,
         `last_handshake_time_sec=${Math.floor(peer.handshakeMs / 1000)}`,
         `last_handshake_time_nsec=${(peer.handshakeMs % 1000) * 1_000_000}`,
@@ -75,4 +82,9 @@ export class FakeDevice implements AsyncDisposable {
     this.#server.stop(true);
     await rm(this.#path, { force: true });
   }
+}
+
+/** A public key in hexadecimal. */
+function keyOf(index: number): string {
+  return index.toString(16).padStart(64, "0");
 }
