@@ -123,7 +123,7 @@ export class App implements Witness {
   readonly #rates = new RateBook();
   readonly #listeners = new Set<(placed: readonly Placed[]) => void>();
   #settings: Settings;
-  /** When the program was started, by the wall clock of now. */
+  /** When the program was started, by the present wall clock. */
   #startedAtMs: number;
   #cancelTick = () => {};
   #cancelReconcile = () => {};
@@ -252,7 +252,7 @@ export class App implements Witness {
       outbox: this.#outbox,
       startedAtMs: () => this.#startedAtMs,
       readClock: () => this.#readClock(),
-      handshakeAtMs: (atMs) => this.#clock.current(atMs),
+      byCurrentClock: (atMs) => this.#clock.current(atMs),
       host: () => this.#settings.host,
       wakeUp: () => this.#describeWakeUp(),
       settings: () => this.#settings,

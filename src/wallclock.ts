@@ -47,7 +47,7 @@ const AHEAD_MS = 15 * 60_000;
 /** Before wgmon was written: a machine with this time does not know the time yet. */
 const EARLIEST_MS = Date.UTC(2026, 0, 1);
 
-/** A store that no clock was noted in: what it has of 1970 is of a clock that was wrong. */
+/** The store has no clock state. Its times in 1970 are from a clock that was not set. */
 const UNKNOWN: ClockState = { bootId: "", bootedAtMs: 0, unsureSinceMs: 0 };
 
 interface Options {
@@ -135,7 +135,7 @@ export class WallClock implements Clock {
   }
 
   /**
-   * A time that the kernel keeps, as of a handshake, by the clock of now. It must lie between the boot and now: one that does not was
+   * A time that the kernel keeps, as of a handshake, by the present wall clock. It must lie between the boot and now: one that does not was
    * taken before the clock was set.
    */
   current(atMs: number): number {
@@ -148,7 +148,7 @@ export class WallClock implements Clock {
   }
 }
 
-/** A remembered time by the clock of now. Times that the old clock cannot have given stay as they are. */
+/** A remembered time by the present wall clock. Times that the old clock cannot have given stay as they are. */
 export function moved({ ms, fromMs, toMs }: ClockStep, atMs: number): number {
   return atMs >= fromMs && atMs <= toMs ? atMs + ms : atMs;
 }

@@ -141,7 +141,7 @@ test("the first run of all moves nothing but times of 1970", () => {
   expect(moved(first!, NOON - HOUR_MS)).toBe(NOON - HOUR_MS);
 });
 
-test("the kernel's time of a handshake is moved if it cannot be by the clock of now", () => {
+test("the kernel's time of a handshake is moved if it cannot be by the present clock", () => {
   const { clock, wall } = boot(IN_1970);
   clock.advance(60_000);
   expect(wall.current(IN_1970 + 5000)).toBe(IN_1970 + 5000);

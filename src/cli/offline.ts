@@ -66,7 +66,7 @@ export class Offline implements Answers, Disposable {
       startedAtMs: () => clock.now().wallMs,
       // The store is only read: times in it are moved when wgmon is started.
       readClock() {},
-      handshakeAtMs: (atMs) => atMs,
+      byCurrentClock: (atMs) => atMs,
       host: () => settings.host,
       // One scan was all; nothing wakes it again.
       wakeUp: () => ({

@@ -25,8 +25,8 @@ export interface Parts {
   readonly outbox: { readonly states: readonly TargetState[] };
   startedAtMs(): number;
   readClock(): void;
-  /** A time that the kernel keeps, by the wall clock of now. */
-  handshakeAtMs(atMs: number): number;
+  /** A time that the kernel keeps, by the present wall clock. */
+  byCurrentClock(atMs: number): number;
   host(): string;
   wakeUp(): WakeUpState;
   settings(): Settings;
@@ -114,7 +114,7 @@ export class LiveSource implements Source {
 
   #byCurrentClock(peer: Peer): Peer {
     if (peer.lastHandshakeMs === null) return peer;
-    const lastHandshakeMs = this.#parts.handshakeAtMs(peer.lastHandshakeMs);
+    const lastHandshakeMs = this.#parts.byCurrentClock(peer.lastHandshakeMs);
     return lastHandshakeMs === peer.lastHandshakeMs ? peer : { ...peer, lastHandshakeMs };
   }
 

@@ -4,7 +4,7 @@
  * and are loaded with the first request for them. app.ts loads this file when wgmon is ready.
  */
 
-import { chmod, mkdir, readFile, unlink } from "node:fs/promises";
+import { chmod, readFile, unlink } from "node:fs/promises";
 
 import type { Clock } from "../clock.ts";
 import { isLoopback } from "../config/listen.ts";
@@ -149,7 +149,6 @@ export class HttpServer {
     try {
       const { refusal = null } = this.#options;
       if (refusal !== null) throw refusal;
-      await mkdir(folder, { recursive: true, mode: 0o755 });
       // A wgmon that was killed left it behind.
       await unlink(path).catch((error: unknown) => {
         if (codeOf(error) !== "ENOENT") throw error;

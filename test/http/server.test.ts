@@ -1,7 +1,7 @@
 /** The server on real sockets: who may ask, how much, and what is said when it cannot listen. */
 
 import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -35,6 +35,7 @@ const servers: HttpServer[] = [];
 beforeEach(async () => {
   source = await FakeSource.make();
   folder = mkdtempSync(join(tmpdir(), "wgmon-http-"));
+  mkdirSync(join(folder, "run"));
   lines = [];
 });
 
@@ -311,11 +312,14 @@ describe("on the Unix socket", () => {
     expect(lines).toEqual([]);
   });
 
-  test("a folder that cannot be is said", async () => {
-    writeFileSync(join(folder, "run"), "");
-    await start(off, join(folder, "run"));
-    expect(lines).toHaveLength(1);
-    expect(lines[0]).toContain("$RUNTIME_DIRECTORY");
+  test("a folder that cannot be used, or is missing, is a warning", async () => {
+    writeFileSync(join(folder, "file"), "");
+    await start(off, join(folder, "file"));
+    // claim() in exclusive.ts makes it, with the lock of the socket.
+    await start(off, join(folder, "missing"));
+    expect(lines).toHaveLength(2);
+    for (const line of lines) expect(line).toContain("$RUNTIME_DIRECTORY");
+    expect(existsSync(join(folder, "missing"))).toBe(false);
   });
 
   test("is where systemd says", () => {
