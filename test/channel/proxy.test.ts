@@ -128,7 +128,7 @@ test.each([
 
 test("no part of a user name or password is in the place, whatever characters they have", () => {
   const character = fc.oneof(
-    fc.constantFrom(..."/?#@:\\\\[]%&;=+.\t\n "),
+    fc.constantFrom(...Array.from("/?#@:\\[]%&;=+.\t\n ")),
     fc.string({ minLength: 1, maxLength: 1 }),
   );
   const userinfo = fc.string({ unit: character, maxLength: 12 });
