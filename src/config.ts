@@ -176,7 +176,7 @@ export interface DoctorRequest {
 export type Shell = "bash" | "zsh" | "fish";
 
 /** Where systemd would put it, too: StateDirectory=wgmon. */
-const STATE_DIR = "/var/lib/wgmon";
+export const DEFAULT_STATE_DIR = "/var/lib/wgmon";
 
 /**
  * What the command line, the environment and the settings file together ask for.
@@ -315,11 +315,11 @@ function stateDirOf(chosen: Chosen, env: Sources["env"], problems: string[]): st
   if (wanted !== undefined) return wanted;
   // Several are separated by colons: systemd.exec(5).
   const folder = env["STATE_DIRECTORY"]?.split(":")[0] ?? "";
-  if (folder === "") return STATE_DIR;
+  if (folder === "") return DEFAULT_STATE_DIR;
   const reading = table["state-dir"].read(folder);
   if ("value" in reading) return reading.value;
   problems.push(`variable STATE_DIRECTORY: ${quoted(folder)} ${reading.problem}`);
-  return STATE_DIR;
+  return DEFAULT_STATE_DIR;
 }
 
 function namesOf(chosen: Chosen, problems: string[]): readonly string[] {

@@ -5,12 +5,19 @@ import type { App } from "./app.ts";
 import { helpText } from "./cli/help.ts";
 import { versionText } from "./cli/version.ts";
 import { systemClock } from "./clock.ts";
-import { type Command, describeSettings, parseCommand, type Settings, targetAt } from "./config.ts";
+import {
+  type Command,
+  DEFAULT_STATE_DIR,
+  describeSettings,
+  parseCommand,
+  type Settings,
+  targetAt,
+} from "./config.ts";
 import { hasUrl } from "./config/words.ts";
 import type { FileRead } from "./doctor/secrets.ts";
 import { AlreadyRunning, ConfigError, LibraryError, SystemError } from "./errors.ts";
 import { claim } from "./exclusive.ts";
-import { runtimeDirOf } from "./http/place.ts";
+import { runtimeDirOf, socketIn } from "./http/place.ts";
 import type { HttpServer } from "./http/server.ts";
 import { Devices } from "./kernel/devices.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./log.ts";
@@ -160,13 +167,15 @@ async function managedRules({ manageRules, group }: Settings, { wakeUp }: Senses
   return new ManagedRules({ group, clock: systemClock, log });
 }
 
-function tellReady(settings: Settings, { devices, wakeUp }: Senses, log: Log): void {
+function tellReady(settings: Settings, senses: Senses, log: Log): void {
+  const { devices, wakeUp, firstLook } = senses;
   const { devices: wanted, group, captureInterface } = settings;
   const names = devices.known.map(({ name }) => name);
   const { monitor, reason } = wakeUp;
   const source = { nflog: { group }, bpf: { interface: captureInterface }, poll: {} }[monitor];
   log.info("ready", { monitor, ...source, reason: reason ?? undefined, devices: names });
-  if (names.length > 0) return;
+  // One that cannot be read may be there: the log says why it cannot.
+  if (names.length > 0 || firstLook.problems.length > 0) return;
   const what = wanted.length === 0 ? "a WireGuard device" : wanted.join(", ");
   log.info(`there is no WireGuard device to watch yet; waiting for ${what}`);
 }
@@ -233,10 +242,19 @@ async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<vo
   const { Store } = await import("./store/store.ts");
   const { targetKeyOf } = await import("./cli/named.ts");
   const log = createLog({ format: "text", level: "warn" });
-  const directory = settings.stateDir;
+  const directory = await stateDirOf(settings);
   using store = await Store.open({ directory, clock: systemClock, log, isTool: true });
   const key = target === null ? null : targetKeyOf(target, settings, store);
   runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
+}
+
+/** Of the wgmon that runs, unless another one was given. */
+async function stateDirOf({ stateDir }: Settings): Promise<string> {
+  if (stateDir !== DEFAULT_STATE_DIR) return stateDir;
+  const { askSettings } = await import("./doctor/daemon.ts");
+  const { Daemon } = await import("./cli/daemon.ts");
+  const inForce = await askSettings(new Daemon(socketIn(runtimeDirOf(process.env))));
+  return inForce?.stateDir ?? stateDir;
 }
 
 async function rules(command: Extract<Command, { type: "rules" }>): Promise<number> {

@@ -268,7 +268,7 @@ export function whyNoAccess(path: string): string {
     try {
       const { mode, uid, gid } = statSync(place);
       const bits = (mode & 0o7777).toString(8).padStart(3, "0");
-      return `${place} belongs to user ${uid} and group ${gid}, mode ${bits}, and wgmon runs as user ${own}; let it write to the socket (chown, chgrp and chmod), or run it as root`;
+      return `${place} belongs to user ${uid} and group ${gid}, mode ${bits}, and wgmon runs as user ${own}; run wgmon as root. Do not change the socket: wireguard-go ends, with its tunnels, when its owner or mode changes`;
     } catch {
       // One folder up.
     }

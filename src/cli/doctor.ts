@@ -147,7 +147,16 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
       ["store", () => checkStore(settings)],
       ["targets", () => checkTargets(settings.targets, { network })],
     ],
-    daemon: [["daemon", () => checkDaemon(daemon, status, version)]],
+    daemon: [
+      [
+        "daemon",
+        () =>
+          checkDaemon(daemon, status, {
+            version,
+            devices: inForce === null ? null : devices.length,
+          }),
+      ],
+    ],
   };
   return Object.entries(groups).flatMap(([title, checks]) =>
     checks.map(([name, run]) => ({ group: title, name, run })),

@@ -51,6 +51,7 @@ export async function runRules(request: RulesRequest, options: Options): Promise
         print(
           `loaded table ${tableOf(group)}: handshakes to ${where} are logged to NFLOG group ${group}`,
         );
+        print("a running wgmon with --monitor auto uses the rules after a restart");
         return 0;
       }
     }

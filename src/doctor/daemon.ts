@@ -31,11 +31,11 @@ export async function askSettings(daemon: Daemon): Promise<SettingsView | null> 
 export async function checkDaemon(
   daemon: Daemon,
   running: Running,
-  version: string,
+  { version, devices }: { readonly version: string; readonly devices: number | null },
 ): Promise<Finding[]> {
   const isAnswering = running !== null && typeof running !== "string";
   const { items } = isAnswering ? await daemon.get<Targets>("/v1/targets") : { items: [] };
-  return judgeDaemon({ running, targets: items, version });
+  return judgeDaemon({ running, targets: items, version, devices });
 }
 
 interface Targets {
@@ -46,11 +46,14 @@ export function judgeDaemon({
   running,
   targets,
   version,
+  devices,
 }: {
   readonly running: Running;
   readonly targets: readonly Pick<TargetView, "label" | "state" | "failures" | "reason">[];
   /** Ours. */
   readonly version: string;
+  /** WireGuard devices that it should watch, as they are seen from here; null: it has other settings. */
+  readonly devices: number | null;
 }): Finding[] {
   if (running === null) return [warning("wgmon does not run here", "start it")];
   if (typeof running === "string") {
@@ -65,6 +68,14 @@ export function judgeDaemon({
           problem(
             `it keeps all in memory, and forgets it at its end${running.store.problem === null ? "" : `: ${running.store.problem}`}`,
             "see its log",
+          ),
+        ]
+      : []),
+    ...(devices !== null && running.devices < devices
+      ? [
+          problem(
+            `it sees ${running.devices} of ${devices} WireGuard devices`,
+            "its log says why it cannot read the others",
           ),
         ]
       : []),

@@ -103,7 +103,7 @@ export function judgeMode({
     return warning(
       `all users can read ${shown}, mode ${mode}, and there may be secrets in it`,
       isSettings
-        ? "move its URLs to a file with mode 600: webhook_file, or the service's /etc/credstore/wgmon.webhooks"
+        ? "move its URLs to a file with mode 600: webhook_file, url_file of a [[target]], or the service's /etc/credstore/wgmon.webhooks"
         : `chmod o-rwx ${shown}`,
     );
   }

@@ -70,16 +70,16 @@ test("an answer is what it says", async () => {
 });
 
 test("nobody there: no socket, one that was left behind, a file", async () => {
-  expect(await failure()).toBeInstanceOf(NotRunning);
-  expect((await failure()).message).toBe(
+  expect(await failure(new Daemon(path))).toBeInstanceOf(NotRunning);
+  expect((await failure(new Daemon(path))).message).toBe(
     `ask wgmon at ${path}: ENOENT (wgmon is not running here)`,
   );
   const left = `Bun.serve({unix: ${JSON.stringify(path)}, fetch: () => new Response("")}); process.kill(process.pid, "SIGKILL")`;
   Bun.spawnSync([process.execPath, "-e", left]);
-  expect(await failure()).toBeInstanceOf(NotRunning);
+  expect(await failure(new Daemon(path))).toBeInstanceOf(NotRunning);
   rmSync(path);
   writeFileSync(path, "");
-  expect(await failure()).toBeInstanceOf(NotRunning);
+  expect(await failure(new Daemon(path))).toBeInstanceOf(NotRunning);
   expect((await followed()).error).toBeInstanceOf(NotRunning);
 });
 

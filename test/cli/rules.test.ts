@@ -100,15 +100,23 @@ describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) =>
   });
 });
 
+const AFTER_RESTART = "a running wgmon with --monitor auto uses the rules after a restart";
+
 describe("--install", () => {
   test("loads what --nft prints, and says what it did", async () => {
     expect(await run({ action: "install" }, { look: fakeLook(51820) })).toEqual({
       ...done,
-      printed: ["loaded table inet wgmon: handshakes to port 51820 are logged to NFLOG group 1"],
+      printed: [
+        "loaded table inet wgmon: handshakes to port 51820 are logged to NFLOG group 1",
+        AFTER_RESTART,
+      ],
       scripts: [nftRules({ ports: [51820], group: 1 })],
     });
     expect(await run({ action: "install", group: 2 }, { look: fakeLook(2, 1) })).toMatchObject({
-      printed: ["loaded table inet wgmon_2: handshakes to ports 1, 2 are logged to NFLOG group 2"],
+      printed: [
+        "loaded table inet wgmon_2: handshakes to ports 1, 2 are logged to NFLOG group 2",
+        AFTER_RESTART,
+      ],
     });
   });
 

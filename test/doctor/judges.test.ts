@@ -406,7 +406,7 @@ test("the wgmon that runs", () => {
     latestEvent: 9,
   };
   const target = { label: "ops", state: "ok", failures: 0, reason: null } as const;
-  const facts = { running, targets: [target], version: "1.2.3" };
+  const facts = { running, targets: [target], version: "1.2.3", devices: 1 as number | null };
   table<Parameters<typeof judgeDaemon>[0]>(judgeDaemon, [
     [facts, "ok: version 1.2.3 runs; 2 of 5 peers are connected"],
     [{ ...facts, version: "1.3.0" }, "warning: version 1.2.3 runs, and this is 1.3.0"],
@@ -422,6 +422,8 @@ test("the wgmon that runs", () => {
       { ...facts, targets: [{ ...target, state: "stopped", reason: "410" }] },
       "warning: ops said that it is gone for good: 410",
     ],
+    [{ ...facts, devices: 2 }, "problem: it sees 1 of 2 WireGuard devices"],
+    [{ ...facts, devices: null }, "ok: version 1.2.3 runs"],
     [{ ...facts, running: null }, "warning: wgmon does not run here"],
     [{ ...facts, running: "ask wgmon: EACCES (run this as root)" }, "skipped: ask wgmon: EACCES"],
     [{ ...facts, running: "ask wgmon: no answer" }, "problem: ask wgmon: no answer"],
