@@ -75,6 +75,12 @@ test("a second wgmon on the same store or socket does not start, and the first g
   // A tool beside it.
   const outbox = Bun.spawnSync([WGMON, "outbox", "--state-dir", folder]);
   expect(outbox.stdout.toString()).toBe("nothing waits, and there are no dead letters\n");
+  // Asked by its socket, the running one says where its store is.
+  const env = { RUNTIME_DIRECTORY: runtime };
+  await until("it can be asked", () => {
+    const { stdout } = Bun.spawnSync([WGMON, "outbox"], { env });
+    return stdout.toString() === "nothing waits, and there are no dead letters\n";
+  });
   expect(first.log.filter(({ level }) => level === "error")).toEqual([]);
   expect(await first.stop("SIGKILL")).toBe(128 + 9);
   // Neither the locks nor the socket that it left behind are in the way.
