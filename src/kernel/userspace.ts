@@ -18,6 +18,9 @@ const LAST_SECOND = 8.64e12 - 1;
  * that was never set; as an age it is three years, and boringtun forgets a handshake after 9 minutes.
  */
 const AGE_MAX_SECONDS = 100_000_000;
+
+/** Of all peers; each takes a kilobyte of memory while the answer is read. */
+const ALLOWED_IPS_MAX = 200_000;
 const NEWLINE = 0x0a;
 const EQUALS = 0x3d;
 
@@ -120,6 +123,7 @@ export class UapiParser implements AnswerParser<UapiAnswer> {
   /** As they came, of the peer. */
   #handshake = { seconds: 0, nanoseconds: 0 };
   #hasPrivateKey = false;
+  #allowedIps = 0;
   #hasErrno = false;
   #isComplete = false;
 
@@ -186,6 +190,9 @@ export class UapiParser implements AnswerParser<UapiAnswer> {
         this.#peerOf(key).endpoint = parseEndpoint(value);
         break;
       case "allowed_ip":
+        if (++this.#allowedIps > ALLOWED_IPS_MAX) {
+          throw new ParseError(`UAPI answer: more than ${ALLOWED_IPS_MAX} allowed IPs`);
+        }
         this.#peerOf(key).allowedIps.push(parsePrefix(value));
         break;
       case "last_handshake_time_sec":

@@ -112,6 +112,13 @@ test("neither the private nor the preshared keys become values", () => {
   }
 });
 
+test("more allowed IPs than there may be are a ParseError", () => {
+  const answer = (count: number) =>
+    parse(`public_key=${"1".repeat(64)}\n${"allowed_ip=10.0.0.1/32\n".repeat(count)}errno=0\n\n`);
+  expect(answer(200_000).peers[0]!.allowedIps).toHaveLength(200_000);
+  expect(() => answer(200_001)).toThrow("more than 200000 allowed IPs");
+});
+
 describe("the time of the last handshake", () => {
   const handshake = (seconds: number, nanoseconds: number) => [
     `last_handshake_time_sec=${seconds}`,
