@@ -68,7 +68,7 @@ export const NFULNL_COPY_PACKET = 2;
 export const NFULA_PAYLOAD = 9;
 export const NFULA_CFG_QTHRESH = 5;
 
-// linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
+// linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h, linux/netfilter/nf_tables_compat.h
 export const NFNL_SUBSYS_NFTABLES = 10;
 export const NFT_MSG_NEWRULE = 6;
 export const NFT_MSG_GETRULE = 7;
