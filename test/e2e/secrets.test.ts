@@ -39,7 +39,7 @@ test("who can read secrets is said, and not where a folder keeps them out", asyn
   await using wgmon = startWgmon(["--monitor", "poll", "--device", "wgtest-none", ...args]);
   await wgmon.waitForLog(({ msg }) => String(msg).includes("webhooks, mode 644"));
   const expected = [
-    `${readable(settings, "604")}; move its URLs to a file with mode 600: webhook_file, or the service's /etc/credstore/wgmon.webhooks`,
+    `${readable(settings, "604")}; move its URLs to a file with mode 600: webhook_file, url_file of a [[target]], or the service's /etc/credstore/wgmon.webhooks`,
     `${readable(webhooks, "644")}; chmod o-rwx ${webhooks}`,
   ];
   await wgmon.waitForLog(({ msg }) => msg === expected[0]);
