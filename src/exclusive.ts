@@ -6,7 +6,7 @@
 
 import { AlreadyRunning, SystemError } from "./errors.ts";
 import { socketIn } from "./http/place.ts";
-import { lockFile, readTextFile } from "./system.ts";
+import { lockFile, programOf, readTextFile } from "./system.ts";
 
 /** For each of the two: null: locked by this process until it ends; otherwise why it cannot be used. */
 export interface Claims {
@@ -131,8 +131,4 @@ function deviceName(dev: bigint): string {
   const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
   const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n);
   return [major, minor].map((part) => part.toString(16).padStart(2, "0")).join(":");
-}
-
-function programOf(pid: number): string | null {
-  return readTextFile(`/proc/${pid}/comm`)?.trim() ?? null;
 }

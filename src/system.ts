@@ -259,6 +259,23 @@ function readOpened(
   }
 }
 
+/** The name of a process's program, proc_pid_comm(5); null if there is no such process. */
+export function programOf(pid: number | string): string | null {
+  return readTextFile(`/proc/${pid}/comm`)?.trim() ?? null;
+}
+
+/**
+ * How many files a process may have open: its soft RLIMIT_NOFILE, proc_pid_limits(5); null: no limit, or
+ * unknown.
+ *
+ * @param pid a process id, or `self`.
+ */
+export function openFilesLimit(pid: number | string): number | null {
+  const limits = readTextFile(`/proc/${pid}/limits`) ?? "";
+  const files = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
+  return files === undefined ? null : Number(files);
+}
+
 /** Who may use a Unix socket that this process may not connect to, unix(7): it takes permission to write to it. */
 export function whyNoAccess(path: string): string {
   const { statSync } = require("node:fs") as typeof import("node:fs");

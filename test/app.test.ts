@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { App } from "../src/app.ts";
+import type { Monitor } from "../src/capture/capture.ts";
 import type { Message, Target, Verdict } from "../src/channel/channel.ts";
 import type { Settings } from "../src/config.ts";
 import { SystemError } from "../src/errors.ts";
@@ -18,7 +19,6 @@ import type { LookResult } from "../src/kernel/devices.ts";
 import type { Fields } from "../src/log.ts";
 import type { Senses } from "../src/senses.ts";
 import { type EventQuery, type SessionQuery, Store } from "../src/store/store.ts";
-import type { Monitor } from "../src/wakeup/wakeup.ts";
 import type { PublicKey } from "../src/wireguard.ts";
 import { HandClock } from "./support/clock.ts";
 import { ipv4, response } from "./support/packets.ts";

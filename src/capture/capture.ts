@@ -26,8 +26,11 @@ export interface Capture {
   close(): void;
 }
 
+/** What wakes wgmon. */
+export type Monitor = "nflog" | "bpf" | "poll";
+
 export interface CaptureSettings {
-  readonly monitor: "nflog" | "bpf" | "poll";
+  readonly monitor: Monitor;
   readonly group: number;
   readonly captureInterface: string;
   readonly filter: string | null;

@@ -30,7 +30,7 @@ import {
   NLA_HDRLEN,
   NLMSG_HDRLEN,
 } from "../kernel/uapi.ts";
-import { readTextFile } from "../system.ts";
+import { programOf, readTextFile } from "../system.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import { loggedFilter } from "./filter.ts";
 import { attachFilter, detachFilter } from "./socketfilter.ts";
@@ -209,7 +209,7 @@ export function groupOwner(group: number): GroupOwner | null {
   for (const line of list.split("\n")) {
     const [number, portId = ""] = line.trim().split(/\s+/);
     if (number !== String(group)) continue;
-    return { portId, program: readTextFile(`/proc/${portId}/comm`)?.trim() ?? null };
+    return { portId, program: programOf(portId) };
   }
   return null;
 }

@@ -1,10 +1,10 @@
 /** `wgmon doctor`: what this machine gives to wgmon: capabilities, libraries, WireGuard, time, files. */
 
 import { capabilitiesOf, type Capability, includes } from "../capabilities.ts";
+import type { Monitor } from "../capture/capture.ts";
 import { libraryVersions } from "../cli/version.ts";
 import { duration } from "../event.ts";
-import { isClockSynchronised, listFolder, readTextFile } from "../system.ts";
-import type { Monitor } from "../wakeup/wakeup.ts";
+import { isClockSynchronised, listFolder, openFilesLimit, readTextFile } from "../system.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
 
 /** Sockets, files and connections of a busy wgmon: 64 requests, 100 targets, the store, the devices. */
@@ -178,13 +178,11 @@ export function judgeClock({
 
 /** @param pid of the wgmon that runs; null: this process is judged in its place. */
 export function checkLimits(pid: number | null): Finding[] {
-  const limits = readTextFile(`/proc/${pid ?? "self"}/limits`) ?? "";
-  const files = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
   const memory = /^MemAvailable:\s+(\d+) kB$/m.exec(readTextFile("/proc/meminfo") ?? "")?.[1];
   return [
     judgeLimits({
       pid,
-      openFiles: files === undefined ? null : Number(files),
+      openFiles: openFilesLimit(pid ?? "self"),
       availableBytes: memory === undefined ? null : Number(memory) * 1024,
       // Of a shell's process it says nothing about the daemon to come.
       allowedBytes: pid === null ? null : memoryLimit(pid),

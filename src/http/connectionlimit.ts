@@ -5,7 +5,7 @@
  * open: as soon as it were closed, any local user could take its port, and be sent the bearer token.
  */
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 
 import { libc, sockets } from "../../ffi/libc.ts";
 import type { Clock } from "../clock.ts";
@@ -19,6 +19,7 @@ import {
   SOL_SOCKET,
 } from "../kernel/uapi.ts";
 import type { Log } from "../log.ts";
+import { openFilesLimit } from "../system.ts";
 
 const OPEN_FILES_MAX = 1024;
 const COUNT_MS = 1000;
@@ -123,8 +124,7 @@ function option(descriptor: number, name: number): number | null {
 
 function softLimit(): number {
   try {
-    const limits = readFileSync("/proc/self/limits", "utf8");
-    return Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? NR_OPEN);
+    return openFilesLimit("self") ?? NR_OPEN;
   } catch {
     return NR_OPEN;
   }

@@ -3,6 +3,7 @@
  * makes the real one, tests make others.
  */
 
+import type { Monitor } from "../capture/capture.ts";
 import type { Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
 import type { Rates } from "../rates.ts";
@@ -43,7 +44,7 @@ export interface TargetState {
 
 /** What wakes the running program. */
 export interface WakeUpState {
-  readonly monitor: "nflog" | "bpf" | "poll";
+  readonly monitor: Monitor;
   /** The NFLOG group; null: another monitor. */
   readonly group: number | null;
   /** The capture interface, or `any`; null: another monitor. */

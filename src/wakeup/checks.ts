@@ -6,6 +6,7 @@
 import { networkInterfaces } from "node:os";
 
 import { passes } from "../capture/bpf.ts";
+import type { Monitor } from "../capture/capture.ts";
 import { groupOwner } from "../capture/nflog.ts";
 import { PROTOCOL_UDP } from "../capture/packet.ts";
 import type { Settings } from "../config.ts";
@@ -27,7 +28,7 @@ import {
   parseNft,
   portSetsOf,
 } from "./ruleset.ts";
-import type { Monitor, WakeUp } from "./wakeup.ts";
+import type { WakeUp } from "./wakeup.ts";
 
 /** Headers of IPv6 and UDP, and a message of data up to its counter's end. */
 const SNAPLEN_LEAST = 40 + 8 + 16;

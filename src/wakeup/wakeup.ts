@@ -3,7 +3,7 @@
  * the NFLOG group, otherwise bpf, and where neither can be opened poll. README, "How wgmon notices peers".
  */
 
-import { type Capture, openCapture, type PacketHandler } from "../capture/capture.ts";
+import { type Capture, type Monitor, openCapture, type PacketHandler } from "../capture/capture.ts";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config.ts";
 import { runCheck } from "../doctor/check.ts";
@@ -13,8 +13,6 @@ import { NetlinkSocket } from "../kernel/socket.ts";
 import { NETLINK_NETFILTER } from "../kernel/uapi.ts";
 import { findProgram } from "../program.ts";
 import { hasLegacyTables, listLogGroups } from "./loggroups.ts";
-
-export type Monitor = "nflog" | "bpf" | "poll";
 
 export interface WakeUp {
   readonly monitor: Monitor;

@@ -3,11 +3,12 @@
  * that no packet announced. Each warning names what to do about it; README, "Messages".
  */
 
+import type { Monitor } from "../capture/capture.ts";
 import type { Clock } from "../clock.ts";
 import { type Finding, runCheck } from "../doctor/check.ts";
 import type { Log } from "../log.ts";
 import { type ClockStep, moved } from "../wallclock.ts";
-import type { Monitor, WakeUp } from "./wakeup.ts";
+import type { WakeUp } from "./wakeup.ts";
 
 /** A device is made, then configured: only the ports that it has after this are checked. */
 const SETTLE_MS = 1000;

@@ -2,8 +2,9 @@
 
 import { expect, test } from "bun:test";
 
+import type { Monitor } from "../../src/capture/capture.ts";
 import { ConfigError, LibraryError, SystemError } from "../../src/errors.ts";
-import { chooseWakeUp, type Monitor } from "../../src/wakeup/wakeup.ts";
+import { chooseWakeUp } from "../../src/wakeup/wakeup.ts";
 
 const rules = { areThere: true, found: "wg0's port 51820 is logged to group 1" };
 const noRules = { areThere: false, found: "no rule logs to group 1" };
