@@ -217,7 +217,8 @@ describe.skipIf(unable.length > 0)(`the README's way to run as another user${not
       sudo() { env "$@"; }
       cd /
       ${snippet("setpriv").trim()} >/run/log 2>&1 &
-      for ((i = 0; i < 300; i++)); do grep -qs logLevel= /run/log && break; sleep 0.1; done
+      for ((i = 0; i < 300; i++)); do grep -qs msg=ready /run/log && break; sleep 0.1; done
+      grep -q msg=ready /run/log
       ${/`(sudo RUNTIME_DIRECTORY=.*?)`/.exec(readReadme())![1]} >/run/status
       stat -c '%U %a' /var/lib/wgmon-nobody/wgmon.db /run/wgmon-nobody/wgmon.sock
       grep -E 'EACCES|EPERM|memory only' /run/log || true
