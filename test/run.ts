@@ -23,6 +23,8 @@ interface Counts {
 
 interface Result extends Counts {
   readonly file: string;
+  /** Of the tests that failed, for the end: what bun printed right before each of them. */
+  readonly failures?: string;
 }
 
 /**
@@ -34,6 +36,9 @@ const BUILD_LIMIT_MS = 10 * 60_000;
 const VM_LIMIT_MS = 90 * 60_000;
 const PACKAGING_LIMIT_MS = 60 * 60_000;
 const PACKAGING = "test/packaging/run.ts";
+
+/** Of the output before a failure, so much is shown again at the end: the error and where it came from. */
+const FAILURE_LINES = 15;
 
 /** Each file has this much of the machine to itself. */
 const AT_A_TIME = 2;
@@ -77,14 +82,8 @@ if (guestResults === undefined) {
     ...(await packagingTests()),
   ];
   const { passed, failed, skipped } = total(results);
-  if (failed > 0) {
-    console.log(
-      `\nfailed: ${results
-        .filter((each) => each.failed > 0)
-        .map(({ file }) => file)
-        .join(", ")}`,
-    );
-  }
+  const failures = results.filter((each) => each.failed > 0);
+  for (const each of failures) console.log(`\nfailed: ${each.file}\n${each.failures ?? ""}`);
   console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
   process.exit(failed > 0 ? 1 : 0);
 } else {
@@ -220,7 +219,7 @@ async function runFiles(
         `${failed ? "FAILED" : "ok    "} ${file}  ${counts.passed} passed${skipped}  ${seconds} s`,
       );
       if (failed) console.log(output);
-      const result = { file, ...counts };
+      const result = { file, ...counts, ...(failed ? { failures: failuresOf(output) } : {}) };
       results.push(result);
       onResult(result);
     }
@@ -245,6 +244,19 @@ function countsOf(output: string, exitCode: number): Counts {
     failed: Math.max(count("fail"), broken),
     skipped: count("skip") + count("todo"),
   };
+}
+
+/** The end of the output where no test says that it failed: then the file itself has. */
+function failuresOf(output: string): string {
+  const lines = output.trimEnd().split("\n");
+  const ends = [...lines.keys()].filter((index) => lines[index]!.startsWith("(fail)"));
+  if (ends.length === 0) return lines.slice(-FAILURE_LINES).join("\n");
+  return ends
+    .map((end) => {
+      const before = lines.slice(Math.max(0, end - FAILURE_LINES), end + 1);
+      return before.slice(before.findLastIndex((line) => line.startsWith("(pass)")) + 1).join("\n");
+    })
+    .join("\n");
 }
 
 function total(results: readonly Counts[]): Counts {

@@ -6,7 +6,7 @@
 import { SystemError } from "../errors.ts";
 
 /** An answer is made within milliseconds; a daemon that is stopped (SIGSTOP) never makes one. */
-const ANSWER_MS = 5000;
+const ANSWER_MS = 10_000;
 /** A stream says something every ten seconds: HEARTBEAT_MS of http/feed.ts. */
 const SILENCE_MS = 30_000;
 

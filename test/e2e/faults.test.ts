@@ -13,7 +13,7 @@ import { $ } from "bun";
 
 import { data, initiation } from "../support/packets.ts";
 import type { Receiver } from "../support/receiver.ts";
-import { type Sender, Stage, story, whyNoStage } from "../support/stage.ts";
+import { type PlayedDevice, type Sender, Stage, story, whyNoStage } from "../support/stage.ts";
 import { newStateFolder } from "../support/state.ts";
 import { REPORT_MS, TEST_MS, until, untilStopped } from "../support/until.ts";
 import { type LogLine, startWgmon, type Wgmon } from "../support/wgmon.ts";
@@ -185,7 +185,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       await receiver.waitFor(({ length }) => length === 5, REPORT_MS);
       await looked(wgmon, 2);
 
-      await freeze(wgmon);
+      await freezeBetweenScans(wgmon, [fake0, fake1]);
       const stoppedMs = Date.now();
       fake0.fallSilent(2);
       fake0.roam(3);
@@ -432,6 +432,18 @@ async function expectRest(receiver: Receiver, from: number, rest: readonly strin
 async function freeze(wgmon: Wgmon): Promise<void> {
   wgmon.signal("SIGSTOP");
   await untilStopped(wgmon.pid);
+}
+
+/** The answer of a scan that is under way would tell of a time before, and be read afterwards. */
+async function freezeBetweenScans(wgmon: Wgmon, devices: readonly PlayedDevice[]): Promise<void> {
+  await until("wgmon is stopped between two scans", async () => {
+    await freeze(wgmon);
+    // The devices take in what was sent to them until now.
+    await Bun.sleep(1);
+    if (!devices.some(({ isBeingScanned }) => isBeingScanned)) return true;
+    wgmon.signal("SIGCONT");
+    return false;
+  });
 }
 
 async function logged(wgmon: Wgmon, message: string | RegExp): Promise<void> {

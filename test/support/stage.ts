@@ -158,6 +158,8 @@ export class PlayedDevice implements AsyncDisposable {
   readonly #port: number;
   readonly #peers = new Map<number, PlayedPeer>();
   readonly #server: Bun.UnixSocketListener<Answering>;
+  /** Connections that the other end has not closed: it has not read the answer yet. */
+  #unread = 0;
 
   constructor(stage: Stage, { name, path, port }: { name: string; path: string; port: number }) {
     this.#stage = stage;
@@ -167,6 +169,8 @@ export class PlayedDevice implements AsyncDisposable {
     this.#server = Bun.listen<Answering>({
       unix: path,
       socket: {
+        open: () => void this.#unread++,
+        close: () => void this.#unread--,
         data(socket) {
           socket.data = { rest: Buffer.from(answer()) };
           flush(socket);
@@ -174,6 +178,11 @@ export class PlayedDevice implements AsyncDisposable {
         drain: flush,
       },
     });
+  }
+
+  /** Whether a scan has begun that does not have its answer yet. */
+  get isBeingScanned(): boolean {
+    return this.#unread > 0;
   }
 
   /** They complete a handshake, and from then on they are silent, or `talk`. */
