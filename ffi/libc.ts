@@ -65,16 +65,6 @@ export const clock = lazily({
   },
 });
 
-/** Apart from the rest, too: only a flood needs it. */
-export const batch = lazily({
-  sonames: ["libc.so.6"],
-  packages: "glibc",
-  symbols: {
-    // int recvmmsg(int sockfd, struct mmsghdr *msgvec, unsigned int vlen, int flags, struct timespec *timeout);
-    recvmmsg: { args: ["i32", "buffer", "u32", "i32", "ptr"], returns: "i32" },
-  },
-});
-
 /** Apart from the rest, too: it is not needed before wgmon is ready. */
 export const control = lazily({
   sonames: ["libc.so.6"],

@@ -1,20 +1,22 @@
 /**
  * START HERE. Builds the stages and joins them in the order of the flow:
  *
- *   packet -> trigger -> look -> tracker -> event -> store -> log, outbox -> channel
+ *   packet -> handshake watch -> look -> tracker -> event -> store -> log, outbox -> channel
  *
  * Besides packets, three slower things cause looks: a link that changed, the tick that runs while a peer
  * is connected or can return without a handshake, and the safety look that runs always.
  */
 
 import type { Capture } from "./capture/capture.ts";
+import type { HandshakeSample } from "./capture/handshake-sample.ts";
 import { type CapturedDatagram, parsePacket } from "./capture/packet.ts";
+import type { SentTap } from "./capture/sent-handshakes.ts";
 import type { Target } from "./channel/channel.ts";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config.ts";
 import type { Event } from "./contract.ts";
 import { Counters } from "./counters.ts";
-import { isUnreadable, ParseError } from "./errors.ts";
+import { isUnreadable, LibraryError, ParseError } from "./errors.ts";
 import { type Change, duration, eventOf, logFields, sentence } from "./event.ts";
 import type { ManagedRules } from "./firewall.ts";
 import { History, type Told } from "./history.ts";
@@ -29,12 +31,12 @@ import { hasValidMac1 } from "./mac1.ts";
 import { NameBook } from "./namebook.ts";
 import { Outbox } from "./outbox.ts";
 import { RateBook } from "./rates.ts";
+import { WatchDriver } from "./scan/watch-driver.ts";
 import type { Senses, Witness } from "./senses.ts";
 import type { Placed, Store } from "./store/store.ts";
 import { threadCpuMs } from "./system.ts";
 import { type Rules, Tracker } from "./tracker.ts";
 import { Traffic } from "./traffic.ts";
-import { Trigger } from "./trigger.ts";
 import { Unknown } from "./unknown.ts";
 import { warnOfUnmatched } from "./unmatched.ts";
 import { WakeUpWatch } from "./wakeup/watch.ts";
@@ -63,14 +65,6 @@ const WARM_UP_MAX_MS = 200;
 const UPKEEP_MS = 10_000;
 /** How often what is too old is deleted, and firewall rules of ours that somebody took away come back. */
 const CLEAN_MS = 60_000;
-/**
- * A crowd may be more than is read, and has come within the five seconds in which all of it tries again: a
- * flood is told of when it has lasted this long, with pauses of up to that, and again when it comes back
- * after the third.
- */
-const FLOOD_NEWS_MS = 6000;
-const FLOOD_PAUSE_MS = 2000;
-const FLOOD_OVER_MS = 60_000;
 /** What loses packets is tried again four times a second: as long as it goes on it is said once. */
 const LOST_AGAIN_MS = 1000;
 /** A problem of looks that comes back after this is told of again; looks are a minute apart at times. */
@@ -114,8 +108,10 @@ export class App implements Witness {
   readonly #makeTargets: AppOptions["makeTargets"];
   readonly #senses: Senses;
   readonly #tracker: Tracker;
-  readonly #trigger: Trigger;
+  readonly #watch: WatchDriver;
   readonly #unknown: Unknown;
+  /** null: not wanted or not permitted. */
+  #sample: HandshakeSample | null = null;
   readonly #names: NameBook;
   readonly #outbox: Outbox;
   readonly #traffic: Traffic;
@@ -139,8 +135,6 @@ export class App implements Witness {
   #problems: readonly Error[] = [];
   /** What looks failed by, and when last, since all devices could be looked at. */
   readonly #failing = new Map<string, number>();
-  /** Packets that were not read: since when, and when last; and when that was worth a warning last. */
-  readonly #flood = { sinceMs: -Infinity, lastMs: -Infinity, toldMs: -Infinity };
   /** Why packets were lost last. */
   #lost = { reason: "", atMs: -Infinity };
   readonly #wakeUpWatch: WakeUpWatch;
@@ -172,12 +166,16 @@ export class App implements Witness {
     this.#tracker = new Tracker(rulesOf(settings), earlier, clock.now());
     const handshakeAtMs: Tracker["handshakeAtMs"] = (address, port, listenPort) =>
       this.#tracker.handshakeAtMs(address, port, listenPort);
-    this.#trigger = new Trigger({
+    this.#watch = new WatchDriver({
       clock,
-      look: (ports) => this.#look("packet", this.#devicesAt(ports)),
-      listen: () => senses.listen(),
+      capture: { select: (indexes) => this.#tellCapture((capture) => capture.select(indexes)) },
+      openSentTap: () => this.#openSentTap(),
+      scan: (ports) => this.#look("packet", this.#devicesAt(ports)),
+      onGuarded: (isGuarded) => this.#guarded(isGuarded),
+      onFlooded: (isFlooded) => this.#flooded(isFlooded),
       handshakeAtMs,
     });
+    if (rules !== null) rules.onLoaded = () => this.#watch.onPacketsLost();
     this.#wakeUpWatch = new WakeUpWatch({
       wakeUp: senses.wakeUp,
       clock,
@@ -212,6 +210,7 @@ export class App implements Witness {
     this.#takeIn(this.#senses.firstLook, "start", null);
     this.#history.save(this.#tracker);
     this.#senses.attend(this);
+    void this.#openSample();
     this.#scheduleReconcile();
     this.#scheduleUpkeep(UPKEEP_MS);
     this.#warmUpTargets();
@@ -290,6 +289,7 @@ export class App implements Witness {
     this.#scheduleTick();
     this.#scheduleReconcile();
     this.#wakeUpWatch.checkSoon();
+    void this.#openSample();
     this.#warnOfUnmatched();
     return this.#settings;
   }
@@ -307,7 +307,8 @@ export class App implements Witness {
     this.#cancelUpkeep();
     this.#cancelWarmUp();
     for (const cancel of this.#cancelLinkLooks) cancel();
-    this.#trigger.stop();
+    this.#watch.stop();
+    this.#sample?.close();
     this.#wakeUpWatch.stop();
     this.#unknown.stop();
     this.#names[Symbol.dispose]();
@@ -319,13 +320,45 @@ export class App implements Witness {
     this.#senses.devices[Symbol.dispose]();
   }
 
-  packetSeen(bytes: Uint8Array): void {
+  packetReceived(bytes: Uint8Array): void {
     this.#counters.packets++;
     const datagram = this.#parse(bytes, "received");
+    this.#watch.onReceived(datagram);
     if (datagram === null) return;
     this.#wakeUpWatch.heard(datagram.destinationPort);
-    this.#trigger.seen(datagram);
-    if (this.#settings.reportUnknown) this.#unknown.seen(datagram);
+    const isSampled = this.#sample !== null;
+    if (this.#settings.reportUnknown && !isSampled) this.#unknown.seen(datagram);
+  }
+
+  async #openSample(): Promise<void> {
+    if (!this.#settings.reportUnknown || this.#sample !== null) return;
+    try {
+      const sample = await this.#senses.openSample((bytes) => {
+        const datagram = this.#parse(bytes, "received");
+        if (datagram !== null && this.#settings.reportUnknown) this.#unknown.seen(datagram);
+      });
+      this.#sample = sample;
+      if (this.#stopped) sample.close();
+      else sample.setPorts(this.#listenPorts);
+    } catch (error) {
+      if (!isUnreadable(error) && !(error instanceof LibraryError)) throw error;
+      const { message } = error as Error;
+      this.#log.warn(`handshake.unknown counts only packets that wake wgmon: ${message}`);
+    }
+  }
+
+  get #listenPorts(): number[] {
+    const ports = this.#senses.devices.known.map(({ listenPort }) => listenPort);
+    return [...new Set(ports)].filter((port) => port !== 0);
+  }
+
+  packetSent(bytes: Uint8Array): void {
+    const datagram = this.#parse(bytes, "sent");
+    // Others send what looks like it: a container's WireGuard, whose packets go through here.
+    const isOurs = this.#senses.devices.known.some(
+      ({ listenPort }) => listenPort === datagram?.destinationPort,
+    );
+    this.#watch.onSent(isOurs ? datagram : null);
   }
 
   #describeWakeUp(): WakeUpState {
@@ -358,34 +391,32 @@ export class App implements Witness {
     const isAgain = reason === this.#lost.reason && monotonicMs - this.#lost.atMs < LOST_AGAIN_MS;
     if (!isAgain) this.#log.warn(`${reason}; looking at all devices`);
     this.#lost = { reason, atMs: monotonicMs };
-    this.#trigger.missed();
+    this.#watch.onPacketsLost();
   }
 
-  packetsOverrun(): void {
-    this.#counters.overruns++;
-    const { monotonicMs } = this.#clock.now();
-    const flood = this.#flood;
-    if (monotonicMs - flood.lastMs > FLOOD_PAUSE_MS) {
-      flood.sinceMs = monotonicMs;
-      this.#log.debug("packets are not read; looking at all devices");
+  #openSentTap(): SentTap | null {
+    try {
+      return this.#senses.openSentTap();
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      this.#log.warn((error as Error).message);
+      return null;
     }
-    flood.lastMs = monotonicMs;
-    if (monotonicMs - flood.sinceMs >= FLOOD_NEWS_MS) {
-      if (monotonicMs - flood.toldMs > FLOOD_OVER_MS) {
-        this.#log.warn("more packets than may be read; looking at all devices while that lasts");
-      }
-      flood.toldMs = monotonicMs;
-    }
-    this.#trigger.flooded();
   }
 
-  answerSeen(bytes: Uint8Array): void {
-    const answer = this.#parse(bytes, "sent");
-    // Others send what looks like it: a container's WireGuard, whose packets go through here.
-    const isOurs = this.#senses.devices.known.some(
-      ({ listenPort }) => listenPort === answer?.destinationPort,
-    );
-    if (answer !== null && isOurs) this.#trigger.answered(answer);
+  #guarded(isGuarded: boolean): void {
+    if (isGuarded) this.#counters.guarded++;
+    const reading = isGuarded ? "only what completes a handshake" : "all handshake messages";
+    this.#log.debug(`reading ${reading}`);
+  }
+
+  /** Peers that all come back at once are many, too, but not for so long. */
+  #flooded(isFlooded: boolean): void {
+    if (isFlooded) {
+      this.#log.warn(
+        "a flood of handshake messages that belong to no peer; only those that a peer's handshake needs are read",
+      );
+    } else this.#log.info("the flood is over");
   }
 
   linksChanged(bytes: Uint8Array): void {
@@ -421,12 +452,12 @@ export class App implements Witness {
   }
 
   /**
-   * The names of the devices that listen on these ports, null: on any; null, if one is unknown. New
+   * The names of the devices that listen on these ports; null, if one is unknown. New
    * devices tell of themselves, and to look for them is most of the work.
    */
-  #devicesAt(ports: ReadonlySet<number> | null): ReadonlySet<string> | null {
+  #devicesAt(ports: ReadonlySet<number> | "all"): ReadonlySet<string> | null {
     const { known } = this.#senses.devices;
-    if (ports === null) return new Set(known.map(({ name }) => name));
+    if (ports === "all") return new Set(known.map(({ name }) => name));
     const names = new Set<string>();
     for (const port of ports) {
       const found = known.filter(({ listenPort }) => listenPort === port);
@@ -476,8 +507,11 @@ export class App implements Witness {
     if (isByChance(reason)) this.#noteRates(now.monotonicMs);
     this.#log.debug("look", { reason, changes: changes.length });
 
-    const ports = this.#senses.devices.known.map(({ listenPort }) => listenPort);
-    this.#senses.capture.setPorts([...new Set(ports)].filter((port) => port !== 0));
+    const ports = this.#listenPorts;
+    this.#tellCapture((capture) => {
+      capture.setPorts(ports);
+      this.#sample?.setPorts(ports);
+    });
     this.#rules?.setPorts(ports);
     this.#wakeUpWatch.setPorts(ports);
     this.#scheduleTick();
@@ -619,14 +653,9 @@ export class App implements Witness {
     const deadlineMs = this.#tracker.nextDeadlineMs(this.#lastTickMs) ?? Infinity;
     const atMs = Math.min(this.#lastTickMs + tickMs, deadlineMs);
     this.#cancelTick = this.#clock.after(Math.max(1, atMs - monotonicMs), () => {
-      this.#ticked();
+      this.#lastTickMs = this.#clock.now().monotonicMs;
       void this.#look("tick", monitor === "poll" ? null : this.#tracker.tickedDevices);
     });
-  }
-
-  #ticked(): void {
-    this.#lastTickMs = this.#clock.now().monotonicMs;
-    this.#trigger.forgetStrangers();
   }
 
   #scheduleReconcile(): void {
@@ -635,8 +664,7 @@ export class App implements Witness {
     if (reconcileMs === 0 || this.#stopped) return;
     this.#cancelReconcile = this.#clock.after(reconcileMs, () => {
       // It sees all that a tick would.
-      if (this.#lastTickMs === -Infinity) this.#trigger.forgetStrangers();
-      else this.#ticked();
+      if (this.#lastTickMs !== -Infinity) this.#lastTickMs = this.#clock.now().monotonicMs;
       this.#scheduleTick();
       void this.#look("reconcile", null);
       this.#scheduleReconcile();

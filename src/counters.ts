@@ -64,8 +64,8 @@ export class Counters {
   malformedPackets = 0;
   /** How often the kernel dropped packets or link changes because we were too slow. */
   losses = 0;
-  /** How often more packets came than may be read. */
-  overruns = 0;
+  /** How often guarded mode began: more hints came than may be read. */
+  guarded = 0;
   /** Attempts at targets, by how they ended. */
   readonly attempts = new Tally<readonly [target: string, result: string]>();
   /** Of ended sessions. */

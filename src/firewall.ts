@@ -65,6 +65,8 @@ interface ManagerOptions {
  * a daemon that was killed. One nft runs at a time; what changes meanwhile is one more run.
  */
 export class ManagedRules {
+  /** Called when rules were loaded: they do not know the handshakes that were answered before. */
+  onLoaded = (): void => {};
   readonly #options: ManagerOptions;
   readonly #table: string;
   readonly #closing = new AbortController();
@@ -146,8 +148,10 @@ export class ManagedRules {
       this.#mayBeThere = ports.length > 0;
       this.#hasFailed = false;
       this.#lastWarning = "";
-      if (ports.length > 0)
+      if (ports.length > 0) {
         log.info("firewall rules loaded", { table: this.#table, ports: wanted });
+        this.onLoaded();
+      }
     } catch (error) {
       // Killed at the end, it may have been done with its work.
       if (this.#closing.signal.aborted) this.#mayBeThere = true;

@@ -3,11 +3,12 @@
  * program is even loaded, so that "ready" comes early and nothing after it is missed.
  */
 
-import type { Answers } from "./capture/answers.ts";
 import type { Capture } from "./capture/capture.ts";
+import type { HandshakeSample } from "./capture/handshake-sample.ts";
+import { openSentTap, type SentTap } from "./capture/sent-handshakes.ts";
+import { readSocket } from "./capture/socket-reader.ts";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config.ts";
-import { readDatagrams } from "./datagrams.ts";
 import type { Finding } from "./doctor/check.ts";
 import { SystemError } from "./errors.ts";
 import { Devices, type LookResult } from "./kernel/devices.ts";
@@ -17,13 +18,11 @@ import { openWakeUp, type WakeUp } from "./wakeup/wakeup.ts";
 
 /** Who is told of what is seen. */
 export interface Witness {
-  /** The bytes are the witness's to keep. */
-  packetSeen(bytes: Uint8Array): void;
+  /** A packet that came in; the bytes are the witness's to keep. */
+  packetReceived(bytes: Uint8Array): void;
+  /** One that this machine's own WireGuard may have sent; the same. */
+  packetSent(bytes: Uint8Array): void;
   packetsLost(reason: string): void;
-  /** A flood comes, and is not read. */
-  packetsOverrun(): void;
-  /** What this machine's own WireGuard sends, see `listen`; the bytes are the witness's to keep. */
-  answerSeen(bytes: Uint8Array): void;
   linksChanged(bytes: Uint8Array): void;
   linksLost(reason: string): void;
 }
@@ -40,10 +39,13 @@ export interface Senses {
   /** Tells the witness all that was seen so far, and from now on at once. */
   attend(witness: Witness): void;
   /**
-   * In a flood: for a while from now on the witness is told what this machine's own WireGuard sends.
-   * Whether that is so already, and nothing of it was missed.
+   * A sample of the handshake messages that come in, read by the clock.
+   *
+   * @throws SystemError or LibraryError
    */
-  listen(): boolean;
+  openSample(onPacket: (packet: Uint8Array) => void): Promise<HandshakeSample>;
+  /** From now on the witness is told what this machine's own WireGuard sends; null: that may not be seen. */
+  openSentTap(): SentTap | null;
   /** Sees nothing any more; looks can still be taken. */
   close(): void;
 }
@@ -62,18 +64,18 @@ export async function openSenses(settings: Settings, clock: Clock): Promise<Sens
   };
 
   const links = new NetlinkSocket(NETLINK_ROUTE, RTMGRP_LINK);
-  const stopLinks = await readDatagrams(links.descriptor, clock, {
-    data: (bytes) => tell((there) => there.linksChanged(bytes)),
-    lost: (code) => tell((there) => there.linksLost(`link changes were missed (${code})`)),
+  const stopLinks = await readSocket(links.descriptor, clock, {
+    onData: (bytes) => tell((there) => there.linksChanged(bytes)),
+    onLost: (code) => tell((there) => there.linksLost(`link changes were missed (${code})`)),
   });
   // Before the first look, so that nothing can happen between the two unseen.
   const { wakeUp, capture } = await openWakeUp(settings, clock, {
-    packet(bytes) {
-      if (witness === null) early.push((there) => there.packetSeen(bytes));
-      else witness.packetSeen(bytes);
+    onReceived(bytes) {
+      if (witness === null) early.push((there) => there.packetReceived(bytes));
+      else witness.packetReceived(bytes);
     },
-    lost: (reason) => tell((there) => there.packetsLost(reason)),
-    overrun: () => tell((there) => there.packetsOverrun()),
+    onSent: (bytes) => tell((there) => there.packetSent(bytes)),
+    onPacketsLost: (reason) => tell((there) => there.packetsLost(reason)),
   });
   const devices = new Devices(settings.devices);
   const startMs = clock.now().monotonicMs;
@@ -85,11 +87,6 @@ export async function openSenses(settings: Settings, clock: Clock): Promise<Sens
   );
   if (refused !== undefined) throw refused;
 
-  let answers: Answers | null = null;
-  const loadAnswers = async (): Promise<void> => {
-    const loaded = await import("./capture/answers.ts");
-    answers ??= new loaded.Answers(clock, (bytes) => tell((there) => there.answerSeen(bytes)));
-  };
   return {
     devices,
     capture,
@@ -104,14 +101,18 @@ export async function openSenses(settings: Settings, clock: Clock): Promise<Sens
       witness = there;
       for (const what of early.splice(0)) what(there);
     },
-    listen() {
-      // Few will ever need it.
-      if (answers === null) void loadAnswers();
-      const ports = new Set(devices.known.map(({ listenPort }) => listenPort));
-      return answers?.listen([...ports].sort((a, b) => a - b)) ?? false;
+    async openSample(onPacket) {
+      // Few will ever want it.
+      const { openHandshakeSample } = await import("./capture/handshake-sample.ts");
+      return openHandshakeSample(clock, onPacket);
+    },
+    openSentTap() {
+      return openSentTap(clock, {
+        onData: (bytes) => tell((there) => there.packetSent(bytes)),
+        onLost: (code) => tell((there) => there.packetsLost(`sent packets: ${code}`)),
+      });
     },
     close() {
-      answers?.close();
       capture.close();
       stopLinks();
       links[Symbol.dispose]();

@@ -38,6 +38,8 @@ let warned: string[];
 /** What a look finds, but for the first one. */
 let look: (names: ReadonlySet<string> | null) => Promise<LookResult>;
 let port: number;
+/** What takes a sampled packet; null: no sample may be had. */
+let sampled: ((packet: Uint8Array) => void) | null;
 /** On all that is sent. */
 let verdict: Verdict;
 
@@ -53,6 +55,7 @@ beforeEach(() => {
   look = () => Promise.resolve(found());
   port = WG0.listenPort;
   verdict = { type: "delivered" };
+  sampled = null;
 });
 
 afterEach(async () => {
@@ -126,11 +129,16 @@ async function start(
       look: (names: ReadonlySet<string> | null) => look(names),
       [Symbol.dispose]() {},
     },
-    capture: { setPorts() {} },
+    capture: { setPorts() {}, select() {} },
+    openSentTap: () => null,
+    openSample(onPacket: (packet: Uint8Array) => void) {
+      if (sampled === null) throw new SystemError("open a packet socket", "EPERM");
+      sampled = onPacket;
+      return Promise.resolve({ setPorts() {}, close() {} });
+    },
     wakeUp: { monitor, reason: null },
     checkWakeUp: () => Promise.resolve([]),
     firstLook: found(),
-    listen: () => true,
     attend() {},
     close() {},
   } as unknown as Senses;
@@ -300,7 +308,7 @@ test.each([
 ])("a peer that only a safety look finds is hinted at after %s", async (_, heard, isHinted) => {
   const carol = `${"C".repeat(42)}I=` as PublicKey;
   const running = await start(`tick = "1h"\nreconcile = "60s"`, null, "nflog");
-  if (heard !== null) running.packetSeen(ipv4(response(), { destinationPort: heard }));
+  if (heard !== null) running.packetReceived(ipv4(response(), { destinationPort: heard }));
   await pass(30_000, 50);
   look = () => {
     const lastHandshakeMs = clock.now().wallMs;
@@ -380,27 +388,53 @@ test("what loses packets is said once as long as it goes on, and each time that 
   ]);
 });
 
-test("a flood is worth a warning when it lasts, and when it comes back; a crowd is not", async () => {
+test("a flood is worth a warning when it lasts, and a line when it is over; a crowd of peers is not", async () => {
   const running = await start("");
-  const overruns = async (forMs: number, everyMs = 250) => {
-    for (let passedMs = 0; passedMs < forMs; passedMs += everyMs) {
-      running.packetsOverrun();
-      await pass(everyMs, 250);
-    }
-    return warned.splice(0);
+  const lines = () => logged.splice(0).filter(({ message: text }) => text.includes("flood"));
+  /** More than are read. */
+  const crowd = () => {
+    for (let n = 0; n < 200; n++) running.packetReceived(ipv4(response()));
   };
-  const said = ["more packets than may be read; looking at all devices while that lasts"];
-  for (let crowd = 0; crowd < 5; crowd++) {
-    expect(await overruns(2500)).toEqual([]);
-    await pass(2500, 250);
+  for (let again = 0; again < 3; again++) {
+    crowd();
+    await pass(11_000, 50);
+    expect(lines()).toEqual([]);
   }
-  expect(await overruns(20_000, 2250)).toEqual([]);
-  expect(await overruns(6000)).toEqual([]);
-  expect(await overruns(20_000)).toEqual(said);
-  await pass(50_000, 1000);
-  expect(await overruns(7000)).toEqual([]);
-  await pass(70_000, 1000);
-  expect(await overruns(8000, 2000)).toEqual(said);
+  for (let passedMs = 0; passedMs < 60_000; passedMs += 50) {
+    crowd();
+    await pass(50, 50);
+  }
+  expect(warned.splice(0).filter((text) => text.startsWith("a flood"))).toHaveLength(1);
+  expect(lines()).toHaveLength(1);
+  await pass(11_000, 50);
+  expect(lines().map(({ message: text }) => text)).toEqual(["the flood is over"]);
+});
+
+test("handshake.unknown is counted by a sample, and by what wakes wgmon where that may not be had", async () => {
+  const attempts = () =>
+    sent.flatMap(({ events }) => events).filter(({ type }) => type === "handshake.unknown");
+  const tries = ipv4(response(), { sourcePort: 4321 });
+  sampled = null;
+  const running = await start(`report_unknown = true`);
+  await settled();
+  running.packetReceived(tries);
+  await pass(120_000, 1000);
+  expect(attempts()).toHaveLength(1);
+  expect(warned).toContain(
+    "handshake.unknown counts only packets that wake wgmon: open a packet socket: EPERM",
+  );
+  await running.stop();
+  app = null;
+
+  sampled = () => {};
+  const again = await start(`report_unknown = true`);
+  await settled();
+  again.packetReceived(tries);
+  await pass(120_000, 1000);
+  expect(attempts()).toHaveLength(1);
+  sampled(tries);
+  await pass(120_000, 1000);
+  expect(attempts()).toHaveLength(2);
 });
 
 test("a look that is still taken when it stops changes nothing any more", async () => {

@@ -98,6 +98,25 @@ describe("ports", () => {
     expect(started()).toEqual([rules(1)]);
   });
 
+  test("that were loaded are announced each time, for the handshakes that the rules do not know", async () => {
+    let count = 0;
+    manager.onLoaded = () => void count++;
+    manager.setPorts([1]);
+    expect(count).toBe(0);
+    await runs[0]!.end();
+    expect(count).toBe(1);
+    manager.setPorts([2]);
+    await runs[1]!.fail("EPERM");
+    expect(count).toBe(1);
+    manager.setPorts([3]);
+    await runs[2]!.end();
+    expect(count).toBe(2);
+    // Without a port there are no rules.
+    manager.setPorts([]);
+    await runs[3]!.end();
+    expect(count).toBe(2);
+  });
+
   test("that are gone take the table away; 0 is none", async () => {
     await loadedWith(1);
     manager.setPorts([0]);

@@ -295,27 +295,42 @@ fuzz("the family", [...readGolden("family.bin"), ...readGolden("family-missing.b
 });
 
 fuzz("a logged packet", readGolden("nflog.bin"), (bytes) => {
-  for (const packet of parseLogged(bytes)) {
+  for (const { packet, isSent } of parseLogged(bytes)) {
     check(packet.buffer === bytes.buffer && packet.length < bytes.length, "payload");
+    check(typeof isSent === "boolean", "whether it leaves");
     checkPacket(packet);
   }
 });
 
 const packets = [
-  ...readGolden("nflog.bin").flatMap((datagram) => parseLogged(datagram)),
+  ...readGolden("nflog.bin").flatMap((datagram) =>
+    parseLogged(datagram).map(({ packet }) => packet),
+  ),
   ...[initiation(), response(), cookie(), data(0)].flatMap((each) => [ipv4(each), ipv6(each)]),
   ipv4(initiation(), { options: new Uint8Array(8) }),
   ipv6(initiation(), {
     extensions: [0, 43, 60, 44].map((type) => [type, new Uint8Array(8)] as const),
   }),
 ];
-fuzz("a packet", packets, checkPacket);
+fuzz("a packet", packets, (bytes) => checkPacket(bytes));
 
 function checkPacket(bytes: Uint8Array): void {
-  const datagram = parsePacket(bytes);
+  const received = parsePacket(bytes, "received");
+  const sent = parsePacket(bytes, "sent");
+  checkDatagram(received);
+  checkDatagram(sent);
+  check((received === null) === (sent === null), "a message is one in both ways");
+  check(received?.sourcePort === sent?.destinationPort, "each way has the other's ports");
+  check(received === null || received.type === sent!.type, "the type in both ways");
+}
+
+function checkDatagram(datagram: ReturnType<typeof parsePacket>): void {
   if (datagram === null) return;
   const { sourceAddress: address, sourcePort, destinationPort, type, isFirstData } = datagram;
+  const { index, isOwnIndex } = datagram;
   checkEndpoint({ address, port: sourcePort, scopeId: 0 });
+  check(Number.isInteger(index) && index >= 0 && index < 2 ** 32, `index ${index}`);
+  check(typeof isOwnIndex === "boolean", "whose index it is");
   check(isPort(destinationPort), "destination port");
   check(type >= 1 && type <= 4, `type ${type}`);
   check(!isFirstData || type === 4, "first data");

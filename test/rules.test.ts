@@ -31,13 +31,15 @@ describe.each([
     );
   });
 
-  test("each port and the group are in it, and no other group", () => {
+  test("each port, both ways, and the group are in it, and no other group", () => {
     fc.assert(
       fc.property(ports, group, (ports, group) => {
         const lines = code(rules({ ports, group })).join("\n");
-        const dports = lines.match(/dports? (\{[^}]*\}|[\d,]+)/g)!.join(" ");
-        const found = new Set(dports.match(/\d+/g)!.map(Number));
-        expect([...found].toSorted((a, b) => a - b)).toEqual(ports.toSorted((a, b) => a - b));
+        for (const end of ["d", "s"]) {
+          const named = new RegExp(`\\b${end}ports? (\\{[^}]*\\}|[\\d,]+)`, "g");
+          const found = new Set(lines.match(named)!.join(" ").match(/\d+/g)!.map(Number));
+          expect([...found].toSorted((a, b) => a - b)).toEqual(ports.toSorted((a, b) => a - b));
+        }
         const groups = new Set(
           [...lines.matchAll(/(?:nflog-group|log group) (\d+)/g)].map(([, digits]) =>
             Number(digits),
@@ -55,18 +57,20 @@ describe.each([
     }
   });
 
-  test("a limit for every kind of message, and nothing that decides about a packet", () => {
-    const text = code(rules({ ports: [51820, 51821], group: 1 })).join("\n");
-    expect(text).not.toMatch(
+  test("it decides about no packet, and logs no initiation", () => {
+    const text = rules({ ports: [51820, 51821], group: 1 });
+    expect(code(text).join("\n")).not.toMatch(
       /\b(drop|reject|queue(?!-)|DROP|REJECT|ACCEPT|QUEUE|policy (?!accept))\b/,
     );
-    const unlimited = text
-      .split("\n")
-      .filter((line) => /\blog group|NFLOG/.test(line) && !/limit/.test(line));
-    // Those of nft that take an index away at the same time.
-    expect(unlimited.filter((line) => !line.includes("delete @indexes"))).toEqual([]);
+    const initiations = loggingOf(text).filter((line) => line.includes("0x01000000"));
+    expect(initiations).toEqual([]);
   });
 });
+
+/** The lines of rules that log. */
+function loggingOf(text: string): string[] {
+  return code(text).filter((line) => /\blog group|NFLOG/.test(line));
+}
 
 describe("nft", () => {
   test("each group has a table of its own, and no other is named", () => {
@@ -83,6 +87,17 @@ describe("nft", () => {
     expect(new Set(tables).size).toBe(65_536);
   });
 
+  test("what comes in is logged only with an index that left, which is taken away at the same time", () => {
+    const lines = loggingOf(nftRules({ ports: [51820], group: 1 }));
+    const [sent, ...received] = lines.map((line) => line.trim());
+    // Our own responses, which nobody forges.
+    expect(sent).toStartWith("@th,64,32 0x02000000 log group 1 ");
+    expect(received).toHaveLength(2);
+    for (const line of received) {
+      expect(line).toMatch(/(@th,\d+,32) @indexes delete @indexes \{ \1 \} log group 1 /);
+    }
+  });
+
   test("without ports the table is taken away", () => {
     const gone = "add table inet wgmon\ndelete table inet wgmon\n";
     expect(nftRules({ ports: [], group: 1 })).toBe(gone);
@@ -94,32 +109,32 @@ describe("iptables", () => {
   test("no rule names more ports than multiport takes", () => {
     fc.assert(
       fc.property(ports, (ports) => {
-        for (const [, list] of iptablesRules({ ports, group: 1 }).matchAll(/--dports (\S+)/g)) {
+        for (const [, list] of iptablesRules({ ports, group: 1 }).matchAll(/--[ds]ports (\S+)/g)) {
           expect(list!.split(",").length).toBeWithin(2, 16);
         }
       }),
     );
   });
 
-  test("hashlimit, which drops what it has no room for, always comes behind a limit", () => {
-    const text = iptablesRules({ ports: [51820], group: 1 });
-    const lines = text.split("\n").filter((line) => line.includes("-m hashlimit"));
-    expect(lines).toHaveLength(2);
-    for (const line of lines) {
-      const [, perSecond, burst] = /-m limit --limit (\d+)\/s --limit-burst (\d+) -m hashlimit/
-        .exec(line)!
-        .map(Number);
-      const [, room] = /--hashlimit-htable-max (\d+)/.exec(line)!.map(Number);
-      const [, expireMs] = /--hashlimit-htable-expire (\d+)/.exec(line)!.map(Number);
-      // Ten times what there can be if it is cleaned when it should.
-      expect(room!).toBeGreaterThan(burst! + 10 * perSecond! * (expireMs! / 1000 + 1));
-    }
+  test("a limit for each kind of message that comes in, and none for our own responses", () => {
+    const lines = loggingOf(iptablesRules({ ports: [51820], group: 1 }));
+    const limited = lines.filter((line) => /-m limit --limit 500\/s --limit-burst 500 /.test(line));
+    // First data and responses, IPv4 and IPv6.
+    expect(limited).toHaveLength(4);
+    expect(limited.every((line) => line.includes(" -A WGMON-LOG "))).toBe(true);
+    const others = lines.filter((line) => !limited.includes(line));
+    expect(others).toHaveLength(2);
+    for (const line of others) expect(line).toMatch(/ -A WGMON-SENT .*0x02000000.* --sport 51820 /);
+  });
+
+  test("nothing remembers sources: what has no room for one more drops its packet", () => {
+    expect(iptablesRules({ ports: [51820], group: 1 })).not.toContain("hashlimit");
   });
 
   test("each line stands for itself and can be run again", () => {
     for (const line of code(iptablesRules({ ports: [51820], group: 2 }))) {
       expect(line).toMatch(
-        /^(ip6?tables) -w (-N \S+ 2>\/dev\/null|-F \S+|-A WGMON-2.*|-C INPUT -p udp -j WGMON-2 2>\/dev\/null \|\| \1 -w -I INPUT -p udp -j WGMON-2)$/,
+        /^(ip6?tables) -w (-N \S+ 2>\/dev\/null|-F \S+|-A WGMON-2.*|-C (INPUT|OUTPUT) -p udp -j (WGMON-2(?:-SENT)?) 2>\/dev\/null \|\| \1 -w -I \3 -p udp -j \4)$/,
       );
     }
   });

@@ -82,6 +82,8 @@ function datagram(fields: Partial<CapturedDatagram> = {}): CapturedDatagram {
     destinationPort: 51_820,
     type: MessageType.initiation,
     isFirstData: false,
+    index: 1,
+    isOwnIndex: false,
     handshake: KNOWS_KEY,
     ...fields,
   };
@@ -532,7 +534,7 @@ test("of other messages, and of what was cut off, there is nothing to check", ()
 
 test("a rule with snaplen 128 leaves enough of no initiation", () => {
   const recorded = readGolden("nflog.bin").flatMap((each) => parseLogged(each));
-  const types = recorded.flatMap((packet) => {
+  const types = recorded.flatMap(({ packet }) => {
     const captured = parsePacket(packet);
     return captured === null || captured.handshake === null ? [] : [captured.type];
   });

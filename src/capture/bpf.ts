@@ -5,24 +5,21 @@
 
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 
-import { libc } from "../../ffi/libc.ts";
 import { libpcap } from "../../ffi/libpcap.ts";
 import type { Clock } from "../clock.ts";
-import { readDatagrams } from "../datagrams.ts";
 import { ConfigError, SystemError } from "../errors.ts";
 import type { LinkEvent } from "../kernel/link.ts";
-import { PACKET_IGNORE_OUTGOING, SOL_PACKET } from "../kernel/uapi.ts";
 import { interfaceIndex } from "../system.ts";
+import { handshakeExpression, indexFilter } from "./bpf-program.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
-import { handshakeFilter } from "./filter.ts";
 import {
+  attachFilter,
   bindPacketSocket,
   closePacketSocket,
+  INSTRUCTION_BYTES,
   openPacketSocket,
-  takeDrops,
-} from "./packetsocket.ts";
-import { attachFilter, INSTRUCTION_BYTES } from "./socketfilter.ts";
-import { Thinning } from "./thinning.ts";
+} from "./packet-socket.ts";
+import { readSocket } from "./socket-reader.ts";
 
 /** pcap/dlt.h: packets start with their IP header. */
 const DLT_RAW = 12;
@@ -30,6 +27,8 @@ const DLT_RAW = 12;
 const PCAP_NETMASK_UNKNOWN = 0xffffffff;
 /** Enough for all headers; the program decides by them alone. */
 const SNAPLEN = 256;
+/** Holds a burst of some 2,500 packets. */
+const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 /** `ret #0`: drops every packet. */
 const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
 
@@ -39,7 +38,7 @@ const ANY = "any";
 /**
  * Opens the tap on `interfaceName`, or on all interfaces for `any`.
  *
- * @param filter a tcpdump expression; null: handshakes to the ports that `setPorts` names.
+ * @param filter a tcpdump expression, which handshakes must match; null: those to the ports that `setPorts` names.
  * @throws ConfigError when the expression does not compile, SystemError when the socket cannot be had
  *   or the interface does not exist.
  */
@@ -52,18 +51,21 @@ export async function openTap(
   // Needed when the first device comes: that it is missing must be known before.
   libpcap();
   let ports: readonly number[] = [];
-  const attach = (isThinned: boolean) => {
-    const handshakes = handshakeFilter(filter === null ? ports : "any");
-    const expression =
-      filter === null ? handshakes : isThinned ? `(${filter}) and (${handshakes})` : filter;
-    tap.attachProgram(expression === null ? DROP_ALL : compile(expression));
+  let indexes: readonly number[] | null = null;
+  const attach = () => tap.attachProgram(program());
+  const program = (): Uint8Array => {
+    if (indexes !== null) return indexFilter(indexes, "tap");
+    const handshakes = handshakeExpression(filter === null ? ports : "any");
+    if (handshakes === null) return DROP_ALL;
+    return compileExpression(filter === null ? handshakes : `(${filter}) and (${handshakes})`);
   };
-  const thinning = filter === null ? null : new Thinning(clock, attach);
+  // In its own words, when it is wrong.
+  if (filter !== null) compileExpression(filter);
   const tap = new Tap(interfaceName, handler);
   try {
-    attach(false);
+    attach();
     tap.bind();
-    await tap.read(clock, () => thinning?.busy());
+    await tap.read(clock);
   } catch (error) {
     tap.close();
     throw error;
@@ -73,14 +75,15 @@ export async function openTap(
       const sorted = wanted.toSorted((a, b) => a - b);
       if (sorted.join() === ports.join()) return;
       ports = sorted;
-      if (filter === null) attach(false);
+      if (filter === null && indexes === null) attach();
+    },
+    select(wanted) {
+      indexes = wanted;
+      attach();
     },
     linkChanged: (event) => tap.linkChanged(event),
     linksMissed: () => tap.linksMissed(),
-    close() {
-      thinning?.stop();
-      tap.close();
-    },
+    close: () => tap.close(),
   };
 }
 
@@ -95,10 +98,10 @@ class Tap {
   constructor(interfaceName: string, handler: PacketHandler) {
     this.#interfaceName = interfaceName;
     this.#handler = handler;
-    this.#descriptor = openPacketSocket();
-    // Only less work; capture works without.
-    const on = Int32Array.of(1);
-    libc().setsockopt(this.#descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, on, on.byteLength);
+    this.#descriptor = openPacketSocket({
+      receiveBufferBytes: RECEIVE_BUFFER_BYTES,
+      isOutgoing: false,
+    });
   }
 
   attachProgram(instructions: Uint8Array): void {
@@ -120,17 +123,14 @@ class Tap {
     this.#index = index;
   }
 
-  async read(clock: Clock, busy: () => void): Promise<void> {
-    this.#stop = await readDatagrams(this.#descriptor, clock, {
-      data: (bytes) => this.#handler.packet(bytes),
+  async read(clock: Clock): Promise<void> {
+    this.#stop = await readSocket(this.#descriptor, clock, {
+      onData: (bytes) => this.#handler.onReceived(bytes),
       // ENETDOWN: the interface went down; the socket receives again when it comes up.
-      lost: (code) => {
+      onLost: (code) => {
         const what = code === "ENETDOWN" ? "went down" : `reports ${code}`;
-        this.#handler.lost(`capture interface ${this.#interfaceName} ${what}`);
+        this.#handler.onPacketsLost(`capture interface ${this.#interfaceName} ${what}`);
       },
-      busy,
-      dropped: () => takeDrops(this.#descriptor) > 0,
-      ...(this.#handler.overrun === undefined ? {} : { overrun: this.#handler.overrun }),
     });
   }
 
@@ -150,10 +150,10 @@ class Tap {
     if (name === ANY || this.#closed || index === this.#index) return;
     if (index === 0) {
       this.#index = 0;
-      this.#handler.lost(`capture interface ${name} was removed, waiting for it`);
+      this.#handler.onPacketsLost(`capture interface ${name} was removed, waiting for it`);
     } else {
       this.bind();
-      this.#handler.lost(`capture interface ${name} is back`);
+      this.#handler.onPacketsLost(`capture interface ${name} is back`);
     }
   }
 
@@ -170,7 +170,7 @@ class Tap {
  *
  * @throws ConfigError with libpcap's own words.
  */
-function compile(expression: string): Uint8Array {
+export function compileExpression(expression: string): Uint8Array {
   return withProgram(expression, (program) => {
     const bytes = Number(program[0]! & 0xffffffffn) * INSTRUCTION_BYTES;
     const instructions = new Uint8Array(toArrayBuffer(Number(program[1]) as Pointer, 0, bytes));

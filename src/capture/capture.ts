@@ -6,20 +6,22 @@ import { openTap } from "./bpf.ts";
 import { openGroup } from "./nflog.ts";
 
 export interface PacketHandler {
-  /** A packet from its IP header on, perhaps cut off; the handler's to keep. */
-  packet(bytes: Uint8Array): void;
-  /** Packets may have been missed, and why: one look is due. */
-  lost(reason: string): void;
-  /**
-   * A flood came, and its packets are thrown away unread while it lasts: looks must go on without them.
-   * Left out: all are read, whatever it costs.
-   */
-  readonly overrun?: () => void;
+  /** A packet that came in, from its IP header on, perhaps cut off; the handler's to keep. */
+  onReceived(packet: Uint8Array): void;
+  /** One that this machine sends, where firewall rules log that. */
+  onSent(packet: Uint8Array): void;
+  /** Packets may have been missed, and why. */
+  onPacketsLost(reason: string): void;
 }
 
 export interface Capture {
   /** The ports that WireGuard listens to now. */
   setPorts(ports: readonly number[]): void;
+  /**
+   * From now on, of what comes in only first data messages with these receiver indexes; null: all handshake
+   * messages again.
+   */
+  select(indexes: readonly number[] | null): void;
   linkChanged(event: LinkEvent): void;
   /** Links may have changed, and nobody knows how. */
   linksMissed(): void;
@@ -48,6 +50,6 @@ export async function openCapture(
     case "bpf":
       return openTap(settings.captureInterface, settings.filter, clock, handler);
     case "poll":
-      return { setPorts() {}, linkChanged() {}, linksMissed() {}, close() {} };
+      return { setPorts() {}, select() {}, linkChanged() {}, linksMissed() {}, close() {} };
   }
 }

@@ -5,7 +5,6 @@
 
 import { libnetfilterLog } from "../../ffi/libnetfilter_log.ts";
 import type { Clock } from "../clock.ts";
-import { readDatagrams } from "../datagrams.ts";
 import { ParseError, SystemError } from "../errors.ts";
 import {
   align,
@@ -20,8 +19,11 @@ import { NetlinkSocket, setReceiveBuffer } from "../kernel/socket.ts";
 import {
   AF_UNSPEC,
   NETLINK_NETFILTER,
+  NF_INET_LOCAL_OUT,
+  NF_INET_POST_ROUTING,
   NFNL_SUBSYS_ULOG,
   NFULA_CFG_QTHRESH,
+  NFULA_PACKET_HDR,
   NFULA_PAYLOAD,
   NFULNL_CFG_CMD_BIND,
   NFULNL_COPY_PACKET,
@@ -31,10 +33,10 @@ import {
   NLMSG_HDRLEN,
 } from "../kernel/uapi.ts";
 import { programOf, readTextFile } from "../system.ts";
+import { indexFilter, runningDataFilter } from "./bpf-program.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
-import { loggedFilter } from "./filter.ts";
-import { attachFilter, detachFilter } from "./socketfilter.ts";
-import { Thinning } from "./thinning.ts";
+import { attachFilter } from "./packet-socket.ts";
+import { readSocket } from "./socket-reader.ts";
 
 /** sizeof(struct nfgenmsg): family, version, the group in network order. */
 const NFGENMSG_BYTES = 4;
@@ -43,8 +45,10 @@ const NFGENMSG_BYTES = 4;
  * rule with a smaller snaplen gets less: then mac1 is not checked.
  */
 const COPY_RANGE_BYTES = 192;
-/** Some thousand packets; the kernel's own queue holds 250. In a flood it is thrown away, which takes time. */
+/** Some thousand packets; the kernel's own queue holds 250. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
+/** Of a packet that leaves. */
+const SENT_HOOKS: ReadonlySet<number> = new Set([NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING]);
 /** Where the kernel lists the groups, their owners first: group, port id of the owner, ... */
 const GROUPS_FILE = "/proc/self/net/netfilter/nfnetlink_log";
 
@@ -59,35 +63,39 @@ export async function openGroup(
   handler: PacketHandler,
 ): Promise<Capture> {
   const socket = new NetlinkSocket(NETLINK_NETFILTER);
-  const thinning = new Thinning(clock, (isThinned) => {
-    if (isThinned) attachFilter(socket.descriptor, loggedFilter());
-    else detachFilter(socket.descriptor);
-  });
+  const select = (indexes: readonly number[] | null): void => {
+    attachFilter(
+      socket.descriptor,
+      indexes === null ? runningDataFilter() : indexFilter(indexes, "nflog"),
+    );
+  };
   try {
-    // First: in a flood packets come as soon as the group is ours.
+    // First: packets come as soon as the group is ours.
     setReceiveBuffer(socket.descriptor, RECEIVE_BUFFER_BYTES);
     bind(socket, group);
-    const stop = await readDatagrams(socket.descriptor, clock, {
-      data(bytes) {
+    select(null);
+    const stop = await readSocket(socket.descriptor, clock, {
+      onData(bytes) {
         try {
-          for (const packet of parseLogged(bytes)) handler.packet(packet);
+          for (const { packet, isSent } of parseLogged(bytes)) {
+            if (isSent) handler.onSent(packet);
+            else handler.onReceived(packet);
+          }
         } catch (error) {
           if (!(error instanceof ParseError)) throw error;
-          handler.lost(`NFLOG group ${group}: ${error.message}`);
+          handler.onPacketsLost(`NFLOG group ${group}: ${error.message}`);
         }
       },
-      lost(code) {
-        handler.lost(`NFLOG group ${group} reports ${code}`);
+      onLost(code) {
+        handler.onPacketsLost(`NFLOG group ${group} reports ${code}`);
       },
-      busy: () => thinning.busy(),
-      ...(handler.overrun === undefined ? {} : { overrun: handler.overrun }),
     });
     return {
       setPorts() {},
+      select,
       linkChanged() {},
       linksMissed() {},
       close() {
-        thinning.stop();
         stop();
         socket[Symbol.dispose]();
       },
@@ -214,24 +222,36 @@ export function groupOwner(group: number): GroupOwner | null {
   return null;
 }
 
+export interface LoggedPacket {
+  /** From its IP header on, perhaps cut off. */
+  readonly packet: Uint8Array;
+  /** Whether this machine sends it: the hook of the rule says so. */
+  readonly isSent: boolean;
+}
+
 /**
  * The packets in one datagram of the group.
  *
  * @throws ParseError
  */
-export function parseLogged(datagram: Uint8Array): Uint8Array[] {
+export function parseLogged(datagram: Uint8Array): LoggedPacket[] {
   const { view } = bytesOf(datagram);
-  const packets: Uint8Array[] = [];
+  const packets: LoggedPacket[] = [];
   for (let offset = 0; offset < datagram.length;) {
     const end = messageEnd(view, offset, datagram.length);
     if (messageType(view, offset) === ((NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_PACKET)) {
       if (end - offset < NLMSG_HDRLEN + NFGENMSG_BYTES) {
         throw new ParseError(`NFULNL_MSG_PACKET: ${end - offset} bytes`);
       }
+      let isSent = false;
       for (let at = offset + NLMSG_HDRLEN + NFGENMSG_BYTES; at < end;) {
         const stop = attributeEnd(view, at, end);
+        // The kernel puts the header first. struct nfulnl_msg_packet_hdr: the protocol, the hook.
+        if (attributeType(view, at) === NFULA_PACKET_HDR && stop - at >= NLA_HDRLEN + 3) {
+          isSent = SENT_HOOKS.has(view.getUint8(at + NLA_HDRLEN + 2));
+        }
         if (attributeType(view, at) === NFULA_PAYLOAD) {
-          packets.push(datagram.subarray(at + NLA_HDRLEN, stop));
+          packets.push({ packet: datagram.subarray(at + NLA_HDRLEN, stop), isSent });
         }
         at = align(stop);
       }

@@ -14,6 +14,13 @@ export interface Datagram {
   readonly type: (typeof MessageType)[keyof typeof MessageType];
   /** A data message that is the first of its keys: with it the responder completes a handshake. */
   readonly isFirstData: boolean;
+  /**
+   * The 32 bits by which one side knows the handshake, in network order. Of an initiation it is its sender's, of
+   * data its receiver's, and of a response the one that this machine chose. messages.h: sender_index, receiver_index
+   */
+  readonly index: number;
+  /** Whether this machine's WireGuard chose it. */
+  readonly isOwnIndex: boolean;
 }
 
 /** A datagram with what is needed to tell whether its sender knows the device's key. */
@@ -113,6 +120,8 @@ function parseUdp(
   // The three bytes behind the type are zero; together they are one little-endian number.
   const type = view.getUint32(start, true);
   let isFirstData = false;
+  // Of a cookie: that of the message that it answers.
+  let indexAt = 4;
   let handshake: Uint8Array | null = null;
   switch (type) {
     case MessageType.initiation:
@@ -121,6 +130,7 @@ function parseUdp(
       break;
     case MessageType.response:
       if (length !== RESPONSE_BYTES) return null;
+      if (way === "received") indexAt = 8;
       handshake = viewOf(view, start, length - MAC_BYTES);
       break;
     case MessageType.cookie:
@@ -133,12 +143,16 @@ function parseUdp(
     default:
       return null;
   }
+  need(view, start + indexAt, 4, "WireGuard index");
   return {
     sourceAddress: address(),
     sourcePort: view.getUint16(way === "received" ? offset : offset + 2),
     destinationPort: view.getUint16(way === "received" ? offset + 2 : offset),
     type,
     isFirstData,
+    index: view.getUint32(start + indexAt),
+    isOwnIndex:
+      type === MessageType.response || (way === "received") !== (type === MessageType.initiation),
     handshake,
   };
 }

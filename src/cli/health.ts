@@ -6,7 +6,7 @@ import { Daemon } from "./daemon.ts";
 /**
  * What it says: `ready`, and what limits that.
  *
- * @throws SystemError when it does not run, does not answer within 10 s, or is not ready.
+ * @throws SystemError when it does not run, does not answer within 20 s, or is not ready.
  */
 export async function askHealth(env: Parameters<typeof runtimeDirOf>[0]): Promise<string> {
   return await new Daemon(socketIn(runtimeDirOf(env))).text("/readyz");

@@ -176,9 +176,9 @@ function* own(source: Source, head: Head): Generator<string> {
     counters.losses,
   );
   yield single(
-    "wgmon_capture_overruns_total",
-    "Times that there were more packets than are read.",
-    counters.overruns,
+    "wgmon_capture_guarded_total",
+    "Times that there were more handshake messages than are read; a flood repeats this.",
+    counters.guarded,
   );
   yield* histogram(
     "wgmon_session_duration_seconds",

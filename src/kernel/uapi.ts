@@ -65,8 +65,13 @@ export const NFULNL_MSG_PACKET = 0;
 export const NFULNL_MSG_CONFIG = 1;
 export const NFULNL_CFG_CMD_BIND = 1;
 export const NFULNL_COPY_PACKET = 2;
+export const NFULA_PACKET_HDR = 1;
 export const NFULA_PAYLOAD = 9;
 export const NFULA_CFG_QTHRESH = 5;
+
+// linux/netfilter.h
+export const NF_INET_LOCAL_OUT = 3;
+export const NF_INET_POST_ROUTING = 4;
 
 // linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h, linux/netfilter/nf_tables_compat.h
 export const NFNL_SUBSYS_NFTABLES = 10;

@@ -82,9 +82,9 @@ async function connect(
   });
   // A ping is seen as it comes out of the tunnel.
   const tap = await openTap(wg0.name, `icmp and src host ${client.innerAddress}`, systemClock, {
-    packet: first,
-    lost() {},
-    overrun() {},
+    onReceived: first,
+    onSent() {},
+    onPacketsLost() {},
   });
   try {
     if (by === "ping") await client.ping(2);

@@ -1,6 +1,6 @@
 /**
  * The rules that wgmon makes, at a gateway with real WireGuard: they know its handshakes by their
- * indexes, and log each, whatever is forged beside them.
+ * indexes, and log what completes each, and its responses; whatever is forged beside them they do not log.
  */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
@@ -15,8 +15,9 @@ import { Devices } from "../../src/kernel/devices.ts";
 import { formatEndpoint, MessageType } from "../../src/wireguard.ts";
 import { Forger } from "../support/forged.ts";
 import { needs } from "../support/kernel.ts";
-import { Lab, type LabDevice } from "../support/lab.ts";
-import { data, response } from "../support/packets.ts";
+import { type Client, Lab, type LabDevice } from "../support/lab.ts";
+import { data, initiation, response } from "../support/packets.ts";
+import { passAllLogged } from "../support/unfiltered.ts";
 import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
@@ -27,9 +28,10 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
   let lab: Lab;
   let wg0: LabDevice;
   let group: Capture;
-  /** `data 10.128.1.2:40001` */
+  /** `data 10.128.1.2:40001`, or `sent response` with whom it goes to. */
   let logged: string[] = [];
   let onLogged = () => {};
+  const everybody: Client[] = [];
 
   beforeAll(async () => {
     lab = await Lab.create();
@@ -41,17 +43,23 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
     const request = { action: "install", devices: ["wg0"], group: GROUP } as const;
     expect(await runRules(request, { devices, print, complain })).toBe(0);
     expect(printed).toContain("handshakes to port 51820");
+    const note = (bytes: Uint8Array, way: "received" | "sent") => {
+      const { type, isFirstData, ...from } = parsePacket(bytes, way)!;
+      const { sourceAddress: address, sourcePort: port } = from;
+      const name = Object.entries(MessageType).find(([, number]) => number === type)![0];
+      const what = type === MessageType.data && !isFirstData ? "later data" : name;
+      const endpoint = formatEndpoint({ address, port, scopeId: 0 });
+      logged.push(`${way === "sent" ? "sent " : ""}${what} ${endpoint}`);
+      onLogged();
+    };
     group = await openGroup(GROUP, systemClock, {
-      packet(bytes) {
-        const { type, sourceAddress: address, sourcePort: port } = parsePacket(bytes)!;
-        const name = Object.entries(MessageType).find(([, number]) => number === type)![0];
-        logged.push(`${name} ${formatEndpoint({ address, port, scopeId: 0 })}`);
-        onLogged();
-      },
-      lost(reason) {
+      onReceived: (bytes) => note(bytes, "received"),
+      onSent: (bytes) => note(bytes, "sent"),
+      onPacketsLost(reason) {
         throw new Error(reason);
       },
     });
+    passAllLogged();
   }, TEST_MS);
 
   beforeEach(() => {
@@ -64,6 +72,12 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
     lab[Symbol.dispose]();
   });
 
+  async function newClients(...args: Parameters<LabDevice["clients"]>): Promise<Client[]> {
+    const clients = await wg0.clients(...args);
+    everybody.push(...clients);
+    return clients;
+  }
+
   async function isLogged(what: string): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const timer = setTimeout(() => reject(new Error(`not logged: ${what}`)), REPORT_MS);
@@ -75,10 +89,10 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
     clearTimeout(timer);
   }
 
-  /** Ten times what may pass of them. */
+  /** Those of which nothing is to pass, by the thousand; their index is a random one. */
   async function underFlood(message: Uint8Array, act: () => Promise<void>): Promise<void> {
     using forger = new Forger(4);
-    const indexAt = message[0] === MessageType.data ? 4 : 8;
+    const indexAt = message[0] === MessageType.response ? 8 : 4;
     const vary = (bytes: Uint8Array) =>
       void crypto.getRandomValues(bytes.subarray(indexAt, indexAt + 4));
     const flood = () => forger.flood(message, { count: 20, port: wg0.port, vary });
@@ -88,19 +102,35 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
     clearInterval(timer);
   }
 
-  test(
-    "each peer's first data is logged, while first data of nobody floods the port",
-    async () => {
-      const clients = await wg0.clients(Array.from({ length: 10 }, (_, i) => `v4-${i}`));
-      clients.push(...(await wg0.clients(["v6-0", "v6-1"], { family: 6 })));
-      await underFlood(data(0), async () => {
+  /** What was logged of others than these; clients of the test before may still be at it. */
+  function strangers(): string[] {
+    const known = new Set(everybody.map(({ endpoint }) => endpoint));
+    return logged.filter((line) => !known.has(line.slice(line.lastIndexOf(" ") + 1)));
+  }
+
+  test.each([
+    ["first data", data(0)],
+    ["initiations", initiation()],
+  ] as const)(
+    "each peer's first data is logged, and the response before it, while forged %s flood the port",
+    async (name, message) => {
+      const names = Array.from({ length: 6 }, (_, i) => `v4-${name}-${i}`);
+      const clients = await newClients(names);
+      clients.push(...(await newClients([`v6-${name}`], { family: 6 })));
+      await underFlood(message, async () => {
         for (const client of clients) {
           await client.connect();
           await isLogged(`data ${client.endpoint}`);
         }
       });
-      const known = logged.filter((each) => clients.some((c) => each === `data ${c.endpoint}`));
-      expect(known).toHaveLength(clients.length);
+      for (const { endpoint } of clients) {
+        const own = logged.filter((line) => line.endsWith(` ${endpoint}`));
+        // A slow machine may have had to repeat the handshake; only the last is completed.
+        expect(own.at(0)).toBe(`sent response ${endpoint}`);
+        expect(own.filter((line) => line === `data ${endpoint}`)).toHaveLength(1);
+        expect(new Set(own).size).toBe(2);
+      }
+      expect(strangers()).toEqual([]);
       // Each passes once, and is forgotten then; that of an attempt which a slow machine had to repeat, in time.
       await until("no index is left", () => {
         const list = Bun.spawnSync(["nft", "list", "set", "inet", `wgmon_${GROUP}`, "indexes"]);
@@ -112,18 +142,17 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
   );
 
   test(
-    "a session that the gateway begins is logged by the peer's response",
+    "a session that the gateway begins is logged by the peer's response, and none of the forged ones is",
     async () => {
-      const clients = await wg0.clients(
-        Array.from({ length: 5 }, (_, i) => `called-${i}`),
-        { endpointKnown: true },
-      );
+      const names = Array.from({ length: 5 }, (_, i) => `called-${i}`);
+      const clients = await newClients(names, { endpointKnown: true });
       await underFlood(response(), async () => {
         for (const client of clients) {
           wg0.sendTo(client);
           await isLogged(`response ${client.endpoint}`);
         }
       });
+      expect(strangers()).toEqual([]);
     },
     TEST_MS,
   );
@@ -131,17 +160,18 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
   test(
     "data of a session is not logged",
     async () => {
-      const client = await wg0.client("busy");
-      await client.connect();
-      await isLogged(`data ${client.endpoint}`);
-      for (let sent = 0; sent < 20; sent++) await client.connect();
+      const [client] = await newClients(["busy"]);
+      await client!.connect();
+      await isLogged(`data ${client!.endpoint}`);
+      for (let sent = 0; sent < 20; sent++) await client!.connect();
       // Something of the clients before may still be on its way.
-      const own = logged.filter((line) => line.endsWith(client.endpoint));
+      const own = logged.filter((line) => line.endsWith(` ${client!.endpoint}`));
       // One of each; more only where a slow machine repeats or renews the handshake.
-      const initiations = own.filter((line) => line.startsWith("initiation")).length;
+      const responses = own.filter((line) => line.startsWith("sent response")).length;
       const data = own.filter((line) => line.startsWith("data")).length;
-      expect(data).toBeLessThanOrEqual(initiations);
-      expect(initiations).toBeLessThan(10);
+      expect(data).toBeLessThanOrEqual(responses);
+      expect(responses).toBeLessThan(10);
+      expect(own).toHaveLength(data + responses);
     },
     TEST_MS,
   );

@@ -12,7 +12,7 @@ import { needs } from "../support/kernel.ts";
 const HEADERS = `
   stddef.h stdio.h errno.h fcntl.h unistd.h sys/mman.h sys/socket.h sys/time.h
   linux/netlink.h linux/genetlink.h linux/wireguard.h linux/rtnetlink.h linux/if_link.h
-  linux/netfilter/nfnetlink.h linux/netfilter/nfnetlink_log.h linux/netfilter/nf_tables.h linux/netfilter/nf_tables_compat.h
+  linux/netfilter.h linux/netfilter/nfnetlink.h linux/netfilter/nfnetlink_log.h linux/netfilter/nf_tables.h linux/netfilter/nf_tables_compat.h
   linux/netfilter/xt_NFLOG.h linux/if_packet.h linux/if_ether.h
   linux/filter.h linux/if.h sys/timex.h linux/in.h linux/in6.h linux/time_types.h
   sys/un.h time.h sys/syscall.h linux/stat.h

@@ -30,9 +30,12 @@ function told(packet: Uint8Array, way: "received" | "sent" = "received"): string
   return `${isFirstData ? "first " : ""}${NAMES[type]} from ${source} to ${destinationPort}`;
 }
 
+/** The packets that came in during four handshakes, two begun by the peers and two by the device. */
+const recorded = () =>
+  readGolden("nflog.bin").flatMap((datagram) => parseLogged(datagram).map(({ packet }) => packet));
+
 test("recorded handshakes are told, the way each went", () => {
-  const packets = readGolden("nflog.bin").flatMap((datagram) => parseLogged(datagram));
-  expect(packets.map((packet) => told(packet))).toEqual([
+  expect(recorded().map((packet) => told(packet))).toEqual([
     "nothing",
     "initiation from 198.51.100.2:40001 to 51820",
     "first data from 198.51.100.2:40001 to 51820",
@@ -48,6 +51,45 @@ test("recorded handshakes are told, the way each went", () => {
     "data from [2001:db8:5::2]:40004 to 51820",
   ]);
 });
+
+test("recorded messages have the index that their handshake is known by", () => {
+  const lines = recorded()
+    .map((packet) => parsePacket(packet))
+    .filter((datagram) => datagram !== null)
+    .map(
+      ({ index, isOwnIndex, sourcePort }) =>
+        `${sourcePort} ${isOwnIndex ? "own" : "peer's"} ${hex(index)}`,
+    );
+  // Read off nflog.bin with xxd, behind the type of each message; of a response, behind its sender's index.
+  expect(lines).toEqual([
+    "40001 peer's ce96f5b7",
+    "40001 own 092e0b5f",
+    "40001 own 092e0b5f",
+    "40002 peer's 085b9ee1",
+    "40002 own 2e0137a1",
+    "40002 own 2e0137a1",
+    "40003 own 1251de76",
+    "40003 own 1251de76",
+    "40003 own 1251de76",
+    "40004 own 07bca7b1",
+    "40004 own 07bca7b1",
+    "40004 own 07bca7b1",
+  ]);
+});
+
+test("recorded messages of one session that come in have the same index of this machine's", () => {
+  const datagrams = recorded().map((packet) => parsePacket(packet));
+  for (const port of [40_001, 40_002, 40_003, 40_004]) {
+    const own = datagrams.filter((each) => each?.sourcePort === port && each.isOwnIndex);
+    // Of the sessions that the device began also the response.
+    expect(own).toHaveLength(port < 40_003 ? 2 : 3);
+    expect(new Set(own.map((each) => each!.index)).size).toBe(1);
+  }
+  const peers = datagrams.filter((each) => each?.isOwnIndex === false);
+  expect(peers.map((each) => each!.type)).toEqual([1, 1]);
+});
+
+const hex = (index: number) => index.toString(16).padStart(8, "0");
 
 describe.each([
   ["IPv4", ipv4, "192.0.2.1"],
@@ -70,6 +112,28 @@ describe.each([
       destinationPort: 5000,
     });
     expect(told(sent, "sent")).toBe(`response from ${source}:5000 to 40000`);
+  });
+
+  /** Sender and receiver of a response, or the only index of another message, in network order. */
+  const [first, second] = [0xf1020304, 0x05060708];
+  test.each([
+    // The type, whose index it is when it comes in, and when it leaves.
+    ["initiation", initiation(), [first, "peer's"], [first, "own"]],
+    ["response", response(), [second, "own"], [first, "own"]],
+    // It answers a message that this machine sent; one that leaves answers the peer's.
+    ["cookie", cookie(), [first, "own"], [first, "peer's"]],
+    ["first data", data(0), [first, "own"], [first, "peer's"]],
+    ["later data", data(1), [first, "own"], [first, "peer's"]],
+  ] as const)("the index of %s is that of one side", (_name, payload, received, sent) => {
+    const view = new DataView(payload.buffer);
+    view.setUint32(4, first);
+    view.setUint32(8, payload[0] === 2 ? second : view.getUint32(8));
+    const indexOf = (way: "received" | "sent") => {
+      const { index, isOwnIndex } = parsePacket(ip(payload), way)!;
+      return [index, isOwnIndex ? "own" : "peer's"];
+    };
+    expect(indexOf("received")).toEqual([...received]);
+    expect(indexOf("sent")).toEqual([...sent]);
   });
 
   test.each([
@@ -103,6 +167,20 @@ describe.each([
   test("another protocol is nothing", () => {
     expect(told(ip(initiation(), { protocol: 6 }))).toBe("nothing");
   });
+});
+
+test("a packet that is cut off before its index is a ParseError", () => {
+  for (const [payload, end] of [
+    [initiation(), 8],
+    [response(), 12],
+    [cookie(), 8],
+  ] as const) {
+    const packet = ipv4(payload);
+    expect(parsePacket(packet.subarray(0, 28 + end))!.type).toBe(payload[0] as 1);
+    expect(() => parsePacket(packet.subarray(0, 28 + end - 1))).toThrow(
+      new ParseError("WireGuard index: 3 bytes of 4 are there"),
+    );
+  }
 });
 
 describe("IPv4", () => {

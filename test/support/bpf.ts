@@ -1,32 +1,7 @@
-/** Classic BPF: compiles a tcpdump expression as src/capture/bpf.ts does, and runs it. */
-
-import { type Pointer, toArrayBuffer } from "bun:ffi";
-
-import { libpcap } from "../../ffi/libpcap.ts";
-
-/** pcap/dlt.h: packets start with their IP header. */
-const DLT_RAW = 12;
-const SNAPLEN = 256;
+/** Runs classic BPF as the kernel does. */
 
 /** struct bpf_insn: code u16, jt u8, jf u8, k u32; eight bytes each. */
 export type Program = Uint8Array;
-
-/** @throws what libpcap says. */
-export function compileExpression(expression: string): Program {
-  const pcap = libpcap();
-  const handle = pcap.pcap_open_dead(DLT_RAW, SNAPLEN) as Pointer;
-  const program = new BigUint64Array(new ArrayBuffer(16));
-  try {
-    if (pcap.pcap_compile(handle, program, expression, 1, 0xffffffff) !== 0) {
-      throw new Error(String(pcap.pcap_geterr(handle)));
-    }
-    const bytes = Number(program[0]! & 0xffffffffn) * 8;
-    return new Uint8Array(toArrayBuffer(Number(program[1]) as Pointer, 0, bytes)).slice();
-  } finally {
-    pcap.pcap_freecode(program);
-    pcap.pcap_close(handle);
-  }
-}
 
 /** linux/filter.h: finds the netlink attribute X from A on. */
 const SKF_AD_NLATTR = 0xfffff000 + 12;

@@ -143,7 +143,7 @@ if (Bun.which("iptables") !== null) {
 }
 
 await rulesFor(PORT);
-const group = await openGroup(1, systemClock, { packet() {}, lost() {} });
+const group = await openGroup(1, systemClock, { onReceived() {}, onSent() {}, onPacketsLost() {} });
 seen["group taken"] = await doctor([]);
 // It clears the screen, and is written from right to left.
 writeFileSync("/proc/self/comm", "\u001b[2J\u202eevil");

@@ -1,13 +1,15 @@
 /**
  * Which messages the firewall rules of this network namespace log to NFLOG group 1, and whether other
  * traffic gets through: `unshare --net bun test/support/logged.ts`, with lo up and the rules loaded.
- * Prints JSON, by address. For test/e2e/readme.test.ts.
+ * Prints JSON, by address. For test/e2e/readme.test.ts and test/e2e/rules.test.ts.
  */
 
 import { openGroup } from "../../src/capture/nflog.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
 import { systemClock } from "../../src/clock.ts";
+import { MessageType } from "../../src/wireguard.ts";
 import { cookie, data, initiation, response } from "./packets.ts";
+import { passAllLogged } from "./unfiltered.ts";
 import { REPORT_MS, until } from "./until.ts";
 
 const PORT = 51820;
@@ -23,8 +25,19 @@ export const messages = {
 
 export type Message = keyof typeof messages;
 
+/** What this machine sends before, with the index that the message names as its receiver's; messages.h. */
+const questions = {
+  response: { question: initiation(), receiverAt: 8 },
+  "first data": { question: response(), receiverAt: 4 },
+  "later data": { question: response(), receiverAt: 4 },
+} as const;
+const SENDER_AT = 4;
+
+/** A message that came in, or `sent response`: that of this machine before it. */
+export type Logged = Message | `sent ${string}`;
+
 /** Sends each message to WireGuard's port and to another; every one must arrive at both. */
-async function loggedFrom(address: string): Promise<Message[]> {
+async function loggedFrom(address: string): Promise<Logged[]> {
   const sender = await Bun.udpSocket({ hostname: address });
   /** Sends what all rules log, to mark what came before: packets are logged in order. */
   const marker = await Bun.udpSocket({ hostname: address });
@@ -35,10 +48,11 @@ async function loggedFrom(address: string): Promise<Message[]> {
       Bun.udpSocket({ hostname: address, port, socket: { data: () => void arrived++ } }),
     ),
   );
-  const logged: Message[] = [];
+  const wireGuard = receivers[0]!;
+  const logged: Logged[] = [];
   let current: Message | null = null;
   const group = await openGroup(1, systemClock, {
-    packet(bytes) {
+    onReceived(bytes) {
       const datagram = parsePacket(bytes);
       if (datagram?.sourcePort === marker.port) return void marks++;
       if (datagram?.destinationPort !== PORT || datagram.sourcePort !== sender.port) {
@@ -46,18 +60,41 @@ async function loggedFrom(address: string): Promise<Message[]> {
       }
       logged.push(current!);
     },
-    lost(reason) {
+    onSent(bytes) {
+      const { type, sourcePort, destinationPort } = parsePacket(bytes, "sent")!;
+      // As if the other end had sent it.
+      if (sourcePort === marker.port) return;
+      if (destinationPort !== PORT || sourcePort !== sender.port) {
+        throw new Error("what another port sent was logged");
+      }
+      logged.push(`sent ${type === MessageType.response ? "response" : `type ${type}`}`);
+    },
+    onPacketsLost(reason) {
       throw new Error(reason);
     },
   });
+  passAllLogged();
+  let index = 0x8000_0000;
+  /** This machine sends the question, and the message names the index that was in it. */
+  function ask(name: keyof typeof questions, bytes: Uint8Array, from: number): void {
+    const { question, receiverAt } = questions[name];
+    new DataView(question.buffer).setUint32(SENDER_AT, ++index);
+    new DataView(bytes.buffer).setUint32(receiverAt, index);
+    wireGuard.send(question, from, address);
+    // From another port it is none of WireGuard's.
+    receivers[1]!.send(question, from, address);
+  }
   let sent = 0;
   for (const [name, bytes] of Object.entries(messages)) {
     current = name as Message;
+    if (name in questions) ask(name as keyof typeof questions, bytes, sender.port);
     for (const port of [PORT, OTHER_PORT]) {
       sender.send(bytes, port, address);
       sent++;
     }
-    marker.send(messages["first data"], PORT, address);
+    const mark = data(0);
+    ask("first data", mark, marker.port);
+    marker.send(mark, PORT, address);
     sent++;
     const wanted = marks + 1;
     await until(`the mark behind ${name} is logged`, () => marks === wanted);
@@ -78,7 +115,7 @@ async function connectByTcp(address: string): Promise<void> {
 }
 
 if (import.meta.main) {
-  const found: Record<string, Message[]> = {};
+  const found: Record<string, Logged[]> = {};
   for (const address of ["127.0.0.1", "::1"]) {
     found[address] = await loggedFrom(address);
     await connectByTcp(address);

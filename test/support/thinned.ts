@@ -1,5 +1,5 @@
 /**
- * What is read of much data, and of a handshake in the middle of it: `unshare --net bun
+ * What is read of much data, and of handshakes in the middle of it, as the kernel selects: `unshare --net bun
  * test/support/thinned.ts nflog`, or bpf, with lo up and a rule that logs all to port 51820 to group 1.
  * Prints JSON. For test/e2e/rules.test.ts.
  */
@@ -8,77 +8,94 @@ import { openTap } from "../../src/capture/bpf.ts";
 import type { PacketHandler } from "../../src/capture/capture.ts";
 import { openGroup } from "../../src/capture/nflog.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
-import { type Clock, systemClock } from "../../src/clock.ts";
-import { threadCpuMs } from "../../src/system.ts";
-import { data, initiation } from "./packets.ts";
+import { systemClock } from "../../src/clock.ts";
+import { MessageType } from "../../src/wireguard.ts";
+import { cookie, data, initiation, response } from "./packets.ts";
 import { until } from "./until.ts";
 
 const PORT = 51820;
-/** Enough for a busy time. */
-const BUSY = 200;
 const MANY = 5000;
-/** How long data is kept back, or more; thinning.ts. */
-const THINNED_MS = 10_000;
 /** Fewer than any queue holds. */
 const PORTION = 100;
+/** In network order; its high bit is set. */
+const INDEX = 0xdeadbeef;
 
-/**
- * By the processor's time: what a busy machine gives to others counts as work otherwise, and so many
- * packets as a flood. What is kept back is so until the end.
- */
-const clock: Clock = {
-  now: () => ({ ...systemClock.now(), monotonicMs: threadCpuMs() }),
-  after: (delayMs, callback) =>
-    delayMs < THINNED_MS ? systemClock.after(delayMs, callback) : () => {},
-};
-
+/** What was read in each phase, in order: `first data 5`, with its index; or what was said of lost packets. */
 export interface Thinned {
-  /** Data messages that were read, before and after the socket was busy. */
-  readonly before: number;
-  readonly after: number;
-  readonly handshakes: number;
-  readonly lost: readonly string[];
+  readonly all: readonly string[];
+  readonly selected: readonly string[];
+  readonly none: readonly string[];
+  readonly again: readonly string[];
 }
 
 async function thinned(monitor: string): Promise<Thinned> {
-  const lost: string[] = [];
-  let count = 0;
-  let handshakes = 0;
+  let read: string[] = [];
   const handler: PacketHandler = {
-    packet(bytes) {
+    onReceived(bytes) {
       const datagram = parsePacket(bytes);
       if (datagram?.destinationPort !== PORT) return;
-      if (datagram.type === 4) count++;
-      else handshakes++;
+      const { type, isFirstData, index } = datagram;
+      const [name] = Object.entries(MessageType).find(([, number]) => number === type)!;
+      read.push(`${isFirstData ? "first " : ""}${name} ${index.toString(16)}`);
     },
-    lost: (reason) => void lost.push(reason),
-    overrun: () => void lost.push("overrun"),
+    onSent: () => void read.push("a sent packet"),
+    onPacketsLost: (reason) => void read.push(`lost: ${reason}`),
   };
+  const filter = `udp and dst port ${PORT}`;
   const capture =
     monitor === "nflog"
-      ? await openGroup(1, clock, handler)
-      : await openTap("lo", `udp and dst port ${PORT}`, clock, handler);
-  await using receiver = await closing(Bun.udpSocket({ hostname: "127.0.0.1", port: PORT }));
-  await using sender = await closing(Bun.udpSocket({ hostname: "127.0.0.1" }));
-  void receiver;
-  const send = (message: Uint8Array) => sender.socket.send(message, PORT, "127.0.0.1");
+      ? await openGroup(1, systemClock, handler)
+      : await openTap("lo", filter, systemClock, handler);
+  const receiver = await Bun.udpSocket({ hostname: "127.0.0.1", port: PORT });
+  const sender = await Bun.udpSocket({ hostname: "127.0.0.1" });
+  const send = (message: Uint8Array) => void sender.send(message, PORT, "127.0.0.1");
 
-  for (let n = 0; n < BUSY; n++) send(data(7));
-  await until("all data is read", () => count === BUSY);
-  const before = count;
-  for (let n = 0; n < MANY; n += PORTION) {
-    for (let more = 0; more < PORTION; more++) send(data(7));
-    await Bun.sleep(1);
+  /** Much running data, with each kind of handshake message in the middle of it; the mark is the last. */
+  async function phase(mark: { message: Uint8Array; isRead: (line: string) => boolean } | null) {
+    read = [];
+    const messages = [
+      initiation(),
+      response(),
+      cookie(),
+      to(INDEX, data(0)),
+      to(5, data(0)),
+      to(INDEX, data(2 ** 32)),
+    ];
+    for (let n = 0; n < MANY; n += PORTION) {
+      for (let more = 0; more < PORTION; more++) send(to(INDEX, data(7)));
+      if (n === MANY / 2) for (const message of messages) send(message);
+      // The queues of the loopback and of the receiver have to be read.
+      await Bun.sleep(1);
+    }
+    if (mark === null) return [];
+    send(mark.message);
+    await until("the last message is read", () => read.some((line) => mark.isRead(line)));
+    return read.filter((line) => !mark.isRead(line));
   }
-  send(initiation());
-  await until("the handshake is read", () => handshakes === 1);
+
+  const LAST = 0x7777;
+  const last = {
+    message: to(LAST, data(0)),
+    isRead: (line: string) => line === `first data ${LAST.toString(16)}`,
+  };
+  const all = await phase(last);
+  capture.select([1, INDEX, LAST]);
+  const selected = await phase(last);
+  capture.select([]);
+  await phase(null);
+  const none = read;
+  capture.select(null);
+  const again = await phase(last);
   capture.close();
-  return { before, after: count - before, handshakes, lost };
+  receiver.close();
+  sender.close();
+  return { all, selected, none, again };
 }
 
-async function closing(opening: Promise<Bun.udp.Socket<"buffer">>) {
-  const socket = await opening;
-  return { socket, [Symbol.asyncDispose]: async () => socket.close() };
+/** The same message with that index behind its type. */
+function to(index: number, message: Uint8Array): Uint8Array {
+  new DataView(message.buffer).setUint32(4, index);
+  return message;
 }
 
 console.log(JSON.stringify(await thinned(process.argv[2]!)));

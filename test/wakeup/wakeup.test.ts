@@ -23,7 +23,13 @@ async function choose(
       opened.push(monitor);
       const failure = failures[monitor];
       if (failure !== undefined) return Promise.reject(failure);
-      return Promise.resolve({ setPorts() {}, linkChanged() {}, linksMissed() {}, close() {} });
+      return Promise.resolve({
+        setPorts() {},
+        select() {},
+        linkChanged() {},
+        linksMissed() {},
+        close() {},
+      });
     },
   });
   return { wakeUp: `${wakeUp.monitor}: ${wakeUp.reason}`, opened };

@@ -1,0 +1,208 @@
+/**
+ * Programs by which the kernel chooses what a socket receives: classic BPF, struct sock_filter of linux/filter.h.
+ * And the tcpdump expression for what libpcap compiles. Pure.
+ */
+
+import {
+  NF_INET_LOCAL_OUT,
+  NF_INET_POST_ROUTING,
+  NFULA_PACKET_HDR,
+  NFULA_PAYLOAD,
+  NLA_HDRLEN,
+  NLMSG_HDRLEN,
+} from "../kernel/uapi.ts";
+import { MessageType } from "../wireguard.ts";
+import { PROTOCOL_UDP } from "./packet.ts";
+
+/**
+ * Passes initiations, responses and first data messages (counter 0) to `ports`, or to any port; data of running
+ * sessions stays in the kernel. null when there is no port to listen to.
+ *
+ * `udp[...]` exists for IPv4 only, so IPv6 counts from its own header; one with extension headers is not matched.
+ */
+export function handshakeExpression(ports: readonly number[] | "any"): string | null {
+  if (ports.length === 0) return null;
+  const destination =
+    ports === "any" ? "" : `(${ports.map((port) => `dst port ${port}`).join(" or ")}) and `;
+  const messages = (field: (offset: number) => string) =>
+    [
+      `${field(0)} = ${hex(MessageType.initiation)}`,
+      `${field(0)} = ${hex(MessageType.response)}`,
+      `(${field(0)} = ${hex(MessageType.data)} and ${field(8)} = 0 and ${field(12)} = 0)`,
+    ].join(" or ");
+  const ipv4 = messages((offset) => `udp[${8 + offset}:4]`);
+  const ipv6 = messages((offset) => `ip6[${48 + offset}:4]`);
+  return `udp and ${destination}((ip and (${ipv4})) or (ip6 and (${ipv6})))`;
+}
+
+/** The first four bytes of a message in network order: the last three are zero. */
+const typeWord = (type: number): number => type << 24;
+const hex = (type: number): string => `0x0${type}000000`;
+
+// linux/bpf_common.h; A is the accumulator, X the index register.
+const LOAD_WORD = 0x20;
+const LOAD_WORD_AT_X = 0x40;
+const LOAD_BYTE_AT_X = 0x50;
+const LOAD_CONSTANT = 0x00;
+const SET_X = 0x01;
+const ADD = 0x04;
+const ADD_X = 0x0c;
+const AND = 0x54;
+const SHIFT_LEFT = 0x64;
+const SHIFT_RIGHT = 0x74;
+const JUMP = 0x05;
+const IF_EQUAL = 0x15;
+const RETURN = 0x06;
+const A_TO_X = 0x07;
+const X_TO_A = 0x87;
+
+/** linux/filter.h: as an address, the offset of the attribute of type X, from A on; 0: there is none. */
+const FIND_ATTRIBUTE = 0xfffff000 + 12;
+/** The same: PACKET_OUTGOING or another of linux/if_packet.h. */
+const PACKET_TYPE = 0xfffff000 + 4;
+const PACKET_OUTGOING = 4;
+/** A message of NFLOG: its attributes are behind struct nlmsghdr and struct nfgenmsg. */
+const ATTRIBUTES_AT = NLMSG_HDRLEN + 4;
+const UDP_BYTES = 8;
+
+/** A label, or an instruction, with the labels where a comparison goes on; left out: behind it. */
+type Line = string | Instruction;
+type Instruction = readonly [
+  code: number,
+  operand: number,
+  then?: string | undefined,
+  otherwise?: string,
+];
+
+const PASS: readonly Line[] = ["pass", [RETURN, 0xffffffff]];
+const DROP: readonly Line[] = ["drop", [RETURN, 0]];
+
+/** X becomes the offset of the IP header in a message of NFLOG. */
+const FIND_PAYLOAD = (otherwise: string): readonly Line[] => [
+  [LOAD_CONSTANT, ATTRIBUTES_AT],
+  [SET_X, NFULA_PAYLOAD],
+  [LOAD_WORD, FIND_ATTRIBUTE],
+  [IF_EQUAL, 0, otherwise],
+  [ADD, NLA_HDRLEN],
+  [A_TO_X, 0],
+];
+
+/** X, the offset of the IP header, becomes that of the UDP header. */
+const FIND_UDP = (otherwise: string): readonly Line[] => [
+  [LOAD_BYTE_AT_X, 0],
+  [SHIFT_RIGHT, 4],
+  [IF_EQUAL, 4, "ipv4"],
+  [IF_EQUAL, 6, "ipv6", otherwise],
+  "ipv4",
+  [LOAD_BYTE_AT_X, 9],
+  [IF_EQUAL, PROTOCOL_UDP, undefined, otherwise],
+  [LOAD_BYTE_AT_X, 0],
+  [AND, 0x0f],
+  [SHIFT_LEFT, 2],
+  [ADD_X, 0],
+  [JUMP, 0, "udp"],
+  "ipv6",
+  [LOAD_BYTE_AT_X, 6],
+  [IF_EQUAL, PROTOCOL_UDP, undefined, otherwise],
+  [X_TO_A, 0],
+  [ADD, 40],
+  "udp",
+  [A_TO_X, 0],
+];
+
+/** For data: whether its counter is 0. */
+const IF_FIRST_DATA = (then: string, otherwise: string): readonly Line[] => [
+  [LOAD_WORD_AT_X, UDP_BYTES + 8],
+  [IF_EQUAL, 0, undefined, otherwise],
+  [LOAD_WORD_AT_X, UDP_BYTES + 12],
+  [IF_EQUAL, 0, then, otherwise],
+];
+
+/** For the socket of an NFLOG group: drops data of running sessions, and passes all else. */
+export function runningDataFilter(): Uint8Array {
+  return assemble([
+    ...FIND_PAYLOAD("pass"),
+    ...FIND_UDP("pass"),
+    [LOAD_WORD_AT_X, UDP_BYTES],
+    [IF_EQUAL, typeWord(MessageType.data), undefined, "pass"],
+    ...IF_FIRST_DATA("pass", "drop"),
+    ...PASS,
+    ...DROP,
+  ]);
+}
+
+/**
+ * Passes first data messages with one of these receiver indexes, and what rules log of this machine's own
+ * messages.
+ *
+ * @param indexes in network order; 250 at most, as far as a jump reaches.
+ * @param socket "tap": packets start with their IP header; "nflog": that of a group.
+ */
+export function indexFilter(indexes: readonly number[], socket: "tap" | "nflog"): Uint8Array {
+  const nflog: readonly Line[] = [
+    [LOAD_CONSTANT, ATTRIBUTES_AT],
+    [SET_X, NFULA_PACKET_HDR],
+    [LOAD_WORD, FIND_ATTRIBUTE],
+    [A_TO_X, 0],
+    // struct nfulnl_msg_packet_hdr, linux/netfilter/nfnetlink_log.h: the protocol, the hook.
+    [LOAD_BYTE_AT_X, NLA_HDRLEN + 2],
+    [IF_EQUAL, NF_INET_LOCAL_OUT, "sent"],
+    [IF_EQUAL, NF_INET_POST_ROUTING, "sent", "received"],
+    "sent",
+    [RETURN, 0xffffffff],
+    "received",
+    ...FIND_PAYLOAD("drop"),
+  ];
+  return assemble([
+    ...(socket === "nflog" ? nflog : ([[SET_X, 0]] as const)),
+    ...FIND_UDP("drop"),
+    [LOAD_WORD_AT_X, UDP_BYTES],
+    [IF_EQUAL, typeWord(MessageType.data), undefined, "drop"],
+    ...IF_FIRST_DATA("index", "drop"),
+    ...DROP,
+    "index",
+    [LOAD_WORD_AT_X, UDP_BYTES + 4],
+    ...indexes.map((index): Line => [IF_EQUAL, index, "pass"]),
+    [RETURN, 0],
+    ...PASS,
+  ]);
+}
+
+/** For a tap: passes the responses and first data messages that this machine sends. */
+export function sentFilter(): Uint8Array {
+  return assemble([
+    [LOAD_WORD, PACKET_TYPE],
+    [IF_EQUAL, PACKET_OUTGOING, undefined, "drop"],
+    [SET_X, 0],
+    ...FIND_UDP("drop"),
+    [LOAD_WORD_AT_X, UDP_BYTES],
+    [IF_EQUAL, typeWord(MessageType.response), "pass"],
+    [IF_EQUAL, typeWord(MessageType.data), undefined, "drop"],
+    ...IF_FIRST_DATA("pass", "drop"),
+    ...PASS,
+    ...DROP,
+  ]);
+}
+
+/** struct sock_filter: code, two jumps, an operand. @throws RangeError for a jump that is too far. */
+function assemble(lines: readonly Line[]): Uint8Array {
+  const labels = new Map<string, number>();
+  const instructions: Instruction[] = [];
+  for (const line of lines) {
+    if (typeof line === "string") labels.set(line, instructions.length);
+    else instructions.push(line);
+  }
+  const bytes = new DataView(new ArrayBuffer(instructions.length * 8));
+  for (const [at, [code, operand, then, otherwise]] of instructions.entries()) {
+    const distance = (label: string | undefined): number => {
+      const jump = label === undefined ? 0 : labels.get(label)! - at - 1;
+      if (jump >= 0 && jump <= 0xff) return jump;
+      throw new RangeError(`a jump of ${jump} instructions to ${label}`);
+    };
+    bytes.setUint16(at * 8, code, true);
+    bytes.setUint8(at * 8 + 2, code === JUMP ? 0 : distance(then));
+    bytes.setUint8(at * 8 + 3, distance(otherwise));
+    bytes.setUint32(at * 8 + 4, code === JUMP ? distance(then) : operand, true);
+  }
+  return new Uint8Array(bytes.buffer);
+}

@@ -1,0 +1,99 @@
+/**
+ * The seam to packet sockets (AF_PACKET: packets from their IP header on, whatever the link) and to socket filters.
+ * packet(7), socket(7).
+ */
+
+import { ptr } from "bun:ffi";
+
+import { errno, libc } from "../../ffi/libc.ts";
+import { ownCapabilities, whyRefused } from "../capabilities.ts";
+import { SystemError } from "../errors.ts";
+import { systemError } from "../kernel/errno.ts";
+import { setReceiveBuffer } from "../kernel/socket.ts";
+import {
+  AF_PACKET,
+  ETH_P_ALL,
+  PACKET_IGNORE_OUTGOING,
+  SO_ATTACH_FILTER,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOL_PACKET,
+  SOL_SOCKET,
+} from "../kernel/uapi.ts";
+
+/** struct bpf_insn, linux/filter.h: code, two jumps, a 32-bit operand. */
+export const INSTRUCTION_BYTES = 8;
+const SOCK_FPROG_BYTES = 16;
+
+export interface PacketSocketOptions {
+  /** Some 400 bytes are needed for each handshake message. */
+  readonly receiveBufferBytes: number;
+  /** Whether it receives what this machine sends: the kernel then makes a copy of each such packet. */
+  readonly isOutgoing: boolean;
+}
+
+/**
+ * A socket that receives nothing before it is bound, when its program is in place.
+ *
+ * @throws SystemError
+ */
+export function openPacketSocket({ receiveBufferBytes, isOutgoing }: PacketSocketOptions): number {
+  const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+  const descriptor = libc().socket(AF_PACKET, type, 0);
+  if (descriptor < 0) {
+    const error = systemError("open a packet socket", errno());
+    if (error.code !== "EPERM" && error.code !== "EACCES") throw error;
+    const why = whyRefused("CAP_NET_RAW", ownCapabilities());
+    throw new SystemError("open a packet socket", error.code, `${why}, or use --monitor poll`);
+  }
+  // Without either of these capture works, too.
+  setReceiveBuffer(descriptor, receiveBufferBytes);
+  const on = Int32Array.of(1);
+  if (!isOutgoing) {
+    libc().setsockopt(descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, on, on.byteLength);
+  }
+  return descriptor;
+}
+
+/**
+ * @param index number of the interface; 0: all.
+ * @param operation for the error.
+ * @throws SystemError
+ */
+export function bindPacketSocket(descriptor: number, index: number, operation: string): void {
+  // struct sockaddr_ll, linux/if_packet.h; the protocol is in network order.
+  const address = new DataView(new ArrayBuffer(20));
+  address.setUint16(0, AF_PACKET, true);
+  address.setUint16(2, ETH_P_ALL, false);
+  address.setInt32(4, index, true);
+  const bytes = new Uint8Array(address.buffer);
+  if (libc().bind(descriptor, bytes, bytes.length) < 0) throw systemError(operation, errno());
+}
+
+export function closePacketSocket(descriptor: number): void {
+  libc().close(descriptor);
+}
+
+/**
+ * The program, struct sock_filter[], takes the place of the one that was there.
+ *
+ * @throws SystemError
+ */
+export function attachFilter(descriptor: number, instructions: Uint8Array): void {
+  // struct sock_fprog, linux/filter.h: a 16-bit count, padding, a pointer to the instructions. They
+  // follow in the same buffer, so that they are where the pointer says as long as the call lasts.
+  const bytes = new Uint8Array(new ArrayBuffer(SOCK_FPROG_BYTES + instructions.length));
+  bytes.set(instructions, SOCK_FPROG_BYTES);
+  const program = new DataView(bytes.buffer);
+  program.setUint16(0, instructions.length / INSTRUCTION_BYTES, true);
+  program.setBigUint64(8, BigInt(ptr(bytes) + SOCK_FPROG_BYTES), true);
+  const failed = libc().setsockopt(
+    descriptor,
+    SOL_SOCKET,
+    SO_ATTACH_FILTER,
+    bytes,
+    SOCK_FPROG_BYTES,
+  );
+  if (failed < 0) throw systemError("attach a BPF program", errno());
+}

@@ -1,0 +1,141 @@
+/** Runs the handshake watch: its timer, its scans, and what the kernel is to select for it. */
+
+import type { Capture } from "../capture/capture.ts";
+import type { Datagram } from "../capture/packet.ts";
+import type { SentTap } from "../capture/sent-handshakes.ts";
+import type { Clock } from "../clock.ts";
+import { HandshakeWatch, type HandshakeWatchOptions } from "./handshake-watch.ts";
+
+/**
+ * More packets in this time are not of our own WireGuard: those whose packets are forwarded here can forge what
+ * leaves. Then the tap is closed until guarded mode begins anew.
+ */
+const SENT_MAX = 1000;
+const SENT_WINDOW_MS = 100;
+
+export interface WatchDriverOptions extends HandshakeWatchOptions {
+  readonly clock: Clock;
+  readonly capture: Pick<Capture, "select">;
+  /** The tap delivers to `onSent` and `onPacketsLost`; null: it may not be opened. */
+  openSentTap(): SentTap | null;
+  /** Scans the devices that listen on the ports; resolves with the milliseconds of a processor that it took. */
+  scan(ports: ReadonlySet<number> | "all"): Promise<number>;
+  /** Guarded mode began, or ended. */
+  onGuarded(isGuarded: boolean): void;
+  /** There have been too many hints for longer than peers take that all come back at once; or no more. */
+  onFlooded(isFlooded: boolean): void;
+}
+
+export class WatchDriver {
+  readonly #options: WatchDriverOptions;
+  readonly #watch: HandshakeWatch;
+  #tap: SentTap | null = null;
+  #isGuarded = false;
+  #isFlooded = false;
+  #selection: readonly number[] | null = null;
+  #sent = 0;
+  #sentSinceMs = -Infinity;
+  #timerAtMs = Infinity;
+  #cancelTimer = () => {};
+  #isScanning = false;
+  #isStopped = false;
+
+  constructor(options: WatchDriverOptions) {
+    this.#options = options;
+    this.#watch = new HandshakeWatch(options);
+  }
+
+  onReceived(datagram: Datagram | null): void {
+    this.#watch.onReceived(datagram, this.#nowMs);
+    this.#follow();
+  }
+
+  /** @param datagram null: it is not of our own WireGuard. */
+  onSent(datagram: Datagram | null): void {
+    const nowMs = this.#nowMs;
+    if (nowMs - this.#sentSinceMs > SENT_WINDOW_MS) {
+      this.#sentSinceMs = nowMs;
+      this.#sent = 0;
+    }
+    this.#sent++;
+    if (this.#sent > SENT_MAX) this.#closeTap();
+    else if (datagram !== null) this.#watch.onSent(datagram, nowMs);
+    this.#follow();
+  }
+
+  onPacketsLost(): void {
+    this.#watch.onPacketsLost(this.#nowMs);
+    this.#follow();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancelTimer();
+    this.#closeTap();
+  }
+
+  get #nowMs(): number {
+    return this.#options.clock.now().monotonicMs;
+  }
+
+  /** Does what follows from what the watch knows now. */
+  #follow(): void {
+    if (this.#isStopped) return;
+    this.#followMode();
+    if (this.#selection !== this.#watch.selection) {
+      this.#selection = this.#watch.selection;
+      this.#options.capture.select(this.#selection);
+    }
+    if (!this.#isScanning) this.#setTimer();
+  }
+
+  #followMode(): void {
+    const { isGuarded, isFlooded } = this.#watch;
+    if (isGuarded !== this.#isGuarded) {
+      this.#isGuarded = isGuarded;
+      if (!isGuarded) this.#closeTap();
+      else {
+        this.#tap = this.#options.openSentTap();
+        this.#watch.onSentCapture(this.#tap !== null);
+      }
+      this.#options.onGuarded(isGuarded);
+    }
+    if (isFlooded !== this.#isFlooded) {
+      this.#isFlooded = isFlooded;
+      this.#options.onFlooded(isFlooded);
+    }
+  }
+
+  #closeTap(): void {
+    this.#tap?.close();
+    this.#tap = null;
+    this.#watch.onSentCapture(false);
+  }
+
+  #setTimer(): void {
+    const nowMs = this.#nowMs;
+    const atMs = this.#watch.nextMs(nowMs);
+    // One that comes too early does no harm.
+    if (atMs >= this.#timerAtMs) return;
+    this.#cancelTimer();
+    this.#timerAtMs = atMs;
+    this.#cancelTimer = this.#options.clock.after(Math.max(0, atMs - nowMs), () => {
+      this.#timerAtMs = Infinity;
+      void this.#advance();
+    });
+  }
+
+  async #advance(): Promise<void> {
+    const startMs = this.#nowMs;
+    const ports = this.#watch.advance(startMs);
+    if (ports !== null) {
+      this.#isScanning = true;
+      // What comes meanwhile is not what this scan is for.
+      this.#follow();
+      const costMs = await this.#options.scan(ports);
+      this.#isScanning = false;
+      this.#watch.onScanned(costMs, this.#nowMs);
+    }
+    this.#follow();
+  }
+}

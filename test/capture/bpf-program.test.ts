@@ -1,0 +1,504 @@
+/** What the kernel passes: by libpcap's programs and by our own, run on packets made by hand. */
+
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import { errno, libc } from "../../ffi/libc.ts";
+import {
+  handshakeExpression,
+  indexFilter,
+  runningDataFilter,
+  sentFilter,
+} from "../../src/capture/bpf-program.ts";
+import { compileExpression } from "../../src/capture/bpf.ts";
+import { parseLogged } from "../../src/capture/nflog.ts";
+import { attachFilter } from "../../src/capture/packet-socket.ts";
+import { parsePacket } from "../../src/capture/packet.ts";
+import { ParseError } from "../../src/errors.ts";
+import { encodeMessage } from "../../src/kernel/netlink.ts";
+import {
+  AF_INET,
+  NFNL_SUBSYS_ULOG,
+  NFULA_PACKET_HDR,
+  NFULA_PAYLOAD,
+  NFULNL_MSG_PACKET,
+  SOCK_DGRAM,
+} from "../../src/kernel/uapi.ts";
+import { SELECTED_MAX } from "../../src/scan/handshake-watch.ts";
+import { runProgram } from "../support/bpf.ts";
+import { readGolden } from "../support/golden.ts";
+import { cookie, data, initiation, ipv4, ipv6, message, response } from "../support/packets.ts";
+
+const PORTS = [51_820, 51_821];
+const handshakes = compileExpression(handshakeExpression(PORTS)!);
+const passes = (packet: Uint8Array) => runProgram(handshakes, packet) > 0;
+
+/** Whether parsePacket holds it for a message that a look should follow. */
+function isWanted(packet: Uint8Array): boolean {
+  try {
+    const datagram = parsePacket(packet);
+    if (datagram === null || !PORTS.includes(datagram.destinationPort)) return false;
+    return datagram.type === 1 || datagram.type === 2 || datagram.isFirstData;
+  } catch (error) {
+    if (error instanceof ParseError) return false;
+    throw error;
+  }
+}
+
+describe.each([
+  ["IPv4", ipv4],
+  ["IPv6", ipv6],
+] as const)("of handshakes over %s:", (_name, ip) => {
+  test.each([
+    ["an initiation passes", initiation(), {}, true],
+    ["a response passes", response(), {}, true],
+    ["the first data passes", data(0), {}, true],
+    ["the first data passes, when it is no keepalive", data(0, 1400), {}, true],
+    ["to the other port too", initiation(), { destinationPort: 51_821 }, true],
+    ["later data does not", data(1), {}, false],
+    ["nor data whose counter has only its upper half", data(2 ** 32), {}, false],
+    ["nor a cookie", cookie(), {}, false],
+    ["nor what has reserved bytes", message(0x0101, 148), {}, false],
+    ["nor what goes to another port", initiation(), { destinationPort: 53 }, false],
+    [
+      "nor what comes from the port",
+      initiation(),
+      { sourcePort: 51_820, destinationPort: 53 },
+      false,
+    ],
+    ["nor TCP", initiation(), { protocol: 6 }, false],
+    ["nor a datagram of three bytes", new Uint8Array(3), {}, false],
+  ])("%s", (_what, payload, fields, expected) => {
+    const packet = ip(payload, fields);
+    expect(passes(packet)).toBe(expected);
+    expect(isWanted(packet)).toBe(expected);
+  });
+});
+
+/** The same message with that index for its receiver, or its sender; in network order. */
+function to(index: number, payload: Uint8Array): Uint8Array {
+  new DataView(payload.buffer, payload.byteOffset).setUint32(4, index);
+  return payload;
+}
+
+test("recorded packets: what passes is what parsePacket wants", () => {
+  const packets = readGolden("nflog.bin")
+    .flatMap((datagram) => parseLogged(datagram))
+    .map(({ packet }) => packet);
+  expect(packets.map(passes)).toEqual(packets.map(isWanted));
+  expect(packets.filter(passes)).toHaveLength(8);
+});
+
+/** Receiver indexes that a message may have; two have their high bit set. */
+const INDEXES = [0x00000001, 0x7fffffff, 0x80000000, 0xdeadbeef];
+
+const anyPacket = () => {
+  const port = fc.oneof(fc.constantFrom(...PORTS), fc.constantFrom(51_822, 53, 0, 65_535));
+  const payload = fc
+    .record({
+      type: fc.constantFrom(1, 2, 4, 4, 3, 0x0104),
+      bytes: fc.constantFrom(32, 64, 92, 148, 1400),
+      counter: fc.constantFrom(0, 0, 1, 2 ** 32, 2 ** 40),
+      index: fc.constantFrom(...INDEXES, 0, 0x01000000, 0xffffffff),
+    })
+    // Only with the length that belongs to the type: a filter of lengths would be twice as long,
+    // and a wrong length costs no more than a packet that is looked at and dropped.
+    .map(({ type, bytes, counter, index }) => {
+      if (type === 4) return to(index, data(counter, bytes));
+      return message(type, [0, 148, 92, 64][type] ?? bytes);
+    });
+  const fields = {
+    sourcePort: port,
+    destinationPort: port,
+    protocol: fc.constantFrom(17, 17, 17, 17, 6, 132),
+  };
+  const packet = fc.oneof(
+    fc
+      .tuple(
+        payload,
+        fc.record({
+          ...fields,
+          options: fc.constantFrom(0, 0, 4, 40).map((length) => new Uint8Array(length)),
+          fragmentOffset: fc.constantFrom(0, 0, 0, 1, 185),
+          moreFragments: fc.boolean(),
+        }),
+      )
+      .map(([content, each]) => ipv4(content, each)),
+    fc.tuple(payload, fc.record(fields)).map(([content, each]) => ipv6(content, each)),
+  );
+  return packet;
+};
+
+test("it wants what parsePacket wants, for packets of every kind", () => {
+  let wanted = 0;
+  fc.assert(
+    fc.property(anyPacket(), (each) => {
+      if (isWanted(each)) wanted++;
+      return passes(each) === isWanted(each);
+    }),
+    { numRuns: 5_000 },
+  );
+  expect(wanted).toBeGreaterThan(200);
+});
+
+test("it never passes random bytes that parsePacket would not look at", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => !passes(bytes) || isWanted(bytes)),
+    { numRuns: 2_000 },
+  );
+});
+
+test("IPv6 with extension headers is left to the periodic look", () => {
+  const packet = ipv6(initiation(), { extensions: [[60, new Uint8Array(8)]] });
+  expect([isWanted(packet), passes(packet)]).toEqual([true, false]);
+});
+
+test("a hundred ports still compile, and each passes", () => {
+  const ports = Array.from({ length: 100 }, (_, i) => 51_820 + i);
+  const long = compileExpression(handshakeExpression(ports)!);
+  for (const destinationPort of ports) {
+    expect(runProgram(long, ipv4(initiation(), { destinationPort }))).toBeGreaterThan(0);
+    expect(runProgram(long, ipv6(initiation(), { destinationPort }))).toBeGreaterThan(0);
+  }
+  expect(runProgram(long, ipv4(initiation(), { destinationPort: 51_920 }))).toBe(0);
+});
+
+test("to any port, it passes what it would pass to each", () => {
+  const any = compileExpression(handshakeExpression("any")!);
+  fc.assert(
+    fc.property(anyPacket(), (each) => {
+      if (passes(each)) expect(runProgram(any, each)).toBeGreaterThan(0);
+    }),
+    { numRuns: 2_000 },
+  );
+  expect(runProgram(any, ipv4(initiation(), { destinationPort: 443 }))).toBeGreaterThan(0);
+  expect(runProgram(any, ipv4(data(1), { destinationPort: 443 }))).toBe(0);
+});
+
+interface Seen {
+  /** The four bytes of the type, and those behind them, in network order. */
+  readonly type: number;
+  readonly index: number;
+  readonly isFirst: boolean;
+}
+
+/**
+ * What a program may read of a packet, said in plain words: UDP behind an IPv4 header of any length, or right behind
+ * one of IPv6. null: something else, or too short for a data message.
+ */
+function seen(packet: Uint8Array): Seen | null {
+  const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
+  const isIpv4 = packet[0]! >> 4 === 4;
+  if (!isIpv4 && packet[0]! >> 4 !== 6) return null;
+  if (packet[isIpv4 ? 9 : 6] !== 17) return null;
+  const udp = isIpv4 ? (packet[0]! & 15) * 4 : 40;
+  if (packet.length < udp + 8 + 16) return null;
+  return {
+    type: view.getUint32(udp + 8),
+    index: view.getUint32(udp + 12),
+    isFirst: view.getBigUint64(udp + 16) === 0n,
+  };
+}
+const RESPONSE = 0x02000000;
+const DATA = 0x04000000;
+
+/** linux/netfilter.h */
+const HOOKS = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
+
+interface LoggedFields {
+  readonly hook?: number;
+  readonly before?: readonly (readonly [type: number, value: Uint8Array])[];
+}
+
+/** A message as nfnetlink_log.c makes it: the hook first, a few attributes, and the packet as the last of them. */
+function logged(
+  packet: Uint8Array,
+  { hook = HOOKS.input, before = [] }: LoggedFields = {},
+): Uint8Array {
+  return encodeMessage({
+    type: (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_PACKET,
+    flags: 0,
+    sequence: 0,
+    header: Uint8Array.of(2, 0, 0, 1),
+    attributes: [
+      // struct nfulnl_msg_packet_hdr: the protocol, the hook, padding.
+      [NFULA_PACKET_HDR, Uint8Array.of(0x08, 0x00, hook, 0)],
+      ...before,
+      [NFULA_PAYLOAD, packet],
+    ],
+  });
+}
+
+/** Each packet in IPv4, in IPv4 with options, and in IPv6. */
+const wraps = [
+  (payload: Uint8Array, fields = {}) => ipv4(payload, fields),
+  (payload: Uint8Array, fields = {}) => ipv4(payload, { ...fields, options: new Uint8Array(4) }),
+  (payload: Uint8Array, fields = {}) => ipv4(payload, { ...fields, options: new Uint8Array(40) }),
+  (payload: Uint8Array, fields = {}) => ipv6(payload, fields),
+];
+
+describe("of what this machine sends", () => {
+  const OUTGOING = 4;
+  const program = sentFilter();
+
+  test.each([
+    ["a response passes", response(), true],
+    ["first data passes", data(0), true],
+    ["first data passes, when it is no keepalive", data(0, 1400), true],
+    ["an initiation does not", initiation(), false],
+    ["nor later data", data(1), false],
+    ["nor data 2 ** 32 messages later", data(2 ** 32), false],
+    ["nor a cookie", cookie(), false],
+    ["nor three bytes", new Uint8Array(3), false],
+    ["nor what has reserved bytes", message(0x0102, 92), false],
+  ])("%s", (_what, payload, expected) => {
+    for (const wrap of wraps) {
+      const packet = wrap(payload);
+      expect(runProgram(program, packet, OUTGOING) > 0).toBe(expected);
+      // What comes in could be forged: to this host, to all, to some, to another host.
+      for (const incoming of [0, 1, 2, 3]) expect(runProgram(program, packet, incoming)).toBe(0);
+      expect(runProgram(program, wrap(payload, { protocol: 6 }), OUTGOING)).toBe(0);
+    }
+  });
+
+  test("exactly the responses and first data pass, for packets of every kind", () => {
+    let passed = 0;
+    fc.assert(
+      fc.property(anyPacket(), (packet) => {
+        const found = seen(packet);
+        const wanted =
+          found !== null && (found.type === RESPONSE || (found.type === DATA && found.isFirst));
+        if (wanted) passed++;
+        return runProgram(program, packet, OUTGOING) > 0 === wanted;
+      }),
+      { numRuns: 5_000 },
+    );
+    expect(passed).toBeGreaterThan(200);
+  });
+});
+
+describe("of what rules log", () => {
+  const program = runningDataFilter();
+  const isPassed = (each: Uint8Array) => runProgram(program, each) > 0;
+
+  const isRunningData = (packet: Uint8Array) => {
+    const found = seen(packet);
+    return found !== null && found.type === DATA && !found.isFirst;
+  };
+
+  test.each([
+    ["an initiation passes", initiation(), true],
+    ["a response passes", response(), true],
+    ["the first data passes", data(0, 1400), true],
+    ["a cookie passes", cookie(), true],
+    ["three bytes pass", new Uint8Array(3), true],
+    ["later data does not", data(1, 1400), false],
+    ["nor data whose counter has only its upper half", data(2 ** 32), false],
+    ["nor the beginning of data", data(0).subarray(0, 8), false],
+  ])("%s", (_what, payload, expected) => {
+    for (const wrap of wraps) {
+      expect(isPassed(logged(wrap(payload)))).toBe(expected);
+      const before = [[10, new Uint8Array(13)]] as const;
+      expect(isPassed(logged(wrap(payload), { before }))).toBe(expected);
+    }
+  });
+
+  test("recorded packets all pass but later data", () => {
+    const messages = readGolden("nflog.bin");
+    const isData = (each: Uint8Array) =>
+      parseLogged(each).every(({ packet }) => isRunningData(packet));
+    expect(messages.map(isPassed)).toEqual(messages.map((each) => !isData(each)));
+    expect(messages.filter(isData)).toHaveLength(4);
+  });
+
+  test("all passes but later data, for packets of every kind", () => {
+    let dropped = 0;
+    fc.assert(
+      fc.property(anyPacket(), (packet) => {
+        if (isRunningData(packet)) dropped++;
+        return isPassed(logged(packet)) === !isRunningData(packet);
+      }),
+      { numRuns: 5_000 },
+    );
+    expect(dropped).toBeGreaterThan(200);
+  });
+
+  test("what it does not understand passes", () => {
+    const none = { flags: 0, sequence: 0, header: new Uint8Array(4), attributes: [] };
+    expect(isPassed(encodeMessage({ type: 1, ...none }))).toBe(true);
+    expect(isPassed(logged(Uint8Array.of(0x00, 1, 2, 3)))).toBe(true);
+    expect(isPassed(logged(ipv4(data(1), { protocol: 6 })))).toBe(true);
+    expect(isPassed(logged(ipv6(data(1), { protocol: 58 })))).toBe(true);
+  });
+});
+
+/** How each kind of socket sees a packet that came in. */
+const sockets = [
+  ["tap", (packet: Uint8Array) => packet],
+  ["nflog", (packet: Uint8Array) => logged(packet)],
+] as const;
+
+describe.each(sockets)("by index, at the socket of a %s,", (socket, see) => {
+  const selecting = (indexes: readonly number[]) => {
+    const program = indexFilter(indexes, socket);
+    return (packet: Uint8Array) => runProgram(program, see(packet)) > 0;
+  };
+  const [own, high] = [0x01020304, 0xfeedbeef];
+
+  test.each([
+    ["first data to one of the indexes passes", to(own, data(0)), true],
+    ["first data to one with the high bit passes", to(high, data(0, 1400)), true],
+    ["first data to another index does not", to(0x01020305, data(0)), false],
+    ["nor to the same bytes in the other order", to(0x04030201, data(0)), false],
+    ["nor later data to the index", to(own, data(1)), false],
+    ["nor data whose counter has only its upper half", to(own, data(2 ** 32)), false],
+    ["nor an initiation from the index", to(own, initiation()), false],
+    ["nor a response from the index", to(own, response()), false],
+    ["nor a cookie to the index", to(own, cookie()), false],
+    ["nor what has reserved bytes", to(own, message(0x0104, 32)), false],
+    ["nor data that was cut off in its counter", to(own, data(0)).subarray(0, 12), false],
+    ["nor three bytes", new Uint8Array(3), false],
+  ])("%s", (_what, payload, expected) => {
+    const isPassed = selecting([7, own, high, 9]);
+    for (const wrap of wraps) {
+      expect(isPassed(wrap(payload))).toBe(expected);
+      expect(isPassed(wrap(payload, { destinationPort: 9 }))).toBe(expected);
+      expect(isPassed(wrap(payload, { protocol: 6 }))).toBe(false);
+    }
+  });
+
+  test("what is no IP does not pass", () => {
+    const packet = ipv4(to(own, data(0)));
+    packet[0] = 0x55;
+    expect(selecting([own])(packet)).toBe(false);
+    expect(selecting([own])(Uint8Array.of(0x45))).toBe(false);
+  });
+
+  test("IPv6 with extension headers is left to the scans", () => {
+    const packet = ipv6(to(own, data(0)), { extensions: [[60, new Uint8Array(8)]] });
+    expect(selecting([own])(packet)).toBe(false);
+  });
+
+  test("without an index nothing that came in passes", () => {
+    fc.assert(
+      fc.property(anyPacket(), (packet) => !selecting([])(packet)),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test("each of many indexes passes, and no other", () => {
+    const indexes = Array.from({ length: 250 }, (_, i) => Math.imul(i, 0x9e3779b1) >>> 0);
+    for (const count of [1, SELECTED_MAX, 250]) {
+      const some = indexes.slice(0, count);
+      const isPassed = selecting(some);
+      for (const index of some) expect(isPassed(ipv4(to(index, data(0))))).toBe(true);
+      for (const index of [0xffffffff, 1, 0x80000000]) {
+        expect(isPassed(ipv6(to(index, data(0))))).toBe(false);
+      }
+    }
+  });
+
+  test("more indexes than a jump reaches over are a RangeError", () => {
+    const indexes = Array.from({ length: 300 }, (_, i) => i);
+    expect(() => indexFilter(indexes, socket)).toThrow(RangeError);
+  });
+
+  test("exactly the first data to the indexes passes, for packets of every kind", () => {
+    let passed = 0;
+    fc.assert(
+      fc.property(anyPacket(), fc.subarray(INDEXES), (packet, indexes) => {
+        const found = seen(packet);
+        const wanted =
+          found !== null && found.type === DATA && found.isFirst && indexes.includes(found.index);
+        if (wanted) passed++;
+        return selecting(indexes)(packet) === wanted;
+      }),
+      { numRuns: 5_000 },
+    );
+    expect(passed).toBeGreaterThan(100);
+  });
+});
+
+describe("by index, of what rules log,", () => {
+  const payloads = [response(), initiation(), data(0), data(1), new Uint8Array(3)];
+
+  test.each(["output", "postrouting"] as const)("all passes in the hook %s", (name) => {
+    for (const indexes of [[], [5], [0xffffffff]]) {
+      const program = indexFilter(indexes, "nflog");
+      for (const packet of wraps.flatMap((wrap) => payloads.map((payload) => wrap(payload)))) {
+        expect(runProgram(program, logged(packet, { hook: HOOKS[name] }))).toBeGreaterThan(0);
+      }
+    }
+  });
+
+  test.each(["prerouting", "input", "forward"] as const)(
+    "only first data to an index passes in the hook %s",
+    (name) => {
+      const program = indexFilter([5], "nflog");
+      const isPassed = (packet: Uint8Array) =>
+        runProgram(program, logged(packet, { hook: HOOKS[name] })) > 0;
+      for (const wrap of wraps) {
+        for (const payload of payloads) expect(isPassed(wrap(payload))).toBe(false);
+        expect(isPassed(wrap(to(5, data(0))))).toBe(true);
+      }
+    },
+  );
+
+  test("a message without a packet does not pass", () => {
+    const program = indexFilter([5], "nflog");
+    const type = (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_PACKET;
+    const packetHeader = [NFULA_PACKET_HDR, Uint8Array.of(8, 0, HOOKS.input, 0)] as const;
+    for (const attributes of [[], [packetHeader]]) {
+      const none = { type, flags: 0, sequence: 0, header: new Uint8Array(4), attributes };
+      expect(runProgram(program, encodeMessage(none))).toBe(0);
+    }
+  });
+});
+
+describe("this machine's kernel takes", () => {
+  /** Any socket does: the kernel checks a program when it is attached. socket(7) */
+  function attach(...programs: readonly Uint8Array[]): void {
+    const descriptor = libc().socket(AF_INET, SOCK_DGRAM, 0);
+    if (descriptor < 0) throw new Error(`socket: errno ${errno()}`);
+    try {
+      for (const program of programs) attachFilter(descriptor, program);
+    } finally {
+      libc().close(descriptor);
+    }
+  }
+  const indexes = (count: number) => Array.from({ length: count }, (_, i) => 0xffff_ff00 - i);
+
+  test.each([
+    ["what drops running data", runningDataFilter()],
+    ["what passes handshakes", handshakes],
+    ["what passes responses that leave", sentFilter()],
+    ...sockets.flatMap(([socket]) =>
+      [0, 1, SELECTED_MAX, 250].map(
+        (count) =>
+          [
+            `what selects by ${count} indexes at a ${socket}`,
+            indexFilter(indexes(count), socket),
+          ] as const,
+      ),
+    ),
+  ])("%s", (_what, program) => {
+    expect(() => attach(program)).not.toThrow();
+  });
+
+  test("one in place of the other, again and again: each frees what the one before took", () => {
+    const many = Array.from({ length: 1000 }, (_, i) =>
+      i % 2 === 0 ? indexFilter(indexes(SELECTED_MAX), "nflog") : runningDataFilter(),
+    );
+    expect(() => attach(...many)).not.toThrow();
+  });
+
+  test("no program that jumps out of itself: it checks them", () => {
+    const wrong = runningDataFilter().slice(0, -16);
+    expect(() => attach(wrong)).toThrow("EINVAL");
+  });
+});
+
+test("without a port there is nothing to filter for", () => {
+  expect(handshakeExpression([])).toBeNull();
+});
