@@ -40,6 +40,7 @@ import { peers } from "./peers.ts";
 import { scrape } from "./scrape.ts";
 import { soak } from "./soak.ts";
 import { start } from "./start.ts";
+import { tap } from "./tap.ts";
 
 /** Each notes its figures; the time is that of the soak. */
 type Measure = (note: Note, soakMs: number) => Promise<void>;
@@ -61,6 +62,7 @@ const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> =
   roam: { vm: roams },
   memory: { vm: triggers },
   data: { here: (note) => data(note, "played"), vm: (note) => data(note, "kernel") },
+  tap: { here: tap, vm: tap },
   flood: { here: (note) => flood(note, "played"), vm: (note) => flood(note, "kernel") },
   peers: { vm: peers },
   soak: {
