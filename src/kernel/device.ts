@@ -1,8 +1,9 @@
 /**
  * What the kernel answers to WG_CMD_GET_DEVICE, and how it differs from the answer before. Pure.
  *
- * A look must cost nothing for peers that did not change: what is known of each lies in a row of words,
- * the answer is compared with it word by word, and only a peer that differs becomes an object. The
+ * A look must cost nothing for peers that did not change: a message that is as in the dump before is skipped. In
+ * the others, what is known of each peer lies in a row of words, the answer is compared with it word by
+ * word, and only a peer that differs becomes an object. The
  * attribute tree is that of linux/wireguard.h. The attributes of private and preshared keys are
  * stepped over: they never become values.
  */
@@ -17,6 +18,7 @@ import {
   type PeerChange,
   type PublicKey,
 } from "../wireguard.ts";
+import { KnownMessages } from "./known-messages.ts";
 import {
   align,
   type Bytes,
@@ -102,6 +104,9 @@ interface Growing extends Peer {
 /** The peers of one device as the looks so far found them. */
 export class PeerTable {
   readonly #rows = new PeerRows();
+  readonly #messages = new KnownMessages();
+  /** Of the message that is read. */
+  #messageRows: number[] = [];
   /** The rows from this one on are of peers that the look before did not have. */
   #newFrom = 0;
   /** Whether new peers are told that never completed a handshake. */
@@ -152,6 +157,7 @@ export class PeerTable {
   begin(): void {
     // As it fits into a row.
     this.#look = (this.#look + 1) | 0;
+    this.#messages.begin();
     this.#seenCount = 0;
     this.#device = null;
     this.#previousRow = -1;
@@ -164,6 +170,26 @@ export class PeerTable {
    * @throws ParseError
    */
   read(answer: Bytes, start: number, end: number): void {
+    const { isKnown, rows } = this.#messages.next(answer.bytes, start, end);
+    // After a peer that differs, even a known message may continue with more of its allowed IPs.
+    if (isKnown && this.#previousPeer === null) {
+      this.#skip(rows);
+      return;
+    }
+    rows.length = 0;
+    this.#messageRows = rows;
+    this.#readMessage(answer, start, end);
+  }
+
+  /** Takes in the peers of a message that is known. */
+  #skip(rows: readonly number[]): void {
+    this.#device ??= this.#knownDevice;
+    // A dump has each peer once, unless it was interrupted; and then the count does not matter.
+    this.#seenCount += rows.length;
+    this.#previousRow = rows.at(-1) ?? this.#previousRow;
+  }
+
+  #readMessage(answer: Bytes, start: number, end: number): void {
     if (answer !== this.#answer) {
       this.#answer = answer;
       this.#words = wordsOf(answer);
@@ -244,6 +270,8 @@ export class PeerTable {
     const areAllThere = this.#seenCount === this.#rows.count;
     const removed = interrupted || areAllThere ? NOBODY : this.#removeUnseen();
     this.#newFrom = this.#rows.count;
+    // The rows move when some are removed.
+    this.#messages.end(!interrupted && areAllThere);
     if (this.#changed.size > 0 || removed.length > 0) {
       const changed = [...this.#changed.values()];
       this.#changed.clear();
@@ -498,12 +526,14 @@ export class PeerTable {
   #saw(row: number): void {
     this.#previousRow = row;
     this.#previousPeer = null;
+    this.#messageRows.push(row);
     if (this.#rows.see(row, this.#look)) this.#seenCount++;
   }
 
   /** Forgets the peers that this look did not see, and names them. */
   #removeUnseen(): PublicKey[] {
     const rows = this.#rows;
+    for (const row of this.#messages.rows()) rows.see(row, this.#look);
     const removed: PublicKey[] = [];
     for (let row = 0; row < rows.count; row++) {
       if (rows.isSeen(row, this.#look)) continue;

@@ -1,0 +1,64 @@
+/**
+ * Which messages of a device's dump are the same as in the dump before: with 10,000 idle peers nearly all are. One
+ * call compares a message, where to read it takes a loop over its peers, which is interpreted, compiled, thrown away
+ * while the program is idle, and compiled again.
+ *
+ * Of a message only a hash is kept, because it has private and preshared keys. A copy without them would need that
+ * loop, and is megabytes. The hash has 64 bits and a random seed: nobody can make two messages that have the same one,
+ * and by chance it takes longer than any machine runs.
+ */
+
+import { NLMSG_HDRLEN } from "./uapi.ts";
+
+const SEED = crypto.getRandomValues(new BigUint64Array(1))[0]!;
+
+interface Message {
+  hash: bigint;
+  /** The rows of the peers that it is about. */
+  readonly rows: number[];
+}
+
+export class KnownMessages {
+  /** In the order of the dump. */
+  #messages: Message[] = [];
+  #count = 0;
+  #isValid = true;
+
+  /**
+   * Starts a dump. Nothing is known after a dump that did not end, or whose end was not valid: what the table has then
+   * is not what these messages say.
+   */
+  begin(): void {
+    if (!this.#isValid) this.#messages = [];
+    this.#isValid = false;
+    this.#count = 0;
+  }
+
+  /** The next message. Whether it is known; if not, the reader must fill in its rows. */
+  next(bytes: Uint8Array, start: number, end: number): { isKnown: boolean; rows: number[] } {
+    // Without its netlink header, which has the sequence number of the request.
+    const hash = Bun.hash.wyhash(bytes.subarray(start + NLMSG_HDRLEN, end), SEED);
+    const message = this.#messages[this.#count];
+    this.#count++;
+    if (message === undefined) {
+      const rows: number[] = [];
+      this.#messages.push({ hash, rows });
+      return { isKnown: false, rows };
+    }
+    const { rows } = message;
+    const isKnown = message.hash === hash;
+    message.hash = hash;
+    return { isKnown, rows };
+  }
+
+  /** The rows of all messages of this dump. */
+  *rows(): Iterable<number> {
+    for (const { rows } of this.#messages.slice(0, this.#count)) yield* rows;
+  }
+
+  /** Ends the dump. `isValid`: all its messages were read or known, and the rows are still those of these peers. */
+  end(isValid: boolean): void {
+    this.#messages.length = this.#count;
+    this.#isValid = isValid;
+  }
+}
