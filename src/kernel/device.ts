@@ -1,11 +1,10 @@
 /**
  * What the kernel answers to WG_CMD_GET_DEVICE, and how it differs from the answer before. Pure.
  *
- * A look must cost nothing for peers that did not change: a message that is as in the dump before is skipped. In
- * the others, what is known of each peer lies in a row of words, the answer is compared with it word by
- * word, and only a peer that differs becomes an object. The
- * attribute tree is that of linux/wireguard.h. The attributes of private and preshared keys are
- * stepped over: they never become values.
+ * A look must cost next to nothing for peers that did not change. A message that is as in the dump before is
+ * skipped. In the others, what is known of each peer lies in a row of words, the answer is compared with it word by
+ * word, and only a peer that differs becomes an object. The attribute tree is that of linux/wireguard.h. The
+ * attributes of private and preshared keys are stepped over: they never become values.
  */
 
 import { ParseError } from "../errors.ts";
