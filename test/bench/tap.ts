@@ -11,14 +11,14 @@ import { dlopen, ptr } from "bun:ffi";
 import { $ } from "bun";
 
 import { errno, libc } from "../../ffi/libc.ts";
-import { answerFilter } from "../../src/capture/filter.ts";
+import { sentFilter } from "../../src/capture/bpf-program.ts";
 import {
+  attachFilter,
   bindPacketSocket,
   closePacketSocket,
   openPacketSocket,
-} from "../../src/capture/packetsocket.ts";
-import { attachFilter } from "../../src/capture/socketfilter.ts";
-import { AF_INET, PACKET_IGNORE_OUTGOING, SOCK_DGRAM, SOL_PACKET } from "../../src/kernel/uapi.ts";
+} from "../../src/capture/packet-socket.ts";
+import { AF_INET, SOCK_DGRAM } from "../../src/kernel/uapi.ts";
 import { nftRemoval, nftRules, tableOf } from "../../src/rules.ts";
 import { data } from "../support/packets.ts";
 import { untilRuns } from "../support/until.ts";
@@ -51,8 +51,8 @@ type Setup = () => Promise<() => Promise<void>>;
 const NONE = "no tap";
 const VARIANTS: Readonly<Record<string, Setup>> = {
   [NONE]: async () => async () => {},
-  "incoming tap, drops all": async () => openTap(DROP_ALL, { isIncoming: true }),
-  "outgoing tap, answers": async () => openTap(answerFilter([PORT]), { isIncoming: false }),
+  "incoming tap, drops all": async () => openTap(DROP_ALL, { isOutgoing: false }),
+  "outgoing tap, responses": async () => openTap(sentFilter(), { isOutgoing: true }),
   "output rule, logs responses": async () =>
     await loadRules(`table ${tableOf(GROUP)} {
       chain output {
@@ -61,7 +61,7 @@ const VARIANTS: Readonly<Record<string, Setup>> = {
       }
     }`),
   // As printed: what is there for packets that come in is not reached by those that go out.
-  "output rule, keeps indexes": async () =>
+  "output rule as printed: keeps indexes, logs responses": async () =>
     await loadRules(nftRules({ ports: [PORT], group: GROUP })),
 };
 
@@ -94,15 +94,8 @@ export async function tap(note: Note): Promise<void> {
 }
 
 /** On all interfaces. */
-function openTap(program: Uint8Array, { isIncoming }: { readonly isIncoming: boolean }) {
-  const descriptor = openPacketSocket();
-  if (isIncoming) {
-    const on = Int32Array.of(1);
-    const option = PACKET_IGNORE_OUTGOING;
-    if (libc().setsockopt(descriptor, SOL_PACKET, option, on, on.byteLength) < 0) {
-      throw new Error(`PACKET_IGNORE_OUTGOING: errno ${errno()}`);
-    }
-  }
+function openTap(program: Uint8Array, { isOutgoing }: { readonly isOutgoing: boolean }) {
+  const descriptor = openPacketSocket({ receiveBufferBytes: 65_536, isOutgoing });
   attachFilter(descriptor, program);
   bindPacketSocket(descriptor, 0, "bind a packet socket");
   return async () => closePacketSocket(descriptor);
