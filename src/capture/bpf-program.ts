@@ -118,13 +118,18 @@ const IF_FIRST_DATA = (then: string, otherwise: string): readonly Line[] => [
   [IF_EQUAL, 0, then, otherwise],
 ];
 
-/** For the socket of an NFLOG group: drops data of running sessions, and passes all else. */
-export function runningDataFilter(): Uint8Array {
+/**
+ * For the socket of an NFLOG group: of UDP, passes initiations, responses and first data messages, as
+ * `handshakeExpression`. What it finds no UDP header in passes, too, such as IPv6 with extension headers.
+ */
+export function handshakeFilter(): Uint8Array {
   return assemble([
     ...FIND_PAYLOAD("pass"),
     ...FIND_UDP("pass"),
     [LOAD_WORD_AT_X, UDP_BYTES],
-    [IF_EQUAL, typeWord(MessageType.data), undefined, "pass"],
+    [IF_EQUAL, typeWord(MessageType.initiation), "pass"],
+    [IF_EQUAL, typeWord(MessageType.response), "pass"],
+    [IF_EQUAL, typeWord(MessageType.data), undefined, "drop"],
     ...IF_FIRST_DATA("pass", "drop"),
     ...PASS,
     ...DROP,

@@ -33,7 +33,7 @@ import {
   NLMSG_HDRLEN,
 } from "../kernel/uapi.ts";
 import { programOf, readTextFile } from "../system.ts";
-import { indexFilter, runningDataFilter } from "./bpf-program.ts";
+import { handshakeFilter, indexFilter } from "./bpf-program.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import { attachFilter } from "./packet-socket.ts";
 import { readSocket } from "./socket-reader.ts";
@@ -66,7 +66,7 @@ export async function openGroup(
   const select = (indexes: readonly number[] | null): void => {
     attachFilter(
       socket.descriptor,
-      indexes === null ? runningDataFilter() : indexFilter(indexes, "nflog"),
+      indexes === null ? handshakeFilter() : indexFilter(indexes, "nflog"),
     );
   };
   try {

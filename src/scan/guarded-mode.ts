@@ -3,9 +3,9 @@
  * hint mode would, and it ends when that is little. Pure.
  */
 
-/** More hints than this in this time are too many. */
+/** More hints than this in this time are too many: to be woken by them costs more than the tap on sent packets. */
 export const OVERLOAD_HINTS = 100;
-export const OVERLOAD_MS = 100;
+export const OVERLOAD_MS = 1000;
 /** How often a probe begins, how long it lasts, and how many hints in it are little. */
 export const PROBE_EVERY_MS = 10_000;
 export const PROBE_MS = 100;
@@ -40,9 +40,10 @@ export class GuardedMode {
     return this.#nextMs;
   }
 
-  onHint(nowMs: number): void {
+  /** @param weight of it among others. */
+  onHint(nowMs: number, weight = 1): void {
     if (!this.#isActive && nowMs - this.#sinceMs > OVERLOAD_MS) this.#count(nowMs);
-    this.#hints++;
+    this.#hints += weight;
     if (!this.#isActive && this.#hints > OVERLOAD_HINTS) this.begin(nowMs);
     if (!this.#isProbing || this.#hints <= PROBE_HINTS) return;
     this.#failedProbes++;

@@ -32,6 +32,9 @@ export const SELECTED_MAX = 200;
 
 /** The cost of scans. Hints may use up what was saved, and then are too many; what is announced may overdraw it. */
 export const SCAN_BUCKET: TokenBucketOptions = { share: 0.05, burstMs: 80, overdraftMs: 400 };
+/** What a scan costs beside what is measured of it: waking up, timers, the work of other threads (garbage, compiler). */
+const OVERHEAD_FACTOR = 2;
+const OVERHEAD_MS = 0.5;
 
 /**
  * Guarded mode: then all devices are scanned again, for peers whose handshakes are not announced, such as those that
@@ -42,6 +45,8 @@ export const ALL_UNANNOUNCED: RetrySchedule = [250];
 
 /** A session makes new keys after 120 s. From 20 s before, a connected peer's handshake waits for the next tick. */
 const RENEWAL_DUE_MS = REKEY_AFTER_MS - 20_000;
+/** Each connected peer renews its keys, which on a large gateway must not look like a flood. */
+const RENEWAL_WEIGHT = 0.1;
 /** A handshake may be stamped a little before the packet that completes it is read. */
 const CLOCK_SLACK_MS = 100;
 
@@ -108,12 +113,12 @@ export class HandshakeWatch {
       this.#expect(datagram, AFTER_COMPLETED, nowMs, true);
       return;
     }
-    this.#mode.onHint(nowMs);
+    const isRenewal = datagram !== null && this.#isRenewal(datagram, nowMs);
+    this.#mode.onHint(nowMs, isRenewal ? RENEWAL_WEIGHT : 1);
     this.#followMode(nowMs);
-    if (datagram === null || expected !== undefined || this.#isGuarded) return;
+    if (datagram === null || isRenewal || expected !== undefined || this.#isGuarded) return;
     const { type, isFirstData } = datagram;
     if (type === MessageType.cookie || (type === MessageType.data && !isFirstData)) return;
-    if (this.#isRenewal(datagram, nowMs)) return;
     const isInitiation = type === MessageType.initiation;
     if (isInitiation && this.#isSentLogged) return;
     if (this.#expected.size >= EXPECTED_MAX) this.#beginGuarded(nowMs);
@@ -186,7 +191,7 @@ export class HandshakeWatch {
 
   /** @param costMs of the processor. */
   onScanned(costMs: number, nowMs: number): void {
-    this.#bucket.spend(costMs, nowMs);
+    this.#bucket.spend(OVERHEAD_FACTOR * costMs + OVERHEAD_MS, nowMs);
     this.#forget((expected) => dueMs(expected) === Infinity || this.#isFound(expected));
     if (!this.#isGuarded || this.#expected.has(ANY)) return;
     this.#expect(null, this.#isSentCaptured ? UNANNOUNCED : ALL_UNANNOUNCED, nowMs, false);

@@ -10,6 +10,7 @@ import { $ } from "bun";
 
 import { needs } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
+import { initiation } from "../support/packets.ts";
 import { Receiver } from "../support/receiver.ts";
 import { REPORT_MS, TEST_MS } from "../support/until.ts";
 import { processorMs, Watcher } from "../support/watcher.ts";
@@ -156,7 +157,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       await using watcher = watch(...BY_PACKETS, "--monitor", "nflog", "--group", String(group));
       await watcher.wgmon.ready;
       await watcher.freeze();
-      for (let sent = 0; sent < 1000; sent++) socket.send("x", socket.port, "127.0.0.1");
+      for (let sent = 0; sent < 1000; sent++) socket.send(initiation(), socket.port, "127.0.0.1");
       socket.close();
       const missed = await wg0.client("missed");
       await missed.connect();

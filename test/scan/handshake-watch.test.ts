@@ -320,17 +320,30 @@ describe("too many hints", () => {
     expect(gateway.spentMs).toBeLessThan(burstMs + share * passedMs + 2 * gateway.costMs);
   });
 
-  test("for the table begin it, too", () => {
+  test("for a table that announced handshakes have filled begin it, too", () => {
     const gateway = new Gateway();
-    gateway.costMs = 0;
-    for (let n = 0; n < EXPECTED_MAX; n++) {
-      gateway.receive(initiation(n, from(n)));
-      gateway.pass(1.5);
-    }
-    // Those of the first second were scanned for; the next one comes within the last of the retries.
+    gateway.rulesLogSent = true;
+    for (let n = 0; n < EXPECTED_MAX; n++) gateway.send(response(n, from(n)));
     expect(gateway.watch.isGuarded).toBe(false);
-    gateway.receive(initiation(EXPECTED_MAX, from(EXPECTED_MAX)));
+    gateway.receive(data(EXPECTED_MAX, from(EXPECTED_MAX)));
     expect(gateway.watch.isGuarded).toBe(true);
+  });
+
+  test("are no renewals of a thousand connected peers within ten seconds", () => {
+    const gateway = new Gateway();
+    const peers = Array.from({ length: 1000 }, (_, n) => from(n));
+    for (const [n, place] of peers.entries()) {
+      gateway.complete(data(n, place));
+      gateway.receive(data(n, place));
+      gateway.pass(20);
+    }
+    gateway.pass(110_000);
+    for (const [n, place] of peers.entries()) {
+      gateway.receive(initiation(n, place));
+      gateway.receive(data(5000 + n, place));
+      gateway.pass(10);
+    }
+    expect(gateway.watch.isGuarded).toBe(false);
   });
 
   test("are read by a probe, which ends guarded mode when they have ended", () => {
