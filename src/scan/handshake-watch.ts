@@ -31,7 +31,7 @@ export const EXPECTED_MAX = 1024;
 export const SELECTED_MAX = 200;
 
 /** The cost of scans. Hints may use up what was saved, and then are too many; what is announced may overdraw it. */
-export const SCAN_BUCKET: TokenBucketOptions = { share: 0.05, burstMs: 80, overdraftMs: 400 };
+export const SCAN_BUCKET: TokenBucketOptions = { share: 0.05, burstMs: 50, overdraftMs: 400 };
 /** What a scan costs beside what is measured of it: waking up, timers, the work of other threads (garbage, compiler). */
 const OVERHEAD_FACTOR = 2;
 const OVERHEAD_MS = 0.5;
