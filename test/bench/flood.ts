@@ -1,18 +1,18 @@
 /**
- * What a flood of forged packets costs, and how a real peer fares in the middle of it. Half are
- * initiations, half are the first data of sessions, each from another address and port; in a mix, some
- * come as from a connected peer, and some are rubbish.
+ * What a flood of forged packets costs, and how a real peer fares in the middle of it. The kinds of packets are
+ * those of sender.ts. A flood begins when the one before it is forgotten: its first packets are the dear ones.
  */
 
 import { join } from "node:path";
 
 import type { Gateway, RemotePeer } from "../support/gateway.ts";
 import { Receiver } from "../support/receiver.ts";
-import { residentMb } from "../support/usage.ts";
+import { cpuSeconds, residentMb } from "../support/usage.ts";
 import type { Wgmon } from "../support/wgmon.ts";
-import { figure, type Note } from "./figures.ts";
+import { figure, median, type Note } from "./figures.ts";
+import { type Kind, KINDS } from "./sender.ts";
 import {
-  cpuOf,
+  cpuTimes,
   type GatewayKind,
   installRules,
   type Mode,
@@ -22,97 +22,163 @@ import {
   startWarm,
 } from "./subject.ts";
 
-const SECONDS = 10;
-/** An emulated machine cannot send more than this. */
-const RATES = { kernel: [200, 2000], played: [200, 2000, 50_000] } as const;
-/** Packets, until the code for them is compiled. */
-const WARM_UP = 10_000;
-/** From this rate on, peers connect in the middle of it. */
-const FLOOD_FROM = 2000;
+const FLOODED = [MODES.bpf, MODES.printed, MODES.plain];
+
+/** Packets of each flood whose cost is measured, and what they may cost in seconds, by how many come a second. */
+const COUNT = 10_000;
+const RATES = new Map([
+  [200, 0.3],
+  [2000, 0.1],
+]);
+/** Native only: an emulated machine cannot send so many. Of one core, in percent, in user space. */
+const FAST = { perSecond: 50_000, seconds: 30, userShare: 1 };
+/** In the middle of these a real peer connects. An emulated one is reported as late as natively, beyond calm. */
+const RATES_WITH_PEERS = { kernel: [200, 2000], played: [200, 2000, FAST.perSecond] } as const;
 const PEERS = 5;
 const PEER_PAUSE_MS = 1200;
-/** Of one core, in percent. */
-const SHARE = 5;
-/** Until a real peer is reported. An emulated machine must keep what the other must keep natively. */
-const PEER_MS = 50;
+const PEER_BEYOND_MS = 20;
 const PATIENCE_MS = 10_000;
-/** Looks for the last sources go on for 3 s. */
-const TAIL_MS = 4000;
+/** What compiles the code that floods run. */
+const WARM_UP = { kind: "mixed", count: 10_000, perSecond: 2000 } as const;
+/** Looks for the last packets go on for 4 s. */
+const TAIL_MS = 4500;
+/** Guarded mode lasts 10 s longer than its flood. */
+const CALM_MS = 11_000;
 
 export async function flood(note: Note, kind: GatewayKind): Promise<void> {
-  for (const mode of [MODES.plain, MODES.printed, MODES.bpf]) {
-    await using gateway = await openGateway(kind);
-    await using _rules = await installRules(mode.rules, gateway);
-    using receiver = new Receiver();
-    const peers = [...(await gateway.addPeers(PEERS * RATES[kind].length + 1))];
-    await using wgmon = await startWarm(...mode.args(gateway.port), "--webhook", receiver.url());
-    await using warmUp = await startSender({ gateway, perSecond: FLOOD_FROM }, WARM_UP);
-    await warmUp.finished;
-    await Bun.sleep(TAIL_MS);
-    for (const perSecond of RATES[kind]) {
-      await measureCost(note, mode, { gateway, wgmon, perSecond });
-      if (perSecond < FLOOD_FROM) continue;
-      const some = peers.splice(0, PEERS);
-      await measurePeers(note, mode, { gateway, receiver, peers: some, perSecond });
-    }
-    const [victim, ...some] = peers;
-    await victim!.connect();
-    const mix = { gateway, perSecond: FLOOD_FROM, victim: victim! };
-    await measureCost(note, mode, { ...mix, wgmon });
-    await measurePeers(note, mode, { ...mix, receiver, peers: some });
-    note(figure(`${mode.name}: memory after the floods`, "MB", await residentMb(wgmon.pid)));
+  await measureCosts(note, kind);
+  for (const mode of FLOODED) await measureMode(note, kind, mode);
+}
+
+/** All modes at a time: the same floods come to all, and each has its own processor time. */
+async function measureCosts(note: Note, gatewayKind: GatewayKind): Promise<void> {
+  await using gateway = await openGateway(gatewayKind);
+  await using _printed = await installRules("printed", gateway);
+  await using _plain = await installRules("plain", gateway);
+  const [victim] = await gateway.addPeers(1);
+  await using running = new AsyncDisposableStack();
+  const subjects: { readonly mode: Mode; readonly wgmon: Wgmon }[] = [];
+  for (const mode of FLOODED) {
+    const wgmon = await startWarm(...mode.args(gateway.port));
+    subjects.push({ mode, wgmon: running.use(wgmon) });
   }
+  await victim!.connect();
+  const flooded = { gateway, victim: victim! };
+  await using warmUp = await startSender({ ...flooded, ...WARM_UP });
+  await warmUp.finished;
+
+  for (const [perSecond, atMost] of RATES) {
+    for (const kind of KINDS) {
+      await Bun.sleep(CALM_MS);
+      const before = await Promise.all(subjects.map(({ wgmon }) => usage(wgmon)));
+      await using sender = await startSender({ ...flooded, kind, count: COUNT, perSecond });
+      const { sent, seconds } = await sender.finished;
+      await Bun.sleep(TAIL_MS);
+      note(figure(`${kind} that were really sent, of ${perSecond}/s`, "/s", sent / seconds));
+      for (const [index, { mode, wgmon }] of subjects.entries()) {
+        const used = since(before[index]!, await usage(wgmon));
+        const what = `${mode.name}: ${perSecond}/s, ${kind}: CPU per 10,000`;
+        note(figure(what, "s", (used.all / sent) * 10_000, { atMost }));
+        noteTimes(note, what, used, 10_000 / sent);
+      }
+    }
+  }
+}
+
+/** A real peer without a flood and in the middle of one. */
+async function measureMode(note: Note, gatewayKind: GatewayKind, mode: Mode): Promise<void> {
+  const rates = RATES_WITH_PEERS[gatewayKind];
+  await using gateway = await openGateway(gatewayKind);
+  await using _rules = await installRules(mode.rules, gateway);
+  using receiver = new Receiver();
+  const [victim, ...peers] = await gateway.addPeers(1 + PEERS * (rates.length + 2));
+  await using wgmon = await startWarm(...mode.args(gateway.port), "--webhook", receiver.url());
+  const mixed = { kind: "mixed", gateway, victim: victim! } as const;
+  await victim!.connect();
+  // The first connects compile code.
+  await connectAll(receiver, peers.splice(0, PEERS));
+  const calm = await connectAll(receiver, peers.splice(0, PEERS));
+  const what = "a real peer's first data to webhook";
+  note(figure(`${mode.name}: ${what}, no flood`, "ms", calm.latencies));
+  const atMost = median(calm.latencies) + PEER_BEYOND_MS;
+  await using warmUp = await startSender({ ...mixed, ...WARM_UP });
+  await warmUp.finished;
+
+  for (const perSecond of rates) {
+    if (perSecond === FAST.perSecond) await measureFast(note, mode, { ...mixed, wgmon });
+    await Bun.sleep(CALM_MS);
+    // More than there is time for: it is ended.
+    await using _sender = await startSender({ ...mixed, perSecond, count: 120 * perSecond });
+    const { latencies, missed } = await connectAll(receiver, peers.splice(0, PEERS));
+    note(figure(`${mode.name}: ${what}, ${perSecond}/s mixed`, "ms", latencies, { atMost }));
+    note(figure(`${mode.name}: missed of ${latencies.length}`, "", missed, { atMost: 0 }));
+  }
+  note(figure(`${mode.name}: memory after the floods`, "MB", await residentMb(wgmon.pid)));
+}
+
+async function measureFast(
+  note: Note,
+  mode: Mode,
+  flooded: Omit<Flooded, "perSecond" | "count"> & { readonly wgmon: Wgmon },
+): Promise<void> {
+  const { wgmon } = flooded;
+  const { perSecond, seconds, userShare: atMost } = FAST;
+  await Bun.sleep(CALM_MS);
+  const before = await usage(wgmon);
+  await using sender = await startSender({ ...flooded, perSecond, count: perSecond * seconds });
+  const report = await sender.finished;
+  const used = since(before, await usage(wgmon));
+  const share = (part: number) => (100 * part) / report.seconds;
+  const what = `${mode.name}: ${perSecond}/s mixed for ${seconds} s`;
+  note(figure(`${what}: really sent`, "/s", report.sent / report.seconds));
+  note(figure(`${what}: of one core, in user space`, "%", share(used.user), { atMost }));
+  note(figure(`${what}: of one core, in the kernel`, "%", share(used.system)));
+}
+
+async function connectAll(receiver: Receiver, peers: readonly RemotePeer[]) {
+  const latencies: number[] = [];
+  for (const peer of peers) {
+    await Bun.sleep(PEER_PAUSE_MS);
+    const connectedAtMs = await peer.connect().catch(() => null);
+    // The gateway has not answered: there was no handshake to be found.
+    if (connectedAtMs === null) console.error("  a peer could not connect at all");
+    else latencies.push((await reportedAtMs(receiver, peer, PATIENCE_MS)) - connectedAtMs);
+  }
+  return { latencies, missed: latencies.filter((each) => Number.isNaN(each)).length };
+}
+
+/** Processor seconds. */
+interface Usage {
+  readonly all: number;
+  /** In hundredths. */
+  readonly user: number;
+  readonly system: number;
+}
+
+async function usage({ pid }: Wgmon): Promise<Usage> {
+  return { all: cpuSeconds(pid), ...(await cpuTimes(pid)) };
+}
+
+function since(before: Usage, after: Usage): Usage {
+  return {
+    all: after.all - before.all,
+    user: after.user - before.user,
+    system: after.system - before.system,
+  };
+}
+
+function noteTimes(note: Note, what: string, { user, system }: Usage, factor: number): void {
+  note(figure(`${what}, in user space`, "s", user * factor));
+  note(figure(`${what}, in the kernel`, "s", system * factor));
 }
 
 interface Flooded {
   readonly gateway: Gateway;
+  readonly kind: Kind;
+  readonly count: number;
   readonly perSecond: number;
-  /** A connected peer; of a mix. */
-  readonly victim?: RemotePeer;
-}
-
-const rateOf = ({ perSecond, victim }: Flooded) =>
-  `${perSecond}/s${victim === undefined ? "" : " of a mix"}`;
-
-async function measureCost(
-  note: Note,
-  mode: Mode,
-  flooded: Flooded & { readonly wgmon: Wgmon },
-): Promise<void> {
-  const { wgmon, perSecond } = flooded;
-  await using sender = await startSender(flooded, SECONDS * perSecond);
-  let report = { sent: NaN, seconds: NaN };
-  const meanwhile = await cpuOf(wgmon.pid, async () => {
-    report = await sender.finished;
-  });
-  const used = meanwhile + (await cpuOf(wgmon.pid, async () => await Bun.sleep(TAIL_MS)));
-  const { sent, seconds } = report;
-  const what = `${mode.name}: CPU per 10,000 forged packets, at ${rateOf(flooded)}`;
-  const atMost = perSecond < FLOOD_FROM ? 1 : 0.3;
-  note(figure(what, "s", (used / sent) * 10_000, { atMost }));
-  note(figure(`${mode.name}: forged packets that were really sent`, "/s", sent / seconds));
-  const share = (100 * meanwhile) / seconds;
-  note(
-    figure(`${mode.name}: share of one core, at ${rateOf(flooded)}`, "%", share, { atMost: SHARE }),
-  );
-}
-
-async function measurePeers(
-  note: Note,
-  mode: Mode,
-  flooded: Flooded & { readonly receiver: Receiver; readonly peers: readonly RemotePeer[] },
-): Promise<void> {
-  const { receiver, peers, perSecond } = flooded;
-  // Much longer than the peers take: it is ended then.
-  await using _sender = await startSender(flooded, 60 * perSecond);
-  const latencies: number[] = [];
-  for (const peer of peers) {
-    await Bun.sleep(PEER_PAUSE_MS);
-    const connectedAtMs = await peer.connect();
-    latencies.push((await reportedAtMs(receiver, peer, PATIENCE_MS)) - connectedAtMs);
-  }
-  const what = `${mode.name}: a real peer's first data to webhook, during ${rateOf(flooded)}`;
-  note(figure(what, "ms", latencies, { atMost: PEER_MS }));
+  /** A connected peer, for `mixed`. */
+  readonly victim: RemotePeer;
 }
 
 interface Sender extends AsyncDisposable {
@@ -121,13 +187,11 @@ interface Sender extends AsyncDisposable {
 }
 
 /** Resolves when it has begun to send. */
-async function startSender(
-  { gateway, perSecond, victim }: Flooded,
-  count: number,
-): Promise<Sender> {
+async function startSender({ gateway, kind, count, perSecond, victim }: Flooded): Promise<Sender> {
   const program = join(import.meta.dir, "sender.ts");
-  const words = [gateway.port, count, perSecond, ...(victim === undefined ? [] : [victim.place])];
-  const child = Bun.spawn([process.execPath, program, ...words.map(String)], { stdout: "pipe" });
+  const options = [kind, gateway.publicKey, victim.place];
+  const words = [gateway.port, count, perSecond, ...options].map(String);
+  const child = Bun.spawn([process.execPath, program, ...words], { stdout: "pipe" });
   const begun = Promise.withResolvers<void>();
   const finished = read();
   await begun.promise;

@@ -12,9 +12,17 @@ import { Receiver } from "../support/receiver.ts";
 import { residentMb } from "../support/usage.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 import { figure, type Note, series } from "./figures.ts";
-import { BINARY } from "./subject.ts";
+import { BINARY, installRules, type Mode, MODES, onAllInterfaces } from "./subject.ts";
 
-const PEERS = 12;
+/** Peers that connect by a datagram with the monitors that people use; and in all other ways. */
+const MANY = 200;
+const FEW = 12;
+/** Beside none: of a network at home, a country and a satellite. */
+const ROUND_TRIPS_MS = [2, 40, 300];
+const SCANS = { atMost: 1.2 };
+/** Scans for an attempt go on for so long. */
+const TAIL_MS = 4500;
+const PAUSE_MS = 50;
 const TRIGGERS = 100_000;
 const TRIGGERS_PER_SECOND = 10_000;
 const STARTS = 11;
@@ -28,41 +36,51 @@ const looks = (wgmon: Wgmon) =>
 const nowMs = () => performance.timeOrigin + performance.now();
 
 export async function connects(note: Note): Promise<void> {
-  await using gateway = await openLab();
   // This program's own code must have run, or the first figure is its time.
-  await measureConnects(() => {}, gateway, "nflog", "datagram");
-  for (const monitor of ["nflog", "bpf"] as const) {
-    for (const by of ["datagram", "ping"] as const) {
-      await measureConnects(note, gateway, monitor, by);
-    }
+  await measureConnects(() => {}, MODES.bpf, "datagram", FEW);
+  for (const mode of [MODES.bpf, MODES.printed]) {
+    await measureConnects(note, mode, "datagram", MANY, ROUND_TRIPS_MS);
+    await measureConnects(note, mode, "ping", FEW);
   }
+  await measureConnects(note, MODES.plain, "datagram", FEW, ROUND_TRIPS_MS);
 }
 
-/** Connects one peer after the other; how long after the tunnel's first packet each was reported. */
+/**
+ * Connects one peer after the other; how long after the tunnel's first packet each was reported. Then some at each
+ * of the round trips; how many scans each handshake took.
+ */
 async function measureConnects(
   note: Note,
-  { lab, wg0, receiver }: OpenLab,
-  monitor: "nflog" | "bpf",
+  mode: Mode,
   by: "datagram" | "ping",
+  count: number,
+  roundTripsMs: readonly number[] = [],
 ): Promise<void> {
-  const clients = await wg0.clients(
-    Array.from({ length: PEERS }, (_, index) => `${monitor}-${by}-${index}`),
-  );
-  const args = ["--monitor", monitor, "--interface", "any", "--log-level", "debug"];
+  await using gateway = await openLab();
+  const { lab, wg0, receiver } = gateway;
+  await using _rules = await installRules(mode.rules, wg0);
+  const names = (peers: number) => Array.from({ length: peers }, (_, index) => `peer-${index}`);
+  const clients = await wg0.clients(names(count));
+  const args = [...onAllInterfaces(mode, wg0.port), "--log-level", "debug"];
   await using wgmon = start(...args, "--webhook", receiver.url());
   await wgmon.waitForLog(({ msg }) => msg === "warm", 30_000);
-  const latencies: number[] = [];
-  const looksBefore = looks(wgmon);
-  for (const client of clients) latencies.push(await connect(lab, wg0, receiver, client, by));
-  await Bun.sleep(4000);
-  const handshakes = (looks(wgmon) - looksBefore) / clients.length;
-  const what = `${monitor}, ${by}: tunnel's first packet to webhook`;
-  note(figure(what, "ms", latencies, { atMost: 10 }));
-  note(figure(`${monitor}, ${by}: looks for each handshake`, "", handshakes));
-  for (const client of clients) {
-    // Or it would go on trying.
-    await client.down();
-    await wg0.removePeer(client);
+  const connectAll = async (some: readonly Client[]) => {
+    const before = looks(wgmon);
+    const latencies: number[] = [];
+    for (const client of some) latencies.push(await connect(lab, wg0, receiver, client, by));
+    await Bun.sleep(TAIL_MS);
+    return { latencies, scans: (looks(wgmon) - before) / some.length };
+  };
+  const { latencies, scans } = await connectAll(clients);
+  const what = `${mode.name}, ${by}: tunnel's first packet to webhook`;
+  note(figure(`${what}, median of ${count}`, "ms", latencies, { atMost: 20 }));
+  note(figure(`${what}, worst`, "ms", Math.max(...latencies), { atMost: 150 }));
+  const each = `${mode.name}, ${by}: scans for each handshake`;
+  note(figure(each, "", scans, SCANS));
+  for (const roundTripMs of roundTripsMs) {
+    const distant = await connectAll(await wg0.clients(names(FEW), { roundTripMs }));
+    note(figure(`${each}, round trip ${roundTripMs} ms`, "", distant.scans, SCANS));
+    note(figure(`${what}, round trip ${roundTripMs} ms`, "ms", distant.latencies));
   }
 }
 
@@ -101,13 +119,14 @@ async function connect(
   } finally {
     endDatagrams();
     tap.close();
-    await Bun.sleep(300);
+    await Bun.sleep(PAUSE_MS);
   }
 }
 
 export async function roams(note: Note): Promise<void> {
   await using gateway = await openLab();
-  const { wg0, receiver } = gateway;
+  const { lab, wg0, receiver } = gateway;
+  await lab.addPlainRule(wg0.port, 1);
   const client = await wg0.client("roamer");
   await using wgmon = start("--webhook", receiver.url(), "--tick", "1s");
   await wgmon.ready;
@@ -128,6 +147,7 @@ export async function roams(note: Note): Promise<void> {
 
 export async function triggers(note: Note): Promise<void> {
   await using gateway = await openLab();
+  await gateway.lab.addPlainRule(gateway.wg0.port, 1);
   const client = await gateway.wg0.client("one");
   await using wgmon = start();
   await wgmon.ready;
@@ -146,7 +166,8 @@ export async function triggers(note: Note): Promise<void> {
 }
 
 export async function starts(note: Note): Promise<void> {
-  await using _gateway = await openLab();
+  await using gateway = await openLab();
+  await gateway.lab.addPlainRule(gateway.wg0.port, 1);
   for (const monitor of ["nflog", "bpf", "poll"]) {
     const times: number[] = [];
     for (let count = 0; count < STARTS; count++) {
@@ -165,12 +186,10 @@ interface OpenLab extends AsyncDisposable {
   readonly receiver: Receiver;
 }
 
-/** A gateway with the rule that people write by hand. */
 async function openLab(): Promise<OpenLab> {
   const lab = await Lab.create();
   const receiver = new Receiver();
   const wg0 = await lab.device("wg0", { port: 51820 });
-  await lab.addPlainRule(wg0.port, 1);
   return {
     lab,
     wg0,

@@ -41,6 +41,7 @@ import { scrape } from "./scrape.ts";
 import { soak } from "./soak.ts";
 import { start } from "./start.ts";
 import { tap } from "./tap.ts";
+import { userspace } from "./userspace.ts";
 
 /** Each notes its figures; the time is that of the soak. */
 type Measure = (note: Note, soakMs: number) => Promise<void>;
@@ -58,7 +59,7 @@ const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> =
   scrape: { here: (note) => scrape(note, "played"), vm: (note) => scrape(note, "kernel") },
   page: { here: page },
   idle: { here: (note) => idle(note, "played"), vm: (note) => idle(note, "kernel") },
-  connect: { vm: connects },
+  connect: { here: userspace, vm: connects },
   roam: { vm: roams },
   memory: { vm: triggers },
   data: { here: (note) => data(note, "played"), vm: (note) => data(note, "kernel") },
@@ -72,7 +73,7 @@ const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> =
 };
 
 /** All parts but the soak. */
-const VM_LIMIT_MS = 15 * 60_000;
+const VM_LIMIT_MS = 25 * 60_000;
 
 const ROOT = join(import.meta.dir, "../..");
 const THIS = import.meta.path;

@@ -1,48 +1,108 @@
 /**
- * Sends forged WireGuard messages to a port of 127.0.0.1, half of them initiations and half the first
- * data of sessions, each from another address and port: `bun test/bench/sender.ts PORT COUNT PER_SECOND`.
- * With a PEER, `127.1.2.3:40000`, as many come from there, and as much is rubbish: a mix of five.
- * Prints a line when it begins, and in the end how many it sent in how many seconds, as JSON. For
- * network namespaces of their own.
+ * Sends forged packets to a port of 127.0.0.1, each from another address and port:
+ * `bun test/bench/sender.ts PORT COUNT PER_SECOND [KIND [PUBLIC_KEY [PEER]]]`. For network namespaces of their own.
+ *
+ *   garbage      random bytes
+ *   initiations  with the mac1 that the device of the public key takes; without a key: with a wrong one
+ *   data         the first of a session, counter 0
+ *   mixed        all of these; with a PEER, `127.1.2.3:40000`, as many initiations and data come from there; the
+ *                default
+ *
+ * Prints a line when it begins, and in the end how many it sent in how many seconds, as JSON.
  */
 
+import { blake2s } from "../../src/blake2s.ts";
+import { INITIATION_BYTES } from "../../src/wireguard.ts";
 import { paced } from "../support/pace.ts";
 import { data, initiation, ipv4 } from "../support/packets.ts";
 import { RawSocket } from "../support/rawsocket.ts";
 
-const [port, count, perSecond] = process.argv.slice(2, 5).map(Number);
-const peer = process.argv[5];
-if (port === undefined || count === undefined || perSecond === undefined) {
-  console.error("sender.ts PORT COUNT PER_SECOND [PEER]");
-  process.exit(2);
-}
+export const KINDS = ["garbage", "initiations", "data", "mixed"] as const;
+export type Kind = (typeof KINDS)[number];
 
 /** Within an IPv4 packet without options. */
 const SOURCE_AT = 12;
 const SOURCE_PORT_AT = 20;
 const MESSAGE_AT = 28;
+const MAC_BYTES = 16;
+const GARBAGE_BYTES = 100;
+/** A mac1 takes long: so many initiations are made beforehand. More than wgmon waits for. */
+const INITIATIONS = 4096;
 
-const way = { source: "10.0.0.0", destination: "127.0.0.1", destinationPort: port };
-const fromAnywhere = [ipv4(initiation(), way), ipv4(data(0), way)];
-const packets = [...fromAnywhere];
-if (peer !== undefined) {
-  const [source, sourcePort] = peer.split(":");
-  const fromPeer = { ...way, source: source!, sourcePort: Number(sourcePort) };
-  packets.push(ipv4(initiation(), fromPeer), ipv4(data(0), fromPeer));
-  packets.push(ipv4(crypto.getRandomValues(new Uint8Array(100)), way));
-}
+/** Makes the next packet; the same memory again and again. */
+type Make = (index: number) => Uint8Array;
 
-using socket = new RawSocket();
-console.log("sending");
-const { done, seconds } = await paced({ count, perSecond }, (index) => {
-  const packet = packets[index % packets.length]!;
-  if (fromAnywhere.includes(packet)) {
+function makers(port: number, publicKey: string): Readonly<Record<Exclude<Kind, "mixed">, Make>> {
+  const way = { source: "10.0.0.0", destination: "127.0.0.1", destinationPort: port };
+  const fromAnywhere = (packet: Uint8Array) => {
     crypto.getRandomValues(packet.subarray(SOURCE_AT + 1, SOURCE_AT + 4));
     crypto.getRandomValues(packet.subarray(SOURCE_PORT_AT, SOURCE_PORT_AT + 2));
-  }
-  // Index of the sender, or of the receiver.
+    return packet;
+  };
+  const garbage = ipv4(new Uint8Array(GARBAGE_BYTES), way);
+  const first = ipv4(data(0), way);
+  const initiations = validInitiations(publicKey).map((message) => ipv4(message, way));
+  return {
+    garbage() {
+      crypto.getRandomValues(garbage.subarray(MESSAGE_AT));
+      return fromAnywhere(garbage);
+    },
+    initiations: (index) => fromAnywhere(initiations[index % initiations.length]!),
+    data() {
+      vary(first);
+      return fromAnywhere(first);
+    },
+  };
+}
+
+/** Another index, of the sender or of the receiver. */
+function vary(packet: Uint8Array): void {
   crypto.getRandomValues(packet.subarray(MESSAGE_AT + 4, MESSAGE_AT + 8));
-  socket.send(packet);
-});
-console.log(JSON.stringify({ sent: done, seconds }));
-process.exit(0);
+}
+
+/** WireGuard paper, section 5.4.4. What they have sealed nobody can open. */
+function validInitiations(publicKey: string): Uint8Array[] {
+  const label = Buffer.concat([Buffer.from("mac1----"), Buffer.from(publicKey, "base64")]);
+  const key = blake2s(label, { digestBytes: 32, key: new Uint8Array() });
+  const covered = INITIATION_BYTES - 2 * MAC_BYTES;
+  return Array.from({ length: INITIATIONS }, () => {
+    const message = initiation();
+    crypto.getRandomValues(message.subarray(4, covered));
+    message.set(blake2s(message.subarray(0, covered), { digestBytes: MAC_BYTES, key }), covered);
+    message.fill(0, covered + MAC_BYTES);
+    return message;
+  });
+}
+
+function mixed(port: number, publicKey: string, peer: string | undefined): Make {
+  const made = makers(port, publicKey);
+  const all = [made.initiations, made.data, made.garbage];
+  if (peer !== undefined) {
+    const [source, sourcePort] = peer.split(":");
+    const way = { source: source!, sourcePort: Number(sourcePort), destinationPort: port };
+    for (const message of [initiation(), data(0)]) {
+      const packet = ipv4(message, { ...way, destination: "127.0.0.1" });
+      all.push(() => {
+        vary(packet);
+        return packet;
+      });
+    }
+  }
+  return (index) => all[index % all.length]!(Math.floor(index / all.length));
+}
+
+if (import.meta.main) {
+  const [kindText = "mixed", publicKey = "", peer] = process.argv.slice(5);
+  const [port, count, perSecond] = process.argv.slice(2, 5).map(Number);
+  const kind = KINDS.find((each) => each === kindText);
+  if (kind === undefined || port === undefined || count === undefined || perSecond === undefined) {
+    console.error(`sender.ts PORT COUNT PER_SECOND [${KINDS.join("|")} [PUBLIC_KEY [PEER]]]`);
+    process.exit(2);
+  }
+  const make = kind === "mixed" ? mixed(port, publicKey, peer) : makers(port, publicKey)[kind];
+  using socket = new RawSocket();
+  console.log("sending");
+  const { done, seconds } = await paced({ count, perSecond }, (index) => socket.send(make(index)));
+  console.log(JSON.stringify({ sent: done, seconds }));
+  process.exit(0);
+}

@@ -48,7 +48,7 @@ const bpf = ["--monitor", "bpf", "--interface", "lo"];
 export const MODES: Readonly<Record<"bpf" | "printed" | "plain" | "filter", Mode>> = {
   bpf: { name: "bpf", rules: "none", args: () => bpf },
   printed: { name: "nflog, printed rules", rules: "printed", args: () => nflog },
-  plain: { name: "nflog, plain rule", rules: "plain", args: () => nflog },
+  plain: { name: "nflog, plain rule", rules: "plain", args: () => [...nflog, "--group", "2"] },
   filter: {
     name: "bpf, --filter 'udp and dst port PORT'",
     rules: "none",
@@ -56,24 +56,32 @@ export const MODES: Readonly<Record<"bpf" | "printed" | "plain" | "filter", Mode
   },
 };
 
-/** Rules of this network namespace, for the devices that are there; until it is disposed. */
+/** The arguments where peers do not come by the loopback. */
+export const onAllInterfaces = (mode: Mode, port: number): readonly string[] =>
+  mode.args(port).map((word) => (word === "lo" ? "any" : word));
+
+/**
+ * Rules of this network namespace, for the devices that are there; until it is disposed. Both kinds may be there
+ * at a time: they log to different groups.
+ */
 export async function installRules(
   rules: Mode["rules"],
-  { port }: Gateway,
+  { port }: Pick<Gateway, "port">,
 ): Promise<AsyncDisposable> {
   if (rules === "printed") await $`${BINARY} rules --install`.quiet();
   if (rules === "plain") {
-    const text = `table inet wgmon {
+    const text = `table inet plain {
       chain input {
         type filter hook input priority 10; policy accept;
-        udp dport ${port} log group 1 snaplen 192
+        udp dport ${port} log group 2 snaplen 192
       }
     }`;
     await $`nft -f - < ${Buffer.from(text)}`.quiet();
   }
   return {
     async [Symbol.asyncDispose]() {
-      if (rules !== "none") await $`nft delete table inet wgmon`.quiet();
+      if (rules === "printed") await $`nft delete table inet wgmon`.quiet();
+      if (rules === "plain") await $`nft delete table inet plain`.quiet();
     },
   };
 }
@@ -117,6 +125,14 @@ export async function cpuOf(pid: number, action: () => Promise<unknown>): Promis
   const before = cpuSeconds(pid);
   await action();
   return cpuSeconds(pid) - before;
+}
+
+/** Processor seconds of a process, in hundredths: proc(5). */
+export async function cpuTimes(pid: number): Promise<{ user: number; system: number }> {
+  const text = await Bun.file(`/proc/${pid}/stat`).text();
+  // The second field is a name in parentheses, which may have spaces.
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return { user: Number(fields[11]) / 100, system: Number(fields[12]) / 100 };
 }
 
 /** When the peer's connect was reported, on the wall clock; NaN: not within the time. */

@@ -6,6 +6,8 @@
 export interface Gateway extends AsyncDisposable {
   /** Its peers send to this port of 127.0.0.1. */
   readonly port: number;
+  /** Base64. Who knows it can make initiations that the device spends work on. */
+  readonly publicKey: string;
   /** Configures peers, which do nothing yet. Each sends from an address of its own. */
   addPeers(count: number): Promise<readonly RemotePeer[]>;
   /** Peers that nobody is behind. */

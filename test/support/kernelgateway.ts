@@ -28,6 +28,10 @@ export class KernelGateway implements Gateway {
     this.#device = device;
   }
 
+  get publicKey(): string {
+    return this.#device.publicKey;
+  }
+
   async addPeers(count: number): Promise<readonly RemotePeer[]> {
     const settings = new PeerSettings();
     const added: KernelPeer[] = [];
