@@ -1,20 +1,26 @@
 /**
- * Measures wgmon at a gateway with real WireGuard and real clients: from the tunnel's first packet to the
- * webhook, looks for each handshake, roams, memory over 100,000 triggers, start.
+ * Measures wgmon at a gateway with real WireGuard and real clients: from a session's first data to the
+ * webhook, scans for each handshake, roams, memory over 100,000 triggers, start.
  */
 
 import { join } from "node:path";
 
-import { openTap } from "../../src/capture/bpf.ts";
-import { systemClock } from "../../src/clock.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
 import { residentMb } from "../support/usage.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 import { figure, type Note, series } from "./figures.ts";
-import { BINARY, installRules, type Mode, MODES, onAllInterfaces } from "./subject.ts";
+import { FirstDataTap } from "./firstdata.ts";
+import {
+  BINARY,
+  installRules,
+  type Mode,
+  MODES,
+  onAllInterfaces,
+  reportedAtMs,
+} from "./subject.ts";
 
-/** Peers that connect by a datagram with the monitors that people use; and in all other ways. */
+/** Peers that connect with the monitors that people use; and with others, or from afar. */
 const MANY = 200;
 const FEW = 12;
 /** Beside none: of a network at home, a country and a satellite. */
@@ -23,6 +29,7 @@ const SCANS = { atMost: 1.2 };
 /** Scans for an attempt go on for so long. */
 const TAIL_MS = 4500;
 const PAUSE_MS = 50;
+const PATIENCE_MS = 10_000;
 const TRIGGERS = 100_000;
 const TRIGGERS_PER_SECOND = 10_000;
 const STARTS = 11;
@@ -33,32 +40,29 @@ const start = (...args: readonly string[]) => startWgmon(args, { binary: BINARY 
 const looks = (wgmon: Wgmon) =>
   wgmon.log.filter(({ msg, reason }) => msg === "look" && reason === "packet").length;
 
-const nowMs = () => performance.timeOrigin + performance.now();
-
 export async function connects(note: Note): Promise<void> {
   // This program's own code must have run, or the first figure is its time.
-  await measureConnects(() => {}, MODES.bpf, "datagram", FEW);
+  await measureConnects(() => {}, MODES.bpf, FEW);
   for (const mode of [MODES.bpf, MODES.printed]) {
-    await measureConnects(note, mode, "datagram", MANY, ROUND_TRIPS_MS);
-    await measureConnects(note, mode, "ping", FEW);
+    await measureConnects(note, mode, MANY, ROUND_TRIPS_MS);
   }
-  await measureConnects(note, MODES.plain, "datagram", FEW, ROUND_TRIPS_MS);
+  await measureConnects(note, MODES.plain, FEW, ROUND_TRIPS_MS);
 }
 
 /**
- * Connects one peer after the other; how long after the tunnel's first packet each was reported. Then some at each
+ * Connects one peer after the other; how long after the session's first data each was reported. Then some at each
  * of the round trips; how many scans each handshake took.
  */
 async function measureConnects(
   note: Note,
   mode: Mode,
-  by: "datagram" | "ping",
   count: number,
   roundTripsMs: readonly number[] = [],
 ): Promise<void> {
   await using gateway = await openLab();
-  const { lab, wg0, receiver } = gateway;
+  const { wg0, receiver } = gateway;
   await using _rules = await installRules(mode.rules, wg0);
+  using tap = new FirstDataTap("any", wg0.port);
   const names = (peers: number) => Array.from({ length: peers }, (_, index) => `peer-${index}`);
   const clients = await wg0.clients(names(count));
   const args = [...onAllInterfaces(mode, wg0.port), "--log-level", "debug"];
@@ -67,15 +71,15 @@ async function measureConnects(
   const connectAll = async (some: readonly Client[]) => {
     const before = looks(wgmon);
     const latencies: number[] = [];
-    for (const client of some) latencies.push(await connect(lab, wg0, receiver, client, by));
+    for (const client of some) latencies.push(await connect({ ...gateway, tap }, client));
     await Bun.sleep(TAIL_MS);
     return { latencies, scans: (looks(wgmon) - before) / some.length };
   };
   const { latencies, scans } = await connectAll(clients);
-  const what = `${mode.name}, ${by}: tunnel's first packet to webhook`;
+  const what = `${mode.name}: first data to webhook`;
   note(figure(`${what}, median of ${count}`, "ms", latencies, { atMost: 20 }));
   note(figure(`${what}, worst`, "ms", Math.max(...latencies), { atMost: 150 }));
-  const each = `${mode.name}, ${by}: scans for each handshake`;
+  const each = `${mode.name}: scans for each handshake`;
   note(figure(each, "", scans, SCANS));
   for (const roundTripMs of roundTripsMs) {
     const distant = await connectAll(await wg0.clients(names(FEW), { roundTripMs }));
@@ -85,42 +89,16 @@ async function measureConnects(
 }
 
 async function connect(
-  lab: Lab,
-  wg0: LabDevice,
-  receiver: Receiver,
+  { receiver, tap }: OpenLab & { readonly tap: FirstDataTap },
   client: Client,
-  by: "datagram" | "ping",
 ): Promise<number> {
-  let firstMs = NaN;
-  const first = () => {
-    if (Number.isNaN(firstMs)) firstMs = nowMs();
-  };
-  const endDatagrams = lab.onTunnelDatagram(({ client: from }) => {
-    if (from.publicKey === client.publicKey) first();
-  });
-  // A ping is seen as it comes out of the tunnel.
-  const tap = await openTap(wg0.name, `icmp and src host ${client.innerAddress}`, systemClock, {
-    onReceived: first,
-    onSent() {},
-    onPacketsLost() {},
-  });
-  try {
-    if (by === "ping") await client.ping(2);
-    else client.sendDatagram();
-    const isReport = (body: string) =>
-      body.includes('"peer.connected"') && body.includes(client.publicKey);
-    await receiver.waitFor((requests) => requests.some(({ body }) => isReport(body)), 10_000);
-    const report = receiver.requests.find(({ body }) => isReport(body));
-    // The report may overtake our own notice of the packet.
-    while (Number.isNaN(firstMs)) await Bun.sleep(1);
-    return report!.atMs - firstMs;
-  } catch {
-    return NaN;
-  } finally {
-    endDatagrams();
-    tap.close();
-    await Bun.sleep(PAUSE_MS);
-  }
+  tap.drain();
+  client.sendDatagram();
+  const reported = await reportedAtMs(receiver, client, PATIENCE_MS);
+  await Bun.sleep(PAUSE_MS);
+  // Or it is looked through for each.
+  receiver.requests.length = 0;
+  return reported - tap.firstMs();
 }
 
 export async function roams(note: Note): Promise<void> {

@@ -1,6 +1,8 @@
 /**
- * Sends forged packets to a port of 127.0.0.1, each from another address and port:
+ * Sends forged packets to a port, each from another address and port:
  * `bun test/bench/sender.ts PORT COUNT PER_SECOND [KIND [PUBLIC_KEY [PEER]]]`. For network namespaces of their own.
+ * WGMON_TEST_TO: to this IPv4 address; left out: to 127.0.0.1. What goes over the loopback has also left this
+ * machine: wgmon sees it as such in guarded mode, and a flood from outside is cheaper.
  *
  *   garbage      random bytes
  *   initiations  with the mac1 that the device of the public key takes; without a key: with a wrong one
@@ -11,14 +13,21 @@
  * Prints a line when it begins, and in the end how many it sent in how many seconds, as JSON.
  */
 
+import { errno, libc } from "../../ffi/libc.ts";
 import { blake2s } from "../../src/blake2s.ts";
+import { AF_INET } from "../../src/kernel/uapi.ts";
 import { INITIATION_BYTES } from "../../src/wireguard.ts";
+import { addressBytes } from "../support/answers.ts";
 import { paced } from "../support/pace.ts";
 import { data, initiation, ipv4 } from "../support/packets.ts";
-import { RawSocket } from "../support/rawsocket.ts";
 
 export const KINDS = ["garbage", "initiations", "data", "mixed"] as const;
 export type Kind = (typeof KINDS)[number];
+
+const TO = process.env["WGMON_TEST_TO"] ?? "127.0.0.1";
+/** bits/socket.h, netinet/in.h */
+const SOCK_RAW = 3;
+const IPPROTO_RAW = 255;
 
 /** Within an IPv4 packet without options. */
 const SOURCE_AT = 12;
@@ -33,7 +42,7 @@ const INITIATIONS = 4096;
 type Make = (index: number) => Uint8Array;
 
 function makers(port: number, publicKey: string): Readonly<Record<Exclude<Kind, "mixed">, Make>> {
-  const way = { source: "10.0.0.0", destination: "127.0.0.1", destinationPort: port };
+  const way = { source: "10.0.0.0", destination: TO, destinationPort: port };
   const fromAnywhere = (packet: Uint8Array) => {
     crypto.getRandomValues(packet.subarray(SOURCE_AT + 1, SOURCE_AT + 4));
     crypto.getRandomValues(packet.subarray(SOURCE_PORT_AT, SOURCE_PORT_AT + 2));
@@ -81,7 +90,7 @@ function mixed(port: number, publicKey: string, peer: string | undefined): Make 
     const [source, sourcePort] = peer.split(":");
     const way = { source: source!, sourcePort: Number(sourcePort), destinationPort: port };
     for (const message of [initiation(), data(0)]) {
-      const packet = ipv4(message, { ...way, destination: "127.0.0.1" });
+      const packet = ipv4(message, { ...way, destination: TO });
       all.push(() => {
         vary(packet);
         return packet;
@@ -89,6 +98,23 @@ function mixed(port: number, publicKey: string, peer: string | undefined): Make 
     }
   }
   return (index) => all[index % all.length]!(Math.floor(index / all.length));
+}
+
+/** raw(7); the kernel writes the checksum of the IP header. */
+function rawSocket(): (packet: Uint8Array) => void {
+  const descriptor = libc().socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
+  // struct sockaddr_in
+  const address = new Uint8Array(new ArrayBuffer(16));
+  address[0] = AF_INET;
+  address.set(addressBytes(TO), 4);
+  if (libc().connect(descriptor, address, address.length) < 0) {
+    throw new Error(`raw socket: errno ${errno()}`);
+  }
+  return (packet) => {
+    if (Number(libc().write(descriptor, packet, packet.length)) < 0) {
+      throw new Error(`raw socket: errno ${errno()}`);
+    }
+  };
 }
 
 if (import.meta.main) {
@@ -100,9 +126,9 @@ if (import.meta.main) {
     process.exit(2);
   }
   const make = kind === "mixed" ? mixed(port, publicKey, peer) : makers(port, publicKey)[kind];
-  using socket = new RawSocket();
+  const send = rawSocket();
   console.log("sending");
-  const { done, seconds } = await paced({ count, perSecond }, (index) => socket.send(make(index)));
+  const { done, seconds } = await paced({ count, perSecond }, (index) => send(make(index)));
   console.log(JSON.stringify({ sent: done, seconds }));
   process.exit(0);
 }

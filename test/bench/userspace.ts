@@ -4,27 +4,17 @@
  * of the session, and stops when the webhook's receiver has the report. Also: what a start and some connects cost.
  */
 
-import { dlopen } from "bun:ffi";
 import { generateKeyPairSync } from "node:crypto";
 import { realpathSync } from "node:fs";
 
 import { $ } from "bun";
 
-import { handshakeExpression } from "../../src/capture/bpf-program.ts";
-import { compileExpression } from "../../src/capture/bpf.ts";
-import {
-  attachFilter,
-  bindPacketSocket,
-  closePacketSocket,
-  openPacketSocket,
-} from "../../src/capture/packet-socket.ts";
-import { backlog } from "../../src/capture/socket-reader.ts";
-import { interfaceIndex } from "../../src/system.ts";
 import { Receiver } from "../support/receiver.ts";
 import { until } from "../support/until.ts";
 import { cpuSeconds } from "../support/usage.ts";
 import { startWgmon } from "../support/wgmon.ts";
 import { figure, type Note } from "./figures.ts";
+import { FirstDataTap } from "./firstdata.ts";
 import {
   BINARY,
   cpuTimes,
@@ -118,7 +108,7 @@ async function measureCost(note: Note, mode: Mode): Promise<void> {
 class Network implements AsyncDisposable {
   readonly #daemons: readonly Daemon[];
   readonly #sender: Sender;
-  readonly #tap: StampingTap;
+  #tap: FirstDataTap | null = null;
   readonly #gateway: Keys;
   readonly #peers: readonly Keys[];
 
@@ -128,7 +118,7 @@ class Network implements AsyncDisposable {
     const separate = `mount -t tmpfs tmpfs ${FOLDER} && exec "$0" "$@"`;
     const client = await startDaemon(CLIENT, ["unshare", "--net", "--mount", "sh", "-c", separate]);
     const network = new Network([gateway, client], peers);
-    await network.#configure(gateway.process.pid, client.process.pid);
+    await network.#configure(client.process.pid);
     return network;
   }
 
@@ -138,10 +128,9 @@ class Network implements AsyncDisposable {
     this.#peers = Array.from({ length: peers }, newKeys);
     const shell = ["nsenter", "--target", String(daemons[1].process.pid), "--net", "bash"];
     this.#sender = Bun.spawn(shell, { stdin: "pipe", stdout: "ignore", stderr: "inherit" });
-    this.#tap = new StampingTap();
   }
 
-  async #configure(_gatewayPid: number, clientPid: number): Promise<void> {
+  async #configure(clientPid: number): Promise<void> {
     await batch(
       [],
       [
@@ -176,7 +165,7 @@ class Network implements AsyncDisposable {
         `allowed_ip=${inner(9, peer)}/32`,
       ]),
     );
-    this.#tap.bind();
+    this.#tap = new FirstDataTap(CABLE, PORT);
   }
 
   /** The client becomes this peer and sends a datagram; in how many ms the connect was reported. */
@@ -190,15 +179,15 @@ class Network implements AsyncDisposable {
       `endpoint=192.0.2.1:${PORT}`,
       "allowed_ip=10.8.0.0/16",
     );
-    this.#tap.drain();
+    this.#tap!.drain();
     void this.#sender.stdin.write(`echo >/dev/udp/${inner(8, peer)}/9\n`);
     void this.#sender.stdin.flush();
     const reported = await reportedAtMs(receiver, { publicKey }, PATIENCE_MS);
-    return reported - this.#tap.firstMs();
+    return reported - this.#tap!.firstMs();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#tap[Symbol.dispose]();
+    this.#tap?.[Symbol.dispose]();
     this.#sender.kill("SIGKILL");
     for (const { process } of this.#daemons) {
       process.kill("SIGTERM");
@@ -285,45 +274,4 @@ function newKeys(): Keys {
 /** Its peer's address in one of the two inner networks. */
 function inner(network: number, peer: number): string {
   return `10.${network}.${1 + (peer >> 8)}.${peer & 255}`;
-}
-
-const ioctl = dlopen("libc.so.6", {
-  // int ioctl(int fd, unsigned long op, void *argp);
-  ioctl: { args: ["i32", "u64", "buffer"], returns: "i32" },
-});
-/** linux/sockios.h: when the packet that was read last came in. */
-const SIOCGSTAMPNS = 0x8907;
-
-/** Keeps the first data that comes in, with the kernel's own time: this process may be late. */
-class StampingTap implements Disposable {
-  readonly #descriptor = openPacketSocket({ receiveBufferBytes: 1 << 20, isOutgoing: false });
-
-  bind(): void {
-    const data = `udp[8:4] = 0x04000000 and udp[16:4] = 0 and udp[20:4] = 0`;
-    const expression = `(${handshakeExpression([PORT])}) and ip and ${data}`;
-    attachFilter(this.#descriptor, compileExpression(expression));
-    bindPacketSocket(this.#descriptor, interfaceIndex(CABLE), "bench");
-    // The first time it fails, and from then on the kernel stamps.
-    this.#stampMs();
-  }
-
-  drain(): void {
-    for (const _ of backlog(this.#descriptor));
-  }
-
-  /** Wall clock; NaN: none has come. */
-  firstMs(): number {
-    for (const _ of backlog(this.#descriptor, 1)) return this.#stampMs();
-    return NaN;
-  }
-
-  #stampMs(): number {
-    const time = new BigInt64Array(new ArrayBuffer(16));
-    if (ioctl.symbols.ioctl(this.#descriptor, SIOCGSTAMPNS, time) !== 0) return NaN;
-    return Number(time[0]) * 1000 + Number(time[1]) / 1e6;
-  }
-
-  [Symbol.dispose](): void {
-    closePacketSocket(this.#descriptor);
-  }
 }
