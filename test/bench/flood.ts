@@ -215,7 +215,8 @@ class Outside implements AsyncDisposable {
   static async create(): Promise<Outside> {
     // What it prints says that it is in its namespace.
     const script = "echo there && exec sleep infinity";
-    const command = ["unshare", "--net", "sh", "-c", script];
+    // It must not outlive a part that fails.
+    const command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", script];
     const holder = Bun.spawn(command, { stdin: "ignore", stdout: "pipe" });
     await holder.stdout.getReader().read();
     const outside = new Outside(holder);

@@ -207,7 +207,9 @@ interface Daemon {
 }
 
 async function startDaemon(name: string, prefix: readonly string[]): Promise<Daemon> {
-  const child = Bun.spawn([...prefix, "wireguard-go", "--foreground", name], {
+  // It must not outlive a part that fails.
+  const command = ["setpriv", "--pdeathsig", "KILL", ...prefix, "wireguard-go", "--foreground"];
+  const child = Bun.spawn([...command, name], {
     stdio: ["ignore", "ignore", "ignore"],
     env: {
       ...process.env,
