@@ -112,6 +112,8 @@ export class App implements Witness {
   readonly #unknown: Unknown;
   /** null: not wanted or not permitted. */
   #sample: HandshakeSample | null = null;
+  /** It is open, or was tried. */
+  #hasSample = false;
   readonly #names: NameBook;
   readonly #outbox: Outbox;
   readonly #traffic: Traffic;
@@ -168,7 +170,7 @@ export class App implements Witness {
       this.#tracker.handshakeAtMs(address, port, listenPort);
     this.#watch = new WatchDriver({
       clock,
-      capture: { select: (indexes) => this.#tellCapture((capture) => capture.select(indexes)) },
+      select: (indexes) => this.#tellCapture((capture) => capture.select(indexes)),
       openSentTap: () => this.#openSentTap(),
       scan: (ports) => this.#look("packet", this.#devicesAt(ports)),
       onGuarded: (isGuarded) => this.#guarded(isGuarded),
@@ -331,15 +333,19 @@ export class App implements Witness {
   }
 
   async #openSample(): Promise<void> {
-    if (!this.#settings.reportUnknown || this.#sample !== null) return;
+    if (!this.#settings.reportUnknown || this.#hasSample) return;
+    this.#hasSample = true;
     try {
       const sample = await this.#senses.openSample((bytes) => {
         const datagram = this.#parse(bytes, "received");
         if (datagram !== null && this.#settings.reportUnknown) this.#unknown.seen(datagram);
       });
+      if (this.#stopped) {
+        sample.close();
+        return;
+      }
       this.#sample = sample;
-      if (this.#stopped) sample.close();
-      else sample.setPorts(this.#listenPorts);
+      sample.setPorts(this.#listenPorts);
     } catch (error) {
       if (!isUnreadable(error) && !(error instanceof LibraryError)) throw error;
       const { message } = error as Error;
@@ -412,11 +418,12 @@ export class App implements Witness {
 
   /** Peers that all come back at once are many, too, but not for so long. */
   #flooded(isFlooded: boolean): void {
+    this.#counters.isFlooded = isFlooded;
     if (isFlooded) {
       this.#log.warn(
-        "a flood of handshake messages that belong to no peer; only those that a peer's handshake needs are read",
+        "packet flood: reading only what completes a handshake that WireGuard has answered; peers are still reported",
       );
-    } else this.#log.info("the flood is over");
+    } else this.#log.info("packet flood is over");
   }
 
   linksChanged(bytes: Uint8Array): void {
@@ -443,11 +450,14 @@ export class App implements Witness {
     void this.#look("lost", null);
   }
 
-  #tellCapture(tell: (capture: Capture) => void): void {
+  /** Whether it succeeded. */
+  #tellCapture(tell: (capture: Capture) => void): boolean {
     try {
       tell(this.#senses.capture);
+      return true;
     } catch (error) {
       this.#log.warn((error as Error).message);
+      return false;
     }
   }
 
@@ -508,10 +518,8 @@ export class App implements Witness {
     this.#log.debug("look", { reason, changes: changes.length });
 
     const ports = this.#listenPorts;
-    this.#tellCapture((capture) => {
-      capture.setPorts(ports);
-      this.#sample?.setPorts(ports);
-    });
+    this.#tellCapture((capture) => capture.setPorts(ports));
+    this.#sample?.setPorts(ports);
     this.#rules?.setPorts(ports);
     this.#wakeUpWatch.setPorts(ports);
     this.#scheduleTick();

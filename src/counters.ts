@@ -66,6 +66,8 @@ export class Counters {
   losses = 0;
   /** How often guarded mode began: more hints came than may be read. */
   guarded = 0;
+  /** A flood goes on. */
+  isFlooded = false;
   /** Attempts at targets, by how they ended. */
   readonly attempts = new Tally<readonly [target: string, result: string]>();
   /** Of ended sessions. */

@@ -404,10 +404,10 @@ test("a flood is worth a warning when it lasts, and a line when it is over; a cr
     crowd();
     await pass(50, 50);
   }
-  expect(warned.splice(0).filter((text) => text.startsWith("a flood"))).toHaveLength(1);
+  expect(warned.splice(0).filter((text) => text.startsWith("packet flood"))).toHaveLength(1);
   expect(lines()).toHaveLength(1);
   await pass(11_000, 50);
-  expect(lines().map(({ message: text }) => text)).toEqual(["the flood is over"]);
+  expect(lines().map(({ message: text }) => text)).toEqual(["packet flood is over"]);
 });
 
 test("handshake.unknown is counted by a sample, and by what wakes wgmon where that may not be had", async () => {

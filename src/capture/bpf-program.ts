@@ -87,15 +87,15 @@ const FIND_PAYLOAD = (otherwise: string): readonly Line[] => [
   [A_TO_X, 0],
 ];
 
-/** X, the offset of the IP header, becomes that of the UDP header. */
-const FIND_UDP = (otherwise: string): readonly Line[] => [
+/** X, the offset of the IP header, becomes that of the UDP header. IPv6 may have extension headers before it. */
+const FIND_UDP = (otherwise: string, otherIpv4 = otherwise): readonly Line[] => [
   [LOAD_BYTE_AT_X, 0],
   [SHIFT_RIGHT, 4],
   [IF_EQUAL, 4, "ipv4"],
   [IF_EQUAL, 6, "ipv6", otherwise],
   "ipv4",
   [LOAD_BYTE_AT_X, 9],
-  [IF_EQUAL, PROTOCOL_UDP, undefined, otherwise],
+  [IF_EQUAL, PROTOCOL_UDP, undefined, otherIpv4],
   [LOAD_BYTE_AT_X, 0],
   [AND, 0x0f],
   [SHIFT_LEFT, 2],
@@ -119,13 +119,13 @@ const IF_FIRST_DATA = (then: string, otherwise: string): readonly Line[] => [
 ];
 
 /**
- * For the socket of an NFLOG group: of UDP, passes initiations, responses and first data messages, as
- * `handshakeExpression`. What it finds no UDP header in passes, too, such as IPv6 with extension headers.
+ * For the socket of an NFLOG group: passes initiations, responses and first data messages, as `handshakeExpression`,
+ * and IPv6 with extension headers, which it does not follow.
  */
 export function handshakeFilter(): Uint8Array {
   return assemble([
     ...FIND_PAYLOAD("pass"),
-    ...FIND_UDP("pass"),
+    ...FIND_UDP("pass", "drop"),
     [LOAD_WORD_AT_X, UDP_BYTES],
     [IF_EQUAL, typeWord(MessageType.initiation), "pass"],
     [IF_EQUAL, typeWord(MessageType.response), "pass"],

@@ -59,7 +59,7 @@ export async function openTap(
     if (handshakes === null) return DROP_ALL;
     return compileExpression(filter === null ? handshakes : `(${filter}) and (${handshakes})`);
   };
-  // In its own words, when it is wrong.
+  // Alone first, so that libpcap's error quotes the user's words.
   if (filter !== null) compileExpression(filter);
   const tap = new Tap(interfaceName, handler);
   try {
@@ -74,8 +74,15 @@ export async function openTap(
     setPorts(wanted) {
       const sorted = wanted.toSorted((a, b) => a - b);
       if (sorted.join() === ports.join()) return;
+      const before = ports;
       ports = sorted;
-      if (filter === null && indexes === null) attach();
+      try {
+        if (filter === null && indexes === null) attach();
+      } catch (error) {
+        // To be tried again.
+        ports = before;
+        throw error;
+      }
     },
     select(wanted) {
       indexes = wanted;

@@ -33,6 +33,8 @@ export function openHandshakeSample(
   clock: Clock,
   onPacket: (packet: Uint8Array) => void,
 ): HandshakeSample {
+  // Needed when the first device comes: that libpcap is missing must be known before.
+  compileExpression("udp");
   const descriptor = openPacketSocket({
     receiveBufferBytes: RECEIVE_BUFFER_BYTES,
     isOutgoing: false,

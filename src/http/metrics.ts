@@ -177,9 +177,11 @@ function* own(source: Source, head: Head): Generator<string> {
   );
   yield single(
     "wgmon_capture_guarded_total",
-    "Times that there were more handshake messages than are read; a flood repeats this.",
+    "Times that there were more handshake messages than are read.",
     counters.guarded,
   );
+  yield head("wgmon_capture_flooded", "gauge", "1: a packet flood goes on.");
+  yield `wgmon_capture_flooded ${Number(counters.isFlooded)}\n`;
   yield* histogram(
     "wgmon_session_duration_seconds",
     "How long the sessions lasted that ended.",

@@ -171,21 +171,21 @@ export class PeerTable {
   read(answer: Bytes, start: number, end: number): void {
     const { isKnown, rows } = this.#messages.next(answer.bytes, start, end);
     // After a peer that differs, even a known message may continue with more of its allowed IPs.
-    if (isKnown && this.#previousPeer === null) {
-      this.#skip(rows);
-      return;
-    }
+    if (isKnown && this.#previousPeer === null && this.#skip(rows)) return;
     rows.length = 0;
     this.#messageRows = rows;
     this.#readMessage(answer, start, end);
   }
 
-  /** Takes in the peers of a message that is known. */
-  #skip(rows: readonly number[]): void {
+  /** Marks the peers of a known message as seen. false: one was in an earlier message, too, so this must be read. */
+  #skip(rows: readonly number[]): boolean {
     this.#device ??= this.#knownDevice;
-    // A dump has each peer once, unless it was interrupted; and then the count does not matter.
-    this.#seenCount += rows.length;
-    this.#previousRow = rows.at(-1) ?? this.#previousRow;
+    for (const row of rows) {
+      if (!this.#rows.see(row, this.#look)) return false;
+      this.#seenCount++;
+      this.#previousRow = row;
+    }
+    return true;
   }
 
   #readMessage(answer: Bytes, start: number, end: number): void {
@@ -355,6 +355,7 @@ export class PeerTable {
       // The peer continues from the message before, with more of its allowed IPs and nothing else.
       const peer = this.#previousPeer;
       if (peer !== null) this.#readAllowedIps(answer, peer.allowedIps);
+      this.#messages.readAlways();
       return;
     }
     const isKnown = row !== -1;
@@ -532,7 +533,6 @@ export class PeerTable {
   /** Forgets the peers that this look did not see, and names them. */
   #removeUnseen(): PublicKey[] {
     const rows = this.#rows;
-    for (const row of this.#messages.rows()) rows.see(row, this.#look);
     const removed: PublicKey[] = [];
     for (let row = 0; row < rows.count; row++) {
       if (rows.isSeen(row, this.#look)) continue;

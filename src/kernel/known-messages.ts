@@ -1,16 +1,19 @@
 /**
  * Which messages of a device's dump are the same as in the dump before: with 10,000 idle peers nearly all are. One
- * call compares a message, where to read it takes a loop over its peers, which is interpreted, compiled, thrown away
- * while the program is idle, and compiled again.
+ * call compares a message; reading it takes a loop over its peers, whose compiled code the runtime discards while the
+ * program is idle.
  *
  * Of a message only a hash is kept, because it has private and preshared keys. A copy without them would need that
- * loop, and is megabytes. The hash has 64 bits and a random seed: nobody can make two messages that have the same one,
- * and by chance it takes longer than any machine runs.
+ * loop, and is megabytes. The hash has 64 bits and a random seed, so that two messages with the same one can be neither
+ * made on purpose nor expected by chance.
  */
 
 import { NLMSG_HDRLEN } from "./uapi.ts";
 
 const SEED = crypto.getRandomValues(new BigUint64Array(1))[0]!;
+
+/** Of no message: hashes are not negative. */
+const NO_HASH = -1n;
 
 interface Message {
   hash: bigint;
@@ -25,8 +28,7 @@ export class KnownMessages {
   #isValid = true;
 
   /**
-   * Starts a dump. Nothing is known after a dump that did not end, or whose end was not valid: what the table has then
-   * is not what these messages say.
+   * Starts a dump. After an incomplete one nothing is known: the table may not match its messages.
    */
   begin(): void {
     if (!this.#isValid) this.#messages = [];
@@ -37,7 +39,7 @@ export class KnownMessages {
   /** The next message. Whether it is known; if not, the reader must fill in its rows. */
   next(bytes: Uint8Array, start: number, end: number): { isKnown: boolean; rows: number[] } {
     // Without its netlink header, which has the sequence number of the request.
-    const hash = Bun.hash.wyhash(bytes.subarray(start + NLMSG_HDRLEN, end), SEED);
+    const hash = Bun.hash.xxHash64(bytes.subarray(start + NLMSG_HDRLEN, end), SEED);
     const message = this.#messages[this.#count];
     this.#count++;
     if (message === undefined) {
@@ -51,9 +53,9 @@ export class KnownMessages {
     return { isKnown, rows };
   }
 
-  /** The rows of all messages of this dump. */
-  *rows(): Iterable<number> {
-    for (const { rows } of this.#messages.slice(0, this.#count)) yield* rows;
+  /** The message that is read now cannot be judged without the one before: it is to be read each time. */
+  readAlways(): void {
+    this.#messages[this.#count - 1]!.hash = NO_HASH;
   }
 
   /** Ends the dump. `isValid`: all its messages were read or known, and the rows are still those of these peers. */

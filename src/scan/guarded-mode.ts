@@ -1,9 +1,9 @@
 /**
- * When guarded mode begins and ends. It begins with too many hints; then every now and then a probe reads again what
- * hint mode would, and it ends when that is little. Pure.
+ * When guarded mode begins and ends. It begins with too many hints. Then a periodic probe reads what hint mode would
+ * read; a quiet probe ends guarded mode. Pure.
  */
 
-/** More hints than this in this time are too many: to be woken by them costs more than the tap on sent packets. */
+/** More hints than this in this time are too many: reading them costs more than the tap on sent packets. */
 export const OVERLOAD_HINTS = 100;
 export const OVERLOAD_MS = 1000;
 /** How often a probe begins, how long it lasts, and how many hints in it are little. */
@@ -40,8 +40,8 @@ export class GuardedMode {
     return this.#nextMs;
   }
 
-  /** @param weight of it among others. */
-  onHint(nowMs: number, weight = 1): void {
+  /** @param weight 1; less for what is likely no flood. */
+  onHint(nowMs: number, weight: number): void {
     if (!this.#isActive && nowMs - this.#sinceMs > OVERLOAD_MS) this.#count(nowMs);
     this.#hints += weight;
     if (!this.#isActive && this.#hints > OVERLOAD_HINTS) this.begin(nowMs);

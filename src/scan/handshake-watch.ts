@@ -18,20 +18,30 @@ import { TokenBucket, type TokenBucketOptions } from "./token-bucket.ts";
 type RetrySchedule = readonly number[];
 
 /**
- * After an initiation or our response. The packet that completes the handshake causes a scan of its own; these are
- * for one that came before the kernel selected its index (left out in hint mode), or was lost.
+ * After an initiation or our response: fallback scans, for a completing packet that arrived before its index was
+ * selected, or was lost. Hint mode, which selects nothing, leaves out the first.
  */
 export const AFTER_SENT: RetrySchedule = [5, 1000, 4000];
 /** After the packet that completes it, which WireGuard takes in a little after it was captured. */
 export const AFTER_COMPLETED: RetrySchedule = [0, 4, 30, 300, 1500];
+/** After guarded mode: what has completed in the probe that ended it. */
+const AFTER_GUARDED: RetrySchedule = [0, 300];
 
 /** Handshakes that are waited for. */
 export const EXPECTED_MAX = 1024;
 /** Of these, indexes that the kernel selects by: as far as a jump of BPF reaches. */
 export const SELECTED_MAX = 200;
 
-/** The cost of scans. Hints may use up what was saved, and then are too many; what is announced may overdraw it. */
-export const SCAN_BUCKET: TokenBucketOptions = { share: 0.05, burstMs: 50, overdraftMs: 400 };
+/**
+ * The cost of scans. Hints may spend the balance; if it runs out, guarded mode begins. Announced handshakes may
+ * overdraw it.
+ */
+export const SCAN_BUCKET: TokenBucketOptions = {
+  share: 0.05,
+  burstMs: 50,
+  overdraftMs: 400,
+  leastScans: 4,
+};
 /** What a scan costs beside what is measured of it: waking up, timers, the work of other threads (garbage, compiler). */
 const OVERHEAD_FACTOR = 2;
 const OVERHEAD_MS = 0.5;
@@ -46,7 +56,7 @@ export const ALL_UNANNOUNCED: RetrySchedule = [250];
 /** A session makes new keys after 120 s. From 20 s before, a connected peer's handshake waits for the next tick. */
 const RENEWAL_DUE_MS = REKEY_AFTER_MS - 20_000;
 /** Each connected peer renews its keys, which on a large gateway must not look like a flood. */
-const RENEWAL_WEIGHT = 0.1;
+const RENEWAL_WEIGHT = 0.01;
 /** A handshake may be stamped a little before the packet that completes it is read. */
 const CLOCK_SLACK_MS = 100;
 
@@ -131,9 +141,10 @@ export class HandshakeWatch {
    * has begun is complete. `datagram` is read as if the peer had sent it.
    */
   onSent(datagram: Datagram, nowMs: number): void {
+    const isComplete = datagram.type === MessageType.data;
+    if (isComplete && !datagram.isFirstData) return;
     // Otherwise it is captured in guarded mode only.
     if (!this.#isGuarded) this.#isSentLogged = true;
-    const isComplete = datagram.type === MessageType.data;
     const isKnown = isComplete
       ? this.#handshakeAtMs(datagram) !== null
       : this.#isRenewal(datagram, nowMs);
@@ -144,9 +155,11 @@ export class HandshakeWatch {
     if (this.#selection !== null) this.#selection = this.#announced;
   }
 
-  /** Packets were not read, whoever sent them. Scans for the last ones that are still due do for these. */
+  /** Packets were not read, whoever sent them. Scans that are still pending for an earlier loss cover this one. */
   onPacketsLost(nowMs: number): void {
-    if (!this.#expected.has(ANY)) this.#expect(null, AFTER_COMPLETED, nowMs, true);
+    const any = this.#expected.get(ANY);
+    const isPending = any?.schedule === AFTER_COMPLETED && dueMs(any) < Infinity;
+    if (!isPending) this.#expect(null, AFTER_COMPLETED, nowMs, true);
   }
 
   /** Guarded mode began: whether what we send is captured. */
@@ -192,7 +205,14 @@ export class HandshakeWatch {
   /** @param costMs of the processor. */
   onScanned(costMs: number, nowMs: number): void {
     this.#bucket.spend(OVERHEAD_FACTOR * costMs + OVERHEAD_MS, nowMs);
-    this.#forget((expected) => dueMs(expected) === Infinity || this.#isFound(expected));
+    this.#forget((expected) => {
+      const isFound = this.#isFound(expected);
+      // The response to a real peer was not logged: the rules that did so are gone.
+      if (isFound && !expected.isAnnounced && expected.schedule === AFTER_COMPLETED) {
+        this.#isSentLogged = false;
+      }
+      return isFound || dueMs(expected) === Infinity;
+    });
     if (!this.#isGuarded || this.#expected.has(ANY)) return;
     this.#expect(null, this.#isSentCaptured ? UNANNOUNCED : ALL_UNANNOUNCED, nowMs, false);
   }
@@ -227,7 +247,7 @@ export class HandshakeWatch {
       this.#isGuarded = isActive;
       // Hints are given up. Scans of all devices find the handshakes that are under way when the mode changes.
       this.#forget(({ isAnnounced }) => !isAnnounced);
-      this.#expect(null, AFTER_COMPLETED, nowMs, true);
+      this.#expect(null, isActive ? AFTER_COMPLETED : AFTER_GUARDED, nowMs, true);
     }
     if (isSelecting !== (this.#selection !== null)) {
       this.#selection = isSelecting ? this.#announced : null;

@@ -1,6 +1,5 @@
 /** Runs the handshake watch: its timer, its scans, and what the kernel is to select for it. */
 
-import type { Capture } from "../capture/capture.ts";
 import type { Datagram } from "../capture/packet.ts";
 import type { SentTap } from "../capture/sent-handshakes.ts";
 import type { Clock } from "../clock.ts";
@@ -15,7 +14,8 @@ const SENT_WINDOW_MS = 100;
 
 export interface WatchDriverOptions extends HandshakeWatchOptions {
   readonly clock: Clock;
-  readonly capture: Pick<Capture, "select">;
+  /** See `Capture`. Whether it succeeded. */
+  select(indexes: readonly number[] | null): boolean;
   /** The tap delivers to `onSent` and `onPacketsLost`; null: it may not be opened. */
   openSentTap(): SentTap | null;
   /** Scans the devices that listen on the ports; resolves with the milliseconds of a processor that it took. */
@@ -82,9 +82,10 @@ export class WatchDriver {
   #follow(): void {
     if (this.#isStopped) return;
     this.#followMode();
-    if (this.#selection !== this.#watch.selection) {
-      this.#selection = this.#watch.selection;
-      this.#options.capture.select(this.#selection);
+    const { selection } = this.#watch;
+    // After a failure, the next packet or timer tries again.
+    if (selection !== this.#selection && this.#options.select(selection)) {
+      this.#selection = selection;
     }
     if (!this.#isScanning) this.#setTimer();
   }

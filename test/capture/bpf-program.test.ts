@@ -286,7 +286,8 @@ describe("of what rules log", () => {
   /** What the program finds a UDP header in, and no handshake message. */
   const isDropped = (packet: Uint8Array) => {
     const version = packet[0]! >> 4;
-    if ((version !== 4 && version !== 6) || packet[version === 4 ? 9 : 6] !== 17) return false;
+    if (version === 4 && packet[9] !== 17) return true;
+    if (version !== 4 && (version !== 6 || packet[6] !== 17)) return false;
     const found = seen(packet);
     if (found === null) return true;
     return found.type === DATA ? !found.isFirst : ![INITIATION, RESPONSE].includes(found.type);
@@ -329,11 +330,11 @@ describe("of what rules log", () => {
     expect(dropped).toBeGreaterThan(200);
   });
 
-  test("what it does not understand passes", () => {
+  test("what it does not understand passes, but for other protocols over IPv4", () => {
     const none = { flags: 0, sequence: 0, header: new Uint8Array(4), attributes: [] };
     expect(isPassed(encodeMessage({ type: 1, ...none }))).toBe(true);
     expect(isPassed(logged(Uint8Array.of(0x00, 1, 2, 3)))).toBe(true);
-    expect(isPassed(logged(ipv4(data(1), { protocol: 6 })))).toBe(true);
+    expect(isPassed(logged(ipv4(data(1), { protocol: 6 })))).toBe(false);
     expect(isPassed(logged(ipv6(data(1), { protocol: 58 })))).toBe(true);
   });
 });

@@ -126,7 +126,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
       const words = [wg0.port, 1e9, FLOOD_PER_SECOND].map(String);
       const sender = Bun.spawn([process.execPath, SENDER, ...words], { stdout: "ignore" });
       try {
-        await watcher.logs("a flood of handshake messages");
+        await watcher.logs("packet flood");
         await until("another socket", () => packetSockets() !== ofTap);
         expect(packetSockets()).toBe(ofTap + 1);
         await newcomer.connect();

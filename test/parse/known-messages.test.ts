@@ -111,25 +111,31 @@ describe("a message is known", () => {
 });
 
 describe("a dump of many messages", () => {
-  test("is not read while nothing changes", () => {
+  test("is not read while nothing changes, but for messages that continue a peer", () => {
     const table = new PeerTable();
     const messages = readGolden("wg-dump-1000-32k.bin").flatMap(messagesOf);
-    const lookAt = (those: typeof messages) => {
+    let reads = 0;
+    const lookAt = () => {
+      reads = 0;
       table.begin();
-      for (const message of those) table.read(...message);
+      for (const [{ bytes, view }, start, end] of messages) {
+        const answer = {
+          bytes,
+          get view(): DataView {
+            reads++;
+            return view;
+          },
+        };
+        table.read(answer, start, end);
+      }
       return table.finish({ interrupted: false });
     };
-    lookAt(messages);
-    const unreadable = messages.map(([{ bytes }, start, end]): (typeof messages)[number] => {
-      const answer = {
-        bytes,
-        get view(): DataView {
-          throw new Error("it is read");
-        },
-      };
-      return [answer, start, end];
-    });
-    for (let count = 0; count < 3; count++) expect(lookAt(unreadable).changed).toEqual([]);
+    lookAt();
+    const all = reads;
+    for (let count = 0; count < 3; count++) {
+      expect(lookAt().changed).toEqual([]);
+      expect(reads).toBeLessThan(all / 3);
+    }
     expect(table.size).toBe(1000);
   });
 

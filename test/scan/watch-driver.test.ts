@@ -12,6 +12,7 @@ let clock: HandClock;
 /** What was done, in its order. */
 let done: string[];
 let mayTap: boolean;
+let canSelect: boolean;
 let scan: () => Promise<number>;
 let driver: WatchDriver;
 
@@ -19,10 +20,14 @@ beforeEach(() => {
   clock = new HandClock();
   done = [];
   mayTap = true;
+  canSelect = true;
   scan = () => Promise.resolve(0.1);
   driver = new WatchDriver({
     clock,
-    capture: { select: (indexes) => void done.push(`select ${indexes?.join() ?? "all"}`) },
+    select(indexes) {
+      done.push(`select ${indexes?.join() ?? "all"}`);
+      return canSelect;
+    },
     openSentTap() {
       done.push("open tap");
       return mayTap ? { close: () => void done.push("close tap") } : null;
@@ -97,6 +102,19 @@ test("too many hints open the tap before the kernel selects, and their end close
     "close tap",
     "hints",
   ]);
+});
+
+test("a selection that fails is tried again", async () => {
+  canSelect = false;
+  overload();
+  await pass(3);
+  const tries = () => done.filter((each) => each === "select ").length;
+  expect(tries()).toBeGreaterThan(1);
+  canSelect = true;
+  await pass(1);
+  const before = tries();
+  await pass(1000);
+  expect(tries()).toBeLessThanOrEqual(before + 1);
 });
 
 test("a flood is reported when a probe finds it, and when it is over", async () => {
