@@ -1,5 +1,5 @@
 /**
- * Reads the names of peers from the comments in wg-quick's files and systemd's .netdev files. README,
+ * Reads the names of peers from the comments in wg-quick's files and systemd's .netdev files. docs/settings.md,
  * "Names of peers", states the rule. Private keys stand in these files: only headers, public keys and
  * comments without a key are decoded to text. One pass, linear in the size of the file. Pure.
  */
@@ -405,7 +405,7 @@ function plainName(comment: string): string | null {
   return isReadable(text) && !NO_NAMES.some((pattern) => pattern.test(text)) ? text : null;
 }
 
-/** README lists the same. */
+/** docs/settings.md lists the same. */
 const NO_NAMES: readonly RegExp[] = [
   KEY,
   // A label and its value, a URL, a sentence.

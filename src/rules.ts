@@ -35,7 +35,7 @@ const IPTABLES_LIMIT = "-m limit --limit 500/s --limit-burst 500";
 
 /**
  * The table that belongs to a group. A group has one owner, which the kernel sees to; so has its table.
- * wg-quick's interfaces make tables with a hyphen (README), hence the underscore.
+ * wg-quick's interfaces make tables with a hyphen (docs/capture.md), hence the underscore.
  */
 export function tableOf(group: number): string {
   return `inet ${group === 1 ? "wgmon" : `wgmon_${whole(group, 0)}`}`;

@@ -1,4 +1,4 @@
-/** The settings and commands for people to read: the text of `--help`, and the table in the README. Pure. */
+/** The settings and commands for people to read: the text of `--help`, and the table in docs/settings.md. Pure. */
 
 import {
   type CommandName,

@@ -1,4 +1,4 @@
-/** What can be set and asked for. Flags, variables, the settings file, `--help` and the README are made from it. */
+/** What can be set and asked for. Flags, variables, the settings file, `--help` and docs/settings.md are made from it. */
 
 import {
   absolutePath,

@@ -9,7 +9,7 @@ import { type Finding, ok, problem, skipped, warning } from "./check.ts";
 
 /** Sockets, files and connections of a busy wgmon: 64 requests, 100 targets, the store, the devices. */
 const OPEN_FILES_LEAST = 256;
-/** wgmon with 10,000 peers; README, Figures. */
+/** wgmon with 10,000 peers; docs/figures.md. */
 const MEMORY_LEAST_BYTES = 64 * 1024 * 1024;
 
 /** There was no wgmon before. A machine without a battery for its clock begins in 1970 or at its image's date. */

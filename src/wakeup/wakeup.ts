@@ -1,6 +1,6 @@
 /**
  * Which wake-up the daemon has. With `--monitor auto`: nflog where firewall rules log the devices' ports to
- * the NFLOG group, otherwise bpf, and where neither can be opened poll. README, "How wgmon notices peers".
+ * the NFLOG group, otherwise bpf, and where neither can be opened poll. docs/capture.md.
  */
 
 import { type Capture, type Monitor, openCapture, type PacketHandler } from "../capture/capture.ts";

@@ -1,6 +1,6 @@
 /**
  * Watches whether the wake-up is effective: at the start, when ports change, and when a handshake completed
- * that no packet announced. Each warning names what to do about it; README, "Messages".
+ * that no packet announced. Each warning names what to do about it; docs/troubleshooting.md.
  */
 
 import type { Monitor } from "../capture/capture.ts";

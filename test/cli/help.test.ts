@@ -1,4 +1,4 @@
-/** What `--help` and the README's table look like. */
+/** What `--help` and the table in docs/settings.md look like. */
 
 import { expect, test } from "bun:test";
 

@@ -1,6 +1,6 @@
 /**
- * What README.md says is so: its firewall snippets are applied in network namespaces of their own, its
- * settings, flags, events and source tree compared with the program's.
+ * What README.md and docs/ say is true: the firewall snippets are applied in network namespaces of their own; settings,
+ * flags, events and source tree are compared with the program's. Links and length: test/docs.test.ts.
  */
 
 import { describe, expect, test } from "bun:test";
@@ -15,14 +15,14 @@ import { settingsTable } from "../../src/cli/help.ts";
 import { commands, parseCommand, table } from "../../src/config.ts";
 import { EventSchema } from "../../src/contract.ts";
 import { type Message, messages } from "../support/logged.ts";
-import { codeBlocks, readReadme, settingsInReadme, snippet } from "../support/readme.ts";
+import { codeBlocks, readAllPages, readPage, settingsInDocs, snippet } from "../support/readme.ts";
 import { TEST_MS } from "../support/until.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 
-describe("the README's text", () => {
+describe("the documentation's text", () => {
   test("its table of settings is that of the program; npm run readme writes it", () => {
-    expect(cells(settingsInReadme())).toEqual(cells(settingsTable()));
+    expect(cells(settingsInDocs())).toEqual(cells(settingsTable()));
   });
 
   test("it names no flag that does not exist", () => {
@@ -36,20 +36,24 @@ describe("the README's text", () => {
       // Of podman and docker.
       "name network read-only cap-drop cap-add build-arg format tmpfs rm";
     const known = new Set([...flags, ...foreign.split(" ")]);
-    const named = readReadme().matchAll(/(?<![\w-])--(?:\[no-\])?([a-z][\w-]*)/g);
+    const named = readAllPages().matchAll(/(?<![\w-])--(?:\[no-\])?([a-z][\w-]*)/g);
     const unknown = [...named].map(([, name]) => name!).filter((name) => !known.has(name));
     expect(unknown).toEqual([]);
   });
 
   test("its examples of events keep to the contract, and there is one of each sort", () => {
     FormatRegistry.Set("date-time", (text) => new Date(text).toJSON() === text);
-    const events = codeBlocks("json").map((text) => JSON.parse(text) as { type: string });
-    for (const event of events) expect([...Value.Errors(EventSchema, event)]).toEqual([]);
+    const eventsOf = (page: string) =>
+      codeBlocks(page, "json").map((text) => JSON.parse(text) as { type: string });
+    const events = eventsOf("docs/events.md");
+    for (const event of [...events, ...eventsOf("README.md")]) {
+      expect([...Value.Errors(EventSchema, event)]).toEqual([]);
+    }
     const types = EventSchema.anyOf.map(({ properties }) => properties.type.const);
     // One stands for both of a device's.
     const wanted = types.filter((type) => type !== "device.added");
     expect(events.map(({ type }) => type).sort()).toEqual(wanted.sort());
-    for (const type of types) expect(readReadme()).toContain(`\`${type}\``);
+    for (const type of types) expect(readPage("docs/events.md")).toContain(`\`${type}\``);
   });
 
   test("its settings file is one", () => {
@@ -79,26 +83,14 @@ describe("the README's text", () => {
 
   test("its source tree is the tree", () => {
     const named = [
-      ...readReadme().matchAll(/^((?:src|deploy|test)\/\S+\.(?:m?ts|tsx|js|css)|build\.ts)\s/gm),
+      ...readPage("docs/architecture.md").matchAll(
+        /^((?:src|deploy|test)\/\S+\.(?:m?ts|tsx|js|css)|build\.ts)\s/gm,
+      ),
     ].map(([, file]) => file!);
     expect(named.filter((file) => !existsSync(join(ROOT, file)))).toEqual([]);
     const files = [...new Bun.Glob("src/**/*.{ts,tsx,js,css}").scanSync(ROOT)];
     const isNamed = (file: string) => named.includes(file) || file.endsWith(".d.ts");
     expect(files.filter((file) => !isNamed(file))).toEqual([]);
-  });
-
-  test("its links lead somewhere", () => {
-    const text = readReadme();
-    const anchors = [...text.matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
-      title!
-        .toLowerCase()
-        .replace(/[^\w -]/g, "")
-        .replaceAll(" ", "-"),
-    );
-    const targets = [...text.matchAll(/\]\((?!https?:)([^)]+)\)/g)].map(([, target]) => target!);
-    const leadsNowhere = (target: string) =>
-      target.startsWith("#") ? !anchors.includes(target.slice(1)) : !existsSync(join(ROOT, target));
-    expect(targets.filter(leadsNowhere)).toEqual([]);
   });
 });
 
@@ -110,7 +102,7 @@ if (unable.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
 const note = unable.length > 0 ? ` [skipped: no ${unable.join(", ")}]` : "";
 const noIptables = Bun.which("iptables") === null ? " [skipped: no iptables]" : "";
 
-describe.skipIf(unable.length > 0)(`the README's firewall rules${note}`, () => {
+describe.skipIf(unable.length > 0)(`the documentation's firewall rules${note}`, () => {
   const handshakes: Message[] = ["initiation", "response", "first data"];
   const everything = Object.keys(messages) as Message[];
 
@@ -157,7 +149,7 @@ describe.skipIf(unable.length > 0)(`the README's firewall rules${note}`, () => {
     return found.map(([, hook]) => `${hook!.replaceAll("%i", "wg0")}\n`).join("");
   }
 
-  /** The commands of the README for a file of rules; loading it twice is as loading it once. */
+  /** The documented commands for a file of rules; loading it twice is as loading it once. */
   function nft(text: string) {
     const path = "/etc/wgmon/wgmon.nft";
     expect(snippet("nft-load")).toContain(path);
@@ -174,7 +166,7 @@ describe.skipIf(unable.length > 0)(`the README's firewall rules${note}`, () => {
     { add, remove }: { readonly add: string; readonly remove: string },
     wanted: readonly Message[],
   ) {
-    const folder = mkdtempSync(join(tmpdir(), "wgmon-readme-"));
+    const folder = mkdtempSync(join(tmpdir(), "wgmon-docs-"));
     try {
       const output = await inNamespace(`
         cd '${folder}'
@@ -206,7 +198,7 @@ describe.skipIf(unable.length > 0)(`the README's firewall rules${note}`, () => {
   }
 });
 
-describe.skipIf(unable.length > 0)(`the README's way to run as another user${note}`, () => {
+describe.skipIf(unable.length > 0)(`the documented way to run as another user${note}`, () => {
   test(
     "has a store and a socket, and its commands can ask it",
     async () => {
@@ -219,7 +211,7 @@ describe.skipIf(unable.length > 0)(`the README's way to run as another user${not
       ${snippet("setpriv").trim()} >/run/log 2>&1 &
       for ((i = 0; i < 300; i++)); do grep -qs msg=ready /run/log && break; sleep 0.1; done
       grep -q msg=ready /run/log
-      ${/`(sudo RUNTIME_DIRECTORY=.*?)`/.exec(readReadme())![1]} >/run/status
+      ${/`(sudo RUNTIME_DIRECTORY=.*?)`/.exec(readPage("docs/install.md"))![1]} >/run/status
       stat -c '%U %a' /var/lib/wgmon-nobody/wgmon.db /run/wgmon-nobody/wgmon.sock
       grep -E 'EACCES|EPERM|memory only' /run/log || true
       `,

@@ -1,4 +1,4 @@
-/** Events for tests: one of each type as the README shows them, and such as nobody should name them. */
+/** Events for tests: one of each type as docs/events.md shows them, and such as nobody should name them. */
 
 import fc from "fast-check";
 

@@ -1,6 +1,6 @@
 /**
- * The parts of README.md that tests check. `npm run readme` writes the table of settings
- * into it.
+ * The documentation as the tests read it: README.md, the other pages at the top, and docs/. `npm run readme` writes
+ * the table of settings into docs/settings.md.
  */
 
 import { readFileSync, writeFileSync } from "node:fs";
@@ -8,39 +8,53 @@ import { join } from "node:path";
 
 import { settingsTable } from "../../src/cli/help.ts";
 
-const FILE = join(import.meta.dir, "../../README.md");
+const ROOT = join(import.meta.dir, "../..");
+const SETTINGS_PAGE = "docs/settings.md";
 const SETTINGS = /(<!-- settings: [^>]*-->\n)(.*?)(\n<!-- end of settings -->)/s;
 
-export function readReadme(): string {
-  return readFileSync(FILE, "utf8");
+/** The pages, as paths from the root. */
+export const pages: readonly string[] = [
+  "README.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  ...[...new Bun.Glob("docs/*.md").scanSync(ROOT)].toSorted(),
+];
+
+export function readPage(page: string): string {
+  return readFileSync(join(ROOT, page), "utf8");
 }
 
-/** The code block behind the comment `<!-- snippet: name -->`. */
+export function readAllPages(): string {
+  return pages.map(readPage).join("\n");
+}
+
+/** The code block behind the comment `<!-- snippet: name -->`, which is on one page only. */
 export function snippet(name: string): string {
-  const block = new RegExp(`<!-- snippet: ${name} -->\\n+\`\`\`\\w+\\n(.*?)\`\`\``, "s");
-  const text = block.exec(readReadme())?.[1];
-  if (text === undefined) throw new Error(`README.md has no snippet ${name}`);
-  return text;
+  const block = new RegExp(`<!-- snippet: ${name} -->\\n+\`\`\`\\w+\\n(.*?)\`\`\``, "gs");
+  const found = [...readAllPages().matchAll(block)].map(([, text]) => text!);
+  if (found.length !== 1) throw new Error(`${found.length} pages have a snippet ${name}, not one`);
+  return found[0]!;
 }
 
-/** All code blocks of a language. */
-export function codeBlocks(language: string): string[] {
-  const blocks = readReadme().matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, "gms"));
+/** All code blocks of a language on a page. */
+export function codeBlocks(page: string, language: string): string[] {
+  const blocks = readPage(page).matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, "gms"));
   return [...blocks].map((match) => match[1]!);
 }
 
-export function settingsInReadme(): string {
-  return SETTINGS.exec(readReadme())?.[2] ?? "";
+export function settingsInDocs(): string {
+  return SETTINGS.exec(readPage(SETTINGS_PAGE))?.[2] ?? "";
 }
 
 if (import.meta.main) {
-  // A function, because the table has $ in it for all we know.
+  const file = join(ROOT, SETTINGS_PAGE);
+  // A function, because the table may contain a $.
   writeFileSync(
-    FILE,
-    readReadme().replace(
+    file,
+    readPage(SETTINGS_PAGE).replace(
       SETTINGS,
       (_all, begin: string, _old: string, end: string) => `${begin}\n${settingsTable()}${end}`,
     ),
   );
-  Bun.spawnSync([process.execPath, "fmt", FILE], { stdio: ["ignore", "ignore", "inherit"] });
+  Bun.spawnSync([process.execPath, "fmt", file], { stdio: ["ignore", "ignore", "inherit"] });
 }

@@ -1,0 +1,76 @@
+/** The form of the documentation: no dead link, no long page, and each page says whom it is for. */
+
+import { expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+
+import { pages, readPage } from "./support/readme.ts";
+
+const ROOT = join(import.meta.dir, "..");
+const README_LINES_MAX = 200;
+const PAGE_LINES_MAX = 400;
+
+test("no page of the documentation is too long", () => {
+  const tooLong = pages.filter((page) => {
+    const lines = readPage(page).trimEnd().split("\n").length;
+    return lines > (page === "README.md" ? README_LINES_MAX : PAGE_LINES_MAX);
+  });
+  expect(tooLong).toEqual([]);
+});
+
+test("each page of the documentation but the README begins with whom it is for", () => {
+  const others = pages.filter((page) => page !== "README.md");
+  expect(others.filter((page) => !/^# .*\n\nThis page is for /.test(readPage(page)))).toEqual([]);
+});
+
+test("the index of the documentation lists every page", () => {
+  const links = linksOf("docs/README.md").map(({ file }) => file);
+  const listed = pages.filter((page) => page !== "README.md" && page !== "docs/README.md");
+  expect(listed.filter((page) => !links.includes(page))).toEqual([]);
+});
+
+test("no link in the documentation is dead", () => {
+  const isDead = ({ file, anchor }: Link) =>
+    !existsSync(join(ROOT, file)) ||
+    (anchor !== "" && !(file.endsWith(".md") && anchorsOf(file).includes(anchor)));
+  const dead = pages.flatMap((page) =>
+    linksOf(page)
+      .filter(isDead)
+      .map(({ file, anchor }) => `${page}: ${file}#${anchor}`),
+  );
+  expect(dead).toEqual([]);
+});
+
+interface Link {
+  /** From the root. */
+  readonly file: string;
+  readonly anchor: string;
+}
+
+/** The links of a page to files and to places in them; those to other servers are not checked. */
+function linksOf(page: string): Link[] {
+  const targets = withoutCode(page).matchAll(/\]\((?![a-z]+:)([^)#]*)#?([^)]*)\)/g);
+  return [...targets].map(([, path, anchor]) => ({
+    file: path === "" ? page : relative(ROOT, join(ROOT, dirname(page), path!)),
+    anchor: anchor!,
+  }));
+}
+
+/** The anchors that GitHub makes of a page's headings: a heading that repeats gets a number. */
+function anchorsOf(page: string): string[] {
+  const seen = new Map<string, number>();
+  return [...withoutCode(page).matchAll(/^#+ (.*)$/gm)].map(([, title]) => {
+    const name = title!
+      .toLowerCase()
+      .replace(/[^\w -]/g, "")
+      .replaceAll(" ", "-");
+    const count = seen.get(name) ?? 0;
+    seen.set(name, count + 1);
+    return count === 0 ? name : `${name}-${count}`;
+  });
+}
+
+/** Without blocks of code, in which a line may begin with #. */
+function withoutCode(page: string): string {
+  return readPage(page).replace(/^ *```.*?^ *```$/gms, "");
+}
