@@ -1,9 +1,9 @@
 /**
- * Builds ./wgmon, one executable: `bun build.ts [--target x64|arm64] [--outfile FILE]`. For another kind
- * of machine than this one, and for a release, Bun's executable is the one that bun.lock names.
+ * Builds ./wgmon, a single executable: `bun build.ts [--target x64|arm64] [--outfile FILE]`. For another
+ * architecture, and for a release, it contains the Bun executable that bun.lock names.
  *
- * --release: with the C libraries in it, for machines that do not have them, into dist/, beside its
- * checksum, its list of parts and their licences. deploy/libraries.ts says what that needs.
+ * --release embeds the C libraries, for machines that do not have them, and writes the executable to dist/,
+ * with its checksum, its bill of materials and the licences. deploy/libraries.ts says what this requires.
  */
 
 import {
@@ -20,18 +20,18 @@ import {
 import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
-/** Each flag is here for a reason that cost somebody a day; test/e2e/build.test.ts keeps them. */
+/** Each flag has a reason that took long to find; test/e2e/build.test.ts checks that they stay. */
 export const buildFlags = [
   "--compile",
   // Without esm, bytecode means CommonJS, which has no top-level await.
   "--bytecode",
   "--format=esm",
-  // Never --minify: Elysia, which the HTTP API will use, then silently stops validating requests.
+  // Never --minify: it makes Elysia, which the HTTP API uses, silently stop validating requests.
   "--minify-syntax",
   "--sourcemap",
-  // What is imported when it is needed is then loaded only then: a sixth of the start.
+  // Modules imported dynamically are then loaded only when needed: saves a sixth of the start time.
   "--splitting",
-  // Compiling what runs once makes the start an eighth longer; main.ts ends this when it is ready.
+  // Compiling code that runs once makes the start an eighth longer; main.ts enables the JIT later.
   "--compile-jit-policy=100",
   // A daemon that runs as root must not take settings from the directory it is started in.
   "--no-compile-autoload-dotenv",
@@ -42,9 +42,9 @@ type Target = "x64" | "arm64";
 
 const CACHE = join(import.meta.dir, "node_modules/.cache");
 
-/** @param tree the folder with src and ffi of a release. */
+/** @param tree the directory with src and ffi of a release; omitted for other builds. */
 async function build(target: Target, outfile: string, tree?: string): Promise<void> {
-  // In a folder of its own: source maps are written beside it, and they are in the executable, too.
+  // Built in a directory of its own: Bun writes source maps beside the executable, which also contains them.
   const place = dirname(outfile);
   const folder = await mkdtemp(join(place, ".wgmon-build-")).catch(
     (error: NodeJS.ErrnoException) => {
@@ -65,7 +65,7 @@ async function build(target: Target, outfile: string, tree?: string): Promise<vo
   }
 }
 
-/** Writes Bun's executable for a kind of machine into the folder, compared with bun.lock; its path. */
+/** Writes Bun's executable for the target into the folder, verified against bun.lock. Returns its path. */
 async function lockedBun(target: Target, folder: string): Promise<string> {
   const { BunError, bunPackages, fetchBun, lockedPackage } = await import("./deploy/bun.mjs");
   try {
@@ -83,9 +83,9 @@ async function lockedBun(target: Target, folder: string): Promise<string> {
   }
 }
 
-/** The program as others get it, and what they need to trust it. */
+/** Builds a release: the executable, its checksum, its bill of materials and NOTICE. Returns the executable's path. */
 async function release(target: Target): Promise<string> {
-  // What only this needs.
+  // Imported here because only a release needs them.
   const { fetchLibraries, libraries } = await import("./deploy/libraries.ts");
   const { billOfMaterials } = await import("./deploy/notice.ts");
   const { version } = await import("./package.json");
@@ -127,7 +127,7 @@ async function release(target: Target): Promise<string> {
   return outfile;
 }
 
-/** Takes the place of ffi/embedded.ts. */
+/** The text of the module that replaces ffi/embedded.ts in a release. */
 function embeddedModule(libraries: readonly { readonly soname: string }[]): string {
   const imports = libraries.map(
     ({ soname }, index) => `import file${index} from "./${soname}" with { type: "file" };`,
@@ -135,7 +135,7 @@ function embeddedModule(libraries: readonly { readonly soname: string }[]): stri
   const entries = libraries.map(
     (each, index) => `{ ...${JSON.stringify(each)}, read: () => readFileSync(file${index}) },`,
   );
-  // Only who needs a library pays for node:fs.
+  // node:fs is loaded only when a library is needed.
   const read = `const readFileSync = (path) => require("node:fs").readFileSync(path);`;
   return [...imports, read, "export const embedded = [", ...entries, "];\n"].join("\n");
 }
@@ -151,7 +151,7 @@ async function run(command: readonly string[], cwd = import.meta.dir): Promise<v
   if (exitCode !== 0) throw new BuildError(`${name} ended with exit code ${exitCode}`);
 }
 
-/** A failure that has been foreseen: its message is all there is to say. */
+/** An expected failure: only its message is printed. */
 class BuildError extends Error {}
 
 /** @throws BuildError */
@@ -166,7 +166,7 @@ function readOptions(): { target: Target; outfile: string; isRelease: boolean } 
       },
     }));
   } catch (error) {
-    // The first sentence of the three that node:util makes.
+    // node:util's message has three sentences; keep the first.
     throw new BuildError((error as Error).message.replace(/\. .*/s, ""));
   }
   const { target, outfile, release: isRelease } = values;

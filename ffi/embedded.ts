@@ -1,14 +1,14 @@
 /**
- * C libraries inside the program, for machines that do not have them. There are none: `bun build.ts
- * --release` puts another file in the place of this one.
+ * C libraries embedded in the program, for machines without them. This file contains none; `bun build.ts --release`
+ * puts another file in its place.
  */
 
 export interface EmbeddedLibrary {
   readonly soname: string;
   readonly version: string;
-  /** A function that it has. */
+  /** A function of the library. */
   readonly symbol: string;
-  /** Others that it does not load without, by their sonames. */
+  /** Sonames of the embedded libraries that it needs. */
   readonly needs: readonly string[];
   read(): Uint8Array;
 }

@@ -1,4 +1,4 @@
-/** glibc: sockets that no other library makes for us, files, descriptors, errno. Raw symbols only. */
+/** glibc: sockets that no other library provides, files, descriptors, errno. Raw symbols only. */
 
 import { FFIType, type Pointer, read } from "bun:ffi";
 
@@ -55,7 +55,7 @@ export const libc = lazily({
   },
 });
 
-/** Apart from the rest: each symbol takes time at the start, and few starts need it. */
+/** Separate, because each symbol takes time at start, and few starts need this one. */
 export const clock = lazily({
   sonames: ["libc.so.6"],
   packages: "glibc",
@@ -65,7 +65,7 @@ export const clock = lazily({
   },
 });
 
-/** Apart from the rest, too: it is not needed before wgmon is ready. */
+/** Separate, because it is not needed before wgmon is ready. */
 export const control = lazily({
   sonames: ["libc.so.6"],
   packages: "glibc",
@@ -75,13 +75,13 @@ export const control = lazily({
   },
 });
 
-/** Apart from the rest, too: only starts with a settings file or secrets need it. */
+/** Separate, because only starts with a settings file or secrets need it. */
 export const status = lazily({
   sonames: ["libc.so.6"],
   packages: "glibc",
   symbols: {
-    // long syscall(long number, ...); as statx(int dirfd, const char *pathname, int flags, unsigned int
-    // mask, struct statx *statxbuf): glibc has a function of that name only since 2.28.
+    // long syscall(long number, ...); called as statx(int dirfd, const char *pathname, int flags, unsigned int mask,
+    // struct statx *statxbuf): glibc has that function only since 2.28.
     syscall: {
       args: ["i64", "i32", "cstring", "i32", "u32", "buffer"],
       returns: FFIType.i64_fast,
@@ -89,7 +89,7 @@ export const status = lazily({
   },
 });
 
-/** Apart from the rest, too: only a crowd of connections needs it. */
+/** Separate, because only a large number of connections needs it. */
 export const sockets = lazily({
   sonames: ["libc.so.6"],
   packages: "glibc",
@@ -101,7 +101,7 @@ export const sockets = lazily({
   },
 });
 
-/** The number of the last failed call. Ask in the very next statement: an await loses it. */
+/** The errno of the last failed call. Read it in the very next statement: an await loses it. */
 export function errno(): number {
   return read.i32(libc().__errno_location() as Pointer, 0);
 }

@@ -1,4 +1,6 @@
-/** libnetfilter_log: the messages that set an NFLOG group up. Raw symbols only; libnetfilter_log/libnetfilter_log.h. */
+/**
+ * libnetfilter_log: the messages that configure an NFLOG group. Raw symbols only; libnetfilter_log/libnetfilter_log.h.
+ */
 
 import { lazily } from "./load.ts";
 

@@ -3,7 +3,7 @@
 import { lazily } from "./load.ts";
 
 export const libpcap = lazily({
-  // Debian and Ubuntu number it 0.8, everybody else 1.
+  // The number is 0.8 in Debian and Ubuntu, 1 in other distributions.
   sonames: ["libpcap.so.0.8", "libpcap.so.1"],
   packages: "libpcap (Debian, Ubuntu: libpcap0.8; Fedora, Alpine, Arch: libpcap)",
   symbols: {

@@ -1,6 +1,6 @@
 /**
- * Opens C libraries, once and on first use, and says in one sentence what to do when one cannot be
- * used. The tables of symbols stand in the files beside this one.
+ * Opens C libraries, once and on first use. If a library cannot be used, the error says in one sentence what to do. The
+ * symbol tables are in the other files of this folder.
  */
 
 import { dlopen, type FFIFunction } from "bun:ffi";
@@ -12,14 +12,14 @@ import { embedded, type EmbeddedLibrary } from "./embedded.ts";
 const MFD_CLOEXEC = 1;
 
 interface Library<Symbols> {
-  /** Names that the loader is asked for, best first: distributions differ in the number. */
+  /** Names to try, preferred first: the number differs between distributions. */
   readonly sonames: readonly string[];
-  /** What to install, for the message. */
+  /** What to install, for the error message. */
   readonly packages: string;
   readonly symbols: Symbols;
 }
 
-/** Opens the library at the first call; importing a table never fails. */
+/** Opens the library on the first call; importing a table never fails. */
 export function lazily<const Symbols extends Record<string, FFIFunction>>(
   library: Library<Symbols>,
 ) {
@@ -50,9 +50,9 @@ function open<const Symbols extends Record<string, FFIFunction>>(library: Librar
 }
 
 /**
- * The loader's words for a library that is not there.
+ * The loader's message for a missing library.
  *
- * @throws LibraryError when it is there, or any would fail.
+ * @throws LibraryError if the library exists but cannot be used, or if no library could be loaded.
  */
 function whyNotThere(error: unknown, soname: string, packages: string): string {
   const { code, message } = error as { code?: string; message: string };
@@ -71,10 +71,10 @@ function whyNotThere(error: unknown, soname: string, packages: string): string {
   return message.replace(/\s+/g, " ");
 }
 
-/** Those of the embedded libraries that the system had not, and where the loader finds them. */
+/** The embedded libraries in use, because the system lacks them, with the paths for the loader. */
 const loaded = new Map<EmbeddedLibrary, string>();
 
-/** The version of the copy that is used; null: the system's is. */
+/** The version of the embedded copy in use; null if the system's library is used. */
 export function embeddedVersion(name: string): string | null {
   const used = [...loaded.keys()].find(({ soname }) => soname.startsWith(`${name}.`));
   return used?.version ?? null;
@@ -84,7 +84,7 @@ function pathOf(library: EmbeddedLibrary): string {
   const path = loaded.get(library) ?? inMemory(library);
   loaded.set(library, path);
   for (const soname of library.needs) {
-    // The loader takes one that is there already, by its soname.
+    // The loader uses a library that is already loaded, by its soname. So load the needed ones first.
     const needed = embedded.find((each) => each.soname === soname)!;
     const symbols = { [needed.symbol]: { args: [], returns: "void" } } as const;
     try {
@@ -96,7 +96,10 @@ function pathOf(library: EmbeddedLibrary): string {
   return path;
 }
 
-/** A file that is nowhere but in memory, memfd_create(2): no folder need be writable, or let code run. */
+/**
+ * Copies the library into a file in memory, memfd_create(2): this needs no folder that is writable and allows
+ * execution.
+ */
 function inMemory(library: EmbeddedLibrary): string {
   const { symbols } = dlopen("libc.so.6", {
     // int memfd_create(const char *name, unsigned int flags);
@@ -106,7 +109,7 @@ function inMemory(library: EmbeddedLibrary): string {
   });
   const { soname } = library;
   const bytes = library.read();
-  // Open for good: the loader maps parts of it when it likes.
+  // Never closed: the loader maps parts of the file at any time.
   const descriptor = symbols.memfd_create(soname, MFD_CLOEXEC);
   if (descriptor < 0) throw notThere("memfd_create(2) failed");
   if (Number(symbols.write(descriptor, bytes, bytes.length)) !== bytes.length) {

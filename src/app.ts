@@ -1,10 +1,10 @@
 /**
- * START HERE. Builds the stages and joins them in the order of the flow:
+ * START HERE. Builds the stages and connects them in the order of the flow:
  *
- *   packet -> handshake watch -> look -> tracker -> event -> store -> log, outbox -> channel
+ *   packet -> handshake watch -> scan -> tracker -> event -> store -> log, outbox -> channel
  *
- * Besides packets, three slower things cause looks: a link that changed, the tick that runs while a peer
- * is connected or can return without a handshake, and the safety look that runs always.
+ * Besides packets, three slower sources cause scans: a changed link, the tick that runs while a peer is connected or
+ * can return without a handshake, and the periodic reconcile scan, unless it is off.
  */
 
 import type { Capture } from "./capture/capture.ts";
@@ -43,35 +43,35 @@ import { WakeUpWatch } from "./wakeup/watch.ts";
 import { type ClockStep, type Machine, moved, WallClock } from "./wallclock.ts";
 import { type PublicKey, shortKey } from "./wireguard.ts";
 
-/** How long the last attempts at delivery may take at the end. */
+/** Time limit for the last delivery attempts at shutdown. */
 const DRAIN_MS = 800;
 
 /**
- * A device is made, then configured, then brought up, and only the first and the last are told to
- * us: looks at these times after a link change find its port and its peers.
+ * A device is created, then configured, then brought up. rtnetlink reports only the first and the last step, so scans
+ * at these times after a link change find its port and its peers.
  */
 const LINK_LOOKS_MS = [5, 300, 2000];
 
 /**
- * Code that has not run yet is interpreted, and takes ten times as long. So that the first peer is
- * reported as fast as the others, this many looks are taken after the start, as far apart as this,
- * unless they take long.
+ * Code that has not run yet is interpreted and takes ten times as long. To report the first peer as fast as later ones,
+ * wgmon takes this many scans after the start, this far apart, and stops early if they use more than WARM_UP_MAX_MS of
+ * processor time.
  */
 const WARM_UP_LOOKS = 20;
 const WARM_UP_PAUSE_MS = 25;
 const WARM_UP_MAX_MS = 200;
 
-/** How often the store is looked after: what `wgmon outbox` did, what is too old. */
+/** Interval for saving sessions and traffic that are due, and for reading what `wgmon outbox` changed. */
 const UPKEEP_MS = 10_000;
-/** How often what is too old is deleted, and firewall rules of ours that somebody took away come back. */
+/** Interval for retention and for re-checking our firewall rules. */
 const CLEAN_MS = 60_000;
-/** What loses packets is tried again four times a second: as long as it goes on it is said once. */
+/** The reader reattaches every 250 ms; log a repeated loss only once per outage. */
 const LOST_AGAIN_MS = 1000;
-/** A problem of looks that comes back after this is told of again; looks are a minute apart at times. */
+/** Log a scan problem again if it was absent for this long. Scans may be a minute apart. */
 const PROBLEM_OVER_MS = 10 * 60_000;
-/** While there is more to delete than one step may. */
+/** Pause between retention steps while there is more to delete than one step may. */
 const TRIM_PAUSE_MS = 100;
-/** What cannot change while running, and what its users call it. */
+/** Settings that cannot change at run time, and the names that users know them by. */
 const FIXED = [
   ["monitor", "monitor"],
   ["group", "group"],
@@ -85,7 +85,7 @@ const FIXED = [
   ["listenTls", "listen-tls-cert"],
 ] as const;
 
-/** Why a look is taken. */
+/** Why a scan is taken. */
 type Reason = "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile" | "asked";
 
 interface AppOptions {
@@ -94,7 +94,7 @@ interface AppOptions {
   readonly log: Log;
   readonly senses: Senses;
   readonly store: Store;
-  /** null: the firewall is somebody else's. */
+  /** null: wgmon does not manage firewall rules. */
   readonly rules: ManagedRules | null;
   readonly makeTargets: (settings: Settings) => readonly Target[];
 }
@@ -110,9 +110,9 @@ export class App implements Witness {
   readonly #tracker: Tracker;
   readonly #watch: WatchDriver;
   readonly #unknown: Unknown;
-  /** null: not wanted or not permitted. */
+  /** null: not enabled, not permitted or not open yet. */
   #sample: HandshakeSample | null = null;
-  /** It is open, or was tried. */
+  /** Whether opening the sample was attempted. */
   #hasSample = false;
   readonly #names: NameBook;
   readonly #outbox: Outbox;
@@ -121,7 +121,7 @@ export class App implements Witness {
   readonly #rates = new RateBook();
   readonly #listeners = new Set<(placed: readonly Placed[]) => void>();
   #settings: Settings;
-  /** When the program was started, by the present wall clock. */
+  /** Start of the program, on the present wall clock. */
   #startedAtMs: number;
   #cancelTick = () => {};
   #cancelReconcile = () => {};
@@ -131,13 +131,13 @@ export class App implements Witness {
   #cancelWarmUp = () => {};
   #cancelLinkLooks: (() => void)[] = [];
   #lastTickMs = -Infinity;
-  /** Looks are taken one after the other; this is the last of them. */
+  /** The most recent scan. Scans run one at a time. */
   #lastLook: Promise<unknown> = Promise.resolve();
-  /** Of the last look. */
+  /** Problems of the last scan. */
   #problems: readonly Error[] = [];
-  /** What looks failed by, and when last, since all devices could be looked at. */
+  /** Messages of scan problems and when each last occurred, since the last complete scan without problems. */
   readonly #failing = new Map<string, number>();
-  /** Why packets were lost last. */
+  /** The latest packet loss. */
   #lost = { reason: "", atMs: -Infinity };
   readonly #wakeUpWatch: WakeUpWatch;
   #stopped = false;
@@ -154,10 +154,10 @@ export class App implements Witness {
     const step = clock.read();
     if (step === null) store.saveClockState(clock.state);
     else store.clockSet(step, clock.state);
-    // Without a saved state it is no step of the clock: times in 1970 are moved in any case.
+    // Without a saved state there is no step to log; times in 1970 are moved in any case.
     if (step !== null && saved !== null) this.#logStep(step);
     const { wallMs, monotonicMs } = clock.now();
-    // The monotonic clock begins with the program.
+    // The monotonic clock starts with the program.
     this.#startedAtMs = Math.round(wallMs - monotonicMs);
     this.#rules = rules;
     this.#makeTargets = makeTargets;
@@ -204,7 +204,7 @@ export class App implements Witness {
     this.#outbox.setTargets(makeTargets(settings));
   }
 
-  /** Takes in the first look, and all that was seen since. */
+  /** Processes the first scan and everything captured since. */
   start(): void {
     if (this.#tracker.connected > 0) {
       this.#log.info("sessions of an earlier run go on", { sessions: this.#tracker.connected });
@@ -241,7 +241,7 @@ export class App implements Witness {
     return this.#settings;
   }
 
-  /** For http/: what the machine interface may read. */
+  /** State that the HTTP API (http/) may read. */
   get parts(): Parts {
     return {
       clock: this.#clock,
@@ -270,7 +270,9 @@ export class App implements Witness {
     };
   }
 
-  /** Takes over what can change while running, and answers what holds; the rest is a warning. */
+  /**
+   * Applies the settings that can change at run time and returns the settings in effect. Logs a warning for the others.
+   */
   reload(settings: Settings): Settings {
     const changed = FIXED.filter(
       ([key]) => JSON.stringify(settings[key]) !== JSON.stringify(this.#settings[key]),
@@ -280,7 +282,7 @@ export class App implements Witness {
       this.#log.warn(`changed settings that need a restart: ${names.join(", ")}`);
     }
     const kept = Object.fromEntries(FIXED.map(([key]) => [key, this.#settings[key]]));
-    // A new address may need no token; the old one, which stays open, does.
+    // A new address may need no token, but the old address, which stays open, does.
     const isMoved = changed.some(([key]) => key === "listen");
     const { listenTokens } = isMoved ? this.#settings : settings;
     this.#settings = { ...settings, ...kept, listenTokens };
@@ -301,7 +303,7 @@ export class App implements Witness {
     warnOfUnmatched(this.#settings, { devices, names: this.#names, log: this.#log });
   }
 
-  /** Ends cleanly within a second: pending events are tried once more. */
+  /** Shuts down. Pending events are tried once more within DRAIN_MS; firewall rules are removed at the same time. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancelTick();
@@ -360,7 +362,7 @@ export class App implements Witness {
 
   packetSent(bytes: Uint8Array): void {
     const datagram = this.#parse(bytes, "sent");
-    // Others send what looks like it: a container's WireGuard, whose packets go through here.
+    // Forwarded packets look the same, for example those of WireGuard in a container.
     const isOurs = this.#senses.devices.known.some(
       ({ listenPort }) => listenPort === datagram?.destinationPort,
     );
@@ -379,12 +381,12 @@ export class App implements Witness {
     };
   }
 
-  /** null: it is no message of WireGuard. */
+  /** Returns null if the packet is not a WireGuard message. */
   #parse(bytes: Uint8Array, way: "received" | "sent"): CapturedDatagram | null {
     try {
       return parsePacket(bytes, way);
     } catch (error) {
-      // Anybody can send a broken packet; it is not worth a line in the log.
+      // Any sender can produce malformed packets, so they are counted and not logged.
       if (!(error instanceof ParseError)) throw error;
       this.#counters.malformedPackets++;
       return null;
@@ -416,7 +418,7 @@ export class App implements Witness {
     this.#log.debug(`reading ${reading}`);
   }
 
-  /** Peers that all come back at once are many, too, but not for so long. */
+  /** Called only for overload that lasts longer than many peers reconnecting at once. */
   #flooded(isFlooded: boolean): void {
     this.#counters.isFlooded = isFlooded;
     if (isFlooded) {
@@ -435,7 +437,7 @@ export class App implements Witness {
       return;
     }
     for (const event of events) this.#tellCapture((capture) => capture.linkChanged(event));
-    // Userspace WireGuard's devices are of kind tun.
+    // Userspace WireGuard uses devices of kind tun.
     if (!events.some(({ link }) => link.kind === WG_GENL_NAME || link.kind === "tun")) return;
     for (const cancel of this.#cancelLinkLooks) cancel();
     this.#cancelLinkLooks = LINK_LOOKS_MS.map((delayMs) =>
@@ -450,7 +452,7 @@ export class App implements Witness {
     void this.#look("lost", null);
   }
 
-  /** Whether it succeeded. */
+  /** Returns whether the call succeeded. */
   #tellCapture(tell: (capture: Capture) => void): boolean {
     try {
       tell(this.#senses.capture);
@@ -462,8 +464,8 @@ export class App implements Witness {
   }
 
   /**
-   * The names of the devices that listen on these ports; null, if one is unknown. New
-   * devices tell of themselves, and to look for them is most of the work.
+   * Names of the devices that listen on these ports. Returns null, i.e. scan all and list devices again, if a port is
+   * unknown. Otherwise device discovery is left to rtnetlink, because it dominates the cost.
    */
   #devicesAt(ports: ReadonlySet<number> | "all"): ReadonlySet<string> | null {
     const { known } = this.#senses.devices;
@@ -477,10 +479,10 @@ export class App implements Witness {
     return names;
   }
 
-  /** Looks, once the looks before are over; resolves with the milliseconds of a processor that it took. */
+  /** Scans after all earlier scans are complete. Resolves with the processor time used, in milliseconds. */
   #look(reason: Reason, names: ReadonlySet<string> | null): Promise<number> {
     const look = this.#lastLook.then(() => this.#lookNow(reason, names));
-    // A failure of one look must not be that of the next.
+    // A failed scan must not reject the next one.
     this.#lastLook = look.catch(() => {});
     return look;
   }
@@ -493,13 +495,13 @@ export class App implements Witness {
     const lookMs = threadCpuMs() - startCpuMs;
     this.#counters.lookSeconds.observe((this.#clock.now().monotonicMs - startMs) / 1000);
     const changes = this.#takeIn(look, reason, names);
-    // What it takes to report a change is no cost of the look: that of the next peer must not wait for it.
+    // Exclude the cost of reporting a change, so that it does not delay the scan for the next peer.
     return changes > 0 ? lookMs : threadCpuMs() - startCpuMs;
   }
 
-  /** How many changes it brought. */
+  /** Processes a scan's result and returns the number of changes. */
   #takeIn(look: LookResult, reason: Reason, names: ReadonlySet<string> | null): number {
-    // The store is closed, or about to be: what a look found that lasted until now is for the next run.
+    // The store is closed or about to be. The next run finds the changes of this scan.
     if (this.#stopped) return 0;
     this.#readClock();
     const now = this.#clock.now();
@@ -536,7 +538,7 @@ export class App implements Witness {
     }
   }
 
-  /** What goes on failing at each look is said once, and also that it is over. */
+  /** Logs a repeated problem once, and logs when all devices can be scanned again. */
   #tellProblems(problems: readonly Error[], { isWhole }: { readonly isWhole: boolean }): void {
     const { monotonicMs } = this.#clock.now();
     for (const problem of problems) {
@@ -559,7 +561,7 @@ export class App implements Witness {
     return eventOf(change, { id, host, name, tags: peers.get(publicKey)?.tags ?? [] });
   }
 
-  /** Whether the targets hear nothing of it: all the peers that it is about are mute. */
+  /** Whether the event is withheld from targets because all its peers are mute. */
   #isMute(change: Change): boolean {
     const isMutePeer = ({ publicKey }: { readonly publicKey: PublicKey }) =>
       this.#settings.peers.get(publicKey)?.mute === true;
@@ -567,7 +569,7 @@ export class App implements Witness {
     return "peers" in change && change.peers.length > 0 && change.peers.every(isMutePeer);
   }
 
-  /** The events are in the store before anybody hears of them. */
+  /** Stores the events before it passes them to targets, listeners and the log. */
   #report(changes: readonly Change[], reason: Reason): void {
     const told: Told[] = changes.map((change) => {
       const event = this.#eventOf(change);
@@ -580,7 +582,7 @@ export class App implements Witness {
     this.#outbox.added(added);
     for (const listener of this.#listeners) listener(added);
     for (const { event, change } of told) {
-      // The whole key is among the fields.
+      // The fields contain the full key.
       this.#log.info(sentence(event, undefined, shortKey), logFields(event));
       this.#count(change);
       if (change.type === "peer.connected" && isByChance(reason)) this.#unannounced(change);
@@ -601,7 +603,7 @@ export class App implements Witness {
     this.#traffic.ended({ ...session, device, publicKey: peer.publicKey });
   }
 
-  /** After a step of the wall clock, moves all times that were taken before it. */
+  /** After a step of the wall clock, moves all times recorded before it. */
   #readClock(): void {
     if (this.#stopped) return;
     const before = this.#clock.state;
@@ -657,7 +659,8 @@ export class App implements Witness {
     }
     const { monotonicMs } = this.#clock.now();
     if (this.#lastTickMs === -Infinity) this.#lastTickMs = monotonicMs;
-    // Who was due at the last tick and is still there could not be looked at: that waits for the next one.
+    // A session already overdue at the last tick belongs to a device that could not be scanned; do not schedule an
+    // earlier tick for it.
     const deadlineMs = this.#tracker.nextDeadlineMs(this.#lastTickMs) ?? Infinity;
     const atMs = Math.min(this.#lastTickMs + tickMs, deadlineMs);
     this.#cancelTick = this.#clock.after(Math.max(1, atMs - monotonicMs), () => {
@@ -671,7 +674,7 @@ export class App implements Witness {
     const { reconcileMs } = this.#settings;
     if (reconcileMs === 0 || this.#stopped) return;
     this.#cancelReconcile = this.#clock.after(reconcileMs, () => {
-      // It sees all that a tick would.
+      // This scan includes everything a tick would scan.
       if (this.#lastTickMs !== -Infinity) this.#lastTickMs = this.#clock.now().monotonicMs;
       this.#scheduleTick();
       void this.#look("reconcile", null);
@@ -680,7 +683,7 @@ export class App implements Witness {
   }
 }
 
-/** Nobody said that there was something to see. Such looks are at all who are connected. */
+/** Whether the scan was caused by a timer alone. Such scans include all connected peers. */
 function isByChance(reason: Reason): boolean {
   return reason === "tick" || reason === "reconcile";
 }

@@ -1,12 +1,12 @@
 /**
- * The hash BLAKE2s with a key and a short digest, as WireGuard's MACs need it: Bun has it without a
- * key and with 32 bytes only. For short messages now and then, not for speed. RFC 7693.
+ * BLAKE2s with a key and a short digest, as WireGuard's MACs need it; Bun supports only unkeyed 32-byte digests. For
+ * occasional short messages; not optimized for speed. RFC 7693.
  */
 
 const BLOCK_BYTES = 64;
 const ROUNDS = 10;
 
-/** The square roots of the first eight primes: RFC 7693 section 2.6, the same as those of SHA-256. */
+/** Fractional parts of the square roots of the first eight primes. RFC 7693 section 2.6; the same as in SHA-256. */
 const INITIAL = Uint32Array.of(
   0x6a09e667,
   0xbb67ae85,
@@ -18,7 +18,7 @@ const INITIAL = Uint32Array.of(
   0x5be0cd19,
 );
 
-/** In which order each round takes the words of a block: RFC 7693 section 2.7. */
+/** The order in which each round uses the words of a block. RFC 7693 section 2.7. */
 const ORDER: readonly (readonly number[])[] = [
   [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
   [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
@@ -32,7 +32,7 @@ const ORDER: readonly (readonly number[])[] = [
   [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
 ];
 
-/** Which words of the state are mixed with each other: its columns, then its diagonals. */
+/** The words of the state that each step mixes: its columns, then its diagonals. */
 const PLACES: readonly Place[] = [
   [0, 4, 8, 12],
   [1, 5, 9, 13],
@@ -49,13 +49,13 @@ type Place = readonly [a: number, b: number, c: number, d: number];
 export interface Blake2sOptions {
   /** 1 to 32. */
   readonly digestBytes: number;
-  /** At most 32 bytes; empty: none. */
+  /** At most 32 bytes. Empty: unkeyed. */
   readonly key: Uint8Array;
 }
 
-/** The digest of a message of less than 4 GiB. */
+/** Returns the digest of a message shorter than 4 GiB. */
 export function blake2s(message: Uint8Array, { digestBytes, key }: Blake2sOptions): Uint8Array {
-  // The key, filled up with zeros to a whole block, goes before the message.
+  // The key, padded with zeros to a whole block, precedes the message.
   const keyBytes = key.length === 0 ? 0 : BLOCK_BYTES;
   const length = keyBytes + message.length;
   const padded = new Uint8Array(Math.max(1, Math.ceil(length / BLOCK_BYTES)) * BLOCK_BYTES);
@@ -75,7 +75,7 @@ export function blake2s(message: Uint8Array, { digestBytes, key }: Blake2sOption
   return new Uint8Array(digest.buffer, 0, digestBytes);
 }
 
-/** RFC 7693 section 3.2. `end`: how much of the length is hashed when this block is. */
+/** RFC 7693 section 3.2. `end`: number of input bytes hashed up to and including this block. */
 function compress(
   hash: Uint32Array,
   words: readonly number[],
@@ -97,7 +97,7 @@ function compress(
 
 /** RFC 7693 section 3.1. */
 function mix(v: Uint32Array, place: Place, x: number, y: number): void {
-  // Not destructured in the parameters, which makes an iterator: this runs 80 times for each block.
+  // Not destructured in the parameters, because that creates an iterator: this runs 80 times for each block.
   const a = place[0];
   const b = place[1];
   const c = place[2];
@@ -112,7 +112,7 @@ function mix(v: Uint32Array, place: Place, x: number, y: number): void {
   v[b] = rotated(v[b]! ^ v[c]!, 7);
 }
 
-/** To the right. */
+/** Rotates to the right. */
 function rotated(word: number, bits: number): number {
   return (word >>> bits) | (word << (32 - bits));
 }

@@ -1,6 +1,6 @@
 /**
- * The capabilities of this process, and errors of the kernel that name the one that is missing, or, where
- * it is there, what else may be the cause.
+ * The capabilities of this process, and error texts for refused kernel requests: they name the missing capability, or
+ * other possible causes if the process has it.
  */
 
 import { SystemError } from "./errors.ts";
@@ -12,20 +12,20 @@ const numbers = { CAP_NET_ADMIN, CAP_NET_RAW } as const;
 
 export type Capability = keyof typeof numbers;
 
-/** Bits by the numbers of linux/capability.h. */
+/** Bit numbers are those of linux/capability.h. */
 export interface Capabilities {
   readonly effective: bigint;
-  /** What a program inherits that we start. */
+  /** Capabilities that programs started by wgmon inherit. */
   readonly ambient: bigint;
 }
 
-/** Of the thread that asks; null: /proc does not tell. */
+/** The capabilities of the calling thread; null if /proc does not show them. */
 export function ownCapabilities(): Capabilities | null {
   return capabilitiesOf("thread-self");
 }
 
 /**
- * Reads them from /proc/PROCESS/status, proc_pid_status(5); null: /proc does not tell.
+ * Reads capabilities from /proc/PROCESS/status, proc_pid_status(5). Returns null if /proc does not show them.
  *
  * @param process a process id, `self` or `thread-self`.
  */
@@ -41,7 +41,7 @@ export function includes(set: bigint, capability: Capability): boolean {
   return ((set >> BigInt(numbers[capability])) & 1n) === 1n;
 }
 
-/** The error of a request to the kernel that needs CAP_NET_ADMIN. */
+/** Returns the error for a failed kernel request that needs CAP_NET_ADMIN. */
 export function kernelError(operation: string, code: number): SystemError {
   if (code !== EPERM && code !== EACCES) return systemError(operation, code);
   return new SystemError(
@@ -51,14 +51,14 @@ export function kernelError(operation: string, code: number): SystemError {
   );
 }
 
-/** What to say where the kernel refused what needs a capability. */
+/** Explains why the kernel refused an operation that needs a capability. */
 export function whyRefused(capability: Capability, own: Capabilities | null): string {
   return own !== null && includes(own.effective, capability)
     ? `not permitted, although wgmon has ${capability}. In a user namespace, such as a rootless container, the capability applies only to network namespaces created there; otherwise a security module or a seccomp filter denies it`
     : `not permitted; wgmon needs ${capability}, run it as root or give it that capability`;
 }
 
-/** The same for a program that wgmon started, such as nft. */
+/** Explains the same for a program that wgmon started, such as nft. */
 export function whyProgramRefused(capability: Capability, own: Capabilities | null): string {
   if (own === null || !includes(own.effective, capability)) {
     return `it needs ${capability}, as root has it`;

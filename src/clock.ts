@@ -1,17 +1,17 @@
-/** Time as an argument: the two clocks and one-shot timers, so that tests move time by hand. */
+/** Time as an argument: the two clocks and one-shot timers, so that tests can advance time manually. */
 
 import type { Instant } from "./wireguard.ts";
 
 export interface Clock {
   now(): Instant;
-  /** Calls back once, `delayMs` from now or a little later. The answer cancels it. */
+  /** Calls back once, `delayMs` from now or a little later. Returns a function that cancels it. */
   after(delayMs: number, callback: () => void): () => void;
 }
 
 export const systemClock: Clock = {
   now: () => ({ wallMs: Date.now(), monotonicMs: performance.now() }),
   after(delayMs, callback) {
-    // A timer takes a millisecond at least.
+    // setTimeout waits at least 1 ms.
     if (delayMs <= 0) {
       const immediate = setImmediate(callback);
       return () => clearImmediate(immediate);

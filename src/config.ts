@@ -1,6 +1,6 @@
 /**
- * The settings and the command line. config/table.ts says what can be set; here all sources come
- * together. Pure but for `Sources`. Webhook URLs hold secrets: no message shows one.
+ * Parses the settings and the command line. config/table.ts defines the settings; this file combines all sources. Pure
+ * except for `Sources`. Webhook URLs contain secrets, so no message shows one.
  */
 
 import type { SigningSecret } from "./channel/sign.ts";
@@ -44,14 +44,14 @@ export type { TargetSettings } from "./config/webhooks.ts";
 export { redactUrl } from "./config/words.ts";
 
 export interface Settings extends ListenSettings {
-  /** The other exporters whose names the metrics have, too. */
+  /** Other exporters whose metric names are also provided. */
   readonly metrics: readonly ("mdlayher" | "mindflavor")[];
   /** auto: see wakeup/wakeup.ts. */
   readonly monitor: "auto" | "nflog" | "bpf" | "poll";
   readonly group: number;
   readonly captureInterface: string;
   readonly manageRules: boolean;
-  /** null: the default one, which passes handshakes and first packets only. */
+  /** null: the default filter, which passes only handshakes and first data messages. */
   readonly filter: string | null;
   /** Empty: all. */
   readonly devices: readonly string[];
@@ -64,7 +64,7 @@ export interface Settings extends ListenSettings {
   readonly holdMs: number;
   readonly announceExisting: boolean;
   readonly reportUnknown: boolean;
-  /** Where the store is: an absolute path. */
+  /** Absolute path of the folder that contains the store. */
   readonly stateDir: string;
   readonly keepMs: number;
   readonly maxStoreBytes: number;
@@ -72,31 +72,31 @@ export interface Settings extends ListenSettings {
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly host: string;
   readonly peers: ReadonlyMap<PublicKey, PeerSettings>;
-  /** Where names of peers are: paths with `%i`, `*` and `?`. Empty: nowhere. */
+  /** Paths of files with names of peers, with `%i`, `*` and `?`. Empty: no files are read. */
   readonly names: readonly string[];
-  /** The settings file that was read; null: none. */
+  /** The settings file that was read; null: no file was read. */
   readonly file: string | null;
 }
 
 interface Configured {
   readonly settings: Settings;
-  /** What is worth a warning: an old variable, a setting without effect. */
+  /** Warnings, for example about a deprecated variable or a setting without effect. */
   readonly notes: readonly string[];
 }
 
 export type Command =
   | ({ readonly type: "run" } & Configured)
-  /** `target`: what `targetAt` finds; null: all. */
+  /** `target`: a word that `targetAt` finds; null: all targets. */
   | ({ readonly type: "test-webhook"; readonly target: string | null } & Configured)
   | ({ readonly type: "outbox" } & OutboxRequest & Configured)
   | ({ readonly type: "rules"; readonly action: RulesAction } & Configured)
-  /** `problems`: of the settings, which are otherwise as if what is wrong in them was not given. */
+  /** `problems`: mistakes in the settings; the settings are otherwise as if the wrong ones were not given. */
   | ({ readonly type: "doctor"; readonly problems: readonly string[] } & DoctorRequest & Configured)
   | { readonly type: "health" }
   | { readonly type: "completion"; readonly shell: Shell }
   | {
       readonly type: "receive";
-      /** 0: any free one. */
+      /** 0: any free port. */
       readonly port: number;
       readonly address: string;
       /** Empty: signatures are not checked. */
@@ -107,28 +107,28 @@ export type Command =
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
   | ({ readonly type: "events" } & EventsRequest & Configured)
   | ({ readonly type: "top" } & TopRequest & Configured)
-  /** `command`: whose help; null: the program's. */
+  /** `command`: the command to describe; null: the program. */
   | { readonly type: "help"; readonly command: CommandName | null }
   | { readonly type: "version" | "licenses" };
 
-/** The first two print. */
+/** nft and iptables print the rules. */
 export type RulesAction = "nft" | "iptables" | "install" | "remove";
 
-/** Which messages. With neither target nor id all of them, which was asked for in words. */
+/** Message selector. No target and no id means all; for retry and drop the parser has required --all. */
 export interface OutboxRequest {
   readonly action: "list" | "retry" | "drop";
-  /** As it was typed: it may be none of the settings any more. null: any. */
+  /** The word as typed; it may name a target that is no longer in the settings. null: any target. */
   readonly target: string | null;
-  /** null: any. */
+  /** null: any id. */
   readonly id: string | null;
-  /** Only dead letters. */
+  /** Select dead letters only. */
   readonly dead: boolean;
   readonly json: boolean;
 }
 
-/** What the commands that ask the daemon have in common. */
+/** Options that the commands that query the daemon have in common. */
 interface AskingRequest {
-  /** Devices of the flag --device, which must be there; those of the settings may come later. */
+  /** Devices of the flag --device, which must exist; devices of the settings may be added later. */
   readonly askedDevices: readonly string[];
 }
 
@@ -136,13 +136,13 @@ export interface StatusRequest extends AskingRequest {
   readonly json: boolean;
 }
 
-/** What of the past. */
+/** Selects sessions or events of the past. */
 export interface PastRequest extends AskingRequest {
-  /** A name or a public key; null: all. */
+  /** A name or a public key; null: all peers. */
   readonly peer: string | null;
   /** null: from the beginning. */
   readonly since: Since | null;
-  /** The latest; null: all. */
+  /** Maximum number, the latest ones; null: no limit. */
   readonly limit: number | null;
 }
 
@@ -161,27 +161,27 @@ export interface TopRequest extends AskingRequest {
   readonly intervalMs: number;
 }
 
-/** What `sessions` and `events` print where neither --limit nor --since says how many. */
+/** Default limits of `sessions` and `events`, if neither --limit nor --since is given. */
 const SESSIONS_LIMIT = 50;
 const EVENTS_LIMIT = 20;
 
 export interface DoctorRequest {
   readonly json: boolean;
-  /** Whether it may try to reach the targets. */
+  /** Whether it may connect to the targets. */
   readonly network: boolean;
-  /** Flags of settings were given: they are to be judged, not those of the daemon that runs. */
+  /** Whether flags of settings were given. Then doctor checks those settings and not the daemon's. */
   readonly hasSettings: boolean;
 }
 
 export type Shell = "bash" | "zsh" | "fish";
 
-/** Where systemd would put it, too: StateDirectory=wgmon. */
+/** The same folder as systemd's StateDirectory=wgmon. */
 export const DEFAULT_STATE_DIR = "/var/lib/wgmon";
 
 /**
- * What the command line, the environment and the settings file together ask for.
+ * Combines the command line, the environment and the settings file into a command.
  *
- * @throws ConfigError with all that is wrong.
+ * @throws ConfigError with all problems.
  */
 export function parseCommand(sources: Sources): Command {
   const line = readLine(sources.argv);
@@ -273,7 +273,7 @@ function configure(flags: Found, sources: Sources, problems: string[]): Configur
   return { settings: { ...base, ...listen, targets, stateDir, names }, notes };
 }
 
-/** null: the path itself is a mistake. */
+/** Returns null if the path itself is a mistake. */
 function settingsPath(given: readonly Found[], problems: string[]): NamedFile | null {
   const chosen = new Chosen(given, ["config"], problems);
   const [read] = chosen.several("config");
@@ -363,14 +363,14 @@ function notesOf(chosen: Chosen): string[] {
 
 function helpOf({ command, word }: Line): Command {
   const asked = command === "help" ? COMMANDS.find((name) => name === word) : command;
-  // The program's help is that of run.
+  // The general help is that of run.
   const isGeneral = asked === undefined || asked === "run" || asked === "help";
   return { type: "help", command: isGeneral ? null : asked };
 }
 
 function testTarget(line: Line, { settings }: Configured, problems: string[]): string | null {
   const word = own(line, "target", commands["test-webhook"].flags.target, problems);
-  // With a mistake in the settings its target may be missing.
+  // If the settings have a mistake, the target may be missing because of it.
   const isKnown = word === null || targetAt(settings.targets, word) !== null;
   if (isKnown || problems.length > 0) return word;
   problems.push(noSuch({ flag: "target", what: "target", word }, targetWords(settings.targets)));
@@ -389,7 +389,7 @@ function outboxRequest(line: Line, problems: string[]): OutboxRequest {
   } else if (isNarrowed && all) {
     problems.push("--all: does not go with --target or --id");
   } else if (action !== "list" && !isNarrowed && !all) {
-    // Nobody should lose messages for having left something out.
+    // An omitted option must not affect all messages.
     problems.push(`wgmon outbox ${action} needs --target NAME, --id ID or --all`);
   }
   const dead = own(line, "dead", flags.dead, problems) === true;
@@ -409,7 +409,7 @@ function rulesAction(line: Line, problems: string[]): RulesAction {
 
 function askingRequest(line: Line): AskingRequest {
   const given = line.found.get("device");
-  // What is wrong with a name is said with the settings.
+  // A problem with a name is already reported with the settings.
   const reads = given === undefined ? [] : readAll(table.device, given, []);
   return { askedDevices: reads.map(({ value }) => value) };
 }
@@ -450,7 +450,7 @@ function pastRequest(
   };
 }
 
-/** Mistakes in the settings are among what it is asked for. */
+/** doctor reports mistakes in the settings, so they do not stop it. */
 function doctor(line: Line, sources: Sources, problems: string[]): Command {
   const { flags } = commands.doctor;
   const json = own(line, "json", flags.json, problems) === true;
@@ -478,7 +478,7 @@ function receive(line: Line, sources: Sources, problems: string[]): Command {
   return { type: "receive", port, address, secrets };
 }
 
-/** The value of a flag that only this command has; null: there is none. */
+/** Returns the value of a flag that only this command has; null if it was not given. */
 function own<Value>(
   line: Line,
   name: string,
@@ -492,7 +492,7 @@ function own<Value>(
 
 // ---- For the log ----
 
-/** What differs from the defaults, for one line of the log. */
+/** Returns the settings that differ from the defaults, for one line of the log. */
 export function describeSettings(settings: Settings, hostname: string): Record<string, unknown> {
   const nothing = {
     argv: [],

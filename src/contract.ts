@@ -1,6 +1,6 @@
 /**
- * The events as others get them: the public contract, as a TypeBox schema, which is JSON Schema.
- * Fields may be added; a change that could mislead a receiver raises the version.
+ * The public contract for events, as a TypeBox schema, which is JSON Schema. Fields may be added; a change that could
+ * mislead a receiver increases the version.
  */
 
 import { type Static, Type as T } from "@sinclair/typebox";
@@ -119,7 +119,7 @@ export const EventSchema = T.Union(
   { $id: `wgmon-event-v${EVENT_VERSION}`, title: "wgmon event" },
 );
 
-/** Several events in one message, where the settings gather them; in the order they happened. */
+/** Several events in one message, in the order they happened. Used if the target's settings enable digests. */
 export const DigestSchema = T.Object(
   {
     id: T.String({ pattern: "^msg_[0-9a-f]{32}$", description: "the same in every attempt" }),
@@ -132,7 +132,7 @@ export const DigestSchema = T.Object(
   { $id: `wgmon-digest-v${EVENT_VERSION}`, title: "wgmon digest" },
 );
 
-/** What leaves the program. */
+/** An event as it is stored and sent. */
 export type Event =
   | Static<typeof PeerConnected>
   | Static<typeof PeerRoamed>

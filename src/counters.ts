@@ -1,10 +1,13 @@
-/** What has happened since the start, counted: for the metrics. */
+/** Counters for the metrics, since the program started. */
 
-/** How often something happened, by what it was. */
+/** A counter per combination of labels. */
 export class Tally<Labels extends readonly string[]> {
   readonly #counts = new Map<string, { readonly labels: Labels; count: number }>();
 
-  /** @param known there from the start, with 0: of a series that begins with 1 nobody sees the increase. */
+  /**
+   * @param known label combinations that exist from the start with count 0. A series that starts at 1 hides its first
+   *   increase from Prometheus.
+   */
   constructor(...known: readonly Labels[]) {
     for (const labels of known) this.add(labels, 0);
   }
@@ -21,10 +24,10 @@ export class Tally<Labels extends readonly string[]> {
   }
 }
 
-/** How many values there were up to each of some bounds. */
+/** A histogram with fixed upper bounds. */
 export class Histogram {
   readonly bounds: readonly number[];
-  /** One for each bound, and one for what is above all. */
+  /** One count per bound, and a last one for larger values. */
   readonly counts: number[];
   sum = 0;
 
@@ -44,7 +47,7 @@ const MINUTE = 60;
 const HOUR = 3600;
 
 export class Counters {
-  /** By type. */
+  /** Events by type. */
   readonly events = new Tally<readonly [type: string]>(
     ["peer.connected"],
     ["peer.roamed"],
@@ -53,24 +56,24 @@ export class Counters {
     ["device.added"],
     ["device.removed"],
   );
-  /** By what caused them. */
+  /** Scans by reason. */
   readonly looks = new Tally<readonly [reason: string]>();
-  /** Things that a look could not read. */
+  /** Problems found by scans. */
   lookProblems = 0;
   readonly lookSeconds = new Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1);
   /** Captured packets. */
   packets = 0;
-  /** Those of them that could not be read. */
+  /** Captured packets that could not be parsed. */
   malformedPackets = 0;
-  /** How often the kernel dropped packets or link changes because we were too slow. */
+  /** How often packets or link changes were lost. */
   losses = 0;
-  /** How often guarded mode began: more hints came than may be read. */
+  /** How often guarded mode began because of too many handshake messages. */
   guarded = 0;
-  /** A flood goes on. */
+  /** Whether a packet flood is in progress. */
   isFlooded = false;
-  /** Attempts at targets, by how they ended. */
+  /** Delivery attempts by target and result. */
   readonly attempts = new Tally<readonly [target: string, result: string]>();
-  /** Of ended sessions. */
+  /** Durations of ended sessions. */
   readonly sessionSeconds = new Histogram(
     10,
     MINUTE,

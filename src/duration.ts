@@ -1,4 +1,4 @@
-/** Lengths of time as people write them: `250ms`, `90s`, `1m30s`, `2d`. Pure. */
+/** Durations as people write them: `250ms`, `90s`, `1m30s`, `2d`. Pure. */
 
 const UNITS = [
   ["d", 86_400_000],
@@ -8,10 +8,10 @@ const UNITS = [
   ["ms", 1],
 ] as const;
 
-/** Each unit at most once, the largest first. */
+/** Each unit occurs at most once, the largest first. */
 const WRITTEN = new RegExp(`^${UNITS.map(([unit]) => `(?:(\\d+)${unit})?`).join("")}$`);
 
-/** Milliseconds, or null when `text` is not a duration. Only zero may go without a unit. */
+/** Returns milliseconds, or null if `text` is not a duration. Only zero needs no unit. */
 export function parseDuration(text: string): number | null {
   if (text === "0") return 0;
   const counts = text === "" ? null : WRITTEN.exec(text);

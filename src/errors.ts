@@ -1,9 +1,11 @@
 /**
- * The failures that wgmon expects, one class for each thing that a caller can do about it. All else
- * is a bug and ends the process. No message ever holds a secret.
+ * The failures that wgmon expects, one class for each way a caller can react. Any other error is a bug and ends the
+ * process. No message ever contains a secret.
  */
 
-/** A system call or a kernel's answer that failed: the operation, the errno by name, the next step. */
+/**
+ * A failed system call or an error in a kernel's answer. The message has the operation, the errno by name and a hint.
+ */
 export class SystemError extends Error {
   override readonly name = "SystemError";
   /** `EPERM`, `ENODEV`, ... */
@@ -15,34 +17,34 @@ export class SystemError extends Error {
   }
 }
 
-/** Another process uses the state directory or the socket that this one is to use. */
+/** Another process uses the state directory or the socket that this process needs. */
 export class AlreadyRunning extends Error {
   override readonly name = "AlreadyRunning";
 }
 
-/** Bytes that do not follow their format. */
+/** Bytes that do not match their format. */
 export class ParseError extends Error {
   override readonly name = "ParseError";
 }
 
-/** Whether what was thrown says that the kernel, or what it answered, could not be read just now. */
+/** Whether the error means that the kernel, or its answer, could not be read this time. */
 export function isUnreadable(error: unknown): error is SystemError | ParseError {
   return error instanceof SystemError || error instanceof ParseError;
 }
 
-/** A C library that cannot be used: missing, too old, or FFI itself refused. */
+/** A C library that cannot be used: it is missing or too old, or FFI failed. */
 export class LibraryError extends Error {
   override readonly name = "LibraryError";
 }
 
 /**
- * Settings or arguments that cannot be used, all problems at once. The process ends with exit code 2: also
- * for a name that only the daemon, the kernel or the store can tell to be unknown.
+ * Unusable settings or arguments, with all problems at once. The process ends with exit code 2. Also used for a name
+ * that only the daemon, the kernel or the store can recognize as unknown.
  */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
   readonly problems: readonly string[];
-  /** A sentence for the line behind the problems. */
+  /** The line to print after the problems. */
   readonly nextStep: string;
 
   constructor(problems: readonly string[], nextStep = "wgmon --help lists all settings.") {

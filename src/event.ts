@@ -1,25 +1,25 @@
 /**
- * From what happened to what is reported: `Change` is in the program's own values, `Event` is what
- * leaves the program, `sentence` says it to people. Pure.
+ * Turns changes into events and text: `Change` has the program's own values, `Event` is the public form, and `sentence`
+ * renders an event for people. Pure.
  */
 
 import type { Event, EVENT_VERSION, PeerPart, SessionPart } from "./contract.ts";
 import type { UnknownHandshakes } from "./unknown.ts";
 import { type Endpoint, formatEndpoint, type Peer } from "./wireguard.ts";
 
-/** Why a session ended: silence, or the peer or its device was taken away. */
+/** Why a session ended: it was idle, or the peer or its device was removed. */
 export type DisconnectReason = "idle" | "peer-removed" | "device-removed";
 
-/** A session as far as it has come. */
+/** The state of a session at the time of a change. */
 export interface SessionSummary {
   readonly startedAtMs: number;
-  /** Received and sent in this session, handshakes included. */
+  /** Bytes received and sent in this session, handshakes included. */
   readonly rxBytes: number;
   readonly txBytes: number;
   readonly roams: number;
 }
 
-/** What happened, with times on the wall clock. */
+/** A change of a peer or device. Times are wall clock. */
 export type Change =
   | {
       readonly type: "peer.connected";
@@ -27,7 +27,7 @@ export type Change =
       readonly device: string;
       readonly peer: Peer;
       readonly session: SessionSummary;
-      /** The peer was connected already when wgmon took its first look at the device. */
+      /** The peer was already connected at wgmon's first scan of the device. */
       readonly initial: boolean;
     }
   | {
@@ -44,9 +44,9 @@ export type Change =
       readonly device: string;
       readonly peer: Peer;
       readonly session: SessionSummary;
-      /** The last sign of life. */
+      /** When the peer was last active. */
       readonly endedAtMs: number;
-      /** From the start to that, also if the wall clock was set in between. */
+      /** From the start to `endedAtMs`. Unaffected if the wall clock was set in between. */
       readonly durationMs: number;
       readonly reason: DisconnectReason;
     }
@@ -58,21 +58,21 @@ export type Change =
       readonly listenPort: number;
     };
 
-/** What a change does not know of itself. */
+/** Fields of an event that its change does not contain. */
 export interface Stamp {
-  /** `evt_` and 32 hexadecimal digits, unique. */
+  /** `evt_` and 32 hexadecimal digits; unique. */
   readonly id: string;
   readonly host: string;
-  /** The peer's name; null: none given. */
+  /** The peer's name; null if it has no name. */
   readonly name: string | null;
-  /** The peer's in the settings; left out: none. */
+  /** The peer's tags from the settings; absent if it has none. */
   readonly tags?: readonly string[];
 }
 
-/** Its type is that of the contract, which is not loaded for it: it would cost start-up time. */
+/** Declared with the contract's type instead of importing its value: loading the contract costs start-up time. */
 const version: typeof EVENT_VERSION = 1;
 
-/** The event that tells of `change`. */
+/** Returns the event for `change`. */
 export function eventOf(change: Change, stamp: Stamp): Event {
   const { id, host } = stamp;
   const timestamp = isoTime(change.atMs);
@@ -119,10 +119,10 @@ export function eventOf(change: Change, stamp: Stamp): Event {
 }
 
 /**
- * `alice (wg0) connected from 198.51.100.7:51820`: one line for people, without a full stop.
+ * Renders one line for people, without a full stop: `alice (wg0) connected from 198.51.100.7:51820`.
  *
- * @param write how names of peers and devices, which people have chosen, stand in the line.
- * @param writeKey the same for the public key of a peer without a name.
+ * @param write formats the names of peers and devices, which users choose.
+ * @param writeKey formats the public key of a peer without a name.
  */
 export function sentence(event: Event, write: Write = asItIs, writeKey: Write = asItIs): string {
   const who = ({ device, peer }: { device: string; peer: PeerPart }) =>
@@ -157,7 +157,7 @@ export function sentence(event: Event, write: Write = asItIs, writeKey: Write = 
   }
 }
 
-/** What the log's line about an event has besides the sentence, flat; for machines. */
+/** Returns the fields of an event for its log line, flat, for machines. */
 export function logFields(event: Event): Record<string, unknown> {
   const { id, data } = event;
   if (!("peer" in data)) return { event: event.type, id, ...data };
@@ -179,7 +179,7 @@ function named(
   return written === "" ? writeKey(publicKey) : written;
 }
 
-/** Says what the senders know: it tells a peer that should be let in from a scanner. */
+/** Describes how much the senders know, which distinguishes a misconfigured peer from a scanner. */
 function unknown(
   data: Extract<Event, { type: "handshake.unknown" }>["data"],
   write: Write,
@@ -210,7 +210,7 @@ function from(endpoint: string | null): string {
   return endpoint === null ? "" : ` from ${endpoint}`;
 }
 
-/** `45s`, `12m 5s`, `3h 20m`, `2d 4h`: the two largest units. */
+/** Formats with the two largest units: `45s`, `12m 5s`, `3h 20m`, `2d 4h`. */
 export function duration(ms: number): string {
   const seconds = Math.round(ms / 1000);
   const units: [string, number][] = [

@@ -1,23 +1,24 @@
 /**
- * Keeps a second wgmon from starting beside a running one: two with one state directory would send each
- * event twice, and one Unix socket has room for one. The locks are flock(2) locks, which the kernel
- * releases when the process ends, however it ends.
+ * Prevents two wgmon daemons from sharing a state directory or a Unix socket: with one state directory, each event
+ * would be sent twice. The locks are flock(2) locks, which the kernel releases however the process ends.
  */
 
 import { AlreadyRunning, SystemError } from "./errors.ts";
 import { socketIn } from "./http/place.ts";
 import { lockFile, programOf, readTextFile } from "./system.ts";
 
-/** For each of the two: null: locked by this process until it ends; otherwise why it cannot be used. */
+/**
+ * Result for each lock. null: this process holds it until it ends. Otherwise the reason why the place cannot be used.
+ */
 export interface Claims {
   readonly stateDir: SystemError | null;
   readonly socket: SystemError | null;
 }
 
 /**
- * Makes the state directory and the socket's folder if need be, and locks both.
+ * Creates the state directory and the socket's folder if they do not exist, and locks both.
  *
- * @throws AlreadyRunning when another process has one of them.
+ * @throws AlreadyRunning when another process holds one of the locks.
  */
 export function claim(stateDir: string, runtimeDir: string): Claims {
   const socket = socketIn(runtimeDir);
@@ -35,19 +36,19 @@ export function claim(stateDir: string, runtimeDir: string): Claims {
   };
 }
 
-/** The file that the user of a state directory has locked. */
+/** The lock file of a state directory. */
 export function lockOf(stateDir: string): string {
   return `${stateDir}/wgmon.lock`;
 }
 
-/** The file that the owner of a Unix socket has locked. */
+/** The lock file of a Unix socket. */
 export function lockOfSocket(socket: string): string {
   return `${socket}.lock`;
 }
 
 interface Taking {
   readonly lock: string;
-  /** Of the folder that the lock is in, where it must be made. */
+  /** Mode of the lock's folder, if it must be created. */
   readonly mode: number;
   readonly advice: string;
 }
@@ -75,7 +76,8 @@ function lockInFolder(lock: string, mode: number): void {
     lockFile(lock);
   } catch (error) {
     if (!(error instanceof SystemError && error.code === "ENOENT")) throw error;
-    // Only the first start needs these, which take as long to load as all the rest of a start.
+    // Loaded on demand: only the first start needs these modules, and they take as long to load as the rest of the
+    // start.
     const { mkdirSync } = require("node:fs") as typeof import("node:fs");
     const { dirname } = require("node:path") as typeof import("node:path");
     try {
@@ -94,7 +96,7 @@ export interface LockOwner {
   readonly text: string;
 }
 
-/** The process that has this file locked; null: none, or none that can be seen from here. */
+/** The process that has this file locked; null if there is no such process or it is not visible from here. */
 export function lockOwner(lock: string): LockOwner | null {
   const { statSync } = require("node:fs") as typeof import("node:fs");
   const stat = statSync(lock, { bigint: true, throwIfNoEntry: false });
@@ -102,9 +104,9 @@ export function lockOwner(lock: string): LockOwner | null {
 }
 
 /**
- * The process that has a flock(2) lock on the file, by /proc/locks, proc_locks(5).
+ * Finds the process that has a flock(2) lock on the file, in the text of /proc/locks, proc_locks(5).
  *
- * @param programOf the name of a process; null: unknown.
+ * @param programOf returns the name of a process; null: unknown.
  */
 export function findOwner(
   file: { readonly dev: bigint; readonly ino: bigint },
@@ -113,11 +115,11 @@ export function findOwner(
 ): LockOwner | null {
   const owners = [...locks.matchAll(/^\d+: FLOCK .* WRITE (\d+) (\S+):(\d+) /gm)]
     .map(([, pid, device, inode]) => ({ pid: Number(pid), device, inode: BigInt(inode!) }))
-    // 0: it is in another PID namespace, such as that of another container.
+    // pid 0: the process is in another PID namespace, such as that of another container.
     .filter(({ pid, inode }) => pid !== 0 && inode === file.ino)
     .map(({ pid, device }) => ({ pid, device, program: programOf(pid) }));
   const device = deviceName(file.dev);
-  // On btrfs, stat(2) gives another device than /proc/locks, and other file systems have the same inode numbers.
+  // On btrfs, stat(2) and /proc/locks report different devices, and inode numbers repeat across file systems.
   const owner =
     owners.find((each) => each.device === device) ??
     owners.find(({ program }) => program === "wgmon");
@@ -126,7 +128,10 @@ export function findOwner(
   return { pid, text: `process ${pid}${program === null ? "" : ` (${program})`}` };
 }
 
-/** As /proc/locks has it: major and minor number of st_dev, makedev(3), two hexadecimal digits or more each. */
+/**
+ * Formats a device as in /proc/locks: major and minor number of st_dev (makedev(3)), at least two hexadecimal digits
+ * each.
+ */
 function deviceName(dev: bigint): string {
   const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
   const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n);

@@ -1,6 +1,6 @@
 /**
- * Puts wgmon's own table of firewall rules in place and takes it away, by nft. What rules.ts has
- * written goes to its standard input; no shell reads it, and no other table is named in it.
+ * Loads and removes wgmon's own table of firewall rules with nft. nft reads the script from rules.ts on standard input:
+ * no shell parses it, and it names no other table.
  */
 
 import { ownCapabilities, whyProgramRefused } from "./capabilities.ts";
@@ -10,21 +10,21 @@ import type { Log } from "./log.ts";
 import { runProgram, SEARCH_PATH } from "./program.ts";
 import { nftPresence, nftRemoval, nftRules, type RuleOptions, tableOf } from "./rules.ts";
 
-/** It takes milliseconds, unless another program is changing many rules. */
+/** Time limit for one run of nft. It takes milliseconds unless another program changes many rules at the same time. */
 const RUN_MS = 10_000;
-/** How long the daemon's end waits for nft; a rule that stays costs more than a slow end. */
+/** How long shutdown waits for nft. A rule that stays behind costs more than a slow shutdown. */
 const CLOSE_MS = 3000;
-/** How much of nft's complaint is shown. */
+/** Characters of nft's error message that are shown. */
 const COMPLAINT_MAX = 200;
 
-/** What SystemError's code is when a script names a table that is not there. */
+/** SystemError's code if a script names a table that does not exist. */
 const NOT_THERE = "ENOENT";
 
 /**
- * Runs a script of nft's, which takes effect as a whole or not at all.
+ * Runs an nft script, which takes effect as a whole or not at all.
  *
- * @param operation what it is for, in errors.
- * @param signal kills nft; the answer comes when it has ended all the same.
+ * @param operation names the operation in errors.
+ * @param signal kills nft; the promise still settles only after nft has ended.
  * @throws SystemError
  */
 export type Nft = (operation: string, script: string, signal: AbortSignal) => Promise<void>;
@@ -35,7 +35,7 @@ export interface RunOptions {
 }
 
 /**
- * Replaces the table by one for these ports; without ports there is none.
+ * Replaces the table by one for these ports; removes it if there are no ports.
  *
  * @throws SystemError
  */
@@ -44,7 +44,7 @@ export async function installRules(rules: RuleOptions, options: RunOptions = {})
 }
 
 /**
- * Whether there was a table to take away.
+ * Removes the table and returns whether it existed.
  *
  * @throws SystemError
  */
@@ -60,23 +60,23 @@ interface ManagerOptions {
 }
 
 /**
- * Keeps the table in step with the ports while the daemon runs (--manage-rules). To be made once the
- * group is ours: then nobody else's table can have its name, and one that is there was left behind by
- * a daemon that was killed. One nft runs at a time; what changes meanwhile is one more run.
+ * Keeps the table up to date with the ports while the daemon runs (--manage-rules). Create it after the NFLOG group is
+ * bound: the group's owner also owns the table's name, so an existing table was left behind by a daemon that was
+ * killed. One nft process runs at a time; changes during a run cause one further run.
  */
 export class ManagedRules {
-  /** Called when rules were loaded: they do not know the handshakes that were answered before. */
+  /** Called after rules were loaded. They do not know handshakes that were answered before. */
   onLoaded = (): void => {};
   readonly #options: ManagerOptions;
   readonly #table: string;
   readonly #closing = new AbortController();
-  /** Ports as a list in order; null: nobody has told them yet. */
+  /** Ports as a sorted list; null until `setPorts` is called. */
   #wanted: string | null = null;
-  /** The last list that was loaded, or could not be. */
+  /** The last list of ports for which loading was attempted. */
   #tried: string | null = null;
   #isDoubted = false;
   #mayBeThere = false;
-  /** The last attempt to load it. */
+  /** Whether the last attempt to load the table failed. */
   #hasFailed = false;
   #work: Promise<void> | null = null;
   #lastWarning = "";
@@ -86,7 +86,7 @@ export class ManagedRules {
     this.#table = tableOf(options.group);
   }
 
-  /** The ports that WireGuard listens to now. For every look: the same ports again cost nothing. */
+  /** Sets the ports that WireGuard listens on. Called after every scan: unchanged ports cost nothing. */
   setPorts(ports: readonly number[]): void {
     const listening = new Set(ports.filter((port) => port !== 0));
     const wanted = [...listening].toSorted((a, b) => a - b).join();
@@ -95,10 +95,7 @@ export class ManagedRules {
     this.#begin();
   }
 
-  /**
-   * Loads the table again if somebody took it away, as a reload of the whole firewall does, or if it
-   * could not be loaded before.
-   */
+  /** Loads the table again if it was removed, for example by a firewall reload, or if the last attempt failed. */
   check(): void {
     if (this.#hasFailed) this.#tried = null;
     else if (this.#mayBeThere) this.#isDoubted = true;
@@ -107,12 +104,12 @@ export class ManagedRules {
   }
 
   /**
-   * Takes the table away if it was loaded. It is waited for half a second at most; an nft that takes
-   * longer is left to finish by itself.
+   * Removes the table if it was loaded. Waits at most CLOSE_MS, then logs a warning and leaves nft to finish on its
+   * own.
    */
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
-    // It would otherwise bring the table back after it was removed.
+    // Otherwise a running nft could load the table after it was removed.
     this.#closing.abort();
     const { promise: deadline, resolve } = Promise.withResolvers<"late">();
     const cancel = this.#options.clock.after(CLOSE_MS, () => resolve("late"));
@@ -153,7 +150,7 @@ export class ManagedRules {
         this.onLoaded();
       }
     } catch (error) {
-      // Killed at the end, it may have been done with its work.
+      // nft may have loaded the table before it was killed.
       if (this.#closing.signal.aborted) this.#mayBeThere = true;
       else {
         this.#hasFailed = true;
@@ -195,7 +192,7 @@ export class ManagedRules {
     this.#warn(error.message);
   }
 
-  /** Each new port would fail for the same reason; that is one line. */
+  /** Each new port would fail for the same reason, so the reason is logged once. */
   #warn(what: string): void {
     if (what === this.#lastWarning) return;
     this.#lastWarning = what;
@@ -208,7 +205,7 @@ async function run(operation: string, script: string, options: RunOptions): Prom
   await nft(operation, script, signal);
 }
 
-/** false: what the script names is not there. */
+/** Returns false if the table that the script names does not exist. */
 async function isDone(running: Promise<void>): Promise<boolean> {
   try {
     await running;
@@ -238,7 +235,7 @@ async function runNft(operation: string, script: string, signal: AbortSignal): P
 }
 
 /**
- * What a program such as nft or iptables-save prints; null: it is not installed.
+ * Returns the output of a program such as nft or iptables-save; null if it is not installed.
  *
  * @throws SystemError when it fails or is aborted.
  */
@@ -257,7 +254,7 @@ export async function readProgram(
   throw new SystemError(operation, complaint.trim().slice(0, COMPLAINT_MAX) || "it failed");
 }
 
-/** From nft's words, which are the C library's, in English: it gets no LANG. */
+/** Turns nft's error text into a SystemError. The text is English, because nft runs without LANG. */
 function failure(operation: string, output: string): SystemError {
   const complaint = /Error: (.*)/.exec(output)?.[1] ?? (output.trim() || "it says nothing");
   const text = `nft: ${complaint.slice(0, COMPLAINT_MAX)}`;

@@ -1,6 +1,6 @@
 /**
- * Keeps the store in step with the tracker: what an earlier run left, what each look changed, and from
- * time to time how far the sessions are.
+ * Keeps the store up to date with the tracker: restores the state of the previous run, records the changes of each
+ * scan, and saves the sessions' progress periodically.
  */
 
 import type { Clock } from "./clock.ts";
@@ -10,15 +10,17 @@ import type { EndedSession, Retention, Store } from "./store/store.ts";
 import { type Earlier, saved, type SavedSession, type Session, type Tracker } from "./tracker.ts";
 import { type Device, formatEndpoint } from "./wireguard.ts";
 
-/** How often the sessions' counters are saved; after a crash, that much of them may be missing. */
+/** How often the sessions' counters are saved. A crash loses at most this much of them. */
 const SAVE_MS = 60_000;
-/** Sessions that are saved in one go, so that packets need not wait. */
+/** Sessions saved in one step, so that packets are not delayed. */
 const SAVE_SLICE = 200;
 
-/** A peer is no news after a restart if its session ended within this, by the handshake it still has. */
+/**
+ * After a restart, a peer whose session ended within this time is not reported again for the handshake it still has.
+ */
 const ENDED_LATELY_MS = 3_600_000;
 
-/** A change, the event that tells of it, and the keys of the targets that it goes to. */
+/** A change, its event, and the keys of the targets that receive it. */
 export interface Told {
   readonly change: Change;
   readonly event: Event;
@@ -28,7 +30,7 @@ export interface Told {
 export class History {
   readonly #store: Store;
   readonly #clock: Clock;
-  /** Sessions as they are in the store; one that changes is another object. */
+  /** Sessions that are already stored in their current state. A session that changes is a new object. */
   readonly #saved = new WeakSet<Session>();
   #lastSaveMs = 0;
   #cancelSave = () => {};
@@ -39,7 +41,7 @@ export class History {
   }
 
   /**
-   * What an earlier run knew of the devices that are still watched; sessions at others are over.
+   * Returns the previous run's state of the devices that are still watched. Sessions of other devices have ended.
    *
    * @param watched names of devices; empty: all.
    */
@@ -59,10 +61,10 @@ export class History {
   }
 
   /**
-   * Writes what a look changed, before anybody hears of it.
+   * Stores the changes of a scan. Called before they are reported.
    *
-   * @param devices all that there are; null: as before.
-   * @returns the places of the events.
+   * @param devices all existing devices; null: unchanged.
+   * @returns the sequence numbers of the events.
    */
   record(told: readonly Told[], tracker: Tracker, devices: readonly Device[] | null): number[] {
     const changes = told.map(({ change }) => change);
@@ -78,7 +80,7 @@ export class History {
     );
   }
 
-  /** Saves the sessions if it is time. */
+  /** Saves the sessions if SAVE_MS has passed. */
   keepUp(tracker: Tracker): void {
     if (this.#clock.now().monotonicMs - this.#lastSaveMs < SAVE_MS) return;
     this.#lastSaveMs = this.#clock.now().monotonicMs;
@@ -91,12 +93,15 @@ export class History {
     this.#store.saveSessions(this.#unsaved([...tracker.sessions]));
   }
 
-  /** Deletes some of what is too old or too much. Whether there may be more of it. */
+  /** Deletes some of the data that exceeds the retention limits. Returns whether more may be left. */
   trim(retention: Retention): boolean {
     return this.#store.trim(retention, this.#clock.now().wallMs);
   }
 
-  /** A slice now and the rest after what else there is to do, which may end or change some of them. */
+  /**
+   * Saves one slice now and the rest later, so that other work can run in between. That work may end or change
+   * sessions.
+   */
   #save(sessions: readonly Session[], tracker: Tracker): void {
     this.#cancelSave();
     const changed = sessions.filter(

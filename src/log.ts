@@ -1,6 +1,6 @@
 /**
- * The log: one line for one happening, on standard error. For people on a terminal, JSON for
- * machines, and with the journal's level prefixes (sd-daemon(3)) under systemd.
+ * The log: one line per entry on standard error. Text for people, JSON for machines, and level prefixes for the journal
+ * (sd-daemon(3)) under systemd.
  */
 
 import { writeToStderr } from "./system.ts";
@@ -15,7 +15,7 @@ export interface Log {
   error(message: string, fields?: Fields): void;
 }
 
-/** What `createLog` makes; the rest of the program needs no more than a Log. */
+/** The log with a changeable level, for main.ts; the rest of the program needs only Log. */
 export interface LeveledLog extends Log {
   setLevel(level: Level): void;
 }
@@ -31,17 +31,17 @@ interface Line {
 
 const levels: readonly Level[] = ["debug", "info", "warn", "error"];
 
-/** A warning or error that goes on repeating itself is counted, and the count written this often. */
+/** Repetitions of the last warning or error are counted, and the count is written at this interval. */
 const REPEATS_MS = 60_000;
 
-/** How long a full pipe's reader may keep everything waiting, once; it may be merely slow. */
+/** How long the program may wait for the reader of a full pipe, once: the reader may only be slow. */
 const PATIENCE_MS = 100;
 
 export interface LogOptions {
   readonly format: Format;
-  /** The least level that is written. */
+  /** The lowest level that is written. */
   readonly level: Level;
-  /** Gets each line without its end. What it throws is counted as a lost line. */
+  /** Receives each line without its line end. If it throws, the line counts as lost. */
   readonly write?: (line: string) => void;
   readonly now?: () => number;
 }
@@ -105,7 +105,7 @@ export function createLog(options: LogOptions): LeveledLog {
   };
 }
 
-/** `auto`: what standard error leads to. */
+/** Resolves `auto` from what standard error is connected to. */
 export function chooseFormat(
   setting: "auto" | "text" | "json" | "journal",
   where: {
@@ -119,24 +119,24 @@ export function chooseFormat(
 }
 
 /**
- * systemd names the journal's stream by `device:inode` (systemd.exec(5), JOURNAL_STREAM). A child
- * inherits the variable even where its standard error was led elsewhere, so the two must agree.
+ * systemd identifies the journal's stream by `device:inode` (systemd.exec(5), JOURNAL_STREAM). A child process inherits
+ * the variable even if its standard error was redirected, so compare both.
  */
 function leadsToJournal(stream: string | undefined): boolean {
   if (stream === undefined) return false;
   try {
-    // Loaded here, because only services need it: it takes a millisecond.
+    // Loaded here, because only services need it and it takes a millisecond.
     const { fstatSync } = process.getBuiltinModule("node:fs");
     const { dev, ino } = fstatSync(2, { bigint: true });
     return stream === `${dev}:${ino}`;
   } catch {
-    return false; // no standard error at all
+    return false; // standard error is closed
   }
 }
 
 /**
- * One write(2) for each line. Where nobody reads, the daemon goes on: a pipe that is full (EAGAIN) or
- * has no reader (EPIPE) costs the line.
+ * Writes each line with one write(2). The daemon never blocks on its reader: if a pipe is full (EAGAIN) or has no
+ * reader (EPIPE), the line is lost.
  */
 function stderrWriter(): (line: string) => void {
   let torn = false;
@@ -160,7 +160,7 @@ const renderers: Readonly<Record<Format, (line: Line, atMs: number) => string>> 
     const plain = (process.env.NO_COLOR ?? "") !== "";
     const level = line.level.padEnd(5);
     const time = new Date(atMs).toTimeString().slice(0, 8);
-    // The sentence of an event says all that people want to know.
+    // The message of an event contains everything people need.
     const text = "event" in line.fields ? visible(line.message) : sentence(line);
     return `${time} ${plain ? level : `\x1b[${colour}m${level}\x1b[0m`} ${text}`;
   },
@@ -199,18 +199,18 @@ function logfmt(value: unknown): string {
   return isPlain ? text : visible(JSON.stringify(text));
 }
 
-/** JSON of anything at all; what has none becomes a string. */
+/** Returns JSON for any value; a value without a JSON form becomes a string. */
 function toJson(value: unknown): string {
   try {
-    // undefined for a function or a symbol, whatever its type says.
+    // JSON.stringify returns undefined for a function or a symbol, although its type does not say so.
     const json = JSON.stringify(value, speakable) as string | undefined;
     return json ?? JSON.stringify(String(value));
   } catch {
-    return '"(unprintable)"'; // a circle, or a toJSON that throws
+    return '"(unprintable)"'; // a circular value, or a toJSON that throws
   }
 }
 
-/** Counters as their digits, errors as what they say. */
+/** Writes bigints as digits and errors as their message. */
 function speakable(_key: string, value: unknown): unknown {
   if (typeof value === "bigint") return String(value);
   if (!(value instanceof Error)) return value;

@@ -1,6 +1,6 @@
 /**
- * Whether the sender of a handshake message knows the public key of the device that it sent it to.
- * Who knows it may still be nobody's peer. WireGuard paper section 5.4.4.
+ * Checks whether the sender of a handshake message knows the public key of the receiving device. A sender that knows it
+ * need not be a peer. WireGuard paper section 5.4.4.
  */
 
 import { blake2s } from "./blake2s.ts";
@@ -11,8 +11,8 @@ import type { PublicKey } from "./wireguard.ts";
 const LABEL = "mac1----";
 
 /**
- * @param handshake an initiation or a response up to the end of its mac1, which covers all before it.
- * @param publicKey that of the device that received it.
+ * @param handshake an initiation or a response up to the end of its mac1, which covers everything before it.
+ * @param publicKey public key of the device that received it.
  */
 export function hasValidMac1(handshake: Uint8Array, publicKey: PublicKey): boolean {
   const label = Buffer.concat([Buffer.from(LABEL), Buffer.from(publicKey, "base64")]);

@@ -1,4 +1,6 @@
-/** The program: arguments, environment and signals in, exit codes out. 0 asked to stop, 1 failed, 2 wrong usage. */
+/**
+ * The program: arguments, environment and signals in, exit codes out: 0 stopped on request, 1 failed, 2 wrong usage.
+ */
 
 import { version } from "../package.json";
 import type { App } from "./app.ts";
@@ -36,15 +38,15 @@ import {
 import { printableLine } from "./visible.ts";
 
 const STDERR = 2;
-/** Standard error may be a pipe whose reader is slow, or gone to sleep for good. */
+/** How long to wait if standard error is a pipe whose reader is slow or has stopped reading. */
 const COMPLAINT_MS = 1000;
 
-/** The files that a command's settings were read from, by their names there. */
+/** The files that a command's settings were read from, by the name given in the settings. */
 type FilesRead = ReadonlyMap<string, FileRead>;
 
 const startFolder = process.cwd();
-// A library that the loader does not find is looked for in the working directory, by its bare name:
-// for a daemon that runs as root that must not be somebody else's.
+// The loader searches the working directory for a library that it does not find elsewhere. For a daemon that runs as
+// root this must not be a folder of another user.
 process.chdir("/");
 
 function readCommand(): { readonly command: Command; readonly files: FilesRead } {
@@ -65,7 +67,7 @@ function readCommand(): { readonly command: Command; readonly files: FilesRead }
   return { command, files };
 }
 
-/** The working directory has changed since. */
+/** Resolves a path against the start folder, because the working directory has changed since. */
 function absolute(path: string): string {
   return path.startsWith("/") ? path : `${startFolder}/${path}`;
 }
@@ -100,7 +102,7 @@ async function run(
   const onTerminal = isTerminal(STDERR);
   const missed: NodeJS.Signals[] = [];
   process.on("SIGHUP", (signal) => {
-    // The terminal it was started on was closed: nobody means it to go on as root.
+    // The terminal that wgmon was started on was closed, so the daemon must not continue as root.
     if (onTerminal && !isTerminal(STDERR)) void stop(signal);
     else if (app === null) missed.push(signal);
     else reload(app, log, notifier);
@@ -109,12 +111,12 @@ async function run(
   const claims = claim(settings.stateDir, runtimeDir);
   const senses = await openSenses(settings, clock);
   tellReady(settings, senses, log);
-  // From here on it pays to compile: build.ts makes the program start without.
+  // Compile as usual from here on: build.ts delays the JIT, which would make the start slower.
   Bun.unsafe.setJITPolicy(1);
   protectMemory();
   notifier = await notifierOf(process.env, log);
   notifier?.ready();
-  // Loaded only now: it would take another millisecond until then.
+  // Loaded after "ready", which it would delay by another millisecond.
   const [{ App }, { Store }, { makeTargets }] = await Promise.all([
     import("./app.ts"),
     import("./store/store.ts"),
@@ -142,7 +144,7 @@ async function run(
   if (notifier !== null) keepInformed(notifier, app);
   if (missed.length > 0) reload(app, log, notifier);
   await warnOfSecrets(files, settings, log);
-  // Last of all: nobody waits for it.
+  // Loaded last, because nothing depends on it.
   const [{ HttpServer }, { LiveSource }, { keepSmall }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/live.ts"),
@@ -160,7 +162,7 @@ async function run(
   keepSmall(clock);
 }
 
-/** null: the firewall is not ours to change. */
+/** Returns null if wgmon does not manage the firewall rules. */
 async function managedRules({ manageRules, group }: Settings, { wakeUp }: Senses, log: Log) {
   if (!manageRules || wakeUp.monitor !== "nflog") return null;
   const { ManagedRules } = await import("./firewall.ts");
@@ -174,13 +176,13 @@ function tellReady(settings: Settings, senses: Senses, log: Log): void {
   const { monitor, reason } = wakeUp;
   const source = { nflog: { group }, bpf: { interface: captureInterface }, poll: {} }[monitor];
   log.info("ready", { monitor, ...source, reason: reason ?? undefined, devices: names });
-  // One that cannot be read may be there: the log says why it cannot.
+  // A device that could not be read may exist; its problem is already in the log.
   if (names.length > 0 || firstLook.problems.length > 0) return;
   const what = wanted.length === 0 ? "a WireGuard device" : wanted.join(", ");
   log.info(`there is no WireGuard device to watch yet; waiting for ${what}`);
 }
 
-/** null: nobody asked to be told, as systemd does. */
+/** Returns null if $NOTIFY_SOCKET is not set, i.e. not started by systemd or similar. */
 async function notifierOf(env: NodeJS.ProcessEnv, log: Log): Promise<Notifier | null> {
   if (!env["NOTIFY_SOCKET"]) return null;
   const { Notifier } = await import("./notify.ts");
@@ -225,7 +227,7 @@ function reload(app: App, log: LeveledLog, notifier: Notifier | null): void {
 async function testWebhook(settings: Settings, word: string | null): Promise<boolean> {
   const { testTargets } = await import("./cli/testwebhook.ts");
   const { makeTargets } = await import("./channel/targets.ts");
-  // Nothing is stored, so that any keys will do.
+  // Nothing is stored, so the keys do not matter.
   const keyOf = () => "";
   const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf });
   const chosen = word === null ? null : targetAt(settings.targets, word);
@@ -248,7 +250,7 @@ async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<vo
   runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
 }
 
-/** Of the wgmon that runs, unless another one was given. */
+/** Returns the state directory of the running daemon, unless another one was given. */
 async function stateDirOf({ stateDir }: Settings): Promise<string> {
   if (stateDir !== DEFAULT_STATE_DIR) return stateDir;
   const { askSettings } = await import("./doctor/daemon.ts");
@@ -315,10 +317,10 @@ function printLine(line: string): void {
 function complain(...lines: readonly string[]): void {
   const text = `${lines.map(printableLine).join("\n")}\n`;
   try {
-    // Not process.stderr, which opens files of its own: there may be too many already.
+    // Not process.stderr, which opens further descriptors: the limit may already be reached.
     writeToStderr(Buffer.from(text), COMPLAINT_MS);
   } catch (error) {
-    // No C library can be called, which may be the complaint itself.
+    // No C library can be called, which may be the error to report.
     if (error instanceof LibraryError) process.stderr.write(text);
   }
 }

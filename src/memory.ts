@@ -1,6 +1,6 @@
 /**
- * Gives back the memory that only starting took. A third of what wgmon has in memory is then code of Bun
- * that ran once; the kernel keeps such pages for as long as they are mapped.
+ * Returns memory that only the start needed. After the start, a third of wgmon's resident memory is Bun code that ran
+ * once, and the kernel keeps these pages as long as they are mapped.
  */
 
 import type { Pointer } from "bun:ffi";
@@ -11,14 +11,17 @@ import { SystemError } from "./errors.ts";
 import { MADV_DONTNEED } from "./kernel/uapi.ts";
 import { readTextFile } from "./system.ts";
 
-/** When the first looks and the server have run, too. */
+/** Delay of the first step: by then the first scans and the server have run. */
 const FIRST_MS = 10_000;
-/** Code that compiles other code runs now and then, and is large: whenever somebody has looked at the page. */
+/**
+ * Interval of further steps. The JIT compiler's code is large and is loaded again at times, for example after a request
+ * for the page.
+ */
 const AGAIN_MS = 60_000;
-/** What idling needs comes back at once; only more than that is worth a step. */
+/** Pages needed while idle are loaded again at once; only a larger growth is worth a step. */
 const GROWTH_PAGES = 2048;
 
-/** From now on, and never in a hurry. */
+/** Starts the periodic check. */
 export function keepSmall(clock: Clock): void {
   let leftPages = 0;
   clock.after(FIRST_MS, function again() {
@@ -30,7 +33,10 @@ export function keepSmall(clock: Clock): void {
   });
 }
 
-/** What is needed again comes back from the page cache: a quarter of a millisecond in all. */
+/**
+ * Drops the pages, not the mapping. Pages that are needed again come from the page cache: a quarter of a millisecond in
+ * all.
+ */
 function giveBackCode(): void {
   for (const { start, bytes } of codeOf(textOf("/proc/self/maps"), process.execPath)) {
     libc().madvise(start as Pointer, bytes, MADV_DONTNEED);
@@ -38,10 +44,10 @@ function giveBackCode(): void {
 }
 
 /**
- * Where the program's code is in memory. Nobody writes to it, so that the file has all of it; of other
- * parts, the file has not what the loader has changed since. Pure.
+ * Returns the address ranges of the program's code. These pages are never written, so the file has the same content;
+ * other parts of memory contain changes by the loader. Pure.
  *
- * @param maps as in proc_pid_maps(5).
+ * @param maps the text of proc_pid_maps(5).
  */
 export function codeOf(maps: string, program: string): { start: number; bytes: number }[] {
   return maps.split("\n").flatMap((line) => {
@@ -52,12 +58,12 @@ export function codeOf(maps: string, program: string): { start: number; bytes: n
   });
 }
 
-/** How many pages of files are in memory: the third number of proc_pid_statm(5). */
+/** Resident pages that are backed by files: the third number of proc_pid_statm(5). */
 function filePages(): number {
   return Number(textOf("/proc/self/statm").split(" ")[2] ?? 0);
 }
 
-/** Empty where there is no /proc. */
+/** Returns an empty text if there is no /proc. */
 function textOf(path: string): string {
   try {
     return readTextFile(path) ?? "";

@@ -1,7 +1,7 @@
 /**
- * What each peer is called: the name in the settings, else the one in the files that go with its
- * device. Files are read when a device appears, once a minute if they changed, and at once when a
- * peer without a name is asked for: whoever adds a peer writes it down before it connects.
+ * The name of each peer: from the settings, else from the files that belong to its device. Changed files are read when
+ * a device appears, once a minute, and when the name of a peer without one is requested, because an administrator adds
+ * the name before the peer connects.
  */
 
 import type { Clock } from "./clock.ts";
@@ -12,31 +12,31 @@ import { LINES_MAX, parseNames } from "./names.ts";
 import { listFolder, readSecretFile } from "./system.ts";
 import type { PublicKey } from "./wireguard.ts";
 
-/** How often the files are looked at. */
+/** Interval for checking the files. */
 const CHECK_MS = 60_000;
-/** A peer that nobody has named may be asked for all the time. */
+/** Minimum time between checks because of a missing name: a peer without one may be requested continuously. */
 const MISS_MS = 1000;
-/** 10,000 peers of wg-portal are 3 MB. */
+/** Maximum size of a file. 10,000 peers of wg-portal take 3 MB. */
 export const NAMES_FILE_BYTES_MAX = 16 * 1024 * 1024;
-/** Of one folder or pattern. */
+/** Maximum number of files per folder or pattern. */
 const FILES_MAX = 200;
 
-/** Which files of a folder have names: wg-quick's, and those of systemd-networkd. */
+/** Files of a folder that contain names: wg-quick's and systemd-networkd's. */
 const FOLDER_PATTERNS = ["*.conf", "*.netdev"];
 
 interface Sources {
   readonly peers: ReadonlyMap<PublicKey, { readonly name: string | null }>;
-  /** Paths of files and folders, with `%i`, `*` and `?` as in the settings. Empty: none. */
+  /** Paths of files and folders, with `%i`, `*` and `?` as in the settings. Empty: no files are read. */
   readonly names: readonly string[];
 }
 
-/** A file as it was read last. */
+/** The result of the last reading of a file. */
 interface Page {
   readonly names: ReadonlyMap<PublicKey, string>;
-  /** null: it is to be read whatever it is. */
+  /** Stamp of the file as read; null: read it again even if it did not change. */
   readonly stamp: string | null;
   readonly isFolder: boolean;
-  /** null: it could be read, or is not there. */
+  /** Why the file could not be used; null if it was read or does not exist. */
   readonly problem: string | null;
 }
 
@@ -46,12 +46,12 @@ export class NameBook {
   readonly #clock: Clock;
   readonly #log: Log;
   #sources: Sources = { peers: new Map(), names: [] };
-  /** By path. */
+  /** Pages by path. */
   #pages: ReadonlyMap<string, Page> = new Map();
-  /** By device: its pages in the order in which they count. */
+  /** Pages by device, the ones with precedence first. */
   readonly #devices = new Map<string, readonly Page[]>();
   #watched: readonly string[] = [];
-  /** Folders with too many files, of which the log has told. */
+  /** Folders with too many files, for which a warning was logged. */
   readonly #crowded = new Set<string>();
   #checkedMs = -Infinity;
   #cancelCheck = () => {};
@@ -61,7 +61,7 @@ export class NameBook {
     this.#log = log;
   }
 
-  /** Goes by these from now on. All files are read again, if there is a device. */
+  /** Replaces the sources. All files are read again if there is a device. */
   setSources(sources: Sources): void {
     this.#sources = sources;
     this.#pages = new Map();
@@ -73,8 +73,8 @@ export class NameBook {
   }
 
   /**
-   * These devices are there now, and what changed of their files is read. Names at a device that is gone
-   * are known for a while: it is about to be reported.
+   * Sets the present devices and reads their files that changed. Names of a removed device stay available until the
+   * next periodic check, because events about it are still to be reported.
    */
   watch(devices: readonly string[]): void {
     this.#watched = devices;
@@ -82,7 +82,7 @@ export class NameBook {
     this.#check();
   }
 
-  /** null: nobody has named it. */
+  /** Returns null if the peer has no name. */
   nameOf(publicKey: PublicKey, device: string): string | null {
     const { peers, names } = this.#sources;
     const given = peers.get(publicKey)?.name ?? null;
@@ -117,7 +117,7 @@ export class NameBook {
     });
   }
 
-  /** Reads what changed. */
+  /** Reads the files that changed. */
   #check(): void {
     this.#checkedMs = this.#clock.now().monotonicMs;
     const pages = new Map<string, Page>();
@@ -165,7 +165,7 @@ export class NameBook {
     return names.slice(0, FILES_MAX);
   }
 
-  /** Where nobody can tell, those that were there before: reading them says what is wrong. */
+  /** Lists a folder. If listing fails, returns the files known before; reading them reports the error. */
   #filesIn(folder: string): string[] {
     try {
       return listFolder(folder);
@@ -176,12 +176,12 @@ export class NameBook {
     }
   }
 
-  /** `isExpected`: it is a mistake if it is missing. */
+  /** @param isExpected whether a missing file is a mistake. */
   #read(path: string, isExpected: boolean): Page {
     const before = this.#pages.get(path) ?? EMPTY;
     const page = this.#reading(path, before, isExpected);
     const { problem } = page;
-    // Once, until it is another.
+    // Log a problem once, until it changes.
     if (problem !== null && problem !== before.problem) {
       this.#log.warn(`names: ${fileName(path)}: ${problem}`);
     }
@@ -212,7 +212,7 @@ export class NameBook {
       }
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      // What it said before holds: it may come back.
+      // Keep the names read before, because the file may become readable again.
       return { ...before, stamp: null, problem: problemOf(error) };
     }
   }
@@ -226,7 +226,7 @@ function problemOf({ code }: SystemError): string {
   return `cannot be read: ${code}${hints[code] ?? ""}`;
 }
 
-/** `*` stands for any characters, `?` for one, `%i` for the device. */
+/** Converts a pattern: `*` matches any characters, `?` one character, `%i` the device name. */
 function matcher(pattern: string, device: string): RegExp {
   const parts = pattern.split(/(%i|\*|\?)/).map((part) => {
     if (part === "*") return ".*";

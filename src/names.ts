@@ -1,22 +1,22 @@
 /**
- * Reads the names of peers from the comments in wg-quick's files and systemd's .netdev files. docs/settings.md,
- * "Names of peers", states the rule. Private keys stand in these files: only headers, public keys and
- * comments without a key are decoded to text. One pass, linear in the size of the file. Pure.
+ * Reads the names of peers from the comments in wg-quick's files and systemd's .netdev files. docs/settings.md, "Names
+ * of peers", states the rule. These files contain private keys, so only headers, public keys and comments without a key
+ * are decoded to text. One pass, linear in the size of the file. Pure.
  */
 
 import { clean, cut } from "./channel/text.ts";
 import { isPublicKey, type PublicKey } from "./wireguard.ts";
 
-/** As in the settings. UTF-16 units, so at most as many characters. */
+/** The same limit as in the settings, in UTF-16 units, so at most as many characters. */
 const NAME_MAX = 64;
 /** A longer comment is ignored. The longest forms are JSON and wg-gen-web's line of four fields. */
 const COMMENT_BYTES_MAX = 512;
 /**
- * A file with more lines has no names: each takes a microsecond or more, and the event loop waits. 20,000
- * peers of wg-portal have 300,000 lines.
+ * A larger file is ignored, because each line takes a microsecond or more and the event loop waits. 20,000 peers of
+ * wg-portal have 300,000 lines.
  */
 export const LINES_MAX = 500_000;
-/** A plain comment of more words is a note. */
+/** A plain comment with more words is a note. */
 const NAME_WORDS_MAX = 6;
 /** Base64 of 32 bytes without its padding. */
 const KEY_CHARACTERS = 43;
@@ -24,7 +24,7 @@ const PUBLIC_KEY_LENGTH = 44;
 /** Finds a key in a comment that had an invisible character or an escape within the key. */
 const KEY = new RegExp(`[a-z0-9+/]{${KEY_CHARACTERS}}`, "i");
 
-/** What a comment says. */
+/** The meaning of a comment. */
 type Note =
   /** A name in the form of a program or with a label, such as `friendly_name = alice`. */
   | { readonly type: "marked"; readonly text: string }
@@ -37,7 +37,7 @@ type Note =
 /** A comment that a program writes before or after a block: `### begin alice ###`, `# alice end`. */
 interface Marker {
   readonly type: "begin" | "end";
-  /** What stands between the markers. */
+  /** The text between the markers. */
   readonly text: string;
   /** The comment, if it is a plain one without the other marker; null: it is a marker in any case. */
   readonly plain: string | null;
@@ -47,7 +47,7 @@ interface Comment {
   /** Counted from 0. */
   readonly line: number;
   readonly note: Note;
-  /** It stands on the line of the header or the public key. */
+  /** Whether it is on the line of the header or of the public key. */
   readonly isBeside: boolean;
 }
 
@@ -75,7 +75,7 @@ export function parseNames(bytes: Uint8Array): Map<PublicKey, string> | null {
   return isRead ? names : null;
 }
 
-/** A section of the file, from its header to its last setting, and its name as far as it was read. */
+/** A section of the file, from its header to its last setting, and the best name found so far. */
 class Block {
   readonly kind: "peer" | "disabled" | "other";
   /** null: the setting's value is not a public key. */
@@ -93,7 +93,7 @@ class Block {
     return this.#best.text;
   }
 
-  /** Takes the comments that belong to the block, from top to bottom. */
+  /** Evaluates the comments that belong to the block, from top to bottom. */
   take(comments: readonly Comment[]): void {
     for (const { line, note, isBeside } of comments) {
       const isNear = isBeside || Math.abs(line - this.#headerLine) === 1;
@@ -111,7 +111,7 @@ class Block {
   }
 
   /**
-   * A marked name comes before a plain one, then the nearest to the header, then the upper one. No distance
+   * A marked name has precedence over a plain one; then the name nearest to the header, then the upper one. No distance
    * reaches `LINES_MAX`.
    */
   #offer(text: string | null, line: number, isMarked: boolean): void {
@@ -120,7 +120,7 @@ class Block {
   }
 }
 
-/** Divides the file into blocks, and the comments among them. False if it has too many lines. */
+/** Divides the file into blocks and assigns the comments to them. Returns false if the file has too many lines. */
 function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let block = new Block("other", -Infinity);
@@ -215,7 +215,7 @@ const NOTHING: Note = { type: "nothing" };
 const [NEWLINE, SPACE, HASH, SEMICOLON, EQUALS] = [0x0a, 0x20, 0x23, 0x3b, 0x3d];
 const [OPENING, CLOSING] = [0x5b, 0x5d];
 
-/** The offset behind the byte order mark that some editors write. */
+/** The offset after the byte order mark that some editors write. */
 function textStart(bytes: Buffer): number {
   return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
 }
@@ -242,11 +242,11 @@ function isPeerHeader(bytes: Buffer, opening: number, end: number): boolean {
   return /^[ \t]*(peer|wireguardpeer)[ \t]*$/i.test(textOf(inside, 0, closing));
 }
 
-/** Compares bytes, because the line may hold a private key. */
+/** Compares bytes, because the line may contain a private key. */
 function isPublicKeyAt(bytes: Buffer, start: number, end: number): boolean {
   const word = "publickey";
   for (let i = 0; i < word.length; i++) {
-    // Ignores the case: 0x20 is the bit that a small letter has.
+    // Compare without regard to case: 0x20 is the bit that lowercase letters have.
     if (((bytes[start + i] ?? 0) | 0x20) !== word.charCodeAt(i)) return false;
   }
   const equals = skipBlank(bytes, start + word.length, end);
@@ -363,7 +363,7 @@ function markerOf(text: string): Note | null {
   return name === undefined ? null : { type: typeOf(side!), text: name, plain: text };
 }
 
-/** The string members that name a peer, in the order in which they count; the exporter takes any. */
+/** The string members that may contain a peer's name, in order of precedence; the exporter accepts any member. */
 const JSON_NAMES = [
   "name",
   "friendlyname",
@@ -398,14 +398,14 @@ function nameInJson(json: string): string {
   return JSON_NAMES.map((key) => texts.get(key)).find((text) => text !== undefined) ?? fullName;
 }
 
-/** The name that a plain comment is; null if it is a note, a heading or a detail. */
+/** Returns the name in a plain comment; null if it is a note, a heading or a detail. */
 function plainName(comment: string): string | null {
   const text = undecorated(comment);
   if (text.length > NAME_MAX || text.split(" ").length > NAME_WORDS_MAX) return null;
   return isReadable(text) && !NO_NAMES.some((pattern) => pattern.test(text)) ? text : null;
 }
 
-/** docs/settings.md lists the same. */
+/** Patterns of plain comments that are not names. docs/settings.md lists the same. */
 const NO_NAMES: readonly RegExp[] = [
   KEY,
   // A label and its value, a URL, a sentence.
@@ -413,11 +413,11 @@ const NO_NAMES: readonly RegExp[] = [
   /^(peers?|clients?|users?|devices?)$/i,
   /^(todo|fixme)\b/i,
   /\b((managed|generated) by|ansible managed|do not edit)\b/i,
-  // A note about a key or a password, which may hold it.
+  // A note about a key or a password, which may contain it.
   /\b(public|private|preshared)[ _-]?keys?\b|\bpubkey\b|\bpsk\b|password/i,
 ];
 
-/** Without the lines that people draw around a comment: `--- alice ---`, `alice ###`. */
+/** Removes the lines that people draw around a comment: `--- alice ---`, `alice ###`. */
 function undecorated(text: string): string {
   const words = text.split(" ");
   const isName = (word: string) => !/^[#=*~<>+-]*$/.test(word);
@@ -429,7 +429,7 @@ function before(text: string, mark: RegExp): string {
   return at === -1 ? text : text.slice(0, at);
 }
 
-/** Whether it has a letter, a digit or an emoji: not only lines and dots. */
+/** Whether the text has a letter, a digit or an emoji, and not only lines and dots. */
 function isReadable(text: string): boolean {
   return /[\p{L}\p{N}\p{Extended_Pictographic}]/u.test(text);
 }

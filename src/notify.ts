@@ -1,6 +1,6 @@
 /**
- * Seam: what wgmon tells systemd, or whoever else started it and set $NOTIFY_SOCKET: sd_notify(3). By
- * libc, because Bun has no datagrams between Unix sockets. Loaded only where somebody listens.
+ * Seam: sends notifications to systemd, or any other supervisor that set $NOTIFY_SOCKET, sd_notify(3). Uses libc,
+ * because Bun has no Unix datagram sockets. Loaded only if the variable is set.
  */
 
 import { clock as libcClock, errno, libc } from "../ffi/libc.ts";
@@ -11,13 +11,13 @@ import { systemError } from "./kernel/errno.ts";
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "./kernel/uapi.ts";
 import type { Log } from "./log.ts";
 
-/** struct sockaddr_un, linux/un.h: where the path begins, and how long it may be. */
+/** struct sockaddr_un, linux/un.h: offset and maximum length of the path. */
 const SUN_PATH = 2;
 const SUN_PATH_BYTES = 108;
 /** linux/time.h */
 const CLOCK_MONOTONIC = 1;
 const OPERATION = "tell systemd";
-/** More would push the rest out of one line of `systemctl status`. */
+/** Device names in the status text. More would not fit in one line of `systemctl status`. */
 const NAMES_MAX = 8;
 
 export interface NotifierOptions {
@@ -26,9 +26,9 @@ export interface NotifierOptions {
   readonly log: Log;
 }
 
-/** What there is to say about the state of affairs. */
+/** The state shown in the status text. */
 export interface Condition {
-  /** Names of the devices that are watched. */
+  /** Names of the watched devices. */
   readonly devices: readonly string[];
   readonly connected: number;
 }
@@ -40,7 +40,7 @@ export class Notifier {
   #condition = "";
   #cancelPing = () => {};
 
-  /** From here on the watchdog, if there is one, is kept quiet: for as long as timers fire. */
+  /** Starts the watchdog pings, if the watchdog is enabled. They continue as long as timers fire. */
   constructor({ env, clock, log }: NotifierOptions) {
     this.#address = env["NOTIFY_SOCKET"] ?? "";
     this.#clock = clock;
@@ -53,7 +53,7 @@ export class Notifier {
     this.#tell("READY=1");
   }
 
-  /** One line of `systemctl status`; told only when it changes. */
+  /** Sets the line in `systemctl status`. Sent only if it changed. */
   condition(now: Condition): void {
     const text = sentenceOf(now);
     if (text === this.#condition) return;
@@ -61,7 +61,7 @@ export class Notifier {
     this.#tell(`STATUS=${text}`);
   }
 
-  /** Around a reload, which `ready` ends. */
+  /** Announces a reload, which `ready` ends. */
   reloading(): void {
     this.#tell(`RELOADING=1\nMONOTONIC_USEC=${monotonicUs()}`);
   }
@@ -76,7 +76,7 @@ export class Notifier {
     this.#cancelPing = this.#clock.after(pauseMs, () => this.#ping(pauseMs));
   }
 
-  /** That systemd cannot be told is no reason to end: it will draw its own conclusions. */
+  /** A failed notification does not end the program: systemd acts on the missing notification by itself. */
   #tell(state: string): void {
     try {
       send(this.#address, state);
@@ -87,10 +87,10 @@ export class Notifier {
   }
 }
 
-/** How often the watchdog wants a sign of life: twice as often as it must have one. null: there is none. */
+/** Interval of the watchdog pings: half the watchdog's limit. Returns null if the watchdog is off. */
 function pauseOf(env: NotifierOptions["env"]): number | null {
   const { WATCHDOG_USEC: limitUs, WATCHDOG_PID: pid } = env;
-  // sd_watchdog_enabled(3): it may be meant for the process that started us.
+  // sd_watchdog_enabled(3): the variables may be meant for the parent process.
   if (pid !== undefined && pid !== String(process.pid)) return null;
   if (limitUs === undefined || !/^[1-9]\d*$/.test(limitUs)) return null;
   return Math.max(1, Number(limitUs) / 1000 / 2);
@@ -107,7 +107,7 @@ function sentenceOf({ devices, connected }: Condition): string {
 
 /** @throws SystemError */
 function send(address: string, state: string): void {
-  // A reader that is slow must not keep us waiting: it would take us for dead.
+  // Do not block on a slow reader: the watchdog would take wgmon for hung.
   const descriptor = libc().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (descriptor < 0) throw systemError(OPERATION, errno());
   try {
@@ -122,13 +122,13 @@ function send(address: string, state: string): void {
   }
 }
 
-/** A path, or with @ before it a name in the abstract namespace, unix(7). */
+/** Encodes a path or, with a leading @, a name in the abstract namespace, unix(7). */
 function socketAddress(address: string): Uint8Array {
   const path = new TextEncoder().encode(address);
   if (!/^[/@]./.test(address) || path.length >= SUN_PATH_BYTES) {
     throw new SystemError(OPERATION, "EINVAL", "NOTIFY_SOCKET is no path and no abstract name");
   }
-  // A path ends with a NUL, an abstract name with the address.
+  // A path ends with a NUL; an abstract name ends with the address.
   const isPath = address.startsWith("/");
   const bytes = new Uint8Array(new ArrayBuffer(SUN_PATH + path.length + (isPath ? 1 : 0)));
   new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
@@ -138,7 +138,7 @@ function socketAddress(address: string): Uint8Array {
 }
 
 function monotonicUs(): bigint {
-  // struct timespec: seconds and nanoseconds. performance.now() counts from our own start.
+  // struct timespec: seconds and nanoseconds. performance.now() counts from the start of this process.
   const time = new BigInt64Array(new ArrayBuffer(16));
   libcClock().clock_gettime(CLOCK_MONOTONIC, time);
   return time[0]! * 1_000_000n + time[1]! / 1000n;

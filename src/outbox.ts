@@ -1,8 +1,7 @@
 /**
- * Carries events to the targets. Each target has its own queue and waits for nobody else; its events
- * leave in order, one attempt at a time, until each is delivered or becomes a dead letter. What waits is
- * in the store: it outlives the process, however that ends. An event may be sent twice, under the
- * same id; none is lost.
+ * Delivers events to the targets. Each target has its own queue, independent of the others. Its events are sent in
+ * order, one attempt at a time, until each is delivered or becomes a dead letter. Waiting events are in the store, so
+ * they survive any end of the process. An event may be sent twice, with the same id; none is lost.
  */
 
 import type { Channel, Message, Target, Verdict } from "./channel/channel.ts";
@@ -12,58 +11,61 @@ import type { Log } from "./log.ts";
 import type { Store, Waiting } from "./store/store.ts";
 import { type ClockStep, moved } from "./wallclock.ts";
 
-/** The pause before the next attempt is anything up to a limit that doubles from the first to the last. */
+/** The pause before the next attempt is random, up to a limit that doubles from the first value to the last. */
 const BACKOFF_FIRST_MS = 1000;
 const BACKOFF_LAST_MS = 15 * 60_000;
 
-/** An event is about a kilobyte: a target that is down costs at most some 100 MB of disk ... */
+/**
+ * Maximum number of waiting events per target. An event is about 1 KB, so a target that is down costs at most about 100
+ * MB of disk ...
+ */
 const WAITING_MAX = 100_000;
-/** ... or, where there is none, 10 MB of memory. */
+/** ... or 10 MB of memory if the store is in memory. */
 const WAITING_IN_MEMORY_MAX = 10_000;
 
-/** A long weekend. Older news would only mislead. */
+/** Older events become dead letters: this covers a long weekend, and older reports would mislead. */
 const AGE_MAX_MS = 3 * 24 * 3_600_000;
 
-/** Events of a target that are kept in memory; the rest stays in the store until it is their turn. */
+/** Events per target that are kept in memory; the others stay in the store until their turn. */
 const WINDOW = 256;
-/** Events of one digest. */
+/** Maximum number of events in one digest. */
 const DIGEST_MAX = 100;
 
-/** Deliveries are written to the store together. */
+/** Deliveries are collected for this long and written to the store together. */
 const SETTLE_MS = 50;
 
 interface OutboxOptions {
   readonly store: Store;
-  /** One whose steps are reported to `clockSet`. */
+  /** Steps of this clock are passed to `clockSet`. */
   readonly clock: Clock;
   readonly log: Log;
   /** 0 <= random() < 1 */
   readonly random?: () => number;
-  /** Is told of each attempt and how it ended. */
+  /** Called with each attempt's target and result. */
   readonly attempted?: (target: string, result: Verdict["type"]) => void;
 }
 
 type Options = Required<OutboxOptions> & {
   readonly delivered: (target: string, seqs: readonly number[]) => void;
-  /** Writes what was delivered, so that the store does not answer with it. */
+  /** Writes the collected deliveries, so that the store does not return delivered events as waiting. */
   readonly flush: () => void;
 };
 
-/** How a target stands. */
+/** The state of a target's queue. */
 interface QueueState {
   readonly key: string;
-  /** Safe to show. */
+  /** Name of the target, without secrets. */
   readonly label: string;
   readonly waiting: number;
-  /** It said that it is gone for good. */
+  /** Whether the target answered that it is permanently gone. */
   readonly isStopped: boolean;
   /** Failed attempts since the last success. */
   readonly failures: number;
-  /** Why the newest attempt failed; empty: it succeeded, or there was none. */
+  /** Why the latest attempt failed; empty if it succeeded or there was none. */
   readonly reason: string;
 }
 
-/** An event that the store has just taken in, and the keys of the targets that it goes to. */
+/** A newly stored event, and the keys of the targets that receive it. */
 interface Added {
   readonly seq: number;
   readonly event: Event;
@@ -91,7 +93,10 @@ export class Outbox {
     this.#foreignVersion = store.foreignVersion;
   }
 
-  /** A target takes over what waits for one with its key, or else with its name, and is tried at once. */
+  /**
+   * Replaces the targets. A new target takes over the waiting events of a target with its key, or else with its name.
+   * Kept targets are tried at once; new ones first wait for the rest of a saved pause.
+   */
   setTargets(targets: readonly Target[]): void {
     const keys = new Set(targets.map(({ key }) => key));
     const kept = new Map<string, Queue>();
@@ -109,12 +114,12 @@ export class Outbox {
     });
   }
 
-  /** The keys of the targets that an event goes to. */
+  /** Returns the keys of the targets that an event goes to. */
   keysFor(event: Event): string[] {
     return this.#queues.filter((queue) => queue.accepts(event)).map(({ key }) => key);
   }
 
-  /** The first attempt starts before this returns, where the target is free. */
+  /** Queues stored events. An idle target starts its first attempt before this returns. */
   added(entries: readonly Added[]): void {
     const addedAtMs = this.#options.clock.now().wallMs;
     for (const { seq, event, targets } of entries) {
@@ -124,12 +129,12 @@ export class Outbox {
     }
   }
 
-  /** Moves the times that it remembers. Those in the store are moved already. */
+  /** Moves the remembered times. Those in the store are already moved. */
   clockSet(step: ClockStep): void {
     for (const queue of this.#queues) queue.clockSet(step);
   }
 
-  /** Takes notice of what another process, `wgmon outbox`, has changed in the store. */
+  /** Picks up changes that another process, `wgmon outbox`, made in the store. */
   refresh(): void {
     const version = this.#options.store.foreignVersion;
     if (version === this.#foreignVersion) return;
@@ -137,24 +142,24 @@ export class Outbox {
     for (const queue of this.#queues) queue.reload();
   }
 
-  /** Readies the channels, so that the first attempt is neither the slowest nor the first to need things. */
+  /** Prepares the channels, so that the first attempt is as fast as later ones and finds its resources in place. */
   warmUp(sample: Event): void {
     for (const queue of this.#queues) queue.warmUp(sample);
   }
 
-  /** How the targets stand. */
+  /** The state of each target's queue. */
   get states(): readonly QueueState[] {
     return this.#queues.map((queue) => queue.state);
   }
 
-  /** How many events wait, each counted once for each target. */
+  /** Number of waiting events; an event counts once per target. */
   get waiting(): number {
     return this.#queues.reduce((sum, queue) => sum + queue.waiting, 0);
   }
 
   /**
-   * The end: every target is tried once more, without a pause and up to its first failure; after
-   * `withinMs` all is broken off. Events that are added later go nowhere.
+   * Shuts down: tries every target once more, without a pause, until its first failure. Aborts everything after
+   * `withinMs`. Events added later are not sent.
    */
   async drain(withinMs: number): Promise<void> {
     const queues = this.#queues;
@@ -171,8 +176,8 @@ export class Outbox {
   }
 
   /**
-   * Events whose target is no longer there. A webhook with a new token has a new key: it is known by
-   * its name, if only one has it.
+   * Reassigns events whose target no longer exists. A webhook with a new token has a new key, so it is recognized by
+   * its name if the name is unique. Events without a new target become dead letters.
    */
   #adopt(targets: readonly Target[], keys: ReadonlySet<string>): void {
     const { store } = this.#options;
@@ -211,31 +216,31 @@ export class Outbox {
   }
 }
 
-/** What waits for one target, and the sending of it. */
+/** The queue of one target. */
 class Queue {
   readonly #options: Options;
   readonly #abort = new AbortController();
   #target: Target;
-  /** The oldest that wait. */
+  /** The oldest waiting events. */
   #window: Waiting[] = [];
-  /** How many wait in all, here and in the store. */
+  /** Total number of waiting events, in memory and in the store. */
   #waiting: number;
   #sending = false;
-  /** How many of the window's first are on their way. */
+  /** How many events at the front of the window are in the current attempt. */
   #inFlight = 0;
-  /** Set while a pause runs. */
+  /** Cancels the running pause; null: no pause is running. */
   #endPause: (() => void) | null = null;
-  /** Ends when there is nothing to send for now. */
+  /** Resolves when there is nothing to send for now. */
   #done: Promise<void> = Promise.resolve();
   #draining = false;
   #closed = false;
   #isStopped = false;
   #mustReload = false;
-  /** Failed attempts since the last success, whatever became of the events. */
+  /** Failed attempts since the last success, including refusals. */
   #failures = 0;
-  /** Those of them since the last success or refusal: the pause grows with them. */
+  /** Failed attempts since the last success or refusal; they determine the pause. */
   #retries = 0;
-  /** Of the newest attempt; empty: it succeeded. */
+  /** Why the latest attempt failed; empty if it succeeded. */
   #lastReason = "";
   /** Events that became dead letters unsent since the queue was last empty. */
   #givenUp = 0;
@@ -250,7 +255,7 @@ class Queue {
     this.#retries = state?.retries ?? 0;
     this.#lastReason = state?.reason ?? "";
     const pauseMs = Math.min(BACKOFF_LAST_MS, (state?.nextAtMs ?? 0) - clock.now().wallMs);
-    // Before it was ended, wgmon had promised the target to wait so long.
+    // Continue the pause that the previous run had started.
     if (pauseMs > 0 && this.#waiting > 0) {
       this.#endPause = clock.after(pauseMs, () => this.#skipPause());
     } else this.#wake();
@@ -268,7 +273,7 @@ class Queue {
     return this.#target.channel;
   }
 
-  /** The target said that it is gone for good. */
+  /** Whether the target answered that it is permanently gone. */
   get isStopped(): boolean {
     return this.#isStopped;
   }
@@ -294,7 +299,7 @@ class Queue {
 
   add(entry: Waiting): void {
     this.#waiting++;
-    // Else the store has older ones that come first.
+    // Otherwise the store has older events, which come first.
     if (this.#window.length === this.#waiting - 1 && this.#window.length < WINDOW) {
       this.#window.push(entry);
     }
@@ -312,7 +317,7 @@ class Queue {
   reload(): void {
     if (this.#isStopped) return;
     this.#mustReload = true;
-    // Whoever asks for a retry does not mean in a quarter of an hour.
+    // `wgmon outbox retry` means now, not after a pause of up to a quarter of an hour.
     if (!this.#sending) this.#skipPause();
   }
 
@@ -363,11 +368,11 @@ class Queue {
       this.#inFlight = 0;
       if (this.#closed || !this.#settle(message, verdict)) break;
     }
-    // In the same breath as the last look at the queue, or an event added in between would lie there.
+    // Clear synchronously after the last #next(), otherwise an event added in between would not be sent.
     this.#sending = false;
   }
 
-  /** What to send next; null: nothing, or not yet. */
+  /** Returns the next message to send; null if no message is due. */
   #next(): Message | null {
     if (this.#mustReload) this.#readAgain();
     this.#expire();
@@ -398,19 +403,19 @@ class Queue {
     return this.#digest(id);
   }
 
-  /** Also when a part of it was taken out meanwhile, it is the same message. */
+  /** Builds the digest from its events. It keeps its id if some of its events were removed meanwhile. */
   #digest(id: string): Message {
     const parts = this.#window.filter(({ message }) => message === id);
     return { id, events: parts.map(({ event }) => event) as [Event, ...Event[]] };
   }
 
-  /** Reads from the store until the window has so many, or all. */
+  /** Loads events from the store until the window has `least` events or all. */
   #fill(least: number): void {
     if (this.#window.length >= Math.min(least, this.#waiting)) return;
     const { store, flush } = this.#options;
     flush();
     this.#window.push(...store.waiting(this.key, this.#window.at(-1)?.seq ?? 0, WINDOW));
-    // Somebody else has taken them out.
+    // Another process removed the missing events.
     if (this.#window.length < least) this.#waiting = this.#window.length;
   }
 
@@ -431,7 +436,7 @@ class Queue {
     }
   }
 
-  /** Acts on the verdict on the first message. Whether the next may be tried at once. */
+  /** Applies the verdict on the first message. Returns whether the next message may be sent at once. */
   #settle({ id, events: sent }: Message, verdict: Verdict): boolean {
     const { log, attempted } = this.#options;
     attempted(this.key, verdict.type);
@@ -477,7 +482,7 @@ class Queue {
     }
   }
 
-  /** An answer that another attempt would not change. */
+  /** Records an answer that another attempt would not change. */
   #refused(reason: string): void {
     this.#failures++;
     this.#retries = 0;
@@ -495,7 +500,7 @@ class Queue {
   #pause(reason: string, afterMs: number | null): void {
     const { clock, random } = this.#options;
     const limitMs = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** (this.#retries - 1));
-    // A target may ask for a moment's pause, but not for a flood.
+    // Enforce a minimum delay: a target may request a short pause, but not a flood of attempts.
     const delayMs = afterMs === null ? random() * limitMs : Math.max(afterMs, BACKOFF_FIRST_MS);
     this.#failed(reason, `next in ${Math.ceil(delayMs / 1000)} s`);
     this.#saveState(clock.now().wallMs + delayMs);
@@ -511,7 +516,7 @@ class Queue {
     });
   }
 
-  /** A warning when it begins and when the reason becomes another; between them it is no news. */
+  /** Logs a warning for the first failure and whenever the reason changes, otherwise a debug line. */
   #failed(reason: string, next: string): void {
     const level = reason === this.#lastReason ? "debug" : "warn";
     this.#lastReason = reason;
@@ -520,7 +525,7 @@ class Queue {
 
   #giveUpOldest(why: string): void {
     this.#fill(this.#inFlight + 1);
-    // Those that are on their way may arrive.
+    // Skip the events of the current attempt, which may still be delivered.
     const [entry] = this.#window.splice(this.#inFlight, 1);
     if (entry === undefined) return;
     this.#waiting--;
@@ -529,7 +534,7 @@ class Queue {
     this.#givenUp++;
   }
 
-  /** Takes the first out of the window; their rows stay. */
+  /** Removes the first events from the window; their rows in the store stay. */
   #take(count: number): number[] {
     const taken = this.#window.splice(0, count);
     this.#waiting -= taken.length;

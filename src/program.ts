@@ -1,28 +1,29 @@
 /**
- * Runs the programs of the system that wgmon needs: nft, iptables-save, systemctl. root runs them, so the
- * PATH and the rest of the environment that wgmon was started with have no say.
+ * Runs the system's programs that wgmon needs: nft, iptables-save, systemctl. They run as root, so they do not get the
+ * PATH and environment that wgmon was started with.
  */
 
 import { SystemError } from "./errors.ts";
 
-/** Where distributions put them. */
+/** Where distributions install them. */
 export const SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** Of each of the two outputs; a program that writes more is killed. */
+/** Maximum size of standard output and of standard error; a program that writes more is killed. */
 const OUTPUT_MAX_BYTES = 64 * 1024 * 1024;
 
 export interface Ran {
   readonly exitCode: number;
   readonly output: string;
-  /** What it wrote to standard error. */
+  /** Its standard error. */
   readonly complaint: string;
 }
 
 /**
- * Runs a program to its end, in a process group of its own: Ctrl-C is for wgmon, which may need it then.
+ * Runs a program until it ends, in its own process group: Ctrl-C must reach only wgmon, which may still need the
+ * program.
  *
- * @param signal kills it; the answer comes when it has ended all the same.
- * @returns null when it is not installed.
+ * @param signal kills it; the promise still settles only after it has ended.
+ * @returns null if it is not installed.
  * @throws SystemError when it cannot be started.
  */
 export async function runProgram(
@@ -33,7 +34,7 @@ export async function runProgram(
   if (program === null) return null;
   const child = started(program, () =>
     Bun.spawn([program, ...args], {
-      // Bun makes a file in memory of it, memfd_create(2): it does not matter whether it is read.
+      // Bun stores the input in a memory file, memfd_create(2), so the program need not read it.
       stdin: input === null ? "ignore" : new TextEncoder().encode(input),
       stdout: "pipe",
       stderr: "pipe",
@@ -53,9 +54,9 @@ export async function runProgram(
 }
 
 /**
- * Runs a program that writes to our own standard output and error.
+ * Runs a program with wgmon's own standard output and error.
  *
- * @returns its exit code; null when it is not installed.
+ * @returns its exit code; null if it is not installed.
  * @throws SystemError when it cannot be started.
  */
 export function runShown(name: string, args: readonly string[]): number | null {

@@ -1,14 +1,13 @@
 /**
- * How fast peers receive and send just now: from the last two readings of their counters that are at
- * least a second apart. Nothing is read for it: looks at all who are connected are readings, and so are
- * the lists that somebody asked the kernel for.
+ * The current receive and send rates of peers, from the last two readings of their counters that are at least a second
+ * apart. No extra scans are made: the readings are scans of all connected peers and lists requested by users.
  */
 
 import type { Peer } from "./wireguard.ts";
 
-/** Readings that are closer together tell of chance. */
+/** Minimum time between readings: closer ones give random rates. */
 const APART_MS = 1000;
-/** What older ones tell is the past. */
+/** Readings older than this are not used. */
 const OLD_MS = 60_000;
 
 export interface Rates {
@@ -21,23 +20,23 @@ type Counters = Pick<Peer, "publicKey" | "rxBytes" | "txBytes">;
 interface Reading {
   readonly atMs: number;
   readonly peers: readonly Counters[];
-  /** By public key; null: nobody has asked yet. */
+  /** Counters by public key; null until the first lookup. */
   index: Map<string, Counters> | null;
 }
 
-/** All times are on the monotonic clock. */
+/** Keeps the readings. All times are monotonic. */
 export class RateBook {
-  /** By device: the last two, the newer one last. */
+  /** The last two readings per device, the newer one last. */
   readonly #readings = new Map<string, Reading[]>();
 
-  /** A reading of the device's peers, or of those that are connected. */
+  /** Adds a reading of all peers of the device, or of its connected peers. */
   note(device: string, peers: readonly Counters[], atMs: number): void {
     for (const [name, kept] of this.#readings) {
       if (atMs - kept.at(-1)!.atMs > OLD_MS) this.#readings.delete(name);
     }
     const kept = this.#readings.get(device) ?? [];
     if (kept.length > 0 && atMs - kept.at(-1)!.atMs < APART_MS) return;
-    // Not the peers themselves, which hold much more.
+    // Copy only the counters: the peers hold much more memory.
     const counters = peers.map(({ publicKey, rxBytes, txBytes }) => ({
       publicKey,
       rxBytes,
@@ -46,7 +45,7 @@ export class RateBook {
     this.#readings.set(device, [...kept.slice(-1), { atMs, peers: counters, index: null }]);
   }
 
-  /** What came between the last two readings; null: there are no two of the peer, or they are old. */
+  /** Rates between the last two readings; null if the peer is missing in one of them or they are too old. */
   of(device: string, publicKey: string, nowMs: number): Rates | null {
     const [first, last] = this.#readings.get(device) ?? [];
     if (first === undefined || last === undefined || nowMs - first.atMs > OLD_MS) return null;
@@ -66,7 +65,7 @@ function countersOf(reading: Reading, publicKey: string): Counters | undefined {
   return reading.index.get(publicKey);
 }
 
-/** A counter that fell has started again from zero. */
+/** How much a counter grew; a counter that fell restarted from zero. */
 function growth(before: number, now: number): number {
   return now >= before ? now - before : now;
 }

@@ -1,49 +1,49 @@
 /**
- * The firewall rules that wake wgmon, as text for nft or a shell. Pure: ports and a group in, text out.
- * Device names never appear in it, so that nothing which a user chose reaches a program as a command.
+ * The firewall rules that wake wgmon, as text for nft or a shell. Pure: takes ports and a group, returns text. Device
+ * names never appear in it, so no text chosen by a user reaches a program as a command.
  *
- * What is logged: what completes a handshake that this machine's own WireGuard takes part in, and the responses that
- * it sends. A peer answers with the index that our side chose for that handshake (messages.h: sender_index,
- * receiver_index), so a message with an index that has just left this machine was sent by somebody who has seen it.
- * Nothing that can be forged is logged: a flood stays in the kernel.
+ * nftables logs the messages that complete a handshake of this machine's own WireGuard, and the responses that it
+ * sends. A peer answers with the index that our side chose for the handshake (messages.h: sender_index,
+ * receiver_index), so the sender of a message with an index that has just left this machine has seen that index. No
+ * forged packet is logged: a flood stays in the kernel. iptables cannot remember indexes; there, a limit applies.
  */
 
 export interface RuleOptions {
-  /** What the devices listen to, in any order. */
+  /** The devices' listen ports, in any order. */
   readonly ports: readonly number[];
   /** The NFLOG group. */
   readonly group: number;
 }
 
-/** Message types as the first four bytes of a message, in network order: the last three are zero. */
+/** Message types as the first four bytes of a message in network order; the last three are zero. */
 const INITIATION = "0x01000000";
 const RESPONSE = "0x02000000";
 const DATA = "0x04000000";
 
-/** As much as capture/nflog.ts asks for: an initiation up to its mac1, and a few IP options. */
+/** The copy range that capture/nflog.ts requests: an initiation up to its mac1, and a few IP options. */
 const COPY_BYTES = 192;
 
-/** Longer than REKEY_TIMEOUT: by then the peer has begun anew, with another index. */
+/** Longer than REKEY_TIMEOUT, after which the peer retries with another index. */
 const INDEX_SECONDS = 10;
 const INDEXES_MAX = 16384;
 
-/** multiport takes no more, iptables-extensions(8). */
+/** The maximum of multiport, iptables-extensions(8). */
 const MULTIPORT_MAX = 15;
 
-/** iptables cannot remember an index: of what can be forged, no more than this. */
+/** iptables cannot remember an index, so messages that can be forged are limited to this rate. */
 const IPTABLES_LIMIT = "-m limit --limit 500/s --limit-burst 500";
 
 /**
- * The table that belongs to a group. A group has one owner, which the kernel sees to; so has its table.
- * wg-quick's interfaces make tables with a hyphen (docs/capture.md), hence the underscore.
+ * The table of a group. The kernel ensures that a group has one owner, so its table has one too. Tables of wg-quick
+ * have a hyphen in the name (docs/capture.md), hence the underscore.
  */
 export function tableOf(group: number): string {
   return `inet ${group === 1 ? "wgmon" : `wgmon_${whole(group, 0)}`}`;
 }
 
 /**
- * A file for `nft -f`. It is taken over as a whole or not at all, and replaces what an earlier one
- * made. Without ports the table is taken away.
+ * Returns a file for `nft -f`. nft applies it as a whole or not at all. It replaces the existing table; without ports
+ * it only removes it.
  */
 export function nftRules(options: RuleOptions): string {
   const table = tableOf(options.group);
@@ -51,7 +51,7 @@ export function nftRules(options: RuleOptions): string {
   const start = `add table ${table}\ndelete table ${table}\n`;
   if (ports.length === 0) return start;
   const set = ports.length === 1 ? String(ports[0]) : `{ ${ports.join(", ")} }`;
-  // Threshold 1: the kernel would collect packets for up to a second.
+  // Threshold 1: with a larger one the kernel collects packets for up to a second.
   const log = `log group ${options.group} snaplen ${COPY_BYTES} queue-threshold 1`;
   return `# Made by wgmon rules --nft. Logs WireGuard's handshakes to NFLOG group ${options.group}.
 # It decides about no packet: the policy is accept, and jump and return stay within this table.
@@ -96,23 +96,23 @@ ${start}table ${table} {
 `;
 }
 
-/** Takes the table away; nft fails where there is none. */
+/** Removes the table; nft fails if it does not exist. */
 export function nftRemoval(group: number): string {
   return `delete table ${tableOf(group)}\n`;
 }
 
-/** Does nothing; nft fails where the table is not there. */
+/** Changes nothing; nft fails if the table does not exist. */
 export function nftPresence(group: number): string {
   return `list chain ${tableOf(group)} input\n`;
 }
 
 /**
- * Commands for a shell. They can be run again, also after the ports have changed; for a moment nothing
- * is logged then.
+ * Returns shell commands. They can be run repeatedly, also after the ports changed; while they run, nothing is logged
+ * for a moment.
  */
 export function iptablesRules(options: RuleOptions): string {
   const families: readonly Family[] = [
-    // The length of the header is in its first byte; of IPv6, extension headers are not looked for.
+    // IPv4: the header's length is in its first byte. IPv6: extension headers are not parsed.
     { command: "iptables -w", field: (offset) => `0>>22&0x3C@${8 + offset}` },
     { command: "ip6tables -w", field: (offset) => `${48 + offset}` },
   ];
@@ -137,7 +137,7 @@ ${commands.join("\n")}`;
 
 interface Family {
   readonly command: string;
-  /** u32's expression for the four bytes at this offset of a message. */
+  /** The u32 expression for the four bytes at this offset of a message. */
   readonly field: (offset: number) => string;
 }
 
@@ -180,7 +180,7 @@ function iptablesCommands({ command, field }: Family, options: RuleOptions): str
   ].join("\n");
 }
 
-/** @param end of the packet that the port is at: d, its destination, or s, its source. */
+/** @param end which port is matched: d, the destination port, or s, the source port. */
 function portMatches(ports: readonly number[], end: "d" | "s"): string[] {
   const matches: string[] = [];
   for (let start = 0; start < ports.length; start += MULTIPORT_MAX) {
@@ -192,13 +192,13 @@ function portMatches(ports: readonly number[], end: "d" | "s"): string[] {
   return matches;
 }
 
-/** In order, each once; 0 is a device that does not listen. */
+/** The ports sorted and without duplicates; 0 is a device that does not listen. */
 function portsOf({ ports }: RuleOptions): number[] {
   const listening = ports.filter((port) => port !== 0).map((port) => whole(port, 1));
   return [...new Set(listening)].toSorted((a, b) => a - b);
 }
 
-/** The text is run by root: what is in it must be a number, whatever a type says. */
+/** root runs the text, so check at run time that the value is a number in range. */
 function whole(number: number, least: number): number {
   if (Number.isInteger(number) && number >= least && number <= 0xffff) return number;
   throw new RangeError(`no port and no group: ${number}`);

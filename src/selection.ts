@@ -1,19 +1,19 @@
-/** Which events a target wants. Pure. */
+/** Selects the events that a target wants. Pure. */
 
 import type { Event } from "./contract.ts";
 
-/** Each list: what may be; empty: all. */
+/** Filters. An event must match each list; an empty list matches everything. */
 export interface Selection {
   readonly events: readonly EventPattern[];
   readonly devices: readonly string[];
-  /** Names, as they are written in the settings, and public keys. */
+  /** Public keys, and names as written in the settings. */
   readonly peers: readonly string[];
 }
 
-/** The types of events; `peer.*` stands for all that begin with `peer.`. */
+/** Event types; `peer.*` and `device.*` stand for all types with that prefix. */
 export type EventPattern = Event["type"] | "peer.*" | "device.*";
 
-/** A record, so that a type of the contract that is missing here does not compile. */
+/** A record, so that a missing type of the contract is a compile error. */
 const types: Readonly<Record<Event["type"], true>> = {
   "peer.connected": true,
   "peer.roamed": true,
@@ -31,13 +31,13 @@ export function isSelected(event: Event, { events, devices, peers }: Selection):
   if (!isTypeSelected(event.type, events)) return false;
   if (devices.length > 0 && !devices.includes(event.data.device)) return false;
   if (peers.length === 0) return true;
-  // Who asks for a peer has not asked for devices.
+  // A filter by peer excludes events without a peer, such as those of devices.
   if (!("peer" in event.data)) return false;
   const { name, publicKey } = event.data.peer;
   return peers.includes(publicKey) || (name !== null && peers.includes(name));
 }
 
-/** Whether no event could ever be selected: only devices' are wanted, and only of some peers. */
+/** Whether no event can match: the filter wants only events without a peer, but of certain peers. */
 export function selectsNothing({ events, peers }: Selection): boolean {
   const ofPeers = EVENT_TYPES.filter((type) => type.startsWith("peer."));
   return peers.length > 0 && !ofPeers.some((type) => isTypeSelected(type, events));

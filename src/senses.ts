@@ -1,6 +1,6 @@
 /**
- * What wgmon sees: packets, link changes and the devices themselves. It is open before the rest of the
- * program is even loaded, so that "ready" comes early and nothing after it is missed.
+ * wgmon's inputs: packets, link changes and the devices. Opened before the rest of the program is loaded, so that
+ * "ready" comes early and nothing after it is missed.
  */
 
 import type { Capture } from "./capture/capture.ts";
@@ -16,11 +16,11 @@ import { NetlinkSocket } from "./kernel/socket.ts";
 import { NETLINK_ROUTE, RTMGRP_LINK } from "./kernel/uapi.ts";
 import { openWakeUp, type WakeUp } from "./wakeup/wakeup.ts";
 
-/** Who is told of what is seen. */
+/** Receives captured packets and link changes. */
 export interface Witness {
-  /** A packet that came in; the bytes are the witness's to keep. */
+  /** A received packet. The witness may keep the bytes. */
   packetReceived(bytes: Uint8Array): void;
-  /** One that this machine's own WireGuard may have sent; the same. */
+  /** A packet that this machine's own WireGuard may have sent. The witness may keep the bytes. */
   packetSent(bytes: Uint8Array): void;
   packetsLost(reason: string): void;
   linksChanged(bytes: Uint8Array): void;
@@ -31,29 +31,32 @@ export interface Senses {
   readonly devices: Devices;
   readonly capture: Capture;
   readonly wakeUp: WakeUp;
-  /** Whether packets to the devices' ports wake the program, as far as that can be found out. */
+  /** Checks, as far as possible, whether packets to the devices' ports wake the program. */
   checkWakeUp(): Promise<readonly Finding[]>;
-  /** All devices, as they were when the senses were opened. */
+  /** The scan of all devices that was taken when the senses were opened. */
   readonly firstLook: LookResult;
   readonly firstLookMs: number;
-  /** Tells the witness all that was seen so far, and from now on at once. */
+  /** Passes everything captured so far to the witness, and later captures at once. */
   attend(witness: Witness): void;
   /**
-   * A sample of the handshake messages that come in, read by the clock.
+   * Opens a sample of the received handshake messages, read at fixed intervals.
    *
    * @throws SystemError or LibraryError
    */
   openSample(onPacket: (packet: Uint8Array) => void): Promise<HandshakeSample>;
-  /** From now on the witness is told what this machine's own WireGuard sends; null: that may not be seen. */
+  /**
+   * Starts capture of the packets that this machine's own WireGuard sends, and passes them to the witness. Returns null
+   * if that is not permitted.
+   */
   openSentTap(): SentTap | null;
-  /** Sees nothing any more; looks can still be taken. */
+  /** Stops capture. Scans are still possible. */
   close(): void;
 }
 
 /**
- * Resolves when all that happens from now on will be told to the witness, who may come later.
+ * Opens the inputs. Everything that happens after it resolves reaches the witness, even if the witness attends later.
  *
- * @throws ConfigError, SystemError or LibraryError when it cannot be seen.
+ * @throws ConfigError, SystemError or LibraryError when an input cannot be opened.
  */
 export async function openSenses(settings: Settings, clock: Clock): Promise<Senses> {
   let witness: Witness | null = null;
@@ -68,7 +71,7 @@ export async function openSenses(settings: Settings, clock: Clock): Promise<Sens
     onData: (bytes) => tell((there) => there.linksChanged(bytes)),
     onLost: (code) => tell((there) => there.linksLost(`link changes were missed (${code})`)),
   });
-  // Before the first look, so that nothing can happen between the two unseen.
+  // Opened before the first scan, so that no event between the two is missed.
   const { wakeUp, capture } = await openWakeUp(settings, clock, {
     onReceived(bytes) {
       if (witness === null) early.push((there) => there.packetReceived(bytes));
@@ -81,7 +84,7 @@ export async function openSenses(settings: Settings, clock: Clock): Promise<Sens
   const startMs = clock.now().monotonicMs;
   const firstLook = await devices.look(null);
   const firstLookMs = clock.now().monotonicMs - startMs;
-  // Without the capability nothing will ever be seen; what else fails may pass.
+  // Without the capability no scan can ever succeed; other failures may be temporary.
   const refused = firstLook.problems.find(
     (problem) => problem instanceof SystemError && problem.code === "EPERM",
   );
@@ -102,7 +105,7 @@ export async function openSenses(settings: Settings, clock: Clock): Promise<Sens
       for (const what of early.splice(0)) what(there);
     },
     async openSample(onPacket) {
-      // Few will ever want it.
+      // Loaded on demand, because few users enable it.
       const { openHandshakeSample } = await import("./capture/handshake-sample.ts");
       return openHandshakeSample(clock, onPacket);
     },

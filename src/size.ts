@@ -1,6 +1,6 @@
 /** Sizes as people write them: `256MB`, `1GiB`. Pure. */
 
-/** MB as on a disk's box, MiB as in memory; the small ones last. */
+/** MB as for disks, MiB as for memory; the smallest units are last. */
 const UNITS = [
   ["TiB", 2 ** 40],
   ["TB", 1e12],
@@ -13,7 +13,7 @@ const UNITS = [
   ["B", 1],
 ] as const;
 
-/** Bytes, or null when `text` is not a whole number with a unit. */
+/** Returns bytes, or null if `text` is not a whole number with a unit. */
 export function parseSize(text: string): number | null {
   const [, count, unit] = /^(\d+)([A-Za-z]+)$/.exec(text) ?? [];
   const found = UNITS.find(([name]) => name === unit);

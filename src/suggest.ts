@@ -1,9 +1,9 @@
-/** What somebody who mistyped a name probably meant. Pure. */
+/** Suggests the intended name for a mistyped one. Pure. */
 
-/** Longer words are no slips of the hand, and comparing them takes time. */
+/** Longer words are unlikely to be typing mistakes, and comparing them takes time. */
 const LONGEST_WORD = 40;
 
-/** The name that `written` was meant to be; null when none is near. */
+/** Returns the name that was probably meant; null if none is similar. */
 export function suggest(written: string, names: readonly string[]): string | null {
   const best = nearest(written, names);
   const word = written.toLowerCase();
@@ -13,7 +13,7 @@ export function suggest(written: string, names: readonly string[]): string | nul
   return related.length === 1 ? related[0]! : null;
 }
 
-/** The name that `written` is a misspelling of; null when it is too different from all. */
+/** Returns the name that `written` is a misspelling of; null if none is close enough. */
 export function nearest(written: string, names: readonly string[]): string | null {
   if (written.length > LONGEST_WORD) return null;
   const word = written.toLowerCase();
@@ -27,7 +27,7 @@ export function nearest(written: string, names: readonly string[]): string | nul
   return best;
 }
 
-/** `; did you mean --monitor?` to end a message with, or nothing. */
+/** Returns `; did you mean --monitor?` to end a message with, or an empty text. */
 export function didYouMean(
   written: string,
   names: readonly string[],
@@ -37,7 +37,7 @@ export function didYouMean(
   return name === null ? "" : `; did you mean ${write(name)}?`;
 }
 
-/** Characters added, left out, changed, or swapped with their neighbour (optimal string alignment). */
+/** The number of characters added, left out, changed or swapped with their neighbour (optimal string alignment). */
 function distance(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, index) => index);

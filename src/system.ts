@@ -1,6 +1,6 @@
 /**
- * What the program asks of the operating system at its start, by libc: node:fs, node:os and node:tty
- * take as long to load as all the rest of it (test/bench/start.ts).
+ * What the program needs from the operating system at its start, through libc: node:fs, node:os and node:tty take as
+ * long to load as the rest of the program (test/bench/start.ts).
  */
 
 import { CString, type Pointer } from "bun:ffi";
@@ -40,7 +40,7 @@ import type { Machine } from "./wallclock.ts";
 
 const STDOUT = 1;
 const STDERR = 2;
-/** limits.h: a pipe that has room at all takes this much, whole and at once. */
+/** limits.h: a pipe that is ready for writing accepts this many bytes in one atomic write. */
 const PIPE_BUF = 4096;
 /** poll.h */
 const POLLOUT = 4;
@@ -49,12 +49,12 @@ const HOST_NAME_BYTES = 65;
 /** struct timex, sys/timex.h */
 const TIMEX_BYTES = 208;
 const TIMEX_STATUS = 40;
-/** struct statx, linux/stat.h: its size, and where user and mode are in it. */
+/** struct statx, linux/stat.h: its size and the offsets of user and mode. */
 const [STATX_BYTES, STATX_USER, STATX_MODE] = [256, 20, 28];
-/** As many as the kernel follows: path_resolution(7). */
+/** The kernel's limit of symbolic links, path_resolution(7). */
 const LINKS_MAX = 40;
 const CHUNK_BYTES = 65_536;
-/** Where the name begins in a struct dirent; dirent.h, the same on all 64-bit machines. */
+/** Offset of the name in a struct dirent; dirent.h, the same on all 64-bit machines. */
 const DIRENT_NAME = 19;
 /** linux/time.h */
 const CLOCK_THREAD_CPUTIME_ID = 3;
@@ -63,8 +63,8 @@ const CLOCK_BOOTTIME = 7;
 const timespec = new BigInt64Array(new ArrayBuffer(16));
 
 /**
- * What this thread has used of a processor, to the microsecond; on a busy machine the clock tells
- * something else. process.threadCpuUsage() goes by the scheduler's tick, and misses most of what is shorter.
+ * Processor time of this thread, in milliseconds with microsecond resolution. On a busy machine elapsed time differs
+ * from it. process.threadCpuUsage() follows the scheduler's tick and misses most shorter intervals.
  */
 export function threadCpuMs(): number {
   return clockMs(CLOCK_THREAD_CPUTIME_ID);
@@ -79,7 +79,7 @@ export function thisMachine(): Machine {
   return {
     bootId: bootId(),
     bootMs: () => clockMs(CLOCK_BOOTTIME),
-    // Unknown where the unit has ProtectClock=: then what is over keeps its times, unless they are of 1970.
+    // null where the unit has ProtectClock=. Then times before the step stay, unless they are in 1970.
     isSynchronised: () => isClockSynchronised() !== false,
   };
 }
@@ -88,25 +88,25 @@ export function isTerminal(descriptor: number): boolean {
   return libc().isatty(descriptor) === 1;
 }
 
-/** The machine's name, gethostname(2); empty when it has none. */
+/** Returns the machine's name, gethostname(2); empty if it has none. */
 export function hostname(): string {
   const name = new Uint8Array(new ArrayBuffer(HOST_NAME_BYTES));
   libc().gethostname(name, name.length);
   return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
 }
 
-/** Whether something keeps the clock right, adjtimex(2); null: the kernel does not tell. */
+/** Whether the clock is synchronised, adjtimex(2); null if the kernel does not say. */
 export function isClockSynchronised(): boolean | null {
-  // `modes`, its beginning, is 0: nothing is set.
+  // `modes`, the first field, is 0, so the call sets nothing.
   const state = new DataView(new ArrayBuffer(TIMEX_BYTES));
   if (libc().adjtimex(new Uint8Array(state.buffer)) < 0) return null;
   return (state.getInt32(TIMEX_STATUS, true) & STA_UNSYNC) === 0;
 }
 
 /**
- * The number of the network interface with this name; 0: there is none in this namespace.
+ * Returns the index of the network interface with this name; 0 if it does not exist in this namespace.
  *
- * @throws SystemError when nobody can tell: it takes a descriptor to ask.
+ * @throws SystemError when the lookup fails, for example without a free descriptor.
  */
 export function interfaceIndex(name: string): number {
   const index = libc().if_nametoindex(name);
@@ -116,27 +116,27 @@ export function interfaceIndex(name: string): number {
 }
 
 /**
- * Writes to standard error, in one write(2) if it is no more than 4 KiB. Never stuck: a pipe may be
- * full, and whoever reads it have stopped.
+ * Writes to standard error, with one write(2) for up to 4 KiB. Never blocks for longer than `waitMs` per write, even if
+ * a pipe is full and its reader has stopped.
  *
- * @param waitMs how long it may take until there is room.
- * @returns how many bytes were taken.
- * @throws SystemError when it takes none: EAGAIN of a full pipe, EPIPE of one that nobody reads.
+ * @param waitMs how long to wait for room.
+ * @returns the number of bytes written.
+ * @throws SystemError when nothing was written: EAGAIN for a full pipe, EPIPE for one without a reader.
  */
 export function writeToStderr(bytes: Uint8Array, waitMs: number): number {
   return write(STDERR, bytes, waitMs);
 }
 
-/** The same to standard output. `waitMs` of -1: as long as it takes. */
+/** Does the same for standard output. A `waitMs` of -1 waits without limit. */
 export function writeToStdout(bytes: Uint8Array, waitMs: number): number {
   return write(STDOUT, bytes, waitMs);
 }
 
 /**
- * Writes all of the text to standard output; that its reader has seen enough is no failure. What others
- * put into the text does nothing to a terminal: visible.ts.
+ * Writes the whole text to standard output. A closed reader is not an error. Control characters from other sources are
+ * escaped (visible.ts).
  *
- * @returns whether somebody still reads.
+ * @returns whether standard output still has a reader.
  * @throws SystemError
  */
 export function print(text: string): boolean {
@@ -151,15 +151,15 @@ export function print(text: string): boolean {
   }
 }
 
-/** Whether somebody still reads standard output. */
+/** Whether standard output still has a reader. */
 export function hasReader(): boolean {
   const poll = Int32Array.of(STDOUT, 0);
-  // Of a pipe or terminal whose other end is closed, poll(2) says so unasked.
+  // poll(2) always reports a pipe or terminal whose other end is closed, even if no events are requested.
   return libc().poll(poll, 1, 0) <= 0;
 }
 
 function write(descriptor: number, bytes: Uint8Array, waitMs: number): number {
-  // struct pollfd: the descriptor, 16 bits of what is asked, 16 of the answer.
+  // struct pollfd: descriptor, 16 bits of requested events, 16 bits of returned events.
   const poll = Int32Array.of(descriptor, POLLOUT);
   let written = 0;
   while (written < bytes.length) {
@@ -181,24 +181,24 @@ function write(descriptor: number, bytes: Uint8Array, waitMs: number): number {
   return written;
 }
 
-/** Who may write and read a file. */
+/** Permissions and owner of a file. */
 export interface FileMode {
   /** `0o644` */
   readonly bits: number;
-  /** Whether it belongs to root or to the user that we run as. */
+  /** Whether it belongs to root or to wgmon's own user. */
   readonly isOurs: boolean;
-  /** false: it is a pipe, or a device such as /dev/null. */
+  /** false for a pipe or a device such as /dev/null. */
   readonly isRegular: boolean;
 }
 
-/** A text, and the mode of the file that it was read from; null: the kernel does not tell. */
+/** A text and the mode of its file; `mode` is null if the kernel does not report it. */
 export interface TextFile {
   readonly text: string;
   readonly mode: FileMode | null;
 }
 
 /**
- * A text file as a whole; null when it does not exist.
+ * Reads a text file; returns null if it does not exist.
  *
  * @throws SystemError when it exists and cannot be read.
  */
@@ -207,7 +207,8 @@ export function readTextFile(path: string): string | null {
 }
 
 /**
- * The same with its mode, asked of the descriptor that is read: at the path another file may be by then.
+ * Reads a text file and its mode. The mode is that of the open descriptor, because the path may lead to another file by
+ * then.
  *
  * @throws SystemError when it exists and cannot be read.
  */
@@ -259,14 +260,14 @@ function readOpened(
   }
 }
 
-/** The name of a process's program, proc_pid_comm(5); null if there is no such process. */
+/** Returns the name of a process's program, proc_pid_comm(5); null if there is no such process. */
 export function programOf(pid: number | string): string | null {
   return readTextFile(`/proc/${pid}/comm`)?.trim() ?? null;
 }
 
 /**
- * How many files a process may have open: its soft RLIMIT_NOFILE, proc_pid_limits(5); null: no limit, or
- * unknown.
+ * Returns how many files a process may have open: its soft RLIMIT_NOFILE, proc_pid_limits(5); null if there is no limit
+ * or it is unknown.
  *
  * @param pid a process id, or `self`.
  */
@@ -276,26 +277,25 @@ export function openFilesLimit(pid: number | string): number | null {
   return files === undefined ? null : Number(files);
 }
 
-/** Who may use a Unix socket that this process may not connect to, unix(7): it takes permission to write to it. */
+/** Explains why this process may not connect to a Unix socket, unix(7): connecting needs write permission. */
 export function whyNoAccess(path: string): string {
   const { statSync } = require("node:fs") as typeof import("node:fs");
   const own = process.geteuid!();
-  // What may not even be examined is in a folder that is closed to us.
+  // If stat fails, the socket is in a folder that this process may not search.
   for (let place = path; place !== ""; place = place.slice(0, place.lastIndexOf("/"))) {
     try {
       const { mode, uid, gid } = statSync(place);
       const bits = (mode & 0o7777).toString(8).padStart(3, "0");
       return `${place} belongs to user ${uid} and group ${gid}, mode ${bits}, and wgmon runs as user ${own}; run wgmon as root. Do not change the socket: wireguard-go ends, with its tunnels, when its owner or mode changes`;
     } catch {
-      // One folder up.
+      // Continue with the parent folder.
     }
   }
   return `permission denied for user ${own}`;
 }
 
 /**
- * Identifies the time since the kernel was started, random(4); null where it cannot be read, as in a /proc that
- * is mounted with subset=pid.
+ * Identifies the current boot, random(4); null if it cannot be read, for example if /proc is mounted with subset=pid.
  */
 function bootId(): string | null {
   try {
@@ -306,15 +306,15 @@ function bootId(): string | null {
 }
 
 /**
- * The first folder on the way to a file that users other than root and ours can change, so that they could
- * put another file in its place; null: there is none. Links on the way are followed, and so are the ways to
- * them. In a folder with the sticky bit, such as /tmp, others cannot replace what is not theirs.
+ * Returns the first folder on the path of a file that users other than root and ours can change, so that they could
+ * replace the file; null if there is no such folder. Follows symbolic links and checks the paths to their targets. In a
+ * folder with the sticky bit, such as /tmp, users cannot replace files of others.
  *
  * @param path absolute.
  * @throws SystemError
  */
 export function folderOpenToOthers(path: string): string | null {
-  // Few need it, so only they pay for loading it.
+  // Loaded on demand, because few callers need it.
   const { lstatSync, readlinkSync } = require("node:fs") as typeof import("node:fs");
   const ours = [0, process.geteuid!()];
   const names = path.split("/");
@@ -350,19 +350,19 @@ export function folderOpenToOthers(path: string): string | null {
 }
 
 /**
- * Keeps other processes of the same user, such as a program of an exec target, from reading our memory,
- * where tokens are, and the kernel from writing it to a file, core(5). PR_SET_DUMPABLE, prctl(2). root may
- * still trace us.
+ * Prevents other processes of the same user, such as the program of an exec target, from reading wgmon's memory, which
+ * contains tokens, and the kernel from writing it to a core file, core(5). PR_SET_DUMPABLE, prctl(2). root may still
+ * trace the process.
  */
 export function protectMemory(): void {
   control().prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n);
 }
 
 /**
- * Runs `start`, in which a program is started, without ambient capabilities, which the program would
- * inherit: capabilities(7). They belong to a thread, and Bun starts programs from the one that asks for it.
- * The inheritable set stays: it gives a program nothing unless its file has inheritable capabilities, and
- * the unit forbids capset(2).
+ * Calls `start`, which starts a program, without ambient capabilities, which the program would inherit,
+ * capabilities(7). Ambient capabilities belong to a thread, and Bun starts a program from the calling thread. The
+ * inheritable set stays: it gives a program nothing unless its file has inheritable capabilities, and the unit forbids
+ * capset(2).
  */
 export function withoutAmbientCapabilities<Result>(start: () => Result): Result {
   const ambient = (operation: number, capability = 0) =>
@@ -376,20 +376,20 @@ export function withoutAmbientCapabilities<Result>(start: () => Result): Result 
   try {
     return start();
   } finally {
-    // nft, which wgmon starts too, needs them.
+    // nft, which wgmon also starts, needs them.
     for (const capability of had) ambient(PR_CAP_AMBIENT_RAISE, capability);
   }
 }
 
-/** What a file turned out to be; `stamp` changes whenever the file does. */
+/** The result of reading a file; `stamp` changes whenever the file does. */
 export type FileReading<Value> =
   | { readonly type: "missing" | "folder" | "no file" | "unchanged" }
   | { readonly type: "read"; readonly stamp: string; readonly value: Value };
 
 /**
- * Lets `use` see the bytes of a file that has secrets in it; they are wiped when it returns.
+ * Passes the bytes of a file that contains secrets to `use` and wipes them when it returns.
  *
- * @param seen the stamp of the last reading: a file that still has it is not read; null: none.
+ * @param seen the stamp of the last reading: a file that still has it is not read; null: always read.
  * @throws SystemError EFBIG: it is larger than `maxBytes`.
  */
 export function readSecretFile<Value>(
@@ -397,12 +397,12 @@ export function readSecretFile<Value>(
   { seen, maxBytes }: { readonly seen: string | null; readonly maxBytes: number },
   use: (bytes: Uint8Array) => Value,
 ): FileReading<Value> {
-  // Nobody needs it before wgmon is ready.
+  // Loaded on demand, because it is not needed before wgmon is ready.
   const { closeSync, constants, fstatSync, openSync, readSync } =
     require("node:fs") as typeof import("node:fs");
   let descriptor: number | null = null;
   try {
-    // A pipe must not keep us waiting for somebody who writes to it.
+    // O_NONBLOCK: opening a pipe must not wait for a writer.
     descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
     const stat = fstatSync(descriptor, { bigint: true });
     if (!stat.isFile()) return { type: stat.isDirectory() ? "folder" : "no file" };
@@ -431,10 +431,10 @@ export function readSecretFile<Value>(
 }
 
 /**
- * Makes the file if need be and locks it, flock(2), until the process ends.
+ * Creates the file if it does not exist and locks it, flock(2), until the process ends.
  *
- * @throws SystemError EAGAIN: another process has it locked; ENOENT: there is no such folder; ELOOP: it
- *   is a symbolic link, which in a folder of another user could lead anywhere.
+ * @throws SystemError EAGAIN: another process has it locked; ENOENT: the folder does not exist; ELOOP: it is a symbolic
+ *   link, which in a folder of another user could lead anywhere.
  */
 export function lockFile(path: string): void {
   const descriptor = libc().open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600);
@@ -446,9 +446,9 @@ export function lockFile(path: string): void {
 }
 
 /**
- * The names in a folder; none when it does not exist or is not ours to read.
+ * Returns the names in a folder; none if it does not exist or may not be read.
  *
- * @throws SystemError when nobody can tell: it takes a descriptor to look.
+ * @throws SystemError when it cannot be opened for another reason, for example without a free descriptor.
  */
 export function listFolder(path: string): string[] {
   const folder = libc().opendir(path) as Pointer | null;

@@ -1,7 +1,7 @@
 /**
- * Decides which peers are connected. Deterministic: looks and times go in, changes come out; it has
- * no clock, no timers and no I/O. It keeps a session for each connected peer, known by device and
- * public key, and nothing of the others.
+ * Decides which peers are connected. Deterministic: it takes scans and times and returns changes; it has no clock, no
+ * timers and no I/O. It keeps a session for each connected peer, identified by device and public key. Of other peers it
+ * keeps only what a return needs.
  */
 
 import type { Change, DisconnectReason, SessionSummary } from "./event.ts";
@@ -22,72 +22,72 @@ import {
   sameEndpoint,
 } from "./wireguard.ts";
 
-/** What the settings decide. */
+/** The settings that the tracker needs. */
 export interface Rules {
-  /** Silence after which a peer is disconnected. */
+  /** A peer is disconnected after this time without activity. */
   idleTimeoutMs(publicKey: PublicKey): number;
-  /** A peer that is back within this was never gone; 0: every going is reported at once. */
+  /** A peer that returns within this time stays connected. 0: report every disconnect at once. */
   readonly holdMs: number;
-  /** Whether peers that are connected at the very first look are reported. */
+  /** Whether peers that are connected at the very first scan are reported. */
   readonly announceExisting: boolean;
 }
 
 /** A connected peer. */
 export interface Session {
   readonly device: string;
-  /** As it was when it last changed. */
+  /** The peer at its latest change. */
   readonly peer: Peer;
   readonly startedAtMs: number;
   readonly startedMonotonicMs: number;
-  /** Where the peer was last proven to be: an attempt alone may move the kernel's endpoint. */
+  /** The endpoint at the latest proof of activity. A mere handshake attempt may change the kernel's endpoint. */
   readonly endpoint: Endpoint | null;
   readonly handshakeAt: Instant;
   readonly lastSign: Instant;
   readonly rxBytes: number;
   readonly txBytes: number;
   readonly roams: number;
-  /** Went away, and is held back; null: here. */
+  /** When and why the peer or its device was removed, while the report is held back; null: present. */
   readonly gone: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
 }
 
-/** A session as it outlives the process: all times on the wall clock. */
+/** A session as it is saved. All times are wall clock. */
 export interface SavedSession extends Omit<
   Session,
   "startedMonotonicMs" | "handshakeAt" | "lastSign" | "gone"
 > {
   readonly handshakeAtMs: number;
   readonly lastSignMs: number;
-  /** From when its silence counts: see `#unseenSign`. */
+  /** Start of its idle time, see `#unseenSign`. */
   readonly silentSinceMs: number;
   readonly gone: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
 }
 
-/** What an earlier run of the program knew at its end. */
+/** The state at the end of the previous run. */
 export interface Earlier {
   readonly devices: readonly Device[];
   readonly sessions: readonly SavedSession[];
-  /** Peers whose session ended lately, as they were then: they are not to connect again by it. */
+  /** The counters of peers at the recent end of their session. Their old handshake must not start a new session. */
   readonly ended: readonly (Counters & {
     readonly device: string;
     readonly publicKey: PublicKey;
   })[];
 }
 
-/** What tells a peer's next look from the one before. */
+/** The values by which two scans of a peer are compared. */
 type Counters = Pick<Peer, "lastHandshakeMs" | "rxBytes" | "txBytes">;
 
 type SessionKey = string;
 
 /**
- * A data message has 32 bytes plus its content padded to 16 (or to the MTU, 1280 and more), so a
- * growth of one, two or three times 148 can be nothing but initiations. Four are as long as one data
- * message may be, and take longer.
+ * A data message has 32 bytes plus its content padded to 16 (or to the MTU, 1280 or more), so growth by one, two or
+ * three times 148 bytes can only be initiations. Four initiations are as long as one possible data message, and take
+ * longer.
  */
 const ATTEMPTS_MAX = 3;
-/** Attempts are at least this far apart: REKEY_TIMEOUT, messages.h. */
+/** Minimum time between initiations: REKEY_TIMEOUT, messages.h. */
 const ATTEMPT_MS = 5000;
 
-/** The two clocks go apart by milliseconds; further only when somebody sets one of them. */
+/** The two clocks drift apart by milliseconds; a larger difference means that the wall clock was set. */
 const CLOCK_SET_MS = 2000;
 
 const NEVER: Instant = { wallMs: 0, monotonicMs: 0 };
@@ -96,24 +96,24 @@ const NONE: ReadonlySet<string> = new Set();
 export class Tracker {
   #rules: Rules;
   readonly #devices = new Map<string, Device>();
-  /** Devices of an earlier run that no look has found yet. */
+  /** Devices of the previous run that have not been scanned yet. */
   readonly #unseen = new Set<string>();
-  /** When the last look at each device was. */
+  /** Time of the last scan of each device. */
   readonly #lookedAt = new Map<string, Instant>();
   readonly #ended = new Map<SessionKey, Counters>();
   readonly #sessions = new Map<SessionKey, Session>();
   /**
-   * Peers that were disconnected by silence while the keys of their handshake are still valid: they can
-   * return without another one.
+   * Peers that were disconnected as idle while the keys of their handshake are still valid: they can return without a
+   * new handshake.
    */
   readonly #silent = new Map<SessionKey, Pick<Session, "device" | "handshakeAt">>();
-  /** Sessions by device, outer address and port: the one that came there last. */
+  /** The latest session by device, outer address and port. */
   readonly #places = new Map<string, SessionKey>();
   #started = false;
 
   /**
-   * @param earlier its sessions go on and are not announced again; what changed since is, by the
-   *   first looks. null: this is the first run ever.
+   * @param earlier the previous run's state. Its sessions continue and are not announced again; the first scans report
+   *   what changed since. null: this is the first run.
    */
   constructor(rules: Rules, earlier: Earlier | null = null, now: Instant = NEVER) {
     this.#rules = rules;
@@ -128,11 +128,11 @@ export class Tracker {
       const key = sessionKey(device, publicKey);
       this.#ended.set(key, counters);
       const { lastHandshakeMs } = counters;
-      // The last session of a peer counts; one that goes on has none before it.
+      // Only the last session of a peer matters; a peer with a current session needs none.
       if (lastHandshakeMs === null || this.#sessions.has(key)) continue;
-      // `#end` adds only idle peers. Here the reason does not matter: a peer that was removed, itself or with its
-      // device, has no handshake when it is added again, and its next one starts a session by itself. Until the
-      // old keys expire, the only effect is that its device is scanned at each tick.
+      // `#end` adds only idle peers. Here the reason does not matter: a peer that was removed, alone or with its
+      // device, has no handshake when it is added again, and its next handshake starts a session anyway. Until the old
+      // keys expire, the only effect is that its device is scanned at each tick.
       this.#silent.set(key, { device, handshakeAt: earlierInstant(lastHandshakeMs, now) });
     }
   }
@@ -150,8 +150,8 @@ export class Tracker {
   }
 
   /**
-   * The devices that a tick must scan: those with a connected peer, or with one that can return without a
-   * handshake. Of all other peers, only a handshake can tell.
+   * The devices that a tick must scan: those with a connected peer, or with one that can return without a handshake.
+   * Any other peer can only connect by a handshake.
    */
   get tickedDevices(): ReadonlySet<string> {
     const names = new Set<string>();
@@ -160,7 +160,7 @@ export class Tracker {
     return names;
   }
 
-  /** Whether there is such a device. */
+  /** Whether a tick has devices to scan. */
   get needsTick(): boolean {
     return this.#sessions.size > 0 || this.#silent.size > 0;
   }
@@ -169,7 +169,7 @@ export class Tracker {
     this.#rules = rules;
   }
 
-  /** Moves what it remembers by the wall clock. The kernel's times stay: the next scan is compared with them. */
+  /** Moves the remembered wall-clock times. The kernel's times stay, because the next scan is compared with them. */
   clockSet(step: ClockStep): void {
     const at = (instant: Instant): Instant => ({ ...instant, wallMs: moved(step, instant.wallMs) });
     for (const [key, session] of this.#sessions) {
@@ -183,9 +183,9 @@ export class Tracker {
   }
 
   /**
-   * When the keys were made of the session that was last heard from this place, on the monotonic
-   * clock, with a device that listens to the port; where none is known to, with any: a firewall may
-   * redirect it. null: no session was. The scope of a link-local address does not count.
+   * Returns when the session last heard from this address and port made its keys, on the monotonic clock; null if no
+   * session matches. Considers devices that listen on `listenPort`, or all devices if none does, because a firewall may
+   * redirect the port. The scope of a link-local address is ignored.
    */
   handshakeAtMs(address: string, port: number, listenPort: number): number | null {
     const devices = [...this.#devices.values()];
@@ -200,7 +200,7 @@ export class Tracker {
     return latestMs;
   }
 
-  /** Takes in a look, taken at `now`: what it found, then whose time is up. */
+  /** Processes a scan taken at `now`: first its results, then expired sessions. */
   observe(look: Look, now: Instant): Change[] {
     const changes: Change[] = [];
     for (const device of look.removed) this.#deviceRemoved(device, now, changes);
@@ -210,7 +210,7 @@ export class Tracker {
     return changes;
   }
 
-  /** Says which devices there are: those of an earlier run that are not among them are gone. */
+  /** Sets which devices exist. Devices of the previous run that are missing were removed. */
   allListed(present: ReadonlySet<string>, now: Instant): Change[] {
     const changes: Change[] = [];
     for (const name of this.#unseen) {
@@ -220,7 +220,7 @@ export class Tracker {
   }
 
   /**
-   * The next moment on the monotonic clock, later than `afterMs`, at which silence alone changes something.
+   * Returns the next deadline of a session, later than `afterMs`, on the monotonic clock; null if no deadline follows.
    */
   nextDeadlineMs(afterMs = -Infinity): number | null {
     let next: number | null = null;
@@ -235,7 +235,7 @@ export class Tracker {
   #deviceSeen(look: DeviceLook, now: Instant, changes: Change[]): void {
     const { device } = look;
     const before = this.#devices.get(device.name);
-    // Deleted and made again between two looks.
+    // Deleted and created again between two scans.
     if (before !== undefined && before.index !== device.index) {
       this.#deviceRemoved(before, now, changes);
     }
@@ -259,7 +259,7 @@ export class Tracker {
     this.#lookedAt.set(device.name, now);
   }
 
-  /** The first look at a device of an earlier run: sessions that did not last until now. */
+  /** Handles the first scan of a device of the previous run: ends the sessions that did not last until now. */
   #sinceEarlier({ device, changed }: DeviceLook, now: Instant, changes: Change[]): void {
     const peers = new Map(changed.map(({ peer }) => [peer.publicKey, peer]));
     for (const [key, session] of this.#sessions) {
@@ -271,7 +271,7 @@ export class Tracker {
         session.gone === null &&
         (peer.rxBytes < session.peer.rxBytes || peer.txBytes < session.peer.txBytes)
       ) {
-        // Counters only fall when the peer is added again.
+        // Counters only fall when the peer was added again.
         this.#end(key, session, "peer-removed", now, changes);
       } else if (
         peer.lastHandshakeMs !== null &&
@@ -279,7 +279,7 @@ export class Tracker {
       ) {
         const handshakeAt = earlierInstant(peer.lastHandshakeMs, now);
         if (now.monotonicMs - handshakeAt.monotonicMs < REJECT_AFTER_MS) continue;
-        // It made new keys since, which are dead too: nothing else is known of its end.
+        // It made new keys since, which have expired too. This handshake is the latest known activity.
         const rxBytes = session.rxBytes + growth(session.peer.rxBytes, peer.rxBytes);
         const txBytes = session.txBytes + growth(session.peer.txBytes, peer.txBytes);
         this.#put({ ...session, peer, handshakeAt, lastSign: handshakeAt, rxBytes, txBytes });
@@ -298,12 +298,12 @@ export class Tracker {
     for (const [key, silent] of this.#silent) {
       if (silent.device === name) this.#silent.delete(key);
     }
-    // The peers' ends are told before the device's.
+    // Report peer disconnects before the device removal.
     this.#expire(now, changes, NONE);
     changes.push({ type: "device.removed", atMs: now.wallMs, device: name, listenPort });
   }
 
-  /** A peer without a session. Only a completed handshake, or data under its keys, makes one. */
+  /** Handles a peer without a session. Only a completed handshake, or data under its keys, starts one. */
   #peerSeen(device: string, change: PeerChange, now: Instant, changes: Change[]): void {
     const { peer } = change;
     if (peer.lastHandshakeMs === null) return;
@@ -328,7 +328,7 @@ export class Tracker {
         ? handshakeInstant(peer.lastHandshakeMs, now)
         : silent.handshakeAt;
     const lastSign = isNew ? this.#unseenSign(peer.publicKey, handshakeAt, now) : now;
-    // Whoever was added since the look before has counted from zero; at the start nobody knows.
+    // The counters of a peer added since the last scan started from zero; at the first scan this is unknown.
     const isAdded = before === null && this.#started && !isFirstLook;
     const counted = before ?? (isAdded ? { rxBytes: 0, txBytes: 0 } : peer);
     const session: Session = {
@@ -358,8 +358,9 @@ export class Tracker {
   }
 
   /**
-   * Whether a peer was silent between its handshake and the look that found it, nobody knows. So its
-   * silence counts from now, but it ends no later than that of a peer whose keys are dead.
+   * The time of the peer's last activity before this scan is unknown, so its idle time starts now. To limit the error,
+   * the idle timeout ends no later than the handshake's keys expire; an idle timeout longer than REJECT_AFTER_MS counts
+   * from the handshake.
    */
   #unseenSign(publicKey: PublicKey, handshakeAt: Instant, now: Instant): Instant {
     const spareMs = Math.max(0, REJECT_AFTER_MS - this.#rules.idleTimeoutMs(publicKey));
@@ -423,10 +424,9 @@ export class Tracker {
   }
 
   /**
-   * Whether the handshake begins another session: it was made after the time in which the peer should
-   * have been heard from, and it is no renewal, because keys that are in use are renewed after
-   * REKEY_AFTER_MS and not before. So the peer, or its device here, had lost its keys. A later handshake
-   * proves nothing: wgmon was not there to see those in between.
+   * Whether the handshake starts another session: it was made after the session's deadline, and it is not a renewal,
+   * because keys in use are renewed after REKEY_AFTER_MS and not before. So the peer, or its device here, had lost its
+   * keys. A later handshake proves nothing: wgmon was not running to see those in between.
    */
   #isAfterEnd(session: Session, handshakeAt: Instant): boolean {
     const isRenewal = handshakeAt.monotonicMs - session.handshakeAt.monotonicMs >= REKEY_AFTER_MS;
@@ -434,8 +434,9 @@ export class Tracker {
   }
 
   /**
-   * Whether the peer has completed a handshake since `beforeMs`, the time of its last one as the look
-   * before found it; null: it had none.
+   * Whether the peer has completed a handshake since the previous scan.
+   *
+   * @param beforeMs the time of its latest handshake in that scan; null: it had none.
    */
   #isNewHandshake(device: string, beforeMs: number | null, peer: Peer, now: Instant): boolean {
     const looked = this.#lookedAt.get(device) ?? now;
@@ -445,11 +446,14 @@ export class Tracker {
     );
   }
 
-  /** Received data, as opposed to attempts at a handshake, which anybody with the peer's key can make. */
+  /**
+   * Whether the peer sent data. Handshake attempts do not count: anyone with the peer's private key can send them
+   * without completing a handshake.
+   */
   #isSignOfLife(device: string, before: Counters, after: Counters, now: Instant): boolean {
     const bytes = growth(before.rxBytes, after.rxBytes);
     const attempts = bytes / INITIATION_BYTES;
-    // Before our first look, any number of attempts may have been made.
+    // Any number of attempts may have been made before our first scan.
     const sinceMs = now.monotonicMs - (this.#lookedAt.get(device)?.monotonicMs ?? -Infinity);
     const most = Math.max(ATTEMPTS_MAX, Math.floor(sinceMs / ATTEMPT_MS) + 1);
     return bytes > 0 && !(Number.isInteger(attempts) && attempts <= most);
@@ -462,10 +466,10 @@ export class Tracker {
   }
 
   /**
-   * Ends the sessions whose silence, or whose hold after a removal, has lasted long enough.
+   * Ends the sessions whose idle time, or whose hold after a removal, is over.
    *
-   * @param looked names of devices. Whoever was not looked at may have lived on: wgmon itself may have been
-   *   stopped for a while, or could not look.
+   * @param looked names of the scanned devices. Peers of other devices may have been active, because wgmon was stopped
+   *   for a while or could not scan them.
    */
   #expire(now: Instant, changes: Change[], looked: ReadonlySet<string>): void {
     for (const [key, session] of this.#sessions) {
@@ -496,7 +500,7 @@ export class Tracker {
       type: "peer.disconnected",
       atMs: now.wallMs,
       device: session.device,
-      // Where it was last proven to be.
+      // The endpoint at the latest proof of activity.
       peer: { ...session.peer, endpoint: session.endpoint },
       session: summary(session),
       endedAtMs: session.lastSign.wallMs,
@@ -525,19 +529,19 @@ export class Tracker {
   }
 }
 
-/** Whether anything can be received under the keys of the handshake. */
+/** Whether data can still be received under the keys of the handshake. */
 function areKeysValid({ handshakeAt }: Pick<Session, "handshakeAt">, now: Instant): boolean {
   return now.monotonicMs - handshakeAt.monotonicMs < REJECT_AFTER_MS;
 }
 
-/** How much a counter grew; one that fell started again from zero. */
+/** How much a counter grew; a counter that fell restarted from zero. */
 function growth(beforeBytes: number, nowBytes: number): number {
   return nowBytes >= beforeBytes ? nowBytes - beforeBytes : nowBytes;
 }
 
 /**
- * When a handshake was, on both clocks. The kernel tells it by the wall clock; if that jumped since,
- * the handshake was just before the look that found it.
+ * The time of a handshake on both clocks. The kernel reports wall-clock time; if that jumped since, the handshake
+ * counts as made at the time of the scan.
  */
 function handshakeInstant(lastHandshakeMs: number, now: Instant): Instant {
   const ageMs = now.wallMs - lastHandshakeMs;
@@ -545,7 +549,7 @@ function handshakeInstant(lastHandshakeMs: number, now: Instant): Instant {
   return { wallMs: lastHandshakeMs, monotonicMs: now.monotonicMs - ageMs };
 }
 
-/** A moment that is known from the wall clock of an earlier run. */
+/** Converts a wall-clock time of the previous run. */
 function earlierInstant(wallMs: number, now: Instant): Instant {
   return { wallMs, monotonicMs: now.monotonicMs - Math.max(0, now.wallMs - wallMs) };
 }
@@ -562,7 +566,7 @@ function restored(saved: SavedSession, now: Instant): Session {
   };
 }
 
-/** What a later run needs to go on with the session. */
+/** Returns the session in the form that the next run needs to continue it. */
 export function saved(session: Session, now: Instant): SavedSession {
   const { startedMonotonicMs: _, handshakeAt, lastSign, gone, ...rest } = session;
   const wallMs = (monotonicMs: number) => now.wallMs - (now.monotonicMs - monotonicMs);
@@ -575,7 +579,7 @@ export function saved(session: Session, now: Instant): SavedSession {
   };
 }
 
-/** The same for a session that was saved. */
+/** Moves the times of a saved session. */
 export function movedSession(session: SavedSession, step: ClockStep): SavedSession {
   const { startedAtMs, handshakeAtMs, lastSignMs, silentSinceMs, gone } = session;
   return {
@@ -588,11 +592,11 @@ export function movedSession(session: SavedSession, step: ClockStep): SavedSessi
   };
 }
 
-/** By the wall clock, which events have, unless it was set in between. */
+/** The duration on the wall clock, as in events, unless the wall clock was set in between. */
 function durationMs({ startedAtMs, startedMonotonicMs, lastSign }: Session): number {
   const wallMs = lastSign.wallMs - startedAtMs;
   const monotonicMs = lastSign.monotonicMs - startedMonotonicMs;
-  // Where there was no later sign than the first, only the wall clock's time is that of the sign.
+  // If start and last activity are the same moment, only the wall clock has that moment's exact time.
   const wasSet = wallMs !== 0 && Math.abs(wallMs - monotonicMs) > CLOCK_SET_MS;
   return Math.max(0, wasSet ? monotonicMs : wallMs);
 }

@@ -1,6 +1,6 @@
 /**
- * What each connected peer received and sent, written to the store for every five minutes: the series
- * of a day that the machine interface shows.
+ * Writes what each connected peer received and sent to the store every five minutes: the series of a day that the HTTP
+ * API shows.
  */
 
 import type { Clock } from "./clock.ts";
@@ -8,13 +8,13 @@ import { type Store, type Traffic as Row, TRAFFIC_SLOT_MS } from "./store/store.
 import type { Session } from "./tracker.ts";
 import { type ClockStep, moved } from "./wallclock.ts";
 
-/** Peers that are written in one go, so that packets need not wait. */
+/** Peers written in one step, so that packets are not delayed. */
 const SLICE = 200;
 
-/** How far a session was when it was written. */
+/** A session's counters when they were last written. */
 type Written = Pick<Session, "startedAtMs" | "rxBytes" | "txBytes">;
 
-/** A session as far as it matters here. */
+/** The part of a session that is needed here. */
 interface Counted extends Written {
   readonly device: string;
   readonly publicKey: string;
@@ -24,15 +24,15 @@ export class Traffic {
   readonly #store: Pick<Store, "addTraffic">;
   readonly #clock: Clock;
   #written = new Map<string, Written>();
-  /** Of sessions that have ended since. */
+  /** Rows of sessions that ended since the last write. */
   readonly #pending: Row[] = [];
-  /** What is to be written, a slice at a time. */
+  /** Rows that wait to be written, one slice at a time. */
   readonly #slices: { atMs: number; readonly rows: readonly Row[] }[] = [];
   #cancelWrite = () => {};
-  /** When it was last written: the growth since belongs to that stretch of time. */
+  /** Time of the last write. Later growth belongs to the slot that contains it. */
   #atMs: number;
 
-  /** @param sessions those of an earlier run: it has written them. */
+  /** @param sessions restored sessions: the previous run has written their counters. */
   constructor(store: Pick<Store, "addTraffic">, clock: Clock, sessions: Iterable<Session>) {
     this.#store = store;
     this.#clock = clock;
@@ -42,14 +42,14 @@ export class Traffic {
     }
   }
 
-  /** To be called now and then; writes when a new stretch of time has begun. */
+  /** Called periodically; writes when a new slot has begun. */
   keepUp(sessions: Iterable<Session>): void {
     const nowMs = this.#clock.now().wallMs;
     const isSame = Math.floor(nowMs / TRAFFIC_SLOT_MS) === Math.floor(this.#atMs / TRAFFIC_SLOT_MS);
     if (!isSame) this.save(sessions);
   }
 
-  /** Writes all that has grown. */
+  /** Writes all growth since the last write. */
   save(sessions: Iterable<Session>): void {
     const atMs = this.#atMs;
     this.#atMs = this.#clock.now().wallMs;
@@ -68,7 +68,7 @@ export class Traffic {
     this.#writeSlice();
   }
 
-  /** Moves the times that it remembers. Those in the store are moved already. */
+  /** Moves the remembered times. Those in the store are already moved. */
   clockSet(step: ClockStep): void {
     this.#atMs = moved(step, this.#atMs);
     for (const slice of this.#slices) slice.atMs = moved(step, slice.atMs);
@@ -77,16 +77,16 @@ export class Traffic {
     }
   }
 
-  /** The end: writes all that has grown, and at once. */
+  /** Shuts down: writes all growth synchronously. */
   finish(sessions: Iterable<Session>): void {
     this.save(sessions);
     while (this.#slices.length > 0) this.#writeSlice();
   }
 
-  /** A session that ended, with the last that it counted. */
+  /** Adds the last growth of an ended session. */
   ended(session: Counted): void {
     const key = `${session.device} ${session.publicKey}`;
-    // All peers of a device may end at once, so it is not written for each.
+    // All peers of a device may end at once, so do not write for each.
     this.#pending.push(...growth(session, this.#written.get(key)));
     this.#written.delete(key);
   }
@@ -101,7 +101,7 @@ export class Traffic {
   }
 }
 
-/** None where nothing came and went. */
+/** Returns no row if nothing was received or sent. */
 function growth(now: Counted, written: Written | undefined): Row[] {
   const isSame = written !== undefined && written.startedAtMs === now.startedAtMs;
   const before = isSame ? written : { rxBytes: 0, txBytes: 0 };

@@ -1,7 +1,7 @@
 /**
- * Who reached a WireGuard port and was no peer: senders of handshake messages from whose place nobody
- * has a session 5 s later, counted by network and minute. Anybody can forge such packets: what is
- * remembered, computed and told is bounded, and what cannot be followed is not accused.
+ * Reports senders that reached a WireGuard port without being a peer: a sender of handshake messages whose address and
+ * port have no session 5 s later, counted by network and minute. Such packets can be forged, so memory, computation and
+ * reports are bounded, and senders beyond the bounds are not reported.
  */
 
 import type { CapturedDatagram } from "./capture/packet.ts";
@@ -19,53 +19,53 @@ import {
   type PublicKey,
 } from "./wireguard.ts";
 
-/** A peer authenticates within a round trip. After this WireGuard tries again (REKEY_TIMEOUT). */
+/** A peer authenticates within a round trip. After this time WireGuard retries (REKEY_TIMEOUT). */
 const SETTLE_MS = 5000;
 const MINUTE_MS = 60_000;
-/** How often sources are looked through while there are any ... */
+/** Interval for checking the sources, while there are any ... */
 const SWEEP_MS = 1000;
-/** ... and how many get their mac1 checked then; the others wait for the next time. */
+/** ... and the maximum of mac1 checks per interval; the other sources wait. */
 const CHECKS_PER_SWEEP = 100;
 
 const NETWORKS_MAX = 1000;
 const SOURCES_MAX = 4096;
-/** A flood from one network must not take the places of all. */
+/** Keeps a flood from one network from using all of SOURCES_MAX. */
 const SOURCES_PER_NETWORK_MAX = 64;
 
-/** Networks told of in a minute, each by its own event; the others share one for each device. */
+/** Networks that get their own event per minute; the others share one event per device. */
 const EVENTS_MAX = 60;
-/** Sources, and peers, that an event names. */
+/** Maximum number of sources, and of peers, in an event. */
 const NAMES_MAX = 5;
 
 /**
- * valid: they know the device's public key, as a peer with a wrong preshared key does, or one that
- * was removed; invalid: they do not, as scanners; mixed: some do; not-checked: nobody knows.
+ * Whether the senders know the device's public key. valid: all checked ones do, like a peer with a wrong preshared key
+ * or a removed peer. invalid: none does, like scanners. mixed: some do. not-checked: unknown.
  */
 export type Mac1 = "valid" | "invalid" | "mixed" | "not-checked";
 
 interface Messages {
   readonly initiation: number;
   readonly response: number;
-  /** First data messages. */
+  /** Data messages with counter 0. */
   readonly data: number;
 }
 
-/** Handshakes that no peer completed, from one network or from several. Times on the wall clock. */
+/** Handshakes that no peer completed, from one network or several. Times are wall clock. */
 export interface UnknownHandshakes {
   readonly type: "handshake.unknown";
   readonly atMs: number;
   readonly device: string;
   readonly listenPort: number;
-  /** `198.51.100.0/24`, `2001:db8::/48`; null: several. */
+  /** `198.51.100.0/24` or `2001:db8::/48`; null if there are several. */
   readonly network: string | null;
-  /** How many networks. */
+  /** Number of networks. */
   readonly networks: number;
-  /** Some of the senders, the most telling first. */
+  /** Some of the senders, the most informative first. */
   readonly sources: readonly string[];
   readonly packets: number;
   readonly messages: Messages;
   readonly mac1: Mac1;
-  /** Peers of the device that are among the senders: WireGuard knew them by their private keys. */
+  /** Peers of the device among the senders. They proved their private keys to WireGuard. */
   readonly peers: readonly { readonly publicKey: PublicKey; readonly name: string | null }[];
   readonly firstAtMs: number;
   readonly lastAtMs: number;
@@ -73,28 +73,30 @@ export interface UnknownHandshakes {
 
 export interface UnknownOptions {
   readonly clock: Clock;
-  /** The device that listens to the port; null: none does. */
+  /** Returns the device that listens on the port; null if no device does. */
   deviceAt(port: number): Device | null;
-  /** When the session there made its keys; null: there is none. As the trigger's. */
+  /**
+   * When the session at this address and port made its keys; null if no session matches. See `Tracker.handshakeAtMs`.
+   */
   handshakeAtMs(address: string, port: number, listenPort: number): number | null;
   hasValidMac1(handshake: Uint8Array, publicKey: PublicKey): boolean;
-  /** null: it has none. */
+  /** Returns null if the peer has no name. */
   nameOf(publicKey: PublicKey, device: string): string | null;
   report(found: readonly UnknownHandshakes[]): void;
 }
 
-/** An address and port that tried. Times on the monotonic clock. */
+/** An address and port that sent handshake messages. Times are monotonic. */
 interface Source {
   readonly address: string;
   readonly port: number;
   readonly firstMs: number;
   lastMs: number;
   readonly messages: { -readonly [Name in keyof Messages]: Messages[Name] };
-  /** Its first handshake message, to be checked; null: none came, or it is checked. */
+  /** Its first handshake message, if its mac1 is still to be checked; otherwise null. */
   handshake: Uint8Array | null;
-  /** null: not checked. */
+  /** null until it is checked. */
   isMac1Valid: boolean | null;
-  /** The peer that it is by its private key; null: nobody knows. */
+  /** The peer that proved its private key from here; null if unknown. */
   peer: PublicKey | null;
 }
 
@@ -105,7 +107,7 @@ interface Network {
   readonly sources: Map<string, Source>;
 }
 
-/** Those of a network that are told of. */
+/** The sources of a network that are reported. */
 interface Found {
   readonly device: Device;
   readonly network: string;
@@ -115,7 +117,7 @@ interface Found {
 export class Unknown {
   readonly #options: UnknownOptions;
   readonly #networks = new Map<string, Network>();
-  /** In all networks. */
+  /** Number of sources in all networks. */
   #sources = 0;
   #minuteAtMs = 0;
   #cancel: (() => void) | null = null;
@@ -125,13 +127,13 @@ export class Unknown {
     this.#options = options;
   }
 
-  /** A WireGuard message was captured. */
+  /** Handles a captured WireGuard message. */
   seen(datagram: CapturedDatagram): void {
     const message = messageOf(datagram);
     if (message === null || this.#stopped) return;
     const { sourceAddress: address, sourcePort: port, destinationPort } = datagram;
     const device = this.#options.deviceAt(destinationPort);
-    // A connected peer that makes new keys is no stranger, even if it fails.
+    // A renewal by a connected peer is not unknown, even if it fails.
     if (device === null || this.#isKnown(address, port, device)) return;
     const { monotonicMs } = this.#options.clock.now();
     const source = this.#sourceAt(address, port, device, monotonicMs);
@@ -139,7 +141,7 @@ export class Unknown {
     source.lastMs = monotonicMs;
     source.messages[message]++;
     if (device.publicKey !== null && source.isMac1Valid === null) {
-      // A copy: the view would keep all that was received with it.
+      // Copy the bytes: a view would keep the whole receive buffer alive.
       source.handshake ??= datagram.handshake?.slice() ?? null;
     }
     if (this.#cancel === null) {
@@ -149,11 +151,11 @@ export class Unknown {
   }
 
   /**
-   * A look was taken, and the tracker knows of it. A peer without a session whose rx grew by
-   * initiations alone proved its private key and got no further.
+   * Handles a scan, after the tracker. If a peer without a session gained rx bytes by initiations alone, it proved its
+   * private key but did not complete a handshake.
    */
   looked({ devices }: Look): void {
-    // A look may have thousands of changes, and mostly there is nobody to find among them.
+    // A scan may have thousands of changes, and usually there are no sources to match.
     if (this.#sources === 0) return;
     for (const { device, changed } of devices) {
       for (const change of changed) {
@@ -174,12 +176,12 @@ export class Unknown {
     this.#cancel?.();
   }
 
-  /** Whether a peer proved to be there, with this device. */
+  /** Whether a peer with a session on this device was last heard from this address and port. */
   #isKnown(address: string, port: number, { listenPort }: Device): boolean {
     return this.#options.handshakeAtMs(address, port, listenPort) !== null;
   }
 
-  /** null: it is one too many. */
+  /** Returns null if a limit is reached. */
   #sourceAt(address: string, port: number, device: Device, nowMs: number): Source | null {
     const cidr = networkOf(address);
     const key = networkKey(device, cidr);
@@ -249,7 +251,7 @@ export class Unknown {
     this.#options.report(groupsOf(found).map((group) => this.#summary(group, now)));
   }
 
-  /** Takes out whoever had the time to authenticate; the others are the next minute's. */
+  /** Removes and returns the sources that had time to authenticate; the others stay for the next minute. */
   #take(now: Instant): Found[] {
     const found: Found[] = [];
     for (const network of this.#networks.values()) {
@@ -311,7 +313,7 @@ function isSettled({ firstMs }: Source, { monotonicMs }: Instant): boolean {
   return monotonicMs - firstMs >= SETTLE_MS;
 }
 
-/** Whether all that came from the peer were initiations, none of which led to new keys. */
+/** Whether the peer's rx grew by initiations alone, without a completed handshake. */
 function isAttempt({ peer, before }: PeerChange): boolean {
   if (before === null) return false;
   if (!isSameHandshake(before.lastHandshakeMs, peer.lastHandshakeMs)) return false;
@@ -319,7 +321,7 @@ function isAttempt({ peer, before }: PeerChange): boolean {
   return bytes > 0 && bytes % INITIATION_BYTES === 0;
 }
 
-/** One for each network, as long as there are not too many; the others together, by device. */
+/** One group per network for the first EVENTS_MAX; the remaining networks form one group per device. */
 function groupsOf(found: readonly Found[]): Found[][] {
   const ranked = found.toSorted((a, b) => rankOf(a) - rankOf(b) || sizeOf(b) - sizeOf(a));
   const rest = Map.groupBy(ranked.slice(EVENTS_MAX), ({ device }) => device.name);
@@ -333,7 +335,9 @@ function mac1Of(sources: readonly Source[]): Mac1 {
   return isSomeInvalid ? "invalid" : "not-checked";
 }
 
-/** Scanners must not hide somebody who should be let in: peers first, then who knows the key. */
+/**
+ * Sort order of sources, so that scanners do not hide misconfigured peers: peers first, then senders with a valid mac1.
+ */
 function rank({ peer, isMac1Valid }: Source): number {
   if (peer !== null) return 0;
   if (isMac1Valid === null) return 2;
@@ -352,7 +356,10 @@ function sum(sources: readonly Source[], name: keyof Messages): number {
   return sources.reduce((total, { messages }) => total + messages[name], 0);
 }
 
-/** `198.51.100.0/24`, `2001:db8::/48`: what one customer of a provider has, more or less. */
+/**
+ * Returns the network of an address, roughly what a provider assigns to one customer: `198.51.100.0/24`,
+ * `2001:db8::/48`.
+ */
 export function networkOf(address: string): string {
   if (!address.includes(":")) return `${address.slice(0, address.lastIndexOf("."))}.0/24`;
   const [head = "", tail] = address.split("::");
@@ -363,7 +370,7 @@ export function networkOf(address: string): string {
     groups.push(...after);
   }
   const first = groups.slice(0, 3);
-  // What follows is zero: RFC 5952 takes the zeros before it into the same gap.
+  // The remaining groups are zero: RFC 5952 compresses the zeros before them into the same gap.
   while (first.at(-1) === "0") first.pop();
   return `${first.join(":")}::/48`;
 }

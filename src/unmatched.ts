@@ -1,7 +1,7 @@
 /**
- * Finds what the settings say about peers and devices that do not exist now: most likely a typing mistake,
- * with which a target would never get an event. It is only worth a warning, at the start, after a reload
- * and in `wgmon doctor`, because a peer or a device may be added later.
+ * Finds peers and devices in the settings that do not exist now, most likely because of a typing mistake that keeps a
+ * target from ever getting an event. This is only a warning, at the start, after a reload and in `wgmon doctor`,
+ * because a peer or a device may be added later.
  */
 
 import type { TargetSettings } from "./config.ts";
@@ -12,32 +12,32 @@ import type { NameBook } from "./namebook.ts";
 import { didYouMean } from "./suggest.ts";
 import { isPublicKey, type PublicKey } from "./wireguard.ts";
 
-/** Public keys in one warning. */
+/** Maximum number of public keys in one warning. */
 const KEYS_MAX = 3;
 
-/** What of the settings names peers and devices. */
+/** The settings that name peers and devices. */
 export interface Watched {
   readonly targets: readonly WatchedTarget[];
-  /** A name of null: the settings give the peer none. */
+  /** A null name: the settings give the peer no name. */
   readonly peers: ReadonlyMap<PublicKey, { readonly name: string | null }>;
 }
 
 interface WatchedTarget {
-  /** null: it has none, and is called by its number. */
+  /** null: the target has no name and is identified by its number. */
   readonly name: string | null;
   readonly selection: Pick<TargetSettings["selection"], "devices" | "peers">;
 }
 
-/** What wgmon sees now. */
+/** What exists now. */
 interface Present {
-  /** Names of the devices that it watches. */
+  /** Names of the watched devices. */
   readonly devices: readonly string[];
   readonly publicKeys: ReadonlySet<string>;
   /** Names of peers, from the settings and from files. */
   readonly names: ReadonlySet<string>;
 }
 
-/** A sentence for each name, key and device that matches nothing. */
+/** Returns a warning for each name, key and device that matches nothing. */
 export function unmatched({ targets, peers }: Watched, present: Present): string[] {
   const { devices, publicKeys, names } = present;
   const warnings: string[] = [];
@@ -50,7 +50,7 @@ export function unmatched({ targets, peers }: Watched, present: Present): string
     ),
     (word) => `wgmon watches no device ${quoted(word)} now${didYouMean(word, devices)}`,
   );
-  // While there is no device, no peer exists.
+  // Without a device there are no peers to compare with.
   if (devices.length === 0) return warnings;
   warn(
     wordsOf(targets, ({ selection }) =>
@@ -70,7 +70,7 @@ export function unmatched({ targets, peers }: Watched, present: Present): string
   return warnings;
 }
 
-/** The words that targets have, and of each word the targets that have it. */
+/** Collects the words that the targets use, and for each word the targets that use it. */
 function wordsOf(
   targets: readonly WatchedTarget[],
   choose: (target: WatchedTarget) => readonly string[],
@@ -86,7 +86,7 @@ function wordsOf(
   return found;
 }
 
-/** Asks for the peers of all devices only if the settings mention any. */
+/** Logs the warnings. Lists the peers of all devices only if the settings mention any. */
 export function warnOfUnmatched(
   settings: Watched,
   {
@@ -111,7 +111,7 @@ export function warnOfUnmatched(
     }));
     for (const warning of unmatched(settings, presentOf(settings, peers, names))) log.warn(warning);
   } catch (error) {
-    // The look at this device failed, too, and said why.
+    // The scan of this device failed too and logged the reason.
     if (!isUnreadable(error)) throw error;
   }
 }

@@ -1,9 +1,9 @@
 /**
- * Text that others chose, made harmless for a terminal: no character of it ends a line, moves the cursor,
- * changes the terminal or turns the direction of writing. Pure.
+ * Makes text from other sources safe for a terminal: no character can end a line, move the cursor, change the terminal
+ * or change the writing direction. Pure.
  */
 
-/** Select Graphic Rendition of ECMA-48, 8.3.117: what wgmon itself writes in colours. */
+/** Select Graphic Rendition codes (ECMA-48, 8.3.117) that wgmon itself writes. */
 export const STYLES = {
   bold: "1",
   dim: "2",
@@ -15,8 +15,8 @@ export const STYLES = {
 
 const [OWN, CONTROL] = [
   `\\u001b\\[(?:0|${Object.values(STYLES).join("|")})m`,
-  // Control characters (C0, DEL, C1), controls of direction, line ends of Unicode. By number: the classes
-  // of Unicode take a millisecond to compile.
+  // Control characters (C0, DEL, C1), direction controls and Unicode line ends, as code points: Unicode character
+  // classes take a millisecond to compile.
   "[\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]",
 ];
 const ANY = new RegExp(CONTROL, "g");
@@ -24,19 +24,19 @@ const IN_LINE = new RegExp(`(${OWN})|${CONTROL}`, "g");
 const IN_TEXT = new RegExp(`(${OWN}|\\t|\\r?\\n)|${CONTROL}`, "g");
 
 /**
- * The text with each such character written as JSON escapes it: `\u001b`. In a JSON text these characters
- * stand in strings only, so it stays the same JSON.
+ * Escapes each such character as in JSON: `\u001b`. In JSON they occur only within strings, so a JSON text stays
+ * equivalent.
  */
 export function visible(text: string): string {
   return text.replace(ANY, escaped);
 }
 
-/** The same for a line that wgmon wrote: its own colours stay. */
+/** Does the same for a line that wgmon wrote, but keeps its colours. */
 export function printableLine(line: string): string {
   return line.replace(IN_LINE, (found, own?: string) => own ?? escaped(found));
 }
 
-/** The same for several lines; tabs stay, too. */
+/** Does the same for several lines; keeps tabs too. */
 export function printable(text: string): string {
   return text.replace(IN_TEXT, (found, own?: string) => own ?? escaped(found));
 }

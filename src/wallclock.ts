@@ -1,59 +1,63 @@
 /**
- * The wall clock that wgmon goes by, and how it follows a clock that is set: by NTP after a start in 1970, or by a person. All times that
- * wgmon remembers are then expressed by the new clock (`moved`), so a time and "now" are always of one clock, and their difference is a duration.
+ * wgmon's wall clock, and how it follows a clock that is set: by NTP after a start in 1970, or by a person. All
+ * remembered times are then converted to the new clock (`moved`), so a remembered time and the present time are always
+ * on one clock and their difference is a duration.
  */
 
 import type { Clock } from "./clock.ts";
 import type { Instant } from "./wireguard.ts";
 
-/** What the machine knows about its time. */
+/** What the machine knows about its clock. */
 export interface Machine {
-  /** Another text after each boot; null: unknown. */
+  /** Different after each boot; null: unknown. */
   readonly bootId: string | null;
-  /** Milliseconds since the boot, suspension included. CLOCK_BOOTTIME, clock_gettime(2): it cannot be set. */
+  /** Milliseconds since the boot, including suspension. CLOCK_BOOTTIME, clock_gettime(2), which cannot be set. */
   bootMs(): number;
-  /** Whether NTP or the like keeps the clock right; true, too, where that is unknown. STA_UNSYNC, adjtimex(2). */
+  /** Whether the clock is synchronised, by NTP or similar; true also if unknown. STA_UNSYNC, adjtimex(2). */
   isSynchronised(): boolean;
 }
 
-/** How the clock stood when it was last read; kept in the store, so that a restart notices a step, too. */
+/** State of the clock when it was last read. It is stored, so that a restarted wgmon also notices a step. */
 export interface ClockState {
   readonly bootId: string;
-  /** The moment of the boot, by the wall clock. It changes only when the clock is set. */
+  /** Wall-clock time of the boot. Changes only when the clock is set. */
   readonly bootedAtMs: number;
-  /** Since when nothing has kept the clock right, by the wall clock; null: something does. */
+  /** Wall-clock time since which the clock is unsynchronised; null: it is synchronised. */
   readonly unsureSinceMs: number | null;
 }
 
-/** The wall clock was set. Times between `fromMs` and `toMs` were taken by the old clock. */
+/** A step of the wall clock. Times between `fromMs` and `toMs` were taken by the old clock. */
 export interface ClockStep {
-  /** How far, in whole milliseconds; negative: back. */
+  /** Size of the step in whole milliseconds; negative: backward. */
   readonly ms: number;
   readonly fromMs: number;
   readonly toMs: number;
   /**
-   * Since when the old clock may have been wrong: what was over by then keeps its times. null: it was right until now, as after
-   * a virtual machine was paused.
+   * Since when the old clock may have been wrong: sessions and other intervals that ended before keep their times.
+   * null: it was right until now, for example before a virtual machine was paused.
    */
   readonly unsureFromMs: number | null;
 }
 
-/** The two clocks differ by milliseconds, and by a leap second; by more only when one was set. */
+/**
+ * The two clocks drift apart by milliseconds and by a leap second; a larger difference means that the wall clock was
+ * set.
+ */
 const STEP_MS = 2000;
 
-/** Times are noted up to this long in advance: the next attempt at a target. */
+/** How far in the future a stored time may be: the next attempt at a target. */
 const AHEAD_MS = 15 * 60_000;
 
-/** Before wgmon was written: a machine with this time does not know the time yet. */
+/** Earlier than the first version of wgmon: a clock with an earlier time is not set yet. */
 const EARLIEST_MS = Date.UTC(2026, 0, 1);
 
-/** The store has no clock state. Its times in 1970 are from a clock that was not set. */
+/** Used if the store has no clock state. Its times in 1970 are from a clock that was not set. */
 const UNKNOWN: ClockState = { bootId: "", bootedAtMs: 0, unsureSinceMs: 0 };
 
 interface Options {
   readonly clock: Clock;
   readonly machine: Machine;
-  /** null: the first run, or one before that wrote no state. */
+  /** null: this is the first run, or the store was written by a version that saved no clock state. */
   readonly saved: ClockState | null;
 }
 
@@ -62,25 +66,25 @@ export class WallClock implements Clock {
   readonly #machine: Machine;
   readonly #bootId: string;
   #state: ClockState;
-  /** When the machine's clock was last read. */
+  /** The machine's time when it was last read. */
   #read: Instant;
   readonly #steps: ClockStep[] = [];
 
   constructor({ clock, machine, saved }: Options) {
     this.#clock = clock;
     this.#machine = machine;
-    // Where it is unknown, no other run of wgmon is in this boot: its times are not compared.
+    // If the boot id is unknown, use a random one, so that times of other runs are not compared with this boot.
     this.#bootId = machine.bootId ?? crypto.randomUUID();
     this.#state = saved ?? UNKNOWN;
     this.#read = clock.now();
   }
 
-  /** To be saved when `read` returned a step, and when it has changed. */
+  /** Save it after `read` returned a step, and whenever it has changed. */
   get state(): ClockState {
     return this.#state;
   }
 
-  /** A step of the machine's clock is not in it until `read` has returned the step. */
+  /** Returns the present time. Ignores a step of the machine's clock until `read` has returned the step. */
   now(): Instant {
     const { wallMs, monotonicMs } = this.#clock.now();
     const expectedMs = this.#read.wallMs + monotonicMs - this.#read.monotonicMs;
@@ -92,7 +96,7 @@ export class WallClock implements Clock {
     return this.#clock.after(delayMs, callback);
   }
 
-  /** Follows the machine's clock. Returns the step by which remembered times are to be moved; null: there was none. */
+  /** Reads the machine's clock. Returns the step by which remembered times must be moved; null if there was no step. */
   read(): ClockStep | null {
     const bootId = this.#bootId;
     const before = this.#state;
@@ -101,7 +105,7 @@ export class WallClock implements Clock {
     const bootMs = Math.round(this.#machine.bootMs());
     const bootedAtMs = wallMs - bootMs;
     const isSameBoot = before.bootId === bootId;
-    // What the old clock says now; of another boot only its beginning is known.
+    // The present time on the old clock; for another boot only the time of the boot is known.
     const isUnknown = before.bootedAtMs + (isSameBoot ? bootMs : 0) < EARLIEST_MS;
     // After a reboot, the saved state cannot be compared with the present clock.
     const isComparable = isSameBoot || (isUnknown && wallMs >= EARLIEST_MS);
@@ -118,7 +122,7 @@ export class WallClock implements Clock {
     }
     this.#state = {
       bootId,
-      // Read twice, the same moment differs by a millisecond or two.
+      // Two readings of the same moment differ by a millisecond or two.
       bootedAtMs: isSameBoot && Math.abs(ms) < STEP_MS / 4 ? before.bootedAtMs : bootedAtMs,
       unsureSinceMs: this.#unsureSinceMs(before, step, bootedAtMs),
     };
@@ -129,14 +133,14 @@ export class WallClock implements Clock {
     if (this.#machine.isSynchronised()) return null;
     if (before.bootId !== this.#bootId) return bootedAtMs;
     const { unsureSinceMs } = before;
-    // The old clock was right, so only what is taken from now on may be wrong.
+    // The old clock was right, so only times from now on may be wrong.
     if (unsureSinceMs === null) return Math.round(this.#read.wallMs);
     return step === null ? unsureSinceMs : unsureSinceMs + step.ms;
   }
 
   /**
-   * A time that the kernel keeps, as of a handshake, by the present wall clock. It must lie between the boot and now: one that does not was
-   * taken before the clock was set.
+   * Converts a time that the kernel keeps, such as that of a handshake, to the present wall clock. Such a time must lie
+   * between the boot and now; otherwise it was recorded before the clock was set.
    */
   current(atMs: number): number {
     const { wallMs } = this.#read;
@@ -148,7 +152,9 @@ export class WallClock implements Clock {
   }
 }
 
-/** A remembered time by the present wall clock. Times that the old clock cannot have given stay as they are. */
+/**
+ * Converts a remembered time to the present wall clock. Times that the old clock cannot have produced stay unchanged.
+ */
 export function moved({ ms, fromMs, toMs }: ClockStep, atMs: number): number {
   return atMs >= fromMs && atMs <= toMs ? atMs + ms : atMs;
 }

@@ -1,6 +1,6 @@
 /**
- * The words of WireGuard: peers, devices, endpoints, and the times of its protocol. Plain values;
- * this file imports nothing and everything may import it.
+ * WireGuard's terms as plain values: peers, devices, endpoints, and the protocol's times. This file imports nothing and
+ * every file may import it.
  */
 
 /** A peer's identity: 32 bytes in base64, 44 characters, as wg(8) prints it. */
@@ -11,12 +11,14 @@ export function isPublicKey(text: string): text is PublicKey {
   return /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(text);
 }
 
-/** A public key as addresses have it: base64url (RFC 4648 section 5) without padding, which needs no escapes. */
+/** Encodes a public key for URLs: base64url (RFC 4648 section 5) without padding, which needs no escapes. */
 export function urlKey(publicKey: string): string {
   return publicKey.replaceAll("+", "-").replaceAll("/", "_").replace(/=$/, "");
 }
 
-/** In base64, what an address has in base64url or base64, with or without padding; null: it is not 32 bytes long. */
+/**
+ * Converts a key in a URL (base64url or base64, with or without padding) to base64; null if it is not 32 bytes long.
+ */
 export function keyFromUrl(text: string): string | null {
   if (!/^[A-Za-z0-9+/_-]{43}=?$/.test(text)) return null;
   return `${text.slice(0, 43).replaceAll("-", "+").replaceAll("_", "/")}=`;
@@ -27,18 +29,18 @@ export interface Endpoint {
   /** Without brackets and scope. IPv6 as in RFC 5952; an IPv4-mapped address is written as IPv4. */
   readonly address: string;
   readonly port: number;
-  /** Interface number of a link-local IPv6 address (sin6_scope_id); 0 = none. */
+  /** Interface index of a link-local IPv6 address (sin6_scope_id); 0 = none. */
   readonly scopeId: number;
 }
 
-/** One peer as a look found it. */
+/** One peer in a scan. */
 export interface Peer {
   readonly publicKey: PublicKey;
-  /** null: the kernel has none yet. */
+  /** null: the kernel has no endpoint for the peer yet. */
   readonly endpoint: Endpoint | null;
   /** CIDR, in the kernel's order. */
   readonly allowedIps: readonly string[];
-  /** Wall clock of the last completed handshake; null: never. */
+  /** Wall clock time of the last completed handshake; null: never. */
   readonly lastHandshakeMs: number | null;
   /** Received from the peer since it was added, handshakes included. */
   readonly rxBytes: number;
@@ -48,11 +50,11 @@ export interface Peer {
   readonly persistentKeepaliveSeconds: number;
 }
 
-/** A WireGuard network device. Its peers are told apart by device and public key, never by endpoint. */
+/** A WireGuard network device. Its peers are identified by device and public key, never by endpoint. */
 export interface Device {
   /** Interface name, at most 15 bytes (IFNAMSIZ). */
   readonly name: string;
-  /** Interface number; a device that is deleted and made again has a new one. */
+  /** Interface index; a device that is deleted and created again has a new one. */
   readonly index: number;
   /** 0: not listening yet. */
   readonly listenPort: number;
@@ -61,55 +63,56 @@ export interface Device {
 }
 
 /**
- * A peer that is new, or differs from the look before in handshake, endpoint or a counter. A new one that
- * never completed a handshake may be left out, unless one that did was removed before: nobody can be in
- * a session with it.
+ * A peer that is new, or whose handshake, endpoint or counters changed since the previous scan. A new peer without a
+ * completed handshake may be omitted, because it cannot have a session, unless a peer with one was removed before.
  */
 export interface PeerChange {
   readonly peer: Peer;
-  /** As the look before found it; null: it had no such peer. */
+  /** Values of the previous scan; null: the peer was not in it. */
   readonly before: Pick<Peer, "lastHandshakeMs" | "rxBytes" | "txBytes"> | null;
 }
 
-/** What one look found at one device. */
+/** The result of a scan for one device. */
 export interface DeviceLook {
   readonly device: Device;
   readonly changed: readonly PeerChange[];
-  /** Peers that the look before had and this one has not. */
+  /** Peers that were in the previous scan and are missing in this one. */
   readonly removed: readonly PublicKey[];
 }
 
-/** What one look found: at every device, or at those that were asked for. */
+/** The result of a scan of all devices or of the requested ones. */
 export interface Look {
   readonly devices: readonly DeviceLook[];
-  /** Devices that the look before had and that are gone. */
+  /** Devices of the previous scan that no longer exist. */
   readonly removed: readonly Device[];
 }
 
-/** Two clocks read together. Ages and deadlines are counted on the second, which never jumps. */
+/** Both clocks read together. Use the monotonic one for ages and deadlines, because it never jumps. */
 export interface Instant {
-  /** Milliseconds since 1970; jumps when somebody sets the clock. */
+  /** Milliseconds since 1970; jumps when the clock is set. */
   readonly wallMs: number;
-  /** Milliseconds since an arbitrary moment of this process; never goes back. */
+  /** Milliseconds since an arbitrary moment in this process; never decreases. */
   readonly monotonicMs: number;
 }
 
 /**
- * A session's keys are dead this long after its handshake: nothing can be received any more but a
- * new attempt. REJECT_AFTER_TIME, WireGuard paper section 6.1; drivers/net/wireguard/messages.h.
+ * A session's keys expire this long after its handshake; then only a new handshake can be received. REJECT_AFTER_TIME,
+ * WireGuard paper section 6.1; drivers/net/wireguard/messages.h.
  */
 export const REJECT_AFTER_MS = 180_000;
 
-/** An active session makes new keys after this. REKEY_AFTER_TIME, the same places. */
+/** An active session makes new keys after this time. REKEY_AFTER_TIME, same sources. */
 export const REKEY_AFTER_MS = 120_000;
 
-/** Two handshakes are REKEY_TIMEOUT (5 s, messages.h) apart. */
+/**
+ * Tolerance for two readings of one handshake time; two handshakes are at least REKEY_TIMEOUT (5 s, messages.h) apart.
+ */
 const SAME_HANDSHAKE_MS = 1000;
 
 /**
- * Whether two readings of a handshake's time are of one handshake; null: never. Programs that report "now
- * minus age" (gotatun, and boringtun as kernel/userspace.ts reads its ages) move the time by fractions of
- * a millisecond from reading to reading, and by as much as the clock was set in between, `clockSetMs`.
+ * Whether two readings of a handshake time belong to one handshake; null: never. Programs that report "now minus age"
+ * (gotatun, and boringtun as kernel/userspace.ts reads its ages) shift the time by fractions of a millisecond between
+ * readings, and by `clockSetMs`, the amount by which the clock was set in between.
  */
 export function isSameHandshake(
   beforeMs: number | null,
@@ -134,7 +137,7 @@ export const MessageType = {
 /** Length of a handshake initiation on the wire, and in a peer's rx counter. messages.h. */
 export const INITIATION_BYTES = 148;
 
-/** Characters of a public key that people read where it stands for a peer's name. */
+/** Characters of a public key that are shown in place of a peer's name. */
 export const SHORT_KEY = 8;
 
 /** The first eight characters of a public key and `…`: enough to recognize a peer without a name. */
@@ -150,8 +153,8 @@ export function formatEndpoint(endpoint: Endpoint): string {
 }
 
 /**
- * Whether two endpoints are the same place. A scope counts only where both have one: packets are
- * captured without it, the kernel may know it.
+ * Whether two endpoints are the same address and port. Scopes are compared only if both have one: captured packets have
+ * no scope, but the kernel may know it.
  */
 export function sameEndpoint(a: Endpoint | null, b: Endpoint | null): boolean {
   if (a === null || b === null) return a === b;
@@ -163,14 +166,14 @@ export function sameEndpoint(a: Endpoint | null, b: Endpoint | null): boolean {
 }
 
 /**
- * An address of 4 or 16 bytes at `offset`, as text: dotted IPv4, or IPv6 as RFC 5952 section 4 has
- * it. `::ffff:192.0.2.1` becomes `192.0.2.1` (RFC 4291 section 2.5.5.2).
+ * Formats an address of 4 or 16 bytes at `offset`: dotted IPv4, or IPv6 as in RFC 5952 section 4. `::ffff:192.0.2.1`
+ * becomes `192.0.2.1` (RFC 4291 section 2.5.5.2).
  */
 export function formatAddress(bytes: Uint8Array, offset: number, length: 4 | 16): string {
   if (length === 4) {
     return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}`;
   }
-  // The first of the longest runs of zero groups; one group is none.
+  // Find the first of the longest runs of zero groups; a single group is not compressed.
   let start = -1;
   let longest = 1;
   for (let group = 0; group < 8; group++) {

@@ -1,6 +1,6 @@
 /**
- * Programs by which the kernel chooses what a socket receives: classic BPF, struct sock_filter of linux/filter.h.
- * And the tcpdump expression for what libpcap compiles. Pure.
+ * BPF programs by which the kernel selects what a socket receives: classic BPF, struct sock_filter of linux/filter.h.
+ * Also the tcpdump expression that libpcap compiles to such a program. Pure.
  */
 
 import {
@@ -15,10 +15,11 @@ import { MessageType } from "../wireguard.ts";
 import { PROTOCOL_UDP } from "./packet.ts";
 
 /**
- * Passes initiations, responses and first data messages (counter 0) to `ports`, or to any port; data of running
- * sessions stays in the kernel. null when there is no port to listen to.
+ * A tcpdump expression that passes initiations, responses and first data messages (counter 0) to `ports`, or to any
+ * port; data of established sessions stays in the kernel. null if there is no port.
  *
- * `udp[...]` exists for IPv4 only, so IPv6 counts from its own header; one with extension headers is not matched.
+ * `udp[...]` works for IPv4 only, so for IPv6 the offsets count from the IPv6 header, and packets with extension
+ * headers do not match.
  */
 export function handshakeExpression(ports: readonly number[] | "any"): string | null {
   if (ports.length === 0) return null;
@@ -35,7 +36,7 @@ export function handshakeExpression(ports: readonly number[] | "any"): string | 
   return `udp and ${destination}((ip and (${ipv4})) or (ip6 and (${ipv6})))`;
 }
 
-/** The first four bytes of a message in network order: the last three are zero. */
+/** The first four bytes of a message in network byte order; the last three are zero. */
 const typeWord = (type: number): number => type << 24;
 const hex = (type: number): string => `0x0${type}000000`;
 
@@ -56,16 +57,25 @@ const RETURN = 0x06;
 const A_TO_X = 0x07;
 const X_TO_A = 0x87;
 
-/** linux/filter.h: as an address, the offset of the attribute of type X, from A on; 0: there is none. */
+/**
+ * linux/filter.h: SKF_AD_OFF + SKF_AD_NLATTR. A load from it gives the offset of the first attribute of type X,
+ * searched from offset A; 0 if there is no such attribute.
+ */
 const FIND_ATTRIBUTE = 0xfffff000 + 12;
-/** The same: PACKET_OUTGOING or another of linux/if_packet.h. */
+/**
+ * linux/filter.h: SKF_AD_OFF + SKF_AD_PKTTYPE. A load from it gives PACKET_OUTGOING or another packet type of
+ * linux/if_packet.h.
+ */
 const PACKET_TYPE = 0xfffff000 + 4;
 const PACKET_OUTGOING = 4;
-/** A message of NFLOG: its attributes are behind struct nlmsghdr and struct nfgenmsg. */
+/** In an NFLOG message the attributes follow struct nlmsghdr and struct nfgenmsg. */
 const ATTRIBUTES_AT = NLMSG_HDRLEN + 4;
 const UDP_BYTES = 8;
 
-/** A label, or an instruction, with the labels where a comparison goes on; left out: behind it. */
+/**
+ * A label, or an instruction with the labels to which a comparison jumps. Without a label, the next instruction
+ * follows.
+ */
 type Line = string | Instruction;
 type Instruction = readonly [
   code: number,
@@ -77,7 +87,7 @@ type Instruction = readonly [
 const PASS: readonly Line[] = ["pass", [RETURN, 0xffffffff]];
 const DROP: readonly Line[] = ["drop", [RETURN, 0]];
 
-/** X becomes the offset of the IP header in a message of NFLOG. */
+/** Sets X to the offset of the IP header in an NFLOG message. */
 const FIND_PAYLOAD = (otherwise: string): readonly Line[] => [
   [LOAD_CONSTANT, ATTRIBUTES_AT],
   [SET_X, NFULA_PAYLOAD],
@@ -87,7 +97,10 @@ const FIND_PAYLOAD = (otherwise: string): readonly Line[] => [
   [A_TO_X, 0],
 ];
 
-/** X, the offset of the IP header, becomes that of the UDP header. IPv6 may have extension headers before it. */
+/**
+ * Moves X from the IP header to the UDP header. IPv4 without UDP jumps to `otherIpv4`; IPv6 with extension headers or
+ * without UDP, and other versions, jump to `otherwise`.
+ */
 const FIND_UDP = (otherwise: string, otherIpv4 = otherwise): readonly Line[] => [
   [LOAD_BYTE_AT_X, 0],
   [SHIFT_RIGHT, 4],
@@ -110,7 +123,7 @@ const FIND_UDP = (otherwise: string, otherIpv4 = otherwise): readonly Line[] => 
   [A_TO_X, 0],
 ];
 
-/** For data: whether its counter is 0. */
+/** For a data message: tests whether its counter is 0. */
 const IF_FIRST_DATA = (then: string, otherwise: string): readonly Line[] => [
   [LOAD_WORD_AT_X, UDP_BYTES + 8],
   [IF_EQUAL, 0, undefined, otherwise],
@@ -119,8 +132,8 @@ const IF_FIRST_DATA = (then: string, otherwise: string): readonly Line[] => [
 ];
 
 /**
- * For the socket of an NFLOG group: passes initiations, responses and first data messages, as `handshakeExpression`,
- * and IPv6 with extension headers, which it does not follow.
+ * For the socket of an NFLOG group: passes initiations, responses and first data messages, like `handshakeExpression`.
+ * Also passes IPv6 with extension headers, because the program does not parse them.
  */
 export function handshakeFilter(): Uint8Array {
   return assemble([
@@ -137,11 +150,11 @@ export function handshakeFilter(): Uint8Array {
 }
 
 /**
- * Passes first data messages with one of these receiver indexes, and what rules log of this machine's own
- * messages.
+ * Passes first data messages with one of these receiver indexes and, from an NFLOG group, all that rules log of packets
+ * sent by this machine.
  *
- * @param indexes in network order; 250 at most, as far as a jump reaches.
- * @param socket "tap": packets start with their IP header; "nflog": that of a group.
+ * @param indexes in network byte order; at most 250, because a jump reaches 255 instructions.
+ * @param socket "tap": packets start with their IP header; "nflog": messages of an NFLOG group.
  */
 export function indexFilter(indexes: readonly number[], socket: "tap" | "nflog"): Uint8Array {
   const nflog: readonly Line[] = [
@@ -149,7 +162,7 @@ export function indexFilter(indexes: readonly number[], socket: "tap" | "nflog")
     [SET_X, NFULA_PACKET_HDR],
     [LOAD_WORD, FIND_ATTRIBUTE],
     [A_TO_X, 0],
-    // struct nfulnl_msg_packet_hdr, linux/netfilter/nfnetlink_log.h: the protocol, the hook.
+    // struct nfulnl_msg_packet_hdr, linux/netfilter/nfnetlink_log.h: protocol, hook.
     [LOAD_BYTE_AT_X, NLA_HDRLEN + 2],
     [IF_EQUAL, NF_INET_LOCAL_OUT, "sent"],
     [IF_EQUAL, NF_INET_POST_ROUTING, "sent", "received"],
@@ -189,7 +202,7 @@ export function sentFilter(): Uint8Array {
   ]);
 }
 
-/** struct sock_filter: code, two jumps, an operand. @throws RangeError for a jump that is too far. */
+/** struct sock_filter: code, two jumps, an operand. @throws RangeError if a jump is backward or too long. */
 function assemble(lines: readonly Line[]): Uint8Array {
   const labels = new Map<string, number>();
   const instructions: Instruction[] = [];

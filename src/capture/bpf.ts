@@ -1,6 +1,6 @@
 /**
- * The seam to the packet tap: an AF_PACKET socket with a BPF program that libpcap compiled. Packets
- * arrive from their IP header on, whatever the link. packet(7), pcap_compile(3PCAP).
+ * The seam to the packet tap: an AF_PACKET socket with a BPF program that libpcap compiled. Packets start with their IP
+ * header, whatever the link type. packet(7), pcap_compile(3PCAP).
  */
 
 import { type Pointer, toArrayBuffer } from "bun:ffi";
@@ -25,22 +25,22 @@ import { readSocket } from "./socket-reader.ts";
 const DLT_RAW = 12;
 /** pcap/pcap.h. */
 const PCAP_NETMASK_UNKNOWN = 0xffffffff;
-/** Enough for all headers; the program decides by them alone. */
+/** Enough for all headers, the only part that the program reads. */
 const SNAPLEN = 256;
-/** Holds a burst of some 2,500 packets. */
+/** Holds a burst of about 2,500 packets. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 /** `ret #0`: drops every packet. */
 const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
 
-/** The name that stands for all interfaces. */
+/** The name for all interfaces. */
 const ANY = "any";
 
 /**
  * Opens the tap on `interfaceName`, or on all interfaces for `any`.
  *
- * @param filter a tcpdump expression, which handshakes must match; null: those to the ports that `setPorts` names.
- * @throws ConfigError when the expression does not compile, SystemError when the socket cannot be had
- *   or the interface does not exist.
+ * @param filter a tcpdump expression that handshake messages must match; null passes those to the ports of `setPorts`.
+ * @throws ConfigError if the expression does not compile, SystemError if the socket cannot be opened or the interface
+ *   does not exist.
  */
 export async function openTap(
   interfaceName: string,
@@ -48,7 +48,7 @@ export async function openTap(
   clock: Clock,
   handler: PacketHandler,
 ): Promise<Capture> {
-  // Needed when the first device comes: that it is missing must be known before.
+  // Loaded now, because a missing library must be reported at start, not when the first device appears.
   libpcap();
   let ports: readonly number[] = [];
   let indexes: readonly number[] | null = null;
@@ -59,7 +59,7 @@ export async function openTap(
     if (handshakes === null) return DROP_ALL;
     return compileExpression(filter === null ? handshakes : `(${filter}) and (${handshakes})`);
   };
-  // Alone first, so that libpcap's error quotes the user's words.
+  // The user's expression alone first, so that libpcap's error message is about the user's words.
   if (filter !== null) compileExpression(filter);
   const tap = new Tap(interfaceName, handler);
   try {
@@ -79,7 +79,7 @@ export async function openTap(
       try {
         if (filter === null && indexes === null) attach();
       } catch (error) {
-        // To be tried again.
+        // The next call tries again.
         ports = before;
         throw error;
       }
@@ -143,7 +143,7 @@ class Tap {
 
   linkChanged({ type, link }: LinkEvent): void {
     if (type === "removed" && link.index === this.#index) this.#interfaceIs(0);
-    // Made again, or another one was given its name: it has a new number.
+    // The interface was created again, or another one was renamed to this name: the index is new.
     if (type === "new" && link.name === this.#interfaceName) this.#interfaceIs(link.index);
   }
 
@@ -151,7 +151,7 @@ class Tap {
     this.#interfaceIs(interfaceIndex(this.#interfaceName));
   }
 
-  /** @param index the number that the interface has now; 0: there is none of its name. */
+  /** @param index the interface's current index; 0 if it does not exist. */
   #interfaceIs(index: number): void {
     const name = this.#interfaceName;
     if (name === ANY || this.#closed || index === this.#index) return;
@@ -173,9 +173,9 @@ class Tap {
 }
 
 /**
- * A tcpdump expression as BPF instructions.
+ * Compiles a tcpdump expression to BPF instructions.
  *
- * @throws ConfigError with libpcap's own words.
+ * @throws ConfigError with libpcap's error message.
  */
 export function compileExpression(expression: string): Uint8Array {
   return withProgram(expression, (program) => {
@@ -186,9 +186,9 @@ export function compileExpression(expression: string): Uint8Array {
 }
 
 /**
- * Whether a tcpdump expression lets a packet through, from its IP header on.
+ * Whether a tcpdump expression passes a packet that starts with its IP header.
  *
- * @throws ConfigError with libpcap's own words.
+ * @throws ConfigError with libpcap's error message.
  */
 export function passes(expression: string, packet: Uint8Array): boolean {
   // struct pcap_pkthdr, pcap/pcap.h: a time of 16 bytes, two lengths.
@@ -202,7 +202,7 @@ export function passes(expression: string, packet: Uint8Array): boolean {
   );
 }
 
-/** @param use gets a struct bpf_program, pcap/bpf.h: a 32-bit count, padding, a pointer. */
+/** @param use receives a struct bpf_program, pcap/bpf.h: a 32-bit count, padding, a pointer. */
 function withProgram<Result>(expression: string, use: (program: BigUint64Array) => Result): Result {
   const pcap = libpcap();
   const handle = pcap.pcap_open_dead(DLT_RAW, SNAPLEN) as Pointer;

@@ -1,4 +1,4 @@
-/** What wakes wgmon: packets from an NFLOG group, from a BPF tap, or nothing at all. */
+/** The packets that wake wgmon: from an NFLOG group, from a BPF tap, or none. */
 
 import type { Clock } from "../clock.ts";
 import type { LinkEvent } from "../kernel/link.ts";
@@ -6,29 +6,28 @@ import { openTap } from "./bpf.ts";
 import { openGroup } from "./nflog.ts";
 
 export interface PacketHandler {
-  /** A packet that came in, from its IP header on, perhaps cut off; the handler's to keep. */
+  /** An incoming packet from its IP header on, possibly truncated. The handler may keep the bytes. */
   onReceived(packet: Uint8Array): void;
-  /** One that this machine sends, where firewall rules log that. */
+  /** A packet that this machine sends, if firewall rules log it. */
   onSent(packet: Uint8Array): void;
-  /** Packets may have been missed, and why. */
+  /** Packets may have been lost; `reason` says why. */
   onPacketsLost(reason: string): void;
 }
 
 export interface Capture {
-  /** The ports that WireGuard listens to now. */
+  /** Sets the ports on which WireGuard listens. */
   setPorts(ports: readonly number[]): void;
   /**
-   * From now on, of what comes in only first data messages with these receiver indexes; null: all handshake
-   * messages again.
+   * Restricts incoming packets to first data messages with these receiver indexes; null: to handshake messages again.
    */
   select(indexes: readonly number[] | null): void;
   linkChanged(event: LinkEvent): void;
-  /** Links may have changed, and nobody knows how. */
+  /** Link changes may have been missed. */
   linksMissed(): void;
   close(): void;
 }
 
-/** What wakes wgmon. */
+/** How wgmon notices peers; `poll` captures no packets. */
 export type Monitor = "nflog" | "bpf" | "poll";
 
 export interface CaptureSettings {
@@ -38,7 +37,7 @@ export interface CaptureSettings {
   readonly filter: string | null;
 }
 
-/** @throws ConfigError, SystemError or LibraryError when packets cannot be had this way. */
+/** @throws ConfigError, SystemError or LibraryError if packets cannot be captured this way. */
 export async function openCapture(
   settings: CaptureSettings,
   clock: Clock,

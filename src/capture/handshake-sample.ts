@@ -1,6 +1,6 @@
 /**
- * A sample of the handshake messages that come in, whoever sends them: for `handshake.unknown`. It is read by the
- * clock, and what its small buffer has no room for is dropped by the kernel: a flood causes no wake-up.
+ * Samples incoming handshake messages from any sender, for `handshake.unknown`. The socket is read at fixed intervals,
+ * and the kernel drops what does not fit into its small buffer, so a flood causes no wake-ups.
  */
 
 import type { Clock } from "../clock.ts";
@@ -16,24 +16,24 @@ import { backlog } from "./socket-reader.ts";
 
 const READ_EVERY_MS = 250;
 const READ_MAX = 50;
-/** Room for about as many: the kernel counts some 700 bytes for each. */
+/** Room for about READ_MAX messages: the kernel counts about 700 bytes for each. */
 const RECEIVE_BUFFER_BYTES = 32 * 1024;
 
 export interface HandshakeSample {
-  /** The ports that WireGuard listens to now. @throws SystemError */
+  /** Sets the ports on which WireGuard listens. @throws SystemError */
   setPorts(ports: readonly number[]): void;
   close(): void;
 }
 
 /**
- * @param onPacket is called for each, from its IP header on; the bytes are its to keep.
+ * @param onPacket receives each packet from its IP header on, and may keep the bytes.
  * @throws SystemError: EPERM without CAP_NET_RAW. LibraryError without libpcap.
  */
 export function openHandshakeSample(
   clock: Clock,
   onPacket: (packet: Uint8Array) => void,
 ): HandshakeSample {
-  // Needed when the first device comes: that libpcap is missing must be known before.
+  // Compiled now, because a missing libpcap must be reported at start, not when the first device appears.
   compileExpression("udp");
   const descriptor = openPacketSocket({
     receiveBufferBytes: RECEIVE_BUFFER_BYTES,

@@ -1,6 +1,6 @@
 /**
- * The seam to NFLOG: the packets that a firewall rule logs to a group. libnetfilter_log builds the
- * messages that set the group up; what arrives is parsed here. linux/netfilter/nfnetlink_log.h.
+ * The seam to NFLOG: the packets that a firewall rule logs to a group. libnetfilter_log builds the messages that
+ * configure the group; the packets are parsed here. linux/netfilter/nfnetlink_log.h.
  */
 
 import { libnetfilterLog } from "../../ffi/libnetfilter_log.ts";
@@ -41,21 +41,21 @@ import { readSocket } from "./socket-reader.ts";
 /** sizeof(struct nfgenmsg): family, version, the group in network order. */
 const NFGENMSG_BYTES = 4;
 /**
- * An initiation up to its mac1 behind the headers of IPv6 and UDP, 180 bytes, and a few IP options. A
- * rule with a smaller snaplen gets less: then mac1 is not checked.
+ * Room for the headers of IPv6 and UDP, an initiation up to the end of its mac1 (together 180 bytes), and a few IP
+ * options. A rule with a smaller snaplen delivers less; then mac1 is not checked.
  */
 const COPY_RANGE_BYTES = 192;
-/** Some thousand packets; the kernel's own queue holds 250. */
+/** Holds some thousand packets; the kernel's default holds 250. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
-/** Of a packet that leaves. */
+/** The netfilter hooks of packets that leave this machine. */
 const SENT_HOOKS: ReadonlySet<number> = new Set([NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING]);
-/** Where the kernel lists the groups, their owners first: group, port id of the owner, ... */
+/** The kernel's list of groups, one a line: group, port id of the owner, ... */
 const GROUPS_FILE = "/proc/self/net/netfilter/nfnetlink_log";
 
 /**
- * Takes the group for this process; the kernel gives it back when the process ends.
+ * Binds the group to this process; the kernel releases it when the process ends.
  *
- * @throws SystemError; of the two causes of EPERM it names the right one.
+ * @throws SystemError; it distinguishes the two causes of EPERM.
  */
 export async function openGroup(
   group: number,
@@ -70,7 +70,7 @@ export async function openGroup(
     );
   };
   try {
-    // First: packets come as soon as the group is ours.
+    // Before `bind`: packets arrive as soon as the group is bound.
     setReceiveBuffer(socket.descriptor, RECEIVE_BUFFER_BYTES);
     bind(socket, group);
     select(null);
@@ -119,11 +119,11 @@ function bind(socket: NetlinkSocket, group: number): void {
   configure(socket, operation, group, (message) =>
     library.nflog_attr_put_cfg_mode(message, NFULNL_COPY_PACKET, COPY_RANGE_BYTES),
   );
-  // One packet, one datagram, at once; the kernel would collect them for up to a second.
+  // Each packet in its own datagram, at once; by default the kernel collects packets for up to a second.
   socket.acknowledge(operation, thresholdMessage(group, 1));
 }
 
-/** Sends a configuration message that libnetfilter_log has built. */
+/** Sends a configuration message built by libnetfilter_log. */
 function configure(
   socket: NetlinkSocket,
   operation: string,
@@ -137,7 +137,7 @@ function configure(
   socket.acknowledge(operation, buffer.subarray(0, length));
 }
 
-/** libnetfilter_log has no builder for this one attribute. */
+/** Built here, because libnetfilter_log has no function for this attribute. */
 function thresholdMessage(group: number, packets: number): Uint8Array {
   const threshold = new Uint8Array(4);
   new DataView(threshold.buffer).setUint32(0, packets, false);
@@ -150,7 +150,7 @@ function thresholdMessage(group: number, packets: number): Uint8Array {
   });
 }
 
-/** The kernel answers EPERM both to a process without the capability and for a group that is taken. */
+/** The kernel returns EPERM both without the capability and for a group that another socket has bound. */
 function explain(
   socket: NetlinkSocket,
   operation: string,
@@ -174,7 +174,7 @@ function explain(
   );
 }
 
-/** Whether the kernel lets us configure groups at all: a change to a group that nobody has. */
+/** Whether the kernel lets us configure groups at all: tries to change a group that is presumably unused. */
 function mayConfigure(socket: NetlinkSocket, taken: number): boolean {
   const unused = taken === 0xffff ? 0xfffe : 0xffff;
   try {
@@ -185,12 +185,12 @@ function mayConfigure(socket: NetlinkSocket, taken: number): boolean {
   }
 }
 
-/** For the message: it does without what cannot be read. */
+/** For the error message; null if the owner cannot be determined. */
 function describeOwner(group: number): string | null {
   try {
     const owner = groupOwner(group);
     if (owner === null || owner.program === null) return null;
-    // The port id is a process id in the PID namespace of the owner, which is another one then.
+    // The port id is a process id in the owner's PID namespace; if it equals ours, that is another namespace.
     if (Number(owner.portId) === process.pid) return null;
     return `process ${owner.portId}, ${owner.program}`;
   } catch (error) {
@@ -200,16 +200,16 @@ function describeOwner(group: number): string | null {
 }
 
 export interface GroupOwner {
-  /** Its process id, unless it has several netlink sockets. */
+  /** The owner's process id, unless the owner has several netlink sockets. */
   readonly portId: string;
-  /** null: the port id is no process that can be seen. */
+  /** null if no visible process has the port id as its process id. */
   readonly program: string | null;
 }
 
 /**
- * Who has the group; null: nobody.
+ * The owner of the group; null if it is free.
  *
- * @throws SystemError when that cannot be read; ENOENT: nfnetlink_log is not loaded.
+ * @throws SystemError if the list cannot be read; ENOENT: nfnetlink_log is not loaded.
  */
 export function groupOwner(group: number): GroupOwner | null {
   const list = readTextFile(GROUPS_FILE);
@@ -223,9 +223,9 @@ export function groupOwner(group: number): GroupOwner | null {
 }
 
 export interface LoggedPacket {
-  /** From its IP header on, perhaps cut off. */
+  /** From its IP header on, possibly truncated. */
   readonly packet: Uint8Array;
-  /** Whether this machine sends it: the hook of the rule says so. */
+  /** Whether this machine sends it, according to the hook of the rule. */
   readonly isSent: boolean;
 }
 
@@ -246,7 +246,7 @@ export function parseLogged(datagram: Uint8Array): LoggedPacket[] {
       let isSent = false;
       for (let at = offset + NLMSG_HDRLEN + NFGENMSG_BYTES; at < end;) {
         const stop = attributeEnd(view, at, end);
-        // The kernel puts the header first. struct nfulnl_msg_packet_hdr: the protocol, the hook.
+        // The kernel puts NFULA_PACKET_HDR first. struct nfulnl_msg_packet_hdr: protocol, hook.
         if (attributeType(view, at) === NFULA_PACKET_HDR && stop - at >= NLA_HDRLEN + 3) {
           isSent = SENT_HOOKS.has(view.getUint8(at + NLA_HDRLEN + 2));
         }

@@ -1,6 +1,6 @@
 /**
- * The seam to packet sockets (AF_PACKET: packets from their IP header on, whatever the link) and to socket filters.
- * packet(7), socket(7).
+ * The seam to packet sockets (AF_PACKET; packets start with their IP header, whatever the link type) and to socket
+ * filters. packet(7), socket(7).
  */
 
 import { ptr } from "bun:ffi";
@@ -22,19 +22,19 @@ import {
   SOL_SOCKET,
 } from "../kernel/uapi.ts";
 
-/** struct bpf_insn, linux/filter.h: code, two jumps, a 32-bit operand. */
+/** struct sock_filter, linux/filter.h: code, two jumps, a 32-bit operand. */
 export const INSTRUCTION_BYTES = 8;
 const SOCK_FPROG_BYTES = 16;
 
 export interface PacketSocketOptions {
-  /** Some 400 bytes are needed for each handshake message. */
+  /** About 400 bytes are needed for each handshake message. */
   readonly receiveBufferBytes: number;
-  /** Whether it receives what this machine sends: the kernel then makes a copy of each such packet. */
+  /** Whether the socket also receives what this machine sends. The kernel then copies each such packet. */
   readonly isOutgoing: boolean;
 }
 
 /**
- * A socket that receives nothing before it is bound, when its program is in place.
+ * Opens a socket that receives nothing until it is bound, so that its filter can be attached first.
  *
  * @throws SystemError
  */
@@ -47,7 +47,7 @@ export function openPacketSocket({ receiveBufferBytes, isOutgoing }: PacketSocke
     const why = whyRefused("CAP_NET_RAW", ownCapabilities());
     throw new SystemError("open a packet socket", error.code, `${why}, or use --monitor poll`);
   }
-  // Without either of these capture works, too.
+  // Capture also works without these two options.
   setReceiveBuffer(descriptor, receiveBufferBytes);
   const on = Int32Array.of(1);
   if (!isOutgoing) {
@@ -57,8 +57,8 @@ export function openPacketSocket({ receiveBufferBytes, isOutgoing }: PacketSocke
 }
 
 /**
- * @param index number of the interface; 0: all.
- * @param operation for the error.
+ * @param index interface index; 0 = all interfaces.
+ * @param operation named in the error.
  * @throws SystemError
  */
 export function bindPacketSocket(descriptor: number, index: number, operation: string): void {
@@ -76,13 +76,13 @@ export function closePacketSocket(descriptor: number): void {
 }
 
 /**
- * The program, struct sock_filter[], takes the place of the one that was there.
+ * Attaches the program, struct sock_filter[], in place of the previous one.
  *
  * @throws SystemError
  */
 export function attachFilter(descriptor: number, instructions: Uint8Array): void {
-  // struct sock_fprog, linux/filter.h: a 16-bit count, padding, a pointer to the instructions. They
-  // follow in the same buffer, so that they are where the pointer says as long as the call lasts.
+  // struct sock_fprog, linux/filter.h: a 16-bit count, padding, a pointer to the instructions. They are in the same
+  // buffer, so that the pointer is valid during the call.
   const bytes = new Uint8Array(new ArrayBuffer(SOCK_FPROG_BYTES + instructions.length));
   bytes.set(instructions, SOCK_FPROG_BYTES);
   const program = new DataView(bytes.buffer);

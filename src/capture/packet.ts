@@ -1,33 +1,34 @@
 /**
- * From an IP packet to what wgmon wants to know of it: who sent which WireGuard message to which
- * port. Pure. RFC 791, RFC 8200, RFC 768; message formats: WireGuard paper section 5.4, messages.h.
+ * Parses an IP packet: the source, the destination port and the type of its WireGuard message. Pure. RFC 791, RFC 8200,
+ * RFC 768; message formats: WireGuard paper section 5.4, messages.h.
  */
 
 import { ParseError } from "../errors.ts";
 import { formatAddress, INITIATION_BYTES, MessageType } from "../wireguard.ts";
 
-/** A UDP datagram that has the form of a WireGuard message. Anybody can forge one: it proves nothing. */
+/** A UDP datagram that has the form of a WireGuard message. Anyone can forge one, so it proves nothing. */
 export interface Datagram {
   readonly sourceAddress: string;
   readonly sourcePort: number;
   readonly destinationPort: number;
   readonly type: (typeof MessageType)[keyof typeof MessageType];
-  /** A data message that is the first of its keys: with it the responder completes a handshake. */
+  /** Whether it is the first data message of its keys; the responder completes a handshake when it receives it. */
   readonly isFirstData: boolean;
   /**
-   * The 32 bits by which one side knows the handshake, in network order. Of an initiation it is its sender's, of
-   * data its receiver's, and of a response the one that this machine chose. messages.h: sender_index, receiver_index
+   * The 32-bit index by which one side identifies the handshake, in network byte order: the sender's in an initiation,
+   * the receiver's in data and cookie replies, and in a response the one that this machine chose. messages.h:
+   * sender_index, receiver_index
    */
   readonly index: number;
-  /** Whether this machine's WireGuard chose it. */
+  /** Whether this machine's WireGuard chose the index. */
   readonly isOwnIndex: boolean;
 }
 
-/** A datagram with what is needed to tell whether its sender knows the device's key. */
+/** A datagram with the bytes needed to check whether its sender knows the device's public key. */
 export interface CapturedDatagram extends Datagram {
   /**
-   * An initiation or a response up to the end of its mac1, a view of the packet. null: another
-   * message, or it was cut off before.
+   * An initiation or a response up to the end of its mac1, as a view of the packet; null for other messages and if the
+   * packet is truncated before that.
    */
   readonly handshake: Uint8Array | null;
 }
@@ -39,28 +40,28 @@ const IPV6_HEADER_BYTES = 40;
 const UDP_HEADER_BYTES = 8;
 const RESPONSE_BYTES = 92;
 const COOKIE_BYTES = 64;
-/** An initiation and a response end with two of them, mac1 and mac2. COOKIE_LEN, messages.h. */
+/** Size of mac1 and mac2, with which an initiation and a response end. COOKIE_LEN, messages.h. */
 export const MAC_BYTES = 16;
-/** Type, receiver index, counter, and the tag of an empty content: a keepalive. */
+/** Type, receiver index, counter, and the authentication tag of an empty payload: a keepalive. */
 const DATA_BYTES_MIN = 32;
-/** What must be there of a data message: up to the end of its counter. */
+/** The part of a data message that must be captured: up to the end of its counter. */
 const DATA_HEADER_BYTES = 16;
 
-/** IPv6 extension headers that may stand before UDP: hop-by-hop, routing, destination options. */
+/** IPv6 extension headers that may precede UDP: hop-by-hop, routing, destination options. */
 const EXTENSION_HEADERS: ReadonlySet<number> = new Set([0, 43, 60]);
 const FRAGMENT_HEADER = 44;
-/** Senders use one or two; a longer chain is somebody playing. */
+/** Normal senders use one or two; packets with a longer chain are ignored. */
 const EXTENSION_HEADERS_MAX = 8;
 
-/** Whose packet it is: in one that we sent, the other end is where it goes to. */
+/** The direction of a packet. The peer is the source of a received packet and the destination of a sent one. */
 type Way = "received" | "sent";
 
 /**
- * Reads a packet that starts with its IP header and may be cut off behind the WireGuard header.
+ * Parses a packet that starts with its IP header and may be truncated after the WireGuard header.
  *
- * @param way sent: it is read as if the other end had sent it to us.
- * @returns null for what is no WireGuard message: another protocol, a later fragment, other lengths.
- * @throws ParseError when a header says more than there is.
+ * @param way "sent": source and destination are swapped, as if the peer had sent the packet to us.
+ * @returns null if it is not a WireGuard message: another protocol, a later fragment, another length.
+ * @throws ParseError if a header is invalid or truncated.
  */
 export function parsePacket(packet: Uint8Array, way: Way = "received"): CapturedDatagram | null {
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
@@ -117,10 +118,10 @@ function parseUdp(
   const start = offset + UDP_HEADER_BYTES;
   if (length < DATA_BYTES_MIN) return null;
   need(view, start, 4, "WireGuard message type");
-  // The three bytes behind the type are zero; together they are one little-endian number.
+  // The three reserved bytes after the type are zero, so all four are one little-endian number.
   const type = view.getUint32(start, true);
   let isFirstData = false;
-  // Of a cookie: that of the message that it answers.
+  // In a cookie reply: the index of the message that it answers.
   let indexAt = 4;
   let handshake: Uint8Array | null = null;
   switch (type) {
@@ -157,7 +158,7 @@ function parseUdp(
   };
 }
 
-/** null: there is less. */
+/** null if the packet is truncated before the end of the view. */
 function viewOf(view: DataView, offset: number, bytes: number): Uint8Array | null {
   if (view.byteLength - offset < bytes) return null;
   return new Uint8Array(view.buffer, view.byteOffset + offset, bytes);

@@ -1,7 +1,7 @@
 /**
- * The tap on what this machine's own WireGuard sends: responses, and the first data of sessions. It answers only
- * initiations that it has accepted, which nobody can forge without a peer's key. Open in guarded mode only: the
- * kernel makes a copy of each packet that leaves as long as it is.
+ * The tap on what this machine's own WireGuard sends: responses, and the first data of sessions. WireGuard answers only
+ * initiations that it has accepted, which cannot be forged without a peer's private key. The tap is open in guarded
+ * mode only, because the kernel copies every outgoing packet while it is open.
  */
 
 import type { Clock } from "../clock.ts";
@@ -15,7 +15,7 @@ import {
 } from "./packet-socket.ts";
 import { readSocket, type SocketHandler } from "./socket-reader.ts";
 
-/** Holds the responses to some 2,500 handshakes. */
+/** Holds the responses to about 2,500 handshakes. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 
 export interface SentTap {
@@ -23,7 +23,7 @@ export interface SentTap {
 }
 
 /**
- * @returns null where it may not be opened (CAP_NET_RAW).
+ * @returns null if the process may not open it (CAP_NET_RAW).
  * @throws SystemError
  */
 export function openSentTap(clock: Clock, handler: SocketHandler): SentTap | null {
@@ -41,7 +41,7 @@ export function openSentTap(clock: Clock, handler: SocketHandler): SentTap | nul
     closePacketSocket(descriptor);
     throw error;
   }
-  // What comes before it is read waits in the queue.
+  // Packets that arrive before reading starts wait in the queue.
   const reading = readSocket(descriptor, clock, handler).catch((error: unknown) => {
     handler.onLost(error instanceof SystemError ? error.code : "failed");
     return () => {};

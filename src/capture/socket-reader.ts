@@ -1,7 +1,7 @@
 /**
- * Delivers the datagrams of a C socket on the main loop. The only file that knows how: Bun.connect takes a
- * descriptor and reads it, but closes it on any error of the socket (a full queue, an interface that went down).
- * So it gets a copy, and another one after each error.
+ * Delivers the datagrams of a C socket on the event loop. No other file does so. Bun.connect reads a given descriptor,
+ * but closes it on any error of the socket (a full queue, an interface that went down). So it gets a duplicate, and a
+ * new one after each error.
  */
 
 import { errno, libc } from "../../ffi/libc.ts";
@@ -10,24 +10,24 @@ import { SystemError } from "../errors.ts";
 import { systemError } from "../kernel/errno.ts";
 import { MSG_DONTWAIT } from "../kernel/uapi.ts";
 
-/** An error that comes back at once must not become a busy loop. */
+/** Minimum time between two attachments, so that a persistent error does not cause a busy loop. */
 const PAUSE_MS = 250;
-/** More than a queue holds. */
+/** More datagrams than a queue holds. */
 const BACKLOG_MAX = 10_000;
-/** The largest datagram of netlink. */
+/** The largest netlink datagram. */
 const BUFFER_BYTES = 65_536;
 
 export interface SocketHandler {
-  /** One datagram; the bytes are the handler's to keep. */
+  /** One datagram. The handler may keep the bytes. */
   onData(bytes: Uint8Array): void;
-  /** Datagrams may have been lost: `ENOBUFS`, `ENETDOWN`, ... Reading goes on by itself. */
+  /** Datagrams may have been lost: `ENOBUFS`, `ENETDOWN`, ... Reading continues automatically. */
   onLost(code: string): void;
 }
 
 /**
- * Reads `descriptor` until the answer is called. The descriptor stays the caller's, who closes it.
+ * Reads `descriptor` until the returned function is called. The caller keeps the descriptor and closes it.
  *
- * @throws SystemError when no copy of the descriptor can be had.
+ * @throws SystemError if the descriptor cannot be duplicated.
  */
 export async function readSocket(
   descriptor: number,
@@ -58,8 +58,8 @@ export async function readSocket(
 
   const attachAgain = (code: string) => {
     if (isStopped) return;
-    // A netlink queue that overflowed takes nothing in before it is empty, and reports nothing then: what the
-    // handler scans for must not be lost meanwhile.
+    // After an overflow a netlink queue accepts and reports nothing until it is empty. Empty it before the handler
+    // scans, so that later events are not lost.
     for (const bytes of backlog(descriptor)) handler.onData(bytes);
     handler.onLost(code);
     const isSoon = clock.now().monotonicMs - attachedAtMs < PAUSE_MS;
@@ -78,7 +78,7 @@ export async function readSocket(
   };
 }
 
-/** The datagrams that wait now, without waiting for one. */
+/** The datagrams that are queued now. Does not block. */
 export function* backlog(descriptor: number, most = BACKLOG_MAX): Iterable<Uint8Array> {
   for (let count = 0; count < most; count++) {
     const length = Number(libc().recv(descriptor, buffer, BUFFER_BYTES, MSG_DONTWAIT));
@@ -87,5 +87,5 @@ export function* backlog(descriptor: number, most = BACKLOG_MAX): Iterable<Uint8
   }
 }
 
-/** One for all: what is read is copied before anybody else reads. */
+/** Shared by all readers: each datagram is copied before the next read. */
 const buffer = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));

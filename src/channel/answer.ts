@@ -1,11 +1,11 @@
-/** What services say in the body of their answer, beyond status and headers. Pure. */
+/** What services say in the body of their answer, besides status and headers. Pure. */
 
 import type { Verdict } from "./channel.ts";
 
-/** As for Retry-After: who asks for more patience is asked again all the same. */
+/** As for Retry-After: a longer pause is shortened to this. */
 const RETRY_AFTER_MAX_MS = 15 * 60_000;
 
-/** The members of a JSON object; none, where the body is something else. */
+/** The members of a JSON object; empty if the body is not a JSON object. */
 export function membersOf(body: string): Readonly<Record<string, unknown>> {
   try {
     return asMembers(JSON.parse(body));
@@ -18,7 +18,7 @@ export function asMembers(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null ? { ...value } : {};
 }
 
-/** The verdict on a 429 whose body says how many seconds to wait; null: it does not say. */
+/** The verdict on a 429 whose body has the seconds to wait; null: the body has no such number. */
 export function waitFor(seconds: unknown): Verdict | null {
   if (typeof seconds !== "number" || !(seconds >= 0)) return null;
   const afterMs = Math.min(Math.ceil(seconds * 1000), RETRY_AFTER_MAX_MS);

@@ -1,6 +1,6 @@
 /**
- * The Apprise API, which passes on to over a hundred services: title and body, a line for each event.
- * Pure. https://github.com/caronc/apprise-api
+ * The Apprise API, which forwards to over a hundred services: title and body, a line for each event. Pure.
+ * https://github.com/caronc/apprise-api
  */
 
 import type { Event } from "../contract.ts";
@@ -8,7 +8,7 @@ import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { commonType, fitting, linesOf, titleOf, withoutMentions } from "./text.ts";
 
-/** UTF-16 units: what the tightest of the usual services behind it takes, which is Discord. */
+/** UTF-16 units: the limit of Discord, the lowest of the usual services behind Apprise. */
 const BODY_MAX = 2000;
 
 const types: Readonly<Record<Event["type"], string>> = {
@@ -21,7 +21,7 @@ const types: Readonly<Record<Event["type"], string>> = {
 };
 
 export const apprise: Format = {
-  // Anybody's receiver may be at /notify/something: only its usual port or name tells Apprise.
+  // Other receivers may also use /notify/...; only the usual port or host name identifies Apprise.
   fits: (url) =>
     isNotify(url) && (url.port === "8000" || /^apprise(-api)?(\.|$)/.test(url.hostname)),
   problem: (url) => (isNotify(url) ? null : "does not end with /notify/<key>"),
@@ -40,7 +40,7 @@ export const apprise: Format = {
       case 204:
         return { type: "drop", reason: "204: Apprise has nothing configured under this key" };
       case 424:
-        // Another attempt would repeat it at those who took it, for three days.
+        // Retries would send it again to the services that took it, for three days.
         return { type: "drop", reason: "424: not all services took it, see the log of Apprise" };
       default:
         return null;

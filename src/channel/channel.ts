@@ -1,19 +1,19 @@
-/** What a target of events is: one attempt, and the verdict on it. The outbox owns order and retries. */
+/** A target of events: one attempt, and the verdict on it. The outbox is responsible for order and retries. */
 
 import type { Event } from "../contract.ts";
 
 export type Verdict =
   | { readonly type: "delivered" }
-  /** Worth another try; `afterMs`: the target's own wish, null: it has none. */
+  /** Another attempt may succeed. `afterMs`: the pause that the target asks for; null: it asks for no pause. */
   | { readonly type: "retry"; readonly reason: string; readonly afterMs: number | null }
-  /** This message will never be taken; the next one may be. */
+  /** The target will never accept this message, but may accept the next one. */
   | { readonly type: "drop"; readonly reason: string }
-  /** The target is gone for good. */
+  /** The target is permanently gone. */
   | { readonly type: "stop"; readonly reason: string };
 
-/** What is sent at once: one event, or several where the settings want a digest. */
+/** What one request sends: one event, or several if the settings ask for a digest. */
 export interface Message {
-  /** The same in every attempt: the event's, or for several `msg_` and 32 hexadecimal digits. */
+  /** The same in every attempt: the event's id, or for several events `msg_` and 32 hexadecimal digits. */
   readonly id: string;
   /** In the order in which they happened. */
   readonly events: readonly [Event, ...Event[]];
@@ -22,19 +22,19 @@ export interface Message {
 export interface Channel {
   /** Safe to log: `webhook https://hooks.example.net/...`. */
   readonly name: string;
-  /** Sends the message once. An expected failure is a verdict, whose reason holds no secret. */
+  /** Sends the message once. An expected failure is a verdict; its reason contains no secret. */
   attempt(message: Message, signal: AbortSignal): Promise<Verdict>;
-  /** Gets ready for the first attempt, while there is time for it, and sends nothing. */
+  /** Prepares the first attempt without sending anything. */
   warmUp?(sample: Message): void;
 }
 
-/** Where events go, and which of them. */
+/** Where events are sent, and which of them. */
 export interface Target {
-  /** Which target it is, also after a restart: its name in the settings, or a hash of its address. */
+  /** Identifies the target across restarts: its name in the settings, or a hash of its address. */
   readonly key: string;
   readonly channel: Channel;
-  /** Whether it wants the event. */
+  /** Whether the target's filter selects the event. */
   accepts(event: Event): boolean;
-  /** How long events are gathered into one message; 0: each goes alone. */
+  /** How long events are gathered into one message; 0: each event is sent alone. */
   readonly digestMs: number;
 }

@@ -9,7 +9,7 @@ import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { commonType, escapeMarkdown, fitting, linesOf, titleOf } from "./text.ts";
 
-/** UTF-16 units in an embed's description. A title may have 256, all together 6000. */
+/** UTF-16 units in an embed's description. The title is limited to 256, all texts together to 6000. */
 const DESCRIPTION_MAX = 4096;
 
 const colours: Readonly<Record<Event["type"], number>> = {
@@ -36,7 +36,7 @@ export const discord: Format = {
       ...(type === null ? {} : { color: colours[type] }),
       timestamp: message.events.at(-1)!.timestamp,
     };
-    // Mentions in an embed call nobody; it does no harm to say so.
+    // Mentions in an embed notify no user; this makes it explicit.
     const body = jsonText({ embeds: [embed], allowed_mentions: { parse: [] } });
     return { url: url.href, contentType: "application/json", body };
   },
@@ -63,7 +63,7 @@ function isDiscord({ hostname }: URL): boolean {
   return /^((ptb|canary)\.)?discord(app)?\.com$/.test(hostname);
 }
 
-/** A name begins the line, so what would be a heading, a list or a quotation there counts too. */
+/** A name begins the line, so also escape headings, lists and quotations. */
 function escape(text: string): string {
   return escapeMarkdown(text)
     .replace(/[<:@]/g, "\\$&")

@@ -1,26 +1,26 @@
 /**
- * One attempt to hand one message to a program of the user's, and the verdict on its exit.
+ * Runs a user-defined program to deliver one message: one attempt, and the verdict on its exit.
  *
- * It gets on standard input the JSON that a webhook of the format json would get, and a newline. Its
- * environment is PATH and HOME as wgmon has them, LANG=C.UTF-8, and these, which are always there and
- * empty where they do not apply:
+ * Standard input is the JSON that a webhook of the format json gets, and a newline. The environment is
+ * PATH and HOME of wgmon, LANG=C.UTF-8, and the following variables, which are always set and empty
+ * where they do not apply:
  *
  *     WGMON_EVENT_ID    the same in every attempt
  *     WGMON_EVENT_TYPE  peer.connected, ...; digest for several events at once
- *     WGMON_TIMESTAMP   when it happened, as in the event; for several events the last one's
+ *     WGMON_TIMESTAMP   when it happened, as in the event; for several events that of the last one
  *     WGMON_HOST        the gateway's name
- *     WGMON_DEVICE      wg0; empty for several events, and so are the next three
- *     WGMON_PEER        its public key
- *     WGMON_PEER_NAME   its name in the settings
+ *     WGMON_DEVICE      wg0; empty for several events, as are the next three
+ *     WGMON_PEER        the peer's public key
+ *     WGMON_PEER_NAME   the peer's name
  *     WGMON_ENDPOINT    address:port
  *     WGMON_TEXT        a line for people, one for each event
- *     WGMON_COUNT       how many events
+ *     WGMON_COUNT       number of events
  *
- * Exit codes: 0 delivered; 65 (EX_DATAERR in sysexits.h) drops the message; any other, and a signal,
- * asks for another attempt. Standard output goes nowhere; the last line of standard error is the
- * reason, so a program should keep secrets out of it. It gets none of wgmon's capabilities, unless both run as
- * root. Bun makes standard error a socket, as systemd
- * does: `>&2` writes to it, /dev/stderr cannot be opened.
+ * Exit code 0 means delivered, and 65 (EX_DATAERR in sysexits.h) drops the message. Any other code, or
+ * a signal, asks for another attempt. Standard output is discarded. The last line of standard error is
+ * the reason, so a program should not write secrets there. The program gets none of wgmon's
+ * capabilities, unless both run as root. Bun makes standard error a socket, as systemd does: `>&2`
+ * works, but /dev/stderr cannot be opened.
  */
 
 import { redactUrl } from "../config.ts";
@@ -30,35 +30,35 @@ import { json } from "./json.ts";
 import { clean, cut, fitting, linesOf } from "./text.ts";
 import { Limit } from "./webhook.ts";
 
-/** sysexits.h: there is something wrong with the input. Another attempt would have the same. */
+/** sysexits.h: the input is wrong. Another attempt would send the same input. */
 const EX_DATAERR = 65;
 
-/** What Debian gives to root, where wgmon itself has none. */
+/** Debian's PATH for root, used if wgmon has no PATH. */
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** UTF-16 units. The kernel refuses a variable of more than 128 KiB (MAX_ARG_STRLEN). */
 const TEXT_MAX = 30_000;
 
-/** How many bytes of the end of standard error are kept: the last line is in there. */
+/** Bytes kept from the end of standard error. They contain the last line. */
 const STDERR_MAX = 4096;
-/** How much of that line is shown. */
+/** UTF-16 units of that line that are shown. */
 const LINE_MAX = 200;
 
 /**
- * What a program wrote before its exit arrives at once. That nothing comes any more may never be
- * known: something that it has left running may still write.
+ * How long to wait for the end of standard error after the program's exit. What the program wrote arrives at
+ * once; the stream may stay open, because a process that it left running may still write.
  */
 const STDERR_END_MS = 100;
 
 const READ_PAUSE_MS = 1;
 
-/** Formats want to know where to; this goes nowhere. */
+/** Formats need a URL; this one is not used. */
 const NOWHERE = new URL("exec:");
 
 export interface ExecOptions {
-  /** The program, by its absolute path, and its arguments. No shell reads them. */
+  /** The program's absolute path and its arguments. No shell interprets them. */
   readonly command: readonly [string, ...string[]];
-  /** The channel's name. Not the arguments, which may be secrets. */
+  /** The channel's name. Without the arguments, which may be secrets. */
   readonly label: string;
   readonly timeoutMs: number;
 }
@@ -68,14 +68,14 @@ export function createExec({ command, label, timeoutMs }: ExecOptions): Channel 
     name: label,
     async attempt(message, signal) {
       const env = environment(message);
-      // Bun makes a file in memory of it, memfd_create(2): it does not matter whether it is read. It
-      // is closed when Bun collects garbage, after some seconds or a few hundred programs.
+      // Bun puts this in a file in memory, memfd_create(2), so it does not matter whether the program reads it. The
+      // file is closed when Bun collects garbage, after some seconds or a few hundred programs.
       const stdin = new TextEncoder().encode(`${json.request(message, NOWHERE).body}\n`);
       if (signal.aborted) return retry("aborted");
       using limit = new Limit(signal, timeoutMs);
       let child: Child;
       try {
-        // Detached: in a process group of its own, which can be killed as a whole, without a terminal.
+        // Detached: a process group of its own, without a terminal, which can be killed as a whole.
         const pipes = { stdin, stdout: "ignore", stderr: "pipe" } as const;
         const options = { ...pipes, env, cwd: "/", detached: true };
         child = withoutAmbientCapabilities(() => Bun.spawn([...command], options));
@@ -97,14 +97,14 @@ function hasEnded({ exitCode, signalCode }: Child): boolean {
   return exitCode !== null || signalCode !== null;
 }
 
-/** Resolves when the program has ended, or when it was killed because the limit is reached. */
+/** Resolves when the program has ended, or was killed at the time limit or an abort. */
 async function endOf(child: Child, limit: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   void child.exited.then(() => resolve());
   limit.addEventListener("abort", () => {
-    // Afterwards the number may be another group's.
+    // After its end, the id may belong to another process group.
     if (!hasEnded(child)) killGroup(child.pid);
-    // Its end is not waited for: what hangs in the kernel does not even die of SIGKILL.
+    // Do not wait for its end: a process that hangs in the kernel does not end even after SIGKILL.
     resolve();
   });
   await promise;
@@ -114,7 +114,7 @@ function killGroup(pid: number): void {
   try {
     process.kill(-pid, "SIGKILL");
   } catch {
-    // It has ended this moment, or was allowed to become another user's.
+    // The program ended just now, or runs as another user.
   }
 }
 
@@ -135,14 +135,14 @@ function withLine(what: string, line: string): string {
   return line === "" ? what : `${what}: ${line}`;
 }
 
-/** What execve(2) says, in words for whoever wrote the settings. */
+/** The errors of execve(2), explained for the author of the settings. */
 const startReasons: Readonly<Record<string, string>> = {
   ENOENT: "there is no such program, or not the interpreter that its first line names",
   EACCES: "the program may not be executed, check its mode",
   ENOEXEC: "the program is neither a binary of this machine nor has it a first line like #!/bin/sh",
 };
 
-/** In words of our own: what Bun throws may quote an argument. */
+/** In our own words, because Bun's error may quote an argument. */
 function startReason(error: unknown): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (Object.hasOwn(startReasons, code)) return `${startReasons[code]!} (${code})`;
@@ -171,14 +171,14 @@ function environment(message: Message): Record<string, string> {
     PATH: PATH === undefined || PATH === "" ? DEFAULT_PATH : PATH,
     ...(HOME === undefined ? {} : { HOME }),
     LANG: "C.UTF-8",
-    // A variable ends at a NUL, and Bun refuses it.
+    // Bun refuses NUL, which ends a variable.
     ...Object.fromEntries(
       Object.entries(about).map(([key, text]) => [key, text.replaceAll("\0", "")]),
     ),
   };
 }
 
-/** Reads a stream to its end, however long it is, and keeps the last of it. */
+/** Reads a stream to its end, and keeps the last STDERR_MAX bytes. */
 class Tail implements Disposable {
   readonly #reader;
   readonly #end: Promise<void>;
@@ -186,10 +186,10 @@ class Tail implements Disposable {
 
   constructor(stream: ReadableStream<Uint8Array>) {
     this.#reader = stream.getReader();
-    this.#end = this.#read().catch(() => {}); // what has come is all that we want
+    this.#end = this.#read().catch(() => {}); // keep what was read before the error
   }
 
-  /** Waits until everything has come, or so it seems. */
+  /** Waits for the end of the stream, at most STDERR_END_MS. */
   async settle(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, STDERR_END_MS);
@@ -197,7 +197,7 @@ class Tail implements Disposable {
     clearTimeout(timer);
   }
 
-  /** The last that is not blank, made fit for a log; empty: there is none. */
+  /** The last line that is not blank, cleaned for the log; empty: there is no such line. */
   lastLine(): string {
     const lines = new TextDecoder().decode(this.#kept).split(/[\r\n]+/);
     // oxlint-disable-next-line no-control-regex
@@ -218,7 +218,7 @@ class Tail implements Disposable {
       const { done, value } = await this.#reader.read();
       if (done) return;
       this.#kept = Buffer.concat([this.#kept, value.subarray(-STDERR_MAX)]).slice(-STDERR_MAX);
-      // Whoever writes without end waits for us then; else it would cost a core and 50 MB.
+      // This slows a program that writes without end. Otherwise it would cost a core and 50 MB.
       await Bun.sleep(READ_PAUSE_MS);
     }
   }

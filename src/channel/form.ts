@@ -1,6 +1,6 @@
 /**
- * A form with the one field `content`: what the Go program of the same name posts, byte for byte, so
- * that its receivers keep working. Pure.
+ * A form with the single field `content`: what the Go program of the same name posts, byte for byte, so that
+ * its receivers still work. Pure.
  */
 
 import type { Event } from "../contract.ts";
@@ -8,7 +8,7 @@ import { sentence } from "../event.ts";
 import type { Format } from "./format.ts";
 import { fitting, shortName, withoutMentions } from "./text.ts";
 
-/** The field is Discord's, which takes no more; there a mention in a form cannot be switched off. */
+/** Discord reads this field, and accepts no more. A form cannot disable mentions there. */
 const CONTENT_MAX = 2000;
 
 export const form: Format = {
@@ -22,7 +22,7 @@ export const form: Format = {
   },
 };
 
-/** The Go program knows only "opened" and "closed"; for the rest people get our sentence. */
+/** The Go program knows only "opened" and "closed"; other events use our sentence. */
 function lineOf(event: Event): string {
   switch (event.type) {
     case "peer.connected":
@@ -43,14 +43,14 @@ interface Connection {
 }
 
 function connection({ device, peer }: Connection, state: "opened" | "closed"): string {
-  // Go prints a nil *net.UDPAddr so.
+  // Go prints a nil *net.UDPAddr like this.
   const endpoint = peer.endpoint ?? "<nil>";
   return `Connection ${shortName(device)}:${peer.publicKey} on endpoint ${endpoint} is ${state}`;
 }
 
 /**
- * Go's url.QueryEscape, which url.Values.Encode uses: only letters, digits and `-_.~` stay, a space
- * becomes `+` (net/url/url.go, shouldEscape). encodeURIComponent leaves five more as they are.
+ * Go's url.QueryEscape, which url.Values.Encode uses: only letters, digits and `-_.~` stay, and a space
+ * becomes `+` (net/url/url.go, shouldEscape). encodeURIComponent leaves five more characters unchanged.
  */
 function queryEscape(text: string): string {
   return encodeURIComponent(text)

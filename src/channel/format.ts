@@ -1,27 +1,30 @@
-/** How one kind of receiver wants to be told by HTTP. A format is pure: a message in, a request out. */
+/** How one kind of receiver expects its HTTP requests. A format is pure: message in, request out. */
 
 import type { Message, Verdict } from "./channel.ts";
 
-/** What to POST, and where. */
+/** A POST request: URL, headers and body. */
 export interface HttpRequest {
   readonly url: string;
   readonly contentType: string;
-  /** Besides content-type, user-agent and the signature. */
+  /** In addition to content-type, user-agent and the signature. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly body: string;
 }
 
 export interface Format {
-  /** Whether a URL without a format is meant for this one. */
+  /** Whether a URL without a format belongs to this format. */
   readonly fits?: (url: URL) => boolean;
-  /** What is wrong with the URL, to follow "(hidden) ..."; null: nothing. Says no part of it. */
+  /**
+   * What is wrong with the URL, worded to follow "(hidden) ..." and without any part of the URL; null: the
+   * URL is valid.
+   */
   readonly problem?: (url: URL) => string | null;
   readonly request: (message: Message, url: URL) => HttpRequest;
   /**
-   * The verdict where status and headers do not tell it alone; null: they do. `body`: the answer's
-   * first 4 KiB. The receiver's own words about a refusal are found for all formats alike: refusal.ts.
+   * The verdict if status and headers are not enough for one; null: they are enough. `body` is the first 4
+   * KiB of the answer. refusal.ts finds the receiver's own words about a refusal for all formats.
    */
   readonly judge?: (status: number, body: string) => Verdict | null;
-  /** Standard Webhooks headers: the id always, the signature when there is a secret. */
+  /** Sends the headers of Standard Webhooks: the id always, the signature if there is a secret. */
   readonly isSigned?: true;
 }

@@ -1,4 +1,4 @@
-/** All formats by their names in the settings, and the one that `auto` picks. */
+/** All formats by their names in the settings, and the one that `auto` selects. */
 
 import { apprise } from "./apprise.ts";
 import { discord } from "./discord.ts";
@@ -14,7 +14,7 @@ import { slack } from "./slack.ts";
 import { teams } from "./teams.ts";
 import { telegram } from "./telegram.ts";
 
-/** Beside these there is `template`, which is made from a file: template.ts. */
+/** There is also `template`, which is made from a file: template.ts. */
 export const formats = {
   json,
   form,
@@ -32,7 +32,7 @@ export const formats = {
 
 export type FormatName = keyof typeof formats;
 
-/** The format for a URL without one: that of the service that it leads to, else json. */
+/** The format for a URL without one: that of the service at this URL, otherwise json. */
 export function formatFor(url: URL): FormatName {
   const names = Object.keys(formats) as FormatName[];
   return names.find((name) => (formats[name] as Format).fits?.(url)) ?? "json";

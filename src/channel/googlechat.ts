@@ -8,7 +8,7 @@ import { jsonText } from "./json.ts";
 import { parameter } from "./parameters.ts";
 import { fitting, linesWithHost } from "./text.ts";
 
-/** UTF-16 units. The whole message may have 32,000 bytes, but a text was once limited to this. */
+/** UTF-16 units. A whole message may have 32,000 bytes, but a text was once limited to this. */
 const TEXT_MAX = 4096;
 
 export const googleChat: Format = {
@@ -40,8 +40,8 @@ const lookalikes: Readonly<Record<string, string>> = {
 };
 
 /**
- * There is no way to escape `<users/all>`, *bold* or `code`, so these characters are replaced by
- * similar ones; but for the underscore within a word, which means nothing.
+ * `<users/all>`, *bold* and `code` cannot be escaped, so these characters are replaced by similar ones,
+ * except an underscore within a word, which has no meaning.
  */
 function escape(text: string): string {
   return text.replace(

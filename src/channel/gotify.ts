@@ -8,14 +8,14 @@ import { jsonText } from "./json.ts";
 import { parameter, unknownParameters, withoutQuery } from "./parameters.ts";
 import { fitting, linesOf, titleOf } from "./text.ts";
 
-/** UTF-16 units. Gotify has no limit of its own; MySQL's for a text is 65,535 bytes. */
+/** UTF-16 units. Gotify itself has no limit; MySQL limits a text to 65,535 bytes. */
 const MESSAGE_MAX = 16_000;
 
-/** From 4 on, the app makes a sound; with none it would show nothing at all. */
+/** From priority 4 the app plays a sound. Without a priority it shows no notification at all. */
 const PRIORITY = 5;
 
 export const gotify: Format = {
-  // Others have a /message with a token too, but not with an application's token of Gotify.
+  // Other services also have /message with a token, but not with a Gotify application's token.
   fits: (url) =>
     url.pathname.endsWith("/message") &&
     /^(A[\w.-]{14,22}|gtfy_app\.[\w-]+)$/.test(parameter(url, "token") ?? ""),
@@ -23,7 +23,7 @@ export const gotify: Format = {
     if (!url.pathname.endsWith("/message")) return "does not end with /message?token=...";
     const token = parameter(url, "token");
     if (token === null) return "has no token: write .../message?token=...";
-    // It becomes a header.
+    // The token becomes a header.
     if (!/^[\w.-]+$/.test(token)) return "has a token that is not an application's token of Gotify";
     if (!/^(\d|10)$/.test(parameter(url, "priority") ?? "0")) {
       return "has a priority that is not a whole number from 0 to 10";

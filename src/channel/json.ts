@@ -1,4 +1,4 @@
-/** The event as JSON, as it is; several as a digest (src/contract.ts). Pure. */
+/** The event as JSON, unchanged; several events as a digest (src/contract.ts). Pure. */
 
 import type { Digest } from "../contract.ts";
 import type { Message } from "./channel.ts";
@@ -18,7 +18,7 @@ function digest({ id, events }: Message): Digest {
   return { id, version, type: "digest", timestamp, host, data: { events: [...events] } };
 }
 
-/** JSON that strict parsers take too: half a surrogate pair in a name becomes U+FFFD. */
+/** JSON that strict parsers accept: half of a surrogate pair in a name becomes U+FFFD. */
 export function jsonText(value: unknown): string {
   return JSON.stringify(value, (_key, part: unknown) =>
     typeof part === "string" ? part.toWellFormed() : part,

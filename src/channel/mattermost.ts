@@ -11,7 +11,7 @@ import { escapeMarkdown, fitting, linesWithHost, withoutMentions } from "./text.
 const TEXT_MAX = 16_383;
 
 export const mattermost: Format = {
-  // An id of Mattermost, as no other webhook has it.
+  // A Mattermost id, which no other service's webhook has.
   fits: (url) => /\/hooks\/[a-z0-9]{26}$/.test(url.pathname),
   problem: (url) =>
     /\/hooks\/[^/]+$/.test(url.pathname) ? null : "does not end with /hooks/<key>",

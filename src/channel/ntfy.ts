@@ -1,6 +1,6 @@
 /**
- * ntfy, at ntfy.sh or of one's own: title and message, a line for each event, with an emoji. Other
- * parameters in the URL's query (priority, click, auth ...) are passed on. Pure.
+ * ntfy, at ntfy.sh or self-hosted: title and message, a line for each event, with an emoji. Other parameters
+ * in the URL's query (priority, click, auth ...) are passed on. Pure.
  * https://docs.ntfy.sh/publish/#publish-as-json
  */
 
@@ -9,7 +9,7 @@ import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { commonType, fitting, linesOf, titleOf } from "./text.ts";
 
-/** Longer messages become attachments, and older servers read no longer JSON than this. */
+/** Longer messages become attachments, and older servers do not read longer JSON. */
 const BODY_MAX_BYTES = 4096;
 
 /** https://docs.ntfy.sh/emojis/ */
@@ -37,9 +37,9 @@ export const ntfy: Format = {
     };
     const sizeOf = (text: string): number => Buffer.byteLength(jsonText(text)) - 2;
     const max = BODY_MAX_BYTES - Buffer.byteLength(jsonText({ ...head, message: "" }));
-    // A line's end is two bytes in JSON.
+    // A newline takes two bytes in JSON.
     const text = fitting(linesOf(message), { max, sizeOf, perLine: 2 }).join("\n");
-    // The server takes JSON at its root only. Name, password and auth stay where they are.
+    // The server accepts JSON only at its root. User name, password and auth are kept.
     const root = new URL(url);
     root.pathname = "/";
     root.hash = "";
@@ -48,7 +48,7 @@ export const ntfy: Format = {
   },
 };
 
-/** A server cannot be below a path, so that a longer one is something else. */
+/** A server cannot be in a subfolder, so a longer path is not a topic. */
 function topicOf({ pathname }: URL): string | null {
   return /^\/([-\w]{1,64})\/?$/.exec(pathname)?.[1] ?? null;
 }

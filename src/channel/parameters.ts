@@ -1,11 +1,11 @@
-/** What services are told by the query of the webhook's URL. Pure; shows no part of a URL. */
+/** Parameters for services in the query of the webhook's URL. Pure; shows no part of a URL. */
 
-/** A parameter's value; null: it is not there, or empty. */
+/** A parameter's value; null: the parameter is missing or empty. */
 export function parameter(url: URL, name: string): string | null {
   return url.searchParams.get(name) || null;
 }
 
-/** What to say of parameters that the service would not get: a slip of the hand, most likely. */
+/** The problem with parameters that the service would not get, probably misspelt ones. */
 export function unknownParameters(url: URL, known: readonly string[]): string | null {
   if ([...url.searchParams.keys()].every((name) => known.includes(name))) return null;
   const names =
@@ -13,7 +13,7 @@ export function unknownParameters(url: URL, known: readonly string[]): string | 
   return `has a parameter that is not known; there are ${names}`;
 }
 
-/** The URL up to its query. */
+/** The URL without its query. */
 export function withoutQuery(url: URL): string {
   const short = new URL(url);
   short.search = "";

@@ -1,18 +1,18 @@
 /**
- * Which proxy Bun's fetch sends a request to, for messages that name it. The environment decides, as for curl; test/channel/proxy.test.ts
- * compares this with what fetch does.
+ * Which proxy Bun's fetch uses for a request, for messages that name it. The environment decides, as for
+ * curl; test/channel/proxy.test.ts compares this with the behaviour of fetch.
  */
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** null: the request goes to the receiver itself. */
+/** The proxy of a request; null: the request goes directly to the receiver. */
 export interface Proxy {
   /**
-   * `proxy.example.net:3128`; `of https_proxy` where the address cannot be divided with certainty. Never a
-   * part of the user name or password.
+   * `proxy.example.net:3128`; `of https_proxy` if the address cannot be split reliably. Never contains a part
+   * of the user name or password.
    */
   readonly place: string;
-  /** "": unknown. */
+  /** "": the host name is unknown. */
   readonly hostname: string;
 }
 
@@ -25,13 +25,13 @@ export function proxyFor(url: URL, env: Env = process.env): Proxy | null {
   const name = own ?? shared;
   if (name === undefined || isExcepted(url, env["no_proxy"] || env["NO_PROXY"] || "")) return null;
   const address = env[name]!;
-  // fetch refuses another scheme of its own variable, and ignores that of the shared one.
+  // If the scheme is not http or https, fetch rejects the protocol's own variable but ignores the shared one.
   if (own === undefined && /^\w+:\/\//.test(address) && !/^https?:/i.test(address)) return null;
   const proxy = URL.parse(
     address.includes("//") ? address.replace(/^\/\//, "http://") : `http://${address}`,
   );
-  // A password with an unescaped "/", "?" or "#" ends the host for the parser, so what it takes for the host
-  // may be a part of the user name or password. Then the "@" is left over in what follows the host.
+  // A password with an unescaped "/", "?" or "#" ends the host for the parser, so the parsed host may be a part of
+  // the user name or password. The "@" is then in what follows the host.
   if (proxy === null || `${proxy.pathname}${proxy.search}${proxy.hash}`.includes("@")) {
     return { place: `of ${name}`, hostname: "" };
   }
@@ -40,7 +40,10 @@ export function proxyFor(url: URL, env: Env = process.env): Proxy | null {
   return { place: port === undefined ? hostname : `${hostname}:${port}`, hostname };
 }
 
-/** NO_PROXY: names with all below them, addresses, networks, `*` for all; with a port, only that one. */
+/**
+ * NO_PROXY: names including their subdomains, addresses, networks, or `*` for all; an entry with a port
+ * matches only that port.
+ */
 function isExcepted({ hostname, port, protocol }: URL, list: string): boolean {
   const host = hostname.replace(/^\[|\]$/g, "");
   const family = familyOf(host);
@@ -49,7 +52,7 @@ function isExcepted({ hostname, port, protocol }: URL, list: string): boolean {
     if (entry === "*") return true;
     const [, network, bits] = /^\[?([\d.a-f:]+)\]?\/(\d+)$/i.exec(entry) ?? [];
     if (network !== undefined) return isWithin(host, network, Number(bits));
-    // The colons of an IPv6 address are none of a port.
+    // The colons of an IPv6 address do not begin a port.
     const isBare = /:.*:/.test(entry) && !entry.startsWith("[");
     const [, name = "", onlyPort] = isBare
       ? ["", entry]
@@ -63,7 +66,7 @@ function isExcepted({ hostname, port, protocol }: URL, list: string): boolean {
 function isWithin(host: string, network: string, bits: number): boolean {
   const family = familyOf(network);
   if (family !== familyOf(host) || bits > (family === "ipv4" ? 32 : 128)) return false;
-  // Loaded only here: few need it.
+  // Loaded on demand, because it is rarely needed.
   const { BlockList, isIP } = require("node:net") as typeof import("node:net");
   if (family === null || isIP(network) === 0) return false;
   const block = new BlockList();
@@ -71,7 +74,7 @@ function isWithin(host: string, network: string, bits: number): boolean {
   return block.check(host, family);
 }
 
-/** null: a name. */
+/** null: the host is a name. */
 function familyOf(host: string): "ipv4" | "ipv6" | null {
   if (host.includes(":")) return "ipv6";
   return /^[\d.]+$/.test(host) ? "ipv4" : null;

@@ -1,5 +1,5 @@
 /**
- * Pushover: title and message, a line for each event. Parameters are in the URL's query. Pure.
+ * Pushover: title and message, a line for each event. The URL's query has the parameters. Pure.
  * https://pushover.net/api
  */
 
@@ -8,7 +8,7 @@ import type { Format } from "./format.ts";
 import { parameter, unknownParameters, withoutQuery } from "./parameters.ts";
 import { fitting, linesOf, titleOf } from "./text.ts";
 
-/** Characters. A title may have 250. */
+/** Characters. The title is limited to 250. */
 const MESSAGE_MAX = 1024;
 
 const required = ["token", "user"];

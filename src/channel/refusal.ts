@@ -1,20 +1,21 @@
 /**
- * Why a receiver refused a message, in its own words: found in the body of its answer, cleaned, and without what is secret of the URL,
- * which some receivers repeat. Pure.
+ * Why a receiver refused a message, in its own words: found in the body of its answer, cleaned, and without
+ * the secrets of the URL, which some receivers repeat. Pure.
  */
 
 import { asMembers, membersOf } from "./answer.ts";
 import { clean, cut } from "./text.ts";
 
-/** UTF-16 units: two lines of a log. */
+/** UTF-16 units: about two lines of a log. */
 const WORDS_MAX = 200;
 
-/** An object in an object: services nest their reasons two or three deep, Discord six. */
+/** Maximum nesting of objects. Services nest their reasons two or three levels deep, Discord six. */
 const DEPTH_MAX = 8;
 
 /**
- * Members that hold the reason, the one that says most first: RFC 9457, Gotify, Telegram, Discord's `_errors`, Mattermost and Google Chat,
- * Pushover, ntfy and Apprise. The value may be a text, a list, or an object with such members.
+ * Members that contain the reason, the most informative first: RFC 9457, Gotify, Telegram, Discord's
+ * `_errors`, Mattermost and Google Chat, Pushover, ntfy and Apprise. The value may be a text, a list, or an
+ * object with such members.
  */
 const MEMBERS = [
   "detail",
@@ -29,19 +30,19 @@ const MEMBERS = [
   "reason",
 ] as const;
 
-/** Parts of a webhook's path that are the same for all its users. */
+/** Parts of a webhook's path that are the same for all users of a service. */
 const PUBLIC_PARTS =
   /^(api|v\d+|webhooks?|services|sendMessage|messages?(\.json)?|notify|workflows|triggers|manual|paths|invoke|spaces|hooks)$/i;
 
 /** A run of characters that may be a secret, or a part of one. */
 const RUN = /[\w.~+/=:%@-]{6,}/g;
-/** So many characters of a secret in a row are no accident. */
+/** This many consecutive characters of a secret are no coincidence. */
 const SHARED = 6;
 
 /**
- * The receiver's words in the body of a refusal; null: it says nothing that people can read.
+ * The receiver's words in the body of a refusal; null: the body has no readable reason.
  *
- * @param url what is secret of it does not come back.
+ * @param url its secrets are removed from the words.
  */
 export function refusalIn(body: string, url: URL): string | null {
   const words = clean(reasonIn(body) ?? "");
@@ -50,7 +51,7 @@ export function refusalIn(body: string, url: URL): string | null {
 
 function reasonIn(body: string): string | null {
   const text = body.trim();
-  // A page for a browser, or JSON that was cut off.
+  // An HTML page, or JSON that was cut off, gives no reason.
   if (/^[<{[]/.test(text)) return reasonOf(membersOf(text), 0);
   return text.split("\n", 1)[0]!;
 }
@@ -90,7 +91,7 @@ function withoutSecrets(text: string, url: URL): string {
   return rest.replace(RUN, (run) => (isPartOf(run.toLowerCase(), secrets) ? "(hidden)" : run));
 }
 
-/** In lower case: some receivers change it. */
+/** In lower case, because some receivers change the case. */
 function secretsOf({ username, password, pathname, search, searchParams, hash }: URL): string[] {
   const parts = pathname.split("/").filter((part) => !PUBLIC_PARTS.test(part));
   const written = [
@@ -102,7 +103,7 @@ function secretsOf({ username, password, pathname, search, searchParams, hash }:
     hash.slice(1),
   ];
   const decoded = written.map(decode);
-  // As it goes in the header Authorization.
+  // As in the Authorization header.
   const basic =
     username + password === ""
       ? ""

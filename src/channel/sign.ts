@@ -1,14 +1,14 @@
 /**
- * Signatures as Standard Webhooks has them (www.standardwebhooks.com, the symmetric scheme v1):
- * HMAC-SHA256 over `id.timestamp.body`. With several secrets there are several signatures, so that a
- * receiver can change its secret while events go on coming. Pure.
+ * Signatures of Standard Webhooks (www.standardwebhooks.com, the symmetric scheme v1): HMAC-SHA256 over
+ * `id.timestamp.body`. Each secret adds a signature, so that a receiver can change its secret without losing
+ * events. Pure.
  */
 
 /** The standard's limits, in bytes. */
 const SECRET_MIN = 24;
 const SECRET_MAX = 64;
 
-/** How far the clocks of sender and receiver may be apart; the same in the standard's own libraries. */
+/** Maximum difference between the clocks of sender and receiver, as in the standard's own libraries. */
 const TOLERANCE_MS = 5 * 60_000;
 
 const HOW_TO_MAKE_ONE = 'make one with: echo "whsec_$(openssl rand -base64 32)"';
@@ -21,7 +21,7 @@ interface Signed {
   readonly body: Uint8Array;
 }
 
-/** The key of a signature. It can be used, and not be read. */
+/** The key of a signature. It can be used but not read. */
 export class SigningSecret {
   readonly #key: Uint8Array;
 
@@ -29,7 +29,7 @@ export class SigningSecret {
     this.#key = key.slice();
   }
 
-  /** One entry of the header webhook-signature. */
+  /** Returns one entry of the header webhook-signature. */
   sign({ id, timestamp, body }: Signed): string {
     const hmac = new Bun.CryptoHasher("sha256", this.#key);
     return `v1,${hmac.update(`${id}.${timestamp}.`).update(body).digest("base64")}`;
@@ -48,14 +48,14 @@ export class SigningSecret {
   }
 }
 
-/** The header webhook-signature. */
+/** Returns the value of the header webhook-signature. */
 export function sign(secrets: readonly SigningSecret[], signed: Signed): string {
   return secrets.map((secret) => secret.sign(signed)).join(" ");
 }
 
 /**
- * The content of a secret file: a secret on each line; blank lines, and those that begin with #, say
- * nothing. The problem continues a sentence that begins with "the file", and quotes nothing.
+ * Parses a secret file: one secret per line; blank lines and lines that begin with # are ignored. The problem
+ * continues a sentence that begins with "the file", and quotes nothing from it.
  */
 export function parseSecrets(
   text: string,
@@ -81,9 +81,9 @@ function sizeProblem({ length }: Uint8Array): string | null {
   return null;
 }
 
-/** null: it is no base64. The `=` at its end may be missing. */
+/** null: the text is not base64. The `=` at the end may be missing. */
 function decode(text: string): Uint8Array | null {
-  // fromBase64 would skip it: two secrets on one line are not one.
+  // fromBase64 ignores spaces, but two secrets on one line are an error.
   if (/\s/.test(text)) return null;
   const padded = text.padEnd(Math.ceil(text.length / 4) * 4, "=");
   try {
@@ -103,7 +103,7 @@ type Verification =
   | "webhook-signature is missing"
   | "no signature is by any of the secrets";
 
-/** Whether what a receiver got is from somebody who has one of the secrets. `null`: no such header. */
+/** Checks that a message is from a sender with one of the secrets. `null`: the header is missing. */
 export function verify(
   secrets: readonly SigningSecret[],
   headers: {
@@ -117,7 +117,7 @@ export function verify(
   const { id, timestamp, signature } = headers;
   if (id === null || id === "") return "webhook-id is missing";
   if (timestamp === null) return "webhook-timestamp is missing";
-  // A dot would leave open where the id ends.
+  // With a dot in the timestamp, the end of the id would be ambiguous.
   if (!/^\d{1,12}$/.test(timestamp)) return "webhook-timestamp is not a number of seconds";
   if (signature === null) return "webhook-signature is missing";
   const aheadMs = Number(timestamp) * 1000 - nowMs;
@@ -128,7 +128,7 @@ export function verify(
   return isSigned ? "ok" : "no signature is by any of the secrets";
 }
 
-/** In a time that does not tell how much of it is right. */
+/** Compares in constant time. */
 function isSame(wanted: string, found: string): boolean {
   const [a, b] = [Buffer.from(wanted), Buffer.from(found)];
   return a.length === b.length && crypto.timingSafeEqual(a, b);

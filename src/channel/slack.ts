@@ -1,5 +1,5 @@
 /**
- * Slack's incoming webhooks, and what takes the same: plain text, a line for each event. Pure.
+ * Slack's incoming webhooks, and compatible services: plain text, a line for each event. Pure.
  * https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
  */
 
@@ -7,10 +7,10 @@ import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { fitting, linesWithHost } from "./text.ts";
 
-/** Longer ones are split, wherever that is. */
+/** Slack splits longer texts at any place. */
 const TEXT_MAX = 4000;
 
-/** What the body of a refusal says. After "stop" this webhook never works again. */
+/** The bodies of refusals. After "stop" this webhook never works again. */
 const errors: Readonly<Record<string, readonly ["drop" | "stop", string]>> = {
   no_service: ["stop", "the webhook was deleted or switched off in Slack"],
   no_active_hooks: ["stop", "the webhook was deleted or switched off in Slack"],
@@ -29,7 +29,7 @@ export const slack: Format = {
   },
   request(message, url) {
     const text = fitting(linesWithHost(message, escape), { max: TEXT_MAX }).join("\n");
-    // Slack has no way to escape its *bold* and `code`; but it can be told to leave them alone.
+    // Slack cannot escape *bold* and `code`, but `mrkdwn: false` disables them.
     const body = jsonText({ text, mrkdwn: false, unfurl_links: false, unfurl_media: false });
     return { url: url.href, contentType: "application/json", body };
   },
@@ -45,7 +45,7 @@ function isSlack({ hostname }: URL): boolean {
   return hostname === "hooks.slack.com" || hostname === "hooks.slack-gov.com";
 }
 
-/** All that Slack asks for; `<!channel>` is none without its brackets. */
+/** All characters that Slack requires to be escaped. `<!channel>` has no effect without its brackets. */
 function escape(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }

@@ -1,4 +1,4 @@
-/** From the targets of the settings to targets that can be sent to. */
+/** Makes targets that can be sent to from the targets of the settings. */
 
 import type { Clock } from "../clock.ts";
 import { redactUrl, type TargetSettings } from "../config.ts";
@@ -7,7 +7,7 @@ import type { Channel, Target } from "./channel.ts";
 import { createExec } from "./exec.ts";
 import { createWebhook } from "./webhook.ts";
 
-/** The key of a target without a name, by its address, which is a secret. */
+/** Returns the key of a target without a name from its address, which is a secret. */
 type KeyOf = (address: string) => string;
 
 interface Options {
@@ -23,14 +23,14 @@ export function makeTargets(
   const keys = keysOf(targets, options.keyOf);
   return targets.map((target, index) => ({
     key: keys[index]!,
-    // Two at one host look the same without their paths.
+    // Two targets at one host look the same without their paths, so number them.
     channel: channelOf(target, targets.length > 1 ? ` ${index + 1}` : "", options),
     accepts: (event) => isSelected(event, target.selection),
     digestMs: target.digestMs,
   }));
 }
 
-/** What each target's messages are kept under, in the store, metrics and the API: its name, if it has one. */
+/** The key of each target's messages in the store, the metrics and the API: the name, if the target has one. */
 export function keysOf(targets: readonly TargetSettings[], keyOf: KeyOf): readonly string[] {
   const taken = new Set<string>();
   for (const { name, destination } of targets) {
@@ -39,7 +39,7 @@ export function keysOf(targets: readonly TargetSettings[], keyOf: KeyOf): readon
         ? new URL(destination.url).href
         : JSON.stringify(destination.command);
     const key = name ?? keyOf(address);
-    // The same place twice: with other filters, or by mistake.
+    // The same address twice: with other filters, or by mistake.
     let unique = key;
     for (let count = 2; taken.has(unique); count++) unique = `${key}-${count}`;
     taken.add(unique);

@@ -1,5 +1,5 @@
 /**
- * Microsoft Teams, by a workflow that posts what a webhook gets: an Adaptive Card, a line for each
+ * Microsoft Teams, by a workflow that posts what its webhook receives: an Adaptive Card, a line for each
  * event. Pure. https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/
  */
 
@@ -7,7 +7,7 @@ import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { fitting, linesOf, titleOf } from "./text.ts";
 
-/** Teams takes a message of about 28 KB; a card without lines has less than 1 KB. */
+/** Teams accepts a message of about 28 KB; a card without lines has less than 1 KB. */
 const LINES_MAX_BYTES = 25_000;
 
 export const teams: Format = {
@@ -32,7 +32,10 @@ export const teams: Format = {
     });
     return { url: url.href, contentType: "application/json", body };
   },
-  /** The connectors that went before workflows say 200 and mean what they write. */
+  /**
+   * Connectors, the predecessors of workflows, answer 200 even for an error, and put the real status in the
+   * body.
+   */
   judge(status, body) {
     const [, meant] = /returned HTTP error (\d{3})/.exec(body) ?? [];
     if (status !== 200 || meant === undefined) return null;
@@ -43,7 +46,7 @@ export const teams: Format = {
   },
 };
 
-/** Unlike a TextBlock, this one reads no Markdown. */
+/** A RichTextBlock, which unlike a TextBlock does not interpret Markdown. */
 function block(text: string, weight?: "Bolder"): object {
   const run = { type: "TextRun", text, ...(weight === undefined ? {} : { weight }) };
   return { type: "RichTextBlock", inlines: [run] };

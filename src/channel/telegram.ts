@@ -1,5 +1,5 @@
 /**
- * Telegram, by a bot: plain text, a line for each event. Where to is in the URL's query. Pure.
+ * Telegram, by a bot: plain text, a line for each event. The URL's query has the recipient. Pure.
  * https://core.telegram.org/bots/api#sendmessage
  */
 
@@ -33,7 +33,7 @@ export const telegram: Format = {
       chat_id: parameter(url, "chat_id"),
       ...(thread === null ? {} : { message_thread_id: Number(thread) }),
       ...(silent === null ? {} : { disable_notification: /^(1|true)$/i.test(silent) }),
-      // Without a parse_mode there is no markup, and nothing to escape.
+      // Without a parse_mode there is no markup, so no escaping is needed.
       text: fitting(linesWithHost(message, withoutMentions), { max: TEXT_MAX }).join("\n"),
       link_preview_options: { is_disabled: true },
     });

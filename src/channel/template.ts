@@ -1,6 +1,6 @@
 /**
- * A body of the user's own: JSON with `{{variable}}` in its texts. It is parsed once and the values
- * are put into its texts only, so no value can change what the JSON says. Pure.
+ * A user-defined body: JSON with `{{variable}}` in its texts. It is parsed once and values are inserted only
+ * into its texts, so a value cannot change the structure of the JSON. Pure.
  */
 
 import type { Event } from "../contract.ts";
@@ -11,8 +11,8 @@ import { jsonText } from "./json.ts";
 import { linesOf, shortName, titleOf } from "./text.ts";
 
 /**
- * What may stand between the braces. The first three are made for the whole message, the others are
- * fields of the event; of the first one where there are several.
+ * The names allowed between the braces. The first three are made for the whole message; the others are fields
+ * of the event, or of the first event if there are several.
  */
 export const templateVariables = [
   "text",
@@ -45,7 +45,7 @@ type Variable = (typeof templateVariables)[number];
 type Value = string | number | boolean | null | readonly string[];
 type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
-/** Checked: all its variables are known. */
+/** A checked template: all its variables are known. */
 export interface Template {
   readonly json: Json;
 }
@@ -82,7 +82,7 @@ export function templateFormat({ json }: Template): Format {
   };
 }
 
-/** What is wrong with a text of the template; shows of it only what looks like a variable. */
+/** The problems of a text of the template. Shows only the parts that look like variables. */
 function problemsOf(leaf: string): string[] {
   const names = [...leaf.matchAll(placeholder())].map(([, inside]) => inside!.trim());
   const problems = names.filter((name) => !isVariable(name)).map(unknownVariable);
@@ -97,7 +97,7 @@ function unknownVariable(name: string): string {
   return `has an unknown variable {{${name}}}${guess}`;
 }
 
-/** A text that is one variable and nothing else becomes its value, whatever its type is. */
+/** A text that consists of one variable becomes the variable's value, of whatever type. */
 function filledIn(leaf: string, message: Message): Value {
   const [, only] = /^\{\{\s*([\w.]+)\s*\}\}$/.exec(leaf) ?? [];
   if (only !== undefined) return valueOf(only as Variable, message);
@@ -113,14 +113,14 @@ function valueOf(variable: Variable, message: Message): Value {
   return fieldOf(message.events[0], variable);
 }
 
-/** null: events of this type have no such field. */
+/** The value of a field; null: events of this type do not have the field. */
 function fieldOf(event: Event, variable: Variable): Value {
   let value: unknown = { ...event, ...event.data };
   for (const name of variable.split(".")) {
     value = (value as Readonly<Record<string, unknown>> | null)?.[name] ?? null;
   }
   if (Array.isArray(value)) return value.map((part) => shortName(String(part)));
-  // As in the sentence, a name has no line ends and no turns of direction in it.
+  // As in the sentence, remove line ends and bidirectional controls from a name.
   return typeof value === "string" ? shortName(value) : (value as Value);
 }
 
@@ -129,7 +129,7 @@ function inText(value: Value): string {
   return typeof value === "object" ? value.join(", ") : String(value);
 }
 
-/** The same JSON with its texts replaced. */
+/** Returns the same JSON with its texts replaced. */
 function withTexts(
   json: Json,
   replace: (text: string) => Json,

@@ -1,7 +1,7 @@
 /**
- * What people read: events as lines of clean text, as many as a service takes. Names of peers, devices
- * and hosts may hold anything; here they become short and stay on their line. What a service would
- * take for markup or a mention its own format escapes. Pure.
+ * Text for people: events as lines of clean text, as many as a service accepts. Names of peers, devices and
+ * hosts may contain anything; here they are shortened and kept on one line. Each format escapes markup and
+ * mentions of its own service. Pure.
  */
 
 import type { Event } from "../contract.ts";
@@ -10,15 +10,15 @@ import { shortKey } from "../wireguard.ts";
 import type { Message } from "./channel.ts";
 
 /**
- * Longest name in a line, in UTF-16 units: the longest that the settings take, 64 characters of two
- * units. So the longest line is short enough for each service, and only whole lines are ever cut.
+ * Longest name in a line, in UTF-16 units: the maximum in the settings, 64 characters of two units. This
+ * keeps the longest line within the limit of every service, so only whole lines are left out.
  */
 const NAME_MAX = 128;
 
-/** So that a title is short enough, too, with each character escaped. */
+/** Keeps a title within the limits even if each character is escaped. */
 const HOST_MAX = 100;
 
-/** How a service's format writes a name so that it is nothing but text there. */
+/** Writes a name so that a service shows it as plain text. */
 export type Escape = (text: string) => string;
 
 /** One line for each event: `alice (wg0) connected from 198.51.100.7:51820`. */
@@ -26,12 +26,15 @@ export function linesOf(message: Message, escape: Escape = asItIs): string[] {
   return message.events.map((event) => sentence(event, (name) => escape(shortName(name))));
 }
 
-/** One line for a terminal or the page, where the whole key of a peer without a name is a step away. */
+/**
+ * One line for a terminal or the web page. Of a peer without a name it has only the short key, because the
+ * whole key is easy to find there.
+ */
 export function shortSentence(event: Event): string {
   return sentence(event, shortName, (key) => shortName(shortKey(key)));
 }
 
-/** The same for services whose messages have no title: `gw1: alice (wg0) connected ...`. */
+/** As linesOf, for services whose messages have no title: `gw1: alice (wg0) connected ...`. */
 export function linesWithHost(message: Message, escape: Escape = asItIs): string[] {
   return message.events.map((event) => {
     const text = sentence(event, (name) => escape(shortName(name)));
@@ -39,27 +42,27 @@ export function linesWithHost(message: Message, escape: Escape = asItIs): string
   });
 }
 
-/** Which gateway it is, for those who have several: `WireGuard on gw1`. */
+/** The title, which names the gateway for users with several: `WireGuard on gw1`. */
 export function titleOf(message: Message, escape: Escape = asItIs): string {
   return `WireGuard on ${escape(shortHost(message.events[0].host))}`;
 }
 
-/** What all the events are; null: they are of several types. */
+/** The type of all the events; null: they have several types. */
 export function commonType({ events }: Message): Event["type"] | null {
   const [{ type }] = events;
   return events.every((event) => event.type === type) ? type : null;
 }
 
 export interface Room {
-  /** How much the service takes, as `sizeOf` counts. */
+  /** The limit of the service, in the units of `sizeOf`. */
   readonly max: number;
-  /** Left out: UTF-16 units. Where a service counts code points, these are never more. */
+  /** Absent: UTF-16 units. For services that count code points, this never counts too few. */
   readonly sizeOf?: (line: string) => number;
-  /** What a line costs besides. Left out: 1, for its end. */
+  /** The extra size of each line. Absent: 1, for the newline. */
   readonly perLine?: number;
 }
 
-/** The first lines, as many as there is room for; the last one then says how many are missing. */
+/** The first lines that fit. If some do not fit, the last line says how many are missing. */
 export function fitting(lines: readonly string[], room: Room): readonly string[] {
   const { max, sizeOf = units, perLine = 1 } = room;
   const ends: number[] = [];
@@ -72,7 +75,7 @@ export function fitting(lines: readonly string[], room: Room): readonly string[]
   return [...lines.slice(0, kept), more(kept)];
 }
 
-/** A name as it may stand in a line; empty where nothing of it can be seen. */
+/** A name fit for a line; empty if it has no visible character. */
 export function shortName(name: string): string {
   return cut(clean(name), NAME_MAX);
 }
@@ -82,13 +85,13 @@ function shortHost(host: string): string {
 }
 
 /**
- * Text on one line, without what cannot be seen and what turns the direction of writing. What joins
- * characters (emoji, Persian) stays between them.
+ * Returns the text on one line, without invisible characters and bidirectional controls. Characters that join
+ * others (emoji, Persian) are kept between them.
  */
 export function clean(text: string): string {
-  // Most names; the classes of Unicode take their time to compile.
+  // Most names match this. Compiling Unicode classes is slow.
   if (/^[!-~]+( [!-~]+)*$/.test(text)) return text;
-  // The last pattern is tried only where a run begins: from each place in it, a long one takes seconds.
+  // The last pattern is tried only where a run begins: tried at each position of a long run, it takes seconds.
   return text
     .toWellFormed()
     .replace(
@@ -102,30 +105,30 @@ export function clean(text: string): string {
 
 let graphemes: Intl.Segmenter | undefined;
 
-/** At most `max` UTF-16 units, with `...` as one character where something was cut off. */
+/** Cuts a text to `max` UTF-16 units, with `…` as one character if something was cut off. */
 export function cut(text: string, max: number): string {
   if (text.length <= max) return text;
-  // Made when the first long name comes: it takes a millisecond or two.
+  // Created for the first long name: it takes a millisecond or two.
   graphemes ??= new Intl.Segmenter("en", { granularity: "grapheme" });
   let end = 0;
   for (const { index, segment } of graphemes.segment(text)) {
     if (index + segment.length >= max) break;
     end = index + segment.length;
   }
-  // A letter with a hundred accents is one grapheme.
+  // A letter with a hundred accents is one grapheme, so it must be cut.
   if (end === 0) end = max - 1;
   return `${text.slice(0, end).replace(/[\ud800-\udbff]$/, "")}\u2026`;
 }
 
 /**
- * Keeps `@everyone`, `@alice`, `<@1>`, `<!channel>` and `<users/all>` from calling people, by a space
- * of no width. The @ of a mail address stays as it is.
+ * Disables `@everyone`, `@alice`, `<@1>`, `<!channel>` and `<users/all>` with a zero-width space. The @ of a
+ * mail address is not changed.
  */
 export function withoutMentions(text: string): string {
   return text.replace(/<(?=[!#@]|users\/)|(?<![a-z0-9])@|@(?=everyone|here)/gi, "$&\u200b");
 }
 
-/** For the dialects of Markdown that Discord and Mattermost read, within a line. */
+/** Escapes Markdown within a line, for the dialects of Discord and Mattermost. */
 export function escapeMarkdown(text: string): string {
   return text.replace(/[\\`*_~[\]|]/g, "\\$&");
 }

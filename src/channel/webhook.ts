@@ -7,36 +7,36 @@ import { type Proxy, proxyFor } from "./proxy.ts";
 import { refusalIn } from "./refusal.ts";
 import { sign, type SigningSecret } from "./sign.ts";
 
-/** The Go program's limit, and wg-portal's. A receiver that needs longer should answer first. */
+/** The limit of the Go program and of wg-portal. A slower receiver should answer before it does its work. */
 const TIMEOUT_MS = 10_000;
 
-/** A receiver that asks for more patience than our longest backoff is asked again all the same. */
+/** A receiver that asks for a longer pause than our longest backoff is tried again after this. */
 const RETRY_AFTER_MAX_MS = 15 * 60_000;
 
 /**
- * A Unix socket that is none. Bun makes the thread that sends everything with the first request, wherever
- * that goes, and ends the process, or leaves the request lying, if there are no descriptors for it then.
+ * Not a socket. The first fetch() makes Bun create its HTTP thread. Without free descriptors, that ends the
+ * process or hangs the request. So the thread is created at the start, by a request that cannot connect.
  */
 const NOWHERE: BunFetchRequestInit = { method: "POST", unix: "/dev/null" };
 
-/** What of an answer's body is read for the formats that judge it: errors are short. */
+/** Bytes of an answer's body that are read for a verdict: error messages are short. */
 const BODY_MAX = 4096;
 
 export interface WebhookOptions {
-  /** http or https, valid. May hold secrets, in any part. */
+  /** http or https, valid. May contain secrets in any part. */
   readonly url: string;
   readonly format: Format;
-  /** For formats that are signed; with none of them there is no signature. */
+  /** For formats that are signed. Empty: requests are not signed. */
   readonly secrets: readonly SigningSecret[];
   /** The channel's name: the URL made safe to log. */
   readonly label: string;
   readonly version: string;
   readonly clock: Clock;
-  /** For the whole attempt, up to the answer's head, and where it matters its body. */
+  /** Time limit for the whole attempt: the answer's head, and its body if the verdict depends on it. */
   readonly timeoutMs?: number;
 }
 
-/** What is the same in all attempts at a message. */
+/** What is the same in all attempts to send a message. */
 interface Encoded {
   readonly id: string;
   readonly count: number;
@@ -48,13 +48,13 @@ interface Encoded {
 export function createWebhook(options: WebhookOptions): Channel {
   const { format, secrets, label, version, clock, timeoutMs = TIMEOUT_MS } = options;
   const url = urlOf(options.url);
-  // All attempts at a message come before those at the next, so one is all there is to keep.
+  // All attempts to send a message come before those of the next, so caching one is enough.
   let encoded: Encoded | null = null;
   const connections = new Connections();
 
   function encode(message: Message): Encoded {
     const { id, events } = message;
-    // A digest keeps its id when somebody takes an event out of it.
+    // A digest keeps its id when `wgmon outbox` removes an event from it.
     if (encoded?.id === id && encoded.count === events.length) return encoded;
     const request = format.request(message, url);
     encoded = {
@@ -72,7 +72,7 @@ export function createWebhook(options: WebhookOptions): Channel {
     return encoded;
   }
 
-  /** What is sent now; a signature says when that is. */
+  /** The request for now: a signature contains the current time. */
   function requestFor(content: Encoded): Pick<RequestInit, "headers" | "body"> {
     return { headers: { ...content.headers, ...signature(content) }, body: content.body };
   }
@@ -86,13 +86,13 @@ export function createWebhook(options: WebhookOptions): Channel {
   }
 
   async function verdictOn({ status, headers, body }: Response): Promise<Verdict> {
-    // Within TLS it cannot be a proxy that answers.
+    // Within TLS, the answer cannot come from a proxy.
     const proxy = url.protocol === "http:" ? proxyFor(url) : null;
     const verdict = judge(status, headers, { nowMs: clock.now().wallMs, proxy });
     const isRefused = verdict.type === "drop" && status >= 400;
     if (format.judge === undefined && !isRefused) {
-      // Nothing in the body matters, and it may be endless. Short ones have arrived already, so
-      // that their connection is used again.
+      // The body does not matter, and may be endless. A short body has already arrived, so its connection is
+      // reused.
       body?.cancel().catch(() => {});
       return verdict;
     }
@@ -125,14 +125,14 @@ export function createWebhook(options: WebhookOptions): Channel {
 
 function urlOf(text: string): URL {
   const url = URL.parse(text);
-  // What the constructor throws would quote it.
+  // The constructor's error would quote the URL.
   if (url === null) throw new TypeError("the URL of a webhook cannot be read");
   return url;
 }
 
-/** Posts, over the connection of the last time where it is still open. */
+/** Posts, reusing the last connection if it is still open. */
 class Connections {
-  /** The last answer may have left a connection open. */
+  /** Whether the last answer may have left a connection open. */
   #mayReuse = false;
 
   async post(
@@ -143,15 +143,16 @@ class Connections {
       ...request,
       method: "POST",
       redirect: "manual",
-      // A few hundred kilobytes can become as many megabytes, and gibberish a line on standard error.
+      // A few hundred kilobytes can decompress to as many megabytes, and invalid data makes Bun print a line on
+      // standard error.
       decompress: false,
     };
     const reused = this.#mayReuse;
     this.#mayReuse = false;
     const response = await fetch(url, init).catch((error: unknown) => {
       if (!reused || reasonOf(error) !== "ECONNRESET") throw error;
-      // The receiver closed the connection while our request was on its way, as each does at some
-      // time. That is no failure of the receiver's, so it costs no pause: once more, by a new one.
+      // The receiver closed the idle connection while our request was on its way, which is not a failure. Try again
+      // at once over a new connection.
       return fetch(url, { ...init, keepalive: false });
     });
     this.#mayReuse = true;
@@ -159,7 +160,10 @@ class Connections {
   }
 }
 
-/** The first of a body. Of one that is cut off, or too slow for our time limit, what has come of it. */
+/**
+ * Returns the beginning of a body. If the body is cut off or too slow for the time limit, returns what has
+ * arrived.
+ */
 async function beginning(body: ReadableStream<Uint8Array> | null): Promise<string> {
   if (body === null) return "";
   const decoder = new TextDecoder();
@@ -174,15 +178,15 @@ async function beginning(body: ReadableStream<Uint8Array> | null): Promise<strin
       room -= value.length;
     }
   } catch {
-    // What there is says more than that the rest is missing.
+    // What has arrived is more useful than an error about the rest.
   }
   reader.cancel().catch(() => {});
   return text;
 }
 
 /**
- * Aborts when `outer` does or when the time is up, and leaves nothing behind. AbortSignal.timeout stays
- * until its time is up, and AbortSignal.any as long as what it is made of, which here is for ever.
+ * Aborts when `outer` does or at the time limit, and releases everything when disposed. AbortSignal.timeout
+ * lives until its time is up, and AbortSignal.any as long as its sources, here as long as the process.
  */
 export class Limit implements Disposable {
   readonly #controller = new AbortController();
@@ -217,7 +221,7 @@ export class Limit implements Disposable {
 
 interface Circumstances {
   readonly nowMs: number;
-  /** Which may have answered in the receiver's place; null: none. */
+  /** The proxy that may have answered instead of the receiver; null: there is no such proxy. */
   readonly proxy: Proxy | null;
 }
 
@@ -229,7 +233,7 @@ export function judge(status: number, headers: Headers, { nowMs, proxy }: Circum
     return { type: "drop", reason };
   }
   if (status === 410) return { type: "stop", reason: `410: the target is gone${by(proxy)}` };
-  // RFC 9110 section 15.5.8: it is of a proxy, which says nothing about the event.
+  // RFC 9110 section 15.5.8: a 407 is from a proxy, and says nothing about the event.
   if (status === 407) return { type: "retry", reason: proxyRefusal(proxy, 407), afterMs: null };
   if (status >= 400 && status < 500 && ![408, 425, 429].includes(status)) {
     return { type: "drop", reason: refusal(status, { words: null, proxy }) };
@@ -242,7 +246,7 @@ export function judge(status: number, headers: Headers, { nowMs, proxy }: Circum
 }
 
 interface Refusal {
-  /** The receiver's own; null: it has none. */
+  /** The receiver's own words; null: the answer has none. */
   readonly words: string | null;
   readonly proxy: Proxy | null;
 }
@@ -253,7 +257,7 @@ function refusal(status: number, { words, proxy }: Refusal): string {
   if (words === null) {
     return `${status}: ${advice ?? "refused, check the webhook's URL and format"}${end}`;
   }
-  // It knows better than we do what it cannot read.
+  // The receiver knows better than our guess why it cannot read the message.
   const isGuess = advice === null || advice === UNREADABLE;
   return `${status}: ${isGuess ? "" : `${advice}; `}the receiver says: ${words}${end}`;
 }
@@ -264,7 +268,7 @@ function by(proxy: Proxy | null): string {
 
 const UNREADABLE = "the receiver cannot read the event, check the webhook's format";
 
-/** null: the status says no more than that it is refused. */
+/** null: the status says only that the message is refused. */
 function adviceOn(status: number): string | null {
   switch (status) {
     case 400:
@@ -283,7 +287,7 @@ function adviceOn(status: number): string | null {
   }
 }
 
-/** RFC 9110 section 10.2.3: seconds, or a date. null: absent or neither. */
+/** RFC 9110 section 10.2.3: seconds, or a date; null: absent or invalid. */
 function retryAfterMs(value: string | null, nowMs: number): number | null {
   if (value === null) return null;
   const text = value.trim();
@@ -291,9 +295,9 @@ function retryAfterMs(value: string | null, nowMs: number): number | null {
   return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS);
 }
 
-/** The three ways to write a date of RFC 9110 section 5.6.7, all in GMT; NaN: it is none of them. */
+/** Parses the three date formats of RFC 9110 section 5.6.7, all in GMT; NaN: the text has none of these formats. */
 function httpDateMs(text: string): number {
-  // As asctime() does it: the only one without its zone, which is not that of this machine.
+  // The format of asctime() is the only one without a zone; Date.parse would assume the local zone.
   if (/^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} \d{4}$/.test(text)) {
     return Date.parse(`${text} GMT`);
   }
@@ -301,9 +305,8 @@ function httpDateMs(text: string): number {
 }
 
 /**
- * Why there was no answer, in words of our own: what fetch throws may quote the whole URL, and does
- * for a certificate of another name (Bun 1.4.5).
- * The names on the left are those of Bun's fetch, of libuv, c-ares and OpenSSL.
+ * Why there was no answer, in our own words: fetch errors may quote the whole URL, and do for a certificate
+ * of another name (Bun 1.4.5). The keys are error names of Bun's fetch, libuv, c-ares and OpenSSL.
  */
 const networkReasons: Readonly<Record<string, string>> = {
   ECONNREFUSED: "ECONNREFUSED",
@@ -335,9 +338,9 @@ const networkReasons: Readonly<Record<string, string>> = {
 };
 
 /**
- * What went wrong on the way, in words of our own.
+ * Why there was no answer, in our own words.
  *
- * @param proxy which the request went to; null: to none.
+ * @param proxy the proxy that the request was sent to; null: no proxy was used.
  */
 export function networkReason(error: unknown, proxy: Proxy | null): string {
   const reason = reasonOf(error);
@@ -352,14 +355,14 @@ export function networkReason(error: unknown, proxy: Proxy | null): string {
     case "ECONNREFUSED":
     case "EHOSTUNREACH":
     case "ENETUNREACH":
-      // The receiver is reached by the proxy only, so we never connect to it.
+      // The receiver is reached only through the proxy, so we never connect to it.
       return `proxy ${place}: ${reason}`;
   }
   if (unknown === hostname) return `proxy ${place}: ${reason}`;
   return `${reason}${by(proxy)}`;
 }
 
-/** @param proxy null: unknown. */
+/** @param proxy null: the proxy is unknown. */
 function proxyRefusal(proxy: Proxy | null, status: number): string {
   const refused = `proxy${proxy === null ? "" : ` ${proxy.place}`}: ${status}`;
   if (status === 407) return `${refused}, it wants a name and password, check the proxy settings`;

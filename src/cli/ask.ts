@@ -1,4 +1,4 @@
-/** The commands that ask the running wgmon: `status`, `sessions`, `events` and `top`. */
+/** The commands that query the running wgmon: `status`, `sessions`, `events` and `top`. */
 
 import type { Clock } from "../clock.ts";
 import type { Command } from "../config.ts";
@@ -17,12 +17,12 @@ interface Options {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly version: string;
   readonly clock: Clock;
-  /** Gets a line for standard error. */
+  /** Writes a line to standard error. */
   readonly complain: (line: string) => void;
 }
 
 /**
- * The exit code.
+ * Runs the command and returns its exit code.
  *
  * @throws SystemError, LibraryError, ConfigError
  */
@@ -50,7 +50,7 @@ export async function runAsking(command: Asking, options: Options): Promise<numb
     print,
     complain,
     paint: paintFor(env, isTerminal(STDOUT)),
-    // 0: a terminal that does not tell.
+    // Some terminals report 0 columns.
     room: isTerminal(STDOUT) ? process.stdout.columns || null : null,
     devices,
     nowMs: clock.now().wallMs,
@@ -89,7 +89,7 @@ async function isThere(daemon: Daemon): Promise<boolean> {
   }
 }
 
-/** Says what it can know, and what not. */
+/** Answers without the daemon. Reports on standard error where the answers come from and what could not be read. */
 async function openOffline(
   command: Exclude<Asking, { type: "top" }>,
   { version, clock, complain }: Options,

@@ -1,22 +1,22 @@
 /**
- * `wgmon completion`: scripts that let bash, zsh and fish complete commands, flags and values, made from
- * the table of settings. Network interfaces are looked up when somebody completes. Pure.
+ * `wgmon completion`: scripts for bash, zsh and fish that complete commands, flags and values, made from the
+ * table of settings. The scripts list network interfaces at completion time. Pure.
  */
 
 import type { Shell } from "../config.ts";
 import { commandOf, COMMANDS, NAMES, type Setting, settingOf } from "../config/table.ts";
 
-/** A flag as it is written, `--tick` without its dashes, and whose it is. */
+/** A flag; `name` has no dashes, such as `tick`. */
 interface Flag {
   readonly name: string;
   readonly meaning: string;
-  /** It needs a value. */
+  /** Whether the flag needs a value. */
   readonly takesValue: boolean;
   readonly isRepeated: boolean;
   readonly suggests: Setting<unknown>["suggests"];
 }
 
-/** What a file, folder, interface or word is suggested by; null: nothing can be. */
+/** How a value is completed: as a file, a folder, an interface or one of some words; null: not completed. */
 type Suggestion = NonNullable<Setting<unknown>["suggests"]> | null;
 
 const HELP: Flag = {
@@ -42,13 +42,13 @@ function flagsOf(settings: Iterable<readonly [string, Setting<unknown>]>): Flag[
   return [...settings].flatMap(([name, setting]) => {
     const flag: Flag = {
       name,
-      // The first part says enough in a list.
+      // The first part of the sentence is enough for a list.
       meaning: setting.meaning.split(/;| \(/)[0]!,
       takesValue: setting.placeholder !== null,
       isRepeated: setting.separator !== undefined,
       suggests: setting.suggests,
     };
-    // Of the settings' switches one is on unless it is refused.
+    // A setting that is a switch and on by default also has a negated flag.
     const isOn = !flag.takesValue && setting.initial === "true";
     return isOn ? [flag, { ...flag, name: `no-${name}`, meaning: `not: ${flag.meaning}` }] : [flag];
   });
@@ -56,15 +56,15 @@ function flagsOf(settings: Iterable<readonly [string, Setting<unknown>]>): Flag[
 
 const settingFlags = () => flagsOf(NAMES.map((name) => [name, settingOf(name)]));
 
-/** With those of the settings, where the command takes these. */
+/** The command's own flags, those of the settings if the command takes them, and --help. */
 function flagsOfCommand(command: (typeof COMMANDS)[number]): Flag[] {
   const { flags, takesSettings } = commandOf(command);
-  // A filter of the command may be a setting, too.
+  // A command's filter may have the name of a setting; then the filter wins.
   const settings = settingFlags().filter(({ name }) => !Object.hasOwn(flags, name));
   return [...flagsOf(Object.entries(flags)), ...(takesSettings ? settings : []), HELP];
 }
 
-/** Flags by what is suggested for them: those of one name are alike in all commands. */
+/** Groups the flags by their suggestion. A flag's suggestion is the same in all commands. */
 function bySuggestion(): Map<string, { suggestion: Suggestion; names: string[] }> {
   const groups = new Map<string, { suggestion: Suggestion; names: string[] }>();
   const seen = new Set<string>();
@@ -143,7 +143,7 @@ function bashSuggestion(suggestion: Suggestion): string {
     case "folder":
       return 'compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$current")';
     case "interface":
-      // Names of interfaces may hold nearly anything, and what is here goes on to a command line.
+      // Interface names may contain almost any character, so offer only those that are safe on a command line.
       return `for path in /sys/class/net/"$current"*; do
         [[ \${path##*/} =~ ^[[:alnum:]_.@-]+$ ]] && COMPREPLY+=("\${path##*/}")
       done`;
@@ -279,12 +279,12 @@ function fishValue(suggestion: Suggestion): string {
   }
 }
 
-/** Zsh and fish read them as a list of their own, in which a * would stand for files. */
+/** zsh and fish parse the words as a list of their own, in which an unescaped * would match files. */
 function escaped(words: readonly string[]): string {
   return words.map((word) => word.replace(/[^\w.-]/g, String.raw`\$&`)).join(" ");
 }
 
-/** As all three shells read it. */
+/** Quotes a text for all three shells. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }

@@ -1,36 +1,33 @@
-/**
- * The wgmon that runs, as its commands see it: they ask it over its Unix socket, in the words of the
- * machine interface (http/view.ts).
- */
+/** The running wgmon, as the commands see it: they query its HTTP API (http/view.ts) over its Unix socket. */
 
 import { SystemError } from "../errors.ts";
 
-/** An answer takes milliseconds, on a slow machine with much else to do seconds; a daemon that is stopped makes none. */
+/** An answer takes milliseconds, or seconds on a slow, busy machine. A stopped daemon never answers. */
 const ANSWER_MS = 20_000;
-/** A stream says something every ten seconds: HEARTBEAT_MS of http/feed.ts. */
+/** A stream sends something every ten seconds: HEARTBEAT_MS of http/feed.ts. */
 const SILENCE_MS = 30_000;
 
-/** Only the path of the address says something: the socket is the way. */
+/** fetch needs a host, but the request goes to the Unix socket: only the path of the URL matters. */
 const ORIGIN = "http://localhost";
 
-/** Who answers a command's questions. */
+/** Answers a command's requests. */
 export interface Answers {
   /**
-   * The answer to `GET` of a path such as `/v1/status`.
+   * Returns the answer to `GET` of a path such as `/v1/status`.
    *
    * @throws SystemError
    */
   get<View>(path: string): Promise<View>;
 }
 
-/** Nobody listens. That is no failure for who can do without. */
+/** No daemon listens on the socket. Some commands work without one. */
 export class NotRunning extends SystemError {}
 
-/** It was there, and went away or hangs. It may come back. */
+/** The daemon hangs, or ended during the request. It may come back. */
 export class Lost extends SystemError {}
 
 export class Daemon implements Answers {
-  /** Path of its socket. */
+  /** Path of the daemon's socket. */
   readonly socket: string;
   readonly #patience: { readonly answerMs: number; readonly silenceMs: number };
 
@@ -40,8 +37,10 @@ export class Daemon implements Answers {
   }
 
   /**
+   * Sends `GET` and returns the parsed answer.
+   *
    * @throws NotRunning, Lost
-   * @throws SystemError when it may not be asked, or refuses.
+   * @throws SystemError when access is denied, or the daemon refuses the request.
    */
   async get<View>(path: string): Promise<View> {
     const signal = AbortSignal.timeout(this.#patience.answerMs);
@@ -49,7 +48,7 @@ export class Daemon implements Answers {
   }
 
   /**
-   * The same for a path that answers with text, such as `/readyz`.
+   * As `get`, for a path that answers with plain text, such as `/readyz`.
    *
    * @throws as `get` does.
    */
@@ -61,10 +60,10 @@ export class Daemon implements Answers {
   }
 
   /**
-   * An answer that goes on, such as that of `/v1/stream`, in pieces of text as they come. It ends when
-   * the daemon ends it.
+   * Yields the pieces of a streamed answer, such as that of `/v1/stream`, as they arrive. Ends when the
+   * daemon ends the stream.
    *
-   * @throws as `get` does, also while it is read.
+   * @throws as `get` does, also while the stream is read.
    */
   async *follow(path: string): AsyncGenerator<string, void> {
     const patience = new AbortController();
@@ -125,9 +124,9 @@ export class Daemon implements Answers {
 }
 
 /**
- * What an answer says.
+ * Returns the body of a successful answer.
  *
- * @throws SystemError with the words of the one who refused it, or who talks nonsense.
+ * @throws SystemError with the daemon's explanation if it refused the request, or if the body is not JSON.
  */
 export async function viewOf<View>(response: Response, path: string): Promise<View> {
   const operation = `ask wgmon for ${path.split("?")[0]}`;

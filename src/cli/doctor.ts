@@ -1,7 +1,7 @@
 /**
- * `wgmon doctor`: all checks of this machine and the settings, in order. It changes nothing. What it judges
- * are the settings of the wgmon that runs, and that process; its own where none runs, or where it is given
- * flags.
+ * `wgmon doctor`: checks this machine and the settings, in order. It changes nothing. It checks the running
+ * wgmon process and its settings. If none runs, or if flags are given, it checks the settings that it has
+ * read itself.
  */
 
 import { makeTargets } from "../channel/targets.ts";
@@ -41,7 +41,7 @@ import { json, type Paint, paintFor, type Style } from "./text.ts";
 
 export interface DoctorCommand extends DoctorRequest {
   readonly settings: Settings;
-  /** What is wrong in the settings, and what is worth a warning. */
+  /** The errors in the settings, and the warnings about them. */
   readonly problems: readonly string[];
   readonly notes: readonly string[];
 }
@@ -49,7 +49,7 @@ export interface DoctorCommand extends DoctorRequest {
 interface Options {
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Which the settings were read from, by their names in the settings. */
+  /** The files that the settings were read from, by their names in the settings. */
   readonly files: ReadonlyMap<string, FileRead>;
   readonly print: (line: string) => void;
 }
@@ -64,12 +64,12 @@ const styles: Readonly<Record<Verdict, Style>> = {
   skipped: "dim",
 };
 
-/** Whether there is no problem; warnings do not count. */
+/** Returns true if there is no problem. Warnings do not count. */
 export async function runDoctor(command: DoctorCommand, options: Options): Promise<boolean> {
   const { print, env } = options;
   const paint = paintFor(env, isTerminal(STDOUT));
   const counts: Record<Verdict, number> = { problem: 0, warning: 0, ok: 0, skipped: 0 };
-  // All at once: those that wait for others do so together.
+  // Run all checks at the same time, so that their waits overlap.
   const running = (await makeChecks(command, options)).map((check) => ({
     check,
     findings: runCheck(check),
@@ -163,7 +163,7 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
   );
 }
 
-/** The wake-up that the running daemon has, or that one started now would try first. */
+/** The wake-up method of the running daemon, or the one that a daemon started now would try first. */
 async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp> {
   if (settings.monitor !== "auto") return { monitor: settings.monitor, reason: null };
   if (status !== null && typeof status !== "string") return status.wakeUp;
@@ -171,14 +171,14 @@ async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp
     const { areThere, found } = await findLoggingRules(settings);
     return { monitor: areThere ? "nflog" : "bpf", reason: found };
   } catch (error) {
-    // libmnl, most likely, of which another check has more to say.
+    // Probably libmnl is missing; another check reports that in detail.
     if (!(error instanceof LibraryError)) throw error;
     return { monitor: "bpf", reason: `whether rules log is unknown (${error.message})` };
   }
 }
 
 function ownSettings(settings: Settings, version: string) {
-  // Only their labels matter here, no keys.
+  // Only the labels are needed here, so the keys stay empty.
   const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf: () => "" });
   return viewSettings(
     settings,

@@ -1,4 +1,4 @@
-/** `wgmon events`: what happened, the latest last, and with --follow what happens from then on. */
+/** `wgmon events`: past events, the latest last; with --follow also new ones as they happen. */
 
 import { shortSentence } from "../channel/text.ts";
 import type { Clock } from "../clock.ts";
@@ -13,12 +13,12 @@ import { PAGE, type Page, pagesOf, sinceOf } from "./past.ts";
 import { MessageReader } from "./sse.ts";
 import { json, localTime, type Output } from "./text.ts";
 
-/** How long after it was lost wgmon is asked again. */
+/** Delay before wgmon is asked again after it was lost. */
 const RETRY_MS = 500;
 
 interface Options extends Output {
   readonly request: EventsRequest;
-  /** Empty: all. */
+  /** Empty: all devices. */
   readonly devices: readonly string[];
   readonly clock: Clock;
 }
@@ -28,9 +28,10 @@ interface EventsPage extends Page<PlacedEventView> {
 }
 
 /**
- * Prints the past.
+ * Prints past events.
  *
- * @returns the place among the events up to which it knows them; null: nobody reads any more.
+ * @returns the position in the sequence of events up to which the answers are complete; null: the reader of
+ *   standard output is gone.
  * @throws SystemError; ConfigError when there is no such peer or device.
  */
 export async function printEvents(answers: Answers, options: Options): Promise<number | null> {
@@ -43,7 +44,7 @@ export async function printEvents(answers: Answers, options: Options): Promise<n
   const query = {
     since: sinceOf(request, clock.now().wallMs),
     type: request.types.length === 1 && !type!.endsWith("*") ? type! : null,
-    // A name means the events that were reported under it, whichever peer has it now.
+    // A name selects the events that were reported under it, whichever peer has the name now.
     peer: keys.length === 1 && !isName ? keys[0]! : null,
   };
   let hasFound = false;
@@ -52,7 +53,7 @@ export async function printEvents(answers: Answers, options: Options): Promise<n
     hasFound ||= is;
     return is;
   };
-  // A peer that was renamed is found by the name that it had then, so the events decide.
+  // The events decide whether the name exists, because a renamed peer is found by the name that it had then.
   const checkPeer = async () => {
     const { peer } = request;
     if (peer !== null && keys.length === 0 && !hasFound) throw await unknownPeer(answers, peer);
@@ -75,7 +76,7 @@ export async function printEvents(answers: Answers, options: Options): Promise<n
   const newest = { ...query, order: "newest", limit: `${Math.min(limit, PAGE)}` };
   let isFirst = true;
   for await (const page of pagesOf<EventsPage>(answers, "/v1/events", newest)) {
-    // What comes after the first answer is for those who follow.
+    // Events after the first answer are left to followEvents().
     if (isFirst) latest = page.latest;
     isFirst = false;
     found.push(...page.items.filter(isWanted).slice(0, limit - found.length));
@@ -86,9 +87,10 @@ export async function printEvents(answers: Answers, options: Options): Promise<n
 }
 
 /**
- * Prints what happens behind a place, and goes on when wgmon was gone. Ends when nobody reads any more.
+ * Prints the events after a position, and reconnects when wgmon was gone. Ends when the reader of standard
+ * output is gone.
  *
- * @throws SystemError when wgmon refuses to tell.
+ * @throws SystemError when wgmon refuses the request.
  */
 export async function followEvents(
   daemon: Pick<Daemon, "get" | "follow">,
@@ -115,7 +117,7 @@ export async function followEvents(
           const event = JSON.parse(data) as Event;
           if (isSelected(event, selection) && !print(lineOf(event, options))) return;
         }
-        // It says something every ten seconds.
+        // The stream sends something every ten seconds, so a reader that is gone is noticed in that time.
         if (!hasReader()) return;
       }
     } catch (error) {
@@ -127,7 +129,7 @@ export async function followEvents(
   }
 }
 
-/** A peer is known by its name at that time, or by its key. */
+/** Selects a peer by the name that it had at the time of the event, or by its key. */
 async function selectionOf(
   answers: Answers,
   { request, devices }: Options,

@@ -1,6 +1,6 @@
 /**
- * `wgmon extract-names`: copies the names of peers from /etc/wireguard, which only root can read, to
- * /run/wgmon-names, which the service's group can read. The private keys stay behind. The systemd unit runs
+ * `wgmon extract-names`: copies peer names from /etc/wireguard, which only root can read, to
+ * /run/wgmon-names, which the service's group can read. Private keys are not copied. The systemd unit runs
  * this as root before each start and at each reload, and the service sees the copy as its /etc/wireguard.
  */
 
@@ -23,33 +23,34 @@ import { readSecretFile } from "../system.ts";
 import type { PublicKey } from "../wireguard.ts";
 
 export interface Folders {
-  /** wg-quick's files. */
+  /** The folder of wg-quick's files. */
   readonly source: string;
   readonly copy: string;
-  /** Its group may read the copy. */
+  /** The folder whose group gets read access to the copy. */
   readonly owned: string;
 }
 
 export const FOLDERS: Folders = {
-  // By the first process: the unit mounts the copy over /etc/wireguard, and that holds for all its commands.
+  // Through the root of process 1: the unit mounts the copy over /etc/wireguard for all its commands.
   source: "/proc/1/root/etc/wireguard",
   copy: "/run/wgmon-names",
-  // RuntimeDirectory=. The service's user and group exist only while it runs.
+  // The unit's RuntimeDirectory=. The service's user and group exist only while it runs.
   owned: "/run/wgmon",
 };
 
-/** wg-quick's files, and those of systemd-networkd. Hidden files are not among them. */
+/** Files of wg-quick and of systemd-networkd; hidden files do not match. */
 const HAS_NAMES = /^[^.].*\.(conf|netdev)$/;
 
 /**
- * @param complain receives a line for each file that could not be read; its last copy stays.
+ * @param complain receives a line for each file that could not be read. The last copy of such a file is kept.
  * @throws SystemError
  */
 export function extractNames(
   { source, copy, owned }: Folders,
   complain: (line: string) => void,
 ): void {
-  // Before systemd makes it as a mount point: then everybody could read it. wireguard-tools uses 700, too.
+  // Create it before systemd does as a mount point, because that one would be readable by all users.
+  // wireguard-tools also uses mode 700.
   makeFolder(source, 0o700);
   makeFolder(copy, 0o750);
   const group = statSync(owned, { throwIfNoEntry: false })?.gid ?? 0;
@@ -63,7 +64,7 @@ export function extractNames(
     for (const name of names) {
       const text = namesIn(join(source, name), complain);
       if (text === null) continue;
-      // The service may be reading the file: it sees either the old or the new one.
+      // Replace the file atomically: the service may be reading it.
       const aside = join(copy, `.${name}`);
       writeFileSync(aside, text, { mode: 0o600 });
       share(aside, 0o640);
@@ -75,7 +76,7 @@ export function extractNames(
   });
 }
 
-/** What a copy says; null if the file cannot be read. */
+/** The content of a copy; null if the file cannot be read. */
 function namesIn(path: string, complain: (line: string) => void): string | null {
   try {
     const limits = { seen: null, maxBytes: NAMES_FILE_BYTES_MAX };

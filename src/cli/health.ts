@@ -1,12 +1,12 @@
-/** `wgmon health`: whether the wgmon that runs is ready, for health checks of containers and for scripts. */
+/** `wgmon health`: whether the running wgmon is ready, for health checks of containers and for scripts. */
 
 import { runtimeDirOf, socketIn } from "../http/place.ts";
 import { Daemon } from "./daemon.ts";
 
 /**
- * What it says: `ready`, and what limits that.
+ * Returns the text of `/readyz`: `ready`, and what limits that.
  *
- * @throws SystemError when it does not run, does not answer within 20 s, or is not ready.
+ * @throws SystemError when wgmon does not run, does not answer within 20 s, or is not ready.
  */
 export async function askHealth(env: Parameters<typeof runtimeDirOf>[0]): Promise<string> {
   return await new Daemon(socketIn(runtimeDirOf(env))).text("/readyz");

@@ -1,4 +1,4 @@
-/** The settings and commands for people to read: the text of `--help`, and the table in docs/settings.md. Pure. */
+/** The settings and commands as text: the output of `--help`, and the table in docs/settings.md. Pure. */
 
 import {
   type CommandName,
@@ -18,7 +18,7 @@ const SUMMARY_COLUMN = 21;
 
 const HELP_FLAG = ["-h, --help", "print this"] as const;
 
-/** What `wgmon --help` and `wgmon COMMAND --help` print, with the newline at its end. */
+/** What `wgmon --help` and `wgmon COMMAND --help` print, with a newline at the end. */
 export function helpText(command: CommandName | null = null): string {
   return command === null ? generalHelp() : commandHelp(command);
 }
@@ -70,7 +70,7 @@ function targetKeys(): string {
 
 function commandHelp(command: CommandName): string {
   const { summary, words, flags, takesSettings } = commandOf(command);
-  // A switch of a single command is off unless it is given.
+  // A switch of a single command is off by default.
   const own = Object.entries(flags).map(([name, setting]) =>
     setting.placeholder === null
       ? ([`${short(setting)}--${name}`, setting.meaning] as const)
@@ -119,7 +119,7 @@ function usage(name: string, setting: Setting<unknown>): string {
   return setting.placeholder === null ? `--[no-]${name}` : `--${name} ${setting.placeholder}`;
 }
 
-/** With its default. */
+/** The meaning of a setting and its default. */
 export function meaning(setting: Setting<unknown>): string {
   const repeat = setting.separator === undefined ? "" : "; may be repeated";
   return `${setting.meaning}${repeat} (default: ${setting.initial ?? setting.otherwise})`;
@@ -129,7 +129,7 @@ function code(text: string): string {
   return `\`${text}\``;
 }
 
-/** A flag or command and its meaning in two columns; a long flag has a line of its own. */
+/** A flag or command and its meaning, in two columns. A long flag has a line of its own. */
 function entry(name: string, text: string, column: number): string {
   const left = `  ${name}`;
   const indent = " ".repeat(column);

@@ -1,6 +1,6 @@
-/** Which keys were pressed, from what a terminal sends for them. Pure. */
+/** Decodes pressed keys from what a terminal sends for them. Pure. */
 
-/** A key with a name, or the character that it types. */
+/** A named key, or the character that a key types. */
 export type Key =
   | "up"
   | "down"
@@ -19,7 +19,7 @@ export type Key =
   | "ctrl-z"
   | { readonly text: string };
 
-/** Of xterm and its relatives, vt220 and the Linux console: ctlseqs, "PC-Style Function Keys". */
+/** Sequences of xterm and compatible terminals, vt220 and the Linux console: ctlseqs, "PC-Style Function Keys". */
 const sequences: Readonly<Record<string, Key>> = {
   "[A": "up",
   "[B": "down",
@@ -53,8 +53,8 @@ const controls: Readonly<Record<string, Key>> = {
 };
 
 /**
- * @returns the keys, and what may be the beginning of another one. A lone escape is one: if nothing
- *   follows it soon, the key itself was pressed.
+ * @returns the keys, and the rest of the input, which may be the beginning of another key. A lone escape
+ *   stays in the rest: if no more input follows soon, the Escape key itself was pressed.
  */
 export function readKeys(input: string): { readonly keys: readonly Key[]; readonly rest: string } {
   const keys: Key[] = [];
@@ -62,17 +62,17 @@ export function readKeys(input: string): { readonly keys: readonly Key[]; readon
   while (rest !== "") {
     if (rest.startsWith("\x1b")) {
       const after = rest.slice(1);
-      // Parameters, intermediates and the final byte: ECMA-48, 5.4. SS3 has one byte.
+      // Parameter bytes, intermediate bytes and the final byte: ECMA-48, 5.4. SS3 is followed by one byte.
       const [sequence] = /^(?:\[[0-?]*[ -/]*[@-~]|O[ -~])/.exec(after) ?? [];
       if (sequence !== undefined) {
-        // With Shift or Ctrl held it is still the same arrow.
+        // With Shift or Ctrl held, an arrow key is the same key.
         const key = sequences[sequence.replace(/^\[1;\d+(?=[A-Z])/, "[")];
         if (key !== undefined) keys.push(key);
         rest = after.slice(sequence.length);
         continue;
       }
       if (/^(?:\[[0-?]*[ -/]*|O)?$/.test(after)) break;
-      // With Alt held, or something that no terminal sends: the escape and then the rest.
+      // Alt and a key, or an unknown sequence: read the escape, then the rest.
       keys.push("escape");
       rest = after;
       continue;

@@ -1,7 +1,7 @@
 /**
- * The peers, devices and targets that a flag of a command names. What the daemon, the kernel and the store
- * know nothing of is refused, with the name that may have been meant: a filter that matches nothing by a
- * slip looks like a quiet network.
+ * Resolves the peers, devices and targets that a flag of a command names. A name that the daemon, the kernel
+ * and the store do not know is refused with a suggestion, because the output of a misspelt filter looks like
+ * that of a quiet network.
  */
 
 import { keysOf as targetKeysOf } from "../channel/targets.ts";
@@ -21,19 +21,19 @@ import { isPublicKey, SHORT_KEY } from "../wireguard.ts";
 import type { Answers } from "./daemon.ts";
 import { PAGE, type Page, pagesOf, peersFound } from "./past.ts";
 
-/** The beginning of one, with the sign that it goes on or without. */
+/** The beginning of a public key, with or without an ellipsis. */
 const KEY_START = new RegExp(`^([A-Za-z0-9+/]{${SHORT_KEY},43})\u2026?$`);
-/** Peers of the past in one answer: each takes the daemon some microseconds. */
+/** Past peers in one answer: each costs the daemon some microseconds. */
 const PAST_PAGE = 200;
 
 export interface NamedPeers {
-  /** Public keys; empty: no peer has the name now, or had it in its latest event. */
+  /** Public keys. Empty: no peer has the name now, or had it in its latest event. */
   readonly keys: readonly string[];
-  /** The word is a name, not a key or the beginning of one. */
+  /** Whether the word is a name, not a key or the beginning of one. */
   readonly isName: boolean;
 }
 
-/** The peers that a word means: a name, a public key, or the beginning of one that status and top show. */
+/** The peers that a word matches: a name, a public key, or the beginning of a key as status and top show it. */
 export async function peersNamed(answers: Answers, word: string): Promise<NamedPeers> {
   if (isPublicKey(word)) {
     return { keys: (await isKnownKey(answers, word)) ? [word] : [], isName: false };
@@ -72,7 +72,7 @@ async function* peersOfThePast(answers: Answers): AsyncGenerator<PastPeerView, v
   for await (const { items } of pages) yield* items;
 }
 
-/** What to throw for --peer where `peersNamed` found none. */
+/** The error for a --peer that `peersNamed` did not find. */
 export async function unknownPeer(answers: Answers, word: string): Promise<ConfigError> {
   const names = new Set<string>();
   for await (const { name } of peersFound(answers, {})) if (name !== null) names.add(name);
@@ -81,8 +81,8 @@ export async function unknownPeer(answers: Answers, word: string): Promise<Confi
 }
 
 /**
- * @param devices of the flag --device.
- * @param hasPast those of the past are right, too.
+ * @param devices values of the flag --device.
+ * @param hasPast whether past devices are valid too.
  * @throws ConfigError
  */
 export async function checkDevices(
@@ -113,8 +113,8 @@ async function isPastDevice(answers: Answers, device: string): Promise<boolean> 
 }
 
 /**
- * The key in the store of the target that --target means: one of the settings by its name or number, or one
- * that was in them, by its key.
+ * The store's key of the target that --target means: a target of the settings by its name or number, or a
+ * former one by its key.
  *
  * @throws ConfigError
  */

@@ -1,6 +1,6 @@
 /**
- * What the commands are told while wgmon does not run: the same answers, made from one look of our own
- * and from the store of the settings, which is only read.
+ * Answers the commands while wgmon does not run: the same answers, made from one scan and from the store of
+ * the settings, which is only read.
  */
 
 import type { Clock } from "../clock.ts";
@@ -27,12 +27,12 @@ interface Options {
 }
 
 export class Offline implements Answers, Disposable {
-  /** What the look could not read. */
+  /** What the scan could not read. */
   readonly problems: readonly Error[];
-  /** Why nothing is known of the past; null: it is. */
+  /** Why the past is unknown; null: the store could be read. */
   readonly storeProblem: SystemError | null;
   readonly #api: Api;
-  /** When the sessions began that the store knows. */
+  /** Start times of the sessions in the store. */
   readonly #known: ReadonlyMap<string, number>;
   readonly #parts: readonly Disposable[];
 
@@ -43,7 +43,7 @@ export class Offline implements Answers, Disposable {
     const names = new NameBook({ clock, log: silent });
     names.setSources(settings);
 
-    // Who is connected is decided as wgmon would if it were started now.
+    // Apply the same rules as a wgmon that is started now.
     const rules = {
       idleTimeoutMs: (key: PublicKey) => peers.get(key)?.idleTimeoutMs ?? idleTimeoutMs,
       holdMs,
@@ -64,11 +64,11 @@ export class Offline implements Answers, Disposable {
       devices,
       outbox: { states: [] },
       startedAtMs: () => clock.now().wallMs,
-      // The store is only read: times in it are moved when wgmon is started.
+      // The store is only read. Times in it are adjusted at the start of the daemon.
       readClock() {},
       byCurrentClock: (atMs) => atMs,
       host: () => settings.host,
-      // One scan was all; nothing wakes it again.
+      // There is only one scan; no further scan is triggered.
       wakeUp: () => ({
         monitor: "poll",
         group: null,
@@ -120,7 +120,7 @@ export class Offline implements Answers, Disposable {
     return { ...rest, items: items.map((peer) => this.#asKnown(peer)) } as View;
   }
 
-  /** One look tells that a peer is connected, and nothing of when that began. */
+  /** One scan shows that a peer is connected, but not since when. */
   #asKnown(peer: PeerView): PeerView {
     const { device, publicKey, session } = peer;
     const startedAtMs = this.#known.get(`${device} ${publicKey}`) ?? null;
@@ -137,7 +137,7 @@ export class Offline implements Answers, Disposable {
   }
 }
 
-/** An empty one where it cannot be read. */
+/** Opens an empty store if the real one cannot be read. */
 async function openStore(directory: string, clock: Clock) {
   const options = { clock, log: silent };
   try {

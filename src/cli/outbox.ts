@@ -1,4 +1,4 @@
-/** `wgmon outbox`: what waits for the targets, and the dead letters, to read, retry or drop. */
+/** `wgmon outbox`: lists, retries or drops dead letters and the events that wait for the targets. */
 
 import { shortName } from "../channel/text.ts";
 import type { OutboxRequest } from "../config.ts";
@@ -6,9 +6,9 @@ import { duration, sentence } from "../event.ts";
 import type { DeadLetter, Queue, Store, Waiting } from "../store/store.ts";
 import { json } from "./text.ts";
 
-/** Rows that are read from the store in one go. */
+/** Rows per read of the store. */
 const CHUNK = 500;
-/** Lines for people; --json has all. */
+/** Maximum lines of the list for people. --json prints everything. */
 const LINES_MAX = 50;
 
 interface Options {

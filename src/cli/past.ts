@@ -1,10 +1,10 @@
-/** What `wgmon sessions` and `wgmon events` have in common: since when, page by page. */
+/** What `wgmon sessions` and `wgmon events` have in common: the time that they begin at, and paging. */
 
 import type { PastRequest } from "../config.ts";
 import type { PeerView } from "../http/view.ts";
 import type { Answers } from "./daemon.ts";
 
-/** The most that one answer has. */
+/** Maximum number of items in one answer. */
 export const PAGE = 1000;
 
 /** `2026-11-22T16:19:04.417Z`; null: from the beginning. */
@@ -13,7 +13,7 @@ export function sinceOf({ since }: PastRequest, nowMs: number): string | null {
   return new Date("atMs" in since ? since.atMs : nowMs - since.agoMs).toISOString();
 }
 
-/** All peers that the query finds. Between two answers peers come and go, and one may be told twice. */
+/** All peers that match the query. Peers may come and go between two answers, so one may be yielded twice. */
 export async function* peersFound(
   answers: Answers,
   query: Readonly<Record<string, string>>,
@@ -28,13 +28,13 @@ export async function* peersFound(
   }
 }
 
-/** An answer that goes on at `next`. */
+/** One page of an answer; `next` points to the following page. */
 export interface Page<Item> {
   readonly items: readonly Item[];
   readonly next: string | null;
 }
 
-/** All of it, page by page. */
+/** All pages of an answer, one after the other. */
 export async function* pagesOf<View extends Page<unknown>>(
   answers: Answers,
   path: string,

@@ -1,4 +1,4 @@
-/** How `wgmon status` and `wgmon top` write a peer: the columns of their tables. Pure. */
+/** The columns in which `wgmon status` and `wgmon top` show a peer. Pure. */
 
 import { shortName } from "../channel/text.ts";
 import type { PeerView } from "../http/view.ts";
@@ -10,14 +10,14 @@ const stateStyles: Readonly<Record<PeerView["state"], Style | null>> = {
   never: "dim",
 };
 
-/** The last sign of life; of a peer that is not connected, its last handshake. null: never. */
+/** The time of the last traffic of a connected peer, otherwise of the last handshake; null: never. */
 export function lastSeen({ session, lastHandshakeAt }: PeerView): string | null {
   return session?.lastSeenAt ?? lastHandshakeAt;
 }
 
-/** By what the machine interface sorts them by. */
+/** The columns, by the field that the HTTP API sorts by. */
 export function peerColumns(nowMs: number) {
-  // Of a peer that is connected, although nobody knows its session, `?`.
+  // `?` if the peer is connected but its session is unknown.
   const ofSession = (text: (session: PeerView["session"]) => string) => (peer: PeerView) =>
     peer.state === "connected" ? text(peer.session) : "";
   const seen = (peer: PeerView) =>

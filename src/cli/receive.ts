@@ -1,6 +1,6 @@
 /**
- * `wgmon receive`: a webhook's receiver, to try wgmon out. Anybody may send to it: of what arrives only
- * clean text of a bounded length reaches the terminal. main.ts loads this file when it is asked for.
+ * `wgmon receive`: a webhook receiver for trying out wgmon. Any client may send to it, so only clean text of
+ * a bounded length reaches the terminal. main.ts loads this file on demand.
  */
 
 import { FormatRegistry } from "@sinclair/typebox";
@@ -14,54 +14,54 @@ import { DigestSchema, type Event, EventSchema } from "../contract.ts";
 import { SystemError } from "../errors.ts";
 import { sentence } from "../event.ts";
 
-/** The longest digest has less than a tenth of this. */
+/** The longest digest is less than a tenth of this. */
 const BODY_MAX_BYTES = 1024 * 1024;
 
-/** Bodies that are being read; each may take BODY_MAX_BYTES of memory. */
+/** Bodies that may be read at the same time; each may take BODY_MAX_BYTES of memory. */
 const READING_MAX = 32;
 
 /**
- * Bun closes a connection that was silent for so long, also one over which a body only trickles in;
- * and one whose header is not there after 12 s (Bun 1.4.5).
+ * Bun closes a connection that was silent for this long, or on which a body arrives too slowly. It closes one
+ * whose header is incomplete after 12 s (Bun 1.4.5).
  */
 const IDLE_SECONDS = 10;
 
-/** How many ids are known again, and how long they may be: ours have 36 characters. */
+/** How many ids are remembered, and the maximum length of one; ours have 36 characters. */
 const IDS_MAX = 10_000;
 const ID_MAX = 100;
 
-/** UTF-16 units of a line, and of all lines of a message that is no event; a form of ours has no more. */
+/** UTF-16 units of a line, and of all lines of a message that is not an event. A form of ours is not longer. */
 const LINE_MAX = 1000;
 const LINES_MAX = 2000;
 
-/** How long an answer that has begun may still take at the end. */
+/** How long an answer that has begun may still take when the receiver stops. */
 const STOP_MS = 500;
 
 const ABOUT = `This is wgmon receive. It prints the webhooks that are sent to it, to try wgmon out.
 Webhooks are sent with POST, to any path.
 `;
 
-// TypeBox brings no formats, and a string of a format that it does not know is invalid.
+// TypeBox defines no formats, and rejects strings of a format that it does not know.
 FormatRegistry.Set("date-time", (text) => !Number.isNaN(Date.parse(text)));
 
 export interface ReceiveOptions {
-  /** 0: any free one. */
+  /** 0: any free port. */
   readonly port: number;
   readonly address: string;
   /** Empty: signatures are not checked. */
   readonly secrets: readonly SigningSecret[];
-  /** Gets each line without its end. */
+  /** Receives each line, without its newline. */
   readonly print: (line: string) => void;
   readonly clock: Clock;
 }
 
 export interface Receiving {
   readonly url: string;
-  /** Takes half a second at most. */
+  /** Returns after half a second at most. */
   stop(): Promise<void>;
 }
 
-/** @throws SystemError when it cannot listen there. */
+/** @throws SystemError when it cannot listen on the address and port. */
 export function receive(options: ReceiveOptions): Receiving {
   const { port, address, secrets, print, clock } = options;
   const server = listen(port, address, makeApp(options).fetch);
@@ -91,12 +91,12 @@ function listen(port: number, hostname: string, fetch: Hono["fetch"]): Bun.Serve
       port,
       hostname,
       fetch: (request) => fetch(request),
-      // Else a second one would take half of what is sent to the first.
+      // Otherwise a second receiver could share the port and get half of the requests.
       reusePort: false,
-      // In its pages about errors Bun would show source code.
+      // In development mode, Bun's error pages show source code.
       development: false,
       idleTimeout: IDLE_SECONDS,
-      // Bun answers 413 by itself.
+      // Bun itself answers 413.
       maxRequestBodySize: BODY_MAX_BYTES,
     });
   } catch (error) {
@@ -117,11 +117,11 @@ function makeApp({ secrets, print, clock }: ReceiveOptions): Hono {
   let reading = 0;
 
   function say(text: string): void {
-    // As in the log on a terminal.
+    // The same time format as in the log on a terminal.
     print(`${new Date(clock.now().wallMs).toTimeString().slice(0, 8)} ${text}`);
   }
 
-  /** null: it did not arrive whole. */
+  /** null: the body did not arrive completely. */
   async function read(request: Request): Promise<Uint8Array | null> {
     reading++;
     try {
@@ -165,7 +165,7 @@ function makeApp({ secrets, print, clock }: ReceiveOptions): Hono {
     .notFound((c) => c.text("only POST is taken here\n", 405, { allow: "POST" }));
 }
 
-/** The ids that came last. */
+/** Remembers the most recent ids. */
 export class RecentIds {
   readonly #ids = new Set<string>();
 
@@ -180,7 +180,7 @@ export class RecentIds {
   }
 }
 
-/** What a message says, safe to print: a sentence for each event of ours, else what is in it. */
+/** The content of a message, safe to print: a sentence for each of our events, otherwise the body. */
 function linesOf(body: Uint8Array, contentType: string): readonly string[] {
   const text = new TextDecoder().decode(body);
   const events = eventsIn(text);
@@ -195,7 +195,7 @@ function linesOf(body: Uint8Array, contentType: string): readonly string[] {
   return lines.length === 0 ? ["a message without content"] : lines;
 }
 
-/** null: it is neither an event nor a digest of this version. */
+/** null: not an event or a digest of this version. */
 function eventsIn(text: string): readonly Event[] | null {
   let value: unknown;
   try {
@@ -207,12 +207,12 @@ function eventsIn(text: string): readonly Event[] | null {
   return Value.Check(DigestSchema, value) ? value.data.events : null;
 }
 
-/** Shortened first: cleaning takes long for long texts. */
+/** Shortens before cleaning, because cleaning a long text is slow. */
 function printable(text: string): string {
   return cut(clean(short(text, 2 * LINE_MAX)), LINE_MAX);
 }
 
-/** `cut`, without looking at all of a megabyte. */
+/** As `cut`, without scanning a megabyte of text. */
 function short(text: string, max: number): string {
   return cut(text.slice(0, 2 * max), max);
 }

@@ -1,4 +1,4 @@
-/** `wgmon rules`: the firewall rules for the devices that are there, to read, put in place or take away. */
+/** `wgmon rules`: prints, installs or removes the firewall rules for the existing devices. */
 
 import { isUnreadable, SystemError } from "../errors.ts";
 import { installRules, removeRules, type RunOptions } from "../firewall.ts";
@@ -6,23 +6,23 @@ import type { Devices } from "../kernel/devices.ts";
 import { iptablesRules, nftRules, tableOf } from "../rules.ts";
 
 export interface RulesRequest {
-  /** The first two print. */
+  /** `nft` and `iptables` print the rules. */
   readonly action: "nft" | "iptables" | "install" | "remove";
-  /** Names; empty: all devices. */
+  /** Device names; empty: all devices. */
   readonly devices: readonly string[];
   readonly group: number;
 }
 
 interface Options extends RunOptions {
-  /** Of the devices that the request names, or of all. */
+  /** The devices that the request names, or all. */
   readonly devices: Pick<Devices, "look">;
-  /** Gets each line, or several, without the last end. */
+  /** Prints one or more lines, without the last newline. */
   readonly print: (line: string) => void;
-  /** The same for what does not belong into a file of rules. */
+  /** Prints text that does not belong in a file of rules, also without the last newline. */
   readonly complain: (text: string) => void;
 }
 
-/** The exit code: 1 when it could not be done, and then nothing was printed or changed. */
+/** The exit code: 1 if the action failed. Then nothing was printed or changed. */
 export async function runRules(request: RulesRequest, options: Options): Promise<number> {
   const { action, group } = request;
   const { print, complain } = options;
@@ -62,7 +62,7 @@ export async function runRules(request: RulesRequest, options: Options): Promise
   }
 }
 
-/** null: they are not all known, and rules without one of them would silence its device. */
+/** null: not all ports are known. Rules without one of them would miss the handshakes of its device. */
 async function findPorts(request: RulesRequest, options: Options): Promise<number[] | null> {
   const { complain } = options;
   const { devices: looks, problems } = await options.devices.look(null);

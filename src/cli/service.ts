@@ -1,6 +1,6 @@
 /**
- * `wgmon install-service` and `uninstall-service`: the systemd unit and the settings file, on a machine
- * that has the bare program. Asks nothing, overwrites nothing, and says what it did.
+ * `wgmon install-service` and `uninstall-service`: the systemd unit and the settings file, for a machine that
+ * has only the binary. They ask no questions, overwrite nothing, and report what they did.
  */
 
 import {
@@ -21,22 +21,22 @@ import { settingsFile } from "./settingsfile.ts";
 
 const UNIT = "/etc/systemd/system/wgmon.service";
 const SETTINGS = "/etc/wgmon/wgmon.toml";
-/** Where a package puts its units. */
+/** Where packages install units. */
 const PACKAGED = ["/usr/lib/systemd/system/wgmon.service", "/lib/systemd/system/wgmon.service"];
-/** It is there where systemd is the first process: sd_booted(3). */
+/** Exists if systemd is process 1: sd_booted(3). */
 const SYSTEMD = "/run/systemd/system";
-/** By it a unit of ours is known again. */
+/** The first line of our unit, which identifies it. */
 const [MARK] = unit.split("\n", 1) as [string];
-/** The unit does not see these: ProtectHome=, PrivateTmp=. */
+/** Paths that the unit cannot see: ProtectHome=, PrivateTmp=. */
 const HIDDEN = /^\/(home|root|run\/user|tmp|var\/tmp)\//;
 
 export interface ServiceOptions {
-  /** Path of the program that the service is to run. */
+  /** Path of the program that the service runs. */
   readonly program: string;
-  /** The machine's files are below it; "" in earnest. */
+  /** Prefix of all paths; "" outside of tests. */
   readonly root: string;
   readonly print: (line: string) => void;
-  /** Runs systemctl; answers its exit code. */
+  /** Runs systemctl and returns its exit code. */
   readonly systemctl: (...words: readonly string[]) => number;
 }
 
@@ -61,7 +61,11 @@ export function installService(options: ServiceOptions): void {
   systemctl(options, ["daemon-reload"], ["enable", "--now", "wgmon"]);
 }
 
-/** Settings, credentials and state stay. @throws SystemError */
+/**
+ * Keeps settings, credentials and state.
+ *
+ * @throws SystemError
+ */
 export function uninstallService(options: ServiceOptions): void {
   const { root, print } = options;
   const text = read(root + UNIT);
@@ -78,7 +82,7 @@ export function uninstallService(options: ServiceOptions): void {
   );
 }
 
-/** Runs them where systemd runs; else says that somebody has to. */
+/** Runs the commands if systemd runs; otherwise prints them for the user to run. */
 function systemctl(options: ServiceOptions, ...commands: readonly (readonly string[])[]): void {
   const { root, print } = options;
   for (const command of commands) {
@@ -94,13 +98,13 @@ function systemctl(options: ServiceOptions, ...commands: readonly (readonly stri
   }
 }
 
-/** The service runs as a user of its own, who must see the program; and nobody but root may change it. */
+/** The service's own user must see the program, and only root may be able to change it. */
 function checkProgram(program: string): void {
   if (HIDDEN.test(program)) {
     const advice = `copy it first: install -m 755 ${program} /usr/local/bin/wgmon`;
     throw refusal("install", `the service cannot see ${program}; ${advice}`);
   }
-  // In a unit, other characters have meanings.
+  // Other characters have a special meaning in a unit.
   if (!/^[\w./+-]+$/.test(program)) {
     throw refusal("install", "the path of wgmon has characters that a unit cannot have");
   }
@@ -118,7 +122,10 @@ function checkProgram(program: string): void {
   }
 }
 
-/** Who but root may change a file or folder, and the command against it; null: nobody. */
+/**
+ * Which user or group besides root may change a file or folder, and the command that corrects it; null: only
+ * root may.
+ */
 function wrongAccess(place: {
   readonly path: string;
   readonly mode: number;
@@ -141,7 +148,7 @@ function wrongAccess(place: {
   return { found: `${path}, mode ${bits}, can be written by ${group}`, mend: "chmod g-w" };
 }
 
-/** `group staff`; by its number where the file does not have it. Both files: name, password, number. */
+/** `group staff`; the number if the file has no such entry. Both files have the fields name, password, number. */
 function nameIn(file: "/etc/passwd" | "/etc/group", id: number, what: string): string {
   const fields = (read(file) ?? "").split("\n").map((line) => line.split(":"));
   return `${what} ${fields.find(([, , number]) => number === String(id))?.[0] ?? id}`;
@@ -152,15 +159,15 @@ function isOurs(text: string): boolean {
 }
 
 function unitFor(program: string): string {
-  // There is no man page without the package.
+  // The man page exists only in the package.
   return unit.replaceAll("/usr/bin/wgmon", program).replace(/^Documentation=.*\n/m, "");
 }
 
-/** false: it was there already. */
+/** false: the file already existed. */
 function create(path: string, text: string): boolean {
   return attempt(`write ${path}`, () => {
     const made = mkdirSync(dirname(path), { recursive: true });
-    // Others read it, whatever the umask of who runs this.
+    // All users must be able to read it, whatever the umask is.
     if (made !== undefined) chmodSync(dirname(path), 0o755);
     try {
       writeFileSync(path, text, { flag: "wx" });
@@ -173,7 +180,7 @@ function create(path: string, text: string): boolean {
   });
 }
 
-/** null: it does not exist. */
+/** null: the file does not exist. */
 function read(path: string): string | null {
   return isThere(path) ? attempt(`read ${path}`, () => readFileSync(path, "utf8")) : null;
 }
@@ -198,13 +205,17 @@ function refusal(what: "install" | "uninstall", why: string): SystemError {
   return new SystemError(`${what} the service`, "not done", why);
 }
 
-/** The program that runs now. @throws SystemError when it is Bun that runs wgmon's source. */
+/**
+ * The path of this program.
+ *
+ * @throws SystemError when wgmon runs from source.
+ */
 export function ownProgram(): string {
   if (!Bun.main.startsWith("/$bunfs/")) throw refusal("install", "this is no built wgmon");
   return realpathSync(process.execPath);
 }
 
-/** @throws SystemError when it cannot be started. */
+/** @throws SystemError when systemctl cannot be started. */
 export function runSystemctl(...words: readonly string[]): number {
   const exitCode = runShown("systemctl", words);
   if (exitCode !== null) return exitCode;

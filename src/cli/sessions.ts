@@ -1,4 +1,4 @@
-/** `wgmon sessions`: when peers were connected, for people, as JSON or for spreadsheets. */
+/** `wgmon sessions`: when peers were connected, as a table, as JSON or as CSV. */
 
 import { clean, shortName } from "../channel/text.ts";
 import type { SessionsRequest } from "../config.ts";
@@ -20,12 +20,12 @@ import {
 
 interface Options extends Output {
   readonly request: SessionsRequest;
-  /** Empty: all. */
+  /** Empty: all devices. */
   readonly devices: readonly string[];
   readonly nowMs: number;
 }
 
-/** In the order of the columns; names as in JSON. */
+/** In the order of the columns. The names are those of the JSON. */
 const FIELDS = [
   "device",
   "publicKey",
@@ -51,7 +51,7 @@ export async function printSessions(answers: Answers, options: Options): Promise
   let left = request.limit ?? Infinity;
   const pages = pagesOf<Page<SessionView>>(answers, "/v1/sessions", {
     since: sinceOf(request, nowMs),
-    // It can be asked for one of each; of several we choose ourselves.
+    // The API filters by one device and one peer; several are filtered here.
     device: devices.length === 1 ? devices[0]! : null,
     peer: keys?.length === 1 ? keys[0]! : null,
     limit: String(Math.min(left, PAGE)),
@@ -68,7 +68,7 @@ export async function printSessions(answers: Answers, options: Options): Promise
   }
 }
 
-/** Makes text of one page after the other. */
+/** Returns a function that turns page after page into text. */
 function writer(options: Options): (sessions: readonly SessionView[]) => string {
   const { request, nowMs, room, paint } = options;
   switch (request.format) {
@@ -87,7 +87,7 @@ function writer(options: Options): (sessions: readonly SessionView[]) => string 
       let table: Table<SessionView> | null = null;
       return (sessions) => {
         const isFirst = table === null;
-        // The columns are as wide as the first page needs them.
+        // The first page determines the widths of the columns.
         table ??= tableOf(columns(nowMs), sessions, { room, paint });
         const { header, line } = table;
         if (isFirst && sessions.length === 0) return "no sessions\n";
@@ -117,15 +117,15 @@ function columns(nowMs: number): readonly Column<SessionView>[] {
   ];
 }
 
-/** A line of RFC 4180. */
+/** A line of CSV (RFC 4180). */
 export function csvLine(values: readonly (string | number | null)[]): string {
   return `${values.map(csvField).join(",")}\r\n`;
 }
 
 /**
- * A spreadsheet takes text that begins with one of these for a formula, and runs it; an apostrophe makes
- * it text again (owasp.org/www-community/attacks/CSV_Injection). A public key may begin with +, and is
- * left alone: it ends with =, which no formula does.
+ * A spreadsheet runs text that begins with one of these characters as a formula. An apostrophe in front
+ * prevents that (owasp.org/www-community/attacks/CSV_Injection). A public key may begin with + and is left
+ * unchanged: it ends with =, which no formula does.
  */
 function csvField(value: string | number | null): string {
   if (value === null) return "";

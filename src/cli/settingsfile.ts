@@ -1,4 +1,4 @@
-/** The settings file that is put where there is none: everything that can be set, as comments. Pure. */
+/** The initial settings file: everything that can be set, as comments. Pure. */
 
 import { keyOf, type Setting, table } from "../config/table.ts";
 import { meaning, wrap } from "./help.ts";
@@ -34,7 +34,7 @@ function comment(text: string): string {
     .join("");
 }
 
-/** The default, or the example. */
+/** The default as TOML, or the example. */
 function toml({ initial, example, tomlTypes, separator }: Setting<unknown>): string {
   const text = initial ?? example;
   const value = tomlTypes[0] === "string" ? JSON.stringify(text) : text;

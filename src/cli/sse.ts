@@ -1,15 +1,15 @@
-/** The stream of events, read: https://html.spec.whatwg.org/multipage/server-sent-events.html. Pure. */
+/** Parses server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html. Pure. */
 
-/** A message of the stream; a comment is none. */
+/** A message of the stream. A comment is not a message. */
 export interface Message {
-  /** `message` where it does not say. */
+  /** `message` if the stream names no type. */
   readonly type: string;
-  /** The last one that was said; null: none yet. */
+  /** The last id in the stream; null: no id yet. */
   readonly id: string | null;
   readonly data: string;
 }
 
-/** Takes a stream in pieces, wherever it is cut. Lines end as our server ends them, with a newline. */
+/** Parses a stream in pieces, which may end anywhere. Lines must end with a newline, as our server sends them. */
 export class MessageReader {
   #rest = "";
   #id: string | null = null;

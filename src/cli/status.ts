@@ -1,4 +1,4 @@
-/** `wgmon status`: every peer, whether it is connected and since when. */
+/** `wgmon status`: every peer, whether it is connected, and since when. */
 
 import { clean, shortName } from "../channel/text.ts";
 import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
@@ -11,16 +11,16 @@ import { count, cutTo, json, type Output, since, tableOf } from "./text.ts";
 
 interface Options extends Output {
   readonly json: boolean;
-  /** Empty: all. One of the settings may come later. */
+  /** Empty: all devices. A device of the settings need not exist yet. */
   readonly devices: readonly string[];
-  /** Those of the flag --device. */
+  /** Devices of the flag --device. */
   readonly askedDevices: readonly string[];
   readonly nowMs: number;
-  /** Else what it would say of itself is not told. */
+  /** Whether the daemon answers. If not, its own state is not printed. */
   readonly isRunning: boolean;
 }
 
-/** @throws SystemError; ConfigError when a device that was asked for is not there. */
+/** @throws SystemError; ConfigError when a device that was asked for does not exist. */
 export async function printStatus(answers: Answers, options: Options): Promise<void> {
   const { devices: wanted, nowMs, isRunning, print, paint, room } = options;
   await checkDevices(answers, options.askedDevices, { hasPast: false });
@@ -70,11 +70,11 @@ function describe({ name, listenPort, peers, connected }: DeviceView): string {
   return visible(`${shortName(name)}, ${port}: ${connected} of ${count(peers, "peer")} connected`);
 }
 
-/** All peers of a device, those that were heard from last first. */
+/** All peers of a device, the most recently seen first. */
 async function peersOf(answers: Answers, device: string): Promise<readonly PeerView[]> {
   const found = new Map<string, PeerView>();
   for await (const peer of peersFound(answers, { device })) found.set(peer.publicKey, peer);
-  // RFC 3339 sorts as text; "": never.
+  // RFC 3339 times sort as text; "" stands for never.
   return [...found.values()].sort((a, b) => {
     const [left, right] = [lastSeen(a) ?? "", lastSeen(b) ?? ""];
     return left === right ? 0 : left < right ? 1 : -1;

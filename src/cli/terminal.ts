@@ -1,6 +1,6 @@
 /**
- * Seam: the whole terminal for one program, given back as it was in every way out: at the end, at a
- * signal, while it is stopped (Ctrl-Z), and when the program fails.
+ * Seam: takes over the terminal for one program, and restores it in every case: at the end, at a signal,
+ * while the program is stopped (Ctrl-Z), and when it fails.
  */
 
 import { SystemError } from "../errors.ts";
@@ -8,24 +8,24 @@ import { writeToStdout } from "../system.ts";
 import { printableLine } from "../visible.ts";
 import { type Key, readKeys } from "./keys.ts";
 
-/** https://invisible-island.net/xterm/ctlseqs: another screen, no cursor, lines that do not wrap. */
+/** https://invisible-island.net/xterm/ctlseqs: alternate screen, no cursor, no line wrap. */
 const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
 const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
-/** What is between them appears at once, where the terminal knows that; else it does nothing. */
+/** Synchronized output: what is between the two appears at once. Terminals without it ignore both. */
 const [BEGIN, END] = ["\x1b[?2026h", "\x1b[?2026l"];
 
-/** An escape that is followed by nothing for so long is the key. */
+/** An escape with no input after it for this long is the Escape key. */
 const ESCAPE_MS = 50;
-/** Whoever is looked after by no shell cannot be stopped; then we go on after this. */
+/** Without a job-control shell, SIGTSTP does not stop the process; then resume after this long. */
 const STOP_MS = 200;
-/** A terminal that takes nothing for so long is drawn anew later. */
+/** If the terminal accepts no output for this long, everything is drawn again later. */
 const WRITE_MS = 500;
 
 interface Handlers {
   readonly key: (key: Key) => void;
-  /** It has another size, or must be drawn again. */
+  /** The terminal has another size, or must be drawn again. */
   readonly changed: () => void;
-  /** Somebody wants the program to end, or the terminal is gone. */
+  /** The program must end, or the terminal is gone. */
   readonly ended: () => void;
   readonly failed: (error: unknown) => void;
 }
@@ -34,10 +34,10 @@ export class Terminal implements Disposable {
   readonly #handlers: Handlers;
   readonly #listeners: Partial<Record<NodeJS.Signals, () => void>>;
   readonly #decoder = new TextDecoder();
-  /** As they stand there. */
+  /** The lines on the screen. */
   #lines: readonly string[] = [];
   #isOn = false;
-  /** What may be the beginning of a key. */
+  /** Input that may be the beginning of a key. */
   #rest = "";
   #escapeTimer: Timer | undefined;
   #stopTimer: Timer | undefined;
@@ -61,11 +61,11 @@ export class Terminal implements Disposable {
 
   get size(): { readonly columns: number; readonly rows: number } {
     const [columns, rows] = process.stdout.getWindowSize();
-    // 0: a terminal that does not tell.
+    // Some terminals report 0.
     return { columns: columns || 80, rows: rows || 24 };
   }
 
-  /** Shows these lines, from the first row on. */
+  /** Draws these lines, from the first row on. */
   draw(lines: readonly string[]): void {
     if (!this.#isOn) return;
     let text = "";
@@ -76,7 +76,7 @@ export class Terminal implements Disposable {
     if (text !== "") this.#write(`${BEGIN}${text}${END}`);
   }
 
-  /** Shows everything again, whatever is there. */
+  /** Clears the screen and draws everything again. */
   redraw(): void {
     if (!this.#isOn) return;
     this.#lines = [];
@@ -84,11 +84,11 @@ export class Terminal implements Disposable {
     this.#handlers.changed();
   }
 
-  /** Gives the terminal back and stops until somebody continues us. */
+  /** Restores the terminal and stops the process until it is continued. */
   suspend(): void {
     this.#leave();
     process.off("SIGTSTP", this.#listeners.SIGTSTP!);
-    // All of the job, which may have a sudo in it.
+    // Stop the whole job, which may include sudo.
     process.kill(0, "SIGTSTP");
     this.#stopTimer = setTimeout(() => {
       if (!this.#isOn) this.#resume();
@@ -119,7 +119,7 @@ export class Terminal implements Disposable {
     process.stdin.setRawMode(false);
   };
 
-  /** Whoever stopped us may have left the terminal in any state. */
+  /** The terminal may be in any state after a stop. */
   readonly #resume = (): void => {
     const listener = this.#listeners.SIGTSTP!;
     if (!process.listeners("SIGTSTP").includes(listener)) process.on("SIGTSTP", listener);

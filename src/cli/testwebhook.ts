@@ -1,6 +1,6 @@
 /**
- * `wgmon test-webhook`: sends a sample of each type of event to the targets, one attempt each, and
- * says what came of it.
+ * `wgmon test-webhook`: sends a sample of each type of event to the targets, one attempt each, and reports
+ * the results.
  */
 
 import type { Target, Verdict } from "../channel/channel.ts";
@@ -9,7 +9,7 @@ import type { Event } from "../contract.ts";
 import { type Change, eventOf } from "../event.ts";
 import type { Endpoint, Peer, PublicKey } from "../wireguard.ts";
 
-/** An attempt without success that took so long is the last: nobody waits for five timeouts. */
+/** A failed attempt that took this long is the last one, so that the user does not wait for five timeouts. */
 const SLOW_MS = 1000;
 
 const TYPE_COLUMNS = "peer.disconnected".length;
@@ -17,13 +17,13 @@ const MS_COLUMNS = 6;
 
 export interface TestOptions {
   readonly clock: Clock;
-  /** This gateway's name in the events. */
+  /** This gateway's host name in the events. */
   readonly host: string;
-  /** Gets each line without its end. */
+  /** Receives each line, without its newline. */
   readonly print: (line: string) => void;
 }
 
-/** Whether every target took all samples; false, too, when there is no target. */
+/** Whether every target accepted all samples; false if there is no target. */
 export async function testTargets(
   targets: readonly Target[],
   options: TestOptions,
@@ -63,7 +63,7 @@ async function testTarget(
   }
   const leftOut = samples.filter((sample) => !target.accepts(sample)).map(({ type }) => type);
   if (leftOut.length === samples.length) {
-    // The settings refuse a choice of types that is empty.
+    // The settings refuse an empty selection of types, so only the peers or devices exclude everything.
     print("  its filter wants other peers or devices, and is not asked in this test");
   } else if (leftOut.length > 0) {
     print(`  but for this test its filter leaves out ${leftOut.join(", ")}`);
@@ -87,7 +87,7 @@ function describe(verdict: Verdict): string {
   }
 }
 
-/** It is gone, asks for a pause, or would keep people waiting. */
+/** Whether to stop here: the target is gone, asks for a pause, or would make the user wait. */
 function isLast(verdict: Verdict, ms: number): boolean {
   switch (verdict.type) {
     case "delivered":
@@ -100,7 +100,7 @@ function isLast(verdict: Verdict, ms: number): boolean {
   }
 }
 
-/** One of each type, in the order of a peer's visit. All names and addresses tell that it is a test. */
+/** One event of each type, in the order of a peer's visit. All names and addresses show that it is a test. */
 function makeSamples(nowMs: number, host: string): readonly Event[] {
   const happened = { atMs: nowMs, device: "wg-test" };
   const session = { startedAtMs: nowMs, rxBytes: 212, txBytes: 92, roams: 0 };
@@ -139,7 +139,7 @@ function at(address: string, port: number): Endpoint {
 
 function testPeer(endpoint: Endpoint): Peer {
   return {
-    // 32 bytes like any key's; nobody has the private one.
+    // 32 bytes, as in any key; the private key is unknown.
     publicKey: "wgmonTESTwgmonTESTwgmonTESTwgmonTESTwgmonTE=" as PublicKey,
     endpoint,
     allowedIps: ["192.0.2.2/32"],

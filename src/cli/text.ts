@@ -1,6 +1,6 @@
 /**
- * How the commands write for people: names, times, sizes, colours, and tables that fit a terminal. A
- * name may hold anything; nothing of it reaches the terminal but letters that stay on their line. Pure.
+ * Output of the commands for people: names, times, sizes, colours, and tables that fit a terminal. A name may
+ * contain anything; only printable characters on one line reach the terminal. Pure.
  */
 
 import { shortName } from "../channel/text.ts";
@@ -8,11 +8,11 @@ import { duration } from "../event.ts";
 import { STYLES, visible } from "../visible.ts";
 import { shortKey } from "../wireguard.ts";
 
-/** Between the columns of a table. */
+/** Separates the columns of a table. */
 const GAP = "  ";
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] as const;
 
-/** `alice`; of a peer without a name the beginning of its key. */
+/** `alice`; the beginning of the key if the peer has no name. */
 export function peerName(peer: {
   readonly name: string | null;
   readonly publicKey: string;
@@ -20,12 +20,12 @@ export function peerName(peer: {
   return shortName(peer.name ?? "") || shortName(shortKey(peer.publicKey));
 }
 
-/** `3m 5s` since a time as RFC 3339 has it; `?` when it is not known. */
+/** `3m 5s`: the time since an RFC 3339 timestamp; `?` if the timestamp is null. */
 export function since(time: string | null, nowMs: number): string {
   return time === null ? "?" : duration(Math.max(0, nowMs - Date.parse(time)));
 }
 
-/** `2026-11-22 16:19:04`, by the clock on the wall. */
+/** `2026-11-22 16:19:04`, in local time. */
 export function localTime(time: string): string {
   const date = new Date(time);
   const parts = [
@@ -36,12 +36,12 @@ export function localTime(time: string): string {
   return `${day!.join("-")} ${hour!.join(":")}`;
 }
 
-/** `1.2 MiB`; `?`: nobody knows. */
+/** `1.2 MiB`; `?` if the count is null. */
 export function bytes(count: number | null): string {
   if (count === null) return "?";
   let value = count;
   let unit = 0;
-  // What is rounded up to 1024 is one of the next.
+  // A value that rounds up to 1024 is shown in the next unit.
   while (value >= 1023.5 && unit < SIZES.length - 1) {
     value /= 1024;
     unit++;
@@ -60,19 +60,22 @@ export function count(number: number, what: string): string {
   return `${number} ${what}${number === 1 ? "" : "s"}`;
 }
 
-/** JSON on one line, which a terminal may show: what moves its cursor or turns its text is escaped. */
+/**
+ * JSON on one line, safe for a terminal: characters that move the cursor or change the text direction are
+ * escaped.
+ */
 export function json(value: unknown): string {
   return visible(JSON.stringify(value));
 }
 
-/** Where a command's words go. */
+/** The output of a command. */
 export interface Output {
-  /** To standard output. Whether anybody still reads. */
+  /** Prints to standard output. Returns false once the reader is gone. */
   readonly print: (text: string) => boolean;
-  /** A line to standard error. */
+  /** Prints a line to standard error. */
   readonly complain: (line: string) => void;
   readonly paint: Paint;
-  /** Columns of the terminal; null: it is none. */
+  /** Columns of the terminal; null: the output is not a terminal. */
   readonly room: number | null;
 }
 
@@ -94,15 +97,15 @@ export function paintFor(env: Readonly<Record<string, string | undefined>>, isTe
 export interface Column<Row> {
   readonly title: string;
   readonly cell: (row: Row) => string;
-  /** Left out: none. */
+  /** Absent: no style. */
   readonly style?: (row: Row) => Style | null;
-  /** Numbers stand on the right. */
+  /** Numbers are aligned right. */
   readonly isNumber?: true;
-  /** Those with the highest go first where there is no room for all. */
+  /** Columns with the highest rank are left out first if there is not enough room. */
   readonly rank: number;
-  /** At least so wide, so that nothing moves when a value grows. */
+  /** Minimum width, so that nothing moves when a value grows. */
   readonly min?: number;
-  /** May be cut to this. */
+  /** The column may be cut to this width. */
   readonly least?: number;
 }
 
@@ -112,10 +115,10 @@ export interface Table<Row> {
 }
 
 /**
- * A table with the columns that there is room for. A cell stays on its line, whatever is in it.
+ * A table with as many columns as fit. A cell stays on its line, whatever it contains.
  *
- * @param sample rows that tell how wide the columns are.
- * @param room columns of the terminal; null: as many as it takes, and nothing is cut.
+ * @param sample rows that determine the widths of the columns.
+ * @param room columns of the terminal; null: unlimited, and nothing is cut.
  */
 export function tableOf<Row>(
   wanted: readonly Column<Row>[],
@@ -160,7 +163,7 @@ export function tableOf<Row>(
   };
 }
 
-/** The width of each column; 0: it is left out. */
+/** The width of each column; 0: the column is left out. */
 function fitted<Row>(
   columns: readonly Column<Row>[],
   natural: readonly number[],
@@ -189,21 +192,21 @@ function fitted<Row>(
   return widths;
 }
 
-/** How many columns of a terminal it takes. */
+/** The number of terminal columns that a text takes. */
 export function widthOf(text: string): number {
   return /^[ -~]*$/.test(text) ? text.length : Bun.stringWidth(text);
 }
 
 let graphemes: Intl.Segmenter | undefined;
 
-/** At most so many columns, with `…` where something was cut off. */
+/** Cuts a text to a number of columns, with `…` if something was cut off. */
 export function cutTo(text: string, columns: number): string {
   if (widthOf(text) <= columns) return text;
   if (columns < 1) return "";
   graphemes ??= new Intl.Segmenter("en", { granularity: "grapheme" });
   let end = 0;
   for (const { index, segment } of graphemes.segment(text)) {
-    // Not Bun.sliceAnsi, which lets a wide letter stand out (1.4.5).
+    // Not Bun.sliceAnsi, which lets a wide character exceed the limit (1.4.5).
     if (widthOf(text.slice(0, index + segment.length)) > columns - 1) break;
     end = index + segment.length;
   }

@@ -1,4 +1,4 @@
-/** `wgmon top`: who is connected, on the whole terminal, as it changes. */
+/** `wgmon top`: the connected peers on the full screen, updated continuously. */
 
 import type { Clock } from "../clock.ts";
 import { SystemError } from "../errors.ts";
@@ -26,19 +26,19 @@ import {
 
 interface Options {
   readonly intervalMs: number;
-  /** The one to begin with; null: all. */
+  /** The device shown first; null: all devices. */
   readonly device: string | null;
-  /** Those of the flag --device. */
+  /** Devices of the flag --device. */
   readonly askedDevices: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
 }
 
 /**
- * Resolves when its user has seen enough.
+ * Resolves when the user quits.
  *
- * @throws SystemError where there is no terminal, or wgmon may not be asked.
- * @throws ConfigError when a device that was asked for is not there.
+ * @throws SystemError where there is no terminal, or access to wgmon is denied.
+ * @throws ConfigError when a device that was asked for does not exist.
  */
 export async function runTop(answers: Answers, options: Options): Promise<void> {
   const { intervalMs, env, clock } = options;
@@ -49,7 +49,7 @@ export async function runTop(answers: Answers, options: Options): Promise<void> 
       "it needs a terminal; wgmon status prints the same, once",
     );
   }
-  // Before the screen is another: whoever may not ask is told so where it stays.
+  // Check access before switching screens, so that an error message stays visible.
   await checkDevices(answers, options.askedDevices, { hasPast: false }).catch(toleratingAbsence);
   await answers.get("/v1/status").catch(toleratingAbsence);
 
@@ -67,7 +67,7 @@ export async function runTop(answers: Answers, options: Options): Promise<void> 
     terminal.draw(drawn(view, { ...size, shown, nowMs, problem, paint }));
   };
 
-  /** One question at a time; the view may have changed meanwhile. */
+  /** One request at a time. If the view changes during a request, another one follows. */
   const refresh = async () => {
     isOutdated = true;
     if (isAsking) return;
@@ -139,7 +139,7 @@ async function ask(answers: Answers, peersAt: string): Promise<Shown> {
   };
 }
 
-/** What to say of it. wgmon may be started again at any time. */
+/** The text to show for an error. wgmon may be started again at any time. */
 function toleratingAbsence(error: unknown): string {
   if (error instanceof NotRunning) return "wgmon is gone; waiting for it";
   if (error instanceof Lost) return "wgmon does not answer; waiting for it";

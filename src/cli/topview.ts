@@ -1,7 +1,7 @@
 /**
- * What `wgmon top` shows and what its keys do: from what wgmon answered last, the view and the size of
- * the terminal to lines. Sorting and searching is the machine interface's, so that of 10,000 peers only
- * those are asked for that can be seen. Pure.
+ * What `wgmon top` shows, and what its keys do: turns the last answers of wgmon, the view and the terminal
+ * size into lines. The HTTP API sorts and searches, so that of 10,000 peers only the visible ones are
+ * requested. Pure.
  */
 
 import { shortName, shortSentence } from "../channel/text.ts";
@@ -16,7 +16,7 @@ import type { Key } from "./keys.ts";
 import { peerColumns } from "./peertable.ts";
 import { count, cutTo, type Paint, since, type Style, tableOf } from "./text.ts";
 
-/** The columns that it can be sorted by, in the order in which `s` takes them. */
+/** The sortable columns, in the order in which `s` selects them. */
 const SORTS = [
   "startedAt",
   "lastSeenAt",
@@ -29,37 +29,37 @@ const SORTS = [
   "device",
 ] as const;
 
-/** Events at the bottom, where there is room for them. */
+/** Number of events at the bottom, if there is room for them. */
 export const EVENTS = 3;
 const ROWS_FOR_EVENTS = 18;
-/** Title, summary, what is shown, header and the line of keys. */
+/** Title, summary, range, header and the line of keys. */
 const OTHER_ROWS = 5;
-/** As much as the machine interface searches for. */
+/** The longest search text that the HTTP API accepts. */
 const SEARCH_MAX = 64;
 
-/** What the keys have made of it. */
+/** The state that the keys change. */
 export interface View {
   readonly sort: (typeof SORTS)[number];
   readonly isReversed: boolean;
-  /** Empty: all. */
+  /** Empty: all peers. */
   readonly search: string;
-  /** null: all. */
+  /** null: all devices. */
   readonly device: string | null;
   readonly connectedOnly: boolean;
-  /** How many peers are above the first row. */
+  /** Number of peers above the first row. */
   readonly offset: number;
-  /** What was typed behind `/`; null: nothing is being typed. */
+  /** The text typed after `/`; null: the filter is not being edited. */
   readonly prompt: string | null;
   readonly hasHelp: boolean;
 }
 
-/** What wgmon said last. */
+/** The last answers of wgmon. */
 export interface Shown {
   readonly status: StatusView;
   readonly devices: readonly DeviceView[];
-  /** Those in the rows of the table. */
+  /** The peers in the rows of the table. */
   readonly peers: readonly PeerView[];
-  /** On all pages. */
+  /** Number of peers on all pages. */
   readonly total: number;
   readonly targets: readonly TargetView[];
   /** The latest first. */
@@ -84,12 +84,12 @@ export function firstView(device: string | null): View {
   };
 }
 
-/** Rows for peers. */
+/** Number of rows for peers. */
 export function tableRows({ rows }: Size): number {
   return Math.max(1, rows - OTHER_ROWS - (rows >= ROWS_FOR_EVENTS ? EVENTS + 1 : 0));
 }
 
-/** What to ask for the peers that are to be seen. */
+/** The request path for the visible peers. */
 export function peersPath(view: View, size: Size): string {
   const { sort, search, device, connectedOnly, offset } = view;
   const query = new URLSearchParams({
@@ -104,12 +104,12 @@ export function peersPath(view: View, size: Size): string {
   return `/v1/peers?${query.toString()}`;
 }
 
-/** Texts from the first letter on, numbers and times from the largest. */
+/** Texts are sorted ascending, numbers and times descending, unless reversed. */
 function isDescending({ sort, isReversed }: View): boolean {
   return (sort !== "name" && sort !== "device") !== isReversed;
 }
 
-/** No further than to the last peer. */
+/** Limits the offset, so that the last page is full. */
 export function withinTotal(view: View, total: number, size: Size): View {
   const offset = Math.max(0, Math.min(view.offset, total - tableRows(size)));
   return offset === view.offset ? view : { ...view, offset };
@@ -119,7 +119,7 @@ export interface Situation extends Size {
   readonly shown: Shown | null;
 }
 
-/** What a key makes of the view, or what else it asks for. */
+/** The view after a key, or the action that the key asks for. */
 export function pressed(
   view: View,
   key: Key,
@@ -182,7 +182,7 @@ export function pressed(
   }
 }
 
-/** A key while the filter is being typed; it holds as far as it has come. */
+/** Handles a key while the filter is edited. The filter applies to what has been typed so far. */
 function typed(view: View, prompt: string, key: Key): View {
   const search = (text: string): View => ({ ...view, prompt: text, search: text, offset: 0 });
   if (typeof key === "object") {
@@ -212,12 +212,12 @@ const HELP = [
 
 export interface Drawing extends Situation {
   readonly nowMs: number;
-  /** Why what is shown is not of now; null: it is. */
+  /** Why the shown data is out of date; null: it is current. */
   readonly problem: string | null;
   readonly paint: Paint;
 }
 
-/** As many lines as there are rows, none wider than the terminal. */
+/** At most as many lines as there are rows, none wider than the terminal. */
 export function drawn(view: View, drawing: Drawing): string[] {
   const { shown, columns, rows, nowMs, problem, paint } = drawing;
   const line = (text: string, style: Style | null = null) => {

@@ -14,7 +14,7 @@ export function versionText(version: string): string {
   return [`wgmon ${version}`, `Bun ${Bun.version}`, ...lines].join("\n");
 }
 
-/** Of each library the version, or why it cannot be used and what to install. */
+/** The version of each library, or why the library cannot be used and what to install. */
 export function libraryVersions() {
   return [
     library("libmnl", () => fileVersion("libmnl", libmnl)),
@@ -35,7 +35,7 @@ function library<const Name extends string>(name: Name, find: () => string) {
   }
 }
 
-/** These two tell their version by the name of their file only: libmnl.so.0.2.0. */
+/** These two libraries have their version only in the file name: libmnl.so.0.2.0. */
 function fileVersion(name: string, open: () => unknown): string {
   open();
   const maps = readTextFile("/proc/self/maps") ?? "";

@@ -18,33 +18,33 @@ import { type Kind, onOrOff, peerName, peerTag } from "./kinds.ts";
 import { keyOf, type Name, NAMES, settingOf, table } from "./table.ts";
 import { beginning, fileName, quoted } from "./words.ts";
 
-/** They are in each of the peer's events. */
+/** Maximum number of a peer's tags: each of the peer's events contains them all. */
 const TAGS_MAX = 16;
 
 export interface PeerSettings {
   readonly name: string | null;
-  /** In the order in which they are given. */
+  /** In the order of the settings file. */
   readonly tags: readonly string[];
-  /** null: the one that holds for all peers. */
+  /** null: the idle timeout for all peers applies. */
   readonly idleTimeoutMs: number | null;
-  /** Targets get nothing about it. */
+  /** Whether targets get no events about the peer. */
   readonly mute: boolean;
 }
 
 export interface SettingsFile {
-  /** null: there is none. */
+  /** null: there is no settings file. */
   readonly path: string | null;
-  /** Of the file as it was read; null: there is none, or the kernel does not tell. */
+  /** The mode of the file when it was read; null: there is no file, or its mode is unknown. */
   readonly mode: FileMode | null;
-  /** What to call it in messages. */
+  /** How messages name the file. */
   readonly where: string;
   readonly found: Found;
   readonly peers: ReadonlyMap<PublicKey, PeerSettings>;
-  /** The value of the key `target`; undefined: there is none. */
+  /** The value of the key `target`; undefined: the key is absent. */
   readonly target: unknown;
 }
 
-/** `named`: null: none is to be read. */
+/** Reads the settings file. `named` is null if there is no file to read. */
 export function readSettingsFile(
   sources: Sources,
   named: NamedFile | null,
@@ -94,9 +94,9 @@ function parseToml(text: string, where: string, problems: string[]): Record<stri
   try {
     return Bun.TOML.parse(text) as Record<string, unknown>;
   } catch (error) {
-    // The parser quotes the file, where secrets are; and it tells no line.
+    // The parser's message quotes the file, which may contain secrets, and has no line number.
     const said = String(error).replace(/^\w+: (TOML Parse error: )?/, "");
-    // "Expected ',' or ']' in an array but found '...'": the marks before are its own.
+    // "Expected ',' or ']' in an array but found '...'": the quotes before "but found" are the parser's own.
     const message = said.startsWith("Expected ")
       ? said.replace(/ but found (["']).{2,}\1$/s, "")
       : said.replace(/:? (["']).{2,}\1(?=$| as )/s, "");
@@ -106,17 +106,17 @@ function parseToml(text: string, where: string, problems: string[]): Record<stri
   }
 }
 
-/** The line on which the first broken statement begins: all that is before it can be parsed. */
+/** The line on which the first broken statement begins. Everything before it can be parsed. */
 function brokenLine(text: string): number | null {
   const lines = text.split("\n");
-  // Each try parses the file from its start: too slow for a long one.
+  // Each attempt parses the file from its start, which is too slow for a long file.
   if (lines.length > 500) return null;
   for (let count = lines.length - 1; count > 0; count--) {
     try {
       Bun.TOML.parse(lines.slice(0, count).join("\n"));
       return count + 1;
     } catch {
-      // Still too long.
+      // The text still includes the broken statement.
     }
   }
   return 1;
@@ -167,8 +167,8 @@ type Fields<Kinds> = {
 };
 
 /**
- * The values of a table in the file, by key; null: the key is not there. `mark` stands between the
- * table's name and the key's. Keys in `others` are somebody else's.
+ * The values of a table in the file, by key; null: the key is absent. `mark` separates the table's name from
+ * the key in messages. Keys in `others` are valid but read elsewhere.
  */
 export function readFields<const Kinds extends Readonly<Record<string, Kind<unknown>>>>(
   kinds: Kinds,

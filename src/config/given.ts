@@ -1,4 +1,4 @@
-/** What somebody gave for a setting, as texts, and from these to values or to problems. */
+/** What the sources give for a setting, as texts, and how texts become values or problems. */
 
 import { SystemError } from "../errors.ts";
 import type { TextFile } from "../system.ts";
@@ -6,60 +6,61 @@ import type { Kind } from "./kinds.ts";
 import { type Name, type Setting, settingOf, type ValueOf } from "./table.ts";
 import { quoted } from "./words.ts";
 
-/** All that the settings are made from. */
+/** Everything that the settings are read from. */
 export interface Sources {
-  /** Without the program's own name. */
+  /** The arguments without the program's own name. */
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly hostname: string;
   /**
-   * The file's text and its mode, null when it does not exist.
+   * Returns the file's text and its mode; null when the file does not exist.
    *
    * @throws SystemError when it exists and cannot be read.
    */
   readFile(path: string): TextFile | null;
   /**
-   * The first folder on the way to a file in which others could put another one in its place; null: none.
+   * Returns the first folder on the path of a file in which others could replace the file or a folder above
+   * it; null: there is no such folder.
    *
    * @throws SystemError
    */
   folderOpenToOthers(path: string): string | null;
 }
 
-/** A setting as one source has it. */
+/** A setting as given by one source. */
 export interface Given {
   readonly origin: "flag" | "variable" | "bare variable" | "file";
-  /** What to name in a message: `--tick`, `WGMON_TICK`, `/etc/wgmon/wgmon.toml: tick`. */
+  /** How messages name the setting: `--tick`, `WGMON_TICK`, `/etc/wgmon/wgmon.toml: tick`. */
   readonly where: string;
   readonly texts: readonly string[];
 }
 
-/** By the setting's or flag's name. */
+/** The given settings, by the name of the setting or flag. */
 export type Found = Map<string, Given>;
 
-/** A value, and where it stands: `--webhook (2 of 3)`. */
+/** A value, and where it was given: `--webhook (2 of 3)`. */
 export interface Read<Value> {
   readonly where: string;
   readonly value: Value;
 }
 
-/** The values that hold. */
+/** The values in force. */
 export class Chosen {
   readonly #winners = new Map<Name, Given & { readonly reads: readonly Read<unknown>[] }>();
 
-  /** The first source that has a setting wins. All are checked: a mistake does not hide. */
+  /** The first source that has a setting wins. All sources are checked, so that an overruled mistake is reported. */
   constructor(sources: readonly Found[], names: readonly Name[], problems: string[]) {
     for (const name of names) {
       const given = sources.flatMap((found) => found.get(name) ?? []);
       if (given.length === 0) continue;
-      // An overruled bare variable may be somebody else's: `group` and `filter` are common words.
+      // An overruled bare variable may belong to another program: `group` and `filter` are common words.
       const ours = given.filter(({ origin }, index) => index === 0 || origin !== "bare variable");
       const reads = ours.map((one) => readAll(settingOf(name), one, problems));
       this.#winners.set(name, { ...ours[0]!, reads: reads[0]! });
     }
   }
 
-  /** Who set it; null: nobody, the default holds. */
+  /** The source in force; null: no source has the setting, so the default applies. */
   given(name: Name): Given | null {
     return this.#winners.get(name) ?? null;
   }
@@ -74,7 +75,7 @@ export class Chosen {
     return this.several(name).map(({ value }) => value);
   }
 
-  /** Of the settings that have a default in the table, which stands in for a mistake. */
+  /** The value of a setting that has a default in the table. The default replaces an invalid value. */
   one<N extends Name>(name: N): ValueOf<N> {
     return this.values(name)[0] ?? (readInitial(settingOf(name))[0]!.value as ValueOf<N>);
   }
@@ -103,7 +104,7 @@ export function readAll<Value>(
   });
 }
 
-/** The parts of a text; at least one, so that an empty text is noticed. */
+/** Splits a text into its parts. Returns at least one part, so that an empty text is noticed. */
 export function split(kind: Kind<unknown>, text: string): string[] {
   if (kind.separator === undefined) return [text];
   const parts = text
@@ -113,7 +114,7 @@ export function split(kind: Kind<unknown>, text: string): string[] {
   return parts.length === 0 ? [""] : parts;
 }
 
-/** What one would have written as a flag for this value of TOML; null: a type that cannot be. */
+/** The texts that a flag would have for this TOML value; null: the value has the wrong type. */
 export function textsOfToml(
   kind: Kind<unknown>,
   { value, where }: { readonly value: unknown; readonly where: string },
@@ -136,7 +137,7 @@ export function textsOfToml(
 }
 
 export function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
-  // Dates are objects too.
+  // Dates are also objects.
   return (
     typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype
   );
@@ -148,15 +149,15 @@ export function typeName(value: unknown): string {
   return typeof value === "object" ? "a date or time" : `a ${typeof value}`;
 }
 
-/** A file that is read because of a setting. */
+/** A file named by a setting. */
 export interface NamedFile {
   readonly path: string;
   readonly where: string;
-  /** That there is none is no mistake. */
+  /** Whether the file may be missing. */
   readonly isOptional: boolean;
 }
 
-/** null: it cannot be had, and `problems` says why. */
+/** null: the file was not read. `problems` says why, unless an optional file is missing. */
 export function readNamedFile(
   sources: Pick<Sources, "readFile">,
   { path, where, isOptional }: NamedFile,
@@ -164,7 +165,7 @@ export function readNamedFile(
 ): string | null {
   try {
     const text = sources.readFile(path)?.text ?? null;
-    // The path is not shown: it may be a secret that stands in the place of its file.
+    // The path is not shown: it may be a secret given instead of the file that contains it.
     if (text === null && !isOptional) problems.push(`${where}: there is no such file`);
     return text;
   } catch (error) {

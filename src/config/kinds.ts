@@ -1,4 +1,4 @@
-/** How the values of each sort are written, and what is wrong with one that cannot be. Pure. */
+/** How the values of each kind are written, and what is wrong with an invalid one. Pure. */
 
 import { type FormatName, formats } from "../channel/formats.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
@@ -8,16 +8,16 @@ import { didYouMean } from "../suggest.ts";
 import { listed, quoted } from "./words.ts";
 
 export interface Kind<Value> {
-  /** Stands for the value in the help text; null: a switch, which needs none. */
+  /** Represents the value in the help text; null: a switch, which needs no value. */
   readonly placeholder: string | null;
   readonly example: string;
-  /** What it may be in TOML; the first is the one to recommend. */
+  /** The types allowed in TOML; the first is the recommended one. */
   readonly tomlTypes: readonly ("string" | "number" | "boolean")[];
-  /** Present: there may be several, and this stands between them in one text. */
+  /** If present, several values are allowed, separated by this in one text. */
   readonly separator?: RegExp;
-  /** What a shell can suggest for it: one of some words, or what is on the machine. */
+  /** How a shell completes the value: with one of some words, or with what is on the machine. */
   readonly suggests?: readonly string[] | "file" | "folder" | "interface";
-  /** Never shown, not even when it is refused. */
+  /** The value is never shown, not even when it is invalid. */
   readonly secret?: true;
   /** `problem` continues a sentence that begins with the text: `is not ...`. */
   readonly read: (text: string) => Reading<Value>;
@@ -25,14 +25,14 @@ export interface Kind<Value> {
 
 type Reading<Value> = { readonly value: Value } | { readonly problem: string };
 
-/** Where to POST, as one text says it. */
+/** The address of a webhook as one text gives it. */
 export interface Webhook {
   readonly url: string;
-  /** What stands before the URL; null: nothing does. */
+  /** The format before the URL; null: no format is given. */
   readonly format: FormatChoice | null;
 }
 
-/** auto: the format that the URL is made for. */
+/** auto: the format that matches the URL. */
 export type FormatChoice = FormatName | "auto";
 
 export const FORMAT_CHOICES: readonly FormatChoice[] = [
@@ -84,7 +84,7 @@ export function duration(leastMs: number, most: string): Kind<number> {
   return {
     placeholder: "DURATION",
     example: "90s",
-    // A number is refused too, but with the right advice.
+    // `read` refuses a number with better advice than a type error.
     tomlTypes: ["string", "number"],
     read(text) {
       const value = parseDuration(text);
@@ -101,7 +101,7 @@ export function duration(leastMs: number, most: string): Kind<number> {
   };
 }
 
-/** A moment: by its name, or by how long ago it is. */
+/** A moment: absolute, or relative to now. */
 export type Since = { readonly atMs: number } | { readonly agoMs: number };
 
 export function since(): Kind<Since> {
@@ -143,13 +143,13 @@ export function size(leastBytes: number, mostBytes: number): Kind<number> {
   };
 }
 
-/** Not as a class of Unicode in each pattern: that takes longer to compile than all else here. */
+/** Not a Unicode class in each pattern: compiling that takes longer than everything else here. */
 function hasControl(text: string): boolean {
   // oxlint-disable-next-line no-control-regex
   return /[\u0000-\u001f\u007f-\u009f]/.test(text);
 }
 
-/** What the kernel takes for the name of a network interface: dev_valid_name(), net/core/dev.c. */
+/** What the kernel accepts as the name of a network interface: dev_valid_name(), net/core/dev.c. */
 export function deviceName(example: string): Kind<string> {
   return {
     placeholder: "NAME",
@@ -176,7 +176,7 @@ export function hostName(): Kind<string> {
   };
 }
 
-/** A public key is one, too. */
+/** A peer's name. A public key is also accepted. */
 export function peerName(): Kind<string> {
   return {
     placeholder: "NAME",
@@ -189,7 +189,7 @@ export function peerName(): Kind<string> {
   };
 }
 
-/** One of the words that a peer is sorted by. */
+/** One of a peer's tags. */
 export function peerTag(): Kind<string> {
   return {
     placeholder: "TAG",
@@ -203,7 +203,7 @@ export function peerTag(): Kind<string> {
   };
 }
 
-/** A name to be written on the command line, and to be told from a number and from a flag. */
+/** A target's name, usable on the command line and distinct from a number and from a flag. */
 export function targetName(): Kind<string> {
   return {
     placeholder: "NAME",
@@ -216,7 +216,7 @@ export function targetName(): Kind<string> {
   };
 }
 
-/** Of a message or an event. */
+/** The id of a message or an event. */
 export function messageId(): Kind<string> {
   return {
     placeholder: "ID",
@@ -241,7 +241,7 @@ export function listenAddress(): Kind<string> {
   };
 }
 
-/** Where to listen: an IPv6 address stands in brackets. */
+/** Where to listen. An IPv6 address is written in brackets. */
 export function listenPlace(): Kind<{ readonly address: string; readonly port: number }> {
   return {
     placeholder: "ADDRESS:PORT",
@@ -262,7 +262,7 @@ export function eventPattern(): Kind<EventPattern> {
   return { ...choice(...EVENT_PATTERNS), placeholder: "TYPE", separator: /[\s,]+/ };
 }
 
-/** Text that somebody else understands: libpcap, the file system. C ends it at the first NUL. */
+/** Text that other software interprets: libpcap, the file system. C ends it at the first NUL. */
 export function freeText(placeholder: string, example: string): Kind<string> {
   return {
     placeholder,
@@ -273,7 +273,7 @@ export function freeText(placeholder: string, example: string): Kind<string> {
   };
 }
 
-/** A path that means the same wherever wgmon was started. */
+/** An absolute path, which does not depend on the folder that wgmon was started in. */
 export function absolutePath(
   placeholder: "FILE" | "FOLDER" | "PATH",
   example: string,
@@ -290,7 +290,7 @@ export function absolutePath(
   };
 }
 
-/** Where names of peers are, or "off": what `NameBook` takes. */
+/** The path of the peer names, or "off": what `NameBook` accepts. */
 export function namesPath(): Kind<string> {
   const kind = absolutePath("PATH", "/etc/wireguard/%i.conf");
   return {
@@ -305,12 +305,12 @@ export function namesPath(): Kind<string> {
   };
 }
 
-/** A file that may have secrets in it. Not shown: people write these where their file is wanted. */
+/** A file that may contain secrets. The value is not shown: users may write a secret instead of its file's path. */
 export function secretFile(example: string): Kind<string> {
   return { ...absolutePath("FILE", example), secret: true };
 }
 
-/** libpcap checks it, and its message quotes it: a URL that got here must be refused before. */
+/** libpcap checks the expression and quotes it in its message. So refuse a URL here: it may be a secret. */
 export function captureFilter(): Kind<string> {
   const kind = freeText("EXPRESSION", "udp dst port 51820");
   return {
@@ -334,7 +334,7 @@ export function webhookUrl(): Kind<Webhook> {
       if (prefix === undefined) return { value: { url, format: null } };
       const format = FORMAT_CHOICES.find((candidate) => candidate === prefix);
       if (format !== undefined) return { value: { url, format } };
-      // What stands there may be part of a secret.
+      // Do not quote the prefix: it may be part of a secret.
       const guess =
         didYouMean(prefix, FORMAT_CHOICES) || `; there are ${listed(FORMAT_CHOICES, "and")}`;
       return { problem: `has an unknown format before its URL${guess}` };
@@ -342,7 +342,7 @@ export function webhookUrl(): Kind<Webhook> {
   };
 }
 
-/** The program first. Arguments may be secrets. */
+/** The program of a command. Its arguments may be secrets. */
 export function program(): Kind<string> {
   return {
     placeholder: "PROGRAM",
@@ -350,7 +350,7 @@ export function program(): Kind<string> {
     tomlTypes: ["string"],
     secret: true,
     read(text) {
-      // A space is the sign of a whole command line in one text; what follows may be a secret.
+      // A space suggests that the text is a whole command line, whose rest may be a secret.
       if (/^\/[^\s]+$/.test(text) && !hasControl(text)) return { value: text };
       return {
         problem:

@@ -1,4 +1,4 @@
-/** The command line: which command, with which flags. Pure. */
+/** Parses the command line into a command and flags. Pure. */
 
 import { didYouMean } from "../suggest.ts";
 import { type Found, split } from "./given.ts";
@@ -17,7 +17,7 @@ import { beginning, listed } from "./words.ts";
 
 export interface Line {
   readonly command: CommandName;
-  /** `retry` of `outbox retry`; null: none. */
+  /** `retry` of `outbox retry`; null: the command is not followed by a word. */
   readonly word: string | null;
   readonly found: Found;
   readonly help: boolean;
@@ -29,18 +29,18 @@ export interface Line {
 interface Flag {
   /** `-` or `--` */
   readonly dashes: string;
-  /** As it is written: `tick`, `no-announce-existing`. */
+  /** The flag without dashes: `tick`, `no-announce-existing`. */
   readonly written: string;
-  /** Behind a `=`; null: there is none. */
+  /** The text after `=`; null: there is no `=`. */
   readonly attached: string | null;
-  /** The argument after it, if that is its value. */
+  /** The next argument if it is the flag's value; null otherwise. */
   readonly separate: string | null;
 }
 
-/** Flags without a value, for any command. */
+/** Flags without a value, valid for every command. */
 const ALONE: readonly string[] = ["h", "help", "version", "licenses"];
 
-/** Which flags a command takes is known when all arguments have been read: `--tick 5s outbox`. */
+/** Reads all arguments before checking the flags, because the command may come last: `--tick 5s outbox`. */
 export function readLine(argv: readonly string[]): Line {
   const problems: string[] = [];
   const { flags, words } = splitLine(argv);
@@ -61,10 +61,7 @@ export function readLine(argv: readonly string[]): Line {
   };
 }
 
-/**
- * Not node:util parseArgs: it takes `-monitor` for seven flags, and `--tick --help` for a tick of
- * "--help".
- */
+/** Not node:util parseArgs: it reads `-monitor` as seven flags, and `--tick --help` as a tick of "--help". */
 function splitLine(argv: readonly string[]): { flags: readonly Flag[]; words: readonly string[] } {
   const flags: Flag[] = [];
   const words: string[] = [];
@@ -95,7 +92,7 @@ function splitLine(argv: readonly string[]): { flags: readonly Flag[]; words: re
 function takesValue(written: string, next: string): boolean {
   if (ALONE.includes(written) || isNegation(written)) return false;
   const owner = COMMANDS.find((command) => flagOf(command, written) !== null);
-  // What follows an unknown flag is most likely its value, and may be a secret.
+  // The argument after an unknown flag is probably its value, and may be a secret.
   if (owner === undefined) return !isCommand(next);
   return flagOf(owner, written)!.placeholder !== null;
 }
@@ -166,11 +163,11 @@ function readFlag(
   found.set(name, { origin: "flag", where, texts });
 }
 
-/** Why the command does not take the flag. */
+/** Explains why the command does not have the flag. */
 function notOurs(name: string, written: string, command: CommandName): string {
   const owners = ownersOf(name);
   if (owners.length > 0) {
-    // The first is enough of those that take the settings: it is run.
+    // For a flag of the settings, the first command that takes it is enough: `run`.
     const shown = isName(name) ? owners.slice(0, 1) : owners;
     return `is a flag of ${listed(
       shown.map((owner) => `wgmon ${owner}`),
@@ -194,7 +191,7 @@ function flagOf(command: CommandName, name: string): Setting<unknown> | null {
   return takesSettings && isName(name) ? settingOf(name) : null;
 }
 
-/** `no-announce-existing`. The switches of single commands are off anyway. */
+/** `no-announce-existing`. Switches of single commands are off by default, so they have no negation. */
 function isNegation(written: string): boolean {
   const name = written.slice("no-".length);
   return written.startsWith("no-") && isName(name) && table[name].placeholder === null;

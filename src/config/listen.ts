@@ -1,17 +1,17 @@
-/** Who may ask wgmon over HTTP, and where. Whoever is not on this machine needs a token. */
+/** Where wgmon serves HTTP, and who may use it. Clients on other machines need a token. */
 
 import { type Chosen, type NamedFile, readNamedFile, type Sources } from "./given.ts";
 
 export interface ListenSettings {
-  /** null: not on TCP. */
+  /** null: no TCP listener. */
   readonly listen: { readonly address: string; readonly port: number } | null;
-  /** Secret. Empty: none is needed. */
+  /** Secret. Empty: no token is required. */
   readonly listenTokens: readonly string[];
   /** Paths of PEM files; null: no TLS. */
   readonly listenTls: { readonly cert: string; readonly key: string } | null;
 }
 
-/** As long as no one can guess it: 16 characters of base64 have 96 bits. */
+/** Long enough that it cannot be guessed: 16 characters of base64 have 96 bits. */
 const TOKEN_LEAST = 16;
 
 interface Context {
@@ -48,19 +48,19 @@ export function readListen(context: Context): ListenSettings {
   return { listen, listenTokens: tokens, listenTls };
 }
 
-/** The file that the setting names, else the credential that systemd hands over, if there is one. */
+/** The file that the setting names, or else the credential that systemd provides; null: there is neither. */
 function tokenFile({ chosen, sources }: Context): NamedFile | null {
   const read = chosen.several("listen-token-file")[0];
   if (read !== undefined) return { path: read.value, where: read.where, isOptional: false };
   const folder = sources.env["CREDENTIALS_DIRECTORY"];
   if (folder === undefined || !folder.startsWith("/")) return null;
   const path = `${folder}/listen-token`;
-  // That there is one is known only by reading it.
+  // Only reading it shows whether the credential exists.
   if (readNamedFile(sources, { path, where: "", isOptional: true }, []) === null) return null;
   return { path, where: "$CREDENTIALS_DIRECTORY/listen-token", isOptional: false };
 }
 
-/** One on each line: with a new one beside the old one, they can be changed without a gap. */
+/** One token per line. With old and new tokens side by side, clients can switch without a gap. */
 function readTokens(file: NamedFile, { sources, problems }: Context): readonly string[] {
   const text = readNamedFile(sources, file, problems);
   if (text === null) return [];
@@ -68,7 +68,7 @@ function readTokens(file: NamedFile, { sources, problems }: Context): readonly s
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line !== "" && !line.startsWith("#"));
-  // It must be possible to send it in a header.
+  // A token must be valid in a header.
   const isWrong = tokens.some(
     (token) => !/^[\x21-\x7e]+$/.test(token) || token.length < TOKEN_LEAST,
   );
@@ -81,7 +81,7 @@ function readTokens(file: NamedFile, { sources, problems }: Context): readonly s
   return tokens;
 }
 
-/** Only this machine can connect there. */
+/** Whether only this machine can connect to the address. */
 export function isLoopback(address: string): boolean {
   return address === "localhost" || address === "::1" || /^127(?:\.\d{1,3}){3}$/.test(address);
 }

@@ -1,4 +1,7 @@
-/** What can be set and asked for. Flags, variables, the settings file, `--help` and docs/settings.md are made from it. */
+/**
+ * All settings and commands. Flags, variables, the settings file, `--help` and docs/settings.md are made from
+ * it.
+ */
 
 import {
   absolutePath,
@@ -28,12 +31,12 @@ import { listed } from "./words.ts";
 
 export interface Setting<Value> extends Kind<Value> {
   readonly meaning: string;
-  /** The default as one would write it; null: `otherwise` tells what holds. */
+  /** The default as it would be written; null: `otherwise` describes the default. */
   readonly initial: string | null;
   readonly otherwise?: string;
-  /** It has a flag and a variable, but cannot be in the settings file. */
+  /** The setting has a flag and a variable, but is not allowed in the settings file. */
   readonly flagOnly?: true;
-  /** A letter that stands for the flag. */
+  /** A one-letter form of the flag. */
   readonly short?: string;
 }
 
@@ -241,13 +244,13 @@ export type ValueOf<N extends Name> =
 export const NAMES = Object.keys(table) as Name[];
 
 interface CommandEntry {
-  /** One line for the list of commands. */
+  /** One line in the list of commands. */
   readonly summary: string;
-  /** What may follow it besides flags. */
+  /** Words that may follow the command, besides flags. */
   readonly words: readonly string[];
-  /** It reads the settings, and takes their flags. */
+  /** Whether the command reads the settings, and takes their flags. */
   readonly takesSettings: boolean;
-  /** Flags of its own, which are neither variables nor in the file. */
+  /** Flags of the command itself. They are not settings: no variable and no key in the file. */
   readonly flags: Readonly<Record<string, Setting<unknown>>>;
 }
 
@@ -258,7 +261,7 @@ const peer = {
   initial: null,
   otherwise: "all",
 };
-/** The setting, as what it is for a command that asks: a filter. */
+/** The setting as the commands that query wgmon use it: as a filter. */
 const device = {
   ...table.device,
   meaning: "only this device",
@@ -496,7 +499,7 @@ export function settingOf(name: Name): Setting<unknown> {
   return table[name];
 }
 
-/** `follow` for `f`; what is none, as it is. */
+/** `follow` for `f`. Other names are returned unchanged. */
 export function longName(written: string): string {
   if (written.length > 1) return written;
   for (const name of COMMANDS) {

@@ -1,6 +1,6 @@
 /**
- * Where events go: the webhooks of all sources, and the tables [[target]] of the settings file. What
- * a table leaves out is as the settings webhook-... have it.
+ * Where events go: the webhooks of all sources, and the tables [[target]] of the settings file. A key that a
+ * table omits has the value of the setting webhook-..., if there is one.
  */
 
 import type { Format } from "../channel/format.ts";
@@ -36,10 +36,10 @@ import {
 } from "./webhooks.ts";
 import { fileName, listed } from "./words.ts";
 
-/** Each has a queue of its own. */
+/** Maximum number of targets: each has a queue of its own. */
 const TARGETS_MAX = 100;
 
-/** Which of them `word` means: its name or, from 1, its number; null: none. */
+/** The index of the target that `word` means, by its name or its number from 1; null: no target matches. */
 export function targetAt(targets: readonly TargetSettings[], word: string): number | null {
   const named = targets.findIndex(({ name }) => name === word);
   if (named !== -1) return named;
@@ -47,7 +47,7 @@ export function targetAt(targets: readonly TargetSettings[], word: string): numb
   return number >= 1 && number <= targets.length ? number - 1 : null;
 }
 
-/** What `targetAt` takes for each: its name, else its number. */
+/** The words that `targetAt` accepts: each target's name, or its number if it has no name. */
 export function targetWords(targets: readonly TargetSettings[]): string[] {
   return targets.map(({ name }, index) => name ?? String(index + 1));
 }
@@ -75,7 +75,7 @@ export function readTargets(context: Context): readonly TargetSettings[] {
   return targets;
 }
 
-/** A function, so that starts without such a table do not make these. */
+/** A function, so that starts without [[target]] tables do not create these. */
 const tableKinds = () => ({
   name: targetName(),
   url: webhookUrl(),
@@ -91,15 +91,15 @@ const tableKinds = () => ({
   timeout: duration(1000, "60s"),
 });
 
-/** Of which a target has one. */
+/** The keys for an address. A target has exactly one of them. */
 export const ADDRESSES = ["url", "url_file", "exec"];
 
-/** What it may have besides. */
+/** The optional keys of a target. */
 export function targetOptions(): string[] {
   return Object.keys(tableKinds()).filter((key) => !ADDRESSES.includes(key));
 }
 
-/** What an exec target has no use for. */
+/** Keys that do not apply to an exec target. */
 const NOT_FOR_EXEC = ["format", "template", "template_file", "secret_file"];
 
 function templateText(): Kind<Format> {
@@ -280,7 +280,7 @@ function readExec(
   return { type: "exec", command: [reading.value, ...args] };
 }
 
-/** Who can write to the file, or put another in its place, could have wgmon run anything, often as root. */
+/** A user who can write to the file or replace it could make wgmon run any program, often as root. */
 function checkMode({ file, sources, problems }: Context): void {
   const refused = `${file.where}: exec is refused, because`;
   if (file.mode === null) {

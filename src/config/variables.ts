@@ -1,22 +1,22 @@
-/** Settings from the environment. Pure. */
+/** Settings from environment variables. Pure. */
 
 import { didYouMean, nearest, suggest } from "../suggest.ts";
 import { type Found, type Sources, split } from "./given.ts";
 import { type Name, NAMES, settingOf, variableOf } from "./table.ts";
 import { beginning } from "./words.ts";
 
-/** The variables of the Go program, whose users can switch without touching them. */
+/** Variables of the Go program, so that its users can switch without changing them. */
 const BARE_VARIABLES: readonly Name[] = ["monitor", "group", "interface", "filter", "webhook"];
 
-/** Our own that are not settings: of the tests. */
+/** Our own variables that are not settings: those of the tests. */
 const TEST_VARIABLE = /^WGMON_(KERNEL_TESTS|TEST_)/;
 
-/** In the warning about unknown variables. */
+/** Maximum number of names in the warning about unknown variables. */
 const SHOWN_MAX = 5;
 
 /**
- * @param problems gets the variables that are misspelt.
- * @param notes gets one sentence about all others that are unknown.
+ * @param problems receives the misspelt variables.
+ * @param notes receives one sentence about all other unknown variables.
  */
 export function readVariables(env: Sources["env"], problems: string[], notes: string[]): Found {
   const found: Found = new Map();
@@ -50,9 +50,9 @@ function unknownNote(unknown: readonly string[]): string {
 }
 
 /**
- * Whether a container gets this variable because of a service whose name begins with wgmon. Kubernetes
- * makes the first four forms ("Accessing the Service", environment variables), and Docker, for a link, the
- * forms of a port and the last two ("Legacy container links").
+ * Whether the variable is set in a container because of a service whose name begins with wgmon. Kubernetes
+ * sets the first four forms ("Accessing the Service", environment variables). Docker links set the forms of a
+ * port and the last two ("Legacy container links").
  */
 function isOfService(variable: string, text: string): boolean {
   if (/_SERVICE_(HOST|PORT(_.+)?)$/.test(variable)) return true;
@@ -65,7 +65,7 @@ function isOfService(variable: string, text: string): boolean {
   return alias !== undefined && last?.toUpperCase().replace(/[^A-Z\d]/g, "_") === alias;
 }
 
-/** Settings that no variable with our prefix has. */
+/** Settings from bare variables, for those that no variable with our prefix sets. */
 export function readBareVariables(env: Sources["env"], variables: Found): Found {
   const found: Found = new Map();
   for (const name of BARE_VARIABLES) {

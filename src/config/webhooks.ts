@@ -1,6 +1,6 @@
 /**
- * Targets that are one text each: the URLs of the setting webhook, of its file and of tables. What
- * holds for all targets is here, too.
+ * Targets that consist of one text each: the URLs of the setting webhook, of its file and of tables; and what
+ * all targets have in common.
  */
 
 import type { Format } from "../channel/format.ts";
@@ -12,33 +12,33 @@ import { type Chosen, type NamedFile, type Read, readNamedFile, type Sources } f
 import { type FormatChoice, type Webhook, webhookUrl } from "./kinds.ts";
 
 export interface TargetSettings {
-  /** null: it has none. */
+  /** null: the target has no name. */
   readonly name: string | null;
   readonly destination: Destination;
   readonly selection: Selection;
-  /** How long events are gathered into one message; 0: each goes alone. */
+  /** How long events are gathered into one message; 0: each event is sent alone. */
   readonly digestMs: number;
-  /** How long one attempt may take. */
+  /** Time limit for one attempt. */
   readonly timeoutMs: number;
 }
 
 export type Destination =
   | {
       readonly type: "webhook";
-      /** May hold secrets, in any part. */
+      /** May contain secrets in any part. */
       readonly url: string;
       readonly formatName: FormatName | "template";
       readonly format: Format;
-      /** Empty: unsigned. */
+      /** Empty: requests are not signed. */
       readonly secrets: readonly SigningSecret[];
     }
   | {
       readonly type: "exec";
-      /** The program, by its absolute path, and its arguments, which may be secrets. */
+      /** The program's absolute path and its arguments, which may be secrets. */
       readonly command: readonly [string, ...string[]];
     };
 
-/** The Go program's limit, and wg-portal's. A receiver that needs longer should answer first. */
+/** The limit of the Go program and of wg-portal. A slower receiver should answer before it does its work. */
 export const TIMEOUT_MS = 10_000;
 
 export interface Context {
@@ -49,7 +49,7 @@ export interface Context {
   readonly notes: string[];
 }
 
-/** What holds for a target that does not say otherwise. */
+/** The values for a target that does not set its own. */
 export interface Defaults {
   readonly format: FormatChoice;
   readonly secrets: readonly SigningSecret[];
@@ -72,7 +72,7 @@ export function readDefaults(context: Context): Defaults {
   };
 }
 
-/** The file that a setting names, else the credential that systemd hands over, if there is one. */
+/** The file that a setting names, or else the credential that systemd provides, if there is one. */
 function fileOf(
   name: "webhook-file" | "webhook-secret-file",
   credential: string,
@@ -105,7 +105,7 @@ export function readWebhooks(context: Context, defaults: Defaults): TargetSettin
   }));
 }
 
-/** One on each line; blank lines, and those that begin with #, say nothing. */
+/** One webhook per line. Blank lines and lines that begin with # are ignored. */
 export function readWebhookFile(file: NamedFile, context: Context): Read<Webhook>[] {
   const text = readNamedFile(context.sources, file, context.problems);
   if (text === null) return [];

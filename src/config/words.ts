@@ -1,25 +1,25 @@
-/** Words for messages about settings: short, on one line, and never a secret. Pure. */
+/** Wording of messages about settings: short, on one line, and without secrets. Pure. */
 
 import { didYouMean } from "../suggest.ts";
 
-/** So many names fit into a message. */
+/** Maximum number of names in a message. */
 const NAMES_MAX = 5;
 
-/** Scheme, host and port of an http URL, and `/...` for all the rest. Anything else is hidden. */
+/** Scheme, host and port of an http URL, and `/...` for the rest. Any other text is hidden. */
 export function redactUrl(url: string): string {
-  // The second test refuses `https:///secret`, which URL would read as `https://secret`.
+  // The second test refuses `https:///secret`, which URL would parse as `https://secret`.
   if (!URL.canParse(url) || !/^https?:\/\/[^/\\]/i.test(url)) return "(hidden)";
   const { origin, href } = new URL(url);
   return href === `${origin}/` ? origin : `${origin}/...`;
 }
 
-/** A webhook's URL or a signing secret may have got into the wrong place. */
+/** Hides secrets: a webhook's URL or a signing secret may be in the wrong place. */
 export function withoutSecrets(text: string): string {
   if (text.includes("whsec_")) return "(hidden)";
   return /:\/|https?:/i.test(text) ? redactUrl(text) : text;
 }
 
-/** A value for a message: short, on one line, and harmless to a terminal. */
+/** A value for a message: short, on one line, and safe for a terminal. */
 export function quoted(text: string): string {
   const safe = withoutSecrets(text);
   if (safe !== text) return safe;
@@ -30,14 +30,14 @@ export function quoted(text: string): string {
   );
 }
 
-/** A word that is not ours, as far as it can hold no secret: `https` of a URL in the wrong place. */
+/** An unknown word, as far as it cannot contain a secret: `https` of a URL in the wrong place. */
 export function beginning(word: string): string {
   if (word.includes("whsec_")) return "(hidden)";
   const plain = /^[\w-]{0,30}/.exec(word)![0];
   return plain === word ? word : `${plain}...`;
 }
 
-/** The name of the settings file. */
+/** The path of the settings file for a message. */
 export function fileName(path: string): string {
   return /^[\w./+-]+$/.test(withoutSecrets(path)) ? path : quoted(path);
 }
@@ -49,22 +49,19 @@ export function listed(words: readonly string[], and: string): string {
     : `${words.slice(0, -1).join(", ")} ${and} ${words.at(-1)}`;
 }
 
-/** Whether there is a URL outside of comments, which may hold a secret. */
+/** Whether the text has a URL outside of comments. It may contain a secret. */
 export function hasUrl(text: string): boolean {
   return /^[^#\n]*https?:\/\//m.test(text);
 }
 
-/**
- * `--peer: there is no peer "alcie"; did you mean alice?`: of each flag that takes a name, when nothing
- * has it.
- */
+/** `--peer: there is no peer "alcie"; did you mean alice?`: the error for a name that does not exist. */
 export function noSuch(
   { flag, what, word }: { readonly flag: string; readonly what: string; readonly word: string },
   known: readonly string[],
 ): string {
   const few = known.length > 0 && known.length <= NAMES_MAX;
   const there = few ? `; there ${known.length === 1 ? "is" : "are"} ${listed(known, "and")}` : "";
-  // Each number is near any other.
+  // Numbers get no guess, because every number resembles every other.
   const guess = didYouMean(
     word,
     known.filter((name) => !/^\d+$/.test(name)),

@@ -1,6 +1,6 @@
 /**
- * What a check of `wgmon doctor` is: it looks, changes nothing, and says what it found and what to do
- * about it. The judges beside it are pure: facts in, findings out.
+ * What a check of `wgmon doctor` is. A check inspects, changes nothing, and says what it found and how to fix it. The
+ * judge functions in this folder are pure: facts in, findings out.
  */
 
 import { LibraryError, ParseError, SystemError } from "../errors.ts";
@@ -9,9 +9,9 @@ export type Verdict = "ok" | "warning" | "problem" | "skipped";
 
 export interface Finding {
   readonly verdict: Verdict;
-  /** Without secrets. What others chose (names, programs) is made harmless when it is printed. */
+  /** Contains no secrets. Text that others chose (names, programs) is sanitised when it is printed. */
   readonly found: string;
-  /** A command or a setting; null: nothing is to be done. */
+  /** A command or a setting; null if nothing needs to be done. */
   readonly fix: string | null;
 }
 
@@ -21,7 +21,7 @@ export interface Check {
   run(): readonly Finding[] | Promise<readonly Finding[]>;
 }
 
-/** What asks others, such as a target, gives up earlier by itself, and says more. */
+/** Time limit of a check. Checks that wait for others, such as a target, have a shorter limit and a better message. */
 const CHECK_MS = 10_000;
 
 export function ok(found: string): Finding {
@@ -36,12 +36,12 @@ export function problem(found: string, fix: string): Finding {
   return { verdict: "problem", found, fix };
 }
 
-/** It could not be seen, and why. */
+/** The check could not be made; `reason` says why. */
 export function skipped(reason: string): Finding {
   return { verdict: "skipped", found: reason, fix: null };
 }
 
-/** Never fails, and takes no longer than `limitMs`. */
+/** Never rejects, and takes at most `limitMs`. */
 export async function runCheck(
   check: Pick<Check, "run">,
   limitMs = CHECK_MS,
@@ -68,6 +68,6 @@ export function reasonOf(error: unknown): string {
   ) {
     return error.message;
   }
-  // In the message of any other there might be a secret.
+  // The message of any other error may contain a secret.
   return `the check failed, which is a bug in wgmon (${error instanceof Error ? error.name : typeof error})`;
 }

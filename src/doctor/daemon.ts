@@ -1,4 +1,4 @@
-/** `wgmon doctor`: the wgmon that runs, as it sees itself. */
+/** `wgmon doctor`: the running wgmon, by its own status. */
 
 import { type Daemon, NotRunning } from "../cli/daemon.ts";
 import { SystemError } from "../errors.ts";
@@ -6,10 +6,10 @@ import type { SettingsView } from "../http/settings.ts";
 import type { StatusView, TargetView } from "../http/view.ts";
 import { type Finding, ok, problem, reasonOf, skipped, warning } from "./check.ts";
 
-/** What it answered; a text: why it cannot be asked; null: none runs. */
+/** The daemon's status; a string: why it cannot be asked; null: no daemon runs. */
 export type Running = StatusView | string | null;
 
-/** Never fails. */
+/** Never rejects. */
 export async function askStatus(daemon: Daemon): Promise<Running> {
   try {
     return await daemon.get<StatusView>("/v1/status");
@@ -18,7 +18,7 @@ export async function askStatus(daemon: Daemon): Promise<Running> {
   }
 }
 
-/** Those of the wgmon that runs; null: none runs, or it does not tell. */
+/** The settings of the running wgmon; null if none runs or it does not answer. */
 export async function askSettings(daemon: Daemon): Promise<SettingsView | null> {
   try {
     return await daemon.get<SettingsView>("/v1/settings");
@@ -50,9 +50,9 @@ export function judgeDaemon({
 }: {
   readonly running: Running;
   readonly targets: readonly Pick<TargetView, "label" | "state" | "failures" | "reason">[];
-  /** Ours. */
+  /** The version of this process. */
   readonly version: string;
-  /** WireGuard devices that it should watch, as they are seen from here; null: it has other settings. */
+  /** Number of the WireGuard devices that it should watch, as found by this process; null if its settings differ. */
   readonly devices: number | null;
 }): Finding[] {
   if (running === null) return [warning("wgmon does not run here", "start it")];

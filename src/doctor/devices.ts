@@ -1,4 +1,4 @@
-/** `wgmon doctor`: the WireGuard devices that are there. */
+/** `wgmon doctor`: the WireGuard devices of this network namespace. */
 
 import { Devices } from "../kernel/devices.ts";
 import { isLinkUp } from "../kernel/link.ts";
@@ -8,7 +8,7 @@ import { listUserspaceDevices } from "../kernel/userspace.ts";
 import type { PublicKey } from "../wireguard.ts";
 import { type Finding, ok, problem, reasonOf, warning } from "./check.ts";
 
-/** What a look found, as far as the checks want to know it. */
+/** The results of a scan that the checks need. */
 export interface Scene {
   readonly devices: readonly DeviceFacts[];
   /** What could not be read, and why. */
@@ -17,19 +17,19 @@ export interface Scene {
 
 export interface DeviceFacts {
   readonly name: string;
-  /** 0: none. */
+  /** 0: it does not listen. */
   readonly listenPort: number;
   readonly isUp: boolean;
-  /** null: that of a userspace program is not asked for. */
+  /** null for a userspace device, whose key is not requested. */
   readonly hasKey: boolean | null;
   readonly peers: number;
-  /** Wall clock of the last completed handshake of any peer; null: none yet. */
+  /** Wall clock of the last completed handshake of any peer; null if there was none yet. */
   readonly newestHandshakeMs: number | null;
-  /** Of the peers. */
+  /** The public keys of the peers. */
   readonly publicKeys: readonly PublicKey[];
 }
 
-/** @param wanted names; empty: all. Never fails: see `problems`. */
+/** @param wanted device names; empty: all. Never rejects: see `problems`. */
 export async function lookAround(wanted: readonly string[]): Promise<Scene> {
   try {
     using devices = new Devices(wanted);
@@ -57,7 +57,7 @@ export async function lookAround(wanted: readonly string[]): Promise<Scene> {
   }
 }
 
-/** @param wanted names; empty: all. */
+/** @param wanted device names; empty: all. */
 export function judgeDevices({ devices, problems }: Scene, wanted: readonly string[]): Finding[] {
   const missing = wanted.filter((name) => !devices.some((device) => device.name === name));
   const findings = [

@@ -1,4 +1,4 @@
-/** `wgmon doctor`: what this machine gives to wgmon: capabilities, libraries, WireGuard, time, files. */
+/** `wgmon doctor`: what this machine provides: capabilities, libraries, WireGuard, clock, limits. */
 
 import { capabilitiesOf, type Capability, includes } from "../capabilities.ts";
 import type { Monitor } from "../capture/capture.ts";
@@ -9,12 +9,15 @@ import { type Finding, ok, problem, skipped, warning } from "./check.ts";
 
 /** Sockets, files and connections of a busy wgmon: 64 requests, 100 targets, the store, the devices. */
 const OPEN_FILES_LEAST = 256;
-/** wgmon with 10,000 peers; docs/figures.md. */
+/** Memory of wgmon with 10,000 peers; docs/figures.md. */
 const MEMORY_LEAST_BYTES = 64 * 1024 * 1024;
 
-/** There was no wgmon before. A machine without a battery for its clock begins in 1970 or at its image's date. */
+/**
+ * wgmon did not exist before this date, so an earlier clock is wrong. A machine without a clock battery starts in 1970
+ * or at the date of its image.
+ */
 const EARLIEST_MS = Date.UTC(2026, 10, 1);
-/** Times of handshakes and now are read one after the other. */
+/** Tolerance, because handshake times and the current time are read one after the other. */
 const CLOCK_SLACK_MS = 2000;
 
 const LIBRARIES = {
@@ -25,12 +28,12 @@ const LIBRARIES = {
 
 // ---- Capabilities ----
 
-/** @param pid of the wgmon that runs; null: this process is judged in its place. */
+/** @param pid process id of the running wgmon; null: check this process instead. */
 export function checkCapabilities(monitor: Monitor, pid: number | null): Finding[] {
   const found = capabilitiesOf(pid ?? "self");
   const proc = `/proc/${pid ?? "self"}`;
   if (found === null) return [skipped(`${proc}/status does not tell them`)];
-  // user_namespaces(7): the first one has them all.
+  // user_namespaces(7): the initial user namespace maps all ids.
   const users = readTextFile(`${proc}/uid_map`)?.trim().split(/\s+/).join(" ");
   const isConfined = users !== undefined && users !== "0 0 4294967295";
   return [judgeCapabilities({ effective: found.effective, isConfined, monitor, pid })];
@@ -43,7 +46,7 @@ export function judgeCapabilities({
   pid,
 }: {
   readonly effective: bigint;
-  /** In a user namespace, as that of a rootless container. */
+  /** Whether the process is in a user namespace other than the initial one, as in a rootless container. */
   readonly isConfined: boolean;
   readonly monitor: Monitor;
   readonly pid: number | null;
@@ -98,7 +101,7 @@ export function checkKernel(userspaceDevices: readonly string[]): Finding[] {
   return [
     judgeKernel({
       release,
-      // A module with a version, as it is, has a folder there even when it is built in.
+      // A module with a version, such as wireguard, has a folder there even if it is built in.
       isLoaded: listFolder("/sys/module").includes("wireguard"),
       isInstalled: lists.every((text) => text === null)
         ? null
@@ -116,7 +119,7 @@ export function judgeKernel({
 }: {
   readonly release: string;
   readonly isLoaded: boolean;
-  /** null: the modules of this kernel are not here, as in a container. */
+  /** null if the modules of this kernel are not visible, as in a container. */
   readonly isInstalled: boolean | null;
   readonly userspaceDevices: readonly string[];
 }): Finding {
@@ -152,9 +155,9 @@ export function judgeClock({
   newestHandshakeMs,
 }: {
   readonly nowMs: number;
-  /** null: the kernel does not tell. */
+  /** null if the kernel does not report it. */
   readonly isSynchronised: boolean | null;
-  /** null: there was none yet, or it could not be seen. */
+  /** null if there was none yet, or it could not be read. */
   readonly newestHandshakeMs: number | null;
 }): Finding {
   const synchronise = "timedatectl set-ntp true, or install chrony";
@@ -176,7 +179,7 @@ export function judgeClock({
 
 // ---- Limits ----
 
-/** @param pid of the wgmon that runs; null: this process is judged in its place. */
+/** @param pid process id of the running wgmon; null: check this process instead. */
 export function checkLimits(pid: number | null): Finding[] {
   const memory = /^MemAvailable:\s+(\d+) kB$/m.exec(readTextFile("/proc/meminfo") ?? "")?.[1];
   return [
@@ -184,13 +187,13 @@ export function checkLimits(pid: number | null): Finding[] {
       pid,
       openFiles: openFilesLimit(pid ?? "self"),
       availableBytes: memory === undefined ? null : Number(memory) * 1024,
-      // Of a shell's process it says nothing about the daemon to come.
+      // The limit of a shell's process says nothing about a daemon that is started later.
       allowedBytes: pid === null ? null : memoryLimit(pid),
     }),
   ];
 }
 
-/** The least limit of the process's memory control groups (cgroups(7), version 2); null: there is none. */
+/** The lowest limit of the process's memory control groups (cgroups(7), version 2); null if there is no limit. */
 function memoryLimit(pid: number): number | null {
   const path = /^0::(\/.*)$/m.exec(readTextFile(`/proc/${pid}/cgroup`) ?? "")?.[1] ?? "/";
   const parts = path.split("/").filter((part) => part !== "");
@@ -209,11 +212,11 @@ export function judgeLimits({
   allowedBytes,
 }: {
   readonly pid: number | null;
-  /** null: no limit, or not told; the same for memory. */
+  /** null if unlimited or unknown; the same for memory. */
   readonly openFiles: number | null;
-  /** Of the machine. */
+  /** Available memory of the machine. */
   readonly availableBytes: number | null;
-  /** To the process, by its control group. */
+  /** Memory limit of the process, by its control group. */
   readonly allowedBytes: number | null;
 }): Finding {
   if (openFiles !== null && openFiles < OPEN_FILES_LEAST) {

@@ -1,4 +1,4 @@
-/** Whether other users can read the files that secrets are in: for `wgmon doctor` and for the log at the start. */
+/** Checks whether other users can read the files that contain secrets, for `wgmon doctor` and for the log at start. */
 
 import { statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -11,14 +11,14 @@ import { type Finding, ok, problem, warning } from "./check.ts";
 
 /** A file that the settings were read from. */
 export interface FileRead {
-  /** Absolute. */
+  /** Absolute path. */
   readonly path: string;
-  /** As it was when it was read; null: the kernel does not tell. */
+  /** The mode when the file was read; null if unknown. */
   readonly mode: FileMode | null;
   readonly hasUrl: boolean;
 }
 
-/** @param files by their names in the settings. */
+/** @param files keyed by their names in the settings. */
 export function checkSecrets(
   files: ReadonlyMap<string, FileRead>,
   { file, listenTls }: Pick<Settings, "file" | "listenTls">,
@@ -30,7 +30,7 @@ export function checkSecrets(
       isSettings,
     });
   });
-  // The daemon's own, which this process has not read.
+  // The daemon's settings file, which this process has not read.
   if (file !== null && file.startsWith("/") && !files.has(file)) {
     findings.push(...judged(file, modeOf(file), { isSecret: hasUrlIn(file), isSettings: true }));
   }
@@ -55,7 +55,7 @@ function hasUrlIn(path: string): boolean {
 
 function judged(
   path: string,
-  /** null: they are not known, or it is no file whose mode says something. */
+  /** null if the mode is unknown, or says nothing because this is not a regular file. */
   bits: number | null,
   what: { readonly isSecret: boolean; readonly isSettings: boolean },
 ): Finding[] {
@@ -63,7 +63,7 @@ function judged(
   return [judgeMode({ path, bits: canReach(path) ? bits : bits & ~0o007, ...what })];
 }
 
-/** Whether all users can get to a file: their permission to search each folder that it is in. */
+/** Whether all users can reach a file: each parent folder must grant search permission to all users. */
 function canReach(path: string): boolean {
   for (let folder = dirname(path); ; folder = dirname(folder)) {
     if (((modeOf(folder) ?? 0o001) & 0o001) === 0) return false;
@@ -71,7 +71,7 @@ function canReach(path: string): boolean {
   }
 }
 
-/** null: it does not exist, or may not be examined. */
+/** The file's mode; null if the file does not exist or cannot be examined. */
 function modeOf(path: string): number | null {
   try {
     return statSync(path).mode & 0o777;
@@ -87,10 +87,10 @@ export function judgeMode({
   isSettings,
 }: {
   readonly path: string;
-  /** `0o644` */
+  /** For example `0o644`. */
   readonly bits: number;
   readonly isSecret: boolean;
-  /** The service's own user must be able to read them: src/cli/settingsfile.ts. */
+  /** Whether it is the settings file, which the service's own user must be able to read: src/cli/settingsfile.ts. */
   readonly isSettings: boolean;
 }): Finding {
   const shown = fileName(path);

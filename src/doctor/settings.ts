@@ -18,9 +18,9 @@ export function judgeSettings({
   problems,
   notes,
 }: {
-  /** null: none was read. */
+  /** null if no file was read. */
   readonly file: string | null;
-  /** The settings are those of the wgmon that runs. */
+  /** Whether the settings are those of the running wgmon. */
   readonly isOfDaemon: boolean;
   readonly problems: readonly string[];
   readonly notes: readonly string[];
@@ -41,7 +41,7 @@ export function judgeSettings({
   return [ok(isOfDaemon ? `those of the running wgmon: ${read}` : read)];
 }
 
-/** @param daemon whose settings these are; null: none runs, or others are judged. */
+/** @param daemon the daemon with these settings; null if none runs or other settings are checked. */
 export async function checkNames(
   settings: Pick<SettingsView, "names" | "peers" | "targets">,
   devices: readonly DeviceFacts[],
@@ -53,7 +53,7 @@ export async function checkNames(
     Object.entries(settings.peers).map(([key, name]) => [key as PublicKey, { name }] as const),
   );
   using files = new NameBook({ clock: systemClock, log });
-  // The service reads a copy of /etc/wireguard from its last start: the files here may have other names.
+  // The service reads a copy of /etc/wireguard from its last start; the files here may contain other names.
   const inForce = daemon === null ? null : await namesOf(daemon);
   if (inForce === null) {
     files.setSources({ names: settings.names, peers });
@@ -71,7 +71,7 @@ export async function checkNames(
   ];
 }
 
-/** The names by which the daemon calls its peers; null: it does not answer. */
+/** The daemon's names of its peers; null if it does not answer. */
 async function namesOf(daemon: Answers): Promise<Pick<NameBook, "nameOf"> | null> {
   const names = new Map<string, string | null>();
   try {
@@ -90,7 +90,7 @@ export function judgeNames({
   isNamed,
 }: {
   readonly complaints: readonly string[];
-  /** For each peer. */
+  /** For each peer, whether it has a name. */
   readonly isNamed: readonly boolean[];
 }): Finding[] {
   if (complaints.length > 0) {

@@ -13,7 +13,7 @@ import { OlderStore } from "../store/database.ts";
 import { Store } from "../store/store.ts";
 import { type Finding, ok, problem, skipped, warning } from "./check.ts";
 
-/** With less, SQLite soon cannot write. */
+/** With less free space, SQLite will soon fail to write. */
 const FREE_LEAST_BYTES = 16_000_000;
 
 const MEGABYTE = 1e6;
@@ -22,7 +22,7 @@ export async function checkStore({
   stateDir,
   maxStoreBytes,
 }: Pick<SettingsView, "stateDir" | "maxStoreBytes">): Promise<Finding[]> {
-  // What is not there yet, wgmon makes.
+  // wgmon creates missing folders, so check the nearest one that exists.
   const folder = existing(stateDir);
   const path = `${stateDir}/wgmon.db`;
   const shown = fileName(stateDir);
@@ -45,14 +45,14 @@ export async function checkStore({
   ];
 }
 
-/** The folder, or what there is of the way to it. */
+/** The folder, or its nearest parent that exists. */
 function existing(path: string): string {
   return path === "/" || attempt(() => statSync(path)) !== "ENOENT"
     ? path
     : existing(dirname(path));
 }
 
-/** Why wgmon could not write there; null: it can. */
+/** Why wgmon could not write there; null if it can. */
 function refusalOf(folder: string, path: string): string | null {
   const mayWrite = constants.W_OK | constants.X_OK;
   const inFolder = attempt(() => {
@@ -64,7 +64,7 @@ function refusalOf(folder: string, path: string): string | null {
   return inFile === "ENOENT" ? null : inFile;
 }
 
-/** The errno by name; null: none. */
+/** The name of the errno; null if the action succeeded. */
 function attempt(action: () => unknown): string | null {
   try {
     action();
@@ -85,7 +85,7 @@ export function judgeFolder({
 }: {
   readonly stateDir: string;
   readonly freeBytes: number;
-  /** null: there is no store yet. */
+  /** null if there is no store yet. */
   readonly sizeBytes: number | null;
   readonly maxStoreBytes: number;
   readonly owner: string | null;
@@ -104,7 +104,7 @@ export function judgeFolder({
   return ok(`${stateDir}, ${free}${use}`);
 }
 
-/** As `wgmon outbox` opens it: without a lock, and without writing. */
+/** Opens the store as `wgmon outbox` does: without a lock, and without writing. */
 async function checkFile(directory: string, size: number): Promise<Finding> {
   const log = { debug() {}, info() {}, warn() {}, error() {} };
   try {
@@ -126,7 +126,7 @@ export function judgeFile({
   dead,
 }: {
   readonly sizeBytes: number;
-  /** Events that wait for a target, and dead letters. */
+  /** Numbers of events queued for a target, and of dead letters. */
   readonly waiting: number;
   readonly dead: number;
 }): Finding {

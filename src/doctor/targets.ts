@@ -23,16 +23,13 @@ export async function checkTargets(
 }
 
 export interface Reached {
-  /** null: no answer. */
+  /** null if there was no answer. */
   readonly status: number | null;
   readonly reason: string;
   readonly ms: number;
 }
 
-/**
- * Asks for the head of the first page at the target's origin, on the same way as an event would take:
- * DNS, proxy, TCP, TLS.
- */
+/** Sends a HEAD request for `/` to the target's origin, by the same path as an event: DNS, proxy, TCP, TLS. */
 export async function reach(origin: string, limitMs = REACH_MS): Promise<Reached> {
   const startMs = performance.now();
   const since = () => Math.round(performance.now() - startMs);
@@ -62,7 +59,7 @@ export function judgeReached(name: string, { status, reason, ms }: Reached): Fin
   return ok(`${name}: can be reached, ${ms} ms`);
 }
 
-/** Why a program could not, or should not, be started; null: nothing is wrong. */
+/** Why a program cannot or should not be started; null if no problem was found. */
 function refusalOf(path: string): string | null {
   try {
     const stat = statSync(path);

@@ -1,10 +1,10 @@
 /**
- * The machine interface under /v1. Each route says what it takes and what it answers with, in schemas:
- * Elysia checks both by them, and the OpenAPI document is made from them. Loaded with the first request
- * for it: Elysia takes 5 MB and some milliseconds.
+ * The HTTP API under /v1. Each route declares its parameters and its responses as schemas. Elysia validates
+ * both, and the OpenAPI document is generated from them. server.ts loads this file with the first request for
+ * it, because Elysia takes 5 MB of memory and some milliseconds.
  *
- * Never minify the program: Elysia reads its own source code at run time, and then silently stops
- * checking (github.com/elysiajs/elysia/issues/1711).
+ * Never minify the program: Elysia reads source code at run time and, if it is minified, silently stops
+ * validating (github.com/elysiajs/elysia/issues/1711).
  */
 
 import { Type as T } from "@sinclair/typebox";
@@ -40,11 +40,11 @@ import {
   viewTraffic,
 } from "./view.ts";
 
-/** Items of one answer. */
+/** Most items in one response. */
 const PAGE_MAX = 1000;
-/** Sessions of one peer in its own answer; the others are in /v1/sessions. */
+/** Most sessions in the response for one peer; /v1/sessions has the others. */
 const PEER_SESSIONS = 50;
-/** A look costs a few milliseconds for thousands of peers, and is taken often enough anyway. */
+/** Pause after a scan: one costs a few milliseconds for thousands of peers, and wgmon scans often anyway. */
 const LOOK_PAUSE_MS = 1000;
 
 const eventTypes = [
@@ -58,7 +58,7 @@ const eventTypes = [
 
 const closed = { additionalProperties: false } as const;
 const Limit = T.Optional(
-  // Elysia's own, which takes the text of a query for a number.
+  // Elysia's own type: it accepts the text of a query parameter as a number.
   t.Integer({
     minimum: 1,
     maximum: PAGE_MAX,
@@ -70,7 +70,7 @@ const Since = T.Optional(
   T.String({ format: "date-time", maxLength: 40, description: "RFC 3339; a + is written %2B" }),
 );
 const DeviceName = T.String({ minLength: 1, maxLength: 15 });
-// What keyFromUrl takes: with null, an answer would be about all peers.
+// The format that keyFromUrl accepts. If it returned null, the query would match all peers.
 const KeyText = T.String({
   pattern: "^[A-Za-z0-9+/_-]{43}=?$",
   description: "base64 or base64url, which needs no escapes in an address",
@@ -104,7 +104,7 @@ export function makeApi(source: Source): Api {
   return {
     handle: async (request) => {
       if (request.method !== "HEAD") return await app.handle(withPlainAddress(request));
-      // Elysia would wait for the end of the answer, and the stream has none.
+      // For HEAD, Elysia waits for the end of the response, and the event stream never ends.
       const { body, status, headers } = await app.handle(withPlainAddress(request, "GET"));
       await body?.cancel();
       return new Response(null, { status, headers });
@@ -115,8 +115,9 @@ export function makeApi(source: Source): Api {
 }
 
 /**
- * Elysia counts characters to find where the path begins: with a host of less than four letters, or with
- * its setting for those and https, it begins elsewhere, and nothing is found (1.4.30).
+ * Gives Elysia a URL with a fixed host. Elysia 1.4.30 counts characters to find where the path begins. It
+ * finds no route if the host has fewer than four letters, or if its option for such hosts is set and the URL
+ * is https.
  */
 function withPlainAddress(request: Request, method = request.method): Request {
   const { pathname, search } = new URL(request.url);
@@ -126,22 +127,23 @@ function withPlainAddress(request: Request, method = request.method): Request {
 
 function makeRoutes(source: Source, feed: Feed) {
   const look = lookSparingly(source);
-  // Those of `app`, which its handlers cannot name while it is made.
+  // The routes of `app`, set below: its handlers cannot use `app` while it is being built.
   let routes: readonly Route[] = [];
   const document = once(() => openApi(routes, source.version));
   const app = new Elysia({
     prefix: "/v1",
-    // What is not in a schema is refused, not taken out in silence.
+    // Reject properties that are not in a schema instead of silently removing them.
     normalize: false,
-    // A path with a / at its end is another one.
+    // A path with a trailing slash is a different path.
     strictPath: true,
   })
-    // Names what a handler may use, so that it is there: see the issue above.
+    // Elysia provides only the values that the source code of handlers names. This names all of them, so that
+    // they are always provided (see the issue above).
     .onBeforeHandle({ as: "global" }, ({ query, params, headers }) => void [query, params, headers])
     .onError({ as: "global" }, ({ code, error, request }) => {
       if (error instanceof Refusal) return problem(error.status, error.details);
       if (code === "VALIDATION") {
-        // Ours is the mistake in an answer, and nothing of it is shown.
+        // A response that violates its schema is a bug in wgmon; the client must not see the content.
         if (error.type === "response") throw new Error("an answer is not as its schema says");
         return problem(422, { errors: mistakes(error.all, routeOf(routes, request), request) });
       }
@@ -331,7 +333,7 @@ function makeRoutes(source: Source, feed: Feed) {
           headers: {
             "content-type": "text/event-stream",
             "cache-control": "no-store",
-            // nginx would keep it back.
+            // Keeps nginx from buffering the stream.
             "x-accel-buffering": "no",
           },
         });
@@ -411,7 +413,7 @@ function makeRoutes(source: Source, feed: Feed) {
   return app;
 }
 
-/** One look at a time, for all who ask for it, and a pause after it. */
+/** Runs one scan at a time, shared by all requests that arrive meanwhile, with a pause of LOOK_PAUSE_MS after it. */
 function lookSparingly(source: Source): () => Promise<LookReport> {
   const { clock } = source;
   let current: Promise<LookReport> | null = null;
@@ -431,12 +433,12 @@ function lookSparingly(source: Source): () => Promise<LookReport> {
   };
 }
 
-/** The methods that the path is there for. */
+/** The methods that the path allows; empty if no route matches it. */
 function allowed(routes: readonly Route[], path: string): string[] {
   return routes.filter((route) => isRoute(route.path, path)).map(({ method }) => method);
 }
 
-/** `/v1/peers/:device/:publicKey` */
+/** Whether the path matches the route, for example `/v1/peers/:device/:publicKey`. */
 function isRoute(route: string, path: string): boolean {
   const wanted = route.split("/");
   const parts = path.split("/");
@@ -452,7 +454,7 @@ function routeOf(routes: readonly Route[], request: Request): Route | null {
   return routes.find(fits) ?? null;
 }
 
-/** What is wrong, in our own words and with our own names: what was sent is not shown. */
+/** Describes the invalid parameters by the names in the schema. Never repeats what the client sent. */
 function mistakes(
   errors: readonly unknown[],
   route: Route | null,
@@ -470,7 +472,7 @@ function mistakes(
   for (const [name, value] of new URL(request.url).searchParams) {
     const schema = known.get(name);
     if (schema === undefined) hasUnknown = true;
-    // Of a number that is out of its range, Elysia does not say which it is.
+    // Elysia does not name the parameter whose number is out of range.
     else if (!isInRange(schema, value)) wrong.add(name);
   }
   const found = [...known]
@@ -512,7 +514,7 @@ function needs(schema: Schema): string {
   return `a text of ${minLength} to ${maxLength} characters`;
 }
 
-/** A cursor that is a public key. */
+/** Parses a cursor that is a public key. */
 function keyAt(cursor: string): string {
   const key = keyFromUrl(cursor);
   if (key === null) throw badCursor();

@@ -1,8 +1,8 @@
 /**
- * Bounds the connections of the TCP server. Bun.serve accepts as many as come, and once the process may
- * open no more files it retries in a busy loop. So the open files are counted once a second; above the
- * limit, all connections are ended, because none can be told from another. The listening socket stays
- * open: as soon as it were closed, any local user could take its port, and be sent the bearer token.
+ * Limits the connections of the TCP server. Bun.serve accepts connections without limit, and once the process
+ * has no free file descriptors it retries in a busy loop. So the open files are counted once a second; above
+ * the limit, all connections are closed, because good and bad ones cannot be distinguished. The listening
+ * socket stays open: if it were closed, any local user could bind its port and receive the bearer token.
  */
 
 import { readdirSync } from "node:fs";
@@ -23,13 +23,13 @@ import { openFilesLimit } from "../system.ts";
 
 const OPEN_FILES_MAX = 1024;
 const COUNT_MS = 1000;
-/** A crowd that comes back after this is worth another warning. */
+/** An excess of connections is logged again if the previous one ended longer ago than this. */
 const CROWD_OVER_MS = 60_000;
 
-/** Default of fs.nr_open, proc(5): the most that the limit can be. */
+/** Default of fs.nr_open, proc(5): the highest limit that RLIMIT_NOFILE can have. */
 const NR_OPEN = 1_048_576;
 
-/** struct sockaddr_storage, linux/socket.h: room for any address. */
+/** Size of struct sockaddr_storage, linux/socket.h, which can hold any address. */
 const ADDRESS_BYTES = 128;
 
 interface Options {
@@ -41,17 +41,17 @@ export class ConnectionLimit implements Disposable {
   readonly #port: number;
   readonly #options: Options;
   readonly #filesMax: number;
-  /** Soft limit of the process (RLIMIT_NOFILE): descriptors are smaller than this. */
+  /** Soft limit of the process (RLIMIT_NOFILE): every descriptor is less than this. */
   readonly #descriptorsEnd: number;
   #cancelCount = () => {};
   #crowdedMs = -Infinity;
 
-  /** @param port that this process listens on. */
+  /** @param port the TCP port that this process listens on. */
   constructor(port: number, options: Options) {
     this.#port = port;
     this.#options = options;
     this.#descriptorsEnd = softLimit();
-    // At most half of what the process may open: the rest of wgmon needs some.
+    // At most half of the descriptors of the process: the rest of wgmon needs some.
     this.#filesMax = Math.min(OPEN_FILES_MAX, this.#descriptorsEnd / 2);
     this.#schedule();
   }
@@ -79,12 +79,12 @@ export class ConnectionLimit implements Disposable {
   }
 }
 
-/** Ends the connections that were accepted on the port; Bun then closes them. Other sockets are not touched. */
+/** Shuts down the connections accepted on the port; Bun then closes them. Other sockets are left alone. */
 function endConnections(port: number, descriptors: readonly number[]): void {
   const found = descriptors.flatMap((descriptor) => tcpSocketAt(port, descriptor) ?? []);
   const listening = found.filter(({ isListening }) => isListening);
   for (const { descriptor, isListening, address } of found) {
-    // A connection of ours to elsewhere may have the same port, at another address of this machine.
+    // An outgoing connection of wgmon may have the same port, at another address of this machine.
     const isAccepted = listening.some(
       (listener) => listener.address === address || /^0+$/.test(listener.address),
     );
@@ -95,18 +95,18 @@ function endConnections(port: number, descriptors: readonly number[]): void {
 interface TcpSocket {
   readonly descriptor: number;
   readonly isListening: boolean;
-  /** Of this side, in hexadecimal. */
+  /** The local address, in hexadecimal. */
   readonly address: string;
 }
 
-/** null: the descriptor is none of a TCP socket with this local port. */
+/** null if the descriptor is not a TCP socket with this local port. */
 function tcpSocketAt(port: number, descriptor: number): TcpSocket | null {
   if (option(descriptor, SO_PROTOCOL) !== IPPROTO_TCP) return null;
   const name = new DataView(new ArrayBuffer(ADDRESS_BYTES));
   const length = Uint32Array.of(ADDRESS_BYTES);
   const bytes = new Uint8Array(name.buffer);
   if (sockets().getsockname(descriptor, bytes, length) !== 0) return null;
-  // struct sockaddr_in and sockaddr_in6: family, port, then the address, in IPv6 behind the flow label.
+  // struct sockaddr_in and sockaddr_in6: family, port, then the address; in IPv6 it follows the flow label.
   if (name.getUint16(2) !== port) return null;
   const at = { [AF_INET]: [4, 8], [AF_INET6]: [8, 24] }[name.getUint16(0, true)];
   if (at === undefined) return null;
@@ -114,7 +114,7 @@ function tcpSocketAt(port: number, descriptor: number): TcpSocket | null {
   return { descriptor, isListening: option(descriptor, SO_ACCEPTCONN) === 1, address };
 }
 
-/** An integer option of a socket; null: it is not a socket, or does not have this option. */
+/** An integer option of a socket; null if the descriptor is not a socket or the socket lacks this option. */
 function option(descriptor: number, name: number): number | null {
   const value = new Int32Array(new ArrayBuffer(4));
   const length = Uint32Array.of(value.byteLength);
@@ -130,7 +130,7 @@ function softLimit(): number {
   }
 }
 
-/** null: no descriptor is left to read /proc. Empty without /proc. */
+/** The open descriptors of this process. null if no descriptor is left to read /proc; empty without /proc. */
 function openFiles(): readonly number[] | null {
   try {
     return readdirSync("/proc/self/fd").map(Number);

@@ -1,25 +1,25 @@
 /**
- * The events as they happen, for any number of listeners by Server-Sent Events
- * (html.spec.whatwg.org/multipage/server-sent-events.html). The store is the truth, the memory of the
- * latest events only saves reading it. A listener has a place among the events and no queue: it is
- * given what comes after its place when it can take more, so a slow one costs nothing and delays
- * nobody; Bun ends a connection over which nothing moves.
+ * Sends events as they happen to any number of listeners, by Server-Sent Events
+ * (html.spec.whatwg.org/multipage/server-sent-events.html). The store is authoritative; the latest events are
+ * kept in memory only to save reads. A listener has a position among the events, a sequence number, and no
+ * queue: it gets the events after its position when it can accept more. So a slow listener costs nothing and
+ * does not delay others. Bun closes a connection that stays idle.
  */
 
 import type { Source } from "./source.ts";
 
-/** Events that are kept in memory. */
+/** Events kept in memory: the list is cut to this number once it has twice as many. */
 const RECENT_MAX = 1000;
-/** Events that are read, or given to a listener, at once. */
+/** Most events read from the store, or given to a listener, at once. */
 const BATCH = 100;
-/** A quiet connection must not look like a dead one, to Bun (see IDLE_SECONDS) or to a proxy. */
+/** Keeps Bun (see IDLE_SECONDS in server.ts) and proxies from closing an idle connection. */
 const HEARTBEAT_MS = 10_000;
-/** When a browser tries again. */
+/** Pause before a browser reconnects. */
 const RETRY_MS = 2000;
 
 const encoder = new TextEncoder();
 
-/** An event as it is sent. */
+/** An event in the text format of the stream. */
 interface Frame {
   readonly seq: number;
   readonly text: string;
@@ -28,9 +28,9 @@ interface Frame {
 export class Feed implements Disposable {
   readonly #source: Source;
   readonly #listeners = new Set<Listener>();
-  /** The latest, without a gap. */
+  /** The latest events, without a gap. */
   #recent: Frame[] = [];
-  /** The place just before the first of them. */
+  /** The sequence number just before the first of them. */
   #before = 0;
   #last = 0;
   #unsubscribe = () => {};
@@ -43,12 +43,12 @@ export class Feed implements Disposable {
     return this.#listeners.size;
   }
 
-  /** The place of the latest event. */
+  /** The sequence number of the latest event, kept up to date while there are listeners. */
   get last(): number {
     return this.#last;
   }
 
-  /** @param after the place behind which the listener wants all; null: behind the latest. */
+  /** @param after the listener gets all events after this sequence number; null means after the latest event. */
   open(after: number | null): ReadableStream<Uint8Array> {
     if (this.#listeners.size === 0) this.#begin();
     const listener = new Listener(this, this.#source.clock, this.#greeting(after));
@@ -66,17 +66,17 @@ export class Feed implements Disposable {
     );
   }
 
-  /** What comes after the place, oldest first; none: nothing yet. */
+  /** The events after the sequence number, oldest first, at most BATCH; empty if there are none yet. */
   after(seq: number): readonly Frame[] {
     if (seq >= this.#last) return [];
     if (seq >= this.#before) {
-      // Found by counting back, because the one who asks is mostly the last but one.
+      // Searched from the end: most listeners lack only the latest event.
       let first = this.#recent.length;
       while (first > 0 && this.#recent[first - 1]!.seq > seq) first--;
       return this.#recent.slice(first, first + BATCH);
     }
     const read = this.#read(seq);
-    // All of it may have been deleted since.
+    // All of them may have been deleted; continue with the events in memory.
     return read.length > 0 ? read : this.#recent.slice(0, BATCH);
   }
 
@@ -110,7 +110,7 @@ export class Feed implements Disposable {
     this.#before = this.#last;
     this.#unsubscribe = this.#source.subscribe((placed) => {
       for (const { seq, event } of placed) {
-        // A store that was replaced may count from another place.
+        // A store that was replaced may continue at another sequence number.
         if (seq !== this.#last + 1) {
           this.#recent = [];
           this.#before = seq - 1;
@@ -118,7 +118,7 @@ export class Feed implements Disposable {
         this.#recent.push({ seq, text: frame(seq, event) });
         this.#last = seq;
       }
-      // In one go, once in a while.
+      // Cut rarely, and then many events at once.
       if (this.#recent.length > 2 * RECENT_MAX) {
         this.#recent = this.#recent.slice(-RECENT_MAX);
         this.#before = this.#recent[0]!.seq - 1;
@@ -133,17 +133,17 @@ export class Feed implements Disposable {
     this.#recent = [];
   }
 
-  /** Where a listener begins, and what is said before the first event. */
+  /** Where a listener starts, and the text sent before the first event. */
   #greeting(after: number | null): { readonly seq: number; readonly text: string } {
     const hello = `retry: ${RETRY_MS}\n`;
     if (after === null) return { seq: this.#last, text: `${hello}: from now on\n\n` };
     if (after <= this.#last) return { seq: after, text: `${hello}: from there on\n\n` };
-    // It has seen more than there ever was: the store is another one now.
+    // The client has seen later events than this store ever had: the store was replaced.
     return { seq: this.#last, text: `${hello}\n${missed(this.#last + 1)}` };
   }
 }
 
-/** One who reads the stream. */
+/** One client of the stream. */
 class Listener {
   readonly #feed: Feed;
   readonly #clock: Source["clock"];
@@ -159,10 +159,10 @@ class Listener {
     this.#greeting = start.text;
   }
 
-  /** Resolves when there is something to send; null: no more. */
+  /** Resolves when there is text to send; null means that the stream has ended. */
   async next(): Promise<string | null> {
     if (this.#greeting !== null) {
-      // At once, so that the other side knows that it is connected.
+      // Sent at once, so that the client knows that it is connected.
       const greeting = this.#greeting;
       this.#greeting = null;
       return greeting;
@@ -185,14 +185,14 @@ class Listener {
     this.#wake();
   }
 
-  /** Places are never left out: if one is missing, its event was deleted before it could be told. */
+  /** Sequence numbers have no gaps: if one is missing, its event was deleted before it could be sent. */
   #told({ seq, text }: Frame): string {
     const isNext = seq === this.#seq + 1;
     this.#seq = seq;
     return isNext ? text : `${missed(seq)}${text}`;
   }
 
-  /** Whether nothing happened for too long. */
+  /** Waits until it is woken, at most HEARTBEAT_MS. Returns true if that time passed first. */
   async #wait(): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const cancel = this.#clock.after(HEARTBEAT_MS, () => resolve(true));
@@ -203,12 +203,12 @@ class Listener {
   }
 }
 
-/** JSON has no line ends in it, so one line of data is all. */
+/** JSON.stringify writes no line breaks, so one data line is enough. */
 function frame(seq: number, event: unknown): string {
   return `id: ${seq}\ndata: ${JSON.stringify(event)}\n\n`;
 }
 
-/** Tells that events are missing before the one at this place. */
+/** The message that events before this sequence number are missing. */
 function missed(oldest: number): string {
   return `id: ${oldest - 1}\nevent: missed\ndata: ${JSON.stringify({ oldest })}\n\n`;
 }

@@ -1,6 +1,6 @@
 /**
- * Which peers somebody asks for, in which order: one page of them. Of 10,000 peers, a view of each
- * would take several times as long as all the rest, so views are made for the page only. Pure.
+ * Finds the peers that a request asks for, sorts them and returns one page of them. Only the peers of that
+ * page become views: for 10,000 peers, making all views would take several times as long as the rest. Pure.
  */
 
 import type { Session } from "../tracker.ts";
@@ -25,7 +25,7 @@ export const sorts = [
 
 type Sort = (typeof sorts)[number];
 
-/** null: any. */
+/** The filters, order and page of a request; a filter that is null matches every peer. */
 export interface Wanted {
   readonly device: string | null;
   readonly state: PeerView["state"] | null;

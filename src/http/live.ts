@@ -1,4 +1,4 @@
-/** The source of the machine interface in the running program: app.ts's parts, as it may read them. */
+/** The source of the HTTP API and the page in the running program: read access to the parts of app.ts. */
 
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../config.ts";
@@ -12,7 +12,7 @@ import type { Device, Peer, PublicKey } from "../wireguard.ts";
 import { type SettingsView, viewSettings } from "./settings.ts";
 import type { LookReport, Source, TargetState, WakeUpState } from "./source.ts";
 
-/** How long a list of peers stands for the next one: several may be needed for one answer. */
+/** How long a list of peers is reused: one response may need it several times. */
 const LIST_MS = 500;
 
 export interface Parts {
@@ -25,7 +25,7 @@ export interface Parts {
   readonly outbox: { readonly states: readonly TargetState[] };
   startedAtMs(): number;
   readClock(): void;
-  /** A time that the kernel keeps, by the present wall clock. */
+  /** Converts a time that the kernel recorded to the present wall clock. */
   byCurrentClock(atMs: number): number;
   host(): string;
   wakeUp(): WakeUpState;
@@ -33,7 +33,7 @@ export interface Parts {
   nameOf(publicKey: PublicKey, device: string): string | null;
   tagsOf(publicKey: PublicKey): readonly string[];
   subscribe(listener: (placed: readonly Placed[]) => void): () => void;
-  /** Looks at all devices; answers with what could not be read. */
+  /** Scans all devices; resolves to the errors of those that could not be read. */
   look(): Promise<readonly Error[]>;
 }
 
@@ -87,8 +87,8 @@ export class LiveSource implements Source {
   }
 
   /**
-   * A list of its own: the looks keep of each peer only what they compare. It changes nothing of what
-   * the tracker knows.
+   * Reads a kernel device again, because a scan keeps only those fields of a peer that it compares. Does not
+   * change the tracker's state.
    *
    * @throws SystemError, ParseError
    */
@@ -99,7 +99,7 @@ export class LiveSource implements Source {
     try {
       peers = this.#parts.devices.peers(device).map((peer) => this.#byCurrentClock(peer));
     } catch (error) {
-      // The next look meets it, too, and says it in the log.
+      // The next scan meets the same error and logs it.
       if (isUnreadable(error)) this.counters.lookProblems++;
       throw error;
     }

@@ -1,7 +1,8 @@
 /**
- * Who may ask: those who know a token. A program sends it with each request. A browser cannot, so it is
- * given once, in a form, and from then on a cookie stands for it: a random number that this process knows,
- * which ends with the process, with the token, or when its owner logs out.
+ * Authentication: a client must know a token. A program sends it with each request. A browser cannot do that,
+ * so its user enters the token once, in a form, and the browser gets a cookie instead: a random number that
+ * this process keeps in memory. The cookie is valid until the process ends, the token is removed, LOGIN_MS
+ * have passed, or the user logs out.
  */
 
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
@@ -10,21 +11,21 @@ import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 
 const LOGIN_MS = 7 * 86_400_000;
-/** Only those who know a token can make one. The oldest goes. */
+/** Most logins at once: a further one replaces the oldest. Only clients that know a token can create one. */
 const LOGINS_MAX = 256;
-/** How long the answer to a wrong token takes, and how many may wait for theirs. */
+/** Delay of the response to a wrong token, and how many such responses may be pending. */
 const WRONG_MS = 1000;
 const WRONG_MAX = 8;
-/** Wrong tokens are reported at once, and then together once in this time. */
+/** The first wrong token is logged at once; later ones are logged together, once in this time. */
 const WRONG_NEWS_MS = 10 * 60_000;
 
 interface Login {
-  /** The hash of the token that it stands for. */
+  /** Hash of the token that the user entered. */
   readonly token: string;
   readonly endsMs: number;
 }
 
-/** What comes of a try to log in. */
+/** The result of an attempt to log in. */
 export type Entry =
   { readonly type: "in"; readonly cookie: string } | { readonly type: "wrong" | "busy" };
 
@@ -35,10 +36,10 @@ interface Options {
 
 export class Logins implements Disposable {
   readonly #clock: Clock;
-  /** Requests with a wrong token, as a header and in the form. */
+  /** Requests with a wrong token, in the header and in the form. */
   readonly wrongBearer: WrongTokens;
   readonly wrongForm: WrongTokens;
-  /** By the hash of their cookies' values: how long a search takes tells nothing of these. */
+  /** Keyed by the hash of the cookie's value, so that the time of a lookup reveals nothing about the value. */
   readonly #logins = new Map<string, Login>();
   #wrong = 0;
 
@@ -53,7 +54,7 @@ export class Logins implements Disposable {
     this.wrongForm[Symbol.dispose]();
   }
 
-  /** Whether the request has the cookie of somebody who gave one of these tokens. */
+  /** Whether the request has the cookie of a login with one of these tokens. */
   has(request: Request, tokens: readonly string[]): boolean {
     const value = valueOf(request);
     const login = value === null ? undefined : this.#logins.get(hash(value));
@@ -61,7 +62,10 @@ export class Logins implements Disposable {
     return tokens.some((token) => hash(token) === login.token);
   }
 
-  /** A wrong token is told late, so that many cannot be tried; a right one at once, whoever else tries. */
+  /**
+   * Answers a wrong token after a delay, which limits guessing. A right token is accepted at once, even while
+   * wrong ones are pending.
+   */
   async enter(request: Request, given: string, tokens: readonly string[]): Promise<Entry> {
     if (!isToken(given, tokens)) {
       if (this.#wrong >= WRONG_MAX) return { type: "busy" };
@@ -80,7 +84,7 @@ export class Logins implements Disposable {
     return { type: "in", cookie: cookieOf(request, value, LOGIN_MS) };
   }
 
-  /** Answers the cookie that takes the browser's one away. */
+  /** Ends the login. Returns the cookie that deletes the one in the browser. */
   leave(request: Request): string {
     const value = valueOf(request);
     if (value !== null) this.#logins.delete(hash(value));
@@ -88,7 +92,7 @@ export class Logins implements Disposable {
   }
 }
 
-/** Counts requests with a wrong token, and warns of them without filling the log. */
+/** Counts requests with a wrong token and logs them at a limited rate. */
 class WrongTokens implements Disposable {
   readonly #what: string;
   readonly #options: Options;
@@ -101,7 +105,7 @@ class WrongTokens implements Disposable {
     this.#options = options;
   }
 
-  /** @param address of the client; null: unknown. */
+  /** @param address IP address of the client; null if it is unknown. */
   seen(address: string | null): void {
     this.#count++;
     this.#lastAddress = address;
@@ -135,7 +139,7 @@ export function hasToken(request: Request, tokens: readonly string[]): boolean {
   return isToken(match?.[1] ?? "", tokens) && match !== null;
 }
 
-/** In a time that tells nothing of the tokens: of texts of any length, hashes of one are compared. */
+/** Takes a time that reveals nothing about the tokens: hashes have the same length whatever the text. */
 function isToken(given: string, tokens: readonly string[]): boolean {
   let isOne = false;
   for (const token of tokens) {
@@ -148,12 +152,12 @@ function hash(text: string): string {
   return createHash("sha256").update(text).digest("base64");
 }
 
-/** A browser takes a cookie whose name begins so only over TLS, for this host alone: RFC 6265bis. */
+/** A browser accepts a cookie with the prefix __Host- only over TLS and only for this host: RFC 6265bis. */
 function nameFor(request: Request): string {
   return isSecure(request) ? "__Host-wgmon" : "wgmon";
 }
 
-/** Whoever lies about a proxy with TLS gets a cookie that is of no use without. */
+/** A client can forge the header of a TLS proxy, but the cookie that it then gets is useless without TLS. */
 function isSecure(request: Request): boolean {
   const proxied = request.headers.get("x-forwarded-proto");
   return new URL(request.url).protocol === "https:" || proxied === "https";

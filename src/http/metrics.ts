@@ -1,10 +1,10 @@
 /**
- * Metrics in the text format of Prometheus, or OpenMetrics where that is asked for, in chunks: for ten
- * thousand peers it is megabytes, and whoever waits must not wait for all of it.
+ * Metrics in the text format of Prometheus, or in OpenMetrics if the request asks for it. They are produced
+ * in chunks: for 10,000 peers they take megabytes, and other work must not wait for all of that.
  *
  * The names and labels of two other exporters can be chosen, so that their dashboards work unchanged:
- * github.com/MindFlavor/prometheus_wireguard_exporter and github.com/mdlayher/wireguard_exporter. What
- * is wgmon's own begins with wgmon_. Nothing is kept between scrapes: what is gone has no series.
+ * github.com/MindFlavor/prometheus_wireguard_exporter and github.com/mdlayher/wireguard_exporter. wgmon's own
+ * metrics begin with wgmon_. Nothing is kept between scrapes: removed devices and peers have no series.
  */
 
 import type { Histogram } from "../counters.ts";
@@ -16,13 +16,13 @@ import type { Source } from "./source.ts";
 export const namings = ["mdlayher", "mindflavor"] as const;
 export type Naming = (typeof namings)[number];
 
-/** Peers that have series; those beyond are counted. */
+/** Most peers that have series; the others are only counted. */
 const PEERS_MAX = 10_000;
 /** Characters of a chunk: about a millisecond of work. */
 const CHUNK = 65_536;
-/** And so are so many peers. */
+/** Peers processed between two pauses, which also takes about a millisecond. */
 const PAUSE_PEERS = 1000;
-/** Between what is written: others may have their turn. */
+/** An empty part of the output: other work may run there. */
 const PAUSE = "";
 
 const TEXT = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,14 +30,14 @@ const OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8
 
 interface Wanted {
   readonly namings: readonly Naming[];
-  /** The header of the request. */
+  /** The Accept header of the request. */
   readonly accept: string;
 }
 
 interface Exposition {
   /** Content-Type */
   readonly type: string;
-  /** Those that are empty are pauses. */
+  /** Empty chunks are pauses. */
   readonly chunks: Iterator<string>;
 }
 
@@ -104,11 +104,11 @@ function* gather(source: Source): Generator<string, Gathered> {
     const start = `device="${escaped(device.name)}",public_key="`;
     let listed: readonly Peer[];
     try {
-      // Userspace programs list them in another order each time; which are beyond the limit must not change.
+      // Userspace programs list peers in a different order each time; sorted, the same peers get series.
       listed = [...source.peers(device.name)].sort(byKey);
     } catch (error) {
       if (!isUnreadable(error)) throw error;
-      // That it cannot be read does not mean that it has none: as many as the last look found.
+      // An unreadable device still has peers: use the counts of the last scan.
       devices.push({ device, ...source.counts(device.name) });
       continue;
     }
@@ -262,9 +262,9 @@ function* ofPeers(peers: readonly Labeled[], head: Head): Generator<string> {
   }
 }
 
-// ---- Those of others ----
+// ---- Names of other exporters ----
 
-/** As of c67c6d6, which is after v0.3: the allowed IPs have a metric of their own. */
+/** As of commit c67c6d6, which is after v0.3: the allowed IPs have a metric of their own. */
 function* asMdlayher(
   devices: readonly Found[],
   peers: readonly Labeled[],
@@ -302,8 +302,8 @@ function* asMdlayher(
 }
 
 /**
- * As of 3.6.6: one label has all allowed IPs, and there is no address, as without its options -s and
- * -r; but with the age of the handshake of its option -d, which alerts are made of.
+ * As of 3.6.6, without its options -s and -r: one label has all allowed IPs, and there is no label for the
+ * endpoint. The age of the handshake, its option -d, is included because alerts use it.
  */
 function* asMindFlavor(
   devices: readonly Found[],
@@ -342,17 +342,17 @@ function* asMindFlavor(
   }
 }
 
-/** How Go's wgctrl writes that there is none: 32 bytes of zero. */
+/** How Go's wgctrl writes a missing key: 32 zero bytes. */
 const NO_KEY = `${"A".repeat(43)}=`;
 
-/** Whole ones, as the others have them; 0: never. */
+/** Whole seconds, as in the other exporters; 0 means never. */
 function seconds(lastHandshakeMs: number | null): number {
   return Math.floor((lastHandshakeMs ?? 0) / 1000);
 }
 
 // ---- Form ----
 
-/** OpenMetrics calls a counter without its `_total`. */
+/** In OpenMetrics, the name of a counter's family lacks the `_total`. */
 function headOf(name: string, kind: Kind, help: string, isOpen: boolean): string {
   const family = isOpen && kind === "counter" ? name.replace(/_total$/, "") : name;
   const words = help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
@@ -369,7 +369,7 @@ function* histogram(
   let total = 0;
   for (const [index, bound] of bounds.entries()) {
     total += counts[index]!;
-    // OpenMetrics wants the bounds as floating-point numbers.
+    // OpenMetrics requires the bounds as floating-point numbers.
     const edge = Number.isInteger(bound) ? `${bound}.0` : String(bound);
     yield `${name}_bucket{le="${edge}"} ${total}\n`;
   }
@@ -377,7 +377,7 @@ function* histogram(
   yield `${name}_bucket{le="+Inf"} ${total}\n${name}_sum ${sum}\n${name}_count ${total}\n`;
 }
 
-/** The value of a label. Names can hold anything; a surrogate without its other half is no UTF-8. */
+/** Escapes the value of a label. Names can contain anything, and a lone surrogate is not valid UTF-8. */
 function escaped(value: string): string {
   if (!/[\\"\n\ud800-\udfff]/.test(value)) return value;
   return value

@@ -1,4 +1,4 @@
-/** The OpenAPI 3.1 document of the machine interface, from the schemas of its routes. Pure. */
+/** The OpenAPI 3.1 document of the HTTP API, made from the schemas of its routes. Pure. */
 
 import { names } from "./view.ts";
 
@@ -27,7 +27,7 @@ interface Schema {
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** What the statuses mean here. */
+/** Descriptions of the statuses. */
 const meanings: Readonly<Record<string, string>> = {
   200: "as asked for",
   401: "the token is missing or wrong",
@@ -88,7 +88,7 @@ const lastEventId = {
   schema: { type: "string", pattern: "^[0-9]{1,15}$" },
 };
 
-/** `getPeersByDeviceByPublicKey` */
+/** For example `getPeersByDeviceByPublicKey`. */
 function operationId(method: string, path: string): string {
   const words = path
     .split("/")
@@ -139,14 +139,14 @@ function answer(status: string, type: string, schema: unknown): Json {
   return { description: meanings[status] ?? "", content: { [type]: { schema } } };
 }
 
-/** The schema as a reader of the document needs it; those with a name are put aside under it. */
+/** The schema as it appears in the document. A schema with a name is moved to `schemas` and replaced by a reference. */
 function plain(schema: unknown, schemas: Record<string, unknown>): unknown {
   if (Array.isArray(schema)) return schema.map((each) => plain(each, schemas));
   if (typeof schema !== "object" || schema === null) return schema;
   const name = names.get(schema) ?? (schema as Schema).$id;
   if (name === undefined) return members(schema, schemas);
   if (!Object.hasOwn(schemas, name)) {
-    // Before its parts, in case one of them is of its own kind.
+    // Set before its members are converted, because a schema may contain itself.
     schemas[name] = null;
     schemas[name] = members(schema, schemas);
   }
@@ -155,7 +155,7 @@ function plain(schema: unknown, schemas: Record<string, unknown>): unknown {
 
 function members(schema: object, schemas: Record<string, unknown>): Json {
   const { anyOf } = schema as Schema;
-  // Elysia's number that may be written as a text, which a query always is.
+  // Elysia's number type also accepts text, as queries are text. The document shows only the number.
   const number = anyOf?.find(({ type }) => type === "integer");
   const isNumber = number !== undefined && anyOf?.some(({ type }) => type === "string");
   const source: object = isNumber ? { ...schema, anyOf: undefined, ...number } : schema;

@@ -8,21 +8,22 @@ const ranks: Readonly<Record<PeerView["state"], number>> = {
   never: 2,
 };
 
-/** What decides a peer's place. */
+/** The values that decide a peer's position. */
 export interface Place {
-  /** What the list is sorted by; null: the peer has none. */
+  /** The value that the list is sorted by; null if the peer has no such value. */
   readonly value: number | string | null;
   readonly state: PeerView["state"];
-  /** null: it has no name. */
+  /** null if the peer has no name. */
   readonly name: string | null;
   readonly publicKey: string;
   readonly device: string;
 }
 
 /**
- * Sorts by value. Peers without one come last in either direction, those that never connected behind the
- * others. Ties go by name regardless of case, unnamed peers last, then by key and device: WireGuard's
- * own order is not used, because userspace programs answer in another one each time.
+ * Sorts by value. Peers without a value come last in both directions; of these, connected peers come first
+ * and peers that never connected last. Ties are sorted by name regardless of case, with unnamed peers last,
+ * then by key and device. WireGuard's own order is not used, because userspace programs list peers in a
+ * different order each time.
  */
 export function inOrder<Peer>(
   peers: readonly Peer[],
@@ -33,7 +34,7 @@ export function inOrder<Peer>(
   return peers
     .map((peer) => {
       const place = placeOf(peer);
-      // U+FFFF is no character, and greater than all of them.
+      // U+FFFF is a noncharacter, greater than all others.
       return { peer, place, name: place.name?.toLowerCase() ?? "\uffff" };
     })
     .sort(({ place: a, name: left }, { place: b, name: right }) => {

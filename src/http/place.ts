@@ -1,11 +1,11 @@
-/** Where the Unix socket is that the server listens on and wgmon's commands ask. Pure. */
+/** The path of the Unix socket that the server listens on and wgmon's commands connect to. Pure. */
 
 const RUNTIME_DIR = "/run/wgmon";
 const SOCKET_NAME = "wgmon.sock";
 
-/** What systemd says, or where it would put it: RuntimeDirectory=wgmon. */
+/** The directory that systemd passes, or else the one that RuntimeDirectory=wgmon creates. */
 export function runtimeDirOf(env: Readonly<Record<string, string | undefined>>): string {
-  // Several are separated by colons: systemd.exec(5).
+  // systemd separates several directories by colons: systemd.exec(5).
   const folder = env["RUNTIME_DIRECTORY"]?.split(":")[0] ?? "";
   return folder.startsWith("/") ? folder : RUNTIME_DIR;
 }

@@ -1,4 +1,4 @@
-/** Errors as others get them: RFC 9457. Nothing of what was submitted comes back. */
+/** Error responses in the format of RFC 9457. They never repeat what the client submitted. */
 
 import { type Static, Type as T } from "@sinclair/typebox";
 
@@ -22,7 +22,7 @@ export const ProblemSchema = T.Object(
 
 export type Problem = Static<typeof ProblemSchema>;
 
-/** Those that are answered with here, in the words of RFC 9110. */
+/** The statuses used here, with the reason phrases of RFC 9110. */
 const titles = {
   400: "Bad Request",
   401: "Unauthorized",
@@ -53,7 +53,7 @@ export function problem(status: ProblemStatus, { headers = {}, ...rest }: Detail
   });
 }
 
-/** Thrown where there is nothing to answer with. */
+/** Thrown by a route to respond with an error. */
 export class Refusal extends Error {
   override readonly name = "Refusal";
   readonly status: ProblemStatus;

@@ -1,7 +1,7 @@
 /**
- * The HTTP server: on a Unix socket, always, for the commands of wgmon, and on TCP where the settings
- * ask for it. Who may ask, and how much at once, is decided here; api.ts, metrics.ts and others answer
- * and are loaded with the first request for them. app.ts loads this file when wgmon is ready.
+ * The HTTP server: on a Unix socket for wgmon's commands, and on TCP if the settings enable it. This file
+ * decides which clients have access and how many requests run at once. api.ts, metrics.ts and the page answer
+ * the requests; each is loaded with the first request for it. app.ts loads this file when wgmon is ready.
  */
 
 import { chmod, readFile, unlink } from "node:fs/promises";
@@ -21,42 +21,51 @@ import { Slots } from "./slots.ts";
 import type { Source } from "./source.ts";
 import { chunked, guarded } from "./streaming.ts";
 
-/** Bun ends a connection over which nothing moved for so long; see also HEARTBEAT_MS of feed.ts. */
+/** Bun closes a connection that is idle for this long; see also HEARTBEAT_MS in feed.ts. */
 const IDLE_SECONDS = 30;
-/** No request here has a longer body than a token. Bun answers 413 by itself, and 431 for a header of 16 KiB and more. */
+/**
+ * The longest body is the login form: a token and an address (ADDRESS_MAX in login.tsx). Bun itself answers
+ * 413 to a longer body, and 431 to a header of 16 KiB or more.
+ */
 const BODY_MAX_BYTES = 1024;
-/** Event streams, of events and of pages. */
+/** Most open streams per socket, of events and of pages together. */
 const STREAMS_MAX = 256;
-/** Requests that are being answered: as many as there can be streams, whose clients may reconnect together. */
+/** Most pending requests per socket: as many as streams, whose clients may all reconnect at once. */
 const ANSWERING_MAX = STREAMS_MAX;
-/** Each has the numbers of all peers in memory. */
+/** Most scrapes at once per socket: each holds the counters of all peers in memory. */
 const SCRAPES_MAX = 4;
-/** Those with forward secrecy and authenticated encryption; TLS 1.3 has no others. */
+/** TLS 1.2 ciphers with forward secrecy and authenticated encryption; TLS 1.3 has no others. */
 const TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20";
-/** An address may come later than we do: WireGuard's own, for one. */
+/**
+ * Pause before the next attempt to listen: an address, such as one of a WireGuard device, may be added after
+ * wgmon starts.
+ */
 const RETRY_MS = 10_000;
-/** How long an answer that has begun may still take at the end. */
+/** How long stop() waits for responses that have begun. */
 const STOP_MS = 300;
 
-/** Those of the settings that matter here. */
+/** The settings that the server uses. */
 export interface HttpSettings {
-  /** null: not on TCP. */
+  /** null if the server does not listen on TCP. */
   readonly listen: { readonly address: string; readonly port: number } | null;
-  /** Empty: none is needed; only where nobody but this machine can connect. */
+  /** Empty: no token is needed, which is allowed only on a loopback address. */
   readonly listenTokens: readonly string[];
-  /** Paths of PEM files; null: no TLS. */
+  /** Paths of PEM files; null disables TLS. */
   readonly listenTls: { readonly cert: string; readonly key: string } | null;
-  /** The other exporters whose names the metrics have, too. */
+  /** Other exporters whose metric names are added. */
   readonly metrics: readonly Naming[];
 }
 
 export interface ServerOptions {
   readonly source: Source;
-  /** As they are now: tokens and names may change while running. */
+  /** Returns the current settings: tokens and names may change while the server runs. */
   readonly settings: () => HttpSettings;
-  /** Where the Unix socket is; null: there is none. No other process uses it: exclusive.ts. */
+  /**
+   * Directory of the Unix socket; null if there is no such socket. exclusive.ts ensures that no other process
+   * uses the directory.
+   */
   readonly runtimeDir: string | null;
-  /** Why the folder of the Unix socket cannot be used; left out or null: it can. */
+  /** Why the directory of the Unix socket cannot be used; omitted or null if it can. */
   readonly refusal?: SystemError | null;
   readonly log: Log;
   readonly clock: Clock;
@@ -64,17 +73,17 @@ export interface ServerOptions {
 
 type Listening = Bun.Server<undefined>;
 
-/** Who asks. */
+/** The client of a request, and what it may do. */
 export interface Visitor {
-  /** By the Unix socket, which only root can open. */
+  /** Connected by the Unix socket, which only root and the user that wgmon runs as can open. */
   readonly isRoot: boolean;
-  /** Of the client; null: unknown. */
+  /** IP address of the client; null if it is unknown. */
   readonly address: string | null;
-  /** May see all that there is. */
+  /** Has a valid token or login, or needs none. */
   readonly isTrusted: boolean;
-  /** Logged in: a browser sends its cookie whoever made it ask. */
+  /** Has the cookie of a valid login. A browser also sends it with requests that another site caused. */
   readonly hasCookie: boolean;
-  /** What a stranger needs, one of these; empty: nobody is a stranger. */
+  /** The tokens that the login form accepts; empty if access needs no token. */
   readonly tokens: readonly string[];
 }
 
@@ -86,7 +95,10 @@ const root: Visitor = {
   tokens: [],
 };
 
-/** What is under way on one of the two sockets: TCP clients must not keep out this machine's own commands. */
+/**
+ * Requests in progress on one socket. TCP and the Unix socket have their own limits, so that TCP clients
+ * cannot block wgmon's commands.
+ */
 class Load {
   answering = 0;
   streams = 0;
@@ -106,7 +118,7 @@ export class HttpServer {
   readonly #unixLoad = new Load();
   #stopping = false;
 
-  /** Never fails: what cannot be listened on is said in the log, and TCP is tried again. */
+  /** Never fails: logs where it cannot listen, and tries TCP again. */
   static async start(options: ServerOptions): Promise<HttpServer> {
     const server = new HttpServer(options);
     if (options.runtimeDir !== null) await server.#listenUnix(options.runtimeDir);
@@ -119,18 +131,18 @@ export class HttpServer {
     this.#logins = new Logins(options);
   }
 
-  /** Where it listens on TCP; null: nowhere. */
+  /** The URL of the TCP server; null while it does not listen on TCP. */
   get url(): URL | null {
     return this.#tcp?.url ?? null;
   }
 
-  /** Ends all; takes a third of a second at most. */
+  /** Closes all connections; waits at most STOP_MS for responses that have begun. */
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#cancelRetry();
     this.#connectionLimit?.[Symbol.dispose]();
     this.#logins[Symbol.dispose]();
-    // Ends the streams, which would go on for ever.
+    // Ends the streams, which otherwise never end.
     (await this.#api)?.[Symbol.dispose]();
     (await this.#page)?.[Symbol.dispose]();
     const servers = [this.#tcp, this.#unix].flatMap((server) => server ?? []);
@@ -149,13 +161,13 @@ export class HttpServer {
     try {
       const { refusal = null } = this.#options;
       if (refusal !== null) throw refusal;
-      // A wgmon that was killed left it behind.
+      // A wgmon that was killed leaves its socket behind.
       await unlink(path).catch((error: unknown) => {
         if (codeOf(error) !== "ENOENT") throw error;
       });
       const before = process.umask(0o177);
       try {
-        // Bun's types do not know that a Unix socket has one, too; else it is 10 s.
+        // Bun's types lack this option for Unix sockets, but Bun supports it; the default is 10 s.
         const idle = { idleTimeout: IDLE_SECONDS as never };
         this.#unix = Bun.serve({ ...serving, ...idle, unix: path, fetch: this.#fetchUnix });
       } finally {
@@ -185,7 +197,7 @@ export class HttpServer {
         ...serving,
         hostname: address,
         port,
-        // Else a second one would take half of the requests.
+        // With SO_REUSEPORT, a second server would receive half of the requests.
         reusePort: false,
         fetch: this.#fetchTcp,
         ...(files === null ? {} : { tls: { ...files, ciphers: TLS12_CIPHERS } }),
@@ -205,15 +217,16 @@ export class HttpServer {
   };
 
   readonly #fetchTcp = async (request: Request, server: Listening): Promise<Response> => {
-    // Without a host that can be one, the address has no beginning.
+    // With an invalid Host header, the URL of the request is invalid.
     if (!URL.canParse(request.url)) return harden(problem(400, { detail: "the Host is no name" }));
     const { listenTokens: tokens } = this.#options.settings();
     const hasCookie = this.#logins.has(request, tokens);
     const isKnown = hasCookie || hasToken(request, tokens);
     const address = server.requestIP(request)?.address ?? null;
     if (!isKnown && tokens.length > 0 && hasBearer(request)) this.#logins.wrongBearer.seen(address);
-    // A page of somebody else, in a browser on this machine, has no token; but it could let a name of
-    // its own lead here, and then read what it gets. Of a login it has nothing.
+    // DNS rebinding: a foreign page in a browser on this machine could resolve its own host name to this
+    // server and read the responses. It has no token, so a request without one must have a Host of this
+    // server. The login form and the redirect to it reveal nothing, so they are exempt if a token is set.
     const mayLogIn = tokens.length > 0 && (isForStrangers(request) || isForPeople(request));
     if (!isKnown && !mayLogIn && !isOurHost(request, this.#options)) {
       return harden(problem(403, { detail: "the Host is not one of this server" }));
@@ -223,7 +236,7 @@ export class HttpServer {
     return await this.#answer(request, visitor, () => this.#isOpen() || this.#isKnown(request));
   };
 
-  /** No token is needed. */
+  /** Whether access needs no token. */
   #isOpen(): boolean {
     const { listen, listenTokens } = this.#options.settings();
     return listenTokens.length === 0 && listen !== null && isLoopback(listen.address);
@@ -234,7 +247,7 @@ export class HttpServer {
     return this.#logins.has(request, listenTokens) || hasToken(request, listenTokens);
   }
 
-  /** @param mayGoOn is asked at each piece of a stream: tokens and logins may have changed since it began. */
+  /** @param mayGoOn called for each chunk of a stream: tokens and logins may have changed since it began. */
   async #answer(request: Request, visitor: Visitor, mayGoOn: () => boolean): Promise<Response> {
     const load = visitor.isRoot ? this.#unixLoad : this.#tcpLoad;
     if (load.answering >= ANSWERING_MAX) {
@@ -284,7 +297,7 @@ export class HttpServer {
       return problem(403, { detail: "the Origin is not this server" });
     }
     if (pathname === "/v1/settings") {
-      // It names files and programs of this machine.
+      // The settings name files and programs of this machine.
       if (!visitor.isRoot) return problem(404);
       return isRead(request) ? Response.json(this.#options.source.settings()) : notAllowed();
     }
@@ -295,7 +308,7 @@ export class HttpServer {
     return await (await this.#loadPage()).handle(request, visitor);
   }
 
-  /** It takes requests, so it is ready; but what it tells may not outlive it. */
+  /** A server that answers is ready. The text warns if the store does not survive the process. */
   #ready(isTrusted: boolean): Response {
     const { problem: why, isInMemory } = this.#options.source.store;
     if (this.#stopping) return text("stopping\n", 503);
@@ -334,7 +347,7 @@ export class HttpServer {
 }
 
 const serving = {
-  // In its pages about errors Bun would show source code.
+  // Bun's error pages for development show source code.
   development: false,
   idleTimeout: IDLE_SECONDS,
   maxRequestBodySize: BODY_MAX_BYTES,
@@ -347,25 +360,25 @@ const hints: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file: --listen-tls-cert, --listen-tls-key",
 };
 
-/** An errno by its name, or what Bun calls its own failures: `ERR_BORINGSSL`. */
+/** The name of an errno, or Bun's code for its own failures, such as `ERR_BORINGSSL`. */
 function codeOf(error: unknown): string {
   if (error instanceof SystemError) return error.code;
   const code = error instanceof Error && "code" in error ? error.code : null;
   return typeof code === "string" ? code : "it failed";
 }
 
-/** The way in: the form for the token, and how it looks. */
+/** Whether the path is public: the login form, the theme and the assets. */
 function isForStrangers({ url }: Request): boolean {
   return /^\/(?:login$|theme$|assets\/)/.test(new URL(url).pathname);
 }
 
-/** Somebody in front of a browser, who wants a page. */
+/** Whether a browser requests a page. */
 function isForPeople({ method, url, headers }: Request): boolean {
   const isPage = !/^\/(?:v1\/|metrics$|healthz$|readyz$)/.test(new URL(url).pathname);
   return isPage && method === "GET" && (headers.get("accept") ?? "").includes("text/html");
 }
 
-/** No name of somebody else: an address, localhost, this machine's name, or what --listen has. */
+/** Whether the Host header is an IP address, localhost, this machine's name or the address of --listen. */
 function isOurHost(request: Request, { settings, source }: ServerOptions): boolean {
   const host = hostOf(request.headers.get("host"));
   if (host === null) return false;
@@ -374,12 +387,15 @@ function isOurHost(request: Request, { settings, source }: ServerOptions): boole
   return isAddress || ours.some((name) => name.toLowerCase() === host);
 }
 
-/** `gw1` of `GW1:9587`. */
+/** The host of a Host header: `gw1` for `GW1:9587`; null if the header is invalid. */
 function hostOf(header: string | null): string | null {
   return /^(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/.exec(header?.toLowerCase() ?? "")?.[1] ?? null;
 }
 
-/** A browser says which page a request comes from; one with a cookie must. */
+/**
+ * Whether a page of another site sent the request. A browser says so in Origin; a request with a cookie must
+ * have it.
+ */
 function isFromElsewhere(request: Request, { hasCookie }: Visitor): boolean {
   const origin = request.headers.get("origin");
   if (origin === null) return hasCookie;
@@ -400,13 +416,13 @@ function text(body: string, status = 200): Response {
 
 function harden(response: Response): Response {
   response.headers.set("x-content-type-options", "nosniff");
-  // No page of another site may load it, not even without reading it.
+  // Pages of other sites may not load the response, even without reading it.
   response.headers.set("cross-origin-resource-policy", "same-origin");
   if (!response.headers.has("cache-control")) response.headers.set("cache-control", "no-store");
   return response;
 }
 
-/** A stream counts until it ends, and asks whether it may go on. Any other answer stays as it is. */
+/** Counts a stream until it ends, and ends it when `mayGoOn` returns false. Returns any other response unchanged. */
 async function bounded(response: Response, load: Load, mayGoOn: () => boolean): Promise<Response> {
   const { body, headers } = response;
   const isStream = headers.get("content-type")?.startsWith("text/event-stream") === true;

@@ -1,11 +1,11 @@
 /**
- * The settings in force, for `GET /v1/settings` on the Unix socket: what `wgmon doctor` compares with the
- * machine. No secret is among them: of a target its origin or its program, of a file its path. Pure.
+ * The current settings, for `GET /v1/settings` on the Unix socket; `wgmon doctor` compares them with the
+ * machine. They contain no secrets: a target is shown by its origin or program, a file by its path. Pure.
  */
 
 import type { Settings, TargetSettings } from "../config.ts";
 
-/** As the settings have them. */
+/** Settings that are returned unchanged. */
 const PLAIN = [
   "file",
   "monitor",
@@ -20,27 +20,27 @@ const PLAIN = [
   "listenTls",
 ] as const satisfies readonly (keyof Settings)[];
 
-/** Where a target's events go, and which. */
+/** Where a target's events go, and which events it receives. */
 export interface TargetPlace {
-  /** Of the settings; null: it has none. */
+  /** Its name in the settings; null if it has no name there. */
   readonly name: string | null;
-  /** For people: `webhook https://hooks.example.net/...`. */
+  /** For display: `webhook https://hooks.example.net/...`. */
   readonly label: string;
-  /** Scheme, host and port of a webhook; null: it is a program. */
+  /** Scheme, host and port of a webhook; null for a program. */
   readonly origin: string | null;
-  /** The path of the program; null: it is a webhook. */
+  /** The path of a program; null for a webhook. */
   readonly program: string | null;
-  /** Empty: all. */
+  /** An empty list selects all. */
   readonly selection: Pick<TargetSettings["selection"], "devices" | "peers">;
 }
 
 export interface SettingsView extends Pick<Settings, (typeof PLAIN)[number]> {
-  /** Those of the settings, by public key; null: the peer has no name there. */
+  /** Names in the settings, by public key; null if the peer has no name there. */
   readonly peers: Readonly<Record<string, string | null>>;
   readonly targets: readonly TargetPlace[];
 }
 
-/** @param labels of the targets, in their order. */
+/** @param labels labels of the targets, in the order of the settings. */
 export function viewSettings(settings: Settings, labels: readonly string[]): SettingsView {
   const plain = Object.fromEntries(PLAIN.map((key) => [key, settings[key]]));
   return {

@@ -1,12 +1,12 @@
 /**
- * A bounded number of slots for answers that can take as long as their client likes. If all are taken, the
- * answer that has waited longest for its client gives way: slow clients cannot keep others out.
+ * A bounded number of slots for responses that can take as long as their clients like. If all are taken, the
+ * response that has waited longest for its client loses its slot, so slow clients cannot block others.
  */
 
 export interface Slot {
-  /** The answer waits for its client from now on. */
+  /** The response waits for its client from now on. */
   waits(): void;
-  /** The client has done its part. */
+  /** The client has acted, so the response no longer waits. */
   works(): void;
   free(): void;
 }
@@ -14,7 +14,7 @@ export interface Slot {
 export class Slots {
   readonly #max: number;
   #taken = 0;
-  /** How to give up those that wait, by slot; the one that has waited longest comes first. */
+  /** Cancels a waiting response, by slot; the one that has waited longest comes first. */
   readonly #waiting = new Map<Slot, () => void>();
 
   constructor(max: number) {
@@ -22,8 +22,8 @@ export class Slots {
   }
 
   /**
-   * @param giveUp is called when the answer gives way; its slot is free by then.
-   * @returns null: all slots are taken, and no answer waits for its client.
+   * @param giveUp called when the response loses its slot, which is free by then.
+   * @returns null if all slots are taken and no response waits for its client.
    */
   take(giveUp: () => void): Slot | null {
     if (this.#taken >= this.#max && !this.#makeRoom()) return null;

@@ -1,6 +1,6 @@
 /**
- * What the machine interface and the page read: all that they know of the rest of the program. app.ts
- * makes the real one, tests make others.
+ * What the HTTP API and the page read: their only access to the rest of the program. app.ts creates the real
+ * source, tests create others.
  */
 
 import type { Monitor } from "../capture/capture.ts";
@@ -28,36 +28,36 @@ export type Archive = Pick<
   | "deadCounts"
 >;
 
-/** How a target of the settings stands. */
+/** State of a target in the settings. */
 export interface TargetState {
   readonly key: string;
   /** Safe to show: `webhook https://hooks.example.net/...`. */
   readonly label: string;
   readonly waiting: number;
-  /** It said that it is gone for good. */
+  /** The target responded that it is gone permanently. */
   readonly isStopped: boolean;
   /** Failed attempts since the last success. */
   readonly failures: number;
-  /** Why the newest attempt failed; empty: it succeeded, or there was none. */
+  /** Why the latest attempt failed; empty if it succeeded or there was no attempt. */
   readonly reason: string;
 }
 
 /** What wakes the running program. */
 export interface WakeUpState {
   readonly monitor: Monitor;
-  /** The NFLOG group; null: another monitor. */
+  /** The NFLOG group; null for other monitors. */
   readonly group: number | null;
-  /** The capture interface, or `any`; null: another monitor. */
+  /** The capture interface, or `any`; null for other monitors. */
   readonly interface: string | null;
-  /** Why `--monitor auto` chose it; null: the settings name the monitor. */
+  /** Why `--monitor auto` chose the monitor; null if the settings name it. */
   readonly reason: string | null;
-  /** What keeps packets from waking wgmon, with the remedy; null: nothing that is known. */
+  /** What keeps packets from waking wgmon, with the remedy; null if no problem is known. */
   readonly problem: string | null;
 }
 
 export interface LookReport {
   readonly tookMs: number;
-  /** What could not be read. */
+  /** Errors of the devices that could not be read. */
   readonly problems: string[];
 }
 
@@ -67,34 +67,34 @@ export interface Source {
   readonly startedAtMs: number;
   readonly store: Archive;
   readonly counters: Counters;
-  /** To be called before anything is read: times that were taken before the clock was set are moved. */
+  /** Call this before reading anything: if the clock was set, it corrects the times taken before. */
   readClock(): void;
   /** The gateway's name. */
   host(): string;
   wakeUp(): WakeUpState;
-  /** Those in force, without secrets. */
+  /** The current settings, without secrets. */
   settings(): SettingsView;
-  /** As the last look found them. */
+  /** The devices of the last scan. */
   devices(): readonly Device[];
-  /** How many peers it has, and how many of them are connected, as far as known without a look. */
+  /** How many peers a device has, and how many of them are connected, as of the last scan. */
   counts(device: string): { readonly peers: number; readonly connected: number };
   /**
-   * The device's peers, connected or not; made when asked for. None when it is gone.
+   * The device's peers, connected or not; empty if the device is gone. Kernel devices are read again by this.
    *
-   * @throws SystemError, ParseError when it cannot be asked: see `isUnreadable` of errors.ts.
+   * @throws SystemError, ParseError if the device cannot be read: see `isUnreadable` in errors.ts.
    */
   peers(device: string): Iterable<Peer>;
-  /** null: the peer is not connected. */
+  /** null if the peer is not connected. */
   session(device: string, publicKey: PublicKey): Session | null;
-  /** How fast a connected peer receives and sends; null: nobody knows yet. */
+  /** Transfer rates of a connected peer; null until they are known. */
   rates(device: string, publicKey: PublicKey): Rates | null;
-  /** null: it has none. */
+  /** null if the peer has no name. */
   nameOf(publicKey: PublicKey, device: string): string | null;
-  /** From the settings. */
+  /** Tags of a peer in the settings. */
   tagsOf(publicKey: PublicKey): readonly string[];
   targets(): readonly TargetState[];
-  /** Tells of events, in order, when they are in the store. The answer ends it. */
+  /** Calls the listener with events, in order, once they are in the store. Returns a function that ends this. */
   subscribe(listener: (placed: readonly Placed[]) => void): () => void;
-  /** Looks at all devices now. */
+  /** Scans all devices now. */
   look(): Promise<LookReport>;
 }

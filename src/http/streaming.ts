@@ -1,12 +1,12 @@
-/** Bodies that are sent piece by piece, as fast as their readers take them. */
+/** Response bodies that are sent in chunks, as fast as the client reads them. */
 
 import type { Slots } from "./slots.ts";
 
 /**
- * The chunks as a body; between two of them, whatever else there is to do. An empty chunk is only such a
- * pause. It is broken off when it fails, and when its slot is wanted while it waits for its reader.
+ * Sends the chunks as a body and lets other work run before each of them; an empty chunk is only such a
+ * pause. Aborts the body if a chunk cannot be made, or if its slot is needed while it waits for its client.
  *
- * @returns null: no slot is free.
+ * @returns null if no slot is free.
  */
 export function chunked(
   chunks: Iterator<string>,
@@ -32,7 +32,7 @@ export function chunked(
           let next;
           do {
             await new Promise<void>((resolve) => void setImmediate(resolve));
-            // The reader may have gone meanwhile.
+            // The body may have ended meanwhile.
             if (isOver) return;
             next = chunks.next();
           } while (next.done !== true && next.value === "");
@@ -59,9 +59,9 @@ export function chunked(
 }
 
 /**
- * The same body as long as `mayGoOn` says so at each of its pieces.
+ * Passes the body on until `mayGoOn`, called for each chunk, returns false.
  *
- * @param ended is called once, however it ends.
+ * @param ended called once, however the body ends.
  */
 export function guarded(
   body: ReadableStream<Uint8Array>,
@@ -78,7 +78,7 @@ export function guarded(
       async pull(controller) {
         try {
           const { done, value } = await reader.read();
-          // The reader may have gone meanwhile.
+          // The body may have ended meanwhile.
           if (isOver) return;
           if (!done && mayGoOn()) {
             controller.enqueue(value);

@@ -1,6 +1,6 @@
 /**
- * What outsiders may read, and how it is written: the schemas are the contract, from which the checks,
- * the types and the OpenAPI document come. Pure.
+ * The data that the HTTP API returns, and its format. The schemas are the contract: the validation, the types
+ * and the OpenAPI document are derived from them. Pure.
  */
 
 import { type Static, Type as T } from "@sinclair/typebox";
@@ -24,9 +24,9 @@ const orNull = <Schema extends Parameters<typeof T.Optional>[0]>(
 ) => T.Union([schema, T.Null()], { description });
 const closed = { additionalProperties: false } as const;
 
-/** One of some words. */
+/** A schema for one of the given words. */
 export function oneOf<const Words extends readonly string[]>(words: Words, description?: string) {
-  // It stays the union that it is; only its type says less of it than of one that is written out.
+  // At run time this is the union itself; T.Union cannot infer this type from a mapped list.
   return T.Unsafe<Words[number]>(
     T.Union(
       words.map((word) => T.Literal(word)),
@@ -83,7 +83,7 @@ export const DeviceSchema = T.Object(
 export const stateNames = ["connected", "disconnected", "never"] as const;
 const StateSchema = oneOf(stateNames, "never: no handshake since the peer was added");
 
-/** A session that lasts. */
+/** An open session. */
 const CurrentSessionSchema = T.Object(
   {
     startedAt: Timestamp,
@@ -220,7 +220,7 @@ export const PastPeerSchema = T.Object(
   { $id: "PastPeer", ...closed },
 );
 
-/** The schemas that have a name in the OpenAPI document; the contract's have theirs from here. */
+/** Names in the OpenAPI document for the schemas of contract.ts; the other schemas have an `$id`. */
 export const names: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   [EventSchema, "Event"],
   [DigestSchema, "Digest"],
@@ -260,7 +260,7 @@ export function stateOf(peer: Peer, session: Session | null): PeerView["state"] 
   return session !== null ? "connected" : peer.lastHandshakeMs === null ? "never" : "disconnected";
 }
 
-/** Where it was last proven to be: an attempt alone may move the kernel's endpoint. */
+/** The endpoint that was last verified: a handshake attempt alone can change the kernel's endpoint. */
 export function endpointOf(peer: Peer, session: Session | null): Endpoint | null {
   return session?.endpoint ?? peer.endpoint;
 }
@@ -297,11 +297,11 @@ export function viewPeer(source: Source, device: string, peer: Peer): PeerView {
   };
 }
 
-/** A session of the store; of one that lasts, what is known now. */
+/** A session in the store; an open one with its present endpoint and counters. */
 export function viewSession(source: Source, row: SessionRow): SessionView {
   const { device, publicKey, startedAtMs, endedAtMs, reason } = row;
   const current = endedAtMs === null ? source.session(device, publicKey) : null;
-  // Rounded as the store does.
+  // Rounded, as in the store.
   const isSame = current !== null && Math.round(current.startedAtMs) === startedAtMs;
   const now = isSame ? current : null;
   const untilMs = endedAtMs ?? source.clock.now().wallMs;

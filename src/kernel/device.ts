@@ -1,10 +1,10 @@
 /**
- * What the kernel answers to WG_CMD_GET_DEVICE, and how it differs from the answer before. Pure.
+ * Parses the kernel's answers to WG_CMD_GET_DEVICE and finds what changed since the previous one. Pure.
  *
- * A look must cost next to nothing for peers that did not change. A message that is as in the dump before is
- * skipped. In the others, what is known of each peer lies in a row of words, the answer is compared with it word by
- * word, and only a peer that differs becomes an object. The attribute tree is that of linux/wireguard.h. The
- * attributes of private and preshared keys are stepped over: they never become values.
+ * A scan must cost almost nothing for unchanged peers. A message that equals the one in the previous dump is skipped.
+ * For the other messages, the known state of each peer is a row of words; the answer is compared with it word by word,
+ * and only a peer that differs becomes an object. The attribute tree is that of linux/wireguard.h. The attributes of
+ * private and preshared keys are skipped: they never become values.
  */
 
 import { ParseError } from "../errors.ts";
@@ -66,10 +66,10 @@ import {
 /** sizeof(struct sockaddr_in) and sizeof(struct sockaddr_in6), linux/in.h and linux/in6.h. */
 const SOCKADDR_IN_BYTES = 16;
 const SOCKADDR_IN6_BYTES = 28;
-/** The first second that a Date cannot hold to its end. */
+/** The first second that does not fit entirely into a Date, whose maximum is 8.64e15 ms. */
 const SECONDS_END = 8.64e12;
 
-/** The headers of a peer's attributes as the kernel writes them: nla_len and nla_type in one word. */
+/** Headers of a peer's attributes as the kernel writes them: nla_len and nla_type in one word. */
 const headerOf = (type: number, length: number) => (NLA_HDRLEN + length) | (type << 16);
 const PUBLIC_KEY = headerOf(WGPEER_A_PUBLIC_KEY, WG_KEY_LEN);
 const HANDSHAKE = headerOf(WGPEER_A_LAST_HANDSHAKE_TIME, 16);
@@ -78,7 +78,7 @@ const TX = headerOf(WGPEER_A_TX_BYTES, 8);
 const RX = headerOf(WGPEER_A_RX_BYTES, 8);
 const ENDPOINT_IN = headerOf(WGPEER_A_ENDPOINT, SOCKADDR_IN_BYTES);
 const ENDPOINT_IN6 = headerOf(WGPEER_A_ENDPOINT, SOCKADDR_IN6_BYTES);
-/** Their types as bits. */
+/** The types of these attributes, as bits. */
 const TYPES =
   (1 << WGPEER_A_PUBLIC_KEY) |
   (1 << WGPEER_A_LAST_HANDSHAKE_TIME) |
@@ -86,7 +86,7 @@ const TYPES =
   (1 << WGPEER_A_TX_BYTES) |
   (1 << WGPEER_A_RX_BYTES) |
   (1 << WGPEER_A_ENDPOINT);
-/** What must be there and the same for a peer to be unchanged, as bits. */
+/** The attributes that an unchanged peer must have with the same values, as bits. */
 const HAS_HANDSHAKE = 1;
 const HAS_TX = 2;
 const HAS_RX = 4;
@@ -95,40 +95,40 @@ const HAS_ALL = HAS_HANDSHAKE | HAS_TX | HAS_RX | HAS_ENDPOINT;
 
 const NOBODY: readonly PublicKey[] = [];
 
-/** A peer that differs, while its allowed IPs may still continue in the next message. */
+/** A changed peer whose allowed IPs may continue in the next message. */
 interface Growing extends Peer {
   readonly allowedIps: string[];
 }
 
-/** The peers of one device as the looks so far found them. */
+/** The peers of one device as of the last scan. */
 export class PeerTable {
   readonly #rows = new PeerRows();
   readonly #messages = new KnownMessages();
-  /** Of the message that is read. */
+  /** Rows of the peers in the current message. */
   #messageRows: number[] = [];
-  /** The rows from this one on are of peers that the look before did not have. */
+  /** The first row of the peers that are new in this scan. */
   #newFrom = 0;
-  /** Whether new peers are told that never completed a handshake. */
+  /** Whether new peers without a handshake are reported. */
   #tellsAll: boolean;
   #look = 0;
   #seenCount = 0;
-  /** By row: what `finish` will answer with. */
+  /** By row: the changes that `finish` will return. */
   readonly #changed = new Map<number, PeerChange>();
   #previousRow = -1;
   #previousPeer: Growing | null = null;
 
-  /** As this dump has it; null before its first message. */
+  /** The device in this dump; null before its first message. */
   #device: Device | null = null;
-  /** As the last dump had it, and its key as words. */
+  /** The device in the last dump, and its public key as words. */
   #knownDevice: Device | null = null;
   readonly #deviceKey = new Int32Array(KEY_WORDS);
-  /** What `finish` answers with while nothing changes. */
+  /** The result of `finish` while nothing changes. */
   #quiet: DeviceLook | null = null;
 
-  /** The words of the buffer that answers come in, which is always the same one. */
+  /** The buffer of the answers and its words, cached because every answer uses the same buffer. */
   #answer: Bytes | null = null;
   #words: Int32Array = new Int32Array();
-  /** The peer that is read: its row as it will be, and the rest of it. */
+  /** The current peer: its new row, and the values that are not in a row. */
   readonly #found = new Int32Array(ROW_WORDS);
   readonly #foundEndpoint = new Uint8Array(this.#found.buffer, ROW_ENDPOINT * 4);
   #keepaliveSeconds = 0;
@@ -136,9 +136,9 @@ export class PeerTable {
   #allowedIpsEnd = 0;
 
   /**
-   * @param options.tellsAll false: new peers that never completed a handshake are not told, which
-   *   spares most of the first look at a large device; until one that did is removed, because it may
-   *   be one of them that comes back.
+   * @param options.tellsAll if false, new peers without a handshake are not reported, which saves most of the first
+   *   scan of a large device. It becomes true once a peer with a handshake was removed, because that peer may return as
+   *   a new one.
    */
   constructor({ tellsAll = true }: { readonly tellsAll?: boolean } = {}) {
     this.#tellsAll = tellsAll;
@@ -150,11 +150,11 @@ export class PeerTable {
   }
 
   /**
-   * Starts a dump. What an earlier one found and could not `finish` is kept, and read again: the
-   * earlier one may have ended in the middle of a peer.
+   * Starts a dump. Changes found by an earlier dump that did not `finish` are kept, and their peers are read again,
+   * because the earlier dump may have ended in the middle of a peer.
    */
   begin(): void {
-    // As it fits into a row.
+    // Wraps to 32 bits, the size of a word in a row.
     this.#look = (this.#look + 1) | 0;
     this.#messages.begin();
     this.#seenCount = 0;
@@ -164,20 +164,23 @@ export class PeerTable {
   }
 
   /**
-   * Takes in one message of the answer, from its netlink header at `start`, a multiple of four.
+   * Processes one message of the answer. `start` is the offset of its netlink header, a multiple of four.
    *
    * @throws ParseError
    */
   read(answer: Bytes, start: number, end: number): void {
     const { isKnown, rows } = this.#messages.next(answer.bytes, start, end);
-    // After a peer that differs, even a known message may continue with more of its allowed IPs.
+    // After a changed peer, even a known message may continue that peer with more allowed IPs.
     if (isKnown && this.#previousPeer === null && this.#skip(rows)) return;
     rows.length = 0;
     this.#messageRows = rows;
     this.#readMessage(answer, start, end);
   }
 
-  /** Marks the peers of a known message as seen. false: one was in an earlier message, too, so this must be read. */
+  /**
+   * Marks the peers of a known message as seen. Returns false if one was already seen in this dump: then the message
+   * must be read.
+   */
   #skip(rows: readonly number[]): boolean {
     this.#device ??= this.#knownDevice;
     for (const row of rows) {
@@ -232,7 +235,7 @@ export class PeerTable {
       }
       offset = align(stop);
     }
-    // The messages that continue a device repeat its name and number only.
+    // Messages that continue a device repeat only its name and index.
     if (this.#device !== null) return;
     const known = this.#knownDevice;
     if (
@@ -258,10 +261,9 @@ export class PeerTable {
   }
 
   /**
-   * Ends the look. After an interrupted dump `removed` is empty: a peer that is not in it may still
-   * exist.
+   * Ends the scan. After an interrupted dump `removed` is empty, because a peer missing from it may still exist.
    *
-   * @throws ParseError when no message came.
+   * @throws ParseError if no message was read.
    */
   finish({ interrupted }: { interrupted: boolean }): DeviceLook {
     const device = this.#device;
@@ -269,7 +271,7 @@ export class PeerTable {
     const areAllThere = this.#seenCount === this.#rows.count;
     const removed = interrupted || areAllThere ? NOBODY : this.#removeUnseen();
     this.#newFrom = this.#rows.count;
-    // The rows move when some are removed.
+    // Removing rows moves others, so the messages stay known only if no row was removed.
     this.#messages.end(!interrupted && areAllThere);
     if (this.#changed.size > 0 || removed.length > 0) {
       const changed = [...this.#changed.values()];
@@ -281,8 +283,8 @@ export class PeerTable {
   }
 
   /**
-   * Steps over a peer that is as its row says, as almost all are at each look. What is unusual about
-   * one, or wrong, is not for here: false, it must be read.
+   * Skips a peer that equals its row, as almost all do in each scan. Returns false in all other cases, also for unusual
+   * or invalid attributes: then the peer must be read.
    */
   #stepOver(start: number, end: number): boolean {
     const words = this.#words;
@@ -295,7 +297,7 @@ export class PeerTable {
     let row = this.#previousRow + 1;
     if (row >= rows.count || !rows.hasKey(row, words, key)) row = rows.find(words, key);
     if (row === -1) return false;
-    // It may continue, or an earlier dump may have ended in the middle of it.
+    // The peer may continue here, or an earlier dump may have ended in the middle of it.
     if (this.#changed.size > 0 && this.#changed.has(row)) return false;
 
     const at = row * ROW_WORDS;
@@ -332,7 +334,8 @@ export class PeerTable {
         case KEEPALIVE:
           break;
         default:
-          // With another length, or flags. (An unknown type may look like one of them; no harm.)
+          // A known type with an unexpected length or flags. (The shift wraps, so an unknown type from 32 on may match
+          // too; then the peer is read needlessly.)
           if (((TYPES >>> headerType(header)) & 1) !== 0) return false;
       }
       offset = align(offset + length);
@@ -342,17 +345,18 @@ export class PeerTable {
     return true;
   }
 
-  /** Reads all of a peer that differs from its row, or may. */
+  /** Reads a peer that differs from its row, or may differ. */
   #readPeer(answer: Bytes, start: number, end: number): void {
     this.#readAttributes(answer.view, start, end);
     const found = this.#found;
-    // All that may be a ParseError comes before the rows are touched.
+    // Everything that may throw a ParseError, except the allowed IPs, comes before the rows change. After an error in
+    // the allowed IPs the peer stays in #changed, so it is read again.
     const handshakeMs = timespecMs(found, ROW_HANDSHAKE);
 
     const rows = this.#rows;
     let row = rows.find(found, 0);
     if (row !== -1 && row === this.#previousRow) {
-      // The peer continues from the message before, with more of its allowed IPs and nothing else.
+      // The peer continues from the previous message; only its allowed IPs are new.
       const peer = this.#previousPeer;
       if (peer !== null) this.#readAllowedIps(answer, peer.allowedIps);
       this.#messages.readAlways();
@@ -444,7 +448,7 @@ export class PeerTable {
     if (!hasKey) throw new ParseError("WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY");
   }
 
-  /** Takes in the socket address at `offset`; one of another family is none. */
+  /** Reads the socket address at `offset`. An address of another family counts as no endpoint. */
   #readEndpoint(view: DataView, offset: number, end: number): void {
     if (end - offset < 2) throw new ParseError(`WGPEER_A_ENDPOINT: ${end - offset} bytes`);
     const found = this.#found.fill(0, ROW_ENDPOINT);
@@ -457,7 +461,7 @@ export class PeerTable {
       case AF_INET6:
         expectLength("WGPEER_A_ENDPOINT of family 10", offset, end, SOCKADDR_IN6_BYTES);
         copyWords(found, ROW_ENDPOINT, this.#words, at, 1);
-        // Between them is sin6_flowinfo, which is no part of the place.
+        // Leaves out sin6_flowinfo, which is not part of the endpoint.
         copyWords(found, ROW_ENDPOINT + 1, this.#words, at + 2, 5);
         break;
     }
@@ -465,7 +469,7 @@ export class PeerTable {
 
   #endpoint(): Endpoint | null {
     const bytes = this.#foundEndpoint;
-    // In network order.
+    // The port is in network byte order.
     const port = (bytes[2]! << 8) | bytes[3]!;
     switch (this.#found[ROW_ENDPOINT]! & 0xffff) {
       case AF_INET:
@@ -515,7 +519,7 @@ export class PeerTable {
         }
         if (mask > length * 8) throw new ParseError(`WGALLOWEDIP_A_CIDR_MASK: ${mask}`);
         const text = formatAddress(bytes, address, length);
-        // Here IPv4-mapped is no other way to say IPv4: its mask counts from the start of IPv6.
+        // An IPv4-mapped prefix must stay IPv6 here: its mask counts from the first bit of the IPv6 address.
         const mapped = length === 16 && !text.includes(":") ? "::ffff:" : "";
         into.push(`${mapped}${text}/${mask}`);
       }
@@ -530,13 +534,13 @@ export class PeerTable {
     if (this.#rows.see(row, this.#look)) this.#seenCount++;
   }
 
-  /** Forgets the peers that this look did not see, and names them. */
+  /** Removes the peers that this scan did not see. Returns the keys of those that the previous scan had. */
   #removeUnseen(): PublicKey[] {
     const rows = this.#rows;
     const removed: PublicKey[] = [];
     for (let row = 0; row < rows.count; row++) {
       if (rows.isSeen(row, this.#look)) continue;
-      // One that came and went between two looks was never told of.
+      // A peer that was added and removed between two scans was never reported.
       this.#changed.delete(row);
       const at = row * ROW_WORDS;
       if (row < this.#newFrom) removed.push(keyText(rows.words, at));
@@ -562,7 +566,7 @@ function u64(words: Int32Array, at: number): number {
   return (words[at]! >>> 0) + (words[at + 1]! >>> 0) * 0x1_0000_0000;
 }
 
-/** struct __kernel_timespec: seconds and nanoseconds, 64 bits each; in whole milliseconds, 0 = never. */
+/** struct __kernel_timespec (seconds and nanoseconds, 64 bits each) in whole milliseconds; 0 = never. */
 function timespecMs(words: Int32Array, at: number): number {
   const seconds = u64(words, at);
   const nanoseconds = u64(words, at + 2);
@@ -575,13 +579,13 @@ function timespecMs(words: Int32Array, at: number): number {
 const keyWords = new Int32Array(KEY_WORDS);
 const keyBytes = new Uint8Array(keyWords.buffer);
 
-/** For public keys. */
+/** The public key at `words[at]` in base64. */
 function keyText(words: Int32Array, at: number): PublicKey {
   copyWords(keyWords, 0, words, at, KEY_WORDS);
   return keyBytes.toBase64() as PublicKey;
 }
 
-/** Whether the attribute is this text and its NUL. */
+/** Whether the attribute is this text followed by a NUL. */
 function isText(bytes: Uint8Array, start: number, end: number, text: string): boolean {
   if (end - start !== text.length + 1 || bytes[end - 1] !== 0) return false;
   for (let i = 0; i < text.length; i++) {

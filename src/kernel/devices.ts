@@ -1,6 +1,6 @@
 /**
- * Which WireGuard devices there are, and one look at them: the kernel's by generic netlink, those of
- * userspace programs by their sockets.
+ * Lists and scans WireGuard devices: the kernel's by generic netlink, those of userspace programs by their UAPI
+ * sockets.
  */
 
 import { type Clock, systemClock } from "../clock.ts";
@@ -22,17 +22,17 @@ import {
 import { listUserspaceDevices, UserspaceDevice } from "./userspace.ts";
 
 /**
- * How often a dump is asked for again that the kernel's list changed under. Somebody who changes
- * peers in a loop must not keep us here; the next look sees the rest.
+ * How many times an interrupted dump is requested in all. A program that changes peers in a loop must not block us
+ * here; the next scan finds the rest.
  */
 const DUMP_ATTEMPTS = 5;
 
-/** A device of the kernel, known by its name and number together. */
+/** A kernel device, identified by its name and interface index together. */
 class KernelDevice {
   readonly name: string;
   readonly index: number;
   readonly peers: PeerTable;
-  /** As the last look found it; null before the first. */
+  /** The result of the last scan; null before the first. */
   device: Device | null = null;
   #request: Request | null = null;
 
@@ -44,14 +44,17 @@ class KernelDevice {
 
   readonly read: MessageVisitor = (answer, start, end) => this.peers.read(answer, start, end);
 
-  /** Asks for its state; always the same object, as long as the family has the same number. */
+  /**
+   * The request for the device's state. It is the same object until the family number changes, so that it is encoded
+   * once.
+   */
   request(family: number): Request {
     if (this.#request?.type === family) return this.#request;
     this.#request = {
       type: family,
       dump: true,
       header: genericHeader(WG_CMD_GET_DEVICE, WG_GENL_VERSION),
-      // By number: a device that was deleted and made again under its name is another one.
+      // By index: a device that was deleted and created again under the same name is a different device.
       attributes: [[WGDEVICE_A_IFINDEX, u32(this.index)]],
     };
     return this.#request;
@@ -59,17 +62,17 @@ class KernelDevice {
 }
 
 export interface LookResult extends Look {
-  /** Names of all devices that there are; null: it was not asked, or nobody could tell. */
+  /** Names of all existing devices; null if only named devices were scanned, or if the list is incomplete. */
   readonly present: ReadonlySet<string> | null;
-  /** What could not be read, and why; everything else was. */
+  /** One error for each part that could not be read; everything else was read. */
   readonly problems: readonly Error[];
 }
 
-/** What a new list of the devices said. */
+/** The result of listing the devices. */
 interface Listed {
-  /** Those that are gone. */
+  /** Devices that no longer exist. */
   readonly removed: Device[];
-  /** Whether it names all that there are. */
+  /** Whether the list is complete. */
   readonly isWhole: boolean;
 }
 
@@ -81,10 +84,10 @@ export class Devices implements Disposable {
   readonly #kernel = new Map<string, KernelDevice>();
   readonly #userspace = new Map<string, { source: UserspaceDevice; device: Device | null }>();
   #family: number | null = null;
-  /** Whether a device was removed, whose peers may come back with another one. */
+  /** Whether a device was removed: its peers may return with another device. */
   #hasForgotten = false;
 
-  /** @param only names of the devices to look at; empty: all. */
+  /** @param only names of the devices to scan; empty: all. */
   constructor(
     only: readonly string[],
     generic: Requester & Disposable = new NetlinkSocket(NETLINK_GENERIC),
@@ -97,7 +100,7 @@ export class Devices implements Disposable {
     this.#clock = clock;
   }
 
-  /** The devices as the last looks found them. */
+  /** The devices as of their last scans. */
   get known(): readonly Device[] {
     return [...this.#kernel.values(), ...this.#userspace.values()].flatMap(({ device }) =>
       device === null ? [] : [device],
@@ -105,8 +108,8 @@ export class Devices implements Disposable {
   }
 
   /**
-   * Looks at the named devices, or (null) at all that there are now, after making a new list of them.
-   * It throws nothing: see `problems`. Not to be called again before it has answered.
+   * Scans the named devices; if null, lists the devices and scans all of them. Never rejects: see `problems`. Do not
+   * call it again before it has resolved.
    */
   async look(names: ReadonlySet<string> | null): Promise<LookResult> {
     const devices: DeviceLook[] = [];
@@ -122,7 +125,7 @@ export class Devices implements Disposable {
     };
 
     let isListed = names === null;
-    /** The devices that are gone. */
+    /** Returns the devices that no longer exist, and notes whether the list is complete. */
     const list = (action: () => Listed): Device[] => {
       const listed = attempt(action);
       if (listed?.isWhole !== true) isListed = false;
@@ -132,7 +135,7 @@ export class Devices implements Disposable {
     if (names === null) removed.push(...list(() => this.#listKernelDevices()));
     for (const entry of this.#kernel.values()) {
       if (names !== null && !names.has(entry.name)) continue;
-      // Each device is looked at in one go; packets and deliveries need not wait for all of them.
+      // The scan of one device blocks the event loop. Between two devices, packets and deliveries are processed.
       if (devices.length > 0) await new Promise((resolve) => setImmediate(resolve));
       const look = attempt(() => this.#lookAt(entry));
       if (look === "gone") removed.push(...this.#forget(entry));
@@ -159,15 +162,15 @@ export class Devices implements Disposable {
     return { devices, removed, present, problems };
   }
 
-  /** How many peers the device had at the last look. */
+  /** How many peers the device had in the last scan. */
   count(name: string): number {
     const userspace = this.#userspace.get(name);
     return userspace?.source.peers.length ?? this.#kernel.get(name)?.peers.size ?? 0;
   }
 
   /**
-   * All peers of a device, connected or not; none when it is gone. Looks keep of a peer only what they
-   * compare, so the kernel is asked anew; the next look is not changed by it.
+   * All peers of a device, connected or not; empty if the device is gone. A scan of a kernel device keeps only the
+   * values that it compares, so this requests a new dump, which does not affect the next scan.
    *
    * @throws SystemError, ParseError
    */
@@ -181,7 +184,7 @@ export class Devices implements Disposable {
     return look === "gone" ? [] : look.changed.map(({ peer }) => peer);
   }
 
-  /** Whether `peers` asks for them, instead of answering with what the last look found. */
+  /** Whether `peers` requests a new dump instead of returning the result of the last scan. */
   asksAnew(name: string): boolean {
     return this.#kernel.has(name);
   }
@@ -191,14 +194,14 @@ export class Devices implements Disposable {
     this.#route[Symbol.dispose]();
   }
 
-  /** Brings the list up to date. */
+  /** Updates the list of kernel devices. */
   #listKernelDevices(): Listed {
     const { links, interrupted } = listWireguardLinks(this.#route);
-    // Asking for the family makes the kernel look for its module, so only where there is a device.
+    // Requesting the family makes the kernel try to load the module, so do it only if there is a device.
     if (links.length > 0) this.#family ??= findFamily(this.#generic, WG_GENL_NAME);
     const removed: Device[] = [];
     for (const entry of this.#kernel.values()) {
-      // Whether one that an interrupted list leaves out is gone, the look at it will tell.
+      // An interrupted list may omit existing devices; the scan of each device finds whether it is gone.
       if (interrupted) break;
       const still = links.some((link) => link.name === entry.name && link.index === entry.index);
       if (!still) removed.push(...this.#forget(entry));
@@ -228,18 +231,18 @@ export class Devices implements Disposable {
         const { interrupted } = this.#generic.request(operation, request, entry.read);
         if (interrupted && attempt < DUMP_ATTEMPTS) continue;
         const look = entry.peers.finish({ interrupted });
-        // It has another name now, under which it is, or will be, another entry.
+        // The device was renamed. Under its new name it is, or will become, another entry.
         if (look.device.name !== entry.name) return "gone";
         entry.device = look.device;
         return look;
       }
     } catch (error) {
       const code = error instanceof SystemError ? error.code : null;
-      // ENOENT: the family is gone, because the module was unloaded and all its devices with it.
+      // ENOENT: the family is gone, because the module was unloaded, which removed all its devices.
       if (code === "ENOENT") {
         const family = this.#family;
         this.#family = findFamily(this.#generic, WG_GENL_NAME);
-        // Loaded again, it has another number, and this may be one of its new devices.
+        // If the module was loaded again, the family has a new number, and this may be one of its new devices.
         if (this.#family !== null && this.#family !== family) return this.#lookAt(entry);
       }
       if (code === "ENODEV" || code === "ENOENT") return "gone";
@@ -247,7 +250,7 @@ export class Devices implements Disposable {
     }
   }
 
-  /** The same for those of userspace programs. */
+  /** Updates the list of userspace devices. */
   #listUserspaceDevices(): Listed {
     const found = listUserspaceDevices();
     const removed: Device[] = [];

@@ -1,4 +1,4 @@
-/** The kernel's error numbers as errors for people: the name, and the next step where there is one. */
+/** Turns the kernel's error numbers into readable errors: the name, and a hint where there is one. */
 
 import { SystemError } from "../errors.ts";
 import * as uapi from "./uapi.ts";
@@ -16,9 +16,9 @@ const hints: Readonly<Record<string, string>> = {
   EPROTONOSUPPORT: "this kernel does not have it",
 };
 
-/** `EPERM` of 1; `errno 123` of a number that is not in the list. */
+/** `EPERM` for 1; `errno 123` for a number that is not in uapi.ts. */
 export function errnoName(code: number): string {
-  // Searched each time: a map of them would take half a millisecond of every start.
+  // A linear search on each call: building a map would add half a millisecond to every start.
   const found = Object.entries(uapi).find(
     ([name, value]) => value === code && /^E[A-Z0-9]+$/.test(name),
   );

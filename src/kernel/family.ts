@@ -1,4 +1,4 @@
-/** A generic netlink family's number, which the kernel gives out when the module is loaded. */
+/** Finds the number of a generic netlink family, which the kernel assigns when the module is loaded. */
 
 import { SystemError } from "../errors.ts";
 import {
@@ -41,7 +41,7 @@ export function findFamily(socket: Requester, name: string): number | null {
   return family;
 }
 
-/** The number in one answer to CTRL_CMD_GETFAMILY; null when it has none. */
+/** The family number in one answer to CTRL_CMD_GETFAMILY; null if the answer has none. */
 export function parseFamily({ view }: Bytes, start: number, end: number): number | null {
   let offset = start + NLMSG_HDRLEN + GENL_HDRLEN;
   while (offset < end) {

@@ -1,4 +1,4 @@
-/** Network links from rtnetlink: which of them are WireGuard's, and which changed. linux/rtnetlink.h. */
+/** Network links from rtnetlink: lists WireGuard's links and parses link changes. linux/rtnetlink.h. */
 
 import { ParseError, SystemError } from "../errors.ts";
 import {
@@ -36,7 +36,7 @@ const IFINFOMSG_BYTES = 16;
 export interface Link {
   readonly name: string;
   readonly index: number;
-  /** rtnl_link_ops.kind: `wireguard`, `veth`, `tun`, ...; null: a plain device. */
+  /** rtnl_link_ops.kind: `wireguard`, `veth`, `tun`, ...; null for a link without a kind, such as a physical device. */
   readonly kind: string | null;
 }
 
@@ -46,8 +46,8 @@ export interface LinkEvent {
 }
 
 /**
- * The WireGuard devices of this network namespace, in the kernel's order. `interrupted`: links came
- * and went meanwhile, so that some may be missing.
+ * The WireGuard devices of this network namespace, in the kernel's order. `interrupted`: links were added or removed
+ * during the dump, so some may be missing.
  */
 export function listWireguardLinks(socket: Requester): { links: Link[]; interrupted: boolean } {
   const links: Link[] = [];
@@ -56,7 +56,7 @@ export function listWireguardLinks(socket: Requester): { links: Link[]; interrup
     dump: true,
     header: new Uint8Array(IFINFOMSG_BYTES),
     attributes: [
-      // The kernel filters by kind, which spares a router with 1,000 links most of the work.
+      // The kernel filters by kind, which saves most of the work on a router with 1,000 links.
       [IFLA_LINKINFO, [[IFLA_INFO_KIND, text(WG_GENL_NAME)]]],
       [IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS)],
     ],
@@ -64,14 +64,14 @@ export function listWireguardLinks(socket: Requester): { links: Link[]; interrup
   const collect: MessageVisitor = (answer, start, end, type) => {
     if (type !== RTM_NEWLINK) return;
     const link = parseLink(answer, start, end);
-    // The kernel does not filter by a kind that it does not know: the module is not loaded.
+    // If the module is not loaded, the kernel does not know the kind and returns all links.
     if (link.kind === WG_GENL_NAME) links.push(link);
   };
   const { interrupted } = socket.request("list network links", request, collect);
   return { links, interrupted };
 }
 
-/** Whether the link with this name is up; null: there is none. */
+/** Whether the link with this name is up; null if there is no such link. */
 export function isLinkUp(socket: Requester, name: string): boolean | null {
   let isUp: boolean | null = null;
   const request = {
@@ -106,7 +106,7 @@ export function parseLinkEvents(datagram: Bytes): LinkEvent[] {
     const type = messageType(view, offset);
     if (type === RTM_NEWLINK || type === RTM_DELLINK) {
       const link = parseLink(datagram, offset, end);
-      // With a family it is about a port of a bridge: one that leaves the bridge is not gone.
+      // With another family the message is about a bridge port: a link that leaves a bridge still exists.
       const isLink = bytes[offset + NLMSG_HDRLEN] === AF_UNSPEC;
       if (isLink) events.push({ type: type === RTM_NEWLINK ? "new" : "removed", link });
     }

@@ -1,13 +1,12 @@
 /**
- * Netlink messages and attributes, both ways. Pure: bytes and offsets, no sockets. linux/netlink.h.
- * A reader walks with offsets instead of objects because a dump of 10,000 peers has 100,000
- * attributes.
+ * Decodes and encodes netlink messages and attributes. Pure: bytes and offsets, no sockets. linux/netlink.h. Readers
+ * use offsets instead of objects because a dump of 10,000 peers has 100,000 attributes.
  */
 
 import { ParseError } from "../errors.ts";
 import { NLA_HDRLEN, NLA_TYPE_MASK, NLMSG_HDRLEN } from "./uapi.ts";
 
-/** Bytes with the two views that readers need. The buffer's own numbers are little-endian here. */
+/** Bytes with the two views that readers need. Netlink uses host byte order, which is little-endian here. */
 export interface Bytes {
   readonly bytes: Uint8Array;
   readonly view: DataView;
@@ -17,7 +16,7 @@ export function bytesOf(bytes: Uint8Array): Bytes {
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
 }
 
-/** The same bytes as words; they must start at a multiple of four, as an ArrayBuffer does. */
+/** The same bytes as 32-bit words; they must start at a multiple of four, as an ArrayBuffer does. */
 export function wordsOf({ bytes }: Bytes): Int32Array {
   return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
 }
@@ -33,9 +32,9 @@ export const messageFlags = (view: DataView, offset: number) => view.getUint16(o
 export const messageSequence = (view: DataView, offset: number) => view.getUint32(offset + 8, true);
 
 /**
- * Where the message at `offset` ends.
+ * The offset at which the message at `offset` ends.
  *
- * @throws ParseError when its header says more bytes than there are before `end`.
+ * @throws ParseError if its length is smaller than its header or exceeds the bytes before `end`.
  */
 export function messageEnd(view: DataView, offset: number, end: number): number {
   if (end - offset < NLMSG_HDRLEN) {
@@ -49,9 +48,9 @@ export function messageEnd(view: DataView, offset: number, end: number): number 
 }
 
 /**
- * Where the attribute at `offset` ends, padding not counted; its payload starts at `offset + 4`.
+ * The offset at which the attribute at `offset` ends, without padding; its payload starts at `offset + 4`.
  *
- * @throws ParseError when its header says more bytes than there are before `end`.
+ * @throws ParseError if its length is smaller than its header or exceeds the bytes before `end`.
  */
 export function attributeEnd(view: DataView, offset: number, end: number): number {
   if (end - offset < NLA_HDRLEN) {
@@ -65,7 +64,7 @@ export function attributeType(view: DataView, offset: number): number {
   return headerType(view.getUint32(offset, true));
 }
 
-/** The same for readers of words, which have the header, nla_len and nla_type, as one of them. */
+/** Like `attributeEnd`, for readers of words: `header` is nla_len and nla_type in one word. */
 export function headerEnd(header: number, offset: number, end: number): number {
   const length = header & 0xffff;
   if (length < NLA_HDRLEN || length > end - offset) {
@@ -85,7 +84,7 @@ export function expectLength(name: string, start: number, end: number, length: n
   }
 }
 
-/** A text that ends at its NUL, or at the end of the attribute. */
+/** Text up to its NUL, or to the end of the attribute. */
 export function readText(bytes: Uint8Array, start: number, end: number): string {
   const nul = bytes.subarray(start, end).indexOf(0);
   return new TextDecoder().decode(bytes.subarray(start, nul === -1 ? end : start + nul));
@@ -98,12 +97,12 @@ export interface Message {
   readonly type: number;
   readonly flags: number;
   readonly sequence: number;
-  /** What stands between the netlink header and the attributes: genlmsghdr, ifinfomsg, ... */
+  /** The family's header between netlink header and attributes: genlmsghdr, ifinfomsg, ... */
   readonly header: Uint8Array;
   readonly attributes: readonly Attribute[];
 }
 
-/** The message as bytes; the kernel fills in the port number of the sender. */
+/** The message as bytes; the kernel fills in the port id of the sender. */
 export function encodeMessage(message: Message): Uint8Array {
   const body = [message.header, ...message.attributes.map(encodeAttribute)];
   const length = NLMSG_HDRLEN + body.reduce((sum, part) => sum + align(part.length), 0);
@@ -121,7 +120,7 @@ export function encodeMessage(message: Message): Uint8Array {
   return bytes;
 }
 
-/** For a message that is sent again. */
+/** Sets nlmsg_seq, for a message that is sent again. */
 export function setSequence(message: Uint8Array, sequence: number): void {
   bytesOf(message).view.setUint32(8, sequence, true);
 }
@@ -131,7 +130,7 @@ function encodeAttribute([type, payload]: Attribute): Uint8Array {
   const length = NLA_HDRLEN + parts.reduce((sum, part) => sum + align(part.length), 0);
   const bytes = new Uint8Array(length);
   const view = new DataView(bytes.buffer);
-  // Padding is not counted in the length of a plain attribute, but is inside a nested one.
+  // nla_len excludes the padding of a plain attribute, but includes the padding inside a nested one.
   const counted = payload instanceof Uint8Array ? NLA_HDRLEN + payload.length : length;
   view.setUint16(0, counted, true);
   view.setUint16(2, type, true);

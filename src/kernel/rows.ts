@@ -1,34 +1,34 @@
 /**
- * What is known of the peers of a device: for each a row of 32-bit words, all in one array, in the order
- * in which they came; and an index from key to row. A peer takes some 100 bytes here and no object. Pure.
+ * The known state of a device's peers: one row of 32-bit words per peer, all in one array in order of arrival, and an
+ * index from key to row. A peer takes about 100 bytes and no object. Pure.
  */
 
 import { WG_KEY_LEN } from "./uapi.ts";
 
 export const KEY_WORDS = WG_KEY_LEN / 4;
-/** Where a row has what; its key comes first. All words are as in the kernel's messages. */
+/** Offsets of the words in a row; the key comes first. All words are as in the kernel's messages. */
 const ROW_KEY = 0;
 export const ROW_HANDSHAKE = ROW_KEY + KEY_WORDS;
 export const HANDSHAKE_WORDS = 4;
 export const ROW_RX = ROW_HANDSHAKE + HANDSHAKE_WORDS;
 export const ROW_TX = ROW_RX + 2;
-/** Family and port, four words of address, scope; all zero: none. */
+/** Family and port, four words of address, scope; all zero = no endpoint. */
 export const ROW_ENDPOINT = ROW_TX + 2;
 const ROW_SEEN = ROW_ENDPOINT + 6;
 export const ROW_WORDS = ROW_SEEN + 1;
-/** What of a peer changes: all from the handshake to the end of the endpoint. */
+/** How many words of a row can change: from the handshake to the end of the endpoint. */
 export const STATE_WORDS = ROW_SEEN - ROW_HANDSHAKE;
 
 const ROWS_MIN = 64;
 
 export class PeerRows {
   count = 0;
-  /** Another array when it has grown. */
+  /** Replaced by a larger array when it is full. */
   words = new Int32Array(ROWS_MIN * ROW_WORDS);
-  /** Open addressing from key to row + 1; 0 = free. Never more than half full. */
+  /** Hash table with open addressing, from key to row + 1; 0 = free. Never more than half full. */
   #index = new Int32Array(ROWS_MIN * 2);
 
-  /** The row of the key at `words[at]`; -1: there is none. */
+  /** The row of the key at `words[at]`; -1 if there is no such row. */
   find(words: Int32Array, at: number): number {
     const mask = this.#index.length - 1;
     let slot = hash(words, at) & mask;
@@ -43,7 +43,7 @@ export class PeerRows {
     return sameWords(this.words, row * ROW_WORDS + ROW_KEY, words, at, KEY_WORDS);
   }
 
-  /** Takes in a row, whose key must not be there yet. */
+  /** Adds a row, whose key must be new. Returns its number. */
   add(row: Int32Array): number {
     if ((this.count + 1) * ROW_WORDS > this.words.length) this.#grow();
     this.words.set(row, this.count * ROW_WORDS);
@@ -51,7 +51,7 @@ export class PeerRows {
     return this.count++;
   }
 
-  /** Notes that this look saw the row; false: it had done so already. */
+  /** Marks the row as seen by this scan; false if it was marked already. */
   see(row: number, look: number): boolean {
     const at = row * ROW_WORDS + ROW_SEEN;
     if (this.words[at] === look) return false;
@@ -63,7 +63,7 @@ export class PeerRows {
     return this.words[row * ROW_WORDS + ROW_SEEN] === look;
   }
 
-  /** Closes the gaps that the rows leave which this look did not see. */
+  /** Removes the rows that this scan did not see, and closes the gaps. */
   keepSeen(look: number): void {
     let kept = 0;
     for (let row = 0; row < this.count; row++) {
@@ -110,7 +110,7 @@ export function sameWords(
   return true;
 }
 
-/** Keys are random already; the multiplications spread two of their words over the low bits. */
+/** Keys are already random; the multiplications spread two of their words over the low bits. */
 function hash(words: Int32Array, at: number): number {
   return Math.imul(words[at]! ^ Math.imul(words[at + 1]!, 0x85ebca6b), 0x9e3779b1) >>> 8;
 }

@@ -1,7 +1,7 @@
 /**
- * The seam to netlink: send bytes, receive bytes, by libmnl. Requests are answered while the caller
- * waits, because the kernel makes a dump's answer during the very call that asks for it, and an
- * unfinished dump of a device blocks its deletion.
+ * The seam to netlink: sends and receives bytes with libmnl. Requests are synchronous, because the kernel produces a
+ * dump's answer during the system calls that request and receive it, and an unfinished dump of a device blocks the
+ * deletion of the device.
  */
 
 import type { Pointer } from "bun:ffi";
@@ -39,18 +39,18 @@ import {
 } from "./uapi.ts";
 
 /**
- * The kernel fills a dump's datagrams up to 32 KiB whatever the buffer, and remembers the largest
- * that it saw: a smaller one later would lose data (ENOSPC). So one size, never changed.
+ * The kernel fills a dump's datagrams up to 32 KiB regardless of the buffer, and remembers the largest buffer that it
+ * saw: a smaller one later would lose data (ENOSPC). So the size is constant.
  */
 const BUFFER_BYTES = 65_536;
 
-/** The kernel answers at once or never; this is for the case of never. */
+/** The kernel answers at once or never; this limits the wait if it never does. */
 const TIMEOUT_SECONDS = 5;
 
-/** Encoded once: one that is asked again and again should be the same object each time. */
+/** Encoded once per object: use the same object for a repeated request. */
 export interface Request {
   readonly type: number;
-  /** A dump is answered by many messages, anything else by one or an acknowledgement. */
+  /** A dump is answered by many messages, other requests by one message or an acknowledgement. */
   readonly dump: boolean;
   readonly header: Uint8Array;
   readonly attributes: readonly Attribute[];
@@ -59,11 +59,11 @@ export interface Request {
 /** Called for each message of an answer; the bytes are valid during the call only. */
 export type MessageVisitor = (answer: Bytes, start: number, end: number, type: number) => void;
 
-/** What `Requester` offers: the contract that tests fill with recorded bytes. */
+/** Sends requests. Tests implement it with recorded bytes. */
 export interface Requester {
   /**
-   * Sends one request and walks over its answer. `interrupted`: the kernel's list changed under
-   * the dump (NLM_F_DUMP_INTR), so that it may be incomplete.
+   * Sends one request and visits each message of its answer. `interrupted`: the kernel's list changed during the dump
+   * (NLM_F_DUMP_INTR), so the answer may be incomplete.
    *
    * @throws SystemError with the kernel's errno; ParseError.
    */
@@ -71,8 +71,8 @@ export interface Requester {
 }
 
 /**
- * Asks for a larger queue than net.core.rmem_max allows. That needs CAP_NET_ADMIN in the machine's own
- * user namespace, which a container's root may not have: then it is as large as is allowed. Fails quietly.
+ * Sets the receive buffer size, beyond net.core.rmem_max if permitted. That needs CAP_NET_ADMIN in the initial user
+ * namespace, which root in a container may lack; then rmem_max is the limit. Errors are ignored.
  */
 export function setReceiveBuffer(descriptor: number, bytes: number): void {
   const value = Int32Array.of(bytes);
@@ -84,13 +84,13 @@ export function setReceiveBuffer(descriptor: number, bytes: number): void {
 export class NetlinkSocket implements Requester, Disposable {
   readonly #protocol: number;
   readonly #groups: number;
-  // Made over an ArrayBuffer of its own, so that its address never moves.
+  // Has an ArrayBuffer of its own, so that its address never changes.
   readonly #buffer = bytesOf(new Uint8Array(new ArrayBuffer(BUFFER_BYTES)));
   readonly #encoded = new WeakMap<Request, Uint8Array>();
   #socket: Pointer | null = null;
   #sequence = 0;
 
-  /** @param groups multicast groups to listen to, as bits; 0 = none. */
+  /** @param groups multicast groups to join, as bits; 0 = none. */
   constructor(protocol: number, groups = 0) {
     this.#protocol = protocol;
     this.#groups = groups;
@@ -107,7 +107,7 @@ export class NetlinkSocket implements Requester, Disposable {
     return this.#answer(operation, sequence, visit);
   }
 
-  /** Sends a whole message that somebody else has built, with NLM_F_ACK, and waits for the answer. */
+  /** Sends a complete message, built by the caller, with NLM_F_ACK and waits for the answer. */
   acknowledge(operation: string, message: Uint8Array): void {
     const sequence = ++this.#sequence;
     const { view } = bytesOf(message);
@@ -154,7 +154,7 @@ export class NetlinkSocket implements Requester, Disposable {
         for (let offset = 0; offset < length;) {
           const end = messageEnd(view, offset, length);
           const type = messageType(view, offset);
-          // An answer to an earlier request that was given up.
+          // An answer to an earlier, abandoned request.
           if (messageSequence(view, offset) !== sequence) {
             offset = (end + 3) & ~3;
             continue;
@@ -162,7 +162,7 @@ export class NetlinkSocket implements Requester, Disposable {
           const flags = messageFlags(view, offset);
           if ((flags & NLM_F_DUMP_INTR) !== 0) interrupted = true;
           if (type === NLMSG_DONE || type === NLMSG_ERROR) {
-            // Both carry an errno, negative; 0 says that all went well.
+            // Both carry a negated errno; 0 means success.
             if (end - offset < NLMSG_HDRLEN + 4) throw new ParseError(`${operation}: empty answer`);
             const code = -view.getInt32(offset + NLMSG_HDRLEN, true);
             if (code !== 0) throw kernelError(operation, code);
@@ -174,12 +174,12 @@ export class NetlinkSocket implements Requester, Disposable {
         }
       }
     } catch (error) {
-      // The rest of an answer must not be taken for the next one's, and a dump that is not read to
-      // its end pins the device: a new socket for the next request.
+      // The rest of this answer must not be read as the next answer, and an unfinished dump pins the device. So close
+      // the socket; the next request opens a new one.
       if (!done) this[Symbol.dispose]();
       throw error;
     } finally {
-      // A device's answer holds its private and preshared keys.
+      // The answer for a device contains its private and preshared keys.
       bytes.fill(0, 0, used);
     }
     return { interrupted };

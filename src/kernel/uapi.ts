@@ -1,6 +1,6 @@
 /**
- * Numbers of the Linux kernel's interface, grouped by header, under the header's own names;
- * test/kernel/uapi.test.ts compares each with the headers that are installed. Nothing else is here.
+ * Constants of the Linux kernel's interface, grouped by header, under the header's own names; test/kernel/uapi.test.ts
+ * compares each with the installed headers. Nothing else is here.
  */
 
 // linux/netlink.h
@@ -110,7 +110,7 @@ export const SO_PROTOCOL = 38;
 export const O_RDWR = 2;
 export const O_CREAT = 0x40;
 export const O_CLOEXEC = 0x80000;
-// On arm64 another number: arch/arm64/include/uapi/asm/fcntl.h
+// Different on arm64: arch/arm64/include/uapi/asm/fcntl.h
 export const O_NOFOLLOW = process.arch === "arm64" ? 0x8000 : 0x20000;
 export const AT_EMPTY_PATH = 0x1000;
 export const LOCK_EX = 2;

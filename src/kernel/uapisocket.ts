@@ -1,6 +1,6 @@
 /**
- * The seam to the socket of a userspace WireGuard program. By libc and not by Bun's sockets: the answer
- * holds the private key, and Bun's pass through a buffer of its own, which keeps it.
+ * The seam to the UAPI socket of a userspace WireGuard program. It uses libc instead of Bun's sockets, because the
+ * answer contains the private key and Bun would keep it in a buffer of its own.
  */
 
 import { errno, libc } from "../../ffi/libc.ts";
@@ -25,40 +25,39 @@ import {
 
 /** Ends with an empty line, as the answer does. */
 const REQUEST = new TextEncoder().encode("get=1\n\n");
-/** A program that is silent for this long is as good as gone. */
+/** Timeout while the program sends nothing. */
 const SILENCE_MS = 1000;
-/** One that goes on for this long must not keep other devices waiting; 10,000 peers take 60 ms. */
+/** Timeout of the whole answer, so that one program cannot delay other devices; 10,000 peers take 60 ms. */
 const ANSWER_MS = 5000;
-/** About 40,000 peers; as text and as peers they take fifteen times as much memory. */
+/** About 40,000 peers; text and parsed peers together take fifteen times as much memory. */
 const ANSWER_MAX_BYTES = 16 * 1024 * 1024;
-/** A program answers within a fraction of it. */
+/** Pause before the next read if nothing has arrived. A program answers in a fraction of it. */
 const PAUSE_MS = 1;
 /** Far more than the longest line. */
 const BUFFER_BYTES = 65_536;
 /** struct sockaddr_un, linux/un.h: the family, and a path with its NUL. */
 const SOCKADDR_UN_BYTES = 110;
 
-/** Takes in an answer in pieces. */
+/** Parses an answer in pieces. */
 export interface AnswerParser<Result> {
   readonly isComplete: boolean;
   /**
-   * Reads the whole lines that there are. The bytes are valid during the call only.
+   * Reads all complete lines. The bytes are valid during the call only.
    *
    * @param nowMs wall clock.
-   * @returns how many bytes were read; the rest comes again, with more.
+   * @returns how many bytes were read; the next call gets the rest again, with more.
    * @throws ParseError
    */
   read(bytes: Uint8Array, nowMs: number): number;
-  /** @throws ParseError when something is missing. */
+  /** @throws ParseError if the answer is incomplete. */
   finish(): Result;
 }
 
 /**
- * Asks at the socket and has the answer parsed as it arrives, piece by piece, with a pause for the event
- * loop after each; the bytes are zeroed then. A program that ends in the middle is asked once more, to
- * see whether it is gone.
+ * Sends the request and parses the answer in pieces as it arrives; after each piece its bytes are zeroed and the event
+ * loop runs. If the program hangs up in the middle, the request is repeated once, to find whether the program is gone.
  *
- * @returns null when nobody listens there: the program is gone and left its socket behind.
+ * @returns null if the program is gone: it does not listen on its socket, or the socket does not exist.
  * @throws SystemError, ParseError
  */
 export async function askUapi<Result>(
@@ -102,7 +101,7 @@ async function askOnce<Result>(
     const startMs = clock.now().monotonicMs;
     let heardMs = startMs;
     let totalBytes = 0;
-    /** Of a line whose end is still to come, at the start of the buffer. */
+    /** Length of the incomplete line at the start of the buffer. */
     let restBytes = 0;
     for (;;) {
       const received = receive(operation, descriptor, buffer.subarray(restBytes));
@@ -138,7 +137,7 @@ async function askOnce<Result>(
   }
 }
 
-/** @returns how many bytes came; 0: the other side closed; null: none yet. */
+/** @returns how many bytes arrived; 0 if the program closed the socket; null if nothing has arrived yet. */
 function receive(operation: string, descriptor: number, room: Uint8Array): number | null {
   const length = Number(libc().recv(descriptor, room, room.length, MSG_DONTWAIT));
   const code = length < 0 ? errno() : 0;

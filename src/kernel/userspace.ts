@@ -1,5 +1,5 @@
 /**
- * Userspace WireGuard (wireguard-go, boringtun, gotatun) by its UAPI socket: text in lines of key=value.
+ * Userspace WireGuard (wireguard-go, boringtun, gotatun), read from its UAPI socket as lines of key=value.
  * https://www.wireguard.com/xplatform/, "Cross-platform userspace implementation".
  */
 
@@ -9,24 +9,24 @@ import { interfaceIndex, listFolder } from "../system.ts";
 import type { Device, DeviceLook, Endpoint, Peer, PublicKey } from "../wireguard.ts";
 import { type AnswerParser, askUapi } from "./uapisocket.ts";
 
-/** Where the implementations put their sockets, `<device>.sock`. */
+/** Folder of the implementations' sockets, `<device>.sock`. */
 const SOCKET_FOLDER = "/var/run/wireguard";
-/** The last second that a Date can hold to its end. */
+/** The last second that fits entirely into a Date, whose maximum is 8.64e15 ms. */
 const LAST_SECOND = 8.64e12 - 1;
 /**
- * Handshake times below this are ages: as Unix time, it is in 1973, before any system's clock but one
- * that was never set; as an age it is three years, and boringtun forgets a handshake after 9 minutes.
+ * Handshake times below this may be ages, see `#handshakeMs`. As Unix time it is in 1973, earlier than any clock that
+ * was ever set; as an age it is three years, and boringtun forgets a handshake after 9 minutes.
  */
 const AGE_MAX_SECONDS = 100_000_000;
 
-/** Of all peers; each takes a kilobyte of memory while the answer is read. */
+/** Maximum for all peers together; each takes a kilobyte of memory while the answer is read. */
 const ALLOWED_IPS_MAX = 200_000;
 const NEWLINE = 0x0a;
 const EQUALS = 0x3d;
 
 /**
- * The devices that have a socket and are in this network namespace: the folder is the same for all
- * namespaces of a machine.
+ * The devices that have a socket and are in this network namespace: all network namespaces of a machine share the
+ * folder.
  */
 export function listUserspaceDevices(): { name: string; index: number }[] {
   return listFolder(SOCKET_FOLDER)
@@ -36,7 +36,7 @@ export function listUserspaceDevices(): { name: string; index: number }[] {
     .filter(({ index }) => index !== 0);
 }
 
-/** One userspace device and what the looks so far found. */
+/** One userspace device and the peers of its last scan. */
 export class UserspaceDevice {
   readonly name: string;
   readonly index: number;
@@ -47,12 +47,12 @@ export class UserspaceDevice {
     this.index = index;
   }
 
-  /** As the last look found them. */
+  /** The peers as of the last scan. */
   get peers(): readonly Peer[] {
     return [...this.#before.values()];
   }
 
-  /** @returns null when nobody answers at the socket: the daemon is gone and left it behind. */
+  /** @returns null if the program is gone: it does not listen on its socket, or the socket does not exist. */
   async look(clock: Clock): Promise<DeviceLook | null> {
     const path = `${SOCKET_FOLDER}/${this.name}.sock`;
     const operation = `ask userspace device ${this.name}`;
@@ -65,7 +65,7 @@ export class UserspaceDevice {
   }
 }
 
-/** What one look found other than the look before it. */
+/** The differences between two scans. */
 export function differenceOf(
   before: ReadonlyMap<PublicKey, Peer>,
   now: ReadonlyMap<PublicKey, Peer>,
@@ -92,17 +92,16 @@ type Draft = { -readonly [Field in keyof Peer]: Peer[Field] } & {
   allowedIps: string[];
 };
 
-/** A device, and its peers. */
 export interface UapiAnswer {
   readonly device: Device;
   readonly peers: Peer[];
 }
 
 /**
- * Reads a whole answer to `get=1`.
+ * Reads a complete answer to `get=1`.
  *
- * @param nowMs wall clock of when it was made.
- * @throws ParseError naming the key, never a value.
+ * @param nowMs wall clock when the answer was made.
+ * @throws ParseError, which names the key but never a value.
  */
 export function parseUapi(name: string, answer: Uint8Array, nowMs: number): UapiAnswer {
   const parser = new UapiParser(name);
@@ -111,7 +110,7 @@ export function parseUapi(name: string, answer: Uint8Array, nowMs: number): Uapi
 }
 
 /**
- * Reads the answer to `get=1` in pieces, as they arrive. Unknown keys are stepped over, and so are
+ * Reads the answer to `get=1` in pieces, as they arrive. Unknown keys are skipped, and so are the values of
  * `private_key` and `preshared_key`.
  */
 export class UapiParser implements AnswerParser<UapiAnswer> {
@@ -120,7 +119,7 @@ export class UapiParser implements AnswerParser<UapiAnswer> {
   readonly #peers: Draft[] = [];
   #listenPort = 0;
   #peer: Draft | null = null;
-  /** As they came, of the peer. */
+  /** The current peer's handshake time as received: a Unix time or an age. */
   #handshake = { seconds: 0, nanoseconds: 0 };
   #hasPrivateKey = false;
   #allowedIps = 0;
@@ -131,7 +130,7 @@ export class UapiParser implements AnswerParser<UapiAnswer> {
     this.#name = name;
   }
 
-  /** An empty line after that of `errno` ends the answer. */
+  /** An empty line after the `errno` line ends the answer. */
   get isComplete(): boolean {
     return this.#isComplete;
   }
@@ -161,7 +160,7 @@ export class UapiParser implements AnswerParser<UapiAnswer> {
     const equals = line.indexOf(EQUALS);
     if (equals === -1) throw new ParseError(`UAPI answer of ${this.#name}: a line without "="`);
     const key = this.#decoder.decode(line.subarray(0, equals));
-    // Before the value is decoded: these two must never become one.
+    // Checked before the value is decoded, because these two values must never become strings.
     if (key === "private_key") this.#hasPrivateKey = true;
     if (key === "private_key" || key === "preshared_key") return;
     const value = this.#decoder.decode(line.subarray(equals + 1));
@@ -216,9 +215,10 @@ export class UapiParser implements AnswerParser<UapiAnswer> {
   }
 
   /**
-   * The specification wants Unix time, zero for never. boringtun, which never shows a private key, has
-   * the age of the handshake instead (https://github.com/cloudflare/boringtun/issues/447). A program
-   * that keeps to the specification may have a small Unix time, from before its clock was set.
+   * The specification demands Unix time, zero for never. boringtun, which never sends a private key, sends the age of
+   * the handshake instead (https://github.com/cloudflare/boringtun/issues/447). A program that follows the
+   * specification may send a small Unix time, from before its clock was set, so an answer with a private key is never
+   * read as an age.
    */
   #handshakeMs(nowMs: number): number | null {
     const { seconds, nanoseconds } = this.#handshake;
@@ -245,7 +245,7 @@ function publicKeyFromHex(value: string): PublicKey {
   return Uint8Array.fromHex(value).toBase64() as PublicKey;
 }
 
-/** `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%eth0]:51820`; the scope's name is left out. */
+/** `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%eth0]:51820`; the name of the scope is ignored. */
 function parseEndpoint(value: string): Endpoint {
   const match = /^(?:\[([0-9a-f:.]+)(?:%[^\]]*)?\]|([0-9.]+)):(\d{1,5})$/i.exec(value);
   const address = match === null ? null : canonical(match[1] ?? match[2]!);
@@ -263,11 +263,11 @@ function parsePrefix(value: string): string {
   if (address === null || mask > (isIpv6 ? 128 : 32)) {
     throw new ParseError("UAPI answer: allowed_ip is no prefix");
   }
-  // Here IPv4-mapped is no other way to say IPv4: its mask counts from the start of IPv6.
+  // An IPv4-mapped prefix must stay IPv6 here: its mask counts from the first bit of the IPv6 address.
   return `${isIpv6 && !address.includes(":") ? "::ffff:" : ""}${address}/${mask}`;
 }
 
-/** Four numbers up to 255, without leading zeros, which some take for octal. */
+/** Four numbers up to 255, without leading zeros, which some parsers read as octal. */
 const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 
 /** The address as `formatAddress` writes it; null if it is not an address. */

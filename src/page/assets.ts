@@ -1,4 +1,4 @@
-/** The files that a page needs beside itself, each under a name that changes with what is in it. */
+/** The files that the pages load, each under a name that contains a hash of its content. */
 
 import script from "./client.js" with { type: "text" };
 
@@ -13,7 +13,7 @@ export interface Asset {
 export interface Assets {
   readonly script: Asset;
   readonly style: Asset;
-  /** Another one: a page that is open already is not of this wgmon. */
+  /** Hash of both files. An open page with another value was served by another build of wgmon. */
   readonly build: string;
 }
 

@@ -1,15 +1,15 @@
-/** The last 24 hours as pictures: what moved, and when the peer was connected. SVG without any style. */
+/** Charts of the last 24 hours: the traffic, and when the peer was connected. SVG without inline styles. */
 
 import { bytes, counted, span } from "./format.ts";
 import type { Past } from "./past.ts";
 
-/** Slots that are one point of the small picture: half an hour. */
+/** Slots in one bar of the sparkline: half an hour. */
 const SPARK_SLOTS = 6;
 const SPARK_HEIGHT = 20;
 const LINE_HEIGHT = 100;
 const STRIP = 3;
 
-/** In a row: both directions together. */
+/** The chart in a table row: both directions added. */
 export function Spark({ past }: { past: Past }) {
   const sums: number[] = [];
   for (let slot = 0; slot < past.slots; slot++) {
@@ -34,7 +34,7 @@ export function Spark({ past }: { past: Past }) {
   );
 }
 
-/** On a peer's page: what was received above the line, what was sent below. */
+/** The chart on a peer's page: bytes received above the line, bytes sent below. */
 export function Timeline({ past }: { past: Past }) {
   const most = Math.max(...past.rxBytes, ...past.txBytes);
   const scale = { step: 1, most };
@@ -75,10 +75,10 @@ export function Timeline({ past }: { past: Past }) {
   );
 }
 
-/** When it was connected. */
+/** A strip that shows when the peer was connected. */
 function Strip({ past, y, height = STRIP }: { past: Past; y: number; height?: number }) {
   const lines = past.connected.map(({ from, to }) => {
-    // Short ones must be seen, too.
+    // Short sessions must be visible.
     const width = Math.max(to - from, 0.75);
     return `M${round(Math.min(from, past.slots - width))} ${y}h${round(width)}v${height}h-${round(width)}z`;
   });
@@ -93,19 +93,19 @@ function Strip({ past, y, height = STRIP }: { past: Past; y: number; height?: nu
 interface Scale {
   /** Width of a bar. */
   readonly step: number;
-  /** What is as high as the picture. */
+  /** The value whose bar is as high as the chart. */
   readonly most: number;
   readonly base: number;
-  /** Height of the picture, negative upwards. */
+  /** Height of the chart; negative is upwards. */
   readonly up: number;
 }
 
-/** Bars side by side, as one shape; none where nothing moved. */
+/** The bars as one SVG path; a value of 0 has no bar. */
 function bars(values: readonly number[], { step, most, base, up }: Scale): string {
   let path = "";
   for (const [index, value] of values.entries()) {
     if (value <= 0) continue;
-    // What moved at all is seen.
+    // Even the smallest value must be visible.
     const height = round(Math.sign(up) * Math.max(1, (value / most) * Math.abs(up)));
     path += `M${index * step} ${base}v${height}h${step}v${-height}z`;
   }

@@ -1,23 +1,23 @@
 /**
- * The page's script: keeps what is shown up to date. The server says which elements changed, and they are
- * changed in place, so that focus, selection and scroll stay where they are. Without it the page works,
- * too, and stands still.
+ * The page's script: keeps the page up to date. The server sends the elements that changed, and they are
+ * changed in place, so that focus, selection and scroll position stay. Without the script the page works, but
+ * does not update itself.
  */
 
 const AGAIN_MS = 3000;
-/** A connection that is back so soon was not worth a word. */
+/** A connection that is restored within this time is not reported as lost. */
 const PATIENCE_MS = 4000;
 
 const status = document.getElementById("live");
 const template = document.createElement("template");
-/** The items of lists by their ids. */
+/** New list items by id, until their list is put in order. */
 const items = new Map();
-/** Orders of lists that have to wait, because something in them is selected. */
+/** Orders that are not applied yet, by list: a list with selected text is not reordered. */
 const waiting = new Map();
 let source = null;
 let again = 0;
 let complaint = 0;
-/** How far the server's clock is ahead of ours. */
+/** How far the server's clock is ahead of the browser's. */
 let skewMs = Number(document.body.dataset.now) - Date.now();
 
 function connect() {
@@ -26,7 +26,7 @@ function connect() {
   source = new EventSource(location.href);
   source.onmessage = ({ data }) => {
     const update = JSON.parse(data);
-    // Another wgmon answers now, with another page.
+    // Another build of wgmon answers now, with another page.
     if (update.build !== document.body.dataset.build) location.reload();
     else apply(update);
   };
@@ -37,10 +37,10 @@ function connect() {
   };
 }
 
-/** A browser does not try again where it was refused. */
+/** EventSource does not reconnect after an HTTP error. */
 async function reconnect() {
   const answer = await fetch(location.href, { method: "HEAD" }).catch(() => null);
-  // The login is over: the form for it comes.
+  // The login has ended: reloading shows the login form.
   if (answer?.status === 401) location.reload();
   else connect();
 }
@@ -51,7 +51,7 @@ function disconnect() {
   source = null;
 }
 
-/** A screen reader says it, too; so only what is new. */
+/** A screen reader announces the text, so it is set only when it changes. */
 function say(text) {
   clearTimeout(complaint);
   complaint = 0;
@@ -76,12 +76,12 @@ function apply({ now, title, parts = {}, lists = {} }) {
   }
   arrange();
   paint();
-  // Browsers that cannot move an element take the focus from it.
+  // Browsers without moveBefore remove the focus from a moved element.
   if (focused !== document.activeElement && focused.isConnected)
     focused.focus({ preventScroll: true });
 }
 
-/** Takes in an item as a whole, or those of its children that changed. */
+/** Applies a whole item, or those of its children that changed. */
 function applyItem(list, id, html) {
   const known = items.get(id) ?? document.getElementById(id);
   if (typeof html !== "string") {
@@ -93,7 +93,7 @@ function applyItem(list, id, html) {
   }
 }
 
-/** Brings lists into their order. */
+/** Puts lists in their order. */
 function arrange() {
   const selection = getSelection();
   for (const [list, order] of waiting) {
@@ -113,7 +113,10 @@ function arrange() {
   if (waiting.size === 0) items.clear();
 }
 
-/** Who was at an item that goes is at its neighbour then, not at the beginning of the page. */
+/**
+ * Removes an item. If it has the focus, its neighbour gets it; otherwise the focus would return to the top of
+ * the page.
+ */
 function remove(child) {
   if (child.contains(document.activeElement)) {
     const neighbour = child.nextElementSibling ?? child.previousElementSibling;
@@ -127,7 +130,7 @@ function parse(html) {
   return template.content.firstElementChild;
 }
 
-/** Makes one element like another, and changes nothing that is alike. */
+/** Makes one element equal to another, and leaves equal parts alone. */
 function morph(from, to) {
   if (from.isEqualNode(to)) return;
   if (from.nodeName !== to.nodeName) {
@@ -143,7 +146,7 @@ function morph(from, to) {
   for (const { name, value } of to.attributes) {
     if (from.getAttribute(name) !== value) from.setAttribute(name, value);
   }
-  // Times have their text from here.
+  // paint() writes the text of times.
   if (from.nodeName === "TIME") return;
   const wanted = [...to.childNodes];
   for (const [index, child] of wanted.entries()) {
@@ -154,14 +157,14 @@ function morph(from, to) {
   while (from.childNodes.length > wanted.length) from.lastChild.remove();
 }
 
-/** Writes all times: how long ago, counting on; or when, in this browser's zone. */
+/** Writes all times: an age, which grows while the page is open, or a time in the browser's time zone. */
 function paint() {
   const nowMs = Date.now() + skewMs;
   for (const time of document.querySelectorAll("time")) {
     const atMs = Date.parse(time.dateTime);
     const text =
       time.dataset.as === "at"
-        ? // Of Sweden, where times are written as 2026-11-22 16:19:04.
+        ? // The Swedish locale writes times as 2026-11-22 16:19:04.
           new Date(atMs).toLocaleString("sv-SE")
         : span(nowMs - atMs) + (time.dataset.as === "ago" ? " ago" : "");
     if (time.firstChild === null) time.append(text);
@@ -169,7 +172,7 @@ function paint() {
   }
 }
 
-/** `12s`, `3h 20m`: the two largest units; event.ts writes the same. */
+/** `12s`, `3h 20m`: the two largest units; duration() in event.ts has the same format. */
 function span(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
   const units = [
@@ -196,7 +199,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("selectionchange", () => {
   if (waiting.size > 0) arrange();
 });
-// Nobody looks at a page in the background.
+// A hidden page needs no updates.
 document.addEventListener("visibilitychange", () => (document.hidden ? disconnect() : connect()));
 
 document.getElementById("zone").textContent =

@@ -90,7 +90,7 @@ interface EventListProps {
   readonly id: string;
   readonly events: readonly Placed[];
   readonly live: Live;
-  /** Where the events are that a filter leaves out; left out or null: there is no filter. */
+  /** Address of the events without the filter; omitted or null if there is no filter. */
   readonly all?: string | null;
 }
 
@@ -127,14 +127,14 @@ function eventItem(seq: number, event: Event, live: Live): Item {
   ]);
 }
 
-/** As in the log; the peer's name leads to it. */
+/** The sentence of the log, with the peer's name as a link to its page. */
 function Sentence({ event }: { event: Event }) {
   const text = shortSentence(event);
   if (!("peer" in event.data)) return <span>{isolated(text)}</span>;
   const { device, peer } = event.data;
   const name = shortName(peer.name ?? "");
   const who = name === "" ? shortKey(peer.publicKey) : name;
-  // It begins with the name; what follows is ours.
+  // The text after the name is wgmon's own and needs no isolation.
   if (!text.startsWith(who)) return <span>{isolated(text)}</span>;
   return (
     <span>

@@ -1,18 +1,18 @@
 /**
- * Reads what a form sends. Anybody may send one, so each has little time, and of too many the one that has
- * been waited for longest is given up: a form usually arrives together with its header.
+ * Reads a submitted form. Any client may submit one, so each has little time, and if too many are pending,
+ * the one that has waited longest is cancelled: a form usually arrives together with its header.
  */
 
 import { Slots } from "../http/slots.ts";
 
-/** A form is a few hundred bytes. */
+/** How long a form may take to arrive; it has a few hundred bytes. */
 const PATIENCE_MS = 3000;
 const reading = new Slots(32);
 
-/** null: it did not arrive completely, in time, or before too many others. */
+/** null if the form did not arrive completely and in time, or was cancelled because too many were pending. */
 export async function readForm(request: Request): Promise<URLSearchParams | null> {
   const { promise: givenUp, resolve: giveUp } = Promise.withResolvers<null>();
-  // Never null: all of them wait for their clients.
+  // Never null, because all slots here wait for their clients.
   const slot = reading.take(() => giveUp(null))!;
   slot.waits();
   const timer = setTimeout(() => giveUp(null), PATIENCE_MS);

@@ -9,7 +9,7 @@ const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"] as const;
 export function bytes(count: number): string {
   let value = Math.max(0, count);
   let unit = 0;
-  // What would be written as 1000 is 1.0 of the next.
+  // A value that would be rounded to 1000 is 1.0 of the next unit.
   while (value >= (unit === 0 ? 1000 : 999.5) && unit < UNITS.length - 1) {
     value /= 1000;
     unit++;
@@ -33,18 +33,18 @@ export function clockTime(ms: number): string {
   return new Date(ms).toISOString().slice(0, 19).replace("T", " ");
 }
 
-/** `12s`, `3h 20m`; client.js writes the same. */
+/** `12s`, `3h 20m`; client.js has the same format. */
 export function span(ms: number): string {
   return duration(Math.max(0, ms));
 }
 
-/** Of a peer's page; base64url needs no escapes. */
+/** The address of a peer's page; base64url needs no escapes. */
 export function peerAddress(device: string, publicKey: string): string {
-  // A lone surrogate cannot be encoded.
+  // encodeURIComponent throws for a lone surrogate.
   return `/peers/${encodeURIComponent(device.toWellFormed())}/${urlKey(publicKey)}`;
 }
 
-/** The path with those parts of a query that are not null. */
+/** The path with those parameters of the query that are not null. */
 export function address(path: string, query: Readonly<Record<string, string | null>>): string {
   const given = Object.entries(query).filter(
     (entry): entry is [string, string] => entry[1] !== null,
@@ -52,7 +52,7 @@ export function address(path: string, query: Readonly<Record<string, string | nu
   return given.length === 0 ? path : `${path}?${new URLSearchParams(given).toString()}`;
 }
 
-/** An id for an element, from what tells a thing from others. */
+/** An id for an element, derived from the values that identify the object it shows. */
 export function idOf(kind: string, ...parts: readonly (string | number)[]): string {
   return `${kind}${Bun.hash(parts.join(" ")).toString(36)}`;
 }

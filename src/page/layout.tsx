@@ -1,4 +1,4 @@
-/** What all pages have in common: head, navigation, foot. */
+/** The frame of all pages: head, navigation and footer. */
 
 import { raw } from "hono/html";
 
@@ -23,20 +23,20 @@ export interface Frame {
   readonly assets: Assets;
   readonly live: Live;
   readonly title: string;
-  /** null: it is none of the places that the navigation leads to. */
+  /** null if the navigation has no link to the page. */
   readonly place: Place | null;
   readonly theme: Theme;
-  /** Path and query: where forms lead back to. */
+  /** Path and query of the page; forms return to it. */
   readonly address: string;
-  /** Learns nothing of this machine. */
+  /** Not authenticated: the page shows nothing about this machine. */
   readonly isStranger: boolean;
-  /** Somebody who can log out. */
+  /** Has a login, and can log out. */
   readonly isLoggedIn: boolean;
-  /** Whether the page changes while it is looked at. */
+  /** Whether the page updates itself while it is open. */
   readonly isLive: boolean;
 }
 
-/** A dot in a ring, in a colour that is seen on light and dark. */
+/** A dot in a ring, in a colour that is visible on light and dark backgrounds. */
 const ICON =
   "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='6.5' fill='none' stroke='%232da44e' stroke-width='2'/%3E%3Ccircle cx='8' cy='8' r='3' fill='%232da44e'/%3E%3C/svg%3E";
 

@@ -1,4 +1,4 @@
-/** Which peers a page shows, and in which order: all are searched, one page of them is rendered. */
+/** Selects and sorts the peers that the first page lists: all are searched, one page of them is rendered. */
 
 import { shortName } from "../channel/text.ts";
 import { inOrder, type Place } from "../http/order.ts";
@@ -16,18 +16,18 @@ export type State = (typeof stateNames)[number];
 export const sorts = ["state", "name", "device", "since", "seen", "rx", "tx"] as const;
 export type Sort = (typeof sorts)[number];
 
-/** Of these the largest come first, unless the other way is asked for: the latest, the fastest. */
+/** Descending by default: latest or fastest first. */
 const largestFirst: ReadonlySet<Sort> = new Set(["since", "seen", "rx", "tx"]);
 
 export interface PeerQuery {
   /** Part of name, tag, key, endpoint or allowed IP; empty: all. */
   readonly q: string;
-  /** null: all. */
+  /** null selects all devices. */
   readonly device: string | null;
   readonly state: State | null;
   readonly sort: Sort;
   readonly isDescending: boolean;
-  /** From 1. */
+  /** Counted from 1. */
   readonly page: number;
 }
 
@@ -37,20 +37,20 @@ export interface Row {
   readonly peer: Peer;
   readonly session: Session | null;
   readonly state: State;
-  /** Clean; null: it has none. */
+  /** Sanitized; null if the peer has no name. */
   readonly name: string | null;
 }
 
 export interface Found {
   readonly rows: readonly Row[];
-  /** On all pages. */
+  /** Peers found, on all pages. */
   readonly total: number;
-  /** From 1; the last one if less were found than were asked for. */
+  /** Counted from 1; the last page if the requested one is beyond it. */
   readonly page: number;
   readonly pages: number;
 }
 
-/** What is none of ours is as if it were not there: the address may be somebody's old bookmark. */
+/** Ignores unknown parameters and values: the address may be an old bookmark. */
 export function readQuery(given: URLSearchParams): PeerQuery {
   const sort = oneOf(sorts, given.get("sort")) ?? "state";
   const order = given.get("order");
@@ -65,7 +65,7 @@ export function readQuery(given: URLSearchParams): PeerQuery {
   };
 }
 
-/** The address of the list, as short as it can be. */
+/** The address of the list, without parameters that have their default value. */
 export function addressOf({ q, device, state, sort, isDescending, page }: PeerQuery): string {
   return address("/", {
     q: q === "" ? null : q,
@@ -77,7 +77,7 @@ export function addressOf({ q, device, state, sort, isDescending, page }: PeerQu
   });
 }
 
-/** The query for the same peers by another order; by the same one, turned round. */
+/** The query for the same peers in another order; the present order is reversed. */
 export function sortedBy(query: PeerQuery, sort: Sort): PeerQuery {
   const isDescending = query.sort === sort ? !query.isDescending : largestFirst.has(sort);
   return { ...query, sort, isDescending, page: 1 };
@@ -114,18 +114,18 @@ export function rowOf(source: Source, device: string, peer: Peer): Row {
   return { device, peer, session, state, name: name === "" ? null : name };
 }
 
-/** Where the peer was last proven to be: an attempt alone may move the kernel's endpoint. */
+/** The endpoint that was last verified: a handshake attempt alone can change the kernel's endpoint. */
 export function endpointOf({ session, peer }: Row): string | null {
   const endpoint = session?.endpoint ?? peer.endpoint;
   return endpoint === null ? null : formatEndpoint(endpoint);
 }
 
-/** null: the peer is not connected, or nobody knows yet. */
+/** Transfer rates; null if the peer is not connected or the rates are not known yet. */
 export function speedOf(source: Source, { device, peer, session }: Row): Rates | null {
   return session === null ? null : source.rates(device, peer.publicKey);
 }
 
-/** What it is sorted by; null: it has none. */
+/** The value that the row is sorted by; null if the row has no such value. */
 function valueOf(source: Source, row: Row, sort: Sort): number | string | null {
   const { device, peer, session, state, name } = row;
   switch (sort) {

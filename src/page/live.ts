@@ -1,7 +1,7 @@
 /**
- * What of a page changes while somebody looks at it: parts, each an element with an id, and lists of
- * items. They note themselves while the page is rendered. Rendered again later, only what differs goes
- * to the browser, so that what stays the same keeps its focus and its selection there. Pure.
+ * The parts of a page that change while it is open: single elements with an id, and lists of items. They are
+ * recorded while the page is rendered. When it is rendered again, only the differences are sent to the
+ * browser, so that unchanged elements keep their focus and selection. Pure.
  */
 
 import { raw } from "hono/html";
@@ -10,29 +10,29 @@ import type { JSX } from "hono/jsx/jsx-runtime";
 /** An item of a list. */
 export interface Item {
   readonly id: string;
-  /** Its start tag, without which it is another one: `<tr id="p1" class="never">`. */
+  /** Its start tag, such as `<tr id="p1" class="never">`; if this changes, the whole item is sent. */
   readonly start: string;
   /** Its children, each an element. */
   readonly cells: readonly string[];
   readonly end: string;
 }
 
-/** What a browser is told; those that did not change are left out. */
+/** The changes that are sent to a browser. */
 export interface Update {
-  /** Elements by their ids. */
+  /** Changed elements, by id. */
   parts?: Record<string, string>;
   lists?: Record<string, ListUpdate>;
 }
 
 interface ListUpdate {
-  /** The ids of all items. */
+  /** The ids of all items in order; omitted if unchanged. */
   order?: readonly string[];
-  /** By id: the whole item, or those of its children that changed, by their places. */
+  /** Changed items by id: the whole item, or its changed children by position. */
   items?: Record<string, string | Record<number, string>>;
 }
 
 export class Live {
-  /** When the page was rendered; null: the browser counts the time by itself. */
+  /** Wall-clock time of the rendering; null omits the text of times, which the browser writes itself. */
   readonly nowMs: number | null;
   readonly #parts = new Map<string, string>();
   readonly #lists = new Map<string, ReadonlyMap<string, Item>>();
@@ -41,20 +41,20 @@ export class Live {
     this.nowMs = nowMs;
   }
 
-  /** An element that changes as a whole; it has this id. */
+  /** Records an element with this id that changes as a whole. */
   part(id: string, element: JSX.Element) {
     const html = textOf(element);
     this.#parts.set(id, html);
     return raw(html);
   }
 
-  /** The children of the element with this id. */
+  /** Records the children of the element with this id. */
   list(id: string, items: readonly Item[]) {
     this.#lists.set(id, new Map(items.map((item) => [item.id, item])));
     return raw(items.map(htmlOf).join(""));
   }
 
-  /** What is another here than before; null: nothing. */
+  /** The differences from `before`; null if there are no differences. */
   since(before: Live): Update | null {
     const update: Update = {};
     for (const [id, html] of this.#parts) {
@@ -68,14 +68,14 @@ export class Live {
   }
 }
 
-/** An item of these children; `start` is rendered with the closing tag of an empty element. */
+/** An item with these children. `empty` is its element without children, from which its tags are taken. */
 export function item(id: string, empty: JSX.Element, cells: readonly JSX.Element[]): Item {
   const text = textOf(empty);
   const at = text.lastIndexOf("</");
   return { id, start: text.slice(0, at), cells: cells.map(textOf), end: text.slice(at) };
 }
 
-/** Nothing of a page is asynchronous. */
+/** The HTML of an element; rendering a page is never asynchronous. */
 export function textOf(element: JSX.Element): string {
   return (element as { toString(): string }).toString();
 }

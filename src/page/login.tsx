@@ -1,9 +1,9 @@
-/** The form for the token, which a stranger gets. */
+/** The login form, for clients that are not authenticated. */
 
 interface LoginProps {
-  /** Where to go then. */
+  /** The address to open after the login. */
   readonly next: string;
-  /** What became of the try before; null: there was none. */
+  /** Why the previous attempt failed; null for the first attempt. */
   readonly problem: string | null;
 }
 
@@ -13,7 +13,7 @@ export function Login({ next, problem }: LoginProps) {
       <h1>Log in</h1>
       <form method="post" action="/login" class="login">
         <input type="hidden" name="next" value={next} />
-        {/* For password managers, which keep one for each name. */}
+        {/* Password managers store one password per user name. */}
         <input
           class="unseen"
           name="username"
@@ -46,15 +46,15 @@ export function Login({ next, problem }: LoginProps) {
   );
 }
 
-/** Longer ones would not fit into a form's body: see BODY_MAX_BYTES of server.ts. */
+/** A longer address would not fit in a form's body: see BODY_MAX_BYTES in server.ts. */
 const ADDRESS_MAX = 400;
 
-/** A path and query of ours; whatever else is given leads to the first page. */
+/** Returns a path and query of this server; for any other address, the first page. */
 export function ownAddress(given: string | null): string {
   const ours = "http://localhost";
   if (given === null || !given.startsWith("/") || !URL.canParse(given, ours)) return "/";
   const { origin, pathname, search } = new URL(given, ours);
-  // Of two slashes a browser makes another host.
+  // A browser reads a path with two leading slashes as another host.
   const address = pathname + search;
   const isOwn = origin === ours && !pathname.startsWith("//");
   return isOwn && address.length <= ADDRESS_MAX ? address : "/";

@@ -1,4 +1,4 @@
-/** How the targets are doing, what waits for them, and their dead letters. */
+/** The outbox page: the state of the targets, the events that wait for them, and their dead letters. */
 
 import { clean, cut, shortSentence } from "../channel/text.ts";
 import type { Source } from "../http/source.ts";
@@ -8,7 +8,7 @@ import { type Item, item, type Live } from "./live.ts";
 import { Age, At, None, State, Wide } from "./parts.tsx";
 import type { View } from "./view.ts";
 
-/** Of each target. */
+/** Most events shown per target and list. */
 const LETTERS = 20;
 const TEXT_MAX = 300;
 
@@ -129,7 +129,7 @@ function targetItem(target: TargetView, live: Live): Item {
 interface LettersProps {
   readonly id: string;
   readonly title: string;
-  /** What can be done; null: nothing need be. */
+  /** What the user can do; null if nothing needs to be done. */
   readonly why: string | null;
   readonly items: readonly Item[];
   readonly live: Live;

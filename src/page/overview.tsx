@@ -1,4 +1,4 @@
-/** The first page: devices, peers, the latest events, and how the targets are doing. */
+/** The first page: devices, peers, the latest events and the state of the targets. */
 
 import { shortName } from "../channel/text.ts";
 import type { Source } from "../http/source.ts";
@@ -30,7 +30,7 @@ const EVENTS = 10;
 
 interface Column {
   readonly name: string;
-  /** null: not to be sorted by. */
+  /** null if peers cannot be sorted by this column. */
   readonly sort: Sort | null;
   readonly isNumber?: true;
 }
@@ -160,7 +160,7 @@ function Devices({ devices, live }: { devices: readonly DeviceView[]; live: Live
   );
 }
 
-/** A form that works without a script. What is chosen by links goes along. */
+/** A form that works without JavaScript. It also contains the choices made by links, so that they are kept. */
 function Search({ query, devices }: { query: PeerQuery; devices: readonly string[] }) {
   const { q, device, state, sort, isDescending } = query;
   return (
@@ -231,7 +231,10 @@ function Search({ query, devices }: { query: PeerQuery; devices: readonly string
   );
 }
 
-/** On a small screen its rows become cards, which takes the roles away; so they are said. */
+/**
+ * On a small screen, CSS turns the rows into cards, which removes the ARIA roles of a table; so they are set
+ * explicitly.
+ */
 function PeerTable({ rows, query, live }: { rows: readonly Item[]; query: PeerQuery; live: Live }) {
   return (
     <table class="peers" role="table">
@@ -305,7 +308,7 @@ function Speed({ bytesPerSecond }: { bytesPerSecond: number | null }) {
   return bytesPerSecond === null ? <None /> : <>{`${bytes(bytesPerSecond)}/s`}</>;
 }
 
-/** How many there are, and the way to the others. */
+/** The number of peers found, and links to the other pages of them. */
 function FoundNote({
   found,
   query,

@@ -1,7 +1,7 @@
 /**
- * The page for people, made here and sent as it is to be seen: it works without scripts. With them, each
- * address can be asked for its changes, too (Accept: text/event-stream), and client.js does. server.ts
- * loads this file with the first request for it.
+ * The web pages, rendered on the server: they work without JavaScript. client.js requests the same addresses
+ * with Accept: text/event-stream, which returns their changes. server.ts loads this file with the first
+ * request for it.
  */
 
 import type { Context as HonoContext } from "hono";
@@ -29,9 +29,9 @@ import { Pulse, type Watcher } from "./pulse.ts";
 import { sessions } from "./sessions.tsx";
 import type { View } from "./view.ts";
 
-/** A stream ends after this, and the browser asks again: whether it still may is decided anew. */
+/** A stream ends after this time. The browser then reconnects, and its access is checked again. */
 const STREAM_MS = 15 * 60_000;
-/** When a browser tries again. */
+/** Pause before a browser reconnects. */
 const RETRY_MS = 2000;
 const YEAR_SECONDS = 365 * 86_400;
 const NO_FORM = "the form did not arrive whole\n";
@@ -41,7 +41,7 @@ const headers = {
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
   "cross-origin-opener-policy": "same-origin",
-  // Without any, a browser would not say which page a form was sent from.
+  // With no-referrer, a browser would not say in Origin which page a form was sent from.
   "referrer-policy": "same-origin",
   "x-frame-options": "DENY",
 } as const;
@@ -58,15 +58,16 @@ export interface Page extends Disposable {
 
 type Env = { Bindings: Visitor };
 type Context = HonoContext<Env>;
-/** null: there is nothing at this address. */
+/** Returns null if there is nothing at the address. */
 type Make = (live: Live) => View | null | Promise<View | null>;
 
 export function makePage({ source, logins, log }: PageOptions): Page {
   const pasts = new Pasts(source);
-  // Each has its own number of streams.
+  // The Unix socket and TCP have separate limits.
   const pulses = { root: new Pulse(source), others: new Pulse(source) };
 
-  // By itself Hono takes the path as it was sent (`/sessions/..\\login`), and server.ts as the URL standard has it.
+  // By default, Hono takes the path as it was sent (`/sessions/..\\login`), but server.ts takes it as the URL
+  // standard defines it. Both must agree.
   const app = new Hono<Env>({ getPath: ({ url }) => new URL(url).pathname });
   app.use(compress());
   app.use(async (c, next) => {
@@ -126,13 +127,13 @@ export function makePage({ source, logins, log }: PageOptions): Page {
     c.header("set-cookie", cookie);
     return c.redirect(ownAddress(form.get("next")), 303);
   });
-  // server.ts has one place for failures.
+  // server.ts handles all failures in one place.
   app.onError((error) => {
     throw error;
   });
   app.notFound((c) => failure(c, "There is nothing here."));
 
-  /** A page, or what changes in it. */
+  /** Responds with a page, or with the stream of its changes. */
   async function show(c: Context, place: Place | null, make: Make): Promise<Response> {
     const isStream = c.req.raw.method === "GET" && c.req.header("accept") === "text/event-stream";
     if (isStream) return stream(c, make);
@@ -169,7 +170,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
     );
   }
 
-  /** A page that stands still. */
+  /** Responds with a page that does not update itself. */
   function still(c: Context, view: View): Response | Promise<Response> {
     const live = new Live(source.clock.now().wallMs);
     return c.html(textOf(framed(c, { live, place: null, view, isLive: false })));
@@ -199,12 +200,12 @@ export function makePage({ source, logins, log }: PageOptions): Page {
     return c.body(streamOf(watcher, make), 200, {
       "content-type": "text/event-stream",
       "cache-control": "no-store",
-      // nginx would keep it back.
+      // Keeps nginx from buffering the stream.
       "x-accel-buffering": "no",
     });
   }
 
-  /** The whole of what can change, then what does. Nothing is made that the other side does not take. */
+  /** Sends all parts that can change, then the changes. Nothing is rendered until the client can accept it. */
   function streamOf(watcher: Watcher, make: Make): ReadableStream<Uint8Array> {
     const { clock } = source;
     const encoder = new TextEncoder();
@@ -217,7 +218,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
       if (startMs > endMs) return null;
       const live = new Live(null);
       const view = await make(live);
-      // A peer that is gone: the page, asked for again, says so.
+      // The peer is gone; a new request for the page reports that.
       if (view === null) return null;
       textOf(view.body);
       const update = live.since(before ?? new Live(null));
@@ -243,7 +244,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
             }
             controller.close();
           } catch (error) {
-            // The page, asked for again, says it.
+            // A new request for the page reports an unreadable device.
             if (!isUnreadable(error))
               log.error("the page failed; this is a bug in wgmon", { error: String(error) });
             controller.error(new Error("broken off"));

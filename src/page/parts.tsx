@@ -1,11 +1,11 @@
-/** Small things that several pages show. */
+/** Small components that several pages use. */
 
 import { shortName } from "../channel/text.ts";
 import { shortKey } from "../wireguard.ts";
 import { clockTime, peerAddress, span } from "./format.ts";
 import type { Live } from "./live.ts";
 
-/** How long ago, or for how long by now; the browser counts on. */
+/** How long ago (`ago`), or for how long until now (`for`); the browser keeps it up to date. */
 export function Age({ ms, live, as }: { ms: number; live: Live; as: "ago" | "for" }) {
   const { nowMs } = live;
   const text = nowMs === null ? "" : `${span(nowMs - ms)}${as === "ago" ? " ago" : ""}`;
@@ -16,7 +16,7 @@ export function Age({ ms, live, as }: { ms: number; live: Live; as: "ago" | "for
   );
 }
 
-/** When; the browser writes it in its own zone. */
+/** A time; the browser writes it in its own time zone. */
 export function At({ ms, live }: { ms: number; live: Live }) {
   return (
     <time datetime={new Date(ms).toISOString()} data-as="at">
@@ -25,7 +25,7 @@ export function At({ ms, live }: { ms: number; live: Live }) {
   );
 }
 
-/** Of a text that anybody may have written: clean, and its direction stays its own. */
+/** A text from an untrusted source: sanitized, and isolated in its writing direction. */
 export function Name({ text }: { text: string }) {
   return <bdi>{shortName(text)}</bdi>;
 }
@@ -33,7 +33,7 @@ export function Name({ text }: { text: string }) {
 interface PeerName {
   readonly device: string;
   readonly publicKey: string;
-  /** null: it has none. */
+  /** null if the peer has no name. */
   readonly name: string | null;
 }
 
@@ -46,12 +46,12 @@ export function PeerLink({ device, publicKey, name }: PeerName) {
   );
 }
 
-/** Never by its colour alone: each has a word and a shape. */
+/** A state is never shown by colour alone: each has a word and a shape. */
 export function State({ state }: { state: string }) {
   return <span class={`state ${state}`}>{state}</span>;
 }
 
-/** Nothing, so that it is heard as such. */
+/** An empty value, which a screen reader reads as "none". */
 export function None() {
   return (
     <span class="none">
@@ -61,7 +61,7 @@ export function None() {
   );
 }
 
-/** A wide table moves within itself; by the keyboard, too. */
+/** A wide table that scrolls in its own box, also by keyboard. */
 export function Wide({ label, children }: { label: string; children: unknown }) {
   return (
     <div class="wide" role="region" aria-label={label} tabindex={0}>

@@ -1,36 +1,39 @@
-/** The last 24 hours of peers: when they were connected and what moved. Kept for as long as it holds. */
+/**
+ * The last 24 hours of peers: when they were connected, and their traffic. Cached until the next slot begins
+ * or the peer's session starts or ends.
+ */
 
 import type { Source } from "../http/source.ts";
 import { TRAFFIC_SLOT_MS } from "../store/store.ts";
 import type { PublicKey } from "../wireguard.ts";
 
-/** Sessions of a peer that are looked at: one that came and went more often has a gap at the beginning. */
+/** Most sessions read per peer: a peer with more of them has a gap at the beginning of the 24 hours. */
 const SESSIONS_MAX = 100;
 const KEPT_MAX = 300;
-/** Peers that are read in one go; more would hold up packets for milliseconds. */
+/** Peers read without a pause; more would delay packets by milliseconds. */
 const SLICE = 10;
 
-/** A stretch of the last 24 hours, in slots from their beginning, with fractions. */
+/** A part of the last 24 hours, in slots from their beginning, with fractions. */
 export interface Stretch {
   readonly from: number;
   readonly to: number;
 }
 
 export interface Past {
-  /** Numbers in the two series. */
+  /** The length of rxBytes and txBytes. */
   readonly slots: number;
-  /** Bytes of each slot, oldest first; the last one is not over yet. */
+  /** Bytes per slot, oldest first; the last slot is not over yet. */
   readonly rxBytes: readonly number[];
   readonly txBytes: readonly number[];
   /** When the peer was connected, latest first. */
   readonly connected: readonly Stretch[];
   readonly connectedMs: number;
-  /** The end of the last session; null: unknown, or it lasts. */
+  /** The end of the last session; null if it is open, or if no session is known. */
   readonly lastEndMs: number | null;
 }
 
 interface Kept {
-  /** What it depends on. */
+  /** What the data depends on; it is read again when this changes. */
   readonly mark: string;
   readonly past: Past;
 }
@@ -43,7 +46,7 @@ export class Pasts {
     this.#source = source;
   }
 
-  /** Of several peers, in order; others have their turn in between. */
+  /** The data of several peers, in order; other work runs in between. */
   async ofAll(
     peers: readonly { readonly device: string; readonly publicKey: PublicKey }[],
   ): Promise<Past[]> {
@@ -88,7 +91,8 @@ export class Pasts {
       const toMs = Math.min(endedAtMs ?? nowMs, nowMs);
       if (toMs < fromMs) return [];
       connectedMs += toMs - fromMs;
-      // One that lasts reaches to the end, so that it need not grow.
+      // An open session reaches to the end of the last slot, so that the chart does not change as the session
+      // grows.
       return [{ from: slotAt(fromMs), to: slotAt(endedAtMs === null ? endMs : toMs) }];
     });
     const lastEndMs = rows[0]?.endedAtMs ?? null;

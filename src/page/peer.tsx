@@ -1,4 +1,4 @@
-/** One peer: all that is known of it, its last 24 hours, its sessions and events. */
+/** The page of one peer: all that is known about it, its last 24 hours, its sessions and its events. */
 
 import { shortName } from "../channel/text.ts";
 import type { Source } from "../http/source.ts";
@@ -22,7 +22,7 @@ interface Context {
   readonly live: Live;
 }
 
-/** null: there is no such peer. */
+/** null if there is no such peer. */
 export function peer(context: Context, device: string, keyText: string): View | null {
   const { source, pasts, live } = context;
   const key = keyFromUrl(keyText);

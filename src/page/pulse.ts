@@ -1,26 +1,29 @@
 /**
- * When those who look at a page are shown what has changed: every few seconds, because of the rates, and
- * at once when something happens. Nothing is done while nobody looks, and looking costs a small share of
- * one core, however many peers there are.
+ * Decides when open pages are updated: every few seconds, because the rates change, and at once after an
+ * event. Nothing runs while no page is open, and updates take a small share of one core, however many peers
+ * there are.
  */
 
 import type { Source } from "../http/source.ts";
 
 const PERIOD_MS = 3000;
-/** A quiet connection must not look like a dead one: see IDLE_SECONDS of server.ts. */
+/** Keeps Bun from closing an idle connection: see IDLE_SECONDS in server.ts. */
 const PERIOD_MAX_MS = 10_000;
-/** Of what a round cost, this many times is waited for the next: 4 % of one core; 10 % after an event. */
+/**
+ * The pause after a round is this many times its cost, within the bounds here: 4 % of one core; 10 % after an
+ * event.
+ */
 const PERIOD_COSTS = 25;
 const EVENT_COSTS = 10;
 const EVENT_PAUSE_MS = 250;
-/** Events come several at once. */
+/** Several events often come at once. */
 const EVENT_DELAY_MS = 20;
 const WATCHERS_MAX = 64;
 
 export interface Watcher {
-  /** Resolves when it is time to look; false: it is over. */
+  /** Resolves to true when an update is due, and to false when the watcher has ended. */
   next(): Promise<boolean>;
-  /** What was done meanwhile took this long. */
+  /** Reports how long the update took. */
   spent(ms: number): void;
   leave(): void;
 }
@@ -42,7 +45,7 @@ export class Pulse implements Disposable {
     return this.#watchers.size;
   }
 
-  /** null: too many look. */
+  /** null if there are already WATCHERS_MAX watchers. */
   join(): Watcher | null {
     if (this.#watchers.size >= WATCHERS_MAX) return null;
     let isOver = false;
@@ -104,7 +107,7 @@ export class Pulse implements Disposable {
     const periodMs = Math.max(PERIOD_MS, PERIOD_COSTS * this.#costMs);
     this.#costMs = 0;
     this.#schedule(this.#lastMs + Math.min(periodMs, PERIOD_MAX_MS));
-    // One in each turn of the loop: whatever else there is to do comes in between.
+    // Wakes one watcher in each turn of the event loop, so that other work runs in between.
     for (const wake of Array.from(this.#watchers)) {
       wake(false);
       await new Promise<void>((resolve) => void setImmediate(resolve));

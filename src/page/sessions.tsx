@@ -1,4 +1,4 @@
-/** Sessions: those that last and those that ended, the latest first. */
+/** Open and ended sessions, latest first. */
 
 import { duration } from "../event.ts";
 import type { Source } from "../http/source.ts";
@@ -84,9 +84,9 @@ interface SessionTableProps {
   readonly source: Source;
   readonly rows: readonly SessionRow[];
   readonly live: Live;
-  /** All are of one peer, which is not named in each row. */
+  /** All rows are of one peer, which is not named in each row. */
   readonly isOfOne: boolean;
-  /** Where the sessions are that a filter leaves out; left out or null: there is no filter. */
+  /** Address of the sessions without the filter; omitted or null if there is no filter. */
   readonly all?: string | null;
 }
 
@@ -172,12 +172,12 @@ function sessionItem(session: SessionView, live: Live, isOfOne: boolean): Item {
   ]);
 }
 
-/** `1767225600000.<key>.wg0`, the device last: it may have dots. */
+/** `1767225600000.<key>.wg0`. The device is last because its name may contain dots. */
 function textOfPlace({ startedAtMs, device, publicKey }: SessionPlace): string {
   return `${startedAtMs}.${urlKey(publicKey)}.${device}`;
 }
 
-/** null: it is none. */
+/** null if the text is not such a position. */
 function placeOf(text: string): SessionPlace | null {
   const [, startedAtMs, key, device] = /^(\d{1,15})\.([\w-]+)\.(.+)$/s.exec(text) ?? [];
   const publicKey = keyFromUrl(key ?? "");

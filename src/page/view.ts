@@ -1,4 +1,4 @@
-/** What a page is made of; each of them makes one. */
+/** The title and body of a page; each page returns one. */
 
 import type { JSX } from "hono/jsx/jsx-runtime";
 

@@ -1,12 +1,12 @@
 /**
- * When guarded mode begins and ends. It begins with too many hints. Then a periodic probe reads what hint mode would
- * read; a quiet probe ends guarded mode. Pure.
+ * Decides when guarded mode begins and ends. Too many hints begin it. Then a periodic probe reads what hint mode would
+ * read; a probe with few hints ends it. Pure.
  */
 
-/** More hints than this in this time are too many: reading them costs more than the tap on sent packets. */
+/** More hints than this in OVERLOAD_MS are too many: reading them costs more than the tap on sent packets. */
 export const OVERLOAD_HINTS = 100;
 export const OVERLOAD_MS = 1000;
-/** How often a probe begins, how long it lasts, and how many hints in it are little. */
+/** The interval of probes, their duration, and the maximum number of hints in a quiet probe. */
 export const PROBE_EVERY_MS = 10_000;
 export const PROBE_MS = 100;
 export const PROBE_HINTS = 5;
@@ -14,10 +14,10 @@ export const PROBE_HINTS = 5;
 export class GuardedMode {
   #isActive = false;
   #isProbing = false;
-  /** When the next probe begins, or the present one ends. */
+  /** When the next probe begins, or the current one ends. */
   #nextMs = Infinity;
   #failedProbes = 0;
-  /** Since the start of OVERLOAD_MS, or of a probe. */
+  /** Number of hints since the start of OVERLOAD_MS or of a probe. */
   #hints = 0;
   #sinceMs = -Infinity;
 
@@ -25,22 +25,22 @@ export class GuardedMode {
     return this.#isActive;
   }
 
-  /** Whether hints are to be kept in the kernel now: always, but for probes. */
+  /** Whether the kernel must select packets now, so that no hints are read: in guarded mode except during probes. */
   get isSelecting(): boolean {
     return this.#isActive && !this.#isProbing;
   }
 
-  /** Hints have been too many for longer than when all peers come back at once. */
+  /** Whether hints have been too many for longer than a simultaneous reconnect of all peers takes. */
   get isFlooded(): boolean {
     return this.#failedProbes > 0;
   }
 
-  /** When `advance` is to be called; Infinity: there is no need. */
+  /** When to call `advance`; Infinity if it is not needed. */
   get nextMs(): number {
     return this.#nextMs;
   }
 
-  /** @param weight 1; less for what is likely no flood. */
+  /** @param weight 1; less for a hint that is probably not part of a flood. */
   onHint(nowMs: number, weight: number): void {
     if (!this.#isActive && nowMs - this.#sinceMs > OVERLOAD_MS) this.#count(nowMs);
     this.#hints += weight;
@@ -56,7 +56,7 @@ export class GuardedMode {
     this.#nextMs = nowMs + PROBE_EVERY_MS;
   }
 
-  /** Time has passed: a probe begins, or has ended with few hints. */
+  /** Begins or ends a probe that is due. A probe that ends here had few hints, so guarded mode ends. */
   advance(nowMs: number): void {
     if (nowMs < this.#nextMs) return;
     this.#isActive = !this.#isProbing;

@@ -1,12 +1,13 @@
 /**
- * Decides, by captured handshake messages, when the kernel is scanned. Pure: it has no clock and no timers; times
- * are arguments, in milliseconds of the monotonic clock.
+ * Decides from captured handshake messages when to scan the kernel. Pure: it has no clock and no timers; times are
+ * arguments, in milliseconds of the monotonic clock.
  *
- * Anyone can forge a packet that comes in: it is a hint. Nobody off the path can forge what our own WireGuard
- * sends, or guess the 32-bit index that it chose for a handshake: one that it has answered is announced.
+ * Anyone can forge an incoming packet, so it is only a hint. An attacker who is not on the path can neither forge what
+ * our own WireGuard sends nor guess the 32-bit index that it chose for a handshake. A handshake that it has answered is
+ * called announced.
  *
- * Hint mode, the normal one: all handshake messages are read, and cause scans.
- * Guarded mode, when there are too many: the kernel passes only what completes an announced handshake.
+ * Hint mode, the normal mode: all handshake messages are read, and cause scans.
+ * Guarded mode, after too many hints: the kernel passes only packets that complete an announced handshake.
  */
 
 import type { Datagram } from "../capture/packet.ts";
@@ -14,27 +15,27 @@ import { MessageType, REKEY_AFTER_MS } from "../wireguard.ts";
 import { GuardedMode } from "./guarded-mode.ts";
 import { TokenBucket, type TokenBucketOptions } from "./token-bucket.ts";
 
-/** When to scan until the handshake is found, in milliseconds after the evidence. */
+/** When to scan until the handshake is found, in milliseconds after the event that caused the scans. */
 type RetrySchedule = readonly number[];
 
 /**
- * After an initiation or our response: fallback scans, for a completing packet that arrived before its index was
- * selected, or was lost. Hint mode, which selects nothing, leaves out the first.
+ * After an initiation or our response: fallback scans, in case the completing packet arrived before its index was
+ * selected, or was lost. Hint mode selects nothing, so it skips the first scan.
  */
 export const AFTER_SENT: RetrySchedule = [5, 1000, 4000];
-/** After the packet that completes it, which WireGuard takes in a little after it was captured. */
+/** After the packet that completes the handshake. WireGuard processes the packet shortly after its capture. */
 export const AFTER_COMPLETED: RetrySchedule = [0, 4, 30, 300, 1500];
-/** After guarded mode: what has completed in the probe that ended it. */
+/** After guarded mode: for handshakes that completed during the probe that ended it. */
 const AFTER_GUARDED: RetrySchedule = [0, 300];
 
-/** Handshakes that are waited for. */
+/** Maximum number of expected handshakes. */
 export const EXPECTED_MAX = 1024;
-/** Of these, indexes that the kernel selects by: as far as a jump of BPF reaches. */
+/** Maximum number of their indexes by which the kernel selects: a BPF jump reaches 255 instructions. */
 export const SELECTED_MAX = 200;
 
 /**
- * The cost of scans. Hints may spend the balance; if it runs out, guarded mode begins. Announced handshakes may
- * overdraw it.
+ * Limits the cost of scans. Hints may spend the tokens; when these run out, guarded mode begins. Announced handshakes
+ * may overdraw the bucket.
  */
 export const SCAN_BUCKET: TokenBucketOptions = {
   share: 0.05,
@@ -42,46 +43,52 @@ export const SCAN_BUCKET: TokenBucketOptions = {
   overdraftMs: 400,
   leastScans: 4,
 };
-/** What a scan costs beside what is measured of it: waking up, timers, the work of other threads (garbage, compiler). */
+/** The cost of a scan that is not measured: wake-ups, timers, other threads (garbage collector, compiler). */
 const OVERHEAD_FACTOR = 2;
 const OVERHEAD_MS = 0.5;
 
 /**
- * Guarded mode: then all devices are scanned again, for peers whose handshakes are not announced, such as those that
- * are redirected to the port; sooner where none is, because what we send is not captured.
+ * Guarded mode: when all devices are scanned next, for peers whose handshakes are not announced, such as peers that are
+ * redirected to the port. The delay is shorter if no handshake is announced, because sent packets are not captured.
  */
 export const UNANNOUNCED: RetrySchedule = [2000];
 export const ALL_UNANNOUNCED: RetrySchedule = [250];
 
-/** A session makes new keys after 120 s. From 20 s before, a connected peer's handshake waits for the next tick. */
+/**
+ * A session negotiates new keys after 120 s. From 20 s before that, a connected peer's handshake waits for the next
+ * tick.
+ */
 const RENEWAL_DUE_MS = REKEY_AFTER_MS - 20_000;
-/** Each connected peer renews its keys, which on a large gateway must not look like a flood. */
+/** Each connected peer renews its keys; on a large gateway this must not count as a flood. */
 const RENEWAL_WEIGHT = 0.01;
-/** A handshake may be stamped a little before the packet that completes it is read. */
+/** WireGuard's time of a handshake may be slightly before the time when its completing packet is read. */
 const CLOCK_SLACK_MS = 100;
 
-/** Where a peer is, and the port that it sends to. */
+/** The address and port of a peer, and the port to which it sends. */
 type Place = Pick<Datagram, "sourceAddress" | "sourcePort" | "destinationPort">;
 
-/** A handshake that may complete, or has. */
+/** A handshake that may complete or has completed. */
 interface Expected {
-  /** null: any, because packets were not read. */
+  /** null if packets were not read: the handshake may be at any place, so all devices are scanned. */
   readonly place: Place | null;
   readonly isAnnounced: boolean;
   readonly schedule: RetrySchedule;
   readonly sinceMs: number;
-  /** The next of the schedule. */
+  /** Index of the next scan in the schedule. */
   step: number;
 }
 
-/** The key of `place: null`. Other keys are the index of the handshake, or of the peer's choice: above these. */
+/**
+ * ANY is the key of `place: null`. Other keys are handshake indexes; PEERS_CHOICE is added to an index that the peer
+ * chose.
+ */
 const ANY = -1;
 const PEERS_CHOICE = 2 ** 32;
 
 export interface HandshakeWatchOptions {
   /**
-   * When the session made its keys that was last heard from this place, with the device that listens to the
-   * destination port; null: there is no session.
+   * When the session whose endpoint is this address and port made its keys, on the device that listens on the
+   * destination port; null if there is no session.
    */
   handshakeAtMs(address: string, port: number, destinationPort: number): number | null;
 }
@@ -92,7 +99,7 @@ export class HandshakeWatch {
   readonly #bucket = new TokenBucket(SCAN_BUCKET);
   readonly #mode = new GuardedMode();
   #isGuarded = false;
-  /** Firewall rules log what we send: initiations say nothing more. */
+  /** Whether firewall rules log what we send. Then initiations are ignored, because they add no information. */
   #isSentLogged = false;
   #isSentCaptured = false;
   #selection: readonly number[] | null = null;
@@ -109,16 +116,19 @@ export class HandshakeWatch {
     return this.#mode.isFlooded;
   }
 
-  /** The indexes by which the kernel selects what comes in; null: it passes all. The same array until it changes. */
+  /**
+   * The indexes by which the kernel selects incoming packets; null: it passes all handshake messages. The same array
+   * until the selection changes.
+   */
   get selection(): readonly number[] | null {
     return this.#selection;
   }
 
-  /** A packet that came in was captured; null: it is no WireGuard message. */
+  /** Handles a captured incoming packet; null if it is not a WireGuard message. */
   onReceived(datagram: Datagram | null, nowMs: number): void {
     const expected = datagram === null ? undefined : this.#expected.get(keyOf(datagram));
     if (datagram !== null && expected?.isAnnounced === true) {
-      // Once: who is on the path can repeat it.
+      // Only once: an attacker on the path can repeat the packet.
       if (expected.schedule === AFTER_COMPLETED) return;
       this.#expect(datagram, AFTER_COMPLETED, nowMs, true);
       return;
@@ -137,13 +147,13 @@ export class HandshakeWatch {
   }
 
   /**
-   * Our own WireGuard sent a response; or the first data of a session, which it sends as soon as a handshake that it
-   * has begun is complete. `datagram` is read as if the peer had sent it.
+   * Handles a response that our own WireGuard sent, or the first data of a session, which it sends as soon as a
+   * handshake that it initiated is complete. `datagram` was parsed as if the peer had sent it.
    */
   onSent(datagram: Datagram, nowMs: number): void {
     const isComplete = datagram.type === MessageType.data;
     if (isComplete && !datagram.isFirstData) return;
-    // Otherwise it is captured in guarded mode only.
+    // The tap on sent packets is open in guarded mode only, so firewall rules logged this one.
     if (!this.#isGuarded) this.#isSentLogged = true;
     const isKnown = isComplete
       ? this.#handshakeAtMs(datagram) !== null
@@ -155,19 +165,19 @@ export class HandshakeWatch {
     if (this.#selection !== null) this.#selection = this.#announced;
   }
 
-  /** Packets were not read, whoever sent them. Scans that are still pending for an earlier loss cover this one. */
+  /** Packets, received or sent, were lost. Scans that are still pending for an earlier loss cover this one. */
   onPacketsLost(nowMs: number): void {
     const any = this.#expected.get(ANY);
     const isPending = any?.schedule === AFTER_COMPLETED && dueMs(any) < Infinity;
     if (!isPending) this.#expect(null, AFTER_COMPLETED, nowMs, true);
   }
 
-  /** Guarded mode began: whether what we send is captured. */
+  /** Sets whether sent packets are captured in guarded mode. */
   onSentCapture(isCaptured: boolean): void {
     this.#isSentCaptured = isCaptured;
   }
 
-  /** When `advance` is to be called next; Infinity: not before the next packet. */
+  /** When to call `advance` next; Infinity: not before the next packet. */
   nextMs(nowMs: number): number {
     let { nextMs } = this.#mode;
     for (const expected of this.#expected.values()) {
@@ -178,8 +188,8 @@ export class HandshakeWatch {
   }
 
   /**
-   * Time has passed. The ports whose devices are to be scanned now, "all": all devices, null: none. `onScanned` is
-   * called when that is done, and `advance` not in between.
+   * Returns the ports whose devices must be scanned now, "all" for all devices, or null for none. After the scan the
+   * caller calls `onScanned`, and must not call `advance` before that.
    */
   advance(nowMs: number): ReadonlySet<number> | "all" | null {
     this.#mode.advance(nowMs);
@@ -202,12 +212,12 @@ export class HandshakeWatch {
     return isAll ? "all" : ports;
   }
 
-  /** @param costMs of the processor. */
+  /** @param costMs processor time of the scan. */
   onScanned(costMs: number, nowMs: number): void {
     this.#bucket.spend(OVERHEAD_FACTOR * costMs + OVERHEAD_MS, nowMs);
     this.#forget((expected) => {
       const isFound = this.#isFound(expected);
-      // The response to a real peer was not logged: the rules that did so are gone.
+      // The response to a real peer was not logged, so the rules that logged responses were removed.
       if (isFound && !expected.isAnnounced && expected.schedule === AFTER_COMPLETED) {
         this.#isSentLogged = false;
       }
@@ -245,7 +255,7 @@ export class HandshakeWatch {
     const { isActive, isSelecting } = this.#mode;
     if (isActive !== this.#isGuarded) {
       this.#isGuarded = isActive;
-      // Hints are given up. Scans of all devices find the handshakes that are under way when the mode changes.
+      // Forget the hints. Scans of all devices find the handshakes that are in progress when the mode changes.
       this.#forget(({ isAnnounced }) => !isAnnounced);
       this.#expect(null, isActive ? AFTER_COMPLETED : AFTER_GUARDED, nowMs, true);
     }
@@ -277,7 +287,7 @@ export class HandshakeWatch {
   }
 }
 
-/** When its next scan is due; Infinity: all were taken. */
+/** When its next scan is due; Infinity if none is left. */
 function dueMs({ schedule, sinceMs, step }: Expected): number {
   return sinceMs + (schedule[step] ?? Infinity);
 }

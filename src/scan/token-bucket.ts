@@ -1,11 +1,14 @@
 /** A token bucket for scans. Its tokens are milliseconds of processor time. Pure. */
 
 export interface TokenBucketOptions {
-  /** Of one core: so fast it fills. */
+  /** Fraction of one core's time at which the bucket fills. */
   readonly share: number;
-  /** What it holds at most, */
+  /** Maximum content of the bucket. */
   readonly burstMs: number;
-  /** and how far it may be overdrawn, by what may do that; or more, where so many scans cost more. */
+  /**
+   * Maximum overdraft, for callers that may overdraw. Content and overdraft may each cover at least `leastScans` scans
+   * at the cost of the last one.
+   */
   readonly overdraftMs: number;
   readonly leastScans: number;
 }
@@ -13,7 +16,7 @@ export interface TokenBucketOptions {
 export class TokenBucket {
   readonly #options: TokenBucketOptions;
   #tokensMs: number;
-  /** Of the last scan. */
+  /** Cost of the last scan. */
   #costMs = 0;
   #filledAtMs = -Infinity;
 
@@ -28,11 +31,11 @@ export class TokenBucket {
     this.#costMs = costMs;
   }
 
-  /** How long until a scan may be taken. */
+  /** How long until the next scan may start. */
   waitMs(nowMs: number, { mayOverdraw }: { readonly mayOverdraw: boolean }): number {
     this.#fill(nowMs);
     const missingMs = -this.#tokensMs - (mayOverdraw ? this.#atLeast("overdraftMs") : 0);
-    // A millisecond more: then there are some.
+    // One millisecond more, so that the balance is positive then.
     return missingMs < 0 ? 0 : missingMs / this.#options.share + 1;
   }
 

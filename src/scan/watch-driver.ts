@@ -1,4 +1,4 @@
-/** Runs the handshake watch: its timer, its scans, and what the kernel is to select for it. */
+/** Runs the handshake watch: its timer, its scans, and its selection of packets in the kernel. */
 
 import type { Datagram } from "../capture/packet.ts";
 import type { SentTap } from "../capture/sent-handshakes.ts";
@@ -6,23 +6,23 @@ import type { Clock } from "../clock.ts";
 import { HandshakeWatch, type HandshakeWatchOptions } from "./handshake-watch.ts";
 
 /**
- * More packets in this time are not of our own WireGuard: those whose packets are forwarded here can forge what
- * leaves. Then the tap is closed until guarded mode begins anew.
+ * More sent packets than this in SENT_WINDOW_MS cannot come from our own WireGuard: a host whose packets are forwarded
+ * here can forge outgoing packets. Then the tap is closed until guarded mode begins again.
  */
 const SENT_MAX = 1000;
 const SENT_WINDOW_MS = 100;
 
 export interface WatchDriverOptions extends HandshakeWatchOptions {
   readonly clock: Clock;
-  /** See `Capture`. Whether it succeeded. */
+  /** See `Capture.select`. Returns whether it succeeded. */
   select(indexes: readonly number[] | null): boolean;
-  /** The tap delivers to `onSent` and `onPacketsLost`; null: it may not be opened. */
+  /** Opens the tap, which delivers to `onSent` and `onPacketsLost`; null if the process may not open it. */
   openSentTap(): SentTap | null;
-  /** Scans the devices that listen on the ports; resolves with the milliseconds of a processor that it took. */
+  /** Scans the devices that listen on the ports; resolves with the processor time in milliseconds. */
   scan(ports: ReadonlySet<number> | "all"): Promise<number>;
-  /** Guarded mode began, or ended. */
+  /** Guarded mode began or ended. */
   onGuarded(isGuarded: boolean): void;
-  /** There have been too many hints for longer than peers take that all come back at once; or no more. */
+  /** A flood began or ended: too many hints for longer than a simultaneous reconnect of all peers takes. */
   onFlooded(isFlooded: boolean): void;
 }
 
@@ -50,7 +50,7 @@ export class WatchDriver {
     this.#follow();
   }
 
-  /** @param datagram null: it is not of our own WireGuard. */
+  /** @param datagram null if the packet is not from our own WireGuard. */
   onSent(datagram: Datagram | null): void {
     const nowMs = this.#nowMs;
     if (nowMs - this.#sentSinceMs > SENT_WINDOW_MS) {
@@ -78,7 +78,7 @@ export class WatchDriver {
     return this.#options.clock.now().monotonicMs;
   }
 
-  /** Does what follows from what the watch knows now. */
+  /** Applies the current state of the watch: mode, selection, timer. */
   #follow(): void {
     if (this.#isStopped) return;
     this.#followMode();
@@ -116,7 +116,7 @@ export class WatchDriver {
   #setTimer(): void {
     const nowMs = this.#nowMs;
     const atMs = this.#watch.nextMs(nowMs);
-    // One that comes too early does no harm.
+    // A timer that fires too early does no harm.
     if (atMs >= this.#timerAtMs) return;
     this.#cancelTimer();
     this.#timerAtMs = atMs;
@@ -131,7 +131,7 @@ export class WatchDriver {
     const ports = this.#watch.advance(startMs);
     if (ports !== null) {
       this.#isScanning = true;
-      // What comes meanwhile is not what this scan is for.
+      // Apply the selection before the scan: the scan does not cover packets that arrive during it.
       this.#follow();
       const costMs = await this.#options.scan(ports);
       this.#isScanning = false;

@@ -1,7 +1,7 @@
 /**
- * Where the rows are: in a file, or in memory while the file cannot be written. One SQLite connection
- * has both, as two databases with the same tables; when a write to the file fails, what is needed to go
- * on is copied to memory, and back once the file can be written again.
+ * Keeps the rows in a file, or in memory while the file cannot be used. One SQLite connection has both, as
+ * two databases with the same tables. When the file fails, the rows that wgmon needs to continue are copied
+ * to memory, and back once the file can be written again.
  */
 
 import type { Database as Sqlite, Statement } from "bun:sqlite";
@@ -14,27 +14,30 @@ import { fromPlainHash } from "./targetkey.ts";
 
 const FILE_NAME = "wgmon.db";
 
-/** A tool that changes the outbox is done in less; longer would hold up everything. */
+/**
+ * How long to wait for the lock of another process. A tool that changes the outbox holds it for less; a
+ * longer wait would block all of wgmon.
+ */
 const BUSY_MS = 100;
-/** How often the file is tried again after a failure. */
+/** Pause before the file is tried again after a failure. */
 const RETRY_MS = 60_000;
-/** As many as the digest of HMAC-SHA256. */
+/** The size of an HMAC-SHA256 digest. */
 const SECRET_BYTES = 32;
 /** The journal file shrinks to this once its content is in the main file. */
 const JOURNAL_BYTES = 4 * 1024 * 1024;
 
 export interface DatabaseOptions {
-  /** Of the file; null: nothing is to survive. */
+  /** Directory of the file; null keeps the rows in memory only. */
   readonly directory: string | null;
   readonly clock: Clock;
   readonly log: Log;
-  /** A tool beside a running wgmon: it makes no file. */
+  /** A tool that may run beside wgmon: it does not create or migrate the file. */
   readonly isTool?: boolean;
-  /** Why the directory cannot be used, as claim() in exclusive.ts found; left out or null: it can. */
+  /** Why the directory cannot be used, as claim() in exclusive.ts found; omitted or null if it can. */
   readonly refusal?: SystemError | null;
 }
 
-/** A tool may not bring the file up to date. */
+/** Thrown for a tool, which must not migrate the file. */
 export class OlderStore extends SystemError {
   constructor(path: string) {
     super(
@@ -45,7 +48,7 @@ export class OlderStore extends SystemError {
   }
 }
 
-/** What a value in a row may be. */
+/** A value in a row. */
 export type Value = string | number | Uint8Array | null;
 
 export class Database implements Disposable {
@@ -54,24 +57,23 @@ export class Database implements Disposable {
   readonly #statements = new Map<string, Statement<unknown, Value[]>>();
   #place: "main" | "disk" = "main";
   #isDurable: boolean | null = null;
-  /** null: there is none to go back to. */
+  /** The file to return to; null if there is no such file. */
   #path: string | null = null;
   #problem: string | null = null;
   #cancelRetry = () => {};
-  /** Whether the rows that are needed to go on were copied to memory. */
+  /** Whether the rows that wgmon needs to continue were copied to memory. */
   #isCopied = false;
-  /** What `repeatOnDisk` was given since. */
+  /** The functions passed to `repeatOnDisk` since the file failed. */
   #missed: (() => void)[] = [];
-  /** The file's, or for the file that will be made. */
+  /** The secret in the file, or for the file that will be made. */
   #secret: Uint8Array = crypto.getRandomValues(new Uint8Array(SECRET_BYTES));
 
-  /**
-   * @throws SystemError only for a tool. wgmon itself goes on in memory, and says so in the log.
-   */
+  /** @throws SystemError only for a tool. wgmon itself continues in memory and logs an error. */
   static async open(options: DatabaseOptions): Promise<Database> {
-    // Here and not at the top: it costs a quarter of a millisecond, also those who print a help text.
+    // Imported here because it takes a quarter of a millisecond, which commands such as --help do not need.
     const { constants, Database: Memory } = await import("bun:sqlite");
-    // It holds for the attached file: in a folder of another user a link could lead anywhere.
+    // The flags also apply to the attached file: in another user's directory, a symbolic link could lead
+    // anywhere.
     const { SQLITE_OPEN_READWRITE, SQLITE_OPEN_CREATE, SQLITE_OPEN_NOFOLLOW } = constants;
     const flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW;
     const database = new Database(new Memory(":memory:", flags), options);
@@ -86,12 +88,12 @@ export class Database implements Disposable {
     sqlite.run(`PRAGMA busy_timeout=${BUSY_MS}`);
   }
 
-  /** Why rows do not survive the process; null: they do. */
+  /** Why the file cannot be used; null if it can, or if no directory is set. */
   get problem(): string | null {
     return this.#problem;
   }
 
-  /** For the keys of targets: the same as long as the file is. */
+  /** The secret for the keys of targets. It stays the same as long as the file exists. */
   get secret(): Uint8Array {
     return this.#secret;
   }
@@ -100,18 +102,18 @@ export class Database implements Disposable {
     return this.#place === "main";
   }
 
-  /** Another one when another process has written, or when it goes on elsewhere. */
+  /** Changes when another process has written, and when the rows move between file and memory. */
   get foreignVersion(): string {
     return `${this.#place} ${this.#number("PRAGMA $.data_version")}`;
   }
 
-  /** What the rows take, without the space that is free again. */
+  /** Bytes that the rows use, without free pages. */
   get usedBytes(): number {
     const pages = this.#number("PRAGMA $.page_count") - this.#number("PRAGMA $.freelist_count");
     return pages * this.#number("PRAGMA $.page_size");
   }
 
-  /** `$` in the text stands for the database. */
+  /** `$` in the SQL stands for the name of the database. */
   all<Row>(sql: string, ...values: Value[]): Row[] {
     return this.#read(() => this.#statement(sql).all(...values) as Row[]);
   }
@@ -126,35 +128,35 @@ export class Database implements Disposable {
   }
 
   /**
-   * All of `work` or nothing. If the file cannot be written, it is done in memory instead.
+   * Runs `work` in one transaction. If the file cannot be written, runs it in memory instead.
    *
-   * @param durability "now": when this returns, a power failure loses nothing of it. "soon": with the
-   *   next one that is; until then only a power failure can lose it, the end of the process cannot.
+   * @param durability "now": once this returns, the changes survive a power failure. "soon": they survive the
+   *   end of the process, but a power failure only after the next write with "now".
    */
   write<Result>(durability: "now" | "soon", work: () => Result): Result {
     if (this.#place === "disk") {
       try {
         this.#setDurable(durability === "now");
         const result = this.#sqlite.transaction(work).immediate();
-        // Here and not before the next, which may be an event that somebody waits for.
+        // Set here and not before the next write, which may be an urgent event.
         this.#setDurable(true);
         return result;
       } catch (error) {
         this.#failed(error);
       }
     }
-    // Not immediate, which would lock the file as well.
+    // Not immediate, because that would lock the file as well.
     return this.#sqlite.transaction(work).deferred();
   }
 
-  /** While rows are in memory: does `work` also to those in the file, before the rows in memory go back to it. */
+  /** While rows are in memory: also applies `work` to the rows in the file, before those in memory are copied back. */
   repeatOnDisk(work: () => void): void {
     if (this.#place === "main" && this.#path !== null) this.#missed.push(work);
   }
 
-  /** Gives space of deleted rows back to the file system, a little at a time. */
+  /** Returns at most this many pages of deleted rows to the file system. */
   shrink(pages: number): void {
-    // It does a page at a step, and run() takes only one.
+    // The pragma frees one page per step, and run() makes only one step.
     this.all(`PRAGMA $.incremental_vacuum(${pages})`);
   }
 
@@ -169,7 +171,7 @@ export class Database implements Disposable {
     return Object.values(this.get<Record<string, number>>(sql) ?? {})[0] ?? 0;
   }
 
-  /** From a file that cannot be read, it goes on in memory. Within a transaction, `write` sees to that. */
+  /** Continues in memory if the file cannot be read. In a transaction, `write` handles the error. */
   #read<Result>(work: () => Result): Result {
     try {
       return work();
@@ -180,7 +182,7 @@ export class Database implements Disposable {
     }
   }
 
-  /** Goes on in memory where the file is what failed; throws the error where not, and for a tool. */
+  /** Continues in memory after an error of SQLite. Throws any other error, and every error of a tool. */
   #failed(error: unknown): void {
     if (!isSqliteError(error) || this.#options.isTool === true) throw error;
     this.#toMemory(error);
@@ -196,7 +198,7 @@ export class Database implements Disposable {
     return statement;
   }
 
-  /** Keeps no statement, which would keep the file open. */
+  /** Runs a query without keeping its statement, which would keep the file open. */
   #once<Row>(sql: string): Row[] {
     const statement = this.#sqlite.prepare<Row, []>(sql);
     try {
@@ -209,7 +211,7 @@ export class Database implements Disposable {
   #setDurable(isDurable: boolean): void {
     if (this.#isDurable === isDurable) return;
     this.#isDurable = isDurable;
-    // In WAL mode NORMAL writes the journal without waiting for the disk: sqlite.org/pragma.html.
+    // In WAL mode, NORMAL writes the journal without waiting for the disk: sqlite.org/pragma.html.
     this.#sqlite.run(`PRAGMA disk.synchronous=${isDurable ? "FULL" : "NORMAL"}`);
   }
 
@@ -244,7 +246,7 @@ export class Database implements Disposable {
     const before = process.umask(0o077);
     try {
       this.#sqlite.run("ATTACH ? AS disk", [withRealFolder(path)]);
-      // Reading a file that is none of SQLite's fails here.
+      // Reading a file that is not an SQLite database fails here.
       const version = Object.values(
         this.#sqlite.query<Record<string, number>, []>("PRAGMA disk.user_version").get() ?? {},
       )[0];
@@ -268,7 +270,7 @@ export class Database implements Disposable {
     }
   }
 
-  /** As long as one is there, SQLite keeps the file open. */
+  /** SQLite keeps the file open as long as a prepared statement exists. */
   #forgetStatements(): void {
     for (const statement of this.#statements.values()) statement.finalize();
     this.#statements.clear();
@@ -284,7 +286,7 @@ export class Database implements Disposable {
     }
   }
 
-  /** A broken file is kept under another name: somebody may be able to read it. */
+  /** Renames a damaged file instead of deleting it, so that its rows can still be recovered. */
   async #setAside(path: string, error: unknown): Promise<void> {
     this.#detach();
     const { rename } = await import("node:fs/promises");
@@ -315,7 +317,7 @@ export class Database implements Disposable {
       .deferred();
   }
 
-  /** A store without a secret, if it has rows, has the keys of an older wgmon. */
+  /** Converts the keys of an older wgmon: rows written before the store had a secret have these. */
   #convertTargetKeys(place: "main" | "disk"): void {
     for (const table of ["outbox", "targets", "dead_letters"]) {
       const sql = `SELECT DISTINCT target FROM ${place}.${table}`;
@@ -335,7 +337,8 @@ export class Database implements Disposable {
     );
     this.#place = "main";
     if (this.#number("PRAGMA main.user_version") === 0) this.#migrate("main");
-    // What is not taken, as what a tool puts there meanwhile, stays in the file.
+    // The rows of the outbox that are copied to memory. Others, such as those that a tool adds meanwhile,
+    // stay in the file.
     this.#sqlite.run("CREATE TEMP TABLE IF NOT EXISTS taken (target, seq)");
     this.#sqlite.run("DELETE FROM temp.taken");
     this.#isCopied = false;
@@ -357,11 +360,11 @@ export class Database implements Disposable {
     } catch (lost) {
       if (!isSqliteError(lost)) throw lost;
       log.error(`${this.#path}: what waited cannot be read either: ${wordsOf(lost)}`);
-      // Behind any place in the file, should that come back.
+      // Start after every sequence number in the file, in case it becomes readable again.
       const { wallMs } = clock.now();
       this.#sqlite.run("INSERT INTO main.sqlite_sequence VALUES ('events', ?)", [wallMs]);
     }
-    // A broken file would only break again.
+    // A damaged file would fail again.
     if (isCorrupt(error)) this.#abandon(error);
     this.#cancelRetry = clock.after(RETRY_MS, () => this.#retry());
   }
@@ -385,7 +388,7 @@ export class Database implements Disposable {
     this.#cancelRetry = this.#options.clock.after(RETRY_MS, () => this.#retry());
   }
 
-  /** Whether the file has all again. */
+  /** Copies the rows in memory back to the file. Returns whether that succeeded. */
   #toDisk(): boolean {
     const path = this.#path!;
     const tables = ["devices", "clock", "sessions", "targets", "dead_letters", "outbox"];
@@ -399,7 +402,8 @@ export class Database implements Disposable {
       this.#sqlite
         .transaction(() => {
           this.#doMissed();
-          // What a tool has dropped meanwhile is not to come back; an empty file has dropped nothing.
+          // Messages that a tool has deleted meanwhile must not come back. From a new file, no tool deleted
+          // any.
           if (attached) {
             this.#sqlite.run(
               `DELETE FROM main.outbox WHERE (target, seq) IN (SELECT target, seq FROM temp.taken)
@@ -407,7 +411,7 @@ export class Database implements Disposable {
             );
           }
           this.#sqlite.run("DELETE FROM disk.devices");
-          // In memory they may have ended, and have another start: the clock may have been set.
+          // In memory, these sessions may have ended, or have another start because the clock was set.
           if (this.#isCopied) {
             this.#sqlite.run("DELETE FROM disk.sessions WHERE ended_at_ms IS NULL");
           }
@@ -434,8 +438,8 @@ export class Database implements Disposable {
 }
 
 /**
- * The same file by a path without links: SQLITE_OPEN_NOFOLLOW refuses them in folders as well, and systemd
- * makes /var/lib/wgmon a link to private/wgmon where a service has DynamicUser=yes.
+ * The path of the same file without symbolic links in its directories: SQLITE_OPEN_NOFOLLOW rejects those as
+ * well, and systemd makes /var/lib/wgmon a link to private/wgmon if a service has DynamicUser=yes.
  */
 function withRealFolder(path: string): string {
   const { realpathSync } = process.getBuiltinModule("node:fs");
@@ -443,7 +447,7 @@ function withRealFolder(path: string): string {
   try {
     return `${realpathSync(folder)}/${FILE_NAME}`;
   } catch {
-    // SQLite says what is wrong with it.
+    // SQLite reports what is wrong with the path.
     return path;
   }
 }
@@ -469,7 +473,7 @@ function explain(error: SystemError, directory: string): SystemError {
   }
 }
 
-/** @throws SystemError when there is no store, or it is for other users. SQLite would say less. */
+/** @throws SystemError if there is no store, or this user may not open it. SQLite's own message says less. */
 function checkAccess(path: string): void {
   const { accessSync, constants } = process.getBuiltinModule("node:fs");
   try {
@@ -498,12 +502,12 @@ function isSqliteError(error: unknown): boolean {
   return error instanceof Error && error.name === "SQLiteError";
 }
 
-/** sqlite.org/rescode.html: the file is damaged, or was never one of SQLite's. */
+/** Whether the file is damaged or is not an SQLite database: sqlite.org/rescode.html. */
 function isCorrupt(error: unknown): boolean {
   return isSqliteError(error) && /^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error));
 }
 
-/** What SQLite says, and what to do about it. */
+/** SQLite's message, and what to do about it. */
 function wordsOf(error: unknown): string {
   const code = codeOf(error);
   const message = error instanceof Error ? error.message : String(error);

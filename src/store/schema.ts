@@ -1,8 +1,8 @@
-/** The tables of the store, and how those of an older wgmon become today's. */
+/** The tables of the store, and the migrations from those of older versions. */
 
 /**
- * One for each version, which is the file's `user_version`; `$` stands for the database. What has been
- * released is never changed: a new version is a new entry.
+ * One entry for each version, which is the file's `user_version`; `$` stands for the name of the database. An
+ * entry that has been released is never changed: a new version is a new entry.
  */
 export const migrations: readonly string[] = [
   `

@@ -1,6 +1,6 @@
 /**
- * What outlives the process: sessions, events, and what is still to be delivered. It knows rows and
- * nothing of time or retries; those are the outbox's and the tracker's.
+ * Stores what must survive the process: sessions, events, and messages that are not delivered yet. It handles
+ * rows, not time or retries; those belong to the tracker and the outbox.
  */
 
 import type { Event } from "../contract.ts";
@@ -11,14 +11,14 @@ import { type Device, formatEndpoint, type Peer, type PublicKey } from "../wireg
 import { Database, type DatabaseOptions } from "./database.ts";
 import { targetKey } from "./targetkey.ts";
 
-/** Rows that are deleted or written in one go; more would hold up packets for milliseconds. */
+/** Most rows deleted at once; more would delay packets by milliseconds. */
 const SLICE = 200;
-/** Events that are looked through for those to delete; reading costs less. */
+/** Most events searched at once for those to delete; reading costs less. */
 const SEARCH = 2000;
-/** Before all events, in the order of time. */
+/** The position before all events, in order of time. */
 const START = { atMs: -Infinity, seq: 0 };
 
-/** In memory there is no room for a long past. */
+/** Limit for a store in memory, which has no room for a long history. */
 const MEMORY_BYTES = 32_000_000;
 
 export interface EndedSession {
@@ -32,43 +32,43 @@ export interface EndedSession {
   readonly rxBytes: number;
   readonly txBytes: number;
   readonly roams: number;
-  /** The peer's counters, as the last look found them. */
+  /** The peer's counters in the last scan. */
   readonly peer: Pick<Peer, "lastHandshakeMs" | "rxBytes" | "txBytes">;
 }
 
-/** What one look changed. */
+/** The changes found by one scan. */
 export interface Record {
-  /** Each with the keys of the targets that it goes to. */
+  /** Each with the keys of the targets that it is sent to. */
   readonly events: readonly { readonly event: Event; readonly targets: readonly string[] }[];
   readonly sessions: readonly SavedSession[];
   readonly ended: readonly EndedSession[];
-  /** All that there are; null: no change. */
+  /** All devices; null if they have not changed. */
   readonly devices: readonly Device[] | null;
 }
 
-/** An event that waits for a target. */
+/** An event that is queued for a target. */
 export interface Waiting {
-  /** Its place among all events. */
+  /** The sequence number of the event. */
   readonly seq: number;
   readonly event: Event;
   readonly addedAtMs: number;
-  /** The digest that it was already sent in; null: none. */
+  /** Id of the digest that it is part of; null if it is not part of one. */
   readonly message: string | null;
 }
 
-/** How the attempts at a target stand. */
+/** State of the delivery attempts to a target. */
 export interface TargetState {
   /** Failed attempts since the last success. */
   readonly failures: number;
-  /** Those of them since the last success or refusal: the pause before the next attempt grows with them. */
+  /** Failed attempts since the last success or rejection; the pause before the next attempt grows with them. */
   readonly retries: number;
-  /** When the next attempt is due; 0: at once. */
+  /** When the next attempt is due, in wall-clock time; 0 means at once. */
   readonly nextAtMs: number;
-  /** Why the newest attempt failed; empty: it succeeded. */
+  /** Why the latest attempt failed; empty if it succeeded. */
   readonly reason: string;
 }
 
-/** Events that wait for one target, for people. */
+/** The backlog of one target, for display. */
 export interface Queue extends TargetState {
   readonly target: string;
   readonly label: string;
@@ -85,10 +85,10 @@ export interface DeadLetter {
   readonly event: Event;
 }
 
-/** Which events; null: any. */
+/** Selects events; a filter that is null matches every event. */
 export interface EventQuery {
   readonly order: "oldest" | "newest";
-  /** Those behind this place, in that order; null: from the beginning. */
+  /** Only events after this sequence number, in that order; null starts at the beginning. */
   readonly from: number | null;
   readonly limit: number;
   readonly type: string | null;
@@ -96,41 +96,41 @@ export interface EventQuery {
   readonly sinceMs: number | null;
 }
 
-/** An event and its place among all. */
+/** An event and its sequence number. */
 export interface Placed {
   readonly seq: number;
   readonly event: Event;
 }
 
-/** A peer that events tell of, which may have been removed since. */
+/** A peer that occurs in events; it may have been removed since. */
 export interface PastPeer {
   readonly publicKey: string;
-  /** In its latest event; null: it had none. */
+  /** Its name in its latest event; null if it had no name. */
   readonly name: string | null;
 }
 
-/** Which sessions, the latest first; null: any. */
+/** Selects sessions, latest first; a filter that is null matches every session. */
 export interface SessionQuery {
   readonly device: string | null;
   readonly publicKey: string | null;
-  /** Those that lasted until then or later. */
+  /** Only sessions that are open or ended at this time or later. */
   readonly sinceMs: number | null;
   readonly isOpen: boolean | null;
-  /** Behind this one. */
+  /** Only sessions after this one, in that order. */
   readonly from: SessionPlace | null;
   readonly limit: number;
 }
 
 export type SessionPlace = Pick<SessionRow, "startedAtMs" | "device" | "publicKey">;
 
-/** A session that lasts, as it was when it was last saved, or one that ended. */
+/** An open session as it was last saved, or one that ended. */
 export interface SessionRow {
   readonly device: string;
   readonly publicKey: PublicKey;
   readonly startedAtMs: number;
-  /** null: it lasts. */
+  /** null while the session is open. */
   readonly endedAtMs: number | null;
-  /** The same. */
+  /** null while the session is open. */
   readonly durationMs: number | null;
   readonly reason: EndedSession["reason"] | null;
   readonly endpoint: string | null;
@@ -139,7 +139,7 @@ export interface SessionRow {
   readonly roams: number;
 }
 
-/** What one peer received and sent in one stretch of TRAFFIC_SLOT_MS. */
+/** The bytes received from and sent to one peer in one slot. */
 export interface Traffic {
   readonly device: string;
   readonly publicKey: string;
@@ -147,12 +147,12 @@ export interface Traffic {
   readonly txBytes: number;
 }
 
-/** How long one number of the traffic stands for. */
+/** Length of a slot of the traffic. */
 export const TRAFFIC_SLOT_MS = 300_000;
-/** The end of an INSERT: to a row that exists, the bytes are added. */
+/** The end of an INSERT that adds the bytes to a row that exists. */
 const ADD_TRAFFIC = `ON CONFLICT DO UPDATE SET rx_bytes = rx_bytes + excluded.rx_bytes,
   tx_bytes = tx_bytes + excluded.tx_bytes`;
-/** A day and what has begun of the next slot. */
+/** A day and the current slot, which is not over yet. */
 const TRAFFIC_SLOTS = 24 * 12 + 1;
 
 export interface Retention {
@@ -161,11 +161,11 @@ export interface Retention {
 }
 
 interface StoreOptions extends DatabaseOptions {
-  /** Machine.bootId; null or left out: unknown. */
+  /** Machine.bootId; null or omitted if unknown. */
   readonly boot?: string | null;
 }
 
-/** A device as it is in the store, with the boot in which it was seen; null: unknown. */
+/** A device in the store, with the boot id when it was seen; null if unknown. */
 type SavedDevice = Device & { readonly boot?: string | null };
 
 interface WaitingRow {
@@ -178,7 +178,7 @@ interface WaitingRow {
 export class Store implements Disposable {
   readonly #database: Database;
   readonly #boot: string | null;
-  /** All that is older waits for a target, as far as was looked. */
+  /** Position up to which retention has searched: all older events are queued for a target. */
   #trimmed = START;
 
   static async open({ boot = null, ...options }: StoreOptions): Promise<Store> {
@@ -190,7 +190,7 @@ export class Store implements Disposable {
     this.#boot = boot;
   }
 
-  /** Why nothing survives the process; null: all does. */
+  /** Why the file cannot be used; null if it can, or if no directory is set. */
   get problem(): string | null {
     return this.#database.problem;
   }
@@ -199,21 +199,22 @@ export class Store implements Disposable {
     return this.#database.isInMemory;
   }
 
-  /** The key of a target without a name; another store has another one for it. */
+  /** The key of a target without a name; it differs between stores. */
   targetKey(address: string): string {
     return targetKey(address, this.#database.secret);
   }
 
-  /** Another one when another process has written, or when it goes on elsewhere. */
+  /** Changes when another process has written, and when the rows move between file and memory. */
   get foreignVersion(): string {
     return this.#database.foreignVersion;
   }
 
   /**
-   * What an earlier run knew; null: there was none. Devices that it saw in another boot have the number
-   * 0, which no device has: all that there are now are others, whatever their names and numbers.
+   * Returns the state saved by an earlier run; null if there is no such state. A device seen in another boot
+   * gets index 0, which no device has: after a boot all devices are different ones, whatever their names and
+   * indexes.
    *
-   * @param endedAfterMs sessions that ended before this matter no more.
+   * @param endedAfterMs sessions that ended before this are left out.
    */
   earlier(endedAfterMs: number): Earlier | null {
     const devices = this.#database.get<{ state: string }>("SELECT state FROM $.devices");
@@ -221,7 +222,7 @@ export class Store implements Disposable {
     const sessions = this.#database.all<{ state: string }>(
       "SELECT state FROM $.sessions WHERE ended_at_ms IS NULL",
     );
-    // Oldest first, so that the last one of a peer is the one that counts.
+    // Oldest first, so that the latest session of a peer takes precedence.
     const ended = this.#database.all<{ device: string; publicKey: PublicKey; state: string }>(
       `SELECT device, public_key AS publicKey, state FROM $.sessions
        WHERE ended_at_ms > ? AND state IS NOT NULL ORDER BY ended_at_ms`,
@@ -241,9 +242,9 @@ export class Store implements Disposable {
   }
 
   /**
-   * Writes what a look changed, all or nothing; when this returns it survives a power failure.
+   * Writes the changes of a scan in one transaction. Once this returns they survive a power failure.
    *
-   * @returns the places of the events.
+   * @returns the sequence numbers of the events.
    */
   record({ events, sessions, ended, devices }: Record, nowMs: number): number[] {
     return this.#database.write("now", () => {
@@ -271,7 +272,7 @@ export class Store implements Disposable {
     });
   }
 
-  /** Writes how far sessions are, so that a restart knows their counters and last signs of life. */
+  /** Saves open sessions, so that their counters and last activity are known after a restart. */
   saveSessions(sessions: readonly SavedSession[]): void {
     this.#database.write("soon", () => {
       for (const session of sessions) this.#putSession(session);
@@ -280,7 +281,7 @@ export class Store implements Disposable {
 
   // ---- The outbox ----
 
-  /** The oldest events that wait for the target, after the place `after`. */
+  /** The oldest events queued for the target, after the sequence number `after`. */
   waiting(target: string, after: number, limit: number): Waiting[] {
     return this.#database
       .all<WaitingRow>(
@@ -305,7 +306,7 @@ export class Store implements Disposable {
     )!.count;
   }
 
-  /** Events that are part of one digest keep together from now on. */
+  /** Marks events as parts of one digest, so that they stay together. */
   join(target: string, seqs: readonly number[], message: string): void {
     this.#database.write("soon", () => {
       for (const seq of seqs) {
@@ -319,7 +320,7 @@ export class Store implements Disposable {
     });
   }
 
-  /** Takes delivered events from the outbox. A power failure may undo it: then they are sent again. */
+  /** Removes delivered events from the outbox. A power failure may undo it; the events are then sent again. */
   delivered(rows: readonly { readonly target: string; readonly seq: number }[]): void {
     this.#database.write("soon", () => {
       for (const { target, seq } of rows) this.#take(target, seq);
@@ -365,7 +366,7 @@ export class Store implements Disposable {
     );
   }
 
-  /** What waits for targets, all that were ever saved. */
+  /** The backlog of each target that has one, including targets that are no longer in the settings. */
   queues(): Queue[] {
     return this.#database.all<Queue>(
       `SELECT target, coalesce(label, target) AS label, coalesce(failures, 0) AS failures, coalesce(retries, 0) AS retries,
@@ -375,7 +376,7 @@ export class Store implements Disposable {
     );
   }
 
-  /** Gives all that waits for one target to another. */
+  /** Moves the backlog of one target to another. */
   rename(from: string, to: string): void {
     this.#database.write("soon", () => {
       this.#database.run("UPDATE OR IGNORE $.outbox SET target = ? WHERE target = ?", to, from);
@@ -384,7 +385,7 @@ export class Store implements Disposable {
     });
   }
 
-  /** All, or of one target so many, after the place `after`. */
+  /** All dead letters, or at most `limit` of one target, after the sequence number `after`. */
   deadLetters(of?: { target: string; after: number; limit: number }): DeadLetter[] {
     const columns = "target, label, seq, reason, dead_letters.at_ms AS atMs, body";
     const tables = "$.dead_letters JOIN $.events USING (seq)";
@@ -419,7 +420,7 @@ export class Store implements Disposable {
     });
   }
 
-  /** Deletes from the outbox and the dead letters. */
+  /** Deletes messages from the outbox and the dead letters. */
   drop(rows: readonly { readonly target: string; readonly seq: number }[]): void {
     this.#database.write("now", () => {
       for (const { target, seq } of rows) {
@@ -429,14 +430,14 @@ export class Store implements Disposable {
     });
   }
 
-  /** How many dead letters each target has; those without one are not here. */
+  /** The number of dead letters of each target; targets without dead letters are left out. */
   deadCounts(): { readonly target: string; readonly label: string; readonly count: number }[] {
     return this.#database.all(
       "SELECT target, max(label) AS label, count(*) AS count FROM $.dead_letters GROUP BY target",
     );
   }
 
-  // ---- The past ----
+  // ---- History ----
 
   events(query: EventQuery): Placed[] {
     const { order, from, limit, type, publicKey, sinceMs } = query;
@@ -450,8 +451,7 @@ export class Store implements Disposable {
     if (type !== null) where("type = ?", type);
     if (publicKey !== null) where("body -> 'data' -> 'peer' ->> 'publicKey' = ?", publicKey);
     if (sinceMs !== null) {
-      // The clock may have jumped, so the events are not in the order of time; the index of times
-      // only tells where to begin.
+      // The clock may have jumped, so events may be out of order in time; the index only gives a start.
       const { first } = this.#database.get<{ first: number | null }>(
         "SELECT min(seq) AS first FROM $.events WHERE at_ms >= ?",
         sinceMs,
@@ -470,7 +470,7 @@ export class Store implements Disposable {
       .map(({ seq, body }) => ({ seq, event: JSON.parse(body) as Event }));
   }
 
-  /** By key, those behind `after`. Reads the latest event of each, and no others. */
+  /** The peers whose key is greater than `after`, ordered by key. Reads only the latest event of each peer. */
   pastPeers(after: string, limit: number): PastPeer[] {
     const key = "body -> 'data' -> 'peer' ->> 'publicKey'";
     const next = (place: string) =>
@@ -487,7 +487,7 @@ export class Store implements Disposable {
     );
   }
 
-  /** The place of the oldest event that is kept (null: none is), and that of the last one ever told. */
+  /** Sequence numbers of the oldest stored event (null if no event is stored) and of the last event ever recorded. */
   eventPlaces(): { readonly first: number | null; readonly last: number } {
     const first = this.#database.get<{ first: number | null }>(
       "SELECT min(seq) AS first FROM $.events",
@@ -529,7 +529,7 @@ export class Store implements Disposable {
 
   // ---- Traffic ----
 
-  /** Adds to what is known of the stretch of time that `atMs` is in. */
+  /** Adds traffic to the slot that contains `atMs`. */
   addTraffic(traffic: readonly Traffic[], atMs: number): void {
     const slot = slotOf(atMs);
     this.#database.write("soon", () => {
@@ -545,7 +545,7 @@ export class Store implements Disposable {
     });
   }
 
-  /** The day up to `nowMs`, oldest first: a number for each stretch of time, the last one unfinished. */
+  /** The traffic of the day up to `nowMs`, oldest first: one number per slot; the last slot is not over yet. */
   traffic(
     device: string,
     publicKey: string,
@@ -555,7 +555,7 @@ export class Store implements Disposable {
     const rxBytes = Array.from({ length: TRAFFIC_SLOTS }, () => 0);
     const txBytes = [...rxBytes];
     const peer = trafficKey(device, publicKey);
-    // One row of each slot: a range would read those of all other peers, too.
+    // Reads one row per slot: a range would also read the rows of all other peers.
     const rows = this.#database.all<{ slot: number; rx: number; tx: number }>(
       `WITH RECURSIVE slots (number) AS (
          VALUES (?) UNION ALL SELECT number + 1 FROM slots LIMIT ${TRAFFIC_SLOTS})
@@ -573,7 +573,7 @@ export class Store implements Disposable {
 
   // ---- The clock ----
 
-  /** How the clock stood when it was last saved; null: it never was. */
+  /** The state of the clock when it was last saved; null if it never was. */
   clockState(): ClockState | null {
     return this.#database.get<ClockState>(
       `SELECT boot_id AS bootId, booted_at_ms AS bootedAtMs, unsure_since_ms AS unsureSinceMs
@@ -586,8 +586,9 @@ export class Store implements Disposable {
   }
 
   /**
-   * Adds the step to all times taken by the old clock. Waiting events and open sessions are always moved; past events, sessions and
-   * traffic only if the old clock may have been wrong. One transaction with the clock's state, so that no time is moved twice.
+   * Adds the step to all times taken by the old clock. Queued events, next attempts and open sessions are
+   * always moved; past events, dead letters, ended sessions and traffic only if the old clock may have been
+   * wrong. The clock's state is written in the same transaction, so that no time is moved twice.
    */
   clockSet(step: ClockStep, state: ClockState): void {
     this.#database.write("now", () => {
@@ -608,7 +609,7 @@ export class Store implements Disposable {
         toMs,
       );
     move("outbox", "added_at_ms", fromMs);
-    // 0 is no time: the next attempt is due at once.
+    // 0 is not a time: it says that the next attempt is due at once.
     move("targets", "next_at_ms", Math.max(1, fromMs));
     this.#moveSessions(step);
     if (unsureFromMs === null) return;
@@ -638,7 +639,7 @@ export class Store implements Disposable {
   }
 
   #moveEndedSessions({ ms, fromMs, toMs }: ClockStep, unsureFromMs: number): void {
-    // Their durations are kept as such. A start may be the same as another's, by chance.
+    // Durations are stored separately and do not change. By chance, a moved start may equal another one.
     this.#database.run(
       `UPDATE OR REPLACE $.sessions SET ended_at_ms = ended_at_ms + ?1,
          started_at_ms = started_at_ms + iif(started_at_ms >= ?2, ?1, 0)
@@ -652,14 +653,14 @@ export class Store implements Disposable {
 
   #moveTraffic({ ms, toMs }: ClockStep, unsureFromMs: number): void {
     const slots = [slotOf(unsureFromMs), slotOf(toMs)] as const;
-    // Not in place: a row may have to go where another one of those that are moved still is.
+    // Not in place: the new slot of a row may still have a row that must be moved.
     this.#database.run("CREATE TEMP TABLE IF NOT EXISTS moving (slot, peer, rx_bytes, tx_bytes)");
     this.#database.run(
       "INSERT INTO temp.moving SELECT * FROM $.traffic WHERE slot BETWEEN ? AND ?",
       ...slots,
     );
     this.#database.run("DELETE FROM $.traffic WHERE slot BETWEEN ? AND ?", ...slots);
-    // Without a WHERE, ON would belong to the SELECT: sqlite.org/lang_upsert.html.
+    // Without a WHERE, ON would be parsed as part of the SELECT: sqlite.org/lang_upsert.html.
     this.#database.run(
       `INSERT INTO $.traffic SELECT slot + ?, peer, rx_bytes, tx_bytes FROM temp.moving WHERE true ${ADD_TRAFFIC}`,
       Math.round(ms / TRAFFIC_SLOT_MS),
@@ -670,7 +671,8 @@ export class Store implements Disposable {
   // ---- Retention ----
 
   /**
-   * Deletes some of what is older than is kept, or too much. Nothing that waits for a target.
+   * Deletes some of the rows that are older than `keepMs`, or in excess of `maxBytes`, but no event that is
+   * queued for a target.
    *
    * @returns whether there may be more to delete.
    */
@@ -697,7 +699,7 @@ export class Store implements Disposable {
     this.#database[Symbol.dispose]();
   }
 
-  /** Goes on where it stopped: a target that is down for long may have all of the oldest wait. */
+  /** Continues where it stopped: if a target is down for long, all of the oldest events may be queued for it. */
   #trimEvents(beforeMs: number): number {
     const { atMs, seq: from } = this.#trimmed;
     const old = this.#database.all<{ atMs: number; seq: number; waits: 0 | 1 }>(
@@ -718,7 +720,7 @@ export class Store implements Disposable {
     return slice.length;
   }
 
-  /** A day is kept; if the store is too big, less: a slot at a time. */
+  /** Keeps a day of traffic. If the store is too big, deletes the oldest slot as well, one per call. */
   #trimTraffic(isTooBig: boolean, nowMs: number): void {
     const oldest = slotOf(nowMs) - TRAFFIC_SLOTS;
     this.#database.run(
@@ -783,13 +785,13 @@ function slotOf(atMs: number): number {
   return Math.floor(atMs / TRAFFIC_SLOT_MS);
 }
 
-/** 48 bits: that two of 10,000 peers share one is as likely as one in five million. */
+/** 48 bits of a hash: the probability that two of 10,000 peers share a value is one in five million. */
 function trafficKey(device: string, publicKey: string): number {
   const digest = new Bun.CryptoHasher("sha256").update(`${device} ${publicKey}`).digest();
   return digest.readUIntBE(0, 6);
 }
 
-/** The rest of a peer is in the event. */
+/** Only the counters are saved: the event has the other fields of the peer. */
 function countersOf({
   lastHandshakeMs,
   rxBytes,

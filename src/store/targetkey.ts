@@ -1,19 +1,19 @@
 /**
- * The key of a target without a name: what its rows in the store are kept under, and what metrics and the
- * API call it. Its address is a secret, which nobody may find by trying addresses until the key fits. So
- * the key depends on random bytes of the store.
+ * The key of a target without a name: it identifies the target in the store, in metrics and in the API. The
+ * address of the target is a secret, and it must not be possible to find it by trying addresses until the key
+ * matches. So the key depends on random bytes in the store.
  */
 
 const DIGITS = 16;
 
-/** @param address of a webhook its URL, of a program its command. */
+/** @param address the URL of a webhook, or the command of a program. */
 export function targetKey(address: string, secret: Uint8Array): string {
   return keyed(hash(address), secret);
 }
 
 /**
- * The key for one that an older wgmon made: the plain hash, and a number behind it where several targets
- * have the same address. null: it is not one.
+ * Converts a key that an older wgmon made: the plain hash, followed by a number if several targets have the
+ * same address. Returns null if it is not such a key.
  */
 export function fromPlainHash(key: string, secret: Uint8Array): string | null {
   const [, plain, number] = /^([0-9a-f]{16})(-\d+)?$/.exec(key) ?? [];

@@ -1,6 +1,6 @@
 /**
- * Whether packets will wake wgmon: the NFLOG group, the firewall rules, the capture interface, the filter.
- * The daemon and `wgmon doctor` ask the same checks. They change nothing.
+ * Checks whether packets will wake wgmon: the NFLOG group, the firewall rules, the capture interface, the filter. The
+ * daemon and `wgmon doctor` use the same checks. They change nothing.
  */
 
 import { networkInterfaces } from "node:os";
@@ -30,12 +30,12 @@ import {
 } from "./ruleset.ts";
 import type { WakeUp } from "./wakeup.ts";
 
-/** Headers of IPv6 and UDP, and a message of data up to its counter's end. */
+/** Headers of IPv6 and UDP, and a data message up to the end of its counter. */
 const SNAPLEN_LEAST = 40 + 8 + 16;
-/** The same and an initiation up to its mac1's end. */
+/** Headers of IPv6 and UDP, and an initiation up to the end of its mac1. */
 const SNAPLEN_WHOLE = 40 + 8 + INITIATION_BYTES - 16;
 
-/** Sets of ports that are read; the ports of any more count as unknown. */
+/** Maximum number of port sets that are read; the ports of further sets count as unknown. */
 const PORT_SETS_MAX = 16;
 
 const IPV4_HEADER_BYTES = 20;
@@ -49,7 +49,7 @@ interface WakeUpContext {
   readonly devices: readonly ListeningDevice[];
 }
 
-/** What the running daemon can find out about its own wake-up. */
+/** The daemon's checks of its own wake-up. */
 export async function checkOwnWakeUp({
   monitor,
   settings,
@@ -61,7 +61,7 @@ export async function checkOwnWakeUp({
       return await checkRules({ group, isManaged: manageRules, isRunning: true, devices });
     case "bpf":
       return [
-        // Whether peers come by another interface is a guess: the doctor's.
+        // Problems only. The warning that peers may use another interface is a guess, which is left to the doctor.
         ...checkInterface(captureInterface).filter(({ verdict }) => verdict === "problem"),
         ...checkFilter(filter, captureInterface, devices),
       ];
@@ -70,7 +70,7 @@ export async function checkOwnWakeUp({
   }
 }
 
-/** What `--monitor auto` came to. */
+/** The monitor that `--monitor auto` chose. */
 export function judgeChoice({ monitor, reason }: WakeUp): Finding {
   const found = `${monitor}, chosen by auto: ${reason}`;
   if (monitor !== "poll") return ok(found);
@@ -79,7 +79,7 @@ export function judgeChoice({ monitor, reason }: WakeUp): Finding {
 
 // ---- The group ----
 
-/** @param isRunning a wgmon answers on this machine. */
+/** @param isRunning whether a wgmon daemon answers on this machine. */
 export function checkGroup(group: number, isRunning: boolean): Finding[] {
   try {
     return [judgeGroup({ group, owner: groupOwner(group), isRunning })];
@@ -124,11 +124,11 @@ export function judgeGroup({
 
 interface Sources {
   readonly firewalls: readonly Firewall[];
-  /** Why a firewall could not be read. */
+  /** For each firewall that could not be read, the reason. */
   readonly unread: readonly string[];
 }
 
-/** What of a device counts here; port 0: it does not listen yet. */
+/** The part of a device that the checks need; port 0: it does not listen yet. */
 export type ListeningDevice = Pick<Device, "name" | "listenPort">;
 
 export interface RulesContext {
@@ -138,7 +138,7 @@ export interface RulesContext {
   readonly devices: readonly ListeningDevice[];
 }
 
-/** @param limitMs for the programs that list the rules. */
+/** @param limitMs time limit for the programs that list the rules. */
 export async function checkRules(context: RulesContext, limitMs = 8000): Promise<Finding[]> {
   const signal = AbortSignal.timeout(limitMs);
   const sources = await readFirewalls(signal);
@@ -148,7 +148,7 @@ export async function checkRules(context: RulesContext, limitMs = 8000): Promise
   return judgeRules(sources, { ...context, hasIpv6 });
 }
 
-/** What they read is what these programs would show; nothing is changed. */
+/** Reads the rules with nft and iptables-save; changes nothing. */
 async function readFirewalls(signal: AbortSignal): Promise<Sources> {
   const firewalls: Firewall[] = [];
   const unread: string[] = [];
@@ -161,7 +161,8 @@ async function readFirewalls(signal: AbortSignal): Promise<Sources> {
       return null;
     }
   };
-  // Those of the old kernel interface stand beside the others, and have a list of their own.
+  // Rules of the old kernel interface (iptables-legacy) exist beside the others and are listed by programs of their
+  // own.
   const kinds = ["", ...(hasLegacyTables() ? ["-legacy"] : [])];
   const programs = kinds.flatMap(
     (kind) =>
@@ -171,7 +172,7 @@ async function readFirewalls(signal: AbortSignal): Promise<Sources> {
       ] as const,
   );
   const [nft, ...saved] = await Promise.all([
-    // Without the elements of sets, of which there may be a million.
+    // --terse leaves out the elements of sets, of which there may be a million.
     read("nft", ["-j", "--terse", "list", "ruleset"]),
     ...programs.map(({ program }) => read(program, [])),
   ]);
@@ -263,7 +264,9 @@ export function checkInterface(name: string): Finding[] {
   return [judgeInterface({ name, isUp, defaultRoutes: defaultRoutes(routes, ipv6) })];
 }
 
-/** The interfaces that routes to everywhere lead to; the loopback stands for none. */
+/**
+ * The interfaces of the default routes; the loopback interface is left out, because it means that there is no route.
+ */
 export function defaultRoutes(ipv4: string, ipv6: string): string[] {
   const v4 = [...ipv4.matchAll(/^(\S+)\t0{8}\t\S+\t\S+\t\S+\t\S+\t\S+\t0{8}/gm)];
   const v6 = [...ipv6.matchAll(/^0{32} 00 .* (\S+)$/gm)];
@@ -277,7 +280,7 @@ export function judgeInterface({
   defaultRoutes: routes,
 }: {
   readonly name: string;
-  /** null: there is none. */
+  /** null if the interface does not exist. */
   readonly isUp: boolean | null;
   readonly defaultRoutes: readonly string[];
 }): Finding {
@@ -292,8 +295,8 @@ export function judgeInterface({
 }
 
 /**
- * @param filter null: the default one.
- * @throws when the list of interfaces cannot be read, such as for want of descriptors.
+ * @param filter null: the default filter.
+ * @throws if the list of interfaces cannot be read, for example because no descriptors are free.
  */
 export function checkFilter(
   filter: string | null,
@@ -323,7 +326,7 @@ export function judgeFilter(ports: readonly number[], passed: readonly number[])
   );
 }
 
-/** An IPv4 packet, with all that filters look at. */
+/** An initiation in an IPv4 packet, with all fields that filters test. */
 function initiationTo(port: number, address: string): Uint8Array {
   const length = IPV4_HEADER_BYTES + UDP_HEADER_BYTES + INITIATION_BYTES;
   const packet = new Uint8Array(new ArrayBuffer(length));

@@ -1,6 +1,6 @@
 /**
- * Which NFLOG groups the rules of nf_tables log to, by netlink: an answer in a millisecond, without nft. The
- * rules of iptables-nft are among them, those of iptables-legacy are not. linux/netfilter/nf_tables.h.
+ * Finds the NFLOG groups to which the rules of nf_tables log, by netlink: in a millisecond, and without nft. The rules
+ * of iptables-nft are included, those of iptables-legacy are not. linux/netfilter/nf_tables.h.
  */
 
 import { SystemError } from "../errors.ts";
@@ -30,7 +30,7 @@ import { readTextFile } from "../system.ts";
 
 /** sizeof(struct nfgenmsg): family (0: all), version, resource. */
 const NFGENMSG_BYTES = 4;
-/** struct xt_nflog_info, linux/netfilter/xt_NFLOG.h: the group stands behind a length, in the machine's order. */
+/** struct xt_nflog_info, linux/netfilter/xt_NFLOG.h: the group follows a 32-bit length, in host byte order. */
 const XT_GROUP_AT = 4;
 
 const RULES: Request = {
@@ -41,9 +41,9 @@ const RULES: Request = {
 };
 
 /**
- * The groups of this network namespace's rules.
+ * The groups to which the rules of this network namespace log.
  *
- * @throws SystemError: EPERM without CAP_NET_ADMIN, another code where the kernel has no nf_tables; ParseError.
+ * @throws SystemError: EPERM without CAP_NET_ADMIN, another code if the kernel has no nf_tables; ParseError.
  */
 export function listLogGroups(socket: Requester): ReadonlySet<number> {
   const groups = new Set<number>();
@@ -60,7 +60,7 @@ export function listLogGroups(socket: Requester): ReadonlySet<number> {
   return groups;
 }
 
-/** null: the expression does not log to a group. */
+/** The group of an expression; null if it does not log to a group. */
 function groupOf(answer: Bytes, start: number, end: number): number | null {
   let name = "";
   for (const { type, start: from, end: to } of attributes(answer, start, end)) {
@@ -72,7 +72,7 @@ function groupOf(answer: Bytes, start: number, end: number): number | null {
   return null;
 }
 
-/** null: to the kernel's log. */
+/** The group of a log expression; null if it logs to the kernel log. */
 function logGroup(answer: Bytes, start: number, end: number): number | null {
   for (const { type, start: from, end: to } of attributes(answer, start, end)) {
     if (type !== NFTA_LOG_GROUP) continue;
@@ -82,7 +82,7 @@ function logGroup(answer: Bytes, start: number, end: number): number | null {
   return null;
 }
 
-/** null: the target is not NFLOG. */
+/** The group of an iptables target; null if the target is not NFLOG. */
 function targetGroup(answer: Bytes, start: number, end: number): number | null {
   let name = "";
   for (const { type, start: from, end: to } of attributes(answer, start, end)) {
@@ -94,9 +94,9 @@ function targetGroup(answer: Bytes, start: number, end: number): number | null {
 }
 
 /**
- * Whether there are rules of iptables-legacy in this network namespace, which has an interface of its own in
- * the kernel. Only root may read these files, and its rules; for other users there are none: then wgmon
- * captures by itself (bpf), which needs no rule.
+ * Whether this network namespace has tables of iptables-legacy, which use a kernel interface of their own. Only root
+ * may read these files and the rules. For other users the answer is false: then wgmon chooses bpf, which needs no
+ * rules.
  */
 export function hasLegacyTables(): boolean {
   try {

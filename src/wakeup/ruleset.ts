@@ -1,32 +1,32 @@
 /**
- * Which packets the firewall's rules log: the rules of nft's JSON (libnftables-json(5)) and of
- * iptables-save, and a walk through them as a datagram would take it. Conditions that are not understood
- * may hold or not: what counts is whether a packet may be logged. Pure.
+ * Finds which packets the firewall's rules log. Parses the rules from nft's JSON (libnftables-json(5)) and from
+ * iptables-save, and follows the path of a datagram through them. An unknown condition may hold or not: the question is
+ * whether a packet may be logged. Pure.
  */
 
 import { ParseError } from "../errors.ts";
 
-/** Where a firewall was read: `nft`, `iptables`, ... */
+/** The rules from one source: `nft`, `iptables`, ... */
 export interface Firewall {
-  /** By family or program, table and name. */
+  /** The key is family or program, table and name. */
   readonly chains: ReadonlyMap<string, Chain>;
 }
 
 interface Chain {
-  /** Packets to this machine come by. */
+  /** Whether packets to this machine enter the rules here. */
   readonly isEntry: boolean;
   readonly rules: Rule[];
 }
 
 interface Rule {
-  /** All must hold. */
+  /** All of them must hold. */
   readonly ports: readonly PortTest[];
   readonly version: Version | null;
-  /** There are no conditions but these. */
+  /** Whether the rule has no other conditions. */
   readonly isWhole: boolean;
   readonly jumps: readonly { readonly chain: string; readonly ports: PortTest | null }[];
   readonly log: Logging | null;
-  /** end: nothing behind it is asked, also in the chains that led here. */
+  /** "end": no later rule is evaluated, neither in this chain nor in the calling chains. */
   readonly verdict: "end" | "return" | null;
 }
 
@@ -39,9 +39,9 @@ type Version = 4 | 6;
 
 export interface Logging {
   readonly group: number;
-  /** null: as much as the program asks for. */
+  /** null: the program's copy range applies. */
   readonly snaplen: number | null;
-  /** Where the rule is: `inet wgmon messages`. */
+  /** The rule's chain: `inet wgmon messages`. */
   readonly where: string;
 }
 
@@ -53,7 +53,7 @@ export function groupsOf(firewalls: readonly Firewall[]): number[] {
   return [...new Set(groups)].toSorted((a, b) => a - b);
 }
 
-/** The rules that may log a datagram that comes in for this port. */
+/** The log statements that may apply to an incoming datagram to this port. */
 export function loggingsOf(
   firewalls: readonly Firewall[],
   datagram: { readonly port: number; readonly version: Version },
@@ -72,14 +72,17 @@ interface Walk {
   readonly port: number;
   readonly version: Version;
   readonly found: Set<Logging>;
-  /** The chains that led here. */
+  /** The calling chains. */
   readonly way: readonly string[];
 }
 
-/** Whether no rule behind this chain's is asked. */
+/**
+ * Collects the log statements of a chain. Returns whether the evaluation ends in it, so that the calling chains
+ * evaluate no further rule.
+ */
 function walk(name: string, context: Walk): boolean {
   const { chains, port, version, found, way } = context;
-  // The kernel refuses loops; a file that was made up may have some.
+  // The kernel rejects loops; a file that was written by hand may contain them.
   if (way.includes(name)) return false;
   for (const rule of chains.get(name)?.rules ?? []) {
     if (rule.version !== null && rule.version !== version) continue;
@@ -102,12 +105,12 @@ function holds({ ranges, isNegated }: PortTest, port: number): boolean {
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** A set or map by its kind and name, as `nft list` takes them. */
+/** A set or map: kind, family, table and name, as `nft list` expects them. */
 export type SetName = readonly [kind: "set" | "map", family: string, table: string, name: string];
 
 /**
- * The sets and maps that rules compare a destination port with. A list of rules may be without elements
- * (nft --terse), because sets can be very large; these are worth asking for.
+ * The sets and maps with which rules compare a destination port. `nft --terse` leaves out elements, because sets can be
+ * very large; the elements of these must be requested separately.
  *
  * @throws ParseError
  */
@@ -134,8 +137,8 @@ export function portSetsOf(text: string): SetName[] {
 }
 
 /**
- * @param sets lists of single sets and maps, with the elements that the list of rules is without.
- * @param withXtables read the rules of iptables-nft, too: iptables-save, which shows more, cannot be had.
+ * @param sets lists of single sets and maps, with the elements that the list of rules lacks.
+ * @param withXtables also read the rules of iptables-nft, because iptables-save, which shows more, is not available.
  * @throws ParseError
  */
 export function parseNft(
@@ -168,7 +171,7 @@ export function parseNft(
   return { chains };
 }
 
-/** @throws ParseError when it is not what `nft -j` prints. */
+/** @throws ParseError if the text is not the output of `nft -j`. */
 function entriesOf(text: string): readonly Readonly<Record<string, Json | undefined>>[] {
   let list: unknown;
   try {
@@ -195,7 +198,7 @@ function keyOf(of: Json, name: unknown): string {
   return `${tableKey(of)} ${String(name)}`;
 }
 
-/** null: it is not for UDP. */
+/** null if the rule does not match UDP. */
 function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>): Rule | null {
   const family = String(rule["family"]);
   if (family === "arp" || family === "bridge") return null;
@@ -272,9 +275,9 @@ function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>):
 }
 
 /**
- * never: no packet of UDP can fit.
+ * "never": no UDP packet matches.
  *
- * @param elements what a value stands for; null: the elements of the set are not known.
+ * @param elements returns what a value stands for; null if the elements of the set are unknown.
  */
 function readMatch(
   { op, left, right }: Json,
@@ -322,12 +325,12 @@ function comparison(operator: string, port: number): [number, number][] | null {
   return bound === undefined || Number.isNaN(port) ? null : [bound];
 }
 
-/** What is no number, such as a part of a concatenation, is left out. */
+/** Leaves out values that are not numbers, such as parts of a concatenation. */
 function rangesOf(values: readonly unknown[]): [number, number][] {
   return values.flatMap((value): [number, number][] => {
     if (typeof value === "number") return [[value, value]];
     if (!isObject(value)) return [];
-    // With a timeout or a comment.
+    // An element with a timeout or a comment.
     if (isObject(value["elem"])) return rangesOf([value["elem"]["val"]]);
     const [from, to] = listOf(value["range"]);
     return typeof from === "number" && typeof to === "number" ? [[from, to]] : [];
@@ -366,12 +369,12 @@ export function parseIptables(
   return { chains };
 }
 
-/** A comment may have spaces, and stands in quotes then. */
+/** Splits a rule into words. A comment with spaces is in double quotes. */
 function wordsOf(text: string): string[] {
   return [...text.matchAll(/"((?:[^"\\]|\\.)*)"|\S+/g)].map(([word, inQuotes]) => inQuotes ?? word);
 }
 
-/** null: it is not for UDP. */
+/** null if the rule does not match UDP. */
 function readIptablesRule(
   words: readonly string[],
   place: { readonly table: string; readonly chain: string; readonly version: Version },
@@ -413,7 +416,7 @@ function readIptablesRule(
         if (word.startsWith("-")) isWhole = false;
     }
     isNegated = false;
-    // Whatever has no value is a condition that is not understood, and so is what follows it.
+    // Skip the value. All known options have one value; others are unknown conditions, whatever follows them.
     if (word.startsWith("-") && !value.startsWith("-") && value !== "!") index++;
   }
   const target = options.get("-j") ?? options.get("-g") ?? "";

@@ -1,6 +1,6 @@
 /**
- * Which wake-up the daemon has. With `--monitor auto`: nflog where firewall rules log the devices' ports to
- * the NFLOG group, otherwise bpf, and where neither can be opened poll. docs/capture.md.
+ * Chooses and opens the daemon's wake-up. `--monitor auto` means nflog if firewall rules log the devices' ports to the
+ * NFLOG group, otherwise bpf; if neither can be opened, poll. docs/capture.md.
  */
 
 import { type Capture, type Monitor, openCapture, type PacketHandler } from "../capture/capture.ts";
@@ -16,11 +16,11 @@ import { hasLegacyTables, listLogGroups } from "./loggroups.ts";
 
 export interface WakeUp {
   readonly monitor: Monitor;
-  /** Why `auto` chose it; null: the settings name the monitor. */
+  /** Why `auto` chose it; null if the settings name the monitor. */
   readonly reason: string | null;
 }
 
-/** The start waits so long at most for the programs that list the rules; they take milliseconds. */
+/** Maximum time that the start waits for the programs that list the rules; they take milliseconds. */
 const RULES_MS = 3000;
 
 interface OpenWakeUp {
@@ -28,7 +28,7 @@ interface OpenWakeUp {
   readonly capture: Capture;
 }
 
-/** @throws ConfigError, SystemError or LibraryError when the monitor of the settings cannot be opened. */
+/** @throws ConfigError, SystemError or LibraryError if the monitor in the settings cannot be opened. */
 export async function openWakeUp(
   settings: Settings,
   clock: Clock,
@@ -42,13 +42,13 @@ export async function openWakeUp(
   return await chooseWakeUp({ logged: await findLoggingRules(settings), open });
 }
 
-/** Whether firewall rules log the ports of all devices to the group, and what the rules check says. */
+/** Whether firewall rules log the ports of all devices to the group, and the findings of the rules check. */
 interface LoggingRules {
   readonly areThere: boolean;
   readonly found: string;
 }
 
-/** As they are now; a device that does not listen yet counts as logged. */
+/** Reads the current rules; a device that does not listen yet counts as logged. */
 export async function findLoggingRules(
   settings: Pick<Settings, "group" | "manageRules" | "devices">,
 ): Promise<LoggingRules> {
@@ -60,7 +60,7 @@ export async function findLoggingRules(
   }
   const inKernel = logsTo(group);
   if (inKernel === false) return { areThere: false, found: `no rule logs to group ${group}` };
-  // Loaded only here: no other monitor needs it to start.
+  // Imported here, because no other monitor needs it at start.
   const { checkRules } = await import("./checks.ts");
   using devices = new Devices(settings.devices);
   await devices.look(null);
@@ -85,7 +85,7 @@ export async function findLoggingRules(
   };
 }
 
-/** Whether any rule logs to the group; null: it takes other means to find out. */
+/** Whether any rule logs to the group; null if netlink cannot answer that. */
 function logsTo(group: number): boolean | null {
   try {
     using socket = new NetlinkSocket(NETLINK_NETFILTER);
@@ -97,7 +97,7 @@ function logsTo(group: number): boolean | null {
   }
 }
 
-/** The first monitor that can be opened; why an earlier one cannot is part of the reason. */
+/** Opens the first monitor that works; the reason includes why an earlier one failed. */
 export async function chooseWakeUp({
   logged,
   open,

@@ -1,6 +1,6 @@
 /**
- * Watches whether the wake-up is effective: at the start, when ports change, and when a handshake completed
- * that no packet announced. Each warning names what to do about it; docs/troubleshooting.md.
+ * Checks whether the wake-up works: at start, when ports change, and when a handshake completed that no packet
+ * announced. Each warning names the remedy; docs/troubleshooting.md.
  */
 
 import type { Monitor } from "../capture/capture.ts";
@@ -10,29 +10,29 @@ import type { Log } from "../log.ts";
 import { type ClockStep, moved } from "../wallclock.ts";
 import type { WakeUp } from "./wakeup.ts";
 
-/** A device is made, then configured: only the ports that it has after this are checked. */
+/** A device is created first and configured later: only the ports after this time are checked. */
 const SETTLE_MS = 1000;
-/** The same where wgmon loads the rules itself: nft may take 10 s, firewall.ts. */
+/** The same if wgmon loads the rules itself: nft may take 10 s, firewall.ts. */
 const SETTLE_MANAGED_MS = 15_000;
-/** While messages are captured, a known problem is checked again this often. */
+/** While messages are captured, a known problem is checked again at most this often. */
 const RECHECK_MS = 10_000;
-/** An initiation precedes the end of its handshake by a round trip; the rest is the clocks' accuracy. */
+/** An initiation precedes the end of its handshake by a round trip; the rest allows for inaccurate clocks. */
 const ANNOUNCED_BEFORE_MS = 15_000;
 
 interface WatchOptions {
   readonly wakeUp: WakeUp;
   readonly clock: Clock;
   readonly log: Pick<Log, "warn">;
-  /** wgmon loads the rules itself (--manage-rules). */
+  /** Whether wgmon loads the rules itself (--manage-rules). */
   readonly isManaged: boolean;
   readonly check: () => Promise<readonly Finding[]>;
 }
 
-/** A peer that a scan found connected, though no packet had caused the scan. */
+/** A peer that became connected in a scan that no packet caused. */
 interface Unannounced {
   readonly device: string;
   readonly port: number;
-  /** Wall clock of the handshake; null: none. */
+  /** Wall clock of the handshake; null if there was none. */
   readonly handshakeMs: number | null;
 }
 
@@ -41,10 +41,10 @@ export class WakeUpWatch {
   #startMs: number;
   /** Wall clock of the last WireGuard message to each port. */
   readonly #heardMs = new Map<number, number>();
-  /** Devices whose unannounced handshake was explained. */
+  /** Devices whose unannounced handshake was examined; only the first one of a device is. */
   readonly #explained = new Set<string>();
   #problem: string | null;
-  /** Of the last check, on the monotonic clock. */
+  /** When the last check was made, or is scheduled, on the monotonic clock. */
   #checkedMs = -Infinity;
   #ports = "";
   #cancelCheck = () => {};
@@ -57,12 +57,12 @@ export class WakeUpWatch {
     if (this.#problem !== null) options.log.warn(this.#problem);
   }
 
-  /** What keeps packets from waking wgmon, and the remedy; null: nothing that is known. */
+  /** Why packets may not wake wgmon, and the remedy; null if no problem is known. */
   get problem(): string | null {
     return this.#problem;
   }
 
-  /** Checks the wake-up when the ports are others than before. */
+  /** Checks the wake-up if the ports have changed. */
   setPorts(ports: readonly number[]): void {
     const sorted = ports.toSorted((a, b) => a - b).join();
     if (sorted === this.#ports) return;
@@ -70,7 +70,7 @@ export class WakeUpWatch {
     this.checkSoon();
   }
 
-  /** Moves what it remembers by the wall clock. */
+  /** Adjusts the remembered wall-clock times to a clock step. */
   clockSet(step: ClockStep): void {
     this.#startMs = moved(step, this.#startMs);
     for (const [port, heardMs] of this.#heardMs) this.#heardMs.set(port, moved(step, heardMs));
@@ -87,8 +87,8 @@ export class WakeUpWatch {
   async unannounced({ device, port, handshakeMs }: Unannounced): Promise<void> {
     const { wakeUp, log } = this.#options;
     if (wakeUp.monitor === "poll" || this.#explained.has(device)) return;
-    // Without a handshake since the start there was nothing to capture: the peer returned on keys that are
-    // still valid, or connected before wgmon ran.
+    // Without a handshake since the start there was no packet to capture: the peer resumed with keys that are still
+    // valid, or connected before wgmon started.
     if (handshakeMs === null || handshakeMs <= this.#startMs) return;
     const heardMs = this.#heardMs.get(port) ?? -Infinity;
     if (heardMs > handshakeMs - ANNOUNCED_BEFORE_MS) return;
@@ -96,7 +96,7 @@ export class WakeUpWatch {
     const known = this.#problem;
     const found = await this.#check();
     if (found !== null && found === known) return;
-    // Messages were captured before, and nothing is wrong now: this one was lost.
+    // Messages were captured before, and the check finds no problem, so this message was lost.
     if (found === null && heardMs !== -Infinity) return;
     log.warn(
       `a peer of ${device} connected and no packet announced it: ${found ?? remedies[wakeUp.monitor](port)}`,
@@ -107,7 +107,7 @@ export class WakeUpWatch {
     this.#cancelCheck();
   }
 
-  /** Checks once all that is being changed now has settled. */
+  /** Checks the wake-up after a delay, when current changes have settled. */
   checkSoon(): void {
     const { wakeUp, isManaged, clock } = this.#options;
     if (wakeUp.monitor === "poll") return;
@@ -125,7 +125,7 @@ export class WakeUpWatch {
   }
 
   async #check(): Promise<string | null> {
-    // It never fails: what it could not find out is skipped.
+    // `runCheck` never rejects: what it could not find out is "skipped".
     const findings = await runCheck({ run: this.#options.check });
     this.#checkedMs = this.#options.clock.now().monotonicMs;
     if (findings.some(({ verdict }) => verdict === "skipped")) return this.#problem;
@@ -143,7 +143,7 @@ function noWakeUp(reason: string): string {
   return `packets do not wake wgmon; connects are reported at the next tick. Reason: ${reason}`;
 }
 
-/** For what the checks cannot see. */
+/** Remedies for causes that the checks cannot find. */
 const remedies: Readonly<Record<Exclude<Monitor, "poll">, (port: number) => string>> = {
   nflog: (port) =>
     `the rules seem to log port ${port}, but a rule before them may accept or drop the packets. Fix: wgmon rules --install, or --monitor bpf`,

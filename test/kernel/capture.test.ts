@@ -18,8 +18,10 @@ import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
-/** Looks when a packet wakes it or a link changes, and else only once an hour. */
-const BY_PACKETS = ["--tick", "1h", "--reconcile", "0"];
+/** On a slow machine the clients of earlier tests would fall silent in the middle of a later one. */
+const NO_SILENCE = ["--idle-timeout", "1h"];
+/** Scans when a packet wakes it or a link changes, and else only once an hour. */
+const BY_PACKETS = ["--tick", "1h", "--reconcile", "0", ...NO_SILENCE];
 const WGMON = join(import.meta.dir, "../../wgmon");
 
 $.throws(true);
@@ -233,7 +235,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       const count = known.length + 1;
       expect(spare).not.toBe(stable.publicKey);
       await using packets = watch(...BY_PACKETS, "--no-announce-existing");
-      const polling = ["--monitor", "poll", "--tick", "100ms", "--reconcile", "0"];
+      const polling = ["--monitor", "poll", "--tick", "100ms", "--reconcile", "0", ...NO_SILENCE];
       await using poll = watch(...polling, "--no-announce-existing");
       for (const { wgmon } of [packets, poll]) await wgmon.ready;
 
@@ -273,7 +275,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   test(
     "a device that is looked at all the time can be deleted",
     async () => {
-      await using poll = watch("--monitor", "poll", "--tick", "100ms");
+      await using poll = watch("--monitor", "poll", "--tick", "100ms", ...NO_SILENCE);
       await poll.wgmon.ready;
       const wg7 = await lab.device("wg7", { port: 51870 });
       await wg7.addSilentPeers(500);
