@@ -46,6 +46,8 @@ export const SCAN_BUCKET: TokenBucketOptions = {
 /** The cost of a scan that is not measured: wake-ups, timers, other threads (garbage collector, compiler). */
 const OVERHEAD_FACTOR = 2;
 const OVERHEAD_MS = 0.5;
+/** A scan that finds a handshake was needed: peers that really connect must not use up what hints may spend. */
+const FOUND_FACTOR = 0.25;
 
 /**
  * Guarded mode: when all devices are scanned next, for peers whose handshakes are not announced, such as peers that are
@@ -214,7 +216,11 @@ export class HandshakeWatch {
 
   /** @param costMs processor time of the scan. */
   onScanned(costMs: number, nowMs: number): void {
-    this.#bucket.spend(OVERHEAD_FACTOR * costMs + OVERHEAD_MS, nowMs);
+    const hasFound = [...this.#expected.values()].some((expected) => this.#isFound(expected));
+    this.#bucket.spend(
+      hasFound ? FOUND_FACTOR * costMs : OVERHEAD_FACTOR * costMs + OVERHEAD_MS,
+      nowMs,
+    );
     this.#forget((expected) => {
       const isFound = this.#isFound(expected);
       // The response to a real peer was not logged, so the rules that logged responses were removed.

@@ -329,6 +329,20 @@ describe("too many hints", () => {
     expect(gateway.watch.isGuarded).toBe(true);
   });
 
+  test("are no peers that connect one after the other, however dear a scan is", () => {
+    const gateway = new Gateway();
+    gateway.costMs = 10;
+    for (let n = 0; n < 200; n++) {
+      gateway.receive(initiation(n, from(n)));
+      gateway.pass(5);
+      gateway.complete(data(n, from(n)));
+      gateway.receive(data(n, from(n)));
+      gateway.pass(150);
+    }
+    expect(gateway.watch.isGuarded).toBe(false);
+    expect(gateway.scans).toHaveLength(200);
+  });
+
   test("are no renewals of a thousand connected peers within ten seconds", () => {
     const gateway = new Gateway();
     const peers = Array.from({ length: 1000 }, (_, n) => from(n));
