@@ -7,7 +7,6 @@
  * can return without a handshake, and the periodic reconcile scan, unless it is off.
  */
 
-import type { Capture } from "./capture/capture.ts";
 import type { HandshakeSample } from "./capture/handshake-sample.ts";
 import { type CapturedDatagram, parsePacket } from "./capture/packet.ts";
 import type { SentTap } from "./capture/sent-handshakes.ts";
@@ -170,7 +169,7 @@ export class App implements Witness {
       this.#tracker.handshakeAtMs(address, port, listenPort);
     this.#watch = new WatchDriver({
       clock,
-      select: (indexes) => this.#tellCapture((capture) => capture.select(indexes)),
+      select: (indexes) => this.#attempt(() => senses.capture.select(indexes)),
       openSentTap: () => this.#openSentTap(),
       scan: (ports) => this.#look("packet", this.#devicesAt(ports)),
       onGuarded: (isGuarded) => this.#guarded(isGuarded),
@@ -342,12 +341,9 @@ export class App implements Witness {
         const datagram = this.#parse(bytes, "received");
         if (datagram !== null && this.#settings.reportUnknown) this.#unknown.seen(datagram);
       });
-      if (this.#stopped) {
-        sample.close();
-        return;
-      }
-      this.#sample = sample;
-      sample.setPorts(this.#listenPorts);
+      const isReady = !this.#stopped && this.#attempt(() => sample.setPorts(this.#listenPorts));
+      if (isReady) this.#sample = sample;
+      else sample.close();
     } catch (error) {
       if (!isUnreadable(error) && !(error instanceof LibraryError)) throw error;
       const { message } = error as Error;
@@ -436,7 +432,7 @@ export class App implements Witness {
       this.linksLost(`link change not understood: ${(error as Error).message}`);
       return;
     }
-    for (const event of events) this.#tellCapture((capture) => capture.linkChanged(event));
+    for (const event of events) this.#attempt(() => this.#senses.capture.linkChanged(event));
     // Userspace WireGuard uses devices of kind tun.
     if (!events.some(({ link }) => link.kind === WG_GENL_NAME || link.kind === "tun")) return;
     for (const cancel of this.#cancelLinkLooks) cancel();
@@ -448,14 +444,14 @@ export class App implements Witness {
   linksLost(reason: string): void {
     this.#counters.losses++;
     this.#log.warn(`${reason}; looking at all devices`);
-    this.#tellCapture((capture) => capture.linksMissed());
+    this.#attempt(() => this.#senses.capture.linksMissed());
     void this.#look("lost", null);
   }
 
-  /** Returns whether the call succeeded. */
-  #tellCapture(tell: (capture: Capture) => void): boolean {
+  /** For calls that change what is captured. Logs a failure; returns whether the call succeeded. */
+  #attempt(change: () => void): boolean {
     try {
-      tell(this.#senses.capture);
+      change();
       return true;
     } catch (error) {
       this.#log.warn((error as Error).message);
@@ -520,8 +516,8 @@ export class App implements Witness {
     this.#log.debug("look", { reason, changes: changes.length });
 
     const ports = this.#listenPorts;
-    this.#tellCapture((capture) => capture.setPorts(ports));
-    this.#sample?.setPorts(ports);
+    this.#attempt(() => this.#senses.capture.setPorts(ports));
+    this.#attempt(() => this.#sample?.setPorts(ports));
     this.#rules?.setPorts(ports);
     this.#wakeUpWatch.setPorts(ports);
     this.#scheduleTick();

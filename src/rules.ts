@@ -127,8 +127,8 @@ export function iptablesRules(options: RuleOptions): string {
   return `# Made by wgmon rules --iptables, for sh. Logs WireGuard's handshakes to NFLOG group ${options.group}.
 # NFLOG is no verdict: every packet goes on. The chains are called first, before a rule that accepts.
 # iptables cannot remember which handshakes this machine has answered, as nftables can. So the first data
-# of a session is logged whoever sent it, up to a limit: in a larger flood a peer is reported about a
-# second later than without it.
+# of a session is logged from any sender, up to a limit. In a larger flood, a peer is reported about a
+# second late.
 # To take it away:
 ${removal.join("\n")}
 

@@ -182,8 +182,9 @@ export class HandshakeWatch {
   /** When to call `advance` next; Infinity: not before the next packet. */
   nextMs(nowMs: number): number {
     let { nextMs } = this.#mode;
+    const waitOf = this.#waits(nowMs);
     for (const expected of this.#expected.values()) {
-      const waitMs = this.#isGuarded || expected.isAnnounced ? this.#waitMs(expected, nowMs) : 0;
+      const waitMs = this.#isGuarded || expected.isAnnounced ? waitOf(expected) : 0;
       nextMs = Math.min(nextMs, Math.max(dueMs(expected), waitMs > 0 ? nowMs + waitMs : 0));
     }
     return nextMs;
@@ -198,11 +199,12 @@ export class HandshakeWatch {
     this.#followMode(nowMs);
     this.#forget((expected) => dueMs(expected) <= nowMs && this.#isFound(expected));
     const due = [...this.#expected.values()].filter((expected) => dueMs(expected) <= nowMs);
-    const wanted = due.filter((expected) => this.#waitMs(expected, nowMs) === 0);
-    if (!this.#isGuarded && due.some((each) => !each.isAnnounced && !wanted.includes(each))) {
+    const waitOf = this.#waits(nowMs);
+    if (!this.#isGuarded && due.some((each) => !each.isAnnounced && waitOf(each) > 0)) {
       this.#beginGuarded(nowMs);
       return this.advance(nowMs);
     }
+    const wanted = due.filter((expected) => waitOf(expected) === 0);
     if (wanted.length === 0) return null;
     const isAll = wanted.some(({ place }) => place === null);
     const ports = new Set(wanted.flatMap(({ place }) => place?.destinationPort ?? []));
@@ -216,19 +218,18 @@ export class HandshakeWatch {
 
   /** @param costMs processor time of the scan. */
   onScanned(costMs: number, nowMs: number): void {
-    const hasFound = [...this.#expected.values()].some((expected) => this.#isFound(expected));
+    const found = [...this.#expected].filter(([, expected]) => this.#isFound(expected));
+    for (const [key, { isAnnounced, schedule }] of found) {
+      // The response to a real peer was not logged, so the rules that logged responses were removed.
+      if (!isAnnounced && schedule === AFTER_COMPLETED) this.#isSentLogged = false;
+      this.#expected.delete(key);
+    }
+    this.#forget((expected) => dueMs(expected) === Infinity);
+    const isNeeded = found.length > 0;
     this.#bucket.spend(
-      hasFound ? FOUND_FACTOR * costMs : OVERHEAD_FACTOR * costMs + OVERHEAD_MS,
+      isNeeded ? FOUND_FACTOR * costMs : OVERHEAD_FACTOR * costMs + OVERHEAD_MS,
       nowMs,
     );
-    this.#forget((expected) => {
-      const isFound = this.#isFound(expected);
-      // The response to a real peer was not logged, so the rules that logged responses were removed.
-      if (isFound && !expected.isAnnounced && expected.schedule === AFTER_COMPLETED) {
-        this.#isSentLogged = false;
-      }
-      return isFound || dueMs(expected) === Infinity;
-    });
     if (!this.#isGuarded || this.#expected.has(ANY)) return;
     this.#expect(null, this.#isSentCaptured ? UNANNOUNCED : ALL_UNANNOUNCED, nowMs, false);
   }
@@ -248,8 +249,11 @@ export class HandshakeWatch {
     for (const [key, expected] of this.#expected) if (isOver(expected)) this.#expected.delete(key);
   }
 
-  #waitMs({ isAnnounced }: Expected, nowMs: number): number {
-    return this.#bucket.waitMs(nowMs, { mayOverdraw: isAnnounced });
+  /** How long the bucket makes the scans for expected handshakes wait. */
+  #waits(nowMs: number): (expected: Expected) => number {
+    const announcedMs = this.#bucket.waitMs(nowMs, { mayOverdraw: true });
+    const hintMs = this.#bucket.waitMs(nowMs, { mayOverdraw: false });
+    return ({ isAnnounced }) => (isAnnounced ? announcedMs : hintMs);
   }
 
   #beginGuarded(nowMs: number): void {

@@ -10,13 +10,12 @@ import { $ } from "bun";
 
 import type { Gateway, RemotePeer } from "../support/gateway.ts";
 import { Receiver } from "../support/receiver.ts";
-import { cpuSeconds, residentMb } from "../support/usage.ts";
+import { cpuSeconds, cpuTimes, residentMb } from "../support/usage.ts";
 import type { Wgmon } from "../support/wgmon.ts";
 import { figure, median, type Note } from "./figures.ts";
 import { type Kind, KINDS } from "./sender.ts";
 import {
   cpuOf,
-  cpuTimes,
   type GatewayKind,
   installRules,
   type Mode,

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
 import { residentMb } from "../support/usage.ts";
-import { startWgmon, type Wgmon } from "../support/wgmon.ts";
+import { startWgmon } from "../support/wgmon.ts";
 import { figure, type Note, series } from "./figures.ts";
 import { FirstDataTap } from "./firstdata.ts";
 import {
@@ -17,6 +17,7 @@ import {
   type Mode,
   MODES,
   onAllInterfaces,
+  packetScans,
   reportedAtMs,
 } from "./subject.ts";
 
@@ -36,9 +37,6 @@ const STARTS = 11;
 const ROAMS = 3;
 
 const start = (...args: readonly string[]) => startWgmon(args, { binary: BINARY });
-
-const looks = (wgmon: Wgmon) =>
-  wgmon.log.filter(({ msg, reason }) => msg === "look" && reason === "packet").length;
 
 export async function connects(note: Note): Promise<void> {
   // This program's own code must have run, or the first figure is its time.
@@ -69,11 +67,11 @@ async function measureConnects(
   await using wgmon = start(...args, "--webhook", receiver.url());
   await wgmon.waitForLog(({ msg }) => msg === "warm", 30_000);
   const connectAll = async (some: readonly Client[]) => {
-    const before = looks(wgmon);
+    const before = packetScans(wgmon);
     const latencies: number[] = [];
     for (const client of some) latencies.push(await connect({ ...gateway, tap }, client));
     await Bun.sleep(TAIL_MS);
-    return { latencies, scans: (looks(wgmon) - before) / some.length };
+    return { latencies, scans: (packetScans(wgmon) - before) / some.length };
   };
   const { latencies, scans } = await connectAll(clients);
   const what = `${mode.name}: first data to webhook`;

@@ -69,7 +69,7 @@ function vary(packet: Uint8Array): void {
   crypto.getRandomValues(packet.subarray(MESSAGE_AT + 4, MESSAGE_AT + 8));
 }
 
-/** WireGuard paper, section 5.4.4. What they have sealed nobody can open. */
+/** WireGuard paper, section 5.4.4. The encrypted fields are random bytes. */
 function validInitiations(publicKey: string): Uint8Array[] {
   const label = Buffer.concat([Buffer.from("mac1----"), Buffer.from(publicKey, "base64")]);
   const key = blake2s(label, { digestBytes: 32, key: new Uint8Array() });

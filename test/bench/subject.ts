@@ -127,13 +127,9 @@ export async function cpuOf(pid: number, action: () => Promise<unknown>): Promis
   return cpuSeconds(pid) - before;
 }
 
-/** Processor seconds of a process, in hundredths: proc(5). */
-export async function cpuTimes(pid: number): Promise<{ user: number; system: number }> {
-  const text = await Bun.file(`/proc/${pid}/stat`).text();
-  // The second field is a name in parentheses, which may have spaces.
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return { user: Number(fields[11]) / 100, system: Number(fields[12]) / 100 };
-}
+/** How many scans packets have caused so far; the log level must be debug. */
+export const packetScans = ({ log }: Wgmon): number =>
+  log.filter(({ msg, reason }) => msg === "look" && reason === "packet").length;
 
 /** When the peer's connect was reported, on the wall clock; NaN: not within the time. */
 export async function reportedAtMs(

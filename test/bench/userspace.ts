@@ -11,17 +11,17 @@ import { $ } from "bun";
 
 import { Receiver } from "../support/receiver.ts";
 import { until } from "../support/until.ts";
-import { cpuSeconds } from "../support/usage.ts";
+import { cpuSeconds, cpuTimes } from "../support/usage.ts";
 import { startWgmon } from "../support/wgmon.ts";
 import { figure, type Note } from "./figures.ts";
 import { FirstDataTap } from "./firstdata.ts";
 import {
   BINARY,
-  cpuTimes,
   installRules,
   type Mode,
   MODES,
   onAllInterfaces,
+  packetScans,
   reportedAtMs,
 } from "./subject.ts";
 
@@ -57,10 +57,8 @@ async function measureConnects(note: Note, mode: Mode): Promise<void> {
   await using wgmon = startWgmon([...args, "--webhook", receiver.url()], { binary: BINARY });
   await wgmon.waitForLog(({ msg }) => msg === "warm");
   for (let peer = 0; peer < WARM_UP_CONNECTS; peer++) await network.connect(peer, receiver);
-  const scans = () =>
-    wgmon.log.filter(({ msg, reason }) => msg === "look" && reason === "packet").length;
   await Bun.sleep(TAIL_MS);
-  const before = scans();
+  const before = packetScans(wgmon);
   const latencies: number[] = [];
   for (let peer = WARM_UP_CONNECTS; peer < WARM_UP_CONNECTS + CONNECTS; peer++) {
     await Bun.sleep(PAUSE_MS);
@@ -69,13 +67,10 @@ async function measureConnects(note: Note, mode: Mode): Promise<void> {
   await Bun.sleep(TAIL_MS);
   const what = `wireguard-go, ${mode.name}: first data to webhook`;
   note(figure(`${what}, median of ${CONNECTS}`, "ms", latencies, { atMost: 4 }));
-  note(figure(`${what}, worst`, "ms", worst(latencies), { atMost: 20 }));
-  const scansEach = (scans() - before) / CONNECTS;
+  note(figure(`${what}, worst`, "ms", Math.max(...latencies), { atMost: 20 }));
+  const scansEach = (packetScans(wgmon) - before) / CONNECTS;
   note(figure(`wireguard-go, ${mode.name}: scans for each handshake`, "", scansEach));
 }
-
-/** NaN, which never came, is the worst. */
-export const worst = (latencies: readonly number[]): number => Math.max(...latencies);
 
 async function measureCost(note: Note, mode: Mode): Promise<void> {
   await using network = await Network.create(ROUNDS * COUNTED_CONNECTS);

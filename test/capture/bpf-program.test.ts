@@ -142,7 +142,7 @@ test("it wants what parsePacket wants, for packets of every kind", () => {
   expect(wanted).toBeGreaterThan(200);
 });
 
-test("it never passes random bytes that parsePacket would not look at", () => {
+test("it never passes random bytes that parsePacket rejects", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => !passes(bytes) || isWanted(bytes)),
     { numRuns: 2_000 },
@@ -420,7 +420,8 @@ describe.each(sockets)("by index, at the socket of a %s,", (socket, see) => {
         if (wanted) passed++;
         return selecting(indexes)(packet) === wanted;
       }),
-      { numRuns: 5_000 },
+      // About 2 % of the packets are wanted.
+      { numRuns: 20_000 },
     );
     expect(passed).toBeGreaterThan(100);
   });

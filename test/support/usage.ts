@@ -22,6 +22,14 @@ export function cpuSeconds(pid: number): number {
   return Number(time[0]) + Number(time[1]) / 1e9;
 }
 
+/** Processor time in seconds, rounded to hundredths: proc_pid_stat(5). */
+export async function cpuTimes(pid: number): Promise<{ user: number; system: number }> {
+  const text = await Bun.file(`/proc/${pid}/stat`).text();
+  // The second field is a name in parentheses, which may have spaces.
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return { user: Number(fields[11]) / 100, system: Number(fields[12]) / 100 };
+}
+
 /** Memory that is the process's own and the pages of its file that are in use, in megabytes. */
 export async function residentMb(pid: number): Promise<number> {
   const status = await Bun.file(`/proc/${pid}/status`).text();

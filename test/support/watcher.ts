@@ -4,6 +4,7 @@ import type { Event } from "../../src/contract.ts";
 import type { Client } from "./lab.ts";
 import type { Receiver } from "./receiver.ts";
 import { REPORT_MS, untilStopped } from "./until.ts";
+import { cpuTimes } from "./usage.ts";
 import { type LogLine, startWgmon, type Wgmon } from "./wgmon.ts";
 
 type Of<Type extends Event["type"]> = Extract<Event, { readonly type: Type }>;
@@ -100,10 +101,8 @@ function isLook(line: LogLine, reason: string): boolean {
   return line.msg === "look" && line["reason"] === reason;
 }
 
-/** What the process has used so far; a tick of it is 10 ms. */
+/** Processor time of the process so far, in steps of 10 ms. */
 export async function processorMs(pid: number): Promise<number> {
-  const text = await Bun.file(`/proc/${pid}/stat`).text();
-  // The fields behind the command's name: state, parent, ... proc_pid_stat(5)
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10;
+  const { user, system } = await cpuTimes(pid);
+  return (user + system) * 1000;
 }
