@@ -90,14 +90,20 @@ export class WakeUpWatch {
     // Without a handshake since the start there was no packet to capture: the peer resumed with keys that are still
     // valid, or connected before wgmon started.
     if (handshakeMs === null || handshakeMs <= this.#startMs) return;
-    const heardMs = this.#heardMs.get(port) ?? -Infinity;
-    if (heardMs > handshakeMs - ANNOUNCED_BEFORE_MS) return;
+    const isAnnounced = () =>
+      (this.#heardMs.get(port) ?? -Infinity) > handshakeMs - ANNOUNCED_BEFORE_MS;
+    if (isAnnounced()) return;
     this.#explained.add(device);
     const known = this.#problem;
     const found = await this.#check();
+    // The packet was in the queue during a long scan, and has been read during the check.
+    if (isAnnounced()) {
+      this.#explained.delete(device);
+      return;
+    }
     if (found !== null && found === known) return;
     // Messages were captured before, and the check finds no problem, so this message was lost.
-    if (found === null && heardMs !== -Infinity) return;
+    if (found === null && this.#heardMs.has(port)) return;
     log.warn(
       `a peer of ${device} connected and no packet announced it: ${found ?? remedies[wakeUp.monitor](port)}`,
     );

@@ -51,6 +51,18 @@ async function connect(watched: WakeUpWatch, handshakeMs: number | null = clock.
   return warnings.splice(0);
 }
 
+test("a packet that waited in the queue during a long scan, and is read while the check runs, was no lost packet", async () => {
+  const watched = watch();
+  clock.advance(1000);
+  const connected = connect(watched);
+  watched.heard(PORT);
+  expect(await connected).toEqual([]);
+  // The device is examined again when that happens in earnest.
+  clock.advance(60_000);
+  expect(await connect(watched)).toEqual([]);
+  expect(checks).toBe(2);
+});
+
 test("rules that are missing at the start are a warning then, with the remedy, once", async () => {
   findings = [NO_RULE];
   const watched = watch();
