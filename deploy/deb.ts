@@ -22,7 +22,7 @@ import { dirname, join, resolve } from "node:path";
 import { parseArgs, type ParseArgsConfig } from "node:util";
 
 import { licensesText } from "../src/cli/licenses.ts";
-import { settingsFile } from "../src/cli/settingsfile.ts";
+import { settingsFile } from "../src/cli/settings-example.ts";
 import { manPage } from "./manpage.ts";
 
 const ROOT = join(import.meta.dir, "..");

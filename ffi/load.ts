@@ -5,7 +5,7 @@
 
 import { dlopen, type FFIFunction } from "bun:ffi";
 
-import { LibraryError } from "../src/errors.ts";
+import { LibraryError } from "../src/base/errors.ts";
 import { embedded, type EmbeddedLibrary } from "./embedded.ts";
 
 /** linux/memfd.h */

@@ -5,8 +5,8 @@
 import { version } from "../package.json";
 import type { App } from "./app.ts";
 import { helpText } from "./cli/help.ts";
-import { versionText } from "./cli/version.ts";
-import { systemClock } from "./clock.ts";
+import { versionText } from "./platform/versions.ts";
+import { systemClock } from "./base/clock.ts";
 import {
   type Command,
   DEFAULT_STATE_DIR,
@@ -14,17 +14,17 @@ import {
   parseCommand,
   type Settings,
   targetAt,
-} from "./config.ts";
-import { hasUrl } from "./config/words.ts";
-import type { FileRead } from "./doctor/secrets.ts";
-import { AlreadyRunning, ConfigError, LibraryError, SystemError } from "./errors.ts";
-import { claim } from "./exclusive.ts";
-import { runtimeDirOf, socketIn } from "./http/place.ts";
+} from "./config/config.ts";
+import { hasUrl } from "./base/redact.ts";
+import type { FileRead } from "./config/secret-files.ts";
+import { AlreadyRunning, ConfigError, LibraryError, SystemError } from "./base/errors.ts";
+import { claim } from "./platform/instance-lock.ts";
+import { runtimeDirOf, socketIn } from "./platform/socket-path.ts";
 import type { HttpServer } from "./http/server.ts";
 import { Devices } from "./kernel/devices.ts";
-import { chooseFormat, createLog, type LeveledLog, type Log } from "./log.ts";
-import type { Notifier } from "./notify.ts";
-import { openSenses, type Senses } from "./senses.ts";
+import { chooseFormat, createLog, type LeveledLog, type Log } from "./platform/log.ts";
+import type { Notifier } from "./platform/systemd-notify.ts";
+import { openSenses, type Senses } from "./scan/inputs.ts";
 import {
   folderOpenToOthers,
   hostname,
@@ -34,8 +34,8 @@ import {
   readFileAndMode,
   thisMachine,
   writeToStderr,
-} from "./system.ts";
-import { printableLine } from "./visible.ts";
+} from "./platform/os.ts";
+import { printableLine } from "./base/visible.ts";
 
 const STDERR = 2;
 /** How long to wait if standard error is a pipe whose reader is slow or has stopped reading. */
@@ -120,7 +120,7 @@ async function run(
   const [{ App }, { Store }, { makeTargets }] = await Promise.all([
     import("./app.ts"),
     import("./store/store.ts"),
-    import("./channel/targets.ts"),
+    import("./channels/create-targets.ts"),
   ]);
   const machine = thisMachine();
   const store = await Store.open({
@@ -147,8 +147,8 @@ async function run(
   // Loaded last, because nothing depends on it.
   const [{ HttpServer }, { LiveSource }, { keepSmall }] = await Promise.all([
     import("./http/server.ts"),
-    import("./http/live.ts"),
-    import("./memory.ts"),
+    import("./http/daemon-read-model.ts"),
+    import("./platform/memory.ts"),
   ]);
   const running = app;
   http = await HttpServer.start({
@@ -165,7 +165,7 @@ async function run(
 /** Returns null if wgmon does not manage the firewall rules. */
 async function managedRules({ manageRules, group }: Settings, { wakeUp }: Senses, log: Log) {
   if (!manageRules || wakeUp.monitor !== "nflog") return null;
-  const { ManagedRules } = await import("./firewall.ts");
+  const { ManagedRules } = await import("./firewall/firewall-manager.ts");
   return new ManagedRules({ group, clock: systemClock, log });
 }
 
@@ -185,7 +185,7 @@ function tellReady(settings: Settings, senses: Senses, log: Log): void {
 /** Returns null if $NOTIFY_SOCKET is not set, i.e. not started by systemd or similar. */
 async function notifierOf(env: NodeJS.ProcessEnv, log: Log): Promise<Notifier | null> {
   if (!env["NOTIFY_SOCKET"]) return null;
-  const { Notifier } = await import("./notify.ts");
+  const { Notifier } = await import("./platform/systemd-notify.ts");
   return new Notifier({ env, clock: systemClock, log });
 }
 
@@ -201,7 +201,7 @@ function keepInformed(notifier: Notifier, { parts }: App): void {
 
 /** Warns of files with secrets that other users can read. */
 async function warnOfSecrets(files: FilesRead, settings: Settings, log: Log): Promise<void> {
-  const { checkSecrets } = await import("./doctor/secrets.ts");
+  const { checkSecrets } = await import("./config/secret-files.ts");
   for (const { verdict, found, fix } of checkSecrets(files, settings)) {
     if (verdict !== "ok") log.warn(`${found}; ${fix}`);
   }
@@ -225,8 +225,8 @@ function reload(app: App, log: LeveledLog, notifier: Notifier | null): void {
 }
 
 async function testWebhook(settings: Settings, word: string | null): Promise<boolean> {
-  const { testTargets } = await import("./cli/testwebhook.ts");
-  const { makeTargets } = await import("./channel/targets.ts");
+  const { testTargets } = await import("./cli/test-webhook.ts");
+  const { makeTargets } = await import("./channels/create-targets.ts");
   // Nothing is stored, so the keys do not matter.
   const keyOf = () => "";
   const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf });
@@ -242,7 +242,7 @@ async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<vo
   const { settings, target } = command;
   const { runOutbox } = await import("./cli/outbox.ts");
   const { Store } = await import("./store/store.ts");
-  const { targetKeyOf } = await import("./cli/named.ts");
+  const { targetKeyOf } = await import("./cli/find-peers.ts");
   const log = createLog({ format: "text", level: "warn" });
   const directory = await stateDirOf(settings);
   using store = await Store.open({ directory, clock: systemClock, log, isTool: true });
@@ -253,8 +253,8 @@ async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<vo
 /** Returns the state directory of the running daemon, unless another one was given. */
 async function stateDirOf({ stateDir }: Settings): Promise<string> {
   if (stateDir !== DEFAULT_STATE_DIR) return stateDir;
-  const { askSettings } = await import("./doctor/daemon.ts");
-  const { Daemon } = await import("./cli/daemon.ts");
+  const { askSettings } = await import("./cli/doctor/daemon.ts");
+  const { Daemon } = await import("./cli/client.ts");
   const inForce = await askSettings(new Daemon(socketIn(runtimeDirOf(process.env))));
   return inForce?.stateDir ?? stateDir;
 }
@@ -275,7 +275,7 @@ async function service(type: "install-service" | "uninstall-service"): Promise<v
 }
 
 async function extractNames(): Promise<void> {
-  const { extractNames: extract, FOLDERS } = await import("./cli/extractnames.ts");
+  const { extractNames: extract, FOLDERS } = await import("./cli/extract-names.ts");
   extract(FOLDERS, (line) => complain(`wgmon: ${line}`));
 }
 
@@ -283,7 +283,7 @@ async function doctor(
   command: Extract<Command, { type: "doctor" }>,
   files: FilesRead,
 ): Promise<boolean> {
-  const { runDoctor } = await import("./cli/doctor.ts");
+  const { runDoctor } = await import("./cli/doctor/run.ts");
   const options = { version, env: process.env, files, print: printLine };
   return await runDoctor(command, options);
 }
@@ -304,7 +304,7 @@ async function receiveEvents(command: Extract<Command, { type: "receive" }>): Pr
 async function ask(
   command: Extract<Command, { type: "status" | "sessions" | "events" | "top" }>,
 ): Promise<number> {
-  const { runAsking } = await import("./cli/ask.ts");
+  const { runAsking } = await import("./cli/query-commands.ts");
   const tell = (line: string) => complain(`wgmon: ${line}`);
   const { env } = process;
   return await runAsking(command, { env, version, clock: systemClock, complain: tell });

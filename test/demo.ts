@@ -8,7 +8,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { Event } from "../src/contract.ts";
+import type { Event } from "../src/events/event-schema.ts";
 import { whyNoWireguard } from "./support/kernel.ts";
 import { type Client, Lab } from "./support/lab.ts";
 import { Receiver } from "./support/receiver.ts";

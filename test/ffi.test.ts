@@ -10,7 +10,7 @@ import { libmnl } from "../ffi/libmnl.ts";
 import { libnetfilterLog } from "../ffi/libnetfilter_log.ts";
 import { libpcap } from "../ffi/libpcap.ts";
 import { embeddedVersion, lazily } from "../ffi/load.ts";
-import { LibraryError } from "../src/errors.ts";
+import { LibraryError } from "../src/base/errors.ts";
 
 const getpid = { getpid: { args: [], returns: "i32" } } as const;
 

@@ -12,14 +12,14 @@ import { isIP } from "node:net";
 
 import { parseLogged } from "../src/capture/nflog.ts";
 import { parsePacket } from "../src/capture/packet.ts";
-import { ParseError } from "../src/errors.ts";
-import { PeerTable } from "../src/kernel/device.ts";
-import { parseFamily } from "../src/kernel/family.ts";
-import { parseLinkEvents } from "../src/kernel/link.ts";
+import { ParseError } from "../src/base/errors.ts";
+import { PeerTable } from "../src/kernel/peer-table.ts";
+import { parseFamily } from "../src/kernel/genl-family.ts";
+import { parseLinkEvents } from "../src/kernel/links.ts";
 import { align, bytesOf, messageEnd, messageType } from "../src/kernel/netlink.ts";
-import { NLMSG_DONE, NLMSG_ERROR } from "../src/kernel/uapi.ts";
-import { parseUapi } from "../src/kernel/userspace.ts";
-import type { Device, DeviceLook, Endpoint, Peer } from "../src/wireguard.ts";
+import { NLMSG_DONE, NLMSG_ERROR } from "../src/platform/constants.ts";
+import { parseUapi } from "../src/kernel/userspace-device.ts";
+import type { Device, DeviceLook, Endpoint, Peer } from "../src/base/wireguard.ts";
 import { readGolden } from "./support/golden.ts";
 import { cookie, data, initiation, ipv4, ipv6, response } from "./support/packets.ts";
 

@@ -10,8 +10,8 @@ import {
   NFULA_PAYLOAD,
   NLA_HDRLEN,
   NLMSG_HDRLEN,
-} from "../kernel/uapi.ts";
-import { MessageType } from "../wireguard.ts";
+} from "../platform/constants.ts";
+import { MessageType } from "../base/wireguard.ts";
 import { PROTOCOL_UDP } from "./packet.ts";
 
 /**

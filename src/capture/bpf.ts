@@ -6,10 +6,10 @@
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 
 import { libpcap } from "../../ffi/libpcap.ts";
-import type { Clock } from "../clock.ts";
-import { ConfigError, SystemError } from "../errors.ts";
-import type { LinkEvent } from "../kernel/link.ts";
-import { interfaceIndex } from "../system.ts";
+import type { Clock } from "../base/clock.ts";
+import { ConfigError, SystemError } from "../base/errors.ts";
+import type { LinkEvent } from "../kernel/links.ts";
+import { interfaceIndex } from "../platform/os.ts";
 import { handshakeExpression, indexFilter } from "./bpf-program.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import {

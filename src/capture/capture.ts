@@ -1,7 +1,7 @@
 /** The packets that wake wgmon: from an NFLOG group, from a BPF tap, or none. */
 
-import type { Clock } from "../clock.ts";
-import type { LinkEvent } from "../kernel/link.ts";
+import type { Clock } from "../base/clock.ts";
+import type { LinkEvent } from "../kernel/links.ts";
 import { openTap } from "./bpf.ts";
 import { openGroup } from "./nflog.ts";
 

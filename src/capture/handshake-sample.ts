@@ -3,7 +3,7 @@
  * and the kernel drops what does not fit into its small buffer, so a flood causes no wake-ups.
  */
 
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { handshakeExpression } from "./bpf-program.ts";
 import { compileExpression } from "./bpf.ts";
 import {

@@ -4,8 +4,8 @@
  */
 
 import { libnetfilterLog } from "../../ffi/libnetfilter_log.ts";
-import type { Clock } from "../clock.ts";
-import { ParseError, SystemError } from "../errors.ts";
+import type { Clock } from "../base/clock.ts";
+import { ParseError, SystemError } from "../base/errors.ts";
 import {
   align,
   attributeEnd,
@@ -15,7 +15,7 @@ import {
   messageEnd,
   messageType,
 } from "../kernel/netlink.ts";
-import { NetlinkSocket, setReceiveBuffer } from "../kernel/socket.ts";
+import { NetlinkSocket, setReceiveBuffer } from "../kernel/netlink-socket.ts";
 import {
   AF_UNSPEC,
   NETLINK_NETFILTER,
@@ -31,8 +31,8 @@ import {
   NFULNL_MSG_PACKET,
   NLA_HDRLEN,
   NLMSG_HDRLEN,
-} from "../kernel/uapi.ts";
-import { programOf, readTextFile } from "../system.ts";
+} from "../platform/constants.ts";
+import { programOf, readTextFile } from "../platform/os.ts";
 import { handshakeFilter, indexFilter } from "./bpf-program.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import { attachFilter } from "./packet-socket.ts";

@@ -6,10 +6,10 @@
 import { ptr } from "bun:ffi";
 
 import { errno, libc } from "../../ffi/libc.ts";
-import { ownCapabilities, whyRefused } from "../capabilities.ts";
-import { SystemError } from "../errors.ts";
-import { systemError } from "../kernel/errno.ts";
-import { setReceiveBuffer } from "../kernel/socket.ts";
+import { ownCapabilities, whyRefused } from "../platform/capabilities.ts";
+import { SystemError } from "../base/errors.ts";
+import { systemError } from "../platform/errno.ts";
+import { setReceiveBuffer } from "../kernel/netlink-socket.ts";
 import {
   AF_PACKET,
   ETH_P_ALL,
@@ -20,7 +20,7 @@ import {
   SOCK_NONBLOCK,
   SOL_PACKET,
   SOL_SOCKET,
-} from "../kernel/uapi.ts";
+} from "../platform/constants.ts";
 
 /** struct sock_filter, linux/filter.h: code, two jumps, a 32-bit operand. */
 export const INSTRUCTION_BYTES = 8;

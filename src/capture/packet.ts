@@ -3,8 +3,8 @@
  * RFC 768; message formats: WireGuard paper section 5.4, messages.h.
  */
 
-import { ParseError } from "../errors.ts";
-import { formatAddress, INITIATION_BYTES, MessageType } from "../wireguard.ts";
+import { ParseError } from "../base/errors.ts";
+import { formatAddress, INITIATION_BYTES, MessageType } from "../base/wireguard.ts";
 
 /** A UDP datagram that has the form of a WireGuard message. Anyone can forge one, so it proves nothing. */
 export interface Datagram {

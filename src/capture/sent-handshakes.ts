@@ -4,8 +4,8 @@
  * mode only, because the kernel copies every outgoing packet while it is open.
  */
 
-import type { Clock } from "../clock.ts";
-import { SystemError } from "../errors.ts";
+import type { Clock } from "../base/clock.ts";
+import { SystemError } from "../base/errors.ts";
 import { sentFilter } from "./bpf-program.ts";
 import {
   attachFilter,

@@ -5,10 +5,10 @@
  */
 
 import { errno, libc } from "../../ffi/libc.ts";
-import type { Clock } from "../clock.ts";
-import { SystemError } from "../errors.ts";
-import { systemError } from "../kernel/errno.ts";
-import { MSG_DONTWAIT } from "../kernel/uapi.ts";
+import type { Clock } from "../base/clock.ts";
+import { SystemError } from "../base/errors.ts";
+import { systemError } from "../platform/errno.ts";
+import { MSG_DONTWAIT } from "../platform/constants.ts";
 
 /** Minimum time between two attachments, so that a persistent error does not cause a busy loop. */
 const PAUSE_MS = 250;

@@ -3,8 +3,8 @@
  * table of settings. The scripts list network interfaces at completion time. Pure.
  */
 
-import type { Shell } from "../config.ts";
-import { commandOf, COMMANDS, NAMES, type Setting, settingOf } from "../config/table.ts";
+import type { Shell } from "../config/config.ts";
+import { commandOf, COMMANDS, NAMES, type Setting, settingOf } from "../config/settings-table.ts";
 
 /** A flag; `name` has no dashes, such as `tick`. */
 interface Flag {

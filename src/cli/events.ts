@@ -1,15 +1,15 @@
 /** `wgmon events`: past events, the latest last; with --follow also new ones as they happen. */
 
-import { shortSentence } from "../channel/text.ts";
-import type { Clock } from "../clock.ts";
-import type { EventsRequest } from "../config.ts";
-import type { Event } from "../contract.ts";
+import { shortSentence } from "../channels/formats/message-text.ts";
+import type { Clock } from "../base/clock.ts";
+import type { EventsRequest } from "../config/config.ts";
+import type { Event } from "../events/event-schema.ts";
 import type { PlacedEventView } from "../http/view.ts";
-import { isSelected, type Selection } from "../selection.ts";
-import { visible } from "../visible.ts";
-import { type Answers, type Daemon, Lost, NotRunning } from "./daemon.ts";
-import { checkDevices, type NamedPeers, peersNamed, unknownPeer } from "./named.ts";
-import { PAGE, type Page, pagesOf, sinceOf } from "./past.ts";
+import { isSelected, type Selection } from "../events/event-filter.ts";
+import { visible } from "../base/visible.ts";
+import { type Answers, type Daemon, Lost, NotRunning } from "./client.ts";
+import { checkDevices, type NamedPeers, peersNamed, unknownPeer } from "./find-peers.ts";
+import { PAGE, type Page, pagesOf, sinceOf } from "./history-query.ts";
 import { MessageReader } from "./sse.ts";
 import { json, localTime, type Output } from "./text.ts";
 

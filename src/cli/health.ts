@@ -1,7 +1,7 @@
 /** `wgmon health`: whether the running wgmon is ready, for health checks of containers and for scripts. */
 
-import { runtimeDirOf, socketIn } from "../http/place.ts";
-import { Daemon } from "./daemon.ts";
+import { runtimeDirOf, socketIn } from "../platform/socket-path.ts";
+import { Daemon } from "./client.ts";
 
 /**
  * Returns the text of `/readyz`: `ready`, and what limits that.

@@ -8,9 +8,9 @@ import {
   type Setting,
   table,
   variableOf,
-} from "../config/table.ts";
+} from "../config/settings-table.ts";
 import { ADDRESSES, targetOptions } from "../config/targets.ts";
-import { listed } from "../config/words.ts";
+import { listed } from "../base/redact.ts";
 
 const LINE_COLUMNS = 80;
 const MEANING_COLUMN = 30;

@@ -1,8 +1,8 @@
 /** `wgmon outbox`: lists, retries or drops dead letters and the events that wait for the targets. */
 
-import { shortName } from "../channel/text.ts";
-import type { OutboxRequest } from "../config.ts";
-import { duration, sentence } from "../event.ts";
+import { shortName } from "../channels/formats/message-text.ts";
+import type { OutboxRequest } from "../config/config.ts";
+import { duration, sentence } from "../events/event.ts";
 import type { DeadLetter, Queue, Store, Waiting } from "../store/store.ts";
 import { json } from "./text.ts";
 

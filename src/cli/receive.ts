@@ -7,12 +7,12 @@ import { FormatRegistry } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type Context, Hono } from "hono";
 
-import { type SigningSecret, verify } from "../channel/sign.ts";
-import { clean, cut } from "../channel/text.ts";
-import type { Clock } from "../clock.ts";
-import { DigestSchema, type Event, EventSchema } from "../contract.ts";
-import { SystemError } from "../errors.ts";
-import { sentence } from "../event.ts";
+import { type SigningSecret, verify } from "../channels/signature.ts";
+import { clean, cut } from "../channels/formats/message-text.ts";
+import type { Clock } from "../base/clock.ts";
+import { DigestSchema, type Event, EventSchema } from "../events/event-schema.ts";
+import { SystemError } from "../base/errors.ts";
+import { sentence } from "../events/event.ts";
 
 /** The longest digest is less than a tenth of this. */
 const BODY_MAX_BYTES = 1024 * 1024;

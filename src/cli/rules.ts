@@ -1,9 +1,9 @@
 /** `wgmon rules`: prints, installs or removes the firewall rules for the existing devices. */
 
-import { isUnreadable, SystemError } from "../errors.ts";
-import { installRules, removeRules, type RunOptions } from "../firewall.ts";
+import { isUnreadable, SystemError } from "../base/errors.ts";
+import { installRules, removeRules, type RunOptions } from "../firewall/firewall-manager.ts";
 import type { Devices } from "../kernel/devices.ts";
-import { iptablesRules, nftRules, tableOf } from "../rules.ts";
+import { iptablesRules, nftRules, tableOf } from "../firewall/nft-rules.ts";
 
 export interface RulesRequest {
   /** `nft` and `iptables` print the rules. */

@@ -15,9 +15,9 @@ import {
 import { dirname } from "node:path";
 
 import unit from "../../deploy/wgmon.service" with { type: "text" };
-import { SystemError } from "../errors.ts";
-import { runShown, SEARCH_PATH } from "../program.ts";
-import { settingsFile } from "./settingsfile.ts";
+import { SystemError } from "../base/errors.ts";
+import { runShown, SEARCH_PATH } from "../platform/run-program.ts";
+import { settingsFile } from "./settings-example.ts";
 
 const UNIT = "/etc/systemd/system/wgmon.service";
 const SETTINGS = "/etc/wgmon/wgmon.toml";

@@ -1,12 +1,12 @@
 /** `wgmon sessions`: when peers were connected, as a table, as JSON or as CSV. */
 
-import { clean, shortName } from "../channel/text.ts";
-import type { SessionsRequest } from "../config.ts";
-import { duration } from "../event.ts";
+import { clean, shortName } from "../channels/formats/message-text.ts";
+import type { SessionsRequest } from "../config/config.ts";
+import { duration } from "../events/event.ts";
 import type { SessionView } from "../http/view.ts";
-import type { Answers } from "./daemon.ts";
-import { checkDevices, peersNamed, unknownPeer } from "./named.ts";
-import { PAGE, type Page, pagesOf, sinceOf } from "./past.ts";
+import type { Answers } from "./client.ts";
+import { checkDevices, peersNamed, unknownPeer } from "./find-peers.ts";
+import { PAGE, type Page, pagesOf, sinceOf } from "./history-query.ts";
 import {
   bytes,
   type Column,

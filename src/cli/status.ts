@@ -1,12 +1,12 @@
 /** `wgmon status`: every peer, whether it is connected, and since when. */
 
-import { clean, shortName } from "../channel/text.ts";
+import { clean, shortName } from "../channels/formats/message-text.ts";
 import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
-import { visible } from "../visible.ts";
-import type { Answers } from "./daemon.ts";
-import { checkDevices } from "./named.ts";
-import { peersFound } from "./past.ts";
-import { lastSeen, peerColumns } from "./peertable.ts";
+import { visible } from "../base/visible.ts";
+import type { Answers } from "./client.ts";
+import { checkDevices } from "./find-peers.ts";
+import { peersFound } from "./history-query.ts";
+import { lastSeen, peerColumns } from "./peer-table.ts";
 import { count, cutTo, json, type Output, since, tableOf } from "./text.ts";
 
 interface Options extends Output {

@@ -3,9 +3,9 @@
  * while the program is stopped (Ctrl-Z), and when it fails.
  */
 
-import { SystemError } from "../errors.ts";
-import { writeToStdout } from "../system.ts";
-import { printableLine } from "../visible.ts";
+import { SystemError } from "../base/errors.ts";
+import { writeToStdout } from "../platform/os.ts";
+import { printableLine } from "../base/visible.ts";
 import { type Key, readKeys } from "./keys.ts";
 
 /** https://invisible-island.net/xterm/ctlseqs: alternate screen, no cursor, no line wrap. */

@@ -1,7 +1,7 @@
 /** `wgmon top`: the connected peers on the full screen, updated continuously. */
 
-import type { Clock } from "../clock.ts";
-import { SystemError } from "../errors.ts";
+import type { Clock } from "../base/clock.ts";
+import { SystemError } from "../base/errors.ts";
 import type {
   DeviceView,
   PeerView,
@@ -9,9 +9,9 @@ import type {
   StatusView,
   TargetView,
 } from "../http/view.ts";
-import { isTerminal } from "../system.ts";
-import { type Answers, Lost, NotRunning } from "./daemon.ts";
-import { checkDevices } from "./named.ts";
+import { isTerminal } from "../platform/os.ts";
+import { type Answers, Lost, NotRunning } from "./client.ts";
+import { checkDevices } from "./find-peers.ts";
 import { Terminal } from "./terminal.ts";
 import { paintFor } from "./text.ts";
 import {
@@ -22,7 +22,7 @@ import {
   pressed,
   type Shown,
   withinTotal,
-} from "./topview.ts";
+} from "./top-view.ts";
 
 interface Options {
   readonly intervalMs: number;

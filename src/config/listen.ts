@@ -1,6 +1,6 @@
 /** Where wgmon serves HTTP, and who may use it. Clients on other machines need a token. */
 
-import { type Chosen, type NamedFile, readNamedFile, type Sources } from "./given.ts";
+import { type Chosen, type NamedFile, readNamedFile, type Sources } from "./resolve.ts";
 
 export interface ListenSettings {
   /** null: no TCP listener. */

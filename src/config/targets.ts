@@ -3,12 +3,12 @@
  * table omits has the value of the setting webhook-..., if there is one.
  */
 
-import type { Format } from "../channel/format.ts";
-import { parseTemplate, templateFormat } from "../channel/template.ts";
-import { SystemError } from "../errors.ts";
-import { selectsNothing } from "../selection.ts";
-import { readFields } from "./file.ts";
-import { isTable, type NamedFile, type Read, readNamedFile, typeName } from "./given.ts";
+import type { Format } from "../channels/formats/format.ts";
+import { parseTemplate, templateFormat } from "../channels/formats/template.ts";
+import { SystemError } from "../base/errors.ts";
+import { selectsNothing } from "../events/event-filter.ts";
+import { readFields } from "./settings-file.ts";
+import { isTable, type NamedFile, type Read, readNamedFile, typeName } from "./resolve.ts";
 import {
   choice,
   duration,
@@ -20,8 +20,8 @@ import {
   targetName,
   type Webhook,
   webhookUrl,
-} from "./kinds.ts";
-import { table } from "./table.ts";
+} from "./value-types.ts";
+import { table } from "./settings-table.ts";
 import {
   type Context,
   type Defaults,
@@ -34,7 +34,7 @@ import {
   TIMEOUT_MS,
   webhook,
 } from "./webhooks.ts";
-import { fileName, listed } from "./words.ts";
+import { fileName, listed } from "../base/redact.ts";
 
 /** Maximum number of targets: each has a queue of its own. */
 const TARGETS_MAX = 100;

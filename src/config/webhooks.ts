@@ -3,13 +3,13 @@
  * all targets have in common.
  */
 
-import type { Format } from "../channel/format.ts";
-import { formatFor, type FormatName, formats } from "../channel/formats.ts";
-import { parseSecrets, type SigningSecret } from "../channel/sign.ts";
-import type { Selection } from "../selection.ts";
-import type { SettingsFile } from "./file.ts";
-import { type Chosen, type NamedFile, type Read, readNamedFile, type Sources } from "./given.ts";
-import { type FormatChoice, type Webhook, webhookUrl } from "./kinds.ts";
+import type { Format } from "../channels/formats/format.ts";
+import { formatFor, type FormatName, formats } from "../channels/formats/index.ts";
+import { parseSecrets, type SigningSecret } from "../channels/signature.ts";
+import type { Selection } from "../events/event-filter.ts";
+import type { SettingsFile } from "./settings-file.ts";
+import { type Chosen, type NamedFile, type Read, readNamedFile, type Sources } from "./resolve.ts";
+import { type FormatChoice, type Webhook, webhookUrl } from "./value-types.ts";
 
 export interface TargetSettings {
   /** null: the target has no name. */

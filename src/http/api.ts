@@ -12,12 +12,12 @@ import { Value } from "@sinclair/typebox/value";
 import { Elysia, t } from "elysia";
 
 import type { SessionPlace } from "../store/store.ts";
-import { keyFromUrl, urlKey } from "../wireguard.ts";
-import { Feed } from "./feed.ts";
-import { findPeers, sorts } from "./find.ts";
+import { keyFromUrl, urlKey } from "../base/wireguard.ts";
+import { Feed } from "./event-stream.ts";
+import { findPeers, sorts } from "./peer-query.ts";
 import { openApi, type Route } from "./openapi.ts";
 import { problem, ProblemSchema, Refusal } from "./problem.ts";
-import type { LookReport, Source } from "./source.ts";
+import type { LookReport, Source } from "./read-model.ts";
 import {
   DeviceSchema,
   iso,

@@ -7,8 +7,8 @@
 
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 
-import type { Clock } from "../clock.ts";
-import type { Log } from "../log.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../platform/log.ts";
 
 const LOGIN_MS = 7 * 86_400_000;
 /** Most logins at once: a further one replaces the oldest. Only clients that know a token can create one. */

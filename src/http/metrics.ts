@@ -7,11 +7,11 @@
  * metrics begin with wgmon_. Nothing is kept between scrapes: removed devices and peers have no series.
  */
 
-import type { Histogram } from "../counters.ts";
-import { isUnreadable } from "../errors.ts";
-import type { Session } from "../tracker.ts";
-import { type Device, formatEndpoint, type Peer } from "../wireguard.ts";
-import type { Source } from "./source.ts";
+import type { Histogram } from "../stats/counters.ts";
+import { isUnreadable } from "../base/errors.ts";
+import type { Session } from "../sessions/tracker.ts";
+import { type Device, formatEndpoint, type Peer } from "../base/wireguard.ts";
+import type { Source } from "./read-model.ts";
 
 export const namings = ["mdlayher", "mindflavor"] as const;
 export type Naming = (typeof namings)[number];

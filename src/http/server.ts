@@ -6,20 +6,20 @@
 
 import { chmod, readFile, unlink } from "node:fs/promises";
 
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { isLoopback } from "../config/listen.ts";
-import { isUnreadable, SystemError } from "../errors.ts";
-import type { Log } from "../log.ts";
+import { isUnreadable, SystemError } from "../base/errors.ts";
+import type { Log } from "../platform/log.ts";
 import type { Page } from "../page/page.tsx";
 import type { Api } from "./api.ts";
-import { ConnectionLimit } from "./connectionlimit.ts";
+import { ConnectionLimit } from "./connection-limit.ts";
 import { hasBearer, hasToken, Logins } from "./login.ts";
 import type { Naming } from "./metrics.ts";
-import { socketIn } from "./place.ts";
+import { socketIn } from "../platform/socket-path.ts";
 import { problem } from "./problem.ts";
 import { Slots } from "./slots.ts";
-import type { Source } from "./source.ts";
-import { chunked, guarded } from "./streaming.ts";
+import type { Source } from "./read-model.ts";
+import { chunked, guarded } from "./body-stream.ts";
 
 /** Bun closes a connection that is idle for this long; see also HEARTBEAT_MS in feed.ts. */
 const IDLE_SECONDS = 30;

@@ -5,11 +5,11 @@
 
 import { type Static, Type as T } from "@sinclair/typebox";
 
-import { DigestSchema, EventSchema } from "../contract.ts";
+import { DigestSchema, EventSchema } from "../events/event-schema.ts";
 import { type SessionRow, TRAFFIC_SLOT_MS } from "../store/store.ts";
-import type { Session } from "../tracker.ts";
-import { type Endpoint, formatEndpoint, type Peer } from "../wireguard.ts";
-import type { Source, TargetState } from "./source.ts";
+import type { Session } from "../sessions/tracker.ts";
+import { type Endpoint, formatEndpoint, type Peer } from "../base/wireguard.ts";
+import type { Source, TargetState } from "./read-model.ts";
 
 const Timestamp = T.String({
   format: "date-time",

@@ -3,14 +3,14 @@
  * sockets.
  */
 
-import { type Clock, systemClock } from "../clock.ts";
-import { SystemError } from "../errors.ts";
-import type { Device, DeviceLook, Look, Peer } from "../wireguard.ts";
-import { PeerTable } from "./device.ts";
-import { findFamily, genericHeader } from "./family.ts";
-import { listWireguardLinks } from "./link.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
+import { SystemError } from "../base/errors.ts";
+import type { Device, DeviceLook, Look, Peer } from "../base/wireguard.ts";
+import { PeerTable } from "./peer-table.ts";
+import { findFamily, genericHeader } from "./genl-family.ts";
+import { listWireguardLinks } from "./links.ts";
 import { u32 } from "./netlink.ts";
-import { type MessageVisitor, NetlinkSocket, type Request, type Requester } from "./socket.ts";
+import { type MessageVisitor, NetlinkSocket, type Request, type Requester } from "./netlink-socket.ts";
 import {
   NETLINK_GENERIC,
   NETLINK_ROUTE,
@@ -18,8 +18,8 @@ import {
   WG_GENL_NAME,
   WG_GENL_VERSION,
   WGDEVICE_A_IFINDEX,
-} from "./uapi.ts";
-import { listUserspaceDevices, UserspaceDevice } from "./userspace.ts";
+} from "../platform/constants.ts";
+import { listUserspaceDevices, UserspaceDevice } from "./userspace-device.ts";
 
 /**
  * How many times an interrupted dump is requested in all. A program that changes peers in a loop must not block us

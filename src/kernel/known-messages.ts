@@ -8,7 +8,7 @@
  * made on purpose nor expected by chance.
  */
 
-import { NLMSG_HDRLEN } from "./uapi.ts";
+import { NLMSG_HDRLEN } from "../platform/constants.ts";
 
 const SEED = crypto.getRandomValues(new BigUint64Array(1))[0]!;
 

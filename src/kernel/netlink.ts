@@ -3,8 +3,8 @@
  * use offsets instead of objects because a dump of 10,000 peers has 100,000 attributes.
  */
 
-import { ParseError } from "../errors.ts";
-import { NLA_HDRLEN, NLA_TYPE_MASK, NLMSG_HDRLEN } from "./uapi.ts";
+import { ParseError } from "../base/errors.ts";
+import { NLA_HDRLEN, NLA_TYPE_MASK, NLMSG_HDRLEN } from "../platform/constants.ts";
 
 /** Bytes with the two views that readers need. Netlink uses host byte order, which is little-endian here. */
 export interface Bytes {

@@ -1,7 +1,7 @@
 /** Charts of the last 24 hours: the traffic, and when the peer was connected. SVG without inline styles. */
 
 import { bytes, counted, span } from "./format.ts";
-import type { Past } from "./past.ts";
+import type { Past } from "./peer-history.ts";
 
 /** Slots in one bar of the sparkline: half an hour. */
 const SPARK_SLOTS = 6;

@@ -2,10 +2,10 @@
 
 import { raw } from "hono/html";
 
-import type { Source } from "../http/source.ts";
+import type { Source } from "../http/read-model.ts";
 import type { Assets } from "./assets.ts";
-import type { Live } from "./live.ts";
-import { Age, Name } from "./parts.tsx";
+import type { Live } from "./page-diff.ts";
+import { Age, Name } from "./components.tsx";
 
 export const themes = ["auto", "light", "dark"] as const;
 export type Theme = (typeof themes)[number];

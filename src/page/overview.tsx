@@ -1,10 +1,10 @@
 /** The first page: devices, peers, the latest events and the state of the targets. */
 
-import { shortName } from "../channel/text.ts";
-import type { Source } from "../http/source.ts";
+import { shortName } from "../channels/formats/message-text.ts";
+import type { Source } from "../http/read-model.ts";
 import { type DeviceView, stateNames, viewDevices, viewTargets } from "../http/view.ts";
-import type { Rates } from "../rates.ts";
-import { shortKey } from "../wireguard.ts";
+import type { Rates } from "../stats/rates.ts";
+import { shortKey } from "../base/wireguard.ts";
 import { Spark } from "./charts.tsx";
 import { EventList } from "./events.tsx";
 import { address, bytes, count, counted, idOf } from "./format.ts";
@@ -20,10 +20,10 @@ import {
   sortedBy,
   speedOf,
 } from "./list.ts";
-import { type Item, item, type Live } from "./live.ts";
+import { type Item, item, type Live } from "./page-diff.ts";
 import { Targets } from "./outbox.tsx";
-import { Age, Name, None, PeerLink, State } from "./parts.tsx";
-import type { Past, Pasts } from "./past.ts";
+import { Age, Name, None, PeerLink, State } from "./components.tsx";
+import type { Past, Pasts } from "./peer-history.ts";
 import type { View } from "./view.ts";
 
 const EVENTS = 10;

@@ -11,7 +11,7 @@
  */
 
 import type { Datagram } from "../capture/packet.ts";
-import { MessageType, REKEY_AFTER_MS } from "../wireguard.ts";
+import { MessageType, REKEY_AFTER_MS } from "../base/wireguard.ts";
 import { GuardedMode } from "./guarded-mode.ts";
 import { TokenBucket, type TokenBucketOptions } from "./token-bucket.ts";
 

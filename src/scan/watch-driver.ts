@@ -2,7 +2,7 @@
 
 import type { Datagram } from "../capture/packet.ts";
 import type { SentTap } from "../capture/sent-handshakes.ts";
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { HandshakeWatch, type HandshakeWatchOptions } from "./handshake-watch.ts";
 
 /**

@@ -6,11 +6,11 @@
 
 import type { Database as Sqlite, Statement } from "bun:sqlite";
 
-import type { Clock } from "../clock.ts";
-import { SystemError } from "../errors.ts";
-import type { Log } from "../log.ts";
+import type { Clock } from "../base/clock.ts";
+import { SystemError } from "../base/errors.ts";
+import type { Log } from "../platform/log.ts";
 import { migrations, SCHEMA_VERSION } from "./schema.ts";
-import { fromPlainHash } from "./targetkey.ts";
+import { fromPlainHash } from "./target-key.ts";
 
 const FILE_NAME = "wgmon.db";
 

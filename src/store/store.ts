@@ -3,13 +3,13 @@
  * rows, not time or retries; those belong to the tracker and the outbox.
  */
 
-import type { Event } from "../contract.ts";
-import type { DisconnectReason } from "../event.ts";
-import { type Earlier, movedSession, type SavedSession } from "../tracker.ts";
-import type { ClockState, ClockStep } from "../wallclock.ts";
-import { type Device, formatEndpoint, type Peer, type PublicKey } from "../wireguard.ts";
+import type { Event } from "../events/event-schema.ts";
+import type { DisconnectReason } from "../events/event.ts";
+import { type Earlier, movedSession, type SavedSession } from "../sessions/tracker.ts";
+import type { ClockState, ClockStep } from "../base/wall-clock.ts";
+import { type Device, formatEndpoint, type Peer, type PublicKey } from "../base/wireguard.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
-import { targetKey } from "./targetkey.ts";
+import { targetKey } from "./target-key.ts";
 
 /** Most rows deleted at once; more would delay packets by milliseconds. */
 const SLICE = 200;

@@ -9,17 +9,17 @@ import { passes } from "../capture/bpf.ts";
 import type { Monitor } from "../capture/capture.ts";
 import { groupOwner } from "../capture/nflog.ts";
 import { PROTOCOL_UDP } from "../capture/packet.ts";
-import type { Settings } from "../config.ts";
-import { type Finding, ok, problem, skipped, warning } from "../doctor/check.ts";
-import { ConfigError, ParseError, SystemError } from "../errors.ts";
-import { readProgram } from "../firewall.ts";
-import { isLinkUp } from "../kernel/link.ts";
-import { NetlinkSocket } from "../kernel/socket.ts";
-import { NETLINK_ROUTE } from "../kernel/uapi.ts";
-import { tableOf } from "../rules.ts";
-import { readTextFile } from "../system.ts";
-import { type Device, INITIATION_BYTES, MessageType } from "../wireguard.ts";
-import { hasLegacyTables } from "./loggroups.ts";
+import type { Settings } from "../config/config.ts";
+import { type Finding, ok, problem, skipped, warning } from "../base/check.ts";
+import { ConfigError, ParseError, SystemError } from "../base/errors.ts";
+import { readProgram } from "../firewall/firewall-manager.ts";
+import { isLinkUp } from "../kernel/links.ts";
+import { NetlinkSocket } from "../kernel/netlink-socket.ts";
+import { NETLINK_ROUTE } from "../platform/constants.ts";
+import { tableOf } from "../firewall/nft-rules.ts";
+import { readTextFile } from "../platform/os.ts";
+import { type Device, INITIATION_BYTES, MessageType } from "../base/wireguard.ts";
+import { hasLegacyTables } from "../kernel/log-groups.ts";
 import {
   type Firewall,
   groupsOf,
@@ -27,7 +27,7 @@ import {
   parseIptables,
   parseNft,
   portSetsOf,
-} from "./ruleset.ts";
+} from "../firewall/ruleset.ts";
 import type { WakeUp } from "./wakeup.ts";
 
 /** Headers of IPv6 and UDP, and a data message up to the end of its counter. */

@@ -4,15 +4,15 @@
  */
 
 import { type Capture, type Monitor, openCapture, type PacketHandler } from "../capture/capture.ts";
-import type { Clock } from "../clock.ts";
-import type { Settings } from "../config.ts";
-import { runCheck } from "../doctor/check.ts";
-import { isUnreadable, LibraryError, SystemError } from "../errors.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Settings } from "../config/config.ts";
+import { runCheck } from "../base/check.ts";
+import { isUnreadable, LibraryError, SystemError } from "../base/errors.ts";
 import { Devices } from "../kernel/devices.ts";
-import { NetlinkSocket } from "../kernel/socket.ts";
-import { NETLINK_NETFILTER } from "../kernel/uapi.ts";
-import { findProgram } from "../program.ts";
-import { hasLegacyTables, listLogGroups } from "./loggroups.ts";
+import { NetlinkSocket } from "../kernel/netlink-socket.ts";
+import { NETLINK_NETFILTER } from "../platform/constants.ts";
+import { findProgram } from "../platform/run-program.ts";
+import { hasLegacyTables, listLogGroups } from "../kernel/log-groups.ts";
 
 export interface WakeUp {
   readonly monitor: Monitor;

@@ -4,10 +4,10 @@
  */
 
 import type { Monitor } from "../capture/capture.ts";
-import type { Clock } from "../clock.ts";
-import { type Finding, runCheck } from "../doctor/check.ts";
-import type { Log } from "../log.ts";
-import { type ClockStep, moved } from "../wallclock.ts";
+import type { Clock } from "../base/clock.ts";
+import { type Finding, runCheck } from "../base/check.ts";
+import type { Log } from "../platform/log.ts";
+import { type ClockStep, moved } from "../base/wall-clock.ts";
 import type { WakeUp } from "./wakeup.ts";
 
 /** A device is created first and configured later: only the ports after this time are checked. */

@@ -8,7 +8,7 @@
 
 import { fullGC, heapStats } from "bun:jsc";
 
-import { PeerTable } from "../../src/kernel/device.ts";
+import { PeerTable } from "../../src/kernel/peer-table.ts";
 import { Devices } from "../../src/kernel/devices.ts";
 import {
   type Attribute,
@@ -18,9 +18,9 @@ import {
   u16,
   u32,
 } from "../../src/kernel/netlink.ts";
-import type { MessageVisitor, Request, Requester } from "../../src/kernel/socket.ts";
-import { RTM_GETLINK, RTM_NEWLINK } from "../../src/kernel/uapi.ts";
-import { Tracker } from "../../src/tracker.ts";
+import type { MessageVisitor, Request, Requester } from "../../src/kernel/netlink-socket.ts";
+import { RTM_GETLINK, RTM_NEWLINK } from "../../src/platform/constants.ts";
+import { Tracker } from "../../src/sessions/tracker.ts";
 import { FAMILY, linkMessage, socketAddress, u64, whole } from "../support/answers.ts";
 import { readGolden } from "../support/golden.ts";
 

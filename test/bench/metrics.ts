@@ -3,7 +3,7 @@
  * client is a process of its own (curl).
  */
 
-import { systemClock } from "../../src/clock.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { type Naming, namings } from "../../src/http/metrics.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { device, peer } from "../support/peers.ts";

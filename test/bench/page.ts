@@ -4,7 +4,7 @@
  * memory of the binary with all that it can serve in use.
  */
 
-import { systemClock } from "../../src/clock.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";

@@ -17,7 +17,7 @@ import { cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { parseDuration } from "../../src/duration.ts";
+import { parseDuration } from "../../src/base/duration.ts";
 import { whyNoWireguard } from "../support/kernel.ts";
 import { runInVm, whyNoVm } from "../support/vm.ts";
 import { data } from "./data.ts";

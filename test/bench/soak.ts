@@ -3,7 +3,7 @@
  * waits for was invented. Memory is sampled all the time: it must not grow.
  */
 
-import type { Event } from "../../src/contract.ts";
+import type { Event } from "../../src/events/event-schema.ts";
 import type { RemotePeer } from "../support/gateway.ts";
 import { paced } from "../support/pace.ts";
 import { Receiver } from "../support/receiver.ts";

@@ -15,7 +15,7 @@ import { compileExpression } from "../../src/capture/bpf.ts";
 import { parseLogged } from "../../src/capture/nflog.ts";
 import { attachFilter } from "../../src/capture/packet-socket.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
-import { ParseError } from "../../src/errors.ts";
+import { ParseError } from "../../src/base/errors.ts";
 import { encodeMessage } from "../../src/kernel/netlink.ts";
 import {
   AF_INET,
@@ -24,7 +24,7 @@ import {
   NFULA_PAYLOAD,
   NFULNL_MSG_PACKET,
   SOCK_DGRAM,
-} from "../../src/kernel/uapi.ts";
+} from "../../src/platform/constants.ts";
 import { SELECTED_MAX } from "../../src/scan/handshake-watch.ts";
 import { runProgram } from "../support/bpf.ts";
 import { readGolden } from "../support/golden.ts";

@@ -7,9 +7,9 @@ import { join } from "node:path";
 
 import { libc } from "../../ffi/libc.ts";
 import { backlog, readSocket } from "../../src/capture/socket-reader.ts";
-import { systemClock } from "../../src/clock.ts";
-import { SystemError } from "../../src/errors.ts";
-import { AF_INET, SOCK_DGRAM } from "../../src/kernel/uapi.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { SystemError } from "../../src/base/errors.ts";
+import { AF_INET, SOCK_DGRAM } from "../../src/platform/constants.ts";
 import { HandClock } from "../support/clock.ts";
 import { REPORT_MS } from "../support/until.ts";
 
@@ -301,12 +301,12 @@ describe.skipIf(!mayUnshare)(
       const path = (file: string) => JSON.stringify(join(import.meta.dir, "../..", file));
       const imports = {
         "{ libc }": "ffi/libc.ts",
-        "{ systemClock }": "src/clock.ts",
+        "{ systemClock }": "src/base/clock.ts",
         "{ bindPacketSocket, openPacketSocket }": "src/capture/packet-socket.ts",
         "{ readSocket }": "src/capture/socket-reader.ts",
-        "{ parseLinkEvents }": "src/kernel/link.ts",
+        "{ parseLinkEvents }": "src/kernel/links.ts",
         "{ bytesOf }": "src/kernel/netlink.ts",
-        "{ NetlinkSocket }": "src/kernel/socket.ts",
+        "{ NetlinkSocket }": "src/kernel/netlink-socket.ts",
       };
       const whole = `
         ${Object.entries(imports)

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { completion } from "../../src/cli/completion.ts";
-import { commandOf, COMMANDS, NAMES } from "../../src/config/table.ts";
+import { commandOf, COMMANDS, NAMES } from "../../src/config/settings-table.ts";
 import { REPORT_MS, TEST_MS } from "../support/until.ts";
 
 setDefaultTimeout(TEST_MS);

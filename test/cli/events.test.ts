@@ -2,9 +2,9 @@
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
-import { Lost, NotRunning } from "../../src/cli/daemon.ts";
+import { Lost, NotRunning } from "../../src/cli/client.ts";
 import { followEvents, printEvents } from "../../src/cli/events.ts";
-import type { EventsRequest } from "../../src/config.ts";
+import type { EventsRequest } from "../../src/config/config.ts";
 import { asked, type Printed, printed } from "../support/asked.ts";
 import { anEvent } from "../support/events.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";

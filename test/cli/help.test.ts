@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 
 import { helpText, settingsTable } from "../../src/cli/help.ts";
-import { commandOf, COMMANDS, table } from "../../src/config/table.ts";
+import { commandOf, COMMANDS, table } from "../../src/config/settings-table.ts";
 
 test("the help text", () => {
   expect(helpText()).toMatchInlineSnapshot(`

@@ -14,9 +14,9 @@ import {
 import { dirname, join } from "node:path";
 
 import { installService, uninstallService } from "../../src/cli/service.ts";
-import { settingsFile } from "../../src/cli/settingsfile.ts";
-import { keyOf, parseCommand, table } from "../../src/config.ts";
-import { SystemError } from "../../src/errors.ts";
+import { settingsFile } from "../../src/cli/settings-example.ts";
+import { keyOf, parseCommand, table } from "../../src/config/config.ts";
+import { SystemError } from "../../src/base/errors.ts";
 import { newStateFolder } from "../support/state.ts";
 
 const UNIT = "/etc/systemd/system/wgmon.service";

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { describeSettings } from "../../src/config.ts";
+import { describeSettings } from "../../src/config/config.ts";
 import { type Given, problems, run } from "../support/settings.ts";
 
 const TOKEN = "correct-horse-battery-staple";

@@ -6,7 +6,7 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
-import type { Event } from "../../src/contract.ts";
+import type { Event } from "../../src/events/event-schema.ts";
 import type { PeerView } from "../../src/http/view.ts";
 import type { AskedFigures } from "../support/askedwgmon.ts";
 import { whyNoTunnel } from "../support/kernel.ts";

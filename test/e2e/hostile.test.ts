@@ -8,8 +8,8 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
-import { claim } from "../../src/exclusive.ts";
-import { createLog } from "../../src/log.ts";
+import { claim } from "../../src/platform/instance-lock.ts";
+import { createLog } from "../../src/platform/log.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { newStateFolder } from "../support/state.ts";

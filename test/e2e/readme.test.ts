@@ -12,8 +12,8 @@ import { FormatRegistry } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 
 import { settingsTable } from "../../src/cli/help.ts";
-import { commands, parseCommand, table } from "../../src/config.ts";
-import { EventSchema } from "../../src/contract.ts";
+import { commands, parseCommand, table } from "../../src/config/config.ts";
+import { EventSchema } from "../../src/events/event-schema.ts";
 import { type Message, messages } from "../support/logged.ts";
 import { codeBlocks, readAllPages, readPage, settingsInDocs, snippet } from "../support/readme.ts";
 import { TEST_MS } from "../support/until.ts";

@@ -1,6 +1,6 @@
 /**
  * What `bun build.ts --release` makes: a program that needs nothing but glibc, the same each time, and
- * what is said of it. On a real kernel: test/kernel/release.test.ts, with the same program.
+ * what is said of it. On a real kernel: test/real-kernel/release.test.ts, with the same program.
  */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";

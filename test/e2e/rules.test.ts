@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 import fc from "fast-check";
 
-import { iptablesRules, nftRules } from "../../src/rules.ts";
+import { iptablesRules, nftRules } from "../../src/firewall/nft-rules.ts";
 import type { Announced } from "../support/announced.ts";
 import type { Logged } from "../support/logged.ts";
 import type { Step } from "../support/ruled.ts";
@@ -136,7 +136,7 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
     "without nft or the capability it says so, and what to do",
     async () => {
       const [load, remove] = ["installRules({ ports: [51820], group: 1 })", "removeRules(1)"];
-      const firewall = join(import.meta.dir, "../../src/firewall.ts");
+      const firewall = join(import.meta.dir, "../../src/firewall/firewall-manager.ts");
       const attempt = (act: string) =>
         `"$bun" -e 'import { installRules, removeRules } from "${firewall}";
            await ${act}.catch(({ message }) => console.log(message))'\n`;

@@ -8,9 +8,9 @@ import { readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { libc } from "../../ffi/libc.ts";
-import { genericHeader, parseFamily } from "../../src/kernel/family.ts";
+import { genericHeader, parseFamily } from "../../src/kernel/genl-family.ts";
 import { bytesOf, encodeMessage, type Message, text, u32 } from "../../src/kernel/netlink.ts";
-import { NetlinkSocket } from "../../src/kernel/socket.ts";
+import { NetlinkSocket } from "../../src/kernel/netlink-socket.ts";
 import {
   CTRL_ATTR_FAMILY_NAME,
   CTRL_CMD_GETFAMILY,
@@ -36,7 +36,7 @@ import {
   WG_CMD_GET_DEVICE,
   WG_GENL_VERSION,
   WGDEVICE_A_IFNAME,
-} from "../../src/kernel/uapi.ts";
+} from "../../src/platform/constants.ts";
 import { runInVm } from "../support/vm.ts";
 
 const GROUP = 7;

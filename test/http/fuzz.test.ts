@@ -12,9 +12,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { systemClock } from "../../src/clock.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { HttpServer } from "../../src/http/server.ts";
-import type { Device, Peer } from "../../src/wireguard.ts";
+import type { Device, Peer } from "../../src/base/wireguard.ts";
 import { type Document, type Fuzz, fuzzBytes, fuzzRequests } from "../support/apifuzz.ts";
 import { hostileEvent, hostileText } from "../support/events.ts";
 import { device, peer } from "../support/peers.ts";

@@ -2,8 +2,8 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 
-import { firstView, peersPath } from "../../src/cli/topview.ts";
-import { findPeers, sorts } from "../../src/http/find.ts";
+import { firstView, peersPath } from "../../src/cli/top-view.ts";
+import { findPeers, sorts } from "../../src/http/peer-query.ts";
 import { exposition } from "../../src/http/metrics.ts";
 import * as page from "../../src/page/list.ts";
 import { asked } from "../support/asked.ts";

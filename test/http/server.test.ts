@@ -5,11 +5,11 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { type Clock, systemClock } from "../../src/clock.ts";
-import { runtimeDirOf } from "../../src/http/place.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
+import { runtimeDirOf } from "../../src/platform/socket-path.ts";
 import { HttpServer, type HttpSettings } from "../../src/http/server.ts";
-import { viewSettings } from "../../src/http/settings.ts";
-import { createLog } from "../../src/log.ts";
+import { viewSettings } from "../../src/http/settings-view.ts";
+import { createLog } from "../../src/platform/log.ts";
 import { HandClock } from "../support/clock.ts";
 import { anEvent } from "../support/events.ts";
 import { device, peer } from "../support/peers.ts";

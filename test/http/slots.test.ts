@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 
 import { Slots } from "../../src/http/slots.ts";
-import { chunked } from "../../src/http/streaming.ts";
+import { chunked } from "../../src/http/body-stream.ts";
 
 test("the one that has waited longest for its client gives way, once", () => {
   const slots = new Slots(2);

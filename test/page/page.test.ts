@@ -7,7 +7,7 @@ import { raw } from "hono/html";
 
 import { Logins } from "../../src/http/login.ts";
 import { assets } from "../../src/page/assets.ts";
-import { item, Live, type Update } from "../../src/page/live.ts";
+import { item, Live, type Update } from "../../src/page/page-diff.ts";
 import { makePage, type Page } from "../../src/page/page.tsx";
 import { hostileText } from "../support/events.ts";
 import { connect, connected, HOSTILE, office } from "../support/office.ts";

@@ -15,7 +15,7 @@ import {
   SELECTED_MAX,
   UNANNOUNCED,
 } from "../../src/scan/handshake-watch.ts";
-import { MessageType } from "../../src/wireguard.ts";
+import { MessageType } from "../../src/base/wireguard.ts";
 
 const PORT = 51_820;
 

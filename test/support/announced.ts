@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 
 import { parsePacket } from "../../src/capture/packet.ts";
 import { openSentTap } from "../../src/capture/sent-handshakes.ts";
-import { systemClock } from "../../src/clock.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { cookie, data, initiation, response } from "./packets.ts";
 import { until } from "./until.ts";
 

@@ -34,8 +34,8 @@ import {
   WGPEER_A_PUBLIC_KEY,
   WGPEER_A_RX_BYTES,
   WGPEER_A_TX_BYTES,
-} from "../../src/kernel/uapi.ts";
-import type { PublicKey } from "../../src/wireguard.ts";
+} from "../../src/platform/constants.ts";
+import type { PublicKey } from "../../src/base/wireguard.ts";
 
 /** The family number in the recordings of test/golden. */
 export const FAMILY = 32;

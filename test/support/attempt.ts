@@ -3,10 +3,10 @@
  * own, because a process reads NODE_EXTRA_CA_CERTS at its start.
  */
 
-import { json } from "../../src/channel/json.ts";
-import { createWebhook } from "../../src/channel/webhook.ts";
-import { systemClock } from "../../src/clock.ts";
-import { eventOf } from "../../src/event.ts";
+import { json } from "../../src/channels/formats/json.ts";
+import { createWebhook } from "../../src/channels/webhook.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { eventOf } from "../../src/events/event.ts";
 
 const change = { type: "device.added", atMs: 0, device: "wg0", listenPort: 51820 } as const;
 const event = eventOf(change, { id: `evt_${"a".repeat(32)}`, host: "gw1", name: null });

@@ -1,8 +1,8 @@
 /** A clock that a test moves by hand. Timers fire in order, each at its own time. */
 
-import type { Clock } from "../../src/clock.ts";
-import type { Machine } from "../../src/wallclock.ts";
-import type { Instant } from "../../src/wireguard.ts";
+import type { Clock } from "../../src/base/clock.ts";
+import type { Machine } from "../../src/base/wall-clock.ts";
+import type { Instant } from "../../src/base/wireguard.ts";
 
 export class HandClock implements Clock, Machine {
   bootId: string | null = "boot";

@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { $ } from "bun";
 import { Webhook } from "standardwebhooks";
 
-import type { Event } from "../../src/contract.ts";
+import type { Event } from "../../src/events/event-schema.ts";
 import { FakeDevice } from "./fakedevice.ts";
 import { type Answer, type Received, Receiver } from "./receiver.ts";
 import { startWgmon } from "./wgmon.ts";

@@ -3,8 +3,8 @@
  * because its memory is measured: on standard output, how many bytes it has grown by, and the verdict.
  */
 
-import { createExec } from "../../src/channel/exec.ts";
-import { eventOf } from "../../src/event.ts";
+import { createExec } from "../../src/channels/exec.ts";
+import { eventOf } from "../../src/events/event.ts";
 import { REPORT_MS, withLimit } from "./until.ts";
 
 const change = { type: "device.added", atMs: 0, device: "wg0", listenPort: 51820 } as const;

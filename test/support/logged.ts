@@ -6,8 +6,8 @@
 
 import { openGroup } from "../../src/capture/nflog.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
-import { systemClock } from "../../src/clock.ts";
-import { MessageType } from "../../src/wireguard.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { MessageType } from "../../src/base/wireguard.ts";
 import { cookie, data, initiation, response } from "./packets.ts";
 import { passAllLogged } from "./unfiltered.ts";
 import { REPORT_MS, until } from "./until.ts";

@@ -1,12 +1,12 @@
 /**
  * Reads names as wgmon does, prints one, and waits to be looked into: `bun test/support/namereader.ts
- * PATH KEY`. For test/namebook.test.ts.
+ * PATH KEY`. For test/names/peer-names.test.ts.
  */
 
-import { systemClock } from "../../src/clock.ts";
-import { createLog } from "../../src/log.ts";
-import { NameBook } from "../../src/namebook.ts";
-import type { PublicKey } from "../../src/wireguard.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { createLog } from "../../src/platform/log.ts";
+import { NameBook } from "../../src/names/peer-names.ts";
+import type { PublicKey } from "../../src/base/wireguard.ts";
 
 const [path, publicKey] = process.argv.slice(2) as [string, PublicKey];
 const log = createLog({ format: "text", level: "warn" });

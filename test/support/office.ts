@@ -1,9 +1,9 @@
 /** A gateway with people for the page to show: some are connected, some were, one never; and strangers' names. */
 
-import type { Event } from "../../src/contract.ts";
-import { type Change, eventOf } from "../../src/event.ts";
+import type { Event } from "../../src/events/event-schema.ts";
+import { type Change, eventOf } from "../../src/events/event.ts";
 import { TRAFFIC_SLOT_MS } from "../../src/store/store.ts";
-import type { Peer, PublicKey } from "../../src/wireguard.ts";
+import type { Peer, PublicKey } from "../../src/base/wireguard.ts";
 import { device, peer } from "./peers.ts";
 import { FakeSource, keyOf } from "./source.ts";
 

@@ -1,6 +1,6 @@
 /** IP packets with UDP and WireGuard messages in them, made by hand. */
 
-import { INITIATION_BYTES, MessageType } from "../../src/wireguard.ts";
+import { INITIATION_BYTES, MessageType } from "../../src/base/wireguard.ts";
 import { addressBytes } from "./answers.ts";
 
 export interface UdpFields {

@@ -1,7 +1,7 @@
 /** Sends IP packets with any addresses to this machine's own loopback, as their maker wrote them: raw(7). */
 
 import { errno, libc } from "../../ffi/libc.ts";
-import { AF_INET } from "../../src/kernel/uapi.ts";
+import { AF_INET } from "../../src/platform/constants.ts";
 
 /** bits/socket.h, netinet/in.h */
 const SOCK_RAW = 3;

@@ -4,7 +4,7 @@
 
 import type { Server } from "bun";
 
-import type { Event } from "../../src/contract.ts";
+import type { Event } from "../../src/events/event-schema.ts";
 import { REPORT_MS } from "./until.ts";
 
 export interface Received {

@@ -1,8 +1,8 @@
 /** A netlink socket that plays recorded answers, and shows what was sent to it. */
 
-import { systemError } from "../../src/kernel/errno.ts";
+import { systemError } from "../../src/platform/errno.ts";
 import { align, bytesOf, encodeMessage } from "../../src/kernel/netlink.ts";
-import type { MessageVisitor, Request, Requester } from "../../src/kernel/socket.ts";
+import type { MessageVisitor, Request, Requester } from "../../src/kernel/netlink-socket.ts";
 import {
   NLM_F_ACK,
   NLM_F_DUMP,
@@ -10,7 +10,7 @@ import {
   NLM_F_REQUEST,
   NLMSG_DONE,
   NLMSG_ERROR,
-} from "../../src/kernel/uapi.ts";
+} from "../../src/platform/constants.ts";
 
 /** The datagrams that answer one request. */
 export type Answer = readonly Uint8Array[];

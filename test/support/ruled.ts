@@ -5,7 +5,7 @@
  */
 
 import { type RulesRequest, runRules } from "../../src/cli/rules.ts";
-import { ManagedRules } from "../../src/firewall.ts";
+import { ManagedRules } from "../../src/firewall/firewall-manager.ts";
 import { HandClock } from "./clock.ts";
 import { fakeLook } from "./looks.ts";
 import { until } from "./until.ts";

@@ -1,8 +1,8 @@
 /** The HTTP server before a source that a test plays, on a port of its own. */
 
-import { type Clock, systemClock } from "../../src/clock.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { HttpServer } from "../../src/http/server.ts";
-import { createLog } from "../../src/log.ts";
+import { createLog } from "../../src/platform/log.ts";
 import type { FakeSource } from "./source.ts";
 
 export interface Served extends AsyncDisposable {

@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 import { errno, libc } from "../../ffi/libc.ts";
-import { NETLINK_NETFILTER, SOL_SOCKET } from "../../src/kernel/uapi.ts";
+import { NETLINK_NETFILTER, SOL_SOCKET } from "../../src/platform/constants.ts";
 
 /** asm-generic/socket.h */
 const SO_DETACH_FILTER = 27;

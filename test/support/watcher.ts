@@ -1,6 +1,6 @@
 /** One run of wgmon for kernel tests, and what it reports to a receiver that it shares with others. */
 
-import type { Event } from "../../src/contract.ts";
+import type { Event } from "../../src/events/event-schema.ts";
 import type { Client } from "./lab.ts";
 import type { Receiver } from "./receiver.ts";
 import { REPORT_MS, untilStopped } from "./until.ts";

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 
 import type { Monitor } from "../../src/capture/capture.ts";
-import { ConfigError, LibraryError, SystemError } from "../../src/errors.ts";
+import { ConfigError, LibraryError, SystemError } from "../../src/base/errors.ts";
 import { chooseWakeUp } from "../../src/wakeup/wakeup.ts";
 
 const rules = { areThere: true, found: "wg0's port 51820 is logged to group 1" };

@@ -2,8 +2,8 @@
 
 import { beforeEach, expect, test } from "bun:test";
 
-import { type Finding, ok, problem, skipped, warning } from "../../src/doctor/check.ts";
-import { SystemError } from "../../src/errors.ts";
+import { type Finding, ok, problem, skipped, warning } from "../../src/base/check.ts";
+import { SystemError } from "../../src/base/errors.ts";
 import type { WakeUp } from "../../src/wakeup/wakeup.ts";
 import { WakeUpWatch } from "../../src/wakeup/watch.ts";
 import { HandClock } from "../support/clock.ts";

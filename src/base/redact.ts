@@ -1,0 +1,70 @@
+/** Wording of messages about settings: short, on one line, and without secrets. Pure. */
+
+import { didYouMean } from "./suggest.ts";
+
+/** Maximum number of names in a message. */
+const NAMES_MAX = 5;
+
+/** Scheme, host and port of an http URL, and `/...` for the rest. Any other text is hidden. */
+export function redactUrl(url: string): string {
+  // The second test refuses `https:///secret`, which URL would parse as `https://secret`.
+  if (!URL.canParse(url) || !/^https?:\/\/[^/\\]/i.test(url)) return "(hidden)";
+  const { origin, href } = new URL(url);
+  return href === `${origin}/` ? origin : `${origin}/...`;
+}
+
+/** Hides secrets: a webhook's URL or a signing secret may be in the wrong place. */
+export function withoutSecrets(text: string): string {
+  if (text.includes("whsec_")) return "(hidden)";
+  return /:\/|https?:/i.test(text) ? redactUrl(text) : text;
+}
+
+/** A value for a message: short, on one line, and safe for a terminal. */
+export function quoted(text: string): string {
+  const safe = withoutSecrets(text);
+  if (safe !== text) return safe;
+  const short = text.length > 60 ? `${text.slice(0, 60)}...` : text;
+  return JSON.stringify(short).replace(
+    /[\p{C}\p{Zl}\p{Zp}]/gu,
+    (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
+  );
+}
+
+/** An unknown word, as far as it cannot contain a secret: `https` of a URL in the wrong place. */
+export function beginning(word: string): string {
+  if (word.includes("whsec_")) return "(hidden)";
+  const plain = /^[\w-]{0,30}/.exec(word)![0];
+  return plain === word ? word : `${plain}...`;
+}
+
+/** The path of the settings file for a message. */
+export function fileName(path: string): string {
+  return /^[\w./+-]+$/.test(withoutSecrets(path)) ? path : quoted(path);
+}
+
+/** `nflog, bpf or poll` */
+export function listed(words: readonly string[], and: string): string {
+  return words.length < 2
+    ? words.join("")
+    : `${words.slice(0, -1).join(", ")} ${and} ${words.at(-1)}`;
+}
+
+/** Whether the text has a URL outside of comments. It may contain a secret. */
+export function hasUrl(text: string): boolean {
+  return /^[^#\n]*https?:\/\//m.test(text);
+}
+
+/** `--peer: there is no peer "alcie"; did you mean alice?`: the error for a name that does not exist. */
+export function noSuch(
+  { flag, what, word }: { readonly flag: string; readonly what: string; readonly word: string },
+  known: readonly string[],
+): string {
+  const few = known.length > 0 && known.length <= NAMES_MAX;
+  const there = few ? `; there ${known.length === 1 ? "is" : "are"} ${listed(known, "and")}` : "";
+  // Numbers get no guess, because every number resembles every other.
+  const guess = didYouMean(
+    word,
+    known.filter((name) => !/^\d+$/.test(name)),
+  );
+  return `--${flag}: there is no ${what} ${quoted(word)}${guess || there}`;
+}

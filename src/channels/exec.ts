@@ -1,0 +1,225 @@
+/**
+ * Runs a user-defined program to deliver one message: one attempt, and the verdict on its exit.
+ *
+ * Standard input is the JSON that a webhook of the format json gets, and a newline. The environment is
+ * PATH and HOME of wgmon, LANG=C.UTF-8, and the following variables, which are always set and empty
+ * where they do not apply:
+ *
+ *     WGMON_EVENT_ID    the same in every attempt
+ *     WGMON_EVENT_TYPE  peer.connected, ...; digest for several events at once
+ *     WGMON_TIMESTAMP   when it happened, as in the event; for several events that of the last one
+ *     WGMON_HOST        the gateway's name
+ *     WGMON_DEVICE      wg0; empty for several events, as are the next three
+ *     WGMON_PEER        the peer's public key
+ *     WGMON_PEER_NAME   the peer's name
+ *     WGMON_ENDPOINT    address:port
+ *     WGMON_TEXT        a line for people, one for each event
+ *     WGMON_COUNT       number of events
+ *
+ * Exit code 0 means delivered, and 65 (EX_DATAERR in sysexits.h) drops the message. Any other code, or
+ * a signal, asks for another attempt. Standard output is discarded. The last line of standard error is
+ * the reason, so a program should not write secrets there. The program gets none of wgmon's
+ * capabilities, unless both run as root. Bun makes standard error a socket, as systemd does: `>&2`
+ * works, but /dev/stderr cannot be opened.
+ */
+
+import { redactUrl } from "../config/config.ts";
+import { withoutAmbientCapabilities } from "../platform/os.ts";
+import type { Channel, Message, Verdict } from "../delivery/target.ts";
+import { json } from "./formats/json.ts";
+import { clean, cut, fitting, linesOf } from "./formats/message-text.ts";
+import { Limit } from "./webhook.ts";
+
+/** sysexits.h: the input is wrong. Another attempt would send the same input. */
+const EX_DATAERR = 65;
+
+/** Debian's PATH for root, used if wgmon has no PATH. */
+const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** UTF-16 units. The kernel refuses a variable of more than 128 KiB (MAX_ARG_STRLEN). */
+const TEXT_MAX = 30_000;
+
+/** Bytes kept from the end of standard error. They contain the last line. */
+const STDERR_MAX = 4096;
+/** UTF-16 units of that line that are shown. */
+const LINE_MAX = 200;
+
+/**
+ * How long to wait for the end of standard error after the program's exit. What the program wrote arrives at
+ * once; the stream may stay open, because a process that it left running may still write.
+ */
+const STDERR_END_MS = 100;
+
+const READ_PAUSE_MS = 1;
+
+/** Formats need a URL; this one is not used. */
+const NOWHERE = new URL("exec:");
+
+export interface ExecOptions {
+  /** The program's absolute path and its arguments. No shell interprets them. */
+  readonly command: readonly [string, ...string[]];
+  /** The channel's name. Without the arguments, which may be secrets. */
+  readonly label: string;
+  readonly timeoutMs: number;
+}
+
+export function createExec({ command, label, timeoutMs }: ExecOptions): Channel {
+  return {
+    name: label,
+    async attempt(message, signal) {
+      const env = environment(message);
+      // Bun puts this in a file in memory, memfd_create(2), so it does not matter whether the program reads it. The
+      // file is closed when Bun collects garbage, after some seconds or a few hundred programs.
+      const stdin = new TextEncoder().encode(`${json.request(message, NOWHERE).body}\n`);
+      if (signal.aborted) return retry("aborted");
+      using limit = new Limit(signal, timeoutMs);
+      let child: Child;
+      try {
+        // Detached: a process group of its own, without a terminal, which can be killed as a whole.
+        const pipes = { stdin, stdout: "ignore", stderr: "pipe" } as const;
+        const options = { ...pipes, env, cwd: "/", detached: true };
+        child = withoutAmbientCapabilities(() => Bun.spawn([...command], options));
+      } catch (error) {
+        return retry(startReason(error));
+      }
+      using stderr = new Tail(child.stderr);
+      await endOf(child, limit.signal);
+      if (!hasEnded(child)) return retry(limit.isTimeUp ? "timeout" : "aborted", stderr.lastLine());
+      await stderr.settle();
+      return verdictOn(child, stderr.lastLine());
+    },
+  };
+}
+
+type Child = Bun.Subprocess<Uint8Array, "ignore", "pipe">;
+
+function hasEnded({ exitCode, signalCode }: Child): boolean {
+  return exitCode !== null || signalCode !== null;
+}
+
+/** Resolves when the program has ended, or was killed at the time limit or an abort. */
+async function endOf(child: Child, limit: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  void child.exited.then(() => resolve());
+  limit.addEventListener("abort", () => {
+    // After its end, the id may belong to another process group.
+    if (!hasEnded(child)) killGroup(child.pid);
+    // Do not wait for its end: a process that hangs in the kernel does not end even after SIGKILL.
+    resolve();
+  });
+  await promise;
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // The program ended just now, or runs as another user.
+  }
+}
+
+function verdictOn({ exitCode, signalCode }: Child, line: string): Verdict {
+  if (exitCode === 0) return { type: "delivered" };
+  if (exitCode === null) return retry(`killed by ${signalCode}`, line);
+  const reason = withLine(`exit code ${exitCode}`, line);
+  return exitCode === EX_DATAERR
+    ? { type: "drop", reason }
+    : { type: "retry", reason, afterMs: null };
+}
+
+function retry(what: string, line = ""): Verdict {
+  return { type: "retry", reason: withLine(what, line), afterMs: null };
+}
+
+function withLine(what: string, line: string): string {
+  return line === "" ? what : `${what}: ${line}`;
+}
+
+/** The errors of execve(2), explained for the author of the settings. */
+const startReasons: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such program, or not the interpreter that its first line names",
+  EACCES: "the program may not be executed, check its mode",
+  ENOEXEC: "the program is neither a binary of this machine nor has it a first line like #!/bin/sh",
+};
+
+/** In our own words, because Bun's error may quote an argument. */
+function startReason(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  if (Object.hasOwn(startReasons, code)) return `${startReasons[code]!} (${code})`;
+  return `the program cannot be started${/^E[A-Z0-9]+$/.test(code) ? ` (${code})` : ""}`;
+}
+
+function environment(message: Message): Record<string, string> {
+  const { id, events } = message;
+  const last = events.at(-1)!;
+  const data = events.length === 1 ? last.data : null;
+  const peer = data !== null && "peer" in data ? data.peer : null;
+  const about = {
+    WGMON_EVENT_ID: id,
+    WGMON_EVENT_TYPE: data === null ? "digest" : last.type,
+    WGMON_TIMESTAMP: last.timestamp,
+    WGMON_HOST: last.host,
+    WGMON_DEVICE: data?.device ?? "",
+    WGMON_PEER: peer?.publicKey ?? "",
+    WGMON_PEER_NAME: peer?.name ?? "",
+    WGMON_ENDPOINT: peer?.endpoint ?? "",
+    WGMON_TEXT: fitting(linesOf(message), { max: TEXT_MAX }).join("\n"),
+    WGMON_COUNT: String(events.length),
+  };
+  const { PATH, HOME } = process.env;
+  return {
+    PATH: PATH === undefined || PATH === "" ? DEFAULT_PATH : PATH,
+    ...(HOME === undefined ? {} : { HOME }),
+    LANG: "C.UTF-8",
+    // Bun refuses NUL, which ends a variable.
+    ...Object.fromEntries(
+      Object.entries(about).map(([key, text]) => [key, text.replaceAll("\0", "")]),
+    ),
+  };
+}
+
+/** Reads a stream to its end, and keeps the last STDERR_MAX bytes. */
+class Tail implements Disposable {
+  readonly #reader;
+  readonly #end: Promise<void>;
+  #kept = new Uint8Array(0);
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    this.#reader = stream.getReader();
+    this.#end = this.#read().catch(() => {}); // keep what was read before the error
+  }
+
+  /** Waits for the end of the stream, at most STDERR_END_MS. */
+  async settle(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, STDERR_END_MS);
+    await Promise.race([this.#end, promise]);
+    clearTimeout(timer);
+  }
+
+  /** The last line that is not blank, cleaned for the log; empty: there is no such line. */
+  lastLine(): string {
+    const lines = new TextDecoder().decode(this.#kept).split(/[\r\n]+/);
+    // oxlint-disable-next-line no-control-regex
+    const texts = lines.map((line) => clean(line.replace(/\x1b\[[\d;?]*[A-Za-z]/g, "")));
+    const last = texts.findLast((text) => text !== "") ?? "";
+    return cut(
+      last.replace(/https?:\/\/\S+/gi, (url) => redactUrl(url)),
+      LINE_MAX,
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.#reader.cancel().catch(() => {});
+  }
+
+  async #read(): Promise<void> {
+    for (;;) {
+      const { done, value } = await this.#reader.read();
+      if (done) return;
+      this.#kept = Buffer.concat([this.#kept, value.subarray(-STDERR_MAX)]).slice(-STDERR_MAX);
+      // This slows a program that writes without end. Otherwise it would cost a core and 50 MB.
+      await Bun.sleep(READ_PAUSE_MS);
+    }
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * The Apprise API, which forwards to over a hundred services: title and body, a line for each event. Pure.
+ * https://github.com/caronc/apprise-api
+ */
+
+import type { Event } from "../../events/event-schema.ts";
+import type { Format } from "./format.ts";
+import { jsonText } from "./json.ts";
+import { commonType, fitting, linesOf, titleOf, withoutMentions } from "./message-text.ts";
+
+/** UTF-16 units: the limit of Discord, the lowest of the usual services behind Apprise. */
+const BODY_MAX = 2000;
+
+const types: Readonly<Record<Event["type"], string>> = {
+  "peer.connected": "success",
+  "peer.roamed": "info",
+  "peer.disconnected": "warning",
+  "handshake.unknown": "warning",
+  "device.added": "info",
+  "device.removed": "warning",
+};
+
+export const apprise: Format = {
+  // Other receivers may also use /notify/...; only the usual port or host name identifies Apprise.
+  fits: (url) =>
+    isNotify(url) && (url.port === "8000" || /^apprise(-api)?(\.|$)/.test(url.hostname)),
+  problem: (url) => (isNotify(url) ? null : "does not end with /notify/<key>"),
+  request(message, url) {
+    const type = commonType(message);
+    const body = jsonText({
+      title: titleOf(message, withoutMentions),
+      body: fitting(linesOf(message, withoutMentions), { max: BODY_MAX }).join("\n"),
+      type: type === null ? "info" : types[type],
+      format: "text",
+    });
+    return { url: url.href, contentType: "application/json", body };
+  },
+  judge(status) {
+    switch (status) {
+      case 204:
+        return { type: "drop", reason: "204: Apprise has nothing configured under this key" };
+      case 424:
+        // Retries would send it again to the services that took it, for three days.
+        return { type: "drop", reason: "424: not all services took it, see the log of Apprise" };
+      default:
+        return null;
+    }
+  },
+};
+
+function isNotify({ pathname }: URL): boolean {
+  return /\/notify\/[\w-]{1,128}\/?$/.test(pathname);
+}

@@ -1,0 +1,72 @@
+/**
+ * Discord's webhooks: one embed, a line for each event, in the colour of what happened. Pure.
+ * https://discord.com/developers/docs/resources/webhook#execute-webhook, and its embed limits.
+ */
+
+import type { Event } from "../../events/event-schema.ts";
+import { membersOf, waitFor } from "./response-body.ts";
+import type { Format } from "./format.ts";
+import { jsonText } from "./json.ts";
+import { commonType, escapeMarkdown, fitting, linesOf, titleOf } from "./message-text.ts";
+
+/** UTF-16 units in an embed's description. The title is limited to 256, all texts together to 6000. */
+const DESCRIPTION_MAX = 4096;
+
+const colours: Readonly<Record<Event["type"], number>> = {
+  "peer.connected": 0x2ecc71, // green
+  "peer.roamed": 0x3498db, // blue
+  "peer.disconnected": 0xe74c3c, // red
+  "handshake.unknown": 0xf1c40f, // yellow
+  "device.added": 0x95a5a6, // grey
+  "device.removed": 0xe67e22, // orange
+};
+
+export const discord: Format = {
+  fits: (url) => isDiscord(url) && url.pathname.startsWith("/api/"),
+  problem(url) {
+    if (!isDiscord(url) || /^\/api(\/v\d+)?\/webhooks\/\d+\/[\w-]+\/?$/.test(url.pathname))
+      return null;
+    return "is not a webhook of Discord: write https://discord.com/api/webhooks/<id>/<token>";
+  },
+  request(message, url) {
+    const type = commonType(message);
+    const embed = {
+      title: titleOf(message, escape),
+      description: fitting(linesOf(message, escape), { max: DESCRIPTION_MAX }).join("\n"),
+      ...(type === null ? {} : { color: colours[type] }),
+      timestamp: message.events.at(-1)!.timestamp,
+    };
+    // Mentions in an embed notify no user; this makes it explicit.
+    const body = jsonText({ embeds: [embed], allowed_mentions: { parse: [] } });
+    return { url: url.href, contentType: "application/json", body };
+  },
+  judge(status, body) {
+    const { code, retry_after: seconds } = membersOf(body);
+    if (status === 429) return waitFor(seconds);
+    // https://discord.com/developers/docs/topics/opcodes-and-status-codes#json
+    switch (code) {
+      case 10015:
+      case 50027:
+        return { type: "stop", reason: `${status}: the webhook was deleted in Discord` };
+      case 220001:
+        return {
+          type: "drop",
+          reason: `${status}: the channel is a forum, add thread_id=... to the URL's query`,
+        };
+      default:
+        return null;
+    }
+  },
+};
+
+function isDiscord({ hostname }: URL): boolean {
+  return /^((ptb|canary)\.)?discord(app)?\.com$/.test(hostname);
+}
+
+/** A name begins the line, so also escape headings, lists and quotations. */
+function escape(text: string): string {
+  return escapeMarkdown(text)
+    .replace(/[<:@]/g, "\\$&")
+    .replace(/^[#>+-]/, "\\$&")
+    .replace(/^(\d+)\./, "$1\\.");
+}

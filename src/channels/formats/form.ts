@@ -1,0 +1,59 @@
+/**
+ * A form with the single field `content`: what the Go program of the same name posts, byte for byte, so that
+ * its receivers still work. Pure.
+ */
+
+import type { Event } from "../../events/event-schema.ts";
+import { sentence } from "../../events/event.ts";
+import type { Format } from "./format.ts";
+import { fitting, shortName, withoutMentions } from "./message-text.ts";
+
+/** Discord reads this field, and accepts no more. A form cannot disable mentions there. */
+const CONTENT_MAX = 2000;
+
+export const form: Format = {
+  request(message, url) {
+    const content = fitting(message.events.map(lineOf), { max: CONTENT_MAX }).join("\n");
+    return {
+      url: url.href,
+      contentType: "application/x-www-form-urlencoded",
+      body: `content=${queryEscape(content)}`,
+    };
+  },
+};
+
+/** The Go program knows only "opened" and "closed"; other events use our sentence. */
+function lineOf(event: Event): string {
+  switch (event.type) {
+    case "peer.connected":
+      return connection(event.data, "opened");
+    case "peer.disconnected":
+      return connection(event.data, "closed");
+    case "peer.roamed":
+    case "handshake.unknown":
+    case "device.added":
+    case "device.removed":
+      return sentence(event, (name) => withoutMentions(shortName(name)));
+  }
+}
+
+interface Connection {
+  readonly device: string;
+  readonly peer: { readonly publicKey: string; readonly endpoint: string | null };
+}
+
+function connection({ device, peer }: Connection, state: "opened" | "closed"): string {
+  // Go prints a nil *net.UDPAddr like this.
+  const endpoint = peer.endpoint ?? "<nil>";
+  return `Connection ${shortName(device)}:${peer.publicKey} on endpoint ${endpoint} is ${state}`;
+}
+
+/**
+ * Go's url.QueryEscape, which url.Values.Encode uses: only letters, digits and `-_.~` stay, and a space
+ * becomes `+` (net/url/url.go, shouldEscape). encodeURIComponent leaves five more characters unchanged.
+ */
+function queryEscape(text: string): string {
+  return encodeURIComponent(text)
+    .replaceAll("%20", "+")
+    .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
+}

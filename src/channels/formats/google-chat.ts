@@ -1,0 +1,51 @@
+/**
+ * Google Chat's incoming webhooks: text, a line for each event. Pure.
+ * https://developers.google.com/workspace/chat/quickstart/webhooks
+ */
+
+import type { Format } from "./format.ts";
+import { jsonText } from "./json.ts";
+import { parameter } from "./url-query.ts";
+import { fitting, linesWithHost } from "./message-text.ts";
+
+/** UTF-16 units. A whole message may have 32,000 bytes, but a text was once limited to this. */
+const TEXT_MAX = 4096;
+
+export const googleChat: Format = {
+  fits: (url) => isGoogle(url) && /^\/v1\/spaces\/[^/]+\/messages$/.test(url.pathname),
+  problem(url) {
+    if (!isGoogle(url)) return null;
+    if (parameter(url, "key") !== null && parameter(url, "token") !== null) return null;
+    return "has no key or no token: take all of the URL that Google Chat shows, in quotes";
+  },
+  request: (message, url) => ({
+    url: url.href,
+    contentType: "application/json",
+    body: jsonText({
+      text: fitting(linesWithHost(message, escape), { max: TEXT_MAX }).join("\n"),
+    }),
+  }),
+};
+
+function isGoogle({ hostname }: URL): boolean {
+  return hostname === "chat.googleapis.com";
+}
+
+const lookalikes: Readonly<Record<string, string>> = {
+  "<": "\u2039",
+  "*": "\u2217",
+  "~": "\u223c",
+  "`": "\u02cb",
+  _: "\u02cd",
+};
+
+/**
+ * `<users/all>`, *bold* and `code` cannot be escaped, so these characters are replaced by similar ones,
+ * except an underscore within a word, which has no meaning.
+ */
+function escape(text: string): string {
+  return text.replace(
+    /[<*~`]|(?<![a-z0-9])_|_(?![a-z0-9])/gi,
+    (character) => lookalikes[character]!,
+  );
+}

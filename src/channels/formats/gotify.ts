@@ -1,0 +1,43 @@
+/**
+ * Gotify: title and message, a line for each event. Pure.
+ * https://gotify.net/docs/pushmsg
+ */
+
+import type { Format } from "./format.ts";
+import { jsonText } from "./json.ts";
+import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
+import { fitting, linesOf, titleOf } from "./message-text.ts";
+
+/** UTF-16 units. Gotify itself has no limit; MySQL limits a text to 65,535 bytes. */
+const MESSAGE_MAX = 16_000;
+
+/** From priority 4 the app plays a sound. Without a priority it shows no notification at all. */
+const PRIORITY = 5;
+
+export const gotify: Format = {
+  // Other services also have /message with a token, but not with a Gotify application's token.
+  fits: (url) =>
+    url.pathname.endsWith("/message") &&
+    /^(A[\w.-]{14,22}|gtfy_app\.[\w-]+)$/.test(parameter(url, "token") ?? ""),
+  problem(url) {
+    if (!url.pathname.endsWith("/message")) return "does not end with /message?token=...";
+    const token = parameter(url, "token");
+    if (token === null) return "has no token: write .../message?token=...";
+    // The token becomes a header.
+    if (!/^[\w.-]+$/.test(token)) return "has a token that is not an application's token of Gotify";
+    if (!/^(\d|10)$/.test(parameter(url, "priority") ?? "0")) {
+      return "has a priority that is not a whole number from 0 to 10";
+    }
+    return unknownParameters(url, ["token", "priority"]);
+  },
+  request: (message, url) => ({
+    url: withoutQuery(url),
+    contentType: "application/json",
+    headers: { "x-gotify-key": parameter(url, "token") ?? "" },
+    body: jsonText({
+      title: titleOf(message),
+      message: fitting(linesOf(message), { max: MESSAGE_MAX }).join("\n"),
+      priority: Number(parameter(url, "priority") ?? PRIORITY),
+    }),
+  }),
+};

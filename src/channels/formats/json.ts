@@ -1,0 +1,26 @@
+/** The event as JSON, unchanged; several events as a digest (src/events/event-schema.ts). Pure. */
+
+import type { Digest } from "../../events/event-schema.ts";
+import type { Message } from "../../delivery/target.ts";
+import type { Format } from "./format.ts";
+
+export const json: Format = {
+  isSigned: true,
+  request: (message, url) => ({
+    url: url.href,
+    contentType: "application/json",
+    body: jsonText(message.events.length === 1 ? message.events[0] : digest(message)),
+  }),
+};
+
+function digest({ id, events }: Message): Digest {
+  const { version, timestamp, host } = events.at(-1)!;
+  return { id, version, type: "digest", timestamp, host, data: { events: [...events] } };
+}
+
+/** JSON that strict parsers accept: half of a surrogate pair in a name becomes U+FFFD. */
+export function jsonText(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) =>
+    typeof part === "string" ? part.toWellFormed() : part,
+  );
+}

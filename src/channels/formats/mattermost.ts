@@ -1,0 +1,29 @@
+/**
+ * Mattermost's incoming webhooks: text, a line for each event. Pure.
+ * https://developers.mattermost.com/integrate/webhooks/incoming/
+ */
+
+import type { Format } from "./format.ts";
+import { jsonText } from "./json.ts";
+import { escapeMarkdown, fitting, linesWithHost, withoutMentions } from "./message-text.ts";
+
+/** Characters in one post. */
+const TEXT_MAX = 16_383;
+
+export const mattermost: Format = {
+  // A Mattermost id, which no other service's webhook has.
+  fits: (url) => /\/hooks\/[a-z0-9]{26}$/.test(url.pathname),
+  problem: (url) =>
+    /\/hooks\/[^/]+$/.test(url.pathname) ? null : "does not end with /hooks/<key>",
+  request: (message, url) => ({
+    url: url.href,
+    contentType: "application/json",
+    body: jsonText({
+      text: fitting(linesWithHost(message, escape), { max: TEXT_MAX }).join("\n"),
+    }),
+  }),
+};
+
+function escape(text: string): string {
+  return escapeMarkdown(withoutMentions(text));
+}

@@ -1,0 +1,142 @@
+/**
+ * Text for people: events as lines of clean text, as many as a service accepts. Names of peers, devices and
+ * hosts may contain anything; here they are shortened and kept on one line. Each format escapes markup and
+ * mentions of its own service. Pure.
+ */
+
+import type { Event } from "../../events/event-schema.ts";
+import { sentence } from "../../events/event.ts";
+import { shortKey } from "../../base/wireguard.ts";
+import type { Message } from "../../delivery/target.ts";
+
+/**
+ * Longest name in a line, in UTF-16 units: the maximum in the settings, 64 characters of two units. This
+ * keeps the longest line within the limit of every service, so only whole lines are left out.
+ */
+const NAME_MAX = 128;
+
+/** Keeps a title within the limits even if each character is escaped. */
+const HOST_MAX = 100;
+
+/** Writes a name so that a service shows it as plain text. */
+export type Escape = (text: string) => string;
+
+/** One line for each event: `alice (wg0) connected from 198.51.100.7:51820`. */
+export function linesOf(message: Message, escape: Escape = asItIs): string[] {
+  return message.events.map((event) => sentence(event, (name) => escape(shortName(name))));
+}
+
+/**
+ * One line for a terminal or the web page. Of a peer without a name it has only the short key, because the
+ * whole key is easy to find there.
+ */
+export function shortSentence(event: Event): string {
+  return sentence(event, shortName, (key) => shortName(shortKey(key)));
+}
+
+/** As linesOf, for services whose messages have no title: `gw1: alice (wg0) connected ...`. */
+export function linesWithHost(message: Message, escape: Escape = asItIs): string[] {
+  return message.events.map((event) => {
+    const text = sentence(event, (name) => escape(shortName(name)));
+    return `${escape(shortHost(event.host))}: ${text}`;
+  });
+}
+
+/** The title, which names the gateway for users with several: `WireGuard on gw1`. */
+export function titleOf(message: Message, escape: Escape = asItIs): string {
+  return `WireGuard on ${escape(shortHost(message.events[0].host))}`;
+}
+
+/** The type of all the events; null: they have several types. */
+export function commonType({ events }: Message): Event["type"] | null {
+  const [{ type }] = events;
+  return events.every((event) => event.type === type) ? type : null;
+}
+
+export interface Room {
+  /** The limit of the service, in the units of `sizeOf`. */
+  readonly max: number;
+  /** Absent: UTF-16 units. For services that count code points, this never counts too few. */
+  readonly sizeOf?: (line: string) => number;
+  /** The extra size of each line. Absent: 1, for the newline. */
+  readonly perLine?: number;
+}
+
+/** The first lines that fit. If some do not fit, the last line says how many are missing. */
+export function fitting(lines: readonly string[], room: Room): readonly string[] {
+  const { max, sizeOf = units, perLine = 1 } = room;
+  const ends: number[] = [];
+  let size = 0;
+  for (const line of lines) ends.push((size += sizeOf(line) + perLine));
+  if (size <= max) return lines;
+  const more = (kept: number): string => `... and ${lines.length - kept} more`;
+  const longest = sizeOf(more(0)) + perLine;
+  const kept = ends.findLastIndex((end) => end + longest <= max) + 1;
+  return [...lines.slice(0, kept), more(kept)];
+}
+
+/** A name fit for a line; empty if it has no visible character. */
+export function shortName(name: string): string {
+  return cut(clean(name), NAME_MAX);
+}
+
+function shortHost(host: string): string {
+  return cut(clean(host), HOST_MAX);
+}
+
+/**
+ * Returns the text on one line, without invisible characters and bidirectional controls. Characters that join
+ * others (emoji, Persian) are kept between them.
+ */
+export function clean(text: string): string {
+  // Most names match this. Compiling Unicode classes is slow.
+  if (/^[!-~]+( [!-~]+)*$/.test(text)) return text;
+  // The last pattern is tried only where a run begins: tried at each position of a long run, it takes seconds.
+  return text
+    .toWellFormed()
+    .replace(
+      /[[\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]--[\p{Join_Control}\p{Variation_Selector}]]/gv,
+      "",
+    )
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}\s]+/gu, " ")
+    .replace(/^[ \p{Join_Control}\p{Variation_Selector}]+/u, "")
+    .replace(/(?<![ \p{Join_Control}])[ \p{Join_Control}]+$/u, "");
+}
+
+let graphemes: Intl.Segmenter | undefined;
+
+/** Cuts a text to `max` UTF-16 units, with `…` as one character if something was cut off. */
+export function cut(text: string, max: number): string {
+  if (text.length <= max) return text;
+  // Created for the first long name: it takes a millisecond or two.
+  graphemes ??= new Intl.Segmenter("en", { granularity: "grapheme" });
+  let end = 0;
+  for (const { index, segment } of graphemes.segment(text)) {
+    if (index + segment.length >= max) break;
+    end = index + segment.length;
+  }
+  // A letter with a hundred accents is one grapheme, so it must be cut.
+  if (end === 0) end = max - 1;
+  return `${text.slice(0, end).replace(/[\ud800-\udbff]$/, "")}\u2026`;
+}
+
+/**
+ * Disables `@everyone`, `@alice`, `<@1>`, `<!channel>` and `<users/all>` with a zero-width space. The @ of a
+ * mail address is not changed.
+ */
+export function withoutMentions(text: string): string {
+  return text.replace(/<(?=[!#@]|users\/)|(?<![a-z0-9])@|@(?=everyone|here)/gi, "$&\u200b");
+}
+
+/** Escapes Markdown within a line, for the dialects of Discord and Mattermost. */
+export function escapeMarkdown(text: string): string {
+  return text.replace(/[\\`*_~[\]|]/g, "\\$&");
+}
+
+function units(text: string): number {
+  return text.length;
+}
+
+function asItIs(text: string): string {
+  return text;
+}

@@ -1,0 +1,54 @@
+/**
+ * ntfy, at ntfy.sh or self-hosted: title and message, a line for each event, with an emoji. Other parameters
+ * in the URL's query (priority, click, auth ...) are passed on. Pure.
+ * https://docs.ntfy.sh/publish/#publish-as-json
+ */
+
+import type { Event } from "../../events/event-schema.ts";
+import type { Format } from "./format.ts";
+import { jsonText } from "./json.ts";
+import { commonType, fitting, linesOf, titleOf } from "./message-text.ts";
+
+/** Longer messages become attachments, and older servers do not read longer JSON. */
+const BODY_MAX_BYTES = 4096;
+
+/** https://docs.ntfy.sh/emojis/ */
+const tags: Readonly<Record<Event["type"], string>> = {
+  "peer.connected": "green_circle",
+  "peer.roamed": "large_blue_circle",
+  "peer.disconnected": "red_circle",
+  "handshake.unknown": "grey_question",
+  "device.added": "electric_plug",
+  "device.removed": "warning",
+};
+
+export const ntfy: Format = {
+  fits: (url) => url.hostname === "ntfy.sh" && topicOf(url) !== null,
+  problem: (url) =>
+    topicOf(url) === null
+      ? "is not a server and one topic (letters, digits, - and _): write https://ntfy.sh/your-topic"
+      : null,
+  request(message, url) {
+    const type = commonType(message);
+    const head = {
+      topic: topicOf(url),
+      title: titleOf(message),
+      ...(type === null ? {} : { tags: [tags[type]] }),
+    };
+    const sizeOf = (text: string): number => Buffer.byteLength(jsonText(text)) - 2;
+    const max = BODY_MAX_BYTES - Buffer.byteLength(jsonText({ ...head, message: "" }));
+    // A newline takes two bytes in JSON.
+    const text = fitting(linesOf(message), { max, sizeOf, perLine: 2 }).join("\n");
+    // The server accepts JSON only at its root. User name, password and auth are kept.
+    const root = new URL(url);
+    root.pathname = "/";
+    root.hash = "";
+    const body = jsonText({ ...head, message: text });
+    return { url: root.href, contentType: "application/json", body };
+  },
+};
+
+/** A server cannot be in a subfolder, so a longer path is not a topic. */
+function topicOf({ pathname }: URL): string | null {
+  return /^\/([-\w]{1,64})\/?$/.exec(pathname)?.[1] ?? null;
+}

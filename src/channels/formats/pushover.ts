@@ -1,0 +1,55 @@
+/**
+ * Pushover: title and message, a line for each event. The URL's query has the parameters. Pure.
+ * https://pushover.net/api
+ */
+
+import { membersOf } from "./response-body.ts";
+import type { Format } from "./format.ts";
+import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
+import { fitting, linesOf, titleOf } from "./message-text.ts";
+
+/** Characters. The title is limited to 250. */
+const MESSAGE_MAX = 1024;
+
+const required = ["token", "user"];
+const optional = ["device", "priority", "sound", "ttl", "retry", "expire"];
+
+export const pushover: Format = {
+  fits: (url) => url.hostname === "api.pushover.net" && url.pathname === "/1/messages.json",
+  problem(url) {
+    const missing = required.find((name) => parameter(url, name) === null);
+    if (missing !== undefined) {
+      return `has no ${missing}: write .../1/messages.json?token=...&user=..., in quotes`;
+    }
+    const priority = parameter(url, "priority");
+    if (!/^(-?[012]|)$/.test(priority ?? "")) return "has a priority that is not -2, -1, 0, 1 or 2";
+    if (priority === "2" && [parameter(url, "retry"), parameter(url, "expire")].includes(null)) {
+      return "has priority 2 without retry=60&expire=3600 or the like, which Pushover wants with it";
+    }
+    return unknownParameters(url, [...required, ...optional]);
+  },
+  request(message, url) {
+    const seconds = Math.floor(Date.parse(message.events.at(-1)!.timestamp) / 1000);
+    const body = new URLSearchParams({
+      title: titleOf(message),
+      message: fitting(linesOf(message), { max: MESSAGE_MAX }).join("\n"),
+      timestamp: String(seconds),
+    });
+    for (const name of [...required, ...optional]) {
+      const value = parameter(url, name);
+      if (value !== null) body.set(name, value);
+    }
+    return {
+      url: withoutQuery(url),
+      contentType: "application/x-www-form-urlencoded",
+      body: body.toString(),
+    };
+  },
+  judge(status, body) {
+    if (status !== 400) return null;
+    const { token, user } = membersOf(body);
+    const which =
+      token === "invalid" ? "application token" : user === "invalid" ? "user or group key" : null;
+    return which === null ? null : { type: "drop", reason: `400: Pushover knows no such ${which}` };
+  },
+};

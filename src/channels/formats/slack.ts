@@ -1,0 +1,51 @@
+/**
+ * Slack's incoming webhooks, and compatible services: plain text, a line for each event. Pure.
+ * https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+ */
+
+import type { Format } from "./format.ts";
+import { jsonText } from "./json.ts";
+import { fitting, linesWithHost } from "./message-text.ts";
+
+/** Slack splits longer texts at any place. */
+const TEXT_MAX = 4000;
+
+/** The bodies of refusals. After "stop" this webhook never works again. */
+const errors: Readonly<Record<string, readonly ["drop" | "stop", string]>> = {
+  no_service: ["stop", "the webhook was deleted or switched off in Slack"],
+  no_active_hooks: ["stop", "the webhook was deleted or switched off in Slack"],
+  no_team: ["stop", "the workspace is gone"],
+  invalid_token: ["stop", "the webhook's token is not valid"],
+  channel_is_archived: ["stop", "the channel is archived"],
+  channel_not_found: ["drop", "the channel is gone, or the app is no longer in it"],
+  action_prohibited: ["drop", "the workspace does not let this webhook post"],
+};
+
+export const slack: Format = {
+  fits: (url) => isSlack(url) && url.pathname.startsWith("/services/"),
+  problem(url) {
+    if (!isSlack(url) || url.pathname.startsWith("/services/")) return null;
+    return "is not an incoming webhook of Slack: write https://hooks.slack.com/services/...";
+  },
+  request(message, url) {
+    const text = fitting(linesWithHost(message, escape), { max: TEXT_MAX }).join("\n");
+    // Slack cannot escape *bold* and `code`, but `mrkdwn: false` disables them.
+    const body = jsonText({ text, mrkdwn: false, unfurl_links: false, unfurl_media: false });
+    return { url: url.href, contentType: "application/json", body };
+  },
+  judge(status, body) {
+    const error = body.trim();
+    if (status < 400 || !Object.hasOwn(errors, error)) return null;
+    const [type, why] = errors[error]!;
+    return { type, reason: `${status}: ${why}` };
+  },
+};
+
+function isSlack({ hostname }: URL): boolean {
+  return hostname === "hooks.slack.com" || hostname === "hooks.slack-gov.com";
+}
+
+/** All characters that Slack requires to be escaped. `<!channel>` has no effect without its brackets. */
+function escape(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}

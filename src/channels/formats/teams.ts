@@ -1,0 +1,53 @@
+/**
+ * Microsoft Teams, by a workflow that posts what its webhook receives: an Adaptive Card, a line for each
+ * event. Pure. https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/
+ */
+
+import type { Format } from "./format.ts";
+import { jsonText } from "./json.ts";
+import { fitting, linesOf, titleOf } from "./message-text.ts";
+
+/** Teams accepts a message of about 28 KB; a card without lines has less than 1 KB. */
+const LINES_MAX_BYTES = 25_000;
+
+export const teams: Format = {
+  fits({ hostname, pathname }) {
+    if (hostname.endsWith(".webhook.office.com")) return pathname.startsWith("/webhook");
+    const isAzure = /\.(logic\.azure\.com|powerplatform\.com)$/.test(hostname);
+    return isAzure && /\/workflows\/[^/]+\/triggers\//.test(pathname);
+  },
+  request(message, url) {
+    const sizeOf = (line: string): number => Buffer.byteLength(jsonText(block(line)));
+    const lines = fitting(linesOf(message), { max: LINES_MAX_BYTES, sizeOf });
+    const card = {
+      $schema: "http://adaptivecards.io/schemas/adaptive-card.json",
+      type: "AdaptiveCard",
+      version: "1.4",
+      body: [block(titleOf(message), "Bolder"), ...lines.map((line) => block(line))],
+    };
+    const contentType = "application/vnd.microsoft.card.adaptive";
+    const body = jsonText({
+      type: "message",
+      attachments: [{ contentType, contentUrl: null, content: card }],
+    });
+    return { url: url.href, contentType: "application/json", body };
+  },
+  /**
+   * Connectors, the predecessors of workflows, answer 200 even for an error, and put the real status in the
+   * body.
+   */
+  judge(status, body) {
+    const [, meant] = /returned HTTP error (\d{3})/.exec(body) ?? [];
+    if (status !== 200 || meant === undefined) return null;
+    if (meant === "429" || meant.startsWith("5")) {
+      return { type: "retry", reason: `${meant} in a 200`, afterMs: null };
+    }
+    return { type: "drop", reason: `${meant} in a 200: refused by Teams` };
+  },
+};
+
+/** A RichTextBlock, which unlike a TextBlock does not interpret Markdown. */
+function block(text: string, weight?: "Bolder"): object {
+  const run = { type: "TextRun", text, ...(weight === undefined ? {} : { weight }) };
+  return { type: "RichTextBlock", inlines: [run] };
+}

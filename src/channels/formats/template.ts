@@ -1,0 +1,156 @@
+/**
+ * A user-defined body: JSON with `{{variable}}` in its texts. It is parsed once and values are inserted only
+ * into its texts, so a value cannot change the structure of the JSON. Pure.
+ */
+
+import type { Event } from "../../events/event-schema.ts";
+import { suggest } from "../../base/suggest.ts";
+import type { Message } from "../../delivery/target.ts";
+import type { Format } from "./format.ts";
+import { jsonText } from "./json.ts";
+import { linesOf, shortName, titleOf } from "./message-text.ts";
+
+/**
+ * The names allowed between the braces. The first three are made for the whole message; the others are fields
+ * of the event, or of the first event if there are several.
+ */
+export const templateVariables = [
+  "text",
+  "title",
+  "count",
+  "id",
+  "version",
+  "type",
+  "timestamp",
+  "host",
+  "device",
+  "peer.publicKey",
+  "peer.name",
+  "peer.tags",
+  "peer.allowedIps",
+  "peer.endpoint",
+  "previousEndpoint",
+  "initial",
+  "reason",
+  "session.startedAt",
+  "session.endedAt",
+  "session.durationMs",
+  "session.rxBytes",
+  "session.txBytes",
+  "session.roams",
+  "listenPort",
+] as const;
+
+type Variable = (typeof templateVariables)[number];
+type Value = string | number | boolean | null | readonly string[];
+type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
+
+/** A checked template: all its variables are known. */
+export interface Template {
+  readonly json: Json;
+}
+
+/** `problem` continues a sentence that begins with the file's name: `is not JSON`. */
+export function parseTemplate(
+  text: string,
+): { readonly value: Template } | { readonly problem: string } {
+  let json: Json;
+  try {
+    json = JSON.parse(text) as Json;
+  } catch {
+    return { problem: "is not JSON" };
+  }
+  const problems: string[] = [];
+  const check = (leaf: string): string => {
+    problems.push(...problemsOf(leaf));
+    return leaf;
+  };
+  const checkKey = (key: string): void => {
+    if (key.includes("{{")) problems.push("has a variable in a key; only values can have them");
+  };
+  withTexts(json, check, checkKey);
+  return problems.length === 0 ? { value: { json } } : { problem: problems[0]! };
+}
+
+export function templateFormat({ json }: Template): Format {
+  return {
+    isSigned: true,
+    request(message, url) {
+      const body = jsonText(withTexts(json, (leaf) => filledIn(leaf, message)));
+      return { url: url.href, contentType: "application/json", body };
+    },
+  };
+}
+
+/** The problems of a text of the template. Shows only the parts that look like variables. */
+function problemsOf(leaf: string): string[] {
+  const names = [...leaf.matchAll(placeholder())].map(([, inside]) => inside!.trim());
+  const problems = names.filter((name) => !isVariable(name)).map(unknownVariable);
+  if (leaf.replace(placeholder(), "").includes("{{")) problems.push("has a {{ without its }}");
+  return problems;
+}
+
+function unknownVariable(name: string): string {
+  if (!/^[\w.]{1,40}$/.test(name)) return "has a {{ }} without the name of a variable";
+  const near = suggest(name, templateVariables);
+  const guess = near === null ? "" : ` (did you mean {{${near}}}?)`;
+  return `has an unknown variable {{${name}}}${guess}`;
+}
+
+/** A text that consists of one variable becomes the variable's value, of whatever type. */
+function filledIn(leaf: string, message: Message): Value {
+  const [, only] = /^\{\{\s*([\w.]+)\s*\}\}$/.exec(leaf) ?? [];
+  if (only !== undefined) return valueOf(only as Variable, message);
+  return leaf.replace(placeholder(), (_whole, inside: string) =>
+    inText(valueOf(inside.trim() as Variable, message)),
+  );
+}
+
+function valueOf(variable: Variable, message: Message): Value {
+  if (variable === "text") return linesOf(message).join("\n");
+  if (variable === "title") return titleOf(message);
+  if (variable === "count") return message.events.length;
+  return fieldOf(message.events[0], variable);
+}
+
+/** The value of a field; null: events of this type do not have the field. */
+function fieldOf(event: Event, variable: Variable): Value {
+  let value: unknown = { ...event, ...event.data };
+  for (const name of variable.split(".")) {
+    value = (value as Readonly<Record<string, unknown>> | null)?.[name] ?? null;
+  }
+  if (Array.isArray(value)) return value.map((part) => shortName(String(part)));
+  // As in the sentence, remove line ends and bidirectional controls from a name.
+  return typeof value === "string" ? shortName(value) : (value as Value);
+}
+
+function inText(value: Value): string {
+  if (value === null) return "";
+  return typeof value === "object" ? value.join(", ") : String(value);
+}
+
+/** Returns the same JSON with its texts replaced. */
+function withTexts(
+  json: Json,
+  replace: (text: string) => Json,
+  onKey: (key: string) => void = () => {},
+): Json {
+  if (typeof json === "string") return replace(json);
+  if (typeof json !== "object" || json === null) return json;
+  if (Array.isArray(json)) return json.map((part: Json) => withTexts(part, replace, onKey));
+  return Object.fromEntries(
+    Object.entries(json).map(([key, part]) => {
+      onKey(key);
+      return [key, withTexts(part as Json, replace, onKey)];
+    }),
+  );
+}
+
+function isVariable(name: string): name is Variable {
+  return templateVariables.some((variable) => variable === name);
+}
+
+/** The shortest text between two pairs of braces. */
+function placeholder(): RegExp {
+  return /\{\{(.*?)\}\}/gs;
+}

@@ -1,0 +1,381 @@
+/** One attempt to deliver one message by HTTP POST, and the verdict on the answer. */
+
+import type { Clock } from "../base/clock.ts";
+import type { Channel, Message, Verdict } from "../delivery/target.ts";
+import type { Format } from "./formats/format.ts";
+import { type Proxy, proxyFor } from "./proxy.ts";
+import { refusalIn } from "./refusal.ts";
+import { sign, type SigningSecret } from "./signature.ts";
+
+/** The limit of the Go program and of wg-portal. A slower receiver should answer before it does its work. */
+const TIMEOUT_MS = 10_000;
+
+/** A receiver that asks for a longer pause than our longest backoff is tried again after this. */
+const RETRY_AFTER_MAX_MS = 15 * 60_000;
+
+/**
+ * Not a socket. The first fetch() makes Bun create its HTTP thread. Without free descriptors, that ends the
+ * process or hangs the request. So the thread is created at the start, by a request that cannot connect.
+ */
+const NOWHERE: BunFetchRequestInit = { method: "POST", unix: "/dev/null" };
+
+/** Bytes of an answer's body that are read for a verdict: error messages are short. */
+const BODY_MAX = 4096;
+
+export interface WebhookOptions {
+  /** http or https, valid. May contain secrets in any part. */
+  readonly url: string;
+  readonly format: Format;
+  /** For formats that are signed. Empty: requests are not signed. */
+  readonly secrets: readonly SigningSecret[];
+  /** The channel's name: the URL made safe to log. */
+  readonly label: string;
+  readonly version: string;
+  readonly clock: Clock;
+  /** Time limit for the whole attempt: the answer's head, and its body if the verdict depends on it. */
+  readonly timeoutMs?: number;
+}
+
+/** What is the same in all attempts to send a message. */
+interface Encoded {
+  readonly id: string;
+  readonly count: number;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array<ArrayBuffer>;
+}
+
+export function createWebhook(options: WebhookOptions): Channel {
+  const { format, secrets, label, version, clock, timeoutMs = TIMEOUT_MS } = options;
+  const url = urlOf(options.url);
+  // All attempts to send a message come before those of the next, so caching one is enough.
+  let encoded: Encoded | null = null;
+  const connections = new Connections();
+
+  function encode(message: Message): Encoded {
+    const { id, events } = message;
+    // A digest keeps its id when `wgmon outbox` removes an event from it.
+    if (encoded?.id === id && encoded.count === events.length) return encoded;
+    const request = format.request(message, url);
+    encoded = {
+      id,
+      count: events.length,
+      url: request.url,
+      headers: {
+        ...request.headers,
+        "content-type": request.contentType,
+        "user-agent": `wgmon/${version}`,
+        "accept-encoding": "identity",
+      },
+      body: new TextEncoder().encode(request.body),
+    };
+    return encoded;
+  }
+
+  /** The request for now: a signature contains the current time. */
+  function requestFor(content: Encoded): Pick<RequestInit, "headers" | "body"> {
+    return { headers: { ...content.headers, ...signature(content) }, body: content.body };
+  }
+
+  function signature({ id, body }: Encoded): Record<string, string> {
+    if (format.isSigned !== true) return {};
+    const timestamp = String(Math.floor(clock.now().wallMs / 1000));
+    const headers = { "webhook-id": id, "webhook-timestamp": timestamp };
+    if (secrets.length === 0) return headers;
+    return { ...headers, "webhook-signature": sign(secrets, { id, timestamp, body }) };
+  }
+
+  async function verdictOn({ status, headers, body }: Response): Promise<Verdict> {
+    // Within TLS, the answer cannot come from a proxy.
+    const proxy = url.protocol === "http:" ? proxyFor(url) : null;
+    const verdict = judge(status, headers, { nowMs: clock.now().wallMs, proxy });
+    const isRefused = verdict.type === "drop" && status >= 400;
+    if (format.judge === undefined && !isRefused) {
+      // The body does not matter, and may be endless. A short body has already arrived, so its connection is
+      // reused.
+      body?.cancel().catch(() => {});
+      return verdict;
+    }
+    const text = await beginning(body);
+    const own = format.judge?.(status, text) ?? null;
+    if (own !== null || !isRefused) return own ?? verdict;
+    return { type: "drop", reason: refusal(status, { words: refusalIn(text, url), proxy }) };
+  }
+
+  return {
+    name: label,
+    warmUp(sample) {
+      const request = { ...NOWHERE, ...requestFor(encode(sample)) };
+      void fetch("http://localhost/", request).catch(() => {});
+    },
+    async attempt(message, signal) {
+      const content = encode(message);
+      using limit = new Limit(signal, timeoutMs);
+      const request = { ...requestFor(content), signal: limit.signal };
+      let response: Response;
+      try {
+        response = await connections.post(content.url, request);
+      } catch (error) {
+        return { type: "retry", reason: networkReason(error, proxyFor(url)), afterMs: null };
+      }
+      return await verdictOn(response);
+    },
+  };
+}
+
+function urlOf(text: string): URL {
+  const url = URL.parse(text);
+  // The constructor's error would quote the URL.
+  if (url === null) throw new TypeError("the URL of a webhook cannot be read");
+  return url;
+}
+
+/** Posts, reusing the last connection if it is still open. */
+class Connections {
+  /** Whether the last answer may have left a connection open. */
+  #mayReuse = false;
+
+  async post(
+    url: string,
+    request: Pick<RequestInit, "headers" | "body" | "signal">,
+  ): Promise<Response> {
+    const init: BunFetchRequestInit = {
+      ...request,
+      method: "POST",
+      redirect: "manual",
+      // A few hundred kilobytes can decompress to as many megabytes, and invalid data makes Bun print a line on
+      // standard error.
+      decompress: false,
+    };
+    const reused = this.#mayReuse;
+    this.#mayReuse = false;
+    const response = await fetch(url, init).catch((error: unknown) => {
+      if (!reused || reasonOf(error) !== "ECONNRESET") throw error;
+      // The receiver closed the idle connection while our request was on its way, which is not a failure. Try again
+      // at once over a new connection.
+      return fetch(url, { ...init, keepalive: false });
+    });
+    this.#mayReuse = true;
+    return response;
+  }
+}
+
+/**
+ * Returns the beginning of a body. If the body is cut off or too slow for the time limit, returns what has
+ * arrived.
+ */
+async function beginning(body: ReadableStream<Uint8Array> | null): Promise<string> {
+  if (body === null) return "";
+  const decoder = new TextDecoder();
+  const reader = body.getReader();
+  let text = "";
+  let room = BODY_MAX;
+  try {
+    while (room > 0) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      text += decoder.decode(value.subarray(0, room), { stream: true });
+      room -= value.length;
+    }
+  } catch {
+    // What has arrived is more useful than an error about the rest.
+  }
+  reader.cancel().catch(() => {});
+  return text;
+}
+
+/**
+ * Aborts when `outer` does or at the time limit, and releases everything when disposed. AbortSignal.timeout
+ * lives until its time is up, and AbortSignal.any as long as its sources, here as long as the process.
+ */
+export class Limit implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #outer: AbortSignal;
+  readonly #timer: NodeJS.Timeout;
+  #isTimeUp = false;
+  readonly #abort = () => this.#controller.abort(this.#outer.reason);
+
+  constructor(outer: AbortSignal, timeoutMs: number) {
+    this.#outer = outer;
+    this.#timer = setTimeout(() => {
+      this.#isTimeUp = true;
+      this.#controller.abort(new DOMException("the time is up", "TimeoutError"));
+    }, timeoutMs);
+    outer.addEventListener("abort", this.#abort);
+    if (outer.aborted) this.#abort();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  get isTimeUp(): boolean {
+    return this.#isTimeUp;
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    this.#outer.removeEventListener("abort", this.#abort);
+  }
+}
+
+interface Circumstances {
+  readonly nowMs: number;
+  /** The proxy that may have answered instead of the receiver; null: there is no such proxy. */
+  readonly proxy: Proxy | null;
+}
+
+/** What an answer means for the event. */
+export function judge(status: number, headers: Headers, { nowMs, proxy }: Circumstances): Verdict {
+  if (status >= 200 && status < 300) return { type: "delivered" };
+  if (status >= 300 && status < 400) {
+    const reason = `${status}: redirects are not followed, give the final URL${by(proxy)}`;
+    return { type: "drop", reason };
+  }
+  if (status === 410) return { type: "stop", reason: `410: the target is gone${by(proxy)}` };
+  // RFC 9110 section 15.5.8: a 407 is from a proxy, and says nothing about the event.
+  if (status === 407) return { type: "retry", reason: proxyRefusal(proxy, 407), afterMs: null };
+  if (status >= 400 && status < 500 && ![408, 425, 429].includes(status)) {
+    return { type: "drop", reason: refusal(status, { words: null, proxy }) };
+  }
+  return {
+    type: "retry",
+    reason: `${status}${by(proxy)}`,
+    afterMs: retryAfterMs(headers.get("retry-after"), nowMs),
+  };
+}
+
+interface Refusal {
+  /** The receiver's own words; null: the answer has none. */
+  readonly words: string | null;
+  readonly proxy: Proxy | null;
+}
+
+function refusal(status: number, { words, proxy }: Refusal): string {
+  const advice = adviceOn(status);
+  const end = by(proxy);
+  if (words === null) {
+    return `${status}: ${advice ?? "refused, check the webhook's URL and format"}${end}`;
+  }
+  // The receiver knows better than our guess why it cannot read the message.
+  const isGuess = advice === null || advice === UNREADABLE;
+  return `${status}: ${isGuess ? "" : `${advice}; `}the receiver says: ${words}${end}`;
+}
+
+function by(proxy: Proxy | null): string {
+  return proxy === null ? "" : ` (through proxy ${proxy.place})`;
+}
+
+const UNREADABLE = "the receiver cannot read the event, check the webhook's format";
+
+/** null: the status says only that the message is refused. */
+function adviceOn(status: number): string | null {
+  switch (status) {
+    case 400:
+    case 415:
+    case 422:
+      return UNREADABLE;
+    case 401:
+    case 403:
+      return "not allowed, check the token or password in the URL";
+    case 404:
+      return "not found, check the URL";
+    case 405:
+      return "no POST at this place, check the URL";
+    default:
+      return null;
+  }
+}
+
+/** RFC 9110 section 10.2.3: seconds, or a date; null: absent or invalid. */
+function retryAfterMs(value: string | null, nowMs: number): number | null {
+  if (value === null) return null;
+  const text = value.trim();
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : httpDateMs(text) - nowMs;
+  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS);
+}
+
+/** Parses the three date formats of RFC 9110 section 5.6.7, all in GMT; NaN: the text has none of these formats. */
+function httpDateMs(text: string): number {
+  // The format of asctime() is the only one without a zone; Date.parse would assume the local zone.
+  if (/^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} \d{4}$/.test(text)) {
+    return Date.parse(`${text} GMT`);
+  }
+  return /^[A-Z][a-z]+, .* GMT$/.test(text) ? Date.parse(text) : Number.NaN;
+}
+
+/**
+ * Why there was no answer, in our own words: fetch errors may quote the whole URL, and do for a certificate
+ * of another name (Bun 1.4.5). The keys are error names of Bun's fetch, libuv, c-ares and OpenSSL.
+ */
+const networkReasons: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "ECONNREFUSED",
+  ECONNRESET: "ECONNRESET",
+  EPIPE: "ECONNRESET",
+  EHOSTUNREACH: "EHOSTUNREACH",
+  ENETUNREACH: "ENETUNREACH",
+  ETIMEDOUT: "timeout",
+  EMFILE: "EMFILE (too many open files in this process; raise LimitNOFILE)",
+  ENFILE: "ENFILE (too many open files on this machine)",
+  ENOTFOUND: "ENOTFOUND (host name unknown)",
+  EAI_AGAIN: "DNS does not answer",
+  ESERVFAIL: "DNS does not answer",
+  ETIMEOUT: "DNS does not answer",
+  Malformed_HTTP_Response: "the answer is no HTTP/1",
+  InvalidContentLength: "the answer is no HTTP/1",
+  UnsupportedTransferEncoding: "the answer is no HTTP/1",
+  UnrequestedUpgrade: "101: the receiver wants another protocol",
+  ResponseHeadersTooLarge: "the answer's head is too large",
+  EPROTO: "TLS handshake failed",
+  CERT_HAS_EXPIRED: "TLS certificate expired",
+  CERT_NOT_YET_VALID: "TLS certificate not valid yet",
+  ERR_TLS_CERT_ALTNAME_INVALID: "TLS certificate is for another host name",
+  DEPTH_ZERO_SELF_SIGNED_CERT: "TLS certificate not trusted (self-signed)",
+  SELF_SIGNED_CERT_IN_CHAIN: "TLS certificate not trusted (self-signed)",
+  UNABLE_TO_GET_ISSUER_CERT: "TLS certificate not trusted (issuer unknown)",
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "TLS certificate not trusted (issuer unknown)",
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "TLS certificate not trusted (issuer unknown)",
+};
+
+/**
+ * Why there was no answer, in our own words.
+ *
+ * @param proxy the proxy that the request was sent to; null: no proxy was used.
+ */
+export function networkReason(error: unknown, proxy: Proxy | null): string {
+  const reason = reasonOf(error);
+  if (proxy === null) return reason;
+  const { place, hostname } = proxy;
+  const { code, status, hostname: unknown } = Object(error) as Partial<Record<string, unknown>>;
+  switch (code) {
+    case "ERR_PROXY_TUNNEL":
+      return proxyRefusal(proxy, Number(status));
+    case "UnsupportedProxyProtocol":
+      return `proxy ${place}: only proxies of http:// and https:// can be used`;
+    case "ECONNREFUSED":
+    case "EHOSTUNREACH":
+    case "ENETUNREACH":
+      // The receiver is reached only through the proxy, so we never connect to it.
+      return `proxy ${place}: ${reason}`;
+  }
+  if (unknown === hostname) return `proxy ${place}: ${reason}`;
+  return `${reason}${by(proxy)}`;
+}
+
+/** @param proxy null: the proxy is unknown. */
+function proxyRefusal(proxy: Proxy | null, status: number): string {
+  const refused = `proxy${proxy === null ? "" : ` ${proxy.place}`}: ${status}`;
+  if (status === 407) return `${refused}, it wants a name and password, check the proxy settings`;
+  if (status === 403) return `${refused}, it does not allow connections to the receiver`;
+  if (status >= 500) return `${refused}, it cannot reach the receiver`;
+  return `${refused}, it refuses to connect to the receiver`;
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return "network error";
+  if (error.name === "TimeoutError") return "timeout";
+  if (error.name === "AbortError") return "aborted";
+  const code = "code" in error ? String(error.code) : "";
+  if (Object.hasOwn(networkReasons, code)) return networkReasons[code]!;
+  return /CERT|TLS|SSL/.test(code) ? "TLS failed" : "network error";
+}

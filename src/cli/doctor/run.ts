@@ -1,0 +1,201 @@
+/**
+ * `wgmon doctor`: checks this machine and the settings, in order. It changes nothing. It checks the running
+ * wgmon process and its settings. If none runs, or if flags are given, it checks the settings that it has
+ * read itself.
+ */
+
+import { makeTargets } from "../../channels/create-targets.ts";
+import { clean } from "../../channels/formats/message-text.ts";
+import { systemClock } from "../../base/clock.ts";
+import type { DoctorRequest, Settings } from "../../config/config.ts";
+import { type Check, type Finding, runCheck, type Verdict } from "../../base/check.ts";
+import { askSettings, askStatus, checkDaemon, type Running } from "./daemon.ts";
+import { judgeDevices, lookAround } from "./devices.ts";
+import {
+  checkCapabilities,
+  checkClock,
+  checkKernel,
+  checkLibraries,
+  checkLimits,
+} from "./machine.ts";
+import { checkSecrets, type FileRead } from "../../config/secret-files.ts";
+import { checkNames, judgeSettings } from "./settings.ts";
+import { checkStore } from "./store.ts";
+import { checkTargets } from "./targets.ts";
+import { LibraryError } from "../../base/errors.ts";
+import { lockOfSocket, lockOwner } from "../../platform/instance-lock.ts";
+import { runtimeDirOf, socketIn } from "../../platform/socket-path.ts";
+import { type SettingsView, viewSettings } from "../../http/settings-view.ts";
+import { listUserspaceDevices } from "../../kernel/userspace-device.ts";
+import { isTerminal } from "../../platform/os.ts";
+import {
+  checkFilter,
+  checkGroup,
+  checkInterface,
+  checkRules,
+  judgeChoice,
+} from "../../wakeup/checks.ts";
+import { findLoggingRules, type WakeUp } from "../../wakeup/wakeup.ts";
+import { Daemon } from "../client.ts";
+import { json, type Paint, paintFor, type Style } from "../text.ts";
+
+export interface DoctorCommand extends DoctorRequest {
+  readonly settings: Settings;
+  /** The errors in the settings, and the warnings about them. */
+  readonly problems: readonly string[];
+  readonly notes: readonly string[];
+}
+
+interface Options {
+  readonly version: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The files that the settings were read from, by their names in the settings. */
+  readonly files: ReadonlyMap<string, FileRead>;
+  readonly print: (line: string) => void;
+}
+
+const STDOUT = 1;
+const NAME_COLUMNS = 13;
+
+const styles: Readonly<Record<Verdict, Style>> = {
+  problem: "red",
+  warning: "yellow",
+  ok: "green",
+  skipped: "dim",
+};
+
+/** Returns true if there is no problem. Warnings do not count. */
+export async function runDoctor(command: DoctorCommand, options: Options): Promise<boolean> {
+  const { print, env } = options;
+  const paint = paintFor(env, isTerminal(STDOUT));
+  const counts: Record<Verdict, number> = { problem: 0, warning: 0, ok: 0, skipped: 0 };
+  // Run all checks at the same time, so that their waits overlap.
+  const running = (await makeChecks(command, options)).map((check) => ({
+    check,
+    findings: runCheck(check),
+  }));
+  let group = "";
+  for (const { check, findings } of running) {
+    for (const finding of await findings) {
+      counts[finding.verdict]++;
+      if (!command.json && check.group !== group) print(paint("bold", check.group));
+      group = check.group;
+      print(command.json ? jsonLine(check, finding) : line(check, finding, paint));
+    }
+  }
+  if (!command.json) {
+    print(
+      `${count(counts.problem, "problem")}, ${count(counts.warning, "warning")}, ${counts.ok} ok, ${counts.skipped} skipped`,
+    );
+  }
+  return counts.problem === 0;
+}
+
+async function makeChecks(command: DoctorCommand, options: Options): Promise<Check[]> {
+  const { problems, notes, network } = command;
+  const { version } = options;
+  const socket = socketIn(runtimeDirOf(options.env));
+  const daemon = new Daemon(socket);
+  const [status, inForce] = await Promise.all([
+    askStatus(daemon),
+    command.hasSettings ? null : askSettings(daemon),
+  ]);
+  const settings = inForce ?? ownSettings(command.settings, version);
+  const pid = inForce === null ? null : (lockOwner(lockOfSocket(socket))?.pid ?? null);
+  const { group, captureInterface, filter, manageRules } = settings;
+  const scene = await lookAround(settings.devices);
+  const { devices } = scene;
+  const isRunning = status !== null;
+  const handshakes = devices.flatMap(({ newestHandshakeMs }) => newestHandshakeMs ?? []);
+  const newestMs = handshakes.length === 0 ? null : Math.max(...handshakes);
+  const userspace = () => listUserspaceDevices().map(({ name }) => name);
+  const rules = { group, isManaged: manageRules, isRunning, devices };
+  const { monitor, reason } = await wakeUpOf(settings, inForce === null ? null : status);
+  const source = { file: settings.file, isOfDaemon: inForce !== null };
+  const wakeUp: readonly (readonly [string, Check["run"]])[] = {
+    nflog: [
+      ["group", () => checkGroup(group, isRunning)],
+      ["rules", () => checkRules(rules)],
+    ] as const,
+    bpf: [
+      ["interface", () => checkInterface(captureInterface)],
+      ["filter", () => checkFilter(filter, captureInterface, devices)],
+    ] as const,
+    poll: [] as const,
+  }[monitor];
+  const groups: Readonly<Record<string, readonly (readonly [string, Check["run"]])[]>> = {
+    settings: [
+      ["settings", () => judgeSettings({ ...source, problems, notes })],
+      ["secrets", () => checkSecrets(options.files, settings)],
+    ],
+    machine: [
+      ["capabilities", () => checkCapabilities(monitor, pid)],
+      ["libraries", () => checkLibraries(monitor)],
+      ["clock", () => checkClock(newestMs)],
+      ["limits", () => checkLimits(pid)],
+    ],
+    WireGuard: [
+      ["kernel", () => checkKernel(userspace())],
+      ["devices", () => judgeDevices(scene, settings.devices)],
+      ["names", () => checkNames(settings, devices, inForce === null ? null : daemon)],
+    ],
+    [`wake-up (${monitor})`]: [
+      ...(reason === null ? [] : [["monitor", () => [judgeChoice({ monitor, reason })]] as const]),
+      ...wakeUp,
+    ],
+    events: [
+      ["store", () => checkStore(settings)],
+      ["targets", () => checkTargets(settings.targets, { network })],
+    ],
+    daemon: [
+      [
+        "daemon",
+        () =>
+          checkDaemon(daemon, status, {
+            version,
+            devices: inForce === null ? null : devices.length,
+          }),
+      ],
+    ],
+  };
+  return Object.entries(groups).flatMap(([title, checks]) =>
+    checks.map(([name, run]) => ({ group: title, name, run })),
+  );
+}
+
+/** The wake-up method of the running daemon, or the one that a daemon started now would try first. */
+async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp> {
+  if (settings.monitor !== "auto") return { monitor: settings.monitor, reason: null };
+  if (status !== null && typeof status !== "string") return status.wakeUp;
+  try {
+    const { areThere, found } = await findLoggingRules(settings);
+    return { monitor: areThere ? "nflog" : "bpf", reason: found };
+  } catch (error) {
+    // Probably libmnl is missing; another check reports that in detail.
+    if (!(error instanceof LibraryError)) throw error;
+    return { monitor: "bpf", reason: `whether rules log is unknown (${error.message})` };
+  }
+}
+
+function ownSettings(settings: Settings, version: string) {
+  // Only the labels are needed here, so the keys stay empty.
+  const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf: () => "" });
+  return viewSettings(
+    settings,
+    targets.map(({ channel }) => channel.name),
+  );
+}
+
+function line({ name }: Check, { verdict, found, fix }: Finding, paint: Paint): string {
+  const advice = fix === null ? "" : `. Fix: ${fix}`;
+  const judged = paint(styles[verdict], verdict.padEnd("problem ".length));
+  return `  ${judged} ${name.padEnd(NAME_COLUMNS)}${clean(`${found}${advice}`)}`;
+}
+
+function jsonLine({ group, name }: Check, { verdict, found, fix }: Finding): string {
+  return json({ group, check: name, verdict, found, fix });
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
+}

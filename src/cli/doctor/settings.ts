@@ -1,0 +1,104 @@
+/** `wgmon doctor`: the settings, and the files with names. */
+
+import type { Answers } from "../client.ts";
+import { peersFound } from "../history-query.ts";
+import { systemClock } from "../../base/clock.ts";
+import { fileName } from "../../base/redact.ts";
+import { SystemError } from "../../base/errors.ts";
+import type { SettingsView } from "../../http/settings-view.ts";
+import { NameBook } from "../../names/peer-names.ts";
+import { presentOf, unmatched } from "../../names/unmatched.ts";
+import type { PublicKey } from "../../base/wireguard.ts";
+import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
+import type { DeviceFacts } from "./devices.ts";
+
+export function judgeSettings({
+  file,
+  isOfDaemon,
+  problems,
+  notes,
+}: {
+  /** null if no file was read. */
+  readonly file: string | null;
+  /** Whether the settings are those of the running wgmon. */
+  readonly isOfDaemon: boolean;
+  readonly problems: readonly string[];
+  readonly notes: readonly string[];
+}): Finding[] {
+  const findings = [
+    ...problems.map((each) =>
+      problem(
+        each,
+        each.endsWith("EACCES")
+          ? "run this as root, or as the user that wgmon runs as; what follows goes by the rest"
+          : "correct it, or wgmon does not start; what follows goes by the rest",
+      ),
+    ),
+    ...notes.map((each) => warning(each, null)),
+  ];
+  if (findings.length > 0) return findings;
+  const read = file === null ? "no file; flags, variables and defaults" : fileName(file);
+  return [ok(isOfDaemon ? `those of the running wgmon: ${read}` : read)];
+}
+
+/** @param daemon the daemon with these settings; null if none runs or other settings are checked. */
+export async function checkNames(
+  settings: Pick<SettingsView, "names" | "peers" | "targets">,
+  devices: readonly DeviceFacts[],
+  daemon: Answers | null,
+): Promise<Finding[]> {
+  const complaints: string[] = [];
+  const log = { debug() {}, info() {}, error() {}, warn: (what: string) => complaints.push(what) };
+  const peers = new Map(
+    Object.entries(settings.peers).map(([key, name]) => [key as PublicKey, { name }] as const),
+  );
+  using files = new NameBook({ clock: systemClock, log });
+  // The service reads a copy of /etc/wireguard from its last start; the files here may contain other names.
+  const inForce = daemon === null ? null : await namesOf(daemon);
+  if (inForce === null) {
+    files.setSources({ names: settings.names, peers });
+    files.watch(devices.map(({ name }) => name));
+  }
+  const book = inForce ?? files;
+  const isNamed = devices.flatMap(({ name, publicKeys }) =>
+    publicKeys.map((key) => book.nameOf(key, name) !== null),
+  );
+  const watched = { targets: settings.targets, peers };
+  const absent = unmatched(watched, presentOf(watched, devices, book));
+  return [
+    ...judgeNames({ complaints, isNamed }),
+    ...absent.map((each) => warning(each, "correct the name, unless it is to be added")),
+  ];
+}
+
+/** The daemon's names of its peers; null if it does not answer. */
+async function namesOf(daemon: Answers): Promise<Pick<NameBook, "nameOf"> | null> {
+  const names = new Map<string, string | null>();
+  try {
+    for await (const { device, publicKey, name } of peersFound(daemon, {})) {
+      names.set(`${device} ${publicKey}`, name);
+    }
+  } catch (error) {
+    if (error instanceof SystemError) return null;
+    throw error;
+  }
+  return { nameOf: (publicKey, device) => names.get(`${device} ${publicKey}`) ?? null };
+}
+
+export function judgeNames({
+  complaints,
+  isNamed,
+}: {
+  readonly complaints: readonly string[];
+  /** For each peer, whether it has a name. */
+  readonly isNamed: readonly boolean[];
+}): Finding[] {
+  if (complaints.length > 0) {
+    return complaints.map((each) =>
+      warning(each.replace(/^names: /, ""), "make it readable for wgmon, or set names"),
+    );
+  }
+  if (isNamed.length === 0) return [skipped("there is no peer that could have one")];
+  const named = isNamed.filter(Boolean).length;
+  return [ok(`${named} of ${isNamed.length} peers have one`)];
+}

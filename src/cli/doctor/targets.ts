@@ -1,0 +1,83 @@
+/** `wgmon doctor`: whether the targets can be reached. No event is sent. */
+
+import { accessSync, constants, statSync } from "node:fs";
+
+import { proxyFor } from "../../channels/proxy.ts";
+import { networkReason } from "../../channels/webhook.ts";
+import type { TargetPlace } from "../../http/settings-view.ts";
+import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
+
+const REACH_MS = 5000;
+
+export async function checkTargets(
+  targets: readonly TargetPlace[],
+  { network }: { readonly network: boolean },
+): Promise<Finding[]> {
+  if (targets.length === 0) return [ok("none: events go to the log alone")];
+  const checks = targets.map(async ({ label, origin, program }) => {
+    if (origin === null) return judgeProgram(label, refusalOf(program!));
+    if (!network) return skipped(`${label}: --no-network`);
+    return judgeReached(label, await reach(origin));
+  });
+  return await Promise.all(checks);
+}
+
+export interface Reached {
+  /** null if there was no answer. */
+  readonly status: number | null;
+  readonly reason: string;
+  readonly ms: number;
+}
+
+/** Sends a HEAD request for `/` to the target's origin, by the same path as an event: DNS, proxy, TCP, TLS. */
+export async function reach(origin: string, limitMs = REACH_MS): Promise<Reached> {
+  const startMs = performance.now();
+  const since = () => Math.round(performance.now() - startMs);
+  try {
+    const { status } = await fetch(`${origin}/`, {
+      method: "HEAD",
+      redirect: "manual",
+      keepalive: false,
+      signal: AbortSignal.timeout(limitMs),
+    });
+    return { status, reason: "", ms: since() };
+  } catch (error) {
+    return { status: null, reason: networkReason(error, proxyFor(new URL(origin))), ms: since() };
+  }
+}
+
+export function judgeReached(name: string, { status, reason, ms }: Reached): Finding {
+  if (status === null) {
+    return problem(
+      `${name}: ${reason === "timeout" ? `no answer in ${Math.round(ms / 1000)} s` : reason}`,
+      "check the URL, DNS, the way out and the receiver; wgmon test-webhook",
+    );
+  }
+  if (status >= 502 && status <= 504) {
+    return warning(`${name}: answers ${status}, as a proxy whose service is down`, "see there");
+  }
+  return ok(`${name}: can be reached, ${ms} ms`);
+}
+
+/** Why a program cannot or should not be started; null if no problem was found. */
+function refusalOf(path: string): string | null {
+  try {
+    const stat = statSync(path);
+    if (!stat.isFile()) return "is not a file";
+    accessSync(path, constants.X_OK);
+    return (stat.mode & 0o002) === 0 ? null : "can be written by all users";
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    if (code === "ENOENT" || code === "ENOTDIR") return "does not exist";
+    return code === "EACCES" ? "may not be executed" : `cannot be looked at: ${String(code)}`;
+  }
+}
+
+export function judgeProgram(name: string, refusal: string | null): Finding {
+  if (refusal === null) return ok(`${name}: can be executed`);
+  const fixes: Readonly<Record<string, string>> = {
+    "can be written by all users": "chmod o-w it",
+    "may not be executed": "chmod +x it",
+  };
+  return problem(`${name}: ${refusal}`, fixes[refusal] ?? "correct exec in the settings file");
+}

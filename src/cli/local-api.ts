@@ -1,0 +1,149 @@
+/**
+ * Answers the commands while wgmon does not run: the same answers, made from one scan and from the store of
+ * the settings, which is only read.
+ */
+
+import type { Clock } from "../base/clock.ts";
+import type { Settings } from "../config/config.ts";
+import { Counters } from "../stats/counters.ts";
+import { SystemError } from "../base/errors.ts";
+import { type Api, makeApi } from "../http/api.ts";
+import { LiveSource } from "../http/daemon-read-model.ts";
+import type { PeerView } from "../http/view.ts";
+import { Devices } from "../kernel/devices.ts";
+import type { Log } from "../platform/log.ts";
+import { NameBook } from "../names/peer-names.ts";
+import { RateBook } from "../stats/rates.ts";
+import { Store } from "../store/store.ts";
+import { type Earlier, Tracker } from "../sessions/tracker.ts";
+import type { PublicKey } from "../base/wireguard.ts";
+import { type Answers, viewOf } from "./client.ts";
+
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+interface Options {
+  readonly version: string;
+  readonly clock: Clock;
+}
+
+export class Offline implements Answers, Disposable {
+  /** What the scan could not read. */
+  readonly problems: readonly Error[];
+  /** Why the past is unknown; null: the store could be read. */
+  readonly storeProblem: SystemError | null;
+  readonly #api: Api;
+  /** Start times of the sessions in the store. */
+  readonly #known: ReadonlyMap<string, number>;
+  readonly #parts: readonly Disposable[];
+
+  static async open(settings: Settings, { version, clock }: Options): Promise<Offline> {
+    const { stateDir, devices: wanted, idleTimeoutMs, holdMs, peers } = settings;
+    const devices = new Devices(wanted);
+    const { store, problem } = await openStore(stateDir, clock);
+    const names = new NameBook({ clock, log: silent });
+    names.setSources(settings);
+
+    // Apply the same rules as a wgmon that is started now.
+    const rules = {
+      idleTimeoutMs: (key: PublicKey) => peers.get(key)?.idleTimeoutMs ?? idleTimeoutMs,
+      holdMs,
+      announceExisting: true,
+    };
+    const earlier = store.earlier(clock.now().wallMs);
+    const tracker = new Tracker(rules, earlier, clock.now());
+    const look = await devices.look(null);
+    tracker.observe(look, clock.now());
+    names.watch(devices.known.map(({ name }) => name));
+
+    const source = new LiveSource(version, {
+      clock,
+      store,
+      counters: new Counters(),
+      rates: new RateBook(),
+      tracker,
+      devices,
+      outbox: { states: [] },
+      startedAtMs: () => clock.now().wallMs,
+      // The store is only read. Times in it are adjusted at the start of the daemon.
+      readClock() {},
+      byCurrentClock: (atMs) => atMs,
+      host: () => settings.host,
+      // There is only one scan; no further scan is triggered.
+      wakeUp: () => ({
+        monitor: "poll",
+        group: null,
+        interface: null,
+        reason: null,
+        problem: null,
+      }),
+      settings: () => settings,
+      nameOf: (key, device) => names.nameOf(key, device),
+      tagsOf: (key) => peers.get(key)?.tags ?? [],
+      subscribe: () => () => {},
+      look: () => Promise.resolve([]),
+    });
+    const { problems } = look;
+    return new Offline(makeApi(source), {
+      problems,
+      problem,
+      earlier,
+      parts: [devices, store, names],
+    });
+  }
+
+  private constructor(
+    api: Api,
+    found: {
+      readonly problems: readonly Error[];
+      readonly problem: SystemError | null;
+      readonly earlier: Earlier | null;
+      readonly parts: readonly Disposable[];
+    },
+  ) {
+    this.#api = api;
+    this.problems = found.problems;
+    this.storeProblem = found.problem;
+    this.#parts = found.parts;
+    this.#known = new Map(
+      (found.earlier?.sessions ?? []).map(({ device, peer, startedAtMs }) => [
+        `${device} ${peer.publicKey}`,
+        startedAtMs,
+      ]),
+    );
+  }
+
+  async get<View>(path: string): Promise<View> {
+    const response = await this.#api.handle(new Request(`http://localhost${path}`));
+    const view = await viewOf<View>(response, path);
+    if (!path.startsWith("/v1/peers?")) return view;
+    const { items, ...rest } = view as { readonly items: readonly PeerView[] };
+    return { ...rest, items: items.map((peer) => this.#asKnown(peer)) } as View;
+  }
+
+  /** One scan shows that a peer is connected, but not since when. */
+  #asKnown(peer: PeerView): PeerView {
+    const { device, publicKey, session } = peer;
+    const startedAtMs = this.#known.get(`${device} ${publicKey}`) ?? null;
+    const isKnown =
+      startedAtMs !== null &&
+      session !== null &&
+      Date.parse(session.startedAt) === Math.trunc(startedAtMs);
+    return isKnown ? peer : { ...peer, session: null };
+  }
+
+  [Symbol.dispose](): void {
+    this.#api[Symbol.dispose]();
+    for (const part of this.#parts) part[Symbol.dispose]();
+  }
+}
+
+/** Opens an empty store if the real one cannot be read. */
+async function openStore(directory: string, clock: Clock) {
+  const options = { clock, log: silent };
+  try {
+    return { store: await Store.open({ ...options, directory, isTool: true }), problem: null };
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    return { store: await Store.open({ ...options, directory: null }), problem: error };
+  }
+}

@@ -1,0 +1,66 @@
+/** The columns in which `wgmon status` and `wgmon top` show a peer. Pure. */
+
+import { shortName } from "../channels/formats/message-text.ts";
+import type { PeerView } from "../http/view.ts";
+import { bytes, type Column, peerName, rate, since, type Style } from "./text.ts";
+
+const stateStyles: Readonly<Record<PeerView["state"], Style | null>> = {
+  connected: "green",
+  disconnected: null,
+  never: "dim",
+};
+
+/** The time of the last traffic of a connected peer, otherwise of the last handshake; null: never. */
+export function lastSeen({ session, lastHandshakeAt }: PeerView): string | null {
+  return session?.lastSeenAt ?? lastHandshakeAt;
+}
+
+/** The columns, by the field that the HTTP API sorts by. */
+export function peerColumns(nowMs: number) {
+  // `?` if the peer is connected but its session is unknown.
+  const ofSession = (text: (session: PeerView["session"]) => string) => (peer: PeerView) =>
+    peer.state === "connected" ? text(peer.session) : "";
+  const seen = (peer: PeerView) =>
+    peer.state === "never" ? "" : `${since(lastSeen(peer), nowMs)} ago`;
+  return {
+    name: { title: "PEER", cell: peerName, rank: 0, min: 12, least: 12 },
+    state: {
+      title: "STATE",
+      cell: ({ state }) => state,
+      style: ({ state }) => stateStyles[state],
+      rank: 1,
+      min: "disconnected".length,
+    },
+    device: { title: "DEVICE", cell: ({ device }) => shortName(device), rank: 6 },
+    startedAt: {
+      title: "SINCE",
+      cell: ofSession((session) => since(session?.startedAt ?? null, nowMs)),
+      rank: 3,
+      min: 7,
+    },
+    lastSeenAt: { title: "SEEN", cell: seen, rank: 2, min: 10 },
+    endpoint: { title: "ENDPOINT", cell: ({ endpoint }) => endpoint ?? "", rank: 7, min: 21 },
+    rxBytesPerSecond: {
+      title: "RX/S",
+      cell: ofSession((session) => rate(session?.rxBytesPerSecond ?? null)),
+      isNumber: true,
+      rank: 4,
+      min: 10,
+    },
+    txBytesPerSecond: {
+      title: "TX/S",
+      cell: ofSession((session) => rate(session?.txBytesPerSecond ?? null)),
+      isNumber: true,
+      rank: 5,
+      min: 10,
+    },
+    rxBytes: { title: "RX", cell: (peer) => bytes(peer.rxBytes), isNumber: true, rank: 8, min: 8 },
+    txBytes: { title: "TX", cell: (peer) => bytes(peer.txBytes), isNumber: true, rank: 9, min: 8 },
+    roams: {
+      title: "ROAMS",
+      cell: ofSession((session) => String(session?.roams ?? "?")),
+      isNumber: true,
+      rank: 10,
+    },
+  } satisfies Readonly<Record<string, Column<PeerView>>>;
+}

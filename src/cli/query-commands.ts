@@ -1,0 +1,118 @@
+/** The commands that query the running wgmon: `status`, `sessions`, `events` and `top`. */
+
+import type { Clock } from "../base/clock.ts";
+import type { Command } from "../config/config.ts";
+import { isUnreadable } from "../base/errors.ts";
+import { runtimeDirOf, socketIn } from "../platform/socket-path.ts";
+import { hasReader, isTerminal, print } from "../platform/os.ts";
+import { Daemon, NotRunning } from "./client.ts";
+import type { Offline } from "./local-api.ts";
+import { paintFor } from "./text.ts";
+
+const STDOUT = 1;
+
+type Asking = Extract<Command, { type: "status" | "sessions" | "events" | "top" }>;
+
+interface Options {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+  readonly clock: Clock;
+  /** Writes a line to standard error. */
+  readonly complain: (line: string) => void;
+}
+
+/**
+ * Runs the command and returns its exit code.
+ *
+ * @throws SystemError, LibraryError, ConfigError
+ */
+export async function runAsking(command: Asking, options: Options): Promise<number> {
+  const { env, clock, complain } = options;
+  const { askedDevices } = command;
+  const { devices } = command.settings;
+  const daemon = new Daemon(socketIn(runtimeDirOf(env)));
+  if (command.type === "top") {
+    const { runTop } = await import("./top.ts");
+    await runTop(daemon, {
+      intervalMs: command.intervalMs,
+      device: devices[0] ?? null,
+      askedDevices,
+      env,
+      clock,
+    });
+    return 0;
+  }
+
+  const isRunning = await isThere(daemon);
+  using offline = isRunning ? null : await openOffline(command, options);
+  const answers = offline ?? daemon;
+  const output = {
+    print,
+    complain,
+    paint: paintFor(env, isTerminal(STDOUT)),
+    // Some terminals report 0 columns.
+    room: isTerminal(STDOUT) ? process.stdout.columns || null : null,
+    devices,
+    nowMs: clock.now().wallMs,
+  };
+  switch (command.type) {
+    case "status": {
+      const { printStatus } = await import("./status.ts");
+      await printStatus(answers, { ...output, askedDevices, json: command.json, isRunning });
+      return offline !== null && offline.problems.length > 0 ? 1 : 0;
+    }
+    case "sessions": {
+      const { printSessions } = await import("./sessions.ts");
+      await printSessions(answers, { ...output, request: command });
+      return 0;
+    }
+    case "events": {
+      const { followEvents, printEvents } = await import("./events.ts");
+      const request = { ...output, request: command, clock, hasReader };
+      if (command.follow) {
+        for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(0));
+      }
+      const place = await printEvents(answers, request);
+      if (command.follow && place !== null) await followEvents(daemon, place, request);
+      return 0;
+    }
+  }
+}
+
+async function isThere(daemon: Daemon): Promise<boolean> {
+  try {
+    await daemon.get("/v1/status");
+    return true;
+  } catch (error) {
+    if (error instanceof NotRunning) return false;
+    throw error;
+  }
+}
+
+/** Answers without the daemon. Reports on standard error where the answers come from and what could not be read. */
+async function openOffline(
+  command: Exclude<Asking, { type: "top" }>,
+  { version, clock, complain }: Options,
+): Promise<Offline> {
+  const { Offline } = await import("./local-api.ts");
+  const { askedDevices, settings } = command;
+  // List all devices, so that a misspelt one gets a suggestion.
+  const looked = askedDevices.length > 0 ? { ...settings, devices: [] } : settings;
+  const offline = await Offline.open(looked, { version, clock });
+  const tell = (source: string) =>
+    complain(`wgmon is not running here; this is what ${source} says`);
+  if (command.type === "status") {
+    tell("the kernel");
+    for (const problem of offline.problems) {
+      if (!isUnreadable(problem)) throw problem;
+      complain(problem.message);
+    }
+  } else if (offline.storeProblem === null) {
+    tell("its store");
+  } else {
+    complain("wgmon is not running here");
+    if (command.type !== "events" || !command.follow) throw offline.storeProblem;
+    complain(offline.storeProblem.message);
+  }
+  return offline;
+}

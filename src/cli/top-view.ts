@@ -1,0 +1,295 @@
+/**
+ * What `wgmon top` shows, and what its keys do: turns the last answers of wgmon, the view and the terminal
+ * size into lines. The HTTP API sorts and searches, so that of 10,000 peers only the visible ones are
+ * requested. Pure.
+ */
+
+import { shortName, shortSentence } from "../channels/formats/message-text.ts";
+import type {
+  DeviceView,
+  PeerView,
+  PlacedEventView,
+  StatusView,
+  TargetView,
+} from "../http/view.ts";
+import type { Key } from "./keys.ts";
+import { peerColumns } from "./peer-table.ts";
+import { count, cutTo, type Paint, since, type Style, tableOf } from "./text.ts";
+
+/** The sortable columns, in the order in which `s` selects them. */
+const SORTS = [
+  "startedAt",
+  "lastSeenAt",
+  "rxBytesPerSecond",
+  "txBytesPerSecond",
+  "rxBytes",
+  "txBytes",
+  "roams",
+  "name",
+  "device",
+] as const;
+
+/** Number of events at the bottom, if there is room for them. */
+export const EVENTS = 3;
+const ROWS_FOR_EVENTS = 18;
+/** Title, summary, range, header and the line of keys. */
+const OTHER_ROWS = 5;
+/** The longest search text that the HTTP API accepts. */
+const SEARCH_MAX = 64;
+
+/** The state that the keys change. */
+export interface View {
+  readonly sort: (typeof SORTS)[number];
+  readonly isReversed: boolean;
+  /** Empty: all peers. */
+  readonly search: string;
+  /** null: all devices. */
+  readonly device: string | null;
+  readonly connectedOnly: boolean;
+  /** Number of peers above the first row. */
+  readonly offset: number;
+  /** The text typed after `/`; null: the filter is not being edited. */
+  readonly prompt: string | null;
+  readonly hasHelp: boolean;
+}
+
+/** The last answers of wgmon. */
+export interface Shown {
+  readonly status: StatusView;
+  readonly devices: readonly DeviceView[];
+  /** The peers in the rows of the table. */
+  readonly peers: readonly PeerView[];
+  /** Number of peers on all pages. */
+  readonly total: number;
+  readonly targets: readonly TargetView[];
+  /** The latest first. */
+  readonly events: readonly PlacedEventView[];
+}
+
+export interface Size {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+export function firstView(device: string | null): View {
+  return {
+    sort: "startedAt",
+    isReversed: false,
+    search: "",
+    device,
+    connectedOnly: false,
+    offset: 0,
+    prompt: null,
+    hasHelp: false,
+  };
+}
+
+/** Number of rows for peers. */
+export function tableRows({ rows }: Size): number {
+  return Math.max(1, rows - OTHER_ROWS - (rows >= ROWS_FOR_EVENTS ? EVENTS + 1 : 0));
+}
+
+/** The request path for the visible peers. */
+export function peersPath(view: View, size: Size): string {
+  const { sort, search, device, connectedOnly, offset } = view;
+  const query = new URLSearchParams({
+    sort,
+    order: isDescending(view) ? "desc" : "asc",
+    limit: `${Math.min(tableRows(size), 1000)}`,
+    offset: `${offset}`,
+  });
+  if (search !== "") query.set("search", search);
+  if (device !== null) query.set("device", device);
+  if (connectedOnly) query.set("state", "connected");
+  return `/v1/peers?${query.toString()}`;
+}
+
+/** Texts are sorted ascending, numbers and times descending, unless reversed. */
+function isDescending({ sort, isReversed }: View): boolean {
+  return (sort !== "name" && sort !== "device") !== isReversed;
+}
+
+/** Limits the offset, so that the last page is full. */
+export function withinTotal(view: View, total: number, size: Size): View {
+  const offset = Math.max(0, Math.min(view.offset, total - tableRows(size)));
+  return offset === view.offset ? view : { ...view, offset };
+}
+
+export interface Situation extends Size {
+  readonly shown: Shown | null;
+}
+
+/** The view after a key, or the action that the key asks for. */
+export function pressed(
+  view: View,
+  key: Key,
+  { shown, ...size }: Situation,
+): View | "quit" | "suspend" | "redraw" {
+  if (key === "ctrl-c") return "quit";
+  if (key === "ctrl-z") return "suspend";
+  if (key === "ctrl-l") return "redraw";
+  if (view.prompt !== null) return typed(view, view.prompt, key);
+  const page = tableRows(size);
+  const total = shown?.total ?? 0;
+  const to = (offset: number) => withinTotal({ ...view, offset }, total, size);
+  const sorted = (step: number): View => {
+    const index = (SORTS.indexOf(view.sort) + step + SORTS.length) % SORTS.length;
+    return { ...view, sort: SORTS[index]!, isReversed: false, offset: 0 };
+  };
+  switch (typeof key === "string" ? key : key.text) {
+    case "q":
+      return view.hasHelp ? { ...view, hasHelp: false } : "quit";
+    case "escape":
+      return { ...view, hasHelp: false, search: "", offset: 0 };
+    case "?":
+    case "h":
+      return { ...view, hasHelp: !view.hasHelp };
+    case "s":
+    case "right":
+      return sorted(1);
+    case "left":
+      return sorted(-1);
+    case "r":
+      return { ...view, isReversed: !view.isReversed, offset: 0 };
+    case "c":
+      return { ...view, connectedOnly: !view.connectedOnly, offset: 0 };
+    case "d": {
+      const names = [null, ...(shown?.devices ?? []).map(({ name }) => name)];
+      const next = names[(names.indexOf(view.device) + 1) % names.length] ?? null;
+      return { ...view, device: next, offset: 0 };
+    }
+    case "/":
+      return { ...view, prompt: view.search, hasHelp: false };
+    case "up":
+    case "k":
+      return to(view.offset - 1);
+    case "down":
+    case "j":
+      return to(view.offset + 1);
+    case "page-up":
+      return to(view.offset - page);
+    case "page-down":
+    case " ":
+      return to(view.offset + page);
+    case "home":
+    case "g":
+      return to(0);
+    case "end":
+    case "G":
+      return to(total);
+    default:
+      return view;
+  }
+}
+
+/** Handles a key while the filter is edited. The filter applies to what has been typed so far. */
+function typed(view: View, prompt: string, key: Key): View {
+  const search = (text: string): View => ({ ...view, prompt: text, search: text, offset: 0 });
+  if (typeof key === "object") {
+    return Array.from(prompt).length < SEARCH_MAX ? search(prompt + key.text) : view;
+  }
+  if (key === "enter") return { ...view, prompt: null };
+  if (key === "escape") return { ...search(""), prompt: null };
+  if (key === "backspace") return search(Array.from(prompt).slice(0, -1).join(""));
+  return key === "ctrl-u" ? search("") : view;
+}
+
+const HELP = [
+  "s, right, left       sort by another column",
+  "r                    the other way round",
+  "/                    only peers that have this in name, key, tags or addresses",
+  "d                    only those of the next device, then all again",
+  "c                    only those that are connected, then all again",
+  "up, down, k, j       scroll by a row; page up, page down, space: by a page",
+  "home, end, g, G      the first, the last",
+  "Ctrl-L, Ctrl-Z       draw everything again; to the shell, until fg",
+  "q, Ctrl-C            quit",
+  "",
+  "SINCE       when the session began",
+  "SEEN        the last sign of life; of those not connected, the last handshake",
+  "RX/S, TX/S  received from the peer and sent to it, over the last seconds",
+];
+
+export interface Drawing extends Situation {
+  readonly nowMs: number;
+  /** Why the shown data is out of date; null: it is current. */
+  readonly problem: string | null;
+  readonly paint: Paint;
+}
+
+/** At most as many lines as there are rows, none wider than the terminal. */
+export function drawn(view: View, drawing: Drawing): string[] {
+  const { shown, columns, rows, nowMs, problem, paint } = drawing;
+  const line = (text: string, style: Style | null = null) => {
+    const cut = cutTo(text, columns);
+    return style === null ? cut : paint(style, cut);
+  };
+  const lines = [
+    line(titleOf(shown, nowMs), "bold"),
+    line(summaryOf(shown)),
+    problem === null ? line(rangeOf(view, drawing), "dim") : line(problem, "red"),
+  ];
+  const body = view.hasHelp
+    ? ["", ...HELP.map((text) => line(text))]
+    : tableLines(shown?.peers ?? [], drawing);
+  const bodyRows = tableRows(drawing) + 1;
+  for (let row = 0; row < bodyRows; row++) lines.push(body[row] ?? "");
+  if (rows >= ROWS_FOR_EVENTS) {
+    lines.push("");
+    const events = (shown?.events ?? []).slice(0, EVENTS).toReversed();
+    for (let row = 0; row < EVENTS; row++) {
+      const event = events[row]?.event;
+      const text =
+        event === undefined ? "" : `${since(event.timestamp, nowMs)} ago: ${shortSentence(event)}`;
+      lines.push(line(text, "dim"));
+    }
+  }
+  lines.push(
+    view.prompt === null
+      ? line("q quit  ? help  s sort  r reverse  / filter  d device  c connected", "inverse")
+      : line(`filter: ${shortName(view.prompt)}_   Enter: keep it, Esc: drop it`, "inverse"),
+  );
+  return lines.slice(0, rows);
+}
+
+function tableLines(peers: readonly PeerView[], { columns, nowMs, paint }: Drawing): string[] {
+  const table = tableOf(Object.values(peerColumns(nowMs)), peers, { room: columns, paint });
+  return [paint("bold", table.header), ...peers.map((peer) => table.line(peer))];
+}
+
+function titleOf(shown: Shown | null, nowMs: number): string {
+  if (shown === null) return "wgmon";
+  const { host, version, startedAt } = shown.status;
+  return `${shortName(host)}: wgmon ${version}, up ${since(startedAt, nowMs)}`;
+}
+
+/** `2 devices, 3 of 5 peers connected; targets: 1 ok, 1 failing, 12 events waiting` */
+function summaryOf(shown: Shown | null): string {
+  if (shown === null) return "";
+  const { devices, peers, connected, store } = shown.status;
+  const parts = [`${count(devices, "device")}, ${connected} of ${count(peers, "peer")} connected`];
+  if (shown.targets.length > 0) {
+    const states = Object.entries(Object.groupBy(shown.targets, ({ state }) => state)).map(
+      ([state, targets]) => `${targets.length} ${state}`,
+    );
+    const waiting = shown.targets.reduce((sum, target) => sum + target.waiting, 0);
+    if (waiting > 0) states.push(`${count(waiting, "event")} waiting`);
+    parts.push(`targets: ${states.join(", ")}`);
+  }
+  if (store.problem !== null) parts.push(`store in memory only: ${shortName(store.problem)}`);
+  return parts.join("; ");
+}
+
+/** `1-15 of 10000 peers by SINCE, descending; device wg0; filter: ali` */
+function rangeOf(view: View, { shown, ...size }: Drawing): string {
+  const { total = 0, peers = [] } = shown ?? {};
+  const last = view.offset + peers.length;
+  const range = total > tableRows(size) ? `${view.offset + 1}-${last} of ` : "";
+  const parts = [
+    `${range}${count(total, "peer")} by ${peerColumns(0)[view.sort].title}, ${isDescending(view) ? "descending" : "ascending"}`,
+  ];
+  if (view.device !== null) parts.push(`device ${shortName(view.device)}`);
+  if (view.connectedOnly) parts.push("connected only");
+  if (view.search !== "") parts.push(`filter: ${shortName(view.search)}`);
+  return parts.join("; ");
+}

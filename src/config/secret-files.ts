@@ -1,0 +1,111 @@
+/** Checks whether other users can read the files that contain secrets, for `wgmon doctor` and for the log at start. */
+
+import { statSync } from "node:fs";
+import { dirname } from "node:path";
+
+import type { Settings } from "./config.ts";
+import { fileName, hasUrl } from "../base/redact.ts";
+import { SystemError } from "../base/errors.ts";
+import { type FileMode, readTextFile } from "../platform/os.ts";
+import { type Finding, ok, problem, warning } from "../base/check.ts";
+
+/** A file that the settings were read from. */
+export interface FileRead {
+  /** Absolute path. */
+  readonly path: string;
+  /** The mode when the file was read; null if unknown. */
+  readonly mode: FileMode | null;
+  readonly hasUrl: boolean;
+}
+
+/** @param files keyed by their names in the settings. */
+export function checkSecrets(
+  files: ReadonlyMap<string, FileRead>,
+  { file, listenTls }: Pick<Settings, "file" | "listenTls">,
+): Finding[] {
+  const findings = [...files].flatMap(([given, { path, mode, hasUrl }]) => {
+    const isSettings = given === file;
+    return judged(path, mode?.isRegular === true ? mode.bits & 0o777 : null, {
+      isSecret: !isSettings || hasUrl,
+      isSettings,
+    });
+  });
+  // The daemon's settings file, which this process has not read.
+  if (file !== null && file.startsWith("/") && !files.has(file)) {
+    findings.push(...judged(file, modeOf(file), { isSecret: hasUrlIn(file), isSettings: true }));
+  }
+  if (listenTls !== null) {
+    const bits = modeOf(listenTls.key);
+    findings.push(...judged(listenTls.key, bits, { isSecret: true, isSettings: false }));
+  }
+  const wrong = findings.filter(({ verdict }) => verdict !== "ok");
+  if (wrong.length > 0) return wrong;
+  const read = findings.length === 1 ? "1 file is" : `${findings.length} files are`;
+  return findings.length === 0 ? [] : [ok(`${read} only for those who should`)];
+}
+
+function hasUrlIn(path: string): boolean {
+  try {
+    return hasUrl(readTextFile(path) ?? "");
+  } catch (error) {
+    if (error instanceof SystemError) return false;
+    throw error;
+  }
+}
+
+function judged(
+  path: string,
+  /** null if the mode is unknown, or says nothing because this is not a regular file. */
+  bits: number | null,
+  what: { readonly isSecret: boolean; readonly isSettings: boolean },
+): Finding[] {
+  if (bits === null) return [];
+  return [judgeMode({ path, bits: canReach(path) ? bits : bits & ~0o007, ...what })];
+}
+
+/** Whether all users can reach a file: each parent folder must grant search permission to all users. */
+function canReach(path: string): boolean {
+  for (let folder = dirname(path); ; folder = dirname(folder)) {
+    if (((modeOf(folder) ?? 0o001) & 0o001) === 0) return false;
+    if (folder === "/") return true;
+  }
+}
+
+/** The file's mode; null if the file does not exist or cannot be examined. */
+function modeOf(path: string): number | null {
+  try {
+    return statSync(path).mode & 0o777;
+  } catch {
+    return null;
+  }
+}
+
+export function judgeMode({
+  path,
+  bits,
+  isSecret,
+  isSettings,
+}: {
+  readonly path: string;
+  /** For example `0o644`. */
+  readonly bits: number;
+  readonly isSecret: boolean;
+  /** Whether it is the settings file, which the service's own user must be able to read: src/cli/settings-example.ts. */
+  readonly isSettings: boolean;
+}): Finding {
+  const shown = fileName(path);
+  const mode = bits.toString(8).padStart(3, "0");
+  if ((bits & 0o002) !== 0) {
+    const rest = isSettings ? "o-w" : "o-rwx";
+    return problem(`all users can change ${shown}, mode ${mode}`, `chmod ${rest} ${shown}`);
+  }
+  if (isSecret && (bits & 0o004) !== 0) {
+    return warning(
+      `all users can read ${shown}, mode ${mode}, and there may be secrets in it`,
+      isSettings
+        ? "move its URLs to a file with mode 600: webhook_file, url_file of a [[target]], or the service's /etc/credstore/wgmon.webhooks"
+        : `chmod o-rwx ${shown}`,
+    );
+  }
+  return ok(`${shown}, mode ${mode}`);
+}

@@ -1,0 +1,53 @@
+/** Selects the events that a target wants. Pure. */
+
+import type { Event } from "./event-schema.ts";
+
+/** Filters. An event must match each list; an empty list matches everything. */
+export interface Selection {
+  readonly events: readonly EventPattern[];
+  readonly devices: readonly string[];
+  /** Public keys, and names as written in the settings. */
+  readonly peers: readonly string[];
+}
+
+/** Event types; `peer.*` and `device.*` stand for all types with that prefix. */
+export type EventPattern = Event["type"] | "peer.*" | "device.*";
+
+/** A record, so that a missing type of the contract is a compile error. */
+const types: Readonly<Record<Event["type"], true>> = {
+  "peer.connected": true,
+  "peer.roamed": true,
+  "peer.disconnected": true,
+  "handshake.unknown": true,
+  "device.added": true,
+  "device.removed": true,
+};
+
+const EVENT_TYPES = Object.keys(types) as Event["type"][];
+
+export const EVENT_PATTERNS: readonly EventPattern[] = [...EVENT_TYPES, "peer.*", "device.*"];
+
+export function isSelected(event: Event, { events, devices, peers }: Selection): boolean {
+  if (!isTypeSelected(event.type, events)) return false;
+  if (devices.length > 0 && !devices.includes(event.data.device)) return false;
+  if (peers.length === 0) return true;
+  // A filter by peer excludes events without a peer, such as those of devices.
+  if (!("peer" in event.data)) return false;
+  const { name, publicKey } = event.data.peer;
+  return peers.includes(publicKey) || (name !== null && peers.includes(name));
+}
+
+/** Whether no event can match: the filter wants only events without a peer, but of certain peers. */
+export function selectsNothing({ events, peers }: Selection): boolean {
+  const ofPeers = EVENT_TYPES.filter((type) => type.startsWith("peer."));
+  return peers.length > 0 && !ofPeers.some((type) => isTypeSelected(type, events));
+}
+
+function isTypeSelected(type: Event["type"], patterns: readonly EventPattern[]): boolean {
+  return (
+    patterns.length === 0 ||
+    patterns.some((pattern) =>
+      pattern.endsWith(".*") ? type.startsWith(pattern.slice(0, -1)) : type === pattern,
+    )
+  );
+}

@@ -1,0 +1,248 @@
+/**
+ * Turns changes into events and text: `Change` has the program's own values, `Event` is the public form, and `sentence`
+ * renders an event for people. Pure.
+ */
+
+import type { Event, EVENT_VERSION, PeerPart, SessionPart } from "./event-schema.ts";
+import type { UnknownHandshakes } from "../sessions/unknown-handshakes.ts";
+import { type Endpoint, formatEndpoint, type Peer } from "../base/wireguard.ts";
+
+/** Why a session ended: it was idle, or the peer or its device was removed. */
+export type DisconnectReason = "idle" | "peer-removed" | "device-removed";
+
+/** The state of a session at the time of a change. */
+export interface SessionSummary {
+  readonly startedAtMs: number;
+  /** Bytes received and sent in this session, handshakes included. */
+  readonly rxBytes: number;
+  readonly txBytes: number;
+  readonly roams: number;
+}
+
+/** A change of a peer or device. Times are wall clock. */
+export type Change =
+  | {
+      readonly type: "peer.connected";
+      readonly atMs: number;
+      readonly device: string;
+      readonly peer: Peer;
+      readonly session: SessionSummary;
+      /** The peer was already connected at wgmon's first scan of the device. */
+      readonly initial: boolean;
+    }
+  | {
+      readonly type: "peer.roamed";
+      readonly atMs: number;
+      readonly device: string;
+      readonly peer: Peer;
+      readonly session: SessionSummary;
+      readonly previousEndpoint: Endpoint;
+    }
+  | {
+      readonly type: "peer.disconnected";
+      readonly atMs: number;
+      readonly device: string;
+      readonly peer: Peer;
+      readonly session: SessionSummary;
+      /** When the peer was last active. */
+      readonly endedAtMs: number;
+      /** From the start to `endedAtMs`. Unaffected if the wall clock was set in between. */
+      readonly durationMs: number;
+      readonly reason: DisconnectReason;
+    }
+  | UnknownHandshakes
+  | {
+      readonly type: "device.added" | "device.removed";
+      readonly atMs: number;
+      readonly device: string;
+      readonly listenPort: number;
+    };
+
+/** Fields of an event that its change does not contain. */
+export interface Stamp {
+  /** `evt_` and 32 hexadecimal digits; unique. */
+  readonly id: string;
+  readonly host: string;
+  /** The peer's name; null if it has no name. */
+  readonly name: string | null;
+  /** The peer's tags from the settings; absent if it has none. */
+  readonly tags?: readonly string[];
+}
+
+/** Declared with the contract's type instead of importing its value: loading the contract costs start-up time. */
+const version: typeof EVENT_VERSION = 1;
+
+/** Returns the event for `change`. */
+export function eventOf(change: Change, stamp: Stamp): Event {
+  const { id, host } = stamp;
+  const timestamp = isoTime(change.atMs);
+  const head = { id, version, timestamp, host };
+  const { device } = change;
+  switch (change.type) {
+    case "peer.connected": {
+      const { initial } = change;
+      const peer = peerPart(change.peer, stamp);
+      const data = { device, peer, session: sessionPart(change.session), initial };
+      return { ...head, type: change.type, data };
+    }
+    case "peer.roamed": {
+      const previousEndpoint = formatEndpoint(change.previousEndpoint);
+      const peer = peerPart(change.peer, stamp);
+      const data = { device, peer, session: sessionPart(change.session), previousEndpoint };
+      return { ...head, type: change.type, data };
+    }
+    case "peer.disconnected": {
+      const { endedAtMs, reason } = change;
+      const session = {
+        ...sessionPart(change.session),
+        endedAt: isoTime(endedAtMs),
+        durationMs: Math.round(change.durationMs),
+      };
+      const data = { device, peer: peerPart(change.peer, stamp), session, reason };
+      return { ...head, type: change.type, data };
+    }
+    case "handshake.unknown": {
+      const { type, atMs: _, firstAtMs, lastAtMs, ...rest } = change;
+      const data = {
+        ...rest,
+        sources: [...rest.sources],
+        peers: rest.peers.map((peer) => ({ ...peer })),
+        firstAt: isoTime(firstAtMs),
+        lastAt: isoTime(lastAtMs),
+      };
+      return { ...head, type, data };
+    }
+    case "device.added":
+    case "device.removed":
+      return { ...head, type: change.type, data: { device, listenPort: change.listenPort } };
+  }
+}
+
+/**
+ * Renders one line for people, without a full stop: `alice (wg0) connected from 198.51.100.7:51820`.
+ *
+ * @param write formats the names of peers and devices, which users choose.
+ * @param writeKey formats the public key of a peer without a name.
+ */
+export function sentence(event: Event, write: Write = asItIs, writeKey: Write = asItIs): string {
+  const who = ({ device, peer }: { device: string; peer: PeerPart }) =>
+    `${named(peer, write, writeKey)} (${write(device)})`;
+  switch (event.type) {
+    case "peer.connected": {
+      const { data } = event;
+      const already = data.initial ? " already when wgmon started" : "";
+      return `${who(data)} connected${from(data.peer.endpoint)}${already}`;
+    }
+    case "peer.roamed": {
+      const { data } = event;
+      return `${who(data)} roamed from ${data.previousEndpoint} to ${data.peer.endpoint ?? "nowhere"}`;
+    }
+    case "peer.disconnected": {
+      const { data } = event;
+      const why = {
+        idle: "",
+        "peer-removed": ", peer removed",
+        "device-removed": ", device removed",
+      };
+      return `${who(data)} disconnected after ${duration(data.session.durationMs)}${why[data.reason]}`;
+    }
+    case "handshake.unknown":
+      return unknown(event.data, write, writeKey);
+    case "device.added": {
+      const { device, listenPort } = event.data;
+      return `${write(device)} added${listenPort === 0 ? "" : `, listening on port ${listenPort}`}`;
+    }
+    case "device.removed":
+      return `${write(event.data.device)} removed`;
+  }
+}
+
+/** Returns the fields of an event for its log line, flat, for machines. */
+export function logFields(event: Event): Record<string, unknown> {
+  const { id, data } = event;
+  if (!("peer" in data)) return { event: event.type, id, ...data };
+  const { peer, session, device, ...rest } = data;
+  const { publicKey, name, endpoint } = peer;
+  const tags = peer.tags.length === 0 ? {} : { tags: peer.tags };
+  const who = { peer: publicKey, name, ...tags, endpoint };
+  return { event: event.type, id, device, ...who, ...rest, ...session };
+}
+
+type Write = (text: string) => string;
+
+function named(
+  { name, publicKey }: Pick<PeerPart, "name" | "publicKey">,
+  write: Write,
+  writeKey: Write,
+): string {
+  const written = name === null ? "" : write(name);
+  return written === "" ? writeKey(publicKey) : written;
+}
+
+/** Describes how much the senders know, which distinguishes a misconfigured peer from a scanner. */
+function unknown(
+  data: Extract<Event, { type: "handshake.unknown" }>["data"],
+  write: Write,
+  writeKey: Write,
+): string {
+  const { packets, network, networks, mac1, peers } = data;
+  const device = write(data.device);
+  const where = network ?? `${networks} more networks`;
+  const what = `${device}: ${packets} handshake${packets === 1 ? "" : "s"} from ${where} that no peer completed`;
+  if (peers.length > 0) {
+    const names = peers.map((peer) => named(peer, write, writeKey)).join(", ");
+    return `${what}; ${names} tried (wrong preshared key, or no way back?)`;
+  }
+  const why = {
+    valid: `; they know ${device}'s public key (wrong preshared key, or a peer that was removed?)`,
+    invalid: `; they do not know ${device}'s public key (a scanner, or an old configuration?)`,
+    mixed: `; some of them know ${device}'s public key`,
+    "not-checked": "",
+  };
+  return `${what}${why[mac1]}`;
+}
+
+function asItIs(text: string): string {
+  return text;
+}
+
+function from(endpoint: string | null): string {
+  return endpoint === null ? "" : ` from ${endpoint}`;
+}
+
+/** Formats with the two largest units: `45s`, `12m 5s`, `3h 20m`, `2d 4h`. */
+export function duration(ms: number): string {
+  const seconds = Math.round(ms / 1000);
+  const units: [string, number][] = [
+    ["d", Math.floor(seconds / 86_400)],
+    ["h", Math.floor(seconds / 3600) % 24],
+    ["m", Math.floor(seconds / 60) % 60],
+    ["s", seconds % 60],
+  ];
+  const first = units.findIndex(([, count]) => count > 0);
+  if (first === -1) return "0s";
+  return units
+    .slice(first, first + 2)
+    .filter(([, count]) => count > 0)
+    .map(([unit, count]) => `${count}${unit}`)
+    .join(" ");
+}
+
+function peerPart(peer: Peer, { name, tags = [] }: Stamp): PeerPart {
+  return {
+    publicKey: peer.publicKey,
+    name,
+    tags: [...tags],
+    allowedIps: [...peer.allowedIps],
+    endpoint: peer.endpoint === null ? null : formatEndpoint(peer.endpoint),
+  };
+}
+
+function sessionPart(session: SessionSummary): SessionPart {
+  const { rxBytes, txBytes, roams } = session;
+  return { startedAt: isoTime(session.startedAtMs), rxBytes, txBytes, roams };
+}
+
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}

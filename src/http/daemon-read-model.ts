@@ -1,0 +1,152 @@
+/** The source of the HTTP API and the page in the running program: read access to the parts of app.ts. */
+
+import type { Clock } from "../base/clock.ts";
+import type { Settings } from "../config/config.ts";
+import type { Counters } from "../stats/counters.ts";
+import { isUnreadable } from "../base/errors.ts";
+import type { Devices } from "../kernel/devices.ts";
+import type { RateBook, Rates } from "../stats/rates.ts";
+import type { Placed, Store } from "../store/store.ts";
+import type { Session, Tracker } from "../sessions/tracker.ts";
+import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
+import { type SettingsView, viewSettings } from "./settings-view.ts";
+import type { LookReport, Source, TargetState, WakeUpState } from "./read-model.ts";
+
+/** How long a list of peers is reused: one response may need it several times. */
+const LIST_MS = 500;
+
+export interface Parts {
+  readonly clock: Clock;
+  readonly store: Store;
+  readonly counters: Counters;
+  readonly rates: RateBook;
+  readonly tracker: Pick<Tracker, "session" | "sessions" | "connected">;
+  readonly devices: Pick<Devices, "known" | "count" | "peers" | "asksAnew">;
+  readonly outbox: { readonly states: readonly TargetState[] };
+  startedAtMs(): number;
+  readClock(): void;
+  /** Converts a time that the kernel recorded to the present wall clock. */
+  byCurrentClock(atMs: number): number;
+  host(): string;
+  wakeUp(): WakeUpState;
+  settings(): Settings;
+  nameOf(publicKey: PublicKey, device: string): string | null;
+  tagsOf(publicKey: PublicKey): readonly string[];
+  subscribe(listener: (placed: readonly Placed[]) => void): () => void;
+  /** Scans all devices; resolves to the errors of those that could not be read. */
+  look(): Promise<readonly Error[]>;
+}
+
+export class LiveSource implements Source {
+  readonly version: string;
+  readonly clock: Clock;
+  readonly store: Store;
+  readonly counters: Counters;
+  readonly #parts: Parts;
+  readonly #lists = new Map<string, readonly Peer[]>();
+
+  constructor(version: string, parts: Parts) {
+    this.version = version;
+    this.clock = parts.clock;
+    this.store = parts.store;
+    this.counters = parts.counters;
+    this.#parts = parts;
+  }
+
+  get startedAtMs(): number {
+    return this.#parts.startedAtMs();
+  }
+
+  readClock(): void {
+    this.#parts.readClock();
+  }
+
+  host(): string {
+    return this.#parts.host();
+  }
+
+  wakeUp(): WakeUpState {
+    return this.#parts.wakeUp();
+  }
+
+  settings(): SettingsView {
+    const labels = this.targets().map(({ label }) => label);
+    return viewSettings(this.#parts.settings(), labels);
+  }
+
+  devices(): readonly Device[] {
+    return this.#parts.devices.known;
+  }
+
+  counts(device: string): { peers: number; connected: number } {
+    let connected = 0;
+    for (const session of this.#parts.tracker.sessions) {
+      if (session.device === device) connected++;
+    }
+    return { peers: this.#parts.devices.count(device), connected };
+  }
+
+  /**
+   * Reads a kernel device again, because a scan keeps only those fields of a peer that it compares. Does not
+   * change the tracker's state.
+   *
+   * @throws SystemError, ParseError
+   */
+  peers(device: string): readonly Peer[] {
+    const listed = this.#lists.get(device);
+    if (listed !== undefined) return listed;
+    let peers: readonly Peer[];
+    try {
+      peers = this.#parts.devices.peers(device).map((peer) => this.#byCurrentClock(peer));
+    } catch (error) {
+      // The next scan meets the same error and logs it.
+      if (isUnreadable(error)) this.counters.lookProblems++;
+      throw error;
+    }
+    this.#lists.set(device, peers);
+    if (this.#parts.devices.asksAnew(device)) {
+      const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);
+      this.#parts.rates.note(device, connected, this.clock.now().monotonicMs);
+    }
+    this.#parts.clock.after(LIST_MS, () => void this.#lists.delete(device));
+    return peers;
+  }
+
+  #byCurrentClock(peer: Peer): Peer {
+    if (peer.lastHandshakeMs === null) return peer;
+    const lastHandshakeMs = this.#parts.byCurrentClock(peer.lastHandshakeMs);
+    return lastHandshakeMs === peer.lastHandshakeMs ? peer : { ...peer, lastHandshakeMs };
+  }
+
+  session(device: string, publicKey: PublicKey): Session | null {
+    return this.#parts.tracker.session(device, publicKey);
+  }
+
+  rates(device: string, publicKey: PublicKey): Rates | null {
+    return this.#parts.rates.of(device, publicKey, this.clock.now().monotonicMs);
+  }
+
+  nameOf(publicKey: PublicKey, device: string): string | null {
+    return this.#parts.nameOf(publicKey, device);
+  }
+
+  tagsOf(publicKey: PublicKey): readonly string[] {
+    return this.#parts.tagsOf(publicKey);
+  }
+
+  targets(): readonly TargetState[] {
+    return this.#parts.outbox.states;
+  }
+
+  subscribe(listener: (placed: readonly Placed[]) => void): () => void {
+    return this.#parts.subscribe(listener);
+  }
+
+  async look(): Promise<LookReport> {
+    const startMs = this.clock.now().monotonicMs;
+    const problems = await this.#parts.look();
+    this.#lists.clear();
+    const tookMs = this.clock.now().monotonicMs - startMs;
+    return { tookMs, problems: problems.map(({ message }) => message) };
+  }
+}

@@ -1,0 +1,214 @@
+/**
+ * Sends events as they happen to any number of listeners, by Server-Sent Events
+ * (html.spec.whatwg.org/multipage/server-sent-events.html). The store is authoritative; the latest events are
+ * kept in memory only to save reads. A listener has a position among the events, a sequence number, and no
+ * queue: it gets the events after its position when it can accept more. So a slow listener costs nothing and
+ * does not delay others. Bun closes a connection that stays idle.
+ */
+
+import type { Source } from "./read-model.ts";
+
+/** Events kept in memory: the list is cut to this number once it has twice as many. */
+const RECENT_MAX = 1000;
+/** Most events read from the store, or given to a listener, at once. */
+const BATCH = 100;
+/** Keeps Bun (see IDLE_SECONDS in server.ts) and proxies from closing an idle connection. */
+const HEARTBEAT_MS = 10_000;
+/** Pause before a browser reconnects. */
+const RETRY_MS = 2000;
+
+const encoder = new TextEncoder();
+
+/** An event in the text format of the stream. */
+interface Frame {
+  readonly seq: number;
+  readonly text: string;
+}
+
+export class Feed implements Disposable {
+  readonly #source: Source;
+  readonly #listeners = new Set<Listener>();
+  /** The latest events, without a gap. */
+  #recent: Frame[] = [];
+  /** The sequence number just before the first of them. */
+  #before = 0;
+  #last = 0;
+  #unsubscribe = () => {};
+
+  constructor(source: Source) {
+    this.#source = source;
+  }
+
+  get listeners(): number {
+    return this.#listeners.size;
+  }
+
+  /** The sequence number of the latest event, kept up to date while there are listeners. */
+  get last(): number {
+    return this.#last;
+  }
+
+  /** @param after the listener gets all events after this sequence number; null means after the latest event. */
+  open(after: number | null): ReadableStream<Uint8Array> {
+    if (this.#listeners.size === 0) this.#begin();
+    const listener = new Listener(this, this.#source.clock, this.#greeting(after));
+    this.#listeners.add(listener);
+    return new ReadableStream<Uint8Array>(
+      {
+        pull: async (controller) => {
+          const text = await listener.next();
+          if (text === null) controller.close();
+          else controller.enqueue(encoder.encode(text));
+        },
+        cancel: () => this.leave(listener),
+      },
+      { highWaterMark: 0 },
+    );
+  }
+
+  /** The events after the sequence number, oldest first, at most BATCH; empty if there are none yet. */
+  after(seq: number): readonly Frame[] {
+    if (seq >= this.#last) return [];
+    if (seq >= this.#before) {
+      // Searched from the end: most listeners lack only the latest event.
+      let first = this.#recent.length;
+      while (first > 0 && this.#recent[first - 1]!.seq > seq) first--;
+      return this.#recent.slice(first, first + BATCH);
+    }
+    const read = this.#read(seq);
+    // All of them may have been deleted; continue with the events in memory.
+    return read.length > 0 ? read : this.#recent.slice(0, BATCH);
+  }
+
+  leave(listener: Listener): void {
+    listener.end();
+    this.#listeners.delete(listener);
+    if (this.#listeners.size === 0) this.#finish();
+  }
+
+  [Symbol.dispose](): void {
+    for (const listener of this.#listeners) listener.end();
+    this.#listeners.clear();
+    this.#finish();
+  }
+
+  #read(after: number): readonly Frame[] {
+    return this.#source.store
+      .events({
+        order: "oldest",
+        from: after,
+        limit: BATCH,
+        type: null,
+        publicKey: null,
+        sinceMs: null,
+      })
+      .map(({ seq, event }) => ({ seq, text: frame(seq, event) }));
+  }
+
+  #begin(): void {
+    this.#last = this.#source.store.eventPlaces().last;
+    this.#before = this.#last;
+    this.#unsubscribe = this.#source.subscribe((placed) => {
+      for (const { seq, event } of placed) {
+        // A store that was replaced may continue at another sequence number.
+        if (seq !== this.#last + 1) {
+          this.#recent = [];
+          this.#before = seq - 1;
+        }
+        this.#recent.push({ seq, text: frame(seq, event) });
+        this.#last = seq;
+      }
+      // Cut rarely, and then many events at once.
+      if (this.#recent.length > 2 * RECENT_MAX) {
+        this.#recent = this.#recent.slice(-RECENT_MAX);
+        this.#before = this.#recent[0]!.seq - 1;
+      }
+      for (const listener of this.#listeners) listener.wake();
+    });
+  }
+
+  #finish(): void {
+    this.#unsubscribe();
+    this.#unsubscribe = () => {};
+    this.#recent = [];
+  }
+
+  /** Where a listener starts, and the text sent before the first event. */
+  #greeting(after: number | null): { readonly seq: number; readonly text: string } {
+    const hello = `retry: ${RETRY_MS}\n`;
+    if (after === null) return { seq: this.#last, text: `${hello}: from now on\n\n` };
+    if (after <= this.#last) return { seq: after, text: `${hello}: from there on\n\n` };
+    // The client has seen later events than this store ever had: the store was replaced.
+    return { seq: this.#last, text: `${hello}\n${missed(this.#last + 1)}` };
+  }
+}
+
+/** One client of the stream. */
+class Listener {
+  readonly #feed: Feed;
+  readonly #clock: Source["clock"];
+  #seq: number;
+  #greeting: string | null;
+  #wake = () => {};
+  #ended = false;
+
+  constructor(feed: Feed, clock: Source["clock"], start: { seq: number; text: string }) {
+    this.#feed = feed;
+    this.#clock = clock;
+    this.#seq = start.seq;
+    this.#greeting = start.text;
+  }
+
+  /** Resolves when there is text to send; null means that the stream has ended. */
+  async next(): Promise<string | null> {
+    if (this.#greeting !== null) {
+      // Sent at once, so that the client knows that it is connected.
+      const greeting = this.#greeting;
+      this.#greeting = null;
+      return greeting;
+    }
+    for (let isQuiet = false; !this.#ended;) {
+      const frames = this.#feed.after(this.#seq);
+      if (frames.length > 0) return frames.map((each) => this.#told(each)).join("");
+      if (isQuiet) return ": quiet\n\n";
+      isQuiet = await this.#wait();
+    }
+    return null;
+  }
+
+  wake(): void {
+    this.#wake();
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#wake();
+  }
+
+  /** Sequence numbers have no gaps: if one is missing, its event was deleted before it could be sent. */
+  #told({ seq, text }: Frame): string {
+    const isNext = seq === this.#seq + 1;
+    this.#seq = seq;
+    return isNext ? text : `${missed(seq)}${text}`;
+  }
+
+  /** Waits until it is woken, at most HEARTBEAT_MS. Returns true if that time passed first. */
+  async #wait(): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const cancel = this.#clock.after(HEARTBEAT_MS, () => resolve(true));
+    this.#wake = () => resolve(false);
+    const isQuiet = await promise;
+    cancel();
+    return isQuiet;
+  }
+}
+
+/** JSON.stringify writes no line breaks, so one data line is enough. */
+function frame(seq: number, event: unknown): string {
+  return `id: ${seq}\ndata: ${JSON.stringify(event)}\n\n`;
+}
+
+/** The message that events before this sequence number are missing. */
+function missed(oldest: number): string {
+  return `id: ${oldest - 1}\nevent: missed\ndata: ${JSON.stringify({ oldest })}\n\n`;
+}

@@ -1,0 +1,100 @@
+/**
+ * What the HTTP API and the page read: their only access to the rest of the program. app.ts creates the real
+ * source, tests create others.
+ */
+
+import type { Monitor } from "../capture/capture.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Counters } from "../stats/counters.ts";
+import type { Rates } from "../stats/rates.ts";
+import type { Placed, Store } from "../store/store.ts";
+import type { Session } from "../sessions/tracker.ts";
+import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
+import type { SettingsView } from "./settings-view.ts";
+
+/** The part of the store that is read. */
+export type Archive = Pick<
+  Store,
+  | "problem"
+  | "isInMemory"
+  | "events"
+  | "eventPlaces"
+  | "pastPeers"
+  | "sessions"
+  | "traffic"
+  | "waiting"
+  | "queues"
+  | "deadLetters"
+  | "deadCounts"
+>;
+
+/** State of a target in the settings. */
+export interface TargetState {
+  readonly key: string;
+  /** Safe to show: `webhook https://hooks.example.net/...`. */
+  readonly label: string;
+  readonly waiting: number;
+  /** The target responded that it is gone permanently. */
+  readonly isStopped: boolean;
+  /** Failed attempts since the last success. */
+  readonly failures: number;
+  /** Why the latest attempt failed; empty if it succeeded or there was no attempt. */
+  readonly reason: string;
+}
+
+/** What wakes the running program. */
+export interface WakeUpState {
+  readonly monitor: Monitor;
+  /** The NFLOG group; null for other monitors. */
+  readonly group: number | null;
+  /** The capture interface, or `any`; null for other monitors. */
+  readonly interface: string | null;
+  /** Why `--monitor auto` chose the monitor; null if the settings name it. */
+  readonly reason: string | null;
+  /** What keeps packets from waking wgmon, with the remedy; null if no problem is known. */
+  readonly problem: string | null;
+}
+
+export interface LookReport {
+  readonly tookMs: number;
+  /** Errors of the devices that could not be read. */
+  readonly problems: string[];
+}
+
+export interface Source {
+  readonly version: string;
+  readonly clock: Clock;
+  readonly startedAtMs: number;
+  readonly store: Archive;
+  readonly counters: Counters;
+  /** Call this before reading anything: if the clock was set, it corrects the times taken before. */
+  readClock(): void;
+  /** The gateway's name. */
+  host(): string;
+  wakeUp(): WakeUpState;
+  /** The current settings, without secrets. */
+  settings(): SettingsView;
+  /** The devices of the last scan. */
+  devices(): readonly Device[];
+  /** How many peers a device has, and how many of them are connected, as of the last scan. */
+  counts(device: string): { readonly peers: number; readonly connected: number };
+  /**
+   * The device's peers, connected or not; empty if the device is gone. Kernel devices are read again by this.
+   *
+   * @throws SystemError, ParseError if the device cannot be read: see `isUnreadable` in errors.ts.
+   */
+  peers(device: string): Iterable<Peer>;
+  /** null if the peer is not connected. */
+  session(device: string, publicKey: PublicKey): Session | null;
+  /** Transfer rates of a connected peer; null until they are known. */
+  rates(device: string, publicKey: PublicKey): Rates | null;
+  /** null if the peer has no name. */
+  nameOf(publicKey: PublicKey, device: string): string | null;
+  /** Tags of a peer in the settings. */
+  tagsOf(publicKey: PublicKey): readonly string[];
+  targets(): readonly TargetState[];
+  /** Calls the listener with events, in order, once they are in the store. Returns a function that ends this. */
+  subscribe(listener: (placed: readonly Placed[]) => void): () => void;
+  /** Scans all devices now. */
+  look(): Promise<LookReport>;
+}

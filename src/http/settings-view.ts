@@ -1,0 +1,59 @@
+/**
+ * The current settings, for `GET /v1/settings` on the Unix socket; `wgmon doctor` compares them with the
+ * machine. They contain no secrets: a target is shown by its origin or program, a file by its path. Pure.
+ */
+
+import type { Settings, TargetSettings } from "../config/config.ts";
+
+/** Settings that are returned unchanged. */
+const PLAIN = [
+  "file",
+  "monitor",
+  "group",
+  "captureInterface",
+  "filter",
+  "manageRules",
+  "devices",
+  "names",
+  "stateDir",
+  "maxStoreBytes",
+  "listenTls",
+] as const satisfies readonly (keyof Settings)[];
+
+/** Where a target's events go, and which events it receives. */
+export interface TargetPlace {
+  /** Its name in the settings; null if it has no name there. */
+  readonly name: string | null;
+  /** For display: `webhook https://hooks.example.net/...`. */
+  readonly label: string;
+  /** Scheme, host and port of a webhook; null for a program. */
+  readonly origin: string | null;
+  /** The path of a program; null for a webhook. */
+  readonly program: string | null;
+  /** An empty list selects all. */
+  readonly selection: Pick<TargetSettings["selection"], "devices" | "peers">;
+}
+
+export interface SettingsView extends Pick<Settings, (typeof PLAIN)[number]> {
+  /** Names in the settings, by public key; null if the peer has no name there. */
+  readonly peers: Readonly<Record<string, string | null>>;
+  readonly targets: readonly TargetPlace[];
+}
+
+/** @param labels labels of the targets, in the order of the settings. */
+export function viewSettings(settings: Settings, labels: readonly string[]): SettingsView {
+  const plain = Object.fromEntries(PLAIN.map((key) => [key, settings[key]]));
+  return {
+    ...(plain as Pick<Settings, (typeof PLAIN)[number]>),
+    peers: Object.fromEntries([...settings.peers].map(([key, { name }]) => [key, name])),
+    targets: settings.targets.map((target, index) => placeOf(target, labels[index] ?? "")),
+  };
+}
+
+function placeOf({ name, destination, selection }: TargetSettings, label: string): TargetPlace {
+  const { devices, peers } = selection;
+  const common = { name, label, selection: { devices, peers } };
+  return destination.type === "exec"
+    ? { ...common, origin: null, program: destination.command[0] }
+    : { ...common, origin: new URL(destination.url).origin, program: null };
+}

@@ -1,0 +1,116 @@
+/**
+ * The known state of a device's peers: one row of 32-bit words per peer, all in one array in order of arrival, and an
+ * index from key to row. A peer takes about 100 bytes and no object. Pure.
+ */
+
+import { WG_KEY_LEN } from "../platform/constants.ts";
+
+export const KEY_WORDS = WG_KEY_LEN / 4;
+/** Offsets of the words in a row; the key comes first. All words are as in the kernel's messages. */
+const ROW_KEY = 0;
+export const ROW_HANDSHAKE = ROW_KEY + KEY_WORDS;
+export const HANDSHAKE_WORDS = 4;
+export const ROW_RX = ROW_HANDSHAKE + HANDSHAKE_WORDS;
+export const ROW_TX = ROW_RX + 2;
+/** Family and port, four words of address, scope; all zero = no endpoint. */
+export const ROW_ENDPOINT = ROW_TX + 2;
+const ROW_SEEN = ROW_ENDPOINT + 6;
+export const ROW_WORDS = ROW_SEEN + 1;
+/** How many words of a row can change: from the handshake to the end of the endpoint. */
+export const STATE_WORDS = ROW_SEEN - ROW_HANDSHAKE;
+
+const ROWS_MIN = 64;
+
+export class PeerRows {
+  count = 0;
+  /** Replaced by a larger array when it is full. */
+  words = new Int32Array(ROWS_MIN * ROW_WORDS);
+  /** Hash table with open addressing, from key to row + 1; 0 = free. Never more than half full. */
+  #index = new Int32Array(ROWS_MIN * 2);
+
+  /** The row of the key at `words[at]`; -1 if there is no such row. */
+  find(words: Int32Array, at: number): number {
+    const mask = this.#index.length - 1;
+    let slot = hash(words, at) & mask;
+    for (;;) {
+      const row = this.#index[slot]! - 1;
+      if (row === -1 || this.hasKey(row, words, at)) return row;
+      slot = (slot + 1) & mask;
+    }
+  }
+
+  hasKey(row: number, words: Int32Array, at: number): boolean {
+    return sameWords(this.words, row * ROW_WORDS + ROW_KEY, words, at, KEY_WORDS);
+  }
+
+  /** Adds a row, whose key must be new. Returns its number. */
+  add(row: Int32Array): number {
+    if ((this.count + 1) * ROW_WORDS > this.words.length) this.#grow();
+    this.words.set(row, this.count * ROW_WORDS);
+    this.#enter(this.count);
+    return this.count++;
+  }
+
+  /** Marks the row as seen by this scan; false if it was marked already. */
+  see(row: number, look: number): boolean {
+    const at = row * ROW_WORDS + ROW_SEEN;
+    if (this.words[at] === look) return false;
+    this.words[at] = look;
+    return true;
+  }
+
+  isSeen(row: number, look: number): boolean {
+    return this.words[row * ROW_WORDS + ROW_SEEN] === look;
+  }
+
+  /** Removes the rows that this scan did not see, and closes the gaps. */
+  keepSeen(look: number): void {
+    let kept = 0;
+    for (let row = 0; row < this.count; row++) {
+      if (!this.isSeen(row, look)) continue;
+      const start = row * ROW_WORDS;
+      this.words.copyWithin(kept * ROW_WORDS, start, start + ROW_WORDS);
+      kept++;
+    }
+    this.count = kept;
+    this.#enterAll();
+  }
+
+  #grow(): void {
+    const words = new Int32Array(this.words.length * 2);
+    words.set(this.words);
+    this.words = words;
+    this.#index = new Int32Array(this.#index.length * 2);
+    this.#enterAll();
+  }
+
+  #enterAll(): void {
+    this.#index.fill(0);
+    for (let row = 0; row < this.count; row++) this.#enter(row);
+  }
+
+  #enter(row: number): void {
+    const mask = this.#index.length - 1;
+    let slot = hash(this.words, row * ROW_WORDS + ROW_KEY) & mask;
+    while (this.#index[slot] !== 0) slot = (slot + 1) & mask;
+    this.#index[slot] = row + 1;
+  }
+}
+
+export function sameWords(
+  a: Int32Array,
+  aStart: number,
+  b: Int32Array,
+  bStart: number,
+  count: number,
+): boolean {
+  for (let word = 0; word < count; word++) {
+    if (a[aStart + word] !== b[bStart + word]) return false;
+  }
+  return true;
+}
+
+/** Keys are already random; the multiplications spread two of their words over the low bits. */
+function hash(words: Int32Array, at: number): number {
+  return Math.imul(words[at]! ^ Math.imul(words[at + 1]!, 0x85ebca6b), 0x9e3779b1) >>> 8;
+}

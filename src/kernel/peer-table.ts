@@ -1,0 +1,595 @@
+/**
+ * Parses the kernel's answers to WG_CMD_GET_DEVICE and finds what changed since the previous one. Pure.
+ *
+ * A scan must cost almost nothing for unchanged peers. A message that equals the one in the previous dump is skipped.
+ * For the other messages, the known state of each peer is a row of words; the answer is compared with it word by word,
+ * and only a peer that differs becomes an object. The attribute tree is that of linux/wireguard.h. The attributes of
+ * private and preshared keys are skipped: they never become values.
+ */
+
+import { ParseError } from "../base/errors.ts";
+import {
+  type Device,
+  type DeviceLook,
+  type Endpoint,
+  formatAddress,
+  type Peer,
+  type PeerChange,
+  type PublicKey,
+} from "../base/wireguard.ts";
+import { KnownMessages } from "./known-messages.ts";
+import {
+  align,
+  type Bytes,
+  expectLength,
+  headerEnd,
+  headerType,
+  readText,
+  wordsOf,
+} from "./netlink.ts";
+import {
+  HANDSHAKE_WORDS,
+  KEY_WORDS,
+  PeerRows,
+  ROW_ENDPOINT,
+  ROW_HANDSHAKE,
+  ROW_RX,
+  ROW_TX,
+  ROW_WORDS,
+  sameWords,
+  STATE_WORDS,
+} from "./peer-rows.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  GENL_HDRLEN,
+  NLA_HDRLEN,
+  NLMSG_HDRLEN,
+  WG_KEY_LEN,
+  WGALLOWEDIP_A_CIDR_MASK,
+  WGALLOWEDIP_A_FAMILY,
+  WGALLOWEDIP_A_IPADDR,
+  WGDEVICE_A_IFINDEX,
+  WGDEVICE_A_IFNAME,
+  WGDEVICE_A_LISTEN_PORT,
+  WGDEVICE_A_PEERS,
+  WGDEVICE_A_PUBLIC_KEY,
+  WGPEER_A_ALLOWEDIPS,
+  WGPEER_A_ENDPOINT,
+  WGPEER_A_LAST_HANDSHAKE_TIME,
+  WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL,
+  WGPEER_A_PUBLIC_KEY,
+  WGPEER_A_RX_BYTES,
+  WGPEER_A_TX_BYTES,
+} from "../platform/constants.ts";
+
+/** sizeof(struct sockaddr_in) and sizeof(struct sockaddr_in6), linux/in.h and linux/in6.h. */
+const SOCKADDR_IN_BYTES = 16;
+const SOCKADDR_IN6_BYTES = 28;
+/** The first second that does not fit entirely into a Date, whose maximum is 8.64e15 ms. */
+const SECONDS_END = 8.64e12;
+
+/** Headers of a peer's attributes as the kernel writes them: nla_len and nla_type in one word. */
+const headerOf = (type: number, length: number) => (NLA_HDRLEN + length) | (type << 16);
+const PUBLIC_KEY = headerOf(WGPEER_A_PUBLIC_KEY, WG_KEY_LEN);
+const HANDSHAKE = headerOf(WGPEER_A_LAST_HANDSHAKE_TIME, 16);
+const KEEPALIVE = headerOf(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, 2);
+const TX = headerOf(WGPEER_A_TX_BYTES, 8);
+const RX = headerOf(WGPEER_A_RX_BYTES, 8);
+const ENDPOINT_IN = headerOf(WGPEER_A_ENDPOINT, SOCKADDR_IN_BYTES);
+const ENDPOINT_IN6 = headerOf(WGPEER_A_ENDPOINT, SOCKADDR_IN6_BYTES);
+/** The types of these attributes, as bits. */
+const TYPES =
+  (1 << WGPEER_A_PUBLIC_KEY) |
+  (1 << WGPEER_A_LAST_HANDSHAKE_TIME) |
+  (1 << WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL) |
+  (1 << WGPEER_A_TX_BYTES) |
+  (1 << WGPEER_A_RX_BYTES) |
+  (1 << WGPEER_A_ENDPOINT);
+/** The attributes that an unchanged peer must have with the same values, as bits. */
+const HAS_HANDSHAKE = 1;
+const HAS_TX = 2;
+const HAS_RX = 4;
+const HAS_ENDPOINT = 8;
+const HAS_ALL = HAS_HANDSHAKE | HAS_TX | HAS_RX | HAS_ENDPOINT;
+
+const NOBODY: readonly PublicKey[] = [];
+
+/** A changed peer whose allowed IPs may continue in the next message. */
+interface Growing extends Peer {
+  readonly allowedIps: string[];
+}
+
+/** The peers of one device as of the last scan. */
+export class PeerTable {
+  readonly #rows = new PeerRows();
+  readonly #messages = new KnownMessages();
+  /** Rows of the peers in the current message. */
+  #messageRows: number[] = [];
+  /** The first row of the peers that are new in this scan. */
+  #newFrom = 0;
+  /** Whether new peers without a handshake are reported. */
+  #tellsAll: boolean;
+  #look = 0;
+  #seenCount = 0;
+  /** By row: the changes that `finish` will return. */
+  readonly #changed = new Map<number, PeerChange>();
+  #previousRow = -1;
+  #previousPeer: Growing | null = null;
+
+  /** The device in this dump; null before its first message. */
+  #device: Device | null = null;
+  /** The device in the last dump, and its public key as words. */
+  #knownDevice: Device | null = null;
+  readonly #deviceKey = new Int32Array(KEY_WORDS);
+  /** The result of `finish` while nothing changes. */
+  #quiet: DeviceLook | null = null;
+
+  /** The buffer of the answers and its words, cached because every answer uses the same buffer. */
+  #answer: Bytes | null = null;
+  #words: Int32Array = new Int32Array();
+  /** The current peer: its new row, and the values that are not in a row. */
+  readonly #found = new Int32Array(ROW_WORDS);
+  readonly #foundEndpoint = new Uint8Array(this.#found.buffer, ROW_ENDPOINT * 4);
+  #keepaliveSeconds = 0;
+  #allowedIps = 0;
+  #allowedIpsEnd = 0;
+
+  /**
+   * @param options.tellsAll if false, new peers without a handshake are not reported, which saves most of the first
+   *   scan of a large device. It becomes true once a peer with a handshake was removed, because that peer may return as
+   *   a new one.
+   */
+  constructor({ tellsAll = true }: { readonly tellsAll?: boolean } = {}) {
+    this.#tellsAll = tellsAll;
+  }
+
+  /** How many peers the device has. */
+  get size(): number {
+    return this.#rows.count;
+  }
+
+  /**
+   * Starts a dump. Changes found by an earlier dump that did not `finish` are kept, and their peers are read again,
+   * because the earlier dump may have ended in the middle of a peer.
+   */
+  begin(): void {
+    // Wraps to 32 bits, the size of a word in a row.
+    this.#look = (this.#look + 1) | 0;
+    this.#messages.begin();
+    this.#seenCount = 0;
+    this.#device = null;
+    this.#previousRow = -1;
+    this.#previousPeer = null;
+  }
+
+  /**
+   * Processes one message of the answer. `start` is the offset of its netlink header, a multiple of four.
+   *
+   * @throws ParseError
+   */
+  read(answer: Bytes, start: number, end: number): void {
+    const { isKnown, rows } = this.#messages.next(answer.bytes, start, end);
+    // After a changed peer, even a known message may continue that peer with more allowed IPs.
+    if (isKnown && this.#previousPeer === null && this.#skip(rows)) return;
+    rows.length = 0;
+    this.#messageRows = rows;
+    this.#readMessage(answer, start, end);
+  }
+
+  /**
+   * Marks the peers of a known message as seen. Returns false if one was already seen in this dump: then the message
+   * must be read.
+   */
+  #skip(rows: readonly number[]): boolean {
+    this.#device ??= this.#knownDevice;
+    for (const row of rows) {
+      if (!this.#rows.see(row, this.#look)) return false;
+      this.#seenCount++;
+      this.#previousRow = row;
+    }
+    return true;
+  }
+
+  #readMessage(answer: Bytes, start: number, end: number): void {
+    if (answer !== this.#answer) {
+      this.#answer = answer;
+      this.#words = wordsOf(answer);
+    }
+    const words = this.#words;
+    const { view } = answer;
+    let index = 0;
+    let listenPort = 0;
+    let name = 0;
+    let nameEnd = 0;
+    let key = -1;
+    for (let offset = start + NLMSG_HDRLEN + GENL_HDRLEN; offset < end;) {
+      const header = words[offset >> 2]!;
+      const stop = headerEnd(header, offset, end);
+      const payload = offset + NLA_HDRLEN;
+      switch (headerType(header)) {
+        case WGDEVICE_A_IFINDEX:
+          expectLength("WGDEVICE_A_IFINDEX", payload, stop, 4);
+          index = view.getUint32(payload, true);
+          break;
+        case WGDEVICE_A_IFNAME:
+          name = payload;
+          nameEnd = stop;
+          break;
+        case WGDEVICE_A_PUBLIC_KEY:
+          expectLength("WGDEVICE_A_PUBLIC_KEY", payload, stop, WG_KEY_LEN);
+          key = payload;
+          break;
+        case WGDEVICE_A_LISTEN_PORT:
+          expectLength("WGDEVICE_A_LISTEN_PORT", payload, stop, 2);
+          listenPort = view.getUint16(payload, true);
+          break;
+        case WGDEVICE_A_PEERS:
+          for (let peer = payload; peer < stop;) {
+            const peerEnd = headerEnd(words[peer >> 2]!, peer, stop);
+            const isUnchanged = this.#newFrom > 0 && this.#stepOver(peer + NLA_HDRLEN, peerEnd);
+            if (!isUnchanged) this.#readPeer(answer, peer + NLA_HDRLEN, peerEnd);
+            peer = align(peerEnd);
+          }
+          break;
+      }
+      offset = align(stop);
+    }
+    // Messages that continue a device repeat only its name and index.
+    if (this.#device !== null) return;
+    const known = this.#knownDevice;
+    if (
+      known !== null &&
+      known.index === index &&
+      known.listenPort === listenPort &&
+      isText(answer.bytes, name, nameEnd, known.name) &&
+      (key === -1
+        ? known.publicKey === null
+        : known.publicKey !== null && sameWords(this.#deviceKey, 0, words, key >> 2, KEY_WORDS))
+    ) {
+      this.#device = known;
+      return;
+    }
+    if (key !== -1) copyWords(this.#deviceKey, 0, words, key >> 2, KEY_WORDS);
+    this.#device = {
+      name: readText(answer.bytes, name, nameEnd),
+      index,
+      listenPort,
+      publicKey: key === -1 ? null : keyText(words, key >> 2),
+    };
+    this.#knownDevice = this.#device;
+  }
+
+  /**
+   * Ends the scan. After an interrupted dump `removed` is empty, because a peer missing from it may still exist.
+   *
+   * @throws ParseError if no message was read.
+   */
+  finish({ interrupted }: { interrupted: boolean }): DeviceLook {
+    const device = this.#device;
+    if (device === null) throw new ParseError("WG_CMD_GET_DEVICE: answer without a device");
+    const areAllThere = this.#seenCount === this.#rows.count;
+    const removed = interrupted || areAllThere ? NOBODY : this.#removeUnseen();
+    this.#newFrom = this.#rows.count;
+    // Removing rows moves others, so the messages stay known only if no row was removed.
+    this.#messages.end(!interrupted && areAllThere);
+    if (this.#changed.size > 0 || removed.length > 0) {
+      const changed = [...this.#changed.values()];
+      this.#changed.clear();
+      return { device, changed, removed };
+    }
+    if (this.#quiet?.device !== device) this.#quiet = { device, changed: [], removed };
+    return this.#quiet;
+  }
+
+  /**
+   * Skips a peer that equals its row, as almost all do in each scan. Returns false in all other cases, also for unusual
+   * or invalid attributes: then the peer must be read.
+   */
+  #stepOver(start: number, end: number): boolean {
+    const words = this.#words;
+    const rows = this.#rows;
+    const known = rows.words;
+    const rest = start + NLA_HDRLEN + WG_KEY_LEN;
+    if (rest > end || words[start >> 2] !== PUBLIC_KEY) return false;
+    const key = (start + NLA_HDRLEN) >> 2;
+    // The kernel lists the peers in the same order each time.
+    let row = this.#previousRow + 1;
+    if (row >= rows.count || !rows.hasKey(row, words, key)) row = rows.find(words, key);
+    if (row === -1) return false;
+    // The peer may continue here, or an earlier dump may have ended in the middle of it.
+    if (this.#changed.size > 0 && this.#changed.has(row)) return false;
+
+    const at = row * ROW_WORDS;
+    let has = known[at + ROW_ENDPOINT] === 0 ? HAS_ENDPOINT : 0;
+    for (let offset = rest; offset < end;) {
+      const header = words[offset >> 2]!;
+      const length = header & 0xffff;
+      if (length < NLA_HDRLEN || length > end - offset) return false;
+      const payload = (offset + NLA_HDRLEN) >> 2;
+      switch (header) {
+        case HANDSHAKE:
+          if (!sameWords(known, at + ROW_HANDSHAKE, words, payload, HANDSHAKE_WORDS)) return false;
+          has |= HAS_HANDSHAKE;
+          break;
+        case TX:
+          if (!sameWords(known, at + ROW_TX, words, payload, 2)) return false;
+          has |= HAS_TX;
+          break;
+        case RX:
+          if (!sameWords(known, at + ROW_RX, words, payload, 2)) return false;
+          has |= HAS_RX;
+          break;
+        case ENDPOINT_IN:
+          if ((words[payload]! & 0xffff) !== AF_INET) return false;
+          if (!sameWords(known, at + ROW_ENDPOINT, words, payload, 2)) return false;
+          has |= HAS_ENDPOINT;
+          break;
+        case ENDPOINT_IN6:
+          if ((words[payload]! & 0xffff) !== AF_INET6) return false;
+          if (words[payload] !== known[at + ROW_ENDPOINT]) return false;
+          if (!sameWords(known, at + ROW_ENDPOINT + 1, words, payload + 2, 5)) return false;
+          has |= HAS_ENDPOINT;
+          break;
+        case KEEPALIVE:
+          break;
+        default:
+          // A known type with an unexpected length or flags. (The shift wraps, so an unknown type from 32 on may match
+          // too; then the peer is read needlessly.)
+          if (((TYPES >>> headerType(header)) & 1) !== 0) return false;
+      }
+      offset = align(offset + length);
+    }
+    if (has !== HAS_ALL) return false;
+    this.#saw(row);
+    return true;
+  }
+
+  /** Reads a peer that differs from its row, or may differ. */
+  #readPeer(answer: Bytes, start: number, end: number): void {
+    this.#readAttributes(answer.view, start, end);
+    const found = this.#found;
+    // Everything that may throw a ParseError, except the allowed IPs, comes before the rows change. After an error in
+    // the allowed IPs the peer stays in #changed, so it is read again.
+    const handshakeMs = timespecMs(found, ROW_HANDSHAKE);
+
+    const rows = this.#rows;
+    let row = rows.find(found, 0);
+    if (row !== -1 && row === this.#previousRow) {
+      // The peer continues from the previous message; only its allowed IPs are new.
+      const peer = this.#previousPeer;
+      if (peer !== null) this.#readAllowedIps(answer, peer.allowedIps);
+      this.#messages.readAlways();
+      return;
+    }
+    const isKnown = row !== -1;
+    if (row === -1) row = rows.add(found);
+    this.#saw(row);
+
+    const at = row * ROW_WORDS;
+    const known = rows.words;
+    const unfinished = this.#changed.get(row);
+    const beforeMs = timespecMs(known, at + ROW_HANDSHAKE);
+    const isSame =
+      handshakeMs === beforeMs &&
+      sameWords(known, at + ROW_RX, found, ROW_RX, STATE_WORDS - HANDSHAKE_WORDS);
+    if (isKnown && isSame && unfinished === undefined) return;
+    let before: PeerChange["before"] = null;
+    if (row < this.#newFrom) {
+      before = unfinished?.before ?? {
+        lastHandshakeMs: beforeMs || null,
+        rxBytes: u64(known, at + ROW_RX),
+        txBytes: u64(known, at + ROW_TX),
+      };
+    }
+    copyWords(known, at + ROW_HANDSHAKE, found, ROW_HANDSHAKE, STATE_WORDS);
+    if (before === null && handshakeMs === 0 && !this.#tellsAll) {
+      this.#changed.delete(row);
+      return;
+    }
+    const peer: Growing = {
+      publicKey: keyText(found, 0),
+      endpoint: this.#endpoint(),
+      allowedIps: [],
+      lastHandshakeMs: handshakeMs || null,
+      rxBytes: u64(found, ROW_RX),
+      txBytes: u64(found, ROW_TX),
+      persistentKeepaliveSeconds: this.#keepaliveSeconds,
+    };
+    this.#changed.set(row, { peer, before });
+    this.#previousPeer = peer;
+    this.#readAllowedIps(answer, peer.allowedIps);
+  }
+
+  /** @throws ParseError */
+  #readAttributes(view: DataView, start: number, end: number): void {
+    const words = this.#words;
+    const found = this.#found.fill(0);
+    let hasKey = false;
+    this.#keepaliveSeconds = 0;
+    this.#allowedIps = 0;
+    this.#allowedIpsEnd = 0;
+    for (let offset = start; offset < end;) {
+      const header = words[offset >> 2]!;
+      const stop = headerEnd(header, offset, end);
+      const payload = offset + NLA_HDRLEN;
+      switch (headerType(header)) {
+        case WGPEER_A_PUBLIC_KEY:
+          expectLength("WGPEER_A_PUBLIC_KEY", payload, stop, WG_KEY_LEN);
+          copyWords(found, 0, words, payload >> 2, KEY_WORDS);
+          hasKey = true;
+          break;
+        case WGPEER_A_ENDPOINT:
+          this.#readEndpoint(view, payload, stop);
+          break;
+        case WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL:
+          expectLength("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL", payload, stop, 2);
+          this.#keepaliveSeconds = view.getUint16(payload, true);
+          break;
+        case WGPEER_A_LAST_HANDSHAKE_TIME:
+          expectLength("WGPEER_A_LAST_HANDSHAKE_TIME", payload, stop, 16);
+          copyWords(found, ROW_HANDSHAKE, words, payload >> 2, HANDSHAKE_WORDS);
+          break;
+        case WGPEER_A_RX_BYTES:
+          expectLength("WGPEER_A_RX_BYTES", payload, stop, 8);
+          copyWords(found, ROW_RX, words, payload >> 2, 2);
+          break;
+        case WGPEER_A_TX_BYTES:
+          expectLength("WGPEER_A_TX_BYTES", payload, stop, 8);
+          copyWords(found, ROW_TX, words, payload >> 2, 2);
+          break;
+        case WGPEER_A_ALLOWEDIPS:
+          this.#allowedIps = payload;
+          this.#allowedIpsEnd = stop;
+          break;
+      }
+      offset = align(stop);
+    }
+    if (!hasKey) throw new ParseError("WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY");
+  }
+
+  /** Reads the socket address at `offset`. An address of another family counts as no endpoint. */
+  #readEndpoint(view: DataView, offset: number, end: number): void {
+    if (end - offset < 2) throw new ParseError(`WGPEER_A_ENDPOINT: ${end - offset} bytes`);
+    const found = this.#found.fill(0, ROW_ENDPOINT);
+    const at = offset >> 2;
+    switch (view.getUint16(offset, true)) {
+      case AF_INET:
+        expectLength("WGPEER_A_ENDPOINT of family 2", offset, end, SOCKADDR_IN_BYTES);
+        copyWords(found, ROW_ENDPOINT, this.#words, at, 2);
+        break;
+      case AF_INET6:
+        expectLength("WGPEER_A_ENDPOINT of family 10", offset, end, SOCKADDR_IN6_BYTES);
+        copyWords(found, ROW_ENDPOINT, this.#words, at, 1);
+        // Leaves out sin6_flowinfo, which is not part of the endpoint.
+        copyWords(found, ROW_ENDPOINT + 1, this.#words, at + 2, 5);
+        break;
+    }
+  }
+
+  #endpoint(): Endpoint | null {
+    const bytes = this.#foundEndpoint;
+    // The port is in network byte order.
+    const port = (bytes[2]! << 8) | bytes[3]!;
+    switch (this.#found[ROW_ENDPOINT]! & 0xffff) {
+      case AF_INET:
+        return { address: formatAddress(bytes, 4, 4), port, scopeId: 0 };
+      case AF_INET6: {
+        const scopeId = this.#found[ROW_ENDPOINT + 5]! >>> 0;
+        return { address: formatAddress(bytes, 4, 16), port, scopeId };
+      }
+      default:
+        return null;
+    }
+  }
+
+  #readAllowedIps({ bytes, view }: Bytes, into: string[]): void {
+    const words = this.#words;
+    const end = this.#allowedIpsEnd;
+    for (let entry = this.#allowedIps; entry < end;) {
+      const entryEnd = headerEnd(words[entry >> 2]!, entry, end);
+      let family = 0;
+      let address = -1;
+      let addressLength = 0;
+      let mask = -1;
+      for (let offset = entry + NLA_HDRLEN; offset < entryEnd;) {
+        const header = words[offset >> 2]!;
+        const stop = headerEnd(header, offset, entryEnd);
+        const payload = offset + NLA_HDRLEN;
+        switch (headerType(header)) {
+          case WGALLOWEDIP_A_FAMILY:
+            expectLength("WGALLOWEDIP_A_FAMILY", payload, stop, 2);
+            family = view.getUint16(payload, true);
+            break;
+          case WGALLOWEDIP_A_IPADDR:
+            address = payload;
+            addressLength = stop - payload;
+            break;
+          case WGALLOWEDIP_A_CIDR_MASK:
+            expectLength("WGALLOWEDIP_A_CIDR_MASK", payload, stop, 1);
+            mask = bytes[payload]!;
+            break;
+        }
+        offset = align(stop);
+      }
+      const length = family === AF_INET ? 4 : family === AF_INET6 ? 16 : null;
+      if (length !== null) {
+        if (addressLength !== length || mask === -1) {
+          throw new ParseError(`WGPEER_A_ALLOWEDIPS: ${addressLength} bytes of family ${family}`);
+        }
+        if (mask > length * 8) throw new ParseError(`WGALLOWEDIP_A_CIDR_MASK: ${mask}`);
+        const text = formatAddress(bytes, address, length);
+        // An IPv4-mapped prefix must stay IPv6 here: its mask counts from the first bit of the IPv6 address.
+        const mapped = length === 16 && !text.includes(":") ? "::ffff:" : "";
+        into.push(`${mapped}${text}/${mask}`);
+      }
+      entry = align(entryEnd);
+    }
+  }
+
+  #saw(row: number): void {
+    this.#previousRow = row;
+    this.#previousPeer = null;
+    this.#messageRows.push(row);
+    if (this.#rows.see(row, this.#look)) this.#seenCount++;
+  }
+
+  /** Removes the peers that this scan did not see. Returns the keys of those that the previous scan had. */
+  #removeUnseen(): PublicKey[] {
+    const rows = this.#rows;
+    const removed: PublicKey[] = [];
+    for (let row = 0; row < rows.count; row++) {
+      if (rows.isSeen(row, this.#look)) continue;
+      // A peer that was added and removed between two scans was never reported.
+      this.#changed.delete(row);
+      const at = row * ROW_WORDS;
+      if (row < this.#newFrom) removed.push(keyText(rows.words, at));
+      if (timespecMs(rows.words, at + ROW_HANDSHAKE) !== 0) this.#tellsAll = true;
+    }
+    rows.keepSeen(this.#look);
+    return removed;
+  }
+}
+
+function copyWords(
+  to: Int32Array,
+  at: number,
+  from: Int32Array,
+  start: number,
+  count: number,
+): void {
+  for (let word = 0; word < count; word++) to[at + word] = from[start + word]!;
+}
+
+/** A u64 as a number; exact up to 2^53, which is 9 petabytes. */
+function u64(words: Int32Array, at: number): number {
+  return (words[at]! >>> 0) + (words[at + 1]! >>> 0) * 0x1_0000_0000;
+}
+
+/** struct __kernel_timespec (seconds and nanoseconds, 64 bits each) in whole milliseconds; 0 = never. */
+function timespecMs(words: Int32Array, at: number): number {
+  const seconds = u64(words, at);
+  const nanoseconds = u64(words, at + 2);
+  if (seconds >= SECONDS_END || nanoseconds >= 1e9) {
+    throw new ParseError(`WGPEER_A_LAST_HANDSHAKE_TIME: ${seconds} s ${nanoseconds} ns is no time`);
+  }
+  return seconds * 1000 + Math.floor(nanoseconds / 1e6);
+}
+
+const keyWords = new Int32Array(KEY_WORDS);
+const keyBytes = new Uint8Array(keyWords.buffer);
+
+/** The public key at `words[at]` in base64. */
+function keyText(words: Int32Array, at: number): PublicKey {
+  copyWords(keyWords, 0, words, at, KEY_WORDS);
+  return keyBytes.toBase64() as PublicKey;
+}
+
+/** Whether the attribute is this text followed by a NUL. */
+function isText(bytes: Uint8Array, start: number, end: number, text: string): boolean {
+  if (end - start !== text.length + 1 || bytes[end - 1] !== 0) return false;
+  for (let i = 0; i < text.length; i++) {
+    if (bytes[start + i] !== text.charCodeAt(i)) return false;
+  }
+  return true;
+}

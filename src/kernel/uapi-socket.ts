@@ -1,0 +1,158 @@
+/**
+ * The seam to the UAPI socket of a userspace WireGuard program. It uses libc instead of Bun's sockets, because the
+ * answer contains the private key and Bun would keep it in a buffer of its own.
+ */
+
+import { errno, libc } from "../../ffi/libc.ts";
+import type { Clock } from "../base/clock.ts";
+import { ParseError, SystemError } from "../base/errors.ts";
+import { whyNoAccess } from "../platform/os.ts";
+import { errnoName, systemError } from "../platform/errno.ts";
+import {
+  AF_UNIX,
+  EACCES,
+  EAGAIN,
+  ECONNREFUSED,
+  ECONNRESET,
+  EINTR,
+  ENOENT,
+  EPIPE,
+  MSG_DONTWAIT,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+} from "../platform/constants.ts";
+
+/** Ends with an empty line, as the answer does. */
+const REQUEST = new TextEncoder().encode("get=1\n\n");
+/** Timeout while the program sends nothing. */
+const SILENCE_MS = 1000;
+/** Timeout of the whole answer, so that one program cannot delay other devices; 10,000 peers take 60 ms. */
+const ANSWER_MS = 5000;
+/** About 40,000 peers; text and parsed peers together take fifteen times as much memory. */
+const ANSWER_MAX_BYTES = 16 * 1024 * 1024;
+/** Pause before the next read if nothing has arrived. A program answers in a fraction of it. */
+const PAUSE_MS = 1;
+/** Far more than the longest line. */
+const BUFFER_BYTES = 65_536;
+/** struct sockaddr_un, linux/un.h: the family, and a path with its NUL. */
+const SOCKADDR_UN_BYTES = 110;
+
+/** Parses an answer in pieces. */
+export interface AnswerParser<Result> {
+  readonly isComplete: boolean;
+  /**
+   * Reads all complete lines. The bytes are valid during the call only.
+   *
+   * @param nowMs wall clock.
+   * @returns how many bytes were read; the next call gets the rest again, with more.
+   * @throws ParseError
+   */
+  read(bytes: Uint8Array, nowMs: number): number;
+  /** @throws ParseError if the answer is incomplete. */
+  finish(): Result;
+}
+
+/**
+ * Sends the request and parses the answer in pieces as it arrives; after each piece its bytes are zeroed and the event
+ * loop runs. If the program hangs up in the middle, the request is repeated once, to find whether the program is gone.
+ *
+ * @returns null if the program is gone: it does not listen on its socket, or the socket does not exist.
+ * @throws SystemError, ParseError
+ */
+export async function askUapi<Result>(
+  operation: string,
+  path: string,
+  clock: Clock,
+  newParser: () => AnswerParser<Result>,
+): Promise<Result | null> {
+  try {
+    return await askOnce(operation, path, clock, newParser());
+  } catch (error) {
+    if (!(error instanceof SystemError && isHangUp(error))) throw error;
+    return await askOnce(operation, path, clock, newParser());
+  }
+}
+
+function isHangUp({ code }: SystemError): boolean {
+  return code === errnoName(ECONNRESET) || code === errnoName(EPIPE);
+}
+
+async function askOnce<Result>(
+  operation: string,
+  path: string,
+  clock: Clock,
+  parser: AnswerParser<Result>,
+): Promise<Result | null> {
+  const descriptor = libc().socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (descriptor < 0) throw systemError(operation, errno());
+  const buffer = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));
+  try {
+    const address = socketAddress(operation, path);
+    if (libc().connect(descriptor, address, address.length) < 0) {
+      const code = errno();
+      if (code === ENOENT || code === ECONNREFUSED) return null;
+      if (code === EACCES) throw new SystemError(operation, "EACCES", whyNoAccess(path));
+      throw systemError(operation, code);
+    }
+    if (Number(libc().write(descriptor, REQUEST, REQUEST.length)) < 0) {
+      throw systemError(operation, errno());
+    }
+    const startMs = clock.now().monotonicMs;
+    let heardMs = startMs;
+    let totalBytes = 0;
+    /** Length of the incomplete line at the start of the buffer. */
+    let restBytes = 0;
+    for (;;) {
+      const received = receive(operation, descriptor, buffer.subarray(restBytes));
+      if (received === 0) throw systemError(operation, ECONNRESET);
+      const { wallMs, monotonicMs } = clock.now();
+      if (received !== null) {
+        heardMs = monotonicMs;
+        totalBytes += received;
+        if (totalBytes > ANSWER_MAX_BYTES) {
+          throw new ParseError(`${operation}: the answer has more than ${ANSWER_MAX_BYTES} bytes`);
+        }
+        const length = restBytes + received;
+        const readBytes = parser.read(buffer.subarray(0, length), wallMs);
+        if (parser.isComplete) return parser.finish();
+        buffer.copyWithin(0, readBytes, length);
+        restBytes = length - readBytes;
+        buffer.fill(0, restBytes, length);
+        if (restBytes === buffer.length) throw new ParseError(`${operation}: a line is too long`);
+      } else if (monotonicMs - heardMs > SILENCE_MS) {
+        throw new SystemError(operation, "ETIMEDOUT", "its program does not answer");
+      }
+      if (monotonicMs - startMs > ANSWER_MS) {
+        const seconds = ANSWER_MS / 1000;
+        throw new SystemError(operation, "ETIMEDOUT", `no end of the answer within ${seconds} s`);
+      }
+      await new Promise<void>((resolve) => {
+        clock.after(received === null ? PAUSE_MS : 0, resolve);
+      });
+    }
+  } finally {
+    buffer.fill(0);
+    libc().close(descriptor);
+  }
+}
+
+/** @returns how many bytes arrived; 0 if the program closed the socket; null if nothing has arrived yet. */
+function receive(operation: string, descriptor: number, room: Uint8Array): number | null {
+  const length = Number(libc().recv(descriptor, room, room.length, MSG_DONTWAIT));
+  const code = length < 0 ? errno() : 0;
+  if (code === EAGAIN || code === EINTR) return null;
+  if (code !== 0) throw systemError(operation, code);
+  return length;
+}
+
+function socketAddress(operation: string, path: string): Uint8Array {
+  const text = new TextEncoder().encode(path);
+  if (text.length + 3 > SOCKADDR_UN_BYTES) {
+    throw new SystemError(operation, "ENAMETOOLONG", "the path of its socket is too long");
+  }
+  const address = new Uint8Array(SOCKADDR_UN_BYTES);
+  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
+  address.set(text, 2);
+  return address;
+}

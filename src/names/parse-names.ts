@@ -1,0 +1,435 @@
+/**
+ * Reads the names of peers from the comments in wg-quick's files and systemd's .netdev files. docs/settings.md, "Names
+ * of peers", states the rule. These files contain private keys, so only headers, public keys and comments without a key
+ * are decoded to text. One pass, linear in the size of the file. Pure.
+ */
+
+import { clean, cut } from "../channels/formats/message-text.ts";
+import { isPublicKey, type PublicKey } from "../base/wireguard.ts";
+
+/** The same limit as in the settings, in UTF-16 units, so at most as many characters. */
+const NAME_MAX = 64;
+/** A longer comment is ignored. The longest forms are JSON and wg-gen-web's line of four fields. */
+const COMMENT_BYTES_MAX = 512;
+/**
+ * A larger file is ignored, because each line takes a microsecond or more and the event loop waits. 20,000 peers of
+ * wg-portal have 300,000 lines.
+ */
+export const LINES_MAX = 500_000;
+/** A plain comment with more words is a note. */
+const NAME_WORDS_MAX = 6;
+/** Base64 of 32 bytes without its padding. */
+const KEY_CHARACTERS = 43;
+const PUBLIC_KEY_LENGTH = 44;
+/** Finds a key in a comment that had an invisible character or an escape within the key. */
+const KEY = new RegExp(`[a-z0-9+/]{${KEY_CHARACTERS}}`, "i");
+
+/** The meaning of a comment. */
+type Note =
+  /** A name in the form of a program or with a label, such as `friendly_name = alice`. */
+  | { readonly type: "marked"; readonly text: string }
+  /** May be a name, depending on where it stands. */
+  | { readonly type: "plain"; readonly text: string }
+  | Marker
+  /** A header or a setting that was commented out. */
+  | { readonly type: "header" | "setting" | "nothing" };
+
+/** A comment that a program writes before or after a block: `### begin alice ###`, `# alice end`. */
+interface Marker {
+  readonly type: "begin" | "end";
+  /** The text between the markers. */
+  readonly text: string;
+  /** The comment, if it is a plain one without the other marker; null: it is a marker in any case. */
+  readonly plain: string | null;
+}
+
+interface Comment {
+  /** Counted from 0. */
+  readonly line: number;
+  readonly note: Note;
+  /** Whether it is on the line of the header or of the public key. */
+  readonly isBeside: boolean;
+}
+
+/** The first and the last blank line since the last line of a block. */
+interface Blanks {
+  readonly first: number;
+  readonly last: number;
+}
+
+type Line =
+  | { readonly type: "blank" | "setting" }
+  | { readonly type: "comment"; readonly note: Note }
+  | { readonly type: "header"; readonly isPeer: boolean; readonly beside: Note }
+  | { readonly type: "public-key"; readonly key: PublicKey | null; readonly beside: Note };
+
+/** The names of the peers that have one; null if the file has more than `LINES_MAX` lines. */
+export function parseNames(bytes: Uint8Array): Map<PublicKey, string> | null {
+  const names = new Map<PublicKey, string>();
+  const isRead = readBlocks(bytes, ({ kind, keys, name }) => {
+    const [key, another] = keys;
+    // With two keys, most likely a header is missing.
+    if (kind !== "peer" || name === null || another !== undefined) return;
+    if (key !== undefined && key !== null) names.set(key, name);
+  });
+  return isRead ? names : null;
+}
+
+/** A section of the file, from its header to its last setting, and the best name found so far. */
+class Block {
+  readonly kind: "peer" | "disabled" | "other";
+  /** null: the setting's value is not a public key. */
+  readonly keys = new Set<PublicKey | null>();
+  readonly #headerLine: number;
+  #best: { readonly text: string | null; readonly rank: number } = { text: null, rank: Infinity };
+  #begin: { readonly text: string; readonly line: number } | null = null;
+
+  constructor(kind: Block["kind"], headerLine: number) {
+    this.kind = kind;
+    this.#headerLine = headerLine;
+  }
+
+  get name(): string | null {
+    return this.#best.text;
+  }
+
+  /** Evaluates the comments that belong to the block, from top to bottom. */
+  take(comments: readonly Comment[]): void {
+    for (const { line, note, isBeside } of comments) {
+      const isNear = isBeside || Math.abs(line - this.#headerLine) === 1;
+      if (note.type === "marked") this.#offer(note.text, line, true);
+      if (note.type === "plain" && isNear) this.#offer(plainName(note.text), line, false);
+      if (note.type === "begin") {
+        this.#begin = { text: note.text, line };
+        if (note.plain !== null && isNear) this.#offer(plainName(note.plain), line, false);
+      }
+      // Markers around several blocks are not the name of one.
+      if (note.type === "end" && note.text === this.#begin?.text) {
+        this.#offer(plainName(note.text), this.#begin.line, true);
+      }
+    }
+  }
+
+  /**
+   * A marked name has precedence over a plain one; then the name nearest to the header, then the upper one. No distance
+   * reaches `LINES_MAX`.
+   */
+  #offer(text: string | null, line: number, isMarked: boolean): void {
+    const rank = Math.abs(line - this.#headerLine) + (isMarked ? 0 : LINES_MAX);
+    if (text !== null && rank < this.#best.rank) this.#best = { text, rank };
+  }
+}
+
+/** Divides the file into blocks and assigns the comments to them. Returns false if the file has too many lines. */
+function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let block = new Block("other", -Infinity);
+  /** Comments since the last line of the block. */
+  let gap: Comment[] = [];
+  let blanks = null as Blanks | null;
+  /** Whether the first peer of the file has its name above its header; null until it was read. */
+  let isNameAbove: boolean | null = null;
+  /** The texts of the begin markers so far. */
+  const begun = new Set<string>();
+
+  const commentOf = (line: number, note: Note, isBeside: boolean): Comment => {
+    if (note.type === "begin") begun.add(note.text);
+    if (note.type !== "end" || note.plain === null || begun.has(note.text)) {
+      return { line, note, isBeside };
+    }
+    return { line, note: { type: "plain", text: note.plain }, isBeside };
+  };
+  const begin = (kind: Block["kind"], line: number): void => {
+    const next = new Block(kind, line);
+    const [above, below] = divide(gap, blanks, block.kind === "other" || isNameAbove === true);
+    block.take(above);
+    next.take(below);
+    if (kind !== "other") isNameAbove ??= next.name !== null;
+    found(block);
+    [block, gap, blanks] = [next, [], null];
+  };
+  const proceed = (): void => {
+    block.take(gap);
+    [gap, blanks] = [[], null];
+  };
+
+  let start = textStart(text);
+  for (let number = 0; start < text.length; number++) {
+    if (number === LINES_MAX) return false;
+    const newline = text.indexOf(NEWLINE, start);
+    const end = newline === -1 ? text.length : newline;
+    const line = lineAt(text, start, end);
+    start = end + 1;
+    switch (line.type) {
+      case "blank":
+        blanks = { first: blanks?.first ?? number, last: number };
+        break;
+      case "comment":
+        if (line.note.type === "header") begin("disabled", number);
+        else if (line.note.type === "setting" && block.kind === "disabled") proceed();
+        else if (line.note.type !== "nothing") {
+          gap.push(commentOf(number, line.note, false));
+        }
+        break;
+      case "header":
+        begin(line.isPeer ? "peer" : "other", number);
+        block.take([commentOf(number, line.beside, true)]);
+        break;
+      case "public-key":
+        proceed();
+        block.keys.add(line.key);
+        block.take([commentOf(number, line.beside, true)]);
+        break;
+      case "setting":
+        proceed();
+        break;
+    }
+  }
+  block.take(gap.filter(({ line }) => blanks === null || line < blanks.first));
+  found(block);
+  return true;
+}
+
+/**
+ * Divides the comments between two blocks: a comment belongs to the block that no blank line separates
+ * it from. Without a blank line, comments up to the last end marker belong to the upper block; those after
+ * it belong to the lower block if there is an end marker or `isForLower`, otherwise to none. A comment
+ * above an end marker never belongs to the lower block.
+ */
+function divide(
+  gap: readonly Comment[],
+  blanks: Blanks | null,
+  isForLower: boolean,
+): readonly [upper: readonly Comment[], lower: readonly Comment[]] {
+  const ended = gap.findLastIndex(({ note }) => note.type === "end") + 1;
+  const [closed, open] = [gap.slice(0, ended), gap.slice(ended)];
+  if (blanks === null) return [closed, ended > 0 || isForLower ? open : []];
+  const { first, last } = blanks;
+  return [gap.filter(({ line }) => line < first), open.filter(({ line }) => line > last)];
+}
+
+const NOTHING: Note = { type: "nothing" };
+
+// ---- Bytes ----
+
+const [NEWLINE, SPACE, HASH, SEMICOLON, EQUALS] = [0x0a, 0x20, 0x23, 0x3b, 0x3d];
+const [OPENING, CLOSING] = [0x5b, 0x5d];
+
+/** The offset after the byte order mark that some editors write. */
+function textStart(bytes: Buffer): number {
+  return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+}
+
+function lineAt(bytes: Buffer, lineStart: number, end: number): Line {
+  const start = skipBlank(bytes, lineStart, end);
+  if (start === end) return { type: "blank" };
+  const first = bytes[start];
+  if (first === HASH || first === SEMICOLON) {
+    return { type: "comment", note: noteAt(bytes, start, end) };
+  }
+  if (first === OPENING) {
+    const beside = noteAt(bytes, start, end);
+    return { type: "header", isPeer: isPeerHeader(bytes, start, end), beside };
+  }
+  return isPublicKeyAt(bytes, start, end) ? publicKeyAt(bytes, start, end) : { type: "setting" };
+}
+
+function isPeerHeader(bytes: Buffer, opening: number, end: number): boolean {
+  // Do not decode a longer one: it may contain a key.
+  const inside = bytes.subarray(opening + 1, Math.min(end, opening + KEY_CHARACTERS));
+  const closing = inside.indexOf(CLOSING);
+  if (closing === -1) return false;
+  return /^[ \t]*(peer|wireguardpeer)[ \t]*$/i.test(textOf(inside, 0, closing));
+}
+
+/** Compares bytes, because the line may contain a private key. */
+function isPublicKeyAt(bytes: Buffer, start: number, end: number): boolean {
+  const word = "publickey";
+  for (let i = 0; i < word.length; i++) {
+    // Compare without regard to case: 0x20 is the bit that lowercase letters have.
+    if (((bytes[start + i] ?? 0) | 0x20) !== word.charCodeAt(i)) return false;
+  }
+  const equals = skipBlank(bytes, start + word.length, end);
+  return equals < end && bytes[equals] === EQUALS;
+}
+
+function publicKeyAt(bytes: Buffer, start: number, end: number): Line {
+  const value = skipBlank(bytes, bytes.indexOf(EQUALS, start) + 1, end);
+  let after = value;
+  while (after < end && bytes[after]! > SPACE && bytes[after] !== HASH) after++;
+  const rest = skipBlank(bytes, after, end);
+  const isAlone = rest === end || bytes[rest] === HASH;
+  const text = isAlone && after - value === PUBLIC_KEY_LENGTH ? textOf(bytes, value, after) : "";
+  const beside = noteAt(bytes, after, end);
+  return { type: "public-key", key: isPublicKey(text) ? text : null, beside };
+}
+
+function skipBlank(bytes: Buffer, start: number, end: number): number {
+  let at = Math.min(start, end);
+  while (at < end && bytes[at]! <= SPACE) at++;
+  return at;
+}
+
+/** The comment on a line. One with a key in it is never decoded: the key may be a private one. */
+function noteAt(bytes: Buffer, start: number, end: number): Note {
+  let marks = start;
+  const isMark = (at: number) => bytes[at] === HASH || bytes[at] === SEMICOLON;
+  while (marks < end && !isMark(marks)) marks++;
+  let text = marks;
+  while (text < end && isMark(text)) text++;
+  if (text === end || end - text > COMMENT_BYTES_MAX) return NOTHING;
+  if (hasKey(bytes, text, end)) return { type: "setting" };
+  return noteOf(clean(textOf(bytes, text, end)), text - marks);
+}
+
+function hasKey(bytes: Buffer, start: number, end: number): boolean {
+  let run = 0;
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at]!;
+    const letter = byte | 0x20;
+    const isBase64 =
+      (letter >= 0x61 && letter <= 0x7a) ||
+      // Digits and the slash before them.
+      (byte >= 0x2f && byte <= 0x39) ||
+      byte === 0x2b;
+    run = isBase64 ? run + 1 : 0;
+    if (run === KEY_CHARACTERS) return true;
+  }
+  return false;
+}
+
+function textOf(bytes: Buffer, start: number, end: number): string {
+  return bytes.toString("utf8", start, end);
+}
+
+// ---- Forms ----
+
+/** @param marks how many `#` stood before the text. */
+function noteOf(comment: string, marks: number): Note {
+  // PiVPN disables a line like this.
+  const text = comment.replace(/^\[disabled\] ?/i, "");
+  if (/^\[ ?(peer|wireguardpeer|interface) ?\]/i.test(text)) return { type: "header" };
+  const marked = markedName(text, marks);
+  if (marked !== null) {
+    const whole = clean(marked);
+    const name = cut(whole, NAME_MAX);
+    return isReadable(name) && !KEY.test(whole) ? { type: "marked", text: name } : NOTHING;
+  }
+  if (/^[\w.-]+ ?=/.test(text)) return { type: "setting" };
+  return markerOf(text) ?? { type: "plain", text };
+}
+
+/** The name in a form that marks it as one; null if the text has no such form. */
+function markedName(text: string, marks: number): string | null {
+  // prometheus_wireguard_exporter, wg-portal, OPNsense
+  const friendly = /^friendly[_ -]?name ?[=:](.*)$/i.exec(text);
+  if (friendly !== null) return friendly[1]!;
+  const json = /^friendly[_ -]?json ?[=:](.*)$/i.exec(text);
+  if (json !== null) return nameInJson(json[1]!);
+  // WGDashboard: #Name# = alice
+  const dashboard = /^name# ?=(.*)$/i.exec(text);
+  if (dashboard !== null) return dashboard[1]!;
+  // wg-portal; the id of a peer is often its public key, which is not decoded.
+  const portal = /^-WGP- (?:Display name|Peer):(.*)$/i.exec(text);
+  if (portal !== null) return before(portal[1]!, / \/ Updated:/i);
+  // angristan's wireguard-install and scripts made from it: ### Client alice
+  if (marks > 1 && /^client /i.test(text)) return before(text.slice(7), / \| Expires:/i);
+  // wg-gen-web: # alice / alice@example.net / Updated: ... / Created: ...
+  const slash = text.indexOf(" / ");
+  if (slash > 0 && /Updated:/i.test(text.slice(slash))) return text.slice(0, slash);
+  // A label. wg-easy adds an id in brackets, a number or a UUID.
+  const label = /^(?:(?:peer|client|user)?[ _-]?name|peer|client|user) ?[:=](.*)$/i.exec(
+    undecorated(text),
+  );
+  return label === null ? null : label[1]!.replace(/ \((?:\d+|[\da-f-]{36})\)$/i, "");
+}
+
+/**
+ * A marker of PiVPN (`### begin alice ###`), Nyr's wireguard-install (`# BEGIN_PEER alice`),
+ * wireguard-manager (`# alice start`), or of a program that names nothing (`# BEGIN ANSIBLE MANAGED BLOCK`).
+ */
+function markerOf(text: string): Note | null {
+  const inner = undecorated(text);
+  const typeOf = (word: string) => (/end/i.test(word) ? "end" : "begin");
+  const [, word, peer, after = ""] = /^(begin|start|end)([_ ]peer)?(?: (.*))?$/i.exec(inner) ?? [];
+  if (word !== undefined) {
+    const type = typeOf(word);
+    const isNaming = peer !== undefined || text.endsWith("#");
+    const isCapital = word === word.toUpperCase();
+    if (type === "begin" && isCapital && !isNaming) return NOTHING;
+    return { type, text: after, plain: isNaming || isCapital ? null : text };
+  }
+  const [, name, side] = /^(.+) (start|end)$/i.exec(inner) ?? [];
+  return name === undefined ? null : { type: typeOf(side!), text: name, plain: text };
+}
+
+/** The string members that may contain a peer's name, in order of precedence; the exporter accepts any member. */
+const JSON_NAMES = [
+  "name",
+  "friendlyname",
+  "peername",
+  "displayname",
+  "clientname",
+  "fullname",
+  "username",
+  "user",
+  "peer",
+  "client",
+  "devicename",
+  "device",
+  "hostname",
+  "host",
+];
+
+/** The name in `friendly_json`; empty if it has none. */
+function nameInJson(json: string): string {
+  let members: Readonly<Record<string, unknown>>;
+  try {
+    members = Object(JSON.parse(json)) as Readonly<Record<string, unknown>>;
+  } catch {
+    return "";
+  }
+  const texts = new Map<string, string>();
+  for (const [key, value] of Object.entries(members)) {
+    const plainKey = key.replace(/[ _-]/g, "").toLowerCase();
+    if (typeof value === "string" && isReadable(value)) texts.set(plainKey, value);
+  }
+  const fullName = ["firstname", "lastname"].flatMap((key) => texts.get(key) ?? []).join(" ");
+  return JSON_NAMES.map((key) => texts.get(key)).find((text) => text !== undefined) ?? fullName;
+}
+
+/** Returns the name in a plain comment; null if it is a note, a heading or a detail. */
+function plainName(comment: string): string | null {
+  const text = undecorated(comment);
+  if (text.length > NAME_MAX || text.split(" ").length > NAME_WORDS_MAX) return null;
+  return isReadable(text) && !NO_NAMES.some((pattern) => pattern.test(text)) ? text : null;
+}
+
+/** Patterns of plain comments that are not names. docs/settings.md lists the same. */
+const NO_NAMES: readonly RegExp[] = [
+  KEY,
+  // A label and its value, a URL, a sentence.
+  /[:=]|[.,;!?\u2026]$/,
+  /^(peers?|clients?|users?|devices?)$/i,
+  /^(todo|fixme)\b/i,
+  /\b((managed|generated) by|ansible managed|do not edit)\b/i,
+  // A note about a key or a password, which may contain it.
+  /\b(public|private|preshared)[ _-]?keys?\b|\bpubkey\b|\bpsk\b|password/i,
+];
+
+/** Removes the lines that people draw around a comment: `--- alice ---`, `alice ###`. */
+function undecorated(text: string): string {
+  const words = text.split(" ");
+  const isName = (word: string) => !/^[#=*~<>+-]*$/.test(word);
+  return words.slice(words.findIndex(isName), words.findLastIndex(isName) + 1).join(" ");
+}
+
+function before(text: string, mark: RegExp): string {
+  const at = text.search(mark);
+  return at === -1 ? text : text.slice(0, at);
+}
+
+/** Whether the text has a letter, a digit or an emoji, and not only lines and dots. */
+function isReadable(text: string): boolean {
+  return /[\p{L}\p{N}\p{Extended_Pictographic}]/u.test(text);
+}

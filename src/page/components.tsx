@@ -1,0 +1,71 @@
+/** Small components that several pages use. */
+
+import { shortName } from "../channels/formats/message-text.ts";
+import { shortKey } from "../base/wireguard.ts";
+import { clockTime, peerAddress, span } from "./format.ts";
+import type { Live } from "./page-diff.ts";
+
+/** How long ago (`ago`), or for how long until now (`for`); the browser keeps it up to date. */
+export function Age({ ms, live, as }: { ms: number; live: Live; as: "ago" | "for" }) {
+  const { nowMs } = live;
+  const text = nowMs === null ? "" : `${span(nowMs - ms)}${as === "ago" ? " ago" : ""}`;
+  return (
+    <time datetime={new Date(ms).toISOString()} data-as={as} title={`${clockTime(ms)} UTC`}>
+      {text}
+    </time>
+  );
+}
+
+/** A time; the browser writes it in its own time zone. */
+export function At({ ms, live }: { ms: number; live: Live }) {
+  return (
+    <time datetime={new Date(ms).toISOString()} data-as="at">
+      {live.nowMs === null ? "" : clockTime(ms)}
+    </time>
+  );
+}
+
+/** A text from an untrusted source: sanitized, and isolated in its writing direction. */
+export function Name({ text }: { text: string }) {
+  return <bdi>{shortName(text)}</bdi>;
+}
+
+interface PeerName {
+  readonly device: string;
+  readonly publicKey: string;
+  /** null if the peer has no name. */
+  readonly name: string | null;
+}
+
+export function PeerLink({ device, publicKey, name }: PeerName) {
+  const text = shortName(name ?? "");
+  return (
+    <a href={peerAddress(device, publicKey)} title={publicKey}>
+      {text === "" ? <code>{shortKey(publicKey)}</code> : <bdi>{text}</bdi>}
+    </a>
+  );
+}
+
+/** A state is never shown by colour alone: each has a word and a shape. */
+export function State({ state }: { state: string }) {
+  return <span class={`state ${state}`}>{state}</span>;
+}
+
+/** An empty value, which a screen reader reads as "none". */
+export function None() {
+  return (
+    <span class="none">
+      <span aria-hidden="true">{"\u2013"}</span>
+      <span class="unseen">none</span>
+    </span>
+  );
+}
+
+/** A wide table that scrolls in its own box, also by keyboard. */
+export function Wide({ label, children }: { label: string; children: unknown }) {
+  return (
+    <div class="wide" role="region" aria-label={label} tabindex={0}>
+      {children as string}
+    </div>
+  );
+}

@@ -1,0 +1,101 @@
+/**
+ * The last 24 hours of peers: when they were connected, and their traffic. Cached until the next slot begins
+ * or the peer's session starts or ends.
+ */
+
+import type { Source } from "../http/read-model.ts";
+import { TRAFFIC_SLOT_MS } from "../store/store.ts";
+import type { PublicKey } from "../base/wireguard.ts";
+
+/** Most sessions read per peer: a peer with more of them has a gap at the beginning of the 24 hours. */
+const SESSIONS_MAX = 100;
+const KEPT_MAX = 300;
+/** Peers read without a pause; more would delay packets by milliseconds. */
+const SLICE = 10;
+
+/** A part of the last 24 hours, in slots from their beginning, with fractions. */
+export interface Stretch {
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface Past {
+  /** The length of rxBytes and txBytes. */
+  readonly slots: number;
+  /** Bytes per slot, oldest first; the last slot is not over yet. */
+  readonly rxBytes: readonly number[];
+  readonly txBytes: readonly number[];
+  /** When the peer was connected, latest first. */
+  readonly connected: readonly Stretch[];
+  readonly connectedMs: number;
+  /** The end of the last session; null if it is open, or if no session is known. */
+  readonly lastEndMs: number | null;
+}
+
+interface Kept {
+  /** What the data depends on; it is read again when this changes. */
+  readonly mark: string;
+  readonly past: Past;
+}
+
+export class Pasts {
+  readonly #source: Source;
+  readonly #kept = new Map<string, Kept>();
+
+  constructor(source: Source) {
+    this.#source = source;
+  }
+
+  /** The data of several peers, in order; other work runs in between. */
+  async ofAll(
+    peers: readonly { readonly device: string; readonly publicKey: PublicKey }[],
+  ): Promise<Past[]> {
+    const found: Past[] = [];
+    for (const [index, { device, publicKey }] of peers.entries()) {
+      if (index % SLICE === SLICE - 1) {
+        await new Promise<void>((resolve) => void setImmediate(resolve));
+      }
+      found.push(this.of(device, publicKey));
+    }
+    return found;
+  }
+
+  of(device: string, publicKey: PublicKey): Past {
+    const key = `${device} ${publicKey}`;
+    const nowMs = this.#source.clock.now().wallMs;
+    const slot = Math.floor(nowMs / TRAFFIC_SLOT_MS);
+    const mark = `${slot} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
+    const kept = this.#kept.get(key);
+    if (kept?.mark === mark) return kept.past;
+    const past = this.#read(device, publicKey, nowMs);
+    if (this.#kept.size >= KEPT_MAX) this.#kept.clear();
+    this.#kept.set(key, { mark, past });
+    return past;
+  }
+
+  #read(device: string, publicKey: PublicKey, nowMs: number): Past {
+    const { startMs, rxBytes, txBytes } = this.#source.store.traffic(device, publicKey, nowMs);
+    const endMs = startMs + rxBytes.length * TRAFFIC_SLOT_MS;
+    const rows = this.#source.store.sessions({
+      device,
+      publicKey,
+      sinceMs: null,
+      isOpen: null,
+      from: null,
+      limit: SESSIONS_MAX,
+    });
+    const slotAt = (ms: number) => (ms - startMs) / TRAFFIC_SLOT_MS;
+    let connectedMs = 0;
+    const connected = rows.flatMap(({ startedAtMs, endedAtMs }): Stretch[] => {
+      const fromMs = Math.max(startedAtMs, startMs);
+      const toMs = Math.min(endedAtMs ?? nowMs, nowMs);
+      if (toMs < fromMs) return [];
+      connectedMs += toMs - fromMs;
+      // An open session reaches to the end of the last slot, so that the chart does not change as the session
+      // grows.
+      return [{ from: slotAt(fromMs), to: slotAt(endedAtMs === null ? endMs : toMs) }];
+    });
+    const lastEndMs = rows[0]?.endedAtMs ?? null;
+    return { slots: rxBytes.length, rxBytes, txBytes, connected, connectedMs, lastEndMs };
+  }
+}

@@ -1,0 +1,31 @@
+/** Turns the kernel's error numbers into readable errors: the name, and a hint where there is one. */
+
+import { SystemError } from "../base/errors.ts";
+import * as uapi from "./constants.ts";
+
+const hints: Readonly<Record<string, string>> = {
+  EPERM: "operation not permitted",
+  EACCES: "permission denied, by owner and mode of the file or of a folder on the way to it",
+  ENODEV: "no such device",
+  EAGAIN: "the kernel did not answer in time",
+  ECONNRESET: "the other side ended in the middle",
+  ENOBUFS: "the kernel's queue was full",
+  EMFILE: "too many open files in this process; raise LimitNOFILE",
+  ENFILE: "too many open files on this machine",
+  EAFNOSUPPORT: "this kernel, or RestrictAddressFamilies= of the unit, does not allow it",
+  EPROTONOSUPPORT: "this kernel does not have it",
+};
+
+/** `EPERM` for 1; `errno 123` for a number that is not in uapi.ts. */
+export function errnoName(code: number): string {
+  // A linear search on each call: building a map would add half a millisecond to every start.
+  const found = Object.entries(uapi).find(
+    ([name, value]) => value === code && /^E[A-Z0-9]+$/.test(name),
+  );
+  return found?.[0] ?? `errno ${code}`;
+}
+
+export function systemError(operation: string, code: number): SystemError {
+  const name = errnoName(code);
+  return new SystemError(operation, name, hints[name]);
+}

@@ -1,0 +1,139 @@
+/**
+ * Prevents two wgmon daemons from sharing a state directory or a Unix socket: with one state directory, each event
+ * would be sent twice. The locks are flock(2) locks, which the kernel releases however the process ends.
+ */
+
+import { AlreadyRunning, SystemError } from "../base/errors.ts";
+import { socketIn } from "./socket-path.ts";
+import { lockFile, programOf, readTextFile } from "./os.ts";
+
+/**
+ * Result for each lock. null: this process holds it until it ends. Otherwise the reason why the place cannot be used.
+ */
+export interface Claims {
+  readonly stateDir: SystemError | null;
+  readonly socket: SystemError | null;
+}
+
+/**
+ * Creates the state directory and the socket's folder if they do not exist, and locks both.
+ *
+ * @throws AlreadyRunning when another process holds one of the locks.
+ */
+export function claim(stateDir: string, runtimeDir: string): Claims {
+  const socket = socketIn(runtimeDir);
+  return {
+    stateDir: take(stateDir, {
+      lock: lockOf(stateDir),
+      mode: 0o700,
+      advice: "give this one another --state-dir",
+    }),
+    socket: take(socket, {
+      lock: lockOfSocket(socket),
+      mode: 0o755,
+      advice: "give this one another --state-dir, and another folder in RUNTIME_DIRECTORY",
+    }),
+  };
+}
+
+/** The lock file of a state directory. */
+export function lockOf(stateDir: string): string {
+  return `${stateDir}/wgmon.lock`;
+}
+
+/** The lock file of a Unix socket. */
+export function lockOfSocket(socket: string): string {
+  return `${socket}.lock`;
+}
+
+interface Taking {
+  readonly lock: string;
+  /** Mode of the lock's folder, if it must be created. */
+  readonly mode: number;
+  readonly advice: string;
+}
+
+function take(name: string, { lock, mode, advice }: Taking): SystemError | null {
+  try {
+    lockInFolder(lock, mode);
+    return null;
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    if (error.code !== "EAGAIN") return error;
+    const owner = lockOwner(lock);
+    const [who, how] =
+      owner === null
+        ? ["another wgmon", `fuser -v ${lock} finds it`]
+        : [owner.text, `systemctl stop wgmon, or kill ${owner.pid}`];
+    throw new AlreadyRunning(
+      `already running: ${who} uses ${name}. Stop it (${how}), or ${advice}`,
+    );
+  }
+}
+
+function lockInFolder(lock: string, mode: number): void {
+  try {
+    lockFile(lock);
+  } catch (error) {
+    if (!(error instanceof SystemError && error.code === "ENOENT")) throw error;
+    // Loaded on demand: only the first start needs these modules, and they take as long to load as the rest of the
+    // start.
+    const { mkdirSync } = require("node:fs") as typeof import("node:fs");
+    const { dirname } = require("node:path") as typeof import("node:path");
+    try {
+      mkdirSync(dirname(lock), { recursive: true, mode });
+    } catch (failure) {
+      const { code = "EIO" } = failure as { code?: string };
+      throw new SystemError(`make ${dirname(lock)}`, code);
+    }
+    lockFile(lock);
+  }
+}
+
+export interface LockOwner {
+  readonly pid: number;
+  /** `process 412 (wgmon)` */
+  readonly text: string;
+}
+
+/** The process that has this file locked; null if there is no such process or it is not visible from here. */
+export function lockOwner(lock: string): LockOwner | null {
+  const { statSync } = require("node:fs") as typeof import("node:fs");
+  const stat = statSync(lock, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? null : findOwner(stat, readTextFile("/proc/locks") ?? "", programOf);
+}
+
+/**
+ * Finds the process that has a flock(2) lock on the file, in the text of /proc/locks, proc_locks(5).
+ *
+ * @param programOf returns the name of a process; null: unknown.
+ */
+export function findOwner(
+  file: { readonly dev: bigint; readonly ino: bigint },
+  locks: string,
+  programOf: (pid: number) => string | null,
+): LockOwner | null {
+  const owners = [...locks.matchAll(/^\d+: FLOCK .* WRITE (\d+) (\S+):(\d+) /gm)]
+    .map(([, pid, device, inode]) => ({ pid: Number(pid), device, inode: BigInt(inode!) }))
+    // pid 0: the process is in another PID namespace, such as that of another container.
+    .filter(({ pid, inode }) => pid !== 0 && inode === file.ino)
+    .map(({ pid, device }) => ({ pid, device, program: programOf(pid) }));
+  const device = deviceName(file.dev);
+  // On btrfs, stat(2) and /proc/locks report different devices, and inode numbers repeat across file systems.
+  const owner =
+    owners.find((each) => each.device === device) ??
+    owners.find(({ program }) => program === "wgmon");
+  if (owner === undefined) return null;
+  const { pid, program } = owner;
+  return { pid, text: `process ${pid}${program === null ? "" : ` (${program})`}` };
+}
+
+/**
+ * Formats a device as in /proc/locks: major and minor number of st_dev (makedev(3)), at least two hexadecimal digits
+ * each.
+ */
+function deviceName(dev: bigint): string {
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n);
+  return [major, minor].map((part) => part.toString(16).padStart(2, "0")).join(":");
+}

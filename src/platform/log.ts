@@ -1,0 +1,219 @@
+/**
+ * The log: one line per entry on standard error. Text for people, JSON for machines, and level prefixes for the journal
+ * (sd-daemon(3)) under systemd.
+ */
+
+import { writeToStderr } from "./os.ts";
+import { visible } from "../base/visible.ts";
+
+export type Fields = Readonly<Record<string, unknown>>;
+
+export interface Log {
+  debug(message: string, fields?: Fields): void;
+  info(message: string, fields?: Fields): void;
+  warn(message: string, fields?: Fields): void;
+  error(message: string, fields?: Fields): void;
+}
+
+/** The log with a changeable level, for main.ts; the rest of the program needs only Log. */
+export interface LeveledLog extends Log {
+  setLevel(level: Level): void;
+}
+
+type Level = keyof Log;
+type Format = "text" | "terminal" | "json" | "journal";
+
+interface Line {
+  readonly level: Level;
+  readonly message: string;
+  readonly fields: Fields;
+}
+
+const levels: readonly Level[] = ["debug", "info", "warn", "error"];
+
+/** Repetitions of the last warning or error are counted, and the count is written at this interval. */
+const REPEATS_MS = 60_000;
+
+/** How long the program may wait for the reader of a full pipe, once: the reader may only be slow. */
+const PATIENCE_MS = 100;
+
+export interface LogOptions {
+  readonly format: Format;
+  /** The lowest level that is written. */
+  readonly level: Level;
+  /** Receives each line without its line end. If it throws, the line counts as lost. */
+  readonly write?: (line: string) => void;
+  readonly now?: () => number;
+}
+
+export function createLog(options: LogOptions): LeveledLog {
+  const { format, write = stderrWriter(), now = Date.now } = options;
+  let least = options.level;
+  const render = renderers[format];
+  /** The last line, if it was a warning or an error. */
+  let last: { readonly line: Line; readonly key: string; repeats: number } | null = null;
+  let timer: NodeJS.Timeout | undefined;
+  let lost = 0;
+
+  function put(line: Line): void {
+    try {
+      if (lost > 0) {
+        const message = `lines lost here, standard error did not take them`;
+        write(render({ level: "warn", message, fields: { lines: lost } }, now()));
+        lost = 0;
+      }
+      write(render(line, now()));
+    } catch {
+      lost++;
+    }
+  }
+
+  function putRepeats(): void {
+    clearTimeout(timer);
+    timer = undefined;
+    if (last === null || last.repeats === 0) return;
+    const { line, repeats } = last;
+    last.repeats = 0;
+    put({
+      ...line,
+      message: `${line.message} (repeated ${repeats} time${repeats === 1 ? "" : "s"})`,
+    });
+  }
+
+  function log(level: Level, message: string, fields: Fields = {}): void {
+    if (levels.indexOf(level) < levels.indexOf(least)) return;
+    const line = { level, message, fields };
+    const key = level === "warn" || level === "error" ? `${level} ${sentence(line)}` : null;
+    if (key !== null && key === last?.key) {
+      last.repeats++;
+      timer ??= setTimeout(putRepeats, REPEATS_MS).unref();
+      return;
+    }
+    putRepeats();
+    last = key === null ? null : { line, key, repeats: 0 };
+    put(line);
+  }
+
+  return {
+    debug: (message, fields) => log("debug", message, fields),
+    info: (message, fields) => log("info", message, fields),
+    warn: (message, fields) => log("warn", message, fields),
+    error: (message, fields) => log("error", message, fields),
+    setLevel(level) {
+      least = level;
+    },
+  };
+}
+
+/** Resolves `auto` from what standard error is connected to. */
+export function chooseFormat(
+  setting: "auto" | "text" | "json" | "journal",
+  where: {
+    readonly env: Readonly<Record<string, string | undefined>>;
+    readonly isTerminal: boolean;
+  },
+): Format {
+  if (setting !== "auto") return setting;
+  if (where.isTerminal) return "terminal";
+  return leadsToJournal(where.env.JOURNAL_STREAM) ? "journal" : "text";
+}
+
+/**
+ * systemd identifies the journal's stream by `device:inode` (systemd.exec(5), JOURNAL_STREAM). A child process inherits
+ * the variable even if its standard error was redirected, so compare both.
+ */
+function leadsToJournal(stream: string | undefined): boolean {
+  if (stream === undefined) return false;
+  try {
+    // Loaded here, because only services need it and it takes a millisecond.
+    const { fstatSync } = process.getBuiltinModule("node:fs");
+    const { dev, ino } = fstatSync(2, { bigint: true });
+    return stream === `${dev}:${ino}`;
+  } catch {
+    return false; // standard error is closed
+  }
+}
+
+/**
+ * Writes each line with one write(2). The daemon never blocks on its reader: if a pipe is full (EAGAIN) or has no
+ * reader (EPIPE), the line is lost.
+ */
+function stderrWriter(): (line: string) => void {
+  let torn = false;
+  let patienceMs = PATIENCE_MS;
+  return (line) => {
+    const bytes = Buffer.from(`${torn ? "\n" : ""}${line}\n`);
+    const waitMs = patienceMs;
+    patienceMs = 0;
+    torn = writeToStderr(bytes, waitMs) < bytes.length;
+    if (!torn) patienceMs = PATIENCE_MS;
+  };
+}
+
+const renderers: Readonly<Record<Format, (line: Line, atMs: number) => string>> = {
+  text({ level, message, fields }, atMs) {
+    const time = new Date(atMs).toISOString();
+    return pairs({ time, level, msg: message, ...fields });
+  },
+  terminal(line, atMs) {
+    const colour = { debug: 90, info: 32, warn: 33, error: 31 }[line.level];
+    const plain = (process.env.NO_COLOR ?? "") !== "";
+    const level = line.level.padEnd(5);
+    const time = new Date(atMs).toTimeString().slice(0, 8);
+    // The message of an event contains everything people need.
+    const text = "event" in line.fields ? visible(line.message) : sentence(line);
+    return `${time} ${plain ? level : `\x1b[${colour}m${level}\x1b[0m`} ${text}`;
+  },
+  json({ level, message, fields }, atMs) {
+    const time = new Date(atMs).toISOString();
+    const members = Object.entries<unknown>({ time, level, msg: message, ...fields })
+      .filter(([, value]) => value !== undefined)
+      .map(([key, value]) => `${JSON.stringify(key)}:${toJson(value)}`);
+    return visible(`{${members.join(",")}}`);
+  },
+  journal(line) {
+    const priority = { debug: 7, info: 6, warn: 4, error: 3 }[line.level];
+    return `<${priority}>${sentence(line)}`;
+  },
+};
+
+/** `message key=value key="two words"` */
+function sentence({ message, fields }: Line): string {
+  return [visible(message.toWellFormed()), pairs(fields)].filter((part) => part !== "").join(" ");
+}
+
+function pairs(fields: Fields): string {
+  return Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${visible(key)}=${logfmt(value)}`)
+    .join(" ");
+}
+
+function logfmt(value: unknown): string {
+  if (Array.isArray(value) && value.every((each) => typeof each === "string")) {
+    return value.length === 0 ? "none" : logfmt(value.join(","));
+  }
+  const json = toJson(value);
+  const text = json.startsWith('"') ? String(JSON.parse(json)) : json;
+  const isPlain = /^[^\s"=\\]+$/.test(text) && text.isWellFormed() && visible(text) === text;
+  return isPlain ? text : visible(JSON.stringify(text));
+}
+
+/** Returns JSON for any value; a value without a JSON form becomes a string. */
+function toJson(value: unknown): string {
+  try {
+    // JSON.stringify returns undefined for a function or a symbol, although its type does not say so.
+    const json = JSON.stringify(value, speakable) as string | undefined;
+    return json ?? JSON.stringify(String(value));
+  } catch {
+    return '"(unprintable)"'; // a circular value, or a toJSON that throws
+  }
+}
+
+/** Writes bigints as digits and errors as their message. */
+function speakable(_key: string, value: unknown): unknown {
+  if (typeof value === "bigint") return String(value);
+  if (!(value instanceof Error)) return value;
+  const message = value.message || value.name;
+  return value.cause instanceof Error ? `${message}: ${value.cause.message}` : message;
+}

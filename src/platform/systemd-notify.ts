@@ -1,0 +1,145 @@
+/**
+ * Seam: sends notifications to systemd, or any other supervisor that set $NOTIFY_SOCKET, sd_notify(3). Uses libc,
+ * because Bun has no Unix datagram sockets. Loaded only if the variable is set.
+ */
+
+import { clock as libcClock, errno, libc } from "../../ffi/libc.ts";
+import { clean } from "../channels/formats/message-text.ts";
+import type { Clock } from "../base/clock.ts";
+import { SystemError } from "../base/errors.ts";
+import { systemError } from "./errno.ts";
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "./constants.ts";
+import type { Log } from "./log.ts";
+
+/** struct sockaddr_un, linux/un.h: offset and maximum length of the path. */
+const SUN_PATH = 2;
+const SUN_PATH_BYTES = 108;
+/** linux/time.h */
+const CLOCK_MONOTONIC = 1;
+const OPERATION = "tell systemd";
+/** Device names in the status text. More would not fit in one line of `systemctl status`. */
+const NAMES_MAX = 8;
+
+export interface NotifierOptions {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The state shown in the status text. */
+export interface Condition {
+  /** Names of the watched devices. */
+  readonly devices: readonly string[];
+  readonly connected: number;
+}
+
+export class Notifier {
+  readonly #address: string;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  #condition = "";
+  #cancelPing = () => {};
+
+  /** Starts the watchdog pings, if the watchdog is enabled. They continue as long as timers fire. */
+  constructor({ env, clock, log }: NotifierOptions) {
+    this.#address = env["NOTIFY_SOCKET"] ?? "";
+    this.#clock = clock;
+    this.#log = log;
+    const pauseMs = pauseOf(env);
+    if (pauseMs !== null) this.#ping(pauseMs);
+  }
+
+  ready(): void {
+    this.#tell("READY=1");
+  }
+
+  /** Sets the line in `systemctl status`. Sent only if it changed. */
+  condition(now: Condition): void {
+    const text = sentenceOf(now);
+    if (text === this.#condition) return;
+    this.#condition = text;
+    this.#tell(`STATUS=${text}`);
+  }
+
+  /** Announces a reload, which `ready` ends. */
+  reloading(): void {
+    this.#tell(`RELOADING=1\nMONOTONIC_USEC=${monotonicUs()}`);
+  }
+
+  stopping(): void {
+    this.#cancelPing();
+    this.#tell("STOPPING=1");
+  }
+
+  #ping(pauseMs: number): void {
+    this.#tell("WATCHDOG=1");
+    this.#cancelPing = this.#clock.after(pauseMs, () => this.#ping(pauseMs));
+  }
+
+  /** A failed notification does not end the program: systemd acts on the missing notification by itself. */
+  #tell(state: string): void {
+    try {
+      send(this.#address, state);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#log.warn(error.message);
+    }
+  }
+}
+
+/** Interval of the watchdog pings: half the watchdog's limit. Returns null if the watchdog is off. */
+function pauseOf(env: NotifierOptions["env"]): number | null {
+  const { WATCHDOG_USEC: limitUs, WATCHDOG_PID: pid } = env;
+  // sd_watchdog_enabled(3): the variables may be meant for the parent process.
+  if (pid !== undefined && pid !== String(process.pid)) return null;
+  if (limitUs === undefined || !/^[1-9]\d*$/.test(limitUs)) return null;
+  return Math.max(1, Number(limitUs) / 1000 / 2);
+}
+
+function sentenceOf({ devices, connected }: Condition): string {
+  if (devices.length === 0) return "waiting for a WireGuard device";
+  const shown = devices.slice(0, NAMES_MAX).map(clean);
+  const more = devices.length - shown.length;
+  if (more > 0) shown.push(`${more} more`);
+  const peers = `${connected} peer${connected === 1 ? "" : "s"}`;
+  return `watching ${shown.join(", ")}; ${peers} connected`;
+}
+
+/** @throws SystemError */
+function send(address: string, state: string): void {
+  // Do not block on a slow reader: the watchdog would take wgmon for hung.
+  const descriptor = libc().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (descriptor < 0) throw systemError(OPERATION, errno());
+  try {
+    const where = socketAddress(address);
+    if (libc().connect(descriptor, where, where.length) < 0) throw systemError(OPERATION, errno());
+    const bytes = new TextEncoder().encode(state);
+    if (Number(libc().write(descriptor, bytes, bytes.length)) < 0) {
+      throw systemError(OPERATION, errno());
+    }
+  } finally {
+    libc().close(descriptor);
+  }
+}
+
+/** Encodes a path or, with a leading @, a name in the abstract namespace, unix(7). */
+function socketAddress(address: string): Uint8Array {
+  const path = new TextEncoder().encode(address);
+  if (!/^[/@]./.test(address) || path.length >= SUN_PATH_BYTES) {
+    throw new SystemError(OPERATION, "EINVAL", "NOTIFY_SOCKET is no path and no abstract name");
+  }
+  // A path ends with a NUL; an abstract name ends with the address.
+  const isPath = address.startsWith("/");
+  const bytes = new Uint8Array(new ArrayBuffer(SUN_PATH + path.length + (isPath ? 1 : 0)));
+  new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
+  bytes.set(path, SUN_PATH);
+  if (!isPath) bytes[SUN_PATH] = 0;
+  return bytes;
+}
+
+function monotonicUs(): bigint {
+  // struct timespec: seconds and nanoseconds. performance.now() counts from the start of this process.
+  const time = new BigInt64Array(new ArrayBuffer(16));
+  libcClock().clock_gettime(CLOCK_MONOTONIC, time);
+  return time[0]! * 1_000_000n + time[1]! / 1000n;
+}

@@ -1,0 +1,71 @@
+/**
+ * The current receive and send rates of peers, from the last two readings of their counters that are at least a second
+ * apart. No extra scans are made: the readings are scans of all connected peers and lists requested by users.
+ */
+
+import type { Peer } from "../base/wireguard.ts";
+
+/** Minimum time between readings: closer ones give random rates. */
+const APART_MS = 1000;
+/** Readings older than this are not used. */
+const OLD_MS = 60_000;
+
+export interface Rates {
+  readonly rxBytesPerSecond: number;
+  readonly txBytesPerSecond: number;
+}
+
+type Counters = Pick<Peer, "publicKey" | "rxBytes" | "txBytes">;
+
+interface Reading {
+  readonly atMs: number;
+  readonly peers: readonly Counters[];
+  /** Counters by public key; null until the first lookup. */
+  index: Map<string, Counters> | null;
+}
+
+/** Keeps the readings. All times are monotonic. */
+export class RateBook {
+  /** The last two readings per device, the newer one last. */
+  readonly #readings = new Map<string, Reading[]>();
+
+  /** Adds a reading of all peers of the device, or of its connected peers. */
+  note(device: string, peers: readonly Counters[], atMs: number): void {
+    for (const [name, kept] of this.#readings) {
+      if (atMs - kept.at(-1)!.atMs > OLD_MS) this.#readings.delete(name);
+    }
+    const kept = this.#readings.get(device) ?? [];
+    if (kept.length > 0 && atMs - kept.at(-1)!.atMs < APART_MS) return;
+    // Copy only the counters: the peers hold much more memory.
+    const counters = peers.map(({ publicKey, rxBytes, txBytes }) => ({
+      publicKey,
+      rxBytes,
+      txBytes,
+    }));
+    this.#readings.set(device, [...kept.slice(-1), { atMs, peers: counters, index: null }]);
+  }
+
+  /** Rates between the last two readings; null if the peer is missing in one of them or they are too old. */
+  of(device: string, publicKey: string, nowMs: number): Rates | null {
+    const [first, last] = this.#readings.get(device) ?? [];
+    if (first === undefined || last === undefined || nowMs - first.atMs > OLD_MS) return null;
+    const before = countersOf(first, publicKey);
+    const after = countersOf(last, publicKey);
+    if (before === undefined || after === undefined) return null;
+    const seconds = (last.atMs - first.atMs) / 1000;
+    return {
+      rxBytesPerSecond: Math.round(growth(before.rxBytes, after.rxBytes) / seconds),
+      txBytesPerSecond: Math.round(growth(before.txBytes, after.txBytes) / seconds),
+    };
+  }
+}
+
+function countersOf(reading: Reading, publicKey: string): Counters | undefined {
+  reading.index ??= new Map(reading.peers.map((peer) => [peer.publicKey, peer]));
+  return reading.index.get(publicKey);
+}
+
+/** How much a counter grew; a counter that fell restarted from zero. */
+function growth(before: number, now: number): number {
+  return now >= before ? now - before : now;
+}

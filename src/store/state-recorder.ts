@@ -1,0 +1,143 @@
+/**
+ * Keeps the store up to date with the tracker: restores the state of the previous run, records the changes of each
+ * scan, and saves the sessions' progress periodically.
+ */
+
+import type { Clock } from "../base/clock.ts";
+import type { Event } from "../events/event-schema.ts";
+import type { Change } from "../events/event.ts";
+import type { EndedSession, Retention, Store } from "./store.ts";
+import { type Earlier, saved, type SavedSession, type Session, type Tracker } from "../sessions/tracker.ts";
+import { type Device, formatEndpoint } from "../base/wireguard.ts";
+
+/** How often the sessions' counters are saved. A crash loses at most this much of them. */
+const SAVE_MS = 60_000;
+/** Sessions saved in one step, so that packets are not delayed. */
+const SAVE_SLICE = 200;
+
+/**
+ * After a restart, a peer whose session ended within this time is not reported again for the handshake it still has.
+ */
+const ENDED_LATELY_MS = 3_600_000;
+
+/** A change, its event, and the keys of the targets that receive it. */
+export interface Told {
+  readonly change: Change;
+  readonly event: Event;
+  readonly targets: readonly string[];
+}
+
+export class History {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  /** Sessions that are already stored in their current state. A session that changes is a new object. */
+  readonly #saved = new WeakSet<Session>();
+  #lastSaveMs = 0;
+  #cancelSave = () => {};
+
+  constructor(store: Store, clock: Clock) {
+    this.#store = store;
+    this.#clock = clock;
+  }
+
+  /**
+   * Returns the previous run's state of the devices that are still watched. Sessions of other devices have ended.
+   *
+   * @param watched names of devices; empty: all.
+   */
+  earlier(watched: readonly string[]): Earlier | null {
+    const earlier = this.#store.earlier(this.#clock.now().wallMs - ENDED_LATELY_MS);
+    if (earlier === null || watched.length === 0) return earlier;
+    const isWatched = (name: string) => watched.includes(name);
+    const ended = earlier.sessions.filter(({ device }) => !isWatched(device)).map(unwatched);
+    if (ended.length > 0) {
+      this.#store.record({ events: [], sessions: [], ended, devices: null }, 0);
+    }
+    return {
+      ...earlier,
+      devices: earlier.devices.filter(({ name }) => isWatched(name)),
+      sessions: earlier.sessions.filter(({ device }) => isWatched(device)),
+    };
+  }
+
+  /**
+   * Stores the changes of a scan. Called before they are reported.
+   *
+   * @param devices all existing devices; null: unchanged.
+   * @returns the sequence numbers of the events.
+   */
+  record(told: readonly Told[], tracker: Tracker, devices: readonly Device[] | null): number[] {
+    const changes = told.map(({ change }) => change);
+    const sessions = changes.flatMap((change) =>
+      change.type === "peer.connected" || change.type === "peer.roamed"
+        ? (tracker.session(change.device, change.peer.publicKey) ?? [])
+        : [],
+    );
+    const ended = changes.flatMap((change) => endedSession(change) ?? []);
+    return this.#store.record(
+      { events: told, sessions: this.#unsaved(sessions), ended, devices },
+      this.#clock.now().wallMs,
+    );
+  }
+
+  /** Saves the sessions if SAVE_MS has passed. */
+  keepUp(tracker: Tracker): void {
+    if (this.#clock.now().monotonicMs - this.#lastSaveMs < SAVE_MS) return;
+    this.#lastSaveMs = this.#clock.now().monotonicMs;
+    this.#save([...tracker.sessions], tracker);
+  }
+
+  /** Saves all sessions now. */
+  save(tracker: Tracker): void {
+    this.#cancelSave();
+    this.#store.saveSessions(this.#unsaved([...tracker.sessions]));
+  }
+
+  /** Deletes some of the data that exceeds the retention limits. Returns whether more may be left. */
+  trim(retention: Retention): boolean {
+    return this.#store.trim(retention, this.#clock.now().wallMs);
+  }
+
+  /**
+   * Saves one slice now and the rest later, so that other work can run in between. That work may end or change
+   * sessions.
+   */
+  #save(sessions: readonly Session[], tracker: Tracker): void {
+    this.#cancelSave();
+    const changed = sessions.filter(
+      (session) =>
+        !this.#saved.has(session) &&
+        tracker.session(session.device, session.peer.publicKey) === session,
+    );
+    if (changed.length === 0) return;
+    this.#store.saveSessions(this.#unsaved(changed.slice(0, SAVE_SLICE)));
+    const rest = changed.slice(SAVE_SLICE);
+    this.#cancelSave = this.#clock.after(0, () => this.#save(rest, tracker));
+  }
+
+  #unsaved(sessions: readonly Session[]): SavedSession[] {
+    const now = this.#clock.now();
+    const fresh = sessions.filter((session) => !this.#saved.has(session));
+    for (const session of fresh) this.#saved.add(session);
+    return fresh.map((session) => saved(session, now));
+  }
+}
+
+function endedSession(change: Change): EndedSession | null {
+  if (change.type !== "peer.disconnected") return null;
+  const { type: _, atMs: __, session, peer, ...rest } = change;
+  const endpoint = peer.endpoint === null ? null : formatEndpoint(peer.endpoint);
+  return { ...session, ...rest, publicKey: peer.publicKey, endpoint, peer };
+}
+
+function unwatched(session: SavedSession): EndedSession {
+  const { peer, endpoint, startedAtMs, lastSignMs } = session;
+  return {
+    ...session,
+    publicKey: peer.publicKey,
+    endpoint: endpoint === null ? null : formatEndpoint(endpoint),
+    endedAtMs: lastSignMs,
+    durationMs: Math.max(0, lastSignMs - startedAtMs),
+    reason: "not-watched",
+  };
+}

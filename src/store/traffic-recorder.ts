@@ -1,0 +1,112 @@
+/**
+ * Writes what each connected peer received and sent to the store every five minutes: the series of a day that the HTTP
+ * API shows.
+ */
+
+import type { Clock } from "../base/clock.ts";
+import { type Store, type Traffic as Row, TRAFFIC_SLOT_MS } from "./store.ts";
+import type { Session } from "../sessions/tracker.ts";
+import { type ClockStep, moved } from "../base/wall-clock.ts";
+
+/** Peers written in one step, so that packets are not delayed. */
+const SLICE = 200;
+
+/** A session's counters when they were last written. */
+type Written = Pick<Session, "startedAtMs" | "rxBytes" | "txBytes">;
+
+/** The part of a session that is needed here. */
+interface Counted extends Written {
+  readonly device: string;
+  readonly publicKey: string;
+}
+
+export class Traffic {
+  readonly #store: Pick<Store, "addTraffic">;
+  readonly #clock: Clock;
+  #written = new Map<string, Written>();
+  /** Rows of sessions that ended since the last write. */
+  readonly #pending: Row[] = [];
+  /** Rows that wait to be written, one slice at a time. */
+  readonly #slices: { atMs: number; readonly rows: readonly Row[] }[] = [];
+  #cancelWrite = () => {};
+  /** Time of the last write. Later growth belongs to the slot that contains it. */
+  #atMs: number;
+
+  /** @param sessions restored sessions: the previous run has written their counters. */
+  constructor(store: Pick<Store, "addTraffic">, clock: Clock, sessions: Iterable<Session>) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#atMs = clock.now().wallMs;
+    for (const session of sessions) {
+      this.#written.set(`${session.device} ${session.peer.publicKey}`, session);
+    }
+  }
+
+  /** Called periodically; writes when a new slot has begun. */
+  keepUp(sessions: Iterable<Session>): void {
+    const nowMs = this.#clock.now().wallMs;
+    const isSame = Math.floor(nowMs / TRAFFIC_SLOT_MS) === Math.floor(this.#atMs / TRAFFIC_SLOT_MS);
+    if (!isSame) this.save(sessions);
+  }
+
+  /** Writes all growth since the last write. */
+  save(sessions: Iterable<Session>): void {
+    const atMs = this.#atMs;
+    this.#atMs = this.#clock.now().wallMs;
+    const before = this.#written;
+    this.#written = new Map();
+    const rows = this.#pending.splice(0);
+    for (const { device, peer, startedAtMs, rxBytes, txBytes } of sessions) {
+      const key = `${device} ${peer.publicKey}`;
+      this.#written.set(key, { startedAtMs, rxBytes, txBytes });
+      const session = { device, publicKey: peer.publicKey, startedAtMs, rxBytes, txBytes };
+      rows.push(...growth(session, before.get(key)));
+    }
+    for (let start = 0; start < rows.length; start += SLICE) {
+      this.#slices.push({ atMs, rows: rows.slice(start, start + SLICE) });
+    }
+    this.#writeSlice();
+  }
+
+  /** Moves the remembered times. Those in the store are already moved. */
+  clockSet(step: ClockStep): void {
+    this.#atMs = moved(step, this.#atMs);
+    for (const slice of this.#slices) slice.atMs = moved(step, slice.atMs);
+    for (const [key, written] of this.#written) {
+      this.#written.set(key, { ...written, startedAtMs: moved(step, written.startedAtMs) });
+    }
+  }
+
+  /** Shuts down: writes all growth synchronously. */
+  finish(sessions: Iterable<Session>): void {
+    this.save(sessions);
+    while (this.#slices.length > 0) this.#writeSlice();
+  }
+
+  /** Adds the last growth of an ended session. */
+  ended(session: Counted): void {
+    const key = `${session.device} ${session.publicKey}`;
+    // All peers of a device may end at once, so do not write for each.
+    this.#pending.push(...growth(session, this.#written.get(key)));
+    this.#written.delete(key);
+  }
+
+  #writeSlice(): void {
+    this.#cancelWrite();
+    const slice = this.#slices.shift();
+    if (slice === undefined) return;
+    this.#store.addTraffic(slice.rows, slice.atMs);
+    if (this.#slices.length === 0) return;
+    this.#cancelWrite = this.#clock.after(0, () => this.#writeSlice());
+  }
+}
+
+/** Returns no row if nothing was received or sent. */
+function growth(now: Counted, written: Written | undefined): Row[] {
+  const isSame = written !== undefined && written.startedAtMs === now.startedAtMs;
+  const before = isSame ? written : { rxBytes: 0, txBytes: 0 };
+  const rxBytes = Math.max(0, now.rxBytes - before.rxBytes);
+  const txBytes = Math.max(0, now.txBytes - before.txBytes);
+  const { device, publicKey } = now;
+  return rxBytes + txBytes === 0 ? [] : [{ device, publicKey, rxBytes, txBytes }];
+}

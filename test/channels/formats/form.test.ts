@@ -1,0 +1,128 @@
+/** The form body against what Go's url.Values{"content": ...}.Encode() gives. */
+
+import { expect, test } from "bun:test";
+
+import { form } from "../../../src/channels/formats/form.ts";
+import type { Event } from "../../../src/events/event-schema.ts";
+import { type Change, eventOf } from "../../../src/events/event.ts";
+import type { Endpoint, Peer, PublicKey } from "../../../src/base/wireguard.ts";
+
+const KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq/+Dg=" as PublicKey;
+const session = { startedAtMs: 0, rxBytes: 0, txBytes: 0, roams: 0 };
+const v4: Endpoint = { address: "198.51.100.7", port: 51820, scopeId: 0 };
+const v6: Endpoint = { address: "2001:db8::1", port: 51820, scopeId: 0 };
+
+function peer(endpoint: Endpoint | null): Peer {
+  return {
+    publicKey: KEY,
+    endpoint,
+    allowedIps: ["10.0.0.2/32"],
+    lastHandshakeMs: 0,
+    rxBytes: 0,
+    txBytes: 0,
+    persistentKeepaliveSeconds: 0,
+  };
+}
+
+function encode(change: Change, name: string | null = null): string {
+  return encodeAll([change], name);
+}
+
+function encodeAll(changes: readonly Change[], name: string | null = null): string {
+  const stamp = { id: `evt_${"0".repeat(32)}`, host: "gw1", name };
+  const events = changes.map((change) => eventOf(change, stamp)) as [Event, ...Event[]];
+  const url = new URL("https://old.example.net/notify");
+  const request = form.request({ id: stamp.id, events }, url);
+  expect(request.contentType).toBe("application/x-www-form-urlencoded");
+  expect(request.url).toBe(url.href);
+  return request.body;
+}
+
+function connected(device: string, endpoint: Endpoint | null): Change {
+  return {
+    type: "peer.connected",
+    atMs: 0,
+    device,
+    peer: peer(endpoint),
+    session,
+    initial: false,
+  };
+}
+
+function disconnected(device: string, endpoint: Endpoint | null): Change {
+  return {
+    type: "peer.disconnected",
+    atMs: 0,
+    device,
+    peer: peer(endpoint),
+    session,
+    endedAtMs: 65_000,
+    durationMs: 65_000,
+    reason: "idle",
+  };
+}
+
+test("connected and disconnected are the Go program's messages, byte for byte", () => {
+  expect(encode(connected("wg0", v4))).toBe(
+    "content=Connection+wg0%3AxTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq%2F%2BDg%3D+on+endpoint+198.51.100.7%3A51820+is+opened",
+  );
+  expect(encode(disconnected("wg0", v4))).toBe(
+    "content=Connection+wg0%3AxTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq%2F%2BDg%3D+on+endpoint+198.51.100.7%3A51820+is+closed",
+  );
+});
+
+test("an IPv6 endpoint keeps its brackets, a missing one is Go's <nil>", () => {
+  expect(encode(connected("wg0", v6))).toEndWith(
+    "+on+endpoint+%5B2001%3Adb8%3A%3A1%5D%3A51820+is+opened",
+  );
+  expect(encode(disconnected("wg0", null))).toEndWith("+on+endpoint+%3Cnil%3E+is+closed");
+});
+
+test("only letters, digits and -_.~ stay as they are, as in Go", () => {
+  // Every printable character of ASCII, and a two-byte and a four-byte one; the @ is in an address,
+  // where it calls nobody.
+  const ascii = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join("");
+  const device = `x${ascii.replace("@", "")}a@Aé😀`;
+  const added: Change = { type: "device.removed", atMs: 0, device, listenPort: 0 };
+  expect(encode(added)).toBe(
+    "content=x+%21%22%23%24%25%26%27%28%29%2A%2B%2C-.%2F0123456789%3A%3B%3C%3D%3E%3F" +
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZ%5B%5C%5D%5E_%60abcdefghijklmnopqrstuvwxyz%7B%7C%7D~" +
+      "a%40A%C3%A9%F0%9F%98%80+removed",
+  );
+});
+
+test("a literal %20 and half a surrogate pair do no harm", () => {
+  const removed = (device: string): Change => ({
+    type: "device.removed",
+    atMs: 0,
+    device,
+    listenPort: 0,
+  });
+  expect(encode(removed("%20\ud800"))).toBe("content=%2520%EF%BF%BD+removed");
+});
+
+test("an event that the Go program does not know is our sentence", () => {
+  const roamed: Change = {
+    type: "peer.roamed",
+    atMs: 0,
+    device: "wg0",
+    peer: peer(v6),
+    session,
+    previousEndpoint: v4,
+  };
+  expect(encode(roamed, "alice")).toBe(
+    "content=alice+%28wg0%29+roamed+from+198.51.100.7%3A51820+to+%5B2001%3Adb8%3A%3A1%5D%3A51820",
+  );
+});
+
+test("several are lines of the one field", () => {
+  expect(encodeAll([connected("wg0", v4), disconnected("wg0", null)])).toBe(
+    "content=Connection+wg0%3AxTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq%2F%2BDg%3D+on+endpoint+198.51.100.7%3A51820+is+opened" +
+      "%0AConnection+wg0%3AxTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq%2F%2BDg%3D+on+endpoint+%3Cnil%3E+is+closed",
+  );
+});
+
+test("a name with @everyone calls nobody, where the form goes to Discord", () => {
+  const removed: Change = { type: "device.removed", atMs: 0, device: "@everyone", listenPort: 0 };
+  expect(encode(removed)).toBe("content=%40%E2%80%8Beveryone+removed");
+});

@@ -1,0 +1,166 @@
+/** Names that become harmless, and lines that fit. */
+
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import {
+  clean,
+  cut,
+  escapeMarkdown,
+  fitting,
+  linesOf,
+  linesWithHost,
+  shortName,
+  shortSentence,
+  withoutMentions,
+} from "../../../src/channels/formats/message-text.ts";
+import { anEvent, hostileEvent, hostileText, messageOf } from "../../support/events.ts";
+import { ALICE } from "../../support/peers.ts";
+
+describe("clean", () => {
+  test.each([
+    ["alice's phone", "alice's phone"],
+    ["  two\t\n words ", "two words"],
+    ["a\r\nb\u2028c\u0085d\0e", "a b c d e"],
+    ["\x1b[31mred", "[31mred"],
+    ["evil\u202egnp.exe", "evilgnp.exe"],
+    ["\u2066a\u2069\u200e\u200f\u061c", "a"],
+    ["a\u200bl\ufeffi\u00adce", "alice"],
+    ["half \ud800 pair", "half \ufffd pair"],
+    ["👩‍👩‍👧 ❤️ می‌خواهم", "👩‍👩‍👧 ❤️ می‌خواهم"],
+    ["\u200d\u200c \ufe0f\u200d", ""],
+    ["\n \t", ""],
+  ])("%j is %j", (text, cleaned) => {
+    expect(clean(text)).toBe(cleaned);
+  });
+
+  test("nothing is left that ends a line, turns it, or is half a character", () => {
+    fc.assert(
+      fc.property(hostileText, (text) => {
+        const cleaned = clean(text);
+        expect(cleaned).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\u200b]/u);
+        expect(cleaned.isWellFormed()).toBe(true);
+        expect(cleaned.trim()).toBe(cleaned);
+        expect(clean(cleaned)).toBe(cleaned);
+      }),
+    );
+  });
+});
+
+describe("cut", () => {
+  test.each([
+    ["alice", 5, "alice"],
+    ["alice!", 5, "alic…"],
+    ["👩‍👩‍👧👩‍👩‍👧", 15, "👩‍👩‍👧…"],
+    ["👩‍👩‍👧👩‍👩‍👧", 16, "👩‍👩‍👧👩‍👩‍👧"],
+    ["e\u0301e\u0301e\u0301", 4, "e\u0301…"],
+    [`e${"\u0301".repeat(300)}`, 5, `e${"\u0301".repeat(3)}…`],
+    ["😀\u0301\u0301\u0301", 2, "…"],
+  ])("%j to %d is %j", (text, max, short) => {
+    expect(cut(text, max)).toBe(short);
+  });
+
+  test("the length is kept, and no character is halved", () => {
+    fc.assert(
+      fc.property(hostileText, fc.integer({ min: 1, max: 300 }), (text, max) => {
+        const short = cut(text.toWellFormed(), max);
+        expect(short.length).toBeLessThanOrEqual(max);
+        expect(short.isWellFormed()).toBe(true);
+      }),
+    );
+  });
+});
+
+describe("lines", () => {
+  test("one for each event, with the host where there is no title", () => {
+    const message = messageOf(anEvent("peer.connected"), anEvent("device.removed"));
+    const lines = ["alice (wg0) connected from 198.51.100.7:40001", "wg0 removed"];
+    expect(linesOf(message)).toEqual(lines);
+    expect(linesWithHost(message)).toEqual(lines.map((line) => `gw1: ${line}`));
+  });
+
+  test("a name of which nothing can be seen is none", () => {
+    const [line] = linesOf(messageOf(anEvent("peer.connected", { name: "\u202e\n\u200d" })));
+    expect(line).toBe(`${ALICE} (wg0) connected from 198.51.100.7:40001`);
+  });
+
+  test("a peer without a name has its whole key in messages, and the beginning on terminals and pages", () => {
+    const event = anEvent("peer.connected", { name: null });
+    expect(linesOf(messageOf(event))).toEqual([`${ALICE} (wg0) connected from 198.51.100.7:40001`]);
+    expect(shortSentence(event)).toBe("AAAAAAAA… (wg0) connected from 198.51.100.7:40001");
+  });
+
+  test("what the settings take as a name is not cut", () => {
+    expect(shortName("😀".repeat(64))).toBe("😀".repeat(64));
+  });
+
+  test("whatever the names, a line is one line and shorter than the tightest service wants", () => {
+    fc.assert(
+      fc.property(hostileEvent, (event) => {
+        const [line] = linesWithHost(messageOf(event));
+        expect(line).not.toMatch(/[\n\r\u2028\u2029]/);
+        expect(line!.length).toBeLessThan(600);
+      }),
+    );
+  });
+});
+
+describe("fitting", () => {
+  const lines = ["one", "two", "three", "four"];
+
+  test.each([
+    [19, lines],
+    [18, ["... and 4 more"]],
+    [100, lines],
+  ])("in %d units", (max, fitted) => {
+    expect(fitting(lines, { max })).toEqual(fitted);
+  });
+
+  test("the last line tells how many are missing", () => {
+    const many = Array.from({ length: 20 }, (_, index) => `line ${index}`);
+    expect(fitting(many, { max: 40 })).toEqual(["line 0", "line 1", "line 2", "... and 17 more"]);
+  });
+
+  test("other units, and what each line costs besides", () => {
+    const sizeOf = (line: string): number => Buffer.byteLength(line);
+    expect(fitting(["漢字", "漢字"], { max: 14, sizeOf })).toEqual(["漢字", "漢字"]);
+    expect(fitting(["漢字", "漢字"], { max: 13, sizeOf })).toEqual(["... and 2 more"]);
+    expect(fitting(["a", "b"], { max: 21, perLine: 10 })).toEqual(["... and 2 more"]);
+  });
+
+  test("all that fits is kept, and nothing is lost without a word", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.string({ maxLength: 20 }), { minLength: 1 }),
+        fc.integer({ min: 20, max: 200 }),
+        (all, max) => {
+          const fitted = fitting(all, { max });
+          expect(fitted.join("\n").length).toBeLessThan(max);
+          if (fitted.length === all.length && fitted.at(-1) === all.at(-1)) return;
+          const [, missing] = /^\.\.\. and (\d+) more$/.exec(fitted.at(-1)!)!;
+          expect(fitted.slice(0, -1)).toEqual(all.slice(0, all.length - Number(missing)));
+        },
+      ),
+    );
+  });
+});
+
+test.each([
+  ["@everyone", "@\u200beveryone"],
+  ["x@here", "x@\u200bhere"],
+  ["@alice", "@\u200balice"],
+  ["_@all", "_@\u200ball"],
+  ["alice@example.net", "alice@example.net"],
+  ["<@1> <@&2> <!channel> <#3>", "<\u200b@\u200b1> <\u200b@\u200b&2> <\u200b!channel> <\u200b#3>"],
+  ["<users/all>", "<\u200busers/all>"],
+  ["1 < 2", "1 < 2"],
+])("%s calls nobody", (text, harmless) => {
+  expect(withoutMentions(text)).toBe(harmless);
+});
+
+test("Markdown is escaped", () => {
+  expect(escapeMarkdown("*a* _b_ ~~c~~ `d` [e](f) ||g|| \\")).toBe(
+    "\\*a\\* \\_b\\_ \\~\\~c\\~\\~ \\`d\\` \\[e\\](f) \\|\\|g\\|\\| \\\\",
+  );
+});

@@ -1,0 +1,171 @@
+/** The template: which ones are refused, and that values stay values. */
+
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import type { Message } from "../../../src/delivery/target.ts";
+import { parseTemplate, templateFormat, templateVariables } from "../../../src/channels/formats/template.ts";
+import { anEvent, hostileMessage, messageOf } from "../../support/events.ts";
+import { ALICE, peer } from "../../support/peers.ts";
+
+const URL_ = new URL("https://hooks.example.net/wgmon");
+
+function rendered(template: unknown, message: Message): unknown {
+  const reading = parseTemplate(JSON.stringify(template));
+  if ("problem" in reading) throw new Error(reading.problem);
+  return JSON.parse(templateFormat(reading.value).request(message, URL_).body);
+}
+
+function problem(template: unknown): string | null {
+  const reading = parseTemplate(JSON.stringify(template));
+  return "problem" in reading ? reading.problem : null;
+}
+
+const every = Object.fromEntries(templateVariables.map((name) => [name, `{{${name}}}`]));
+
+describe("values", () => {
+  test("each variable alone keeps its type", () => {
+    expect(rendered(every, messageOf(anEvent("peer.roamed")))).toMatchInlineSnapshot(`
+      {
+        "count": 1,
+        "device": "wg0",
+        "host": "gw1",
+        "id": "evt_11111111111111111111111111111111",
+        "initial": null,
+        "listenPort": null,
+        "peer.allowedIps": [
+          "10.0.0.2/32",
+        ],
+        "peer.endpoint": "198.51.100.7:40001",
+        "peer.name": "alice",
+        "peer.publicKey": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI=",
+        "peer.tags": [],
+        "previousEndpoint": "192.0.2.1:51820",
+        "reason": null,
+        "session.durationMs": null,
+        "session.endedAt": null,
+        "session.roams": 0,
+        "session.rxBytes": 212,
+        "session.startedAt": "2026-11-22T16:19:04.417Z",
+        "session.txBytes": 92,
+        "text": "alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001",
+        "timestamp": "2026-11-22T16:19:04.417Z",
+        "title": "WireGuard on gw1",
+        "type": "peer.roamed",
+        "version": 1,
+      }
+    `);
+  });
+
+  test("what an event does not have is null alone, and nothing in a text", () => {
+    const template = { reason: "{{reason}}", text: "[{{ reason }}] {{peer.name}}" };
+    const event = anEvent("peer.connected", { name: null, peer: peer({ endpoint: null }) });
+    expect(rendered(template, messageOf(event))).toEqual({ reason: null, text: "[] " });
+    expect(
+      rendered(
+        { a: "{{peer.endpoint}}", b: "{{session.roams}}" },
+        messageOf(anEvent("device.added")),
+      ),
+    ).toEqual({ a: null, b: null });
+  });
+
+  test("several in one text, with and without spaces, and twice", () => {
+    const template =
+      "{{device}}{{ device }}: {{session.rxBytes}} B, {{initial}}, {{peer.allowedIps}}";
+    const someone = peer({ allowedIps: ["10.0.0.2/32", "fd00::2/128"] });
+    expect(rendered(template, messageOf(anEvent("peer.connected", { peer: someone })))).toBe(
+      "wg0wg0: 212 B, false, 10.0.0.2/32, fd00::2/128",
+    );
+  });
+
+  test("of several events all lines, their number, and the fields of the first", () => {
+    const message = messageOf(anEvent("peer.connected"), anEvent("device.removed"));
+    expect(
+      rendered(["{{text}}", "{{count}}", "{{title}}", "{{type}} {{peer.publicKey}}"], message),
+    ).toEqual([
+      "alice (wg0) connected from 198.51.100.7:40001\nwg0 removed",
+      2,
+      "WireGuard on gw1",
+      `peer.connected ${ALICE}`,
+    ]);
+  });
+
+  test("the rest of the JSON stays as it is", () => {
+    const template = { a: [1, -2.5e3, true, null, "x", { "": {} }], __proto: "{ {text}}" };
+    expect(rendered(template, messageOf(anEvent("device.added")))).toEqual(template);
+    const odd = '{"__proto__":{"a":"{{device}}"}}';
+    const reading = parseTemplate(odd);
+    if ("problem" in reading) throw new Error(reading.problem);
+    expect(templateFormat(reading.value).request(messageOf(anEvent("device.added")), URL_)).toEqual(
+      {
+        url: URL_.href,
+        contentType: "application/json",
+        body: '{"__proto__":{"a":"wg0"}}',
+      },
+    );
+  });
+
+  test("it is signed", () => {
+    const reading = parseTemplate("{}");
+    expect("value" in reading && templateFormat(reading.value).isSigned).toBe(true);
+  });
+
+  test("whatever the names are, the shape is the template's and nothing is put in twice", () => {
+    const template = { all: every, list: [{ text: "a {{peer.name}} b" }, 1], "{x}": "}} {{host}}" };
+    fc.assert(
+      fc.property(hostileMessage, (message) => {
+        const result = rendered(template, message) as typeof template;
+        expect(Object.keys(result)).toEqual(Object.keys(template));
+        expect(Object.keys(result.all)).toEqual([...templateVariables]);
+        const { text } = result.list[0] as { text: string };
+        expect(text).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u);
+        expect(text).toStartWith("a ");
+        expect(text).toEndWith(" b");
+        expect(JSON.stringify(result)).not.toMatch(/\\ud[89a-f]/);
+        expect(result.all.text!.split("\n")).toHaveLength(message.events.length);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe("what is refused", () => {
+  test.each(["", "{", "{'a': 1}", "text: {{text}}", '{"a": {{text}}}'])(
+    "%s is not JSON",
+    (text) => {
+      expect(parseTemplate(text)).toEqual({ problem: "is not JSON" });
+    },
+  );
+
+  test.each([
+    ["{{peer.nmae}}", "has an unknown variable {{peer.nmae}} (did you mean {{peer.name}}?)"],
+    ["{{ Text }}", "has an unknown variable {{Text}} (did you mean {{text}}?)"],
+    ["a {{nonsense.at.all}} b", "has an unknown variable {{nonsense.at.all}}"],
+    ["{{constructor}}", "has an unknown variable {{constructor}}"],
+    ["{{}}", "has a {{ }} without the name of a variable"],
+    ["{{{text}}}", "has a {{ }} without the name of a variable"],
+    ["{{#if text}}", "has a {{ }} without the name of a variable"],
+    [`{{${"x".repeat(41)}}}`, "has a {{ }} without the name of a variable"],
+    ["{{text", "has a {{ without its }}"],
+    ["{{text}} {{", "has a {{ without its }}"],
+    [
+      { a: [{ b: "{{text}}" }, "{{txt}}"] },
+      "has an unknown variable {{txt}} (did you mean {{text}}?)",
+    ],
+    [{ "{{device}}": 1 }, "has a variable in a key; only values can have them"],
+  ])("%j %s", (template, expected) => {
+    expect(problem(template)).toBe(expected);
+  });
+
+  test("any JSON is either taken or refused with a sentence", () => {
+    const braces = fc.constantFrom("{{", "}}", "text", " ", "{", "}", ".", "peer.name");
+    const leaf = fc.array(braces, { maxLength: 8 }).map((parts) => parts.join(""));
+    fc.assert(
+      fc.property(fc.oneof(leaf, fc.dictionary(leaf, leaf), fc.array(leaf)), (template) => {
+        if (problem(template) !== null) return;
+        rendered(template, messageOf(anEvent("peer.connected")));
+      }),
+    );
+  });
+});

@@ -1,0 +1,157 @@
+/** How the commands ask wgmon: over real sockets, and when there is nobody, or somebody who says nothing. */
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { Daemon, Lost, NotRunning } from "../../src/cli/client.ts";
+import { SystemError } from "../../src/base/errors.ts";
+import { problem } from "../../src/http/problem.ts";
+
+const SOON = { answerMs: 300, silenceMs: 300 };
+
+let folder: string;
+let path: string;
+const servers: { stop(force: boolean): unknown }[] = [];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "wgmon-daemon-"));
+  path = join(folder, "wgmon.sock");
+});
+
+afterEach(() => {
+  for (const server of servers.splice(0)) server.stop(true);
+  rmSync(folder, { recursive: true });
+});
+
+function serve(fetch: (request: Request) => Response): void {
+  servers.push(Bun.serve({ unix: path, fetch }));
+}
+
+/** Says this to whoever connects and asks; null: ends the connection. */
+function say(...answer: readonly (string | null)[]): void {
+  servers.push(
+    Bun.listen({
+      unix: path,
+      socket: {
+        data(socket) {
+          for (const text of answer) {
+            if (text === null) socket.end();
+            else socket.write(text);
+          }
+        },
+      },
+    }),
+  );
+}
+
+async function failure(daemon = new Daemon(path, SOON)): Promise<SystemError> {
+  const error: unknown = await daemon.get("/v1/status?x=y").catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(SystemError);
+  return error as SystemError;
+}
+
+/** Until it ends or fails. */
+async function followed(daemon = new Daemon(path, SOON)) {
+  let text = "";
+  try {
+    for await (const piece of daemon.follow("/v1/stream")) text += piece;
+  } catch (error) {
+    expect(error).toBeInstanceOf(SystemError);
+    return { text, error: error as SystemError };
+  }
+  return { text, error: null };
+}
+
+test("an answer is what it says", async () => {
+  serve((request) => Response.json({ asked: new URL(request.url).pathname }));
+  expect(await new Daemon(path).get<unknown>("/v1/peers?limit=1")).toEqual({ asked: "/v1/peers" });
+});
+
+test("nobody there: no socket, one that was left behind, a file", async () => {
+  expect(await failure(new Daemon(path))).toBeInstanceOf(NotRunning);
+  expect((await failure(new Daemon(path))).message).toBe(
+    `ask wgmon at ${path}: ENOENT (wgmon is not running here)`,
+  );
+  const left = `Bun.serve({unix: ${JSON.stringify(path)}, fetch: () => new Response("")}); process.kill(process.pid, "SIGKILL")`;
+  Bun.spawnSync([process.execPath, "-e", left]);
+  expect(await failure(new Daemon(path))).toBeInstanceOf(NotRunning);
+  rmSync(path);
+  writeFileSync(path, "");
+  expect(await failure(new Daemon(path))).toBeInstanceOf(NotRunning);
+  expect((await followed()).error).toBeInstanceOf(NotRunning);
+});
+
+test("a refusal in its own words; where it cannot just now, it may later", async () => {
+  serve(() => problem(422, { detail: "the place is none of ours" }));
+  const refused = await failure();
+  expect(refused).not.toBeInstanceOf(Lost);
+  expect(refused.message).toBe("ask wgmon for /v1/status: the place is none of ours (422)");
+  servers.pop()!.stop(true);
+  rmSync(path, { force: true });
+  serve(() => problem(503));
+  expect(await failure()).toBeInstanceOf(Lost);
+  expect((await followed()).error?.message).toBe(
+    "ask wgmon for /v1/stream: Service Unavailable (503)",
+  );
+});
+
+test.each<[string, readonly (string | null)[]]>([
+  ["no answer", []],
+  ["half an answer", ['HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"a":']],
+])("hangs: %s", async (_name, answer) => {
+  say(...answer);
+  const error = await failure();
+  expect(error).toBeInstanceOf(Lost);
+  expect(error.message).toBe(`ask wgmon at ${path}: no answer (it hangs, or is stopped)`);
+});
+
+test.each<[string, readonly (string | null)[]]>([
+  ["before it answers", [null]],
+  ["in its answer", ['HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"a":', null]],
+])("goes away %s", async (_name, answer) => {
+  say(...answer);
+  expect(await failure()).toBeInstanceOf(Lost);
+});
+
+test("nonsense is nonsense, not a bug", async () => {
+  say("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nxxx");
+  expect((await failure()).message).toBe("ask wgmon for /v1/status: 200 (the answer is no JSON)");
+});
+
+test("a stream comes in pieces, and ends when the other side ends it", async () => {
+  const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
+  const head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+  say(head + chunk("id: 1\n"), chunk("data: x\n\n"), "0\r\n\r\n");
+  expect(await followed()).toEqual({ text: "id: 1\ndata: x\n\n", error: null });
+  servers.pop()!.stop(true);
+  rmSync(path, { force: true });
+  say(head + chunk("one"), null);
+  // The last piece may be lost with it.
+  expect((await followed()).error).toBeInstanceOf(Lost);
+});
+
+test("a stream that says nothing any more is lost", async () => {
+  say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n");
+  const { text, error } = await followed();
+  expect(text).toBe("one");
+  expect(error).toBeInstanceOf(Lost);
+  expect(error?.message).toContain("no answer");
+});
+
+const isRoot = process.getuid?.() === 0;
+
+test.skipIf(!isRoot)(`who may not ask is told${isRoot ? "" : " [skipped: not root]"}`, async () => {
+  serve(() => Response.json({}));
+  chmodSync(path, 0o600);
+  chmodSync(folder, 0o755);
+  const script = `
+    import { Daemon } from ${JSON.stringify(join(import.meta.dir, "../../src/cli/client.ts"))};
+    process.setgid(65534); process.setuid(65534);
+    await new Daemon(${JSON.stringify(path)}).get("/v1/status").catch((error) => console.log(error.name, error.message));`;
+  const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
+  expect(await child.stdout.text()).toBe(
+    `SystemError ask wgmon at ${path}: EACCES (run this as root)\n`,
+  );
+});

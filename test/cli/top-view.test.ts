@@ -1,0 +1,304 @@
+/** What `wgmon top` shows, and what its keys make of it. */
+
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import type { Key } from "../../src/cli/keys.ts";
+import { coloured, plain } from "../../src/cli/text.ts";
+import {
+  type Drawing,
+  drawn,
+  firstView,
+  peersPath,
+  pressed,
+  type Shown,
+  tableRows,
+  type View,
+  withinTotal,
+} from "../../src/cli/top-view.ts";
+import type { PeerView } from "../../src/http/view.ts";
+import { anEvent, hostileText } from "../support/events.ts";
+import { ALICE, BOB } from "../support/peers.ts";
+
+const NOW = "2026-11-22T16:20:00.000Z";
+const NOW_MS = Date.parse(NOW);
+const SMALL = { columns: 80, rows: 24 };
+
+function peerView(fields: Partial<PeerView> = {}): PeerView {
+  return {
+    device: "wg0",
+    publicKey: ALICE,
+    name: "alice",
+    tags: [],
+    state: "connected",
+    endpoint: "198.51.100.7:40001",
+    allowedIps: ["10.0.0.2/32"],
+    lastHandshakeAt: "2026-11-22T16:19:00.000Z",
+    rxBytes: 3_500_000,
+    txBytes: 120_000,
+    persistentKeepaliveSeconds: 25,
+    session: {
+      startedAt: "2026-11-22T14:15:00.000Z",
+      lastSeenAt: "2026-11-22T16:19:57.000Z",
+      rxBytes: 3_000_000,
+      txBytes: 100_000,
+      rxBytesPerSecond: 1_258_291,
+      txBytesPerSecond: 900,
+      roams: 1,
+    },
+    ...fields,
+  };
+}
+
+const idle = peerView({
+  publicKey: BOB,
+  name: null,
+  state: "disconnected",
+  session: null,
+  rxBytes: 0,
+});
+const never = peerView({
+  name: "漢字さん",
+  device: "wg1",
+  state: "never",
+  session: null,
+  endpoint: null,
+  lastHandshakeAt: null,
+});
+
+function shownOf(peers: readonly PeerView[], total = peers.length): Shown {
+  const target = { key: "ops", label: "ops", oldestAt: null, failures: 0, reason: null, dead: 0 };
+  const device = { publicKey: null, listenPort: 51820, peers: 2, connected: 1 };
+  return {
+    status: {
+      version: "0.1.0",
+      host: "gw1",
+      startedAt: "2026-11-19T12:00:00.000Z",
+      devices: 2,
+      peers: 3,
+      connected: 1,
+      store: { inMemory: false, problem: null },
+      wakeUp: { monitor: "bpf", group: null, interface: "any", reason: null, problem: null },
+      latestEvent: 7,
+    },
+    devices: [
+      { ...device, name: "wg0" },
+      { ...device, name: "wg1" },
+    ],
+    peers,
+    total,
+    targets: [
+      { ...target, state: "ok", waiting: 0, nextAttemptAt: null },
+      { ...target, state: "failing", waiting: 12, nextAttemptAt: null },
+    ],
+    events: [
+      { seq: 7, event: anEvent("peer.roamed") },
+      { seq: 6, event: anEvent("peer.connected") },
+    ],
+  };
+}
+
+const drawing = (fields: Partial<Drawing> = {}): Drawing => ({
+  ...SMALL,
+  shown: shownOf([peerView(), idle, never]),
+  nowMs: NOW_MS,
+  problem: null,
+  paint: plain,
+  ...fields,
+});
+
+const first = firstView(null);
+const screen = (view: View, fields: Partial<Drawing> = {}) =>
+  `\n${drawn(view, drawing(fields)).join("\n")}\n`;
+
+describe("the screen", () => {
+  test("of 80 by 24", () => {
+    expect(screen(first)).toMatchInlineSnapshot(`
+      "
+      gw1: wgmon 0.1.0, up 3d 4h
+      2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
+      3 peers by SINCE, descending
+      PEER          STATE         DEVICE  SINCE    SEEN              RX/S        TX/S
+      alice         connected     wg0     2h 5m    3s ago       1.2 MiB/s     900 B/s
+      BBBBBBBB…     disconnected  wg0              1m ago
+      漢字さん      never         wg1
+
+
+
+
+
+
+
+
+
+
+
+
+
+      56s ago: alice (wg0) connected from 198.51.100.7:40001
+      56s ago: alice (wg0) roamed from 192.0.2.1:51820 to 198.51.100.7:40001
+
+      q quit  ? help  s sort  r reverse  / filter  d device  c connected
+      "
+    `);
+  });
+
+  test("of 140 by 12 has more columns, and no events", () => {
+    expect(screen(first, { columns: 140, rows: 12 })).toMatchInlineSnapshot(`
+      "
+      gw1: wgmon 0.1.0, up 3d 4h
+      2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
+      3 peers by SINCE, descending
+      PEER          STATE         DEVICE  SINCE    SEEN        ENDPOINT                     RX/S        TX/S        RX        TX  ROAMS
+      alice         connected     wg0     2h 5m    3s ago      198.51.100.7:40001      1.2 MiB/s     900 B/s   3.3 MiB   117 KiB      1
+      BBBBBBBB…     disconnected  wg0              1m ago      198.51.100.7:40001                                  0 B   117 KiB
+      漢字さん      never         wg1                                                                          3.3 MiB   117 KiB
+
+
+
+
+      q quit  ? help  s sort  r reverse  / filter  d device  c connected
+      "
+    `);
+  });
+
+  test("while wgmon is gone, filtered, with something being typed", () => {
+    const view = { ...first, search: "al", prompt: "al", device: "wg0", connectedOnly: true };
+    const shown = shownOf([peerView()], 40);
+    const lines = drawn(view, drawing({ shown }));
+    expect(lines[2]).toBe(
+      "1-1 of 40 peers by SINCE, descending; device wg0; connected only; filter: al",
+    );
+    expect(lines.at(-1)).toBe("filter: al_   Enter: keep it, Esc: drop it");
+    const gone = drawn(view, drawing({ shown, problem: "wgmon is gone; waiting for it" }));
+    expect(gone[2]).toBe("wgmon is gone; waiting for it");
+    expect(gone.with(2, lines[2]!)).toEqual(lines);
+  });
+
+  test("before the first answer, and with help", () => {
+    expect(drawn(first, drawing({ shown: null })).slice(0, 3)).toEqual([
+      "wgmon",
+      "",
+      "0 peers by SINCE, descending",
+    ]);
+    const help = drawn({ ...first, hasHelp: true }, drawing());
+    for (const key of ["s, right", "r ", "/ ", "d ", "c ", "home", "Ctrl-L", "q, "]) {
+      expect(help.some((line) => line.startsWith(key))).toBe(true);
+    }
+    for (const line of help) expect(line).not.toContain("…");
+  });
+
+  test("has as many lines as there are rows, none too wide, whatever names are", () => {
+    const peers = fc.array(
+      fc
+        .record({ name: fc.option(hostileText), device: hostileText })
+        .map((fields) => peerView(fields)),
+      { maxLength: 6 },
+    );
+    fc.assert(
+      fc.property(
+        peers,
+        hostileText,
+        fc.integer({ min: 1, max: 120 }),
+        fc.integer({ min: 1, max: 40 }),
+        fc.boolean(),
+        (some, text, columns, rows, hasHelp) => {
+          const base = shownOf(some);
+          const shown = {
+            ...base,
+            status: { ...base.status, host: text },
+            events: [{ seq: 1, event: anEvent("peer.connected", { name: text, device: text }) }],
+          };
+          const view = { ...first, hasHelp, search: text, device: text };
+          const lines = drawn(view, drawing({ shown, columns, rows, paint: coloured }));
+          expect(lines).toHaveLength(rows);
+          for (const line of lines) {
+            const bare = Bun.stripANSI(line);
+            expect(Bun.stringWidth(bare)).toBeLessThanOrEqual(columns);
+            expect(bare).not.toMatch(/\p{Cc}|\p{Bidi_Control}/u);
+          }
+        },
+      ),
+    );
+  });
+});
+
+describe("the keys", () => {
+  const at = { ...SMALL, shown: shownOf([peerView()], 100) };
+  const after = (...keys: readonly string[]): View =>
+    keys.reduce<View>((view, key) => {
+      // Those of one letter are what they type.
+      const isNamed = key.length > 1;
+      const next = pressed(view, isNamed ? (key as Key) : { text: key }, at);
+      if (typeof next === "string") throw new Error(next);
+      return next;
+    }, first);
+
+  test.each<[readonly string[], Partial<View>]>([
+    [["s"], { sort: "lastSeenAt" }],
+    [["right", "right"], { sort: "rxBytesPerSecond" }],
+    [["left"], { sort: "device" }],
+    [["r", "s"], { sort: "lastSeenAt", isReversed: false }],
+    [["r"], { isReversed: true }],
+    [["c"], { connectedOnly: true }],
+    [["c", "c"], { connectedOnly: false }],
+    [["d"], { device: "wg0" }],
+    [["d", "d"], { device: "wg1" }],
+    [["d", "d", "d"], { device: null }],
+    [["j", "down", "k"], { offset: 1 }],
+    [["up"], { offset: 0 }],
+    [["page-down"], { offset: 15 }],
+    [["end"], { offset: 85 }],
+    [["G", "page-down", "home"], { offset: 0 }],
+    [["end", "c"], { offset: 0, connectedOnly: true }],
+    [["/", "a", "l"], { prompt: "al", search: "al" }],
+    [["/", "q", "backspace", "é", "enter"], { prompt: null, search: "é" }],
+    [["/", "a", "escape"], { prompt: null, search: "" }],
+    [["/", "a", "enter", "escape"], { search: "" }],
+    [["/", "a", "b", "ctrl-u", "down"], { prompt: "", search: "" }],
+    [["?"], { hasHelp: true }],
+    [["?", "q"], { hasHelp: false }],
+    [["x", "page-up"], {}],
+  ])("%j", (keys, fields) => {
+    expect(after(...keys)).toEqual({ ...first, ...fields });
+  });
+
+  test("what ends it, stops it, draws it anew", () => {
+    expect(pressed(first, { text: "q" }, at)).toBe("quit");
+    for (const view of [first, after("/")]) {
+      expect(pressed(view, "ctrl-c", at)).toBe("quit");
+      expect(pressed(view, "ctrl-z", at)).toBe("suspend");
+      expect(pressed(view, "ctrl-l", at)).toBe("redraw");
+    }
+  });
+
+  test("what is typed has a bound", () => {
+    expect(after("/", ...Array.from({ length: 80 }, () => "x")).search).toHaveLength(64);
+  });
+});
+
+describe("what is asked for", () => {
+  test("are the peers that can be seen, and no others", () => {
+    expect(tableRows(SMALL)).toBe(15);
+    expect(peersPath(first, SMALL)).toBe("/v1/peers?sort=startedAt&order=desc&limit=15&offset=0");
+    const view: View = {
+      ...first,
+      sort: "name",
+      search: "a&b",
+      device: "wg0",
+      connectedOnly: true,
+    };
+    expect(peersPath({ ...view, offset: 7 }, SMALL)).toBe(
+      "/v1/peers?sort=name&order=asc&limit=15&offset=7&search=a%26b&device=wg0&state=connected",
+    );
+    expect(peersPath({ ...view, isReversed: true }, SMALL)).toContain("order=desc");
+    expect(tableRows({ columns: 1, rows: 1 })).toBe(1);
+  });
+
+  test("never lies behind the last one", () => {
+    expect(withinTotal({ ...first, offset: 90 }, 100, SMALL).offset).toBe(85);
+    expect(withinTotal({ ...first, offset: 90 }, 3, SMALL).offset).toBe(0);
+    expect(withinTotal(first, 0, SMALL)).toBe(first);
+  });
+});

@@ -1,0 +1,315 @@
+/** The command line: every command, its flags, and whose flags are whose. */
+
+import { describe, expect, test } from "bun:test";
+
+import { type Command, commands, table } from "../../src/config/config.ts";
+import { SystemError } from "../../src/base/errors.ts";
+import { type Given, parse, problems, run } from "../support/settings.ts";
+
+const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const EVENT = "evt_01a20411f5a57c1e9b0d6a1f0c3e4b52";
+
+/** Two targets with names, and a third without. */
+const toml = `
+  webhook = "https://a.example"
+  target = [{ name = "ops", url = "https://b.example" }, { name = "1st", url = "https://c.example" }]`;
+
+test("a flag of a command that is a setting, too, is read alike", () => {
+  const own = Object.values(commands).flatMap(({ flags }) => Object.entries(flags));
+  const shared = own.filter(([name]) => Object.hasOwn(table, name));
+  expect([...new Set(shared.map(([name]) => name))]).toEqual(["device"]);
+  for (const [, { read, separator }] of shared) {
+    expect({ read, separator }).toEqual({
+      read: table.device.read,
+      separator: table.device.separator,
+    });
+  }
+});
+
+test.each<[string[], Command]>([
+  [["--help"], { type: "help", command: null }],
+  [["-h"], { type: "help", command: null }],
+  [["-help"], { type: "help", command: null }],
+  [["help"], { type: "help", command: null }],
+  [["run", "--help"], { type: "help", command: null }],
+  [["help", "run"], { type: "help", command: null }],
+  [["--tick", "--help"], { type: "help", command: null }],
+  [["nonsense", "--help"], { type: "help", command: null }],
+  [["--group", "x", "--nonsense", "--help", "--version"], { type: "help", command: null }],
+  [["help", "receive"], { type: "help", command: "receive" }],
+  [["receive", "--help"], { type: "help", command: "receive" }],
+  [["receive", "-h", "--port"], { type: "help", command: "receive" }],
+  [["--port", "x", "receive", "-help"], { type: "help", command: "receive" }],
+  [["outbox", "nonsense", "--help"], { type: "help", command: "outbox" }],
+  [["help", "outbox", "--help"], { type: "help", command: "outbox" }],
+  [["test-webhook", "-h"], { type: "help", command: "test-webhook" }],
+  [["help", "version"], { type: "help", command: "version" }],
+  [["--version"], { type: "version" }],
+  [["-version"], { type: "version" }],
+  [["version"], { type: "version" }],
+  [["outbox", "--version"], { type: "version" }],
+])("%j", (argv, command) => {
+  expect(parse(argv, { env: { WGMON_NONSENSE: "x" } })).toEqual(command);
+});
+
+test.each<[string[], ...string[]]>([
+  [
+    ["help", "recieve"],
+    '"recieve" is not run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names or version; did you mean receive?',
+  ],
+  [["help", "receive", "x"], '"x" is not expected here'],
+  [["version", "x"], '"x" is not expected here'],
+  [["outbx"], '"outbx" is not a command; did you mean outbox?'],
+  [["test"], '"test" is not a command; did you mean test-webhook?'],
+  [["outbox", "lst"], '"lst" is not list, retry or drop; did you mean list?'],
+  [["outbox", "list", "drop"], '"drop" is not expected here'],
+  [["receive", "9000"], '"9000" is not expected here'],
+  [["--port", "80"], "--port: is a flag of wgmon receive"],
+  [["-port=80", "run"], "-port: is a flag of wgmon receive"],
+  [["--target", "ops"], "--target: is a flag of wgmon test-webhook and wgmon outbox"],
+  [
+    ["--json"],
+    "--json: is a flag of wgmon outbox, wgmon status, wgmon sessions, wgmon events and wgmon doctor",
+  ],
+  [["test-webhook", "--dead"], "--dead: is a flag of wgmon outbox"],
+  [["receive", "--monitor", "bpf"], "--monitor: is a flag of wgmon run"],
+  [["receive", "--no-announce-existing"], "--no-announce-existing: is a flag of wgmon run"],
+  [["receive", "--prot", "80"], "--prot: there is no such flag; did you mean --port?"],
+  [["receive", "--montor", "80"], "--montor: there is no such flag"],
+  [["outbox", "--targt", "ops"], "--targt: there is no such flag; did you mean --target?"],
+  [["outbox", "--montor", "bpf"], "--montor: there is no such flag; did you mean --monitor?"],
+  [["outbox", "--no-json"], "--no-json: there is no such flag"],
+  [["--prot", "80"], "--prot: there is no such flag"],
+  [["version", "--tick", "5s"], "--tick: is a flag of wgmon run"],
+])("%j is refused", (argv, ...messages) => {
+  expect(problems(argv)).toEqual(messages);
+});
+
+describe("run", () => {
+  test("a command may stand behind its flags, and be a value", () => {
+    expect(run(["--host", "receive"]).settings.host).toBe("receive");
+    expect(parse(["--port", "80", "receive"])).toMatchObject({ type: "receive", port: 80 });
+    expect(
+      parse(["--config", "/x", "outbox", "--json", "list"], { files: { "/x": "" } }),
+    ).toMatchObject({ type: "outbox", json: true, settings: { file: "/x" } });
+  });
+
+  test("after an unknown flag a command is no value of it", () => {
+    expect(problems(["--nonsense", "outbox", "--json"])).toEqual([
+      "--nonsense: there is no such flag",
+    ]);
+    expect(problems(["--nonsense", "something"])).toEqual(["--nonsense: there is no such flag"]);
+  });
+});
+
+describe("test-webhook", () => {
+  test.each([
+    [[], null],
+    [["--target", "ops"], "ops"],
+    [["--target=3"], "3"],
+    [["-target", "1st"], "1st"],
+  ])("%j", (argv, target) => {
+    const { settings, notes } = run([], { toml });
+    const command = { type: "test-webhook", target, settings, notes } as const;
+    expect(parse(["test-webhook", ...argv], { toml })).toEqual(command);
+  });
+
+  test.each<[string[], Given, ...string[]]>([
+    [["--target", "opz"], { toml }, '--target: there is no target "opz"; did you mean ops?'],
+    [["--target", "4"], { toml }, '--target: there is no target "4"; there are 1, ops and 1st'],
+    [["--target", "0"], { toml }, '--target: there is no target "0"; there are 1, ops and 1st'],
+    [["--target", "ops"], {}, '--target: there is no target "ops"'],
+    [
+      ["--target", "-x"],
+      { toml },
+      "--target: the value is missing; write --target ops",
+      "-x: there is no such flag",
+    ],
+    [
+      ["--target", "https://a.example/s3cret"],
+      { toml },
+      "--target: https://a.example/... is not a name (1 to 32 letters, digits and - _ . after the first)",
+    ],
+    // Its target may be missing because of the mistake.
+    [["--target", "ops", "--tick=1"], {}, '--tick: "1" has no unit; write "1s" for seconds'],
+  ])("%j is refused", (argv, given, ...messages) => {
+    expect(problems(["test-webhook", ...argv], given)).toEqual(messages);
+  });
+});
+
+describe("rules", () => {
+  test.each([
+    [[], "nft"],
+    [["--nft"], "nft"],
+    [["--iptables", "--group", "2"], "iptables"],
+    [["--install"], "install"],
+    [["--device", "wg0", "--remove"], "remove"],
+  ] as const)("%j", (argv, action) => {
+    expect(parse(["rules", ...argv])).toMatchObject({ type: "rules", action });
+  });
+
+  test("one thing at a time", () => {
+    expect(problems(["rules", "--nft", "--remove"])).toEqual([
+      "--nft and --remove: give one of them",
+    ]);
+  });
+});
+
+describe("doctor", () => {
+  test.each([
+    [[], { json: false, network: true, problems: [] }],
+    [["--json", "--no-network", "--monitor", "bpf"], { json: true, network: false, problems: [] }],
+  ])("%j", (argv, request) => {
+    expect(parse(["doctor", ...argv])).toMatchObject({ type: "doctor", ...request });
+  });
+
+  test("hears of mistakes in the settings, and goes by the rest", () => {
+    const wrong = { env: { WGMON_GROUP: "x" }, toml: 'tick = "5"\nhold = "7s"' };
+    const command = parse(["doctor"], wrong);
+    expect(command).toMatchObject({ type: "doctor", settings: { group: 1, holdMs: 7000 } });
+    expect(command.type === "doctor" && command.problems).toEqual([
+      'WGMON_GROUP: "x" is not a whole number from 0 to 65535',
+      '/etc/wgmon/wgmon.toml: tick: "5" has no unit; write "5s" for seconds',
+    ]);
+    expect(problems(["doctor", "--jsn"])).toEqual([
+      "--jsn: there is no such flag; did you mean --json?",
+    ]);
+  });
+});
+
+test("health and completion", () => {
+  expect(parse(["health"], { env: { WGMON_GROUP: "x" } })).toEqual({ type: "health" });
+  expect(parse(["completion", "fish"])).toEqual({ type: "completion", shell: "fish" });
+  expect(problems(["completion"])).toEqual([
+    "wgmon completion needs one more word: bash, zsh or fish",
+  ]);
+});
+
+describe("outbox", () => {
+  const anything = { target: null, id: null, dead: false, json: false };
+
+  test.each([
+    [[], { ...anything, action: "list" }],
+    [["list", "--dead", "--json"], { ...anything, action: "list", dead: true, json: true }],
+    [["--target", "gone"], { ...anything, action: "list", target: "gone" }],
+    [["retry", "--all"], { ...anything, action: "retry" }],
+    [["retry", "--all", "--dead"], { ...anything, action: "retry", dead: true }],
+    [
+      ["drop", "--target=ops", "--id", EVENT],
+      { ...anything, action: "drop", target: "ops", id: EVENT },
+    ],
+    [["drop", "--id=1a2b-2"], { ...anything, action: "drop", id: "1a2b-2" }],
+    [["--all", "drop"], { ...anything, action: "drop" }],
+  ])("%j", (argv, request) => {
+    const { settings, notes } = run([], { toml });
+    const command = { type: "outbox", ...request, settings, notes };
+    expect(parse(["outbox", ...argv], { toml })).toEqual(command as Command);
+  });
+
+  test.each<[string[], ...string[]]>([
+    [["drop"], "wgmon outbox drop needs --target NAME, --id ID or --all"],
+    [["drop", "--dead"], "wgmon outbox drop needs --target NAME, --id ID or --all"],
+    [["drop", "--all=false"], "wgmon outbox drop needs --target NAME, --id ID or --all"],
+    [["retry"], "wgmon outbox retry needs --target NAME, --id ID or --all"],
+    [
+      ["drop", "--target"],
+      "--target: the value is missing; write --target ops",
+      "wgmon outbox drop needs --target NAME, --id ID or --all",
+    ],
+    [["drop", "--target="], "--target: the value is empty; an example is ops"],
+    [["drop", "--all", "--target", "ops"], "--all: does not go with --target or --id"],
+    [["retry", "--all", "--id", "x"], "--all: does not go with --target or --id"],
+    [["list", "--all"], "--all: is for wgmon outbox retry and drop"],
+    [["--id", "a b"], '--id: "a b" is not an id, as wgmon outbox list prints it'],
+    [["--id", "a", "--id", "b"], "--id: is given more than once; give it once"],
+    [["--dead=x"], '--dead: "x" is not true or false'],
+  ])("%j is refused", (argv, ...messages) => {
+    expect(problems(["outbox", ...argv])).toEqual(messages);
+  });
+});
+
+describe("the commands that ask", () => {
+  const past = { peer: null, since: null, limit: null };
+
+  test.each<[string[], object]>([
+    [["status"], { type: "status", json: false }],
+    [["status", "--json", "--device", "wg0"], { json: true, settings: { devices: ["wg0"] } }],
+    [["sessions"], { type: "sessions", ...past, limit: 50, format: "text" }],
+    [
+      ["sessions", "--csv", "--since=7d"],
+      { ...past, since: { agoMs: 604_800_000 }, format: "csv" },
+    ],
+    [["sessions", "--json", "--limit", "3", "--since", "1h"], { limit: 3, format: "json" }],
+    [["sessions", "--peer", "bob's phone"], { peer: "bob's phone" }],
+    [["events"], { type: "events", ...past, limit: 20, follow: false, types: [], json: false }],
+    [["events", "-f"], { follow: true }],
+    [
+      ["events", "--follow", "--type", "peer.*,device.added"],
+      { follow: true, types: ["peer.*", "device.added"] },
+    ],
+    [
+      ["events", "--since", "2026-11-22T16:00:00+01:00"],
+      { since: { atMs: Date.UTC(2026, 10, 22, 15) } },
+    ],
+    [["top"], { type: "top", intervalMs: 1000 }],
+    [["top", "--interval", "2s"], { intervalMs: 2000 }],
+  ])("%j", (argv, request) => {
+    expect(parse(argv)).toMatchObject(request);
+  });
+
+  test.each<[string[], ...string[]]>([
+    [["sessions", "--json", "--csv"], "--json and --csv: give one of them"],
+    [
+      ["sessions", "--since", "yesterday"],
+      '--since: "yesterday" is not a time; write 7d or 90m for so long ago, or 2026-11-22T16:00:00Z',
+    ],
+    [
+      ["events", "--since", "2026-13-22T16:00:00Z"],
+      '--since: "2026-13-22T16:00:00Z" is not a time; write 7d or 90m for so long ago, or 2026-11-22T16:00:00Z',
+    ],
+    [["events", "--since", "9999999d"], '--since: "9999999d" is too long; the most is 3650d'],
+    [["sessions", "--limit", "0"], '--limit: "0" is not a whole number from 1 to 1000000000'],
+    [
+      ["events", "--type", "peer.gone"],
+      expect.stringMatching(/^--type: "peer\.gone" is not /) as string,
+    ],
+    [["sessions", "-f"], "-follow: is a flag of wgmon events"],
+    [["top", "--interval", "1ms"], '--interval: "1ms" is too short; the least is 200ms'],
+    [["status", "wg0"], '"wg0" is not expected here'],
+  ])("%j is refused", (argv, ...messages) => {
+    expect(problems(argv)).toEqual(messages);
+  });
+});
+
+describe("receive", () => {
+  test("has defaults, and reads neither variables nor the settings file", () => {
+    const given = { toml: "nonsense", env: { WGMON_NONSENSE: "x", STATE_DIRECTORY: "x" } };
+    const command = { type: "receive", port: 9588, address: "127.0.0.1", secrets: [] } as const;
+    expect(parse(["receive"], given)).toEqual(command);
+  });
+
+  test("takes a port, an address and the secrets that it checks with", () => {
+    const argv = ["receive", "--port=0", "-address", "::1", "--secret-file", "my secrets"];
+    const command = parse(argv, { files: { "my secrets": `${SECRET}\n` } });
+    expect(command).toMatchObject({ type: "receive", port: 0, address: "::1" });
+    expect(command.type === "receive" && command.secrets).toHaveLength(1);
+  });
+
+  test.each<[string[], ...string[]]>([
+    [["--port", "65536"], '--port: "65536" is not a whole number from 0 to 65535'],
+    [
+      ["--address", "a b"],
+      '--address: "a b" is not an address, such as 127.0.0.1, :: or a host name',
+    ],
+    [
+      ["--address", SECRET],
+      "--address: (hidden) is not an address, such as 127.0.0.1, :: or a host name",
+    ],
+    [["--secret-file", SECRET], "--secret-file: there is no such file"],
+    [["--secret-file", "/denied"], "--secret-file: the file cannot be read: EACCES"],
+    [["--secret-file", "\0"], "--secret-file: (hidden) has a NUL in it"],
+  ])("%j is refused", (argv, ...messages) => {
+    const files = { "/denied": new SystemError("read /denied", "EACCES") };
+    expect(problems(["receive", ...argv], { files })).toEqual(messages);
+  });
+});

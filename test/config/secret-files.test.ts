@@ -1,0 +1,247 @@
+/** Whatever is given, and wherever somebody puts a secret by mistake: nothing that is told shows it. */
+
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import { helpText } from "../../src/cli/help.ts";
+import {
+  type Command,
+  commands,
+  describeSettings,
+  keyOf,
+  table,
+  variableOf,
+} from "../../src/config/config.ts";
+import { ConfigError, SystemError } from "../../src/base/errors.ts";
+import { type Given, parse } from "../support/settings.ts";
+
+const SECRET = "s3cr3tTok3n";
+/** A good one, which begins as all do. */
+const SIGNING_SECRET = `whsec_${btoa(`${SECRET}${SECRET}${SECRET}`)}`;
+const KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+
+/** All that a command line makes wgmon say, and the command if it is one. */
+function said(
+  argv: readonly string[],
+  given: Given,
+): { readonly text: string; readonly command: Command | null } {
+  try {
+    const command = parse(argv, given);
+    if (command.type === "help") return { text: helpText(command.command), command };
+    if (!("settings" in command)) return { text: Bun.inspect(command), command };
+    const { settings, notes } = command;
+    const problems = "problems" in command ? command.problems : [];
+    return { text: JSON.stringify([describeSettings(settings, "gw1"), notes, problems]), command };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    expect(error.problems).not.toBeEmpty();
+    expect(error.problems.join("")).not.toMatch(/\p{Cc}/u);
+    const text = error.message + JSON.stringify(error) + String(error.cause) + Bun.inspect(error);
+    return { text, command: null };
+  }
+}
+
+function expectNoSecret(text: string): void {
+  expect(text).not.toContain(SECRET);
+  expect(text).not.toContain(SIGNING_SECRET.slice("whsec_".length, 30));
+}
+
+const urls = [
+  `https://a.example/${SECRET}`,
+  `https://u:${SECRET}@a.example:8443`,
+  `http://a.example?t=${SECRET}`,
+  `form:https://a.example/#${SECRET}`,
+  `json:https://a.example:99999/${SECRET}`,
+  `ftp://a.example/${SECRET}`,
+  `slak:https://a.example/${SECRET}`,
+  `slack:https://a.example/${SECRET}`,
+  `telegram:https://api.telegram.org/bot${SECRET}/sendMessage`,
+  `https://api.telegram.org/bot${SECRET}/sendMessage?chat=1`,
+  `pushover:https://a.example/?token=${SECRET}`,
+  `https:/a.example/${SECRET}`,
+  `https://a.example/ https://b.example/${SECRET}`,
+];
+
+describe("a secret is not shown", () => {
+  const files: Given["files"] = {
+    "/url": `# ${SECRET}\n${urls.join("\n")}\n`,
+    "/secret": SIGNING_SECRET,
+    "/short": SECRET,
+    "/words": `${SIGNING_SECRET} ${SIGNING_SECRET}`,
+    "/template": `{ "authorization": "${SECRET}", "x": "{{nothing}}", "${SECRET}{{": 1 }`,
+    "/json": `{ "authorization": "${SECRET}" `,
+    [`/denied/${SECRET}`]: new SystemError(`read /denied/${SECRET}`, "EACCES"),
+  };
+  const paths = [...Object.keys(files), `/none/${SECRET}`, SECRET, SIGNING_SECRET];
+
+  test.each(["", "test-webhook", "outbox", "receive"])("by wgmon %s", (command) => {
+    for (const path of paths) {
+      for (const flag of ["webhook-file", "webhook-secret-file", "secret-file"]) {
+        const argv = [...command.split(" "), `--${flag}`, path].filter((word) => word !== "");
+        expectNoSecret(said([...argv, "--webhook=https://a.example"], { files }).text);
+        expectNoSecret(said(argv, { files }).text);
+        expectNoSecret(said([...argv, SECRET.replace("s", "https://a/s")], { files }).text);
+      }
+    }
+  });
+
+  test.each(["url", "url_file", "secret_file", "template", "template_file"])(
+    "in the key %s of a target",
+    (key) => {
+      const values = [...urls, ...paths, `{ "a": "${SECRET}" `, `{ "a": "{{${SECRET}!" }`];
+      for (const value of values) {
+        const url = key.startsWith("url") ? {} : { url: "https://a.example" };
+        const fields = Object.entries({ name: "ops", ...url, [key]: value });
+        const lines = fields.map(([name, text]) => `${name} = ${JSON.stringify(text)}`);
+        expectNoSecret(said([], { toml: `[[target]]\n${lines.join("\n")}`, files }).text);
+      }
+    },
+  );
+
+  test.each([
+    `["/usr/bin/curl", "${SECRET}"]`,
+    `["curl", "${SECRET}"]`,
+    `["/usr/bin/curl ${SECRET}"]`,
+    `["/usr/bin/curl\\n${SECRET}"]`,
+    `["/usr/bin/curl", "${SECRET}\\u0000"]`,
+    `["/usr/bin/curl", "${SECRET}", 1]`,
+    `["https://a.example/${SECRET}"]`,
+    `["/usr/bin/https://a.example/${SECRET}"]`,
+    `"/usr/bin/curl ${SECRET}"`,
+    `["/usr/bin/curl", "${SECRET}"`,
+  ])("in exec = %s", (exec) => {
+    for (const bits of [0o600, 0o666]) {
+      const toml = `[[target]]\nexec = ${exec}\n`;
+      expectNoSecret(said([], { toml, mode: { bits, isOurs: true, isRegular: true } }).text);
+      expectNoSecret(said([], { toml: `${toml}[[target]]\nformat = 1` }).text);
+    }
+  });
+
+  test.each([
+    `webhook = "https://a.example/${SECRET}`,
+    `webhook = ${SECRET}`,
+    `webhook = ["https://a.example" ${SECRET}]`,
+    `webhook = ["https://a.example" "${SECRET}"]`,
+    `"https://a.example" ${SECRET}`,
+    `webhook = "a" '${SECRET}'`,
+    `target = [{ url = "https://a.example", ${SECRET} = 1, ${SECRET} = 2 }]`,
+    `[["https://a.example/${SECRET}"]]\n["https://a.example/${SECRET}"]`,
+    `["https://a.example/${SECRET}"]\n[["https://a.example/${SECRET}"]]`,
+    `"https://a.example/${SECRET}" = 1\n[["https://a.example/${SECRET}"]]`,
+    `[[target]]\n"https://a.example/${SECRET}" = 1`,
+    `[[target]]\ntemplate = '''{ "x": "${SECRET}"`,
+  ])("in a file that is broken: %j", (toml) => {
+    expectNoSecret(said([], { toml }).text);
+  });
+});
+
+describe("whatever is given", () => {
+  const name = fc.constantFrom(
+    ...Object.keys(table),
+    ...Object.values(commands).flatMap(({ flags }) => Object.keys(flags)),
+    "webhok",
+    "h0st",
+    "no-announce-existing",
+    "no-json",
+    "__proto__",
+  );
+  const value = fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom(...urls) },
+    { weight: 2, arbitrary: fc.constantFrom("/secret", "/urls", "/x.toml", SIGNING_SECRET) },
+    fc.constantFrom("bpf", "10s", "0", "5", "true", "", " ", "-5s", "--", "wg0", "peer.*", "ops"),
+    fc.constantFrom(...Object.keys(commands), "list", "retry", "drop"),
+    fc.string({ unit: "binary", maxLength: 8 }),
+  );
+  const dash = fc.constantFrom("-", "--");
+  const argument = fc.oneof(
+    fc.tuple(dash, name).map((parts) => parts.join("")),
+    fc.tuple(dash, name, value).map(([dashes, flag, text]) => `${dashes}${flag}=${text}`),
+    value,
+  );
+  const argv = fc.oneof(
+    fc.array(argument, { maxLength: 5 }),
+    fc
+      .tuple(fc.constantFrom(...Object.keys(commands)), fc.array(argument, { maxLength: 4 }))
+      .map(([command, rest]) => [command, ...rest]),
+    // So that each is seen without a mistake, too; one needs a word.
+    {
+      weight: 2,
+      arbitrary: fc
+        .constantFrom(...Object.keys(commands))
+        .map((command) => (command === "completion" ? [command, "fish"] : [command])),
+    },
+  );
+  const variable = fc.oneof(
+    name.map(variableOf),
+    name,
+    fc.constantFrom("STATE_DIRECTORY", "CREDENTIALS_DIRECTORY"),
+    fc.string().map((text) => `WGMON_${text}`),
+  );
+  const quotedValue = value.map((text) => JSON.stringify(text));
+  const tomlValue = fc.oneof(
+    quotedValue,
+    fc.array(quotedValue, { maxLength: 3 }).map((list) => `[${list.join()}]`),
+    fc.constantFrom("1", "-0", "inf", "nan", "true", "1979-05-27", "{}", "{ a = 1 }"),
+    value,
+  );
+  const targetKey = fc.constantFrom(
+    ..."name url url_file exec format template template_file secret_file events".split(" "),
+    ..."devices peers digest timeout evnts __proto__".split(" "),
+  );
+  const target = fc
+    .array(fc.tuple(targetKey, tomlValue), { maxLength: 5 })
+    .map((fields) => `{ ${fields.map((pair) => pair.join(" = ")).join(", ")} }`);
+  const tomlKey = fc.oneof(
+    name.map(keyOf),
+    fc.constantFrom(
+      `peers."${KEY}".name`,
+      `peers."${KEY}".idle_timeout`,
+      `peers."${KEY}"`,
+      "peers",
+      "peers.x.y",
+      "target",
+    ),
+    quotedValue,
+    quotedValue.map((text) => `peers.${text}`),
+  );
+  const toml = fc
+    .array(
+      fc.oneof(
+        fc.tuple(tomlKey, tomlValue).map((pair) => pair.join(" = ")),
+        fc.array(target, { maxLength: 3 }).map((list) => `target = [${list.join()}]`),
+        value,
+      ),
+      { maxLength: 4 },
+    )
+    .map((lines) => lines.join("\n"));
+  const fileText = fc.oneof(
+    fc.array(value, { maxLength: 3 }).map((lines) => lines.join("\n")),
+    fc.constant(SIGNING_SECRET),
+  );
+  const given = fc.record({
+    argv,
+    env: fc.dictionary(variable, value, { maxKeys: 4 }),
+    toml,
+    files: fc.record({ "/secret": fileText, "/urls": fileText, "/x.toml": toml }),
+    mode: fc.record({
+      bits: fc.constantFrom(0o600, 0o664),
+      isOurs: fc.boolean(),
+      isRegular: fc.boolean(),
+    }),
+  });
+
+  test("it is a command or a ConfigError, and no secret is shown", () => {
+    const seen = new Map<string, number>();
+    fc.assert(
+      fc.property(given, ({ argv: words, ...rest }) => {
+        const { text, command } = said(words, rest);
+        const type = command?.type ?? "mistake";
+        seen.set(type, (seen.get(type) ?? 0) + 1);
+        expectNoSecret(text);
+      }),
+      { numRuns: 4000 },
+    );
+    expect([...seen.keys()].sort()).toEqual([...Object.keys(commands), "mistake"].sort());
+  });
+});

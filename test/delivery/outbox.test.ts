@@ -1,0 +1,826 @@
+/** The outbox with targets that a test answers by hand, on a clock that it moves by hand. */
+
+import { afterEach, describe, expect, test } from "bun:test";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import type { Channel, Message, Target, Verdict } from "../../src/delivery/target.ts";
+import { json } from "../../src/channels/formats/json.ts";
+import { createWebhook } from "../../src/channels/webhook.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
+import type { Event } from "../../src/events/event-schema.ts";
+import { eventOf } from "../../src/events/event.ts";
+import { createLog } from "../../src/platform/log.ts";
+import { Outbox } from "../../src/delivery/outbox.ts";
+import { type Queue, Store } from "../../src/store/store.ts";
+import { WallClock } from "../../src/base/wall-clock.ts";
+import { HandClock } from "../support/clock.ts";
+import { Receiver } from "../support/receiver.ts";
+
+const HOUR_MS = 3_600_000;
+const delivered: Verdict = { type: "delivered" };
+const down: Verdict = { type: "retry", reason: "503", afterMs: null };
+const silent: Verdict = { type: "retry", reason: "timeout", afterMs: null };
+const refused: Verdict = { type: "drop", reason: "404: not found" };
+const gone: Verdict = { type: "stop", reason: "410: the target is gone" };
+
+/** Holds each attempt until the test gives the verdict, or answers all alike. */
+class FakeChannel implements Channel {
+  /** The devices of the events, for each attempt: `wg<n>` for the n-th event. */
+  readonly attempts: string[] = [];
+  readonly ids: string[] = [];
+  readonly name: string;
+  readonly #always: Verdict | undefined;
+  #pending: ((verdict: Verdict) => void) | null = null;
+  signal: AbortSignal | undefined;
+
+  constructor(name = "target", always?: Verdict) {
+    this.name = name;
+    this.#always = always;
+  }
+
+  attempt({ id, events }: Message, signal: AbortSignal): Promise<Verdict> {
+    expect(this.#pending).toBeNull();
+    this.attempts.push(events.map(({ data }) => data.device).join(" "));
+    this.ids.push(id);
+    this.signal = signal;
+    if (this.#always !== undefined) return Promise.resolve(this.#always);
+    return new Promise((resolve) => {
+      this.#pending = resolve;
+    });
+  }
+
+  get isBusy(): boolean {
+    return this.#pending !== null;
+  }
+
+  /** Ends the attempt that is under way, and lets the outbox act on it. */
+  async settle(verdict: Verdict): Promise<void> {
+    const resolve = this.#pending!;
+    this.#pending = null;
+    resolve(verdict);
+    await promises();
+  }
+}
+
+/** All promises that can go on have gone on. */
+const promises = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+function event(n: number): Event {
+  const change = { type: "device.added", atMs: 0, device: `wg${n}`, listenPort: 0 } as const;
+  const id = `evt_${n.toString(16).padStart(32, "0")}`;
+  return eventOf(change, { id, host: "gw1", name: null });
+}
+
+/** A copy of a folder as it is now, which is what the end of the process would leave. */
+function copyOf(directory: string, folders: string[]): string {
+  const copy = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
+  folders.push(copy);
+  cpSync(directory, copy, { recursive: true });
+  return copy;
+}
+
+/** A target that wants everything, known by its name. */
+function target(channel: Channel, fields: Partial<Target> = {}): Target {
+  return { key: channel.name, channel, accepts: () => true, digestMs: 0, ...fields };
+}
+
+interface Options {
+  random?: () => number;
+  level?: "info" | "debug";
+  /** Of the store; left out: in memory. */
+  directory?: string;
+  clock?: HandClock;
+}
+
+async function setup({
+  random = () => 0.5,
+  level = "info",
+  directory,
+  clock = new HandClock(),
+}: Options = {}) {
+  const lines: string[] = [];
+  const log = createLog({ format: "journal", level, write: (line) => lines.push(line) });
+  const store = await Store.open({ directory: directory ?? null, clock, log });
+  const wall = new WallClock({ clock, machine: clock, saved: store.clockState() });
+  wall.read();
+  const outbox = new Outbox({ clock: wall, log, store, random });
+  return { clock, wall, lines, outbox, store };
+}
+
+/** An outbox with one target. */
+async function single(options: Options = {}, fields: Partial<Target> = {}) {
+  const channel = new FakeChannel();
+  const parts = await setup(options);
+  parts.outbox.setTargets([target(channel, fields)]);
+  const add = (from: number, to = from) => addTo(parts, from, to);
+  return { ...parts, add, channel };
+}
+
+interface Parts {
+  readonly store: Store;
+  readonly outbox: Outbox;
+  readonly wall: Clock;
+}
+
+function addTo({ store, outbox, wall }: Parts, from: number, to = from) {
+  for (let n = from; n <= to; n++) {
+    const entry = { event: event(n), targets: outbox.keysFor(event(n)) };
+    const record = { events: [entry], sessions: [], ended: [], devices: null };
+    const [seq] = store.record(record, wall.now().wallMs);
+    outbox.added([{ ...entry, seq: seq! }]);
+  }
+}
+
+describe("order", () => {
+  test("the first attempt has begun before add returns", async () => {
+    const { add, channel, clock } = await single();
+    add(1);
+    expect(channel.attempts).toEqual(["wg1"]);
+    expect(clock.waiting).toBe(0);
+  });
+
+  test("one attempt at a time, events in order, also past a failure", async () => {
+    const { add, outbox, channel, clock } = await single();
+    add(1, 3);
+    expect(channel.attempts).toEqual(["wg1"]);
+    await channel.settle(down);
+    add(4);
+    expect(channel.attempts).toEqual(["wg1"]);
+    clock.advance(500);
+    for (let n = 0; n < 4; n++) await channel.settle(delivered);
+    expect(channel.attempts).toEqual(["wg1", "wg1", "wg2", "wg3", "wg4"]);
+    expect(outbox.waiting).toBe(0);
+  });
+
+  test("an event that comes as the last one ends is sent", async () => {
+    const { add, channel } = await single();
+    add(1);
+    const settled = channel.settle(delivered);
+    // Between every two steps of the promises there is room for an event.
+    for (let n = 2; n < 12; n++) {
+      add(n);
+      await Promise.resolve();
+    }
+    await settled;
+    for (let n = 2; n < 12; n++) await channel.settle(delivered);
+    expect(channel.attempts).toHaveLength(11);
+  });
+
+  test("a target that hangs or fails holds up no other", async () => {
+    const parts = await setup();
+    const { outbox } = parts;
+    const [hanging, failing] = [new FakeChannel("a"), new FakeChannel("b", down)];
+    const good = new FakeChannel("c", delivered);
+    outbox.setTargets([target(hanging), target(failing), target(good)]);
+    addTo(parts, 1, 3);
+    await promises();
+    expect([hanging.attempts.length, failing.attempts.length]).toEqual([1, 1]);
+    expect(good.attempts).toEqual(["wg1", "wg2", "wg3"]);
+    expect(outbox.waiting).toBe(6);
+  });
+});
+
+describe("pauses", () => {
+  /** The pauses before the second to the 16th attempt. */
+  async function pauses(random: () => number): Promise<number[]> {
+    const { add, channel, clock } = await single({ random });
+    add(1);
+    const found: number[] = [];
+    for (let attempt = 1; attempt < 16; attempt++) {
+      await channel.settle(down);
+      const fromMs = clock.now().monotonicMs;
+      while (channel.attempts.length === attempt) clock.advance(1);
+      found.push(clock.now().monotonicMs - fromMs);
+    }
+    return found;
+  }
+
+  test("the limit doubles from 1 s to 15 min", async () => {
+    const doubled = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512].map((s) => s * 1000);
+    const longest = Array.from({ length: 5 }, () => 900_000);
+    expect(await pauses(() => 1)).toEqual([...doubled, ...longest]);
+  });
+
+  test("the jitter is full", async () => {
+    expect(await pauses(() => 0.5)).toEqual(
+      [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000].concat(
+        Array.from({ length: 5 }, () => 450_000),
+      ),
+    );
+    expect(await pauses(() => 0)).toEqual(Array.from({ length: 15 }, () => 1));
+  });
+
+  test("a target's own wish counts, but never makes a flood", async () => {
+    const { add, channel, clock } = await single();
+    add(1);
+    for (const [afterMs, pauseMs] of [
+      [7000, 7000],
+      [0, 1000],
+      [900_000, 900_000],
+    ] as const) {
+      const count = channel.attempts.length;
+      await channel.settle({ type: "retry", reason: "429", afterMs });
+      clock.advance(pauseMs - 1);
+      expect(channel.attempts).toHaveLength(count);
+      clock.advance(1);
+      expect(channel.attempts).toHaveLength(count + 1);
+    }
+  });
+
+  test("a success makes the next pause short again", async () => {
+    const { add, channel, clock } = await single();
+    add(1, 2);
+    for (let n = 0; n < 8; n++) {
+      await channel.settle(down);
+      clock.advance(900_000);
+    }
+    await channel.settle(delivered);
+    await channel.settle(down);
+    clock.advance(500);
+    expect(channel.attempts.at(-1)).toBe("wg2");
+    expect(channel.attempts).toHaveLength(11);
+  });
+});
+
+describe("giving up", () => {
+  test("10,000 events wait; for each more the oldest goes, with one warning and a count", async () => {
+    const { add, outbox, channel, clock, lines } = await single();
+    add(1);
+    await channel.settle(down);
+    add(2, 10_000);
+    expect(outbox.waiting).toBe(10_000);
+    expect(lines.splice(0)).toHaveLength(1);
+    add(10_001, 10_003);
+    expect(outbox.waiting).toBe(10_000);
+    expect(lines.splice(0)).toEqual([
+      "<4>target: 10000 events wait, the oldest become dead letters",
+    ]);
+    clock.advance(500);
+    for (let n = 0; n < 10_000; n++) {
+      expect(channel.attempts.at(-1)).toBe(`wg${n + 4}`);
+      await channel.settle(delivered);
+    }
+    expect(lines).toEqual([
+      "<6>target: delivering again after 1 failed attempt",
+      "<4>target: queue empty; 3 events became dead letters meanwhile",
+    ]);
+  });
+
+  test("the event that is on its way does not become a dead letter", async () => {
+    const { add, channel } = await single();
+    add(1, 10_001);
+    await channel.settle(delivered);
+    expect(channel.attempts).toEqual(["wg1", "wg3"]);
+  });
+
+  for (const hours of [-500_000, -1000, 1, 1000]) {
+    test(`an event waits for 3 days by the time that passes, if the clock is set by ${hours} h meanwhile`, async () => {
+      const { add, outbox, channel, clock, wall, store } = await single();
+      clock.advance(1000 * HOUR_MS);
+      add(1);
+      await channel.settle(down);
+      clock.advance(10 * HOUR_MS);
+      await channel.settle(down);
+      clock.jump(hours * HOUR_MS);
+      // Not noticed yet.
+      clock.advance(5000);
+      const step = wall.read()!;
+      store.clockSet(step, wall.state);
+      outbox.clockSet(step);
+      const [{ oldestAtMs, nextAtMs }] = store.queues() as [Queue];
+      expect(wall.now().wallMs - oldestAtMs).toBe(10 * HOUR_MS + 5000);
+      expect(nextAtMs - wall.now().wallMs).toBeWithin(-5000, 15 * 60_000);
+      clock.advance(61 * HOUR_MS);
+      await channel.settle(down);
+      clock.advance(50 * 60_000);
+      expect(outbox.waiting).toBe(1);
+      await channel.settle(down);
+      clock.advance(1 * HOUR_MS);
+      await channel.settle(down);
+      clock.advance(15 * 60_000);
+      expect(outbox.waiting).toBe(0);
+    });
+  }
+
+  test("an event that is older than 3 days becomes a dead letter, also while a step of the clock is not noticed yet", async () => {
+    const { add, outbox, channel, clock, lines } = await single();
+    add(1);
+    clock.jump(1000 * HOUR_MS);
+    await channel.settle(down);
+    clock.advance(71 * HOUR_MS);
+    add(2);
+    await channel.settle(down);
+    expect(outbox.waiting).toBe(2);
+    lines.length = 0;
+    clock.advance(2 * HOUR_MS);
+    await channel.settle(down);
+    clock.advance(1 * HOUR_MS);
+    expect(channel.attempts.at(-1)).toBe("wg2");
+    expect(lines).toEqual(["<4>target: events that have waited for 3 days become dead letters"]);
+    await channel.settle(delivered);
+    expect(lines.at(-1)).toBe("<4>target: queue empty; 1 event became dead letters meanwhile");
+  });
+
+  test("a refused event becomes a dead letter and the next one is sent", async () => {
+    const { add, channel, lines } = await single();
+    add(1, 2);
+    await channel.settle(refused);
+    await channel.settle(delivered);
+    expect(channel.attempts).toEqual(["wg1", "wg2"]);
+    expect(lines).toEqual([
+      "<3>target: 404: not found; moved to the dead letters type=device.added id=evt_00000000000000000000000000000001",
+      "<6>target: delivering again after 1 failed attempt",
+    ]);
+  });
+
+  test("the trouble of a target is that of its newest attempt, and ends with a success", async () => {
+    const { add, outbox, channel, clock, store } = await single();
+    const trouble = () => {
+      const { failures, reason } = outbox.states[0]!;
+      expect(store.targetState("target") ?? { failures, reason }).toMatchObject({
+        failures,
+        reason,
+      });
+      return [failures, reason];
+    };
+    add(1, 3);
+    await channel.settle({ ...down, reason: "ECONNREFUSED" });
+    expect(trouble()).toEqual([1, "ECONNREFUSED"]);
+    clock.advance(1000);
+    await channel.settle(refused);
+    expect(trouble()).toEqual([2, "404: not found"]);
+    await channel.settle(refused);
+    expect(trouble()).toEqual([3, "404: not found"]);
+    // An answer ends the backoff: half of a second, as after the first failure.
+    await channel.settle(down);
+    expect(trouble()).toEqual([4, "503"]);
+    clock.advance(500);
+    await channel.settle(delivered);
+    expect(trouble()).toEqual([0, ""]);
+  });
+
+  test("a target that is gone gets nothing more until a reload", async () => {
+    const { add, outbox, channel, lines } = await single();
+    add(1, 3);
+    await channel.settle(gone);
+    add(4);
+    expect(outbox.waiting).toBe(0);
+    expect(channel.attempts).toEqual(["wg1"]);
+    expect(lines).toEqual([
+      "<3>target: 410: the target is gone; nothing more is sent to it until a reload deadLetters=3",
+    ]);
+    const fresh = new FakeChannel();
+    outbox.setTargets([target(fresh)]);
+    add(5);
+    expect(fresh.attempts).toEqual(["wg5"]);
+  });
+});
+
+describe("the log", () => {
+  test("tells when failing begins, when the reason changes, and when it ends", async () => {
+    const { add, channel, clock, lines } = await single({ random: () => 1 });
+    add(1, 2);
+    for (const reason of ["503", "503", "503", "ECONNREFUSED"]) {
+      await channel.settle({ type: "retry", reason, afterMs: null });
+      clock.advance(8000);
+    }
+    await channel.settle(delivered);
+    await channel.settle(delivered);
+    expect(lines).toEqual([
+      "<4>target: 503, attempt 1, next in 1 s",
+      "<4>target: ECONNREFUSED, attempt 4, next in 8 s",
+      "<6>target: delivering again after 4 failed attempts",
+    ]);
+  });
+
+  test("tells of each success and failure only at debug", async () => {
+    const { add, channel, clock, lines } = await single({ level: "debug" });
+    add(1);
+    await channel.settle(down);
+    clock.advance(500);
+    await channel.settle(down);
+    clock.advance(1000);
+    await channel.settle(delivered);
+    expect(lines).toEqual([
+      "<4>target: 503, attempt 1, next in 1 s",
+      "<7>target: 503, attempt 2, next in 1 s",
+      "<7>target: delivered type=device.added id=evt_00000000000000000000000000000001",
+      "<6>target: delivering again after 2 failed attempts",
+    ]);
+  });
+});
+
+describe("a reload", () => {
+  test("a target with the same name keeps its queue and is tried at once", async () => {
+    const parts = await setup();
+    const { outbox, clock } = parts;
+    const [old, other] = [new FakeChannel("a"), new FakeChannel("b")];
+    outbox.setTargets([target(old), target(other)]);
+    addTo(parts, 1, 2);
+    await old.settle(down);
+    const fresh = new FakeChannel("a", delivered);
+    outbox.setTargets([target(fresh)]);
+    await promises();
+    expect(fresh.attempts).toEqual(["wg1", "wg2"]);
+    clock.advance(HOUR_MS);
+    expect(old.attempts).toEqual(["wg1"]);
+  });
+
+  test("an attempt under way is left to end, the next goes to the new channel", async () => {
+    const parts = await setup();
+    const { outbox } = parts;
+    const old = new FakeChannel("a");
+    outbox.setTargets([target(old)]);
+    addTo(parts, 1, 2);
+    const fresh = new FakeChannel("a");
+    outbox.setTargets([target(fresh)]);
+    expect(old.signal!.aborted).toBe(false);
+    expect(fresh.attempts).toEqual([]);
+    await old.settle(delivered);
+    expect(fresh.attempts).toEqual(["wg2"]);
+  });
+
+  test("a target that is no longer there is broken off, and what it misses is told", async () => {
+    const parts = await setup();
+    const { outbox, lines, clock } = parts;
+    const [busy, pausing] = [new FakeChannel("a"), new FakeChannel("b")];
+    outbox.setTargets([target(busy), target(pausing)]);
+    addTo(parts, 1, 2);
+    await pausing.settle(down);
+    lines.length = 0;
+    outbox.setTargets([]);
+    expect(busy.signal!.aborted).toBe(true);
+    await busy.settle(delivered);
+    clock.advance(HOUR_MS);
+    expect([busy.attempts, pausing.attempts]).toEqual([["wg1"], ["wg1"]]);
+    expect(outbox.waiting).toBe(0);
+    expect(lines).toEqual([
+      "<4>a: no longer a target, 2 events became dead letters",
+      "<4>b: no longer a target, 2 events became dead letters",
+    ]);
+  });
+
+  test("two targets whose names look alike keep a queue each", async () => {
+    const parts = await setup();
+    const two = () => ["1", "2"].map((key) => target(new FakeChannel("a"), { key }));
+    parts.outbox.setTargets(two());
+    addTo(parts, 1);
+    expect(parts.outbox.waiting).toBe(2);
+    parts.outbox.setTargets(two());
+    expect(parts.outbox.waiting).toBe(2);
+  });
+
+  test("a webhook with a new token takes over what waited for the old one", async () => {
+    const { add, channel, outbox, lines } = await single({}, { key: "old" });
+    add(1, 2);
+    await channel.settle(down);
+    lines.length = 0;
+    const fresh = new FakeChannel("target", delivered);
+    outbox.setTargets([target(fresh, { key: "new" })]);
+    await promises();
+    expect(fresh.attempts).toEqual(["wg1", "wg2"]);
+    expect(lines).toEqual([]);
+  });
+});
+
+describe("filters", () => {
+  test("a target gets only what it accepts", async () => {
+    const parts = await setup();
+    const [some, all] = [new FakeChannel("a", delivered), new FakeChannel("b", delivered)];
+    const accepts = ({ data }: Event) => data.device === "wg2";
+    parts.outbox.setTargets([target(some, { accepts }), target(all)]);
+    addTo(parts, 1, 3);
+    await promises();
+    expect([some.attempts, all.attempts]).toEqual([["wg2"], ["wg1", "wg2", "wg3"]]);
+  });
+});
+
+describe("a digest", () => {
+  const digest = { digestMs: 30_000 };
+
+  test("gathers what happens in its time, from the first event on", async () => {
+    const { add, channel, clock } = await single({}, digest);
+    add(1);
+    clock.advance(20_000);
+    add(2, 3);
+    clock.advance(9_999);
+    expect(channel.attempts).toEqual([]);
+    clock.advance(1);
+    expect(channel.attempts).toEqual(["wg1 wg2 wg3"]);
+    expect(channel.ids[0]).toMatch(/^msg_[0-9a-f]{32}$/);
+    await channel.settle(delivered);
+    add(4);
+    clock.advance(30_000);
+    // One event alone goes as it is.
+    expect(channel.attempts.at(-1)).toBe("wg4");
+    expect(channel.ids.at(-1)).toBe(event(4).id);
+  });
+
+  test("stays the same message over attempts, whatever is added", async () => {
+    const { add, channel, clock } = await single({ random: () => 1 }, digest);
+    add(1, 2);
+    clock.advance(30_000);
+    await channel.settle(down);
+    add(3, 4);
+    clock.advance(1000);
+    expect(channel.attempts).toEqual(["wg1 wg2", "wg1 wg2"]);
+    expect(new Set(channel.ids).size).toBe(1);
+    await channel.settle(delivered);
+    clock.advance(30_000);
+    expect(channel.attempts.at(-1)).toBe("wg3 wg4");
+    expect(new Set(channel.ids).size).toBe(2);
+  });
+
+  test("holds a hundred events; the rest follow at once", async () => {
+    const { add, channel, clock } = await single({}, digest);
+    add(1, 250);
+    clock.advance(30_000);
+    for (let part = 0; part < 3; part++) await channel.settle(delivered);
+    expect(channel.attempts.map((attempt) => attempt.split(" ").length)).toEqual([100, 100, 50]);
+  });
+
+  test("does not wait when wgmon stops", async () => {
+    const { add, channel, outbox } = await single({}, digest);
+    add(1, 2);
+    const drained = outbox.drain(5000);
+    expect(channel.attempts).toEqual(["wg1 wg2"]);
+    await channel.settle(delivered);
+    await drained;
+  });
+});
+
+describe("after a restart", () => {
+  const folders: string[] = [];
+  afterEach(() => {
+    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+  });
+
+  /** A new process, in effect, on the same folder and clock. */
+  async function first(fields: Partial<Target> = {}) {
+    const directory = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
+    folders.push(directory);
+    const clock = new HandClock();
+    const run = await single({ directory, clock, random: () => 1 }, fields);
+    const restarted = async (of: string) => {
+      const channel = new FakeChannel();
+      // As kill -9 leaves it: nothing is closed but the lock.
+      const copy = copyOf(of, folders);
+      const parts = await setup({ directory: copy, clock });
+      parts.outbox.setTargets([target(channel, fields)]);
+      const add = (from: number, to = from) => addTo(parts, from, to);
+      return { ...parts, channel, add, again: () => restarted(copy) };
+    };
+    return { ...run, again: () => restarted(directory) };
+  }
+
+  test("what waits goes on in order, and what is new after it", async () => {
+    const { add, channel, clock, again } = await first();
+    add(1, 600);
+    await channel.settle(delivered);
+    await channel.settle(refused);
+    clock.advance(1000);
+    const later = await again();
+    later.add(601);
+    expect(later.outbox.waiting).toBe(599);
+    for (let n = 0; n < 599; n++) await later.channel.settle(delivered);
+    expect(later.channel.attempts).toEqual(Array.from({ length: 599 }, (_, i) => `wg${i + 3}`));
+    expect(later.store.deadLetters().map(({ reason, seq }) => [reason, seq])).toEqual([
+      ["404: not found", 2],
+    ]);
+  });
+
+  test("what was delivered just before a crash is sent once more, under the same id", async () => {
+    const { add, channel, again } = await first();
+    add(1, 2);
+    await channel.settle(delivered);
+    const later = await again();
+    expect(later.channel.attempts).toEqual(["wg1"]);
+    expect(later.channel.ids).toEqual([channel.ids[0]!]);
+  });
+
+  test("a pause that was promised is kept, and failures are counted on", async () => {
+    const { add, channel, clock, again } = await first();
+    add(1);
+    await channel.settle({ type: "retry", reason: "429", afterMs: 60_000 });
+    clock.advance(10_000);
+    const later = await again();
+    expect(later.channel.attempts).toEqual([]);
+    clock.advance(50_000);
+    expect(later.channel.attempts).toEqual(["wg1"]);
+    await later.channel.settle({ type: "retry", reason: "503", afterMs: null });
+    expect(later.lines.at(-1)).toBe("<4>target: 503, attempt 2, next in 1 s");
+  });
+
+  test("the pause grows with attempts that may be repeated, not with refusals", async () => {
+    const { add, channel, again } = await first();
+    add(1, 14);
+    for (let n = 0; n < 12; n++) await channel.settle(refused);
+    const second = await again();
+    await second.channel.settle(down);
+    expect(second.lines.at(-1)).toBe("<4>target: 503, attempt 1, next in 1 s");
+    expect(second.outbox.states[0]!.failures).toBe(13);
+    // Another restart, now with a retry counted.
+    const third = await second.again();
+    third.clock.advance(1000);
+    await third.channel.settle(silent);
+    expect(third.lines.at(-1)).toBe("<4>target: timeout, attempt 2, next in 1 s");
+  });
+
+  test("a digest that was begun is the same one", async () => {
+    const { add, channel, clock, again } = await first({ digestMs: 1000 });
+    add(1, 3);
+    clock.advance(1000);
+    const later = await again();
+    later.add(4);
+    expect(later.channel.attempts).toEqual(["wg1 wg2 wg3"]);
+    expect(later.channel.ids).toEqual(channel.ids);
+  });
+
+  test("what is older than 3 days by then is among the dead letters", async () => {
+    const { add, channel, clock, again } = await first();
+    add(1, 2);
+    await channel.settle(down);
+    clock.advance(73 * HOUR_MS);
+    const later = await again();
+    expect(later.channel.attempts).toEqual([]);
+    expect(later.outbox.waiting).toBe(0);
+    expect(later.store.deadLetters()).toHaveLength(2);
+  });
+
+  test("what waits for a target that is gone becomes dead letters", async () => {
+    const { add, again, store } = await first();
+    add(1, 3);
+    expect(store.queues()).toMatchObject([{ target: "target", waiting: 3 }]);
+    const { outbox, store: later, lines } = await again();
+    outbox.setTargets([]);
+    expect(later.queues()).toEqual([]);
+    expect(later.deadLetters()).toHaveLength(3);
+    expect(lines.at(-1)).toBe("<4>target: no longer a target, 3 events became dead letters");
+  });
+});
+
+test("a target that is down for ten hours gets everything in order, and is not hammered", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
+  try {
+    // Full jitter, seeded: a sum of many pauses is what counts.
+    let seed = 1;
+    const random = () => (seed = (seed * 16_807) % 2_147_483_647) / 2_147_483_647;
+    const { add, channel, clock, outbox, lines } = await single({ directory, random });
+    const end = () => clock.now().monotonicMs >= 10 * HOUR_MS;
+    let last = 0;
+    while (!end()) {
+      add(++last);
+      // An event each 20 seconds; the target answers 503, by and by also not at all.
+      for (let second = 0; second < 20; second++) {
+        clock.advance(1000);
+        if (channel.isBusy) await channel.settle(last % 2 === 0 ? down : silent);
+      }
+    }
+    const attempts = channel.attempts.length;
+    expect(new Set(channel.attempts)).toEqual(new Set(["wg1"]));
+    // Some twelve until the limit of 15 minutes is reached, then one in 7.5 minutes on average.
+    expect(attempts).toBeGreaterThan(60);
+    expect(attempts).toBeLessThan(130);
+    expect(outbox.waiting).toBe(1800);
+    expect(lines.length).toBeLessThan(attempts);
+    clock.advance(15 * 60_000);
+    while (channel.isBusy) await channel.settle(delivered);
+    const all = Array.from({ length: 1800 }, (_, index) => `wg${index + 1}`);
+    expect(channel.attempts.slice(attempts)).toEqual(all);
+    expect(outbox.waiting).toBe(0);
+    await outbox.drain(0);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+describe("another process", () => {
+  test("that drops events and revives dead letters is noticed", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
+    try {
+      const { add, channel, clock, outbox } = await single({ directory });
+      add(1, 3);
+      await channel.settle(refused);
+      await channel.settle(down);
+      const log = createLog({ format: "text", level: "info" });
+      using tool = await Store.open({ directory, clock, log, isTool: true });
+      tool.drop([{ target: "target", seq: 2 }]);
+      tool.revive(tool.deadLetters(), clock.now().wallMs);
+      outbox.refresh();
+      expect(outbox.waiting).toBe(2);
+      expect(channel.attempts.at(-1)).toBe("wg1");
+      await channel.settle(delivered);
+      await channel.settle(delivered);
+      expect(channel.attempts).toEqual(["wg1", "wg2", "wg1", "wg3"]);
+      await outbox.drain(0);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+});
+
+describe("the end", () => {
+  test("with nothing to send comes at once", async () => {
+    const { outbox, clock, lines } = await single();
+    await outbox.drain(5000);
+    expect(clock.waiting).toBe(0);
+    expect(lines).toEqual([]);
+  });
+
+  test("every target is tried once more, in order, up to its first failure", async () => {
+    const parts = await setup();
+    const { outbox, clock, lines } = parts;
+    const [back, still] = [new FakeChannel("a"), new FakeChannel("b")];
+    outbox.setTargets([target(back), target(still)]);
+    addTo(parts, 1, 3);
+    await back.settle(down);
+    await still.settle(down);
+    lines.length = 0;
+
+    const drained = outbox.drain(5000);
+    expect([back.attempts, still.attempts]).toEqual([
+      ["wg1", "wg1"],
+      ["wg1", "wg1"],
+    ]);
+    await still.settle(down);
+    for (let n = 0; n < 3; n++) await back.settle(delivered);
+    await drained;
+    expect(back.attempts).toEqual(["wg1", "wg1", "wg2", "wg3"]);
+    expect(lines).toEqual([
+      "<6>a: delivering again after 1 failed attempt",
+      "<4>b: stopping, 3 events not delivered",
+    ]);
+    expect(clock.waiting).toBe(0);
+    addTo(parts, 4);
+    expect(outbox.waiting).toBe(0);
+  });
+
+  test("what hangs is broken off when the time is over", async () => {
+    const { add, outbox, channel, clock, lines } = await single();
+    add(1, 2);
+    let ended = false;
+    const drained = outbox.drain(5000).then(() => (ended = true));
+    clock.advance(4999);
+    await promises();
+    expect([ended, channel.signal!.aborted]).toEqual([false, false]);
+    clock.advance(1);
+    await drained;
+    expect(channel.signal!.aborted).toBe(true);
+    expect(lines).toEqual(["<4>target: stopping, 2 events not delivered"]);
+    await channel.settle(down);
+    expect(clock.waiting).toBe(0);
+    expect(lines).toHaveLength(1);
+  });
+});
+
+describe("with a real webhook", () => {
+  const SECRET = "s3cr3t";
+  const outboxes: Outbox[] = [];
+  afterEach(async () => {
+    for (const outbox of outboxes.splice(0)) await outbox.drain(0);
+  });
+
+  async function real(receiver: Receiver, clock: Clock = systemClock) {
+    const lines: string[] = [];
+    const log = createLog({ format: "text", level: "debug", write: (line) => lines.push(line) });
+    const store = await Store.open({ directory: null, clock, log });
+    const outbox = new Outbox({ clock, log, store, random: () => 0 });
+    outboxes.push(outbox);
+    const url = new URL(receiver.url(`/${SECRET}?token=${SECRET}`));
+    url.username = url.password = SECRET;
+    const label = "webhook http://127.0.0.1/...";
+    const options = { url: url.href, label, version: "1.2.3", clock, secrets: [] };
+    outbox.setTargets([target(createWebhook({ ...options, format: json }))]);
+    return { outbox, store, lines, wall: systemClock };
+  }
+
+  test("each event arrives once and in order, through failures of every kind; no secret is logged", async () => {
+    using receiver = new Receiver();
+    const bad = [{ status: 503 }, "reset", { status: 429 }, "reset", { status: 500 }] as const;
+    receiver.answer = () => bad[receiver.requests.length - 1] ?? { status: 204 };
+    const { lines, ...parts } = await real(receiver);
+    addTo(parts, 1, 20);
+    await receiver.waitFor((requests) => requests.length === bad.length + 20);
+    const devices = receiver.requests.map(({ event: sent }) => sent!.data.device);
+    expect(devices.slice(0, bad.length)).toEqual(bad.map(() => "wg1"));
+    expect(devices.slice(bad.length)).toEqual(Array.from({ length: 20 }, (_, i) => `wg${i + 1}`));
+    expect(new Set(receiver.requests.map(({ headers }) => headers.get("webhook-id"))).size).toBe(
+      20,
+    );
+    expect(lines.length).toBeGreaterThan(20);
+    expect(lines.join("\n")).not.toContain(SECRET);
+  });
+
+  // How soon that is: test/bench.
+  test("an event is on the wire without waiting for a timer", async () => {
+    using receiver = new Receiver();
+    const parts = await real(receiver, new HandClock());
+    for (let n = 1; n <= 20; n++) {
+      addTo(parts, n);
+      await receiver.waitFor((requests) => requests.length === n);
+      await promises();
+    }
+  });
+});

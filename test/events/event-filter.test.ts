@@ -1,0 +1,75 @@
+/** Which events a target wants: each filter alone, and all together. */
+
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import type { Event } from "../../src/events/event-schema.ts";
+import { EVENT_PATTERNS, isSelected, type Selection, selectsNothing } from "../../src/events/event-filter.ts";
+import { anEvent, eventTypes } from "../support/events.ts";
+import { ALICE, BOB, peer } from "../support/peers.ts";
+
+const all: Selection = { events: [], devices: [], peers: [] };
+
+const events = eventTypes.map((type) => anEvent(type, { device: "wg0", name: "alice" }));
+
+/** Of one event of each type, those that are selected. */
+function selected(selection: Partial<Selection>, given: readonly Event[] = events): string[] {
+  return given
+    .filter((event) => isSelected(event, { ...all, ...selection }))
+    .map(({ type }) => type);
+}
+
+const peerTypes = ["peer.connected", "peer.roamed", "peer.disconnected"];
+const deviceTypes = ["device.added", "device.removed"];
+
+test.each<[Partial<Selection>, string[]]>([
+  [{}, [...eventTypes]],
+  [{ events: ["peer.disconnected"] }, ["peer.disconnected"]],
+  [{ events: ["peer.*"] }, peerTypes],
+  [{ events: ["device.*"] }, deviceTypes],
+  [{ events: ["peer.roamed", "device.*"] }, ["peer.roamed", ...deviceTypes]],
+  [{ devices: ["wg0"] }, [...eventTypes]],
+  [{ devices: ["wg1", "wg0"] }, [...eventTypes]],
+  [{ devices: ["wg1"] }, []],
+  [{ devices: ["WG0"] }, []],
+  [{ peers: ["alice"] }, peerTypes],
+  [{ peers: [ALICE] }, peerTypes],
+  [{ peers: ["Alice"] }, []],
+  [{ peers: ["ali"] }, []],
+  [{ peers: [BOB, "bob"] }, []],
+  [{ peers: ["bob", "alice"], events: ["peer.disconnected"] }, ["peer.disconnected"]],
+  [{ peers: ["alice"], devices: ["wg1"] }, []],
+  [{ peers: ["alice"], events: ["device.*"] }, []],
+])("%j selects %j", (selection, types) => {
+  expect(selected(selection)).toEqual(types);
+});
+
+test("a peer without a name is selected by its key alone", () => {
+  const nameless = [anEvent("peer.connected", { name: null, peer: peer({ publicKey: BOB }) })];
+  expect(selected({ peers: [BOB] }, nameless)).toEqual(["peer.connected"]);
+  expect(selected({ peers: ["null", ""] }, nameless)).toEqual([]);
+});
+
+describe("a selection of nothing", () => {
+  test.each<[Partial<Selection>, boolean]>([
+    [{}, false],
+    [{ peers: ["alice"] }, false],
+    [{ events: ["device.*"] }, false],
+    [{ events: ["device.*"], peers: ["alice"] }, true],
+    [{ events: ["device.added", "device.removed"], peers: ["alice"] }, true],
+    [{ events: ["device.*", "peer.roamed"], peers: ["alice"] }, false],
+  ])("is %j: %j", (selection, expected) => {
+    expect(selectsNothing({ ...all, ...selection })).toBe(expected);
+  });
+
+  test("is one that no event of the peer and device asked for can pass", () => {
+    const patterns = fc.subarray([...EVENT_PATTERNS]);
+    fc.assert(
+      fc.property(patterns, fc.boolean(), (wanted, isOfPeer) => {
+        const selection = { ...all, events: wanted, peers: isOfPeer ? ["alice"] : [] };
+        expect(selectsNothing(selection)).toBe(selected(selection).length === 0);
+      }),
+    );
+  });
+});

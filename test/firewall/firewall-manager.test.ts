@@ -1,0 +1,270 @@
+/** --manage-rules with an nft that a test plays: when it runs, with what, and what is said. */
+
+import { beforeEach, describe, expect, test } from "bun:test";
+
+import { SystemError } from "../../src/base/errors.ts";
+import { ManagedRules } from "../../src/firewall/firewall-manager.ts";
+import { nftRules } from "../../src/firewall/nft-rules.ts";
+import { HandClock } from "../support/clock.ts";
+
+/** One nft that runs. */
+interface Run {
+  readonly script: string;
+  readonly signal: AbortSignal;
+  end(): Promise<void>;
+  fail(code: string): Promise<void>;
+}
+
+let clock: HandClock;
+let said: string[];
+/** All that were started, in order. */
+let runs: Run[];
+let manager: ManagedRules;
+
+beforeEach(() => {
+  clock = new HandClock();
+  said = [];
+  runs = [];
+  const log = {
+    info: (message: string, fields: object = {}) =>
+      void said.push(`${message} ${JSON.stringify(fields)}`),
+    warn: (message: string) => void said.push(`warn ${message}`),
+  };
+  manager = new ManagedRules({
+    group: 1,
+    clock,
+    log,
+    async nft(operation, script, signal) {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      runs.push({
+        script,
+        signal,
+        async end() {
+          resolve();
+          await settled();
+        },
+        async fail(code) {
+          reject(new SystemError(operation, code));
+          await settled();
+        },
+      });
+      await promise;
+    },
+  });
+});
+
+/** All that follows from what has happened so far, without time passing. */
+async function settled(): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve));
+}
+
+const rules = (...ports: number[]) => nftRules({ ports, group: 1 });
+const loaded = (ports: string) => `firewall rules loaded {"table":"inet wgmon","ports":"${ports}"}`;
+const started = () => runs.map(({ script }) => script);
+
+async function loadedWith(...ports: number[]): Promise<void> {
+  manager.setPorts(ports);
+  await runs.at(-1)!.end();
+  said.length = 0;
+  runs.length = 0;
+}
+
+describe("ports", () => {
+  test("are loaded when they are known, and not again while they stay", async () => {
+    manager.setPorts([51821, 51820]);
+    expect(started()).toEqual([rules(51820, 51821)]);
+    await runs[0]!.end();
+    manager.setPorts([51820, 51821, 51820]);
+    await settled();
+    expect(started()).toHaveLength(1);
+    expect(said).toEqual([loaded("51820,51821")]);
+  });
+
+  test("that change while nft runs are one more run, with the last of them", async () => {
+    manager.setPorts([1]);
+    for (const port of [2, 3, 4]) manager.setPorts([port]);
+    expect(started()).toEqual([rules(1)]);
+    await runs[0]!.end();
+    expect(started()).toEqual([rules(1), rules(4)]);
+    await runs[1]!.end();
+    expect(started()).toHaveLength(2);
+  });
+
+  test("that are as before when nft has run are no run", async () => {
+    manager.setPorts([1]);
+    manager.setPorts([2]);
+    manager.setPorts([1]);
+    await runs[0]!.end();
+    expect(started()).toEqual([rules(1)]);
+  });
+
+  test("that were loaded are announced each time, for the handshakes that the rules do not know", async () => {
+    let count = 0;
+    manager.onLoaded = () => void count++;
+    manager.setPorts([1]);
+    expect(count).toBe(0);
+    await runs[0]!.end();
+    expect(count).toBe(1);
+    manager.setPorts([2]);
+    await runs[1]!.fail("EPERM");
+    expect(count).toBe(1);
+    manager.setPorts([3]);
+    await runs[2]!.end();
+    expect(count).toBe(2);
+    // Without a port there are no rules.
+    manager.setPorts([]);
+    await runs[3]!.end();
+    expect(count).toBe(2);
+  });
+
+  test("that are gone take the table away; 0 is none", async () => {
+    await loadedWith(1);
+    manager.setPorts([0]);
+    manager.setPorts([]);
+    expect(started()).toEqual([rules()]);
+    await runs[0]!.end();
+    expect(said).toEqual([]);
+    await manager.close();
+    expect(started()).toHaveLength(1);
+  });
+});
+
+describe("a failure", () => {
+  test("is told once, and tried again when the ports change", async () => {
+    const warning = "warn firewall rules (table inet wgmon): load table inet wgmon: EPERM";
+    manager.setPorts([1]);
+    await runs[0]!.fail("EPERM");
+    manager.setPorts([1]);
+    expect(started()).toEqual([rules(1)]);
+    manager.setPorts([2]);
+    await runs[1]!.fail("EPERM");
+    expect(said).toEqual([warning]);
+    manager.setPorts([3]);
+    await runs[2]!.end();
+    expect(said).toEqual([warning, loaded("3")]);
+    // It worked meanwhile: that is news.
+    manager.setPorts([4]);
+    await runs[3]!.fail("EPERM");
+    expect(said).toEqual([warning, loaded("3"), warning]);
+  });
+
+  test("leaves nothing to remove", async () => {
+    manager.setPorts([1]);
+    await runs[0]!.fail("no nft program");
+    await manager.close();
+    expect(started()).toHaveLength(1);
+  });
+});
+
+describe("a check", () => {
+  test("of a table that is there says and changes nothing", async () => {
+    await loadedWith(1);
+    manager.check();
+    expect(started()).toEqual(["list chain inet wgmon input\n"]);
+    await runs[0]!.end();
+    expect(started()).toHaveLength(1);
+    expect(said).toEqual([]);
+  });
+
+  test("of one that somebody took away loads it again", async () => {
+    await loadedWith(1);
+    manager.check();
+    await runs[0]!.fail("ENOENT");
+    await runs[1]!.end();
+    expect(started()[1]).toBe(rules(1));
+    expect(said).toEqual([expect.stringMatching(/^warn .*took it away/), loaded("1")]);
+  });
+
+  test("of one that could not be loaded tries it again", async () => {
+    manager.setPorts([1]);
+    await runs[0]!.fail("no nft program");
+    manager.check();
+    await runs[1]!.fail("no nft program");
+    manager.check();
+    await runs[2]!.end();
+    expect(started()).toEqual([rules(1), rules(1), rules(1)]);
+    expect(said).toEqual([expect.stringMatching(/^warn .*no nft program/), loaded("1")]);
+    manager.check();
+    expect(started().at(-1)).toBe("list chain inet wgmon input\n");
+  });
+
+  test("before anything was loaded asks nobody", () => {
+    manager.check();
+    expect(runs).toEqual([]);
+  });
+});
+
+describe("at the end", () => {
+  test("the table is removed, once", async () => {
+    await loadedWith(1);
+    const closed = manager.close();
+    await settled();
+    expect(started()).toEqual(["delete table inet wgmon\n"]);
+    await runs[0]!.end();
+    await closed;
+    await manager.close();
+    manager.setPorts([2]);
+    manager.check();
+    expect(runs).toHaveLength(1);
+    expect(said).toEqual([]);
+    expect(clock.waiting).toBe(0);
+  });
+
+  test("that somebody removed it already is fine", async () => {
+    await loadedWith(1);
+    const closed = manager.close();
+    await settled();
+    await runs[0]!.fail("ENOENT");
+    await closed;
+    expect(said).toEqual([]);
+  });
+
+  test("nothing runs where nothing was loaded", async () => {
+    await manager.close();
+    expect(runs).toEqual([]);
+  });
+
+  test("an nft that runs is killed first: what it has done is removed behind it", async () => {
+    manager.setPorts([1]);
+    const closed = manager.close();
+    expect(runs[0]!.signal.aborted).toBe(true);
+    await settled();
+    expect(started()).toEqual([rules(1)]);
+    await runs[0]!.fail("aborted");
+    expect(started()).toEqual([rules(1), "delete table inet wgmon\n"]);
+    expect(runs[1]!.signal.aborted).toBe(false);
+    await runs[1]!.end();
+    await closed;
+    expect(said).toEqual([]);
+  });
+
+  test("it is waited for three seconds, and no longer", async () => {
+    await loadedWith(1);
+    let isClosed = false;
+    const closed = manager.close().then(() => {
+      isClosed = true;
+    });
+    await settled();
+    clock.advance(2999);
+    await settled();
+    expect(isClosed).toBe(false);
+    clock.advance(1);
+    await closed;
+    // It may still do it.
+    expect(runs[0]!.signal.aborted).toBe(false);
+    expect(said).toEqual([
+      "warn firewall rules (table inet wgmon): not removed in 3 s; if it stays: nft delete table inet wgmon",
+    ]);
+  });
+
+  test("a failure is told", async () => {
+    await loadedWith(1);
+    const closed = manager.close();
+    await settled();
+    await runs[0]!.fail("EPERM");
+    await closed;
+    expect(said).toEqual([
+      "warn firewall rules (table inet wgmon): remove table inet wgmon: EPERM",
+    ]);
+  });
+});

@@ -1,0 +1,141 @@
+/** The text of the firewall rules. What they do to packets: test/e2e/rules.test.ts. */
+
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import { iptablesRules, nftRemoval, nftRules, tableOf } from "../../src/firewall/nft-rules.ts";
+
+const port = fc.integer({ min: 1, max: 65535 });
+const ports = fc.uniqueArray(port, { minLength: 1, maxLength: 60 });
+const group = fc.integer({ min: 0, max: 65535 });
+
+/** Without comments, which are for people. */
+function code(text: string): string[] {
+  return text.split("\n").filter((line) => line.trim() !== "" && !line.trim().startsWith("#"));
+}
+
+describe.each([
+  ["nft", nftRules],
+  ["iptables", iptablesRules],
+] as const)("%s", (_name, rules) => {
+  test("ports in any order, and named twice, give the same text", () => {
+    const shuffled = ports.chain((all) =>
+      fc.tuple(fc.constant(all), fc.shuffledSubarray(all, { minLength: all.length }), group),
+    );
+    fc.assert(
+      fc.property(shuffled, ([all, others, group]) => {
+        const text = rules({ ports: all, group });
+        expect(rules({ ports: [...others, ...all, 0], group })).toBe(text);
+      }),
+    );
+  });
+
+  test("each port, both ways, and the group are in it, and no other group", () => {
+    fc.assert(
+      fc.property(ports, group, (ports, group) => {
+        const lines = code(rules({ ports, group })).join("\n");
+        for (const end of ["d", "s"]) {
+          const named = new RegExp(`\\b${end}ports? (\\{[^}]*\\}|[\\d,]+)`, "g");
+          const found = new Set(lines.match(named)!.join(" ").match(/\d+/g)!.map(Number));
+          expect([...found].toSorted((a, b) => a - b)).toEqual(ports.toSorted((a, b) => a - b));
+        }
+        const groups = new Set(
+          [...lines.matchAll(/(?:nflog-group|log group) (\d+)/g)].map(([, digits]) =>
+            Number(digits),
+          ),
+        );
+        expect([...groups]).toEqual([group]);
+      }),
+    );
+  });
+
+  test("what is no number of a port or a group is refused", () => {
+    for (const wrong of [-1, 65_536, 1.5, Number.NaN, Infinity, "22 accept" as unknown as number]) {
+      expect(() => rules({ ports: [51820, wrong], group: 1 })).toThrow(RangeError);
+      expect(() => rules({ ports: [51820], group: wrong })).toThrow(RangeError);
+    }
+  });
+
+  test("it decides about no packet, and logs no initiation", () => {
+    const text = rules({ ports: [51820, 51821], group: 1 });
+    expect(code(text).join("\n")).not.toMatch(
+      /\b(drop|reject|queue(?!-)|DROP|REJECT|ACCEPT|QUEUE|policy (?!accept))\b/,
+    );
+    const initiations = loggingOf(text).filter((line) => line.includes("0x01000000"));
+    expect(initiations).toEqual([]);
+  });
+});
+
+/** The lines of rules that log. */
+function loggingOf(text: string): string[] {
+  return code(text).filter((line) => /\blog group|NFLOG/.test(line));
+}
+
+describe("nft", () => {
+  test("each group has a table of its own, and no other is named", () => {
+    expect(tableOf(1)).toBe("inet wgmon");
+    fc.assert(
+      fc.property(ports, group, (ports, group) => {
+        for (const text of [nftRules({ ports, group }), nftRemoval(group)]) {
+          const named = new Set(text.match(/\btable \w+ [\w-]+/g));
+          expect([...named]).toEqual([`table ${tableOf(group)}`]);
+        }
+      }),
+    );
+    const tables = Array.from({ length: 65_536 }, (_, group) => tableOf(group));
+    expect(new Set(tables).size).toBe(65_536);
+  });
+
+  test("what comes in is logged only with an index that left, which is taken away at the same time", () => {
+    const lines = loggingOf(nftRules({ ports: [51820], group: 1 }));
+    const [sent, ...received] = lines.map((line) => line.trim());
+    // Our own responses, which nobody forges.
+    expect(sent).toStartWith("@th,64,32 0x02000000 log group 1 ");
+    expect(received).toHaveLength(2);
+    for (const line of received) {
+      expect(line).toMatch(/(@th,\d+,32) @indexes delete @indexes \{ \1 \} log group 1 /);
+    }
+  });
+
+  test("without ports the table is taken away", () => {
+    const gone = "add table inet wgmon\ndelete table inet wgmon\n";
+    expect(nftRules({ ports: [], group: 1 })).toBe(gone);
+    expect(nftRules({ ports: [0, 0], group: 1 })).toBe(gone);
+  });
+});
+
+describe("iptables", () => {
+  test("no rule names more ports than multiport takes", () => {
+    fc.assert(
+      fc.property(ports, (ports) => {
+        for (const [, list] of iptablesRules({ ports, group: 1 }).matchAll(/--[ds]ports (\S+)/g)) {
+          expect(list!.split(",").length).toBeWithin(2, 16);
+        }
+      }),
+    );
+  });
+
+  test("a limit for each kind of message that comes in, and none for our own responses", () => {
+    const lines = loggingOf(iptablesRules({ ports: [51820], group: 1 }));
+    const limited = lines.filter((line) => /-m limit --limit 500\/s --limit-burst 500 /.test(line));
+    // First data and responses, IPv4 and IPv6.
+    expect(limited).toHaveLength(4);
+    expect(limited.every((line) => line.includes(" -A WGMON-LOG "))).toBe(true);
+    const others = lines.filter((line) => !limited.includes(line));
+    expect(others).toHaveLength(2);
+    for (const line of others) expect(line).toMatch(/ -A WGMON-SENT .*0x02000000.* --sport 51820 /);
+  });
+
+  test("nothing remembers sources: what has no room for one more drops its packet", () => {
+    expect(iptablesRules({ ports: [51820], group: 1 })).not.toContain("hashlimit");
+  });
+
+  test("each line stands for itself and can be run again", () => {
+    for (const line of code(iptablesRules({ ports: [51820], group: 2 }))) {
+      expect(line).toMatch(
+        /^(ip6?tables) -w (-N \S+ 2>\/dev\/null|-F \S+|-A WGMON-2.*|-C (INPUT|OUTPUT) -p udp -j (WGMON-2(?:-SENT)?) 2>\/dev\/null \|\| \1 -w -I \3 -p udp -j \4)$/,
+      );
+    }
+  });
+});

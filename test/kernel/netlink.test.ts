@@ -1,0 +1,144 @@
+/** Netlink messages and attributes: what is encoded is walked back, and what lies is refused. */
+
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import { ParseError } from "../../src/base/errors.ts";
+import {
+  align,
+  type Attribute,
+  attributeEnd,
+  attributeType,
+  bytesOf,
+  encodeMessage,
+  expectLength,
+  messageEnd,
+  messageFlags,
+  messageSequence,
+  messageType,
+  readText,
+  text,
+  u16,
+} from "../../src/kernel/netlink.ts";
+
+const payload = fc.uint8Array({ maxLength: 9 });
+const type = fc.integer({ min: 0, max: 0x3fff });
+const { attributes } = fc.letrec<{ attribute: Attribute; attributes: Attribute[] }>((tie) => ({
+  attributes: fc.array(tie("attribute"), { maxLength: 4, depthIdentifier: "nesting" }),
+  attribute: fc.tuple(
+    type,
+    fc.oneof({ depthIdentifier: "nesting", maxDepth: 3 }, payload, tie("attributes")),
+  ),
+}));
+
+/** Walks the way readers do, with the tree that was encoded to know what is nested. */
+function walk(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  tree: readonly Attribute[],
+): Attribute[] {
+  const { view } = bytesOf(bytes);
+  const found: Attribute[] = [];
+  let offset = start;
+  for (const [, content] of tree) {
+    const stop = attributeEnd(view, offset, end);
+    const inside = offset + 4;
+    found.push([
+      attributeType(view, offset),
+      content instanceof Uint8Array
+        ? bytes.slice(inside, stop)
+        : walk(bytes, inside, stop, content),
+    ]);
+    offset = align(stop);
+  }
+  expect(offset).toBe(align(end));
+  return found;
+}
+
+test("every message is walked back to what it was made of", () => {
+  const message = fc.record({
+    type: fc.nat(0xffff),
+    flags: fc.nat(0xffff),
+    sequence: fc.nat(0xffff_ffff),
+    header: fc.constantFrom(0, 4, 16).map((length) => new Uint8Array(length).fill(0xab)),
+    attributes,
+  });
+  fc.assert(
+    fc.property(message, (sent) => {
+      const bytes = encodeMessage(sent);
+      const { view } = bytesOf(bytes);
+      expect(messageEnd(view, 0, bytes.length)).toBe(bytes.length);
+      expect(messageType(view, 0)).toBe(sent.type);
+      expect(messageFlags(view, 0)).toBe(sent.flags);
+      expect(messageSequence(view, 0)).toBe(sent.sequence);
+      const start = 16 + sent.header.length;
+      expect(bytes.slice(16, start)).toEqual(sent.header);
+      expect(walk(bytes, start, bytes.length, sent.attributes)).toEqual(sent.attributes);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("a request looks like this on the wire", () => {
+  const bytes = encodeMessage({
+    type: 16,
+    flags: 5,
+    sequence: 1,
+    header: Uint8Array.of(3, 1, 0, 0),
+    attributes: [
+      [2, text("wireguard")],
+      [18, [[1, u16(0x1234)]]],
+    ],
+  });
+  // The padding counts in the nested attribute around it, and nowhere else.
+  expect(bytes.toHex().replace(/.{8}(?=.)/g, "$& ")).toMatchInlineSnapshot(
+    `"30000000 10000500 01000000 00000000 03010000 0e000200 77697265 67756172 64000000 0c001200 06000100 34120000"`,
+  );
+});
+
+describe("a header that says what cannot be is a ParseError:", () => {
+  const { view } = bytesOf(new Uint8Array(64));
+  test.each([
+    ["a message of 15 bytes", 15, 15, "netlink message: 15 bytes, its header alone has 16"],
+    ["one that says 15", 15, 64, "netlink message: says 15 bytes, 64 are there"],
+    ["one that says more than there is", 65, 64, "netlink message: says 65 bytes, 64 are there"],
+    [
+      "one that says 4 GiB",
+      0xffff_ffff,
+      64,
+      "netlink message: says 4294967295 bytes, 64 are there",
+    ],
+  ])("%s", (_what, says, end, message) => {
+    view.setUint32(0, says, true);
+    expect(() => messageEnd(view, 0, end)).toThrow(new ParseError(message));
+  });
+
+  test.each([
+    ["an attribute of 3 bytes", 3, 3, "netlink attribute: 3 bytes, its header alone has 4"],
+    ["one that says 3", 3, 64, "netlink attribute: says 3 bytes, 64 are there"],
+    ["one that says more than there is", 65, 64, "netlink attribute: says 65 bytes, 64 are there"],
+  ])("%s", (_what, says, end, message) => {
+    view.setUint16(0, says, true);
+    expect(() => attributeEnd(view, 0, end)).toThrow(new ParseError(message));
+  });
+
+  test("a payload of another length", () => {
+    expect(() => expectLength("WGPEER_A_RX_BYTES", 4, 8, 8)).toThrow(
+      new ParseError("WGPEER_A_RX_BYTES: 4 bytes instead of 8"),
+    );
+  });
+});
+
+test("the two upper bits of an attribute's type are flags", () => {
+  const { view } = bytesOf(Uint8Array.of(4, 0, 0x08, 0x80));
+  expect(attributeType(view, 0)).toBe(8);
+});
+
+test("a text ends at its NUL, or with the attribute", () => {
+  const bytes = new TextEncoder().encode("wg0\0rest");
+  expect(readText(bytes, 0, bytes.length)).toBe("wg0");
+  expect(readText(bytes, 0, 3)).toBe("wg0");
+  expect(readText(bytes, 3, 3)).toBe("");
+});

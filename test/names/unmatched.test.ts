@@ -1,0 +1,128 @@
+/** Filters of targets and tables of peers that match nothing that exists now: what is a warning, and what is not. */
+
+import { describe, expect, test } from "bun:test";
+
+import { SystemError } from "../../src/base/errors.ts";
+import { unmatched, warnOfUnmatched } from "../../src/names/unmatched.ts";
+import type { PublicKey } from "../../src/base/wireguard.ts";
+import { ALICE, BOB } from "../support/peers.ts";
+import { run } from "../support/settings.ts";
+
+const present = {
+  devices: ["wg0", "office"],
+  publicKeys: new Set<string>([ALICE]),
+  names: new Set(["alice", "bob's phone"]),
+};
+
+/** Of settings with these lines, and with a webhook. */
+function warnings(toml: string, seen = present): string[] {
+  const { settings } = run([], { toml: `webhook = "https://a.example"\n${toml}` });
+  return unmatched(settings, seen);
+}
+
+describe("a warning", () => {
+  test.each<[string, string, string[]]>([
+    [
+      "for a peer that no peer is called",
+      `webhook_peers = ["alcie", "zoe"]`,
+      [
+        'no peer is called "alcie" now; did you mean alice? (target 1)',
+        'no peer is called "zoe" now (target 1)',
+      ],
+    ],
+    [
+      "for a key that no peer has",
+      `webhook_peers = "${BOB}"`,
+      [`no device has the peer ${BOB} now (target 1)`],
+    ],
+    [
+      "for a device that does not exist",
+      `webhook_devices = ["wg0", "ofice"]`,
+      ['wgmon watches no device "ofice" now; did you mean office? (target 1)'],
+    ],
+    [
+      "with all targets that it is about",
+      `[[target]]\nname = "ops"\nurl = "https://b.example"\npeers = ["alcie"]\ndevices = ["wg1"]
+       [[target]]\nurl = "https://c.example"\npeers = ["alcie", "alice"]`,
+      [
+        'wgmon watches no device "wg1" now; did you mean wg0? (target ops)',
+        'no peer is called "alcie" now; did you mean alice? (target ops, target 3)',
+      ],
+    ],
+    [
+      "for a table of a peer that no device has",
+      `[peers."${BOB}"]\nmute = true`,
+      [`no device has these peers of the settings now: ${BOB}`],
+    ],
+    [
+      "without control characters",
+      `webhook_peers = ["a\\u202eb"]`,
+      ['no peer is called "a\\u{202e}b" now (target 1)'],
+    ],
+  ])("%s", (_, toml, expected) => {
+    expect(warnings(toml)).toEqual(expected);
+  });
+
+  test("names some of many peers", () => {
+    const keys = Array.from({ length: 9 }, (_, index) =>
+      Buffer.alloc(32, index + 100).toString("base64"),
+    );
+    const toml = keys.map((key) => `[peers."${key}"]\nmute = true`).join("\n");
+    expect(warnings(toml)).toEqual([
+      `no device has these peers of the settings now: ${keys.slice(0, 3).join(", ")}, 6 more`,
+    ]);
+  });
+});
+
+test.each([
+  [
+    "names and keys that match",
+    `webhook_peers = ["alice", "bob's phone", "${ALICE}"]\nwebhook_devices = ["wg0"]\n[peers."${ALICE}"]\nmute = true`,
+  ],
+  ["no filter", ""],
+])("no warning for %s", (_, toml) => {
+  expect(warnings(toml)).toEqual([]);
+});
+
+test("no warning for a peer as long as there is no device", () => {
+  const nothing = { devices: [], publicKeys: new Set<string>(), names: new Set<string>() };
+  expect(warnings(`webhook_peers = "alice"\nwebhook_devices = "wg0"`, nothing)).toEqual([
+    'wgmon watches no device "wg0" now (target 1)',
+  ]);
+});
+
+describe("the peers of the devices", () => {
+  const book = { nameOf: (key: PublicKey) => (key === ALICE ? "alice" : null) };
+  function warned(toml: string, peers: (name: string) => { publicKey: PublicKey }[]): string[] {
+    const { settings } = run([], { toml: `webhook = "https://a.example"\n${toml}` });
+    const log: string[] = [];
+    const devices = { known: [{ name: "wg0" }], peers };
+    warnOfUnmatched(settings, {
+      devices,
+      names: book,
+      log: { warn: (text) => void log.push(text) },
+    });
+    return log;
+  }
+
+  test("give the names", () => {
+    expect(warned(`webhook_peers = ["alice", "alcie"]`, () => [{ publicKey: ALICE }])).toEqual([
+      'no peer is called "alcie" now; did you mean alice? (target 1)',
+    ]);
+  });
+
+  test("are asked for only if the settings mention a peer", () => {
+    const peers = (): never => {
+      throw new Error("asked");
+    };
+    expect(warned(`webhook_devices = "wg0"`, peers)).toEqual([]);
+    expect(() => warned(`webhook_peers = "alice"`, peers)).toThrow("asked");
+  });
+
+  test("may be unreadable", () => {
+    const peers = (): never => {
+      throw new SystemError("look at wg0", "EPERM");
+    };
+    expect(warned(`webhook_peers = "alice"`, peers)).toEqual([]);
+  });
+});

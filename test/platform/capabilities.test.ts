@@ -1,0 +1,52 @@
+/** What is said where the kernel refuses: the capability that is missing, or what else it may be. */
+
+import { expect, test } from "bun:test";
+
+import {
+  includes,
+  kernelError,
+  ownCapabilities,
+  whyProgramRefused,
+  whyRefused,
+} from "../../src/platform/capabilities.ts";
+import { CAP_NET_ADMIN, EACCES, ENODEV, EPERM } from "../../src/platform/constants.ts";
+
+const NET_ADMIN = 1n << BigInt(CAP_NET_ADMIN);
+const isRoot = process.geteuid!() === 0;
+
+test("a capability that is missing is named, and one that is there is not asked for", () => {
+  const none = { effective: 0n, ambient: 0n };
+  const missing =
+    "not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability";
+  expect(whyRefused("CAP_NET_ADMIN", none)).toBe(missing);
+  expect(whyRefused("CAP_NET_ADMIN", null)).toBe(missing);
+  const own = { effective: NET_ADMIN, ambient: 0n };
+  expect(whyRefused("CAP_NET_ADMIN", own)).toBe(
+    "not permitted, although wgmon has CAP_NET_ADMIN. In a user namespace, such as a rootless container, the capability applies only to network namespaces created there; otherwise a security module or a seccomp filter denies it",
+  );
+  expect(whyRefused("CAP_NET_RAW", own)).toContain("needs CAP_NET_RAW");
+});
+
+test("a program lacks what wgmon does not hand on", () => {
+  const needs = "it needs CAP_NET_ADMIN, as root has it";
+  expect(whyProgramRefused("CAP_NET_ADMIN", null)).toBe(needs);
+  expect(whyProgramRefused("CAP_NET_ADMIN", { effective: 0n, ambient: 0n })).toBe(needs);
+  const both = { effective: NET_ADMIN, ambient: NET_ADMIN };
+  expect(whyProgramRefused("CAP_NET_ADMIN", both)).toContain("although wgmon has CAP_NET_ADMIN");
+  // To a program that root starts, all is handed on.
+  expect(whyProgramRefused("CAP_NET_ADMIN", { effective: NET_ADMIN, ambient: 0n })).toContain(
+    isRoot ? "although wgmon has" : "make it ambient too",
+  );
+});
+
+test("the error of a request to the kernel says which it is here", () => {
+  const own = ownCapabilities();
+  expect(own).not.toBeNull();
+  const words = includes(own!.effective, "CAP_NET_ADMIN") ? "although wgmon has" : "wgmon needs";
+  for (const code of [EPERM, EACCES]) {
+    expect(kernelError("look at wg0", code).message).toMatch(
+      new RegExp(`^look at wg0: E(PERM|ACCES) \\(not permitted.*${words} CAP_NET_ADMIN`),
+    );
+  }
+  expect(kernelError("look at wg0", ENODEV).message).toBe("look at wg0: ENODEV (no such device)");
+});

@@ -1,0 +1,298 @@
+/** The lines, character by character; and that nothing a stranger chooses can break one. */
+
+import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
+import { fstatSync } from "node:fs";
+
+import fc from "fast-check";
+
+import { chooseFormat, createLog, type Fields, type LogOptions } from "../../src/platform/log.ts";
+
+const NOW_MS = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
+
+function setup(options: Partial<LogOptions> = {}) {
+  const lines: string[] = [];
+  const write = (line: string): void => void lines.push(line);
+  const log = createLog({
+    format: "journal",
+    level: "debug",
+    write,
+    now: () => NOW_MS,
+    ...options,
+  });
+  return { log, lines };
+}
+
+/** What a warning looks like. */
+function line(format: LogOptions["format"], message: string, fields?: Fields): string {
+  const { log, lines } = setup({ format });
+  log.warn(message, fields);
+  expect(lines).toHaveLength(1);
+  return lines[0]!;
+}
+
+describe("a line", () => {
+  const fields = {
+    device: "wg0",
+    name: "Alice's phone",
+    port: 51820,
+    endpoint: null,
+    none: undefined,
+  };
+
+  test("as text", () => {
+    expect(line("text", "peer connected", fields)).toBe(
+      `time=2026-01-02T03:04:05.678Z level=warn msg="peer connected" device=wg0 name="Alice's phone" port=51820 endpoint=null`,
+    );
+  });
+
+  test("as JSON", () => {
+    expect(line("json", "peer connected", fields)).toBe(
+      `{"time":"2026-01-02T03:04:05.678Z","level":"warn","msg":"peer connected","device":"wg0","name":"Alice's phone","port":51820,"endpoint":null}`,
+    );
+  });
+
+  test("for the journal, each level with its priority", () => {
+    const { log, lines } = setup();
+    log.debug("a");
+    log.info("b", { n: 1 });
+    log.warn("c");
+    log.error("d");
+    expect(lines).toEqual(["<7>a", "<6>b n=1", "<4>c", "<3>d"]);
+  });
+
+  test("on a terminal, coloured unless NO_COLOR is set", () => {
+    const before = process.env.NO_COLOR;
+    try {
+      delete process.env.NO_COLOR;
+      const time = new Date(NOW_MS).toTimeString().slice(0, 8);
+      expect(line("terminal", "peer connected", { n: 1 })).toBe(
+        `${time} \x1b[33mwarn \x1b[0m peer connected n=1`,
+      );
+      process.env.NO_COLOR = "1";
+      expect(line("terminal", "peer connected")).toBe(`${time} warn  peer connected`);
+    } finally {
+      if (before === undefined) delete process.env.NO_COLOR;
+      else process.env.NO_COLOR = before;
+    }
+  });
+
+  test("below the level is not written", () => {
+    const { log, lines } = setup({ level: "warn" });
+    log.debug("a");
+    log.info("b");
+    log.warn("c");
+    expect(lines).toEqual(["<4>c"]);
+  });
+});
+
+describe("a value", () => {
+  const circle: Record<string, unknown> = {};
+  circle.self = circle;
+
+  test.each([
+    ["a bigint", 2n ** 64n, "18446744073709551616"],
+    ["an error", new Error("no route"), '"no route"'],
+    [
+      "an error's cause",
+      new Error("look failed", { cause: new Error("EPERM") }),
+      '"look failed: EPERM"',
+    ],
+    ["an error without words", new TypeError(), "TypeError"],
+    ["an empty string", "", '""'],
+    ["quotes and backslashes", 'a"b\\c', String.raw`"a\"b\\c"`],
+    ["an equals sign", "a=b", '"a=b"'],
+    ["a list", ["a", 1n], String.raw`"[\"a\",\"1\"]"`],
+    ["a circle", circle, "(unprintable)"],
+    ["a symbol", Symbol("s"), "Symbol(s)"],
+    ["a newline", "a\nb", String.raw`"a\nb"`],
+    ["a terminal's escape", "\x1b[2J", String.raw`"\u001b[2J"`],
+    ["an escape of one byte", "\x9b2J", String.raw`"\u009b2J"`],
+    ["a turn of direction", "a\u202eb", String.raw`"a\u202eb"`],
+    ["half a character", "\ud800", String.raw`"\ud800"`],
+    ["a letter of another script", "Zoë", "Zoë"],
+  ])("%s", (_name, value, text) => {
+    expect(line("journal", "m", { value })).toBe(`<4>m value=${text}`);
+  });
+
+  test("in JSON keeps its type where JSON has it", () => {
+    const fields = {
+      n: 1,
+      list: ["a", 1n],
+      big: 5n,
+      error: new Error("x"),
+      circle,
+      at: new Date(0),
+    };
+    expect(JSON.parse(line("json", "m", fields))).toMatchObject({
+      n: 1,
+      list: ["a", "1"],
+      big: "5",
+      error: "x",
+      circle: "(unprintable)",
+      at: "1970-01-01T00:00:00.000Z",
+    });
+  });
+});
+
+test("no value can break a line or reach the terminal raw", () => {
+  const nasty = fc.string({
+    unit: fc.oneof(
+      fc.constantFrom(
+        "\n",
+        "\r",
+        "\x1b",
+        "\x9b",
+        "\x7f",
+        "\0",
+        "\u2028",
+        "\u202e",
+        '"',
+        "\\",
+        "=",
+        " ",
+        "\ud800",
+      ),
+      fc.string({ unit: "binary", minLength: 1, maxLength: 1 }),
+    ),
+  });
+  const value = fc.oneof(
+    nasty,
+    fc.anything({ withBigInt: true, withDate: true, withNullPrototype: true }),
+  );
+  fc.assert(
+    fc.property(nasty, value, nasty, (message, any, text) => {
+      for (const format of ["text", "terminal", "json", "journal"] as const) {
+        const written = line(format, message, { any, text, error: new Error(text) });
+        const bare = written.replace("\x1b[33mwarn \x1b[0m", "warn ");
+        expect(bare).not.toMatch(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/u);
+        expect(bare.isWellFormed()).toBe(true);
+        if (format === "json") {
+          expect(JSON.parse(written)).toMatchObject({ level: "warn", msg: message, text });
+        }
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+describe("repetition", () => {
+  beforeEach(() => void jest.useFakeTimers());
+  afterEach(() => void jest.useRealTimers());
+
+  test("is written once and counted when another line comes", () => {
+    const { log, lines } = setup();
+    for (let i = 0; i < 13; i++) log.warn("no route", { device: "wg0" });
+    log.info("peer connected");
+    log.warn("no route", { device: "wg0" });
+    expect(lines).toEqual([
+      "<4>no route device=wg0",
+      "<4>no route (repeated 12 times) device=wg0",
+      "<6>peer connected",
+      "<4>no route device=wg0",
+    ]);
+  });
+
+  test("is counted after a minute, too, and goes on being counted", () => {
+    const { log, lines } = setup();
+    log.error("a");
+    log.error("a");
+    jest.advanceTimersByTime(59_999);
+    expect(lines).toEqual(["<3>a"]);
+    log.error("a");
+    jest.advanceTimersByTime(1);
+    log.error("a");
+    jest.advanceTimersByTime(60_000);
+    jest.advanceTimersByTime(60_000);
+    expect(lines).toEqual(["<3>a", "<3>a (repeated 2 times)", "<3>a (repeated 1 time)"]);
+  });
+
+  test("means the same level, message and fields", () => {
+    const { log, lines } = setup();
+    log.warn("a", { n: 1 });
+    log.warn("a", { n: 2 });
+    log.error("a", { n: 2 });
+    expect(lines).toEqual(["<4>a n=1", "<4>a n=2", "<3>a n=2"]);
+  });
+
+  test("is no matter below a warning", () => {
+    const { log, lines } = setup();
+    log.info("a");
+    log.info("a");
+    expect(lines).toEqual(["<6>a", "<6>a"]);
+  });
+
+  test("is not ended by a line that is not written", () => {
+    const { log, lines } = setup({ level: "info" });
+    log.warn("a");
+    log.debug("b");
+    log.warn("a");
+    expect(lines).toEqual(["<4>a"]);
+  });
+});
+
+describe("where nobody reads", () => {
+  test("lines are lost, and the loss is told as soon as there is room", () => {
+    let full = true;
+    const lines: string[] = [];
+    const write = (written: string): void => {
+      if (full) throw Object.assign(new Error("EAGAIN"), { code: "EAGAIN" });
+      lines.push(written);
+    };
+    const { log } = setup({ write });
+    log.info("a");
+    log.info("b");
+    full = false;
+    log.info("c");
+    log.info("d");
+    expect(lines).toEqual([
+      "<4>lines lost here, standard error did not take them lines=2",
+      "<6>c",
+      "<6>d",
+    ]);
+  });
+
+  test("the process goes on without standard error's reader", async () => {
+    const script = `
+      import { createLog } from ${JSON.stringify(import.meta.resolve("../../src/platform/log.ts"))};
+      await Bun.stdin.text();
+      const log = createLog({ format: "text", level: "info" });
+      for (let i = 0; i < 1000; i++) log.info("x", { i });
+      console.log("alive");`;
+    const child = Bun.spawn([process.execPath, "-e", script], {
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    await child.stderr.cancel();
+    await child.stdin.end();
+    expect(await child.stdout.text()).toBe("alive\n");
+    expect(await child.exited).toBe(0);
+  });
+
+  test("a line is one write to standard error", async () => {
+    const script = `
+      import { createLog } from ${JSON.stringify(import.meta.resolve("../../src/platform/log.ts"))};
+      createLog({ format: "journal", level: "info" }).info("hello", { n: 1 });`;
+    const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "pipe" });
+    expect(await child.stderr.text()).toBe("<6>hello n=1\n");
+    expect(await child.stdout.text()).toBe("");
+  });
+});
+
+describe("the format", () => {
+  const { dev, ino } = fstatSync(2, { bigint: true });
+  const here = { JOURNAL_STREAM: `${dev}:${ino}` };
+  const elsewhere = { JOURNAL_STREAM: `${dev}:${ino + 1n}` };
+
+  test.each([
+    ["auto", here, true, "terminal"],
+    ["auto", here, false, "journal"],
+    ["auto", elsewhere, false, "text"],
+    ["auto", {}, false, "text"],
+    ["text", here, true, "text"],
+    ["json", here, true, "json"],
+    ["journal", {}, true, "journal"],
+  ] as const)("%s with %o on a terminal (%s): %s", (setting, env, isTerminal, format) => {
+    expect(chooseFormat(setting, { env, isTerminal })).toBe(format);
+  });
+});

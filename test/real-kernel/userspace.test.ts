@@ -1,0 +1,217 @@
+/**
+ * A gateway whose WireGuard is a program, wireguard-go, that wgmon asks by its UAPI socket. The
+ * clients are the kernel's.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdir, rm } from "node:fs/promises";
+
+import { $ } from "bun";
+
+import type { Event } from "../../src/events/event-schema.ts";
+import { needs } from "../support/kernel.ts";
+import { Lab, LabDevice } from "../support/lab.ts";
+import { Receiver } from "../support/receiver.ts";
+import { search, secretsOf, texts, traces } from "../support/secrets.ts";
+import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
+import { Watcher } from "../support/watcher.ts";
+import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
+
+const PROGRAM = "wireguard-go";
+const kernel = needs("root", "wireguard", PROGRAM, "ip", "wg", "nft", "tc", "ping");
+
+const FOLDER = "/var/run/wireguard";
+/** No other file's: the folder is the same in all namespaces. */
+const NAME = "wgtest-go";
+/** Its socket is there, but nobody behind it. */
+const STALE = "wgtest-stale";
+/** Above those of the lab's own devices. */
+const NUMBER = 90;
+const PORT = 51890;
+
+describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
+  const receiver = new Receiver();
+  const running = new Map<string, Wgmon>();
+  let lab: Lab;
+  let daemon: Bun.Subprocess;
+  let device: LabDevice;
+
+  beforeAll(async () => {
+    lab = await Lab.create();
+    await $`modprobe tun`.nothrow().quiet();
+    daemon = Bun.spawn([PROGRAM, "--foreground", NAME], {
+      // It asks that of who could have the kernel's.
+      env: { ...process.env, WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD: "1" },
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+    const started = () => $`wg show ${NAME}`.nothrow().quiet();
+    await until(`${PROGRAM} has made its device`, async () => {
+      if (daemon.exitCode !== null) throw new Error(`${PROGRAM} ended`);
+      return (await started()).exitCode === 0;
+    });
+    device = await configure();
+    await lab.addPlainRule(PORT, 1);
+    await leaveStaleSocket();
+    const watch = ["--idle-timeout", "15s", "--reconcile", "0"];
+    start("nflog", ...watch, "--tick", "1s");
+    start("poll", ...watch, "--monitor", "poll", "--tick", "500ms");
+    for (const wgmon of running.values()) await wgmon.ready;
+  }, TEST_MS);
+
+  afterAll(async () => {
+    for (const wgmon of running.values()) await wgmon[Symbol.asyncDispose]();
+    receiver[Symbol.dispose]();
+    daemon.kill();
+    await daemon.exited;
+    for (const name of [NAME, STALE]) await rm(`${FOLDER}/${name}.sock`, { force: true });
+    await $`ip link delete ${STALE}`.nothrow().quiet();
+    lab[Symbol.dispose]();
+  });
+
+  /** What the lab does for a device of the kernel. */
+  async function configure(): Promise<LabDevice> {
+    const privateKey = (await $`wg genkey`.text()).trim();
+    const publicKey = (await $`echo ${privateKey} | wg pubkey`.text()).trim();
+    // A shell of its own: the pipes of Bun's cannot be opened again.
+    const set = `echo ${privateKey} | wg set ${NAME} listen-port ${PORT} private-key /dev/stdin`;
+    await $`sh -c ${set}`;
+    const inner = `10.${60 + NUMBER}`;
+    await $`ip addr add ${inner}.0.1/16 dev ${NAME} && ip link set ${NAME} up`;
+    await $`ip route add local ${inner}.128.0/17 dev lo`;
+    const keys = { privateKey, publicKey };
+    return new LabDevice(lab, { name: NAME, number: NUMBER, port: PORT, keys });
+  }
+
+  /** As a program that was killed leaves it; there is an interface of that name, too. */
+  async function leaveStaleSocket(): Promise<void> {
+    await mkdir(FOLDER, { recursive: true });
+    const path = `${FOLDER}/${STALE}.sock`;
+    const script = `const server = Bun.listen({ unix: process.argv[1], socket: { data() {} } });
+      process.kill(process.pid, "SIGKILL");`;
+    await $`${process.execPath} -e ${script} ${path}`.nothrow().quiet();
+    await $`ip link add ${STALE} type dummy`;
+    expect((await $`test -S ${path}`.nothrow()).exitCode).toBe(0);
+  }
+
+  function start(name: string, ...args: readonly string[]): void {
+    running.set(name, startWgmon([...args, "--webhook", receiver.url(`/${name}`)]));
+  }
+
+  function events(name: string): Event[] {
+    return receiver.requests
+      .filter(({ path }) => path === `/${name}`)
+      .map(({ event }) => event!)
+      .filter(({ data }) => "peer" in data);
+  }
+
+  async function expectReports(wanted: readonly object[]): Promise<void> {
+    for (const [name, wgmon] of running) {
+      await receiver
+        .waitFor(() => events(name).length >= wanted.length, REPORT_MS)
+        .catch((error: Error) => {
+          throw new Error(`${name}: ${error.message}; it logged:\n${wgmon.logText}`);
+        });
+      expect({ name, events: events(name) }).toMatchObject({ name, events: wanted });
+    }
+  }
+
+  test(
+    "is watched from the start, and a socket that nobody is behind is not",
+    () => {
+      for (const wgmon of running.values()) {
+        const ready = wgmon.log.find(({ msg }) => msg === "ready");
+        expect(ready?.["devices"]).toEqual([NAME]);
+      }
+    },
+    TEST_MS,
+  );
+
+  test(
+    "tells of a peer that connects, roams and falls silent",
+    async () => {
+      const alice = await device.client("alice", { presharedKey: true });
+      await alice.connect();
+      const { publicKey, endpoint, allowedIps } = alice;
+      const peer = { publicKey, endpoint, allowedIps };
+      const connected = { type: "peer.connected", data: { device: NAME, peer, initial: false } };
+      await expectReports([connected]);
+
+      const roamedTo = await alice.roam("both");
+      await alice.connect();
+      const roamed = {
+        type: "peer.roamed",
+        data: { previousEndpoint: endpoint, peer: { publicKey, endpoint: roamedTo } },
+      };
+      await expectReports([connected, roamed]);
+
+      await expectReports([
+        connected,
+        roamed,
+        { type: "peer.disconnected", data: { reason: "idle", peer: { endpoint: roamedTo } } },
+      ]);
+    },
+    TEST_MS,
+  );
+
+  test(
+    "leaves its private key and its peers' preshared keys in no log line, no webhook and no memory",
+    async () => {
+      // The answer needs more than the buffer that it begins in.
+      await device.addSilentPeers(400);
+      await lab.addPlainRule(PORT, 2);
+      const quiet = ["--tick", "1h", "--reconcile", "0", "--monitor", "nflog", "--group", "2"];
+      await using watcher = new Watcher(receiver, ...quiet);
+      const { wgmon } = watcher;
+      await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
+      const carol = await device.client("carol", { presharedKey: true });
+      await carol.connect();
+      await watcher.reports("peer.connected", carol);
+      // A change of its link causes three looks, and after them there is no reason for another one.
+      await $`ip link set ${NAME} mtu 1380`;
+      await watcher.lookedFor("link", 3);
+
+      const keys = await secretsOf(NAME);
+      // Alice's and carol's preshared keys, too.
+      expect(keys).toHaveLength(3);
+      await watcher.freeze();
+      const publicKey = Buffer.from(carol.publicKey);
+      // It reads the right memory: what is no secret is there.
+      expect(search(wgmon.pid, [...keys.flatMap(traces), publicKey])).toEqual([publicKey]);
+
+      const told = [wgmon.logText, ...receiver.requests.map(({ body }) => body)].join("\n");
+      expect(told).toContain(carol.publicKey);
+      for (const text of keys.flatMap(texts)) expect(told.includes(text)).toBe(false);
+    },
+    TEST_MS,
+  );
+
+  test(
+    "goes with its program",
+    async () => {
+      const bob = await device.client("bob");
+      await bob.connect();
+      const { publicKey } = bob;
+      const isBobs = (type: string) => (event: Event) =>
+        event.type === type && "peer" in event.data && event.data.peer.publicKey === publicKey;
+      const reported = async (type: string) => {
+        for (const name of running.keys()) {
+          await receiver.waitFor(() => events(name).some(isBobs(type)), REPORT_MS);
+        }
+      };
+      await reported("peer.connected");
+      daemon.kill("SIGKILL");
+      await reported("peer.disconnected");
+      for (const [name, wgmon] of running) {
+        const end = events(name).find(isBobs("peer.disconnected"));
+        expect(end).toMatchObject({ data: { reason: "device-removed" } });
+        // On a slow machine it dies for a while, and does not answer then.
+        const complaints = wgmon.log
+          .filter(isComplaint)
+          .filter(({ msg }) => !String(msg).includes("its program does not answer"));
+        expect({ name, complaints }).toEqual({ name, complaints: [] });
+      }
+    },
+    TEST_MS,
+  );
+});

@@ -1,0 +1,404 @@
+/** A tracker that goes on where another process ended: nothing is told twice, nothing is missed. */
+
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import { type Change, eventOf, sentence } from "../../src/events/event.ts";
+import { type Earlier, type Rules, saved, Tracker } from "../../src/sessions/tracker.ts";
+import type { Device, Instant, Look, Peer } from "../../src/base/wireguard.ts";
+import { ALICE, BOB, device, LookMaker, peer } from "../support/peers.ts";
+
+const T0 = Date.UTC(2026, 0, 1);
+
+/** One process after the other at one gateway. Times are seconds since the start of the story. */
+class Runs {
+  readonly #rules: Rules;
+  #tracker: Tracker;
+  #looks = new LookMaker();
+  #ended: Earlier["ended"] = [];
+  #devices: readonly Device[] = [];
+  /** Each process has a monotonic clock of its own. */
+  #bootSeconds = 0;
+
+  constructor(rules: Partial<Rules> = {}) {
+    this.#rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true, ...rules };
+    this.#tracker = new Tracker(this.#rules);
+  }
+
+  get tickedDevices(): string[] {
+    return [...this.#tracker.tickedDevices];
+  }
+
+  instant(seconds: number): Instant {
+    return { wallMs: T0 + seconds * 1000, monotonicMs: (seconds - this.#bootSeconds) * 1000 };
+  }
+
+  changes(seconds: number, ...found: (readonly [Device, readonly Peer[]])[]): Change[] {
+    const look: Look = this.#looks.look(...found);
+    const now = this.instant(seconds);
+    const present = new Set(found.map(([{ name }]) => name));
+    const changes = [...this.#tracker.observe(look, now), ...this.#tracker.allListed(present, now)];
+    this.#devices = found.map(([each]) => each);
+    for (const change of changes) {
+      if (change.type !== "peer.disconnected") continue;
+      const { publicKey, lastHandshakeMs, rxBytes, txBytes } = change.peer;
+      const counters = { lastHandshakeMs, rxBytes, txBytes };
+      this.#ended = [...this.#ended, { device: change.device, publicKey, ...counters }];
+    }
+    return changes;
+  }
+
+  /** What people read after a look at wg0 with these peers. */
+  at(seconds: number, ...peers: Peer[]): string[] {
+    return this.changes(seconds, [device(), peers]).map(said);
+  }
+
+  /** Ends the process at `seconds`, after what was saved then, and begins another one `later`. */
+  restart(seconds: number, laterSeconds = seconds, { isOtherBoot = false } = {}): void {
+    const now = this.instant(seconds);
+    const earlier: Earlier = {
+      devices: isOtherBoot ? this.#devices.map((each) => ({ ...each, index: 0 })) : this.#devices,
+      sessions: [...this.#tracker.sessions].map((session) => saved(session, now)),
+      ended: this.#ended,
+    };
+    // The monotonic clock of a process that was started an hour after the machine, say.
+    this.#bootSeconds = laterSeconds - 3600;
+    const text = JSON.stringify(earlier);
+    this.#tracker = new Tracker(
+      this.#rules,
+      JSON.parse(text) as Earlier,
+      this.instant(laterSeconds),
+    );
+    this.#looks = new LookMaker();
+  }
+}
+
+function said(change: Change): string {
+  const name = "peer" in change ? (change.peer.publicKey === ALICE ? "alice" : "bob") : null;
+  return sentence(eventOf(change, { id: "evt_0", host: "gw1", name }));
+}
+
+/** A peer whose last handshake was `seconds` into the story. */
+function shook(seconds: number, rxBytes = 180, fields: Parameters<typeof peer>[0] = {}): Peer {
+  return peer({ lastHandshakeMs: T0 + seconds * 1000, rxBytes, ...fields });
+}
+
+/** Alice is connected at 100 s, last heard at 150 s, and the process ends at 160 s. */
+function alice(rules: Partial<Rules> = {}): Runs {
+  const runs = new Runs(rules);
+  runs.at(0, peer());
+  expect(runs.at(100, shook(100))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
+  expect(runs.at(150, shook(100, 1000))).toEqual([]);
+  return runs;
+}
+
+describe("a peer that was connected", () => {
+  test("and stayed is not told of again; its session goes on", () => {
+    const runs = alice();
+    runs.restart(160, 300);
+    expect(runs.at(300, shook(220, 5000))).toEqual([]);
+    expect(runs.changes(480, [device(), [shook(220, 5000)]])).toMatchObject([
+      {
+        type: "peer.disconnected",
+        session: { startedAtMs: T0 + 100_000, rxBytes: 5000 },
+        endedAtMs: T0 + 300_000,
+      },
+    ]);
+  });
+
+  test("and is silent keeps the time that it has left", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    expect(runs.at(200, shook(100, 1000))).toEqual([]);
+    expect(runs.at(329, shook(100, 1000))).toEqual([]);
+    expect(runs.at(330, shook(100, 1000))).toEqual(["alice (wg0) disconnected after 50s"]);
+  });
+
+  test("and went meanwhile is told of, with the end that is known", () => {
+    const runs = alice();
+    runs.restart(160, 4000);
+    expect(runs.changes(4000, [device(), [shook(100, 1000)]])).toMatchObject([
+      { type: "peer.disconnected", reason: "idle", endedAtMs: T0 + 150_000 },
+    ]);
+    expect(runs.at(4010, shook(100, 1000))).toEqual([]);
+  });
+
+  test("and made new keys before it went, ended no earlier than that", () => {
+    const runs = alice();
+    runs.restart(160, 4000);
+    expect(runs.changes(4000, [device(), [shook(1000, 9000)]])).toMatchObject([
+      { type: "peer.disconnected", endedAtMs: T0 + 1_000_000, session: { rxBytes: 9000 } },
+    ]);
+  });
+
+  test("and roamed meanwhile is told of", () => {
+    const runs = alice();
+    runs.restart(160, 300);
+    expect(runs.at(300, shook(220, 5000, { endpoint: "192.0.2.7:7" }))).toEqual([
+      "alice (wg0) roamed from 192.0.2.1:51820 to 192.0.2.7:7",
+    ]);
+  });
+
+  test("and was removed meanwhile is told of", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    expect(runs.at(200)).toEqual(["alice (wg0) disconnected after 50s, peer removed"]);
+  });
+
+  test("and lost its device meanwhile is told of, and so is the device", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    expect(runs.changes(200).map(said)).toEqual([
+      "alice (wg0) disconnected after 50s, device removed",
+      "wg0 removed",
+    ]);
+  });
+
+  test("and is on a machine that was restarted begins a new session", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    expect(runs.at(200, shook(195, 180))).toEqual([
+      "alice (wg0) disconnected after 50s, peer removed",
+      "alice (wg0) connected from 192.0.2.1:51820",
+    ]);
+  });
+
+  test("and is on a machine that was restarted begins a new session, whatever its counters", () => {
+    const runs = alice();
+    // As the store has the devices of another boot.
+    runs.restart(160, 200, { isOtherBoot: true });
+    const [end, removed, added, begin] = runs.changes(200, [device(), [shook(195, 50_000)]]);
+    expect(end).toMatchObject({
+      type: "peer.disconnected",
+      reason: "device-removed",
+      endedAtMs: T0 + 150_000,
+      session: { rxBytes: 1000 },
+    });
+    expect([removed?.type, added?.type]).toEqual(["device.removed", "device.added"]);
+    expect(begin).toMatchObject({
+      type: "peer.connected",
+      session: { startedAtMs: T0 + 195_000, rxBytes: 50_000 },
+    });
+  });
+
+  test("and made new keys before the old ones were due, after the idle timeout, begins a new session", () => {
+    const runs = alice({ idleTimeoutMs: () => 30_000 });
+    runs.restart(160, 210);
+    const [end, begin] = runs.changes(210, [device(), [shook(205, 5000)]]);
+    expect(end).toMatchObject({
+      type: "peer.disconnected",
+      reason: "idle",
+      endedAtMs: T0 + 150_000,
+      session: { rxBytes: 1000 },
+    });
+    expect(begin).toMatchObject({
+      type: "peer.connected",
+      initial: false,
+      session: { startedAtMs: T0 + 205_000, rxBytes: 4000 },
+    });
+    expect(runs.at(211, shook(205, 5100))).toEqual([]);
+  });
+
+  test.each([
+    ["within the idle timeout", 175, 200],
+    ["when the old ones were due", 220, 225],
+    ["after many hours", 50_000, 50_010],
+  ])("and made new keys %s never went, as far as can be known", (_, handshake, later) => {
+    const runs = alice({ idleTimeoutMs: () => 30_000 });
+    runs.restart(160, later);
+    expect(runs.at(later, shook(handshake, 5000))).toEqual([]);
+  });
+
+  test("and sent less than before was added again", () => {
+    const runs = new Runs();
+    runs.at(0, peer());
+    runs.at(100, shook(100, 180, { txBytes: 9000 }));
+    runs.restart(160, 200);
+    expect(runs.at(200, shook(195, 400, { txBytes: 92 }))).toEqual([
+      "alice (wg0) disconnected after 0s, peer removed",
+      "alice (wg0) connected from 192.0.2.1:51820",
+    ]);
+  });
+
+  test("and whose handshake time moved by milliseconds has no new handshake", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    expect(runs.at(200, shook(100.3, 1000))).toEqual([]);
+    expect(runs.at(330, shook(99.8, 1000))).toEqual(["alice (wg0) disconnected after 50s"]);
+  });
+
+  test("is within its hold: it was never gone if it is back in time", () => {
+    const runs = alice({ holdMs: 60_000 });
+    expect(runs.at(160)).toEqual([]);
+    runs.restart(165, 170);
+    expect(runs.at(170, shook(168, 1300))).toEqual([]);
+    const later = alice({ holdMs: 60_000 });
+    expect(later.at(160)).toEqual([]);
+    later.restart(165, 230);
+    expect(later.at(230)).toEqual(["alice (wg0) disconnected after 50s, peer removed"]);
+  });
+});
+
+describe("a peer that was not connected", () => {
+  test("and connected meanwhile is told of, also with --no-announce-existing", () => {
+    const runs = new Runs({ announceExisting: false });
+    runs.at(0, peer());
+    runs.restart(10, 100);
+    expect(runs.changes(100, [device(), [shook(60)]])).toMatchObject([
+      { type: "peer.connected", atMs: T0 + 60_000, initial: false },
+    ]);
+  });
+
+  test("because it had been given up is no news, as long as its keys are the same", () => {
+    const runs = new Runs({ idleTimeoutMs: () => 20_000 });
+    runs.at(0, peer());
+    expect(runs.at(10, shook(10))).toHaveLength(1);
+    expect(runs.at(40, shook(10))).toEqual(["alice (wg0) disconnected after 0s"]);
+    runs.restart(40, 50);
+    expect(runs.at(50, shook(10))).toEqual([]);
+    expect(runs.at(60, shook(55, 400))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
+  });
+
+  test("because it had been given up is looked at by the tick until its keys expire, and can return", () => {
+    const given = (laterSeconds: number) => {
+      const runs = new Runs({ idleTimeoutMs: () => 20_000 });
+      runs.at(0, peer());
+      runs.at(10, shook(10));
+      expect(runs.at(40, shook(10))).toEqual(["alice (wg0) disconnected after 0s"]);
+      runs.restart(40, laterSeconds);
+      expect(runs.at(laterSeconds, shook(10.2))).toEqual([]);
+      return runs;
+    };
+    const runs = given(50);
+    expect(runs.tickedDevices).toEqual(["wg0"]);
+    expect(runs.at(60, shook(10.3, 180 + 96))).toEqual([
+      "alice (wg0) connected from 192.0.2.1:51820",
+    ]);
+    expect(given(189).tickedDevices).toEqual(["wg0"]);
+    expect(given(191).tickedDevices).toEqual([]);
+  });
+});
+
+describe("devices", () => {
+  test("that came or were made again meanwhile are told of", () => {
+    const runs = alice();
+    runs.restart(160, 200);
+    const wg1 = device({ name: "wg1", index: 9 });
+    expect(runs.changes(200, [device({ index: 4 }), [shook(190)]], [wg1, []]).map(said)).toEqual([
+      "alice (wg0) disconnected after 50s, device removed",
+      "wg0 removed",
+      "wg0 added, listening on port 51820",
+      "alice (wg0) connected from 192.0.2.1:51820",
+      "wg1 added, listening on port 51820",
+    ]);
+  });
+
+  test("that could not be looked at yet end no session", () => {
+    const now = { wallMs: T0, monotonicMs: 0 };
+    const rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true };
+    const before = new Tracker(rules);
+    const looks = new LookMaker();
+    before.observe(looks.look([device(), [peer()]]), now);
+    before.observe(looks.look([device(), [shook(0)]]), now);
+    const sessions = [...before.sessions].map((session) => saved(session, now));
+    const earlier = { devices: [device()], sessions, ended: [] };
+    const late = { wallMs: T0 + 3_600_000, monotonicMs: 1000 };
+    const tracker = new Tracker(rules, earlier, late);
+    // Its dump failed, say for want of a descriptor.
+    expect(tracker.observe({ devices: [], removed: [] }, late)).toEqual([]);
+    expect(tracker.nextDeadlineMs()).toBeNull();
+    expect(tracker.observe(looks.look([device(), [shook(3599, 600)]]), late)).toEqual([]);
+    expect(tracker.connected).toBe(1);
+  });
+});
+
+/** What a peer does before a look. */
+test("a device of an earlier run is gone when a list is without it, not when no look finds it", () => {
+  const rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true };
+  const earlier: Earlier = {
+    devices: ["wg0", "wg1", "wg2"].map((name, index) => device({ name, index })),
+    sessions: [],
+    ended: [],
+  };
+  const now = { wallMs: T0, monotonicMs: 0 };
+  const tracker = new Tracker(rules, earlier, now);
+  const look = new LookMaker().look([device({ name: "wg0", index: 0 }), []]);
+  expect(tracker.observe(look, now)).toEqual([]);
+  const changes = tracker.allListed(new Set(["wg0", "wg1"]), now);
+  expect(changes.map(said)).toEqual(["wg2 removed"]);
+});
+
+const act = fc.constantFrom("nothing", "handshake", "data", "attempt", "roam", "remove");
+const step = fc.record({
+  seconds: fc.integer({ min: 1, max: 60 }),
+  alice: act,
+  bob: act,
+  restart: fc.boolean(),
+});
+
+test("wherever a story is cut by restarts, the same is told as without", () => {
+  fc.assert(
+    fc.property(
+      fc.array(step, { maxLength: 90, size: "max" }),
+      fc.constantFrom(20_000, 180_000),
+      fc.constantFrom(0, 30_000),
+      (steps, idleMs, holdMs) => {
+        const rules = { idleTimeoutMs: () => idleMs, holdMs };
+        const [whole, cut] = [new Runs(rules), new Runs(rules)];
+        const peers = new Map([ALICE, BOB].map((key) => [key, peer({ publicKey: key })]));
+        let seconds = 0;
+        let place = 1000;
+        for (const { restart, ...each } of [
+          { seconds: 0, alice: "nothing", bob: "nothing", restart: false } as const,
+          ...steps,
+        ]) {
+          const beforeSeconds = seconds;
+          seconds += each.seconds;
+          for (const [key, what] of [
+            [ALICE, each.alice],
+            [BOB, each.bob],
+          ] as const) {
+            const now = peers.get(key);
+            if (what === "remove") peers.delete(key);
+            else if (now === undefined) {
+              // Added again, and seen so before it does anything.
+              if (what !== "nothing") peers.set(key, peer({ publicKey: key }));
+            } else
+              peers.set(
+                key,
+                after(now, what, T0 + seconds * 1000 - 500, () => ++place),
+              );
+          }
+          if (restart) cut.restart(beforeSeconds, seconds);
+          const found = [...peers.values()];
+          expect(cut.at(seconds, ...found)).toEqual(whole.at(seconds, ...found));
+        }
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+function after(
+  before: Peer,
+  what: "nothing" | "handshake" | "data" | "attempt" | "roam",
+  atMs: number,
+  nextPlace: () => number,
+): Peer {
+  const { rxBytes } = before;
+  switch (what) {
+    case "nothing":
+      return before;
+    case "handshake":
+      return { ...before, rxBytes: rxBytes + 180, lastHandshakeMs: atMs };
+    case "data":
+      return { ...before, rxBytes: rxBytes + 96 };
+    case "attempt":
+      return { ...before, rxBytes: rxBytes + 148 };
+    case "roam": {
+      const endpoint = { address: "192.0.2.9", port: nextPlace(), scopeId: 0 };
+      return { ...before, endpoint, rxBytes: rxBytes + 96 };
+    }
+  }
+}

@@ -1,0 +1,42 @@
+/** The store in step with the tracker, while that goes on. */
+
+import { expect, test } from "bun:test";
+
+import { eventOf } from "../../src/events/event.ts";
+import { History } from "../../src/store/state-recorder.ts";
+import { createLog } from "../../src/platform/log.ts";
+import { Store } from "../../src/store/store.ts";
+import { Tracker } from "../../src/sessions/tracker.ts";
+import type { PublicKey } from "../../src/base/wireguard.ts";
+import { HandClock } from "../support/clock.ts";
+import { device, LookMaker, peer } from "../support/peers.ts";
+
+test("a session that ends while many are saved stays ended", async () => {
+  const clock = new HandClock();
+  const log = createLog({ format: "text", level: "error" });
+  using store = await Store.open({ directory: null, clock, log });
+  const history = new History(store, clock);
+  const tracker = new Tracker({
+    idleTimeoutMs: () => 180_000,
+    holdMs: 0,
+    announceExisting: true,
+  });
+  const looks = new LookMaker();
+  const lastHandshakeMs = clock.now().wallMs;
+  const peers = Array.from({ length: 300 }, (_, n) =>
+    peer({ publicKey: `peer ${n}` as PublicKey, lastHandshakeMs }),
+  );
+  const observe = (count: number) =>
+    tracker.observe(looks.look([device(), peers.slice(0, count)]), clock.now());
+  observe(300);
+  clock.advance(60_000);
+  history.keepUp(tracker);
+  const told = observe(299).map((change) => {
+    const event = eventOf(change, { id: "evt_1", host: "gw1", name: null });
+    return { change, event, targets: [] };
+  });
+  expect(told.map(({ change }) => change.type)).toEqual(["peer.disconnected"]);
+  history.record(told, tracker, [device()]);
+  clock.advance(1);
+  expect(store.earlier(0)!.sessions).toHaveLength(299);
+});

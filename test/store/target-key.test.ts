@@ -1,0 +1,186 @@
+/** Keys of targets without a name: they tell nothing of the address, and those of an older wgmon go on. */
+
+import { Database as Sqlite } from "bun:sqlite";
+import { afterEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { makeTargets } from "../../src/channels/create-targets.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { createLog } from "../../src/platform/log.ts";
+import { Outbox } from "../../src/delivery/outbox.ts";
+import { migrations, SCHEMA_VERSION } from "../../src/store/schema.ts";
+import { Store } from "../../src/store/store.ts";
+import { fromPlainHash, targetKey } from "../../src/store/target-key.ts";
+import { HandClock } from "../support/clock.ts";
+import { anEvent } from "../support/events.ts";
+import { Receiver } from "../support/receiver.ts";
+import { run } from "../support/settings.ts";
+import { until } from "../support/until.ts";
+
+const URL = "https://admin:sunshine1@push.example.net/gateways";
+/** The last one that kept no secret. */
+const OLD_VERSION = 2;
+
+const folders: string[] = [];
+const stores: Store[] = [];
+
+afterEach(() => {
+  for (const store of stores.splice(0)) store[Symbol.dispose]();
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+});
+
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), "wgmon-keys-"));
+  folders.push(path);
+  return path;
+}
+
+async function open(directory: string | null, clock = new HandClock()): Promise<Store> {
+  const log = createLog({ format: "journal", level: "error", write: () => {} });
+  const store = await Store.open({ directory, clock, log });
+  stores.push(store);
+  return store;
+}
+
+function close(store: Store): void {
+  stores.splice(stores.indexOf(store), 1);
+  store[Symbol.dispose]();
+}
+
+/** As wgmon named a target before. */
+function plainHash(address: string): string {
+  return new Bun.CryptoHasher("sha256").update(address).digest("hex").slice(0, 16);
+}
+
+/** A store of that time, in which events wait for the targets; one more was given up for each. */
+function oldStore(directory: string, targets: Readonly<Record<string, number>>): void {
+  using file = new Sqlite(join(directory, "wgmon.db"));
+  for (const sql of migrations.slice(0, OLD_VERSION)) file.run(sql.replaceAll("$.", "main."));
+  file.run(`PRAGMA user_version=${OLD_VERSION}`);
+  let seq = 0;
+  const add = (place: (seq: number) => void) => {
+    seq++;
+    const id = `evt_${seq.toString(16).padStart(32, "0")}`;
+    const body = JSON.stringify({ ...anEvent("peer.connected"), id });
+    file.run("INSERT INTO events VALUES (?, ?, 'peer.connected', 0, ?)", [seq, id, body]);
+    place(seq);
+  };
+  for (const [target, count] of Object.entries(targets)) {
+    for (let n = 0; n < count; n++) {
+      add((at) => {
+        file.run("INSERT INTO outbox VALUES (?, ?, ?, NULL)", [target, at, Date.now()]);
+      });
+    }
+    add((at) => file.run("INSERT INTO dead_letters VALUES (?, ?, '', '404', 0)", [target, at]));
+    file.run("INSERT INTO targets VALUES (?, ?, 3, 0, 'timeout')", [target, `label of ${target}`]);
+  }
+}
+
+describe("a key", () => {
+  test("cannot be told from the address alone, nor in another store", async () => {
+    const [here, there] = [await open(null), await open(folder())];
+    const keys = [here.targetKey(URL), there.targetKey(URL), plainHash(URL)];
+    expect(new Set(keys).size).toBe(3);
+    expect(here.targetKey(URL)).toMatch(/^[0-9a-f]{16}$/);
+    expect(here.targetKey(URL)).toBe(keys[0]!);
+    expect(here.targetKey(`${URL}/`)).not.toBe(keys[0]!);
+  });
+
+  test("stays the same as long as its store", async () => {
+    const directory = folder();
+    const first = await open(directory);
+    const key = first.targetKey(URL);
+    close(first);
+    expect((await open(directory)).targetKey(URL)).toBe(key);
+  });
+
+  test("stays the same when a broken file is replaced while wgmon runs", async () => {
+    const [directory, clock] = [folder(), new HandClock()];
+    const before = await open(directory, clock);
+    const key = before.targetKey(URL);
+    const record = (store: Store, count: number) => {
+      const events = Array.from({ length: count }, (_, n) => {
+        return { event: { ...anEvent("peer.connected"), id: `${count}-${n}` }, targets: [key] };
+      });
+      store.record({ events, sessions: [], ended: [], devices: null }, 0);
+    };
+    record(before, 500);
+    close(before);
+    const path = join(directory, "wgmon.db");
+    // Behind the first pages of all tables.
+    writeFileSync(path, readFileSync(path).fill(0xff, 4096 * 20));
+    const first = await open(directory, clock);
+    record(first, 1);
+    expect(first.isInMemory).toBe(true);
+    expect(first.targetKey(URL)).toBe(key);
+    await until("it is set aside", () => !existsSync(path));
+    clock.advance(60_000);
+    expect(first.isInMemory).toBe(false);
+    expect(first.targetKey(URL)).toBe(key);
+    close(first);
+    const second = await open(directory);
+    expect(second.targetKey(URL)).toBe(key);
+    expect(second.count(key)).toBeGreaterThan(0);
+  });
+});
+
+describe("the keys of an older wgmon", () => {
+  test("are converted with all that belongs to them; names stay", async () => {
+    const directory = folder();
+    const plain = plainHash(URL);
+    oldStore(directory, { [plain]: 3, [`${plain}-2`]: 2, ops: 1, deadbeef: 1 });
+    const store = await open(directory);
+    const key = store.targetKey(URL);
+    const rows = [key, `${key}-2`, "ops", "deadbeef"].map((target) => [
+      store.count(target),
+      store.deadLetters({ target, after: 0, limit: 9 }).length,
+      store.targetState(target)?.failures,
+    ]);
+    expect(rows).toEqual([
+      [3, 1, 3],
+      [2, 1, 3],
+      [1, 1, 3],
+      [1, 1, 3],
+    ]);
+    expect(store.count(plain)).toBe(0);
+    close(store);
+    using file = new Sqlite(join(directory, "wgmon.db"));
+    expect(file.query("PRAGMA user_version").get()).toEqual({ user_version: SCHEMA_VERSION });
+    expect(JSON.stringify(file.query("SELECT * FROM outbox").all())).not.toContain(plain);
+  });
+
+  test("what waited is delivered at the upgrade, in order, once", async () => {
+    using receiver = new Receiver();
+    const url = receiver.url("/json");
+    const directory = folder();
+    oldStore(directory, { [plainHash(url)]: 5 });
+    const { targets } = run([`--webhook=${url}`]).settings;
+    const log = createLog({ format: "journal", level: "error", write: () => {} });
+    for (let start = 0; start < 2; start++) {
+      const store = await open(directory);
+      const keyOf = (address: string) => store.targetKey(address);
+      const outbox = new Outbox({ store, clock: systemClock, log });
+      outbox.setTargets(makeTargets(targets, { version: "0.0.0", clock: systemClock, keyOf }));
+      await outbox.drain(10_000);
+      close(store);
+    }
+    expect(receiver.requests.map(({ event }) => Number(`0x${event!.id.slice(4)}`))).toEqual([
+      1, 2, 3, 4, 5,
+    ]);
+  });
+
+  test.each(["ops", "0123456789ABCDEF", "0123456789abcdef0", "0123456789abcdef-", "", "-2"])(
+    "%p is not one",
+    (key) => {
+      expect(fromPlainHash(key, new Uint8Array(32))).toBeNull();
+    },
+  );
+
+  test("a hash and its number become those of the address", () => {
+    const secret = crypto.getRandomValues(new Uint8Array(32));
+    expect(fromPlainHash(plainHash(URL), secret)).toBe(targetKey(URL, secret));
+    expect(fromPlainHash(`${plainHash(URL)}-12`, secret)).toBe(`${targetKey(URL, secret)}-12`);
+  });
+});
