@@ -1,9 +1,9 @@
 /** wgmon(8): the man page, made of the settings table as --help is. `bun deploy/manpage.ts | man -l -` shows it. */
 
+import { listed } from "../src/base/redact.ts";
 import { meaning } from "../src/cli/help.ts";
 import { commands, keyOf, type Setting, table, variableOf } from "../src/config/settings-table.ts";
 import { ADDRESSES, targetOptions } from "../src/config/targets.ts";
-import { listed } from "../src/base/redact.ts";
 
 export interface ManPage {
   readonly version: string;

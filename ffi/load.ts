@@ -5,8 +5,8 @@
 
 import { dlopen, type FFIFunction } from "bun:ffi";
 
-import { LibraryError } from "../src/base/errors.ts";
 import { embedded, type EmbeddedLibrary } from "./embedded.ts";
+import { LibraryError } from "./errors.ts";
 
 /** linux/memfd.h */
 const MFD_CLOEXEC = 1;

@@ -7,40 +7,42 @@
  * can return without a handshake, and the periodic reconcile scan, unless it is off.
  */
 
+import { LibraryError } from "../ffi/errors.ts";
+import type { Clock } from "./base/clock.ts";
+import { isUnreadable, ParseError } from "./base/errors.ts";
+import { type ClockStep, type Machine, moved, WallClock } from "./base/wall-clock.ts";
+import { type PublicKey, shortKey } from "./base/wireguard.ts";
 import type { HandshakeSample } from "./capture/handshake-sample.ts";
 import { type CapturedDatagram, parsePacket } from "./capture/packet.ts";
 import type { SentTap } from "./capture/sent-handshakes.ts";
-import type { Target } from "./delivery/target.ts";
-import type { Clock } from "./base/clock.ts";
 import type { Settings } from "./config/config.ts";
+import { Outbox } from "./delivery/outbox.ts";
+import type { Target } from "./delivery/target.ts";
 import type { Event } from "./events/event-schema.ts";
-import { Counters } from "./stats/counters.ts";
-import { isUnreadable, LibraryError, ParseError } from "./base/errors.ts";
-import { type Change, duration, eventOf, logFields, sentence } from "./events/event.ts";
+import { duration, eventOf, logFields, sentence } from "./events/event.ts";
 import type { ManagedRules } from "./firewall/firewall-manager.ts";
-import { History, type Told } from "./store/state-recorder.ts";
 import type { Parts } from "./http/daemon-read-model.ts";
 import type { WakeUpState } from "./http/read-model.ts";
 import type { LookResult } from "./kernel/devices.ts";
 import { type LinkEvent, parseLinkEvents } from "./kernel/links.ts";
 import { bytesOf } from "./kernel/netlink.ts";
+import { NameBook } from "./names/peer-names.ts";
+import { warnOfUnmatched } from "./names/unmatched.ts";
 import { WG_GENL_NAME } from "./platform/constants.ts";
 import type { Log } from "./platform/log.ts";
-import { hasValidMac1 } from "./sessions/mac1.ts";
-import { NameBook } from "./names/peer-names.ts";
-import { Outbox } from "./delivery/outbox.ts";
-import { RateBook } from "./stats/rates.ts";
-import { WatchDriver } from "./scan/watch-driver.ts";
-import type { Senses, Witness } from "./scan/inputs.ts";
-import type { Placed, Store } from "./store/store.ts";
 import { threadCpuMs } from "./platform/os.ts";
+import type { Senses, Witness } from "./scan/inputs.ts";
+import { WatchDriver } from "./scan/watch-driver.ts";
+import { type Change } from "./sessions/change.ts";
+import { hasValidMac1 } from "./sessions/mac1.ts";
 import { type Rules, Tracker } from "./sessions/tracker.ts";
-import { Traffic } from "./store/traffic-recorder.ts";
 import { Unknown } from "./sessions/unknown-handshakes.ts";
-import { warnOfUnmatched } from "./names/unmatched.ts";
+import { Counters } from "./stats/counters.ts";
+import { RateBook } from "./stats/rates.ts";
+import { History, type Told } from "./store/state-recorder.ts";
+import type { Placed, Store } from "./store/store.ts";
+import { Traffic } from "./store/traffic-recorder.ts";
 import { WakeUpWatch } from "./wakeup/watch.ts";
-import { type ClockStep, type Machine, moved, WallClock } from "./base/wall-clock.ts";
-import { type PublicKey, shortKey } from "./base/wireguard.ts";
 
 /** Time limit for the last delivery attempts at shutdown. */
 const DRAIN_MS = 800;

@@ -2,11 +2,14 @@
  * The program: arguments, environment and signals in, exit codes out: 0 stopped on request, 1 failed, 2 wrong usage.
  */
 
+import { LibraryError } from "../ffi/errors.ts";
 import { version } from "../package.json";
 import type { App } from "./app.ts";
-import { helpText } from "./cli/help.ts";
-import { versionText } from "./platform/versions.ts";
 import { systemClock } from "./base/clock.ts";
+import { AlreadyRunning, ConfigError, SystemError } from "./base/errors.ts";
+import { hasUrl } from "./base/redact.ts";
+import { printableLine } from "./base/visible.ts";
+import { helpText } from "./cli/help.ts";
 import {
   type Command,
   DEFAULT_STATE_DIR,
@@ -15,16 +18,12 @@ import {
   type Settings,
   targetAt,
 } from "./config/config.ts";
-import { hasUrl } from "./base/redact.ts";
 import type { FileRead } from "./config/secret-files.ts";
-import { AlreadyRunning, ConfigError, LibraryError, SystemError } from "./base/errors.ts";
-import { claim } from "./platform/instance-lock.ts";
-import { runtimeDirOf, socketIn } from "./platform/socket-path.ts";
 import type { HttpServer } from "./http/server.ts";
 import { Devices } from "./kernel/devices.ts";
+import { loadPage } from "./page/load-page.ts";
+import { claim } from "./platform/instance-lock.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./platform/log.ts";
-import type { Notifier } from "./platform/systemd-notify.ts";
-import { openSenses, type Senses } from "./scan/inputs.ts";
 import {
   folderOpenToOthers,
   hostname,
@@ -35,7 +34,10 @@ import {
   thisMachine,
   writeToStderr,
 } from "./platform/os.ts";
-import { printableLine } from "./base/visible.ts";
+import { runtimeDirOf, socketIn } from "./platform/socket-path.ts";
+import type { Notifier } from "./platform/systemd-notify.ts";
+import { versionText } from "./platform/versions.ts";
+import { openSenses, type Senses } from "./scan/inputs.ts";
 
 const STDERR = 2;
 /** How long to wait if standard error is a pipe whose reader is slow or has stopped reading. */
@@ -152,6 +154,7 @@ async function run(
   ]);
   const running = app;
   http = await HttpServer.start({
+    loadPage,
     source: new LiveSource(version, running.parts),
     settings: () => running.settings,
     runtimeDir,

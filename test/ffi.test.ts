@@ -5,12 +5,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { type EmbeddedLibrary } from "../ffi/embedded.ts";
+import { LibraryError } from "../ffi/errors.ts";
 import { libc } from "../ffi/libc.ts";
 import { libmnl } from "../ffi/libmnl.ts";
 import { libnetfilterLog } from "../ffi/libnetfilter_log.ts";
 import { libpcap } from "../ffi/libpcap.ts";
 import { embeddedVersion, lazily } from "../ffi/load.ts";
-import { LibraryError } from "../src/base/errors.ts";
 
 const getpid = { getpid: { args: [], returns: "i32" } } as const;
 

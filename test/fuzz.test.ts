@@ -10,16 +10,16 @@
 import { expect, test } from "bun:test";
 import { isIP } from "node:net";
 
+import { ParseError } from "../src/base/errors.ts";
+import type { Device, DeviceLook, Endpoint, Peer } from "../src/base/wireguard.ts";
 import { parseLogged } from "../src/capture/nflog.ts";
 import { parsePacket } from "../src/capture/packet.ts";
-import { ParseError } from "../src/base/errors.ts";
-import { PeerTable } from "../src/kernel/peer-table.ts";
 import { parseFamily } from "../src/kernel/genl-family.ts";
 import { parseLinkEvents } from "../src/kernel/links.ts";
 import { align, bytesOf, messageEnd, messageType } from "../src/kernel/netlink.ts";
-import { NLMSG_DONE, NLMSG_ERROR } from "../src/platform/constants.ts";
+import { PeerTable } from "../src/kernel/peer-table.ts";
 import { parseUapi } from "../src/kernel/userspace-device.ts";
-import type { Device, DeviceLook, Endpoint, Peer } from "../src/base/wireguard.ts";
+import { NLMSG_DONE, NLMSG_ERROR } from "../src/platform/constants.ts";
 import { readGolden } from "./support/golden.ts";
 import { cookie, data, initiation, ipv4, ipv6, response } from "./support/packets.ts";
 

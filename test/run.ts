@@ -87,7 +87,7 @@ if (guestResults === undefined) {
   console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
   process.exit(failed > 0 ? 1 : 0);
 } else {
-  await runKernelFiles(testFiles("test/kernel"), (result) =>
+  await runKernelFiles(testFiles("test/real-kernel"), (result) =>
     appendFileSync(guestResults, `${JSON.stringify(result)}\n`),
   );
   process.exit(0);
@@ -109,13 +109,13 @@ function testCommand(file: string): string[] {
 }
 
 async function nativeTests(): Promise<Result[]> {
-  const files = testFiles("test").filter((file) => !/^test\/(kernel|bench)\//.test(file));
+  const files = testFiles("test").filter((file) => !/^test\/(real-kernel|bench)\//.test(file));
   return await runFiles(files, testCommand);
 }
 
 /** Here if this kernel can, else in the virtual machine, else they say themselves why they are skipped. */
 async function kernelTests(): Promise<Result[]> {
-  const files = options["no-kernel"] ? [] : testFiles("test/kernel");
+  const files = options["no-kernel"] ? [] : testFiles("test/real-kernel");
   if (files.length === 0) return [];
   const notHere = whyNoWireguard();
   if (notHere === null) return await runKernelFiles(files);

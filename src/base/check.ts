@@ -3,7 +3,8 @@
  * judge functions in this folder are pure: facts in, findings out.
  */
 
-import { LibraryError, ParseError, SystemError } from "./errors.ts";
+import { LibraryError } from "../../ffi/errors.ts";
+import { ParseError, SystemError } from "./errors.ts";
 
 export type Verdict = "ok" | "warning" | "problem" | "skipped";
 

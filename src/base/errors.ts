@@ -32,11 +32,6 @@ export function isUnreadable(error: unknown): error is SystemError | ParseError 
   return error instanceof SystemError || error instanceof ParseError;
 }
 
-/** A C library that cannot be used: it is missing or too old, or FFI failed. */
-export class LibraryError extends Error {
-  override readonly name = "LibraryError";
-}
-
 /**
  * Unusable settings or arguments, with all problems at once. The process ends with exit code 2. Also used for a name
  * that only the daemon, the kernel or the store can recognize as unknown.

@@ -3,6 +3,7 @@
  * Also the tcpdump expression that libpcap compiles to such a program. Pure.
  */
 
+import { MessageType } from "../base/wireguard.ts";
 import {
   NF_INET_LOCAL_OUT,
   NF_INET_POST_ROUTING,
@@ -11,7 +12,6 @@ import {
   NLA_HDRLEN,
   NLMSG_HDRLEN,
 } from "../platform/constants.ts";
-import { MessageType } from "../base/wireguard.ts";
 import { PROTOCOL_UDP } from "./packet.ts";
 
 /**

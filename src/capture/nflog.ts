@@ -6,6 +6,7 @@
 import { libnetfilterLog } from "../../ffi/libnetfilter_log.ts";
 import type { Clock } from "../base/clock.ts";
 import { ParseError, SystemError } from "../base/errors.ts";
+import { NetlinkSocket, setReceiveBuffer } from "../kernel/netlink-socket.ts";
 import {
   align,
   attributeEnd,
@@ -15,7 +16,6 @@ import {
   messageEnd,
   messageType,
 } from "../kernel/netlink.ts";
-import { NetlinkSocket, setReceiveBuffer } from "../kernel/netlink-socket.ts";
 import {
   AF_UNSPEC,
   NETLINK_NETFILTER,

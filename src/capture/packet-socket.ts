@@ -6,10 +6,9 @@
 import { ptr } from "bun:ffi";
 
 import { errno, libc } from "../../ffi/libc.ts";
-import { ownCapabilities, whyRefused } from "../platform/capabilities.ts";
 import { SystemError } from "../base/errors.ts";
-import { systemError } from "../platform/errno.ts";
 import { setReceiveBuffer } from "../kernel/netlink-socket.ts";
+import { ownCapabilities, whyRefused } from "../platform/capabilities.ts";
 import {
   AF_PACKET,
   ETH_P_ALL,
@@ -21,6 +20,7 @@ import {
   SOL_PACKET,
   SOL_SOCKET,
 } from "../platform/constants.ts";
+import { systemError } from "../platform/errno.ts";
 
 /** struct sock_filter, linux/filter.h: code, two jumps, a 32-bit operand. */
 export const INSTRUCTION_BYTES = 8;

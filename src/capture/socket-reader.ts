@@ -7,8 +7,8 @@
 import { errno, libc } from "../../ffi/libc.ts";
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
-import { systemError } from "../platform/errno.ts";
 import { MSG_DONTWAIT } from "../platform/constants.ts";
+import { systemError } from "../platform/errno.ts";
 
 /** Minimum time between two attachments, so that a persistent error does not cause a busy loop. */
 const PAUSE_MS = 250;

@@ -1,10 +1,11 @@
 /** Makes targets that can be sent to from the targets of the settings. */
 
 import type { Clock } from "../base/clock.ts";
-import { redactUrl, type TargetSettings } from "../config/config.ts";
-import { isSelected } from "../events/event-filter.ts";
+import { redactUrl } from "../base/redact.ts";
 import type { Channel, Target } from "../delivery/target.ts";
+import { isSelected } from "../events/event-filter.ts";
 import { createExec } from "./exec.ts";
+import type { TargetSettings } from "./target-settings.ts";
 import { createWebhook } from "./webhook.ts";
 
 /** Returns the key of a target without a name from its address, which is a secret. */

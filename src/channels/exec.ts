@@ -23,11 +23,12 @@
  * works, but /dev/stderr cannot be opened.
  */
 
-import { redactUrl } from "../config/config.ts";
-import { withoutAmbientCapabilities } from "../platform/os.ts";
+import { redactUrl } from "../base/redact.ts";
+import { clean, cut } from "../base/text.ts";
 import type { Channel, Message, Verdict } from "../delivery/target.ts";
+import { withoutAmbientCapabilities } from "../platform/os.ts";
 import { json } from "./formats/json.ts";
-import { clean, cut, fitting, linesOf } from "./formats/message-text.ts";
+import { fitting, linesOf } from "./formats/message-text.ts";
 import { Limit } from "./webhook.ts";
 
 /** sysexits.h: the input is wrong. Another attempt would send the same input. */

@@ -3,8 +3,8 @@
  * the secrets of the URL, which some receivers repeat. Pure.
  */
 
+import { clean, cut } from "../base/text.ts";
 import { asMembers, membersOf } from "./formats/response-body.ts";
-import { clean, cut } from "./formats/message-text.ts";
 
 /** UTF-16 units: about two lines of a log. */
 const WORDS_MAX = 200;

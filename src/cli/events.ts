@@ -1,12 +1,12 @@
 /** `wgmon events`: past events, the latest last; with --follow also new ones as they happen. */
 
-import { shortSentence } from "../channels/formats/message-text.ts";
 import type { Clock } from "../base/clock.ts";
+import { visible } from "../base/visible.ts";
+import { shortSentence } from "../channels/formats/message-text.ts";
 import type { EventsRequest } from "../config/config.ts";
+import { isSelected, type Selection } from "../events/event-filter.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { PlacedEventView } from "../http/view.ts";
-import { isSelected, type Selection } from "../events/event-filter.ts";
-import { visible } from "../base/visible.ts";
 import { type Answers, type Daemon, Lost, NotRunning } from "./client.ts";
 import { checkDevices, type NamedPeers, peersNamed, unknownPeer } from "./find-peers.ts";
 import { PAGE, type Page, pagesOf, sinceOf } from "./history-query.ts";

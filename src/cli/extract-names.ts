@@ -17,10 +17,10 @@ import {
 import { join } from "node:path";
 
 import { SystemError } from "../base/errors.ts";
-import { NAMES_FILE_BYTES_MAX } from "../names/peer-names.ts";
-import { LINES_MAX, parseNames } from "../names/parse-names.ts";
-import { readSecretFile } from "../platform/os.ts";
 import type { PublicKey } from "../base/wireguard.ts";
+import { LINES_MAX, parseNames } from "../names/parse-names.ts";
+import { NAMES_FILE_BYTES_MAX } from "../names/peer-names.ts";
+import { readSecretFile } from "../platform/os.ts";
 
 export interface Folders {
   /** The folder of wg-quick's files. */

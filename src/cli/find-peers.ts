@@ -4,11 +4,12 @@
  * that of a quiet network.
  */
 
+import { ConfigError } from "../base/errors.ts";
+import { noSuch } from "../base/redact.ts";
+import { isPublicKey, SHORT_KEY } from "../base/wireguard.ts";
 import { keysOf as targetKeysOf } from "../channels/create-targets.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import { type Settings, targetAt, targetWords } from "../config/config.ts";
-import { noSuch } from "../base/redact.ts";
-import { ConfigError } from "../base/errors.ts";
 import type {
   DeviceView,
   PastPeerView,
@@ -17,7 +18,6 @@ import type {
   SessionView,
 } from "../http/view.ts";
 import type { Store } from "../store/store.ts";
-import { isPublicKey, SHORT_KEY } from "../base/wireguard.ts";
 import type { Answers } from "./client.ts";
 import { PAGE, type Page, pagesOf, peersFound } from "./history-query.ts";
 

@@ -1,5 +1,6 @@
 /** The settings and commands as text: the output of `--help`, and the table in docs/settings.md. Pure. */
 
+import { listed } from "../base/redact.ts";
 import {
   type CommandName,
   commandOf,
@@ -10,7 +11,6 @@ import {
   variableOf,
 } from "../config/settings-table.ts";
 import { ADDRESSES, targetOptions } from "../config/targets.ts";
-import { listed } from "../base/redact.ts";
 
 const LINE_COLUMNS = 80;
 const MEANING_COLUMN = 30;

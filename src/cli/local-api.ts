@@ -4,19 +4,19 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import type { Settings } from "../config/config.ts";
-import { Counters } from "../stats/counters.ts";
 import { SystemError } from "../base/errors.ts";
+import type { PublicKey } from "../base/wireguard.ts";
+import type { Settings } from "../config/config.ts";
 import { type Api, makeApi } from "../http/api.ts";
 import { LiveSource } from "../http/daemon-read-model.ts";
 import type { PeerView } from "../http/view.ts";
 import { Devices } from "../kernel/devices.ts";
-import type { Log } from "../platform/log.ts";
 import { NameBook } from "../names/peer-names.ts";
+import type { Log } from "../platform/log.ts";
+import { type Earlier, Tracker } from "../sessions/tracker.ts";
+import { Counters } from "../stats/counters.ts";
 import { RateBook } from "../stats/rates.ts";
 import { Store } from "../store/store.ts";
-import { type Earlier, Tracker } from "../sessions/tracker.ts";
-import type { PublicKey } from "../base/wireguard.ts";
 import { type Answers, viewOf } from "./client.ts";
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };

@@ -1,10 +1,10 @@
 /** The commands that query the running wgmon: `status`, `sessions`, `events` and `top`. */
 
 import type { Clock } from "../base/clock.ts";
-import type { Command } from "../config/config.ts";
 import { isUnreadable } from "../base/errors.ts";
-import { runtimeDirOf, socketIn } from "../platform/socket-path.ts";
+import type { Command } from "../config/config.ts";
 import { hasReader, isTerminal, print } from "../platform/os.ts";
+import { runtimeDirOf, socketIn } from "../platform/socket-path.ts";
 import { Daemon, NotRunning } from "./client.ts";
 import type { Offline } from "./local-api.ts";
 import { paintFor } from "./text.ts";

@@ -7,11 +7,11 @@ import { FormatRegistry } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { type Context, Hono } from "hono";
 
-import { type SigningSecret, verify } from "../channels/signature.ts";
-import { clean, cut } from "../channels/formats/message-text.ts";
 import type { Clock } from "../base/clock.ts";
-import { DigestSchema, type Event, EventSchema } from "../events/event-schema.ts";
 import { SystemError } from "../base/errors.ts";
+import { clean, cut } from "../base/text.ts";
+import { type SigningSecret, verify } from "../channels/signature.ts";
+import { DigestSchema, type Event, EventSchema } from "../events/event-schema.ts";
 import { sentence } from "../events/event.ts";
 
 /** The longest digest is less than a tenth of this. */

@@ -2,8 +2,8 @@
 
 import { isUnreadable, SystemError } from "../base/errors.ts";
 import { installRules, removeRules, type RunOptions } from "../firewall/firewall-manager.ts";
-import type { Devices } from "../kernel/devices.ts";
 import { iptablesRules, nftRules, tableOf } from "../firewall/nft-rules.ts";
+import type { Devices } from "../kernel/devices.ts";
 
 export interface RulesRequest {
   /** `nft` and `iptables` print the rules. */

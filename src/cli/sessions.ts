@@ -1,6 +1,7 @@
 /** `wgmon sessions`: when peers were connected, as a table, as JSON or as CSV. */
 
-import { clean, shortName } from "../channels/formats/message-text.ts";
+import { clean } from "../base/text.ts";
+import { shortName } from "../channels/formats/message-text.ts";
 import type { SessionsRequest } from "../config/config.ts";
 import { duration } from "../events/event.ts";
 import type { SessionView } from "../http/view.ts";

@@ -1,8 +1,9 @@
 /** `wgmon status`: every peer, whether it is connected, and since when. */
 
-import { clean, shortName } from "../channels/formats/message-text.ts";
-import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
+import { clean } from "../base/text.ts";
 import { visible } from "../base/visible.ts";
+import { shortName } from "../channels/formats/message-text.ts";
+import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
 import type { Answers } from "./client.ts";
 import { checkDevices } from "./find-peers.ts";
 import { peersFound } from "./history-query.ts";

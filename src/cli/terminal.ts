@@ -4,8 +4,8 @@
  */
 
 import { SystemError } from "../base/errors.ts";
-import { writeToStdout } from "../platform/os.ts";
 import { printableLine } from "../base/visible.ts";
+import { writeToStdout } from "../platform/os.ts";
 import { type Key, readKeys } from "./keys.ts";
 
 /** https://invisible-island.net/xterm/ctlseqs: alternate screen, no cursor, no line wrap. */

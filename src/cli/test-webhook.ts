@@ -3,11 +3,12 @@
  * the results.
  */
 
-import type { Target, Verdict } from "../delivery/target.ts";
 import type { Clock } from "../base/clock.ts";
-import type { Event } from "../events/event-schema.ts";
-import { type Change, eventOf } from "../events/event.ts";
 import type { Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
+import type { Target, Verdict } from "../delivery/target.ts";
+import type { Event } from "../events/event-schema.ts";
+import { eventOf } from "../events/event.ts";
+import { type Change } from "../sessions/change.ts";
 
 /** A failed attempt that took this long is the last one, so that the user does not wait for five timeouts. */
 const SLOW_MS = 1000;

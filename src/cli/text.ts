@@ -3,10 +3,10 @@
  * contain anything; only printable characters on one line reach the terminal. Pure.
  */
 
-import { shortName } from "../channels/formats/message-text.ts";
-import { duration } from "../events/event.ts";
 import { STYLES, visible } from "../base/visible.ts";
 import { shortKey } from "../base/wireguard.ts";
+import { shortName } from "../channels/formats/message-text.ts";
+import { duration } from "../events/event.ts";
 
 /** Separates the columns of a table. */
 const GAP = "  ";

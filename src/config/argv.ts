@@ -1,5 +1,6 @@
 /** Parses the command line into a command and flags. Pure. */
 
+import { beginning, listed } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { type Found, split } from "./resolve.ts";
 import {
@@ -13,7 +14,6 @@ import {
   settingOf,
   table,
 } from "./settings-table.ts";
-import { beginning, listed } from "../base/redact.ts";
 
 export interface Line {
   readonly command: CommandName;

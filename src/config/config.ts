@@ -3,8 +3,17 @@
  * except for `Sources`. Webhook URLs contain secrets, so no message shows one.
  */
 
+import { formatDuration } from "../base/duration.ts";
+import { ConfigError } from "../base/errors.ts";
+import { listed, noSuch, quoted, redactUrl, withoutSecrets } from "../base/redact.ts";
+import { formatSize } from "../base/size.ts";
+import type { PublicKey } from "../base/wireguard.ts";
 import type { SigningSecret } from "../channels/signature.ts";
-import { inFile, type PeerSettings, readSettingsFile, type SettingsFile } from "./settings-file.ts";
+import type { TargetSettings } from "../channels/target-settings.ts";
+import type { EventPattern } from "../events/event-filter.ts";
+import { type Line, readLine } from "./argv.ts";
+import { readBareVariables, readVariables } from "./env.ts";
+import { type ListenSettings, readListen } from "./listen.ts";
 import {
   Chosen,
   type Found,
@@ -13,9 +22,7 @@ import {
   readInitial,
   type Sources,
 } from "./resolve.ts";
-import type { Since } from "./value-types.ts";
-import { type Line, readLine } from "./argv.ts";
-import { type ListenSettings, readListen } from "./listen.ts";
+import { inFile, type PeerSettings, readSettingsFile, type SettingsFile } from "./settings-file.ts";
 import {
   type CommandName,
   commandOf,
@@ -28,20 +35,12 @@ import {
   variableOf,
 } from "./settings-table.ts";
 import { readTargets, targetAt, targetWords } from "./targets.ts";
-import { readBareVariables, readVariables } from "./env.ts";
-import { readSecrets, type TargetSettings } from "./webhooks.ts";
-import { listed, noSuch, quoted, redactUrl, withoutSecrets } from "../base/redact.ts";
-import { formatDuration } from "../base/duration.ts";
-import { ConfigError } from "../base/errors.ts";
-import type { EventPattern } from "../events/event-filter.ts";
-import { formatSize } from "../base/size.ts";
-import type { PublicKey } from "../base/wireguard.ts";
+import type { Since } from "./value-types.ts";
+import { readSecrets } from "./webhooks.ts";
 
 export type { Sources } from "./resolve.ts";
 export { commands, keyOf, table, variableOf } from "./settings-table.ts";
 export { targetAt, targetWords } from "./targets.ts";
-export type { TargetSettings } from "./webhooks.ts";
-export { redactUrl } from "../base/redact.ts";
 
 export interface Settings extends ListenSettings {
   /** Other exporters whose metric names are also provided. */

@@ -1,9 +1,9 @@
 /** Settings from environment variables. Pure. */
 
+import { beginning } from "../base/redact.ts";
 import { didYouMean, nearest, suggest } from "../base/suggest.ts";
 import { type Found, type Sources, split } from "./resolve.ts";
 import { type Name, NAMES, settingOf, variableOf } from "./settings-table.ts";
-import { beginning } from "../base/redact.ts";
 
 /** Variables of the Go program, so that its users can switch without changing them. */
 const BARE_VARIABLES: readonly Name[] = ["monitor", "group", "interface", "filter", "webhook"];

@@ -1,10 +1,10 @@
 /** What the sources give for a setting, as texts, and how texts become values or problems. */
 
 import { SystemError } from "../base/errors.ts";
-import type { TextFile } from "../platform/os.ts";
-import type { Kind } from "./value-types.ts";
-import { type Name, type Setting, settingOf, type ValueOf } from "./settings-table.ts";
 import { quoted } from "../base/redact.ts";
+import type { TextFile } from "../platform/os.ts";
+import { type Name, type Setting, settingOf, type ValueOf } from "./settings-table.ts";
+import type { Kind } from "./value-types.ts";
 
 /** Everything that the settings are read from. */
 export interface Sources {

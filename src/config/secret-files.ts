@@ -3,11 +3,11 @@
 import { statSync } from "node:fs";
 import { dirname } from "node:path";
 
-import type { Settings } from "./config.ts";
-import { fileName, hasUrl } from "../base/redact.ts";
-import { SystemError } from "../base/errors.ts";
-import { type FileMode, readTextFile } from "../platform/os.ts";
 import { type Finding, ok, problem, warning } from "../base/check.ts";
+import { SystemError } from "../base/errors.ts";
+import { fileName, hasUrl } from "../base/redact.ts";
+import { type FileMode, readTextFile } from "../platform/os.ts";
+import type { Settings } from "./config.ts";
 
 /** A file that the settings were read from. */
 export interface FileRead {

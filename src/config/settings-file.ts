@@ -1,9 +1,10 @@
 /** The settings file: TOML, with keys as in the table of settings, and tables for peers and targets. */
 
 import { SystemError } from "../base/errors.ts";
+import { beginning, fileName, quoted } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
-import type { FileMode, TextFile } from "../platform/os.ts";
 import { isPublicKey, type PublicKey } from "../base/wireguard.ts";
+import type { FileMode, TextFile } from "../platform/os.ts";
 import {
   type Found,
   isTable,
@@ -14,9 +15,8 @@ import {
   textsOfToml,
   typeName,
 } from "./resolve.ts";
-import { type Kind, onOrOff, peerName, peerTag } from "./value-types.ts";
 import { keyOf, type Name, NAMES, settingOf, table } from "./settings-table.ts";
-import { beginning, fileName, quoted } from "../base/redact.ts";
+import { type Kind, onOrOff, peerName, peerTag } from "./value-types.ts";
 
 /** Maximum number of a peer's tags: each of the peer's events contains them all. */
 const TAGS_MAX = 16;

@@ -3,6 +3,7 @@
  * it.
  */
 
+import { listed } from "../base/redact.ts";
 import {
   absolutePath,
   captureFilter,
@@ -27,7 +28,6 @@ import {
   webhookUrl,
   wholeNumber,
 } from "./value-types.ts";
-import { listed } from "../base/redact.ts";
 
 export interface Setting<Value> extends Kind<Value> {
   readonly meaning: string;

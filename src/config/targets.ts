@@ -3,12 +3,15 @@
  * table omits has the value of the setting webhook-..., if there is one.
  */
 
+import { SystemError } from "../base/errors.ts";
+import { fileName, listed } from "../base/redact.ts";
 import type { Format } from "../channels/formats/format.ts";
 import { parseTemplate, templateFormat } from "../channels/formats/template.ts";
-import { SystemError } from "../base/errors.ts";
+import { type Destination, type TargetSettings } from "../channels/target-settings.ts";
 import { selectsNothing } from "../events/event-filter.ts";
-import { readFields } from "./settings-file.ts";
 import { isTable, type NamedFile, type Read, readNamedFile, typeName } from "./resolve.ts";
+import { readFields } from "./settings-file.ts";
+import { table } from "./settings-table.ts";
 import {
   choice,
   duration,
@@ -21,20 +24,16 @@ import {
   type Webhook,
   webhookUrl,
 } from "./value-types.ts";
-import { table } from "./settings-table.ts";
 import {
   type Context,
   type Defaults,
-  type Destination,
   readDefaults,
   readSecrets,
   readWebhookFile,
   readWebhooks,
-  type TargetSettings,
   TIMEOUT_MS,
   webhook,
 } from "./webhooks.ts";
-import { fileName, listed } from "../base/redact.ts";
 
 /** Maximum number of targets: each has a queue of its own. */
 const TARGETS_MAX = 100;

@@ -1,11 +1,11 @@
 /** How the values of each kind are written, and what is wrong with an invalid one. Pure. */
 
-import { type FormatName, formats } from "../channels/formats/index.ts";
 import { formatDuration, parseDuration } from "../base/duration.ts";
-import { EVENT_PATTERNS, type EventPattern } from "../events/event-filter.ts";
+import { listed, quoted } from "../base/redact.ts";
 import { formatSize, parseSize } from "../base/size.ts";
 import { didYouMean } from "../base/suggest.ts";
-import { listed, quoted } from "../base/redact.ts";
+import { type FormatName, formats } from "../channels/formats/index.ts";
+import { EVENT_PATTERNS, type EventPattern } from "../events/event-filter.ts";
 
 export interface Kind<Value> {
   /** Represents the value in the help text; null: a switch, which needs no value. */

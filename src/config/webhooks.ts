@@ -4,39 +4,13 @@
  */
 
 import type { Format } from "../channels/formats/format.ts";
-import { formatFor, type FormatName, formats } from "../channels/formats/index.ts";
+import { formatFor, formats } from "../channels/formats/index.ts";
 import { parseSecrets, type SigningSecret } from "../channels/signature.ts";
+import type { Destination, TargetSettings } from "../channels/target-settings.ts";
 import type { Selection } from "../events/event-filter.ts";
-import type { SettingsFile } from "./settings-file.ts";
 import { type Chosen, type NamedFile, type Read, readNamedFile, type Sources } from "./resolve.ts";
+import type { SettingsFile } from "./settings-file.ts";
 import { type FormatChoice, type Webhook, webhookUrl } from "./value-types.ts";
-
-export interface TargetSettings {
-  /** null: the target has no name. */
-  readonly name: string | null;
-  readonly destination: Destination;
-  readonly selection: Selection;
-  /** How long events are gathered into one message; 0: each event is sent alone. */
-  readonly digestMs: number;
-  /** Time limit for one attempt. */
-  readonly timeoutMs: number;
-}
-
-export type Destination =
-  | {
-      readonly type: "webhook";
-      /** May contain secrets in any part. */
-      readonly url: string;
-      readonly formatName: FormatName | "template";
-      readonly format: Format;
-      /** Empty: requests are not signed. */
-      readonly secrets: readonly SigningSecret[];
-    }
-  | {
-      readonly type: "exec";
-      /** The program's absolute path and its arguments, which may be secrets. */
-      readonly command: readonly [string, ...string[]];
-    };
 
 /** The limit of the Go program and of wg-portal. A slower receiver should answer before it does its work. */
 export const TIMEOUT_MS = 10_000;

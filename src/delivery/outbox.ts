@@ -4,12 +4,12 @@
  * they survive any end of the process. An event may be sent twice, with the same id; none is lost.
  */
 
-import type { Channel, Message, Target, Verdict } from "./target.ts";
 import type { Clock } from "../base/clock.ts";
+import { type ClockStep, moved } from "../base/wall-clock.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
 import type { Store, Waiting } from "../store/store.ts";
-import { type ClockStep, moved } from "../base/wall-clock.ts";
+import type { Channel, Message, Target, Verdict } from "./target.ts";
 
 /** The pause before the next attempt is random, up to a limit that doubles from the first value to the last. */
 const BACKOFF_FIRST_MS = 1000;

@@ -3,9 +3,9 @@
  * no shell parses it, and it names no other table.
  */
 
-import { ownCapabilities, whyProgramRefused } from "../platform/capabilities.ts";
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
+import { ownCapabilities, whyProgramRefused } from "../platform/capabilities.ts";
 import type { Log } from "../platform/log.ts";
 import { runProgram, SEARCH_PATH } from "../platform/run-program.ts";
 import { nftPresence, nftRemoval, nftRules, type RuleOptions, tableOf } from "./nft-rules.ts";

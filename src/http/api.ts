@@ -11,11 +11,11 @@ import { Type as T } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { Elysia, t } from "elysia";
 
-import type { SessionPlace } from "../store/store.ts";
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
+import type { SessionPlace } from "../store/store.ts";
 import { Feed } from "./event-stream.ts";
-import { findPeers, sorts } from "./peer-query.ts";
 import { openApi, type Route } from "./openapi.ts";
+import { findPeers, sorts } from "./peer-query.ts";
 import { problem, ProblemSchema, Refusal } from "./problem.ts";
 import type { LookReport, Source } from "./read-model.ts";
 import {

@@ -1,16 +1,16 @@
 /** The source of the HTTP API and the page in the running program: read access to the parts of app.ts. */
 
 import type { Clock } from "../base/clock.ts";
-import type { Settings } from "../config/config.ts";
-import type { Counters } from "../stats/counters.ts";
 import { isUnreadable } from "../base/errors.ts";
+import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
+import type { Settings } from "../config/config.ts";
 import type { Devices } from "../kernel/devices.ts";
+import type { Session, Tracker } from "../sessions/tracker.ts";
+import type { Counters } from "../stats/counters.ts";
 import type { RateBook, Rates } from "../stats/rates.ts";
 import type { Placed, Store } from "../store/store.ts";
-import type { Session, Tracker } from "../sessions/tracker.ts";
-import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
-import { type SettingsView, viewSettings } from "./settings-view.ts";
 import type { LookReport, Source, TargetState, WakeUpState } from "./read-model.ts";
+import { type SettingsView, viewSettings } from "./settings-view.ts";
 
 /** How long a list of peers is reused: one response may need it several times. */
 const LIST_MS = 500;

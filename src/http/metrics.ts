@@ -7,10 +7,10 @@
  * metrics begin with wgmon_. Nothing is kept between scrapes: removed devices and peers have no series.
  */
 
-import type { Histogram } from "../stats/counters.ts";
 import { isUnreadable } from "../base/errors.ts";
-import type { Session } from "../sessions/tracker.ts";
 import { type Device, formatEndpoint, type Peer } from "../base/wireguard.ts";
+import type { Session } from "../sessions/tracker.ts";
+import type { Histogram } from "../stats/counters.ts";
 import type { Source } from "./read-model.ts";
 
 export const namings = ["mdlayher", "mindflavor"] as const;

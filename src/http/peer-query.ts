@@ -3,8 +3,8 @@
  * page become views: for 10,000 peers, making all views would take several times as long as the rest. Pure.
  */
 
-import type { Session } from "../sessions/tracker.ts";
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
+import type { Session } from "../sessions/tracker.ts";
 import { inOrder, type Place } from "./order.ts";
 import type { Source } from "./read-model.ts";
 import { endpointOf, type PeerView, stateOf, viewPeer } from "./view.ts";

@@ -3,13 +3,13 @@
  * source, tests create others.
  */
 
-import type { Monitor } from "../capture/capture.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
+import type { Monitor } from "../capture/capture.ts";
+import type { Session } from "../sessions/tracker.ts";
 import type { Counters } from "../stats/counters.ts";
 import type { Rates } from "../stats/rates.ts";
 import type { Placed, Store } from "../store/store.ts";
-import type { Session } from "../sessions/tracker.ts";
-import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
 import type { SettingsView } from "./settings-view.ts";
 
 /** The part of the store that is read. */

@@ -7,19 +7,18 @@
 import { chmod, readFile, unlink } from "node:fs/promises";
 
 import type { Clock } from "../base/clock.ts";
-import { isLoopback } from "../config/listen.ts";
 import { isUnreadable, SystemError } from "../base/errors.ts";
+import { isLoopback } from "../config/listen.ts";
 import type { Log } from "../platform/log.ts";
-import type { Page } from "../page/page.tsx";
+import { socketIn } from "../platform/socket-path.ts";
 import type { Api } from "./api.ts";
+import { chunked, guarded } from "./body-stream.ts";
 import { ConnectionLimit } from "./connection-limit.ts";
 import { hasBearer, hasToken, Logins } from "./login.ts";
 import type { Naming } from "./metrics.ts";
-import { socketIn } from "../platform/socket-path.ts";
 import { problem } from "./problem.ts";
-import { Slots } from "./slots.ts";
 import type { Source } from "./read-model.ts";
-import { chunked, guarded } from "./body-stream.ts";
+import { Slots } from "./slots.ts";
 
 /** Bun closes a connection that is idle for this long; see also HEARTBEAT_MS in feed.ts. */
 const IDLE_SECONDS = 30;
@@ -69,6 +68,19 @@ export interface ServerOptions {
   readonly refusal?: SystemError | null;
   readonly log: Log;
   readonly clock: Clock;
+  /** Called with the first request for a page, because most daemons never get one. */
+  readonly loadPage: (options: PageOptions) => Promise<Page>;
+}
+
+export interface PageOptions {
+  readonly source: Source;
+  readonly logins: Logins;
+  readonly log: Pick<Log, "error">;
+}
+
+/** The web pages: they answer every path that the server and the API do not. */
+export interface Page extends Disposable {
+  handle(request: Request, visitor: Visitor): Promise<Response>;
 }
 
 type Listening = Bun.Server<undefined>;
@@ -337,11 +349,8 @@ export class HttpServer {
   }
 
   #loadPage(): Promise<Page> {
-    const { source, log } = this.#options;
-    const logins = this.#logins;
-    this.#page ??= import("../page/page.tsx").then(({ makePage }) =>
-      makePage({ source, logins, log }),
-    );
+    const { loadPage, source, log } = this.#options;
+    this.#page ??= loadPage({ source, logins: this.#logins, log });
     return this.#page;
   }
 }

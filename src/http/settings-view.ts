@@ -3,7 +3,8 @@
  * machine. They contain no secrets: a target is shown by its origin or program, a file by its path. Pure.
  */
 
-import type { Settings, TargetSettings } from "../config/config.ts";
+import type { TargetSettings } from "../channels/target-settings.ts";
+import type { Settings } from "../config/config.ts";
 
 /** Settings that are returned unchanged. */
 const PLAIN = [

@@ -5,10 +5,10 @@
 
 import { type Static, Type as T } from "@sinclair/typebox";
 
-import { DigestSchema, EventSchema } from "../events/event-schema.ts";
-import { type SessionRow, TRAFFIC_SLOT_MS } from "../store/store.ts";
-import type { Session } from "../sessions/tracker.ts";
 import { type Endpoint, formatEndpoint, type Peer } from "../base/wireguard.ts";
+import { DigestSchema, EventSchema } from "../events/event-schema.ts";
+import type { Session } from "../sessions/tracker.ts";
+import { type SessionRow, TRAFFIC_SLOT_MS } from "../store/store.ts";
 import type { Source, TargetState } from "./read-model.ts";
 
 const Timestamp = T.String({

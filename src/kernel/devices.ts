@@ -6,11 +6,6 @@
 import { type Clock, systemClock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import type { Device, DeviceLook, Look, Peer } from "../base/wireguard.ts";
-import { PeerTable } from "./peer-table.ts";
-import { findFamily, genericHeader } from "./genl-family.ts";
-import { listWireguardLinks } from "./links.ts";
-import { u32 } from "./netlink.ts";
-import { type MessageVisitor, NetlinkSocket, type Request, type Requester } from "./netlink-socket.ts";
 import {
   NETLINK_GENERIC,
   NETLINK_ROUTE,
@@ -19,6 +14,16 @@ import {
   WG_GENL_VERSION,
   WGDEVICE_A_IFINDEX,
 } from "../platform/constants.ts";
+import { findFamily, genericHeader } from "./genl-family.ts";
+import { listWireguardLinks } from "./links.ts";
+import {
+  type MessageVisitor,
+  NetlinkSocket,
+  type Request,
+  type Requester,
+} from "./netlink-socket.ts";
+import { u32 } from "./netlink.ts";
+import { PeerTable } from "./peer-table.ts";
 import { listUserspaceDevices, UserspaceDevice } from "./userspace-device.ts";
 
 /**

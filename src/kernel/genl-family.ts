@@ -2,16 +2,6 @@
 
 import { SystemError } from "../base/errors.ts";
 import {
-  align,
-  attributeEnd,
-  attributeType,
-  type Bytes,
-  bytesOf,
-  expectLength,
-  text,
-} from "./netlink.ts";
-import type { Requester } from "./netlink-socket.ts";
-import {
   CTRL_ATTR_FAMILY_ID,
   CTRL_ATTR_FAMILY_NAME,
   CTRL_CMD_GETFAMILY,
@@ -20,6 +10,16 @@ import {
   NLA_HDRLEN,
   NLMSG_HDRLEN,
 } from "../platform/constants.ts";
+import type { Requester } from "./netlink-socket.ts";
+import {
+  align,
+  attributeEnd,
+  attributeType,
+  type Bytes,
+  bytesOf,
+  expectLength,
+  text,
+} from "./netlink.ts";
 
 /** The family's number, or null while the kernel does not have it (module not loaded). */
 export function findFamily(socket: Requester, name: string): number | null {

@@ -2,19 +2,6 @@
 
 import { ParseError, SystemError } from "../base/errors.ts";
 import {
-  align,
-  attributeEnd,
-  attributeType,
-  type Bytes,
-  expectLength,
-  messageEnd,
-  messageType,
-  readText,
-  text,
-  u32,
-} from "./netlink.ts";
-import type { MessageVisitor, Requester } from "./netlink-socket.ts";
-import {
   AF_UNSPEC,
   IFF_UP,
   IFLA_EXT_MASK,
@@ -29,6 +16,19 @@ import {
   RTM_NEWLINK,
   WG_GENL_NAME,
 } from "../platform/constants.ts";
+import type { MessageVisitor, Requester } from "./netlink-socket.ts";
+import {
+  align,
+  attributeEnd,
+  attributeType,
+  type Bytes,
+  expectLength,
+  messageEnd,
+  messageType,
+  readText,
+  text,
+  u32,
+} from "./netlink.ts";
 
 /** sizeof(struct ifinfomsg): family, type, index at byte 4, flags, change. */
 const IFINFOMSG_BYTES = 16;

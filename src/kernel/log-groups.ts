@@ -5,15 +5,6 @@
 
 import { SystemError } from "../base/errors.ts";
 import {
-  align,
-  attributeEnd,
-  attributeType,
-  type Bytes,
-  expectLength,
-  readText,
-} from "./netlink.ts";
-import type { Request, Requester } from "./netlink-socket.ts";
-import {
   NFNL_SUBSYS_NFTABLES,
   NFT_MSG_GETRULE,
   NFT_MSG_NEWRULE,
@@ -27,6 +18,15 @@ import {
   NLMSG_HDRLEN,
 } from "../platform/constants.ts";
 import { readTextFile } from "../platform/os.ts";
+import type { Request, Requester } from "./netlink-socket.ts";
+import {
+  align,
+  attributeEnd,
+  attributeType,
+  type Bytes,
+  expectLength,
+  readText,
+} from "./netlink.ts";
 
 /** sizeof(struct nfgenmsg): family (0: all), version, resource. */
 const NFGENMSG_BYTES = 4;

@@ -8,19 +8,8 @@ import type { Pointer } from "bun:ffi";
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { libmnl } from "../../ffi/libmnl.ts";
-import { kernelError } from "../platform/capabilities.ts";
 import { ParseError } from "../base/errors.ts";
-import {
-  type Attribute,
-  type Bytes,
-  bytesOf,
-  encodeMessage,
-  messageEnd,
-  messageFlags,
-  messageSequence,
-  messageType,
-  setSequence,
-} from "./netlink.ts";
+import { kernelError } from "../platform/capabilities.ts";
 import {
   EINTR,
   NLM_F_ACK,
@@ -37,6 +26,17 @@ import {
   SOCK_CLOEXEC,
   SOL_SOCKET,
 } from "../platform/constants.ts";
+import {
+  type Attribute,
+  type Bytes,
+  bytesOf,
+  encodeMessage,
+  messageEnd,
+  messageFlags,
+  messageSequence,
+  messageType,
+  setSequence,
+} from "./netlink.ts";
 
 /**
  * The kernel fills a dump's datagrams up to 32 KiB regardless of the buffer, and remembers the largest buffer that it

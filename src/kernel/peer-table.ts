@@ -17,28 +17,6 @@ import {
   type PeerChange,
   type PublicKey,
 } from "../base/wireguard.ts";
-import { KnownMessages } from "./known-messages.ts";
-import {
-  align,
-  type Bytes,
-  expectLength,
-  headerEnd,
-  headerType,
-  readText,
-  wordsOf,
-} from "./netlink.ts";
-import {
-  HANDSHAKE_WORDS,
-  KEY_WORDS,
-  PeerRows,
-  ROW_ENDPOINT,
-  ROW_HANDSHAKE,
-  ROW_RX,
-  ROW_TX,
-  ROW_WORDS,
-  sameWords,
-  STATE_WORDS,
-} from "./peer-rows.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -62,6 +40,28 @@ import {
   WGPEER_A_RX_BYTES,
   WGPEER_A_TX_BYTES,
 } from "../platform/constants.ts";
+import { KnownMessages } from "./known-messages.ts";
+import {
+  align,
+  type Bytes,
+  expectLength,
+  headerEnd,
+  headerType,
+  readText,
+  wordsOf,
+} from "./netlink.ts";
+import {
+  HANDSHAKE_WORDS,
+  KEY_WORDS,
+  PeerRows,
+  ROW_ENDPOINT,
+  ROW_HANDSHAKE,
+  ROW_RX,
+  ROW_TX,
+  ROW_WORDS,
+  sameWords,
+  STATE_WORDS,
+} from "./peer-rows.ts";
 
 /** sizeof(struct sockaddr_in) and sizeof(struct sockaddr_in6), linux/in.h and linux/in6.h. */
 const SOCKADDR_IN_BYTES = 16;

@@ -6,8 +6,6 @@
 import { errno, libc } from "../../ffi/libc.ts";
 import type { Clock } from "../base/clock.ts";
 import { ParseError, SystemError } from "../base/errors.ts";
-import { whyNoAccess } from "../platform/os.ts";
-import { errnoName, systemError } from "../platform/errno.ts";
 import {
   AF_UNIX,
   EACCES,
@@ -22,6 +20,8 @@ import {
   SOCK_NONBLOCK,
   SOCK_STREAM,
 } from "../platform/constants.ts";
+import { errnoName, systemError } from "../platform/errno.ts";
+import { whyNoAccess } from "../platform/os.ts";
 
 /** Ends with an empty line, as the answer does. */
 const REQUEST = new TextEncoder().encode("get=1\n\n");

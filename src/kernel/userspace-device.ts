@@ -5,8 +5,8 @@
 
 import type { Clock } from "../base/clock.ts";
 import { ParseError } from "../base/errors.ts";
-import { interfaceIndex, listFolder } from "../platform/os.ts";
 import type { Device, DeviceLook, Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
+import { interfaceIndex, listFolder } from "../platform/os.ts";
 import { type AnswerParser, askUapi } from "./uapi-socket.ts";
 
 /** Folder of the implementations' sockets, `<device>.sock`. */

@@ -4,7 +4,7 @@
  * are decoded to text. One pass, linear in the size of the file. Pure.
  */
 
-import { clean, cut } from "../channels/formats/message-text.ts";
+import { clean, cut } from "../base/text.ts";
 import { isPublicKey, type PublicKey } from "../base/wireguard.ts";
 
 /** The same limit as in the settings, in UTF-16 units, so at most as many characters. */

@@ -5,12 +5,12 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import { fileName } from "../base/redact.ts";
 import { SystemError } from "../base/errors.ts";
-import type { Log } from "../platform/log.ts";
-import { LINES_MAX, parseNames } from "./parse-names.ts";
-import { listFolder, readSecretFile } from "../platform/os.ts";
+import { fileName } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
+import type { Log } from "../platform/log.ts";
+import { listFolder, readSecretFile } from "../platform/os.ts";
+import { LINES_MAX, parseNames } from "./parse-names.ts";
 
 /** Interval for checking the files. */
 const CHECK_MS = 60_000;

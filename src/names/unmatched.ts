@@ -4,13 +4,13 @@
  * because a peer or a device may be added later.
  */
 
-import type { TargetSettings } from "../config/config.ts";
-import { quoted } from "../base/redact.ts";
 import { isUnreadable } from "../base/errors.ts";
-import type { Log } from "../platform/log.ts";
-import type { NameBook } from "./peer-names.ts";
+import { quoted } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { isPublicKey, type PublicKey } from "../base/wireguard.ts";
+import type { Selection } from "../events/event-filter.ts";
+import type { Log } from "../platform/log.ts";
+import type { NameBook } from "./peer-names.ts";
 
 /** Maximum number of public keys in one warning. */
 const KEYS_MAX = 3;
@@ -25,7 +25,7 @@ export interface Watched {
 interface WatchedTarget {
   /** null: the target has no name and is identified by its number. */
   readonly name: string | null;
-  readonly selection: Pick<TargetSettings["selection"], "devices" | "peers">;
+  readonly selection: Pick<Selection, "devices" | "peers">;
 }
 
 /** What exists now. */

@@ -1,7 +1,7 @@
 /** Small components that several pages use. */
 
-import { shortName } from "../channels/formats/message-text.ts";
 import { shortKey } from "../base/wireguard.ts";
+import { shortName } from "../channels/formats/message-text.ts";
 import { clockTime, peerAddress, span } from "./format.ts";
 import type { Live } from "./page-diff.ts";
 

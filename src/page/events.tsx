@@ -1,13 +1,13 @@
 /** Events: the latest ones, or all of them, page by page. */
 
+import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
 import { shortName, shortSentence } from "../channels/formats/message-text.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Source } from "../http/read-model.ts";
 import type { Placed } from "../store/store.ts";
-import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
+import { At, PeerLink } from "./components.tsx";
 import { address } from "./format.ts";
 import { type Item, item, type Live } from "./page-diff.ts";
-import { At, PeerLink } from "./components.tsx";
 import type { View } from "./view.ts";
 
 const PAGE = 100;

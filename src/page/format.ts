@@ -1,7 +1,7 @@
 /** Numbers, times and addresses as the page shows them. Pure. */
 
-import { duration } from "../events/event.ts";
 import { urlKey } from "../base/wireguard.ts";
+import { duration } from "../events/event.ts";
 
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"] as const;
 

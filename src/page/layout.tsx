@@ -4,8 +4,8 @@ import { raw } from "hono/html";
 
 import type { Source } from "../http/read-model.ts";
 import type { Assets } from "./assets.ts";
-import type { Live } from "./page-diff.ts";
 import { Age, Name } from "./components.tsx";
+import type { Live } from "./page-diff.ts";
 
 export const themes = ["auto", "light", "dark"] as const;
 export type Theme = (typeof themes)[number];

@@ -1,12 +1,12 @@
 /** Selects and sorts the peers that the first page lists: all are searched, one page of them is rendered. */
 
+import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import { inOrder, type Place } from "../http/order.ts";
 import type { Source } from "../http/read-model.ts";
 import { stateNames, stateOf } from "../http/view.ts";
-import type { Rates } from "../stats/rates.ts";
 import type { Session } from "../sessions/tracker.ts";
-import { formatEndpoint, type Peer } from "../base/wireguard.ts";
+import type { Rates } from "../stats/rates.ts";
 import { address } from "./format.ts";
 
 export const PAGE = 100;

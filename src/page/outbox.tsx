@@ -1,11 +1,12 @@
 /** The outbox page: the state of the targets, the events that wait for them, and their dead letters. */
 
-import { clean, cut, shortSentence } from "../channels/formats/message-text.ts";
+import { clean, cut } from "../base/text.ts";
+import { shortSentence } from "../channels/formats/message-text.ts";
 import type { Source } from "../http/read-model.ts";
 import { type TargetView, viewTargets } from "../http/view.ts";
+import { Age, At, None, State, Wide } from "./components.tsx";
 import { count, idOf } from "./format.ts";
 import { type Item, item, type Live } from "./page-diff.ts";
-import { Age, At, None, State, Wide } from "./components.tsx";
 import type { View } from "./view.ts";
 
 /** Most events shown per target and list. */

@@ -1,11 +1,12 @@
 /** The first page: devices, peers, the latest events and the state of the targets. */
 
+import { shortKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import type { Source } from "../http/read-model.ts";
 import { type DeviceView, stateNames, viewDevices, viewTargets } from "../http/view.ts";
 import type { Rates } from "../stats/rates.ts";
-import { shortKey } from "../base/wireguard.ts";
 import { Spark } from "./charts.tsx";
+import { Age, Name, None, PeerLink, State } from "./components.tsx";
 import { EventList } from "./events.tsx";
 import { address, bytes, count, counted, idOf } from "./format.ts";
 import {
@@ -20,9 +21,8 @@ import {
   sortedBy,
   speedOf,
 } from "./list.ts";
-import { type Item, item, type Live } from "./page-diff.ts";
 import { Targets } from "./outbox.tsx";
-import { Age, Name, None, PeerLink, State } from "./components.tsx";
+import { type Item, item, type Live } from "./page-diff.ts";
 import type { Past, Pasts } from "./peer-history.ts";
 import type { View } from "./view.ts";
 

@@ -8,23 +8,20 @@ import type { Context as HonoContext } from "hono";
 import { compress } from "hono/compress";
 import { Hono } from "hono/tiny";
 
-import { shortName } from "../channels/formats/message-text.ts";
 import { isUnreadable } from "../base/errors.ts";
-import type { Logins } from "../http/login.ts";
-import type { Visitor } from "../http/server.ts";
-import type { Source } from "../http/read-model.ts";
-import type { Log } from "../platform/log.ts";
+import { shortName } from "../channels/formats/message-text.ts";
+import type { Page, PageOptions, Visitor } from "../http/server.ts";
 import { type Asset, assets } from "./assets.ts";
 import { events } from "./events.tsx";
-import { readForm } from "./read-form.ts";
 import { Layout, type Place, type Theme, themes } from "./layout.tsx";
 import { readQuery } from "./list.ts";
-import { Live, textOf, type Update } from "./page-diff.ts";
 import { Login, ownAddress } from "./login.tsx";
 import { outbox } from "./outbox.tsx";
 import { overview } from "./overview.tsx";
+import { Live, textOf, type Update } from "./page-diff.ts";
 import { Pasts } from "./peer-history.ts";
 import { peer } from "./peer.tsx";
+import { readForm } from "./read-form.ts";
 import { Pulse, type Watcher } from "./refresh-scheduler.ts";
 import { sessions } from "./sessions.tsx";
 import type { View } from "./view.ts";
@@ -45,16 +42,6 @@ const headers = {
   "referrer-policy": "same-origin",
   "x-frame-options": "DENY",
 } as const;
-
-export interface PageOptions {
-  readonly source: Source;
-  readonly logins: Logins;
-  readonly log: Pick<Log, "error">;
-}
-
-export interface Page extends Disposable {
-  handle(request: Request, visitor: Visitor): Promise<Response>;
-}
 
 type Env = { Bindings: Visitor };
 type Context = HonoContext<Env>;

@@ -3,9 +3,9 @@
  * or the peer's session starts or ends.
  */
 
+import type { PublicKey } from "../base/wireguard.ts";
 import type { Source } from "../http/read-model.ts";
 import { TRAFFIC_SLOT_MS } from "../store/store.ts";
-import type { PublicKey } from "../base/wireguard.ts";
 
 /** Most sessions read per peer: a peer with more of them has a gap at the beginning of the 24 hours. */
 const SESSIONS_MAX = 100;

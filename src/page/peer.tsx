@@ -1,14 +1,14 @@
 /** The page of one peer: all that is known about it, its last 24 hours, its sessions and its events. */
 
+import { keyFromUrl, urlKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import type { Source } from "../http/read-model.ts";
-import { keyFromUrl, urlKey } from "../base/wireguard.ts";
 import { Timeline } from "./charts.tsx";
+import { Age, Name, None, State } from "./components.tsx";
 import { EventList } from "./events.tsx";
 import { bytes } from "./format.ts";
 import { endpointOf, rowOf, speedOf } from "./list.ts";
 import type { Live } from "./page-diff.ts";
-import { Age, Name, None, State } from "./components.tsx";
 import type { Pasts } from "./peer-history.ts";
 import { SessionTable } from "./sessions.tsx";
 import type { View } from "./view.ts";

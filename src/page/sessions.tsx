@@ -1,13 +1,13 @@
 /** Open and ended sessions, latest first. */
 
+import { keyFromUrl, type PublicKey, shortKey, urlKey } from "../base/wireguard.ts";
 import { duration } from "../events/event.ts";
 import type { Source } from "../http/read-model.ts";
 import { type SessionView, viewSession } from "../http/view.ts";
 import type { SessionPlace, SessionRow } from "../store/store.ts";
-import { keyFromUrl, type PublicKey, shortKey, urlKey } from "../base/wireguard.ts";
+import { Age, At, Name, None, PeerLink, State, Wide } from "./components.tsx";
 import { address, bytes, idOf } from "./format.ts";
 import { type Item, item, type Live } from "./page-diff.ts";
-import { Age, At, Name, None, PeerLink, State, Wide } from "./components.tsx";
 import type { View } from "./view.ts";
 
 const PAGE = 100;

@@ -4,8 +4,8 @@
  */
 
 import { AlreadyRunning, SystemError } from "../base/errors.ts";
-import { socketIn } from "./socket-path.ts";
 import { lockFile, programOf, readTextFile } from "./os.ts";
+import { socketIn } from "./socket-path.ts";
 
 /**
  * Result for each lock. null: this process holds it until it ends. Otherwise the reason why the place cannot be used.

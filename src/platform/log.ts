@@ -3,8 +3,8 @@
  * (sd-daemon(3)) under systemd.
  */
 
-import { writeToStderr } from "./os.ts";
 import { visible } from "../base/visible.ts";
+import { writeToStderr } from "./os.ts";
 
 export type Fields = Readonly<Record<string, unknown>>;
 

@@ -7,7 +7,8 @@ import { CString, type Pointer } from "bun:ffi";
 
 import { clock, control, errno, libc, status } from "../../ffi/libc.ts";
 import { SystemError } from "../base/errors.ts";
-import { errnoName, systemError } from "./errno.ts";
+import { printable } from "../base/visible.ts";
+import type { Machine } from "../base/wall-clock.ts";
 import {
   AT_EMPTY_PATH,
   CAP_LAST_CAP,
@@ -35,8 +36,7 @@ import {
   STATX_BASIC_STATS,
   SYS_statx,
 } from "./constants.ts";
-import { printable } from "../base/visible.ts";
-import type { Machine } from "../base/wall-clock.ts";
+import { errnoName, systemError } from "./errno.ts";
 
 const STDOUT = 1;
 const STDERR = 2;

@@ -4,11 +4,11 @@
  */
 
 import { clock as libcClock, errno, libc } from "../../ffi/libc.ts";
-import { clean } from "../channels/formats/message-text.ts";
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
-import { systemError } from "./errno.ts";
+import { clean } from "../base/text.ts";
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "./constants.ts";
+import { systemError } from "./errno.ts";
 import type { Log } from "./log.ts";
 
 /** struct sockaddr_un, linux/un.h: offset and maximum length of the path. */

@@ -1,10 +1,10 @@
 /** The text of --version: wgmon, Bun, and the C libraries as the loader found them. */
 
+import { LibraryError } from "../../ffi/errors.ts";
 import { libmnl } from "../../ffi/libmnl.ts";
 import { libnetfilterLog } from "../../ffi/libnetfilter_log.ts";
 import { libpcap } from "../../ffi/libpcap.ts";
 import { embeddedVersion } from "../../ffi/load.ts";
-import { LibraryError } from "../base/errors.ts";
 import { readTextFile } from "./os.ts";
 
 export function versionText(version: string): string {

@@ -10,8 +10,8 @@
  * Guarded mode, after too many hints: the kernel passes only packets that complete an announced handshake.
  */
 
-import type { Datagram } from "../capture/packet.ts";
 import { MessageType, REKEY_AFTER_MS } from "../base/wireguard.ts";
+import type { Datagram } from "../capture/packet.ts";
 import { GuardedMode } from "./guarded-mode.ts";
 import { TokenBucket, type TokenBucketOptions } from "./token-bucket.ts";
 

@@ -3,18 +3,17 @@
  * "ready" comes early and nothing after it is missed.
  */
 
+import type { Finding } from "../base/check.ts";
+import type { Clock } from "../base/clock.ts";
+import { SystemError } from "../base/errors.ts";
 import type { Capture } from "../capture/capture.ts";
 import type { HandshakeSample } from "../capture/handshake-sample.ts";
 import { openSentTap, type SentTap } from "../capture/sent-handshakes.ts";
 import { readSocket } from "../capture/socket-reader.ts";
-import type { Clock } from "../base/clock.ts";
-import type { Settings } from "../config/config.ts";
-import type { Finding } from "../base/check.ts";
-import { SystemError } from "../base/errors.ts";
 import { Devices, type LookResult } from "../kernel/devices.ts";
 import { NetlinkSocket } from "../kernel/netlink-socket.ts";
 import { NETLINK_ROUTE, RTMGRP_LINK } from "../platform/constants.ts";
-import { openWakeUp, type WakeUp } from "../wakeup/wakeup.ts";
+import { openWakeUp, type WakeUp, type WakeUpSettings } from "../wakeup/wakeup.ts";
 
 /** Receives captured packets and link changes. */
 export interface Witness {
@@ -58,7 +57,7 @@ export interface Senses {
  *
  * @throws ConfigError, SystemError or LibraryError when an input cannot be opened.
  */
-export async function openSenses(settings: Settings, clock: Clock): Promise<Senses> {
+export async function openSenses(settings: WakeUpSettings, clock: Clock): Promise<Senses> {
   let witness: Witness | null = null;
   const early: ((witness: Witness) => void)[] = [];
   const tell = (what: (witness: Witness) => void): void => {

@@ -1,8 +1,8 @@
 /** Runs the handshake watch: its timer, its scans, and its selection of packets in the kernel. */
 
+import type { Clock } from "../base/clock.ts";
 import type { Datagram } from "../capture/packet.ts";
 import type { SentTap } from "../capture/sent-handshakes.ts";
-import type { Clock } from "../base/clock.ts";
 import { HandshakeWatch, type HandshakeWatchOptions } from "./handshake-watch.ts";
 
 /**

@@ -3,9 +3,9 @@
  * need not be a peer. WireGuard paper section 5.4.4.
  */
 
-import { blake2s } from "./blake2s.ts";
-import { MAC_BYTES } from "../capture/packet.ts";
 import type { PublicKey } from "../base/wireguard.ts";
+import { MAC_BYTES } from "../capture/packet.ts";
+import { blake2s } from "./blake2s.ts";
 
 /** MAC1_KEY_LABEL in drivers/net/wireguard/cookie.c. */
 const LABEL = "mac1----";

@@ -4,7 +4,6 @@
  * keeps only what a return needs.
  */
 
-import type { Change, DisconnectReason, SessionSummary } from "../events/event.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import {
   type Device,
@@ -21,6 +20,7 @@ import {
   REKEY_AFTER_MS,
   sameEndpoint,
 } from "../base/wireguard.ts";
+import type { Change, DisconnectReason, SessionSummary } from "./change.ts";
 
 /** The settings that the tracker needs. */
 export interface Rules {

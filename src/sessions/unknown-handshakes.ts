@@ -4,7 +4,6 @@
  * reports are bounded, and senders beyond the bounds are not reported.
  */
 
-import type { CapturedDatagram } from "../capture/packet.ts";
 import type { Clock } from "../base/clock.ts";
 import {
   type Device,
@@ -18,6 +17,7 @@ import {
   type PeerChange,
   type PublicKey,
 } from "../base/wireguard.ts";
+import type { CapturedDatagram } from "../capture/packet.ts";
 
 /** A peer authenticates within a round trip. After this time WireGuard retries (REKEY_TIMEOUT). */
 const SETTLE_MS = 5000;

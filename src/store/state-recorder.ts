@@ -4,11 +4,17 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import type { Event } from "../events/event-schema.ts";
-import type { Change } from "../events/event.ts";
-import type { EndedSession, Retention, Store } from "./store.ts";
-import { type Earlier, saved, type SavedSession, type Session, type Tracker } from "../sessions/tracker.ts";
 import { type Device, formatEndpoint } from "../base/wireguard.ts";
+import type { Event } from "../events/event-schema.ts";
+import type { Change } from "../sessions/change.ts";
+import {
+  type Earlier,
+  saved,
+  type SavedSession,
+  type Session,
+  type Tracker,
+} from "../sessions/tracker.ts";
+import type { EndedSession, Retention, Store } from "./store.ts";
 
 /** How often the sessions' counters are saved. A crash loses at most this much of them. */
 const SAVE_MS = 60_000;

@@ -3,11 +3,11 @@
  * rows, not time or retries; those belong to the tracker and the outbox.
  */
 
-import type { Event } from "../events/event-schema.ts";
-import type { DisconnectReason } from "../events/event.ts";
-import { type Earlier, movedSession, type SavedSession } from "../sessions/tracker.ts";
 import type { ClockState, ClockStep } from "../base/wall-clock.ts";
 import { type Device, formatEndpoint, type Peer, type PublicKey } from "../base/wireguard.ts";
+import type { Event } from "../events/event-schema.ts";
+import type { DisconnectReason } from "../sessions/change.ts";
+import { type Earlier, movedSession, type SavedSession } from "../sessions/tracker.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import { targetKey } from "./target-key.ts";
 

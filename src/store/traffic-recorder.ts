@@ -4,9 +4,9 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import { type Store, type Traffic as Row, TRAFFIC_SLOT_MS } from "./store.ts";
-import type { Session } from "../sessions/tracker.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
+import type { Session } from "../sessions/tracker.ts";
+import { type Store, type Traffic as Row, TRAFFIC_SLOT_MS } from "./store.ts";
 
 /** Peers written in one step, so that packets are not delayed. */
 const SLICE = 200;

@@ -5,21 +5,15 @@
 
 import { networkInterfaces } from "node:os";
 
+import { type Finding, ok, problem, skipped, warning } from "../base/check.ts";
+import { ConfigError, ParseError, SystemError } from "../base/errors.ts";
+import { type Device, INITIATION_BYTES, MessageType } from "../base/wireguard.ts";
 import { passes } from "../capture/bpf.ts";
 import type { Monitor } from "../capture/capture.ts";
 import { groupOwner } from "../capture/nflog.ts";
 import { PROTOCOL_UDP } from "../capture/packet.ts";
-import type { Settings } from "../config/config.ts";
-import { type Finding, ok, problem, skipped, warning } from "../base/check.ts";
-import { ConfigError, ParseError, SystemError } from "../base/errors.ts";
 import { readProgram } from "../firewall/firewall-manager.ts";
-import { isLinkUp } from "../kernel/links.ts";
-import { NetlinkSocket } from "../kernel/netlink-socket.ts";
-import { NETLINK_ROUTE } from "../platform/constants.ts";
 import { tableOf } from "../firewall/nft-rules.ts";
-import { readTextFile } from "../platform/os.ts";
-import { type Device, INITIATION_BYTES, MessageType } from "../base/wireguard.ts";
-import { hasLegacyTables } from "../kernel/log-groups.ts";
 import {
   type Firewall,
   groupsOf,
@@ -28,7 +22,12 @@ import {
   parseNft,
   portSetsOf,
 } from "../firewall/ruleset.ts";
-import type { WakeUp } from "./wakeup.ts";
+import { isLinkUp } from "../kernel/links.ts";
+import { hasLegacyTables } from "../kernel/log-groups.ts";
+import { NetlinkSocket } from "../kernel/netlink-socket.ts";
+import { NETLINK_ROUTE } from "../platform/constants.ts";
+import { readTextFile } from "../platform/os.ts";
+import type { WakeUp, WakeUpSettings } from "./wakeup.ts";
 
 /** Headers of IPv6 and UDP, and a data message up to the end of its counter. */
 const SNAPLEN_LEAST = 40 + 8 + 16;
@@ -45,7 +44,7 @@ const UDP_HEADER_BYTES = 8;
 
 interface WakeUpContext {
   readonly monitor: Monitor;
-  readonly settings: Pick<Settings, "group" | "captureInterface" | "filter" | "manageRules">;
+  readonly settings: Pick<WakeUpSettings, "group" | "captureInterface" | "filter" | "manageRules">;
   readonly devices: readonly ListeningDevice[];
 }
 

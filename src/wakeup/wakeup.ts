@@ -3,16 +3,27 @@
  * NFLOG group, otherwise bpf; if neither can be opened, poll. docs/capture.md.
  */
 
-import { type Capture, type Monitor, openCapture, type PacketHandler } from "../capture/capture.ts";
-import type { Clock } from "../base/clock.ts";
-import type { Settings } from "../config/config.ts";
+import { LibraryError } from "../../ffi/errors.ts";
 import { runCheck } from "../base/check.ts";
-import { isUnreadable, LibraryError, SystemError } from "../base/errors.ts";
+import type { Clock } from "../base/clock.ts";
+import { isUnreadable, SystemError } from "../base/errors.ts";
+import { type Capture, type Monitor, openCapture, type PacketHandler } from "../capture/capture.ts";
 import { Devices } from "../kernel/devices.ts";
+import { hasLegacyTables, listLogGroups } from "../kernel/log-groups.ts";
 import { NetlinkSocket } from "../kernel/netlink-socket.ts";
 import { NETLINK_NETFILTER } from "../platform/constants.ts";
 import { findProgram } from "../platform/run-program.ts";
-import { hasLegacyTables, listLogGroups } from "../kernel/log-groups.ts";
+
+/** The settings that choose the wake-up. */
+export interface WakeUpSettings {
+  readonly monitor: "auto" | Monitor;
+  readonly group: number;
+  readonly captureInterface: string;
+  readonly filter: string | null;
+  readonly manageRules: boolean;
+  /** Empty: all. */
+  readonly devices: readonly string[];
+}
 
 export interface WakeUp {
   readonly monitor: Monitor;
@@ -30,7 +41,7 @@ interface OpenWakeUp {
 
 /** @throws ConfigError, SystemError or LibraryError if the monitor in the settings cannot be opened. */
 export async function openWakeUp(
-  settings: Settings,
+  settings: WakeUpSettings,
   clock: Clock,
   handler: PacketHandler,
 ): Promise<OpenWakeUp> {
@@ -50,7 +61,7 @@ interface LoggingRules {
 
 /** Reads the current rules; a device that does not listen yet counts as logged. */
 export async function findLoggingRules(
-  settings: Pick<Settings, "group" | "manageRules" | "devices">,
+  settings: Pick<WakeUpSettings, "group" | "manageRules" | "devices">,
 ): Promise<LoggingRules> {
   const { group, manageRules } = settings;
   if (manageRules) {

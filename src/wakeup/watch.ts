@@ -3,11 +3,11 @@
  * announced. Each warning names the remedy; docs/troubleshooting.md.
  */
 
-import type { Monitor } from "../capture/capture.ts";
-import type { Clock } from "../base/clock.ts";
 import { type Finding, runCheck } from "../base/check.ts";
-import type { Log } from "../platform/log.ts";
+import type { Clock } from "../base/clock.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
+import type { Monitor } from "../capture/capture.ts";
+import type { Log } from "../platform/log.ts";
 import type { WakeUp } from "./wakeup.ts";
 
 /** A device is created first and configured later: only the ports after this time are checked. */

@@ -4,8 +4,8 @@ import { expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { coloured } from "../../src/cli/text.ts";
 import { printable, printableLine, STYLES, visible } from "../../src/base/visible.ts";
+import { coloured } from "../../src/cli/text.ts";
 import { hostileText } from "../support/events.ts";
 
 /** All that is left when wgmon's own colours are taken out has none of these. */

@@ -8,8 +8,8 @@
 
 import { fullGC, heapStats } from "bun:jsc";
 
-import { PeerTable } from "../../src/kernel/peer-table.ts";
 import { Devices } from "../../src/kernel/devices.ts";
+import type { MessageVisitor, Request, Requester } from "../../src/kernel/netlink-socket.ts";
 import {
   type Attribute,
   bytesOf,
@@ -18,7 +18,7 @@ import {
   u16,
   u32,
 } from "../../src/kernel/netlink.ts";
-import type { MessageVisitor, Request, Requester } from "../../src/kernel/netlink-socket.ts";
+import { PeerTable } from "../../src/kernel/peer-table.ts";
 import { RTM_GETLINK, RTM_NEWLINK } from "../../src/platform/constants.ts";
 import { Tracker } from "../../src/sessions/tracker.ts";
 import { FAMILY, linkMessage, socketAddress, u64, whole } from "../support/answers.ts";

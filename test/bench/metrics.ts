@@ -6,6 +6,7 @@
 import { systemClock } from "../../src/base/clock.ts";
 import { type Naming, namings } from "../../src/http/metrics.ts";
 import { HttpServer } from "../../src/http/server.ts";
+import { loadPage } from "../../src/page/load-page.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { figure, type Note } from "./figures.ts";
@@ -36,6 +37,7 @@ export async function metrics(note: Note): Promise<void> {
   let wanted: readonly Naming[] = [];
   const log = { debug() {}, info() {}, warn: console.warn, error: console.error };
   const server = await HttpServer.start({
+    loadPage,
     source,
     settings: () => ({
       listen: { address: "127.0.0.1", port: 0 },

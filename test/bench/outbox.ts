@@ -8,13 +8,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { systemClock } from "../../src/base/clock.ts";
 import { json } from "../../src/channels/formats/json.ts";
 import { parseSecrets } from "../../src/channels/signature.ts";
 import { createWebhook } from "../../src/channels/webhook.ts";
-import { systemClock } from "../../src/base/clock.ts";
+import { Outbox } from "../../src/delivery/outbox.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
-import { Outbox } from "../../src/delivery/outbox.ts";
 import { Store } from "../../src/store/store.ts";
 import { peer } from "../support/peers.ts";
 import { figure, type Note } from "./figures.ts";

@@ -6,6 +6,7 @@
 
 import { systemClock } from "../../src/base/clock.ts";
 import { HttpServer } from "../../src/http/server.ts";
+import { loadPage } from "../../src/page/load-page.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { residentMb } from "../support/usage.ts";
@@ -59,6 +60,7 @@ async function many(note: Note): Promise<void> {
     source.store.addTraffic(rows, wallMs - slot * 300_000);
   }
   const server = await HttpServer.start({
+    loadPage,
     source,
     settings: () => ({
       listen: { address: "127.0.0.1", port: 0 },

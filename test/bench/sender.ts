@@ -14,9 +14,9 @@
  */
 
 import { errno, libc } from "../../ffi/libc.ts";
-import { blake2s } from "../../src/sessions/blake2s.ts";
-import { AF_INET } from "../../src/platform/constants.ts";
 import { INITIATION_BYTES } from "../../src/base/wireguard.ts";
+import { AF_INET } from "../../src/platform/constants.ts";
+import { blake2s } from "../../src/sessions/blake2s.ts";
 import { addressBytes } from "../support/answers.ts";
 import { paced } from "../support/pace.ts";
 import { data, initiation, ipv4 } from "../support/packets.ts";

@@ -18,8 +18,8 @@ import {
   closePacketSocket,
   openPacketSocket,
 } from "../../src/capture/packet-socket.ts";
-import { AF_INET, SOCK_DGRAM } from "../../src/platform/constants.ts";
 import { nftRemoval, nftRules, tableOf } from "../../src/firewall/nft-rules.ts";
+import { AF_INET, SOCK_DGRAM } from "../../src/platform/constants.ts";
 import { data } from "../support/packets.ts";
 import { untilRuns } from "../support/until.ts";
 import { cpuSeconds } from "../support/usage.ts";

@@ -5,6 +5,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { errno, libc } from "../../ffi/libc.ts";
+import { ParseError } from "../../src/base/errors.ts";
 import {
   handshakeExpression,
   handshakeFilter,
@@ -15,7 +16,6 @@ import { compileExpression } from "../../src/capture/bpf.ts";
 import { parseLogged } from "../../src/capture/nflog.ts";
 import { attachFilter } from "../../src/capture/packet-socket.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
-import { ParseError } from "../../src/base/errors.ts";
 import { encodeMessage } from "../../src/kernel/netlink.ts";
 import {
   AF_INET,

@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 
-import { parseLogged } from "../../src/capture/nflog.ts";
 import { ParseError } from "../../src/base/errors.ts";
+import { parseLogged } from "../../src/capture/nflog.ts";
 import { encodeMessage, u32 } from "../../src/kernel/netlink.ts";
 import { NFULA_PACKET_HDR } from "../../src/platform/constants.ts";
 import { done } from "../support/answers.ts";

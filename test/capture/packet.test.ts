@@ -2,10 +2,10 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { parseLogged } from "../../src/capture/nflog.ts";
-import { parsePacket } from "../../src/capture/packet.ts";
 import { ParseError } from "../../src/base/errors.ts";
 import { formatEndpoint } from "../../src/base/wireguard.ts";
+import { parseLogged } from "../../src/capture/nflog.ts";
+import { parsePacket } from "../../src/capture/packet.ts";
 import { readGolden } from "../support/golden.ts";
 import {
   cookie,

@@ -6,9 +6,9 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { libc } from "../../ffi/libc.ts";
-import { backlog, readSocket } from "../../src/capture/socket-reader.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { SystemError } from "../../src/base/errors.ts";
+import { backlog, readSocket } from "../../src/capture/socket-reader.ts";
 import { AF_INET, SOCK_DGRAM } from "../../src/platform/constants.ts";
 import { HandClock } from "../support/clock.ts";
 import { REPORT_MS } from "../support/until.ts";

@@ -2,8 +2,8 @@
 
 import { describe, expect, test } from "bun:test";
 
-import type { Target } from "../../src/delivery/target.ts";
 import { keysOf, makeTargets } from "../../src/channels/create-targets.ts";
+import type { Target } from "../../src/delivery/target.ts";
 import { targetKey } from "../../src/store/target-key.ts";
 import { HandClock } from "../support/clock.ts";
 import { anEvent, eventTypes, messageOf } from "../support/events.ts";

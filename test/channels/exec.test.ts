@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 
 import fc from "fast-check";
 
-import type { Message, Verdict } from "../../src/delivery/target.ts";
 import { createExec } from "../../src/channels/exec.ts";
 import { json } from "../../src/channels/formats/json.ts";
+import type { Message, Verdict } from "../../src/delivery/target.ts";
 import { anEvent, hostileMessage, messageOf } from "../support/events.ts";
 import { ALICE, peer } from "../support/peers.ts";
 import { until, withLimit } from "../support/until.ts";

@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import type { Verdict } from "../../src/delivery/target.ts";
 import { proxyFor } from "../../src/channels/proxy.ts";
+import type { Verdict } from "../../src/delivery/target.ts";
 
 const PASSWORD = "s3cr3tpw";
 const CHANNEL = new URL("../../src/channels/webhook.ts", import.meta.url).pathname;

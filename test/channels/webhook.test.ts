@@ -4,13 +4,13 @@ import { describe, expect, test } from "bun:test";
 
 import { Webhook } from "standardwebhooks";
 
-import type { Channel, Verdict } from "../../src/delivery/target.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { form } from "../../src/channels/formats/form.ts";
 import type { Format } from "../../src/channels/formats/format.ts";
 import { json } from "../../src/channels/formats/json.ts";
 import { SigningSecret, verify } from "../../src/channels/signature.ts";
 import { createWebhook, judge, type WebhookOptions } from "../../src/channels/webhook.ts";
-import { systemClock } from "../../src/base/clock.ts";
+import type { Channel, Verdict } from "../../src/delivery/target.ts";
 import { fullPort } from "../support/backlog.ts";
 import { HandClock } from "../support/clock.ts";
 import { anEvent, messageOf } from "../support/events.ts";

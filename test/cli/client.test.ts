@@ -5,8 +5,8 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { Daemon, Lost, NotRunning } from "../../src/cli/client.ts";
 import { SystemError } from "../../src/base/errors.ts";
+import { Daemon, Lost, NotRunning } from "../../src/cli/client.ts";
 import { problem } from "../../src/http/problem.ts";
 
 const SOON = { answerMs: 300, silenceMs: 300 };

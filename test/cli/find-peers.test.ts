@@ -2,12 +2,12 @@
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
+import { ConfigError } from "../../src/base/errors.ts";
 import { printEvents } from "../../src/cli/events.ts";
 import { checkDevices, peersNamed, targetKeyOf, unknownPeer } from "../../src/cli/find-peers.ts";
 import { printSessions } from "../../src/cli/sessions.ts";
 import { printStatus } from "../../src/cli/status.ts";
 import type { EventsRequest } from "../../src/config/config.ts";
-import { ConfigError } from "../../src/base/errors.ts";
 import { asked, printed } from "../support/asked.ts";
 import { anEvent } from "../support/events.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";

@@ -4,8 +4,9 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
 import { runOutbox } from "../../src/cli/outbox.ts";
 import type { OutboxRequest } from "../../src/config/config.ts";
-import { type Change, eventOf } from "../../src/events/event.ts";
+import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
+import { type Change } from "../../src/sessions/change.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { peer } from "../support/peers.ts";

@@ -4,17 +4,17 @@ import { afterEach, describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import type { Message } from "../../src/delivery/target.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
+import { SystemError } from "../../src/base/errors.ts";
 import { form } from "../../src/channels/formats/form.ts";
 import type { Format } from "../../src/channels/formats/format.ts";
 import { json } from "../../src/channels/formats/json.ts";
-import { parseSecrets, sign, type SigningSecret } from "../../src/channels/signature.ts";
 import { slack } from "../../src/channels/formats/slack.ts";
+import { parseSecrets, sign, type SigningSecret } from "../../src/channels/signature.ts";
 import { createWebhook } from "../../src/channels/webhook.ts";
 import { receive, type ReceiveOptions, type Receiving, RecentIds } from "../../src/cli/receive.ts";
-import { type Clock, systemClock } from "../../src/base/clock.ts";
+import type { Message } from "../../src/delivery/target.ts";
 import type { Event } from "../../src/events/event-schema.ts";
-import { SystemError } from "../../src/base/errors.ts";
 import { threadCpuMs } from "../../src/platform/os.ts";
 import { HandClock } from "../support/clock.ts";
 import { anEvent, eventTypes, hostileMessage, hostileText, messageOf } from "../support/events.ts";

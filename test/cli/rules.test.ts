@@ -2,10 +2,10 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { type RulesRequest, runRules } from "../../src/cli/rules.ts";
 import { SystemError } from "../../src/base/errors.ts";
-import type { LookResult } from "../../src/kernel/devices.ts";
+import { type RulesRequest, runRules } from "../../src/cli/rules.ts";
 import { iptablesRules, nftRules } from "../../src/firewall/nft-rules.ts";
+import type { LookResult } from "../../src/kernel/devices.ts";
 import { fakeLook } from "../support/looks.ts";
 
 interface Run {

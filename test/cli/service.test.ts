@@ -13,10 +13,10 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 
+import { SystemError } from "../../src/base/errors.ts";
 import { installService, uninstallService } from "../../src/cli/service.ts";
 import { settingsFile } from "../../src/cli/settings-example.ts";
 import { keyOf, parseCommand, table } from "../../src/config/config.ts";
-import { SystemError } from "../../src/base/errors.ts";
 import { newStateFolder } from "../support/state.ts";
 
 const UNIT = "/etc/systemd/system/wgmon.service";

@@ -5,15 +5,15 @@ import { describe, expect, test } from "bun:test";
 import { FormatRegistry } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 
-import type { Message, Target, Verdict } from "../../src/delivery/target.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { form } from "../../src/channels/formats/form.ts";
 import { json } from "../../src/channels/formats/json.ts";
 import { createWebhook } from "../../src/channels/webhook.ts";
 import { receive } from "../../src/cli/receive.ts";
 import { testTargets } from "../../src/cli/test-webhook.ts";
-import { systemClock } from "../../src/base/clock.ts";
-import { EventSchema } from "../../src/events/event-schema.ts";
+import type { Message, Target, Verdict } from "../../src/delivery/target.ts";
 import { isSelected, type Selection } from "../../src/events/event-filter.ts";
+import { EventSchema } from "../../src/events/event-schema.ts";
 import { HandClock } from "../support/clock.ts";
 import { eventTypes } from "../support/events.ts";
 import { type Answer, Receiver } from "../support/receiver.ts";

@@ -2,8 +2,8 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { type Command, commands, table } from "../../src/config/config.ts";
 import { SystemError } from "../../src/base/errors.ts";
+import { type Command, commands, table } from "../../src/config/config.ts";
 import { type Given, parse, problems, run } from "../support/settings.ts";
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

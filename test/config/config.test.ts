@@ -4,17 +4,17 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import { SystemError } from "../../src/base/errors.ts";
+import { redactUrl } from "../../src/base/redact.ts";
+import type { PublicKey } from "../../src/base/wireguard.ts";
 import type { FormatName } from "../../src/channels/formats/index.ts";
 import {
   describeSettings,
   keyOf,
-  redactUrl,
   type Settings,
   table,
   variableOf,
 } from "../../src/config/config.ts";
-import { SystemError } from "../../src/base/errors.ts";
-import type { PublicKey } from "../../src/base/wireguard.ts";
 import { BOB } from "../support/peers.ts";
 import {
   type Given,
@@ -107,7 +107,7 @@ describe("each setting", () => {
     ["report-unknown", "reportUnknown", ["true", true], ["false", false], ["true", true]],
     ["log-format", "logFormat", ["text", "text"], ["json", "json"], ["journal", "journal"]],
     ["log-level", "logLevel", ["debug", "debug"], ["warn", "warn"], ["error", "error"]],
-    ["names", "names", ["..", ["/n/%i"]], ["/a,/b/*.conf /a", ["/a", "/b/*.conf"]], ["off", []]],
+    ["names", "names", ["/n/%i", ["/n/%i"]], ["/a,/b/*.conf /a", ["/a", "/b/*.conf"]], ["off", []]],
     ["host", "host", ["gw2", "gw2"], ["gw.example.net", "gw.example.net"], ["gw4", "gw4"]],
   ];
 

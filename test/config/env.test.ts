@@ -3,8 +3,8 @@
 import { describe, expect, test } from "bun:test";
 
 import { variableOf } from "../../src/config/config.ts";
-import { NAMES } from "../../src/config/settings-table.ts";
 import { readVariables } from "../../src/config/env.ts";
+import { NAMES } from "../../src/config/settings-table.ts";
 
 function read(env: Record<string, string>) {
   const problems: string[] = [];

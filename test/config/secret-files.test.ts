@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import { ConfigError, SystemError } from "../../src/base/errors.ts";
 import { helpText } from "../../src/cli/help.ts";
 import {
   type Command,
@@ -13,7 +14,6 @@ import {
   table,
   variableOf,
 } from "../../src/config/config.ts";
-import { ConfigError, SystemError } from "../../src/base/errors.ts";
 import { type Given, parse } from "../support/settings.ts";
 
 const SECRET = "s3cr3tTok3n";

@@ -2,9 +2,9 @@
 
 import { describe, expect, test } from "bun:test";
 
+import { SystemError } from "../../src/base/errors.ts";
 import type { FormatName } from "../../src/channels/formats/index.ts";
 import { describeSettings, targetAt } from "../../src/config/config.ts";
-import { SystemError } from "../../src/base/errors.ts";
 import { type Given, problems, run, SETTINGS_FILE as FILE, webhook } from "../support/settings.ts";
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

@@ -5,16 +5,16 @@ import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { Channel, Message, Target, Verdict } from "../../src/delivery/target.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
+import { WallClock } from "../../src/base/wall-clock.ts";
 import { json } from "../../src/channels/formats/json.ts";
 import { createWebhook } from "../../src/channels/webhook.ts";
-import { type Clock, systemClock } from "../../src/base/clock.ts";
+import { Outbox } from "../../src/delivery/outbox.ts";
+import type { Channel, Message, Target, Verdict } from "../../src/delivery/target.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
-import { Outbox } from "../../src/delivery/outbox.ts";
 import { type Queue, Store } from "../../src/store/store.ts";
-import { WallClock } from "../../src/base/wall-clock.ts";
 import { HandClock } from "../support/clock.ts";
 import { Receiver } from "../support/receiver.ts";
 

@@ -94,8 +94,8 @@ describe.skipIf(missing !== null)(
       using server = Bun.serve({ unix: socket, fetch: () => new Response("") });
       chmodSync(socket, 0o700);
       const source = (path: string) => JSON.stringify(join(import.meta.dir, "../../src", path));
-      const ask = `const { systemClock } = await import(${source("clock.ts")});
-        const { askUapi } = await import(${source("kernel/uapisocket.ts")});
+      const ask = `const { systemClock } = await import(${source("base/clock.ts")});
+        const { askUapi } = await import(${source("kernel/uapi-socket.ts")});
         await askUapi("ask userspace device wg9", ${JSON.stringify(socket)}, systemClock, () => null)
           .catch((error) => console.log(error.message));`;
       expect(server.url).toBeDefined();

@@ -214,7 +214,7 @@ describe.skipIf(unable.length > 0)(`the tap on what this machine sends${note}`, 
   test(
     "is none without the capability",
     async () => {
-      const [tap, clock] = ["capture/sent-handshakes.ts", "clock.ts"].map((file) =>
+      const [tap, clock] = ["capture/sent-handshakes.ts", "base/clock.ts"].map((file) =>
         join(import.meta.dir, "../../src", file),
       );
       const handler = "{ onData() {}, onLost() {} }";

@@ -13,8 +13,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { version } from "../../package.json";
-import { type Event } from "../../src/events/event-schema.ts";
 import { shortKey } from "../../src/base/wireguard.ts";
+import { type Event } from "../../src/events/event-schema.ts";
 import { needs } from "../support/kernel.ts";
 import { type Received, Receiver } from "../support/receiver.ts";
 import { REPORT_MS, TEST_MS, until, untilRuns } from "../support/until.ts";

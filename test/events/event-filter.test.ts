@@ -4,8 +4,13 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import {
+  EVENT_PATTERNS,
+  isSelected,
+  type Selection,
+  selectsNothing,
+} from "../../src/events/event-filter.ts";
 import type { Event } from "../../src/events/event-schema.ts";
-import { EVENT_PATTERNS, isSelected, type Selection, selectsNothing } from "../../src/events/event-filter.ts";
 import { anEvent, eventTypes } from "../support/events.ts";
 import { ALICE, BOB, peer } from "../support/peers.ts";
 

@@ -9,8 +9,8 @@ import { join } from "node:path";
 
 import { libc } from "../../ffi/libc.ts";
 import { genericHeader, parseFamily } from "../../src/kernel/genl-family.ts";
-import { bytesOf, encodeMessage, type Message, text, u32 } from "../../src/kernel/netlink.ts";
 import { NetlinkSocket } from "../../src/kernel/netlink-socket.ts";
+import { bytesOf, encodeMessage, type Message, text, u32 } from "../../src/kernel/netlink.ts";
 import {
   CTRL_ATTR_FAMILY_NAME,
   CTRL_CMD_GETFAMILY,

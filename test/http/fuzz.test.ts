@@ -13,8 +13,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { systemClock } from "../../src/base/clock.ts";
-import { HttpServer } from "../../src/http/server.ts";
 import type { Device, Peer } from "../../src/base/wireguard.ts";
+import { HttpServer } from "../../src/http/server.ts";
+import { loadPage } from "../../src/page/load-page.ts";
 import { type Document, type Fuzz, fuzzBytes, fuzzRequests } from "../support/apifuzz.ts";
 import { hostileEvent, hostileText } from "../support/events.ts";
 import { device, peer } from "../support/peers.ts";
@@ -92,6 +93,7 @@ function fill({ found, names, tags, store, counters, clock }: FakeSource): void 
 
 async function start(tokens: readonly string[]): Promise<number> {
   const server = await HttpServer.start({
+    loadPage,
     source,
     settings: () => ({
       listen: { address: "127.0.0.1", port: 0 },

@@ -4,8 +4,8 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { exposition, type Naming } from "../../src/http/metrics.ts";
 import type { PublicKey } from "../../src/base/wireguard.ts";
+import { exposition, type Naming } from "../../src/http/metrics.ts";
 import { hostileText } from "../support/events.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";

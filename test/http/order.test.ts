@@ -3,8 +3,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 
 import { firstView, peersPath } from "../../src/cli/top-view.ts";
-import { findPeers, sorts } from "../../src/http/peer-query.ts";
 import { exposition } from "../../src/http/metrics.ts";
+import { findPeers, sorts } from "../../src/http/peer-query.ts";
 import * as page from "../../src/page/list.ts";
 import { asked } from "../support/asked.ts";
 import { device, peer } from "../support/peers.ts";

@@ -6,10 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { type Clock, systemClock } from "../../src/base/clock.ts";
-import { runtimeDirOf } from "../../src/platform/socket-path.ts";
 import { HttpServer, type HttpSettings } from "../../src/http/server.ts";
 import { viewSettings } from "../../src/http/settings-view.ts";
+import { loadPage } from "../../src/page/load-page.ts";
 import { createLog } from "../../src/platform/log.ts";
+import { runtimeDirOf } from "../../src/platform/socket-path.ts";
 import { HandClock } from "../support/clock.ts";
 import { anEvent } from "../support/events.ts";
 import { device, peer } from "../support/peers.ts";
@@ -52,6 +53,7 @@ async function start(
 ): Promise<HttpServer> {
   const log = createLog({ format: "journal", level: "info", write: (line) => lines.push(line) });
   const server = await HttpServer.start({
+    loadPage,
     source,
     settings: () => settings,
     runtimeDir,
@@ -587,6 +589,7 @@ test("the settings in force are told on the Unix socket alone, and no secret is 
   source.inForce = viewSettings(run(argv).settings, ["webhook https://a.example/..."]);
   const tokens = { ...loopback, listenTokens: [TOKEN] };
   const server = await HttpServer.start({
+    loadPage,
     source,
     settings: () => tokens,
     runtimeDir: join(folder, "run"),

@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 
-import { Slots } from "../../src/http/slots.ts";
 import { chunked } from "../../src/http/body-stream.ts";
+import { Slots } from "../../src/http/slots.ts";
 
 test("the one that has waited longest for its client gives way, once", () => {
   const slots = new Slots(2);

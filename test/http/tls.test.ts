@@ -8,6 +8,7 @@ import { connect } from "node:tls";
 
 import { systemClock } from "../../src/base/clock.ts";
 import { HttpServer } from "../../src/http/server.ts";
+import { loadPage } from "../../src/page/load-page.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { FakeSource } from "../support/source.ts";
 import { certificates, key } from "../support/tls.ts";
@@ -19,6 +20,7 @@ test("with a certificate and its key", async () => {
   const source = await FakeSource.make();
   const lines: string[] = [];
   const server = await HttpServer.start({
+    loadPage,
     source,
     settings: () => ({
       listen: { address: "127.0.0.1", port: 0 },

@@ -4,9 +4,9 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { PeerTable } from "../../src/kernel/peer-table.ts";
-import { KnownMessages } from "../../src/kernel/known-messages.ts";
 import type { DeviceLook } from "../../src/base/wireguard.ts";
+import { KnownMessages } from "../../src/kernel/known-messages.ts";
+import { PeerTable } from "../../src/kernel/peer-table.ts";
 import {
   type DeviceFields,
   deviceMessage,

@@ -5,9 +5,9 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { ParseError } from "../../src/base/errors.ts";
-import { type Attribute, bytesOf, encodeMessage, text } from "../../src/kernel/netlink.ts";
-import type { Requester } from "../../src/kernel/netlink-socket.ts";
 import { listLogGroups } from "../../src/kernel/log-groups.ts";
+import type { Requester } from "../../src/kernel/netlink-socket.ts";
+import { type Attribute, bytesOf, encodeMessage, text } from "../../src/kernel/netlink.ts";
 
 /** NFNL_SUBSYS_NFTABLES and NFT_MSG_NEWRULE. */
 const NEWRULE = (10 << 8) | 6;

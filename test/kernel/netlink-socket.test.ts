@@ -5,8 +5,8 @@ import { existsSync, readlinkSync } from "node:fs";
 
 import { ParseError } from "../../src/base/errors.ts";
 import { findFamily } from "../../src/kernel/genl-family.ts";
-import type { Bytes } from "../../src/kernel/netlink.ts";
 import { type MessageVisitor, NetlinkSocket } from "../../src/kernel/netlink-socket.ts";
+import type { Bytes } from "../../src/kernel/netlink.ts";
 import {
   GENL_ID_CTRL,
   NETLINK_GENERIC,

@@ -5,9 +5,6 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { ParseError } from "../../src/base/errors.ts";
-import { PeerTable } from "../../src/kernel/peer-table.ts";
-import { align, type Attribute, encodeMessage, text, u16, u32 } from "../../src/kernel/netlink.ts";
-import { NLM_F_DUMP_INTR } from "../../src/platform/constants.ts";
 import {
   type Device,
   type DeviceLook,
@@ -15,6 +12,9 @@ import {
   type Peer,
   type PublicKey,
 } from "../../src/base/wireguard.ts";
+import { align, type Attribute, encodeMessage, text, u16, u32 } from "../../src/kernel/netlink.ts";
+import { PeerTable } from "../../src/kernel/peer-table.ts";
+import { NLM_F_DUMP_INTR } from "../../src/platform/constants.ts";
 import {
   type DeviceFields,
   deviceMessage,

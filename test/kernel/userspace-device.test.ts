@@ -5,8 +5,8 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { ParseError } from "../../src/base/errors.ts";
-import { differenceOf, parseUapi, UapiParser } from "../../src/kernel/userspace-device.ts";
 import type { Peer } from "../../src/base/wireguard.ts";
+import { differenceOf, parseUapi, UapiParser } from "../../src/kernel/userspace-device.ts";
 import { ALICE, BOB, peer as peerWith } from "../support/peers.ts";
 
 const PRIVATE = "e84b5a6d2717c1003a13b431570353dbaca9146cf150c5f8575680feba52027a";

@@ -4,9 +4,9 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import type { PublicKey } from "../../src/base/wireguard.ts";
 import { peerName } from "../../src/config/value-types.ts";
 import { LINES_MAX, parseNames } from "../../src/names/parse-names.ts";
-import type { PublicKey } from "../../src/base/wireguard.ts";
 import { hostileText } from "../support/events.ts";
 
 /** 32 bytes in base64. */

@@ -16,10 +16,10 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { Log } from "../../src/platform/log.ts";
-import { NameBook } from "../../src/names/peer-names.ts";
-import { readSecretFile } from "../../src/platform/os.ts";
 import type { PublicKey } from "../../src/base/wireguard.ts";
+import { NameBook } from "../../src/names/peer-names.ts";
+import type { Log } from "../../src/platform/log.ts";
+import { readSecretFile } from "../../src/platform/os.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB } from "../support/peers.ts";
 import { search, texts, traces } from "../support/secrets.ts";
@@ -113,7 +113,7 @@ describe("whose name it is", () => {
     ],
     [["."], ["30-wg0.netdev", "other.conf", "wg0.conf"]],
     [["sub/"], ["sub/wg0.conf"]],
-    [[".."], ["wg0/wg0"]],
+    [["%i/%i"], ["wg0/wg0"]],
     [[".*"], [".hidden.conf"]],
     [
       ["wg0.conf", "*.conf"],

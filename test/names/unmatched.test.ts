@@ -3,8 +3,8 @@
 import { describe, expect, test } from "bun:test";
 
 import { SystemError } from "../../src/base/errors.ts";
-import { unmatched, warnOfUnmatched } from "../../src/names/unmatched.ts";
 import type { PublicKey } from "../../src/base/wireguard.ts";
+import { unmatched, warnOfUnmatched } from "../../src/names/unmatched.ts";
 import { ALICE, BOB } from "../support/peers.ts";
 import { run } from "../support/settings.ts";
 

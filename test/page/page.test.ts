@@ -6,9 +6,10 @@ import fc from "fast-check";
 import { raw } from "hono/html";
 
 import { Logins } from "../../src/http/login.ts";
+import type { Page } from "../../src/http/server.ts";
 import { assets } from "../../src/page/assets.ts";
 import { item, Live, type Update } from "../../src/page/page-diff.ts";
-import { makePage, type Page } from "../../src/page/page.tsx";
+import { makePage } from "../../src/page/page.tsx";
 import { hostileText } from "../support/events.ts";
 import { connect, connected, HOSTILE, office } from "../support/office.ts";
 import { FakeSource, keyOf } from "../support/source.ts";

@@ -14,7 +14,13 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { claim, findOwner, lockOf, lockOfSocket, lockOwner } from "../../src/platform/instance-lock.ts";
+import {
+  claim,
+  findOwner,
+  lockOf,
+  lockOfSocket,
+  lockOwner,
+} from "../../src/platform/instance-lock.ts";
 
 const folders: string[] = [];
 

@@ -14,7 +14,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { folderOpenToOthers, readFileAndMode, readTextFile, threadCpuMs } from "../../src/platform/os.ts";
+import {
+  folderOpenToOthers,
+  readFileAndMode,
+  readTextFile,
+  threadCpuMs,
+} from "../../src/platform/os.ts";
 
 const NOBODY = 65_534;
 const isRoot = process.geteuid!() === 0;

@@ -11,10 +11,14 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import { Devices } from "../../src/kernel/devices.ts";
-import { type MessageVisitor, NetlinkSocket, type Request } from "../../src/kernel/netlink-socket.ts";
-import { NETLINK_GENERIC } from "../../src/platform/constants.ts";
 import { shortKey } from "../../src/base/wireguard.ts";
+import { Devices } from "../../src/kernel/devices.ts";
+import {
+  type MessageVisitor,
+  NetlinkSocket,
+  type Request,
+} from "../../src/kernel/netlink-socket.ts";
+import { NETLINK_GENERIC } from "../../src/platform/constants.ts";
 import { needs, whyNotOurMachine } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";

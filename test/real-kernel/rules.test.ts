@@ -5,14 +5,14 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 
+import { systemClock } from "../../src/base/clock.ts";
+import { formatEndpoint, MessageType } from "../../src/base/wireguard.ts";
 import type { Capture } from "../../src/capture/capture.ts";
 import { openGroup } from "../../src/capture/nflog.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
 import { runRules } from "../../src/cli/rules.ts";
-import { systemClock } from "../../src/base/clock.ts";
 import { removeRules } from "../../src/firewall/firewall-manager.ts";
 import { Devices } from "../../src/kernel/devices.ts";
-import { formatEndpoint, MessageType } from "../../src/base/wireguard.ts";
 import { Forger } from "../support/forged.ts";
 import { needs } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";

@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import { MessageType } from "../../src/base/wireguard.ts";
 import type { Datagram } from "../../src/capture/packet.ts";
 import { OVERLOAD_HINTS, PROBE_EVERY_MS, PROBE_MS } from "../../src/scan/guarded-mode.ts";
 import {
@@ -15,7 +16,6 @@ import {
   SELECTED_MAX,
   UNANNOUNCED,
 } from "../../src/scan/handshake-watch.ts";
-import { MessageType } from "../../src/base/wireguard.ts";
 
 const PORT = 51_820;
 

@@ -2,10 +2,10 @@
 
 import { beforeEach, expect, test } from "bun:test";
 
+import { MessageType } from "../../src/base/wireguard.ts";
 import type { Datagram } from "../../src/capture/packet.ts";
 import { OVERLOAD_HINTS, PROBE_EVERY_MS, PROBE_MS } from "../../src/scan/guarded-mode.ts";
 import { WatchDriver } from "../../src/scan/watch-driver.ts";
-import { MessageType } from "../../src/base/wireguard.ts";
 import { HandClock } from "../support/clock.ts";
 
 let clock: HandClock;

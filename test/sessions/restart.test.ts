@@ -4,9 +4,10 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { type Change, eventOf, sentence } from "../../src/events/event.ts";
-import { type Earlier, type Rules, saved, Tracker } from "../../src/sessions/tracker.ts";
 import type { Device, Instant, Look, Peer } from "../../src/base/wireguard.ts";
+import { eventOf, sentence } from "../../src/events/event.ts";
+import { type Change } from "../../src/sessions/change.ts";
+import { type Earlier, type Rules, saved, Tracker } from "../../src/sessions/tracker.ts";
 import { ALICE, BOB, device, LookMaker, peer } from "../support/peers.ts";
 
 const T0 = Date.UTC(2026, 0, 1);

@@ -2,8 +2,6 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { type Change, eventOf, sentence } from "../../src/events/event.ts";
-import { type Rules, Tracker } from "../../src/sessions/tracker.ts";
 import {
   type Device,
   type Instant,
@@ -11,6 +9,9 @@ import {
   type PublicKey,
   REJECT_AFTER_MS,
 } from "../../src/base/wireguard.ts";
+import { eventOf, sentence } from "../../src/events/event.ts";
+import { type Change } from "../../src/sessions/change.ts";
+import { type Rules, Tracker } from "../../src/sessions/tracker.ts";
 import { ALICE, BOB, device, LookMaker, peer } from "../support/peers.ts";
 
 /** Wall clock at the start of each story. */

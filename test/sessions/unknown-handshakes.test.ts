@@ -4,10 +4,6 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { parseLogged } from "../../src/capture/nflog.ts";
-import { type CapturedDatagram, parsePacket } from "../../src/capture/packet.ts";
-import { hasValidMac1 } from "../../src/sessions/mac1.ts";
-import { networkOf, Unknown, type UnknownHandshakes } from "../../src/sessions/unknown-handshakes.ts";
 import {
   type Device,
   formatAddress,
@@ -15,6 +11,14 @@ import {
   type Peer,
   type PublicKey,
 } from "../../src/base/wireguard.ts";
+import { parseLogged } from "../../src/capture/nflog.ts";
+import { type CapturedDatagram, parsePacket } from "../../src/capture/packet.ts";
+import { hasValidMac1 } from "../../src/sessions/mac1.ts";
+import {
+  networkOf,
+  Unknown,
+  type UnknownHandshakes,
+} from "../../src/sessions/unknown-handshakes.ts";
 import { HandClock } from "../support/clock.ts";
 import { readGolden } from "../support/golden.ts";
 import { cookie, data, initiation, ipv4, ipv6, response } from "../support/packets.ts";

@@ -2,12 +2,12 @@
 
 import { expect, test } from "bun:test";
 
-import { eventOf } from "../../src/events/event.ts";
-import { History } from "../../src/store/state-recorder.ts";
-import { createLog } from "../../src/platform/log.ts";
-import { Store } from "../../src/store/store.ts";
-import { Tracker } from "../../src/sessions/tracker.ts";
 import type { PublicKey } from "../../src/base/wireguard.ts";
+import { eventOf } from "../../src/events/event.ts";
+import { createLog } from "../../src/platform/log.ts";
+import { Tracker } from "../../src/sessions/tracker.ts";
+import { History } from "../../src/store/state-recorder.ts";
+import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { device, LookMaker, peer } from "../support/peers.ts";
 

@@ -15,13 +15,13 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { Event } from "../../src/events/event-schema.ts";
 import { SystemError } from "../../src/base/errors.ts";
+import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
+import type { SavedSession } from "../../src/sessions/tracker.ts";
 import { SCHEMA_VERSION } from "../../src/store/schema.ts";
 import { Store } from "../../src/store/store.ts";
-import type { SavedSession } from "../../src/sessions/tracker.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
 import { until } from "../support/until.ts";

@@ -6,10 +6,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { makeTargets } from "../../src/channels/create-targets.ts";
 import { systemClock } from "../../src/base/clock.ts";
-import { createLog } from "../../src/platform/log.ts";
+import { makeTargets } from "../../src/channels/create-targets.ts";
 import { Outbox } from "../../src/delivery/outbox.ts";
+import { createLog } from "../../src/platform/log.ts";
 import { migrations, SCHEMA_VERSION } from "../../src/store/schema.ts";
 import { Store } from "../../src/store/store.ts";
 import { fromPlainHash, targetKey } from "../../src/store/target-key.ts";

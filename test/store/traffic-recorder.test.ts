@@ -2,10 +2,10 @@
 
 import { expect, test } from "bun:test";
 
-import type { Traffic as Row } from "../../src/store/store.ts";
-import type { Session } from "../../src/sessions/tracker.ts";
-import { Traffic } from "../../src/store/traffic-recorder.ts";
 import type { PublicKey } from "../../src/base/wireguard.ts";
+import type { Session } from "../../src/sessions/tracker.ts";
+import type { Traffic as Row } from "../../src/store/store.ts";
+import { Traffic } from "../../src/store/traffic-recorder.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB, peer } from "../support/peers.ts";
 

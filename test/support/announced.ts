@@ -5,9 +5,9 @@
 
 import { readFileSync } from "node:fs";
 
+import { systemClock } from "../../src/base/clock.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
 import { openSentTap } from "../../src/capture/sent-handshakes.ts";
-import { systemClock } from "../../src/base/clock.ts";
 import { cookie, data, initiation, response } from "./packets.ts";
 import { until } from "./until.ts";
 

@@ -1,5 +1,6 @@
 /** Netlink messages as a kernel would send them, made by hand: small, and wrong where a test wants it. */
 
+import type { PublicKey } from "../../src/base/wireguard.ts";
 import {
   align,
   type Attribute,
@@ -35,7 +36,6 @@ import {
   WGPEER_A_RX_BYTES,
   WGPEER_A_TX_BYTES,
 } from "../../src/platform/constants.ts";
-import type { PublicKey } from "../../src/base/wireguard.ts";
 
 /** The family number in the recordings of test/golden. */
 export const FAMILY = 32;

@@ -3,9 +3,9 @@
  * own, because a process reads NODE_EXTRA_CA_CERTS at its start.
  */
 
+import { systemClock } from "../../src/base/clock.ts";
 import { json } from "../../src/channels/formats/json.ts";
 import { createWebhook } from "../../src/channels/webhook.ts";
-import { systemClock } from "../../src/base/clock.ts";
 import { eventOf } from "../../src/events/event.ts";
 
 const change = { type: "device.added", atMs: 0, device: "wg0", listenPort: 51820 } as const;

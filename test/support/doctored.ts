@@ -9,9 +9,9 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import { openGroup } from "../../src/capture/nflog.ts";
-import { systemClock } from "../../src/base/clock.ts";
 import type { Finding } from "../../src/base/check.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { openGroup } from "../../src/capture/nflog.ts";
 import { iptablesRules, nftRules } from "../../src/firewall/nft-rules.ts";
 import { FakeDevice } from "./fakedevice.ts";
 import { newStateFolder } from "./state.ts";

@@ -2,10 +2,11 @@
 
 import fc from "fast-check";
 
+import type { Peer } from "../../src/base/wireguard.ts";
 import type { Message } from "../../src/delivery/target.ts";
 import type { Event } from "../../src/events/event-schema.ts";
-import { type Change, eventOf } from "../../src/events/event.ts";
-import type { Peer } from "../../src/base/wireguard.ts";
+import { eventOf } from "../../src/events/event.ts";
+import { type Change } from "../../src/sessions/change.ts";
 import { ALICE, mustEndpoint, peer } from "./peers.ts";
 
 const AT_MS = Date.UTC(2026, 10, 22, 16, 19, 4, 417);

@@ -59,7 +59,7 @@ function whyNotOwnNetwork(): string | null {
 export function whyNotOurMachine(): string | null {
   return /guest=\S*\/wgmon-vm-/.test(readFileSync("/proc/cmdline", "utf8"))
     ? null
-    : "this machine's clock and modules are not a test's; start: bun test/support/vm.ts -- bun test/run.ts --only kernel/faults";
+    : "this machine's clock and modules are not a test's; start: bun test/support/vm.ts -- bun test/run.ts --only real-kernel/faults";
 }
 
 /** Why this process cannot make a WireGuard device; null: it can. Tried in a namespace that is lost at once. */

@@ -4,10 +4,10 @@
  * Prints JSON, by address. For test/e2e/readme.test.ts and test/e2e/rules.test.ts.
  */
 
-import { openGroup } from "../../src/capture/nflog.ts";
-import { parsePacket } from "../../src/capture/packet.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { MessageType } from "../../src/base/wireguard.ts";
+import { openGroup } from "../../src/capture/nflog.ts";
+import { parsePacket } from "../../src/capture/packet.ts";
 import { cookie, data, initiation, response } from "./packets.ts";
 import { passAllLogged } from "./unfiltered.ts";
 import { REPORT_MS, until } from "./until.ts";

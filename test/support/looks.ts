@@ -1,7 +1,7 @@
 /** Looks at made-up devices, for what wants no more of them than their ports. */
 
-import type { LookResult } from "../../src/kernel/devices.ts";
 import type { Device } from "../../src/base/wireguard.ts";
+import type { LookResult } from "../../src/kernel/devices.ts";
 
 /** wg0, wg1, ... that listen on these ports; 0: not yet. */
 export function fakeLook(...ports: readonly number[]): LookResult {

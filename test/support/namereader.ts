@@ -4,9 +4,9 @@
  */
 
 import { systemClock } from "../../src/base/clock.ts";
-import { createLog } from "../../src/platform/log.ts";
-import { NameBook } from "../../src/names/peer-names.ts";
 import type { PublicKey } from "../../src/base/wireguard.ts";
+import { NameBook } from "../../src/names/peer-names.ts";
+import { createLog } from "../../src/platform/log.ts";
 
 const [path, publicKey] = process.argv.slice(2) as [string, PublicKey];
 const log = createLog({ format: "text", level: "warn" });

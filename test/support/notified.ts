@@ -1,7 +1,13 @@
 /** What a supervisor gets at its $NOTIFY_SOCKET, as systemd does: a datagram socket of AF_UNIX, by libc. */
 
 import { errno, libc } from "../../ffi/libc.ts";
-import { AF_UNIX, EAGAIN, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM } from "../../src/platform/constants.ts";
+import {
+  AF_UNIX,
+  EAGAIN,
+  MSG_DONTWAIT,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+} from "../../src/platform/constants.ts";
 
 export class NotifySocket implements Disposable {
   readonly address: string;

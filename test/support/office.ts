@@ -1,9 +1,10 @@
 /** A gateway with people for the page to show: some are connected, some were, one never; and strangers' names. */
 
-import type { Event } from "../../src/events/event-schema.ts";
-import { type Change, eventOf } from "../../src/events/event.ts";
-import { TRAFFIC_SLOT_MS } from "../../src/store/store.ts";
 import type { Peer, PublicKey } from "../../src/base/wireguard.ts";
+import type { Event } from "../../src/events/event-schema.ts";
+import { eventOf } from "../../src/events/event.ts";
+import { type Change } from "../../src/sessions/change.ts";
+import { TRAFFIC_SLOT_MS } from "../../src/store/store.ts";
 import { device, peer } from "./peers.ts";
 import { FakeSource, keyOf } from "./source.ts";
 

@@ -1,6 +1,13 @@
 /** Short builders of peers, devices and looks for tests; the values are from documentation ranges. */
 
-import type { Device, Endpoint, Look, Peer, PeerChange, PublicKey } from "../../src/base/wireguard.ts";
+import type {
+  Device,
+  Endpoint,
+  Look,
+  Peer,
+  PeerChange,
+  PublicKey,
+} from "../../src/base/wireguard.ts";
 
 export const ALICE = `${"A".repeat(42)}I=` as PublicKey;
 export const BOB = `${"B".repeat(42)}I=` as PublicKey;

@@ -7,8 +7,8 @@
 import { $ } from "bun";
 
 import { errno, libc } from "../../ffi/libc.ts";
-import { AF_INET, SOCK_DGRAM } from "../../src/platform/constants.ts";
 import { INITIATION_BYTES } from "../../src/base/wireguard.ts";
+import { AF_INET, SOCK_DGRAM } from "../../src/platform/constants.ts";
 import type { Gateway, RemotePeer } from "./gateway.ts";
 import { data, initiation, ipv4, response } from "./packets.ts";
 import { newAddress } from "./places.ts";

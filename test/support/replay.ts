@@ -1,8 +1,7 @@
 /** A netlink socket that plays recorded answers, and shows what was sent to it. */
 
-import { systemError } from "../../src/platform/errno.ts";
-import { align, bytesOf, encodeMessage } from "../../src/kernel/netlink.ts";
 import type { MessageVisitor, Request, Requester } from "../../src/kernel/netlink-socket.ts";
+import { align, bytesOf, encodeMessage } from "../../src/kernel/netlink.ts";
 import {
   NLM_F_ACK,
   NLM_F_DUMP,
@@ -11,6 +10,7 @@ import {
   NLMSG_DONE,
   NLMSG_ERROR,
 } from "../../src/platform/constants.ts";
+import { systemError } from "../../src/platform/errno.ts";
 
 /** The datagrams that answer one request. */
 export type Answer = readonly Uint8Array[];

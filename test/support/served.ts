@@ -2,6 +2,7 @@
 
 import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { HttpServer } from "../../src/http/server.ts";
+import { loadPage } from "../../src/page/load-page.ts";
 import { createLog } from "../../src/platform/log.ts";
 import type { FakeSource } from "./source.ts";
 
@@ -23,6 +24,7 @@ export async function serve(source: FakeSource, options: ServeOptions = {}): Pro
   const { tokens = [], clock = systemClock, port = 0 } = options;
   const lines: string[] = [];
   const server = await HttpServer.start({
+    loadPage,
     source,
     settings: () => ({
       listen: { address: "127.0.0.1", port },

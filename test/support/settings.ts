@@ -1,13 +1,9 @@
 /** Command lines, environments and files for the tests of settings. */
 
-import { type FormatName, formats } from "../../src/channels/formats/index.ts";
-import {
-  type Command,
-  parseCommand,
-  type Settings,
-  type TargetSettings,
-} from "../../src/config/config.ts";
 import { ConfigError, SystemError } from "../../src/base/errors.ts";
+import { type FormatName, formats } from "../../src/channels/formats/index.ts";
+import type { TargetSettings } from "../../src/channels/target-settings.ts";
+import { type Command, parseCommand, type Settings } from "../../src/config/config.ts";
 import type { TextFile } from "../../src/platform/os.ts";
 
 export const SETTINGS_FILE = "/etc/wgmon/wgmon.toml";

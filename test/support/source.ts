@@ -1,15 +1,15 @@
 /** What the machine interface reads, made up: devices, peers and sessions to set by hand, a store in memory. */
 
-import type { Event } from "../../src/events/event-schema.ts";
-import { Counters } from "../../src/stats/counters.ts";
 import { SystemError } from "../../src/base/errors.ts";
-import { type SettingsView, viewSettings } from "../../src/http/settings-view.ts";
+import type { Device, Peer, PublicKey } from "../../src/base/wireguard.ts";
+import type { Event } from "../../src/events/event-schema.ts";
 import type { LookReport, Source, TargetState, WakeUpState } from "../../src/http/read-model.ts";
+import { type SettingsView, viewSettings } from "../../src/http/settings-view.ts";
+import type { SavedSession, Session } from "../../src/sessions/tracker.ts";
+import { Counters } from "../../src/stats/counters.ts";
 import type { Rates } from "../../src/stats/rates.ts";
 import type { Placed } from "../../src/store/store.ts";
 import { Store } from "../../src/store/store.ts";
-import type { SavedSession, Session } from "../../src/sessions/tracker.ts";
-import type { Device, Peer, PublicKey } from "../../src/base/wireguard.ts";
 import { HandClock } from "./clock.ts";
 import { run } from "./settings.ts";
 

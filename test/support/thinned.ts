@@ -4,12 +4,12 @@
  * Prints JSON. For test/e2e/rules.test.ts.
  */
 
+import { systemClock } from "../../src/base/clock.ts";
+import { MessageType } from "../../src/base/wireguard.ts";
 import { openTap } from "../../src/capture/bpf.ts";
 import type { PacketHandler } from "../../src/capture/capture.ts";
 import { openGroup } from "../../src/capture/nflog.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
-import { systemClock } from "../../src/base/clock.ts";
-import { MessageType } from "../../src/base/wireguard.ts";
 import { cookie, data, initiation, response } from "./packets.ts";
 import { until } from "./until.ts";
 

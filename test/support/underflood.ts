@@ -4,10 +4,10 @@
  * up and the rules just loaded. Prints JSON. For test/e2e/rules.test.ts.
  */
 
-import { openGroup } from "../../src/capture/nflog.ts";
-import { parsePacket } from "../../src/capture/packet.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { MessageType } from "../../src/base/wireguard.ts";
+import { openGroup } from "../../src/capture/nflog.ts";
+import { parsePacket } from "../../src/capture/packet.ts";
 import { Forger } from "./forged.ts";
 import { data, initiation, response } from "./packets.ts";
 import { REPORT_MS, until } from "./until.ts";

@@ -2,8 +2,9 @@
 
 import { expect, test } from "bun:test";
 
+import { LibraryError } from "../../ffi/errors.ts";
+import { ConfigError, SystemError } from "../../src/base/errors.ts";
 import type { Monitor } from "../../src/capture/capture.ts";
-import { ConfigError, LibraryError, SystemError } from "../../src/base/errors.ts";
 import { chooseWakeUp } from "../../src/wakeup/wakeup.ts";
 
 const rules = { areThere: true, found: "wg0's port 51820 is logged to group 1" };

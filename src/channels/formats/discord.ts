@@ -4,10 +4,10 @@
  */
 
 import type { Event } from "../../events/event-schema.ts";
-import { membersOf, waitFor } from "./response-body.ts";
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { commonType, escapeMarkdown, fitting, linesOf, titleOf } from "./message-text.ts";
+import { membersOf, waitFor } from "./response-body.ts";
 
 /** UTF-16 units in an embed's description. The title is limited to 256, all texts together to 6000. */
 const DESCRIPTION_MAX = 4096;

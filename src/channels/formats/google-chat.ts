@@ -5,8 +5,8 @@
 
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { parameter } from "./url-query.ts";
 import { fitting, linesWithHost } from "./message-text.ts";
+import { parameter } from "./url-query.ts";
 
 /** UTF-16 units. A whole message may have 32,000 bytes, but a text was once limited to this. */
 const TEXT_MAX = 4096;

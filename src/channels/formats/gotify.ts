@@ -5,8 +5,8 @@
 
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 import { fitting, linesOf, titleOf } from "./message-text.ts";
+import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 
 /** UTF-16 units. Gotify itself has no limit; MySQL limits a text to 65,535 bytes. */
 const MESSAGE_MAX = 16_000;

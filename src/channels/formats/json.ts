@@ -1,7 +1,7 @@
 /** The event as JSON, unchanged; several events as a digest (src/events/event-schema.ts). Pure. */
 
-import type { Digest } from "../../events/event-schema.ts";
 import type { Message } from "../../delivery/target.ts";
+import type { Digest } from "../../events/event-schema.ts";
 import type { Format } from "./format.ts";
 
 export const json: Format = {

@@ -4,10 +4,11 @@
  * mentions of its own service. Pure.
  */
 
-import type { Event } from "../../events/event-schema.ts";
-import { sentence } from "../../events/event.ts";
+import { clean, cut } from "../../base/text.ts";
 import { shortKey } from "../../base/wireguard.ts";
 import type { Message } from "../../delivery/target.ts";
+import type { Event } from "../../events/event-schema.ts";
+import { sentence } from "../../events/event.ts";
 
 /**
  * Longest name in a line, in UTF-16 units: the maximum in the settings, 64 characters of two units. This
@@ -82,42 +83,6 @@ export function shortName(name: string): string {
 
 function shortHost(host: string): string {
   return cut(clean(host), HOST_MAX);
-}
-
-/**
- * Returns the text on one line, without invisible characters and bidirectional controls. Characters that join
- * others (emoji, Persian) are kept between them.
- */
-export function clean(text: string): string {
-  // Most names match this. Compiling Unicode classes is slow.
-  if (/^[!-~]+( [!-~]+)*$/.test(text)) return text;
-  // The last pattern is tried only where a run begins: tried at each position of a long run, it takes seconds.
-  return text
-    .toWellFormed()
-    .replace(
-      /[[\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]--[\p{Join_Control}\p{Variation_Selector}]]/gv,
-      "",
-    )
-    .replace(/[\p{Cc}\p{Zl}\p{Zp}\s]+/gu, " ")
-    .replace(/^[ \p{Join_Control}\p{Variation_Selector}]+/u, "")
-    .replace(/(?<![ \p{Join_Control}])[ \p{Join_Control}]+$/u, "");
-}
-
-let graphemes: Intl.Segmenter | undefined;
-
-/** Cuts a text to `max` UTF-16 units, with `…` as one character if something was cut off. */
-export function cut(text: string, max: number): string {
-  if (text.length <= max) return text;
-  // Created for the first long name: it takes a millisecond or two.
-  graphemes ??= new Intl.Segmenter("en", { granularity: "grapheme" });
-  let end = 0;
-  for (const { index, segment } of graphemes.segment(text)) {
-    if (index + segment.length >= max) break;
-    end = index + segment.length;
-  }
-  // A letter with a hundred accents is one grapheme, so it must be cut.
-  if (end === 0) end = max - 1;
-  return `${text.slice(0, end).replace(/[\ud800-\udbff]$/, "")}\u2026`;
 }
 
 /**

@@ -3,10 +3,10 @@
  * https://pushover.net/api
  */
 
-import { membersOf } from "./response-body.ts";
 import type { Format } from "./format.ts";
-import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 import { fitting, linesOf, titleOf } from "./message-text.ts";
+import { membersOf } from "./response-body.ts";
+import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 
 /** Characters. The title is limited to 250. */
 const MESSAGE_MAX = 1024;

@@ -3,11 +3,11 @@
  * https://core.telegram.org/bots/api#sendmessage
  */
 
-import { asMembers, membersOf, waitFor } from "./response-body.ts";
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 import { fitting, linesWithHost, withoutMentions } from "./message-text.ts";
+import { asMembers, membersOf, waitFor } from "./response-body.ts";
+import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 
 /** UTF-16 units. */
 const TEXT_MAX = 4096;

@@ -3,9 +3,9 @@
  * into its texts, so a value cannot change the structure of the JSON. Pure.
  */
 
-import type { Event } from "../../events/event-schema.ts";
 import { suggest } from "../../base/suggest.ts";
 import type { Message } from "../../delivery/target.ts";
+import type { Event } from "../../events/event-schema.ts";
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { linesOf, shortName, titleOf } from "./message-text.ts";

@@ -1,10 +1,10 @@
 /** `wgmon doctor`: the running wgmon, by its own status. */
 
-import { type Daemon, NotRunning } from "../client.ts";
+import { type Finding, ok, problem, reasonOf, skipped, warning } from "../../base/check.ts";
 import { SystemError } from "../../base/errors.ts";
 import type { SettingsView } from "../../http/settings-view.ts";
 import type { StatusView, TargetView } from "../../http/view.ts";
-import { type Finding, ok, problem, reasonOf, skipped, warning } from "../../base/check.ts";
+import { type Daemon, NotRunning } from "../client.ts";
 
 /** The daemon's status; a string: why it cannot be asked; null: no daemon runs. */
 export type Running = StatusView | string | null;

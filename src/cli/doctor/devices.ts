@@ -1,12 +1,12 @@
 /** `wgmon doctor`: the WireGuard devices of this network namespace. */
 
+import { type Finding, ok, problem, reasonOf, warning } from "../../base/check.ts";
+import type { PublicKey } from "../../base/wireguard.ts";
 import { Devices } from "../../kernel/devices.ts";
 import { isLinkUp } from "../../kernel/links.ts";
 import { NetlinkSocket } from "../../kernel/netlink-socket.ts";
-import { NETLINK_ROUTE } from "../../platform/constants.ts";
 import { listUserspaceDevices } from "../../kernel/userspace-device.ts";
-import type { PublicKey } from "../../base/wireguard.ts";
-import { type Finding, ok, problem, reasonOf, warning } from "../../base/check.ts";
+import { NETLINK_ROUTE } from "../../platform/constants.ts";
 
 /** The results of a scan that the checks need. */
 export interface Scene {

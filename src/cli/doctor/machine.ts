@@ -1,11 +1,16 @@
 /** `wgmon doctor`: what this machine provides: capabilities, libraries, WireGuard, clock, limits. */
 
-import { capabilitiesOf, type Capability, includes } from "../../platform/capabilities.ts";
-import type { Monitor } from "../../capture/capture.ts";
-import { libraryVersions } from "../../platform/versions.ts";
-import { duration } from "../../events/event.ts";
-import { isClockSynchronised, listFolder, openFilesLimit, readTextFile } from "../../platform/os.ts";
 import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
+import type { Monitor } from "../../capture/capture.ts";
+import { duration } from "../../events/event.ts";
+import { capabilitiesOf, type Capability, includes } from "../../platform/capabilities.ts";
+import {
+  isClockSynchronised,
+  listFolder,
+  openFilesLimit,
+  readTextFile,
+} from "../../platform/os.ts";
+import { libraryVersions } from "../../platform/versions.ts";
 
 /** Sockets, files and connections of a busy wgmon: 64 requests, 100 targets, the store, the devices. */
 const OPEN_FILES_LEAST = 256;

@@ -4,30 +4,18 @@
  * read itself.
  */
 
-import { makeTargets } from "../../channels/create-targets.ts";
-import { clean } from "../../channels/formats/message-text.ts";
-import { systemClock } from "../../base/clock.ts";
-import type { DoctorRequest, Settings } from "../../config/config.ts";
+import { LibraryError } from "../../../ffi/errors.ts";
 import { type Check, type Finding, runCheck, type Verdict } from "../../base/check.ts";
-import { askSettings, askStatus, checkDaemon, type Running } from "./daemon.ts";
-import { judgeDevices, lookAround } from "./devices.ts";
-import {
-  checkCapabilities,
-  checkClock,
-  checkKernel,
-  checkLibraries,
-  checkLimits,
-} from "./machine.ts";
+import { systemClock } from "../../base/clock.ts";
+import { clean } from "../../base/text.ts";
+import { makeTargets } from "../../channels/create-targets.ts";
+import type { DoctorRequest, Settings } from "../../config/config.ts";
 import { checkSecrets, type FileRead } from "../../config/secret-files.ts";
-import { checkNames, judgeSettings } from "./settings.ts";
-import { checkStore } from "./store.ts";
-import { checkTargets } from "./targets.ts";
-import { LibraryError } from "../../base/errors.ts";
-import { lockOfSocket, lockOwner } from "../../platform/instance-lock.ts";
-import { runtimeDirOf, socketIn } from "../../platform/socket-path.ts";
 import { type SettingsView, viewSettings } from "../../http/settings-view.ts";
 import { listUserspaceDevices } from "../../kernel/userspace-device.ts";
+import { lockOfSocket, lockOwner } from "../../platform/instance-lock.ts";
 import { isTerminal } from "../../platform/os.ts";
+import { runtimeDirOf, socketIn } from "../../platform/socket-path.ts";
 import {
   checkFilter,
   checkGroup,
@@ -38,6 +26,18 @@ import {
 import { findLoggingRules, type WakeUp } from "../../wakeup/wakeup.ts";
 import { Daemon } from "../client.ts";
 import { json, type Paint, paintFor, type Style } from "../text.ts";
+import { askSettings, askStatus, checkDaemon, type Running } from "./daemon.ts";
+import { judgeDevices, lookAround } from "./devices.ts";
+import {
+  checkCapabilities,
+  checkClock,
+  checkKernel,
+  checkLibraries,
+  checkLimits,
+} from "./machine.ts";
+import { checkNames, judgeSettings } from "./settings.ts";
+import { checkStore } from "./store.ts";
+import { checkTargets } from "./targets.ts";
 
 export interface DoctorCommand extends DoctorRequest {
   readonly settings: Settings;

@@ -1,15 +1,15 @@
 /** `wgmon doctor`: the settings, and the files with names. */
 
-import type { Answers } from "../client.ts";
-import { peersFound } from "../history-query.ts";
+import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
 import { systemClock } from "../../base/clock.ts";
-import { fileName } from "../../base/redact.ts";
 import { SystemError } from "../../base/errors.ts";
+import { fileName } from "../../base/redact.ts";
+import type { PublicKey } from "../../base/wireguard.ts";
 import type { SettingsView } from "../../http/settings-view.ts";
 import { NameBook } from "../../names/peer-names.ts";
 import { presentOf, unmatched } from "../../names/unmatched.ts";
-import type { PublicKey } from "../../base/wireguard.ts";
-import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
+import type { Answers } from "../client.ts";
+import { peersFound } from "../history-query.ts";
 import type { DeviceFacts } from "./devices.ts";
 
 export function judgeSettings({

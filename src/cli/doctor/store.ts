@@ -3,15 +3,15 @@
 import { accessSync, constants, statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
+import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
 import { systemClock } from "../../base/clock.ts";
-import { fileName } from "../../base/redact.ts";
 import { SystemError } from "../../base/errors.ts";
-import { lockOf, lockOwner } from "../../platform/instance-lock.ts";
-import type { SettingsView } from "../../http/settings-view.ts";
+import { fileName } from "../../base/redact.ts";
 import { formatSize } from "../../base/size.ts";
+import type { SettingsView } from "../../http/settings-view.ts";
+import { lockOf, lockOwner } from "../../platform/instance-lock.ts";
 import { OlderStore } from "../../store/database.ts";
 import { Store } from "../../store/store.ts";
-import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
 
 /** With less free space, SQLite will soon fail to write. */
 const FREE_LEAST_BYTES = 16_000_000;

@@ -2,10 +2,10 @@
 
 import { accessSync, constants, statSync } from "node:fs";
 
+import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
 import { proxyFor } from "../../channels/proxy.ts";
 import { networkReason } from "../../channels/webhook.ts";
 import type { TargetPlace } from "../../http/settings-view.ts";
-import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
 
 const REACH_MS = 5000;
 

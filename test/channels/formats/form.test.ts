@@ -2,10 +2,11 @@
 
 import { expect, test } from "bun:test";
 
+import type { Endpoint, Peer, PublicKey } from "../../../src/base/wireguard.ts";
 import { form } from "../../../src/channels/formats/form.ts";
 import type { Event } from "../../../src/events/event-schema.ts";
-import { type Change, eventOf } from "../../../src/events/event.ts";
-import type { Endpoint, Peer, PublicKey } from "../../../src/base/wireguard.ts";
+import { eventOf } from "../../../src/events/event.ts";
+import { type Change } from "../../../src/sessions/change.ts";
 
 const KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq/+Dg=" as PublicKey;
 const session = { startedAtMs: 0, rxBytes: 0, txBytes: 0, roams: 0 };

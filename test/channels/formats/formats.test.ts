@@ -4,10 +4,16 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import type { Message } from "../../../src/delivery/target.ts";
 import type { Format } from "../../../src/channels/formats/format.ts";
 import { formatFor, type FormatName, formats } from "../../../src/channels/formats/index.ts";
-import { anEvent, eventTypes, hostileEvent, hostileMessage, messageOf } from "../../support/events.ts";
+import type { Message } from "../../../src/delivery/target.ts";
+import {
+  anEvent,
+  eventTypes,
+  hostileEvent,
+  hostileMessage,
+  messageOf,
+} from "../../support/events.ts";
 
 const KEY = "abcdefghijklmnopqrstuvwxyz";
 const urls = {

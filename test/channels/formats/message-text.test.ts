@@ -4,9 +4,8 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import { clean, cut } from "../../../src/base/text.ts";
 import {
-  clean,
-  cut,
   escapeMarkdown,
   fitting,
   linesOf,

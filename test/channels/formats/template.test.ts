@@ -4,8 +4,12 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import {
+  parseTemplate,
+  templateFormat,
+  templateVariables,
+} from "../../../src/channels/formats/template.ts";
 import type { Message } from "../../../src/delivery/target.ts";
-import { parseTemplate, templateFormat, templateVariables } from "../../../src/channels/formats/template.ts";
 import { anEvent, hostileMessage, messageOf } from "../../support/events.ts";
 import { ALICE, peer } from "../../support/peers.ts";
 

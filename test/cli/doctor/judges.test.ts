@@ -2,8 +2,10 @@
 
 import { describe, expect, test } from "bun:test";
 
-import type { Answers } from "../../../src/cli/client.ts";
 import { type Finding, ok, runCheck } from "../../../src/base/check.ts";
+import { ParseError, SystemError } from "../../../src/base/errors.ts";
+import type { PublicKey } from "../../../src/base/wireguard.ts";
+import type { Answers } from "../../../src/cli/client.ts";
 import { judgeDaemon } from "../../../src/cli/doctor/daemon.ts";
 import { type DeviceFacts, judgeDevices } from "../../../src/cli/doctor/devices.ts";
 import {
@@ -13,11 +15,11 @@ import {
   judgeLibrary,
   judgeLimits,
 } from "../../../src/cli/doctor/machine.ts";
-import { judgeMode } from "../../../src/config/secret-files.ts";
 import { checkNames, judgeNames, judgeSettings } from "../../../src/cli/doctor/settings.ts";
 import { judgeFile, judgeFolder } from "../../../src/cli/doctor/store.ts";
 import { judgeProgram, judgeReached } from "../../../src/cli/doctor/targets.ts";
-import { ParseError, SystemError } from "../../../src/base/errors.ts";
+import { judgeMode } from "../../../src/config/secret-files.ts";
+import { parseIptables } from "../../../src/firewall/ruleset.ts";
 import {
   defaultRoutes,
   judgeFilter,
@@ -25,8 +27,6 @@ import {
   judgeInterface,
   judgeRules,
 } from "../../../src/wakeup/checks.ts";
-import { parseIptables } from "../../../src/firewall/ruleset.ts";
-import type { PublicKey } from "../../../src/base/wireguard.ts";
 
 /** Each case: facts, and how the finding begins. */
 function table<Facts>(

@@ -1,0 +1,33 @@
+/** What the settings say about one target: where its events go, which events, and how. */
+
+import type { Selection } from "../events/event-filter.ts";
+import type { Format } from "./formats/format.ts";
+import type { FormatName } from "./formats/index.ts";
+import type { SigningSecret } from "./signature.ts";
+
+export interface TargetSettings {
+  /** null: the target has no name. */
+  readonly name: string | null;
+  readonly destination: Destination;
+  readonly selection: Selection;
+  /** How long events are gathered into one message; 0: each event is sent alone. */
+  readonly digestMs: number;
+  /** Time limit for one attempt. */
+  readonly timeoutMs: number;
+}
+
+export type Destination =
+  | {
+      readonly type: "webhook";
+      /** May contain secrets in any part. */
+      readonly url: string;
+      readonly formatName: FormatName | "template";
+      readonly format: Format;
+      /** Empty: requests are not signed. */
+      readonly secrets: readonly SigningSecret[];
+    }
+  | {
+      readonly type: "exec";
+      /** The program's absolute path and its arguments, which may be secrets. */
+      readonly command: readonly [string, ...string[]];
+    };
