@@ -1,6 +1,6 @@
 /** wgmon(8): the man page, made of the settings table as --help is. `bun deploy/manpage.ts | man -l -` shows it. */
 
-import { listed } from "../src/base/redact.ts";
+import { formatList } from "../src/base/redact.ts";
 import { meaning } from "../src/cli/help.ts";
 import { commands, keyOf, type Setting, table, variableOf } from "../src/config/settings-table.ts";
 import { ADDRESSES, targetOptions } from "../src/config/targets.ts";
@@ -36,8 +36,8 @@ does:
 whoever may run it would have them for any program.
 .SH COMMANDS
 ${Object.entries(commands)
-  .map(([name, { summary, words, flags }]) => {
-    const term = words.length === 0 ? name : `${name} [${words.join("|")}]`;
+  .map(([name, { summary, subcommands, flags }]) => {
+    const term = subcommands.length === 0 ? name : `${name} [${subcommands.join("|")}]`;
     return command(term, summary, flags);
   })
   .join("\n")}
@@ -63,7 +63,7 @@ events = ["peer.disconnected"]
 .RE
 .fi
 .PP
-${text(`A target has ${listed(ADDRESSES, "or")}, and may have ${listed(targetOptions(), "and")}.`)}
+${text(`A target has ${formatList(ADDRESSES, "or")}, and may have ${formatList(targetOptions(), "and")}.`)}
 .SH FILES
 ${FILES.map(([path, what]) => item(path, what)).join("\n")}
 .SH SIGNALS

@@ -19,29 +19,29 @@ import type { Settings } from "./config/config.ts";
 import { Outbox } from "./delivery/outbox.ts";
 import type { Target } from "./delivery/target.ts";
 import type { Event } from "./events/event-schema.ts";
-import { duration, eventOf, logFields, sentence } from "./events/event.ts";
-import type { ManagedRules } from "./firewall/firewall-manager.ts";
+import { describeEvent, duration, eventOf, logFields } from "./events/event.ts";
+import type { FirewallManager } from "./firewall/firewall-manager.ts";
 import type { Parts } from "./http/daemon-read-model.ts";
 import type { WakeUpState } from "./http/read-model.ts";
-import type { LookResult } from "./kernel/devices.ts";
+import type { ScanResult } from "./kernel/devices.ts";
 import { type LinkEvent, parseLinkEvents } from "./kernel/links.ts";
 import { bytesOf } from "./kernel/netlink.ts";
-import { NameBook } from "./names/peer-names.ts";
+import { PeerNames } from "./names/peer-names.ts";
 import { warnOfUnmatched } from "./names/unmatched.ts";
 import { WG_GENL_NAME } from "./platform/constants.ts";
 import type { Log } from "./platform/log.ts";
 import { threadCpuMs } from "./platform/os.ts";
-import type { Senses, Witness } from "./scan/inputs.ts";
+import type { InputHandler, Inputs } from "./scan/inputs.ts";
 import { WatchDriver } from "./scan/watch-driver.ts";
 import { type Change } from "./sessions/change.ts";
 import { hasValidMac1 } from "./sessions/mac1.ts";
-import { type Rules, Tracker } from "./sessions/tracker.ts";
-import { Unknown } from "./sessions/unknown-handshakes.ts";
-import { Counters } from "./stats/counters.ts";
-import { RateBook } from "./stats/rates.ts";
-import { History, type Told } from "./store/state-recorder.ts";
-import type { Placed, Store } from "./store/store.ts";
-import { Traffic } from "./store/traffic-recorder.ts";
+import { Tracker, type TrackerOptions } from "./sessions/tracker.ts";
+import { UnknownHandshakes } from "./sessions/unknown-handshakes.ts";
+import { Metrics } from "./stats/counters.ts";
+import { RateTracker } from "./stats/rates.ts";
+import { type ReportedEvent, StateRecorder } from "./store/state-recorder.ts";
+import type { Store, StoredEvent } from "./store/store.ts";
+import { TrafficRecorder } from "./store/traffic-recorder.ts";
 import { WakeUpWatch } from "./wakeup/watch.ts";
 
 /** Time limit for the last delivery attempts at shutdown. */
@@ -51,21 +51,21 @@ const DRAIN_MS = 800;
  * A device is created, then configured, then brought up. rtnetlink reports only the first and the last step, so scans
  * at these times after a link change find its port and its peers.
  */
-const LINK_LOOKS_MS = [5, 300, 2000];
+const LINK_SCANS_MS = [5, 300, 2000];
 
 /**
  * Code that has not run yet is interpreted and takes ten times as long. To report the first peer as fast as later ones,
  * wgmon takes this many scans after the start, this far apart, and stops early if they use more than WARM_UP_MAX_MS of
  * processor time.
  */
-const WARM_UP_LOOKS = 20;
+const WARM_UP_SCANS = 20;
 const WARM_UP_PAUSE_MS = 25;
 const WARM_UP_MAX_MS = 200;
 
 /** Interval for saving sessions and traffic that are due, and for reading what `wgmon outbox` changed. */
-const UPKEEP_MS = 10_000;
+const MAINTENANCE_MS = 10_000;
 /** Interval for retention and for re-checking our firewall rules. */
-const CLEAN_MS = 60_000;
+const RETENTION_MS = 60_000;
 /** The reader reattaches every 250 ms; log a repeated loss only once per outage. */
 const LOST_AGAIN_MS = 1000;
 /** Log a scan problem again if it was absent for this long. Scans may be a minute apart. */
@@ -87,53 +87,53 @@ const FIXED = [
 ] as const;
 
 /** Why a scan is taken. */
-type Reason = "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile" | "asked";
+type ScanReason = "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile" | "asked";
 
 interface AppOptions {
   readonly clock: Clock;
   readonly machine: Machine;
   readonly log: Log;
-  readonly senses: Senses;
+  readonly inputs: Inputs;
   readonly store: Store;
   /** null: wgmon does not manage firewall rules. */
-  readonly rules: ManagedRules | null;
+  readonly rules: FirewallManager | null;
   readonly makeTargets: (settings: Settings) => readonly Target[];
 }
 
-export class App implements Witness {
+export class App implements InputHandler {
   readonly #clock: WallClock;
   readonly #log: Log;
   readonly #store: Store;
-  readonly #history: History;
-  readonly #rules: ManagedRules | null;
+  readonly #history: StateRecorder;
+  readonly #rules: FirewallManager | null;
   readonly #makeTargets: AppOptions["makeTargets"];
-  readonly #senses: Senses;
+  readonly #inputs: Inputs;
   readonly #tracker: Tracker;
   readonly #watch: WatchDriver;
-  readonly #unknown: Unknown;
+  readonly #unknown: UnknownHandshakes;
   /** null: not enabled, not permitted or not open yet. */
   #sample: HandshakeSample | null = null;
   /** Whether opening the sample was attempted. */
   #hasSample = false;
-  readonly #names: NameBook;
+  readonly #names: PeerNames;
   readonly #outbox: Outbox;
-  readonly #traffic: Traffic;
-  readonly #counters = new Counters();
-  readonly #rates = new RateBook();
-  readonly #listeners = new Set<(placed: readonly Placed[]) => void>();
+  readonly #traffic: TrafficRecorder;
+  readonly #counters = new Metrics();
+  readonly #rates = new RateTracker();
+  readonly #listeners = new Set<(placed: readonly StoredEvent[]) => void>();
   #settings: Settings;
   /** Start of the program, on the present wall clock. */
   #startedAtMs: number;
   #cancelTick = () => {};
   #cancelReconcile = () => {};
-  #cancelUpkeep = () => {};
+  #cancelMaintenance = () => {};
   #cleanedMs = 0;
   #isTrimming = false;
   #cancelWarmUp = () => {};
-  #cancelLinkLooks: (() => void)[] = [];
+  #cancelLinkScans: (() => void)[] = [];
   #lastTickMs = -Infinity;
   /** The most recent scan. Scans run one at a time. */
-  #lastLook: Promise<unknown> = Promise.resolve();
+  #lastScan: Promise<unknown> = Promise.resolve();
   /** Problems of the last scan. */
   #problems: readonly Error[] = [];
   /** Messages of scan problems and when each last occurred, since the last complete scan without problems. */
@@ -144,10 +144,10 @@ export class App implements Witness {
   #stopped = false;
 
   constructor(settings: Settings, options: AppOptions) {
-    const { log, senses, store, rules, makeTargets } = options;
+    const { log, inputs, store, rules, makeTargets } = options;
     this.#settings = settings;
     this.#log = log;
-    this.#senses = senses;
+    this.#inputs = inputs;
     this.#store = store;
     const saved = store.clockState();
     const clock = new WallClock({ ...options, saved });
@@ -162,34 +162,34 @@ export class App implements Witness {
     this.#startedAtMs = Math.round(wallMs - monotonicMs);
     this.#rules = rules;
     this.#makeTargets = makeTargets;
-    this.#names = new NameBook({ clock, log });
+    this.#names = new PeerNames({ clock, log });
     this.#names.setSources(settings);
-    this.#history = new History(store, clock);
-    const earlier = this.#history.earlier(settings.devices);
-    this.#tracker = new Tracker(rulesOf(settings), earlier, clock.now());
+    this.#history = new StateRecorder(store, clock);
+    const earlier = this.#history.loadState(settings.devices);
+    this.#tracker = new Tracker(trackerOptions(settings), earlier, clock.now());
     const handshakeAtMs: Tracker["handshakeAtMs"] = (address, port, listenPort) =>
       this.#tracker.handshakeAtMs(address, port, listenPort);
     this.#watch = new WatchDriver({
       clock,
-      select: (indexes) => this.#attempt(() => senses.capture.select(indexes)),
+      select: (indexes) => this.#attempt(() => inputs.capture.select(indexes)),
       openSentTap: () => this.#openSentTap(),
-      scan: (ports) => this.#look("packet", this.#devicesAt(ports)),
+      scan: (ports) => this.#scan("packet", this.#devicesAt(ports)),
       onGuarded: (isGuarded) => this.#guarded(isGuarded),
       onFlooded: (isFlooded) => this.#flooded(isFlooded),
       handshakeAtMs,
     });
     if (rules !== null) rules.onLoaded = () => this.#watch.onPacketsLost();
     this.#wakeUpWatch = new WakeUpWatch({
-      wakeUp: senses.wakeUp,
+      wakeUp: inputs.wakeUp,
       clock,
       log,
       isManaged: rules !== null,
-      check: () => senses.checkWakeUp(),
+      check: () => inputs.checkWakeUp(),
     });
-    this.#unknown = new Unknown({
+    this.#unknown = new UnknownHandshakes({
       clock,
       deviceAt: (port) =>
-        this.#senses.devices.known.find(({ listenPort }) => listenPort === port) ?? null,
+        this.#inputs.devices.lastScanned.find(({ listenPort }) => listenPort === port) ?? null,
       handshakeAtMs,
       hasValidMac1,
       nameOf: (publicKey, device) => this.#names.nameOf(publicKey, device),
@@ -201,7 +201,7 @@ export class App implements Witness {
       store,
       attempted: (target, result) => this.#counters.attempts.add([target, result]),
     });
-    this.#traffic = new Traffic(store, clock, this.#tracker.sessions);
+    this.#traffic = new TrafficRecorder(store, clock, this.#tracker.sessions);
     this.#outbox.setTargets(makeTargets(settings));
   }
 
@@ -210,14 +210,14 @@ export class App implements Witness {
     if (this.#tracker.connected > 0) {
       this.#log.info("sessions of an earlier run go on", { sessions: this.#tracker.connected });
     }
-    this.#takeIn(this.#senses.firstLook, "start", null);
-    this.#history.save(this.#tracker);
-    this.#senses.attend(this);
+    this.#process(this.#inputs.firstScan, "start", null);
+    this.#history.saveAll(this.#tracker);
+    this.#inputs.start(this);
     void this.#openSample();
     this.#scheduleReconcile();
-    this.#scheduleUpkeep(UPKEEP_MS);
+    this.#scheduleMaintenance(MAINTENANCE_MS);
     this.#warmUpTargets();
-    this.#warmUp(WARM_UP_LOOKS, 0);
+    this.#warmUp(WARM_UP_SCANS, 0);
     this.#warnOfUnmatched();
   }
 
@@ -227,7 +227,7 @@ export class App implements Witness {
       return;
     }
     this.#cancelWarmUp = this.#clock.after(WARM_UP_PAUSE_MS, () => {
-      void this.#look("warm-up", null).then((costMs) =>
+      void this.#scan("warm-up", null).then((costMs) =>
         this.#warmUp(looksLeft - 1, spentMs + costMs),
       );
     });
@@ -250,7 +250,7 @@ export class App implements Witness {
       counters: this.#counters,
       rates: this.#rates,
       tracker: this.#tracker,
-      devices: this.#senses.devices,
+      devices: this.#inputs.devices,
       outbox: this.#outbox,
       startedAtMs: () => this.#startedAtMs,
       readClock: () => this.#readClock(),
@@ -265,7 +265,7 @@ export class App implements Witness {
         return () => void this.#listeners.delete(listener);
       },
       look: async () => {
-        await this.#look("asked", null);
+        await this.#scan("asked", null);
         return this.#problems;
       },
     };
@@ -287,7 +287,7 @@ export class App implements Witness {
     const isMoved = changed.some(([key]) => key === "listen");
     const { listenTokens } = isMoved ? this.#settings : settings;
     this.#settings = { ...settings, ...kept, listenTokens };
-    this.#tracker.setRules(rulesOf(settings));
+    this.#tracker.setOptions(trackerOptions(settings));
     this.#names.setSources(settings);
     this.#outbox.setTargets(this.#makeTargets(settings));
     this.#warmUpTargets();
@@ -300,7 +300,7 @@ export class App implements Witness {
   }
 
   #warnOfUnmatched(): void {
-    const { devices } = this.#senses;
+    const { devices } = this.#inputs;
     warnOfUnmatched(this.#settings, { devices, names: this.#names, log: this.#log });
   }
 
@@ -309,20 +309,20 @@ export class App implements Witness {
     this.#stopped = true;
     this.#cancelTick();
     this.#cancelReconcile();
-    this.#cancelUpkeep();
+    this.#cancelMaintenance();
     this.#cancelWarmUp();
-    for (const cancel of this.#cancelLinkLooks) cancel();
+    for (const cancel of this.#cancelLinkScans) cancel();
     this.#watch.stop();
     this.#sample?.close();
     this.#wakeUpWatch.stop();
     this.#unknown.stop();
     this.#names[Symbol.dispose]();
-    this.#senses.close();
+    this.#inputs.close();
     await Promise.all([this.#outbox.drain(DRAIN_MS), this.#rules?.close()]);
-    this.#history.save(this.#tracker);
-    this.#traffic.finish(this.#tracker.sessions);
+    this.#history.saveAll(this.#tracker);
+    this.#traffic.flush(this.#tracker.sessions);
     this.#store[Symbol.dispose]();
-    this.#senses.devices[Symbol.dispose]();
+    this.#inputs.devices[Symbol.dispose]();
   }
 
   packetReceived(bytes: Uint8Array): void {
@@ -339,7 +339,7 @@ export class App implements Witness {
     if (!this.#settings.reportUnknown || this.#hasSample) return;
     this.#hasSample = true;
     try {
-      const sample = await this.#senses.openSample((bytes) => {
+      const sample = await this.#inputs.openSample((bytes) => {
         const datagram = this.#parse(bytes, "received");
         if (datagram !== null && this.#settings.reportUnknown) this.#unknown.seen(datagram);
       });
@@ -354,21 +354,21 @@ export class App implements Witness {
   }
 
   get #listenPorts(): number[] {
-    const ports = this.#senses.devices.known.map(({ listenPort }) => listenPort);
+    const ports = this.#inputs.devices.lastScanned.map(({ listenPort }) => listenPort);
     return [...new Set(ports)].filter((port) => port !== 0);
   }
 
   packetSent(bytes: Uint8Array): void {
     const datagram = this.#parse(bytes, "sent");
     // Forwarded packets look the same, for example those of WireGuard in a container.
-    const isOurs = this.#senses.devices.known.some(
+    const isOurs = this.#inputs.devices.lastScanned.some(
       ({ listenPort }) => listenPort === datagram?.destinationPort,
     );
     this.#watch.onSent(isOurs ? datagram : null);
   }
 
   #describeWakeUp(): WakeUpState {
-    const { monitor, reason } = this.#senses.wakeUp;
+    const { monitor, reason } = this.#inputs.wakeUp;
     const { group, captureInterface } = this.#settings;
     return {
       monitor,
@@ -402,7 +402,7 @@ export class App implements Witness {
 
   #openSentTap(): SentTap | null {
     try {
-      return this.#senses.openSentTap();
+      return this.#inputs.openSentTap();
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       this.#log.warn((error as Error).message);
@@ -434,20 +434,20 @@ export class App implements Witness {
       this.linksLost(`link change not understood: ${(error as Error).message}`);
       return;
     }
-    for (const event of events) this.#attempt(() => this.#senses.capture.linkChanged(event));
+    for (const event of events) this.#attempt(() => this.#inputs.capture.linkChanged(event));
     // Userspace WireGuard uses devices of kind tun.
     if (!events.some(({ link }) => link.kind === WG_GENL_NAME || link.kind === "tun")) return;
-    for (const cancel of this.#cancelLinkLooks) cancel();
-    this.#cancelLinkLooks = LINK_LOOKS_MS.map((delayMs) =>
-      this.#clock.after(delayMs, () => void this.#look("link", null)),
+    for (const cancel of this.#cancelLinkScans) cancel();
+    this.#cancelLinkScans = LINK_SCANS_MS.map((delayMs) =>
+      this.#clock.after(delayMs, () => void this.#scan("link", null)),
     );
   }
 
   linksLost(reason: string): void {
     this.#counters.losses++;
     this.#log.warn(`${reason}; looking at all devices`);
-    this.#attempt(() => this.#senses.capture.linksMissed());
-    void this.#look("lost", null);
+    this.#attempt(() => this.#inputs.capture.linksMissed());
+    void this.#scan("lost", null);
   }
 
   /** For calls that change what is captured. Logs a failure; returns whether the call succeeded. */
@@ -466,11 +466,11 @@ export class App implements Witness {
    * unknown. Otherwise device discovery is left to rtnetlink, because it dominates the cost.
    */
   #devicesAt(ports: ReadonlySet<number> | "all"): ReadonlySet<string> | null {
-    const { known } = this.#senses.devices;
-    if (ports === "all") return new Set(known.map(({ name }) => name));
+    const { lastScanned } = this.#inputs.devices;
+    if (ports === "all") return new Set(lastScanned.map(({ name }) => name));
     const names = new Set<string>();
     for (const port of ports) {
-      const found = known.filter(({ listenPort }) => listenPort === port);
+      const found = lastScanned.filter(({ listenPort }) => listenPort === port);
       if (found.length === 0) return null;
       for (const { name } of found) names.add(name);
     }
@@ -478,47 +478,47 @@ export class App implements Witness {
   }
 
   /** Scans after all earlier scans are complete. Resolves with the processor time used, in milliseconds. */
-  #look(reason: Reason, names: ReadonlySet<string> | null): Promise<number> {
-    const look = this.#lastLook.then(() => this.#lookNow(reason, names));
+  #scan(reason: ScanReason, names: ReadonlySet<string> | null): Promise<number> {
+    const look = this.#lastScan.then(() => this.#scanNow(reason, names));
     // A failed scan must not reject the next one.
-    this.#lastLook = look.catch(() => {});
+    this.#lastScan = look.catch(() => {});
     return look;
   }
 
-  async #lookNow(reason: Reason, names: ReadonlySet<string> | null): Promise<number> {
+  async #scanNow(reason: ScanReason, names: ReadonlySet<string> | null): Promise<number> {
     if (this.#stopped) return 0;
     const startMs = this.#clock.now().monotonicMs;
     const startCpuMs = threadCpuMs();
-    const look = await this.#senses.devices.look(names);
+    const look = await this.#inputs.devices.scan(names);
     const lookMs = threadCpuMs() - startCpuMs;
-    this.#counters.lookSeconds.observe((this.#clock.now().monotonicMs - startMs) / 1000);
-    const changes = this.#takeIn(look, reason, names);
+    this.#counters.scanSeconds.observe((this.#clock.now().monotonicMs - startMs) / 1000);
+    const changes = this.#process(look, reason, names);
     // Exclude the cost of reporting a change, so that it does not delay the scan for the next peer.
     return changes > 0 ? lookMs : threadCpuMs() - startCpuMs;
   }
 
   /** Processes a scan's result and returns the number of changes. */
-  #takeIn(look: LookResult, reason: Reason, names: ReadonlySet<string> | null): number {
+  #process(look: ScanResult, reason: ScanReason, names: ReadonlySet<string> | null): number {
     // The store is closed or about to be. The next run finds the changes of this scan.
     if (this.#stopped) return 0;
     this.#readClock();
     const now = this.#clock.now();
-    this.#counters.looks.add([reason]);
-    this.#counters.lookProblems += look.problems.length;
+    this.#counters.scans.add([reason]);
+    this.#counters.scanErrors += look.problems.length;
     this.#problems = look.problems;
     const changes = this.#tracker.observe(look, now);
-    this.#unknown.looked(look);
-    if (look.present !== null) changes.push(...this.#tracker.allListed(look.present, now));
-    this.#tellProblems(look.problems, { isWhole: names === null });
+    this.#unknown.onScan(look);
+    if (look.present !== null) changes.push(...this.#tracker.reconcileDevices(look.present, now));
+    this.#logErrorsOnce(look.problems, { isWhole: names === null });
     if (haveDevicesChanged(changes, reason)) {
-      this.#names.watch(this.#senses.devices.known.map(({ name }) => name));
+      this.#names.setDevices(this.#inputs.devices.lastScanned.map(({ name }) => name));
     }
     if (changes.length > 0 || reason === "start") this.#report(changes, reason);
-    if (isByChance(reason)) this.#noteRates(now.monotonicMs);
+    if (isPeriodic(reason)) this.#noteRates(now.monotonicMs);
     this.#log.debug("look", { reason, changes: changes.length });
 
     const ports = this.#listenPorts;
-    this.#attempt(() => this.#senses.capture.setPorts(ports));
+    this.#attempt(() => this.#inputs.capture.setPorts(ports));
     this.#attempt(() => this.#sample?.setPorts(ports));
     this.#rules?.setPorts(ports);
     this.#wakeUpWatch.setPorts(ports);
@@ -528,7 +528,7 @@ export class App implements Witness {
 
   #noteRates(atMs: number): void {
     for (const [device, sessions] of Map.groupBy(this.#tracker.sessions, (each) => each.device)) {
-      this.#rates.note(
+      this.#rates.record(
         device,
         sessions.map(({ peer }) => peer),
         atMs,
@@ -537,7 +537,7 @@ export class App implements Witness {
   }
 
   /** Logs a repeated problem once, and logs when all devices can be scanned again. */
-  #tellProblems(problems: readonly Error[], { isWhole }: { readonly isWhole: boolean }): void {
+  #logErrorsOnce(problems: readonly Error[], { isWhole }: { readonly isWhole: boolean }): void {
     const { monotonicMs } = this.#clock.now();
     for (const problem of problems) {
       if (!isUnreadable(problem)) throw problem;
@@ -568,27 +568,27 @@ export class App implements Witness {
   }
 
   /** Stores the events before it passes them to targets, listeners and the log. */
-  #report(changes: readonly Change[], reason: Reason): void {
-    const told: Told[] = changes.map((change) => {
+  #report(changes: readonly Change[], reason: ScanReason): void {
+    const told: ReportedEvent[] = changes.map((change) => {
       const event = this.#eventOf(change);
       const targets = this.#isMute(change) ? [] : this.#outbox.keysFor(event);
       return { change, event, targets };
     });
-    const devices = haveDevicesChanged(changes, reason) ? this.#senses.devices.known : null;
+    const devices = haveDevicesChanged(changes, reason) ? this.#inputs.devices.lastScanned : null;
     const seqs = this.#history.record(told, this.#tracker, devices);
     const added = told.map((each, index) => ({ ...each, seq: seqs[index]! }));
     this.#outbox.added(added);
     for (const listener of this.#listeners) listener(added);
     for (const { event, change } of told) {
       // The fields contain the full key.
-      this.#log.info(sentence(event, undefined, shortKey), logFields(event));
+      this.#log.info(describeEvent(event, undefined, shortKey), logFields(event));
       this.#count(change);
-      if (change.type === "peer.connected" && isByChance(reason)) this.#unannounced(change);
+      if (change.type === "peer.connected" && isPeriodic(reason)) this.#unannounced(change);
     }
   }
 
   #unannounced({ device, peer }: Extract<Change, { type: "peer.connected" }>): void {
-    const port = this.#senses.devices.known.find(({ name }) => name === device)?.listenPort;
+    const port = this.#inputs.devices.lastScanned.find(({ name }) => name === device)?.listenPort;
     if (port === undefined) return;
     void this.#wakeUpWatch.unannounced({ device, port, handshakeMs: peer.lastHandshakeMs });
   }
@@ -627,14 +627,14 @@ export class App implements Witness {
     );
   }
 
-  #scheduleUpkeep(delayMs: number): void {
-    this.#cancelUpkeep = this.#clock.after(delayMs, () => {
+  #scheduleMaintenance(delayMs: number): void {
+    this.#cancelMaintenance = this.#clock.after(delayMs, () => {
       this.#readClock();
       this.#outbox.refresh();
-      this.#history.keepUp(this.#tracker);
-      this.#traffic.keepUp(this.#tracker.sessions);
+      this.#history.saveIfDue(this.#tracker);
+      this.#traffic.flushIfDue(this.#tracker.sessions);
       const { monotonicMs } = this.#clock.now();
-      const isDue = monotonicMs - this.#cleanedMs >= CLEAN_MS;
+      const isDue = monotonicMs - this.#cleanedMs >= RETENTION_MS;
       if (isDue) {
         this.#cleanedMs = monotonicMs;
         this.#rules?.check();
@@ -643,14 +643,14 @@ export class App implements Witness {
         const { keepMs, maxStoreBytes } = this.#settings;
         this.#isTrimming = this.#history.trim({ keepMs, maxBytes: maxStoreBytes });
       }
-      this.#scheduleUpkeep(this.#isTrimming ? TRIM_PAUSE_MS : UPKEEP_MS);
+      this.#scheduleMaintenance(this.#isTrimming ? TRIM_PAUSE_MS : MAINTENANCE_MS);
     });
   }
 
   #scheduleTick(): void {
     this.#cancelTick();
     const { tickMs } = this.#settings;
-    const { monitor } = this.#senses.wakeUp;
+    const { monitor } = this.#inputs.wakeUp;
     if (this.#stopped || (monitor !== "poll" && !this.#tracker.needsTick)) {
       this.#lastTickMs = -Infinity;
       return;
@@ -663,7 +663,7 @@ export class App implements Witness {
     const atMs = Math.min(this.#lastTickMs + tickMs, deadlineMs);
     this.#cancelTick = this.#clock.after(Math.max(1, atMs - monotonicMs), () => {
       this.#lastTickMs = this.#clock.now().monotonicMs;
-      void this.#look("tick", monitor === "poll" ? null : this.#tracker.tickedDevices);
+      void this.#scan("tick", monitor === "poll" ? null : this.#tracker.tickedDevices);
     });
   }
 
@@ -675,22 +675,27 @@ export class App implements Witness {
       // This scan includes everything a tick would scan.
       if (this.#lastTickMs !== -Infinity) this.#lastTickMs = this.#clock.now().monotonicMs;
       this.#scheduleTick();
-      void this.#look("reconcile", null);
+      void this.#scan("reconcile", null);
       this.#scheduleReconcile();
     });
   }
 }
 
 /** Whether the scan was caused by a timer alone. Such scans include all connected peers. */
-function isByChance(reason: Reason): boolean {
+function isPeriodic(reason: ScanReason): boolean {
   return reason === "tick" || reason === "reconcile";
 }
 
-function haveDevicesChanged(changes: readonly Change[], reason: Reason): boolean {
+function haveDevicesChanged(changes: readonly Change[], reason: ScanReason): boolean {
   return reason === "start" || changes.some(({ type }) => type.startsWith("device."));
 }
 
-function rulesOf({ idleTimeoutMs, holdMs, announceExisting, peers }: Settings): Rules {
+function trackerOptions({
+  idleTimeoutMs,
+  holdMs,
+  announceExisting,
+  peers,
+}: Settings): TrackerOptions {
   return {
     idleTimeoutMs: (publicKey) => peers.get(publicKey)?.idleTimeoutMs ?? idleTimeoutMs,
     holdMs,

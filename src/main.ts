@@ -22,7 +22,7 @@ import type { FileRead } from "./config/secret-files.ts";
 import type { HttpServer } from "./http/server.ts";
 import { Devices } from "./kernel/devices.ts";
 import { loadPage } from "./page/load-page.ts";
-import { claim } from "./platform/instance-lock.ts";
+import { lockInstance } from "./platform/instance-lock.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./platform/log.ts";
 import {
   folderOpenToOthers,
@@ -34,14 +34,14 @@ import {
   thisMachine,
   writeToStderr,
 } from "./platform/os.ts";
-import { runtimeDirOf, socketIn } from "./platform/socket-path.ts";
+import { runtimeDirOf, socketPath } from "./platform/socket-path.ts";
 import type { Notifier } from "./platform/systemd-notify.ts";
 import { versionText } from "./platform/versions.ts";
-import { openSenses, type Senses } from "./scan/inputs.ts";
+import { type Inputs, openInputs } from "./scan/inputs.ts";
 
 const STDERR = 2;
 /** How long to wait if standard error is a pipe whose reader is slow or has stopped reading. */
-const COMPLAINT_MS = 1000;
+const STDERR_TIMEOUT_MS = 1000;
 
 /** The files that a command's settings were read from, by the name given in the settings. */
 type FilesRead = ReadonlyMap<string, FileRead>;
@@ -75,7 +75,7 @@ function absolute(path: string): string {
 }
 
 async function run(
-  { settings, notes }: Extract<Command, { type: "run" }>,
+  { settings, warnings }: Extract<Command, { type: "run" }>,
   files: FilesRead,
 ): Promise<void> {
   const format = chooseFormat(settings.logFormat, {
@@ -84,7 +84,7 @@ async function run(
   });
   const log = createLog({ format, level: settings.logLevel });
   log.info(`wgmon ${version}`, describeSettings(settings, hostname()));
-  for (const note of notes) log.warn(note);
+  for (const note of warnings) log.warn(note);
 
   const clock = systemClock;
   let app: App | null = null;
@@ -102,17 +102,17 @@ async function run(
   process.on("SIGTERM", (signal) => void stop(signal));
   process.on("SIGINT", (signal) => void stop(signal));
   const onTerminal = isTerminal(STDERR);
-  const missed: NodeJS.Signals[] = [];
+  const pendingReloads: NodeJS.Signals[] = [];
   process.on("SIGHUP", (signal) => {
     // The terminal that wgmon was started on was closed, so the daemon must not continue as root.
     if (onTerminal && !isTerminal(STDERR)) void stop(signal);
-    else if (app === null) missed.push(signal);
+    else if (app === null) pendingReloads.push(signal);
     else reload(app, log, notifier);
   });
   const runtimeDir = runtimeDirOf(process.env);
-  const claims = claim(settings.stateDir, runtimeDir);
-  const senses = await openSenses(settings, clock);
-  tellReady(settings, senses, log);
+  const claims = lockInstance(settings.stateDir, runtimeDir);
+  const inputs = await openInputs(settings, clock);
+  logReady(settings, inputs, log);
   // Compile as usual from here on: build.ts delays the JIT, which would make the start slower.
   Bun.unsafe.setJITPolicy(1);
   protectMemory();
@@ -137,17 +137,17 @@ async function run(
     clock,
     machine,
     log,
-    senses,
+    inputs,
     store,
-    rules: await managedRules(settings, senses, log),
+    rules: await managedRules(settings, inputs, log),
     makeTargets: ({ targets }) => makeTargets(targets, { version, clock, keyOf }),
   });
   app.start();
-  if (notifier !== null) keepInformed(notifier, app);
-  if (missed.length > 0) reload(app, log, notifier);
+  if (notifier !== null) publishStatus(notifier, app);
+  if (pendingReloads.length > 0) reload(app, log, notifier);
   await warnOfSecrets(files, settings, log);
   // Loaded last, because nothing depends on it.
-  const [{ HttpServer }, { LiveSource }, { keepSmall }] = await Promise.all([
+  const [{ HttpServer }, { DaemonReadModel: DaemonReadModel }, { keepSmall }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/daemon-read-model.ts"),
     import("./platform/memory.ts"),
@@ -155,7 +155,7 @@ async function run(
   const running = app;
   http = await HttpServer.start({
     loadPage,
-    source: new LiveSource(version, running.parts),
+    source: new DaemonReadModel(version, running.parts),
     settings: () => running.settings,
     runtimeDir,
     refusal: claims.socket,
@@ -166,21 +166,21 @@ async function run(
 }
 
 /** Returns null if wgmon does not manage the firewall rules. */
-async function managedRules({ manageRules, group }: Settings, { wakeUp }: Senses, log: Log) {
+async function managedRules({ manageRules, group }: Settings, { wakeUp }: Inputs, log: Log) {
   if (!manageRules || wakeUp.monitor !== "nflog") return null;
-  const { ManagedRules } = await import("./firewall/firewall-manager.ts");
-  return new ManagedRules({ group, clock: systemClock, log });
+  const { FirewallManager: FirewallManager } = await import("./firewall/firewall-manager.ts");
+  return new FirewallManager({ group, clock: systemClock, log });
 }
 
-function tellReady(settings: Settings, senses: Senses, log: Log): void {
-  const { devices, wakeUp, firstLook } = senses;
+function logReady(settings: Settings, inputs: Inputs, log: Log): void {
+  const { devices, wakeUp, firstScan } = inputs;
   const { devices: wanted, group, captureInterface } = settings;
-  const names = devices.known.map(({ name }) => name);
+  const names = devices.lastScanned.map(({ name }) => name);
   const { monitor, reason } = wakeUp;
   const source = { nflog: { group }, bpf: { interface: captureInterface }, poll: {} }[monitor];
   log.info("ready", { monitor, ...source, reason: reason ?? undefined, devices: names });
   // A device that could not be read may exist; its problem is already in the log.
-  if (names.length > 0 || firstLook.problems.length > 0) return;
+  if (names.length > 0 || firstScan.problems.length > 0) return;
   const what = wanted.length === 0 ? "a WireGuard device" : wanted.join(", ");
   log.info(`there is no WireGuard device to watch yet; waiting for ${what}`);
 }
@@ -192,10 +192,10 @@ async function notifierOf(env: NodeJS.ProcessEnv, log: Log): Promise<Notifier | 
   return new Notifier({ env, clock: systemClock, log });
 }
 
-function keepInformed(notifier: Notifier, { parts }: App): void {
+function publishStatus(notifier: Notifier, { parts }: App): void {
   const tell = () =>
-    notifier.condition({
-      devices: parts.devices.known.map(({ name }) => name),
+    notifier.publishStatus({
+      devices: parts.devices.lastScanned.map(({ name }) => name),
       connected: parts.tracker.connected,
     });
   parts.subscribe(tell);
@@ -217,7 +217,7 @@ function reload(app: App, log: LeveledLog, notifier: Notifier | null): void {
     if (command.type !== "run") return;
     log.setLevel(command.settings.logLevel);
     log.info("settings reloaded", describeSettings(app.reload(command.settings), hostname()));
-    for (const note of command.notes) log.warn(note);
+    for (const note of command.warnings) log.warn(note);
     void warnOfSecrets(files, command.settings, log);
   } catch (error) {
     if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
@@ -248,7 +248,7 @@ async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<vo
   const { targetKeyOf } = await import("./cli/find-peers.ts");
   const log = createLog({ format: "text", level: "warn" });
   const directory = await stateDirOf(settings);
-  using store = await Store.open({ directory, clock: systemClock, log, isTool: true });
+  using store = await Store.open({ directory, clock: systemClock, log, isExternalTool: true });
   const key = target === null ? null : targetKeyOf(target, settings, store);
   runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
 }
@@ -257,8 +257,8 @@ async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<vo
 async function stateDirOf({ stateDir }: Settings): Promise<string> {
   if (stateDir !== DEFAULT_STATE_DIR) return stateDir;
   const { askSettings } = await import("./cli/doctor/daemon.ts");
-  const { Daemon } = await import("./cli/client.ts");
-  const inForce = await askSettings(new Daemon(socketIn(runtimeDirOf(process.env))));
+  const { DaemonClient } = await import("./cli/client.ts");
+  const inForce = await askSettings(new DaemonClient(socketPath(runtimeDirOf(process.env))));
   return inForce?.stateDir ?? stateDir;
 }
 
@@ -267,7 +267,7 @@ async function rules(command: Extract<Command, { type: "rules" }>): Promise<numb
   const { runRules } = await import("./cli/rules.ts");
   using devices = new Devices(settings.devices);
   const request = { action, devices: settings.devices, group: settings.group };
-  return await runRules(request, { devices, print: printLine, complain });
+  return await runRules(request, { devices, print: printLine, complain: printError });
 }
 
 async function service(type: "install-service" | "uninstall-service"): Promise<void> {
@@ -279,7 +279,7 @@ async function service(type: "install-service" | "uninstall-service"): Promise<v
 
 async function extractNames(): Promise<void> {
   const { extractNames: extract, FOLDERS } = await import("./cli/extract-names.ts");
-  extract(FOLDERS, (line) => complain(`wgmon: ${line}`));
+  extract(FOLDERS, (line) => printError(`wgmon: ${line}`));
 }
 
 async function doctor(
@@ -307,21 +307,21 @@ async function receiveEvents(command: Extract<Command, { type: "receive" }>): Pr
 async function ask(
   command: Extract<Command, { type: "status" | "sessions" | "events" | "top" }>,
 ): Promise<number> {
-  const { runAsking } = await import("./cli/query-commands.ts");
-  const tell = (line: string) => complain(`wgmon: ${line}`);
+  const { runQuery } = await import("./cli/query-commands.ts");
+  const tell = (line: string) => printError(`wgmon: ${line}`);
   const { env } = process;
-  return await runAsking(command, { env, version, clock: systemClock, complain: tell });
+  return await runQuery(command, { env, version, clock: systemClock, complain: tell });
 }
 
 function printLine(line: string): void {
   print(`${printableLine(line)}\n`);
 }
 
-function complain(...lines: readonly string[]): void {
+function printError(...lines: readonly string[]): void {
   const text = `${lines.map(printableLine).join("\n")}\n`;
   try {
     // Not process.stderr, which opens further descriptors: the limit may already be reached.
-    writeToStderr(Buffer.from(text), COMPLAINT_MS);
+    writeToStderr(Buffer.from(text), STDERR_TIMEOUT_MS);
   } catch (error) {
     // No C library can be called, which may be the error to report.
     if (error instanceof LibraryError) process.stderr.write(text);
@@ -380,7 +380,7 @@ try {
   }
 } catch (error) {
   if (error instanceof ConfigError) {
-    complain(...error.problems.map((problem) => `wgmon: ${problem}`), error.nextStep);
+    printError(...error.errors.map((problem) => `wgmon: ${problem}`), error.nextStep);
     process.exit(2);
   }
   if (
@@ -388,7 +388,7 @@ try {
     error instanceof LibraryError ||
     error instanceof AlreadyRunning
   ) {
-    complain(`wgmon: ${error.message}`);
+    printError(`wgmon: ${error.message}`);
     process.exit(1);
   }
   throw error;

@@ -10,15 +10,15 @@ import { SystemError } from "../src/base/errors.ts";
 import type { PublicKey } from "../src/base/wireguard.ts";
 import type { Monitor } from "../src/capture/capture.ts";
 import type { Settings } from "../src/config/config.ts";
-import type { Message, Target, Verdict } from "../src/delivery/target.ts";
-import { sentence } from "../src/events/event.ts";
-import { ManagedRules, type Nft } from "../src/firewall/firewall-manager.ts";
-import { LiveSource } from "../src/http/daemon-read-model.ts";
+import type { DeliveryResult, Message, Target } from "../src/delivery/target.ts";
+import { describeEvent } from "../src/events/event.ts";
+import { FirewallManager, type Nft } from "../src/firewall/firewall-manager.ts";
+import { DaemonReadModel } from "../src/http/daemon-read-model.ts";
 import { exposition } from "../src/http/metrics.ts";
 import { viewPeer, viewSession, viewStatus } from "../src/http/view.ts";
-import type { LookResult } from "../src/kernel/devices.ts";
+import type { ScanResult } from "../src/kernel/devices.ts";
 import type { Fields } from "../src/platform/log.ts";
-import type { Senses } from "../src/scan/inputs.ts";
+import type { Inputs } from "../src/scan/inputs.ts";
 import { type EventQuery, type SessionQuery, Store } from "../src/store/store.ts";
 import { HandClock } from "./support/clock.ts";
 import { ipv4, response } from "./support/packets.ts";
@@ -36,12 +36,12 @@ let sent: Message[];
 let logged: { message: string; fields: Fields }[];
 let warned: string[];
 /** What a look finds, but for the first one. */
-let look: (names: ReadonlySet<string> | null) => Promise<LookResult>;
+let look: (names: ReadonlySet<string> | null) => Promise<ScanResult>;
 let port: number;
 /** What takes a sampled packet; null: no sample may be had. */
 let sampled: ((packet: Uint8Array) => void) | null;
 /** On all that is sent. */
-let verdict: Verdict;
+let verdict: DeliveryResult;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "wgmon-app-"));
@@ -75,7 +75,7 @@ function connectedPeers() {
 }
 
 /** Alice and Bob have been connected since just before the start, and silent. */
-function found(): LookResult {
+function found(): ScanResult {
   return { ...looks.look([WG0, connectedPeers()]), present: new Set([WG0.name]), problems: [] };
 }
 
@@ -96,7 +96,7 @@ const openSessions: SessionQuery = {
   limit: 1000,
 };
 
-function metricsOf(source: LiveSource): string {
+function metricsOf(source: DaemonReadModel): string {
   const { chunks } = exposition(source, { namings: [], accept: "" });
   return Iterator.from(chunks).toArray().join("");
 }
@@ -104,7 +104,7 @@ function metricsOf(source: LiveSource): string {
 /** A wgmon that sees them when it starts. */
 async function start(
   given: string | Settings,
-  rules: ManagedRules | null = null,
+  rules: FirewallManager | null = null,
   monitor: Monitor = "poll",
 ): Promise<App> {
   const log = () => {};
@@ -118,7 +118,7 @@ async function start(
     clock,
     log: { debug: log, info: log, warn: log, error: log },
   });
-  const senses = {
+  const inputs = {
     devices: {
       get known() {
         return [{ ...WG0, listenPort: port }];
@@ -141,7 +141,7 @@ async function start(
     firstLook: found(),
     attend() {},
     close() {},
-  } as unknown as Senses;
+  } as unknown as Inputs;
   const target: Target = {
     key: "target",
     channel: {
@@ -158,7 +158,7 @@ async function start(
     clock,
     machine: clock,
     log: { debug: log, info: say, warn, error: say },
-    senses,
+    inputs,
     store,
     rules,
     makeTargets: () => [target],
@@ -195,7 +195,7 @@ test("names come from the device's file, tags from the settings, and both are in
 
 test("of a mute peer the log tells, and no target", async () => {
   await start(`[peers."${ALICE}"]\nname = "ada"\nmute = true`);
-  const told = sent.flatMap(({ events }) => events).map((event) => sentence(event));
+  const told = sent.flatMap(({ events }) => events).map((event) => describeEvent(event));
   expect(told.filter((text) => text.includes("connected"))).toEqual([
     `${BOB} (wg0) connected from 192.0.2.1:51820 already when wgmon started`,
   ]);
@@ -237,7 +237,7 @@ test("after a reload names and mute are as they are now", async () => {
     clock.advance(10_000);
     await settled();
   }
-  expect(sent.flatMap(({ events }) => events).map((event) => sentence(event))).toEqual([
+  expect(sent.flatMap(({ events }) => events).map((event) => describeEvent(event))).toEqual([
     "ada (wg0) disconnected after 0s",
   ]);
 });
@@ -439,7 +439,7 @@ test("handshake.unknown is counted by a sample, and by what wakes wgmon where th
 
 test("a look that is still taken when it stops changes nothing any more", async () => {
   const running = await start(`tick = "1s"`);
-  const { promise, resolve } = Promise.withResolvers<LookResult>();
+  const { promise, resolve } = Promise.withResolvers<ScanResult>();
   look = () => promise;
   await pass(2000, 1000);
   await running.stop();
@@ -457,7 +457,7 @@ test("firewall rules of ours follow the ports, are checked without a slow look, 
     return Promise.resolve();
   };
   const log = { info() {}, warn() {} };
-  const rules = new ManagedRules({ group: 1, clock, log, nft });
+  const rules = new FirewallManager({ group: 1, clock, log, nft });
   const running = await start(`tick = "30s"\nreconcile = "0s"`, rules);
   expect(ran.splice(0)).toEqual(["load table inet wgmon"]);
   await pass(65_000, 1000);
@@ -483,7 +483,7 @@ for (const [what, bootMs, stepMs] of [
     verdict = { type: "retry", reason: "503", afterMs: null };
     const running = await start(`tick = "1s"\nidle_timeout = "200s"\nreconcile = 0\nkeep = "2d"`);
     await pass(60_000, 1000);
-    const source = new LiveSource("1.2.3", running.parts);
+    const source = new DaemonReadModel("1.2.3", running.parts);
     const before = running.parts.store.events(oldest).length;
     clock.jump(stepMs);
     // The first request after the step, before any scan.
@@ -537,7 +537,7 @@ test("a clock that is set while wgmon is stopped changes no duration either", as
     "the clock was set forward by 20785d 23h; earlier times were adjusted",
   ]);
   await pass(30_000, 1000);
-  const source = new LiveSource("1.2.3", running.parts);
+  const source = new DaemonReadModel("1.2.3", running.parts);
   const rows = source.store.sessions(openSessions);
   expect(rows.map((row) => viewSession(source, row).durationMs)).toEqual([61_000, 61_000]);
   const metrics = metricsOf(source);

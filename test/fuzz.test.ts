@@ -11,7 +11,7 @@ import { expect, test } from "bun:test";
 import { isIP } from "node:net";
 
 import { ParseError } from "../src/base/errors.ts";
-import type { Device, DeviceLook, Endpoint, Peer } from "../src/base/wireguard.ts";
+import type { Device, DeviceScan, Endpoint, Peer } from "../src/base/wireguard.ts";
 import { parseLogged } from "../src/capture/nflog.ts";
 import { parsePacket } from "../src/capture/packet.ts";
 import { parseFamily } from "../src/kernel/genl-family.ts";
@@ -180,7 +180,7 @@ function readDump(table: PeerTable, datagram: Uint8Array): void {
 /** What of each peer is compared from look to look. */
 type Known = Map<string, string>;
 
-function apply(known: Known, { changed, removed }: DeviceLook): void {
+function apply(known: Known, { changed, removed }: DeviceScan): void {
   for (const key of removed) check(known.delete(key), "an unknown peer was removed");
   for (const { peer, before } of changed) {
     check(

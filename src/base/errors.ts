@@ -38,13 +38,13 @@ export function isUnreadable(error: unknown): error is SystemError | ParseError 
  */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
-  readonly problems: readonly string[];
+  readonly errors: readonly string[];
   /** The line to print after the problems. */
   readonly nextStep: string;
 
   constructor(problems: readonly string[], nextStep = "wgmon --help lists all settings.") {
     super(problems.join("\n"));
-    this.problems = problems;
+    this.errors = problems;
     this.nextStep = nextStep;
   }
 }

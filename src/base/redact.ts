@@ -14,14 +14,14 @@ export function redactUrl(url: string): string {
 }
 
 /** Hides secrets: a webhook's URL or a signing secret may be in the wrong place. */
-export function withoutSecrets(text: string): string {
+export function redact(text: string): string {
   if (text.includes("whsec_")) return "(hidden)";
   return /:\/|https?:/i.test(text) ? redactUrl(text) : text;
 }
 
 /** A value for a message: short, on one line, and safe for a terminal. */
-export function quoted(text: string): string {
-  const safe = withoutSecrets(text);
+export function quoteSafely(text: string): string {
+  const safe = redact(text);
   if (safe !== text) return safe;
   const short = text.length > 60 ? `${text.slice(0, 60)}...` : text;
   return JSON.stringify(short).replace(
@@ -31,7 +31,7 @@ export function quoted(text: string): string {
 }
 
 /** An unknown word, as far as it cannot contain a secret: `https` of a URL in the wrong place. */
-export function beginning(word: string): string {
+export function safePrefix(word: string): string {
   if (word.includes("whsec_")) return "(hidden)";
   const plain = /^[\w-]{0,30}/.exec(word)![0];
   return plain === word ? word : `${plain}...`;
@@ -39,11 +39,11 @@ export function beginning(word: string): string {
 
 /** The path of the settings file for a message. */
 export function fileName(path: string): string {
-  return /^[\w./+-]+$/.test(withoutSecrets(path)) ? path : quoted(path);
+  return /^[\w./+-]+$/.test(redact(path)) ? path : quoteSafely(path);
 }
 
 /** `nflog, bpf or poll` */
-export function listed(words: readonly string[], and: string): string {
+export function formatList(words: readonly string[], and: string): string {
   return words.length < 2
     ? words.join("")
     : `${words.slice(0, -1).join(", ")} ${and} ${words.at(-1)}`;
@@ -60,11 +60,13 @@ export function noSuch(
   known: readonly string[],
 ): string {
   const few = known.length > 0 && known.length <= NAMES_MAX;
-  const there = few ? `; there ${known.length === 1 ? "is" : "are"} ${listed(known, "and")}` : "";
+  const there = few
+    ? `; there ${known.length === 1 ? "is" : "are"} ${formatList(known, "and")}`
+    : "";
   // Numbers get no guess, because every number resembles every other.
   const guess = didYouMean(
     word,
     known.filter((name) => !/^\d+$/.test(name)),
   );
-  return `--${flag}: there is no ${what} ${quoted(word)}${guess || there}`;
+  return `--${flag}: there is no ${what} ${quoteSafely(word)}${guess || there}`;
 }

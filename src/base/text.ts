@@ -4,7 +4,7 @@
  * Returns the text on one line, without invisible characters and bidirectional controls. Characters that join
  * others (emoji, Persian) are kept between them.
  */
-export function clean(text: string): string {
+export function sanitize(text: string): string {
   // Most names match this. Compiling Unicode classes is slow.
   if (/^[!-~]+( [!-~]+)*$/.test(text)) return text;
   // The last pattern is tried only where a run begins: tried at each position of a long run, it takes seconds.
@@ -22,7 +22,7 @@ export function clean(text: string): string {
 export let graphemes: Intl.Segmenter | undefined;
 
 /** Cuts a text to `max` UTF-16 units, with `…` as one character if something was cut off. */
-export function cut(text: string, max: number): string {
+export function truncate(text: string, max: number): string {
   if (text.length <= max) return text;
   // Created for the first long name: it takes a millisecond or two.
   graphemes ??= new Intl.Segmenter("en", { granularity: "grapheme" });

@@ -73,7 +73,7 @@ export interface PeerChange {
 }
 
 /** The result of a scan for one device. */
-export interface DeviceLook {
+export interface DeviceScan {
   readonly device: Device;
   readonly changed: readonly PeerChange[];
   /** Peers that were in the previous scan and are missing in this one. */
@@ -81,8 +81,8 @@ export interface DeviceLook {
 }
 
 /** The result of a scan of all devices or of the requested ones. */
-export interface Look {
-  readonly devices: readonly DeviceLook[];
+export interface Scan {
+  readonly devices: readonly DeviceScan[];
   /** Devices of the previous scan that no longer exist. */
   readonly removed: readonly Device[];
 }

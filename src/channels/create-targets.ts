@@ -3,7 +3,7 @@
 import type { Clock } from "../base/clock.ts";
 import { redactUrl } from "../base/redact.ts";
 import type { Channel, Target } from "../delivery/target.ts";
-import { isSelected } from "../events/event-filter.ts";
+import { matchesFilter } from "../events/event-filter.ts";
 import { createExec } from "./exec.ts";
 import type { TargetSettings } from "./target-settings.ts";
 import { createWebhook } from "./webhook.ts";
@@ -26,7 +26,7 @@ export function makeTargets(
     key: keys[index]!,
     // Two targets at one host look the same without their paths, so number them.
     channel: channelOf(target, targets.length > 1 ? ` ${index + 1}` : "", options),
-    accepts: (event) => isSelected(event, target.selection),
+    accepts: (event) => matchesFilter(event, target.selection),
     digestMs: target.digestMs,
   }));
 }

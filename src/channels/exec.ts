@@ -24,12 +24,12 @@
  */
 
 import { redactUrl } from "../base/redact.ts";
-import { clean, cut } from "../base/text.ts";
-import type { Channel, Message, Verdict } from "../delivery/target.ts";
+import { sanitize, truncate } from "../base/text.ts";
+import type { Channel, DeliveryResult, Message } from "../delivery/target.ts";
 import { withoutAmbientCapabilities } from "../platform/os.ts";
 import { json } from "./formats/json.ts";
-import { fitting, linesOf } from "./formats/message-text.ts";
-import { Limit } from "./webhook.ts";
+import { formatLines, truncateLines } from "./formats/message-text.ts";
+import { Deadline } from "./webhook.ts";
 
 /** sysexits.h: the input is wrong. Another attempt would send the same input. */
 const EX_DATAERR = 65;
@@ -73,7 +73,7 @@ export function createExec({ command, label, timeoutMs }: ExecOptions): Channel 
       // file is closed when Bun collects garbage, after some seconds or a few hundred programs.
       const stdin = new TextEncoder().encode(`${json.request(message, NOWHERE).body}\n`);
       if (signal.aborted) return retry("aborted");
-      using limit = new Limit(signal, timeoutMs);
+      using limit = new Deadline(signal, timeoutMs);
       let child: Child;
       try {
         // Detached: a process group of its own, without a terminal, which can be killed as a whole.
@@ -119,7 +119,7 @@ function killGroup(pid: number): void {
   }
 }
 
-function verdictOn({ exitCode, signalCode }: Child, line: string): Verdict {
+function verdictOn({ exitCode, signalCode }: Child, line: string): DeliveryResult {
   if (exitCode === 0) return { type: "delivered" };
   if (exitCode === null) return retry(`killed by ${signalCode}`, line);
   const reason = withLine(`exit code ${exitCode}`, line);
@@ -128,7 +128,7 @@ function verdictOn({ exitCode, signalCode }: Child, line: string): Verdict {
     : { type: "retry", reason, afterMs: null };
 }
 
-function retry(what: string, line = ""): Verdict {
+function retry(what: string, line = ""): DeliveryResult {
   return { type: "retry", reason: withLine(what, line), afterMs: null };
 }
 
@@ -164,7 +164,7 @@ function environment(message: Message): Record<string, string> {
     WGMON_PEER: peer?.publicKey ?? "",
     WGMON_PEER_NAME: peer?.name ?? "",
     WGMON_ENDPOINT: peer?.endpoint ?? "",
-    WGMON_TEXT: fitting(linesOf(message), { max: TEXT_MAX }).join("\n"),
+    WGMON_TEXT: truncateLines(formatLines(message), { max: TEXT_MAX }).join("\n"),
     WGMON_COUNT: String(events.length),
   };
   const { PATH, HOME } = process.env;
@@ -202,9 +202,9 @@ class Tail implements Disposable {
   lastLine(): string {
     const lines = new TextDecoder().decode(this.#kept).split(/[\r\n]+/);
     // oxlint-disable-next-line no-control-regex
-    const texts = lines.map((line) => clean(line.replace(/\x1b\[[\d;?]*[A-Za-z]/g, "")));
+    const texts = lines.map((line) => sanitize(line.replace(/\x1b\[[\d;?]*[A-Za-z]/g, "")));
     const last = texts.findLast((text) => text !== "") ?? "";
-    return cut(
+    return truncate(
       last.replace(/https?:\/\/\S+/gi, (url) => redactUrl(url)),
       LINE_MAX,
     );

@@ -3,8 +3,8 @@
  * the secrets of the URL, which some receivers repeat. Pure.
  */
 
-import { clean, cut } from "../base/text.ts";
-import { asMembers, membersOf } from "./formats/response-body.ts";
+import { sanitize, truncate } from "../base/text.ts";
+import { asObject, membersOf } from "./formats/response-body.ts";
 
 /** UTF-16 units: about two lines of a log. */
 const WORDS_MAX = 200;
@@ -45,8 +45,8 @@ const SHARED = 6;
  * @param url its secrets are removed from the words.
  */
 export function refusalIn(body: string, url: URL): string | null {
-  const words = clean(reasonIn(body) ?? "");
-  return words === "" ? null : cut(withoutSecrets(words, url), WORDS_MAX);
+  const words = sanitize(reasonIn(body) ?? "");
+  return words === "" ? null : truncate(withoutSecrets(words, url), WORDS_MAX);
 }
 
 function reasonIn(body: string): string | null {
@@ -57,10 +57,10 @@ function reasonIn(body: string): string | null {
 }
 
 function reasonOf(value: unknown, depth: number): string | null {
-  if (typeof value === "string") return clean(value) === "" ? null : value;
+  if (typeof value === "string") return sanitize(value) === "" ? null : value;
   if (!isObject(value) || depth > DEPTH_MAX) return null;
   if (Array.isArray(value)) return first(value, depth);
-  const members = asMembers(value);
+  const members = asObject(value);
   const names: readonly string[] = MEMBERS;
   const known = first(
     names.map((name) => members[name]),

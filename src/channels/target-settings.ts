@@ -1,6 +1,6 @@
 /** What the settings say about one target: where its events go, which events, and how. */
 
-import type { Selection } from "../events/event-filter.ts";
+import type { EventFilter } from "../events/event-filter.ts";
 import type { Format } from "./formats/format.ts";
 import type { FormatName } from "./formats/index.ts";
 import type { SigningSecret } from "./signature.ts";
@@ -9,7 +9,7 @@ export interface TargetSettings {
   /** null: the target has no name. */
   readonly name: string | null;
   readonly destination: Destination;
-  readonly selection: Selection;
+  readonly selection: EventFilter;
   /** How long events are gathered into one message; 0: each event is sent alone. */
   readonly digestMs: number;
   /** Time limit for one attempt. */

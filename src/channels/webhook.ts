@@ -1,7 +1,7 @@
 /** One attempt to deliver one message by HTTP POST, and the verdict on the answer. */
 
 import type { Clock } from "../base/clock.ts";
-import type { Channel, Message, Verdict } from "../delivery/target.ts";
+import type { Channel, DeliveryResult, Message } from "../delivery/target.ts";
 import type { Format } from "./formats/format.ts";
 import { type Proxy, proxyFor } from "./proxy.ts";
 import { refusalIn } from "./refusal.ts";
@@ -17,7 +17,7 @@ const RETRY_AFTER_MAX_MS = 15 * 60_000;
  * Not a socket. The first fetch() makes Bun create its HTTP thread. Without free descriptors, that ends the
  * process or hangs the request. So the thread is created at the start, by a request that cannot connect.
  */
-const NOWHERE: BunFetchRequestInit = { method: "POST", unix: "/dev/null" };
+const UNREACHABLE_SOCKET: BunFetchRequestInit = { method: "POST", unix: "/dev/null" };
 
 /** Bytes of an answer's body that are read for a verdict: error messages are short. */
 const BODY_MAX = 4096;
@@ -37,7 +37,7 @@ export interface WebhookOptions {
 }
 
 /** What is the same in all attempts to send a message. */
-interface Encoded {
+interface EncodedRequest {
   readonly id: string;
   readonly count: number;
   readonly url: string;
@@ -49,10 +49,10 @@ export function createWebhook(options: WebhookOptions): Channel {
   const { format, secrets, label, version, clock, timeoutMs = TIMEOUT_MS } = options;
   const url = urlOf(options.url);
   // All attempts to send a message come before those of the next, so caching one is enough.
-  let encoded: Encoded | null = null;
+  let encoded: EncodedRequest | null = null;
   const connections = new Connections();
 
-  function encode(message: Message): Encoded {
+  function encode(message: Message): EncodedRequest {
     const { id, events } = message;
     // A digest keeps its id when `wgmon outbox` removes an event from it.
     if (encoded?.id === id && encoded.count === events.length) return encoded;
@@ -73,11 +73,11 @@ export function createWebhook(options: WebhookOptions): Channel {
   }
 
   /** The request for now: a signature contains the current time. */
-  function requestFor(content: Encoded): Pick<RequestInit, "headers" | "body"> {
+  function requestFor(content: EncodedRequest): Pick<RequestInit, "headers" | "body"> {
     return { headers: { ...content.headers, ...signature(content) }, body: content.body };
   }
 
-  function signature({ id, body }: Encoded): Record<string, string> {
+  function signature({ id, body }: EncodedRequest): Record<string, string> {
     if (format.isSigned !== true) return {};
     const timestamp = String(Math.floor(clock.now().wallMs / 1000));
     const headers = { "webhook-id": id, "webhook-timestamp": timestamp };
@@ -85,19 +85,19 @@ export function createWebhook(options: WebhookOptions): Channel {
     return { ...headers, "webhook-signature": sign(secrets, { id, timestamp, body }) };
   }
 
-  async function verdictOn({ status, headers, body }: Response): Promise<Verdict> {
+  async function verdictOn({ status, headers, body }: Response): Promise<DeliveryResult> {
     // Within TLS, the answer cannot come from a proxy.
     const proxy = url.protocol === "http:" ? proxyFor(url) : null;
     const verdict = judge(status, headers, { nowMs: clock.now().wallMs, proxy });
     const isRefused = verdict.type === "drop" && status >= 400;
-    if (format.judge === undefined && !isRefused) {
+    if (format.interpretResponse === undefined && !isRefused) {
       // The body does not matter, and may be endless. A short body has already arrived, so its connection is
       // reused.
       body?.cancel().catch(() => {});
       return verdict;
     }
-    const text = await beginning(body);
-    const own = format.judge?.(status, text) ?? null;
+    const text = await readPrefix(body);
+    const own = format.interpretResponse?.(status, text) ?? null;
     if (own !== null || !isRefused) return own ?? verdict;
     return { type: "drop", reason: refusal(status, { words: refusalIn(text, url), proxy }) };
   }
@@ -105,12 +105,12 @@ export function createWebhook(options: WebhookOptions): Channel {
   return {
     name: label,
     warmUp(sample) {
-      const request = { ...NOWHERE, ...requestFor(encode(sample)) };
+      const request = { ...UNREACHABLE_SOCKET, ...requestFor(encode(sample)) };
       void fetch("http://localhost/", request).catch(() => {});
     },
     async attempt(message, signal) {
       const content = encode(message);
-      using limit = new Limit(signal, timeoutMs);
+      using limit = new Deadline(signal, timeoutMs);
       const request = { ...requestFor(content), signal: limit.signal };
       let response: Response;
       try {
@@ -164,7 +164,7 @@ class Connections {
  * Returns the beginning of a body. If the body is cut off or too slow for the time limit, returns what has
  * arrived.
  */
-async function beginning(body: ReadableStream<Uint8Array> | null): Promise<string> {
+async function readPrefix(body: ReadableStream<Uint8Array> | null): Promise<string> {
   if (body === null) return "";
   const decoder = new TextDecoder();
   const reader = body.getReader();
@@ -188,7 +188,7 @@ async function beginning(body: ReadableStream<Uint8Array> | null): Promise<strin
  * Aborts when `outer` does or at the time limit, and releases everything when disposed. AbortSignal.timeout
  * lives until its time is up, and AbortSignal.any as long as its sources, here as long as the process.
  */
-export class Limit implements Disposable {
+export class Deadline implements Disposable {
   readonly #controller = new AbortController();
   readonly #outer: AbortSignal;
   readonly #timer: NodeJS.Timeout;
@@ -226,7 +226,11 @@ interface Circumstances {
 }
 
 /** What an answer means for the event. */
-export function judge(status: number, headers: Headers, { nowMs, proxy }: Circumstances): Verdict {
+export function judge(
+  status: number,
+  headers: Headers,
+  { nowMs, proxy }: Circumstances,
+): DeliveryResult {
   if (status >= 200 && status < 300) return { type: "delivered" };
   if (status >= 300 && status < 400) {
     const reason = `${status}: redirects are not followed, give the final URL${by(proxy)}`;

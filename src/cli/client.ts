@@ -11,7 +11,7 @@ const SILENCE_MS = 30_000;
 const ORIGIN = "http://localhost";
 
 /** Answers a command's requests. */
-export interface Answers {
+export interface ApiReader {
   /**
    * Returns the answer to `GET` of a path such as `/v1/status`.
    *
@@ -21,19 +21,19 @@ export interface Answers {
 }
 
 /** No daemon listens on the socket. Some commands work without one. */
-export class NotRunning extends SystemError {}
+export class DaemonNotRunning extends SystemError {}
 
 /** The daemon hangs, or ended during the request. It may come back. */
-export class Lost extends SystemError {}
+export class ConnectionLost extends SystemError {}
 
-export class Daemon implements Answers {
+export class DaemonClient implements ApiReader {
   /** Path of the daemon's socket. */
   readonly socket: string;
-  readonly #patience: { readonly answerMs: number; readonly silenceMs: number };
+  readonly #timeouts: { readonly answerMs: number; readonly silenceMs: number };
 
   constructor(socket: string, patience = { answerMs: ANSWER_MS, silenceMs: SILENCE_MS }) {
     this.socket = socket;
-    this.#patience = patience;
+    this.#timeouts = patience;
   }
 
   /**
@@ -43,7 +43,7 @@ export class Daemon implements Answers {
    * @throws SystemError when access is denied, or the daemon refuses the request.
    */
   async get<View>(path: string): Promise<View> {
-    const signal = AbortSignal.timeout(this.#patience.answerMs);
+    const signal = AbortSignal.timeout(this.#timeouts.answerMs);
     return await this.#ask(path, signal, viewOf<View>);
   }
 
@@ -53,7 +53,7 @@ export class Daemon implements Answers {
    * @throws as `get` does.
    */
   async text(path: string): Promise<string> {
-    const signal = AbortSignal.timeout(this.#patience.answerMs);
+    const signal = AbortSignal.timeout(this.#timeouts.answerMs);
     return await this.#ask(path, signal, async (response) =>
       response.ok ? (await response.text()).trim() : await viewOf<never>(response, path),
     );
@@ -72,16 +72,16 @@ export class Daemon implements Answers {
       clearTimeout(timer);
       timer = setTimeout(() => patience.abort(new DOMException("", "TimeoutError")), ms);
     };
-    wait(this.#patience.answerMs);
+    wait(this.#timeouts.answerMs);
     try {
       const body = await this.#ask(path, patience.signal, async (response) =>
         response.ok ? response.body : await viewOf<never>(response, path),
       );
       const decoder = new TextDecoder();
-      wait(this.#patience.silenceMs);
+      wait(this.#timeouts.silenceMs);
       for await (const bytes of body ?? []) {
         yield decoder.decode(bytes, { stream: true });
-        wait(this.#patience.silenceMs);
+        wait(this.#timeouts.silenceMs);
       }
     } catch (error) {
       throw error instanceof SystemError ? error : this.#failure(error);
@@ -110,13 +110,13 @@ export class Daemon implements Answers {
     switch (code) {
       case "ENOENT":
       case "ECONNREFUSED":
-        return new NotRunning(operation, code, "wgmon is not running here");
+        return new DaemonNotRunning(operation, code, "wgmon is not running here");
       case "EACCES":
         return new SystemError(operation, code, "run this as root");
       case "TimeoutError":
-        return new Lost(operation, "no answer", "it hangs, or is stopped");
+        return new ConnectionLost(operation, "no answer", "it hangs, or is stopped");
       case "ECONNRESET":
-        return new Lost(operation, code, "it ended, or another program has this socket");
+        return new ConnectionLost(operation, code, "it ended, or another program has this socket");
       default:
         return new SystemError(operation, code);
     }
@@ -140,6 +140,6 @@ export async function viewOf<View>(response: Response, path: string): Promise<Vi
   if (response.ok) return view as View;
   const { title = "", detail = "" } = view as { readonly title?: string; readonly detail?: string };
   const { status } = response;
-  const Failure = status >= 500 ? Lost : SystemError;
+  const Failure = status >= 500 ? ConnectionLost : SystemError;
   throw new Failure(operation, detail || title, `${status}`);
 }

@@ -43,13 +43,13 @@ function flagsOf(settings: Iterable<readonly [string, Setting<unknown>]>): Flag[
     const flag: Flag = {
       name,
       // The first part of the sentence is enough for a list.
-      meaning: setting.meaning.split(/;| \(/)[0]!,
+      meaning: setting.description.split(/;| \(/)[0]!,
       takesValue: setting.placeholder !== null,
       isRepeated: setting.separator !== undefined,
       suggests: setting.suggests,
     };
     // A setting that is a switch and on by default also has a negated flag.
-    const isOn = !flag.takesValue && setting.initial === "true";
+    const isOn = !flag.takesValue && setting.defaultValue === "true";
     return isOn ? [flag, { ...flag, name: `no-${name}`, meaning: `not: ${flag.meaning}` }] : [flag];
   });
 }
@@ -90,7 +90,7 @@ function bash(): string {
   const withValue = [...bySuggestion().values()].flatMap(({ names }) => names);
   const commands = COMMANDS.map((command) => {
     const flags = flagsOfCommand(command).map(({ name }) => `--${name}`);
-    return `    ${command}) words='${commandOf(command).words.join(" ")}' flags='${flags.join(" ")}' ;;`;
+    return `    ${command}) subcommands='${commandOf(command).subcommands.join(" ")}' flags='${flags.join(" ")}' ;;`;
   });
   const ofRun = [
     ...flagsOfCommand("run").map(({ name }) => `--${name}`),
@@ -101,9 +101,9 @@ function bash(): string {
   return `# Completion of wgmon for bash, made by: wgmon completion bash
 _wgmon() {
   local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]}
-  local command= word= index path words flags
+  local command= word= index path subcommands flags
   COMPREPLY=()
-  # To bash, --flag=value is three words.
+  # To bash, --flag=value is three subcommands.
   if [[ $current == = ]]; then
     current=
   elif [[ $previous == = ]]; then
@@ -122,12 +122,12 @@ ${values.join("\n")}
     esac
   done
   case $command in
-    '') words='${COMMANDS.join(" ")}' flags='${ofRun.join(" ")}' ;;
+    '') subcommands='${COMMANDS.join(" ")}' flags='${ofRun.join(" ")}' ;;
 ${commands.join("\n")}
     *) return ;;
   esac
-  [[ -n $word ]] && words=
-  [[ $current == -* ]] && words=$flags
+  [[ -n $word ]] && subcommands=
+  [[ $current == -* ]] && subcommands=$flags
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
 complete -F _wgmon wgmon
@@ -159,11 +159,11 @@ function zsh(): string {
     (command) => `    ${quoted(`${command}:${commandOf(command).summary}`)}`,
   );
   const cases = COMMANDS.map((command) => {
-    const { words, flags, takesSettings } = commandOf(command);
+    const { subcommands, flags, takesSettings } = commandOf(command);
     const specs = [
       ...[...flagsOf(Object.entries(flags)), HELP].map(zshSpec),
       ...(takesSettings ? ['"$settings[@]"'] : []),
-      ...(words.length === 0 ? [] : [quoted(`1:word:(${words.join(" ")})`)]),
+      ...(subcommands.length === 0 ? [] : [quoted(`1:word:(${subcommands.join(" ")})`)]),
     ];
     return `        ${command}) _arguments ${specs.join(" ")} ;;`;
   });
@@ -237,13 +237,13 @@ function fish(): string {
     `complete -c wgmon -n ${quoted(hasNone)} -l version -d 'print versions'`,
     `complete -c wgmon -n ${quoted(hasNone)} -l licenses -d 'print licences'`,
     ...COMMANDS.flatMap((command) => {
-      const { words, flags } = commandOf(command);
+      const { subcommands, flags } = commandOf(command);
       const isGiven = `__fish_seen_subcommand_from ${command}`;
-      const wantsWord = `${isGiven}; and not __fish_seen_subcommand_from ${words.join(" ")}`;
+      const wantsWord = `${isGiven}; and not __fish_seen_subcommand_from ${subcommands.join(" ")}`;
       return [
-        ...(words.length === 0
+        ...(subcommands.length === 0
           ? []
-          : [`complete -c wgmon -n ${quoted(wantsWord)} -a ${quoted(words.join(" "))}`]),
+          : [`complete -c wgmon -n ${quoted(wantsWord)} -a ${quoted(subcommands.join(" "))}`]),
         ...flagsOf(Object.entries(flags)).map((flag) => fishFlag(flag, isGiven)),
       ];
     }),
@@ -279,7 +279,7 @@ function fishValue(suggestion: Suggestion): string {
   }
 }
 
-/** zsh and fish parse the words as a list of their own, in which an unescaped * would match files. */
+/** zsh and fish parse the subcommands as a list of their own, in which an unescaped * would match files. */
 function escaped(words: readonly string[]): string {
   return words.map((word) => word.replace(/[^\w.-]/g, String.raw`\$&`)).join(" ");
 }

@@ -2,14 +2,14 @@
 
 import type { Clock } from "../base/clock.ts";
 import { visible } from "../base/visible.ts";
-import { shortSentence } from "../channels/formats/message-text.ts";
+import { describeShort } from "../channels/formats/message-text.ts";
 import type { EventsRequest } from "../config/config.ts";
-import { isSelected, type Selection } from "../events/event-filter.ts";
+import { type EventFilter, matchesFilter } from "../events/event-filter.ts";
 import type { Event } from "../events/event-schema.ts";
-import type { PlacedEventView } from "../http/view.ts";
-import { type Answers, type Daemon, Lost, NotRunning } from "./client.ts";
-import { checkDevices, type NamedPeers, peersNamed, unknownPeer } from "./find-peers.ts";
-import { PAGE, type Page, pagesOf, sinceOf } from "./history-query.ts";
+import type { StoredEventView } from "../http/view.ts";
+import { type ApiReader, ConnectionLost, type DaemonClient, DaemonNotRunning } from "./client.ts";
+import { checkDevices, findPeers, type NamedPeers, peerNotFound } from "./find-peers.ts";
+import { PAGE, type PageQuery, pagesOf, sinceOf } from "./history-query.ts";
 import { MessageReader } from "./sse.ts";
 import { json, localTime, type Output } from "./text.ts";
 
@@ -23,7 +23,7 @@ interface Options extends Output {
   readonly clock: Clock;
 }
 
-interface EventsPage extends Page<PlacedEventView> {
+interface EventsPage extends PageQuery<StoredEventView> {
   readonly latest: number;
 }
 
@@ -34,7 +34,7 @@ interface EventsPage extends Page<PlacedEventView> {
  *   standard output is gone.
  * @throws SystemError; ConfigError when there is no such peer or device.
  */
-export async function printEvents(answers: Answers, options: Options): Promise<number | null> {
+export async function printEvents(answers: ApiReader, options: Options): Promise<number | null> {
   const { request, print, clock } = options;
   await checkDevices(answers, request.askedDevices, { hasPast: true });
   const selection = await selectionOf(answers, options);
@@ -48,18 +48,18 @@ export async function printEvents(answers: Answers, options: Options): Promise<n
     peer: keys.length === 1 && !isName ? keys[0]! : null,
   };
   let hasFound = false;
-  const isWanted = ({ event }: PlacedEventView) => {
-    const is = isSelected(event, selection);
+  const isWanted = ({ event }: StoredEventView) => {
+    const is = matchesFilter(event, selection);
     hasFound ||= is;
     return is;
   };
   // The events decide whether the name exists, because a renamed peer is found by the name that it had then.
   const checkPeer = async () => {
     const { peer } = request;
-    if (peer !== null && keys.length === 0 && !hasFound) throw await unknownPeer(answers, peer);
+    if (peer !== null && keys.length === 0 && !hasFound) throw await peerNotFound(answers, peer);
   };
   if (!isName) await checkPeer();
-  const write = (events: readonly PlacedEventView[]) =>
+  const write = (events: readonly StoredEventView[]) =>
     print(events.map(({ event }) => lineOf(event, options)).join(""));
 
   let latest = 0;
@@ -72,7 +72,7 @@ export async function printEvents(answers: Answers, options: Options): Promise<n
     await checkPeer();
     return latest;
   }
-  const found: PlacedEventView[] = [];
+  const found: StoredEventView[] = [];
   const newest = { ...query, order: "newest", limit: `${Math.min(limit, PAGE)}` };
   let isFirst = true;
   for await (const page of pagesOf<EventsPage>(answers, "/v1/events", newest)) {
@@ -93,13 +93,13 @@ export async function printEvents(answers: Answers, options: Options): Promise<n
  * @throws SystemError when wgmon refuses the request.
  */
 export async function followEvents(
-  daemon: Pick<Daemon, "get" | "follow">,
+  daemon: Pick<DaemonClient, "get" | "follow">,
   after: number,
   options: Options & { readonly hasReader: () => boolean },
 ): Promise<void> {
   const { print, complain, clock, hasReader } = options;
   let place = after;
-  let selection: Selection | null = null;
+  let selection: EventFilter | null = null;
   let isLost = false;
   while (hasReader()) {
     try {
@@ -115,13 +115,13 @@ export async function followEvents(
             continue;
           }
           const event = JSON.parse(data) as Event;
-          if (isSelected(event, selection) && !print(lineOf(event, options))) return;
+          if (matchesFilter(event, selection) && !print(lineOf(event, options))) return;
         }
         // The stream sends something every ten seconds, so a reader that is gone is noticed in that time.
         if (!hasReader()) return;
       }
     } catch (error) {
-      if (!(error instanceof NotRunning || error instanceof Lost)) throw error;
+      if (!(error instanceof DaemonNotRunning || error instanceof ConnectionLost)) throw error;
     }
     if (!isLost) complain("wgmon is gone; waiting for it");
     isLost = true;
@@ -131,16 +131,16 @@ export async function followEvents(
 
 /** Selects a peer by the name that it had at the time of the event, or by its key. */
 async function selectionOf(
-  answers: Answers,
+  answers: ApiReader,
   { request, devices }: Options,
-): Promise<Selection & { readonly named: NamedPeers }> {
+): Promise<EventFilter & { readonly named: NamedPeers }> {
   const { peer, types } = request;
-  const named = peer === null ? { keys: [], isName: false } : await peersNamed(answers, peer);
+  const named = peer === null ? { keys: [], isName: false } : await findPeers(answers, peer);
   const peers = peer === null ? [] : [peer, ...named.keys];
   return { events: types, devices, peers, named };
 }
 
 function lineOf(event: Event, { request, paint }: Options): string {
   if (request.json) return `${json(event)}\n`;
-  return `${paint("dim", localTime(event.timestamp))} ${visible(shortSentence(event))}\n`;
+  return `${paint("dim", localTime(event.timestamp))} ${visible(describeShort(event))}\n`;
 }

@@ -14,12 +14,12 @@ import type {
   DeviceView,
   PastPeerView,
   PeerView,
-  PlacedEventView,
   SessionView,
+  StoredEventView,
 } from "../http/view.ts";
 import type { Store } from "../store/store.ts";
-import type { Answers } from "./client.ts";
-import { PAGE, type Page, pagesOf, peersFound } from "./history-query.ts";
+import type { ApiReader } from "./client.ts";
+import { listPeers, PAGE, type PageQuery, pagesOf } from "./history-query.ts";
 
 /** The beginning of a public key, with or without an ellipsis. */
 const KEY_START = new RegExp(`^([A-Za-z0-9+/]{${SHORT_KEY},43})\u2026?$`);
@@ -34,12 +34,12 @@ export interface NamedPeers {
 }
 
 /** The peers that a word matches: a name, a public key, or the beginning of a key as status and top show it. */
-export async function peersNamed(answers: Answers, word: string): Promise<NamedPeers> {
+export async function findPeers(answers: ApiReader, word: string): Promise<NamedPeers> {
   if (isPublicKey(word)) {
     return { keys: (await isKnownKey(answers, word)) ? [word] : [], isName: false };
   }
   const present = new Set<string>();
-  for await (const { name, publicKey } of peersFound(answers, { search: word })) {
+  for await (const { name, publicKey } of listPeers(answers, { search: word })) {
     if (name === word) present.add(publicKey);
   }
   if (present.size > 0) return { keys: [...present], isName: true };
@@ -49,33 +49,35 @@ export async function peersNamed(answers: Answers, word: string): Promise<NamedP
     if (name === word) named.add(publicKey);
     if (start !== null && publicKey.startsWith(start)) begun.add(publicKey);
   };
-  if (start !== null) for await (const peer of peersFound(answers, { search: start })) take(peer);
+  if (start !== null) for await (const peer of listPeers(answers, { search: start })) take(peer);
   for await (const peer of peersOfThePast(answers)) take(peer);
   const isName = named.size > 0 || begun.size === 0;
   return { keys: [...(isName ? named : begun)], isName };
 }
 
-async function isKnownKey(answers: Answers, key: string): Promise<boolean> {
-  for await (const { publicKey } of peersFound(answers, { search: key })) {
+async function isKnownKey(answers: ApiReader, key: string): Promise<boolean> {
+  for await (const { publicKey } of listPeers(answers, { search: key })) {
     if (publicKey === key) return true;
   }
   const query = new URLSearchParams({ peer: key, limit: "1" }).toString();
   for (const path of ["/v1/events", "/v1/sessions"]) {
-    const { items } = await answers.get<Page<unknown>>(`${path}?${query}`);
+    const { items } = await answers.get<PageQuery<unknown>>(`${path}?${query}`);
     if (items.length > 0) return true;
   }
   return false;
 }
 
-async function* peersOfThePast(answers: Answers): AsyncGenerator<PastPeerView, void> {
-  const pages = pagesOf<Page<PastPeerView>>(answers, "/v1/peers/past", { limit: `${PAST_PAGE}` });
+async function* peersOfThePast(answers: ApiReader): AsyncGenerator<PastPeerView, void> {
+  const pages = pagesOf<PageQuery<PastPeerView>>(answers, "/v1/peers/past", {
+    limit: `${PAST_PAGE}`,
+  });
   for await (const { items } of pages) yield* items;
 }
 
 /** The error for a --peer that `peersNamed` did not find. */
-export async function unknownPeer(answers: Answers, word: string): Promise<ConfigError> {
+export async function peerNotFound(answers: ApiReader, word: string): Promise<ConfigError> {
   const names = new Set<string>();
-  for await (const { name } of peersFound(answers, {})) if (name !== null) names.add(name);
+  for await (const { name } of listPeers(answers, {})) if (name !== null) names.add(name);
   for await (const { name } of peersOfThePast(answers)) if (name !== null) names.add(name);
   return refusal("peer", word, [...names], "wgmon status lists the peers.");
 }
@@ -86,7 +88,7 @@ export async function unknownPeer(answers: Answers, word: string): Promise<Confi
  * @throws ConfigError
  */
 export async function checkDevices(
-  answers: Answers,
+  answers: ApiReader,
   devices: readonly string[],
   { hasPast }: { readonly hasPast: boolean },
 ): Promise<void> {
@@ -99,12 +101,15 @@ export async function checkDevices(
   }
 }
 
-async function isPastDevice(answers: Answers, device: string): Promise<boolean> {
+async function isPastDevice(answers: ApiReader, device: string): Promise<boolean> {
   const query = new URLSearchParams({ device, limit: "1" }).toString();
-  const { items } = await answers.get<Page<SessionView>>(`/v1/sessions?${query}`);
+  const { items } = await answers.get<PageQuery<SessionView>>(`/v1/sessions?${query}`);
   if (items.length > 0) return true;
   for (const type of ["device.added", "device.removed"]) {
-    const pages = pagesOf<Page<PlacedEventView>>(answers, "/v1/events", { type, limit: `${PAGE}` });
+    const pages = pagesOf<PageQuery<StoredEventView>>(answers, "/v1/events", {
+      type,
+      limit: `${PAGE}`,
+    });
     for await (const { items: events } of pages) {
       if (events.some(({ event }) => event.data.device === device)) return true;
     }

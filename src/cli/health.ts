@@ -1,7 +1,7 @@
 /** `wgmon health`: whether the running wgmon is ready, for health checks of containers and for scripts. */
 
-import { runtimeDirOf, socketIn } from "../platform/socket-path.ts";
-import { Daemon } from "./client.ts";
+import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
+import { DaemonClient } from "./client.ts";
 
 /**
  * Returns the text of `/readyz`: `ready`, and what limits that.
@@ -9,5 +9,5 @@ import { Daemon } from "./client.ts";
  * @throws SystemError when wgmon does not run, does not answer within 20 s, or is not ready.
  */
 export async function askHealth(env: Parameters<typeof runtimeDirOf>[0]): Promise<string> {
-  return await new Daemon(socketIn(runtimeDirOf(env))).text("/readyz");
+  return await new DaemonClient(socketPath(runtimeDirOf(env))).text("/readyz");
 }

@@ -1,6 +1,6 @@
 /** The settings and commands as text: the output of `--help`, and the table in docs/settings.md. Pure. */
 
-import { listed } from "../base/redact.ts";
+import { formatList } from "../base/redact.ts";
 import {
   type CommandName,
   commandOf,
@@ -64,20 +64,20 @@ ${wrap(targetKeys(), LINE_COLUMNS).join("\n")}
 }
 
 function targetKeys(): string {
-  const options = listed(targetOptions(), "and");
-  return `A target has ${listed(ADDRESSES, "or")} (a list: a program and its arguments), and may have ${options}.`;
+  const options = formatList(targetOptions(), "and");
+  return `A target has ${formatList(ADDRESSES, "or")} (a list: a program and its arguments), and may have ${options}.`;
 }
 
 function commandHelp(command: CommandName): string {
-  const { summary, words, flags, takesSettings } = commandOf(command);
+  const { summary, subcommands, flags, takesSettings } = commandOf(command);
   // A switch of a single command is off by default.
   const own = Object.entries(flags).map(([name, setting]) =>
     setting.placeholder === null
-      ? ([`${short(setting)}--${name}`, setting.meaning] as const)
+      ? ([`${short(setting)}--${name}`, setting.description] as const)
       : ([usage(name, setting), meaning(setting)] as const),
   );
   const lines = [...own, HELP_FLAG].map(([flag, text]) => entry(flag, text, MEANING_COLUMN));
-  const choices = command === "help" ? "COMMAND" : words.join("|");
+  const choices = command === "help" ? "COMMAND" : subcommands.join("|");
   const choice = choices === "" ? "" : ` [${choices}]`;
   const more = takesSettings
     ? `\nIt reads the settings as wgmon run does, and takes the same flags, such as\n--config: wgmon --help lists them.\n`
@@ -97,8 +97,8 @@ export function settingsTable(): string {
     code(usage(name, setting)),
     code(variableOf(name)),
     setting.flagOnly === true ? "" : code(keyOf(name)),
-    setting.initial === null ? (setting.otherwise ?? "") : code(setting.initial),
-    setting.meaning + (setting.separator === undefined ? "" : "; may be repeated"),
+    setting.defaultValue === null ? (setting.defaultNote ?? "") : code(setting.defaultValue),
+    setting.description + (setting.separator === undefined ? "" : "; may be repeated"),
   ]);
   const header = ["Flag", "Variable", "Key in the file", "Default", "Meaning"];
   return [header, header.map(() => "---"), ...rows]
@@ -122,7 +122,7 @@ function usage(name: string, setting: Setting<unknown>): string {
 /** The meaning of a setting and its default. */
 export function meaning(setting: Setting<unknown>): string {
   const repeat = setting.separator === undefined ? "" : "; may be repeated";
-  return `${setting.meaning}${repeat} (default: ${setting.initial ?? setting.otherwise})`;
+  return `${setting.description}${repeat} (default: ${setting.defaultValue ?? setting.defaultNote})`;
 }
 
 function code(text: string): string {

@@ -1,21 +1,21 @@
 /** What `wgmon sessions` and `wgmon events` have in common: the time that they begin at, and paging. */
 
-import type { PastRequest } from "../config/config.ts";
+import type { HistoryRequest } from "../config/config.ts";
 import type { PeerView } from "../http/view.ts";
-import type { Answers } from "./client.ts";
+import type { ApiReader } from "./client.ts";
 
 /** Maximum number of items in one answer. */
 export const PAGE = 1000;
 
 /** `2026-11-22T16:19:04.417Z`; null: from the beginning. */
-export function sinceOf({ since }: PastRequest, nowMs: number): string | null {
+export function sinceOf({ since }: HistoryRequest, nowMs: number): string | null {
   if (since === null) return null;
   return new Date("atMs" in since ? since.atMs : nowMs - since.agoMs).toISOString();
 }
 
 /** All peers that match the query. Peers may come and go between two answers, so one may be yielded twice. */
-export async function* peersFound(
-  answers: Answers,
+export async function* listPeers(
+  answers: ApiReader,
   query: Readonly<Record<string, string>>,
 ): AsyncGenerator<PeerView, void> {
   for (let offset = 0; ; offset += PAGE) {
@@ -29,14 +29,14 @@ export async function* peersFound(
 }
 
 /** One page of an answer; `next` points to the following page. */
-export interface Page<Item> {
+export interface PageQuery<Item> {
   readonly items: readonly Item[];
   readonly next: string | null;
 }
 
 /** All pages of an answer, one after the other. */
-export async function* pagesOf<View extends Page<unknown>>(
-  answers: Answers,
+export async function* pagesOf<View extends PageQuery<unknown>>(
+  answers: ApiReader,
   path: string,
   query: Readonly<Record<string, string | null>>,
 ): AsyncGenerator<View, void> {

@@ -8,16 +8,16 @@ import { SystemError } from "../base/errors.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
 import { type Api, makeApi } from "../http/api.ts";
-import { LiveSource } from "../http/daemon-read-model.ts";
+import { DaemonReadModel } from "../http/daemon-read-model.ts";
 import type { PeerView } from "../http/view.ts";
 import { Devices } from "../kernel/devices.ts";
-import { NameBook } from "../names/peer-names.ts";
+import { PeerNames } from "../names/peer-names.ts";
 import type { Log } from "../platform/log.ts";
-import { type Earlier, Tracker } from "../sessions/tracker.ts";
-import { Counters } from "../stats/counters.ts";
-import { RateBook } from "../stats/rates.ts";
+import { type RestoredState, Tracker } from "../sessions/tracker.ts";
+import { Metrics } from "../stats/counters.ts";
+import { RateTracker } from "../stats/rates.ts";
 import { Store } from "../store/store.ts";
-import { type Answers, viewOf } from "./client.ts";
+import { type ApiReader, viewOf } from "./client.ts";
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -26,7 +26,7 @@ interface Options {
   readonly clock: Clock;
 }
 
-export class Offline implements Answers, Disposable {
+export class LocalApi implements ApiReader, Disposable {
   /** What the scan could not read. */
   readonly problems: readonly Error[];
   /** Why the past is unknown; null: the store could be read. */
@@ -36,11 +36,11 @@ export class Offline implements Answers, Disposable {
   readonly #known: ReadonlyMap<string, number>;
   readonly #parts: readonly Disposable[];
 
-  static async open(settings: Settings, { version, clock }: Options): Promise<Offline> {
+  static async open(settings: Settings, { version, clock }: Options): Promise<LocalApi> {
     const { stateDir, devices: wanted, idleTimeoutMs, holdMs, peers } = settings;
     const devices = new Devices(wanted);
     const { store, problem } = await openStore(stateDir, clock);
-    const names = new NameBook({ clock, log: silent });
+    const names = new PeerNames({ clock, log: silent });
     names.setSources(settings);
 
     // Apply the same rules as a wgmon that is started now.
@@ -49,17 +49,17 @@ export class Offline implements Answers, Disposable {
       holdMs,
       announceExisting: true,
     };
-    const earlier = store.earlier(clock.now().wallMs);
+    const earlier = store.loadState(clock.now().wallMs);
     const tracker = new Tracker(rules, earlier, clock.now());
-    const look = await devices.look(null);
+    const look = await devices.scan(null);
     tracker.observe(look, clock.now());
-    names.watch(devices.known.map(({ name }) => name));
+    names.setDevices(devices.lastScanned.map(({ name }) => name));
 
-    const source = new LiveSource(version, {
+    const source = new DaemonReadModel(version, {
       clock,
       store,
-      counters: new Counters(),
-      rates: new RateBook(),
+      counters: new Metrics(),
+      rates: new RateTracker(),
       tracker,
       devices,
       outbox: { states: [] },
@@ -83,7 +83,7 @@ export class Offline implements Answers, Disposable {
       look: () => Promise.resolve([]),
     });
     const { problems } = look;
-    return new Offline(makeApi(source), {
+    return new LocalApi(makeApi(source), {
       problems,
       problem,
       earlier,
@@ -96,7 +96,7 @@ export class Offline implements Answers, Disposable {
     found: {
       readonly problems: readonly Error[];
       readonly problem: SystemError | null;
-      readonly earlier: Earlier | null;
+      readonly earlier: RestoredState | null;
       readonly parts: readonly Disposable[];
     },
   ) {
@@ -117,11 +117,11 @@ export class Offline implements Answers, Disposable {
     const view = await viewOf<View>(response, path);
     if (!path.startsWith("/v1/peers?")) return view;
     const { items, ...rest } = view as { readonly items: readonly PeerView[] };
-    return { ...rest, items: items.map((peer) => this.#asKnown(peer)) } as View;
+    return { ...rest, items: items.map((peer) => this.#asStored(peer)) } as View;
   }
 
   /** One scan shows that a peer is connected, but not since when. */
-  #asKnown(peer: PeerView): PeerView {
+  #asStored(peer: PeerView): PeerView {
     const { device, publicKey, session } = peer;
     const startedAtMs = this.#known.get(`${device} ${publicKey}`) ?? null;
     const isKnown =
@@ -141,7 +141,10 @@ export class Offline implements Answers, Disposable {
 async function openStore(directory: string, clock: Clock) {
   const options = { clock, log: silent };
   try {
-    return { store: await Store.open({ ...options, directory, isTool: true }), problem: null };
+    return {
+      store: await Store.open({ ...options, directory, isExternalTool: true }),
+      problem: null,
+    };
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     return { store: await Store.open({ ...options, directory: null }), problem: error };

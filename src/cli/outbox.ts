@@ -2,8 +2,8 @@
 
 import { shortName } from "../channels/formats/message-text.ts";
 import type { OutboxRequest } from "../config/config.ts";
-import { duration, sentence } from "../events/event.ts";
-import type { DeadLetter, Queue, Store, Waiting } from "../store/store.ts";
+import { describeEvent, duration } from "../events/event.ts";
+import type { DeadLetter, QueuedEvent, Store, TargetBacklog } from "../store/store.ts";
 import { json } from "./text.ts";
 
 /** Rows per read of the store. */
@@ -30,7 +30,7 @@ export function runOutbox(store: Store, request: OutboxRequest, options: Options
       else printList({ queues, letters }, options);
       return;
     case "retry": {
-      store.revive(letters, options.nowMs);
+      store.requeue(letters, options.nowMs);
       for (const { target, label, ...state } of queues) {
         store.saveTarget(target, label, { ...state, nextAtMs: 0 });
       }
@@ -42,13 +42,13 @@ export function runOutbox(store: Store, request: OutboxRequest, options: Options
     }
     case "drop": {
       const waiting = [...waitingOf(store, queues, request)];
-      store.drop([...letters, ...waiting]);
+      store.deleteMessages([...letters, ...waiting]);
       options.print(`${count(waiting.length)} and ${letterCount(letters.length)} deleted`);
     }
   }
 }
 
-function queuesOf(store: Store, { target }: Options): Queue[] {
+function queuesOf(store: Store, { target }: Options): TargetBacklog[] {
   return store.queues().filter((queue) => target === null || queue.target === target);
 }
 
@@ -58,9 +58,9 @@ function isWanted(letter: DeadLetter, { id }: OutboxRequest, { target }: Options
 
 function* waitingOf(
   store: Store,
-  queues: readonly Queue[],
+  queues: readonly TargetBacklog[],
   { id }: OutboxRequest,
-): Generator<Waiting & Place> {
+): Generator<QueuedEvent & Place> {
   for (const { target } of queues) {
     let after = 0;
     for (;;) {
@@ -75,7 +75,7 @@ function* waitingOf(
 }
 
 interface Found {
-  readonly queues: readonly Queue[];
+  readonly queues: readonly TargetBacklog[];
   readonly letters: readonly DeadLetter[];
 }
 
@@ -111,7 +111,7 @@ function printList({ queues, letters }: Found, { print, nowMs }: Options): void 
   if (letters.length > 0) print(`${letterCount(letters.length)}:`);
   for (const { label, event, reason, atMs } of letters.slice(-LINES_MAX)) {
     print(`  ${new Date(atMs).toISOString()} ${event.id} ${label}: ${reason}`);
-    print(`    ${event.timestamp} ${sentence(event, shortName)}`);
+    print(`    ${event.timestamp} ${describeEvent(event, shortName)}`);
   }
   if (letters.length > LINES_MAX) print(`  ... the latest ${LINES_MAX}; --json lists all`);
 }

@@ -3,15 +3,15 @@
 import type { Clock } from "../base/clock.ts";
 import { isUnreadable } from "../base/errors.ts";
 import type { Command } from "../config/config.ts";
-import { hasReader, isTerminal, print } from "../platform/os.ts";
-import { runtimeDirOf, socketIn } from "../platform/socket-path.ts";
-import { Daemon, NotRunning } from "./client.ts";
-import type { Offline } from "./local-api.ts";
+import { isStdoutOpen, isTerminal, print } from "../platform/os.ts";
+import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
+import { DaemonClient, DaemonNotRunning } from "./client.ts";
+import type { LocalApi } from "./local-api.ts";
 import { paintFor } from "./text.ts";
 
 const STDOUT = 1;
 
-type Asking = Extract<Command, { type: "status" | "sessions" | "events" | "top" }>;
+type QueryCommand = Extract<Command, { type: "status" | "sessions" | "events" | "top" }>;
 
 interface Options {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -26,11 +26,11 @@ interface Options {
  *
  * @throws SystemError, LibraryError, ConfigError
  */
-export async function runAsking(command: Asking, options: Options): Promise<number> {
+export async function runQuery(command: QueryCommand, options: Options): Promise<number> {
   const { env, clock, complain } = options;
   const { askedDevices } = command;
   const { devices } = command.settings;
-  const daemon = new Daemon(socketIn(runtimeDirOf(env)));
+  const daemon = new DaemonClient(socketPath(runtimeDirOf(env)));
   if (command.type === "top") {
     const { runTop } = await import("./top.ts");
     await runTop(daemon, {
@@ -43,7 +43,7 @@ export async function runAsking(command: Asking, options: Options): Promise<numb
     return 0;
   }
 
-  const isRunning = await isThere(daemon);
+  const isRunning = await isDaemonRunning(daemon);
   using offline = isRunning ? null : await openOffline(command, options);
   const answers = offline ?? daemon;
   const output = {
@@ -68,7 +68,7 @@ export async function runAsking(command: Asking, options: Options): Promise<numb
     }
     case "events": {
       const { followEvents, printEvents } = await import("./events.ts");
-      const request = { ...output, request: command, clock, hasReader };
+      const request = { ...output, request: command, clock, hasReader: isStdoutOpen };
       if (command.follow) {
         for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(0));
       }
@@ -79,26 +79,26 @@ export async function runAsking(command: Asking, options: Options): Promise<numb
   }
 }
 
-async function isThere(daemon: Daemon): Promise<boolean> {
+async function isDaemonRunning(daemon: DaemonClient): Promise<boolean> {
   try {
     await daemon.get("/v1/status");
     return true;
   } catch (error) {
-    if (error instanceof NotRunning) return false;
+    if (error instanceof DaemonNotRunning) return false;
     throw error;
   }
 }
 
 /** Answers without the daemon. Reports on standard error where the answers come from and what could not be read. */
 async function openOffline(
-  command: Exclude<Asking, { type: "top" }>,
+  command: Exclude<QueryCommand, { type: "top" }>,
   { version, clock, complain }: Options,
-): Promise<Offline> {
-  const { Offline } = await import("./local-api.ts");
+): Promise<LocalApi> {
+  const { LocalApi } = await import("./local-api.ts");
   const { askedDevices, settings } = command;
   // List all devices, so that a misspelt one gets a suggestion.
   const looked = askedDevices.length > 0 ? { ...settings, devices: [] } : settings;
-  const offline = await Offline.open(looked, { version, clock });
+  const offline = await LocalApi.open(looked, { version, clock });
   const tell = (source: string) =>
     complain(`wgmon is not running here; this is what ${source} says`);
   if (command.type === "status") {

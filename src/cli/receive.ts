@@ -9,10 +9,10 @@ import { type Context, Hono } from "hono";
 
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
-import { clean, cut } from "../base/text.ts";
+import { sanitize, truncate } from "../base/text.ts";
 import { type SigningSecret, verify } from "../channels/signature.ts";
 import { DigestSchema, type Event, EventSchema } from "../events/event-schema.ts";
-import { sentence } from "../events/event.ts";
+import { describeEvent } from "../events/event.ts";
 
 /** The longest digest is less than a tenth of this. */
 const BODY_MAX_BYTES = 1024 * 1024;
@@ -184,7 +184,7 @@ export class RecentIds {
 function linesOf(body: Uint8Array, contentType: string): readonly string[] {
   const text = new TextDecoder().decode(body);
   const events = eventsIn(text);
-  if (events !== null) return events.map((event) => printable(sentence(event)));
+  if (events !== null) return events.map((event) => printable(describeEvent(event)));
   const content = /^application\/x-www-form-urlencoded\b/i.test(contentType)
     ? (new URLSearchParams(text).get("content") ?? text)
     : text;
@@ -209,10 +209,10 @@ function eventsIn(text: string): readonly Event[] | null {
 
 /** Shortens before cleaning, because cleaning a long text is slow. */
 function printable(text: string): string {
-  return cut(clean(short(text, 2 * LINE_MAX)), LINE_MAX);
+  return truncate(sanitize(short(text, 2 * LINE_MAX)), LINE_MAX);
 }
 
 /** As `cut`, without scanning a megabyte of text. */
 function short(text: string, max: number): string {
-  return cut(text.slice(0, 2 * max), max);
+  return truncate(text.slice(0, 2 * max), max);
 }

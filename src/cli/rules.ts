@@ -2,7 +2,7 @@
 
 import { isUnreadable, SystemError } from "../base/errors.ts";
 import { installRules, removeRules, type RunOptions } from "../firewall/firewall-manager.ts";
-import { iptablesRules, nftRules, tableOf } from "../firewall/nft-rules.ts";
+import { iptablesRules, nftRules, tableName } from "../firewall/nft-rules.ts";
 import type { Devices } from "../kernel/devices.ts";
 
 export interface RulesRequest {
@@ -15,7 +15,7 @@ export interface RulesRequest {
 
 interface Options extends RunOptions {
   /** The devices that the request names, or all. */
-  readonly devices: Pick<Devices, "look">;
+  readonly devices: Pick<Devices, "scan">;
   /** Prints one or more lines, without the last newline. */
   readonly print: (line: string) => void;
   /** Prints text that does not belong in a file of rules, also without the last newline. */
@@ -33,7 +33,7 @@ export async function runRules(request: RulesRequest, options: Options): Promise
       .forEach((line) => print(line));
   try {
     if (action === "remove") {
-      if (await removeRules(group, options)) print(`removed table ${tableOf(group)}`);
+      if (await removeRules(group, options)) print(`removed table ${tableName(group)}`);
       return 0;
     }
     const ports = await findPorts(request, options);
@@ -49,7 +49,7 @@ export async function runRules(request: RulesRequest, options: Options): Promise
         await installRules({ ports, group }, options);
         const where = `port${ports.length === 1 ? "" : "s"} ${ports.join(", ")}`;
         print(
-          `loaded table ${tableOf(group)}: handshakes to ${where} are logged to NFLOG group ${group}`,
+          `loaded table ${tableName(group)}: handshakes to ${where} are logged to NFLOG group ${group}`,
         );
         print("a running wgmon with --monitor auto uses the rules after a restart");
         return 0;
@@ -65,7 +65,7 @@ export async function runRules(request: RulesRequest, options: Options): Promise
 /** null: not all ports are known. Rules without one of them would miss the handshakes of its device. */
 async function findPorts(request: RulesRequest, options: Options): Promise<number[] | null> {
   const { complain } = options;
-  const { devices: looks, problems } = await options.devices.look(null);
+  const { devices: looks, problems } = await options.devices.scan(null);
   for (const problem of problems) {
     if (!isUnreadable(problem)) throw problem;
     complain(`wgmon: ${problem.message}`);

@@ -1,13 +1,13 @@
 /** `wgmon sessions`: when peers were connected, as a table, as JSON or as CSV. */
 
-import { clean } from "../base/text.ts";
+import { sanitize } from "../base/text.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import type { SessionsRequest } from "../config/config.ts";
 import { duration } from "../events/event.ts";
 import type { SessionView } from "../http/view.ts";
-import type { Answers } from "./client.ts";
-import { checkDevices, peersNamed, unknownPeer } from "./find-peers.ts";
-import { PAGE, type Page, pagesOf, sinceOf } from "./history-query.ts";
+import type { ApiReader } from "./client.ts";
+import { checkDevices, findPeers, peerNotFound } from "./find-peers.ts";
+import { PAGE, type PageQuery, pagesOf, sinceOf } from "./history-query.ts";
 import {
   bytes,
   type Column,
@@ -42,15 +42,15 @@ const FIELDS = [
 ] as const satisfies readonly (keyof SessionView)[];
 
 /** @throws SystemError; ConfigError when there is no such peer or device. */
-export async function printSessions(answers: Answers, options: Options): Promise<void> {
+export async function printSessions(answers: ApiReader, options: Options): Promise<void> {
   const { request, devices, nowMs, print } = options;
   await checkDevices(answers, request.askedDevices, { hasPast: true });
   const { peer } = request;
-  const keys = peer === null ? null : (await peersNamed(answers, peer)).keys;
-  if (keys?.length === 0) throw await unknownPeer(answers, peer!);
+  const keys = peer === null ? null : (await findPeers(answers, peer)).keys;
+  if (keys?.length === 0) throw await peerNotFound(answers, peer!);
   const write = writer(options);
   let left = request.limit ?? Infinity;
-  const pages = pagesOf<Page<SessionView>>(answers, "/v1/sessions", {
+  const pages = pagesOf<PageQuery<SessionView>>(answers, "/v1/sessions", {
     since: sinceOf(request, nowMs),
     // The API filters by one device and one peer; several are filtered here.
     device: devices.length === 1 ? devices[0]! : null,
@@ -101,20 +101,20 @@ function writer(options: Options): (sessions: readonly SessionView[]) => string 
 
 function columns(nowMs: number): readonly Column<SessionView>[] {
   return [
-    { title: "PEER", cell: peerName, rank: 0, min: 12, least: 12 },
-    { title: "DEVICE", cell: ({ device }) => shortName(device), rank: 4 },
-    { title: "STARTED", cell: ({ startedAt }) => `${since(startedAt, nowMs)} ago`, rank: 1 },
-    { title: "LASTED", cell: ({ durationMs }) => duration(durationMs), rank: 2 },
+    { title: "PEER", cell: peerName, priority: 0, minWidth: 12, shrinkTo: 12 },
+    { title: "DEVICE", cell: ({ device }) => shortName(device), priority: 4 },
+    { title: "STARTED", cell: ({ startedAt }) => `${since(startedAt, nowMs)} ago`, priority: 1 },
+    { title: "LASTED", cell: ({ durationMs }) => duration(durationMs), priority: 2 },
     {
       title: "END",
       cell: ({ reason }) => reason ?? "open",
       style: ({ reason }) => (reason === null ? "green" : null),
-      rank: 3,
+      priority: 3,
     },
-    { title: "ENDPOINT", cell: ({ endpoint }) => endpoint ?? "", rank: 5 },
-    { title: "RX", cell: ({ rxBytes }) => bytes(rxBytes), isNumber: true, rank: 6 },
-    { title: "TX", cell: ({ txBytes }) => bytes(txBytes), isNumber: true, rank: 7 },
-    { title: "ROAMS", cell: ({ roams }) => String(roams), isNumber: true, rank: 8 },
+    { title: "ENDPOINT", cell: ({ endpoint }) => endpoint ?? "", priority: 5 },
+    { title: "RX", cell: ({ rxBytes }) => bytes(rxBytes), isNumber: true, priority: 6 },
+    { title: "TX", cell: ({ txBytes }) => bytes(txBytes), isNumber: true, priority: 7 },
+    { title: "ROAMS", cell: ({ roams }) => String(roams), isNumber: true, priority: 8 },
   ];
 }
 
@@ -131,7 +131,7 @@ export function csvLine(values: readonly (string | number | null)[]): string {
 function csvField(value: string | number | null): string {
   if (value === null) return "";
   if (typeof value === "number") return String(value);
-  const text = clean(value);
+  const text = sanitize(value);
   const safe =
     /^[=+\-@＝＋－＠]/.test(text) && !/^[A-Za-z0-9+/]{43}=$/.test(text) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;

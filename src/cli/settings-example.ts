@@ -35,8 +35,8 @@ function comment(text: string): string {
 }
 
 /** The default as TOML, or the example. */
-function toml({ initial, example, tomlTypes, separator }: Setting<unknown>): string {
-  const text = initial ?? example;
+function toml({ defaultValue, example, tomlTypes, separator }: Setting<unknown>): string {
+  const text = defaultValue ?? example;
   const value = tomlTypes[0] === "string" ? JSON.stringify(text) : text;
   return separator === undefined ? value : `[${value}]`;
 }

@@ -1,12 +1,12 @@
 /** `wgmon status`: every peer, whether it is connected, and since when. */
 
-import { clean } from "../base/text.ts";
+import { sanitize } from "../base/text.ts";
 import { visible } from "../base/visible.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
-import type { Answers } from "./client.ts";
+import type { ApiReader } from "./client.ts";
 import { checkDevices } from "./find-peers.ts";
-import { peersFound } from "./history-query.ts";
+import { listPeers } from "./history-query.ts";
 import { lastSeen, peerColumns } from "./peer-table.ts";
 import { count, cutTo, json, type Output, since, tableOf } from "./text.ts";
 
@@ -22,7 +22,7 @@ interface Options extends Output {
 }
 
 /** @throws SystemError; ConfigError when a device that was asked for does not exist. */
-export async function printStatus(answers: Answers, options: Options): Promise<void> {
+export async function printStatus(answers: ApiReader, options: Options): Promise<void> {
   const { devices: wanted, nowMs, isRunning, print, paint, room } = options;
   await checkDevices(answers, options.askedDevices, { hasPast: false });
   const { items } = await answers.get<{ items: readonly DeviceView[] }>("/v1/devices");
@@ -39,7 +39,7 @@ export async function printStatus(answers: Answers, options: Options): Promise<v
     print(`${shortName(host)}: wgmon ${shortName(version)}, up ${since(startedAt, nowMs)}\n`);
     const woken = visible(describeWakeUp(wakeUp));
     print(`${room === null ? woken : cutTo(woken, room)}\n`);
-    if (wakeUp.problem !== null) print(`${paint("red", clean(wakeUp.problem))}\n`);
+    if (wakeUp.problem !== null) print(`${paint("red", sanitize(wakeUp.problem))}\n`);
     if (store.problem !== null)
       print(`${paint("red", `store in memory only: ${shortName(store.problem)}`)}\n`);
   }
@@ -62,7 +62,7 @@ export async function printStatus(answers: Answers, options: Options): Promise<v
 /** `woken by bpf on any (no rule logs to group 1)` */
 function describeWakeUp({ monitor, group, interface: name, reason }: StatusView["wakeUp"]): string {
   const source = monitor === "nflog" ? ` group ${group}` : monitor === "bpf" ? ` on ${name}` : "";
-  return `woken by ${monitor}${source}${reason === null ? "" : ` (${clean(reason)})`}`;
+  return `woken by ${monitor}${source}${reason === null ? "" : ` (${sanitize(reason)})`}`;
 }
 
 /** `wg0, port 51820: 2 of 3 peers connected` */
@@ -72,9 +72,9 @@ function describe({ name, listenPort, peers, connected }: DeviceView): string {
 }
 
 /** All peers of a device, the most recently seen first. */
-async function peersOf(answers: Answers, device: string): Promise<readonly PeerView[]> {
+async function peersOf(answers: ApiReader, device: string): Promise<readonly PeerView[]> {
   const found = new Map<string, PeerView>();
-  for await (const peer of peersFound(answers, { device })) found.set(peer.publicKey, peer);
+  for await (const peer of listPeers(answers, { device })) found.set(peer.publicKey, peer);
   // RFC 3339 times sort as text; "" stands for never.
   return [...found.values()].sort((a, b) => {
     const [left, right] = [lastSeen(a) ?? "", lastSeen(b) ?? ""];

@@ -5,7 +5,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import type { Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
-import type { Target, Verdict } from "../delivery/target.ts";
+import type { DeliveryResult, Target } from "../delivery/target.ts";
 import type { Event } from "../events/event-schema.ts";
 import { eventOf } from "../events/event.ts";
 import { type Change } from "../sessions/change.ts";
@@ -72,7 +72,7 @@ async function testTarget(
   return delivered === samples.length;
 }
 
-function describe(verdict: Verdict): string {
+function describe(verdict: DeliveryResult): string {
   switch (verdict.type) {
     case "delivered":
       return "delivered";
@@ -89,7 +89,7 @@ function describe(verdict: Verdict): string {
 }
 
 /** Whether to stop here: the target is gone, asks for a pause, or would make the user wait. */
-function isLast(verdict: Verdict, ms: number): boolean {
+function isLast(verdict: DeliveryResult, ms: number): boolean {
   switch (verdict.type) {
     case "delivered":
     case "drop":

@@ -102,11 +102,11 @@ export interface Column<Row> {
   /** Numbers are aligned right. */
   readonly isNumber?: true;
   /** Columns with the highest rank are left out first if there is not enough room. */
-  readonly rank: number;
+  readonly priority: number;
   /** Minimum width, so that nothing moves when a value grows. */
-  readonly min?: number;
+  readonly minWidth?: number;
   /** The column may be cut to this width. */
-  readonly least?: number;
+  readonly shrinkTo?: number;
 }
 
 export interface Table<Row> {
@@ -129,8 +129,11 @@ export function tableOf<Row>(
     ...column,
     cell: (row: Row) => visible(column.cell(row)),
   }));
-  const natural = columns.map(({ title, min = 0, cell }) =>
-    sample.reduce((most, row) => Math.max(most, widthOf(cell(row))), Math.max(min, title.length)),
+  const natural = columns.map(({ title, minWidth = 0, cell }) =>
+    sample.reduce(
+      (most, row) => Math.max(most, widthOf(cell(row))),
+      Math.max(minWidth, title.length),
+    ),
   );
   const widths = room === null ? natural : fitted(columns, natural, room);
   const shown = columns.flatMap((column, index) =>
@@ -172,11 +175,11 @@ function fitted<Row>(
   const widths = columns.map(() => 0);
   const byRank = columns
     .map((_, index) => index)
-    .toSorted((a, b) => columns[a]!.rank - columns[b]!.rank);
+    .toSorted((a, b) => columns[a]!.priority - columns[b]!.priority);
   let left = room;
   for (const index of byRank) {
     const isFirst = left === room;
-    const least = Math.min(natural[index]!, columns[index]!.least ?? Infinity);
+    const least = Math.min(natural[index]!, columns[index]!.shrinkTo ?? Infinity);
     const width = isFirst ? Math.min(least, room) : least;
     const needed = width + (isFirst ? 0 : GAP.length);
     if (needed > left) continue;

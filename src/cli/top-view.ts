@@ -4,12 +4,12 @@
  * requested. Pure.
  */
 
-import { shortName, shortSentence } from "../channels/formats/message-text.ts";
+import { describeShort, shortName } from "../channels/formats/message-text.ts";
 import type {
   DeviceView,
   PeerView,
-  PlacedEventView,
   StatusView,
+  StoredEventView,
   TargetView,
 } from "../http/view.ts";
 import type { Key } from "./keys.ts";
@@ -54,7 +54,7 @@ export interface View {
 }
 
 /** The last answers of wgmon. */
-export interface Shown {
+export interface TopData {
   readonly status: StatusView;
   readonly devices: readonly DeviceView[];
   /** The peers in the rows of the table. */
@@ -63,7 +63,7 @@ export interface Shown {
   readonly total: number;
   readonly targets: readonly TargetView[];
   /** The latest first. */
-  readonly events: readonly PlacedEventView[];
+  readonly events: readonly StoredEventView[];
 }
 
 export interface Size {
@@ -110,28 +110,28 @@ function isDescending({ sort, isReversed }: View): boolean {
 }
 
 /** Limits the offset, so that the last page is full. */
-export function withinTotal(view: View, total: number, size: Size): View {
+export function clampOffset(view: View, total: number, size: Size): View {
   const offset = Math.max(0, Math.min(view.offset, total - tableRows(size)));
   return offset === view.offset ? view : { ...view, offset };
 }
 
-export interface Situation extends Size {
-  readonly shown: Shown | null;
+export interface Context extends Size {
+  readonly shown: TopData | null;
 }
 
 /** The view after a key, or the action that the key asks for. */
-export function pressed(
+export function handleKey(
   view: View,
   key: Key,
-  { shown, ...size }: Situation,
+  { shown, ...size }: Context,
 ): View | "quit" | "suspend" | "redraw" {
   if (key === "ctrl-c") return "quit";
   if (key === "ctrl-z") return "suspend";
   if (key === "ctrl-l") return "redraw";
-  if (view.prompt !== null) return typed(view, view.prompt, key);
+  if (view.prompt !== null) return handlePromptKey(view, view.prompt, key);
   const page = tableRows(size);
   const total = shown?.total ?? 0;
-  const to = (offset: number) => withinTotal({ ...view, offset }, total, size);
+  const to = (offset: number) => clampOffset({ ...view, offset }, total, size);
   const sorted = (step: number): View => {
     const index = (SORTS.indexOf(view.sort) + step + SORTS.length) % SORTS.length;
     return { ...view, sort: SORTS[index]!, isReversed: false, offset: 0 };
@@ -183,7 +183,7 @@ export function pressed(
 }
 
 /** Handles a key while the filter is edited. The filter applies to what has been typed so far. */
-function typed(view: View, prompt: string, key: Key): View {
+function handlePromptKey(view: View, prompt: string, key: Key): View {
   const search = (text: string): View => ({ ...view, prompt: text, search: text, offset: 0 });
   if (typeof key === "object") {
     return Array.from(prompt).length < SEARCH_MAX ? search(prompt + key.text) : view;
@@ -210,7 +210,7 @@ const HELP = [
   "RX/S, TX/S  received from the peer and sent to it, over the last seconds",
 ];
 
-export interface Drawing extends Situation {
+export interface Drawing extends Context {
   readonly nowMs: number;
   /** Why the shown data is out of date; null: it is current. */
   readonly problem: string | null;
@@ -218,7 +218,7 @@ export interface Drawing extends Situation {
 }
 
 /** At most as many lines as there are rows, none wider than the terminal. */
-export function drawn(view: View, drawing: Drawing): string[] {
+export function render(view: View, drawing: Drawing): string[] {
   const { shown, columns, rows, nowMs, problem, paint } = drawing;
   const line = (text: string, style: Style | null = null) => {
     const cut = cutTo(text, columns);
@@ -240,7 +240,7 @@ export function drawn(view: View, drawing: Drawing): string[] {
     for (let row = 0; row < EVENTS; row++) {
       const event = events[row]?.event;
       const text =
-        event === undefined ? "" : `${since(event.timestamp, nowMs)} ago: ${shortSentence(event)}`;
+        event === undefined ? "" : `${since(event.timestamp, nowMs)} ago: ${describeShort(event)}`;
       lines.push(line(text, "dim"));
     }
   }
@@ -257,14 +257,14 @@ function tableLines(peers: readonly PeerView[], { columns, nowMs, paint }: Drawi
   return [paint("bold", table.header), ...peers.map((peer) => table.line(peer))];
 }
 
-function titleOf(shown: Shown | null, nowMs: number): string {
+function titleOf(shown: TopData | null, nowMs: number): string {
   if (shown === null) return "wgmon";
   const { host, version, startedAt } = shown.status;
   return `${shortName(host)}: wgmon ${version}, up ${since(startedAt, nowMs)}`;
 }
 
 /** `2 devices, 3 of 5 peers connected; targets: 1 ok, 1 failing, 12 events waiting` */
-function summaryOf(shown: Shown | null): string {
+function summaryOf(shown: TopData | null): string {
   if (shown === null) return "";
   const { devices, peers, connected, store } = shown.status;
   const parts = [`${count(devices, "device")}, ${connected} of ${count(peers, "peer")} connected`];

@@ -5,23 +5,23 @@ import { SystemError } from "../base/errors.ts";
 import type {
   DeviceView,
   PeerView,
-  PlacedEventView,
   StatusView,
+  StoredEventView,
   TargetView,
 } from "../http/view.ts";
 import { isTerminal } from "../platform/os.ts";
-import { type Answers, Lost, NotRunning } from "./client.ts";
+import { type ApiReader, ConnectionLost, DaemonNotRunning } from "./client.ts";
 import { checkDevices } from "./find-peers.ts";
 import { Terminal } from "./terminal.ts";
 import { paintFor } from "./text.ts";
 import {
-  drawn,
+  clampOffset,
   EVENTS,
   firstView,
+  handleKey,
   peersPath,
-  pressed,
-  type Shown,
-  withinTotal,
+  render,
+  type TopData,
 } from "./top-view.ts";
 
 interface Options {
@@ -40,7 +40,7 @@ interface Options {
  * @throws SystemError where there is no terminal, or access to wgmon is denied.
  * @throws ConfigError when a device that was asked for does not exist.
  */
-export async function runTop(answers: Answers, options: Options): Promise<void> {
+export async function runTop(answers: ApiReader, options: Options): Promise<void> {
   const { intervalMs, env, clock } = options;
   if (!isTerminal(0) || !isTerminal(1)) {
     throw new SystemError(
@@ -56,7 +56,7 @@ export async function runTop(answers: Answers, options: Options): Promise<void> 
   const paint = paintFor(env, true);
   const { promise: ended, resolve: end, reject: fail } = Promise.withResolvers<void>();
   let view = firstView(options.device);
-  let shown: Shown | null = null;
+  let shown: TopData | null = null;
   let problem: string | null = null;
   let isAsking = false;
   let isOutdated = false;
@@ -64,7 +64,7 @@ export async function runTop(answers: Answers, options: Options): Promise<void> 
   const draw = () => {
     const { size } = terminal;
     const nowMs = clock.now().wallMs;
-    terminal.draw(drawn(view, { ...size, shown, nowMs, problem, paint }));
+    terminal.draw(render(view, { ...size, shown, nowMs, problem, paint }));
   };
 
   /** One request at a time. If the view changes during a request, another one follows. */
@@ -77,7 +77,7 @@ export async function runTop(answers: Answers, options: Options): Promise<void> 
       try {
         shown = await ask(answers, peersPath(view, terminal.size));
         problem = null;
-        const within = withinTotal(view, shown.total, terminal.size);
+        const within = clampOffset(view, shown.total, terminal.size);
         isOutdated ||= within !== view;
         view = within;
       } catch (error) {
@@ -97,7 +97,7 @@ export async function runTop(answers: Answers, options: Options): Promise<void> 
     ended: end,
     failed: fail,
     key(key) {
-      const next = pressed(view, key, { ...terminal.size, shown });
+      const next = handleKey(view, key, { ...terminal.size, shown });
       if (next === "quit") end();
       else if (next === "suspend") terminal.suspend();
       else if (next === "redraw") terminal.redraw();
@@ -120,14 +120,14 @@ export async function runTop(answers: Answers, options: Options): Promise<void> 
   }
 }
 
-async function ask(answers: Answers, peersAt: string): Promise<Shown> {
+async function ask(answers: ApiReader, peersAt: string): Promise<TopData> {
   type Items<Item> = { readonly items: readonly Item[] };
   const [status, devices, peers, targets, events] = await Promise.all([
     answers.get<StatusView>("/v1/status"),
     answers.get<Items<DeviceView>>("/v1/devices"),
     answers.get<Items<PeerView> & { readonly total: number }>(peersAt),
     answers.get<Items<TargetView>>("/v1/targets"),
-    answers.get<Items<PlacedEventView>>(`/v1/events?limit=${EVENTS}`),
+    answers.get<Items<StoredEventView>>(`/v1/events?limit=${EVENTS}`),
   ]);
   return {
     status,
@@ -141,7 +141,7 @@ async function ask(answers: Answers, peersAt: string): Promise<Shown> {
 
 /** The text to show for an error. wgmon may be started again at any time. */
 function toleratingAbsence(error: unknown): string {
-  if (error instanceof NotRunning) return "wgmon is gone; waiting for it";
-  if (error instanceof Lost) return "wgmon does not answer; waiting for it";
+  if (error instanceof DaemonNotRunning) return "wgmon is gone; waiting for it";
+  if (error instanceof ConnectionLost) return "wgmon does not answer; waiting for it";
   throw error;
 }

@@ -1,8 +1,8 @@
 /** Parses the command line into a command and flags. Pure. */
 
-import { beginning, listed } from "../base/redact.ts";
+import { formatList, safePrefix } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
-import { type Found, split } from "./resolve.ts";
+import { type RawSettings, split } from "./resolve.ts";
 import {
   type CommandName,
   commandOf,
@@ -15,15 +15,15 @@ import {
   table,
 } from "./settings-table.ts";
 
-export interface Line {
+export interface ParsedArgs {
   readonly command: CommandName;
   /** `retry` of `outbox retry`; null: the command is not followed by a word. */
   readonly word: string | null;
-  readonly found: Found;
+  readonly found: RawSettings;
   readonly help: boolean;
   readonly version: boolean;
   readonly licenses: boolean;
-  readonly problems: readonly string[];
+  readonly errors: readonly string[];
 }
 
 interface Flag {
@@ -38,18 +38,18 @@ interface Flag {
 }
 
 /** Flags without a value, valid for every command. */
-const ALONE: readonly string[] = ["h", "help", "version", "licenses"];
+const GLOBAL_FLAGS: readonly string[] = ["h", "help", "version", "licenses"];
 
 /** Reads all arguments before checking the flags, because the command may come last: `--tick 5s outbox`. */
-export function readLine(argv: readonly string[]): Line {
-  const problems: string[] = [];
-  const { flags, words } = splitLine(argv);
+export function parseArgs(argv: readonly string[]): ParsedArgs {
+  const errors: string[] = [];
+  const { flags, subcommands } = splitLine(argv);
   const isAsked = (...names: readonly string[]) =>
     flags.some(({ written }) => names.includes(written));
-  const found: Found = new Map();
-  const { command, word, wordProblems } = readWords(words);
-  for (const flag of flags) readFlag(flag, command, { found, problems });
-  problems.push(...wordProblems);
+  const found: RawSettings = new Map();
+  const { command, word, wordProblems } = readWords(subcommands);
+  for (const flag of flags) readFlag(flag, command, { found, errors });
+  errors.push(...wordProblems);
   return {
     command,
     word,
@@ -57,23 +57,26 @@ export function readLine(argv: readonly string[]): Line {
     help: isAsked("h", "help"),
     version: isAsked("version"),
     licenses: isAsked("licenses"),
-    problems,
+    errors,
   };
 }
 
 /** Not node:util parseArgs: it reads `-monitor` as seven flags, and `--tick --help` as a tick of "--help". */
-function splitLine(argv: readonly string[]): { flags: readonly Flag[]; words: readonly string[] } {
+function splitLine(argv: readonly string[]): {
+  flags: readonly Flag[];
+  subcommands: readonly string[];
+} {
   const flags: Flag[] = [];
-  const words: string[] = [];
+  const subcommands: string[] = [];
   for (let index = 0; index < argv.length; index++) {
     const argument = argv[index]!;
     if (argument === "--") {
-      words.push(...argv.slice(index + 1));
+      subcommands.push(...argv.slice(index + 1));
       break;
     }
     const [, dashes, name, attached] = /^(--?)(\w[^=]*)(?:=(.*))?$/s.exec(argument) ?? [];
     if (dashes === undefined || name === undefined) {
-      words.push(argument);
+      subcommands.push(argument);
       continue;
     }
     const written = longName(name);
@@ -86,11 +89,11 @@ function splitLine(argv: readonly string[]): { flags: readonly Flag[]; words: re
     if (isValue) index++;
     flags.push({ dashes, written, attached: attached ?? null, separate: isValue ? next : null });
   }
-  return { flags, words };
+  return { flags, subcommands };
 }
 
 function takesValue(written: string, next: string): boolean {
-  if (ALONE.includes(written) || isNegation(written)) return false;
+  if (GLOBAL_FLAGS.includes(written) || isNegation(written)) return false;
   const owner = COMMANDS.find((command) => flagOf(command, written) !== null);
   // The argument after an unknown flag is probably its value, and may be a secret.
   if (owner === undefined) return !isCommand(next);
@@ -107,20 +110,20 @@ function readWords([first, ...rest]: readonly string[]): {
   if (first !== undefined) {
     if (isCommand(first)) command = first;
     else {
-      const guess = didYouMean(first, COMMANDS) || `; there are ${listed(COMMANDS, "and")}`;
-      wordProblems.push(`"${beginning(first)}" is not a command${guess}`);
+      const guess = didYouMean(first, COMMANDS) || `; there are ${formatList(COMMANDS, "and")}`;
+      wordProblems.push(`"${safePrefix(first)}" is not a command${guess}`);
     }
   }
-  const { words } = commandOf(command);
+  const { subcommands } = commandOf(command);
   let word: string | null = null;
   for (const [index, next] of rest.entries()) {
-    if (index > 0 || words.length === 0) {
-      wordProblems.push(`"${beginning(next)}" is not expected here`);
-    } else if (words.includes(next)) {
+    if (index > 0 || subcommands.length === 0) {
+      wordProblems.push(`"${safePrefix(next)}" is not expected here`);
+    } else if (subcommands.includes(next)) {
       word = next;
     } else {
-      const guess = didYouMean(next, words);
-      wordProblems.push(`"${beginning(next)}" is not ${listed(words, "or")}${guess}`);
+      const guess = didYouMean(next, subcommands);
+      wordProblems.push(`"${safePrefix(next)}" is not ${formatList(subcommands, "or")}${guess}`);
     }
   }
   return { command, word, wordProblems };
@@ -129,35 +132,35 @@ function readWords([first, ...rest]: readonly string[]): {
 function readFlag(
   { dashes, written, attached, separate }: Flag,
   command: CommandName,
-  into: { readonly found: Found; readonly problems: string[] },
+  into: { readonly found: RawSettings; readonly errors: string[] },
 ): void {
-  const { found, problems } = into;
-  if (ALONE.includes(written)) return;
+  const { found, errors } = into;
+  if (GLOBAL_FLAGS.includes(written)) return;
   const negated = isNegation(written);
   const name = negated ? written.slice("no-".length) : written;
   const setting = flagOf(command, name);
   if (setting === null) {
-    problems.push(`${dashes}${beginning(written)}: ${notOurs(name, written, command)}`);
+    errors.push(`${dashes}${safePrefix(written)}: ${notOurs(name, written, command)}`);
     return;
   }
 
   const where = `--${written}`;
   let text: string;
   if (negated) {
-    if (attached !== null) problems.push(`${where}: takes no value; write --${name}=false`);
+    if (attached !== null) errors.push(`${where}: takes no value; write --${name}=false`);
     text = "false";
   } else if (attached !== null || separate !== null) {
     text = attached ?? separate!;
   } else if (setting.placeholder === null) {
     text = "true";
   } else {
-    problems.push(`${where}: the value is missing; write ${where} ${setting.example}`);
+    errors.push(`${where}: the value is missing; write ${where} ${setting.example}`);
     return;
   }
 
   const before = found.get(name);
   if (before !== undefined && setting.separator === undefined) {
-    problems.push(`--${name}: is given more than once; give it once`);
+    errors.push(`--${name}: is given more than once; give it once`);
   }
   const texts = [...(before?.texts ?? []), ...split(setting, text)];
   found.set(name, { origin: "flag", where, texts });
@@ -169,7 +172,7 @@ function notOurs(name: string, written: string, command: CommandName): string {
   if (owners.length > 0) {
     // For a flag of the settings, the first command that takes it is enough: `run`.
     const shown = isName(name) ? owners.slice(0, 1) : owners;
-    return `is a flag of ${listed(
+    return `is a flag of ${formatList(
       shown.map((owner) => `wgmon ${owner}`),
       "and",
     )}`;

@@ -5,21 +5,21 @@
 
 import { formatDuration } from "../base/duration.ts";
 import { ConfigError } from "../base/errors.ts";
-import { listed, noSuch, quoted, redactUrl, withoutSecrets } from "../base/redact.ts";
+import { formatList, noSuch, quoteSafely, redact, redactUrl } from "../base/redact.ts";
 import { formatSize } from "../base/size.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { SigningSecret } from "../channels/signature.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
 import type { EventPattern } from "../events/event-filter.ts";
-import { type Line, readLine } from "./argv.ts";
-import { readBareVariables, readVariables } from "./env.ts";
+import { parseArgs, type ParsedArgs } from "./argv.ts";
+import { readLegacyVariables, readVariables } from "./env.ts";
 import { type ListenSettings, readListen } from "./listen.ts";
 import {
-  Chosen,
-  type Found,
   type NamedFile,
+  type RawSettings,
   readAll,
   readInitial,
+  ResolvedSettings,
   type Sources,
 } from "./resolve.ts";
 import { inFile, type PeerSettings, readSettingsFile, type SettingsFile } from "./settings-file.ts";
@@ -80,7 +80,7 @@ export interface Settings extends ListenSettings {
 interface Configured {
   readonly settings: Settings;
   /** Warnings, for example about a deprecated variable or a setting without effect. */
-  readonly notes: readonly string[];
+  readonly warnings: readonly string[];
 }
 
 export type Command =
@@ -89,8 +89,8 @@ export type Command =
   | ({ readonly type: "test-webhook"; readonly target: string | null } & Configured)
   | ({ readonly type: "outbox" } & OutboxRequest & Configured)
   | ({ readonly type: "rules"; readonly action: RulesAction } & Configured)
-  /** `problems`: mistakes in the settings; the settings are otherwise as if the wrong ones were not given. */
-  | ({ readonly type: "doctor"; readonly problems: readonly string[] } & DoctorRequest & Configured)
+  /** `errors`: mistakes in the settings; the settings are otherwise as if the wrong ones were not given. */
+  | ({ readonly type: "doctor"; readonly errors: readonly string[] } & DoctorRequest & Configured)
   | { readonly type: "health" }
   | { readonly type: "completion"; readonly shell: Shell }
   | {
@@ -126,17 +126,17 @@ export interface OutboxRequest {
 }
 
 /** Options that the commands that query the daemon have in common. */
-interface AskingRequest {
+interface QueryRequest {
   /** Devices of the flag --device, which must exist; devices of the settings may be added later. */
   readonly askedDevices: readonly string[];
 }
 
-export interface StatusRequest extends AskingRequest {
+export interface StatusRequest extends QueryRequest {
   readonly json: boolean;
 }
 
 /** Selects sessions or events of the past. */
-export interface PastRequest extends AskingRequest {
+export interface HistoryRequest extends QueryRequest {
   /** A name or a public key; null: all peers. */
   readonly peer: string | null;
   /** null: from the beginning. */
@@ -145,18 +145,18 @@ export interface PastRequest extends AskingRequest {
   readonly limit: number | null;
 }
 
-export interface SessionsRequest extends PastRequest {
+export interface SessionsRequest extends HistoryRequest {
   readonly format: "text" | "json" | "csv";
 }
 
-export interface EventsRequest extends PastRequest {
+export interface EventsRequest extends HistoryRequest {
   readonly follow: boolean;
   /** Empty: all. */
   readonly types: readonly EventPattern[];
   readonly json: boolean;
 }
 
-export interface TopRequest extends AskingRequest {
+export interface TopRequest extends QueryRequest {
   readonly intervalMs: number;
 }
 
@@ -180,16 +180,16 @@ export const DEFAULT_STATE_DIR = "/var/lib/wgmon";
 /**
  * Combines the command line, the environment and the settings file into a command.
  *
- * @throws ConfigError with all problems.
+ * @throws ConfigError with all errors.
  */
 export function parseCommand(sources: Sources): Command {
-  const line = readLine(sources.argv);
+  const line = parseArgs(sources.argv);
   if (line.help) return helpOf(line);
   if (line.version) return { type: "version" };
   if (line.licenses) return { type: "licenses" };
-  const problems = [...line.problems];
-  const command = readCommand(line, sources, problems);
-  if (problems.length > 0) throw new ConfigError(problems, helpOn(line.command));
+  const errors = [...line.errors];
+  const command = readCommand(line, sources, errors);
+  if (errors.length > 0) throw new ConfigError(errors, helpOn(line.command));
   return command;
 }
 
@@ -198,56 +198,56 @@ function helpOn(command: CommandName): string | undefined {
   return Object.keys(flags).length === 0 ? undefined : `wgmon ${command} --help lists its flags.`;
 }
 
-function readCommand(line: Line, sources: Sources, problems: string[]): Command {
+function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   switch (line.command) {
     case "run":
-      return { type: "run", ...configure(line.found, sources, problems) };
+      return { type: "run", ...configure(line.found, sources, errors) };
     case "test-webhook": {
-      const configured = configure(line.found, sources, problems);
+      const configured = configure(line.found, sources, errors);
       return {
         type: "test-webhook",
-        target: testTarget(line, configured, problems),
+        target: testTarget(line, configured, errors),
         ...configured,
       };
     }
     case "outbox": {
-      const request = outboxRequest(line, problems);
-      return { type: "outbox", ...request, ...configure(line.found, sources, problems) };
+      const request = outboxRequest(line, errors);
+      return { type: "outbox", ...request, ...configure(line.found, sources, errors) };
     }
     case "rules": {
-      const action = rulesAction(line, problems);
-      return { type: "rules", action, ...configure(line.found, sources, problems) };
+      const action = rulesAction(line, errors);
+      return { type: "rules", action, ...configure(line.found, sources, errors) };
     }
     case "doctor":
-      return doctor(line, sources, problems);
+      return doctor(line, sources, errors);
     case "health":
       return { type: "health" };
     case "completion":
-      return { type: "completion", shell: shellOf(line, problems) };
+      return { type: "completion", shell: shellOf(line, errors) };
     case "receive":
-      return receive(line, sources, problems);
+      return receive(line, sources, errors);
     case "install-service":
     case "uninstall-service":
     case "extract-names":
       return { type: line.command };
     case "status": {
-      const json = own(line, "json", commands.status.flags.json, problems) === true;
+      const json = own(line, "json", commands.status.flags.json, errors) === true;
       const request = { json, ...askingRequest(line) };
-      return { type: "status", ...request, ...configure(line.found, sources, problems) };
+      return { type: "status", ...request, ...configure(line.found, sources, errors) };
     }
     case "sessions": {
-      const request = sessionsRequest(line, problems);
-      return { type: "sessions", ...request, ...configure(line.found, sources, problems) };
+      const request = sessionsRequest(line, errors);
+      return { type: "sessions", ...request, ...configure(line.found, sources, errors) };
     }
     case "events": {
-      const request = eventsRequest(line, problems);
-      return { type: "events", ...request, ...configure(line.found, sources, problems) };
+      const request = eventsRequest(line, errors);
+      return { type: "events", ...request, ...configure(line.found, sources, errors) };
     }
     case "top": {
       const { interval } = commands.top.flags;
-      const intervalMs = own(line, "interval", interval, problems) ?? 0;
+      const intervalMs = own(line, "interval", interval, errors) ?? 0;
       const request = { intervalMs, ...askingRequest(line) };
-      return { type: "top", ...request, ...configure(line.found, sources, problems) };
+      return { type: "top", ...request, ...configure(line.found, sources, errors) };
     }
     case "help":
       return helpOf(line);
@@ -256,32 +256,36 @@ function readCommand(line: Line, sources: Sources, problems: string[]): Command 
   }
 }
 
-function configure(flags: Found, sources: Sources, problems: string[]): Configured {
+function configure(flags: RawSettings, sources: Sources, errors: string[]): Configured {
   const { env, hostname } = sources;
-  const notes: string[] = [];
-  const variables = readVariables(env, problems, notes);
-  const bare = readBareVariables(env, variables);
-  const file = readSettingsFile(sources, settingsPath([flags, variables], problems), problems);
-  const chosen = new Chosen([flags, variables, bare, file.found], NAMES.filter(inFile), problems);
-  notes.push(...notesOf(chosen));
-  const targets = readTargets({ sources, chosen, file, problems, notes });
-  const stateDir = stateDirOf(chosen, env, problems);
-  const listen = readListen({ sources, chosen, problems, notes });
-  const names = namesOf(chosen, problems);
+  const warnings: string[] = [];
+  const variables = readVariables(env, errors, warnings);
+  const bare = readLegacyVariables(env, variables);
+  const file = readSettingsFile(sources, settingsPath([flags, variables], errors), errors);
+  const chosen = new ResolvedSettings(
+    [flags, variables, bare, file.found],
+    NAMES.filter(inFile),
+    errors,
+  );
+  warnings.push(...notesOf(chosen));
+  const targets = readTargets({ sources, chosen, file, errors, warnings });
+  const stateDir = stateDirOf(chosen, env, errors);
+  const listen = readListen({ sources, chosen, errors, warnings });
+  const names = namesOf(chosen, errors);
   const base = settingsOf(chosen, hostname, file);
-  return { settings: { ...base, ...listen, targets, stateDir, names }, notes };
+  return { settings: { ...base, ...listen, targets, stateDir, names }, warnings };
 }
 
 /** Returns null if the path itself is a mistake. */
-function settingsPath(given: readonly Found[], problems: string[]): NamedFile | null {
-  const chosen = new Chosen(given, ["config"], problems);
+function settingsPath(given: readonly RawSettings[], errors: string[]): NamedFile | null {
+  const chosen = new ResolvedSettings(given, ["config"], errors);
   const [read] = chosen.several("config");
   if (read === undefined) return null;
   return { path: read.value, where: read.where, isOptional: chosen.given("config") === null };
 }
 
 function settingsOf(
-  chosen: Chosen,
+  chosen: ResolvedSettings,
   hostname: string,
   file: SettingsFile,
 ): Omit<Settings, "targets" | "stateDir" | "names" | keyof ListenSettings> {
@@ -309,7 +313,7 @@ function settingsOf(
   };
 }
 
-function stateDirOf(chosen: Chosen, env: Sources["env"], problems: string[]): string {
+function stateDirOf(chosen: ResolvedSettings, env: Sources["env"], errors: string[]): string {
   const wanted = chosen.values("state-dir")[0];
   if (wanted !== undefined) return wanted;
   // Several are separated by colons: systemd.exec(5).
@@ -317,27 +321,27 @@ function stateDirOf(chosen: Chosen, env: Sources["env"], problems: string[]): st
   if (folder === "") return DEFAULT_STATE_DIR;
   const reading = table["state-dir"].read(folder);
   if ("value" in reading) return reading.value;
-  problems.push(`variable STATE_DIRECTORY: ${quoted(folder)} ${reading.problem}`);
+  errors.push(`variable STATE_DIRECTORY: ${quoteSafely(folder)} ${reading.problem}`);
   return DEFAULT_STATE_DIR;
 }
 
-function namesOf(chosen: Chosen, problems: string[]): readonly string[] {
+function namesOf(chosen: ResolvedSettings, errors: string[]): readonly string[] {
   const paths = [...new Set(chosen.values("names"))];
   if (!paths.includes("off")) return paths;
   const where = chosen.given("names")?.where ?? "names";
-  if (paths.length > 1) problems.push(`${where}: off does not go with a path`);
+  if (paths.length > 1) errors.push(`${where}: off does not go with a path`);
   return [];
 }
 
-function notesOf(chosen: Chosen): string[] {
-  const notes: string[] = [];
+function notesOf(chosen: ResolvedSettings): string[] {
+  const warnings: string[] = [];
   for (const name of NAMES) {
     if (chosen.given(name)?.origin !== "bare variable") continue;
     const format =
       name === "webhook" && chosen.given("webhook-format") === null
         ? `, with form: before a URL to keep the old format`
         : "";
-    notes.push(`variable ${name} is deprecated: use ${variableOf(name)} instead${format}`);
+    warnings.push(`variable ${name} is deprecated: use ${variableOf(name)} instead${format}`);
   }
   const monitor = chosen.one("monitor");
   const onlyFor = {
@@ -349,143 +353,144 @@ function notesOf(chosen: Chosen): string[] {
   for (const name of ["group", "manage-rules", "interface", "filter"] as const) {
     const given = chosen.given(name);
     if (given === null || monitor === "auto" || monitor === onlyFor[name]) continue;
-    notes.push(`${given.where} has no effect with monitor ${monitor}: it is for ${onlyFor[name]}`);
+    warnings.push(
+      `${given.where} has no effect with monitor ${monitor}: it is for ${onlyFor[name]}`,
+    );
   }
   if (monitor === "poll" && chosen.one("report-unknown")) {
     const where = chosen.given("report-unknown")?.where ?? "report-unknown";
-    notes.push(`${where} has no effect with monitor poll: it needs packets`);
+    warnings.push(`${where} has no effect with monitor poll: it needs packets`);
   }
-  return notes;
+  return warnings;
 }
 
 // ---- Commands ----
 
-function helpOf({ command, word }: Line): Command {
+function helpOf({ command, word }: ParsedArgs): Command {
   const asked = command === "help" ? COMMANDS.find((name) => name === word) : command;
   // The general help is that of run.
   const isGeneral = asked === undefined || asked === "run" || asked === "help";
   return { type: "help", command: isGeneral ? null : asked };
 }
 
-function testTarget(line: Line, { settings }: Configured, problems: string[]): string | null {
-  const word = own(line, "target", commands["test-webhook"].flags.target, problems);
+function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]): string | null {
+  const word = own(line, "target", commands["test-webhook"].flags.target, errors);
   // If the settings have a mistake, the target may be missing because of it.
   const isKnown = word === null || targetAt(settings.targets, word) !== null;
-  if (isKnown || problems.length > 0) return word;
-  problems.push(noSuch({ flag: "target", what: "target", word }, targetWords(settings.targets)));
+  if (isKnown || errors.length > 0) return word;
+  errors.push(noSuch({ flag: "target", what: "target", word }, targetWords(settings.targets)));
   return word;
 }
 
-function outboxRequest(line: Line, problems: string[]): OutboxRequest {
+function outboxRequest(line: ParsedArgs, errors: string[]): OutboxRequest {
   const { flags } = commands.outbox;
   const action = line.word === "retry" || line.word === "drop" ? line.word : "list";
-  const target = own(line, "target", flags.target, problems);
-  const id = own(line, "id", flags.id, problems);
-  const all = own(line, "all", flags.all, problems) === true;
+  const target = own(line, "target", flags.target, errors);
+  const id = own(line, "id", flags.id, errors);
+  const all = own(line, "all", flags.all, errors) === true;
   const isNarrowed = line.found.has("target") || line.found.has("id");
   if (action === "list" && all) {
-    problems.push("--all: is for wgmon outbox retry and drop");
+    errors.push("--all: is for wgmon outbox retry and drop");
   } else if (isNarrowed && all) {
-    problems.push("--all: does not go with --target or --id");
+    errors.push("--all: does not go with --target or --id");
   } else if (action !== "list" && !isNarrowed && !all) {
     // An omitted option must not affect all messages.
-    problems.push(`wgmon outbox ${action} needs --target NAME, --id ID or --all`);
+    errors.push(`wgmon outbox ${action} needs --target NAME, --id ID or --all`);
   }
-  const dead = own(line, "dead", flags.dead, problems) === true;
-  const json = own(line, "json", flags.json, problems) === true;
+  const dead = own(line, "dead", flags.dead, errors) === true;
+  const json = own(line, "json", flags.json, errors) === true;
   return { action, target, id, dead, json };
 }
 
-function rulesAction(line: Line, problems: string[]): RulesAction {
+function rulesAction(line: ParsedArgs, errors: string[]): RulesAction {
   const { flags } = commands.rules;
   const actions = ["nft", "iptables", "install", "remove"] as const;
-  const asked = actions.filter((name) => own(line, name, flags[name], problems) === true);
+  const asked = actions.filter((name) => own(line, name, flags[name], errors) === true);
   if (asked.length > 1) {
-    problems.push(`${asked.map((name) => `--${name}`).join(" and ")}: give one of them`);
+    errors.push(`${asked.map((name) => `--${name}`).join(" and ")}: give one of them`);
   }
   return asked[0] ?? "nft";
 }
 
-function askingRequest(line: Line): AskingRequest {
+function askingRequest(line: ParsedArgs): QueryRequest {
   const given = line.found.get("device");
   // A problem with a name is already reported with the settings.
   const reads = given === undefined ? [] : readAll(table.device, given, []);
   return { askedDevices: reads.map(({ value }) => value) };
 }
 
-function sessionsRequest(line: Line, problems: string[]): SessionsRequest {
+function sessionsRequest(line: ParsedArgs, errors: string[]): SessionsRequest {
   const { flags } = commands.sessions;
-  const past = pastRequest(line, flags, SESSIONS_LIMIT, problems);
-  const json = own(line, "json", flags.json, problems) === true;
-  const csv = own(line, "csv", flags.csv, problems) === true;
-  if (json && csv) problems.push("--json and --csv: give one of them");
+  const past = pastRequest(line, flags, SESSIONS_LIMIT, errors);
+  const json = own(line, "json", flags.json, errors) === true;
+  const csv = own(line, "csv", flags.csv, errors) === true;
+  if (json && csv) errors.push("--json and --csv: give one of them");
   return { ...past, format: json ? "json" : csv ? "csv" : "text" };
 }
 
-function eventsRequest(line: Line, problems: string[]): EventsRequest {
+function eventsRequest(line: ParsedArgs, errors: string[]): EventsRequest {
   const { flags } = commands.events;
   const given = line.found.get("type");
   return {
-    ...pastRequest(line, flags, EVENTS_LIMIT, problems),
-    follow: own(line, "follow", flags.follow, problems) === true,
-    types:
-      given === undefined ? [] : readAll(flags.type, given, problems).map(({ value }) => value),
-    json: own(line, "json", flags.json, problems) === true,
+    ...pastRequest(line, flags, EVENTS_LIMIT, errors),
+    follow: own(line, "follow", flags.follow, errors) === true,
+    types: given === undefined ? [] : readAll(flags.type, given, errors).map(({ value }) => value),
+    json: own(line, "json", flags.json, errors) === true,
   };
 }
 
 function pastRequest(
-  line: Line,
+  line: ParsedArgs,
   flags: Pick<typeof commands.events.flags, "peer" | "since" | "limit">,
   usual: number,
-  problems: string[],
-): PastRequest {
-  const since = own(line, "since", flags.since, problems);
+  errors: string[],
+): HistoryRequest {
+  const since = own(line, "since", flags.since, errors);
   return {
     ...askingRequest(line),
-    peer: own(line, "peer", flags.peer, problems),
+    peer: own(line, "peer", flags.peer, errors),
     since,
-    limit: own(line, "limit", flags.limit, problems) ?? (since === null ? usual : null),
+    limit: own(line, "limit", flags.limit, errors) ?? (since === null ? usual : null),
   };
 }
 
 /** doctor reports mistakes in the settings, so they do not stop it. */
-function doctor(line: Line, sources: Sources, problems: string[]): Command {
+function doctor(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   const { flags } = commands.doctor;
-  const json = own(line, "json", flags.json, problems) === true;
-  const network = own(line, "no-network", flags["no-network"], problems) !== true;
+  const json = own(line, "json", flags.json, errors) === true;
+  const network = own(line, "no-network", flags["no-network"], errors) !== true;
   const inSettings: string[] = [];
   const configured = configure(line.found, sources, inSettings);
   const hasSettings = [...line.found.keys()].some(isName);
-  return { type: "doctor", json, network, hasSettings, problems: inSettings, ...configured };
+  return { type: "doctor", json, network, hasSettings, errors: inSettings, ...configured };
 }
 
-function shellOf({ word }: Line, problems: string[]): Shell {
-  const { words } = commands.completion;
+function shellOf({ word }: ParsedArgs, errors: string[]): Shell {
+  const { subcommands } = commands.completion;
   if (word === "bash" || word === "zsh" || word === "fish") return word;
-  problems.push(`wgmon completion needs one more word: ${listed(words, "or")}`);
+  errors.push(`wgmon completion needs one more word: ${formatList(subcommands, "or")}`);
   return "bash";
 }
 
-function receive(line: Line, sources: Sources, problems: string[]): Command {
+function receive(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   const { flags } = commands.receive;
-  const port = own(line, "port", flags.port, problems) ?? 0;
-  const address = own(line, "address", flags.address, problems) ?? "";
-  const path = own(line, "secret-file", flags["secret-file"], problems);
+  const port = own(line, "port", flags.port, errors) ?? 0;
+  const address = own(line, "address", flags.address, errors) ?? "";
+  const path = own(line, "secret-file", flags["secret-file"], errors);
   const file = { path, where: "--secret-file", isOptional: false };
-  const secrets = path === null ? [] : readSecrets(sources, { ...file, path }, problems);
+  const secrets = path === null ? [] : readSecrets(sources, { ...file, path }, errors);
   return { type: "receive", port, address, secrets };
 }
 
 /** Returns the value of a flag that only this command has; null if it was not given. */
 function own<Value>(
-  line: Line,
+  line: ParsedArgs,
   name: string,
   setting: Setting<Value>,
-  problems: string[],
+  errors: string[],
 ): Value | null {
   const given = line.found.get(name);
-  const reads = given === undefined ? readInitial(setting) : readAll(setting, given, problems);
+  const reads = given === undefined ? readInitial(setting) : readAll(setting, given, errors);
   return reads[0]?.value ?? null;
 }
 
@@ -509,13 +514,13 @@ export function describeSettings(settings: Settings, hostname: string): Record<s
 function describe(settings: Settings): Record<string, unknown> {
   const { monitor, group, captureInterface, filter, devices, targets, peers, file } = settings;
   return {
-    file: file === null ? null : withoutSecrets(file),
-    host: withoutSecrets(settings.host),
+    file: file === null ? null : redact(file),
+    host: redact(settings.host),
     monitor,
     group,
     manageRules: settings.manageRules,
     interface: captureInterface,
-    filter: filter === null ? "default" : withoutSecrets(filter),
+    filter: filter === null ? "default" : redact(filter),
     devices: devices.length === 0 ? "all" : devices,
     targets: targets.map(describeTarget),
     idleTimeout: formatDuration(settings.idleTimeoutMs),
@@ -525,10 +530,10 @@ function describe(settings: Settings): Record<string, unknown> {
     announceExisting: settings.announceExisting,
     reportUnknown: settings.reportUnknown,
     peersInSettings: peers.size,
-    names: settings.names.length === 0 ? "off" : settings.names.map(withoutSecrets),
+    names: settings.names.length === 0 ? "off" : settings.names.map(redact),
     metrics: settings.metrics.length === 0 ? "none" : settings.metrics,
     listen: describeListen(settings),
-    stateDir: withoutSecrets(settings.stateDir),
+    stateDir: redact(settings.stateDir),
     keep: formatDuration(settings.keepMs),
     maxStore: formatSize(settings.maxStoreBytes),
     logFormat: settings.logFormat,
@@ -554,11 +559,11 @@ function describeTarget(target: TargetSettings, index: number): string {
   const { name, destination, selection, digestMs } = target;
   const address =
     destination.type === "exec"
-      ? `exec:${withoutSecrets(destination.command[0])}`
+      ? `exec:${redact(destination.command[0])}`
       : `${destination.formatName}:${redactUrl(destination.url)}`;
   const filters = Object.entries<readonly string[]>({ ...selection })
     .filter(([, wanted]) => wanted.length > 0)
-    .map(([what, wanted]) => `${what} ${wanted.map(withoutSecrets).join("|")}`);
+    .map(([what, wanted]) => `${what} ${wanted.map(redact).join("|")}`);
   const details = [
     ...filters,
     ...(digestMs > 0 ? [`digest ${formatDuration(digestMs)}`] : []),

@@ -1,12 +1,12 @@
 /** Settings from environment variables. Pure. */
 
-import { beginning } from "../base/redact.ts";
+import { safePrefix } from "../base/redact.ts";
 import { didYouMean, nearest, suggest } from "../base/suggest.ts";
-import { type Found, type Sources, split } from "./resolve.ts";
+import { type RawSettings, type Sources, split } from "./resolve.ts";
 import { type Name, NAMES, settingOf, variableOf } from "./settings-table.ts";
 
 /** Variables of the Go program, so that its users can switch without changing them. */
-const BARE_VARIABLES: readonly Name[] = ["monitor", "group", "interface", "filter", "webhook"];
+const LEGACY_VARIABLES: readonly Name[] = ["monitor", "group", "interface", "filter", "webhook"];
 
 /** Our own variables that are not settings: those of the tests. */
 const TEST_VARIABLE = /^WGMON_(KERNEL_TESTS|TEST_)/;
@@ -15,11 +15,15 @@ const TEST_VARIABLE = /^WGMON_(KERNEL_TESTS|TEST_)/;
 const SHOWN_MAX = 5;
 
 /**
- * @param problems receives the misspelt variables.
- * @param notes receives one sentence about all other unknown variables.
+ * @param errors receives the misspelt variables.
+ * @param warnings receives one sentence about all other unknown variables.
  */
-export function readVariables(env: Sources["env"], problems: string[], notes: string[]): Found {
-  const found: Found = new Map();
+export function readVariables(
+  env: Sources["env"],
+  errors: string[],
+  warnings: string[],
+): RawSettings {
+  const found: RawSettings = new Map();
   const unknown: string[] = [];
   for (const [variable, text] of Object.entries(env)) {
     if (!variable.startsWith("WGMON_") || text === undefined || text === "") continue;
@@ -33,13 +37,13 @@ export function readVariables(env: Sources["env"], problems: string[], notes: st
     if (nearest(written, NAMES) === null) {
       const guess = suggest(written, NAMES) as Name | null;
       const meant = guess === null ? "" : ` (did you mean ${variableOf(guess)}?)`;
-      unknown.push(`${beginning(variable)}${meant}`);
+      unknown.push(`${safePrefix(variable)}${meant}`);
     } else {
       const guess = didYouMean(written, NAMES, variableOf);
-      problems.push(`${beginning(variable)}: there is no such variable${guess}`);
+      errors.push(`${safePrefix(variable)}: there is no such variable${guess}`);
     }
   }
-  if (unknown.length > 0) notes.push(unknownNote(unknown));
+  if (unknown.length > 0) warnings.push(unknownNote(unknown));
   return found;
 }
 
@@ -66,9 +70,9 @@ function isOfService(variable: string, text: string): boolean {
 }
 
 /** Settings from bare variables, for those that no variable with our prefix sets. */
-export function readBareVariables(env: Sources["env"], variables: Found): Found {
-  const found: Found = new Map();
-  for (const name of BARE_VARIABLES) {
+export function readLegacyVariables(env: Sources["env"], variables: RawSettings): RawSettings {
+  const found: RawSettings = new Map();
+  for (const name of LEGACY_VARIABLES) {
     const text = env[name];
     if (text === undefined || text === "" || variables.has(name)) continue;
     const where = `variable ${name}`;

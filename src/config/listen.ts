@@ -1,6 +1,6 @@
 /** Where wgmon serves HTTP, and who may use it. Clients on other machines need a token. */
 
-import { type Chosen, type NamedFile, readNamedFile, type Sources } from "./resolve.ts";
+import { type NamedFile, readNamedFile, type ResolvedSettings, type Sources } from "./resolve.ts";
 
 export interface ListenSettings {
   /** null: no TCP listener. */
@@ -16,32 +16,32 @@ const TOKEN_LEAST = 16;
 
 interface Context {
   readonly sources: Sources;
-  readonly chosen: Chosen;
-  readonly problems: string[];
-  readonly notes: string[];
+  readonly chosen: ResolvedSettings;
+  readonly errors: string[];
+  readonly warnings: string[];
 }
 
 export function readListen(context: Context): ListenSettings {
-  const { chosen, problems, notes } = context;
+  const { chosen, errors, warnings } = context;
   const listen = chosen.values("listen")[0] ?? null;
   const file = tokenFile(context);
   const tokens = listen === null || file === null ? [] : readTokens(file, context);
   const [cert, key] = [chosen.values("listen-tls-cert")[0], chosen.values("listen-tls-key")[0]];
   if ((cert === undefined) !== (key === undefined)) {
-    problems.push("listen-tls-cert and listen-tls-key: give both, or none for no TLS");
+    errors.push("listen-tls-cert and listen-tls-key: give both, or none for no TLS");
   }
   if (listen === null) {
     for (const name of ["listen-token-file", "listen-tls-cert", "listen-tls-key"] as const) {
       const given = chosen.given(name);
-      if (given !== null) notes.push(`${given.where} has no effect without listen`);
+      if (given !== null) warnings.push(`${given.where} has no effect without listen`);
     }
   } else if (!isLoopback(listen.address)) {
     if (file === null) {
-      problems.push(
+      errors.push(
         `${chosen.given("listen")!.where}: others can connect there, so it needs a token: give listen-token-file, or listen on 127.0.0.1`,
       );
     } else if (cert === undefined) {
-      notes.push("listen: without TLS, whoever is on the way can read the token");
+      warnings.push("listen: without TLS, whoever is on the way can read the token");
     }
   }
   const listenTls = cert === undefined || key === undefined ? null : { cert, key };
@@ -61,8 +61,8 @@ function tokenFile({ chosen, sources }: Context): NamedFile | null {
 }
 
 /** One token per line. With old and new tokens side by side, clients can switch without a gap. */
-function readTokens(file: NamedFile, { sources, problems }: Context): readonly string[] {
-  const text = readNamedFile(sources, file, problems);
+function readTokens(file: NamedFile, { sources, errors }: Context): readonly string[] {
+  const text = readNamedFile(sources, file, errors);
   if (text === null) return [];
   const tokens = text
     .split("\n")
@@ -72,9 +72,9 @@ function readTokens(file: NamedFile, { sources, problems }: Context): readonly s
   const isWrong = tokens.some(
     (token) => !/^[\x21-\x7e]+$/.test(token) || token.length < TOKEN_LEAST,
   );
-  if (tokens.length === 0) problems.push(`${file.where}: there is no token in the file`);
+  if (tokens.length === 0) errors.push(`${file.where}: there is no token in the file`);
   if (isWrong) {
-    problems.push(
+    errors.push(
       `${file.where}: a token in the file is shorter than ${TOKEN_LEAST} characters, or has others than those of ASCII; make one with: openssl rand -base64 24`,
     );
   }

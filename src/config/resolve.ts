@@ -1,10 +1,10 @@
-/** What the sources give for a setting, as texts, and how texts become values or problems. */
+/** What the sources give for a setting, as texts, and how texts become values or errors. */
 
 import { SystemError } from "../base/errors.ts";
-import { quoted } from "../base/redact.ts";
+import { quoteSafely } from "../base/redact.ts";
 import type { TextFile } from "../platform/os.ts";
 import { type Name, type Setting, settingOf, type ValueOf } from "./settings-table.ts";
-import type { Kind } from "./value-types.ts";
+import type { ValueType } from "./value-types.ts";
 
 /** Everything that the settings are read from. */
 export interface Sources {
@@ -28,7 +28,7 @@ export interface Sources {
 }
 
 /** A setting as given by one source. */
-export interface Given {
+export interface RawSetting {
   readonly origin: "flag" | "variable" | "bare variable" | "file";
   /** How messages name the setting: `--tick`, `WGMON_TICK`, `/etc/wgmon/wgmon.toml: tick`. */
   readonly where: string;
@@ -36,39 +36,39 @@ export interface Given {
 }
 
 /** The given settings, by the name of the setting or flag. */
-export type Found = Map<string, Given>;
+export type RawSettings = Map<string, RawSetting>;
 
 /** A value, and where it was given: `--webhook (2 of 3)`. */
-export interface Read<Value> {
+export interface Parsed<Value> {
   readonly where: string;
   readonly value: Value;
 }
 
 /** The values in force. */
-export class Chosen {
-  readonly #winners = new Map<Name, Given & { readonly reads: readonly Read<unknown>[] }>();
+export class ResolvedSettings {
+  readonly #winners = new Map<Name, RawSetting & { readonly reads: readonly Parsed<unknown>[] }>();
 
   /** The first source that has a setting wins. All sources are checked, so that an overruled mistake is reported. */
-  constructor(sources: readonly Found[], names: readonly Name[], problems: string[]) {
+  constructor(sources: readonly RawSettings[], names: readonly Name[], errors: string[]) {
     for (const name of names) {
       const given = sources.flatMap((found) => found.get(name) ?? []);
       if (given.length === 0) continue;
       // An overruled bare variable may belong to another program: `group` and `filter` are common words.
       const ours = given.filter(({ origin }, index) => index === 0 || origin !== "bare variable");
-      const reads = ours.map((one) => readAll(settingOf(name), one, problems));
+      const reads = ours.map((one) => readAll(settingOf(name), one, errors));
       this.#winners.set(name, { ...ours[0]!, reads: reads[0]! });
     }
   }
 
   /** The source in force; null: no source has the setting, so the default applies. */
-  given(name: Name): Given | null {
+  given(name: Name): RawSetting | null {
     return this.#winners.get(name) ?? null;
   }
 
-  several<N extends Name>(name: N): readonly Read<ValueOf<N>>[] {
+  several<N extends Name>(name: N): readonly Parsed<ValueOf<N>>[] {
     const setting = settingOf(name);
     const reads = this.#winners.get(name)?.reads;
-    return (reads ?? readInitial(setting)) as readonly Read<ValueOf<N>>[];
+    return (reads ?? readInitial(setting)) as readonly Parsed<ValueOf<N>>[];
   }
 
   values<N extends Name>(name: N): readonly ValueOf<N>[] {
@@ -81,31 +81,31 @@ export class Chosen {
   }
 }
 
-export function readInitial<Value>(setting: Setting<Value>): Read<Value>[] {
-  const texts = setting.initial === null ? [] : [setting.initial];
+export function readInitial<Value>(setting: Setting<Value>): Parsed<Value>[] {
+  const texts = setting.defaultValue === null ? [] : [setting.defaultValue];
   return readAll(setting, { where: "default", texts }, []);
 }
 
 export function readAll<Value>(
-  kind: Kind<Value>,
-  { where, texts }: Pick<Given, "where" | "texts">,
-  problems: string[],
-): Read<Value>[] {
+  kind: ValueType<Value>,
+  { where, texts }: Pick<RawSetting, "where" | "texts">,
+  errors: string[],
+): Parsed<Value>[] {
   return texts.flatMap((text, index) => {
     const place = texts.length > 1 ? `${where} (${index + 1} of ${texts.length})` : where;
     if (text.trim() === "") {
-      problems.push(`${place}: the value is empty; an example is ${kind.example}`);
+      errors.push(`${place}: the value is empty; an example is ${kind.example}`);
       return [];
     }
     const reading = kind.read(text);
     if ("value" in reading) return [{ where: place, value: reading.value }];
-    problems.push(`${place}: ${kind.secret ? "(hidden)" : quoted(text)} ${reading.problem}`);
+    errors.push(`${place}: ${kind.secret ? "(hidden)" : quoteSafely(text)} ${reading.problem}`);
     return [];
   });
 }
 
 /** Splits a text into its parts. Returns at least one part, so that an empty text is noticed. */
-export function split(kind: Kind<unknown>, text: string): string[] {
+export function split(kind: ValueType<unknown>, text: string): string[] {
   if (kind.separator === undefined) return [text];
   const parts = text
     .split(kind.separator)
@@ -116,9 +116,9 @@ export function split(kind: Kind<unknown>, text: string): string[] {
 
 /** The texts that a flag would have for this TOML value; null: the value has the wrong type. */
 export function textsOfToml(
-  kind: Kind<unknown>,
+  kind: ValueType<unknown>,
   { value, where }: { readonly value: unknown; readonly where: string },
-  problems: string[],
+  errors: string[],
 ): string[] | null {
   const isList = kind.separator !== undefined && Array.isArray(value);
   const items: readonly unknown[] = isList ? value : [value];
@@ -126,7 +126,7 @@ export function textsOfToml(
   for (const item of items) {
     if (!kind.tomlTypes.some((type) => type === typeof item)) {
       const wanted = `a ${kind.tomlTypes[0]}${kind.separator === undefined ? "" : " or a list of strings"}`;
-      problems.push(
+      errors.push(
         `${where}: must be ${wanted}, not ${isList ? "a list with " : ""}${typeName(item)}`,
       );
       return null;
@@ -157,20 +157,20 @@ export interface NamedFile {
   readonly isOptional: boolean;
 }
 
-/** null: the file was not read. `problems` says why, unless an optional file is missing. */
+/** null: the file was not read. `errors` says why, unless an optional file is missing. */
 export function readNamedFile(
   sources: Pick<Sources, "readFile">,
   { path, where, isOptional }: NamedFile,
-  problems: string[],
+  errors: string[],
 ): string | null {
   try {
     const text = sources.readFile(path)?.text ?? null;
     // The path is not shown: it may be a secret given instead of the file that contains it.
-    if (text === null && !isOptional) problems.push(`${where}: there is no such file`);
+    if (text === null && !isOptional) errors.push(`${where}: there is no such file`);
     return text;
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    problems.push(`${where}: the file cannot be read: ${error.code}`);
+    errors.push(`${where}: the file cannot be read: ${error.code}`);
     return null;
   }
 }

@@ -1,22 +1,22 @@
 /** The settings file: TOML, with keys as in the table of settings, and tables for peers and targets. */
 
 import { SystemError } from "../base/errors.ts";
-import { beginning, fileName, quoted } from "../base/redact.ts";
+import { fileName, quoteSafely, safePrefix } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { isPublicKey, type PublicKey } from "../base/wireguard.ts";
 import type { FileMode, TextFile } from "../platform/os.ts";
 import {
-  type Found,
   isTable,
   type NamedFile,
-  type Read,
+  type Parsed,
+  type RawSettings,
   readAll,
   type Sources,
   textsOfToml,
   typeName,
 } from "./resolve.ts";
 import { keyOf, type Name, NAMES, settingOf, table } from "./settings-table.ts";
-import { type Kind, onOrOff, peerName, peerTag } from "./value-types.ts";
+import { boolean, peerName, peerTag, type ValueType } from "./value-types.ts";
 
 /** Maximum number of a peer's tags: each of the peer's events contains them all. */
 const TAGS_MAX = 16;
@@ -38,7 +38,7 @@ export interface SettingsFile {
   readonly mode: FileMode | null;
   /** How messages name the file. */
   readonly where: string;
-  readonly found: Found;
+  readonly found: RawSettings;
   readonly peers: ReadonlyMap<PublicKey, PeerSettings>;
   /** The value of the key `target`; undefined: the key is absent. */
   readonly target: unknown;
@@ -48,9 +48,9 @@ export interface SettingsFile {
 export function readSettingsFile(
   sources: Sources,
   named: NamedFile | null,
-  problems: string[],
+  errors: string[],
 ): SettingsFile {
-  const found: Found = new Map();
+  const found: RawSettings = new Map();
   const peers = new Map<PublicKey, PeerSettings>();
   const path = named?.path ?? "";
   const where = fileName(path);
@@ -62,27 +62,27 @@ export function readSettingsFile(
     file = sources.readFile(path);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    problems.push(`${where}: cannot be read: ${error.code}`);
+    errors.push(`${where}: cannot be read: ${error.code}`);
     return nothing;
   }
   if (file === null) {
-    if (!named.isOptional) problems.push(`${named.where}: there is no file ${where}`);
+    if (!named.isOptional) errors.push(`${named.where}: there is no file ${where}`);
     return nothing;
   }
 
   const names = NAMES.filter(inFile);
-  const { peers: peerTables, target, ...root } = parseToml(file.text, where, problems);
+  const { peers: peerTables, target, ...root } = parseToml(file.text, where, errors);
   for (const [key, value] of Object.entries(root)) {
     const name = names.find((candidate) => keyOf(candidate) === key);
     if (name === undefined) {
-      problems.push(unknownKey(key, where, [...names.map(keyOf), "peers", "target"]));
+      errors.push(unknownKey(key, where, [...names.map(keyOf), "peers", "target"]));
       continue;
     }
     const place = `${where}: ${key}`;
-    const texts = textsOfToml(settingOf(name), { value, where: place }, problems);
+    const texts = textsOfToml(settingOf(name), { value, where: place }, errors);
     if (texts !== null) found.set(name, { origin: "file", where: place, texts });
   }
-  if (peerTables !== undefined) readPeers(peerTables, where, { peers, problems });
+  if (peerTables !== undefined) readPeers(peerTables, where, { peers, errors });
   return { path, mode: file.mode, where, found, peers, target };
 }
 
@@ -90,7 +90,7 @@ export function inFile(name: Name): boolean {
   return settingOf(name).flagOnly !== true;
 }
 
-function parseToml(text: string, where: string, problems: string[]): Record<string, unknown> {
+function parseToml(text: string, where: string, errors: string[]): Record<string, unknown> {
   try {
     return Bun.TOML.parse(text) as Record<string, unknown>;
   } catch (error) {
@@ -101,7 +101,7 @@ function parseToml(text: string, where: string, problems: string[]): Record<stri
       ? said.replace(/ but found (["']).{2,}\1$/s, "")
       : said.replace(/:? (["']).{2,}\1(?=$| as )/s, "");
     const line = brokenLine(text);
-    problems.push(`${where}${line === null ? "" : `, line ${line}`}: ${message}`);
+    errors.push(`${where}${line === null ? "" : `, line ${line}`}: ${message}`);
     return {};
   }
 }
@@ -125,30 +125,30 @@ function brokenLine(text: string): number | null {
 function readPeers(
   section: unknown,
   file: string,
-  into: { peers: Map<PublicKey, PeerSettings>; problems: string[] },
+  into: { peers: Map<PublicKey, PeerSettings>; errors: string[] },
 ): void {
-  const { peers, problems } = into;
+  const { peers, errors } = into;
   if (!isTable(section)) {
-    problems.push(`${file}: peers must be tables, such as [peers."<public key>"]`);
+    errors.push(`${file}: peers must be tables, such as [peers."<public key>"]`);
     return;
   }
   const kinds = {
     name: peerName(),
     tags: peerTag(),
     idle_timeout: table["idle-timeout"],
-    mute: onOrOff(),
+    mute: boolean(),
   };
   for (const [key, fields] of Object.entries(section)) {
-    const where = `${file}: peers.${quoted(key)}`;
+    const where = `${file}: peers.${quoteSafely(key)}`;
     if (!isPublicKey(key)) {
-      problems.push(`${where}: is not a public key (44 characters, as wg show prints it)`);
+      errors.push(`${where}: is not a public key (44 characters, as wg show prints it)`);
     } else if (!isTable(fields)) {
-      problems.push(`${where}: must be a table, not ${typeName(fields)}`);
+      errors.push(`${where}: must be a table, not ${typeName(fields)}`);
     } else {
-      const reads = readFields(kinds, { fields, where, mark: "." }, problems);
+      const reads = readFields(kinds, { fields, where, mark: "." }, errors);
       const tags = (reads.tags ?? []).map(({ value }) => value);
       if (tags.length > TAGS_MAX) {
-        problems.push(`${where}.tags: there are ${tags.length}; the most is ${TAGS_MAX}`);
+        errors.push(`${where}.tags: there are ${tags.length}; the most is ${TAGS_MAX}`);
       }
       peers.set(key, {
         name: reads.name?.[0]?.value ?? null,
@@ -161,8 +161,8 @@ function readPeers(
 }
 
 type Fields<Kinds> = {
-  readonly [Key in keyof Kinds]: Kinds[Key] extends Kind<infer Value>
-    ? readonly Read<Value>[] | null
+  readonly [Key in keyof Kinds]: Kinds[Key] extends ValueType<infer Value>
+    ? readonly Parsed<Value>[] | null
     : never;
 };
 
@@ -170,7 +170,7 @@ type Fields<Kinds> = {
  * The values of a table in the file, by key; null: the key is absent. `mark` separates the table's name from
  * the key in messages. Keys in `others` are valid but read elsewhere.
  */
-export function readFields<const Kinds extends Readonly<Record<string, Kind<unknown>>>>(
+export function readFields<const Kinds extends Readonly<Record<string, ValueType<unknown>>>>(
   kinds: Kinds,
   from: {
     readonly fields: Readonly<Record<string, unknown>>;
@@ -178,22 +178,22 @@ export function readFields<const Kinds extends Readonly<Record<string, Kind<unkn
     readonly mark: string;
     readonly others?: readonly string[];
   },
-  problems: string[],
+  errors: string[],
 ): Fields<Kinds> {
   const { fields, where, mark, others = [] } = from;
   const keys = [...Object.keys(kinds), ...others];
   for (const key of Object.keys(fields)) {
-    if (!keys.includes(key)) problems.push(unknownKey(key, where, keys));
+    if (!keys.includes(key)) errors.push(unknownKey(key, where, keys));
   }
   const reads = Object.entries(kinds).map(([key, kind]) => {
     if (!Object.hasOwn(fields, key)) return [key, null];
     const place = `${where}${mark}${key}`;
-    const texts = textsOfToml(kind, { value: fields[key], where: place }, problems);
-    return [key, texts === null ? null : readAll(kind, { where: place, texts }, problems)];
+    const texts = textsOfToml(kind, { value: fields[key], where: place }, errors);
+    return [key, texts === null ? null : readAll(kind, { where: place, texts }, errors)];
   });
   return Object.fromEntries(reads) as Fields<Kinds>;
 }
 
 function unknownKey(key: string, where: string, keys: readonly string[]): string {
-  return `${where}: there is no key "${beginning(key)}"${didYouMean(key, keys)}`;
+  return `${where}: there is no key "${safePrefix(key)}"${didYouMean(key, keys)}`;
 }

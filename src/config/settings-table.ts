@@ -3,37 +3,37 @@
  * it.
  */
 
-import { listed } from "../base/redact.ts";
+import { formatList } from "../base/redact.ts";
 import {
   absolutePath,
+  boolean,
   captureFilter,
   choice,
   deviceName,
   duration,
   eventPattern,
   FORMAT_CHOICES,
-  freeText,
   hostName,
-  type Kind,
+  integer,
   listenAddress,
   listenPlace,
   messageId,
   namesPath,
-  onOrOff,
   peerName,
   secretFile,
   since,
   size,
+  string,
   targetName,
+  type ValueType,
   webhookUrl,
-  wholeNumber,
 } from "./value-types.ts";
 
-export interface Setting<Value> extends Kind<Value> {
-  readonly meaning: string;
-  /** The default as it would be written; null: `otherwise` describes the default. */
-  readonly initial: string | null;
-  readonly otherwise?: string;
+export interface Setting<Value> extends ValueType<Value> {
+  readonly description: string;
+  /** The default as it would be written; null: `defaultNote` describes it. */
+  readonly defaultValue: string | null;
+  readonly defaultNote?: string;
   /** The setting has a flag and a variable, but is not allowed in the settings file. */
   readonly flagOnly?: true;
   /** A one-letter form of the flag. */
@@ -46,193 +46,194 @@ const HOUR_MS = 3_600_000;
 export const table = {
   monitor: {
     ...choice("auto", "nflog", "bpf", "poll"),
-    meaning:
+    description:
       "what wakes wgmon: nflog, firewall rules that log; bpf, its own capture; poll, only the clock (every tick); auto: nflog if rules log the devices' ports, otherwise bpf",
-    initial: "auto",
+    defaultValue: "auto",
   },
   group: {
-    ...wholeNumber(0, 65535),
-    meaning: "nflog: the group that the firewall rule logs to",
-    initial: "1",
+    ...integer(0, 65535),
+    description: "nflog: the group that the firewall rule logs to",
+    defaultValue: "1",
   },
   interface: {
     ...deviceName("eth0"),
-    meaning: "bpf: the interface to capture on; any: all interfaces",
-    initial: "any",
+    description: "bpf: the interface to capture on; any: all interfaces",
+    defaultValue: "any",
   },
   filter: {
     ...captureFilter(),
-    meaning: "bpf: which packets to capture, as in tcpdump",
-    initial: null,
-    otherwise: "handshakes and first packets of the WireGuard ports found",
+    description: "bpf: which packets to capture, as in tcpdump",
+    defaultValue: null,
+    defaultNote: "handshakes and first packets of the WireGuard ports found",
   },
   device: {
     ...deviceName("wg0"),
     separator: /[\s,]+/,
-    meaning: "a WireGuard device to watch",
-    initial: null,
-    otherwise: "all",
+    description: "a WireGuard device to watch",
+    defaultValue: null,
+    defaultNote: "all",
   },
   webhook: {
     ...webhookUrl(),
     separator: /\s+/,
-    meaning: "where to POST the events; slack:URL sets the format of one alone",
-    initial: null,
-    otherwise: "none",
+    description: "where to POST the events; slack:URL sets the format of one alone",
+    defaultValue: null,
+    defaultNote: "none",
   },
   "webhook-file": {
     ...secretFile("/etc/wgmon/webhooks"),
-    meaning: "a file with more webhooks, one on each line, where no list of processes shows them",
-    initial: null,
-    otherwise: "$CREDENTIALS_DIRECTORY/webhooks, if it exists",
+    description:
+      "a file with more webhooks, one on each line, where no list of processes shows them",
+    defaultValue: null,
+    defaultNote: "$CREDENTIALS_DIRECTORY/webhooks, if it exists",
   },
   "webhook-format": {
     ...choice(...FORMAT_CHOICES),
     placeholder: "FORMAT",
-    meaning: `how events are written: ${listed(FORMAT_CHOICES.slice(1), "or")}; auto: as the URL's service wants it, else json`,
-    initial: "auto",
+    description: `how events are written: ${formatList(FORMAT_CHOICES.slice(1), "or")}; auto: as the URL's service wants it, else json`,
+    defaultValue: "auto",
   },
   "webhook-secret-file": {
     ...secretFile("/etc/wgmon/webhook-secret"),
-    meaning: "a file with the secrets (whsec_...) to sign with, one on each line",
-    initial: null,
-    otherwise: "$CREDENTIALS_DIRECTORY/webhook-secret, if it exists; else unsigned",
+    description: "a file with the secrets (whsec_...) to sign with, one on each line",
+    defaultValue: null,
+    defaultNote: "$CREDENTIALS_DIRECTORY/webhook-secret, if it exists; else unsigned",
   },
   "webhook-events": {
     ...eventPattern(),
-    meaning: "only events of this type, such as peer.connected or peer.*",
-    initial: null,
-    otherwise: "all",
+    description: "only events of this type, such as peer.connected or peer.*",
+    defaultValue: null,
+    defaultNote: "all",
   },
   "webhook-devices": {
     ...deviceName("wg0"),
     separator: /[\s,]+/,
-    meaning: "only events of this device",
-    initial: null,
-    otherwise: "all",
+    description: "only events of this device",
+    defaultValue: null,
+    defaultNote: "all",
   },
   "webhook-peers": {
     ...peerName(),
     separator: /,/,
-    meaning: "only events of the peer with this name or public key",
-    initial: null,
-    otherwise: "all",
+    description: "only events of the peer with this name or public key",
+    defaultValue: null,
+    defaultNote: "all",
   },
   "webhook-digest": {
     ...duration(0, "1h"),
-    meaning: "gather the events of this time into one message; 0: send each at once",
-    initial: "0s",
+    description: "gather the events of this time into one message; 0: send each at once",
+    defaultValue: "0s",
   },
   "manage-rules": {
-    ...onOrOff(),
-    meaning:
+    ...boolean(),
+    description:
       "nflog: load the firewall rules with nft, follow the ports, and remove them at the end",
-    initial: "false",
+    defaultValue: "false",
   },
   names: {
     ...namesPath(),
-    meaning:
+    description:
       "a file or folder whose comments name the peers; %i: the device, * and ?: in file names; off: none",
-    initial: "/etc/wireguard/%i.conf",
+    defaultValue: "/etc/wireguard/%i.conf",
   },
   "idle-timeout": {
     ...duration(SECOND_MS, "365d"),
-    meaning: "a peer is disconnected after this long without a sign of life",
-    initial: "180s",
+    description: "a peer is disconnected after this long without a sign of life",
+    defaultValue: "180s",
   },
   tick: {
     ...duration(100, "365d"),
-    meaning: "how often connected peers are looked at",
-    initial: "10s",
+    description: "how often connected peers are looked at",
+    defaultValue: "10s",
   },
   reconcile: {
     ...duration(0, "365d"),
-    meaning: "how often all peers are looked at, in case a packet was missed; 0: never",
-    initial: "60s",
+    description: "how often all peers are looked at, in case a packet was missed; 0: never",
+    defaultValue: "60s",
   },
   hold: {
     ...duration(0, "365d"),
-    meaning: "a peer that returns within this time was never gone",
-    initial: "0s",
+    description: "a peer that returns within this time was never gone",
+    defaultValue: "0s",
   },
   "announce-existing": {
-    ...onOrOff(),
-    meaning: "at the first start, report the peers that are connected already",
-    initial: "true",
+    ...boolean(),
+    description: "at the first start, report the peers that are connected already",
+    defaultValue: "true",
   },
   "report-unknown": {
-    ...onOrOff(),
-    meaning: "report handshakes that no peer completed, by network, once a minute",
-    initial: "false",
+    ...boolean(),
+    description: "report handshakes that no peer completed, by network, once a minute",
+    defaultValue: "false",
   },
   listen: {
     ...listenPlace(),
-    meaning: "serve the interface, metrics and page by HTTP there",
-    initial: null,
-    otherwise: "nowhere, but for the Unix socket of wgmon's own commands",
+    description: "serve the interface, metrics and page by HTTP there",
+    defaultValue: null,
+    defaultNote: "nowhere, but for the Unix socket of wgmon's own commands",
   },
   "listen-token-file": {
     ...secretFile("/etc/wgmon/listen-token"),
-    meaning:
+    description:
       "a file with the bearer tokens to ask for, one on each line; needed unless listen is 127.0.0.1 or ::1",
-    initial: null,
-    otherwise: "$CREDENTIALS_DIRECTORY/listen-token, if it exists",
+    defaultValue: null,
+    defaultNote: "$CREDENTIALS_DIRECTORY/listen-token, if it exists",
   },
   "listen-tls-cert": {
     ...absolutePath("FILE", "/etc/wgmon/cert.pem"),
-    meaning: "listen with TLS: the certificate, and those it stands on, in PEM",
-    initial: null,
-    otherwise: "no TLS",
+    description: "listen with TLS: the certificate, and those it stands on, in PEM",
+    defaultValue: null,
+    defaultNote: "no TLS",
   },
   "listen-tls-key": {
     ...absolutePath("FILE", "/etc/wgmon/key.pem"),
-    meaning: "its private key, in PEM",
-    initial: null,
-    otherwise: "no TLS",
+    description: "its private key, in PEM",
+    defaultValue: null,
+    defaultNote: "no TLS",
   },
   metrics: {
     ...choice("mdlayher", "mindflavor", "none"),
     separator: /[\s,]+/,
-    meaning:
+    description:
       "the exporter whose names the metrics of peers have, too: mdlayher, wireguard_exporter; mindflavor, prometheus_wireguard_exporter",
-    initial: "mdlayher",
+    defaultValue: "mdlayher",
   },
   "state-dir": {
     ...absolutePath("FOLDER", "/var/lib/wgmon"),
-    meaning: "where the store is: events, sessions, what waits for a target",
-    initial: null,
-    otherwise: "$STATE_DIRECTORY of systemd, else /var/lib/wgmon",
+    description: "where the store is: events, sessions, what waits for a target",
+    defaultValue: null,
+    defaultNote: "$STATE_DIRECTORY of systemd, else /var/lib/wgmon",
   },
   keep: {
     ...duration(HOUR_MS, "3650d"),
-    meaning: "how long past events, sessions and undeliverable messages are kept",
-    initial: "90d",
+    description: "how long past events, sessions and undeliverable messages are kept",
+    defaultValue: "90d",
   },
   "max-store": {
     ...size(16_000_000, 1e12),
-    meaning: "how large the store may become; the oldest goes first",
-    initial: "256MB",
+    description: "how large the store may become; the oldest goes first",
+    defaultValue: "256MB",
   },
   "log-format": {
     ...choice("auto", "text", "json", "journal"),
-    meaning: "auto: the one that suits where the log goes",
-    initial: "auto",
+    description: "auto: the one that suits where the log goes",
+    defaultValue: "auto",
   },
   "log-level": {
     ...choice("debug", "info", "warn", "error"),
-    meaning: "log this and what is more important",
-    initial: "info",
+    description: "log this and what is more important",
+    defaultValue: "info",
   },
   host: {
     ...hostName(),
-    meaning: "this gateway's name in the events",
-    initial: null,
-    otherwise: "the machine's host name",
+    description: "this gateway's name in the events",
+    defaultValue: null,
+    defaultNote: "the machine's host name",
   },
   config: {
-    ...freeText("FILE", "/etc/wgmon/wgmon.toml"),
-    meaning: "the settings file; the default one is read if it exists",
-    initial: "/etc/wgmon/wgmon.toml",
+    ...string("FILE", "/etc/wgmon/wgmon.toml"),
+    description: "the settings file; the default one is read if it exists",
+    defaultValue: "/etc/wgmon/wgmon.toml",
     flagOnly: true,
   },
 } satisfies Record<string, Setting<unknown>>;
@@ -247,148 +248,173 @@ interface CommandEntry {
   /** One line in the list of commands. */
   readonly summary: string;
   /** Words that may follow the command, besides flags. */
-  readonly words: readonly string[];
+  readonly subcommands: readonly string[];
   /** Whether the command reads the settings, and takes their flags. */
   readonly takesSettings: boolean;
   /** Flags of the command itself. They are not settings: no variable and no key in the file. */
   readonly flags: Readonly<Record<string, Setting<unknown>>>;
 }
 
-const target = { ...targetName(), initial: null };
+const target = { ...targetName(), defaultValue: null };
 const peer = {
   ...peerName(),
-  meaning: "only this peer: its name, its public key, or the first 8 characters of the key",
-  initial: null,
-  otherwise: "all",
+  description: "only this peer: its name, its public key, or the first 8 characters of the key",
+  defaultValue: null,
+  defaultNote: "all",
 };
 /** The setting as the commands that query wgmon use it: as a filter. */
 const device = {
   ...table.device,
-  meaning: "only this device",
-  otherwise: "those of the settings, else all",
+  description: "only this device",
+  defaultNote: "those of the settings, else all",
 };
 const json = (what: string) => ({
-  ...onOrOff(),
-  meaning: `print JSON, a line for each ${what}`,
-  initial: "false",
+  ...boolean(),
+  description: `print JSON, a line for each ${what}`,
+  defaultValue: "false",
 });
 const limited = (what: string, count: number) => ({
   since: {
     ...since(),
-    meaning: `only ${what} since then: 7d for seven days ago, or a time as RFC 3339 has it`,
-    initial: null,
-    otherwise: "all",
+    description: `only ${what} since then: 7d for seven days ago, or a time as RFC 3339 has it`,
+    defaultValue: null,
+    defaultNote: "all",
   },
   limit: {
-    ...wholeNumber(1, 1e9),
-    meaning: "how many; the latest",
-    initial: null,
-    otherwise: `${count}; all with --since`,
+    ...integer(1, 1e9),
+    description: "how many; the latest",
+    defaultValue: null,
+    defaultNote: `${count}; all with --since`,
   },
 });
 
 export const commands = {
   run: {
     summary: "watch and report; what wgmon does without a command",
-    words: [],
+    subcommands: [],
     takesSettings: true,
     flags: {},
   },
   "test-webhook": {
     summary: "send a made-up event to the targets and report the outcome",
-    words: [],
+    subcommands: [],
     takesSettings: true,
     flags: {
       target: {
         ...target,
-        meaning: "only to this one: its name, or its number in the log's list of targets",
-        otherwise: "all",
+        description: "only to this one: its name, or its number in the log's list of targets",
+        defaultNote: "all",
       },
     },
   },
   outbox: {
     summary: "list, retry or drop waiting events and dead letters",
-    words: ["list", "retry", "drop"],
+    subcommands: ["list", "retry", "drop"],
     takesSettings: true,
     flags: {
-      target: { ...target, meaning: "only messages for this target", otherwise: "all" },
-      id: { ...messageId(), meaning: "only this message", initial: null, otherwise: "all" },
-      dead: { ...onOrOff(), meaning: "only dead letters", initial: "false" },
-      all: {
-        ...onOrOff(),
-        meaning: "retry and drop, which need --target, --id or this: every message",
-        initial: "false",
+      target: { ...target, description: "only messages for this target", defaultNote: "all" },
+      id: {
+        ...messageId(),
+        description: "only this message",
+        defaultValue: null,
+        defaultNote: "all",
       },
-      json: { ...onOrOff(), meaning: "print JSON, a line for each message", initial: "false" },
+      dead: { ...boolean(), description: "only dead letters", defaultValue: "false" },
+      all: {
+        ...boolean(),
+        description: "retry and drop, which need --target, --id or this: every message",
+        defaultValue: "false",
+      },
+      json: {
+        ...boolean(),
+        description: "print JSON, a line for each message",
+        defaultValue: "false",
+      },
     },
   },
   rules: {
     summary: "print, load or remove firewall rules that wake wgmon",
-    words: [],
+    subcommands: [],
     takesSettings: true,
     flags: {
-      nft: { ...onOrOff(), meaning: "print them for nftables; the default", initial: "false" },
-      iptables: {
-        ...onOrOff(),
-        meaning: "print them for iptables and ip6tables",
-        initial: "false",
+      nft: {
+        ...boolean(),
+        description: "print them for nftables; the default",
+        defaultValue: "false",
       },
-      install: { ...onOrOff(), meaning: "load them with nft", initial: "false" },
-      remove: { ...onOrOff(), meaning: "take away what was loaded", initial: "false" },
+      iptables: {
+        ...boolean(),
+        description: "print them for iptables and ip6tables",
+        defaultValue: "false",
+      },
+      install: { ...boolean(), description: "load them with nft", defaultValue: "false" },
+      remove: { ...boolean(), description: "take away what was loaded", defaultValue: "false" },
     },
   },
   receive: {
     summary: "take webhooks in and print them, to try them out",
-    words: [],
+    subcommands: [],
     takesSettings: false,
     flags: {
-      port: { ...wholeNumber(0, 65535), meaning: "the port; 0: any free one", initial: "9588" },
-      address: { ...listenAddress(), meaning: "the address to listen on", initial: "127.0.0.1" },
+      port: {
+        ...integer(0, 65535),
+        description: "the port; 0: any free one",
+        defaultValue: "9588",
+      },
+      address: {
+        ...listenAddress(),
+        description: "the address to listen on",
+        defaultValue: "127.0.0.1",
+      },
       "secret-file": {
-        ...freeText("FILE", "/etc/wgmon/webhook-secret"),
+        ...string("FILE", "/etc/wgmon/webhook-secret"),
         secret: true,
-        meaning: "a file with the secrets (whsec_...) that the signature is checked with",
-        initial: null,
-        otherwise: "not checked",
+        description: "a file with the secrets (whsec_...) that the signature is checked with",
+        defaultValue: null,
+        defaultNote: "not checked",
       },
     },
   },
   status: {
     summary: "print who is connected, since when, and what they move",
-    words: [],
+    subcommands: [],
     takesSettings: true,
     flags: { device, json: json("peer") },
   },
   sessions: {
     summary: "print the sessions of peers, the latest first",
-    words: [],
+    subcommands: [],
     takesSettings: true,
     flags: {
       peer,
       device,
       ...limited("sessions that lasted", 50),
       json: json("session"),
-      csv: { ...onOrOff(), meaning: "print them for spreadsheets (RFC 4180)", initial: "false" },
+      csv: {
+        ...boolean(),
+        description: "print them for spreadsheets (RFC 4180)",
+        defaultValue: "false",
+      },
     },
   },
   events: {
     summary: "print past events; --follow: and those to come",
-    words: [],
+    subcommands: [],
     takesSettings: true,
     flags: {
       follow: {
-        ...onOrOff(),
+        ...boolean(),
         short: "f",
-        meaning: "then go on with those that happen, until Ctrl-C",
-        initial: "false",
+        description: "then go on with those that happen, until Ctrl-C",
+        defaultValue: "false",
       },
       peer,
       device,
       type: {
         ...eventPattern(),
-        meaning: "only of this type, such as peer.connected or peer.*",
-        initial: null,
-        otherwise: "all",
+        description: "only of this type, such as peer.connected or peer.*",
+        defaultValue: null,
+        defaultNote: "all",
       },
       ...limited("events", 20),
       json: json("event"),
@@ -396,59 +422,67 @@ export const commands = {
   },
   top: {
     summary: "show who is connected, as it changes, on the whole terminal",
-    words: [],
+    subcommands: [],
     takesSettings: true,
     flags: {
-      device: { ...device, meaning: "begin with this device; d shows the others" },
+      device: { ...device, description: "begin with this device; d shows the others" },
       interval: {
         ...duration(200, "1h"),
-        meaning: "how often it is brought up to date",
-        initial: "1s",
+        description: "how often it is brought up to date",
+        defaultValue: "1s",
       },
     },
   },
   doctor: {
     summary: "check this machine and the settings, and say what to do",
-    words: [],
+    subcommands: [],
     takesSettings: true,
     flags: {
-      json: { ...onOrOff(), meaning: "print JSON, a line for each finding", initial: "false" },
-      "no-network": { ...onOrOff(), meaning: "do not try to reach the targets", initial: "false" },
+      json: {
+        ...boolean(),
+        description: "print JSON, a line for each finding",
+        defaultValue: "false",
+      },
+      "no-network": {
+        ...boolean(),
+        description: "do not try to reach the targets",
+        defaultValue: "false",
+      },
     },
   },
   health: {
     summary: "ask the running wgmon whether it is ready; exit code 0: it is",
-    words: [],
+    subcommands: [],
     takesSettings: false,
     flags: {},
   },
   completion: {
     summary: "print what lets a shell complete wgmon's commands and flags",
-    words: ["bash", "zsh", "fish"],
+    subcommands: ["bash", "zsh", "fish"],
     takesSettings: false,
     flags: {},
   },
   "install-service": {
     summary: "set wgmon up as a systemd service, and start it",
-    words: [],
+    subcommands: [],
     takesSettings: false,
     flags: {},
   },
   "uninstall-service": {
     summary: "stop the service and take it away; its data stays",
-    words: [],
+    subcommands: [],
     takesSettings: false,
     flags: {},
   },
   "extract-names": {
     summary: "copy the names of peers from /etc/wireguard for the service",
-    words: [],
+    subcommands: [],
     takesSettings: false,
     flags: {},
   },
   help: {
     summary: "print this; wgmon help COMMAND: what one command takes",
-    words: [
+    subcommands: [
       "run",
       "test-webhook",
       "outbox",
@@ -471,7 +505,7 @@ export const commands = {
   },
   version: {
     summary: "print the versions of wgmon and of what it stands on",
-    words: [],
+    subcommands: [],
     takesSettings: false,
     flags: {},
   },

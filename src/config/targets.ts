@@ -4,23 +4,23 @@
  */
 
 import { SystemError } from "../base/errors.ts";
-import { fileName, listed } from "../base/redact.ts";
+import { fileName, formatList } from "../base/redact.ts";
 import type { Format } from "../channels/formats/format.ts";
 import { parseTemplate, templateFormat } from "../channels/formats/template.ts";
 import { type Destination, type TargetSettings } from "../channels/target-settings.ts";
-import { selectsNothing } from "../events/event-filter.ts";
-import { isTable, type NamedFile, type Read, readNamedFile, typeName } from "./resolve.ts";
+import { matchesNothing } from "../events/event-filter.ts";
+import { isTable, type NamedFile, type Parsed, readNamedFile, typeName } from "./resolve.ts";
 import { readFields } from "./settings-file.ts";
 import { table } from "./settings-table.ts";
 import {
   choice,
   duration,
+  executablePath,
   FORMAT_CHOICES,
   type FormatChoice,
-  type Kind,
-  program,
   secretFile,
   targetName,
+  type ValueType,
   type Webhook,
   webhookUrl,
 } from "./value-types.ts";
@@ -52,24 +52,24 @@ export function targetWords(targets: readonly TargetSettings[]): string[] {
 }
 
 export function readTargets(context: Context): readonly TargetSettings[] {
-  const { chosen, file, problems } = context;
+  const { chosen, file, errors } = context;
   const defaults = readDefaults(context);
   const webhooks = readWebhooks(context, defaults);
-  if (webhooks.length > 0 && selectsNothing(defaults.selection)) {
-    problems.push("webhook-events and webhook-peers select nothing together: devices have no peer");
+  if (webhooks.length > 0 && matchesNothing(defaults.selection)) {
+    errors.push("webhook-events and webhook-peers select nothing together: devices have no peer");
   }
   const targets = [
     ...webhooks,
     ...(file.target === undefined ? [] : readTables(context, defaults)),
   ];
   if (targets.length > TARGETS_MAX) {
-    problems.push(`there are ${targets.length} targets; the most is ${TARGETS_MAX}`);
+    errors.push(`there are ${targets.length} targets; the most is ${TARGETS_MAX}`);
   }
   const secretFileGiven = chosen.given("webhook-secret-file");
   const signs = ({ destination }: TargetSettings) =>
     destination.type === "webhook" && destination.format.isSigned === true;
   if (secretFileGiven !== null && !targets.some(signs)) {
-    context.notes.push(`${secretFileGiven.where} has no effect: no target's format is signed`);
+    context.warnings.push(`${secretFileGiven.where} has no effect: no target's format is signed`);
   }
   return targets;
 }
@@ -101,7 +101,7 @@ export function targetOptions(): string[] {
 /** Keys that do not apply to an exec target. */
 const NOT_FOR_EXEC = ["format", "template", "template_file", "secret_file"];
 
-function templateText(): Kind<Format> {
+function templateText(): ValueType<Format> {
   return {
     placeholder: "JSON",
     example: `'{ "text": "{{text}}" }'`,
@@ -115,9 +115,9 @@ function templateText(): Kind<Format> {
 }
 
 function readTables(context: Context, defaults: Defaults): TargetSettings[] {
-  const { file, problems } = context;
+  const { file, errors } = context;
   if (!Array.isArray(file.target)) {
-    problems.push(`${file.where}: target must be a list of tables, such as [[target]]`);
+    errors.push(`${file.where}: target must be a list of tables, such as [[target]]`);
     return [];
   }
   const kinds = tableKinds();
@@ -126,14 +126,14 @@ function readTables(context: Context, defaults: Defaults): TargetSettings[] {
   for (const [index, fields] of (file.target as readonly unknown[]).entries()) {
     const place = `${file.where}: target ${index + 1}`;
     if (!isTable(fields)) {
-      problems.push(`${place}: must be a table, not ${typeName(fields)}`);
+      errors.push(`${place}: must be a table, not ${typeName(fields)}`);
       continue;
     }
     const reading = typeof fields["name"] === "string" ? kinds.name.read(fields["name"]) : null;
     const name = reading !== null && "value" in reading ? reading.value : null;
     const where = name === null ? place : `${place} (${name})`;
     const earlier = name === null ? undefined : names.get(name);
-    if (earlier !== undefined) problems.push(`${where}: target ${earlier} has this name already`);
+    if (earlier !== undefined) errors.push(`${where}: target ${earlier} has this name already`);
     else if (name !== null) names.set(name, index + 1);
     const target = readTable(fields, { ...context, defaults, kinds, name, where });
     if (target !== null) targets.push(target);
@@ -153,22 +153,22 @@ function readTable(
   fields: Readonly<Record<string, unknown>>,
   context: TableContext,
 ): TargetSettings | null {
-  const { defaults, kinds, name, where, problems } = context;
-  const reads = readFields(kinds, { fields, where, mark: ": ", others: ["exec"] }, problems);
-  const valuesOf = <Value>(several: readonly Read<Value>[] | null): readonly Value[] | null =>
+  const { defaults, kinds, name, where, errors } = context;
+  const reads = readFields(kinds, { fields, where, mark: ": ", others: ["exec"] }, errors);
+  const valuesOf = <Value>(several: readonly Parsed<Value>[] | null): readonly Value[] | null =>
     several === null ? null : several.map(({ value }) => value);
   const selection = {
     events: valuesOf(reads.events) ?? defaults.selection.events,
     devices: valuesOf(reads.devices) ?? defaults.selection.devices,
     peers: valuesOf(reads.peers) ?? defaults.selection.peers,
   };
-  if (selectsNothing(selection)) {
-    problems.push(`${where}: events and peers select nothing together: devices have no peer`);
+  if (matchesNothing(selection)) {
+    errors.push(`${where}: events and peers select nothing together: devices have no peer`);
   }
   const given = ADDRESSES.filter((key) => Object.hasOwn(fields, key));
   if (given.length !== 1) {
-    const has = given.length === 0 ? "has no address" : `has ${listed(given, "and")}`;
-    problems.push(`${where}: ${has}; give one of ${listed(ADDRESSES, "and")}`);
+    const has = given.length === 0 ? "has no address" : `has ${formatList(given, "and")}`;
+    errors.push(`${where}: ${has}; give one of ${formatList(ADDRESSES, "and")}`);
     return null;
   }
   const destination = Object.hasOwn(fields, "exec")
@@ -187,10 +187,10 @@ function readTable(
 type TableReads = ReturnType<typeof readFields<ReturnType<typeof tableKinds>>>;
 
 function readAddress(reads: TableReads, context: TableContext): Destination | null {
-  const { sources, where, defaults, problems, notes } = context;
+  const { sources, where, defaults, errors, warnings } = context;
   const secretPath = reads.secret_file?.[0];
   const secrets =
-    secretPath === undefined ? defaults.secrets : readSecrets(sources, named(secretPath), problems);
+    secretPath === undefined ? defaults.secrets : readSecrets(sources, named(secretPath), errors);
   const template = readTemplate(reads, context);
   const address = reads.url?.[0] ?? readUrlFile(reads.url_file?.[0], context);
   if (address === null) return null;
@@ -203,108 +203,113 @@ function readAddress(reads: TableReads, context: TableContext): Destination | nu
     ...(template === null ? [] : ["a template"]),
   ];
   if (wanted.length > 1) {
-    problems.push(`${where}: has ${listed(wanted, "and")}; give one of them`);
+    errors.push(`${where}: has ${formatList(wanted, "and")}; give one of them`);
   }
   if (key === "template" && template === null) {
     if (reads.template === null && reads.template_file === null) {
-      problems.push(`${where}: format template needs template or template_file`);
+      errors.push(`${where}: format template needs template or template_file`);
     }
     return null;
   }
   const format = template ?? prefix ?? (key as FormatChoice | null) ?? defaults.format;
-  const destination = webhook(address.value, { format, secrets, where: address.where }, problems);
+  const destination = webhook(address.value, { format, secrets, where: address.where }, errors);
   if (secretPath !== undefined && destination.type === "webhook" && !destination.format.isSigned) {
-    notes.push(`${secretPath.where} has no effect: format ${destination.formatName} is not signed`);
+    warnings.push(
+      `${secretPath.where} has no effect: format ${destination.formatName} is not signed`,
+    );
   }
   return destination;
 }
 
 function readTemplate(reads: TableReads, context: TableContext): Format | null {
-  const { sources, where, kinds, problems } = context;
+  const { sources, where, kinds, errors } = context;
   if (reads.template !== null && reads.template_file !== null) {
-    problems.push(`${where}: has template and template_file; give one of them`);
+    errors.push(`${where}: has template and template_file; give one of them`);
   }
   const path = reads.template_file?.[0];
   if (path === undefined) return reads.template?.[0]?.value ?? null;
-  const text = readNamedFile(sources, named(path), problems);
+  const text = readNamedFile(sources, named(path), errors);
   if (text === null) return null;
   const reading = kinds.template.read(text);
   if ("value" in reading) return reading.value;
-  problems.push(`${path.where}: the file ${reading.problem}`);
+  errors.push(`${path.where}: the file ${reading.problem}`);
   return null;
 }
 
-function readUrlFile(path: Read<string> | undefined, context: TableContext): Read<Webhook> | null {
+function readUrlFile(
+  path: Parsed<string> | undefined,
+  context: TableContext,
+): Parsed<Webhook> | null {
   if (path === undefined) return null;
-  const before = context.problems.length;
-  const webhooks = readWebhookFile(named(path), { ...context, notes: [] });
+  const before = context.errors.length;
+  const webhooks = readWebhookFile(named(path), { ...context, warnings: [] });
   if (webhooks.length === 1) return webhooks[0]!;
-  if (context.problems.length === before) {
-    context.problems.push(`${path.where}: the file has ${webhooks.length} webhooks, not one`);
+  if (context.errors.length === before) {
+    context.errors.push(`${path.where}: the file has ${webhooks.length} webhooks, not one`);
   }
   return null;
 }
 
-function named({ value, where }: Read<string>): NamedFile {
+function named({ value, where }: Parsed<string>): NamedFile {
   return { path: value, where, isOptional: false };
 }
 
 function readExec(
   fields: Readonly<Record<string, unknown>>,
-  { where, problems }: TableContext,
+  { where, errors }: TableContext,
 ): Destination | null {
   for (const key of NOT_FOR_EXEC) {
-    if (Object.hasOwn(fields, key)) problems.push(`${where}: exec has no use for ${key}`);
+    if (Object.hasOwn(fields, key)) errors.push(`${where}: exec has no use for ${key}`);
   }
   const list = fields["exec"];
-  const { example, read } = program();
+  const { example, read } = executablePath();
   if (
     !Array.isArray(list) ||
     list.length === 0 ||
     !list.every((item) => typeof item === "string")
   ) {
-    problems.push(`${where}: exec: must be a list of strings, such as ["${example}", "--urgent"]`);
+    errors.push(`${where}: exec: must be a list of strings, such as ["${example}", "--urgent"]`);
     return null;
   }
   const [path, ...args] = list as readonly string[];
   const reading = read(path!);
   if ("problem" in reading) {
-    problems.push(`${where}: exec: (hidden) ${reading.problem}`);
+    errors.push(`${where}: exec: (hidden) ${reading.problem}`);
     return null;
   }
   if (args.some((text) => text.includes("\0"))) {
-    problems.push(`${where}: exec: (hidden) has a NUL in it`);
+    errors.push(`${where}: exec: (hidden) has a NUL in it`);
     return null;
   }
   return { type: "exec", command: [reading.value, ...args] };
 }
 
 /** A user who can write to the file or replace it could make wgmon run any program, often as root. */
-function checkMode({ file, sources, problems }: Context): void {
+function checkMode({ file, sources, errors }: Context): void {
   const refused = `${file.where}: exec is refused, because`;
   if (file.mode === null) {
-    problems.push(`${refused} the mode of this file cannot be read`);
+    errors.push(`${refused} the mode of this file cannot be read`);
     return;
   }
-  const { bits, isOurs } = file.mode;
-  if (!isOurs) {
-    problems.push(
+  const { bits, isOwnedByUsOrRoot } = file.mode;
+  if (!isOwnedByUsOrRoot) {
+    errors.push(
       `${refused} this file belongs to neither root nor the user that wgmon runs as; chown it`,
     );
   }
   if ((bits & 0o022) !== 0) {
-    problems.push(
+    errors.push(
       `${refused} others can write to this file, its mode is ${bits.toString(8)}; chmod go-w it`,
     );
   }
   try {
     const folder = sources.folderOpenToOthers(file.path!);
     if (folder === null) return;
-    problems.push(
+    errors.push(
       `${refused} others can replace files in the folder ${fileName(folder)}; chown it to root and chmod go-w it, or move the settings to /etc/wgmon`,
     );
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    problems.push(`${refused} the folders on the way to it cannot be examined: ${error.code}`);
+    errors.push(`${refused} the folders on the way to it cannot be examined: ${error.code}`);
   }
 }

@@ -1,13 +1,13 @@
 /** How the values of each kind are written, and what is wrong with an invalid one. Pure. */
 
 import { formatDuration, parseDuration } from "../base/duration.ts";
-import { listed, quoted } from "../base/redact.ts";
+import { formatList, quoteSafely } from "../base/redact.ts";
 import { formatSize, parseSize } from "../base/size.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { type FormatName, formats } from "../channels/formats/index.ts";
 import { EVENT_PATTERNS, type EventPattern } from "../events/event-filter.ts";
 
-export interface Kind<Value> {
+export interface ValueType<Value> {
   /** Represents the value in the help text; null: a switch, which needs no value. */
   readonly placeholder: string | null;
   readonly example: string;
@@ -40,7 +40,7 @@ export const FORMAT_CHOICES: readonly FormatChoice[] = [
   ...(Object.keys(formats) as FormatName[]),
 ];
 
-export function choice<const Word extends string>(...words: readonly Word[]): Kind<Word> {
+export function choice<const Word extends string>(...words: readonly Word[]): ValueType<Word> {
   return {
     placeholder: words.join("|"),
     example: words[0]!,
@@ -49,12 +49,12 @@ export function choice<const Word extends string>(...words: readonly Word[]): Ki
     read(text) {
       const word = words.find((candidate) => candidate === text);
       if (word !== undefined) return { value: word };
-      return { problem: `is not ${listed(words, "or")}${didYouMean(text, words)}` };
+      return { problem: `is not ${formatList(words, "or")}${didYouMean(text, words)}` };
     },
   };
 }
 
-export function onOrOff(): Kind<boolean> {
+export function boolean(): ValueType<boolean> {
   const { read } = choice("true", "false");
   return {
     placeholder: null,
@@ -67,7 +67,7 @@ export function onOrOff(): Kind<boolean> {
   };
 }
 
-export function wholeNumber(least: number, most: number): Kind<number> {
+export function integer(least: number, most: number): ValueType<number> {
   return {
     placeholder: "NUMBER",
     example: "1",
@@ -80,7 +80,7 @@ export function wholeNumber(least: number, most: number): Kind<number> {
   };
 }
 
-export function duration(leastMs: number, most: string): Kind<number> {
+export function duration(leastMs: number, most: string): ValueType<number> {
   return {
     placeholder: "DURATION",
     example: "90s",
@@ -90,7 +90,7 @@ export function duration(leastMs: number, most: string): Kind<number> {
       const value = parseDuration(text);
       if (value === null) {
         return /^\d+$/.test(text)
-          ? { problem: `has no unit; write ${quoted(`${text}s`)} for seconds` }
+          ? { problem: `has no unit; write ${quoteSafely(`${text}s`)} for seconds` }
           : { problem: "is not a duration; write it like 250ms, 90s or 1m30s" };
       }
       if (value < leastMs)
@@ -104,7 +104,7 @@ export function duration(leastMs: number, most: string): Kind<number> {
 /** A moment: absolute, or relative to now. */
 export type Since = { readonly atMs: number } | { readonly agoMs: number };
 
-export function since(): Kind<Since> {
+export function since(): ValueType<Since> {
   const ago = duration(0, "3650d");
   return {
     placeholder: "TIME",
@@ -122,7 +122,7 @@ export function since(): Kind<Since> {
   };
 }
 
-export function size(leastBytes: number, mostBytes: number): Kind<number> {
+export function size(leastBytes: number, mostBytes: number): ValueType<number> {
   return {
     placeholder: "SIZE",
     example: "256MB",
@@ -131,7 +131,7 @@ export function size(leastBytes: number, mostBytes: number): Kind<number> {
       const value = parseSize(text);
       if (value === null) {
         return /^\d+$/.test(text)
-          ? { problem: `has no unit; write ${quoted(`${text}MB`)} for megabytes` }
+          ? { problem: `has no unit; write ${quoteSafely(`${text}MB`)} for megabytes` }
           : { problem: "is not a size; write it like 256MB or 1GiB" };
       }
       if (value < leastBytes)
@@ -150,7 +150,7 @@ function hasControl(text: string): boolean {
 }
 
 /** What the kernel accepts as the name of a network interface: dev_valid_name(), net/core/dev.c. */
-export function deviceName(example: string): Kind<string> {
+export function deviceName(example: string): ValueType<string> {
   return {
     placeholder: "NAME",
     example,
@@ -164,7 +164,7 @@ export function deviceName(example: string): Kind<string> {
   };
 }
 
-export function hostName(): Kind<string> {
+export function hostName(): ValueType<string> {
   return {
     placeholder: "NAME",
     example: "gw1",
@@ -177,7 +177,7 @@ export function hostName(): Kind<string> {
 }
 
 /** A peer's name. A public key is also accepted. */
-export function peerName(): Kind<string> {
+export function peerName(): ValueType<string> {
   return {
     placeholder: "NAME",
     example: "alice",
@@ -190,7 +190,7 @@ export function peerName(): Kind<string> {
 }
 
 /** One of a peer's tags. */
-export function peerTag(): Kind<string> {
+export function peerTag(): ValueType<string> {
   return {
     placeholder: "TAG",
     example: "phone",
@@ -204,7 +204,7 @@ export function peerTag(): Kind<string> {
 }
 
 /** A target's name, usable on the command line and distinct from a number and from a flag. */
-export function targetName(): Kind<string> {
+export function targetName(): ValueType<string> {
   return {
     placeholder: "NAME",
     example: "ops",
@@ -217,7 +217,7 @@ export function targetName(): Kind<string> {
 }
 
 /** The id of a message or an event. */
-export function messageId(): Kind<string> {
+export function messageId(): ValueType<string> {
   return {
     placeholder: "ID",
     example: "evt_01a20411f5a57c1e9b0d6a1f0c3e4b52",
@@ -229,7 +229,7 @@ export function messageId(): Kind<string> {
   };
 }
 
-export function listenAddress(): Kind<string> {
+export function listenAddress(): ValueType<string> {
   return {
     placeholder: "ADDRESS",
     example: "127.0.0.1",
@@ -242,7 +242,7 @@ export function listenAddress(): Kind<string> {
 }
 
 /** Where to listen. An IPv6 address is written in brackets. */
-export function listenPlace(): Kind<{ readonly address: string; readonly port: number }> {
+export function listenPlace(): ValueType<{ readonly address: string; readonly port: number }> {
   return {
     placeholder: "ADDRESS:PORT",
     example: "127.0.0.1:9587",
@@ -258,12 +258,12 @@ export function listenPlace(): Kind<{ readonly address: string; readonly port: n
   };
 }
 
-export function eventPattern(): Kind<EventPattern> {
+export function eventPattern(): ValueType<EventPattern> {
   return { ...choice(...EVENT_PATTERNS), placeholder: "TYPE", separator: /[\s,]+/ };
 }
 
 /** Text that other software interprets: libpcap, the file system. C ends it at the first NUL. */
-export function freeText(placeholder: string, example: string): Kind<string> {
+export function string(placeholder: string, example: string): ValueType<string> {
   return {
     placeholder,
     example,
@@ -277,7 +277,7 @@ export function freeText(placeholder: string, example: string): Kind<string> {
 export function absolutePath(
   placeholder: "FILE" | "FOLDER" | "PATH",
   example: string,
-): Kind<string> {
+): ValueType<string> {
   return {
     placeholder,
     example,
@@ -291,7 +291,7 @@ export function absolutePath(
 }
 
 /** The path of the peer names, or "off": what `NameBook` accepts. */
-export function namesPath(): Kind<string> {
+export function namesPath(): ValueType<string> {
   const kind = absolutePath("PATH", "/etc/wireguard/%i.conf");
   return {
     ...kind,
@@ -306,13 +306,13 @@ export function namesPath(): Kind<string> {
 }
 
 /** A file that may contain secrets. The value is not shown: users may write a secret instead of its file's path. */
-export function secretFile(example: string): Kind<string> {
+export function secretFile(example: string): ValueType<string> {
   return { ...absolutePath("FILE", example), secret: true };
 }
 
 /** libpcap checks the expression and quotes it in its message. So refuse a URL here: it may be a secret. */
-export function captureFilter(): Kind<string> {
-  const kind = freeText("EXPRESSION", "udp dst port 51820");
+export function captureFilter(): ValueType<string> {
+  const kind = string("EXPRESSION", "udp dst port 51820");
   return {
     ...kind,
     read: (text) =>
@@ -320,7 +320,7 @@ export function captureFilter(): Kind<string> {
   };
 }
 
-export function webhookUrl(): Kind<Webhook> {
+export function webhookUrl(): ValueType<Webhook> {
   return {
     placeholder: "URL",
     example: "https://hooks.example.net/wgmon",
@@ -336,14 +336,14 @@ export function webhookUrl(): Kind<Webhook> {
       if (format !== undefined) return { value: { url, format } };
       // Do not quote the prefix: it may be part of a secret.
       const guess =
-        didYouMean(prefix, FORMAT_CHOICES) || `; there are ${listed(FORMAT_CHOICES, "and")}`;
+        didYouMean(prefix, FORMAT_CHOICES) || `; there are ${formatList(FORMAT_CHOICES, "and")}`;
       return { problem: `has an unknown format before its URL${guess}` };
     },
   };
 }
 
 /** The program of a command. Its arguments may be secrets. */
-export function program(): Kind<string> {
+export function executablePath(): ValueType<string> {
   return {
     placeholder: "PROGRAM",
     example: "/usr/local/bin/notify",

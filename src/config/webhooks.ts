@@ -7,8 +7,14 @@ import type { Format } from "../channels/formats/format.ts";
 import { formatFor, formats } from "../channels/formats/index.ts";
 import { parseSecrets, type SigningSecret } from "../channels/signature.ts";
 import type { Destination, TargetSettings } from "../channels/target-settings.ts";
-import type { Selection } from "../events/event-filter.ts";
-import { type Chosen, type NamedFile, type Read, readNamedFile, type Sources } from "./resolve.ts";
+import type { EventFilter } from "../events/event-filter.ts";
+import {
+  type NamedFile,
+  type Parsed,
+  readNamedFile,
+  type ResolvedSettings,
+  type Sources,
+} from "./resolve.ts";
 import type { SettingsFile } from "./settings-file.ts";
 import { type FormatChoice, type Webhook, webhookUrl } from "./value-types.ts";
 
@@ -17,26 +23,26 @@ export const TIMEOUT_MS = 10_000;
 
 export interface Context {
   readonly sources: Sources;
-  readonly chosen: Chosen;
+  readonly chosen: ResolvedSettings;
   readonly file: SettingsFile;
-  readonly problems: string[];
-  readonly notes: string[];
+  readonly errors: string[];
+  readonly warnings: string[];
 }
 
 /** The values for a target that does not set its own. */
 export interface Defaults {
   readonly format: FormatChoice;
   readonly secrets: readonly SigningSecret[];
-  readonly selection: Selection;
+  readonly selection: EventFilter;
   readonly digestMs: number;
 }
 
 export function readDefaults(context: Context): Defaults {
-  const { chosen, sources, problems } = context;
+  const { chosen, sources, errors } = context;
   const secrets = fileOf("webhook-secret-file", "webhook-secret", context);
   return {
     format: chosen.one("webhook-format"),
-    secrets: secrets === null ? [] : readSecrets(sources, secrets, problems),
+    secrets: secrets === null ? [] : readSecrets(sources, secrets, errors),
     selection: {
       events: chosen.values("webhook-events"),
       devices: chosen.values("webhook-devices"),
@@ -61,7 +67,7 @@ function fileOf(
 }
 
 export function readWebhooks(context: Context, defaults: Defaults): TargetSettings[] {
-  const { chosen, problems } = context;
+  const { chosen, errors } = context;
   const isFromGo = chosen.given("webhook")?.origin === "bare variable";
   const format = isFromGo && chosen.given("webhook-format") === null ? "form" : defaults.format;
   const named = fileOf("webhook-file", "webhooks", context);
@@ -72,7 +78,7 @@ export function readWebhooks(context: Context, defaults: Defaults): TargetSettin
     ...inFile.map((read) => ({ read, format: defaults.format })),
   ].map(({ read: { value, where }, format: otherwise }) => ({
     name: null,
-    destination: webhook(value, { format: value.format ?? otherwise, secrets, where }, problems),
+    destination: webhook(value, { format: value.format ?? otherwise, secrets, where }, errors),
     selection,
     digestMs,
     timeoutMs: TIMEOUT_MS,
@@ -80,8 +86,8 @@ export function readWebhooks(context: Context, defaults: Defaults): TargetSettin
 }
 
 /** One webhook per line. Blank lines and lines that begin with # are ignored. */
-export function readWebhookFile(file: NamedFile, context: Context): Read<Webhook>[] {
-  const text = readNamedFile(context.sources, file, context.problems);
+export function readWebhookFile(file: NamedFile, context: Context): Parsed<Webhook>[] {
+  const text = readNamedFile(context.sources, file, context.errors);
   if (text === null) return [];
   const { read } = webhookUrl();
   let lines = 0;
@@ -92,10 +98,10 @@ export function readWebhookFile(file: NamedFile, context: Context): Read<Webhook
     const where = `${file.where}, line ${index + 1}`;
     const reading = read(written);
     if ("value" in reading) return [{ where, value: reading.value }];
-    context.problems.push(`${where}: (hidden) ${reading.problem}`);
+    context.errors.push(`${where}: (hidden) ${reading.problem}`);
     return [];
   });
-  if (lines === 0) context.notes.push(`${file.where}: there is no webhook in the file`);
+  if (lines === 0) context.warnings.push(`${file.where}: there is no webhook in the file`);
   return webhooks;
 }
 
@@ -106,13 +112,13 @@ export function webhook(
     readonly secrets: readonly SigningSecret[];
     readonly where: string;
   },
-  problems: string[],
+  errors: string[],
 ): Destination {
   const address = new URL(url);
   const choice = from.format === "auto" ? formatFor(address) : from.format;
   const format: Format = typeof choice === "string" ? formats[choice] : choice;
-  const problem = format.problem?.(address) ?? null;
-  if (problem !== null) problems.push(`${from.where}: (hidden) ${problem}`);
+  const problem = format.validateUrl?.(address) ?? null;
+  if (problem !== null) errors.push(`${from.where}: (hidden) ${problem}`);
   return {
     type: "webhook",
     url,
@@ -125,12 +131,12 @@ export function webhook(
 export function readSecrets(
   sources: Sources,
   file: NamedFile,
-  problems: string[],
+  errors: string[],
 ): readonly SigningSecret[] {
-  const text = readNamedFile(sources, file, problems);
+  const text = readNamedFile(sources, file, errors);
   if (text === null) return [];
   const reading = parseSecrets(text);
   if ("value" in reading) return reading.value;
-  problems.push(`${file.where}: the file ${reading.problem}`);
+  errors.push(`${file.where}: the file ${reading.problem}`);
   return [];
 }

@@ -8,8 +8,8 @@ import type { Clock } from "../base/clock.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
-import type { Store, Waiting } from "../store/store.ts";
-import type { Channel, Message, Target, Verdict } from "./target.ts";
+import type { QueuedEvent, Store } from "../store/store.ts";
+import type { Channel, DeliveryResult, Message, Target } from "./target.ts";
 
 /** The pause before the next attempt is random, up to a limit that doubles from the first value to the last. */
 const BACKOFF_FIRST_MS = 1000;
@@ -32,7 +32,7 @@ const WINDOW = 256;
 const DIGEST_MAX = 100;
 
 /** Deliveries are collected for this long and written to the store together. */
-const SETTLE_MS = 50;
+const DELIVERED_FLUSH_MS = 50;
 
 interface OutboxOptions {
   readonly store: Store;
@@ -42,7 +42,7 @@ interface OutboxOptions {
   /** 0 <= random() < 1 */
   readonly random?: () => number;
   /** Called with each attempt's target and result. */
-  readonly attempted?: (target: string, result: Verdict["type"]) => void;
+  readonly attempted?: (target: string, result: DeliveryResult["type"]) => void;
 }
 
 type Options = Required<OutboxOptions> & {
@@ -76,7 +76,7 @@ export class Outbox {
   readonly #options: Options;
   readonly #delivered: { readonly target: string; readonly seq: number }[] = [];
   #queues: Queue[] = [];
-  #cancelSettle: (() => void) | null = null;
+  #cancelFlush: (() => void) | null = null;
   #foreignVersion: string;
 
   constructor(options: OutboxOptions) {
@@ -87,10 +87,10 @@ export class Outbox {
       log,
       random,
       attempted,
-      delivered: (target, seqs) => this.#settle(target, seqs),
+      delivered: (target, seqs) => this.#markDelivered(target, seqs),
       flush: () => this.#flush(),
     };
-    this.#foreignVersion = store.foreignVersion;
+    this.#foreignVersion = store.externalDataVersion;
   }
 
   /**
@@ -105,7 +105,7 @@ export class Outbox {
       else queue.close();
     }
     this.#flush();
-    this.#adopt(targets, keys);
+    this.#reassignOrphans(targets, keys);
     this.#queues = targets.map((target) => {
       const queue = kept.get(target.key);
       if (queue === undefined) return new Queue(target, this.#options);
@@ -136,7 +136,7 @@ export class Outbox {
 
   /** Picks up changes that another process, `wgmon outbox`, made in the store. */
   refresh(): void {
-    const version = this.#options.store.foreignVersion;
+    const version = this.#options.store.externalDataVersion;
     if (version === this.#foreignVersion) return;
     this.#foreignVersion = version;
     for (const queue of this.#queues) queue.reload();
@@ -179,7 +179,7 @@ export class Outbox {
    * Reassigns events whose target no longer exists. A webhook with a new token has a new key, so it is recognized by
    * its name if the name is unique. Events without a new target become dead letters.
    */
-  #adopt(targets: readonly Target[], keys: ReadonlySet<string>): void {
+  #reassignOrphans(targets: readonly Target[], keys: ReadonlySet<string>): void {
     const { store } = this.#options;
     const queues = store.queues();
     const orphans = queues.filter(({ target }) => !keys.has(target));
@@ -188,30 +188,30 @@ export class Outbox {
       const rivals = orphans.filter((other) => other.label === label);
       const isFree = !queues.some((queue) => queue.target === heirs[0]?.key);
       if (heirs.length === 1 && rivals.length === 1 && isFree) store.rename(target, heirs[0]!.key);
-      else this.#abandon(target, label);
+      else this.#deadLetterAll(target, label);
     }
   }
 
-  #abandon(target: string, label: string): void {
+  #deadLetterAll(target: string, label: string): void {
     const { store, clock, log } = this.#options;
     let count = 0;
     for (;;) {
       const seqs = store.waiting(target, 0, WINDOW).map(({ seq }) => seq);
       if (seqs.length === 0) break;
-      store.bury(target, label, seqs, "no longer a target", clock.now().wallMs);
+      store.deadLetter(target, label, seqs, "no longer a target", clock.now().wallMs);
       count += seqs.length;
     }
     log.warn(`${label}: no longer a target, ${events(count)} became dead letters`);
   }
 
-  #settle(target: string, seqs: readonly number[]): void {
+  #markDelivered(target: string, seqs: readonly number[]): void {
     for (const seq of seqs) this.#delivered.push({ target, seq });
-    this.#cancelSettle ??= this.#options.clock.after(SETTLE_MS, () => this.#flush());
+    this.#cancelFlush ??= this.#options.clock.after(DELIVERED_FLUSH_MS, () => this.#flush());
   }
 
   #flush(): void {
-    this.#cancelSettle?.();
-    this.#cancelSettle = null;
+    this.#cancelFlush?.();
+    this.#cancelFlush = null;
     if (this.#delivered.length > 0) this.#options.store.delivered(this.#delivered.splice(0));
   }
 }
@@ -222,7 +222,7 @@ class Queue {
   readonly #abort = new AbortController();
   #target: Target;
   /** The oldest waiting events. */
-  #window: Waiting[] = [];
+  #window: QueuedEvent[] = [];
   /** Total number of waiting events, in memory and in the store. */
   #waiting: number;
   #sending = false;
@@ -297,7 +297,7 @@ class Queue {
     return !this.#isStopped && !this.#closed && this.#target.accepts(event);
   }
 
-  add(entry: Waiting): void {
+  add(entry: QueuedEvent): void {
     this.#waiting++;
     // Otherwise the store has older events, which come first.
     if (this.#window.length === this.#waiting - 1 && this.#window.length < WINDOW) {
@@ -305,7 +305,7 @@ class Queue {
     }
     const max = this.#options.store.isInMemory ? WAITING_IN_MEMORY_MAX : WAITING_MAX;
     if (this.#waiting > max)
-      this.#giveUpOldest(`${max} events wait, the oldest become dead letters`);
+      this.#expireOldest(`${max} events wait, the oldest become dead letters`);
     this.#wake();
   }
 
@@ -366,7 +366,7 @@ class Queue {
       this.#inFlight = message.events.length;
       const verdict = await this.#channel.attempt(message, this.#abort.signal);
       this.#inFlight = 0;
-      if (this.#closed || !this.#settle(message, verdict)) break;
+      if (this.#closed || !this.#applyResult(message, verdict)) break;
     }
     // Clear synchronously after the last #next(), otherwise an event added in between would not be sent.
     this.#sending = false;
@@ -398,7 +398,7 @@ class Queue {
     if (parts.length === 1) return { id: first!.event.id, events: [first!.event] };
     const id = `msg_${Bun.randomUUIDv7().replaceAll("-", "")}`;
     const seqs = parts.map(({ seq }) => seq);
-    this.#options.store.join(this.key, seqs, id);
+    this.#options.store.assignDigest(this.key, seqs, id);
     this.#window.splice(0, parts.length, ...parts.map((part) => ({ ...part, message: id })));
     return this.#digest(id);
   }
@@ -432,12 +432,12 @@ class Queue {
       const first = this.#window[0];
       if (first === undefined) return;
       if (this.#options.clock.now().wallMs - first.addedAtMs <= AGE_MAX_MS) return;
-      this.#giveUpOldest("events that have waited for 3 days become dead letters");
+      this.#expireOldest("events that have waited for 3 days become dead letters");
     }
   }
 
   /** Applies the verdict on the first message. Returns whether the next message may be sent at once. */
-  #settle({ id, events: sent }: Message, verdict: Verdict): boolean {
+  #applyResult({ id, events: sent }: Message, verdict: DeliveryResult): boolean {
     const { log, attempted } = this.#options;
     attempted(this.key, verdict.type);
     const count = sent.length;
@@ -523,7 +523,7 @@ class Queue {
     this.#options.log[level](`${this.#name}: ${reason}, attempt ${this.#retries}, ${next}`);
   }
 
-  #giveUpOldest(why: string): void {
+  #expireOldest(why: string): void {
     this.#fill(this.#inFlight + 1);
     // Skip the events of the current attempt, which may still be delivered.
     const [entry] = this.#window.splice(this.#inFlight, 1);
@@ -542,7 +542,13 @@ class Queue {
   }
 
   #bury(seqs: readonly number[], reason: string): void {
-    this.#options.store.bury(this.key, this.#name, seqs, reason, this.#options.clock.now().wallMs);
+    this.#options.store.deadLetter(
+      this.key,
+      this.#name,
+      seqs,
+      reason,
+      this.#options.clock.now().wallMs,
+    );
   }
 }
 

@@ -2,7 +2,7 @@
 
 import type { Event } from "../events/event-schema.ts";
 
-export type Verdict =
+export type DeliveryResult =
   | { readonly type: "delivered" }
   /** Another attempt may succeed. `afterMs`: the pause that the target asks for; null: it asks for no pause. */
   | { readonly type: "retry"; readonly reason: string; readonly afterMs: number | null }
@@ -23,7 +23,7 @@ export interface Channel {
   /** Safe to log: `webhook https://hooks.example.net/...`. */
   readonly name: string;
   /** Sends the message once. An expected failure is a verdict; its reason contains no secret. */
-  attempt(message: Message, signal: AbortSignal): Promise<Verdict>;
+  attempt(message: Message, signal: AbortSignal): Promise<DeliveryResult>;
   /** Prepares the first attempt without sending anything. */
   warmUp?(sample: Message): void;
 }

@@ -3,7 +3,7 @@
 import type { Event } from "./event-schema.ts";
 
 /** Filters. An event must match each list; an empty list matches everything. */
-export interface Selection {
+export interface EventFilter {
   readonly events: readonly EventPattern[];
   readonly devices: readonly string[];
   /** Public keys, and names as written in the settings. */
@@ -27,7 +27,7 @@ const EVENT_TYPES = Object.keys(types) as Event["type"][];
 
 export const EVENT_PATTERNS: readonly EventPattern[] = [...EVENT_TYPES, "peer.*", "device.*"];
 
-export function isSelected(event: Event, { events, devices, peers }: Selection): boolean {
+export function matchesFilter(event: Event, { events, devices, peers }: EventFilter): boolean {
   if (!isTypeSelected(event.type, events)) return false;
   if (devices.length > 0 && !devices.includes(event.data.device)) return false;
   if (peers.length === 0) return true;
@@ -38,7 +38,7 @@ export function isSelected(event: Event, { events, devices, peers }: Selection):
 }
 
 /** Whether no event can match: the filter wants only events without a peer, but of certain peers. */
-export function selectsNothing({ events, peers }: Selection): boolean {
+export function matchesNothing({ events, peers }: EventFilter): boolean {
   const ofPeers = EVENT_TYPES.filter((type) => type.startsWith("peer."));
   return peers.length > 0 && !ofPeers.some((type) => isTypeSelected(type, events));
 }

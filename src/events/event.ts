@@ -8,7 +8,7 @@ import type { Change, SessionSummary } from "../sessions/change.ts";
 import type { Event, EVENT_VERSION, PeerPart, SessionPart } from "./event-schema.ts";
 
 /** Fields of an event that its change does not contain. */
-export interface Stamp {
+export interface EventMetadata {
   /** `evt_` and 32 hexadecimal digits; unique. */
   readonly id: string;
   readonly host: string;
@@ -22,7 +22,7 @@ export interface Stamp {
 const version: typeof EVENT_VERSION = 1;
 
 /** Returns the event for `change`. */
-export function eventOf(change: Change, stamp: Stamp): Event {
+export function eventOf(change: Change, stamp: EventMetadata): Event {
   const { id, host } = stamp;
   const timestamp = isoTime(change.atMs);
   const head = { id, version, timestamp, host };
@@ -73,9 +73,13 @@ export function eventOf(change: Change, stamp: Stamp): Event {
  * @param write formats the names of peers and devices, which users choose.
  * @param writeKey formats the public key of a peer without a name.
  */
-export function sentence(event: Event, write: Write = asItIs, writeKey: Write = asItIs): string {
+export function describeEvent(
+  event: Event,
+  write: Write = identity,
+  writeKey: Write = identity,
+): string {
   const who = ({ device, peer }: { device: string; peer: PeerPart }) =>
-    `${named(peer, write, writeKey)} (${write(device)})`;
+    `${nameOrKey(peer, write, writeKey)} (${write(device)})`;
   switch (event.type) {
     case "peer.connected": {
       const { data } = event;
@@ -119,7 +123,7 @@ export function logFields(event: Event): Record<string, unknown> {
 
 type Write = (text: string) => string;
 
-function named(
+function nameOrKey(
   { name, publicKey }: Pick<PeerPart, "name" | "publicKey">,
   write: Write,
   writeKey: Write,
@@ -139,7 +143,7 @@ function unknown(
   const where = network ?? `${networks} more networks`;
   const what = `${device}: ${packets} handshake${packets === 1 ? "" : "s"} from ${where} that no peer completed`;
   if (peers.length > 0) {
-    const names = peers.map((peer) => named(peer, write, writeKey)).join(", ");
+    const names = peers.map((peer) => nameOrKey(peer, write, writeKey)).join(", ");
     return `${what}; ${names} tried (wrong preshared key, or no way back?)`;
   }
   const why = {
@@ -151,7 +155,7 @@ function unknown(
   return `${what}${why[mac1]}`;
 }
 
-function asItIs(text: string): string {
+function identity(text: string): string {
   return text;
 }
 
@@ -177,7 +181,7 @@ export function duration(ms: number): string {
     .join(" ");
 }
 
-function peerPart(peer: Peer, { name, tags = [] }: Stamp): PeerPart {
+function peerPart(peer: Peer, { name, tags = [] }: EventMetadata): PeerPart {
   return {
     publicKey: peer.publicKey,
     name,

@@ -8,7 +8,7 @@ import { SystemError } from "../base/errors.ts";
 import { ownCapabilities, whyProgramRefused } from "../platform/capabilities.ts";
 import type { Log } from "../platform/log.ts";
 import { runProgram, SEARCH_PATH } from "../platform/run-program.ts";
-import { nftPresence, nftRemoval, nftRules, type RuleOptions, tableOf } from "./nft-rules.ts";
+import { nftPresence, nftRemoval, nftRules, type RuleOptions, tableName } from "./nft-rules.ts";
 
 /** Time limit for one run of nft. It takes milliseconds unless another program changes many rules at the same time. */
 const RUN_MS = 10_000;
@@ -40,7 +40,7 @@ export interface RunOptions {
  * @throws SystemError
  */
 export async function installRules(rules: RuleOptions, options: RunOptions = {}): Promise<void> {
-  await run(`load table ${tableOf(rules.group)}`, nftRules(rules), options);
+  await run(`load table ${tableName(rules.group)}`, nftRules(rules), options);
 }
 
 /**
@@ -49,7 +49,7 @@ export async function installRules(rules: RuleOptions, options: RunOptions = {})
  * @throws SystemError
  */
 export async function removeRules(group: number, options: RunOptions = {}): Promise<boolean> {
-  return await isDone(run(`remove table ${tableOf(group)}`, nftRemoval(group), options));
+  return await isDone(run(`remove table ${tableName(group)}`, nftRemoval(group), options));
 }
 
 interface ManagerOptions {
@@ -64,7 +64,7 @@ interface ManagerOptions {
  * bound: the group's owner also owns the table's name, so an existing table was left behind by a daemon that was
  * killed. One nft process runs at a time; changes during a run cause one further run.
  */
-export class ManagedRules {
+export class FirewallManager {
   /** Called after rules were loaded. They do not know handshakes that were answered before. */
   onLoaded = (): void => {};
   readonly #options: ManagerOptions;
@@ -83,7 +83,7 @@ export class ManagedRules {
 
   constructor(options: ManagerOptions) {
     this.#options = options;
-    this.#table = tableOf(options.group);
+    this.#table = tableName(options.group);
   }
 
   /** Sets the ports that WireGuard listens on. Called after every scan: unchanged ports cost nothing. */

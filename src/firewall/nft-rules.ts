@@ -37,7 +37,7 @@ const IPTABLES_LIMIT = "-m limit --limit 500/s --limit-burst 500";
  * The table of a group. The kernel ensures that a group has one owner, so its table has one too. Tables of wg-quick
  * have a hyphen in the name (docs/capture.md), hence the underscore.
  */
-export function tableOf(group: number): string {
+export function tableName(group: number): string {
   return `inet ${group === 1 ? "wgmon" : `wgmon_${whole(group, 0)}`}`;
 }
 
@@ -46,7 +46,7 @@ export function tableOf(group: number): string {
  * it only removes it.
  */
 export function nftRules(options: RuleOptions): string {
-  const table = tableOf(options.group);
+  const table = tableName(options.group);
   const ports = portsOf(options);
   const start = `add table ${table}\ndelete table ${table}\n`;
   if (ports.length === 0) return start;
@@ -98,12 +98,12 @@ ${start}table ${table} {
 
 /** Removes the table; nft fails if it does not exist. */
 export function nftRemoval(group: number): string {
-  return `delete table ${tableOf(group)}\n`;
+  return `delete table ${tableName(group)}\n`;
 }
 
 /** Changes nothing; nft fails if the table does not exist. */
 export function nftPresence(group: number): string {
-  return `list chain ${tableOf(group)} input\n`;
+  return `list chain ${tableName(group)} input\n`;
 }
 
 /**

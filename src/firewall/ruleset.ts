@@ -23,9 +23,9 @@ interface Rule {
   readonly ports: readonly PortTest[];
   readonly version: Version | null;
   /** Whether the rule has no other conditions. */
-  readonly isWhole: boolean;
+  readonly isFullyParsed: boolean;
   readonly jumps: readonly { readonly chain: string; readonly ports: PortTest | null }[];
-  readonly log: Logging | null;
+  readonly log: LogRule | null;
   /** "end": no later rule is evaluated, neither in this chain nor in the calling chains. */
   readonly verdict: "end" | "return" | null;
 }
@@ -37,7 +37,7 @@ interface PortTest {
 
 type Version = 4 | 6;
 
-export interface Logging {
+export interface LogRule {
   readonly group: number;
   /** null: the program's copy range applies. */
   readonly snaplen: number | null;
@@ -54,12 +54,12 @@ export function groupsOf(firewalls: readonly Firewall[]): number[] {
 }
 
 /** The log statements that may apply to an incoming datagram to this port. */
-export function loggingsOf(
+export function matchingLogRules(
   firewalls: readonly Firewall[],
   datagram: { readonly port: number; readonly version: Version },
-): Logging[] {
+): LogRule[] {
   return firewalls.flatMap(({ chains }) => {
-    const found = new Set<Logging>();
+    const found = new Set<LogRule>();
     for (const [name, { isEntry }] of chains) {
       if (isEntry) walk(name, { chains, ...datagram, found, way: [] });
     }
@@ -71,7 +71,7 @@ interface Walk {
   readonly chains: Firewall["chains"];
   readonly port: number;
   readonly version: Version;
-  readonly found: Set<Logging>;
+  readonly found: Set<LogRule>;
   /** The calling chains. */
   readonly way: readonly string[];
 }
@@ -90,9 +90,9 @@ function walk(name: string, context: Walk): boolean {
     if (rule.log !== null) found.add(rule.log);
     for (const { chain, ports } of rule.jumps) {
       if (ports !== null && !holds(ports, port)) continue;
-      if (walk(chain, { ...context, way: [...way, name] }) && rule.isWhole) return true;
+      if (walk(chain, { ...context, way: [...way, name] }) && rule.isFullyParsed) return true;
     }
-    if (rule.isWhole && rule.verdict !== null) return rule.verdict === "end";
+    if (rule.isFullyParsed && rule.verdict !== null) return rule.verdict === "end";
   }
   return false;
 }
@@ -206,8 +206,8 @@ function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>):
   const ports: PortTest[] = [];
   const jumps: { chain: string; ports: PortTest | null }[] = [];
   let version: Version | null = family === "ip" ? 4 : family === "ip6" ? 6 : null;
-  let log: Logging | null = null;
-  let isWhole = true;
+  let log: LogRule | null = null;
+  let isFullyParsed = true;
   let verdict: Rule["verdict"] = null;
   const elements = (value: unknown): readonly unknown[] | null => {
     if (isSetName(value)) return sets.get(keyOf(rule, value.slice(1))) ?? null;
@@ -220,7 +220,7 @@ function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>):
       case "match": {
         const test = readMatch(details, elements);
         if (test === "never") return null;
-        if (test === "unknown") isWhole = false;
+        if (test === "unknown") isFullyParsed = false;
         else if (test === 4 || test === 6) version = test;
         else if (test !== "always") ports.push(test);
         break;
@@ -242,7 +242,7 @@ function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>):
         break;
       case "vmap": {
         const isPort = isPortField(details["key"]);
-        isWhole = false;
+        isFullyParsed = false;
         for (const element of elements(details["data"]) ?? []) {
           const [value, target] = listOf(element);
           const to = isObject(target) ? (target["jump"] ?? target["goto"]) : null;
@@ -268,10 +268,10 @@ function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>):
       case "notrack":
         break;
       default:
-        isWhole = false;
+        isFullyParsed = false;
     }
   }
-  return { ports, version, isWhole, jumps, log, verdict };
+  return { ports, version, isFullyParsed, jumps, log, verdict };
 }
 
 /**
@@ -381,7 +381,7 @@ function readIptablesRule(
 ): Rule | null {
   const ports: PortTest[] = [];
   const options = new Map<string, string>();
-  let isWhole = true;
+  let isFullyParsed = true;
   let isNegated = false;
   for (let index = 0; index < words.length; index++) {
     const word = words[index]!;
@@ -399,7 +399,7 @@ function readIptablesRule(
         ports.push({ ranges: value.split(",").map(portRange), isNegated });
         break;
       case "-m":
-        if (!/^(udp|multiport|comment)$/.test(value)) isWhole = false;
+        if (!/^(udp|multiport|comment)$/.test(value)) isFullyParsed = false;
         break;
       case "--comment":
         break;
@@ -413,7 +413,7 @@ function readIptablesRule(
         options.set(word, value);
         break;
       default:
-        if (word.startsWith("-")) isWhole = false;
+        if (word.startsWith("-")) isFullyParsed = false;
     }
     isNegated = false;
     // Skip the value. All known options have one value; others are unknown conditions, whatever follows them.
@@ -424,7 +424,7 @@ function readIptablesRule(
   return {
     ports,
     version: place.version,
-    isWhole,
+    isFullyParsed,
     jumps: [{ chain: `${place.table} ${target}`, ports: null }],
     log:
       target === "NFLOG"

@@ -12,25 +12,25 @@ import { Value } from "@sinclair/typebox/value";
 import { Elysia, t } from "elysia";
 
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
-import type { SessionPlace } from "../store/store.ts";
-import { Feed } from "./event-stream.ts";
+import type { SessionCursor } from "../store/store.ts";
+import { EventStream } from "./event-stream.ts";
 import { openApi, type Route } from "./openapi.ts";
 import { findPeers, sorts } from "./peer-query.ts";
-import { problem, ProblemSchema, Refusal } from "./problem.ts";
-import type { LookReport, Source } from "./read-model.ts";
+import { HttpError, problem, ProblemSchema } from "./problem.ts";
+import type { ReadModel, ScanReport } from "./read-model.ts";
 import {
   DeviceSchema,
   iso,
-  LetterSchema,
-  LookSchema,
   oneOf,
+  OutboxMessageSchema,
   PastPeerSchema,
   PeerDetailSchema,
   PeerSchema,
-  PlacedEventSchema,
+  ScanSchema,
   SessionSchema,
   stateNames,
   StatusSchema,
+  StoredEventSchema,
   TargetSchema,
   viewDevices,
   viewPeer,
@@ -45,7 +45,7 @@ const PAGE_MAX = 1000;
 /** Most sessions in the response for one peer; /v1/sessions has the others. */
 const PEER_SESSIONS = 50;
 /** Pause after a scan: one costs a few milliseconds for thousands of peers, and wgmon scans often anyway. */
-const LOOK_PAUSE_MS = 1000;
+const SCAN_PAUSE_MS = 1000;
 
 const eventTypes = [
   "peer.connected",
@@ -98,8 +98,8 @@ export interface Api extends Disposable {
   readonly routes: readonly Route[];
 }
 
-export function makeApi(source: Source): Api {
-  const feed = new Feed(source);
+export function makeApi(source: ReadModel): Api {
+  const feed = new EventStream(source);
   const app = makeRoutes(source, feed);
   return {
     handle: async (request) => {
@@ -125,8 +125,8 @@ function withPlainAddress(request: Request, method = request.method): Request {
   return method === request.method ? plain : new Request(plain, { method });
 }
 
-function makeRoutes(source: Source, feed: Feed) {
-  const look = lookSparingly(source);
+function makeRoutes(source: ReadModel, feed: EventStream) {
+  const look = scanSparingly(source);
   // The routes of `app`, set below: its handlers cannot use `app` while it is being built.
   let routes: readonly Route[] = [];
   const document = once(() => openApi(routes, source.version));
@@ -141,7 +141,7 @@ function makeRoutes(source: Source, feed: Feed) {
     // they are always provided (see the issue above).
     .onBeforeHandle({ as: "global" }, ({ query, params, headers }) => void [query, params, headers])
     .onError({ as: "global" }, ({ code, error, request }) => {
-      if (error instanceof Refusal) return problem(error.status, error.details);
+      if (error instanceof HttpError) return problem(error.status, error.details);
       if (code === "VALIDATION") {
         // A response that violates its schema is a bug in wgmon; the client must not see the content.
         if (error.type === "response") throw new Error("an answer is not as its schema says");
@@ -237,7 +237,7 @@ function makeRoutes(source: Source, feed: Feed) {
             traffic: viewTraffic(source, device, key),
           };
         }
-        throw new Refusal(404, { detail: "there is no such peer" });
+        throw new HttpError(404, { detail: "there is no such peer" });
       },
       {
         params: T.Object({ device: DeviceName, publicKey: KeyText }, closed),
@@ -293,7 +293,7 @@ function makeRoutes(source: Source, feed: Feed) {
         return {
           items,
           next: found.length > limit ? String(items.at(-1)!.seq) : null,
-          latest: source.store.eventPlaces().last,
+          latest: source.store.eventSequenceRange().last,
         };
       },
       {
@@ -311,7 +311,7 @@ function makeRoutes(source: Source, feed: Feed) {
         response: {
           200: T.Object(
             {
-              ...pageOf(PlacedEventSchema).properties,
+              ...pageOf(StoredEventSchema).properties,
               latest: T.Integer({
                 minimum: 0,
                 description: "place of the latest event; /v1/stream?after= goes on from here",
@@ -367,7 +367,7 @@ function makeRoutes(source: Source, feed: Feed) {
       "/targets/:key/outbox",
       ({ params: { key }, query: { state = "waiting", cursor, limit = 100 } }) => {
         if (!viewTargets(source).some((target) => target.key === key)) {
-          throw new Refusal(404, { detail: "there is no such target" });
+          throw new HttpError(404, { detail: "there is no such target" });
         }
         const after = cursor === undefined ? 0 : seqOf(cursor);
         const found =
@@ -397,12 +397,12 @@ function makeRoutes(source: Source, feed: Feed) {
           { state: T.Optional(oneOf(["waiting", "dead"])), cursor: Cursor, limit: Limit },
           closed,
         ),
-        response: { 200: pageOf(LetterSchema), 404: ProblemSchema, ...refusals },
+        response: { 200: pageOf(OutboxMessageSchema), 404: ProblemSchema, ...refusals },
         detail: { summary: "what waits for a target, or its dead letters, oldest first" },
       },
     )
     .post("/look", async () => ({ ...(await look()) }), {
-      response: { 200: LookSchema, 429: ProblemSchema, ...failures },
+      response: { 200: ScanSchema, 429: ProblemSchema, ...failures },
       detail: { summary: "look at all devices now" },
     })
     .get("/openapi.json", () => document(), {
@@ -414,16 +414,16 @@ function makeRoutes(source: Source, feed: Feed) {
 }
 
 /** Runs one scan at a time, shared by all requests that arrive meanwhile, with a pause of LOOK_PAUSE_MS after it. */
-function lookSparingly(source: Source): () => Promise<LookReport> {
+function scanSparingly(source: ReadModel): () => Promise<ScanReport> {
   const { clock } = source;
-  let current: Promise<LookReport> | null = null;
+  let current: Promise<ScanReport> | null = null;
   let endedMs = -Infinity;
   return async () => {
     if (current !== null) return await current;
-    if (clock.now().monotonicMs - endedMs < LOOK_PAUSE_MS) {
-      throw new Refusal(429, { detail: "one look a second", headers: { "retry-after": "1" } });
+    if (clock.now().monotonicMs - endedMs < SCAN_PAUSE_MS) {
+      throw new HttpError(429, { detail: "one look a second", headers: { "retry-after": "1" } });
     }
-    current = source.look();
+    current = source.scan();
     try {
       return await current;
     } finally {
@@ -526,26 +526,26 @@ function seqOf(text: string): number {
   throw badCursor();
 }
 
-function cursorOf({ startedAtMs, device, publicKey }: SessionPlace): string {
+function cursorOf({ startedAtMs, device, publicKey }: SessionCursor): string {
   return Buffer.from(JSON.stringify([startedAtMs, device, publicKey])).toString("base64url");
 }
 
 const PlaceSchema = T.Tuple([T.Integer(), T.String(), T.String()]);
 
-function placeOf(cursor: string): SessionPlace {
+function placeOf(cursor: string): SessionCursor {
   try {
     const [startedAtMs, device, publicKey] = Value.Decode(
       PlaceSchema,
       JSON.parse(Buffer.from(cursor, "base64url").toString()),
     );
-    return { startedAtMs, device, publicKey: publicKey as SessionPlace["publicKey"] };
+    return { startedAtMs, device, publicKey: publicKey as SessionCursor["publicKey"] };
   } catch {
     throw badCursor();
   }
 }
 
-function badCursor(): Refusal {
-  return new Refusal(422, { detail: "the place is none of ours" });
+function badCursor(): HttpError {
+  return new HttpError(422, { detail: "the place is none of ours" });
 }
 
 function once<Value>(make: () => Value): () => Value {

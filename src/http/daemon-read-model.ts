@@ -6,10 +6,10 @@ import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
 import type { Devices } from "../kernel/devices.ts";
 import type { Session, Tracker } from "../sessions/tracker.ts";
-import type { Counters } from "../stats/counters.ts";
-import type { RateBook, Rates } from "../stats/rates.ts";
-import type { Placed, Store } from "../store/store.ts";
-import type { LookReport, Source, TargetState, WakeUpState } from "./read-model.ts";
+import type { Metrics } from "../stats/counters.ts";
+import type { Rates, RateTracker } from "../stats/rates.ts";
+import type { Store, StoredEvent } from "../store/store.ts";
+import type { ReadModel, ScanReport, TargetState, WakeUpState } from "./read-model.ts";
 import { type SettingsView, viewSettings } from "./settings-view.ts";
 
 /** How long a list of peers is reused: one response may need it several times. */
@@ -18,10 +18,10 @@ const LIST_MS = 500;
 export interface Parts {
   readonly clock: Clock;
   readonly store: Store;
-  readonly counters: Counters;
-  readonly rates: RateBook;
+  readonly counters: Metrics;
+  readonly rates: RateTracker;
   readonly tracker: Pick<Tracker, "session" | "sessions" | "connected">;
-  readonly devices: Pick<Devices, "known" | "count" | "peers" | "asksAnew">;
+  readonly devices: Pick<Devices, "lastScanned" | "count" | "peers" | "asksAnew">;
   readonly outbox: { readonly states: readonly TargetState[] };
   startedAtMs(): number;
   readClock(): void;
@@ -32,16 +32,16 @@ export interface Parts {
   settings(): Settings;
   nameOf(publicKey: PublicKey, device: string): string | null;
   tagsOf(publicKey: PublicKey): readonly string[];
-  subscribe(listener: (placed: readonly Placed[]) => void): () => void;
+  subscribe(listener: (placed: readonly StoredEvent[]) => void): () => void;
   /** Scans all devices; resolves to the errors of those that could not be read. */
   look(): Promise<readonly Error[]>;
 }
 
-export class LiveSource implements Source {
+export class DaemonReadModel implements ReadModel {
   readonly version: string;
   readonly clock: Clock;
   readonly store: Store;
-  readonly counters: Counters;
+  readonly counters: Metrics;
   readonly #parts: Parts;
   readonly #lists = new Map<string, readonly Peer[]>();
 
@@ -75,7 +75,7 @@ export class LiveSource implements Source {
   }
 
   devices(): readonly Device[] {
-    return this.#parts.devices.known;
+    return this.#parts.devices.lastScanned;
   }
 
   counts(device: string): { peers: number; connected: number } {
@@ -100,13 +100,13 @@ export class LiveSource implements Source {
       peers = this.#parts.devices.peers(device).map((peer) => this.#byCurrentClock(peer));
     } catch (error) {
       // The next scan meets the same error and logs it.
-      if (isUnreadable(error)) this.counters.lookProblems++;
+      if (isUnreadable(error)) this.counters.scanErrors++;
       throw error;
     }
     this.#lists.set(device, peers);
     if (this.#parts.devices.asksAnew(device)) {
       const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);
-      this.#parts.rates.note(device, connected, this.clock.now().monotonicMs);
+      this.#parts.rates.record(device, connected, this.clock.now().monotonicMs);
     }
     this.#parts.clock.after(LIST_MS, () => void this.#lists.delete(device));
     return peers;
@@ -138,11 +138,11 @@ export class LiveSource implements Source {
     return this.#parts.outbox.states;
   }
 
-  subscribe(listener: (placed: readonly Placed[]) => void): () => void {
+  subscribe(listener: (placed: readonly StoredEvent[]) => void): () => void {
     return this.#parts.subscribe(listener);
   }
 
-  async look(): Promise<LookReport> {
+  async scan(): Promise<ScanReport> {
     const startMs = this.clock.now().monotonicMs;
     const problems = await this.#parts.look();
     this.#lists.clear();

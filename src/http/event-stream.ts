@@ -6,7 +6,7 @@
  * does not delay others. Bun closes a connection that stays idle.
  */
 
-import type { Source } from "./read-model.ts";
+import type { ReadModel } from "./read-model.ts";
 
 /** Events kept in memory: the list is cut to this number once it has twice as many. */
 const RECENT_MAX = 1000;
@@ -25,8 +25,8 @@ interface Frame {
   readonly text: string;
 }
 
-export class Feed implements Disposable {
-  readonly #source: Source;
+export class EventStream implements Disposable {
+  readonly #source: ReadModel;
   readonly #listeners = new Set<Listener>();
   /** The latest events, without a gap. */
   #recent: Frame[] = [];
@@ -35,7 +35,7 @@ export class Feed implements Disposable {
   #last = 0;
   #unsubscribe = () => {};
 
-  constructor(source: Source) {
+  constructor(source: ReadModel) {
     this.#source = source;
   }
 
@@ -51,7 +51,7 @@ export class Feed implements Disposable {
   /** @param after the listener gets all events after this sequence number; null means after the latest event. */
   open(after: number | null): ReadableStream<Uint8Array> {
     if (this.#listeners.size === 0) this.#begin();
-    const listener = new Listener(this, this.#source.clock, this.#greeting(after));
+    const listener = new Listener(this, this.#source.clock, this.#preamble(after));
     this.#listeners.add(listener);
     return new ReadableStream<Uint8Array>(
       {
@@ -106,7 +106,7 @@ export class Feed implements Disposable {
   }
 
   #begin(): void {
-    this.#last = this.#source.store.eventPlaces().last;
+    this.#last = this.#source.store.eventSequenceRange().last;
     this.#before = this.#last;
     this.#unsubscribe = this.#source.subscribe((placed) => {
       for (const { seq, event } of placed) {
@@ -134,25 +134,25 @@ export class Feed implements Disposable {
   }
 
   /** Where a listener starts, and the text sent before the first event. */
-  #greeting(after: number | null): { readonly seq: number; readonly text: string } {
+  #preamble(after: number | null): { readonly seq: number; readonly text: string } {
     const hello = `retry: ${RETRY_MS}\n`;
     if (after === null) return { seq: this.#last, text: `${hello}: from now on\n\n` };
     if (after <= this.#last) return { seq: after, text: `${hello}: from there on\n\n` };
     // The client has seen later events than this store ever had: the store was replaced.
-    return { seq: this.#last, text: `${hello}\n${missed(this.#last + 1)}` };
+    return { seq: this.#last, text: `${hello}\n${gap(this.#last + 1)}` };
   }
 }
 
 /** One client of the stream. */
 class Listener {
-  readonly #feed: Feed;
-  readonly #clock: Source["clock"];
+  readonly #feed: EventStream;
+  readonly #clock: ReadModel["clock"];
   #seq: number;
   #greeting: string | null;
   #wake = () => {};
   #ended = false;
 
-  constructor(feed: Feed, clock: Source["clock"], start: { seq: number; text: string }) {
+  constructor(feed: EventStream, clock: ReadModel["clock"], start: { seq: number; text: string }) {
     this.#feed = feed;
     this.#clock = clock;
     this.#seq = start.seq;
@@ -169,7 +169,7 @@ class Listener {
     }
     for (let isQuiet = false; !this.#ended;) {
       const frames = this.#feed.after(this.#seq);
-      if (frames.length > 0) return frames.map((each) => this.#told(each)).join("");
+      if (frames.length > 0) return frames.map((each) => this.#encode(each)).join("");
       if (isQuiet) return ": quiet\n\n";
       isQuiet = await this.#wait();
     }
@@ -186,10 +186,10 @@ class Listener {
   }
 
   /** Sequence numbers have no gaps: if one is missing, its event was deleted before it could be sent. */
-  #told({ seq, text }: Frame): string {
+  #encode({ seq, text }: Frame): string {
     const isNext = seq === this.#seq + 1;
     this.#seq = seq;
-    return isNext ? text : `${missed(seq)}${text}`;
+    return isNext ? text : `${gap(seq)}${text}`;
   }
 
   /** Waits until it is woken, at most HEARTBEAT_MS. Returns true if that time passed first. */
@@ -209,6 +209,6 @@ function frame(seq: number, event: unknown): string {
 }
 
 /** The message that events before this sequence number are missing. */
-function missed(oldest: number): string {
+function gap(oldest: number): string {
   return `id: ${oldest - 1}\nevent: missed\ndata: ${JSON.stringify({ oldest })}\n\n`;
 }

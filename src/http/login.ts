@@ -26,7 +26,7 @@ interface Login {
 }
 
 /** The result of an attempt to log in. */
-export type Entry =
+export type LoginResult =
   { readonly type: "in"; readonly cookie: string } | { readonly type: "wrong" | "busy" };
 
 interface Options {
@@ -34,7 +34,7 @@ interface Options {
   readonly log: Pick<Log, "warn">;
 }
 
-export class Logins implements Disposable {
+export class LoginSessions implements Disposable {
   readonly #clock: Clock;
   /** Requests with a wrong token, in the header and in the form. */
   readonly wrongBearer: WrongTokens;
@@ -66,7 +66,7 @@ export class Logins implements Disposable {
    * Answers a wrong token after a delay, which limits guessing. A right token is accepted at once, even while
    * wrong ones are pending.
    */
-  async enter(request: Request, given: string, tokens: readonly string[]): Promise<Entry> {
+  async logIn(request: Request, given: string, tokens: readonly string[]): Promise<LoginResult> {
     if (!isToken(given, tokens)) {
       if (this.#wrong >= WRONG_MAX) return { type: "busy" };
       this.#wrong++;
@@ -85,7 +85,7 @@ export class Logins implements Disposable {
   }
 
   /** Ends the login. Returns the cookie that deletes the one in the browser. */
-  leave(request: Request): string {
+  logOut(request: Request): string {
     const value = valueOf(request);
     if (value !== null) this.#logins.delete(hash(value));
     return cookieOf(request, "", 0);

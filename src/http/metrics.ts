@@ -11,7 +11,7 @@ import { isUnreadable } from "../base/errors.ts";
 import { type Device, formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Session } from "../sessions/tracker.ts";
 import type { Histogram } from "../stats/counters.ts";
-import type { Source } from "./read-model.ts";
+import type { ReadModel } from "./read-model.ts";
 
 export const namings = ["mdlayher", "mindflavor"] as const;
 export type Naming = (typeof namings)[number];
@@ -41,7 +41,7 @@ interface Exposition {
   readonly chunks: Iterator<string>;
 }
 
-export function exposition(source: Source, { namings: wanted, accept }: Wanted): Exposition {
+export function exposition(source: ReadModel, { namings: wanted, accept }: Wanted): Exposition {
   const isOpen = /application\/openmetrics-text/i.test(accept);
   return {
     type: isOpen ? OPEN_METRICS : TEXT,
@@ -61,7 +61,7 @@ interface Labeled {
 
 type Kind = "counter" | "gauge" | "histogram" | "info";
 
-function* lines(source: Source, wanted: readonly Naming[], isOpen: boolean): Generator<string> {
+function* lines(source: ReadModel, wanted: readonly Naming[], isOpen: boolean): Generator<string> {
   const head = (name: string, kind: Kind, help: string): string => headOf(name, kind, help, isOpen);
   yield* own(source, head);
   const { devices, peers, omitted } = yield* gather(source);
@@ -94,7 +94,7 @@ interface Gathered {
   readonly omitted: number;
 }
 
-function* gather(source: Source): Generator<string, Gathered> {
+function* gather(source: ReadModel): Generator<string, Gathered> {
   const devices: Found[] = [];
   const found: Labeled[] = [];
   let omitted = 0;
@@ -141,7 +141,7 @@ function byKey({ publicKey: a }: Peer, { publicKey: b }: Peer): number {
 
 // ---- wgmon's own ----
 
-function* own(source: Source, head: Head): Generator<string> {
+function* own(source: ReadModel, head: Head): Generator<string> {
   const { counters, store, version, startedAtMs } = source;
   yield head("wgmon_build_info", "gauge", "The program's version.");
   yield `wgmon_build_info{version="${escaped(version)}",bun="${Bun.version}"} 1\n`;
@@ -153,16 +153,16 @@ function* own(source: Source, head: Head): Generator<string> {
     yield `wgmon_events_total{type="${escaped(labels[0])}"} ${count}\n`;
   }
   yield head("wgmon_looks_total", "counter", "Looks at the devices, by what caused them.");
-  for (const { labels, count } of counters.looks.entries()) {
+  for (const { labels, count } of counters.scans.entries()) {
     yield `wgmon_looks_total{reason="${escaped(labels[0])}"} ${count}\n`;
   }
-  yield* histogram("wgmon_look_duration_seconds", "What looks took.", counters.lookSeconds, head);
+  yield* histogram("wgmon_look_duration_seconds", "What looks took.", counters.scanSeconds, head);
   const single = (name: string, help: string, value: number): string =>
     `${head(name, "counter", help)}${name} ${value}\n`;
   yield single(
     "wgmon_look_problems_total",
     "Devices that a look could not read.",
-    counters.lookProblems,
+    counters.scanErrors,
   );
   yield single("wgmon_packets_total", "Packets captured.", counters.packets);
   yield single(
@@ -194,7 +194,7 @@ function* own(source: Source, head: Head): Generator<string> {
   yield* ofOutbox(source, head);
 }
 
-function* ofOutbox(source: Source, head: Head): Generator<string> {
+function* ofOutbox(source: ReadModel, head: Head): Generator<string> {
   const { store, counters, clock } = source;
   const states = source.targets();
   const oldest = new Map(store.queues().map(({ target, oldestAtMs }) => [target, oldestAtMs]));
@@ -258,7 +258,7 @@ function* ofPeers(peers: readonly Labeled[], head: Head): Generator<string> {
   }
   yield head("wgmon_peer_last_seen_time_seconds", "gauge", "Its last sign of life, in Unix time.");
   for (const { labels, session } of connected) {
-    yield `wgmon_peer_last_seen_time_seconds{${labels}} ${session.lastSign.wallMs / 1000}\n`;
+    yield `wgmon_peer_last_seen_time_seconds{${labels}} ${session.lastActivity.wallMs / 1000}\n`;
   }
 }
 

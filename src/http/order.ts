@@ -9,7 +9,7 @@ const ranks: Readonly<Record<PeerView["state"], number>> = {
 };
 
 /** The values that decide a peer's position. */
-export interface Place {
+export interface PeerCursor {
   /** The value that the list is sorted by; null if the peer has no such value. */
   readonly value: number | string | null;
   readonly state: PeerView["state"];
@@ -27,7 +27,7 @@ export interface Place {
  */
 export function inOrder<Peer>(
   peers: readonly Peer[],
-  placeOf: (peer: Peer) => Place,
+  placeOf: (peer: Peer) => PeerCursor,
   isDescending: boolean,
 ): Peer[] {
   const sign = isDescending ? -1 : 1;

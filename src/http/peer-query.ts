@@ -5,8 +5,8 @@
 
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Session } from "../sessions/tracker.ts";
-import { inOrder, type Place } from "./order.ts";
-import type { Source } from "./read-model.ts";
+import { inOrder, type PeerCursor } from "./order.ts";
+import type { ReadModel } from "./read-model.ts";
 import { endpointOf, type PeerView, stateOf, viewPeer } from "./view.ts";
 
 export const sorts = [
@@ -26,7 +26,7 @@ export const sorts = [
 type Sort = (typeof sorts)[number];
 
 /** The filters, order and page of a request; a filter that is null matches every peer. */
-export interface Wanted {
+export interface PeerQuery {
   readonly device: string | null;
   readonly state: PeerView["state"] | null;
   readonly search: string | null;
@@ -43,8 +43,8 @@ interface Found {
 }
 
 export function findPeers(
-  source: Source,
-  { device: name, state, search, sort, isDescending, offset, limit }: Wanted,
+  source: ReadModel,
+  { device: name, state, search, sort, isDescending, offset, limit }: PeerQuery,
 ): { readonly items: PeerView[]; readonly total: number } {
   const text = search === null ? null : new RegExp(RegExp.escape(search), "i");
   const found: Found[] = [];
@@ -53,10 +53,10 @@ export function findPeers(
     for (const peer of source.peers(device)) {
       const each = { device, peer, session: source.session(device, peer.publicKey) };
       if (state !== null && stateOf(peer, each.session) !== state) continue;
-      if (text === null || has(source, each, text)) found.push(each);
+      if (text === null || matches(source, each, text)) found.push(each);
     }
   }
-  const placeOf = (each: Found): Place => ({
+  const placeOf = (each: Found): PeerCursor => ({
     value: valueOf(source, each, sort),
     state: stateOf(each.peer, each.session),
     name: source.nameOf(each.peer.publicKey, each.device),
@@ -70,7 +70,7 @@ export function findPeers(
   };
 }
 
-function has(source: Source, { device, peer, session }: Found, wanted: RegExp): boolean {
+function matches(source: ReadModel, { device, peer, session }: Found, wanted: RegExp): boolean {
   const { publicKey, allowedIps } = peer;
   const fits = (text: string) => wanted.test(text);
   if (fits(publicKey) || allowedIps.some(fits)) return true;
@@ -81,7 +81,7 @@ function has(source: Source, { device, peer, session }: Found, wanted: RegExp): 
 }
 
 function valueOf(
-  source: Source,
+  source: ReadModel,
   { device, peer, session }: Found,
   sort: Sort,
 ): string | number | null {
@@ -95,7 +95,7 @@ function valueOf(
     case "startedAt":
       return session?.startedAtMs ?? null;
     case "lastSeenAt":
-      return session?.lastSign.wallMs ?? peer.lastHandshakeMs;
+      return session?.lastActivity.wallMs ?? peer.lastHandshakeMs;
     case "rxBytesPerSecond":
     case "txBytesPerSecond":
       return session === null ? null : (source.rates(device, peer.publicKey)?.[sort] ?? null);

@@ -54,7 +54,7 @@ export function problem(status: ProblemStatus, { headers = {}, ...rest }: Detail
 }
 
 /** Thrown by a route to respond with an error. */
-export class Refusal extends Error {
+export class HttpError extends Error {
   override readonly name = "Refusal";
   readonly status: ProblemStatus;
   readonly details: Details;

@@ -7,18 +7,18 @@ import type { Clock } from "../base/clock.ts";
 import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Monitor } from "../capture/capture.ts";
 import type { Session } from "../sessions/tracker.ts";
-import type { Counters } from "../stats/counters.ts";
+import type { Metrics } from "../stats/counters.ts";
 import type { Rates } from "../stats/rates.ts";
-import type { Placed, Store } from "../store/store.ts";
+import type { Store, StoredEvent } from "../store/store.ts";
 import type { SettingsView } from "./settings-view.ts";
 
 /** The part of the store that is read. */
-export type Archive = Pick<
+export type StoreReader = Pick<
   Store,
   | "problem"
   | "isInMemory"
   | "events"
-  | "eventPlaces"
+  | "eventSequenceRange"
   | "pastPeers"
   | "sessions"
   | "traffic"
@@ -55,18 +55,18 @@ export interface WakeUpState {
   readonly problem: string | null;
 }
 
-export interface LookReport {
+export interface ScanReport {
   readonly tookMs: number;
   /** Errors of the devices that could not be read. */
   readonly problems: string[];
 }
 
-export interface Source {
+export interface ReadModel {
   readonly version: string;
   readonly clock: Clock;
   readonly startedAtMs: number;
-  readonly store: Archive;
-  readonly counters: Counters;
+  readonly store: StoreReader;
+  readonly counters: Metrics;
   /** Call this before reading anything: if the clock was set, it corrects the times taken before. */
   readClock(): void;
   /** The gateway's name. */
@@ -94,7 +94,7 @@ export interface Source {
   tagsOf(publicKey: PublicKey): readonly string[];
   targets(): readonly TargetState[];
   /** Calls the listener with events, in order, once they are in the store. Returns a function that ends this. */
-  subscribe(listener: (placed: readonly Placed[]) => void): () => void;
+  subscribe(listener: (placed: readonly StoredEvent[]) => void): () => void;
   /** Scans all devices now. */
-  look(): Promise<LookReport>;
+  scan(): Promise<ScanReport>;
 }

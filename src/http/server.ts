@@ -10,14 +10,14 @@ import type { Clock } from "../base/clock.ts";
 import { isUnreadable, SystemError } from "../base/errors.ts";
 import { isLoopback } from "../config/listen.ts";
 import type { Log } from "../platform/log.ts";
-import { socketIn } from "../platform/socket-path.ts";
+import { socketPath } from "../platform/socket-path.ts";
 import type { Api } from "./api.ts";
 import { chunked, guarded } from "./body-stream.ts";
 import { ConnectionLimit } from "./connection-limit.ts";
-import { hasBearer, hasToken, Logins } from "./login.ts";
+import { hasBearer, hasToken, LoginSessions } from "./login.ts";
 import type { Naming } from "./metrics.ts";
 import { problem } from "./problem.ts";
-import type { Source } from "./read-model.ts";
+import type { ReadModel } from "./read-model.ts";
 import { Slots } from "./slots.ts";
 
 /** Bun closes a connection that is idle for this long; see also HEARTBEAT_MS in feed.ts. */
@@ -56,7 +56,7 @@ export interface HttpSettings {
 }
 
 export interface ServerOptions {
-  readonly source: Source;
+  readonly source: ReadModel;
   /** Returns the current settings: tokens and names may change while the server runs. */
   readonly settings: () => HttpSettings;
   /**
@@ -73,20 +73,20 @@ export interface ServerOptions {
 }
 
 export interface PageOptions {
-  readonly source: Source;
-  readonly logins: Logins;
+  readonly source: ReadModel;
+  readonly logins: LoginSessions;
   readonly log: Pick<Log, "error">;
 }
 
 /** The web pages: they answer every path that the server and the API do not. */
 export interface Page extends Disposable {
-  handle(request: Request, visitor: Visitor): Promise<Response>;
+  handle(request: Request, visitor: Access): Promise<Response>;
 }
 
 type Listening = Bun.Server<undefined>;
 
 /** The client of a request, and what it may do. */
-export interface Visitor {
+export interface Access {
   /** Connected by the Unix socket, which only root and the user that wgmon runs as can open. */
   readonly isRoot: boolean;
   /** IP address of the client; null if it is unknown. */
@@ -99,7 +99,7 @@ export interface Visitor {
   readonly tokens: readonly string[];
 }
 
-const root: Visitor = {
+const root: Access = {
   isRoot: true,
   address: null,
   isTrusted: true,
@@ -119,7 +119,7 @@ class Load {
 
 export class HttpServer {
   readonly #options: ServerOptions;
-  readonly #logins: Logins;
+  readonly #logins: LoginSessions;
   #tcp: Listening | null = null;
   #connectionLimit: Disposable | null = null;
   #unix: Listening | null = null;
@@ -140,7 +140,7 @@ export class HttpServer {
 
   private constructor(options: ServerOptions) {
     this.#options = options;
-    this.#logins = new Logins(options);
+    this.#logins = new LoginSessions(options);
   }
 
   /** The URL of the TCP server; null while it does not listen on TCP. */
@@ -169,7 +169,7 @@ export class HttpServer {
   }
 
   async #listenUnix(folder: string): Promise<void> {
-    const path = socketIn(folder);
+    const path = socketPath(folder);
     try {
       const { refusal = null } = this.#options;
       if (refusal !== null) throw refusal;
@@ -239,8 +239,8 @@ export class HttpServer {
     // DNS rebinding: a foreign page in a browser on this machine could resolve its own host name to this
     // server and read the responses. It has no token, so a request without one must have a Host of this
     // server. The login form and the redirect to it reveal nothing, so they are exempt if a token is set.
-    const mayLogIn = tokens.length > 0 && (isForStrangers(request) || isForPeople(request));
-    if (!isKnown && !mayLogIn && !isOurHost(request, this.#options)) {
+    const mayLogIn = tokens.length > 0 && (isPublicPath(request) || wantsHtmlPage(request));
+    if (!isKnown && !mayLogIn && !isAllowedHost(request, this.#options)) {
       return harden(problem(403, { detail: "the Host is not one of this server" }));
     }
     const isTrusted = isKnown || this.#isOpen();
@@ -260,7 +260,7 @@ export class HttpServer {
   }
 
   /** @param mayGoOn called for each chunk of a stream: tokens and logins may have changed since it began. */
-  async #answer(request: Request, visitor: Visitor, mayGoOn: () => boolean): Promise<Response> {
+  async #answer(request: Request, visitor: Access, mayGoOn: () => boolean): Promise<Response> {
     const load = visitor.isRoot ? this.#unixLoad : this.#tcpLoad;
     if (load.answering >= ANSWERING_MAX) {
       return harden(problem(503, { headers: { "retry-after": "1" } }));
@@ -284,7 +284,7 @@ export class HttpServer {
     this.#options.log.error("a request failed; this is a bug in wgmon", { error: text });
   }
 
-  async #dispatch(request: Request, visitor: Visitor, load: Load): Promise<Response> {
+  async #dispatch(request: Request, visitor: Access, load: Load): Promise<Response> {
     const { isTrusted } = visitor;
     const url = URL.parse(request.url);
     if (url === null) return problem(400, { detail: "the Host is no name" });
@@ -295,8 +295,8 @@ export class HttpServer {
       case "/readyz":
         return isRead(request) ? this.#ready(isTrusted) : notAllowed();
     }
-    if (!isTrusted && !isForStrangers(request)) {
-      if (isForPeople(request)) {
+    if (!isTrusted && !isPublicPath(request)) {
+      if (wantsHtmlPage(request)) {
         const next = pathname === "/" ? "" : `?next=${encodeURIComponent(pathname + search)}`;
         return new Response(null, { status: 303, headers: { location: `/login${next}` } });
       }
@@ -305,7 +305,7 @@ export class HttpServer {
         headers: { "www-authenticate": "Bearer" },
       });
     }
-    if (!isRead(request) && isFromElsewhere(request, visitor)) {
+    if (!isRead(request) && isCrossOrigin(request, visitor)) {
       return problem(403, { detail: "the Origin is not this server" });
     }
     if (pathname === "/v1/settings") {
@@ -377,18 +377,18 @@ function codeOf(error: unknown): string {
 }
 
 /** Whether the path is public: the login form, the theme and the assets. */
-function isForStrangers({ url }: Request): boolean {
+function isPublicPath({ url }: Request): boolean {
   return /^\/(?:login$|theme$|assets\/)/.test(new URL(url).pathname);
 }
 
 /** Whether a browser requests a page. */
-function isForPeople({ method, url, headers }: Request): boolean {
+function wantsHtmlPage({ method, url, headers }: Request): boolean {
   const isPage = !/^\/(?:v1\/|metrics$|healthz$|readyz$)/.test(new URL(url).pathname);
   return isPage && method === "GET" && (headers.get("accept") ?? "").includes("text/html");
 }
 
 /** Whether the Host header is an IP address, localhost, this machine's name or the address of --listen. */
-function isOurHost(request: Request, { settings, source }: ServerOptions): boolean {
+function isAllowedHost(request: Request, { settings, source }: ServerOptions): boolean {
   const host = hostOf(request.headers.get("host"));
   if (host === null) return false;
   const isAddress = /^\[[0-9a-f:.]+\]$|^\d+\.\d+\.\d+\.\d+$/.test(host);
@@ -405,7 +405,7 @@ function hostOf(header: string | null): string | null {
  * Whether a page of another site sent the request. A browser says so in Origin; a request with a cookie must
  * have it.
  */
-function isFromElsewhere(request: Request, { hasCookie }: Visitor): boolean {
+function isCrossOrigin(request: Request, { hasCookie }: Access): boolean {
   const origin = request.headers.get("origin");
   if (origin === null) return hasCookie;
   return !URL.canParse(origin) || new URL(origin).host !== request.headers.get("host");

@@ -9,7 +9,7 @@ import { type Endpoint, formatEndpoint, type Peer } from "../base/wireguard.ts";
 import { DigestSchema, EventSchema } from "../events/event-schema.ts";
 import type { Session } from "../sessions/tracker.ts";
 import { type SessionRow, TRAFFIC_SLOT_MS } from "../store/store.ts";
-import type { Source, TargetState } from "./read-model.ts";
+import type { ReadModel, TargetState } from "./read-model.ts";
 
 const Timestamp = T.String({
   format: "date-time",
@@ -158,7 +158,7 @@ export const PeerDetailSchema = T.Object(
   { $id: "PeerDetail", ...closed },
 );
 
-export const PlacedEventSchema = T.Object(
+export const StoredEventSchema = T.Object(
   {
     seq: T.Integer({ minimum: 1, description: "its place among all events" }),
     event: EventSchema,
@@ -190,7 +190,7 @@ export const TargetSchema = T.Object(
   { $id: "Target", ...closed },
 );
 
-export const LetterSchema = T.Object(
+export const OutboxMessageSchema = T.Object(
   {
     seq: T.Integer({ minimum: 1 }),
     state: T.Union([T.Literal("waiting"), T.Literal("dead")]),
@@ -204,7 +204,7 @@ export const LetterSchema = T.Object(
   { $id: "Letter", ...closed },
 );
 
-export const LookSchema = T.Object(
+export const ScanSchema = T.Object(
   {
     tookMs: Milliseconds,
     problems: T.Array(T.String(), { description: "what could not be read" }),
@@ -229,12 +229,12 @@ export const names: ReadonlyMap<unknown, string> = new Map<unknown, string>([
 export type StatusView = Static<typeof StatusSchema>;
 export type DeviceView = Static<typeof DeviceSchema>;
 export type PeerView = Static<typeof PeerSchema>;
-export type PlacedEventView = Static<typeof PlacedEventSchema>;
+export type StoredEventView = Static<typeof StoredEventSchema>;
 export type PastPeerView = Static<typeof PastPeerSchema>;
 export type SessionView = Static<typeof SessionSchema>;
 export type TargetView = Static<typeof TargetSchema>;
 
-export function viewStatus(source: Source): StatusView {
+export function viewStatus(source: ReadModel): StatusView {
   const devices = viewDevices(source);
   const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
   return {
@@ -246,11 +246,11 @@ export function viewStatus(source: Source): StatusView {
     connected: sum(devices.map(({ connected }) => connected)),
     store: { inMemory: source.store.isInMemory, problem: source.store.problem },
     wakeUp: source.wakeUp(),
-    latestEvent: source.store.eventPlaces().last,
+    latestEvent: source.store.eventSequenceRange().last,
   };
 }
 
-export function viewDevices(source: Source): DeviceView[] {
+export function viewDevices(source: ReadModel): DeviceView[] {
   return source.devices().map(({ name, publicKey, listenPort }) => {
     return { name, publicKey, listenPort, ...source.counts(name) };
   });
@@ -265,7 +265,7 @@ export function endpointOf(peer: Peer, session: Session | null): Endpoint | null
   return session?.endpoint ?? peer.endpoint;
 }
 
-export function viewPeer(source: Source, device: string, peer: Peer): PeerView {
+export function viewPeer(source: ReadModel, device: string, peer: Peer): PeerView {
   const { publicKey, lastHandshakeMs, rxBytes, txBytes, persistentKeepaliveSeconds } = peer;
   const session = source.session(device, publicKey);
   const rates = session === null ? null : source.rates(device, publicKey);
@@ -287,7 +287,7 @@ export function viewPeer(source: Source, device: string, peer: Peer): PeerView {
         ? null
         : {
             startedAt: iso(session.startedAtMs),
-            lastSeenAt: iso(session.lastSign.wallMs),
+            lastSeenAt: iso(session.lastActivity.wallMs),
             rxBytes: session.rxBytes,
             txBytes: session.txBytes,
             rxBytesPerSecond: rates?.rxBytesPerSecond ?? null,
@@ -298,7 +298,7 @@ export function viewPeer(source: Source, device: string, peer: Peer): PeerView {
 }
 
 /** A session in the store; an open one with its present endpoint and counters. */
-export function viewSession(source: Source, row: SessionRow): SessionView {
+export function viewSession(source: ReadModel, row: SessionRow): SessionView {
   const { device, publicKey, startedAtMs, endedAtMs, reason } = row;
   const current = endedAtMs === null ? source.session(device, publicKey) : null;
   // Rounded, as in the store.
@@ -322,7 +322,7 @@ export function viewSession(source: Source, row: SessionRow): SessionView {
   };
 }
 
-export function viewTargets(source: Source): TargetView[] {
+export function viewTargets(source: ReadModel): TargetView[] {
   const queues = new Map(source.store.queues().map((queue) => [queue.target, queue]));
   const dead = new Map(source.store.deadCounts().map((each) => [each.target, each]));
   const present = source.targets();
@@ -362,7 +362,7 @@ export function viewTargets(source: Source): TargetView[] {
   });
 }
 
-export function viewTraffic(source: Source, device: string, publicKey: string) {
+export function viewTraffic(source: ReadModel, device: string, publicKey: string) {
   const nowMs = source.clock.now().wallMs;
   const { startMs, rxBytes, txBytes } = source.store.traffic(device, publicKey, nowMs);
   return { startAt: iso(startMs), stepMs: TRAFFIC_SLOT_MS, rxBytes, txBytes } as const;

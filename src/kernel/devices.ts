@@ -5,7 +5,7 @@
 
 import { type Clock, systemClock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
-import type { Device, DeviceLook, Look, Peer } from "../base/wireguard.ts";
+import type { Device, DeviceScan, Peer, Scan } from "../base/wireguard.ts";
 import {
   NETLINK_GENERIC,
   NETLINK_ROUTE,
@@ -66,7 +66,7 @@ class KernelDevice {
   }
 }
 
-export interface LookResult extends Look {
+export interface ScanResult extends Scan {
   /** Names of all existing devices; null if only named devices were scanned, or if the list is incomplete. */
   readonly present: ReadonlySet<string> | null;
   /** One error for each part that could not be read; everything else was read. */
@@ -106,7 +106,7 @@ export class Devices implements Disposable {
   }
 
   /** The devices as of their last scans. */
-  get known(): readonly Device[] {
+  get lastScanned(): readonly Device[] {
     return [...this.#kernel.values(), ...this.#userspace.values()].flatMap(({ device }) =>
       device === null ? [] : [device],
     );
@@ -116,8 +116,8 @@ export class Devices implements Disposable {
    * Scans the named devices; if null, lists the devices and scans all of them. Never rejects: see `problems`. Do not
    * call it again before it has resolved.
    */
-  async look(names: ReadonlySet<string> | null): Promise<LookResult> {
-    const devices: DeviceLook[] = [];
+  async scan(names: ReadonlySet<string> | null): Promise<ScanResult> {
+    const devices: DeviceScan[] = [];
     const removed: Device[] = [];
     const problems: Error[] = [];
     const attempt = <Result>(action: () => Result): Result | null => {
@@ -226,7 +226,7 @@ export class Devices implements Disposable {
     return [entry.device];
   }
 
-  #lookAt(entry: KernelDevice): DeviceLook | "gone" {
+  #lookAt(entry: KernelDevice): DeviceScan | "gone" {
     if (this.#family === null) return "gone";
     const operation = `look at ${entry.name}`;
     const request = entry.request(this.#family);

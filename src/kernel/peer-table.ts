@@ -10,7 +10,7 @@
 import { ParseError } from "../base/errors.ts";
 import {
   type Device,
-  type DeviceLook,
+  type DeviceScan,
   type Endpoint,
   formatAddress,
   type Peer,
@@ -93,10 +93,10 @@ const HAS_RX = 4;
 const HAS_ENDPOINT = 8;
 const HAS_ALL = HAS_HANDSHAKE | HAS_TX | HAS_RX | HAS_ENDPOINT;
 
-const NOBODY: readonly PublicKey[] = [];
+const NO_KEYS: readonly PublicKey[] = [];
 
 /** A changed peer whose allowed IPs may continue in the next message. */
-interface Growing extends Peer {
+interface PartialPeer extends Peer {
   readonly allowedIps: string[];
 }
 
@@ -109,13 +109,13 @@ export class PeerTable {
   /** The first row of the peers that are new in this scan. */
   #newFrom = 0;
   /** Whether new peers without a handshake are reported. */
-  #tellsAll: boolean;
+  #reportsIdlePeers: boolean;
   #look = 0;
   #seenCount = 0;
   /** By row: the changes that `finish` will return. */
   readonly #changed = new Map<number, PeerChange>();
   #previousRow = -1;
-  #previousPeer: Growing | null = null;
+  #previousPeer: PartialPeer | null = null;
 
   /** The device in this dump; null before its first message. */
   #device: Device | null = null;
@@ -123,7 +123,7 @@ export class PeerTable {
   #knownDevice: Device | null = null;
   readonly #deviceKey = new Int32Array(KEY_WORDS);
   /** The result of `finish` while nothing changes. */
-  #quiet: DeviceLook | null = null;
+  #unchangedResult: DeviceScan | null = null;
 
   /** The buffer of the answers and its words, cached because every answer uses the same buffer. */
   #answer: Bytes | null = null;
@@ -141,7 +141,7 @@ export class PeerTable {
    *   a new one.
    */
   constructor({ tellsAll = true }: { readonly tellsAll?: boolean } = {}) {
-    this.#tellsAll = tellsAll;
+    this.#reportsIdlePeers = tellsAll;
   }
 
   /** How many peers the device has. */
@@ -227,7 +227,8 @@ export class PeerTable {
         case WGDEVICE_A_PEERS:
           for (let peer = payload; peer < stop;) {
             const peerEnd = headerEnd(words[peer >> 2]!, peer, stop);
-            const isUnchanged = this.#newFrom > 0 && this.#stepOver(peer + NLA_HDRLEN, peerEnd);
+            const isUnchanged =
+              this.#newFrom > 0 && this.#skipUnchanged(peer + NLA_HDRLEN, peerEnd);
             if (!isUnchanged) this.#readPeer(answer, peer + NLA_HDRLEN, peerEnd);
             peer = align(peerEnd);
           }
@@ -265,11 +266,11 @@ export class PeerTable {
    *
    * @throws ParseError if no message was read.
    */
-  finish({ interrupted }: { interrupted: boolean }): DeviceLook {
+  finish({ interrupted }: { interrupted: boolean }): DeviceScan {
     const device = this.#device;
     if (device === null) throw new ParseError("WG_CMD_GET_DEVICE: answer without a device");
     const areAllThere = this.#seenCount === this.#rows.count;
-    const removed = interrupted || areAllThere ? NOBODY : this.#removeUnseen();
+    const removed = interrupted || areAllThere ? NO_KEYS : this.#removeUnseen();
     this.#newFrom = this.#rows.count;
     // Removing rows moves others, so the messages stay known only if no row was removed.
     this.#messages.end(!interrupted && areAllThere);
@@ -278,15 +279,16 @@ export class PeerTable {
       this.#changed.clear();
       return { device, changed, removed };
     }
-    if (this.#quiet?.device !== device) this.#quiet = { device, changed: [], removed };
-    return this.#quiet;
+    if (this.#unchangedResult?.device !== device)
+      this.#unchangedResult = { device, changed: [], removed };
+    return this.#unchangedResult;
   }
 
   /**
    * Skips a peer that equals its row, as almost all do in each scan. Returns false in all other cases, also for unusual
    * or invalid attributes: then the peer must be read.
    */
-  #stepOver(start: number, end: number): boolean {
+  #skipUnchanged(start: number, end: number): boolean {
     const words = this.#words;
     const rows = this.#rows;
     const known = rows.words;
@@ -341,7 +343,7 @@ export class PeerTable {
       offset = align(offset + length);
     }
     if (has !== HAS_ALL) return false;
-    this.#saw(row);
+    this.#markSeen(row);
     return true;
   }
 
@@ -364,7 +366,7 @@ export class PeerTable {
     }
     const isKnown = row !== -1;
     if (row === -1) row = rows.add(found);
-    this.#saw(row);
+    this.#markSeen(row);
 
     const at = row * ROW_WORDS;
     const known = rows.words;
@@ -383,11 +385,11 @@ export class PeerTable {
       };
     }
     copyWords(known, at + ROW_HANDSHAKE, found, ROW_HANDSHAKE, STATE_WORDS);
-    if (before === null && handshakeMs === 0 && !this.#tellsAll) {
+    if (before === null && handshakeMs === 0 && !this.#reportsIdlePeers) {
       this.#changed.delete(row);
       return;
     }
-    const peer: Growing = {
+    const peer: PartialPeer = {
       publicKey: keyText(found, 0),
       endpoint: this.#endpoint(),
       allowedIps: [],
@@ -527,7 +529,7 @@ export class PeerTable {
     }
   }
 
-  #saw(row: number): void {
+  #markSeen(row: number): void {
     this.#previousRow = row;
     this.#previousPeer = null;
     this.#messageRows.push(row);
@@ -544,7 +546,7 @@ export class PeerTable {
       this.#changed.delete(row);
       const at = row * ROW_WORDS;
       if (row < this.#newFrom) removed.push(keyText(rows.words, at));
-      if (timespecMs(rows.words, at + ROW_HANDSHAKE) !== 0) this.#tellsAll = true;
+      if (timespecMs(rows.words, at + ROW_HANDSHAKE) !== 0) this.#reportsIdlePeers = true;
     }
     rows.keepSeen(this.#look);
     return removed;

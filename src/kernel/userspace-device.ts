@@ -5,7 +5,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { ParseError } from "../base/errors.ts";
-import type { Device, DeviceLook, Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
+import type { Device, DeviceScan, Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
 import { interfaceIndex, listFolder } from "../platform/os.ts";
 import { type AnswerParser, askUapi } from "./uapi-socket.ts";
 
@@ -53,7 +53,7 @@ export class UserspaceDevice {
   }
 
   /** @returns null if the program is gone: it does not listen on its socket, or the socket does not exist. */
-  async look(clock: Clock): Promise<DeviceLook | null> {
+  async look(clock: Clock): Promise<DeviceScan | null> {
     const path = `${SOCKET_FOLDER}/${this.name}.sock`;
     const operation = `ask userspace device ${this.name}`;
     const answer = await askUapi(operation, path, clock, () => new UapiParser(this.name));
@@ -69,7 +69,7 @@ export class UserspaceDevice {
 export function differenceOf(
   before: ReadonlyMap<PublicKey, Peer>,
   now: ReadonlyMap<PublicKey, Peer>,
-): Pick<DeviceLook, "changed" | "removed"> {
+): Pick<DeviceScan, "changed" | "removed"> {
   const changed = [...now.values()]
     .map((peer) => ({ peer, before: before.get(peer.publicKey) ?? null }))
     .filter((change) => differs(change.before, change.peer));

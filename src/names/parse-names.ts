@@ -4,7 +4,7 @@
  * are decoded to text. One pass, linear in the size of the file. Pure.
  */
 
-import { clean, cut } from "../base/text.ts";
+import { sanitize, truncate } from "../base/text.ts";
 import { isPublicKey, type PublicKey } from "../base/wireguard.ts";
 
 /** The same limit as in the settings, in UTF-16 units, so at most as many characters. */
@@ -25,7 +25,7 @@ const PUBLIC_KEY_LENGTH = 44;
 const KEY = new RegExp(`[a-z0-9+/]{${KEY_CHARACTERS}}`, "i");
 
 /** The meaning of a comment. */
-type Note =
+type Comment =
   /** A name in the form of a program or with a label, such as `friendly_name = alice`. */
   | { readonly type: "marked"; readonly text: string }
   /** May be a name, depending on where it stands. */
@@ -43,10 +43,10 @@ interface Marker {
   readonly plain: string | null;
 }
 
-interface Comment {
+interface Meaning {
   /** Counted from 0. */
   readonly line: number;
-  readonly note: Note;
+  readonly note: Comment;
   /** Whether it is on the line of the header or of the public key. */
   readonly isBeside: boolean;
 }
@@ -59,9 +59,9 @@ interface Blanks {
 
 type Line =
   | { readonly type: "blank" | "setting" }
-  | { readonly type: "comment"; readonly note: Note }
-  | { readonly type: "header"; readonly isPeer: boolean; readonly beside: Note }
-  | { readonly type: "public-key"; readonly key: PublicKey | null; readonly beside: Note };
+  | { readonly type: "comment"; readonly note: Comment }
+  | { readonly type: "header"; readonly isPeer: boolean; readonly beside: Comment }
+  | { readonly type: "public-key"; readonly key: PublicKey | null; readonly beside: Comment };
 
 /** The names of the peers that have one; null if the file has more than `LINES_MAX` lines. */
 export function parseNames(bytes: Uint8Array): Map<PublicKey, string> | null {
@@ -94,7 +94,7 @@ class Block {
   }
 
   /** Evaluates the comments that belong to the block, from top to bottom. */
-  take(comments: readonly Comment[]): void {
+  take(comments: readonly Meaning[]): void {
     for (const { line, note, isBeside } of comments) {
       const isNear = isBeside || Math.abs(line - this.#headerLine) === 1;
       if (note.type === "marked") this.#offer(note.text, line, true);
@@ -125,14 +125,14 @@ function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let block = new Block("other", -Infinity);
   /** Comments since the last line of the block. */
-  let gap: Comment[] = [];
+  let gap: Meaning[] = [];
   let blanks = null as Blanks | null;
   /** Whether the first peer of the file has its name above its header; null until it was read. */
   let isNameAbove: boolean | null = null;
   /** The texts of the begin markers so far. */
   const begun = new Set<string>();
 
-  const commentOf = (line: number, note: Note, isBeside: boolean): Comment => {
+  const commentOf = (line: number, note: Comment, isBeside: boolean): Meaning => {
     if (note.type === "begin") begun.add(note.text);
     if (note.type !== "end" || note.plain === null || begun.has(note.text)) {
       return { line, note, isBeside };
@@ -197,10 +197,10 @@ function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
  * above an end marker never belongs to the lower block.
  */
 function divide(
-  gap: readonly Comment[],
+  gap: readonly Meaning[],
   blanks: Blanks | null,
   isForLower: boolean,
-): readonly [upper: readonly Comment[], lower: readonly Comment[]] {
+): readonly [upper: readonly Meaning[], lower: readonly Meaning[]] {
   const ended = gap.findLastIndex(({ note }) => note.type === "end") + 1;
   const [closed, open] = [gap.slice(0, ended), gap.slice(ended)];
   if (blanks === null) return [closed, ended > 0 || isForLower ? open : []];
@@ -208,7 +208,7 @@ function divide(
   return [gap.filter(({ line }) => line < first), open.filter(({ line }) => line > last)];
 }
 
-const NOTHING: Note = { type: "nothing" };
+const NOTHING: Comment = { type: "nothing" };
 
 // ---- Bytes ----
 
@@ -271,7 +271,7 @@ function skipBlank(bytes: Buffer, start: number, end: number): number {
 }
 
 /** The comment on a line. One with a key in it is never decoded: the key may be a private one. */
-function noteAt(bytes: Buffer, start: number, end: number): Note {
+function noteAt(bytes: Buffer, start: number, end: number): Comment {
   let marks = start;
   const isMark = (at: number) => bytes[at] === HASH || bytes[at] === SEMICOLON;
   while (marks < end && !isMark(marks)) marks++;
@@ -279,7 +279,7 @@ function noteAt(bytes: Buffer, start: number, end: number): Note {
   while (text < end && isMark(text)) text++;
   if (text === end || end - text > COMMENT_BYTES_MAX) return NOTHING;
   if (hasKey(bytes, text, end)) return { type: "setting" };
-  return noteOf(clean(textOf(bytes, text, end)), text - marks);
+  return noteOf(sanitize(textOf(bytes, text, end)), text - marks);
 }
 
 function hasKey(bytes: Buffer, start: number, end: number): boolean {
@@ -305,14 +305,14 @@ function textOf(bytes: Buffer, start: number, end: number): string {
 // ---- Forms ----
 
 /** @param marks how many `#` stood before the text. */
-function noteOf(comment: string, marks: number): Note {
+function noteOf(comment: string, marks: number): Comment {
   // PiVPN disables a line like this.
   const text = comment.replace(/^\[disabled\] ?/i, "");
   if (/^\[ ?(peer|wireguardpeer|interface) ?\]/i.test(text)) return { type: "header" };
   const marked = markedName(text, marks);
   if (marked !== null) {
-    const whole = clean(marked);
-    const name = cut(whole, NAME_MAX);
+    const whole = sanitize(marked);
+    const name = truncate(whole, NAME_MAX);
     return isReadable(name) && !KEY.test(whole) ? { type: "marked", text: name } : NOTHING;
   }
   if (/^[\w.-]+ ?=/.test(text)) return { type: "setting" };
@@ -348,7 +348,7 @@ function markedName(text: string, marks: number): string | null {
  * A marker of PiVPN (`### begin alice ###`), Nyr's wireguard-install (`# BEGIN_PEER alice`),
  * wireguard-manager (`# alice start`), or of a program that names nothing (`# BEGIN ANSIBLE MANAGED BLOCK`).
  */
-function markerOf(text: string): Note | null {
+function markerOf(text: string): Comment | null {
   const inner = undecorated(text);
   const typeOf = (word: string) => (/end/i.test(word) ? "end" : "begin");
   const [, word, peer, after = ""] = /^(begin|start|end)([_ ]peer)?(?: (.*))?$/i.exec(inner) ?? [];

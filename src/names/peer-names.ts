@@ -31,7 +31,7 @@ interface Sources {
 }
 
 /** The result of the last reading of a file. */
-interface Page {
+interface NameFile {
   readonly names: ReadonlyMap<PublicKey, string>;
   /** Stamp of the file as read; null: read it again even if it did not change. */
   readonly stamp: string | null;
@@ -40,19 +40,19 @@ interface Page {
   readonly problem: string | null;
 }
 
-const EMPTY: Page = { names: new Map(), stamp: null, isFolder: false, problem: null };
+const EMPTY: NameFile = { names: new Map(), stamp: null, isFolder: false, problem: null };
 
-export class NameBook {
+export class PeerNames {
   readonly #clock: Clock;
   readonly #log: Log;
   #sources: Sources = { peers: new Map(), names: [] };
   /** Pages by path. */
-  #pages: ReadonlyMap<string, Page> = new Map();
+  #pages: ReadonlyMap<string, NameFile> = new Map();
   /** Pages by device, the ones with precedence first. */
-  readonly #devices = new Map<string, readonly Page[]>();
+  readonly #devices = new Map<string, readonly NameFile[]>();
   #watched: readonly string[] = [];
   /** Folders with too many files, for which a warning was logged. */
-  readonly #crowded = new Set<string>();
+  readonly #truncated = new Set<string>();
   #checkedMs = -Infinity;
   #cancelCheck = () => {};
 
@@ -65,7 +65,7 @@ export class NameBook {
   setSources(sources: Sources): void {
     this.#sources = sources;
     this.#pages = new Map();
-    this.#crowded.clear();
+    this.#truncated.clear();
     this.#cancelCheck();
     this.#cancelCheck = () => {};
     this.#check();
@@ -76,7 +76,7 @@ export class NameBook {
    * Sets the present devices and reads their files that changed. Names of a removed device stay available until the
    * next periodic check, because events about it are still to be reported.
    */
-  watch(devices: readonly string[]): void {
+  setDevices(devices: readonly string[]): void {
     this.#watched = devices;
     for (const device of devices) this.#devices.set(device, this.#devices.get(device) ?? []);
     this.#check();
@@ -120,8 +120,8 @@ export class NameBook {
   /** Reads the files that changed. */
   #check(): void {
     this.#checkedMs = this.#clock.now().monotonicMs;
-    const pages = new Map<string, Page>();
-    const pageAt = (path: string, isExpected: boolean): Page => {
+    const pages = new Map<string, NameFile>();
+    const pageAt = (path: string, isExpected: boolean): NameFile => {
       const page = pages.get(path) ?? this.#read(path, isExpected);
       pages.set(path, page);
       return page;
@@ -138,12 +138,12 @@ export class NameBook {
   #pagesOf(
     pattern: string,
     device: string,
-    pageAt: (path: string, isExpected: boolean) => Page,
-  ): Page[] {
+    pageAt: (path: string, isExpected: boolean) => NameFile,
+  ): NameFile[] {
     const path = pattern.replaceAll("%i", () => device);
     const folder = path.slice(0, path.lastIndexOf("/") + 1);
     const last = pattern.slice(pattern.lastIndexOf("/") + 1);
-    const files = (inFolder: string, patterns: readonly string[]): Page[] =>
+    const files = (inFolder: string, patterns: readonly string[]): NameFile[] =>
       this.#listed(inFolder, patterns, device).map((name) => pageAt(`${inFolder}${name}`, false));
     if (/[*?]/.test(last)) return files(folder, [last]);
     const page = pageAt(path, path === pattern);
@@ -157,8 +157,8 @@ export class NameBook {
       .filter((name) => isHiddenWanted || !name.startsWith("."))
       .filter((name) => matchers.some((each) => each.test(name)))
       .sort();
-    if (names.length > FILES_MAX && !this.#crowded.has(folder)) {
-      this.#crowded.add(folder);
+    if (names.length > FILES_MAX && !this.#truncated.has(folder)) {
+      this.#truncated.add(folder);
       const counts = { files: names.length, read: FILES_MAX };
       this.#log.warn(`names: too many files in ${fileName(folder)}; the first are read`, counts);
     }
@@ -177,7 +177,7 @@ export class NameBook {
   }
 
   /** @param isExpected whether a missing file is a mistake. */
-  #read(path: string, isExpected: boolean): Page {
+  #read(path: string, isExpected: boolean): NameFile {
     const before = this.#pages.get(path) ?? EMPTY;
     const page = this.#reading(path, before, isExpected);
     const { problem } = page;
@@ -188,7 +188,7 @@ export class NameBook {
     return page;
   }
 
-  #reading(path: string, before: Page, isExpected: boolean): Page {
+  #reading(path: string, before: NameFile, isExpected: boolean): NameFile {
     try {
       const limits = { seen: before.stamp, maxBytes: NAMES_FILE_BYTES_MAX };
       const reading = readSecretFile(path, limits, parseNames);

@@ -5,12 +5,12 @@
  */
 
 import { isUnreadable } from "../base/errors.ts";
-import { quoted } from "../base/redact.ts";
+import { quoteSafely } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { isPublicKey, type PublicKey } from "../base/wireguard.ts";
-import type { Selection } from "../events/event-filter.ts";
+import type { EventFilter } from "../events/event-filter.ts";
 import type { Log } from "../platform/log.ts";
-import type { NameBook } from "./peer-names.ts";
+import type { PeerNames } from "./peer-names.ts";
 
 /** Maximum number of public keys in one warning. */
 const KEYS_MAX = 3;
@@ -25,7 +25,7 @@ export interface Watched {
 interface WatchedTarget {
   /** null: the target has no name and is identified by its number. */
   readonly name: string | null;
-  readonly selection: Pick<Selection, "devices" | "peers">;
+  readonly selection: Pick<EventFilter, "devices" | "peers">;
 }
 
 /** What exists now. */
@@ -48,7 +48,7 @@ export function unmatched({ targets, peers }: Watched, present: Present): string
     wordsOf(targets, ({ selection }) =>
       selection.devices.filter((word) => !devices.includes(word)),
     ),
-    (word) => `wgmon watches no device ${quoted(word)} now${didYouMean(word, devices)}`,
+    (word) => `wgmon watches no device ${quoteSafely(word)} now${didYouMean(word, devices)}`,
   );
   // Without a device there are no peers to compare with.
   if (devices.length === 0) return warnings;
@@ -59,7 +59,7 @@ export function unmatched({ targets, peers }: Watched, present: Present): string
     (word) =>
       isPublicKey(word)
         ? `no device has the peer ${word} now`
-        : `no peer is called ${quoted(word)} now${didYouMean(word, [...names])}`,
+        : `no peer is called ${quoteSafely(word)} now${didYouMean(word, [...names])}`,
   );
   const absent = [...peers.keys()].filter((key) => !publicKeys.has(key));
   if (absent.length > 0) {
@@ -95,14 +95,14 @@ export function warnOfUnmatched(
     log,
   }: {
     readonly devices: {
-      readonly known: readonly { readonly name: string }[];
+      readonly lastScanned: readonly { readonly name: string }[];
       peers(name: string): readonly { readonly publicKey: PublicKey }[];
     };
-    readonly names: Pick<NameBook, "nameOf">;
+    readonly names: Pick<PeerNames, "nameOf">;
     readonly log: Pick<Log, "warn">;
   },
 ): void {
-  const known = devices.known.map(({ name }) => name);
+  const known = devices.lastScanned.map(({ name }) => name);
   const isAsked = settings.peers.size > 0 || settings.targets.some(hasPeers);
   try {
     const peers = known.map((name) => ({
@@ -119,7 +119,7 @@ export function warnOfUnmatched(
 export function presentOf(
   { targets, peers }: Watched,
   devices: readonly { readonly name: string; readonly publicKeys: readonly PublicKey[] }[],
-  book: Pick<NameBook, "nameOf">,
+  book: Pick<PeerNames, "nameOf">,
 ): Present {
   const names = new Set<string>();
   for (const { name } of peers.values()) if (name !== null) names.add(name);

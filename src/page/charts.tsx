@@ -1,7 +1,7 @@
 /** Charts of the last 24 hours: the traffic, and when the peer was connected. SVG without inline styles. */
 
 import { bytes, counted, span } from "./format.ts";
-import type { Past } from "./peer-history.ts";
+import type { PeerDay } from "./peer-history.ts";
 
 /** Slots in one bar of the sparkline: half an hour. */
 const SPARK_SLOTS = 6;
@@ -10,7 +10,7 @@ const LINE_HEIGHT = 100;
 const STRIP = 3;
 
 /** The chart in a table row: both directions added. */
-export function Spark({ past }: { past: Past }) {
+export function Spark({ past }: { past: PeerDay }) {
   const sums: number[] = [];
   for (let slot = 0; slot < past.slots; slot++) {
     const index = Math.floor(slot / SPARK_SLOTS);
@@ -35,7 +35,7 @@ export function Spark({ past }: { past: Past }) {
 }
 
 /** The chart on a peer's page: bytes received above the line, bytes sent below. */
-export function Timeline({ past }: { past: Past }) {
+export function Timeline({ past }: { past: PeerDay }) {
   const most = Math.max(...past.rxBytes, ...past.txBytes);
   const scale = { step: 1, most };
   const height = 2 * LINE_HEIGHT + 12;
@@ -76,7 +76,7 @@ export function Timeline({ past }: { past: Past }) {
 }
 
 /** A strip that shows when the peer was connected. */
-function Strip({ past, y, height = STRIP }: { past: Past; y: number; height?: number }) {
+function Strip({ past, y, height = STRIP }: { past: PeerDay; y: number; height?: number }) {
   const lines = past.connected.map(({ from, to }) => {
     // Short sessions must be visible.
     const width = Math.max(to - from, 0.75);
@@ -112,7 +112,7 @@ function bars(values: readonly number[], { step, most, base, up }: Scale): strin
   return path;
 }
 
-function summary({ rxBytes, txBytes, connected, connectedMs }: Past): string {
+function summary({ rxBytes, txBytes, connected, connectedMs }: PeerDay): string {
   if (connected.length === 0) return "last 24 hours: not connected";
   const sum = (values: readonly number[]) => bytes(values.reduce((total, each) => total + each, 0));
   const when = `connected for ${span(connectedMs)} in ${counted(connected.length, "session")}`;

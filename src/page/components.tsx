@@ -3,10 +3,10 @@
 import { shortKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import { clockTime, peerAddress, span } from "./format.ts";
-import type { Live } from "./page-diff.ts";
+import type { PageSnapshot } from "./page-diff.ts";
 
 /** How long ago (`ago`), or for how long until now (`for`); the browser keeps it up to date. */
-export function Age({ ms, live, as }: { ms: number; live: Live; as: "ago" | "for" }) {
+export function Age({ ms, live, as }: { ms: number; live: PageSnapshot; as: "ago" | "for" }) {
   const { nowMs } = live;
   const text = nowMs === null ? "" : `${span(nowMs - ms)}${as === "ago" ? " ago" : ""}`;
   return (
@@ -17,7 +17,7 @@ export function Age({ ms, live, as }: { ms: number; live: Live; as: "ago" | "for
 }
 
 /** A time; the browser writes it in its own time zone. */
-export function At({ ms, live }: { ms: number; live: Live }) {
+export function At({ ms, live }: { ms: number; live: PageSnapshot }) {
   return (
     <time datetime={new Date(ms).toISOString()} data-as="at">
       {live.nowMs === null ? "" : clockTime(ms)}

@@ -1,14 +1,14 @@
 /** Events: the latest ones, or all of them, page by page. */
 
 import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
-import { shortName, shortSentence } from "../channels/formats/message-text.ts";
+import { describeShort, shortName } from "../channels/formats/message-text.ts";
 import type { Event } from "../events/event-schema.ts";
-import type { Source } from "../http/read-model.ts";
-import type { Placed } from "../store/store.ts";
+import type { ReadModel } from "../http/read-model.ts";
+import type { StoredEvent } from "../store/store.ts";
 import { At, PeerLink } from "./components.tsx";
 import { address } from "./format.ts";
-import { type Item, item, type Live } from "./page-diff.ts";
-import type { View } from "./view.ts";
+import { type Item, item, type PageSnapshot } from "./page-diff.ts";
+import type { PageContent } from "./view.ts";
 
 const PAGE = 100;
 
@@ -22,9 +22,9 @@ const types = [
 ] as const satisfies readonly Event["type"][];
 
 export function events(
-  { source, live }: { source: Source; live: Live },
+  { source, live }: { source: ReadModel; live: PageSnapshot },
   given: URLSearchParams,
-): View {
+): PageContent {
   const type = types.find((each) => each === given.get("type")) ?? null;
   const peer = keyFromUrl(given.get("peer") ?? "");
   const before = /^\d{1,15}$/.exec(given.get("before") ?? "")?.[0] ?? null;
@@ -88,8 +88,8 @@ export function events(
 
 interface EventListProps {
   readonly id: string;
-  readonly events: readonly Placed[];
-  readonly live: Live;
+  readonly events: readonly StoredEvent[];
+  readonly live: PageSnapshot;
   /** Address of the events without the filter; omitted or null if there is no filter. */
   readonly all?: string | null;
 }
@@ -117,7 +117,7 @@ export function EventList({ id, events: shown, live, all = null }: EventListProp
   );
 }
 
-function eventItem(seq: number, event: Event, live: Live): Item {
+function eventItem(seq: number, event: Event, live: PageSnapshot): Item {
   const id = `e${seq}`;
   const [, kind] = event.type.split(".");
   return item(id, <li id={id} class={kind}></li>, [
@@ -129,7 +129,7 @@ function eventItem(seq: number, event: Event, live: Live): Item {
 
 /** The sentence of the log, with the peer's name as a link to its page. */
 function Sentence({ event }: { event: Event }) {
-  const text = shortSentence(event);
+  const text = describeShort(event);
   if (!("peer" in event.data)) return <span>{isolated(text)}</span>;
   const { device, peer } = event.data;
   const name = shortName(peer.name ?? "");

@@ -2,10 +2,10 @@
 
 import { raw } from "hono/html";
 
-import type { Source } from "../http/read-model.ts";
+import type { ReadModel } from "../http/read-model.ts";
 import type { Assets } from "./assets.ts";
 import { Age, Name } from "./components.tsx";
-import type { Live } from "./page-diff.ts";
+import type { PageSnapshot } from "./page-diff.ts";
 
 export const themes = ["auto", "light", "dark"] as const;
 export type Theme = (typeof themes)[number];
@@ -19,9 +19,9 @@ const places = {
 export type Place = keyof typeof places;
 
 export interface Frame {
-  readonly source: Source;
+  readonly source: ReadModel;
   readonly assets: Assets;
-  readonly live: Live;
+  readonly live: PageSnapshot;
   readonly title: string;
   /** null if the navigation has no link to the page. */
   readonly place: Place | null;

@@ -2,8 +2,8 @@
 
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
-import { inOrder, type Place } from "../http/order.ts";
-import type { Source } from "../http/read-model.ts";
+import { inOrder, type PeerCursor } from "../http/order.ts";
+import type { ReadModel } from "../http/read-model.ts";
 import { stateNames, stateOf } from "../http/view.ts";
 import type { Session } from "../sessions/tracker.ts";
 import type { Rates } from "../stats/rates.ts";
@@ -83,7 +83,7 @@ export function sortedBy(query: PeerQuery, sort: Sort): PeerQuery {
   return { ...query, sort, isDescending, page: 1 };
 }
 
-export function findPeers(source: Source, query: PeerQuery): Found {
+export function findPeers(source: ReadModel, query: PeerQuery): Found {
   const found: Row[] = [];
   const wanted = query.q.toLowerCase();
   for (const { name: device } of source.devices()) {
@@ -95,7 +95,7 @@ export function findPeers(source: Source, query: PeerQuery): Found {
       found.push(row);
     }
   }
-  const placeOf = (row: Row): Place => {
+  const placeOf = (row: Row): PeerCursor => {
     const { device, peer, state, name } = row;
     const value = valueOf(source, row, query.sort);
     return { value, state, name, publicKey: peer.publicKey, device };
@@ -107,7 +107,7 @@ export function findPeers(source: Source, query: PeerQuery): Found {
   return { rows, total: found.length, page, pages };
 }
 
-export function rowOf(source: Source, device: string, peer: Peer): Row {
+export function rowOf(source: ReadModel, device: string, peer: Peer): Row {
   const session = source.session(device, peer.publicKey);
   const state = stateOf(peer, session);
   const name = shortName(source.nameOf(peer.publicKey, device) ?? "");
@@ -121,12 +121,12 @@ export function endpointOf({ session, peer }: Row): string | null {
 }
 
 /** Transfer rates; null if the peer is not connected or the rates are not known yet. */
-export function speedOf(source: Source, { device, peer, session }: Row): Rates | null {
+export function speedOf(source: ReadModel, { device, peer, session }: Row): Rates | null {
   return session === null ? null : source.rates(device, peer.publicKey);
 }
 
 /** The value that the row is sorted by; null if the row has no such value. */
-function valueOf(source: Source, row: Row, sort: Sort): number | string | null {
+function valueOf(source: ReadModel, row: Row, sort: Sort): number | string | null {
   const { device, peer, session, state, name } = row;
   switch (sort) {
     case "state":
@@ -138,7 +138,7 @@ function valueOf(source: Source, row: Row, sort: Sort): number | string | null {
     case "since":
       return session?.startedAtMs ?? null;
     case "seen":
-      return session?.lastSign.wallMs ?? peer.lastHandshakeMs;
+      return session?.lastActivity.wallMs ?? peer.lastHandshakeMs;
     case "rx":
       return speedOf(source, row)?.rxBytesPerSecond ?? null;
     case "tx":

@@ -1,19 +1,19 @@
 /** The outbox page: the state of the targets, the events that wait for them, and their dead letters. */
 
-import { clean, cut } from "../base/text.ts";
-import { shortSentence } from "../channels/formats/message-text.ts";
-import type { Source } from "../http/read-model.ts";
+import { sanitize, truncate } from "../base/text.ts";
+import { describeShort } from "../channels/formats/message-text.ts";
+import type { ReadModel } from "../http/read-model.ts";
 import { type TargetView, viewTargets } from "../http/view.ts";
 import { Age, At, None, State, Wide } from "./components.tsx";
 import { count, idOf } from "./format.ts";
-import { type Item, item, type Live } from "./page-diff.ts";
-import type { View } from "./view.ts";
+import { type Item, item, type PageSnapshot } from "./page-diff.ts";
+import type { PageContent } from "./view.ts";
 
 /** Most events shown per target and list. */
 const LETTERS = 20;
 const TEXT_MAX = 300;
 
-export function outbox({ source, live }: { source: Source; live: Live }): View {
+export function outbox({ source, live }: { source: ReadModel; live: PageSnapshot }): PageContent {
   const targets = viewTargets(source);
   return {
     title: "Outbox",
@@ -30,7 +30,7 @@ export function outbox({ source, live }: { source: Source; live: Live }): View {
             source.store
               .waiting(target.key, 0, LETTERS)
               .map(({ seq, event, addedAtMs }) =>
-                letterItem(target, { seq, atMs: addedAtMs, text: shortSentence(event) }, live),
+                letterItem(target, { seq, atMs: addedAtMs, text: describeShort(event) }, live),
               ),
           )}
         />
@@ -47,7 +47,7 @@ export function outbox({ source, live }: { source: Source; live: Live }): View {
                 .map(({ seq, event, atMs, reason }) =>
                   letterItem(
                     target,
-                    { seq, atMs, text: `${shortSentence(event)}: ${reason}` },
+                    { seq, atMs, text: `${describeShort(event)}: ${reason}` },
                     live,
                   ),
                 ),
@@ -58,7 +58,7 @@ export function outbox({ source, live }: { source: Source; live: Live }): View {
   };
 }
 
-export function Targets({ targets, live }: { targets: readonly TargetView[]; live: Live }) {
+export function Targets({ targets, live }: { targets: readonly TargetView[]; live: PageSnapshot }) {
   const items = targets.map((target) => targetItem(target, live));
   return (
     <Wide label="Targets">
@@ -89,7 +89,7 @@ export function Targets({ targets, live }: { targets: readonly TargetView[]; liv
   );
 }
 
-function targetItem(target: TargetView, live: Live): Item {
+function targetItem(target: TargetView, live: PageSnapshot): Item {
   const { key, label, state, waiting, oldestAt, failures, reason, nextAttemptAt, dead } = target;
   const id = idOf("t", key);
   return item(id, <tr id={id}></tr>, [
@@ -97,7 +97,7 @@ function targetItem(target: TargetView, live: Live): Item {
       <State state={state} />
     </td>,
     <th scope="row">
-      <bdi>{clean(label)}</bdi>
+      <bdi>{sanitize(label)}</bdi>
     </th>,
     <td class="number">
       {count(waiting)}
@@ -113,7 +113,7 @@ function targetItem(target: TargetView, live: Live): Item {
         <None />
       ) : (
         <>
-          <bdi>{cut(clean(reason ?? ""), TEXT_MAX)}</bdi>
+          <bdi>{truncate(sanitize(reason ?? ""), TEXT_MAX)}</bdi>
           {failures === 0 ? "" : ` (attempt ${failures}`}
           {nextAttemptAt === null ? null : (
             <>
@@ -133,7 +133,7 @@ interface LettersProps {
   /** What the user can do; null if nothing needs to be done. */
   readonly why: string | null;
   readonly items: readonly Item[];
-  readonly live: Live;
+  readonly live: PageSnapshot;
 }
 
 function Letters({ id, title, why, items, live }: LettersProps) {
@@ -160,15 +160,19 @@ interface Letter {
   readonly text: string;
 }
 
-function letterItem({ key, label }: TargetView, { seq, atMs, text }: Letter, live: Live): Item {
+function letterItem(
+  { key, label }: TargetView,
+  { seq, atMs, text }: Letter,
+  live: PageSnapshot,
+): Item {
   const id = idOf("l", key, seq);
   return item(id, <li id={id}></li>, [
     <At ms={atMs} live={live} />,
     <span class="kind">
-      <bdi>{clean(label)}</bdi>
+      <bdi>{sanitize(label)}</bdi>
     </span>,
     <span>
-      <bdi>{cut(clean(text), TEXT_MAX)}</bdi>
+      <bdi>{truncate(sanitize(text), TEXT_MAX)}</bdi>
     </span>,
   ]);
 }

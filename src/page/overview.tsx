@@ -2,7 +2,7 @@
 
 import { shortKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
-import type { Source } from "../http/read-model.ts";
+import type { ReadModel } from "../http/read-model.ts";
 import { type DeviceView, stateNames, viewDevices, viewTargets } from "../http/view.ts";
 import type { Rates } from "../stats/rates.ts";
 import { Spark } from "./charts.tsx";
@@ -22,9 +22,9 @@ import {
   speedOf,
 } from "./list.ts";
 import { Targets } from "./outbox.tsx";
-import { type Item, item, type Live } from "./page-diff.ts";
-import type { Past, Pasts } from "./peer-history.ts";
-import type { View } from "./view.ts";
+import { type Item, item, type PageSnapshot } from "./page-diff.ts";
+import type { PeerDay, PeerHistory } from "./peer-history.ts";
+import type { PageContent } from "./view.ts";
 
 const EVENTS = 10;
 
@@ -48,9 +48,9 @@ const columns: readonly Column[] = [
 ];
 
 export async function overview(
-  { source, pasts, live }: { source: Source; pasts: Pasts; live: Live },
+  { source, pasts, live }: { source: ReadModel; pasts: PeerHistory; live: PageSnapshot },
   query: PeerQuery,
-): Promise<View> {
+): Promise<PageContent> {
   const devices = viewDevices(source);
   const sum = (counts: readonly number[]) => counts.reduce((total, each) => total + each, 0);
   const peers = sum(devices.map((device) => device.peers));
@@ -122,7 +122,7 @@ export async function overview(
   };
 }
 
-function Devices({ devices, live }: { devices: readonly DeviceView[]; live: Live }) {
+function Devices({ devices, live }: { devices: readonly DeviceView[]; live: PageSnapshot }) {
   const rows = devices.map(({ name, publicKey, listenPort, peers, connected }): Item => {
     const id = idOf("d", name);
     return item(id, <tr id={id}></tr>, [
@@ -235,7 +235,15 @@ function Search({ query, devices }: { query: PeerQuery; devices: readonly string
  * On a small screen, CSS turns the rows into cards, which removes the ARIA roles of a table; so they are set
  * explicitly.
  */
-function PeerTable({ rows, query, live }: { rows: readonly Item[]; query: PeerQuery; live: Live }) {
+function PeerTable({
+  rows,
+  query,
+  live,
+}: {
+  rows: readonly Item[];
+  query: PeerQuery;
+  live: PageSnapshot;
+}) {
   return (
     <table class="peers" role="table">
       <caption class="unseen">Peers</caption>
@@ -263,8 +271,8 @@ function PeerTable({ rows, query, live }: { rows: readonly Item[]; query: PeerQu
 }
 
 interface Known {
-  readonly live: Live;
-  readonly past: Past;
+  readonly live: PageSnapshot;
+  readonly past: PeerDay;
   readonly rate: Rates | null;
   readonly tags: readonly string[];
 }
@@ -274,7 +282,7 @@ function peerItem(row: Row, { live, past, rate, tags }: Known): Item {
   const { publicKey } = peer;
   const id = idOf("p", device, publicKey);
   const endpoint = endpointOf(row);
-  const seenMs = session?.lastSign.wallMs ?? latest(past.lastEndMs, peer.lastHandshakeMs);
+  const seenMs = session?.lastActivity.wallMs ?? latest(past.lastEndMs, peer.lastHandshakeMs);
   const cell = (label: string, content: unknown, isNumber = false) => (
     <td role="cell" data-label={label} class={isNumber ? "number" : undefined}>
       {content as string}

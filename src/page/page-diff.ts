@@ -31,7 +31,7 @@ interface ListUpdate {
   items?: Record<string, string | Record<number, string>>;
 }
 
-export class Live {
+export class PageSnapshot {
   /** Wall-clock time of the rendering; null omits the text of times, which the browser writes itself. */
   readonly nowMs: number | null;
   readonly #parts = new Map<string, string>();
@@ -55,7 +55,7 @@ export class Live {
   }
 
   /** The differences from `before`; null if there are no differences. */
-  since(before: Live): Update | null {
+  since(before: PageSnapshot): Update | null {
     const update: Update = {};
     for (const [id, html] of this.#parts) {
       if (before.#parts.get(id) !== html) (update.parts ??= {})[id] = html;

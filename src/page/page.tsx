@@ -10,7 +10,7 @@ import { Hono } from "hono/tiny";
 
 import { isUnreadable } from "../base/errors.ts";
 import { shortName } from "../channels/formats/message-text.ts";
-import type { Page, PageOptions, Visitor } from "../http/server.ts";
+import type { Access, Page, PageOptions } from "../http/server.ts";
 import { type Asset, assets } from "./assets.ts";
 import { events } from "./events.tsx";
 import { Layout, type Place, type Theme, themes } from "./layout.tsx";
@@ -18,13 +18,13 @@ import { readQuery } from "./list.ts";
 import { Login, ownAddress } from "./login.tsx";
 import { outbox } from "./outbox.tsx";
 import { overview } from "./overview.tsx";
-import { Live, textOf, type Update } from "./page-diff.ts";
-import { Pasts } from "./peer-history.ts";
+import { PageSnapshot, textOf, type Update } from "./page-diff.ts";
+import { PeerHistory } from "./peer-history.ts";
 import { peer } from "./peer.tsx";
 import { readForm } from "./read-form.ts";
-import { Pulse, type Watcher } from "./refresh-scheduler.ts";
+import { RefreshScheduler, type Subscriber } from "./refresh-scheduler.ts";
 import { sessions } from "./sessions.tsx";
-import type { View } from "./view.ts";
+import type { PageContent } from "./view.ts";
 
 /** A stream ends after this time. The browser then reconnects, and its access is checked again. */
 const STREAM_MS = 15 * 60_000;
@@ -43,15 +43,15 @@ const headers = {
   "x-frame-options": "DENY",
 } as const;
 
-type Env = { Bindings: Visitor };
+type Env = { Bindings: Access };
 type Context = HonoContext<Env>;
 /** Returns null if there is nothing at the address. */
-type Make = (live: Live) => View | null | Promise<View | null>;
+type Make = (live: PageSnapshot) => PageContent | null | Promise<PageContent | null>;
 
 export function makePage({ source, logins, log }: PageOptions): Page {
-  const pasts = new Pasts(source);
+  const pasts = new PeerHistory(source);
   // The Unix socket and TCP have separate limits.
-  const pulses = { root: new Pulse(source), others: new Pulse(source) };
+  const pulses = { root: new RefreshScheduler(source), others: new RefreshScheduler(source) };
 
   // By default, Hono takes the path as it was sent (`/sessions/..\\login`), but server.ts takes it as the URL
   // standard defines it. Both must agree.
@@ -87,7 +87,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
     if (form === null) return c.text(NO_FORM, 408);
     const next = ownAddress(form.get("next"));
     const given = form.get("token")?.trim() ?? "";
-    const entry = await logins.enter(c.req.raw, given, c.env.tokens);
+    const entry = await logins.logIn(c.req.raw, given, c.env.tokens);
     switch (entry.type) {
       case "in":
         c.header("set-cookie", entry.cookie);
@@ -103,7 +103,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
     }
   });
   app.post("/logout", (c) => {
-    c.header("set-cookie", logins.leave(c.req.raw));
+    c.header("set-cookie", logins.logOut(c.req.raw));
     return c.redirect("/", 303);
   });
   app.post("/theme", async (c) => {
@@ -124,19 +124,24 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   async function show(c: Context, place: Place | null, make: Make): Promise<Response> {
     const isStream = c.req.raw.method === "GET" && c.req.header("accept") === "text/event-stream";
     if (isStream) return stream(c, make);
-    const live = new Live(source.clock.now().wallMs);
+    const live = new PageSnapshot(source.clock.now().wallMs);
     const view = await make(live);
     if (view === null) return failure(c, "There is no such peer.");
     return c.html(textOf(framed(c, { live, place, view, isLive: true })));
   }
 
-  function titleOf({ title }: View): string {
+  function titleOf({ title }: PageContent): string {
     return [title, shortName(source.host()), "wgmon"].join(" \u00b7 ");
   }
 
   function framed(
     c: Context,
-    { live, place, view, isLive }: { live: Live; place: Place | null; view: View; isLive: boolean },
+    {
+      live,
+      place,
+      view,
+      isLive,
+    }: { live: PageSnapshot; place: Place | null; view: PageContent; isLive: boolean },
   ) {
     const { pathname, search } = new URL(c.req.url);
     return (
@@ -158,8 +163,8 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   }
 
   /** Responds with a page that does not update itself. */
-  function still(c: Context, view: View): Response | Promise<Response> {
-    const live = new Live(source.clock.now().wallMs);
+  function still(c: Context, view: PageContent): Response | Promise<Response> {
+    const live = new PageSnapshot(source.clock.now().wallMs);
     return c.html(textOf(framed(c, { live, place: null, view, isLive: false })));
   }
 
@@ -193,25 +198,25 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   }
 
   /** Sends all parts that can change, then the changes. Nothing is rendered until the client can accept it. */
-  function streamOf(watcher: Watcher, make: Make): ReadableStream<Uint8Array> {
+  function streamOf(watcher: Subscriber, make: Make): ReadableStream<Uint8Array> {
     const { clock } = source;
     const encoder = new TextEncoder();
     const endMs = clock.now().monotonicMs + STREAM_MS;
-    let before: Live | null = null;
+    let before: PageSnapshot | null = null;
     let isTaken = true;
     const next = async (): Promise<string | null> => {
       if (before !== null && !(await watcher.next())) return null;
       const startMs = clock.now().monotonicMs;
       if (startMs > endMs) return null;
-      const live = new Live(null);
+      const live = new PageSnapshot(null);
       const view = await make(live);
       // The peer is gone; a new request for the page reports that.
       if (view === null) return null;
       textOf(view.body);
-      const update = live.since(before ?? new Live(null));
+      const update = live.since(before ?? new PageSnapshot(null));
       const isFirst = before === null;
       before = live;
-      watcher.spent(clock.now().monotonicMs - startMs);
+      watcher.addCost(clock.now().monotonicMs - startMs);
       const hello = isFirst ? `retry: ${RETRY_MS}\n` : "";
       return update === null ? ": quiet\n\n" : `${hello}${message(titleOf(view), update)}`;
     };

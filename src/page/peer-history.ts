@@ -4,7 +4,7 @@
  */
 
 import type { PublicKey } from "../base/wireguard.ts";
-import type { Source } from "../http/read-model.ts";
+import type { ReadModel } from "../http/read-model.ts";
 import { TRAFFIC_SLOT_MS } from "../store/store.ts";
 
 /** Most sessions read per peer: a peer with more of them has a gap at the beginning of the 24 hours. */
@@ -14,19 +14,19 @@ const KEPT_MAX = 300;
 const SLICE = 10;
 
 /** A part of the last 24 hours, in slots from their beginning, with fractions. */
-export interface Stretch {
+export interface Interval {
   readonly from: number;
   readonly to: number;
 }
 
-export interface Past {
+export interface PeerDay {
   /** The length of rxBytes and txBytes. */
   readonly slots: number;
   /** Bytes per slot, oldest first; the last slot is not over yet. */
   readonly rxBytes: readonly number[];
   readonly txBytes: readonly number[];
   /** When the peer was connected, latest first. */
-  readonly connected: readonly Stretch[];
+  readonly connected: readonly Interval[];
   readonly connectedMs: number;
   /** The end of the last session; null if it is open, or if no session is known. */
   readonly lastEndMs: number | null;
@@ -35,22 +35,22 @@ export interface Past {
 interface Kept {
   /** What the data depends on; it is read again when this changes. */
   readonly mark: string;
-  readonly past: Past;
+  readonly past: PeerDay;
 }
 
-export class Pasts {
-  readonly #source: Source;
+export class PeerHistory {
+  readonly #source: ReadModel;
   readonly #kept = new Map<string, Kept>();
 
-  constructor(source: Source) {
+  constructor(source: ReadModel) {
     this.#source = source;
   }
 
   /** The data of several peers, in order; other work runs in between. */
   async ofAll(
     peers: readonly { readonly device: string; readonly publicKey: PublicKey }[],
-  ): Promise<Past[]> {
-    const found: Past[] = [];
+  ): Promise<PeerDay[]> {
+    const found: PeerDay[] = [];
     for (const [index, { device, publicKey }] of peers.entries()) {
       if (index % SLICE === SLICE - 1) {
         await new Promise<void>((resolve) => void setImmediate(resolve));
@@ -60,7 +60,7 @@ export class Pasts {
     return found;
   }
 
-  of(device: string, publicKey: PublicKey): Past {
+  of(device: string, publicKey: PublicKey): PeerDay {
     const key = `${device} ${publicKey}`;
     const nowMs = this.#source.clock.now().wallMs;
     const slot = Math.floor(nowMs / TRAFFIC_SLOT_MS);
@@ -73,7 +73,7 @@ export class Pasts {
     return past;
   }
 
-  #read(device: string, publicKey: PublicKey, nowMs: number): Past {
+  #read(device: string, publicKey: PublicKey, nowMs: number): PeerDay {
     const { startMs, rxBytes, txBytes } = this.#source.store.traffic(device, publicKey, nowMs);
     const endMs = startMs + rxBytes.length * TRAFFIC_SLOT_MS;
     const rows = this.#source.store.sessions({
@@ -86,7 +86,7 @@ export class Pasts {
     });
     const slotAt = (ms: number) => (ms - startMs) / TRAFFIC_SLOT_MS;
     let connectedMs = 0;
-    const connected = rows.flatMap(({ startedAtMs, endedAtMs }): Stretch[] => {
+    const connected = rows.flatMap(({ startedAtMs, endedAtMs }): Interval[] => {
       const fromMs = Math.max(startedAtMs, startMs);
       const toMs = Math.min(endedAtMs ?? nowMs, nowMs);
       if (toMs < fromMs) return [];

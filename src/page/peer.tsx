@@ -2,28 +2,28 @@
 
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
-import type { Source } from "../http/read-model.ts";
+import type { ReadModel } from "../http/read-model.ts";
 import { Timeline } from "./charts.tsx";
 import { Age, Name, None, State } from "./components.tsx";
 import { EventList } from "./events.tsx";
 import { bytes } from "./format.ts";
 import { endpointOf, rowOf, speedOf } from "./list.ts";
-import type { Live } from "./page-diff.ts";
-import type { Pasts } from "./peer-history.ts";
+import type { PageSnapshot } from "./page-diff.ts";
+import type { PeerHistory } from "./peer-history.ts";
 import { SessionTable } from "./sessions.tsx";
-import type { View } from "./view.ts";
+import type { PageContent } from "./view.ts";
 
 const SESSIONS = 20;
 const EVENTS = 20;
 
 interface Context {
-  readonly source: Source;
-  readonly pasts: Pasts;
-  readonly live: Live;
+  readonly source: ReadModel;
+  readonly pasts: PeerHistory;
+  readonly live: PageSnapshot;
 }
 
 /** null if there is no such peer. */
-export function peer(context: Context, device: string, keyText: string): View | null {
+export function peer(context: Context, device: string, keyText: string): PageContent | null {
   const { source, pasts, live } = context;
   const key = keyFromUrl(keyText);
   let found = null;
@@ -54,7 +54,7 @@ export function peer(context: Context, device: string, keyText: string): View | 
     publicKey,
     sinceMs: null,
   });
-  const seenMs = session?.lastSign.wallMs ?? past.lastEndMs;
+  const seenMs = session?.lastActivity.wallMs ?? past.lastEndMs;
   return {
     title: name ?? publicKey,
     body: (

@@ -4,7 +4,7 @@
  * there are.
  */
 
-import type { Source } from "../http/read-model.ts";
+import type { ReadModel } from "../http/read-model.ts";
 
 const PERIOD_MS = 3000;
 /** Keeps Bun from closing an idle connection: see IDLE_SECONDS in server.ts. */
@@ -20,16 +20,16 @@ const EVENT_PAUSE_MS = 250;
 const EVENT_DELAY_MS = 20;
 const WATCHERS_MAX = 64;
 
-export interface Watcher {
+export interface Subscriber {
   /** Resolves to true when an update is due, and to false when the watcher has ended. */
   next(): Promise<boolean>;
   /** Reports how long the update took. */
-  spent(ms: number): void;
+  addCost(ms: number): void;
   leave(): void;
 }
 
-export class Pulse implements Disposable {
-  readonly #source: Source;
+export class RefreshScheduler implements Disposable {
+  readonly #source: ReadModel;
   readonly #watchers = new Set<(isOver: boolean) => void>();
   #unsubscribe = () => {};
   #cancel = () => {};
@@ -37,7 +37,7 @@ export class Pulse implements Disposable {
   #lastMs = -Infinity;
   #costMs = 0;
 
-  constructor(source: Source) {
+  constructor(source: ReadModel) {
     this.#source = source;
   }
 
@@ -46,7 +46,7 @@ export class Pulse implements Disposable {
   }
 
   /** null if there are already WATCHERS_MAX watchers. */
-  join(): Watcher | null {
+  join(): Subscriber | null {
     if (this.#watchers.size >= WATCHERS_MAX) return null;
     let isOver = false;
     let isDue = false;
@@ -65,7 +65,7 @@ export class Pulse implements Disposable {
         isDue = false;
         return !isOver;
       },
-      spent: (ms) => void (this.#costMs += ms),
+      addCost: (ms) => void (this.#costMs += ms),
       leave: () => {
         wake(true);
         this.#watchers.delete(wake);
@@ -98,10 +98,10 @@ export class Pulse implements Disposable {
     if (dueMs >= this.#dueMs) return;
     this.#cancel();
     this.#dueMs = dueMs;
-    this.#cancel = this.#source.clock.after(dueMs - this.#nowMs(), () => void this.#beat());
+    this.#cancel = this.#source.clock.after(dueMs - this.#nowMs(), () => void this.#tick());
   }
 
-  async #beat(): Promise<void> {
+  async #tick(): Promise<void> {
     this.#dueMs = Infinity;
     this.#lastMs = this.#nowMs();
     const periodMs = Math.max(PERIOD_MS, PERIOD_COSTS * this.#costMs);

@@ -2,22 +2,22 @@
 
 import { keyFromUrl, type PublicKey, shortKey, urlKey } from "../base/wireguard.ts";
 import { duration } from "../events/event.ts";
-import type { Source } from "../http/read-model.ts";
+import type { ReadModel } from "../http/read-model.ts";
 import { type SessionView, viewSession } from "../http/view.ts";
-import type { SessionPlace, SessionRow } from "../store/store.ts";
+import type { SessionCursor, SessionRow } from "../store/store.ts";
 import { Age, At, Name, None, PeerLink, State, Wide } from "./components.tsx";
 import { address, bytes, idOf } from "./format.ts";
-import { type Item, item, type Live } from "./page-diff.ts";
-import type { View } from "./view.ts";
+import { type Item, item, type PageSnapshot } from "./page-diff.ts";
+import type { PageContent } from "./view.ts";
 
 const PAGE = 100;
 
 const states = ["open", "ended"] as const;
 
 export function sessions(
-  { source, live }: { source: Source; live: Live },
+  { source, live }: { source: ReadModel; live: PageSnapshot },
   given: URLSearchParams,
-): View {
+): PageContent {
   const state = states.find((each) => each === given.get("state")) ?? null;
   const peer = keyFromUrl(given.get("peer") ?? "");
   const before = placeOf(given.get("before") ?? "");
@@ -31,7 +31,7 @@ export function sessions(
   });
   const shown = rows.slice(0, PAGE);
   const key = peer === null ? null : urlKey(peer);
-  const behind = (place: SessionPlace | null) =>
+  const behind = (place: SessionCursor | null) =>
     address("/sessions", { state, peer: key, before: place === null ? null : textOfPlace(place) });
   return {
     title: "Sessions",
@@ -81,9 +81,9 @@ export function sessions(
 }
 
 interface SessionTableProps {
-  readonly source: Source;
+  readonly source: ReadModel;
   readonly rows: readonly SessionRow[];
-  readonly live: Live;
+  readonly live: PageSnapshot;
   /** All rows are of one peer, which is not named in each row. */
   readonly isOfOne: boolean;
   /** Address of the sessions without the filter; omitted or null if there is no filter. */
@@ -140,7 +140,7 @@ export function SessionTable({ source, rows, live, isOfOne, all = null }: Sessio
   );
 }
 
-function sessionItem(session: SessionView, live: Live, isOfOne: boolean): Item {
+function sessionItem(session: SessionView, live: PageSnapshot, isOfOne: boolean): Item {
   const { device, publicKey, name, startedAt, endedAt, durationMs, reason, endpoint } = session;
   const { rxBytes, txBytes, roams } = session;
   const id = idOf("s", device, publicKey, startedAt);
@@ -173,12 +173,12 @@ function sessionItem(session: SessionView, live: Live, isOfOne: boolean): Item {
 }
 
 /** `1767225600000.<key>.wg0`. The device is last because its name may contain dots. */
-function textOfPlace({ startedAtMs, device, publicKey }: SessionPlace): string {
+function textOfPlace({ startedAtMs, device, publicKey }: SessionCursor): string {
   return `${startedAtMs}.${urlKey(publicKey)}.${device}`;
 }
 
 /** null if the text is not such a position. */
-function placeOf(text: string): SessionPlace | null {
+function placeOf(text: string): SessionCursor | null {
   const [, startedAtMs, key, device] = /^(\d{1,15})\.([\w-]+)\.(.+)$/s.exec(text) ?? [];
   const publicKey = keyFromUrl(key ?? "");
   if (publicKey === null) return null;

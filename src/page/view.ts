@@ -2,7 +2,7 @@
 
 import type { JSX } from "hono/jsx/jsx-runtime";
 
-export interface View {
+export interface PageContent {
   readonly title: string;
   readonly body: JSX.Element;
 }

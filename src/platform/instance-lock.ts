@@ -5,12 +5,12 @@
 
 import { AlreadyRunning, SystemError } from "../base/errors.ts";
 import { lockFile, programOf, readTextFile } from "./os.ts";
-import { socketIn } from "./socket-path.ts";
+import { socketPath } from "./socket-path.ts";
 
 /**
  * Result for each lock. null: this process holds it until it ends. Otherwise the reason why the place cannot be used.
  */
-export interface Claims {
+export interface InstanceLocks {
   readonly stateDir: SystemError | null;
   readonly socket: SystemError | null;
 }
@@ -20,8 +20,8 @@ export interface Claims {
  *
  * @throws AlreadyRunning when another process holds one of the locks.
  */
-export function claim(stateDir: string, runtimeDir: string): Claims {
-  const socket = socketIn(runtimeDir);
+export function lockInstance(stateDir: string, runtimeDir: string): InstanceLocks {
+  const socket = socketPath(runtimeDir);
   return {
     stateDir: take(stateDir, {
       lock: lockOf(stateDir),

@@ -152,7 +152,7 @@ export function print(text: string): boolean {
 }
 
 /** Whether standard output still has a reader. */
-export function hasReader(): boolean {
+export function isStdoutOpen(): boolean {
   const poll = Int32Array.of(STDOUT, 0);
   // poll(2) always reports a pipe or terminal whose other end is closed, even if no events are requested.
   return libc().poll(poll, 1, 0) <= 0;
@@ -186,7 +186,7 @@ export interface FileMode {
   /** `0o644` */
   readonly bits: number;
   /** Whether it belongs to root or to wgmon's own user. */
-  readonly isOurs: boolean;
+  readonly isOwnedByUsOrRoot: boolean;
   /** false for a pipe or a device such as /dev/null. */
   readonly isRegular: boolean;
 }
@@ -228,7 +228,7 @@ function modeOf(descriptor: number): FileMode | null {
   return {
     bits: mode & 0o7777,
     isRegular: (mode & S_IFMT) === S_IFREG,
-    isOurs: user === 0 || user === process.geteuid!(),
+    isOwnedByUsOrRoot: user === 0 || user === process.geteuid!(),
   };
 }
 

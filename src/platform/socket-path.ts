@@ -10,6 +10,6 @@ export function runtimeDirOf(env: Readonly<Record<string, string | undefined>>):
   return folder.startsWith("/") ? folder : RUNTIME_DIR;
 }
 
-export function socketIn(runtimeDir: string): string {
+export function socketPath(runtimeDir: string): string {
   return `${runtimeDir}/${SOCKET_NAME}`;
 }

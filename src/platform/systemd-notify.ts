@@ -6,7 +6,7 @@
 import { clock as libcClock, errno, libc } from "../../ffi/libc.ts";
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
-import { clean } from "../base/text.ts";
+import { sanitize } from "../base/text.ts";
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "./constants.ts";
 import { systemError } from "./errno.ts";
 import type { Log } from "./log.ts";
@@ -27,7 +27,7 @@ export interface NotifierOptions {
 }
 
 /** The state shown in the status text. */
-export interface Condition {
+export interface DaemonStatus {
   /** Names of the watched devices. */
   readonly devices: readonly string[];
   readonly connected: number;
@@ -50,34 +50,34 @@ export class Notifier {
   }
 
   ready(): void {
-    this.#tell("READY=1");
+    this.#send("READY=1");
   }
 
   /** Sets the line in `systemctl status`. Sent only if it changed. */
-  condition(now: Condition): void {
+  publishStatus(now: DaemonStatus): void {
     const text = sentenceOf(now);
     if (text === this.#condition) return;
     this.#condition = text;
-    this.#tell(`STATUS=${text}`);
+    this.#send(`STATUS=${text}`);
   }
 
   /** Announces a reload, which `ready` ends. */
   reloading(): void {
-    this.#tell(`RELOADING=1\nMONOTONIC_USEC=${monotonicUs()}`);
+    this.#send(`RELOADING=1\nMONOTONIC_USEC=${monotonicUs()}`);
   }
 
   stopping(): void {
     this.#cancelPing();
-    this.#tell("STOPPING=1");
+    this.#send("STOPPING=1");
   }
 
   #ping(pauseMs: number): void {
-    this.#tell("WATCHDOG=1");
+    this.#send("WATCHDOG=1");
     this.#cancelPing = this.#clock.after(pauseMs, () => this.#ping(pauseMs));
   }
 
   /** A failed notification does not end the program: systemd acts on the missing notification by itself. */
-  #tell(state: string): void {
+  #send(state: string): void {
     try {
       send(this.#address, state);
     } catch (error) {
@@ -96,9 +96,9 @@ function pauseOf(env: NotifierOptions["env"]): number | null {
   return Math.max(1, Number(limitUs) / 1000 / 2);
 }
 
-function sentenceOf({ devices, connected }: Condition): string {
+function sentenceOf({ devices, connected }: DaemonStatus): string {
   if (devices.length === 0) return "waiting for a WireGuard device";
-  const shown = devices.slice(0, NAMES_MAX).map(clean);
+  const shown = devices.slice(0, NAMES_MAX).map(sanitize);
   const more = devices.length - shown.length;
   if (more > 0) shown.push(`${more} more`);
   const peers = `${connected} peer${connected === 1 ? "" : "s"}`;

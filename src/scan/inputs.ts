@@ -10,13 +10,13 @@ import type { Capture } from "../capture/capture.ts";
 import type { HandshakeSample } from "../capture/handshake-sample.ts";
 import { openSentTap, type SentTap } from "../capture/sent-handshakes.ts";
 import { readSocket } from "../capture/socket-reader.ts";
-import { Devices, type LookResult } from "../kernel/devices.ts";
+import { Devices, type ScanResult } from "../kernel/devices.ts";
 import { NetlinkSocket } from "../kernel/netlink-socket.ts";
 import { NETLINK_ROUTE, RTMGRP_LINK } from "../platform/constants.ts";
 import { openWakeUp, type WakeUp, type WakeUpSettings } from "../wakeup/wakeup.ts";
 
 /** Receives captured packets and link changes. */
-export interface Witness {
+export interface InputHandler {
   /** A received packet. The witness may keep the bytes. */
   packetReceived(bytes: Uint8Array): void;
   /** A packet that this machine's own WireGuard may have sent. The witness may keep the bytes. */
@@ -26,17 +26,17 @@ export interface Witness {
   linksLost(reason: string): void;
 }
 
-export interface Senses {
+export interface Inputs {
   readonly devices: Devices;
   readonly capture: Capture;
   readonly wakeUp: WakeUp;
   /** Checks, as far as possible, whether packets to the devices' ports wake the program. */
   checkWakeUp(): Promise<readonly Finding[]>;
   /** The scan of all devices that was taken when the senses were opened. */
-  readonly firstLook: LookResult;
-  readonly firstLookMs: number;
+  readonly firstScan: ScanResult;
+  readonly firstScanMs: number;
   /** Passes everything captured so far to the witness, and later captures at once. */
-  attend(witness: Witness): void;
+  start(witness: InputHandler): void;
   /**
    * Opens a sample of the received handshake messages, read at fixed intervals.
    *
@@ -57,10 +57,10 @@ export interface Senses {
  *
  * @throws ConfigError, SystemError or LibraryError when an input cannot be opened.
  */
-export async function openSenses(settings: WakeUpSettings, clock: Clock): Promise<Senses> {
-  let witness: Witness | null = null;
-  const early: ((witness: Witness) => void)[] = [];
-  const tell = (what: (witness: Witness) => void): void => {
+export async function openInputs(settings: WakeUpSettings, clock: Clock): Promise<Inputs> {
+  let witness: InputHandler | null = null;
+  const early: ((witness: InputHandler) => void)[] = [];
+  const tell = (what: (witness: InputHandler) => void): void => {
     if (witness === null) early.push(what);
     else what(witness);
   };
@@ -81,10 +81,10 @@ export async function openSenses(settings: WakeUpSettings, clock: Clock): Promis
   });
   const devices = new Devices(settings.devices);
   const startMs = clock.now().monotonicMs;
-  const firstLook = await devices.look(null);
-  const firstLookMs = clock.now().monotonicMs - startMs;
+  const firstScan = await devices.scan(null);
+  const firstScanMs = clock.now().monotonicMs - startMs;
   // Without the capability no scan can ever succeed; other failures may be temporary.
-  const refused = firstLook.problems.find(
+  const refused = firstScan.problems.find(
     (problem) => problem instanceof SystemError && problem.code === "EPERM",
   );
   if (refused !== undefined) throw refused;
@@ -95,11 +95,11 @@ export async function openSenses(settings: WakeUpSettings, clock: Clock): Promis
     wakeUp,
     async checkWakeUp() {
       const { checkOwnWakeUp } = await import("../wakeup/checks.ts");
-      return await checkOwnWakeUp({ ...wakeUp, settings, devices: devices.known });
+      return await checkOwnWakeUp({ ...wakeUp, settings, devices: devices.lastScanned });
     },
-    firstLook,
-    firstLookMs,
-    attend(there) {
+    firstScan,
+    firstScanMs,
+    start(there) {
       witness = there;
       for (const what of early.splice(0)) what(there);
     },

@@ -1,7 +1,7 @@
 /** What a scan can change: the values that the tracker passes on. events/event.ts makes the public form of it. */
 
 import type { Endpoint, Peer } from "../base/wireguard.ts";
-import type { UnknownHandshakes } from "./unknown-handshakes.ts";
+import type { UnknownHandshakesChange } from "./unknown-handshakes.ts";
 
 /** Why a session ended: it was idle, or the peer or its device was removed. */
 export type DisconnectReason = "idle" | "peer-removed" | "device-removed";
@@ -46,7 +46,7 @@ export type Change =
       readonly durationMs: number;
       readonly reason: DisconnectReason;
     }
-  | UnknownHandshakes
+  | UnknownHandshakesChange
   | {
       readonly type: "device.added" | "device.removed";
       readonly atMs: number;

@@ -7,23 +7,23 @@
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import {
   type Device,
-  type DeviceLook,
+  type DeviceScan,
   type Endpoint,
   INITIATION_BYTES,
   type Instant,
   isSameHandshake,
-  type Look,
   type Peer,
   type PeerChange,
   type PublicKey,
   REJECT_AFTER_MS,
   REKEY_AFTER_MS,
   sameEndpoint,
+  type Scan,
 } from "../base/wireguard.ts";
 import type { Change, DisconnectReason, SessionSummary } from "./change.ts";
 
 /** The settings that the tracker needs. */
-export interface Rules {
+export interface TrackerOptions {
   /** A peer is disconnected after this time without activity. */
   idleTimeoutMs(publicKey: PublicKey): number;
   /** A peer that returns within this time stays connected. 0: report every disconnect at once. */
@@ -42,39 +42,39 @@ export interface Session {
   /** The endpoint at the latest proof of activity. A mere handshake attempt may change the kernel's endpoint. */
   readonly endpoint: Endpoint | null;
   readonly handshakeAt: Instant;
-  readonly lastSign: Instant;
+  readonly lastActivity: Instant;
   readonly rxBytes: number;
   readonly txBytes: number;
   readonly roams: number;
   /** When and why the peer or its device was removed, while the report is held back; null: present. */
-  readonly gone: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
+  readonly ending: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
 }
 
 /** A session as it is saved. All times are wall clock. */
 export interface SavedSession extends Omit<
   Session,
-  "startedMonotonicMs" | "handshakeAt" | "lastSign" | "gone"
+  "startedMonotonicMs" | "handshakeAt" | "lastActivity" | "ending"
 > {
   readonly handshakeAtMs: number;
-  readonly lastSignMs: number;
+  readonly lastActivityMs: number;
   /** Start of its idle time, see `#unseenSign`. */
   readonly silentSinceMs: number;
-  readonly gone: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
+  readonly ending: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
 }
 
 /** The state at the end of the previous run. */
-export interface Earlier {
+export interface RestoredState {
   readonly devices: readonly Device[];
   readonly sessions: readonly SavedSession[];
   /** The counters of peers at the recent end of their session. Their old handshake must not start a new session. */
-  readonly ended: readonly (Counters & {
+  readonly ended: readonly (TransferCounters & {
     readonly device: string;
     readonly publicKey: PublicKey;
   })[];
 }
 
 /** The values by which two scans of a peer are compared. */
-type Counters = Pick<Peer, "lastHandshakeMs" | "rxBytes" | "txBytes">;
+type TransferCounters = Pick<Peer, "lastHandshakeMs" | "rxBytes" | "txBytes">;
 
 type SessionKey = string;
 
@@ -94,13 +94,13 @@ const NEVER: Instant = { wallMs: 0, monotonicMs: 0 };
 const NONE: ReadonlySet<string> = new Set();
 
 export class Tracker {
-  #rules: Rules;
+  #options: TrackerOptions;
   readonly #devices = new Map<string, Device>();
   /** Devices of the previous run that have not been scanned yet. */
-  readonly #unseen = new Set<string>();
+  readonly #notScannedYet = new Set<string>();
   /** Time of the last scan of each device. */
-  readonly #lookedAt = new Map<string, Instant>();
-  readonly #ended = new Map<SessionKey, Counters>();
+  readonly #deviceScanned = new Map<string, Instant>();
+  readonly #ended = new Map<SessionKey, TransferCounters>();
   readonly #sessions = new Map<SessionKey, Session>();
   /**
    * Peers that were disconnected as idle while the keys of their handshake are still valid: they can return without a
@@ -108,20 +108,20 @@ export class Tracker {
    */
   readonly #silent = new Map<SessionKey, Pick<Session, "device" | "handshakeAt">>();
   /** The latest session by device, outer address and port. */
-  readonly #places = new Map<string, SessionKey>();
+  readonly #byEndpoint = new Map<string, SessionKey>();
   #started = false;
 
   /**
    * @param earlier the previous run's state. Its sessions continue and are not announced again; the first scans report
    *   what changed since. null: this is the first run.
    */
-  constructor(rules: Rules, earlier: Earlier | null = null, now: Instant = NEVER) {
-    this.#rules = rules;
+  constructor(rules: TrackerOptions, earlier: RestoredState | null = null, now: Instant = NEVER) {
+    this.#options = rules;
     if (earlier === null) return;
     this.#started = true;
     for (const device of earlier.devices) {
       this.#devices.set(device.name, device);
-      this.#unseen.add(device.name);
+      this.#notScannedYet.add(device.name);
     }
     for (const session of earlier.sessions) this.#put(restored(session, now));
     for (const { device, publicKey, ...counters } of earlier.ended) {
@@ -165,8 +165,8 @@ export class Tracker {
     return this.#sessions.size > 0 || this.#silent.size > 0;
   }
 
-  setRules(rules: Rules): void {
-    this.#rules = rules;
+  setOptions(rules: TrackerOptions): void {
+    this.#options = rules;
   }
 
   /** Moves the remembered wall-clock times. The kernel's times stay, because the next scan is compared with them. */
@@ -177,7 +177,7 @@ export class Tracker {
         ...session,
         startedAtMs: moved(step, session.startedAtMs),
         handshakeAt: at(session.handshakeAt),
-        lastSign: at(session.lastSign),
+        lastActivity: at(session.lastActivity),
       });
     }
   }
@@ -192,7 +192,7 @@ export class Tracker {
     const listening = devices.filter((device) => device.listenPort === listenPort);
     let latestMs: number | null = null;
     for (const { name } of listening.length > 0 ? listening : devices) {
-      const key = this.#places.get(placeOf(name, { address, port }));
+      const key = this.#byEndpoint.get(endpointKey(name, { address, port }));
       const session = key === undefined ? undefined : this.#sessions.get(key);
       if (session === undefined) continue;
       latestMs = Math.max(latestMs ?? -Infinity, session.handshakeAt.monotonicMs);
@@ -201,7 +201,7 @@ export class Tracker {
   }
 
   /** Processes a scan taken at `now`: first its results, then expired sessions. */
-  observe(look: Look, now: Instant): Change[] {
+  observe(look: Scan, now: Instant): Change[] {
     const changes: Change[] = [];
     for (const device of look.removed) this.#deviceRemoved(device, now, changes);
     for (const deviceLook of look.devices) this.#deviceSeen(deviceLook, now, changes);
@@ -211,9 +211,9 @@ export class Tracker {
   }
 
   /** Sets which devices exist. Devices of the previous run that are missing were removed. */
-  allListed(present: ReadonlySet<string>, now: Instant): Change[] {
+  reconcileDevices(present: ReadonlySet<string>, now: Instant): Change[] {
     const changes: Change[] = [];
-    for (const name of this.#unseen) {
+    for (const name of this.#notScannedYet) {
       if (!present.has(name)) this.#deviceRemoved(this.#devices.get(name)!, now, changes);
     }
     return changes;
@@ -225,14 +225,14 @@ export class Tracker {
   nextDeadlineMs(afterMs = -Infinity): number | null {
     let next: number | null = null;
     for (const session of this.#sessions.values()) {
-      if (this.#unseen.has(session.device)) continue;
+      if (this.#notScannedYet.has(session.device)) continue;
       const deadline = this.#deadlineMs(session);
       if (deadline > afterMs && (next === null || deadline < next)) next = deadline;
     }
     return next;
   }
 
-  #deviceSeen(look: DeviceLook, now: Instant, changes: Change[]): void {
+  #deviceSeen(look: DeviceScan, now: Instant, changes: Change[]): void {
     const { device } = look;
     const before = this.#devices.get(device.name);
     // Deleted and created again between two scans.
@@ -246,29 +246,29 @@ export class Tracker {
     this.#devices.set(device.name, device);
     for (const publicKey of look.removed) {
       const key = sessionKey(device.name, publicKey);
-      this.#leave(key, "peer-removed", now);
+      this.#scheduleEnd(key, "peer-removed", now);
       this.#silent.delete(key);
     }
-    if (this.#unseen.has(device.name)) this.#sinceEarlier(look, now, changes);
+    if (this.#notScannedYet.has(device.name)) this.#reconcileRestored(look, now, changes);
     for (const change of look.changed) {
       const session = this.#sessions.get(sessionKey(device.name, change.peer.publicKey));
       if (session === undefined) this.#peerSeen(device.name, change, now, changes);
       else this.#sessionSeen(session, change.peer, now, changes);
     }
-    this.#unseen.delete(device.name);
-    this.#lookedAt.set(device.name, now);
+    this.#notScannedYet.delete(device.name);
+    this.#deviceScanned.set(device.name, now);
   }
 
   /** Handles the first scan of a device of the previous run: ends the sessions that did not last until now. */
-  #sinceEarlier({ device, changed }: DeviceLook, now: Instant, changes: Change[]): void {
+  #reconcileRestored({ device, changed }: DeviceScan, now: Instant, changes: Change[]): void {
     const peers = new Map(changed.map(({ peer }) => [peer.publicKey, peer]));
     for (const [key, session] of this.#sessions) {
       if (session.device !== device.name) continue;
       const peer = peers.get(session.peer.publicKey);
       if (peer === undefined) {
-        this.#leave(key, "peer-removed", now);
+        this.#scheduleEnd(key, "peer-removed", now);
       } else if (
-        session.gone === null &&
+        session.ending === null &&
         (peer.rxBytes < session.peer.rxBytes || peer.txBytes < session.peer.txBytes)
       ) {
         // Counters only fall when the peer was added again.
@@ -282,7 +282,7 @@ export class Tracker {
         // It made new keys since, which have expired too. This handshake is the latest known activity.
         const rxBytes = session.rxBytes + growth(session.peer.rxBytes, peer.rxBytes);
         const txBytes = session.txBytes + growth(session.peer.txBytes, peer.txBytes);
-        this.#put({ ...session, peer, handshakeAt, lastSign: handshakeAt, rxBytes, txBytes });
+        this.#put({ ...session, peer, handshakeAt, lastActivity: handshakeAt, rxBytes, txBytes });
       }
     }
   }
@@ -290,10 +290,10 @@ export class Tracker {
   #deviceRemoved(device: Device, now: Instant, changes: Change[]): void {
     const { name, listenPort } = device;
     if (!this.#devices.delete(name)) return;
-    this.#unseen.delete(name);
-    this.#lookedAt.delete(name);
+    this.#notScannedYet.delete(name);
+    this.#deviceScanned.delete(name);
     for (const [key, session] of this.#sessions) {
-      if (session.device === name) this.#leave(key, "device-removed", now);
+      if (session.device === name) this.#scheduleEnd(key, "device-removed", now);
     }
     for (const [key, silent] of this.#silent) {
       if (silent.device === name) this.#silent.delete(key);
@@ -307,7 +307,7 @@ export class Tracker {
   #peerSeen(device: string, change: PeerChange, now: Instant, changes: Change[]): void {
     const { peer } = change;
     if (peer.lastHandshakeMs === null) return;
-    const isFirstLook = this.#unseen.has(device);
+    const isFirstLook = this.#notScannedYet.has(device);
     const key = sessionKey(device, peer.publicKey);
     const before = change.before ?? (isFirstLook ? this.#ended.get(key) : null) ?? null;
     const ageMs = now.wallMs - peer.lastHandshakeMs;
@@ -320,36 +320,36 @@ export class Tracker {
       before !== null &&
       silent !== undefined &&
       areKeysValid(silent, now) &&
-      this.#isSignOfLife(device, before, peer, now);
+      this.#isActivity(device, before, peer, now);
     if (!isNew && !isHeard) return;
 
     const handshakeAt =
       isNew || silent === undefined
         ? handshakeInstant(peer.lastHandshakeMs, now)
         : silent.handshakeAt;
-    const lastSign = isNew ? this.#unseenSign(peer.publicKey, handshakeAt, now) : now;
+    const lastActivity = isNew ? this.#activityWhileUnseen(peer.publicKey, handshakeAt, now) : now;
     // The counters of a peer added since the last scan started from zero; at the first scan this is unknown.
     const isAdded = before === null && this.#started && !isFirstLook;
     const counted = before ?? (isAdded ? { rxBytes: 0, txBytes: 0 } : peer);
     const session: Session = {
       device,
       peer,
-      startedAtMs: lastSign.wallMs,
-      startedMonotonicMs: earlierInstant(lastSign.wallMs, now).monotonicMs,
+      startedAtMs: lastActivity.wallMs,
+      startedMonotonicMs: earlierInstant(lastActivity.wallMs, now).monotonicMs,
       endpoint: peer.endpoint,
       handshakeAt,
-      lastSign,
+      lastActivity,
       rxBytes: growth(counted.rxBytes, peer.rxBytes),
       txBytes: growth(counted.txBytes, peer.txBytes),
       roams: 0,
-      gone: null,
+      ending: null,
     };
     this.#put(session);
     const initial = !this.#started;
-    if (initial && !this.#rules.announceExisting) return;
+    if (initial && !this.#options.announceExisting) return;
     changes.push({
       type: "peer.connected",
-      atMs: lastSign.wallMs,
+      atMs: lastActivity.wallMs,
       device,
       peer,
       session: summary(session),
@@ -362,8 +362,8 @@ export class Tracker {
    * the idle timeout ends no later than the handshake's keys expire; an idle timeout longer than REJECT_AFTER_MS counts
    * from the handshake.
    */
-  #unseenSign(publicKey: PublicKey, handshakeAt: Instant, now: Instant): Instant {
-    const spareMs = Math.max(0, REJECT_AFTER_MS - this.#rules.idleTimeoutMs(publicKey));
+  #activityWhileUnseen(publicKey: PublicKey, handshakeAt: Instant, now: Instant): Instant {
+    const spareMs = Math.max(0, REJECT_AFTER_MS - this.#options.idleTimeoutMs(publicKey));
     const monotonicMs = Math.min(now.monotonicMs, handshakeAt.monotonicMs + spareMs);
     return { wallMs: handshakeAt.wallMs, monotonicMs };
   }
@@ -380,14 +380,14 @@ export class Tracker {
       : before.handshakeAt;
     if (isNewHandshake && this.#isAfterEnd(before, handshakeAt)) {
       const { device } = before;
-      const reason = before.gone?.reason ?? "idle";
+      const reason = before.ending?.reason ?? "idle";
       this.#end(sessionKey(device, peer.publicKey), before, reason, now, changes);
       this.#peerSeen(device, { peer, before: before.peer }, now, changes);
       return;
     }
     const keysAreValid = areKeysValid(before, now) && peer.lastHandshakeMs !== null;
     const isAlive =
-      isNewHandshake || (keysAreValid && this.#isSignOfLife(before.device, before.peer, peer, now));
+      isNewHandshake || (keysAreValid && this.#isActivity(before.device, before.peer, peer, now));
     const counted = {
       ...before,
       peer,
@@ -407,9 +407,9 @@ export class Tracker {
       ...counted,
       endpoint: peer.endpoint ?? previousEndpoint,
       handshakeAt,
-      lastSign: now,
+      lastActivity: now,
       roams: before.roams + (hasRoamed ? 1 : 0),
-      gone: null,
+      ending: null,
     };
     this.#put(session);
     if (!hasRoamed) return;
@@ -439,7 +439,7 @@ export class Tracker {
    * @param beforeMs the time of its latest handshake in that scan; null: it had none.
    */
   #isNewHandshake(device: string, beforeMs: number | null, peer: Peer, now: Instant): boolean {
-    const looked = this.#lookedAt.get(device) ?? now;
+    const looked = this.#deviceScanned.get(device) ?? now;
     const clockSetMs = now.wallMs - looked.wallMs - (now.monotonicMs - looked.monotonicMs);
     return (
       peer.lastHandshakeMs !== null && !isSameHandshake(beforeMs, peer.lastHandshakeMs, clockSetMs)
@@ -450,19 +450,24 @@ export class Tracker {
    * Whether the peer sent data. Handshake attempts do not count: anyone with the peer's private key can send them
    * without completing a handshake.
    */
-  #isSignOfLife(device: string, before: Counters, after: Counters, now: Instant): boolean {
+  #isActivity(
+    device: string,
+    before: TransferCounters,
+    after: TransferCounters,
+    now: Instant,
+  ): boolean {
     const bytes = growth(before.rxBytes, after.rxBytes);
     const attempts = bytes / INITIATION_BYTES;
     // Any number of attempts may have been made before our first scan.
-    const sinceMs = now.monotonicMs - (this.#lookedAt.get(device)?.monotonicMs ?? -Infinity);
+    const sinceMs = now.monotonicMs - (this.#deviceScanned.get(device)?.monotonicMs ?? -Infinity);
     const most = Math.max(ATTEMPTS_MAX, Math.floor(sinceMs / ATTEMPT_MS) + 1);
     return bytes > 0 && !(Number.isInteger(attempts) && attempts <= most);
   }
 
-  #leave(key: SessionKey, reason: DisconnectReason, now: Instant): void {
+  #scheduleEnd(key: SessionKey, reason: DisconnectReason, now: Instant): void {
     const session = this.#sessions.get(key);
-    if (session === undefined || session.gone !== null) return;
-    this.#put({ ...session, gone: { reason, sinceMs: now.monotonicMs } });
+    if (session === undefined || session.ending !== null) return;
+    this.#put({ ...session, ending: { reason, sinceMs: now.monotonicMs } });
   }
 
   /**
@@ -473,10 +478,10 @@ export class Tracker {
    */
   #expire(now: Instant, changes: Change[], looked: ReadonlySet<string>): void {
     for (const [key, session] of this.#sessions) {
-      const { device, gone } = session;
-      if (gone === null ? !looked.has(device) : this.#unseen.has(device)) continue;
+      const { device, ending } = session;
+      if (ending === null ? !looked.has(device) : this.#notScannedYet.has(device)) continue;
       if (now.monotonicMs < this.#deadlineMs(session)) continue;
-      this.#end(key, session, gone?.reason ?? "idle", now, changes);
+      this.#end(key, session, ending?.reason ?? "idle", now, changes);
     }
     for (const [key, silent] of this.#silent) {
       if (!areKeysValid(silent, now)) this.#silent.delete(key);
@@ -493,8 +498,8 @@ export class Tracker {
     this.#sessions.delete(key);
     if (reason === "idle") this.#silent.set(key, session);
     if (session.endpoint !== null) {
-      const place = placeOf(session.device, session.endpoint);
-      if (this.#places.get(place) === key) this.#places.delete(place);
+      const place = endpointKey(session.device, session.endpoint);
+      if (this.#byEndpoint.get(place) === key) this.#byEndpoint.delete(place);
     }
     changes.push({
       type: "peer.disconnected",
@@ -503,16 +508,16 @@ export class Tracker {
       // The endpoint at the latest proof of activity.
       peer: { ...session.peer, endpoint: session.endpoint },
       session: summary(session),
-      endedAtMs: session.lastSign.wallMs,
+      endedAtMs: session.lastActivity.wallMs,
       durationMs: durationMs(session),
       reason,
     });
   }
 
-  #deadlineMs({ gone, lastSign, peer }: Session): number {
-    const { holdMs } = this.#rules;
-    const idleMs = lastSign.monotonicMs + this.#rules.idleTimeoutMs(peer.publicKey) + holdMs;
-    return gone === null ? idleMs : Math.min(idleMs, gone.sinceMs + holdMs);
+  #deadlineMs({ ending, lastActivity, peer }: Session): number {
+    const { holdMs } = this.#options;
+    const idleMs = lastActivity.monotonicMs + this.#options.idleTimeoutMs(peer.publicKey) + holdMs;
+    return ending === null ? idleMs : Math.min(idleMs, ending.sinceMs + holdMs);
   }
 
   #put(session: Session): void {
@@ -522,10 +527,10 @@ export class Tracker {
     this.#silent.delete(key);
     const { endpoint } = session;
     if (before !== null && !sameEndpoint(before, endpoint)) {
-      const place = placeOf(session.device, before);
-      if (this.#places.get(place) === key) this.#places.delete(place);
+      const place = endpointKey(session.device, before);
+      if (this.#byEndpoint.get(place) === key) this.#byEndpoint.delete(place);
     }
-    if (endpoint !== null) this.#places.set(placeOf(session.device, endpoint), key);
+    if (endpoint !== null) this.#byEndpoint.set(endpointKey(session.device, endpoint), key);
   }
 }
 
@@ -555,47 +560,49 @@ function earlierInstant(wallMs: number, now: Instant): Instant {
 }
 
 function restored(saved: SavedSession, now: Instant): Session {
-  const { handshakeAtMs, lastSignMs, silentSinceMs, gone, ...session } = saved;
+  const { handshakeAtMs, lastActivityMs, silentSinceMs, ending, ...session } = saved;
   return {
     ...session,
     startedMonotonicMs: earlierInstant(session.startedAtMs, now).monotonicMs,
     handshakeAt: earlierInstant(handshakeAtMs, now),
-    lastSign: { ...earlierInstant(silentSinceMs, now), wallMs: lastSignMs },
-    gone:
-      gone === null ? null : { ...gone, sinceMs: earlierInstant(gone.sinceMs, now).monotonicMs },
+    lastActivity: { ...earlierInstant(silentSinceMs, now), wallMs: lastActivityMs },
+    ending:
+      ending === null
+        ? null
+        : { ...ending, sinceMs: earlierInstant(ending.sinceMs, now).monotonicMs },
   };
 }
 
 /** Returns the session in the form that the next run needs to continue it. */
 export function saved(session: Session, now: Instant): SavedSession {
-  const { startedMonotonicMs: _, handshakeAt, lastSign, gone, ...rest } = session;
+  const { startedMonotonicMs: _, handshakeAt, lastActivity, ending, ...rest } = session;
   const wallMs = (monotonicMs: number) => now.wallMs - (now.monotonicMs - monotonicMs);
   return {
     ...rest,
     handshakeAtMs: wallMs(handshakeAt.monotonicMs),
-    lastSignMs: lastSign.wallMs,
-    silentSinceMs: wallMs(lastSign.monotonicMs),
-    gone: gone === null ? null : { ...gone, sinceMs: wallMs(gone.sinceMs) },
+    lastActivityMs: lastActivity.wallMs,
+    silentSinceMs: wallMs(lastActivity.monotonicMs),
+    ending: ending === null ? null : { ...ending, sinceMs: wallMs(ending.sinceMs) },
   };
 }
 
 /** Moves the times of a saved session. */
 export function movedSession(session: SavedSession, step: ClockStep): SavedSession {
-  const { startedAtMs, handshakeAtMs, lastSignMs, silentSinceMs, gone } = session;
+  const { startedAtMs, handshakeAtMs, lastActivityMs, silentSinceMs, ending } = session;
   return {
     ...session,
     startedAtMs: moved(step, startedAtMs),
     handshakeAtMs: moved(step, handshakeAtMs),
-    lastSignMs: moved(step, lastSignMs),
+    lastActivityMs: moved(step, lastActivityMs),
     silentSinceMs: moved(step, silentSinceMs),
-    gone: gone === null ? null : { ...gone, sinceMs: moved(step, gone.sinceMs) },
+    ending: ending === null ? null : { ...ending, sinceMs: moved(step, ending.sinceMs) },
   };
 }
 
 /** The duration on the wall clock, as in events, unless the wall clock was set in between. */
-function durationMs({ startedAtMs, startedMonotonicMs, lastSign }: Session): number {
-  const wallMs = lastSign.wallMs - startedAtMs;
-  const monotonicMs = lastSign.monotonicMs - startedMonotonicMs;
+function durationMs({ startedAtMs, startedMonotonicMs, lastActivity }: Session): number {
+  const wallMs = lastActivity.wallMs - startedAtMs;
+  const monotonicMs = lastActivity.monotonicMs - startedMonotonicMs;
   // If start and last activity are the same moment, only the wall clock has that moment's exact time.
   const wasSet = wallMs !== 0 && Math.abs(wallMs - monotonicMs) > CLOCK_SET_MS;
   return Math.max(0, wasSet ? monotonicMs : wallMs);
@@ -609,6 +616,9 @@ function sessionKey(device: string, publicKey: PublicKey): SessionKey {
   return `${device} ${publicKey}`;
 }
 
-function placeOf(device: string, { address, port }: Pick<Endpoint, "address" | "port">): string {
+function endpointKey(
+  device: string,
+  { address, port }: Pick<Endpoint, "address" | "port">,
+): string {
   return `${device} ${address} ${port}`;
 }

@@ -12,10 +12,10 @@ import {
   INITIATION_BYTES,
   type Instant,
   isSameHandshake,
-  type Look,
   MessageType,
   type PeerChange,
   type PublicKey,
+  type Scan,
 } from "../base/wireguard.ts";
 import type { CapturedDatagram } from "../capture/packet.ts";
 
@@ -51,7 +51,7 @@ interface Messages {
 }
 
 /** Handshakes that no peer completed, from one network or several. Times are wall clock. */
-export interface UnknownHandshakes {
+export interface UnknownHandshakesChange {
   readonly type: "handshake.unknown";
   readonly atMs: number;
   readonly device: string;
@@ -71,7 +71,7 @@ export interface UnknownHandshakes {
   readonly lastAtMs: number;
 }
 
-export interface UnknownOptions {
+export interface UnknownHandshakesOptions {
   readonly clock: Clock;
   /** Returns the device that listens on the port; null if no device does. */
   deviceAt(port: number): Device | null;
@@ -82,11 +82,11 @@ export interface UnknownOptions {
   hasValidMac1(handshake: Uint8Array, publicKey: PublicKey): boolean;
   /** Returns null if the peer has no name. */
   nameOf(publicKey: PublicKey, device: string): string | null;
-  report(found: readonly UnknownHandshakes[]): void;
+  report(found: readonly UnknownHandshakesChange[]): void;
 }
 
 /** An address and port that sent handshake messages. Times are monotonic. */
-interface Source {
+interface Sender {
   readonly address: string;
   readonly port: number;
   readonly firstMs: number;
@@ -104,18 +104,18 @@ interface Network {
   readonly device: Device;
   /** CIDR. */
   readonly network: string;
-  readonly sources: Map<string, Source>;
+  readonly sources: Map<string, Sender>;
 }
 
 /** The sources of a network that are reported. */
-interface Found {
+interface SenderGroup {
   readonly device: Device;
   readonly network: string;
-  readonly sources: readonly Source[];
+  readonly sources: readonly Sender[];
 }
 
-export class Unknown {
-  readonly #options: UnknownOptions;
+export class UnknownHandshakes {
+  readonly #options: UnknownHandshakesOptions;
   readonly #networks = new Map<string, Network>();
   /** Number of sources in all networks. */
   #sources = 0;
@@ -123,7 +123,7 @@ export class Unknown {
   #cancel: (() => void) | null = null;
   #stopped = false;
 
-  constructor(options: UnknownOptions) {
+  constructor(options: UnknownHandshakesOptions) {
     this.#options = options;
   }
 
@@ -154,7 +154,7 @@ export class Unknown {
    * Handles a scan, after the tracker. If a peer without a session gained rx bytes by initiations alone, it proved its
    * private key but did not complete a handshake.
    */
-  looked({ devices }: Look): void {
+  onScan({ devices }: Scan): void {
     // A scan may have thousands of changes, and usually there are no sources to match.
     if (this.#sources === 0) return;
     for (const { device, changed } of devices) {
@@ -182,7 +182,7 @@ export class Unknown {
   }
 
   /** Returns null if a limit is reached. */
-  #sourceAt(address: string, port: number, device: Device, nowMs: number): Source | null {
+  #sourceAt(address: string, port: number, device: Device, nowMs: number): Sender | null {
     const cidr = networkOf(address);
     const key = networkKey(device, cidr);
     const place = placeOf({ address, port });
@@ -194,7 +194,7 @@ export class Unknown {
         ? this.#networks.size >= NETWORKS_MAX
         : network.sources.size >= SOURCES_PER_NETWORK_MAX;
     if (isNetworkFull || this.#sources >= SOURCES_MAX) return null;
-    const source: Source = {
+    const source: Sender = {
       address,
       port,
       firstMs: nowMs,
@@ -213,7 +213,7 @@ export class Unknown {
     return source;
   }
 
-  #forget(network: Network, source: Source): void {
+  #forget(network: Network, source: Sender): void {
     network.sources.delete(placeOf(source));
     this.#sources--;
     if (network.sources.size === 0) {
@@ -252,8 +252,8 @@ export class Unknown {
   }
 
   /** Removes and returns the sources that had time to authenticate; the others stay for the next minute. */
-  #take(now: Instant): Found[] {
-    const found: Found[] = [];
+  #take(now: Instant): SenderGroup[] {
+    const found: SenderGroup[] = [];
     for (const network of this.#networks.values()) {
       const sources = [...network.sources.values()].filter((source) => isSettled(source, now));
       if (sources.length === 0) continue;
@@ -263,8 +263,8 @@ export class Unknown {
     return found;
   }
 
-  #summary(group: readonly Found[], now: Instant): UnknownHandshakes {
-    const [{ device, network }] = group as [Found, ...Found[]];
+  #summary(group: readonly SenderGroup[], now: Instant): UnknownHandshakesChange {
+    const [{ device, network }] = group as [SenderGroup, ...SenderGroup[]];
     const sources = group.flatMap((each) => each.sources).toSorted((a, b) => rank(a) - rank(b));
     const peers = [...new Set(sources.flatMap(({ peer }) => peer ?? []))].slice(0, NAMES_MAX);
     const messages = {
@@ -309,7 +309,7 @@ function messageOf({ type, isFirstData }: CapturedDatagram): keyof Messages | nu
   }
 }
 
-function isSettled({ firstMs }: Source, { monotonicMs }: Instant): boolean {
+function isSettled({ firstMs }: Sender, { monotonicMs }: Instant): boolean {
   return monotonicMs - firstMs >= SETTLE_MS;
 }
 
@@ -322,13 +322,13 @@ function isAttempt({ peer, before }: PeerChange): boolean {
 }
 
 /** One group per network for the first EVENTS_MAX; the remaining networks form one group per device. */
-function groupsOf(found: readonly Found[]): Found[][] {
+function groupsOf(found: readonly SenderGroup[]): SenderGroup[][] {
   const ranked = found.toSorted((a, b) => rankOf(a) - rankOf(b) || sizeOf(b) - sizeOf(a));
   const rest = Map.groupBy(ranked.slice(EVENTS_MAX), ({ device }) => device.name);
   return [...ranked.slice(0, EVENTS_MAX).map((each) => [each]), ...rest.values()];
 }
 
-function mac1Of(sources: readonly Source[]): Mac1 {
+function mac1Of(sources: readonly Sender[]): Mac1 {
   const isSomeValid = sources.some(({ isMac1Valid }) => isMac1Valid === true);
   const isSomeInvalid = sources.some(({ isMac1Valid }) => isMac1Valid === false);
   if (isSomeValid) return isSomeInvalid ? "mixed" : "valid";
@@ -338,21 +338,21 @@ function mac1Of(sources: readonly Source[]): Mac1 {
 /**
  * Sort order of sources, so that scanners do not hide misconfigured peers: peers first, then senders with a valid mac1.
  */
-function rank({ peer, isMac1Valid }: Source): number {
+function rank({ peer, isMac1Valid }: Sender): number {
   if (peer !== null) return 0;
   if (isMac1Valid === null) return 2;
   return isMac1Valid ? 1 : 3;
 }
 
-function rankOf({ sources }: Found): number {
+function rankOf({ sources }: SenderGroup): number {
   return Math.min(...sources.map(rank));
 }
 
-function sizeOf({ sources }: Found): number {
+function sizeOf({ sources }: SenderGroup): number {
   return sum(sources, "initiation") + sum(sources, "response") + sum(sources, "data");
 }
 
-function sum(sources: readonly Source[], name: keyof Messages): number {
+function sum(sources: readonly Sender[], name: keyof Messages): number {
   return sources.reduce((total, { messages }) => total + messages[name], 0);
 }
 

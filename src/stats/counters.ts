@@ -1,7 +1,7 @@
 /** Counters for the metrics, since the program started. */
 
 /** A counter per combination of labels. */
-export class Tally<Labels extends readonly string[]> {
+export class LabeledCounter<Labels extends readonly string[]> {
   readonly #counts = new Map<string, { readonly labels: Labels; count: number }>();
 
   /**
@@ -46,9 +46,9 @@ export class Histogram {
 const MINUTE = 60;
 const HOUR = 3600;
 
-export class Counters {
+export class Metrics {
   /** Events by type. */
-  readonly events = new Tally<readonly [type: string]>(
+  readonly events = new LabeledCounter<readonly [type: string]>(
     ["peer.connected"],
     ["peer.roamed"],
     ["peer.disconnected"],
@@ -57,10 +57,10 @@ export class Counters {
     ["device.removed"],
   );
   /** Scans by reason. */
-  readonly looks = new Tally<readonly [reason: string]>();
+  readonly scans = new LabeledCounter<readonly [reason: string]>();
   /** Problems found by scans. */
-  lookProblems = 0;
-  readonly lookSeconds = new Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1);
+  scanErrors = 0;
+  readonly scanSeconds = new Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1);
   /** Captured packets. */
   packets = 0;
   /** Captured packets that could not be parsed. */
@@ -72,7 +72,7 @@ export class Counters {
   /** Whether a packet flood is in progress. */
   isFlooded = false;
   /** Delivery attempts by target and result. */
-  readonly attempts = new Tally<readonly [target: string, result: string]>();
+  readonly attempts = new LabeledCounter<readonly [target: string, result: string]>();
   /** Durations of ended sessions. */
   readonly sessionSeconds = new Histogram(
     10,

@@ -15,22 +15,22 @@ export interface Rates {
   readonly txBytesPerSecond: number;
 }
 
-type Counters = Pick<Peer, "publicKey" | "rxBytes" | "txBytes">;
+type TransferCounters = Pick<Peer, "publicKey" | "rxBytes" | "txBytes">;
 
-interface Reading {
+interface Sample {
   readonly atMs: number;
-  readonly peers: readonly Counters[];
+  readonly peers: readonly TransferCounters[];
   /** Counters by public key; null until the first lookup. */
-  index: Map<string, Counters> | null;
+  index: Map<string, TransferCounters> | null;
 }
 
 /** Keeps the readings. All times are monotonic. */
-export class RateBook {
+export class RateTracker {
   /** The last two readings per device, the newer one last. */
-  readonly #readings = new Map<string, Reading[]>();
+  readonly #readings = new Map<string, Sample[]>();
 
   /** Adds a reading of all peers of the device, or of its connected peers. */
-  note(device: string, peers: readonly Counters[], atMs: number): void {
+  record(device: string, peers: readonly TransferCounters[], atMs: number): void {
     for (const [name, kept] of this.#readings) {
       if (atMs - kept.at(-1)!.atMs > OLD_MS) this.#readings.delete(name);
     }
@@ -60,7 +60,7 @@ export class RateBook {
   }
 }
 
-function countersOf(reading: Reading, publicKey: string): Counters | undefined {
+function countersOf(reading: Sample, publicKey: string): TransferCounters | undefined {
   reading.index ??= new Map(reading.peers.map((peer) => [peer.publicKey, peer]));
   return reading.index.get(publicKey);
 }

@@ -32,7 +32,7 @@ export interface DatabaseOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** A tool that may run beside wgmon: it does not create or migrate the file. */
-  readonly isTool?: boolean;
+  readonly isExternalTool?: boolean;
   /** Why the directory cannot be used, as claim() in exclusive.ts found; omitted or null if it can. */
   readonly refusal?: SystemError | null;
 }
@@ -55,7 +55,7 @@ export class Database implements Disposable {
   readonly #sqlite: Sqlite;
   readonly #options: DatabaseOptions;
   readonly #statements = new Map<string, Statement<unknown, Value[]>>();
-  #place: "main" | "disk" = "main";
+  #backend: "main" | "disk" = "main";
   #isDurable: boolean | null = null;
   /** The file to return to; null if there is no such file. */
   #path: string | null = null;
@@ -99,12 +99,12 @@ export class Database implements Disposable {
   }
 
   get isInMemory(): boolean {
-    return this.#place === "main";
+    return this.#backend === "main";
   }
 
   /** Changes when another process has written, and when the rows move between file and memory. */
-  get foreignVersion(): string {
-    return `${this.#place} ${this.#number("PRAGMA $.data_version")}`;
+  get externalDataVersion(): string {
+    return `${this.#backend} ${this.#number("PRAGMA $.data_version")}`;
   }
 
   /** Bytes that the rows use, without free pages. */
@@ -134,7 +134,7 @@ export class Database implements Disposable {
    *   end of the process, but a power failure only after the next write with "now".
    */
   write<Result>(durability: "now" | "soon", work: () => Result): Result {
-    if (this.#place === "disk") {
+    if (this.#backend === "disk") {
       try {
         this.#setDurable(durability === "now");
         const result = this.#sqlite.transaction(work).immediate();
@@ -151,7 +151,7 @@ export class Database implements Disposable {
 
   /** While rows are in memory: also applies `work` to the rows in the file, before those in memory are copied back. */
   repeatOnDisk(work: () => void): void {
-    if (this.#place === "main" && this.#path !== null) this.#missed.push(work);
+    if (this.#backend === "main" && this.#path !== null) this.#missed.push(work);
   }
 
   /** Returns at most this many pages of deleted rows to the file system. */
@@ -162,7 +162,7 @@ export class Database implements Disposable {
 
   [Symbol.dispose](): void {
     this.#cancelRetry();
-    if (this.#place === "main" && this.#path !== null) this.#toDisk();
+    if (this.#backend === "main" && this.#path !== null) this.#failBack();
     this.#forgetStatements();
     this.#sqlite.close();
   }
@@ -176,7 +176,7 @@ export class Database implements Disposable {
     try {
       return work();
     } catch (error) {
-      if (this.#place === "main" || this.#sqlite.inTransaction) throw error;
+      if (this.#backend === "main" || this.#sqlite.inTransaction) throw error;
       this.#failed(error);
       return work();
     }
@@ -184,12 +184,12 @@ export class Database implements Disposable {
 
   /** Continues in memory after an error of SQLite. Throws any other error, and every error of a tool. */
   #failed(error: unknown): void {
-    if (!isSqliteError(error) || this.#options.isTool === true) throw error;
-    this.#toMemory(error);
+    if (!isSqliteError(error) || this.#options.isExternalTool === true) throw error;
+    this.#failOver(error);
   }
 
   #statement(sql: string): Statement<unknown, Value[]> {
-    const text = sql.replaceAll("$.", `${this.#place}.`);
+    const text = sql.replaceAll("$.", `${this.#backend}.`);
     let statement = this.#statements.get(text);
     if (statement === undefined) {
       statement = this.#sqlite.prepare<unknown, Value[]>(text);
@@ -216,24 +216,26 @@ export class Database implements Disposable {
   }
 
   async #openFile(directory: string): Promise<void> {
-    const { log, isTool, refusal = null } = this.#options;
+    const { log, isExternalTool, refusal = null } = this.#options;
     const path = `${directory}/${FILE_NAME}`;
     try {
       if (refusal !== null) throw explain(refusal, directory);
-      if (isTool === true) checkAccess(path);
+      if (isExternalTool === true) checkAccess(path);
       try {
         this.#attach(path);
       } catch (error) {
-        if (!isCorrupt(error) || isTool === true) throw error;
-        await this.#setAside(path, error);
+        if (!isCorrupt(error) || isExternalTool === true) throw error;
+        await this.#quarantine(path, error);
         this.#attach(path);
       }
       this.#path = path;
-      this.#place = "disk";
+      this.#backend = "disk";
     } catch (error) {
       if (!(isSqliteError(error) || error instanceof SystemError)) throw error;
-      const problem = error instanceof SystemError ? error.message : `${path}: ${wordsOf(error)}`;
-      if (isTool === true) throw error instanceof SystemError ? error : unusable(path, error);
+      const problem =
+        error instanceof SystemError ? error.message : `${path}: ${describeError(error)}`;
+      if (isExternalTool === true)
+        throw error instanceof SystemError ? error : unusable(path, error);
       this.#problem = problem;
       log.error(`${problem}; sessions and waiting events are kept in memory only`);
       this.#detach();
@@ -262,7 +264,7 @@ export class Database implements Disposable {
       this.#sqlite.run(`PRAGMA disk.journal_size_limit=${JOURNAL_BYTES}`);
       this.#isDurable = null;
       this.#setDurable(true);
-      if (this.#options.isTool !== true) this.#migrate("disk", version);
+      if (this.#options.isExternalTool !== true) this.#migrate("disk", version);
       else if (version !== SCHEMA_VERSION) throw new OlderStore(path);
       this.#secret = this.#once<{ value: Uint8Array }>("SELECT value FROM disk.secret")[0]!.value;
     } finally {
@@ -287,7 +289,7 @@ export class Database implements Disposable {
   }
 
   /** Renames a damaged file instead of deleting it, so that its rows can still be recovered. */
-  async #setAside(path: string, error: unknown): Promise<void> {
+  async #quarantine(path: string, error: unknown): Promise<void> {
     this.#detach();
     const { rename } = await import("node:fs/promises");
     const { wallMs } = this.#options.clock.now();
@@ -297,7 +299,7 @@ export class Database implements Disposable {
       await rename(path + suffix, aside + suffix).catch(() => {});
     }
     this.#options.log.error(
-      `${path}: ${wordsOf(error)}; set aside as ${aside}, beginning with an empty one`,
+      `${path}: ${describeError(error)}; set aside as ${aside}, beginning with an empty one`,
     );
   }
 
@@ -329,13 +331,13 @@ export class Database implements Disposable {
     }
   }
 
-  #toMemory(error: unknown): void {
+  #failOver(error: unknown): void {
     const { log, clock } = this.#options;
-    this.#problem = `${this.#path}: ${wordsOf(error)}`;
+    this.#problem = `${this.#path}: ${describeError(error)}`;
     log.error(
       `${this.#problem}; going on in memory: what waits is lost if wgmon ends before the cause is`,
     );
-    this.#place = "main";
+    this.#backend = "main";
     if (this.#number("PRAGMA main.user_version") === 0) this.#migrate("main");
     // The rows of the outbox that are copied to memory. Others, such as those that a tool adds meanwhile,
     // stay in the file.
@@ -359,7 +361,7 @@ export class Database implements Disposable {
       this.#isCopied = true;
     } catch (lost) {
       if (!isSqliteError(lost)) throw lost;
-      log.error(`${this.#path}: what waited cannot be read either: ${wordsOf(lost)}`);
+      log.error(`${this.#path}: what waited cannot be read either: ${describeError(lost)}`);
       // Start after every sequence number in the file, in case it becomes readable again.
       const { wallMs } = clock.now();
       this.#sqlite.run("INSERT INTO main.sqlite_sequence VALUES ('events', ?)", [wallMs]);
@@ -370,26 +372,26 @@ export class Database implements Disposable {
   }
 
   #doMissed(): void {
-    this.#place = "disk";
+    this.#backend = "disk";
     try {
       for (const work of this.#missed) work();
     } finally {
-      this.#place = "main";
+      this.#backend = "main";
     }
   }
 
   #abandon(error: unknown): void {
     const path = this.#path!;
-    void this.#setAside(path, error);
+    void this.#quarantine(path, error);
   }
 
   #retry(): void {
-    if (this.#toDisk()) return;
+    if (this.#failBack()) return;
     this.#cancelRetry = this.#options.clock.after(RETRY_MS, () => this.#retry());
   }
 
   /** Copies the rows in memory back to the file. Returns whether that succeeded. */
-  #toDisk(): boolean {
+  #failBack(): boolean {
     const path = this.#path!;
     const tables = ["devices", "clock", "sessions", "targets", "dead_letters", "outbox"];
     try {
@@ -429,7 +431,7 @@ export class Database implements Disposable {
       if (isSqliteError(error) || error instanceof SystemError) return false;
       throw error;
     }
-    this.#place = "disk";
+    this.#backend = "disk";
     this.#problem = null;
     this.#missed = [];
     this.#options.log.info(`${path}: can be written again, and has all that was kept in memory`);
@@ -491,7 +493,7 @@ function checkAccess(path: string): void {
 }
 
 function unusable(path: string, error: unknown): SystemError {
-  return new SystemError(`open ${path}`, codeOf(error), wordsOf(error));
+  return new SystemError(`open ${path}`, codeOf(error), describeError(error));
 }
 
 function codeOf(error: unknown): string {
@@ -508,7 +510,7 @@ function isCorrupt(error: unknown): boolean {
 }
 
 /** SQLite's message, and what to do about it. */
-function wordsOf(error: unknown): string {
+function describeError(error: unknown): string {
   const code = codeOf(error);
   const message = error instanceof Error ? error.message : String(error);
   if (code === "SQLITE_CANTOPEN_SYMLINK") return `${message} (${IS_LINK})`;

@@ -8,7 +8,7 @@ import { type Device, formatEndpoint } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Change } from "../sessions/change.ts";
 import {
-  type Earlier,
+  type RestoredState,
   saved,
   type SavedSession,
   type Session,
@@ -27,13 +27,13 @@ const SAVE_SLICE = 200;
 const ENDED_LATELY_MS = 3_600_000;
 
 /** A change, its event, and the keys of the targets that receive it. */
-export interface Told {
+export interface ReportedEvent {
   readonly change: Change;
   readonly event: Event;
   readonly targets: readonly string[];
 }
 
-export class History {
+export class StateRecorder {
   readonly #store: Store;
   readonly #clock: Clock;
   /** Sessions that are already stored in their current state. A session that changes is a new object. */
@@ -51,8 +51,8 @@ export class History {
    *
    * @param watched names of devices; empty: all.
    */
-  earlier(watched: readonly string[]): Earlier | null {
-    const earlier = this.#store.earlier(this.#clock.now().wallMs - ENDED_LATELY_MS);
+  loadState(watched: readonly string[]): RestoredState | null {
+    const earlier = this.#store.loadState(this.#clock.now().wallMs - ENDED_LATELY_MS);
     if (earlier === null || watched.length === 0) return earlier;
     const isWatched = (name: string) => watched.includes(name);
     const ended = earlier.sessions.filter(({ device }) => !isWatched(device)).map(unwatched);
@@ -72,7 +72,11 @@ export class History {
    * @param devices all existing devices; null: unchanged.
    * @returns the sequence numbers of the events.
    */
-  record(told: readonly Told[], tracker: Tracker, devices: readonly Device[] | null): number[] {
+  record(
+    told: readonly ReportedEvent[],
+    tracker: Tracker,
+    devices: readonly Device[] | null,
+  ): number[] {
     const changes = told.map(({ change }) => change);
     const sessions = changes.flatMap((change) =>
       change.type === "peer.connected" || change.type === "peer.roamed"
@@ -87,14 +91,14 @@ export class History {
   }
 
   /** Saves the sessions if SAVE_MS has passed. */
-  keepUp(tracker: Tracker): void {
+  saveIfDue(tracker: Tracker): void {
     if (this.#clock.now().monotonicMs - this.#lastSaveMs < SAVE_MS) return;
     this.#lastSaveMs = this.#clock.now().monotonicMs;
     this.#save([...tracker.sessions], tracker);
   }
 
   /** Saves all sessions now. */
-  save(tracker: Tracker): void {
+  saveAll(tracker: Tracker): void {
     this.#cancelSave();
     this.#store.saveSessions(this.#unsaved([...tracker.sessions]));
   }
@@ -137,13 +141,13 @@ function endedSession(change: Change): EndedSession | null {
 }
 
 function unwatched(session: SavedSession): EndedSession {
-  const { peer, endpoint, startedAtMs, lastSignMs } = session;
+  const { peer, endpoint, startedAtMs, lastActivityMs } = session;
   return {
     ...session,
     publicKey: peer.publicKey,
     endpoint: endpoint === null ? null : formatEndpoint(endpoint),
-    endedAtMs: lastSignMs,
-    durationMs: Math.max(0, lastSignMs - startedAtMs),
+    endedAtMs: lastActivityMs,
+    durationMs: Math.max(0, lastActivityMs - startedAtMs),
     reason: "not-watched",
   };
 }

@@ -7,7 +7,7 @@ import type { ClockState, ClockStep } from "../base/wall-clock.ts";
 import { type Device, formatEndpoint, type Peer, type PublicKey } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { DisconnectReason } from "../sessions/change.ts";
-import { type Earlier, movedSession, type SavedSession } from "../sessions/tracker.ts";
+import { movedSession, type RestoredState, type SavedSession } from "../sessions/tracker.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import { targetKey } from "./target-key.ts";
 
@@ -37,7 +37,7 @@ export interface EndedSession {
 }
 
 /** The changes found by one scan. */
-export interface Record {
+export interface ScanWrite {
   /** Each with the keys of the targets that it is sent to. */
   readonly events: readonly { readonly event: Event; readonly targets: readonly string[] }[];
   readonly sessions: readonly SavedSession[];
@@ -47,7 +47,7 @@ export interface Record {
 }
 
 /** An event that is queued for a target. */
-export interface Waiting {
+export interface QueuedEvent {
   /** The sequence number of the event. */
   readonly seq: number;
   readonly event: Event;
@@ -69,7 +69,7 @@ export interface TargetState {
 }
 
 /** The backlog of one target, for display. */
-export interface Queue extends TargetState {
+export interface TargetBacklog extends TargetState {
   readonly target: string;
   readonly label: string;
   readonly waiting: number;
@@ -97,7 +97,7 @@ export interface EventQuery {
 }
 
 /** An event and its sequence number. */
-export interface Placed {
+export interface StoredEvent {
   readonly seq: number;
   readonly event: Event;
 }
@@ -117,11 +117,11 @@ export interface SessionQuery {
   readonly sinceMs: number | null;
   readonly isOpen: boolean | null;
   /** Only sessions after this one, in that order. */
-  readonly from: SessionPlace | null;
+  readonly from: SessionCursor | null;
   readonly limit: number;
 }
 
-export type SessionPlace = Pick<SessionRow, "startedAtMs" | "device" | "publicKey">;
+export type SessionCursor = Pick<SessionRow, "startedAtMs" | "device" | "publicKey">;
 
 /** An open session as it was last saved, or one that ended. */
 export interface SessionRow {
@@ -140,7 +140,7 @@ export interface SessionRow {
 }
 
 /** The bytes received from and sent to one peer in one slot. */
-export interface Traffic {
+export interface TrafficSums {
   readonly device: string;
   readonly publicKey: string;
   readonly rxBytes: number;
@@ -205,8 +205,8 @@ export class Store implements Disposable {
   }
 
   /** Changes when another process has written, and when the rows move between file and memory. */
-  get foreignVersion(): string {
-    return this.#database.foreignVersion;
+  get externalDataVersion(): string {
+    return this.#database.externalDataVersion;
   }
 
   /**
@@ -216,7 +216,7 @@ export class Store implements Disposable {
    *
    * @param endedAfterMs sessions that ended before this are left out.
    */
-  earlier(endedAfterMs: number): Earlier | null {
+  loadState(endedAfterMs: number): RestoredState | null {
     const devices = this.#database.get<{ state: string }>("SELECT state FROM $.devices");
     if (devices === null) return null;
     const sessions = this.#database.all<{ state: string }>(
@@ -246,7 +246,7 @@ export class Store implements Disposable {
    *
    * @returns the sequence numbers of the events.
    */
-  record({ events, sessions, ended, devices }: Record, nowMs: number): number[] {
+  record({ events, sessions, ended, devices }: ScanWrite, nowMs: number): number[] {
     return this.#database.write("now", () => {
       for (const session of sessions) this.#putSession(session);
       for (const session of ended) this.#endSession(session);
@@ -282,7 +282,7 @@ export class Store implements Disposable {
   // ---- The outbox ----
 
   /** The oldest events queued for the target, after the sequence number `after`. */
-  waiting(target: string, after: number, limit: number): Waiting[] {
+  waiting(target: string, after: number, limit: number): QueuedEvent[] {
     return this.#database
       .all<WaitingRow>(
         `SELECT seq, added_at_ms, message, body FROM $.outbox JOIN $.events USING (seq)
@@ -307,7 +307,7 @@ export class Store implements Disposable {
   }
 
   /** Marks events as parts of one digest, so that they stay together. */
-  join(target: string, seqs: readonly number[], message: string): void {
+  assignDigest(target: string, seqs: readonly number[], message: string): void {
     this.#database.write("soon", () => {
       for (const seq of seqs) {
         this.#database.run(
@@ -328,7 +328,13 @@ export class Store implements Disposable {
   }
 
   /** Moves events that will not be delivered from the outbox to the dead letters. */
-  bury(target: string, label: string, seqs: readonly number[], reason: string, atMs: number): void {
+  deadLetter(
+    target: string,
+    label: string,
+    seqs: readonly number[],
+    reason: string,
+    atMs: number,
+  ): void {
     this.#database.write("soon", () => {
       for (const seq of seqs) {
         this.#database.run(
@@ -367,8 +373,8 @@ export class Store implements Disposable {
   }
 
   /** The backlog of each target that has one, including targets that are no longer in the settings. */
-  queues(): Queue[] {
-    return this.#database.all<Queue>(
+  queues(): TargetBacklog[] {
+    return this.#database.all<TargetBacklog>(
       `SELECT target, coalesce(label, target) AS label, coalesce(failures, 0) AS failures, coalesce(retries, 0) AS retries,
          coalesce(next_at_ms, 0) AS nextAtMs, coalesce(reason, '') AS reason,
          count(*) AS waiting, min(added_at_ms) AS oldestAtMs
@@ -403,7 +409,7 @@ export class Store implements Disposable {
   }
 
   /** Puts dead letters back into the outbox, as if they had just been added. */
-  revive(
+  requeue(
     letters: readonly { readonly target: string; readonly seq: number }[],
     nowMs: number,
   ): void {
@@ -421,7 +427,7 @@ export class Store implements Disposable {
   }
 
   /** Deletes messages from the outbox and the dead letters. */
-  drop(rows: readonly { readonly target: string; readonly seq: number }[]): void {
+  deleteMessages(rows: readonly { readonly target: string; readonly seq: number }[]): void {
     this.#database.write("now", () => {
       for (const { target, seq } of rows) {
         this.#take(target, seq);
@@ -439,7 +445,7 @@ export class Store implements Disposable {
 
   // ---- History ----
 
-  events(query: EventQuery): Placed[] {
+  events(query: EventQuery): StoredEvent[] {
     const { order, from, limit, type, publicKey, sinceMs } = query;
     const conditions: string[] = [];
     const values: (string | number)[] = [];
@@ -488,7 +494,7 @@ export class Store implements Disposable {
   }
 
   /** Sequence numbers of the oldest stored event (null if no event is stored) and of the last event ever recorded. */
-  eventPlaces(): { readonly first: number | null; readonly last: number } {
+  eventSequenceRange(): { readonly first: number | null; readonly last: number } {
     const first = this.#database.get<{ first: number | null }>(
       "SELECT min(seq) AS first FROM $.events",
     )!.first;
@@ -530,7 +536,7 @@ export class Store implements Disposable {
   // ---- Traffic ----
 
   /** Adds traffic to the slot that contains `atMs`. */
-  addTraffic(traffic: readonly Traffic[], atMs: number): void {
+  addTraffic(traffic: readonly TrafficSums[], atMs: number): void {
     const slot = slotOf(atMs);
     this.#database.write("soon", () => {
       for (const { device, publicKey, rxBytes, txBytes } of traffic) {

@@ -6,24 +6,24 @@
 import type { Clock } from "../base/clock.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import type { Session } from "../sessions/tracker.ts";
-import { type Store, type Traffic as Row, TRAFFIC_SLOT_MS } from "./store.ts";
+import { type Store, TRAFFIC_SLOT_MS, type TrafficSums as Row } from "./store.ts";
 
 /** Peers written in one step, so that packets are not delayed. */
 const SLICE = 200;
 
 /** A session's counters when they were last written. */
-type Written = Pick<Session, "startedAtMs" | "rxBytes" | "txBytes">;
+type Baseline = Pick<Session, "startedAtMs" | "rxBytes" | "txBytes">;
 
 /** The part of a session that is needed here. */
-interface Counted extends Written {
+interface Counted extends Baseline {
   readonly device: string;
   readonly publicKey: string;
 }
 
-export class Traffic {
+export class TrafficRecorder {
   readonly #store: Pick<Store, "addTraffic">;
   readonly #clock: Clock;
-  #written = new Map<string, Written>();
+  #written = new Map<string, Baseline>();
   /** Rows of sessions that ended since the last write. */
   readonly #pending: Row[] = [];
   /** Rows that wait to be written, one slice at a time. */
@@ -43,7 +43,7 @@ export class Traffic {
   }
 
   /** Called periodically; writes when a new slot has begun. */
-  keepUp(sessions: Iterable<Session>): void {
+  flushIfDue(sessions: Iterable<Session>): void {
     const nowMs = this.#clock.now().wallMs;
     const isSame = Math.floor(nowMs / TRAFFIC_SLOT_MS) === Math.floor(this.#atMs / TRAFFIC_SLOT_MS);
     if (!isSame) this.save(sessions);
@@ -78,7 +78,7 @@ export class Traffic {
   }
 
   /** Shuts down: writes all growth synchronously. */
-  finish(sessions: Iterable<Session>): void {
+  flush(sessions: Iterable<Session>): void {
     this.save(sessions);
     while (this.#slices.length > 0) this.#writeSlice();
   }
@@ -102,7 +102,7 @@ export class Traffic {
 }
 
 /** Returns no row if nothing was received or sent. */
-function growth(now: Counted, written: Written | undefined): Row[] {
+function growth(now: Counted, written: Baseline | undefined): Row[] {
   const isSame = written !== undefined && written.startedAtMs === now.startedAtMs;
   const before = isSame ? written : { rxBytes: 0, txBytes: 0 };
   const rxBytes = Math.max(0, now.rxBytes - before.rxBytes);

@@ -13,11 +13,11 @@ import type { Monitor } from "../capture/capture.ts";
 import { groupOwner } from "../capture/nflog.ts";
 import { PROTOCOL_UDP } from "../capture/packet.ts";
 import { readProgram } from "../firewall/firewall-manager.ts";
-import { tableOf } from "../firewall/nft-rules.ts";
+import { tableName } from "../firewall/nft-rules.ts";
 import {
   type Firewall,
   groupsOf,
-  loggingsOf,
+  matchingLogRules,
   parseIptables,
   parseNft,
   portSetsOf,
@@ -203,7 +203,7 @@ export function judgeRules(
 ): Finding[] {
   const { group, isManaged, isRunning, devices, hasIpv6 } = context;
   if (isManaged && !isRunning) {
-    return [ok(`wgmon will load table ${tableOf(group)} when it runs (manage-rules)`)];
+    return [ok(`wgmon will load table ${tableName(group)} when it runs (manage-rules)`)];
   }
   const groups = groupsOf(firewalls);
   const load = isManaged
@@ -222,7 +222,7 @@ export function judgeRules(
   if (listening.length === 0) return [ok(`there are rules that log to group ${group}`)];
   return listening.map(({ name, listenPort: port }) => {
     const found = (version: 4 | 6) =>
-      loggingsOf(firewalls, { port, version }).filter((each) => each.group === group);
+      matchingLogRules(firewalls, { port, version }).filter((each) => each.group === group);
     const [ipv4, ipv6] = [found(4), found(6)];
     if (ipv4.length + ipv6.length === 0) {
       return problem(

@@ -236,7 +236,7 @@ const parts = {
     const devices = new Devices([], kernel, kernel);
     const tracker = new Tracker({ idleTimeoutMs: () => 1, holdMs: 0, announceExisting: true });
     for (let look = 0; look < 20; look++) {
-      tracker.observe(await devices.look(null), { wallMs: look, monotonicMs: look });
+      tracker.observe(await devices.scan(null), { wallMs: look, monotonicMs: look });
     }
     return process.memoryUsage.rss() / 1e6;
   },

@@ -86,7 +86,7 @@ async function measureLook(note: Note, what: string, shows: number): Promise<voi
   const times: number[] = [];
   for (let count = 0; count < LOOKS; count++) {
     const startMs = performance.now();
-    await devices.look(null);
+    await devices.scan(null);
     times.push(performance.now() - startMs);
   }
   note(figure(`${what}: the first look`, "ms", times[0]!));

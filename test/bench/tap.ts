@@ -18,7 +18,7 @@ import {
   closePacketSocket,
   openPacketSocket,
 } from "../../src/capture/packet-socket.ts";
-import { nftRemoval, nftRules, tableOf } from "../../src/firewall/nft-rules.ts";
+import { nftRemoval, nftRules, tableName } from "../../src/firewall/nft-rules.ts";
 import { AF_INET, SOCK_DGRAM } from "../../src/platform/constants.ts";
 import { data } from "../support/packets.ts";
 import { untilRuns } from "../support/until.ts";
@@ -54,7 +54,7 @@ const VARIANTS: Readonly<Record<string, Setup>> = {
   "incoming tap, drops all": async () => openTap(DROP_ALL, { isOutgoing: false }),
   "outgoing tap, responses": async () => openTap(sentFilter(), { isOutgoing: true }),
   "output rule, logs responses": async () =>
-    await loadRules(`table ${tableOf(GROUP)} {
+    await loadRules(`table ${tableName(GROUP)} {
       chain output {
         type filter hook output priority 10; policy accept;
         udp sport ${PORT} @th,64,32 0x02000000 log group ${GROUP} snaplen 192 queue-threshold 1

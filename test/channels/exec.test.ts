@@ -8,7 +8,7 @@ import fc from "fast-check";
 
 import { createExec } from "../../src/channels/exec.ts";
 import { json } from "../../src/channels/formats/json.ts";
-import type { Message, Verdict } from "../../src/delivery/target.ts";
+import type { DeliveryResult, Message } from "../../src/delivery/target.ts";
 import { anEvent, hostileMessage, messageOf } from "../support/events.ts";
 import { ALICE, peer } from "../support/peers.ts";
 import { until, withLimit } from "../support/until.ts";
@@ -24,7 +24,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const file = (name: string): string => `${folder}/${name}`;
 const content = (name: string): string => readFileSync(file(name), "utf8");
-const retry = (reason: string): Verdict => ({ type: "retry", reason, afterMs: null });
+const retry = (reason: string): DeliveryResult => ({ type: "retry", reason, afterMs: null });
 
 interface Options {
   readonly message?: Message;
@@ -33,14 +33,14 @@ interface Options {
 }
 
 /** Runs one attempt with a program that is a line of shell. */
-async function run(script: string, options: Options = {}): Promise<Verdict> {
+async function run(script: string, options: Options = {}): Promise<DeliveryResult> {
   return await attempt(["/bin/sh", "-c", script, "sh", folder], options);
 }
 
 async function attempt(
   command: readonly [string, ...string[]],
   { message = messageOf(event), timeoutMs = 10_000, signal = never }: Options = {},
-): Promise<Verdict> {
+): Promise<DeliveryResult> {
   return await createExec({ command, label: "exec test", timeoutMs }).attempt(message, signal);
 }
 
@@ -188,7 +188,7 @@ describe("what its end means", () => {
     [`${noise} printf 'no newline' >&2; exit 3`, retry("exit code 3: no newline")],
     ["kill -TERM $$", retry("killed by SIGTERM")],
     ["echo oh >&2; kill -SEGV $$", retry("killed by SIGSEGV: oh")],
-  ] satisfies [string, Verdict][])("%s", async (script, verdict) => {
+  ] satisfies [string, DeliveryResult][])("%s", async (script, verdict) => {
     expect(await run(script)).toEqual(verdict);
   });
 

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { proxyFor } from "../../src/channels/proxy.ts";
-import type { Verdict } from "../../src/delivery/target.ts";
+import type { DeliveryResult } from "../../src/delivery/target.ts";
 
 const PASSWORD = "s3cr3tpw";
 const CHANNEL = new URL("../../src/channels/webhook.ts", import.meta.url).pathname;
@@ -152,10 +152,10 @@ const event = { id: "evt_1" };
 const verdict = await createWebhook(options).attempt({ id: "evt_1", events: [event] }, new AbortController().signal);
 console.log(JSON.stringify(verdict));`;
 
-async function verdict(url: string, env: Env): Promise<Verdict> {
+async function verdict(url: string, env: Env): Promise<DeliveryResult> {
   const text = await run(ATTEMPT, env, url);
   expect(text).not.toContain(PASSWORD);
-  return JSON.parse(text) as Verdict;
+  return JSON.parse(text) as DeliveryResult;
 }
 
 describe("what a proxy refuses is tried again, and the reason names it", () => {
@@ -175,7 +175,7 @@ describe("what a proxy refuses is tried again, and the reason names it", () => {
     own.answer = `HTTP/1.1 ${status}\r\ncontent-length: 0\r\n\r\n`;
     const https_proxy = `http://ops:${PASSWORD}@${own.place}`;
     const expected = { type: "retry", reason: `proxy ${own.place}: ${reason}`, afterMs: null };
-    expect(await verdict(https, { https_proxy })).toEqual(expected as Verdict);
+    expect(await verdict(https, { https_proxy })).toEqual(expected as DeliveryResult);
   });
 
   test.each([

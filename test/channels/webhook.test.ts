@@ -10,7 +10,7 @@ import type { Format } from "../../src/channels/formats/format.ts";
 import { json } from "../../src/channels/formats/json.ts";
 import { SigningSecret, verify } from "../../src/channels/signature.ts";
 import { createWebhook, judge, type WebhookOptions } from "../../src/channels/webhook.ts";
-import type { Channel, Verdict } from "../../src/delivery/target.ts";
+import type { Channel, DeliveryResult } from "../../src/delivery/target.ts";
 import { fullPort } from "../support/backlog.ts";
 import { HandClock } from "../support/clock.ts";
 import { anEvent, messageOf } from "../support/events.ts";
@@ -25,8 +25,8 @@ const SECRET = "s3cr3t";
 const LABEL = "webhook http://hooks.example.net/...";
 const never = new AbortController().signal;
 
-const delivered: Verdict = { type: "delivered" };
-const retry = (reason: string): Verdict => ({ type: "retry", reason, afterMs: null });
+const delivered: DeliveryResult = { type: "delivered" };
+const retry = (reason: string): DeliveryResult => ({ type: "retry", reason, afterMs: null });
 
 const event = anEvent("device.added");
 const message = messageOf(event);
@@ -37,7 +37,7 @@ function webhook(url: string, options: Partial<WebhookOptions> = {}): Channel {
 }
 
 /** The verdict when a receiver answers so. */
-async function verdictOn(answer: Answer, timeoutMs = REPORT_MS): Promise<Verdict> {
+async function verdictOn(answer: Answer, timeoutMs = REPORT_MS): Promise<DeliveryResult> {
   using receiver = new Receiver();
   receiver.answer = answer;
   return await webhook(receiver.url(), { timeoutMs }).attempt(message, never);
@@ -47,7 +47,7 @@ async function verdictOn(answer: Answer, timeoutMs = REPORT_MS): Promise<Verdict
 async function verdictOnRaw(
   answer: (client: Client) => void,
   options: Partial<WebhookOptions> = {},
-): Promise<Verdict> {
+): Promise<DeliveryResult> {
   using receiver = new RawReceiver(answer);
   return await webhook(receiver.url(), { timeoutMs: REPORT_MS, ...options }).attempt(
     message,
@@ -58,7 +58,7 @@ async function verdictOnRaw(
 /** A format whose judge says what it was given. */
 const talkative: Format = {
   ...json,
-  judge: (status, body) => ({ type: "drop", reason: `${status} ${body}` }),
+  interpretResponse: (status, body) => ({ type: "drop", reason: `${status} ${body}` }),
 };
 
 describe("what is sent", () => {
@@ -397,13 +397,13 @@ describe("a format that judges the body", () => {
     receiver.answer = () => answers.shift()!;
     const format: Format = {
       ...json,
-      judge: (_status, body) => {
+      interpretResponse: (_status, body) => {
         if (body === "gone") return { type: "stop", reason: "gone" };
         return body.startsWith("error") ? { type: "retry", reason: body, afterMs: 1 } : null;
       },
     };
     const channel = webhook(receiver.url(), { format });
-    const verdicts: Verdict[] = [];
+    const verdicts: DeliveryResult[] = [];
     while (answers.length > 0) verdicts.push(await channel.attempt(message, never));
     expect(verdicts).toEqual([
       { type: "retry", reason: "error 429", afterMs: 1 },
@@ -445,11 +445,11 @@ describe("a format that judges the body", () => {
 
   test("gets what has come when the time is up", async () => {
     const say = (client: Client): void => client.write("HTTP/1.1 200 OK\r\n\r\nabc");
-    const hasBody = (verdict: Verdict) => !Bun.deepEquals(verdict, retry("timeout"));
+    const hasBody = (verdict: DeliveryResult) => !Bun.deepEquals(verdict, retry("timeout"));
     const verdictBy = (format: Format) =>
       withLimit(50, (timeoutMs) => verdictOnRaw(say, { format, timeoutMs }), hasBody);
     expect(await verdictBy(talkative)).toEqual({ type: "drop", reason: "200 abc" });
-    expect(await verdictBy({ ...json, judge: () => null })).toEqual(delivered);
+    expect(await verdictBy({ ...json, interpretResponse: () => null })).toEqual(delivered);
   });
 
   test("gets the beginning of an endless one, which is broken off", async () => {
@@ -547,7 +547,7 @@ describe("when there is no answer", () => {
   });
 
   test("a head that never ends, slowly or fast, or never begins", async () => {
-    const slowly = (data: string): Promise<Verdict> =>
+    const slowly = (data: string): Promise<DeliveryResult> =>
       verdictOnRaw(
         (client) => {
           client.write("HTTP/1.1 ");
@@ -685,7 +685,7 @@ test("no verdict repeats any part of the URL, a Location or a body", async () =>
     url.password = SECRET;
     return url.href;
   };
-  const verdicts: Verdict[] = [];
+  const verdicts: DeliveryResult[] = [];
   for (const status of [200, 301, 400, 401, 403, 404, 405, 410, 429, 500, 503]) {
     receiver.answer = { status, headers: { location: `/${SECRET}` }, body: SECRET };
     verdicts.push(await webhook(hide(receiver.url())).attempt(message, never));
@@ -731,7 +731,7 @@ function signed({ headers }: Received) {
 }
 
 /** Attempts until the receiver learns that its endless body is not wanted. */
-async function expectBroken(format: Format, verdict: Verdict): Promise<void> {
+async function expectBroken(format: Format, verdict: DeliveryResult): Promise<void> {
   using receiver = new Receiver();
   receiver.answer = "endless-body";
   const channel = webhook(receiver.url(), { format });

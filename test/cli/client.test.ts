@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { SystemError } from "../../src/base/errors.ts";
-import { Daemon, Lost, NotRunning } from "../../src/cli/client.ts";
+import { ConnectionLost, DaemonClient, DaemonNotRunning } from "../../src/cli/client.ts";
 import { problem } from "../../src/http/problem.ts";
 
 const SOON = { answerMs: 300, silenceMs: 300 };
@@ -46,14 +46,14 @@ function say(...answer: readonly (string | null)[]): void {
   );
 }
 
-async function failure(daemon = new Daemon(path, SOON)): Promise<SystemError> {
+async function failure(daemon = new DaemonClient(path, SOON)): Promise<SystemError> {
   const error: unknown = await daemon.get("/v1/status?x=y").catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(SystemError);
   return error as SystemError;
 }
 
 /** Until it ends or fails. */
-async function followed(daemon = new Daemon(path, SOON)) {
+async function followed(daemon = new DaemonClient(path, SOON)) {
   let text = "";
   try {
     for await (const piece of daemon.follow("/v1/stream")) text += piece;
@@ -66,32 +66,34 @@ async function followed(daemon = new Daemon(path, SOON)) {
 
 test("an answer is what it says", async () => {
   serve((request) => Response.json({ asked: new URL(request.url).pathname }));
-  expect(await new Daemon(path).get<unknown>("/v1/peers?limit=1")).toEqual({ asked: "/v1/peers" });
+  expect(await new DaemonClient(path).get<unknown>("/v1/peers?limit=1")).toEqual({
+    asked: "/v1/peers",
+  });
 });
 
 test("nobody there: no socket, one that was left behind, a file", async () => {
-  expect(await failure(new Daemon(path))).toBeInstanceOf(NotRunning);
-  expect((await failure(new Daemon(path))).message).toBe(
+  expect(await failure(new DaemonClient(path))).toBeInstanceOf(DaemonNotRunning);
+  expect((await failure(new DaemonClient(path))).message).toBe(
     `ask wgmon at ${path}: ENOENT (wgmon is not running here)`,
   );
   const left = `Bun.serve({unix: ${JSON.stringify(path)}, fetch: () => new Response("")}); process.kill(process.pid, "SIGKILL")`;
   Bun.spawnSync([process.execPath, "-e", left]);
-  expect(await failure(new Daemon(path))).toBeInstanceOf(NotRunning);
+  expect(await failure(new DaemonClient(path))).toBeInstanceOf(DaemonNotRunning);
   rmSync(path);
   writeFileSync(path, "");
-  expect(await failure(new Daemon(path))).toBeInstanceOf(NotRunning);
-  expect((await followed()).error).toBeInstanceOf(NotRunning);
+  expect(await failure(new DaemonClient(path))).toBeInstanceOf(DaemonNotRunning);
+  expect((await followed()).error).toBeInstanceOf(DaemonNotRunning);
 });
 
 test("a refusal in its own words; where it cannot just now, it may later", async () => {
   serve(() => problem(422, { detail: "the place is none of ours" }));
   const refused = await failure();
-  expect(refused).not.toBeInstanceOf(Lost);
+  expect(refused).not.toBeInstanceOf(ConnectionLost);
   expect(refused.message).toBe("ask wgmon for /v1/status: the place is none of ours (422)");
   servers.pop()!.stop(true);
   rmSync(path, { force: true });
   serve(() => problem(503));
-  expect(await failure()).toBeInstanceOf(Lost);
+  expect(await failure()).toBeInstanceOf(ConnectionLost);
   expect((await followed()).error?.message).toBe(
     "ask wgmon for /v1/stream: Service Unavailable (503)",
   );
@@ -103,7 +105,7 @@ test.each<[string, readonly (string | null)[]]>([
 ])("hangs: %s", async (_name, answer) => {
   say(...answer);
   const error = await failure();
-  expect(error).toBeInstanceOf(Lost);
+  expect(error).toBeInstanceOf(ConnectionLost);
   expect(error.message).toBe(`ask wgmon at ${path}: no answer (it hangs, or is stopped)`);
 });
 
@@ -112,7 +114,7 @@ test.each<[string, readonly (string | null)[]]>([
   ["in its answer", ['HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"a":', null]],
 ])("goes away %s", async (_name, answer) => {
   say(...answer);
-  expect(await failure()).toBeInstanceOf(Lost);
+  expect(await failure()).toBeInstanceOf(ConnectionLost);
 });
 
 test("nonsense is nonsense, not a bug", async () => {
@@ -129,14 +131,14 @@ test("a stream comes in pieces, and ends when the other side ends it", async () 
   rmSync(path, { force: true });
   say(head + chunk("one"), null);
   // The last piece may be lost with it.
-  expect((await followed()).error).toBeInstanceOf(Lost);
+  expect((await followed()).error).toBeInstanceOf(ConnectionLost);
 });
 
 test("a stream that says nothing any more is lost", async () => {
   say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n");
   const { text, error } = await followed();
   expect(text).toBe("one");
-  expect(error).toBeInstanceOf(Lost);
+  expect(error).toBeInstanceOf(ConnectionLost);
   expect(error?.message).toContain("no answer");
 });
 

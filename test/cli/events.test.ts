@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
-import { Lost, NotRunning } from "../../src/cli/client.ts";
+import { ConnectionLost, DaemonNotRunning } from "../../src/cli/client.ts";
 import { followEvents, printEvents } from "../../src/cli/events.ts";
 import type { EventsRequest } from "../../src/config/config.ts";
 import { asked, type Printed, printed } from "../support/asked.ts";
@@ -143,8 +143,8 @@ describe("--follow", () => {
   test("goes on behind the last one that was told, and says when it waits", async () => {
     const { output, places } = await follow([
       [`retry: 2000\n\n${message(6)}id: 7\n`, message(7).slice(6), message(8).slice(0, 20)],
-      new NotRunning("ask", "ENOENT"),
-      new Lost("ask", "no answer"),
+      new DaemonNotRunning("ask", "ENOENT"),
+      new ConnectionLost("ask", "no answer"),
       [message(8)],
       [],
     ]);

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
 import { ConfigError } from "../../src/base/errors.ts";
 import { printEvents } from "../../src/cli/events.ts";
-import { checkDevices, peersNamed, targetKeyOf, unknownPeer } from "../../src/cli/find-peers.ts";
+import { checkDevices, findPeers, peerNotFound, targetKeyOf } from "../../src/cli/find-peers.ts";
 import { printSessions } from "../../src/cli/sessions.ts";
 import { printStatus } from "../../src/cli/status.ts";
 import type { EventsRequest } from "../../src/config/config.ts";
@@ -45,7 +45,7 @@ describe("--peer", () => {
     ["what nothing is called", "alcie", [], true],
     ["a key that no peer ever had", keyOf(41), [], false],
   ])("%s", async (_what, word, keys, isName) => {
-    expect(await peersNamed(asked(source), word)).toEqual({ keys: [...keys], isName });
+    expect(await findPeers(asked(source), word)).toEqual({ keys: [...keys], isName });
   });
 
   test("a name is found among any number of peers whose names contain it", async () => {
@@ -53,9 +53,9 @@ describe("--peer", () => {
     source.found.set("wg0", { device: device(), peers });
     for (const [n, { publicKey }] of peers.entries()) source.names.set(publicKey, `peer-${n}`);
     const answers = asked(source);
-    expect((await peersNamed(answers, "peer-1")).keys).toEqual([keyOf(1)]);
-    expect((await peersNamed(answers, "peer-")).keys).toEqual([]);
-    expect((await unknownPeer(answers, "pear-2499")).message).toContain("did you mean peer-2499?");
+    expect((await findPeers(answers, "peer-1")).keys).toEqual([keyOf(1)]);
+    expect((await findPeers(answers, "peer-")).keys).toEqual([]);
+    expect((await peerNotFound(answers, "pear-2499")).message).toContain("did you mean peer-2499?");
   });
 
   test("any number of removed peers is looked through", async () => {
@@ -68,7 +68,7 @@ describe("--peer", () => {
     }));
     source.record(events);
     for (const n of [0, 250, 499]) {
-      expect((await peersNamed(asked(source), `old-${n}`)).keys).toEqual([keyOf(1000 + n)]);
+      expect((await findPeers(asked(source), `old-${n}`)).keys).toEqual([keyOf(1000 + n)]);
     }
   });
 
@@ -95,7 +95,7 @@ describe("--peer", () => {
               (thrown: unknown) => thrown,
             );
             expect(error).toBeInstanceOf(ConfigError);
-            return (error as ConfigError).problems[0];
+            return (error as ConfigError).errors[0];
           }),
         );
       };

@@ -45,7 +45,7 @@ beforeEach(async () => {
     nextAtMs: NOW_MS + 90_000,
     reason: "503",
   });
-  store.bury("ops", OPS, [1, 5], "404: not found, check the URL", at(5));
+  store.deadLetter("ops", OPS, [1, 5], "404: not found, check the URL", at(5));
 });
 
 afterEach(() => store[Symbol.dispose]());

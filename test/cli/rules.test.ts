@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { SystemError } from "../../src/base/errors.ts";
 import { type RulesRequest, runRules } from "../../src/cli/rules.ts";
 import { iptablesRules, nftRules } from "../../src/firewall/nft-rules.ts";
-import type { LookResult } from "../../src/kernel/devices.ts";
+import type { ScanResult } from "../../src/kernel/devices.ts";
 import { fakeLook } from "../support/looks.ts";
 
 interface Run {
@@ -18,13 +18,13 @@ interface Run {
 
 async function run(
   request: Partial<RulesRequest> & Pick<RulesRequest, "action">,
-  { look = fakeLook(51820), failure }: { look?: LookResult; failure?: Error } = {},
+  { look = fakeLook(51820), failure }: { look?: ScanResult; failure?: Error } = {},
 ): Promise<Run> {
   const [printed, complaints, scripts]: string[][] = [[], [], []];
   const exitCode = await runRules(
     { devices: [], group: 1, ...request },
     {
-      devices: { look: async () => look },
+      devices: { scan: async () => look },
       print: (line) => printed!.push(line),
       complain: (text) => complaints!.push(text),
       async nft(_operation, script) {

@@ -265,7 +265,7 @@ describe("the settings file", () => {
       expect(setting.tomlTypes).toContain(typeof items[0] as "string");
       expect(setting.read(String(items[0]))).toHaveProperty("value");
       // What stands there where there is a default is that default.
-      if (setting.initial !== null) expect(parse(line).settings).toEqual(parse("").settings);
+      if (setting.defaultValue !== null) expect(parse(line).settings).toEqual(parse("").settings);
     });
   }
 
@@ -282,11 +282,13 @@ describe("the settings file", () => {
       env: {},
       hostname: "gw1",
       readFile: (path) =>
-        path === SETTINGS ? { text, mode: { bits: 0o644, isOurs: true, isRegular: true } } : null,
+        path === SETTINGS
+          ? { text, mode: { bits: 0o644, isOwnedByUsOrRoot: true, isRegular: true } }
+          : null,
       folderOpenToOthers: () => null,
     });
     if (command.type !== "run") throw new Error(command.type);
-    const { settings, notes } = command;
-    return { settings: { ...settings, file: null }, notes };
+    const { settings, warnings } = command;
+    return { settings: { ...settings, file: null }, warnings };
   }
 });

@@ -26,7 +26,7 @@ beforeEach(async () => {
   source.names.set(ALICE, "al\u001b[2Jice");
   source.connect("wg0", alice, {
     startedAtMs: wallMs - 7_200_000,
-    lastSign: { wallMs: wallMs - 3000, monotonicMs: 0 },
+    lastActivity: { wallMs: wallMs - 3000, monotonicMs: 0 },
     roams: 2,
   });
   source.speeds.set(ALICE, { rxBytesPerSecond: 12_345, txBytesPerSecond: 6 });

@@ -11,15 +11,15 @@ import { json } from "../../src/channels/formats/json.ts";
 import { createWebhook } from "../../src/channels/webhook.ts";
 import { receive } from "../../src/cli/receive.ts";
 import { testTargets } from "../../src/cli/test-webhook.ts";
-import type { Message, Target, Verdict } from "../../src/delivery/target.ts";
-import { isSelected, type Selection } from "../../src/events/event-filter.ts";
+import type { DeliveryResult, Message, Target } from "../../src/delivery/target.ts";
+import { type EventFilter, matchesFilter } from "../../src/events/event-filter.ts";
 import { EventSchema } from "../../src/events/event-schema.ts";
 import { HandClock } from "../support/clock.ts";
 import { eventTypes } from "../support/events.ts";
 import { type Answer, Receiver } from "../support/receiver.ts";
 
 /** And how long it takes; left out: 7. */
-type TimedVerdict = Verdict & { readonly ms?: number };
+type TimedVerdict = DeliveryResult & { readonly ms?: number };
 
 const DELIVERED: TimedVerdict = { type: "delivered" };
 
@@ -30,12 +30,12 @@ class FakeTarget implements Target {
   readonly messages: Message[] = [];
   readonly #verdicts: readonly TimedVerdict[];
   readonly #clock: HandClock;
-  readonly #selection: Partial<Selection>;
+  readonly #selection: Partial<EventFilter>;
 
   constructor(
     clock: HandClock,
     verdicts: readonly TimedVerdict[] = [],
-    selection: Partial<Selection> = {},
+    selection: Partial<EventFilter> = {},
   ) {
     this.#clock = clock;
     this.#verdicts = verdicts;
@@ -44,7 +44,7 @@ class FakeTarget implements Target {
 
   readonly channel = {
     name: "ops (json https://hooks.example.net/...)",
-    attempt: (message: Message): Promise<Verdict> => {
+    attempt: (message: Message): Promise<DeliveryResult> => {
       const verdict = this.#verdicts[this.messages.length] ?? DELIVERED;
       this.messages.push(message);
       this.#clock.advance(verdict.ms ?? 7);
@@ -53,7 +53,7 @@ class FakeTarget implements Target {
   };
 
   accepts(event: Parameters<Target["accepts"]>[0]): boolean {
-    return isSelected(event, { events: [], devices: [], peers: [], ...this.#selection });
+    return matchesFilter(event, { events: [], devices: [], peers: [], ...this.#selection });
   }
 
   get types(): string[] {
@@ -72,7 +72,7 @@ async function tested(clock: HandClock, ...targets: readonly Target[]) {
 /** The lines about one target. */
 async function linesOn(
   verdicts: readonly TimedVerdict[],
-  selection: Partial<Selection> = {},
+  selection: Partial<EventFilter> = {},
 ): Promise<readonly string[]> {
   const clock = new HandClock();
   return (await tested(clock, new FakeTarget(clock, verdicts, selection))).lines.slice(1);
@@ -214,14 +214,14 @@ describe("the rest is not sent", () => {
   });
 
   test("but there is none after the last", async () => {
-    const verdict: Verdict = { type: "stop", reason: "410: the target is gone" };
+    const verdict: DeliveryResult = { type: "stop", reason: "410: the target is gone" };
     const lines = await linesOn([DELIVERED, DELIVERED, DELIVERED, DELIVERED, verdict]);
     expect(lines).toHaveLength(5);
   });
 });
 
 describe("a filter", () => {
-  const few: Partial<Selection> = { events: ["peer.connected", "peer.roamed"] };
+  const few: Partial<EventFilter> = { events: ["peer.connected", "peer.roamed"] };
 
   test("of types: all are sent, and those that it leaves out are named", async () => {
     const lines = await linesOn([], few);
@@ -231,7 +231,7 @@ describe("a filter", () => {
     );
   });
 
-  test.each<Partial<Selection>>([
+  test.each<Partial<EventFilter>>([
     { devices: ["wg0"] },
     { peers: ["alice"] },
     { ...few, peers: ["alice"] },

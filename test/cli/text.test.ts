@@ -91,9 +91,14 @@ describe("a table", () => {
     readonly bytes: number;
   }
   const columns: readonly Column<Row>[] = [
-    { title: "NAME", cell: ({ name }) => peerName({ name, publicKey: ALICE }), rank: 0, least: 6 },
-    { title: "PLACE", cell: ({ place }) => place, rank: 2, style: () => "green" },
-    { title: "BYTES", cell: (row) => bytes(row.bytes), rank: 1, isNumber: true, min: 8 },
+    {
+      title: "NAME",
+      cell: ({ name }) => peerName({ name, publicKey: ALICE }),
+      priority: 0,
+      shrinkTo: 6,
+    },
+    { title: "PLACE", cell: ({ place }) => place, priority: 2, style: () => "green" },
+    { title: "BYTES", cell: (row) => bytes(row.bytes), priority: 1, isNumber: true, minWidth: 8 },
   ];
   const rows: readonly Row[] = [
     { name: "alice", place: "192.0.2.1:51820", bytes: 2048 },

@@ -7,15 +7,15 @@ import fc from "fast-check";
 import type { Key } from "../../src/cli/keys.ts";
 import { coloured, plain } from "../../src/cli/text.ts";
 import {
+  clampOffset,
   type Drawing,
-  drawn,
   firstView,
+  handleKey,
   peersPath,
-  pressed,
-  type Shown,
+  render,
   tableRows,
+  type TopData,
   type View,
-  withinTotal,
 } from "../../src/cli/top-view.ts";
 import type { PeerView } from "../../src/http/view.ts";
 import { anEvent, hostileText } from "../support/events.ts";
@@ -67,7 +67,7 @@ const never = peerView({
   lastHandshakeAt: null,
 });
 
-function shownOf(peers: readonly PeerView[], total = peers.length): Shown {
+function shownOf(peers: readonly PeerView[], total = peers.length): TopData {
   const target = { key: "ops", label: "ops", oldestAt: null, failures: 0, reason: null, dead: 0 };
   const device = { publicKey: null, listenPort: 51820, peers: 2, connected: 1 };
   return {
@@ -110,7 +110,7 @@ const drawing = (fields: Partial<Drawing> = {}): Drawing => ({
 
 const first = firstView(null);
 const screen = (view: View, fields: Partial<Drawing> = {}) =>
-  `\n${drawn(view, drawing(fields)).join("\n")}\n`;
+  `\n${render(view, drawing(fields)).join("\n")}\n`;
 
 describe("the screen", () => {
   test("of 80 by 24", () => {
@@ -166,23 +166,23 @@ describe("the screen", () => {
   test("while wgmon is gone, filtered, with something being typed", () => {
     const view = { ...first, search: "al", prompt: "al", device: "wg0", connectedOnly: true };
     const shown = shownOf([peerView()], 40);
-    const lines = drawn(view, drawing({ shown }));
+    const lines = render(view, drawing({ shown }));
     expect(lines[2]).toBe(
       "1-1 of 40 peers by SINCE, descending; device wg0; connected only; filter: al",
     );
     expect(lines.at(-1)).toBe("filter: al_   Enter: keep it, Esc: drop it");
-    const gone = drawn(view, drawing({ shown, problem: "wgmon is gone; waiting for it" }));
+    const gone = render(view, drawing({ shown, problem: "wgmon is gone; waiting for it" }));
     expect(gone[2]).toBe("wgmon is gone; waiting for it");
     expect(gone.with(2, lines[2]!)).toEqual(lines);
   });
 
   test("before the first answer, and with help", () => {
-    expect(drawn(first, drawing({ shown: null })).slice(0, 3)).toEqual([
+    expect(render(first, drawing({ shown: null })).slice(0, 3)).toEqual([
       "wgmon",
       "",
       "0 peers by SINCE, descending",
     ]);
-    const help = drawn({ ...first, hasHelp: true }, drawing());
+    const help = render({ ...first, hasHelp: true }, drawing());
     for (const key of ["s, right", "r ", "/ ", "d ", "c ", "home", "Ctrl-L", "q, "]) {
       expect(help.some((line) => line.startsWith(key))).toBe(true);
     }
@@ -211,7 +211,7 @@ describe("the screen", () => {
             events: [{ seq: 1, event: anEvent("peer.connected", { name: text, device: text }) }],
           };
           const view = { ...first, hasHelp, search: text, device: text };
-          const lines = drawn(view, drawing({ shown, columns, rows, paint: coloured }));
+          const lines = render(view, drawing({ shown, columns, rows, paint: coloured }));
           expect(lines).toHaveLength(rows);
           for (const line of lines) {
             const bare = Bun.stripANSI(line);
@@ -230,7 +230,7 @@ describe("the keys", () => {
     keys.reduce<View>((view, key) => {
       // Those of one letter are what they type.
       const isNamed = key.length > 1;
-      const next = pressed(view, isNamed ? (key as Key) : { text: key }, at);
+      const next = handleKey(view, isNamed ? (key as Key) : { text: key }, at);
       if (typeof next === "string") throw new Error(next);
       return next;
     }, first);
@@ -265,11 +265,11 @@ describe("the keys", () => {
   });
 
   test("what ends it, stops it, draws it anew", () => {
-    expect(pressed(first, { text: "q" }, at)).toBe("quit");
+    expect(handleKey(first, { text: "q" }, at)).toBe("quit");
     for (const view of [first, after("/")]) {
-      expect(pressed(view, "ctrl-c", at)).toBe("quit");
-      expect(pressed(view, "ctrl-z", at)).toBe("suspend");
-      expect(pressed(view, "ctrl-l", at)).toBe("redraw");
+      expect(handleKey(view, "ctrl-c", at)).toBe("quit");
+      expect(handleKey(view, "ctrl-z", at)).toBe("suspend");
+      expect(handleKey(view, "ctrl-l", at)).toBe("redraw");
     }
   });
 
@@ -297,8 +297,8 @@ describe("what is asked for", () => {
   });
 
   test("never lies behind the last one", () => {
-    expect(withinTotal({ ...first, offset: 90 }, 100, SMALL).offset).toBe(85);
-    expect(withinTotal({ ...first, offset: 90 }, 3, SMALL).offset).toBe(0);
-    expect(withinTotal(first, 0, SMALL)).toBe(first);
+    expect(clampOffset({ ...first, offset: 90 }, 100, SMALL).offset).toBe(85);
+    expect(clampOffset({ ...first, offset: 90 }, 3, SMALL).offset).toBe(0);
+    expect(clampOffset(first, 0, SMALL)).toBe(first);
   });
 });

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import { SystemError } from "../../src/base/errors.ts";
 import { type Command, commands, table } from "../../src/config/config.ts";
-import { type Given, parse, problems, run } from "../support/settings.ts";
+import { errors, type Given, parse, run } from "../support/settings.ts";
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const EVENT = "evt_01a20411f5a57c1e9b0d6a1f0c3e4b52";
@@ -82,7 +82,7 @@ test.each<[string[], ...string[]]>([
   [["--prot", "80"], "--prot: there is no such flag"],
   [["version", "--tick", "5s"], "--tick: is a flag of wgmon run"],
 ])("%j is refused", (argv, ...messages) => {
-  expect(problems(argv)).toEqual(messages);
+  expect(errors(argv)).toEqual(messages);
 });
 
 describe("run", () => {
@@ -95,10 +95,10 @@ describe("run", () => {
   });
 
   test("after an unknown flag a command is no value of it", () => {
-    expect(problems(["--nonsense", "outbox", "--json"])).toEqual([
+    expect(errors(["--nonsense", "outbox", "--json"])).toEqual([
       "--nonsense: there is no such flag",
     ]);
-    expect(problems(["--nonsense", "something"])).toEqual(["--nonsense: there is no such flag"]);
+    expect(errors(["--nonsense", "something"])).toEqual(["--nonsense: there is no such flag"]);
   });
 });
 
@@ -109,8 +109,8 @@ describe("test-webhook", () => {
     [["--target=3"], "3"],
     [["-target", "1st"], "1st"],
   ])("%j", (argv, target) => {
-    const { settings, notes } = run([], { toml });
-    const command = { type: "test-webhook", target, settings, notes } as const;
+    const { settings, warnings } = run([], { toml });
+    const command = { type: "test-webhook", target, settings, warnings } as const;
     expect(parse(["test-webhook", ...argv], { toml })).toEqual(command);
   });
 
@@ -133,7 +133,7 @@ describe("test-webhook", () => {
     // Its target may be missing because of the mistake.
     [["--target", "ops", "--tick=1"], {}, '--tick: "1" has no unit; write "1s" for seconds'],
   ])("%j is refused", (argv, given, ...messages) => {
-    expect(problems(["test-webhook", ...argv], given)).toEqual(messages);
+    expect(errors(["test-webhook", ...argv], given)).toEqual(messages);
   });
 });
 
@@ -149,7 +149,7 @@ describe("rules", () => {
   });
 
   test("one thing at a time", () => {
-    expect(problems(["rules", "--nft", "--remove"])).toEqual([
+    expect(errors(["rules", "--nft", "--remove"])).toEqual([
       "--nft and --remove: give one of them",
     ]);
   });
@@ -157,8 +157,8 @@ describe("rules", () => {
 
 describe("doctor", () => {
   test.each([
-    [[], { json: false, network: true, problems: [] }],
-    [["--json", "--no-network", "--monitor", "bpf"], { json: true, network: false, problems: [] }],
+    [[], { json: false, network: true, errors: [] }],
+    [["--json", "--no-network", "--monitor", "bpf"], { json: true, network: false, errors: [] }],
   ])("%j", (argv, request) => {
     expect(parse(["doctor", ...argv])).toMatchObject({ type: "doctor", ...request });
   });
@@ -167,11 +167,11 @@ describe("doctor", () => {
     const wrong = { env: { WGMON_GROUP: "x" }, toml: 'tick = "5"\nhold = "7s"' };
     const command = parse(["doctor"], wrong);
     expect(command).toMatchObject({ type: "doctor", settings: { group: 1, holdMs: 7000 } });
-    expect(command.type === "doctor" && command.problems).toEqual([
+    expect(command.type === "doctor" && command.errors).toEqual([
       'WGMON_GROUP: "x" is not a whole number from 0 to 65535',
       '/etc/wgmon/wgmon.toml: tick: "5" has no unit; write "5s" for seconds',
     ]);
-    expect(problems(["doctor", "--jsn"])).toEqual([
+    expect(errors(["doctor", "--jsn"])).toEqual([
       "--jsn: there is no such flag; did you mean --json?",
     ]);
   });
@@ -180,7 +180,7 @@ describe("doctor", () => {
 test("health and completion", () => {
   expect(parse(["health"], { env: { WGMON_GROUP: "x" } })).toEqual({ type: "health" });
   expect(parse(["completion", "fish"])).toEqual({ type: "completion", shell: "fish" });
-  expect(problems(["completion"])).toEqual([
+  expect(errors(["completion"])).toEqual([
     "wgmon completion needs one more word: bash, zsh or fish",
   ]);
 });
@@ -201,8 +201,8 @@ describe("outbox", () => {
     [["drop", "--id=1a2b-2"], { ...anything, action: "drop", id: "1a2b-2" }],
     [["--all", "drop"], { ...anything, action: "drop" }],
   ])("%j", (argv, request) => {
-    const { settings, notes } = run([], { toml });
-    const command = { type: "outbox", ...request, settings, notes };
+    const { settings, warnings } = run([], { toml });
+    const command = { type: "outbox", ...request, settings, warnings };
     expect(parse(["outbox", ...argv], { toml })).toEqual(command as Command);
   });
 
@@ -224,7 +224,7 @@ describe("outbox", () => {
     [["--id", "a", "--id", "b"], "--id: is given more than once; give it once"],
     [["--dead=x"], '--dead: "x" is not true or false'],
   ])("%j is refused", (argv, ...messages) => {
-    expect(problems(["outbox", ...argv])).toEqual(messages);
+    expect(errors(["outbox", ...argv])).toEqual(messages);
   });
 });
 
@@ -277,7 +277,7 @@ describe("the commands that ask", () => {
     [["top", "--interval", "1ms"], '--interval: "1ms" is too short; the least is 200ms'],
     [["status", "wg0"], '"wg0" is not expected here'],
   ])("%j is refused", (argv, ...messages) => {
-    expect(problems(argv)).toEqual(messages);
+    expect(errors(argv)).toEqual(messages);
   });
 });
 
@@ -310,6 +310,6 @@ describe("receive", () => {
     [["--secret-file", "\0"], "--secret-file: (hidden) has a NUL in it"],
   ])("%j is refused", (argv, ...messages) => {
     const files = { "/denied": new SystemError("read /denied", "EACCES") };
-    expect(problems(["receive", ...argv], { files })).toEqual(messages);
+    expect(errors(["receive", ...argv], { files })).toEqual(messages);
   });
 });

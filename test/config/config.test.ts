@@ -17,9 +17,9 @@ import {
 } from "../../src/config/config.ts";
 import { BOB } from "../support/peers.ts";
 import {
+  errors,
   type Given,
   parse,
-  problems,
   run,
   SETTINGS_FILE as FILE,
   webhook,
@@ -59,7 +59,7 @@ const DEFAULTS: Settings = {
 };
 
 test("nothing given: the defaults", () => {
-  expect(parse([])).toEqual({ type: "run", settings: DEFAULTS, notes: [] });
+  expect(parse([])).toEqual({ type: "run", settings: DEFAULTS, warnings: [] });
 });
 
 describe("each setting", () => {
@@ -330,7 +330,7 @@ describe("a problem is told", () => {
       '"---tick" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
     ],
   ])("%j", (argv, ...messages) => {
-    expect(problems(argv)).toEqual(messages);
+    expect(errors(argv)).toEqual(messages);
   });
 
   test.each<[Record<string, string>, ...string[]]>([
@@ -373,7 +373,7 @@ describe("a problem is told", () => {
       },
     ],
   ])("environment %j", (env, ...messages) => {
-    expect(problems([], { env })).toEqual(messages);
+    expect(errors([], { env })).toEqual(messages);
   });
 
   test.each<[string, ...string[]]>([
@@ -463,12 +463,12 @@ describe("a problem is told", () => {
     ],
     [`group = ${"[".repeat(100_000)}`, `${FILE}, line 1: Maximum call stack size exceeded.`],
   ])("settings file %.60j", (toml, ...messages) => {
-    expect(problems([], { toml })).toEqual(messages);
+    expect(errors([], { toml })).toEqual(messages);
   });
 
   test("all at once, also of what is overruled", () => {
     const given = { env: { WGMON_GROUP: "x", WGMON_GROP: "1" }, toml: 'group = "x"\nnope = 1' };
-    expect(problems(["--group=y", "--bogus", "nonsense", "wg0"], given)).toEqual([
+    expect(errors(["--group=y", "--bogus", "nonsense", "wg0"], given)).toEqual([
       "--bogus: there is no such flag",
       '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
       "WGMON_GROP: there is no such variable; did you mean WGMON_GROUP?",
@@ -481,7 +481,7 @@ describe("a problem is told", () => {
 
   test("a file that cannot be read", () => {
     const files = { "x y": new SystemError("read x y", "EACCES") };
-    expect(problems(["--config=x y"], { files })).toEqual(['"x y": cannot be read: EACCES']);
+    expect(errors(["--config=x y"], { files })).toEqual(['"x y": cannot be read: EACCES']);
   });
 });
 
@@ -556,14 +556,14 @@ describe("the settings file", () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 30, maxLength: 34 }), (bytes) => {
         const key = Buffer.from(bytes).toString("base64");
-        const found = problems([], { toml: `[peers."${key}"]` });
+        const found = errors([], { toml: `[peers."${key}"]` });
         expect(found.length === 0).toBe(bytes.length === 32);
       }),
     );
   });
 });
 
-describe("notes", () => {
+describe("warnings", () => {
   test("for the Go program's variables", () => {
     const env = {
       monitor: "bpf",
@@ -571,7 +571,7 @@ describe("notes", () => {
       filter: "udp",
       webhook: "https://a.example/x",
     };
-    const { settings, notes } = run([], { env });
+    const { settings, warnings } = run([], { env });
     expect(settings).toEqual({
       ...DEFAULTS,
       monitor: "bpf",
@@ -579,7 +579,7 @@ describe("notes", () => {
       filter: "udp",
       targets: [webhook("https://a.example/x", "form")],
     });
-    expect(notes).toEqual([
+    expect(warnings).toEqual([
       "variable monitor is deprecated: use WGMON_MONITOR instead",
       "variable interface is deprecated: use WGMON_INTERFACE instead",
       "variable filter is deprecated: use WGMON_FILTER instead",
@@ -624,8 +624,8 @@ describe("notes", () => {
     [["--monitor=bpf", "--filter=udp", "--interface=any"], {}],
     [["--group=1"], {}],
     [["--group=1", "--filter=udp", "--interface=any", "--manage-rules"], {}],
-  ])("for what has no effect: %j %j", (argv, given, ...notes) => {
-    expect(run(argv, given).notes).toEqual(notes);
+  ])("for what has no effect: %j %j", (argv, given, ...warnings) => {
+    expect(run(argv, given).warnings).toEqual(warnings);
   });
 });
 

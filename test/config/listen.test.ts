@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { describeSettings } from "../../src/config/config.ts";
-import { type Given, problems, run } from "../support/settings.ts";
+import { errors, type Given, run } from "../support/settings.ts";
 
 const TOKEN = "correct-horse-battery-staple";
 const FILE = "/etc/wgmon/listen-token";
@@ -13,9 +13,9 @@ describe("a place to listen", () => {
   test.each(["127.0.0.1:9587", "127.8.9.1:1", "[::1]:9587", "localhost:80"])(
     "%s is this machine's own, and needs no token",
     (place) => {
-      const { settings, notes } = run(["--listen", place]);
+      const { settings, warnings } = run(["--listen", place]);
       expect(settings).toMatchObject({ listenTokens: [], listenTls: null });
-      expect(notes).toEqual([]);
+      expect(warnings).toEqual([]);
       expect(describeSettings(settings, "gw1")["listen"]).toBe(place);
     },
   );
@@ -28,13 +28,13 @@ describe("a place to listen", () => {
     "127.example:9",
   ])("%s is not, and needs one", (place) => {
     const argv = ["--listen", place];
-    expect(problems(argv)).toEqual([
+    expect(errors(argv)).toEqual([
       "--listen: others can connect there, so it needs a token: give listen-token-file, or listen on 127.0.0.1",
     ]);
     const more = [...argv, "--listen-token-file", FILE];
-    const { settings, notes } = run(more, withFile(`# for Prometheus\n${TOKEN}\n\n${TOKEN}2\n`));
+    const { settings, warnings } = run(more, withFile(`# for Prometheus\n${TOKEN}\n\n${TOKEN}2\n`));
     expect(settings.listenTokens).toEqual([TOKEN, `${TOKEN}2`]);
-    expect(notes).toEqual(["listen: without TLS, whoever is on the way can read the token"]);
+    expect(warnings).toEqual(["listen: without TLS, whoever is on the way can read the token"]);
     expect(JSON.stringify(describeSettings(settings, "gw1"))).not.toContain(TOKEN);
     expect(describeSettings(settings, "gw1")["listen"]).toBe(`${place} (2 tokens)`);
   });
@@ -42,7 +42,7 @@ describe("a place to listen", () => {
   test.each(["9587", "127.0.0.1", ":9587", "::1:9587", "127.0.0.1:0", "127.0.0.1:65536", "a b:1"])(
     "%s is none",
     (place) => {
-      expect(problems([`--listen=${place}`])).toHaveLength(1);
+      expect(errors([`--listen=${place}`])).toHaveLength(1);
     },
   );
 });
@@ -56,7 +56,7 @@ describe("a token", () => {
       "has a space in it, which is wrong",
       "schön-lang-genug-für-alle",
     ]) {
-      const found = problems(argv, withFile(`${text}\n`));
+      const found = errors(argv, withFile(`${text}\n`));
       expect(found).toHaveLength(1);
       expect(found[0]).toStartWith("--listen-token-file: a token in the file is shorter than 16");
       expect(found[0]).not.toContain(text);
@@ -64,10 +64,10 @@ describe("a token", () => {
   });
 
   test("must be there", () => {
-    expect(problems(argv, withFile("# none\n"))).toEqual([
+    expect(errors(argv, withFile("# none\n"))).toEqual([
       "--listen-token-file: there is no token in the file",
     ]);
-    expect(problems(argv)).toEqual(["--listen-token-file: there is no such file"]);
+    expect(errors(argv)).toEqual(["--listen-token-file: there is no such file"]);
   });
 
   test("may come from systemd", () => {
@@ -77,14 +77,14 @@ describe("a token", () => {
     };
     expect(run(["--listen", "0.0.0.0:9587"], given).settings.listenTokens).toEqual([TOKEN]);
     const none: Given = { env: { CREDENTIALS_DIRECTORY: "/run/credentials/wgmon" } };
-    expect(problems(["--listen", "0.0.0.0:9587"], none)).toHaveLength(1);
+    expect(errors(["--listen", "0.0.0.0:9587"], none)).toHaveLength(1);
   });
 });
 
 test("TLS takes a certificate and a key, both", () => {
   const listen = ["--listen", "127.0.0.1:9587"];
   const cert = ["--listen-tls-cert", "/c.pem"];
-  expect(problems([...listen, ...cert])).toEqual([
+  expect(errors([...listen, ...cert])).toEqual([
     "listen-tls-cert and listen-tls-key: give both, or none for no TLS",
   ]);
   const { settings } = run([...listen, ...cert, "--listen-tls-key", "/k.pem"]);
@@ -93,6 +93,6 @@ test("TLS takes a certificate and a key, both", () => {
 });
 
 test("what has no effect without a place to listen is said", () => {
-  const { notes } = run(["--listen-token-file", FILE], withFile(TOKEN));
-  expect(notes).toEqual(["--listen-token-file has no effect without listen"]);
+  const { warnings } = run(["--listen-token-file", FILE], withFile(TOKEN));
+  expect(warnings).toEqual(["--listen-token-file has no effect without listen"]);
 });

@@ -30,13 +30,13 @@ function said(
     const command = parse(argv, given);
     if (command.type === "help") return { text: helpText(command.command), command };
     if (!("settings" in command)) return { text: Bun.inspect(command), command };
-    const { settings, notes } = command;
-    const problems = "problems" in command ? command.problems : [];
-    return { text: JSON.stringify([describeSettings(settings, "gw1"), notes, problems]), command };
+    const { settings, warnings } = command;
+    const errors = "errors" in command ? command.errors : [];
+    return { text: JSON.stringify([describeSettings(settings, "gw1"), warnings, errors]), command };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    expect(error.problems).not.toBeEmpty();
-    expect(error.problems.join("")).not.toMatch(/\p{Cc}/u);
+    expect(error.errors).not.toBeEmpty();
+    expect(error.errors.join("")).not.toMatch(/\p{Cc}/u);
     const text = error.message + JSON.stringify(error) + String(error.cause) + Bun.inspect(error);
     return { text, command: null };
   }
@@ -113,7 +113,9 @@ describe("a secret is not shown", () => {
   ])("in exec = %s", (exec) => {
     for (const bits of [0o600, 0o666]) {
       const toml = `[[target]]\nexec = ${exec}\n`;
-      expectNoSecret(said([], { toml, mode: { bits, isOurs: true, isRegular: true } }).text);
+      expectNoSecret(
+        said([], { toml, mode: { bits, isOwnedByUsOrRoot: true, isRegular: true } }).text,
+      );
       expectNoSecret(said([], { toml: `${toml}[[target]]\nformat = 1` }).text);
     }
   });
@@ -226,7 +228,7 @@ describe("whatever is given", () => {
     files: fc.record({ "/secret": fileText, "/urls": fileText, "/x.toml": toml }),
     mode: fc.record({
       bits: fc.constantFrom(0o600, 0o664),
-      isOurs: fc.boolean(),
+      isOwnedByUsOrRoot: fc.boolean(),
       isRegular: fc.boolean(),
     }),
   });

@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { SystemError } from "../../src/base/errors.ts";
 import type { FormatName } from "../../src/channels/formats/index.ts";
 import { describeSettings, targetAt } from "../../src/config/config.ts";
-import { type Given, problems, run, SETTINGS_FILE as FILE, webhook } from "../support/settings.ts";
+import { errors, type Given, run, SETTINGS_FILE as FILE, webhook } from "../support/settings.ts";
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
@@ -61,7 +61,7 @@ describe("a webhook", () => {
       "--webhook: (hidden) has an unknown format before its URL; there are auto, json, form, discord, slack, teams, telegram, ntfy, gotify, mattermost, google-chat, pushover and apprise",
     ],
   ])("%j is refused", (argv, ...messages) => {
-    expect(problems(argv)).toEqual(messages);
+    expect(errors(argv)).toEqual(messages);
   });
 });
 
@@ -99,7 +99,7 @@ describe("the file of webhooks", () => {
   });
 
   test("an empty one is worth a note", () => {
-    expect(run(["--webhook-file=/w"], { files: { "/w": "\n# none yet\n" } }).notes).toEqual([
+    expect(run(["--webhook-file=/w"], { files: { "/w": "\n# none yet\n" } }).warnings).toEqual([
       "--webhook-file: there is no webhook in the file",
     ]);
   });
@@ -125,7 +125,7 @@ describe("the file of webhooks", () => {
     ],
   ])("%j is refused", (given, ...messages) => {
     const env = { WGMON_WEBHOOK_FILE: "/w", ...given.env };
-    expect(problems([], { ...given, env })).toEqual(messages);
+    expect(errors([], { ...given, env })).toEqual(messages);
   });
 });
 
@@ -144,12 +144,12 @@ describe("secrets", () => {
     expect(shown([], { env, files })).toEqual(["1 json:https://a.example (signed)"]);
     expect(shown([], { env })).toEqual(["1 json:https://a.example"]);
     // Whoever has a credential for some targets need not have one that uses it.
-    expect(run([`--webhook=${SLACK}`], { env, files }).notes).toEqual([]);
+    expect(run([`--webhook=${SLACK}`], { env, files }).warnings).toEqual([]);
   });
 
   test("that nothing is signed with are worth a note", () => {
     const given = { files: { "/s": SECRET } };
-    expect(run([`--webhook=${SLACK}`, "--webhook-secret-file=/s"], given).notes).toEqual([
+    expect(run([`--webhook=${SLACK}`, "--webhook-secret-file=/s"], given).warnings).toEqual([
       "--webhook-secret-file has no effect: no target's format is signed",
     ]);
   });
@@ -168,7 +168,7 @@ describe("secrets", () => {
     ],
   ])("%s is refused", (path, given, ...messages) => {
     const argv = ["--webhook=https://a.example", `--webhook-secret-file=${path}`];
-    expect(problems(argv, given)).toEqual(messages);
+    expect(errors(argv, given)).toEqual(messages);
   });
 });
 
@@ -191,7 +191,7 @@ describe("what targets want", () => {
     const events = ["peer.*", "device.added"] as const;
     const peers = ["bob's phone", "alice", KEY];
     const all = { selection: { events, devices: ["wg0", "wg1"], peers }, digestMs: 300_000 };
-    const { settings, notes } = run(argv, { toml });
+    const { settings, warnings } = run(argv, { toml });
     expect(settings.targets).toEqual([
       webhook("https://a.example", "json", all),
       webhook("https://b.example", "json", all),
@@ -200,7 +200,7 @@ describe("what targets want", () => {
       }),
     ]);
     // Another file may name him.
-    expect(notes).toEqual([]);
+    expect(warnings).toEqual([]);
     expect(describeSettings(settings, "gw1")["targets"]).toEqual([
       `1 json:https://a.example (events peer.*|device.added; devices wg0|wg1; peers bob's phone|alice|${KEY}; digest 5m)`,
       `2 json:https://b.example (events peer.*|device.added; devices wg0|wg1; peers bob's phone|alice|${KEY}; digest 5m)`,
@@ -233,7 +233,7 @@ describe("what targets want", () => {
       "webhook-events and webhook-peers select nothing together: devices have no peer",
     ],
   ])("%j is refused", (argv, ...messages) => {
-    expect(problems(["--webhook=https://a.example", ...argv])).toEqual(messages);
+    expect(errors(["--webhook=https://a.example", ...argv])).toEqual(messages);
   });
 });
 
@@ -268,8 +268,8 @@ describe("a table [[target]]", () => {
       [peers."${KEY}"]
       name = "alice"`;
     const files = { "/u": "# of the office\nhttps://b.example/x\n", "/s": SECRET };
-    const { settings, notes } = run([], { toml, files });
-    expect(notes).toEqual([]);
+    const { settings, warnings } = run([], { toml, files });
+    expect(warnings).toEqual([]);
     expect(settings.targets).toMatchObject([
       { name: "ops", destination: { type: "webhook", url: SLACK }, timeoutMs: 10_000 },
       {
@@ -319,7 +319,7 @@ describe("a table [[target]]", () => {
 
   test("its own secret where nothing is signed is worth a note", () => {
     const toml = `target = [{ name = "a", url = "${SLACK}", secret_file = "/s" }]`;
-    expect(run([], { toml, files: { "/s": SECRET } }).notes).toEqual([
+    expect(run([], { toml, files: { "/s": SECRET } }).warnings).toEqual([
       `${FILE}: target 1 (a): secret_file has no effect: format slack is not signed`,
     ]);
   });
@@ -461,12 +461,12 @@ describe("a table [[target]]", () => {
     const expected = messages.map((message) =>
       message.startsWith("there are") ? message : `${FILE}: ${message}`,
     );
-    expect(problems([], { toml, files })).toEqual(expected);
+    expect(errors([], { toml, files })).toEqual(expected);
   });
 
   test("all that is wrong is told at once", () => {
     const toml = `tick = "5"\ntarget = [{ evnts = 1 }, { url = "x", peers = 1 }, 3]`;
-    expect(problems(["--webhook=x", "--nonsense"], { toml })).toEqual([
+    expect(errors(["--webhook=x", "--nonsense"], { toml })).toEqual([
       "--nonsense: there is no such flag",
       "--webhook: (hidden) is not a URL that starts with http:// or https://",
       `${FILE}: tick: "5" has no unit; write "5s" for seconds`,
@@ -483,22 +483,22 @@ describe("exec", () => {
   const toml = `[[target]]\nexec = ["/x"]`;
   const refused = `${FILE}: exec is refused, because`;
 
-  const ours = { bits: 0o644, isOurs: true, isRegular: true };
+  const ours = { bits: 0o644, isOwnedByUsOrRoot: true, isRegular: true };
   const chown = "chown it to root and chmod go-w it, or move the settings to /etc/wgmon";
 
   test.each<[Omit<Given, "toml">, ...string[]]>([
     [{ mode: ours }],
-    [{ mode: { bits: 0o400, isOurs: true, isRegular: true } }],
+    [{ mode: { bits: 0o400, isOwnedByUsOrRoot: true, isRegular: true } }],
     [
-      { mode: { bits: 0o664, isOurs: true, isRegular: true } },
+      { mode: { bits: 0o664, isOwnedByUsOrRoot: true, isRegular: true } },
       `${refused} others can write to this file, its mode is 664; chmod go-w it`,
     ],
     [
-      { mode: { bits: 0o602, isOurs: true, isRegular: true } },
+      { mode: { bits: 0o602, isOwnedByUsOrRoot: true, isRegular: true } },
       `${refused} others can write to this file, its mode is 602; chmod go-w it`,
     ],
     [
-      { mode: { bits: 0o600, isOurs: false, isRegular: true } },
+      { mode: { bits: 0o600, isOwnedByUsOrRoot: false, isRegular: true } },
       `${refused} this file belongs to neither root nor the user that wgmon runs as; chown it`,
     ],
     [{ mode: null }, `${refused} the mode of this file cannot be read`],
@@ -511,21 +511,22 @@ describe("exec", () => {
       `${refused} the folders on the way to it cannot be examined: EACCES`,
     ],
   ])("with the settings file being %j", (given, ...messages) => {
-    expect(problems([], { toml, ...given })).toEqual(messages);
+    expect(errors([], { toml, ...given })).toEqual(messages);
   });
 
   test("is the only reason to ask who can change the file", () => {
-    const given = { mode: { bits: 0o666, isOurs: false, isRegular: true }, openFolder: "/" };
-    expect(problems([], { toml: `target = [{ url = "https://a.example" }]`, ...given })).toEqual(
-      [],
-    );
+    const given = {
+      mode: { bits: 0o666, isOwnedByUsOrRoot: false, isRegular: true },
+      openFolder: "/",
+    };
+    expect(errors([], { toml: `target = [{ url = "https://a.example" }]`, ...given })).toEqual([]);
   });
 
   test("is neither a flag nor a variable", () => {
-    expect(problems(["--exec=/x"])).toEqual(["--exec: there is no such flag"]);
+    expect(errors(["--exec=/x"])).toEqual(["--exec: there is no such flag"]);
     expect(run([], { env: { WGMON_EXEC: "/x", WGMON_TARGET: "x" } })).toMatchObject({
       settings: { targets: [] },
-      notes: ["unknown environment variables are ignored: WGMON_EXEC, WGMON_TARGET"],
+      warnings: ["unknown environment variables are ignored: WGMON_EXEC, WGMON_TARGET"],
     });
   });
 });

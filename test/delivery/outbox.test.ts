@@ -10,20 +10,20 @@ import { WallClock } from "../../src/base/wall-clock.ts";
 import { json } from "../../src/channels/formats/json.ts";
 import { createWebhook } from "../../src/channels/webhook.ts";
 import { Outbox } from "../../src/delivery/outbox.ts";
-import type { Channel, Message, Target, Verdict } from "../../src/delivery/target.ts";
+import type { Channel, DeliveryResult, Message, Target } from "../../src/delivery/target.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
-import { type Queue, Store } from "../../src/store/store.ts";
+import { Store, type TargetBacklog } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { Receiver } from "../support/receiver.ts";
 
 const HOUR_MS = 3_600_000;
-const delivered: Verdict = { type: "delivered" };
-const down: Verdict = { type: "retry", reason: "503", afterMs: null };
-const silent: Verdict = { type: "retry", reason: "timeout", afterMs: null };
-const refused: Verdict = { type: "drop", reason: "404: not found" };
-const gone: Verdict = { type: "stop", reason: "410: the target is gone" };
+const delivered: DeliveryResult = { type: "delivered" };
+const down: DeliveryResult = { type: "retry", reason: "503", afterMs: null };
+const silent: DeliveryResult = { type: "retry", reason: "timeout", afterMs: null };
+const refused: DeliveryResult = { type: "drop", reason: "404: not found" };
+const gone: DeliveryResult = { type: "stop", reason: "410: the target is gone" };
 
 /** Holds each attempt until the test gives the verdict, or answers all alike. */
 class FakeChannel implements Channel {
@@ -31,16 +31,16 @@ class FakeChannel implements Channel {
   readonly attempts: string[] = [];
   readonly ids: string[] = [];
   readonly name: string;
-  readonly #always: Verdict | undefined;
-  #pending: ((verdict: Verdict) => void) | null = null;
+  readonly #always: DeliveryResult | undefined;
+  #pending: ((verdict: DeliveryResult) => void) | null = null;
   signal: AbortSignal | undefined;
 
-  constructor(name = "target", always?: Verdict) {
+  constructor(name = "target", always?: DeliveryResult) {
     this.name = name;
     this.#always = always;
   }
 
-  attempt({ id, events }: Message, signal: AbortSignal): Promise<Verdict> {
+  attempt({ id, events }: Message, signal: AbortSignal): Promise<DeliveryResult> {
     expect(this.#pending).toBeNull();
     this.attempts.push(events.map(({ data }) => data.device).join(" "));
     this.ids.push(id);
@@ -56,7 +56,7 @@ class FakeChannel implements Channel {
   }
 
   /** Ends the attempt that is under way, and lets the outbox act on it. */
-  async settle(verdict: Verdict): Promise<void> {
+  async settle(verdict: DeliveryResult): Promise<void> {
     const resolve = this.#pending!;
     this.#pending = null;
     resolve(verdict);
@@ -289,7 +289,7 @@ describe("giving up", () => {
       const step = wall.read()!;
       store.clockSet(step, wall.state);
       outbox.clockSet(step);
-      const [{ oldestAtMs, nextAtMs }] = store.queues() as [Queue];
+      const [{ oldestAtMs, nextAtMs }] = store.queues() as [TargetBacklog];
       expect(wall.now().wallMs - oldestAtMs).toBe(10 * HOUR_MS + 5000);
       expect(nextAtMs - wall.now().wallMs).toBeWithin(-5000, 15 * 60_000);
       clock.advance(61 * HOUR_MS);
@@ -705,9 +705,9 @@ describe("another process", () => {
       await channel.settle(refused);
       await channel.settle(down);
       const log = createLog({ format: "text", level: "info" });
-      using tool = await Store.open({ directory, clock, log, isTool: true });
-      tool.drop([{ target: "target", seq: 2 }]);
-      tool.revive(tool.deadLetters(), clock.now().wallMs);
+      using tool = await Store.open({ directory, clock, log, isExternalTool: true });
+      tool.deleteMessages([{ target: "target", seq: 2 }]);
+      tool.requeue(tool.deadLetters(), clock.now().wallMs);
       outbox.refresh();
       expect(outbox.waiting).toBe(2);
       expect(channel.attempts.at(-1)).toBe("wg1");

@@ -70,8 +70,8 @@ function exposed(wanted: readonly Naming[], accept = ""): string {
     { key: "ops", label: "ops", waiting: 1, isStopped: false, failures: 2, reason: "503" },
   ];
   const [seq] = source.record([anEvent("peer.connected")], ["ops"]);
-  source.store.bury("ops", "ops", [seq!], "410", 0);
-  source.counters.looks.add(["tick"]);
+  source.store.deadLetter("ops", "ops", [seq!], "410", 0);
+  source.counters.scans.add(["tick"]);
   source.counters.attempts.add(["ops", "retry"]);
   const { chunks } = exposition(source, { namings: wanted, accept });
   return Array.from({ [Symbol.iterator]: () => chunks }).join("");

@@ -8,7 +8,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
-import { claim } from "../../src/platform/instance-lock.ts";
+import { lockInstance } from "../../src/platform/instance-lock.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
@@ -172,7 +172,7 @@ test("on a terminal, wgmon top draws nothing else than its own sequences", async
 });
 
 test("wgmon outbox of a store that the daemon's user has changed", async () => {
-  claim(state, `${newStateFolder()}/run`);
+  lockInstance(state, `${newStateFolder()}/run`);
   const log = createLog({ format: "journal", level: "error", write: () => {} });
   const store = await Store.open({ directory: state, clock: new HandClock(), log });
   const added = { type: "device.added", timestamp: time, host: "gw1", version: 1 } as const;

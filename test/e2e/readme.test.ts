@@ -62,7 +62,7 @@ describe("the documentation's text", () => {
       env: {},
       hostname: "gw1",
       readFile: (path) =>
-        path === table.config.initial ? { text: snippet("toml"), mode: null } : null,
+        path === table.config.defaultValue ? { text: snippet("toml"), mode: null } : null,
       folderOpenToOthers: () => null,
     });
     expect(command).toMatchObject({

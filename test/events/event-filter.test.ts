@@ -6,29 +6,29 @@ import fc from "fast-check";
 
 import {
   EVENT_PATTERNS,
-  isSelected,
-  type Selection,
-  selectsNothing,
+  type EventFilter,
+  matchesFilter,
+  matchesNothing,
 } from "../../src/events/event-filter.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { anEvent, eventTypes } from "../support/events.ts";
 import { ALICE, BOB, peer } from "../support/peers.ts";
 
-const all: Selection = { events: [], devices: [], peers: [] };
+const all: EventFilter = { events: [], devices: [], peers: [] };
 
 const events = eventTypes.map((type) => anEvent(type, { device: "wg0", name: "alice" }));
 
 /** Of one event of each type, those that are selected. */
-function selected(selection: Partial<Selection>, given: readonly Event[] = events): string[] {
+function selected(selection: Partial<EventFilter>, given: readonly Event[] = events): string[] {
   return given
-    .filter((event) => isSelected(event, { ...all, ...selection }))
+    .filter((event) => matchesFilter(event, { ...all, ...selection }))
     .map(({ type }) => type);
 }
 
 const peerTypes = ["peer.connected", "peer.roamed", "peer.disconnected"];
 const deviceTypes = ["device.added", "device.removed"];
 
-test.each<[Partial<Selection>, string[]]>([
+test.each<[Partial<EventFilter>, string[]]>([
   [{}, [...eventTypes]],
   [{ events: ["peer.disconnected"] }, ["peer.disconnected"]],
   [{ events: ["peer.*"] }, peerTypes],
@@ -57,7 +57,7 @@ test("a peer without a name is selected by its key alone", () => {
 });
 
 describe("a selection of nothing", () => {
-  test.each<[Partial<Selection>, boolean]>([
+  test.each<[Partial<EventFilter>, boolean]>([
     [{}, false],
     [{ peers: ["alice"] }, false],
     [{ events: ["device.*"] }, false],
@@ -65,7 +65,7 @@ describe("a selection of nothing", () => {
     [{ events: ["device.added", "device.removed"], peers: ["alice"] }, true],
     [{ events: ["device.*", "peer.roamed"], peers: ["alice"] }, false],
   ])("is %j: %j", (selection, expected) => {
-    expect(selectsNothing({ ...all, ...selection })).toBe(expected);
+    expect(matchesNothing({ ...all, ...selection })).toBe(expected);
   });
 
   test("is one that no event of the peer and device asked for can pass", () => {
@@ -73,7 +73,7 @@ describe("a selection of nothing", () => {
     fc.assert(
       fc.property(patterns, fc.boolean(), (wanted, isOfPeer) => {
         const selection = { ...all, events: wanted, peers: isOfPeer ? ["alice"] : [] };
-        expect(selectsNothing(selection)).toBe(selected(selection).length === 0);
+        expect(matchesNothing(selection)).toBe(selected(selection).length === 0);
       }),
     );
   });

@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 
 import { SystemError } from "../../src/base/errors.ts";
-import { ManagedRules } from "../../src/firewall/firewall-manager.ts";
+import { FirewallManager } from "../../src/firewall/firewall-manager.ts";
 import { nftRules } from "../../src/firewall/nft-rules.ts";
 import { HandClock } from "../support/clock.ts";
 
@@ -19,7 +19,7 @@ let clock: HandClock;
 let said: string[];
 /** All that were started, in order. */
 let runs: Run[];
-let manager: ManagedRules;
+let manager: FirewallManager;
 
 beforeEach(() => {
   clock = new HandClock();
@@ -30,7 +30,7 @@ beforeEach(() => {
       void said.push(`${message} ${JSON.stringify(fields)}`),
     warn: (message: string) => void said.push(`warn ${message}`),
   };
-  manager = new ManagedRules({
+  manager = new FirewallManager({
     group: 1,
     clock,
     log,

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { iptablesRules, nftRemoval, nftRules, tableOf } from "../../src/firewall/nft-rules.ts";
+import { iptablesRules, nftRemoval, nftRules, tableName } from "../../src/firewall/nft-rules.ts";
 
 const port = fc.integer({ min: 1, max: 65535 });
 const ports = fc.uniqueArray(port, { minLength: 1, maxLength: 60 });
@@ -74,16 +74,16 @@ function loggingOf(text: string): string[] {
 
 describe("nft", () => {
   test("each group has a table of its own, and no other is named", () => {
-    expect(tableOf(1)).toBe("inet wgmon");
+    expect(tableName(1)).toBe("inet wgmon");
     fc.assert(
       fc.property(ports, group, (ports, group) => {
         for (const text of [nftRules({ ports, group }), nftRemoval(group)]) {
           const named = new Set(text.match(/\btable \w+ [\w-]+/g));
-          expect([...named]).toEqual([`table ${tableOf(group)}`]);
+          expect([...named]).toEqual([`table ${tableName(group)}`]);
         }
       }),
     );
-    const tables = Array.from({ length: 65_536 }, (_, group) => tableOf(group));
+    const tables = Array.from({ length: 65_536 }, (_, group) => tableName(group));
     expect(new Set(tables).size).toBe(65_536);
   });
 

@@ -6,7 +6,7 @@ import { ParseError } from "../../src/base/errors.ts";
 import {
   type Firewall,
   groupsOf,
-  loggingsOf,
+  matchingLogRules,
   parseIptables,
   parseNft,
   portSetsOf,
@@ -104,7 +104,7 @@ test("entries of an unknown shape are passed over", () => {
 });
 
 function groupsFor(firewall: Firewall, port: number, version: 4 | 6 = 4): number[] {
-  return loggingsOf([firewall], { port, version }).map(({ group }) => group);
+  return matchingLogRules([firewall], { port, version }).map(({ group }) => group);
 }
 
 describe("a datagram is logged by nft", () => {
@@ -209,7 +209,7 @@ describe("a datagram is logged by nft", () => {
 
   test("with the rule's own limits", () => {
     const firewall = table([[log(7, { snaplen: 99, "queue-threshold": 3 })]]);
-    expect(loggingsOf([firewall], { port: 1, version: 4 })).toEqual([
+    expect(matchingLogRules([firewall], { port: 1, version: 4 })).toEqual([
       { group: 7, snaplen: 99, where: "inet t input" },
     ]);
   });
@@ -266,10 +266,10 @@ describe("a datagram is logged by iptables", () => {
 
   test("with the rule's own limits; the group is 0 where none is named", () => {
     const firewall = iptables("-A INPUT -j NFLOG --nflog-prefix x --nflog-size 80");
-    expect(loggingsOf([firewall], { port: 1, version: 4 })).toEqual([
+    expect(matchingLogRules([firewall], { port: 1, version: 4 })).toEqual([
       { group: 0, snaplen: 80, where: "iptables filter INPUT" },
     ]);
-    expect(loggingsOf([firewall], { port: 1, version: 6 })).toEqual([]);
+    expect(matchingLogRules([firewall], { port: 1, version: 6 })).toEqual([]);
   });
 });
 

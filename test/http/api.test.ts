@@ -353,7 +353,7 @@ describe("what is there", () => {
   test("targets, and what waits for them", async () => {
     const [seq] = source.record([anEvent("peer.connected")], ["ops", "old"]);
     source.record([{ ...anEvent("peer.roamed"), id: `evt_${"9".repeat(32)}` }], ["ops"]);
-    source.store.bury("ops", "ops (json)", [seq!], "410, gone", source.clock.now().wallMs);
+    source.store.deadLetter("ops", "ops (json)", [seq!], "410, gone", source.clock.now().wallMs);
     source.store.saveTarget("ops", "ops (json)", {
       failures: 2,
       retries: 2,

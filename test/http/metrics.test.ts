@@ -132,7 +132,7 @@ describe("wgmon's own", () => {
     const { counters } = source;
     counters.events.add(["peer.connected"]);
     counters.events.add(["peer.connected"]);
-    counters.looks.add(["tick"], 7);
+    counters.scans.add(["tick"], 7);
     counters.packets = 3;
     counters.attempts.add(["ops", "delivered"]);
     counters.attempts.add(["ops", "retry"]);

@@ -219,7 +219,7 @@ describe("on TCP", () => {
 
   test("a failure of ours shows nothing, and is in the log", async () => {
     const url = (await start(loopback)).url!.origin;
-    source.look = () => Promise.reject(new Error("the secret is 42"));
+    source.scan = () => Promise.reject(new Error("the secret is 42"));
     const response = await fetch(`${url}/v1/look`, { method: "POST" });
     expect(response.status).toBe(500);
     expect(await response.json()).toEqual({

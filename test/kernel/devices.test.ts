@@ -48,12 +48,12 @@ async function setupWithWg0(...peers: readonly PeerFields[]) {
   const kernel = setup();
   kernel.generic.add(family, dump({ peers }));
   kernel.route.add(links(WG0));
-  await kernel.devices.look(null);
+  await kernel.devices.scan(null);
   kernel.generic.sent.length = 0;
   return kernel;
 }
 
-type Result = Awaited<ReturnType<Devices["look"]>>;
+type Result = Awaited<ReturnType<Devices["scan"]>>;
 
 /** A look in a few words. */
 function told({ devices, removed, problems }: Result) {
@@ -76,14 +76,14 @@ test("recorded devices are listed and looked at", async () => {
   const { generic, route, devices } = setup();
   route.add(readGolden("links.bin"));
   generic.add(family, ...["wg0", "wg1", "wg2"].map((name) => readGolden(`device-${name}.bin`)));
-  const look = await devices.look(null);
+  const look = await devices.scan(null);
   const found = look.devices.map(
     ({ device, changed }) => `${device.name}: ${changed.length} peers`,
   );
   // The six peers of wg1 have never connected.
   expect(found).toEqual(["wg0: 4 peers", "wg1: 0 peers", "wg2: 0 peers"]);
   expect(look).toMatchObject({ removed: [], problems: [] });
-  expect(devices.known.map(({ listenPort }) => listenPort)).toEqual([51_820, 51_821, 0]);
+  expect(devices.lastScanned.map(({ listenPort }) => listenPort)).toEqual([51_820, 51_821, 0]);
   expect(["wg0", "wg1", "wg2", "gone"].map((name) => devices.count(name))).toEqual([4, 6, 0, 0]);
   expect([generic.left, route.left]).toEqual([0, 0]);
 });
@@ -92,7 +92,7 @@ test("the kernel is asked for the family, the links and each device by its numbe
   const { generic, route, devices } = setup();
   generic.add(family, dump(WG0), dump(WG1));
   route.add(links(WG0, WG1));
-  await devices.look(null);
+  await devices.scan(null);
   expect({ generic: generic.sent, route: route.sent }).toMatchInlineSnapshot(`
     {
       "generic": [
@@ -120,8 +120,8 @@ test("each device is asked with one request that is made once", async () => {
   const devices = new Devices(["wg0", "wg1"], generic, route);
   generic.add(family, dump(WG0), dump(WG1), dump(WG0), dump(WG1));
   route.add(links(WG0, WG1));
-  await devices.look(null);
-  await devices.look(new Set(["wg0", "wg1"]));
+  await devices.scan(null);
+  await devices.scan(new Set(["wg0", "wg1"]));
   const [, wg0, wg1, ...again] = requests;
   expect(again).toHaveLength(2);
   expect(again[0]).toBe(wg0!);
@@ -141,7 +141,7 @@ test("between two devices everything else gets its turn", async () => {
   const route = new Replay();
   generic.add(family, dump(WG0), dump(WG1));
   route.add(links(WG0, WG1));
-  const { devices } = await new Devices(["wg0", "wg1"], generic, route).look(null);
+  const { devices } = await new Devices(["wg0", "wg1"], generic, route).scan(null);
   expect(devices).toHaveLength(2);
   const turn = "something else";
   expect(order.slice(1)).toEqual(["look at wg0", turn, turn, "look at wg1"]);
@@ -163,19 +163,19 @@ test("peers that never connected are told when they do, or move", async () => {
   const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
   const moved = [{ key: 1, rxBytes: 148 }, { key: 2 }, { key: 3 }];
   generic.add(dump({ peers: moved }), dump({ peers: [...moved, { key: 4, handshake: [5, 0] }] }));
-  const { devices: looks } = await devices.look(new Set(["wg0"]));
+  const { devices: looks } = await devices.scan(new Set(["wg0"]));
   expect(looks[0]?.changed).toMatchObject([
     { before: { lastHandshakeMs: null, rxBytes: 0 }, peer: { publicKey: keyOf(1) } },
   ]);
-  expect(told(await devices.look(new Set(["wg0"]))).devices).toEqual([`wg0 ~${short(4)}`]);
+  expect(told(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 ~${short(4)}`]);
 });
 
 test("only the named devices are looked at, without a new list", async () => {
   const { generic, route, devices } = setup();
   generic.add(family, dump(WG0), dump(WG1), dump(WG1));
   route.add(links(WG0, WG1));
-  await devices.look(null);
-  expect(told(await devices.look(new Set(["wg1"]))).devices).toEqual(["wg1"]);
+  await devices.scan(null);
+  expect(told(await devices.scan(new Set(["wg1"]))).devices).toEqual(["wg1"]);
   expect(route.sent).toHaveLength(1);
 });
 
@@ -183,15 +183,15 @@ test("--device limits what is looked at", async () => {
   const { generic, route, devices } = setup(["wg1"]);
   generic.add(family, dump(WG1));
   route.add(links(WG0, WG1));
-  expect(told(await devices.look(null))).toEqual({ devices: ["wg1"], removed: [], problems: [] });
-  expect(devices.known.map(({ name }) => name)).toEqual(["wg1"]);
+  expect(told(await devices.scan(null))).toEqual({ devices: ["wg1"], removed: [], problems: [] });
+  expect(devices.lastScanned.map(({ name }) => name)).toEqual(["wg1"]);
 });
 
 test("without --device every device is looked at", async () => {
   const { generic, route, devices } = setup([]);
   generic.add(family, dump(WG0), dump({ name: "other", index: 9 }));
   route.add(links(WG0, { name: "other", index: 9 }));
-  const look = await devices.look(null);
+  const look = await devices.scan(null);
   expect(told(look).devices).toEqual(expect.arrayContaining(["wg0", "other"]));
 });
 
@@ -199,20 +199,20 @@ test("it says which devices there are, also those that cannot be looked at", asy
   const { generic, route, devices } = setup();
   generic.add(family, dump(WG0), [error(EPERM)]);
   route.add(links(WG0, WG1), [done({ interrupted: true })]);
-  const look = await devices.look(null);
+  const look = await devices.scan(null);
   expect(told(look).problems).toHaveLength(1);
   expect(look.present).toEqual(new Set(["wg0", "wg1"]));
 
   generic.add(dump(WG0), dump(WG1), dump(WG0));
-  expect((await devices.look(null)).present).toBeNull();
-  expect((await devices.look(new Set(["wg0"]))).present).toBeNull();
+  expect((await devices.scan(null)).present).toBeNull();
+  expect((await devices.scan(new Set(["wg0"]))).present).toBeNull();
 });
 
 test("without a device there is nothing to see, and the module is not asked for", async () => {
   const { generic, route, devices } = setup();
   route.add(links(), links());
-  expect(told(await devices.look(null))).toEqual({ devices: [], removed: [], problems: [] });
-  expect(told(await devices.look(null))).toEqual({ devices: [], removed: [], problems: [] });
+  expect(told(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
+  expect(told(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
   expect(generic.sent).toHaveLength(0);
 });
 
@@ -220,31 +220,31 @@ describe("a device that goes", () => {
   test("between two looks was removed", async () => {
     const { route, devices } = await setupWithWg0();
     route.add(links());
-    expect(told(await devices.look(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
-    expect(devices.known).toEqual([]);
+    expect(told(await devices.scan(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
+    expect(devices.lastScanned).toEqual([]);
   });
 
   test("between the list and its dump was removed (ENODEV)", async () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add(links(WG0));
     generic.add([error(ENODEV)]);
-    expect(told(await devices.look(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
+    expect(told(await devices.scan(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
   });
 
   test("before it was ever looked at is not told of", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(ENODEV)]);
     route.add(links(WG0));
-    expect(told(await devices.look(null))).toEqual({ devices: [], removed: [], problems: [] });
+    expect(told(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
   });
 
   test("with its module (ENOENT) was removed, with all others", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, dump(WG0), dump(WG1));
     route.add(links(WG0, WG1));
-    await devices.look(null);
+    await devices.scan(null);
     generic.add([error(ENOENT)], readGolden("family-missing.bin"));
-    expect(told(await devices.look(new Set(["wg0", "wg1"])))).toEqual({
+    expect(told(await devices.scan(new Set(["wg0", "wg1"])))).toEqual({
       devices: [],
       removed: ["wg0", "wg1"],
       problems: [],
@@ -255,7 +255,7 @@ describe("a device that goes", () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add(links({ name: "wg0", index: 9 }));
     generic.add(dump({ name: "wg0", index: 9, peers: [{ key: 1 }] }));
-    const look = await devices.look(null);
+    const look = await devices.scan(null);
     expect(told(look)).toMatchObject({ devices: [`wg0 ~${short(1)}`], removed: ["wg0"] });
     expect(look.devices[0]?.changed[0]?.before).toBeNull();
   });
@@ -264,34 +264,34 @@ describe("a device that goes", () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add([done({ interrupted: true })], [done({ interrupted: true })]);
     generic.add(dump({ peers: [{ key: 1 }] }), [error(ENODEV)]);
-    expect(told(await devices.look(null))).toEqual({ devices: ["wg0"], removed: [], problems: [] });
-    expect(told(await devices.look(null)).removed).toEqual(["wg0"]);
+    expect(told(await devices.scan(null))).toEqual({ devices: ["wg0"], removed: [], problems: [] });
+    expect(told(await devices.scan(null)).removed).toEqual(["wg0"]);
   });
 
   test("under its name is seen by its dump, too, where the list was interrupted by the renaming", async () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add([done({ interrupted: true })]);
     generic.add(dump({ name: "wg1", peers: [{ key: 1 }] }));
-    expect(told(await devices.look(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
+    expect(told(await devices.scan(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
   });
 
   test("under its name, renamed, is told as one gone and one new", async () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add(links({ name: "wg1", index: 7 }));
     generic.add(dump({ name: "wg1", index: 7 }));
-    expect(told(await devices.look(null))).toMatchObject({ devices: ["wg1"], removed: ["wg0"] });
+    expect(told(await devices.scan(null))).toMatchObject({ devices: ["wg1"], removed: ["wg0"] });
   });
 });
 
 test("the module loaded again has another number, and its devices are found at once", async () => {
   const { generic, route, devices } = await setupWithWg0();
   route.add(links(), links({ name: "wg1", index: 12 }));
-  await devices.look(null);
+  await devices.scan(null);
   const reloaded = family.map((datagram) => datagram.slice());
   // CTRL_ATTR_FAMILY_ID is the second attribute, behind the name.
   new DataView(reloaded[0]!.buffer).setUint16(16 + 4 + 16 + 4, 33, true);
   generic.add([error(ENOENT)], reloaded, dump({ name: "wg1", index: 12 }));
-  expect(told(await devices.look(null))).toEqual({ devices: ["wg1"], removed: [], problems: [] });
+  expect(told(await devices.scan(null))).toEqual({ devices: ["wg1"], removed: [], problems: [] });
   expect(generic.sent.at(-1)).toContain("21000103");
 });
 
@@ -305,7 +305,7 @@ describe("an interrupted dump", () => {
       interrupted([]),
       dump({ peers: [{ key: 1 }, { key: 2 }] }),
     );
-    expect(told(await devices.look(new Set(["wg0"])))).toEqual({
+    expect(told(await devices.scan(new Set(["wg0"])))).toEqual({
       devices: ["wg0"],
       removed: [],
       problems: [],
@@ -316,23 +316,23 @@ describe("an interrupted dump", () => {
   test("is given up after five times, tells what changed and removes nobody", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
     generic.add(...Array.from({ length: 5 }, () => interrupted([{ key: 1, rxBytes: 1 }])));
-    expect(told(await devices.look(new Set(["wg0"]))).devices).toEqual([`wg0 ~${short(1)}`]);
+    expect(told(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 ~${short(1)}`]);
     expect(generic.left).toBe(0);
     generic.add(dump({ peers: [{ key: 1, rxBytes: 1 }] }));
-    expect(told(await devices.look(new Set(["wg0"]))).devices).toEqual([`wg0 -${short(2)}`]);
+    expect(told(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 -${short(2)}`]);
   });
 
   test("tells each peer once, however often it was read", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 });
     generic.add(interrupted([{ key: 1, rxBytes: 1 }]), dump({ peers: [{ key: 1, rxBytes: 2 }] }));
-    const { devices: looks } = await devices.look(new Set(["wg0"]));
+    const { devices: looks } = await devices.scan(new Set(["wg0"]));
     expect(looks[0]?.changed).toMatchObject([{ before: { rxBytes: 0 }, peer: { rxBytes: 2 } }]);
   });
 
   test("says so in NLMSG_DONE alone, too", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 });
     generic.add([deviceMessage(), done({ interrupted: true })], dump({ peers: [{ key: 1 }] }));
-    expect(told(await devices.look(new Set(["wg0"]))).devices).toEqual(["wg0"]);
+    expect(told(await devices.scan(new Set(["wg0"]))).devices).toEqual(["wg0"]);
   });
 });
 
@@ -341,7 +341,7 @@ describe("a problem", () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(EBUSY)], dump(WG1));
     route.add(links(WG0, WG1));
-    expect(told(await devices.look(null))).toEqual({
+    expect(told(await devices.scan(null))).toEqual({
       devices: ["wg1"],
       removed: [],
       problems: ["look at wg0: EBUSY"],
@@ -352,7 +352,7 @@ describe("a problem", () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add([error(EPERM)]);
     generic.add(dump());
-    expect(told(await devices.look(null))).toMatchObject({
+    expect(told(await devices.scan(null))).toMatchObject({
       devices: ["wg0"],
       removed: [],
       problems: [expect.stringContaining("list network links: EPERM")],
@@ -362,7 +362,7 @@ describe("a problem", () => {
   test("with an answer that cannot be read is told without its bytes", async () => {
     const { generic, devices } = await setupWithWg0();
     generic.add([deviceMessage({ peers: [{ key: 1, attributes: [] }] }), done()]);
-    expect(told(await devices.look(new Set(["wg0"]))).problems).toEqual([
+    expect(told(await devices.scan(new Set(["wg0"]))).problems).toEqual([
       "WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY",
     ]);
   });
@@ -370,16 +370,16 @@ describe("a problem", () => {
   test("with a dump that says it failed is told", async () => {
     const { generic, devices } = await setupWithWg0();
     generic.add([deviceMessage(), done({ errno: EPERM })]);
-    expect(told(await devices.look(new Set(["wg0"]))).problems).toHaveLength(1);
+    expect(told(await devices.scan(new Set(["wg0"]))).problems).toHaveLength(1);
   });
 
   test("in the middle of a dump loses no change: the next dump tells it", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
     const first = deviceMessage({ peers: [{ key: 1, rxBytes: 148 }] });
     generic.add([first, error(EBUSY)]);
-    expect(told(await devices.look(new Set(["wg0"])))).toMatchObject({ devices: [] });
+    expect(told(await devices.scan(new Set(["wg0"])))).toMatchObject({ devices: [] });
     generic.add(dump({ peers: [{ key: 1, rxBytes: 148 }, { key: 2 }] }));
-    const { devices: looks } = await devices.look(new Set(["wg0"]));
+    const { devices: looks } = await devices.scan(new Set(["wg0"]));
     expect(looks[0]?.changed).toMatchObject([
       { before: { rxBytes: 0 }, peer: { publicKey: keyOf(1), rxBytes: 148 } },
     ]);
@@ -390,7 +390,7 @@ test("a link that is no WireGuard device is not looked at", async () => {
   const { generic, route, devices } = setup();
   generic.add(family);
   route.add([linkMessage({ name: "wg0", index: 7, kind: "veth", type: RTM_NEWLINK }), done()]);
-  expect(told(await devices.look(null)).devices).toEqual([]);
+  expect(told(await devices.scan(null)).devices).toEqual([]);
 });
 
 test("both sockets are closed with it", () => {

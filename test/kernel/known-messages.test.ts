@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import type { DeviceLook } from "../../src/base/wireguard.ts";
+import type { DeviceScan } from "../../src/base/wireguard.ts";
 import { KnownMessages } from "../../src/kernel/known-messages.ts";
 import { PeerTable } from "../../src/kernel/peer-table.ts";
 import {
@@ -220,7 +220,7 @@ describe("a dump of many messages", () => {
   });
 });
 
-function look(table: PeerTable, messages: readonly Uint8Array[], interrupted = false): DeviceLook {
+function look(table: PeerTable, messages: readonly Uint8Array[], interrupted = false): DeviceScan {
   table.begin();
   for (const message of messages.flatMap(messagesOf)) table.read(...message);
   return table.finish({ interrupted });

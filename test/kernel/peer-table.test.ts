@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { ParseError } from "../../src/base/errors.ts";
 import {
   type Device,
-  type DeviceLook,
+  type DeviceScan,
   formatEndpoint,
   type Peer,
   type PublicKey,
@@ -65,7 +65,7 @@ const KERNEL_ORDER: readonly Attribute[] = [
 const peerOf = (attributes: readonly Attribute[]) => ({ peers: [{ key: 0, attributes }] });
 
 /** One look at a recorded answer. */
-function decode(datagrams: readonly Uint8Array[], table = new PeerTable()): DeviceLook {
+function decode(datagrams: readonly Uint8Array[], table = new PeerTable()): DeviceScan {
   table.begin();
   let interrupted = false;
   for (const message of datagrams.flatMap(messagesOf)) {
@@ -77,7 +77,7 @@ function decode(datagrams: readonly Uint8Array[], table = new PeerTable()): Devi
 }
 
 /** One look at an answer of messages made by hand. */
-function look(table: PeerTable, ...messages: readonly DeviceFields[]): DeviceLook {
+function look(table: PeerTable, ...messages: readonly DeviceFields[]): DeviceScan {
   return decode(messages.map(deviceMessage), table);
 }
 
@@ -154,7 +154,7 @@ describe("one bit that differs from the look before", () => {
     JSON.stringify([endpoint, lastHandshakeMs, rxBytes, txBytes]);
 
   /** The same from two looks of which neither knew anything. */
-  function difference(before: DeviceLook, now: DeviceLook): string[] {
+  function difference(before: DeviceScan, now: DeviceScan): string[] {
     const known = new Map(before.changed.map(({ peer }) => [peer.publicKey, fields(peer)]));
     const told = now.changed.filter(({ peer }) => known.get(peer.publicKey) !== fields(peer));
     const there = new Set(now.changed.map(({ peer }) => peer.publicKey));
@@ -887,7 +887,7 @@ function byKey(a: { key: string }, b: { key: string }): number {
   return a.key < b.key ? -1 : 1;
 }
 
-function keys({ changed }: DeviceLook): string[] {
+function keys({ changed }: DeviceScan): string[] {
   return changed.map(({ peer }) => peer.publicKey);
 }
 

@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import type { PublicKey } from "../../src/base/wireguard.ts";
-import { NameBook } from "../../src/names/peer-names.ts";
+import { PeerNames } from "../../src/names/peer-names.ts";
 import type { Log } from "../../src/platform/log.ts";
 import { readSecretFile } from "../../src/platform/os.ts";
 import { HandClock } from "../support/clock.ts";
@@ -28,7 +28,7 @@ const MINUTE_MS = 60_000;
 
 let folder: string;
 let clock: HandClock;
-let book: NameBook;
+let book: PeerNames;
 let warnings: string[];
 /** The files that were read. */
 let reads: string[];
@@ -46,7 +46,7 @@ beforeEach(() => {
     warn: (message) => void warnings.push(message.replaceAll(folder, "")),
     error() {},
   };
-  book = new NameBook({ clock, log });
+  book = new PeerNames({ clock, log });
 });
 
 afterEach(() => {
@@ -72,7 +72,7 @@ describe("whose name it is", () => {
     write("wg0.conf", { [ALICE]: "ada" });
     write("wg1.conf", { [ALICE]: "ada at work", [BOB]: "bob" });
     goBy(["%i.conf"]);
-    book.watch(["wg0", "wg1", "wg2"]);
+    book.setDevices(["wg0", "wg1", "wg2"]);
     expect(book.nameOf(ALICE, "wg0")).toBe("ada");
     expect(book.nameOf(ALICE, "wg1")).toBe("ada at work");
     expect(book.nameOf(BOB, "wg0")).toBeNull();
@@ -84,7 +84,7 @@ describe("whose name it is", () => {
   test("the settings come first", () => {
     write("wg0.conf", { [ALICE]: "ada", [BOB]: "bob" });
     goBy(["%i.conf"], "Ada L.");
-    book.watch(["wg0"]);
+    book.setDevices(["wg0"]);
     expect(book.nameOf(ALICE, "wg0")).toBe("Ada L.");
     expect(book.nameOf(BOB, "wg0")).toBe("bob");
     // They may know a peer without its name.
@@ -95,7 +95,7 @@ describe("whose name it is", () => {
   test("off: no file is read, and the settings hold", () => {
     write("wg0.conf", { [BOB]: "bob" });
     goBy([], "Ada L.");
-    book.watch(["wg0"]);
+    book.setDevices(["wg0"]);
     expect(book.nameOf(ALICE, "wg0")).toBe("Ada L.");
     expect(book.nameOf(BOB, "wg0")).toBeNull();
     expect(reads).toEqual([]);
@@ -126,7 +126,7 @@ describe("whose name it is", () => {
     for (const file of [...all, "sub/wg0.conf", "sub/.x.conf", "wg0/wg0"])
       write(file, { [ALICE]: file });
     goBy(paths);
-    book.watch(["wg0"]);
+    book.setDevices(["wg0"]);
     expect(reads.map((file) => file.replace(/^\.\//, ""))).toEqual(files);
     expect(book.nameOf(ALICE, "wg0")).toBe(files[0] ?? null);
   });
@@ -134,7 +134,7 @@ describe("whose name it is", () => {
   test("a device's name is no pattern", () => {
     for (const file of ["x.conf", "a.conf", "*.conf", "%i.conf"]) write(file, { [ALICE]: file });
     goBy(["%i.conf"]);
-    book.watch(["*", "%i", "$&", ".."]);
+    book.setDevices(["*", "%i", "$&", ".."]);
     expect(reads).toEqual(["*.conf", "%i.conf"]);
     goBy(["%i*"]);
     expect(book.nameOf(ALICE, "*")).toBe("*.conf");
@@ -143,7 +143,7 @@ describe("whose name it is", () => {
   test("of a folder with too many files the first are read", () => {
     for (let i = 100; i < 400; i++) write(`${i}.conf`, { [i === 299 ? ALICE : BOB]: `n${i}` });
     goBy(["*.conf"]);
-    book.watch(["wg0", "wg1"]);
+    book.setDevices(["wg0", "wg1"]);
     clock.advance(MINUTE_MS);
     expect(book.nameOf(ALICE, "wg0")).toBe("n299");
     expect(book.nameOf(BOB, "wg0")).toBe("n100");
@@ -156,7 +156,7 @@ describe("a file is read again", () => {
   beforeEach(() => {
     write("wg0.conf", { [ALICE]: "ada" });
     goBy(["%i.conf"]);
-    book.watch(["wg0"]);
+    book.setDevices(["wg0"]);
     reads = [];
   });
 
@@ -193,7 +193,7 @@ describe("a file is read again", () => {
   test("when devices come or go", () => {
     write("wg0.conf", { [ALICE]: "new name" });
     write("wg1.conf", { [BOB]: "bob" });
-    book.watch(["wg0", "wg1"]);
+    book.setDevices(["wg0", "wg1"]);
     expect(book.nameOf(ALICE, "wg0")).toBe("new name");
     expect(book.nameOf(BOB, "wg1")).toBe("bob");
   });
@@ -219,7 +219,7 @@ describe("a file is read again", () => {
   });
 
   test("a device that is gone has names until the next minute; then its file is left alone", () => {
-    book.watch([]);
+    book.setDevices([]);
     expect(book.nameOf(ALICE, "wg0")).toBe("ada");
     clock.advance(MINUTE_MS);
     write("wg0.conf", { [ALICE]: "another" });
@@ -246,7 +246,7 @@ describe("a file that cannot be read", () => {
   test("is told of once, and what it said holds", () => {
     write("wg0.conf", { [ALICE]: "ada" });
     goBy(["%i.conf"]);
-    book.watch(["wg0"]);
+    book.setDevices(["wg0"]);
     const file = join(folder, "wg0.conf");
     unlinkSync(file);
     symlinkSync("wg0.conf", file);
@@ -262,7 +262,7 @@ describe("a file that cannot be read", () => {
 
   test("that it is missing is a mistake only where it is named", () => {
     goBy(["%i.conf", "*.conf", "wg0/names", "names.txt"]);
-    book.watch(["wg0"]);
+    book.setDevices(["wg0"]);
     clock.advance(MINUTE_MS);
     expect(warnings).toEqual([
       "names: /wg0/names: there is no such file",
@@ -273,7 +273,7 @@ describe("a file that cannot be read", () => {
   test("nobody is waited for at a pipe, and a device is not read", async () => {
     await Bun.$`mkfifo ${folder}/wg0.conf`;
     goBy(["%i.conf", "/dev/zero"]);
-    book.watch(["wg0"]);
+    book.setDevices(["wg0"]);
     expect(warnings).toEqual([
       "names: /wg0.conf: is not a file",
       "names: /dev/zero: is not a file",
@@ -284,7 +284,7 @@ describe("a file that cannot be read", () => {
     write("wg0.conf", { [ALICE]: "ada" });
     truncateSync(join(folder, "wg0.conf"), 17 * 1024 * 1024);
     goBy(["%i.conf"]);
-    book.watch(["wg0"]);
+    book.setDevices(["wg0"]);
     expect(warnings).toEqual(["names: /wg0.conf: cannot be read: EFBIG: it is too large"]);
     expect(book.nameOf(ALICE, "wg0")).toBeNull();
   });
@@ -292,7 +292,7 @@ describe("a file that cannot be read", () => {
   test("no message quotes it", () => {
     writeFileSync(join(folder, "wg0.conf"), "[Peer]\nPublicKey = hunter2\n# hunter2\nhunter2");
     goBy(["%i.conf"]);
-    book.watch(["wg0"]);
+    book.setDevices(["wg0"]);
     expect(warnings).toEqual([]);
   });
 });

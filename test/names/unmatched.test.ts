@@ -96,7 +96,7 @@ describe("the peers of the devices", () => {
   function warned(toml: string, peers: (name: string) => { publicKey: PublicKey }[]): string[] {
     const { settings } = run([], { toml: `webhook = "https://a.example"\n${toml}` });
     const log: string[] = [];
-    const devices = { known: [{ name: "wg0" }], peers };
+    const devices = { lastScanned: [{ name: "wg0" }], peers };
     warnOfUnmatched(settings, {
       devices,
       names: book,

@@ -5,10 +5,10 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { raw } from "hono/html";
 
-import { Logins } from "../../src/http/login.ts";
+import { LoginSessions } from "../../src/http/login.ts";
 import type { Page } from "../../src/http/server.ts";
 import { assets } from "../../src/page/assets.ts";
-import { item, Live, type Update } from "../../src/page/page-diff.ts";
+import { item, PageSnapshot, type Update } from "../../src/page/page-diff.ts";
 import { makePage } from "../../src/page/page.tsx";
 import { hostileText } from "../support/events.ts";
 import { connect, connected, HOSTILE, office } from "../support/office.ts";
@@ -36,7 +36,7 @@ afterEach(() => {
 function setUp(made: FakeSource): void {
   source = made;
   const complain = (...what: unknown[]) => void complaints.push(what);
-  const logins = new Logins({ clock: source.clock, log: { warn: complain } });
+  const logins = new LoginSessions({ clock: source.clock, log: { warn: complain } });
   page = makePage({ source, logins, log: { error: complain } });
 }
 
@@ -380,7 +380,7 @@ test("a list that is changed as it is told is the list that is", () => {
     { selector: ({ id }) => id },
   );
   const liveOf = (rows: readonly { id: string; kind: number; cells: number[] }[]) => {
-    const live = new Live(null);
+    const live = new PageSnapshot(null);
     const items = rows.map(({ id, kind, cells }) =>
       item(
         id,

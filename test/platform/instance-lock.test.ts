@@ -15,8 +15,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import {
-  claim,
   findOwner,
+  lockInstance,
   lockOf,
   lockOfSocket,
   lockOwner,
@@ -40,7 +40,7 @@ function modeOf(path: string): string {
 
 test("both folders are made, and the locks are for this user alone", () => {
   const [state, runtime] = [join(folder(), "a", "state"), join(folder(), "run")];
-  expect(claim(state, runtime)).toEqual({ stateDir: null, socket: null });
+  expect(lockInstance(state, runtime)).toEqual({ stateDir: null, socket: null });
   expect([modeOf(state), modeOf(lockOf(state))]).toEqual(["700", "600"]);
   expect([modeOf(runtime), modeOf(lockOfSocket(join(runtime, "wgmon.sock")))]).toEqual([
     "755",
@@ -50,15 +50,15 @@ test("both folders are made, and the locks are for this user alone", () => {
 
 test("whoever has a lock is named, in the refusal of the second", () => {
   const [state, runtime] = [folder(), folder()];
-  claim(state, runtime);
+  lockInstance(state, runtime);
   // Locks belong to open files, not to processes: a second open file of this process is refused as well.
   const stop = `Stop it \\(systemctl stop wgmon, or kill ${process.pid}\\)`;
-  expect(() => claim(state, folder())).toThrow(
+  expect(() => lockInstance(state, folder())).toThrow(
     new RegExp(
       `^already running: process ${process.pid} \\(.+\\) uses ${state}\\. ${stop}, or give this one another --state-dir$`,
     ),
   );
-  expect(() => claim(folder(), runtime)).toThrow(
+  expect(() => lockInstance(folder(), runtime)).toThrow(
     new RegExp(
       `^already running: process ${process.pid} \\(.+\\) uses ${runtime}/wgmon.sock\\. ${stop}, .*RUNTIME_DIRECTORY`,
     ),
@@ -106,13 +106,13 @@ test("a lock file that an ended process left behind is no obstacle", () => {
     .claim(${JSON.stringify(state)}, ${JSON.stringify(runtime)}); process.kill(process.pid, "SIGKILL")`;
   expect(Bun.spawnSync([process.execPath, "-e", script]).signalCode).toBe("SIGKILL");
   expect(existsSync(lockOf(state))).toBe(true);
-  expect(claim(state, runtime)).toEqual({ stateDir: null, socket: null });
+  expect(lockInstance(state, runtime)).toEqual({ stateDir: null, socket: null });
 });
 
 test("a folder that cannot be used is no refusal: it says why", () => {
   const file = join(folder(), "file");
   writeFileSync(file, "");
-  const { stateDir, socket } = claim(join(file, "state"), join(file, "run"));
+  const { stateDir, socket } = lockInstance(join(file, "state"), join(file, "run"));
   expect([stateDir?.code, socket?.code]).toEqual(["ENOTDIR", "ENOTDIR"]);
 });
 
@@ -122,7 +122,7 @@ test("a symbolic link in the place of a lock is not followed", () => {
   symlinkSync(victim, lockOf(state));
   symlinkSync(join(elsewhere, "second"), join(runtime, "wgmon.sock.lock"));
   writeFileSync(join(elsewhere, "second"), "precious");
-  const { stateDir, socket } = claim(state, runtime);
+  const { stateDir, socket } = lockInstance(state, runtime);
   expect([stateDir?.code, socket?.code]).toEqual(["ELOOP", "ELOOP"]);
   expect(existsSync(victim)).toBe(false);
   expect(readFileSync(join(elsewhere, "second"), "utf8")).toBe("precious");
@@ -133,6 +133,6 @@ test("a folder that is a link is followed, as /var/lib/wgmon is with DynamicUser
   const state = join(folder(), "wgmon");
   mkdirSync(join(real, "private"));
   symlinkSync(join(real, "private"), state);
-  expect(claim(state, runtime).stateDir).toBeNull();
+  expect(lockInstance(state, runtime).stateDir).toBeNull();
   expect(existsSync(join(real, "private", "wgmon.lock"))).toBe(true);
 });

@@ -46,7 +46,7 @@ describe("a file that is read", () => {
   test("has the mode that it has", () => {
     expect(readFileAndMode(made("plain", 0o640))).toEqual({
       text: "text",
-      mode: { bits: 0o640, isOurs: true, isRegular: true },
+      mode: { bits: 0o640, isOwnedByUsOrRoot: true, isRegular: true },
     });
     expect(readFileAndMode(join(folder, "none"))).toBeNull();
     expect(readTextFile(made("second"))).toBe("text");
@@ -55,7 +55,11 @@ describe("a file that is read", () => {
   test.skipIf(!isRoot)(`of another user is not ours${forRoot}`, () => {
     const path = made("given-away");
     chownSync(path, NOBODY, NOBODY);
-    expect(readFileAndMode(path)!.mode).toEqual({ bits: 0o644, isOurs: false, isRegular: true });
+    expect(readFileAndMode(path)!.mode).toEqual({
+      bits: 0o644,
+      isOwnedByUsOrRoot: false,
+      isRegular: true,
+    });
   });
 
   test("is asked for its mode itself, whatever is at its path by then", () => {
@@ -67,7 +71,7 @@ describe("a file that is read", () => {
     Bun.spawn(["sh", "-c", swap], { cwd: folder });
     expect(readFileAndMode(path)).toEqual({
       text: "evil",
-      mode: { bits: 0o622, isOurs: true, isRegular: false },
+      mode: { bits: 0o622, isOwnedByUsOrRoot: true, isRegular: false },
     });
     expect(readTextFile(path)).toBe("text");
   });

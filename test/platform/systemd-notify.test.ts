@@ -22,10 +22,10 @@ for (const [kind, address] of Object.entries(addresses)) {
     using socket = new NotifySocket(address());
     const { notifier, warnings } = setUp({ NOTIFY_SOCKET: socket.address });
     notifier.ready();
-    notifier.condition({ devices: ["wg0", "wg1"], connected: 0 });
-    notifier.condition({ devices: ["wg0", "wg1"], connected: 0 });
-    notifier.condition({ devices: ["wg0"], connected: 1 });
-    notifier.condition({ devices: [], connected: 0 });
+    notifier.publishStatus({ devices: ["wg0", "wg1"], connected: 0 });
+    notifier.publishStatus({ devices: ["wg0", "wg1"], connected: 0 });
+    notifier.publishStatus({ devices: ["wg0"], connected: 1 });
+    notifier.publishStatus({ devices: [], connected: 0 });
     notifier.stopping();
     expect(socket.take()).toEqual([
       "READY=1",
@@ -41,10 +41,10 @@ for (const [kind, address] of Object.entries(addresses)) {
 test("a device's name cannot say anything else than itself", () => {
   using socket = new NotifySocket(addresses["a path"]());
   const { notifier } = setUp({ NOTIFY_SOCKET: socket.address });
-  notifier.condition({ devices: ["wg0\nMAINPID=1", "\u001b[31m"], connected: 0 });
+  notifier.publishStatus({ devices: ["wg0\nMAINPID=1", "\u001b[31m"], connected: 0 });
   expect(socket.take()).toEqual(["STATUS=watching wg0 MAINPID=1, [31m; 0 peers connected"]);
   const many = Array.from({ length: 10 }, (_, index) => `wg${index}`);
-  notifier.condition({ devices: many, connected: 2 });
+  notifier.publishStatus({ devices: many, connected: 2 });
   expect(socket.take()).toEqual([
     "STATUS=watching wg0, wg1, wg2, wg3, wg4, wg5, wg6, wg7, 2 more; 2 peers connected",
   ]);

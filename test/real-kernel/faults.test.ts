@@ -162,16 +162,16 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
       const spare = peers.find((key) => key !== stable.publicKey)!;
       const socket = new Torn(NETLINK_GENERIC);
       using devices = new Devices(["wg0"], socket);
-      await devices.look(null);
+      await devices.scan(null);
       // All dumps from the second on are without it.
       socket.change = ["wg", "set", "wg0", "peer", spare, "remove"];
       for (let look = 0; look < 3; look++) {
-        const { devices: found, removed, problems } = await devices.look(null);
+        const { devices: found, removed, problems } = await devices.scan(null);
         expect({ removed, problems }).toEqual({ removed: [], problems: [] });
         expect(found).toMatchObject([{ device: { name: "wg0" }, removed: [] }]);
       }
       socket.change = null;
-      expect((await devices.look(null)).devices).toMatchObject([{ removed: [spare] }]);
+      expect((await devices.scan(null)).devices).toMatchObject([{ removed: [spare] }]);
     },
     TEST_MS,
   );

@@ -10,13 +10,12 @@ import { $ } from "bun";
 import { needs } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
-import { search, secretsOf, texts, traces } from "../support/secrets.ts";
+import { searchBetweenScans, secretsOf, texts } from "../support/secrets.ts";
 import { TEST_MS } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 /** Looks at a frozen process; a key that is found in all of them is there to stay. */
-const TRIES = 8;
 
 describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () => {
   const receiver = new Receiver();
@@ -58,19 +57,10 @@ describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () =
       const keys = await secretsOf("wg0");
       expect(keys).toHaveLength(1 + clients.length);
       const publicKeys = clients.map(({ publicKey }) => Buffer.from(publicKey, "base64"));
-      let found: readonly Buffer[] = [];
-      // The answer to a look is there as long as it is read, which on a busy machine is most of the time:
-      // a key that stays is there each time.
-      for (let tries = 0; tries < TRIES; tries++) {
-        await watcher.lookedFor("tick", watcher.looks("tick") + 1);
-        await watcher.freeze();
-        found = search(wgmon.pid, [...keys.flatMap(traces), ...publicKeys]);
-        watcher.resume();
-        // It reads the right memory: what is no secret is there.
-        for (const key of publicKeys) expect(found).toContain(key);
-        if (found.length === publicKeys.length) break;
-      }
-      expect(found).toHaveLength(publicKeys.length);
+      const found = await searchBetweenScans(watcher, { secrets: keys, known: publicKeys }, () =>
+        watcher.lookedFor("tick", watcher.looks("tick") + 1),
+      );
+      expect(found).toEqual(publicKeys);
       expect(await wgmon.stop()).toBe(0);
 
       const told = [wgmon.logText, await wgmon.stdout(), ...receiver.requests.map(said)].join("\n");

@@ -12,7 +12,7 @@ import type { Event } from "../../src/events/event-schema.ts";
 import { needs } from "../support/kernel.ts";
 import { Lab, LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
-import { search, secretsOf, texts, traces } from "../support/secrets.ts";
+import { searchBetweenScans, secretsOf, texts } from "../support/secrets.ts";
 import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
@@ -174,10 +174,11 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
       const keys = await secretsOf(NAME);
       // Alice's and carol's preshared keys, too.
       expect(keys).toHaveLength(3);
-      await watcher.freeze();
-      const publicKey = Buffer.from(carol.publicKey);
-      // It reads the right memory: what is no secret is there.
-      expect(search(wgmon.pid, [...keys.flatMap(traces), publicKey])).toEqual([publicKey]);
+      const known = [Buffer.from(carol.publicKey)];
+      const found = await searchBetweenScans(watcher, { secrets: keys, known }, () =>
+        Bun.sleep(100),
+      );
+      expect(found).toEqual(known);
 
       const told = [wgmon.logText, ...receiver.requests.map(({ body }) => body)].join("\n");
       expect(told).toContain(carol.publicKey);

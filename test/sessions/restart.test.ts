@@ -4,25 +4,30 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import type { Device, Instant, Look, Peer } from "../../src/base/wireguard.ts";
-import { eventOf, sentence } from "../../src/events/event.ts";
+import type { Device, Instant, Peer, Scan } from "../../src/base/wireguard.ts";
+import { describeEvent, eventOf } from "../../src/events/event.ts";
 import { type Change } from "../../src/sessions/change.ts";
-import { type Earlier, type Rules, saved, Tracker } from "../../src/sessions/tracker.ts";
+import {
+  type RestoredState,
+  saved,
+  Tracker,
+  type TrackerOptions,
+} from "../../src/sessions/tracker.ts";
 import { ALICE, BOB, device, LookMaker, peer } from "../support/peers.ts";
 
 const T0 = Date.UTC(2026, 0, 1);
 
 /** One process after the other at one gateway. Times are seconds since the start of the story. */
 class Runs {
-  readonly #rules: Rules;
+  readonly #rules: TrackerOptions;
   #tracker: Tracker;
   #looks = new LookMaker();
-  #ended: Earlier["ended"] = [];
+  #ended: RestoredState["ended"] = [];
   #devices: readonly Device[] = [];
   /** Each process has a monotonic clock of its own. */
   #bootSeconds = 0;
 
-  constructor(rules: Partial<Rules> = {}) {
+  constructor(rules: Partial<TrackerOptions> = {}) {
     this.#rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true, ...rules };
     this.#tracker = new Tracker(this.#rules);
   }
@@ -36,10 +41,13 @@ class Runs {
   }
 
   changes(seconds: number, ...found: (readonly [Device, readonly Peer[]])[]): Change[] {
-    const look: Look = this.#looks.look(...found);
+    const look: Scan = this.#looks.look(...found);
     const now = this.instant(seconds);
     const present = new Set(found.map(([{ name }]) => name));
-    const changes = [...this.#tracker.observe(look, now), ...this.#tracker.allListed(present, now)];
+    const changes = [
+      ...this.#tracker.observe(look, now),
+      ...this.#tracker.reconcileDevices(present, now),
+    ];
     this.#devices = found.map(([each]) => each);
     for (const change of changes) {
       if (change.type !== "peer.disconnected") continue;
@@ -58,7 +66,7 @@ class Runs {
   /** Ends the process at `seconds`, after what was saved then, and begins another one `later`. */
   restart(seconds: number, laterSeconds = seconds, { isOtherBoot = false } = {}): void {
     const now = this.instant(seconds);
-    const earlier: Earlier = {
+    const earlier: RestoredState = {
       devices: isOtherBoot ? this.#devices.map((each) => ({ ...each, index: 0 })) : this.#devices,
       sessions: [...this.#tracker.sessions].map((session) => saved(session, now)),
       ended: this.#ended,
@@ -68,7 +76,7 @@ class Runs {
     const text = JSON.stringify(earlier);
     this.#tracker = new Tracker(
       this.#rules,
-      JSON.parse(text) as Earlier,
+      JSON.parse(text) as RestoredState,
       this.instant(laterSeconds),
     );
     this.#looks = new LookMaker();
@@ -77,7 +85,7 @@ class Runs {
 
 function said(change: Change): string {
   const name = "peer" in change ? (change.peer.publicKey === ALICE ? "alice" : "bob") : null;
-  return sentence(eventOf(change, { id: "evt_0", host: "gw1", name }));
+  return describeEvent(eventOf(change, { id: "evt_0", host: "gw1", name }));
 }
 
 /** A peer whose last handshake was `seconds` into the story. */
@@ -86,7 +94,7 @@ function shook(seconds: number, rxBytes = 180, fields: Parameters<typeof peer>[0
 }
 
 /** Alice is connected at 100 s, last heard at 150 s, and the process ends at 160 s. */
-function alice(rules: Partial<Rules> = {}): Runs {
+function alice(rules: Partial<TrackerOptions> = {}): Runs {
   const runs = new Runs(rules);
   runs.at(0, peer());
   expect(runs.at(100, shook(100))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
@@ -317,7 +325,7 @@ describe("devices", () => {
 /** What a peer does before a look. */
 test("a device of an earlier run is gone when a list is without it, not when no look finds it", () => {
   const rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true };
-  const earlier: Earlier = {
+  const earlier: RestoredState = {
     devices: ["wg0", "wg1", "wg2"].map((name, index) => device({ name, index })),
     sessions: [],
     ended: [],
@@ -326,7 +334,7 @@ test("a device of an earlier run is gone when a list is without it, not when no 
   const tracker = new Tracker(rules, earlier, now);
   const look = new LookMaker().look([device({ name: "wg0", index: 0 }), []]);
   expect(tracker.observe(look, now)).toEqual([]);
-  const changes = tracker.allListed(new Set(["wg0", "wg1"]), now);
+  const changes = tracker.reconcileDevices(new Set(["wg0", "wg1"]), now);
   expect(changes.map(said)).toEqual(["wg2 removed"]);
 });
 

@@ -9,9 +9,9 @@ import {
   type PublicKey,
   REJECT_AFTER_MS,
 } from "../../src/base/wireguard.ts";
-import { eventOf, sentence } from "../../src/events/event.ts";
+import { describeEvent, eventOf } from "../../src/events/event.ts";
 import { type Change } from "../../src/sessions/change.ts";
-import { type Rules, Tracker } from "../../src/sessions/tracker.ts";
+import { Tracker, type TrackerOptions } from "../../src/sessions/tracker.ts";
 import { ALICE, BOB, device, LookMaker, peer } from "../support/peers.ts";
 
 /** Wall clock at the start of each story. */
@@ -25,7 +25,7 @@ class Story {
   /** How far the wall clock was set forward. */
   jumpedMs = 0;
 
-  constructor(rules: Partial<Rules> = {}, tracker?: Tracker) {
+  constructor(rules: Partial<TrackerOptions> = {}, tracker?: Tracker) {
     this.tracker =
       tracker ??
       new Tracker({ idleTimeoutMs: () => IDLE_MS, holdMs: 0, announceExisting: true, ...rules });
@@ -46,7 +46,7 @@ class Story {
 }
 
 function said(change: Change): string {
-  return sentence(eventOf(change, { id: "evt_0", host: "gw1", name: nameOf(change) }));
+  return describeEvent(eventOf(change, { id: "evt_0", host: "gw1", name: nameOf(change) }));
 }
 
 function nameOf(change: Change): string | null {
@@ -469,7 +469,7 @@ describe("start and restart", () => {
     const story = new Story();
     story.at(0, peer());
     story.at(1, shook(1));
-    story.tracker.setRules({ idleTimeoutMs: () => 10_000, holdMs: 0, announceExisting: true });
+    story.tracker.setOptions({ idleTimeoutMs: () => 10_000, holdMs: 0, announceExisting: true });
     expect(story.at(11, shook(1))).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 });

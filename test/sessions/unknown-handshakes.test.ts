@@ -16,8 +16,8 @@ import { type CapturedDatagram, parsePacket } from "../../src/capture/packet.ts"
 import { hasValidMac1 } from "../../src/sessions/mac1.ts";
 import {
   networkOf,
-  Unknown,
-  type UnknownHandshakes,
+  UnknownHandshakes,
+  type UnknownHandshakesChange,
 } from "../../src/sessions/unknown-handshakes.ts";
 import { HandClock } from "../support/clock.ts";
 import { readGolden } from "../support/golden.ts";
@@ -30,12 +30,12 @@ const WG1 = device({ name: "wg1", index: 4, listenPort: 51821, publicKey: BOB })
 /** A gateway where the test says who has a session, and whose key a message was made for. */
 class Scene {
   readonly clock = new HandClock();
-  readonly reports: UnknownHandshakes[] = [];
+  readonly reports: UnknownHandshakesChange[] = [];
   /** When each message was checked. */
   readonly checks: number[] = [];
   readonly sessions = new Set<string>();
   devices: readonly Device[] = [WG0, WG1];
-  readonly unknown = new Unknown({
+  readonly unknown = new UnknownHandshakes({
     clock: this.clock,
     deviceAt: (port) => this.devices.find(({ listenPort }) => listenPort === port) ?? null,
     handshakeAtMs: (address, port, listenPort) =>
@@ -50,7 +50,7 @@ class Scene {
       for (const report of found) this.onReport(report);
     },
   });
-  onReport = (_report: UnknownHandshakes) => {};
+  onReport = (_report: UnknownHandshakesChange) => {};
 
   get nowMs(): number {
     return this.clock.now().monotonicMs;
@@ -204,9 +204,9 @@ describe("nothing is told of", () => {
   test("a peer whose session is over before the next sweep", () => {
     const scene = new Scene();
     const maker = new LookMaker();
-    scene.unknown.looked(maker.look([WG0, [peer({ endpoint: "192.0.2.1:1" })]]));
+    scene.unknown.onScan(maker.look([WG0, [peer({ endpoint: "192.0.2.1:1" })]]));
     scene.seen().connect();
-    scene.unknown.looked(maker.look([WG0, [peer({ endpoint: "198.51.100.7:40000" })]]));
+    scene.unknown.onScan(maker.look([WG0, [peer({ endpoint: "198.51.100.7:40000" })]]));
     scene.sessions.clear();
     scene.pass(200_000);
     expect(scene.reports).toEqual([]);
@@ -293,7 +293,7 @@ describe("a peer that the kernel knew", () => {
     const maker = new LookMaker();
     maker.look([where, [at({ endpoint: null, ...before })]]);
     scene.seen().pass(250);
-    scene.unknown.looked(maker.look([where, [at(now)]]));
+    scene.unknown.onScan(maker.look([where, [at(now)]]));
     return scene.pass(60_000).reports[0]?.peers.map(({ name }) => name);
   };
 
@@ -505,8 +505,8 @@ describe.each(Object.entries(real))("a real %s", (_name, { to, bytes }) => {
 
   test("goes the whole way, from the packet to what is told", () => {
     const scene = new Scene();
-    const found: UnknownHandshakes[] = [];
-    const unknown = new Unknown({
+    const found: UnknownHandshakesChange[] = [];
+    const unknown = new UnknownHandshakes({
       clock: scene.clock,
       deviceAt: () => device({ publicKey: to }),
       handshakeAtMs: () => null,

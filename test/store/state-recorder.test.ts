@@ -6,7 +6,7 @@ import type { PublicKey } from "../../src/base/wireguard.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { Tracker } from "../../src/sessions/tracker.ts";
-import { History } from "../../src/store/state-recorder.ts";
+import { StateRecorder } from "../../src/store/state-recorder.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { device, LookMaker, peer } from "../support/peers.ts";
@@ -15,7 +15,7 @@ test("a session that ends while many are saved stays ended", async () => {
   const clock = new HandClock();
   const log = createLog({ format: "text", level: "error" });
   using store = await Store.open({ directory: null, clock, log });
-  const history = new History(store, clock);
+  const history = new StateRecorder(store, clock);
   const tracker = new Tracker({
     idleTimeoutMs: () => 180_000,
     holdMs: 0,
@@ -30,7 +30,7 @@ test("a session that ends while many are saved stays ended", async () => {
     tracker.observe(looks.look([device(), peers.slice(0, count)]), clock.now());
   observe(300);
   clock.advance(60_000);
-  history.keepUp(tracker);
+  history.saveIfDue(tracker);
   const told = observe(299).map((change) => {
     const event = eventOf(change, { id: "evt_1", host: "gw1", name: null });
     return { change, event, targets: [] };
@@ -38,5 +38,5 @@ test("a session that ends while many are saved stays ended", async () => {
   expect(told.map(({ change }) => change.type)).toEqual(["peer.disconnected"]);
   history.record(told, tracker, [device()]);
   clock.advance(1);
-  expect(store.earlier(0)!.sessions).toHaveLength(299);
+  expect(store.loadState(0)!.sessions).toHaveLength(299);
 });

@@ -94,12 +94,12 @@ const session: SavedSession = {
   startedAtMs: 1_767_225_600_123.456,
   endpoint: peer().endpoint,
   handshakeAtMs: 1_767_225_600_123.456,
-  lastSignMs: 1_767_225_700_000,
+  lastActivityMs: 1_767_225_700_000,
   silentSinceMs: 1_767_225_700_000,
   rxBytes: 4000,
   txBytes: 300,
   roams: 2,
-  gone: null,
+  ending: null,
 };
 
 const ended = {
@@ -120,11 +120,15 @@ describe("what is kept", () => {
   test("the first run ever has no past; a later one has sessions and devices, to the last digit", async () => {
     const directory = folder();
     const { store, lines } = await open(directory);
-    expect(store.earlier(0)).toBeNull();
+    expect(store.loadState(0)).toBeNull();
     store.record({ events: [], sessions: [session], ended: [], devices: [device()] }, 0);
     close(store);
     const later = await open(directory);
-    expect(later.store.earlier(0)).toEqual({ devices: [device()], sessions: [session], ended: [] });
+    expect(later.store.loadState(0)).toEqual({
+      devices: [device()],
+      sessions: [session],
+      ended: [],
+    });
     expect([lines, later.lines]).toEqual([[], []]);
   });
 
@@ -139,13 +143,13 @@ describe("what is kept", () => {
     store.record({ events: [], sessions: [], ended: [], devices: [device({ index: 3 })] }, 0);
     close(store);
     const later = await open(directory, { boot: now });
-    expect(later.store.earlier(0)!.devices).toEqual([device({ index })]);
+    expect(later.store.loadState(0)!.devices).toEqual([device({ index })]);
   });
 
   test("no devices are a past too", async () => {
     const { store } = await open(null);
     store.record({ events: [], sessions: [], ended: [], devices: [] }, 0);
-    expect(store.earlier(0)).toMatchObject({ devices: [], sessions: [] });
+    expect(store.loadState(0)).toMatchObject({ devices: [], sessions: [] });
   });
 
   test("a session that ended is history and does not come back", async () => {
@@ -153,11 +157,11 @@ describe("what is kept", () => {
     store.record({ events: [], sessions: [session], ended: [], devices: [device()] }, 0);
     store.saveSessions([{ ...session, rxBytes: 4001 }]);
     store.record({ events: [], sessions: [], ended: [ended], devices: null }, 0);
-    expect(store.earlier(0)).toMatchObject({
+    expect(store.loadState(0)).toMatchObject({
       sessions: [],
       ended: [{ device: "wg0", publicKey: ALICE, ...ended.peer }],
     });
-    expect(store.earlier(ended.endedAtMs)!.ended).toEqual([]);
+    expect(store.loadState(ended.endedAtMs)!.ended).toEqual([]);
   });
 
   test("events wait in order, for each target, with the places that the store gave them", async () => {
@@ -180,7 +184,7 @@ describe("what is kept", () => {
       store.record({ events, sessions: [session], ended: [], devices: [device()] }, 0),
     ).toThrow("UNIQUE");
     expect(store.count("a")).toBe(1);
-    expect(store.earlier(0)).toBeNull();
+    expect(store.loadState(0)).toBeNull();
   });
 
   test("the files are for nobody else", async () => {
@@ -215,7 +219,7 @@ describe("retention", () => {
     while (steps.at(-1));
     expect(steps).toHaveLength(3);
     expect(store.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([8]);
-    store.bury("a", "a", [8], "refused", 0);
+    store.deadLetter("a", "a", [8], "refused", 0);
     expect(store.deadLetters()).toHaveLength(1);
     store.trim({ keepMs: DAY_MS, maxBytes: 1e9 }, 10 * DAY_MS);
     expect(store.deadLetters()).toHaveLength(0);
@@ -247,7 +251,7 @@ describe("retention", () => {
     expect(kept().size).toBe(8998);
     expect(kept()).not.toContain(4000);
     // It begins with the oldest again.
-    store.bury("a", "a", [1], "refused", 0);
+    store.deadLetter("a", "a", [1], "refused", 0);
     trim();
     expect(kept()).not.toContain(1);
     expect(store.count("a")).toBe(8997);
@@ -416,18 +420,18 @@ describe("a file that cannot be written for a while", () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     for (const n of [1, 2, 3]) record(store, n, ["a"]);
-    store.bury("a", "a", [2, 3], "refused", 0);
+    store.deadLetter("a", "a", [2, 3], "refused", 0);
     const end = fill(directory);
     record(store, 4, ["a"]);
     expect(store.isInMemory).toBe(true);
     const log = createLog({ format: "text", level: "info" });
-    using tool = await Store.open({ directory, clock, log, isTool: true });
-    tool.revive(tool.deadLetters(), 0);
+    using tool = await Store.open({ directory, clock, log, isExternalTool: true });
+    tool.requeue(tool.deadLetters(), 0);
     end();
-    const version = store.foreignVersion;
+    const version = store.externalDataVersion;
     clock.advance(60_000);
     expect(store.isInMemory).toBe(false);
-    expect(store.foreignVersion).not.toBe(version);
+    expect(store.externalDataVersion).not.toBe(version);
     expect(store.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
     expect(store.deadLetters()).toEqual([]);
   });
@@ -439,8 +443,8 @@ describe("a file that cannot be written for a while", () => {
     const end = fill(directory);
     record(store, 3, ["a"]);
     const log = createLog({ format: "text", level: "info" });
-    using tool = await Store.open({ directory, clock, log, isTool: true });
-    tool.drop([{ target: "a", seq: 1 }]);
+    using tool = await Store.open({ directory, clock, log, isExternalTool: true });
+    tool.deleteMessages([{ target: "a", seq: 1 }]);
     end();
     clock.advance(60_000);
     expect(store.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([2, 3]);
@@ -485,7 +489,7 @@ describe("a file that cannot be written for a while", () => {
     ]);
     store.record({ events: [], sessions: [], ended: [ended], devices: [] }, 0);
     store.delivered([{ target: "a", seq: 1 }]);
-    store.bury("b", "b", [2], "refused", 0);
+    store.deadLetter("b", "b", [2], "refused", 0);
     clock.advance(60_000);
     expect(lines).toHaveLength(1);
 
@@ -500,7 +504,7 @@ describe("a file that cannot be written for a while", () => {
     const later = await open(directory);
     expect(later.store.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([2, 3]);
     expect(later.store.deadLetters()).toMatchObject([{ target: "b", seq: 2, event: event(2) }]);
-    expect(later.store.earlier(0)).toMatchObject({ devices: [], sessions: [] });
+    expect(later.store.loadState(0)).toMatchObject({ devices: [], sessions: [] });
   });
 
   test("a file that somebody else holds locked is such a file", async () => {
@@ -537,17 +541,17 @@ describe("a tool beside wgmon", () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     record(store, 1, ["a"]);
-    const version = store.foreignVersion;
-    using tool = await Store.open({ directory, clock, log, isTool: true });
+    const version = store.externalDataVersion;
+    using tool = await Store.open({ directory, clock, log, isExternalTool: true });
     expect(tool.count("a")).toBe(1);
-    tool.drop([{ target: "a", seq: 1 }]);
-    expect(store.foreignVersion).not.toBe(version);
+    tool.deleteMessages([{ target: "a", seq: 1 }]);
+    expect(store.externalDataVersion).not.toBe(version);
     expect(store.count("a")).toBe(0);
   });
 
   test("makes no file where there is none", async () => {
     const directory = folder();
-    const opened = Store.open({ directory, clock: new HandClock(), log, isTool: true });
+    const opened = Store.open({ directory, clock: new HandClock(), log, isExternalTool: true });
     expect(opened).rejects.toThrow("there is no store");
     await opened.catch(() => {});
     expect(readdirSync(directory)).toEqual([]);
@@ -560,7 +564,7 @@ describe("a tool beside wgmon", () => {
     const path = join(directory, "wgmon.db");
     using file = new Sqlite(path);
     file.run(`PRAGMA user_version=${SCHEMA_VERSION - 1}`);
-    const opened = Store.open({ directory, clock: new HandClock(), log, isTool: true });
+    const opened = Store.open({ directory, clock: new HandClock(), log, isExternalTool: true });
     expect(opened).rejects.toThrow("an older wgmon wrote it");
     await opened.catch(() => {});
     expect(file.query("PRAGMA user_version").get()).toEqual({ user_version: SCHEMA_VERSION - 1 });
@@ -590,7 +594,7 @@ describe("a clock that was set", () => {
             ...session,
             startedAtMs: at(BOOT, 5),
             handshakeAtMs: at(BOOT, 5),
-            lastSignMs: at(BOOT, 7),
+            lastActivityMs: at(BOOT, 7),
             silentSinceMs: at(BOOT, 7),
           },
         ],
@@ -602,7 +606,7 @@ describe("a clock that was set", () => {
       },
       at(BOOT, 20),
     );
-    store.bury("old", "old", [2], "404", at(BOOT, 30));
+    store.deadLetter("old", "old", [2], "404", at(BOOT, 30));
     store.saveTarget("ops", "ops", {
       failures: 1,
       retries: 1,
@@ -656,7 +660,7 @@ describe("a clock that was set", () => {
       at(TODAY, 20),
     ]);
     expect(store.queues()[0]!.nextAtMs).toBe(at(TODAY, 100));
-    const [open] = store.earlier(0)!.sessions;
+    const [open] = store.loadState(0)!.sessions;
     expect(open).toMatchObject({
       startedAtMs: at(TODAY, 5),
       handshakeAtMs: at(TODAY, 5),
@@ -665,7 +669,7 @@ describe("a clock that was set", () => {
     expect(open!.peer).toEqual(session.peer);
     expect(times(store)).toEqual(movedTimes);
     store.trim({ keepMs: 2 * 86_400_000, maxBytes: 1e9 }, at(TODAY, 60));
-    expect(store.eventPlaces().first).toBe(1);
+    expect(store.eventSequenceRange().first).toBe(1);
   });
 
   test("in 1970 promised no target a pause that is not there", async () => {
@@ -679,7 +683,7 @@ describe("a clock that was set", () => {
     const before = times(store);
     store.clockSet({ ...step, unsureFromMs: null }, state);
     expect(times(store)).toEqual(before);
-    expect(store.earlier(0)!.sessions[0]).toMatchObject({ startedAtMs: at(TODAY, 5) });
+    expect(store.loadState(0)!.sessions[0]).toMatchObject({ startedAtMs: at(TODAY, 5) });
   });
 
   test("while the file cannot be written: its rows are moved when it can be, and no session is there twice", async () => {
@@ -724,7 +728,7 @@ describe("a clock that was set", () => {
     const store = await filled();
     const before = {
       ...times(store),
-      sessions: store.earlier(0)!.sessions,
+      sessions: store.loadState(0)!.sessions,
       queues: store.queues(),
     };
     for (const ms of [300_000, -300_000]) {
@@ -733,7 +737,7 @@ describe("a clock that was set", () => {
     }
     expect({
       ...times(store),
-      sessions: store.earlier(0)!.sessions,
+      sessions: store.loadState(0)!.sessions,
       queues: store.queues(),
     }).toEqual(before);
   });

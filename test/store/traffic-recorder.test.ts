@@ -4,8 +4,8 @@ import { expect, test } from "bun:test";
 
 import type { PublicKey } from "../../src/base/wireguard.ts";
 import type { Session } from "../../src/sessions/tracker.ts";
-import type { Traffic as Row } from "../../src/store/store.ts";
-import { Traffic } from "../../src/store/traffic-recorder.ts";
+import type { TrafficSums as Row } from "../../src/store/store.ts";
+import { TrafficRecorder } from "../../src/store/traffic-recorder.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB, peer } from "../support/peers.ts";
 
@@ -20,11 +20,11 @@ function session(rxBytes: number, fields: Partial<Session> = {}): Session {
     startedMonotonicMs: 0,
     endpoint: null,
     handshakeAt: now,
-    lastSign: now,
+    lastActivity: now,
     rxBytes,
     txBytes: 0,
     roams: 0,
-    gone: null,
+    ending: null,
     ...fields,
   };
 }
@@ -36,20 +36,20 @@ function make(earlier: readonly Session[] = []) {
     rows.push(...added.map(({ publicKey, rxBytes }) => ({ atMs, publicKey, rxBytes })));
   };
   const startMs = clock.now().wallMs;
-  return { clock, rows, startMs, traffic: new Traffic({ addTraffic }, clock, earlier) };
+  return { clock, rows, startMs, traffic: new TrafficRecorder({ addTraffic }, clock, earlier) };
 }
 
 test("what grew is written when the next stretch of time begins, for the one that ended", () => {
   const { clock, rows, startMs, traffic } = make();
   clock.advance(SLOT_MS - 1);
-  traffic.keepUp([session(500)]);
+  traffic.flushIfDue([session(500)]);
   expect(rows).toEqual([]);
   clock.advance(1);
-  traffic.keepUp([session(500)]);
+  traffic.flushIfDue([session(500)]);
   clock.advance(SLOT_MS);
-  traffic.keepUp([session(700)]);
+  traffic.flushIfDue([session(700)]);
   clock.advance(SLOT_MS);
-  traffic.keepUp([session(700)]);
+  traffic.flushIfDue([session(700)]);
   expect(rows).toEqual([
     { atMs: startMs, publicKey: ALICE, rxBytes: 500 },
     { atMs: startMs + SLOT_MS, publicKey: ALICE, rxBytes: 200 },
@@ -59,11 +59,11 @@ test("what grew is written when the next stretch of time begins, for the one tha
 test("a session that ends is written to its end, and the next one begins at nothing", () => {
   const { clock, rows, startMs, traffic } = make();
   clock.advance(SLOT_MS);
-  traffic.keepUp([session(500)]);
+  traffic.flushIfDue([session(500)]);
   const atMs = startMs + SLOT_MS;
   traffic.ended({ device: "wg0", publicKey: ALICE, startedAtMs: 1000, rxBytes: 650, txBytes: 0 });
   clock.advance(SLOT_MS);
-  traffic.keepUp([session(90, { startedAtMs: 2000 })]);
+  traffic.flushIfDue([session(90, { startedAtMs: 2000 })]);
   expect(rows.slice(1)).toEqual([
     { atMs, publicKey: ALICE, rxBytes: 150 },
     { atMs, publicKey: ALICE, rxBytes: 90 },
@@ -73,7 +73,7 @@ test("a session that ends is written to its end, and the next one begins at noth
 test("sessions of an earlier run are written from where it left them", () => {
   const { clock, rows, traffic } = make([session(5000)]);
   clock.advance(SLOT_MS);
-  traffic.keepUp([session(5100), session(7, { peer: peer({ publicKey: BOB }) })]);
+  traffic.flushIfDue([session(5100), session(7, { peer: peer({ publicKey: BOB }) })]);
   expect(rows.map(({ rxBytes }) => rxBytes)).toEqual([100, 7]);
 });
 
@@ -81,7 +81,7 @@ test("many are written a slice at a time", () => {
   const { clock, rows, traffic } = make();
   clock.advance(SLOT_MS);
   const sessions = Array.from({ length: 450 }, (_, n) => session(1, { device: `wg${n}` }));
-  traffic.keepUp(sessions);
+  traffic.flushIfDue(sessions);
   expect(rows).toHaveLength(200);
   clock.advance(0);
   expect(rows).toHaveLength(450);
@@ -94,9 +94,9 @@ test("at the end all is written at once, also what was left of an earlier time",
       session(rxBytes, { peer: peer({ publicKey: `peer ${n}` as PublicKey }) }),
     );
   clock.advance(SLOT_MS);
-  traffic.keepUp(many(100));
+  traffic.flushIfDue(many(100));
   expect(rows).toHaveLength(200);
-  traffic.finish(many(150));
+  traffic.flush(many(150));
   expect(rows).toHaveLength(900);
   expect(rows.reduce((sum, { rxBytes }) => sum + rxBytes, 0)).toBe(450 * 150);
   clock.advance(1000);

@@ -1,12 +1,12 @@
 /** The machine interface over a made-up source, as the commands ask it, and what they print. */
 
-import { type Answers, viewOf } from "../../src/cli/client.ts";
+import { type ApiReader, viewOf } from "../../src/cli/client.ts";
 import { type Output, plain } from "../../src/cli/text.ts";
 import { makeApi } from "../../src/http/api.ts";
 import type { FakeSource } from "./source.ts";
 
 /** Remembers what it was asked. */
-export interface Asked extends Answers {
+export interface Asked extends ApiReader {
   readonly paths: string[];
 }
 

@@ -5,12 +5,12 @@
 
 import { systemClock } from "../../src/base/clock.ts";
 import type { PublicKey } from "../../src/base/wireguard.ts";
-import { NameBook } from "../../src/names/peer-names.ts";
+import { PeerNames } from "../../src/names/peer-names.ts";
 import { createLog } from "../../src/platform/log.ts";
 
 const [path, publicKey] = process.argv.slice(2) as [string, PublicKey];
 const log = createLog({ format: "text", level: "warn" });
-const book = new NameBook({ clock: systemClock, log });
+const book = new PeerNames({ clock: systemClock, log });
 book.setSources({ names: [path], peers: new Map() });
-book.watch(["wg0"]);
+book.setDevices(["wg0"]);
 console.log(book.nameOf(publicKey, "wg0"));

@@ -3,10 +3,10 @@
 import type {
   Device,
   Endpoint,
-  Look,
   Peer,
   PeerChange,
   PublicKey,
+  Scan,
 } from "../../src/base/wireguard.ts";
 
 export const ALICE = `${"A".repeat(42)}I=` as PublicKey;
@@ -47,7 +47,7 @@ export class LookMaker {
   readonly #devices = new Map<string, { device: Device; peers: Map<PublicKey, Peer> }>();
 
   /** A look at the devices with the peers that they have now; devices that are not named are gone. */
-  look(...found: readonly (readonly [Device, readonly Peer[]])[]): Look {
+  look(...found: readonly (readonly [Device, readonly Peer[]])[]): Scan {
     const removed: Device[] = [];
     for (const [name, before] of this.#devices) {
       const now = found.find(([each]) => each.name === name)?.[0];

@@ -5,7 +5,7 @@
  */
 
 import { type RulesRequest, runRules } from "../../src/cli/rules.ts";
-import { ManagedRules } from "../../src/firewall/firewall-manager.ts";
+import { FirewallManager } from "../../src/firewall/firewall-manager.ts";
 import { HandClock } from "./clock.ts";
 import { fakeLook } from "./looks.ts";
 import { until } from "./until.ts";
@@ -101,7 +101,7 @@ if (import.meta.main) {
     steps.push({ step: name, ports, said, othersAreUntouched: others === before.others });
   }
   async function run(action: RulesRequest["action"], ports: number[], group = 1): Promise<void> {
-    const devices = { look: async () => fakeLook(...ports) };
+    const devices = { scan: async () => fakeLook(...ports) };
     const say = (text: string) => void said.push(text);
     const options = { devices, print: say, complain: say };
     const exitCode = await runRules({ action, devices: [], group }, options);
@@ -115,7 +115,7 @@ if (import.meta.main) {
   await step("remove again", () => run("remove", []));
 
   const log = (text: string) => void said.push(text);
-  const manager = new ManagedRules({
+  const manager = new FirewallManager({
     group: 1,
     // It stands still: at the end nft may take as long as it needs.
     clock: new HandClock(),

@@ -4,6 +4,8 @@ import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 
 import { $ } from "bun";
 
+import type { Watcher } from "./watcher.ts";
+
 const PAGE_BYTES = 4096;
 const ENTRY_BYTES = 8;
 /** Entries are read this many at a time. */
@@ -79,4 +81,30 @@ function* usedMemory(pid: number): Generator<{ start: number; bytes: number }> {
 /** In memory or swapped out: the upper two of its 64 bits. */
 function isThere(entries: Uint8Array, page: number): boolean {
   return entries[page * ENTRY_BYTES + ENTRY_BYTES - 1]! >= 0x40;
+}
+
+/** Searches are repeated this often: see `searchBetweenScans`. */
+const TRIES = 10;
+
+/**
+ * Searches the memory of a stopped wgmon for `secrets`, which must not be there, and `known`, which shows that the search
+ * reads the right memory. The answer to a scan is in memory while it is read, which on a busy machine is most of the time.
+ * So this searches again until no secret is found; a secret that stays in memory is found each time.
+ *
+ * @param nextScan resolves when there is a reason to search again.
+ */
+export async function searchBetweenScans(
+  watcher: Watcher,
+  { secrets, known }: { readonly secrets: readonly Buffer[]; readonly known: readonly Buffer[] },
+  nextScan: () => Promise<void>,
+): Promise<readonly Buffer[]> {
+  let found: readonly Buffer[] = [];
+  for (let tries = 0; tries < TRIES; tries++) {
+    await nextScan();
+    await watcher.freeze();
+    found = search(watcher.wgmon.pid, [...secrets.flatMap(traces), ...known]);
+    watcher.resume();
+    if (found.length <= known.length) break;
+  }
+  return found;
 }

@@ -23,7 +23,7 @@ export function parse(argv: readonly string[], given: Given = {}): Command {
   const {
     env = {},
     toml,
-    mode = { bits: 0o600, isOurs: true, isRegular: true },
+    mode = { bits: 0o600, isOwnedByUsOrRoot: true, isRegular: true },
     openFolder = null,
   } = given;
   const files = new Map(Object.entries(given.files ?? {}));
@@ -47,18 +47,18 @@ export function parse(argv: readonly string[], given: Given = {}): Command {
 export function run(
   argv: readonly string[],
   given: Given = {},
-): { settings: Settings; notes: readonly string[] } {
+): { settings: Settings; warnings: readonly string[] } {
   const command = parse(argv, given);
   if (command.type !== "run") throw new Error(`not run but ${command.type}`);
   return command;
 }
 
 /** What is wrong; empty: nothing. */
-export function problems(argv: readonly string[], given: Given = {}): readonly string[] {
+export function errors(argv: readonly string[], given: Given = {}): readonly string[] {
   try {
     parse(argv, given);
   } catch (error) {
-    if (error instanceof ConfigError) return error.problems;
+    if (error instanceof ConfigError) return error.errors;
     throw error;
   }
   return [];

@@ -3,21 +3,21 @@
 import { SystemError } from "../../src/base/errors.ts";
 import type { Device, Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
-import type { LookReport, Source, TargetState, WakeUpState } from "../../src/http/read-model.ts";
+import type { ReadModel, ScanReport, TargetState, WakeUpState } from "../../src/http/read-model.ts";
 import { type SettingsView, viewSettings } from "../../src/http/settings-view.ts";
 import type { SavedSession, Session } from "../../src/sessions/tracker.ts";
-import { Counters } from "../../src/stats/counters.ts";
+import { Metrics } from "../../src/stats/counters.ts";
 import type { Rates } from "../../src/stats/rates.ts";
-import type { Placed } from "../../src/store/store.ts";
+import type { StoredEvent } from "../../src/store/store.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "./clock.ts";
 import { run } from "./settings.ts";
 
-export class FakeSource implements Source {
+export class FakeSource implements ReadModel {
   readonly version = "0.0.0";
   readonly clock = new HandClock();
   readonly startedAtMs = this.clock.now().wallMs;
-  readonly counters = new Counters();
+  readonly counters = new Metrics();
   readonly store: Store;
   readonly found = new Map<string, { device: Device; peers: Peer[] }>();
   /** Devices of these that the kernel does not tell of. */
@@ -35,12 +35,12 @@ export class FakeSource implements Source {
     reason: "no rule logs to group 1",
     problem: null,
   };
-  look = (): Promise<LookReport> => {
+  scan = (): Promise<ScanReport> => {
     this.looks++;
     return Promise.resolve({ tookMs: 1.5, problems: [] });
   };
   readonly #sessions = new Map<string, Session>();
-  readonly #listeners = new Set<(placed: readonly Placed[]) => void>();
+  readonly #listeners = new Set<(placed: readonly StoredEvent[]) => void>();
 
   static async make(): Promise<FakeSource> {
     const clock = new HandClock();
@@ -101,7 +101,7 @@ export class FakeSource implements Source {
     return this.targetStates;
   }
 
-  subscribe(listener: (placed: readonly Placed[]) => void): () => void {
+  subscribe(listener: (placed: readonly StoredEvent[]) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }
@@ -133,21 +133,27 @@ export class FakeSource implements Source {
       startedMonotonicMs: now.monotonicMs,
       endpoint: peer.endpoint,
       handshakeAt: now,
-      lastSign: now,
+      lastActivity: now,
       rxBytes: 0,
       txBytes: 0,
       roams: 0,
-      gone: null,
+      ending: null,
       ...fields,
     };
     this.#sessions.set(`${device} ${peer.publicKey}`, session);
-    const { startedMonotonicMs: _, handshakeAt: __, lastSign: ___, gone: ____, ...rest } = session;
+    const {
+      startedMonotonicMs: _,
+      handshakeAt: __,
+      lastActivity: ___,
+      ending: ____,
+      ...rest
+    } = session;
     const saved: SavedSession = {
       ...rest,
       handshakeAtMs: now.wallMs,
-      lastSignMs: now.wallMs,
+      lastActivityMs: now.wallMs,
       silentSinceMs: now.wallMs,
-      gone: null,
+      ending: null,
     };
     this.store.saveSessions([saved]);
     return session;

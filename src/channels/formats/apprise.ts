@@ -6,7 +6,13 @@
 import type { Event } from "../../events/event-schema.ts";
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { commonType, fitting, linesOf, titleOf, withoutMentions } from "./message-text.ts";
+import {
+  commonType,
+  formatLines,
+  titleOf,
+  truncateLines,
+  withoutMentions,
+} from "./message-text.ts";
 
 /** UTF-16 units: the limit of Discord, the lowest of the usual services behind Apprise. */
 const BODY_MAX = 2000;
@@ -22,20 +28,20 @@ const types: Readonly<Record<Event["type"], string>> = {
 
 export const apprise: Format = {
   // Other receivers may also use /notify/...; only the usual port or host name identifies Apprise.
-  fits: (url) =>
+  matches: (url) =>
     isNotify(url) && (url.port === "8000" || /^apprise(-api)?(\.|$)/.test(url.hostname)),
-  problem: (url) => (isNotify(url) ? null : "does not end with /notify/<key>"),
+  validateUrl: (url) => (isNotify(url) ? null : "does not end with /notify/<key>"),
   request(message, url) {
     const type = commonType(message);
     const body = jsonText({
       title: titleOf(message, withoutMentions),
-      body: fitting(linesOf(message, withoutMentions), { max: BODY_MAX }).join("\n"),
+      body: truncateLines(formatLines(message, withoutMentions), { max: BODY_MAX }).join("\n"),
       type: type === null ? "info" : types[type],
       format: "text",
     });
     return { url: url.href, contentType: "application/json", body };
   },
-  judge(status) {
+  interpretResponse(status) {
     switch (status) {
       case 204:
         return { type: "drop", reason: "204: Apprise has nothing configured under this key" };

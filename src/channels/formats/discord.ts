@@ -6,8 +6,8 @@
 import type { Event } from "../../events/event-schema.ts";
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { commonType, escapeMarkdown, fitting, linesOf, titleOf } from "./message-text.ts";
-import { membersOf, waitFor } from "./response-body.ts";
+import { commonType, escapeMarkdown, formatLines, titleOf, truncateLines } from "./message-text.ts";
+import { membersOf, retryAfter } from "./response-body.ts";
 
 /** UTF-16 units in an embed's description. The title is limited to 256, all texts together to 6000. */
 const DESCRIPTION_MAX = 4096;
@@ -22,8 +22,8 @@ const colours: Readonly<Record<Event["type"], number>> = {
 };
 
 export const discord: Format = {
-  fits: (url) => isDiscord(url) && url.pathname.startsWith("/api/"),
-  problem(url) {
+  matches: (url) => isDiscord(url) && url.pathname.startsWith("/api/"),
+  validateUrl(url) {
     if (!isDiscord(url) || /^\/api(\/v\d+)?\/webhooks\/\d+\/[\w-]+\/?$/.test(url.pathname))
       return null;
     return "is not a webhook of Discord: write https://discord.com/api/webhooks/<id>/<token>";
@@ -32,7 +32,7 @@ export const discord: Format = {
     const type = commonType(message);
     const embed = {
       title: titleOf(message, escape),
-      description: fitting(linesOf(message, escape), { max: DESCRIPTION_MAX }).join("\n"),
+      description: truncateLines(formatLines(message, escape), { max: DESCRIPTION_MAX }).join("\n"),
       ...(type === null ? {} : { color: colours[type] }),
       timestamp: message.events.at(-1)!.timestamp,
     };
@@ -40,9 +40,9 @@ export const discord: Format = {
     const body = jsonText({ embeds: [embed], allowed_mentions: { parse: [] } });
     return { url: url.href, contentType: "application/json", body };
   },
-  judge(status, body) {
+  interpretResponse(status, body) {
     const { code, retry_after: seconds } = membersOf(body);
-    if (status === 429) return waitFor(seconds);
+    if (status === 429) return retryAfter(seconds);
     // https://discord.com/developers/docs/topics/opcodes-and-status-codes#json
     switch (code) {
       case 10015:

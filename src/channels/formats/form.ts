@@ -4,16 +4,16 @@
  */
 
 import type { Event } from "../../events/event-schema.ts";
-import { sentence } from "../../events/event.ts";
+import { describeEvent } from "../../events/event.ts";
 import type { Format } from "./format.ts";
-import { fitting, shortName, withoutMentions } from "./message-text.ts";
+import { shortName, truncateLines, withoutMentions } from "./message-text.ts";
 
 /** Discord reads this field, and accepts no more. A form cannot disable mentions there. */
 const CONTENT_MAX = 2000;
 
 export const form: Format = {
   request(message, url) {
-    const content = fitting(message.events.map(lineOf), { max: CONTENT_MAX }).join("\n");
+    const content = truncateLines(message.events.map(lineOf), { max: CONTENT_MAX }).join("\n");
     return {
       url: url.href,
       contentType: "application/x-www-form-urlencoded",
@@ -33,7 +33,7 @@ function lineOf(event: Event): string {
     case "handshake.unknown":
     case "device.added":
     case "device.removed":
-      return sentence(event, (name) => withoutMentions(shortName(name)));
+      return describeEvent(event, (name) => withoutMentions(shortName(name)));
   }
 }
 

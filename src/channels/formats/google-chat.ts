@@ -5,15 +5,15 @@
 
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { fitting, linesWithHost } from "./message-text.ts";
+import { linesWithHost, truncateLines } from "./message-text.ts";
 import { parameter } from "./url-query.ts";
 
 /** UTF-16 units. A whole message may have 32,000 bytes, but a text was once limited to this. */
 const TEXT_MAX = 4096;
 
 export const googleChat: Format = {
-  fits: (url) => isGoogle(url) && /^\/v1\/spaces\/[^/]+\/messages$/.test(url.pathname),
-  problem(url) {
+  matches: (url) => isGoogle(url) && /^\/v1\/spaces\/[^/]+\/messages$/.test(url.pathname),
+  validateUrl(url) {
     if (!isGoogle(url)) return null;
     if (parameter(url, "key") !== null && parameter(url, "token") !== null) return null;
     return "has no key or no token: take all of the URL that Google Chat shows, in quotes";
@@ -22,7 +22,7 @@ export const googleChat: Format = {
     url: url.href,
     contentType: "application/json",
     body: jsonText({
-      text: fitting(linesWithHost(message, escape), { max: TEXT_MAX }).join("\n"),
+      text: truncateLines(linesWithHost(message, escape), { max: TEXT_MAX }).join("\n"),
     }),
   }),
 };

@@ -5,7 +5,7 @@
 
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { fitting, linesOf, titleOf } from "./message-text.ts";
+import { formatLines, titleOf, truncateLines } from "./message-text.ts";
 import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 
 /** UTF-16 units. Gotify itself has no limit; MySQL limits a text to 65,535 bytes. */
@@ -16,10 +16,10 @@ const PRIORITY = 5;
 
 export const gotify: Format = {
   // Other services also have /message with a token, but not with a Gotify application's token.
-  fits: (url) =>
+  matches: (url) =>
     url.pathname.endsWith("/message") &&
     /^(A[\w.-]{14,22}|gtfy_app\.[\w-]+)$/.test(parameter(url, "token") ?? ""),
-  problem(url) {
+  validateUrl(url) {
     if (!url.pathname.endsWith("/message")) return "does not end with /message?token=...";
     const token = parameter(url, "token");
     if (token === null) return "has no token: write .../message?token=...";
@@ -36,7 +36,7 @@ export const gotify: Format = {
     headers: { "x-gotify-key": parameter(url, "token") ?? "" },
     body: jsonText({
       title: titleOf(message),
-      message: fitting(linesOf(message), { max: MESSAGE_MAX }).join("\n"),
+      message: truncateLines(formatLines(message), { max: MESSAGE_MAX }).join("\n"),
       priority: Number(parameter(url, "priority") ?? PRIORITY),
     }),
   }),

@@ -35,5 +35,5 @@ export type FormatName = keyof typeof formats;
 /** The format for a URL without one: that of the service at this URL, otherwise json. */
 export function formatFor(url: URL): FormatName {
   const names = Object.keys(formats) as FormatName[];
-  return names.find((name) => (formats[name] as Format).fits?.(url)) ?? "json";
+  return names.find((name) => (formats[name] as Format).matches?.(url)) ?? "json";
 }

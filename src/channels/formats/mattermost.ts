@@ -5,21 +5,21 @@
 
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { escapeMarkdown, fitting, linesWithHost, withoutMentions } from "./message-text.ts";
+import { escapeMarkdown, linesWithHost, truncateLines, withoutMentions } from "./message-text.ts";
 
 /** Characters in one post. */
 const TEXT_MAX = 16_383;
 
 export const mattermost: Format = {
   // A Mattermost id, which no other service's webhook has.
-  fits: (url) => /\/hooks\/[a-z0-9]{26}$/.test(url.pathname),
-  problem: (url) =>
+  matches: (url) => /\/hooks\/[a-z0-9]{26}$/.test(url.pathname),
+  validateUrl: (url) =>
     /\/hooks\/[^/]+$/.test(url.pathname) ? null : "does not end with /hooks/<key>",
   request: (message, url) => ({
     url: url.href,
     contentType: "application/json",
     body: jsonText({
-      text: fitting(linesWithHost(message, escape), { max: TEXT_MAX }).join("\n"),
+      text: truncateLines(linesWithHost(message, escape), { max: TEXT_MAX }).join("\n"),
     }),
   }),
 };

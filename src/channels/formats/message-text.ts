@@ -4,11 +4,11 @@
  * mentions of its own service. Pure.
  */
 
-import { clean, cut } from "../../base/text.ts";
+import { sanitize, truncate } from "../../base/text.ts";
 import { shortKey } from "../../base/wireguard.ts";
 import type { Message } from "../../delivery/target.ts";
 import type { Event } from "../../events/event-schema.ts";
-import { sentence } from "../../events/event.ts";
+import { describeEvent } from "../../events/event.ts";
 
 /**
  * Longest name in a line, in UTF-16 units: the maximum in the settings, 64 characters of two units. This
@@ -23,28 +23,28 @@ const HOST_MAX = 100;
 export type Escape = (text: string) => string;
 
 /** One line for each event: `alice (wg0) connected from 198.51.100.7:51820`. */
-export function linesOf(message: Message, escape: Escape = asItIs): string[] {
-  return message.events.map((event) => sentence(event, (name) => escape(shortName(name))));
+export function formatLines(message: Message, escape: Escape = identity): string[] {
+  return message.events.map((event) => describeEvent(event, (name) => escape(shortName(name))));
 }
 
 /**
  * One line for a terminal or the web page. Of a peer without a name it has only the short key, because the
  * whole key is easy to find there.
  */
-export function shortSentence(event: Event): string {
-  return sentence(event, shortName, (key) => shortName(shortKey(key)));
+export function describeShort(event: Event): string {
+  return describeEvent(event, shortName, (key) => shortName(shortKey(key)));
 }
 
 /** As linesOf, for services whose messages have no title: `gw1: alice (wg0) connected ...`. */
-export function linesWithHost(message: Message, escape: Escape = asItIs): string[] {
+export function linesWithHost(message: Message, escape: Escape = identity): string[] {
   return message.events.map((event) => {
-    const text = sentence(event, (name) => escape(shortName(name)));
+    const text = describeEvent(event, (name) => escape(shortName(name)));
     return `${escape(shortHost(event.host))}: ${text}`;
   });
 }
 
 /** The title, which names the gateway for users with several: `WireGuard on gw1`. */
-export function titleOf(message: Message, escape: Escape = asItIs): string {
+export function titleOf(message: Message, escape: Escape = identity): string {
   return `WireGuard on ${escape(shortHost(message.events[0].host))}`;
 }
 
@@ -54,7 +54,7 @@ export function commonType({ events }: Message): Event["type"] | null {
   return events.every((event) => event.type === type) ? type : null;
 }
 
-export interface Room {
+export interface SizeLimit {
   /** The limit of the service, in the units of `sizeOf`. */
   readonly max: number;
   /** Absent: UTF-16 units. For services that count code points, this never counts too few. */
@@ -64,7 +64,7 @@ export interface Room {
 }
 
 /** The first lines that fit. If some do not fit, the last line says how many are missing. */
-export function fitting(lines: readonly string[], room: Room): readonly string[] {
+export function truncateLines(lines: readonly string[], room: SizeLimit): readonly string[] {
   const { max, sizeOf = units, perLine = 1 } = room;
   const ends: number[] = [];
   let size = 0;
@@ -78,11 +78,11 @@ export function fitting(lines: readonly string[], room: Room): readonly string[]
 
 /** A name fit for a line; empty if it has no visible character. */
 export function shortName(name: string): string {
-  return cut(clean(name), NAME_MAX);
+  return truncate(sanitize(name), NAME_MAX);
 }
 
 function shortHost(host: string): string {
-  return cut(clean(host), HOST_MAX);
+  return truncate(sanitize(host), HOST_MAX);
 }
 
 /**
@@ -102,6 +102,6 @@ function units(text: string): number {
   return text.length;
 }
 
-function asItIs(text: string): string {
+function identity(text: string): string {
   return text;
 }

@@ -7,7 +7,7 @@
 import type { Event } from "../../events/event-schema.ts";
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { commonType, fitting, linesOf, titleOf } from "./message-text.ts";
+import { commonType, formatLines, titleOf, truncateLines } from "./message-text.ts";
 
 /** Longer messages become attachments, and older servers do not read longer JSON. */
 const BODY_MAX_BYTES = 4096;
@@ -23,8 +23,8 @@ const tags: Readonly<Record<Event["type"], string>> = {
 };
 
 export const ntfy: Format = {
-  fits: (url) => url.hostname === "ntfy.sh" && topicOf(url) !== null,
-  problem: (url) =>
+  matches: (url) => url.hostname === "ntfy.sh" && topicOf(url) !== null,
+  validateUrl: (url) =>
     topicOf(url) === null
       ? "is not a server and one topic (letters, digits, - and _): write https://ntfy.sh/your-topic"
       : null,
@@ -38,7 +38,7 @@ export const ntfy: Format = {
     const sizeOf = (text: string): number => Buffer.byteLength(jsonText(text)) - 2;
     const max = BODY_MAX_BYTES - Buffer.byteLength(jsonText({ ...head, message: "" }));
     // A newline takes two bytes in JSON.
-    const text = fitting(linesOf(message), { max, sizeOf, perLine: 2 }).join("\n");
+    const text = truncateLines(formatLines(message), { max, sizeOf, perLine: 2 }).join("\n");
     // The server accepts JSON only at its root. User name, password and auth are kept.
     const root = new URL(url);
     root.pathname = "/";

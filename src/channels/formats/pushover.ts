@@ -4,7 +4,7 @@
  */
 
 import type { Format } from "./format.ts";
-import { fitting, linesOf, titleOf } from "./message-text.ts";
+import { formatLines, titleOf, truncateLines } from "./message-text.ts";
 import { membersOf } from "./response-body.ts";
 import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 
@@ -15,8 +15,8 @@ const required = ["token", "user"];
 const optional = ["device", "priority", "sound", "ttl", "retry", "expire"];
 
 export const pushover: Format = {
-  fits: (url) => url.hostname === "api.pushover.net" && url.pathname === "/1/messages.json",
-  problem(url) {
+  matches: (url) => url.hostname === "api.pushover.net" && url.pathname === "/1/messages.json",
+  validateUrl(url) {
     const missing = required.find((name) => parameter(url, name) === null);
     if (missing !== undefined) {
       return `has no ${missing}: write .../1/messages.json?token=...&user=..., in quotes`;
@@ -32,7 +32,7 @@ export const pushover: Format = {
     const seconds = Math.floor(Date.parse(message.events.at(-1)!.timestamp) / 1000);
     const body = new URLSearchParams({
       title: titleOf(message),
-      message: fitting(linesOf(message), { max: MESSAGE_MAX }).join("\n"),
+      message: truncateLines(formatLines(message), { max: MESSAGE_MAX }).join("\n"),
       timestamp: String(seconds),
     });
     for (const name of [...required, ...optional]) {
@@ -45,7 +45,7 @@ export const pushover: Format = {
       body: body.toString(),
     };
   },
-  judge(status, body) {
+  interpretResponse(status, body) {
     if (status !== 400) return null;
     const { token, user } = membersOf(body);
     const which =

@@ -1,6 +1,6 @@
 /** What services say in the body of their answer, besides status and headers. Pure. */
 
-import type { Verdict } from "../../delivery/target.ts";
+import type { DeliveryResult } from "../../delivery/target.ts";
 
 /** As for Retry-After: a longer pause is shortened to this. */
 const RETRY_AFTER_MAX_MS = 15 * 60_000;
@@ -8,18 +8,18 @@ const RETRY_AFTER_MAX_MS = 15 * 60_000;
 /** The members of a JSON object; empty if the body is not a JSON object. */
 export function membersOf(body: string): Readonly<Record<string, unknown>> {
   try {
-    return asMembers(JSON.parse(body));
+    return asObject(JSON.parse(body));
   } catch {
     return {};
   }
 }
 
-export function asMembers(value: unknown): Readonly<Record<string, unknown>> {
+export function asObject(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null ? { ...value } : {};
 }
 
 /** The verdict on a 429 whose body has the seconds to wait; null: the body has no such number. */
-export function waitFor(seconds: unknown): Verdict | null {
+export function retryAfter(seconds: unknown): DeliveryResult | null {
   if (typeof seconds !== "number" || !(seconds >= 0)) return null;
   const afterMs = Math.min(Math.ceil(seconds * 1000), RETRY_AFTER_MAX_MS);
   return { type: "retry", reason: "429", afterMs };

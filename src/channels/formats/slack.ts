@@ -5,7 +5,7 @@
 
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { fitting, linesWithHost } from "./message-text.ts";
+import { linesWithHost, truncateLines } from "./message-text.ts";
 
 /** Slack splits longer texts at any place. */
 const TEXT_MAX = 4000;
@@ -22,18 +22,18 @@ const errors: Readonly<Record<string, readonly ["drop" | "stop", string]>> = {
 };
 
 export const slack: Format = {
-  fits: (url) => isSlack(url) && url.pathname.startsWith("/services/"),
-  problem(url) {
+  matches: (url) => isSlack(url) && url.pathname.startsWith("/services/"),
+  validateUrl(url) {
     if (!isSlack(url) || url.pathname.startsWith("/services/")) return null;
     return "is not an incoming webhook of Slack: write https://hooks.slack.com/services/...";
   },
   request(message, url) {
-    const text = fitting(linesWithHost(message, escape), { max: TEXT_MAX }).join("\n");
+    const text = truncateLines(linesWithHost(message, escape), { max: TEXT_MAX }).join("\n");
     // Slack cannot escape *bold* and `code`, but `mrkdwn: false` disables them.
     const body = jsonText({ text, mrkdwn: false, unfurl_links: false, unfurl_media: false });
     return { url: url.href, contentType: "application/json", body };
   },
-  judge(status, body) {
+  interpretResponse(status, body) {
     const error = body.trim();
     if (status < 400 || !Object.hasOwn(errors, error)) return null;
     const [type, why] = errors[error]!;

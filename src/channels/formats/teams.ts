@@ -5,20 +5,20 @@
 
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { fitting, linesOf, titleOf } from "./message-text.ts";
+import { formatLines, titleOf, truncateLines } from "./message-text.ts";
 
 /** Teams accepts a message of about 28 KB; a card without lines has less than 1 KB. */
 const LINES_MAX_BYTES = 25_000;
 
 export const teams: Format = {
-  fits({ hostname, pathname }) {
+  matches({ hostname, pathname }) {
     if (hostname.endsWith(".webhook.office.com")) return pathname.startsWith("/webhook");
     const isAzure = /\.(logic\.azure\.com|powerplatform\.com)$/.test(hostname);
     return isAzure && /\/workflows\/[^/]+\/triggers\//.test(pathname);
   },
   request(message, url) {
     const sizeOf = (line: string): number => Buffer.byteLength(jsonText(block(line)));
-    const lines = fitting(linesOf(message), { max: LINES_MAX_BYTES, sizeOf });
+    const lines = truncateLines(formatLines(message), { max: LINES_MAX_BYTES, sizeOf });
     const card = {
       $schema: "http://adaptivecards.io/schemas/adaptive-card.json",
       type: "AdaptiveCard",
@@ -36,7 +36,7 @@ export const teams: Format = {
    * Connectors, the predecessors of workflows, answer 200 even for an error, and put the real status in the
    * body.
    */
-  judge(status, body) {
+  interpretResponse(status, body) {
     const [, meant] = /returned HTTP error (\d{3})/.exec(body) ?? [];
     if (status !== 200 || meant === undefined) return null;
     if (meant === "429" || meant.startsWith("5")) {

@@ -5,16 +5,16 @@
 
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { fitting, linesWithHost, withoutMentions } from "./message-text.ts";
-import { asMembers, membersOf, waitFor } from "./response-body.ts";
+import { linesWithHost, truncateLines, withoutMentions } from "./message-text.ts";
+import { asObject, membersOf, retryAfter } from "./response-body.ts";
 import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 
 /** UTF-16 units. */
 const TEXT_MAX = 4096;
 
 export const telegram: Format = {
-  fits: (url) => url.hostname === "api.telegram.org" && url.pathname.startsWith("/bot"),
-  problem(url) {
+  matches: (url) => url.hostname === "api.telegram.org" && url.pathname.startsWith("/bot"),
+  validateUrl(url) {
     if (!/\/bot[^/]+\/sendMessage$/.test(url.pathname)) {
       return "does not end with /bot<token>/sendMessage?chat_id=123";
     }
@@ -34,18 +34,18 @@ export const telegram: Format = {
       ...(thread === null ? {} : { message_thread_id: Number(thread) }),
       ...(silent === null ? {} : { disable_notification: /^(1|true)$/i.test(silent) }),
       // Without a parse_mode there is no markup, so no escaping is needed.
-      text: fitting(linesWithHost(message, withoutMentions), { max: TEXT_MAX }).join("\n"),
+      text: truncateLines(linesWithHost(message, withoutMentions), { max: TEXT_MAX }).join("\n"),
       link_preview_options: { is_disabled: true },
     });
     return { url: withoutQuery(url), contentType: "application/json", body };
   },
-  judge(status, body) {
+  interpretResponse(status, body) {
     const { description, parameters } = membersOf(body);
-    const { retry_after: seconds, migrate_to_chat_id: migrated } = asMembers(parameters);
+    const { retry_after: seconds, migrate_to_chat_id: migrated } = asObject(parameters);
     const drop = (why: string) => ({ type: "drop", reason: `${status}: ${why}` }) as const;
     switch (status) {
       case 429:
-        return waitFor(seconds);
+        return retryAfter(seconds);
       case 400:
         if (Number.isSafeInteger(migrated)) {
           return drop(`the group has become a supergroup, write chat_id=${String(migrated)}`);

@@ -8,7 +8,7 @@ import type { Message } from "../../delivery/target.ts";
 import type { Event } from "../../events/event-schema.ts";
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { linesOf, shortName, titleOf } from "./message-text.ts";
+import { formatLines, shortName, titleOf } from "./message-text.ts";
 
 /**
  * The names allowed between the braces. The first three are made for the whole message; the others are fields
@@ -107,7 +107,7 @@ function filledIn(leaf: string, message: Message): Value {
 }
 
 function valueOf(variable: Variable, message: Message): Value {
-  if (variable === "text") return linesOf(message).join("\n");
+  if (variable === "text") return formatLines(message).join("\n");
   if (variable === "title") return titleOf(message);
   if (variable === "count") return message.events.length;
   return fieldOf(message.events[0], variable);

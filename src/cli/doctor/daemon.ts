@@ -4,22 +4,22 @@ import { type Finding, ok, problem, reasonOf, skipped, warning } from "../../bas
 import { SystemError } from "../../base/errors.ts";
 import type { SettingsView } from "../../http/settings-view.ts";
 import type { StatusView, TargetView } from "../../http/view.ts";
-import { type Daemon, NotRunning } from "../client.ts";
+import { type DaemonClient, DaemonNotRunning } from "../client.ts";
 
 /** The daemon's status; a string: why it cannot be asked; null: no daemon runs. */
 export type Running = StatusView | string | null;
 
 /** Never rejects. */
-export async function askStatus(daemon: Daemon): Promise<Running> {
+export async function askStatus(daemon: DaemonClient): Promise<Running> {
   try {
     return await daemon.get<StatusView>("/v1/status");
   } catch (error) {
-    return error instanceof NotRunning ? null : reasonOf(error);
+    return error instanceof DaemonNotRunning ? null : reasonOf(error);
   }
 }
 
 /** The settings of the running wgmon; null if none runs or it does not answer. */
-export async function askSettings(daemon: Daemon): Promise<SettingsView | null> {
+export async function askSettings(daemon: DaemonClient): Promise<SettingsView | null> {
   try {
     return await daemon.get<SettingsView>("/v1/settings");
   } catch (error) {
@@ -29,7 +29,7 @@ export async function askSettings(daemon: Daemon): Promise<SettingsView | null> 
 }
 
 export async function checkDaemon(
-  daemon: Daemon,
+  daemon: DaemonClient,
   running: Running,
   { version, devices }: { readonly version: string; readonly devices: number | null },
 ): Promise<Finding[]> {

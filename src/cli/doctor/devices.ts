@@ -9,7 +9,7 @@ import { listUserspaceDevices } from "../../kernel/userspace-device.ts";
 import { NETLINK_ROUTE } from "../../platform/constants.ts";
 
 /** The results of a scan that the checks need. */
-export interface Scene {
+export interface DeviceSurvey {
   readonly devices: readonly DeviceFacts[];
   /** What could not be read, and why. */
   readonly problems: readonly string[];
@@ -30,13 +30,13 @@ export interface DeviceFacts {
 }
 
 /** @param wanted device names; empty: all. Never rejects: see `problems`. */
-export async function lookAround(wanted: readonly string[]): Promise<Scene> {
+export async function surveyDevices(wanted: readonly string[]): Promise<DeviceSurvey> {
   try {
     using devices = new Devices(wanted);
     using links = new NetlinkSocket(NETLINK_ROUTE);
-    const { problems } = await devices.look(null);
+    const { problems } = await devices.scan(null);
     const fromPrograms = new Set(listUserspaceDevices().map(({ name }) => name));
-    const facts = devices.known.map(({ name, listenPort, publicKey }): DeviceFacts => {
+    const facts = devices.lastScanned.map(({ name, listenPort, publicKey }): DeviceFacts => {
       const peers = devices.peers(name);
       return {
         name,
@@ -58,7 +58,10 @@ export async function lookAround(wanted: readonly string[]): Promise<Scene> {
 }
 
 /** @param wanted device names; empty: all. */
-export function judgeDevices({ devices, problems }: Scene, wanted: readonly string[]): Finding[] {
+export function judgeDevices(
+  { devices, problems }: DeviceSurvey,
+  wanted: readonly string[],
+): Finding[] {
   const missing = wanted.filter((name) => !devices.some((device) => device.name === name));
   const findings = [
     ...devices.map(judgeDevice),

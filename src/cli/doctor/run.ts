@@ -7,7 +7,7 @@
 import { LibraryError } from "../../../ffi/errors.ts";
 import { type Check, type Finding, runCheck, type Verdict } from "../../base/check.ts";
 import { systemClock } from "../../base/clock.ts";
-import { clean } from "../../base/text.ts";
+import { sanitize } from "../../base/text.ts";
 import { makeTargets } from "../../channels/create-targets.ts";
 import type { DoctorRequest, Settings } from "../../config/config.ts";
 import { checkSecrets, type FileRead } from "../../config/secret-files.ts";
@@ -15,7 +15,7 @@ import { type SettingsView, viewSettings } from "../../http/settings-view.ts";
 import { listUserspaceDevices } from "../../kernel/userspace-device.ts";
 import { lockOfSocket, lockOwner } from "../../platform/instance-lock.ts";
 import { isTerminal } from "../../platform/os.ts";
-import { runtimeDirOf, socketIn } from "../../platform/socket-path.ts";
+import { runtimeDirOf, socketPath } from "../../platform/socket-path.ts";
 import {
   checkFilter,
   checkGroup,
@@ -24,10 +24,10 @@ import {
   judgeChoice,
 } from "../../wakeup/checks.ts";
 import { findLoggingRules, type WakeUp } from "../../wakeup/wakeup.ts";
-import { Daemon } from "../client.ts";
+import { DaemonClient } from "../client.ts";
 import { json, type Paint, paintFor, type Style } from "../text.ts";
 import { askSettings, askStatus, checkDaemon, type Running } from "./daemon.ts";
-import { judgeDevices, lookAround } from "./devices.ts";
+import { judgeDevices, surveyDevices } from "./devices.ts";
 import {
   checkCapabilities,
   checkClock,
@@ -42,8 +42,8 @@ import { checkTargets } from "./targets.ts";
 export interface DoctorCommand extends DoctorRequest {
   readonly settings: Settings;
   /** The errors in the settings, and the warnings about them. */
-  readonly problems: readonly string[];
-  readonly notes: readonly string[];
+  readonly errors: readonly string[];
+  readonly warnings: readonly string[];
 }
 
 interface Options {
@@ -92,10 +92,10 @@ export async function runDoctor(command: DoctorCommand, options: Options): Promi
 }
 
 async function makeChecks(command: DoctorCommand, options: Options): Promise<Check[]> {
-  const { problems, notes, network } = command;
+  const { errors, warnings, network } = command;
   const { version } = options;
-  const socket = socketIn(runtimeDirOf(options.env));
-  const daemon = new Daemon(socket);
+  const socket = socketPath(runtimeDirOf(options.env));
+  const daemon = new DaemonClient(socket);
   const [status, inForce] = await Promise.all([
     askStatus(daemon),
     command.hasSettings ? null : askSettings(daemon),
@@ -103,7 +103,7 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
   const settings = inForce ?? ownSettings(command.settings, version);
   const pid = inForce === null ? null : (lockOwner(lockOfSocket(socket))?.pid ?? null);
   const { group, captureInterface, filter, manageRules } = settings;
-  const scene = await lookAround(settings.devices);
+  const scene = await surveyDevices(settings.devices);
   const { devices } = scene;
   const isRunning = status !== null;
   const handshakes = devices.flatMap(({ newestHandshakeMs }) => newestHandshakeMs ?? []);
@@ -125,7 +125,7 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
   }[monitor];
   const groups: Readonly<Record<string, readonly (readonly [string, Check["run"]])[]>> = {
     settings: [
-      ["settings", () => judgeSettings({ ...source, problems, notes })],
+      ["settings", () => judgeSettings({ ...source, errors, warnings })],
       ["secrets", () => checkSecrets(options.files, settings)],
     ],
     machine: [
@@ -189,7 +189,7 @@ function ownSettings(settings: Settings, version: string) {
 function line({ name }: Check, { verdict, found, fix }: Finding, paint: Paint): string {
   const advice = fix === null ? "" : `. Fix: ${fix}`;
   const judged = paint(styles[verdict], verdict.padEnd("problem ".length));
-  return `  ${judged} ${name.padEnd(NAME_COLUMNS)}${clean(`${found}${advice}`)}`;
+  return `  ${judged} ${name.padEnd(NAME_COLUMNS)}${sanitize(`${found}${advice}`)}`;
 }
 
 function jsonLine({ group, name }: Check, { verdict, found, fix }: Finding): string {

@@ -6,27 +6,27 @@ import { SystemError } from "../../base/errors.ts";
 import { fileName } from "../../base/redact.ts";
 import type { PublicKey } from "../../base/wireguard.ts";
 import type { SettingsView } from "../../http/settings-view.ts";
-import { NameBook } from "../../names/peer-names.ts";
+import { PeerNames } from "../../names/peer-names.ts";
 import { presentOf, unmatched } from "../../names/unmatched.ts";
-import type { Answers } from "../client.ts";
-import { peersFound } from "../history-query.ts";
+import type { ApiReader } from "../client.ts";
+import { listPeers } from "../history-query.ts";
 import type { DeviceFacts } from "./devices.ts";
 
 export function judgeSettings({
   file,
   isOfDaemon,
-  problems,
-  notes,
+  errors,
+  warnings,
 }: {
   /** null if no file was read. */
   readonly file: string | null;
   /** Whether the settings are those of the running wgmon. */
   readonly isOfDaemon: boolean;
-  readonly problems: readonly string[];
-  readonly notes: readonly string[];
+  readonly errors: readonly string[];
+  readonly warnings: readonly string[];
 }): Finding[] {
   const findings = [
-    ...problems.map((each) =>
+    ...errors.map((each) =>
       problem(
         each,
         each.endsWith("EACCES")
@@ -34,7 +34,7 @@ export function judgeSettings({
           : "correct it, or wgmon does not start; what follows goes by the rest",
       ),
     ),
-    ...notes.map((each) => warning(each, null)),
+    ...warnings.map((each) => warning(each, null)),
   ];
   if (findings.length > 0) return findings;
   const read = file === null ? "no file; flags, variables and defaults" : fileName(file);
@@ -45,19 +45,19 @@ export function judgeSettings({
 export async function checkNames(
   settings: Pick<SettingsView, "names" | "peers" | "targets">,
   devices: readonly DeviceFacts[],
-  daemon: Answers | null,
+  daemon: ApiReader | null,
 ): Promise<Finding[]> {
   const complaints: string[] = [];
   const log = { debug() {}, info() {}, error() {}, warn: (what: string) => complaints.push(what) };
   const peers = new Map(
     Object.entries(settings.peers).map(([key, name]) => [key as PublicKey, { name }] as const),
   );
-  using files = new NameBook({ clock: systemClock, log });
+  using files = new PeerNames({ clock: systemClock, log });
   // The service reads a copy of /etc/wireguard from its last start; the files here may contain other names.
   const inForce = daemon === null ? null : await namesOf(daemon);
   if (inForce === null) {
     files.setSources({ names: settings.names, peers });
-    files.watch(devices.map(({ name }) => name));
+    files.setDevices(devices.map(({ name }) => name));
   }
   const book = inForce ?? files;
   const isNamed = devices.flatMap(({ name, publicKeys }) =>
@@ -72,10 +72,10 @@ export async function checkNames(
 }
 
 /** The daemon's names of its peers; null if it does not answer. */
-async function namesOf(daemon: Answers): Promise<Pick<NameBook, "nameOf"> | null> {
+async function namesOf(daemon: ApiReader): Promise<Pick<PeerNames, "nameOf"> | null> {
   const names = new Map<string, string | null>();
   try {
-    for await (const { device, publicKey, name } of peersFound(daemon, {})) {
+    for await (const { device, publicKey, name } of listPeers(daemon, {})) {
       names.set(`${device} ${publicKey}`, name);
     }
   } catch (error) {

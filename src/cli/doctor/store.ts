@@ -108,7 +108,7 @@ export function judgeFolder({
 async function checkFile(directory: string, size: number): Promise<Finding> {
   const log = { debug() {}, info() {}, warn() {}, error() {} };
   try {
-    using store = await Store.open({ directory, clock: systemClock, log, isTool: true });
+    using store = await Store.open({ directory, clock: systemClock, log, isExternalTool: true });
     const waiting = store.queues().reduce((sum, queue) => sum + queue.waiting, 0);
     const dead = store.deadCounts().reduce((sum, { count }) => sum + count, 0);
     return judgeFile({ sizeBytes: size, waiting, dead });

@@ -345,7 +345,7 @@ describe("auto", () => {
 
 describe("what a URL lacks", () => {
   test.each(names)("nothing, for %s", (name) => {
-    expect(all[name].problem?.(new URL(urls[name])) ?? null).toBeNull();
+    expect(all[name].validateUrl?.(new URL(urls[name])) ?? null).toBeNull();
   });
 
   const telegram = "https://api.telegram.org/bot1:s3cret/sendMessage";
@@ -451,7 +451,7 @@ describe("what a URL lacks", () => {
     ],
     ["apprise", "http://apprise:8000/notify/", "does not end with /notify/<key>"],
   ] as const)("%s: %s", (name, url, problem) => {
-    expect(all[name].problem?.(new URL(url)) ?? null).toBe(problem);
+    expect(all[name].validateUrl?.(new URL(url)) ?? null).toBe(problem);
     expect(problem ?? "").not.toContain("s3cret");
   });
 });
@@ -474,7 +474,7 @@ test("any URL has a format, which takes it or says why not", () => {
       const url = URL.parse(`https://${pieces.join("")}`);
       if (url === null) return;
       for (const format of [all[name], all[formatFor(url)]]) {
-        if ((format.problem?.(url) ?? null) !== null) continue;
+        if ((format.validateUrl?.(url) ?? null) !== null) continue;
         const { url: to, headers } = format.request(one, url);
         expect(URL.canParse(to)).toBe(true);
         new Headers(headers);
@@ -572,7 +572,7 @@ describe("answers", () => {
     ["apprise", 204, "", drop("204: Apprise has nothing configured under this key")],
     ["apprise", 424, "", drop("424: not all services took it, see the log of Apprise")],
   ] as const)("%s: %d %s", (name, status, body, verdict) => {
-    expect(all[name].judge!(status, body)).toEqual(verdict);
+    expect(all[name].interpretResponse!(status, body)).toEqual(verdict);
   });
 
   test("whatever the body is, there is a verdict or none", () => {
@@ -582,7 +582,7 @@ describe("answers", () => {
         fc.integer({ min: 100, max: 599 }),
         fc.oneof(fc.json(), fc.string()),
         (name, status, body) => {
-          const verdict = all[name].judge?.(status, body) ?? null;
+          const verdict = all[name].interpretResponse?.(status, body) ?? null;
           if (verdict !== null) expect(["retry", "drop", "stop"]).toContain(verdict.type);
         },
       ),

@@ -4,14 +4,14 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { clean, cut } from "../../../src/base/text.ts";
+import { sanitize, truncate } from "../../../src/base/text.ts";
 import {
+  describeShort,
   escapeMarkdown,
-  fitting,
-  linesOf,
+  formatLines,
   linesWithHost,
   shortName,
-  shortSentence,
+  truncateLines,
   withoutMentions,
 } from "../../../src/channels/formats/message-text.ts";
 import { anEvent, hostileEvent, hostileText, messageOf } from "../../support/events.ts";
@@ -31,17 +31,17 @@ describe("clean", () => {
     ["\u200d\u200c \ufe0f\u200d", ""],
     ["\n \t", ""],
   ])("%j is %j", (text, cleaned) => {
-    expect(clean(text)).toBe(cleaned);
+    expect(sanitize(text)).toBe(cleaned);
   });
 
   test("nothing is left that ends a line, turns it, or is half a character", () => {
     fc.assert(
       fc.property(hostileText, (text) => {
-        const cleaned = clean(text);
+        const cleaned = sanitize(text);
         expect(cleaned).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\u200b]/u);
         expect(cleaned.isWellFormed()).toBe(true);
         expect(cleaned.trim()).toBe(cleaned);
-        expect(clean(cleaned)).toBe(cleaned);
+        expect(sanitize(cleaned)).toBe(cleaned);
       }),
     );
   });
@@ -57,13 +57,13 @@ describe("cut", () => {
     [`e${"\u0301".repeat(300)}`, 5, `e${"\u0301".repeat(3)}…`],
     ["😀\u0301\u0301\u0301", 2, "…"],
   ])("%j to %d is %j", (text, max, short) => {
-    expect(cut(text, max)).toBe(short);
+    expect(truncate(text, max)).toBe(short);
   });
 
   test("the length is kept, and no character is halved", () => {
     fc.assert(
       fc.property(hostileText, fc.integer({ min: 1, max: 300 }), (text, max) => {
-        const short = cut(text.toWellFormed(), max);
+        const short = truncate(text.toWellFormed(), max);
         expect(short.length).toBeLessThanOrEqual(max);
         expect(short.isWellFormed()).toBe(true);
       }),
@@ -75,19 +75,21 @@ describe("lines", () => {
   test("one for each event, with the host where there is no title", () => {
     const message = messageOf(anEvent("peer.connected"), anEvent("device.removed"));
     const lines = ["alice (wg0) connected from 198.51.100.7:40001", "wg0 removed"];
-    expect(linesOf(message)).toEqual(lines);
+    expect(formatLines(message)).toEqual(lines);
     expect(linesWithHost(message)).toEqual(lines.map((line) => `gw1: ${line}`));
   });
 
   test("a name of which nothing can be seen is none", () => {
-    const [line] = linesOf(messageOf(anEvent("peer.connected", { name: "\u202e\n\u200d" })));
+    const [line] = formatLines(messageOf(anEvent("peer.connected", { name: "\u202e\n\u200d" })));
     expect(line).toBe(`${ALICE} (wg0) connected from 198.51.100.7:40001`);
   });
 
   test("a peer without a name has its whole key in messages, and the beginning on terminals and pages", () => {
     const event = anEvent("peer.connected", { name: null });
-    expect(linesOf(messageOf(event))).toEqual([`${ALICE} (wg0) connected from 198.51.100.7:40001`]);
-    expect(shortSentence(event)).toBe("AAAAAAAA… (wg0) connected from 198.51.100.7:40001");
+    expect(formatLines(messageOf(event))).toEqual([
+      `${ALICE} (wg0) connected from 198.51.100.7:40001`,
+    ]);
+    expect(describeShort(event)).toBe("AAAAAAAA… (wg0) connected from 198.51.100.7:40001");
   });
 
   test("what the settings take as a name is not cut", () => {
@@ -113,19 +115,24 @@ describe("fitting", () => {
     [18, ["... and 4 more"]],
     [100, lines],
   ])("in %d units", (max, fitted) => {
-    expect(fitting(lines, { max })).toEqual(fitted);
+    expect(truncateLines(lines, { max })).toEqual(fitted);
   });
 
   test("the last line tells how many are missing", () => {
     const many = Array.from({ length: 20 }, (_, index) => `line ${index}`);
-    expect(fitting(many, { max: 40 })).toEqual(["line 0", "line 1", "line 2", "... and 17 more"]);
+    expect(truncateLines(many, { max: 40 })).toEqual([
+      "line 0",
+      "line 1",
+      "line 2",
+      "... and 17 more",
+    ]);
   });
 
   test("other units, and what each line costs besides", () => {
     const sizeOf = (line: string): number => Buffer.byteLength(line);
-    expect(fitting(["漢字", "漢字"], { max: 14, sizeOf })).toEqual(["漢字", "漢字"]);
-    expect(fitting(["漢字", "漢字"], { max: 13, sizeOf })).toEqual(["... and 2 more"]);
-    expect(fitting(["a", "b"], { max: 21, perLine: 10 })).toEqual(["... and 2 more"]);
+    expect(truncateLines(["漢字", "漢字"], { max: 14, sizeOf })).toEqual(["漢字", "漢字"]);
+    expect(truncateLines(["漢字", "漢字"], { max: 13, sizeOf })).toEqual(["... and 2 more"]);
+    expect(truncateLines(["a", "b"], { max: 21, perLine: 10 })).toEqual(["... and 2 more"]);
   });
 
   test("all that fits is kept, and nothing is lost without a word", () => {
@@ -134,7 +141,7 @@ describe("fitting", () => {
         fc.array(fc.string({ maxLength: 20 }), { minLength: 1 }),
         fc.integer({ min: 20, max: 200 }),
         (all, max) => {
-          const fitted = fitting(all, { max });
+          const fitted = truncateLines(all, { max });
           expect(fitted.join("\n").length).toBeLessThan(max);
           if (fitted.length === all.length && fitted.at(-1) === all.at(-1)) return;
           const [, missing] = /^\.\.\. and (\d+) more$/.exec(fitted.at(-1)!)!;

@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { type Finding, ok, runCheck } from "../../../src/base/check.ts";
 import { ParseError, SystemError } from "../../../src/base/errors.ts";
 import type { PublicKey } from "../../../src/base/wireguard.ts";
-import type { Answers } from "../../../src/cli/client.ts";
+import type { ApiReader } from "../../../src/cli/client.ts";
 import { judgeDaemon } from "../../../src/cli/doctor/daemon.ts";
 import { type DeviceFacts, judgeDevices } from "../../../src/cli/doctor/devices.ts";
 import {
@@ -150,17 +150,17 @@ test("settings and their files", () => {
   const facts = {
     file: "/etc/wgmon/wgmon.toml",
     isOfDaemon: false,
-    problems: [] as string[],
-    notes: [] as string[],
+    errors: [] as string[],
+    warnings: [] as string[],
   };
   table(judgeSettings, [
     [facts, "ok: /etc/wgmon/wgmon.toml"],
     [{ ...facts, file: null }, "ok: no file"],
     [{ ...facts, isOfDaemon: true }, "ok: those of the running wgmon: /etc/wgmon/wgmon.toml"],
-    [{ ...facts, notes: ["--group has no effect"] }, "warning: --group has no effect"],
-    [{ ...facts, problems: ["tick: is wrong"], notes: ["a note"] }, "problem: tick: is wrong"],
+    [{ ...facts, warnings: ["--group has no effect"] }, "warning: --group has no effect"],
+    [{ ...facts, errors: ["tick: is wrong"], warnings: ["a note"] }, "problem: tick: is wrong"],
   ]);
-  const unreadable = judgeSettings({ ...facts, problems: ["/x.toml: cannot be read: EACCES"] });
+  const unreadable = judgeSettings({ ...facts, errors: ["/x.toml: cannot be read: EACCES"] });
   expect(unreadable[0]!.fix).toStartWith("run this as root");
   const mode = { path: "/etc/wgmon/webhooks", bits: 0o600, isSecret: true, isSettings: false };
   table(judgeMode, [
@@ -196,7 +196,7 @@ test("names are those of the daemon, and those of the files where it does not an
   const target = { name: "ops", label: "", origin: null, program: null, selection };
   const settings = { names: [], peers: { [named!]: null }, targets: [target] };
   const names = (get: () => Promise<unknown>) =>
-    checkNames(settings, devices, { get: get as Answers["get"] });
+    checkNames(settings, devices, { get: get as ApiReader["get"] });
   const item = (publicKey: string, name: string | null) => ({ device: "wg0", publicKey, name });
   const items = [item(named!, "alice"), item(unnamed!, null)];
   expect(await names(() => Promise.resolve({ items }))).toEqual([ok("1 of 2 peers have one")]);
