@@ -28,7 +28,7 @@ import { manPage } from "./manpage.ts";
 const ROOT = join(import.meta.dir, "..");
 const ARCHITECTURES = { x64: "amd64", arm64: "arm64" } as const;
 const SCRIPTS = ["postinst", "prerm", "postrm"];
-/** Where each shell looks. */
+/** Where each shell scans. */
 const COMPLETIONS = {
   bash: "usr/share/bash-completion/completions/wgmon",
   zsh: "usr/share/zsh/vendor-completions/_wgmon",

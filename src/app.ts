@@ -87,7 +87,8 @@ const FIXED = [
 ] as const;
 
 /** Why a scan is taken. */
-type ScanReason = "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile" | "asked";
+type ScanReason =
+  "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile" | "request";
 
 interface AppOptions {
   readonly clock: Clock;
@@ -264,8 +265,8 @@ export class App implements InputHandler {
         this.#listeners.add(listener);
         return () => void this.#listeners.delete(listener);
       },
-      look: async () => {
-        await this.#scan("asked", null);
+      scan: async () => {
+        await this.#scan("request", null);
         return this.#problems;
       },
     };
@@ -395,7 +396,7 @@ export class App implements InputHandler {
     this.#counters.losses++;
     const { monotonicMs } = this.#clock.now();
     const isAgain = reason === this.#lost.reason && monotonicMs - this.#lost.atMs < LOST_AGAIN_MS;
-    if (!isAgain) this.#log.warn(`${reason}; looking at all devices`);
+    if (!isAgain) this.#log.warn(`${reason}; scanning all devices`);
     this.#lost = { reason, atMs: monotonicMs };
     this.#watch.onPacketsLost();
   }
@@ -445,7 +446,7 @@ export class App implements InputHandler {
 
   linksLost(reason: string): void {
     this.#counters.losses++;
-    this.#log.warn(`${reason}; looking at all devices`);
+    this.#log.warn(`${reason}; scanning all devices`);
     this.#attempt(() => this.#inputs.capture.linksMissed());
     void this.#scan("lost", null);
   }
@@ -479,43 +480,43 @@ export class App implements InputHandler {
 
   /** Scans after all earlier scans are complete. Resolves with the processor time used, in milliseconds. */
   #scan(reason: ScanReason, names: ReadonlySet<string> | null): Promise<number> {
-    const look = this.#lastScan.then(() => this.#scanNow(reason, names));
+    const scan = this.#lastScan.then(() => this.#scanNow(reason, names));
     // A failed scan must not reject the next one.
-    this.#lastScan = look.catch(() => {});
-    return look;
+    this.#lastScan = scan.catch(() => {});
+    return scan;
   }
 
   async #scanNow(reason: ScanReason, names: ReadonlySet<string> | null): Promise<number> {
     if (this.#stopped) return 0;
     const startMs = this.#clock.now().monotonicMs;
     const startCpuMs = threadCpuMs();
-    const look = await this.#inputs.devices.scan(names);
+    const scan = await this.#inputs.devices.scan(names);
     const lookMs = threadCpuMs() - startCpuMs;
     this.#counters.scanSeconds.observe((this.#clock.now().monotonicMs - startMs) / 1000);
-    const changes = this.#process(look, reason, names);
+    const changes = this.#process(scan, reason, names);
     // Exclude the cost of reporting a change, so that it does not delay the scan for the next peer.
     return changes > 0 ? lookMs : threadCpuMs() - startCpuMs;
   }
 
   /** Processes a scan's result and returns the number of changes. */
-  #process(look: ScanResult, reason: ScanReason, names: ReadonlySet<string> | null): number {
+  #process(scan: ScanResult, reason: ScanReason, names: ReadonlySet<string> | null): number {
     // The store is closed or about to be. The next run finds the changes of this scan.
     if (this.#stopped) return 0;
     this.#readClock();
     const now = this.#clock.now();
     this.#counters.scans.add([reason]);
-    this.#counters.scanErrors += look.problems.length;
-    this.#problems = look.problems;
-    const changes = this.#tracker.observe(look, now);
-    this.#unknown.onScan(look);
-    if (look.present !== null) changes.push(...this.#tracker.reconcileDevices(look.present, now));
-    this.#logErrorsOnce(look.problems, { isWhole: names === null });
+    this.#counters.scanErrors += scan.problems.length;
+    this.#problems = scan.problems;
+    const changes = this.#tracker.observe(scan, now);
+    this.#unknown.onScan(scan);
+    if (scan.present !== null) changes.push(...this.#tracker.reconcileDevices(scan.present, now));
+    this.#logErrorsOnce(scan.problems, { isWhole: names === null });
     if (haveDevicesChanged(changes, reason)) {
       this.#names.setDevices(this.#inputs.devices.lastScanned.map(({ name }) => name));
     }
     if (changes.length > 0 || reason === "start") this.#report(changes, reason);
     if (isPeriodic(reason)) this.#noteRates(now.monotonicMs);
-    this.#log.debug("look", { reason, changes: changes.length });
+    this.#log.debug("scan", { reason, changes: changes.length });
 
     const ports = this.#listenPorts;
     this.#attempt(() => this.#inputs.capture.setPorts(ports));
@@ -547,7 +548,7 @@ export class App implements InputHandler {
     }
     if (!isWhole || problems.length > 0 || this.#failing.size === 0) return;
     this.#failing.clear();
-    this.#log.info("all devices can be looked at again");
+    this.#log.info("all devices can be scanned again");
   }
 
   #eventOf(change: Change): Event {

@@ -1,4 +1,4 @@
-/** What the stages do together: who is named how, who is mute, what is said of looks that fail. Real ones, but for the senses. */
+/** What the stages do together: who is named how, who is mute, what is said of scans that fail. Real ones, but for the senses. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -22,7 +22,7 @@ import type { Inputs } from "../src/scan/inputs.ts";
 import { type EventQuery, type SessionQuery, Store } from "../src/store/store.ts";
 import { HandClock } from "./support/clock.ts";
 import { ipv4, response } from "./support/packets.ts";
-import { ALICE, BOB, device, LookMaker, peer } from "./support/peers.ts";
+import { ALICE, BOB, device, peer, ScanMaker } from "./support/peers.ts";
 import { run } from "./support/settings.ts";
 
 const WG0 = device();
@@ -30,13 +30,13 @@ const WG0 = device();
 let folder: string;
 let clock: HandClock;
 let startMs: number;
-let looks: LookMaker;
+let scanMaker: ScanMaker;
 let app: App | null = null;
 let sent: Message[];
 let logged: { message: string; fields: Fields }[];
 let warned: string[];
-/** What a look finds, but for the first one. */
-let look: (names: ReadonlySet<string> | null) => Promise<ScanResult>;
+/** What a scan finds, but for the first one. */
+let scan: (names: ReadonlySet<string> | null) => Promise<ScanResult>;
 let port: number;
 /** What takes a sampled packet; null: no sample may be had. */
 let sampled: ((packet: Uint8Array) => void) | null;
@@ -48,11 +48,11 @@ beforeEach(() => {
   mkdirSync(join(folder, "state"));
   clock = new HandClock();
   startMs = clock.now().wallMs;
-  looks = new LookMaker();
+  scanMaker = new ScanMaker();
   sent = [];
   logged = [];
   warned = [];
-  look = () => Promise.resolve(found());
+  scan = () => Promise.resolve(found());
   port = WG0.listenPort;
   verdict = { type: "delivered" };
   sampled = null;
@@ -76,7 +76,7 @@ function connectedPeers() {
 
 /** Alice and Bob have been connected since just before the start, and silent. */
 function found(): ScanResult {
-  return { ...looks.look([WG0, connectedPeers()]), present: new Set([WG0.name]), problems: [] };
+  return { ...scanMaker.scan([WG0, connectedPeers()]), present: new Set([WG0.name]), problems: [] };
 }
 
 const oldest: EventQuery = {
@@ -120,13 +120,13 @@ async function start(
   });
   const inputs = {
     devices: {
-      get known() {
+      get lastScanned() {
         return [{ ...WG0, listenPort: port }];
       },
       count: () => 2,
       asksAnew: () => false,
       peers: () => connectedPeers(),
-      look: (names: ReadonlySet<string> | null) => look(names),
+      scan: (names: ReadonlySet<string> | null) => scan(names),
       [Symbol.dispose]() {},
     },
     capture: { setPorts() {}, select() {} },
@@ -138,8 +138,8 @@ async function start(
     },
     wakeUp: { monitor, reason: null },
     checkWakeUp: () => Promise.resolve([]),
-    firstLook: found(),
-    attend() {},
+    firstScan: found(),
+    start() {},
     close() {},
   } as unknown as Inputs;
   const target: Target = {
@@ -204,7 +204,7 @@ test("of a mute peer the log tells, and no target", async () => {
   );
 });
 
-test("a filter that matches no peer is a warning at the start and at a reload, and not at each look", async () => {
+test("a filter that matches no peer is a warning at the start and at a reload, and not at each scan", async () => {
   writeFileSync(join(folder, "wg0.conf"), `# alice\n[Peer]\nPublicKey = ${ALICE}\n`);
   const filter = (name: string) => `[[target]]\nurl = "https://a.example"\npeers = ["${name}"]`;
   const running = await start(filter("alcie"));
@@ -265,35 +265,35 @@ test("an address that stays open after a reload keeps its tokens, or takes new o
   expect(running.reload(given)).toMatchObject({ listen, listenTokens: ["new"] });
 });
 
-test("looks that fail end nobody's session, go on at the tick's pace, and are told of once", async () => {
+test("scans that fail end nobody's session, go on at the tick's pace, and are told of once", async () => {
   await start(`tick = "1s"\nidle_timeout = "10s"\nreconcile = 0`);
   // The warm-up is over.
   await pass(1000, 25);
   logged = [];
   let count = 0;
-  const problem = new SystemError("look at wg0", "EMFILE");
-  look = () => {
+  const problem = new SystemError("scan wg0", "EMFILE");
+  scan = () => {
     count++;
     return Promise.resolve({ devices: [], removed: [], present: null, problems: [problem] });
   };
   await pass(30_000, 50);
   expect(count).toBeGreaterThan(25);
   expect(count).toBeLessThanOrEqual(31);
-  expect(logged.map(({ message }) => message)).toEqual(["look at wg0: EMFILE"]);
+  expect(logged.map(({ message }) => message)).toEqual(["scan wg0: EMFILE"]);
 
-  look = () => Promise.resolve(found());
+  scan = () => Promise.resolve(found());
   await pass(2000, 50);
   const messages = logged.map(({ message }) => message);
-  expect(messages).toContain("all devices can be looked at again");
+  expect(messages).toContain("all devices can be scanned again");
   expect(messages.filter((message) => message.includes("disconnected"))).toHaveLength(2);
   expect(messages).toHaveLength(4);
 });
 
-test("a safety look takes the place of a tick's look", async () => {
+test("a safety scan takes the place of a tick's scan", async () => {
   await start(`tick = "10s"\nidle_timeout = "1h"\nreconcile = "60s"`);
   await pass(70_000, 50);
   let count = 0;
-  look = () => {
+  scan = () => {
     count++;
     return Promise.resolve(found());
   };
@@ -305,15 +305,15 @@ test.each([
   ["no packet at all", null, true],
   ["packets to another port", 1234, true],
   ["packets to its port", WG0.listenPort, false],
-])("a peer that only a safety look finds is hinted at after %s", async (_, heard, isHinted) => {
+])("a peer that only a safety scan finds is hinted at after %s", async (_, heard, isHinted) => {
   const carol = `${"C".repeat(42)}I=` as PublicKey;
   const running = await start(`tick = "1h"\nreconcile = "60s"`, null, "nflog");
   if (heard !== null) running.packetReceived(ipv4(response(), { destinationPort: heard }));
   await pass(30_000, 50);
-  look = () => {
+  scan = () => {
     const lastHandshakeMs = clock.now().wallMs;
     const connected = [ALICE, BOB, carol].map((publicKey) => peer({ publicKey, lastHandshakeMs }));
-    return Promise.resolve({ ...found(), ...looks.look([WG0, connected]) });
+    return Promise.resolve({ ...found(), ...scanMaker.scan([WG0, connected]) });
   };
   logged = [];
   await pass(200_000, 1000);
@@ -346,10 +346,10 @@ test.each<[Monitor, string, number]>([
       peer({ lastHandshakeMs, rxBytes: 96 }),
       peer({ publicKey: BOB, lastHandshakeMs }),
     ];
-    look = (names: ReadonlySet<string> | null) => {
+    scan = (names: ReadonlySet<string> | null) => {
       scans.push(names);
       const present = new Set([WG0.name]);
-      return Promise.resolve({ ...looks.look([WG0, back]), present, problems: [] });
+      return Promise.resolve({ ...scanMaker.scan([WG0, back]), present, problems: [] });
     };
     const beforeMs = clock.now().monotonicMs;
     while (sent.length === 0) await pass(50, 50);
@@ -376,15 +376,15 @@ test("what loses packets is said once as long as it goes on, and each time that 
     running.packetsLost("the group reports EMFILE");
     await pass(250, 250);
   }
-  expect(said()).toEqual(["the group reports EMFILE; looking at all devices"]);
+  expect(said()).toEqual(["the group reports EMFILE; scanning all devices"]);
   running.packetsLost("eth0 went down");
   running.packetsLost("the group reports EMFILE");
   await pass(1000, 1000);
   running.packetsLost("the group reports EMFILE");
   expect(said()).toEqual([
-    "eth0 went down; looking at all devices",
-    "the group reports EMFILE; looking at all devices",
-    "the group reports EMFILE; looking at all devices",
+    "eth0 went down; scanning all devices",
+    "the group reports EMFILE; scanning all devices",
+    "the group reports EMFILE; scanning all devices",
   ]);
 });
 
@@ -437,20 +437,20 @@ test("handshake.unknown is counted by a sample, and by what wakes wgmon where th
   expect(attempts()).toHaveLength(2);
 });
 
-test("a look that is still taken when it stops changes nothing any more", async () => {
+test("a scan that is still taken when it stops changes nothing any more", async () => {
   const running = await start(`tick = "1s"`);
   const { promise, resolve } = Promise.withResolvers<ScanResult>();
-  look = () => promise;
+  scan = () => promise;
   await pass(2000, 1000);
   await running.stop();
   app = null;
   logged = [];
-  resolve({ ...looks.look(), present: null, problems: [] });
+  resolve({ ...scanMaker.scan(), present: null, problems: [] });
   await settled();
   expect(logged).toEqual([]);
 });
 
-test("firewall rules of ours follow the ports, are checked without a slow look, too, and end with it", async () => {
+test("firewall rules of ours follow the ports, are checked without a slow scan, too, and end with it", async () => {
   const ran: string[] = [];
   const nft: Nft = (operation) => {
     ran.push(operation);
@@ -461,7 +461,7 @@ test("firewall rules of ours follow the ports, are checked without a slow look, 
   const running = await start(`tick = "30s"\nreconcile = "0s"`, rules);
   expect(ran.splice(0)).toEqual(["load table inet wgmon"]);
   await pass(65_000, 1000);
-  expect(ran.splice(0)).toEqual(["look for table inet wgmon"]);
+  expect(ran.splice(0)).toEqual(["list table inet wgmon"]);
   port = 1234;
   await pass(30_000, 1000);
   expect(ran.splice(0)).toEqual(["load table inet wgmon"]);
@@ -529,7 +529,7 @@ test("a clock that is set while wgmon is stopped changes no duration either", as
   await pass(30_000, 1000);
   await app!.stop();
   clock.jump(Date.UTC(2026, 10, 29) - 120_000);
-  looks = new LookMaker();
+  scanMaker = new ScanMaker();
   const steps = () => logged.filter(({ message }) => message.startsWith("the clock was set"));
   expect(steps()).toEqual([]);
   const running = await start(`tick = "1s"\nreconcile = 0`);

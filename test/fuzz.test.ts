@@ -177,7 +177,7 @@ function readDump(table: PeerTable, datagram: Uint8Array): void {
   }
 }
 
-/** What of each peer is compared from look to look. */
+/** What of each peer is compared from scan to scan. */
 type Known = Map<string, string>;
 
 function apply(known: Known, { changed, removed }: DeviceScan): void {
@@ -206,7 +206,7 @@ const dumps = [
   ...readGolden("device-interrupted.bin").slice(0, 1),
 ];
 
-/** One look; checks what it found, and brings `known` up to date. */
+/** One scan; checks what it found, and brings `known` up to date. */
 function lookAt(
   table: PeerTable,
   known: Known,
@@ -215,10 +215,10 @@ function lookAt(
 ): void {
   table.begin();
   for (const datagram of datagrams) readDump(table, datagram);
-  const look = table.finish({ interrupted });
-  checkDevice(look.device);
-  for (const { peer } of look.changed) checkPeer(peer);
-  apply(known, look);
+  const scan = table.finish({ interrupted });
+  checkDevice(scan.device);
+  for (const { peer } of scan.changed) checkPeer(peer);
+  apply(known, scan);
 }
 
 /** What a table finds that knew nothing; null: it refuses the answer. */

@@ -90,7 +90,7 @@ function bash(): string {
   const withValue = [...bySuggestion().values()].flatMap(({ names }) => names);
   const commands = COMMANDS.map((command) => {
     const flags = flagsOfCommand(command).map(({ name }) => `--${name}`);
-    return `    ${command}) subcommands='${commandOf(command).subcommands.join(" ")}' flags='${flags.join(" ")}' ;;`;
+    return `    ${command}) words='${commandOf(command).subcommands.join(" ")}' flags='${flags.join(" ")}' ;;`;
   });
   const ofRun = [
     ...flagsOfCommand("run").map(({ name }) => `--${name}`),
@@ -101,9 +101,9 @@ function bash(): string {
   return `# Completion of wgmon for bash, made by: wgmon completion bash
 _wgmon() {
   local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]}
-  local command= word= index path subcommands flags
+  local command= word= index path words flags
   COMPREPLY=()
-  # To bash, --flag=value is three subcommands.
+  # To bash, --flag=value is three words.
   if [[ $current == = ]]; then
     current=
   elif [[ $previous == = ]]; then
@@ -122,12 +122,12 @@ ${values.join("\n")}
     esac
   done
   case $command in
-    '') subcommands='${COMMANDS.join(" ")}' flags='${ofRun.join(" ")}' ;;
+    '') words='${COMMANDS.join(" ")}' flags='${ofRun.join(" ")}' ;;
 ${commands.join("\n")}
     *) return ;;
   esac
-  [[ -n $word ]] && subcommands=
-  [[ $current == -* ]] && subcommands=$flags
+  [[ -n $word ]] && words=
+  [[ $current == -* ]] && words=$flags
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
 complete -F _wgmon wgmon
@@ -279,7 +279,7 @@ function fishValue(suggestion: Suggestion): string {
   }
 }
 
-/** zsh and fish parse the subcommands as a list of their own, in which an unescaped * would match files. */
+/** zsh and fish parse the words as a list of their own, in which an unescaped * would match files. */
 function escaped(words: readonly string[]): string {
   return words.map((word) => word.replace(/[^\w.-]/g, String.raw`\$&`)).join(" ");
 }

@@ -110,7 +110,7 @@ export async function followEvents(
         isLost = false;
         for (const { type, id, data } of reader.read(piece)) {
           place = Number(id);
-          if (type === "missed") {
+          if (type === "gap") {
             complain("some events were deleted before they could be told");
             continue;
           }

@@ -51,8 +51,8 @@ export class LocalApi implements ApiReader, Disposable {
     };
     const earlier = store.loadState(clock.now().wallMs);
     const tracker = new Tracker(rules, earlier, clock.now());
-    const look = await devices.scan(null);
-    tracker.observe(look, clock.now());
+    const scan = await devices.scan(null);
+    tracker.observe(scan, clock.now());
     names.setDevices(devices.lastScanned.map(({ name }) => name));
 
     const source = new DaemonReadModel(version, {
@@ -80,9 +80,9 @@ export class LocalApi implements ApiReader, Disposable {
       nameOf: (key, device) => names.nameOf(key, device),
       tagsOf: (key) => peers.get(key)?.tags ?? [],
       subscribe: () => () => {},
-      look: () => Promise.resolve([]),
+      scan: () => Promise.resolve([]),
     });
-    const { problems } = look;
+    const { problems } = scan;
     return new LocalApi(makeApi(source), {
       problems,
       problem,

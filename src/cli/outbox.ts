@@ -93,7 +93,7 @@ function printJson(
   }
   for (const { target, label: name, reason, atMs, event } of letters) {
     const since = new Date(atMs).toISOString();
-    print(json({ state: "dead", target, name, since, reason, event }));
+    print(json({ state: "dead-letter", target, name, since, reason, event }));
   }
 }
 

@@ -97,8 +97,8 @@ async function openOffline(
   const { LocalApi } = await import("./local-api.ts");
   const { askedDevices, settings } = command;
   // List all devices, so that a misspelt one gets a suggestion.
-  const looked = askedDevices.length > 0 ? { ...settings, devices: [] } : settings;
-  const offline = await LocalApi.open(looked, { version, clock });
+  const scanned = askedDevices.length > 0 ? { ...settings, devices: [] } : settings;
+  const offline = await LocalApi.open(scanned, { version, clock });
   const tell = (source: string) =>
     complain(`wgmon is not running here; this is what ${source} says`);
   if (command.type === "status") {

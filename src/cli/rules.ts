@@ -65,14 +65,14 @@ export async function runRules(request: RulesRequest, options: Options): Promise
 /** null: not all ports are known. Rules without one of them would miss the handshakes of its device. */
 async function findPorts(request: RulesRequest, options: Options): Promise<number[] | null> {
   const { complain } = options;
-  const { devices: looks, problems } = await options.devices.scan(null);
+  const { devices: scans, problems } = await options.devices.scan(null);
   for (const problem of problems) {
     if (!isUnreadable(problem)) throw problem;
     complain(`wgmon: ${problem.message}`);
   }
   if (problems.length > 0) return null;
 
-  const found = looks.map(({ device }) => device);
+  const found = scans.map(({ device }) => device);
   const missing = request.devices.filter((wanted) => !found.some(({ name }) => name === wanted));
   for (const name of missing) {
     complain(`wgmon: there is no WireGuard device ${name} in this network namespace`);

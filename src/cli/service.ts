@@ -109,7 +109,7 @@ function checkProgram(program: string): void {
     throw refusal("install", "the path of wgmon has characters that a unit cannot have");
   }
   for (let path = program; ; path = dirname(path)) {
-    const { mode, uid, gid } = attempt(`look at ${path}`, () => statSync(path));
+    const { mode, uid, gid } = attempt(`stat ${path}`, () => statSync(path));
     const wrong = wrongAccess({ path, mode, uid, gid });
     if (wrong !== null) {
       const what = path === program ? "change" : "replace";

@@ -143,12 +143,12 @@ export const table = {
   },
   tick: {
     ...duration(100, "365d"),
-    description: "how often connected peers are looked at",
+    description: "how often connected peers are scanned",
     defaultValue: "10s",
   },
   reconcile: {
     ...duration(0, "365d"),
-    description: "how often all peers are looked at, in case a packet was missed; 0: never",
+    description: "how often all peers are scanned, in case a packet was missed; 0: never",
     defaultValue: "60s",
   },
   hold: {

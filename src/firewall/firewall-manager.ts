@@ -163,7 +163,7 @@ export class FirewallManager {
     this.#isDoubted = false;
     const script = nftPresence(this.#options.group);
     try {
-      if (await isDone(run(`look for table ${this.#table}`, script, this.#running()))) return;
+      if (await isDone(run(`list table ${this.#table}`, script, this.#running()))) return;
       this.#warn("somebody took it away, as a reload of the firewall does; loading it again");
       this.#tried = null;
     } catch (error) {

@@ -126,7 +126,7 @@ function withPlainAddress(request: Request, method = request.method): Request {
 }
 
 function makeRoutes(source: ReadModel, feed: EventStream) {
-  const look = scanSparingly(source);
+  const scan = scanSparingly(source);
   // The routes of `app`, set below: its handlers cannot use `app` while it is being built.
   let routes: readonly Route[] = [];
   const document = once(() => openApi(routes, source.version));
@@ -355,7 +355,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
         detail: {
           summary:
             "events as they happen, by Server-Sent Events; Last-Event-ID goes on where it broke off",
-          description: `\`data\` is an event, \`id\` its place. An event of the type \`missed\` says that events were deleted before they could be sent. A comment comes every 10 s when nothing happens.`,
+          description: `\`data\` is an event, \`id\` its place. An event of the type \`gap\` says that events were deleted before they could be sent. A comment comes every 10 s when nothing happens.`,
         },
       },
     )
@@ -383,7 +383,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
                 .deadLetters({ target: key, after, limit: limit + 1 })
                 .map(({ seq, event, atMs, reason }) => ({
                   seq,
-                  state: "dead" as const,
+                  state: "dead-letter" as const,
                   at: iso(atMs),
                   reason,
                   event,
@@ -394,16 +394,16 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
       {
         params: T.Object({ key: T.String({ minLength: 1, maxLength: 64 }) }, closed),
         query: T.Object(
-          { state: T.Optional(oneOf(["waiting", "dead"])), cursor: Cursor, limit: Limit },
+          { state: T.Optional(oneOf(["waiting", "dead-letter"])), cursor: Cursor, limit: Limit },
           closed,
         ),
         response: { 200: pageOf(OutboxMessageSchema), 404: ProblemSchema, ...refusals },
         detail: { summary: "what waits for a target, or its dead letters, oldest first" },
       },
     )
-    .post("/look", async () => ({ ...(await look()) }), {
+    .post("/scan", async () => ({ ...(await scan()) }), {
       response: { 200: ScanSchema, 429: ProblemSchema, ...failures },
-      detail: { summary: "look at all devices now" },
+      detail: { summary: "scan all devices now" },
     })
     .get("/openapi.json", () => document(), {
       detail: { summary: "this document" },
@@ -421,7 +421,7 @@ function scanSparingly(source: ReadModel): () => Promise<ScanReport> {
   return async () => {
     if (current !== null) return await current;
     if (clock.now().monotonicMs - endedMs < SCAN_PAUSE_MS) {
-      throw new HttpError(429, { detail: "one look a second", headers: { "retry-after": "1" } });
+      throw new HttpError(429, { detail: "one scan a second", headers: { "retry-after": "1" } });
     }
     current = source.scan();
     try {

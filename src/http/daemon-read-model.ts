@@ -34,7 +34,7 @@ export interface Parts {
   tagsOf(publicKey: PublicKey): readonly string[];
   subscribe(listener: (placed: readonly StoredEvent[]) => void): () => void;
   /** Scans all devices; resolves to the errors of those that could not be read. */
-  look(): Promise<readonly Error[]>;
+  scan(): Promise<readonly Error[]>;
 }
 
 export class DaemonReadModel implements ReadModel {
@@ -144,7 +144,7 @@ export class DaemonReadModel implements ReadModel {
 
   async scan(): Promise<ScanReport> {
     const startMs = this.clock.now().monotonicMs;
-    const problems = await this.#parts.look();
+    const problems = await this.#parts.scan();
     this.#lists.clear();
     const tookMs = this.clock.now().monotonicMs - startMs;
     return { tookMs, problems: problems.map(({ message }) => message) };

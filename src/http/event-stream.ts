@@ -210,5 +210,5 @@ function frame(seq: number, event: unknown): string {
 
 /** The message that events before this sequence number are missing. */
 function gap(oldest: number): string {
-  return `id: ${oldest - 1}\nevent: missed\ndata: ${JSON.stringify({ oldest })}\n\n`;
+  return `id: ${oldest - 1}\nevent: gap\ndata: ${JSON.stringify({ oldest })}\n\n`;
 }

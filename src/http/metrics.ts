@@ -152,16 +152,16 @@ function* own(source: ReadModel, head: Head): Generator<string> {
   for (const { labels, count } of counters.events.entries()) {
     yield `wgmon_events_total{type="${escaped(labels[0])}"} ${count}\n`;
   }
-  yield head("wgmon_looks_total", "counter", "Looks at the devices, by what caused them.");
+  yield head("wgmon_scans_total", "counter", "Scans of the devices, by what caused them.");
   for (const { labels, count } of counters.scans.entries()) {
-    yield `wgmon_looks_total{reason="${escaped(labels[0])}"} ${count}\n`;
+    yield `wgmon_scans_total{reason="${escaped(labels[0])}"} ${count}\n`;
   }
-  yield* histogram("wgmon_look_duration_seconds", "What looks took.", counters.scanSeconds, head);
+  yield* histogram("wgmon_scan_duration_seconds", "Duration of scans.", counters.scanSeconds, head);
   const single = (name: string, help: string, value: number): string =>
     `${head(name, "counter", help)}${name} ${value}\n`;
   yield single(
-    "wgmon_look_problems_total",
-    "Devices that a look could not read.",
+    "wgmon_scan_errors_total",
+    "Devices that a scan could not read.",
     counters.scanErrors,
   );
   yield single("wgmon_packets_total", "Packets captured.", counters.packets);

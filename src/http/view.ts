@@ -193,7 +193,7 @@ export const TargetSchema = T.Object(
 export const OutboxMessageSchema = T.Object(
   {
     seq: T.Integer({ minimum: 1 }),
-    state: T.Union([T.Literal("waiting"), T.Literal("dead")]),
+    state: T.Union([T.Literal("waiting"), T.Literal("dead-letter")]),
     at: T.String({
       format: "date-time",
       description: "when it was added, or became a dead letter",
@@ -209,7 +209,7 @@ export const ScanSchema = T.Object(
     tookMs: Milliseconds,
     problems: T.Array(T.String(), { description: "what could not be read" }),
   },
-  { $id: "Look", ...closed },
+  { $id: "Scan", ...closed },
 );
 
 export const PastPeerSchema = T.Object(

@@ -142,22 +142,22 @@ export class Devices implements Disposable {
       if (names !== null && !names.has(entry.name)) continue;
       // The scan of one device blocks the event loop. Between two devices, packets and deliveries are processed.
       if (devices.length > 0) await new Promise((resolve) => setImmediate(resolve));
-      const look = attempt(() => this.#lookAt(entry));
-      if (look === "gone") removed.push(...this.#forget(entry));
-      else if (look !== null) devices.push(look);
+      const scan = attempt(() => this.#scanDevice(entry));
+      if (scan === "gone") removed.push(...this.#forget(entry));
+      else if (scan !== null) devices.push(scan);
     }
 
     if (names === null) removed.push(...list(() => this.#listUserspaceDevices()));
     for (const [name, entry] of this.#userspace) {
       if (names !== null && !names.has(name)) continue;
       try {
-        const look = await entry.source.look(this.#clock);
-        if (look === null) {
+        const scan = await entry.source.scan(this.#clock);
+        if (scan === null) {
           this.#userspace.delete(name);
           if (entry.device !== null) removed.push(entry.device);
         } else {
-          entry.device = look.device;
-          devices.push(look);
+          entry.device = scan.device;
+          devices.push(scan);
         }
       } catch (error) {
         problems.push(error as Error);
@@ -185,8 +185,8 @@ export class Devices implements Disposable {
     const entry = this.#kernel.get(name);
     if (entry === undefined) return [];
     const all = new PeerTable({ tellsAll: true });
-    const look = this.#lookAt(new KernelDevice(name, entry.index, all));
-    return look === "gone" ? [] : look.changed.map(({ peer }) => peer);
+    const scan = this.#scanDevice(new KernelDevice(name, entry.index, all));
+    return scan === "gone" ? [] : scan.changed.map(({ peer }) => peer);
   }
 
   /** Whether `peers` requests a new dump instead of returning the result of the last scan. */
@@ -226,20 +226,20 @@ export class Devices implements Disposable {
     return [entry.device];
   }
 
-  #lookAt(entry: KernelDevice): DeviceScan | "gone" {
+  #scanDevice(entry: KernelDevice): DeviceScan | "gone" {
     if (this.#family === null) return "gone";
-    const operation = `look at ${entry.name}`;
+    const operation = `scan ${entry.name}`;
     const request = entry.request(this.#family);
     try {
       for (let attempt = 1; ; attempt++) {
         entry.peers.begin();
         const { interrupted } = this.#generic.request(operation, request, entry.read);
         if (interrupted && attempt < DUMP_ATTEMPTS) continue;
-        const look = entry.peers.finish({ interrupted });
+        const scan = entry.peers.finish({ interrupted });
         // The device was renamed. Under its new name it is, or will become, another entry.
-        if (look.device.name !== entry.name) return "gone";
-        entry.device = look.device;
-        return look;
+        if (scan.device.name !== entry.name) return "gone";
+        entry.device = scan.device;
+        return scan;
       }
     } catch (error) {
       const code = error instanceof SystemError ? error.code : null;
@@ -248,7 +248,7 @@ export class Devices implements Disposable {
         const family = this.#family;
         this.#family = findFamily(this.#generic, WG_GENL_NAME);
         // If the module was loaded again, the family has a new number, and this may be one of its new devices.
-        if (this.#family !== null && this.#family !== family) return this.#lookAt(entry);
+        if (this.#family !== null && this.#family !== family) return this.#scanDevice(entry);
       }
       if (code === "ENODEV" || code === "ENOENT") return "gone";
       throw error;

@@ -81,7 +81,7 @@ export function isLinkUp(socket: Requester, name: string): boolean | null {
     attributes: [[IFLA_IFNAME, text(name)]],
   } as const;
   try {
-    socket.request(`look at link ${name}`, request, ({ view }, start, end) => {
+    socket.request(`find link ${name}`, request, ({ view }, start, end) => {
       expectLength(
         "ifinfomsg",
         start + NLMSG_HDRLEN,

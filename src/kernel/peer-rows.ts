@@ -52,22 +52,22 @@ export class PeerRows {
   }
 
   /** Marks the row as seen by this scan; false if it was marked already. */
-  see(row: number, look: number): boolean {
+  see(row: number, scan: number): boolean {
     const at = row * ROW_WORDS + ROW_SEEN;
-    if (this.words[at] === look) return false;
-    this.words[at] = look;
+    if (this.words[at] === scan) return false;
+    this.words[at] = scan;
     return true;
   }
 
-  isSeen(row: number, look: number): boolean {
-    return this.words[row * ROW_WORDS + ROW_SEEN] === look;
+  isSeen(row: number, scan: number): boolean {
+    return this.words[row * ROW_WORDS + ROW_SEEN] === scan;
   }
 
   /** Removes the rows that this scan did not see, and closes the gaps. */
-  keepSeen(look: number): void {
+  keepSeen(scan: number): void {
     let kept = 0;
     for (let row = 0; row < this.count; row++) {
-      if (!this.isSeen(row, look)) continue;
+      if (!this.isSeen(row, scan)) continue;
       const start = row * ROW_WORDS;
       this.words.copyWithin(kept * ROW_WORDS, start, start + ROW_WORDS);
       kept++;

@@ -110,7 +110,7 @@ export class PeerTable {
   #newFrom = 0;
   /** Whether new peers without a handshake are reported. */
   #reportsIdlePeers: boolean;
-  #look = 0;
+  #scan = 0;
   #seenCount = 0;
   /** By row: the changes that `finish` will return. */
   readonly #changed = new Map<number, PeerChange>();
@@ -155,7 +155,7 @@ export class PeerTable {
    */
   begin(): void {
     // Wraps to 32 bits, the size of a word in a row.
-    this.#look = (this.#look + 1) | 0;
+    this.#scan = (this.#scan + 1) | 0;
     this.#messages.begin();
     this.#seenCount = 0;
     this.#device = null;
@@ -184,7 +184,7 @@ export class PeerTable {
   #skip(rows: readonly number[]): boolean {
     this.#device ??= this.#knownDevice;
     for (const row of rows) {
-      if (!this.#rows.see(row, this.#look)) return false;
+      if (!this.#rows.see(row, this.#scan)) return false;
       this.#seenCount++;
       this.#previousRow = row;
     }
@@ -533,7 +533,7 @@ export class PeerTable {
     this.#previousRow = row;
     this.#previousPeer = null;
     this.#messageRows.push(row);
-    if (this.#rows.see(row, this.#look)) this.#seenCount++;
+    if (this.#rows.see(row, this.#scan)) this.#seenCount++;
   }
 
   /** Removes the peers that this scan did not see. Returns the keys of those that the previous scan had. */
@@ -541,14 +541,14 @@ export class PeerTable {
     const rows = this.#rows;
     const removed: PublicKey[] = [];
     for (let row = 0; row < rows.count; row++) {
-      if (rows.isSeen(row, this.#look)) continue;
+      if (rows.isSeen(row, this.#scan)) continue;
       // A peer that was added and removed between two scans was never reported.
       this.#changed.delete(row);
       const at = row * ROW_WORDS;
       if (row < this.#newFrom) removed.push(keyText(rows.words, at));
       if (timespecMs(rows.words, at + ROW_HANDSHAKE) !== 0) this.#reportsIdlePeers = true;
     }
-    rows.keepSeen(this.#look);
+    rows.keepSeen(this.#scan);
     return removed;
   }
 }

@@ -53,7 +53,7 @@ export class UserspaceDevice {
   }
 
   /** @returns null if the program is gone: it does not listen on its socket, or the socket does not exist. */
-  async look(clock: Clock): Promise<DeviceScan | null> {
+  async scan(clock: Clock): Promise<DeviceScan | null> {
     const path = `${SOCKET_FOLDER}/${this.name}.sock`;
     const operation = `ask userspace device ${this.name}`;
     const answer = await askUapi(operation, path, clock, () => new UapiParser(this.name));

@@ -188,7 +188,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
 
   function stream(c: Context, make: Make): Response {
     const watcher = (c.env.isRoot ? pulses.root : pulses.others).join();
-    if (watcher === null) return c.text("too many look\n", 503, { "retry-after": "10" });
+    if (watcher === null) return c.text("too many open pages\n", 503, { "retry-after": "10" });
     return c.body(streamOf(watcher, make), 200, {
       "content-type": "text/event-stream",
       "cache-control": "no-store",

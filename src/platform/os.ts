@@ -336,7 +336,7 @@ export function folderOpenToOthers(path: string): string | null {
         folder += `/${name}`;
         continue;
       }
-      if (++links > LINKS_MAX) throw new SystemError(`look at ${path}`, "ELOOP");
+      if (++links > LINKS_MAX) throw new SystemError(`resolve ${path}`, "ELOOP");
       const target = readlinkSync(`${folder}/${name}`);
       if (target.startsWith("/")) folder = "";
       names.unshift(...target.split("/"));
@@ -345,7 +345,7 @@ export function folderOpenToOthers(path: string): string | null {
   } catch (error) {
     const { code } = error as { code?: unknown };
     if (error instanceof SystemError || typeof code !== "string") throw error;
-    throw new SystemError(`look at ${path}`, code);
+    throw new SystemError(`resolve ${path}`, code);
   }
 }
 

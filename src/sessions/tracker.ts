@@ -201,12 +201,12 @@ export class Tracker {
   }
 
   /** Processes a scan taken at `now`: first its results, then expired sessions. */
-  observe(look: Scan, now: Instant): Change[] {
+  observe(scan: Scan, now: Instant): Change[] {
     const changes: Change[] = [];
-    for (const device of look.removed) this.#deviceRemoved(device, now, changes);
-    for (const deviceLook of look.devices) this.#deviceSeen(deviceLook, now, changes);
+    for (const device of scan.removed) this.#deviceRemoved(device, now, changes);
+    for (const deviceScan of scan.devices) this.#deviceSeen(deviceScan, now, changes);
     this.#started = true;
-    this.#expire(now, changes, new Set(look.devices.map(({ device }) => device.name)));
+    this.#expire(now, changes, new Set(scan.devices.map(({ device }) => device.name)));
     return changes;
   }
 
@@ -232,8 +232,8 @@ export class Tracker {
     return next;
   }
 
-  #deviceSeen(look: DeviceScan, now: Instant, changes: Change[]): void {
-    const { device } = look;
+  #deviceSeen(scan: DeviceScan, now: Instant, changes: Change[]): void {
+    const { device } = scan;
     const before = this.#devices.get(device.name);
     // Deleted and created again between two scans.
     if (before !== undefined && before.index !== device.index) {
@@ -244,13 +244,13 @@ export class Tracker {
       changes.push({ type: "device.added", atMs: now.wallMs, device: name, listenPort });
     }
     this.#devices.set(device.name, device);
-    for (const publicKey of look.removed) {
+    for (const publicKey of scan.removed) {
       const key = sessionKey(device.name, publicKey);
       this.#scheduleEnd(key, "peer-removed", now);
       this.#silent.delete(key);
     }
-    if (this.#notScannedYet.has(device.name)) this.#reconcileRestored(look, now, changes);
-    for (const change of look.changed) {
+    if (this.#notScannedYet.has(device.name)) this.#reconcileRestored(scan, now, changes);
+    for (const change of scan.changed) {
       const session = this.#sessions.get(sessionKey(device.name, change.peer.publicKey));
       if (session === undefined) this.#peerSeen(device.name, change, now, changes);
       else this.#sessionSeen(session, change.peer, now, changes);
@@ -307,9 +307,9 @@ export class Tracker {
   #peerSeen(device: string, change: PeerChange, now: Instant, changes: Change[]): void {
     const { peer } = change;
     if (peer.lastHandshakeMs === null) return;
-    const isFirstLook = this.#notScannedYet.has(device);
+    const isFirstScan = this.#notScannedYet.has(device);
     const key = sessionKey(device, peer.publicKey);
-    const before = change.before ?? (isFirstLook ? this.#ended.get(key) : null) ?? null;
+    const before = change.before ?? (isFirstScan ? this.#ended.get(key) : null) ?? null;
     const ageMs = now.wallMs - peer.lastHandshakeMs;
     const isNew =
       before === null
@@ -329,7 +329,7 @@ export class Tracker {
         : silent.handshakeAt;
     const lastActivity = isNew ? this.#activityWhileUnseen(peer.publicKey, handshakeAt, now) : now;
     // The counters of a peer added since the last scan started from zero; at the first scan this is unknown.
-    const isAdded = before === null && this.#started && !isFirstLook;
+    const isAdded = before === null && this.#started && !isFirstScan;
     const counted = before ?? (isAdded ? { rxBytes: 0, txBytes: 0 } : peer);
     const session: Session = {
       device,
@@ -439,8 +439,8 @@ export class Tracker {
    * @param beforeMs the time of its latest handshake in that scan; null: it had none.
    */
   #isNewHandshake(device: string, beforeMs: number | null, peer: Peer, now: Instant): boolean {
-    const looked = this.#deviceScanned.get(device) ?? now;
-    const clockSetMs = now.wallMs - looked.wallMs - (now.monotonicMs - looked.monotonicMs);
+    const scanned = this.#deviceScanned.get(device) ?? now;
+    const clockSetMs = now.wallMs - scanned.wallMs - (now.monotonicMs - scanned.monotonicMs);
     return (
       peer.lastHandshakeMs !== null && !isSameHandshake(beforeMs, peer.lastHandshakeMs, clockSetMs)
     );
@@ -473,13 +473,13 @@ export class Tracker {
   /**
    * Ends the sessions whose idle time, or whose hold after a removal, is over.
    *
-   * @param looked names of the scanned devices. Peers of other devices may have been active, because wgmon was stopped
+   * @param scanned names of the scanned devices. Peers of other devices may have been active, because wgmon was stopped
    *   for a while or could not scan them.
    */
-  #expire(now: Instant, changes: Change[], looked: ReadonlySet<string>): void {
+  #expire(now: Instant, changes: Change[], scanned: ReadonlySet<string>): void {
     for (const [key, session] of this.#sessions) {
       const { device, ending } = session;
-      if (ending === null ? !looked.has(device) : this.#notScannedYet.has(device)) continue;
+      if (ending === null ? !scanned.has(device) : this.#notScannedYet.has(device)) continue;
       if (now.monotonicMs < this.#deadlineMs(session)) continue;
       this.#end(key, session, ending?.reason ?? "idle", now, changes);
     }

@@ -64,7 +64,7 @@ export class Database implements Disposable {
   /** Whether the rows that wgmon needs to continue were copied to memory. */
   #isCopied = false;
   /** The functions passed to `repeatOnDisk` since the file failed. */
-  #missed: (() => void)[] = [];
+  #pending: (() => void)[] = [];
   /** The secret in the file, or for the file that will be made. */
   #secret: Uint8Array = crypto.getRandomValues(new Uint8Array(SECRET_BYTES));
 
@@ -151,7 +151,7 @@ export class Database implements Disposable {
 
   /** While rows are in memory: also applies `work` to the rows in the file, before those in memory are copied back. */
   repeatOnDisk(work: () => void): void {
-    if (this.#backend === "main" && this.#path !== null) this.#missed.push(work);
+    if (this.#backend === "main" && this.#path !== null) this.#pending.push(work);
   }
 
   /** Returns at most this many pages of deleted rows to the file system. */
@@ -374,7 +374,7 @@ export class Database implements Disposable {
   #doMissed(): void {
     this.#backend = "disk";
     try {
-      for (const work of this.#missed) work();
+      for (const work of this.#pending) work();
     } finally {
       this.#backend = "main";
     }
@@ -433,7 +433,7 @@ export class Database implements Disposable {
     }
     this.#backend = "disk";
     this.#problem = null;
-    this.#missed = [];
+    this.#pending = [];
     this.#options.log.info(`${path}: can be written again, and has all that was kept in memory`);
     return true;
   }

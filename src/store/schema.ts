@@ -32,7 +32,7 @@ export const migrations: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX $.sessions_by_end ON sessions (ended_at_ms);
 
-  -- The devices of the last look, as JSON; no row: no look was ever taken.
+  -- The devices of the last scan, as JSON; no row: no scan was ever taken.
   CREATE TABLE $.devices (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL) STRICT;
 
   -- What is still to be delivered: event and target. message: the digest that it is part of.
@@ -82,11 +82,11 @@ export const migrations: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   `,
   `
-  -- Random bytes that the keys of targets without a name depend on: targetkey.ts.
+  -- Random bytes that the keys of targets without a name depend on: store/target-key.ts.
   CREATE TABLE $.secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL) STRICT;
   `,
   `
-  -- How the clock stood that the times here were taken by; ClockState in wallclock.ts.
+  -- How the clock stood that the times here were taken by; ClockState in base/wall-clock.ts.
   CREATE TABLE $.clock (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     boot_id TEXT NOT NULL,
@@ -97,6 +97,11 @@ export const migrations: readonly string[] = [
   `
   -- Failed attempts in a row that may be repeated: the pause before the next grows with them.
   ALTER TABLE $.targets ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
+  `,
+  `
+  -- Fields of SavedSession in sessions/tracker.ts that were renamed.
+  UPDATE $.sessions SET state = replace(replace(state, '"lastSignMs":', '"lastActivityMs":'), '"gone":', '"ending":')
+    WHERE state IS NOT NULL;
   `,
 ];
 

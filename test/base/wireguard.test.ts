@@ -41,7 +41,7 @@ describe("an IPv6 address is written as RFC 5952 has it", () => {
     ["a run at the end", "20010db8000000000000000000000000", "2001:db8::"],
     ["a run at the start", "00000000000000000000000000000001", "::1"],
     ["5: an IPv4-mapped one is IPv4", "00000000000000000000ffffc0000201", "192.0.2.1"],
-    ["what only looks mapped is not", "00000000000000010000ffffc0000201", "::1:0:ffff:c000:201"],
+    ["what only scans mapped is not", "00000000000000010000ffffc0000201", "::1:0:ffff:c000:201"],
   ])("%s", (_rule, hex, text) => {
     expect(ipv6(hex)).toBe(text);
   });

@@ -1,8 +1,8 @@
 /**
- * Measures what looks cost in this program: the answer to WG_CMD_GET_DEVICE is made here, as the kernel
+ * Measures what scans cost in this program: the answer to WG_CMD_GET_DEVICE is made here, as the kernel
  * makes it, and decoded. The kernel's own time is not in it. `bun test/bench/decode.ts` prints a table,
  * with `--json` JSON; run it while nothing else runs. WGMON_TEST_ROUNDS: processes for each figure, of
- * which the median counts. Each figure has processes of its own, because the first looks are
+ * which the median counts. Each figure has processes of its own, because the first scans are
  * interpreted, and because what was compiled before decides about what comes after.
  */
 
@@ -30,7 +30,7 @@ const SIZES = [100, 1_000, 10_000, 100_000];
 const DEVICE_PEERS = 10_000;
 /** How many peers are decoded for one figure, in a warm process. */
 const WARM_PEERS = 2_000_000;
-/** Looks that bytes are counted over, of small devices; of large ones fewer, which take long. */
+/** Scans that bytes are counted over, of small devices; of large ones fewer, which take long. */
 const COUNTED_LOOKS = 10_000;
 
 /** What the kernel fills of a datagram at most, and the socket's buffer. */
@@ -140,7 +140,7 @@ function mixed(number: number): number {
   return bits ^ (bits >>> 16);
 }
 
-/** A table and the device that it looks at. */
+/** A table and the device that it scans. */
 class Bench {
   readonly dump: Dump;
   readonly table = new PeerTable({ tellsAll: false });
@@ -155,8 +155,8 @@ class Bench {
     Bun.nanoseconds();
   }
 
-  /** One look; how long decoding it took, and how many peers it told. */
-  look(): { readonly ns: number; readonly told: number } {
+  /** One scan; how long decoding it took, and how many peers it told. */
+  scan(): { readonly ns: number; readonly told: number } {
     const told = this.lookOnly();
     return { ns: this.#spentNs, told };
   }
@@ -180,7 +180,7 @@ class Bench {
     this.#spentNs += Bun.nanoseconds() - startNs;
   }
 
-  /** From now on every peer differs from the look before. */
+  /** From now on every peer differs from the scan before. */
   change(): void {
     this.dump.handshakeSeconds = 1_700_000_000;
     this.dump.rxBytes++;
@@ -194,19 +194,19 @@ function median(values: readonly number[]): number {
 /** What is measured in a process of its own. */
 const parts = {
   /** Nobody has ever connected. */
-  firstQuietMs: (peers: number) => new Bench(peers).look().ns / 1e6,
+  firstQuietMs: (peers: number) => new Bench(peers).scan().ns / 1e6,
 
   firstConnectedMs(peers: number): number {
     const bench = new Bench(peers);
     bench.change();
-    return bench.look().ns / 1e6;
+    return bench.scan().ns / 1e6;
   },
 
   unchangedPerSecond(peers: number): number {
     const bench = new Bench(peers);
-    bench.look();
+    bench.scan();
     return warmPerSecond(peers, () => {
-      const { ns, told } = bench.look();
+      const { ns, told } = bench.scan();
       if (told > 0) throw new Error("what did not change was told");
       return ns;
     });
@@ -214,35 +214,35 @@ const parts = {
 
   changedPerSecond(peers: number): number {
     const bench = new Bench(peers);
-    bench.look();
+    bench.scan();
     return warmPerSecond(peers, () => {
       bench.change();
-      const { ns, told } = bench.look();
+      const { ns, told } = bench.scan();
       if (told !== peers) throw new Error(`${told} of ${peers} peers were told`);
       return ns;
     });
   },
 
-  /** Of a look that finds nothing changed. */
-  bytesPerLook(peers: number): number {
+  /** Of a scan that finds nothing changed. */
+  bytesPerScan(peers: number): number {
     const bench = new Bench(peers);
-    for (let looks = WARM_PEERS / peers; looks > 0; looks--) bench.lookOnly();
+    for (let scans = WARM_PEERS / peers; scans > 0; scans--) bench.lookOnly();
     return bytesOfEach(Math.min(COUNTED_LOOKS, (5 * WARM_PEERS) / peers), () => bench.lookOnly());
   },
 
-  /** The whole process with devices of 10,000 peers and the tracker, after some looks. */
+  /** The whole process with devices of 10,000 peers and the tracker, after some scans. */
   async memoryMb(peers: number): Promise<number> {
     const kernel = new Kernel(peers);
     const devices = new Devices([], kernel, kernel);
     const tracker = new Tracker({ idleTimeoutMs: () => 1, holdMs: 0, announceExisting: true });
-    for (let look = 0; look < 20; look++) {
-      tracker.observe(await devices.scan(null), { wallMs: look, monotonicMs: look });
+    for (let scan = 0; scan < 20; scan++) {
+      tracker.observe(await devices.scan(null), { wallMs: scan, monotonicMs: scan });
     }
     return process.memoryUsage.rss() / 1e6;
   },
 
   /** One peer, interpreted and compiled. */
-  oneFirstUs: () => new Bench(1).look().ns / 1e3,
+  oneFirstUs: () => new Bench(1).scan().ns / 1e3,
   oneColdUs: () => oneUs(5, 10, () => {}),
   oneWarmUs: () => oneUs(20_000, 1_000, () => {}),
   oneChangedColdUs: () => oneUs(5, 10, (bench) => bench.change()),
@@ -251,9 +251,9 @@ const parts = {
 
 type Part = keyof typeof parts;
 
-function warmPerSecond(peers: number, look: () => number): number {
-  const looks = Math.max(8, WARM_PEERS / peers);
-  const times = Array.from({ length: looks }, look).slice(looks / 4);
+function warmPerSecond(peers: number, scan: () => number): number {
+  const scans = Math.max(8, WARM_PEERS / peers);
+  const times = Array.from({ length: scans }, scan).slice(scans / 4);
   return (peers / median(times)) * 1e9;
 }
 
@@ -261,7 +261,7 @@ function oneUs(before: number, counted: number, act: (bench: Bench) => void): nu
   const bench = new Bench(1);
   const times = Array.from({ length: before + counted }, () => {
     act(bench);
-    return bench.look().ns;
+    return bench.scan().ns;
   });
   return median(times.slice(before)) / 1e3;
 }
@@ -348,9 +348,9 @@ async function measure(part: Part, peers: number): Promise<number> {
 const COLUMNS: readonly (readonly [Part, string, (figure: number) => string])[] = [
   ["unchangedPerSecond", "unchanged", (figure) => `${(figure / 1e6).toFixed(1)} M/s`],
   ["changedPerSecond", "all changed", (figure) => `${(figure / 1e6).toFixed(2)} M/s`],
-  ["firstQuietMs", "first look", (figure) => `${figure.toFixed(2)} ms`],
+  ["firstQuietMs", "first scan", (figure) => `${figure.toFixed(2)} ms`],
   ["firstConnectedMs", "all connected", (figure) => `${figure.toFixed(2)} ms`],
-  ["bytesPerLook", "a look takes", (figure) => `${figure.toFixed(0)} B`],
+  ["bytesPerScan", "a scan takes", (figure) => `${figure.toFixed(0)} B`],
   ["memoryMb", "memory", (figure) => `${figure.toFixed(0)} MB`],
 ];
 const ONE: readonly Part[] = [

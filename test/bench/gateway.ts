@@ -94,7 +94,7 @@ async function connect(
   client.sendDatagram();
   const reported = await reportedAtMs(receiver, client, PATIENCE_MS);
   await Bun.sleep(PAUSE_MS);
-  // Or it is looked through for each.
+  // Or it is scanned through for each.
   receiver.requests.length = 0;
   return reported - tap.firstMs();
 }

@@ -13,7 +13,7 @@ import { figure, type Note } from "./figures.ts";
 
 const ROUNDS = 21;
 const PEERS = 10_000;
-/** How often the loop is looked at. */
+/** How often the loop is scanned. */
 const BEAT_MS = 1;
 
 export async function metrics(note: Note): Promise<void> {

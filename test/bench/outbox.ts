@@ -20,7 +20,7 @@ import { peer } from "../support/peers.ts";
 import { figure, type Note } from "./figures.ts";
 
 const EVENTS = 10_000;
-/** Events of one look. */
+/** Events of one scan. */
 const LOOKS = [1, 10, 100];
 const RECEIVER = "--receiver";
 
@@ -79,13 +79,13 @@ export async function outbox(note: Note): Promise<void> {
       clock: systemClock,
     });
     const target = { key: "bench", channel, accepts: () => true, digestMs: 0 };
-    for (const look of LOOKS) {
-      const directory = join(folder, String(look));
+    for (const scan of LOOKS) {
+      const directory = join(folder, String(scan));
       const store = await Store.open({ directory, clock: systemClock, log });
       const deliveries = new Outbox({ store, clock: systemClock, log });
       const startMs = performance.now();
-      for (let n = 0; n < EVENTS; n += look) {
-        const events = Array.from({ length: look }, (_, index) => ({
+      for (let n = 0; n < EVENTS; n += scan) {
+        const events = Array.from({ length: scan }, (_, index) => ({
           event: event(n + index),
           targets: ["bench"],
         }));
@@ -103,7 +103,7 @@ export async function outbox(note: Note): Promise<void> {
       clearInterval(sampler);
       await deliveries.drain(1000);
       store[Symbol.dispose]();
-      const what = `${EVENTS} events, ${look} in a look`;
+      const what = `${EVENTS} events, ${scan} in a scan`;
       note(figure(`${what}: written`, "/s", (EVENTS / writtenMs) * 1000));
       note(figure(`${what}: delivered`, "/s", (EVENTS / sentMs) * 1000));
       note(figure(`${what}: memory meanwhile`, "MB", Math.max(...memory)));

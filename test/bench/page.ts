@@ -1,6 +1,6 @@
 /**
  * What the first page of 10,000 peers takes, and for how long at most it keeps everything else waiting;
- * the same for what is sent while somebody looks. The client is a process of its own (curl). And the
+ * the same for what is sent while somebody scans. The client is a process of its own (curl). And the
  * memory of the binary with all that it can serve in use.
  */
 
@@ -15,7 +15,7 @@ import { MODES, openGateway, startWarm } from "./subject.ts";
 
 const ROUNDS = 21;
 const PEERS = 10_000;
-/** How often the loop is looked at. */
+/** How often the loop is scanned. */
 const BEAT_MS = 1;
 const SLOTS = 288;
 /** Peers that have a day of traffic: those of the first page, and more. */
@@ -122,7 +122,7 @@ async function many(note: Note): Promise<void> {
   const used = process.cpuUsage(before);
   looking.kill();
   const share = ((used.user + used.system) / 1000 / LOOKING_MS) * 100;
-  note(figure(`${PEERS} peers, somebody looks: of one core`, "%", share));
+  note(figure(`${PEERS} peers, somebody scans: of one core`, "%", share));
   note(figure("the same: the loop is held up at most for", "ms", Math.max(...stalls)));
   clearInterval(beat);
   await server.stop();

@@ -1,6 +1,6 @@
 /**
  * What many configured peers cost: the connect of one among 10,000, an idle half minute, memory, and a
- * look at them beside `wg show all dump`. With the kernel's WireGuard.
+ * scan them beside `wg show all dump`. With the kernel's WireGuard.
  */
 
 import { tmpdir } from "node:os";
@@ -20,7 +20,7 @@ const MANY = 10_000;
 const DEVICES = 10;
 const CONNECTS = 5;
 const IDLE_SECONDS = 30;
-/** So often: in one of them the code of the look may be compiled anew, once and for all. */
+/** So often: in one of them the code of the scan may be compiled anew, once and for all. */
 const IDLES = 3;
 /** Bun collects garbage each second until the heap has not changed for half a minute. */
 const COLLECTED_MS = 40_000;
@@ -39,7 +39,7 @@ export async function peers(note: Note): Promise<void> {
   await measureMany(note);
   await addDevices();
   await measureMemory(note, "100,000 peers, 10 devices", 160);
-  await measureLook(note, "100,000 peers, 10 devices", 1);
+  await measureScan(note, "100,000 peers, 10 devices", 1);
 }
 
 async function measureMemory(note: Note, what: string, atMost: number): Promise<void> {
@@ -77,11 +77,11 @@ async function measureMany(note: Note): Promise<void> {
   }
   note(figure("10,000 peers: one's first data to webhook", "ms", latencies, { atMost: 200 }));
   note(figure("10,000 peers: CPU for that", "s", costs, { atMost: 0.25 }));
-  await measureLook(note, "10,000 peers", 3);
+  await measureScan(note, "10,000 peers", 3);
 }
 
-/** Looks as wgmon takes them, in this process, and what wg(8) needs. */
-async function measureLook(note: Note, what: string, shows: number): Promise<void> {
+/** Scans as wgmon takes them, in this process, and what wg(8) needs. */
+async function measureScan(note: Note, what: string, shows: number): Promise<void> {
   using devices = new Devices([]);
   const times: number[] = [];
   for (let count = 0; count < LOOKS; count++) {
@@ -89,7 +89,7 @@ async function measureLook(note: Note, what: string, shows: number): Promise<voi
     await devices.scan(null);
     times.push(performance.now() - startMs);
   }
-  note(figure(`${what}: the first look`, "ms", times[0]!));
+  note(figure(`${what}: the first scan`, "ms", times[0]!));
   note(figure(`${what}: a look after it`, "ms", times.slice(1)));
   const showMs: number[] = [];
   for (let count = 0; count < shows; count++) {

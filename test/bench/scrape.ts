@@ -26,7 +26,7 @@ export async function scrape(note: Note, kind: GatewayKind): Promise<void> {
   await using gateway = await openGateway(kind);
   await gateway.addSilentPeers(PEERS);
   const folder = newStateFolder();
-  // Looks of its own would be counted, too.
+  // Scans of its own would be counted, too.
   const args = ["--monitor", "poll", "--tick", "1h", "--reconcile", "0", "--log-level", "debug"];
   await using wgmon = startWgmon(args, {
     binary: BINARY,

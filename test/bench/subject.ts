@@ -129,7 +129,7 @@ export async function cpuOf(pid: number, action: () => Promise<unknown>): Promis
 
 /** How many scans packets have caused so far; the log level must be debug. */
 export const packetScans = ({ log }: Wgmon): number =>
-  log.filter(({ msg, reason }) => msg === "look" && reason === "packet").length;
+  log.filter(({ msg, reason }) => msg === "scan" && reason === "packet").length;
 
 /** When the peer's connect was reported, on the wall clock; NaN: not within the time. */
 export async function reportedAtMs(

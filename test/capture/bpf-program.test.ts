@@ -34,7 +34,7 @@ const PORTS = [51_820, 51_821];
 const handshakes = compileExpression(handshakeExpression(PORTS)!);
 const passes = (packet: Uint8Array) => runProgram(handshakes, packet) > 0;
 
-/** Whether parsePacket holds it for a message that a look should follow. */
+/** Whether parsePacket holds it for a message that a scan should follow. */
 function isWanted(packet: Uint8Array): boolean {
   try {
     const datagram = parsePacket(packet);
@@ -103,7 +103,7 @@ const anyPacket = () => {
       index: fc.constantFrom(...INDEXES, 0, 0x01000000, 0xffffffff),
     })
     // Only with the length that belongs to the type: a filter of lengths would be twice as long,
-    // and a wrong length costs no more than a packet that is looked at and dropped.
+    // and a wrong length costs no more than a packet that is scanned and dropped.
     .map(({ type, bytes, counter, index }) => {
       if (type === 4) return to(index, data(counter, bytes));
       return message(type, [0, 148, 92, 64][type] ?? bytes);
@@ -149,7 +149,7 @@ test("it never passes random bytes that parsePacket rejects", () => {
   );
 });
 
-test("IPv6 with extension headers is left to the periodic look", () => {
+test("IPv6 with extension headers is left to the periodic scan", () => {
   const packet = ipv6(initiation(), { extensions: [[60, new Uint8Array(8)]] });
   expect([isWanted(packet), passes(packet)]).toEqual([true, false]);
 });

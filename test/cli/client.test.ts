@@ -149,9 +149,9 @@ test.skipIf(!isRoot)(`who may not ask is told${isRoot ? "" : " [skipped: not roo
   chmodSync(path, 0o600);
   chmodSync(folder, 0o755);
   const script = `
-    import { Daemon } from ${JSON.stringify(join(import.meta.dir, "../../src/cli/client.ts"))};
+    import { DaemonClient } from ${JSON.stringify(join(import.meta.dir, "../../src/cli/client.ts"))};
     process.setgid(65534); process.setuid(65534);
-    await new Daemon(${JSON.stringify(path)}).get("/v1/status").catch((error) => console.log(error.name, error.message));`;
+    await new DaemonClient(${JSON.stringify(path)}).get("/v1/status").catch((error) => console.log(error.name, error.message));`;
   const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
   expect(await child.stdout.text()).toBe(
     `SystemError ask wgmon at ${path}: EACCES (run this as root)\n`,

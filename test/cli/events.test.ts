@@ -155,7 +155,7 @@ describe("--follow", () => {
   });
 
   test("says when events are missing", async () => {
-    const missed = 'id: 20\nevent: missed\ndata: {"oldest":21}\n\n';
+    const missed = 'id: 20\nevent: gap\ndata: {"oldest":21}\n\n';
     const { output, places } = await follow([[missed + message(21)], []]);
     expect(numbers(output)).toEqual([21]);
     expect(output.complaints[0]).toBe("some events were deleted before they could be told");

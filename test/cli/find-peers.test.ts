@@ -58,7 +58,7 @@ describe("--peer", () => {
     expect((await peerNotFound(answers, "pear-2499")).message).toContain("did you mean peer-2499?");
   });
 
-  test("any number of removed peers is looked through", async () => {
+  test("any number of removed peers is scanned through", async () => {
     const events = Array.from({ length: 500 }, (_, n) => ({
       ...anEvent("peer.connected", {
         peer: peer({ publicKey: keyOf(1000 + n) }),

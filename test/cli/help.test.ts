@@ -77,10 +77,10 @@ test("the help text", () => {
                                   may be repeated (default: /etc/wireguard/%i.conf)
       --idle-timeout DURATION     a peer is disconnected after this long without a
                                   sign of life (default: 180s)
-      --tick DURATION             how often connected peers are looked at (default:
+      --tick DURATION             how often connected peers are scanned (default:
                                   10s)
-      --reconcile DURATION        how often all peers are looked at, in case a
-                                  packet was missed; 0: never (default: 60s)
+      --reconcile DURATION        how often all peers are scanned, in case a packet
+                                  was missed; 0: never (default: 60s)
       --hold DURATION             a peer that returns within this time was never
                                   gone (default: 0s)
       --[no-]announce-existing    at the first start, report the peers that are

@@ -96,7 +96,7 @@ describe("list", () => {
       event: { type: "device.added", data: { device: "wg2" } },
     });
     expect(rows.at(-1)).toMatchObject({
-      state: "dead",
+      state: "dead-letter",
       reason: "404: not found, check the URL",
       event: { type: "peer.connected" },
     });

@@ -6,7 +6,7 @@ import { SystemError } from "../../src/base/errors.ts";
 import { type RulesRequest, runRules } from "../../src/cli/rules.ts";
 import { iptablesRules, nftRules } from "../../src/firewall/nft-rules.ts";
 import type { ScanResult } from "../../src/kernel/devices.ts";
-import { fakeLook } from "../support/looks.ts";
+import { fakeScan } from "../support/scans.ts";
 
 interface Run {
   readonly exitCode: number;
@@ -18,13 +18,13 @@ interface Run {
 
 async function run(
   request: Partial<RulesRequest> & Pick<RulesRequest, "action">,
-  { look = fakeLook(51820), failure }: { look?: ScanResult; failure?: Error } = {},
+  { scan = fakeScan(51820), failure }: { scan?: ScanResult; failure?: Error } = {},
 ): Promise<Run> {
   const [printed, complaints, scripts]: string[][] = [[], [], []];
   const exitCode = await runRules(
     { devices: [], group: 1, ...request },
     {
-      devices: { scan: async () => look },
+      devices: { scan: async () => scan },
       print: (line) => printed!.push(line),
       complain: (text) => complaints!.push(text),
       async nft(_operation, script) {
@@ -45,16 +45,16 @@ function linesOf(text: string): string[] {
 
 describe("printing", () => {
   test("gives the rules for all ports, as they are to be saved", async () => {
-    const look = fakeLook(51821, 51820, 51821);
+    const scan = fakeScan(51821, 51820, 51821);
     const options = { ports: [51820, 51821], group: 5 };
-    const nft = await run({ action: "nft", group: 5 }, { look });
+    const nft = await run({ action: "nft", group: 5 }, { scan });
     expect(nft).toEqual({ ...done, printed: linesOf(nftRules(options)), scripts: [] });
-    const iptables = await run({ action: "iptables", group: 5 }, { look });
+    const iptables = await run({ action: "iptables", group: 5 }, { scan });
     expect(iptables).toEqual({ ...done, printed: linesOf(iptablesRules(options)), scripts: [] });
   });
 
   test("leaves out a device that does not listen, and says so", async () => {
-    expect(await run({ action: "nft" }, { look: fakeLook(0, 51820) })).toEqual({
+    expect(await run({ action: "nft" }, { scan: fakeScan(0, 51820) })).toEqual({
       exitCode: 0,
       printed: linesOf(nftRules({ ports: [51820], group: 1 })),
       complaints: ["wgmon: wg0 listens on no port; give it a ListenPort, and bring it up"],
@@ -65,22 +65,22 @@ describe("printing", () => {
 
 describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) => {
   test("where there is no device", async () => {
-    expect(await run({ action }, { look: fakeLook() })).toEqual({
+    expect(await run({ action }, { scan: fakeScan() })).toEqual({
       ...refused,
       complaints: ["wgmon: there is no WireGuard device in this network namespace"],
     });
   });
 
   test("where none listens", async () => {
-    expect(await run({ action }, { look: fakeLook(0) })).toEqual({
+    expect(await run({ action }, { scan: fakeScan(0) })).toEqual({
       ...refused,
       complaints: ["wgmon: wg0 listens on no port; give it a ListenPort, and bring it up"],
     });
   });
 
   test("where one that is named is missing or does not listen", async () => {
-    const look = fakeLook(51820, 0);
-    expect(await run({ action, devices: ["wg0", "wg1", "wg7"] }, { look })).toEqual({
+    const scan = fakeScan(51820, 0);
+    expect(await run({ action, devices: ["wg0", "wg1", "wg7"] }, { scan })).toEqual({
       ...refused,
       complaints: [
         "wgmon: there is no WireGuard device wg7 in this network namespace",
@@ -92,10 +92,10 @@ describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) =>
   });
 
   test("where a device cannot be read: rules without its port would silence it", async () => {
-    const problems = [new SystemError("look at wg1", "EPERM", "wgmon needs CAP_NET_ADMIN")];
-    expect(await run({ action }, { look: { ...fakeLook(51820), problems } })).toEqual({
+    const problems = [new SystemError("scan wg1", "EPERM", "wgmon needs CAP_NET_ADMIN")];
+    expect(await run({ action }, { scan: { ...fakeScan(51820), problems } })).toEqual({
       ...refused,
-      complaints: ["wgmon: look at wg1: EPERM (wgmon needs CAP_NET_ADMIN)"],
+      complaints: ["wgmon: scan wg1: EPERM (wgmon needs CAP_NET_ADMIN)"],
     });
   });
 });
@@ -104,7 +104,7 @@ const AFTER_RESTART = "a running wgmon with --monitor auto uses the rules after 
 
 describe("--install", () => {
   test("loads what --nft prints, and says what it did", async () => {
-    expect(await run({ action: "install" }, { look: fakeLook(51820) })).toEqual({
+    expect(await run({ action: "install" }, { scan: fakeScan(51820) })).toEqual({
       ...done,
       printed: [
         "loaded table inet wgmon: handshakes to port 51820 are logged to NFLOG group 1",
@@ -112,7 +112,7 @@ describe("--install", () => {
       ],
       scripts: [nftRules({ ports: [51820], group: 1 })],
     });
-    expect(await run({ action: "install", group: 2 }, { look: fakeLook(2, 1) })).toMatchObject({
+    expect(await run({ action: "install", group: 2 }, { scan: fakeScan(2, 1) })).toMatchObject({
       printed: [
         "loaded table inet wgmon_2: handshakes to ports 1, 2 are logged to NFLOG group 2",
         AFTER_RESTART,
@@ -132,8 +132,8 @@ describe("--install", () => {
 
 describe("--remove", () => {
   test("asks for no device, removes the group's table and says so", async () => {
-    const look = { ...fakeLook(), problems: [new Error("not to be asked")] };
-    expect(await run({ action: "remove", group: 3 }, { look })).toEqual({
+    const scan = { ...fakeScan(), problems: [new Error("not to be asked")] };
+    expect(await run({ action: "remove", group: 3 }, { scan })).toEqual({
       ...done,
       printed: ["removed table inet wgmon_3"],
       scripts: ["delete table inet wgmon_3\n"],

@@ -15,7 +15,7 @@ data: {"a":1}
 : quiet
 
 id: 9
-event: missed
+event: gap
 data: {"oldest":10}
 
 data: two
@@ -26,7 +26,7 @@ data: lines
 test("messages have a type, an id that lasts, and data; comments are none", () => {
   expect(new MessageReader().read(STREAM)).toEqual([
     { type: "message", id: "7", data: '{"a":1}' },
-    { type: "missed", id: "9", data: '{"oldest":10}' },
+    { type: "gap", id: "9", data: '{"oldest":10}' },
     { type: "message", id: "9", data: "two\nlines" },
   ]);
 });

@@ -507,7 +507,7 @@ describe("exec", () => {
       `${refused} others can replace files in the folder /srv/shared; ${chown}`,
     ],
     [
-      { mode: ours, openFolder: new SystemError("look at x", "EACCES") },
+      { mode: ours, openFolder: new SystemError("scan x", "EACCES") },
       `${refused} the folders on the way to it cannot be examined: EACCES`,
     ],
   ])("with the settings file being %j", (given, ...messages) => {

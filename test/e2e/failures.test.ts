@@ -71,7 +71,7 @@ class Silent {
     // Until it listens there is no such socket.
     const response = await fetch("http://localhost/metrics", { unix }).catch(() => null);
     const metrics = (await response?.text()) ?? "";
-    return Number(/^wgmon_looks_total\{reason="tick"\} (\d+)$/m.exec(metrics)?.[1] ?? 0);
+    return Number(/^wgmon_scans_total\{reason="tick"\} (\d+)$/m.exec(metrics)?.[1] ?? 0);
   }
 }
 
@@ -296,7 +296,7 @@ describe("a full pipe that nobody reads as standard error", () => {
     // It tells what is missing.
     expect(lines[0]).toMatch(/^<4>lines lost here, standard error did not take them lines=\d+$/);
     expect(Number(/\d+$/.exec(lines[0]!))).toBeGreaterThanOrEqual(10);
-    expect(lines).toContain("<7>look reason=tick changes=0");
+    expect(lines).toContain("<7>scan reason=tick changes=0");
     child.kill("SIGTERM");
     expect(await child.exited).toBe(0);
   });

@@ -59,7 +59,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     const take = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=3:`.quiet();
     const giveBack = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=1000:`.quiet();
 
-    test("looks fail: said once, and nobody is told of who was not looked at", async () => {
+    test("scans fail: said once, and nobody is told of who was not scanned", async () => {
       await using fake0 = await stage.device("fake0");
       await using fake1 = await stage.device("fake1", 51821);
       using receiver = stage.receiver();
@@ -81,10 +81,10 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       fake0.talk(5);
       // Longer than anybody may be silent.
       const silentMs = () => performance.now() - takenMs;
-      while (silentMs() < IDLE_MS) await looked(wgmon, 5);
-      // As often as the tick says, also when it is high time for a look that fails.
-      const looks = wgmon.log.slice(from).filter(isLook).length;
-      expect(looks).toBeLessThan((silentMs() / 100) * 2 + 25);
+      while (silentMs() < IDLE_MS) await scanned(wgmon, 5);
+      // As often as the tick says, also when it is high time for a scan that fails.
+      const scans = wgmon.log.slice(from).filter(isScan).length;
+      expect(scans).toBeLessThan((silentMs() / 100) * 2 + 25);
       expect(story(receiver)).toHaveLength(5);
       // In any order: the first scan that fails may have been half done.
       expect(errors(wgmon).map(String).toSorted()).toEqual([
@@ -94,7 +94,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       ]);
 
       await giveBack(wgmon);
-      await logged(wgmon, "all devices can be looked at again");
+      await logged(wgmon, "all devices can be scanned again");
       const missed = ["connected 5", "disconnected 2", "disconnected 4", "roamed 3"];
       await expectRest(receiver, 5, missed);
       fake0.fallSilent(1, 3, 5);
@@ -138,7 +138,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       using receiver = stage.receiver();
       await using wgmon = start(POLL, receiver.url());
       await logged(wgmon, "warm");
-      // As many as a look needs, and no more for what sends.
+      // As many as a scan needs, and no more for what sends.
       await $`prlimit --pid ${wgmon.pid} --nofile=${limitThatLeaves(1, wgmon)}:`.quiet();
       fake0.connect(1);
       fake0.talk(1);
@@ -159,7 +159,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
         await take(wgmon);
         wgmon.signal("SIGCONT");
         await logged(wgmon, FLOODED);
-        await logged(wgmon, `NFLOG group ${GROUP} reports EMFILE; looking at all devices`);
+        await logged(wgmon, `NFLOG group ${GROUP} reports EMFILE; scanning all devices`);
         await giveBack(wgmon);
         const from = wgmon.log.length;
         await flood.untilSeen(wgmon, from);
@@ -183,7 +183,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       fake1.talk(7);
       await using wgmon = start(args, receiver.url());
       await receiver.waitFor(({ length }) => length === 5, REPORT_MS);
-      await looked(wgmon, 2);
+      await scanned(wgmon, 2);
 
       await freezeBetweenScans(wgmon, [fake0, fake1]);
       const stoppedMs = Date.now();
@@ -235,7 +235,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     );
     await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
     using sender = await stage.sender(51820);
-    // Begins as an initiation does, and is none: it passes the filter, fills the queue, and causes no look.
+    // Begins as an initiation does, and is none: it passes the filter, fills the queue, and causes no scan.
     const junk = new Uint8Array(1400);
     junk[0] = 1;
     for (let count = 0; count < 3000; count++) sender.send(junk);
@@ -455,15 +455,15 @@ function isSaid(said: unknown, message: string | RegExp): boolean {
   return typeof message === "string" ? text.includes(message) : message.test(text);
 }
 
-/** Waits for this many more looks. */
-async function looked(wgmon: Wgmon, count: number): Promise<void> {
-  const wanted = wgmon.log.filter(isLook).length + count;
+/** Waits for this many more scans. */
+async function scanned(wgmon: Wgmon, count: number): Promise<void> {
+  const wanted = wgmon.log.filter(isScan).length + count;
   let seen = 0;
-  await wgmon.waitForLog((line) => isLook(line) && ++seen === wanted, REPORT_MS);
+  await wgmon.waitForLog((line) => isScan(line) && ++seen === wanted, REPORT_MS);
 }
 
-function isLook({ msg }: LogLine): boolean {
-  return msg === "look";
+function isScan({ msg }: LogLine): boolean {
+  return msg === "scan";
 }
 
 function errors({ log }: Wgmon): unknown[] {

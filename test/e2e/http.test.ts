@@ -47,9 +47,9 @@ const requests = [
   "GET /v1/sessions?cursor=zzz",
   "GET /v1/stream?after=-1",
   "GET /v1/targets",
-  "GET /v1/targets/nobody/outbox?state=dead",
+  "GET /v1/targets/nobody/outbox?state=dead-letter",
   "DELETE /v1/peers",
-  "GET /v1/look",
+  "GET /v1/scan",
   "GET /v1/nothing",
   "GET /v1/openapi.json",
 ] as const;

@@ -33,7 +33,7 @@ const STOP_MS = 30_000;
 /** Part of every webhook's URL, and of nothing that is logged. */
 const SECRET = "t0k3n";
 
-/** Looks as often as can be set, so that nothing needs to be waited for. */
+/** Scans as often as can be set, so that nothing needs to be waited for. */
 const POLL = ["--monitor", "poll", "--tick", "100ms", "--host", "gw1"];
 
 const tools = needs("ip", "wg");
@@ -166,7 +166,7 @@ class FakeDevice implements AsyncDisposable {
   /** Seconds of the last handshake, by the peer's number; 0: never. */
   readonly handshakes = new Map<number, number>();
   /** How often it was asked. */
-  looks = 0;
+  scans = 0;
   readonly #network: Network;
   readonly #server: Bun.UnixSocketListener<undefined>;
 
@@ -194,7 +194,7 @@ class FakeDevice implements AsyncDisposable {
   }
 
   #answer(): string {
-    this.looks++;
+    this.scans++;
     const peers = [...this.handshakes].map(
       ([peer, seconds]) =>
         `public_key=${peer.toString(16).padStart(64, "0")}\npreshared_key=${"0".repeat(64)}\n` +
@@ -284,8 +284,8 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       const webhooks = [receiver.url(`/json/${SECRET}`), `form:${receiver.url(`/form/${SECRET}`)}`];
       const settings = `webhook = ${JSON.stringify(webhooks)}\nhost = "gw1"\n`;
       await Bun.write(file, settings);
-      const looks = ["--tick", "100ms", "--reconcile", "0"];
-      await using wgmon = network.wgmon([...args, ...looks, "--config", file]);
+      const scans = ["--tick", "100ms", "--reconcile", "0"];
+      await using wgmon = network.wgmon([...args, ...scans, "--config", file]);
       expect(await wgmon.ready).toMatchObject({ devices: ["wg0"] });
       const events = (): Event[] => receiver.requests.flatMap(({ event }) => event ?? []);
 
@@ -347,10 +347,10 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       () => device.connect(1, 3),
       () => device.remove(1, 2, 3),
     ]) {
-      const before = device.looks;
+      const before = device.scans;
       change();
-      // The look that was on its way may have been too early.
-      await until("two more scans", () => device.looks >= before + 2);
+      // The scan that was on its way may have been too early.
+      await until("two more scans", () => device.scans >= before + 2);
     }
     await wgmon.waitForLog(
       ({ msg }) => /: ECONNREFUSED, attempt 1, next in/.test(String(msg)),
@@ -618,7 +618,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
   });
 
   describe("costs nothing", () => {
-    /** The looks that it takes after its start are over. */
+    /** The scans that it takes after its start are over. */
     const warm = (wgmon: Wgmon) => wgmon.waitForLog(({ msg }) => msg === "warm");
     /** How long is watched. */
     const COST_MS = 3000;
@@ -661,12 +661,12 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       await using wgmon = network.wgmon([...args, "--log-level", "debug"]);
       await wgmon.waitForLog(({ event }) => event === "peer.connected", REPORT_MS);
       await warm(wgmon);
-      const { looks } = device;
+      const { scans } = device;
       const fromMs = performance.now();
       // For each tick: the clock, the connection, the answer and its end.
       await expectCheap(wgmon, WAKEUPS + (4 * COST_MS) / 1000);
       const seconds = (performance.now() - fromMs) / 1000;
-      expect(device.looks - looks).toBeLessThanOrEqual(seconds + 1);
+      expect(device.scans - scans).toBeLessThanOrEqual(seconds + 1);
     });
   });
 

@@ -388,22 +388,22 @@ describe("what is there", () => {
     expect((await get("/v1/targets/ops/outbox")).items).toEqual([
       expect.objectContaining({ state: "waiting", seq: 2, reason: null }),
     ]);
-    expect((await get("/v1/targets/ops/outbox?state=dead")).items).toEqual([
-      expect.objectContaining({ state: "dead", seq: 1, reason: "410, gone" }),
+    expect((await get("/v1/targets/ops/outbox?state=dead-letter")).items).toEqual([
+      expect.objectContaining({ state: "dead-letter", seq: 1, reason: "410, gone" }),
     ]);
     expect((await ask("/v1/targets/nobody/outbox")).status).toBe(404);
   });
 
-  test("a look: one for all who ask at once, and not the next one at once", async () => {
-    const both = await Promise.all([1, 2].map(() => ask("/v1/look", { method: "POST" })));
+  test("a scan: one for all who ask at once, and not the next one at once", async () => {
+    const both = await Promise.all([1, 2].map(() => ask("/v1/scan", { method: "POST" })));
     for (const answer of both) {
-      checkAnswer("POST", "/v1/look", answer);
+      checkAnswer("POST", "/v1/scan", answer);
       expect(answer).toMatchObject({ status: 200, body: { tookMs: 1.5, problems: [] } });
     }
-    expect(source.looks).toBe(1);
-    expect((await ask("/v1/look", { method: "POST" })).status).toBe(429);
+    expect(source.scans).toBe(1);
+    expect((await ask("/v1/scan", { method: "POST" })).status).toBe(429);
     source.clock.advance(1000);
-    expect((await ask("/v1/look", { method: "POST" })).status).toBe(200);
+    expect((await ask("/v1/scan", { method: "POST" })).status).toBe(200);
   });
 });
 
@@ -439,7 +439,7 @@ describe("what is refused", () => {
   test("other methods and paths", async () => {
     const post = await api.handle(new Request("http://pi/v1/peers", { method: "POST" }));
     expect([post.status, post.headers.get("allow")]).toEqual([405, "GET"]);
-    const got = await api.handle(new Request("http://pi/v1/look"));
+    const got = await api.handle(new Request("http://pi/v1/scan"));
     expect([got.status, got.headers.get("allow")]).toEqual([405, "POST"]);
     expect((await ask("/v1/nothing")).status).toBe(404);
   });

@@ -67,7 +67,7 @@ class Reader {
       const lines = block.split("\n");
       const field = (name: string) =>
         lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
-      if (field("event") === "missed") this.missed.push(field("data")!);
+      if (field("event") === "gap") this.missed.push(field("data")!);
       else if (field("data") !== undefined) this.ids.push(Number(field("id")));
       else if (block.startsWith(":")) this.comments.push(block);
     }

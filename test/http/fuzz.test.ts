@@ -137,7 +137,7 @@ async function fuzzOf(tokens: readonly string[], runs: number): Promise<Fuzz> {
     isLocked: tokens.length > 0,
     runs,
     seed: SEED,
-    // Time goes on: a look may be taken once a second.
+    // Time goes on: a scan may be taken once a second.
     before: () => source.clock.advance(300),
   };
 }

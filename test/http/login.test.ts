@@ -116,13 +116,13 @@ test("it ends with its token, and after a week", async () => {
 
 test("with the cookie, only a page of ours can have something done", async () => {
   const cookie = await logIn();
-  const look = async (headers: Record<string, string>) =>
-    (await ask("/v1/look", { method: "POST", headers: { cookie, ...headers } })).status;
-  expect(await look({})).toBe(403);
-  expect(await look({ origin: "https://evil.example" })).toBe(403);
-  expect(await look({ origin: "null" })).toBe(403);
-  expect(source.looks).toBe(0);
-  expect(await look({ origin: served.origin })).toBe(200);
+  const scan = async (headers: Record<string, string>) =>
+    (await ask("/v1/scan", { method: "POST", headers: { cookie, ...headers } })).status;
+  expect(await scan({})).toBe(403);
+  expect(await scan({ origin: "https://evil.example" })).toBe(403);
+  expect(await scan({ origin: "null" })).toBe(403);
+  expect(source.scans).toBe(0);
+  expect(await scan({ origin: served.origin })).toBe(200);
   for (const path of ["/logout", "/login", "/theme"]) {
     const answer = await post(path, { token: TOKEN }, { cookie, origin: "https://evil.example" });
     expect([path, answer.status]).toEqual([path, 403]);

@@ -147,7 +147,7 @@ describe("wgmon's own", () => {
       'wgmon_events_total{type="peer.connected"} 2',
       // There from the start: of a series that begins with 1, nobody sees the increase.
       'wgmon_events_total{type="peer.roamed"} 0',
-      'wgmon_looks_total{reason="tick"} 7',
+      'wgmon_scans_total{reason="tick"} 7',
       "wgmon_packets_total 3",
       'wgmon_delivery_attempts_total{target="ops",result="delivered"} 1',
       'wgmon_delivery_attempts_total{target="ops",result="retry"} 1',

@@ -148,16 +148,16 @@ describe("on TCP", () => {
   test("a page of somebody else can ask for nothing to be done", async () => {
     const url = (await start(loopback)).url!.origin;
     const ask = (origin: string) =>
-      status(`${url}/v1/look`, { method: "POST", headers: { origin } });
+      status(`${url}/v1/scan`, { method: "POST", headers: { origin } });
     expect(await ask("https://evil.example")).toBe(403);
     expect(await ask("null")).toBe(403);
-    expect(source.looks).toBe(0);
+    expect(source.scans).toBe(0);
     expect(await ask(url)).toBe(200);
   });
 
   test("bodies and headers have limits", async () => {
     const url = (await start(loopback)).url!.origin;
-    expect(await status(`${url}/v1/look`, { method: "POST", body: "x".repeat(2000) })).toBe(413);
+    expect(await status(`${url}/v1/scan`, { method: "POST", body: "x".repeat(2000) })).toBe(413);
     expect(await status(`${url}/v1/status`, { headers: { x: "x".repeat(100_000) } })).toBe(431);
     expect(await status(`${url}/v1/status`)).toBe(200);
   });
@@ -180,7 +180,7 @@ describe("on TCP", () => {
     expect(response.status).toBe(200);
     expect(response.headers.get("content-type")).toBe("text/event-stream");
     expect(source.listeners).toBe(0);
-    expect(await status(`${url}/v1/look`, { method: "HEAD" })).toBe(405);
+    expect(await status(`${url}/v1/scan`, { method: "HEAD" })).toBe(405);
   });
 
   test("whoever goes in the middle of a scrape is no failure", async () => {
@@ -220,7 +220,7 @@ describe("on TCP", () => {
   test("a failure of ours shows nothing, and is in the log", async () => {
     const url = (await start(loopback)).url!.origin;
     source.scan = () => Promise.reject(new Error("the secret is 42"));
-    const response = await fetch(`${url}/v1/look`, { method: "POST" });
+    const response = await fetch(`${url}/v1/scan`, { method: "POST" });
     expect(response.status).toBe(500);
     expect(await response.json()).toEqual({
       type: "about:blank",
@@ -237,7 +237,7 @@ describe("on TCP", () => {
     for (const path of ["/v1/peers", "/"]) {
       const response = await fetch(url + path);
       expect(response.status).toBe(503);
-      expect(await response.text()).toContain("look at wg0: EMFILE");
+      expect(await response.text()).toContain("scan wg0: EMFILE");
     }
     expect(await status(`${url}/v1/status`)).toBe(200);
     expect(lines.join("\n")).not.toContain("a bug");

@@ -1,4 +1,4 @@
-/** Looking at devices, with a kernel that plays recorded and made-up answers. */
+/** Scanning devices, with a kernel that plays recorded and made-up answers. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -35,7 +35,7 @@ const links = (...each: readonly { name: string; index: number }[]): Answer => [
 ];
 const dump = (fields: DeviceFields = {}): Answer => [deviceMessage(fields), done()];
 
-/** A kernel with its two sockets, and the devices that are looked at there. */
+/** A kernel with its two sockets, and the devices that are scanned there. */
 function setup(only: readonly string[] = ["wg0", "wg1", "wg2"]) {
   const generic = new Replay();
   const route = new Replay();
@@ -43,7 +43,7 @@ function setup(only: readonly string[] = ["wg0", "wg1", "wg2"]) {
   return { generic, route, devices };
 }
 
-/** The same, and the first look has found wg0 with these peers. */
+/** The same, and the first scan has found wg0 with these peers. */
 async function setupWithWg0(...peers: readonly PeerFields[]) {
   const kernel = setup();
   kernel.generic.add(family, dump({ peers }));
@@ -55,7 +55,7 @@ async function setupWithWg0(...peers: readonly PeerFields[]) {
 
 type Result = Awaited<ReturnType<Devices["scan"]>>;
 
-/** A look in a few words. */
+/** A scan in a few words. */
 function told({ devices, removed, problems }: Result) {
   return {
     devices: devices.map(({ device, changed, removed: gone }) =>
@@ -72,17 +72,17 @@ function told({ devices, removed, problems }: Result) {
 
 const short = (key: number) => keyOf(key).slice(0, 4);
 
-test("recorded devices are listed and looked at", async () => {
+test("recorded devices are listed and scanned", async () => {
   const { generic, route, devices } = setup();
   route.add(readGolden("links.bin"));
   generic.add(family, ...["wg0", "wg1", "wg2"].map((name) => readGolden(`device-${name}.bin`)));
-  const look = await devices.scan(null);
-  const found = look.devices.map(
+  const scan = await devices.scan(null);
+  const found = scan.devices.map(
     ({ device, changed }) => `${device.name}: ${changed.length} peers`,
   );
   // The six peers of wg1 have never connected.
   expect(found).toEqual(["wg0: 4 peers", "wg1: 0 peers", "wg2: 0 peers"]);
-  expect(look).toMatchObject({ removed: [], problems: [] });
+  expect(scan).toMatchObject({ removed: [], problems: [] });
   expect(devices.lastScanned.map(({ listenPort }) => listenPort)).toEqual([51_820, 51_821, 0]);
   expect(["wg0", "wg1", "wg2", "gone"].map((name) => devices.count(name))).toEqual([4, 6, 0, 0]);
   expect([generic.left, route.left]).toEqual([0, 0]);
@@ -144,7 +144,7 @@ test("between two devices everything else gets its turn", async () => {
   const { devices } = await new Devices(["wg0", "wg1"], generic, route).scan(null);
   expect(devices).toHaveLength(2);
   const turn = "something else";
-  expect(order.slice(1)).toEqual(["look at wg0", turn, turn, "look at wg1"]);
+  expect(order.slice(1)).toEqual(["scan wg0", turn, turn, "scan wg1"]);
 });
 
 test("and the kernel answers such a request each time", () => {
@@ -163,14 +163,14 @@ test("peers that never connected are told when they do, or move", async () => {
   const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
   const moved = [{ key: 1, rxBytes: 148 }, { key: 2 }, { key: 3 }];
   generic.add(dump({ peers: moved }), dump({ peers: [...moved, { key: 4, handshake: [5, 0] }] }));
-  const { devices: looks } = await devices.scan(new Set(["wg0"]));
-  expect(looks[0]?.changed).toMatchObject([
+  const { devices: scans } = await devices.scan(new Set(["wg0"]));
+  expect(scans[0]?.changed).toMatchObject([
     { before: { lastHandshakeMs: null, rxBytes: 0 }, peer: { publicKey: keyOf(1) } },
   ]);
   expect(told(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 ~${short(4)}`]);
 });
 
-test("only the named devices are looked at, without a new list", async () => {
+test("only the named devices are scanned, without a new list", async () => {
   const { generic, route, devices } = setup();
   generic.add(family, dump(WG0), dump(WG1), dump(WG1));
   route.add(links(WG0, WG1));
@@ -179,7 +179,7 @@ test("only the named devices are looked at, without a new list", async () => {
   expect(route.sent).toHaveLength(1);
 });
 
-test("--device limits what is looked at", async () => {
+test("--device limits what is scanned", async () => {
   const { generic, route, devices } = setup(["wg1"]);
   generic.add(family, dump(WG1));
   route.add(links(WG0, WG1));
@@ -187,21 +187,21 @@ test("--device limits what is looked at", async () => {
   expect(devices.lastScanned.map(({ name }) => name)).toEqual(["wg1"]);
 });
 
-test("without --device every device is looked at", async () => {
+test("without --device every device is scanned", async () => {
   const { generic, route, devices } = setup([]);
   generic.add(family, dump(WG0), dump({ name: "other", index: 9 }));
   route.add(links(WG0, { name: "other", index: 9 }));
-  const look = await devices.scan(null);
-  expect(told(look).devices).toEqual(expect.arrayContaining(["wg0", "other"]));
+  const scan = await devices.scan(null);
+  expect(told(scan).devices).toEqual(expect.arrayContaining(["wg0", "other"]));
 });
 
-test("it says which devices there are, also those that cannot be looked at", async () => {
+test("it says which devices there are, also those that cannot be scanned", async () => {
   const { generic, route, devices } = setup();
   generic.add(family, dump(WG0), [error(EPERM)]);
   route.add(links(WG0, WG1), [done({ interrupted: true })]);
-  const look = await devices.scan(null);
-  expect(told(look).problems).toHaveLength(1);
-  expect(look.present).toEqual(new Set(["wg0", "wg1"]));
+  const scan = await devices.scan(null);
+  expect(told(scan).problems).toHaveLength(1);
+  expect(scan.present).toEqual(new Set(["wg0", "wg1"]));
 
   generic.add(dump(WG0), dump(WG1), dump(WG0));
   expect((await devices.scan(null)).present).toBeNull();
@@ -217,7 +217,7 @@ test("without a device there is nothing to see, and the module is not asked for"
 });
 
 describe("a device that goes", () => {
-  test("between two looks was removed", async () => {
+  test("between two scans was removed", async () => {
     const { route, devices } = await setupWithWg0();
     route.add(links());
     expect(told(await devices.scan(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
@@ -231,7 +231,7 @@ describe("a device that goes", () => {
     expect(told(await devices.scan(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
   });
 
-  test("before it was ever looked at is not told of", async () => {
+  test("before it was ever scanned is not told of", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(ENODEV)]);
     route.add(links(WG0));
@@ -255,9 +255,9 @@ describe("a device that goes", () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add(links({ name: "wg0", index: 9 }));
     generic.add(dump({ name: "wg0", index: 9, peers: [{ key: 1 }] }));
-    const look = await devices.scan(null);
-    expect(told(look)).toMatchObject({ devices: [`wg0 ~${short(1)}`], removed: ["wg0"] });
-    expect(look.devices[0]?.changed[0]?.before).toBeNull();
+    const scan = await devices.scan(null);
+    expect(told(scan)).toMatchObject({ devices: [`wg0 ~${short(1)}`], removed: ["wg0"] });
+    expect(scan.devices[0]?.changed[0]?.before).toBeNull();
   });
 
   test("when a list was interrupted is not concluded from it: the dump decides", async () => {
@@ -325,8 +325,8 @@ describe("an interrupted dump", () => {
   test("tells each peer once, however often it was read", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 });
     generic.add(interrupted([{ key: 1, rxBytes: 1 }]), dump({ peers: [{ key: 1, rxBytes: 2 }] }));
-    const { devices: looks } = await devices.scan(new Set(["wg0"]));
-    expect(looks[0]?.changed).toMatchObject([{ before: { rxBytes: 0 }, peer: { rxBytes: 2 } }]);
+    const { devices: scans } = await devices.scan(new Set(["wg0"]));
+    expect(scans[0]?.changed).toMatchObject([{ before: { rxBytes: 0 }, peer: { rxBytes: 2 } }]);
   });
 
   test("says so in NLMSG_DONE alone, too", async () => {
@@ -337,14 +337,14 @@ describe("an interrupted dump", () => {
 });
 
 describe("a problem", () => {
-  test("with one device is told, and the others are looked at", async () => {
+  test("with one device is told, and the others are scanned", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(EBUSY)], dump(WG1));
     route.add(links(WG0, WG1));
     expect(told(await devices.scan(null))).toEqual({
       devices: ["wg1"],
       removed: [],
-      problems: ["look at wg0: EBUSY"],
+      problems: ["scan wg0: EBUSY"],
     });
   });
 
@@ -379,14 +379,14 @@ describe("a problem", () => {
     generic.add([first, error(EBUSY)]);
     expect(told(await devices.scan(new Set(["wg0"])))).toMatchObject({ devices: [] });
     generic.add(dump({ peers: [{ key: 1, rxBytes: 148 }, { key: 2 }] }));
-    const { devices: looks } = await devices.scan(new Set(["wg0"]));
-    expect(looks[0]?.changed).toMatchObject([
+    const { devices: scans } = await devices.scan(new Set(["wg0"]));
+    expect(scans[0]?.changed).toMatchObject([
       { before: { rxBytes: 0 }, peer: { publicKey: keyOf(1), rxBytes: 148 } },
     ]);
   });
 });
 
-test("a link that is no WireGuard device is not looked at", async () => {
+test("a link that is no WireGuard device is not scanned", async () => {
   const { generic, route, devices } = setup();
   generic.add(family);
   route.add([linkMessage({ name: "wg0", index: 7, kind: "veth", type: RTM_NEWLINK }), done()]);

@@ -177,8 +177,8 @@ describe("a dump of many messages", () => {
               continue;
             }
             const interrupted = ending === "interrupted";
-            const found = look(table, messages, interrupted);
-            const expected = look(reading, others, interrupted);
+            const found = scan(table, messages, interrupted);
+            const expected = scan(reading, others, interrupted);
             expect(found).toEqual(expected);
             expect(table.size).toBe(reading.size);
           }
@@ -191,23 +191,23 @@ describe("a dump of many messages", () => {
   test("tells of a peer that changed all allowed IPs, also those in messages that did not change", () => {
     const datagrams = readGolden("wg-dump-100-32k.bin");
     const table = new PeerTable();
-    const peers = look(table, datagrams).changed.map(({ peer }) => peer);
+    const peers = scan(table, datagrams).changed.map(({ peer }) => peer);
     const { publicKey } = peers.find(({ allowedIps }) => allowedIps.length === 3002)!;
-    expect(look(table, datagrams).changed).toEqual([]);
+    expect(scan(table, datagrams).changed).toEqual([]);
     counterOf(datagrams, publicKey)[0]!++;
-    const { changed, removed } = look(table, datagrams);
+    const { changed, removed } = scan(table, datagrams);
     expect(removed).toEqual([]);
     expect(changed.map(({ peer }) => [peer.publicKey, peer.allowedIps.length])).toEqual([
       [publicKey, 3002],
     ]);
-    expect(look(table, datagrams).changed).toEqual([]);
+    expect(scan(table, datagrams).changed).toEqual([]);
   });
 
   test("of which most are known names those that are removed, and then those that change", () => {
     const peers: PeerFields[] = Array.from({ length: 20 }, (_, key) => ({ key }));
     const table = new PeerTable();
     const lookAt = (those: readonly PeerFields[]) =>
-      look(table, inMessages(those, 5).map(deviceMessage));
+      scan(table, inMessages(those, 5).map(deviceMessage));
     lookAt(peers);
     lookAt(peers);
     const rest = peers.toSpliced(12, 1);
@@ -220,7 +220,7 @@ describe("a dump of many messages", () => {
   });
 });
 
-function look(table: PeerTable, messages: readonly Uint8Array[], interrupted = false): DeviceScan {
+function scan(table: PeerTable, messages: readonly Uint8Array[], interrupted = false): DeviceScan {
   table.begin();
   for (const message of messages.flatMap(messagesOf)) table.read(...message);
   return table.finish({ interrupted });

@@ -64,7 +64,7 @@ const KERNEL_ORDER: readonly Attribute[] = [
 ];
 const peerOf = (attributes: readonly Attribute[]) => ({ peers: [{ key: 0, attributes }] });
 
-/** One look at a recorded answer. */
+/** One scan a recorded answer. */
 function decode(datagrams: readonly Uint8Array[], table = new PeerTable()): DeviceScan {
   table.begin();
   let interrupted = false;
@@ -76,8 +76,8 @@ function decode(datagrams: readonly Uint8Array[], table = new PeerTable()): Devi
   return table.finish({ interrupted });
 }
 
-/** One look at an answer of messages made by hand. */
-function look(table: PeerTable, ...messages: readonly DeviceFields[]): DeviceScan {
+/** One scan an answer of messages made by hand. */
+function scan(table: PeerTable, ...messages: readonly DeviceFields[]): DeviceScan {
   return decode(messages.map(deviceMessage), table);
 }
 
@@ -132,7 +132,7 @@ describe("a recorded answer", () => {
 
   test("that a removal interrupted says so once, and nobody is taken for removed", () => {
     const table = new PeerTable();
-    look(table, { peers: [{ key: 1 }] });
+    scan(table, { peers: [{ key: 1 }] });
     const datagrams = readGolden("device-interrupted.bin");
     const first = decode(datagrams, table);
     expect(first.changed).toHaveLength(399);
@@ -149,11 +149,11 @@ describe("a recorded answer", () => {
   });
 });
 
-describe("one bit that differs from the look before", () => {
+describe("one bit that differs from the scan before", () => {
   const fields = ({ endpoint, lastHandshakeMs, rxBytes, txBytes }: Peer) =>
     JSON.stringify([endpoint, lastHandshakeMs, rxBytes, txBytes]);
 
-  /** The same from two looks of which neither knew anything. */
+  /** The same from two scans of which neither knew anything. */
   function difference(before: DeviceScan, now: DeviceScan): string[] {
     const known = new Map(before.changed.map(({ peer }) => [peer.publicKey, fields(peer)]));
     const told = now.changed.filter(({ peer }) => known.get(peer.publicKey) !== fields(peer));
@@ -162,9 +162,9 @@ describe("one bit that differs from the look before", () => {
     return [...told.map(({ peer }) => `${peer.publicKey} ${fields(peer)}`), ...removed];
   }
 
-  const outcome = (look: () => string[]): string => {
+  const outcome = (scan: () => string[]): string => {
     try {
-      return look().toSorted().join("\n");
+      return scan().toSorted().join("\n");
     } catch (error) {
       if (error instanceof ParseError) return "ParseError";
       throw error;
@@ -243,12 +243,12 @@ describe("no private or preshared key", () => {
   });
 });
 
-describe("from look to look", () => {
+describe("from scan to scan", () => {
   test("only peers that differ in handshake, endpoint or counters are told", () => {
     const table = new PeerTable();
     const quiet: PeerFields = { key: 1, endpoint: "192.0.2.1:51820", allowedIps: ["10.0.0.1/32"] };
     const busy: PeerFields = { key: 2, endpoint: "[2001:db8::1]:1", rxBytes: 148, txBytes: 92 };
-    expect(keys(look(table, { peers: [quiet, busy] }))).toEqual([keyOf(1), keyOf(2)]);
+    expect(keys(scan(table, { peers: [quiet, busy] }))).toEqual([keyOf(1), keyOf(2)]);
 
     const moved = [
       { ...busy, handshake: [1, 2_999_999] as const },
@@ -263,14 +263,14 @@ describe("from look to look", () => {
       },
     ];
     for (const peer of moved)
-      expect(keys(look(table, { peers: [quiet, peer] }))).toEqual([keyOf(2)]);
-    expect(keys(look(table, { peers: [quiet, moved.at(-1)!] }))).toEqual([]);
+      expect(keys(scan(table, { peers: [quiet, peer] }))).toEqual([keyOf(2)]);
+    expect(keys(scan(table, { peers: [quiet, moved.at(-1)!] }))).toEqual([]);
   });
 
   test("a change comes with what was before it", () => {
     const table = new PeerTable();
-    look(table, { peers: [{ key: 1, rxBytes: 148, txBytes: 64 }] });
-    const first = look(table, {
+    scan(table, { peers: [{ key: 1, rxBytes: 148, txBytes: 64 }] });
+    const first = scan(table, {
       peers: [{ key: 1, rxBytes: 180, txBytes: 156, handshake: [1_700_000_000, 5e8] }],
     });
     expect(first.changed).toEqual([
@@ -287,7 +287,7 @@ describe("from look to look", () => {
         },
       },
     ]);
-    const second = look(table, {
+    const second = scan(table, {
       peers: [{ key: 1, rxBytes: 212, txBytes: 156, handshake: [1_700_000_000, 5e8] }],
     });
     expect(second.changed[0]?.before).toEqual({
@@ -299,12 +299,12 @@ describe("from look to look", () => {
 
   test("a peer that is not in the answer was removed, and is new when it comes back", () => {
     const table = new PeerTable();
-    look(table, { peers: [{ key: 1 }, { key: 2, rxBytes: 9 }, { key: 3 }] });
-    expect(look(table, { peers: [{ key: 1 }, { key: 3 }] })).toMatchObject({
+    scan(table, { peers: [{ key: 1 }, { key: 2, rxBytes: 9 }, { key: 3 }] });
+    expect(scan(table, { peers: [{ key: 1 }, { key: 3 }] })).toMatchObject({
       changed: [],
       removed: [keyOf(2)],
     });
-    expect(look(table, { peers: [{ key: 1 }, { key: 2, rxBytes: 9 }, { key: 3 }] })).toMatchObject({
+    expect(scan(table, { peers: [{ key: 1 }, { key: 2, rxBytes: 9 }, { key: 3 }] })).toMatchObject({
       changed: [{ before: null, peer: { publicKey: keyOf(2) } }],
       removed: [],
     });
@@ -312,13 +312,13 @@ describe("from look to look", () => {
 
   test("an interrupted answer removes nobody, the next whole one does", () => {
     const table = new PeerTable();
-    look(table, { peers: [{ key: 1 }, { key: 2 }] });
+    scan(table, { peers: [{ key: 1 }, { key: 2 }] });
     const interrupted = { peers: [{ key: 1, rxBytes: 5 }], interrupted: true };
-    expect(look(table, interrupted)).toMatchObject({
+    expect(scan(table, interrupted)).toMatchObject({
       changed: [{ peer: { publicKey: keyOf(1) } }],
       removed: [],
     });
-    expect(look(table, { peers: [{ key: 1, rxBytes: 5 }] }).removed).toEqual([keyOf(2)]);
+    expect(scan(table, { peers: [{ key: 1, rxBytes: 5 }] }).removed).toEqual([keyOf(2)]);
   });
 
   test("an endpoint's flow information is no change, its scope is", () => {
@@ -330,7 +330,7 @@ describe("from look to look", () => {
         [1, new Uint8Array(32)],
         [4, address],
       ];
-      return look(table, { peers: [{ key: 0, attributes }] });
+      return scan(table, { peers: [{ key: 0, attributes }] });
     };
     expect(sent(() => {}).changed[0]?.peer.endpoint).toEqual({
       address: "fe80::1",
@@ -346,7 +346,7 @@ describe("from look to look", () => {
     const first = { key: 1, endpoint: "192.0.2.1:51820", rxBytes: 1, allowedIps: ["10.0.0.1/32"] };
     const rest = { key: 1, allowedIps: ["10.0.0.2/32", "fd00::/64"] };
     const messages = [{ peers: [{ key: 9 }, first] }, { peers: [rest, { key: 2 }] }];
-    const { changed } = look(table, ...messages);
+    const { changed } = scan(table, ...messages);
     expect(changed.map(({ peer }) => peer.allowedIps)).toEqual([
       [],
       ["10.0.0.1/32", "10.0.0.2/32", "fd00::/64"],
@@ -354,22 +354,22 @@ describe("from look to look", () => {
     ]);
     expect(changed[1]?.peer.endpoint).not.toBeNull();
     // What continues has no endpoint and no counters, which does not mean that they are gone.
-    expect(look(table, ...messages).changed).toEqual([]);
+    expect(scan(table, ...messages).changed).toEqual([]);
   });
 
   test("an allowed IP that is IPv4-mapped stays IPv6, as its mask is", () => {
     const allowedIps = ["10.0.0.0/8", "::ffff:a00:0/104"];
-    const { changed } = look(new PeerTable(), { peers: [{ key: 1, allowedIps }] });
+    const { changed } = scan(new PeerTable(), { peers: [{ key: 1, allowedIps }] });
     expect(changed[0]?.peer.allowedIps).toEqual(["10.0.0.0/8", "::ffff:10.0.0.0/104"]);
   });
 
   test("a dump that ends in the middle of a peer is made good by the next", () => {
     const table = new PeerTable();
     const whole = { key: 1, rxBytes: 1, allowedIps: ["10.0.0.1/32", "10.0.0.2/32"] };
-    look(table, { peers: [{ key: 1 }] });
+    scan(table, { peers: [{ key: 1 }] });
     table.begin();
     table.read(...messageOf({ peers: [{ ...whole, allowedIps: ["10.0.0.1/32"] }] }));
-    expect(look(table, { peers: [whole] }).changed).toEqual([
+    expect(scan(table, { peers: [whole] }).changed).toEqual([
       {
         before: { lastHandshakeMs: null, rxBytes: 0, txBytes: 0 },
         peer: expect.objectContaining({ allowedIps: ["10.0.0.1/32", "10.0.0.2/32"] }),
@@ -377,12 +377,12 @@ describe("from look to look", () => {
     ]);
   });
 
-  test("a peer that came and went between two whole looks is never told of", () => {
+  test("a peer that came and went between two whole scans is never told of", () => {
     const table = new PeerTable();
-    look(table, { peers: [{ key: 1 }] });
+    scan(table, { peers: [{ key: 1 }] });
     table.begin();
     table.read(...messageOf({ peers: [{ key: 1 }, { key: 2 }] }));
-    expect(look(table, { peers: [{ key: 1 }] })).toMatchObject({ changed: [], removed: [] });
+    expect(scan(table, { peers: [{ key: 1 }] })).toMatchObject({ changed: [], removed: [] });
   });
 
   test("what a broken answer said of a peer is not lost", () => {
@@ -392,22 +392,22 @@ describe("from look to look", () => {
     new DataView(wrongMask.buffer).setUint16(wrongMask.length - 8, 6, true);
     table.begin();
     expect(() => table.read(...whole(wrongMask))).toThrow("WGALLOWEDIP_A_CIDR_MASK: 2 bytes");
-    expect(look(table, { peers: [peer] }).changed).toMatchObject([
+    expect(scan(table, { peers: [peer] }).changed).toMatchObject([
       { before: null, peer: { rxBytes: 1 } },
     ]);
   });
 
   test("the order of attributes is no change, nor is one that nobody asked for", () => {
     const table = new PeerTable();
-    const first = look(table, peerOf(KERNEL_ORDER)).changed;
+    const first = scan(table, peerOf(KERNEL_ORDER)).changed;
     expect(first).toHaveLength(1);
     const any = fc.shuffledSubarray([...KERNEL_ORDER], { minLength: KERNEL_ORDER.length });
     fc.assert(
       fc.property(any, fc.integer({ min: 11, max: 0x3fff }), (attributes, type) => {
         const more: readonly Attribute[] = [...attributes, [type, u32(7)]];
-        expect(look(table, peerOf(attributes)).changed).toEqual([]);
-        expect(look(table, peerOf(more)).changed).toEqual([]);
-        expect(look(new PeerTable(), peerOf(more)).changed).toEqual(first);
+        expect(scan(table, peerOf(attributes)).changed).toEqual([]);
+        expect(scan(table, peerOf(more)).changed).toEqual([]);
+        expect(scan(new PeerTable(), peerOf(more)).changed).toEqual(first);
       }),
     );
   });
@@ -415,31 +415,31 @@ describe("from look to look", () => {
   test("an attribute that is gone is zero, and one that has flags is the same", () => {
     for (const [index, [type]] of KERNEL_ORDER.entries()) {
       const table = new PeerTable();
-      look(table, peerOf(KERNEL_ORDER));
+      scan(table, peerOf(KERNEL_ORDER));
       const flagged = KERNEL_ORDER.map(([each, payload]) => [each | 0xc000, payload] as const);
-      expect(look(table, peerOf(flagged)).changed).toEqual([]);
+      expect(scan(table, peerOf(flagged)).changed).toEqual([]);
       if (type === 1) continue;
-      const { changed } = look(table, peerOf(KERNEL_ORDER.toSpliced(index, 1)));
+      const { changed } = scan(table, peerOf(KERNEL_ORDER.toSpliced(index, 1)));
       const isCompared = [4, 6, 7, 8].includes(type);
       expect(changed).toHaveLength(isCompared ? 1 : 0);
       if (!isCompared) continue;
       expect(changed[0]).toMatchObject({ before: { rxBytes: 148, txBytes: 92 } });
-      expect(look(table, peerOf(KERNEL_ORDER)).changed).toHaveLength(1);
+      expect(scan(table, peerOf(KERNEL_ORDER)).changed).toHaveLength(1);
     }
   });
 
   test("an attribute that comes twice counts as the last of them", () => {
     const table = new PeerTable();
-    look(table, peerOf(KERNEL_ORDER));
+    scan(table, peerOf(KERNEL_ORDER));
     const again = (...more: readonly Attribute[]) =>
-      look(table, peerOf([...KERNEL_ORDER, ...more])).changed.map(({ peer }) => peer);
+      scan(table, peerOf([...KERNEL_ORDER, ...more])).changed.map(({ peer }) => peer);
     expect(again([7, u64(148)], [1, new Uint8Array(32).fill(1)])).toEqual([]);
     expect(again([7 | 0x8000, u64(149)])).toMatchObject([{ rxBytes: 149 }]);
     expect(again([4 | 0x4000, socketAddress("192.0.2.1:1")])).toMatchObject([
       { endpoint: { address: "192.0.2.1", port: 1 } },
     ]);
     const ipv4: Attribute = [4 | 0x4000, socketAddress("192.0.2.1:1")];
-    look(table, peerOf(KERNEL_ORDER.with(7, ipv4)));
+    scan(table, peerOf(KERNEL_ORDER.with(7, ipv4)));
     expect(again(ipv4)).toEqual([]);
     expect(again([4, Uint8Array.of(0xff, 0xff)])).toMatchObject([{ endpoint: null }]);
     expect(again([1, new Uint8Array(32).fill(9)])).toMatchObject([{ publicKey: keyOf(9) }]);
@@ -448,10 +448,10 @@ describe("from look to look", () => {
   test("a peer that is told although its dump failed is read again, and whole", () => {
     const table = new PeerTable();
     const before = KERNEL_ORDER.with(5, [7, u64(0)]);
-    look(table, peerOf(before));
+    scan(table, peerOf(before));
     table.begin();
     table.read(...messageOf(peerOf(KERNEL_ORDER.slice(0, -1))));
-    const { changed } = look(table, peerOf(KERNEL_ORDER));
+    const { changed } = scan(table, peerOf(KERNEL_ORDER));
     expect(changed).toMatchObject([
       { before: { rxBytes: 0 }, peer: { rxBytes: 148, allowedIps: ["10.0.0.1/32"] } },
     ]);
@@ -459,16 +459,16 @@ describe("from look to look", () => {
 
   test("a peer that is listed twice does not stand for another that is gone", () => {
     const table = new PeerTable();
-    look(table, { peers: [{ key: 1 }, { key: 2 }, { key: 3 }] });
-    const { removed } = look(table, { peers: [{ key: 1 }, { key: 2 }, { key: 1 }] });
+    scan(table, { peers: [{ key: 1 }, { key: 2 }, { key: 3 }] });
+    const { removed } = scan(table, { peers: [{ key: 1 }, { key: 2 }, { key: 1 }] });
     expect(removed).toEqual([keyOf(3)]);
   });
 
-  test("a look that finds nothing new costs not even an answer: it is the one before", () => {
+  test("a scan that finds nothing new costs not even an answer: it is the one before", () => {
     const table = new PeerTable();
-    look(table, peerOf(KERNEL_ORDER));
-    const quiet = look(table, peerOf(KERNEL_ORDER));
-    expect(look(table, peerOf(KERNEL_ORDER))).toBe(quiet);
+    scan(table, peerOf(KERNEL_ORDER));
+    const quiet = scan(table, peerOf(KERNEL_ORDER));
+    expect(scan(table, peerOf(KERNEL_ORDER))).toBe(quiet);
     expect(quiet).toMatchObject({ changed: [], removed: [], device: { name: "wg0" } });
   });
 
@@ -512,7 +512,7 @@ describe("from look to look", () => {
     const table = new PeerTable();
     for (const rx of [2n ** 53n, 2n ** 53n + 1n, 2n ** 64n - 1n, 2n ** 64n - 2n, 0n]) {
       const rxBytes = new Uint8Array(new BigUint64Array([rx]).buffer);
-      const { changed } = look(table, peerOf(KERNEL_ORDER.with(5, [7, rxBytes])));
+      const { changed } = scan(table, peerOf(KERNEL_ORDER.with(5, [7, rxBytes])));
       expect(changed).toMatchObject([{ peer: { rxBytes: Number(rx) } }]);
     }
   });
@@ -541,7 +541,7 @@ describe("from look to look", () => {
             continue;
           }
           const interrupted = ending === "interrupted";
-          const { changed, removed } = look(table, { peers, interrupted });
+          const { changed, removed } = scan(table, { peers, interrupted });
           const told = changed.map(({ peer, before }) => ({
             key: peer.publicKey,
             rxBytes: peer.rxBytes,
@@ -568,11 +568,11 @@ describe("from look to look", () => {
       Array.from({ length: Math.ceil(each.length / 500) }, (_, i) => ({
         peers: each.slice(i * 500, (i + 1) * 500),
       }));
-    expect(look(table, ...inMessages(peers)).changed).toHaveLength(10_000);
+    expect(scan(table, ...inMessages(peers)).changed).toHaveLength(10_000);
     const rest = peers.filter(({ key }) => key % 2 === 0);
-    const { changed, removed } = look(table, ...inMessages(rest));
+    const { changed, removed } = scan(table, ...inMessages(rest));
     expect([changed.length, removed.length, table.size]).toEqual([0, 5_000, 5_000]);
-    expect(look(table, ...inMessages(rest))).toMatchObject({ changed: [], removed: [] });
+    expect(scan(table, ...inMessages(rest))).toMatchObject({ changed: [], removed: [] });
   });
 });
 
@@ -580,19 +580,19 @@ describe("where new peers that never connected are not told", () => {
   const quiet: PeerFields = { key: 1, endpoint: "192.0.2.1:51820", rxBytes: 148 };
   const known: PeerFields = { key: 2, handshake: [5, 0] };
 
-  test("of a first look those that did are left, and of a later one", () => {
+  test("of a first scan those that did are left, and of a later one", () => {
     const table = new PeerTable({ tellsAll: false });
-    expect(keys(look(table, { peers: [quiet, known] }))).toEqual([keyOf(2)]);
+    expect(keys(scan(table, { peers: [quiet, known] }))).toEqual([keyOf(2)]);
     const more = [{ key: 3 }, { key: 4, handshake: [6, 0] as const }];
-    expect(keys(look(table, { peers: [quiet, known, ...more] }))).toEqual([keyOf(4)]);
+    expect(keys(scan(table, { peers: [quiet, known, ...more] }))).toEqual([keyOf(4)]);
     expect(table.size).toBe(4);
   });
 
   test("their first change is told with what was before it", () => {
     const table = new PeerTable({ tellsAll: false });
-    look(table, { peers: [quiet, known] });
-    expect(look(table, { peers: [quiet, known] }).changed).toEqual([]);
-    const { changed } = look(table, { peers: [{ ...quiet, rxBytes: 296 }, known] });
+    scan(table, { peers: [quiet, known] });
+    expect(scan(table, { peers: [quiet, known] }).changed).toEqual([]);
+    const { changed } = scan(table, { peers: [{ ...quiet, rxBytes: 296 }, known] });
     expect(changed).toMatchObject([
       {
         before: { lastHandshakeMs: null, rxBytes: 148, txBytes: 0 },
@@ -601,21 +601,21 @@ describe("where new peers that never connected are not told", () => {
     ]);
   });
 
-  test("one that connects while the first look is asked for again is new", () => {
+  test("one that connects while the first scan is asked for again is new", () => {
     const table = new PeerTable({ tellsAll: false });
     table.begin();
     table.read(...messageOf({ peers: [quiet] }));
-    const { changed } = look(table, { peers: [{ ...quiet, handshake: [5, 0] }] });
+    const { changed } = scan(table, { peers: [{ ...quiet, handshake: [5, 0] }] });
     expect(changed).toMatchObject([{ before: null, peer: { lastHandshakeMs: 5000 } }]);
   });
 
   test("they are told as soon as one may be somebody that was removed", () => {
     const table = new PeerTable({ tellsAll: false });
-    look(table, { peers: [quiet, known] });
-    expect(look(table, { peers: [known] }).removed).toEqual([keyOf(1)]);
-    expect(look(table, { peers: [known, quiet] }).changed).toEqual([]);
-    expect(look(table, { peers: [quiet] }).removed).toEqual([keyOf(2)]);
-    expect(keys(look(table, { peers: [quiet, { key: 2 }] }))).toEqual([keyOf(2)]);
+    scan(table, { peers: [quiet, known] });
+    expect(scan(table, { peers: [known] }).removed).toEqual([keyOf(1)]);
+    expect(scan(table, { peers: [known, quiet] }).changed).toEqual([]);
+    expect(scan(table, { peers: [quiet] }).removed).toEqual([keyOf(2)]);
+    expect(keys(scan(table, { peers: [quiet, { key: 2 }] }))).toEqual([keyOf(2)]);
   });
 });
 
@@ -703,7 +703,7 @@ describe("an answer that cannot be is a ParseError:", () => {
     ],
     ["WGALLOWEDIP_A_CIDR_MASK: 4 bytes instead of 1", [key, [9, [[0, [[3, u32(32)]]]]]]],
   ])("%s", (message, attributes) => {
-    expect(() => look(new PeerTable(), { peers: [{ key: 0, attributes }] })).toThrow(
+    expect(() => scan(new PeerTable(), { peers: [{ key: 0, attributes }] })).toThrow(
       new ParseError(message),
     );
   });
@@ -729,16 +729,16 @@ describe("of a peer that is known, what cannot be is a ParseError, too:", () => 
     ["WGPEER_A_TX_BYTES: 4 bytes instead of 8", [8, u32(92)]],
   ])("%s", (message, wrong) => {
     const table = new PeerTable();
-    look(table, peerOf(KERNEL_ORDER));
+    scan(table, peerOf(KERNEL_ORDER));
     const replaced = KERNEL_ORDER.map((each) => (each[0] === wrong[0] ? wrong : each));
     for (const attributes of [replaced, [...KERNEL_ORDER, wrong]]) {
-      expect(() => look(table, peerOf(attributes))).toThrow(new ParseError(message));
+      expect(() => scan(table, peerOf(attributes))).toThrow(new ParseError(message));
     }
   });
 
   test("an IPv4 address of the length of IPv6", () => {
     const table = new PeerTable();
-    const ipv4 = (bytes: Uint8Array) => look(table, peerOf(KERNEL_ORDER.with(7, [4, bytes])));
+    const ipv4 = (bytes: Uint8Array) => scan(table, peerOf(KERNEL_ORDER.with(7, [4, bytes])));
     // It begins as the one that is known, and all the rest of both is zero.
     ipv4(socketAddress("0.0.0.0:51820"));
     const long = new Uint8Array(28);
@@ -748,7 +748,7 @@ describe("of a peer that is known, what cannot be is a ParseError, too:", () => 
 
   test("a peer that ends before its key does", () => {
     const table = new PeerTable();
-    look(table, peerOf(KERNEL_ORDER));
+    scan(table, peerOf(KERNEL_ORDER));
     const message = deviceMessage(peerOf(KERNEL_ORDER));
     const [peer] = attributesIn([message]).filter(({ path }) => path.join() === "8,0");
     new DataView(message.buffer).setUint16(peer!.at - 4, 4 + 20, true);
@@ -757,7 +757,7 @@ describe("of a peer that is known, what cannot be is a ParseError, too:", () => 
 
   test("an attribute that says more bytes than its peer has", () => {
     const table = new PeerTable();
-    look(table, peerOf(KERNEL_ORDER));
+    scan(table, peerOf(KERNEL_ORDER));
     for (const { path, at } of attributesIn([deviceMessage(peerOf(KERNEL_ORDER))])) {
       if (path.length !== 3) continue;
       const message = deviceMessage(peerOf(KERNEL_ORDER));
@@ -785,7 +785,7 @@ test("what a later kernel may add is stepped over", () => {
       ],
     ],
   ];
-  const { changed } = look(new PeerTable(), { peers: [{ key: 0, attributes }] });
+  const { changed } = scan(new PeerTable(), { peers: [{ key: 0, attributes }] });
   expect(changed[0]?.peer).toMatchObject({ endpoint: null, allowedIps: [] });
 });
 

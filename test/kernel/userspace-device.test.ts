@@ -241,7 +241,7 @@ describe("what cannot be is a ParseError, which names the key and shows no value
   });
 });
 
-describe("from look to look", () => {
+describe("from scan to scan", () => {
   const difference = (before: readonly Peer[], now: readonly Peer[]) =>
     differenceOf(byKey(before), byKey(now));
   const byKey = (peers: readonly Peer[]) => new Map(peers.map((each) => [each.publicKey, each]));

@@ -121,7 +121,7 @@ describe("the peers of the devices", () => {
 
   test("may be unreadable", () => {
     const peers = (): never => {
-      throw new SystemError("look at wg0", "EPERM");
+      throw new SystemError("scan wg0", "EPERM");
     };
     expect(warned(`webhook_peers = "alice"`, peers)).toEqual([]);
   });

@@ -44,9 +44,9 @@ test("the error of a request to the kernel says which it is here", () => {
   expect(own).not.toBeNull();
   const words = includes(own!.effective, "CAP_NET_ADMIN") ? "although wgmon has" : "wgmon needs";
   for (const code of [EPERM, EACCES]) {
-    expect(kernelError("look at wg0", code).message).toMatch(
-      new RegExp(`^look at wg0: E(PERM|ACCES) \\(not permitted.*${words} CAP_NET_ADMIN`),
+    expect(kernelError("scan wg0", code).message).toMatch(
+      new RegExp(`^scan wg0: E(PERM|ACCES) \\(not permitted.*${words} CAP_NET_ADMIN`),
     );
   }
-  expect(kernelError("look at wg0", ENODEV).message).toBe("look at wg0: ENODEV (no such device)");
+  expect(kernelError("scan wg0", ENODEV).message).toBe("scan wg0: ENODEV (no such device)");
 });

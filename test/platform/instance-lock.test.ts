@@ -103,7 +103,7 @@ describe("the owner of a lock", () => {
 test("a lock file that an ended process left behind is no obstacle", () => {
   const [state, runtime] = [folder(), folder()];
   const script = `require(${JSON.stringify(join(import.meta.dir, "../../src/platform/instance-lock.ts"))})
-    .claim(${JSON.stringify(state)}, ${JSON.stringify(runtime)}); process.kill(process.pid, "SIGKILL")`;
+    .lockInstance(${JSON.stringify(state)}, ${JSON.stringify(runtime)}); process.kill(process.pid, "SIGKILL")`;
   expect(Bun.spawnSync([process.execPath, "-e", script]).signalCode).toBe("SIGKILL");
   expect(existsSync(lockOf(state))).toBe(true);
   expect(lockInstance(state, runtime)).toEqual({ stateDir: null, socket: null });

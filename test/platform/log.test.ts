@@ -94,8 +94,8 @@ describe("a value", () => {
     ["an error", new Error("no route"), '"no route"'],
     [
       "an error's cause",
-      new Error("look failed", { cause: new Error("EPERM") }),
-      '"look failed: EPERM"',
+      new Error("scan failed", { cause: new Error("EPERM") }),
+      '"scan failed: EPERM"',
     ],
     ["an error without words", new TypeError(), "TypeError"],
     ["an empty string", "", '""'],

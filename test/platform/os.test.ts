@@ -120,7 +120,7 @@ describe("a file is open to others by a folder", () => {
   });
 });
 
-test("the processor time of this thread moves in steps much finer than a look takes", () => {
+test("the processor time of this thread moves in steps much finer than a scan takes", () => {
   const steps: number[] = [];
   for (let lastMs = threadCpuMs(); steps.length < 100;) {
     const nowMs = threadCpuMs();

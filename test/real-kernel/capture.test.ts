@@ -74,7 +74,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       /take NFLOG group 41: EPERM .*CAP_NET_ADMIN/,
     ],
     ["bpf", ["--monitor", "bpf", "--interface", "lo"], /packet socket: EPERM .*CAP_NET_RAW/],
-    ["poll", ["--monitor", "poll"], /look at wg0: EPERM .*CAP_NET_ADMIN/],
+    ["poll", ["--monitor", "poll"], /scan wg0: EPERM .*CAP_NET_ADMIN/],
   ] as const)(
     "%s without the capability that it needs is refused, and says which",
     async (_monitor, args, message) => {
@@ -124,7 +124,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   );
 
   test(
-    "more link changes than it can take: missed, looked once, the capture interface found again",
+    "more link changes than it can take: missed, scanned once, the capture interface found again",
     async () => {
       const before = await wg0.client("before the flood");
       const { name } = before.link;
@@ -139,7 +139,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       await $`ip link set ${other} down && ip link set ${other} name ${name} && ip link set ${name} up`;
       watcher.resume();
       await watcher.logs("link changes were missed (ENOBUFS)");
-      await watcher.lookedFor("lost");
+      await watcher.scannedFor("lost");
       await watcher.logs(`${name} is back`);
       await after.connect();
       await reportsConnect(watcher, after);
@@ -165,7 +165,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       await missed.connect();
       watcher.resume();
       await watcher.logs("reading only what completes a handshake");
-      // Its packets were lost, and the look found it.
+      // Its packets were lost, and the scan found it.
       await reportsConnect(watcher, missed);
       const later = await wg0.client("later");
       await later.connect();
@@ -185,11 +185,11 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       await watcher.wgmon.ready;
       const client = await wg3.client("of another port");
       await $`wg set wg3 listen-port 51830`;
-      await watcher.lookedFor("reconcile", watcher.looks("reconcile") + 2);
-      expect(watcher.looks("packet")).toBe(0);
+      await watcher.scannedFor("reconcile", watcher.scans("reconcile") + 2);
+      expect(watcher.scans("packet")).toBe(0);
       await client.connect();
       await reportsConnect(watcher, client, "wg3");
-      await watcher.lookedFor("packet");
+      await watcher.scannedFor("packet");
     },
     TEST_MS,
   );
@@ -247,7 +247,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       const newcomer = await wg0.client("newcomer");
       await newcomer.connect();
       for (const watcher of [packets, poll]) await reportsConnect(watcher, newcomer);
-      await poll.lookedFor("tick", poll.looks("tick") + 20);
+      await poll.scannedFor("tick", poll.scans("tick") + 20);
       for (const loop of loops) {
         loop.kill();
         await loop.exited;
@@ -273,13 +273,13 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   );
 
   test(
-    "a device that is looked at all the time can be deleted",
+    "a device that is scanned all the time can be deleted",
     async () => {
       await using poll = watch("--monitor", "poll", "--tick", "100ms", ...NO_SILENCE);
       await poll.wgmon.ready;
       const wg7 = await lab.device("wg7", { port: 51870 });
       await wg7.addSilentPeers(500);
-      await poll.lookedFor("tick", poll.looks("tick") + 3);
+      await poll.scannedFor("tick", poll.scans("tick") + 3);
       // A dump that is not read to its end would hold it for ever.
       await $`timeout 300 ip link delete wg7`;
       await poll.waitFor("the end", () => poll.events.at(-1)?.type === "device.removed");

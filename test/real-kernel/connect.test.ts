@@ -1,6 +1,6 @@
 /**
  * A peer connects at a gateway with real WireGuard: every way of watching reports it, once. Each
- * test is seen by all of them together. They look when a packet wakes them, and else only once an
+ * test is seen by all of them together. They scan when a packet wakes them, and else only once an
  * hour, so that nothing but the packets can be what they go by.
  */
 

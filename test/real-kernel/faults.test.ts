@@ -165,7 +165,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
       await devices.scan(null);
       // All dumps from the second on are without it.
       socket.change = ["wg", "set", "wg0", "peer", spare, "remove"];
-      for (let look = 0; look < 3; look++) {
+      for (let scan = 0; scan < 3; scan++) {
         const { devices: found, removed, problems } = await devices.scan(null);
         expect({ removed, problems }).toEqual({ removed: [], problems: [] });
         expect(found).toMatchObject([{ device: { name: "wg0" }, removed: [] }]);
@@ -177,7 +177,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   );
 
   test(
-    "a device is made and deleted in a loop while it is looked at: each is told as one, and none is stuck",
+    "a device is made and deleted in a loop while it is scanned: each is told as one, and none is stuck",
     async () => {
       await using packets = watch(...SHORT, "--no-announce-existing");
       await using poll = watch(...POLL, "--no-announce-existing");
@@ -233,7 +233,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   );
 
   test(
-    "no more descriptors: the kernel is looked at all the same, names hold, and the rest is made up for",
+    "no more descriptors: the kernel is scanned all the same, names hold, and the rest is made up for",
     async () => {
       const dora = await wg0.client("dora");
       const nameless = await wg0.client("nameless");
@@ -310,12 +310,12 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
         ] as const) {
           await setClock(days * DAY_SECONDS);
           await connects(name);
-          await watcher.lookedFor("tick", watcher.looks("tick") + 3);
+          await watcher.scannedFor("tick", watcher.scans("tick") + 3);
         }
       } finally {
         await setClock(0);
       }
-      await watcher.lookedFor("tick", watcher.looks("tick") + 3);
+      await watcher.scannedFor("tick", watcher.scans("tick") + 3);
       for (const client of began.keys()) {
         expect(watcher.typesOf(client)).toEqual(["peer.connected"]);
       }
@@ -358,7 +358,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
       // The clients' devices go a little after their namespace.
       const unload = async () => (await $`rmmod wireguard`.nothrow().quiet()).exitCode === 0;
       await until("the module is unloaded", unload);
-      await poll.lookedFor("tick", poll.looks("tick") + 5);
+      await poll.scannedFor("tick", poll.scans("tick") + 5);
       expect(existsSync("/sys/module/wireguard")).toBe(false);
 
       await $`modprobe wireguard`;
@@ -385,7 +385,7 @@ async function scanCost(watcher: Watcher): Promise<number> {
   const scans = 10;
   const { pid } = watcher.wgmon;
   const before = await processorMs(pid);
-  await watcher.lookedFor("tick", watcher.looks("tick") + scans);
+  await watcher.scannedFor("tick", watcher.scans("tick") + scans);
   return ((await processorMs(pid)) - before) / scans;
 }
 

@@ -45,7 +45,7 @@ describe.skipIf(kernel.missing || note !== "")(kernel.title(`a release, alone${n
       args.push("--state-dir", `/tmp/${monitor}`);
       const [program, ...rest] = root.command(...args, "--log-level", "debug");
       await using wgmon = startWgmon(rest, { binary: program! });
-      // Not while it looks again and again anyway.
+      // Not while it scans again and again anyway.
       await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
       const peer = await wg0.client(`by ${monitor}`);
       await peer.connect();

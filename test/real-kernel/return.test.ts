@@ -34,7 +34,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer that returns without a hand
     lab = await Lab.create();
     device = await lab.device("wg0", { port: 51820 });
     await lab.addHandshakeRules(device.port, GROUP);
-    // The safety look must not find what is for the tick.
+    // The safety scan must not find what is for the tick.
     const args = ["--idle-timeout", "15s", "--tick", `${TICK_MS}ms`, "--reconcile", "0"];
     for (const [name, monitor] of Object.entries(monitors)) {
       watchers[name] = new Watcher(receiver, ...args, ...monitor);
@@ -53,7 +53,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer that returns without a hand
     async () => {
       const all = Object.entries(watchers);
       const byPackets = all.filter(([name]) => name !== "poll").map(([, watcher]) => watcher);
-      for (const watcher of byPackets) expect(watcher.looks("tick")).toBe(0);
+      for (const watcher of byPackets) expect(watcher.scans("tick")).toBe(0);
       const alice = await device.client("alice");
       await alice.connect();
       for (const [, watcher] of all) await watcher.reports("peer.disconnected", alice);
@@ -75,16 +75,16 @@ describe.skipIf(kernel.missing)(kernel.title("a peer that returns without a hand
       await device.removePeer(alice);
       for (const [, watcher] of all) await watcher.reports("peer.disconnected", alice, 2);
       const trying = await device.client("trying", { wrongPresharedKey: true });
-      // At least a second, by the looks that an attempt causes.
+      // At least a second, by the scans that an attempt causes.
       const before = byPackets.map((watcher) => ({
         watcher,
-        ticks: watcher.looks("tick"),
-        attempts: watcher.looks("packet"),
+        ticks: watcher.scans("tick"),
+        attempts: watcher.scans("packet"),
       }));
       trying.sendDatagram();
       for (const { watcher, ticks, attempts } of before) {
-        await watcher.lookedFor("packet", attempts + 2);
-        expect(watcher.looks("tick")).toBe(ticks);
+        await watcher.scannedFor("packet", attempts + 2);
+        expect(watcher.scans("tick")).toBe(ticks);
       }
       for (const [, { wgmon }] of all) expect(wgmon.log.filter(isComplaint)).toEqual([]);
     },

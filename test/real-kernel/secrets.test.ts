@@ -1,6 +1,6 @@
 /**
- * Each look at a device brings wgmon its private key and its peers' preshared keys. They are nowhere:
- * not in the log, not in what a webhook gets, not in its memory once the look is over.
+ * Each scan a device brings wgmon its private key and its peers' preshared keys. They are nowhere:
+ * not in the log, not in what a webhook gets, not in its memory once the scan is over.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -15,7 +15,7 @@ import { TEST_MS } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
-/** Looks at a frozen process; a key that is found in all of them is there to stay. */
+/** Scans a frozen process; a key that is found in all of them is there to stay. */
 
 describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () => {
   const receiver = new Receiver();
@@ -28,7 +28,7 @@ describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () =
     wg0 = await lab.device("wg0", { port: 51820 });
     await lab.addPlainRule(wg0.port, 1);
     clients = await wg0.clients(["alice", "bob", "carol"], { presharedKey: true });
-    // The answer to a look fills more than one message.
+    // The answer to a scan fills more than one message.
     await wg0.addSilentPeers(400);
   }, TEST_MS);
 
@@ -51,14 +51,14 @@ describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () =
       await wg0.restorePeer(clients[1]!);
       await $`ip link set wg0 mtu 1400`;
       for (const reason of ["start", "packet", "tick", "reconcile", "link"]) {
-        await watcher.lookedFor(reason, reason === "tick" ? 20 : 1);
+        await watcher.scannedFor(reason, reason === "tick" ? 20 : 1);
       }
 
       const keys = await secretsOf("wg0");
       expect(keys).toHaveLength(1 + clients.length);
       const publicKeys = clients.map(({ publicKey }) => Buffer.from(publicKey, "base64"));
       const found = await searchBetweenScans(watcher, { secrets: keys, known: publicKeys }, () =>
-        watcher.lookedFor("tick", watcher.looks("tick") + 1),
+        watcher.scannedFor("tick", watcher.scans("tick") + 1),
       );
       expect(found).toEqual(publicKeys);
       expect(await wgmon.stop()).toBe(0);

@@ -27,7 +27,7 @@ const INITIATION_BYTES = 148;
 
 const BPF = ["--monitor", "bpf", "--interface", "any"];
 const SHORT = ["--idle-timeout", "15s", "--tick", "1s"];
-/** Looks when a packet wakes it, and else only once an hour. */
+/** Scans when a packet wakes it, and else only once an hour. */
 const BY_PACKETS = ["--tick", "1h"];
 
 describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
@@ -147,7 +147,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         expect(session.durationMs).toBe(endedMs - startedMs);
         // The end is the last sign of life and not when that was found to be long ago.
         expect(Date.parse(timestamp) - endedMs).toBeGreaterThanOrEqual(IDLE_MS);
-        // At least a datagram and the keepalive that answers it; a look may have been taken between
+        // At least a datagram and the keepalive that answers it; a scan may have been taken between
         // the initiation and the end of the handshake.
         expect(session.rxBytes).toBeGreaterThanOrEqual(32);
         expect(session.txBytes).toBeGreaterThanOrEqual(32);
@@ -371,12 +371,12 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       await watcher.wgmon.ready;
       leo.sendDatagram();
       expect((await watcher.reports("peer.connected", leo)).data.initial).toBe(true);
-      await watcher.lookedFor("tick", 2);
+      await watcher.scannedFor("tick", 2);
       expect(await leo.ping(3)).toBe(3);
 
       watcher.wgmon.signal("SIGHUP");
       await watcher.wgmon.waitForLog(({ msg }) => msg === "settings reloaded", REPORT_MS);
-      await watcher.lookedFor("tick", watcher.looks("tick") + 1);
+      await watcher.scannedFor("tick", watcher.scans("tick") + 1);
       // Reports keep their order, so that after this one no earlier one can be on its way.
       const later = await newClient(wg0, "later");
       await later.connect();

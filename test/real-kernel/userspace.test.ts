@@ -167,9 +167,9 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
       const carol = await device.client("carol", { presharedKey: true });
       await carol.connect();
       await watcher.reports("peer.connected", carol);
-      // A change of its link causes three looks, and after them there is no reason for another one.
+      // A change of its link causes three scans, and after them there is no reason for another one.
       await $`ip link set ${NAME} mtu 1380`;
-      await watcher.lookedFor("link", 3);
+      await watcher.scannedFor("link", 3);
 
       const keys = await secretsOf(NAME);
       // Alice's and carol's preshared keys, too.

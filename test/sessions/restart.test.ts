@@ -13,7 +13,7 @@ import {
   Tracker,
   type TrackerOptions,
 } from "../../src/sessions/tracker.ts";
-import { ALICE, BOB, device, LookMaker, peer } from "../support/peers.ts";
+import { ALICE, BOB, device, peer, ScanMaker } from "../support/peers.ts";
 
 const T0 = Date.UTC(2026, 0, 1);
 
@@ -21,7 +21,7 @@ const T0 = Date.UTC(2026, 0, 1);
 class Runs {
   readonly #rules: TrackerOptions;
   #tracker: Tracker;
-  #looks = new LookMaker();
+  #scans = new ScanMaker();
   #ended: RestoredState["ended"] = [];
   #devices: readonly Device[] = [];
   /** Each process has a monotonic clock of its own. */
@@ -41,11 +41,11 @@ class Runs {
   }
 
   changes(seconds: number, ...found: (readonly [Device, readonly Peer[]])[]): Change[] {
-    const look: Scan = this.#looks.look(...found);
+    const scan: Scan = this.#scans.scan(...found);
     const now = this.instant(seconds);
     const present = new Set(found.map(([{ name }]) => name));
     const changes = [
-      ...this.#tracker.observe(look, now),
+      ...this.#tracker.observe(scan, now),
       ...this.#tracker.reconcileDevices(present, now),
     ];
     this.#devices = found.map(([each]) => each);
@@ -58,7 +58,7 @@ class Runs {
     return changes;
   }
 
-  /** What people read after a look at wg0 with these peers. */
+  /** What people read after a scan wg0 with these peers. */
   at(seconds: number, ...peers: Peer[]): string[] {
     return this.changes(seconds, [device(), peers]).map(said);
   }
@@ -79,7 +79,7 @@ class Runs {
       JSON.parse(text) as RestoredState,
       this.instant(laterSeconds),
     );
-    this.#looks = new LookMaker();
+    this.#scans = new ScanMaker();
   }
 }
 
@@ -269,7 +269,7 @@ describe("a peer that was not connected", () => {
     expect(runs.at(60, shook(55, 400))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
   });
 
-  test("because it had been given up is looked at by the tick until its keys expire, and can return", () => {
+  test("because it had been given up is scanned by the tick until its keys expire, and can return", () => {
     const given = (laterSeconds: number) => {
       const runs = new Runs({ idleTimeoutMs: () => 20_000 });
       runs.at(0, peer());
@@ -303,13 +303,13 @@ describe("devices", () => {
     ]);
   });
 
-  test("that could not be looked at yet end no session", () => {
+  test("that could not be scanned yet end no session", () => {
     const now = { wallMs: T0, monotonicMs: 0 };
     const rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true };
     const before = new Tracker(rules);
-    const looks = new LookMaker();
-    before.observe(looks.look([device(), [peer()]]), now);
-    before.observe(looks.look([device(), [shook(0)]]), now);
+    const scans = new ScanMaker();
+    before.observe(scans.scan([device(), [peer()]]), now);
+    before.observe(scans.scan([device(), [shook(0)]]), now);
     const sessions = [...before.sessions].map((session) => saved(session, now));
     const earlier = { devices: [device()], sessions, ended: [] };
     const late = { wallMs: T0 + 3_600_000, monotonicMs: 1000 };
@@ -317,13 +317,13 @@ describe("devices", () => {
     // Its dump failed, say for want of a descriptor.
     expect(tracker.observe({ devices: [], removed: [] }, late)).toEqual([]);
     expect(tracker.nextDeadlineMs()).toBeNull();
-    expect(tracker.observe(looks.look([device(), [shook(3599, 600)]]), late)).toEqual([]);
+    expect(tracker.observe(scans.scan([device(), [shook(3599, 600)]]), late)).toEqual([]);
     expect(tracker.connected).toBe(1);
   });
 });
 
-/** What a peer does before a look. */
-test("a device of an earlier run is gone when a list is without it, not when no look finds it", () => {
+/** What a peer does before a scan. */
+test("a device of an earlier run is gone when a list is without it, not when no scan finds it", () => {
   const rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true };
   const earlier: RestoredState = {
     devices: ["wg0", "wg1", "wg2"].map((name, index) => device({ name, index })),
@@ -332,8 +332,8 @@ test("a device of an earlier run is gone when a list is without it, not when no 
   };
   const now = { wallMs: T0, monotonicMs: 0 };
   const tracker = new Tracker(rules, earlier, now);
-  const look = new LookMaker().look([device({ name: "wg0", index: 0 }), []]);
-  expect(tracker.observe(look, now)).toEqual([]);
+  const scan = new ScanMaker().scan([device({ name: "wg0", index: 0 }), []]);
+  expect(tracker.observe(scan, now)).toEqual([]);
   const changes = tracker.reconcileDevices(new Set(["wg0", "wg1"]), now);
   expect(changes.map(said)).toEqual(["wg2 removed"]);
 });

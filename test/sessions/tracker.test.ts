@@ -12,16 +12,16 @@ import {
 import { describeEvent, eventOf } from "../../src/events/event.ts";
 import { type Change } from "../../src/sessions/change.ts";
 import { Tracker, type TrackerOptions } from "../../src/sessions/tracker.ts";
-import { ALICE, BOB, device, LookMaker, peer } from "../support/peers.ts";
+import { ALICE, BOB, device, peer, ScanMaker } from "../support/peers.ts";
 
 /** Wall clock at the start of each story. */
 const T0 = Date.UTC(2026, 0, 1);
 const IDLE_MS = 180_000;
 
-/** A gateway that is looked at from time to time. Times are seconds since the start of the story. */
+/** A gateway that is scanned from time to time. Times are seconds since the start of the story. */
 class Story {
   readonly tracker: Tracker;
-  readonly #looks = new LookMaker();
+  readonly #scans = new ScanMaker();
   /** How far the wall clock was set forward. */
   jumpedMs = 0;
 
@@ -36,10 +36,10 @@ class Story {
   }
 
   changes(seconds: number, ...found: (readonly [Device, readonly Peer[]])[]): Change[] {
-    return this.tracker.observe(this.#looks.look(...found), this.instant(seconds));
+    return this.tracker.observe(this.#scans.scan(...found), this.instant(seconds));
   }
 
-  /** What people read after a look at wg0 with these peers. */
+  /** What people read after a scan wg0 with these peers. */
   at(seconds: number, ...peers: Peer[]): string[] {
     return this.changes(seconds, [device(), peers]).map(said);
   }
@@ -73,13 +73,13 @@ describe("a session", () => {
     expect(story.at(400, silent)).toEqual([]);
   });
 
-  test("one look is enough: no second packet and no second look is needed", () => {
+  test("one scan is enough: no second packet and no second scan is needed", () => {
     const story = new Story();
     story.at(0, peer());
     expect(story.at(1, shook(1))).toHaveLength(1);
   });
 
-  test("is told of once, however often it is looked at", () => {
+  test("is told of once, however often it is scanned", () => {
     const story = new Story();
     story.at(0, peer());
     story.at(1, shook(1));
@@ -218,7 +218,7 @@ describe("what is no proof", () => {
     expect(said).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 
-  test("several attempts between two looks are still attempts", () => {
+  test("several attempts between two scans are still attempts", () => {
     const story = new Story();
     story.at(0, peer());
     story.at(1, shook(1));
@@ -226,7 +226,7 @@ describe("what is no proof", () => {
     expect(story.at(181, shook(1, 180 + 5 * 148))).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 
-  test("the attempts of a long time without a look are still attempts", () => {
+  test("the attempts of a long time without a scan are still attempts", () => {
     const roaming = new Story();
     roaming.at(0, peer());
     roaming.at(1, shook(1));
@@ -271,7 +271,7 @@ describe("what is no proof", () => {
     expect(story.at(3, shook(1, 300))).toEqual([]);
   });
 
-  test("an old handshake is none at the first look", () => {
+  test("an old handshake is none at the first scan", () => {
     expect(new Story().at(1000, shook(1000 - REJECT_AFTER_MS / 1000))).toEqual([]);
     expect(new Story().at(1000, shook(1001 - REJECT_AFTER_MS / 1000))).toHaveLength(1);
   });
@@ -385,7 +385,7 @@ describe("what goes away", () => {
     ]);
   });
 
-  test("a device that is deleted and made again between two looks is seen to be another", () => {
+  test("a device that is deleted and made again between two scans is seen to be another", () => {
     const story = new Story();
     story.at(0, peer());
     story.at(1, shook(1));
@@ -477,15 +477,15 @@ describe("start and restart", () => {
 describe("silence", () => {
   const wg1 = device({ name: "wg1", index: 4 });
 
-  test("is nobody's whose device was not looked at", () => {
+  test("is nobody's whose device was not scanned", () => {
     const story = new Story();
     story.changes(0, [device(), [peer()]], [wg1, [peer()]]);
     story.changes(1, [device(), [shook(1)]], [wg1, [shook(1)]]);
-    // As after hours in which nobody could look; what woke us was about wg0.
+    // As after hours in which nobody could scan; what woke us was about wg0.
     const one = { device: device(), changed: [], removed: [] };
     const changes = story.tracker.observe({ devices: [one], removed: [] }, story.instant(9000));
     expect(changes).toMatchObject([{ type: "peer.disconnected", device: "wg0" }]);
-    // It is high time for another look, and if that fails, for the one after it.
+    // It is high time for another scan, and if that fails, for the one after it.
     expect(story.tracker.nextDeadlineMs()).toBe(181_000);
     expect(story.tracker.nextDeadlineMs(9_000_000)).toBeNull();
     const alive = [wg1, [shook(8990, 9000)]] as const;
@@ -628,7 +628,7 @@ describe.each(["now minus age", "the time itself"] as const)(
           for (const next of steps) {
             seconds += next.seconds;
             story.jumpedMs += next.jumpMs;
-            // REKEY_TIMEOUT: handshakes are no closer, but looks may be.
+            // REKEY_TIMEOUT: handshakes are no closer, but scans may be.
             const isNew = next.handshake && (last === null || seconds - last.seconds >= 5);
             if (isNew) last = { seconds, jumpedMs: story.jumpedMs };
             const lastHandshakeMs =
@@ -649,7 +649,7 @@ describe.each(["now minus age", "the time itself"] as const)(
   },
 );
 
-test("whatever the looks, each peer's events alternate and no session is invented", () => {
+test("whatever the scans, each peer's events alternate and no session is invented", () => {
   const step = fc.record({
     waitSeconds: fc.nat(200),
     handshake: fc.boolean(),
@@ -705,7 +705,7 @@ test("whatever the looks, each peer's events alternate and no session is invente
 });
 
 describe("what a session counts", () => {
-  test("begins at the look before it: the response to a known peer is sent within it", () => {
+  test("begins at the scan before it: the response to a known peer is sent within it", () => {
     const story = new Story();
     story.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
     expect(story.changes(5, [device(), [shook(5, 10_180, { txBytes: 5_092 })]])).toMatchObject([
@@ -720,7 +720,7 @@ describe("what a session counts", () => {
     ]);
   });
 
-  test("begins at the look before it, too, for who is back under the keys of another session", () => {
+  test("begins at the scan before it, too, for who is back under the keys of another session", () => {
     const story = new Story({ idleTimeoutMs: () => 20_000 });
     story.at(0, peer());
     story.at(1, shook(1, 180, { txBytes: 92 }));
@@ -739,7 +739,7 @@ describe("what a session counts", () => {
     ]);
   });
 
-  test("is all there is of a peer that was added and connected between two looks", () => {
+  test("is all there is of a peer that was added and connected between two scans", () => {
     const story = new Story();
     const known = peer({ publicKey: BOB, endpoint: null });
     const added = shook(7, 276, { txBytes: 124 });
@@ -755,7 +755,7 @@ describe("what a session counts", () => {
       },
     ]);
     expect(story.at(11, known, added)).toEqual([]);
-    // Its silence counts from its handshake and not from the look that found it.
+    // Its silence counts from its handshake and not from the scan that found it.
     expect(story.tracker.nextDeadlineMs()).toBe(187_000);
     const later = shook(7, 376, { txBytes: 200 });
     expect(story.at(20, known, later)).toEqual([]);

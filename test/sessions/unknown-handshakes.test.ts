@@ -22,7 +22,7 @@ import {
 import { HandClock } from "../support/clock.ts";
 import { readGolden } from "../support/golden.ts";
 import { cookie, data, initiation, ipv4, ipv6, response } from "../support/packets.ts";
-import { ALICE, BOB, device, LookMaker, peer } from "../support/peers.ts";
+import { ALICE, BOB, device, peer, ScanMaker } from "../support/peers.ts";
 
 const WG0 = device({ publicKey: ALICE });
 const WG1 = device({ name: "wg1", index: 4, listenPort: 51821, publicKey: BOB });
@@ -203,10 +203,10 @@ describe("nothing is told of", () => {
 
   test("a peer whose session is over before the next sweep", () => {
     const scene = new Scene();
-    const maker = new LookMaker();
-    scene.unknown.onScan(maker.look([WG0, [peer({ endpoint: "192.0.2.1:1" })]]));
+    const maker = new ScanMaker();
+    scene.unknown.onScan(maker.scan([WG0, [peer({ endpoint: "192.0.2.1:1" })]]));
     scene.seen().connect();
-    scene.unknown.onScan(maker.look([WG0, [peer({ endpoint: "198.51.100.7:40000" })]]));
+    scene.unknown.onScan(maker.scan([WG0, [peer({ endpoint: "198.51.100.7:40000" })]]));
     scene.sessions.clear();
     scene.pass(200_000);
     expect(scene.reports).toEqual([]);
@@ -288,12 +288,12 @@ describe("mac1", () => {
 describe("a peer that the kernel knew", () => {
   const at = (fields: Partial<Peer>) =>
     ({ ...peer({ publicKey: BOB, endpoint: "198.51.100.7:40000" }), ...fields }) as Peer;
-  const afterLook = (before: Partial<Peer>, now: Partial<Peer>, where = WG0) => {
+  const afterScan = (before: Partial<Peer>, now: Partial<Peer>, where = WG0) => {
     const scene = new Scene();
-    const maker = new LookMaker();
-    maker.look([where, [at({ endpoint: null, ...before })]]);
+    const maker = new ScanMaker();
+    maker.scan([where, [at({ endpoint: null, ...before })]]);
     scene.seen().pass(250);
-    scene.unknown.onScan(maker.look([where, [at(now)]]));
+    scene.unknown.onScan(maker.scan([where, [at(now)]]));
     return scene.pass(60_000).reports[0]?.peers.map(({ name }) => name);
   };
 
@@ -310,11 +310,11 @@ describe("a peer that the kernel knew", () => {
       { rxBytes: 148, lastHandshakeMs: 100_003 },
     ],
   ])("%s", (_what, expected, before, now) => {
-    expect(afterLook(before, now)).toEqual(expected);
+    expect(afterScan(before, now)).toEqual(expected);
   });
 
   test("with another device is not named", () => {
-    expect(afterLook({}, { rxBytes: 148 }, WG1)).toEqual([]);
+    expect(afterScan({}, { rxBytes: 148 }, WG1)).toEqual([]);
   });
 });
 

@@ -9,7 +9,7 @@ import { Tracker } from "../../src/sessions/tracker.ts";
 import { StateRecorder } from "../../src/store/state-recorder.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
-import { device, LookMaker, peer } from "../support/peers.ts";
+import { device, peer, ScanMaker } from "../support/peers.ts";
 
 test("a session that ends while many are saved stays ended", async () => {
   const clock = new HandClock();
@@ -21,13 +21,13 @@ test("a session that ends while many are saved stays ended", async () => {
     holdMs: 0,
     announceExisting: true,
   });
-  const looks = new LookMaker();
+  const scans = new ScanMaker();
   const lastHandshakeMs = clock.now().wallMs;
   const peers = Array.from({ length: 300 }, (_, n) =>
     peer({ publicKey: `peer ${n}` as PublicKey, lastHandshakeMs }),
   );
   const observe = (count: number) =>
-    tracker.observe(looks.look([device(), peers.slice(0, count)]), clock.now());
+    tracker.observe(scans.scan([device(), peers.slice(0, count)]), clock.now());
   observe(300);
   clock.advance(60_000);
   history.saveIfDue(tracker);

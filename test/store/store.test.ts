@@ -664,7 +664,7 @@ describe("a clock that was set", () => {
     expect(open).toMatchObject({
       startedAtMs: at(TODAY, 5),
       handshakeAtMs: at(TODAY, 5),
-      lastSignMs: at(TODAY, 7),
+      lastActivityMs: at(TODAY, 7),
     });
     expect(open!.peer).toEqual(session.peer);
     expect(times(store)).toEqual(movedTimes);

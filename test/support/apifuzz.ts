@@ -291,7 +291,7 @@ function wrongRequest(route: Route, all: fc.Arbitrary<FuzzRequest>): fc.Arbitrar
   const own = route.parameters.filter((each) => each.in === "query").map(({ name }) => name);
   const name = fc.constantFrom(...own, ...own, ...own, ...names);
   const place = wild.map((text) => route.path.replaceAll(/\{\w+\}/g, () => text));
-  // Mostly one thing is wrong: of several, only the first that the server looks at would count.
+  // Mostly one thing is wrong: of several, only the first that the server scans would count.
   const mostly = <Value>(usual: Value, weight: number, arbitrary: fc.Arbitrary<Value>) =>
     fc.oneof({ weight, arbitrary: fc.constant(usual) }, arbitrary);
   const oddHeader = fc.oneof(

@@ -54,7 +54,7 @@ function badOrGood(): Answer {
   return { status: 200 };
 }
 
-/** Looks at each request as it comes: signatures grow old. */
+/** Scans each request as it comes: signatures grow old. */
 class Judge {
   readonly #webhook = new Webhook(SECRET);
   readonly #bodies = new Map<string, string>();
@@ -160,9 +160,9 @@ async function crash(kills: number): Promise<Figures> {
     device.isFrozen = true;
     await using wgmon = startWgmon(args, OPTIONS);
     await wgmon.ready;
-    // All that was still to be told is written by the first looks.
-    let looks = 0;
-    await wgmon.waitForLog(({ msg, reason }) => msg === "look" && reason === "tick" && ++looks > 2);
+    // All that was still to be told is written by the first scans.
+    let scans = 0;
+    await wgmon.waitForLog(({ msg, reason }) => msg === "scan" && reason === "tick" && ++scans > 2);
     const stored = storedEvents(join(folder, "state", "wgmon.db"));
     await receiver.waitFor(() => judge.delivered.size >= stored.length).catch(() => {});
     await wgmon.stop();

@@ -9,7 +9,7 @@ import { $ } from "bun";
 
 const FOLDER = "/var/run/wireguard";
 const PEERS = 40;
-/** Of them, how many do something between two looks. */
+/** Of them, how many do something between two scans. */
 const ACTIVE = 12;
 
 export class FakeDevice implements AsyncDisposable {

@@ -35,7 +35,7 @@ const PEOPLE = [
 /** As it is on some afternoon. */
 export async function office({ hostile = false } = {}): Promise<FakeSource> {
   const source = await FakeSource.make();
-  // So that there is a day to look back to.
+  // So that there is a day to scan back to.
   source.clock.advance(24 * 60 * MINUTE_MS + 200 * MINUTE_MS);
   const names: readonly string[] = hostile ? HOSTILE : PEOPLE;
   const peers = [...names, null].map((name, n): Peer => {

@@ -41,13 +41,13 @@ export function device(fields: Partial<Device> = {}): Device {
 }
 
 /**
- * Makes looks as the kernel side makes them: it remembers each device's peers and tells what changed.
+ * Makes scans as the kernel side makes them: it remembers each device's peers and tells what changed.
  */
-export class LookMaker {
+export class ScanMaker {
   readonly #devices = new Map<string, { device: Device; peers: Map<PublicKey, Peer> }>();
 
-  /** A look at the devices with the peers that they have now; devices that are not named are gone. */
-  look(...found: readonly (readonly [Device, readonly Peer[]])[]): Scan {
+  /** A scan the devices with the peers that they have now; devices that are not named are gone. */
+  scan(...found: readonly (readonly [Device, readonly Peer[]])[]): Scan {
     const removed: Device[] = [];
     for (const [name, before] of this.#devices) {
       const now = found.find(([each]) => each.name === name)?.[0];

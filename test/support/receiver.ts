@@ -58,7 +58,7 @@ export class Receiver {
     return `http://${this.#hostname}:${this.#server.port}${path}`;
   }
 
-  /** Resolves once `predicate` holds; looks at each arrival and never in between. */
+  /** Resolves once `predicate` holds; scans each arrival and never in between. */
   async waitFor(predicate: Waiter["predicate"], timeoutMs = REPORT_MS): Promise<void> {
     if (predicate(this.requests)) return;
     const { promise, resolve, reject } = Promise.withResolvers<void>();

@@ -7,7 +7,7 @@
 import { type RulesRequest, runRules } from "../../src/cli/rules.ts";
 import { FirewallManager } from "../../src/firewall/firewall-manager.ts";
 import { HandClock } from "./clock.ts";
-import { fakeLook } from "./looks.ts";
+import { fakeScan } from "./scans.ts";
 import { until } from "./until.ts";
 
 export interface Step {
@@ -20,7 +20,7 @@ export interface Step {
   readonly othersAreUntouched: boolean;
 }
 
-/** What counts, counts the start of a connection only: nothing moves it while we look. */
+/** What counts, counts the start of a connection only: nothing moves it while we scan. */
 const FOREIGN = `
 table inet filter {
   counter began { }
@@ -101,7 +101,7 @@ if (import.meta.main) {
     steps.push({ step: name, ports, said, othersAreUntouched: others === before.others });
   }
   async function run(action: RulesRequest["action"], ports: number[], group = 1): Promise<void> {
-    const devices = { scan: async () => fakeLook(...ports) };
+    const devices = { scan: async () => fakeScan(...ports) };
     const say = (text: string) => void said.push(text);
     const options = { devices, print: say, complain: say };
     const exitCode = await runRules({ action, devices: [], group }, options);

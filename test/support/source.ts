@@ -27,7 +27,7 @@ export class FakeSource implements ReadModel {
   readonly speeds = new Map<PublicKey, Rates>();
   targetStates: TargetState[] = [];
   inForce = viewSettings(run([]).settings, []);
-  looks = 0;
+  scans = 0;
   wakeUpState: WakeUpState = {
     monitor: "bpf",
     group: null,
@@ -36,7 +36,7 @@ export class FakeSource implements ReadModel {
     problem: null,
   };
   scan = (): Promise<ScanReport> => {
-    this.looks++;
+    this.scans++;
     return Promise.resolve({ tookMs: 1.5, problems: [] });
   };
   readonly #sessions = new Map<string, Session>();
@@ -77,7 +77,7 @@ export class FakeSource implements ReadModel {
   }
 
   peers(device: string): Iterable<Peer> {
-    if (this.unreadable.has(device)) throw new SystemError(`look at ${device}`, "EMFILE");
+    if (this.unreadable.has(device)) throw new SystemError(`scan ${device}`, "EMFILE");
     return this.found.get(device)?.peers ?? [];
   }
 

@@ -68,7 +68,7 @@ mount --bind / $root/host
 
 /**
  * no_timer_check: at its start the guest counts interrupts of the timer against a loop, and panics on a
- * busy machine, which lets it wait for them. Most others spare the guest work that no test looks at.
+ * busy machine, which lets it wait for them. Most others spare the guest work that no test scans.
  */
 const KERNEL_OPTIONS =
   "console=ttyS0 quiet panic=-1 mitigations=off nokaslr audit=0 apparmor=0 " +

@@ -67,14 +67,14 @@ export class Watcher implements AsyncDisposable {
     await this.#logged(({ msg }) => String(msg).includes(message), count);
   }
 
-  /** How many looks there were so far, and for what reason. */
-  looks(reason: string): number {
-    return this.wgmon.log.filter((line) => isLook(line, reason)).length;
+  /** How many scans there were so far, and for what reason. */
+  scans(reason: string): number {
+    return this.wgmon.log.filter((line) => isScan(line, reason)).length;
   }
 
   /** Waits until there were `count` looks for the reason since the start. */
-  async lookedFor(reason: string, count = 1): Promise<void> {
-    await this.#logged((line) => isLook(line, reason), count);
+  async scannedFor(reason: string, count = 1): Promise<void> {
+    await this.#logged((line) => isScan(line, reason), count);
   }
 
   async #logged(fits: (line: LogLine) => boolean, count: number): Promise<void> {
@@ -97,8 +97,8 @@ export class Watcher implements AsyncDisposable {
   }
 }
 
-function isLook(line: LogLine, reason: string): boolean {
-  return line.msg === "look" && line["reason"] === reason;
+function isScan(line: LogLine, reason: string): boolean {
+  return line.msg === "scan" && line["reason"] === reason;
 }
 
 /** Processor time of the process so far, in steps of 10 ms. */

@@ -69,7 +69,7 @@ function refusalOf(path: string): string | null {
   } catch (error) {
     const { code } = error as { code?: unknown };
     if (code === "ENOENT" || code === "ENOTDIR") return "does not exist";
-    return code === "EACCES" ? "may not be executed" : `cannot be looked at: ${String(code)}`;
+    return code === "EACCES" ? "may not be executed" : `cannot be inspected: ${String(code)}`;
   }
 }
 

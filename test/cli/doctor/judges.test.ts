@@ -220,7 +220,7 @@ test("devices", () => {
     [scene({ ...wg0, hasKey: false }), "problem: wg0 has no private key"],
     [scene({ ...wg0, hasKey: null }), "ok: "],
     [scene(), "warning: there is no WireGuard device"],
-    [{ devices: [], problems: ["look at wg0: EPERM"] }, "problem: look at wg0: EPERM"],
+    [{ devices: [], problems: ["scan wg0: EPERM"] }, "problem: scan wg0: EPERM"],
   ]);
   expect(judgeDevices(scene(wg0), ["wg0", "wg7"])).toMatchObject([
     { verdict: "ok" },
