@@ -147,7 +147,7 @@ async function run(
   if (pendingReloads.length > 0) reload(app, log, notifier);
   await warnOfSecrets(files, settings, log);
   // Loaded last, because nothing depends on it.
-  const [{ HttpServer }, { DaemonReadModel: DaemonReadModel }, { keepSmall }] = await Promise.all([
+  const [{ HttpServer }, { DaemonReadModel }, { keepSmall }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/daemon-read-model.ts"),
     import("./platform/memory.ts"),
@@ -168,7 +168,7 @@ async function run(
 /** Returns null if wgmon does not manage the firewall rules. */
 async function managedRules({ manageRules, group }: Settings, { wakeUp }: Inputs, log: Log) {
   if (!manageRules || wakeUp.monitor !== "nflog") return null;
-  const { FirewallManager: FirewallManager } = await import("./firewall/firewall-manager.ts");
+  const { FirewallManager } = await import("./firewall/firewall-manager.ts");
   return new FirewallManager({ group, clock: systemClock, log });
 }
 
