@@ -67,7 +67,7 @@ describe("the documentation's text", () => {
     });
     expect(command).toMatchObject({
       type: "run",
-      notes: [],
+      warnings: [],
       settings: {
         devices: ["wg0", "wg1"],
         targets: [{ destination: { formatName: "json" } }, { destination: { formatName: "form" } }],
