@@ -139,7 +139,7 @@ async function run(
     log,
     inputs,
     store,
-    rules: await managedRules(settings, inputs, log),
+    firewall: await firewallManagerOf(settings, inputs, log),
     makeTargets: ({ targets }) => makeTargets(targets, { version, clock, keyOf }),
   });
   app.start();
@@ -155,7 +155,7 @@ async function run(
   const running = app;
   http = await HttpServer.start({
     loadPage,
-    source: new DaemonReadModel(version, running.parts),
+    source: new DaemonReadModel(version, running.stages),
     settings: () => running.settings,
     runtimeDir,
     refusal: claims.socket,
@@ -166,7 +166,7 @@ async function run(
 }
 
 /** Returns null if wgmon does not manage the firewall rules. */
-async function managedRules({ manageRules, group }: Settings, { wakeUp }: Inputs, log: Log) {
+async function firewallManagerOf({ manageRules, group }: Settings, { wakeUp }: Inputs, log: Log) {
   if (!manageRules || wakeUp.monitor !== "nflog") return null;
   const { FirewallManager } = await import("./firewall/firewall-manager.ts");
   return new FirewallManager({ group, clock: systemClock, log });
@@ -192,14 +192,14 @@ async function notifierOf(env: NodeJS.ProcessEnv, log: Log): Promise<Notifier | 
   return new Notifier({ env, clock: systemClock, log });
 }
 
-function publishStatus(notifier: Notifier, { parts }: App): void {
-  const tell = () =>
+function publishStatus(notifier: Notifier, { stages: { inputs, tracker, reporter } }: App): void {
+  const publish = () =>
     notifier.publishStatus({
-      devices: parts.devices.lastScanned.map(({ name }) => name),
-      connected: parts.tracker.connected,
+      devices: inputs.devices.lastScanned.map(({ name }) => name),
+      connected: tracker.connected,
     });
-  parts.subscribe(tell);
-  tell();
+  reporter.subscribe(publish);
+  publish();
 }
 
 /** Warns of files with secrets that other users can read. */

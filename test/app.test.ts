@@ -18,7 +18,7 @@ import { exposition } from "../src/http/metrics.ts";
 import { viewPeer, viewSession, viewStatus } from "../src/http/view.ts";
 import type { ScanResult } from "../src/kernel/devices.ts";
 import type { Fields } from "../src/platform/log.ts";
-import type { Inputs } from "../src/scan/inputs.ts";
+import type { InputHandler, Inputs } from "../src/scan/inputs.ts";
 import { type EventQuery, type SessionQuery, Store } from "../src/store/store.ts";
 import { HandClock } from "./support/clock.ts";
 import { ipv4, response } from "./support/packets.ts";
@@ -31,6 +31,8 @@ let folder: string;
 let clock: HandClock;
 let startMs: number;
 let scanMaker: ScanMaker;
+/** Receives what the inputs capture. */
+let handler: InputHandler;
 let app: App | null = null;
 let sent: Message[];
 let logged: { message: string; fields: Fields }[];
@@ -139,7 +141,9 @@ async function start(
     wakeUp: { monitor, reason: null },
     checkWakeUp: () => Promise.resolve([]),
     firstScan: found(),
-    start() {},
+    start(given: InputHandler) {
+      handler = given;
+    },
     close() {},
   } as unknown as Inputs;
   const target: Target = {
@@ -160,7 +164,7 @@ async function start(
     log: { debug: log, info: say, warn, error: say },
     inputs,
     store,
-    rules,
+    firewall: rules,
     makeTargets: () => [target],
   });
   app.start();
@@ -307,8 +311,8 @@ test.each([
   ["packets to its port", WG0.listenPort, false],
 ])("a peer that only a safety scan finds is hinted at after %s", async (_, heard, isHinted) => {
   const carol = `${"C".repeat(42)}I=` as PublicKey;
-  const running = await start(`tick = "1h"\nreconcile = "60s"`, null, "nflog");
-  if (heard !== null) running.packetReceived(ipv4(response(), { destinationPort: heard }));
+  await start(`tick = "1h"\nreconcile = "60s"`, null, "nflog");
+  if (heard !== null) handler.packetReceived(ipv4(response(), { destinationPort: heard }));
   await pass(30_000, 50);
   scan = () => {
     const lastHandshakeMs = clock.now().wallMs;
@@ -369,18 +373,18 @@ test.each<[Monitor, string, number]>([
 );
 
 test("what loses packets is said once as long as it goes on, and each time that it comes back", async () => {
-  const running = await start("");
+  await start("");
   const said = () => logged.splice(0).map(({ message: text }) => text);
   said();
   for (let attempt = 0; attempt < 20; attempt++) {
-    running.packetsLost("the group reports EMFILE");
+    handler.packetsLost("the group reports EMFILE");
     await pass(250, 250);
   }
   expect(said()).toEqual(["the group reports EMFILE; scanning all devices"]);
-  running.packetsLost("eth0 went down");
-  running.packetsLost("the group reports EMFILE");
+  handler.packetsLost("eth0 went down");
+  handler.packetsLost("the group reports EMFILE");
   await pass(1000, 1000);
-  running.packetsLost("the group reports EMFILE");
+  handler.packetsLost("the group reports EMFILE");
   expect(said()).toEqual([
     "eth0 went down; scanning all devices",
     "the group reports EMFILE; scanning all devices",
@@ -389,11 +393,11 @@ test("what loses packets is said once as long as it goes on, and each time that 
 });
 
 test("a flood is worth a warning when it lasts, and a line when it is over; a crowd of peers is not", async () => {
-  const running = await start("");
+  await start("");
   const lines = () => logged.splice(0).filter(({ message: text }) => text.includes("flood"));
   /** More than are read. */
   const crowd = () => {
-    for (let n = 0; n < 200; n++) running.packetReceived(ipv4(response()));
+    for (let n = 0; n < 200; n++) handler.packetReceived(ipv4(response()));
   };
   for (let again = 0; again < 3; again++) {
     crowd();
@@ -417,7 +421,7 @@ test("handshake.unknown is counted by a sample, and by what wakes wgmon where th
   sampled = null;
   const running = await start(`report_unknown = true`);
   await settled();
-  running.packetReceived(tries);
+  handler.packetReceived(tries);
   await pass(120_000, 1000);
   expect(attempts()).toHaveLength(1);
   expect(warned).toContain(
@@ -427,9 +431,9 @@ test("handshake.unknown is counted by a sample, and by what wakes wgmon where th
   app = null;
 
   sampled = () => {};
-  const again = await start(`report_unknown = true`);
+  await start(`report_unknown = true`);
   await settled();
-  again.packetReceived(tries);
+  handler.packetReceived(tries);
   await pass(120_000, 1000);
   expect(attempts()).toHaveLength(1);
   sampled(tries);
@@ -483,8 +487,8 @@ for (const [what, bootMs, stepMs] of [
     verdict = { type: "retry", reason: "503", afterMs: null };
     const running = await start(`tick = "1s"\nidle_timeout = "200s"\nreconcile = 0\nkeep = "2d"`);
     await pass(60_000, 1000);
-    const source = new DaemonReadModel("1.2.3", running.parts);
-    const before = running.parts.store.events(oldest).length;
+    const source = new DaemonReadModel("1.2.3", running.stages);
+    const before = running.stages.store.events(oldest).length;
     clock.jump(stepMs);
     // The first request after the step, before any scan.
     source.readClock();
@@ -511,7 +515,7 @@ for (const [what, bootMs, stepMs] of [
     const ended = source.store.sessions({ ...openSessions, isOpen: false });
     expect(ended.map(({ durationMs }) => durationMs)).toEqual([0, 0]);
     expect(ended.map(({ startedAtMs }) => startedAtMs)).toEqual([nowMs - 61_000, nowMs - 61_000]);
-    expect(running.parts.store.events(oldest)).toHaveLength(before + 2);
+    expect(running.stages.store.events(oldest)).toHaveLength(before + 2);
   });
 }
 
@@ -537,11 +541,11 @@ test("a clock that is set while wgmon is stopped changes no duration either", as
     "the clock was set forward by 20785d 23h; earlier times were adjusted",
   ]);
   await pass(30_000, 1000);
-  const source = new DaemonReadModel("1.2.3", running.parts);
+  const source = new DaemonReadModel("1.2.3", running.stages);
   const rows = source.store.sessions(openSessions);
   expect(rows.map((row) => viewSession(source, row).durationMs)).toEqual([61_000, 61_000]);
   const metrics = metricsOf(source);
   expect(metrics).toContain(`wgmon_outbox_oldest_age_seconds{target="target"} 60\n`);
-  const told = running.parts.store.events(oldest).map(({ event }) => event.type);
+  const told = running.stages.store.events(oldest).map(({ event }) => event.type);
   expect(told.filter((type) => type === "peer.connected")).toHaveLength(2);
 });

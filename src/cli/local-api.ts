@@ -56,31 +56,25 @@ export class LocalApi implements ApiReader, Disposable {
     names.setDevices(devices.lastScanned.map(({ name }) => name));
 
     const source = new DaemonReadModel(version, {
-      clock,
+      clock: {
+        now: () => clock.now(),
+        after: (delayMs, run) => clock.after(delayMs, run),
+        current: (atMs) => atMs,
+      },
       store,
-      counters: new Metrics(),
+      metrics: new Metrics(),
       rates: new RateTracker(),
       tracker,
-      devices,
       outbox: { states: [] },
-      startedAtMs: () => clock.now().wallMs,
       // The store is only read. Times in it are adjusted at the start of the daemon.
-      readClock() {},
-      byCurrentClock: (atMs) => atMs,
-      host: () => settings.host,
+      clockSteps: { startedAtMs: clock.now().wallMs, read() {} },
       // There is only one scan; no further scan is triggered.
-      wakeUp: () => ({
-        monitor: "poll",
-        group: null,
-        interface: null,
-        reason: null,
-        problem: null,
-      }),
+      inputs: { devices, wakeUp: { monitor: "poll", reason: null } },
+      wakeUpWatch: { problem: null },
+      scanLoop: { errors: [], scanAll: () => Promise.resolve() },
+      names,
+      reporter: { subscribe: () => () => {} },
       settings: () => settings,
-      nameOf: (key, device) => names.nameOf(key, device),
-      tagsOf: (key) => peers.get(key)?.tags ?? [],
-      subscribe: () => () => {},
-      scan: () => Promise.resolve([]),
     });
     const { problems } = scan;
     return new LocalApi(makeApi(source), {

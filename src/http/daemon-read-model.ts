@@ -1,7 +1,8 @@
-/** The source of the HTTP API and the page in the running program: read access to the parts of app.ts. */
+/** The source of the HTTP API and the page in the running program: read access to the stages of app.ts. */
 
 import type { Clock } from "../base/clock.ts";
 import { isUnreadable } from "../base/errors.ts";
+import type { WallClock } from "../base/wall-clock.ts";
 import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
 import type { Devices } from "../kernel/devices.ts";
@@ -15,75 +16,90 @@ import { type SettingsView, viewSettings } from "./settings-view.ts";
 /** How long a list of peers is reused: one response may need it several times. */
 const LIST_MS = 500;
 
-export interface Parts {
-  readonly clock: Clock;
+/** `current` converts a time that the kernel recorded to the present wall clock. */
+type StageClock = Clock & Pick<WallClock, "current">;
+
+/** The stages of the running program, as far as the API reads them: app.ts. */
+export interface Stages {
+  readonly clock: StageClock;
+  readonly clockSteps: { readonly startedAtMs: number; read(): void };
   readonly store: Store;
-  readonly counters: Metrics;
+  readonly metrics: Metrics;
   readonly rates: RateTracker;
   readonly tracker: Pick<Tracker, "session" | "sessions" | "connected">;
-  readonly devices: Pick<Devices, "lastScanned" | "count" | "peers" | "asksAnew">;
+  readonly inputs: {
+    readonly devices: Pick<Devices, "lastScanned" | "count" | "peers" | "asksAnew">;
+    readonly wakeUp: Pick<WakeUpState, "monitor" | "reason">;
+  };
+  readonly wakeUpWatch: Pick<WakeUpState, "problem">;
   readonly outbox: { readonly states: readonly TargetState[] };
-  startedAtMs(): number;
-  readClock(): void;
-  /** Converts a time that the kernel recorded to the present wall clock. */
-  byCurrentClock(atMs: number): number;
-  host(): string;
-  wakeUp(): WakeUpState;
+  readonly names: { nameOf(publicKey: PublicKey, device: string): string | null };
+  readonly reporter: {
+    subscribe(listener: (events: readonly StoredEvent[]) => void): () => void;
+  };
+  readonly scanLoop: {
+    /** Errors of the last scan. */
+    readonly errors: readonly Error[];
+    scanAll(reason: "request"): Promise<unknown>;
+  };
   settings(): Settings;
-  nameOf(publicKey: PublicKey, device: string): string | null;
-  tagsOf(publicKey: PublicKey): readonly string[];
-  subscribe(listener: (placed: readonly StoredEvent[]) => void): () => void;
-  /** Scans all devices; resolves to the errors of those that could not be read. */
-  scan(): Promise<readonly Error[]>;
 }
 
 export class DaemonReadModel implements ReadModel {
   readonly version: string;
-  readonly clock: Clock;
+  readonly clock: StageClock;
   readonly store: Store;
   readonly counters: Metrics;
-  readonly #parts: Parts;
+  readonly #stages: Stages;
   readonly #lists = new Map<string, readonly Peer[]>();
 
-  constructor(version: string, parts: Parts) {
+  constructor(version: string, stages: Stages) {
     this.version = version;
-    this.clock = parts.clock;
-    this.store = parts.store;
-    this.counters = parts.counters;
-    this.#parts = parts;
+    this.clock = stages.clock;
+    this.store = stages.store;
+    this.counters = stages.metrics;
+    this.#stages = stages;
   }
 
   get startedAtMs(): number {
-    return this.#parts.startedAtMs();
+    return this.#stages.clockSteps.startedAtMs;
   }
 
   readClock(): void {
-    this.#parts.readClock();
+    this.#stages.clockSteps.read();
   }
 
   host(): string {
-    return this.#parts.host();
+    return this.#stages.settings().host;
   }
 
   wakeUp(): WakeUpState {
-    return this.#parts.wakeUp();
+    const { monitor, reason } = this.#stages.inputs.wakeUp;
+    const { group, captureInterface } = this.#stages.settings();
+    return {
+      monitor,
+      group: monitor === "nflog" ? group : null,
+      interface: monitor === "bpf" ? captureInterface : null,
+      reason,
+      problem: this.#stages.wakeUpWatch.problem,
+    };
   }
 
   settings(): SettingsView {
     const labels = this.targets().map(({ label }) => label);
-    return viewSettings(this.#parts.settings(), labels);
+    return viewSettings(this.#stages.settings(), labels);
   }
 
   devices(): readonly Device[] {
-    return this.#parts.devices.lastScanned;
+    return this.#stages.inputs.devices.lastScanned;
   }
 
   counts(device: string): { peers: number; connected: number } {
     let connected = 0;
-    for (const session of this.#parts.tracker.sessions) {
+    for (const session of this.#stages.tracker.sessions) {
       if (session.device === device) connected++;
     }
-    return { peers: this.#parts.devices.count(device), connected };
+    return { peers: this.#stages.inputs.devices.count(device), connected };
   }
 
   /**
@@ -97,56 +113,58 @@ export class DaemonReadModel implements ReadModel {
     if (listed !== undefined) return listed;
     let peers: readonly Peer[];
     try {
-      peers = this.#parts.devices.peers(device).map((peer) => this.#byCurrentClock(peer));
+      peers = this.#stages.inputs.devices.peers(device).map((peer) => this.#byCurrentClock(peer));
     } catch (error) {
       // The next scan meets the same error and logs it.
       if (isUnreadable(error)) this.counters.scanErrors++;
       throw error;
     }
     this.#lists.set(device, peers);
-    if (this.#parts.devices.asksAnew(device)) {
+    if (this.#stages.inputs.devices.asksAnew(device)) {
       const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);
-      this.#parts.rates.record(device, connected, this.clock.now().monotonicMs);
+      this.#stages.rates.record(device, connected, this.clock.now().monotonicMs);
     }
-    this.#parts.clock.after(LIST_MS, () => void this.#lists.delete(device));
+    this.clock.after(LIST_MS, () => void this.#lists.delete(device));
     return peers;
   }
 
   #byCurrentClock(peer: Peer): Peer {
     if (peer.lastHandshakeMs === null) return peer;
-    const lastHandshakeMs = this.#parts.byCurrentClock(peer.lastHandshakeMs);
+    const lastHandshakeMs = this.clock.current(peer.lastHandshakeMs);
     return lastHandshakeMs === peer.lastHandshakeMs ? peer : { ...peer, lastHandshakeMs };
   }
 
   session(device: string, publicKey: PublicKey): Session | null {
-    return this.#parts.tracker.session(device, publicKey);
+    return this.#stages.tracker.session(device, publicKey);
   }
 
   rates(device: string, publicKey: PublicKey): Rates | null {
-    return this.#parts.rates.of(device, publicKey, this.clock.now().monotonicMs);
+    return this.#stages.rates.of(device, publicKey, this.clock.now().monotonicMs);
   }
 
   nameOf(publicKey: PublicKey, device: string): string | null {
-    return this.#parts.nameOf(publicKey, device);
+    return this.#stages.names.nameOf(publicKey, device);
   }
 
   tagsOf(publicKey: PublicKey): readonly string[] {
-    return this.#parts.tagsOf(publicKey);
+    return this.#stages.settings().peers.get(publicKey)?.tags ?? [];
   }
 
   targets(): readonly TargetState[] {
-    return this.#parts.outbox.states;
+    return this.#stages.outbox.states;
   }
 
-  subscribe(listener: (placed: readonly StoredEvent[]) => void): () => void {
-    return this.#parts.subscribe(listener);
+  subscribe(listener: (events: readonly StoredEvent[]) => void): () => void {
+    return this.#stages.reporter.subscribe(listener);
   }
 
   async scan(): Promise<ScanReport> {
     const startMs = this.clock.now().monotonicMs;
-    const problems = await this.#parts.scan();
+    const { scanLoop } = this.#stages;
+    await scanLoop.scanAll("request");
+    const { errors } = scanLoop;
     this.#lists.clear();
     const tookMs = this.clock.now().monotonicMs - startMs;
-    return { tookMs, problems: problems.map(({ message }) => message) };
+    return { tookMs, problems: errors.map(({ message }) => message) };
   }
 }

@@ -40,6 +40,11 @@ export interface Link {
   readonly kind: string | null;
 }
 
+/** Whether the link is a device of WireGuard, in the kernel or, as kind tun, of a userspace program. */
+export function mayBeWireguard({ kind }: Link): boolean {
+  return kind === WG_GENL_NAME || kind === "tun";
+}
+
 export interface LinkEvent {
   readonly type: "new" | "removed";
   readonly link: Link;

@@ -45,6 +45,20 @@ export class RateTracker {
     this.#readings.set(device, [...kept.slice(-1), { atMs, peers: counters, index: null }]);
   }
 
+  /** Adds a reading of each device's connected peers. */
+  recordAll(
+    sessions: Iterable<{ readonly device: string; readonly peer: TransferCounters }>,
+    atMs: number,
+  ): void {
+    for (const [device, ofDevice] of Map.groupBy(sessions, (each) => each.device)) {
+      this.record(
+        device,
+        ofDevice.map(({ peer }) => peer),
+        atMs,
+      );
+    }
+  }
+
   /** Rates between the last two readings; null if the peer is missing in one of them or they are too old. */
   of(device: string, publicKey: string, nowMs: number): Rates | null {
     const [first, last] = this.#readings.get(device) ?? [];

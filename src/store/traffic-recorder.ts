@@ -20,6 +20,13 @@ interface Counted extends Baseline {
   readonly publicKey: string;
 }
 
+/** The part of a `peer.disconnected` that is needed here. */
+interface Ended {
+  readonly device: string;
+  readonly peer: { readonly publicKey: string };
+  readonly session: Baseline;
+}
+
 export class TrafficRecorder {
   readonly #store: Pick<Store, "addTraffic">;
   readonly #clock: Clock;
@@ -84,10 +91,11 @@ export class TrafficRecorder {
   }
 
   /** Adds the last growth of an ended session. */
-  ended(session: Counted): void {
-    const key = `${session.device} ${session.publicKey}`;
+  ended({ device, peer, session }: Ended): void {
+    const { publicKey } = peer;
+    const key = `${device} ${publicKey}`;
     // All peers of a device may end at once, so do not write for each.
-    this.#pending.push(...growth(session, this.#written.get(key)));
+    this.#pending.push(...growth({ ...session, device, publicKey }, this.#written.get(key)));
     this.#written.delete(key);
   }
 

@@ -83,7 +83,7 @@ describe("the documentation's text", () => {
 
   test("its source tree is the tree", () => {
     const named = [
-      ...readPage("docs/architecture.md").matchAll(
+      ...readPage("docs/source-tree.md").matchAll(
         /^((?:src|deploy|test)\/\S+\.(?:m?ts|tsx|js|css)|build\.ts)\s/gm,
       ),
     ].map(([, file]) => file!);

@@ -61,7 +61,11 @@ test("a session that ends is written to its end, and the next one begins at noth
   clock.advance(SLOT_MS);
   traffic.flushIfDue([session(500)]);
   const atMs = startMs + SLOT_MS;
-  traffic.ended({ device: "wg0", publicKey: ALICE, startedAtMs: 1000, rxBytes: 650, txBytes: 0 });
+  traffic.ended({
+    device: "wg0",
+    peer: { publicKey: ALICE },
+    session: { startedAtMs: 1000, rxBytes: 650, txBytes: 0 },
+  });
   clock.advance(SLOT_MS);
   traffic.flushIfDue([session(90, { startedAtMs: 2000 })]);
   expect(rows.slice(1)).toEqual([

@@ -1,0 +1,96 @@
+/**
+ * Reports changes: makes the events, stores them, and only then passes them to the targets, to listeners (the API's event
+ * stream and the page) and to the log.
+ */
+
+import { type Device, type PublicKey, shortKey } from "../base/wireguard.ts";
+import type { Event } from "../events/event-schema.ts";
+import { describeEvent, eventOf, logFields } from "../events/event.ts";
+import type { Log } from "../platform/log.ts";
+import type { Change } from "../sessions/change.ts";
+import type { Tracker } from "../sessions/tracker.ts";
+import type { Metrics } from "../stats/counters.ts";
+import type { ReportedEvent, StateRecorder } from "../store/state-recorder.ts";
+import type { StoredEvent } from "../store/store.ts";
+import type { Outbox } from "./outbox.ts";
+
+/** The settings that decide what an event says, and whether targets receive it. */
+interface ReporterSettings {
+  readonly host: string;
+  readonly peers: ReadonlyMap<
+    PublicKey,
+    { readonly tags: readonly string[]; readonly mute: boolean }
+  >;
+}
+
+interface Options {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly recorder: StateRecorder;
+  readonly tracker: Tracker;
+  readonly outbox: Outbox;
+  readonly settings: () => ReporterSettings;
+  readonly nameOf: (publicKey: PublicKey, device: string) => string | null;
+}
+
+type Listener = (events: readonly StoredEvent[]) => void;
+
+export class Reporter {
+  readonly #options: Options;
+  readonly #listeners = new Set<Listener>();
+
+  constructor(options: Options) {
+    this.#options = options;
+  }
+
+  /** Returns a function that ends the subscription. */
+  subscribe(listener: Listener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** @param devices all existing devices; null: unchanged. */
+  report(changes: readonly Change[], devices: readonly Device[] | null): void {
+    const { log, metrics, outbox, recorder, tracker } = this.#options;
+    const reported: ReportedEvent[] = changes.map((change) => {
+      const event = this.#eventOf(change);
+      return { change, event, targets: this.#isMute(change) ? [] : outbox.keysFor(event) };
+    });
+    const seqs = recorder.record(reported, tracker, devices);
+    const stored = reported.map((each, index) => ({ ...each, seq: seqs[index]! }));
+    outbox.added(stored);
+    for (const listener of this.#listeners) listener(stored);
+    for (const { event, change } of reported) {
+      // The fields contain the full key.
+      log.info(describeEvent(event, undefined, shortKey), logFields(event));
+      metrics.events.add([change.type]);
+      if (change.type === "peer.disconnected") {
+        metrics.sessionSeconds.observe(change.durationMs / 1000);
+      }
+    }
+  }
+
+  /** An event that is never reported, for trying what handles events. */
+  sampleEvent(): Event {
+    return this.#eventOf({ type: "device.added", atMs: 0, device: "", listenPort: 0 });
+  }
+
+  #eventOf(change: Change): Event {
+    const { settings, nameOf } = this.#options;
+    const { host, peers } = settings();
+    const id = `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
+    if (!("peer" in change)) return eventOf(change, { id, host, name: null });
+    const { publicKey } = change.peer;
+    const name = nameOf(publicKey, change.device);
+    return eventOf(change, { id, host, name, tags: peers.get(publicKey)?.tags ?? [] });
+  }
+
+  /** Whether the event is withheld from targets because all its peers are mute. */
+  #isMute(change: Change): boolean {
+    const { peers } = this.#options.settings();
+    const isMutePeer = ({ publicKey }: { readonly publicKey: PublicKey }) =>
+      peers.get(publicKey)?.mute === true;
+    if ("peer" in change) return isMutePeer(change.peer);
+    return "peers" in change && change.peers.length > 0 && change.peers.every(isMutePeer);
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * Takes in what the inputs deliver: received and sent packets go to the handshake watch, link changes to the scan loop,
+ * losses to both.
+ */
+
+import type { Clock } from "../base/clock.ts";
+import { isUnreadable } from "../base/errors.ts";
+import { CaptureHealth } from "../capture/capture-health.ts";
+import type { CapturedDatagram } from "../capture/packet.ts";
+import { UnknownSampler } from "../capture/unknown-sampler.ts";
+import { type LinkEvent, mayBeWireguard, parseLinkEvents } from "../kernel/links.ts";
+import { bytesOf } from "../kernel/netlink.ts";
+import type { Log } from "../platform/log.ts";
+import type { Metrics } from "../stats/counters.ts";
+import type { HandshakeWatchOptions } from "./handshake-watch.ts";
+import type { InputHandler, Inputs } from "./inputs.ts";
+import type { ScanLoop } from "./scan-loop.ts";
+import { WatchDriver } from "./watch-driver.ts";
+
+interface Options extends HandshakeWatchOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly inputs: Inputs;
+  readonly scanLoop: Pick<ScanLoop, "scanAll" | "scanPorts" | "linkChanged">;
+  /** A WireGuard message to this port has woken wgmon. */
+  readonly onHeard: (port: number) => void;
+  /** Whether handshake.unknown is enabled. */
+  readonly countsUnknown: () => boolean;
+  /** A message that handshake.unknown counts. */
+  readonly onUnknown: (datagram: CapturedDatagram) => void;
+}
+
+export class PacketIntake implements InputHandler {
+  readonly #options: Options;
+  readonly #health: CaptureHealth;
+  readonly #watch: WatchDriver;
+  readonly #sampler: UnknownSampler;
+
+  constructor(options: Options) {
+    const { clock, log, metrics, inputs, scanLoop, countsUnknown, onUnknown } = options;
+    this.#options = options;
+    const health = new CaptureHealth({ clock, log, metrics });
+    this.#health = health;
+    this.#watch = new WatchDriver({
+      clock,
+      select: (indexes) => this.#attempt(() => inputs.capture.select(indexes)),
+      openSentTap: () => this.#openSentTap(),
+      scan: (ports) => scanLoop.scanPorts(ports),
+      onGuarded: (isGuarded) => health.guardedModeChanged(isGuarded),
+      onFlooded: (isFlooded) => health.floodChanged(isFlooded),
+      handshakeAtMs: (address, port, listenPort) =>
+        options.handshakeAtMs(address, port, listenPort),
+    });
+    this.#sampler = new UnknownSampler({
+      log,
+      isEnabled: countsUnknown,
+      open: (onPacket) => inputs.openSample(onPacket),
+      onPacket(bytes) {
+        const datagram = health.parse(bytes, "received");
+        if (datagram !== null) onUnknown(datagram);
+      },
+    });
+  }
+
+  packetReceived(bytes: Uint8Array): void {
+    const { metrics, onHeard, countsUnknown, onUnknown } = this.#options;
+    metrics.packets++;
+    const datagram = this.#health.parse(bytes, "received");
+    this.#watch.onReceived(datagram);
+    if (datagram === null) return;
+    onHeard(datagram.destinationPort);
+    if (countsUnknown() && !this.#sampler.isOpen) onUnknown(datagram);
+  }
+
+  packetSent(bytes: Uint8Array): void {
+    const datagram = this.#health.parse(bytes, "sent");
+    // Forwarded packets look the same, for example those of WireGuard in a container.
+    const isOurs = this.#options.inputs.devices.lastScanned.some(
+      ({ listenPort }) => listenPort === datagram?.destinationPort,
+    );
+    this.#watch.onSent(isOurs ? datagram : null);
+  }
+
+  packetsLost(reason: string): void {
+    this.#health.packetsLost(reason);
+    this.#watch.onPacketsLost();
+  }
+
+  /** Handshakes may have been answered that the firewall rules, which were loaded now, do not know. */
+  rulesLoaded(): void {
+    this.#watch.onPacketsLost();
+  }
+
+  linksChanged(bytes: Uint8Array): void {
+    let events: LinkEvent[];
+    try {
+      events = parseLinkEvents(bytesOf(bytes));
+    } catch (error) {
+      this.linksLost(`link change not understood: ${(error as Error).message}`);
+      return;
+    }
+    const { inputs, scanLoop } = this.#options;
+    for (const event of events) this.#attempt(() => inputs.capture.linkChanged(event));
+    if (events.some(({ link }) => mayBeWireguard(link))) scanLoop.linkChanged();
+  }
+
+  linksLost(reason: string): void {
+    this.#health.linksLost(reason);
+    this.#attempt(() => this.#options.inputs.capture.linksMissed());
+    void this.#options.scanLoop.scanAll("lost");
+  }
+
+  /** The ports of all devices after a scan. */
+  setPorts(ports: readonly number[]): void {
+    this.#attempt(() => this.#options.inputs.capture.setPorts(ports));
+    this.#attempt(() => this.#sampler.setPorts(ports));
+  }
+
+  /** Opens the sample for handshake.unknown if it is enabled. */
+  openSample(): void {
+    void this.#sampler.open();
+  }
+
+  stop(): void {
+    this.#watch.stop();
+    this.#sampler.close();
+  }
+
+  #openSentTap() {
+    try {
+      return this.#options.inputs.openSentTap();
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      this.#options.log.warn(error.message);
+      return null;
+    }
+  }
+
+  /** For calls that change what is captured. Logs a failure; returns whether the call succeeded. */
+  #attempt(change: () => void): boolean {
+    try {
+      change();
+      return true;
+    } catch (error) {
+      this.#options.log.warn((error as Error).message);
+      return false;
+    }
+  }
+}

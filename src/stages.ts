@@ -1,0 +1,148 @@
+/** Builds the stages, and joins each to those before and after it. app.ts runs them. */
+
+import type { Clock } from "./base/clock.ts";
+import { type Machine, WallClock } from "./base/wall-clock.ts";
+import type { Settings } from "./config/config.ts";
+import { Outbox } from "./delivery/outbox.ts";
+import { Reporter } from "./delivery/reporter.ts";
+import type { Target } from "./delivery/target.ts";
+import type { FirewallManager } from "./firewall/firewall-manager.ts";
+import type { ScanResult } from "./kernel/devices.ts";
+import { PeerNames } from "./names/peer-names.ts";
+import type { Log } from "./platform/log.ts";
+import type { Inputs } from "./scan/inputs.ts";
+import { PacketIntake } from "./scan/packet-intake.ts";
+import { ScanLoop, type ScanReason } from "./scan/scan-loop.ts";
+import { hasValidMac1 } from "./sessions/mac1.ts";
+import { Tracker, type TrackerOptions } from "./sessions/tracker.ts";
+import { UnknownHandshakes } from "./sessions/unknown-handshakes.ts";
+import { Metrics } from "./stats/counters.ts";
+import { RateTracker } from "./stats/rates.ts";
+import { ClockSteps } from "./store/clock-steps.ts";
+import { Maintenance } from "./store/maintenance.ts";
+import { StateRecorder } from "./store/state-recorder.ts";
+import type { Store } from "./store/store.ts";
+import { TrafficRecorder } from "./store/traffic-recorder.ts";
+import { WakeUpWatch } from "./wakeup/watch.ts";
+
+export interface AppOptions {
+  readonly clock: Clock;
+  readonly machine: Machine;
+  readonly log: Log;
+  readonly inputs: Inputs;
+  readonly store: Store;
+  /** null: wgmon does not manage firewall rules. */
+  readonly firewall: FirewallManager | null;
+  readonly makeTargets: (settings: Settings) => readonly Target[];
+}
+
+/** What the stages need from the application. */
+interface Hooks {
+  /** The settings in effect. */
+  readonly settings: () => Settings;
+  /** Processes a scan; returns the number of changes. */
+  readonly onScan: (scan: ScanResult, reason: ScanReason) => number;
+  /** Saves what is due. */
+  readonly save: () => void;
+}
+
+export type AppStages = ReturnType<typeof buildStages>;
+
+export function buildStages(options: AppOptions, { settings, onScan, save }: Hooks) {
+  const { log, inputs, store, firewall } = options;
+  const { devices, wakeUp } = inputs;
+  const metrics = new Metrics();
+  const clock = new WallClock({ ...options, saved: store.clockState() });
+  const clockSteps = new ClockSteps({ clock, store, log });
+  const names = new PeerNames({ clock, log });
+  const nameOf: PeerNames["nameOf"] = (publicKey, device) => names.nameOf(publicKey, device);
+  const recorder = new StateRecorder(store, clock);
+  const restored = recorder.loadState(settings().devices);
+  const tracker = new Tracker(trackerOptions(settings()), restored, clock.now());
+  const handshakeAtMs: Tracker["handshakeAtMs"] = (address, port, listenPort) =>
+    tracker.handshakeAtMs(address, port, listenPort);
+  const traffic = new TrafficRecorder(store, clock, tracker.sessions);
+  const outbox = new Outbox({
+    clock,
+    log,
+    store,
+    attempted: (target, result) => metrics.attempts.add([target, result]),
+  });
+  const reporter = new Reporter({ log, metrics, recorder, tracker, outbox, settings, nameOf });
+  const wakeUpWatch = new WakeUpWatch({
+    wakeUp,
+    clock,
+    log,
+    isManaged: firewall !== null,
+    check: () => inputs.checkWakeUp(),
+  });
+  const scanLoop = new ScanLoop({
+    clock,
+    log,
+    metrics,
+    devices,
+    isPolling: wakeUp.monitor === "poll",
+    tracker,
+    settings,
+    onScan,
+  });
+  const unknown = new UnknownHandshakes({
+    clock,
+    deviceAt: (port) => devices.lastScanned.find((each) => each.listenPort === port) ?? null,
+    handshakeAtMs,
+    hasValidMac1,
+    nameOf,
+    report: (found) => reporter.report(found, null),
+  });
+  const intake = new PacketIntake({
+    clock,
+    log,
+    metrics,
+    inputs,
+    scanLoop,
+    handshakeAtMs,
+    onHeard: (port) => wakeUpWatch.heard(port),
+    countsUnknown: () => settings().reportUnknown,
+    onUnknown: (datagram) => unknown.seen(datagram),
+  });
+  if (firewall !== null) firewall.onLoaded = () => intake.rulesLoaded();
+  const maintenance = new Maintenance({
+    clock,
+    save,
+    check: () => firewall?.check(),
+    trim() {
+      const { keepMs, maxStoreBytes } = settings();
+      return recorder.trim({ keepMs, maxBytes: maxStoreBytes });
+    },
+  });
+  clockSteps.follow(tracker, outbox, traffic, wakeUpWatch);
+  return {
+    clock,
+    clockSteps,
+    inputs,
+    intake,
+    maintenance,
+    metrics,
+    names,
+    outbox,
+    rates: new RateTracker(),
+    recorder,
+    reporter,
+    scanLoop,
+    settings,
+    store,
+    tracker,
+    traffic,
+    unknown,
+    wakeUpWatch,
+  };
+}
+
+export function trackerOptions(settings: Settings): TrackerOptions {
+  const { idleTimeoutMs, holdMs, announceExisting, peers } = settings;
+  return {
+    idleTimeoutMs: (publicKey) => peers.get(publicKey)?.idleTimeoutMs ?? idleTimeoutMs,
+    holdMs,
+    announceExisting,
+  };
+}
