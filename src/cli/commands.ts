@@ -1,0 +1,148 @@
+/** Runs every command but the daemon. Each loads only what it needs. */
+
+import { version } from "../../package.json";
+import { systemClock } from "../base/clock.ts";
+import { type Command, DEFAULT_STATE_DIR, type Settings, targetAt } from "../config/config.ts";
+import type { FileRead } from "../config/secret-files.ts";
+import { Devices } from "../kernel/devices.ts";
+import { createLog } from "../platform/log.ts";
+import { print } from "../platform/os.ts";
+import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
+import { printError, printLine } from "./print.ts";
+
+/** The files that a command's settings were read from, by the name given in the settings. */
+type FilesRead = ReadonlyMap<string, FileRead>;
+
+/** Returns the exit code; null: the command goes on until a signal ends the process. */
+export async function runCommand(
+  command: Exclude<Command, { type: "run" }>,
+  files: FilesRead,
+): Promise<number | null> {
+  switch (command.type) {
+    case "test-webhook":
+      return (await testWebhook(command.settings, command.target)) ? 0 : 1;
+    case "outbox":
+      await outbox(command);
+      return 0;
+    case "rules":
+      return await rules(command);
+    case "doctor":
+      return (await doctor(command, files)) ? 0 : 1;
+    case "health":
+      await health();
+      return 0;
+    case "completion":
+      print((await import("./completion.ts")).completion(command.shell));
+      return 0;
+    case "receive":
+      await receiveEvents(command);
+      return null;
+    case "install-service":
+    case "uninstall-service":
+      await service(command.type);
+      return 0;
+    case "extract-names":
+      await extractNames();
+      return 0;
+    case "status":
+    case "sessions":
+    case "events":
+    case "top":
+      return await query(command);
+    case "help":
+      print((await import("./help.ts")).helpText(command.command));
+      return 0;
+    case "version":
+      print(`${(await import("../platform/versions.ts")).versionText(version)}\n`);
+      return 0;
+    case "licenses":
+      print((await import("./licenses.ts")).licensesText());
+      return 0;
+  }
+}
+
+async function testWebhook(settings: Settings, word: string | null): Promise<boolean> {
+  const { testTargets } = await import("./test-webhook.ts");
+  const { makeTargets } = await import("../channels/create-targets.ts");
+  // Nothing is stored, so the keys do not matter.
+  const keyOf = () => "";
+  const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf });
+  const chosen = word === null ? null : targetAt(settings.targets, word);
+  return await testTargets(chosen === null ? targets : [targets[chosen]!], {
+    clock: systemClock,
+    host: settings.host,
+    print: printLine,
+  });
+}
+
+async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<void> {
+  const { settings, target } = command;
+  const { runOutbox } = await import("./outbox.ts");
+  const { Store } = await import("../store/store.ts");
+  const { targetKeyOf } = await import("./find-peers.ts");
+  const log = createLog({ format: "text", level: "warn" });
+  const directory = await stateDirOf(settings);
+  using store = await Store.open({ directory, clock: systemClock, log, isExternalTool: true });
+  const key = target === null ? null : targetKeyOf(target, settings, store);
+  runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
+}
+
+/** Returns the state directory of the running daemon, unless another one was given. */
+async function stateDirOf({ stateDir }: Settings): Promise<string> {
+  if (stateDir !== DEFAULT_STATE_DIR) return stateDir;
+  const { askSettings } = await import("./doctor/daemon.ts");
+  const { DaemonClient } = await import("./client.ts");
+  const inForce = await askSettings(new DaemonClient(socketPath(runtimeDirOf(process.env))));
+  return inForce?.stateDir ?? stateDir;
+}
+
+async function rules(command: Extract<Command, { type: "rules" }>): Promise<number> {
+  const { action, settings } = command;
+  const { runRules } = await import("./rules.ts");
+  using devices = new Devices(settings.devices);
+  const request = { action, devices: settings.devices, group: settings.group };
+  return await runRules(request, { devices, print: printLine, complain: printError });
+}
+
+async function service(type: "install-service" | "uninstall-service"): Promise<void> {
+  const { installService, ownProgram, runSystemctl, uninstallService } =
+    await import("./service.ts");
+  const change = type === "install-service" ? installService : uninstallService;
+  change({ program: ownProgram(), root: "", print: printLine, systemctl: runSystemctl });
+}
+
+async function extractNames(): Promise<void> {
+  const { extractNames: extract, FOLDERS } = await import("./extract-names.ts");
+  extract(FOLDERS, (line) => printError(`wgmon: ${line}`));
+}
+
+async function doctor(
+  command: Extract<Command, { type: "doctor" }>,
+  files: FilesRead,
+): Promise<boolean> {
+  const { runDoctor } = await import("./doctor/run.ts");
+  const options = { version, env: process.env, files, print: printLine };
+  return await runDoctor(command, options);
+}
+
+async function health(): Promise<void> {
+  const { askHealth } = await import("./health.ts");
+  printLine(await askHealth(process.env));
+}
+
+async function receiveEvents(command: Extract<Command, { type: "receive" }>): Promise<void> {
+  const { receive } = await import("./receive.ts");
+  const receiver = receive({ ...command, clock: systemClock, print: printLine });
+  const stop = () => void receiver.stop().then(() => process.exit(0));
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+}
+
+async function query(
+  command: Extract<Command, { type: "status" | "sessions" | "events" | "top" }>,
+): Promise<number> {
+  const { runQuery } = await import("./query-commands.ts");
+  const tell = (line: string) => printError(`wgmon: ${line}`);
+  const { env } = process;
+  return await runQuery(command, { env, version, clock: systemClock, complain: tell });
+}

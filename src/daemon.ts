@@ -1,0 +1,189 @@
+/**
+ * The daemon: opens the inputs, says that it is ready, starts the stages and the HTTP server, reloads on SIGHUP and stops
+ * on SIGTERM.
+ */
+
+import { version } from "../package.json";
+import type { App } from "./app.ts";
+import { systemClock } from "./base/clock.ts";
+import { ConfigError, SystemError } from "./base/errors.ts";
+import { type Command, describeSettings, type Settings } from "./config/config.ts";
+import type { FileRead } from "./config/secret-files.ts";
+import type { HttpServer } from "./http/server.ts";
+import { loadPage } from "./page/load-page.ts";
+import { lockInstance } from "./platform/instance-lock.ts";
+import { chooseFormat, createLog, type LeveledLog, type Log } from "./platform/log.ts";
+import { hostname, isTerminal, protectMemory, thisMachine } from "./platform/os.ts";
+import { runtimeDirOf } from "./platform/socket-path.ts";
+import type { Notifier } from "./platform/systemd-notify.ts";
+import { type Inputs, openInputs } from "./scan/inputs.ts";
+
+const STDERR = 2;
+
+/** The files that a command's settings were read from, by the name given in the settings. */
+type FilesRead = ReadonlyMap<string, FileRead>;
+
+type RunCommand = Extract<Command, { type: "run" }>;
+
+/** Where the settings come from, now and at each reload. */
+interface Source {
+  readonly files: FilesRead;
+  readonly readCommand: () => { readonly command: Command; readonly files: FilesRead };
+}
+
+/** Resolves when the daemon is running; a signal ends the process. */
+export async function runDaemon(
+  { settings, warnings }: RunCommand,
+  { files, readCommand }: Source,
+): Promise<void> {
+  const format = chooseFormat(settings.logFormat, {
+    env: process.env,
+    isTerminal: isTerminal(STDERR),
+  });
+  const log = createLog({ format, level: settings.logLevel });
+  log.info(`wgmon ${version}`, describeSettings(settings, hostname()));
+  for (const note of warnings) log.warn(note);
+
+  const clock = systemClock;
+  let app: App | null = null;
+  let http: HttpServer | null = null;
+  let notifier: Notifier | null = null;
+  let stopping = false;
+  const stop = async (signal: NodeJS.Signals) => {
+    if (stopping) return;
+    stopping = true;
+    log.info("stopping", { signal });
+    notifier?.stopping();
+    await Promise.all([http?.stop(), app?.stop()]);
+    process.exit(0);
+  };
+  process.on("SIGTERM", (signal) => void stop(signal));
+  process.on("SIGINT", (signal) => void stop(signal));
+  const onTerminal = isTerminal(STDERR);
+  const pendingReloads: NodeJS.Signals[] = [];
+  process.on("SIGHUP", (signal) => {
+    // The terminal that wgmon was started on was closed, so the daemon must not continue as root.
+    if (onTerminal && !isTerminal(STDERR)) void stop(signal);
+    else if (app === null) pendingReloads.push(signal);
+    else reload(readCommand, { app, log, notifier });
+  });
+  const runtimeDir = runtimeDirOf(process.env);
+  const claims = lockInstance(settings.stateDir, runtimeDir);
+  const inputs = await openInputs(settings, clock);
+  logReady(settings, inputs, log);
+  // Compile as usual from here on: build.ts delays the JIT, which would make the start slower.
+  Bun.unsafe.setJITPolicy(1);
+  protectMemory();
+  notifier = await notifierOf(process.env, log);
+  notifier?.ready();
+  // Loaded after "ready", which it would delay by another millisecond.
+  const [{ App }, { Store }, { makeTargets }] = await Promise.all([
+    import("./app.ts"),
+    import("./store/store.ts"),
+    import("./channels/create-targets.ts"),
+  ]);
+  const machine = thisMachine();
+  const store = await Store.open({
+    directory: settings.stateDir,
+    refusal: claims.stateDir,
+    boot: machine.bootId,
+    clock,
+    log,
+  });
+  const keyOf = (address: string) => store.targetKey(address);
+  app = new App(settings, {
+    clock,
+    machine,
+    log,
+    inputs,
+    store,
+    firewall: await firewallManagerOf(settings, inputs, log),
+    makeTargets: ({ targets }) => makeTargets(targets, { version, clock, keyOf }),
+  });
+  app.start();
+  if (notifier !== null) publishStatus(notifier, app);
+  if (pendingReloads.length > 0) reload(readCommand, { app, log, notifier });
+  await warnOfSecrets(files, settings, log);
+  // Loaded last, because nothing depends on it.
+  const [{ HttpServer }, { DaemonReadModel }, { keepSmall }] = await Promise.all([
+    import("./http/server.ts"),
+    import("./http/daemon-read-model.ts"),
+    import("./platform/memory.ts"),
+  ]);
+  const running = app;
+  http = await HttpServer.start({
+    loadPage,
+    source: new DaemonReadModel(version, running.stages),
+    settings: () => running.settings,
+    runtimeDir,
+    refusal: claims.socket,
+    log,
+    clock,
+  });
+  keepSmall(clock);
+}
+
+/** Returns null if wgmon does not manage the firewall rules. */
+async function firewallManagerOf({ manageRules, group }: Settings, { wakeUp }: Inputs, log: Log) {
+  if (!manageRules || wakeUp.monitor !== "nflog") return null;
+  const { FirewallManager } = await import("./firewall/firewall-manager.ts");
+  return new FirewallManager({ group, clock: systemClock, log });
+}
+
+function logReady(settings: Settings, inputs: Inputs, log: Log): void {
+  const { devices, wakeUp, firstScan } = inputs;
+  const { devices: wanted, group, captureInterface } = settings;
+  const names = devices.lastScanned.map(({ name }) => name);
+  const { monitor, reason } = wakeUp;
+  const source = { nflog: { group }, bpf: { interface: captureInterface }, poll: {} }[monitor];
+  log.info("ready", { monitor, ...source, reason: reason ?? undefined, devices: names });
+  // A device that could not be read may exist; its problem is already in the log.
+  if (names.length > 0 || firstScan.problems.length > 0) return;
+  const what = wanted.length === 0 ? "a WireGuard device" : wanted.join(", ");
+  log.info(`there is no WireGuard device to watch yet; waiting for ${what}`);
+}
+
+/** Returns null if $NOTIFY_SOCKET is not set, i.e. not started by systemd or similar. */
+async function notifierOf(env: NodeJS.ProcessEnv, log: Log): Promise<Notifier | null> {
+  if (!env["NOTIFY_SOCKET"]) return null;
+  const { Notifier } = await import("./platform/systemd-notify.ts");
+  return new Notifier({ env, clock: systemClock, log });
+}
+
+function publishStatus(notifier: Notifier, { stages: { inputs, tracker, reporter } }: App): void {
+  const publish = () =>
+    notifier.publishStatus({
+      devices: inputs.devices.lastScanned.map(({ name }) => name),
+      connected: tracker.connected,
+    });
+  reporter.subscribe(publish);
+  publish();
+}
+
+/** Warns of files with secrets that other users can read. */
+async function warnOfSecrets(files: FilesRead, settings: Settings, log: Log): Promise<void> {
+  const { checkSecrets } = await import("./config/secret-files.ts");
+  for (const { verdict, found, fix } of checkSecrets(files, settings)) {
+    if (verdict !== "ok") log.warn(`${found}; ${fix}`);
+  }
+}
+
+function reload(
+  readCommand: Source["readCommand"],
+  { app, log, notifier }: { app: App; log: LeveledLog; notifier: Notifier | null },
+): void {
+  notifier?.reloading();
+  try {
+    const { command, files } = readCommand();
+    if (command.type !== "run") return;
+    log.setLevel(command.settings.logLevel);
+    log.info("settings reloaded", describeSettings(app.reload(command.settings), hostname()));
+    for (const note of command.warnings) log.warn(note);
+    void warnOfSecrets(files, command.settings, log);
+  } catch (error) {
+    if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
+    log.error(`settings not reloaded, the old ones stay: ${error.message.replaceAll("\n", "; ")}`);
+  } finally {
+    notifier?.ready();
+  }
+}
