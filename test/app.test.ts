@@ -228,7 +228,7 @@ test("of a peer without a name the log's line has the beginning of its key, and 
   const line = logged.find(({ message }) =>
     message.startsWith(`${BOB.slice(0, 8)}… (wg0) connected`),
   );
-  expect(line?.fields).toMatchObject({ peer: BOB, name: null });
+  expect(line?.fields).toMatchObject({ publicKey: BOB, name: null });
   expect(logged.map(({ message }) => message).join("\n")).not.toContain(BOB);
 });
 

@@ -117,7 +117,7 @@ export function logFields(event: Event): Record<string, unknown> {
   const { peer, session, device, ...rest } = data;
   const { publicKey, name, endpoint } = peer;
   const tags = peer.tags.length === 0 ? {} : { tags: peer.tags };
-  const who = { peer: publicKey, name, ...tags, endpoint };
+  const who = { publicKey, name, ...tags, endpoint };
   return { event: event.type, id, device, ...who, ...rest, ...session };
 }
 
