@@ -5,31 +5,12 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import { type ClockStep, moved } from "../base/wall-clock.ts";
+import type { ClockStep } from "../base/wall-clock.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
-import type { QueuedEvent, Store } from "../store/store.ts";
-import type { Channel, DeliveryResult, Message, Target } from "./target.ts";
-
-/** The pause before the next attempt is random, up to a limit that doubles from the first value to the last. */
-const BACKOFF_FIRST_MS = 1000;
-const BACKOFF_LAST_MS = 15 * 60_000;
-
-/**
- * Maximum number of waiting events per target. An event is about 1 KB, so a target that is down costs at most about 100
- * MB of disk ...
- */
-const WAITING_MAX = 100_000;
-/** ... or 10 MB of memory if the store is in memory. */
-const WAITING_IN_MEMORY_MAX = 10_000;
-
-/** Older events become dead letters: this covers a long weekend, and older reports would mislead. */
-const AGE_MAX_MS = 3 * 24 * 3_600_000;
-
-/** Events per target that are kept in memory; the others stay in the store until their turn. */
-const WINDOW = 256;
-/** Maximum number of events in one digest. */
-const DIGEST_MAX = 100;
+import type { Store } from "../store/store.ts";
+import { events, type QueueOptions, type QueueState, TargetQueue, WINDOW } from "./target-queue.ts";
+import type { DeliveryResult, Target } from "./target.ts";
 
 /** Deliveries are collected for this long and written to the store together. */
 const DELIVERED_FLUSH_MS = 50;
@@ -45,26 +26,6 @@ interface OutboxOptions {
   readonly attempted?: (target: string, result: DeliveryResult["type"]) => void;
 }
 
-type Options = Required<OutboxOptions> & {
-  readonly delivered: (target: string, seqs: readonly number[]) => void;
-  /** Writes the collected deliveries, so that the store does not return delivered events as waiting. */
-  readonly flush: () => void;
-};
-
-/** The state of a target's queue. */
-interface QueueState {
-  readonly key: string;
-  /** Name of the target, without secrets. */
-  readonly label: string;
-  readonly waiting: number;
-  /** Whether the target answered that it is permanently gone. */
-  readonly isStopped: boolean;
-  /** Failed attempts since the last success. */
-  readonly failures: number;
-  /** Why the latest attempt failed; empty if it succeeded or there was none. */
-  readonly reason: string;
-}
-
 /** A newly stored event, and the keys of the targets that receive it. */
 interface Added {
   readonly seq: number;
@@ -73,9 +34,9 @@ interface Added {
 }
 
 export class Outbox {
-  readonly #options: Options;
+  readonly #options: QueueOptions;
   readonly #delivered: { readonly target: string; readonly seq: number }[] = [];
-  #queues: Queue[] = [];
+  #queues: TargetQueue[] = [];
   #cancelFlush: (() => void) | null = null;
   #foreignVersion: string;
 
@@ -99,7 +60,7 @@ export class Outbox {
    */
   setTargets(targets: readonly Target[]): void {
     const keys = new Set(targets.map(({ key }) => key));
-    const kept = new Map<string, Queue>();
+    const kept = new Map<string, TargetQueue>();
     for (const queue of this.#queues) {
       if (keys.has(queue.key) && !queue.isStopped) kept.set(queue.key, queue);
       else queue.close();
@@ -108,7 +69,7 @@ export class Outbox {
     this.#reassignOrphans(targets, keys);
     this.#queues = targets.map((target) => {
       const queue = kept.get(target.key);
-      if (queue === undefined) return new Queue(target, this.#options);
+      if (queue === undefined) return new TargetQueue(target, this.#options);
       queue.use(target);
       return queue;
     });
@@ -214,344 +175,4 @@ export class Outbox {
     this.#cancelFlush = null;
     if (this.#delivered.length > 0) this.#options.store.delivered(this.#delivered.splice(0));
   }
-}
-
-/** The queue of one target. */
-class Queue {
-  readonly #options: Options;
-  readonly #abort = new AbortController();
-  #target: Target;
-  /** The oldest waiting events. */
-  #window: QueuedEvent[] = [];
-  /** Total number of waiting events, in memory and in the store. */
-  #waiting: number;
-  #sending = false;
-  /** How many events at the front of the window are in the current attempt. */
-  #inFlight = 0;
-  /** Cancels the running pause; null: no pause is running. */
-  #endPause: (() => void) | null = null;
-  /** Resolves when there is nothing to send for now. */
-  #done: Promise<void> = Promise.resolve();
-  #draining = false;
-  #closed = false;
-  #isStopped = false;
-  #mustReload = false;
-  /** Failed attempts since the last success, including refusals. */
-  #failures = 0;
-  /** Failed attempts since the last success or refusal; they determine the pause. */
-  #retries = 0;
-  /** Why the latest attempt failed; empty if it succeeded. */
-  #lastReason = "";
-  /** Events that became dead letters unsent since the queue was last empty. */
-  #givenUp = 0;
-
-  constructor(target: Target, options: Options) {
-    this.#target = target;
-    this.#options = options;
-    const { store, clock } = options;
-    this.#waiting = store.count(target.key);
-    const state = store.targetState(target.key);
-    this.#failures = state?.failures ?? 0;
-    this.#retries = state?.retries ?? 0;
-    this.#lastReason = state?.reason ?? "";
-    const pauseMs = Math.min(BACKOFF_LAST_MS, (state?.nextAtMs ?? 0) - clock.now().wallMs);
-    // Continue the pause that the previous run had started.
-    if (pauseMs > 0 && this.#waiting > 0) {
-      this.#endPause = clock.after(pauseMs, () => this.#skipPause());
-    } else this.#wake();
-  }
-
-  get key(): string {
-    return this.#target.key;
-  }
-
-  get #name(): string {
-    return this.#target.channel.name;
-  }
-
-  get #channel(): Channel {
-    return this.#target.channel;
-  }
-
-  /** Whether the target answered that it is permanently gone. */
-  get isStopped(): boolean {
-    return this.#isStopped;
-  }
-
-  get waiting(): number {
-    return this.#waiting;
-  }
-
-  get state(): QueueState {
-    return {
-      key: this.key,
-      label: this.#name,
-      waiting: this.#waiting,
-      isStopped: this.#isStopped,
-      failures: this.#failures,
-      reason: this.#lastReason,
-    };
-  }
-
-  accepts(event: Event): boolean {
-    return !this.#isStopped && !this.#closed && this.#target.accepts(event);
-  }
-
-  add(entry: QueuedEvent): void {
-    this.#waiting++;
-    // Otherwise the store has older events, which come first.
-    if (this.#window.length === this.#waiting - 1 && this.#window.length < WINDOW) {
-      this.#window.push(entry);
-    }
-    const max = this.#options.store.isInMemory ? WAITING_IN_MEMORY_MAX : WAITING_MAX;
-    if (this.#waiting > max)
-      this.#expireOldest(`${max} events wait, the oldest become dead letters`);
-    this.#wake();
-  }
-
-  use(target: Target): void {
-    this.#target = target;
-    this.#skipPause();
-  }
-
-  reload(): void {
-    if (this.#isStopped) return;
-    this.#mustReload = true;
-    // `wgmon outbox retry` means now, not after a pause of up to a quarter of an hour.
-    if (!this.#sending) this.#skipPause();
-  }
-
-  clockSet(step: ClockStep): void {
-    this.#window = this.#window.map((entry) => ({
-      ...entry,
-      addedAtMs: moved(step, entry.addedAtMs),
-    }));
-  }
-
-  warmUp(sample: Event): void {
-    this.#channel.warmUp?.({ id: sample.id, events: [sample] });
-  }
-
-  drain(): Promise<void> {
-    this.#draining = true;
-    this.#skipPause();
-    return this.#done;
-  }
-
-  close(): void {
-    this.#closed = true;
-    this.#endPause?.();
-    this.#abort.abort();
-    const { log, store } = this.#options;
-    if (!this.#draining || this.#waiting === 0) return;
-    const fate = store.isInMemory ? "not delivered" : "left for the next start";
-    log.warn(`${this.#name}: stopping, ${events(this.#waiting)} ${fate}`);
-  }
-
-  #skipPause(): void {
-    this.#endPause?.();
-    this.#endPause = null;
-    this.#wake();
-  }
-
-  #wake(): void {
-    if (this.#sending || this.#endPause !== null) return;
-    if (this.#waiting === 0 && !this.#mustReload) return;
-    this.#sending = true;
-    this.#done = this.#send();
-  }
-
-  async #send(): Promise<void> {
-    for (let message = this.#next(); message !== null; message = this.#next()) {
-      this.#inFlight = message.events.length;
-      const verdict = await this.#channel.attempt(message, this.#abort.signal);
-      this.#inFlight = 0;
-      if (this.#closed || !this.#applyResult(message, verdict)) break;
-    }
-    // Clear synchronously after the last #next(), otherwise an event added in between would not be sent.
-    this.#sending = false;
-  }
-
-  /** Returns the next message to send; null if no message is due. */
-  #next(): Message | null {
-    if (this.#mustReload) this.#readAgain();
-    this.#expire();
-    const first = this.#window[0];
-    if (first === undefined) return null;
-    const { digestMs } = this.#target;
-    if (first.message !== null) return this.#digest(first.message);
-    if (digestMs === 0) return { id: first.event.id, events: [first.event] };
-    const waitMs = first.addedAtMs + digestMs - this.#options.clock.now().wallMs;
-    if (waitMs > 0 && !this.#draining) {
-      this.#endPause = this.#options.clock.after(Math.min(waitMs, digestMs), () => {
-        this.#skipPause();
-      });
-      return null;
-    }
-    return this.#newDigest();
-  }
-
-  #newDigest(): Message {
-    this.#fill(DIGEST_MAX);
-    const parts = this.#window.slice(0, DIGEST_MAX);
-    const [first] = parts;
-    if (parts.length === 1) return { id: first!.event.id, events: [first!.event] };
-    const id = `msg_${Bun.randomUUIDv7().replaceAll("-", "")}`;
-    const seqs = parts.map(({ seq }) => seq);
-    this.#options.store.assignDigest(this.key, seqs, id);
-    this.#window.splice(0, parts.length, ...parts.map((part) => ({ ...part, message: id })));
-    return this.#digest(id);
-  }
-
-  /** Builds the digest from its events. It keeps its id if some of its events were removed meanwhile. */
-  #digest(id: string): Message {
-    const parts = this.#window.filter(({ message }) => message === id);
-    return { id, events: parts.map(({ event }) => event) as [Event, ...Event[]] };
-  }
-
-  /** Loads events from the store until the window has `least` events or all. */
-  #fill(least: number): void {
-    if (this.#window.length >= Math.min(least, this.#waiting)) return;
-    const { store, flush } = this.#options;
-    flush();
-    this.#window.push(...store.waiting(this.key, this.#window.at(-1)?.seq ?? 0, WINDOW));
-    // Another process removed the missing events.
-    if (this.#window.length < least) this.#waiting = this.#window.length;
-  }
-
-  #readAgain(): void {
-    this.#mustReload = false;
-    this.#options.flush();
-    this.#window = [];
-    this.#waiting = this.#options.store.count(this.key);
-  }
-
-  #expire(): void {
-    for (;;) {
-      this.#fill(1);
-      const first = this.#window[0];
-      if (first === undefined) return;
-      if (this.#options.clock.now().wallMs - first.addedAtMs <= AGE_MAX_MS) return;
-      this.#expireOldest("events that have waited for 3 days become dead letters");
-    }
-  }
-
-  /** Applies the verdict on the first message. Returns whether the next message may be sent at once. */
-  #applyResult({ id, events: sent }: Message, verdict: DeliveryResult): boolean {
-    const { log, attempted } = this.#options;
-    attempted(this.key, verdict.type);
-    const count = sent.length;
-    const fields = count === 1 ? { type: sent[0].type, id } : { events: count, id };
-    switch (verdict.type) {
-      case "delivered":
-        log.debug(`${this.#name}: delivered`, fields);
-        this.#retries = 0;
-        if (this.#failures > 0) {
-          const attempts = `${this.#failures} failed attempt${this.#failures === 1 ? "" : "s"}`;
-          log.info(`${this.#name}: delivering again after ${attempts}`);
-          this.#failures = 0;
-          this.#lastReason = "";
-          this.#saveState(0);
-        }
-        this.#options.delivered(this.key, this.#take(count));
-        this.#finish();
-        return true;
-      case "drop":
-        log.error(`${this.#name}: ${verdict.reason}; moved to the dead letters`, fields);
-        this.#refused(verdict.reason);
-        this.#bury(this.#take(count), verdict.reason);
-        this.#finish();
-        return true;
-      case "stop":
-        log.error(`${this.#name}: ${verdict.reason}; nothing more is sent to it until a reload`, {
-          deadLetters: this.#waiting,
-        });
-        this.#refused(verdict.reason);
-        this.#isStopped = true;
-        while (this.#waiting > 0) {
-          this.#fill(WINDOW);
-          this.#bury(this.#take(this.#window.length), verdict.reason);
-        }
-        return false;
-      case "retry":
-        this.#failures++;
-        this.#retries++;
-        if (this.#draining) this.#failed(verdict.reason, "stopping");
-        else this.#pause(verdict.reason, verdict.afterMs);
-        return false;
-    }
-  }
-
-  /** Records an answer that another attempt would not change. */
-  #refused(reason: string): void {
-    this.#failures++;
-    this.#retries = 0;
-    this.#lastReason = reason;
-    this.#saveState(0);
-  }
-
-  #finish(): void {
-    if (this.#waiting > 0 || this.#givenUp === 0) return;
-    const { log } = this.#options;
-    log.warn(`${this.#name}: queue empty; ${events(this.#givenUp)} became dead letters meanwhile`);
-    this.#givenUp = 0;
-  }
-
-  #pause(reason: string, afterMs: number | null): void {
-    const { clock, random } = this.#options;
-    const limitMs = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** (this.#retries - 1));
-    // Enforce a minimum delay: a target may request a short pause, but not a flood of attempts.
-    const delayMs = afterMs === null ? random() * limitMs : Math.max(afterMs, BACKOFF_FIRST_MS);
-    this.#failed(reason, `next in ${Math.ceil(delayMs / 1000)} s`);
-    this.#saveState(clock.now().wallMs + delayMs);
-    this.#endPause = clock.after(delayMs, () => this.#skipPause());
-  }
-
-  #saveState(nextAtMs: number): void {
-    this.#options.store.saveTarget(this.key, this.#name, {
-      failures: this.#failures,
-      retries: this.#retries,
-      nextAtMs,
-      reason: this.#lastReason,
-    });
-  }
-
-  /** Logs a warning for the first failure and whenever the reason changes, otherwise a debug line. */
-  #failed(reason: string, next: string): void {
-    const level = reason === this.#lastReason ? "debug" : "warn";
-    this.#lastReason = reason;
-    this.#options.log[level](`${this.#name}: ${reason}, attempt ${this.#retries}, ${next}`);
-  }
-
-  #expireOldest(why: string): void {
-    this.#fill(this.#inFlight + 1);
-    // Skip the events of the current attempt, which may still be delivered.
-    const [entry] = this.#window.splice(this.#inFlight, 1);
-    if (entry === undefined) return;
-    this.#waiting--;
-    this.#bury([entry.seq], why);
-    if (this.#givenUp === 0) this.#options.log.warn(`${this.#name}: ${why}`);
-    this.#givenUp++;
-  }
-
-  /** Removes the first events from the window; their rows in the store stay. */
-  #take(count: number): number[] {
-    const taken = this.#window.splice(0, count);
-    this.#waiting -= taken.length;
-    return taken.map(({ seq }) => seq);
-  }
-
-  #bury(seqs: readonly number[], reason: string): void {
-    this.#options.store.deadLetter(
-      this.key,
-      this.#name,
-      seqs,
-      reason,
-      this.#options.clock.now().wallMs,
-    );
-  }
-}
-
-function events(count: number): string {
-  return `${count} event${count === 1 ? "" : "s"}`;
 }
