@@ -3,10 +3,10 @@
  * nothing. Processor time of wgmon alone: what the kernel does for a rule or a filter is not in it.
  */
 
-import { paced } from "../support/pace.ts";
 import { Receiver } from "../support/receiver.ts";
 import { residentMb } from "../support/usage.ts";
 import { figure, type Note } from "./figures.ts";
+import { paced } from "./pace.ts";
 import {
   cpuOf,
   type GatewayKind,

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { $ } from "bun";
 
 import { Devices } from "../../src/kernel/devices.ts";
-import { KernelGateway } from "../support/kernelgateway.ts";
+import { KernelGateway } from "../support/kernel-gateway.ts";
 import { Receiver } from "../support/receiver.ts";
 import { residentMb } from "../support/usage.ts";
 import { figure, type Note } from "./figures.ts";

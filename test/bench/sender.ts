@@ -18,8 +18,8 @@ import { INITIATION_BYTES } from "../../src/base/wireguard.ts";
 import { AF_INET } from "../../src/platform/constants.ts";
 import { blake2s } from "../../src/sessions/blake2s.ts";
 import { addressBytes } from "../support/answers.ts";
-import { paced } from "../support/pace.ts";
 import { data, initiation, ipv4 } from "../support/packets.ts";
+import { paced } from "./pace.ts";
 
 export const KINDS = ["garbage", "initiations", "data", "mixed"] as const;
 export type Kind = (typeof KINDS)[number];

@@ -5,10 +5,10 @@
 
 import type { Event } from "../../src/events/event-schema.ts";
 import type { RemotePeer } from "../support/gateway.ts";
-import { paced } from "../support/pace.ts";
 import { Receiver } from "../support/receiver.ts";
 import { residentMb } from "../support/usage.ts";
 import { figure, median, type Note, series } from "./figures.ts";
+import { paced } from "./pace.ts";
 import { cpuOf, type GatewayKind, installRules, openGateway, startWarm } from "./subject.ts";
 
 /** Connects a second. */

@@ -8,8 +8,8 @@ import { $ } from "bun";
 
 import { buildFlags } from "../../build.ts";
 import type { Gateway } from "../support/gateway.ts";
-import { KernelGateway } from "../support/kernelgateway.ts";
-import { PlayedGateway } from "../support/playedgateway.ts";
+import { KernelGateway } from "../support/kernel-gateway.ts";
+import { PlayedGateway } from "../support/played-gateway.ts";
 import type { Receiver } from "../support/receiver.ts";
 import { cpuSeconds } from "../support/usage.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";

@@ -268,7 +268,7 @@ describe("a program that misbehaves", () => {
   test("writes for ever: it is killed, and memory does not grow", async () => {
     const child = Bun.spawn([
       process.execPath,
-      Bun.fileURLToPath(import.meta.resolve("../support/flooded.ts")),
+      Bun.fileURLToPath(import.meta.resolve("../support/flooding-program.ts")),
     ]);
     const { verdict, grownBytes } = JSON.parse(await child.stdout.text());
     // The last line may be half of one.

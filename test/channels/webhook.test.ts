@@ -14,7 +14,7 @@ import type { Channel, DeliveryResult } from "../../src/delivery/target.ts";
 import { fullPort } from "../support/backlog.ts";
 import { HandClock } from "../support/clock.ts";
 import { anEvent, messageOf } from "../support/events.ts";
-import { type Client, RawReceiver } from "../support/rawreceiver.ts";
+import { type Client, RawReceiver } from "../support/raw-receiver.ts";
 import { type Answer, type Received, Receiver } from "../support/receiver.ts";
 import { certificates, http2Server, tlsServer } from "../support/tls.ts";
 import { REPORT_MS, withLimit } from "../support/until.ts";
@@ -595,7 +595,7 @@ describe("TLS", () => {
     using server = tlsServer(certificates[which]);
     const file = `${process.env["TMPDIR"] ?? "/tmp"}/wgmon-${which}-${process.pid}.pem`;
     await Bun.write(file, certificates[which]);
-    const script = Bun.fileURLToPath(import.meta.resolve("../support/attempt.ts"));
+    const script = Bun.fileURLToPath(import.meta.resolve("../support/webhook-attempt.ts"));
     const child = Bun.spawn([process.execPath, script, `https://${host}:${server.port}/`], {
       env: { ...process.env, NODE_EXTRA_CA_CERTS: file },
     });

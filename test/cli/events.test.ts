@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { ConnectionLost, DaemonNotRunning } from "../../src/cli/client.ts";
 import { followEvents, printEvents } from "../../src/cli/events.ts";
 import type { EventsRequest } from "../../src/config/config.ts";
-import { asked, type Printed, printed } from "../support/asked.ts";
+import { asked, type Printed, printed } from "../support/api-reader.ts";
 import { anEvent } from "../support/events.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
 import { FakeSource } from "../support/source.ts";

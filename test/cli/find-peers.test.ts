@@ -8,7 +8,7 @@ import { checkDevices, findPeers, peerNotFound, targetKeyOf } from "../../src/cl
 import { printSessions } from "../../src/cli/sessions.ts";
 import { printStatus } from "../../src/cli/status.ts";
 import type { EventsRequest } from "../../src/config/config.ts";
-import { asked, printed } from "../support/asked.ts";
+import { asked, printed } from "../support/api-reader.ts";
 import { anEvent } from "../support/events.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
 import { webhook } from "../support/settings.ts";

@@ -6,7 +6,7 @@ import fc from "fast-check";
 
 import { csvLine, printSessions } from "../../src/cli/sessions.ts";
 import type { SessionsRequest } from "../../src/config/config.ts";
-import { asked, type Printed, printed } from "../support/asked.ts";
+import { asked, type Printed, printed } from "../support/api-reader.ts";
 import { hostileText } from "../support/events.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
 import { FakeSource } from "../support/source.ts";

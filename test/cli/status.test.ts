@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 
 import { printStatus } from "../../src/cli/status.ts";
 import { coloured } from "../../src/cli/text.ts";
-import { asked, printed } from "../support/asked.ts";
+import { asked, printed } from "../support/api-reader.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 

@@ -8,8 +8,8 @@ import { join } from "node:path";
 
 import type { Event } from "../../src/events/event-schema.ts";
 import type { PeerView } from "../../src/http/view.ts";
-import type { AskedFigures } from "../support/askedwgmon.ts";
 import { whyNoTunnel } from "../support/kernel.ts";
+import type { AskedFigures } from "../support/query-scenarios.ts";
 import { TEST_MS } from "../support/until.ts";
 
 const missing = whyNoTunnel();
@@ -23,7 +23,7 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
   let found: AskedFigures;
 
   beforeAll(async () => {
-    const script = join(import.meta.dir, "../support/askedwgmon.ts");
+    const script = join(import.meta.dir, "../support/query-scenarios.ts");
     const child = Bun.spawn(["unshare", "--net", "--mount", process.execPath, script], {
       stdout: "pipe",
       stderr: "inherit",

@@ -1,13 +1,13 @@
 /**
  * `wgmon doctor` and `wgmon health`, the binary, in a network namespace with a device that is played: one
- * thing is wrong at a time, and test/support/doctored.ts makes it so.
+ * thing is wrong at a time, and test/support/doctor-scenarios.ts makes it so.
  */
 
 import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 
 import { version } from "../../package.json";
-import type { Scenarios } from "../support/doctored.ts";
+import type { Scenarios } from "../support/doctor-scenarios.ts";
 import { whyNoTunnel } from "../support/kernel.ts";
 import { TEST_MS, until } from "../support/until.ts";
 
@@ -15,7 +15,7 @@ setDefaultTimeout(TEST_MS);
 
 const ROOT = join(import.meta.dir, "../..");
 
-/** What test/support/doctored.ts has in its URLs and files. */
+/** What test/support/doctor-scenarios.ts has in its URLs and files. */
 const SECRET = "t0k3n";
 
 const programs = ["unshare", "setpriv", "prlimit", "ip", "nft", "mount"];
@@ -116,7 +116,7 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
   let seen: Scenarios;
 
   beforeAll(async () => {
-    const program = [process.execPath, join(ROOT, "test/support/doctored.ts")];
+    const program = [process.execPath, join(ROOT, "test/support/doctor-scenarios.ts")];
     const child = Bun.spawn(["unshare", "--net", "--mount", ...program], {
       stdin: "ignore",
       stdout: "pipe",

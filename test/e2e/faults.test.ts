@@ -11,9 +11,15 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
+import {
+  type PlayedDevice,
+  type Sender,
+  Stage,
+  story,
+  whyNoStage,
+} from "../support/netns-stage.ts";
 import { data, initiation } from "../support/packets.ts";
 import type { Receiver } from "../support/receiver.ts";
-import { type PlayedDevice, type Sender, Stage, story, whyNoStage } from "../support/stage.ts";
 import { newStateFolder } from "../support/state.ts";
 import { REPORT_MS, TEST_MS, until, untilStopped } from "../support/until.ts";
 import { type LogLine, startWgmon, type Wgmon } from "../support/wgmon.ts";

@@ -7,9 +7,9 @@ import { expect, test } from "bun:test";
 import { chmodSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-import { type Document, type Fuzz, fuzzBytes, fuzzRequests } from "../support/apifuzz.ts";
+import { type Document, type Fuzz, fuzzBytes, fuzzRequests } from "../support/api-fuzz.ts";
 import type { Crowded } from "../support/crowd.ts";
-import { whyNoStage } from "../support/stage.ts";
+import { whyNoStage } from "../support/netns-stage.ts";
 import { newStateFolder } from "../support/state.ts";
 import { TEST_MS } from "../support/until.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";

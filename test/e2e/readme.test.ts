@@ -14,7 +14,7 @@ import { Value } from "@sinclair/typebox/value";
 import { settingsTable } from "../../src/cli/help.ts";
 import { commands, parseCommand, table } from "../../src/config/config.ts";
 import { EventSchema } from "../../src/events/event-schema.ts";
-import { type Message, messages } from "../support/logged.ts";
+import { type Message, messages } from "../support/logged-packets.ts";
 import { codeBlocks, readAllPages, readPage, settingsInDocs, snippet } from "../support/readme.ts";
 import { TEST_MS } from "../support/until.ts";
 
@@ -182,7 +182,7 @@ describe.skipIf(unable.length > 0)(`the documentation's firewall rules${note}`, 
         rules >during
         ! cmp -s before during
         nft -s list table inet other >other
-        "$bun" '${join(ROOT, "test/support/logged.ts")}'
+        "$bun" '${join(ROOT, "test/support/logged-packets.ts")}'
         ${remove}
         rules >after
         cmp before after

@@ -12,7 +12,7 @@ import { $ } from "bun";
 import { fetchLibraries, libraries, missingTools } from "../../deploy/libraries.ts";
 import { hasTexts, noticeText } from "../../deploy/notice.ts";
 import { version } from "../../package.json";
-import { BareRoot, RELEASE } from "../support/bareroot.ts";
+import { BareRoot, RELEASE } from "../support/bare-root.ts";
 import { newStateFolder } from "../support/state.ts";
 import { startWgmon } from "../support/wgmon.ts";
 

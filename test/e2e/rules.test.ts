@@ -9,11 +9,11 @@ import { join } from "node:path";
 import fc from "fast-check";
 
 import { iptablesRules, nftRules } from "../../src/firewall/nft-rules.ts";
-import type { Announced } from "../support/announced.ts";
-import type { Logged } from "../support/logged.ts";
-import type { Step } from "../support/ruled.ts";
-import type { Thinned } from "../support/thinned.ts";
-import type { Count, UnderFlood } from "../support/underflood.ts";
+import type { Announced } from "../support/announced-handshakes.ts";
+import type { Thinned } from "../support/data-filter-scenarios.ts";
+import type { Step } from "../support/firewall-scenarios.ts";
+import type { Count, UnderFlood } from "../support/flood-scenarios.ts";
+import type { Logged } from "../support/logged-packets.ts";
 import { TEST_MS } from "../support/until.ts";
 
 const SUPPORT = join(import.meta.dir, "../support");

@@ -5,7 +5,7 @@ import { expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import type { FullDisk } from "../support/fulldisk.ts";
+import type { FullDisk } from "../support/full-disk-scenario.ts";
 import { whyNoTunnel } from "../support/kernel.ts";
 import { newStateFolder } from "../support/state.ts";
 import { TEST_MS, until } from "../support/until.ts";
@@ -22,7 +22,7 @@ const POLL = ["--monitor", "poll", "--device", "wgtest-none"];
 test.skipIf(missing !== null)(
   `a disk that fills up, and one that is read-only, stop nobody from being told${note}`,
   async () => {
-    const script = join(import.meta.dir, "../support/fulldisk.ts");
+    const script = join(import.meta.dir, "../support/full-disk-scenario.ts");
     const run = Bun.spawn(["unshare", "--net", "--mount", process.execPath, script], {
       stdout: "pipe",
       stderr: "inherit",

@@ -7,8 +7,8 @@ import { libc } from "../../ffi/libc.ts";
 import { ConnectionLimit } from "../../src/http/connection-limit.ts";
 import { AF_INET, MSG_DONTWAIT, SOCK_STREAM } from "../../src/platform/constants.ts";
 import { HandClock } from "../support/clock.ts";
+import { serve } from "../support/http-server.ts";
 import { listenerOf } from "../support/listener.ts";
-import { serve } from "../support/served.ts";
 import { FakeSource } from "../support/source.ts";
 import { TEST_MS, until } from "../support/until.ts";
 

@@ -16,7 +16,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import type { Device, Peer } from "../../src/base/wireguard.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { loadPage } from "../../src/page/load-page.ts";
-import { type Document, type Fuzz, fuzzBytes, fuzzRequests } from "../support/apifuzz.ts";
+import { type Document, type Fuzz, fuzzBytes, fuzzRequests } from "../support/api-fuzz.ts";
 import { hostileEvent, hostileText } from "../support/events.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";

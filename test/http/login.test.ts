@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 
 import { ownAddress } from "../../src/page/login.tsx";
 import { HandClock } from "../support/clock.ts";
-import { serve, type Served } from "../support/served.ts";
+import { serve, type Served } from "../support/http-server.ts";
 import { FakeSource } from "../support/source.ts";
 import { until } from "../support/until.ts";
 

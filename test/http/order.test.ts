@@ -6,7 +6,7 @@ import { firstView, peersPath } from "../../src/cli/top-view.ts";
 import { exposition } from "../../src/http/metrics.ts";
 import { findPeers, sorts } from "../../src/http/peer-query.ts";
 import * as page from "../../src/page/list.ts";
-import { asked } from "../support/asked.ts";
+import { asked } from "../support/api-reader.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 

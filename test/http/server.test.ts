@@ -14,7 +14,7 @@ import { runtimeDirOf } from "../../src/platform/socket-path.ts";
 import { HandClock } from "../support/clock.ts";
 import { anEvent } from "../support/events.ts";
 import { device, peer } from "../support/peers.ts";
-import { RawHttp } from "../support/rawhttp.ts";
+import { RawHttp } from "../support/raw-http.ts";
 import { run } from "../support/settings.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { TEST_MS, until } from "../support/until.ts";

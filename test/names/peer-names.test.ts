@@ -346,7 +346,7 @@ describe("the bytes of the file", () => {
     const program = Bun.spawn({
       cmd: [
         process.execPath,
-        `${import.meta.dir}/../support/namereader.ts`,
+        `${import.meta.dir}/../support/name-reader.ts`,
         `${folder}/%i.conf`,
         publicKey,
       ],

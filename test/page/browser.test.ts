@@ -14,9 +14,9 @@ import axe from "axe-core";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
 import { complaintsOf, launch, noBrowser, screenshot, withBrowser } from "../support/browser.ts";
-import { connect, connected, HOSTILE, office } from "../support/office.ts";
+import { serve, type Served } from "../support/http-server.ts";
 import { device, peer } from "../support/peers.ts";
-import { serve, type Served } from "../support/served.ts";
+import { connect, connected, HOSTILE, office } from "../support/sample-gateway.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { TEST_MS, until } from "../support/until.ts";
 

@@ -6,8 +6,8 @@ import fc from "fast-check";
 
 import { address, bytes, clockTime, count } from "../../src/page/format.ts";
 import { addressOf, findPeers, PAGE, readQuery, sortedBy, sorts } from "../../src/page/list.ts";
-import { office } from "../support/office.ts";
 import { device, peer } from "../support/peers.ts";
+import { office } from "../support/sample-gateway.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 
 test.each([

@@ -11,7 +11,7 @@ import { assets } from "../../src/page/assets.ts";
 import { item, PageSnapshot, type Update } from "../../src/page/page-diff.ts";
 import { makePage } from "../../src/page/page.tsx";
 import { hostileText } from "../support/events.ts";
-import { connect, connected, HOSTILE, office } from "../support/office.ts";
+import { connect, connected, HOSTILE, office } from "../support/sample-gateway.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { TEST_MS } from "../support/until.ts";
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Log } from "../../src/platform/log.ts";
 import { Notifier } from "../../src/platform/systemd-notify.ts";
 import { HandClock } from "../support/clock.ts";
-import { NotifySocket } from "../support/notified.ts";
+import { NotifySocket } from "../support/notify-socket.ts";
 import { newStateFolder } from "../support/state.ts";
 import { TEST_MS, until } from "../support/until.ts";
 import { startWgmon } from "../support/wgmon.ts";

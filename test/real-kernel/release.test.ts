@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import { existsSync } from "node:fs";
 
-import { BareRoot, RELEASE } from "../support/bareroot.ts";
+import { BareRoot, RELEASE } from "../support/bare-root.ts";
 import { needs } from "../support/kernel.ts";
 import { Lab, type LabDevice } from "../support/lab.ts";
 import { REPORT_MS, TEST_MS } from "../support/until.ts";

@@ -8,8 +8,8 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
+import { KernelGateway } from "../support/kernel-gateway.ts";
 import { needs } from "../support/kernel.ts";
-import { KernelGateway } from "../support/kernelgateway.ts";
 import { Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
 import { TEST_MS, until } from "../support/until.ts";

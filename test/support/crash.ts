@@ -14,7 +14,7 @@ import { $ } from "bun";
 import { Webhook } from "standardwebhooks";
 
 import type { Event } from "../../src/events/event-schema.ts";
-import { FakeDevice } from "./fakedevice.ts";
+import { FakeDevice } from "./fake-uapi-device.ts";
 import { type Answer, type Received, Receiver } from "./receiver.ts";
 import { startWgmon } from "./wgmon.ts";
 

@@ -1,5 +1,5 @@
 /**
- * What the tap hears of what this machine itself sends: `unshare --net bun test/support/announced.ts`, with lo
+ * What the tap hears of what this machine itself sends: `unshare --net bun test/support/announced-handshakes.ts`, with lo
  * up. Prints JSON. For test/e2e/rules.test.ts.
  */
 

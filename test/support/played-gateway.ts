@@ -12,7 +12,7 @@ import { AF_INET, SOCK_DGRAM } from "../../src/platform/constants.ts";
 import type { Gateway, RemotePeer } from "./gateway.ts";
 import { data, initiation, ipv4, response } from "./packets.ts";
 import { newAddress } from "./places.ts";
-import { RawSocket } from "./rawsocket.ts";
+import { RawSocket } from "./raw-socket.ts";
 
 const NAME = "played0";
 const PORT = 51820;

@@ -1,5 +1,5 @@
 /**
- * Reads names as wgmon does, prints one, and waits to be looked into: `bun test/support/namereader.ts
+ * Reads names as wgmon does, prints one, and waits to be looked into: `bun test/support/name-reader.ts
  * PATH KEY`. For test/names/peer-names.test.ts.
  */
 

@@ -1,6 +1,6 @@
 /**
  * What is read of much data, and of handshakes in the middle of it, as the kernel selects: `unshare --net bun
- * test/support/thinned.ts nflog`, or bpf, with lo up and a rule that logs all to port 51820 to group 1.
+ * test/support/data-filter-scenarios.ts nflog`, or bpf, with lo up and a rule that logs all to port 51820 to group 1.
  * Prints JSON. For test/e2e/rules.test.ts.
  */
 

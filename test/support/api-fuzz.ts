@@ -6,7 +6,7 @@
 import Ajv from "ajv/dist/2020.js";
 import fc from "fast-check";
 
-import { Broken, type Place, type RawAnswer, RawHttp } from "./rawhttp.ts";
+import { Broken, type Place, type RawAnswer, RawHttp } from "./raw-http.ts";
 
 /** Part of every value that is made up: none of it may come back. */
 const MARKER = "zqMARKqz";

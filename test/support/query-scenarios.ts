@@ -1,7 +1,7 @@
 /**
  * The commands that ask wgmon, beside a device that this process plays: what they print while peers come,
  * the daemon is killed and started again, and with none at all; and `wgmon top` on terminals of its own.
- * In namespaces of its own, as root: `unshare --net --mount bun test/support/askedwgmon.ts`. Prints JSON.
+ * In namespaces of its own, as root: `unshare --net --mount bun test/support/query-scenarios.ts`. Prints JSON.
  * For test/e2e/asking.test.ts.
  */
 
@@ -9,7 +9,7 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import { PlayedGateway } from "./playedgateway.ts";
+import { PlayedGateway } from "./played-gateway.ts";
 import { newStateFolder, ownFolders } from "./state.ts";
 import { until } from "./until.ts";
 import { startWgmon, type Wgmon } from "./wgmon.ts";

@@ -1,6 +1,6 @@
 /**
  * What the firewall rules of this network namespace log to NFLOG group 1 while forged messages come to
- * port 51820 by the thousand: `unshare --net bun test/support/underflood.ts 4`, or 6 for IPv6, with lo
+ * port 51820 by the thousand: `unshare --net bun test/support/flood-scenarios.ts 4`, or 6 for IPv6, with lo
  * up and the rules just loaded. Prints JSON. For test/e2e/rules.test.ts.
  */
 

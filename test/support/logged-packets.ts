@@ -1,6 +1,6 @@
 /**
  * Which messages the firewall rules of this network namespace log to NFLOG group 1, and whether other
- * traffic gets through: `unshare --net bun test/support/logged.ts`, with lo up and the rules loaded.
+ * traffic gets through: `unshare --net bun test/support/logged-packets.ts`, with lo up and the rules loaded.
  * Prints JSON, by address. For test/e2e/readme.test.ts and test/e2e/rules.test.ts.
  */
 

@@ -1,6 +1,6 @@
 /**
  * A machine that is well, and one thing wrong at a time, each seen by `wgmon doctor`:
- * `unshare --net --mount bun test/support/doctored.ts`. Prints JSON, what the doctor said by scenario.
+ * `unshare --net --mount bun test/support/doctor-scenarios.ts`. Prints JSON, what the doctor said by scenario.
  * For test/e2e/doctor.test.ts.
  */
 
@@ -13,7 +13,7 @@ import type { Finding } from "../../src/base/check.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { openGroup } from "../../src/capture/nflog.ts";
 import { iptablesRules, nftRules } from "../../src/firewall/nft-rules.ts";
-import { FakeDevice } from "./fakedevice.ts";
+import { FakeDevice } from "./fake-uapi-device.ts";
 import { newStateFolder } from "./state.ts";
 import { REPORT_MS, until } from "./until.ts";
 import { startWgmon } from "./wgmon.ts";

@@ -1,5 +1,5 @@
 /**
- * A device of a userspace program, without peers: `bun test/support/idledevice.ts NAME PORT`, in a network
+ * A device of a userspace program, without peers: `bun test/support/idle-device.ts NAME PORT`, in a network
  * namespace of its own with its own /var/run. Prints `ready`, and answers until it is ended.
  */
 

@@ -1,6 +1,6 @@
 /**
  * wgmon's rules come, change and go beside somebody else's firewall with a connection through it:
- * `unshare --net bun test/support/ruled.ts`, with lo up. Prints JSON, an entry for each step. For
+ * `unshare --net bun test/support/firewall-scenarios.ts`, with lo up. Prints JSON, an entry for each step. For
  * test/e2e/rules.test.ts.
  */
 

@@ -1,7 +1,7 @@
 /**
  * A disk that is full, and one that is read-only: starts wgmon with its store on a small file system, while
  * peers come and go, until it says that the store is full. In namespaces of its own, as root:
- * `unshare --net --mount bun test/support/fulldisk.ts`. Prints JSON. For test/e2e/store.test.ts.
+ * `unshare --net --mount bun test/support/full-disk-scenario.ts`. Prints JSON. For test/e2e/store.test.ts.
  */
 
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
@@ -10,7 +10,7 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import { FakeDevice } from "./fakedevice.ts";
+import { FakeDevice } from "./fake-uapi-device.ts";
 import { Receiver } from "./receiver.ts";
 import { startWgmon } from "./wgmon.ts";
 
