@@ -110,7 +110,9 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
   test(
     "another firewall and the connections through it are left alone, at each step",
     async () => {
-      const steps = JSON.parse(await inNamespace(`"$bun" '${SUPPORT}/ruled.ts'`)) as Step[];
+      const steps = JSON.parse(
+        await inNamespace(`"$bun" '${SUPPORT}/firewall-scenarios.ts'`),
+      ) as Step[];
       const [both, other] = ["{ 51820, 51821 }", { wgmon_7: "51822" }];
       expect(Object.fromEntries(steps.map(({ step, ports }) => [step, ports]))).toEqual({
         install: { wgmon: "51820" },
@@ -181,7 +183,9 @@ describe.skipIf(unable.length > 0)(`a rule or a filter that passes all data${not
     "the kernel passes handshakes alone, and what is selected (%s)",
     async (monitor) => {
       const load = `nft -f /dev/stdin ${hereDocument(rule)}`;
-      const output = await inNamespace(`${load} "$bun" '${SUPPORT}/thinned.ts' ${monitor}`);
+      const output = await inNamespace(
+        `${load} "$bun" '${SUPPORT}/data-filter-scenarios.ts' ${monitor}`,
+      );
       const handshakes = ["initiation eeeeeeee", "response eeeeeeee"];
       const all = [...handshakes, "first data deadbeef", "first data 5"];
       expect(JSON.parse(output) as Thinned).toEqual({
@@ -199,7 +203,7 @@ describe.skipIf(unable.length > 0)(`the tap on what this machine sends${note}`, 
   test(
     "hears each response and first data once, and nothing else, until it is closed",
     async () => {
-      const output = await inNamespace(`"$bun" '${SUPPORT}/announced.ts'`);
+      const output = await inNamespace(`"$bun" '${SUPPORT}/announced-handshakes.ts'`);
       const heard = ["4 from 51820", "2 from 51820", "4 from 51821", "2 from 51821"];
       expect(JSON.parse(output) as Announced).toEqual({
         heard,
@@ -245,12 +249,12 @@ function hereDocument(text: string): string {
 }
 
 async function expectHandshakes(load: string): Promise<void> {
-  const output = await inNamespace(`${load} "$bun" '${SUPPORT}/logged.ts'`);
+  const output = await inNamespace(`${load} "$bun" '${SUPPORT}/logged-packets.ts'`);
   expect(JSON.parse(output)).toEqual({ "127.0.0.1": handshakes, "::1": handshakes });
 }
 
 async function underFlood(load: string, version: 4 | 6): Promise<UnderFlood> {
-  const output = await inNamespace(`${load} "$bun" '${SUPPORT}/underflood.ts' ${version}`);
+  const output = await inNamespace(`${load} "$bun" '${SUPPORT}/flood-scenarios.ts' ${version}`);
   return JSON.parse(output) as UnderFlood;
 }
 

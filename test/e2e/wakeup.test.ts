@@ -30,7 +30,7 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
     const script = `
       mount -t tmpfs none "$(readlink -f /var/run)"
       ip link set lo up
-      exec "$0" '${ROOT}/test/support/idledevice.ts' wg0 ${PORT}`;
+      exec "$0" '${ROOT}/test/support/idle-device.ts' wg0 ${PORT}`;
     namespace = Bun.spawn(["unshare", "--net", "--mount", "sh", "-ec", script, process.execPath], {
       stdin: "ignore",
       stdout: "pipe",

@@ -33,7 +33,19 @@ describe.skipIf(kernel.missing)(kernel.title("the doctor"), () => {
     lab[Symbol.dispose]();
   });
 
+  /** Asks again while a check had not enough time, as on a busy machine. */
   async function doctor(...args: readonly string[]) {
+    for (;;) {
+      const answer = await doctorOnce(...args);
+      const isLate = answer.findings.some(
+        ({ verdict, found }) =>
+          verdict === "skipped" && /no answer in time|took more than/.test(found),
+      );
+      if (!isLate) return answer;
+    }
+  }
+
+  async function doctorOnce(...args: readonly string[]) {
     const monitor = args.includes("--monitor") ? [] : ["--monitor", "nflog"];
     const always = ["--json", ...monitor, "--group", String(GROUP), "--names", "off"];
     const environment = { STATE_DIRECTORY: newStateFolder(), RUNTIME_DIRECTORY: newStateFolder() };
