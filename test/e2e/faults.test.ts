@@ -278,7 +278,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
 
     receiver.answer = { status: 204 };
     await using second = start(args, receiver.url());
-    await logged(second, "sessions of an earlier run go on");
+    await logged(second, "restored sessions of the previous run");
     using store = new Database(join(stateFolder, "wgmon.db"), { readonly: true });
     const stored = store.query<{ id: string }, []>("SELECT id FROM events");
     await until("each peer's event is in the store", () => stored.all().length >= 3001);
