@@ -147,10 +147,9 @@ async function run(
   if (pendingReloads.length > 0) reload(app, log, notifier);
   await warnOfSecrets(files, settings, log);
   // Loaded last, because nothing depends on it.
-  const [{ HttpServer }, { DaemonReadModel }, { keepSmall }] = await Promise.all([
+  const [{ HttpServer }, { DaemonReadModel }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/daemon-read-model.ts"),
-    import("./platform/memory.ts"),
   ]);
   const running = app;
   http = await HttpServer.start({
@@ -162,7 +161,6 @@ async function run(
     log,
     clock,
   });
-  keepSmall(clock);
 }
 
 /** Returns null if wgmon does not manage the firewall rules. */
