@@ -48,8 +48,6 @@ export const libc = lazily({
     if_nametoindex: { args: ["cstring"], returns: "u32" },
     // int adjtimex(struct timex *buf);
     adjtimex: { args: ["buffer"], returns: "i32" },
-    // int madvise(void *addr, size_t length, int advice);
-    madvise: { args: ["ptr", "u64", "i32"], returns: "i32" },
     // int *__errno_location(void);
     __errno_location: { args: [], returns: "ptr" },
   },

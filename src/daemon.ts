@@ -105,10 +105,9 @@ export async function runDaemon(
   if (pendingReloads.length > 0) reload(readCommand, { app, log, notifier });
   await warnOfSecrets(files, settings, log);
   // Loaded last, because nothing depends on it.
-  const [{ HttpServer }, { DaemonReadModel }, { keepSmall }] = await Promise.all([
+  const [{ HttpServer }, { DaemonReadModel }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/daemon-read-model.ts"),
-    import("./platform/memory.ts"),
   ]);
   const running = app;
   http = await HttpServer.start({
@@ -120,7 +119,6 @@ export async function runDaemon(
     log,
     clock,
   });
-  keepSmall(clock);
 }
 
 /** Returns null if wgmon does not manage the firewall rules. */

@@ -58,7 +58,6 @@ describe("layout", () => {
       "src/http/connection-limit.ts",
       "src/kernel/netlink-socket.ts",
       "src/kernel/uapi-socket.ts",
-      "src/platform/memory.ts",
       "src/platform/os.ts",
       "src/platform/systemd-notify.ts",
       "src/platform/versions.ts",

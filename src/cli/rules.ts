@@ -1,8 +1,8 @@
 /** `wgmon rules`: prints, installs or removes the firewall rules for the existing devices. */
 
 import { isUnreadable, SystemError } from "../base/errors.ts";
-import { installRules, removeRules, type RunOptions } from "../firewall/firewall-manager.ts";
 import { iptablesRules, nftRules, tableName } from "../firewall/nft-rules.ts";
+import { installRules, removeRules, type RunOptions } from "../firewall/nft.ts";
 import type { Devices } from "../kernel/devices.ts";
 
 export interface RulesRequest {

@@ -136,9 +136,6 @@ export const CAP_LAST_CAP = 40;
 export const IFF_UP = 1;
 export const STA_UNSYNC = 0x40;
 
-// asm-generic/mman-common.h
-export const MADV_DONTNEED = 4;
-
 // linux/if_packet.h, linux/if_ether.h
 export const SOL_PACKET = 263;
 export const PACKET_STATISTICS = 6;

@@ -13,9 +13,8 @@ const OUTPUT_MAX_BYTES = 64 * 1024 * 1024;
 
 export interface Ran {
   readonly exitCode: number;
-  readonly output: string;
-  /** Its standard error. */
-  readonly complaint: string;
+  readonly stdout: string;
+  readonly stderr: string;
 }
 
 /**
@@ -45,12 +44,12 @@ export async function runProgram(
       maxBuffer: OUTPUT_MAX_BYTES,
     }),
   );
-  const [output, complaint, exitCode] = await Promise.all([
+  const [stdout, stderr, exitCode] = await Promise.all([
     child.stdout.text(),
     child.stderr.text(),
     child.exited,
   ]);
-  return { exitCode, output, complaint };
+  return { exitCode, stdout, stderr };
 }
 
 /**

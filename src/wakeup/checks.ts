@@ -12,8 +12,8 @@ import { passes } from "../capture/bpf.ts";
 import type { Monitor } from "../capture/capture.ts";
 import { groupOwner } from "../capture/nflog.ts";
 import { PROTOCOL_UDP } from "../capture/packet.ts";
-import { readProgram } from "../firewall/firewall-manager.ts";
 import { tableName } from "../firewall/nft-rules.ts";
+import { readProgram } from "../firewall/nft.ts";
 import {
   type Firewall,
   groupsOf,

@@ -4,7 +4,7 @@
  */
 
 import { Receiver } from "../support/receiver.ts";
-import { residentMb } from "../support/usage.ts";
+import { privateMb } from "../support/usage.ts";
 import { figure, type Note } from "./figures.ts";
 import { paced } from "./pace.ts";
 import {
@@ -55,5 +55,5 @@ async function measure(note: Note, kind: GatewayKind, mode: Mode, atMost: number
   const what = `${mode.name}: CPU per 10,000 data packets, at ${perSecond}/s, beyond that`;
   const beyond = Math.max(0, used - (idle * sent) / perSecond / SECONDS);
   note(figure(what, "s", (beyond / sent) * 10_000, { atMost }));
-  note(figure(`${mode.name}: memory then`, "MB", await residentMb(wgmon.pid)));
+  note(figure(`${mode.name}: private memory then`, "MB", privateMb(wgmon.pid)));
 }

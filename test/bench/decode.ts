@@ -23,6 +23,7 @@ import { RTM_GETLINK, RTM_NEWLINK } from "../../src/platform/constants.ts";
 import { Tracker } from "../../src/sessions/tracker.ts";
 import { FAMILY, linkMessage, socketAddress, u64, whole } from "../support/answers.ts";
 import { readGolden } from "../support/golden.ts";
+import { privateMb } from "../support/usage.ts";
 
 const ROUNDS = Number(process.env["WGMON_TEST_ROUNDS"] ?? 5);
 const SIZES = [100, 1_000, 10_000, 100_000];
@@ -230,15 +231,15 @@ const parts = {
     return bytesOfEach(Math.min(COUNTED_LOOKS, (5 * WARM_PEERS) / peers), () => bench.lookOnly());
   },
 
-  /** The whole process with devices of 10,000 peers and the tracker, after some scans. */
-  async memoryMb(peers: number): Promise<number> {
+  /** Private memory of the whole process with devices of 10,000 peers and the tracker, after some scans. */
+  async privateMb(peers: number): Promise<number> {
     const kernel = new Kernel(peers);
     const devices = new Devices([], kernel, kernel);
     const tracker = new Tracker({ idleTimeoutMs: () => 1, holdMs: 0, announceExisting: true });
     for (let scan = 0; scan < 20; scan++) {
       tracker.observe(await devices.scan(null), { wallMs: scan, monotonicMs: scan });
     }
-    return process.memoryUsage.rss() / 1e6;
+    return privateMb(process.pid);
   },
 
   /** One peer, interpreted and compiled. */
@@ -351,7 +352,7 @@ const COLUMNS: readonly (readonly [Part, string, (figure: number) => string])[] 
   ["firstQuietMs", "first scan", (figure) => `${figure.toFixed(2)} ms`],
   ["firstConnectedMs", "all connected", (figure) => `${figure.toFixed(2)} ms`],
   ["bytesPerScan", "a scan takes", (figure) => `${figure.toFixed(0)} B`],
-  ["memoryMb", "memory", (figure) => `${figure.toFixed(0)} MB`],
+  ["privateMb", "private", (figure) => `${figure.toFixed(0)} MB`],
 ];
 const ONE: readonly Part[] = [
   "oneFirstUs",

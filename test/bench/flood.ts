@@ -10,7 +10,7 @@ import { $ } from "bun";
 
 import type { Gateway, RemotePeer } from "../support/gateway.ts";
 import { Receiver } from "../support/receiver.ts";
-import { cpuSeconds, cpuTimes, residentMb } from "../support/usage.ts";
+import { cpuSeconds, cpuTimes, privateMb } from "../support/usage.ts";
 import type { Wgmon } from "../support/wgmon.ts";
 import { figure, median, type Note } from "./figures.ts";
 import { type Kind, KINDS } from "./sender.ts";
@@ -136,7 +136,7 @@ async function measureMode(note: Note, gatewayKind: GatewayKind, mode: Mode): Pr
     note(figure(`${mode.name}: ${what}, ${perSecond}/s mixed`, "ms", latencies, { atMost }));
     note(figure(`${mode.name}: missed of ${latencies.length}`, "", missed, { atMost: 0 }));
   }
-  note(figure(`${mode.name}: memory after the floods`, "MB", await residentMb(wgmon.pid)));
+  note(figure(`${mode.name}: private memory after the floods`, "MB", privateMb(wgmon.pid)));
 }
 
 async function measureFast(

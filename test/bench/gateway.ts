@@ -7,7 +7,7 @@ import { join } from "node:path";
 
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
-import { residentMb } from "../support/usage.ts";
+import { privateMb } from "../support/usage.ts";
 import { startWgmon } from "../support/wgmon.ts";
 import { figure, type Note, series } from "./figures.ts";
 import { FirstDataTap } from "./firstdata.ts";
@@ -128,17 +128,23 @@ export async function triggers(note: Note): Promise<void> {
   await using wgmon = start();
   await wgmon.ready;
   await client.connect();
-  const figures = [await residentMb(wgmon.pid)];
+  const figures = [privateMb(wgmon.pid)];
   const sender = join(import.meta.dir, "sender.ts");
   const words = [gateway.wg0.port, TRIGGERS / 4, TRIGGERS_PER_SECOND].map(String);
   for (let part = 0; part < 4; part++) {
     await Bun.spawn([process.execPath, sender, ...words], { stdout: "ignore" }).exited;
-    figures.push(await residentMb(wgmon.pid));
+    figures.push(privateMb(wgmon.pid));
   }
   // The heap shrinks when nothing has happened for a while.
   await Bun.sleep(15_000);
-  figures.push(await residentMb(wgmon.pid));
-  note(series(`memory before, during and 15 s after ${TRIGGERS} forged triggers`, "MB", figures));
+  figures.push(privateMb(wgmon.pid));
+  note(
+    series(
+      `private memory before, during and 15 s after ${TRIGGERS} forged triggers`,
+      "MB",
+      figures,
+    ),
+  );
 }
 
 export async function starts(note: Note): Promise<void> {

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { cpuSeconds, residentMb } from "../support/usage.ts";
+import { cpuSeconds, privateMb } from "../support/usage.ts";
 import { figure, type Note } from "./figures.ts";
 import { buildBare, type GatewayKind, MODES, openGateway, startWarm } from "./subject.ts";
 
@@ -34,7 +34,7 @@ export async function idle(note: Note, kind: GatewayKind): Promise<void> {
     for (const [index, { name, pid }] of subjects.entries()) {
       const used = cpuSeconds(pid) - before[index]!;
       note(figure(`${name}: CPU in ${SECONDS} idle s`, "s", used));
-      note(figure(`${name}: memory then`, "MB", await residentMb(pid)));
+      note(figure(`${name}: private memory then`, "MB", privateMb(pid)));
     }
   } finally {
     bare.kill("SIGKILL");

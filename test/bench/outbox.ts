@@ -17,6 +17,7 @@ import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { Store } from "../../src/store/store.ts";
 import { peer } from "../support/peers.ts";
+import { privateMb } from "../support/usage.ts";
 import { figure, type Note } from "./figures.ts";
 
 const EVENTS = 10_000;
@@ -57,8 +58,6 @@ async function lines(stream: ReadableStream<Uint8Array>, wanted: (line: string) 
   }
 }
 
-const rssMb = () => process.memoryUsage.rss() / 1e6;
-
 export async function outbox(note: Note): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "wgmon-bench-"));
   const child = Bun.spawn([process.execPath, import.meta.path, RECEIVER], { stdout: "pipe" });
@@ -94,8 +93,8 @@ export async function outbox(note: Note): Promise<void> {
       const writtenMs = performance.now() - startMs;
 
       all = Promise.withResolvers();
-      const memory = [rssMb()];
-      const sampler = setInterval(() => memory.push(rssMb()), 250);
+      const memory = [privateMb(process.pid)];
+      const sampler = setInterval(() => memory.push(privateMb(process.pid)), 250);
       const sendMs = performance.now();
       deliveries.setTargets([target]);
       await all.promise;
@@ -106,7 +105,7 @@ export async function outbox(note: Note): Promise<void> {
       const what = `${EVENTS} events, ${scan} in a scan`;
       note(figure(`${what}: written`, "/s", (EVENTS / writtenMs) * 1000));
       note(figure(`${what}: delivered`, "/s", (EVENTS / sentMs) * 1000));
-      note(figure(`${what}: memory meanwhile`, "MB", Math.max(...memory)));
+      note(figure(`${what}: private memory meanwhile`, "MB", Math.max(...memory)));
     }
   } finally {
     child.kill();

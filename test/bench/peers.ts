@@ -11,7 +11,7 @@ import { $ } from "bun";
 import { Devices } from "../../src/kernel/devices.ts";
 import { KernelGateway } from "../support/kernel-gateway.ts";
 import { Receiver } from "../support/receiver.ts";
-import { residentMb } from "../support/usage.ts";
+import { privateMb } from "../support/usage.ts";
 import { figure, type Note } from "./figures.ts";
 import { cpuOf, installRules, reportedAtMs, startWarm } from "./subject.ts";
 
@@ -45,7 +45,7 @@ export async function peers(note: Note): Promise<void> {
 async function measureMemory(note: Note, what: string, atMost: number): Promise<void> {
   await using wgmon = await startWarm(...ARGS);
   await Bun.sleep(CALM_MS);
-  note(figure(`${what}: memory`, "MB", await residentMb(wgmon.pid), { atMost }));
+  note(figure(`${what}: private memory`, "MB", privateMb(wgmon.pid), { atMost }));
 }
 
 async function measureMany(note: Note): Promise<void> {

@@ -6,7 +6,7 @@
 import type { Event } from "../../src/events/event-schema.ts";
 import type { RemotePeer } from "../support/gateway.ts";
 import { Receiver } from "../support/receiver.ts";
-import { residentMb } from "../support/usage.ts";
+import { privateMb } from "../support/usage.ts";
 import { figure, median, type Note, series } from "./figures.ts";
 import { paced } from "./pace.ts";
 import { cpuOf, type GatewayKind, installRules, openGateway, startWarm } from "./subject.ts";
@@ -51,10 +51,8 @@ export async function soak(note: Note, kind: GatewayKind, durationMs: number): P
   await using wgmon = await startWarm(...args);
 
   const memory: number[] = [];
-  const sampler = setInterval(
-    () => void residentMb(wgmon.pid).then((mb) => memory.push(mb)),
-    durationMs / SAMPLES,
-  );
+  const sample = () => void memory.push(privateMb(wgmon.pid));
+  const sampler = setInterval(sample, durationMs / SAMPLES);
   const lives = new Set<Promise<void>>();
   let skipped = 0;
   const count = Math.round((RATE * durationMs) / 1000);
@@ -92,10 +90,14 @@ export async function soak(note: Note, kind: GatewayKind, durationMs: number): P
   note(series("first data to webhook: least, median, 99 %, most", "ms", ranks));
   note(figure("share of one core", "%", (100 * cpu) / seconds));
   const shown = memory.filter((_, index) => index % Math.ceil(memory.length / SHOWN) === 0);
-  note(series("memory, from start to end", "MB", shown));
+  note(series("private memory, from start to end", "MB", shown));
   const third = Math.floor(memory.length / 3);
   const growth = median(memory.slice(-third)) - median(memory.slice(third, -third));
-  note(figure("memory, last third more than middle third", "MB", growth, { atMost: GROWTH_MB }));
+  note(
+    figure("private memory, last third more than middle third", "MB", growth, {
+      atMost: GROWTH_MB,
+    }),
+  );
 }
 
 class Visitor {

@@ -146,10 +146,14 @@ describe("--remove", () => {
   });
 
   test("passes on other failures", async () => {
-    const failure = new SystemError("remove table inet wgmon", "no nft program", "install it");
+    const failure = new SystemError(
+      "remove table inet wgmon",
+      "nft is not installed",
+      "install it",
+    );
     expect(await run({ action: "remove" }, { failure })).toMatchObject({
       exitCode: 1,
-      complaints: ["wgmon: remove table inet wgmon: no nft program (install it)"],
+      complaints: ["wgmon: remove table inet wgmon: nft is not installed (install it)"],
     });
   });
 });

@@ -123,7 +123,7 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
         "left behind by a daemon that was killed": { wgmon: "4444", ...other },
         "manager starts": { wgmon: "51820", ...other },
         "ports change, and again": { wgmon: "{ 1, 3 }", ...other },
-        "somebody takes it away": { wgmon: "{ 1, 3 }", ...other },
+        "another program removes it": { wgmon: "{ 1, 3 }", ...other },
         "manager ends": other,
       });
       expect(steps.filter(({ othersAreUntouched }) => !othersAreUntouched)).toEqual([]);
@@ -138,9 +138,9 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
     "without nft or the capability it says so, and what to do",
     async () => {
       const [load, remove] = ["installRules({ ports: [51820], group: 1 })", "removeRules(1)"];
-      const firewall = join(import.meta.dir, "../../src/firewall/firewall-manager.ts");
+      const nft = join(import.meta.dir, "../../src/firewall/nft.ts");
       const attempt = (act: string) =>
-        `"$bun" -e 'import { installRules, removeRules } from "${firewall}";
+        `"$bun" -e 'import { installRules, removeRules } from "${nft}";
            await ${act}.catch(({ message }) => console.log(message))'\n`;
       const unprivileged = "setpriv --bounding-set=-net_admin --inh-caps=-net_admin ";
       const output = await inNamespace(`
@@ -157,7 +157,7 @@ END
       `);
       const noPermission = "Operation not permitted; it needs CAP_NET_ADMIN, as root has it)";
       const noProgram =
-        "no nft program (none in /usr/sbin:/usr/bin:/sbin:/bin; install nftables, or take wgmon rules --iptables)";
+        "nft is not installed (not in /usr/sbin:/usr/bin:/sbin:/bin; install nftables, or use wgmon rules --iptables)";
       expect(output.trim().split("\n")).toEqual([
         expect.stringMatching(/^load table inet wgmon: EPERM \(nft: /),
         expect.stringMatching(/^remove table inet wgmon: EPERM \(nft: /),

@@ -18,6 +18,7 @@ import { type Event } from "../../src/events/event-schema.ts";
 import { needs } from "../support/kernel.ts";
 import { type Received, Receiver } from "../support/receiver.ts";
 import { REPORT_MS, TEST_MS, until, untilRuns } from "../support/until.ts";
+import { privateMb } from "../support/usage.ts";
 import { type LogLine, startWgmon, type Wgmon, type WgmonOptions } from "../support/wgmon.ts";
 
 setDefaultTimeout(TEST_MS);
@@ -679,7 +680,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
     await wgmon.ready;
     const peers = Array.from({ length: 50 }, (_, index) => index + 1);
     let expected = 0;
-    /** Two reloads and a hundred events; answers the memory that is in use then. */
+    /** Two reloads and a hundred events; returns the private memory in megabytes then. */
     const round = async (): Promise<number> => {
       for (const change of [() => device.connect(...peers), () => device.remove(...peers)]) {
         wgmon.log.length = 0;
@@ -689,7 +690,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
         change();
         await receiver.waitFor(({ length }) => length === expected, REPORT_MS);
       }
-      return await memoryOf(wgmon);
+      return privateMb(wgmon.pid);
     };
     const rounds = async (count: number): Promise<number[]> => {
       const memories: number[] = [];
@@ -703,7 +704,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
     // One may be the connection to the webhook.
     expect(await filesOf(wgmon)).toBeLessThanOrEqual(files + 1);
     // Garbage is collected once a second, on a busy machine later; what is held stays.
-    await until("no more than 8 MB have come", async () => (await memoryOf(wgmon)) - first < 8000);
+    await until("no more than 8 MB were added", () => privateMb(wgmon.pid) - first < 8);
     expect(new Set(receiver.requests.map(({ event }) => event!.id)).size).toBe(expected);
   });
 });
@@ -745,10 +746,4 @@ async function counters({ pid }: Wgmon): Promise<{ cpuMs: number; wakeups: numbe
 
 async function filesOf({ pid }: Wgmon): Promise<number> {
   return (await readdir(`/proc/${pid}/fd`)).length;
-}
-
-/** In kilobytes. */
-async function memoryOf({ pid }: Wgmon): Promise<number> {
-  const status = await Bun.file(`/proc/${pid}/status`).text();
-  return Number(/^VmRSS:\s*(\d+) kB$/m.exec(status)![1]);
 }

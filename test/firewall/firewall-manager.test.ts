@@ -1,4 +1,4 @@
-/** --manage-rules with an nft that a test plays: when it runs, with what, and what is said. */
+/** --manage-rules with a fake nft: when it runs, with which script, and what is logged. */
 
 import { beforeEach, describe, expect, test } from "bun:test";
 
@@ -70,7 +70,7 @@ async function loadedWith(...ports: number[]): Promise<void> {
 }
 
 describe("ports", () => {
-  test("are loaded when they are known, and not again while they stay", async () => {
+  test("are loaded once, and not again while they are the same", async () => {
     manager.setPorts([51821, 51820]);
     expect(started()).toEqual([rules(51820, 51821)]);
     await runs[0]!.end();
@@ -80,7 +80,7 @@ describe("ports", () => {
     expect(said).toEqual([loaded("51820,51821")]);
   });
 
-  test("that change while nft runs are one more run, with the last of them", async () => {
+  test("that change several times while nft runs cause one more run, with the last ones", async () => {
     manager.setPorts([1]);
     for (const port of [2, 3, 4]) manager.setPorts([port]);
     expect(started()).toEqual([rules(1)]);
@@ -90,7 +90,7 @@ describe("ports", () => {
     expect(started()).toHaveLength(2);
   });
 
-  test("that are as before when nft has run are no run", async () => {
+  test("that change and change back while nft runs cause no further run", async () => {
     manager.setPorts([1]);
     manager.setPorts([2]);
     manager.setPorts([1]);
@@ -98,7 +98,7 @@ describe("ports", () => {
     expect(started()).toEqual([rules(1)]);
   });
 
-  test("that were loaded are announced each time, for the handshakes that the rules do not know", async () => {
+  test("onLoaded is called after each successful load", async () => {
     let count = 0;
     manager.onLoaded = () => void count++;
     manager.setPorts([1]);
@@ -117,7 +117,7 @@ describe("ports", () => {
     expect(count).toBe(2);
   });
 
-  test("that are gone take the table away; 0 is none", async () => {
+  test("none, or only port 0, removes the table", async () => {
     await loadedWith(1);
     manager.setPorts([0]);
     manager.setPorts([]);
@@ -130,7 +130,7 @@ describe("ports", () => {
 });
 
 describe("a failure", () => {
-  test("is told once, and tried again when the ports change", async () => {
+  test("is logged once, and loading is tried again when the ports change", async () => {
     const warning = "warn firewall rules (table inet wgmon): load table inet wgmon: EPERM";
     manager.setPorts([1]);
     await runs[0]!.fail("EPERM");
@@ -142,22 +142,41 @@ describe("a failure", () => {
     manager.setPorts([3]);
     await runs[2]!.end();
     expect(said).toEqual([warning, loaded("3")]);
-    // It worked meanwhile: that is news.
+    // Logged again after a success.
     manager.setPorts([4]);
     await runs[3]!.fail("EPERM");
     expect(said).toEqual([warning, loaded("3"), warning]);
   });
 
+  test("is followed by a load of the earlier ports when they return", async () => {
+    await loadedWith(1);
+    manager.setPorts([2]);
+    await runs[0]!.fail("EPERM");
+    manager.setPorts([1]);
+    await runs[1]!.end();
+    expect(started()).toEqual([rules(2), rules(1)]);
+  });
+
+  test("by the time limit may leave a table, which close removes", async () => {
+    manager.setPorts([1]);
+    await runs[0]!.fail("timed out");
+    const closed = manager.close();
+    await settled();
+    expect(started()).toEqual([rules(1), "delete table inet wgmon\n"]);
+    await runs[1]!.end();
+    await closed;
+  });
+
   test("leaves nothing to remove", async () => {
     manager.setPorts([1]);
-    await runs[0]!.fail("no nft program");
+    await runs[0]!.fail("nft is not installed");
     await manager.close();
     expect(started()).toHaveLength(1);
   });
 });
 
 describe("a check", () => {
-  test("of a table that is there says and changes nothing", async () => {
+  test("of an existing table logs and changes nothing", async () => {
     await loadedWith(1);
     manager.check();
     expect(started()).toEqual(["list chain inet wgmon input\n"]);
@@ -166,36 +185,65 @@ describe("a check", () => {
     expect(said).toEqual([]);
   });
 
-  test("of one that somebody took away loads it again", async () => {
+  test("of a table that another program removed loads it again", async () => {
     await loadedWith(1);
     manager.check();
     await runs[0]!.fail("ENOENT");
     await runs[1]!.end();
     expect(started()[1]).toBe(rules(1));
-    expect(said).toEqual([expect.stringMatching(/^warn .*took it away/), loaded("1")]);
+    expect(said).toEqual([expect.stringMatching(/^warn .*table is gone/), loaded("1")]);
   });
 
-  test("of one that could not be loaded tries it again", async () => {
+  test("after a failed load tries it again", async () => {
     manager.setPorts([1]);
-    await runs[0]!.fail("no nft program");
+    await runs[0]!.fail("nft is not installed");
     manager.check();
-    await runs[1]!.fail("no nft program");
+    await runs[1]!.fail("nft is not installed");
     manager.check();
     await runs[2]!.end();
     expect(started()).toEqual([rules(1), rules(1), rules(1)]);
-    expect(said).toEqual([expect.stringMatching(/^warn .*no nft program/), loaded("1")]);
+    expect(said).toEqual([expect.stringMatching(/^warn .*nft is not installed/), loaded("1")]);
     manager.check();
     expect(started().at(-1)).toBe("list chain inet wgmon input\n");
   });
 
-  test("before anything was loaded asks nobody", () => {
+  test("while nft runs starts no second one", async () => {
+    manager.setPorts([1]);
+    manager.check();
+    expect(started()).toEqual([rules(1)]);
+    await runs[0]!.end();
+    expect(started()).toHaveLength(1);
+  });
+
+  test("that fails itself is logged once, and repeated at the next check", async () => {
+    await loadedWith(1);
+    for (const n of [0, 1]) {
+      manager.check();
+      await runs[n]!.fail("EPERM");
+    }
+    const list = "list chain inet wgmon input\n";
+    expect(started()).toEqual([list, list]);
+    expect(said).toEqual(["warn firewall rules (table inet wgmon): list table inet wgmon: EPERM"]);
+  });
+
+  test("of a missing table that cannot be loaded tries again each time", async () => {
+    await loadedWith(1);
+    manager.check();
+    await runs[0]!.fail("ENOENT");
+    await runs[1]!.fail("EPERM");
+    manager.check();
+    await runs[2]!.end();
+    expect(started().slice(1)).toEqual([rules(1), rules(1)]);
+  });
+
+  test("before the first load does not run nft", () => {
     manager.check();
     expect(runs).toEqual([]);
   });
 });
 
-describe("at the end", () => {
-  test("the table is removed, once", async () => {
+describe("close", () => {
+  test("removes the table, once", async () => {
     await loadedWith(1);
     const closed = manager.close();
     await settled();
@@ -210,7 +258,7 @@ describe("at the end", () => {
     expect(clock.waiting).toBe(0);
   });
 
-  test("that somebody removed it already is fine", async () => {
+  test("accepts that the table was removed already", async () => {
     await loadedWith(1);
     const closed = manager.close();
     await settled();
@@ -219,12 +267,12 @@ describe("at the end", () => {
     expect(said).toEqual([]);
   });
 
-  test("nothing runs where nothing was loaded", async () => {
+  test("runs nothing if nothing was loaded", async () => {
     await manager.close();
     expect(runs).toEqual([]);
   });
 
-  test("an nft that runs is killed first: what it has done is removed behind it", async () => {
+  test("kills a running nft first, then removes what it may have loaded", async () => {
     manager.setPorts([1]);
     const closed = manager.close();
     expect(runs[0]!.signal.aborted).toBe(true);
@@ -238,7 +286,7 @@ describe("at the end", () => {
     expect(said).toEqual([]);
   });
 
-  test("it is waited for three seconds, and no longer", async () => {
+  test("waits three seconds, and no longer", async () => {
     await loadedWith(1);
     let isClosed = false;
     const closed = manager.close().then(() => {
@@ -250,14 +298,14 @@ describe("at the end", () => {
     expect(isClosed).toBe(false);
     clock.advance(1);
     await closed;
-    // It may still do it.
+    // nft may still finish.
     expect(runs[0]!.signal.aborted).toBe(false);
     expect(said).toEqual([
-      "warn firewall rules (table inet wgmon): not removed in 3 s; if it stays: nft delete table inet wgmon",
+      "warn firewall rules (table inet wgmon): not removed within 3 s; if it remains: nft delete table inet wgmon",
     ]);
   });
 
-  test("a failure is told", async () => {
+  test("logs a failure", async () => {
     await loadedWith(1);
     const closed = manager.close();
     await settled();

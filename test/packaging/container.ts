@@ -78,7 +78,7 @@ await step("container: a signal ends it well", () => {
   // A machine that is too busy for nft is told how to remove them.
   const isRemoved = !run(["nft", "list", "tables"]).includes("wgmon");
   const log = logs("wgmon2");
-  expect(isRemoved || /not removed in \d+ s; if it stays: nft delete table/.test(log), log);
+  expect(isRemoved || /not removed within \d+ s; if it remains: nft delete table/.test(log), log);
 });
 
 process.exit(0);

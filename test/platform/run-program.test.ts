@@ -28,17 +28,17 @@ test("one of the same name in the caller's PATH is not run", async () => {
   expect(existsSync(mark)).toBe(true);
   rmSync(mark);
   expect(runShown("true", [])).toBe(0);
-  expect(await runProgram(["cat"], { input: "text", signal })).toMatchObject({ output: "text" });
+  expect(await runProgram(["cat"], { input: "text", signal })).toMatchObject({ stdout: "text" });
   expect(existsSync(mark)).toBe(false);
 });
 
 test("it gets no variable but PATH, and starts in /", async () => {
   const ran = await runProgram(["sh", "-c", "env; pwd >&2; exit 3"], { signal });
-  const variables = ran!.output.trim().split("\n");
+  const variables = ran!.stdout.trim().split("\n");
   expect(variables.filter((line) => !/^(PWD|SHLVL|_|OLDPWD)=/.test(line))).toEqual([
     `PATH=${SEARCH_PATH}`,
   ]);
-  expect(ran).toMatchObject({ exitCode: 3, complaint: "/\n" });
+  expect(ran).toMatchObject({ exitCode: 3, stderr: "/\n" });
 });
 
 test("one that is not there, and one that is stopped", async () => {

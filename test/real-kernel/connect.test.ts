@@ -149,7 +149,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
     const ready = async (way: string): Promise<LogLine> => {
       const wgmon = running.get(way)!;
       const line = await wgmon.ready;
-      if (!/no answer in time/.test(String(line["reason"]))) return line;
+      if (!/timed out/.test(String(line["reason"]))) return line;
       await wgmon.stop();
       start(way, ways[way as keyof typeof ways]);
       return await ready(way);

@@ -11,7 +11,7 @@ import type { Capture } from "../../src/capture/capture.ts";
 import { openGroup } from "../../src/capture/nflog.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
 import { runRules } from "../../src/cli/rules.ts";
-import { removeRules } from "../../src/firewall/firewall-manager.ts";
+import { removeRules } from "../../src/firewall/nft.ts";
 import { Devices } from "../../src/kernel/devices.ts";
 import { Forger } from "../support/forged.ts";
 import { needs } from "../support/kernel.ts";

@@ -130,7 +130,7 @@ if (import.meta.main) {
     for (const ports of [[1], [1, 2], [1, 2, 3], [3, 1]]) manager.setPorts(ports);
     await until("rules for the last ports", () => said.length === 2);
   });
-  await step("somebody takes it away", async () => {
+  await step("another program removes it", async () => {
     nft("delete table inet wgmon");
     manager.check();
     await until("rules again", () => said.length === 2);

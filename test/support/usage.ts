@@ -1,6 +1,7 @@
 /** What a process has used so far: processor time and memory. */
 
 import { dlopen } from "bun:ffi";
+import { readFileSync } from "node:fs";
 
 const libc = dlopen("libc.so.6", {
   // int clock_gettime(clockid_t clockid, struct timespec *tp);
@@ -30,8 +31,11 @@ export async function cpuTimes(pid: number): Promise<{ user: number; system: num
   return { user: Number(fields[11]) / 100, system: Number(fields[12]) / 100 };
 }
 
-/** Memory that is the process's own and the pages of its file that are in use, in megabytes. */
-export async function residentMb(pid: number): Promise<number> {
-  const status = await Bun.file(`/proc/${pid}/status`).text();
-  return (Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024) / 1e6;
+/**
+ * Private memory in megabytes: RssAnon of proc_pid_status(5). Pages of the program's file are left out, because the
+ * kernel drops them when it needs memory.
+ */
+export function privateMb(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return (Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024) / 1e6;
 }

@@ -120,7 +120,7 @@ test("a check that found out nothing changes nothing", async () => {
   const watched = watch();
   watched.setPorts([PORT]);
   await pass(1000);
-  findings = [skipped("nft: no answer in time")];
+  findings = [skipped("nft: timed out")];
   watched.checkSoon();
   await pass(1000);
   expect(watched.problem).toBe(NO_RULE_TEXT);
