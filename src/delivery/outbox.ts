@@ -5,6 +5,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
+import { counted } from "../base/text.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
@@ -201,7 +202,7 @@ export class Outbox {
       store.deadLetter(target, label, seqs, "no longer a target", clock.now().wallMs);
       count += seqs.length;
     }
-    log.warn(`${label}: no longer a target, ${events(count)} became dead letters`);
+    log.warn(`${label}: no longer a target, ${counted(count, "event")} became dead letters`);
   }
 
   #markDelivered(target: string, seqs: readonly number[]): void {
@@ -345,7 +346,7 @@ class Queue {
     const { log, store } = this.#options;
     if (!this.#draining || this.#waiting === 0) return;
     const fate = store.isInMemory ? "not delivered" : "left for the next start";
-    log.warn(`${this.#name}: stopping, ${events(this.#waiting)} ${fate}`);
+    log.warn(`${this.#name}: stopping, ${counted(this.#waiting, "event")} ${fate}`);
   }
 
   #skipPause(): void {
@@ -447,7 +448,7 @@ class Queue {
         log.debug(`${this.#name}: delivered`, fields);
         this.#retries = 0;
         if (this.#failures > 0) {
-          const attempts = `${this.#failures} failed attempt${this.#failures === 1 ? "" : "s"}`;
+          const attempts = counted(this.#failures, "failed attempt");
           log.info(`${this.#name}: delivering again after ${attempts}`);
           this.#failures = 0;
           this.#lastReason = "";
@@ -493,7 +494,9 @@ class Queue {
   #finish(): void {
     if (this.#waiting > 0 || this.#givenUp === 0) return;
     const { log } = this.#options;
-    log.warn(`${this.#name}: queue empty; ${events(this.#givenUp)} became dead letters meanwhile`);
+    log.warn(
+      `${this.#name}: queue empty; ${counted(this.#givenUp, "event")} became dead letters meanwhile`,
+    );
     this.#givenUp = 0;
   }
 
@@ -550,8 +553,4 @@ class Queue {
       this.#options.clock.now().wallMs,
     );
   }
-}
-
-function events(count: number): string {
-  return `${count} event${count === 1 ? "" : "s"}`;
 }
