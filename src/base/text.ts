@@ -1,4 +1,4 @@
-/** Text that people read: cleaned of control characters, and cut to a length. Pure. */
+/** Text that people read: cleaned of control characters, cut to a length, numbers with their nouns. Pure. */
 
 /**
  * Returns the text on one line, without invisible characters and bidirectional controls. Characters that join
@@ -19,19 +19,30 @@ export function sanitize(text: string): string {
     .replace(/(?<![ \p{Join_Control}])[ \p{Join_Control}]+$/u, "");
 }
 
-export let graphemes: Intl.Segmenter | undefined;
+let graphemes: Intl.Segmenter | undefined;
+
+/** The longest start of the text that fits and ends between two graphemes; empty if the first one does not fit. */
+export function startThatFits(text: string, fits: (start: string) => boolean): string {
+  // Created for the first long text: it takes a millisecond or two.
+  graphemes ??= new Intl.Segmenter("en", { granularity: "grapheme" });
+  let start = "";
+  for (const { index, segment } of graphemes.segment(text)) {
+    const next = text.slice(0, index + segment.length);
+    if (!fits(next)) break;
+    start = next;
+  }
+  return start;
+}
 
 /** Cuts a text to `max` UTF-16 units, with `…` as one character if something was cut off. */
 export function truncate(text: string, max: number): string {
   if (text.length <= max) return text;
-  // Created for the first long name: it takes a millisecond or two.
-  graphemes ??= new Intl.Segmenter("en", { granularity: "grapheme" });
-  let end = 0;
-  for (const { index, segment } of graphemes.segment(text)) {
-    if (index + segment.length >= max) break;
-    end = index + segment.length;
-  }
   // A letter with a hundred accents is one grapheme, so it must be cut.
-  if (end === 0) end = max - 1;
-  return `${text.slice(0, end).replace(/[\ud800-\udbff]$/, "")}\u2026`;
+  const start = startThatFits(text, ({ length }) => length < max) || text.slice(0, max - 1);
+  return `${start.replace(/[\ud800-\udbff]$/, "")}\u2026`;
+}
+
+/** `1 peer`, `2 peers` */
+export function counted(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }

@@ -16,12 +16,19 @@ export function urlKey(publicKey: string): string {
   return publicKey.replaceAll("+", "-").replaceAll("/", "_").replace(/=$/, "");
 }
 
-/**
- * Converts a key in a URL (base64url or base64, with or without padding) to base64; null if it is not 32 bytes long.
- */
+/** A key in a URL: base64url or base64, with or without padding. */
+export const URL_KEY_PATTERN = "^[A-Za-z0-9+/_-]{43}=?$";
+const urlKeyForm = new RegExp(URL_KEY_PATTERN);
+
+/** Converts a key in a URL to base64; null if it does not match the pattern. */
 export function keyFromUrl(text: string): string | null {
-  if (!/^[A-Za-z0-9+/_-]{43}=?$/.test(text)) return null;
+  if (!urlKeyForm.test(text)) return null;
   return `${text.slice(0, 43).replaceAll("-", "+").replaceAll("_", "/")}=`;
+}
+
+/** How much a counter of a peer grew; a counter that fell restarted from zero, with a peer that was added again. */
+export function growth(before: number, now: number): number {
+  return now >= before ? now - before : now;
 }
 
 /** The outer address that a peer was last heard from. */

@@ -1,5 +1,6 @@
 /** `wgmon outbox`: lists, retries or drops dead letters and the events that wait for the targets. */
 
+import { counted } from "../base/text.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import type { OutboxRequest } from "../config/config.ts";
 import { describeEvent, duration } from "../events/event.ts";
@@ -36,14 +37,16 @@ export function runOutbox(store: Store, request: OutboxRequest, options: Options
       }
       const waiting = queues.reduce((sum, queue) => sum + queue.waiting, 0);
       options.print(
-        `${letterCount(letters.length)} put back, ${count(waiting)} tried again within 10 s (or at the next start)`,
+        `${counted(letters.length, "dead letter")} put back, ${counted(waiting, "event")} tried again within 10 s (or at the next start)`,
       );
       return;
     }
     case "drop": {
       const waiting = [...waitingOf(store, queues, request)];
       store.deleteMessages([...letters, ...waiting]);
-      options.print(`${count(waiting.length)} and ${letterCount(letters.length)} deleted`);
+      options.print(
+        `${counted(waiting.length, "event")} and ${counted(letters.length, "dead letter")} deleted`,
+      );
     }
   }
 }
@@ -102,24 +105,16 @@ function printList({ queues, letters }: Found, { print, nowMs }: Options): void 
     print("nothing waits, and there are no dead letters");
   for (const { label, waiting, oldestAtMs, failures, reason, nextAtMs } of queues) {
     const parts = [
-      `${count(waiting)} ${waiting === 1 ? "waits" : "wait"}, the oldest for ${duration(nowMs - oldestAtMs)}`,
+      `${counted(waiting, "event")} ${waiting === 1 ? "waits" : "wait"}, the oldest for ${duration(nowMs - oldestAtMs)}`,
     ];
     if (failures > 0) parts.push(`${failures} failed attempts in a row, the last: ${reason}`);
     if (nextAtMs > nowMs) parts.push(`next attempt in ${duration(nextAtMs - nowMs)}`);
     print(`${label}: ${parts.join("; ")}`);
   }
-  if (letters.length > 0) print(`${letterCount(letters.length)}:`);
+  if (letters.length > 0) print(`${counted(letters.length, "dead letter")}:`);
   for (const { label, event, reason, atMs } of letters.slice(-LINES_MAX)) {
     print(`  ${new Date(atMs).toISOString()} ${event.id} ${label}: ${reason}`);
     print(`    ${event.timestamp} ${describeEvent(event, shortName)}`);
   }
   if (letters.length > LINES_MAX) print(`  ... the latest ${LINES_MAX}; --json lists all`);
-}
-
-function letterCount(letters: number): string {
-  return `${letters} dead letter${letters === 1 ? "" : "s"}`;
-}
-
-function count(messages: number): string {
-  return `${messages} event${messages === 1 ? "" : "s"}`;
 }

@@ -1,6 +1,7 @@
 /** `wgmon sessions`: when peers were connected, as a table, as JSON or as CSV. */
 
 import { sanitize } from "../base/text.ts";
+import { isPublicKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import type { SessionsRequest } from "../config/config.ts";
 import { duration } from "../events/event.ts";
@@ -132,7 +133,6 @@ function csvField(value: string | number | null): string {
   if (value === null) return "";
   if (typeof value === "number") return String(value);
   const text = sanitize(value);
-  const safe =
-    /^[=+\-@＝＋－＠]/.test(text) && !/^[A-Za-z0-9+/]{43}=$/.test(text) ? `'${text}` : text;
+  const safe = /^[=+\-@＝＋－＠]/.test(text) && !isPublicKey(text) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }

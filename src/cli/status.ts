@@ -1,6 +1,6 @@
 /** `wgmon status`: every peer, whether it is connected, and since when. */
 
-import { sanitize } from "../base/text.ts";
+import { counted, sanitize } from "../base/text.ts";
 import { visible } from "../base/visible.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
@@ -8,7 +8,7 @@ import type { ApiReader } from "./client.ts";
 import { checkDevices } from "./find-peers.ts";
 import { listPeers } from "./history-query.ts";
 import { lastSeen, peerColumns } from "./peer-table.ts";
-import { count, cutTo, json, type Output, since, tableOf } from "./text.ts";
+import { cutTo, json, type Output, since, tableOf } from "./text.ts";
 
 interface Options extends Output {
   readonly json: boolean;
@@ -68,7 +68,9 @@ function describeWakeUp({ monitor, group, interface: name, reason }: StatusView[
 /** `wg0, port 51820: 2 of 3 peers connected` */
 function describe({ name, listenPort, peers, connected }: DeviceView): string {
   const port = listenPort === 0 ? "no port" : `port ${listenPort}`;
-  return visible(`${shortName(name)}, ${port}: ${connected} of ${count(peers, "peer")} connected`);
+  return visible(
+    `${shortName(name)}, ${port}: ${connected} of ${counted(peers, "peer")} connected`,
+  );
 }
 
 /** All peers of a device, the most recently seen first. */

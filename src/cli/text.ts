@@ -3,6 +3,7 @@
  * contain anything; only printable characters on one line reach the terminal. Pure.
  */
 
+import { startThatFits } from "../base/text.ts";
 import { STYLES, visible } from "../base/visible.ts";
 import { shortKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
@@ -53,11 +54,6 @@ export function bytes(count: number | null): string {
 /** `1.2 MiB/s` */
 export function rate(bytesPerSecond: number | null): string {
   return bytesPerSecond === null ? "?" : `${bytes(bytesPerSecond)}/s`;
-}
-
-/** `1 peer`, `2 peers` */
-export function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? "" : "s"}`;
 }
 
 /**
@@ -200,20 +196,12 @@ export function widthOf(text: string): number {
   return /^[ -~]*$/.test(text) ? text.length : Bun.stringWidth(text);
 }
 
-let graphemes: Intl.Segmenter | undefined;
-
 /** Cuts a text to a number of columns, with `…` if something was cut off. */
 export function cutTo(text: string, columns: number): string {
   if (widthOf(text) <= columns) return text;
   if (columns < 1) return "";
-  graphemes ??= new Intl.Segmenter("en", { granularity: "grapheme" });
-  let end = 0;
-  for (const { index, segment } of graphemes.segment(text)) {
-    // Not Bun.sliceAnsi, which lets a wide character exceed the limit (1.4.5).
-    if (widthOf(text.slice(0, index + segment.length)) > columns - 1) break;
-    end = index + segment.length;
-  }
-  return `${text.slice(0, end)}…`;
+  // Not Bun.sliceAnsi, which lets a wide character exceed the limit (1.4.5).
+  return `${startThatFits(text, (start) => widthOf(start) < columns)}…`;
 }
 
 function padEnd(text: string, columns: number): string {

@@ -4,6 +4,7 @@
  * requested. Pure.
  */
 
+import { counted } from "../base/text.ts";
 import { describeShort, shortName } from "../channels/formats/message-text.ts";
 import type {
   DeviceView,
@@ -14,7 +15,7 @@ import type {
 } from "../http/view.ts";
 import type { Key } from "./keys.ts";
 import { peerColumns } from "./peer-table.ts";
-import { count, cutTo, type Paint, since, type Style, tableOf } from "./text.ts";
+import { cutTo, type Paint, since, type Style, tableOf } from "./text.ts";
 
 /** The sortable columns, in the order in which `s` selects them. */
 const SORTS = [
@@ -267,13 +268,15 @@ function titleOf(shown: TopData | null, nowMs: number): string {
 function summaryOf(shown: TopData | null): string {
   if (shown === null) return "";
   const { devices, peers, connected, store } = shown.status;
-  const parts = [`${count(devices, "device")}, ${connected} of ${count(peers, "peer")} connected`];
+  const parts = [
+    `${counted(devices, "device")}, ${connected} of ${counted(peers, "peer")} connected`,
+  ];
   if (shown.targets.length > 0) {
     const states = Object.entries(Object.groupBy(shown.targets, ({ state }) => state)).map(
       ([state, targets]) => `${targets.length} ${state}`,
     );
     const waiting = shown.targets.reduce((sum, target) => sum + target.waiting, 0);
-    if (waiting > 0) states.push(`${count(waiting, "event")} waiting`);
+    if (waiting > 0) states.push(`${counted(waiting, "event")} waiting`);
     parts.push(`targets: ${states.join(", ")}`);
   }
   if (store.problem !== null) parts.push(`store in memory only: ${shortName(store.problem)}`);
@@ -286,7 +289,7 @@ function rangeOf(view: View, { shown, ...size }: Drawing): string {
   const last = view.offset + peers.length;
   const range = total > tableRows(size) ? `${view.offset + 1}-${last} of ` : "";
   const parts = [
-    `${range}${count(total, "peer")} by ${peerColumns(0)[view.sort].title}, ${isDescending(view) ? "descending" : "ascending"}`,
+    `${range}${counted(total, "peer")} by ${peerColumns(0)[view.sort].title}, ${isDescending(view) ? "descending" : "ascending"}`,
   ];
   if (view.device !== null) parts.push(`device ${shortName(view.device)}`);
   if (view.connectedOnly) parts.push("connected only");

@@ -7,6 +7,7 @@ import { formatDuration } from "../base/duration.ts";
 import { ConfigError } from "../base/errors.ts";
 import { formatList, noSuch, quoteSafely, redact, redactUrl } from "../base/redact.ts";
 import { formatSize } from "../base/size.ts";
+import { counted } from "../base/text.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { SigningSecret } from "../channels/signature.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
@@ -548,7 +549,7 @@ function describeListen({ listen, listenTls, listenTokens }: ListenSettings): st
   const tokens = listenTokens.length;
   const details = [
     ...(listenTls === null ? [] : ["TLS"]),
-    ...(tokens === 0 ? [] : [`${tokens} token${tokens === 1 ? "" : "s"}`]),
+    ...(tokens === 0 ? [] : [counted(tokens, "token")]),
   ];
   const place = `${address.includes(":") ? `[${address}]` : address}:${port}`;
   return details.length === 0 ? place : `${place} (${details.join("; ")})`;

@@ -5,11 +5,12 @@
  */
 
 import type { Clock } from "../base/clock.ts";
+import { counted } from "../base/text.ts";
 import type { ClockStep } from "../base/wall-clock.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
 import type { Store } from "../store/store.ts";
-import { events, type QueueOptions, type QueueState, TargetQueue, WINDOW } from "./target-queue.ts";
+import { type QueueOptions, type QueueState, TargetQueue, WINDOW } from "./target-queue.ts";
 import type { DeliveryResult, Target } from "./target.ts";
 
 /** Deliveries are collected for this long and written to the store together. */
@@ -162,7 +163,7 @@ export class Outbox {
       store.deadLetter(target, label, seqs, "no longer a target", clock.now().wallMs);
       count += seqs.length;
     }
-    log.warn(`${label}: no longer a target, ${events(count)} became dead letters`);
+    log.warn(`${label}: no longer a target, ${counted(count, "event")} became dead letters`);
   }
 
   #markDelivered(target: string, seqs: readonly number[]): void {

@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
+import { counted } from "../base/text.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
@@ -185,7 +186,7 @@ export class TargetQueue {
     const { log, store } = this.#options;
     if (!this.#draining || this.#waiting === 0) return;
     const fate = store.isInMemory ? "not delivered" : "left for the next start";
-    log.warn(`${this.#name}: stopping, ${events(this.#waiting)} ${fate}`);
+    log.warn(`${this.#name}: stopping, ${counted(this.#waiting, "event")} ${fate}`);
   }
 
   #skipPause(): void {
@@ -287,7 +288,7 @@ export class TargetQueue {
         log.debug(`${this.#name}: delivered`, fields);
         this.#retries = 0;
         if (this.#failures > 0) {
-          const attempts = `${this.#failures} failed attempt${this.#failures === 1 ? "" : "s"}`;
+          const attempts = counted(this.#failures, "failed attempt");
           log.info(`${this.#name}: delivering again after ${attempts}`);
           this.#failures = 0;
           this.#lastReason = "";
@@ -333,7 +334,9 @@ export class TargetQueue {
   #finish(): void {
     if (this.#waiting > 0 || this.#givenUp === 0) return;
     const { log } = this.#options;
-    log.warn(`${this.#name}: queue empty; ${events(this.#givenUp)} became dead letters meanwhile`);
+    log.warn(
+      `${this.#name}: queue empty; ${counted(this.#givenUp, "event")} became dead letters meanwhile`,
+    );
     this.#givenUp = 0;
   }
 
@@ -390,9 +393,4 @@ export class TargetQueue {
       this.#options.clock.now().wallMs,
     );
   }
-}
-
-/** `1 event`, `2 events` */
-export function events(count: number): string {
-  return `${count} event${count === 1 ? "" : "s"}`;
 }

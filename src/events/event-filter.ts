@@ -1,5 +1,6 @@
 /** Selects the events that a target wants. Pure. */
 
+import { EVENT_TYPES } from "../base/event-types.ts";
 import type { Event } from "./event-schema.ts";
 
 /** Filters. An event must match each list; an empty list matches everything. */
@@ -13,18 +14,7 @@ export interface EventFilter {
 /** Event types; `peer.*` and `device.*` stand for all types with that prefix. */
 export type EventPattern = Event["type"] | "peer.*" | "device.*";
 
-/** A record, so that a missing type of the contract is a compile error. */
-const types: Readonly<Record<Event["type"], true>> = {
-  "peer.connected": true,
-  "peer.roamed": true,
-  "peer.disconnected": true,
-  "handshake.unknown": true,
-  "device.added": true,
-  "device.removed": true,
-};
-
-const EVENT_TYPES = Object.keys(types) as Event["type"][];
-
+/** The types are those of the contract; one that has no schema is a compile error here. */
 export const EVENT_PATTERNS: readonly EventPattern[] = [...EVENT_TYPES, "peer.*", "device.*"];
 
 export function matchesFilter(event: Event, { events, devices, peers }: EventFilter): boolean {

@@ -5,6 +5,8 @@
 
 import { type Static, Type as T } from "@sinclair/typebox";
 
+import type { EventType } from "../base/event-types.ts";
+
 export const EVENT_VERSION = 1;
 
 const Timestamp = T.String({
@@ -40,7 +42,7 @@ const EndedSessionSchema = T.Object({
 });
 
 const DeviceName = T.String({ description: "interface name, such as wg0" });
-const envelope = <Type extends string, Data extends ReturnType<typeof T.Object>>(
+const envelope = <Type extends EventType, Data extends ReturnType<typeof T.Object>>(
   type: Type,
   data: Data,
 ) =>

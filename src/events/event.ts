@@ -3,6 +3,7 @@
  * renders an event for people. Pure.
  */
 
+import { counted } from "../base/text.ts";
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Change, SessionSummary } from "../sessions/change.ts";
 import type { Event, EVENT_VERSION, PeerPart, SessionPart } from "./event-schema.ts";
@@ -141,7 +142,7 @@ function unknown(
   const { packets, network, networks, mac1, peers } = data;
   const device = write(data.device);
   const where = network ?? `${networks} more networks`;
-  const what = `${device}: ${packets} handshake${packets === 1 ? "" : "s"} from ${where} that no peer completed`;
+  const what = `${device}: ${counted(packets, "handshake")} from ${where} that no peer completed`;
   if (peers.length > 0) {
     const names = peers.map((peer) => nameOrKey(peer, write, writeKey)).join(", ");
     return `${what}; ${names} tried (wrong preshared key, or no way back?)`;

@@ -11,11 +11,12 @@ import { Type as T } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { Elysia, t } from "elysia";
 
-import { keyFromUrl, urlKey } from "../base/wireguard.ts";
+import { EVENT_TYPES } from "../base/event-types.ts";
+import { keyFromUrl, URL_KEY_PATTERN, urlKey } from "../base/wireguard.ts";
 import type { SessionCursor } from "../store/store.ts";
 import { EventStream } from "./event-stream.ts";
 import { openApi, type Route } from "./openapi.ts";
-import { findPeers, sorts } from "./peer-query.ts";
+import { findPeers, SEARCH_MAX, sorts } from "./peer-query.ts";
 import { HttpError, problem, ProblemSchema } from "./problem.ts";
 import type { ReadModel, ScanReport } from "./read-model.ts";
 import {
@@ -47,15 +48,6 @@ const PEER_SESSIONS = 50;
 /** Pause after a scan: one costs a few milliseconds for thousands of peers, and wgmon scans often anyway. */
 const SCAN_PAUSE_MS = 1000;
 
-const eventTypes = [
-  "peer.connected",
-  "peer.roamed",
-  "peer.disconnected",
-  "handshake.unknown",
-  "device.added",
-  "device.removed",
-] as const;
-
 const closed = { additionalProperties: false } as const;
 const Limit = T.Optional(
   // Elysia's own type: it accepts the text of a query parameter as a number.
@@ -72,7 +64,7 @@ const Since = T.Optional(
 const DeviceName = T.String({ minLength: 1, maxLength: 15 });
 // The format that keyFromUrl accepts. If it returned null, the query would match all peers.
 const KeyText = T.String({
-  pattern: "^[A-Za-z0-9+/_-]{43}=?$",
+  pattern: URL_KEY_PATTERN,
   description: "base64 or base64url, which needs no escapes in an address",
 });
 const Cursor = T.Optional(
@@ -167,7 +159,13 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
         const { device = null, state = null, search = null, limit = 100, offset = 0 } = query;
         const { sort = "device", order } = query;
         const isDescending = order === "desc";
-        return findPeers(source, { device, state, search, sort, isDescending, limit, offset });
+        const found = findPeers(source, { device, state, search, sort, isDescending });
+        return {
+          items: found
+            .slice(offset, offset + limit)
+            .map(({ device, peer }) => viewPeer(source, device, peer)),
+          total: found.length,
+        };
       },
       {
         query: T.Object(
@@ -177,7 +175,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
             search: T.Optional(
               T.String({
                 minLength: 1,
-                maxLength: 100,
+                maxLength: SEARCH_MAX,
                 description: "part of name, tag, key, endpoint or allowed IP",
               }),
             ),
@@ -300,7 +298,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
         query: T.Object(
           {
             order: T.Optional(oneOf(["newest", "oldest"], "which come first")),
-            type: T.Optional(oneOf(eventTypes)),
+            type: T.Optional(oneOf(EVENT_TYPES)),
             peer: T.Optional(KeyText),
             since: Since,
             cursor: Cursor,

@@ -1,15 +1,17 @@
 /**
- * Finds the peers that a request asks for, sorts them and returns one page of them. Only the peers of that
- * page become views: for 10,000 peers, making all views would take several times as long as the rest. Pure.
+ * Finds and sorts the peers for the HTTP interface, the commands and the page. The callers cut a page from the
+ * result and render only that: for 10,000 peers, rendering all would take several times as long as the rest.
+ * Pure.
  */
 
-import { formatEndpoint, type Peer } from "../base/wireguard.ts";
+import type { Peer } from "../base/wireguard.ts";
+import { shortName } from "../channels/formats/message-text.ts";
 import type { Session } from "../sessions/tracker.ts";
-import { inOrder, type PeerCursor } from "./order.ts";
 import type { ReadModel } from "./read-model.ts";
-import { endpointOf, type PeerView, stateOf, viewPeer } from "./view.ts";
+import { endpointOf, type PeerView, ratesOf, stateNames, stateOf } from "./view.ts";
 
 export const sorts = [
+  "state",
   "device",
   "name",
   "publicKey",
@@ -23,73 +25,98 @@ export const sorts = [
   "roams",
 ] as const;
 
-type Sort = (typeof sorts)[number];
+export type Sort = (typeof sorts)[number];
 
-/** The filters, order and page of a request; a filter that is null matches every peer. */
+/** Longest text to search for, in UTF-16 units. */
+export const SEARCH_MAX = 100;
+
+/** The filters and the order of a request; a filter that is null matches every peer. */
 export interface PeerQuery {
   readonly device: string | null;
   readonly state: PeerView["state"] | null;
+  /** Part of a peer's name, tags, key, endpoint or allowed IPs, regardless of case. */
   readonly search: string | null;
   readonly sort: Sort;
   readonly isDescending: boolean;
-  readonly offset: number;
-  readonly limit: number;
 }
 
-interface Found {
+/** A peer that was found. */
+export interface FoundPeer {
   readonly device: string;
   readonly peer: Peer;
+  /** null: the peer is not connected. */
   readonly session: Session | null;
+  readonly state: PeerView["state"];
+  /** As it was given, not sanitized; null if the peer has no name. */
+  readonly name: string | null;
 }
 
-export function findPeers(
-  source: ReadModel,
-  { device: name, state, search, sort, isDescending, offset, limit }: PeerQuery,
-): { readonly items: PeerView[]; readonly total: number } {
-  const text = search === null ? null : new RegExp(RegExp.escape(search), "i");
-  const found: Found[] = [];
+/** Follows all names: U+FFFF is a noncharacter, greater than all others. */
+const NO_NAME = "\uffff";
+
+/**
+ * All peers that match, in order. Peers without a value to sort by come last in both directions; of these,
+ * connected peers come first and peers that never connected last. Ties are sorted by name regardless of case,
+ * with unnamed peers last, then by key and device. WireGuard's own order is not used, because userspace
+ * programs list peers in a different order each time.
+ */
+export function findPeers(source: ReadModel, query: PeerQuery): FoundPeer[] {
+  const { search, sort, isDescending } = query;
+  // Unlike toLowerCase, the flags iu equate all forms of a letter, such as σ and ς.
+  const text = search === null ? null : new RegExp(RegExp.escape(search), "iu");
+  const found = [];
   for (const { name: device } of source.devices()) {
-    if (name !== null && device !== name) continue;
+    if (query.device !== null && device !== query.device) continue;
     for (const peer of source.peers(device)) {
-      const each = { device, peer, session: source.session(device, peer.publicKey) };
-      if (state !== null && stateOf(peer, each.session) !== state) continue;
-      if (text === null || matches(source, each, text)) found.push(each);
+      const session = source.session(device, peer.publicKey);
+      const state = stateOf(peer, session);
+      if (query.state !== null && state !== query.state) continue;
+      const row = { device, peer, session, state, name: source.nameOf(peer.publicKey, device) };
+      if (text !== null && !matches(source, row, text)) continue;
+      const name = row.name?.toLowerCase() ?? NO_NAME;
+      found.push({ row, value: valueOf(source, row, sort), name });
     }
   }
-  const placeOf = (each: Found): PeerCursor => ({
-    value: valueOf(source, each, sort),
-    state: stateOf(each.peer, each.session),
-    name: source.nameOf(each.peer.publicKey, each.device),
-    publicKey: each.peer.publicKey,
-    device: each.device,
-  });
-  const page = inOrder(found, placeOf, isDescending).slice(offset, offset + limit);
-  return {
-    items: page.map(({ device, peer }) => viewPeer(source, device, peer)),
-    total: found.length,
-  };
+  const sign = isDescending ? -1 : 1;
+  return found
+    .sort((a, b) => {
+      const [{ row: left }, { row: right }] = [a, b];
+      if (a.value !== b.value) {
+        if (a.value === null || b.value === null) return a.value === null ? 1 : -1;
+        return sign * compare(a.value, b.value);
+      }
+      return (
+        (a.value === null ? rankOf(left) - rankOf(right) : 0) ||
+        compare(a.name, b.name) ||
+        compare(left.peer.publicKey, right.peer.publicKey) ||
+        compare(left.device, right.device)
+      );
+    })
+    .map(({ row }) => row);
 }
 
-function matches(source: ReadModel, { device, peer, session }: Found, wanted: RegExp): boolean {
-  const { publicKey, allowedIps } = peer;
+function matches(source: ReadModel, row: FoundPeer, wanted: RegExp): boolean {
+  const { peer, session, name } = row;
   const fits = (text: string) => wanted.test(text);
-  if (fits(publicKey) || allowedIps.some(fits)) return true;
-  if (fits(source.nameOf(publicKey, device) ?? "")) return true;
-  if (source.tagsOf(publicKey).some(fits)) return true;
+  if (name !== null && fits(name)) return true;
+  if (fits(peer.publicKey) || peer.allowedIps.some(fits)) return true;
+  if (source.tagsOf(peer.publicKey).some(fits)) return true;
   const endpoint = endpointOf(peer, session);
-  return endpoint !== null && fits(formatEndpoint(endpoint));
+  if (endpoint !== null && fits(endpoint)) return true;
+  // The name as the page and the commands show it: last, because cleaning it takes the longest.
+  return name !== null && fits(shortName(name));
 }
 
-function valueOf(
-  source: ReadModel,
-  { device, peer, session }: Found,
-  sort: Sort,
-): string | number | null {
+/** The value that the peer is sorted by; null if it has none. */
+function valueOf(source: ReadModel, row: FoundPeer, sort: Sort): string | number | null {
+  const { device, peer, session, name } = row;
   switch (sort) {
+    case "state":
+      return rankOf(row);
     case "device":
       return device;
     case "name":
-      return source.nameOf(peer.publicKey, device)?.toLowerCase() ?? null;
+      return name?.toLowerCase() ?? null;
     case "lastHandshakeAt":
       return peer.lastHandshakeMs;
     case "startedAt":
@@ -98,7 +125,7 @@ function valueOf(
       return session?.lastActivity.wallMs ?? peer.lastHandshakeMs;
     case "rxBytesPerSecond":
     case "txBytesPerSecond":
-      return session === null ? null : (source.rates(device, peer.publicKey)?.[sort] ?? null);
+      return ratesOf(source, session)?.[sort] ?? null;
     case "roams":
       return session?.roams ?? null;
     case "publicKey":
@@ -106,4 +133,13 @@ function valueOf(
     case "txBytes":
       return peer[sort];
   }
+}
+
+/** The place of the peer's state in `stateNames`: connected first, never connected last. */
+function rankOf({ state }: FoundPeer): number {
+  return stateNames.indexOf(state);
+}
+
+function compare<Value extends number | string>(a: Value, b: Value): number {
+  return a === b ? 0 : a < b ? -1 : 1;
 }

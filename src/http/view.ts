@@ -5,9 +5,10 @@
 
 import { type Static, Type as T } from "@sinclair/typebox";
 
-import { type Endpoint, formatEndpoint, type Peer } from "../base/wireguard.ts";
+import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import { DigestSchema, EventSchema } from "../events/event-schema.ts";
 import type { Session } from "../sessions/tracker.ts";
+import type { Rates } from "../stats/rates.ts";
 import { type SessionRow, TRAFFIC_SLOT_MS } from "../store/store.ts";
 import type { ReadModel, TargetState } from "./read-model.ts";
 
@@ -80,6 +81,7 @@ export const DeviceSchema = T.Object(
   { $id: "Device", ...closed },
 );
 
+/** In the order in which peers are listed by state. */
 export const stateNames = ["connected", "disconnected", "never"] as const;
 const StateSchema = oneOf(stateNames, "never: no handshake since the peer was added");
 
@@ -261,22 +263,27 @@ export function stateOf(peer: Peer, session: Session | null): PeerView["state"] 
 }
 
 /** The endpoint that was last verified: a handshake attempt alone can change the kernel's endpoint. */
-export function endpointOf(peer: Peer, session: Session | null): Endpoint | null {
-  return session?.endpoint ?? peer.endpoint;
+export function endpointOf(peer: Peer, session: Session | null): string | null {
+  const endpoint = session?.endpoint ?? peer.endpoint;
+  return endpoint === null ? null : formatEndpoint(endpoint);
+}
+
+/** Transfer rates; null if the peer is not connected or the rates are not known yet. */
+export function ratesOf(source: ReadModel, session: Session | null): Rates | null {
+  return session === null ? null : source.rates(session.device, session.peer.publicKey);
 }
 
 export function viewPeer(source: ReadModel, device: string, peer: Peer): PeerView {
   const { publicKey, lastHandshakeMs, rxBytes, txBytes, persistentKeepaliveSeconds } = peer;
   const session = source.session(device, publicKey);
-  const rates = session === null ? null : source.rates(device, publicKey);
-  const endpoint = endpointOf(peer, session);
+  const rates = ratesOf(source, session);
   return {
     device,
     publicKey,
     name: source.nameOf(publicKey, device),
     tags: [...source.tagsOf(publicKey)],
     state: stateOf(peer, session),
-    endpoint: endpoint === null ? null : formatEndpoint(endpoint),
+    endpoint: endpointOf(peer, session),
     allowedIps: [...peer.allowedIps],
     lastHandshakeAt: lastHandshakeMs === null ? null : iso(lastHandshakeMs),
     rxBytes,

@@ -22,6 +22,7 @@ import {
 } from "../platform/constants.ts";
 import { errnoName, systemError } from "../platform/errno.ts";
 import { whyNoAccess } from "../platform/os.ts";
+import { unixAddress } from "../platform/unix-address.ts";
 
 /** Ends with an empty line, as the answer does. */
 const REQUEST = new TextEncoder().encode("get=1\n\n");
@@ -35,8 +36,6 @@ const ANSWER_MAX_BYTES = 16 * 1024 * 1024;
 const PAUSE_MS = 1;
 /** Far more than the longest line. */
 const BUFFER_BYTES = 65_536;
-/** struct sockaddr_un, linux/un.h: the family, and a path with its NUL. */
-const SOCKADDR_UN_BYTES = 110;
 
 /** Parses an answer in pieces. */
 export interface AnswerParser<Result> {
@@ -88,7 +87,10 @@ async function askOnce<Result>(
   if (descriptor < 0) throw systemError(operation, errno());
   const buffer = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));
   try {
-    const address = socketAddress(operation, path);
+    const address = unixAddress(path);
+    if (address === null) {
+      throw new SystemError(operation, "ENAMETOOLONG", "the path of its socket is too long");
+    }
     if (libc().connect(descriptor, address, address.length) < 0) {
       const code = errno();
       if (code === ENOENT || code === ECONNREFUSED) return null;
@@ -144,15 +146,4 @@ function receive(operation: string, descriptor: number, room: Uint8Array): numbe
   if (code === EAGAIN || code === EINTR) return null;
   if (code !== 0) throw systemError(operation, code);
   return length;
-}
-
-function socketAddress(operation: string, path: string): Uint8Array {
-  const text = new TextEncoder().encode(path);
-  if (text.length + 3 > SOCKADDR_UN_BYTES) {
-    throw new SystemError(operation, "ENAMETOOLONG", "the path of its socket is too long");
-  }
-  const address = new Uint8Array(SOCKADDR_UN_BYTES);
-  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
-  address.set(text, 2);
-  return address;
 }

@@ -1,6 +1,6 @@
 /** Small components that several pages use. */
 
-import { shortKey } from "../base/wireguard.ts";
+import { shortKey, urlKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import { clockTime, peerAddress, span } from "./format.ts";
 import type { PageSnapshot } from "./page-diff.ts";
@@ -58,6 +58,48 @@ export function None() {
       <span aria-hidden="true">{"\u2013"}</span>
       <span class="unseen">none</span>
     </span>
+  );
+}
+
+interface FilterFormProps {
+  /** Address of the unfiltered list. */
+  readonly action: string;
+  readonly label: string;
+  /** The parameter that is chosen. */
+  readonly name: string;
+  readonly choices: readonly string[];
+  /** null: all. */
+  readonly chosen: string | null;
+  /** Public key of the only peer that is listed; null: all peers. */
+  readonly peer: string | null;
+}
+
+/** Filters a list by one choice, and keeps a filter by peer. Works without JavaScript. */
+export function FilterForm({ action, label, name, choices, chosen, peer }: FilterFormProps) {
+  return (
+    <form class="search" action={action}>
+      <label>
+        <span>{label}</span>
+        <select name={name}>
+          <option value="">all</option>
+          {choices.map((each) => (
+            <option value={each} selected={each === chosen}>
+              {each}
+            </option>
+          ))}
+        </select>
+      </label>
+      {peer === null ? null : (
+        <>
+          <input type="hidden" name="peer" value={urlKey(peer)} />
+          <p>
+            of the peer <code>{shortKey(peer)}</code>
+          </p>
+        </>
+      )}
+      <button>Show</button>
+      {chosen === null && peer === null ? null : <a href={action}>Show all</a>}
+    </form>
   );
 }
 

@@ -1,31 +1,23 @@
 /** Events: the latest ones, or all of them, page by page. */
 
+import { EVENT_TYPES } from "../base/event-types.ts";
 import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
 import { describeShort, shortName } from "../channels/formats/message-text.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { StoredEvent } from "../store/store.ts";
-import { At, PeerLink } from "./components.tsx";
+import { At, FilterForm, PeerLink } from "./components.tsx";
 import { address } from "./format.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import type { PageContent } from "./view.ts";
 
 const PAGE = 100;
 
-const types = [
-  "peer.connected",
-  "peer.roamed",
-  "peer.disconnected",
-  "handshake.unknown",
-  "device.added",
-  "device.removed",
-] as const satisfies readonly Event["type"][];
-
 export function events(
   { source, live }: { source: ReadModel; live: PageSnapshot },
   given: URLSearchParams,
 ): PageContent {
-  const type = types.find((each) => each === given.get("type")) ?? null;
+  const type = EVENT_TYPES.find((each) => each === given.get("type")) ?? null;
   const peer = keyFromUrl(given.get("peer") ?? "");
   const before = /^\d{1,15}$/.exec(given.get("before") ?? "")?.[0] ?? null;
   const found = source.store.events({
@@ -45,29 +37,14 @@ export function events(
     body: (
       <>
         <h1>Events</h1>
-        <form class="search" action="/events">
-          <label>
-            <span>Type</span>
-            <select name="type">
-              <option value="">all</option>
-              {types.map((each) => (
-                <option value={each} selected={each === type}>
-                  {each}
-                </option>
-              ))}
-            </select>
-          </label>
-          {peer === null ? null : (
-            <>
-              <input type="hidden" name="peer" value={urlKey(peer)} />
-              <p>
-                of the peer <code>{shortKey(peer)}</code>
-              </p>
-            </>
-          )}
-          <button>Show</button>
-          {type === null && peer === null ? null : <a href="/events">Show all</a>}
-        </form>
+        <FilterForm
+          action="/events"
+          label="Type"
+          name="type"
+          choices={EVENT_TYPES}
+          chosen={type}
+          peer={peer}
+        />
         <EventList
           id="events"
           events={shown}

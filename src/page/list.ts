@@ -1,62 +1,56 @@
-/** Selects and sorts the peers that the first page lists: all are searched, one page of them is rendered. */
+/** The address of the peers list: which peers its query selects, in which order, and the links to others. */
 
-import { formatEndpoint, type Peer } from "../base/wireguard.ts";
-import { shortName } from "../channels/formats/message-text.ts";
-import { inOrder, type PeerCursor } from "../http/order.ts";
-import type { ReadModel } from "../http/read-model.ts";
-import { stateNames, stateOf } from "../http/view.ts";
-import type { Session } from "../sessions/tracker.ts";
-import type { Rates } from "../stats/rates.ts";
+import { type FoundPeer, type PeerQuery, SEARCH_MAX, type Sort } from "../http/peer-query.ts";
+import { stateNames } from "../http/view.ts";
 import { address } from "./format.ts";
 
-export const PAGE = 100;
-const SEARCH_MAX = 100;
+const PAGE = 100;
 
-export type State = (typeof stateNames)[number];
-export const sorts = ["state", "name", "device", "since", "seen", "rx", "tx"] as const;
-export type Sort = (typeof sorts)[number];
+/** The sort keys that are columns of the list. */
+export const listSorts = [
+  "state",
+  "name",
+  "device",
+  "startedAt",
+  "lastSeenAt",
+  "rxBytesPerSecond",
+  "txBytesPerSecond",
+] as const satisfies readonly Sort[];
+export type ListSort = (typeof listSorts)[number];
 
 /** Descending by default: latest or fastest first. */
-const largestFirst: ReadonlySet<Sort> = new Set(["since", "seen", "rx", "tx"]);
+const largestFirst: ReadonlySet<ListSort> = new Set([
+  "startedAt",
+  "lastSeenAt",
+  "rxBytesPerSecond",
+  "txBytesPerSecond",
+]);
 
-export interface PeerQuery {
-  /** Part of name, tag, key, endpoint or allowed IP; empty: all. */
-  readonly q: string;
-  /** null selects all devices. */
-  readonly device: string | null;
-  readonly state: State | null;
-  readonly sort: Sort;
-  readonly isDescending: boolean;
+export interface ListQuery extends PeerQuery {
+  readonly sort: ListSort;
   /** Counted from 1. */
   readonly page: number;
 }
 
-/** A peer of the list. */
-export interface Row {
-  readonly device: string;
-  readonly peer: Peer;
-  readonly session: Session | null;
-  readonly state: State;
-  /** Sanitized; null if the peer has no name. */
-  readonly name: string | null;
-}
-
-export interface Found {
-  readonly rows: readonly Row[];
+/** The peers on one page of the list. */
+export interface PeerPage {
+  readonly rows: readonly FoundPeer[];
   /** Peers found, on all pages. */
   readonly total: number;
   /** Counted from 1; the last page if the requested one is beyond it. */
   readonly page: number;
   readonly pages: number;
+  /** Number of the first row, counted from 1. */
+  readonly first: number;
 }
 
 /** Ignores unknown parameters and values: the address may be an old bookmark. */
-export function readQuery(given: URLSearchParams): PeerQuery {
-  const sort = oneOf(sorts, given.get("sort")) ?? "state";
+export function readQuery(given: URLSearchParams): ListQuery {
+  const sort = oneOf(listSorts, given.get("sort")) ?? "state";
   const order = given.get("order");
   const page = Number(given.get("page") ?? 1);
   return {
-    q: (given.get("q") ?? "").trim().slice(0, SEARCH_MAX),
+    search: (given.get("q") ?? "").trim().slice(0, SEARCH_MAX) || null,
     device: given.get("device") || null,
     state: oneOf(stateNames, given.get("state")),
     sort,
@@ -66,9 +60,9 @@ export function readQuery(given: URLSearchParams): PeerQuery {
 }
 
 /** The address of the list, without parameters that have their default value. */
-export function addressOf({ q, device, state, sort, isDescending, page }: PeerQuery): string {
+export function addressOf({ search, device, state, sort, isDescending, page }: ListQuery): string {
   return address("/", {
-    q: q === "" ? null : q,
+    q: search,
     device,
     state,
     sort: sort === "state" ? null : sort,
@@ -78,78 +72,17 @@ export function addressOf({ q, device, state, sort, isDescending, page }: PeerQu
 }
 
 /** The query for the same peers in another order; the present order is reversed. */
-export function sortedBy(query: PeerQuery, sort: Sort): PeerQuery {
+export function sortedBy(query: ListQuery, sort: ListSort): ListQuery {
   const isDescending = query.sort === sort ? !query.isDescending : largestFirst.has(sort);
   return { ...query, sort, isDescending, page: 1 };
 }
 
-export function findPeers(source: ReadModel, query: PeerQuery): Found {
-  const found: Row[] = [];
-  const wanted = query.q.toLowerCase();
-  for (const { name: device } of source.devices()) {
-    if (query.device !== null && query.device !== device) continue;
-    for (const peer of source.peers(device)) {
-      const row = rowOf(source, device, peer);
-      if (query.state !== null && query.state !== row.state) continue;
-      if (wanted !== "" && !has(row, source.tagsOf(peer.publicKey), wanted)) continue;
-      found.push(row);
-    }
-  }
-  const placeOf = (row: Row): PeerCursor => {
-    const { device, peer, state, name } = row;
-    const value = valueOf(source, row, query.sort);
-    return { value, state, name, publicKey: peer.publicKey, device };
-  };
+export function pageOf(found: readonly FoundPeer[], wanted: number): PeerPage {
   const pages = Math.max(1, Math.ceil(found.length / PAGE));
-  const page = Math.min(query.page, pages);
-  const ordered = inOrder(found, placeOf, query.isDescending);
-  const rows = ordered.slice((page - 1) * PAGE, page * PAGE);
-  return { rows, total: found.length, page, pages };
-}
-
-export function rowOf(source: ReadModel, device: string, peer: Peer): Row {
-  const session = source.session(device, peer.publicKey);
-  const state = stateOf(peer, session);
-  const name = shortName(source.nameOf(peer.publicKey, device) ?? "");
-  return { device, peer, session, state, name: name === "" ? null : name };
-}
-
-/** The endpoint that was last verified: a handshake attempt alone can change the kernel's endpoint. */
-export function endpointOf({ session, peer }: Row): string | null {
-  const endpoint = session?.endpoint ?? peer.endpoint;
-  return endpoint === null ? null : formatEndpoint(endpoint);
-}
-
-/** Transfer rates; null if the peer is not connected or the rates are not known yet. */
-export function speedOf(source: ReadModel, { device, peer, session }: Row): Rates | null {
-  return session === null ? null : source.rates(device, peer.publicKey);
-}
-
-/** The value that the row is sorted by; null if the row has no such value. */
-function valueOf(source: ReadModel, row: Row, sort: Sort): number | string | null {
-  const { device, peer, session, state, name } = row;
-  switch (sort) {
-    case "state":
-      return stateNames.indexOf(state);
-    case "name":
-      return name?.toLowerCase() ?? null;
-    case "device":
-      return device;
-    case "since":
-      return session?.startedAtMs ?? null;
-    case "seen":
-      return session?.lastActivity.wallMs ?? peer.lastHandshakeMs;
-    case "rx":
-      return speedOf(source, row)?.rxBytesPerSecond ?? null;
-    case "tx":
-      return speedOf(source, row)?.txBytesPerSecond ?? null;
-  }
-}
-
-function has(row: Row, tags: readonly string[], wanted: string): boolean {
-  const { peer, name } = row;
-  const texts = [name, ...tags, peer.publicKey, endpointOf(row), ...peer.allowedIps];
-  return texts.some((text) => text !== null && text.toLowerCase().includes(wanted));
+  const page = Math.min(wanted, pages);
+  const start = (page - 1) * PAGE;
+  const rows = found.slice(start, start + PAGE);
+  return { rows, total: found.length, page, pages, first: start + 1 };
 }
 
 function oneOf<Word extends string>(words: readonly Word[], given: string | null): Word | null {

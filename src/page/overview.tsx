@@ -2,8 +2,16 @@
 
 import { shortKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
+import { findPeers, type FoundPeer, SEARCH_MAX } from "../http/peer-query.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { type DeviceView, stateNames, viewDevices, viewTargets } from "../http/view.ts";
+import {
+  type DeviceView,
+  endpointOf,
+  ratesOf,
+  stateNames,
+  viewDevices,
+  viewTargets,
+} from "../http/view.ts";
 import type { Rates } from "../stats/rates.ts";
 import { Spark } from "./charts.tsx";
 import { Age, Name, None, PeerLink, State } from "./components.tsx";
@@ -11,15 +19,11 @@ import { EventList } from "./events.tsx";
 import { address, bytes, count, counted, idOf } from "./format.ts";
 import {
   addressOf,
-  endpointOf,
-  findPeers,
-  type Found,
-  PAGE,
-  type PeerQuery,
-  type Row,
-  type Sort,
+  type ListQuery,
+  type ListSort,
+  pageOf,
+  type PeerPage,
   sortedBy,
-  speedOf,
 } from "./list.ts";
 import { Targets } from "./outbox.tsx";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
@@ -31,7 +35,7 @@ const EVENTS = 10;
 interface Column {
   readonly name: string;
   /** null if peers cannot be sorted by this column. */
-  readonly sort: Sort | null;
+  readonly sort: ListSort | null;
   readonly isNumber?: true;
 }
 
@@ -40,23 +44,23 @@ const columns: readonly Column[] = [
   { name: "Peer", sort: "name" },
   { name: "Device", sort: "device" },
   { name: "Endpoint", sort: null },
-  { name: "Since", sort: "since", isNumber: true },
-  { name: "Last sign of life", sort: "seen", isNumber: true },
-  { name: "Receives", sort: "rx", isNumber: true },
-  { name: "Sends", sort: "tx", isNumber: true },
+  { name: "Since", sort: "startedAt", isNumber: true },
+  { name: "Last sign of life", sort: "lastSeenAt", isNumber: true },
+  { name: "Receives", sort: "rxBytesPerSecond", isNumber: true },
+  { name: "Sends", sort: "txBytesPerSecond", isNumber: true },
   { name: "Last 24 hours", sort: null },
 ];
 
 export async function overview(
   { source, pasts, live }: { source: ReadModel; pasts: PeerHistory; live: PageSnapshot },
-  query: PeerQuery,
+  query: ListQuery,
 ): Promise<PageContent> {
   const devices = viewDevices(source);
   const sum = (counts: readonly number[]) => counts.reduce((total, each) => total + each, 0);
   const peers = sum(devices.map((device) => device.peers));
   const connected = sum(devices.map((device) => device.connected));
   const { store } = source;
-  const found = findPeers(source, query);
+  const found = pageOf(findPeers(source, query), query.page);
   const past = await pasts.ofAll(
     found.rows.map(({ device, peer }) => ({ device, publicKey: peer.publicKey })),
   );
@@ -64,7 +68,7 @@ export async function overview(
     peerItem(row, {
       live,
       past: past[index]!,
-      rate: speedOf(source, row),
+      rate: ratesOf(source, row.session),
       tags: source.tagsOf(row.peer.publicKey),
     }),
   );
@@ -161,8 +165,8 @@ function Devices({ devices, live }: { devices: readonly DeviceView[]; live: Page
 }
 
 /** A form that works without JavaScript. It also contains the choices made by links, so that they are kept. */
-function Search({ query, devices }: { query: PeerQuery; devices: readonly string[] }) {
-  const { q, device, state, sort, isDescending } = query;
+function Search({ query, devices }: { query: ListQuery; devices: readonly string[] }) {
+  const { search, device, state, sort, isDescending } = query;
   return (
     <form class="search" role="search" action="/">
       <label class="wider">
@@ -171,8 +175,8 @@ function Search({ query, devices }: { query: PeerQuery; devices: readonly string
           id="q"
           type="search"
           name="q"
-          value={q}
-          maxlength={100}
+          value={search ?? ""}
+          maxlength={SEARCH_MAX}
           placeholder="name, tag, key, address"
           aria-keyshortcuts="/"
         />
@@ -226,7 +230,7 @@ function Search({ query, devices }: { query: PeerQuery; devices: readonly string
         </select>
       </label>
       <button>Search</button>
-      {q === "" && device === null && state === null ? null : <a href="/">Show all</a>}
+      {search === null && device === null && state === null ? null : <a href="/">Show all</a>}
     </form>
   );
 }
@@ -241,7 +245,7 @@ function PeerTable({
   live,
 }: {
   rows: readonly Item[];
-  query: PeerQuery;
+  query: ListQuery;
   live: PageSnapshot;
 }) {
   return (
@@ -277,11 +281,11 @@ interface Known {
   readonly tags: readonly string[];
 }
 
-function peerItem(row: Row, { live, past, rate, tags }: Known): Item {
+function peerItem(row: FoundPeer, { live, past, rate, tags }: Known): Item {
   const { device, peer, session, state, name } = row;
   const { publicKey } = peer;
   const id = idOf("p", device, publicKey);
-  const endpoint = endpointOf(row);
+  const endpoint = endpointOf(peer, session);
   const seenMs = session?.lastActivity.wallMs ?? latest(past.lastEndMs, peer.lastHandshakeMs);
   const cell = (label: string, content: unknown, isNumber = false) => (
     <td role="cell" data-label={label} class={isNumber ? "number" : undefined}>
@@ -322,17 +326,17 @@ function FoundNote({
   query,
   hasDevices,
 }: {
-  found: Found;
-  query: PeerQuery;
+  found: PeerPage;
+  query: ListQuery;
   hasDevices: boolean;
 }) {
-  const { rows, total, page, pages } = found;
+  const { rows, total, page, pages, first } = found;
   if (total === 0) {
     return (
       <p id="found" class="empty">
         {!hasDevices ? (
           "There is no WireGuard device yet. wgmon shows the first one when it appears."
-        ) : query.q === "" && query.device === null && query.state === null ? (
+        ) : query.search === null && query.device === null && query.state === null ? (
           "The devices have no peers yet."
         ) : (
           <>
@@ -342,7 +346,6 @@ function FoundNote({
       </p>
     );
   }
-  const first = (page - 1) * PAGE + 1;
   const to = (number: number) => addressOf({ ...query, page: number });
   return (
     <nav id="found" class="pages" aria-label="Pages of peers">

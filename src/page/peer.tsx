@@ -3,11 +3,11 @@
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import type { ReadModel } from "../http/read-model.ts";
+import { endpointOf, ratesOf, stateOf } from "../http/view.ts";
 import { Timeline } from "./charts.tsx";
 import { Age, Name, None, State } from "./components.tsx";
 import { EventList } from "./events.tsx";
 import { bytes } from "./format.ts";
-import { endpointOf, rowOf, speedOf } from "./list.ts";
 import type { PageSnapshot } from "./page-diff.ts";
 import type { PeerHistory } from "./peer-history.ts";
 import { SessionTable } from "./sessions.tsx";
@@ -31,10 +31,11 @@ export function peer(context: Context, device: string, keyText: string): PageCon
   if (found === null) return null;
   const { publicKey, allowedIps, lastHandshakeMs, rxBytes, txBytes } = found;
   const { persistentKeepaliveSeconds } = found;
-  const row = rowOf(source, device, found);
-  const { session, state, name } = row;
-  const endpoint = endpointOf(row);
-  const rate = speedOf(source, row);
+  const session = source.session(device, publicKey);
+  const state = stateOf(found, session);
+  const name = shortName(source.nameOf(publicKey, device) ?? "") || null;
+  const endpoint = endpointOf(found, session);
+  const rate = ratesOf(source, session);
   const past = pasts.of(device, publicKey);
   const tags = source.tagsOf(publicKey);
   const speed = (value: number) => `${bytes(value)}/s`;

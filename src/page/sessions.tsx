@@ -1,11 +1,11 @@
 /** Open and ended sessions, latest first. */
 
-import { keyFromUrl, type PublicKey, shortKey, urlKey } from "../base/wireguard.ts";
+import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import { duration } from "../events/event.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { type SessionView, viewSession } from "../http/view.ts";
 import type { SessionCursor, SessionRow } from "../store/store.ts";
-import { Age, At, Name, None, PeerLink, State, Wide } from "./components.tsx";
+import { Age, At, FilterForm, Name, None, PeerLink, State, Wide } from "./components.tsx";
 import { address, bytes, idOf } from "./format.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import type { PageContent } from "./view.ts";
@@ -38,29 +38,14 @@ export function sessions(
     body: (
       <>
         <h1>Sessions</h1>
-        <form class="search" action="/sessions">
-          <label>
-            <span>State</span>
-            <select name="state">
-              <option value="">all</option>
-              {states.map((each) => (
-                <option value={each} selected={each === state}>
-                  {each}
-                </option>
-              ))}
-            </select>
-          </label>
-          {peer === null ? null : (
-            <>
-              <input type="hidden" name="peer" value={urlKey(peer)} />
-              <p>
-                of the peer <code>{shortKey(peer)}</code>
-              </p>
-            </>
-          )}
-          <button>Show</button>
-          {state === null && peer === null ? null : <a href="/sessions">Show all</a>}
-        </form>
+        <FilterForm
+          action="/sessions"
+          label="State"
+          name="state"
+          choices={states}
+          chosen={state}
+          peer={peer}
+        />
         <SessionTable
           source={source}
           rows={shown}

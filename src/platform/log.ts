@@ -3,6 +3,7 @@
  * (sd-daemon(3)) under systemd.
  */
 
+import { counted } from "../base/text.ts";
 import { visible } from "../base/visible.ts";
 import { writeToStderr } from "./os.ts";
 
@@ -76,7 +77,7 @@ export function createLog(options: LogOptions): LeveledLog {
     last.repeats = 0;
     put({
       ...line,
-      message: `${line.message} (repeated ${repeats} time${repeats === 1 ? "" : "s"})`,
+      message: `${line.message} (repeated ${counted(repeats, "time")})`,
     });
   }
 

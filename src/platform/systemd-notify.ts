@@ -6,14 +6,12 @@
 import { clock as libcClock, errno, libc } from "../../ffi/libc.ts";
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
-import { sanitize } from "../base/text.ts";
+import { counted, sanitize } from "../base/text.ts";
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "./constants.ts";
 import { systemError } from "./errno.ts";
 import type { Log } from "./log.ts";
+import { unixAddress } from "./unix-address.ts";
 
-/** struct sockaddr_un, linux/un.h: offset and maximum length of the path. */
-const SUN_PATH = 2;
-const SUN_PATH_BYTES = 108;
 /** linux/time.h */
 const CLOCK_MONOTONIC = 1;
 const OPERATION = "tell systemd";
@@ -101,8 +99,7 @@ function sentenceOf({ devices, connected }: DaemonStatus): string {
   const shown = devices.slice(0, NAMES_MAX).map(sanitize);
   const more = devices.length - shown.length;
   if (more > 0) shown.push(`${more} more`);
-  const peers = `${connected} peer${connected === 1 ? "" : "s"}`;
-  return `watching ${shown.join(", ")}; ${peers} connected`;
+  return `watching ${shown.join(", ")}; ${counted(connected, "peer")} connected`;
 }
 
 /** @throws SystemError */
@@ -111,7 +108,10 @@ function send(address: string, state: string): void {
   const descriptor = libc().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (descriptor < 0) throw systemError(OPERATION, errno());
   try {
-    const where = socketAddress(address);
+    const where = /^[/@]./.test(address) ? unixAddress(address) : null;
+    if (where === null) {
+      throw new SystemError(OPERATION, "EINVAL", "NOTIFY_SOCKET is no path and no abstract name");
+    }
     if (libc().connect(descriptor, where, where.length) < 0) throw systemError(OPERATION, errno());
     const bytes = new TextEncoder().encode(state);
     if (Number(libc().write(descriptor, bytes, bytes.length)) < 0) {
@@ -120,21 +120,6 @@ function send(address: string, state: string): void {
   } finally {
     libc().close(descriptor);
   }
-}
-
-/** Encodes a path or, with a leading @, a name in the abstract namespace, unix(7). */
-function socketAddress(address: string): Uint8Array {
-  const path = new TextEncoder().encode(address);
-  if (!/^[/@]./.test(address) || path.length >= SUN_PATH_BYTES) {
-    throw new SystemError(OPERATION, "EINVAL", "NOTIFY_SOCKET is no path and no abstract name");
-  }
-  // A path ends with a NUL; an abstract name ends with the address.
-  const isPath = address.startsWith("/");
-  const bytes = new Uint8Array(new ArrayBuffer(SUN_PATH + path.length + (isPath ? 1 : 0)));
-  new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
-  bytes.set(path, SUN_PATH);
-  if (!isPath) bytes[SUN_PATH] = 0;
-  return bytes;
 }
 
 function monotonicUs(): bigint {

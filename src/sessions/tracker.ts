@@ -9,6 +9,7 @@ import {
   type Device,
   type DeviceScan,
   type Endpoint,
+  growth,
   INITIATION_BYTES,
   type Instant,
   isSameHandshake,
@@ -537,11 +538,6 @@ export class Tracker {
 /** Whether data can still be received under the keys of the handshake. */
 function areKeysValid({ handshakeAt }: Pick<Session, "handshakeAt">, now: Instant): boolean {
   return now.monotonicMs - handshakeAt.monotonicMs < REJECT_AFTER_MS;
-}
-
-/** How much a counter grew; a counter that fell restarted from zero. */
-function growth(beforeBytes: number, nowBytes: number): number {
-  return nowBytes >= beforeBytes ? nowBytes - beforeBytes : nowBytes;
 }
 
 /**

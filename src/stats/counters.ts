@@ -1,5 +1,7 @@
 /** Counters for the metrics, since the program started. */
 
+import { EVENT_TYPES } from "../base/event-types.ts";
+
 /** A counter per combination of labels. */
 export class LabeledCounter<Labels extends readonly string[]> {
   readonly #counts = new Map<string, { readonly labels: Labels; count: number }>();
@@ -49,12 +51,7 @@ const HOUR = 3600;
 export class Metrics {
   /** Events by type. */
   readonly events = new LabeledCounter<readonly [type: string]>(
-    ["peer.connected"],
-    ["peer.roamed"],
-    ["peer.disconnected"],
-    ["handshake.unknown"],
-    ["device.added"],
-    ["device.removed"],
+    ...EVENT_TYPES.map((type) => [type] as const),
   );
   /** Scans by reason. */
   readonly scans = new LabeledCounter<readonly [reason: string]>();

@@ -3,7 +3,7 @@
  * apart. No extra scans are made: the readings are scans of all connected peers and lists requested by users.
  */
 
-import type { Peer } from "../base/wireguard.ts";
+import { growth, type Peer } from "../base/wireguard.ts";
 
 /** Minimum time between readings: closer ones give random rates. */
 const APART_MS = 1000;
@@ -77,9 +77,4 @@ export class RateTracker {
 function countersOf(reading: Sample, publicKey: string): TransferCounters | undefined {
   reading.index ??= new Map(reading.peers.map((peer) => [peer.publicKey, peer]));
   return reading.index.get(publicKey);
-}
-
-/** How much a counter grew; a counter that fell restarted from zero. */
-function growth(before: number, now: number): number {
-  return now >= before ? now - before : now;
 }

@@ -5,6 +5,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
+import { growth } from "../base/wireguard.ts";
 import type { Session } from "../sessions/tracker.ts";
 import { type Store, TRAFFIC_SLOT_MS, type TrafficSums as Row } from "./store.ts";
 
@@ -67,7 +68,7 @@ export class TrafficRecorder {
       const key = `${device} ${peer.publicKey}`;
       this.#written.set(key, { startedAtMs, rxBytes, txBytes });
       const session = { device, publicKey: peer.publicKey, startedAtMs, rxBytes, txBytes };
-      rows.push(...growth(session, before.get(key)));
+      rows.push(...rowsOf(session, before.get(key)));
     }
     for (let start = 0; start < rows.length; start += SLICE) {
       this.#slices.push({ atMs, rows: rows.slice(start, start + SLICE) });
@@ -95,7 +96,7 @@ export class TrafficRecorder {
     const { publicKey } = peer;
     const key = `${device} ${publicKey}`;
     // All peers of a device may end at once, so do not write for each.
-    this.#pending.push(...growth({ ...session, device, publicKey }, this.#written.get(key)));
+    this.#pending.push(...rowsOf({ ...session, device, publicKey }, this.#written.get(key)));
     this.#written.delete(key);
   }
 
@@ -110,11 +111,11 @@ export class TrafficRecorder {
 }
 
 /** Returns no row if nothing was received or sent. */
-function growth(now: Counted, written: Baseline | undefined): Row[] {
+function rowsOf(now: Counted, written: Baseline | undefined): Row[] {
   const isSame = written !== undefined && written.startedAtMs === now.startedAtMs;
   const before = isSame ? written : { rxBytes: 0, txBytes: 0 };
-  const rxBytes = Math.max(0, now.rxBytes - before.rxBytes);
-  const txBytes = Math.max(0, now.txBytes - before.txBytes);
+  const rxBytes = growth(before.rxBytes, now.rxBytes);
+  const txBytes = growth(before.txBytes, now.txBytes);
   const { device, publicKey } = now;
   return rxBytes + txBytes === 0 ? [] : [{ device, publicKey, rxBytes, txBytes }];
 }

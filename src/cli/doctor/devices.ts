@@ -1,6 +1,7 @@
 /** `wgmon doctor`: the WireGuard devices of this network namespace. */
 
 import { type Finding, ok, problem, reasonOf, warning } from "../../base/check.ts";
+import { counted } from "../../base/text.ts";
 import type { PublicKey } from "../../base/wireguard.ts";
 import { Devices } from "../../kernel/devices.ts";
 import { isLinkUp } from "../../kernel/links.ts";
@@ -94,6 +95,6 @@ function judgeDevice({ name, listenPort, isUp, hasKey, peers }: DeviceFacts): Fi
   if (listenPort === 0) {
     return problem(`${name} listens on no port`, `wg set ${name} listen-port 51820`);
   }
-  const found = `${name} listens on port ${listenPort}, and has ${peers} peer${peers === 1 ? "" : "s"}`;
+  const found = `${name} listens on port ${listenPort}, and has ${counted(peers, "peer")}`;
   return peers === 0 ? warning(found, `wg set ${name} peer KEY allowed-ips ADDRESS`) : ok(found);
 }

@@ -7,7 +7,7 @@
 import { LibraryError } from "../../../ffi/errors.ts";
 import { type Check, type Finding, runCheck, type Verdict } from "../../base/check.ts";
 import { systemClock } from "../../base/clock.ts";
-import { sanitize } from "../../base/text.ts";
+import { counted, sanitize } from "../../base/text.ts";
 import { makeTargets } from "../../channels/create-targets.ts";
 import type { DoctorRequest, Settings } from "../../config/config.ts";
 import { checkSecrets, type FileRead } from "../../config/secret-files.ts";
@@ -85,7 +85,7 @@ export async function runDoctor(command: DoctorCommand, options: Options): Promi
   }
   if (!command.json) {
     print(
-      `${count(counts.problem, "problem")}, ${count(counts.warning, "warning")}, ${counts.ok} ok, ${counts.skipped} skipped`,
+      `${counted(counts.problem, "problem")}, ${counted(counts.warning, "warning")}, ${counts.ok} ok, ${counts.skipped} skipped`,
     );
   }
   return counts.problem === 0;
@@ -194,8 +194,4 @@ function line({ name }: Check, { verdict, found, fix }: Finding, paint: Paint): 
 
 function jsonLine({ group, name }: Check, { verdict, found, fix }: Finding): string {
   return json({ group, check: name, verdict, found, fix });
-}
-
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? "" : "s"}`;
 }

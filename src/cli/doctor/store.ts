@@ -8,6 +8,7 @@ import { systemClock } from "../../base/clock.ts";
 import { SystemError } from "../../base/errors.ts";
 import { fileName } from "../../base/redact.ts";
 import { formatSize } from "../../base/size.ts";
+import { counted } from "../../base/text.ts";
 import type { SettingsView } from "../../http/settings-view.ts";
 import { lockOf, lockOwner } from "../../platform/instance-lock.ts";
 import { OlderStore } from "../../store/database.ts";
@@ -130,6 +131,6 @@ export function judgeFile({
   readonly waiting: number;
   readonly dead: number;
 }): Finding {
-  const found = `wgmon.db has ${(sizeBytes / MEGABYTE).toFixed(1)} MB; ${waiting} waiting, ${dead} dead letter${dead === 1 ? "" : "s"}`;
+  const found = `wgmon.db has ${(sizeBytes / MEGABYTE).toFixed(1)} MB; ${waiting} waiting, ${counted(dead, "dead letter")}`;
   return dead > 0 ? warning(found, "wgmon outbox list; then retry or drop") : ok(found);
 }

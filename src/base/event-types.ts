@@ -1,0 +1,15 @@
+/**
+ * The types of events, in the order in which they are listed. They are apart from the schema of events because
+ * loading TypeBox costs start-up time; the compiler checks that schema and list have the same types.
+ */
+
+export const EVENT_TYPES = [
+  "peer.connected",
+  "peer.roamed",
+  "peer.disconnected",
+  "handshake.unknown",
+  "device.added",
+  "device.removed",
+] as const;
+
+export type EventType = (typeof EVENT_TYPES)[number];
