@@ -36,7 +36,7 @@ export function runOutbox(store: Store, request: OutboxRequest, options: Options
       }
       const waiting = queues.reduce((sum, queue) => sum + queue.waiting, 0);
       options.print(
-        `${letterCount(letters.length)} put back, ${count(waiting)} tried again within 10 s (or at the next start)`,
+        `${letterCount(letters.length)} queued again, ${count(waiting)} to be retried within 10 s (or at the next start)`,
       );
       return;
     }
@@ -99,11 +99,9 @@ function printJson(
 
 function printList({ queues, letters }: Found, { print, nowMs }: Options): void {
   if (queues.length === 0 && letters.length === 0)
-    print("nothing waits, and there are no dead letters");
+    print("no events are waiting, and there are no dead letters");
   for (const { label, waiting, oldestAtMs, failures, reason, nextAtMs } of queues) {
-    const parts = [
-      `${count(waiting)} ${waiting === 1 ? "waits" : "wait"}, the oldest for ${duration(nowMs - oldestAtMs)}`,
-    ];
+    const parts = [`${count(waiting)} waiting, the oldest for ${duration(nowMs - oldestAtMs)}`];
     if (failures > 0) parts.push(`${failures} failed attempts in a row, the last: ${reason}`);
     if (nextAtMs > nowMs) parts.push(`next attempt in ${duration(nextAtMs - nowMs)}`);
     print(`${label}: ${parts.join("; ")}`);

@@ -126,7 +126,11 @@ function send(address: string, state: string): void {
 function socketAddress(address: string): Uint8Array {
   const path = new TextEncoder().encode(address);
   if (!/^[/@]./.test(address) || path.length >= SUN_PATH_BYTES) {
-    throw new SystemError(OPERATION, "EINVAL", "NOTIFY_SOCKET is no path and no abstract name");
+    throw new SystemError(
+      OPERATION,
+      "EINVAL",
+      "NOTIFY_SOCKET is neither a path nor an abstract name",
+    );
   }
   // A path ends with a NUL; an abstract name ends with the address.
   const isPath = address.startsWith("/");

@@ -153,7 +153,7 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
           ${attempt(load)} ${attempt(remove)}
 END
       `);
-      const noPermission = "Operation not permitted; it needs CAP_NET_ADMIN, as root has it)";
+      const noPermission = "Operation not permitted; it needs CAP_NET_ADMIN, which root has)";
       const noProgram =
         "no nft program (none in /usr/sbin:/usr/bin:/sbin:/bin; install nftables, or take wgmon rules --iptables)";
       expect(output.trim().split("\n")).toEqual([

@@ -65,7 +65,9 @@ export function judgeDevices(
   const missing = wanted.filter((name) => !devices.some((device) => device.name === name));
   const findings = [
     ...devices.map(judgeDevice),
-    ...problems.map((why) => problem(why, "run this as root, where the device is")),
+    ...problems.map((why) =>
+      problem(why, "run this as root, in the network namespace of the device"),
+    ),
   ];
   if (problems.length === 0) {
     findings.push(
@@ -81,7 +83,7 @@ export function judgeDevices(
   return [
     warning(
       "there is no WireGuard device in this network namespace; wgmon will wait for one",
-      "wg-quick up wg0, or start wgmon where the device is",
+      "wg-quick up wg0, or start wgmon in the network namespace of the device",
     ),
   ];
 }
@@ -92,8 +94,8 @@ function judgeDevice({ name, listenPort, isUp, hasKey, peers }: DeviceFacts): Fi
   }
   if (!isUp) return problem(`${name} is down`, `ip link set ${name} up`);
   if (listenPort === 0) {
-    return problem(`${name} listens on no port`, `wg set ${name} listen-port 51820`);
+    return problem(`${name} has no listen port`, `wg set ${name} listen-port 51820`);
   }
-  const found = `${name} listens on port ${listenPort}, and has ${peers} peer${peers === 1 ? "" : "s"}`;
+  const found = `${name} listens on port ${listenPort} and has ${peers} peer${peers === 1 ? "" : "s"}`;
   return peers === 0 ? warning(found, `wg set ${name} peer KEY allowed-ips ADDRESS`) : ok(found);
 }
