@@ -42,10 +42,10 @@ ${Object.entries(commands)
   })
   .join("\n")}
 .SH FLAGS
-Each is also a variable and a key of the settings file; a flag overrules a variable, and a variable the
-file. A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d; a size 256MB or 1GiB.
+Each is also a variable and a key of the settings file; a flag overrides a variable, and a variable
+overrides the file. A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d; a size 256MB or 1GiB.
 ${settings().map(setting).join("\n")}
-${item("--version, --licenses", "print the versions of what wgmon is made of, and their licences")}
+${item("--version, --licenses", "print the versions of wgmon and its components, and their licences")}
 .SH SETTINGS FILE
 TOML. Beside the keys above it can name peers, and describe targets one by one:
 .PP
@@ -79,16 +79,19 @@ ${SIGNALS.map(([name, what]) => item(name, what)).join("\n")}
 }
 
 const FILES = [
-  ["/etc/wgmon/wgmon.toml", "the settings, if it is there; systemctl reload wgmon reads it again"],
+  [
+    "/etc/wgmon/wgmon.toml",
+    "the settings, if the file exists; systemctl reload wgmon makes wgmon read it again",
+  ],
   [
     "/etc/credstore/wgmon.webhooks",
-    "for the service: URLs of webhooks, one on each line, which nobody but root can read",
+    "for the service: URLs of webhooks, one on each line; only root can read the file",
   ],
   ["/etc/credstore/wgmon.webhook-secret", "for the service: secrets to sign with"],
-  ["/etc/credstore/wgmon.listen-token", "for the service: bearer tokens to ask for"],
-  ["/etc/wireguard/*.conf", "comments in them name the peers, where wgmon may read them"],
-  ["/var/lib/wgmon/wgmon.db", "the store: events, sessions, what waits for a target"],
-  ["/run/wgmon/wgmon.sock", "by which the commands ask the wgmon that runs"],
+  ["/etc/credstore/wgmon.listen-token", "for the service: accepted bearer tokens"],
+  ["/etc/wireguard/*.conf", "comments in them name the peers, if wgmon can read them"],
+  ["/var/lib/wgmon/wgmon.db", "the store: events, sessions and undelivered messages"],
+  ["/run/wgmon/wgmon.sock", "the socket on which the commands query the running wgmon"],
 ] as const;
 
 const SIGNALS = [

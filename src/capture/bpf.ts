@@ -211,7 +211,7 @@ function withProgram<Result>(expression: string, use: (program: BigUint64Array) 
     if (pcap.pcap_compile(handle, program, expression, 1, PCAP_NETMASK_UNKNOWN) !== 0) {
       const reason = String(pcap.pcap_geterr(handle));
       throw new ConfigError([
-        `--filter: ${JSON.stringify(expression)} is no tcpdump expression for IP packets: ${reason}`,
+        `--filter: ${JSON.stringify(expression)} is not a tcpdump expression for IP packets: ${reason}`,
       ]);
     }
     return use(program);

@@ -55,7 +55,7 @@ export class CaptureHealth {
 
   guardedModeChanged(isGuarded: boolean): void {
     if (isGuarded) this.#metrics.guarded++;
-    const reading = isGuarded ? "only what completes a handshake" : "all handshake messages";
+    const reading = isGuarded ? "only packets that complete a handshake" : "all handshake messages";
     this.#log.debug(`reading ${reading}`);
   }
 
@@ -64,7 +64,7 @@ export class CaptureHealth {
     this.#metrics.isFlooded = isFlooded;
     if (isFlooded) {
       this.#log.warn(
-        "packet flood: reading only what completes a handshake that WireGuard has answered; peers are still reported",
+        "packet flood: reading only packets that complete a handshake that WireGuard has answered; peers are still reported",
       );
     } else this.#log.info("packet flood is over");
   }

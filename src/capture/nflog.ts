@@ -169,7 +169,7 @@ function explain(
   return new SystemError(
     operation,
     "EBUSY",
-    `another program has it${owner === null ? "" : ` (${owner})`}; stop that, or choose another ` +
+    `another program uses it${owner === null ? "" : ` (${owner})`}; stop that program, or choose another ` +
       "number with --group and in the firewall rule",
   );
 }

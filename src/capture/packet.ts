@@ -76,7 +76,7 @@ function parseIpv4(packet: Uint8Array, view: DataView, way: Way): CapturedDatagr
   need(view, 0, IPV4_HEADER_BYTES, "IPv4 header");
   const headerBytes = (view.getUint8(0) & 0x0f) * 4;
   if (headerBytes < IPV4_HEADER_BYTES) {
-    throw new ParseError(`IPv4 header: says ${headerBytes} bytes, the least is 20`);
+    throw new ParseError(`IPv4 header: length ${headerBytes} is less than 20 bytes`);
   }
   const fragmentOffset = view.getUint16(6) & 0x1fff;
   if (view.getUint8(9) !== PROTOCOL_UDP || fragmentOffset !== 0) return null;
@@ -167,6 +167,6 @@ function viewOf(view: DataView, offset: number, bytes: number): Uint8Array | nul
 function need(view: DataView, offset: number, bytes: number, name: string): void {
   if (view.byteLength - offset < bytes) {
     const there = Math.max(0, view.byteLength - offset);
-    throw new ParseError(`${name}: ${there} bytes of ${bytes} are there`);
+    throw new ParseError(`${name}: truncated to ${there} of ${bytes} bytes`);
   }
 }

@@ -138,9 +138,10 @@ function withLine(what: string, line: string): string {
 
 /** The errors of execve(2), explained for the author of the settings. */
 const startReasons: Readonly<Record<string, string>> = {
-  ENOENT: "there is no such program, or not the interpreter that its first line names",
-  EACCES: "the program may not be executed, check its mode",
-  ENOEXEC: "the program is neither a binary of this machine nor has it a first line like #!/bin/sh",
+  ENOENT: "the program does not exist, or the interpreter in its first line does not",
+  EACCES: "the program is not executable, check its mode",
+  ENOEXEC:
+    "the program is neither a binary for this machine nor a script whose first line is like #!/bin/sh",
 };
 
 /** In our own words, because Bun's error may quote an argument. */

@@ -65,13 +65,13 @@ export function parseSecrets(
     const written = line.trim();
     if (written === "" || written.startsWith("#")) continue;
     const key = decode(written.replace(/^whsec_/, ""));
-    const problem = key === null ? "what is not base64" : sizeProblem(key);
+    const problem = key === null ? "text that is not base64" : sizeProblem(key);
     if (key === null || problem !== null) {
-      return { problem: `has in line ${index + 1} ${problem}; ${HOW_TO_MAKE_ONE}` };
+      return { problem: `has ${problem} in line ${index + 1}; ${HOW_TO_MAKE_ONE}` };
     }
     secrets.push(new SigningSecret(key));
   }
-  if (secrets.length === 0) return { problem: `has no secret in it; ${HOW_TO_MAKE_ONE}` };
+  if (secrets.length === 0) return { problem: `contains no secret; ${HOW_TO_MAKE_ONE}` };
   return { value: secrets };
 }
 
@@ -101,7 +101,7 @@ type Verification =
   | "webhook-timestamp is more than 5 minutes ago"
   | "webhook-timestamp is more than 5 minutes ahead"
   | "webhook-signature is missing"
-  | "no signature is by any of the secrets";
+  | "no signature matches any of the secrets";
 
 /** Checks that a message is from a sender with one of the secrets. `null`: the header is missing. */
 export function verify(
@@ -125,7 +125,7 @@ export function verify(
   if (aheadMs > TOLERANCE_MS) return "webhook-timestamp is more than 5 minutes ahead";
   const wanted = secrets.map((secret) => secret.sign({ id, timestamp, body }));
   const isSigned = signature.split(" ").some((entry) => wanted.some((one) => isSame(one, entry)));
-  return isSigned ? "ok" : "no signature is by any of the secrets";
+  return isSigned ? "ok" : "no signature matches any of the secrets";
 }
 
 /** Compares in constant time. */

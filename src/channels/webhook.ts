@@ -126,7 +126,7 @@ export function createWebhook(options: WebhookOptions): Channel {
 function urlOf(text: string): URL {
   const url = URL.parse(text);
   // The constructor's error would quote the URL.
-  if (url === null) throw new TypeError("the URL of a webhook cannot be read");
+  if (url === null) throw new TypeError("the URL of a webhook is invalid");
   return url;
 }
 
@@ -199,7 +199,7 @@ export class Deadline implements Disposable {
     this.#outer = outer;
     this.#timer = setTimeout(() => {
       this.#isTimeUp = true;
-      this.#controller.abort(new DOMException("the time is up", "TimeoutError"));
+      this.#controller.abort(new DOMException("the request timed out", "TimeoutError"));
     }, timeoutMs);
     outer.addEventListener("abort", this.#abort);
     if (outer.aborted) this.#abort();
@@ -285,7 +285,7 @@ function adviceOn(status: number): string | null {
     case 404:
       return "not found, check the URL";
     case 405:
-      return "no POST at this place, check the URL";
+      return "this URL does not accept POST, check the URL";
     default:
       return null;
   }
@@ -325,11 +325,11 @@ const networkReasons: Readonly<Record<string, string>> = {
   EAI_AGAIN: "DNS does not answer",
   ESERVFAIL: "DNS does not answer",
   ETIMEOUT: "DNS does not answer",
-  Malformed_HTTP_Response: "the answer is no HTTP/1",
-  InvalidContentLength: "the answer is no HTTP/1",
-  UnsupportedTransferEncoding: "the answer is no HTTP/1",
-  UnrequestedUpgrade: "101: the receiver wants another protocol",
-  ResponseHeadersTooLarge: "the answer's head is too large",
+  Malformed_HTTP_Response: "the response is not HTTP/1",
+  InvalidContentLength: "the response is not HTTP/1",
+  UnsupportedTransferEncoding: "the response is not HTTP/1",
+  UnrequestedUpgrade: "101: the receiver asks for another protocol",
+  ResponseHeadersTooLarge: "the response headers are too large",
   EPROTO: "TLS handshake failed",
   CERT_HAS_EXPIRED: "TLS certificate expired",
   CERT_NOT_YET_VALID: "TLS certificate not valid yet",
@@ -355,7 +355,7 @@ export function networkReason(error: unknown, proxy: Proxy | null): string {
     case "ERR_PROXY_TUNNEL":
       return proxyRefusal(proxy, Number(status));
     case "UnsupportedProxyProtocol":
-      return `proxy ${place}: only proxies of http:// and https:// can be used`;
+      return `proxy ${place}: only http:// and https:// proxies are supported`;
     case "ECONNREFUSED":
     case "EHOSTUNREACH":
     case "ENETUNREACH":
@@ -369,7 +369,8 @@ export function networkReason(error: unknown, proxy: Proxy | null): string {
 /** @param proxy null: the proxy is unknown. */
 function proxyRefusal(proxy: Proxy | null, status: number): string {
   const refused = `proxy${proxy === null ? "" : ` ${proxy.place}`}: ${status}`;
-  if (status === 407) return `${refused}, it wants a name and password, check the proxy settings`;
+  if (status === 407)
+    return `${refused}, it requires a user name and password, check the proxy settings`;
   if (status === 403) return `${refused}, it does not allow connections to the receiver`;
   if (status >= 500) return `${refused}, it cannot reach the receiver`;
   return `${refused}, it refuses to connect to the receiver`;

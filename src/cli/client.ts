@@ -114,9 +114,13 @@ export class DaemonClient implements ApiReader {
       case "EACCES":
         return new SystemError(operation, code, "run this as root");
       case "TimeoutError":
-        return new ConnectionLost(operation, "no answer", "it hangs, or is stopped");
+        return new ConnectionLost(operation, "no answer", "wgmon hangs, or is suspended");
       case "ECONNRESET":
-        return new ConnectionLost(operation, code, "it ended, or another program has this socket");
+        return new ConnectionLost(
+          operation,
+          code,
+          "wgmon ended, or another program uses this socket",
+        );
       default:
         return new SystemError(operation, code);
     }
@@ -135,7 +139,7 @@ export async function viewOf<View>(response: Response, path: string): Promise<Vi
   try {
     view = JSON.parse(text);
   } catch {
-    throw new SystemError(operation, `${response.status}`, "the answer is no JSON");
+    throw new SystemError(operation, `${response.status}`, "the response is not JSON");
   }
   if (response.ok) return view as View;
   const { title = "", detail = "" } = view as { readonly title?: string; readonly detail?: string };

@@ -106,12 +106,12 @@ export async function followEvents(
       selection ??= await selectionOf(daemon, options);
       const reader = new MessageReader();
       for await (const piece of daemon.follow(`/v1/stream?after=${place}`)) {
-        if (isLost) complain("wgmon is back");
+        if (isLost) complain("connected to wgmon again");
         isLost = false;
         for (const { type, id, data } of reader.read(piece)) {
           place = Number(id);
           if (type === "gap") {
-            complain("some events were deleted before they could be told");
+            complain("some events were deleted before they could be printed");
             continue;
           }
           const event = JSON.parse(data) as Event;
@@ -123,7 +123,7 @@ export async function followEvents(
     } catch (error) {
       if (!(error instanceof DaemonNotRunning || error instanceof ConnectionLost)) throw error;
     }
-    if (!isLost) complain("wgmon is gone; waiting for it");
+    if (!isLost) complain("connection to wgmon lost; waiting for it");
     isLost = true;
     await new Promise<void>((resolve) => void clock.after(RETRY_MS, resolve));
   }

@@ -16,7 +16,7 @@ const LINE_COLUMNS = 80;
 const MEANING_COLUMN = 30;
 const SUMMARY_COLUMN = 21;
 
-const HELP_FLAG = ["-h, --help", "print this"] as const;
+const HELP_FLAG = ["-h, --help", "print this help"] as const;
 
 /** What `wgmon --help` and `wgmon COMMAND --help` print, with a newline at the end. */
 export function helpText(command: CommandName | null = null): string {
@@ -28,7 +28,7 @@ function generalHelp(): string {
     ...settings().map(([name, setting]) => [usage(name, setting), meaning(setting)] as const),
     HELP_FLAG,
     ["--version", commands.version.summary] as const,
-    ["--licenses", "print the licences of all that wgmon is made of"] as const,
+    ["--licenses", "print the licences of wgmon and its components"] as const,
   ];
   return `wgmon tells you the moment that a WireGuard peer connects, roams or disconnects.
 
@@ -46,8 +46,9 @@ ${flags.map(([flag, text]) => entry(flag, text, MEANING_COLUMN)).join("\n")}
 A duration is written 250ms, 90s, 3m, 1m30s, 12h or 2d; a size 256MB or 1GiB.
 
 Every flag is also a variable and a key of the settings file (TOML):
---idle-timeout is WGMON_IDLE_TIMEOUT and idle_timeout. A flag overrules a
-variable, and a variable the file. The file can name peers and more targets:
+--idle-timeout is WGMON_IDLE_TIMEOUT and idle_timeout. A flag overrides a
+variable, a variable overrides the file. The file can name peers and more
+targets:
 
   [peers."<public key>"]
   name = "alice"
@@ -80,7 +81,7 @@ function commandHelp(command: CommandName): string {
   const choices = command === "help" ? "COMMAND" : subcommands.join("|");
   const choice = choices === "" ? "" : ` [${choices}]`;
   const more = takesSettings
-    ? `\nIt reads the settings as wgmon run does, and takes the same flags, such as\n--config: wgmon --help lists them.\n`
+    ? `\nIt reads the same settings as wgmon run and takes the same flags, such as\n--config; wgmon --help lists them.\n`
     : "";
   return `wgmon ${command}: ${summary}
 

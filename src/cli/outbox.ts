@@ -37,7 +37,7 @@ export function runOutbox(store: Store, request: OutboxRequest, options: Options
       }
       const waiting = queues.reduce((sum, queue) => sum + queue.waiting, 0);
       options.print(
-        `${counted(letters.length, "dead letter")} put back, ${counted(waiting, "event")} tried again within 10 s (or at the next start)`,
+        `${counted(letters.length, "dead letter")} queued again, ${counted(waiting, "event")} to be retried within 10 s (or at the next start)`,
       );
       return;
     }
@@ -102,10 +102,10 @@ function printJson(
 
 function printList({ queues, letters }: Found, { print, nowMs }: Options): void {
   if (queues.length === 0 && letters.length === 0)
-    print("nothing waits, and there are no dead letters");
+    print("no events are waiting, and there are no dead letters");
   for (const { label, waiting, oldestAtMs, failures, reason, nextAtMs } of queues) {
     const parts = [
-      `${counted(waiting, "event")} ${waiting === 1 ? "waits" : "wait"}, the oldest for ${duration(nowMs - oldestAtMs)}`,
+      `${counted(waiting, "event")} waiting, the oldest for ${duration(nowMs - oldestAtMs)}`,
     ];
     if (failures > 0) parts.push(`${failures} failed attempts in a row, the last: ${reason}`);
     if (nextAtMs > nowMs) parts.push(`next attempt in ${duration(nextAtMs - nowMs)}`);

@@ -100,7 +100,7 @@ async function openOffline(
   const scanned = askedDevices.length > 0 ? { ...settings, devices: [] } : settings;
   const offline = await LocalApi.open(scanned, { version, clock });
   const tell = (source: string) =>
-    complain(`wgmon is not running here; this is what ${source} says`);
+    complain(`wgmon is not running here; showing data from ${source}`);
   if (command.type === "status") {
     tell("the kernel");
     for (const problem of offline.problems) {

@@ -37,7 +37,7 @@ const LINES_MAX = 2000;
 /** How long an answer that has begun may still take when the receiver stops. */
 const STOP_MS = 500;
 
-const ABOUT = `This is wgmon receive. It prints the webhooks that are sent to it, to try wgmon out.
+const ABOUT = `This is wgmon receive. It prints the webhooks that are sent to it, for trying out wgmon.
 Webhooks are sent with POST, to any path.
 `;
 
@@ -69,9 +69,11 @@ export function receive(options: ReceiveOptions): Receiving {
   print(`waiting for webhooks at ${url}; Ctrl-C ends it`);
   const isChecked = secrets.length > 0;
   const signed = isChecked ? " --webhook-secret-file FILE" : "";
-  print(`to send it some: wgmon test-webhook --webhook ${url}${signed}`);
+  print(`to send samples: wgmon test-webhook --webhook ${url}${signed}`);
   if (!isChecked) {
-    print("signatures are not checked, anybody may be the sender; --secret-file FILE checks them");
+    print(
+      "signatures are not checked, so anyone can be the sender; --secret-file FILE checks them",
+    );
   }
   return {
     url,
@@ -107,9 +109,9 @@ function listen(port: number, hostname: string, fetch: Hono["fetch"]): Bun.Serve
 }
 
 const hints: Readonly<Record<string, string>> = {
-  EADDRINUSE: "another program has this port; take another with --port, or 0 for any free one",
-  EACCES: "ports below 1024 are for root; take another with --port",
-  EADDRNOTAVAIL: "this machine does not have this address; give one of its own with --address",
+  EADDRINUSE: "another program uses this port; choose another with --port, or 0 for any free one",
+  EACCES: "ports below 1024 are for root; choose another with --port",
+  EADDRNOTAVAIL: "this machine does not have this address; choose one that it has with --address",
 };
 
 function makeApp({ secrets, print, clock }: ReceiveOptions): Hono {
@@ -137,8 +139,8 @@ function makeApp({ secrets, print, clock }: ReceiveOptions): Hono {
     if (reading >= READING_MAX) return c.text("busy, try again\n", 503, { "retry-after": "1" });
     const body = await read(c.req.raw);
     if (body === null) {
-      say("refused: it broke off, was too slow or is longer than 1 MiB");
-      return c.text("the body did not arrive whole, or is longer than 1 MiB\n", 400);
+      say("refused: the request was cut off, too slow or longer than 1 MiB");
+      return c.text("the body is incomplete or longer than 1 MiB\n", 400);
     }
     const id = c.req.header("webhook-id") ?? null;
     if (secrets.length > 0) {
@@ -156,13 +158,13 @@ function makeApp({ secrets, print, clock }: ReceiveOptions): Hono {
     for (const line of linesOf(body, c.req.header("content-type") ?? "")) {
       say(isRepeat ? `repeated: ${line}` : line);
     }
-    return c.text(isRepeat ? "taken already\n" : "taken\n");
+    return c.text(isRepeat ? "already received\n" : "taken\n");
   }
 
   return new Hono()
     .get("/", (c) => c.text(ABOUT))
     .post("*", take)
-    .notFound((c) => c.text("only POST is taken here\n", 405, { allow: "POST" }));
+    .notFound((c) => c.text("only POST is accepted here\n", 405, { allow: "POST" }));
 }
 
 /** Remembers the most recent ids. */

@@ -79,7 +79,7 @@ async function findPorts(request: RulesRequest, options: Options): Promise<numbe
   }
   const silent = found.filter(({ listenPort }) => listenPort === 0);
   for (const { name } of silent) {
-    complain(`wgmon: ${name} listens on no port; give it a ListenPort, and bring it up`);
+    complain(`wgmon: ${name} has no listen port; give it a ListenPort and bring it up`);
   }
   const isIncomplete = request.devices.length > 0 && silent.length > 0;
   if (missing.length > 0 || isIncomplete) return null;

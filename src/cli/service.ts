@@ -45,19 +45,20 @@ export function installService(options: ServiceOptions): void {
   const { program, root, print } = options;
   const packaged = PACKAGED.find((path) => read(root + path) !== null);
   if (packaged !== undefined) {
-    throw refusal("install", `a package has put ${packaged} there; systemctl enable --now wgmon`);
+    throw refusal("install", `a package installed ${packaged}; run: systemctl enable --now wgmon`);
   }
   checkProgram(program);
   const text = unitFor(program);
   const there = read(root + UNIT);
   if (there !== null && !isOurs(there)) {
-    throw refusal("install", `${UNIT} is there already, and is not by wgmon`);
+    throw refusal("install", `${UNIT} exists already and was not written by wgmon`);
   }
   if (create(root + UNIT, text)) print(`wrote ${UNIT}; it runs ${program}`);
-  else if (read(root + UNIT) === text) print(`${UNIT} is there already`);
-  else print(`${UNIT} is there already, with other content, and stays as it is`);
-  if (create(root + SETTINGS, settingsFile())) print(`wrote ${SETTINGS}; all of it is comments`);
-  else print(`${SETTINGS} is there already, and stays as it is`);
+  else if (read(root + UNIT) === text) print(`${UNIT} exists already`);
+  else print(`${UNIT} exists already with other content and was not changed`);
+  if (create(root + SETTINGS, settingsFile()))
+    print(`wrote ${SETTINGS}; it contains only comments`);
+  else print(`${SETTINGS} exists already and was not changed`);
   systemctl(options, ["daemon-reload"], ["enable", "--now", "wgmon"]);
 }
 
@@ -71,7 +72,7 @@ export function uninstallService(options: ServiceOptions): void {
   const text = read(root + UNIT);
   if (text === null) throw refusal("uninstall", `there is no ${UNIT}`);
   if (!isOurs(text)) {
-    throw refusal("uninstall", `${UNIT} is not by wgmon; remove it yourself`);
+    throw refusal("uninstall", `${UNIT} was not written by wgmon; remove it yourself`);
   }
   systemctl(options, ["disable", "--now", "wgmon"]);
   attempt(`remove ${UNIT}`, () => rmSync(root + UNIT));
@@ -88,7 +89,7 @@ function systemctl(options: ServiceOptions, ...commands: readonly (readonly stri
   for (const command of commands) {
     const line = `systemctl ${command.join(" ")}`;
     if (!isThere(root + SYSTEMD)) {
-      print(`systemd does not run here; where it does: ${line}`);
+      print(`systemd is not running here; where it is, run: ${line}`);
       continue;
     }
     print(line);
@@ -106,7 +107,10 @@ function checkProgram(program: string): void {
   }
   // Other characters have a special meaning in a unit.
   if (!/^[\w./+-]+$/.test(program)) {
-    throw refusal("install", "the path of wgmon has characters that a unit cannot have");
+    throw refusal(
+      "install",
+      "the path of wgmon contains characters that a unit file cannot contain",
+    );
   }
   for (let path = program; ; path = dirname(path)) {
     const { mode, uid, gid } = attempt(`stat ${path}`, () => statSync(path));
@@ -115,7 +119,7 @@ function checkProgram(program: string): void {
       const what = path === program ? "change" : "replace";
       throw refusal(
         "install",
-        `${wrong.found}, who could ${what} the program that root starts; mend that: ${wrong.mend} ${path}; or copy it: install -m 755 ${program} /usr/bin/wgmon, and run that one`,
+        `${wrong.found}, who could ${what} the program that root starts. Fix: ${wrong.mend} ${path}; or install -m 755 ${program} /usr/bin/wgmon, and run that copy`,
       );
     }
     if (path === "/") return;
@@ -211,7 +215,7 @@ function refusal(what: "install" | "uninstall", why: string): SystemError {
  * @throws SystemError when wgmon runs from source.
  */
 export function ownProgram(): string {
-  if (!Bun.main.startsWith("/$bunfs/")) throw refusal("install", "this is no built wgmon");
+  if (!Bun.main.startsWith("/$bunfs/")) throw refusal("install", "this is not a built wgmon");
   return realpathSync(process.execPath);
 }
 
@@ -219,5 +223,5 @@ export function ownProgram(): string {
 export function runSystemctl(...words: readonly string[]): number {
   const exitCode = runShown("systemctl", words);
   if (exitCode !== null) return exitCode;
-  throw new SystemError("run systemctl", "no such program", `none in ${SEARCH_PATH}`);
+  throw new SystemError("run systemctl", "no such program", `not found in ${SEARCH_PATH}`);
 }

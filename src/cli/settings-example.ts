@@ -10,10 +10,10 @@ export function settingsFile(): string {
   const entries = settings
     .filter(([, { flagOnly }]) => flagOnly !== true)
     .map(([name, setting]) => `${comment(meaning(setting))}#${keyOf(name)} = ${toml(setting)}\n`);
-  return `${comment("Settings of wgmon, in TOML. As it is, this file changes nothing: take the # away before a key to set it. Where there is no default, the value is an example. A running wgmon reads it again at `systemctl reload wgmon` (SIGHUP).")}#
-${comment("The service may read it only if everybody may (mode 644). So what nobody should know, such as a webhook's URL, belongs into a file of /etc/credstore, which is for root alone: wgmon.webhooks (URLs, a line each), wgmon.webhook-secret, wgmon.listen-token. Those are read at `systemctl restart wgmon`.")}
+  return `${comment("Settings of wgmon, in TOML. All settings are commented out: remove the # in front of a key to set it. Values are defaults, or examples where there is no default. `systemctl reload wgmon` (SIGHUP) makes a running wgmon read this file again.")}#
+${comment("The service can read this file only if all users can (mode 644). So put secrets, such as a webhook's URL, in files in /etc/credstore, which only root can read: wgmon.webhooks (URLs, one on each line), wgmon.webhook-secret, wgmon.listen-token. `systemctl restart wgmon` reads those again.")}
 ${entries.join("\n")}
-# What follows must stay behind all of the above.
+# The tables below must stay after all of the keys above.
 
 #[peers."8ly5SwKCANPdyunxgCDvAf8o7MNQwsSu1ofnadakHlc="]
 #name = "alice"

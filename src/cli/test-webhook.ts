@@ -58,16 +58,16 @@ async function testTarget(
     print(`  ${sample.type.padEnd(TYPE_COLUMNS)} ${time}  ${describe(verdict)}`);
     if (verdict.type === "delivered") delivered++;
     if (isLast(verdict, ms)) {
-      if (index < samples.length - 1) print("  the rest is not sent to it");
+      if (index < samples.length - 1) print("  the other samples are not sent to it");
       break;
     }
   }
   const leftOut = samples.filter((sample) => !target.accepts(sample)).map(({ type }) => type);
   if (leftOut.length === samples.length) {
     // The settings refuse an empty selection of types, so only the peers or devices exclude everything.
-    print("  its filter wants other peers or devices, and is not asked in this test");
+    print("  note: its filter selects other peers or devices; this test ignores the filter");
   } else if (leftOut.length > 0) {
-    print(`  but for this test its filter leaves out ${leftOut.join(", ")}`);
+    print(`  note: its filter excludes ${leftOut.join(", ")}; this test ignores the filter`);
   }
   return delivered === samples.length;
 }
@@ -84,7 +84,7 @@ function describe(verdict: DeliveryResult): string {
     case "drop":
       return `refused: ${verdict.reason}`;
     case "stop":
-      return `refused for good: ${verdict.reason}`;
+      return `refused permanently: ${verdict.reason}`;
   }
 }
 

@@ -197,18 +197,18 @@ function handlePromptKey(view: View, prompt: string, key: Key): View {
 
 const HELP = [
   "s, right, left       sort by another column",
-  "r                    the other way round",
-  "/                    only peers that have this in name, key, tags or addresses",
-  "d                    only those of the next device, then all again",
-  "c                    only those that are connected, then all again",
+  "r                    reverse the order",
+  "/                    only peers with this text in name, key, tags or addresses",
+  "d                    only peers of the next device, then all again",
+  "c                    only connected peers, then all again",
   "up, down, k, j       scroll by a row; page up, page down, space: by a page",
-  "home, end, g, G      the first, the last",
-  "Ctrl-L, Ctrl-Z       draw everything again; to the shell, until fg",
+  "home, end, g, G      go to the first or the last row",
+  "Ctrl-L, Ctrl-Z       redraw; suspend (fg resumes)",
   "q, Ctrl-C            quit",
   "",
   "SINCE       when the session began",
-  "SEEN        the last sign of life; of those not connected, the last handshake",
-  "RX/S, TX/S  received from the peer and sent to it, over the last seconds",
+  "SEEN        the last activity; if not connected, the last handshake",
+  "RX/S, TX/S  received from the peer and sent to it, per second",
 ];
 
 export interface Drawing extends Context {

@@ -141,7 +141,7 @@ async function ask(answers: ApiReader, peersAt: string): Promise<TopData> {
 
 /** The text to show for an error. wgmon may be started again at any time. */
 function toleratingAbsence(error: unknown): string {
-  if (error instanceof DaemonNotRunning) return "wgmon is gone; waiting for it";
+  if (error instanceof DaemonNotRunning) return "connection to wgmon lost; waiting for it";
   if (error instanceof ConnectionLost) return "wgmon does not answer; waiting for it";
   throw error;
 }

@@ -330,7 +330,7 @@ function namesOf(chosen: ResolvedSettings, errors: string[]): readonly string[] 
   const paths = [...new Set(chosen.values("names"))];
   if (!paths.includes("off")) return paths;
   const where = chosen.given("names")?.where ?? "names";
-  if (paths.length > 1) errors.push(`${where}: off does not go with a path`);
+  if (paths.length > 1) errors.push(`${where}: off cannot be combined with a path`);
   return [];
 }
 
@@ -391,9 +391,9 @@ function outboxRequest(line: ParsedArgs, errors: string[]): OutboxRequest {
   const all = own(line, "all", flags.all, errors) === true;
   const isNarrowed = line.found.has("target") || line.found.has("id");
   if (action === "list" && all) {
-    errors.push("--all: is for wgmon outbox retry and drop");
+    errors.push("--all: works only with wgmon outbox retry and drop");
   } else if (isNarrowed && all) {
-    errors.push("--all: does not go with --target or --id");
+    errors.push("--all: cannot be combined with --target or --id");
   } else if (action !== "list" && !isNarrowed && !all) {
     // An omitted option must not affect all messages.
     errors.push(`wgmon outbox ${action} needs --target NAME, --id ID or --all`);
@@ -408,7 +408,7 @@ function rulesAction(line: ParsedArgs, errors: string[]): RulesAction {
   const actions = ["nft", "iptables", "install", "remove"] as const;
   const asked = actions.filter((name) => own(line, name, flags[name], errors) === true);
   if (asked.length > 1) {
-    errors.push(`${asked.map((name) => `--${name}`).join(" and ")}: give one of them`);
+    errors.push(`${asked.map((name) => `--${name}`).join(" and ")}: give only one of them`);
   }
   return asked[0] ?? "nft";
 }
@@ -425,7 +425,7 @@ function sessionsRequest(line: ParsedArgs, errors: string[]): SessionsRequest {
   const past = pastRequest(line, flags, SESSIONS_LIMIT, errors);
   const json = own(line, "json", flags.json, errors) === true;
   const csv = own(line, "csv", flags.csv, errors) === true;
-  if (json && csv) errors.push("--json and --csv: give one of them");
+  if (json && csv) errors.push("--json and --csv: give only one of them");
   return { ...past, format: json ? "json" : csv ? "csv" : "text" };
 }
 

@@ -28,7 +28,7 @@ export function readListen(context: Context): ListenSettings {
   const tokens = listen === null || file === null ? [] : readTokens(file, context);
   const [cert, key] = [chosen.values("listen-tls-cert")[0], chosen.values("listen-tls-key")[0]];
   if ((cert === undefined) !== (key === undefined)) {
-    errors.push("listen-tls-cert and listen-tls-key: give both, or none for no TLS");
+    errors.push("listen-tls-cert and listen-tls-key: give both, or neither for no TLS");
   }
   if (listen === null) {
     for (const name of ["listen-token-file", "listen-tls-cert", "listen-tls-key"] as const) {
@@ -38,10 +38,10 @@ export function readListen(context: Context): ListenSettings {
   } else if (!isLoopback(listen.address)) {
     if (file === null) {
       errors.push(
-        `${chosen.given("listen")!.where}: others can connect there, so it needs a token: give listen-token-file, or listen on 127.0.0.1`,
+        `${chosen.given("listen")!.where}: other machines can connect to this address, so a token is required: give listen-token-file, or listen on 127.0.0.1`,
       );
     } else if (cert === undefined) {
-      warnings.push("listen: without TLS, whoever is on the way can read the token");
+      warnings.push("listen: without TLS, others on the network can read the token");
     }
   }
   const listenTls = cert === undefined || key === undefined ? null : { cert, key };
@@ -75,7 +75,7 @@ function readTokens(file: NamedFile, { sources, errors }: Context): readonly str
   if (tokens.length === 0) errors.push(`${file.where}: there is no token in the file`);
   if (isWrong) {
     errors.push(
-      `${file.where}: a token in the file is shorter than ${TOKEN_LEAST} characters, or has others than those of ASCII; make one with: openssl rand -base64 24`,
+      `${file.where}: a token in the file is shorter than ${TOKEN_LEAST} characters, or has characters that are not ASCII; make one with: openssl rand -base64 24`,
     );
   }
   return tokens;

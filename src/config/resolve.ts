@@ -48,12 +48,12 @@ export interface Parsed<Value> {
 export class ResolvedSettings {
   readonly #winners = new Map<Name, RawSetting & { readonly reads: readonly Parsed<unknown>[] }>();
 
-  /** The first source that has a setting wins. All sources are checked, so that an overruled mistake is reported. */
+  /** The first source that has a setting wins. All sources are checked, so that an overridden mistake is reported. */
   constructor(sources: readonly RawSettings[], names: readonly Name[], errors: string[]) {
     for (const name of names) {
       const given = sources.flatMap((found) => found.get(name) ?? []);
       if (given.length === 0) continue;
-      // An overruled bare variable may belong to another program: `group` and `filter` are common words.
+      // An overridden bare variable may belong to another program: `group` and `filter` are common words.
       const ours = given.filter(({ origin }, index) => index === 0 || origin !== "bare variable");
       const reads = ours.map((one) => readAll(settingOf(name), one, errors));
       this.#winners.set(name, { ...ours[0]!, reads: reads[0]! });

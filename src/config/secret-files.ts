@@ -40,8 +40,11 @@ export function checkSecrets(
   }
   const wrong = findings.filter(({ verdict }) => verdict !== "ok");
   if (wrong.length > 0) return wrong;
-  const read = findings.length === 1 ? "1 file is" : `${findings.length} files are`;
-  return findings.length === 0 ? [] : [ok(`${read} only for those who should`)];
+  const read =
+    findings.length === 1
+      ? "the permissions of 1 file"
+      : `the permissions of ${findings.length} files`;
+  return findings.length === 0 ? [] : [ok(`${read} are correct`)];
 }
 
 function hasUrlIn(path: string): boolean {
@@ -101,7 +104,7 @@ export function judgeMode({
   }
   if (isSecret && (bits & 0o004) !== 0) {
     return warning(
-      `all users can read ${shown}, mode ${mode}, and there may be secrets in it`,
+      `all users can read ${shown}, mode ${mode}, and it may contain secrets`,
       isSettings
         ? "move its URLs to a file with mode 600: webhook_file, url_file of a [[target]], or the service's /etc/credstore/wgmon.webhooks"
         : `chmod o-rwx ${shown}`,

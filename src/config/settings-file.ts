@@ -148,7 +148,7 @@ function readPeers(
       const reads = readFields(kinds, { fields, where, mark: "." }, errors);
       const tags = (reads.tags ?? []).map(({ value }) => value);
       if (tags.length > TAGS_MAX) {
-        errors.push(`${where}.tags: there are ${tags.length}; the most is ${TAGS_MAX}`);
+        errors.push(`${where}.tags: there are ${tags.length}; the maximum is ${TAGS_MAX}`);
       }
       peers.set(key, {
         name: reads.name?.[0]?.value ?? null,

@@ -47,12 +47,12 @@ export const table = {
   monitor: {
     ...choice("auto", "nflog", "bpf", "poll"),
     description:
-      "what wakes wgmon: nflog, firewall rules that log; bpf, its own capture; poll, only the clock (every tick); auto: nflog if rules log the devices' ports, otherwise bpf",
+      "what wakes wgmon; nflog: firewall rules that log; bpf: its own capture; poll: only the clock (every tick); auto: nflog if rules log the devices' ports, otherwise bpf",
     defaultValue: "auto",
   },
   group: {
     ...integer(0, 65535),
-    description: "nflog: the group that the firewall rule logs to",
+    description: "nflog: the NFLOG group that the firewall rules log to",
     defaultValue: "1",
   },
   interface: {
@@ -62,7 +62,7 @@ export const table = {
   },
   filter: {
     ...captureFilter(),
-    description: "bpf: which packets to capture, as in tcpdump",
+    description: "bpf: which packets to capture, as a tcpdump expression",
     defaultValue: null,
     defaultNote: "handshakes and first packets of the WireGuard ports found",
   },
@@ -76,21 +76,21 @@ export const table = {
   webhook: {
     ...webhookUrl(),
     separator: /\s+/,
-    description: "where to POST the events; slack:URL sets the format of one alone",
+    description: "URL to POST the events to; slack:URL sets the format of this URL only",
     defaultValue: null,
     defaultNote: "none",
   },
   "webhook-file": {
     ...secretFile("/etc/wgmon/webhooks"),
     description:
-      "a file with more webhooks, one on each line, where no list of processes shows them",
+      "a file with more webhooks, one on each line; unlike flags, it does not show in process lists",
     defaultValue: null,
     defaultNote: "$CREDENTIALS_DIRECTORY/webhooks, if it exists",
   },
   "webhook-format": {
     ...choice(...FORMAT_CHOICES),
     placeholder: "FORMAT",
-    description: `how events are written: ${formatList(FORMAT_CHOICES.slice(1), "or")}; auto: as the URL's service wants it, else json`,
+    description: `how events are written: ${formatList(FORMAT_CHOICES.slice(1), "or")}; auto: the format of the service in the URL, else json`,
     defaultValue: "auto",
   },
   "webhook-secret-file": {
@@ -121,13 +121,13 @@ export const table = {
   },
   "webhook-digest": {
     ...duration(0, "1h"),
-    description: "gather the events of this time into one message; 0: send each at once",
+    description: "collect events for this long into one message; 0: send each at once",
     defaultValue: "0s",
   },
   "manage-rules": {
     ...boolean(),
     description:
-      "nflog: load the firewall rules with nft, follow the ports, and remove them at the end",
+      "nflog: load the firewall rules with nft, update them when ports change, and remove them when wgmon ends",
     defaultValue: "false",
   },
   names: {
@@ -138,7 +138,7 @@ export const table = {
   },
   "idle-timeout": {
     ...duration(SECOND_MS, "365d"),
-    description: "a peer is disconnected after this long without a sign of life",
+    description: "a peer is disconnected after this long without activity",
     defaultValue: "180s",
   },
   tick: {
@@ -153,41 +153,41 @@ export const table = {
   },
   hold: {
     ...duration(0, "365d"),
-    description: "a peer that returns within this time was never gone",
+    description: "a peer that returns within this time is not reported as disconnected",
     defaultValue: "0s",
   },
   "announce-existing": {
     ...boolean(),
-    description: "at the first start, report the peers that are connected already",
+    description: "at the first start, report the peers that are already connected",
     defaultValue: "true",
   },
   "report-unknown": {
     ...boolean(),
-    description: "report handshakes that no peer completed, by network, once a minute",
+    description: "report handshakes that no peer completed, grouped by network, once a minute",
     defaultValue: "false",
   },
   listen: {
     ...listenPlace(),
-    description: "serve the interface, metrics and page by HTTP there",
+    description: "serve the HTTP API, metrics and the web page on this address",
     defaultValue: null,
-    defaultNote: "nowhere, but for the Unix socket of wgmon's own commands",
+    defaultNote: "none; wgmon's own commands use a Unix socket",
   },
   "listen-token-file": {
     ...secretFile("/etc/wgmon/listen-token"),
     description:
-      "a file with the bearer tokens to ask for, one on each line; needed unless listen is 127.0.0.1 or ::1",
+      "a file with the accepted bearer tokens, one on each line; required unless listen is 127.0.0.1 or ::1",
     defaultValue: null,
     defaultNote: "$CREDENTIALS_DIRECTORY/listen-token, if it exists",
   },
   "listen-tls-cert": {
     ...absolutePath("FILE", "/etc/wgmon/cert.pem"),
-    description: "listen with TLS: the certificate, and those it stands on, in PEM",
+    description: "listen with TLS: the certificate and its chain, in PEM",
     defaultValue: null,
     defaultNote: "no TLS",
   },
   "listen-tls-key": {
     ...absolutePath("FILE", "/etc/wgmon/key.pem"),
-    description: "its private key, in PEM",
+    description: "the private key of the certificate, in PEM",
     defaultValue: null,
     defaultNote: "no TLS",
   },
@@ -195,33 +195,33 @@ export const table = {
     ...choice("mdlayher", "mindflavor", "none"),
     separator: /[\s,]+/,
     description:
-      "the exporter whose names the metrics of peers have, too: mdlayher, wireguard_exporter; mindflavor, prometheus_wireguard_exporter",
+      "also export peer metrics under the names of another exporter (mdlayher: wireguard_exporter, mindflavor: prometheus_wireguard_exporter)",
     defaultValue: "mdlayher",
   },
   "state-dir": {
     ...absolutePath("FOLDER", "/var/lib/wgmon"),
-    description: "where the store is: events, sessions, what waits for a target",
+    description: "the directory of the store: events, sessions and undelivered messages",
     defaultValue: null,
     defaultNote: "$STATE_DIRECTORY of systemd, else /var/lib/wgmon",
   },
   keep: {
     ...duration(HOUR_MS, "3650d"),
-    description: "how long past events, sessions and undeliverable messages are kept",
+    description: "how long past events, past sessions and dead letters are kept",
     defaultValue: "90d",
   },
   "max-store": {
     ...size(16_000_000, 1e12),
-    description: "how large the store may become; the oldest goes first",
+    description: "maximum size of the store; the oldest data is deleted first",
     defaultValue: "256MB",
   },
   "log-format": {
     ...choice("auto", "text", "json", "journal"),
-    description: "auto: the one that suits where the log goes",
+    description: "auto: the one that suits the log's destination",
     defaultValue: "auto",
   },
   "log-level": {
     ...choice("debug", "info", "warn", "error"),
-    description: "log this and what is more important",
+    description: "log messages of this level and above",
     defaultValue: "info",
   },
   host: {
@@ -266,7 +266,7 @@ const peer = {
 const device = {
   ...table.device,
   description: "only this device",
-  defaultNote: "those of the settings, else all",
+  defaultNote: "the devices of the settings, else all",
 };
 const json = (what: string) => ({
   ...boolean(),
@@ -276,13 +276,13 @@ const json = (what: string) => ({
 const limited = (what: string, count: number) => ({
   since: {
     ...since(),
-    description: `only ${what} since then: 7d for seven days ago, or a time as RFC 3339 has it`,
+    description: `only ${what} since then: 7d for seven days ago, or an RFC 3339 time`,
     defaultValue: null,
     defaultNote: "all",
   },
   limit: {
     ...integer(1, 1e9),
-    description: "how many; the latest",
+    description: "how many, the latest first",
     defaultValue: null,
     defaultNote: `${count}; all with --since`,
   },
@@ -290,19 +290,19 @@ const limited = (what: string, count: number) => ({
 
 export const commands = {
   run: {
-    summary: "watch and report; what wgmon does without a command",
+    summary: "watch and report; the default command",
     subcommands: [],
     takesSettings: true,
     flags: {},
   },
   "test-webhook": {
-    summary: "send a made-up event to the targets and report the outcome",
+    summary: "send sample events to the targets and report the results",
     subcommands: [],
     takesSettings: true,
     flags: {
       target: {
         ...target,
-        description: "only to this one: its name, or its number in the log's list of targets",
+        description: "only to this target: its name, or its number in the log's list of targets",
         defaultNote: "all",
       },
     },
@@ -322,7 +322,7 @@ export const commands = {
       dead: { ...boolean(), description: "only dead letters", defaultValue: "false" },
       all: {
         ...boolean(),
-        description: "retry and drop, which need --target, --id or this: every message",
+        description: "every message; retry and drop need --target, --id or --all",
         defaultValue: "false",
       },
       json: {
@@ -333,26 +333,26 @@ export const commands = {
     },
   },
   rules: {
-    summary: "print, load or remove firewall rules that wake wgmon",
+    summary: "print, load or remove the firewall rules that wake wgmon",
     subcommands: [],
     takesSettings: true,
     flags: {
       nft: {
         ...boolean(),
-        description: "print them for nftables; the default",
+        description: "print the rules for nftables; the default",
         defaultValue: "false",
       },
       iptables: {
         ...boolean(),
-        description: "print them for iptables and ip6tables",
+        description: "print the rules for iptables and ip6tables",
         defaultValue: "false",
       },
-      install: { ...boolean(), description: "load them with nft", defaultValue: "false" },
-      remove: { ...boolean(), description: "take away what was loaded", defaultValue: "false" },
+      install: { ...boolean(), description: "load the rules with nft", defaultValue: "false" },
+      remove: { ...boolean(), description: "remove the loaded rules", defaultValue: "false" },
     },
   },
   receive: {
-    summary: "take webhooks in and print them, to try them out",
+    summary: "receive webhooks and print them, for trying them out",
     subcommands: [],
     takesSettings: false,
     flags: {
@@ -369,14 +369,14 @@ export const commands = {
       "secret-file": {
         ...string("FILE", "/etc/wgmon/webhook-secret"),
         secret: true,
-        description: "a file with the secrets (whsec_...) that the signature is checked with",
+        description: "a file with the secrets (whsec_...) to check signatures with",
         defaultValue: null,
         defaultNote: "not checked",
       },
     },
   },
   status: {
-    summary: "print who is connected, since when, and what they move",
+    summary: "print which peers are connected, since when, and their traffic",
     subcommands: [],
     takesSettings: true,
     flags: { device, json: json("peer") },
@@ -388,31 +388,31 @@ export const commands = {
     flags: {
       peer,
       device,
-      ...limited("sessions that lasted", 50),
+      ...limited("sessions that were open", 50),
       json: json("session"),
       csv: {
         ...boolean(),
-        description: "print them for spreadsheets (RFC 4180)",
+        description: "print the sessions as CSV for spreadsheets (RFC 4180)",
         defaultValue: "false",
       },
     },
   },
   events: {
-    summary: "print past events; --follow: and those to come",
+    summary: "print past events; with --follow also new ones",
     subcommands: [],
     takesSettings: true,
     flags: {
       follow: {
         ...boolean(),
         short: "f",
-        description: "then go on with those that happen, until Ctrl-C",
+        description: "then print new events as they happen, until Ctrl-C",
         defaultValue: "false",
       },
       peer,
       device,
       type: {
         ...eventPattern(),
-        description: "only of this type, such as peer.connected or peer.*",
+        description: "only events of this type, such as peer.connected or peer.*",
         defaultValue: null,
         defaultNote: "all",
       },
@@ -421,20 +421,20 @@ export const commands = {
     },
   },
   top: {
-    summary: "show who is connected, as it changes, on the whole terminal",
+    summary: "show the connected peers live, on the whole terminal",
     subcommands: [],
     takesSettings: true,
     flags: {
-      device: { ...device, description: "begin with this device; d shows the others" },
+      device: { ...device, description: "start with this device; d shows the others" },
       interval: {
         ...duration(200, "1h"),
-        description: "how often it is brought up to date",
+        description: "how often the screen is updated",
         defaultValue: "1s",
       },
     },
   },
   doctor: {
-    summary: "check this machine and the settings, and say what to do",
+    summary: "check this machine and the settings, and print what to fix",
     subcommands: [],
     takesSettings: true,
     flags: {
@@ -451,25 +451,25 @@ export const commands = {
     },
   },
   health: {
-    summary: "ask the running wgmon whether it is ready; exit code 0: it is",
+    summary: "check whether the running wgmon is ready; exit code 0 means ready",
     subcommands: [],
     takesSettings: false,
     flags: {},
   },
   completion: {
-    summary: "print what lets a shell complete wgmon's commands and flags",
+    summary: "print a shell completion script",
     subcommands: ["bash", "zsh", "fish"],
     takesSettings: false,
     flags: {},
   },
   "install-service": {
-    summary: "set wgmon up as a systemd service, and start it",
+    summary: "set up wgmon as a systemd service and start it",
     subcommands: [],
     takesSettings: false,
     flags: {},
   },
   "uninstall-service": {
-    summary: "stop the service and take it away; its data stays",
+    summary: "stop and remove the service; its data is kept",
     subcommands: [],
     takesSettings: false,
     flags: {},
@@ -481,7 +481,7 @@ export const commands = {
     flags: {},
   },
   help: {
-    summary: "print this; wgmon help COMMAND: what one command takes",
+    summary: "print this help; wgmon help COMMAND prints the flags of a command",
     subcommands: [
       "run",
       "test-webhook",
@@ -504,7 +504,7 @@ export const commands = {
     flags: {},
   },
   version: {
-    summary: "print the versions of wgmon and of what it stands on",
+    summary: "print the versions of wgmon, Bun and the C libraries",
     subcommands: [],
     takesSettings: false,
     flags: {},

@@ -56,20 +56,24 @@ export function readTargets(context: Context): readonly TargetSettings[] {
   const defaults = readDefaults(context);
   const webhooks = readWebhooks(context, defaults);
   if (webhooks.length > 0 && matchesNothing(defaults.selection)) {
-    errors.push("webhook-events and webhook-peers select nothing together: devices have no peer");
+    errors.push(
+      "together, webhook-events and webhook-peers select nothing: events of devices have no peer",
+    );
   }
   const targets = [
     ...webhooks,
     ...(file.target === undefined ? [] : readTables(context, defaults)),
   ];
   if (targets.length > TARGETS_MAX) {
-    errors.push(`there are ${targets.length} targets; the most is ${TARGETS_MAX}`);
+    errors.push(`there are ${targets.length} targets; the maximum is ${TARGETS_MAX}`);
   }
   const secretFileGiven = chosen.given("webhook-secret-file");
   const signs = ({ destination }: TargetSettings) =>
     destination.type === "webhook" && destination.format.isSigned === true;
   if (secretFileGiven !== null && !targets.some(signs)) {
-    context.warnings.push(`${secretFileGiven.where} has no effect: no target's format is signed`);
+    context.warnings.push(
+      `${secretFileGiven.where} has no effect: the format of no target is signed`,
+    );
   }
   return targets;
 }
@@ -163,12 +167,14 @@ function readTable(
     peers: valuesOf(reads.peers) ?? defaults.selection.peers,
   };
   if (matchesNothing(selection)) {
-    errors.push(`${where}: events and peers select nothing together: devices have no peer`);
+    errors.push(
+      `${where}: together, events and peers select nothing: events of devices have no peer`,
+    );
   }
   const given = ADDRESSES.filter((key) => Object.hasOwn(fields, key));
   if (given.length !== 1) {
     const has = given.length === 0 ? "has no address" : `has ${formatList(given, "and")}`;
-    errors.push(`${where}: ${has}; give one of ${formatList(ADDRESSES, "and")}`);
+    errors.push(`${where}: ${has}; give exactly one of ${formatList(ADDRESSES, "and")}`);
     return null;
   }
   const destination = Object.hasOwn(fields, "exec")
@@ -203,7 +209,7 @@ function readAddress(reads: TableReads, context: TableContext): Destination | nu
     ...(template === null ? [] : ["a template"]),
   ];
   if (wanted.length > 1) {
-    errors.push(`${where}: has ${formatList(wanted, "and")}; give one of them`);
+    errors.push(`${where}: has ${formatList(wanted, "and")}; give only one of them`);
   }
   if (key === "template" && template === null) {
     if (reads.template === null && reads.template_file === null) {
@@ -224,7 +230,7 @@ function readAddress(reads: TableReads, context: TableContext): Destination | nu
 function readTemplate(reads: TableReads, context: TableContext): Format | null {
   const { sources, where, kinds, errors } = context;
   if (reads.template !== null && reads.template_file !== null) {
-    errors.push(`${where}: has template and template_file; give one of them`);
+    errors.push(`${where}: has template and template_file; give only one of them`);
   }
   const path = reads.template_file?.[0];
   if (path === undefined) return reads.template?.[0]?.value ?? null;
@@ -259,7 +265,7 @@ function readExec(
   { where, errors }: TableContext,
 ): Destination | null {
   for (const key of NOT_FOR_EXEC) {
-    if (Object.hasOwn(fields, key)) errors.push(`${where}: exec has no use for ${key}`);
+    if (Object.hasOwn(fields, key)) errors.push(`${where}: ${key} does not apply to exec`);
   }
   const list = fields["exec"];
   const { example, read } = executablePath();
@@ -278,7 +284,7 @@ function readExec(
     return null;
   }
   if (args.some((text) => text.includes("\0"))) {
-    errors.push(`${where}: exec: (hidden) has a NUL in it`);
+    errors.push(`${where}: exec: (hidden) contains a NUL character`);
     return null;
   }
   return { type: "exec", command: [reading.value, ...args] };
@@ -299,17 +305,17 @@ function checkMode({ file, sources, errors }: Context): void {
   }
   if ((bits & 0o022) !== 0) {
     errors.push(
-      `${refused} others can write to this file, its mode is ${bits.toString(8)}; chmod go-w it`,
+      `${refused} other users can write to this file, its mode is ${bits.toString(8)}; chmod go-w it`,
     );
   }
   try {
     const folder = sources.folderOpenToOthers(file.path!);
     if (folder === null) return;
     errors.push(
-      `${refused} others can replace files in the folder ${fileName(folder)}; chown it to root and chmod go-w it, or move the settings to /etc/wgmon`,
+      `${refused} other users can replace files in the folder ${fileName(folder)}; chown it to root and chmod go-w it, or move the settings to /etc/wgmon`,
     );
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    errors.push(`${refused} the folders on the way to it cannot be examined: ${error.code}`);
+    errors.push(`${refused} its parent folders cannot be examined: ${error.code}`);
   }
 }

@@ -94,8 +94,8 @@ export function duration(leastMs: number, most: string): ValueType<number> {
           : { problem: "is not a duration; write it like 250ms, 90s or 1m30s" };
       }
       if (value < leastMs)
-        return { problem: `is too short; the least is ${formatDuration(leastMs)}` };
-      if (value > parseDuration(most)!) return { problem: `is too long; the most is ${most}` };
+        return { problem: `is too short; the minimum is ${formatDuration(leastMs)}` };
+      if (value > parseDuration(most)!) return { problem: `is too long; the maximum is ${most}` };
       return { value };
     },
   };
@@ -117,7 +117,9 @@ export function since(): ValueType<Since> {
       const reading = ago.read(text);
       if ("value" in reading) return { value: { agoMs: reading.value } };
       if (parseDuration(text) !== null) return reading;
-      return { problem: "is not a time; write 7d or 90m for so long ago, or 2026-11-22T16:00:00Z" };
+      return {
+        problem: "is not a time; write 7d or 90m for that long ago, or 2026-11-22T16:00:00Z",
+      };
     },
   };
 }
@@ -135,9 +137,9 @@ export function size(leastBytes: number, mostBytes: number): ValueType<number> {
           : { problem: "is not a size; write it like 256MB or 1GiB" };
       }
       if (value < leastBytes)
-        return { problem: `is too small; the least is ${formatSize(leastBytes)}` };
+        return { problem: `is too small; the minimum is ${formatSize(leastBytes)}` };
       if (value > mostBytes)
-        return { problem: `is too large; the most is ${formatSize(mostBytes)}` };
+        return { problem: `is too large; the maximum is ${formatSize(mostBytes)}` };
       return { value };
     },
   };
@@ -184,7 +186,7 @@ export function peerName(): ValueType<string> {
     tomlTypes: ["string"],
     read(text) {
       if (/^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]{1,64}$/u.test(text)) return { value: text };
-      return { problem: "is not a name (1 to 64 characters that can be printed)" };
+      return { problem: "is not a name (1 to 64 printable characters)" };
     },
   };
 }
@@ -198,7 +200,7 @@ export function peerTag(): ValueType<string> {
     separator: /,/,
     read(text) {
       if (/^[^\p{C}\p{Zl}\p{Zp},]{1,32}$/u.test(text)) return { value: text };
-      return { problem: "is not a tag (1 to 32 characters that can be printed, no comma)" };
+      return { problem: "is not a tag (1 to 32 printable characters, no comma)" };
     },
   };
 }
@@ -269,7 +271,8 @@ export function string(placeholder: string, example: string): ValueType<string> 
     example,
     ...(placeholder === "FILE" ? { suggests: "file" } : {}),
     tomlTypes: ["string"],
-    read: (text) => (text.includes("\0") ? { problem: "has a NUL in it" } : { value: text }),
+    read: (text) =>
+      text.includes("\0") ? { problem: "contains a NUL character" } : { value: text },
   };
 }
 

@@ -146,7 +146,7 @@ export class TargetQueue {
     }
     const max = this.#options.store.isInMemory ? WAITING_IN_MEMORY_MAX : WAITING_MAX;
     if (this.#waiting > max)
-      this.#expireOldest(`${max} events wait, the oldest become dead letters`);
+      this.#expireOldest(`${max} events are waiting; the oldest become dead letters`);
     this.#wake();
   }
 
@@ -185,7 +185,7 @@ export class TargetQueue {
     this.#abort.abort();
     const { log, store } = this.#options;
     if (!this.#draining || this.#waiting === 0) return;
-    const fate = store.isInMemory ? "not delivered" : "left for the next start";
+    const fate = store.isInMemory ? "not delivered" : "kept for the next start";
     log.warn(`${this.#name}: stopping, ${counted(this.#waiting, "event")} ${fate}`);
   }
 
@@ -273,7 +273,7 @@ export class TargetQueue {
       const first = this.#window[0];
       if (first === undefined) return;
       if (this.#options.clock.now().wallMs - first.addedAtMs <= AGE_MAX_MS) return;
-      this.#expireOldest("events that have waited for 3 days become dead letters");
+      this.#expireOldest("events that have been waiting for 3 days become dead letters");
     }
   }
 

@@ -26,7 +26,7 @@ const PeerSchema = T.Object({
   tags: T.Array(T.String(), { description: "from the settings" }),
   allowedIps: T.Array(T.String(), { description: "inner prefixes, CIDR" }),
   endpoint: T.Union([EndpointText, T.Null()], {
-    description: "the outer address that the peer was last heard from",
+    description: "the outer address of the last packet received from the peer",
   }),
 });
 const SessionSchema = T.Object({
@@ -37,7 +37,7 @@ const SessionSchema = T.Object({
 });
 const EndedSessionSchema = T.Object({
   ...SessionSchema.properties,
-  endedAt: T.String({ format: "date-time", description: "the last sign of life" }),
+  endedAt: T.String({ format: "date-time", description: "the last activity" }),
   durationMs: T.Integer({ minimum: 0 }),
 });
 
@@ -61,7 +61,7 @@ const PeerConnected = envelope(
     device: DeviceName,
     peer: PeerSchema,
     session: SessionSchema,
-    initial: T.Boolean({ description: "it was connected already when wgmon started" }),
+    initial: T.Boolean({ description: "the peer was already connected when wgmon started" }),
   }),
 );
 const PeerRoamed = envelope(
@@ -95,9 +95,9 @@ const HandshakeUnknown = envelope(
     device: DeviceName,
     listenPort: T.Integer({ minimum: 1, maximum: 65535 }),
     network: T.Union([T.String(), T.Null()], {
-      description: "where they came from, CIDR: IPv4 /24, IPv6 /48; null: from several networks",
+      description: "the source network, CIDR: IPv4 /24, IPv6 /48; null: from several networks",
     }),
-    networks: T.Integer({ minimum: 1, description: "how many networks this event tells of" }),
+    networks: T.Integer({ minimum: 1, description: "number of networks that this event covers" }),
     sources: T.Array(EndpointText, { maxItems: 5, description: "some of the senders" }),
     packets: Count,
     messages: T.Object({ initiation: Count, response: Count, data: Count }),
@@ -108,7 +108,7 @@ const HandshakeUnknown = envelope(
     peers: T.Array(T.Pick(PeerSchema, ["publicKey", "name"]), {
       maxItems: 5,
       description:
-        "peers of the device that are among the senders: they have the right private key",
+        "peers of the device that are among the senders; they have the right private key",
     }),
     firstAt: Timestamp,
     lastAt: Timestamp,

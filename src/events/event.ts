@@ -145,7 +145,7 @@ function unknown(
   const what = `${device}: ${counted(packets, "handshake")} from ${where} that no peer completed`;
   if (peers.length > 0) {
     const names = peers.map((peer) => nameOrKey(peer, write, writeKey)).join(", ");
-    return `${what}; ${names} tried (wrong preshared key, or no way back?)`;
+    return `${what}; ${names} tried (wrong preshared key, or no return path?)`;
   }
   const why = {
     valid: `; they know ${device}'s public key (wrong preshared key, or a peer that was removed?)`,

@@ -54,11 +54,11 @@ export function nftRules(options: RuleOptions): string {
   // Threshold 1: with a larger one the kernel collects packets for up to a second.
   const log = `log group ${options.group} snaplen ${COPY_BYTES} queue-threshold 1`;
   return `# Made by wgmon rules --nft. Logs WireGuard's handshakes to NFLOG group ${options.group}.
-# It decides about no packet: the policy is accept, and jump and return stay within this table.
-# Load: nft -f FILE    Take away: nft delete table ${table}
+# It accepts or drops no packet: the policy is accept, and jump and return stay within this table.
+# Load: nft -f FILE    Remove: nft delete table ${table}
 ${start}table ${table} {
-  # The indexes of the handshakes that this machine takes part in, each until it has come back.
-  # (ESP's index, for the type: it has 32 bits, too.)
+  # The indexes of the handshakes that this machine takes part in, each until a packet returns it.
+  # (The type is that of ESP's index, because it has 32 bits too.)
   set indexes {
     typeof esp spi
     size ${INDEXES_MAX}
@@ -77,18 +77,18 @@ ${start}table ${table} {
     @th,64,32 ${RESPONSE} ${log}
   }
 
-  # Behind the usual filters (priority 0): what they drop is not logged.
+  # After the usual filters (priority 0): packets that they drop are not logged.
   chain input {
     type filter hook input priority 10; policy accept;
     udp dport ${set} jump messages
   }
 
   chain messages {
-    # Data of running sessions, which is nearly all that comes, ends here.
+    # Data of established sessions, nearly all of the traffic, ends here.
     @th,64,32 ${DATA} @th,128,64 != 0 return
 
-    # The first data of a session (counter 0), and responses to our initiations. WireGuard gives out
-    # an index only to a peer that has proven its key, and each passes once: no flood gets through.
+    # The first data of a session (counter 0), and responses to our initiations. WireGuard gives an
+    # index only to a peer that has proven its key, and each index passes once, so floods are stopped.
     @th,64,32 ${DATA} @th,128,64 0 @th,96,32 @indexes delete @indexes { @th,96,32 } ${log}
     @th,64,32 ${RESPONSE} @th,128,32 @indexes delete @indexes { @th,128,32 } ${log}
   }
@@ -125,11 +125,11 @@ export function iptablesRules(options: RuleOptions): string {
   ]);
   const commands = families.map((family) => iptablesCommands(family, options));
   return `# Made by wgmon rules --iptables, for sh. Logs WireGuard's handshakes to NFLOG group ${options.group}.
-# NFLOG is no verdict: every packet goes on. The chains are called first, before a rule that accepts.
+# NFLOG is not a verdict: every packet continues. The chains are called first, before any rule that accepts.
 # iptables cannot remember which handshakes this machine has answered, as nftables can. So the first data
 # of a session is logged from any sender, up to a limit. In a larger flood, a peer is reported about a
 # second late.
-# To take it away:
+# To remove it:
 ${removal.join("\n")}
 
 ${commands.join("\n")}`;
@@ -201,5 +201,5 @@ function portsOf({ ports }: RuleOptions): number[] {
 /** root runs the text, so check at run time that the value is a number in range. */
 function whole(number: number, least: number): number {
   if (Number.isInteger(number) && number >= least && number <= 0xffff) return number;
-  throw new RangeError(`no port and no group: ${number}`);
+  throw new RangeError(`neither a port nor a group: ${number}`);
 }

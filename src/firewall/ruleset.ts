@@ -179,7 +179,7 @@ function entriesOf(text: string): readonly Readonly<Record<string, Json | undefi
   } catch {
     // Not JSON.
   }
-  if (!Array.isArray(list)) throw new ParseError("nft -j: its answer is not a list of rules");
+  if (!Array.isArray(list)) throw new ParseError("nft -j: the output is not a list of rules");
   return list
     .filter(isObject)
     .map((entry) => Object.fromEntries(Object.entries(entry).filter(([, each]) => isObject(each))))

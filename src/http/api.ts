@@ -55,7 +55,7 @@ const Limit = T.Optional(
     minimum: 1,
     maximum: PAGE_MAX,
     default: 100,
-    description: "most items of the answer",
+    description: "maximum number of items",
   }),
 );
 const Since = T.Optional(
@@ -65,17 +65,17 @@ const DeviceName = T.String({ minLength: 1, maxLength: 15 });
 // The format that keyFromUrl accepts. If it returned null, the query would match all peers.
 const KeyText = T.String({
   pattern: URL_KEY_PATTERN,
-  description: "base64 or base64url, which needs no escapes in an address",
+  description: "base64 or base64url, which needs no escapes in a URL",
 });
 const Cursor = T.Optional(
-  T.String({ pattern: "^[A-Za-z0-9_-]{1,200}$", description: "`next` of the answer before" }),
+  T.String({ pattern: "^[A-Za-z0-9_-]{1,200}$", description: "`next` of the previous response" }),
 );
 const pageOf = <Schema extends Parameters<typeof T.Array>[0]>(item: Schema) =>
   T.Object(
     {
       items: T.Array(item),
       next: T.Union([T.String(), T.Null()], {
-        description: "what to give as `cursor` for the next items; null: there are none",
+        description: "the `cursor` of the next items; null if there are no more",
       }),
     },
     closed,
@@ -136,10 +136,10 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
       if (error instanceof HttpError) return problem(error.status, error.details);
       if (code === "VALIDATION") {
         // A response that violates its schema is a bug in wgmon; the client must not see the content.
-        if (error.type === "response") throw new Error("an answer is not as its schema says");
+        if (error.type === "response") throw new Error("a response does not match its schema");
         return problem(422, { errors: mistakes(error.all, routeOf(routes, request), request) });
       }
-      if (code === "PARSE") return problem(400, { detail: "the body cannot be read" });
+      if (code === "PARSE") return problem(400, { detail: "the body cannot be parsed" });
       if (code !== "NOT_FOUND") throw error;
       const allow = allowed(routes, new URL(request.url).pathname);
       if (allow.length === 0) return problem(404);
@@ -147,7 +147,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
     })
     .get("/status", () => viewStatus(source), {
       response: { 200: StatusSchema, ...failures },
-      detail: { summary: "the program and what it watches" },
+      detail: { summary: "the program and its state" },
     })
     .get("/devices", () => ({ items: viewDevices(source) }), {
       response: { 200: T.Object({ items: T.Array(DeviceSchema) }, closed), ...failures },
@@ -180,7 +180,10 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
               }),
             ),
             sort: T.Optional(
-              oneOf(sorts, "from startedAt on: of the session; those without come last"),
+              oneOf(
+                sorts,
+                "startedAt and later: fields of the session; peers without a session come last",
+              ),
             ),
             order: T.Optional(oneOf(["asc", "desc"])),
             limit: Limit,
@@ -192,13 +195,13 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
           200: T.Object(
             {
               items: T.Array(PeerSchema),
-              total: T.Integer({ minimum: 0, description: "found, on all pages" }),
+              total: T.Integer({ minimum: 0, description: "number of matches, on all pages" }),
             },
             closed,
           ),
           ...refusals,
         },
-        detail: { summary: "the peers of all devices, or some of them" },
+        detail: { summary: "the peers of all devices, filtered and sorted" },
       },
     )
     .get(
@@ -212,7 +215,9 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
       {
         query: T.Object({ cursor: Cursor, limit: Limit }, closed),
         response: { 200: pageOf(PastPeerSchema), ...refusals },
-        detail: { summary: "the peers that events tell of, also those that were removed since" },
+        detail: {
+          summary: "the peers that occur in events, including peers that were removed since",
+        },
       },
     )
     .get(
@@ -272,7 +277,10 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
           closed,
         ),
         response: { 200: pageOf(SessionSchema), ...refusals },
-        detail: { summary: "sessions, the latest first; since: those that lasted until then" },
+        detail: {
+          summary:
+            "sessions, the latest first; since: sessions that were open at that time or later",
+        },
       },
     )
     .get(
@@ -297,7 +305,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
       {
         query: T.Object(
           {
-            order: T.Optional(oneOf(["newest", "oldest"], "which come first")),
+            order: T.Optional(oneOf(["newest", "oldest"], "which events come first")),
             type: T.Optional(oneOf(EVENT_TYPES)),
             peer: T.Optional(KeyText),
             since: Since,
@@ -312,7 +320,8 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
               ...pageOf(StoredEventSchema).properties,
               latest: T.Integer({
                 minimum: 0,
-                description: "place of the latest event; /v1/stream?after= goes on from here",
+                description:
+                  "sequence number of the latest event; /v1/stream?after= continues from here",
               }),
             },
             closed,
@@ -343,7 +352,8 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
               t.Integer({
                 minimum: 0,
                 maximum: Number.MAX_SAFE_INTEGER,
-                description: "a place among the events; all behind it are sent. Else: from now on",
+                description:
+                  "a sequence number: all later events are sent. Default: new events only",
               }),
             ),
           },
@@ -352,14 +362,14 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
         response: refusals,
         detail: {
           summary:
-            "events as they happen, by Server-Sent Events; Last-Event-ID goes on where it broke off",
-          description: `\`data\` is an event, \`id\` its place. An event of the type \`gap\` says that events were deleted before they could be sent. A comment comes every 10 s when nothing happens.`,
+            "events as they happen, by Server-Sent Events; Last-Event-ID continues an interrupted stream",
+          description: `\`data\` is an event, \`id\` its sequence number. An event of the type \`gap\` says that events were deleted before they could be sent. A comment comes every 10 s when nothing happens.`,
         },
       },
     )
     .get("/targets", () => ({ items: viewTargets(source) }), {
       response: { 200: T.Object({ items: T.Array(TargetSchema) }, closed), ...failures },
-      detail: { summary: "where events go, and how that is going" },
+      detail: { summary: "the targets of events and the state of delivery" },
     })
     .get(
       "/targets/:key/outbox",
@@ -396,7 +406,9 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
           closed,
         ),
         response: { 200: pageOf(OutboxMessageSchema), 404: ProblemSchema, ...refusals },
-        detail: { summary: "what waits for a target, or its dead letters, oldest first" },
+        detail: {
+          summary: "the messages that wait for a target, or its dead letters, oldest first",
+        },
       },
     )
     .post("/scan", async () => ({ ...(await scan()) }), {
@@ -480,7 +492,7 @@ function mistakes(
   const names = Object.keys(query?.properties ?? {}).join(", ");
   return [
     ...found,
-    { parameter: "(unknown)", detail: `there are ${names === "" ? "none" : names}` },
+    { parameter: "(unknown)", detail: `known parameters: ${names === "" ? "none" : names}` },
   ];
 }
 
@@ -507,9 +519,9 @@ function needs(schema: Schema): string {
   const words = anyOf.flatMap((each) => ("const" in each ? [String(each.const)] : []));
   if (words.length > 0) return `one of ${words.join(", ")}`;
   if (minimum !== undefined) return `a whole number from ${minimum} to ${maximum}`;
-  if (format === "date-time") return "a time, as RFC 3339 writes it";
-  if (pattern !== undefined) return `as the pattern ${pattern}`;
-  return `a text of ${minLength} to ${maxLength} characters`;
+  if (format === "date-time") return "an RFC 3339 time";
+  if (pattern !== undefined) return `text that matches the pattern ${pattern}`;
+  return `text of ${minLength} to ${maxLength} characters`;
 }
 
 /** Parses a cursor that is a public key. */
@@ -543,7 +555,7 @@ function placeOf(cursor: string): SessionCursor {
 }
 
 function badCursor(): HttpError {
-  return new HttpError(422, { detail: "the place is none of ours" });
+  return new HttpError(422, { detail: "invalid cursor" });
 }
 
 function once<Value>(make: () => Value): () => Value {

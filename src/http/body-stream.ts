@@ -22,7 +22,7 @@ export function chunked(
     {
       start(controller) {
         void givenUp.then(() => {
-          if (!isOver) controller.error(new Error("broken off"));
+          if (!isOver) controller.error(new Error("connection closed"));
           isOver = true;
         });
       },
@@ -44,7 +44,7 @@ export function chunked(
           controller.close();
         } catch (error) {
           failed(error);
-          controller.error(new Error("broken off"));
+          controller.error(new Error("connection closed"));
         }
         isOver = true;
         slot.free();

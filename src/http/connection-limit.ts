@@ -72,7 +72,7 @@ export class ConnectionLimit implements Disposable {
     const { log, clock } = this.#options;
     const { monotonicMs } = clock.now();
     if (monotonicMs - this.#crowdedMs > CROWD_OVER_MS) {
-      log.warn("too many connections; closing all of them, each second while that lasts");
+      log.warn("too many connections; closing all of them every second until the number falls");
     }
     this.#crowdedMs = monotonicMs;
     endConnections(this.#port, descriptors);

@@ -69,7 +69,7 @@ function* lines(source: ReadModel, wanted: readonly Naming[], isOpen: boolean): 
   yield head(
     "wgmon_metrics_peers_omitted",
     "gauge",
-    "Peers beyond the limit, which have no series.",
+    "Peers without series of their own, because of the limit.",
   );
   yield `wgmon_metrics_peers_omitted ${omitted}\n`;
   yield* ofPeers(peers, head);
@@ -145,14 +145,14 @@ function* own(source: ReadModel, head: Head): Generator<string> {
   const { counters, store, version, startedAtMs } = source;
   yield head("wgmon_build_info", "gauge", "The program's version.");
   yield `wgmon_build_info{version="${escaped(version)}",bun="${Bun.version}"} 1\n`;
-  yield head("wgmon_start_time_seconds", "gauge", "When the program was started, in Unix time.");
+  yield head("wgmon_start_time_seconds", "gauge", "Start time of the program, in Unix time.");
   yield `wgmon_start_time_seconds ${startedAtMs / 1000}\n`;
 
   yield head("wgmon_events_total", "counter", "Events, by type.");
   for (const { labels, count } of counters.events.entries()) {
     yield `wgmon_events_total{type="${escaped(labels[0])}"} ${count}\n`;
   }
-  yield head("wgmon_scans_total", "counter", "Scans of the devices, by what caused them.");
+  yield head("wgmon_scans_total", "counter", "Scans of the devices, by cause.");
   for (const { labels, count } of counters.scans.entries()) {
     yield `wgmon_scans_total{reason="${escaped(labels[0])}"} ${count}\n`;
   }
@@ -167,29 +167,33 @@ function* own(source: ReadModel, head: Head): Generator<string> {
   yield single("wgmon_packets_total", "Packets captured.", counters.packets);
   yield single(
     "wgmon_malformed_packets_total",
-    "Packets captured that are none of IP and UDP.",
+    "Packets captured that are not valid IP and UDP.",
     counters.malformedPackets,
   );
   yield single(
     "wgmon_capture_losses_total",
-    "Times that the kernel dropped packets or link changes.",
+    "Number of times that the kernel dropped packets or link changes.",
     counters.losses,
   );
   yield single(
     "wgmon_capture_guarded_total",
-    "Times that there were more handshake messages than are read.",
+    "Number of times that handshake messages exceeded the rate limit.",
     counters.guarded,
   );
-  yield head("wgmon_capture_flooded", "gauge", "1: a packet flood goes on.");
+  yield head("wgmon_capture_flooded", "gauge", "1 during a packet flood.");
   yield `wgmon_capture_flooded ${Number(counters.isFlooded)}\n`;
   yield* histogram(
     "wgmon_session_duration_seconds",
-    "How long the sessions lasted that ended.",
+    "Duration of ended sessions.",
     counters.sessionSeconds,
     head,
   );
 
-  yield head("wgmon_store_in_memory", "gauge", "1: nothing survives the end of the program.");
+  yield head(
+    "wgmon_store_in_memory",
+    "gauge",
+    "1: the store is in memory only and is lost when the program ends.",
+  );
   yield `wgmon_store_in_memory ${store.isInMemory ? 1 : 0}\n`;
   yield* ofOutbox(source, head);
 }
@@ -205,13 +209,17 @@ function* ofOutbox(source: ReadModel, head: Head): Generator<string> {
   yield head(
     "wgmon_outbox_oldest_age_seconds",
     "gauge",
-    "How long the first of them waits; 0: none does.",
+    "Age of the oldest event that waits for a target; 0: no event waits.",
   );
   for (const { key, waiting } of states) {
     const atMs = waiting === 0 ? nowMs : (oldest.get(key) ?? nowMs);
     yield `wgmon_outbox_oldest_age_seconds{target="${escaped(key)}"} ${Math.max(0, (nowMs - atMs) / 1000)}\n`;
   }
-  yield head("wgmon_target_stopped", "gauge", "1: the target said that it is gone for good.");
+  yield head(
+    "wgmon_target_stopped",
+    "gauge",
+    "1: delivery has stopped, because the target no longer exists.",
+  );
   for (const { key, isStopped } of states) {
     yield `wgmon_target_stopped{target="${escaped(key)}"} ${isStopped ? 1 : 0}\n`;
   }
@@ -219,26 +227,26 @@ function* ofOutbox(source: ReadModel, head: Head): Generator<string> {
   for (const { key, failures } of states) {
     yield `wgmon_target_failures{target="${escaped(key)}"} ${failures}\n`;
   }
-  yield head(
-    "wgmon_delivery_attempts_total",
-    "counter",
-    "Attempts at delivery, by how they ended.",
-  );
+  yield head("wgmon_delivery_attempts_total", "counter", "Delivery attempts, by result.");
   for (const { labels, count } of counters.attempts.entries()) {
     yield `wgmon_delivery_attempts_total{target="${escaped(labels[0])}",result="${escaped(labels[1])}"} ${count}\n`;
   }
-  yield head("wgmon_dead_letters", "gauge", "Events that were refused, or waited for too long.");
+  yield head(
+    "wgmon_dead_letters",
+    "gauge",
+    "Dead letters: events that were refused or waited for too long.",
+  );
   for (const { target, count } of store.deadCounts()) {
     yield `wgmon_dead_letters{target="${escaped(target)}"} ${count}\n`;
   }
 }
 
 function* ofDevices(devices: readonly Found[], head: Head): Generator<string> {
-  yield head("wgmon_device_peers", "gauge", "Peers that a device has.");
+  yield head("wgmon_device_peers", "gauge", "Peers of a device.");
   for (const { device, peers } of devices) {
     yield `wgmon_device_peers{device="${escaped(device.name)}"} ${peers}\n`;
   }
-  yield head("wgmon_device_connected_peers", "gauge", "Peers of it that are connected.");
+  yield head("wgmon_device_connected_peers", "gauge", "Connected peers of a device.");
   for (const { device, connected } of devices) {
     yield `wgmon_device_connected_peers{device="${escaped(device.name)}"} ${connected}\n`;
   }
@@ -252,11 +260,19 @@ function* ofPeers(peers: readonly Labeled[], head: Head): Generator<string> {
   const connected = peers.flatMap(({ labels, session }) =>
     session === null ? [] : [{ labels, session }],
   );
-  yield head("wgmon_peer_session_start_time_seconds", "gauge", "Since when it is, in Unix time.");
+  yield head(
+    "wgmon_peer_session_start_time_seconds",
+    "gauge",
+    "Start of the peer's session, in Unix time.",
+  );
   for (const { labels, session } of connected) {
     yield `wgmon_peer_session_start_time_seconds{${labels}} ${session.startedAtMs / 1000}\n`;
   }
-  yield head("wgmon_peer_last_seen_time_seconds", "gauge", "Its last sign of life, in Unix time.");
+  yield head(
+    "wgmon_peer_last_seen_time_seconds",
+    "gauge",
+    "Last activity of the peer, in Unix time.",
+  );
   for (const { labels, session } of connected) {
     yield `wgmon_peer_last_seen_time_seconds{${labels}} ${session.lastActivity.wallMs / 1000}\n`;
   }
@@ -330,7 +346,7 @@ function* asMindFlavor(
   for (const { labels, peer } of labeled) {
     yield `wireguard_latest_handshake_seconds{${labels}} ${seconds(peer.lastHandshakeMs)}\n`;
   }
-  const age = "Seconds since the last handshake; of one that never was, since 1970";
+  const age = "Seconds since the last handshake; since 1970 if there was none";
   yield head("wireguard_latest_handshake_delay_seconds", "gauge", age);
   for (const { labels, peer } of labeled) {
     const delay = Math.max(0, seconds(nowMs) - seconds(peer.lastHandshakeMs));

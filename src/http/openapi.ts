@@ -29,13 +29,13 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** Descriptions of the statuses. */
 const meanings: Readonly<Record<string, string>> = {
-  200: "as asked for",
+  200: "success",
   401: "the token is missing or wrong",
-  403: "the Host or Origin is not one of this server",
-  404: "there is no such thing",
-  422: "a parameter is wrong",
-  429: "too often",
-  503: "too many at once, or a device cannot be read now",
+  403: "the Host or Origin header does not name this server",
+  404: "not found",
+  422: "a parameter is invalid",
+  429: "too many requests",
+  503: "too many requests at once, or a device cannot be read now",
 };
 
 export function openApi(routes: readonly Route[], version: string): Json {
@@ -73,7 +73,7 @@ export function openApi(routes: readonly Route[], version: string): Json {
         token: {
           type: "http",
           scheme: "bearer",
-          description: "needed where wgmon has a token: --listen-token-file",
+          description: "required if wgmon has a token (--listen-token-file)",
         },
       },
     },
@@ -84,7 +84,7 @@ const lastEventId = {
   name: "Last-Event-ID",
   in: "header",
   required: false,
-  description: "a browser sends it when it connects again",
+  description: "a browser sends it when it reconnects",
   schema: { type: "string", pattern: "^[0-9]{1,15}$" },
 };
 

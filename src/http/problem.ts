@@ -5,14 +5,14 @@ import { type Static, Type as T } from "@sinclair/typebox";
 export const ProblemSchema = T.Object(
   {
     type: T.Literal("about:blank"),
-    title: T.String({ description: "what the status means" }),
+    title: T.String({ description: "the meaning of the status" }),
     status: T.Integer({ minimum: 400, maximum: 599 }),
     detail: T.Optional(T.String()),
     errors: T.Optional(
       T.Array(
         T.Object({
-          parameter: T.String({ description: "which one" }),
-          detail: T.String({ description: "what it must be" }),
+          parameter: T.String({ description: "name of the parameter" }),
+          detail: T.String({ description: "the expected value" }),
         }),
       ),
     ),

@@ -188,7 +188,7 @@ export class HttpServer {
       await chmod(path, 0o600);
       this.#options.log.debug("listening", { socket: path });
     } catch (error) {
-      const hint = "wgmon's commands cannot ask this one; is $RUNTIME_DIRECTORY right?";
+      const hint = "wgmon's commands cannot reach this daemon; check $RUNTIME_DIRECTORY";
       this.#options.log.warn(`${path}: ${codeOf(error)}; ${hint}`);
     }
   }
@@ -218,7 +218,7 @@ export class HttpServer {
       this.#connectionLimit = new ConnectionLimit(this.#tcp.port!, this.#options);
     } catch (error) {
       const code = codeOf(error);
-      const hint = hints[code] ?? "is what --listen says right?";
+      const hint = hints[code] ?? "check --listen";
       if (isFirst) log.error(`listen on ${place}: ${code} (${hint}); trying again`);
       this.#cancelRetry = clock.after(RETRY_MS, () => void this.#listenTcp(false));
     }
@@ -230,7 +230,7 @@ export class HttpServer {
 
   readonly #fetchTcp = async (request: Request, server: Listening): Promise<Response> => {
     // With an invalid Host header, the URL of the request is invalid.
-    if (!URL.canParse(request.url)) return harden(problem(400, { detail: "the Host is no name" }));
+    if (!URL.canParse(request.url)) return harden(problem(400, { detail: "invalid Host header" }));
     const { listenTokens: tokens } = this.#options.settings();
     const hasCookie = this.#logins.has(request, tokens);
     const isKnown = hasCookie || hasToken(request, tokens);
@@ -241,7 +241,7 @@ export class HttpServer {
     // server. The login form and the redirect to it reveal nothing, so they are exempt if a token is set.
     const mayLogIn = tokens.length > 0 && (isPublicPath(request) || wantsHtmlPage(request));
     if (!isKnown && !mayLogIn && !isAllowedHost(request, this.#options)) {
-      return harden(problem(403, { detail: "the Host is not one of this server" }));
+      return harden(problem(403, { detail: "the Host header does not name this server" }));
     }
     const isTrusted = isKnown || this.#isOpen();
     const visitor = { isRoot: false, address, isTrusted, hasCookie, tokens };
@@ -287,7 +287,7 @@ export class HttpServer {
   async #dispatch(request: Request, visitor: Access, load: Load): Promise<Response> {
     const { isTrusted } = visitor;
     const url = URL.parse(request.url);
-    if (url === null) return problem(400, { detail: "the Host is no name" });
+    if (url === null) return problem(400, { detail: "invalid Host header" });
     const { pathname, search } = url;
     switch (pathname) {
       case "/healthz":
@@ -301,12 +301,12 @@ export class HttpServer {
         return new Response(null, { status: 303, headers: { location: `/login${next}` } });
       }
       return problem(401, {
-        detail: "a token is needed: Authorization: Bearer ...",
+        detail: "a token is required: Authorization: Bearer ...",
         headers: { "www-authenticate": "Bearer" },
       });
     }
     if (!isRead(request) && isCrossOrigin(request, visitor)) {
-      return problem(403, { detail: "the Origin is not this server" });
+      return problem(403, { detail: "the Origin header does not name this server" });
     }
     if (pathname === "/v1/settings") {
       // The settings name files and programs of this machine.
@@ -363,8 +363,8 @@ const serving = {
 } as const;
 
 const hints: Readonly<Record<string, string>> = {
-  EADDRINUSE: "another program has this port",
-  EACCES: "wgmon may not use this port; ports below 1024 need CAP_NET_BIND_SERVICE",
+  EADDRINUSE: "another program uses this port",
+  EACCES: "wgmon is not allowed to use this port; ports below 1024 need CAP_NET_BIND_SERVICE",
   EADDRNOTAVAIL: "this machine does not have this address, or not yet",
   ENOENT: "there is no such file: --listen-tls-cert, --listen-tls-key",
 };

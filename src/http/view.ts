@@ -50,22 +50,31 @@ export const StatusSchema = T.Object(
     connected: T.Integer({ minimum: 0, description: "peers that are connected" }),
     store: T.Object(
       {
-        inMemory: T.Boolean({ description: "true: nothing survives a restart" }),
-        problem: orNull(T.String(), "why; null: none"),
+        inMemory: T.Boolean({ description: "true: the store is lost at a restart" }),
+        problem: orNull(T.String(), "the reason; null: not in memory"),
       },
       closed,
     ),
     wakeUp: T.Object(
       {
         monitor: oneOf(["nflog", "bpf", "poll"], "what wakes wgmon"),
-        group: orNull(T.Integer({ minimum: 0, maximum: 65535 }), "nflog: the group; null: another"),
+        group: orNull(
+          T.Integer({ minimum: 0, maximum: 65535 }),
+          "nflog: the group; null: another monitor",
+        ),
         interface: orNull(T.String(), "bpf: the capture interface, or any; null: another monitor"),
         reason: orNull(T.String(), "why monitor auto chose it; null: the settings name it"),
-        problem: orNull(T.String(), "what keeps packets from waking wgmon, and the remedy"),
+        problem: orNull(
+          T.String(),
+          "why packets do not wake wgmon, and the fix; null: no problem is known",
+        ),
       },
       closed,
     ),
-    latestEvent: T.Integer({ minimum: 0, description: "place of the latest event; 0: none yet" }),
+    latestEvent: T.Integer({
+      minimum: 0,
+      description: "sequence number of the latest event; 0: no event yet",
+    }),
   },
   { $id: "Status", ...closed },
 );
@@ -89,11 +98,17 @@ const StateSchema = oneOf(stateNames, "never: no handshake since the peer was ad
 const CurrentSessionSchema = T.Object(
   {
     startedAt: Timestamp,
-    lastSeenAt: T.String({ format: "date-time", description: "the last sign of life" }),
+    lastSeenAt: T.String({ format: "date-time", description: "the last activity" }),
     rxBytes: Bytes,
     txBytes: Bytes,
-    rxBytesPerSecond: orNull(Bytes, "over the last seconds; null: not known yet"),
-    txBytesPerSecond: orNull(Bytes, "the same"),
+    rxBytesPerSecond: orNull(
+      Bytes,
+      "bytes per second received, over the last seconds; null: not known yet",
+    ),
+    txBytesPerSecond: orNull(
+      Bytes,
+      "bytes per second sent, over the last seconds; null: not known yet",
+    ),
     roams: Count,
   },
   closed,
@@ -102,14 +117,17 @@ const CurrentSessionSchema = T.Object(
 const peerProperties = {
   device: DeviceName,
   publicKey: PublicKeyText,
-  name: orNull(T.String(), "null: it has none"),
+  name: orNull(T.String(), "null: the peer has no name"),
   tags: T.Array(T.String(), { description: "from the settings" }),
   state: StateSchema,
-  endpoint: orNull(EndpointText, "where the peer was last heard from; null: nowhere yet"),
+  endpoint: orNull(
+    EndpointText,
+    "the outer address of the last packet received from the peer; null: none yet",
+  ),
   allowedIps: T.Array(T.String(), { description: "inner prefixes, CIDR" }),
-  lastHandshakeAt: orNull(Timestamp, "null: never"),
-  rxBytes: T.Integer({ minimum: 0, description: "received since the peer was added" }),
-  txBytes: T.Integer({ minimum: 0, description: "sent since the peer was added" }),
+  lastHandshakeAt: orNull(Timestamp, "null: no handshake yet"),
+  rxBytes: T.Integer({ minimum: 0, description: "bytes received since the peer was added" }),
+  txBytes: T.Integer({ minimum: 0, description: "bytes sent since the peer was added" }),
   persistentKeepaliveSeconds: T.Integer({ minimum: 0, description: "0: off" }),
   session: orNull(CurrentSessionSchema, "null: the peer is not connected"),
 };
@@ -120,10 +138,10 @@ export const SessionSchema = T.Object(
   {
     device: DeviceName,
     publicKey: PublicKeyText,
-    name: orNull(T.String(), "null: the peer has none"),
+    name: orNull(T.String(), "null: the peer has no name"),
     startedAt: Timestamp,
-    endedAt: orNull(Timestamp, "the last sign of life; null: the session lasts"),
-    durationMs: T.Integer({ minimum: 0, description: "until now, if the session lasts" }),
+    endedAt: orNull(Timestamp, "the last activity; null: the session is open"),
+    durationMs: T.Integer({ minimum: 0, description: "until now, if the session is open" }),
     reason: orNull(
       T.Union([
         T.Literal("idle"),
@@ -133,7 +151,7 @@ export const SessionSchema = T.Object(
       ]),
       "why it ended",
     ),
-    endpoint: orNull(EndpointText, "the last one; null: unknown"),
+    endpoint: orNull(EndpointText, "the last endpoint; null: unknown"),
     rxBytes: Bytes,
     txBytes: Bytes,
     roams: Count,
@@ -145,7 +163,9 @@ const TrafficSchema = T.Object(
   {
     startAt: Timestamp,
     stepMs: T.Literal(TRAFFIC_SLOT_MS),
-    rxBytes: T.Array(Bytes, { description: "of each step; the last is not over yet" }),
+    rxBytes: T.Array(Bytes, {
+      description: "duration of each step; the last step is not complete",
+    }),
     txBytes: T.Array(Bytes),
   },
   { $id: "Traffic", ...closed, description: "the last 24 hours" },
@@ -162,7 +182,7 @@ export const PeerDetailSchema = T.Object(
 
 export const StoredEventSchema = T.Object(
   {
-    seq: T.Integer({ minimum: 1, description: "its place among all events" }),
+    seq: T.Integer({ minimum: 1, description: "its sequence number" }),
     event: EventSchema,
   },
   { $id: "PlacedEvent", ...closed },
@@ -171,22 +191,22 @@ export const StoredEventSchema = T.Object(
 export const TargetSchema = T.Object(
   {
     key: T.String({ description: "its name in the settings, or a hash of its address" }),
-    label: T.String({ description: "for people" }),
+    label: T.String({ description: "a label for display" }),
     state: T.Union(
       [T.Literal("ok"), T.Literal("failing"), T.Literal("stopped"), T.Literal("gone")],
       {
         description:
-          "stopped: it said that it is gone for good; gone: it is not in the settings any more",
+          "stopped: the target no longer exists, by its own response; gone: it is no longer in the settings",
       },
     ),
-    waiting: T.Integer({ minimum: 0, description: "events to be delivered" }),
-    oldestAt: orNull(Timestamp, "since when the first of them waits; null: none does"),
+    waiting: T.Integer({ minimum: 0, description: "events that wait for delivery" }),
+    oldestAt: orNull(Timestamp, "when the oldest waiting event was added; null: no event waits"),
     failures: T.Integer({ minimum: 0, description: "failed attempts since the last success" }),
-    reason: orNull(T.String(), "why the newest attempt failed; null: it succeeded"),
-    nextAttemptAt: orNull(Timestamp, "null: none is planned"),
+    reason: orNull(T.String(), "why the latest attempt failed; null: it succeeded"),
+    nextAttemptAt: orNull(Timestamp, "when the next attempt is due; null: none is scheduled"),
     dead: T.Integer({
       minimum: 0,
-      description: "dead letters: events that were refused, or waited for too long",
+      description: "dead letters: events that were refused or waited for too long",
     }),
   },
   { $id: "Target", ...closed },
@@ -217,7 +237,7 @@ export const ScanSchema = T.Object(
 export const PastPeerSchema = T.Object(
   {
     publicKey: PublicKeyText,
-    name: orNull(T.String(), "in its latest event; null: it had none"),
+    name: orNull(T.String(), "the name in its latest event; null: it had none"),
   },
   { $id: "PastPeer", ...closed },
 );

@@ -38,11 +38,13 @@ export const messageSequence = (view: DataView, offset: number) => view.getUint3
  */
 export function messageEnd(view: DataView, offset: number, end: number): number {
   if (end - offset < NLMSG_HDRLEN) {
-    throw new ParseError(`netlink message: ${end - offset} bytes, its header alone has 16`);
+    throw new ParseError(`netlink message: ${end - offset} bytes, but the header alone has 16`);
   }
   const length = view.getUint32(offset, true);
   if (length < NLMSG_HDRLEN || length > end - offset) {
-    throw new ParseError(`netlink message: says ${length} bytes, ${end - offset} are there`);
+    throw new ParseError(
+      `netlink message: length is ${length} bytes, but ${end - offset} are left`,
+    );
   }
   return offset + length;
 }
@@ -54,7 +56,7 @@ export function messageEnd(view: DataView, offset: number, end: number): number 
  */
 export function attributeEnd(view: DataView, offset: number, end: number): number {
   if (end - offset < NLA_HDRLEN) {
-    throw new ParseError(`netlink attribute: ${end - offset} bytes, its header alone has 4`);
+    throw new ParseError(`netlink attribute: ${end - offset} bytes, but the header alone has 4`);
   }
   return headerEnd(view.getUint32(offset, true), offset, end);
 }
@@ -68,7 +70,9 @@ export function attributeType(view: DataView, offset: number): number {
 export function headerEnd(header: number, offset: number, end: number): number {
   const length = header & 0xffff;
   if (length < NLA_HDRLEN || length > end - offset) {
-    throw new ParseError(`netlink attribute: says ${length} bytes, ${end - offset} are there`);
+    throw new ParseError(
+      `netlink attribute: length is ${length} bytes, but ${end - offset} are left`,
+    );
   }
   return offset + length;
 }

@@ -573,7 +573,9 @@ function timespecMs(words: Int32Array, at: number): number {
   const seconds = u64(words, at);
   const nanoseconds = u64(words, at + 2);
   if (seconds >= SECONDS_END || nanoseconds >= 1e9) {
-    throw new ParseError(`WGPEER_A_LAST_HANDSHAKE_TIME: ${seconds} s ${nanoseconds} ns is no time`);
+    throw new ParseError(
+      `WGPEER_A_LAST_HANDSHAKE_TIME: ${seconds} s ${nanoseconds} ns is not a valid time`,
+    );
   }
   return seconds * 1000 + Math.floor(nanoseconds / 1e6);
 }

@@ -127,7 +127,11 @@ async function askOnce<Result>(
       }
       if (monotonicMs - startMs > ANSWER_MS) {
         const seconds = ANSWER_MS / 1000;
-        throw new SystemError(operation, "ETIMEDOUT", `no end of the answer within ${seconds} s`);
+        throw new SystemError(
+          operation,
+          "ETIMEDOUT",
+          `the answer was incomplete after ${seconds} s`,
+        );
       }
       await new Promise<void>((resolve) => {
         clock.after(received === null ? PAUSE_MS : 0, resolve);

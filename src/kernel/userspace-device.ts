@@ -236,12 +236,12 @@ export class UapiParser implements AnswerParser<UapiAnswer> {
 
 function integer(key: string, value: string, maximum: number): number {
   const number = /^\d{1,20}$/.test(value) ? Number(value) : NaN;
-  if (!(number <= maximum)) throw new ParseError(`UAPI answer: ${key} is no valid number`);
+  if (!(number <= maximum)) throw new ParseError(`UAPI answer: ${key} is not a valid number`);
   return number;
 }
 
 function publicKeyFromHex(value: string): PublicKey {
-  if (!/^[0-9a-f]{64}$/i.test(value)) throw new ParseError("UAPI answer: public_key is no key");
+  if (!/^[0-9a-f]{64}$/i.test(value)) throw new ParseError("UAPI answer: public_key is not a key");
   return Uint8Array.fromHex(value).toBase64() as PublicKey;
 }
 
@@ -251,7 +251,7 @@ function parseEndpoint(value: string): Endpoint {
   const address = match === null ? null : canonical(match[1] ?? match[2]!);
   const port = Number(match?.[3]);
   if (address === null || port > 65_535)
-    throw new ParseError("UAPI answer: endpoint is no address");
+    throw new ParseError("UAPI answer: endpoint is not an address");
   return { address, port, scopeId: 0 };
 }
 
@@ -261,7 +261,7 @@ function parsePrefix(value: string): string {
   const mask = Number(match?.[2]);
   const isIpv6 = value.includes(":");
   if (address === null || mask > (isIpv6 ? 128 : 32)) {
-    throw new ParseError("UAPI answer: allowed_ip is no prefix");
+    throw new ParseError("UAPI answer: allowed_ip is not a prefix");
   }
   // An IPv4-mapped prefix must stay IPv6 here: its mask counts from the first bit of the IPv6 address.
   return `${isIpv6 && !address.includes(":") ? "::ffff:" : ""}${address}/${mask}`;

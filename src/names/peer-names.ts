@@ -160,7 +160,10 @@ export class PeerNames {
     if (names.length > FILES_MAX && !this.#truncated.has(folder)) {
       this.#truncated.add(folder);
       const counts = { files: names.length, read: FILES_MAX };
-      this.#log.warn(`names: too many files in ${fileName(folder)}; the first are read`, counts);
+      this.#log.warn(
+        `names: too many files in ${fileName(folder)}; only the first ones are read`,
+        counts,
+      );
     }
     return names.slice(0, FILES_MAX);
   }
@@ -220,7 +223,7 @@ export class PeerNames {
 
 function problemOf({ code }: SystemError): string {
   const hints: Readonly<Record<string, string>> = {
-    EACCES: ': wgmon may not; give it leave, or set names to "off"',
+    EACCES: ': permission denied; allow wgmon to read it, or set names to "off"',
     EFBIG: ": it is too large",
   };
   return `cannot be read: ${code}${hints[code] ?? ""}`;

@@ -68,7 +68,7 @@ export function Timeline({ past }: { past: PeerDay }) {
         <span class="key tx">sent, below</span>
         <span class="key on">connected</span>
         <span>
-          {most === 0 ? "nothing moved" : `at most ${bytes(most / 300)}/s over five minutes`}
+          {most === 0 ? "no traffic" : `at most ${bytes(most / 300)}/s over five minutes`}
         </span>
       </figcaption>
     </figure>

@@ -40,7 +40,9 @@ export function Login({ next, problem }: LoginProps) {
           </p>
         )}
         <button>Log in</button>
-        <p id="token-help">A line of the file that wgmon's setting listen-token-file names.</p>
+        <p id="token-help">
+          One of the tokens in the file that the setting listen-token-file names.
+        </p>
       </form>
     </>
   );

@@ -63,7 +63,7 @@ export function Targets({ targets, live }: { targets: readonly TargetView[]; liv
   return (
     <Wide label="Targets">
       <table>
-        <caption class="unseen">Where events go</caption>
+        <caption class="unseen">Targets of events</caption>
         <thead>
           <tr>
             <th scope="col">State</th>
@@ -74,7 +74,7 @@ export function Targets({ targets, live }: { targets: readonly TargetView[]; liv
             <th scope="col" class="number">
               Dead letters
             </th>
-            <th scope="col">Trouble</th>
+            <th scope="col">Last error</th>
           </tr>
         </thead>
         <tbody id="targets">{live.list("targets", items)}</tbody>
@@ -82,7 +82,9 @@ export function Targets({ targets, live }: { targets: readonly TargetView[]; liv
       {live.part(
         "targets-none",
         <p id="targets-none" class="empty">
-          {items.length === 0 ? "No target is set: events are in the log and here." : ""}
+          {items.length === 0
+            ? "No target is configured: events are only in the log and on this page."
+            : ""}
         </p>,
       )}
     </Wide>

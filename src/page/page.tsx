@@ -31,7 +31,7 @@ const STREAM_MS = 15 * 60_000;
 /** Pause before a browser reconnects. */
 const RETRY_MS = 2000;
 const YEAR_SECONDS = 365 * 86_400;
-const NO_FORM = "the form did not arrive whole\n";
+const NO_FORM = "the form is incomplete\n";
 
 const headers = {
   "content-security-policy":
@@ -95,11 +95,11 @@ export function makePage({ source, logins, log }: PageOptions): Page {
       case "wrong":
         logins.wrongForm.seen(c.env.address);
         c.status(401);
-        return loginForm(c, { next, problem: "This is not the token." });
+        return loginForm(c, { next, problem: "Wrong token." });
       case "busy":
         c.status(429);
         c.header("retry-after", "2");
-        return loginForm(c, { next, problem: "Too many try at once. Try again." });
+        return loginForm(c, { next, problem: "Too many attempts at once. Try again." });
     }
   });
   app.post("/logout", (c) => {
@@ -118,7 +118,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   app.onError((error) => {
     throw error;
   });
-  app.notFound((c) => failure(c, "There is nothing here."));
+  app.notFound((c) => failure(c, "There is no such page."));
 
   /** Responds with a page, or with the stream of its changes. */
   async function show(c: Context, place: Place | null, make: Make): Promise<Response> {
@@ -239,7 +239,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
             // A new request for the page reports an unreadable device.
             if (!isUnreadable(error))
               log.error("the page failed; this is a bug in wgmon", { error: String(error) });
-            controller.error(new Error("broken off"));
+            controller.error(new Error("connection closed"));
           }
           watcher.leave();
         },

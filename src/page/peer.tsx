@@ -78,7 +78,7 @@ export function peer(context: Context, device: string, keyText: string): PageCon
                 </>
               )}
             </Fact>
-            <Fact name="Last sign of life">
+            <Fact name="Last activity">
               {seenMs === null ? <None /> : <Age ms={seenMs} live={live} as="ago" />}
             </Fact>
             <Fact name="Last handshake">

@@ -61,9 +61,9 @@ export function whyRefused(capability: Capability, own: Capabilities | null): st
 /** Explains the same for a program that wgmon started, such as nft. */
 export function whyProgramRefused(capability: Capability, own: Capabilities | null): string {
   if (own === null || !includes(own.effective, capability)) {
-    return `it needs ${capability}, as root has it`;
+    return `it needs ${capability}, which root has`;
   }
   return process.geteuid!() === 0 || includes(own.ambient, capability)
     ? whyRefused(capability, own)
-    : `it needs ${capability}, which wgmon has and does not hand on: make it ambient too, in a unit by AmbientCapabilities=${capability}`;
+    : `it needs ${capability}, which wgmon has but does not pass on: make it ambient too, in a unit with AmbientCapabilities=${capability}`;
 }

@@ -5,10 +5,10 @@ import * as uapi from "./constants.ts";
 
 const hints: Readonly<Record<string, string>> = {
   EPERM: "operation not permitted",
-  EACCES: "permission denied, by owner and mode of the file or of a folder on the way to it",
+  EACCES: "permission denied by the owner and mode of the file or of one of its parent folders",
   ENODEV: "no such device",
   EAGAIN: "the kernel did not answer in time",
-  ECONNRESET: "the other side ended in the middle",
+  ECONNRESET: "the other side closed the connection before the end",
   ENOBUFS: "the kernel's queue was full",
   EMFILE: "too many open files in this process; raise LimitNOFILE",
   ENFILE: "too many open files on this machine",

@@ -26,12 +26,12 @@ export function lockInstance(stateDir: string, runtimeDir: string): InstanceLock
     stateDir: take(stateDir, {
       lock: lockOf(stateDir),
       mode: 0o700,
-      advice: "give this one another --state-dir",
+      advice: "start this one with another --state-dir",
     }),
     socket: take(socket, {
       lock: lockOfSocket(socket),
       mode: 0o755,
-      advice: "give this one another --state-dir, and another folder in RUNTIME_DIRECTORY",
+      advice: "start this one with another --state-dirand another folder in RUNTIME_DIRECTORY",
     }),
   };
 }

@@ -59,7 +59,7 @@ export function createLog(options: LogOptions): LeveledLog {
   function put(line: Line): void {
     try {
       if (lost > 0) {
-        const message = `lines lost here, standard error did not take them`;
+        const message = `log lines were lost here, because standard error did not accept them`;
         write(render({ level: "warn", message, fields: { lines: lost } }, now()));
         lost = 0;
       }

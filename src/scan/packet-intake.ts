@@ -97,7 +97,7 @@ export class PacketIntake implements InputHandler {
     try {
       events = parseLinkEvents(bytesOf(bytes));
     } catch (error) {
-      this.linksLost(`link change not understood: ${(error as Error).message}`);
+      this.linksLost(`cannot parse a link change: ${(error as Error).message}`);
       return;
     }
     const { inputs, scanLoop } = this.#options;

@@ -43,7 +43,7 @@ export class OlderStore extends SystemError {
     super(
       `open ${path}`,
       "EINVAL",
-      "an older wgmon wrote it; it is brought up to date when wgmon runs",
+      "an older wgmon wrote it; the daemon converts it when it starts",
     );
   }
 }
@@ -256,7 +256,7 @@ export class Database implements Disposable {
         throw new SystemError(
           `open ${path}`,
           "EINVAL",
-          `a newer wgmon wrote it (version ${version}, this one knows ${SCHEMA_VERSION}); use that one, or another --state-dir`,
+          `a newer wgmon wrote it (version ${version}, this one supports ${SCHEMA_VERSION}); use the newer wgmon, or another --state-dir`,
         );
       }
       this.#sqlite.run("PRAGMA disk.auto_vacuum=INCREMENTAL");
@@ -299,7 +299,7 @@ export class Database implements Disposable {
       await rename(path + suffix, aside + suffix).catch(() => {});
     }
     this.#options.log.error(
-      `${path}: ${describeError(error)}; set aside as ${aside}, beginning with an empty one`,
+      `${path}: ${describeError(error)}; renamed to ${aside}; starting with an empty store`,
     );
   }
 
@@ -335,7 +335,7 @@ export class Database implements Disposable {
     const { log, clock } = this.#options;
     this.#problem = `${this.#path}: ${describeError(error)}`;
     log.error(
-      `${this.#problem}; going on in memory: what waits is lost if wgmon ends before the cause is`,
+      `${this.#problem}; continuing in memory; undelivered events are lost if wgmon ends before the file is writable again`,
     );
     this.#backend = "main";
     if (this.#number("PRAGMA main.user_version") === 0) this.#migrate("main");
@@ -361,7 +361,7 @@ export class Database implements Disposable {
       this.#isCopied = true;
     } catch (lost) {
       if (!isSqliteError(lost)) throw lost;
-      log.error(`${this.#path}: what waited cannot be read either: ${describeError(lost)}`);
+      log.error(`${this.#path}: undelivered events cannot be read either: ${describeError(lost)}`);
       // Start after every sequence number in the file, in case it becomes readable again.
       const { wallMs } = clock.now();
       this.#sqlite.run("INSERT INTO main.sqlite_sequence VALUES ('events', ?)", [wallMs]);
@@ -434,7 +434,9 @@ export class Database implements Disposable {
     this.#backend = "disk";
     this.#problem = null;
     this.#pending = [];
-    this.#options.log.info(`${path}: can be written again, and has all that was kept in memory`);
+    this.#options.log.info(
+      `${path}: is writable again, and now contains everything that was kept in memory`,
+    );
     return true;
   }
 }
@@ -455,7 +457,7 @@ function withRealFolder(path: string): string {
 }
 
 const IS_LINK =
-  "a file of the store is a symbolic link there; give the folder that it leads to with --state-dir, or remove the link";
+  "a file of the store is a symbolic link there; set --state-dir to the folder that it points to, or remove the link";
 
 function explain(error: SystemError, directory: string): SystemError {
   switch (error.code) {
@@ -466,7 +468,7 @@ function explain(error: SystemError, directory: string): SystemError {
       return new SystemError(
         `use ${directory}`,
         error.code,
-        "give a directory that wgmon may write with --state-dir",
+        "set --state-dir to a directory that wgmon can write to",
       );
     case "ELOOP":
       return new SystemError(`use ${directory}`, error.code, IS_LINK);
@@ -514,10 +516,11 @@ function describeError(error: unknown): string {
   const code = codeOf(error);
   const message = error instanceof Error ? error.message : String(error);
   if (code === "SQLITE_CANTOPEN_SYMLINK") return `${message} (${IS_LINK})`;
-  if (code.startsWith("SQLITE_FULL")) return `${message} (make room, or give another --state-dir)`;
+  if (code.startsWith("SQLITE_FULL"))
+    return `${message} (free disk space, or choose another --state-dir)`;
   if (code.startsWith("SQLITE_READONLY") || code.startsWith("SQLITE_CANTOPEN")) {
-    return `${message} (give a directory that wgmon may write with --state-dir)`;
+    return `${message} (set --state-dir to a directory that wgmon can write to)`;
   }
-  if (code.startsWith("SQLITE_BUSY")) return `${message} (another program holds it)`;
+  if (code.startsWith("SQLITE_BUSY")) return `${message} (another program has locked it)`;
   return message;
 }

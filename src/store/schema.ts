@@ -6,7 +6,7 @@
  */
 export const migrations: readonly string[] = [
   `
-  -- What was told, in order. seq is never used twice: readers keep their place by it.
+  -- The reported events, in order. seq is never reused, because readers remember their position by it.
   CREATE TABLE $.events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -16,7 +16,7 @@ export const migrations: readonly string[] = [
   ) STRICT;
   CREATE INDEX $.events_by_time ON events (at_ms);
 
-  -- Those that last (ended_at_ms is null) and those that ended; state is what the tracker needs to go on.
+  -- Open sessions (ended_at_ms is null) and ended ones; state is what the tracker needs to resume.
   CREATE TABLE $.sessions (
     device TEXT NOT NULL,
     public_key TEXT NOT NULL,
@@ -32,10 +32,10 @@ export const migrations: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX $.sessions_by_end ON sessions (ended_at_ms);
 
-  -- The devices of the last scan, as JSON; no row: no scan was ever taken.
+  -- The devices of the last scan, as JSON; no row: no scan so far.
   CREATE TABLE $.devices (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL) STRICT;
 
-  -- What is still to be delivered: event and target. message: the digest that it is part of.
+  -- Events to be delivered, for each target. message: the digest that the event is part of.
   CREATE TABLE $.outbox (
     target TEXT NOT NULL,
     seq INTEGER NOT NULL,
@@ -53,7 +53,7 @@ export const migrations: readonly string[] = [
     reason TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
 
-  -- What was refused or given up.
+  -- Dead letters: events that were refused or waited for too long.
   CREATE TABLE $.dead_letters (
     target TEXT NOT NULL,
     seq INTEGER NOT NULL,
@@ -65,14 +65,14 @@ export const migrations: readonly string[] = [
   CREATE INDEX $.dead_letters_by_seq ON dead_letters (seq);
   `,
   `
-  -- For those who look things up: the past of a peer, events of a sort, the latest sessions.
+  -- Indexes for queries: the history of a peer, events of a type, the latest sessions.
   CREATE INDEX $.events_by_peer ON events (body -> 'data' -> 'peer' ->> 'publicKey');
   CREATE INDEX $.events_by_type ON events (type);
   CREATE INDEX $.sessions_by_start ON sessions (started_at_ms);
 
-  -- What peers received and sent in each stretch of five minutes; no row: nothing. peer: a hash of
-  -- device and public key, which makes a row a third as long. A sample is written at the end of the
-  -- table, whatever its peers are.
+  -- Bytes received from and sent to peers in each interval of five minutes; no row: no traffic. peer: a
+  -- hash of device and public key, which makes a row a third as long. The key begins with slot, so new
+  -- samples are written at the end of the table.
   CREATE TABLE $.traffic (
     slot INTEGER NOT NULL,
     peer INTEGER NOT NULL,
@@ -86,7 +86,7 @@ export const migrations: readonly string[] = [
   CREATE TABLE $.secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL) STRICT;
   `,
   `
-  -- How the clock stood that the times here were taken by; ClockState in base/wall-clock.ts.
+  -- The state of the clock that the times here were taken from; ClockState in base/wall-clock.ts.
   CREATE TABLE $.clock (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     boot_id TEXT NOT NULL,
@@ -95,7 +95,7 @@ export const migrations: readonly string[] = [
   ) STRICT;
   `,
   `
-  -- Failed attempts in a row that may be repeated: the pause before the next grows with them.
+  -- Failed attempts in a row that can be retried: the pause before the next attempt grows with them.
   ALTER TABLE $.targets ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
   `,
   `

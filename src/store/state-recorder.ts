@@ -73,11 +73,11 @@ export class StateRecorder {
    * @returns the sequence numbers of the events.
    */
   record(
-    told: readonly ReportedEvent[],
+    reported: readonly ReportedEvent[],
     tracker: Tracker,
     devices: readonly Device[] | null,
   ): number[] {
-    const changes = told.map(({ change }) => change);
+    const changes = reported.map(({ change }) => change);
     const sessions = changes.flatMap((change) =>
       change.type === "peer.connected" || change.type === "peer.roamed"
         ? (tracker.session(change.device, change.peer.publicKey) ?? [])
@@ -85,7 +85,7 @@ export class StateRecorder {
     );
     const ended = changes.flatMap((change) => endedSession(change) ?? []);
     return this.#store.record(
-      { events: told, sessions: this.#unsaved(sessions), ended, devices },
+      { events: reported, sessions: this.#unsaved(sessions), ended, devices },
       this.#clock.now().wallMs,
     );
   }

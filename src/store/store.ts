@@ -210,7 +210,7 @@ export class Store implements Disposable {
   }
 
   /**
-   * Returns the state saved by an earlier run; null if there is no such state. A device seen in another boot
+   * Returns the state saved by the previous run; null if there is no such state. A device seen in another boot
    * gets index 0, which no device has: after a boot all devices are different ones, whatever their names and
    * indexes.
    *

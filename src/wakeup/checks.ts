@@ -85,9 +85,7 @@ export function checkGroup(group: number, isRunning: boolean): Finding[] {
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     if (error.code !== "ENOENT") return [skipped(error.message)];
-    return [
-      ok(`${group} is free; the kernel's part of it, nfnetlink_log, is loaded when asked for`),
-    ];
+    return [ok(`${group} is free; the kernel loads the module nfnetlink_log on demand`)];
   }
 }
 
@@ -103,19 +101,19 @@ export function judgeGroup({
   if (owner === null) {
     return isRunning
       ? warning(
-          `the running wgmon does not have ${group}`,
+          `the running wgmon does not own ${group}`,
           "run wgmon doctor without flags; if this stays, restart wgmon",
         )
       : ok(`${group} is free`);
   }
   const { portId, program } = owner;
   if (program?.startsWith("wgmon") === true)
-    return ok(`${group} is that of wgmon, process ${portId}`);
-  if (program === null && isRunning) return ok(`${group} is taken, as it is when wgmon runs`);
+    return ok(`${group} is owned by wgmon, process ${portId}`);
+  if (program === null && isRunning) return ok(`${group} is in use, as expected while wgmon runs`);
   const who = program === null ? "a program" : `process ${portId}, ${program},`;
   return problem(
-    `${who} has ${group}, and a group has one owner`,
-    "stop that, or take another number with --group and in the rule",
+    `${who} owns ${group}, and a group can have only one owner`,
+    "stop that program, or choose another number with --group and in the rule",
   );
 }
 
@@ -207,11 +205,11 @@ export function judgeRules(
   }
   const groups = groupsOf(firewalls);
   const load = isManaged
-    ? "restart wgmon, and read its log"
+    ? "restart wgmon and read its log"
     : "wgmon rules --install, or --manage-rules";
   if (!groups.includes(group)) {
     if (unread.length > 0) return [skipped(unread[0]!)];
-    if (firewalls.length === 0) return [skipped("neither nft nor iptables-save is here")];
+    if (firewalls.length === 0) return [skipped("neither nft nor iptables-save is installed")];
     const others =
       groups.length === 0
         ? ""
@@ -235,8 +233,8 @@ export function judgeRules(
     const places = [...new Set(all.map(({ where }) => where))].join(", ");
     if (shortest < SNAPLEN_LEAST) {
       return problem(
-        `${places}: snaplen ${shortest} cuts off what wgmon reads`,
-        `snaplen ${SNAPLEN_WHOLE} or more, or none (iptables: --nflog-size)`,
+        `${places}: snaplen ${shortest} cuts off bytes that wgmon needs`,
+        `set snaplen to ${SNAPLEN_WHOLE} or more, or remove it (iptables: --nflog-size)`,
       );
     }
     const missing = ipv4.length === 0 ? "IPv4" : ipv6.length === 0 && hasIpv6 ? "IPv6" : null;
@@ -245,8 +243,8 @@ export function judgeRules(
     }
     if (shortest < SNAPLEN_WHOLE) {
       return warning(
-        `${places}: snaplen ${shortest} cuts off initiations, so that it is not known whether they are forged`,
-        `snaplen ${SNAPLEN_WHOLE} or more, or none (iptables: --nflog-size)`,
+        `${places}: snaplen ${shortest} cuts off initiations, so wgmon cannot check whether they are forged`,
+        `set snaplen to ${SNAPLEN_WHOLE} or more, or remove it (iptables: --nflog-size)`,
       );
     }
     return ok(`${name}'s port ${port} is logged to group ${group} (${places})`);
@@ -289,7 +287,7 @@ export function judgeInterface({
   if (name === "any" || routes.length === 0 || routes.includes(name)) return ok(name);
   return warning(
     `${name}, but the default route goes through ${routes.join(" and ")}`,
-    `--interface ${use}, unless peers come by ${name}`,
+    `--interface ${use}, unless peers connect through ${name}`,
   );
 }
 
@@ -311,7 +309,7 @@ export function checkFilter(
     return [judgeFilter(ports, passed)];
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    return [problem(error.message, "another --filter, or none for the default")];
+    return [problem(error.message, "correct --filter, or remove it for the default")];
   }
 }
 
@@ -321,7 +319,7 @@ export function judgeFilter(ports: readonly number[], passed: readonly number[])
   if (stopped.length === 0) return ok(`--filter passes handshakes to ${ports.join(", ")}`);
   return warning(
     `--filter does not pass an initiation from 192.0.2.2 to port ${stopped.join(", ")}`,
-    "leave --filter out: the default follows the devices' ports",
+    "remove --filter: the default follows the devices' ports",
   );
 }
 

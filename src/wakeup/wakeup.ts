@@ -82,11 +82,11 @@ export async function findLoggingRules(
     return inKernel === true
       ? {
           areThere: true,
-          found: `rules log to group ${group}; which ports is unknown (${unread.found})`,
+          found: `rules log to group ${group}; their ports are unknown (${unread.found})`,
         }
       : {
           areThere: false,
-          found: `whether rules log to group ${group} is unknown (${unread.found})`,
+          found: `it is unknown whether rules log to group ${group} (${unread.found})`,
         };
   }
   const missing = findings.find(({ verdict }) => verdict === "problem");

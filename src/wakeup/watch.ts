@@ -154,5 +154,5 @@ const remedies: Readonly<Record<Exclude<Monitor, "poll">, (port: number) => stri
   nflog: (port) =>
     `the rules seem to log port ${port}, but a rule before them may accept or drop the packets. Fix: wgmon rules --install, or --monitor bpf`,
   bpf: (port) =>
-    `no packet to port ${port} came in on the captured interface, as where packets arrive in another network namespace. Fix: --interface any, or --monitor poll`,
+    `no packet to port ${port} arrived on the captured interface; they may arrive in another network namespace. Fix: --interface any, or --monitor poll`,
 };

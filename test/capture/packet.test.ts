@@ -157,7 +157,7 @@ describe.each([
   test("a packet that was cut off before is a ParseError", () => {
     const cut = ip(data(0)).subarray(0, (ip === ipv4 ? 20 : 40) + 8 + 15);
     expect(() => told(cut)).toThrow(
-      new ParseError("WireGuard data header: 15 bytes of 16 are there"),
+      new ParseError("WireGuard data header: truncated to 15 of 16 bytes"),
     );
     for (let length = 0; length < cut.length; length++) {
       expect(() => told(cut.subarray(0, length))).toThrow(ParseError);
@@ -178,7 +178,7 @@ test("a packet that is cut off before its index is a ParseError", () => {
     const packet = ipv4(payload);
     expect(parsePacket(packet.subarray(0, 28 + end))!.type).toBe(payload[0] as 1);
     expect(() => parsePacket(packet.subarray(0, 28 + end - 1))).toThrow(
-      new ParseError("WireGuard index: 3 bytes of 4 are there"),
+      new ParseError("WireGuard index: truncated to 3 of 4 bytes"),
     );
   }
 });
@@ -196,7 +196,7 @@ describe("IPv4", () => {
     const packet = ipv4(initiation());
     packet[0] = 0x44;
     expect(() => told(packet)).toThrow(
-      new ParseError("IPv4 header: says 16 bytes, the least is 20"),
+      new ParseError("IPv4 header: length 16 is less than 20 bytes"),
     );
   });
 });

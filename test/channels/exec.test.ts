@@ -215,8 +215,8 @@ describe("what its end means", () => {
 
 describe("a program that cannot be started", () => {
   test.each([
-    ["missing", null, 0, /no such program.* \(ENOENT\)$/],
-    ["not-executable", "#!/bin/sh\n", 0o644, /may not be executed.* \(EACCES\)$/],
+    ["missing", null, 0, /program does not exist.* \(ENOENT\)$/],
+    ["not-executable", "#!/bin/sh\n", 0o644, /not executable.* \(EACCES\)$/],
     ["no-interpreter", "#!/no/such/shell\n", 0o755, /interpreter.* \(ENOENT\)$/],
     ["no-first-line", "exit 0\n", 0o755, /#!\/bin\/sh \(ENOEXEC\)$/],
   ])("%s", async (name, text, mode, reason) => {

@@ -165,7 +165,7 @@ describe("what a proxy refuses is tried again, and the reason names it", () => {
   test.each([
     [
       "407 Proxy Authentication Required",
-      "407, it wants a name and password, check the proxy settings",
+      "407, it requires a user name and password, check the proxy settings",
     ],
     ["403 Forbidden", "403, it does not allow connections to the receiver"],
     ["502 Bad Gateway", "502, it cannot reach the receiver"],
@@ -182,7 +182,7 @@ describe("what a proxy refuses is tried again, and the reason names it", () => {
     [
       "407 Proxy Authentication Required",
       "retry",
-      "proxy PLACE: 407, it wants a name and password, check the proxy settings",
+      "proxy PLACE: 407, it requires a user name and password, check the proxy settings",
     ],
     [
       "403 Forbidden",
@@ -208,7 +208,7 @@ describe("what a proxy refuses is tried again, and the reason names it", () => {
     [
       https,
       "socks5://ops:s3cr3tpw@127.0.0.1:1",
-      "proxy 127.0.0.1:1: only proxies of http:// and https:// can be used",
+      "proxy 127.0.0.1:1: only http:// and https:// proxies are supported",
     ],
   ])("%s by %s", async (url, address, reason) => {
     expect(await verdict(url, { http_proxy: address, https_proxy: address })).toEqual({

@@ -245,8 +245,8 @@ describe("how an answer is judged", () => {
     [400, "400: the receiver cannot read the event, check the webhook's format"],
     [401, "401: not allowed, check the token or password in the URL"],
     [404, "404: not found, check the URL"],
-    [405, "405: no POST at this place, check the URL"],
-    [407, "proxy: 407, it wants a name and password, check the proxy settings"],
+    [405, "405: this URL does not accept POST, check the URL"],
+    [407, "proxy: 407, it requires a user name and password, check the proxy settings"],
     [418, "418: refused, check the webhook's URL and format"],
     [410, "410: the target is gone"],
     [503, "503"],
@@ -510,7 +510,7 @@ describe("when there is no answer", () => {
     expect(reasons.map(retry)).toContainEqual(verdict);
   });
 
-  const notHttp = "the answer is no HTTP/1";
+  const notHttp = "the response is not HTTP/1";
   test.each([
     ["another protocol", "220 mail.example.net ESMTP\r\n\r\n", notHttp],
     ["a page without a head", "<html><body>hello</body></html>\r\n\r\n", notHttp],
@@ -532,7 +532,7 @@ describe("when there is no answer", () => {
     [
       "101",
       "HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n",
-      "101: the receiver wants another protocol",
+      "101: the receiver asks for another protocol",
     ],
   ])("all there is: %s", async (_name, answer, reason) => {
     for (const end of ["end", "reset"] as const) {
@@ -561,7 +561,7 @@ describe("when there is no answer", () => {
       client.write("HTTP/1.1 200 OK\r\n");
       client.flood(`x: ${"x".repeat(8000)}\r\n`);
     });
-    expect(fast).toEqual(retry("the answer's head is too large"));
+    expect(fast).toEqual(retry("the response headers are too large"));
   });
 });
 
@@ -714,7 +714,7 @@ test("no verdict repeats any part of the URL, a Location or a body", async () =>
 
 test("a URL that is none is a mistake of ours, and not repeated either", () => {
   for (const broken of [`http://[${SECRET}`, SECRET]) {
-    expect(() => webhook(broken)).toThrow(/^the URL of a webhook cannot be read$/);
+    expect(() => webhook(broken)).toThrow(/^the URL of a webhook is invalid$/);
   }
 });
 

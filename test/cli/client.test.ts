@@ -86,10 +86,10 @@ test("nobody there: no socket, one that was left behind, a file", async () => {
 });
 
 test("a refusal in its own words; where it cannot just now, it may later", async () => {
-  serve(() => problem(422, { detail: "the place is none of ours" }));
+  serve(() => problem(422, { detail: "invalid cursor" }));
   const refused = await failure();
   expect(refused).not.toBeInstanceOf(ConnectionLost);
-  expect(refused.message).toBe("ask wgmon for /v1/status: the place is none of ours (422)");
+  expect(refused.message).toBe("ask wgmon for /v1/status: invalid cursor (422)");
   servers.pop()!.stop(true);
   rmSync(path, { force: true });
   serve(() => problem(503));
@@ -106,7 +106,7 @@ test.each<[string, readonly (string | null)[]]>([
   say(...answer);
   const error = await failure();
   expect(error).toBeInstanceOf(ConnectionLost);
-  expect(error.message).toBe(`ask wgmon at ${path}: no answer (it hangs, or is stopped)`);
+  expect(error.message).toBe(`ask wgmon at ${path}: no answer (wgmon hangs, or is suspended)`);
 });
 
 test.each<[string, readonly (string | null)[]]>([
@@ -119,7 +119,9 @@ test.each<[string, readonly (string | null)[]]>([
 
 test("nonsense is nonsense, not a bug", async () => {
   say("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nxxx");
-  expect((await failure()).message).toBe("ask wgmon for /v1/status: 200 (the answer is no JSON)");
+  expect((await failure()).message).toBe(
+    "ask wgmon for /v1/status: 200 (the response is not JSON)",
+  );
 });
 
 test("a stream comes in pieces, and ends when the other side ends it", async () => {

@@ -150,15 +150,15 @@ describe("--follow", () => {
     ]);
     expect(numbers(output)).toEqual([6, 7, 8]);
     expect(places).toEqual([5, 7, 7, 7, 8].map((place) => `/v1/stream?after=${place}`));
-    const gone = "wgmon is gone; waiting for it";
-    expect(output.complaints.slice(0, 3)).toEqual([gone, "wgmon is back", gone]);
+    const gone = "connection to wgmon lost; waiting for it";
+    expect(output.complaints.slice(0, 3)).toEqual([gone, "connected to wgmon again", gone]);
   });
 
   test("says when events are missing", async () => {
     const missed = 'id: 20\nevent: gap\ndata: {"oldest":21}\n\n';
     const { output, places } = await follow([[missed + message(21)], []]);
     expect(numbers(output)).toEqual([21]);
-    expect(output.complaints[0]).toBe("some events were deleted before they could be told");
+    expect(output.complaints[0]).toBe("some events were deleted before they could be printed");
     expect(places[1]).toBe("/v1/stream?after=21");
   });
 

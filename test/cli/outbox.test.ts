@@ -70,8 +70,8 @@ const left = () => ({
 describe("list", () => {
   test("says for each target what waits and why, then the dead letters", () => {
     expect(run("list")).toEqual([
-      `${OPS}: 3 events wait, the oldest for 1h 38m; 7 failed attempts in a row, the last: 503; next attempt in 1m 30s`,
-      "script: 1 event waits, the oldest for 1h 36m",
+      `${OPS}: 3 events waiting, the oldest for 1h 38m; 7 failed attempts in a row, the last: 503; next attempt in 1m 30s`,
+      "script: 1 event waiting, the oldest for 1h 36m",
       "2 dead letters:",
       `  2026-01-01T11:55:00.000Z evt_00000000000000000000000000000001 ${OPS}: 404: not found, check the URL`,
       "    2026-01-01T10:21:00.000Z wg1 added",
@@ -83,7 +83,9 @@ describe("list", () => {
   test("of one target, of dead letters, of nothing", () => {
     expect(run("list", {}, "script")).toHaveLength(1);
     expect(run("list", { dead: true })[0]).toBe("2 dead letters:");
-    expect(run("list", {}, "other")).toEqual(["nothing waits, and there are no dead letters"]);
+    expect(run("list", {}, "other")).toEqual([
+      "no events are waiting, and there are no dead letters",
+    ]);
   });
 
   test("as JSON has every message, with the event", () => {
@@ -106,7 +108,7 @@ describe("list", () => {
 describe("retry", () => {
   test("puts back dead letters, and makes what waits due", () => {
     expect(run("retry")).toEqual([
-      "2 dead letters put back, 4 events tried again within 10 s (or at the next start)",
+      "2 dead letters queued again, 4 events to be retried within 10 s (or at the next start)",
     ]);
     expect(left()).toEqual({ ops: [1, 2, 3, 4, 5], script: [4], dead: [] });
     expect(store.targetState("ops")).toMatchObject({ nextAtMs: 0, failures: 7, retries: 6 });

@@ -122,8 +122,8 @@ describe("what it says at its start", () => {
     const { url, start: lines } = start();
     expect(lines).toEqual([
       `waiting for webhooks at ${url}; Ctrl-C ends it`,
-      `to send it some: wgmon test-webhook --webhook ${url}`,
-      "signatures are not checked, anybody may be the sender; --secret-file FILE checks them",
+      `to send samples: wgmon test-webhook --webhook ${url}`,
+      "signatures are not checked, so anyone can be the sender; --secret-file FILE checks them",
     ]);
   });
 
@@ -132,7 +132,7 @@ describe("what it says at its start", () => {
     expect(url).toMatch(/^http:\/\/\[::1\]:\d+\/$/);
     expect(lines).toEqual([
       `waiting for webhooks at ${url}; Ctrl-C ends it`,
-      `to send it some: wgmon test-webhook --webhook ${url} --webhook-secret-file FILE`,
+      `to send samples: wgmon test-webhook --webhook ${url} --webhook-secret-file FILE`,
     ]);
   });
 });
@@ -305,13 +305,13 @@ describe("signatures", () => {
     [
       "no signature",
       { ...headers(), "webhook-signature": "" },
-      "no signature is by any of the secrets",
+      "no signature matches any of the secrets",
     ],
-    ["of somebody else", headers({ key: OTHER_KEY }), "no signature is by any of the secrets"],
+    ["of somebody else", headers({ key: OTHER_KEY }), "no signature matches any of the secrets"],
     [
       "of another message",
       { ...headers(), "webhook-id": "msg_2" },
-      "no signature is by any of the secrets",
+      "no signature matches any of the secrets",
     ],
     ["too old", headers({ ageMs: 6 * MINUTE_MS }), "webhook-timestamp is more than 5 minutes ago"],
     [
@@ -365,7 +365,7 @@ describe("what it refuses", () => {
     // The request has been seen when a later one is answered.
     await fetch(`http://127.0.0.1:${port}/`);
     socket.terminate();
-    expect(await seen.promise).toEndWith("it broke off, was too slow or is longer than 1 MiB");
+    expect(await seen.promise).toEndWith("the request was cut off, too slow or longer than 1 MiB");
   });
 
   test("too many at once: those that come on top are to try again", async () => {
@@ -384,7 +384,7 @@ describe("what it refuses", () => {
   test.each(["GET", "PUT", "DELETE", "OPTIONS", "SECRET"])("%s /s3cret", async (method) => {
     const receiver = start();
     const response = await fetch(`${receiver.url}s3cret?s3cret`, { method });
-    expect([response.status, await response.text()]).toEqual([405, "only POST is taken here\n"]);
+    expect([response.status, await response.text()]).toEqual([405, "only POST is accepted here\n"]);
     expect(response.headers.get("allow")).toBe("POST");
     expect(receiver.lines()).toEqual([]);
   });
@@ -401,7 +401,7 @@ describe("what it refuses", () => {
     const response = await fetch(start().url);
     expect([response.status, await response.text()]).toEqual([
       200,
-      "This is wgmon receive. It prints the webhooks that are sent to it, to try wgmon out.\n" +
+      "This is wgmon receive. It prints the webhooks that are sent to it, for trying out wgmon.\n" +
         "Webhooks are sent with POST, to any path.\n",
     ]);
   });
@@ -414,14 +414,14 @@ describe("where it cannot listen", () => {
       new SystemError(
         `listen on 127.0.0.1 port ${port}`,
         "EADDRINUSE",
-        "another program has this port; take another with --port, or 0 for any free one",
+        "another program uses this port; choose another with --port, or 0 for any free one",
       ),
     );
   });
 
   test("the address is none of this machine's", () => {
     expect(() => start({ address: "192.0.2.1" })).toThrow(
-      "listen on 192.0.2.1 port 0: EADDRNOTAVAIL (this machine does not have this address; give one of its own with --address)",
+      "listen on 192.0.2.1 port 0: EADDRNOTAVAIL (this machine does not have this address; choose one that it has with --address)",
     );
   });
 });

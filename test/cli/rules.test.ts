@@ -57,7 +57,7 @@ describe("printing", () => {
     expect(await run({ action: "nft" }, { scan: fakeScan(0, 51820) })).toEqual({
       exitCode: 0,
       printed: linesOf(nftRules({ ports: [51820], group: 1 })),
-      complaints: ["wgmon: wg0 listens on no port; give it a ListenPort, and bring it up"],
+      complaints: ["wgmon: wg0 has no listen port; give it a ListenPort and bring it up"],
       scripts: [],
     });
   });
@@ -74,7 +74,7 @@ describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) =>
   test("where none listens", async () => {
     expect(await run({ action }, { scan: fakeScan(0) })).toEqual({
       ...refused,
-      complaints: ["wgmon: wg0 listens on no port; give it a ListenPort, and bring it up"],
+      complaints: ["wgmon: wg0 has no listen port; give it a ListenPort and bring it up"],
     });
   });
 
@@ -84,7 +84,7 @@ describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) =>
       ...refused,
       complaints: [
         "wgmon: there is no WireGuard device wg7 in this network namespace",
-        "wgmon: wg1 listens on no port; give it a ListenPort, and bring it up",
+        "wgmon: wg1 has no listen port; give it a ListenPort and bring it up",
       ],
     });
     const missing = { devices: ["wg0", "wg7"] };

@@ -79,7 +79,7 @@ describe("install-service", () => {
     const machine = new Machine();
     expect(machine.install()).toEqual([
       `wrote ${UNIT}; it runs ${PROGRAM}`,
-      `wrote ${SETTINGS}; all of it is comments`,
+      `wrote ${SETTINGS}; it contains only comments`,
       "systemctl daemon-reload",
       "$ daemon-reload",
       "systemctl enable --now wgmon",
@@ -100,13 +100,13 @@ describe("install-service", () => {
     machine.install();
     machine.write(SETTINGS, 'monitor = "bpf"\n');
     expect(machine.install().slice(0, 2)).toEqual([
-      `${UNIT} is there already`,
-      `${SETTINGS} is there already, and stays as it is`,
+      `${UNIT} exists already`,
+      `${SETTINGS} exists already and was not changed`,
     ]);
     const changed = machine.read(UNIT)!.replace("Restart=", "# mine\nRestart=");
     machine.write(UNIT, changed);
     expect(machine.install()[0]).toBe(
-      `${UNIT} is there already, with other content, and stays as it is`,
+      `${UNIT} exists already with other content and was not changed`,
     );
     expect(machine.read(UNIT)).toBe(changed);
     expect(machine.read(SETTINGS)).toBe('monitor = "bpf"\n');
@@ -129,15 +129,15 @@ describe("install-service", () => {
     const machine = new Machine();
     machine.write(UNIT, "[Service]\nExecStart=/opt/wgmon\n");
     expect(machine.install()).toEqual([
-      `refused: install the service: not done (${UNIT} is there already, and is not by wgmon)`,
+      `refused: install the service: not done (${UNIT} exists already and was not written by wgmon)`,
     ]);
     expect(machine.read(SETTINGS)).toBeNull();
   });
 
   test("where systemd does not run, as in a chroot, it says what is left to do", () => {
     expect(new Machine({ systemd: false }).install().slice(2)).toEqual([
-      "systemd does not run here; where it does: systemctl daemon-reload",
-      "systemd does not run here; where it does: systemctl enable --now wgmon",
+      "systemd is not running here; where it is, run: systemctl daemon-reload",
+      "systemd is not running here; where it is, run: systemctl enable --now wgmon",
     ]);
   });
 
@@ -145,7 +145,7 @@ describe("install-service", () => {
     const machine = new Machine();
     machine.write("/lib/systemd/system/wgmon.service", "[Service]\n");
     expect(machine.install()).toEqual([
-      expect.stringMatching(/^refused: .*a package has put \/lib\/systemd\/.* there; systemctl /),
+      expect.stringMatching(/^refused: .*a package installed \/lib\/systemd\/.*; run: systemctl /),
     ]);
     expect(machine.read(UNIT)).toBeNull();
   });
@@ -173,13 +173,13 @@ describe("install-service", () => {
     [
       "all users can write to the program",
       { program: 0o777, folder: 0o755, group: 0 },
-      "FOLDER/wgmon, mode 777, can be written by all users, who could change the program that root starts; mend that: chmod go-w FOLDER/wgmon; or copy it: install -m 755 FOLDER/wgmon /usr/bin/wgmon, and run that one",
+      "FOLDER/wgmon, mode 777, can be written by all users, who could change the program that root starts. Fix: chmod go-w FOLDER/wgmon; or install -m 755 FOLDER/wgmon /usr/bin/wgmon, and run that copy",
     ],
     [
       // As Debian made /usr/local/bin before version 11.
       "a group can write to its folder",
       { program: 0o755, folder: 0o2775, group: Number(groupNumber) },
-      "FOLDER, mode 2775, can be written by group GROUP, who could replace the program that root starts; mend that: chmod g-w FOLDER; or copy it: install -m 755 FOLDER/wgmon /usr/bin/wgmon, and run that one",
+      "FOLDER, mode 2775, can be written by group GROUP, who could replace the program that root starts. Fix: chmod g-w FOLDER; or install -m 755 FOLDER/wgmon /usr/bin/wgmon, and run that copy",
     ],
     [
       "a group without a name can",
@@ -239,7 +239,7 @@ describe("uninstall-service", () => {
     const machine = new Machine();
     machine.write(UNIT, "[Service]\nExecStart=/opt/wgmon\n");
     expect(machine.uninstall()).toEqual([
-      `refused: uninstall the service: not done (${UNIT} is not by wgmon; remove it yourself)`,
+      `refused: uninstall the service: not done (${UNIT} was not written by wgmon; remove it yourself)`,
     ]);
     expect(machine.read(UNIT)).not.toBeNull();
   });
@@ -270,7 +270,7 @@ describe("the settings file", () => {
   }
 
   test("its peer and its target are valid, too", () => {
-    const [, rest = ""] = settingsFile().split("all of the above.\n");
+    const [, rest = ""] = settingsFile().split("all of the keys above.\n");
     const { settings } = parse(rest.replace(/^#/gm, ""));
     expect([...settings.peers.values()]).toMatchObject([{ name: "alice", tags: ["phone"] }]);
     expect(settings.targets).toMatchObject([{ name: "ops" }]);

@@ -173,8 +173,8 @@ describe("what came of it", () => {
     expect(delivered).toBe(false);
     expect(lines.slice(0, 4)).toEqual([
       "ops (json https://hooks.example.net/...)",
-      "  peer.connected         7 ms  refused for good: 410: the target is gone",
-      "  the rest is not sent to it",
+      "  peer.connected         7 ms  refused permanently: 410: the target is gone",
+      "  the other samples are not sent to it",
       "ops (json https://hooks.example.net/...)",
     ]);
     expect([gone.messages.length, well.messages.length]).toEqual([1, 5]);
@@ -209,7 +209,7 @@ describe("the rest is not sent", () => {
     expect(await linesOn([DELIVERED, verdict])).toEqual([
       "  peer.connected         7 ms  delivered",
       `  peer.roamed        ${told}`,
-      "  the rest is not sent to it",
+      "  the other samples are not sent to it",
     ]);
   });
 
@@ -227,7 +227,7 @@ describe("a filter", () => {
     const lines = await linesOn([], few);
     expect(lines).toHaveLength(6);
     expect(lines.at(-1)).toBe(
-      "  but for this test its filter leaves out peer.disconnected, device.added, device.removed",
+      "  note: its filter excludes peer.disconnected, device.added, device.removed; this test ignores the filter",
     );
   });
 
@@ -239,14 +239,14 @@ describe("a filter", () => {
     const lines = await linesOn([], selection);
     expect(lines).toHaveLength(6);
     expect(lines.at(-1)).toBe(
-      "  its filter wants other peers or devices, and is not asked in this test",
+      "  note: its filter selects other peers or devices; this test ignores the filter",
     );
   });
 
   test("is told of, too, where the rest is not sent", async () => {
     const lines = await linesOn([{ type: "stop", reason: "410: the target is gone" }], few);
     expect(lines).toHaveLength(3);
-    expect(lines.at(-1)).toContain("leaves out peer.disconnected");
+    expect(lines.at(-1)).toContain("excludes peer.disconnected");
   });
 });
 
@@ -255,7 +255,7 @@ describe("over the network", () => {
     [{ status: 204 }, "delivered"],
     [{ status: 503 }, "would be retried: 503"],
     [{ status: 404 }, "refused: 404: not found, check the URL"],
-    [{ status: 410 }, "refused for good: 410: the target is gone"],
+    [{ status: 410 }, "refused permanently: 410: the target is gone"],
     [{ status: 429, headers: { "retry-after": "9" } }, "would be retried after 9 s: 429"],
   ])("%j", async (answer, told) => {
     using receiver = new Receiver();

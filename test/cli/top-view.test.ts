@@ -171,8 +171,11 @@ describe("the screen", () => {
       "1-1 of 40 peers by SINCE, descending; device wg0; connected only; filter: al",
     );
     expect(lines.at(-1)).toBe("filter: al_   Enter: keep it, Esc: drop it");
-    const gone = render(view, drawing({ shown, problem: "wgmon is gone; waiting for it" }));
-    expect(gone[2]).toBe("wgmon is gone; waiting for it");
+    const gone = render(
+      view,
+      drawing({ shown, problem: "connection to wgmon lost; waiting for it" }),
+    );
+    expect(gone[2]).toBe("connection to wgmon lost; waiting for it");
     expect(gone.with(2, lines[2]!)).toEqual(lines);
   });
 

@@ -150,7 +150,7 @@ describe("rules", () => {
 
   test("one thing at a time", () => {
     expect(errors(["rules", "--nft", "--remove"])).toEqual([
-      "--nft and --remove: give one of them",
+      "--nft and --remove: give only one of them",
     ]);
   });
 });
@@ -217,9 +217,9 @@ describe("outbox", () => {
       "wgmon outbox drop needs --target NAME, --id ID or --all",
     ],
     [["drop", "--target="], "--target: the value is empty; an example is ops"],
-    [["drop", "--all", "--target", "ops"], "--all: does not go with --target or --id"],
-    [["retry", "--all", "--id", "x"], "--all: does not go with --target or --id"],
-    [["list", "--all"], "--all: is for wgmon outbox retry and drop"],
+    [["drop", "--all", "--target", "ops"], "--all: cannot be combined with --target or --id"],
+    [["retry", "--all", "--id", "x"], "--all: cannot be combined with --target or --id"],
+    [["list", "--all"], "--all: works only with wgmon outbox retry and drop"],
     [["--id", "a b"], '--id: "a b" is not an id, as wgmon outbox list prints it'],
     [["--id", "a", "--id", "b"], "--id: is given more than once; give it once"],
     [["--dead=x"], '--dead: "x" is not true or false'],
@@ -258,23 +258,23 @@ describe("the commands that ask", () => {
   });
 
   test.each<[string[], ...string[]]>([
-    [["sessions", "--json", "--csv"], "--json and --csv: give one of them"],
+    [["sessions", "--json", "--csv"], "--json and --csv: give only one of them"],
     [
       ["sessions", "--since", "yesterday"],
-      '--since: "yesterday" is not a time; write 7d or 90m for so long ago, or 2026-11-22T16:00:00Z',
+      '--since: "yesterday" is not a time; write 7d or 90m for that long ago, or 2026-11-22T16:00:00Z',
     ],
     [
       ["events", "--since", "2026-13-22T16:00:00Z"],
-      '--since: "2026-13-22T16:00:00Z" is not a time; write 7d or 90m for so long ago, or 2026-11-22T16:00:00Z',
+      '--since: "2026-13-22T16:00:00Z" is not a time; write 7d or 90m for that long ago, or 2026-11-22T16:00:00Z',
     ],
-    [["events", "--since", "9999999d"], '--since: "9999999d" is too long; the most is 3650d'],
+    [["events", "--since", "9999999d"], '--since: "9999999d" is too long; the maximum is 3650d'],
     [["sessions", "--limit", "0"], '--limit: "0" is not a whole number from 1 to 1000000000'],
     [
       ["events", "--type", "peer.gone"],
       expect.stringMatching(/^--type: "peer\.gone" is not /) as string,
     ],
     [["sessions", "-f"], "-follow: is a flag of wgmon events"],
-    [["top", "--interval", "1ms"], '--interval: "1ms" is too short; the least is 200ms'],
+    [["top", "--interval", "1ms"], '--interval: "1ms" is too short; the minimum is 200ms'],
     [["status", "wg0"], '"wg0" is not expected here'],
   ])("%j is refused", (argv, ...messages) => {
     expect(errors(argv)).toEqual(messages);
@@ -307,7 +307,7 @@ describe("receive", () => {
     ],
     [["--secret-file", SECRET], "--secret-file: there is no such file"],
     [["--secret-file", "/denied"], "--secret-file: the file cannot be read: EACCES"],
-    [["--secret-file", "\0"], "--secret-file: (hidden) has a NUL in it"],
+    [["--secret-file", "\0"], "--secret-file: (hidden) contains a NUL character"],
   ])("%j is refused", (argv, ...messages) => {
     const files = { "/denied": new SystemError("read /denied", "EACCES") };
     expect(errors(["receive", ...argv], { files })).toEqual(messages);

@@ -226,13 +226,13 @@ describe("a problem is told", () => {
     [["-monitor", ""], "--monitor: the value is empty; an example is auto"],
     [["--tick", "-5s"], '--tick: "-5s" is not a duration; write it like 250ms, 90s or 1m30s'],
     [["--tick", "10"], '--tick: "10" has no unit; write "10s" for seconds'],
-    [["--tick", "0"], '--tick: "0" is too short; the least is 100ms'],
-    [["--tick", "99ms"], '--tick: "99ms" is too short; the least is 100ms'],
-    [["--idle-timeout", "999ms"], '--idle-timeout: "999ms" is too short; the least is 1s'],
-    [["--hold", "366d"], '--hold: "366d" is too long; the most is 365d'],
+    [["--tick", "0"], '--tick: "0" is too short; the minimum is 100ms'],
+    [["--tick", "99ms"], '--tick: "99ms" is too short; the minimum is 100ms'],
+    [["--idle-timeout", "999ms"], '--idle-timeout: "999ms" is too short; the minimum is 1s'],
+    [["--hold", "366d"], '--hold: "366d" is too long; the maximum is 365d'],
     [
       ["--hold", "9".repeat(400) + "d"],
-      `--hold: "${"9".repeat(60)}..." is too long; the most is 365d`,
+      `--hold: "${"9".repeat(60)}..." is too long; the maximum is 365d`,
     ],
     [
       ["--reconcile", "off"],
@@ -270,7 +270,7 @@ describe("a problem is told", () => {
       '--host: "\\u001b[31m\\u{9b}\\u{202e}" is not a host name (1 to 253 characters, no / or space)',
     ],
     [["--filter", "  "], "--filter: the value is empty; an example is udp dst port 51820"],
-    [["--filter", "udp\0"], '--filter: "udp\\u0000" has a NUL in it'],
+    [["--filter", "udp\0"], '--filter: "udp\\u0000" contains a NUL character'],
     [
       ["--webhook", "hooks.example.net/secret"],
       "--webhook: (hidden) is not a URL that starts with http:// or https://",
@@ -301,18 +301,18 @@ describe("a problem is told", () => {
       '--names: "wg0.conf" is not an absolute path, such as /etc/wireguard/%i.conf, or off',
     ],
     [["--names", "/etc/*/wg?.conf"], '--names: "/etc/*/wg?.conf" has a * or ? before its last /'],
-    [["--names", "off,/x"], "--names: off does not go with a path"],
+    [["--names", "off,/x"], "--names: off cannot be combined with a path"],
     [["--state-dir", "x"], '--state-dir: "x" is not an absolute path, such as /var/lib/wgmon'],
     [
       ["--state-dir", "/x\n"],
       '--state-dir: "/x\\n" is not an absolute path, such as /var/lib/wgmon',
     ],
-    [["--keep", "59m"], '--keep: "59m" is too short; the least is 1h'],
-    [["--keep", "3651d"], '--keep: "3651d" is too long; the most is 3650d'],
+    [["--keep", "59m"], '--keep: "59m" is too short; the minimum is 1h'],
+    [["--keep", "3651d"], '--keep: "3651d" is too long; the maximum is 3650d'],
     [["--max-store", "256"], '--max-store: "256" has no unit; write "256MB" for megabytes'],
     [["--max-store", "256mb"], '--max-store: "256mb" is not a size; write it like 256MB or 1GiB'],
-    [["--max-store", "15MB"], '--max-store: "15MB" is too small; the least is 16MB'],
-    [["--max-store", "2TB"], '--max-store: "2TB" is too large; the most is 1TB'],
+    [["--max-store", "15MB"], '--max-store: "15MB" is too small; the minimum is 16MB'],
+    [["--max-store", "2TB"], '--max-store: "2TB" is too large; the maximum is 1TB'],
     [["--config="], "--config: the value is empty; an example is /etc/wgmon/wgmon.toml"],
     [["versoin"], '"versoin" is not a command; did you mean version?'],
     [
@@ -412,11 +412,11 @@ describe("a problem is told", () => {
     ],
     [
       `[peers."${KEY}"]\nname = "${"x".repeat(65)}"`,
-      `${FILE}: peers."${KEY}".name: "${"x".repeat(60)}..." is not a name (1 to 64 characters that can be printed)`,
+      `${FILE}: peers."${KEY}".name: "${"x".repeat(60)}..." is not a name (1 to 64 printable characters)`,
     ],
     [
       `[peers."${KEY}"]\nname = "a\\u001b"`,
-      `${FILE}: peers."${KEY}".name: "a\\u001b" is not a name (1 to 64 characters that can be printed)`,
+      `${FILE}: peers."${KEY}".name: "a\\u001b" is not a name (1 to 64 printable characters)`,
     ],
     [
       `[peers."${KEY}"]\nname = ["a"]`,
@@ -424,16 +424,16 @@ describe("a problem is told", () => {
     ],
     [
       `[peers."${KEY}"]\ntags = ["${"x".repeat(33)}"]`,
-      `${FILE}: peers."${KEY}".tags: "${"x".repeat(33)}" is not a tag (1 to 32 characters that can be printed, no comma)`,
+      `${FILE}: peers."${KEY}".tags: "${"x".repeat(33)}" is not a tag (1 to 32 printable characters, no comma)`,
     ],
     [
       `[peers."${KEY}"]\ntags = ["ok", "a,b", "\\u202e"]`,
-      `${FILE}: peers."${KEY}".tags (2 of 3): "a,b" is not a tag (1 to 32 characters that can be printed, no comma)`,
-      `${FILE}: peers."${KEY}".tags (3 of 3): "\\u{202e}" is not a tag (1 to 32 characters that can be printed, no comma)`,
+      `${FILE}: peers."${KEY}".tags (2 of 3): "a,b" is not a tag (1 to 32 printable characters, no comma)`,
+      `${FILE}: peers."${KEY}".tags (3 of 3): "\\u{202e}" is not a tag (1 to 32 printable characters, no comma)`,
     ],
     [
       `[peers."${KEY}"]\ntags = "${Array.from({ length: 17 }, (_, index) => index).join()}"`,
-      `${FILE}: peers."${KEY}".tags: there are 17; the most is 16`,
+      `${FILE}: peers."${KEY}".tags: there are 17; the maximum is 16`,
     ],
     [
       `[peers."${KEY}"]\nmute = "yes"`,

@@ -29,12 +29,12 @@ describe("a place to listen", () => {
   ])("%s is not, and needs one", (place) => {
     const argv = ["--listen", place];
     expect(errors(argv)).toEqual([
-      "--listen: others can connect there, so it needs a token: give listen-token-file, or listen on 127.0.0.1",
+      "--listen: other machines can connect to this address, so a token is required: give listen-token-file, or listen on 127.0.0.1",
     ]);
     const more = [...argv, "--listen-token-file", FILE];
     const { settings, warnings } = run(more, withFile(`# for Prometheus\n${TOKEN}\n\n${TOKEN}2\n`));
     expect(settings.listenTokens).toEqual([TOKEN, `${TOKEN}2`]);
-    expect(warnings).toEqual(["listen: without TLS, whoever is on the way can read the token"]);
+    expect(warnings).toEqual(["listen: without TLS, others on the network can read the token"]);
     expect(JSON.stringify(describeSettings(settings, "gw1"))).not.toContain(TOKEN);
     expect(describeSettings(settings, "gw1")["listen"]).toBe(`${place} (2 tokens)`);
   });
@@ -85,7 +85,7 @@ test("TLS takes a certificate and a key, both", () => {
   const listen = ["--listen", "127.0.0.1:9587"];
   const cert = ["--listen-tls-cert", "/c.pem"];
   expect(errors([...listen, ...cert])).toEqual([
-    "listen-tls-cert and listen-tls-key: give both, or none for no TLS",
+    "listen-tls-cert and listen-tls-key: give both, or neither for no TLS",
   ]);
   const { settings } = run([...listen, ...cert, "--listen-tls-key", "/k.pem"]);
   expect(settings.listenTls).toEqual({ cert: "/c.pem", key: "/k.pem" });

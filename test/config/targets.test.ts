@@ -150,7 +150,7 @@ describe("secrets", () => {
   test("that nothing is signed with are worth a note", () => {
     const given = { files: { "/s": SECRET } };
     expect(run([`--webhook=${SLACK}`, "--webhook-secret-file=/s"], given).warnings).toEqual([
-      "--webhook-secret-file has no effect: no target's format is signed",
+      "--webhook-secret-file has no effect: the format of no target is signed",
     ]);
   });
 
@@ -164,7 +164,7 @@ describe("secrets", () => {
     [
       "/s",
       { files: { "/s": "c2hvcnQ=" } },
-      '--webhook-secret-file: the file has in line 1 a secret that is too short (less than 24 bytes); make one with: echo "whsec_$(openssl rand -base64 32)"',
+      '--webhook-secret-file: the file has a secret that is too short (less than 24 bytes) in line 1; make one with: echo "whsec_$(openssl rand -base64 32)"',
     ],
   ])("%s is refused", (path, given, ...messages) => {
     const argv = ["--webhook=https://a.example", `--webhook-secret-file=${path}`];
@@ -227,10 +227,10 @@ describe("what targets want", () => {
       '--webhook-devices: "a/b" is not the name of a network interface (1 to 15 bytes, no / : or space)',
     ],
     [["--webhook-peers=,"], "--webhook-peers: the value is empty; an example is alice"],
-    [["--webhook-digest=2h"], '--webhook-digest: "2h" is too long; the most is 1h'],
+    [["--webhook-digest=2h"], '--webhook-digest: "2h" is too long; the maximum is 1h'],
     [
       ["--webhook-events=device.*", "--webhook-peers=alice"],
-      "webhook-events and webhook-peers select nothing together: devices have no peer",
+      "together, webhook-events and webhook-peers select nothing: events of devices have no peer",
     ],
   ])("%j is refused", (argv, ...messages) => {
     expect(errors(["--webhook=https://a.example", ...argv])).toEqual(messages);
@@ -330,16 +330,16 @@ describe("a table [[target]]", () => {
     [`[target]\n${one}`, "target must be a list of tables, such as [[target]]"],
     [`target = ["x"]`, "target 1: must be a table, not a string"],
     [`[[targets]]\n${one}`, 'there is no key "targets"; did you mean target?'],
-    [`[[target]]`, "target 1: has no address; give one of url, url_file and exec"],
+    [`[[target]]`, "target 1: has no address; give exactly one of url, url_file and exec"],
     [
       `[[target]]\n${one}\nurl_file = "/u"\nexec = ["/x"]`,
-      "target 1: has url, url_file and exec; give one of url, url_file and exec",
+      "target 1: has url, url_file and exec; give exactly one of url, url_file and exec",
     ],
     [
       `[[target]]\nname = "a b"\nUrl = "x"`,
       'target 1: there is no key "Url"; did you mean url?',
       'target 1: name: "a b" is not a name (1 to 32 letters, digits and - _ . after the first)',
-      "target 1: has no address; give one of url, url_file and exec",
+      "target 1: has no address; give exactly one of url, url_file and exec",
     ],
     [
       `target = [{ ${one}, name = "ops" }, { ${one}, name = "ops", evnts = [] }]`,
@@ -366,15 +366,15 @@ describe("a table [[target]]", () => {
     ],
     [
       `[[target]]\nurl = "slack:https://a.example"\nformat = "json"`,
-      "target 1: has slack: before its URL and format json; give one of them",
+      "target 1: has slack: before its URL and format json; give only one of them",
     ],
     [
       `[[target]]\nurl = "slack:https://a.example"\nformat = "template"\ntemplate = "1"`,
-      "target 1: has slack: before its URL and a template; give one of them",
+      "target 1: has slack: before its URL and a template; give only one of them",
     ],
     [
       `[[target]]\n${one}\nformat = "json"\ntemplate = "1"`,
-      "target 1: has format json and a template; give one of them",
+      "target 1: has format json and a template; give only one of them",
     ],
     [
       `[[target]]\n${one}\nformat = "template"`,
@@ -382,7 +382,7 @@ describe("a table [[target]]", () => {
     ],
     [
       `[[target]]\n${one}\ntemplate = "1"\ntemplate_file = "/t"`,
-      "target 1: has template and template_file; give one of them",
+      "target 1: has template and template_file; give only one of them",
     ],
     [`[[target]]\n${one}\ntemplate = '{'`, "target 1: template: (hidden) is not JSON"],
     [
@@ -407,11 +407,14 @@ describe("a table [[target]]", () => {
       "target 1: url_file: (hidden) is not an absolute path, such as /etc/wgmon/ops.url",
       "target 1: secret_file: (hidden) is not an absolute path, such as /etc/wgmon/ops.secret",
     ],
-    [`[[target]]\n${one}\ndigest = "1d"`, 'target 1: digest: "1d" is too long; the most is 1h'],
-    [`[[target]]\n${one}\ntimeout = "0s"`, 'target 1: timeout: "0s" is too short; the least is 1s'],
+    [`[[target]]\n${one}\ndigest = "1d"`, 'target 1: digest: "1d" is too long; the maximum is 1h'],
+    [
+      `[[target]]\n${one}\ntimeout = "0s"`,
+      'target 1: timeout: "0s" is too short; the minimum is 1s',
+    ],
     [
       `[[target]]\n${one}\ntimeout = "61s"`,
-      'target 1: timeout: "61s" is too long; the most is 60s',
+      'target 1: timeout: "61s" is too long; the maximum is 60s',
     ],
     [
       `[[target]]\n${one}\nevents = ["peer.gone", "device"]`,
@@ -420,7 +423,7 @@ describe("a table [[target]]", () => {
     ],
     [
       `[[target]]\n${one}\nevents = "device.*"\npeers = "alice"`,
-      "target 1: events and peers select nothing together: devices have no peer",
+      "target 1: together, events and peers select nothing: events of devices have no peer",
     ],
     [
       `[[target]]\nexec = "/x"`,
@@ -442,13 +445,13 @@ describe("a table [[target]]", () => {
       `[[target]]\nexec = ["/bin/sh -c 'echo s3cret'"]`,
       "target 1: exec: (hidden) is not the absolute path of a program, without spaces; its arguments follow, each a string of its own",
     ],
-    [`[[target]]\nexec = ["/x", "\\u0000"]`, "target 1: exec: (hidden) has a NUL in it"],
+    [`[[target]]\nexec = ["/x", "\\u0000"]`, "target 1: exec: (hidden) contains a NUL character"],
     [
       `[[target]]\nexec = ["/x"]\nformat = "json"\nsecret_file = "/s"`,
-      "target 1: exec has no use for format",
-      "target 1: exec has no use for secret_file",
+      "target 1: format does not apply to exec",
+      "target 1: secret_file does not apply to exec",
     ],
-    [`target = [${`{ ${one} },`.repeat(101)}]`, "there are 101 targets; the most is 100"],
+    [`target = [${`{ ${one} },`.repeat(101)}]`, "there are 101 targets; the maximum is 100"],
   ])("%.60j", (toml, ...messages) => {
     const files = {
       "/u": "https://a.example\nhttps://b.example",
@@ -471,7 +474,7 @@ describe("a table [[target]]", () => {
       "--webhook: (hidden) is not a URL that starts with http:// or https://",
       `${FILE}: tick: "5" has no unit; write "5s" for seconds`,
       `${FILE}: target 1: there is no key "evnts"; did you mean events?`,
-      `${FILE}: target 1: has no address; give one of url, url_file and exec`,
+      `${FILE}: target 1: has no address; give exactly one of url, url_file and exec`,
       `${FILE}: target 2: url: (hidden) is not a URL that starts with http:// or https://`,
       `${FILE}: target 2: peers: must be a string or a list of strings, not a number`,
       `${FILE}: target 3: must be a table, not a number`,
@@ -491,11 +494,11 @@ describe("exec", () => {
     [{ mode: { bits: 0o400, isOwnedByUsOrRoot: true, isRegular: true } }],
     [
       { mode: { bits: 0o664, isOwnedByUsOrRoot: true, isRegular: true } },
-      `${refused} others can write to this file, its mode is 664; chmod go-w it`,
+      `${refused} other users can write to this file, its mode is 664; chmod go-w it`,
     ],
     [
       { mode: { bits: 0o602, isOwnedByUsOrRoot: true, isRegular: true } },
-      `${refused} others can write to this file, its mode is 602; chmod go-w it`,
+      `${refused} other users can write to this file, its mode is 602; chmod go-w it`,
     ],
     [
       { mode: { bits: 0o600, isOwnedByUsOrRoot: false, isRegular: true } },
@@ -504,11 +507,11 @@ describe("exec", () => {
     [{ mode: null }, `${refused} the mode of this file cannot be read`],
     [
       { mode: ours, openFolder: "/srv/shared" },
-      `${refused} others can replace files in the folder /srv/shared; ${chown}`,
+      `${refused} other users can replace files in the folder /srv/shared; ${chown}`,
     ],
     [
       { mode: ours, openFolder: new SystemError("scan x", "EACCES") },
-      `${refused} the folders on the way to it cannot be examined: EACCES`,
+      `${refused} its parent folders cannot be examined: EACCES`,
     ],
   ])("with the settings file being %j", (given, ...messages) => {
     expect(errors([], { toml, ...given })).toEqual(messages);

@@ -255,7 +255,7 @@ describe("giving up", () => {
     add(10_001, 10_003);
     expect(outbox.waiting).toBe(10_000);
     expect(lines.splice(0)).toEqual([
-      "<4>target: 10000 events wait, the oldest become dead letters",
+      "<4>target: 10000 events are waiting; the oldest become dead letters",
     ]);
     clock.advance(500);
     for (let n = 0; n < 10_000; n++) {
@@ -318,7 +318,9 @@ describe("giving up", () => {
     await channel.settle(down);
     clock.advance(1 * HOUR_MS);
     expect(channel.attempts.at(-1)).toBe("wg2");
-    expect(lines).toEqual(["<4>target: events that have waited for 3 days become dead letters"]);
+    expect(lines).toEqual([
+      "<4>target: events that have been waiting for 3 days become dead letters",
+    ]);
     await channel.settle(delivered);
     expect(lines.at(-1)).toBe("<4>target: queue empty; 1 event became dead letters meanwhile");
   });

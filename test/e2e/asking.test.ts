@@ -34,7 +34,7 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
   test("without wgmon: the kernel tells who is connected, and nobody since when", () => {
     const { status, sessions, top } = found.without;
     expect(status.exitCode).toBe(0);
-    expect(status.stderr).toBe("wgmon: wgmon is not running here; this is what the kernel says\n");
+    expect(status.stderr).toBe("wgmon: wgmon is not running here; showing data from the kernel\n");
     expect(status.stdout).toStartWith("played0, port 51820: 1 of 2 peers connected\n");
     expect(status.stdout).toMatch(/^\S{8}… +connected +\?  .*  \?$/m);
     expect(status.stdout).toMatch(/^\S{8}… +never  /m);
@@ -94,7 +94,7 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
     const { exitCode, stdout, stderr } = found.follow;
     expect({ exitCode, stderr }).toEqual({
       exitCode: 0,
-      stderr: "wgmon: wgmon is gone; waiting for it\nwgmon: wgmon is back\n",
+      stderr: "wgmon: connection to wgmon lost; waiting for it\nwgmon: connected to wgmon again\n",
     });
     const events = stdout
       .trimEnd()

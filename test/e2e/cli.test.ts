@@ -203,14 +203,14 @@ describe("wgmon", () => {
       args: ["--monitor", "bpf", "--interface", "lo", "--filter", "udp portt 3"],
       exitCode: 2,
       stderr: [
-        `--filter: "udp portt 3" is no tcpdump expression for IP packets: can't parse filter expression: syntax error`,
+        `--filter: "udp portt 3" is not a tcpdump expression for IP packets: can't parse filter expression: syntax error`,
       ],
     },
     "the Go program's variables": {
       args: [],
       env: { monitor: "bpf", interface: "lo", filter: "foo bar", webhook: URL_WITH_SECRET },
       exitCode: 2,
-      stderr: /"foo bar" is no tcpdump expression/,
+      stderr: /"foo bar" is not a tcpdump expression/,
     },
     // Secrets in the right place and in wrong ones; `check` looks for them.
     "a webhook without a scheme": {
@@ -340,7 +340,7 @@ describe.skipIf(compiler.missing)(compiler.title("a hostile working directory"),
     // This one gets as far as to have loaded libpcap.
     await expectHarmless(
       [...BINARY, "--monitor", "bpf", "--interface", "lo", "--filter", "no expression"],
-      { exitCode: 2, stderr: expect.stringContaining("no tcpdump expression") as string },
+      { exitCode: 2, stderr: expect.stringContaining("not a tcpdump expression") as string },
     );
   });
 

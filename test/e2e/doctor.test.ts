@@ -52,7 +52,13 @@ const cases: readonly (readonly [string, 0 | 1, string, string, RegExp | null])[
     "warning: --filter does not pass an initiation",
     /default/,
   ],
-  ["filter broken", 1, "filter", 'problem: --filter: "udp dst port )" is no tcpdump', /another/],
+  [
+    "filter broken",
+    1,
+    "filter",
+    'problem: --filter: "udp dst port )" is not a tcpdump',
+    /correct --filter/,
+  ],
   ["webhook fine", 0, "targets", "ok: webhook http://127.0.0.1:", null],
   ["webhook dead", 1, "targets", "problem: webhook http://127.0.0.1:1/...: ECONNREFUSED", /URL/],
   [
@@ -63,7 +69,7 @@ const cases: readonly (readonly [string, 0 | 1, string, string, RegExp | null])[
     null,
   ],
   ["webhooks silent", 1, "targets", "problem: webhook 1 http://127.0.0.1:", /receiver/],
-  ["settings file", 0, "secrets", "ok: 1 file is only for those who should", null],
+  ["settings file", 0, "secrets", "ok: the permissions of 1 file are correct", null],
   [
     "settings file, to be read by all",
     0,
@@ -71,45 +77,51 @@ const cases: readonly (readonly [string, 0 | 1, string, string, RegExp | null])[
     "warning: all users can read /",
     /^move its URLs/,
   ],
-  ["settings file without secrets, to be read by all", 0, "secrets", "ok: 1 file is only", null],
+  [
+    "settings file without secrets, to be read by all",
+    0,
+    "secrets",
+    "ok: the permissions of 1 file",
+    null,
+  ],
   ["settings file, to be written by all", 1, "secrets", "problem: all users can change /", /chmod/],
-  ["settings file wrong", 1, "settings", "problem: /", /^correct it, or wgmon does not start/],
-  ["program", 0, "targets", "ok: own (exec /bin/true): can be executed", null],
+  [
+    "settings file wrong",
+    1,
+    "settings",
+    "problem: /",
+    /^correct it, otherwise wgmon does not start/,
+  ],
+  ["program", 0, "targets", "ok: own (exec /bin/true): is executable", null],
   ["program missing", 1, "targets", "problem: own (exec /", /correct exec/],
   ["program not to be executed", 1, "targets", "problem: own (exec /", /chmod \+x/],
   ["store read-only", 1, "store", "problem: /", /--state-dir/],
-  [
-    "store under a file",
-    1,
-    "store",
-    "problem: /etc/hostname/wgmon cannot be written here",
-    /chown/,
-  ],
-  ["store nearly full", 1, "store", "problem: /", /make room/],
+  ["store under a file", 1, "store", "problem: /etc/hostname/wgmon is not writable", /chown/],
+  ["store nearly full", 1, "store", "problem: /", /free disk space/],
   ["no capability", 1, "capabilities", "problem: CAP_NET_ADMIN is missing here", /^sudo/],
   ["no capability", 1, "rules", "skipped: ", null],
   ["no capability, bpf", 1, "capabilities", "problem: CAP_NET_ADMIN and CAP_NET_RAW are", /^sudo/],
   ["nobody", 1, "group", "skipped: read /proc/self/net/netfilter/nfnetlink_log: EACCES", null],
   ["nobody", 1, "devices", "problem: ask userspace device wgtest-doctor: EACCES", /as root/],
-  ["user namespace", 0, "capabilities", "warning: CAP_NET_ADMIN, CAP_NET_RAW, but of a", /outside/],
+  ["user namespace", 0, "capabilities", "warning: CAP_NET_ADMIN, CAP_NET_RAW, but in a", /outside/],
   ["few files", 0, "limits", "warning: only 64 open files are allowed here", /LimitNOFILE/],
-  ["wgmon runs", 0, "daemon", `ok: version ${version} runs; `, null],
-  ["wgmon runs", 0, "group", "ok: 1 is that of wgmon, process ", null],
+  ["wgmon runs", 0, "daemon", `ok: version ${version} is running; `, null],
+  ["wgmon runs", 0, "group", "ok: 1 is owned by wgmon, process ", null],
   ["wgmon runs, no flags", 0, "settings", "ok: those of the running wgmon: no file", null],
-  ["wgmon runs, no flags", 0, "group", "ok: 1 is that of wgmon, process ", null],
+  ["wgmon runs, no flags", 0, "group", "ok: 1 is owned by wgmon, process ", null],
   ["wgmon runs, no flags", 0, "devices", "ok: wgtest-doctor listens on port 51820", null],
   ["wgmon runs, no flags", 0, "targets", "ok: webhook http://127.0.0.1:", null],
   [
     "wgmon runs, no flags",
     0,
     "limits",
-    "warning: only 100 open files are allowed to the running wgmon, process ",
+    "warning: only 100 open files are allowed for the running wgmon, process ",
     /LimitNOFILE/,
   ],
   ["wgmon runs, no flags", 0, "capabilities", "ok: CAP_NET_ADMIN, CAP_NET_RAW (the running", null],
   ["wgmon runs, a flag", 0, "settings", "ok: no file; flags", null],
   ["wgmon hangs", 1, "daemon", "problem: ask wgmon at /", /restart it/],
-  ["wgmon was killed", 0, "daemon", "warning: wgmon does not run here", /start it/],
+  ["wgmon was killed", 0, "daemon", "warning: wgmon is not running here", /start it/],
 ];
 
 describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
@@ -165,12 +177,12 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
 
   test("goes by the names that the running wgmon has read, not by the files that the doctor sees", () => {
     const [finding] = findings("wgmon runs, with other files", "names");
-    expect(finding?.found).toMatch(/^([1-9]\d*) of \1 peers have one$/);
+    expect(finding?.found).toMatch(/^([1-9]\d*) of \1 peers have a name$/);
   });
 
   test("shows people no control characters, whoever chose a name", () => {
     const [{ found } = { found: "" }] = findings("group taken, for people", "text");
-    expect(found).toMatch(/^ {2}problem {2}group {8}process \d+, \[2J ?evil, has 1/m);
+    expect(found).toMatch(/^ {2}problem {2}group {8}process \d+, \[2J ?evil, owns 1/m);
     expect(found.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
   });
 
@@ -201,7 +213,7 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
       sentence(String.raw`E\w+ \(wgmon is not running here\)`),
     );
     expect(seen["health of one that hangs"]).toMatchObject(
-      sentence(String.raw`no answer \(it hangs, or is stopped\)`),
+      sentence(String.raw`no answer \(wgmon hangs, or is suspended\)`),
     );
   });
 });

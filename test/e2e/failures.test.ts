@@ -214,7 +214,7 @@ describe.skipIf(!isRoot)(`a group that another wgmon has${forRoot}`, () => {
     const second = ["nsenter", ...there];
     await expectFailure(
       second,
-      `take NFLOG group 1: EBUSY (another program has it (process ${first.pid}, wgmon); stop that, or ` +
+      `take NFLOG group 1: EBUSY (another program uses it (process ${first.pid}, wgmon); stop that program, or ` +
         "choose another number with --group and in the firewall rule)",
     );
     await expectStart([...second, "--group", "65535"]);
@@ -294,7 +294,9 @@ describe("a full pipe that nobody reads as standard error", () => {
     await until("a scan is logged", () => (text += pipe.read()).includes("tick"));
     const lines = text.split("\n");
     // It tells what is missing.
-    expect(lines[0]).toMatch(/^<4>lines lost here, standard error did not take them lines=\d+$/);
+    expect(lines[0]).toMatch(
+      /^<4>log lines were lost here, because standard error did not accept them lines=\d+$/,
+    );
     expect(Number(/\d+$/.exec(lines[0]!))).toBeGreaterThanOrEqual(10);
     expect(lines).toContain("<7>scan reason=tick changes=0");
     child.kill("SIGTERM");

@@ -40,7 +40,7 @@ const TOO_MANY = "EMFILE (too many open files in this process; raise LimitNOFILE
 /** Of nftables' family inet. */
 const GROUP = 1;
 const FLOOD_PORT = 5000;
-const FLOODED = "reading only what completes a handshake";
+const FLOODED = "reading only packets that complete a handshake";
 
 setDefaultTimeout(TEST_MS);
 
@@ -343,7 +343,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
         await using second = startWgmon(rest, { binary: nsenter! });
         expect(await second.exited).toBe(1);
         expect(second.logText.trim().split("\n").at(-1)).toBe(
-          "wgmon: take NFLOG group 1: EBUSY (another program has it; stop that, or choose another " +
+          "wgmon: take NFLOG group 1: EBUSY (another program uses it; stop that program, or choose another " +
             "number with --group and in the firewall rule)",
         );
       }

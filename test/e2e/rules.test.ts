@@ -155,7 +155,7 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
           ${attempt(load)} ${attempt(remove)}
 END
       `);
-      const noPermission = "Operation not permitted; it needs CAP_NET_ADMIN, as root has it)";
+      const noPermission = "Operation not permitted; it needs CAP_NET_ADMIN, which root has)";
       const noProgram =
         "nft is not installed (not in /usr/sbin:/usr/bin:/sbin:/bin; install nftables, or use wgmon rules --iptables)";
       expect(output.trim().split("\n")).toEqual([

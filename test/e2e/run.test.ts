@@ -407,7 +407,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
         expect(receiver.requests[0]!.event).toEqual(receiver.requests[1]!.event!);
       }
       const loss = wgmon.log.filter(({ msg }) =>
-        /stopping, 1 event left for the next start/.test(String(msg)),
+        /stopping, 1 event kept for the next start/.test(String(msg)),
       );
       expect(loss).toHaveLength(state === "while a webhook hangs" ? 1 : 0);
       expectNoSecret(wgmon);

@@ -24,7 +24,7 @@ function warnings(wgmon: Wgmon): string[] {
 }
 
 const readable = (path: string, mode: string) =>
-  `all users can read ${path}, mode ${mode}, and there may be secrets in it`;
+  `all users can read ${path}, mode ${mode}, and it may contain secrets`;
 
 test("of what is no file, as /dev/null, nothing is said", () => {
   const doctor = ["doctor", "--json", "--no-network", "--config", "/dev/null"];

@@ -31,7 +31,7 @@ test.skipIf(missing !== null)(
     expect(found).toMatchObject({ goesOn: true, exitCode: 0 });
     expect(found.full).toHaveLength(1);
     expect(found.full[0]).toMatch(
-      /wgmon\.db: database or disk is full \(make room, or give another --state-dir\); going on in memory/,
+      /wgmon\.db: database or disk is full \(free disk space, or choose another --state-dir\); continuing in memory/,
     );
     expect(found.readOnly).toHaveLength(1);
     expect(found.readOnly[0]).toMatch(/EROFS .*--state-dir.*kept in memory only/);
@@ -65,7 +65,7 @@ test("a second wgmon on the same store or socket does not start, and the first g
   await using sameStore = startWgmon([...POLL, "--state-dir", folder]);
   expect(await sameStore.exited).toBe(1);
   expect(sameStore.logText).toEndWith(
-    `\nwgmon: already running: process ${first.pid} (wgmon) uses ${folder}. ${stop}, or give this one another --state-dir`,
+    `\nwgmon: already running: process ${first.pid} (wgmon) uses ${folder}. ${stop}, or start this one with another --state-dir`,
   );
   await using sameSocket = startWgmon(POLL, { environment });
   expect(await sameSocket.exited).toBe(1);
@@ -74,12 +74,12 @@ test("a second wgmon on the same store or socket does not start, and the first g
   );
   // A tool beside it.
   const outbox = Bun.spawnSync([WGMON, "outbox", "--state-dir", folder]);
-  expect(outbox.stdout.toString()).toBe("nothing waits, and there are no dead letters\n");
+  expect(outbox.stdout.toString()).toBe("no events are waiting, and there are no dead letters\n");
   // Asked by its socket, the running one says where its store is.
   const env = { RUNTIME_DIRECTORY: runtime };
   await until("it can be asked", () => {
     const { stdout } = Bun.spawnSync([WGMON, "outbox"], { env });
-    return stdout.toString() === "nothing waits, and there are no dead letters\n";
+    return stdout.toString() === "no events are waiting, and there are no dead letters\n";
   });
   expect(first.log.filter(({ level }) => level === "error")).toEqual([]);
   expect(await first.stop("SIGKILL")).toBe(128 + 9);

@@ -149,7 +149,7 @@ describe("the document", () => {
       name: "limit",
       in: "query",
       required: false,
-      description: "most items of the answer",
+      description: "maximum number of items",
       schema: { type: "integer", minimum: 1, maximum: 1000, default: 100 },
     });
   });

@@ -50,7 +50,7 @@ test(
       expect((await fetch(`${served.origin}/healthz`)).status).toBe(200);
     }
     expect(served.lines).toEqual([
-      "<4>too many connections; closing all of them, each second while that lasts",
+      "<4>too many connections; closing all of them every second until the number falls",
     ]);
   },
   TEST_MS,

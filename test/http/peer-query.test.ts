@@ -5,9 +5,9 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { firstView, peersPath } from "../../src/cli/top-view.ts";
 import { exposition } from "../../src/http/metrics.ts";
 import { findPeers, type PeerQuery, sorts } from "../../src/http/peer-query.ts";
-import { asked } from "../support/asked.ts";
-import { office } from "../support/office.ts";
+import { asked } from "../support/api-reader.ts";
 import { device, peer } from "../support/peers.ts";
+import { office } from "../support/sample-gateway.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 
 /** The orders in which a userspace program may list the same four. */

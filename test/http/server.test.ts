@@ -249,7 +249,7 @@ describe("on TCP", () => {
     const server = await start({ ...off, listen: { address: "127.0.0.1", port } });
     expect(server.url).toBeNull();
     expect(lines).toEqual([
-      `<3>listen on 127.0.0.1:${port}: EADDRINUSE (another program has this port); trying again`,
+      `<3>listen on 127.0.0.1:${port}: EADDRINUSE (another program uses this port); trying again`,
     ]);
   });
 

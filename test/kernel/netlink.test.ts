@@ -101,14 +101,19 @@ test("a request looks like this on the wire", () => {
 describe("a header that says what cannot be is a ParseError:", () => {
   const { view } = bytesOf(new Uint8Array(64));
   test.each([
-    ["a message of 15 bytes", 15, 15, "netlink message: 15 bytes, its header alone has 16"],
-    ["one that says 15", 15, 64, "netlink message: says 15 bytes, 64 are there"],
-    ["one that says more than there is", 65, 64, "netlink message: says 65 bytes, 64 are there"],
+    ["a message of 15 bytes", 15, 15, "netlink message: 15 bytes, but the header alone has 16"],
+    ["one that says 15", 15, 64, "netlink message: length is 15 bytes, but 64 are left"],
+    [
+      "one that says more than there is",
+      65,
+      64,
+      "netlink message: length is 65 bytes, but 64 are left",
+    ],
     [
       "one that says 4 GiB",
       0xffff_ffff,
       64,
-      "netlink message: says 4294967295 bytes, 64 are there",
+      "netlink message: length is 4294967295 bytes, but 64 are left",
     ],
   ])("%s", (_what, says, end, message) => {
     view.setUint32(0, says, true);
@@ -116,9 +121,14 @@ describe("a header that says what cannot be is a ParseError:", () => {
   });
 
   test.each([
-    ["an attribute of 3 bytes", 3, 3, "netlink attribute: 3 bytes, its header alone has 4"],
-    ["one that says 3", 3, 64, "netlink attribute: says 3 bytes, 64 are there"],
-    ["one that says more than there is", 65, 64, "netlink attribute: says 65 bytes, 64 are there"],
+    ["an attribute of 3 bytes", 3, 3, "netlink attribute: 3 bytes, but the header alone has 4"],
+    ["one that says 3", 3, 64, "netlink attribute: length is 3 bytes, but 64 are left"],
+    [
+      "one that says more than there is",
+      65,
+      64,
+      "netlink attribute: length is 65 bytes, but 64 are left",
+    ],
   ])("%s", (_what, says, end, message) => {
     view.setUint16(0, says, true);
     expect(() => attributeEnd(view, 0, end)).toThrow(new ParseError(message));

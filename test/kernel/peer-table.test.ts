@@ -636,11 +636,11 @@ describe("an answer that cannot be is a ParseError:", () => {
     ["WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL: 4 bytes instead of 2", [key, [5, u32(1)]]],
     ["WGPEER_A_LAST_HANDSHAKE_TIME: 8 bytes instead of 16", [key, [6, u64(1)]]],
     [
-      "WGPEER_A_LAST_HANDSHAKE_TIME: 1 s 1000000000 ns is no time",
+      "WGPEER_A_LAST_HANDSHAKE_TIME: 1 s 1000000000 ns is not a valid time",
       [key, [6, Buffer.concat([u64(1), u64(1e9)])]],
     ],
     [
-      "WGPEER_A_LAST_HANDSHAKE_TIME: 8640000000000 s 1000000 ns is no time",
+      "WGPEER_A_LAST_HANDSHAKE_TIME: 8640000000000 s 1000000 ns is not a valid time",
       [key, [6, Buffer.concat([u64(8.64e12), u64(1e6)])]],
     ],
     ["WGPEER_A_RX_BYTES: 4 bytes instead of 8", [key, [7, u32(1)]]],

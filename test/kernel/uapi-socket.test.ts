@@ -101,7 +101,7 @@ test("a program that ends in the middle and is gone is no error", async () => {
 
 test("a program that ends in the middle again and again is one", async () => {
   serve("listen_po");
-  expect(ask()).rejects.toThrow("ECONNRESET (the other side ended in the middle)");
+  expect(ask()).rejects.toThrow("ECONNRESET (the other side closed the connection before the end)");
   await ask().catch(() => {});
 });
 
@@ -116,7 +116,7 @@ test("a program that is silent is given up after a second", async () => {
 test("an answer that goes on for longer than five seconds is given up, though there is always more of it", async () => {
   serveRepeated("listen_port=1\n".repeat(5000), Infinity);
   const asked = ask(hurried(900));
-  expect(asked).rejects.toThrow("ETIMEDOUT (no end of the answer within 5 s)");
+  expect(asked).rejects.toThrow("ETIMEDOUT (the answer was incomplete after 5 s)");
   await asked.catch(() => {});
 });
 

@@ -140,7 +140,7 @@ describe("whose name it is", () => {
     expect(book.nameOf(ALICE, "*")).toBe("*.conf");
   });
 
-  test("of a folder with too many files the first are read", () => {
+  test("of a folder with too many files only the first ones are read", () => {
     for (let i = 100; i < 400; i++) write(`${i}.conf`, { [i === 299 ? ALICE : BOB]: `n${i}` });
     goBy(["*.conf"]);
     book.setDevices(["wg0", "wg1"]);
@@ -148,7 +148,7 @@ describe("whose name it is", () => {
     expect(book.nameOf(ALICE, "wg0")).toBe("n299");
     expect(book.nameOf(BOB, "wg0")).toBe("n100");
     expect(reads).toHaveLength(200);
-    expect(warnings).toEqual(["names: too many files in /; the first are read"]);
+    expect(warnings).toEqual(["names: too many files in /; only the first ones are read"]);
   });
 });
 

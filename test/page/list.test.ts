@@ -8,7 +8,6 @@ import { findPeers } from "../../src/http/peer-query.ts";
 import { address, bytes, clockTime, count } from "../../src/page/format.ts";
 import { addressOf, listSorts, pageOf, readQuery, sortedBy } from "../../src/page/list.ts";
 import { device, peer } from "../support/peers.ts";
-import { office } from "../support/sample-gateway.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 
 test.each([

@@ -28,7 +28,7 @@ test("a capability that is missing is named, and one that is there is not asked 
 });
 
 test("a program lacks what wgmon does not hand on", () => {
-  const needs = "it needs CAP_NET_ADMIN, as root has it";
+  const needs = "it needs CAP_NET_ADMIN, which root has";
   expect(whyProgramRefused("CAP_NET_ADMIN", null)).toBe(needs);
   expect(whyProgramRefused("CAP_NET_ADMIN", { effective: 0n, ambient: 0n })).toBe(needs);
   const both = { effective: NET_ADMIN, ambient: NET_ADMIN };

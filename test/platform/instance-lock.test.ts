@@ -55,7 +55,7 @@ test("whoever has a lock is named, in the refusal of the second", () => {
   const stop = `Stop it \\(systemctl stop wgmon, or kill ${process.pid}\\)`;
   expect(() => lockInstance(state, folder())).toThrow(
     new RegExp(
-      `^already running: process ${process.pid} \\(.+\\) uses ${state}\\. ${stop}, or give this one another --state-dir$`,
+      `^already running: process ${process.pid} \\(.+\\) uses ${state}\\. ${stop}, or start this one with another --state-dir$`,
     ),
   );
   expect(() => lockInstance(folder(), runtime)).toThrow(

@@ -245,7 +245,7 @@ describe("where nobody reads", () => {
     log.info("c");
     log.info("d");
     expect(lines).toEqual([
-      "<4>lines lost here, standard error did not take them lines=2",
+      "<4>log lines were lost here, because standard error did not accept them lines=2",
       "<6>c",
       "<6>d",
     ]);

@@ -94,8 +94,11 @@ for (const [title, env] of Object.entries({
 
 for (const [address, complaint] of [
   ["/nowhere/notify", "tell systemd: ENOENT"],
-  [`/${"x".repeat(107)}`, "tell systemd: EINVAL (NOTIFY_SOCKET is no path and no abstract name)"],
-  ["vsock:2:1234", "tell systemd: EINVAL (NOTIFY_SOCKET is no path and no abstract name)"],
+  [
+    `/${"x".repeat(107)}`,
+    "tell systemd: EINVAL (NOTIFY_SOCKET is neither a path nor an abstract name)",
+  ],
+  ["vsock:2:1234", "tell systemd: EINVAL (NOTIFY_SOCKET is neither a path nor an abstract name)"],
 ] as const) {
   test(`that nobody listens at ${address.slice(0, 20)} is a warning and no more`, () => {
     const { notifier, warnings } = setUp({ NOTIFY_SOCKET: address });

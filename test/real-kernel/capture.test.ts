@@ -58,7 +58,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       const owner = watch("--monitor", "nflog", "--group", "40");
       await owner.wgmon.ready;
       await using refused = startWgmon(["--monitor", "nflog", "--group", "40"]);
-      const who = new RegExp(`another program has it \\(process ${owner.wgmon.pid}, wgmon\\)`);
+      const who = new RegExp(`another program uses it \\(process ${owner.wgmon.pid}, wgmon\\)`);
       await expectRefusal(refused, "NFLOG group 40", who, "--group");
       expect(await owner.wgmon.stop()).toBe(0);
       await using next = watch("--monitor", "nflog", "--group", "40");
@@ -164,7 +164,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       const missed = await wg0.client("missed");
       await missed.connect();
       watcher.resume();
-      await watcher.logs("reading only what completes a handshake");
+      await watcher.logs("reading only packets that complete a handshake");
       // Its packets were lost, and the scan found it.
       await reportsConnect(watcher, missed);
       const later = await wg0.client("later");

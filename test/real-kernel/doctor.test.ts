@@ -73,7 +73,7 @@ describe.skipIf(kernel.missing)(kernel.title("the doctor"), () => {
       const { findings, ...rest } = await doctor();
       expect(rest).toEqual({ exitCode: 0, problems: [] });
       const found = findings.map(({ found: text }) => text);
-      expect(found).toContain("wg0 listens on port 51820, and has 1 peer");
+      expect(found).toContain("wg0 listens on port 51820 and has 1 peer");
       expect(found).toContain(
         `wg0's port 51820 is logged to group ${GROUP} (inet wgmon_${GROUP} messages)`,
       );

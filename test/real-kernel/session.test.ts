@@ -145,7 +145,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         expect(startedMs).toBeGreaterThan(startMs - 10);
         expect(endedMs).toBeGreaterThanOrEqual(startedMs);
         expect(session.durationMs).toBe(endedMs - startedMs);
-        // The end is the last sign of life and not when that was found to be long ago.
+        // The end is the last activity and not when that was found to be long ago.
         expect(Date.parse(timestamp) - endedMs).toBeGreaterThanOrEqual(IDLE_MS);
         // At least a datagram and the keepalive that answers it; a scan may have been taken between
         // the initiation and the end of the handshake.

@@ -521,7 +521,7 @@ describe("a machine that slept for eight hours", () => {
     expect(story.tracker.connected).toBe(1);
   });
 
-  test("then says who did not, with the last sign of life before it", () => {
+  test("then says who did not, with the last activity before it", () => {
     const story = new Story();
     story.at(0, peer());
     story.at(1, shook(1));

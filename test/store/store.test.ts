@@ -301,7 +301,7 @@ describe("a file that cannot be used", () => {
     const refusal = new SystemError("open wgmon.lock", "EROFS");
     const { store, lines } = await open(folder(), { refusal });
     expect(lines[0]).toMatch(
-      /^<3>use .*: EROFS \(give a directory that wgmon may write with --state-dir\); .* kept in memory only/,
+      /^<3>use .*: EROFS \(set --state-dir to a directory that wgmon can write to\); .* kept in memory only/,
     );
     expect(store.isInMemory).toBe(true);
     record(store, 1, ["a"]);
@@ -313,7 +313,7 @@ describe("a file that cannot be used", () => {
     const victim = join(folder(), "victim");
     symlinkSync(victim, join(directory, "wgmon.db"));
     const { store, lines } = await open(directory);
-    expect(lines[0]).toMatch(/wgmon\.db: unable to open .* symbolic link there; give the folder/);
+    expect(lines[0]).toMatch(/wgmon\.db: unable to open .* symbolic link there; set --state-dir/);
     expect(store.isInMemory).toBe(true);
     expect(existsSync(victim)).toBe(false);
   });
@@ -339,7 +339,7 @@ describe("a file that cannot be used", () => {
     const before = readFileSync(path);
     const later = await open(directory);
     expect(later.lines[0]).toContain(
-      `a newer wgmon wrote it (version ${SCHEMA_VERSION + 1}, this one knows ${SCHEMA_VERSION})`,
+      `a newer wgmon wrote it (version ${SCHEMA_VERSION + 1}, this one supports ${SCHEMA_VERSION})`,
     );
     expect(later.store.isInMemory).toBe(true);
     close(later.store);
@@ -354,7 +354,7 @@ describe("a file that cannot be used", () => {
     const { store, lines } = await open(directory);
     expect(lines).toHaveLength(1);
     expect(lines[0]).toMatch(
-      /^<3>.*wgmon\.db: file is not a database; set aside as .*\.corrupt-20260101T000000Z, beginning/,
+      /^<3>.*wgmon\.db: file is not a database; renamed to .*\.corrupt-20260101T000000Z; starting/,
     );
     expect(store.problem).toBeNull();
     record(store, 1, ["a"]);
@@ -376,8 +376,8 @@ describe("a file that cannot be used", () => {
     writeFileSync(path, bytes);
     const { store, lines, clock } = await open(directory);
     record(store, 5000, ["a"]);
-    expect(lines[0]).toMatch(/malformed.*; going on in memory/);
-    await until("it is set aside", () => lines.some((line) => line.includes("set aside as")));
+    expect(lines[0]).toMatch(/malformed.*; continuing in memory/);
+    await until("it is set aside", () => lines.some((line) => line.includes("renamed to")));
     expect(store.count("a")).toBeGreaterThan(0);
     clock.advance(60_000);
     expect(lines.at(-1)).toContain("can be written again");
@@ -398,7 +398,7 @@ test("a file that breaks and is read first: it goes on in memory", async () => {
   writeFileSync(path, bytes);
   const { store, lines } = await open(directory);
   expect(() => store.waiting("a", 0, 256)).not.toThrow();
-  expect(lines[0]).toMatch(/malformed.*; going on in memory/);
+  expect(lines[0]).toMatch(/malformed.*; continuing in memory/);
   record(store, 5000, ["a"]);
   expect(store.waiting("a", 0, 256).at(-1)!.event).toEqual(event(5000));
 });
@@ -458,7 +458,7 @@ describe("a file that cannot be written for a while", () => {
     using other = new Sqlite(join(directory, "wgmon.db"));
     other.run("ALTER TABLE devices ADD COLUMN more TEXT");
     record(store, 3, ["a"]);
-    expect(lines.at(-1)).toContain("what waited cannot be read either");
+    expect(lines.at(-1)).toContain("undelivered events cannot be read either");
     end();
     other.run("ALTER TABLE devices DROP COLUMN more");
     clock.advance(60_000);
@@ -481,7 +481,7 @@ describe("a file that cannot be written for a while", () => {
 
     expect(record(store, 2, ["a", "b"])).toBe(2);
     expect(lines).toHaveLength(1);
-    expect(lines[0]).toMatch(/^<3>.*wgmon\.db: disk is full; going on in memory/);
+    expect(lines[0]).toMatch(/^<3>.*wgmon\.db: disk is full; continuing in memory/);
     expect(store.problem).toContain("disk is full");
     expect(store.waiting("a", 0, 9).map(({ event: { id } }) => id)).toEqual([
       event(1).id,
@@ -496,7 +496,9 @@ describe("a file that cannot be written for a while", () => {
     for (const table of ["events", "sessions", "outbox"]) other.run(`DROP TRIGGER no_${table}`);
     other.close();
     clock.advance(60_000);
-    expect(lines.at(-1)).toMatch(/^<6>.*can be written again, and has all that was kept in memory/);
+    expect(lines.at(-1)).toMatch(
+      /^<6>.*is writable again, and now contains everything that was kept in memory/,
+    );
     expect(store.problem).toBeNull();
     expect(record(store, 3, ["a"])).toBe(3);
     close(store);
@@ -513,7 +515,7 @@ describe("a file that cannot be written for a while", () => {
     const other = new Sqlite(join(directory, "wgmon.db"));
     other.run("BEGIN IMMEDIATE");
     record(store, 1, ["a"]);
-    expect(lines[0]).toContain("database is locked (another program holds it)");
+    expect(lines[0]).toContain("database is locked (another program has locked it)");
     other.run("ROLLBACK");
     other.close();
     clock.advance(60_000);

@@ -245,7 +245,7 @@ async function ask(): Promise<AskedFigures> {
   const watching = new OnTerminal([BINARY, "top", "--interval", "200ms"]);
   await watching.writes(name);
   await daemon.stop("SIGKILL");
-  await watching.writes("wgmon is gone; waiting for it");
+  await watching.writes("connection to wgmon lost; waiting for it");
   await bob!.roam();
   const afterwards = await run("status");
   const withoutDaemon = await refused();

@@ -11,7 +11,7 @@ const rules = { areThere: true, found: "wg0's port 51820 is logged to group 1" }
 const noRules = { areThere: false, found: "no rule logs to group 1" };
 const noRaw = new SystemError("open a packet socket", "EPERM");
 const noLibrary = new LibraryError("libpcap.so.1 is missing; install libpcap0.8");
-const taken = new SystemError("take NFLOG group 1", "EBUSY", "another program has it");
+const taken = new SystemError("take NFLOG group 1", "EBUSY", "another program uses it");
 
 async function choose(
   logged: typeof rules,
@@ -67,6 +67,6 @@ test("where neither can be opened, poll remains, and the reason names both cause
 });
 
 test("a mistake in the settings is not passed over", async () => {
-  const mistake = new ConfigError(['--filter: "udp and" is no tcpdump expression']);
+  const mistake = new ConfigError(['--filter: "udp and" is not a tcpdump expression']);
   expect(choose(noRules, { bpf: mistake })).rejects.toBe(mistake);
 });

@@ -44,10 +44,13 @@ export const apprise: Format = {
   interpretResponse(status) {
     switch (status) {
       case 204:
-        return { type: "drop", reason: "204: Apprise has nothing configured under this key" };
+        return { type: "drop", reason: "204: Apprise has no services configured under this key" };
       case 424:
         // Retries would send it again to the services that took it, for three days.
-        return { type: "drop", reason: "424: not all services took it, see the log of Apprise" };
+        return {
+          type: "drop",
+          reason: "424: not all services accepted it, see the log of Apprise",
+        };
       default:
         return null;
     }

@@ -26,7 +26,7 @@ export const discord: Format = {
   validateUrl(url) {
     if (!isDiscord(url) || /^\/api(\/v\d+)?\/webhooks\/\d+\/[\w-]+\/?$/.test(url.pathname))
       return null;
-    return "is not a webhook of Discord: write https://discord.com/api/webhooks/<id>/<token>";
+    return "is not a Discord webhook: write https://discord.com/api/webhooks/<id>/<token>";
   },
   request(message, url) {
     const type = commonType(message);

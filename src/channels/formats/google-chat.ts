@@ -16,7 +16,7 @@ export const googleChat: Format = {
   validateUrl(url) {
     if (!isGoogle(url)) return null;
     if (parameter(url, "key") !== null && parameter(url, "token") !== null) return null;
-    return "has no key or no token: take all of the URL that Google Chat shows, in quotes";
+    return "has no key or no token: copy the whole URL that Google Chat shows, in quotes";
   },
   request: (message, url) => ({
     url: url.href,

@@ -24,7 +24,7 @@ export const gotify: Format = {
     const token = parameter(url, "token");
     if (token === null) return "has no token: write .../message?token=...";
     // The token becomes a header.
-    if (!/^[\w.-]+$/.test(token)) return "has a token that is not an application's token of Gotify";
+    if (!/^[\w.-]+$/.test(token)) return "has a token that is not a Gotify application token";
     if (!/^(\d|10)$/.test(parameter(url, "priority") ?? "0")) {
       return "has a priority that is not a whole number from 0 to 10";
     }

@@ -24,7 +24,7 @@ export const pushover: Format = {
     const priority = parameter(url, "priority");
     if (!/^(-?[012]|)$/.test(priority ?? "")) return "has a priority that is not -2, -1, 0, 1 or 2";
     if (priority === "2" && [parameter(url, "retry"), parameter(url, "expire")].includes(null)) {
-      return "has priority 2 without retry=60&expire=3600 or the like, which Pushover wants with it";
+      return "has priority 2 without retry and expire, which Pushover requires: add for example retry=60&expire=3600";
     }
     return unknownParameters(url, [...required, ...optional]);
   },
@@ -50,6 +50,8 @@ export const pushover: Format = {
     const { token, user } = membersOf(body);
     const which =
       token === "invalid" ? "application token" : user === "invalid" ? "user or group key" : null;
-    return which === null ? null : { type: "drop", reason: `400: Pushover knows no such ${which}` };
+    return which === null
+      ? null
+      : { type: "drop", reason: `400: Pushover does not know this ${which}` };
   },
 };

@@ -14,18 +14,18 @@ const TEXT_MAX = 4000;
 const errors: Readonly<Record<string, readonly ["drop" | "stop", string]>> = {
   no_service: ["stop", "the webhook was deleted or switched off in Slack"],
   no_active_hooks: ["stop", "the webhook was deleted or switched off in Slack"],
-  no_team: ["stop", "the workspace is gone"],
+  no_team: ["stop", "the workspace no longer exists"],
   invalid_token: ["stop", "the webhook's token is not valid"],
   channel_is_archived: ["stop", "the channel is archived"],
-  channel_not_found: ["drop", "the channel is gone, or the app is no longer in it"],
-  action_prohibited: ["drop", "the workspace does not let this webhook post"],
+  channel_not_found: ["drop", "the channel no longer exists, or the app is no longer in it"],
+  action_prohibited: ["drop", "the workspace does not allow this webhook to post"],
 };
 
 export const slack: Format = {
   matches: (url) => isSlack(url) && url.pathname.startsWith("/services/"),
   validateUrl(url) {
     if (!isSlack(url) || url.pathname.startsWith("/services/")) return null;
-    return "is not an incoming webhook of Slack: write https://hooks.slack.com/services/...";
+    return "is not a Slack incoming webhook: write https://hooks.slack.com/services/...";
   },
   request(message, url) {
     const text = truncateLines(linesWithHost(message, escape), { max: TEXT_MAX }).join("\n");

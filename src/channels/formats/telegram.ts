@@ -51,14 +51,14 @@ export const telegram: Format = {
           return drop(`the group has become a supergroup, write chat_id=${String(migrated)}`);
         }
         if (/chat not found/.test(String(description))) {
-          return drop("no such chat, check chat_id, and that the bot is in it");
+          return drop("no such chat, check chat_id and that the bot is a member");
         }
         if (/thread not found/.test(String(description))) {
           return drop("no such topic, check message_thread_id");
         }
         return null;
       case 403:
-        return drop("the bot may not write to this chat");
+        return drop("the bot is not allowed to write to this chat");
       case 401:
       case 404:
         return drop("no such bot, check the token in the URL");

@@ -86,12 +86,12 @@ export function templateFormat({ json }: Template): Format {
 function problemsOf(leaf: string): string[] {
   const names = [...leaf.matchAll(placeholder())].map(([, inside]) => inside!.trim());
   const problems = names.filter((name) => !isVariable(name)).map(unknownVariable);
-  if (leaf.replace(placeholder(), "").includes("{{")) problems.push("has a {{ without its }}");
+  if (leaf.replace(placeholder(), "").includes("{{")) problems.push("has a {{ without a }}");
   return problems;
 }
 
 function unknownVariable(name: string): string {
-  if (!/^[\w.]{1,40}$/.test(name)) return "has a {{ }} without the name of a variable";
+  if (!/^[\w.]{1,40}$/.test(name)) return "has a {{ }} without a variable name";
   const near = suggest(name, templateVariables);
   const guess = near === null ? "" : ` (did you mean {{${near}}}?)`;
   return `has an unknown variable {{${name}}}${guess}`;

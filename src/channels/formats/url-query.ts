@@ -10,7 +10,7 @@ export function unknownParameters(url: URL, known: readonly string[]): string | 
   if ([...url.searchParams.keys()].every((name) => known.includes(name))) return null;
   const names =
     known.length === 1 ? known[0]! : `${known.slice(0, -1).join(", ")} and ${known.at(-1)}`;
-  return `has a parameter that is not known; there are ${names}`;
+  return `has an unknown parameter; known are ${names}`;
 }
 
 /** The URL without its query. */

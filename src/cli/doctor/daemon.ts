@@ -55,27 +55,27 @@ export function judgeDaemon({
   /** Number of the WireGuard devices that it should watch, as found by this process; null if its settings differ. */
   readonly devices: number | null;
 }): Finding[] {
-  if (running === null) return [warning("wgmon does not run here", "start it")];
+  if (running === null) return [warning("wgmon is not running here", "start it")];
   if (typeof running === "string") {
     return [running.includes("EACCES") ? skipped(running) : problem(running, "restart it")];
   }
   const findings = [
     ...(running.version === version
       ? []
-      : [warning(`version ${running.version} runs, and this is ${version}`, "restart it")]),
+      : [warning(`version ${running.version} is running, but this is ${version}`, "restart it")]),
     ...(running.store.inMemory
       ? [
           problem(
-            `it keeps all in memory, and forgets it at its end${running.store.problem === null ? "" : `: ${running.store.problem}`}`,
-            "see its log",
+            `the store is in memory only and is lost when wgmon ends${running.store.problem === null ? "" : `: ${running.store.problem}`}`,
+            "see the log of wgmon",
           ),
         ]
       : []),
     ...(devices !== null && running.devices < devices
       ? [
           problem(
-            `it sees ${running.devices} of ${devices} WireGuard devices`,
-            "its log says why it cannot read the others",
+            `wgmon reads ${running.devices} of ${devices} WireGuard devices`,
+            "the log of wgmon says why it cannot read the others",
           ),
         ]
       : []),
@@ -84,13 +84,15 @@ export function judgeDaemon({
       .map(({ label, state, failures, reason }) =>
         warning(
           state === "stopped"
-            ? `${label} said that it is gone for good: ${reason ?? ""}`
-            : `${label} fails since ${failures} attempts: ${reason ?? ""}`,
-          state === "stopped" ? "give its new URL" : "wgmon test-webhook; wgmon outbox list",
+            ? `${label} is stopped, because it no longer exists: ${reason ?? ""}`
+            : `${label}: ${failures} failed attempts in a row, the last: ${reason ?? ""}`,
+          state === "stopped" ? "set its new URL" : "wgmon test-webhook; wgmon outbox list",
         ),
       ),
   ];
   if (findings.length > 0) return findings;
   const { peers, connected } = running;
-  return [ok(`version ${running.version} runs; ${connected} of ${peers} peers are connected`)];
+  return [
+    ok(`version ${running.version} is running; ${connected} of ${peers} peers are connected`),
+  ];
 }

@@ -66,7 +66,9 @@ export function judgeDevices(
   const missing = wanted.filter((name) => !devices.some((device) => device.name === name));
   const findings = [
     ...devices.map(judgeDevice),
-    ...problems.map((why) => problem(why, "run this as root, where the device is")),
+    ...problems.map((why) =>
+      problem(why, "run this as root, in the network namespace of the device"),
+    ),
   ];
   if (problems.length === 0) {
     findings.push(
@@ -82,7 +84,7 @@ export function judgeDevices(
   return [
     warning(
       "there is no WireGuard device in this network namespace; wgmon will wait for one",
-      "wg-quick up wg0, or start wgmon where the device is",
+      "wg-quick up wg0, or start wgmon in the network namespace of the device",
     ),
   ];
 }
@@ -93,8 +95,8 @@ function judgeDevice({ name, listenPort, isUp, hasKey, peers }: DeviceFacts): Fi
   }
   if (!isUp) return problem(`${name} is down`, `ip link set ${name} up`);
   if (listenPort === 0) {
-    return problem(`${name} listens on no port`, `wg set ${name} listen-port 51820`);
+    return problem(`${name} has no listen port`, `wg set ${name} listen-port 51820`);
   }
-  const found = `${name} listens on port ${listenPort}, and has ${counted(peers, "peer")}`;
+  const found = `${name} listens on port ${listenPort} and has ${counted(peers, "peer")}`;
   return peers === 0 ? warning(found, `wg set ${name} peer KEY allowed-ips ADDRESS`) : ok(found);
 }

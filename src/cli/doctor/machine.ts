@@ -37,7 +37,7 @@ const LIBRARIES = {
 export function checkCapabilities(monitor: Monitor, pid: number | null): Finding[] {
   const found = capabilitiesOf(pid ?? "self");
   const proc = `/proc/${pid ?? "self"}`;
-  if (found === null) return [skipped(`${proc}/status does not tell them`)];
+  if (found === null) return [skipped(`they cannot be read from ${proc}/status`)];
   // user_namespaces(7): the initial user namespace maps all ids.
   const users = readTextFile(`${proc}/uid_map`)?.trim().split(/\s+/).join(" ");
   const isConfined = users !== undefined && users !== "0 0 4294967295";
@@ -74,8 +74,8 @@ export function judgeCapabilities({
   const there = `CAP_NET_ADMIN${has("CAP_NET_RAW") ? ", CAP_NET_RAW" : ""}${owner}`;
   return isConfined
     ? warning(
-        `${there}, but of a user namespace: they count only for networks that were made in it`,
-        "start wgmon outside, where the WireGuard devices were made",
+        `${there}, but in a user namespace: they apply only to network namespaces that were created in it`,
+        "start wgmon outside of it, where the WireGuard devices were created",
       )
     : ok(there);
 }
@@ -94,7 +94,7 @@ export function judgeLibrary(
   const users: readonly Monitor[] = LIBRARIES[name];
   if (!users.includes(monitor)) return ok(`${name} cannot be used; only ${users.join()} needs it`);
   const [found = complaint, fix] = complaint.split("; install ");
-  return problem(found, fix === undefined ? `install ${name} anew` : `install ${fix}`);
+  return problem(found, fix === undefined ? `reinstall ${name}` : `install ${fix}`);
 }
 
 // ---- WireGuard in the kernel ----
@@ -130,20 +130,22 @@ export function judgeKernel({
 }): Finding {
   if (isLoaded) return ok(`WireGuard is in kernel ${release}`);
   if (isInstalled === true) {
-    return ok(`kernel ${release} has WireGuard as a module, which comes with the first device`);
+    return ok(`kernel ${release} has WireGuard as a module, which is loaded with the first device`);
   }
   if (userspaceDevices.length > 0) {
-    return ok(`none in kernel ${release}; ${userspaceDevices.join(", ")} is a program's`);
+    return ok(
+      `not in kernel ${release}; userspace programs provide ${userspaceDevices.join(", ")}`,
+    );
   }
   if (isInstalled === null) {
     return warning(
-      `WireGuard is not loaded, and the modules of kernel ${release} are not here to look for it`,
+      `WireGuard is not loaded, and the modules of kernel ${release} are not visible here`,
       "modprobe wireguard; in a container, on its host",
     );
   }
   return problem(
     `kernel ${release} has no WireGuard`,
-    "a kernel of 5.6 or later with the module wireguard, or a userspace program such as wireguard-go",
+    "install kernel 5.6 or later with the module wireguard, or a userspace program such as wireguard-go",
   );
 }
 
@@ -168,16 +170,16 @@ export function judgeClock({
   const synchronise = "timedatectl set-ntp true, or install chrony";
   const now = new Date(nowMs).toISOString();
   if (nowMs < EARLIEST_MS)
-    return problem(`it says ${now}, and wgmon was not made then`, synchronise);
+    return problem(`it is wrong: ${now} is before this version of wgmon existed`, synchronise);
   const aheadMs = (newestHandshakeMs ?? 0) - nowMs;
   if (aheadMs > CLOCK_SLACK_MS) {
     return problem(
-      `it was set back: the last handshake was ${duration(aheadMs)} later than now`,
+      `it was set back: the last handshake is ${duration(aheadMs)} in the future`,
       `${synchronise}; ages are right again after the next handshakes`,
     );
   }
   if (isSynchronised === false) {
-    return warning(`${now}, and nothing keeps it right (NTP)`, synchronise);
+    return warning(`${now}, not synchronised (NTP)`, synchronise);
   }
   return ok(isSynchronised === null ? now : `${now}, synchronised`);
 }
@@ -226,7 +228,7 @@ export function judgeLimits({
 }): Finding {
   if (openFiles !== null && openFiles < OPEN_FILES_LEAST) {
     return warning(
-      `only ${openFiles} open files are allowed ${placeOf(pid)}, ${OPEN_FILES_LEAST} may be needed`,
+      `only ${openFiles} open files are allowed ${placeOf(pid)}; ${OPEN_FILES_LEAST} may be needed`,
       pid === null
         ? "ulimit -n 1024; in the unit LimitNOFILE=1024"
         : "in its unit LimitNOFILE=1024",
@@ -234,14 +236,14 @@ export function judgeLimits({
   }
   if (allowedBytes !== null && allowedBytes < MEMORY_LEAST_BYTES) {
     return warning(
-      `only ${megabytes(allowedBytes)} of memory are allowed ${placeOf(pid)}, ${megabytes(MEMORY_LEAST_BYTES)} may be needed`,
-      "in its unit MemoryMax=256M; of a container, its memory limit",
+      `only ${megabytes(allowedBytes)} of memory is allowed ${placeOf(pid)}; ${megabytes(MEMORY_LEAST_BYTES)} may be needed`,
+      "in its unit MemoryMax=256M; in a container, raise its memory limit",
     );
   }
   if (availableBytes !== null && availableBytes < MEMORY_LEAST_BYTES) {
     return warning(
-      `only ${megabytes(availableBytes)} of memory are free, ${megabytes(MEMORY_LEAST_BYTES)} may be needed`,
-      "make room",
+      `only ${megabytes(availableBytes)} of memory is free; ${megabytes(MEMORY_LEAST_BYTES)} may be needed`,
+      "free some memory",
     );
   }
   const parts = [
@@ -249,12 +251,12 @@ export function judgeLimits({
     ...(allowedBytes === null ? [] : [`${megabytes(allowedBytes)} of memory allowed`]),
     ...(availableBytes === null ? [] : [`${megabytes(availableBytes)} of memory free`]),
   ];
-  if (parts.length === 0) return skipped("/proc does not tell them");
+  if (parts.length === 0) return skipped("they cannot be read from /proc");
   return ok(`${parts.join(", ")}${pid === null ? "" : ` (${nameOf(pid)})`}`);
 }
 
 function placeOf(pid: number | null): string {
-  return pid === null ? "here" : `to ${nameOf(pid)}`;
+  return pid === null ? "here" : `for ${nameOf(pid)}`;
 }
 
 function nameOf(pid: number): string {

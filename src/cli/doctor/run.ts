@@ -173,7 +173,7 @@ async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp
   } catch (error) {
     // Probably libmnl is missing; another check reports that in detail.
     if (!(error instanceof LibraryError)) throw error;
-    return { monitor: "bpf", reason: `whether rules log is unknown (${error.message})` };
+    return { monitor: "bpf", reason: `it is unknown whether rules log (${error.message})` };
   }
 }
 

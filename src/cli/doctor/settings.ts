@@ -30,8 +30,8 @@ export function judgeSettings({
       problem(
         each,
         each.endsWith("EACCES")
-          ? "run this as root, or as the user that wgmon runs as; what follows goes by the rest"
-          : "correct it, or wgmon does not start; what follows goes by the rest",
+          ? "run this as root, or as the user that wgmon runs as; the other checks use the remaining settings"
+          : "correct it, otherwise wgmon does not start; the other checks use the remaining settings",
       ),
     ),
     ...warnings.map((each) => warning(each, null)),
@@ -67,7 +67,7 @@ export async function checkNames(
   const absent = unmatched(watched, presentOf(watched, devices, book));
   return [
     ...judgeNames({ complaints, isNamed }),
-    ...absent.map((each) => warning(each, "correct the name, unless it is to be added")),
+    ...absent.map((each) => warning(each, "correct the name, or add the peer")),
   ];
 }
 
@@ -98,7 +98,7 @@ export function judgeNames({
       warning(each.replace(/^names: /, ""), "make it readable for wgmon, or set names"),
     );
   }
-  if (isNamed.length === 0) return [skipped("there is no peer that could have one")];
+  if (isNamed.length === 0) return [skipped("there are no peers to name")];
   const named = isNamed.filter(Boolean).length;
-  return [ok(`${named} of ${isNamed.length} peers have one`)];
+  return [ok(`${named} of ${isNamed.length} peers have a name`)];
 }

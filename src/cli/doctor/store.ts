@@ -31,8 +31,8 @@ export async function checkStore({
   if (refusal !== null) {
     return [
       problem(
-        `${shown} cannot be written here: ${refusal}`,
-        "run this as the user that wgmon runs as; for that one, chown it or give another --state-dir",
+        `${shown} is not writable: ${refusal}`,
+        "run this as the user that wgmon runs as; if it is not writable for that user either, chown it or choose another --state-dir",
       ),
     ];
   }
@@ -93,12 +93,12 @@ export function judgeFolder({
 }): Finding {
   const free = `${Math.floor(freeBytes / MEGABYTE)} MB free`;
   if (freeBytes < FREE_LEAST_BYTES) {
-    return problem(`${stateDir}: only ${free}`, "make room, or give another --state-dir");
+    return problem(`${stateDir}: only ${free}`, "free disk space, or choose another --state-dir");
   }
   if (freeBytes < maxStoreBytes - (sizeBytes ?? 0)) {
     return warning(
       `${stateDir}: ${free}, and the store may grow to ${formatSize(maxStoreBytes)}`,
-      "make room, or a smaller --max-store",
+      "free disk space, or set a smaller --max-store",
     );
   }
   const use = owner === null ? "" : `, used by ${owner}`;
@@ -117,7 +117,7 @@ async function checkFile(directory: string, size: number): Promise<Finding> {
     if (!(error instanceof SystemError)) throw error;
     if (error instanceof OlderStore) return ok(error.message);
     if (/EACCES|EPERM/.test(error.code)) return skipped(error.message);
-    return problem(error.message, "another --state-dir, or move the file away");
+    return problem(error.message, "choose another --state-dir, or move the file away");
   }
 }
 
@@ -131,6 +131,6 @@ export function judgeFile({
   readonly waiting: number;
   readonly dead: number;
 }): Finding {
-  const found = `wgmon.db has ${(sizeBytes / MEGABYTE).toFixed(1)} MB; ${waiting} waiting, ${counted(dead, "dead letter")}`;
+  const found = `wgmon.db is ${(sizeBytes / MEGABYTE).toFixed(1)} MB; ${waiting} waiting, ${counted(dead, "dead letter")}`;
   return dead > 0 ? warning(found, "wgmon outbox list; then retry or drop") : ok(found);
 }

@@ -13,7 +13,7 @@ export async function checkTargets(
   targets: readonly TargetPlace[],
   { network }: { readonly network: boolean },
 ): Promise<Finding[]> {
-  if (targets.length === 0) return [ok("none: events go to the log alone")];
+  if (targets.length === 0) return [ok("none: events are only logged")];
   const checks = targets.map(async ({ label, origin, program }) => {
     if (origin === null) return judgeProgram(label, refusalOf(program!));
     if (!network) return skipped(`${label}: --no-network`);
@@ -50,11 +50,14 @@ export function judgeReached(name: string, { status, reason, ms }: Reached): Fin
   if (status === null) {
     return problem(
       `${name}: ${reason === "timeout" ? `no answer in ${Math.round(ms / 1000)} s` : reason}`,
-      "check the URL, DNS, the way out and the receiver; wgmon test-webhook",
+      "check the URL, DNS, the route and the receiver; wgmon test-webhook",
     );
   }
   if (status >= 502 && status <= 504) {
-    return warning(`${name}: answers ${status}, as a proxy whose service is down`, "see there");
+    return warning(
+      `${name}: answers ${status}, as a proxy does when its service is down`,
+      "check the service behind the proxy",
+    );
   }
   return ok(`${name}: can be reached, ${ms} ms`);
 }
@@ -69,15 +72,15 @@ function refusalOf(path: string): string | null {
   } catch (error) {
     const { code } = error as { code?: unknown };
     if (code === "ENOENT" || code === "ENOTDIR") return "does not exist";
-    return code === "EACCES" ? "may not be executed" : `cannot be inspected: ${String(code)}`;
+    return code === "EACCES" ? "is not executable" : `cannot be inspected: ${String(code)}`;
   }
 }
 
 export function judgeProgram(name: string, refusal: string | null): Finding {
-  if (refusal === null) return ok(`${name}: can be executed`);
+  if (refusal === null) return ok(`${name}: is executable`);
   const fixes: Readonly<Record<string, string>> = {
     "can be written by all users": "chmod o-w it",
-    "may not be executed": "chmod +x it",
+    "is not executable": "chmod +x it",
   };
   return problem(`${name}: ${refusal}`, fixes[refusal] ?? "correct exec in the settings file");
 }

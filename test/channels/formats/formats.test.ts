@@ -354,18 +354,18 @@ describe("what a URL lacks", () => {
     [
       "discord",
       "https://discord.com/api/webhooks/1",
-      "is not a webhook of Discord: write https://discord.com/api/webhooks/<id>/<token>",
+      "is not a Discord webhook: write https://discord.com/api/webhooks/<id>/<token>",
     ],
     [
       "discord",
       `${urls.discord.split("?")[0]}/slack`,
-      "is not a webhook of Discord: write https://discord.com/api/webhooks/<id>/<token>",
+      "is not a Discord webhook: write https://discord.com/api/webhooks/<id>/<token>",
     ],
     ["discord", "https://proxy.example.net/s3cret", null],
     [
       "slack",
       "https://hooks.slack.com/workflows/s3cret",
-      "is not an incoming webhook of Slack: write https://hooks.slack.com/services/...",
+      "is not a Slack incoming webhook: write https://hooks.slack.com/services/...",
     ],
     ["slack", "https://chat.example.net/hooks/s3cret", null],
     [
@@ -388,7 +388,7 @@ describe("what a URL lacks", () => {
     [
       "telegram",
       `${telegram}?chat_id=1&s3cret=s3cret`,
-      "has a parameter that is not known; there are chat_id, message_thread_id and disable_notification",
+      "has an unknown parameter; known are chat_id, message_thread_id and disable_notification",
     ],
     [
       "ntfy",
@@ -405,7 +405,7 @@ describe("what a URL lacks", () => {
     [
       "gotify",
       "https://push.example.net/message?token=s3cret%0d%0ax:y",
-      "has a token that is not an application's token of Gotify",
+      "has a token that is not a Gotify application token",
     ],
     [
       "gotify",
@@ -415,13 +415,13 @@ describe("what a URL lacks", () => {
     [
       "gotify",
       `${urls.gotify}&title=s3cret`,
-      "has a parameter that is not known; there are token and priority",
+      "has an unknown parameter; known are token and priority",
     ],
     ["mattermost", "https://chat.example.net/s3cret", "does not end with /hooks/<key>"],
     [
       "google-chat",
       "https://chat.googleapis.com/v1/spaces/AAA/messages?key=s3cret",
-      "has no key or no token: take all of the URL that Google Chat shows, in quotes",
+      "has no key or no token: copy the whole URL that Google Chat shows, in quotes",
     ],
     ["google-chat", "https://proxy.example.net/s3cret", null],
     [
@@ -442,12 +442,12 @@ describe("what a URL lacks", () => {
     [
       "pushover",
       `${pushover}?token=s3cret&user=u&priority=2&retry=60`,
-      "has priority 2 without retry=60&expire=3600 or the like, which Pushover wants with it",
+      "has priority 2 without retry and expire, which Pushover requires: add for example retry=60&expire=3600",
     ],
     [
       "pushover",
       `${pushover}?token=s3cret&user=u&message=s3cret`,
-      "has a parameter that is not known; there are token, user, device, priority, sound, ttl, retry and expire",
+      "has an unknown parameter; known are token, user, device, priority, sound, ttl, retry and expire",
     ],
     ["apprise", "http://apprise:8000/notify/", "does not end with /notify/<key>"],
   ] as const)("%s: %s", (name, url, problem) => {
@@ -519,9 +519,14 @@ describe("answers", () => {
       "slack",
       404,
       "channel_not_found",
-      drop("404: the channel is gone, or the app is no longer in it"),
+      drop("404: the channel no longer exists, or the app is no longer in it"),
     ],
-    ["slack", 403, "action_prohibited", drop("403: the workspace does not let this webhook post")],
+    [
+      "slack",
+      403,
+      "action_prohibited",
+      drop("403: the workspace does not allow this webhook to post"),
+    ],
     ["teams", 202, "", null],
     ["teams", 200, "1", null],
     ["teams", 200, tooMany("429"), retry("429 in a 200", null)],
@@ -541,7 +546,7 @@ describe("answers", () => {
       "telegram",
       400,
       '{"description":"Bad Request: chat not found"}',
-      drop("400: no such chat, check chat_id, and that the bot is in it"),
+      drop("400: no such chat, check chat_id and that the bot is a member"),
     ],
     [
       "telegram",
@@ -550,7 +555,7 @@ describe("answers", () => {
       drop("400: no such topic, check message_thread_id"),
     ],
     ["telegram", 400, '{"description":"Bad Request: x"}', null],
-    ["telegram", 403, "{}", drop("403: the bot may not write to this chat")],
+    ["telegram", 403, "{}", drop("403: the bot is not allowed to write to this chat")],
     ["telegram", 401, "{}", drop("401: no such bot, check the token in the URL")],
     ["telegram", 404, "{}", drop("404: no such bot, check the token in the URL")],
     ["telegram", 502, "<html>", null],
@@ -558,19 +563,19 @@ describe("answers", () => {
       "pushover",
       400,
       '{"token":"invalid","errors":["application token is invalid"],"status":0}',
-      drop("400: Pushover knows no such application token"),
+      drop("400: Pushover does not know this application token"),
     ],
     [
       "pushover",
       400,
       '{"user":"invalid","errors":["..."],"status":0}',
-      drop("400: Pushover knows no such user or group key"),
+      drop("400: Pushover does not know this user or group key"),
     ],
     ["pushover", 400, '{"status":0}', null],
     ["pushover", 429, '{"status":0}', null],
     ["apprise", 200, "", null],
-    ["apprise", 204, "", drop("204: Apprise has nothing configured under this key")],
-    ["apprise", 424, "", drop("424: not all services took it, see the log of Apprise")],
+    ["apprise", 204, "", drop("204: Apprise has no services configured under this key")],
+    ["apprise", 424, "", drop("424: not all services accepted it, see the log of Apprise")],
   ] as const)("%s: %d %s", (name, status, body, verdict) => {
     expect(all[name].interpretResponse!(status, body)).toEqual(verdict);
   });

@@ -71,11 +71,11 @@ test("capabilities", () => {
     [{ ...facts, pid: 812 }, "ok: CAP_NET_ADMIN, CAP_NET_RAW (the running wgmon, process 812)"],
     [
       { ...facts, effective: RAW, pid: 812 },
-      "problem: CAP_NET_ADMIN is missing to the running wgmon, process 812, and monitor nflog",
+      "problem: CAP_NET_ADMIN is missing for the running wgmon, process 812, and monitor nflog",
     ],
     [
       { ...facts, isConfined: true },
-      "warning: CAP_NET_ADMIN, CAP_NET_RAW, but of a user namespace",
+      "warning: CAP_NET_ADMIN, CAP_NET_RAW, but in a user namespace",
     ],
   ]);
 });
@@ -102,7 +102,10 @@ test("WireGuard in the kernel", () => {
   table(judgeKernel, [
     [{ ...none, isLoaded: true }, "ok: WireGuard is in kernel 6.1.0"],
     [{ ...none, isInstalled: true }, "ok: kernel 6.1.0 has WireGuard as a module"],
-    [{ ...none, userspaceDevices: ["wg0"] }, "ok: none in kernel 6.1.0; wg0 is a program's"],
+    [
+      { ...none, userspaceDevices: ["wg0"] },
+      "ok: not in kernel 6.1.0; userspace programs provide wg0",
+    ],
     [{ ...none, isInstalled: null }, "warning: WireGuard is not loaded"],
     [none, "problem: kernel 6.1.0 has no WireGuard"],
   ]);
@@ -113,8 +116,11 @@ test("clock", () => {
   table(judgeClock, [
     [facts, "ok: 2027-01-01T00:00:00.000Z, synchronised"],
     [{ ...facts, isSynchronised: null }, "ok: 2027-01-01T00:00:00.000Z"],
-    [{ ...facts, isSynchronised: false }, "warning: 2027-01-01T00:00:00.000Z, and nothing keeps"],
-    [{ ...facts, nowMs: 0 }, "problem: it says 1970-01-01T00:00:00.000Z"],
+    [
+      { ...facts, isSynchronised: false },
+      "warning: 2027-01-01T00:00:00.000Z, not synchronised (NTP)",
+    ],
+    [{ ...facts, nowMs: 0 }, "problem: it is wrong: 1970-01-01T00:00:00.000Z"],
     [{ ...facts, newestHandshakeMs: NOW_MS + 1000 }, "ok: "],
     [
       { ...facts, newestHandshakeMs: NOW_MS + 7_200_000 },
@@ -137,11 +143,11 @@ test("limits", () => {
     ],
     [
       { ...facts, pid: 812, openFiles: 64 },
-      "warning: only 64 open files are allowed to the running wgmon, process 812",
+      "warning: only 64 open files are allowed for the running wgmon, process 812",
     ],
     [
       { ...facts, pid: 812, allowedBytes: 32e6 },
-      "warning: only 32 MB of memory are allowed to the running wgmon, process 812, 67 MB",
+      "warning: only 32 MB of memory is allowed for the running wgmon, process 812; 67 MB",
     ],
   ]);
 });
@@ -185,7 +191,7 @@ test("names", () => {
   table(judgeNames, [
     [{ complaints: ["names: /x: is not a file"], isNamed: [] }, "warning: /x: is not a file"],
     [{ complaints: [], isNamed: [] }, "skipped: "],
-    [{ complaints: [], isNamed: [true, false] }, "ok: 1 of 2 peers have one"],
+    [{ complaints: [], isNamed: [true, false] }, "ok: 1 of 2 peers have a name"],
   ]);
 });
 
@@ -199,9 +205,9 @@ test("names are those of the daemon, and those of the files where it does not an
     checkNames(settings, devices, { get: get as ApiReader["get"] });
   const item = (publicKey: string, name: string | null) => ({ device: "wg0", publicKey, name });
   const items = [item(named!, "alice"), item(unnamed!, null)];
-  expect(await names(() => Promise.resolve({ items }))).toEqual([ok("1 of 2 peers have one")]);
+  expect(await names(() => Promise.resolve({ items }))).toEqual([ok("1 of 2 peers have a name")]);
   const fromFiles = [
-    ok("0 of 2 peers have one"),
+    ok("0 of 2 peers have a name"),
     expect.objectContaining({ found: 'no peer is called "alice" now (target ops)' }),
   ];
   expect(await checkNames(settings, devices, null)).toEqual(fromFiles);
@@ -213,10 +219,10 @@ test("devices", () => {
   const scene = (...devices: readonly DeviceFacts[]) => ({ devices, problems: [] });
   const judge = (facts: Parameters<typeof judgeDevices>[0]) => judgeDevices(facts, []);
   table(judge, [
-    [scene(wg0), "ok: wg0 listens on port 51820, and has 2 peers"],
-    [scene({ ...wg0, peers: 0 }), "warning: wg0 listens on port 51820, and has 0 peers"],
+    [scene(wg0), "ok: wg0 listens on port 51820 and has 2 peers"],
+    [scene({ ...wg0, peers: 0 }), "warning: wg0 listens on port 51820 and has 0 peers"],
     [scene({ ...wg0, isUp: false }), "problem: wg0 is down"],
-    [scene({ ...wg0, listenPort: 0 }), "problem: wg0 listens on no port"],
+    [scene({ ...wg0, listenPort: 0 }), "problem: wg0 has no listen port"],
     [scene({ ...wg0, hasKey: false }), "problem: wg0 has no private key"],
     [scene({ ...wg0, hasKey: null }), "ok: "],
     [scene(), "warning: there is no WireGuard device"],
@@ -233,11 +239,14 @@ test("group", () => {
   const facts = { group: 1, owner: null, isRunning: false };
   table(judgeGroup, [
     [facts, "ok: 1 is free"],
-    [{ ...facts, isRunning: true }, "warning: the running wgmon does not have 1"],
-    [{ ...facts, owner: owner("812", "wgmon") }, "ok: 1 is that of wgmon, process 812"],
-    [{ ...facts, owner: owner("812", "ulogd") }, "problem: process 812, ulogd, has 1"],
-    [{ ...facts, owner: owner("4294963201", null) }, "problem: a program has 1"],
-    [{ ...facts, owner: owner("9", null), isRunning: true }, "ok: 1 is taken, as it is when wgmon"],
+    [{ ...facts, isRunning: true }, "warning: the running wgmon does not own 1"],
+    [{ ...facts, owner: owner("812", "wgmon") }, "ok: 1 is owned by wgmon, process 812"],
+    [{ ...facts, owner: owner("812", "ulogd") }, "problem: process 812, ulogd, owns 1"],
+    [{ ...facts, owner: owner("4294963201", null) }, "problem: a program owns 1"],
+    [
+      { ...facts, owner: owner("9", null), isRunning: true },
+      "ok: 1 is in use, as expected while wgmon",
+    ],
   ]);
 });
 
@@ -303,7 +312,7 @@ describe("rules", () => {
   test("that cannot be read are not taken for none", () => {
     table(judge, [
       [{ ...context, rules: [], unread: ["nft: EPERM"] }, "skipped: nft: EPERM"],
-      [{ ...context, rules: [] }, "skipped: neither nft nor iptables-save is here"],
+      [{ ...context, rules: [] }, "skipped: neither nft nor iptables-save is installed"],
       [{ ...context, unread: ["nft: EPERM"] }, "ok: "],
     ]);
   });
@@ -372,10 +381,10 @@ test("store", () => {
     [{ ...facts, freeBytes: 1e6 }, "problem: /var/lib/wgmon: only 1 MB free"],
   ]);
   table(judgeFile, [
-    [{ sizeBytes: 1e6, waiting: 3, dead: 0 }, "ok: wgmon.db has 1.0 MB; 3 waiting, 0 dead letters"],
+    [{ sizeBytes: 1e6, waiting: 3, dead: 0 }, "ok: wgmon.db is 1.0 MB; 3 waiting, 0 dead letters"],
     [
       { sizeBytes: 1e6, waiting: 0, dead: 2 },
-      "warning: wgmon.db has 1.0 MB; 0 waiting, 2 dead letters",
+      "warning: wgmon.db is 1.0 MB; 0 waiting, 2 dead letters",
     ],
   ]);
 });
@@ -408,23 +417,23 @@ test("the wgmon that runs", () => {
   const target = { label: "ops", state: "ok", failures: 0, reason: null } as const;
   const facts = { running, targets: [target], version: "1.2.3", devices: 1 as number | null };
   table<Parameters<typeof judgeDaemon>[0]>(judgeDaemon, [
-    [facts, "ok: version 1.2.3 runs; 2 of 5 peers are connected"],
-    [{ ...facts, version: "1.3.0" }, "warning: version 1.2.3 runs, and this is 1.3.0"],
+    [facts, "ok: version 1.2.3 is running; 2 of 5 peers are connected"],
+    [{ ...facts, version: "1.3.0" }, "warning: version 1.2.3 is running, but this is 1.3.0"],
     [
       { ...facts, running: { ...running, store: { inMemory: true, problem: "ENOSPC" } } },
-      "problem: it keeps all in memory, and forgets it at its end: ENOSPC",
+      "problem: the store is in memory only and is lost when wgmon ends: ENOSPC",
     ],
     [
       { ...facts, targets: [{ ...target, state: "failing", failures: 3, reason: "503" }] },
-      "warning: ops fails since 3 attempts: 503",
+      "warning: ops: 3 failed attempts in a row, the last: 503",
     ],
     [
       { ...facts, targets: [{ ...target, state: "stopped", reason: "410" }] },
-      "warning: ops said that it is gone for good: 410",
+      "warning: ops is stopped, because it no longer exists: 410",
     ],
-    [{ ...facts, devices: 2 }, "problem: it sees 1 of 2 WireGuard devices"],
-    [{ ...facts, devices: null }, "ok: version 1.2.3 runs"],
-    [{ ...facts, running: null }, "warning: wgmon does not run here"],
+    [{ ...facts, devices: 2 }, "problem: wgmon reads 1 of 2 WireGuard devices"],
+    [{ ...facts, devices: null }, "ok: version 1.2.3 is running"],
+    [{ ...facts, running: null }, "warning: wgmon is not running here"],
     [{ ...facts, running: "ask wgmon: EACCES (run this as root)" }, "skipped: ask wgmon: EACCES"],
     [{ ...facts, running: "ask wgmon: no answer" }, "problem: ask wgmon: no answer"],
   ]);
