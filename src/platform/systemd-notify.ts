@@ -110,7 +110,11 @@ function send(address: string, state: string): void {
   try {
     const where = /^[/@]./.test(address) ? unixAddress(address) : null;
     if (where === null) {
-      throw new SystemError(OPERATION, "EINVAL", "NOTIFY_SOCKET is neither a path nor an abstract name");
+      throw new SystemError(
+        OPERATION,
+        "EINVAL",
+        "NOTIFY_SOCKET is neither a path nor an abstract name",
+      );
     }
     if (libc().connect(descriptor, where, where.length) < 0) throw systemError(OPERATION, errno());
     const bytes = new TextEncoder().encode(state);
