@@ -1,5 +1,5 @@
 /**
- * `bun test/support/screenshot.ts` writes docs/images/page.png: the overview page in Chromium, with the gateway of
+ * `npm run picture` writes docs/images/page.png: the overview page in Chromium, with the gateway of
  * office.ts. Clock, time zone and size are fixed, so that the picture changes only with the page.
  */
 
