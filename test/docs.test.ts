@@ -1,4 +1,7 @@
-/** The form of the documentation: no dead link, no long page, and each page says whom it is for. */
+/**
+ * The form of the documentation: no dead link, no long page, and each page says whom it is for. And GitHub's workflow,
+ * which runs what CONTRIBUTING.md says.
+ */
 
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
@@ -40,6 +43,38 @@ test("no link in the documentation is dead", () => {
   );
   expect(dead).toEqual([]);
 });
+
+test("GitHub's workflow runs .ci/run, builds releases, and pins its actions", async () => {
+  const file = Bun.file(join(ROOT, ".github/workflows/ci.yml"));
+  const { permissions, jobs } = Bun.YAML.parse(await file.text()) as Workflow;
+  const steps = (job: string) => jobs[job]!.steps;
+  const commands = (job: string) => steps(job).flatMap(({ run }) => run ?? []);
+  expect(Object.keys(jobs)).toEqual(["test", "build", "publish"]);
+  expect(commands("test")).toEqual([expect.stringMatching(/(^| )\.ci\/run$/)]);
+  expect(commands("build")).toEqual(
+    expect.arrayContaining(["npm run release", "npm run deb"]) as string[],
+  );
+  const actions = Object.keys(jobs).flatMap((job) => steps(job).flatMap(({ uses }) => uses ?? []));
+  expect(actions.length).toBeGreaterThan(0);
+  expect(actions.filter((action) => !/^actions\/[\w-]+@[0-9a-f]{40}$/.test(action))).toEqual([]);
+  // Only the job that publishes may write, and it runs no code of the repository.
+  expect(permissions).toEqual({ contents: "read" });
+  const writing = Object.keys(jobs).filter((job) => jobs[job]!.permissions !== undefined);
+  expect(writing).toEqual(["publish"]);
+});
+
+interface Workflow {
+  readonly permissions: unknown;
+  readonly jobs: Readonly<
+    Record<
+      string,
+      {
+        readonly permissions?: unknown;
+        readonly steps: readonly { readonly uses?: string; readonly run?: string }[];
+      }
+    >
+  >;
+}
 
 interface Link {
   /** From the root. */
