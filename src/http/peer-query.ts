@@ -4,7 +4,7 @@
  */
 
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
-import type { Session } from "../sessions/tracker.ts";
+import type { Session } from "../sessions/session.ts";
 import { inOrder, type PeerCursor } from "./order.ts";
 import type { ReadModel } from "./read-model.ts";
 import { endpointOf, type PeerView, stateOf, viewPeer } from "./view.ts";

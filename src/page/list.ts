@@ -5,7 +5,7 @@ import { shortName } from "../channels/formats/message-text.ts";
 import { inOrder, type PeerCursor } from "../http/order.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { stateNames, stateOf } from "../http/view.ts";
-import type { Session } from "../sessions/tracker.ts";
+import type { Session } from "../sessions/session.ts";
 import type { Rates } from "../stats/rates.ts";
 import { address } from "./format.ts";
 
