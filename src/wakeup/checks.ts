@@ -14,14 +14,8 @@ import { groupOwner } from "../capture/nflog.ts";
 import { PROTOCOL_UDP } from "../capture/packet.ts";
 import { readProgram } from "../firewall/firewall-manager.ts";
 import { tableName } from "../firewall/nft-rules.ts";
-import {
-  type Firewall,
-  groupsOf,
-  matchingLogRules,
-  parseIptables,
-  parseNft,
-  portSetsOf,
-} from "../firewall/ruleset.ts";
+import { parseIptables, parseNft, portSetsOf } from "../firewall/parse-ruleset.ts";
+import { type Firewall, groupsOf, matchingLogRules } from "../firewall/ruleset.ts";
 import { isLinkUp } from "../kernel/links.ts";
 import { hasLegacyTables } from "../kernel/log-groups.ts";
 import { NetlinkSocket } from "../kernel/netlink-socket.ts";
