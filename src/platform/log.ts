@@ -4,7 +4,7 @@
  */
 
 import { visible } from "../base/visible.ts";
-import { writeToStderr } from "./os.ts";
+import { writeToStderr } from "./standard-streams.ts";
 
 export type Fields = Readonly<Record<string, unknown>>;
 

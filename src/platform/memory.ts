@@ -9,7 +9,7 @@ import { libc } from "../../ffi/libc.ts";
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import { MADV_DONTNEED } from "./constants.ts";
-import { readTextFile } from "./os.ts";
+import { readTextFile } from "./files.ts";
 
 /** Delay of the first step: by then the first scans and the server have run. */
 const FIRST_MS = 10_000;

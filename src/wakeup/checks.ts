@@ -20,7 +20,7 @@ import { isLinkUp } from "../kernel/links.ts";
 import { hasLegacyTables } from "../kernel/log-groups.ts";
 import { NetlinkSocket } from "../kernel/netlink-socket.ts";
 import { NETLINK_ROUTE } from "../platform/constants.ts";
-import { readTextFile } from "../platform/os.ts";
+import { readTextFile } from "../platform/files.ts";
 import type { WakeUp, WakeUpSettings } from "./wakeup.ts";
 
 /** Headers of IPv6 and UDP, and a data message up to the end of its counter. */

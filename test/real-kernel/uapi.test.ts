@@ -51,9 +51,10 @@ const LAYOUT: Readonly<Record<string, number>> = {
   "offsetof(struct ifinfomsg, ifi_flags)": 8,
   // src/kernel/netlink-socket.ts
   "sizeof(struct timeval)": 16,
-  // src/platform/os.ts
+  // src/platform/clocks.ts
   "sizeof(struct timex)": 208,
   "offsetof(struct timex, status)": 40,
+  // src/platform/files.ts
   "sizeof(struct statx)": 256,
   "offsetof(struct statx, stx_uid)": 20,
   "offsetof(struct statx, stx_mode)": 28,
