@@ -11,10 +11,13 @@ import { type Command, describeSettings, type Settings } from "./config/config.t
 import type { FileRead } from "./config/secret-files.ts";
 import type { HttpServer } from "./http/server.ts";
 import { loadPage } from "./page/load-page.ts";
+import { thisMachine } from "./platform/clocks.ts";
 import { lockInstance } from "./platform/instance-lock.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./platform/log.ts";
-import { hostname, isTerminal, protectMemory, thisMachine } from "./platform/os.ts";
+import { hostname } from "./platform/machine-names.ts";
+import { protectMemory } from "./platform/process.ts";
 import { runtimeDirOf } from "./platform/socket-path.ts";
+import { isTerminal } from "./platform/standard-streams.ts";
 import type { Notifier } from "./platform/systemd-notify.ts";
 import { type Inputs, openInputs } from "./scan/inputs.ts";
 

@@ -9,7 +9,9 @@ import { printError } from "./cli/print.ts";
 import { type Command, parseCommand } from "./config/config.ts";
 import type { FileRead } from "./config/secret-files.ts";
 import { runDaemon } from "./daemon.ts";
-import { folderOpenToOthers, hostname, readFileAndMode } from "./platform/os.ts";
+import { folderOpenToOthers } from "./platform/file-access.ts";
+import { readFileAndMode } from "./platform/files.ts";
+import { hostname } from "./platform/machine-names.ts";
 
 const startFolder = process.cwd();
 // The loader searches the working directory for a library that it does not find elsewhere. For a daemon that runs as

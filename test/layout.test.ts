@@ -58,7 +58,11 @@ describe("layout", () => {
       "src/http/connection-limit.ts",
       "src/kernel/netlink-socket.ts",
       "src/kernel/uapi-socket.ts",
-      "src/platform/os.ts",
+      "src/platform/clocks.ts",
+      "src/platform/files.ts",
+      "src/platform/machine-names.ts",
+      "src/platform/process.ts",
+      "src/platform/standard-streams.ts",
       "src/platform/systemd-notify.ts",
       "src/platform/versions.ts",
     ]);

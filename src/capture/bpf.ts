@@ -9,7 +9,7 @@ import { libpcap } from "../../ffi/libpcap.ts";
 import type { Clock } from "../base/clock.ts";
 import { ConfigError, SystemError } from "../base/errors.ts";
 import type { LinkEvent } from "../kernel/links.ts";
-import { interfaceIndex } from "../platform/os.ts";
+import { interfaceIndex } from "../platform/machine-names.ts";
 import { handshakeExpression, indexFilter } from "./bpf-program.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import {

@@ -32,7 +32,8 @@ import {
   NLA_HDRLEN,
   NLMSG_HDRLEN,
 } from "../platform/constants.ts";
-import { programOf, readTextFile } from "../platform/os.ts";
+import { readTextFile } from "../platform/files.ts";
+import { programOf } from "../platform/process.ts";
 import { handshakeFilter, indexFilter } from "./bpf-program.ts";
 import type { Capture, PacketHandler } from "./capture.ts";
 import { attachFilter } from "./packet-socket.ts";

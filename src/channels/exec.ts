@@ -26,7 +26,7 @@
 import { redactUrl } from "../base/redact.ts";
 import { sanitize, truncate } from "../base/text.ts";
 import type { Channel, DeliveryResult, Message } from "../delivery/target.ts";
-import { withoutAmbientCapabilities } from "../platform/os.ts";
+import { withoutAmbientCapabilities } from "../platform/process.ts";
 import { json } from "./formats/json.ts";
 import { formatLines, truncateLines } from "./formats/message-text.ts";
 import { Deadline } from "./webhook.ts";

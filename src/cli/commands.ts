@@ -6,8 +6,8 @@ import { type Command, DEFAULT_STATE_DIR, type Settings, targetAt } from "../con
 import type { FileRead } from "../config/secret-files.ts";
 import { Devices } from "../kernel/devices.ts";
 import { createLog } from "../platform/log.ts";
-import { print } from "../platform/os.ts";
 import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
+import { print } from "../platform/standard-streams.ts";
 import { printError, printLine } from "./print.ts";
 
 /** The files that a command's settings were read from, by the name given in the settings. */

@@ -20,7 +20,7 @@ import { SystemError } from "../base/errors.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import { LINES_MAX, parseNames } from "../names/parse-names.ts";
 import { NAMES_FILE_BYTES_MAX } from "../names/peer-names.ts";
-import { readSecretFile } from "../platform/os.ts";
+import { readSecretFile } from "../platform/files.ts";
 
 export interface Folders {
   /** The folder of wg-quick's files. */

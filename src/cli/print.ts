@@ -2,7 +2,7 @@
 
 import { LibraryError } from "../../ffi/errors.ts";
 import { printableLine } from "../base/visible.ts";
-import { print, writeToStderr } from "../platform/os.ts";
+import { print, writeToStderr } from "../platform/standard-streams.ts";
 
 /** How long to wait if standard error is a pipe whose reader is slow or has stopped reading. */
 const STDERR_TIMEOUT_MS = 1000;

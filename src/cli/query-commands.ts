@@ -3,8 +3,8 @@
 import type { Clock } from "../base/clock.ts";
 import { isUnreadable } from "../base/errors.ts";
 import type { Command } from "../config/config.ts";
-import { isStdoutOpen, isTerminal, print } from "../platform/os.ts";
 import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
+import { isStdoutOpen, isTerminal, print } from "../platform/standard-streams.ts";
 import { DaemonClient, DaemonNotRunning } from "./client.ts";
 import type { LocalApi } from "./local-api.ts";
 import { paintFor } from "./text.ts";

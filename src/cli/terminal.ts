@@ -5,7 +5,7 @@
 
 import { SystemError } from "../base/errors.ts";
 import { printableLine } from "../base/visible.ts";
-import { writeToStdout } from "../platform/os.ts";
+import { writeToStdout } from "../platform/standard-streams.ts";
 import { type Key, readKeys } from "./keys.ts";
 
 /** https://invisible-island.net/xterm/ctlseqs: alternate screen, no cursor, no line wrap. */

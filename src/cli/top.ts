@@ -9,7 +9,7 @@ import type {
   StoredEventView,
   TargetView,
 } from "../http/view.ts";
-import { isTerminal } from "../platform/os.ts";
+import { isTerminal } from "../platform/standard-streams.ts";
 import { type ApiReader, ConnectionLost, DaemonNotRunning } from "./client.ts";
 import { checkDevices } from "./find-peers.ts";
 import { Terminal } from "./terminal.ts";

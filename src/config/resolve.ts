@@ -2,7 +2,7 @@
 
 import { SystemError } from "../base/errors.ts";
 import { quoteSafely } from "../base/redact.ts";
-import type { TextFile } from "../platform/os.ts";
+import type { TextFile } from "../platform/files.ts";
 import { type Name, type Setting, settingOf, type ValueOf } from "./settings-table.ts";
 import type { ValueType } from "./value-types.ts";
 

@@ -6,7 +6,7 @@ import { dirname } from "node:path";
 import { type Finding, ok, problem, warning } from "../base/check.ts";
 import { SystemError } from "../base/errors.ts";
 import { fileName, hasUrl } from "../base/redact.ts";
-import { type FileMode, readTextFile } from "../platform/os.ts";
+import { type FileMode, readTextFile } from "../platform/files.ts";
 import type { Settings } from "./config.ts";
 
 /** A file that the settings were read from. */

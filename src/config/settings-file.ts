@@ -4,7 +4,7 @@ import { SystemError } from "../base/errors.ts";
 import { fileName, quoteSafely, safePrefix } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { isPublicKey, type PublicKey } from "../base/wireguard.ts";
-import type { FileMode, TextFile } from "../platform/os.ts";
+import type { FileMode, TextFile } from "../platform/files.ts";
 import {
   isTable,
   type NamedFile,

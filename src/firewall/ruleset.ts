@@ -1,10 +1,7 @@
 /**
- * Finds which packets the firewall's rules log. Parses the rules from nft's JSON (libnftables-json(5)) and from
- * iptables-save, and follows the path of a datagram through them. An unknown condition may hold or not: the question is
- * whether a packet may be logged. Pure.
+ * Finds which packets the firewall's rules log, by following the path of a datagram through them. An unknown condition
+ * may hold or not: the question is whether a packet may be logged. Pure.
  */
-
-import { ParseError } from "../base/errors.ts";
 
 /** The rules from one source: `nft`, `iptables`, ... */
 export interface Firewall {
@@ -12,13 +9,13 @@ export interface Firewall {
   readonly chains: ReadonlyMap<string, Chain>;
 }
 
-interface Chain {
+export interface Chain {
   /** Whether packets to this machine enter the rules here. */
   readonly isEntry: boolean;
   readonly rules: Rule[];
 }
 
-interface Rule {
+export interface Rule {
   /** All of them must hold. */
   readonly ports: readonly PortTest[];
   readonly version: Version | null;
@@ -30,12 +27,12 @@ interface Rule {
   readonly verdict: "end" | "return" | null;
 }
 
-interface PortTest {
+export interface PortTest {
   readonly ranges: readonly (readonly [from: number, to: number])[];
   readonly isNegated: boolean;
 }
 
-type Version = 4 | 6;
+export type Version = 4 | 6;
 
 export interface LogRule {
   readonly group: number;
@@ -99,350 +96,4 @@ function walk(name: string, context: Walk): boolean {
 
 function holds({ ranges, isNegated }: PortTest, port: number): boolean {
   return ranges.some(([from, to]) => from <= port && port <= to) !== isNegated;
-}
-
-// ---- nft -j list ruleset ----
-
-type Json = Readonly<Record<string, unknown>>;
-
-/** A set or map: kind, family, table and name, as `nft list` expects them. */
-export type SetName = readonly [kind: "set" | "map", family: string, table: string, name: string];
-
-/**
- * The sets and maps with which rules compare a destination port. `nft --terse` leaves out elements, because sets can be
- * very large; the elements of these must be requested separately.
- *
- * @throws ParseError
- */
-export function portSetsOf(text: string): SetName[] {
-  const entries = entriesOf(text);
-  const wanted = new Set<string>();
-  for (const { rule } of entries) {
-    for (const expression of listOf(rule?.["expr"]).filter(isObject)) {
-      const { match, vmap } = expression as Record<string, unknown>;
-      const [key, value] = isObject(match)
-        ? [match["left"], match["right"]]
-        : isObject(vmap)
-          ? [vmap["key"], vmap["data"]]
-          : [null, null];
-      if (isPortField(key) && isSetName(value)) wanted.add(keyOf(rule!, value.slice(1)));
-    }
-  }
-  return entries.flatMap(({ set, map }): SetName[] => {
-    const found = set ?? map;
-    if (found === undefined || !wanted.has(keyOf(found, found["name"]))) return [];
-    const kind = set === undefined ? "map" : "set";
-    return [[kind, String(found["family"]), String(found["table"]), String(found["name"])]];
-  });
-}
-
-/**
- * @param sets lists of single sets and maps, with the elements that the list of rules lacks.
- * @param withXtables also read the rules of iptables-nft, because iptables-save, which shows more, is not available.
- * @throws ParseError
- */
-export function parseNft(
-  text: string,
-  { sets = [], withXtables }: { readonly sets?: readonly string[]; readonly withXtables: boolean },
-): Firewall {
-  const entries = entriesOf(text);
-  const chains = new Map<string, Chain>();
-  const elements = new Map<string, readonly unknown[]>();
-  const foreign = new Set<string>();
-  for (const { chain, rule } of entries) {
-    if (chain !== undefined) {
-      const isEntry = /^(input|prerouting|ingress)$/.test(String(chain["hook"]));
-      chains.set(keyOf(chain, chain["name"]), { isEntry, rules: [] });
-    }
-    const expressions = listOf(rule?.["expr"]).filter(isObject);
-    if (rule !== undefined && expressions.some((each) => "xt" in each)) foreign.add(tableKey(rule));
-  }
-  for (const { set, map } of [entries, ...sets.map(entriesOf)].flat()) {
-    const found = set ?? map;
-    if (found !== undefined && "elem" in found) {
-      elements.set(keyOf(found, found["name"]), listOf(found["elem"]));
-    }
-  }
-  for (const { rule } of entries) {
-    if (rule === undefined || (foreign.has(tableKey(rule)) && !withXtables)) continue;
-    const read = readNftRule(rule, elements);
-    if (read !== null) chains.get(keyOf(rule, rule["chain"]))?.rules.push(read);
-  }
-  return { chains };
-}
-
-/** @throws ParseError if the text is not the output of `nft -j`. */
-function entriesOf(text: string): readonly Readonly<Record<string, Json | undefined>>[] {
-  let list: unknown;
-  try {
-    list = (JSON.parse(text) as { nftables?: unknown } | null)?.nftables;
-  } catch {
-    // Not JSON.
-  }
-  if (!Array.isArray(list)) throw new ParseError("nft -j: the output is not a list of rules");
-  return list
-    .filter(isObject)
-    .map((entry) => Object.fromEntries(Object.entries(entry).filter(([, each]) => isObject(each))))
-    .map((entry) => entry as Readonly<Record<string, Json | undefined>>);
-}
-
-function isSetName(value: unknown): value is string {
-  return typeof value === "string" && value.startsWith("@");
-}
-
-function tableKey(of: Json): string {
-  return `${String(of["family"])} ${String(of["table"])}`;
-}
-
-function keyOf(of: Json, name: unknown): string {
-  return `${tableKey(of)} ${String(name)}`;
-}
-
-/** null if the rule does not match UDP. */
-function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>): Rule | null {
-  const family = String(rule["family"]);
-  if (family === "arp" || family === "bridge") return null;
-  const where = keyOf(rule, rule["chain"]);
-  const ports: PortTest[] = [];
-  const jumps: { chain: string; ports: PortTest | null }[] = [];
-  let version: Version | null = family === "ip" ? 4 : family === "ip6" ? 6 : null;
-  let log: LogRule | null = null;
-  let isFullyParsed = true;
-  let verdict: Rule["verdict"] = null;
-  const elements = (value: unknown): readonly unknown[] | null => {
-    if (isSetName(value)) return sets.get(keyOf(rule, value.slice(1))) ?? null;
-    return isObject(value) && "set" in value ? listOf(value["set"]) : [value];
-  };
-  for (const expression of listOf(rule["expr"]).filter(isObject)) {
-    const [[kind, body] = ["", null]] = Object.entries(expression);
-    const details = isObject(body) ? body : {};
-    switch (kind) {
-      case "match": {
-        const test = readMatch(details, elements);
-        if (test === "never") return null;
-        if (test === "unknown") isFullyParsed = false;
-        else if (test === 4 || test === 6) version = test;
-        else if (test !== "always") ports.push(test);
-        break;
-      }
-      case "log":
-        if (typeof details["group"] === "number") {
-          const { snaplen } = details;
-          log = {
-            group: details["group"],
-            snaplen: typeof snaplen === "number" ? snaplen : null,
-            where,
-          };
-        }
-        break;
-      case "jump":
-      case "goto":
-        jumps.push({ chain: keyOf(rule, details["target"]), ports: null });
-        if (kind === "goto") verdict = "return";
-        break;
-      case "vmap": {
-        const isPort = isPortField(details["key"]);
-        isFullyParsed = false;
-        for (const element of elements(details["data"]) ?? []) {
-          const [value, target] = listOf(element);
-          const to = isObject(target) ? (target["jump"] ?? target["goto"]) : null;
-          if (!isObject(to)) continue;
-          jumps.push({
-            chain: keyOf(rule, to["target"]),
-            ports: isPort ? { ranges: rangesOf([value]), isNegated: false } : null,
-          });
-        }
-        break;
-      }
-      case "accept":
-      case "drop":
-      case "reject":
-      case "queue":
-        verdict = "end";
-        break;
-      case "return":
-        verdict = "return";
-        break;
-      case "counter":
-      case "mangle":
-      case "notrack":
-        break;
-      default:
-        isFullyParsed = false;
-    }
-  }
-  return { ports, version, isFullyParsed, jumps, log, verdict };
-}
-
-/**
- * "never": no UDP packet matches.
- *
- * @param elements returns what a value stands for; null if the elements of the set are unknown.
- */
-function readMatch(
-  { op, left, right }: Json,
-  elements: (value: unknown) => readonly unknown[] | null,
-): PortTest | Version | "always" | "never" | "unknown" {
-  if (!isObject(left)) return "unknown";
-  const isNegated = op === "!=";
-  const isEqual = op === "==" || op === "in" || isNegated;
-  if (isPortField(left)) {
-    const values = elements(right);
-    if (values === null) return "unknown";
-    const ranges = isEqual ? rangesOf(values) : comparison(String(op), Number(right));
-    return ranges === null ? "unknown" : { ranges, isNegated };
-  }
-  const payload = isObject(left["payload"]) ? left["payload"] : {};
-  const meta = isObject(left["meta"]) ? left["meta"]["key"] : null;
-  const { protocol, field } = payload;
-  if (/^(tcp|udplite|sctp|dccp|icmp|icmpv6|igmp|esp|ah)$/.test(String(protocol))) return "never";
-  if (meta === "l4proto" || field === "protocol" || field === "nexthdr") {
-    const values = elements(right);
-    if (values === null) return "unknown";
-    const isForUdp = values.some((each) => each === "udp" || each === 17);
-    return isEqual && isForUdp !== isNegated ? "always" : isEqual ? "never" : "unknown";
-  }
-  if (meta === "nfproto" && op === "==") {
-    if (right === "ipv4") return 4;
-    if (right === "ipv6") return 6;
-  }
-  return "unknown";
-}
-
-function isPortField(key: unknown): boolean {
-  const payload = isObject(key) && isObject(key["payload"]) ? key["payload"] : {};
-  return /^(udp|th)$/.test(String(payload["protocol"])) && payload["field"] === "dport";
-}
-
-function comparison(operator: string, port: number): [number, number][] | null {
-  const bounds: Readonly<Record<string, [number, number]>> = {
-    ">=": [port, 65_535],
-    ">": [port + 1, 65_535],
-    "<=": [0, port],
-    "<": [0, port - 1],
-  };
-  const bound = bounds[operator];
-  return bound === undefined || Number.isNaN(port) ? null : [bound];
-}
-
-/** Leaves out values that are not numbers, such as parts of a concatenation. */
-function rangesOf(values: readonly unknown[]): [number, number][] {
-  return values.flatMap((value): [number, number][] => {
-    if (typeof value === "number") return [[value, value]];
-    if (!isObject(value)) return [];
-    // An element with a timeout or a comment.
-    if (isObject(value["elem"])) return rangesOf([value["elem"]["val"]]);
-    const [from, to] = listOf(value["range"]);
-    return typeof from === "number" && typeof to === "number" ? [[from, to]] : [];
-  });
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
-}
-
-// ---- iptables-save ----
-
-/** @param program for `where`: iptables, ip6tables. */
-export function parseIptables(
-  text: string,
-  { program, version }: { readonly program: string; readonly version: Version },
-): Firewall {
-  const chains = new Map<string, Chain>();
-  let table = "";
-  for (const line of text.split("\n")) {
-    const [, start, rest = ""] = /^([*:]|-A )(.*)$/.exec(line) ?? [];
-    if (start === "*") table = `${program} ${rest.trim()}`;
-    if (start === ":") {
-      const name = rest.split(" ")[0]!;
-      chains.set(`${table} ${name}`, { isEntry: /^(INPUT|PREROUTING)$/.test(name), rules: [] });
-    }
-    if (start !== "-A ") continue;
-    const [name = "", ...words] = wordsOf(rest);
-    const rule = readIptablesRule(words, { table, chain: `${table} ${name}`, version });
-    if (rule !== null) chains.get(`${table} ${name}`)?.rules.push(rule);
-  }
-  return { chains };
-}
-
-/** Splits a rule into words. A comment with spaces is in double quotes. */
-function wordsOf(text: string): string[] {
-  return [...text.matchAll(/"((?:[^"\\]|\\.)*)"|\S+/g)].map(([word, inQuotes]) => inQuotes ?? word);
-}
-
-/** null if the rule does not match UDP. */
-function readIptablesRule(
-  words: readonly string[],
-  place: { readonly table: string; readonly chain: string; readonly version: Version },
-): Rule | null {
-  const ports: PortTest[] = [];
-  const options = new Map<string, string>();
-  let isFullyParsed = true;
-  let isNegated = false;
-  for (let index = 0; index < words.length; index++) {
-    const word = words[index]!;
-    if (word === "!") {
-      isNegated = true;
-      continue;
-    }
-    const value = words[index + 1] ?? "";
-    switch (word) {
-      case "-p":
-        if (/^(udp|17|all)$/.test(value) === isNegated) return null;
-        break;
-      case "--dport":
-      case "--dports":
-        ports.push({ ranges: value.split(",").map(portRange), isNegated });
-        break;
-      case "-m":
-        if (!/^(udp|multiport|comment)$/.test(value)) isFullyParsed = false;
-        break;
-      case "--comment":
-        break;
-      case "-j":
-      case "-g":
-      case "--nflog-group":
-      case "--nflog-size":
-      case "--nflog-prefix":
-      case "--nflog-threshold":
-      case "--nflog-range":
-        options.set(word, value);
-        break;
-      default:
-        if (word.startsWith("-")) isFullyParsed = false;
-    }
-    isNegated = false;
-    // Skip the value. All known options have one value; others are unknown conditions, whatever follows them.
-    if (word.startsWith("-") && !value.startsWith("-") && value !== "!") index++;
-  }
-  const target = options.get("-j") ?? options.get("-g") ?? "";
-  const size = options.get("--nflog-size");
-  return {
-    ports,
-    version: place.version,
-    isFullyParsed,
-    jumps: [{ chain: `${place.table} ${target}`, ports: null }],
-    log:
-      target === "NFLOG"
-        ? {
-            group: Number(options.get("--nflog-group") ?? 0),
-            snaplen: size === undefined ? null : Number(size),
-            where: place.chain,
-          }
-        : null,
-    verdict: /^(ACCEPT|DROP|REJECT|NFQUEUE)$/.test(target)
-      ? "end"
-      : target === "RETURN" || options.has("-g")
-        ? "return"
-        : null,
-  };
-}
-
-function portRange(text: string): [number, number] {
-  const [from = "", to = from] = text.split(":");
-  return [Number(from), Number(to)];
 }

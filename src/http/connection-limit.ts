@@ -19,7 +19,7 @@ import {
   SOL_SOCKET,
 } from "../platform/constants.ts";
 import type { Log } from "../platform/log.ts";
-import { openFilesLimit } from "../platform/os.ts";
+import { openFilesLimit } from "../platform/process.ts";
 
 const OPEN_FILES_MAX = 1024;
 const COUNT_MS = 1000;

@@ -9,7 +9,7 @@
 
 import { isUnreadable } from "../base/errors.ts";
 import { type Device, formatEndpoint, type Peer } from "../base/wireguard.ts";
-import type { Session } from "../sessions/tracker.ts";
+import type { Session } from "../sessions/session.ts";
 import type { Histogram } from "../stats/counters.ts";
 import type { ReadModel } from "./read-model.ts";
 

@@ -6,7 +6,7 @@
 
 import type { Peer } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
-import type { Session } from "../sessions/tracker.ts";
+import type { Session } from "../sessions/session.ts";
 import type { ReadModel } from "./read-model.ts";
 import { endpointOf, type PeerView, ratesOf, stateNames, stateOf } from "./view.ts";
 

@@ -6,7 +6,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Monitor } from "../capture/capture.ts";
-import type { Session } from "../sessions/tracker.ts";
+import type { Session } from "../sessions/session.ts";
 import type { Metrics } from "../stats/counters.ts";
 import type { Rates } from "../stats/rates.ts";
 import type { Store, StoredEvent } from "../store/store.ts";

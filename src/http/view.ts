@@ -7,7 +7,7 @@ import { type Static, Type as T } from "@sinclair/typebox";
 
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import { DigestSchema, EventSchema } from "../events/event-schema.ts";
-import type { Session } from "../sessions/tracker.ts";
+import type { Session } from "../sessions/session.ts";
 import type { Rates } from "../stats/rates.ts";
 import { type SessionRow, TRAFFIC_SLOT_MS } from "../store/store.ts";
 import type { ReadModel, TargetState } from "./read-model.ts";

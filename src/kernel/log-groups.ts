@@ -17,7 +17,7 @@ import {
   NLA_HDRLEN,
   NLMSG_HDRLEN,
 } from "../platform/constants.ts";
-import { readTextFile } from "../platform/os.ts";
+import { readTextFile } from "../platform/files.ts";
 import type { Request, Requester } from "./netlink-socket.ts";
 import {
   align,

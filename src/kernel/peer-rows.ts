@@ -1,8 +1,10 @@
 /**
  * The known state of a device's peers: one row of 32-bit words per peer, all in one array in order of arrival, and an
- * index from key to row. A peer takes about 100 bytes and no object. Pure.
+ * index from key to row; and the values that the words are. A peer takes about 100 bytes and no object. Pure.
  */
 
+import { ParseError } from "../base/errors.ts";
+import type { PublicKey } from "../base/wireguard.ts";
 import { WG_KEY_LEN } from "../platform/constants.ts";
 
 export const KEY_WORDS = WG_KEY_LEN / 4;
@@ -20,6 +22,8 @@ export const ROW_WORDS = ROW_SEEN + 1;
 export const STATE_WORDS = ROW_SEEN - ROW_HANDSHAKE;
 
 const ROWS_MIN = 64;
+/** The first second that does not fit entirely into a Date, whose maximum is 8.64e15 ms. */
+const SECONDS_END = 8.64e12;
 
 export class PeerRows {
   count = 0;
@@ -108,6 +112,42 @@ export function sameWords(
     if (a[aStart + word] !== b[bStart + word]) return false;
   }
   return true;
+}
+
+export function copyWords(
+  to: Int32Array,
+  at: number,
+  from: Int32Array,
+  start: number,
+  count: number,
+): void {
+  for (let word = 0; word < count; word++) to[at + word] = from[start + word]!;
+}
+
+/** A u64 as a number; exact up to 2^53, which is 9 petabytes. */
+export function u64(words: Int32Array, at: number): number {
+  return (words[at]! >>> 0) + (words[at + 1]! >>> 0) * 0x1_0000_0000;
+}
+
+/** struct __kernel_timespec (seconds and nanoseconds, 64 bits each) in whole milliseconds; 0 = never. */
+export function timespecMs(words: Int32Array, at: number): number {
+  const seconds = u64(words, at);
+  const nanoseconds = u64(words, at + 2);
+  if (seconds >= SECONDS_END || nanoseconds >= 1e9) {
+    throw new ParseError(
+      `WGPEER_A_LAST_HANDSHAKE_TIME: ${seconds} s ${nanoseconds} ns is not a valid time`,
+    );
+  }
+  return seconds * 1000 + Math.floor(nanoseconds / 1e6);
+}
+
+const keyWords = new Int32Array(KEY_WORDS);
+const keyBytes = new Uint8Array(keyWords.buffer);
+
+/** The public key at `words[at]` in base64. */
+export function keyText(words: Int32Array, at: number): PublicKey {
+  copyWords(keyWords, 0, words, at, KEY_WORDS);
+  return keyBytes.toBase64() as PublicKey;
 }
 
 /** Keys are already random; the multiplications spread two of their words over the low bits. */

@@ -1,22 +1,15 @@
 /**
- * Parses the kernel's answers to WG_CMD_GET_DEVICE and finds what changed since the previous one. Pure.
+ * Keeps the peers of a device as of its last scan and finds in the kernel's answers to WG_CMD_GET_DEVICE what changed
+ * since. Pure.
  *
  * A scan must cost almost nothing for unchanged peers. A message that equals the one in the previous dump is skipped.
  * For the other messages, the known state of each peer is a row of words; the answer is compared with it word by word,
- * and only a peer that differs becomes an object. The attribute tree is that of linux/wireguard.h. The attributes of
- * private and preshared keys are skipped: they never become values.
+ * and only a peer that differs is parsed (peer-parser.ts) and becomes an object. The attributes of private and preshared
+ * keys are skipped: they never become values.
  */
 
 import { ParseError } from "../base/errors.ts";
-import {
-  type Device,
-  type DeviceScan,
-  type Endpoint,
-  formatAddress,
-  type Peer,
-  type PeerChange,
-  type PublicKey,
-} from "../base/wireguard.ts";
+import type { Device, DeviceScan, Peer, PeerChange, PublicKey } from "../base/wireguard.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -24,15 +17,7 @@ import {
   NLA_HDRLEN,
   NLMSG_HDRLEN,
   WG_KEY_LEN,
-  WGALLOWEDIP_A_CIDR_MASK,
-  WGALLOWEDIP_A_FAMILY,
-  WGALLOWEDIP_A_IPADDR,
-  WGDEVICE_A_IFINDEX,
-  WGDEVICE_A_IFNAME,
-  WGDEVICE_A_LISTEN_PORT,
   WGDEVICE_A_PEERS,
-  WGDEVICE_A_PUBLIC_KEY,
-  WGPEER_A_ALLOWEDIPS,
   WGPEER_A_ENDPOINT,
   WGPEER_A_LAST_HANDSHAKE_TIME,
   WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL,
@@ -40,19 +25,14 @@ import {
   WGPEER_A_RX_BYTES,
   WGPEER_A_TX_BYTES,
 } from "../platform/constants.ts";
+import { DeviceHeader } from "./device-header.ts";
 import { KnownMessages } from "./known-messages.ts";
+import { align, type Bytes, headerEnd, headerType, wordsOf } from "./netlink.ts";
+import { PeerParser, SOCKADDR_IN6_BYTES, SOCKADDR_IN_BYTES } from "./peer-parser.ts";
 import {
-  align,
-  type Bytes,
-  expectLength,
-  headerEnd,
-  headerType,
-  readText,
-  wordsOf,
-} from "./netlink.ts";
-import {
+  copyWords,
   HANDSHAKE_WORDS,
-  KEY_WORDS,
+  keyText,
   PeerRows,
   ROW_ENDPOINT,
   ROW_HANDSHAKE,
@@ -61,13 +41,9 @@ import {
   ROW_WORDS,
   sameWords,
   STATE_WORDS,
+  timespecMs,
+  u64,
 } from "./peer-rows.ts";
-
-/** sizeof(struct sockaddr_in) and sizeof(struct sockaddr_in6), linux/in.h and linux/in6.h. */
-const SOCKADDR_IN_BYTES = 16;
-const SOCKADDR_IN6_BYTES = 28;
-/** The first second that does not fit entirely into a Date, whose maximum is 8.64e15 ms. */
-const SECONDS_END = 8.64e12;
 
 /** Headers of a peer's attributes as the kernel writes them: nla_len and nla_type in one word. */
 const headerOf = (type: number, length: number) => (NLA_HDRLEN + length) | (type << 16);
@@ -104,6 +80,8 @@ interface PartialPeer extends Peer {
 export class PeerTable {
   readonly #rows = new PeerRows();
   readonly #messages = new KnownMessages();
+  readonly #header = new DeviceHeader();
+  readonly #parser = new PeerParser();
   /** Rows of the peers in the current message. */
   #messageRows: number[] = [];
   /** The first row of the peers that are new in this scan. */
@@ -119,21 +97,12 @@ export class PeerTable {
 
   /** The device in this dump; null before its first message. */
   #device: Device | null = null;
-  /** The device in the last dump, and its public key as words. */
-  #knownDevice: Device | null = null;
-  readonly #deviceKey = new Int32Array(KEY_WORDS);
   /** The result of `finish` while nothing changes. */
   #unchangedResult: DeviceScan | null = null;
 
   /** The buffer of the answers and its words, cached because every answer uses the same buffer. */
   #answer: Bytes | null = null;
   #words: Int32Array = new Int32Array();
-  /** The current peer: its new row, and the values that are not in a row. */
-  readonly #found = new Int32Array(ROW_WORDS);
-  readonly #foundEndpoint = new Uint8Array(this.#found.buffer, ROW_ENDPOINT * 4);
-  #keepaliveSeconds = 0;
-  #allowedIps = 0;
-  #allowedIpsEnd = 0;
 
   /**
    * @param options.tellsAll if false, new peers without a handshake are not reported, which saves most of the first
@@ -182,7 +151,7 @@ export class PeerTable {
    * must be read.
    */
   #skip(rows: readonly number[]): boolean {
-    this.#device ??= this.#knownDevice;
+    this.#device ??= this.#header.known;
     for (const row of rows) {
       if (!this.#rows.see(row, this.#scan)) return false;
       this.#seenCount++;
@@ -197,68 +166,27 @@ export class PeerTable {
       this.#words = wordsOf(answer);
     }
     const words = this.#words;
-    const { view } = answer;
-    let index = 0;
-    let listenPort = 0;
-    let name = 0;
-    let nameEnd = 0;
-    let key = -1;
+    const device = this.#header;
+    device.begin();
     for (let offset = start + NLMSG_HDRLEN + GENL_HDRLEN; offset < end;) {
       const header = words[offset >> 2]!;
       const stop = headerEnd(header, offset, end);
       const payload = offset + NLA_HDRLEN;
-      switch (headerType(header)) {
-        case WGDEVICE_A_IFINDEX:
-          expectLength("WGDEVICE_A_IFINDEX", payload, stop, 4);
-          index = view.getUint32(payload, true);
-          break;
-        case WGDEVICE_A_IFNAME:
-          name = payload;
-          nameEnd = stop;
-          break;
-        case WGDEVICE_A_PUBLIC_KEY:
-          expectLength("WGDEVICE_A_PUBLIC_KEY", payload, stop, WG_KEY_LEN);
-          key = payload;
-          break;
-        case WGDEVICE_A_LISTEN_PORT:
-          expectLength("WGDEVICE_A_LISTEN_PORT", payload, stop, 2);
-          listenPort = view.getUint16(payload, true);
-          break;
-        case WGDEVICE_A_PEERS:
-          for (let peer = payload; peer < stop;) {
-            const peerEnd = headerEnd(words[peer >> 2]!, peer, stop);
-            const isUnchanged =
-              this.#newFrom > 0 && this.#skipUnchanged(peer + NLA_HDRLEN, peerEnd);
-            if (!isUnchanged) this.#readPeer(answer, peer + NLA_HDRLEN, peerEnd);
-            peer = align(peerEnd);
-          }
-          break;
+      const type = headerType(header);
+      if (type === WGDEVICE_A_PEERS) {
+        for (let peer = payload; peer < stop;) {
+          const peerEnd = headerEnd(words[peer >> 2]!, peer, stop);
+          const isUnchanged = this.#newFrom > 0 && this.#skipUnchanged(peer + NLA_HDRLEN, peerEnd);
+          if (!isUnchanged) this.#readPeer(answer, peer + NLA_HDRLEN, peerEnd);
+          peer = align(peerEnd);
+        }
+      } else {
+        device.readAttribute(type, answer, payload, stop);
       }
       offset = align(stop);
     }
     // Messages that continue a device repeat only its name and index.
-    if (this.#device !== null) return;
-    const known = this.#knownDevice;
-    if (
-      known !== null &&
-      known.index === index &&
-      known.listenPort === listenPort &&
-      isText(answer.bytes, name, nameEnd, known.name) &&
-      (key === -1
-        ? known.publicKey === null
-        : known.publicKey !== null && sameWords(this.#deviceKey, 0, words, key >> 2, KEY_WORDS))
-    ) {
-      this.#device = known;
-      return;
-    }
-    if (key !== -1) copyWords(this.#deviceKey, 0, words, key >> 2, KEY_WORDS);
-    this.#device = {
-      name: readText(answer.bytes, name, nameEnd),
-      index,
-      listenPort,
-      publicKey: key === -1 ? null : keyText(words, key >> 2),
-    };
-    this.#knownDevice = this.#device;
+    this.#device ??= device.finish(answer, words);
   }
 
   /**
@@ -349,8 +277,9 @@ export class PeerTable {
 
   /** Reads a peer that differs from its row, or may differ. */
   #readPeer(answer: Bytes, start: number, end: number): void {
-    this.#readAttributes(answer.view, start, end);
-    const found = this.#found;
+    const parser = this.#parser;
+    parser.read(answer.view, this.#words, start, end);
+    const found = parser.row;
     // Everything that may throw a ParseError, except the allowed IPs, comes before the rows change. After an error in
     // the allowed IPs the peer stays in #changed, so it is read again.
     const handshakeMs = timespecMs(found, ROW_HANDSHAKE);
@@ -360,7 +289,7 @@ export class PeerTable {
     if (row !== -1 && row === this.#previousRow) {
       // The peer continues from the previous message; only its allowed IPs are new.
       const peer = this.#previousPeer;
-      if (peer !== null) this.#readAllowedIps(answer, peer.allowedIps);
+      if (peer !== null) parser.readAllowedIps(answer, this.#words, peer.allowedIps);
       this.#messages.readAlways();
       return;
     }
@@ -391,142 +320,16 @@ export class PeerTable {
     }
     const peer: PartialPeer = {
       publicKey: keyText(found, 0),
-      endpoint: this.#endpoint(),
+      endpoint: parser.endpoint(),
       allowedIps: [],
       lastHandshakeMs: handshakeMs || null,
       rxBytes: u64(found, ROW_RX),
       txBytes: u64(found, ROW_TX),
-      persistentKeepaliveSeconds: this.#keepaliveSeconds,
+      persistentKeepaliveSeconds: parser.keepaliveSeconds,
     };
     this.#changed.set(row, { peer, before });
     this.#previousPeer = peer;
-    this.#readAllowedIps(answer, peer.allowedIps);
-  }
-
-  /** @throws ParseError */
-  #readAttributes(view: DataView, start: number, end: number): void {
-    const words = this.#words;
-    const found = this.#found.fill(0);
-    let hasKey = false;
-    this.#keepaliveSeconds = 0;
-    this.#allowedIps = 0;
-    this.#allowedIpsEnd = 0;
-    for (let offset = start; offset < end;) {
-      const header = words[offset >> 2]!;
-      const stop = headerEnd(header, offset, end);
-      const payload = offset + NLA_HDRLEN;
-      switch (headerType(header)) {
-        case WGPEER_A_PUBLIC_KEY:
-          expectLength("WGPEER_A_PUBLIC_KEY", payload, stop, WG_KEY_LEN);
-          copyWords(found, 0, words, payload >> 2, KEY_WORDS);
-          hasKey = true;
-          break;
-        case WGPEER_A_ENDPOINT:
-          this.#readEndpoint(view, payload, stop);
-          break;
-        case WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL:
-          expectLength("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL", payload, stop, 2);
-          this.#keepaliveSeconds = view.getUint16(payload, true);
-          break;
-        case WGPEER_A_LAST_HANDSHAKE_TIME:
-          expectLength("WGPEER_A_LAST_HANDSHAKE_TIME", payload, stop, 16);
-          copyWords(found, ROW_HANDSHAKE, words, payload >> 2, HANDSHAKE_WORDS);
-          break;
-        case WGPEER_A_RX_BYTES:
-          expectLength("WGPEER_A_RX_BYTES", payload, stop, 8);
-          copyWords(found, ROW_RX, words, payload >> 2, 2);
-          break;
-        case WGPEER_A_TX_BYTES:
-          expectLength("WGPEER_A_TX_BYTES", payload, stop, 8);
-          copyWords(found, ROW_TX, words, payload >> 2, 2);
-          break;
-        case WGPEER_A_ALLOWEDIPS:
-          this.#allowedIps = payload;
-          this.#allowedIpsEnd = stop;
-          break;
-      }
-      offset = align(stop);
-    }
-    if (!hasKey) throw new ParseError("WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY");
-  }
-
-  /** Reads the socket address at `offset`. An address of another family counts as no endpoint. */
-  #readEndpoint(view: DataView, offset: number, end: number): void {
-    if (end - offset < 2) throw new ParseError(`WGPEER_A_ENDPOINT: ${end - offset} bytes`);
-    const found = this.#found.fill(0, ROW_ENDPOINT);
-    const at = offset >> 2;
-    switch (view.getUint16(offset, true)) {
-      case AF_INET:
-        expectLength("WGPEER_A_ENDPOINT of family 2", offset, end, SOCKADDR_IN_BYTES);
-        copyWords(found, ROW_ENDPOINT, this.#words, at, 2);
-        break;
-      case AF_INET6:
-        expectLength("WGPEER_A_ENDPOINT of family 10", offset, end, SOCKADDR_IN6_BYTES);
-        copyWords(found, ROW_ENDPOINT, this.#words, at, 1);
-        // Leaves out sin6_flowinfo, which is not part of the endpoint.
-        copyWords(found, ROW_ENDPOINT + 1, this.#words, at + 2, 5);
-        break;
-    }
-  }
-
-  #endpoint(): Endpoint | null {
-    const bytes = this.#foundEndpoint;
-    // The port is in network byte order.
-    const port = (bytes[2]! << 8) | bytes[3]!;
-    switch (this.#found[ROW_ENDPOINT]! & 0xffff) {
-      case AF_INET:
-        return { address: formatAddress(bytes, 4, 4), port, scopeId: 0 };
-      case AF_INET6: {
-        const scopeId = this.#found[ROW_ENDPOINT + 5]! >>> 0;
-        return { address: formatAddress(bytes, 4, 16), port, scopeId };
-      }
-      default:
-        return null;
-    }
-  }
-
-  #readAllowedIps({ bytes, view }: Bytes, into: string[]): void {
-    const words = this.#words;
-    const end = this.#allowedIpsEnd;
-    for (let entry = this.#allowedIps; entry < end;) {
-      const entryEnd = headerEnd(words[entry >> 2]!, entry, end);
-      let family = 0;
-      let address = -1;
-      let addressLength = 0;
-      let mask = -1;
-      for (let offset = entry + NLA_HDRLEN; offset < entryEnd;) {
-        const header = words[offset >> 2]!;
-        const stop = headerEnd(header, offset, entryEnd);
-        const payload = offset + NLA_HDRLEN;
-        switch (headerType(header)) {
-          case WGALLOWEDIP_A_FAMILY:
-            expectLength("WGALLOWEDIP_A_FAMILY", payload, stop, 2);
-            family = view.getUint16(payload, true);
-            break;
-          case WGALLOWEDIP_A_IPADDR:
-            address = payload;
-            addressLength = stop - payload;
-            break;
-          case WGALLOWEDIP_A_CIDR_MASK:
-            expectLength("WGALLOWEDIP_A_CIDR_MASK", payload, stop, 1);
-            mask = bytes[payload]!;
-            break;
-        }
-        offset = align(stop);
-      }
-      const length = family === AF_INET ? 4 : family === AF_INET6 ? 16 : null;
-      if (length !== null) {
-        if (addressLength !== length || mask === -1) {
-          throw new ParseError(`WGPEER_A_ALLOWEDIPS: ${addressLength} bytes of family ${family}`);
-        }
-        if (mask > length * 8) throw new ParseError(`WGALLOWEDIP_A_CIDR_MASK: ${mask}`);
-        const text = formatAddress(bytes, address, length);
-        // An IPv4-mapped prefix must stay IPv6 here: its mask counts from the first bit of the IPv6 address.
-        const mapped = length === 16 && !text.includes(":") ? "::ffff:" : "";
-        into.push(`${mapped}${text}/${mask}`);
-      }
-      entry = align(entryEnd);
-    }
+    parser.readAllowedIps(answer, this.#words, peer.allowedIps);
   }
 
   #markSeen(row: number): void {
@@ -551,49 +354,4 @@ export class PeerTable {
     rows.keepSeen(this.#scan);
     return removed;
   }
-}
-
-function copyWords(
-  to: Int32Array,
-  at: number,
-  from: Int32Array,
-  start: number,
-  count: number,
-): void {
-  for (let word = 0; word < count; word++) to[at + word] = from[start + word]!;
-}
-
-/** A u64 as a number; exact up to 2^53, which is 9 petabytes. */
-function u64(words: Int32Array, at: number): number {
-  return (words[at]! >>> 0) + (words[at + 1]! >>> 0) * 0x1_0000_0000;
-}
-
-/** struct __kernel_timespec (seconds and nanoseconds, 64 bits each) in whole milliseconds; 0 = never. */
-function timespecMs(words: Int32Array, at: number): number {
-  const seconds = u64(words, at);
-  const nanoseconds = u64(words, at + 2);
-  if (seconds >= SECONDS_END || nanoseconds >= 1e9) {
-    throw new ParseError(
-      `WGPEER_A_LAST_HANDSHAKE_TIME: ${seconds} s ${nanoseconds} ns is not a valid time`,
-    );
-  }
-  return seconds * 1000 + Math.floor(nanoseconds / 1e6);
-}
-
-const keyWords = new Int32Array(KEY_WORDS);
-const keyBytes = new Uint8Array(keyWords.buffer);
-
-/** The public key at `words[at]` in base64. */
-function keyText(words: Int32Array, at: number): PublicKey {
-  copyWords(keyWords, 0, words, at, KEY_WORDS);
-  return keyBytes.toBase64() as PublicKey;
-}
-
-/** Whether the attribute is this text followed by a NUL. */
-function isText(bytes: Uint8Array, start: number, end: number, text: string): boolean {
-  if (end - start !== text.length + 1 || bytes[end - 1] !== 0) return false;
-  for (let i = 0; i < text.length; i++) {
-    if (bytes[start + i] !== text.charCodeAt(i)) return false;
-  }
-  return true;
 }

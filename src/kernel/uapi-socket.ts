@@ -21,7 +21,7 @@ import {
   SOCK_STREAM,
 } from "../platform/constants.ts";
 import { errnoName, systemError } from "../platform/errno.ts";
-import { whyNoAccess } from "../platform/os.ts";
+import { whyNoAccess } from "../platform/file-access.ts";
 import { unixAddress } from "../platform/unix-address.ts";
 
 /** Ends with an empty line, as the answer does. */

@@ -6,7 +6,8 @@
 import type { Clock } from "../base/clock.ts";
 import { ParseError } from "../base/errors.ts";
 import type { Device, DeviceScan, Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
-import { interfaceIndex, listFolder } from "../platform/os.ts";
+import { listFolder } from "../platform/files.ts";
+import { interfaceIndex } from "../platform/machine-names.ts";
 import { type AnswerParser, askUapi } from "./uapi-socket.ts";
 
 /** Folder of the implementations' sockets, `<device>.sock`. */

@@ -8,8 +8,8 @@ import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import { fileName } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
+import { listFolder, readSecretFile } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
-import { listFolder, readSecretFile } from "../platform/os.ts";
 import { LINES_MAX, parseNames } from "./parse-names.ts";
 
 /** Interval for checking the files. */

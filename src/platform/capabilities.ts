@@ -6,7 +6,7 @@
 import { SystemError } from "../base/errors.ts";
 import { CAP_NET_ADMIN, CAP_NET_RAW, EACCES, EPERM } from "./constants.ts";
 import { errnoName, systemError } from "./errno.ts";
-import { readTextFile } from "./os.ts";
+import { readTextFile } from "./files.ts";
 
 const numbers = { CAP_NET_ADMIN, CAP_NET_RAW } as const;
 

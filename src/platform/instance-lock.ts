@@ -4,7 +4,8 @@
  */
 
 import { AlreadyRunning, SystemError } from "../base/errors.ts";
-import { lockFile, programOf, readTextFile } from "./os.ts";
+import { lockFile, readTextFile } from "./files.ts";
+import { programOf } from "./process.ts";
 import { socketPath } from "./socket-path.ts";
 
 /**

@@ -5,7 +5,7 @@
 
 import { counted } from "../base/text.ts";
 import { visible } from "../base/visible.ts";
-import { writeToStderr } from "./os.ts";
+import { writeToStderr } from "./standard-streams.ts";
 
 export type Fields = Readonly<Record<string, unknown>>;
 

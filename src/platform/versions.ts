@@ -5,7 +5,7 @@ import { libmnl } from "../../ffi/libmnl.ts";
 import { libnetfilterLog } from "../../ffi/libnetfilter_log.ts";
 import { libpcap } from "../../ffi/libpcap.ts";
 import { embeddedVersion } from "../../ffi/load.ts";
-import { readTextFile } from "./os.ts";
+import { readTextFile } from "./files.ts";
 
 export function versionText(version: string): string {
   const lines = libraryVersions().map(

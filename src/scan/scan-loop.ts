@@ -8,8 +8,8 @@ import type { Clock } from "../base/clock.ts";
 import { isUnreadable } from "../base/errors.ts";
 import type { Device } from "../base/wireguard.ts";
 import type { ScanResult } from "../kernel/devices.ts";
+import { threadCpuMs } from "../platform/clocks.ts";
 import type { Log } from "../platform/log.ts";
-import { threadCpuMs } from "../platform/os.ts";
 import type { Metrics } from "../stats/counters.ts";
 
 /**

@@ -4,24 +4,39 @@
  * keeps only what a return needs.
  */
 
-import { type ClockStep, moved } from "../base/wall-clock.ts";
+import type { ClockStep } from "../base/wall-clock.ts";
 import {
   type Device,
   type DeviceScan,
-  type Endpoint,
   growth,
-  INITIATION_BYTES,
   type Instant,
-  isSameHandshake,
   type Peer,
   type PeerChange,
   type PublicKey,
   REJECT_AFTER_MS,
-  REKEY_AFTER_MS,
   sameEndpoint,
   type Scan,
 } from "../base/wireguard.ts";
-import type { Change, DisconnectReason, SessionSummary } from "./change.ts";
+import type { Change, DisconnectReason } from "./change.ts";
+import {
+  activityWhileUnseen,
+  areKeysValid,
+  counted,
+  handshakeInstant,
+  isActivity,
+  isAfterEnd,
+  isNewHandshake,
+} from "./liveness.ts";
+import { type SessionKey, sessionKey, SessionTable } from "./session-table.ts";
+import {
+  disconnected,
+  earlierInstant,
+  restored,
+  type RestoredState,
+  type Session,
+  summary,
+  type TransferCounters,
+} from "./session.ts";
 
 /** The settings that the tracker needs. */
 export interface TrackerOptions {
@@ -32,64 +47,6 @@ export interface TrackerOptions {
   /** Whether peers that are connected at the very first scan are reported. */
   readonly announceExisting: boolean;
 }
-
-/** A connected peer. */
-export interface Session {
-  readonly device: string;
-  /** The peer at its latest change. */
-  readonly peer: Peer;
-  readonly startedAtMs: number;
-  readonly startedMonotonicMs: number;
-  /** The endpoint at the latest proof of activity. A mere handshake attempt may change the kernel's endpoint. */
-  readonly endpoint: Endpoint | null;
-  readonly handshakeAt: Instant;
-  readonly lastActivity: Instant;
-  readonly rxBytes: number;
-  readonly txBytes: number;
-  readonly roams: number;
-  /** When and why the peer or its device was removed, while the report is held back; null: present. */
-  readonly ending: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
-}
-
-/** A session as it is saved. All times are wall clock. */
-export interface SavedSession extends Omit<
-  Session,
-  "startedMonotonicMs" | "handshakeAt" | "lastActivity" | "ending"
-> {
-  readonly handshakeAtMs: number;
-  readonly lastActivityMs: number;
-  /** Start of its idle time, see `#unseenSign`. */
-  readonly silentSinceMs: number;
-  readonly ending: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
-}
-
-/** The state at the end of the previous run. */
-export interface RestoredState {
-  readonly devices: readonly Device[];
-  readonly sessions: readonly SavedSession[];
-  /** The counters of peers at the recent end of their session. Their old handshake must not start a new session. */
-  readonly ended: readonly (TransferCounters & {
-    readonly device: string;
-    readonly publicKey: PublicKey;
-  })[];
-}
-
-/** The values by which two scans of a peer are compared. */
-type TransferCounters = Pick<Peer, "lastHandshakeMs" | "rxBytes" | "txBytes">;
-
-type SessionKey = string;
-
-/**
- * A data message has 32 bytes plus its content padded to 16 (or to the MTU, 1280 or more), so growth by one, two or
- * three times 148 bytes can only be initiations. Four initiations are as long as one possible data message, and take
- * longer.
- */
-const ATTEMPTS_MAX = 3;
-/** Minimum time between initiations: REKEY_TIMEOUT, messages.h. */
-const ATTEMPT_MS = 5000;
-
-/** The two clocks drift apart by milliseconds; a larger difference means that the wall clock was set. */
-const CLOCK_SET_MS = 2000;
 
 const NEVER: Instant = { wallMs: 0, monotonicMs: 0 };
 const NONE: ReadonlySet<string> = new Set();
@@ -102,14 +59,7 @@ export class Tracker {
   /** Time of the last scan of each device. */
   readonly #deviceScanned = new Map<string, Instant>();
   readonly #ended = new Map<SessionKey, TransferCounters>();
-  readonly #sessions = new Map<SessionKey, Session>();
-  /**
-   * Peers that were disconnected as idle while the keys of their handshake are still valid: they can return without a
-   * new handshake.
-   */
-  readonly #silent = new Map<SessionKey, Pick<Session, "device" | "handshakeAt">>();
-  /** The latest session by device, outer address and port. */
-  readonly #byEndpoint = new Map<string, SessionKey>();
+  readonly #sessions = new SessionTable();
   #started = false;
 
   /**
@@ -124,7 +74,7 @@ export class Tracker {
       this.#devices.set(device.name, device);
       this.#notScannedYet.add(device.name);
     }
-    for (const session of earlier.sessions) this.#put(restored(session, now));
+    for (const session of earlier.sessions) this.#sessions.put(restored(session, now));
     for (const { device, publicKey, ...counters } of earlier.ended) {
       const key = sessionKey(device, publicKey);
       this.#ended.set(key, counters);
@@ -134,7 +84,7 @@ export class Tracker {
       // `#end` adds only idle peers. Here the reason does not matter: a peer that was removed, alone or with its
       // device, has no handshake when it is added again, and its next handshake starts a session anyway. Until the old
       // keys expire, the only effect is that its device is scanned at each tick.
-      this.#silent.set(key, { device, handshakeAt: earlierInstant(lastHandshakeMs, now) });
+      this.#sessions.silent.set(key, { device, handshakeAt: earlierInstant(lastHandshakeMs, now) });
     }
   }
 
@@ -155,15 +105,12 @@ export class Tracker {
    * Any other peer can only connect by a handshake.
    */
   get tickedDevices(): ReadonlySet<string> {
-    const names = new Set<string>();
-    for (const { device } of this.#sessions.values()) names.add(device);
-    for (const { device } of this.#silent.values()) names.add(device);
-    return names;
+    return this.#sessions.devices;
   }
 
   /** Whether a tick has devices to scan. */
   get needsTick(): boolean {
-    return this.#sessions.size > 0 || this.#silent.size > 0;
+    return this.#sessions.size > 0 || this.#sessions.silent.size > 0;
   }
 
   setOptions(rules: TrackerOptions): void {
@@ -172,15 +119,7 @@ export class Tracker {
 
   /** Moves the remembered wall-clock times. The kernel's times stay, because the next scan is compared with them. */
   clockSet(step: ClockStep): void {
-    const at = (instant: Instant): Instant => ({ ...instant, wallMs: moved(step, instant.wallMs) });
-    for (const [key, session] of this.#sessions) {
-      this.#sessions.set(key, {
-        ...session,
-        startedAtMs: moved(step, session.startedAtMs),
-        handshakeAt: at(session.handshakeAt),
-        lastActivity: at(session.lastActivity),
-      });
-    }
+    this.#sessions.clockSet(step);
   }
 
   /**
@@ -193,8 +132,7 @@ export class Tracker {
     const listening = devices.filter((device) => device.listenPort === listenPort);
     let latestMs: number | null = null;
     for (const { name } of listening.length > 0 ? listening : devices) {
-      const key = this.#byEndpoint.get(endpointKey(name, { address, port }));
-      const session = key === undefined ? undefined : this.#sessions.get(key);
+      const session = this.#sessions.at(name, { address, port });
       if (session === undefined) continue;
       latestMs = Math.max(latestMs ?? -Infinity, session.handshakeAt.monotonicMs);
     }
@@ -248,7 +186,7 @@ export class Tracker {
     for (const publicKey of scan.removed) {
       const key = sessionKey(device.name, publicKey);
       this.#scheduleEnd(key, "peer-removed", now);
-      this.#silent.delete(key);
+      this.#sessions.silent.delete(key);
     }
     if (this.#notScannedYet.has(device.name)) this.#reconcileRestored(scan, now, changes);
     for (const change of scan.changed) {
@@ -263,7 +201,7 @@ export class Tracker {
   /** Handles the first scan of a device of the previous run: ends the sessions that did not last until now. */
   #reconcileRestored({ device, changed }: DeviceScan, now: Instant, changes: Change[]): void {
     const peers = new Map(changed.map(({ peer }) => [peer.publicKey, peer]));
-    for (const [key, session] of this.#sessions) {
+    for (const [key, session] of this.#sessions.entries()) {
       if (session.device !== device.name) continue;
       const peer = peers.get(session.peer.publicKey);
       if (peer === undefined) {
@@ -276,14 +214,12 @@ export class Tracker {
         this.#end(key, session, "peer-removed", now, changes);
       } else if (
         peer.lastHandshakeMs !== null &&
-        this.#isNewHandshake(device.name, session.peer.lastHandshakeMs, peer, now)
+        this.#isNewHandshake(device.name, session.peer, peer, now)
       ) {
         const handshakeAt = earlierInstant(peer.lastHandshakeMs, now);
         if (now.monotonicMs - handshakeAt.monotonicMs < REJECT_AFTER_MS) continue;
         // It made new keys since, which have expired too. This handshake is the latest known activity.
-        const rxBytes = session.rxBytes + growth(session.peer.rxBytes, peer.rxBytes);
-        const txBytes = session.txBytes + growth(session.peer.txBytes, peer.txBytes);
-        this.#put({ ...session, peer, handshakeAt, lastActivity: handshakeAt, rxBytes, txBytes });
+        this.#sessions.put({ ...counted(session, peer), handshakeAt, lastActivity: handshakeAt });
       }
     }
   }
@@ -293,11 +229,11 @@ export class Tracker {
     if (!this.#devices.delete(name)) return;
     this.#notScannedYet.delete(name);
     this.#deviceScanned.delete(name);
-    for (const [key, session] of this.#sessions) {
+    for (const [key, session] of this.#sessions.entries()) {
       if (session.device === name) this.#scheduleEnd(key, "device-removed", now);
     }
-    for (const [key, silent] of this.#silent) {
-      if (silent.device === name) this.#silent.delete(key);
+    for (const [key, silent] of this.#sessions.silent) {
+      if (silent.device === name) this.#sessions.silent.delete(key);
     }
     // Report peer disconnects before the device removal.
     this.#expire(now, changes, NONE);
@@ -315,23 +251,25 @@ export class Tracker {
     const isNew =
       before === null
         ? ageMs >= 0 && ageMs < REJECT_AFTER_MS
-        : this.#isNewHandshake(device, before.lastHandshakeMs, peer, now);
-    const silent = this.#silent.get(key);
+        : this.#isNewHandshake(device, before, peer, now);
+    const silent = this.#sessions.silent.get(key);
     const isHeard =
       before !== null &&
       silent !== undefined &&
       areKeysValid(silent, now) &&
-      this.#isActivity(device, before, peer, now);
+      isActivity(before, peer, this.#sinceScanMs(device, now));
     if (!isNew && !isHeard) return;
 
     const handshakeAt =
       isNew || silent === undefined
         ? handshakeInstant(peer.lastHandshakeMs, now)
         : silent.handshakeAt;
-    const lastActivity = isNew ? this.#activityWhileUnseen(peer.publicKey, handshakeAt, now) : now;
+    const lastActivity = isNew
+      ? activityWhileUnseen(handshakeAt, this.#options.idleTimeoutMs(peer.publicKey), now)
+      : now;
     // The counters of a peer added since the last scan started from zero; at the first scan this is unknown.
     const isAdded = before === null && this.#started && !isFirstScan;
-    const counted = before ?? (isAdded ? { rxBytes: 0, txBytes: 0 } : peer);
+    const first = before ?? (isAdded ? { rxBytes: 0, txBytes: 0 } : peer);
     const session: Session = {
       device,
       peer,
@@ -340,12 +278,12 @@ export class Tracker {
       endpoint: peer.endpoint,
       handshakeAt,
       lastActivity,
-      rxBytes: growth(counted.rxBytes, peer.rxBytes),
-      txBytes: growth(counted.txBytes, peer.txBytes),
+      rxBytes: growth(first.rxBytes, peer.rxBytes),
+      txBytes: growth(first.txBytes, peer.txBytes),
       roams: 0,
       ending: null,
     };
-    this.#put(session);
+    this.#sessions.put(session);
     const initial = !this.#started;
     if (initial && !this.#options.announceExisting) return;
     changes.push({
@@ -358,28 +296,12 @@ export class Tracker {
     });
   }
 
-  /**
-   * The time of the peer's last activity before this scan is unknown, so its idle time starts now. To limit the error,
-   * the idle timeout ends no later than the handshake's keys expire; an idle timeout longer than REJECT_AFTER_MS counts
-   * from the handshake.
-   */
-  #activityWhileUnseen(publicKey: PublicKey, handshakeAt: Instant, now: Instant): Instant {
-    const spareMs = Math.max(0, REJECT_AFTER_MS - this.#options.idleTimeoutMs(publicKey));
-    const monotonicMs = Math.min(now.monotonicMs, handshakeAt.monotonicMs + spareMs);
-    return { wallMs: handshakeAt.wallMs, monotonicMs };
-  }
-
   #sessionSeen(before: Session, peer: Peer, now: Instant, changes: Change[]): void {
-    const isNewHandshake = this.#isNewHandshake(
-      before.device,
-      before.peer.lastHandshakeMs,
-      peer,
-      now,
-    );
+    const isNewHandshake = this.#isNewHandshake(before.device, before.peer, peer, now);
     const handshakeAt = isNewHandshake
       ? handshakeInstant(peer.lastHandshakeMs!, now)
       : before.handshakeAt;
-    if (isNewHandshake && this.#isAfterEnd(before, handshakeAt)) {
+    if (isNewHandshake && isAfterEnd(before, handshakeAt, this.#deadlineMs(before))) {
       const { device } = before;
       const reason = before.ending?.reason ?? "idle";
       this.#end(sessionKey(device, peer.publicKey), before, reason, now, changes);
@@ -388,15 +310,10 @@ export class Tracker {
     }
     const keysAreValid = areKeysValid(before, now) && peer.lastHandshakeMs !== null;
     const isAlive =
-      isNewHandshake || (keysAreValid && this.#isActivity(before.device, before.peer, peer, now));
-    const counted = {
-      ...before,
-      peer,
-      rxBytes: before.rxBytes + growth(before.peer.rxBytes, peer.rxBytes),
-      txBytes: before.txBytes + growth(before.peer.txBytes, peer.txBytes),
-    };
+      isNewHandshake ||
+      (keysAreValid && isActivity(before.peer, peer, this.#sinceScanMs(before.device, now)));
     if (!isAlive) {
-      this.#put(counted);
+      this.#sessions.put(counted(before, peer));
       return;
     }
     const previousEndpoint = before.endpoint;
@@ -405,14 +322,14 @@ export class Tracker {
       peer.endpoint !== null &&
       !sameEndpoint(previousEndpoint, peer.endpoint);
     const session: Session = {
-      ...counted,
+      ...counted(before, peer),
       endpoint: peer.endpoint ?? previousEndpoint,
       handshakeAt,
       lastActivity: now,
       roams: before.roams + (hasRoamed ? 1 : 0),
       ending: null,
     };
-    this.#put(session);
+    this.#sessions.put(session);
     if (!hasRoamed) return;
     changes.push({
       type: "peer.roamed",
@@ -424,51 +341,20 @@ export class Tracker {
     });
   }
 
-  /**
-   * Whether the handshake starts another session: it was made after the session's deadline, and it is not a renewal,
-   * because keys in use are renewed after REKEY_AFTER_MS and not before. So the peer, or its device here, had lost its
-   * keys. A later handshake proves nothing: wgmon was not running to see those in between.
-   */
-  #isAfterEnd(session: Session, handshakeAt: Instant): boolean {
-    const isRenewal = handshakeAt.monotonicMs - session.handshakeAt.monotonicMs >= REKEY_AFTER_MS;
-    return !isRenewal && handshakeAt.monotonicMs >= this.#deadlineMs(session);
-  }
-
-  /**
-   * Whether the peer has completed a handshake since the previous scan.
-   *
-   * @param beforeMs the time of its latest handshake in that scan; null: it had none.
-   */
-  #isNewHandshake(device: string, beforeMs: number | null, peer: Peer, now: Instant): boolean {
+  #isNewHandshake(device: string, before: TransferCounters, peer: Peer, now: Instant): boolean {
     const scanned = this.#deviceScanned.get(device) ?? now;
-    const clockSetMs = now.wallMs - scanned.wallMs - (now.monotonicMs - scanned.monotonicMs);
-    return (
-      peer.lastHandshakeMs !== null && !isSameHandshake(beforeMs, peer.lastHandshakeMs, clockSetMs)
-    );
+    return isNewHandshake(before.lastHandshakeMs, peer, scanned, now);
   }
 
-  /**
-   * Whether the peer sent data. Handshake attempts do not count: anyone with the peer's private key can send them
-   * without completing a handshake.
-   */
-  #isActivity(
-    device: string,
-    before: TransferCounters,
-    after: TransferCounters,
-    now: Instant,
-  ): boolean {
-    const bytes = growth(before.rxBytes, after.rxBytes);
-    const attempts = bytes / INITIATION_BYTES;
-    // Any number of attempts may have been made before our first scan.
-    const sinceMs = now.monotonicMs - (this.#deviceScanned.get(device)?.monotonicMs ?? -Infinity);
-    const most = Math.max(ATTEMPTS_MAX, Math.floor(sinceMs / ATTEMPT_MS) + 1);
-    return bytes > 0 && !(Number.isInteger(attempts) && attempts <= most);
+  /** The time since the last scan of the device; Infinity before the first. */
+  #sinceScanMs(device: string, now: Instant): number {
+    return now.monotonicMs - (this.#deviceScanned.get(device)?.monotonicMs ?? -Infinity);
   }
 
   #scheduleEnd(key: SessionKey, reason: DisconnectReason, now: Instant): void {
     const session = this.#sessions.get(key);
     if (session === undefined || session.ending !== null) return;
-    this.#put({ ...session, ending: { reason, sinceMs: now.monotonicMs } });
+    this.#sessions.put({ ...session, ending: { reason, sinceMs: now.monotonicMs } });
   }
 
   /**
@@ -478,14 +364,14 @@ export class Tracker {
    *   for a while or could not scan them.
    */
   #expire(now: Instant, changes: Change[], scanned: ReadonlySet<string>): void {
-    for (const [key, session] of this.#sessions) {
+    for (const [key, session] of this.#sessions.entries()) {
       const { device, ending } = session;
       if (ending === null ? !scanned.has(device) : this.#notScannedYet.has(device)) continue;
       if (now.monotonicMs < this.#deadlineMs(session)) continue;
       this.#end(key, session, ending?.reason ?? "idle", now, changes);
     }
-    for (const [key, silent] of this.#silent) {
-      if (!areKeysValid(silent, now)) this.#silent.delete(key);
+    for (const [key, silent] of this.#sessions.silent) {
+      if (!areKeysValid(silent, now)) this.#sessions.silent.delete(key);
     }
   }
 
@@ -497,22 +383,8 @@ export class Tracker {
     changes: Change[],
   ): void {
     this.#sessions.delete(key);
-    if (reason === "idle") this.#silent.set(key, session);
-    if (session.endpoint !== null) {
-      const place = endpointKey(session.device, session.endpoint);
-      if (this.#byEndpoint.get(place) === key) this.#byEndpoint.delete(place);
-    }
-    changes.push({
-      type: "peer.disconnected",
-      atMs: now.wallMs,
-      device: session.device,
-      // The endpoint at the latest proof of activity.
-      peer: { ...session.peer, endpoint: session.endpoint },
-      session: summary(session),
-      endedAtMs: session.lastActivity.wallMs,
-      durationMs: durationMs(session),
-      reason,
-    });
+    if (reason === "idle") this.#sessions.silent.set(key, session);
+    changes.push(disconnected(session, reason, now));
   }
 
   #deadlineMs({ ending, lastActivity, peer }: Session): number {
@@ -520,101 +392,4 @@ export class Tracker {
     const idleMs = lastActivity.monotonicMs + this.#options.idleTimeoutMs(peer.publicKey) + holdMs;
     return ending === null ? idleMs : Math.min(idleMs, ending.sinceMs + holdMs);
   }
-
-  #put(session: Session): void {
-    const key = sessionKey(session.device, session.peer.publicKey);
-    const before = this.#sessions.get(key)?.endpoint ?? null;
-    this.#sessions.set(key, session);
-    this.#silent.delete(key);
-    const { endpoint } = session;
-    if (before !== null && !sameEndpoint(before, endpoint)) {
-      const place = endpointKey(session.device, before);
-      if (this.#byEndpoint.get(place) === key) this.#byEndpoint.delete(place);
-    }
-    if (endpoint !== null) this.#byEndpoint.set(endpointKey(session.device, endpoint), key);
-  }
-}
-
-/** Whether data can still be received under the keys of the handshake. */
-function areKeysValid({ handshakeAt }: Pick<Session, "handshakeAt">, now: Instant): boolean {
-  return now.monotonicMs - handshakeAt.monotonicMs < REJECT_AFTER_MS;
-}
-
-/**
- * The time of a handshake on both clocks. The kernel reports wall-clock time; if that jumped since, the handshake
- * counts as made at the time of the scan.
- */
-function handshakeInstant(lastHandshakeMs: number, now: Instant): Instant {
-  const ageMs = now.wallMs - lastHandshakeMs;
-  if (ageMs < 0 || ageMs >= REJECT_AFTER_MS) return now;
-  return { wallMs: lastHandshakeMs, monotonicMs: now.monotonicMs - ageMs };
-}
-
-/** Converts a wall-clock time of the previous run. */
-function earlierInstant(wallMs: number, now: Instant): Instant {
-  return { wallMs, monotonicMs: now.monotonicMs - Math.max(0, now.wallMs - wallMs) };
-}
-
-function restored(saved: SavedSession, now: Instant): Session {
-  const { handshakeAtMs, lastActivityMs, silentSinceMs, ending, ...session } = saved;
-  return {
-    ...session,
-    startedMonotonicMs: earlierInstant(session.startedAtMs, now).monotonicMs,
-    handshakeAt: earlierInstant(handshakeAtMs, now),
-    lastActivity: { ...earlierInstant(silentSinceMs, now), wallMs: lastActivityMs },
-    ending:
-      ending === null
-        ? null
-        : { ...ending, sinceMs: earlierInstant(ending.sinceMs, now).monotonicMs },
-  };
-}
-
-/** Returns the session in the form that the next run needs to continue it. */
-export function saved(session: Session, now: Instant): SavedSession {
-  const { startedMonotonicMs: _, handshakeAt, lastActivity, ending, ...rest } = session;
-  const wallMs = (monotonicMs: number) => now.wallMs - (now.monotonicMs - monotonicMs);
-  return {
-    ...rest,
-    handshakeAtMs: wallMs(handshakeAt.monotonicMs),
-    lastActivityMs: lastActivity.wallMs,
-    silentSinceMs: wallMs(lastActivity.monotonicMs),
-    ending: ending === null ? null : { ...ending, sinceMs: wallMs(ending.sinceMs) },
-  };
-}
-
-/** Moves the times of a saved session. */
-export function movedSession(session: SavedSession, step: ClockStep): SavedSession {
-  const { startedAtMs, handshakeAtMs, lastActivityMs, silentSinceMs, ending } = session;
-  return {
-    ...session,
-    startedAtMs: moved(step, startedAtMs),
-    handshakeAtMs: moved(step, handshakeAtMs),
-    lastActivityMs: moved(step, lastActivityMs),
-    silentSinceMs: moved(step, silentSinceMs),
-    ending: ending === null ? null : { ...ending, sinceMs: moved(step, ending.sinceMs) },
-  };
-}
-
-/** The duration on the wall clock, as in events, unless the wall clock was set in between. */
-function durationMs({ startedAtMs, startedMonotonicMs, lastActivity }: Session): number {
-  const wallMs = lastActivity.wallMs - startedAtMs;
-  const monotonicMs = lastActivity.monotonicMs - startedMonotonicMs;
-  // If start and last activity are the same moment, only the wall clock has that moment's exact time.
-  const wasSet = wallMs !== 0 && Math.abs(wallMs - monotonicMs) > CLOCK_SET_MS;
-  return Math.max(0, wasSet ? monotonicMs : wallMs);
-}
-
-function summary({ startedAtMs, rxBytes, txBytes, roams }: Session): SessionSummary {
-  return { startedAtMs, rxBytes, txBytes, roams };
-}
-
-function sessionKey(device: string, publicKey: PublicKey): SessionKey {
-  return `${device} ${publicKey}`;
-}
-
-function endpointKey(
-  device: string,
-  { address, port }: Pick<Endpoint, "address" | "port">,
-): string {
-  return `${device} ${address} ${port}`;
 }

@@ -7,13 +7,8 @@ import type { Clock } from "../base/clock.ts";
 import { type Device, formatEndpoint } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Change } from "../sessions/change.ts";
-import {
-  type RestoredState,
-  saved,
-  type SavedSession,
-  type Session,
-  type Tracker,
-} from "../sessions/tracker.ts";
+import { type RestoredState, saved, type SavedSession, type Session } from "../sessions/session.ts";
+import type { Tracker } from "../sessions/tracker.ts";
 import type { EndedSession, Retention, Store } from "./store.ts";
 
 /** How often the sessions' counters are saved. A crash loses at most this much of them. */

@@ -7,7 +7,7 @@ import type { ClockState, ClockStep } from "../base/wall-clock.ts";
 import { type Device, formatEndpoint, type Peer, type PublicKey } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { DisconnectReason } from "../sessions/change.ts";
-import { movedSession, type RestoredState, type SavedSession } from "../sessions/tracker.ts";
+import { movedSession, type RestoredState, type SavedSession } from "../sessions/session.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import { targetKey } from "./target-key.ts";
 

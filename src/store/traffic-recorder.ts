@@ -6,7 +6,7 @@
 import type { Clock } from "../base/clock.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import { growth } from "../base/wireguard.ts";
-import type { Session } from "../sessions/tracker.ts";
+import type { Session } from "../sessions/session.ts";
 import { type Store, TRAFFIC_SLOT_MS, type TrafficSums as Row } from "./store.ts";
 
 /** Peers written in one step, so that packets are not delayed. */

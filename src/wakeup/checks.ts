@@ -14,19 +14,13 @@ import { groupOwner } from "../capture/nflog.ts";
 import { PROTOCOL_UDP } from "../capture/packet.ts";
 import { tableName } from "../firewall/nft-rules.ts";
 import { readProgram } from "../firewall/nft.ts";
-import {
-  type Firewall,
-  groupsOf,
-  matchingLogRules,
-  parseIptables,
-  parseNft,
-  portSetsOf,
-} from "../firewall/ruleset.ts";
+import { parseIptables, parseNft, portSetsOf } from "../firewall/parse-ruleset.ts";
+import { type Firewall, groupsOf, matchingLogRules } from "../firewall/ruleset.ts";
 import { isLinkUp } from "../kernel/links.ts";
 import { hasLegacyTables } from "../kernel/log-groups.ts";
 import { NetlinkSocket } from "../kernel/netlink-socket.ts";
 import { NETLINK_ROUTE } from "../platform/constants.ts";
-import { readTextFile } from "../platform/os.ts";
+import { readTextFile } from "../platform/files.ts";
 import type { WakeUp, WakeUpSettings } from "./wakeup.ts";
 
 /** Headers of IPv6 and UDP, and a data message up to the end of its counter. */

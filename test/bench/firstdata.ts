@@ -13,7 +13,7 @@ import {
   openPacketSocket,
 } from "../../src/capture/packet-socket.ts";
 import { backlog } from "../../src/capture/socket-reader.ts";
-import { interfaceIndex } from "../../src/platform/os.ts";
+import { interfaceIndex } from "../../src/platform/machine-names.ts";
 
 const libc = dlopen("libc.so.6", {
   // int ioctl(int fd, unsigned long op, void *argp);

@@ -15,7 +15,7 @@ import { createWebhook } from "../../src/channels/webhook.ts";
 import { receive, type ReceiveOptions, type Receiving, RecentIds } from "../../src/cli/receive.ts";
 import type { Message } from "../../src/delivery/target.ts";
 import type { Event } from "../../src/events/event-schema.ts";
-import { threadCpuMs } from "../../src/platform/os.ts";
+import { threadCpuMs } from "../../src/platform/clocks.ts";
 import { HandClock } from "../support/clock.ts";
 import { anEvent, eventTypes, hostileMessage, hostileText, messageOf } from "../support/events.ts";
 

@@ -3,14 +3,8 @@
 import { describe, expect, test } from "bun:test";
 
 import { ParseError } from "../../src/base/errors.ts";
-import {
-  type Firewall,
-  groupsOf,
-  matchingLogRules,
-  parseIptables,
-  parseNft,
-  portSetsOf,
-} from "../../src/firewall/ruleset.ts";
+import { parseIptables, parseNft, portSetsOf } from "../../src/firewall/parse-ruleset.ts";
+import { type Firewall, groupsOf, matchingLogRules } from "../../src/firewall/ruleset.ts";
 
 const udpPort = { payload: { protocol: "udp", field: "dport" } };
 const match = (left: unknown, right: unknown, op = "==") => ({ match: { op, left, right } });

@@ -18,8 +18,8 @@ import { join } from "node:path";
 
 import type { PublicKey } from "../../src/base/wireguard.ts";
 import { PeerNames } from "../../src/names/peer-names.ts";
+import { readSecretFile } from "../../src/platform/files.ts";
 import type { Log } from "../../src/platform/log.ts";
-import { readSecretFile } from "../../src/platform/os.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB } from "../support/peers.ts";
 import { search, texts, traces } from "../support/secrets.ts";

@@ -30,7 +30,7 @@ const LAYOUT: Readonly<Record<string, number>> = {
   "offsetof(struct nlmsghdr, nlmsg_seq)": 8,
   "sizeof(struct nlattr)": 4,
   "offsetof(struct nlattr, nla_type)": 2,
-  // src/kernel/peer-table.ts
+  // src/kernel/peer-parser.ts
   "sizeof(struct sockaddr_in)": 16,
   "offsetof(struct sockaddr_in, sin_port)": 2,
   "offsetof(struct sockaddr_in, sin_addr)": 4,
@@ -39,6 +39,7 @@ const LAYOUT: Readonly<Record<string, number>> = {
   "offsetof(struct sockaddr_in6, sin6_flowinfo)": 4,
   "offsetof(struct sockaddr_in6, sin6_addr)": 8,
   "offsetof(struct sockaddr_in6, sin6_scope_id)": 24,
+  // src/kernel/peer-rows.ts
   "sizeof(struct __kernel_timespec)": 16,
   "offsetof(struct __kernel_timespec, tv_nsec)": 8,
   // src/kernel/genl-family.ts
@@ -50,9 +51,10 @@ const LAYOUT: Readonly<Record<string, number>> = {
   "offsetof(struct ifinfomsg, ifi_flags)": 8,
   // src/kernel/netlink-socket.ts
   "sizeof(struct timeval)": 16,
-  // src/platform/os.ts
+  // src/platform/clocks.ts
   "sizeof(struct timex)": 208,
   "offsetof(struct timex, status)": 40,
+  // src/platform/files.ts
   "sizeof(struct statx)": 256,
   "offsetof(struct statx, stx_uid)": 20,
   "offsetof(struct statx, stx_mode)": 28,

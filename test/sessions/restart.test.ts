@@ -7,12 +7,8 @@ import fc from "fast-check";
 import type { Device, Instant, Peer, Scan } from "../../src/base/wireguard.ts";
 import { describeEvent, eventOf } from "../../src/events/event.ts";
 import { type Change } from "../../src/sessions/change.ts";
-import {
-  type RestoredState,
-  saved,
-  Tracker,
-  type TrackerOptions,
-} from "../../src/sessions/tracker.ts";
+import { type RestoredState, saved } from "../../src/sessions/session.ts";
+import { Tracker, type TrackerOptions } from "../../src/sessions/tracker.ts";
 import { ALICE, BOB, device, peer, ScanMaker } from "../support/peers.ts";
 
 const T0 = Date.UTC(2026, 0, 1);

@@ -19,7 +19,7 @@ import { SystemError } from "../../src/base/errors.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
-import type { SavedSession } from "../../src/sessions/tracker.ts";
+import type { SavedSession } from "../../src/sessions/session.ts";
 import { SCHEMA_VERSION } from "../../src/store/schema.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 
 import type { PublicKey } from "../../src/base/wireguard.ts";
-import type { Session } from "../../src/sessions/tracker.ts";
+import type { Session } from "../../src/sessions/session.ts";
 import type { TrafficSums as Row } from "../../src/store/store.ts";
 import { TrafficRecorder } from "../../src/store/traffic-recorder.ts";
 import { HandClock } from "../support/clock.ts";

@@ -7,8 +7,8 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import { chromiumPath, complaintsOf, launch } from "./browser.ts";
-import { office } from "./office.ts";
-import { serve } from "./served.ts";
+import { serve } from "./http-server.ts";
+import { office } from "./sample-gateway.ts";
 import type { FakeSource } from "./source.ts";
 
 const FILE = join(import.meta.dir, "../../docs/images/page.png");

@@ -4,7 +4,7 @@ import { ConfigError, SystemError } from "../../src/base/errors.ts";
 import { type FormatName, formats } from "../../src/channels/formats/index.ts";
 import type { TargetSettings } from "../../src/channels/target-settings.ts";
 import { type Command, parseCommand, type Settings } from "../../src/config/config.ts";
-import type { TextFile } from "../../src/platform/os.ts";
+import type { TextFile } from "../../src/platform/files.ts";
 
 export const SETTINGS_FILE = "/etc/wgmon/wgmon.toml";
 

@@ -5,7 +5,7 @@ import type { Device, Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import type { ReadModel, ScanReport, TargetState, WakeUpState } from "../../src/http/read-model.ts";
 import { type SettingsView, viewSettings } from "../../src/http/settings-view.ts";
-import type { SavedSession, Session } from "../../src/sessions/tracker.ts";
+import type { SavedSession, Session } from "../../src/sessions/session.ts";
 import { Metrics } from "../../src/stats/counters.ts";
 import type { Rates } from "../../src/stats/rates.ts";
 import type { StoredEvent } from "../../src/store/store.ts";

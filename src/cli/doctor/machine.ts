@@ -4,12 +4,9 @@ import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts
 import type { Monitor } from "../../capture/capture.ts";
 import { duration } from "../../events/event.ts";
 import { capabilitiesOf, type Capability, includes } from "../../platform/capabilities.ts";
-import {
-  isClockSynchronised,
-  listFolder,
-  openFilesLimit,
-  readTextFile,
-} from "../../platform/os.ts";
+import { isClockSynchronised } from "../../platform/clocks.ts";
+import { listFolder, readTextFile } from "../../platform/files.ts";
+import { openFilesLimit } from "../../platform/process.ts";
 import { libraryVersions } from "../../platform/versions.ts";
 
 /** Sockets, files and connections of a busy wgmon: 64 requests, 100 targets, the store, the devices. */

@@ -14,8 +14,8 @@ import { checkSecrets, type FileRead } from "../../config/secret-files.ts";
 import { type SettingsView, viewSettings } from "../../http/settings-view.ts";
 import { listUserspaceDevices } from "../../kernel/userspace-device.ts";
 import { lockOfSocket, lockOwner } from "../../platform/instance-lock.ts";
-import { isTerminal } from "../../platform/os.ts";
 import { runtimeDirOf, socketPath } from "../../platform/socket-path.ts";
+import { isTerminal } from "../../platform/standard-streams.ts";
 import {
   checkFilter,
   checkGroup,

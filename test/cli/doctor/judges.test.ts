@@ -19,7 +19,7 @@ import { checkNames, judgeNames, judgeSettings } from "../../../src/cli/doctor/s
 import { judgeFile, judgeFolder } from "../../../src/cli/doctor/store.ts";
 import { judgeProgram, judgeReached } from "../../../src/cli/doctor/targets.ts";
 import { judgeMode } from "../../../src/config/secret-files.ts";
-import { parseIptables } from "../../../src/firewall/ruleset.ts";
+import { parseIptables } from "../../../src/firewall/parse-ruleset.ts";
 import {
   defaultRoutes,
   judgeFilter,

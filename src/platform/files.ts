@@ -1,0 +1,198 @@
+/**
+ * Reads, lists and locks files. What the program needs at its start goes through libc: node:fs, node:os and node:tty take
+ * as long to load as the rest of the program (test/bench/start.ts).
+ */
+
+import { CString, type Pointer } from "bun:ffi";
+
+import { errno, libc, status } from "../../ffi/libc.ts";
+import { SystemError } from "../base/errors.ts";
+import {
+  AT_EMPTY_PATH,
+  EACCES,
+  EINTR,
+  ENOENT,
+  ENOTDIR,
+  LOCK_EX,
+  LOCK_NB,
+  O_CLOEXEC,
+  O_CREAT,
+  O_NOFOLLOW,
+  O_RDWR,
+  S_IFMT,
+  S_IFREG,
+  STATX_BASIC_STATS,
+  SYS_statx,
+} from "./constants.ts";
+import { systemError } from "./errno.ts";
+
+/** struct statx, linux/stat.h: its size and the offsets of user and mode. */
+const [STATX_BYTES, STATX_USER, STATX_MODE] = [256, 20, 28];
+const CHUNK_BYTES = 65_536;
+/** Offset of the name in a struct dirent; dirent.h, the same on all 64-bit machines. */
+const DIRENT_NAME = 19;
+
+/** Permissions and owner of a file. */
+export interface FileMode {
+  /** `0o644` */
+  readonly bits: number;
+  /** Whether it belongs to root or to wgmon's own user. */
+  readonly isOwnedByUsOrRoot: boolean;
+  /** false for a pipe or a device such as /dev/null. */
+  readonly isRegular: boolean;
+}
+
+/** A text and the mode of its file; `mode` is null if the kernel does not report it. */
+export interface TextFile {
+  readonly text: string;
+  readonly mode: FileMode | null;
+}
+
+/**
+ * Reads a text file; returns null if it does not exist.
+ *
+ * @throws SystemError when it exists and cannot be read.
+ */
+export function readTextFile(path: string): string | null {
+  return readOpened(path, () => null)?.text ?? null;
+}
+
+/**
+ * Reads a text file and its mode. The mode is that of the open descriptor, because the path may lead to another file by
+ * then.
+ *
+ * @throws SystemError when it exists and cannot be read.
+ */
+export function readFileAndMode(path: string): TextFile | null {
+  return readOpened(path, modeOf);
+}
+
+function modeOf(descriptor: number): FileMode | null {
+  const facts = new DataView(new ArrayBuffer(STATX_BYTES));
+  const bytes = new Uint8Array(facts.buffer);
+  const { syscall } = status();
+  if (Number(syscall(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_BASIC_STATS, bytes)) < 0) {
+    return null;
+  }
+  const user = facts.getUint32(STATX_USER, true);
+  const mode = facts.getUint16(STATX_MODE, true);
+  return {
+    bits: mode & 0o7777,
+    isRegular: (mode & S_IFMT) === S_IFREG,
+    isOwnedByUsOrRoot: user === 0 || user === process.geteuid!(),
+  };
+}
+
+function readOpened(
+  path: string,
+  modeOf: (descriptor: number) => FileMode | null,
+): TextFile | null {
+  const descriptor = libc().open(path, O_CLOEXEC, 0);
+  if (descriptor < 0) {
+    const code = errno();
+    if (code === ENOENT) return null;
+    throw systemError(`read ${path}`, code);
+  }
+  try {
+    const mode = modeOf(descriptor);
+    const decoder = new TextDecoder();
+    const chunk = new Uint8Array(new ArrayBuffer(CHUNK_BYTES));
+    let text = "";
+    for (;;) {
+      const length = Number(libc().read(descriptor, chunk, chunk.length));
+      const code = length < 0 ? errno() : 0;
+      if (code === EINTR) continue;
+      if (code !== 0) throw systemError(`read ${path}`, code);
+      if (length === 0) return { text: text + decoder.decode(), mode };
+      text += decoder.decode(chunk.subarray(0, length), { stream: true });
+    }
+  } finally {
+    libc().close(descriptor);
+  }
+}
+
+/** The result of reading a file; `stamp` changes whenever the file does. */
+export type FileReading<Value> =
+  | { readonly type: "missing" | "folder" | "no file" | "unchanged" }
+  | { readonly type: "read"; readonly stamp: string; readonly value: Value };
+
+/**
+ * Passes the bytes of a file that contains secrets to `use` and wipes them when it returns.
+ *
+ * @param seen the stamp of the last reading: a file that still has it is not read; null: always read.
+ * @throws SystemError EFBIG: it is larger than `maxBytes`.
+ */
+export function readSecretFile<Value>(
+  path: string,
+  { seen, maxBytes }: { readonly seen: string | null; readonly maxBytes: number },
+  use: (bytes: Uint8Array) => Value,
+): FileReading<Value> {
+  // Loaded on demand, because it is not needed before wgmon is ready.
+  const { closeSync, constants, fstatSync, openSync, readSync } =
+    require("node:fs") as typeof import("node:fs");
+  let descriptor: number | null = null;
+  try {
+    // O_NONBLOCK: opening a pipe must not wait for a writer.
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    const stat = fstatSync(descriptor, { bigint: true });
+    if (!stat.isFile()) return { type: stat.isDirectory() ? "folder" : "no file" };
+    const { dev, ino, size, mtimeNs, ctimeNs } = stat;
+    const stamp = [dev, ino, size, mtimeNs, ctimeNs].join(":");
+    if (stamp === seen) return { type: "unchanged" };
+    if (size > maxBytes) throw new SystemError(`read ${path}`, "EFBIG", "it is too large");
+    const bytes = new Uint8Array(Number(size));
+    try {
+      let length = 0;
+      for (let taken = -1; taken !== 0 && length < bytes.length; length += taken) {
+        taken = readSync(descriptor, bytes, length, bytes.length - length, null);
+      }
+      return { type: "read", stamp, value: use(bytes.subarray(0, length)) };
+    } finally {
+      bytes.fill(0);
+    }
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    if (error instanceof SystemError || typeof code !== "string") throw error;
+    if (code === "ENOENT" || code === "ENOTDIR") return { type: "missing" };
+    throw new SystemError(`read ${path}`, code);
+  } finally {
+    if (descriptor !== null) closeSync(descriptor);
+  }
+}
+
+/**
+ * Creates the file if it does not exist and locks it, flock(2), until the process ends.
+ *
+ * @throws SystemError EAGAIN: another process has it locked; ENOENT: the folder does not exist; ELOOP: it is a symbolic
+ *   link, which in a folder of another user could lead anywhere.
+ */
+export function lockFile(path: string): void {
+  const descriptor = libc().open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600);
+  if (descriptor < 0) throw systemError(`open ${path}`, errno());
+  const code = libc().flock(descriptor, LOCK_EX | LOCK_NB) === 0 ? 0 : errno();
+  if (code === 0) return;
+  libc().close(descriptor);
+  throw systemError(`lock ${path}`, code);
+}
+
+/**
+ * Returns the names in a folder; none if it does not exist or may not be read.
+ *
+ * @throws SystemError when it cannot be opened for another reason, for example without a free descriptor.
+ */
+export function listFolder(path: string): string[] {
+  const folder = libc().opendir(path) as Pointer | null;
+  if (folder === null) {
+    const code = errno();
+    if (code === ENOENT || code === ENOTDIR || code === EACCES) return [];
+    throw systemError(`list ${path}`, code);
+  }
+  const names: string[] = [];
+  for (;;) {
+    const entry = libc().readdir(folder) as Pointer | null;
+    if (entry === null) break;
+    names.push(String(new CString(entry, DIRENT_NAME)));
+  }
+  libc().closedir(folder);
+  return names;
+}
