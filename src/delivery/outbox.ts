@@ -8,7 +8,8 @@ import type { Clock } from "../base/clock.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
-import type { QueuedEvent, Store } from "../store/store.ts";
+import type { QueuedEvent } from "../store/outbox-rows.ts";
+import type { Store } from "../store/store.ts";
 import type { Channel, DeliveryResult, Message, Target } from "./target.ts";
 
 /** The pause before the next attempt is random, up to a limit that doubles from the first value to the last. */
@@ -181,13 +182,14 @@ export class Outbox {
    */
   #reassignOrphans(targets: readonly Target[], keys: ReadonlySet<string>): void {
     const { store } = this.#options;
-    const queues = store.queues();
+    const queues = store.outbox.queues();
     const orphans = queues.filter(({ target }) => !keys.has(target));
     for (const { target, label } of orphans) {
       const heirs = targets.filter(({ channel }) => channel.name === label);
       const rivals = orphans.filter((other) => other.label === label);
       const isFree = !queues.some((queue) => queue.target === heirs[0]?.key);
-      if (heirs.length === 1 && rivals.length === 1 && isFree) store.rename(target, heirs[0]!.key);
+      if (heirs.length === 1 && rivals.length === 1 && isFree)
+        store.outbox.rename(target, heirs[0]!.key);
       else this.#deadLetterAll(target, label);
     }
   }
@@ -196,9 +198,9 @@ export class Outbox {
     const { store, clock, log } = this.#options;
     let count = 0;
     for (;;) {
-      const seqs = store.waiting(target, 0, WINDOW).map(({ seq }) => seq);
+      const seqs = store.outbox.waiting(target, 0, WINDOW).map(({ seq }) => seq);
       if (seqs.length === 0) break;
-      store.deadLetter(target, label, seqs, "no longer a target", clock.now().wallMs);
+      store.outbox.deadLetter(target, label, seqs, "no longer a target", clock.now().wallMs);
       count += seqs.length;
     }
     log.warn(`${label}: no longer a target, ${events(count)} became dead letters`);
@@ -212,7 +214,7 @@ export class Outbox {
   #flush(): void {
     this.#cancelFlush?.();
     this.#cancelFlush = null;
-    if (this.#delivered.length > 0) this.#options.store.delivered(this.#delivered.splice(0));
+    if (this.#delivered.length > 0) this.#options.store.outbox.delivered(this.#delivered.splice(0));
   }
 }
 
@@ -249,8 +251,8 @@ class Queue {
     this.#target = target;
     this.#options = options;
     const { store, clock } = options;
-    this.#waiting = store.count(target.key);
-    const state = store.targetState(target.key);
+    this.#waiting = store.outbox.count(target.key);
+    const state = store.outbox.targetState(target.key);
     this.#failures = state?.failures ?? 0;
     this.#retries = state?.retries ?? 0;
     this.#lastReason = state?.reason ?? "";
@@ -398,7 +400,7 @@ class Queue {
     if (parts.length === 1) return { id: first!.event.id, events: [first!.event] };
     const id = `msg_${Bun.randomUUIDv7().replaceAll("-", "")}`;
     const seqs = parts.map(({ seq }) => seq);
-    this.#options.store.assignDigest(this.key, seqs, id);
+    this.#options.store.outbox.assignDigest(this.key, seqs, id);
     this.#window.splice(0, parts.length, ...parts.map((part) => ({ ...part, message: id })));
     return this.#digest(id);
   }
@@ -414,7 +416,7 @@ class Queue {
     if (this.#window.length >= Math.min(least, this.#waiting)) return;
     const { store, flush } = this.#options;
     flush();
-    this.#window.push(...store.waiting(this.key, this.#window.at(-1)?.seq ?? 0, WINDOW));
+    this.#window.push(...store.outbox.waiting(this.key, this.#window.at(-1)?.seq ?? 0, WINDOW));
     // Another process removed the missing events.
     if (this.#window.length < least) this.#waiting = this.#window.length;
   }
@@ -423,7 +425,7 @@ class Queue {
     this.#mustReload = false;
     this.#options.flush();
     this.#window = [];
-    this.#waiting = this.#options.store.count(this.key);
+    this.#waiting = this.#options.store.outbox.count(this.key);
   }
 
   #expire(): void {
@@ -508,7 +510,7 @@ class Queue {
   }
 
   #saveState(nextAtMs: number): void {
-    this.#options.store.saveTarget(this.key, this.#name, {
+    this.#options.store.outbox.saveTarget(this.key, this.#name, {
       failures: this.#failures,
       retries: this.#retries,
       nextAtMs,
@@ -542,7 +544,7 @@ class Queue {
   }
 
   #bury(seqs: readonly number[], reason: string): void {
-    this.#options.store.deadLetter(
+    this.#options.store.outbox.deadLetter(
       this.key,
       this.#name,
       seqs,

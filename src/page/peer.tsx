@@ -38,7 +38,7 @@ export function peer(context: Context, device: string, keyText: string): PageCon
   const past = pasts.of(device, publicKey);
   const tags = source.tagsOf(publicKey);
   const speed = (value: number) => `${bytes(value)}/s`;
-  const rows = source.store.sessions({
+  const rows = source.store.sessions.query({
     device,
     publicKey,
     sinceMs: null,
@@ -46,7 +46,7 @@ export function peer(context: Context, device: string, keyText: string): PageCon
     from: null,
     limit: SESSIONS,
   });
-  const events = source.store.events({
+  const events = source.store.events.query({
     order: "newest",
     from: null,
     limit: EVENTS,
