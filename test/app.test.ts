@@ -20,7 +20,9 @@ import { viewPeer, viewSession, viewStatus } from "../src/http/view.ts";
 import type { ScanResult } from "../src/kernel/devices.ts";
 import type { Fields } from "../src/platform/log.ts";
 import type { InputHandler, Inputs } from "../src/scan/inputs.ts";
-import { type EventQuery, type SessionQuery, Store } from "../src/store/store.ts";
+import { Store } from "../src/store/store.ts";
+import type { EventQuery } from "../src/store/stored-events.ts";
+import type { SessionQuery } from "../src/store/stored-sessions.ts";
 import { HandClock } from "./support/clock.ts";
 import { ipv4, response } from "./support/packets.ts";
 import { ALICE, BOB, device, peer, ScanMaker } from "./support/peers.ts";
@@ -489,14 +491,14 @@ for (const [what, bootMs, stepMs] of [
     const running = await start(`tick = "1s"\nidle_timeout = "200s"\nreconcile = 0\nkeep = "2d"`);
     await pass(60_000, 1000);
     const source = new DaemonReadModel("1.2.3", running.stages);
-    const before = running.stages.store.events(oldest).length;
+    const before = running.stages.store.events.query(oldest).length;
     clock.jump(stepMs);
     // The first request after the step, before any scan.
     source.readClock();
     const nowMs = clock.now().wallMs;
     for (let turn = 0; turn < 2; turn++) {
       expect(nowMs - Date.parse(viewStatus(source).startedAt)).toBe(60_000);
-      for (const row of source.store.sessions(openSessions)) {
+      for (const row of source.store.sessions.query(openSessions)) {
         expect(viewSession(source, row).durationMs).toBe(61_000);
       }
       const [alice] = [...source.peers("wg0")];
@@ -513,10 +515,10 @@ for (const [what, bootMs, stepMs] of [
     expect(logged.filter(({ message }) => message.startsWith("the clock was set"))).toHaveLength(1);
     // Retention, and the end of the sessions.
     await pass(140_000, 1000);
-    const ended = source.store.sessions({ ...openSessions, isOpen: false });
+    const ended = source.store.sessions.query({ ...openSessions, isOpen: false });
     expect(ended.map(({ durationMs }) => durationMs)).toEqual([0, 0]);
     expect(ended.map(({ startedAtMs }) => startedAtMs)).toEqual([nowMs - 61_000, nowMs - 61_000]);
-    expect(running.stages.store.events(oldest)).toHaveLength(before + 2);
+    expect(running.stages.store.events.query(oldest)).toHaveLength(before + 2);
   });
 }
 
@@ -543,10 +545,10 @@ test("a clock that is set while wgmon is stopped changes no duration either", as
   ]);
   await pass(30_000, 1000);
   const source = new DaemonReadModel("1.2.3", running.stages);
-  const rows = source.store.sessions(openSessions);
+  const rows = source.store.sessions.query(openSessions);
   expect(rows.map((row) => viewSession(source, row).durationMs)).toEqual([61_000, 61_000]);
   const metrics = metricsOf(source);
   expect(metrics).toContain(`wgmon_outbox_oldest_age_seconds{target="target"} 60\n`);
-  const told = running.stages.store.events(oldest).map(({ event }) => event.type);
+  const told = running.stages.store.events.query(oldest).map(({ event }) => event.type);
   expect(told.filter((type) => type === "peer.connected")).toHaveLength(2);
 });

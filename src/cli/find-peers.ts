@@ -17,6 +17,7 @@ import type {
   SessionView,
   StoredEventView,
 } from "../http/view.ts";
+import type { OutboxRows } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
 import type { ApiReader } from "./client.ts";
 import { listPeers, PAGE, type PageQuery, pagesOf } from "./history-query.ts";
@@ -126,11 +127,11 @@ async function isPastDevice(answers: ApiReader, device: string): Promise<boolean
 export function targetKeyOf(
   word: string,
   { targets }: Pick<Settings, "targets">,
-  store: Pick<Store, "queues" | "deadCounts" | "targetKey">,
+  store: Pick<Store, "targetKey"> & { readonly outbox: Pick<OutboxRows, "queues" | "deadCounts"> },
 ): string {
   const index = targetAt(targets, word);
   if (index !== null) return targetKeysOf(targets, (address) => store.targetKey(address))[index]!;
-  const kept = [...store.queues(), ...store.deadCounts()].map(({ target }) => target);
+  const kept = [...store.outbox.queues(), ...store.outbox.deadCounts()].map(({ target }) => target);
   if (kept.includes(word)) return word;
   const known = new Set([...targetWords(targets), ...kept]);
   throw refusal(

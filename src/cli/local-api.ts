@@ -50,7 +50,7 @@ export class LocalApi implements ApiReader, Disposable {
       holdMs,
       announceExisting: true,
     };
-    const earlier = store.loadState(clock.now().wallMs);
+    const earlier = store.sessions.loadState(clock.now().wallMs);
     const tracker = new Tracker(rules, earlier, clock.now());
     const scan = await devices.scan(null);
     tracker.observe(scan, clock.now());

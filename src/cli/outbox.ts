@@ -4,7 +4,8 @@ import { counted } from "../base/text.ts";
 import { shortName } from "../channels/formats/message-text.ts";
 import type { OutboxRequest } from "../config/config.ts";
 import { describeEvent, duration } from "../events/event.ts";
-import type { DeadLetter, QueuedEvent, Store, TargetBacklog } from "../store/store.ts";
+import type { DeadLetter, QueuedEvent, TargetBacklog } from "../store/outbox-rows.ts";
+import type { Store } from "../store/store.ts";
 import { json } from "./text.ts";
 
 /** Rows per read of the store. */
@@ -23,7 +24,7 @@ type Place = Pick<DeadLetter, "target" | "seq">;
 
 export function runOutbox(store: Store, request: OutboxRequest, options: Options): void {
   const { action, dead, json } = request;
-  const letters = store.deadLetters().filter((letter) => isWanted(letter, request, options));
+  const letters = store.outbox.deadLetters().filter((letter) => isWanted(letter, request, options));
   const queues = dead ? [] : queuesOf(store, options);
   switch (action) {
     case "list":
@@ -31,9 +32,9 @@ export function runOutbox(store: Store, request: OutboxRequest, options: Options
       else printList({ queues, letters }, options);
       return;
     case "retry": {
-      store.requeue(letters, options.nowMs);
+      store.outbox.requeue(letters, options.nowMs);
       for (const { target, label, ...state } of queues) {
-        store.saveTarget(target, label, { ...state, nextAtMs: 0 });
+        store.outbox.saveTarget(target, label, { ...state, nextAtMs: 0 });
       }
       const waiting = queues.reduce((sum, queue) => sum + queue.waiting, 0);
       options.print(
@@ -43,7 +44,7 @@ export function runOutbox(store: Store, request: OutboxRequest, options: Options
     }
     case "drop": {
       const waiting = [...waitingOf(store, queues, request)];
-      store.deleteMessages([...letters, ...waiting]);
+      store.outbox.deleteMessages([...letters, ...waiting]);
       options.print(
         `${counted(waiting.length, "event")} and ${counted(letters.length, "dead letter")} deleted`,
       );
@@ -52,7 +53,7 @@ export function runOutbox(store: Store, request: OutboxRequest, options: Options
 }
 
 function queuesOf(store: Store, { target }: Options): TargetBacklog[] {
-  return store.queues().filter((queue) => target === null || queue.target === target);
+  return store.outbox.queues().filter((queue) => target === null || queue.target === target);
 }
 
 function isWanted(letter: DeadLetter, { id }: OutboxRequest, { target }: Options): boolean {
@@ -67,7 +68,7 @@ function* waitingOf(
   for (const { target } of queues) {
     let after = 0;
     for (;;) {
-      const rows = store.waiting(target, after, CHUNK);
+      const rows = store.outbox.waiting(target, after, CHUNK);
       if (rows.length === 0) break;
       after = rows.at(-1)!.seq;
       for (const row of rows) {

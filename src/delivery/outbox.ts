@@ -143,13 +143,14 @@ export class Outbox {
    */
   #reassignOrphans(targets: readonly Target[], keys: ReadonlySet<string>): void {
     const { store } = this.#options;
-    const queues = store.queues();
+    const queues = store.outbox.queues();
     const orphans = queues.filter(({ target }) => !keys.has(target));
     for (const { target, label } of orphans) {
       const heirs = targets.filter(({ channel }) => channel.name === label);
       const rivals = orphans.filter((other) => other.label === label);
       const isFree = !queues.some((queue) => queue.target === heirs[0]?.key);
-      if (heirs.length === 1 && rivals.length === 1 && isFree) store.rename(target, heirs[0]!.key);
+      if (heirs.length === 1 && rivals.length === 1 && isFree)
+        store.outbox.rename(target, heirs[0]!.key);
       else this.#deadLetterAll(target, label);
     }
   }
@@ -158,9 +159,9 @@ export class Outbox {
     const { store, clock, log } = this.#options;
     let count = 0;
     for (;;) {
-      const seqs = store.waiting(target, 0, WINDOW).map(({ seq }) => seq);
+      const seqs = store.outbox.waiting(target, 0, WINDOW).map(({ seq }) => seq);
       if (seqs.length === 0) break;
-      store.deadLetter(target, label, seqs, "no longer a target", clock.now().wallMs);
+      store.outbox.deadLetter(target, label, seqs, "no longer a target", clock.now().wallMs);
       count += seqs.length;
     }
     log.warn(`${label}: no longer a target, ${counted(count, "event")} became dead letters`);
@@ -174,6 +175,6 @@ export class Outbox {
   #flush(): void {
     this.#cancelFlush?.();
     this.#cancelFlush = null;
-    if (this.#delivered.length > 0) this.#options.store.delivered(this.#delivered.splice(0));
+    if (this.#delivered.length > 0) this.#options.store.outbox.delivered(this.#delivered.splice(0));
   }
 }

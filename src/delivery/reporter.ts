@@ -11,7 +11,7 @@ import type { Change } from "../sessions/change.ts";
 import type { Tracker } from "../sessions/tracker.ts";
 import type { Metrics } from "../stats/counters.ts";
 import type { ReportedEvent, StateRecorder } from "../store/state-recorder.ts";
-import type { StoredEvent } from "../store/store.ts";
+import type { StoredEvent } from "../store/stored-events.ts";
 import type { Outbox } from "./outbox.ts";
 
 /** The settings that decide what an event says, and whether targets receive it. */

@@ -8,7 +8,8 @@ import { counted } from "../base/text.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
-import type { QueuedEvent, Store } from "../store/store.ts";
+import type { QueuedEvent } from "../store/outbox-rows.ts";
+import type { Store } from "../store/store.ts";
 import type { Channel, DeliveryResult, Message, Target } from "./target.ts";
 
 /** The pause before the next attempt is random, up to a limit that doubles from the first value to the last. */
@@ -90,8 +91,8 @@ export class TargetQueue {
     this.#target = target;
     this.#options = options;
     const { store, clock } = options;
-    this.#waiting = store.count(target.key);
-    const state = store.targetState(target.key);
+    this.#waiting = store.outbox.count(target.key);
+    const state = store.outbox.targetState(target.key);
     this.#failures = state?.failures ?? 0;
     this.#retries = state?.retries ?? 0;
     this.#lastReason = state?.reason ?? "";
@@ -239,7 +240,7 @@ export class TargetQueue {
     if (parts.length === 1) return { id: first!.event.id, events: [first!.event] };
     const id = `msg_${Bun.randomUUIDv7().replaceAll("-", "")}`;
     const seqs = parts.map(({ seq }) => seq);
-    this.#options.store.assignDigest(this.key, seqs, id);
+    this.#options.store.outbox.assignDigest(this.key, seqs, id);
     this.#window.splice(0, parts.length, ...parts.map((part) => ({ ...part, message: id })));
     return this.#digest(id);
   }
@@ -255,7 +256,7 @@ export class TargetQueue {
     if (this.#window.length >= Math.min(least, this.#waiting)) return;
     const { store, flush } = this.#options;
     flush();
-    this.#window.push(...store.waiting(this.key, this.#window.at(-1)?.seq ?? 0, WINDOW));
+    this.#window.push(...store.outbox.waiting(this.key, this.#window.at(-1)?.seq ?? 0, WINDOW));
     // Another process removed the missing events.
     if (this.#window.length < least) this.#waiting = this.#window.length;
   }
@@ -264,7 +265,7 @@ export class TargetQueue {
     this.#mustReload = false;
     this.#options.flush();
     this.#window = [];
-    this.#waiting = this.#options.store.count(this.key);
+    this.#waiting = this.#options.store.outbox.count(this.key);
   }
 
   #expire(): void {
@@ -351,7 +352,7 @@ export class TargetQueue {
   }
 
   #saveState(nextAtMs: number): void {
-    this.#options.store.saveTarget(this.key, this.#name, {
+    this.#options.store.outbox.saveTarget(this.key, this.#name, {
       failures: this.#failures,
       retries: this.#retries,
       nextAtMs,
@@ -385,7 +386,7 @@ export class TargetQueue {
   }
 
   #bury(seqs: readonly number[], reason: string): void {
-    this.#options.store.deadLetter(
+    this.#options.store.outbox.deadLetter(
       this.key,
       this.#name,
       seqs,

@@ -13,7 +13,7 @@ import { Elysia, t } from "elysia";
 
 import { EVENT_TYPES } from "../base/event-types.ts";
 import { keyFromUrl, URL_KEY_PATTERN, urlKey } from "../base/wireguard.ts";
-import type { SessionCursor } from "../store/store.ts";
+import type { SessionCursor } from "../store/stored-sessions.ts";
 import { EventStream } from "./event-stream.ts";
 import { openApi, type Route } from "./openapi.ts";
 import { findPeers, SEARCH_MAX, sorts } from "./peer-query.ts";
@@ -208,7 +208,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
       "/peers/past",
       ({ query: { cursor, limit = 100 } }) => {
         const after = cursor === undefined ? "" : keyAt(cursor);
-        const found = source.store.pastPeers(after, limit + 1);
+        const found = source.store.events.pastPeers(after, limit + 1);
         const items = found.slice(0, limit);
         return { items, next: found.length > limit ? urlKey(items.at(-1)!.publicKey) : null };
       },
@@ -226,7 +226,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
         const key = keyFromUrl(publicKey);
         for (const peer of source.peers(device)) {
           if (peer.publicKey !== key) continue;
-          const rows = source.store.sessions({
+          const rows = source.store.sessions.query({
             device,
             publicKey: key,
             sinceMs: null,
@@ -252,7 +252,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
       "/sessions",
       ({ query }) => {
         const { device = null, peer, since, state, cursor, limit = 100 } = query;
-        const rows = source.store.sessions({
+        const rows = source.store.sessions.query({
           device,
           publicKey: peer === undefined ? null : keyFromUrl(peer),
           sinceMs: since === undefined ? null : Date.parse(since),
@@ -287,7 +287,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
       "/events",
       ({ query }) => {
         const { order = "newest", type = null, peer, since, cursor, limit = 100 } = query;
-        const found = source.store.events({
+        const found = source.store.events.query({
           order,
           from: cursor === undefined ? null : seqOf(cursor),
           limit: limit + 1,
@@ -299,7 +299,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
         return {
           items,
           next: found.length > limit ? String(items.at(-1)!.seq) : null,
-          latest: source.store.eventSequenceRange().last,
+          latest: source.store.events.sequenceRange().last,
         };
       },
       {
@@ -380,14 +380,16 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
         const after = cursor === undefined ? 0 : seqOf(cursor);
         const found =
           state === "waiting"
-            ? source.store.waiting(key, after, limit + 1).map(({ seq, event, addedAtMs }) => ({
-                seq,
-                state: "waiting" as const,
-                at: iso(addedAtMs),
-                reason: null,
-                event,
-              }))
-            : source.store
+            ? source.store.outbox
+                .waiting(key, after, limit + 1)
+                .map(({ seq, event, addedAtMs }) => ({
+                  seq,
+                  state: "waiting" as const,
+                  at: iso(addedAtMs),
+                  reason: null,
+                  event,
+                }))
+            : source.store.outbox
                 .deadLetters({ target: key, after, limit: limit + 1 })
                 .map(({ seq, event, atMs, reason }) => ({
                   seq,

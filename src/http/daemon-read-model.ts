@@ -10,7 +10,8 @@ import type { Session } from "../sessions/session.ts";
 import type { Tracker } from "../sessions/tracker.ts";
 import type { Metrics } from "../stats/counters.ts";
 import type { Rates, RateTracker } from "../stats/rates.ts";
-import type { Store, StoredEvent } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
+import type { StoredEvent } from "../store/stored-events.ts";
 import type { ReadModel, ScanReport, TargetState, WakeUpState } from "./read-model.ts";
 import { type SettingsView, viewSettings } from "./settings-view.ts";
 

@@ -93,8 +93,8 @@ export class EventStream implements Disposable {
   }
 
   #read(after: number): readonly Frame[] {
-    return this.#source.store
-      .events({
+    return this.#source.store.events
+      .query({
         order: "oldest",
         from: after,
         limit: BATCH,
@@ -106,7 +106,7 @@ export class EventStream implements Disposable {
   }
 
   #begin(): void {
-    this.#last = this.#source.store.eventSequenceRange().last;
+    this.#last = this.#source.store.events.sequenceRange().last;
     this.#before = this.#last;
     this.#unsubscribe = this.#source.subscribe((placed) => {
       for (const { seq, event } of placed) {

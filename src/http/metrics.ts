@@ -201,7 +201,9 @@ function* own(source: ReadModel, head: Head): Generator<string> {
 function* ofOutbox(source: ReadModel, head: Head): Generator<string> {
   const { store, counters, clock } = source;
   const states = source.targets();
-  const oldest = new Map(store.queues().map(({ target, oldestAtMs }) => [target, oldestAtMs]));
+  const oldest = new Map(
+    store.outbox.queues().map(({ target, oldestAtMs }) => [target, oldestAtMs]),
+  );
   const nowMs = clock.now().wallMs;
   yield head("wgmon_outbox_depth", "gauge", "Events that wait for a target.");
   for (const { key, waiting } of states)
@@ -236,7 +238,7 @@ function* ofOutbox(source: ReadModel, head: Head): Generator<string> {
     "gauge",
     "Dead letters: events that were refused or waited for too long.",
   );
-  for (const { target, count } of store.deadCounts()) {
+  for (const { target, count } of store.outbox.deadCounts()) {
     yield `wgmon_dead_letters{target="${escaped(target)}"} ${count}\n`;
   }
 }

@@ -9,24 +9,20 @@ import type { Monitor } from "../capture/capture.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Metrics } from "../stats/counters.ts";
 import type { Rates } from "../stats/rates.ts";
-import type { Store, StoredEvent } from "../store/store.ts";
+import type { OutboxRows } from "../store/outbox-rows.ts";
+import type { Store } from "../store/store.ts";
+import type { StoredEvent, StoredEvents } from "../store/stored-events.ts";
+import type { StoredSessions } from "../store/stored-sessions.ts";
+import type { TrafficRows } from "../store/traffic-rows.ts";
 import type { SettingsView } from "./settings-view.ts";
 
 /** The part of the store that is read. */
-export type StoreReader = Pick<
-  Store,
-  | "problem"
-  | "isInMemory"
-  | "events"
-  | "eventSequenceRange"
-  | "pastPeers"
-  | "sessions"
-  | "traffic"
-  | "waiting"
-  | "queues"
-  | "deadLetters"
-  | "deadCounts"
->;
+export interface StoreReader extends Pick<Store, "problem" | "isInMemory"> {
+  readonly events: Pick<StoredEvents, "query" | "sequenceRange" | "pastPeers">;
+  readonly sessions: Pick<StoredSessions, "query">;
+  readonly traffic: Pick<TrafficRows, "day">;
+  readonly outbox: Pick<OutboxRows, "waiting" | "queues" | "deadLetters" | "deadCounts">;
+}
 
 /** State of a target in the settings. */
 export interface TargetState {

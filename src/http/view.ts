@@ -9,7 +9,8 @@ import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import { DigestSchema, EventSchema } from "../events/event-schema.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Rates } from "../stats/rates.ts";
-import { type SessionRow, TRAFFIC_SLOT_MS } from "../store/store.ts";
+import type { SessionRow } from "../store/stored-sessions.ts";
+import { TRAFFIC_SLOT_MS } from "../store/traffic-rows.ts";
 import type { ReadModel, TargetState } from "./read-model.ts";
 
 const Timestamp = T.String({
@@ -268,7 +269,7 @@ export function viewStatus(source: ReadModel): StatusView {
     connected: sum(devices.map(({ connected }) => connected)),
     store: { inMemory: source.store.isInMemory, problem: source.store.problem },
     wakeUp: source.wakeUp(),
-    latestEvent: source.store.eventSequenceRange().last,
+    latestEvent: source.store.events.sequenceRange().last,
   };
 }
 
@@ -350,8 +351,8 @@ export function viewSession(source: ReadModel, row: SessionRow): SessionView {
 }
 
 export function viewTargets(source: ReadModel): TargetView[] {
-  const queues = new Map(source.store.queues().map((queue) => [queue.target, queue]));
-  const dead = new Map(source.store.deadCounts().map((each) => [each.target, each]));
+  const queues = new Map(source.store.outbox.queues().map((queue) => [queue.target, queue]));
+  const dead = new Map(source.store.outbox.deadCounts().map((each) => [each.target, each]));
   const present = source.targets();
   const known = new Set(present.map(({ key }) => key));
   const gone = [...queues.values(), ...dead.values()]
@@ -391,7 +392,7 @@ export function viewTargets(source: ReadModel): TargetView[] {
 
 export function viewTraffic(source: ReadModel, device: string, publicKey: string) {
   const nowMs = source.clock.now().wallMs;
-  const { startMs, rxBytes, txBytes } = source.store.traffic(device, publicKey, nowMs);
+  const { startMs, rxBytes, txBytes } = source.store.traffic.day(device, publicKey, nowMs);
   return { startAt: iso(startMs), stepMs: TRAFFIC_SLOT_MS, rxBytes, txBytes } as const;
 }
 

@@ -5,7 +5,7 @@ import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
 import { describeShort, shortName } from "../channels/formats/message-text.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import type { StoredEvent } from "../store/store.ts";
+import type { StoredEvent } from "../store/stored-events.ts";
 import { At, FilterForm, PeerLink } from "./components.tsx";
 import { address } from "./format.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
@@ -20,7 +20,7 @@ export function events(
   const type = EVENT_TYPES.find((each) => each === given.get("type")) ?? null;
   const peer = keyFromUrl(given.get("peer") ?? "");
   const before = /^\d{1,15}$/.exec(given.get("before") ?? "")?.[0] ?? null;
-  const found = source.store.events({
+  const found = source.store.events.query({
     order: "newest",
     from: before === null ? null : Number(before),
     limit: PAGE + 1,

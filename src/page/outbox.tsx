@@ -27,7 +27,7 @@ export function outbox({ source, live }: { source: ReadModel; live: PageSnapshot
           why={null}
           live={live}
           items={targets.flatMap((target) =>
-            source.store
+            source.store.outbox
               .waiting(target.key, 0, LETTERS)
               .map(({ seq, event, addedAtMs }) =>
                 letterItem(target, { seq, atMs: addedAtMs, text: describeShort(event) }, live),
@@ -42,7 +42,7 @@ export function outbox({ source, live }: { source: ReadModel; live: PageSnapshot
           items={targets
             .filter(({ dead }) => dead > 0)
             .flatMap((target) =>
-              source.store
+              source.store.outbox
                 .deadLetters({ target: target.key, after: 0, limit: LETTERS })
                 .map(({ seq, event, atMs, reason }) =>
                   letterItem(

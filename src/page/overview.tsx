@@ -72,7 +72,7 @@ export async function overview(
       tags: source.tagsOf(row.peer.publicKey),
     }),
   );
-  const events = source.store.events({
+  const events = source.store.events.query({
     order: "newest",
     from: null,
     limit: EVENTS,

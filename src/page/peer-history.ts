@@ -5,7 +5,7 @@
 
 import type { PublicKey } from "../base/wireguard.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { TRAFFIC_SLOT_MS } from "../store/store.ts";
+import { TRAFFIC_SLOT_MS } from "../store/traffic-rows.ts";
 
 /** Most sessions read per peer: a peer with more of them has a gap at the beginning of the 24 hours. */
 const SESSIONS_MAX = 100;
@@ -74,9 +74,9 @@ export class PeerHistory {
   }
 
   #read(device: string, publicKey: PublicKey, nowMs: number): PeerDay {
-    const { startMs, rxBytes, txBytes } = this.#source.store.traffic(device, publicKey, nowMs);
+    const { startMs, rxBytes, txBytes } = this.#source.store.traffic.day(device, publicKey, nowMs);
     const endMs = startMs + rxBytes.length * TRAFFIC_SLOT_MS;
-    const rows = this.#source.store.sessions({
+    const rows = this.#source.store.sessions.query({
       device,
       publicKey,
       sinceMs: null,

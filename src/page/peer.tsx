@@ -39,7 +39,7 @@ export function peer(context: Context, device: string, keyText: string): PageCon
   const past = pasts.of(device, publicKey);
   const tags = source.tagsOf(publicKey);
   const speed = (value: number) => `${bytes(value)}/s`;
-  const rows = source.store.sessions({
+  const rows = source.store.sessions.query({
     device,
     publicKey,
     sinceMs: null,
@@ -47,7 +47,7 @@ export function peer(context: Context, device: string, keyText: string): PageCon
     from: null,
     limit: SESSIONS,
   });
-  const events = source.store.events({
+  const events = source.store.events.query({
     order: "newest",
     from: null,
     limit: EVENTS,

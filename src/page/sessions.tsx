@@ -4,7 +4,7 @@ import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import { duration } from "../events/event.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { type SessionView, viewSession } from "../http/view.ts";
-import type { SessionCursor, SessionRow } from "../store/store.ts";
+import type { SessionCursor, SessionRow } from "../store/stored-sessions.ts";
 import { Age, At, FilterForm, Name, None, PeerLink, State, Wide } from "./components.tsx";
 import { address, bytes, idOf } from "./format.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
@@ -21,7 +21,7 @@ export function sessions(
   const state = states.find((each) => each === given.get("state")) ?? null;
   const peer = keyFromUrl(given.get("peer") ?? "");
   const before = placeOf(given.get("before") ?? "");
-  const rows = source.store.sessions({
+  const rows = source.store.sessions.query({
     device: null,
     publicKey: peer,
     sinceMs: null,

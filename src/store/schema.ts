@@ -99,7 +99,7 @@ export const migrations: readonly string[] = [
   ALTER TABLE $.targets ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
   `,
   `
-  -- Fields of SavedSession in sessions/tracker.ts that were renamed.
+  -- Fields of SavedSession in sessions/session.ts that were renamed.
   UPDATE $.sessions SET state = replace(replace(state, '"lastSignMs":', '"lastActivityMs":'), '"gone":', '"ending":')
     WHERE state IS NOT NULL;
   `,

@@ -9,7 +9,9 @@ import type { Event } from "../events/event-schema.ts";
 import type { Change } from "../sessions/change.ts";
 import { type RestoredState, saved, type SavedSession, type Session } from "../sessions/session.ts";
 import type { Tracker } from "../sessions/tracker.ts";
-import type { EndedSession, Retention, Store } from "./store.ts";
+import type { Retention } from "./retention.ts";
+import type { Store } from "./store.ts";
+import type { EndedSession } from "./stored-sessions.ts";
 
 /** How often the sessions' counters are saved. A crash loses at most this much of them. */
 const SAVE_MS = 60_000;
@@ -47,7 +49,7 @@ export class StateRecorder {
    * @param watched names of devices; empty: all.
    */
   loadState(watched: readonly string[]): RestoredState | null {
-    const earlier = this.#store.loadState(this.#clock.now().wallMs - ENDED_LATELY_MS);
+    const earlier = this.#store.sessions.loadState(this.#clock.now().wallMs - ENDED_LATELY_MS);
     if (earlier === null || watched.length === 0) return earlier;
     const isWatched = (name: string) => watched.includes(name);
     const ended = earlier.sessions.filter(({ device }) => !isWatched(device)).map(unwatched);
@@ -95,7 +97,7 @@ export class StateRecorder {
   /** Saves all sessions now. */
   saveAll(tracker: Tracker): void {
     this.#cancelSave();
-    this.#store.saveSessions(this.#unsaved([...tracker.sessions]));
+    this.#store.sessions.save(this.#unsaved([...tracker.sessions]));
   }
 
   /** Deletes some of the data that exceeds the retention limits. Returns whether more may be left. */
@@ -115,7 +117,7 @@ export class StateRecorder {
         tracker.session(session.device, session.peer.publicKey) === session,
     );
     if (changed.length === 0) return;
-    this.#store.saveSessions(this.#unsaved(changed.slice(0, SAVE_SLICE)));
+    this.#store.sessions.save(this.#unsaved(changed.slice(0, SAVE_SLICE)));
     const rest = changed.slice(SAVE_SLICE);
     this.#cancelSave = this.#clock.after(0, () => this.#save(rest, tracker));
   }

@@ -7,7 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import { growth } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
-import { type Store, TRAFFIC_SLOT_MS, type TrafficSums as Row } from "./store.ts";
+import { TRAFFIC_SLOT_MS, type TrafficRows, type TrafficSums as Row } from "./traffic-rows.ts";
 
 /** Peers written in one step, so that packets are not delayed. */
 const SLICE = 200;
@@ -29,7 +29,7 @@ interface Ended {
 }
 
 export class TrafficRecorder {
-  readonly #store: Pick<Store, "addTraffic">;
+  readonly #traffic: Pick<TrafficRows, "add">;
   readonly #clock: Clock;
   #written = new Map<string, Baseline>();
   /** Rows of sessions that ended since the last write. */
@@ -41,8 +41,8 @@ export class TrafficRecorder {
   #atMs: number;
 
   /** @param sessions restored sessions: the previous run has written their counters. */
-  constructor(store: Pick<Store, "addTraffic">, clock: Clock, sessions: Iterable<Session>) {
-    this.#store = store;
+  constructor(traffic: Pick<TrafficRows, "add">, clock: Clock, sessions: Iterable<Session>) {
+    this.#traffic = traffic;
     this.#clock = clock;
     this.#atMs = clock.now().wallMs;
     for (const session of sessions) {
@@ -104,7 +104,7 @@ export class TrafficRecorder {
     this.#cancelWrite();
     const slice = this.#slices.shift();
     if (slice === undefined) return;
-    this.#store.addTraffic(slice.rows, slice.atMs);
+    this.#traffic.add(slice.rows, slice.atMs);
     if (this.#slices.length === 0) return;
     this.#cancelWrite = this.#clock.after(0, () => this.#writeSlice());
   }

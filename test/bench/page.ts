@@ -57,7 +57,7 @@ async function many(note: Note): Promise<void> {
       rxBytes: n * slot,
       txBytes: slot,
     }));
-    source.store.addTraffic(rows, wallMs - slot * 300_000);
+    source.store.traffic.add(rows, wallMs - slot * 300_000);
   }
   const server = await HttpServer.start({
     loadPage,

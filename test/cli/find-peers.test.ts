@@ -163,8 +163,10 @@ test("--target: one of the settings by name or number, or one that the store sti
     webhook("https://hooks.example.net/b"),
   ];
   const store = {
-    queues: () => [],
-    deadCounts: () => [{ target: "old", label: "old", count: 3 }],
+    outbox: {
+      queues: () => [],
+      deadCounts: () => [{ target: "old", label: "old", count: 3 }],
+    },
     targetKey: (address: string) => `key of ${address}`,
   };
   const find = (word: string) => targetKeyOf(word, { targets }, store);

@@ -39,13 +39,13 @@ beforeEach(async () => {
     const events = [{ event, targets: index === 3 ? ["ops", "script"] : ["ops"] }];
     store.record({ events, sessions: [], ended: [], devices: null }, change.atMs);
   }
-  store.saveTarget("ops", OPS, {
+  store.outbox.saveTarget("ops", OPS, {
     failures: 7,
     retries: 6,
     nextAtMs: NOW_MS + 90_000,
     reason: "503",
   });
-  store.deadLetter("ops", OPS, [1, 5], "404: not found, check the URL", at(5));
+  store.outbox.deadLetter("ops", OPS, [1, 5], "404: not found, check the URL", at(5));
 });
 
 afterEach(() => store[Symbol.dispose]());
@@ -62,9 +62,9 @@ function run(
 }
 
 const left = () => ({
-  ops: store.waiting("ops", 0, 99).map(({ seq }) => seq),
-  script: store.waiting("script", 0, 99).map(({ seq }) => seq),
-  dead: store.deadLetters().map(({ seq }) => seq),
+  ops: store.outbox.waiting("ops", 0, 99).map(({ seq }) => seq),
+  script: store.outbox.waiting("script", 0, 99).map(({ seq }) => seq),
+  dead: store.outbox.deadLetters().map(({ seq }) => seq),
 });
 
 describe("list", () => {
@@ -111,13 +111,13 @@ describe("retry", () => {
       "2 dead letters queued again, 4 events to be retried within 10 s (or at the next start)",
     ]);
     expect(left()).toEqual({ ops: [1, 2, 3, 4, 5], script: [4], dead: [] });
-    expect(store.targetState("ops")).toMatchObject({ nextAtMs: 0, failures: 7, retries: 6 });
+    expect(store.outbox.targetState("ops")).toMatchObject({ nextAtMs: 0, failures: 7, retries: 6 });
   });
 
   test("of one message, or of dead letters, leaves the rest", () => {
     run("retry", { id: `evt_${"5".padStart(32, "0")}`, dead: true });
     expect(left()).toEqual({ ops: [2, 3, 4, 5], script: [4], dead: [1] });
-    expect(store.targetState("ops")).toMatchObject({ nextAtMs: NOW_MS + 90_000 });
+    expect(store.outbox.targetState("ops")).toMatchObject({ nextAtMs: NOW_MS + 90_000 });
   });
 });
 

@@ -14,7 +14,8 @@ import type { Channel, DeliveryResult, Message, Target } from "../../src/deliver
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
-import { Store, type TargetBacklog } from "../../src/store/store.ts";
+import type { TargetBacklog } from "../../src/store/outbox-rows.ts";
+import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { Receiver } from "../support/receiver.ts";
 
@@ -289,7 +290,7 @@ describe("giving up", () => {
       const step = wall.read()!;
       store.clockSet(step, wall.state);
       outbox.clockSet(step);
-      const [{ oldestAtMs, nextAtMs }] = store.queues() as [TargetBacklog];
+      const [{ oldestAtMs, nextAtMs }] = store.outbox.queues() as [TargetBacklog];
       expect(wall.now().wallMs - oldestAtMs).toBe(10 * HOUR_MS + 5000);
       expect(nextAtMs - wall.now().wallMs).toBeWithin(-5000, 15 * 60_000);
       clock.advance(61 * HOUR_MS);
@@ -341,7 +342,7 @@ describe("giving up", () => {
     const { add, outbox, channel, clock, store } = await single();
     const trouble = () => {
       const { failures, reason } = outbox.states[0]!;
-      expect(store.targetState("target") ?? { failures, reason }).toMatchObject({
+      expect(store.outbox.targetState("target") ?? { failures, reason }).toMatchObject({
         failures,
         reason,
       });
@@ -588,7 +589,7 @@ describe("after a restart", () => {
     expect(later.outbox.waiting).toBe(599);
     for (let n = 0; n < 599; n++) await later.channel.settle(delivered);
     expect(later.channel.attempts).toEqual(Array.from({ length: 599 }, (_, i) => `wg${i + 3}`));
-    expect(later.store.deadLetters().map(({ reason, seq }) => [reason, seq])).toEqual([
+    expect(later.store.outbox.deadLetters().map(({ reason, seq }) => [reason, seq])).toEqual([
       ["404: not found", 2],
     ]);
   });
@@ -648,17 +649,17 @@ describe("after a restart", () => {
     const later = await again();
     expect(later.channel.attempts).toEqual([]);
     expect(later.outbox.waiting).toBe(0);
-    expect(later.store.deadLetters()).toHaveLength(2);
+    expect(later.store.outbox.deadLetters()).toHaveLength(2);
   });
 
   test("what waits for a target that is gone becomes dead letters", async () => {
     const { add, again, store } = await first();
     add(1, 3);
-    expect(store.queues()).toMatchObject([{ target: "target", waiting: 3 }]);
+    expect(store.outbox.queues()).toMatchObject([{ target: "target", waiting: 3 }]);
     const { outbox, store: later, lines } = await again();
     outbox.setTargets([]);
-    expect(later.queues()).toEqual([]);
-    expect(later.deadLetters()).toHaveLength(3);
+    expect(later.outbox.queues()).toEqual([]);
+    expect(later.outbox.deadLetters()).toHaveLength(3);
     expect(lines.at(-1)).toBe("<4>target: no longer a target, 3 events became dead letters");
   });
 });
@@ -708,8 +709,8 @@ describe("another process", () => {
       await channel.settle(down);
       const log = createLog({ format: "text", level: "info" });
       using tool = await Store.open({ directory, clock, log, isExternalTool: true });
-      tool.deleteMessages([{ target: "target", seq: 2 }]);
-      tool.requeue(tool.deadLetters(), clock.now().wallMs);
+      tool.outbox.deleteMessages([{ target: "target", seq: 2 }]);
+      tool.outbox.requeue(tool.outbox.deadLetters(), clock.now().wallMs);
       outbox.refresh();
       expect(outbox.waiting).toBe(2);
       expect(channel.attempts.at(-1)).toBe("wg1");

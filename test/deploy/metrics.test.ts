@@ -70,7 +70,7 @@ function exposed(wanted: readonly Naming[], accept = ""): string {
     { key: "ops", label: "ops", waiting: 1, isStopped: false, failures: 2, reason: "503" },
   ];
   const [seq] = source.record([anEvent("peer.connected")], ["ops"]);
-  source.store.deadLetter("ops", "ops", [seq!], "410", 0);
+  source.store.outbox.deadLetter("ops", "ops", [seq!], "410", 0);
   source.counters.scans.add(["tick"]);
   source.counters.attempts.add(["ops", "retry"]);
   const { chunks } = exposition(source, { namings: wanted, accept });

@@ -180,7 +180,7 @@ test("wgmon outbox of a store that the daemon's user has changed", async () => {
   const id = `evt_${"0".repeat(32)}`;
   const events = [{ event: { ...added, id, data } as never, targets: ["a"] }];
   store.record({ events, sessions: [], ended: [], devices: null }, 0);
-  store.saveTarget("a", "a", { failures: 3, retries: 3, reason: "x", nextAtMs: 0 });
+  store.outbox.saveTarget("a", "a", { failures: 3, retries: 3, reason: "x", nextAtMs: 0 });
   store[Symbol.dispose]();
   using file = new Database(join(state, "wgmon.db"));
   file.run("UPDATE targets SET label = ?, reason = ?", [EVIL, EVIL]);

@@ -225,10 +225,10 @@ describe("what is there", () => {
   test("one peer, by either way to write its key", async () => {
     people();
     const nowMs = source.clock.now().wallMs;
-    source.store.addTraffic([{ device: "wg0", publicKey: BOB, rxBytes: 7, txBytes: 8 }], nowMs);
-    source.store.addTraffic([{ device: "wg0", publicKey: BOB, rxBytes: 1, txBytes: 1 }], nowMs);
-    source.store.addTraffic([{ device: "wg1", publicKey: BOB, rxBytes: 5, txBytes: 5 }], nowMs);
-    source.store.addTraffic(
+    source.store.traffic.add([{ device: "wg0", publicKey: BOB, rxBytes: 7, txBytes: 8 }], nowMs);
+    source.store.traffic.add([{ device: "wg0", publicKey: BOB, rxBytes: 1, txBytes: 1 }], nowMs);
+    source.store.traffic.add([{ device: "wg1", publicKey: BOB, rxBytes: 5, txBytes: 5 }], nowMs);
+    source.store.traffic.add(
       [{ device: "wg0", publicKey: BOB, rxBytes: 9, txBytes: 0 }],
       nowMs - 24 * 3_600_000,
     );
@@ -353,8 +353,14 @@ describe("what is there", () => {
   test("targets, and what waits for them", async () => {
     const [seq] = source.record([anEvent("peer.connected")], ["ops", "old"]);
     source.record([{ ...anEvent("peer.roamed"), id: `evt_${"9".repeat(32)}` }], ["ops"]);
-    source.store.deadLetter("ops", "ops (json)", [seq!], "410, gone", source.clock.now().wallMs);
-    source.store.saveTarget("ops", "ops (json)", {
+    source.store.outbox.deadLetter(
+      "ops",
+      "ops (json)",
+      [seq!],
+      "410, gone",
+      source.clock.now().wallMs,
+    );
+    source.store.outbox.saveTarget("ops", "ops (json)", {
       failures: 2,
       retries: 2,
       nextAtMs: source.clock.now().wallMs + 5000,

@@ -115,13 +115,13 @@ test("whoever breaks off and comes back misses nothing and sees nothing twice", 
       // Another one who listens keeps the latest in memory.
       fc.boolean(),
       async (steps, hasOther) => {
-        const start = source.store.eventSequenceRange().last;
+        const start = source.store.events.sequenceRange().last;
         const other = hasOther ? await Reader.open(null) : null;
         const seen: number[] = [];
         let reader = await Reader.open(start);
         for (const { told, reads, leaves } of steps) {
           if (told > 0) source.tell(...someEvents(told));
-          const last = source.store.eventSequenceRange().last;
+          const last = source.store.events.sequenceRange().last;
           for (let n = 0; n < reads; n++) {
             if ((reader.ids.at(-1) ?? seen.at(-1) ?? start) < last) await reader.read();
           }
@@ -130,7 +130,7 @@ test("whoever breaks off and comes back misses nothing and sees nothing twice", 
           seen.push(...reader.ids);
           reader = await Reader.open(seen.at(-1) ?? start);
         }
-        const last = source.store.eventSequenceRange().last;
+        const last = source.store.events.sequenceRange().last;
         if (last > (reader.ids.at(-1) ?? seen.at(-1) ?? start)) await reader.readTo(last);
         seen.push(...reader.ids);
         expect(seen).toEqual(upTo(start + 1, last));

@@ -70,7 +70,7 @@ function fill({ found, names, tags, store, counters, clock }: FakeSource): void 
     .sample(hostileEvent, { seed: SEED, numRuns: EVENTS })
     .map((event, n) => ({ ...event, id: `evt_${n.toString(16).padStart(32, "0")}` }));
   const seqs = source.record(events, ["ops", "gone"]);
-  store.deadLetter("ops", "ops (json)", seqs.slice(0, 50), "410, gone", clock.now().wallMs);
+  store.outbox.deadLetter("ops", "ops (json)", seqs.slice(0, 50), "410, gone", clock.now().wallMs);
   const ended = peers.map((each, n) => ({
     device: "wg0",
     publicKey: each.publicKey,

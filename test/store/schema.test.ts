@@ -44,7 +44,7 @@ test("an open session of an earlier version is restored with its last activity a
   }
   const log = createLog({ format: "journal", level: "error", write: () => {} });
   using store = await Store.open({ directory: folder, clock: new HandClock(), log });
-  expect(store.loadState(0)?.sessions).toEqual([
+  expect(store.sessions.loadState(0)?.sessions).toEqual([
     { ...session, lastActivityMs: 2000, ending } as never,
   ]);
 });

@@ -38,5 +38,5 @@ test("a session that ends while many are saved stays ended", async () => {
   expect(told.map(({ change }) => change.type)).toEqual(["peer.disconnected"]);
   history.record(told, tracker, [device()]);
   clock.advance(1);
-  expect(store.loadState(0)!.sessions).toHaveLength(299);
+  expect(store.sessions.loadState(0)!.sessions).toHaveLength(299);
 });

@@ -120,11 +120,11 @@ describe("what is kept", () => {
   test("the first run ever has no past; a later one has sessions and devices, to the last digit", async () => {
     const directory = folder();
     const { store, lines } = await open(directory);
-    expect(store.loadState(0)).toBeNull();
+    expect(store.sessions.loadState(0)).toBeNull();
     store.record({ events: [], sessions: [session], ended: [], devices: [device()] }, 0);
     close(store);
     const later = await open(directory);
-    expect(later.store.loadState(0)).toEqual({
+    expect(later.store.sessions.loadState(0)).toEqual({
       devices: [device()],
       sessions: [session],
       ended: [],
@@ -143,37 +143,39 @@ describe("what is kept", () => {
     store.record({ events: [], sessions: [], ended: [], devices: [device({ index: 3 })] }, 0);
     close(store);
     const later = await open(directory, { boot: now });
-    expect(later.store.loadState(0)!.devices).toEqual([device({ index })]);
+    expect(later.store.sessions.loadState(0)!.devices).toEqual([device({ index })]);
   });
 
   test("no devices are a past too", async () => {
     const { store } = await open(null);
     store.record({ events: [], sessions: [], ended: [], devices: [] }, 0);
-    expect(store.loadState(0)).toMatchObject({ devices: [], sessions: [] });
+    expect(store.sessions.loadState(0)).toMatchObject({ devices: [], sessions: [] });
   });
 
   test("a session that ended is history and does not come back", async () => {
     const { store } = await open(null);
     store.record({ events: [], sessions: [session], ended: [], devices: [device()] }, 0);
-    store.saveSessions([{ ...session, rxBytes: 4001 }]);
+    store.sessions.save([{ ...session, rxBytes: 4001 }]);
     store.record({ events: [], sessions: [], ended: [ended], devices: null }, 0);
-    expect(store.loadState(0)).toMatchObject({
+    expect(store.sessions.loadState(0)).toMatchObject({
       sessions: [],
       ended: [{ device: "wg0", publicKey: ALICE, ...ended.peer }],
     });
-    expect(store.loadState(ended.endedAtMs)!.ended).toEqual([]);
+    expect(store.sessions.loadState(ended.endedAtMs)!.ended).toEqual([]);
   });
 
   test("events wait in order, for each target, with the places that the store gave them", async () => {
     const { store } = await open(null);
     const seqs = [1, 2, 3].map((n) => record(store, n, n === 2 ? ["a"] : ["a", "b"]));
     expect(seqs).toEqual([1, 2, 3]);
-    expect(store.waiting("a", 0, 2)).toEqual([
+    expect(store.outbox.waiting("a", 0, 2)).toEqual([
       { seq: 1, event: event(1), addedAtMs: 1001, message: null },
       { seq: 2, event: event(2), addedAtMs: 1002, message: null },
     ]);
-    expect(store.waiting("b", 1, 9).map(({ seq }) => seq)).toEqual([3]);
-    expect([store.count("a"), store.count("b"), store.count("c")]).toEqual([3, 2, 0]);
+    expect(store.outbox.waiting("b", 1, 9).map(({ seq }) => seq)).toEqual([3]);
+    expect([store.outbox.count("a"), store.outbox.count("b"), store.outbox.count("c")]).toEqual([
+      3, 2, 0,
+    ]);
   });
 
   test("an event with an id that is known already changes nothing at all", async () => {
@@ -183,8 +185,8 @@ describe("what is kept", () => {
     expect(() =>
       store.record({ events, sessions: [session], ended: [], devices: [device()] }, 0),
     ).toThrow("UNIQUE");
-    expect(store.count("a")).toBe(1);
-    expect(store.loadState(0)).toBeNull();
+    expect(store.outbox.count("a")).toBe(1);
+    expect(store.sessions.loadState(0)).toBeNull();
   });
 
   test("the files are for nobody else", async () => {
@@ -218,11 +220,11 @@ describe("retention", () => {
     do steps.push(store.trim({ keepMs: DAY_MS, maxBytes: 1e9 }, 10 * DAY_MS));
     while (steps.at(-1));
     expect(steps).toHaveLength(3);
-    expect(store.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([8]);
-    store.deadLetter("a", "a", [8], "refused", 0);
-    expect(store.deadLetters()).toHaveLength(1);
+    expect(store.outbox.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([8]);
+    store.outbox.deadLetter("a", "a", [8], "refused", 0);
+    expect(store.outbox.deadLetters()).toHaveLength(1);
     store.trim({ keepMs: DAY_MS, maxBytes: 1e9 }, 10 * DAY_MS);
-    expect(store.deadLetters()).toHaveLength(0);
+    expect(store.outbox.deadLetters()).toHaveLength(0);
     // The newest is young enough.
     expect(store.trim({ keepMs: DAY_MS, maxBytes: 1e9 }, 10 * DAY_MS)).toBe(false);
     expect(record(store, 451)).toBe(452);
@@ -242,7 +244,7 @@ describe("retention", () => {
       publicKey: null,
       sinceMs: null,
     } as const;
-    const kept = () => new Set(store.events({ ...all, limit: 9000 }).map(({ seq }) => seq));
+    const kept = () => new Set(store.events.query({ ...all, limit: 9000 }).map(({ seq }) => seq));
     const trim = () => {
       while (store.trim({ keepMs: DAY_MS, maxBytes: 1e9 }, 10 * DAY_MS));
     };
@@ -251,10 +253,10 @@ describe("retention", () => {
     expect(kept().size).toBe(8998);
     expect(kept()).not.toContain(4000);
     // It begins with the oldest again.
-    store.deadLetter("a", "a", [1], "refused", 0);
+    store.outbox.deadLetter("a", "a", [1], "refused", 0);
     trim();
     expect(kept()).not.toContain(1);
-    expect(store.count("a")).toBe(8997);
+    expect(store.outbox.count("a")).toBe(8997);
   });
 
   test("above the size the oldest goes until it fits, and the file shrinks", async () => {
@@ -281,8 +283,10 @@ describe("retention", () => {
     store.record({ events, sessions: [], ended: [], devices: null }, 1000);
     const trim = () => store.trim({ keepMs: 100 * DAY_MS, maxBytes: 100_000 }, DAY_MS);
     expect([trim(), trim()]).toEqual([true, false]);
-    expect(store.count("a")).toBe(2999);
-    expect(store.events({ ...ALL, from: 2998, limit: 9 }).map(({ seq }) => seq)).toEqual([2999]);
+    expect(store.outbox.count("a")).toBe(2999);
+    expect(store.events.query({ ...ALL, from: 2998, limit: 9 }).map(({ seq }) => seq)).toEqual([
+      2999,
+    ]);
   });
 
   test("places are not used again, even when all events are gone", async () => {
@@ -305,7 +309,7 @@ describe("a file that cannot be used", () => {
     );
     expect(store.isInMemory).toBe(true);
     record(store, 1, ["a"]);
-    expect(store.count("a")).toBe(1);
+    expect(store.outbox.count("a")).toBe(1);
   });
 
   test("a symbolic link in its place: what it leads to is neither made nor changed", async () => {
@@ -378,12 +382,12 @@ describe("a file that cannot be used", () => {
     record(store, 5000, ["a"]);
     expect(lines[0]).toMatch(/malformed.*; continuing in memory/);
     await until("it is set aside", () => lines.some((line) => line.includes("renamed to")));
-    expect(store.count("a")).toBeGreaterThan(0);
+    expect(store.outbox.count("a")).toBeGreaterThan(0);
     clock.advance(60_000);
     expect(lines.at(-1)).toContain("can be written again");
     expect(store.problem).toBeNull();
     expect(existsSync(path)).toBe(true);
-    expect(store.count("a")).toBeGreaterThan(0);
+    expect(store.outbox.count("a")).toBeGreaterThan(0);
   });
 });
 
@@ -397,10 +401,10 @@ test("a file that breaks and is read first: it goes on in memory", async () => {
   bytes.fill(0xff, 4096 * 20);
   writeFileSync(path, bytes);
   const { store, lines } = await open(directory);
-  expect(() => store.waiting("a", 0, 256)).not.toThrow();
+  expect(() => store.outbox.waiting("a", 0, 256)).not.toThrow();
   expect(lines[0]).toMatch(/malformed.*; continuing in memory/);
   record(store, 5000, ["a"]);
-  expect(store.waiting("a", 0, 256).at(-1)!.event).toEqual(event(5000));
+  expect(store.outbox.waiting("a", 0, 256).at(-1)!.event).toEqual(event(5000));
 });
 
 describe("a file that cannot be written for a while", () => {
@@ -420,20 +424,20 @@ describe("a file that cannot be written for a while", () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     for (const n of [1, 2, 3]) record(store, n, ["a"]);
-    store.deadLetter("a", "a", [2, 3], "refused", 0);
+    store.outbox.deadLetter("a", "a", [2, 3], "refused", 0);
     const end = fill(directory);
     record(store, 4, ["a"]);
     expect(store.isInMemory).toBe(true);
     const log = createLog({ format: "text", level: "info" });
     using tool = await Store.open({ directory, clock, log, isExternalTool: true });
-    tool.requeue(tool.deadLetters(), 0);
+    tool.outbox.requeue(tool.outbox.deadLetters(), 0);
     end();
     const version = store.externalDataVersion;
     clock.advance(60_000);
     expect(store.isInMemory).toBe(false);
     expect(store.externalDataVersion).not.toBe(version);
-    expect(store.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
-    expect(store.deadLetters()).toEqual([]);
+    expect(store.outbox.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
+    expect(store.outbox.deadLetters()).toEqual([]);
   });
 
   test("what a tool drops meanwhile stays dropped", async () => {
@@ -444,10 +448,10 @@ describe("a file that cannot be written for a while", () => {
     record(store, 3, ["a"]);
     const log = createLog({ format: "text", level: "info" });
     using tool = await Store.open({ directory, clock, log, isExternalTool: true });
-    tool.deleteMessages([{ target: "a", seq: 1 }]);
+    tool.outbox.deleteMessages([{ target: "a", seq: 1 }]);
     end();
     clock.advance(60_000);
-    expect(store.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([2, 3]);
+    expect(store.outbox.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([2, 3]);
   });
 
   test("nor read: what is in it waits afterwards, and what is new behind it", async () => {
@@ -463,7 +467,7 @@ describe("a file that cannot be written for a while", () => {
     other.run("ALTER TABLE devices DROP COLUMN more");
     clock.advance(60_000);
     expect(store.isInMemory).toBe(false);
-    const waiting = store.waiting("a", 0, 9).map(({ event: { id } }) => id);
+    const waiting = store.outbox.waiting("a", 0, 9).map(({ event: { id } }) => id);
     expect(waiting).toEqual([1, 2, 3].map((n) => event(n).id));
   });
 
@@ -483,13 +487,13 @@ describe("a file that cannot be written for a while", () => {
     expect(lines).toHaveLength(1);
     expect(lines[0]).toMatch(/^<3>.*wgmon\.db: disk is full; continuing in memory/);
     expect(store.problem).toContain("disk is full");
-    expect(store.waiting("a", 0, 9).map(({ event: { id } }) => id)).toEqual([
+    expect(store.outbox.waiting("a", 0, 9).map(({ event: { id } }) => id)).toEqual([
       event(1).id,
       event(2).id,
     ]);
     store.record({ events: [], sessions: [], ended: [ended], devices: [] }, 0);
-    store.delivered([{ target: "a", seq: 1 }]);
-    store.deadLetter("b", "b", [2], "refused", 0);
+    store.outbox.delivered([{ target: "a", seq: 1 }]);
+    store.outbox.deadLetter("b", "b", [2], "refused", 0);
     clock.advance(60_000);
     expect(lines).toHaveLength(1);
 
@@ -504,9 +508,11 @@ describe("a file that cannot be written for a while", () => {
     close(store);
 
     const later = await open(directory);
-    expect(later.store.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([2, 3]);
-    expect(later.store.deadLetters()).toMatchObject([{ target: "b", seq: 2, event: event(2) }]);
-    expect(later.store.loadState(0)).toMatchObject({ devices: [], sessions: [] });
+    expect(later.store.outbox.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([2, 3]);
+    expect(later.store.outbox.deadLetters()).toMatchObject([
+      { target: "b", seq: 2, event: event(2) },
+    ]);
+    expect(later.store.sessions.loadState(0)).toMatchObject({ devices: [], sessions: [] });
   });
 
   test("a file that somebody else holds locked is such a file", async () => {
@@ -520,7 +526,7 @@ describe("a file that cannot be written for a while", () => {
     other.close();
     clock.advance(60_000);
     expect(store.problem).toBeNull();
-    expect(store.count("a")).toBe(1);
+    expect(store.outbox.count("a")).toBe(1);
   });
 
   test("what is in memory at a clean end is written if it can be", async () => {
@@ -532,7 +538,7 @@ describe("a file that cannot be written for a while", () => {
     other.run("ROLLBACK");
     other.close();
     close(store);
-    expect((await open(directory)).store.count("a")).toBe(1);
+    expect((await open(directory)).store.outbox.count("a")).toBe(1);
   });
 });
 
@@ -545,10 +551,10 @@ describe("a tool beside wgmon", () => {
     record(store, 1, ["a"]);
     const version = store.externalDataVersion;
     using tool = await Store.open({ directory, clock, log, isExternalTool: true });
-    expect(tool.count("a")).toBe(1);
-    tool.deleteMessages([{ target: "a", seq: 1 }]);
+    expect(tool.outbox.count("a")).toBe(1);
+    tool.outbox.deleteMessages([{ target: "a", seq: 1 }]);
     expect(store.externalDataVersion).not.toBe(version);
-    expect(store.count("a")).toBe(0);
+    expect(store.outbox.count("a")).toBe(0);
   });
 
   test("makes no file where there is none", async () => {
@@ -608,15 +614,15 @@ describe("a clock that was set", () => {
       },
       at(BOOT, 20),
     );
-    store.deadLetter("old", "old", [2], "404", at(BOOT, 30));
-    store.saveTarget("ops", "ops", {
+    store.outbox.deadLetter("old", "old", [2], "404", at(BOOT, 30));
+    store.outbox.saveTarget("ops", "ops", {
       failures: 1,
       retries: 1,
       nextAtMs: at(BOOT, 100),
       reason: "503",
     });
-    store.saveTarget("old", "old", { failures: 1, retries: 0, nextAtMs: 0, reason: "404" });
-    store.addTraffic([{ device: "wg0", publicKey: ALICE, rxBytes: 1, txBytes: 2 }], at(BOOT, 20));
+    store.outbox.saveTarget("old", "old", { failures: 1, retries: 0, nextAtMs: 0, reason: "404" });
+    store.traffic.add([{ device: "wg0", publicKey: ALICE, rxBytes: 1, txBytes: 2 }], at(BOOT, 20));
     return store;
   }
 
@@ -629,9 +635,9 @@ describe("a clock that was set", () => {
     isOpen: false,
   };
   const times = (store: Store) => ({
-    ended: store.sessions(past).map(({ startedAtMs, endedAtMs }) => [startedAtMs, endedAtMs]),
-    letters: store.deadLetters().map(({ atMs }) => atMs),
-    recent: store.events({
+    ended: store.sessions.query(past).map(({ startedAtMs, endedAtMs }) => [startedAtMs, endedAtMs]),
+    letters: store.outbox.deadLetters().map(({ atMs }) => atMs),
+    recent: store.events.query({
       order: "oldest",
       from: null,
       limit: 9,
@@ -639,7 +645,7 @@ describe("a clock that was set", () => {
       publicKey: null,
       sinceMs: TODAY,
     }).length,
-    traffic: store.traffic("wg0", ALICE, TODAY).rxBytes.at(-1),
+    traffic: store.traffic.day("wg0", ALICE, TODAY).rxBytes.at(-1),
   });
 
   const movedTimes = {
@@ -656,13 +662,13 @@ describe("a clock that was set", () => {
     const store = await filled();
     store.clockSet(step, state);
     expect(store.clockState()).toEqual(state);
-    expect(store.waiting("ops", 0, 9).map(({ addedAtMs }) => addedAtMs)).toEqual([
+    expect(store.outbox.waiting("ops", 0, 9).map(({ addedAtMs }) => addedAtMs)).toEqual([
       1001,
       1002,
       at(TODAY, 20),
     ]);
-    expect(store.queues()[0]!.nextAtMs).toBe(at(TODAY, 100));
-    const [open] = store.loadState(0)!.sessions;
+    expect(store.outbox.queues()[0]!.nextAtMs).toBe(at(TODAY, 100));
+    const [open] = store.sessions.loadState(0)!.sessions;
     expect(open).toMatchObject({
       startedAtMs: at(TODAY, 5),
       handshakeAtMs: at(TODAY, 5),
@@ -671,13 +677,13 @@ describe("a clock that was set", () => {
     expect(open!.peer).toEqual(session.peer);
     expect(times(store)).toEqual(movedTimes);
     store.trim({ keepMs: 2 * 86_400_000, maxBytes: 1e9 }, at(TODAY, 60));
-    expect(store.eventSequenceRange().first).toBe(1);
+    expect(store.events.sequenceRange().first).toBe(1);
   });
 
   test("in 1970 promised no target a pause that is not there", async () => {
     const store = await filled();
     store.clockSet({ ...step, fromMs: 0 }, state);
-    expect(store.targetState("old")!.nextAtMs).toBe(0);
+    expect(store.outbox.targetState("old")!.nextAtMs).toBe(0);
   });
 
   test("keeps the past where it was right", async () => {
@@ -685,7 +691,7 @@ describe("a clock that was set", () => {
     const before = times(store);
     store.clockSet({ ...step, unsureFromMs: null }, state);
     expect(times(store)).toEqual(before);
-    expect(store.loadState(0)!.sessions[0]).toMatchObject({ startedAtMs: at(TODAY, 5) });
+    expect(store.sessions.loadState(0)!.sessions[0]).toMatchObject({ startedAtMs: at(TODAY, 5) });
   });
 
   test("while the file cannot be written: its rows are moved when it can be, and no session is there twice", async () => {
@@ -701,7 +707,7 @@ describe("a clock that was set", () => {
     clock.advance(60_000);
     expect(store.isInMemory).toBe(false);
     expect(store.clockState()).toEqual(state);
-    const lasting = store.sessions({ ...past, isOpen: true });
+    const lasting = store.sessions.query({ ...past, isOpen: true });
     expect(lasting.map(({ startedAtMs }) => startedAtMs)).toEqual([at(TODAY, 5)]);
     expect(times(store)).toEqual(movedTimes);
     // Moved once.
@@ -722,16 +728,16 @@ describe("a clock that was set", () => {
     other.run("ROLLBACK");
     other.close();
     clock.advance(60_000);
-    expect(store.sessions({ ...past, isOpen: true })).toEqual([]);
-    expect(store.sessions({ ...past, publicKey })).toHaveLength(1);
+    expect(store.sessions.query({ ...past, isOpen: true })).toEqual([]);
+    expect(store.sessions.query({ ...past, publicKey })).toHaveLength(1);
   });
 
   test("that goes back and forth leaves all as it was", async () => {
     const store = await filled();
     const before = {
       ...times(store),
-      sessions: store.loadState(0)!.sessions,
-      queues: store.queues(),
+      sessions: store.sessions.loadState(0)!.sessions,
+      queues: store.outbox.queues(),
     };
     for (const ms of [300_000, -300_000]) {
       const by = { ms, fromMs: Math.min(BOOT, BOOT - ms), toMs: BOOT + 3_600_000 };
@@ -739,8 +745,8 @@ describe("a clock that was set", () => {
     }
     expect({
       ...times(store),
-      sessions: store.loadState(0)!.sessions,
-      queues: store.queues(),
+      sessions: store.sessions.loadState(0)!.sessions,
+      queues: store.outbox.queues(),
     }).toEqual(before);
   });
 });

@@ -122,7 +122,7 @@ describe("a key", () => {
     close(first);
     const second = await open(directory);
     expect(second.targetKey(URL)).toBe(key);
-    expect(second.count(key)).toBeGreaterThan(0);
+    expect(second.outbox.count(key)).toBeGreaterThan(0);
   });
 });
 
@@ -134,9 +134,9 @@ describe("the keys of an older wgmon", () => {
     const store = await open(directory);
     const key = store.targetKey(URL);
     const rows = [key, `${key}-2`, "ops", "deadbeef"].map((target) => [
-      store.count(target),
-      store.deadLetters({ target, after: 0, limit: 9 }).length,
-      store.targetState(target)?.failures,
+      store.outbox.count(target),
+      store.outbox.deadLetters({ target, after: 0, limit: 9 }).length,
+      store.outbox.targetState(target)?.failures,
     ]);
     expect(rows).toEqual([
       [3, 1, 3],
@@ -144,7 +144,7 @@ describe("the keys of an older wgmon", () => {
       [1, 1, 3],
       [1, 1, 3],
     ]);
-    expect(store.count(plain)).toBe(0);
+    expect(store.outbox.count(plain)).toBe(0);
     close(store);
     using file = new Sqlite(join(directory, "wgmon.db"));
     expect(file.query("PRAGMA user_version").get()).toEqual({ user_version: SCHEMA_VERSION });

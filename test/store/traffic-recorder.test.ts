@@ -4,8 +4,8 @@ import { expect, test } from "bun:test";
 
 import type { PublicKey } from "../../src/base/wireguard.ts";
 import type { Session } from "../../src/sessions/session.ts";
-import type { TrafficSums as Row } from "../../src/store/store.ts";
 import { TrafficRecorder } from "../../src/store/traffic-recorder.ts";
+import type { TrafficSums as Row } from "../../src/store/traffic-rows.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB, peer } from "../support/peers.ts";
 
@@ -32,11 +32,11 @@ function session(rxBytes: number, fields: Partial<Session> = {}): Session {
 function make(earlier: readonly Session[] = []) {
   const clock = new HandClock();
   const rows: { atMs: number; publicKey: string; rxBytes: number }[] = [];
-  const addTraffic = (added: readonly Row[], atMs: number): void => {
+  const add = (added: readonly Row[], atMs: number): void => {
     rows.push(...added.map(({ publicKey, rxBytes }) => ({ atMs, publicKey, rxBytes })));
   };
   const startMs = clock.now().wallMs;
-  return { clock, rows, startMs, traffic: new TrafficRecorder({ addTraffic }, clock, earlier) };
+  return { clock, rows, startMs, traffic: new TrafficRecorder({ add }, clock, earlier) };
 }
 
 test("what grew is written when the next stretch of time begins, for the one that ended", () => {

@@ -4,7 +4,7 @@ import type { Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { type Change } from "../../src/sessions/change.ts";
-import { TRAFFIC_SLOT_MS } from "../../src/store/store.ts";
+import { TRAFFIC_SLOT_MS } from "../../src/store/traffic-rows.ts";
 import { device, peer } from "./peers.ts";
 import { FakeSource, keyOf } from "./source.ts";
 
@@ -125,7 +125,7 @@ function addTraffic(source: FakeSource, n: number, { publicKey }: Peer): void {
     const wave = Math.max(0, Math.sin((slot + 30 * n) / 19) + Math.sin(slot / 3.7) / 3);
     if (wave === 0) continue;
     const rxBytes = Math.round(wave * 4e6);
-    source.store.addTraffic(
+    source.store.traffic.add(
       [{ device: "wg0", publicKey, rxBytes, txBytes: rxBytes * (1 + (slot % 5)) }],
       wallMs - slot * TRAFFIC_SLOT_MS,
     );

@@ -8,8 +8,8 @@ import { type SettingsView, viewSettings } from "../../src/http/settings-view.ts
 import type { SavedSession, Session } from "../../src/sessions/session.ts";
 import { Metrics } from "../../src/stats/counters.ts";
 import type { Rates } from "../../src/stats/rates.ts";
-import type { StoredEvent } from "../../src/store/store.ts";
 import { Store } from "../../src/store/store.ts";
+import type { StoredEvent } from "../../src/store/stored-events.ts";
 import { HandClock } from "./clock.ts";
 import { run } from "./settings.ts";
 
@@ -155,7 +155,7 @@ export class FakeSource implements ReadModel {
       silentSinceMs: now.wallMs,
       ending: null,
     };
-    this.store.saveSessions([saved]);
+    this.store.sessions.save([saved]);
     return session;
   }
 }

@@ -110,8 +110,8 @@ async function checkFile(directory: string, size: number): Promise<Finding> {
   const log = { debug() {}, info() {}, warn() {}, error() {} };
   try {
     using store = await Store.open({ directory, clock: systemClock, log, isExternalTool: true });
-    const waiting = store.queues().reduce((sum, queue) => sum + queue.waiting, 0);
-    const dead = store.deadCounts().reduce((sum, { count }) => sum + count, 0);
+    const waiting = store.outbox.queues().reduce((sum, queue) => sum + queue.waiting, 0);
+    const dead = store.outbox.deadCounts().reduce((sum, { count }) => sum + count, 0);
     return judgeFile({ sizeBytes: size, waiting, dead });
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
