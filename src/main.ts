@@ -328,6 +328,17 @@ function printError(...lines: readonly string[]): void {
   }
 }
 
+// Before the command line is parsed: the words of a line that is being typed may be anything.
+if (process.argv[2] === "__complete") {
+  const { complete } = await import("./cli/completion.ts");
+  print(
+    complete(process.argv.slice(3))
+      .map((line) => `${line}\n`)
+      .join(""),
+  );
+  process.exit();
+}
+
 try {
   const { command, files } = readCommand();
   switch (command.type) {
