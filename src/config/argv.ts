@@ -188,7 +188,7 @@ function ownersOf(name: string): CommandName[] {
   return COMMANDS.filter((command) => flagOf(command, name) !== null);
 }
 
-/** The flag of the first command that takes it: the command may come after it. null: no command takes it. */
+/** The flag of this name, of the first command that takes one. null: no command does. */
 export function flagOfAny(name: string): Setting<unknown> | null {
   const [owner] = ownersOf(name);
   return owner === undefined ? null : flagOf(owner, name);
