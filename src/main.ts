@@ -12,6 +12,7 @@ import { runDaemon } from "./daemon.ts";
 import { folderOpenToOthers } from "./platform/file-access.ts";
 import { readFileAndMode } from "./platform/files.ts";
 import { hostname } from "./platform/machine-names.ts";
+import { print } from "./platform/standard-streams.ts";
 
 const startFolder = process.cwd();
 // The loader searches the working directory for a library that it does not find elsewhere. For a daemon that runs as
@@ -42,6 +43,17 @@ function readCommand(): {
 /** Resolves a path against the start folder, because the working directory has changed since. */
 function absolute(path: string): string {
   return path.startsWith("/") ? path : `${startFolder}/${path}`;
+}
+
+// Before the command line is parsed: the words of a line that is being typed may be anything.
+if (process.argv[2] === "__complete") {
+  const { complete } = await import("./cli/completion.ts");
+  print(
+    complete(process.argv.slice(3))
+      .map((line) => `${line}\n`)
+      .join(""),
+  );
+  process.exit();
 }
 
 try {

@@ -62,7 +62,7 @@ export function parseArgs(argv: readonly string[]): ParsedArgs {
 }
 
 /** Not node:util parseArgs: it reads `-monitor` as seven flags, and `--tick --help` as a tick of "--help". */
-function splitLine(argv: readonly string[]): {
+export function splitLine(argv: readonly string[]): {
   flags: readonly Flag[];
   subcommands: readonly string[];
 } {
@@ -94,10 +94,10 @@ function splitLine(argv: readonly string[]): {
 
 function takesValue(written: string, next: string): boolean {
   if (GLOBAL_FLAGS.includes(written) || isNegation(written)) return false;
-  const owner = COMMANDS.find((command) => flagOf(command, written) !== null);
+  const setting = flagOfAny(written);
   // The argument after an unknown flag is probably its value, and may be a secret.
-  if (owner === undefined) return !isCommand(next);
-  return flagOf(owner, written)!.placeholder !== null;
+  if (setting === null) return !isCommand(next);
+  return setting.placeholder !== null;
 }
 
 function readWords([first, ...rest]: readonly string[]): {
@@ -188,6 +188,12 @@ function ownersOf(name: string): CommandName[] {
   return COMMANDS.filter((command) => flagOf(command, name) !== null);
 }
 
+/** The flag of this name, of the first command that takes one. null: no command does. */
+export function flagOfAny(name: string): Setting<unknown> | null {
+  const [owner] = ownersOf(name);
+  return owner === undefined ? null : flagOf(owner, name);
+}
+
 function flagOf(command: CommandName, name: string): Setting<unknown> | null {
   const { flags, takesSettings } = commandOf(command);
   if (Object.hasOwn(flags, name)) return flags[name]!;
@@ -200,6 +206,6 @@ function isNegation(written: string): boolean {
   return written.startsWith("no-") && isName(name) && table[name].placeholder === null;
 }
 
-function isCommand(word: string): word is CommandName {
+export function isCommand(word: string): word is CommandName {
   return COMMANDS.some((command) => command === word);
 }

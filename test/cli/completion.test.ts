@@ -1,11 +1,14 @@
-/** What the shells themselves make of `wgmon completion`: each is asked as if somebody pressed Tab. */
+/**
+ * The candidates of `wgmon __complete`, and what the shells themselves make of `wgmon completion`: each is asked as if
+ * somebody pressed Tab.
+ */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { completion } from "../../src/cli/completion.ts";
+import { complete, completion } from "../../src/cli/completion.ts";
 import { commandOf, COMMANDS, NAMES } from "../../src/config/settings-table.ts";
 import { REPORT_MS, TEST_MS } from "../support/until.ts";
 
@@ -19,18 +22,24 @@ mkdirSync(join(folder, "some-folder"));
 // A glob that is let loose finds it.
 for (const name of ["some-file", "peer.surprise"]) writeFileSync(join(folder, name), "");
 for (const shell of shells) writeFileSync(join(folder, `script.${shell}`), completion(shell));
+// The scripts call it.
+const main = join(import.meta.dir, "../../src/main.ts");
+writeFileSync(join(folder, "wgmon"), `#!/bin/sh\nexec '${process.execPath}' '${main}' "$@"\n`, {
+  mode: 0o755,
+});
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Bash is asked for what it would take over, by the function that Tab calls. */
 const BASH = `
 source ./script.bash
-line=$1
-COMP_WORDS=() COMPREPLY=()
-read -ra COMP_WORDS <<<"\${line//=/ = }"
-[[ $line == *[\\ =] ]] && COMP_WORDS+=("")
+COMP_LINE=$1
+spaced=\${COMP_LINE//=/ = }
+read -ra COMP_WORDS <<<"\${spaced//:/ : }"
+[[ $COMP_LINE == *\\  ]] && COMP_WORDS+=("")
 COMP_CWORD=$((\${#COMP_WORDS[@]} - 1))
-_wgmon 2>/dev/null
+current=\${COMP_WORDS[COMP_CWORD]}
+_wgmon "\${COMP_WORDS[0]}" "\${current#[=:]}" 2>/dev/null
 printf '%s\\n' "\${COMPREPLY[@]}"
 `;
 
@@ -58,10 +67,11 @@ function suggestions(shell: Shell, line: string): string[] {
   for (const left of ["ready", "answer"]) rmSync(join(folder, left), { force: true });
   const { stdout, stderr, exitCode } = Bun.spawnSync(commands[shell], {
     cwd: folder,
-    env: { PATH: process.env["PATH"], HOME: folder, TERM: "dumb" },
+    env: { PATH: `${folder}:${process.env["PATH"]}`, HOME: folder, TERM: "dumb" },
     timeout: REPORT_MS,
   });
-  expect({ line, complaint: stderr.toString(), exitCode }).toMatchObject({ line, exitCode: 0 });
+  const complaint = stderr.toString();
+  expect({ line, complaint, exitCode }).toEqual({ line, complaint: "", exitCode: 0 });
   const words = stdout
     .toString()
     .split("\n")
@@ -71,6 +81,108 @@ function suggestions(shell: Shell, line: string): string[] {
 }
 
 const interfaces = [...new Bun.Glob("*").scanSync({ cwd: "/sys/class/net", onlyFiles: false })];
+
+describe("wgmon __complete", () => {
+  const names = (...words: readonly string[]) =>
+    complete(words).map((line) => line.split("\t")[0]!);
+  const settings = [...NAMES.map((name) => `--${name}`), "--no-announce-existing"];
+
+  test.each<[string[], string[]]>([
+    [[], COMMANDS],
+    [[""], COMMANDS],
+    // The shell compares.
+    [["st"], COMMANDS],
+    [["--tick", "5s", ""], COMMANDS],
+    [["--tick=5s", "--manage-rules", ""], COMMANDS],
+    [["--tikc", ""], COMMANDS],
+    [
+      ["outbox", ""],
+      ["list", "retry", "drop"],
+    ],
+    [
+      ["outbox", "--dead", "--target", "ops", "re"],
+      ["list", "retry", "drop"],
+    ],
+    [
+      ["completion", ""],
+      ["bash", "zsh", "fish"],
+    ],
+    [["-"], [...settings, "--help", "--version", "--licenses"]],
+    [
+      ["run", "--"],
+      [...settings, "--help"],
+    ],
+    [
+      ["run", ""],
+      [...settings, "--help"],
+    ],
+    [["health", "--"], ["--help"]],
+    [
+      ["receive", "--tick", "5s", "--"],
+      ["--port", "--address", "--secret-file", "--help"],
+    ],
+    [
+      ["--monitor", ""],
+      ["auto", "nflog", "bpf", "poll"],
+    ],
+    [
+      ["-monitor", "n"],
+      ["auto", "nflog", "bpf", "poll"],
+    ],
+    [["--monitor=n"], ["--monitor=auto", "--monitor=nflog", "--monitor=bpf", "--monitor=poll"]],
+    [["-monitor=a=b"], ["-monitor=auto", "-monitor=nflog", "-monitor=bpf", "-monitor=poll"]],
+    [["--config", "some"], [":file"]],
+    [["--config=some"], [":file"]],
+    [["receive", "--secret-file", ""], [":file"]],
+    [["--state-dir", ""], [":folder"]],
+    [["--host", ""], []],
+    [["--host="], []],
+    [["--tikc=5"], []],
+    [["otubox", ""], []],
+    [["otubox", "--"], []],
+    [
+      ["--", "outbox", ""],
+      ["list", "retry", "drop"],
+    ],
+  ])("%j", (words, expected) => {
+    expect(names(...words).sort()).toEqual([...expected].sort());
+  });
+
+  test("a command's own flags, with those of the settings where it takes them", () => {
+    for (const command of COMMANDS) {
+      const { flags, takesSettings } = commandOf(command);
+      const own = Object.keys(flags).map((name) => `--${name}`);
+      const all = new Set([...own, ...(takesSettings ? settings : []), "--help"]);
+      expect(names(command, "--").sort()).toEqual([...all].sort());
+    }
+  });
+
+  test("this machine's interfaces", () => {
+    expect(names("--device", "").sort()).toEqual([...interfaces].sort());
+  });
+
+  test("descriptions of commands and flags, behind a tab", () => {
+    expect(complete([""])).toContain(
+      "health\task the running wgmon whether it is ready; exit code 0: it is",
+    );
+    expect(complete(["status", "--de"])).toContain("--device\tonly this device");
+    expect(complete(["--no"])).toContainEqual(
+      expect.stringMatching(/^--no-announce-existing\tnot: at/),
+    );
+  });
+
+  test.each([
+    [["--help", "x\n", "--moniter=", "--", "--config"], ""],
+    [["--config", "/nosuch", "outbox", "r"], "list\nretry\ndrop\n"],
+  ])("the program, with %j: no error, whatever the words are", (words, printed) => {
+    const { stdout, stderr, exitCode } = Bun.spawnSync(
+      [join(folder, "wgmon"), "__complete", ...words],
+      { env: { ...process.env, WGMON_TICK: "never" } },
+    );
+    const result = { stdout: stdout.toString(), stderr: stderr.toString(), exitCode };
+    expect(result).toEqual({ stdout: printed, stderr: "", exitCode: 0 });
+  });
+});
 
 const required = /^(true|1)$/.test(process.env["CI"] ?? "");
 
@@ -127,8 +239,17 @@ for (const shell of shells) {
       expect(ask("wgmon --device ")).toEqual(plain);
     });
 
+    test("reads the words before, whatever is in them", () => {
+      expect(ask("wgmon --listen 127.0.0.1:9588 outb")).toEqual(["outbox"]);
+      expect(ask("wgmon --listen=127.0.0.1:9588 outb")).toEqual(["outbox"]);
+      expect(ask("wgmon --state-dir=some-")).toEqual(["some-folder"]);
+      expect(ask("./wgmon outb")).toEqual(["outbox"]);
+    });
+
     test("suggests nothing where it knows nothing", () => {
       expect(ask("wgmon --host ")).toEqual([]);
+      expect(ask("wgmon otubox ")).toEqual([]);
+      expect(ask("nosuchfolder/wgmon ")).toEqual([]);
     });
   });
 }

@@ -131,6 +131,12 @@ describe("wgmon", () => {
     "--help": { args: ["--help"], exitCode: 0, stdout: help },
     "-h": { args: ["-h"], exitCode: 0, stdout: help },
     help: { args: ["help"], exitCode: 0, stdout: help },
+    "__complete before mistakes, with a variable that is wrong": {
+      args: ["__complete", "--moniter", "x\n", "--monitor="],
+      env: { WGMON_TICK: "never" },
+      exitCode: 0,
+      stdout: "--monitor=auto\n--monitor=nflog\n--monitor=bpf\n--monitor=poll\n",
+    },
     "--help among mistakes": { args: ["--moniter", "--help"], exitCode: 0, stdout: help },
     "an unknown flag": {
       args: ["--moniter", "bpf"],

@@ -1,0 +1,18 @@
+# Completion of wgmon for fish, made by: wgmon completion fish
+function __wgmon
+    set -l words (commandline -opc)
+    set -l current (commandline -ct)
+    set -l program (string replace -r '^~' ~ -- $words[1])
+    # By env, because fish itself prints an error where there is no such program.
+    for line in (env $program __complete $words[2..] "$current" 2>/dev/null)
+        switch $line
+            case :file
+                complete -C "'' $current"
+            case :folder
+                __fish_complete_directories "$current" ''
+            case '*'
+                echo $line
+        end
+    end
+end
+complete -c wgmon -f -a '(__wgmon)'
