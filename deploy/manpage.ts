@@ -33,7 +33,7 @@ It needs CAP_NET_ADMIN, and CAP_NET_RAW for
 The service has both. Never give the file itself capabilities, as
 .BR setcap (8)
 does:
-whoever may run it would have them for any program.
+every user who can run it would then have them for any program.
 .SH COMMANDS
 ${Object.entries(commands)
   .map(([name, { summary, subcommands, flags }]) => {

@@ -147,7 +147,7 @@ test("a wrong token is told late, and too many at once are not heard; a right on
   for (const answer of answers) {
     const { status, headers } = await answer;
     expect([status, headers.get("set-cookie")]).toEqual([401, null]);
-    expect(await (await answer).text()).toContain("not the token");
+    expect(await (await answer).text()).toContain("Wrong token");
   }
   expect(served.lines.join()).toContain("wrong token");
   for (const token of wrong.slice(1, 4)) expect(served.lines.join()).not.toContain(token);

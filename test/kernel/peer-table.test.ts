@@ -752,7 +752,7 @@ describe("of a peer that is known, what cannot be is a ParseError, too:", () => 
     const message = deviceMessage(peerOf(KERNEL_ORDER));
     const [peer] = attributesIn([message]).filter(({ path }) => path.join() === "8,0");
     new DataView(message.buffer).setUint16(peer!.at - 4, 4 + 20, true);
-    expect(() => decode([message], table)).toThrow("says 36 bytes, 20 are there");
+    expect(() => decode([message], table)).toThrow("length is 36 bytes, but 20 are left");
   });
 
   test("an attribute that says more bytes than its peer has", () => {
@@ -762,7 +762,7 @@ describe("of a peer that is known, what cannot be is a ParseError, too:", () => 
       if (path.length !== 3) continue;
       const message = deviceMessage(peerOf(KERNEL_ORDER));
       new DataView(message.buffer).setUint16(at - 4, 0x7fff, true);
-      expect(() => decode([message], table)).toThrow("says 32767 bytes");
+      expect(() => decode([message], table)).toThrow("length is 32767 bytes");
     }
   });
 });

@@ -384,7 +384,7 @@ describe("a file that cannot be used", () => {
     await until("it is set aside", () => lines.some((line) => line.includes("renamed to")));
     expect(store.outbox.count("a")).toBeGreaterThan(0);
     clock.advance(60_000);
-    expect(lines.at(-1)).toContain("can be written again");
+    expect(lines.at(-1)).toContain("is writable again");
     expect(store.problem).toBeNull();
     expect(existsSync(path)).toBe(true);
     expect(store.outbox.count("a")).toBeGreaterThan(0);
