@@ -77,6 +77,7 @@ export function sortedBy(query: ListQuery, sort: ListSort): ListQuery {
   return { ...query, sort, isDescending, page: 1 };
 }
 
+/** The rows of one page; of the last page if there is no such page. */
 export function pageOf(found: readonly FoundPeer[], wanted: number): PeerPage {
   const pages = Math.max(1, Math.ceil(found.length / PAGE));
   const page = Math.min(wanted, pages);

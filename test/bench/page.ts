@@ -85,7 +85,7 @@ async function many(note: Note): Promise<void> {
   for (const [what, path] of [
     ["first page", "/"],
     ["search", "/?q=198.51.10."],
-    ["sorted by the last activity", "/?sort=seen"],
+    ["sorted by the last activity", "/?sort=lastSeenAt"],
   ] as const) {
     const times: number[] = [];
     const stalls: number[] = [];
