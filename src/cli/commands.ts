@@ -13,7 +13,7 @@ import { printError, printLine } from "./print.ts";
 /** The files that a command's settings were read from, by the name given in the settings. */
 type FilesRead = ReadonlyMap<string, FileRead>;
 
-/** Returns the exit code; null: the command goes on until a signal ends the process. */
+/** Returns the exit code; null: the command continues until a signal ends the process. */
 export async function runCommand(
   command: Exclude<Command, { type: "run" }>,
   files: FilesRead,

@@ -163,7 +163,7 @@ describe("wgmon __complete", () => {
 
   test("descriptions of commands and flags, behind a tab", () => {
     expect(complete([""])).toContain(
-      "health\task the running wgmon whether it is ready; exit code 0: it is",
+      "health\tcheck whether the running wgmon is ready; exit code 0 means ready",
     );
     expect(complete(["status", "--de"])).toContain("--device\tonly this device");
     expect(complete(["--no"])).toContainEqual(
