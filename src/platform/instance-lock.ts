@@ -32,7 +32,7 @@ export function lockInstance(stateDir: string, runtimeDir: string): InstanceLock
     socket: take(socket, {
       lock: lockOfSocket(socket),
       mode: 0o755,
-      advice: "start this one with another --state-dirand another folder in RUNTIME_DIRECTORY",
+      advice: "start this one with another --state-dir and another folder in RUNTIME_DIRECTORY",
     }),
   };
 }

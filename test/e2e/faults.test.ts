@@ -444,8 +444,8 @@ async function freeze(wgmon: Wgmon): Promise<void> {
 async function freezeBetweenScans(wgmon: Wgmon, devices: readonly PlayedDevice[]): Promise<void> {
   await until("wgmon is stopped between two scans", async () => {
     await freeze(wgmon);
-    // The devices take in what was sent to them until now.
-    await Bun.sleep(1);
+    // The devices accept the connection and read the request that was sent before: a few turns of the event loop.
+    for (let turns = 0; turns < 20; turns++) await Bun.sleep(1);
     if (!devices.some(({ isBeingScanned }) => isBeingScanned)) return true;
     wgmon.signal("SIGCONT");
     return false;

@@ -70,7 +70,7 @@ test("a second wgmon on the same store or socket does not start, and the first g
   await using sameSocket = startWgmon(POLL, { environment });
   expect(await sameSocket.exited).toBe(1);
   expect(sameSocket.logText).toContain(
-    `\nwgmon: already running: process ${first.pid} (wgmon) uses ${runtime}/wgmon.sock. ${stop}, or give`,
+    `\nwgmon: already running: process ${first.pid} (wgmon) uses ${runtime}/wgmon.sock. ${stop}, or start`,
   );
   // A tool beside it.
   const outbox = Bun.spawnSync([WGMON, "outbox", "--state-dir", folder]);
