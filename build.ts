@@ -31,7 +31,7 @@ export const buildFlags = [
   "--sourcemap",
   // Modules imported dynamically are then loaded only when needed: saves a sixth of the start time.
   "--splitting",
-  // Compiling code that runs once makes the start an eighth longer; main.ts enables the JIT later.
+  // Compiling code that runs once makes the start an eighth longer; daemon.ts enables the JIT later.
   "--compile-jit-policy=100",
   // A daemon that runs as root must not take settings from the directory it is started in.
   "--no-compile-autoload-dotenv",

@@ -8,7 +8,7 @@ import type { App } from "./app.ts";
 import { systemClock } from "./base/clock.ts";
 import { ConfigError, SystemError } from "./base/errors.ts";
 import { type Command, describeSettings, type Settings } from "./config/config.ts";
-import type { FileRead } from "./config/secret-files.ts";
+import type { FilesRead } from "./config/secret-files.ts";
 import type { HttpServer } from "./http/server.ts";
 import { loadPage } from "./page/load-page.ts";
 import { thisMachine } from "./platform/clocks.ts";
@@ -22,9 +22,6 @@ import type { Notifier } from "./platform/systemd-notify.ts";
 import { type Inputs, openInputs } from "./scan/inputs.ts";
 
 const STDERR = 2;
-
-/** The files that a command's settings were read from, by the name given in the settings. */
-type FilesRead = ReadonlyMap<string, FileRead>;
 
 type RunCommand = Extract<Command, { type: "run" }>;
 

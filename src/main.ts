@@ -7,7 +7,7 @@ import { AlreadyRunning, ConfigError, SystemError } from "./base/errors.ts";
 import { hasUrl } from "./base/redact.ts";
 import { printError } from "./cli/print.ts";
 import { type Command, parseCommand } from "./config/config.ts";
-import type { FileRead } from "./config/secret-files.ts";
+import type { FileRead, FilesRead } from "./config/secret-files.ts";
 import { runDaemon } from "./daemon.ts";
 import { folderOpenToOthers } from "./platform/file-access.ts";
 import { readFileAndMode } from "./platform/files.ts";
@@ -21,7 +21,7 @@ process.chdir("/");
 
 function readCommand(): {
   readonly command: Command;
-  readonly files: ReadonlyMap<string, FileRead>;
+  readonly files: FilesRead;
 } {
   const files = new Map<string, FileRead>();
   const command = parseCommand({

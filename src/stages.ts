@@ -52,8 +52,9 @@ export function buildStages(options: AppOptions, { settings, onScan, save }: Hoo
   const { log, inputs, store, firewall } = options;
   const { devices, wakeUp } = inputs;
   const metrics = new Metrics();
-  const clock = new WallClock({ ...options, saved: store.clockState() });
-  const clockSteps = new ClockSteps({ clock, store, log });
+  const saved = store.clockState();
+  const clock = new WallClock({ ...options, saved });
+  const clockSteps = new ClockSteps({ clock, store, log, isFirstRun: saved === null });
   const names = new PeerNames({ clock, log });
   const nameOf: PeerNames["nameOf"] = (publicKey, device) => names.nameOf(publicKey, device);
   const recorder = new StateRecorder(store, clock);

@@ -1,4 +1,4 @@
-/** What the stages do together: who is named how, who is mute, what is said of scans that fail. Real ones, but for the senses. */
+/** What the stages do together: names, mute peers, and errors of scans. The stages are real, the inputs are not. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -272,7 +272,7 @@ test("an address that stays open after a reload keeps its tokens, or takes new o
   expect(running.reload(given)).toMatchObject({ listen, listenTokens: ["new"] });
 });
 
-test("scans that fail end nobody's session, go on at the tick's pace, and are told of once", async () => {
+test("scans that fail end no session, are repeated at each tick, and are logged once", async () => {
   await start(`tick = "1s"\nidle_timeout = "10s"\nreconcile = 0`);
   // The warm-up is over.
   await pass(1000, 25);

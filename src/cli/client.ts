@@ -4,7 +4,7 @@ import { SystemError } from "../base/errors.ts";
 
 /** An answer takes milliseconds, or seconds on a slow, busy machine. A stopped daemon never answers. */
 const ANSWER_MS = 20_000;
-/** A stream sends something every ten seconds: HEARTBEAT_MS of http/feed.ts. */
+/** A stream sends something every ten seconds: HEARTBEAT_MS of http/event-stream.ts. */
 const SILENCE_MS = 30_000;
 
 /** fetch needs a host, but the request goes to the Unix socket: only the path of the URL matters. */

@@ -3,15 +3,12 @@
 import { version } from "../../package.json";
 import { systemClock } from "../base/clock.ts";
 import { type Command, DEFAULT_STATE_DIR, type Settings, targetAt } from "../config/config.ts";
-import type { FileRead } from "../config/secret-files.ts";
+import type { FilesRead } from "../config/secret-files.ts";
 import { Devices } from "../kernel/devices.ts";
 import { createLog } from "../platform/log.ts";
 import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
 import { print } from "../platform/standard-streams.ts";
 import { printError, printLine } from "./print.ts";
-
-/** The files that a command's settings were read from, by the name given in the settings. */
-type FilesRead = ReadonlyMap<string, FileRead>;
 
 /** Returns the exit code; null: the command continues until a signal ends the process. */
 export async function runCommand(

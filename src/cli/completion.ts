@@ -5,7 +5,7 @@
 
 import { SystemError } from "../base/errors.ts";
 import { flagOfAny, isCommand, splitLine } from "../config/argv.ts";
-import type { Shell } from "../config/config.ts";
+import type { Shell } from "../config/command-requests.ts";
 import {
   type CommandName,
   commandOf,

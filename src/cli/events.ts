@@ -3,7 +3,7 @@
 import type { Clock } from "../base/clock.ts";
 import { visible } from "../base/visible.ts";
 import { describeShort } from "../channels/formats/message-text.ts";
-import type { EventsRequest } from "../config/config.ts";
+import type { EventsRequest } from "../config/command-requests.ts";
 import { type EventFilter, matchesFilter } from "../events/event-filter.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { StoredEventView } from "../http/view.ts";

@@ -1,6 +1,6 @@
 /** What `wgmon sessions` and `wgmon events` have in common: the time that they begin at, and paging. */
 
-import type { HistoryRequest } from "../config/config.ts";
+import type { HistoryRequest } from "../config/command-requests.ts";
 import type { PeerView } from "../http/view.ts";
 import type { ApiReader } from "./client.ts";
 

@@ -2,7 +2,7 @@
 
 import { counted } from "../base/text.ts";
 import { shortName } from "../channels/formats/message-text.ts";
-import type { OutboxRequest } from "../config/config.ts";
+import type { OutboxRequest } from "../config/command-requests.ts";
 import { describeEvent, duration } from "../events/event.ts";
 import type { DeadLetter, QueuedEvent, TargetBacklog } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";

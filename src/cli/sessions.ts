@@ -3,7 +3,7 @@
 import { sanitize } from "../base/text.ts";
 import { isPublicKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
-import type { SessionsRequest } from "../config/config.ts";
+import type { SessionsRequest } from "../config/command-requests.ts";
 import { duration } from "../events/event.ts";
 import type { SessionView } from "../http/view.ts";
 import type { ApiReader } from "./client.ts";

@@ -1,28 +1,35 @@
 /**
- * Parses the settings and the command line. config/table.ts defines the settings; this file combines all sources. Pure
+ * Parses the settings and the command line. settings-table.ts defines the settings; this file combines all sources. Pure
  * except for `Sources`. Webhook URLs contain secrets, so no message shows one.
  */
 
-import { formatDuration } from "../base/duration.ts";
 import { ConfigError } from "../base/errors.ts";
-import { formatList, noSuch, quoteSafely, redact, redactUrl } from "../base/redact.ts";
-import { formatSize } from "../base/size.ts";
-import { counted } from "../base/text.ts";
+import { noSuch, quoteSafely } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
 import type { SigningSecret } from "../channels/signature.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
-import type { EventPattern } from "../events/event-filter.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
+import {
+  type DoctorRequest,
+  type EventsRequest,
+  eventsRequest,
+  type OutboxRequest,
+  outboxRequest,
+  own,
+  queryRequest,
+  type RulesAction,
+  rulesAction,
+  type SessionsRequest,
+  sessionsRequest,
+  type Shell,
+  shellOf,
+  type StatusRequest,
+  type TopRequest,
+} from "./command-requests.ts";
+import { describe } from "./describe-settings.ts";
 import { readLegacyVariables, readVariables } from "./env.ts";
 import { type ListenSettings, readListen } from "./listen.ts";
-import {
-  type NamedFile,
-  type RawSettings,
-  readAll,
-  readInitial,
-  ResolvedSettings,
-  type Sources,
-} from "./resolve.ts";
+import { type NamedFile, type RawSettings, ResolvedSettings, type Sources } from "./resolve.ts";
 import { inFile, type PeerSettings, readSettingsFile, type SettingsFile } from "./settings-file.ts";
 import {
   type CommandName,
@@ -31,12 +38,10 @@ import {
   commands,
   isName,
   NAMES,
-  type Setting,
   table,
   variableOf,
 } from "./settings-table.ts";
 import { readTargets, targetAt, targetWords } from "./targets.ts";
-import type { Since } from "./value-types.ts";
 import { readSecrets } from "./webhooks.ts";
 
 export type { Sources } from "./resolve.ts";
@@ -111,70 +116,6 @@ export type Command =
   | { readonly type: "help"; readonly command: CommandName | null }
   | { readonly type: "version" | "licenses" };
 
-/** nft and iptables print the rules. */
-export type RulesAction = "nft" | "iptables" | "install" | "remove";
-
-/** Message selector. No target and no id means all; for retry and drop the parser has required --all. */
-export interface OutboxRequest {
-  readonly action: "list" | "retry" | "drop";
-  /** The word as typed; it may name a target that is no longer in the settings. null: any target. */
-  readonly target: string | null;
-  /** null: any id. */
-  readonly id: string | null;
-  /** Select dead letters only. */
-  readonly dead: boolean;
-  readonly json: boolean;
-}
-
-/** Options that the commands that query the daemon have in common. */
-interface QueryRequest {
-  /** Devices of the flag --device, which must exist; devices of the settings may be added later. */
-  readonly askedDevices: readonly string[];
-}
-
-export interface StatusRequest extends QueryRequest {
-  readonly json: boolean;
-}
-
-/** Selects sessions or events of the past. */
-export interface HistoryRequest extends QueryRequest {
-  /** A name or a public key; null: all peers. */
-  readonly peer: string | null;
-  /** null: from the beginning. */
-  readonly since: Since | null;
-  /** Maximum number, the latest ones; null: no limit. */
-  readonly limit: number | null;
-}
-
-export interface SessionsRequest extends HistoryRequest {
-  readonly format: "text" | "json" | "csv";
-}
-
-export interface EventsRequest extends HistoryRequest {
-  readonly follow: boolean;
-  /** Empty: all. */
-  readonly types: readonly EventPattern[];
-  readonly json: boolean;
-}
-
-export interface TopRequest extends QueryRequest {
-  readonly intervalMs: number;
-}
-
-/** Default limits of `sessions` and `events`, if neither --limit nor --since is given. */
-const SESSIONS_LIMIT = 50;
-const EVENTS_LIMIT = 20;
-
-export interface DoctorRequest {
-  readonly json: boolean;
-  /** Whether it may connect to the targets. */
-  readonly network: boolean;
-  /** Whether flags of settings were given. Then doctor checks those settings and not the daemon's. */
-  readonly hasSettings: boolean;
-}
-
-export type Shell = "bash" | "zsh" | "fish";
-
 /** The same folder as systemd's StateDirectory=wgmon. */
 export const DEFAULT_STATE_DIR = "/var/lib/wgmon";
 
@@ -233,7 +174,7 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
       return { type: line.command };
     case "status": {
       const json = own(line, "json", commands.status.flags.json, errors) === true;
-      const request = { json, ...askingRequest(line) };
+      const request = { json, ...queryRequest(line) };
       return { type: "status", ...request, ...configure(line.found, sources, errors) };
     }
     case "sessions": {
@@ -247,7 +188,7 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
     case "top": {
       const { interval } = commands.top.flags;
       const intervalMs = own(line, "interval", interval, errors) ?? 0;
-      const request = { intervalMs, ...askingRequest(line) };
+      const request = { intervalMs, ...queryRequest(line) };
       return { type: "top", ...request, ...configure(line.found, sources, errors) };
     }
     case "help":
@@ -383,78 +324,6 @@ function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]
   return word;
 }
 
-function outboxRequest(line: ParsedArgs, errors: string[]): OutboxRequest {
-  const { flags } = commands.outbox;
-  const action = line.word === "retry" || line.word === "drop" ? line.word : "list";
-  const target = own(line, "target", flags.target, errors);
-  const id = own(line, "id", flags.id, errors);
-  const all = own(line, "all", flags.all, errors) === true;
-  const isNarrowed = line.found.has("target") || line.found.has("id");
-  if (action === "list" && all) {
-    errors.push("--all: works only with wgmon outbox retry and drop");
-  } else if (isNarrowed && all) {
-    errors.push("--all: cannot be combined with --target or --id");
-  } else if (action !== "list" && !isNarrowed && !all) {
-    // An omitted option must not affect all messages.
-    errors.push(`wgmon outbox ${action} needs --target NAME, --id ID or --all`);
-  }
-  const dead = own(line, "dead", flags.dead, errors) === true;
-  const json = own(line, "json", flags.json, errors) === true;
-  return { action, target, id, dead, json };
-}
-
-function rulesAction(line: ParsedArgs, errors: string[]): RulesAction {
-  const { flags } = commands.rules;
-  const actions = ["nft", "iptables", "install", "remove"] as const;
-  const asked = actions.filter((name) => own(line, name, flags[name], errors) === true);
-  if (asked.length > 1) {
-    errors.push(`${asked.map((name) => `--${name}`).join(" and ")}: give only one of them`);
-  }
-  return asked[0] ?? "nft";
-}
-
-function askingRequest(line: ParsedArgs): QueryRequest {
-  const given = line.found.get("device");
-  // A problem with a name is already reported with the settings.
-  const reads = given === undefined ? [] : readAll(table.device, given, []);
-  return { askedDevices: reads.map(({ value }) => value) };
-}
-
-function sessionsRequest(line: ParsedArgs, errors: string[]): SessionsRequest {
-  const { flags } = commands.sessions;
-  const past = pastRequest(line, flags, SESSIONS_LIMIT, errors);
-  const json = own(line, "json", flags.json, errors) === true;
-  const csv = own(line, "csv", flags.csv, errors) === true;
-  if (json && csv) errors.push("--json and --csv: give only one of them");
-  return { ...past, format: json ? "json" : csv ? "csv" : "text" };
-}
-
-function eventsRequest(line: ParsedArgs, errors: string[]): EventsRequest {
-  const { flags } = commands.events;
-  const given = line.found.get("type");
-  return {
-    ...pastRequest(line, flags, EVENTS_LIMIT, errors),
-    follow: own(line, "follow", flags.follow, errors) === true,
-    types: given === undefined ? [] : readAll(flags.type, given, errors).map(({ value }) => value),
-    json: own(line, "json", flags.json, errors) === true,
-  };
-}
-
-function pastRequest(
-  line: ParsedArgs,
-  flags: Pick<typeof commands.events.flags, "peer" | "since" | "limit">,
-  usual: number,
-  errors: string[],
-): HistoryRequest {
-  const since = own(line, "since", flags.since, errors);
-  return {
-    ...askingRequest(line),
-    peer: own(line, "peer", flags.peer, errors),
-    since,
-    limit: own(line, "limit", flags.limit, errors) ?? (since === null ? usual : null),
-  };
-}
-
 /** doctor reports mistakes in the settings, so they do not stop it. */
 function doctor(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   const { flags } = commands.doctor;
@@ -466,13 +335,6 @@ function doctor(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   return { type: "doctor", json, network, hasSettings, errors: inSettings, ...configured };
 }
 
-function shellOf({ word }: ParsedArgs, errors: string[]): Shell {
-  const { subcommands } = commands.completion;
-  if (word === "bash" || word === "zsh" || word === "fish") return word;
-  errors.push(`wgmon completion needs one more word: ${formatList(subcommands, "or")}`);
-  return "bash";
-}
-
 function receive(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   const { flags } = commands.receive;
   const port = own(line, "port", flags.port, errors) ?? 0;
@@ -481,18 +343,6 @@ function receive(line: ParsedArgs, sources: Sources, errors: string[]): Command 
   const file = { path, where: "--secret-file", isOptional: false };
   const secrets = path === null ? [] : readSecrets(sources, { ...file, path }, errors);
   return { type: "receive", port, address, secrets };
-}
-
-/** Returns the value of a flag that only this command has; null if it was not given. */
-function own<Value>(
-  line: ParsedArgs,
-  name: string,
-  setting: Setting<Value>,
-  errors: string[],
-): Value | null {
-  const given = line.found.get(name);
-  const reads = given === undefined ? readInitial(setting) : readAll(setting, given, errors);
-  return reads[0]?.value ?? null;
 }
 
 // ---- For the log ----
@@ -510,66 +360,4 @@ export function describeSettings(settings: Settings, hostname: string): Record<s
   return Object.fromEntries(
     Object.entries(describe(settings)).filter(([key, value]) => !Bun.deepEquals(value, usual[key])),
   );
-}
-
-function describe(settings: Settings): Record<string, unknown> {
-  const { monitor, group, captureInterface, filter, devices, targets, peers, file } = settings;
-  return {
-    file: file === null ? null : redact(file),
-    host: redact(settings.host),
-    monitor,
-    group,
-    manageRules: settings.manageRules,
-    interface: captureInterface,
-    filter: filter === null ? "default" : redact(filter),
-    devices: devices.length === 0 ? "all" : devices,
-    targets: targets.map(describeTarget),
-    idleTimeout: formatDuration(settings.idleTimeoutMs),
-    tick: formatDuration(settings.tickMs),
-    reconcile: settings.reconcileMs === 0 ? "off" : formatDuration(settings.reconcileMs),
-    hold: settings.holdMs === 0 ? "off" : formatDuration(settings.holdMs),
-    announceExisting: settings.announceExisting,
-    reportUnknown: settings.reportUnknown,
-    peersInSettings: peers.size,
-    names: settings.names.length === 0 ? "off" : settings.names.map(redact),
-    metrics: settings.metrics.length === 0 ? "none" : settings.metrics,
-    listen: describeListen(settings),
-    stateDir: redact(settings.stateDir),
-    keep: formatDuration(settings.keepMs),
-    maxStore: formatSize(settings.maxStoreBytes),
-    logFormat: settings.logFormat,
-    logLevel: settings.logLevel,
-  };
-}
-
-/** `127.0.0.1:9587 (TLS; 2 tokens)` */
-function describeListen({ listen, listenTls, listenTokens }: ListenSettings): string {
-  if (listen === null) return "off";
-  const { address, port } = listen;
-  const tokens = listenTokens.length;
-  const details = [
-    ...(listenTls === null ? [] : ["TLS"]),
-    ...(tokens === 0 ? [] : [counted(tokens, "token")]),
-  ];
-  const place = `${address.includes(":") ? `[${address}]` : address}:${port}`;
-  return details.length === 0 ? place : `${place} (${details.join("; ")})`;
-}
-
-/** `ops slack:https://hooks.slack.com/... (peers laptop; digest 5m)` */
-function describeTarget(target: TargetSettings, index: number): string {
-  const { name, destination, selection, digestMs } = target;
-  const address =
-    destination.type === "exec"
-      ? `exec:${redact(destination.command[0])}`
-      : `${destination.formatName}:${redactUrl(destination.url)}`;
-  const filters = Object.entries<readonly string[]>({ ...selection })
-    .filter(([, wanted]) => wanted.length > 0)
-    .map(([what, wanted]) => `${what} ${wanted.map(redact).join("|")}`);
-  const details = [
-    ...filters,
-    ...(digestMs > 0 ? [`digest ${formatDuration(digestMs)}`] : []),
-    ...(destination.type === "webhook" && destination.secrets.length > 0 ? ["signed"] : []),
-  ];
-  const shown = details.length === 0 ? "" : ` (${details.join("; ")})`;
-  return `${name ?? index + 1} ${address}${shown}`;
 }

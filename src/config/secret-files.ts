@@ -10,6 +10,9 @@ import { type FileMode, readTextFile } from "../platform/files.ts";
 import type { Settings } from "./config.ts";
 
 /** A file that the settings were read from. */
+/** The files that a command's settings were read from, by the name given in the settings. */
+export type FilesRead = ReadonlyMap<string, FileRead>;
+
 export interface FileRead {
   /** Absolute path. */
   readonly path: string;
@@ -20,7 +23,7 @@ export interface FileRead {
 
 /** @param files keyed by their names in the settings. */
 export function checkSecrets(
-  files: ReadonlyMap<string, FileRead>,
+  files: FilesRead,
   { file, listenTls }: Pick<Settings, "file" | "listenTls">,
 ): Finding[] {
   const findings = [...files].flatMap(([given, { path, mode, hasUrl }]) => {

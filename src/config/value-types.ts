@@ -293,7 +293,7 @@ export function absolutePath(
   };
 }
 
-/** The path of the peer names, or "off": what `NameBook` accepts. */
+/** The path of the peer names, or "off": what `PeerNames` accepts. */
 export function namesPath(): ValueType<string> {
   const kind = absolutePath("PATH", "/etc/wireguard/%i.conf");
   return {

@@ -1,5 +1,6 @@
 /**
- * Metrics in the text format of Prometheus, or in OpenMetrics if the request asks for it. They are produced
+ * Metrics in the text format of Prometheus, or in OpenMetrics if the request asks for it: one list of all
+ * metrics, and so more than 400 lines. They are produced
  * in chunks: for 10,000 peers they take megabytes, and other work must not wait for all of that.
  *
  * The names and labels of two other exporters can be chosen, so that their dashboards work unchanged:

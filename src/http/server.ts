@@ -1,7 +1,7 @@
 /**
  * The HTTP server: on a Unix socket for wgmon's commands, and on TCP if the settings enable it. This file
  * decides which clients have access and how many requests run at once. api.ts, metrics.ts and the page answer
- * the requests; each is loaded with the first request for it. app.ts loads this file when wgmon is ready.
+ * the requests; each is loaded with the first request for it. daemon.ts loads this file when wgmon is ready.
  */
 
 import { chmod, readFile, unlink } from "node:fs/promises";
@@ -20,7 +20,7 @@ import { problem } from "./problem.ts";
 import type { ReadModel } from "./read-model.ts";
 import { Slots } from "./slots.ts";
 
-/** Bun closes a connection that is idle for this long; see also HEARTBEAT_MS in feed.ts. */
+/** Bun closes a connection that is idle for this long; see also HEARTBEAT_MS in event-stream.ts. */
 const IDLE_SECONDS = 30;
 /**
  * The longest body is the login form: a token and an address (ADDRESS_MAX in login.tsx). Bun itself answers
@@ -60,7 +60,7 @@ export interface ServerOptions {
   /** Returns the current settings: tokens and names may change while the server runs. */
   readonly settings: () => HttpSettings;
   /**
-   * Directory of the Unix socket; null if there is no such socket. exclusive.ts ensures that no other process
+   * Directory of the Unix socket; null if there is no such socket. platform/instance-lock.ts ensures that no other process
    * uses the directory.
    */
   readonly runtimeDir: string | null;

@@ -1,5 +1,5 @@
 /**
- * The data that the HTTP API returns, and its format. The schemas are the contract: the validation, the types
+ * The data that the HTTP API returns, and its format: one list of all schemas, and so more than 400 lines. The schemas are the contract: the validation, the types
  * and the OpenAPI document are derived from them. Pure.
  */
 
@@ -243,7 +243,7 @@ export const PastPeerSchema = T.Object(
   { $id: "PastPeer", ...closed },
 );
 
-/** Names in the OpenAPI document for the schemas of contract.ts; the other schemas have an `$id`. */
+/** Names in the OpenAPI document for the schemas of events/event-schema.ts; the other schemas have an `$id`. */
 export const names: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   [EventSchema, "Event"],
   [DigestSchema, "Digest"],

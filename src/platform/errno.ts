@@ -16,7 +16,7 @@ const hints: Readonly<Record<string, string>> = {
   EPROTONOSUPPORT: "this kernel does not have it",
 };
 
-/** `EPERM` for 1; `errno 123` for a number that is not in uapi.ts. */
+/** `EPERM` for 1; `errno 123` for a number that is not in constants.ts. */
 export function errnoName(code: number): string {
   // A linear search on each call: building a map would add half a millisecond to every start.
   const found = Object.entries(uapi).find(

@@ -92,7 +92,7 @@ export interface HandshakeWatchOptions {
    * When the session whose endpoint is this address and port made its keys, on the device that listens on the
    * destination port; null if there is no session.
    */
-  handshakeAtMs(address: string, port: number, destinationPort: number): number | null;
+  readonly handshakeAtMs: (address: string, port: number, destinationPort: number) => number | null;
 }
 
 export class HandshakeWatch {

@@ -32,7 +32,7 @@ export interface Inputs {
   readonly wakeUp: WakeUp;
   /** Checks, as far as possible, whether packets to the devices' ports wake the program. */
   checkWakeUp(): Promise<readonly Finding[]>;
-  /** The scan of all devices that was taken when the senses were opened. */
+  /** The scan of all devices that was taken when the inputs were opened. */
   readonly firstScan: ScanResult;
   readonly firstScanMs: number;
   /** Passes everything captured so far to the witness, and later captures at once. */

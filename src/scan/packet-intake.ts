@@ -38,7 +38,8 @@ export class PacketIntake implements InputHandler {
   readonly #sampler: UnknownSampler;
 
   constructor(options: Options) {
-    const { clock, log, metrics, inputs, scanLoop, countsUnknown, onUnknown } = options;
+    const { clock, log, metrics, inputs, scanLoop, countsUnknown, onUnknown, handshakeAtMs } =
+      options;
     this.#options = options;
     const health = new CaptureHealth({ clock, log, metrics });
     this.#health = health;
@@ -49,8 +50,7 @@ export class PacketIntake implements InputHandler {
       scan: (ports) => scanLoop.scanPorts(ports),
       onGuarded: (isGuarded) => health.guardedModeChanged(isGuarded),
       onFlooded: (isFlooded) => health.floodChanged(isFlooded),
-      handshakeAtMs: (address, port, listenPort) =>
-        options.handshakeAtMs(address, port, listenPort),
+      handshakeAtMs,
     });
     this.#sampler = new UnknownSampler({
       log,

@@ -88,7 +88,7 @@ export function areKeysValid({ handshakeAt }: Pick<Session, "handshakeAt">, now:
 }
 
 /** The session with the peer as it is now, and with the traffic in between. */
-export function counted(session: Session, peer: Peer): Session {
+export function withTraffic(session: Session, peer: Peer): Session {
   return {
     ...session,
     peer,

@@ -21,11 +21,11 @@ import type { Change, DisconnectReason } from "./change.ts";
 import {
   activityWhileUnseen,
   areKeysValid,
-  counted,
   handshakeInstant,
   isActivity,
   isAfterEnd,
   isNewHandshake,
+  withTraffic,
 } from "./liveness.ts";
 import { type SessionKey, sessionKey, SessionTable } from "./session-table.ts";
 import {
@@ -219,7 +219,11 @@ export class Tracker {
         const handshakeAt = earlierInstant(peer.lastHandshakeMs, now);
         if (now.monotonicMs - handshakeAt.monotonicMs < REJECT_AFTER_MS) continue;
         // It made new keys since, which have expired too. This handshake is the latest known activity.
-        this.#sessions.put({ ...counted(session, peer), handshakeAt, lastActivity: handshakeAt });
+        this.#sessions.put({
+          ...withTraffic(session, peer),
+          handshakeAt,
+          lastActivity: handshakeAt,
+        });
       }
     }
   }
@@ -313,7 +317,7 @@ export class Tracker {
       isNewHandshake ||
       (keysAreValid && isActivity(before.peer, peer, this.#sinceScanMs(before.device, now)));
     if (!isAlive) {
-      this.#sessions.put(counted(before, peer));
+      this.#sessions.put(withTraffic(before, peer));
       return;
     }
     const previousEndpoint = before.endpoint;
@@ -322,7 +326,7 @@ export class Tracker {
       peer.endpoint !== null &&
       !sameEndpoint(previousEndpoint, peer.endpoint);
     const session: Session = {
-      ...counted(before, peer),
+      ...withTraffic(before, peer),
       endpoint: peer.endpoint ?? previousEndpoint,
       handshakeAt,
       lastActivity: now,

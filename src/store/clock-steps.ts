@@ -9,6 +9,8 @@ interface Options {
   readonly clock: WallClock;
   readonly store: Store;
   readonly log: Log;
+  /** No run before has saved the state of the clock. */
+  readonly isFirstRun: boolean;
 }
 
 /** Keeps times that a step moves. */
@@ -25,11 +27,10 @@ export class ClockSteps {
   #isStopped = false;
 
   /** Applies a step since the previous run. */
-  constructor({ clock, store, log }: Options) {
+  constructor({ clock, store, log, isFirstRun }: Options) {
     this.#clock = clock;
     this.#store = store;
     this.#log = log;
-    const isFirstRun = store.clockState() === null;
     const step = clock.read();
     if (step === null) store.saveClockState(clock.state);
     else store.clockSet(step, clock.state);

@@ -1,5 +1,6 @@
 /**
- * Keeps the rows in a file, or in memory while the file cannot be used. One SQLite connection has both, as
+ * Keeps the rows in a file, or in memory while the file cannot be used. It has more than 400 lines because every
+ * access must know which of the two is in use. One SQLite connection has both, as
  * two databases with the same tables. When the file fails, the rows that wgmon needs to continue are copied
  * to memory, and back once the file can be written again.
  */
@@ -33,7 +34,7 @@ export interface DatabaseOptions {
   readonly log: Log;
   /** A tool that may run beside wgmon: it does not create or migrate the file. */
   readonly isExternalTool?: boolean;
-  /** Why the directory cannot be used, as claim() in exclusive.ts found; omitted or null if it can. */
+  /** Why the directory cannot be used, as lockInstance() in platform/instance-lock.ts found; omitted or null if it can. */
   readonly refusal?: SystemError | null;
 }
 

@@ -1,6 +1,6 @@
 /**
  * The rows of `sessions` and `devices`: writes open and ended sessions, finds those that a query selects, and
- * restores the state of an previous run.
+ * restores the state of the previous run.
  */
 
 import type { ClockStep } from "../base/wall-clock.ts";

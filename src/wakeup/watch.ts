@@ -12,7 +12,7 @@ import type { WakeUp } from "./wakeup.ts";
 
 /** A device is created first and configured later: only the ports after this time are checked. */
 const SETTLE_MS = 1000;
-/** The same if wgmon loads the rules itself: nft may take 10 s, firewall.ts. */
+/** The same if wgmon loads the rules itself: nft may take 10 s, firewall/nft.ts. */
 const SETTLE_MANAGED_MS = 15_000;
 /** While messages are captured, a known problem is checked again at most this often. */
 const RECHECK_MS = 10_000;

@@ -1,6 +1,6 @@
 /**
  * What the first page of 10,000 peers takes, and for how long at most it keeps everything else waiting;
- * the same for what is sent while somebody scans. The client is a process of its own (curl). And the
+ * the same for what is sent while a page is open. The client is a process of its own (curl). And the
  * memory of the binary with all that it can serve in use.
  */
 
@@ -122,7 +122,7 @@ async function many(note: Note): Promise<void> {
   const used = process.cpuUsage(before);
   looking.kill();
   const share = ((used.user + used.system) / 1000 / LOOKING_MS) * 100;
-  note(figure(`${PEERS} peers, somebody scans: of one core`, "%", share));
+  note(figure(`${PEERS} peers, a page is open: of one core`, "%", share));
   note(figure("the same: the loop is held up at most for", "ms", Math.max(...stalls)));
   clearInterval(beat);
   await server.stop();

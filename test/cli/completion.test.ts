@@ -1,6 +1,6 @@
 /**
  * The candidates of `wgmon __complete`, and what the shells themselves make of `wgmon completion`: each is asked as if
- * somebody pressed Tab.
+ * the user pressed Tab.
  */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";

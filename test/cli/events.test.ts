@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
 import { ConnectionLost, DaemonNotRunning } from "../../src/cli/client.ts";
 import { followEvents, printEvents } from "../../src/cli/events.ts";
-import type { EventsRequest } from "../../src/config/config.ts";
+import type { EventsRequest } from "../../src/config/command-requests.ts";
 import { asked, type Printed, printed } from "../support/api-reader.ts";
 import { anEvent } from "../support/events.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";

@@ -7,7 +7,7 @@ import { printEvents } from "../../src/cli/events.ts";
 import { checkDevices, findPeers, peerNotFound, targetKeyOf } from "../../src/cli/find-peers.ts";
 import { printSessions } from "../../src/cli/sessions.ts";
 import { printStatus } from "../../src/cli/status.ts";
-import type { EventsRequest } from "../../src/config/config.ts";
+import type { EventsRequest } from "../../src/config/command-requests.ts";
 import { asked, printed } from "../support/api-reader.ts";
 import { anEvent } from "../support/events.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";

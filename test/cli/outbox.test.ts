@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
 import { runOutbox } from "../../src/cli/outbox.ts";
-import type { OutboxRequest } from "../../src/config/config.ts";
+import type { OutboxRequest } from "../../src/config/command-requests.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { type Change } from "../../src/sessions/change.ts";

@@ -307,7 +307,7 @@ describe("signatures", () => {
       { ...headers(), "webhook-signature": "" },
       "no signature matches any of the secrets",
     ],
-    ["of somebody else", headers({ key: OTHER_KEY }), "no signature matches any of the secrets"],
+    ["of another sender", headers({ key: OTHER_KEY }), "no signature matches any of the secrets"],
     [
       "of another message",
       { ...headers(), "webhook-id": "msg_2" },

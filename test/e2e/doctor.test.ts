@@ -193,7 +193,7 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
   });
 
   test("waits 5 s for all targets that do not answer, together", () => {
-    // That it asks both at a time: doctored.ts, where they are.
+    // That it asks both at a time: doctor-scenarios.ts, where they are.
     const silent = findings("webhooks silent", "targets").map(({ found }) => found);
     expect(silent).toEqual(Array(2).fill(expect.stringContaining("no answer in 5 s")));
   });

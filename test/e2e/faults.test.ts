@@ -65,7 +65,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     const take = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=3:`.quiet();
     const giveBack = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=1000:`.quiet();
 
-    test("scans fail: said once, and nobody is told of who was not scanned", async () => {
+    test("scans fail: logged once, and peers that were not scanned are not reported", async () => {
       await using fake0 = await stage.device("fake0");
       await using fake1 = await stage.device("fake1", 51821);
       using receiver = stage.receiver();
@@ -241,7 +241,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     );
     await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
     using sender = await stage.sender(51820);
-    // Begins as an initiation does, and is none: it passes the filter, fills the queue, and causes no scan.
+    // Not an initiation, though it begins like one: it passes the filter, fills the queue, and causes no scan.
     const junk = new Uint8Array(1400);
     junk[0] = 1;
     for (let count = 0; count < 3000; count++) sender.send(junk);

@@ -1,4 +1,4 @@
-/** Browsers before the server: the form for the token, the cookie, and what a page of somebody else can do. */
+/** Browsers before the server: the form for the token, the cookie, and what a page of another site can do. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 

@@ -145,7 +145,7 @@ describe("on TCP", () => {
     expect(lines).toHaveLength(1);
   });
 
-  test("a page of somebody else can ask for nothing to be done", async () => {
+  test("a page of another site cannot cause any change", async () => {
     const url = (await start(loopback)).url!.origin;
     const ask = (origin: string) =>
       status(`${url}/v1/scan`, { method: "POST", headers: { origin } });
@@ -317,7 +317,7 @@ describe("on the Unix socket", () => {
   test("a folder that cannot be used, or is missing, is a warning", async () => {
     writeFileSync(join(folder, "file"), "");
     await start(off, join(folder, "file"));
-    // claim() in exclusive.ts makes it, with the lock of the socket.
+    // lockInstance() in instance-lock.ts makes it, with the lock of the socket.
     await start(off, join(folder, "missing"));
     expect(lines).toHaveLength(2);
     for (const line of lines) expect(line).toContain("$RUNTIME_DIRECTORY");

@@ -231,7 +231,7 @@ describe("a device that goes", () => {
     expect(told(await devices.scan(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
   });
 
-  test("before it was ever scanned is not told of", async () => {
+  test("before its first scan is not reported", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(ENODEV)]);
     route.add(links(WG0));
@@ -337,7 +337,7 @@ describe("an interrupted dump", () => {
 });
 
 describe("a problem", () => {
-  test("with one device is told, and the others are scanned", async () => {
+  test("with one device is reported, and the others are scanned", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(EBUSY)], dump(WG1));
     route.add(links(WG0, WG1));

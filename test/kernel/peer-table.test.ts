@@ -377,7 +377,7 @@ describe("from scan to scan", () => {
     ]);
   });
 
-  test("a peer that came and went between two whole scans is never told of", () => {
+  test("a peer that was added and removed between two complete scans is not reported", () => {
     const table = new PeerTable();
     scan(table, { peers: [{ key: 1 }] });
     table.begin();

@@ -261,7 +261,7 @@ describe("names that want to be more", () => {
   );
 });
 
-describe("while somebody scans", () => {
+describe("while a page is open", () => {
   /** The stream of a page: what it told, one after the other. */
   async function open(path: string) {
     const answer = await ask(path, { accept: "text/event-stream" });

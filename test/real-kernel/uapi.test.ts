@@ -84,7 +84,7 @@ const note = hasHeaders ? "" : " [skipped: no kernel headers here; Debian: linux
 const title = compiler.title(`the installed kernel headers${note}`);
 
 describe.skipIf(compiler.missing || !hasHeaders)(title, () => {
-  test("have every constant as uapi.ts has it", async () => {
+  test("have every constant as constants.ts has it", async () => {
     const formats = Object.entries(CONSTANTS).map(
       ([name, value]) => [name, typeof value === "string" ? "%s" : "%lld"] as const,
     );

@@ -99,7 +99,7 @@ function alice(rules: Partial<TrackerOptions> = {}): Runs {
 }
 
 describe("a peer that was connected", () => {
-  test("and stayed is not told of again; its session goes on", () => {
+  test("and stayed is not reported again; its session continues", () => {
     const runs = alice();
     runs.restart(160, 300);
     expect(runs.at(300, shook(220, 5000))).toEqual([]);

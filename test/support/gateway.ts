@@ -1,6 +1,6 @@
 /**
  * A WireGuard device for benchmarks, whose peers connect, send, move and go when they are told to, by
- * the hundred. There are two kinds: kernelgateway.ts and playedgateway.ts.
+ * the hundred. There are two kinds: kernel-gateway.ts and played-gateway.ts.
  */
 
 export interface Gateway extends AsyncDisposable {

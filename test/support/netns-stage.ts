@@ -135,7 +135,7 @@ interface PlayedPeer {
   handshakeMs: number;
   rxBytes: number;
   port: number;
-  /** Something of it has come whenever somebody scans. */
+  /** Each scan finds more of its data. */
   talks: boolean;
 }
 

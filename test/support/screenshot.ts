@@ -1,6 +1,6 @@
 /**
  * `npm run picture` writes docs/images/page.png: the overview page in Chromium, with the gateway of
- * office.ts. Clock, time zone and size are fixed, so that the picture changes only with the page.
+ * sample-gateway.ts. Clock, time zone and size are fixed, so that the picture changes only with the page.
  */
 
 import { mkdir } from "node:fs/promises";

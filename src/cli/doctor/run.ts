@@ -9,8 +9,9 @@ import { type Check, type Finding, runCheck, type Verdict } from "../../base/che
 import { systemClock } from "../../base/clock.ts";
 import { counted, sanitize } from "../../base/text.ts";
 import { makeTargets } from "../../channels/create-targets.ts";
-import type { DoctorRequest, Settings } from "../../config/config.ts";
-import { checkSecrets, type FileRead } from "../../config/secret-files.ts";
+import type { DoctorRequest } from "../../config/command-requests.ts";
+import type { Settings } from "../../config/config.ts";
+import { checkSecrets, type FilesRead } from "../../config/secret-files.ts";
 import { type SettingsView, viewSettings } from "../../http/settings-view.ts";
 import { listUserspaceDevices } from "../../kernel/userspace-device.ts";
 import { lockOfSocket, lockOwner } from "../../platform/instance-lock.ts";
@@ -50,7 +51,7 @@ interface Options {
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The files that the settings were read from, by their names in the settings. */
-  readonly files: ReadonlyMap<string, FileRead>;
+  readonly files: FilesRead;
   readonly print: (line: string) => void;
 }
 

@@ -1,0 +1,71 @@
+/** Settings as text for one line of the log, without secrets. Pure. */
+
+import { formatDuration } from "../base/duration.ts";
+import { redact, redactUrl } from "../base/redact.ts";
+import { formatSize } from "../base/size.ts";
+import { counted } from "../base/text.ts";
+import type { TargetSettings } from "../channels/target-settings.ts";
+import type { Settings } from "./config.ts";
+import type { ListenSettings } from "./listen.ts";
+
+export function describe(settings: Settings): Record<string, unknown> {
+  const { monitor, group, captureInterface, filter, devices, targets, peers, file } = settings;
+  return {
+    file: file === null ? null : redact(file),
+    host: redact(settings.host),
+    monitor,
+    group,
+    manageRules: settings.manageRules,
+    interface: captureInterface,
+    filter: filter === null ? "default" : redact(filter),
+    devices: devices.length === 0 ? "all" : devices,
+    targets: targets.map(describeTarget),
+    idleTimeout: formatDuration(settings.idleTimeoutMs),
+    tick: formatDuration(settings.tickMs),
+    reconcile: settings.reconcileMs === 0 ? "off" : formatDuration(settings.reconcileMs),
+    hold: settings.holdMs === 0 ? "off" : formatDuration(settings.holdMs),
+    announceExisting: settings.announceExisting,
+    reportUnknown: settings.reportUnknown,
+    peersInSettings: peers.size,
+    names: settings.names.length === 0 ? "off" : settings.names.map(redact),
+    metrics: settings.metrics.length === 0 ? "none" : settings.metrics,
+    listen: describeListen(settings),
+    stateDir: redact(settings.stateDir),
+    keep: formatDuration(settings.keepMs),
+    maxStore: formatSize(settings.maxStoreBytes),
+    logFormat: settings.logFormat,
+    logLevel: settings.logLevel,
+  };
+}
+
+/** `127.0.0.1:9587 (TLS; 2 tokens)` */
+function describeListen({ listen, listenTls, listenTokens }: ListenSettings): string {
+  if (listen === null) return "off";
+  const { address, port } = listen;
+  const tokens = listenTokens.length;
+  const details = [
+    ...(listenTls === null ? [] : ["TLS"]),
+    ...(tokens === 0 ? [] : [counted(tokens, "token")]),
+  ];
+  const place = `${address.includes(":") ? `[${address}]` : address}:${port}`;
+  return details.length === 0 ? place : `${place} (${details.join("; ")})`;
+}
+
+/** `ops slack:https://hooks.slack.com/... (peers laptop; digest 5m)` */
+function describeTarget(target: TargetSettings, index: number): string {
+  const { name, destination, selection, digestMs } = target;
+  const address =
+    destination.type === "exec"
+      ? `exec:${redact(destination.command[0])}`
+      : `${destination.formatName}:${redactUrl(destination.url)}`;
+  const filters = Object.entries<readonly string[]>({ ...selection })
+    .filter(([, wanted]) => wanted.length > 0)
+    .map(([what, wanted]) => `${what} ${wanted.map(redact).join("|")}`);
+  const details = [
+    ...filters,
+    ...(digestMs > 0 ? [`digest ${formatDuration(digestMs)}`] : []),
+    ...(destination.type === "webhook" && destination.secrets.length > 0 ? ["signed"] : []),
+  ];
+  const shown = details.length === 0 ? "" : ` (${details.join("; ")})`;
+  return `${name ?? index + 1} ${address}${shown}`;
+}
