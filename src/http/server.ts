@@ -11,6 +11,15 @@ import { isUnreadable, SystemError } from "../base/errors.ts";
 import { isLoopback } from "../config/listen.ts";
 import type { Log } from "../platform/log.ts";
 import { socketPath } from "../platform/socket-path.ts";
+import {
+  type Access,
+  isAllowedHost,
+  isCrossOrigin,
+  isPublicPath,
+  isRead,
+  root,
+  wantsHtmlPage,
+} from "./access.ts";
 import type { Api } from "./api.ts";
 import { chunked, guarded } from "./body-stream.ts";
 import { ConnectionLimit } from "./connection-limit.ts";
@@ -84,28 +93,6 @@ export interface Page extends Disposable {
 }
 
 type Listening = Bun.Server<undefined>;
-
-/** The client of a request, and what it may do. */
-export interface Access {
-  /** Connected by the Unix socket, which only root and the user that wgmon runs as can open. */
-  readonly isRoot: boolean;
-  /** IP address of the client; null if it is unknown. */
-  readonly address: string | null;
-  /** Has a valid token or login, or needs none. */
-  readonly isTrusted: boolean;
-  /** Has the cookie of a valid login. A browser also sends it with requests that another site caused. */
-  readonly hasCookie: boolean;
-  /** The tokens that the login form accepts; empty if access needs no token. */
-  readonly tokens: readonly string[];
-}
-
-const root: Access = {
-  isRoot: true,
-  address: null,
-  isTrusted: true,
-  hasCookie: false,
-  tokens: [],
-};
 
 /**
  * Requests in progress on one socket. TCP and the Unix socket have their own limits, so that TCP clients
@@ -374,45 +361,6 @@ function codeOf(error: unknown): string {
   if (error instanceof SystemError) return error.code;
   const code = error instanceof Error && "code" in error ? error.code : null;
   return typeof code === "string" ? code : "it failed";
-}
-
-/** Whether the path is public: the login form, the theme and the assets. */
-function isPublicPath({ url }: Request): boolean {
-  return /^\/(?:login$|theme$|assets\/)/.test(new URL(url).pathname);
-}
-
-/** Whether a browser requests a page. */
-function wantsHtmlPage({ method, url, headers }: Request): boolean {
-  const isPage = !/^\/(?:v1\/|metrics$|healthz$|readyz$)/.test(new URL(url).pathname);
-  return isPage && method === "GET" && (headers.get("accept") ?? "").includes("text/html");
-}
-
-/** Whether the Host header is an IP address, localhost, this machine's name or the address of --listen. */
-function isAllowedHost(request: Request, { settings, source }: ServerOptions): boolean {
-  const host = hostOf(request.headers.get("host"));
-  if (host === null) return false;
-  const isAddress = /^\[[0-9a-f:.]+\]$|^\d+\.\d+\.\d+\.\d+$/.test(host);
-  const ours = ["localhost", source.host(), settings().listen?.address ?? ""];
-  return isAddress || ours.some((name) => name.toLowerCase() === host);
-}
-
-/** The host of a Host header: `gw1` for `GW1:9587`; null if the header is invalid. */
-function hostOf(header: string | null): string | null {
-  return /^(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/.exec(header?.toLowerCase() ?? "")?.[1] ?? null;
-}
-
-/**
- * Whether a page of another site sent the request. A browser says so in Origin; a request with a cookie must
- * have it.
- */
-function isCrossOrigin(request: Request, { hasCookie }: Access): boolean {
-  const origin = request.headers.get("origin");
-  if (origin === null) return hasCookie;
-  return !URL.canParse(origin) || new URL(origin).host !== request.headers.get("host");
-}
-
-function isRead({ method }: Request): boolean {
-  return method === "GET" || method === "HEAD";
 }
 
 function notAllowed(): Response {

@@ -10,7 +10,8 @@ import { Hono } from "hono/tiny";
 
 import { isUnreadable } from "../base/errors.ts";
 import { shortName } from "../channels/formats/message-text.ts";
-import type { Access, Page, PageOptions } from "../http/server.ts";
+import type { Access } from "../http/access.ts";
+import type { Page, PageOptions } from "../http/server.ts";
 import { type Asset, assets } from "./assets.ts";
 import { events } from "./events.tsx";
 import { Layout, type Place, type Theme, themes } from "./layout.tsx";

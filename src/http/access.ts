@@ -1,0 +1,64 @@
+/** Who may ask: the client of a request, and which paths, hosts and origins are allowed. Pure. */
+
+import type { ServerOptions } from "./server.ts";
+
+/** The client of a request, and what it may do. */
+export interface Access {
+  /** Connected by the Unix socket, which only root and the user that wgmon runs as can open. */
+  readonly isRoot: boolean;
+  /** IP address of the client; null if it is unknown. */
+  readonly address: string | null;
+  /** Has a valid token or login, or needs none. */
+  readonly isTrusted: boolean;
+  /** Has the cookie of a valid login. A browser also sends it with requests that another site caused. */
+  readonly hasCookie: boolean;
+  /** The tokens that the login form accepts; empty if access needs no token. */
+  readonly tokens: readonly string[];
+}
+
+export const root: Access = {
+  isRoot: true,
+  address: null,
+  isTrusted: true,
+  hasCookie: false,
+  tokens: [],
+};
+
+/** Whether the path is public: the login form, the theme and the assets. */
+export function isPublicPath({ url }: Request): boolean {
+  return /^\/(?:login$|theme$|assets\/)/.test(new URL(url).pathname);
+}
+
+/** Whether a browser requests a page. */
+export function wantsHtmlPage({ method, url, headers }: Request): boolean {
+  const isPage = !/^\/(?:v1\/|metrics$|healthz$|readyz$)/.test(new URL(url).pathname);
+  return isPage && method === "GET" && (headers.get("accept") ?? "").includes("text/html");
+}
+
+/** Whether the Host header is an IP address, localhost, this machine's name or the address of --listen. */
+export function isAllowedHost(request: Request, { settings, source }: ServerOptions): boolean {
+  const host = hostOf(request.headers.get("host"));
+  if (host === null) return false;
+  const isAddress = /^\[[0-9a-f:.]+\]$|^\d+\.\d+\.\d+\.\d+$/.test(host);
+  const ours = ["localhost", source.host(), settings().listen?.address ?? ""];
+  return isAddress || ours.some((name) => name.toLowerCase() === host);
+}
+
+/** The host of a Host header: `gw1` for `GW1:9587`; null if the header is invalid. */
+function hostOf(header: string | null): string | null {
+  return /^(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/.exec(header?.toLowerCase() ?? "")?.[1] ?? null;
+}
+
+/**
+ * Whether a page of another site sent the request. A browser says so in Origin; a request with a cookie must
+ * have it.
+ */
+export function isCrossOrigin(request: Request, { hasCookie }: Access): boolean {
+  const origin = request.headers.get("origin");
+  if (origin === null) return hasCookie;
+  return !URL.canParse(origin) || new URL(origin).host !== request.headers.get("host");
+}
+
+export function isRead({ method }: Request): boolean {
+  return method === "GET" || method === "HEAD";
+}
