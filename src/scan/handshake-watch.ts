@@ -12,26 +12,20 @@
 
 import { MessageType, REKEY_AFTER_MS } from "../base/wireguard.ts";
 import type { Datagram } from "../capture/packet.ts";
+import {
+  AFTER_COMPLETED,
+  AFTER_SENT,
+  dueMs,
+  type Expected,
+  ExpectedHandshakes,
+  type Place,
+  type RetrySchedule,
+} from "./expected-handshakes.ts";
 import { GuardedMode } from "./guarded-mode.ts";
 import { TokenBucket, type TokenBucketOptions } from "./token-bucket.ts";
 
-/** When to scan until the handshake is found, in milliseconds after the event that caused the scans. */
-type RetrySchedule = readonly number[];
-
-/**
- * After an initiation or our response: fallback scans, in case the completing packet arrived before its index was
- * selected, or was lost. Hint mode selects nothing, so it skips the first scan.
- */
-export const AFTER_SENT: RetrySchedule = [5, 1000, 4000];
-/** After the packet that completes the handshake. WireGuard processes the packet shortly after its capture. */
-export const AFTER_COMPLETED: RetrySchedule = [0, 4, 30, 300, 1500];
 /** After guarded mode: for handshakes that completed during the probe that ended it. */
 const AFTER_GUARDED: RetrySchedule = [0, 300];
-
-/** Maximum number of expected handshakes. */
-export const EXPECTED_MAX = 1024;
-/** Maximum number of their indexes by which the kernel selects: a BPF jump reaches 255 instructions. */
-export const SELECTED_MAX = 200;
 
 /**
  * Limits the cost of scans. Hints may spend the tokens; when these run out, guarded mode begins. Announced handshakes
@@ -53,7 +47,7 @@ const FOUND_FACTOR = 0.25;
  * Guarded mode: when all devices are scanned next, for peers whose handshakes are not announced, such as peers that are
  * redirected to the port. The delay is shorter if no handshake is announced, because sent packets are not captured.
  */
-export const UNANNOUNCED: RetrySchedule = [2000];
+export const UNANNOUNCED: RetrySchedule = [10_000];
 export const ALL_UNANNOUNCED: RetrySchedule = [250];
 
 /**
@@ -63,30 +57,6 @@ export const ALL_UNANNOUNCED: RetrySchedule = [250];
 const RENEWAL_DUE_MS = REKEY_AFTER_MS - 20_000;
 /** Each connected peer renews its keys; on a large gateway this must not count as a flood. */
 const RENEWAL_WEIGHT = 0.01;
-/** WireGuard's time of a handshake may be slightly before the time when its completing packet is read. */
-const CLOCK_SLACK_MS = 100;
-
-/** The address and port of a peer, and the port to which it sends. */
-type Place = Pick<Datagram, "sourceAddress" | "sourcePort" | "destinationPort">;
-
-/** A handshake that may complete or has completed. */
-interface Expected {
-  /** null if packets were not read: the handshake may be at any place, so all devices are scanned. */
-  readonly place: Place | null;
-  readonly isAnnounced: boolean;
-  readonly schedule: RetrySchedule;
-  readonly sinceMs: number;
-  /** Index of the next scan in the schedule. */
-  step: number;
-}
-
-/**
- * ANY is the key of `place: null`. Other keys are handshake indexes; PEERS_CHOICE is added to an index that the peer
- * chose.
- */
-const ANY = -1;
-const PEERS_CHOICE = 2 ** 32;
-
 export interface HandshakeWatchOptions {
   /**
    * When the session whose endpoint is this address and port made its keys, on the device that listens on the
@@ -97,7 +67,7 @@ export interface HandshakeWatchOptions {
 
 export class HandshakeWatch {
   readonly #options: HandshakeWatchOptions;
-  readonly #expected = new Map<number, Expected>();
+  readonly #expected = new ExpectedHandshakes((place) => this.#handshakeAtMs(place));
   readonly #bucket = new TokenBucket(SCAN_BUCKET);
   readonly #mode = new GuardedMode();
   #isGuarded = false;
@@ -128,11 +98,10 @@ export class HandshakeWatch {
 
   /** Handles a captured incoming packet; null if it is not a WireGuard message. */
   onReceived(datagram: Datagram | null, nowMs: number): void {
-    const expected = datagram === null ? undefined : this.#expected.get(keyOf(datagram));
+    const expected = datagram === null ? undefined : this.#expected.get(datagram);
     if (datagram !== null && expected?.isAnnounced === true) {
       // Only once: an attacker on the path can repeat the packet.
-      if (expected.schedule === AFTER_COMPLETED) return;
-      this.#expect(datagram, AFTER_COMPLETED, nowMs, true);
+      if (expected.schedule !== AFTER_COMPLETED) this.#addCompleted(datagram, nowMs, true);
       return;
     }
     const isRenewal = datagram !== null && this.#isRenewal(datagram, nowMs);
@@ -143,9 +112,9 @@ export class HandshakeWatch {
     if (type === MessageType.cookie || (type === MessageType.data && !isFirstData)) return;
     const isInitiation = type === MessageType.initiation;
     if (isInitiation && this.#isSentLogged) return;
-    if (this.#expected.size >= EXPECTED_MAX) this.#beginGuarded(nowMs);
-    else if (isInitiation) this.#expect(datagram, AFTER_SENT, nowMs, false, 1);
-    else this.#expect(datagram, AFTER_COMPLETED, nowMs, false);
+    if (this.#expected.isFull) this.#beginGuarded(nowMs);
+    else if (isInitiation) this.#addSent(datagram, nowMs, false);
+    else this.#addCompleted(datagram, nowMs, false);
   }
 
   /**
@@ -160,18 +129,18 @@ export class HandshakeWatch {
     const isKnown = isComplete
       ? this.#handshakeAtMs(datagram) !== null
       : this.#isRenewal(datagram, nowMs);
-    if (isKnown || this.#expected.get(keyOf(datagram))?.isAnnounced === true) return;
-    if (this.#expected.size >= EXPECTED_MAX) this.onPacketsLost(nowMs);
-    else if (isComplete) this.#expect(datagram, AFTER_COMPLETED, nowMs, true);
-    else this.#expect(datagram, AFTER_SENT, nowMs, true, this.#isGuarded ? 0 : 1);
-    if (this.#selection !== null) this.#selection = this.#announced;
+    if (isKnown || this.#expected.get(datagram)?.isAnnounced === true) return;
+    if (this.#expected.isFull) this.onPacketsLost(nowMs);
+    else if (isComplete) this.#addCompleted(datagram, nowMs, true);
+    else this.#addSent(datagram, nowMs, true);
+    if (this.#selection !== null) this.#selection = this.#expected.announcedIndexes();
   }
 
   /** Packets, received or sent, were lost. Scans that are still pending for an earlier loss cover this one. */
   onPacketsLost(nowMs: number): void {
-    const any = this.#expected.get(ANY);
+    const any = this.#expected.get(null);
     const isPending = any?.schedule === AFTER_COMPLETED && dueMs(any) < Infinity;
-    if (!isPending) this.#expect(null, AFTER_COMPLETED, nowMs, true);
+    if (!isPending) this.#addCompleted(null, nowMs, true);
   }
 
   /** Sets whether sent packets are captured in guarded mode. */
@@ -183,7 +152,7 @@ export class HandshakeWatch {
   nextMs(nowMs: number): number {
     let { nextMs } = this.#mode;
     const waitOf = this.#waits(nowMs);
-    for (const expected of this.#expected.values()) {
+    for (const expected of this.#expected.all) {
       const waitMs = this.#isGuarded || expected.isAnnounced ? waitOf(expected) : 0;
       nextMs = Math.min(nextMs, Math.max(dueMs(expected), waitMs > 0 ? nowMs + waitMs : 0));
     }
@@ -197,8 +166,7 @@ export class HandshakeWatch {
   advance(nowMs: number): ReadonlySet<number> | "all" | null {
     this.#mode.advance(nowMs);
     this.#followMode(nowMs);
-    this.#forget((expected) => dueMs(expected) <= nowMs && this.#isFound(expected));
-    const due = [...this.#expected.values()].filter((expected) => dueMs(expected) <= nowMs);
+    const due = this.#expected.takeDue(nowMs);
     const waitOf = this.#waits(nowMs);
     if (!this.#isGuarded && due.some((each) => !each.isAnnounced && waitOf(each) > 0)) {
       this.#beginGuarded(nowMs);
@@ -218,35 +186,30 @@ export class HandshakeWatch {
 
   /** @param costMs processor time of the scan. */
   onScanned(costMs: number, nowMs: number): void {
-    const found = [...this.#expected].filter(([, expected]) => this.#isFound(expected));
-    for (const [key, { isAnnounced, schedule }] of found) {
-      // The response to a real peer was not logged, so the rules that logged responses were removed.
-      if (!isAnnounced && schedule === AFTER_COMPLETED) this.#isSentLogged = false;
-      this.#expected.delete(key);
+    const found = this.#expected.takeFound();
+    // Our response to a real peer was not logged, so the rules that logged responses were removed.
+    if (found.some(({ isAnnounced, schedule }) => !isAnnounced && schedule === AFTER_COMPLETED)) {
+      this.#isSentLogged = false;
     }
-    this.#forget((expected) => dueMs(expected) === Infinity);
     const isNeeded = found.length > 0;
     this.#bucket.spend(
       isNeeded ? FOUND_FACTOR * costMs : OVERHEAD_FACTOR * costMs + OVERHEAD_MS,
       nowMs,
     );
-    if (!this.#isGuarded || this.#expected.has(ANY)) return;
-    this.#expect(null, this.#isSentCaptured ? UNANNOUNCED : ALL_UNANNOUNCED, nowMs, false);
+    if (!this.#isGuarded || this.#expected.get(null) !== undefined) return;
+    const schedule = this.#isSentCaptured ? UNANNOUNCED : ALL_UNANNOUNCED;
+    this.#expected.add(null, { isAnnounced: false, schedule, sinceMs: nowMs });
   }
 
-  #expect(
-    datagram: Datagram | null,
-    schedule: RetrySchedule,
-    sinceMs: number,
-    isAnnounced: boolean,
-    step = 0,
-  ): void {
-    const key = datagram === null ? ANY : keyOf(datagram);
-    this.#expected.set(key, { place: datagram, isAnnounced, schedule, sinceMs, step });
+  /** An initiation was received or a response sent: the packet that completes the handshake may follow. */
+  #addSent(datagram: Datagram, sinceMs: number, isAnnounced: boolean): void {
+    const step = this.#isGuarded ? 0 : 1;
+    this.#expected.add(datagram, { isAnnounced, schedule: AFTER_SENT, sinceMs, step });
   }
 
-  #forget(isOver: (expected: Expected) => boolean): void {
-    for (const [key, expected] of this.#expected) if (isOver(expected)) this.#expected.delete(key);
+  /** @param datagram null for handshakes at any place. */
+  #addCompleted(datagram: Datagram | null, sinceMs: number, isAnnounced: boolean): void {
+    this.#expected.add(datagram, { isAnnounced, schedule: AFTER_COMPLETED, sinceMs });
   }
 
   /** How long the bucket makes the scans for expected handshakes wait. */
@@ -265,26 +228,14 @@ export class HandshakeWatch {
     const { isActive, isSelecting } = this.#mode;
     if (isActive !== this.#isGuarded) {
       this.#isGuarded = isActive;
-      // Forget the hints. Scans of all devices find the handshakes that are in progress when the mode changes.
-      this.#forget(({ isAnnounced }) => !isAnnounced);
-      this.#expect(null, isActive ? AFTER_COMPLETED : AFTER_GUARDED, nowMs, true);
+      this.#expected.removeHints();
+      // Scans of all devices find the handshakes that are in progress when the mode changes.
+      const schedule = isActive ? AFTER_COMPLETED : AFTER_GUARDED;
+      this.#expected.add(null, { isAnnounced: true, schedule, sinceMs: nowMs });
     }
     if (isSelecting !== (this.#selection !== null)) {
-      this.#selection = isSelecting ? this.#announced : null;
+      this.#selection = isSelecting ? this.#expected.announcedIndexes() : null;
     }
-  }
-
-  get #announced(): readonly number[] {
-    const waiting = [...this.#expected].filter(
-      ([key, { isAnnounced, schedule }]) =>
-        isAnnounced && schedule === AFTER_SENT && key < PEERS_CHOICE,
-    );
-    return waiting.slice(-SELECTED_MAX).map(([key]) => key);
-  }
-
-  #isFound({ place, sinceMs }: Expected): boolean {
-    const foundMs = place === null ? null : this.#handshakeAtMs(place);
-    return foundMs !== null && foundMs >= sinceMs - CLOCK_SLACK_MS;
   }
 
   #isRenewal(place: Place, nowMs: number): boolean {
@@ -295,13 +246,4 @@ export class HandshakeWatch {
   #handshakeAtMs({ sourceAddress, sourcePort, destinationPort }: Place): number | null {
     return this.#options.handshakeAtMs(sourceAddress, sourcePort, destinationPort);
   }
-}
-
-/** When its next scan is due; Infinity if none is left. */
-function dueMs({ schedule, sinceMs, step }: Expected): number {
-  return sinceMs + (schedule[step] ?? Infinity);
-}
-
-function keyOf({ index, isOwnIndex }: Datagram): number {
-  return isOwnIndex ? index : PEERS_CHOICE + index;
 }

@@ -25,7 +25,7 @@ import {
   NFULNL_MSG_PACKET,
   SOCK_DGRAM,
 } from "../../src/platform/constants.ts";
-import { SELECTED_MAX } from "../../src/scan/handshake-watch.ts";
+import { SELECTED_MAX } from "../../src/scan/expected-handshakes.ts";
 import { runProgram } from "../support/bpf.ts";
 import { readGolden } from "../support/golden.ts";
 import { cookie, data, initiation, ipv4, ipv6, message, response } from "../support/packets.ts";
