@@ -2,9 +2,9 @@
 
 import { FFIType, type Pointer, read } from "bun:ffi";
 
-import { lazily } from "./load.ts";
+import { lazyLibrary } from "./load.ts";
 
-export const libc = lazily({
+export const libc = lazyLibrary({
   sonames: ["libc.so.6"],
   packages: "glibc (wgmon does not run on musl)",
   symbols: {
@@ -53,8 +53,8 @@ export const libc = lazily({
   },
 });
 
-/** Separate, because each symbol takes time at start, and few starts need this one. */
-export const clock = lazily({
+/** In a separate table, because looking up each symbol takes time at start and few commands need this one. */
+export const clock = lazyLibrary({
   sonames: ["libc.so.6"],
   packages: "glibc",
   symbols: {
@@ -63,8 +63,8 @@ export const clock = lazily({
   },
 });
 
-/** Separate, because it is not needed before wgmon is ready. */
-export const control = lazily({
+/** In a separate table, because it is not needed before wgmon is ready. */
+export const control = lazyLibrary({
   sonames: ["libc.so.6"],
   packages: "glibc",
   symbols: {
@@ -73,13 +73,13 @@ export const control = lazily({
   },
 });
 
-/** Separate, because only starts with a settings file or secrets need it. */
-export const status = lazily({
+/** In a separate table, because it is needed only with a settings file or secrets. */
+export const status = lazyLibrary({
   sonames: ["libc.so.6"],
   packages: "glibc",
   symbols: {
     // long syscall(long number, ...); called as statx(int dirfd, const char *pathname, int flags, unsigned int mask,
-    // struct statx *statxbuf): glibc has that function only since 2.28.
+    // struct statx *statxbuf): glibc has statx() only since version 2.28.
     syscall: {
       args: ["i64", "i32", "cstring", "i32", "u32", "buffer"],
       returns: FFIType.i64_fast,
@@ -87,8 +87,8 @@ export const status = lazily({
   },
 });
 
-/** Separate, because only a large number of connections needs it. */
-export const sockets = lazily({
+/** In a separate table, because it is needed only for a large number of connections. */
+export const sockets = lazyLibrary({
   sonames: ["libc.so.6"],
   packages: "glibc",
   symbols: {

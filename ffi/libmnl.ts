@@ -2,9 +2,9 @@
 
 import { FFIType } from "bun:ffi";
 
-import { lazily } from "./load.ts";
+import { lazyLibrary } from "./load.ts";
 
-export const libmnl = lazily({
+export const libmnl = lazyLibrary({
   sonames: ["libmnl.so.0"],
   packages: "libmnl (Debian, Ubuntu: libmnl0; Fedora, Alpine, Arch: libmnl)",
   symbols: {

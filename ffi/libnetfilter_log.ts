@@ -2,9 +2,9 @@
  * libnetfilter_log: the messages that configure an NFLOG group. Raw symbols only; libnetfilter_log/libnetfilter_log.h.
  */
 
-import { lazily } from "./load.ts";
+import { lazyLibrary } from "./load.ts";
 
-export const libnetfilterLog = lazily({
+export const libnetfilterLog = lazyLibrary({
   sonames: ["libnetfilter_log.so.1"],
   packages:
     "libnetfilter_log (Debian, Ubuntu: libnetfilter-log1; Fedora, Alpine, Arch: libnetfilter_log)",

@@ -1,8 +1,8 @@
 /** libpcap: compiles tcpdump expressions to BPF programs. Raw symbols only; pcap/pcap.h. */
 
-import { lazily } from "./load.ts";
+import { lazyLibrary } from "./load.ts";
 
-export const libpcap = lazily({
+export const libpcap = lazyLibrary({
   // The number is 0.8 in Debian and Ubuntu, 1 in other distributions.
   sonames: ["libpcap.so.0.8", "libpcap.so.1"],
   packages: "libpcap (Debian, Ubuntu: libpcap0.8; Fedora, Alpine, Arch: libpcap)",

@@ -1,6 +1,6 @@
 /**
- * Opens C libraries, once and on first use. If a library cannot be used, the error says in one sentence what to do. The
- * symbol tables are in the other files of this folder.
+ * Opens each C library once, on first use. If a library cannot be used, the error names the remedy. The symbol tables
+ * are in the other files of this folder.
  */
 
 import { dlopen, type FFIFunction } from "bun:ffi";
@@ -12,15 +12,18 @@ import { LibraryError } from "./errors.ts";
 const MFD_CLOEXEC = 1;
 
 interface Library<Symbols> {
-  /** Names to try, preferred first: the number differs between distributions. */
+  /** File names to try, the preferred one first: the version number differs between distributions. */
   readonly sonames: readonly string[];
-  /** What to install, for the error message. */
+  /** The packages to install, for the error message. */
   readonly packages: string;
   readonly symbols: Symbols;
 }
 
-/** Opens the library on the first call; importing a table never fails. */
-export function lazily<const Symbols extends Record<string, FFIFunction>>(
+/**
+ * Returns a function that opens the library on its first call and returns the library's functions. Importing a symbol
+ * table therefore never fails.
+ */
+export function lazyLibrary<const Symbols extends Record<string, FFIFunction>>(
   library: Library<Symbols>,
 ) {
   let opened: ReturnType<typeof open<Symbols>> | undefined;
@@ -29,37 +32,37 @@ export function lazily<const Symbols extends Record<string, FFIFunction>>(
 
 function open<const Symbols extends Record<string, FFIFunction>>(library: Library<Symbols>) {
   const { sonames, packages, symbols } = library;
-  const missing: string[] = [];
+  const reasons: string[] = [];
   for (const soname of sonames) {
     try {
       return dlopen(soname, symbols).symbols;
     } catch (error) {
-      missing.push(whyNotThere(error, soname, packages));
+      reasons.push(loaderMessage(error, soname, packages));
     }
   }
-  let reason = missing[0] ?? "";
-  const copy = embedded.find(({ soname }) => sonames.includes(soname));
-  if (copy !== undefined) {
+  let reason = reasons[0] ?? "";
+  const embeddedCopy = embedded.find(({ soname }) => sonames.includes(soname));
+  if (embeddedCopy !== undefined) {
     try {
-      return dlopen(pathOf(copy), symbols).symbols;
+      return dlopen(pathOf(embeddedCopy), symbols).symbols;
     } catch (error) {
-      reason += `; wgmon's own: ${whyNotThere(error, copy.soname, packages)}`;
+      reason += `; embedded copy: ${loaderMessage(error, embeddedCopy.soname, packages)}`;
     }
   }
   throw new LibraryError(`cannot load ${sonames.join(" or ")} (${reason}); install ${packages}`);
 }
 
 /**
- * The loader's message for a missing library.
+ * Returns the dynamic loader's message for a library that could not be loaded.
  *
- * @throws LibraryError if the library exists but cannot be used, or if no library could be loaded.
+ * @throws LibraryError if the library exists but cannot be used, or if no library at all can be loaded.
  */
-function whyNotThere(error: unknown, soname: string, packages: string): string {
+function loaderMessage(error: unknown, soname: string, packages: string): string {
   const { code, message } = error as { code?: string; message: string };
   if (/requires the JIT/.test(message)) {
     throw new LibraryError(
       "cannot call C libraries: this process may not make executable memory, which bun:ffi needs; " +
-        "take away MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0",
+        "remove MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0",
     );
   }
   if (code !== "ERR_DLOPEN_FAILED") {
@@ -71,20 +74,24 @@ function whyNotThere(error: unknown, soname: string, packages: string): string {
   return message.replace(/\s+/g, " ");
 }
 
-/** The embedded libraries in use, because the system lacks them, with the paths for the loader. */
+/** The embedded libraries that are in use because the system lacks them, and the path under which each was loaded. */
 const loaded = new Map<EmbeddedLibrary, string>();
 
-/** The version of the embedded copy in use; null if the system's library is used. */
+/**
+ * The version of the embedded copy in use, by the library's name without suffix: `libmnl`; null if the system's library
+ * is used.
+ */
 export function embeddedVersion(name: string): string | null {
   const used = [...loaded.keys()].find(({ soname }) => soname.startsWith(`${name}.`));
   return used?.version ?? null;
 }
 
 function pathOf(library: EmbeddedLibrary): string {
-  const path = loaded.get(library) ?? inMemory(library);
+  const path = loaded.get(library) ?? copyToMemory(library);
   loaded.set(library, path);
   for (const soname of library.needs) {
-    // The loader uses a library that is already loaded, by its soname. So load the needed ones first.
+    // The loader resolves a dependency to a library that is already loaded and has its soname. So load the dependencies
+    // first.
     const needed = embedded.find((each) => each.soname === soname)!;
     const symbols = { [needed.symbol]: { args: [], returns: "void" } } as const;
     try {
@@ -98,9 +105,9 @@ function pathOf(library: EmbeddedLibrary): string {
 
 /**
  * Copies the library into a file in memory, memfd_create(2): this needs no folder that is writable and allows
- * execution.
+ * execution. Returns the file's path.
  */
-function inMemory(library: EmbeddedLibrary): string {
+function copyToMemory(library: EmbeddedLibrary): string {
   const { symbols } = dlopen("libc.so.6", {
     // int memfd_create(const char *name, unsigned int flags);
     memfd_create: { args: ["cstring", "u32"], returns: "i32" },
@@ -109,15 +116,15 @@ function inMemory(library: EmbeddedLibrary): string {
   });
   const { soname } = library;
   const bytes = library.read();
-  // Never closed: the loader maps parts of the file at any time.
+  // Never closed, because the loader may map parts of the file later.
   const descriptor = symbols.memfd_create(soname, MFD_CLOEXEC);
-  if (descriptor < 0) throw notThere("memfd_create(2) failed");
+  if (descriptor < 0) throw loadError("memfd_create(2) failed");
   if (Number(symbols.write(descriptor, bytes, bytes.length)) !== bytes.length) {
-    throw notThere("a file in memory cannot be written");
+    throw loadError("a file in memory cannot be written");
   }
   return `/proc/self/fd/${descriptor}`;
 }
 
-function notThere(message: string): Error {
+function loadError(message: string): Error {
   return Object.assign(new Error(message), { code: "ERR_DLOPEN_FAILED" });
 }

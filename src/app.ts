@@ -121,12 +121,12 @@ export class App {
     return changes.length;
   }
 
-  /** Explains why no packet announced the handshake. */
+  /** Checks why no packet of the handshake was captured. */
   #explain({ device, peer }: Extract<Change, { type: "peer.connected" }>): void {
     const { inputs, wakeUpWatch } = this.stages;
     const port = inputs.devices.lastScanned.find(({ name }) => name === device)?.listenPort;
     if (port === undefined) return;
-    void wakeUpWatch.unannounced({ device, port, handshakeMs: peer.lastHandshakeMs });
+    void wakeUpWatch.connectedWithoutPacket({ device, port, handshakeMs: peer.lastHandshakeMs });
   }
 
   #setPorts(listenPorts: readonly number[]): void {

@@ -102,7 +102,7 @@ export function buildStages(options: AppOptions, { settings, onScan, save }: Hoo
     inputs,
     scanLoop,
     handshakeAtMs,
-    onHeard: (port) => wakeUpWatch.heard(port),
+    onHeard: (port) => wakeUpWatch.messageCaptured(port),
     countsUnknown: () => settings().reportUnknown,
     onUnknown: (datagram) => unknown.seen(datagram),
   });

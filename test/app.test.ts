@@ -129,7 +129,7 @@ async function start(
         return [{ ...WG0, listenPort: port }];
       },
       count: () => 2,
-      asksAnew: () => false,
+      needsNewDump: () => false,
       peers: () => connectedPeers(),
       scan: (names: ReadonlySet<string> | null) => scan(names),
       [Symbol.dispose]() {},
@@ -324,7 +324,9 @@ test.each([
   };
   logged = [];
   await pass(200_000, 1000);
-  const hints = logged.filter(({ message: text }) => text.includes("no packet announced it"));
+  const hints = logged.filter(({ message: text }) =>
+    text.includes("no packet of its handshake was captured"),
+  );
   expect(hints).toHaveLength(isHinted ? 1 : 0);
 });
 

@@ -10,7 +10,7 @@ import { libc } from "../ffi/libc.ts";
 import { libmnl } from "../ffi/libmnl.ts";
 import { libnetfilterLog } from "../ffi/libnetfilter_log.ts";
 import { libpcap } from "../ffi/libpcap.ts";
-import { embeddedVersion, lazily } from "../ffi/load.ts";
+import { embeddedVersion, lazyLibrary } from "../ffi/load.ts";
 
 const getpid = { getpid: { args: [], returns: "i32" } } as const;
 
@@ -30,7 +30,7 @@ test("a library is opened once", () => {
 });
 
 test("where distributions differ in the number, the next name is tried", () => {
-  const library = lazily({
+  const library = lazyLibrary({
     sonames: ["libnosuch.so.1", "libc.so.6"],
     packages: "libnosuch",
     symbols: getpid,
@@ -40,7 +40,7 @@ test("where distributions differ in the number, the next name is tried", () => {
 
 describe("a library that cannot be used is told in one sentence with the next step:", () => {
   test("one that is missing", () => {
-    const library = lazily({
+    const library = lazyLibrary({
       sonames: ["libnosuch.so.1", "libnosuch.so.2"],
       packages: "libnosuch (Debian: libnosuch1)",
       symbols: getpid,
@@ -52,7 +52,7 @@ describe("a library that cannot be used is told in one sentence with the next st
   });
 
   test("one that is too old", () => {
-    const library = lazily({
+    const library = lazyLibrary({
       sonames: ["libc.so.6"],
       packages: "glibc",
       symbols: { no_such_function: { args: [], returns: "void" } },
@@ -73,7 +73,7 @@ describe("a library that cannot be used is told in one sentence with the next st
     });
     expect(stdout.toString().trim()).toBe(
       "LibraryError: cannot call C libraries: this process may not make executable memory, which " +
-        "bun:ffi needs; take away MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0",
+        "bun:ffi needs; remove MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0",
     );
   });
 });
@@ -85,7 +85,7 @@ describe("an embedded library", () => {
     void mock.module("../ffi/embedded.ts", () => ({ embedded }));
   }
   const open = (soname: string) =>
-    lazily({
+    lazyLibrary({
       sonames: [soname],
       packages: "libown (Debian: libown1)",
       symbols: { mnl_attr_get_type: { args: ["ptr"], returns: "u16" } },
@@ -106,13 +106,13 @@ describe("an embedded library", () => {
     embed({ soname: "libown.so.2" });
     expect(open("libown.so.2")).toThrow(LibraryError);
     expect(open("libown.so.2")).toThrow(
-      /^cannot load libown\.so\.2 \(.*libown\.so\.2.*; wgmon's own: .*file too short.*\); install libown \(Debian: libown1\)$/,
+      /^cannot load libown\.so\.2 \(.*libown\.so\.2.*; embedded copy: .*file too short.*\); install libown \(Debian: libown1\)$/,
     );
   });
 
   test("that needs one that the loader refuses is, too", () => {
     embed({ soname: "libown.so.3", needs: ["libown.so.4"] }, { soname: "libown.so.4" });
     expect(open("libown.so.3")).toThrow(LibraryError);
-    expect(open("libown.so.3")).toThrow(/wgmon's own: .*file too short.*\); install libown/);
+    expect(open("libown.so.3")).toThrow(/embedded copy: .*file too short.*\); install libown/);
   });
 });

@@ -1,6 +1,7 @@
 /**
- * What a check of `wgmon doctor` is. A check inspects, changes nothing, and says what it found and how to fix it. The
- * judge functions in this folder are pure: facts in, findings out.
+ * The checks of `wgmon doctor`, which the daemon also uses. A check reads the state of the machine, changes nothing,
+ * and returns findings, each with a remedy. The checks' functions named `judge...` are pure: they get what was read and
+ * return findings.
  */
 
 import { LibraryError } from "../../ffi/errors.ts";
@@ -22,7 +23,10 @@ export interface Check {
   run(): readonly Finding[] | Promise<readonly Finding[]>;
 }
 
-/** Time limit of a check. Checks that wait for others, such as a target, have a shorter limit and a better message. */
+/**
+ * Time limit of a check. Checks that wait for another program or host, such as a target, have a shorter limit and a
+ * better message.
+ */
 const CHECK_MS = 10_000;
 
 export function ok(found: string): Finding {
@@ -37,23 +41,26 @@ export function problem(found: string, fix: string): Finding {
   return { verdict: "problem", found, fix };
 }
 
-/** The check could not be made; `reason` says why. */
+/** The check could not be made, for this reason. */
 export function skipped(reason: string): Finding {
   return { verdict: "skipped", found: reason, fix: null };
 }
 
-/** Never rejects, and takes at most `limitMs`. */
+/**
+ * Runs the check. Never rejects: an error becomes a skipped finding, and so does a check that takes longer than
+ * `limitMs`.
+ */
 export async function runCheck(
   check: Pick<Check, "run">,
   limitMs = CHECK_MS,
 ): Promise<readonly Finding[]> {
-  const { promise: late, resolve } = Promise.withResolvers<readonly Finding[]>();
+  const { promise: timeout, resolve } = Promise.withResolvers<readonly Finding[]>();
   const timer = setTimeout(
     () => resolve([skipped(`it took more than ${limitMs / 1000} s`)]),
     limitMs,
   );
   try {
-    return await Promise.race([Promise.try(() => check.run()), late]);
+    return await Promise.race([Promise.try(() => check.run()), timeout]);
   } catch (error) {
     return [skipped(reasonOf(error))];
   } finally {
@@ -61,6 +68,7 @@ export async function runCheck(
   }
 }
 
+/** The reason why a check could not be made: the message of an expected error, the class of any other. */
 export function reasonOf(error: unknown): string {
   if (
     error instanceof SystemError ||

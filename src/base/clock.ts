@@ -4,7 +4,7 @@ import type { Instant } from "./wireguard.ts";
 
 export interface Clock {
   now(): Instant;
-  /** Calls back once, `delayMs` from now or a little later. Returns a function that cancels it. */
+  /** Calls `callback` once, after at least `delayMs`. Returns a function that cancels the timer. */
   after(delayMs: number, callback: () => void): () => void;
 }
 

@@ -8,13 +8,13 @@ const UNITS = [
   ["ms", 1],
 ] as const;
 
-/** Each unit occurs at most once, the largest first. */
-const WRITTEN = new RegExp(`^${UNITS.map(([unit]) => `(?:(\\d+)${unit})?`).join("")}$`);
+/** Each unit at most once, the largest first. */
+const PATTERN = new RegExp(`^${UNITS.map(([unit]) => `(?:(\\d+)${unit})?`).join("")}$`);
 
 /** Returns milliseconds, or null if `text` is not a duration. Only zero needs no unit. */
 export function parseDuration(text: string): number | null {
   if (text === "0") return 0;
-  const counts = text === "" ? null : WRITTEN.exec(text);
+  const counts = text === "" ? null : PATTERN.exec(text);
   if (counts === null) return null;
   return UNITS.reduce((sum, [, unitMs], index) => sum + Number(counts[index + 1] ?? 0) * unitMs, 0);
 }

@@ -4,11 +4,12 @@
  */
 
 /**
- * A failed system call or an error in a kernel's answer. The message has the operation, the errno by name and a hint.
+ * A failed system call, an error in the kernel's answer, or a failed program. The message contains the operation, the
+ * code and, if there is one, a hint.
  */
 export class SystemError extends Error {
   override readonly name = "SystemError";
-  /** `EPERM`, `ENODEV`, ... */
+  /** The name of the errno (`EPERM`, `ENODEV`, ...), or a few words for other failures (`timed out`). */
   readonly code: string;
 
   constructor(operation: string, code: string, hint?: string) {
@@ -27,14 +28,17 @@ export class ParseError extends Error {
   override readonly name = "ParseError";
 }
 
-/** Whether the error means that the kernel, or its answer, could not be read this time. */
+/**
+ * Whether the error is an expected failure to read the kernel's state: a system call failed, or the answer is
+ * malformed. A later attempt may succeed.
+ */
 export function isUnreadable(error: unknown): error is SystemError | ParseError {
   return error instanceof SystemError || error instanceof ParseError;
 }
 
 /**
- * Unusable settings or arguments, with all problems at once. The process ends with exit code 2. Also used for a name
- * that only the daemon, the kernel or the store can recognize as unknown.
+ * Invalid settings or arguments: all problems together. The process ends with exit code 2. Also used for a name that
+ * only the daemon, the kernel or the store can recognize as unknown.
  */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";

@@ -1,5 +1,5 @@
 /**
- * The types of events, in the order in which they are listed. They are apart from the schema of events because
+ * The types of events, in the order in which they are listed. This list is separate from the schema of events, because
  * loading TypeBox costs start-up time; the compiler checks that schema and list have the same types.
  */
 

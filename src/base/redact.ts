@@ -13,7 +13,9 @@ export function redactUrl(url: string): string {
   return href === `${origin}/` ? origin : `${origin}/...`;
 }
 
-/** Hides secrets: a webhook's URL or a signing secret may be in the wrong place. */
+/**
+ * Hides secrets in a value for a message: the user may have put a webhook's URL or a signing secret in the wrong place.
+ */
 export function redact(text: string): string {
   if (text.includes("whsec_")) return "(hidden)";
   return /:\/|https?:/i.test(text) ? redactUrl(text) : text;
@@ -30,26 +32,29 @@ export function quoteSafely(text: string): string {
   );
 }
 
-/** An unknown word, as far as it cannot contain a secret: `https` of a URL in the wrong place. */
+/**
+ * The start of an unknown word up to the first character that may begin a secret: `https...` for a URL in the wrong
+ * place.
+ */
 export function safePrefix(word: string): string {
   if (word.includes("whsec_")) return "(hidden)";
   const plain = /^[\w-]{0,30}/.exec(word)![0];
   return plain === word ? word : `${plain}...`;
 }
 
-/** The path of the settings file for a message. */
+/** The path of a file for a message: quoted if it has unusual characters, hidden if it may contain a secret. */
 export function fileName(path: string): string {
   return /^[\w./+-]+$/.test(redact(path)) ? path : quoteSafely(path);
 }
 
 /** `nflog, bpf or poll` */
-export function formatList(words: readonly string[], and: string): string {
+export function formatList(words: readonly string[], conjunction: string): string {
   return words.length < 2
     ? words.join("")
-    : `${words.slice(0, -1).join(", ")} ${and} ${words.at(-1)}`;
+    : `${words.slice(0, -1).join(", ")} ${conjunction} ${words.at(-1)}`;
 }
 
-/** Whether the text has a URL outside of comments. It may contain a secret. */
+/** Whether the text contains an http URL, which may contain a secret, outside of # comments. */
 export function hasUrl(text: string): boolean {
   return /^[^#\n]*https?:\/\//m.test(text);
 }
@@ -59,14 +64,14 @@ export function noSuch(
   { flag, what, word }: { readonly flag: string; readonly what: string; readonly word: string },
   known: readonly string[],
 ): string {
-  const few = known.length > 0 && known.length <= NAMES_MAX;
-  const there = few
+  const areFew = known.length > 0 && known.length <= NAMES_MAX;
+  const existing = areFew
     ? `; there ${known.length === 1 ? "is" : "are"} ${formatList(known, "and")}`
     : "";
-  // Numbers get no guess, because every number resembles every other.
-  const guess = didYouMean(
+  // Suggest no numbers, because all numbers are similar.
+  const suggestion = didYouMean(
     word,
     known.filter((name) => !/^\d+$/.test(name)),
   );
-  return `--${flag}: there is no ${what} ${quoteSafely(word)}${guess || there}`;
+  return `--${flag}: there is no ${what} ${quoteSafely(word)}${suggestion || existing}`;
 }

@@ -1,13 +1,13 @@
 /** Suggests the intended name for a mistyped one. Pure. */
 
-/** Longer words are unlikely to be typing mistakes, and comparing them takes time. */
-const LONGEST_WORD = 40;
+/** Longer words are unlikely to be misspelt names, and comparing them takes time. */
+const WORD_LENGTH_MAX = 40;
 
 /** Returns the name that was probably meant; null if none is similar. */
 export function suggest(written: string, names: readonly string[]): string | null {
   const best = nearest(written, names);
   const word = written.toLowerCase();
-  if (best !== null || word.length < 3 || word.length > LONGEST_WORD) return best;
+  if (best !== null || word.length < 3 || word.length > WORD_LENGTH_MAX) return best;
   // An abbreviation (`--idle`), or a name with something added (`--webhook-url`).
   const related = names.filter((name) => name.startsWith(word) || word.startsWith(name));
   return related.length === 1 ? related[0]! : null;
@@ -15,29 +15,32 @@ export function suggest(written: string, names: readonly string[]): string | nul
 
 /** Returns the name that `written` is a misspelling of; null if none is close enough. */
 export function nearest(written: string, names: readonly string[]): string | null {
-  if (written.length > LONGEST_WORD) return null;
+  if (written.length > WORD_LENGTH_MAX) return null;
   const word = written.toLowerCase();
-  const slipsAllowed = Math.max(1, Math.floor(word.length / 3));
+  const editsAllowed = Math.max(1, Math.floor(word.length / 3));
   let best: string | null = null;
-  let fewest = slipsAllowed + 1;
+  let fewest = editsAllowed + 1;
   for (const name of names) {
-    const slips = distance(word, name.toLowerCase());
-    if (slips < fewest) [best, fewest] = [name, slips];
+    const edits = distance(word, name.toLowerCase());
+    if (edits < fewest) [best, fewest] = [name, edits];
   }
   return best;
 }
 
-/** Returns `; did you mean --monitor?` to end a message with, or an empty text. */
+/** Returns `; did you mean --monitor?`, the end of an error message; empty if no name is similar. */
 export function didYouMean(
   written: string,
   names: readonly string[],
-  write: (name: string) => string = (name) => name,
+  format: (name: string) => string = (name) => name,
 ): string {
   const name = suggest(written, names);
-  return name === null ? "" : `; did you mean ${write(name)}?`;
+  return name === null ? "" : `; did you mean ${format(name)}?`;
 }
 
-/** The number of characters added, left out, changed or swapped with their neighbour (optimal string alignment). */
+/**
+ * The edit distance (optimal string alignment): how many characters were added, omitted, changed or swapped with the
+ * next one.
+ */
 function distance(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, index) => index);

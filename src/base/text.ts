@@ -7,7 +7,8 @@
 export function sanitize(text: string): string {
   // Most names match this. Compiling Unicode classes is slow.
   if (/^[!-~]+( [!-~]+)*$/.test(text)) return text;
-  // The last pattern is tried only where a run begins: tried at each position of a long run, it takes seconds.
+  // The lookbehind lets the last pattern match only at the start of a run. Without it, the time is quadratic: seconds
+  // for a long run that is not at the end.
   return text
     .toWellFormed()
     .replace(
@@ -21,25 +22,27 @@ export function sanitize(text: string): string {
 
 let graphemes: Intl.Segmenter | undefined;
 
-/** The longest start of the text that fits and ends between two graphemes; empty if the first one does not fit. */
-export function startThatFits(text: string, fits: (start: string) => boolean): string {
-  // Created for the first long text: it takes a millisecond or two.
+/**
+ * The longest prefix of the text that fits and ends between two graphemes; empty if the first grapheme does not fit.
+ */
+export function longestPrefix(text: string, fits: (prefix: string) => boolean): string {
+  // Created on first use, because that takes a millisecond or two.
   graphemes ??= new Intl.Segmenter("en", { granularity: "grapheme" });
-  let start = "";
+  let prefix = "";
   for (const { index, segment } of graphemes.segment(text)) {
     const next = text.slice(0, index + segment.length);
     if (!fits(next)) break;
-    start = next;
+    prefix = next;
   }
-  return start;
+  return prefix;
 }
 
 /** Cuts a text to `max` UTF-16 units, with `…` as one character if something was cut off. */
 export function truncate(text: string, max: number): string {
   if (text.length <= max) return text;
-  // A letter with a hundred accents is one grapheme, so it must be cut.
-  const start = startThatFits(text, ({ length }) => length < max) || text.slice(0, max - 1);
-  return `${start.replace(/[\ud800-\udbff]$/, "")}\u2026`;
+  // If the first grapheme alone is too long, for example a letter with a hundred accents, cut it.
+  const prefix = longestPrefix(text, ({ length }) => length < max) || text.slice(0, max - 1);
+  return `${prefix.replace(/[\ud800-\udbff]$/, "")}\u2026`;
 }
 
 /** `1 peer`, `2 peers` */

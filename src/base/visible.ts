@@ -24,19 +24,19 @@ const IN_LINE = new RegExp(`(${OWN})|${CONTROL}`, "g");
 const IN_TEXT = new RegExp(`(${OWN}|\\t|\\r?\\n)|${CONTROL}`, "g");
 
 /**
- * Escapes each such character as in JSON: `\u001b`. In JSON they occur only within strings, so a JSON text stays
- * equivalent.
+ * Escapes each control and direction character as in JSON: `\u001b`. In JSON these characters occur only within
+ * strings, so a JSON text stays equivalent.
  */
 export function visible(text: string): string {
   return text.replace(ANY, escaped);
 }
 
-/** Does the same for a line that wgmon wrote, but keeps its colours. */
+/** Like `visible`, for a line of output: keeps wgmon's own styles. */
 export function printableLine(line: string): string {
   return line.replace(IN_LINE, (found, own?: string) => own ?? escaped(found));
 }
 
-/** Does the same for several lines; keeps tabs too. */
+/** Like `printableLine`, for several lines: keeps line ends and tabs too. */
 export function printable(text: string): string {
   return text.replace(IN_TEXT, (found, own?: string) => own ?? escaped(found));
 }

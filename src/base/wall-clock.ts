@@ -1,13 +1,13 @@
 /**
- * wgmon's wall clock, and how it follows a clock that is set: by NTP after a start in 1970, or by a person. All
- * remembered times are then converted to the new clock (`moved`), so a remembered time and the present time are always
- * on one clock and their difference is a duration.
+ * wgmon's wall clock. It notices when the machine's clock is set: by NTP after a boot in 1970, or by a person. All
+ * recorded times are then converted to the new clock (`moved`), so the difference of a recorded time and the present
+ * time is always a duration.
  */
 
 import type { Clock } from "./clock.ts";
 import type { Instant } from "./wireguard.ts";
 
-/** What the machine knows about its clock. */
+/** The machine's clocks, as far as WallClock needs them. */
 export interface Machine {
   /** Different after each boot; null: unknown. */
   readonly bootId: string | null;
@@ -17,7 +17,10 @@ export interface Machine {
   isSynchronised(): boolean;
 }
 
-/** State of the clock when it was last read. It is stored, so that a restarted wgmon also notices a step. */
+/**
+ * State of the clock when it was last read. It is stored, so that wgmon also notices a step that happened while it did
+ * not run.
+ */
 export interface ClockState {
   readonly bootId: string;
   /** Wall-clock time of the boot. Changes only when the clock is set. */
@@ -33,25 +36,28 @@ export interface ClockStep {
   readonly fromMs: number;
   readonly toMs: number;
   /**
-   * Since when the old clock may have been wrong: sessions and other intervals that ended before keep their times.
-   * null: it was right until now, for example before a virtual machine was paused.
+   * Time since which the old clock may have been wrong; sessions and other intervals that ended earlier keep their
+   * times. null: the old clock was right until now, for example until a virtual machine was paused.
    */
   readonly unsureFromMs: number | null;
 }
 
 /**
- * The two clocks drift apart by milliseconds and by a leap second; a larger difference means that the wall clock was
- * set.
+ * The wall clock and the monotonic clocks drift apart by milliseconds, or by a leap second. A larger difference means
+ * that the wall clock was set.
  */
 const STEP_MS = 2000;
 
-/** How far in the future a stored time may be: the next attempt at a target. */
+/** How far in the future a recorded time may be: the time of the next delivery attempt. */
 const AHEAD_MS = 15 * 60_000;
 
-/** Earlier than the first version of wgmon: a clock with an earlier time is not set yet. */
+/** Before the first version of wgmon. A clock that shows an earlier time has not been set yet. */
 const EARLIEST_MS = Date.UTC(2026, 0, 1);
 
-/** Used if the store has no clock state. Its times in 1970 are from a clock that was not set. */
+/**
+ * Used if the store has no clock state: assumes that the clock was not set yet, so recorded times in 1970 are
+ * converted.
+ */
 const UNKNOWN: ClockState = { bootId: "", bootedAtMs: 0, unsureSinceMs: 0 };
 
 interface Options {
@@ -66,8 +72,8 @@ export class WallClock implements Clock {
   readonly #machine: Machine;
   readonly #bootId: string;
   #state: ClockState;
-  /** The machine's time when it was last read. */
-  #read: Instant;
+  /** The machine's time at the last `read`. */
+  #lastReading: Instant;
   readonly #steps: ClockStep[] = [];
 
   constructor({ clock, machine, saved }: Options) {
@@ -76,10 +82,10 @@ export class WallClock implements Clock {
     // If the boot id is unknown, use a random one, so that times of other runs are not compared with this boot.
     this.#bootId = machine.bootId ?? crypto.randomUUID();
     this.#state = saved ?? UNKNOWN;
-    this.#read = clock.now();
+    this.#lastReading = clock.now();
   }
 
-  /** Save it after `read` returned a step, and whenever it has changed. */
+  /** The state to store. Store it after `read` returned a step, and whenever it has changed. */
   get state(): ClockState {
     return this.#state;
   }
@@ -87,7 +93,7 @@ export class WallClock implements Clock {
   /** Returns the present time. Ignores a step of the machine's clock until `read` has returned the step. */
   now(): Instant {
     const { wallMs, monotonicMs } = this.#clock.now();
-    const expectedMs = this.#read.wallMs + monotonicMs - this.#read.monotonicMs;
+    const expectedMs = this.#lastReading.wallMs + monotonicMs - this.#lastReading.monotonicMs;
     const isSet = Math.abs(wallMs - expectedMs) >= STEP_MS;
     return { wallMs: isSet ? Math.round(expectedMs) : wallMs, monotonicMs };
   }
@@ -96,27 +102,27 @@ export class WallClock implements Clock {
     return this.#clock.after(delayMs, callback);
   }
 
-  /** Reads the machine's clock. Returns the step by which remembered times must be moved; null if there was no step. */
+  /** Reads the machine's clock. Returns the step by which recorded times must be moved; null if there was no step. */
   read(): ClockStep | null {
     const bootId = this.#bootId;
     const before = this.#state;
-    this.#read = this.#clock.now();
-    const wallMs = Math.round(this.#read.wallMs);
+    this.#lastReading = this.#clock.now();
+    const wallMs = Math.round(this.#lastReading.wallMs);
     const bootMs = Math.round(this.#machine.bootMs());
     const bootedAtMs = wallMs - bootMs;
     const isSameBoot = before.bootId === bootId;
-    // The present time on the old clock; for another boot only the time of the boot is known.
-    const isUnknown = before.bootedAtMs + (isSameBoot ? bootMs : 0) < EARLIEST_MS;
+    // Whether the old clock was not set yet. For an earlier boot, only the time of that boot is known.
+    const wasUnset = before.bootedAtMs + (isSameBoot ? bootMs : 0) < EARLIEST_MS;
     // After a reboot, the saved state cannot be compared with the present clock.
-    const isComparable = isSameBoot || (isUnknown && wallMs >= EARLIEST_MS);
+    const isComparable = isSameBoot || (wasUnset && wallMs >= EARLIEST_MS);
     const ms = bootedAtMs - before.bootedAtMs;
     let step: ClockStep | null = null;
     if (isComparable && Math.abs(ms) >= STEP_MS) {
       step = {
         ms,
-        fromMs: isUnknown ? 0 : before.bootedAtMs - STEP_MS,
-        toMs: isUnknown ? EARLIEST_MS : before.bootedAtMs + bootMs + AHEAD_MS,
-        unsureFromMs: isUnknown ? 0 : before.unsureSinceMs,
+        fromMs: wasUnset ? 0 : before.bootedAtMs - STEP_MS,
+        toMs: wasUnset ? EARLIEST_MS : before.bootedAtMs + bootMs + AHEAD_MS,
+        unsureFromMs: wasUnset ? 0 : before.unsureSinceMs,
       };
       this.#steps.push(step);
     }
@@ -134,16 +140,16 @@ export class WallClock implements Clock {
     if (before.bootId !== this.#bootId) return bootedAtMs;
     const { unsureSinceMs } = before;
     // The old clock was right, so only times from now on may be wrong.
-    if (unsureSinceMs === null) return Math.round(this.#read.wallMs);
+    if (unsureSinceMs === null) return Math.round(this.#lastReading.wallMs);
     return step === null ? unsureSinceMs : unsureSinceMs + step.ms;
   }
 
   /**
-   * Converts a time that the kernel keeps, such as that of a handshake, to the present wall clock. Such a time must lie
-   * between the boot and now; otherwise it was recorded before the clock was set.
+   * Converts a time that the kernel keeps, such as that of a handshake, to the present wall clock. A time that does not
+   * lie between the boot and now was recorded before the clock was set.
    */
   current(atMs: number): number {
-    const { wallMs } = this.#read;
+    const { wallMs } = this.#lastReading;
     const isPossible = (ms: number) =>
       ms >= this.#state.bootedAtMs - STEP_MS && ms <= wallMs + STEP_MS;
     if (this.#steps.length === 0 || isPossible(atMs)) return atMs;
@@ -152,9 +158,7 @@ export class WallClock implements Clock {
   }
 }
 
-/**
- * Converts a remembered time to the present wall clock. Times that the old clock cannot have produced stay unchanged.
- */
+/** Converts a recorded time to the new wall clock. Times that the old clock cannot have shown stay unchanged. */
 export function moved({ ms, fromMs, toMs }: ClockStep, atMs: number): number {
   return atMs >= fromMs && atMs <= toMs ? atMs + ms : atMs;
 }

@@ -26,7 +26,10 @@ export function keyFromUrl(text: string): string | null {
   return `${text.slice(0, 43).replaceAll("-", "+").replaceAll("_", "/")}=`;
 }
 
-/** How much a counter of a peer grew; a counter that fell restarted from zero, with a peer that was added again. */
+/**
+ * The increase of a peer's counter. A lower value means that the peer was removed and added again, so the counter
+ * restarted from zero.
+ */
 export function growth(before: number, now: number): number {
   return now >= before ? now - before : now;
 }
@@ -71,7 +74,8 @@ export interface Device {
 
 /**
  * A peer that is new, or whose handshake, endpoint or counters changed since the previous scan. A new peer without a
- * completed handshake may be omitted, because it cannot have a session, unless a peer with one was removed before.
+ * completed handshake may be omitted, because it cannot have a session. It is not omitted once a peer with a handshake
+ * was removed, because it may be that peer, added again.
  */
 export interface PeerChange {
   readonly peer: Peer;
@@ -103,8 +107,8 @@ export interface Instant {
 }
 
 /**
- * A session's keys expire this long after its handshake; then only a new handshake can be received. REJECT_AFTER_TIME,
- * WireGuard paper section 6.1; drivers/net/wireguard/messages.h.
+ * A session's keys expire this long after its handshake. Then the peer must make a new handshake before it can send
+ * data. REJECT_AFTER_TIME, WireGuard paper section 6.1; drivers/net/wireguard/messages.h.
  */
 export const REJECT_AFTER_MS = 180_000;
 
@@ -117,9 +121,9 @@ export const REKEY_AFTER_MS = 120_000;
 const SAME_HANDSHAKE_MS = 1000;
 
 /**
- * Whether two readings of a handshake time belong to one handshake; null: never. Programs that report "now minus age"
- * (gotatun, and boringtun as kernel/userspace.ts reads its ages) shift the time by fractions of a millisecond between
- * readings, and by `clockSetMs`, the amount by which the clock was set in between.
+ * Whether two readings of a handshake time belong to the same handshake; null: no handshake yet. Where the time is
+ * computed as "now minus age" (by gotatun, and by kernel/userspace-device.ts for boringtun), it differs between two
+ * readings by fractions of a millisecond, and by `clockSetMs`, the step of the clock between them.
  */
 export function isSameHandshake(
   beforeMs: number | null,
@@ -144,7 +148,7 @@ export const MessageType = {
 /** Length of a handshake initiation on the wire, and in a peer's rx counter. messages.h. */
 export const INITIATION_BYTES = 148;
 
-/** Characters of a public key that are shown in place of a peer's name. */
+/** Number of characters of a public key that are shown instead of a missing name. */
 export const SHORT_KEY = 8;
 
 /** The first eight characters of a public key and `…`: enough to recognize a peer without a name. */

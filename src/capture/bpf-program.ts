@@ -1,6 +1,6 @@
 /**
- * BPF programs by which the kernel selects what a socket receives: classic BPF, struct sock_filter of linux/filter.h.
- * Also the tcpdump expression that libpcap compiles to such a program. Pure.
+ * BPF programs that select which packets a socket receives: classic BPF, struct sock_filter in linux/filter.h. Also the
+ * tcpdump expression that libpcap compiles to such a program. Pure.
  */
 
 import { MessageType } from "../base/wireguard.ts";
@@ -16,7 +16,7 @@ import { PROTOCOL_UDP } from "./packet.ts";
 
 /**
  * A tcpdump expression that passes initiations, responses and first data messages (counter 0) to `ports`, or to any
- * port; data of established sessions stays in the kernel. null if there is no port.
+ * port. The kernel drops the data of established sessions. null if `ports` is empty.
  *
  * `udp[...]` works for IPv4 only, so for IPv6 the offsets count from the IPv6 header, and packets with extension
  * headers do not match.
@@ -36,7 +36,7 @@ export function handshakeExpression(ports: readonly number[] | "any"): string | 
   return `udp and ${destination}((ip and (${ipv4})) or (ip6 and (${ipv6})))`;
 }
 
-/** The first four bytes of a message in network byte order; the last three are zero. */
+/** The first four bytes of a message as a number in network byte order: the type and three zero bytes. */
 const typeWord = (type: number): number => type << 24;
 const hex = (type: number): string => `0x0${type}000000`;
 
@@ -58,13 +58,13 @@ const A_TO_X = 0x07;
 const X_TO_A = 0x87;
 
 /**
- * linux/filter.h: SKF_AD_OFF + SKF_AD_NLATTR. A load from it gives the offset of the first attribute of type X,
- * searched from offset A; 0 if there is no such attribute.
+ * linux/filter.h: SKF_AD_OFF + SKF_AD_NLATTR. A load from this address returns the offset of the first attribute of
+ * type X at or after offset A; 0 if there is no such attribute.
  */
 const FIND_ATTRIBUTE = 0xfffff000 + 12;
 /**
- * linux/filter.h: SKF_AD_OFF + SKF_AD_PKTTYPE. A load from it gives PACKET_OUTGOING or another packet type of
- * linux/if_packet.h.
+ * linux/filter.h: SKF_AD_OFF + SKF_AD_PKTTYPE. A load from this address returns PACKET_OUTGOING or another packet type
+ * of linux/if_packet.h.
  */
 const PACKET_TYPE = 0xfffff000 + 4;
 const PACKET_OUTGOING = 4;
@@ -73,8 +73,8 @@ const ATTRIBUTES_AT = NLMSG_HDRLEN + 4;
 const UDP_BYTES = 8;
 
 /**
- * A label, or an instruction with the labels to which a comparison jumps. Without a label, the next instruction
- * follows.
+ * A label, or an instruction. A comparison jumps to the label `then` or `otherwise`; without a label it continues with
+ * the next instruction.
  */
 type Line = string | Instruction;
 type Instruction = readonly [
@@ -87,7 +87,7 @@ type Instruction = readonly [
 const PASS: readonly Line[] = ["pass", [RETURN, 0xffffffff]];
 const DROP: readonly Line[] = ["drop", [RETURN, 0]];
 
-/** Sets X to the offset of the IP header in an NFLOG message. */
+/** Sets X to the offset of the IP header in an NFLOG message; jumps to `otherwise` if the message has no packet. */
 const FIND_PAYLOAD = (otherwise: string): readonly Line[] => [
   [LOAD_CONSTANT, ATTRIBUTES_AT],
   [SET_X, NFULA_PAYLOAD],
@@ -123,7 +123,7 @@ const FIND_UDP = (otherwise: string, otherIpv4 = otherwise): readonly Line[] => 
   [A_TO_X, 0],
 ];
 
-/** For a data message: tests whether its counter is 0. */
+/** For a data message: jumps to `then` if its counter is 0, to `otherwise` if not. */
 const IF_FIRST_DATA = (then: string, otherwise: string): readonly Line[] => [
   [LOAD_WORD_AT_X, UDP_BYTES + 8],
   [IF_EQUAL, 0, undefined, otherwise],
@@ -133,7 +133,7 @@ const IF_FIRST_DATA = (then: string, otherwise: string): readonly Line[] => [
 
 /**
  * For the socket of an NFLOG group: passes initiations, responses and first data messages, like `handshakeExpression`.
- * Also passes IPv6 with extension headers, because the program does not parse them.
+ * Also passes all IPv6 packets with extension headers, which the program does not parse.
  */
 export function handshakeFilter(): Uint8Array {
   return assemble([
@@ -150,8 +150,8 @@ export function handshakeFilter(): Uint8Array {
 }
 
 /**
- * Passes first data messages with one of these receiver indexes and, from an NFLOG group, all that rules log of packets
- * sent by this machine.
+ * Passes first data messages with one of these receiver indexes and, from an NFLOG group, all logged packets that this
+ * machine sends.
  *
  * @param indexes in network byte order; at most 250, because a jump reaches 255 instructions.
  * @param socket "tap": packets start with their IP header; "nflog": messages of an NFLOG group.
@@ -202,7 +202,11 @@ export function sentFilter(): Uint8Array {
   ]);
 }
 
-/** struct sock_filter: code, two jumps, an operand. @throws RangeError if a jump is backward or too long. */
+/**
+ * Encodes the instructions as struct sock_filter[]: code, two jumps, an operand.
+ *
+ * @throws RangeError if a jump is backward or too long.
+ */
 function assemble(lines: readonly Line[]): Uint8Array {
   const labels = new Map<string, number>();
   const instructions: Instruction[] = [];

@@ -1,6 +1,6 @@
 /**
  * The seam to the packet tap: an AF_PACKET socket with a BPF program that libpcap compiled. Packets start with their IP
- * header, whatever the link type. packet(7), pcap_compile(3PCAP).
+ * header, regardless of the link type. packet(7), pcap_compile(3PCAP).
  */
 
 import { type Pointer, toArrayBuffer } from "bun:ffi";
@@ -25,20 +25,21 @@ import { readSocket } from "./socket-reader.ts";
 const DLT_RAW = 12;
 /** pcap/pcap.h. */
 const PCAP_NETMASK_UNKNOWN = 0xffffffff;
-/** Enough for all headers, the only part that the program reads. */
+/** Enough for all headers; the compiled program reads nothing else. */
 const SNAPLEN = 256;
 /** Holds a burst of about 2,500 packets. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 /** `ret #0`: drops every packet. */
 const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
 
-/** The name for all interfaces. */
+/** The name that means all interfaces. */
 const ANY = "any";
 
 /**
  * Opens the tap on `interfaceName`, or on all interfaces for `any`.
  *
- * @param filter a tcpdump expression that handshake messages must match; null passes those to the ports of `setPorts`.
+ * @param filter a tcpdump expression: handshake messages that match it are captured. null: handshake messages to the
+ *   ports of `setPorts` are captured.
  * @throws ConfigError if the expression does not compile, SystemError if the socket cannot be opened or the interface
  *   does not exist.
  */
@@ -59,7 +60,7 @@ export async function openTap(
     if (handshakes === null) return DROP_ALL;
     return compileExpression(filter === null ? handshakes : `(${filter}) and (${handshakes})`);
   };
-  // The user's expression alone first, so that libpcap's error message is about the user's words.
+  // Compile the user's expression alone first, so that libpcap's error message refers to nothing else.
   if (filter !== null) compileExpression(filter);
   const tap = new Tap(interfaceName, handler);
   try {
@@ -79,7 +80,7 @@ export async function openTap(
       try {
         if (filter === null && indexes === null) attach();
       } catch (error) {
-        // The next call tries again.
+        // Makes the next call try again.
         ports = before;
         throw error;
       }
@@ -107,7 +108,7 @@ class Tap {
     this.#handler = handler;
     this.#descriptor = openPacketSocket({
       receiveBufferBytes: RECEIVE_BUFFER_BYTES,
-      isOutgoing: false,
+      includesOutgoing: false,
     });
   }
 
@@ -135,24 +136,24 @@ class Tap {
       onData: (bytes) => this.#handler.onReceived(bytes),
       // ENETDOWN: the interface went down; the socket receives again when it comes up.
       onLost: (code) => {
-        const what = code === "ENETDOWN" ? "went down" : `reports ${code}`;
-        this.#handler.onPacketsLost(`capture interface ${this.#interfaceName} ${what}`);
+        const change = code === "ENETDOWN" ? "went down" : `reports ${code}`;
+        this.#handler.onPacketsLost(`capture interface ${this.#interfaceName} ${change}`);
       },
     });
   }
 
   linkChanged({ type, link }: LinkEvent): void {
-    if (type === "removed" && link.index === this.#index) this.#interfaceIs(0);
-    // The interface was created again, or another one was renamed to this name: the index is new.
-    if (type === "new" && link.name === this.#interfaceName) this.#interfaceIs(link.index);
+    if (type === "removed" && link.index === this.#index) this.#setInterfaceIndex(0);
+    // The interface was created again, or another one was renamed to this name. Then the index is new.
+    if (type === "new" && link.name === this.#interfaceName) this.#setInterfaceIndex(link.index);
   }
 
   linksMissed(): void {
-    this.#interfaceIs(interfaceIndex(this.#interfaceName));
+    this.#setInterfaceIndex(interfaceIndex(this.#interfaceName));
   }
 
-  /** @param index the interface's current index; 0 if it does not exist. */
-  #interfaceIs(index: number): void {
+  /** @param index the current index of the interface; 0 if it does not exist. */
+  #setInterfaceIndex(index: number): void {
     const name = this.#interfaceName;
     if (name === ANY || this.#closed || index === this.#index) return;
     if (index === 0) {

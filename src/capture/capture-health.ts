@@ -1,4 +1,4 @@
-/** Parses captured packets, counts them, and logs losses and floods: once for each outage. */
+/** Parses captured packets, counts malformed and lost ones, and logs losses and floods. */
 
 import type { Clock } from "../base/clock.ts";
 import { ParseError } from "../base/errors.ts";
@@ -6,8 +6,8 @@ import type { Log } from "../platform/log.ts";
 import type { Metrics } from "../stats/counters.ts";
 import { type CapturedDatagram, parsePacket } from "./packet.ts";
 
-/** The reader reattaches every 250 ms; log a repeated loss only once per outage. */
-const LOST_AGAIN_MS = 1000;
+/** The reader reports a loss every 250 ms during an outage. One with the same reason within this time is not logged. */
+const REPEAT_MS = 1000;
 
 interface Options {
   readonly clock: Clock;
@@ -20,7 +20,7 @@ export class CaptureHealth {
   readonly #log: Log;
   readonly #metrics: Metrics;
   /** The latest packet loss. */
-  #lost = { reason: "", atMs: -Infinity };
+  #lastLoss = { reason: "", atMs: -Infinity };
 
   constructor({ clock, log, metrics }: Options) {
     this.#clock = clock;
@@ -29,9 +29,9 @@ export class CaptureHealth {
   }
 
   /** Returns null if the packet is not a WireGuard message. */
-  parse(bytes: Uint8Array, way: "received" | "sent"): CapturedDatagram | null {
+  parse(bytes: Uint8Array, direction: "received" | "sent"): CapturedDatagram | null {
     try {
-      return parsePacket(bytes, way);
+      return parsePacket(bytes, direction);
     } catch (error) {
       // Any sender can produce malformed packets, so they are counted and not logged.
       if (!(error instanceof ParseError)) throw error;
@@ -43,9 +43,10 @@ export class CaptureHealth {
   packetsLost(reason: string): void {
     this.#metrics.losses++;
     const { monotonicMs } = this.#clock.now();
-    const isAgain = reason === this.#lost.reason && monotonicMs - this.#lost.atMs < LOST_AGAIN_MS;
-    if (!isAgain) this.#log.warn(`${reason}; scanning all devices`);
-    this.#lost = { reason, atMs: monotonicMs };
+    const isRepeat =
+      reason === this.#lastLoss.reason && monotonicMs - this.#lastLoss.atMs < REPEAT_MS;
+    if (!isRepeat) this.#log.warn(`${reason}; scanning all devices`);
+    this.#lastLoss = { reason, atMs: monotonicMs };
   }
 
   linksLost(reason: string): void {
@@ -59,7 +60,9 @@ export class CaptureHealth {
     this.#log.debug(`reading ${reading}`);
   }
 
-  /** Called only for overload that lasts longer than many peers reconnecting at once. */
+  /**
+   * A flood begins or ends. An overload counts as a flood only if it lasts longer than many peers take to reconnect.
+   */
   floodChanged(isFlooded: boolean): void {
     this.#metrics.isFlooded = isFlooded;
     if (isFlooded) {

@@ -6,9 +6,9 @@ import { openTap } from "./bpf.ts";
 import { openGroup } from "./nflog.ts";
 
 export interface PacketHandler {
-  /** An incoming packet from its IP header on, possibly truncated. The handler may keep the bytes. */
+  /** An incoming packet, which starts with its IP header and may be truncated. The handler may keep the bytes. */
   onReceived(packet: Uint8Array): void;
-  /** A packet that this machine sends, if firewall rules log it. */
+  /** The same for a packet that this machine sends; only if firewall rules log it. */
   onSent(packet: Uint8Array): void;
   /** Packets may have been lost; `reason` says why. */
   onPacketsLost(reason: string): void;
@@ -17,9 +17,7 @@ export interface PacketHandler {
 export interface Capture {
   /** Sets the ports on which WireGuard listens. */
   setPorts(ports: readonly number[]): void;
-  /**
-   * Restricts incoming packets to first data messages with these receiver indexes; null: to handshake messages again.
-   */
+  /** Captures only first data messages with these receiver indexes; null: all handshake messages again. */
   select(indexes: readonly number[] | null): void;
   linkChanged(event: LinkEvent): void;
   /** Link changes may have been missed. */

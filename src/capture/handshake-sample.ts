@@ -1,6 +1,6 @@
 /**
  * Samples incoming handshake messages from any sender, for `handshake.unknown`. The socket is read at fixed intervals,
- * and the kernel drops what does not fit into its small buffer, so a flood causes no wake-ups.
+ * and the kernel drops packets that do not fit into its small receive buffer. So a flood causes no additional wake-ups.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -12,11 +12,12 @@ import {
   closePacketSocket,
   openPacketSocket,
 } from "./packet-socket.ts";
-import { backlog } from "./socket-reader.ts";
+import { readQueued } from "./socket-reader.ts";
 
-const READ_EVERY_MS = 250;
+const READ_INTERVAL_MS = 250;
+/** Maximum number of packets per read. */
 const READ_MAX = 50;
-/** Room for about READ_MAX messages: the kernel counts about 700 bytes for each. */
+/** For about READ_MAX messages: the kernel counts about 700 bytes for each. */
 const RECEIVE_BUFFER_BYTES = 32 * 1024;
 
 export interface HandshakeSample {
@@ -26,7 +27,7 @@ export interface HandshakeSample {
 }
 
 /**
- * @param onPacket receives each packet from its IP header on, and may keep the bytes.
+ * @param onPacket receives each packet, which starts with its IP header, and may keep the bytes.
  * @throws SystemError: EPERM without CAP_NET_RAW. LibraryError without libpcap.
  */
 export function openHandshakeSample(
@@ -37,14 +38,14 @@ export function openHandshakeSample(
   compileExpression("udp");
   const descriptor = openPacketSocket({
     receiveBufferBytes: RECEIVE_BUFFER_BYTES,
-    isOutgoing: false,
+    includesOutgoing: false,
   });
   let isBound = false;
   let current = "";
   let cancel = () => {};
   const read = (): void => {
-    for (const packet of backlog(descriptor, READ_MAX)) onPacket(packet);
-    cancel = clock.after(READ_EVERY_MS, read);
+    for (const packet of readQueued(descriptor, READ_MAX)) onPacket(packet);
+    cancel = clock.after(READ_INTERVAL_MS, read);
   };
   return {
     setPorts(ports) {

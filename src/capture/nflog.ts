@@ -42,21 +42,21 @@ import { readSocket } from "./socket-reader.ts";
 /** sizeof(struct nfgenmsg): family, version, the group in network order. */
 const NFGENMSG_BYTES = 4;
 /**
- * Room for the headers of IPv6 and UDP, an initiation up to the end of its mac1 (together 180 bytes), and a few IP
- * options. A rule with a smaller snaplen delivers less; then mac1 is not checked.
+ * The headers of IPv6 and UDP, an initiation up to the end of its mac1 (together 180 bytes), and a few IP options. If a
+ * rule has a smaller snaplen, mac1 cannot be checked.
  */
 const COPY_RANGE_BYTES = 192;
-/** Holds some thousand packets; the kernel's default holds 250. */
+/** Holds a few thousand packets; the kernel's default size holds 250. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 /** The netfilter hooks of packets that leave this machine. */
 const SENT_HOOKS: ReadonlySet<number> = new Set([NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING]);
-/** The kernel's list of groups, one a line: group, port id of the owner, ... */
+/** The kernel's list of bound groups, one per line: group, port id of the owner, ... */
 const GROUPS_FILE = "/proc/self/net/netfilter/nfnetlink_log";
 
 /**
  * Binds the group to this process; the kernel releases it when the process ends.
  *
- * @throws SystemError; it distinguishes the two causes of EPERM.
+ * @throws SystemError: EPERM without CAP_NET_ADMIN, EBUSY if another program has bound the group.
  */
 export async function openGroup(
   group: number,
@@ -108,19 +108,19 @@ export async function openGroup(
 }
 
 function bind(socket: NetlinkSocket, group: number): void {
-  const operation = `take NFLOG group ${group}`;
+  const operation = `bind NFLOG group ${group}`;
   const library = libnetfilterLog();
   try {
     configure(socket, operation, group, (message) =>
       library.nflog_attr_put_cfg_cmd(message, NFULNL_CFG_CMD_BIND),
     );
   } catch (error) {
-    throw error instanceof SystemError ? explain(socket, operation, group, error) : error;
+    throw error instanceof SystemError ? explainBindError(socket, operation, group, error) : error;
   }
   configure(socket, operation, group, (message) =>
     library.nflog_attr_put_cfg_mode(message, NFULNL_COPY_PACKET, COPY_RANGE_BYTES),
   );
-  // Each packet in its own datagram, at once; by default the kernel collects packets for up to a second.
+  // With threshold 1 the kernel sends each packet at once; by default it collects packets for up to a second.
   socket.acknowledge(operation, thresholdMessage(group, 1));
 }
 
@@ -138,7 +138,7 @@ function configure(
   socket.acknowledge(operation, buffer.subarray(0, length));
 }
 
-/** Built here, because libnetfilter_log has no function for this attribute. */
+/** Sets the queue threshold of a group. Built here, because libnetfilter_log has no function for this attribute. */
 function thresholdMessage(group: number, packets: number): Uint8Array {
   const threshold = new Uint8Array(4);
   new DataView(threshold.buffer).setUint32(0, packets, false);
@@ -151,8 +151,11 @@ function thresholdMessage(group: number, packets: number): Uint8Array {
   });
 }
 
-/** The kernel returns EPERM both without the capability and for a group that another socket has bound. */
-function explain(
+/**
+ * Explains why a group cannot be bound. The kernel returns EPERM both without the capability and for a group that
+ * another socket has bound.
+ */
+function explainBindError(
   socket: NetlinkSocket,
   operation: string,
   group: number,
@@ -175,9 +178,9 @@ function explain(
   );
 }
 
-/** Whether the kernel lets us configure groups at all: tries to change a group that is presumably unused. */
-function mayConfigure(socket: NetlinkSocket, taken: number): boolean {
-  const unused = taken === 0xffff ? 0xfffe : 0xffff;
+/** Whether this process may configure NFLOG groups. Tests it with a group that is probably unused. */
+function mayConfigure(socket: NetlinkSocket, group: number): boolean {
+  const unused = group === 0xffff ? 0xfffe : 0xffff;
   try {
     socket.acknowledge("probe NFLOG", thresholdMessage(unused, 1));
     return true;
@@ -186,12 +189,13 @@ function mayConfigure(socket: NetlinkSocket, taken: number): boolean {
   }
 }
 
-/** For the error message; null if the owner cannot be determined. */
+/** The owner of the group for the error message; null if it cannot be determined. */
 function describeOwner(group: number): string | null {
   try {
     const owner = groupOwner(group);
     if (owner === null || owner.program === null) return null;
-    // The port id is a process id in the owner's PID namespace; if it equals ours, that is another namespace.
+    // The port id is a process id in the owner's PID namespace. If it equals our process id, the owner is in another
+    // namespace.
     if (Number(owner.portId) === process.pid) return null;
     return `process ${owner.portId}, ${owner.program}`;
   } catch (error) {
@@ -203,7 +207,7 @@ function describeOwner(group: number): string | null {
 export interface GroupOwner {
   /** The owner's process id, unless the owner has several netlink sockets. */
   readonly portId: string;
-  /** null if no visible process has the port id as its process id. */
+  /** The name of the process whose id is the port id; null if there is no such process in this PID namespace. */
   readonly program: string | null;
 }
 
@@ -224,9 +228,9 @@ export function groupOwner(group: number): GroupOwner | null {
 }
 
 export interface LoggedPacket {
-  /** From its IP header on, possibly truncated. */
+  /** Starts with its IP header and may be truncated. */
   readonly packet: Uint8Array;
-  /** Whether this machine sends it, according to the hook of the rule. */
+  /** Whether this machine sends the packet, according to the netfilter hook of the rule. */
   readonly isSent: boolean;
 }
 

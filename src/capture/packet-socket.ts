@@ -1,5 +1,5 @@
 /**
- * The seam to packet sockets (AF_PACKET; packets start with their IP header, whatever the link type) and to socket
+ * The seam to packet sockets (AF_PACKET; packets start with their IP header, regardless of the link type) and to socket
  * filters. packet(7), socket(7).
  */
 
@@ -8,7 +8,7 @@ import { ptr } from "bun:ffi";
 import { errno, libc } from "../../ffi/libc.ts";
 import { SystemError } from "../base/errors.ts";
 import { setReceiveBuffer } from "../kernel/netlink-socket.ts";
-import { ownCapabilities, whyRefused } from "../platform/capabilities.ts";
+import { explainRefusal, ownCapabilities } from "../platform/capabilities.ts";
 import {
   AF_PACKET,
   ETH_P_ALL,
@@ -27,38 +27,44 @@ export const INSTRUCTION_BYTES = 8;
 const SOCK_FPROG_BYTES = 16;
 
 export interface PacketSocketOptions {
-  /** About 400 bytes are needed for each handshake message. */
+  /** The kernel counts about 400 bytes for each handshake message. */
   readonly receiveBufferBytes: number;
-  /** Whether the socket also receives what this machine sends. The kernel then copies each such packet. */
-  readonly isOutgoing: boolean;
+  /** Whether the socket also receives packets that this machine sends. If so, the kernel copies each of them. */
+  readonly includesOutgoing: boolean;
 }
 
 /**
- * Opens a socket that receives nothing until it is bound, so that its filter can be attached first.
+ * Opens a packet socket and returns its descriptor. It receives nothing until it is bound, so that a filter can be
+ * attached first.
  *
  * @throws SystemError
  */
-export function openPacketSocket({ receiveBufferBytes, isOutgoing }: PacketSocketOptions): number {
+export function openPacketSocket({
+  receiveBufferBytes,
+  includesOutgoing,
+}: PacketSocketOptions): number {
   const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
   const descriptor = libc().socket(AF_PACKET, type, 0);
   if (descriptor < 0) {
     const error = systemError("open a packet socket", errno());
     if (error.code !== "EPERM" && error.code !== "EACCES") throw error;
-    const why = whyRefused("CAP_NET_RAW", ownCapabilities());
+    const why = explainRefusal("CAP_NET_RAW", ownCapabilities());
     throw new SystemError("open a packet socket", error.code, `${why}, or use --monitor poll`);
   }
   // Capture also works without these two options.
   setReceiveBuffer(descriptor, receiveBufferBytes);
   const on = Int32Array.of(1);
-  if (!isOutgoing) {
+  if (!includesOutgoing) {
     libc().setsockopt(descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, on, on.byteLength);
   }
   return descriptor;
 }
 
 /**
+ * Binds the socket to an interface; then it receives packets.
+ *
  * @param index interface index; 0 = all interfaces.
- * @param operation named in the error.
+ * @param operation names the operation in the error.
  * @throws SystemError
  */
 export function bindPacketSocket(descriptor: number, index: number, operation: string): void {
@@ -76,7 +82,7 @@ export function closePacketSocket(descriptor: number): void {
 }
 
 /**
- * Attaches the program, struct sock_filter[], in place of the previous one.
+ * Attaches a BPF program, struct sock_filter[]; it replaces the previous one.
  *
  * @throws SystemError
  */

@@ -12,12 +12,14 @@ export interface Datagram {
   readonly sourcePort: number;
   readonly destinationPort: number;
   readonly type: (typeof MessageType)[keyof typeof MessageType];
-  /** Whether it is the first data message of its keys; the responder completes a handshake when it receives it. */
+  /**
+   * Whether it is the first data message with its keys. The responder completes the handshake when it receives this
+   * message.
+   */
   readonly isFirstData: boolean;
   /**
-   * The 32-bit index by which one side identifies the handshake, in network byte order: the sender's in an initiation,
-   * the receiver's in data and cookie replies, and in a response the one that this machine chose. messages.h:
-   * sender_index, receiver_index
+   * The 32-bit index by which one side identifies the handshake, in network byte order: sender_index of an initiation,
+   * receiver_index of data and cookie replies, and of a response the one that this machine chose. messages.h.
    */
   readonly index: number;
   /** Whether this machine's WireGuard chose the index. */
@@ -27,8 +29,8 @@ export interface Datagram {
 /** A datagram with the bytes needed to check whether its sender knows the device's public key. */
 export interface CapturedDatagram extends Datagram {
   /**
-   * An initiation or a response up to the end of its mac1, as a view of the packet; null for other messages and if the
-   * packet is truncated before that.
+   * An initiation or a response up to the end of its mac1, as a view of the packet; null for other messages, and if the
+   * packet is truncated before the end of mac1.
    */
   readonly handshake: Uint8Array | null;
 }
@@ -42,7 +44,7 @@ const RESPONSE_BYTES = 92;
 const COOKIE_BYTES = 64;
 /** Size of mac1 and mac2, with which an initiation and a response end. COOKIE_LEN, messages.h. */
 export const MAC_BYTES = 16;
-/** Type, receiver index, counter, and the authentication tag of an empty payload: a keepalive. */
+/** Type, receiver index, counter, and the authentication tag of an empty payload: the size of a keepalive. */
 const DATA_BYTES_MIN = 32;
 /** The part of a data message that must be captured: up to the end of its counter. */
 const DATA_HEADER_BYTES = 16;
@@ -50,52 +52,63 @@ const DATA_HEADER_BYTES = 16;
 /** IPv6 extension headers that may precede UDP: hop-by-hop, routing, destination options. */
 const EXTENSION_HEADERS: ReadonlySet<number> = new Set([0, 43, 60]);
 const FRAGMENT_HEADER = 44;
-/** Normal senders use one or two; packets with a longer chain are ignored. */
+/** Packets usually have at most two; packets with more than this are ignored. */
 const EXTENSION_HEADERS_MAX = 8;
 
 /** The direction of a packet. The peer is the source of a received packet and the destination of a sent one. */
-type Way = "received" | "sent";
+type Direction = "received" | "sent";
 
 /**
  * Parses a packet that starts with its IP header and may be truncated after the WireGuard header.
  *
- * @param way "sent": source and destination are swapped, as if the peer had sent the packet to us.
+ * @param direction "sent": source and destination are swapped, as if the peer had sent the packet to us.
  * @returns null if it is not a WireGuard message: another protocol, a later fragment, another length.
  * @throws ParseError if a header is invalid or truncated.
  */
-export function parsePacket(packet: Uint8Array, way: Way = "received"): CapturedDatagram | null {
+export function parsePacket(
+  packet: Uint8Array,
+  direction: Direction = "received",
+): CapturedDatagram | null {
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
-  need(view, 0, 1, "IP header");
+  requireBytes(view, 0, 1, "IP header");
   const version = view.getUint8(0) >> 4;
-  if (version === 4) return parseIpv4(packet, view, way);
-  if (version === 6) return parseIpv6(packet, view, way);
+  if (version === 4) return parseIpv4(packet, view, direction);
+  if (version === 6) return parseIpv6(packet, view, direction);
   return null;
 }
 
-function parseIpv4(packet: Uint8Array, view: DataView, way: Way): CapturedDatagram | null {
-  need(view, 0, IPV4_HEADER_BYTES, "IPv4 header");
+function parseIpv4(
+  packet: Uint8Array,
+  view: DataView,
+  direction: Direction,
+): CapturedDatagram | null {
+  requireBytes(view, 0, IPV4_HEADER_BYTES, "IPv4 header");
   const headerBytes = (view.getUint8(0) & 0x0f) * 4;
   if (headerBytes < IPV4_HEADER_BYTES) {
     throw new ParseError(`IPv4 header: length ${headerBytes} is less than 20 bytes`);
   }
   const fragmentOffset = view.getUint16(6) & 0x1fff;
   if (view.getUint8(9) !== PROTOCOL_UDP || fragmentOffset !== 0) return null;
-  const addressAt = way === "received" ? 12 : 16;
-  return parseUdp(view, headerBytes, way, () => formatAddress(packet, addressAt, 4));
+  const addressAt = direction === "received" ? 12 : 16;
+  return parseUdp(view, headerBytes, direction, () => formatAddress(packet, addressAt, 4));
 }
 
-function parseIpv6(packet: Uint8Array, view: DataView, way: Way): CapturedDatagram | null {
-  need(view, 0, IPV6_HEADER_BYTES, "IPv6 header");
+function parseIpv6(
+  packet: Uint8Array,
+  view: DataView,
+  direction: Direction,
+): CapturedDatagram | null {
+  requireBytes(view, 0, IPV6_HEADER_BYTES, "IPv6 header");
   let next = view.getUint8(6);
   let offset = IPV6_HEADER_BYTES;
   for (let count = 0; next !== PROTOCOL_UDP; count++) {
     if (count === EXTENSION_HEADERS_MAX) return null;
     if (EXTENSION_HEADERS.has(next)) {
-      need(view, offset, 8, "IPv6 extension header");
+      requireBytes(view, offset, 8, "IPv6 extension header");
       next = view.getUint8(offset);
       offset += (view.getUint8(offset + 1) + 1) * 8;
     } else if (next === FRAGMENT_HEADER) {
-      need(view, offset, 8, "IPv6 fragment header");
+      requireBytes(view, offset, 8, "IPv6 fragment header");
       if (view.getUint16(offset + 2) >> 3 !== 0) return null;
       next = view.getUint8(offset);
       offset += 8;
@@ -103,25 +116,25 @@ function parseIpv6(packet: Uint8Array, view: DataView, way: Way): CapturedDatagr
       return null;
     }
   }
-  const addressAt = way === "received" ? 8 : 24;
-  return parseUdp(view, offset, way, () => formatAddress(packet, addressAt, 16));
+  const addressAt = direction === "received" ? 8 : 24;
+  return parseUdp(view, offset, direction, () => formatAddress(packet, addressAt, 16));
 }
 
 function parseUdp(
   view: DataView,
   offset: number,
-  way: Way,
+  direction: Direction,
   address: () => string,
 ): CapturedDatagram | null {
-  need(view, offset, UDP_HEADER_BYTES, "UDP header");
+  requireBytes(view, offset, UDP_HEADER_BYTES, "UDP header");
   const length = view.getUint16(offset + 4) - UDP_HEADER_BYTES;
   const start = offset + UDP_HEADER_BYTES;
   if (length < DATA_BYTES_MIN) return null;
-  need(view, start, 4, "WireGuard message type");
+  requireBytes(view, start, 4, "WireGuard message type");
   // The three reserved bytes after the type are zero, so all four are one little-endian number.
   const type = view.getUint32(start, true);
   let isFirstData = false;
-  // In a cookie reply: the index of the message that it answers.
+  // Offset of sender_index, or of receiver_index in data messages and cookie replies.
   let indexAt = 4;
   let handshake: Uint8Array | null = null;
   switch (type) {
@@ -131,42 +144,45 @@ function parseUdp(
       break;
     case MessageType.response:
       if (length !== RESPONSE_BYTES) return null;
-      if (way === "received") indexAt = 8;
+      // receiver_index, which this machine chose.
+      if (direction === "received") indexAt = 8;
       handshake = viewOf(view, start, length - MAC_BYTES);
       break;
     case MessageType.cookie:
       if (length !== COOKIE_BYTES) return null;
       break;
     case MessageType.data:
-      need(view, start, DATA_HEADER_BYTES, "WireGuard data header");
+      requireBytes(view, start, DATA_HEADER_BYTES, "WireGuard data header");
       isFirstData = view.getUint32(start + 8, true) === 0 && view.getUint32(start + 12, true) === 0;
       break;
     default:
       return null;
   }
-  need(view, start + indexAt, 4, "WireGuard index");
+  requireBytes(view, start + indexAt, 4, "WireGuard index");
   return {
     sourceAddress: address(),
-    sourcePort: view.getUint16(way === "received" ? offset : offset + 2),
-    destinationPort: view.getUint16(way === "received" ? offset + 2 : offset),
+    sourcePort: view.getUint16(direction === "received" ? offset : offset + 2),
+    destinationPort: view.getUint16(direction === "received" ? offset + 2 : offset),
     type,
     isFirstData,
     index: view.getUint32(start + indexAt),
     isOwnIndex:
-      type === MessageType.response || (way === "received") !== (type === MessageType.initiation),
+      type === MessageType.response ||
+      (direction === "received") !== (type === MessageType.initiation),
     handshake,
   };
 }
 
-/** null if the packet is truncated before the end of the view. */
+/** A part of the packet; null if the packet is truncated before the end of the part. */
 function viewOf(view: DataView, offset: number, bytes: number): Uint8Array | null {
   if (view.byteLength - offset < bytes) return null;
   return new Uint8Array(view.buffer, view.byteOffset + offset, bytes);
 }
 
-function need(view: DataView, offset: number, bytes: number, name: string): void {
+/** @throws ParseError if the packet has fewer bytes from `offset` on; `name` is the part that was expected. */
+function requireBytes(view: DataView, offset: number, bytes: number, name: string): void {
   if (view.byteLength - offset < bytes) {
-    const there = Math.max(0, view.byteLength - offset);
-    throw new ParseError(`${name}: truncated to ${there} of ${bytes} bytes`);
+    const available = Math.max(0, view.byteLength - offset);
+    throw new ParseError(`${name}: truncated to ${available} of ${bytes} bytes`);
   }
 }

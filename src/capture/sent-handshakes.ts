@@ -1,7 +1,7 @@
 /**
- * The tap on what this machine's own WireGuard sends: responses, and the first data of sessions. WireGuard answers only
- * initiations that it has accepted, which cannot be forged without a peer's private key. The tap is open in guarded
- * mode only, because the kernel copies every outgoing packet while it is open.
+ * A tap on the responses and first data messages that this machine's own WireGuard sends. WireGuard answers only
+ * initiations that it accepts, and those cannot be forged without a peer's private key. The tap is open in guarded mode
+ * only, because the kernel copies every outgoing packet while it is open.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -23,13 +23,16 @@ export interface SentTap {
 }
 
 /**
- * @returns null if the process may not open it (CAP_NET_RAW).
+ * @returns null if the process lacks CAP_NET_RAW.
  * @throws SystemError
  */
 export function openSentTap(clock: Clock, handler: SocketHandler): SentTap | null {
   let descriptor: number;
   try {
-    descriptor = openPacketSocket({ receiveBufferBytes: RECEIVE_BUFFER_BYTES, isOutgoing: true });
+    descriptor = openPacketSocket({
+      receiveBufferBytes: RECEIVE_BUFFER_BYTES,
+      includesOutgoing: true,
+    });
   } catch (error) {
     if (error instanceof SystemError && /^(EPERM|EACCES)$/.test(error.code)) return null;
     throw error;
@@ -41,7 +44,7 @@ export function openSentTap(clock: Clock, handler: SocketHandler): SentTap | nul
     closePacketSocket(descriptor);
     throw error;
   }
-  // Packets that arrive before reading starts wait in the queue.
+  // Packets that arrive before reading starts wait in the receive buffer.
   const reading = readSocket(descriptor, clock, handler).catch((error: unknown) => {
     handler.onLost(error instanceof SystemError ? error.code : "failed");
     return () => {};

@@ -1,7 +1,7 @@
 /**
- * Delivers the datagrams of a C socket on the event loop. No other file does so. Bun.connect reads a given descriptor,
- * but closes it on any error of the socket (a full queue, an interface that went down). So it gets a duplicate, and a
- * new one after each error.
+ * Reads the datagrams of a C socket on the event loop. Bun.connect can read a given descriptor, but closes it after any
+ * error of the socket, such as a full receive buffer or an interface that went down. So it gets a duplicate of the
+ * descriptor, and a new duplicate after each error.
  */
 
 import { errno, libc } from "../../ffi/libc.ts";
@@ -10,10 +10,10 @@ import { SystemError } from "../base/errors.ts";
 import { MSG_DONTWAIT } from "../platform/constants.ts";
 import { systemError } from "../platform/errno.ts";
 
-/** Minimum time between two attachments, so that a persistent error does not cause a busy loop. */
-const PAUSE_MS = 250;
-/** More datagrams than a queue holds. */
-const BACKLOG_MAX = 10_000;
+/** Minimum time between two duplicates, so that a persistent error does not cause a busy loop. */
+const REATTACH_INTERVAL_MS = 250;
+/** More datagrams than a receive buffer holds. */
+const QUEUED_MAX = 10_000;
 /** The largest netlink datagram. */
 const BUFFER_BYTES = 65_536;
 
@@ -35,38 +35,38 @@ export async function readSocket(
   handler: SocketHandler,
 ): Promise<() => void> {
   let isStopped = false;
-  let end = () => {};
+  let endReading = () => {};
   let attachedAtMs = -Infinity;
 
   const attach = async () => {
     attachedAtMs = clock.now().monotonicMs;
     const copy = libc().dup(descriptor);
-    if (copy < 0) throw systemError("copy a socket", errno());
+    if (copy < 0) throw systemError("duplicate a socket", errno());
     const socket = await Bun.connect({
       fd: copy,
       socket: {
         data: (_socket: unknown, bytes: Uint8Array) => handler.onData(bytes),
         close: (_socket: unknown, error?: unknown) => {
           const { code = "closed" } = (error ?? {}) as { code?: string };
-          attachAgain(code);
+          reattach(code);
         },
       },
     } as unknown as Bun.UnixSocketOptions<undefined>);
-    end = () => void socket.end();
-    if (isStopped) end();
+    endReading = () => void socket.end();
+    if (isStopped) endReading();
   };
 
-  const attachAgain = (code: string) => {
+  const reattach = (code: string) => {
     if (isStopped) return;
-    // After an overflow a netlink queue accepts and reports nothing until it is empty. Empty it before the handler
-    // scans, so that later events are not lost.
-    for (const bytes of backlog(descriptor)) handler.onData(bytes);
+    // After an overflow, a netlink socket drops new datagrams and reports no error until its receive buffer is empty.
+    // Empty it before the handler scans, so that later datagrams are not lost.
+    for (const bytes of readQueued(descriptor)) handler.onData(bytes);
     handler.onLost(code);
-    const isSoon = clock.now().monotonicMs - attachedAtMs < PAUSE_MS;
-    clock.after(isSoon ? PAUSE_MS : 0, () => {
+    const isSoon = clock.now().monotonicMs - attachedAtMs < REATTACH_INTERVAL_MS;
+    clock.after(isSoon ? REATTACH_INTERVAL_MS : 0, () => {
       if (isStopped) return;
       attach().catch((error: unknown) =>
-        attachAgain(error instanceof SystemError ? error.code : "failed"),
+        reattach(error instanceof SystemError ? error.code : "failed"),
       );
     });
   };
@@ -74,13 +74,13 @@ export async function readSocket(
   await attach();
   return () => {
     isStopped = true;
-    end();
+    endReading();
   };
 }
 
-/** The datagrams that are queued now. Does not block. */
-export function* backlog(descriptor: number, most = BACKLOG_MAX): Iterable<Uint8Array> {
-  for (let count = 0; count < most; count++) {
+/** Reads up to `max` datagrams that are in the receive buffer. Does not block. */
+export function* readQueued(descriptor: number, max = QUEUED_MAX): Iterable<Uint8Array> {
+  for (let count = 0; count < max; count++) {
     const length = Number(libc().recv(descriptor, buffer, BUFFER_BYTES, MSG_DONTWAIT));
     if (length < 0) return;
     yield buffer.slice(0, length);

@@ -1,6 +1,6 @@
 /**
- * Keeps the sample of handshake messages open while `handshake.unknown` is enabled. Without permission for it, only
- * packets that wake wgmon are counted.
+ * Keeps the sample of handshake messages open while `handshake.unknown` is enabled. If the sample cannot be opened,
+ * only packets that wake wgmon are counted.
  */
 
 import { LibraryError } from "../../ffi/errors.ts";
@@ -19,7 +19,7 @@ export class UnknownSampler {
   readonly #options: Options;
   /** null: not enabled, not permitted or not open yet. */
   #sample: HandshakeSample | null = null;
-  /** Whether opening the sample was attempted. */
+  /** Whether `open` has tried to open the sample. */
   #wasTried = false;
   #isClosed = false;
   #ports: readonly number[] = [];

@@ -79,7 +79,7 @@ export function extractNames(
 /** The content of a copy; null if the file cannot be read. */
 function namesIn(path: string, complain: (line: string) => void): string | null {
   try {
-    const limits = { seen: null, maxBytes: NAMES_FILE_BYTES_MAX };
+    const limits = { lastStamp: null, maxBytes: NAMES_FILE_BYTES_MAX };
     const reading = readSecretFile(path, limits, parseNames);
     if (reading.type !== "read") return "";
     if (reading.value !== null) return [...reading.value].map(section).join("\n");

@@ -16,7 +16,7 @@ import { dirname } from "node:path";
 
 import unit from "../../deploy/wgmon.service" with { type: "text" };
 import { SystemError } from "../base/errors.ts";
-import { runShown, SEARCH_PATH } from "../platform/run-program.ts";
+import { runWithInheritedOutput, SEARCH_PATH } from "../platform/run-program.ts";
 import { settingsFile } from "./settings-example.ts";
 
 const UNIT = "/etc/systemd/system/wgmon.service";
@@ -221,7 +221,7 @@ export function ownProgram(): string {
 
 /** @throws SystemError when systemctl cannot be started. */
 export function runSystemctl(...words: readonly string[]): number {
-  const exitCode = runShown("systemctl", words);
+  const exitCode = runWithInheritedOutput("systemctl", words);
   if (exitCode !== null) return exitCode;
   throw new SystemError("run systemctl", "no such program", `not found in ${SEARCH_PATH}`);
 }

@@ -3,7 +3,7 @@
  * contain anything; only printable characters on one line reach the terminal. Pure.
  */
 
-import { startThatFits } from "../base/text.ts";
+import { longestPrefix } from "../base/text.ts";
 import { STYLES, visible } from "../base/visible.ts";
 import { shortKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
@@ -201,7 +201,7 @@ export function cutTo(text: string, columns: number): string {
   if (widthOf(text) <= columns) return text;
   if (columns < 1) return "";
   // Not Bun.sliceAnsi, which lets a wide character exceed the limit (1.4.5).
-  return `${startThatFits(text, (start) => widthOf(start) < columns)}…`;
+  return `${longestPrefix(text, (start) => widthOf(start) < columns)}…`;
 }
 
 function padEnd(text: string, columns: number): string {

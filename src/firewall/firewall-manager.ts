@@ -17,7 +17,7 @@ import {
   wasKilled,
 } from "./nft.ts";
 
-/** How long shutdown waits for nft. A rule that stays behind costs more than a slow shutdown. */
+/** How long shutdown waits for nft. A slow shutdown is better than rules that remain. */
 const CLOSE_MS = 3000;
 
 interface ManagerOptions {
@@ -29,11 +29,11 @@ interface ManagerOptions {
 }
 
 /**
- * Create it after the NFLOG group is bound: the group's owner also owns the table's name, so an existing table was left
- * behind by a daemon that was killed. One nft process runs at a time, and no caller but `close` waits for it.
+ * Create it after the NFLOG group is bound: the group's owner also owns the table of that name, so a table that already
+ * exists is from a daemon that was killed. One nft process runs at a time, and no caller but `close` waits for it.
  */
 export class FirewallManager {
-  /** Called after rules were loaded. They do not know handshakes that were answered before. */
+  /** Called after rules were loaded. The new rules do not log the end of a handshake that was answered before. */
   onLoaded = (): void => {};
   readonly #options: ManagerOptions;
   readonly #table: string;
@@ -85,7 +85,10 @@ export class FirewallManager {
     cancel();
   }
 
-  /** If nft is running, the loop in `#reconcile` sees a change of the ports, and a check waits for the next minute. */
+  /**
+   * Starts a reconcile unless one is running. The running one notices changed ports; a check is repeated a minute
+   * later.
+   */
   #start(): void {
     if (this.#running === null && !this.#closing.signal.aborted) this.#running = this.#reconcile();
   }
@@ -151,14 +154,14 @@ export class FirewallManager {
     if (!(error instanceof SystemError)) throw error;
     const isKilled = wasKilled(error);
     if (isKilled) this.#isInstalled = true;
-    // `close` kills nft: that is no failure.
+    // If `close` killed nft, that is not a failure.
     if (!(isKilled && this.#closing.signal.aborted)) this.#warn(error.message);
   }
 
-  /** New ports fail for the same reason as the ones before, so a reason is logged once. */
-  #warn(what: string): void {
-    if (what === this.#lastWarning) return;
-    this.#lastWarning = what;
-    this.#options.log.warn(`firewall rules (table ${this.#table}): ${what}`);
+  /** Logs a repeated message once: after a failure, each change of the ports usually fails for the same reason. */
+  #warn(message: string): void {
+    if (message === this.#lastWarning) return;
+    this.#lastWarning = message;
+    this.#options.log.warn(`firewall rules (table ${this.#table}): ${message}`);
   }
 }

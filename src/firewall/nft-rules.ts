@@ -3,9 +3,10 @@
  * names never appear in it, so no text chosen by a user reaches a program as a command.
  *
  * nftables logs the messages that complete a handshake of this machine's own WireGuard, and the responses that it
- * sends. A peer answers with the index that our side chose for the handshake (messages.h: sender_index,
- * receiver_index), so the sender of a message with an index that has just left this machine has seen that index. No
- * forged packet is logged: a flood stays in the kernel. iptables cannot remember indexes; there, a limit applies.
+ * sends. A peer answers with the index that this machine chose for the handshake (messages.h: sender_index,
+ * receiver_index), so a message with an index that this machine has just sent comes from a sender that received it.
+ * Forged packets are not logged, so a flood does not wake wgmon. iptables cannot store indexes, so its rules have a
+ * rate limit instead.
  */
 
 export interface RuleOptions {
@@ -30,7 +31,7 @@ const INDEXES_MAX = 16384;
 /** The maximum of multiport, iptables-extensions(8). */
 const MULTIPORT_MAX = 15;
 
-/** iptables cannot remember an index, so messages that can be forged are limited to this rate. */
+/** iptables cannot store indexes, so messages that can be forged are limited to this rate. */
 const IPTABLES_LIMIT = "-m limit --limit 500/s --limit-burst 500";
 
 /**
@@ -38,7 +39,7 @@ const IPTABLES_LIMIT = "-m limit --limit 500/s --limit-burst 500";
  * have a hyphen in the name (docs/capture.md), hence the underscore.
  */
 export function tableName(group: number): string {
-  return `inet ${group === 1 ? "wgmon" : `wgmon_${whole(group, 0)}`}`;
+  return `inet ${group === 1 ? "wgmon" : `wgmon_${checkedNumber(group, 0)}`}`;
 }
 
 /**
@@ -54,11 +55,11 @@ export function nftRules(options: RuleOptions): string {
   // Threshold 1: with a larger one the kernel collects packets for up to a second.
   const log = `log group ${options.group} snaplen ${COPY_BYTES} queue-threshold 1`;
   return `# Made by wgmon rules --nft. Logs WireGuard's handshakes to NFLOG group ${options.group}.
-# It accepts or drops no packet: the policy is accept, and jump and return stay within this table.
+# It neither accepts nor drops packets: the policy is accept, and jump and return stay within this table.
 # Load: nft -f FILE    Remove: nft delete table ${table}
 ${start}table ${table} {
-  # The indexes of the handshakes that this machine takes part in, each until a packet returns it.
-  # (The type is that of ESP's index, because it has 32 bits too.)
+  # The indexes of the handshakes that this machine takes part in, each until a packet with it arrives.
+  # (The type is that of ESP's SPI, because it has 32 bits too.)
   set indexes {
     typeof esp spi
     size ${INDEXES_MAX}
@@ -71,8 +72,8 @@ ${start}table ${table} {
   }
 
   chain sent {
-    # Initiations and responses that leave: the peer will answer with their index. A response says that
-    # a peer is about to complete a handshake, in case the packet that does so gets lost.
+    # Initiations and responses that leave: the peer will answer with their index. Responses are also
+    # logged, because the peer's packet that completes the handshake may get lost.
     add @indexes { @th,96,32 }
     @th,64,32 ${RESPONSE} ${log}
   }
@@ -96,12 +97,12 @@ ${start}table ${table} {
 `;
 }
 
-/** Removes the table; nft fails if it does not exist. */
+/** Returns a file for `nft -f` that removes the table; nft fails if it does not exist. */
 export function nftRemoval(group: number): string {
   return `delete table ${tableName(group)}\n`;
 }
 
-/** Changes nothing; nft fails if the table does not exist. */
+/** Returns a file for `nft -f` that changes nothing; nft fails if the table does not exist. */
 export function nftPresence(group: number): string {
   return `list chain ${tableName(group)} input\n`;
 }
@@ -137,12 +138,12 @@ ${commands.join("\n")}`;
 
 interface Family {
   readonly command: string;
-  /** The u32 expression for the four bytes at this offset of a message. */
+  /** Returns the u32 expression for the four bytes at this offset of a message. */
   readonly field: (offset: number) => string;
 }
 
 function chainsOf({ group }: RuleOptions) {
-  const chain = group === 1 ? "WGMON" : `WGMON-${whole(group, 0)}`;
+  const chain = group === 1 ? "WGMON" : `WGMON-${checkedNumber(group, 0)}`;
   const log = `${chain}-LOG`;
   const sent = `${chain}-SENT`;
   const hooks = [
@@ -184,9 +185,11 @@ function iptablesCommands({ command, field }: Family, options: RuleOptions): str
 function portMatches(ports: readonly number[], end: "d" | "s"): string[] {
   const matches: string[] = [];
   for (let start = 0; start < ports.length; start += MULTIPORT_MAX) {
-    const some = ports.slice(start, start + MULTIPORT_MAX);
+    const chunk = ports.slice(start, start + MULTIPORT_MAX);
     matches.push(
-      some.length === 1 ? `--${end}port ${some[0]}` : `-m multiport --${end}ports ${some.join()}`,
+      chunk.length === 1
+        ? `--${end}port ${chunk[0]}`
+        : `-m multiport --${end}ports ${chunk.join()}`,
     );
   }
   return matches;
@@ -194,12 +197,12 @@ function portMatches(ports: readonly number[], end: "d" | "s"): string[] {
 
 /** The ports sorted and without duplicates; 0 is a device that does not listen. */
 function portsOf({ ports }: RuleOptions): number[] {
-  const listening = ports.filter((port) => port !== 0).map((port) => whole(port, 1));
+  const listening = ports.filter((port) => port !== 0).map((port) => checkedNumber(port, 1));
   return [...new Set(listening)].toSorted((a, b) => a - b);
 }
 
-/** root runs the text, so check at run time that the value is a number in range. */
-function whole(number: number, least: number): number {
+/** Checks at run time that the value is a port or a group, because root runs the text. */
+function checkedNumber(number: number, least: number): number {
   if (Number.isInteger(number) && number >= least && number <= 0xffff) return number;
   throw new RangeError(`neither a port nor a group: ${number}`);
 }

@@ -1,16 +1,16 @@
 /**
- * Runs nft: loads, removes and looks for wgmon's own table, and reads the machine's rules. nft reads the script from
- * nft-rules.ts on standard input: no shell parses it, and it names no other table.
+ * Runs nft: loads, removes and looks up wgmon's own table, and lists the machine's rules. nft reads the scripts of
+ * nft-rules.ts from standard input: no shell parses them, and they name no other table.
  */
 
 import { SystemError } from "../base/errors.ts";
-import { ownCapabilities, whyProgramRefused } from "../platform/capabilities.ts";
+import { explainProgramRefusal, ownCapabilities } from "../platform/capabilities.ts";
 import { runProgram, SEARCH_PATH } from "../platform/run-program.ts";
 import { nftPresence, nftRemoval, nftRules, type RuleOptions, tableName } from "./nft-rules.ts";
 
 /** Time limit for one run of nft. It takes milliseconds unless another program changes many rules at the same time. */
 const RUN_MS = 10_000;
-/** Characters of a program's error message that are shown. */
+/** Maximum length of a program's error message. */
 const ERROR_TEXT_MAX = 200;
 
 // Values of SystemError.code, besides EPERM.
@@ -23,7 +23,7 @@ const TIMED_OUT = "timed out";
  * Runs an nft script, which takes effect as a whole or not at all.
  *
  * @param operation names the operation in errors.
- * @param signal kills nft; the promise still settles only after nft has ended.
+ * @param signal kills nft; the promise settles when nft has ended.
  * @throws SystemError
  */
 export type Nft = (operation: string, script: string, signal: AbortSignal) => Promise<void>;
@@ -61,7 +61,7 @@ export async function areRulesInstalled(group: number, options: RunOptions = {})
   return await hadTable(run(`list table ${tableName(group)}`, nftPresence(group), options));
 }
 
-/** Whether nft was killed. Its script may have taken effect before. */
+/** Whether nft was killed. Its script may have taken effect before that. */
 export function wasKilled({ code }: SystemError): boolean {
   return code === ABORTED || code === TIMED_OUT;
 }
@@ -107,9 +107,9 @@ async function hadTable(running: Promise<void>): Promise<boolean> {
 
 async function runNft(operation: string, script: string, signal: AbortSignal): Promise<void> {
   const limit = AbortSignal.timeout(RUN_MS);
-  const either = AbortSignal.any([signal, limit]);
-  if (either.aborted) throw new SystemError(operation, ABORTED);
-  const ran = await runProgram(["nft", "-f", "-"], { input: script, signal: either });
+  const combined = AbortSignal.any([signal, limit]);
+  if (combined.aborted) throw new SystemError(operation, ABORTED);
+  const ran = await runProgram(["nft", "-f", "-"], { input: script, signal: combined });
   if (ran === null) {
     const hint = `not in ${SEARCH_PATH}; install nftables, or use wgmon rules --iptables`;
     throw new SystemError(operation, "nft is not installed", hint);
@@ -135,6 +135,6 @@ function nftError(operation: string, stderr: string): SystemError {
 }
 
 function notPermitted(operation: string, prefix = ""): SystemError {
-  const why = whyProgramRefused("CAP_NET_ADMIN", ownCapabilities());
+  const why = explainProgramRefusal("CAP_NET_ADMIN", ownCapabilities());
   return new SystemError(operation, "EPERM", `${prefix}${why}`);
 }

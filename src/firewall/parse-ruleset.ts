@@ -13,8 +13,8 @@ type Json = Readonly<Record<string, unknown>>;
 export type SetName = readonly [kind: "set" | "map", family: string, table: string, name: string];
 
 /**
- * The sets and maps with which rules compare a destination port. `nft --terse` leaves out elements, because sets can be
- * very large; the elements of these must be requested separately.
+ * The sets and maps with which rules compare a destination port. `nft --terse` omits the elements of sets, because
+ * there can be very many; the elements of these sets must be requested separately.
  *
  * @throws ParseError
  */
@@ -41,8 +41,9 @@ export function portSetsOf(text: string): SetName[] {
 }
 
 /**
- * @param sets lists of single sets and maps, with the elements that the list of rules lacks.
- * @param withXtables also read the rules of iptables-nft, because iptables-save, which shows more, is not available.
+ * @param sets the output of `nft -j list` for single sets and maps: their elements, which the list of rules omits.
+ * @param withXtables whether to read the rules of iptables-nft too: yes if iptables-save, which shows more of them, is
+ *   not available.
  * @throws ParseError
  */
 export function parseNft(
@@ -52,14 +53,15 @@ export function parseNft(
   const entries = entriesOf(text);
   const chains = new Map<string, Chain>();
   const elements = new Map<string, readonly unknown[]>();
-  const foreign = new Set<string>();
+  const xtablesTables = new Set<string>();
   for (const { chain, rule } of entries) {
     if (chain !== undefined) {
       const isEntry = /^(input|prerouting|ingress)$/.test(String(chain["hook"]));
       chains.set(keyOf(chain, chain["name"]), { isEntry, rules: [] });
     }
     const expressions = listOf(rule?.["expr"]).filter(isObject);
-    if (rule !== undefined && expressions.some((each) => "xt" in each)) foreign.add(tableKey(rule));
+    if (rule !== undefined && expressions.some((each) => "xt" in each))
+      xtablesTables.add(tableKey(rule));
   }
   for (const { set, map } of [entries, ...sets.map(entriesOf)].flat()) {
     const found = set ?? map;
@@ -68,7 +70,7 @@ export function parseNft(
     }
   }
   for (const { rule } of entries) {
-    if (rule === undefined || (foreign.has(tableKey(rule)) && !withXtables)) continue;
+    if (rule === undefined || (xtablesTables.has(tableKey(rule)) && !withXtables)) continue;
     const read = readNftRule(rule, elements);
     if (read !== null) chains.get(keyOf(rule, rule["chain"]))?.rules.push(read);
   }
@@ -179,9 +181,11 @@ function readNftRule(rule: Json, sets: ReadonlyMap<string, readonly unknown[]>):
 }
 
 /**
+ * Reads a match statement. Returns a test of the port, the IP version that it requires, or whether UDP packets match;
  * "never": no UDP packet matches.
  *
- * @param elements returns what a value stands for; null if the elements of the set are unknown.
+ * @param elements returns the elements of an anonymous or named set, or a single value as a list; null if the elements
+ *   of the set are unknown.
  */
 function readMatch(
   { op, left, right }: Json,
@@ -229,7 +233,7 @@ function comparison(operator: string, port: number): [number, number][] | null {
   return bound === undefined || Number.isNaN(port) ? null : [bound];
 }
 
-/** Leaves out values that are not numbers, such as parts of a concatenation. */
+/** Converts the elements of a set to ranges. Omits values that are not numbers, such as parts of a concatenation. */
 function rangesOf(values: readonly unknown[]): [number, number][] {
   return values.flatMap((value): [number, number][] => {
     if (typeof value === "number") return [[value, value]];
@@ -251,7 +255,7 @@ function listOf(value: unknown): readonly unknown[] {
 
 // ---- iptables-save ----
 
-/** @param program for `where`: iptables, ip6tables. */
+/** @param program `iptables` or `ip6tables`, the first word of a chain's name. */
 export function parseIptables(
   text: string,
   { program, version }: { readonly program: string; readonly version: Version },
@@ -320,7 +324,8 @@ function readIptablesRule(
         if (word.startsWith("-")) isFullyParsed = false;
     }
     isNegated = false;
-    // Skip the value. All known options have one value; others are unknown conditions, whatever follows them.
+    // Skip the value. All known options have one value; an unknown option is an unknown condition, with any number of
+    // values.
     if (word.startsWith("-") && !value.startsWith("-") && value !== "!") index++;
   }
   const target = options.get("-j") ?? options.get("-g") ?? "";

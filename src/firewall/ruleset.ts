@@ -1,6 +1,6 @@
 /**
- * Finds which packets the firewall's rules log, by following the path of a datagram through them. An unknown condition
- * may hold or not: the question is whether a packet may be logged. Pure.
+ * Finds the rules that may log a datagram, by following its path through the firewall's chains. An unknown condition
+ * may hold or not, so both cases are followed. Pure.
  */
 
 /** The rules from one source: `nft`, `iptables`, ... */
@@ -16,7 +16,7 @@ export interface Chain {
 }
 
 export interface Rule {
-  /** All of them must hold. */
+  /** A packet must match all of them. */
   readonly ports: readonly PortTest[];
   readonly version: Version | null;
   /** Whether the rule has no other conditions. */
@@ -50,7 +50,7 @@ export function groupsOf(firewalls: readonly Firewall[]): number[] {
   return [...new Set(groups)].toSorted((a, b) => a - b);
 }
 
-/** The log statements that may apply to an incoming datagram to this port. */
+/** The log statements that an incoming datagram to this port may reach. */
 export function matchingLogRules(
   firewalls: readonly Firewall[],
   datagram: { readonly port: number; readonly version: Version },
@@ -58,7 +58,7 @@ export function matchingLogRules(
   return firewalls.flatMap(({ chains }) => {
     const found = new Set<LogRule>();
     for (const [name, { isEntry }] of chains) {
-      if (isEntry) walk(name, { chains, ...datagram, found, way: [] });
+      if (isEntry) walk(name, { chains, ...datagram, found, callers: [] });
     }
     return [...found];
   });
@@ -70,24 +70,25 @@ interface Walk {
   readonly version: Version;
   readonly found: Set<LogRule>;
   /** The calling chains. */
-  readonly way: readonly string[];
+  readonly callers: readonly string[];
 }
 
 /**
- * Collects the log statements of a chain. Returns whether the evaluation ends in it, so that the calling chains
- * evaluate no further rule.
+ * Adds the log statements of a chain to `found`. Returns whether the evaluation ends in this chain, so that the calling
+ * chains evaluate no further rule.
  */
 function walk(name: string, context: Walk): boolean {
-  const { chains, port, version, found, way } = context;
-  // The kernel rejects loops; a file that was written by hand may contain them.
-  if (way.includes(name)) return false;
+  const { chains, port, version, found, callers } = context;
+  // The kernel rejects loops, but a file that was written by hand may contain them.
+  if (callers.includes(name)) return false;
   for (const rule of chains.get(name)?.rules ?? []) {
     if (rule.version !== null && rule.version !== version) continue;
     if (!rule.ports.every((ports) => holds(ports, port))) continue;
     if (rule.log !== null) found.add(rule.log);
     for (const { chain, ports } of rule.jumps) {
       if (ports !== null && !holds(ports, port)) continue;
-      if (walk(chain, { ...context, way: [...way, name] }) && rule.isFullyParsed) return true;
+      if (walk(chain, { ...context, callers: [...callers, name] }) && rule.isFullyParsed)
+        return true;
     }
     if (rule.isFullyParsed && rule.verdict !== null) return rule.verdict === "end";
   }

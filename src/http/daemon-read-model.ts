@@ -30,7 +30,7 @@ export interface Stages {
   readonly rates: RateTracker;
   readonly tracker: Pick<Tracker, "session" | "sessions" | "connected">;
   readonly inputs: {
-    readonly devices: Pick<Devices, "lastScanned" | "count" | "peers" | "asksAnew">;
+    readonly devices: Pick<Devices, "lastScanned" | "count" | "peers" | "needsNewDump">;
     readonly wakeUp: Pick<WakeUpState, "monitor" | "reason">;
   };
   readonly wakeUpWatch: Pick<WakeUpState, "problem">;
@@ -122,7 +122,7 @@ export class DaemonReadModel implements ReadModel {
       throw error;
     }
     this.#lists.set(device, peers);
-    if (this.#stages.inputs.devices.asksAnew(device)) {
+    if (this.#stages.inputs.devices.needsNewDump(device)) {
       const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);
       this.#stages.rates.record(device, connected, this.clock.now().monotonicMs);
     }

@@ -1,5 +1,5 @@
 /**
- * Lists and scans WireGuard devices: the kernel's by generic netlink, those of userspace programs by their UAPI
+ * Lists and scans WireGuard devices: those of the kernel by generic netlink, those of userspace programs by their UAPI
  * sockets.
  */
 
@@ -27,17 +27,17 @@ import { PeerTable } from "./peer-table.ts";
 import { listUserspaceDevices, UserspaceDevice } from "./userspace-device.ts";
 
 /**
- * How many times an interrupted dump is requested in all. A program that changes peers in a loop must not block us
- * here; the next scan finds the rest.
+ * How many times an interrupted dump is requested in total. A program that changes peers in a loop must not block
+ * wgmon; the next scan finds the remaining changes.
  */
 const DUMP_ATTEMPTS = 5;
 
-/** A kernel device, identified by its name and interface index together. */
+/** A device of the kernel, identified by both name and interface index. */
 class KernelDevice {
   readonly name: string;
   readonly index: number;
   readonly peers: PeerTable;
-  /** The result of the last scan; null before the first. */
+  /** The device as of the last scan; null before the first. */
   device: Device | null = null;
   #request: Request | null = null;
 
@@ -59,7 +59,7 @@ class KernelDevice {
       type: family,
       dump: true,
       header: genericHeader(WG_CMD_GET_DEVICE, WG_GENL_VERSION),
-      // By index: a device that was deleted and created again under the same name is a different device.
+      // By index, because a device that was deleted and created again with the same name is a different device.
       attributes: [[WGDEVICE_A_IFINDEX, u32(this.index)]],
     };
     return this.#request;
@@ -74,23 +74,25 @@ export interface ScanResult extends Scan {
 }
 
 /** The result of listing the devices. */
-interface Listed {
+interface ListResult {
   /** Devices that no longer exist. */
   readonly removed: Device[];
   /** Whether the list is complete. */
-  readonly isWhole: boolean;
+  readonly isComplete: boolean;
 }
 
 export class Devices implements Disposable {
-  readonly #only: ReadonlySet<string>;
+  readonly #selected: ReadonlySet<string>;
   readonly #generic: Requester & Disposable;
   readonly #route: Requester & Disposable;
   readonly #clock: Clock;
   readonly #kernel = new Map<string, KernelDevice>();
   readonly #userspace = new Map<string, { source: UserspaceDevice; device: Device | null }>();
   #family: number | null = null;
-  /** Whether a device was removed: its peers may return with another device. */
-  #hasForgotten = false;
+  /**
+   * Whether a device was removed. Then its peers may return with a new device, so that idle peers must be reported too.
+   */
+  #wasDeviceRemoved = false;
 
   /** @param only names of the devices to scan; empty: all. */
   constructor(
@@ -99,13 +101,13 @@ export class Devices implements Disposable {
     route: Requester & Disposable = new NetlinkSocket(NETLINK_ROUTE),
     clock: Clock = systemClock,
   ) {
-    this.#only = new Set(only);
+    this.#selected = new Set(only);
     this.#generic = generic;
     this.#route = route;
     this.#clock = clock;
   }
 
-  /** The devices as of their last scans. */
+  /** The devices as of the last scan of each. */
   get lastScanned(): readonly Device[] {
     return [...this.#kernel.values(), ...this.#userspace.values()].flatMap(({ device }) =>
       device === null ? [] : [device],
@@ -113,8 +115,8 @@ export class Devices implements Disposable {
   }
 
   /**
-   * Scans the named devices; if null, lists the devices and scans all of them. Never rejects: see `problems`. Do not
-   * call it again before it has resolved.
+   * Scans the named devices; null: lists the devices and scans all of them. Never rejects: see `problems`. Do not call
+   * it again before it has resolved.
    */
   async scan(names: ReadonlySet<string> | null): Promise<ScanResult> {
     const devices: DeviceScan[] = [];
@@ -131,9 +133,9 @@ export class Devices implements Disposable {
 
     let isListed = names === null;
     /** Returns the devices that no longer exist, and notes whether the list is complete. */
-    const list = (action: () => Listed): Device[] => {
+    const list = (action: () => ListResult): Device[] => {
       const listed = attempt(action);
-      if (listed?.isWhole !== true) isListed = false;
+      if (listed?.isComplete !== true) isListed = false;
       return listed?.removed ?? [];
     };
 
@@ -174,8 +176,8 @@ export class Devices implements Disposable {
   }
 
   /**
-   * All peers of a device, connected or not; empty if the device is gone. A scan of a kernel device keeps only the
-   * values that it compares, so this requests a new dump, which does not affect the next scan.
+   * All peers of a device, connected or not; empty if the device no longer exists. A scan of a kernel device keeps only
+   * the values that it compares, so this requests a new dump, which does not affect the next scan.
    *
    * @throws SystemError, ParseError
    */
@@ -184,13 +186,13 @@ export class Devices implements Disposable {
     if (userspace !== undefined) return userspace.source.peers;
     const entry = this.#kernel.get(name);
     if (entry === undefined) return [];
-    const all = new PeerTable({ tellsAll: true });
+    const all = new PeerTable({ reportsIdlePeers: true });
     const scan = this.#scanDevice(new KernelDevice(name, entry.index, all));
     return scan === "gone" ? [] : scan.changed.map(({ peer }) => peer);
   }
 
   /** Whether `peers` requests a new dump instead of returning the result of the last scan. */
-  asksAnew(name: string): boolean {
+  needsNewDump(name: string): boolean {
     return this.#kernel.has(name);
   }
 
@@ -200,29 +202,29 @@ export class Devices implements Disposable {
   }
 
   /** Updates the list of kernel devices. */
-  #listKernelDevices(): Listed {
+  #listKernelDevices(): ListResult {
     const { links, interrupted } = listWireguardLinks(this.#route);
-    // Requesting the family makes the kernel try to load the module, so do it only if there is a device.
+    // Requesting the family makes the kernel load the module, so request it only if there is a device.
     if (links.length > 0) this.#family ??= findFamily(this.#generic, WG_GENL_NAME);
     const removed: Device[] = [];
     for (const entry of this.#kernel.values()) {
-      // An interrupted list may omit existing devices; the scan of each device finds whether it is gone.
+      // An interrupted list may omit existing devices; the scan of each device finds out whether it still exists.
       if (interrupted) break;
-      const still = links.some((link) => link.name === entry.name && link.index === entry.index);
-      if (!still) removed.push(...this.#forget(entry));
+      const exists = links.some((link) => link.name === entry.name && link.index === entry.index);
+      if (!exists) removed.push(...this.#forget(entry));
     }
     for (const { name, index } of links) {
-      if (this.#kernel.has(name) || !this.#wants(name)) continue;
-      const peers = new PeerTable({ tellsAll: this.#hasForgotten });
+      if (this.#kernel.has(name) || !this.#isSelected(name)) continue;
+      const peers = new PeerTable({ reportsIdlePeers: this.#wasDeviceRemoved });
       this.#kernel.set(name, new KernelDevice(name, index, peers));
     }
-    return { removed, isWhole: !interrupted };
+    return { removed, isComplete: !interrupted };
   }
 
   #forget(entry: KernelDevice): Device[] {
     this.#kernel.delete(entry.name);
     if (entry.device === null) return [];
-    this.#hasForgotten = true;
+    this.#wasDeviceRemoved = true;
     return [entry.device];
   }
 
@@ -236,18 +238,18 @@ export class Devices implements Disposable {
         const { interrupted } = this.#generic.request(operation, request, entry.read);
         if (interrupted && attempt < DUMP_ATTEMPTS) continue;
         const scan = entry.peers.finish({ interrupted });
-        // The device was renamed. Under its new name it is, or will become, another entry.
+        // The device was renamed. It has, or will have, another entry with its new name.
         if (scan.device.name !== entry.name) return "gone";
         entry.device = scan.device;
         return scan;
       }
     } catch (error) {
       const code = error instanceof SystemError ? error.code : null;
-      // ENOENT: the family is gone, because the module was unloaded, which removed all its devices.
+      // ENOENT: the family no longer exists, because the module was unloaded, which removed all its devices.
       if (code === "ENOENT") {
         const family = this.#family;
         this.#family = findFamily(this.#generic, WG_GENL_NAME);
-        // If the module was loaded again, the family has a new number, and this may be one of its new devices.
+        // If the module was loaded again, the family has a new number, and this entry may be one of the new devices.
         if (this.#family !== null && this.#family !== family) return this.#scanDevice(entry);
       }
       if (code === "ENODEV" || code === "ENOENT") return "gone";
@@ -256,7 +258,7 @@ export class Devices implements Disposable {
   }
 
   /** Updates the list of userspace devices. */
-  #listUserspaceDevices(): Listed {
+  #listUserspaceDevices(): ListResult {
     const found = listUserspaceDevices();
     const removed: Device[] = [];
     for (const [name, { source, device }] of this.#userspace) {
@@ -265,13 +267,13 @@ export class Devices implements Disposable {
       if (device !== null) removed.push(device);
     }
     for (const { name, index } of found) {
-      if (this.#userspace.has(name) || !this.#wants(name)) continue;
+      if (this.#userspace.has(name) || !this.#isSelected(name)) continue;
       this.#userspace.set(name, { source: new UserspaceDevice(name, index), device: null });
     }
-    return { removed, isWhole: true };
+    return { removed, isComplete: true };
   }
 
-  #wants(name: string): boolean {
-    return this.#only.size === 0 || this.#only.has(name);
+  #isSelected(name: string): boolean {
+    return this.#selected.size === 0 || this.#selected.has(name);
   }
 }

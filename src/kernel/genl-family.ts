@@ -21,7 +21,7 @@ import {
   text,
 } from "./netlink.ts";
 
-/** The family's number, or null while the kernel does not have it (module not loaded). */
+/** Returns the family's number; null if its module is not loaded. */
 export function findFamily(socket: Requester, name: string): number | null {
   let family: number | null = null;
   const request = {

@@ -1,11 +1,11 @@
 /**
  * Finds the messages of a device's dump that are the same as in the previous dump: with 10,000 idle peers almost all
- * are. Comparing a message is one call; reading it takes a loop over its peers, whose compiled code the runtime
- * discards while the program is idle.
+ * are. Comparing a message is one native call; parsing it takes a loop over its peers, whose compiled code the
+ * JavaScript runtime discards while the program is idle.
  *
- * Only a hash of each message is kept, because messages contain private and preshared keys. A copy without the keys
- * would need that loop, and megabytes of memory. The hash has 64 bits and a random seed, so a collision can be neither
- * made on purpose nor expected by chance.
+ * Only a hash of each message is kept, because messages contain private and preshared keys. To make a copy without the
+ * keys would take that loop, and megabytes of memory. The hash has 64 bits and a random seed, so collisions cannot be
+ * provoked and are too unlikely to matter.
  */
 
 import { NLMSG_HDRLEN } from "../platform/constants.ts";
@@ -27,16 +27,19 @@ export class KnownMessages {
   #count = 0;
   #isValid = true;
 
-  /** Starts a dump. Forgets all messages unless the last dump ended as valid, because the rows may not match them. */
+  /** Starts a dump. Forgets all messages unless the last dump ended as valid, because their rows may be wrong. */
   begin(): void {
     if (!this.#isValid) this.#messages = [];
     this.#isValid = false;
     this.#count = 0;
   }
 
-  /** Takes the next message. Returns whether it is known; if not, the caller must fill in its rows. */
+  /**
+   * Compares the next message with the one at the same place in the previous dump. If it is not known, the caller must
+   * replace the contents of `rows`.
+   */
   next(bytes: Uint8Array, start: number, end: number): { isKnown: boolean; rows: number[] } {
-    // Leaves out the netlink header, which contains the sequence number of the request.
+    // Without the netlink header, which contains the sequence number of the request.
     const hash = Bun.hash.xxHash64(bytes.subarray(start + NLMSG_HDRLEN, end), SEED);
     const message = this.#messages[this.#count];
     this.#count++;
@@ -51,12 +54,17 @@ export class KnownMessages {
     return { isKnown, rows };
   }
 
-  /** The current message continues a peer of the previous message, so it must be read in every dump. */
-  readAlways(): void {
+  /**
+   * Makes the current message unknown in the next dump too: it continues a peer of the previous message, so it must be
+   * parsed in every dump.
+   */
+  forgetCurrent(): void {
     this.#messages[this.#count - 1]!.hash = NO_HASH;
   }
 
-  /** Ends the dump. `isValid`: every message was read or known, and the rows still belong to the same peers. */
+  /**
+   * Ends the dump. `isValid`: every message was parsed or known, and the row numbers still belong to the same peers.
+   */
   end(isValid: boolean): void {
     this.#messages.length = this.#count;
     this.#isValid = isValid;

@@ -40,7 +40,9 @@ export interface Link {
   readonly kind: string | null;
 }
 
-/** Whether the link is a device of WireGuard, in the kernel or, as kind tun, of a userspace program. */
+/**
+ * Whether the link may be a WireGuard device: one of the kernel, or one of a userspace program, which has the kind tun.
+ */
 export function mayBeWireguard({ kind }: Link): boolean {
   return kind === WG_GENL_NAME || kind === "tun";
 }

@@ -1,6 +1,6 @@
 /**
- * Finds the NFLOG groups to which the rules of nf_tables log, by netlink: in a millisecond, and without nft. The rules
- * of iptables-nft are included, those of iptables-legacy are not. linux/netfilter/nf_tables.h.
+ * Finds the NFLOG groups to which nf_tables rules log. Uses netlink, which takes a millisecond and does not need nft.
+ * Includes the rules of iptables-nft, but not those of iptables-legacy. linux/netfilter/nf_tables.h.
  */
 
 import { SystemError } from "../base/errors.ts";
@@ -87,16 +87,16 @@ function targetGroup(answer: Bytes, start: number, end: number): number | null {
   let name = "";
   for (const { type, start: from, end: to } of attributes(answer, start, end)) {
     if (type === NFTA_TARGET_NAME) name = readText(answer.bytes, from, to);
-    const isGroupThere = type === NFTA_TARGET_INFO && to - from >= XT_GROUP_AT + 2;
-    if (isGroupThere && name === "NFLOG") return answer.view.getUint16(from + XT_GROUP_AT, true);
+    const hasGroup = type === NFTA_TARGET_INFO && to - from >= XT_GROUP_AT + 2;
+    if (hasGroup && name === "NFLOG") return answer.view.getUint16(from + XT_GROUP_AT, true);
   }
   return null;
 }
 
 /**
- * Whether this network namespace has tables of iptables-legacy, which use a kernel interface of their own. Only root
- * may read these files and the rules. For other users the answer is false: then wgmon chooses bpf, which needs no
- * rules.
+ * Whether this network namespace has tables of iptables-legacy, which use a separate kernel interface. Returns false
+ * for users other than root, because only root may read these files and the rules; then wgmon chooses bpf, which needs
+ * no rules.
  */
 export function hasLegacyTables(): boolean {
   try {

@@ -39,15 +39,15 @@ import {
 } from "./netlink.ts";
 
 /**
- * The kernel fills a dump's datagrams up to 32 KiB regardless of the buffer, and remembers the largest buffer that it
- * saw: a smaller one later would lose data (ENOSPC). So the size is constant.
+ * The kernel fills a dump's datagrams up to the size of the largest buffer of an earlier call, at most 32 KiB; a
+ * smaller buffer in a later call would lose data (ENOSPC). So the size is constant.
  */
 const BUFFER_BYTES = 65_536;
 
-/** The kernel answers at once or never; this limits the wait if it never does. */
+/** Receive timeout. The kernel normally answers at once. */
 const TIMEOUT_SECONDS = 5;
 
-/** Encoded once per object: use the same object for a repeated request. */
+/** A request. It is encoded once per object, so use the same object to repeat it. */
 export interface Request {
   readonly type: number;
   /** A dump is answered by many messages, other requests by one message or an acknowledgement. */
@@ -84,7 +84,7 @@ export function setReceiveBuffer(descriptor: number, bytes: number): void {
 export class NetlinkSocket implements Requester, Disposable {
   readonly #protocol: number;
   readonly #groups: number;
-  // Has an ArrayBuffer of its own, so that its address never changes.
+  // Has its own ArrayBuffer, whose address never changes.
   readonly #buffer = bytesOf(new Uint8Array(new ArrayBuffer(BUFFER_BYTES)));
   readonly #encoded = new WeakMap<Request, Uint8Array>();
   #socket: Pointer | null = null;
@@ -104,7 +104,7 @@ export class NetlinkSocket implements Requester, Disposable {
   request(operation: string, request: Request, visit: MessageVisitor): { interrupted: boolean } {
     const sequence = ++this.#sequence;
     this.send(operation, this.#encode(request, sequence));
-    return this.#answer(operation, sequence, visit);
+    return this.#receiveAnswer(operation, sequence, visit);
   }
 
   /** Sends a complete message, built by the caller, with NLM_F_ACK and waits for the answer. */
@@ -114,7 +114,7 @@ export class NetlinkSocket implements Requester, Disposable {
     view.setUint16(6, view.getUint16(6, true) | NLM_F_REQUEST | NLM_F_ACK, true);
     setSequence(message, sequence);
     this.send(operation, message);
-    this.#answer(operation, sequence, () => {});
+    this.#receiveAnswer(operation, sequence, () => {});
   }
 
   send(operation: string, message: Uint8Array): void {
@@ -142,7 +142,11 @@ export class NetlinkSocket implements Requester, Disposable {
     return message;
   }
 
-  #answer(operation: string, sequence: number, visit: MessageVisitor): { interrupted: boolean } {
+  #receiveAnswer(
+    operation: string,
+    sequence: number,
+    visit: MessageVisitor,
+  ): { interrupted: boolean } {
     const { bytes, view } = this.#buffer;
     let interrupted = false;
     let used = 0;
@@ -174,8 +178,8 @@ export class NetlinkSocket implements Requester, Disposable {
         }
       }
     } catch (error) {
-      // The rest of this answer must not be read as the next answer, and an unfinished dump pins the device. So close
-      // the socket; the next request opens a new one.
+      // The rest of this answer must not be read as the next answer, and an unfinished dump blocks the deletion of the
+      // device. So close the socket; the next request opens a new one.
       if (!done) this[Symbol.dispose]();
       throw error;
     } finally {

@@ -6,7 +6,7 @@
 import { ParseError } from "../base/errors.ts";
 import { NLA_HDRLEN, NLA_TYPE_MASK, NLMSG_HDRLEN } from "../platform/constants.ts";
 
-/** Bytes with the two views that readers need. Netlink uses host byte order, which is little-endian here. */
+/** Bytes and a DataView of them. Netlink uses host byte order, which is little-endian on all supported machines. */
 export interface Bytes {
   readonly bytes: Uint8Array;
   readonly view: DataView;
@@ -66,7 +66,7 @@ export function attributeType(view: DataView, offset: number): number {
   return headerType(view.getUint32(offset, true));
 }
 
-/** Like `attributeEnd`, for readers of words: `header` is nla_len and nla_type in one word. */
+/** Like `attributeEnd`, for callers that read 32-bit words: `header` is nla_len and nla_type in one word. */
 export function headerEnd(header: number, offset: number, end: number): number {
   const length = header & 0xffff;
   if (length < NLA_HDRLEN || length > end - offset) {
@@ -94,7 +94,7 @@ export function readText(bytes: Uint8Array, start: number, end: number): string 
   return new TextDecoder().decode(bytes.subarray(start, nul === -1 ? end : start + nul));
 }
 
-/** One attribute to send: its type and payload; a list is a nested attribute. */
+/** One attribute to send: type and payload. A payload that is a list of attributes makes a nested attribute. */
 export type Attribute = readonly [type: number, payload: Uint8Array | readonly Attribute[]];
 
 export interface Message {
@@ -146,7 +146,7 @@ function encodeAttribute([type, payload]: Attribute): Uint8Array {
   return bytes;
 }
 
-/** Payloads to send. */
+/** Payloads of attributes to send. */
 export const u16 = (value: number) => new Uint8Array(new Uint16Array([value]).buffer);
 export const u32 = (value: number) => new Uint8Array(new Uint32Array([value]).buffer);
 export const text = (value: string) => new TextEncoder().encode(`${value}\0`);

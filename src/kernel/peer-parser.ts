@@ -1,6 +1,6 @@
 /**
- * Reads the attributes of one peer in the kernel's answer to WG_CMD_GET_DEVICE into a row. The attribute tree is that of
- * linux/wireguard.h. The attribute of the preshared key is skipped: it never becomes a value. Pure.
+ * Reads the attributes of one peer in the kernel's answer to WG_CMD_GET_DEVICE into a row. The attribute tree is that
+ * of linux/wireguard.h. Skips the preshared key, which never becomes a value. Pure.
  */
 
 import { ParseError } from "../base/errors.ts";
@@ -37,14 +37,14 @@ import {
 export const SOCKADDR_IN_BYTES = 16;
 export const SOCKADDR_IN6_BYTES = 28;
 
-/** Reads one peer after the other; each replaces the values of the one before. */
+/** Reads one peer at a time; its values replace those of the previous peer. */
 export class PeerParser {
   /** The current peer as a row. */
   readonly row = new Int32Array(ROW_WORDS);
   readonly #endpointBytes = new Uint8Array(this.row.buffer, ROW_ENDPOINT * 4);
-  /** The values that are not in the row. */
+  /** Values of the current peer that are not in the row; of the allowed IPs, the offsets in the answer. */
   keepaliveSeconds = 0;
-  #allowedIps = 0;
+  #allowedIpsStart = 0;
   #allowedIpsEnd = 0;
 
   /**
@@ -54,10 +54,10 @@ export class PeerParser {
    * @throws ParseError
    */
   read(view: DataView, words: Int32Array, start: number, end: number): void {
-    const found = this.row.fill(0);
+    const row = this.row.fill(0);
     let hasKey = false;
     this.keepaliveSeconds = 0;
-    this.#allowedIps = 0;
+    this.#allowedIpsStart = 0;
     this.#allowedIpsEnd = 0;
     for (let offset = start; offset < end;) {
       const header = words[offset >> 2]!;
@@ -66,7 +66,7 @@ export class PeerParser {
       switch (headerType(header)) {
         case WGPEER_A_PUBLIC_KEY:
           expectLength("WGPEER_A_PUBLIC_KEY", payload, stop, WG_KEY_LEN);
-          copyWords(found, 0, words, payload >> 2, KEY_WORDS);
+          copyWords(row, 0, words, payload >> 2, KEY_WORDS);
           hasKey = true;
           break;
         case WGPEER_A_ENDPOINT:
@@ -78,18 +78,18 @@ export class PeerParser {
           break;
         case WGPEER_A_LAST_HANDSHAKE_TIME:
           expectLength("WGPEER_A_LAST_HANDSHAKE_TIME", payload, stop, 16);
-          copyWords(found, ROW_HANDSHAKE, words, payload >> 2, HANDSHAKE_WORDS);
+          copyWords(row, ROW_HANDSHAKE, words, payload >> 2, HANDSHAKE_WORDS);
           break;
         case WGPEER_A_RX_BYTES:
           expectLength("WGPEER_A_RX_BYTES", payload, stop, 8);
-          copyWords(found, ROW_RX, words, payload >> 2, 2);
+          copyWords(row, ROW_RX, words, payload >> 2, 2);
           break;
         case WGPEER_A_TX_BYTES:
           expectLength("WGPEER_A_TX_BYTES", payload, stop, 8);
-          copyWords(found, ROW_TX, words, payload >> 2, 2);
+          copyWords(row, ROW_TX, words, payload >> 2, 2);
           break;
         case WGPEER_A_ALLOWEDIPS:
-          this.#allowedIps = payload;
+          this.#allowedIpsStart = payload;
           this.#allowedIpsEnd = stop;
           break;
       }
@@ -98,26 +98,26 @@ export class PeerParser {
     if (!hasKey) throw new ParseError("WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY");
   }
 
-  /** Reads the socket address at `offset`. An address of another family counts as no endpoint. */
+  /** Reads the socket address at `offset`. An address of an unknown family counts as no endpoint. */
   #readEndpoint(view: DataView, words: Int32Array, offset: number, end: number): void {
     if (end - offset < 2) throw new ParseError(`WGPEER_A_ENDPOINT: ${end - offset} bytes`);
-    const found = this.row.fill(0, ROW_ENDPOINT);
+    const row = this.row.fill(0, ROW_ENDPOINT);
     const at = offset >> 2;
     switch (view.getUint16(offset, true)) {
       case AF_INET:
         expectLength("WGPEER_A_ENDPOINT of family 2", offset, end, SOCKADDR_IN_BYTES);
-        copyWords(found, ROW_ENDPOINT, words, at, 2);
+        copyWords(row, ROW_ENDPOINT, words, at, 2);
         break;
       case AF_INET6:
         expectLength("WGPEER_A_ENDPOINT of family 10", offset, end, SOCKADDR_IN6_BYTES);
-        copyWords(found, ROW_ENDPOINT, words, at, 1);
+        copyWords(row, ROW_ENDPOINT, words, at, 1);
         // Leaves out sin6_flowinfo, which is not part of the endpoint.
-        copyWords(found, ROW_ENDPOINT + 1, words, at + 2, 5);
+        copyWords(row, ROW_ENDPOINT + 1, words, at + 2, 5);
         break;
     }
   }
 
-  /** The endpoint in the row. */
+  /** The endpoint in the row; null if it has no endpoint. */
   endpoint(): Endpoint | null {
     const bytes = this.#endpointBytes;
     // The port is in network byte order.
@@ -135,14 +135,14 @@ export class PeerParser {
   }
 
   /**
-   * Reads the allowed IPs of the peer that was read last.
+   * Appends the allowed IPs of the current peer to `into`.
    *
    * @param words the words of the answer.
    * @throws ParseError
    */
   readAllowedIps({ bytes, view }: Bytes, words: Int32Array, into: string[]): void {
     const end = this.#allowedIpsEnd;
-    for (let entry = this.#allowedIps; entry < end;) {
+    for (let entry = this.#allowedIpsStart; entry < end;) {
       const entryEnd = headerEnd(words[entry >> 2]!, entry, end);
       let family = 0;
       let address = -1;

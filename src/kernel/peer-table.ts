@@ -1,11 +1,10 @@
 /**
- * Keeps the peers of a device as of its last scan and finds in the kernel's answers to WG_CMD_GET_DEVICE what changed
- * since. Pure.
+ * Keeps the peers of a device as of its last scan, and finds the changes since then in the kernel's answers to
+ * WG_CMD_GET_DEVICE. Pure.
  *
  * A scan must cost almost nothing for unchanged peers. A message that equals the one in the previous dump is skipped.
- * For the other messages, the known state of each peer is a row of words; the answer is compared with it word by word,
- * and only a peer that differs is parsed (peer-parser.ts) and becomes an object. The attributes of private and preshared
- * keys are skipped: they never become values.
+ * In other messages, each peer is compared word by word with its known state, a row of words; only a peer that differs
+ * is parsed (peer-parser.ts) and becomes an object. Private and preshared keys are skipped and never become values.
  */
 
 import { ParseError } from "../base/errors.ts";
@@ -54,15 +53,15 @@ const TX = headerOf(WGPEER_A_TX_BYTES, 8);
 const RX = headerOf(WGPEER_A_RX_BYTES, 8);
 const ENDPOINT_IN = headerOf(WGPEER_A_ENDPOINT, SOCKADDR_IN_BYTES);
 const ENDPOINT_IN6 = headerOf(WGPEER_A_ENDPOINT, SOCKADDR_IN6_BYTES);
-/** The types of these attributes, as bits. */
-const TYPES =
+/** The types of these attributes, as a bit mask. */
+const COMPARED_TYPES =
   (1 << WGPEER_A_PUBLIC_KEY) |
   (1 << WGPEER_A_LAST_HANDSHAKE_TIME) |
   (1 << WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL) |
   (1 << WGPEER_A_TX_BYTES) |
   (1 << WGPEER_A_RX_BYTES) |
   (1 << WGPEER_A_ENDPOINT);
-/** The attributes that an unchanged peer must have with the same values, as bits. */
+/** One bit for each part of the state that was found unchanged. */
 const HAS_HANDSHAKE = 1;
 const HAS_TX = 2;
 const HAS_RX = 4;
@@ -84,8 +83,8 @@ export class PeerTable {
   readonly #parser = new PeerParser();
   /** Rows of the peers in the current message. */
   #messageRows: number[] = [];
-  /** The first row of the peers that are new in this scan. */
-  #newFrom = 0;
+  /** The first row of a peer that is new in this scan: rows before it are from earlier scans. */
+  #firstNewRow = 0;
   /** Whether new peers without a handshake are reported. */
   #reportsIdlePeers: boolean;
   #scan = 0;
@@ -105,12 +104,12 @@ export class PeerTable {
   #words: Int32Array = new Int32Array();
 
   /**
-   * @param options.tellsAll if false, new peers without a handshake are not reported, which saves most of the first
-   *   scan of a large device. It becomes true once a peer with a handshake was removed, because that peer may return as
-   *   a new one.
+   * @param options.reportsIdlePeers whether new peers without a handshake are reported. If false, the first scan of a
+   *   large device costs much less. It becomes true once a peer with a handshake was removed, because that peer may be
+   *   added again.
    */
-  constructor({ tellsAll = true }: { readonly tellsAll?: boolean } = {}) {
-    this.#reportsIdlePeers = tellsAll;
+  constructor({ reportsIdlePeers = true }: { readonly reportsIdlePeers?: boolean } = {}) {
+    this.#reportsIdlePeers = reportsIdlePeers;
   }
 
   /** How many peers the device has. */
@@ -119,8 +118,8 @@ export class PeerTable {
   }
 
   /**
-   * Starts a dump. Changes found by an earlier dump that did not `finish` are kept, and their peers are read again,
-   * because the earlier dump may have ended in the middle of a peer.
+   * Starts a dump. Keeps the changes that an earlier, unfinished dump found, and parses their peers again, because that
+   * dump may have ended in the middle of a peer.
    */
   begin(): void {
     // Wraps to 32 bits, the size of a word in a row.
@@ -140,7 +139,7 @@ export class PeerTable {
   read(answer: Bytes, start: number, end: number): void {
     const { isKnown, rows } = this.#messages.next(answer.bytes, start, end);
     // After a changed peer, even a known message may continue that peer with more allowed IPs.
-    if (isKnown && this.#previousPeer === null && this.#skip(rows)) return;
+    if (isKnown && this.#previousPeer === null && this.#skipMessage(rows)) return;
     rows.length = 0;
     this.#messageRows = rows;
     this.#readMessage(answer, start, end);
@@ -148,12 +147,12 @@ export class PeerTable {
 
   /**
    * Marks the peers of a known message as seen. Returns false if one was already seen in this dump: then the message
-   * must be read.
+   * must be parsed.
    */
-  #skip(rows: readonly number[]): boolean {
+  #skipMessage(rows: readonly number[]): boolean {
     this.#device ??= this.#header.known;
     for (const row of rows) {
-      if (!this.#rows.see(row, this.#scan)) return false;
+      if (!this.#rows.markSeen(row, this.#scan)) return false;
       this.#seenCount++;
       this.#previousRow = row;
     }
@@ -176,7 +175,8 @@ export class PeerTable {
       if (type === WGDEVICE_A_PEERS) {
         for (let peer = payload; peer < stop;) {
           const peerEnd = headerEnd(words[peer >> 2]!, peer, stop);
-          const isUnchanged = this.#newFrom > 0 && this.#skipUnchanged(peer + NLA_HDRLEN, peerEnd);
+          const isUnchanged =
+            this.#firstNewRow > 0 && this.#skipUnchanged(peer + NLA_HDRLEN, peerEnd);
           if (!isUnchanged) this.#readPeer(answer, peer + NLA_HDRLEN, peerEnd);
           peer = align(peerEnd);
         }
@@ -197,11 +197,11 @@ export class PeerTable {
   finish({ interrupted }: { interrupted: boolean }): DeviceScan {
     const device = this.#device;
     if (device === null) throw new ParseError("WG_CMD_GET_DEVICE: answer without a device");
-    const areAllThere = this.#seenCount === this.#rows.count;
-    const removed = interrupted || areAllThere ? NO_KEYS : this.#removeUnseen();
-    this.#newFrom = this.#rows.count;
+    const areAllSeen = this.#seenCount === this.#rows.count;
+    const removed = interrupted || areAllSeen ? NO_KEYS : this.#removeUnseen();
+    this.#firstNewRow = this.#rows.count;
     // Removing rows moves others, so the messages stay known only if no row was removed.
-    this.#messages.end(!interrupted && areAllThere);
+    this.#messages.end(!interrupted && areAllSeen);
     if (this.#changed.size > 0 || removed.length > 0) {
       const changed = [...this.#changed.values()];
       this.#changed.clear();
@@ -213,8 +213,8 @@ export class PeerTable {
   }
 
   /**
-   * Skips a peer that equals its row, as almost all do in each scan. Returns false in all other cases, also for unusual
-   * or invalid attributes: then the peer must be read.
+   * Skips a peer that equals its row, as almost all do in each scan. Returns false in all other cases, also for
+   * unexpected or invalid attributes: then the peer must be parsed.
    */
   #skipUnchanged(start: number, end: number): boolean {
     const words = this.#words;
@@ -231,7 +231,7 @@ export class PeerTable {
     if (this.#changed.size > 0 && this.#changed.has(row)) return false;
 
     const at = row * ROW_WORDS;
-    let has = known[at + ROW_ENDPOINT] === 0 ? HAS_ENDPOINT : 0;
+    let matched = known[at + ROW_ENDPOINT] === 0 ? HAS_ENDPOINT : 0;
     for (let offset = rest; offset < end;) {
       const header = words[offset >> 2]!;
       const length = header & 0xffff;
@@ -240,37 +240,37 @@ export class PeerTable {
       switch (header) {
         case HANDSHAKE:
           if (!sameWords(known, at + ROW_HANDSHAKE, words, payload, HANDSHAKE_WORDS)) return false;
-          has |= HAS_HANDSHAKE;
+          matched |= HAS_HANDSHAKE;
           break;
         case TX:
           if (!sameWords(known, at + ROW_TX, words, payload, 2)) return false;
-          has |= HAS_TX;
+          matched |= HAS_TX;
           break;
         case RX:
           if (!sameWords(known, at + ROW_RX, words, payload, 2)) return false;
-          has |= HAS_RX;
+          matched |= HAS_RX;
           break;
         case ENDPOINT_IN:
           if ((words[payload]! & 0xffff) !== AF_INET) return false;
           if (!sameWords(known, at + ROW_ENDPOINT, words, payload, 2)) return false;
-          has |= HAS_ENDPOINT;
+          matched |= HAS_ENDPOINT;
           break;
         case ENDPOINT_IN6:
           if ((words[payload]! & 0xffff) !== AF_INET6) return false;
           if (words[payload] !== known[at + ROW_ENDPOINT]) return false;
           if (!sameWords(known, at + ROW_ENDPOINT + 1, words, payload + 2, 5)) return false;
-          has |= HAS_ENDPOINT;
+          matched |= HAS_ENDPOINT;
           break;
         case KEEPALIVE:
           break;
         default:
           // A known type with an unexpected length or flags. (The shift wraps, so an unknown type from 32 on may match
-          // too; then the peer is read needlessly.)
-          if (((TYPES >>> headerType(header)) & 1) !== 0) return false;
+          // too; then the peer is parsed needlessly.)
+          if (((COMPARED_TYPES >>> headerType(header)) & 1) !== 0) return false;
       }
       offset = align(offset + length);
     }
-    if (has !== HAS_ALL) return false;
+    if (matched !== HAS_ALL) return false;
     this.#markSeen(row);
     return true;
   }
@@ -281,7 +281,7 @@ export class PeerTable {
     parser.read(answer.view, this.#words, start, end);
     const found = parser.row;
     // Everything that may throw a ParseError, except the allowed IPs, comes before the rows change. After an error in
-    // the allowed IPs the peer stays in #changed, so it is read again.
+    // the allowed IPs the peer stays in #changed, so the next dump parses it again.
     const handshakeMs = timespecMs(found, ROW_HANDSHAKE);
 
     const rows = this.#rows;
@@ -290,7 +290,7 @@ export class PeerTable {
       // The peer continues from the previous message; only its allowed IPs are new.
       const peer = this.#previousPeer;
       if (peer !== null) parser.readAllowedIps(answer, this.#words, peer.allowedIps);
-      this.#messages.readAlways();
+      this.#messages.forgetCurrent();
       return;
     }
     const isKnown = row !== -1;
@@ -299,15 +299,15 @@ export class PeerTable {
 
     const at = row * ROW_WORDS;
     const known = rows.words;
-    const unfinished = this.#changed.get(row);
+    const pending = this.#changed.get(row);
     const beforeMs = timespecMs(known, at + ROW_HANDSHAKE);
     const isSame =
       handshakeMs === beforeMs &&
       sameWords(known, at + ROW_RX, found, ROW_RX, STATE_WORDS - HANDSHAKE_WORDS);
-    if (isKnown && isSame && unfinished === undefined) return;
+    if (isKnown && isSame && pending === undefined) return;
     let before: PeerChange["before"] = null;
-    if (row < this.#newFrom) {
-      before = unfinished?.before ?? {
+    if (row < this.#firstNewRow) {
+      before = pending?.before ?? {
         lastHandshakeMs: beforeMs || null,
         rxBytes: u64(known, at + ROW_RX),
         txBytes: u64(known, at + ROW_TX),
@@ -336,10 +336,10 @@ export class PeerTable {
     this.#previousRow = row;
     this.#previousPeer = null;
     this.#messageRows.push(row);
-    if (this.#rows.see(row, this.#scan)) this.#seenCount++;
+    if (this.#rows.markSeen(row, this.#scan)) this.#seenCount++;
   }
 
-  /** Removes the peers that this scan did not see. Returns the keys of those that the previous scan had. */
+  /** Removes the peers that this scan did not see. Returns the keys of those that were in the previous scan. */
   #removeUnseen(): PublicKey[] {
     const rows = this.#rows;
     const removed: PublicKey[] = [];
@@ -348,10 +348,10 @@ export class PeerTable {
       // A peer that was added and removed between two scans was never reported.
       this.#changed.delete(row);
       const at = row * ROW_WORDS;
-      if (row < this.#newFrom) removed.push(keyText(rows.words, at));
+      if (row < this.#firstNewRow) removed.push(keyText(rows.words, at));
       if (timespecMs(rows.words, at + ROW_HANDSHAKE) !== 0) this.#reportsIdlePeers = true;
     }
-    rows.keepSeen(this.#scan);
+    rows.removeUnseen(this.#scan);
     return removed;
   }
 }

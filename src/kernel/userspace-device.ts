@@ -8,26 +8,26 @@ import { ParseError } from "../base/errors.ts";
 import type { Device, DeviceScan, Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
 import { listFolder } from "../platform/files.ts";
 import { interfaceIndex } from "../platform/machine-names.ts";
-import { type AnswerParser, askUapi } from "./uapi-socket.ts";
+import { type AnswerParser, queryUapi } from "./uapi-socket.ts";
 
-/** Folder of the implementations' sockets, `<device>.sock`. */
+/** The folder of the UAPI sockets, `<device>.sock`. */
 const SOCKET_FOLDER = "/var/run/wireguard";
 /** The last second that fits entirely into a Date, whose maximum is 8.64e15 ms. */
 const LAST_SECOND = 8.64e12 - 1;
 /**
- * Handshake times below this may be ages, see `#handshakeMs`. As Unix time it is in 1973, earlier than any clock that
- * was ever set; as an age it is three years, and boringtun forgets a handshake after 9 minutes.
+ * Handshake times below this may be ages, see `#handshakeMs`. As a Unix time the limit is in 1973, before any time that
+ * a clock was set to; as an age it is three years, and boringtun forgets a handshake after 9 minutes.
  */
 const AGE_MAX_SECONDS = 100_000_000;
 
-/** Maximum for all peers together; each takes a kilobyte of memory while the answer is read. */
+/** Maximum number of allowed IPs of all peers together; each takes a kilobyte of memory while the answer is read. */
 const ALLOWED_IPS_MAX = 200_000;
 const NEWLINE = 0x0a;
 const EQUALS = 0x3d;
 
 /**
- * The devices that have a socket and are in this network namespace: all network namespaces of a machine share the
- * folder.
+ * The devices that have a socket and whose interface is in this network namespace: all network namespaces of a machine
+ * share the folder.
  */
 export function listUserspaceDevices(): { name: string; index: number }[] {
   return listFolder(SOCKET_FOLDER)
@@ -53,11 +53,11 @@ export class UserspaceDevice {
     return [...this.#before.values()];
   }
 
-  /** @returns null if the program is gone: it does not listen on its socket, or the socket does not exist. */
+  /** @returns null if the program no longer runs: it does not listen on its socket, or the socket does not exist. */
   async scan(clock: Clock): Promise<DeviceScan | null> {
     const path = `${SOCKET_FOLDER}/${this.name}.sock`;
-    const operation = `ask userspace device ${this.name}`;
-    const answer = await askUapi(operation, path, clock, () => new UapiParser(this.name));
+    const operation = `query userspace device ${this.name}`;
+    const answer = await queryUapi(operation, path, clock, () => new UapiParser(this.name));
     if (answer === null) return null;
     const now = new Map(answer.peers.map((peer) => [peer.publicKey, peer]));
     const difference = differenceOf(this.#before, now);
@@ -101,7 +101,7 @@ export interface UapiAnswer {
 /**
  * Reads a complete answer to `get=1`.
  *
- * @param nowMs wall clock when the answer was made.
+ * @param nowMs wall clock when the answer was received.
  * @throws ParseError, which names the key but never a value.
  */
 export function parseUapi(name: string, answer: Uint8Array, nowMs: number): UapiAnswer {
@@ -216,10 +216,10 @@ export class UapiParser implements AnswerParser<UapiAnswer> {
   }
 
   /**
-   * The specification demands Unix time, zero for never. boringtun, which never sends a private key, sends the age of
-   * the handshake instead (https://github.com/cloudflare/boringtun/issues/447). A program that follows the
-   * specification may send a small Unix time, from before its clock was set, so an answer with a private key is never
-   * read as an age.
+   * Returns the time of the current peer's handshake; null: never. The specification requires a Unix time, zero for
+   * never. boringtun, which never sends a private key, sends the age of the handshake instead
+   * (https://github.com/cloudflare/boringtun/issues/447). A program that follows the specification may send a small
+   * Unix time if the clock was not set yet, so a time in an answer with a private key is never interpreted as an age.
    */
   #handshakeMs(nowMs: number): number | null {
     const { seconds, nanoseconds } = this.#handshake;

@@ -193,7 +193,7 @@ export class PeerNames {
 
   #reading(path: string, before: NameFile, isExpected: boolean): NameFile {
     try {
-      const limits = { seen: before.stamp, maxBytes: NAMES_FILE_BYTES_MAX };
+      const limits = { lastStamp: before.stamp, maxBytes: NAMES_FILE_BYTES_MAX };
       const reading = readSecretFile(path, limits, parseNames);
       switch (reading.type) {
         case "unchanged":
@@ -210,7 +210,7 @@ export class PeerNames {
           return { ...EMPTY, isFolder: true };
         case "missing":
           return isExpected ? { ...EMPTY, problem: "there is no such file" } : EMPTY;
-        case "no file":
+        case "not regular":
           return { ...EMPTY, problem: "is not a file" };
       }
     } catch (error) {

@@ -1,6 +1,6 @@
 /**
- * The capabilities of this process, and error texts for refused kernel requests: they name the missing capability, or
- * other possible causes if the process has it.
+ * The capabilities of this process, and error texts for kernel requests that are not permitted: they name the missing
+ * capability, or other possible causes if the process has it.
  */
 
 import { SystemError } from "../base/errors.ts";
@@ -19,13 +19,13 @@ export interface Capabilities {
   readonly ambient: bigint;
 }
 
-/** The capabilities of the calling thread; null if /proc does not show them. */
+/** The capabilities of the calling thread; null if they cannot be read from /proc. */
 export function ownCapabilities(): Capabilities | null {
   return capabilitiesOf("thread-self");
 }
 
 /**
- * Reads capabilities from /proc/PROCESS/status, proc_pid_status(5). Returns null if /proc does not show them.
+ * Reads capabilities from /proc/PROCESS/status, proc_pid_status(5). Returns null if they cannot be read.
  *
  * @param process a process id, `self` or `thread-self`.
  */
@@ -47,23 +47,23 @@ export function kernelError(operation: string, code: number): SystemError {
   return new SystemError(
     operation,
     errnoName(code),
-    whyRefused("CAP_NET_ADMIN", ownCapabilities()),
+    explainRefusal("CAP_NET_ADMIN", ownCapabilities()),
   );
 }
 
 /** Explains why the kernel refused an operation that needs a capability. */
-export function whyRefused(capability: Capability, own: Capabilities | null): string {
+export function explainRefusal(capability: Capability, own: Capabilities | null): string {
   return own !== null && includes(own.effective, capability)
     ? `not permitted, although wgmon has ${capability}. In a user namespace, such as a rootless container, the capability applies only to network namespaces created there; otherwise a security module or a seccomp filter denies it`
     : `not permitted; wgmon needs ${capability}, run it as root or give it that capability`;
 }
 
-/** Explains the same for a program that wgmon started, such as nft. */
-export function whyProgramRefused(capability: Capability, own: Capabilities | null): string {
+/** The same explanation for a program that wgmon started, such as nft. */
+export function explainProgramRefusal(capability: Capability, own: Capabilities | null): string {
   if (own === null || !includes(own.effective, capability)) {
     return `it needs ${capability}, which root has`;
   }
   return process.geteuid!() === 0 || includes(own.ambient, capability)
-    ? whyRefused(capability, own)
+    ? explainRefusal(capability, own)
     : `it needs ${capability}, which wgmon has but does not pass on: make it ambient too, in a unit with AmbientCapabilities=${capability}`;
 }

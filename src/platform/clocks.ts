@@ -15,8 +15,8 @@ const CLOCK_BOOTTIME = 7;
 const timespec = new BigInt64Array(new ArrayBuffer(16));
 
 /**
- * Processor time of this thread, in milliseconds with microsecond resolution. On a busy machine elapsed time differs
- * from it. process.threadCpuUsage() follows the scheduler's tick and misses most shorter intervals.
+ * Processor time of this thread, in milliseconds with microsecond resolution. Unlike elapsed time, it does not include
+ * the time of other processes. process.threadCpuUsage() follows the scheduler's tick and misses most shorter intervals.
  */
 export function threadCpuMs(): number {
   return clockMs(CLOCK_THREAD_CPUTIME_ID);
@@ -31,12 +31,13 @@ export function thisMachine(): Machine {
   return {
     bootId: bootId(),
     bootMs: () => clockMs(CLOCK_BOOTTIME),
-    // null where the unit has ProtectClock=. Then times before the step stay, unless they are in 1970.
+    // null, for example under a unit with ProtectClock=, counts as synchronised: then times recorded before a step are
+    // kept, except times in 1970.
     isSynchronised: () => isClockSynchronised() !== false,
   };
 }
 
-/** Whether the clock is synchronised, adjtimex(2); null if the kernel does not say. */
+/** Whether the clock is synchronised, adjtimex(2); null if the call is not permitted. */
 export function isClockSynchronised(): boolean | null {
   // `modes`, the first field, is 0, so the call sets nothing.
   const state = new DataView(new ArrayBuffer(TIMEX_BYTES));

@@ -1,6 +1,6 @@
 /**
- * Constants of the Linux kernel's interface, grouped by header, under the header's own names; test/real-kernel/uapi.test.ts
- * compares each with the installed headers. Nothing else is here.
+ * Constants of the Linux kernel's interface, grouped by header, under the header's own names;
+ * test/real-kernel/uapi.test.ts compares each with the installed headers. This file contains nothing else.
  */
 
 // linux/netlink.h

@@ -1,4 +1,4 @@
-/** Turns the kernel's error numbers into readable errors: the name, and a hint where there is one. */
+/** Converts the kernel's error numbers to errors with the name and, for some, a hint. */
 
 import { SystemError } from "../base/errors.ts";
 import * as uapi from "./constants.ts";
@@ -9,11 +9,12 @@ const hints: Readonly<Record<string, string>> = {
   ENODEV: "no such device",
   EAGAIN: "the kernel did not answer in time",
   ECONNRESET: "the other side closed the connection before the end",
-  ENOBUFS: "the kernel's queue was full",
+  ENOBUFS: "the kernel's buffer was full",
   EMFILE: "too many open files in this process; raise LimitNOFILE",
   ENFILE: "too many open files on this machine",
-  EAFNOSUPPORT: "this kernel, or RestrictAddressFamilies= of the unit, does not allow it",
-  EPROTONOSUPPORT: "this kernel does not have it",
+  EAFNOSUPPORT:
+    "address family not supported by this kernel, or forbidden by RestrictAddressFamilies= in the unit",
+  EPROTONOSUPPORT: "protocol not supported by this kernel",
 };
 
 /** `EPERM` for 1; `errno 123` for a number that is not in constants.ts. */

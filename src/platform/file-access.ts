@@ -6,9 +6,9 @@ import { SystemError } from "../base/errors.ts";
 const LINKS_MAX = 40;
 
 /**
- * Returns the first folder on the path of a file that users other than root and ours can change, so that they could
- * replace the file; null if there is no such folder. Follows symbolic links and checks the paths to their targets. In a
- * folder with the sticky bit, such as /tmp, users cannot replace files of others.
+ * Returns the first folder on the path of a file that users other than root and wgmon's own user can change, which lets
+ * them replace the file; null if there is no such folder. Follows symbolic links and checks the paths to their targets.
+ * In a folder with the sticky bit, such as /tmp, users cannot replace files that belong to others.
  *
  * @param path absolute.
  * @throws SystemError
@@ -16,7 +16,7 @@ const LINKS_MAX = 40;
 export function folderOpenToOthers(path: string): string | null {
   // Loaded on demand, because few callers need it.
   const { lstatSync, readlinkSync } = require("node:fs") as typeof import("node:fs");
-  const ours = [0, process.geteuid!()];
+  const trusted = [0, process.geteuid!()];
   const names = path.split("/");
   let folder = "";
   try {
@@ -29,9 +29,9 @@ export function folderOpenToOthers(path: string): string | null {
       }
       const { mode, uid } = lstatSync(folder || "/");
       const isSticky = (mode & 0o1000) !== 0;
-      if (!ours.includes(uid) || ((mode & 0o022) !== 0 && !isSticky)) return folder || "/";
+      if (!trusted.includes(uid) || ((mode & 0o022) !== 0 && !isSticky)) return folder || "/";
       const next = lstatSync(`${folder}/${name}`);
-      if (isSticky && !ours.includes(next.uid)) return folder || "/";
+      if (isSticky && !trusted.includes(next.uid)) return folder || "/";
       if (!next.isSymbolicLink()) {
         folder += `/${name}`;
         continue;
@@ -50,15 +50,15 @@ export function folderOpenToOthers(path: string): string | null {
 }
 
 /** Explains why this process may not connect to a Unix socket, unix(7): connecting needs write permission. */
-export function whyNoAccess(path: string): string {
+export function explainNoAccess(path: string): string {
   const { statSync } = require("node:fs") as typeof import("node:fs");
   const own = process.geteuid!();
-  // If stat fails, the socket is in a folder that this process may not search.
-  for (let place = path; place !== ""; place = place.slice(0, place.lastIndexOf("/"))) {
+  // If stat fails, the cause is a parent folder that this process may not search.
+  for (let current = path; current !== ""; current = current.slice(0, current.lastIndexOf("/"))) {
     try {
-      const { mode, uid, gid } = statSync(place);
+      const { mode, uid, gid } = statSync(current);
       const bits = (mode & 0o7777).toString(8).padStart(3, "0");
-      return `${place} belongs to user ${uid} and group ${gid}, mode ${bits}, and wgmon runs as user ${own}; run wgmon as root. Do not change the socket: wireguard-go ends, with its tunnels, when its owner or mode changes`;
+      return `${current} belongs to user ${uid} and group ${gid}, mode ${bits}, and wgmon runs as user ${own}; run wgmon as root. Do not change the socket: wireguard-go ends, with its tunnels, when its owner or mode changes`;
     } catch {
       // Continue with the parent folder.
     }

@@ -1,6 +1,6 @@
 /**
- * Reads, lists and locks files. What the program needs at its start goes through libc: node:fs, node:os and node:tty take
- * as long to load as the rest of the program (test/bench/start.ts).
+ * Reads, lists and locks files. What is needed at start uses libc, because loading node:fs, node:os and node:tty takes
+ * as long as loading the rest of the program (test/bench/start.ts).
  */
 
 import { CString, type Pointer } from "bun:ffi";
@@ -54,28 +54,28 @@ export interface TextFile {
  * @throws SystemError when it exists and cannot be read.
  */
 export function readTextFile(path: string): string | null {
-  return readOpened(path, () => null)?.text ?? null;
+  return openAndRead(path, () => null)?.text ?? null;
 }
 
 /**
- * Reads a text file and its mode. The mode is that of the open descriptor, because the path may lead to another file by
- * then.
+ * Reads a text file and its mode. The mode is read from the open descriptor, because the path may name another file in
+ * the meantime.
  *
  * @throws SystemError when it exists and cannot be read.
  */
 export function readFileAndMode(path: string): TextFile | null {
-  return readOpened(path, modeOf);
+  return openAndRead(path, modeOf);
 }
 
 function modeOf(descriptor: number): FileMode | null {
-  const facts = new DataView(new ArrayBuffer(STATX_BYTES));
-  const bytes = new Uint8Array(facts.buffer);
+  const statx = new DataView(new ArrayBuffer(STATX_BYTES));
+  const bytes = new Uint8Array(statx.buffer);
   const { syscall } = status();
   if (Number(syscall(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_BASIC_STATS, bytes)) < 0) {
     return null;
   }
-  const user = facts.getUint32(STATX_USER, true);
-  const mode = facts.getUint16(STATX_MODE, true);
+  const user = statx.getUint32(STATX_USER, true);
+  const mode = statx.getUint16(STATX_MODE, true);
   return {
     bits: mode & 0o7777,
     isRegular: (mode & S_IFMT) === S_IFREG,
@@ -83,9 +83,9 @@ function modeOf(descriptor: number): FileMode | null {
   };
 }
 
-function readOpened(
+function openAndRead(
   path: string,
-  modeOf: (descriptor: number) => FileMode | null,
+  readMode: (descriptor: number) => FileMode | null,
 ): TextFile | null {
   const descriptor = libc().open(path, O_CLOEXEC, 0);
   if (descriptor < 0) {
@@ -94,7 +94,7 @@ function readOpened(
     throw systemError(`read ${path}`, code);
   }
   try {
-    const mode = modeOf(descriptor);
+    const mode = readMode(descriptor);
     const decoder = new TextDecoder();
     const chunk = new Uint8Array(new ArrayBuffer(CHUNK_BYTES));
     let text = "";
@@ -111,20 +111,23 @@ function readOpened(
   }
 }
 
-/** The result of reading a file; `stamp` changes whenever the file does. */
+/**
+ * The result of reading a file. `stamp` identifies the content: it changes whenever the file changes. "not regular": a
+ * pipe, a device, ...
+ */
 export type FileReading<Value> =
-  | { readonly type: "missing" | "folder" | "no file" | "unchanged" }
+  | { readonly type: "missing" | "folder" | "not regular" | "unchanged" }
   | { readonly type: "read"; readonly stamp: string; readonly value: Value };
 
 /**
- * Passes the bytes of a file that contains secrets to `use` and wipes them when it returns.
+ * Passes the bytes of a file that contains secrets to `use`, and zeroes them afterwards.
  *
- * @param seen the stamp of the last reading: a file that still has it is not read; null: always read.
- * @throws SystemError EFBIG: it is larger than `maxBytes`.
+ * @param lastStamp the stamp of the previous reading: a file that still has it is not read again; null: always read.
+ * @throws SystemError EFBIG if the file is larger than `maxBytes`, another code if it cannot be read.
  */
 export function readSecretFile<Value>(
   path: string,
-  { seen, maxBytes }: { readonly seen: string | null; readonly maxBytes: number },
+  { lastStamp, maxBytes }: { readonly lastStamp: string | null; readonly maxBytes: number },
   use: (bytes: Uint8Array) => Value,
 ): FileReading<Value> {
   // Loaded on demand, because it is not needed before wgmon is ready.
@@ -135,16 +138,16 @@ export function readSecretFile<Value>(
     // O_NONBLOCK: opening a pipe must not wait for a writer.
     descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
     const stat = fstatSync(descriptor, { bigint: true });
-    if (!stat.isFile()) return { type: stat.isDirectory() ? "folder" : "no file" };
+    if (!stat.isFile()) return { type: stat.isDirectory() ? "folder" : "not regular" };
     const { dev, ino, size, mtimeNs, ctimeNs } = stat;
     const stamp = [dev, ino, size, mtimeNs, ctimeNs].join(":");
-    if (stamp === seen) return { type: "unchanged" };
+    if (stamp === lastStamp) return { type: "unchanged" };
     if (size > maxBytes) throw new SystemError(`read ${path}`, "EFBIG", "it is too large");
     const bytes = new Uint8Array(Number(size));
     try {
       let length = 0;
-      for (let taken = -1; taken !== 0 && length < bytes.length; length += taken) {
-        taken = readSync(descriptor, bytes, length, bytes.length - length, null);
+      for (let count = -1; count !== 0 && length < bytes.length; length += count) {
+        count = readSync(descriptor, bytes, length, bytes.length - length, null);
       }
       return { type: "read", stamp, value: use(bytes.subarray(0, length)) };
     } finally {
@@ -164,7 +167,7 @@ export function readSecretFile<Value>(
  * Creates the file if it does not exist and locks it, flock(2), until the process ends.
  *
  * @throws SystemError EAGAIN: another process has it locked; ENOENT: the folder does not exist; ELOOP: it is a symbolic
- *   link, which in a folder of another user could lead anywhere.
+ *   link, which another user may have created to point to any file.
  */
 export function lockFile(path: string): void {
   const descriptor = libc().open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600);

@@ -1,6 +1,6 @@
 /**
  * Prevents two wgmon daemons from sharing a state directory or a Unix socket: with one state directory, each event
- * would be sent twice. The locks are flock(2) locks, which the kernel releases however the process ends.
+ * would be sent twice. The kernel releases the locks, flock(2), when the process ends for any reason.
  */
 
 import { AlreadyRunning, SystemError } from "../base/errors.ts";
@@ -9,7 +9,8 @@ import { programOf } from "./process.ts";
 import { socketPath } from "./socket-path.ts";
 
 /**
- * Result for each lock. null: this process holds it until it ends. Otherwise the reason why the place cannot be used.
+ * The result for each lock. null: this process holds the lock until it ends; otherwise why the lock file cannot be
+ * used.
  */
 export interface InstanceLocks {
   readonly stateDir: SystemError | null;
@@ -24,12 +25,12 @@ export interface InstanceLocks {
 export function lockInstance(stateDir: string, runtimeDir: string): InstanceLocks {
   const socket = socketPath(runtimeDir);
   return {
-    stateDir: take(stateDir, {
+    stateDir: acquire(stateDir, {
       lock: lockOf(stateDir),
       mode: 0o700,
       advice: "start this one with another --state-dir",
     }),
-    socket: take(socket, {
+    socket: acquire(socket, {
       lock: lockOfSocket(socket),
       mode: 0o755,
       advice: "start this one with another --state-dir and another folder in RUNTIME_DIRECTORY",
@@ -47,14 +48,17 @@ export function lockOfSocket(socket: string): string {
   return `${socket}.lock`;
 }
 
-interface Taking {
+interface LockRequest {
+  /** The lock file. */
   readonly lock: string;
   /** Mode of the lock's folder, if it must be created. */
   readonly mode: number;
+  /** What the error message suggests if another process holds the lock. */
   readonly advice: string;
 }
 
-function take(name: string, { lock, mode, advice }: Taking): SystemError | null {
+/** @param name what the lock protects, for the error message. */
+function acquire(name: string, { lock, mode, advice }: LockRequest): SystemError | null {
   try {
     lockInFolder(lock, mode);
     return null;
@@ -62,12 +66,12 @@ function take(name: string, { lock, mode, advice }: Taking): SystemError | null 
     if (!(error instanceof SystemError)) throw error;
     if (error.code !== "EAGAIN") return error;
     const owner = lockOwner(lock);
-    const [who, how] =
+    const [user, command] =
       owner === null
         ? ["another wgmon", `fuser -v ${lock} finds it`]
         : [owner.text, `systemctl stop wgmon, or kill ${owner.pid}`];
     throw new AlreadyRunning(
-      `already running: ${who} uses ${name}. Stop it (${how}), or ${advice}`,
+      `already running: ${user} uses ${name}. Stop it (${command}), or ${advice}`,
     );
   }
 }
@@ -77,7 +81,7 @@ function lockInFolder(lock: string, mode: number): void {
     lockFile(lock);
   } catch (error) {
     if (!(error instanceof SystemError && error.code === "ENOENT")) throw error;
-    // Loaded on demand: only the first start needs these modules, and they take as long to load as the rest of the
+    // Loaded on demand: only the first start needs these modules, and loading them takes as long as the rest of the
     // start.
     const { mkdirSync } = require("node:fs") as typeof import("node:fs");
     const { dirname } = require("node:path") as typeof import("node:path");
@@ -85,7 +89,7 @@ function lockInFolder(lock: string, mode: number): void {
       mkdirSync(dirname(lock), { recursive: true, mode });
     } catch (failure) {
       const { code = "EIO" } = failure as { code?: string };
-      throw new SystemError(`make ${dirname(lock)}`, code);
+      throw new SystemError(`create ${dirname(lock)}`, code);
     }
     lockFile(lock);
   }
@@ -93,11 +97,14 @@ function lockInFolder(lock: string, mode: number): void {
 
 export interface LockOwner {
   readonly pid: number;
-  /** `process 412 (wgmon)` */
+  /** For messages: `process 412 (wgmon)`. */
   readonly text: string;
 }
 
-/** The process that has this file locked; null if there is no such process or it is not visible from here. */
+/**
+ * The process that holds a lock on this file; null if no process does or if it cannot be determined, for example
+ * because it is in another PID namespace.
+ */
 export function lockOwner(lock: string): LockOwner | null {
   const { statSync } = require("node:fs") as typeof import("node:fs");
   const stat = statSync(lock, { bigint: true, throwIfNoEntry: false });

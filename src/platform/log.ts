@@ -16,7 +16,7 @@ export interface Log {
   error(message: string, fields?: Fields): void;
 }
 
-/** The log with a changeable level, for main.ts; the rest of the program needs only Log. */
+/** A log whose level can be changed, for main.ts. The rest of the program uses Log. */
 export interface LeveledLog extends Log {
   setLevel(level: Level): void;
 }
@@ -32,11 +32,14 @@ interface Line {
 
 const levels: readonly Level[] = ["debug", "info", "warn", "error"];
 
-/** Repetitions of the last warning or error are counted, and the count is written at this interval. */
+/** Repetitions of the last warning or error are not written but counted; the count is written at this interval. */
 const REPEATS_MS = 60_000;
 
-/** How long the program may wait for the reader of a full pipe, once: the reader may only be slow. */
-const PATIENCE_MS = 100;
+/**
+ * How long a write waits for room in a full pipe, in case its reader is only slow. After a timeout, later writes do not
+ * wait until one succeeds.
+ */
+const WRITE_WAIT_MS = 100;
 
 export interface LogOptions {
   readonly format: Format;
@@ -49,14 +52,14 @@ export interface LogOptions {
 
 export function createLog(options: LogOptions): LeveledLog {
   const { format, write = stderrWriter(), now = Date.now } = options;
-  let least = options.level;
+  let minLevel = options.level;
   const render = renderers[format];
-  /** The last line, if it was a warning or an error. */
+  /** The last line, if it was a warning or an error; `key` identifies its repetitions. */
   let last: { readonly line: Line; readonly key: string; repeats: number } | null = null;
   let timer: NodeJS.Timeout | undefined;
   let lost = 0;
 
-  function put(line: Line): void {
+  function writeLine(line: Line): void {
     try {
       if (lost > 0) {
         const message = `log lines were lost here, because standard error did not accept them`;
@@ -69,30 +72,30 @@ export function createLog(options: LogOptions): LeveledLog {
     }
   }
 
-  function putRepeats(): void {
+  function writeRepeats(): void {
     clearTimeout(timer);
     timer = undefined;
     if (last === null || last.repeats === 0) return;
     const { line, repeats } = last;
     last.repeats = 0;
-    put({
+    writeLine({
       ...line,
       message: `${line.message} (repeated ${counted(repeats, "time")})`,
     });
   }
 
   function log(level: Level, message: string, fields: Fields = {}): void {
-    if (levels.indexOf(level) < levels.indexOf(least)) return;
+    if (levels.indexOf(level) < levels.indexOf(minLevel)) return;
     const line = { level, message, fields };
     const key = level === "warn" || level === "error" ? `${level} ${sentence(line)}` : null;
     if (key !== null && key === last?.key) {
       last.repeats++;
-      timer ??= setTimeout(putRepeats, REPEATS_MS).unref();
+      timer ??= setTimeout(writeRepeats, REPEATS_MS).unref();
       return;
     }
-    putRepeats();
+    writeRepeats();
     last = key === null ? null : { line, key, repeats: 0 };
-    put(line);
+    writeLine(line);
   }
 
   return {
@@ -101,29 +104,33 @@ export function createLog(options: LogOptions): LeveledLog {
     warn: (message, fields) => log("warn", message, fields),
     error: (message, fields) => log("error", message, fields),
     setLevel(level) {
-      least = level;
+      minLevel = level;
     },
   };
 }
 
-/** Resolves `auto` from what standard error is connected to. */
+/** Chooses the format; for `auto`, by what standard error is connected to. */
 export function chooseFormat(
   setting: "auto" | "text" | "json" | "journal",
-  where: {
+  {
+    env,
+    isTerminal,
+  }: {
     readonly env: Readonly<Record<string, string | undefined>>;
     readonly isTerminal: boolean;
   },
 ): Format {
   if (setting !== "auto") return setting;
-  if (where.isTerminal) return "terminal";
-  return leadsToJournal(where.env.JOURNAL_STREAM) ? "journal" : "text";
+  if (isTerminal) return "terminal";
+  return isJournalStream(env.JOURNAL_STREAM) ? "journal" : "text";
 }
 
 /**
- * systemd identifies the journal's stream by `device:inode` (systemd.exec(5), JOURNAL_STREAM). A child process inherits
- * the variable even if its standard error was redirected, so compare both.
+ * Whether standard error is the journal's stream, which systemd identifies by `device:inode` (systemd.exec(5),
+ * JOURNAL_STREAM). A process inherits the variable even if its standard error was redirected, so compare it with
+ * standard error.
  */
-function leadsToJournal(stream: string | undefined): boolean {
+function isJournalStream(stream: string | undefined): boolean {
   if (stream === undefined) return false;
   try {
     // Loaded here, because only services need it and it takes a millisecond.
@@ -136,18 +143,18 @@ function leadsToJournal(stream: string | undefined): boolean {
 }
 
 /**
- * Writes each line with one write(2). The daemon never blocks on its reader: if a pipe is full (EAGAIN) or has no
- * reader (EPIPE), the line is lost.
+ * Writes each line with one write(2). A reader cannot block the daemon: if a pipe stays full (EAGAIN) or has no reader
+ * (EPIPE), the line is lost.
  */
 function stderrWriter(): (line: string) => void {
-  let torn = false;
-  let patienceMs = PATIENCE_MS;
+  let isLineIncomplete = false;
+  let nextWaitMs = WRITE_WAIT_MS;
   return (line) => {
-    const bytes = Buffer.from(`${torn ? "\n" : ""}${line}\n`);
-    const waitMs = patienceMs;
-    patienceMs = 0;
-    torn = writeToStderr(bytes, waitMs) < bytes.length;
-    if (!torn) patienceMs = PATIENCE_MS;
+    const bytes = Buffer.from(`${isLineIncomplete ? "\n" : ""}${line}\n`);
+    const waitMs = nextWaitMs;
+    nextWaitMs = 0;
+    isLineIncomplete = writeToStderr(bytes, waitMs) < bytes.length;
+    if (!isLineIncomplete) nextWaitMs = WRITE_WAIT_MS;
   };
 }
 
@@ -200,11 +207,11 @@ function logfmt(value: unknown): string {
   return isPlain ? text : visible(JSON.stringify(text));
 }
 
-/** Returns JSON for any value; a value without a JSON form becomes a string. */
+/** Returns JSON for any value; a value that JSON cannot represent becomes a string. */
 function toJson(value: unknown): string {
   try {
     // JSON.stringify returns undefined for a function or a symbol, although its type does not say so.
-    const json = JSON.stringify(value, speakable) as string | undefined;
+    const json = JSON.stringify(value, replacer) as string | undefined;
     return json ?? JSON.stringify(String(value));
   } catch {
     return '"(unprintable)"'; // a circular value, or a toJSON that throws
@@ -212,7 +219,7 @@ function toJson(value: unknown): string {
 }
 
 /** Writes bigints as digits and errors as their message. */
-function speakable(_key: string, value: unknown): unknown {
+function replacer(_key: string, value: unknown): unknown {
   if (typeof value === "bigint") return String(value);
   if (!(value instanceof Error)) return value;
   const message = value.message || value.name;

@@ -1,10 +1,10 @@
-/** The names of the machine and of its network interfaces, through libc as files.ts does. */
+/** The names of the machine and of its network interfaces. Uses libc for the reason given in files.ts. */
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { ENODEV } from "./constants.ts";
 import { systemError } from "./errno.ts";
 
-/** HOST_NAME_MAX and its NUL, limits.h. */
+/** HOST_NAME_MAX + 1 for the NUL, limits.h. */
 const HOST_NAME_BYTES = 65;
 
 /** Returns the machine's name, gethostname(2); empty if it has none. */

@@ -1,4 +1,4 @@
-/** Processes: what is known of any of them, and the protection of this one and of the programs that it starts. */
+/** Processes: the name and limits of any process, and the protection of wgmon and of the programs that it starts. */
 
 import { control } from "../../ffi/libc.ts";
 import {
@@ -29,33 +29,33 @@ export function openFilesLimit(pid: number | string): number | null {
 }
 
 /**
- * Prevents other processes of the same user, such as the program of an exec target, from reading wgmon's memory, which
- * contains tokens, and the kernel from writing it to a core file, core(5). PR_SET_DUMPABLE, prctl(2). root may still
- * trace the process.
+ * Protects wgmon's memory, which contains tokens: other processes of the same user, such as the program of an exec
+ * target, cannot read it, and the kernel does not write it to a core file, core(5). PR_SET_DUMPABLE, prctl(2). root may
+ * still trace the process.
  */
 export function protectMemory(): void {
   control().prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n);
 }
 
 /**
- * Calls `start`, which starts a program, without ambient capabilities, which the program would inherit,
- * capabilities(7). Ambient capabilities belong to a thread, and Bun starts a program from the calling thread. The
- * inheritable set stays: it gives a program nothing unless its file has inheritable capabilities, and the unit forbids
- * capset(2).
+ * Calls `start`, which starts a program, and removes the ambient capabilities, capabilities(7), during the call, so
+ * that the program does not inherit them. Ambient capabilities belong to a thread, and Bun starts a program from the
+ * calling thread. The inheritable set is not changed: it has no effect on a program whose file has no inheritable
+ * capabilities, and the unit forbids capset(2).
  */
 export function withoutAmbientCapabilities<Result>(start: () => Result): Result {
   const ambient = (operation: number, capability = 0) =>
     control().prctl(PR_CAP_AMBIENT, BigInt(operation), BigInt(capability), 0n, 0n);
-  const had: number[] = [];
+  const removed: number[] = [];
   for (let capability = 0; capability <= CAP_LAST_CAP; capability++) {
-    if (ambient(PR_CAP_AMBIENT_IS_SET, capability) === 1) had.push(capability);
+    if (ambient(PR_CAP_AMBIENT_IS_SET, capability) === 1) removed.push(capability);
   }
-  if (had.length === 0) return start();
+  if (removed.length === 0) return start();
   ambient(PR_CAP_AMBIENT_CLEAR_ALL);
   try {
     return start();
   } finally {
-    // nft, which wgmon also starts, needs them.
-    for (const capability of had) ambient(PR_CAP_AMBIENT_RAISE, capability);
+    // Restore them, because nft, which wgmon also starts, needs them.
+    for (const capability of removed) ambient(PR_CAP_AMBIENT_RAISE, capability);
   }
 }

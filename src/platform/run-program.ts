@@ -5,13 +5,13 @@
 
 import { SystemError } from "../base/errors.ts";
 
-/** Where distributions install them. */
+/** The folders where distributions install these programs. */
 export const SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** Maximum size of standard output and of standard error; a program that writes more is killed. */
 const OUTPUT_MAX_BYTES = 64 * 1024 * 1024;
 
-export interface Ran {
+export interface ProgramResult {
   readonly exitCode: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -21,23 +21,23 @@ export interface Ran {
  * Runs a program until it ends, in its own process group: Ctrl-C must reach only wgmon, which may still need the
  * program.
  *
- * @param signal kills it; the promise still settles only after it has ended.
+ * @param signal kills the program; the promise settles when the program has ended.
  * @returns null if it is not installed.
  * @throws SystemError when it cannot be started.
  */
 export async function runProgram(
   [name, ...args]: readonly [string, ...string[]],
   { input = null, signal }: { readonly input?: string | null; readonly signal: AbortSignal },
-): Promise<Ran | null> {
+): Promise<ProgramResult | null> {
   const program = findProgram(name);
   if (program === null) return null;
-  const child = started(program, () =>
+  const child = spawn(program, () =>
     Bun.spawn([program, ...args], {
       // Bun stores the input in a memory file, memfd_create(2), so the program need not read it.
       stdin: input === null ? "ignore" : new TextEncoder().encode(input),
       stdout: "pipe",
       stderr: "pipe",
-      ...surroundings,
+      ...spawnOptions,
       detached: true,
       signal,
       killSignal: "SIGKILL",
@@ -58,22 +58,22 @@ export async function runProgram(
  * @returns its exit code; null if it is not installed.
  * @throws SystemError when it cannot be started.
  */
-export function runShown(name: string, args: readonly string[]): number | null {
+export function runWithInheritedOutput(name: string, args: readonly string[]): number | null {
   const program = findProgram(name);
   if (program === null) return null;
   const stdio = ["ignore", "inherit", "inherit"] as const;
-  return started(program, () =>
-    Bun.spawnSync([program, ...args], { ...surroundings, stdio: [...stdio] }),
+  return spawn(program, () =>
+    Bun.spawnSync([program, ...args], { ...spawnOptions, stdio: [...stdio] }),
   ).exitCode;
 }
 
-const surroundings = { env: { PATH: SEARCH_PATH }, cwd: "/" } as const;
+const spawnOptions = { env: { PATH: SEARCH_PATH }, cwd: "/" } as const;
 
 export function findProgram(name: string): string | null {
   return Bun.which(name, { PATH: SEARCH_PATH });
 }
 
-function started<Child>(program: string, start: () => Child): Child {
+function spawn<Child>(program: string, start: () => Child): Child {
   try {
     return start();
   } catch (error) {

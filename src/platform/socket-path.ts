@@ -3,7 +3,7 @@
 const RUNTIME_DIR = "/run/wgmon";
 const SOCKET_NAME = "wgmon.sock";
 
-/** The directory that systemd passes, or else the one that RuntimeDirectory=wgmon creates. */
+/** The runtime directory that systemd passes, otherwise the one that RuntimeDirectory=wgmon creates. */
 export function runtimeDirOf(env: Readonly<Record<string, string | undefined>>): string {
   // systemd separates several directories by colons: systemd.exec(5).
   const folder = env["RUNTIME_DIRECTORY"]?.split(":")[0] ?? "";

@@ -1,4 +1,4 @@
-/** Writes to standard output and standard error, through libc as files.ts does. */
+/** Writes to standard output and standard error. Uses libc for the reason given in files.ts. */
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { SystemError } from "../base/errors.ts";
@@ -8,7 +8,7 @@ import { errnoName, systemError } from "./errno.ts";
 
 const STDOUT = 1;
 const STDERR = 2;
-/** limits.h: a pipe that is ready for writing accepts this many bytes in one atomic write. */
+/** limits.h: a pipe that poll(2) reports as writable accepts this many bytes in one atomic write. */
 const PIPE_BUF = 4096;
 /** poll.h */
 const POLLOUT = 4;
@@ -25,8 +25,8 @@ export function isStdoutOpen(): boolean {
 }
 
 /**
- * Writes the whole text to standard output. A closed reader is not an error. Control characters from other sources are
- * escaped (visible.ts).
+ * Writes the whole text to standard output, and waits for a slow reader. It is not an error if the reader has closed
+ * the pipe. Control characters from other sources are escaped (visible.ts).
  *
  * @returns whether standard output still has a reader.
  * @throws SystemError
@@ -44,10 +44,10 @@ export function print(text: string): boolean {
 }
 
 /**
- * Writes to standard error, with one write(2) for up to 4 KiB. Never blocks for longer than `waitMs` per write, even if
- * a pipe is full and its reader has stopped.
+ * Writes to standard error, with one write(2) for up to 4 KiB. Waits at most `waitMs` for each write, even if a pipe is
+ * full and its reader does not read.
  *
- * @param waitMs how long to wait for room.
+ * @param waitMs how long to wait for room in the pipe.
  * @returns the number of bytes written.
  * @throws SystemError when nothing was written: EAGAIN for a full pipe, EPIPE for one without a reader.
  */
@@ -55,7 +55,7 @@ export function writeToStderr(bytes: Uint8Array, waitMs: number): number {
   return write(STDERR, bytes, waitMs);
 }
 
-/** Does the same for standard output. A `waitMs` of -1 waits without limit. */
+/** Like `writeToStderr`, for standard output. If `waitMs` is -1, waits without limit. */
 export function writeToStdout(bytes: Uint8Array, waitMs: number): number {
   return write(STDOUT, bytes, waitMs);
 }
@@ -69,9 +69,9 @@ function write(descriptor: number, bytes: Uint8Array, waitMs: number): number {
     let code = ready < 0 ? errno() : ready === 0 ? EAGAIN : 0;
     if (code === 0) {
       const part = bytes.subarray(written, written + PIPE_BUF);
-      const taken = Number(libc().write(descriptor, part, part.length));
-      if (taken < 0) code = errno();
-      else written += taken;
+      const count = Number(libc().write(descriptor, part, part.length));
+      if (count < 0) code = errno();
+      else written += count;
     }
     if (code === 0 || code === EINTR) continue;
     if (written > 0) break;

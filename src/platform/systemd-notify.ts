@@ -14,8 +14,8 @@ import { unixAddress } from "./unix-address.ts";
 
 /** linux/time.h */
 const CLOCK_MONOTONIC = 1;
-const OPERATION = "tell systemd";
-/** Device names in the status text. More would not fit in one line of `systemctl status`. */
+const OPERATION = "notify systemd";
+/** Maximum number of device names in the status text, so that it fits in one line of `systemctl status`. */
 const NAMES_MAX = 8;
 
 export interface NotifierOptions {
@@ -35,27 +35,27 @@ export class Notifier {
   readonly #address: string;
   readonly #clock: Clock;
   readonly #log: Log;
-  #condition = "";
+  #statusText = "";
   #cancelPing = () => {};
 
-  /** Starts the watchdog pings, if the watchdog is enabled. They continue as long as timers fire. */
+  /** Starts the watchdog pings, if the watchdog is enabled. The pings stop if the event loop is blocked. */
   constructor({ env, clock, log }: NotifierOptions) {
     this.#address = env["NOTIFY_SOCKET"] ?? "";
     this.#clock = clock;
     this.#log = log;
-    const pauseMs = pauseOf(env);
-    if (pauseMs !== null) this.#ping(pauseMs);
+    const intervalMs = pingIntervalOf(env);
+    if (intervalMs !== null) this.#ping(intervalMs);
   }
 
   ready(): void {
     this.#send("READY=1");
   }
 
-  /** Sets the line in `systemctl status`. Sent only if it changed. */
+  /** Sets the status line of `systemctl status`. Sends it only if it changed. */
   publishStatus(now: DaemonStatus): void {
-    const text = sentenceOf(now);
-    if (text === this.#condition) return;
-    this.#condition = text;
+    const text = formatStatus(now);
+    if (text === this.#statusText) return;
+    this.#statusText = text;
     this.#send(`STATUS=${text}`);
   }
 
@@ -69,12 +69,12 @@ export class Notifier {
     this.#send("STOPPING=1");
   }
 
-  #ping(pauseMs: number): void {
+  #ping(intervalMs: number): void {
     this.#send("WATCHDOG=1");
-    this.#cancelPing = this.#clock.after(pauseMs, () => this.#ping(pauseMs));
+    this.#cancelPing = this.#clock.after(intervalMs, () => this.#ping(intervalMs));
   }
 
-  /** A failed notification does not end the program: systemd acts on the missing notification by itself. */
+  /** A failed notification does not end the program: systemd reacts to a missing notification itself. */
   #send(state: string): void {
     try {
       send(this.#address, state);
@@ -85,16 +85,16 @@ export class Notifier {
   }
 }
 
-/** Interval of the watchdog pings: half the watchdog's limit. Returns null if the watchdog is off. */
-function pauseOf(env: NotifierOptions["env"]): number | null {
-  const { WATCHDOG_USEC: limitUs, WATCHDOG_PID: pid } = env;
+/** Interval of the watchdog pings in milliseconds: half the watchdog's timeout. null if the watchdog is off. */
+function pingIntervalOf(env: NotifierOptions["env"]): number | null {
+  const { WATCHDOG_USEC: timeoutUs, WATCHDOG_PID: pid } = env;
   // sd_watchdog_enabled(3): the variables may be meant for the parent process.
   if (pid !== undefined && pid !== String(process.pid)) return null;
-  if (limitUs === undefined || !/^[1-9]\d*$/.test(limitUs)) return null;
-  return Math.max(1, Number(limitUs) / 1000 / 2);
+  if (timeoutUs === undefined || !/^[1-9]\d*$/.test(timeoutUs)) return null;
+  return Math.max(1, Number(timeoutUs) / 1000 / 2);
 }
 
-function sentenceOf({ devices, connected }: DaemonStatus): string {
+function formatStatus({ devices, connected }: DaemonStatus): string {
   if (devices.length === 0) return "waiting for a WireGuard device";
   const shown = devices.slice(0, NAMES_MAX).map(sanitize);
   const more = devices.length - shown.length;
@@ -104,19 +104,20 @@ function sentenceOf({ devices, connected }: DaemonStatus): string {
 
 /** @throws SystemError */
 function send(address: string, state: string): void {
-  // Do not block on a slow reader: the watchdog would take wgmon for hung.
+  // Do not wait for a slow reader: without pings, the watchdog would kill wgmon.
   const descriptor = libc().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (descriptor < 0) throw systemError(OPERATION, errno());
   try {
-    const where = /^[/@]./.test(address) ? unixAddress(address) : null;
-    if (where === null) {
+    const socketAddress = /^[/@]./.test(address) ? unixAddress(address) : null;
+    if (socketAddress === null) {
       throw new SystemError(
         OPERATION,
         "EINVAL",
         "NOTIFY_SOCKET is neither a path nor an abstract name",
       );
     }
-    if (libc().connect(descriptor, where, where.length) < 0) throw systemError(OPERATION, errno());
+    if (libc().connect(descriptor, socketAddress, socketAddress.length) < 0)
+      throw systemError(OPERATION, errno());
     const bytes = new TextEncoder().encode(state);
     if (Number(libc().write(descriptor, bytes, bytes.length)) < 0) {
       throw systemError(OPERATION, errno());

@@ -1,4 +1,4 @@
-/** The address of a Unix socket, as the system calls take it. Pure. */
+/** The address of a Unix socket, as system calls expect it. Pure. */
 
 import { AF_UNIX } from "./constants.ts";
 
@@ -10,7 +10,7 @@ const SUN_PATH_BYTES = 108;
 export function unixAddress(text: string): Uint8Array | null {
   const path = new TextEncoder().encode(text);
   if (path.length >= SUN_PATH_BYTES) return null;
-  // A path ends with a NUL; an abstract name begins with one and ends with the address.
+  // A path ends with a NUL. An abstract name starts with a NUL and ends at the end of the address.
   const isPath = !text.startsWith("@");
   const bytes = new Uint8Array(new ArrayBuffer(SUN_PATH + path.length + (isPath ? 1 : 0)));
   new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);

@@ -1,4 +1,4 @@
-/** The text of --version: wgmon, Bun, and the C libraries as the loader found them. */
+/** The text of --version: the versions of wgmon, Bun and the C libraries that are loaded. */
 
 import { LibraryError } from "../../ffi/errors.ts";
 import { libmnl } from "../../ffi/libmnl.ts";
@@ -9,7 +9,7 @@ import { readTextFile } from "./files.ts";
 
 export function versionText(version: string): string {
   const lines = libraryVersions().map(
-    ({ name, version: found, complaint }) => `${name} ${found ?? `not usable: ${complaint}`}`,
+    ({ name, version: found, failure }) => `${name} ${found ?? `not usable: ${failure}`}`,
   );
   return [`wgmon ${version}`, `Bun ${Bun.version}`, ...lines].join("\n");
 }
@@ -28,14 +28,14 @@ function library<const Name extends string>(name: Name, find: () => string) {
     const found = find();
     const embedded = embeddedVersion(name);
     const version = embedded === null ? found : `${embedded} (embedded)`;
-    return { name, version, complaint: null };
+    return { name, version, failure: null };
   } catch (error) {
-    if (error instanceof LibraryError) return { name, version: null, complaint: error.message };
+    if (error instanceof LibraryError) return { name, version: null, failure: error.message };
     throw error;
   }
 }
 
-/** These two libraries have their version only in the file name: libmnl.so.0.2.0. */
+/** The version of a library that has it only in its file name: libmnl.so.0.2.0. */
 function fileVersion(name: string, open: () => unknown): string {
   open();
   const maps = readTextFile("/proc/self/maps") ?? "";

@@ -24,9 +24,9 @@ import { readTextFile } from "../platform/files.ts";
 import type { WakeUp, WakeUpSettings } from "./wakeup.ts";
 
 /** Headers of IPv6 and UDP, and a data message up to the end of its counter. */
-const SNAPLEN_LEAST = 40 + 8 + 16;
+const SNAPLEN_MIN = 40 + 8 + 16;
 /** Headers of IPv6 and UDP, and an initiation up to the end of its mac1. */
-const SNAPLEN_WHOLE = 40 + 8 + INITIATION_BYTES - 16;
+const SNAPLEN_FULL = 40 + 8 + INITIATION_BYTES - 16;
 
 /** Maximum number of port sets that are read; the ports of further sets count as unknown. */
 const PORT_SETS_MAX = 16;
@@ -42,7 +42,7 @@ interface WakeUpContext {
   readonly devices: readonly ListeningDevice[];
 }
 
-/** The daemon's checks of its own wake-up. */
+/** The checks that the daemon makes of the monitor it uses. */
 export async function checkOwnWakeUp({
   monitor,
   settings,
@@ -54,7 +54,7 @@ export async function checkOwnWakeUp({
       return await checkRules({ group, isManaged: manageRules, isRunning: true, devices });
     case "bpf":
       return [
-        // Problems only. The warning that peers may use another interface is a guess, which is left to the doctor.
+        // Problems only. The warning that peers may use another interface is a guess, so only `wgmon doctor` shows it.
         ...checkInterface(captureInterface).filter(({ verdict }) => verdict === "problem"),
         ...checkFilter(filter, captureInterface, devices),
       ];
@@ -63,7 +63,7 @@ export async function checkOwnWakeUp({
   }
 }
 
-/** The monitor that `--monitor auto` chose. */
+/** The finding for the monitor that `--monitor auto` chose: a warning for poll. */
 export function judgeChoice({ monitor, reason }: WakeUp): Finding {
   const found = `${monitor}, chosen by auto: ${reason}`;
   if (monitor !== "poll") return ok(found);
@@ -96,7 +96,7 @@ export function judgeGroup({
     return isRunning
       ? warning(
           `the running wgmon does not own ${group}`,
-          "run wgmon doctor without flags; if this stays, restart wgmon",
+          "run wgmon doctor without flags; if this persists, restart wgmon",
         )
       : ok(`${group} is free`);
   }
@@ -119,7 +119,7 @@ interface Sources {
   readonly unread: readonly string[];
 }
 
-/** The part of a device that the checks need; port 0: it does not listen yet. */
+/** The properties of a device that the checks need. Port 0: it does not listen yet. */
 export type ListeningDevice = Pick<Device, "name" | "listenPort">;
 
 export interface RulesContext {
@@ -152,8 +152,7 @@ async function readFirewalls(signal: AbortSignal): Promise<Sources> {
       return null;
     }
   };
-  // Rules of the old kernel interface (iptables-legacy) exist beside the others and are listed by programs of their
-  // own.
+  // Rules of iptables-legacy use a separate kernel interface, and separate programs list them.
   const kinds = ["", ...(hasLegacyTables() ? ["-legacy"] : [])];
   const programs = kinds.flatMap(
     (kind) =>
@@ -163,7 +162,7 @@ async function readFirewalls(signal: AbortSignal): Promise<Sources> {
       ] as const,
   );
   const [nft, ...saved] = await Promise.all([
-    // --terse leaves out the elements of sets, of which there may be a million.
+    // --terse omits the elements of sets, because a set may have a million.
     read("nft", ["-j", "--terse", "list", "ruleset"]),
     ...programs.map(({ program }) => read(program, [])),
   ]);
@@ -225,20 +224,20 @@ export function judgeRules(
     const all = [...ipv4, ...ipv6];
     const shortest = Math.min(...all.map(({ snaplen }) => snaplen ?? Infinity));
     const places = [...new Set(all.map(({ where }) => where))].join(", ");
-    if (shortest < SNAPLEN_LEAST) {
+    if (shortest < SNAPLEN_MIN) {
       return problem(
         `${places}: snaplen ${shortest} cuts off bytes that wgmon needs`,
-        `set snaplen to ${SNAPLEN_WHOLE} or more, or remove it (iptables: --nflog-size)`,
+        `set snaplen to ${SNAPLEN_FULL} or more, or remove it (iptables: --nflog-size)`,
       );
     }
     const missing = ipv4.length === 0 ? "IPv4" : ipv6.length === 0 && hasIpv6 ? "IPv6" : null;
     if (missing !== null) {
       return warning(`${places}: ${name}'s port ${port} is logged, but not over ${missing}`, load);
     }
-    if (shortest < SNAPLEN_WHOLE) {
+    if (shortest < SNAPLEN_FULL) {
       return warning(
         `${places}: snaplen ${shortest} cuts off initiations, so wgmon cannot check whether they are forged`,
-        `set snaplen to ${SNAPLEN_WHOLE} or more, or remove it (iptables: --nflog-size)`,
+        `set snaplen to ${SNAPLEN_FULL} or more, or remove it (iptables: --nflog-size)`,
       );
     }
     return ok(`${name}'s port ${port} is logged to group ${group} (${places})`);
@@ -256,7 +255,8 @@ export function checkInterface(name: string): Finding[] {
 }
 
 /**
- * The interfaces of the default routes; the loopback interface is left out, because it means that there is no route.
+ * The interfaces of the default routes, without the loopback interface: on it, the kernel keeps an entry that rejects
+ * packets if there is no default route.
  */
 export function defaultRoutes(ipv4: string, ipv6: string): string[] {
   const v4 = [...ipv4.matchAll(/^(\S+)\t0{8}\t\S+\t\S+\t\S+\t\S+\t\S+\t0{8}/gm)];
@@ -317,7 +317,7 @@ export function judgeFilter(ports: readonly number[], passed: readonly number[])
   );
 }
 
-/** An initiation in an IPv4 packet, with all fields that filters test. */
+/** An initiation in an IPv4 packet from 192.0.2.2, with all header fields that filters usually test. */
 function initiationTo(port: number, address: string): Uint8Array {
   const length = IPV4_HEADER_BYTES + UDP_HEADER_BYTES + INITIATION_BYTES;
   const packet = new Uint8Array(new ArrayBuffer(length));

@@ -1,6 +1,6 @@
 /**
- * Chooses and opens the daemon's wake-up. `--monitor auto` means nflog if firewall rules log the devices' ports to the
- * NFLOG group, otherwise bpf; if neither can be opened, poll. docs/capture.md.
+ * Chooses and opens the monitor that wakes the daemon. `--monitor auto` chooses nflog if firewall rules log the
+ * devices' ports to the NFLOG group, otherwise bpf; if neither can be opened, poll. docs/capture.md.
  */
 
 import { LibraryError } from "../../ffi/errors.ts";
@@ -14,7 +14,7 @@ import { NetlinkSocket } from "../kernel/netlink-socket.ts";
 import { NETLINK_NETFILTER } from "../platform/constants.ts";
 import { findProgram } from "../platform/run-program.ts";
 
-/** The settings that choose the wake-up. */
+/** The settings that determine the monitor. */
 export interface WakeUpSettings {
   readonly monitor: "auto" | Monitor;
   readonly group: number;
@@ -27,11 +27,11 @@ export interface WakeUpSettings {
 
 export interface WakeUp {
   readonly monitor: Monitor;
-  /** Why `auto` chose it; null if the settings name the monitor. */
+  /** Why `auto` chose this monitor; null if the settings name it. */
   readonly reason: string | null;
 }
 
-/** Maximum time that the start waits for the programs that list the rules; they take milliseconds. */
+/** How long the start waits for the programs that list the rules; they usually take milliseconds. */
 const RULES_MS = 3000;
 
 interface OpenWakeUp {
@@ -53,24 +53,24 @@ export async function openWakeUp(
   return await chooseWakeUp({ logged: await findLoggingRules(settings), open });
 }
 
-/** Whether firewall rules log the ports of all devices to the group, and the findings of the rules check. */
+/** Whether firewall rules log the ports of all devices to the group, and the reason for this result as text. */
 interface LoggingRules {
-  readonly areThere: boolean;
+  readonly logAllPorts: boolean;
   readonly found: string;
 }
 
-/** Reads the current rules; a device that does not listen yet counts as logged. */
+/** Finds out whether the current rules log the ports. A device that does not listen yet counts as logged. */
 export async function findLoggingRules(
   settings: Pick<WakeUpSettings, "group" | "manageRules" | "devices">,
 ): Promise<LoggingRules> {
   const { group, manageRules } = settings;
   if (manageRules) {
     return findProgram("nft") === null
-      ? { areThere: false, found: "manage-rules is set, but nft is not installed" }
-      : { areThere: true, found: "manage-rules is set" };
+      ? { logAllPorts: false, found: "manage-rules is set, but nft is not installed" }
+      : { logAllPorts: true, found: "manage-rules is set" };
   }
-  const inKernel = logsTo(group);
-  if (inKernel === false) return { areThere: false, found: `no rule logs to group ${group}` };
+  const logsToGroup = logsTo(group);
+  if (logsToGroup === false) return { logAllPorts: false, found: `no rule logs to group ${group}` };
   // Imported here, because no other monitor needs it at start.
   const { checkRules } = await import("./checks.ts");
   using devices = new Devices(settings.devices);
@@ -79,24 +79,24 @@ export async function findLoggingRules(
   const findings = await runCheck({ run: () => checkRules(context, RULES_MS) });
   const unread = findings.find(({ verdict }) => verdict === "skipped");
   if (unread !== undefined) {
-    return inKernel === true
+    return logsToGroup === true
       ? {
-          areThere: true,
+          logAllPorts: true,
           found: `rules log to group ${group}; their ports are unknown (${unread.found})`,
         }
       : {
-          areThere: false,
+          logAllPorts: false,
           found: `it is unknown whether rules log to group ${group} (${unread.found})`,
         };
   }
   const missing = findings.find(({ verdict }) => verdict === "problem");
   return {
-    areThere: missing === undefined,
+    logAllPorts: missing === undefined,
     found: missing?.found ?? findings.map(({ found }) => found).join("; "),
   };
 }
 
-/** Whether any rule logs to the group; null if netlink cannot answer that. */
+/** Whether any rule logs to the group; null if netlink does not show all rules. */
 function logsTo(group: number): boolean | null {
   try {
     using socket = new NetlinkSocket(NETLINK_NETFILTER);
@@ -108,7 +108,7 @@ function logsTo(group: number): boolean | null {
   }
 }
 
-/** Opens the first monitor that works; the reason includes why an earlier one failed. */
+/** Opens the first monitor that works. Its reason includes the errors of monitors that failed. */
 export async function chooseWakeUp({
   logged,
   open,
@@ -117,7 +117,7 @@ export async function chooseWakeUp({
   readonly open: (monitor: Monitor) => Promise<Capture>;
 }): Promise<OpenWakeUp> {
   const reasons = [logged.found];
-  for (const monitor of logged.areThere
+  for (const monitor of logged.logAllPorts
     ? (["nflog", "bpf"] as const)
     : (["bpf", "nflog"] as const)) {
     try {

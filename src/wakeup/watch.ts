@@ -1,6 +1,6 @@
 /**
- * Checks whether the wake-up works: at start, when ports change, and when a handshake completed that no packet
- * announced. Each warning names the remedy; docs/troubleshooting.md.
+ * Checks whether packets wake wgmon: at start, when ports change, and when a handshake completed of which no packet was
+ * captured. Each warning names the remedy; docs/troubleshooting.md.
  */
 
 import { type Finding, runCheck } from "../base/check.ts";
@@ -10,14 +10,17 @@ import type { Monitor } from "../capture/capture.ts";
 import type { Log } from "../platform/log.ts";
 import type { WakeUp } from "./wakeup.ts";
 
-/** A device is created first and configured later: only the ports after this time are checked. */
+/** Delay of a check after a change of the ports, because a device is first created and then configured. */
 const SETTLE_MS = 1000;
-/** The same if wgmon loads the rules itself: nft may take 10 s, firewall/nft.ts. */
+/** The same delay if wgmon loads the rules itself: nft may take 10 s, see firewall/nft.ts. */
 const SETTLE_MANAGED_MS = 15_000;
-/** While messages are captured, a known problem is checked again at most this often. */
+/** A captured message causes a new check of a known problem, at most once in this time. */
 const RECHECK_MS = 10_000;
-/** An initiation precedes the end of its handshake by a round trip; the rest allows for inaccurate clocks. */
-const ANNOUNCED_BEFORE_MS = 15_000;
+/**
+ * A message belongs to a handshake if it was captured at most this long before the handshake completed. That takes a
+ * round trip; the rest is a tolerance for inaccurate clocks.
+ */
+const MESSAGE_BEFORE_MS = 15_000;
 
 interface WatchOptions {
   readonly wakeUp: WakeUp;
@@ -28,8 +31,8 @@ interface WatchOptions {
   readonly check: () => Promise<readonly Finding[]>;
 }
 
-/** A peer that became connected in a scan that no packet caused. */
-interface Unannounced {
+/** A peer that was found connected in a scan that no packet caused. */
+interface ConnectedPeer {
   readonly device: string;
   readonly port: number;
   /** Wall clock of the handshake; null if there was none. */
@@ -39,12 +42,12 @@ interface Unannounced {
 export class WakeUpWatch {
   readonly #options: WatchOptions;
   #startMs: number;
-  /** Wall clock of the last WireGuard message to each port. */
-  readonly #heardMs = new Map<number, number>();
-  /** Devices whose unannounced handshake was examined; only the first one of a device is. */
-  readonly #explained = new Set<string>();
+  /** Wall clock of the last captured WireGuard message to each port. */
+  readonly #lastMessageMs = new Map<number, number>();
+  /** Devices for which a handshake without a captured packet was already examined. This happens once per device. */
+  readonly #examined = new Set<string>();
   #problem: string | null;
-  /** When the last check was made, or is scheduled, on the monotonic clock. */
+  /** Monotonic time of the last check, or of the scheduled one. */
   #checkedMs = -Infinity;
   #ports = "";
   #cancelCheck = () => {};
@@ -53,7 +56,7 @@ export class WakeUpWatch {
     this.#options = options;
     this.#startMs = options.clock.now().wallMs;
     const { monitor, reason } = options.wakeUp;
-    this.#problem = monitor === "poll" && reason !== null ? noWakeUp(reason) : null;
+    this.#problem = monitor === "poll" && reason !== null ? pollWarning(reason) : null;
     if (this.#problem !== null) options.log.warn(this.#problem);
   }
 
@@ -62,7 +65,7 @@ export class WakeUpWatch {
     return this.#problem;
   }
 
-  /** Checks the wake-up if the ports have changed. */
+  /** Sets the listen ports. Schedules a check if they have changed. */
   setPorts(ports: readonly number[]): void {
     const sorted = ports.toSorted((a, b) => a - b).join();
     if (sorted === this.#ports) return;
@@ -70,42 +73,45 @@ export class WakeUpWatch {
     this.checkSoon();
   }
 
-  /** Adjusts the remembered wall-clock times to a clock step. */
+  /** Converts the recorded wall-clock times after a step of the clock. */
   clockSet(step: ClockStep): void {
     this.#startMs = moved(step, this.#startMs);
-    for (const [port, heardMs] of this.#heardMs) this.#heardMs.set(port, moved(step, heardMs));
+    for (const [port, atMs] of this.#lastMessageMs) {
+      this.#lastMessageMs.set(port, moved(step, atMs));
+    }
   }
 
-  /** A WireGuard message to this port was captured. */
-  heard(port: number): void {
+  /** Notes that a WireGuard message to this port was captured. */
+  messageCaptured(port: number): void {
     const { wallMs, monotonicMs } = this.#options.clock.now();
-    this.#heardMs.set(port, wallMs);
+    this.#lastMessageMs.set(port, wallMs);
     // The rules may have been loaded meanwhile.
     if (this.#problem !== null && monotonicMs - this.#checkedMs >= RECHECK_MS) this.checkSoon();
   }
 
-  async unannounced({ device, port, handshakeMs }: Unannounced): Promise<void> {
+  /** Checks why no packet of the handshake was captured, and logs a warning with the remedy. */
+  async connectedWithoutPacket({ device, port, handshakeMs }: ConnectedPeer): Promise<void> {
     const { wakeUp, log } = this.#options;
-    if (wakeUp.monitor === "poll" || this.#explained.has(device)) return;
-    // Without a handshake since the start there was no packet to capture: the peer resumed with keys that are still
-    // valid, or connected before wgmon started.
+    if (wakeUp.monitor === "poll" || this.#examined.has(device)) return;
+    // If the last handshake was before the start, there was no packet to capture: the peer resumed with keys that are
+    // still valid, or connected before wgmon started.
     if (handshakeMs === null || handshakeMs <= this.#startMs) return;
-    const isAnnounced = () =>
-      (this.#heardMs.get(port) ?? -Infinity) > handshakeMs - ANNOUNCED_BEFORE_MS;
-    if (isAnnounced()) return;
-    this.#explained.add(device);
+    const wasCaptured = () =>
+      (this.#lastMessageMs.get(port) ?? -Infinity) > handshakeMs - MESSAGE_BEFORE_MS;
+    if (wasCaptured()) return;
+    this.#examined.add(device);
     const known = this.#problem;
     const found = await this.#check();
-    // The packet was in the queue during a long scan, and has been read during the check.
-    if (isAnnounced()) {
-      this.#explained.delete(device);
+    // The packet waited in the receive buffer during a long scan, and was read during the check.
+    if (wasCaptured()) {
+      this.#examined.delete(device);
       return;
     }
     if (found !== null && found === known) return;
-    // Messages were captured before, and the check finds no problem, so this message was lost.
-    if (found === null && this.#heardMs.has(port)) return;
+    // Earlier messages to the port were captured and the check finds no problem, so this message was lost.
+    if (found === null && this.#lastMessageMs.has(port)) return;
     log.warn(
-      `a peer of ${device} connected and no packet announced it: ${found ?? remedies[wakeUp.monitor](port)}`,
+      `a peer of ${device} connected, but no packet of its handshake was captured: ${found ?? remedies[wakeUp.monitor](port)}`,
     );
   }
 
@@ -113,7 +119,7 @@ export class WakeUpWatch {
     this.#cancelCheck();
   }
 
-  /** Checks the wake-up after a delay, when current changes have settled. */
+  /** Schedules a check after a delay, so that it sees the state after all related changes. */
   checkSoon(): void {
     const { wakeUp, isManaged, clock } = this.#options;
     if (wakeUp.monitor === "poll") return;
@@ -131,25 +137,25 @@ export class WakeUpWatch {
   }
 
   async #check(): Promise<string | null> {
-    // `runCheck` never rejects: what it could not find out is "skipped".
+    // `runCheck` never rejects: a check that fails is "skipped".
     const findings = await runCheck({ run: this.#options.check });
     this.#checkedMs = this.#options.clock.now().monotonicMs;
     if (findings.some(({ verdict }) => verdict === "skipped")) return this.#problem;
     const bad = findings.filter(({ verdict }) => verdict === "problem" || verdict === "warning");
-    this.#problem = bad.length === 0 ? null : bad.map(asSentence).join("; ");
+    this.#problem = bad.length === 0 ? null : bad.map(formatFinding).join("; ");
     return this.#problem;
   }
 }
 
-function asSentence({ found, fix }: Finding): string {
+function formatFinding({ found, fix }: Finding): string {
   return fix === null ? found : `${found}. Fix: ${fix}`;
 }
 
-function noWakeUp(reason: string): string {
+function pollWarning(reason: string): string {
   return `packets do not wake wgmon; connects are reported at the next tick. Reason: ${reason}`;
 }
 
-/** Remedies for causes that the checks cannot find. */
+/** Likely causes and remedies if the checks find no problem. */
 const remedies: Readonly<Record<Exclude<Monitor, "poll">, (port: number) => string>> = {
   nflog: (port) =>
     `the rules seem to log port ${port}, but a rule before them may accept or drop the packets. Fix: wgmon rules --install, or --monitor bpf`,

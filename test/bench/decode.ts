@@ -144,7 +144,7 @@ function mixed(number: number): number {
 /** A table and the device that it scans. */
 class Bench {
   readonly dump: Dump;
-  readonly table = new PeerTable({ tellsAll: false });
+  readonly table = new PeerTable({ reportsIdlePeers: false });
   readonly #read = (length: number) => this.#readOne(length);
   readonly #whole = { interrupted: false };
   #spentNs = 0;

@@ -12,7 +12,7 @@ import {
   closePacketSocket,
   openPacketSocket,
 } from "../../src/capture/packet-socket.ts";
-import { backlog } from "../../src/capture/socket-reader.ts";
+import { readQueued } from "../../src/capture/socket-reader.ts";
 import { interfaceIndex } from "../../src/platform/machine-names.ts";
 
 const libc = dlopen("libc.so.6", {
@@ -23,7 +23,10 @@ const libc = dlopen("libc.so.6", {
 const SIOCGSTAMPNS = 0x8907;
 
 export class FirstDataTap implements Disposable {
-  readonly #descriptor = openPacketSocket({ receiveBufferBytes: 1024 * 1024, isOutgoing: false });
+  readonly #descriptor = openPacketSocket({
+    receiveBufferBytes: 1024 * 1024,
+    includesOutgoing: false,
+  });
 
   /** @param interfaceName any: all. IPv4 only. */
   constructor(interfaceName: string, port: number) {
@@ -37,12 +40,12 @@ export class FirstDataTap implements Disposable {
 
   /** Forgets what has come until now. */
   drain(): void {
-    Array.from(backlog(this.#descriptor));
+    Array.from(readQueued(this.#descriptor));
   }
 
   /** The wall clock in milliseconds with fractions; NaN: none has come. */
   firstMs(): number {
-    const [first] = backlog(this.#descriptor, 1);
+    const [first] = readQueued(this.#descriptor, 1);
     return first === undefined ? NaN : this.#stampMs();
   }
 

@@ -51,8 +51,8 @@ type Setup = () => Promise<() => Promise<void>>;
 const NONE = "no tap";
 const VARIANTS: Readonly<Record<string, Setup>> = {
   [NONE]: async () => async () => {},
-  "incoming tap, drops all": async () => openTap(DROP_ALL, { isOutgoing: false }),
-  "outgoing tap, responses": async () => openTap(sentFilter(), { isOutgoing: true }),
+  "incoming tap, drops all": async () => openTap(DROP_ALL, { includesOutgoing: false }),
+  "outgoing tap, responses": async () => openTap(sentFilter(), { includesOutgoing: true }),
   "output rule, logs responses": async () =>
     await loadRules(`table ${tableName(GROUP)} {
       chain output {
@@ -94,8 +94,11 @@ export async function tap(note: Note): Promise<void> {
 }
 
 /** On all interfaces. */
-function openTap(program: Uint8Array, { isOutgoing }: { readonly isOutgoing: boolean }) {
-  const descriptor = openPacketSocket({ receiveBufferBytes: 65_536, isOutgoing });
+function openTap(
+  program: Uint8Array,
+  { includesOutgoing }: { readonly includesOutgoing: boolean },
+) {
+  const descriptor = openPacketSocket({ receiveBufferBytes: 65_536, includesOutgoing });
   attachFilter(descriptor, program);
   bindPacketSocket(descriptor, 0, "bind a packet socket");
   return async () => closePacketSocket(descriptor);

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { libc } from "../../ffi/libc.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { SystemError } from "../../src/base/errors.ts";
-import { backlog, readSocket } from "../../src/capture/socket-reader.ts";
+import { readQueued, readSocket } from "../../src/capture/socket-reader.ts";
 import { AF_INET, SOCK_DGRAM } from "../../src/platform/constants.ts";
 import { HandClock } from "../support/clock.ts";
 import { REPORT_MS } from "../support/until.ts";
@@ -258,7 +258,7 @@ test("a descriptor that is none is an error at once", async () => {
   expect((error as SystemError).code).toBe("EBADF");
 });
 
-describe("a backlog", () => {
+describe("queued datagrams", () => {
   /** A socket that nobody reads, and what its peer has sent to it. */
   async function waiting(...texts: readonly string[]): Promise<number> {
     const socket = lonelySocket();
@@ -270,20 +270,20 @@ describe("a backlog", () => {
   const decode = (all: Iterable<Uint8Array>) =>
     [...all].map((bytes) => new TextDecoder().decode(bytes));
 
-  test("has all datagrams that wait, each its own bytes", async () => {
+  test("are all read, each with its own bytes", async () => {
     const descriptor = await waiting("one", "two", "three");
-    expect(decode([...backlog(descriptor)])).toEqual(["one", "two", "three"]);
-    expect(decode(backlog(descriptor))).toEqual([]);
+    expect(decode([...readQueued(descriptor)])).toEqual(["one", "two", "three"]);
+    expect(decode(readQueued(descriptor))).toEqual([]);
   });
 
-  test("has no more than is asked for, and leaves the rest", async () => {
+  test("are read up to the limit, and the rest stays queued", async () => {
     const descriptor = await waiting("one", "two", "three");
-    expect(decode(backlog(descriptor, 2))).toEqual(["one", "two"]);
-    expect(decode(backlog(descriptor, 2))).toEqual(["three"]);
+    expect(decode(readQueued(descriptor, 2))).toEqual(["one", "two"]);
+    expect(decode(readQueued(descriptor, 2))).toEqual(["three"]);
   });
 
-  test("of a descriptor that is none is empty", () => {
-    expect(decode(backlog(-1))).toEqual([]);
+  test("of an invalid descriptor are an empty list", () => {
+    expect(decode(readQueued(-1))).toEqual([]);
   });
 });
 
@@ -379,7 +379,7 @@ describe.skipIf(!mayUnshare)(
     test("a packet socket whose interface goes down tells ENETDOWN, and reads again when it is up", () => {
       const happened = run(`
         ip("link set lo up\\n");
-        const descriptor = openPacketSocket({ receiveBufferBytes: 65_536, isOutgoing: false });
+        const descriptor = openPacketSocket({ receiveBufferBytes: 65_536, includesOutgoing: false });
         bindPacketSocket(descriptor, 1, "bind");
         const stop = await readSocket(descriptor, systemClock, {
           onData: () => record("data"),

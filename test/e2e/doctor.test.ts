@@ -102,7 +102,7 @@ const cases: readonly (readonly [string, 0 | 1, string, string, RegExp | null])[
   ["no capability", 1, "rules", "skipped: ", null],
   ["no capability, bpf", 1, "capabilities", "problem: CAP_NET_ADMIN and CAP_NET_RAW are", /^sudo/],
   ["nobody", 1, "group", "skipped: read /proc/self/net/netfilter/nfnetlink_log: EACCES", null],
-  ["nobody", 1, "devices", "problem: ask userspace device wgtest-doctor: EACCES", /as root/],
+  ["nobody", 1, "devices", "problem: query userspace device wgtest-doctor: EACCES", /as root/],
   ["user namespace", 0, "capabilities", "warning: CAP_NET_ADMIN, CAP_NET_RAW, but in a", /outside/],
   ["few files", 0, "limits", "warning: only 64 open files are allowed here", /LimitNOFILE/],
   ["wgmon runs", 0, "daemon", `ok: version ${version} is running; `, null],

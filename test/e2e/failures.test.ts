@@ -114,7 +114,7 @@ function isolated(...args: readonly string[]): string[] {
 describe("without executable memory", () => {
   const noJit =
     "cannot call C libraries: this process may not make executable memory, which bun:ffi needs; " +
-    "take away MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0";
+    "remove MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0";
 
   test.each([[], ["--version"], ["--help"], ["--tick", "3"]])("%s", async (...args) => {
     await expectFailure([BINARY, ...args], noJit, { BUN_JSC_useJIT: "0" });
@@ -186,7 +186,7 @@ describe.skipIf(!isRoot)(`without a capability${forRoot}`, () => {
   test("nflog needs CAP_NET_ADMIN", async () => {
     await expectFailure(
       without("net_admin", "--monitor", "nflog"),
-      "take NFLOG group 1: EPERM (not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability)",
+      "bind NFLOG group 1: EPERM (not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability)",
     );
   });
 
@@ -214,7 +214,7 @@ describe.skipIf(!isRoot)(`a group that another wgmon has${forRoot}`, () => {
     const second = ["nsenter", ...there];
     await expectFailure(
       second,
-      `take NFLOG group 1: EBUSY (another program uses it (process ${first.pid}, wgmon); stop that program, or ` +
+      `bind NFLOG group 1: EBUSY (another program uses it (process ${first.pid}, wgmon); stop that program, or ` +
         "choose another number with --group and in the firewall rule)",
     );
     await expectStart([...second, "--group", "65535"]);

@@ -96,8 +96,8 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       expect(story(receiver)).toHaveLength(5);
       // In any order: the first scan that failed may have been half done.
       expect(errors(wgmon).map(String).toSorted()).toEqual([
-        `ask userspace device fake0: ${TOO_MANY}`,
-        `ask userspace device fake1: ${TOO_MANY}`,
+        `query userspace device fake0: ${TOO_MANY}`,
+        `query userspace device fake1: ${TOO_MANY}`,
         `list /var/run/wireguard: ${TOO_MANY}`,
       ]);
 
@@ -345,7 +345,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
         await using second = startWgmon(rest, { binary: nsenter! });
         expect(await second.exited).toBe(1);
         expect(second.logText.trim().split("\n").at(-1)).toBe(
-          "wgmon: take NFLOG group 1: EBUSY (another program uses it; stop that program, or choose another " +
+          "wgmon: bind NFLOG group 1: EBUSY (another program uses it; stop that program, or choose another " +
             "number with --group and in the firewall rule)",
         );
       }

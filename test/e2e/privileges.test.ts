@@ -95,13 +95,13 @@ describe.skipIf(missing !== null)(
       chmodSync(socket, 0o700);
       const source = (path: string) => JSON.stringify(join(import.meta.dir, "../../src", path));
       const ask = `const { systemClock } = await import(${source("base/clock.ts")});
-        const { askUapi } = await import(${source("kernel/uapi-socket.ts")});
-        await askUapi("ask userspace device wg9", ${JSON.stringify(socket)}, systemClock, () => null)
+        const { queryUapi } = await import(${source("kernel/uapi-socket.ts")});
+        await queryUapi("query userspace device wg9", ${JSON.stringify(socket)}, systemClock, () => null)
           .catch((error) => console.log(error.message));`;
       expect(server.url).toBeDefined();
       const run = Bun.spawnSync([process.execPath, "-e", `process.seteuid(${NOBODY}); ${ask}`]);
       expect(run.stdout.toString()).toStartWith(
-        `ask userspace device wg9: EACCES (${socket} belongs to user 0 and group 0, mode 700, and wgmon runs as user ${NOBODY}; `,
+        `query userspace device wg9: EACCES (${socket} belongs to user 0 and group 0, mode 700, and wgmon runs as user ${NOBODY}; `,
       );
       chmodSync(folder, 0o700);
       const behind = Bun.spawnSync([process.execPath, "-e", `process.seteuid(${NOBODY}); ${ask}`]);

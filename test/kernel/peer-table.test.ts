@@ -530,9 +530,9 @@ describe("from scan to scan", () => {
       ending: fc.constantFrom("whole", "whole", "interrupted", "fails"),
     });
     fc.assert(
-      fc.property(fc.array(dump, { maxLength: 8 }), fc.boolean(), (dumps, tellsAll) => {
-        const table = new PeerTable({ tellsAll });
-        const model = new Model(tellsAll);
+      fc.property(fc.array(dump, { maxLength: 8 }), fc.boolean(), (dumps, reportsIdlePeers) => {
+        const table = new PeerTable({ reportsIdlePeers });
+        const model = new Model(reportsIdlePeers);
         for (const { peers, ending } of dumps) {
           if (ending === "fails") {
             table.begin();
@@ -581,7 +581,7 @@ describe("where new peers that never connected are not told", () => {
   const known: PeerFields = { key: 2, handshake: [5, 0] };
 
   test("of a first scan those that did are left, and of a later one", () => {
-    const table = new PeerTable({ tellsAll: false });
+    const table = new PeerTable({ reportsIdlePeers: false });
     expect(keys(scan(table, { peers: [quiet, known] }))).toEqual([keyOf(2)]);
     const more = [{ key: 3 }, { key: 4, handshake: [6, 0] as const }];
     expect(keys(scan(table, { peers: [quiet, known, ...more] }))).toEqual([keyOf(4)]);
@@ -589,7 +589,7 @@ describe("where new peers that never connected are not told", () => {
   });
 
   test("their first change is told with what was before it", () => {
-    const table = new PeerTable({ tellsAll: false });
+    const table = new PeerTable({ reportsIdlePeers: false });
     scan(table, { peers: [quiet, known] });
     expect(scan(table, { peers: [quiet, known] }).changed).toEqual([]);
     const { changed } = scan(table, { peers: [{ ...quiet, rxBytes: 296 }, known] });
@@ -602,7 +602,7 @@ describe("where new peers that never connected are not told", () => {
   });
 
   test("one that connects while the first scan is asked for again is new", () => {
-    const table = new PeerTable({ tellsAll: false });
+    const table = new PeerTable({ reportsIdlePeers: false });
     table.begin();
     table.read(...messageOf({ peers: [quiet] }));
     const { changed } = scan(table, { peers: [{ ...quiet, handshake: [5, 0] }] });
@@ -610,7 +610,7 @@ describe("where new peers that never connected are not told", () => {
   });
 
   test("they are told as soon as one may be somebody that was removed", () => {
-    const table = new PeerTable({ tellsAll: false });
+    const table = new PeerTable({ reportsIdlePeers: false });
     scan(table, { peers: [quiet, known] });
     expect(scan(table, { peers: [known] }).removed).toEqual([keyOf(1)]);
     expect(scan(table, { peers: [known, quiet] }).changed).toEqual([]);
@@ -821,10 +821,10 @@ function attributesIn(datagrams: readonly Uint8Array[]): Place[] {
 class Model {
   readonly #known = new Map<number, PeerFields>();
   readonly #changed = new Map<number, PeerFields>();
-  #tellsAll: boolean;
+  #reportsIdlePeers: boolean;
 
-  constructor(tellsAll: boolean) {
-    this.#tellsAll = tellsAll;
+  constructor(reportsIdlePeers: boolean) {
+    this.#reportsIdlePeers = reportsIdlePeers;
   }
 
   get size(): number {
@@ -842,18 +842,18 @@ class Model {
   finish(there: readonly PeerFields[] | null) {
     const removed: PublicKey[] = [];
     const gone = (key: number) => there !== null && !there.some((peer) => peer.key === key);
-    const tellsAll = this.#tellsAll;
+    const reportsIdlePeers = this.#reportsIdlePeers;
     for (const key of [...this.#changed.keys()].filter(gone)) {
-      this.#tellsAll ||= handshakeMs(this.#changed.get(key)!) !== null;
+      this.#reportsIdlePeers ||= handshakeMs(this.#changed.get(key)!) !== null;
       this.#changed.delete(key);
     }
     for (const key of [...this.#known.keys()].filter(gone)) {
-      this.#tellsAll ||= handshakeMs(this.#known.get(key)!) !== null;
+      this.#reportsIdlePeers ||= handshakeMs(this.#known.get(key)!) !== null;
       this.#known.delete(key);
       removed.push(keyOf(key));
     }
     const toldOf = ([key, peer]: [number, PeerFields]) =>
-      tellsAll || this.#known.has(key) || handshakeMs(peer) !== null;
+      reportsIdlePeers || this.#known.has(key) || handshakeMs(peer) !== null;
     const changed = [...this.#changed].filter(toldOf).map(([key, peer]) => {
       const before = this.#known.get(key);
       return {

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { type Clock, systemClock } from "../../src/base/clock.ts";
-import { askUapi } from "../../src/kernel/uapi-socket.ts";
+import { queryUapi } from "../../src/kernel/uapi-socket.ts";
 import { UapiParser } from "../../src/kernel/userspace-device.ts";
 import { TEST_MS } from "../support/until.ts";
 
@@ -59,7 +59,7 @@ function serveRepeated(text: string, times: number): void {
   close = () => server.stop(true);
 }
 
-const ask = (clock = systemClock) => askUapi("ask wg0", path, clock, () => new UapiParser("wg0"));
+const ask = (clock = systemClock) => queryUapi("ask wg0", path, clock, () => new UapiParser("wg0"));
 
 const listenPort = async () => (await ask())?.device.listenPort;
 

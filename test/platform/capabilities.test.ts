@@ -3,11 +3,11 @@
 import { expect, test } from "bun:test";
 
 import {
+  explainProgramRefusal,
+  explainRefusal,
   includes,
   kernelError,
   ownCapabilities,
-  whyProgramRefused,
-  whyRefused,
 } from "../../src/platform/capabilities.ts";
 import { CAP_NET_ADMIN, EACCES, ENODEV, EPERM } from "../../src/platform/constants.ts";
 
@@ -18,23 +18,25 @@ test("a capability that is missing is named, and one that is there is not asked 
   const none = { effective: 0n, ambient: 0n };
   const missing =
     "not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability";
-  expect(whyRefused("CAP_NET_ADMIN", none)).toBe(missing);
-  expect(whyRefused("CAP_NET_ADMIN", null)).toBe(missing);
+  expect(explainRefusal("CAP_NET_ADMIN", none)).toBe(missing);
+  expect(explainRefusal("CAP_NET_ADMIN", null)).toBe(missing);
   const own = { effective: NET_ADMIN, ambient: 0n };
-  expect(whyRefused("CAP_NET_ADMIN", own)).toBe(
+  expect(explainRefusal("CAP_NET_ADMIN", own)).toBe(
     "not permitted, although wgmon has CAP_NET_ADMIN. In a user namespace, such as a rootless container, the capability applies only to network namespaces created there; otherwise a security module or a seccomp filter denies it",
   );
-  expect(whyRefused("CAP_NET_RAW", own)).toContain("needs CAP_NET_RAW");
+  expect(explainRefusal("CAP_NET_RAW", own)).toContain("needs CAP_NET_RAW");
 });
 
 test("a program lacks what wgmon does not hand on", () => {
   const needs = "it needs CAP_NET_ADMIN, which root has";
-  expect(whyProgramRefused("CAP_NET_ADMIN", null)).toBe(needs);
-  expect(whyProgramRefused("CAP_NET_ADMIN", { effective: 0n, ambient: 0n })).toBe(needs);
+  expect(explainProgramRefusal("CAP_NET_ADMIN", null)).toBe(needs);
+  expect(explainProgramRefusal("CAP_NET_ADMIN", { effective: 0n, ambient: 0n })).toBe(needs);
   const both = { effective: NET_ADMIN, ambient: NET_ADMIN };
-  expect(whyProgramRefused("CAP_NET_ADMIN", both)).toContain("although wgmon has CAP_NET_ADMIN");
+  expect(explainProgramRefusal("CAP_NET_ADMIN", both)).toContain(
+    "although wgmon has CAP_NET_ADMIN",
+  );
   // To a program that root starts, all is handed on.
-  expect(whyProgramRefused("CAP_NET_ADMIN", { effective: NET_ADMIN, ambient: 0n })).toContain(
+  expect(explainProgramRefusal("CAP_NET_ADMIN", { effective: NET_ADMIN, ambient: 0n })).toContain(
     isRoot ? "although wgmon has" : "make it ambient too",
   );
 });

@@ -5,7 +5,7 @@ import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { runProgram, runShown, SEARCH_PATH } from "../../src/platform/run-program.ts";
+import { runProgram, runWithInheritedOutput, SEARCH_PATH } from "../../src/platform/run-program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "wgmon-program-"));
 const path = process.env["PATH"];
@@ -27,7 +27,7 @@ test("one of the same name in the caller's PATH is not run", async () => {
   expect(Bun.spawnSync(["true"], { env: process.env }).exitCode).toBe(0);
   expect(existsSync(mark)).toBe(true);
   rmSync(mark);
-  expect(runShown("true", [])).toBe(0);
+  expect(runWithInheritedOutput("true", [])).toBe(0);
   expect(await runProgram(["cat"], { input: "text", signal })).toMatchObject({ stdout: "text" });
   expect(existsSync(mark)).toBe(false);
 });
@@ -42,7 +42,7 @@ test("it gets no variable but PATH, and starts in /", async () => {
 });
 
 test("one that is not there, and one that is stopped", async () => {
-  expect(runShown("wgmon-no-such-program", [])).toBeNull();
+  expect(runWithInheritedOutput("wgmon-no-such-program", [])).toBeNull();
   expect(await runProgram(["wgmon-no-such-program"], { signal })).toBeNull();
   const stop = new AbortController();
   const running = runProgram(["sleep", "60"], { signal: stop.signal });

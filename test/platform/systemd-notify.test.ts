@@ -93,12 +93,12 @@ for (const [title, env] of Object.entries({
 }
 
 for (const [address, complaint] of [
-  ["/nowhere/notify", "tell systemd: ENOENT"],
+  ["/nowhere/notify", "notify systemd: ENOENT"],
   [
     `/${"x".repeat(107)}`,
-    "tell systemd: EINVAL (NOTIFY_SOCKET is neither a path nor an abstract name)",
+    "notify systemd: EINVAL (NOTIFY_SOCKET is neither a path nor an abstract name)",
   ],
-  ["vsock:2:1234", "tell systemd: EINVAL (NOTIFY_SOCKET is neither a path nor an abstract name)"],
+  ["vsock:2:1234", "notify systemd: EINVAL (NOTIFY_SOCKET is neither a path nor an abstract name)"],
 ] as const) {
   test(`that nobody listens at ${address.slice(0, 20)} is a warning and no more`, () => {
     const { notifier, warnings } = setUp({ NOTIFY_SOCKET: address });
@@ -112,7 +112,7 @@ test("one that reads nothing keeps nobody waiting", () => {
   const { notifier, warnings } = setUp({ NOTIFY_SOCKET: socket.address });
   // net.unix.max_dgram_qlen is 10 to 512.
   while (warnings.length === 0) notifier.ready();
-  expect(warnings[0]).toStartWith("tell systemd: EAGAIN");
+  expect(warnings[0]).toStartWith("notify systemd: EAGAIN");
   expect(socket.take().length).toBeGreaterThan(5);
 });
 

@@ -71,7 +71,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
     [
       "nflog",
       ["--monitor", "nflog", "--group", "41"],
-      /take NFLOG group 41: EPERM .*CAP_NET_ADMIN/,
+      /bind NFLOG group 41: EPERM .*CAP_NET_ADMIN/,
     ],
     ["bpf", ["--monitor", "bpf", "--interface", "lo"], /packet socket: EPERM .*CAP_NET_RAW/],
     ["poll", ["--monitor", "poll"], /scan wg0: EPERM .*CAP_NET_ADMIN/],

@@ -7,11 +7,11 @@ import { ConfigError, SystemError } from "../../src/base/errors.ts";
 import type { Monitor } from "../../src/capture/capture.ts";
 import { chooseWakeUp } from "../../src/wakeup/wakeup.ts";
 
-const rules = { areThere: true, found: "wg0's port 51820 is logged to group 1" };
-const noRules = { areThere: false, found: "no rule logs to group 1" };
+const rules = { logAllPorts: true, found: "wg0's port 51820 is logged to group 1" };
+const noRules = { logAllPorts: false, found: "no rule logs to group 1" };
 const noRaw = new SystemError("open a packet socket", "EPERM");
 const noLibrary = new LibraryError("libpcap.so.1 is missing; install libpcap0.8");
-const taken = new SystemError("take NFLOG group 1", "EBUSY", "another program uses it");
+const taken = new SystemError("bind NFLOG group 1", "EBUSY", "another program uses it");
 
 async function choose(
   logged: typeof rules,

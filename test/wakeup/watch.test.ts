@@ -45,9 +45,9 @@ async function pass(ms: number): Promise<void> {
   for (let turn = 0; turn < 5; turn++) await Promise.resolve();
 }
 
-/** A connect that no packet announced, with a handshake just now. */
+/** A connect of which no packet was captured, with a handshake just now. */
 async function connect(watched: WakeUpWatch, handshakeMs: number | null = clock.now().wallMs) {
-  await watched.unannounced({ device: "wg0", port: PORT, handshakeMs });
+  await watched.connectedWithoutPacket({ device: "wg0", port: PORT, handshakeMs });
   return warnings.splice(0);
 }
 
@@ -55,7 +55,7 @@ test("a packet that waited in the queue during a long scan, and is read while th
   const watched = watch();
   clock.advance(1000);
   const connected = connect(watched);
-  watched.heard(PORT);
+  watched.messageCaptured(PORT);
   expect(await connected).toEqual([]);
   // The device is examined again when that happens in earnest.
   clock.advance(60_000);
@@ -102,14 +102,14 @@ test("a new port is checked once it has settled", async () => {
 test("a problem that was mended ends with a message, although the port was heard before", async () => {
   const watched = watch();
   watched.setPorts([PORT]);
-  watched.heard(PORT);
+  watched.messageCaptured(PORT);
   findings = [NO_RULE];
   await pass(1000);
   expect(watched.problem).toBe(NO_RULE_TEXT);
   findings = [ok("logged")];
   await pass(10_000);
-  watched.heard(PORT);
-  watched.heard(PORT);
+  watched.messageCaptured(PORT);
+  watched.messageCaptured(PORT);
   await pass(1000);
   expect(watched.problem).toBeNull();
   expect(checks).toBe(2);
@@ -143,17 +143,17 @@ test("the first message to a port ends a problem that was mended meanwhile", asy
   await pass(1000);
   findings = [ok("logged")];
   await pass(10_000);
-  watched.heard(PORT);
+  watched.messageCaptured(PORT);
   await pass(1000);
   expect(watched.problem).toBeNull();
   expect(warnings).toEqual([`packets may not wake wgmon: ${NO_RULE_TEXT}`]);
 });
 
-test("a handshake that no packet announced is explained by the checks, once for each device", async () => {
+test("a handshake of which no packet was captured is explained by the checks, once for each device", async () => {
   const watched = watch();
   await pass(60_000);
   findings = [NO_RULE];
-  const text = `a peer of wg0 connected and no packet announced it: ${NO_RULE_TEXT}`;
+  const text = `a peer of wg0 connected, but no packet of its handshake was captured: ${NO_RULE_TEXT}`;
   expect(await connect(watched)).toEqual([text]);
   expect(await connect(watched)).toEqual([]);
 });
@@ -163,7 +163,9 @@ test("where the checks find nothing the warning names a remedy all the same", as
     const watched = watch({ monitor, reason: null });
     await pass(60_000);
     const [text] = await connect(watched);
-    expect(text).toMatch(/^a peer of wg0 connected and no packet announced it: .*51820.* Fix: /);
+    expect(text).toMatch(
+      /^a peer of wg0 connected, but no packet of its handshake was captured: .*51820.* Fix: /,
+    );
   }
 });
 
@@ -173,7 +175,7 @@ test.each([
 ])("a handshake %s is no reason for a warning", async (_, agoMs) => {
   const watched = watch();
   await pass(60_000);
-  watched.heard(PORT);
+  watched.messageCaptured(PORT);
   await pass(agoMs);
   findings = [NO_RULE];
   expect(await connect(watched)).toEqual([]);
@@ -182,11 +184,11 @@ test.each([
 test("a message that was lost is no reason, but rules that went away are", async () => {
   const watched = watch();
   await pass(60_000);
-  watched.heard(PORT);
+  watched.messageCaptured(PORT);
   await pass(600_000);
   expect(await connect(watched)).toEqual([]);
   const other = watch();
-  other.heard(PORT);
+  other.messageCaptured(PORT);
   await pass(600_000);
   findings = [NO_RULE];
   expect(await connect(other)).toHaveLength(1);

@@ -84,13 +84,13 @@ export function checkLibraries(monitor: Monitor): Finding[] {
 }
 
 export function judgeLibrary(
-  { name, version, complaint }: ReturnType<typeof libraryVersions>[number],
+  { name, version, failure }: ReturnType<typeof libraryVersions>[number],
   monitor: Monitor,
 ): Finding {
-  if (complaint === null) return ok(`${name} ${version}`);
+  if (failure === null) return ok(`${name} ${version}`);
   const users: readonly Monitor[] = LIBRARIES[name];
   if (!users.includes(monitor)) return ok(`${name} cannot be used; only ${users.join()} needs it`);
-  const [found = complaint, fix] = complaint.split("; install ");
+  const [found = failure, fix] = failure.split("; install ");
   return problem(found, fix === undefined ? `reinstall ${name}` : `install ${fix}`);
 }
 

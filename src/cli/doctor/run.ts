@@ -169,8 +169,8 @@ async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp
   if (settings.monitor !== "auto") return { monitor: settings.monitor, reason: null };
   if (status !== null && typeof status !== "string") return status.wakeUp;
   try {
-    const { areThere, found } = await findLoggingRules(settings);
-    return { monitor: areThere ? "nflog" : "bpf", reason: found };
+    const { logAllPorts, found } = await findLoggingRules(settings);
+    return { monitor: logAllPorts ? "nflog" : "bpf", reason: found };
   } catch (error) {
     // Probably libmnl is missing; another check reports that in detail.
     if (!(error instanceof LibraryError)) throw error;

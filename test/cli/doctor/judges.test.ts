@@ -84,7 +84,7 @@ test("libraries: only those that the monitor needs are missed", () => {
   const missing = {
     name: "libpcap",
     version: null,
-    complaint: "cannot load libpcap.so.1 (no such file); install libpcap (Debian: libpcap0.8)",
+    failure: "cannot load libpcap.so.1 (no such file); install libpcap (Debian: libpcap0.8)",
   } as const;
   expect(judgeLibrary(missing, "bpf")).toEqual({
     verdict: "problem",
@@ -92,7 +92,7 @@ test("libraries: only those that the monitor needs are missed", () => {
     fix: "install libpcap (Debian: libpcap0.8)",
   });
   expect(judgeLibrary(missing, "nflog")).toEqual(ok("libpcap cannot be used; only bpf needs it"));
-  expect(judgeLibrary({ name: "libmnl", version: "0.2.0", complaint: null }, "poll")).toEqual(
+  expect(judgeLibrary({ name: "libmnl", version: "0.2.0", failure: null }, "poll")).toEqual(
     ok("libmnl 0.2.0"),
   );
 });
