@@ -20,7 +20,7 @@ import {
 import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
-/** Each flag has a reason that took long to find; test/e2e/build.test.ts checks that they stay. */
+/** The reason for each flag is above it. test/e2e/build.test.ts checks some of them. */
 export const buildFlags = [
   "--compile",
   // Without esm, bytecode means CommonJS, which has no top-level await.
@@ -42,23 +42,23 @@ type Target = "x64" | "arm64";
 
 const CACHE = join(import.meta.dir, "node_modules/.cache");
 
-/** @param tree the directory with src and ffi of a release; omitted for other builds. */
-async function build(target: Target, outfile: string, tree?: string): Promise<void> {
-  // Built in a directory of its own: Bun writes source maps beside the executable, which also contains them.
-  const place = dirname(outfile);
-  const folder = await mkdtemp(join(place, ".wgmon-build-")).catch(
+/** @param sourceDir directory with the sources of a release; omitted for other builds. */
+async function build(target: Target, outfile: string, sourceDir?: string): Promise<void> {
+  // Built in a temporary directory: Bun also writes the source maps beside the executable, which contains them.
+  const parent = dirname(outfile);
+  const folder = await mkdtemp(join(parent, ".wgmon-build-")).catch(
     (error: NodeJS.ErrnoException) => {
-      throw new BuildError(`cannot write to ${place}: ${error.code}`);
+      throw new BuildError(`cannot write to ${parent}: ${error.code}`);
     },
   );
   try {
     const built = join(folder, "wgmon");
     const flags: string[] = [...buildFlags];
     if (target !== process.arch) flags.push(`--target=bun-linux-${target}`);
-    if (target !== process.arch || tree !== undefined) {
+    if (target !== process.arch || sourceDir !== undefined) {
       flags.push(`--compile-executable-path=${await lockedBun(target, folder)}`);
     }
-    await run([process.execPath, "build", ...flags, "src/main.ts", "--outfile", built], tree);
+    await run([process.execPath, "build", ...flags, "src/main.ts", "--outfile", built], sourceDir);
     await rename(built, outfile);
   } finally {
     await rm(folder, { recursive: true });
@@ -91,12 +91,12 @@ async function release(target: Target): Promise<string> {
   const { version } = await import("./package.json");
   const files = await fetchLibraries(target, CACHE).catch((error: unknown) => {
     const { message, stderr = "" } = error as Error & { readonly stderr?: unknown };
-    throw new BuildError(`the C libraries cannot be had: ${message} ${String(stderr)}`.trim());
+    throw new BuildError(`cannot get the C libraries: ${message} ${String(stderr)}`.trim());
   });
   const dist = join(import.meta.dir, "dist");
   await mkdir(dist, { recursive: true });
   const outfile = join(dist, `wgmon-${version}-linux-${target}`);
-  const tree = await mkdtemp(join(dist, ".tree-"));
+  const sourceDir = await mkdtemp(join(dist, ".tree-"));
   try {
     for (const name of [
       "src",
@@ -107,14 +107,14 @@ async function release(target: Target): Promise<string> {
       "LICENSE",
       "NOTICE",
     ]) {
-      await cp(join(import.meta.dir, name), join(tree, name), { recursive: true });
+      await cp(join(import.meta.dir, name), join(sourceDir, name), { recursive: true });
     }
-    await symlink(join(import.meta.dir, "node_modules"), join(tree, "node_modules"));
-    for (const [soname, path] of files) await cp(path, join(tree, "ffi", soname));
-    await Bun.write(join(tree, "ffi/embedded.ts"), embeddedModule(libraries));
-    await build(target, outfile, tree);
+    await symlink(join(import.meta.dir, "node_modules"), join(sourceDir, "node_modules"));
+    for (const [soname, path] of files) await cp(path, join(sourceDir, "ffi", soname));
+    await Bun.write(join(sourceDir, "ffi/embedded.ts"), embeddedModule(libraries));
+    await build(target, outfile, sourceDir);
   } finally {
-    await rm(tree, { recursive: true });
+    await rm(sourceDir, { recursive: true });
   }
   const sums = new Map<string, string>();
   for (const [name, path] of [...files, ["wgmon", outfile] as const]) {
@@ -174,7 +174,8 @@ function readOptions(): { target: Target; outfile: string; isRelease: boolean } 
     throw new BuildError(`--target ${target} is not known; it takes x64 or arm64`);
   }
   if (outfile !== undefined) {
-    if (isRelease) throw new BuildError("--outfile does not go with --release, which fills dist/");
+    if (isRelease)
+      throw new BuildError("--outfile cannot be used with --release, which writes to dist/");
     return { target, outfile: resolve(outfile), isRelease };
   }
   const name = target === process.arch ? "wgmon" : `wgmon-${target}`;

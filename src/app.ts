@@ -3,8 +3,8 @@
  *
  *   packet -> handshake watch -> scan -> tracker -> event -> store -> log, outbox -> channel
  *
- * To follow one packet, read PacketIntake.packetReceived, App.#onScan and Reporter.report. stages.ts joins the stages;
- * main.ts opens the inputs before this file is loaded.
+ * To follow one packet, read PacketIntake.packetReceived, App.#onScan and Reporter.report. stages.ts connects the
+ * stages; daemon.ts opens the inputs before this file is loaded.
  */
 
 import type { Settings } from "./config/config.ts";
@@ -31,14 +31,14 @@ export class App {
       onScan: (scan, reason) => this.#onScan(scan, reason),
       save: () => this.#save(),
     });
-    this.#useSettings();
+    this.#applySettings();
   }
 
   get settings(): Settings {
     return this.#settings;
   }
 
-  /** Processes the first scan and everything captured since. */
+  /** Processes the first scan, then the packets and link changes that arrived since. */
   start(): void {
     const { inputs, intake, maintenance, recorder, scanLoop, tracker } = this.stages;
     const { connected: sessions } = tracker;
@@ -48,7 +48,7 @@ export class App {
     inputs.start(intake);
     intake.openSample();
     maintenance.start();
-    this.#tryTargets();
+    this.#prepareTargets();
   }
 
   /** Applies the settings that can change at run time, and logs a warning for the others. */
@@ -60,22 +60,22 @@ export class App {
     }
     this.#settings = settings;
     tracker.setOptions(trackerOptions(settings));
-    this.#useSettings();
+    this.#applySettings();
     scanLoop.reschedule();
     wakeUpWatch.checkSoon();
     intake.openSample();
-    this.#tryTargets();
+    this.#prepareTargets();
     return settings;
   }
 
-  #useSettings(): void {
+  #applySettings(): void {
     const { names, outbox } = this.stages;
     names.setSources(this.#settings);
     outbox.setTargets(this.#options.makeTargets(this.#settings));
   }
 
   /** Prepares the targets for the first event, and warns of filters and peers that match nothing now. */
-  #tryTargets(): void {
+  #prepareTargets(): void {
     const { inputs, names, outbox, reporter } = this.stages;
     const { log } = this.#options;
     outbox.warmUp(reporter.sampleEvent());
@@ -98,7 +98,7 @@ export class App {
     inputs.devices[Symbol.dispose]();
   }
 
-  /** From what a scan found to what is reported. Returns the number of changes. */
+  /** Processes a scan: updates the sessions and reports the changes. Returns the number of changes. */
   #onScan(scan: ScanResult, reason: ScanReason): number {
     const { clock, clockSteps, inputs, names, rates, reporter } = this.stages;
     const { tracker, traffic, unknown } = this.stages;
@@ -109,20 +109,22 @@ export class App {
     unknown.onScan(scan);
     if (scan.present !== null) changes.push(...tracker.reconcileDevices(scan.present, now));
     const isStart = reason === "start";
-    const areDevicesNew = isStart || changes.some(({ type }) => type.startsWith("device."));
-    if (areDevicesNew) names.setDevices(devices.map(({ name }) => name));
-    if (changes.length > 0 || isStart) reporter.report(changes, areDevicesNew ? devices : null);
+    const haveDevicesChanged = isStart || changes.some(({ type }) => type.startsWith("device."));
+    if (haveDevicesChanged) names.setDevices(devices.map(({ name }) => name));
+    if (changes.length > 0 || isStart)
+      reporter.report(changes, haveDevicesChanged ? devices : null);
     for (const change of changes) {
       if (change.type === "peer.disconnected") traffic.ended(change);
-      if (change.type === "peer.connected" && isPeriodic(reason)) this.#explain(change);
+      if (change.type === "peer.connected" && isPeriodic(reason))
+        this.#explainMissingPacket(change);
     }
     if (isPeriodic(reason)) rates.recordAll(tracker.sessions, now.monotonicMs);
     this.#setPorts(devices.map(({ listenPort }) => listenPort));
     return changes.length;
   }
 
-  /** Checks why no packet of the handshake was captured. */
-  #explain({ device, peer }: Extract<Change, { type: "peer.connected" }>): void {
+  /** Logs why no packet woke wgmon for the handshake of a peer that a timed scan found. */
+  #explainMissingPacket({ device, peer }: Extract<Change, { type: "peer.connected" }>): void {
     const { inputs, wakeUpWatch } = this.stages;
     const port = inputs.devices.lastScanned.find(({ name }) => name === device)?.listenPort;
     if (port === undefined) return;

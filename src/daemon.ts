@@ -1,6 +1,6 @@
 /**
- * The daemon: opens the inputs, says that it is ready, starts the stages and the HTTP server, reloads on SIGHUP and stops
- * on SIGTERM.
+ * The daemon: opens the inputs, reports that it is ready, starts the stages and the HTTP server, reloads on SIGHUP and
+ * stops on SIGTERM.
  */
 
 import { version } from "../package.json";
@@ -42,7 +42,7 @@ export async function runDaemon(
   });
   const log = createLog({ format, level: settings.logLevel });
   log.info(`wgmon ${version}`, describeSettings(settings, hostname()));
-  for (const note of warnings) log.warn(note);
+  for (const warning of warnings) log.warn(warning);
 
   const clock = systemClock;
   let app: App | null = null;
@@ -68,15 +68,15 @@ export async function runDaemon(
     else reload(readCommand, { app, log, notifier });
   });
   const runtimeDir = runtimeDirOf(process.env);
-  const claims = lockInstance(settings.stateDir, runtimeDir);
+  const locks = lockInstance(settings.stateDir, runtimeDir);
   const inputs = await openInputs(settings, clock);
   logReady(settings, inputs, log);
-  // Compile as usual from here on: build.ts delays the JIT, which would make the start slower.
+  // From here on the JIT works as usual. build.ts delays it, because compiling makes the start slower.
   Bun.unsafe.setJITPolicy(1);
   protectMemory();
   notifier = await notifierOf(process.env, log);
   notifier?.ready();
-  // Loaded after "ready", which it would delay by another millisecond.
+  // Loaded after "ready", because loading takes a millisecond.
   const [{ App }, { Store }, { makeTargets }] = await Promise.all([
     import("./app.ts"),
     import("./store/store.ts"),
@@ -85,7 +85,7 @@ export async function runDaemon(
   const machine = thisMachine();
   const store = await Store.open({
     directory: settings.stateDir,
-    refusal: claims.stateDir,
+    refusal: locks.stateDir,
     boot: machine.bootId,
     clock,
     log,
@@ -115,7 +115,7 @@ export async function runDaemon(
     source: new DaemonReadModel(version, running.stages),
     settings: () => running.settings,
     runtimeDir,
-    refusal: claims.socket,
+    refusal: locks.socket,
     log,
     clock,
   });
@@ -137,8 +137,8 @@ function logReady(settings: Settings, inputs: Inputs, log: Log): void {
   log.info("ready", { monitor, ...source, reason: reason ?? undefined, devices: names });
   // A device that could not be read may exist; its problem is already in the log.
   if (names.length > 0 || firstScan.problems.length > 0) return;
-  const what = wanted.length === 0 ? "a WireGuard device" : wanted.join(", ");
-  log.info(`there is no WireGuard device to watch yet; waiting for ${what}`);
+  const awaited = wanted.length === 0 ? "a WireGuard device" : wanted.join(", ");
+  log.info(`there is no WireGuard device to watch yet; waiting for ${awaited}`);
 }
 
 /** Returns null if $NOTIFY_SOCKET is not set, i.e. not started by systemd or similar. */
@@ -176,11 +176,13 @@ function reload(
     if (command.type !== "run") return;
     log.setLevel(command.settings.logLevel);
     log.info("settings reloaded", describeSettings(app.reload(command.settings), hostname()));
-    for (const note of command.warnings) log.warn(note);
+    for (const warning of command.warnings) log.warn(warning);
     void warnOfSecrets(files, command.settings, log);
   } catch (error) {
     if (!(error instanceof ConfigError || error instanceof SystemError)) throw error;
-    log.error(`settings not reloaded, the old ones stay: ${error.message.replaceAll("\n", "; ")}`);
+    log.error(
+      `settings not reloaded; the current ones stay in effect: ${error.message.replaceAll("\n", "; ")}`,
+    );
   } finally {
     notifier?.ready();
   }

@@ -1,5 +1,7 @@
 /**
- * The program: arguments and environment in, exit codes out: 0 stopped on request, 1 failed, 2 wrong usage.
+ * The entry point: parses the command line, and runs the daemon or a command.
+ *
+ * Exit codes: 0 stopped on request, 1 failed, 2 wrong usage.
  */
 
 import { LibraryError } from "../ffi/errors.ts";
@@ -45,7 +47,7 @@ function absolute(path: string): string {
   return path.startsWith("/") ? path : `${startFolder}/${path}`;
 }
 
-// Before the command line is parsed: the words of a line that is being typed may be anything.
+// Handled before the command line is parsed, because parsing would refuse one that is still being typed.
 if (process.argv[2] === "__complete") {
   const { complete } = await import("./cli/completion.ts");
   print(

@@ -1,4 +1,4 @@
-/** Builds the stages, and joins each to those before and after it. app.ts runs them. */
+/** Builds the stages, and connects each to those before and after it. app.ts runs them. */
 
 import type { Clock } from "./base/clock.ts";
 import { type Machine, WallClock } from "./base/wall-clock.ts";
@@ -36,7 +36,7 @@ export interface AppOptions {
   readonly makeTargets: (settings: Settings) => readonly Target[];
 }
 
-/** What the stages need from the application. */
+/** The callbacks of App that the stages use. */
 interface Hooks {
   /** The settings in effect. */
   readonly settings: () => Settings;
@@ -102,8 +102,8 @@ export function buildStages(options: AppOptions, { settings, onScan, save }: Hoo
     inputs,
     scanLoop,
     handshakeAtMs,
-    onHeard: (port) => wakeUpWatch.messageCaptured(port),
-    countsUnknown: () => settings().reportUnknown,
+    onMessage: (port) => wakeUpWatch.messageCaptured(port),
+    reportsUnknown: () => settings().reportUnknown,
     onUnknown: (datagram) => unknown.seen(datagram),
   });
   if (firewall !== null) firewall.onLoaded = () => intake.rulesLoaded();
@@ -116,7 +116,7 @@ export function buildStages(options: AppOptions, { settings, onScan, save }: Hoo
       return recorder.trim({ keepMs, maxBytes: maxStoreBytes });
     },
   });
-  clockSteps.follow(tracker, outbox, traffic, wakeUpWatch);
+  clockSteps.subscribe(tracker, outbox, traffic, wakeUpWatch);
   return {
     clock,
     clockSteps,

@@ -1,7 +1,7 @@
 /**
  * Delivers events to the targets. Each target has its own queue, independent of the others. Its events are sent in
  * order, one attempt at a time, until each is delivered or becomes a dead letter. Waiting events are in the store, so
- * they survive any end of the process. An event may be sent twice, with the same id; none is lost.
+ * they survive a crash. An event may be sent twice, with the same id; no event is lost.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -39,7 +39,7 @@ export class Outbox {
   readonly #delivered: { readonly target: string; readonly seq: number }[] = [];
   #queues: TargetQueue[] = [];
   #cancelFlush: (() => void) | null = null;
-  #foreignVersion: string;
+  #externalDataVersion: string;
 
   constructor(options: OutboxOptions) {
     const { store, clock, log, random = Math.random, attempted = () => {} } = options;
@@ -52,12 +52,12 @@ export class Outbox {
       delivered: (target, seqs) => this.#markDelivered(target, seqs),
       flush: () => this.#flush(),
     };
-    this.#foreignVersion = store.externalDataVersion;
+    this.#externalDataVersion = store.externalDataVersion;
   }
 
   /**
    * Replaces the targets. A new target takes over the waiting events of a target with its key, or else with its name.
-   * Kept targets are tried at once; new ones first wait for the rest of a saved pause.
+   * Targets that existed before are tried at once; new ones first wait for the rest of the pause in the store.
    */
   setTargets(targets: readonly Target[]): void {
     const keys = new Set(targets.map(({ key }) => key));
@@ -91,20 +91,20 @@ export class Outbox {
     }
   }
 
-  /** Moves the remembered times. Those in the store are already moved. */
+  /** Moves the times in memory. Those in the store are already moved. */
   clockSet(step: ClockStep): void {
     for (const queue of this.#queues) queue.clockSet(step);
   }
 
-  /** Picks up changes that another process, `wgmon outbox`, made in the store. */
+  /** Reads the changes that another process, such as `wgmon outbox`, made in the store. */
   refresh(): void {
     const version = this.#options.store.externalDataVersion;
-    if (version === this.#foreignVersion) return;
-    this.#foreignVersion = version;
+    if (version === this.#externalDataVersion) return;
+    this.#externalDataVersion = version;
     for (const queue of this.#queues) queue.reload();
   }
 
-  /** Prepares the channels, so that the first attempt is as fast as later ones and finds its resources in place. */
+  /** Prepares the channels, so that the first attempt is as fast as later ones and already has its resources. */
   warmUp(sample: Event): void {
     for (const queue of this.#queues) queue.warmUp(sample);
   }
@@ -138,19 +138,19 @@ export class Outbox {
   }
 
   /**
-   * Reassigns events whose target no longer exists. A webhook with a new token has a new key, so it is recognized by
-   * its name if the name is unique. Events without a new target become dead letters.
+   * Reassigns the events of targets that no longer exist to the new target with the same name, if the name is unique: a
+   * webhook with a new token has a new key. Events without a new target become dead letters.
    */
   #reassignOrphans(targets: readonly Target[], keys: ReadonlySet<string>): void {
     const { store } = this.#options;
     const queues = store.outbox.queues();
     const orphans = queues.filter(({ target }) => !keys.has(target));
     for (const { target, label } of orphans) {
-      const heirs = targets.filter(({ channel }) => channel.name === label);
-      const rivals = orphans.filter((other) => other.label === label);
-      const isFree = !queues.some((queue) => queue.target === heirs[0]?.key);
-      if (heirs.length === 1 && rivals.length === 1 && isFree)
-        store.outbox.rename(target, heirs[0]!.key);
+      const candidates = targets.filter(({ channel }) => channel.name === label);
+      const sameName = orphans.filter((other) => other.label === label);
+      const hasBacklog = queues.some((queue) => queue.target === candidates[0]?.key);
+      if (candidates.length === 1 && sameName.length === 1 && !hasBacklog)
+        store.outbox.moveBacklog(target, candidates[0]!.key);
       else this.#deadLetterAll(target, label);
     }
   }

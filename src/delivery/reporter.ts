@@ -14,7 +14,7 @@ import type { ReportedEvent, StateRecorder } from "../store/state-recorder.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
 import type { Outbox } from "./outbox.ts";
 
-/** The settings that decide what an event says, and whether targets receive it. */
+/** The settings that determine the content of an event, and whether targets receive it. */
 interface ReporterSettings {
   readonly host: string;
   readonly peers: ReadonlyMap<
@@ -49,7 +49,11 @@ export class Reporter {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** @param devices all existing devices; null: unchanged. */
+  /**
+   * Stores the events of the changes, then sends them.
+   *
+   * @param devices all existing devices; null: unchanged.
+   */
   report(changes: readonly Change[], devices: readonly Device[] | null): void {
     const { log, metrics, outbox, recorder, tracker } = this.#options;
     const reported: ReportedEvent[] = changes.map((change) => {
@@ -61,7 +65,7 @@ export class Reporter {
     outbox.added(stored);
     for (const listener of this.#listeners) listener(stored);
     for (const { event, change } of reported) {
-      // The fields contain the full key.
+      // The text has the short key; the fields have the full one.
       log.info(describeEvent(event, undefined, shortKey), logFields(event));
       metrics.events.add([change.type]);
       if (change.type === "peer.disconnected") {
@@ -70,7 +74,7 @@ export class Reporter {
     }
   }
 
-  /** An event that is never reported, for trying what handles events. */
+  /** Returns an event that is not reported, for `Outbox.warmUp`. */
   sampleEvent(): Event {
     return this.#eventOf({ type: "device.added", atMs: 0, device: "", listenPort: 0 });
   }

@@ -12,19 +12,19 @@ import type { QueuedEvent } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
 import type { Channel, DeliveryResult, Message, Target } from "./target.ts";
 
-/** The pause before the next attempt is random, up to a limit that doubles from the first value to the last. */
+/** The pause before the next attempt is random. Its limit doubles with each retry, from the first value to the last. */
 const BACKOFF_FIRST_MS = 1000;
 const BACKOFF_LAST_MS = 15 * 60_000;
 
 /**
  * Maximum number of waiting events per target. An event is about 1 KB, so a target that is down costs at most about 100
- * MB of disk ...
+ * MB of disk.
  */
 const WAITING_MAX = 100_000;
-/** ... or 10 MB of memory if the store is in memory. */
+/** The same if the store is in memory: about 10 MB. */
 const WAITING_IN_MEMORY_MAX = 10_000;
 
-/** Older events become dead letters: this covers a long weekend, and older reports would mislead. */
+/** Events that wait longer become dead letters. Three days cover a long weekend; older reports would mislead. */
 const AGE_MAX_MS = 3 * 24 * 3_600_000;
 
 /** Events per target that are kept in memory; the others stay in the store until their turn. */
@@ -51,7 +51,7 @@ export interface QueueState {
   /** Name of the target, without secrets. */
   readonly label: string;
   readonly waiting: number;
-  /** Whether the target answered that it is permanently gone. */
+  /** Whether the target answered that it no longer exists. */
   readonly isStopped: boolean;
   /** Failed attempts since the last success. */
   readonly failures: number;
@@ -67,25 +67,25 @@ export class TargetQueue {
   #window: QueuedEvent[] = [];
   /** Total number of waiting events, in memory and in the store. */
   #waiting: number;
-  #sending = false;
+  #isSending = false;
   /** How many events at the front of the window are in the current attempt. */
   #inFlight = 0;
   /** Cancels the running pause; null: no pause is running. */
-  #endPause: (() => void) | null = null;
-  /** Resolves when there is nothing to send for now. */
-  #done: Promise<void> = Promise.resolve();
-  #draining = false;
-  #closed = false;
+  #cancelPause: (() => void) | null = null;
+  /** Resolves when the current call of `#send` ends. */
+  #currentSend: Promise<void> = Promise.resolve();
+  #isDraining = false;
+  #isClosed = false;
   #isStopped = false;
   #mustReload = false;
-  /** Failed attempts since the last success, including refusals. */
+  /** Failed attempts since the last success, including rejections. */
   #failures = 0;
-  /** Failed attempts since the last success or refusal; they determine the pause. */
+  /** Failed attempts since the last success or rejection; they determine the pause. */
   #retries = 0;
   /** Why the latest attempt failed; empty if it succeeded. */
   #lastReason = "";
-  /** Events that became dead letters unsent since the queue was last empty. */
-  #givenUp = 0;
+  /** Number of events, since the queue was last empty, that waited too long or were too many. They are dead letters. */
+  #expired = 0;
 
   constructor(target: Target, options: QueueOptions) {
     this.#target = target;
@@ -97,10 +97,10 @@ export class TargetQueue {
     this.#retries = state?.retries ?? 0;
     this.#lastReason = state?.reason ?? "";
     const pauseMs = Math.min(BACKOFF_LAST_MS, (state?.nextAtMs ?? 0) - clock.now().wallMs);
-    // Continue the pause that the previous run had started.
+    // Continue the pause that the previous run began.
     if (pauseMs > 0 && this.#waiting > 0) {
-      this.#endPause = clock.after(pauseMs, () => this.#skipPause());
-    } else this.#wake();
+      this.#cancelPause = clock.after(pauseMs, () => this.#skipPause());
+    } else this.#startSending();
   }
 
   get key(): string {
@@ -115,7 +115,7 @@ export class TargetQueue {
     return this.#target.channel;
   }
 
-  /** Whether the target answered that it is permanently gone. */
+  /** Whether the target answered that it no longer exists. */
   get isStopped(): boolean {
     return this.#isStopped;
   }
@@ -136,19 +136,19 @@ export class TargetQueue {
   }
 
   accepts(event: Event): boolean {
-    return !this.#isStopped && !this.#closed && this.#target.accepts(event);
+    return !this.#isStopped && !this.#isClosed && this.#target.accepts(event);
   }
 
   add(entry: QueuedEvent): void {
     this.#waiting++;
-    // Otherwise the store has older events, which come first.
+    // Otherwise the store has older events that are not in the window; they are sent first.
     if (this.#window.length === this.#waiting - 1 && this.#window.length < WINDOW) {
       this.#window.push(entry);
     }
     const max = this.#options.store.isInMemory ? WAITING_IN_MEMORY_MAX : WAITING_MAX;
     if (this.#waiting > max)
       this.#expireOldest(`${max} events are waiting; the oldest become dead letters`);
-    this.#wake();
+    this.#startSending();
   }
 
   use(target: Target): void {
@@ -159,8 +159,8 @@ export class TargetQueue {
   reload(): void {
     if (this.#isStopped) return;
     this.#mustReload = true;
-    // `wgmon outbox retry` means now, not after a pause of up to a quarter of an hour.
-    if (!this.#sending) this.#skipPause();
+    // `wgmon outbox retry` takes effect at once, not after a pause of up to a quarter of an hour.
+    if (!this.#isSending) this.#skipPause();
   }
 
   clockSet(step: ClockStep): void {
@@ -175,48 +175,49 @@ export class TargetQueue {
   }
 
   drain(): Promise<void> {
-    this.#draining = true;
+    this.#isDraining = true;
     this.#skipPause();
-    return this.#done;
+    return this.#currentSend;
   }
 
   close(): void {
-    this.#closed = true;
-    this.#endPause?.();
+    this.#isClosed = true;
+    this.#cancelPause?.();
     this.#abort.abort();
     const { log, store } = this.#options;
-    if (!this.#draining || this.#waiting === 0) return;
-    const fate = store.isInMemory ? "not delivered" : "kept for the next start";
-    log.warn(`${this.#name}: stopping, ${counted(this.#waiting, "event")} ${fate}`);
+    if (!this.#isDraining || this.#waiting === 0) return;
+    const outcome = store.isInMemory ? "not delivered" : "kept for the next start";
+    log.warn(`${this.#name}: stopping, ${counted(this.#waiting, "event")} ${outcome}`);
   }
 
   #skipPause(): void {
-    this.#endPause?.();
-    this.#endPause = null;
-    this.#wake();
+    this.#cancelPause?.();
+    this.#cancelPause = null;
+    this.#startSending();
   }
 
-  #wake(): void {
-    if (this.#sending || this.#endPause !== null) return;
+  /** Starts sending if there may be something to send, no attempt is in progress, and no pause is running. */
+  #startSending(): void {
+    if (this.#isSending || this.#cancelPause !== null) return;
     if (this.#waiting === 0 && !this.#mustReload) return;
-    this.#sending = true;
-    this.#done = this.#send();
+    this.#isSending = true;
+    this.#currentSend = this.#send();
   }
 
   async #send(): Promise<void> {
     for (let message = this.#next(); message !== null; message = this.#next()) {
       this.#inFlight = message.events.length;
-      const verdict = await this.#channel.attempt(message, this.#abort.signal);
+      const result = await this.#channel.attempt(message, this.#abort.signal);
       this.#inFlight = 0;
-      if (this.#closed || !this.#applyResult(message, verdict)) break;
+      if (this.#isClosed || !this.#handleResult(message, result)) break;
     }
     // Clear synchronously after the last #next(), otherwise an event added in between would not be sent.
-    this.#sending = false;
+    this.#isSending = false;
   }
 
   /** Returns the next message to send; null if no message is due. */
   #next(): Message | null {
-    if (this.#mustReload) this.#readAgain();
+    if (this.#mustReload) this.#resetWindow();
     this.#expire();
     const first = this.#window[0];
     if (first === undefined) return null;
@@ -224,8 +225,8 @@ export class TargetQueue {
     if (first.message !== null) return this.#digest(first.message);
     if (digestMs === 0) return { id: first.event.id, events: [first.event] };
     const waitMs = first.addedAtMs + digestMs - this.#options.clock.now().wallMs;
-    if (waitMs > 0 && !this.#draining) {
-      this.#endPause = this.#options.clock.after(Math.min(waitMs, digestMs), () => {
+    if (waitMs > 0 && !this.#isDraining) {
+      this.#cancelPause = this.#options.clock.after(Math.min(waitMs, digestMs), () => {
         this.#skipPause();
       });
       return null;
@@ -251,17 +252,17 @@ export class TargetQueue {
     return { id, events: parts.map(({ event }) => event) as [Event, ...Event[]] };
   }
 
-  /** Loads events from the store until the window has `least` events or all. */
-  #fill(least: number): void {
-    if (this.#window.length >= Math.min(least, this.#waiting)) return;
+  /** Loads events from the store, so that the window has at least `count` events, or all if there are fewer. */
+  #fill(count: number): void {
+    if (this.#window.length >= Math.min(count, this.#waiting)) return;
     const { store, flush } = this.#options;
     flush();
     this.#window.push(...store.outbox.waiting(this.key, this.#window.at(-1)?.seq ?? 0, WINDOW));
     // Another process removed the missing events.
-    if (this.#window.length < least) this.#waiting = this.#window.length;
+    if (this.#window.length < count) this.#waiting = this.#window.length;
   }
 
-  #readAgain(): void {
+  #resetWindow(): void {
     this.#mustReload = false;
     this.#options.flush();
     this.#window = [];
@@ -278,13 +279,13 @@ export class TargetQueue {
     }
   }
 
-  /** Applies the verdict on the first message. Returns whether the next message may be sent at once. */
-  #applyResult({ id, events: sent }: Message, verdict: DeliveryResult): boolean {
+  /** Handles the result of an attempt. Returns whether the next message may be sent at once. */
+  #handleResult({ id, events: sent }: Message, result: DeliveryResult): boolean {
     const { log, attempted } = this.#options;
-    attempted(this.key, verdict.type);
+    attempted(this.key, result.type);
     const count = sent.length;
     const fields = count === 1 ? { type: sent[0].type, id } : { events: count, id };
-    switch (verdict.type) {
+    switch (result.type) {
       case "delivered":
         log.debug(`${this.#name}: delivered`, fields);
         this.#retries = 0;
@@ -295,60 +296,61 @@ export class TargetQueue {
           this.#lastReason = "";
           this.#saveState(0);
         }
-        this.#options.delivered(this.key, this.#take(count));
-        this.#finish();
+        this.#options.delivered(this.key, this.#removeFirst(count));
+        this.#logEmptied();
         return true;
       case "drop":
-        log.error(`${this.#name}: ${verdict.reason}; moved to the dead letters`, fields);
-        this.#refused(verdict.reason);
-        this.#bury(this.#take(count), verdict.reason);
-        this.#finish();
+        log.error(`${this.#name}: ${result.reason}; moved to the dead letters`, fields);
+        this.#recordRejection(result.reason);
+        this.#deadLetter(this.#removeFirst(count), result.reason);
+        this.#logEmptied();
         return true;
       case "stop":
-        log.error(`${this.#name}: ${verdict.reason}; nothing more is sent to it until a reload`, {
+        log.error(`${this.#name}: ${result.reason}; nothing more is sent to it until a reload`, {
           deadLetters: this.#waiting,
         });
-        this.#refused(verdict.reason);
+        this.#recordRejection(result.reason);
         this.#isStopped = true;
         while (this.#waiting > 0) {
           this.#fill(WINDOW);
-          this.#bury(this.#take(this.#window.length), verdict.reason);
+          this.#deadLetter(this.#removeFirst(this.#window.length), result.reason);
         }
         return false;
       case "retry":
         this.#failures++;
         this.#retries++;
-        if (this.#draining) this.#failed(verdict.reason, "stopping");
-        else this.#pause(verdict.reason, verdict.afterMs);
+        if (this.#isDraining) this.#recordFailure(result.reason, "stopping");
+        else this.#pause(result.reason, result.afterMs);
         return false;
     }
   }
 
-  /** Records an answer that another attempt would not change. */
-  #refused(reason: string): void {
+  /** Records a failure that is not retried. */
+  #recordRejection(reason: string): void {
     this.#failures++;
     this.#retries = 0;
     this.#lastReason = reason;
     this.#saveState(0);
   }
 
-  #finish(): void {
-    if (this.#waiting > 0 || this.#givenUp === 0) return;
+  /** If the queue is empty now, logs how many events expired. */
+  #logEmptied(): void {
+    if (this.#waiting > 0 || this.#expired === 0) return;
     const { log } = this.#options;
     log.warn(
-      `${this.#name}: queue empty; ${counted(this.#givenUp, "event")} became dead letters meanwhile`,
+      `${this.#name}: queue empty; ${counted(this.#expired, "event")} became dead letters meanwhile`,
     );
-    this.#givenUp = 0;
+    this.#expired = 0;
   }
 
   #pause(reason: string, afterMs: number | null): void {
     const { clock, random } = this.#options;
     const limitMs = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** (this.#retries - 1));
-    // Enforce a minimum delay: a target may request a short pause, but not a flood of attempts.
+    // Enforce a minimum delay, even if the target requests a shorter one.
     const delayMs = afterMs === null ? random() * limitMs : Math.max(afterMs, BACKOFF_FIRST_MS);
-    this.#failed(reason, `next in ${Math.ceil(delayMs / 1000)} s`);
+    this.#recordFailure(reason, `next in ${Math.ceil(delayMs / 1000)} s`);
     this.#saveState(clock.now().wallMs + delayMs);
-    this.#endPause = clock.after(delayMs, () => this.#skipPause());
+    this.#cancelPause = clock.after(delayMs, () => this.#skipPause());
   }
 
   #saveState(nextAtMs: number): void {
@@ -361,31 +363,32 @@ export class TargetQueue {
   }
 
   /** Logs a warning for the first failure and whenever the reason changes, otherwise a debug line. */
-  #failed(reason: string, next: string): void {
+  #recordFailure(reason: string, next: string): void {
     const level = reason === this.#lastReason ? "debug" : "warn";
     this.#lastReason = reason;
     this.#options.log[level](`${this.#name}: ${reason}, attempt ${this.#retries}, ${next}`);
   }
 
-  #expireOldest(why: string): void {
+  /** Moves the oldest waiting event to the dead letters. */
+  #expireOldest(reason: string): void {
     this.#fill(this.#inFlight + 1);
     // Skip the events of the current attempt, which may still be delivered.
     const [entry] = this.#window.splice(this.#inFlight, 1);
     if (entry === undefined) return;
     this.#waiting--;
-    this.#bury([entry.seq], why);
-    if (this.#givenUp === 0) this.#options.log.warn(`${this.#name}: ${why}`);
-    this.#givenUp++;
+    this.#deadLetter([entry.seq], reason);
+    if (this.#expired === 0) this.#options.log.warn(`${this.#name}: ${reason}`);
+    this.#expired++;
   }
 
-  /** Removes the first events from the window; their rows in the store stay. */
-  #take(count: number): number[] {
-    const taken = this.#window.splice(0, count);
-    this.#waiting -= taken.length;
-    return taken.map(({ seq }) => seq);
+  /** Removes the first events from the window but not from the store. Returns their sequence numbers. */
+  #removeFirst(count: number): number[] {
+    const removed = this.#window.splice(0, count);
+    this.#waiting -= removed.length;
+    return removed.map(({ seq }) => seq);
   }
 
-  #bury(seqs: readonly number[], reason: string): void {
+  #deadLetter(seqs: readonly number[], reason: string): void {
     this.#options.store.outbox.deadLetter(
       this.key,
       this.#name,

@@ -14,7 +14,7 @@ export interface EventFilter {
 /** Event types; `peer.*` and `device.*` stand for all types with that prefix. */
 export type EventPattern = Event["type"] | "peer.*" | "device.*";
 
-/** The types are those of the contract; one that has no schema is a compile error here. */
+/** An event type without a schema is a compile error here. */
 export const EVENT_PATTERNS: readonly EventPattern[] = [...EVENT_TYPES, "peer.*", "device.*"];
 
 export function matchesFilter(event: Event, { events, devices, peers }: EventFilter): boolean {
@@ -27,10 +27,10 @@ export function matchesFilter(event: Event, { events, devices, peers }: EventFil
   return peers.includes(publicKey) || (name !== null && peers.includes(name));
 }
 
-/** Whether no event can match: the filter wants only events without a peer, but of certain peers. */
+/** Whether no event can match: the filter selects peers, but only event types without a peer. */
 export function matchesNothing({ events, peers }: EventFilter): boolean {
-  const ofPeers = EVENT_TYPES.filter((type) => type.startsWith("peer."));
-  return peers.length > 0 && !ofPeers.some((type) => isTypeSelected(type, events));
+  const peerTypes = EVENT_TYPES.filter((type) => type.startsWith("peer."));
+  return peers.length > 0 && !peerTypes.some((type) => isTypeSelected(type, events));
 }
 
 function isTypeSelected(type: Event["type"], patterns: readonly EventPattern[]): boolean {

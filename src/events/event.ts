@@ -1,6 +1,6 @@
 /**
- * Turns changes into events and text: `Change` has the program's own values, `Event` is the public form, and `sentence`
- * renders an event for people. Pure.
+ * Turns changes into events and text: `Change` has the program's own values, `Event` is the public form, and
+ * `describeEvent` renders an event for people. Pure.
  */
 
 import { counted } from "../base/text.ts";
@@ -23,21 +23,21 @@ export interface EventMetadata {
 const version: typeof EVENT_VERSION = 1;
 
 /** Returns the event for `change`. */
-export function eventOf(change: Change, stamp: EventMetadata): Event {
-  const { id, host } = stamp;
+export function eventOf(change: Change, metadata: EventMetadata): Event {
+  const { id, host } = metadata;
   const timestamp = isoTime(change.atMs);
   const head = { id, version, timestamp, host };
   const { device } = change;
   switch (change.type) {
     case "peer.connected": {
       const { initial } = change;
-      const peer = peerPart(change.peer, stamp);
+      const peer = peerPart(change.peer, metadata);
       const data = { device, peer, session: sessionPart(change.session), initial };
       return { ...head, type: change.type, data };
     }
     case "peer.roamed": {
       const previousEndpoint = formatEndpoint(change.previousEndpoint);
-      const peer = peerPart(change.peer, stamp);
+      const peer = peerPart(change.peer, metadata);
       const data = { device, peer, session: sessionPart(change.session), previousEndpoint };
       return { ...head, type: change.type, data };
     }
@@ -48,7 +48,7 @@ export function eventOf(change: Change, stamp: EventMetadata): Event {
         endedAt: isoTime(endedAtMs),
         durationMs: Math.round(change.durationMs),
       };
-      const data = { device, peer: peerPart(change.peer, stamp), session, reason };
+      const data = { device, peer: peerPart(change.peer, metadata), session, reason };
       return { ...head, type: change.type, data };
     }
     case "handshake.unknown": {
@@ -76,32 +76,32 @@ export function eventOf(change: Change, stamp: EventMetadata): Event {
  */
 export function describeEvent(
   event: Event,
-  write: Write = identity,
-  writeKey: Write = identity,
+  write: Format = identity,
+  writeKey: Format = identity,
 ): string {
-  const who = ({ device, peer }: { device: string; peer: PeerPart }) =>
+  const subject = ({ device, peer }: { device: string; peer: PeerPart }) =>
     `${nameOrKey(peer, write, writeKey)} (${write(device)})`;
   switch (event.type) {
     case "peer.connected": {
       const { data } = event;
       const already = data.initial ? " already when wgmon started" : "";
-      return `${who(data)} connected${from(data.peer.endpoint)}${already}`;
+      return `${subject(data)} connected${fromEndpoint(data.peer.endpoint)}${already}`;
     }
     case "peer.roamed": {
       const { data } = event;
-      return `${who(data)} roamed from ${data.previousEndpoint} to ${data.peer.endpoint ?? "nowhere"}`;
+      return `${subject(data)} roamed from ${data.previousEndpoint} to ${data.peer.endpoint ?? "an unknown endpoint"}`;
     }
     case "peer.disconnected": {
       const { data } = event;
-      const why = {
+      const cause = {
         idle: "",
         "peer-removed": ", peer removed",
         "device-removed": ", device removed",
       };
-      return `${who(data)} disconnected after ${duration(data.session.durationMs)}${why[data.reason]}`;
+      return `${subject(data)} disconnected after ${duration(data.session.durationMs)}${cause[data.reason]}`;
     }
     case "handshake.unknown":
-      return unknown(event.data, write, writeKey);
+      return describeUnknown(event.data, write, writeKey);
     case "device.added": {
       const { device, listenPort } = event.data;
       return `${write(device)} added${listenPort === 0 ? "" : `, listening on port ${listenPort}`}`;
@@ -118,26 +118,26 @@ export function logFields(event: Event): Record<string, unknown> {
   const { peer, session, device, ...rest } = data;
   const { publicKey, name, endpoint } = peer;
   const tags = peer.tags.length === 0 ? {} : { tags: peer.tags };
-  const who = { publicKey, name, ...tags, endpoint };
-  return { event: event.type, id, device, ...who, ...rest, ...session };
+  const peerFields = { publicKey, name, ...tags, endpoint };
+  return { event: event.type, id, device, ...peerFields, ...rest, ...session };
 }
 
-type Write = (text: string) => string;
+type Format = (text: string) => string;
 
 function nameOrKey(
   { name, publicKey }: Pick<PeerPart, "name" | "publicKey">,
-  write: Write,
-  writeKey: Write,
+  write: Format,
+  writeKey: Format,
 ): string {
   const written = name === null ? "" : write(name);
   return written === "" ? writeKey(publicKey) : written;
 }
 
 /** Describes how much the senders know, which distinguishes a misconfigured peer from a scanner. */
-function unknown(
+function describeUnknown(
   data: Extract<Event, { type: "handshake.unknown" }>["data"],
-  write: Write,
-  writeKey: Write,
+  write: Format,
+  writeKey: Format,
 ): string {
   const { packets, network, networks, mac1, peers } = data;
   const device = write(data.device);
@@ -160,7 +160,7 @@ function identity(text: string): string {
   return text;
 }
 
-function from(endpoint: string | null): string {
+function fromEndpoint(endpoint: string | null): string {
   return endpoint === null ? "" : ` from ${endpoint}`;
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the text of one comment means: a name in the form of a program, a name beside its peer, a marker, or nothing.
+ * Classifies the text of one comment: a name in the form of a program, a name beside its peer, a marker, or nothing.
  * docs/settings.md, "Names of peers", lists the forms. Pure.
  */
 
@@ -7,18 +7,18 @@ import { sanitize, truncate } from "../base/text.ts";
 
 /** The same limit as in the settings, in UTF-16 units, so at most as many characters. */
 const NAME_MAX = 64;
-/** A plain comment with more words is a note. */
+/** A plain comment with more words is not a name. */
 const NAME_WORDS_MAX = 6;
 /** Base64 of 32 bytes without its padding. */
 export const KEY_CHARACTERS = 43;
 /** Finds a key in a comment that had an invisible character or an escape within the key. */
 const KEY = new RegExp(`[a-z0-9+/]{${KEY_CHARACTERS}}`, "i");
 
-/** The meaning of a comment. */
+/** A comment by its meaning. */
 export type Comment =
   /** A name in the form of a program or with a label, such as `friendly_name = alice`. */
   | { readonly type: "marked"; readonly text: string }
-  /** May be a name, depending on where it stands. */
+  /** May be a name, depending on its position. */
   | { readonly type: "plain"; readonly text: string }
   | Marker
   /** A header or a setting that was commented out. */
@@ -29,28 +29,28 @@ export interface Marker {
   readonly type: "begin" | "end";
   /** The text between the markers. */
   readonly text: string;
-  /** The comment, if it is a plain one without the other marker; null: it is a marker in any case. */
+  /** The text of the comment, which may be a name if the other marker is missing; null if it is certainly a marker. */
   readonly plain: string | null;
 }
 
 export const NOTHING: Comment = { type: "nothing" };
 
-/** @param marks how many `#` stood before the text. */
-export function noteOf(comment: string, marks: number): Comment {
+/** @param marks number of `#` or `;` before the text. */
+export function parseComment(comment: string, marks: number): Comment {
   // PiVPN disables a line like this.
   const text = comment.replace(/^\[disabled\] ?/i, "");
   if (/^\[ ?(peer|wireguardpeer|interface) ?\]/i.test(text)) return { type: "header" };
   const marked = markedName(text, marks);
   if (marked !== null) {
-    const whole = sanitize(marked);
-    const name = truncate(whole, NAME_MAX);
-    return isReadable(name) && !KEY.test(whole) ? { type: "marked", text: name } : NOTHING;
+    const fullName = sanitize(marked);
+    const name = truncate(fullName, NAME_MAX);
+    return isReadable(name) && !KEY.test(fullName) ? { type: "marked", text: name } : NOTHING;
   }
   if (/^[\w.-]+ ?=/.test(text)) return { type: "setting" };
   return markerOf(text) ?? { type: "plain", text };
 }
 
-/** The name in a form that marks it as one; null if the text has no such form. */
+/** Returns the name in a comment that has the form of a program or a label; null if the comment has neither. */
 function markedName(text: string, marks: number): string | null {
   // prometheus_wireguard_exporter, wg-portal, OPNsense
   const friendly = /^friendly[_ -]?name ?[=:](.*)$/i.exec(text);
@@ -62,9 +62,9 @@ function markedName(text: string, marks: number): string | null {
   if (dashboard !== null) return dashboard[1]!;
   // wg-portal; the id of a peer is often its public key, which is not decoded.
   const portal = /^-WGP- (?:Display name|Peer):(.*)$/i.exec(text);
-  if (portal !== null) return before(portal[1]!, / \/ Updated:/i);
+  if (portal !== null) return textBefore(portal[1]!, / \/ Updated:/i);
   // angristan's wireguard-install and scripts made from it: ### Client alice
-  if (marks > 1 && /^client /i.test(text)) return before(text.slice(7), / \| Expires:/i);
+  if (marks > 1 && /^client /i.test(text)) return textBefore(text.slice(7), / \| Expires:/i);
   // wg-gen-web: # alice / alice@example.net / Updated: ... / Created: ...
   const slash = text.indexOf(" / ");
   if (slash > 0 && /Updated:/i.test(text.slice(slash))) return text.slice(0, slash);
@@ -77,7 +77,7 @@ function markedName(text: string, marks: number): string | null {
 
 /**
  * A marker of PiVPN (`### begin alice ###`), Nyr's wireguard-install (`# BEGIN_PEER alice`),
- * wireguard-manager (`# alice start`), or of a program that names nothing (`# BEGIN ANSIBLE MANAGED BLOCK`).
+ * wireguard-manager (`# alice start`), or of a program whose markers contain no name (`# BEGIN ANSIBLE MANAGED BLOCK`).
  */
 function markerOf(text: string): Comment | null {
   const inner = undecorated(text);
@@ -129,7 +129,7 @@ function nameInJson(json: string): string {
   return JSON_NAMES.map((key) => texts.get(key)).find((text) => text !== undefined) ?? fullName;
 }
 
-/** Returns the name in a plain comment; null if it is a note, a heading or a detail. */
+/** Returns the name in a plain comment; null if the comment is not a name. */
 export function plainName(comment: string): string | null {
   const text = undecorated(comment);
   if (text.length > NAME_MAX || text.split(" ").length > NAME_WORDS_MAX) return null;
@@ -148,19 +148,19 @@ const NO_NAMES: readonly RegExp[] = [
   /\b(public|private|preshared)[ _-]?keys?\b|\bpubkey\b|\bpsk\b|password/i,
 ];
 
-/** Removes the lines that people draw around a comment: `--- alice ---`, `alice ###`. */
+/** Removes decoration around a comment: `--- alice ---`, `alice ###`. */
 function undecorated(text: string): string {
   const words = text.split(" ");
-  const isName = (word: string) => !/^[#=*~<>+-]*$/.test(word);
-  return words.slice(words.findIndex(isName), words.findLastIndex(isName) + 1).join(" ");
+  const hasText = (word: string) => !/^[#=*~<>+-]*$/.test(word);
+  return words.slice(words.findIndex(hasText), words.findLastIndex(hasText) + 1).join(" ");
 }
 
-function before(text: string, mark: RegExp): string {
+function textBefore(text: string, mark: RegExp): string {
   const at = text.search(mark);
   return at === -1 ? text : text.slice(0, at);
 }
 
-/** Whether the text has a letter, a digit or an emoji, and not only lines and dots. */
+/** Whether the text has a letter, a digit or an emoji, and not only punctuation. */
 function isReadable(text: string): boolean {
   return /[\p{L}\p{N}\p{Extended_Pictographic}]/u.test(text);
 }

@@ -6,7 +6,7 @@
 
 import { sanitize } from "../base/text.ts";
 import { isPublicKey, type PublicKey } from "../base/wireguard.ts";
-import { type Comment, KEY_CHARACTERS, noteOf, NOTHING, plainName } from "./comment.ts";
+import { type Comment, KEY_CHARACTERS, NOTHING, parseComment, plainName } from "./comment.ts";
 
 /** A longer comment is ignored. The longest forms are JSON and wg-gen-web's line of four fields. */
 const COMMENT_BYTES_MAX = 512;
@@ -16,10 +16,12 @@ const COMMENT_BYTES_MAX = 512;
  */
 export const LINES_MAX = 500_000;
 const PUBLIC_KEY_LENGTH = 44;
-interface Meaning {
+
+/** A comment and its position. */
+interface PlacedComment {
   /** Counted from 0. */
   readonly line: number;
-  readonly note: Comment;
+  readonly comment: Comment;
   /** Whether it is on the line of the header or of the public key. */
   readonly isBeside: boolean;
 }
@@ -32,11 +34,11 @@ interface Blanks {
 
 type Line =
   | { readonly type: "blank" | "setting" }
-  | { readonly type: "comment"; readonly note: Comment }
+  | { readonly type: "comment"; readonly comment: Comment }
   | { readonly type: "header"; readonly isPeer: boolean; readonly beside: Comment }
   | { readonly type: "public-key"; readonly key: PublicKey | null; readonly beside: Comment };
 
-/** The names of the peers that have one; null if the file has more than `LINES_MAX` lines. */
+/** Returns the names of the peers that have one; null if the file has more than `LINES_MAX` lines. */
 export function parseNames(bytes: Uint8Array): Map<PublicKey, string> | null {
   const names = new Map<PublicKey, string>();
   const isRead = readBlocks(bytes, ({ kind, keys, name }) => {
@@ -67,18 +69,18 @@ class Block {
   }
 
   /** Evaluates the comments that belong to the block, from top to bottom. */
-  take(comments: readonly Meaning[]): void {
-    for (const { line, note, isBeside } of comments) {
+  evaluate(comments: readonly PlacedComment[]): void {
+    for (const { line, comment, isBeside } of comments) {
       const isNear = isBeside || Math.abs(line - this.#headerLine) === 1;
-      if (note.type === "marked") this.#offer(note.text, line, true);
-      if (note.type === "plain" && isNear) this.#offer(plainName(note.text), line, false);
-      if (note.type === "begin") {
-        this.#begin = { text: note.text, line };
-        if (note.plain !== null && isNear) this.#offer(plainName(note.plain), line, false);
+      if (comment.type === "marked") this.#offer(comment.text, line, true);
+      if (comment.type === "plain" && isNear) this.#offer(plainName(comment.text), line, false);
+      if (comment.type === "begin") {
+        this.#begin = { text: comment.text, line };
+        if (comment.plain !== null && isNear) this.#offer(plainName(comment.plain), line, false);
       }
-      // Markers around several blocks are not the name of one.
-      if (note.type === "end" && note.text === this.#begin?.text) {
-        this.#offer(plainName(note.text), this.#begin.line, true);
+      // Markers around several blocks name none of them.
+      if (comment.type === "end" && comment.text === this.#begin?.text) {
+        this.#offer(plainName(comment.text), this.#begin.line, true);
       }
     }
   }
@@ -93,36 +95,39 @@ class Block {
   }
 }
 
-/** Divides the file into blocks and assigns the comments to them. Returns false if the file has too many lines. */
-function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
+/**
+ * Divides the file into blocks, assigns the comments to them, and calls `onBlock` for each. Returns false if the file
+ * has too many lines.
+ */
+function readBlocks(bytes: Uint8Array, onBlock: (block: Block) => void): boolean {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let block = new Block("other", -Infinity);
   /** Comments since the last line of the block. */
-  let gap: Meaning[] = [];
+  let gap: PlacedComment[] = [];
   let blanks = null as Blanks | null;
   /** Whether the first peer of the file has its name above its header; null until it was read. */
   let isNameAbove: boolean | null = null;
   /** The texts of the begin markers so far. */
-  const begun = new Set<string>();
+  const beginMarkers = new Set<string>();
 
-  const commentOf = (line: number, note: Comment, isBeside: boolean): Meaning => {
-    if (note.type === "begin") begun.add(note.text);
-    if (note.type !== "end" || note.plain === null || begun.has(note.text)) {
-      return { line, note, isBeside };
+  const placed = (line: number, comment: Comment, isBeside: boolean): PlacedComment => {
+    if (comment.type === "begin") beginMarkers.add(comment.text);
+    if (comment.type !== "end" || comment.plain === null || beginMarkers.has(comment.text)) {
+      return { line, comment, isBeside };
     }
-    return { line, note: { type: "plain", text: note.plain }, isBeside };
+    return { line, comment: { type: "plain", text: comment.plain }, isBeside };
   };
-  const begin = (kind: Block["kind"], line: number): void => {
+  const startBlock = (kind: Block["kind"], line: number): void => {
     const next = new Block(kind, line);
     const [above, below] = divide(gap, blanks, block.kind === "other" || isNameAbove === true);
-    block.take(above);
-    next.take(below);
+    block.evaluate(above);
+    next.evaluate(below);
     if (kind !== "other") isNameAbove ??= next.name !== null;
-    found(block);
+    onBlock(block);
     [block, gap, blanks] = [next, [], null];
   };
-  const proceed = (): void => {
-    block.take(gap);
+  const endGap = (): void => {
+    block.evaluate(gap);
     [gap, blanks] = [[], null];
   };
 
@@ -138,43 +143,43 @@ function readBlocks(bytes: Uint8Array, found: (block: Block) => void): boolean {
         blanks = { first: blanks?.first ?? number, last: number };
         break;
       case "comment":
-        if (line.note.type === "header") begin("disabled", number);
-        else if (line.note.type === "setting" && block.kind === "disabled") proceed();
-        else if (line.note.type !== "nothing") {
-          gap.push(commentOf(number, line.note, false));
+        if (line.comment.type === "header") startBlock("disabled", number);
+        else if (line.comment.type === "setting" && block.kind === "disabled") endGap();
+        else if (line.comment.type !== "nothing") {
+          gap.push(placed(number, line.comment, false));
         }
         break;
       case "header":
-        begin(line.isPeer ? "peer" : "other", number);
-        block.take([commentOf(number, line.beside, true)]);
+        startBlock(line.isPeer ? "peer" : "other", number);
+        block.evaluate([placed(number, line.beside, true)]);
         break;
       case "public-key":
-        proceed();
+        endGap();
         block.keys.add(line.key);
-        block.take([commentOf(number, line.beside, true)]);
+        block.evaluate([placed(number, line.beside, true)]);
         break;
       case "setting":
-        proceed();
+        endGap();
         break;
     }
   }
-  block.take(gap.filter(({ line }) => blanks === null || line < blanks.first));
-  found(block);
+  block.evaluate(gap.filter(({ line }) => blanks === null || line < blanks.first));
+  onBlock(block);
   return true;
 }
 
 /**
- * Divides the comments between two blocks: a comment belongs to the block that no blank line separates
- * it from. Without a blank line, comments up to the last end marker belong to the upper block; those after
- * it belong to the lower block if there is an end marker or `isForLower`, otherwise to none. A comment
- * above an end marker never belongs to the lower block.
+ * Assigns the comments between two blocks to the upper or the lower block. A comment belongs to the block that no blank
+ * line separates it from. Without a blank line, comments up to the last end marker belong to the upper block; those
+ * after it belong to the lower block if there is an end marker or `isForLower`, otherwise to neither. A comment above
+ * an end marker never belongs to the lower block.
  */
 function divide(
-  gap: readonly Meaning[],
+  gap: readonly PlacedComment[],
   blanks: Blanks | null,
   isForLower: boolean,
-): readonly [upper: readonly Meaning[], lower: readonly Meaning[]] {
-  const ended = gap.findLastIndex(({ note }) => note.type === "end") + 1;
+): readonly [upper: readonly PlacedComment[], lower: readonly PlacedComment[]] {
+  const ended = gap.findLastIndex(({ comment }) => comment.type === "end") + 1;
   const [closed, open] = [gap.slice(0, ended), gap.slice(ended)];
   if (blanks === null) return [closed, ended > 0 || isForLower ? open : []];
   const { first, last } = blanks;
@@ -194,17 +199,17 @@ function lineAt(bytes: Buffer, lineStart: number, end: number): Line {
   if (start === end) return { type: "blank" };
   const first = bytes[start];
   if (first === HASH || first === SEMICOLON) {
-    return { type: "comment", note: noteAt(bytes, start, end) };
+    return { type: "comment", comment: commentAt(bytes, start, end) };
   }
   if (first === OPENING) {
-    const beside = noteAt(bytes, start, end);
+    const beside = commentAt(bytes, start, end);
     return { type: "header", isPeer: isPeerHeader(bytes, start, end), beside };
   }
   return isPublicKeyAt(bytes, start, end) ? publicKeyAt(bytes, start, end) : { type: "setting" };
 }
 
 function isPeerHeader(bytes: Buffer, opening: number, end: number): boolean {
-  // Do not decode a longer one: it may contain a key.
+  // Do not decode a longer header: it may contain a key.
   const inside = bytes.subarray(opening + 1, Math.min(end, opening + KEY_CHARACTERS));
   const closing = inside.indexOf(CLOSING);
   if (closing === -1) return false;
@@ -229,7 +234,7 @@ function publicKeyAt(bytes: Buffer, start: number, end: number): Line {
   const rest = skipBlank(bytes, after, end);
   const isAlone = rest === end || bytes[rest] === HASH;
   const text = isAlone && after - value === PUBLIC_KEY_LENGTH ? textOf(bytes, value, after) : "";
-  const beside = noteAt(bytes, after, end);
+  const beside = commentAt(bytes, after, end);
   return { type: "public-key", key: isPublicKey(text) ? text : null, beside };
 }
 
@@ -239,8 +244,8 @@ function skipBlank(bytes: Buffer, start: number, end: number): number {
   return at;
 }
 
-/** The comment on a line. One with a key in it is never decoded: the key may be a private one. */
-function noteAt(bytes: Buffer, start: number, end: number): Comment {
+/** Returns the comment on a line. A comment that contains a key is never decoded, because the key may be private. */
+function commentAt(bytes: Buffer, start: number, end: number): Comment {
   let marks = start;
   const isMark = (at: number) => bytes[at] === HASH || bytes[at] === SEMICOLON;
   while (marks < end && !isMark(marks)) marks++;
@@ -248,7 +253,7 @@ function noteAt(bytes: Buffer, start: number, end: number): Comment {
   while (text < end && isMark(text)) text++;
   if (text === end || end - text > COMMENT_BYTES_MAX) return NOTHING;
   if (hasKey(bytes, text, end)) return { type: "setting" };
-  return noteOf(sanitize(textOf(bytes, text, end)), text - marks);
+  return parseComment(sanitize(textOf(bytes, text, end)), text - marks);
 }
 
 function hasKey(bytes: Buffer, start: number, end: number): boolean {

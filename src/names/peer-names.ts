@@ -1,7 +1,7 @@
 /**
  * The name of each peer: from the settings, else from the files that belong to its device. Changed files are read when
- * a device appears, once a minute, and when the name of a peer without one is requested, because an administrator adds
- * the name before the peer connects.
+ * a device appears, once a minute, and when the name of a peer without one is requested: an administrator may have
+ * added the name just before the peer connects.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -12,9 +12,9 @@ import { listFolder, readSecretFile } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
 import { LINES_MAX, parseNames } from "./parse-names.ts";
 
-/** Interval for checking the files. */
+/** Interval for checking whether the files changed. */
 const CHECK_MS = 60_000;
-/** Minimum time between checks because of a missing name: a peer without one may be requested continuously. */
+/** Minimum time between checks for a missing name, because the names of peers without one are requested often. */
 const MISS_MS = 1000;
 /** Maximum size of a file. 10,000 peers of wg-portal take 3 MB. */
 export const NAMES_FILE_BYTES_MAX = 16 * 1024 * 1024;
@@ -33,7 +33,7 @@ interface Sources {
 /** The result of the last reading of a file. */
 interface NameFile {
   readonly names: ReadonlyMap<PublicKey, string>;
-  /** Stamp of the file as read; null: read it again even if it did not change. */
+  /** Identifies the content that was read; null: read the file again even if it did not change. */
   readonly stamp: string | null;
   readonly isFolder: boolean;
   /** Why the file could not be used; null if it was read or does not exist. */
@@ -46,11 +46,11 @@ export class PeerNames {
   readonly #clock: Clock;
   readonly #log: Log;
   #sources: Sources = { peers: new Map(), names: [] };
-  /** Pages by path. */
-  #pages: ReadonlyMap<string, NameFile> = new Map();
-  /** Pages by device, the ones with precedence first. */
-  readonly #devices = new Map<string, readonly NameFile[]>();
-  #watched: readonly string[] = [];
+  /** By path. */
+  #files: ReadonlyMap<string, NameFile> = new Map();
+  /** The files of each device, in order of precedence. */
+  readonly #filesOfDevice = new Map<string, readonly NameFile[]>();
+  #presentDevices: readonly string[] = [];
   /** Folders with too many files, for which a warning was logged. */
   readonly #truncated = new Set<string>();
   #checkedMs = -Infinity;
@@ -64,7 +64,7 @@ export class PeerNames {
   /** Replaces the sources. All files are read again if there is a device. */
   setSources(sources: Sources): void {
     this.#sources = sources;
-    this.#pages = new Map();
+    this.#files = new Map();
     this.#truncated.clear();
     this.#cancelCheck();
     this.#cancelCheck = () => {};
@@ -77,20 +77,21 @@ export class PeerNames {
    * next periodic check, because events about it are still to be reported.
    */
   setDevices(devices: readonly string[]): void {
-    this.#watched = devices;
-    for (const device of devices) this.#devices.set(device, this.#devices.get(device) ?? []);
+    this.#presentDevices = devices;
+    for (const device of devices)
+      this.#filesOfDevice.set(device, this.#filesOfDevice.get(device) ?? []);
     this.#check();
   }
 
   /** Returns null if the peer has no name. */
   nameOf(publicKey: PublicKey, device: string): string | null {
     const { peers, names } = this.#sources;
-    const given = peers.get(publicKey)?.name ?? null;
-    if (given !== null || names.length === 0) return given;
+    const configured = peers.get(publicKey)?.name ?? null;
+    if (configured !== null || names.length === 0) return configured;
     const found = this.#find(publicKey, device);
     const isFresh = this.#clock.now().monotonicMs - this.#checkedMs < MISS_MS;
-    if (found !== null || (isFresh && this.#devices.has(device))) return found;
-    this.#devices.set(device, this.#devices.get(device) ?? []);
+    if (found !== null || (isFresh && this.#filesOfDevice.has(device))) return found;
+    this.#filesOfDevice.set(device, this.#filesOfDevice.get(device) ?? []);
     this.#check();
     return this.#find(publicKey, device);
   }
@@ -100,7 +101,7 @@ export class PeerNames {
   }
 
   #find(publicKey: PublicKey, device: string): string | null {
-    for (const { names } of this.#devices.get(device) ?? []) {
+    for (const { names } of this.#filesOfDevice.get(device) ?? []) {
       const name = names.get(publicKey);
       if (name !== undefined) return name;
     }
@@ -109,8 +110,8 @@ export class PeerNames {
 
   #scheduleCheck(): void {
     this.#cancelCheck = this.#clock.after(CHECK_MS, () => {
-      for (const device of this.#devices.keys()) {
-        if (!this.#watched.includes(device)) this.#devices.delete(device);
+      for (const device of this.#filesOfDevice.keys()) {
+        if (!this.#presentDevices.includes(device)) this.#filesOfDevice.delete(device);
       }
       this.#check();
       this.#scheduleCheck();
@@ -120,40 +121,43 @@ export class PeerNames {
   /** Reads the files that changed. */
   #check(): void {
     this.#checkedMs = this.#clock.now().monotonicMs;
-    const pages = new Map<string, NameFile>();
-    const pageAt = (path: string, isExpected: boolean): NameFile => {
-      const page = pages.get(path) ?? this.#read(path, isExpected);
-      pages.set(path, page);
-      return page;
+    const files = new Map<string, NameFile>();
+    const fileAt = (path: string, isExpected: boolean): NameFile => {
+      const file = files.get(path) ?? this.#read(path, isExpected);
+      files.set(path, file);
+      return file;
     };
-    for (const device of this.#devices.keys()) {
+    for (const device of this.#filesOfDevice.keys()) {
       const found = this.#sources.names.flatMap((pattern) =>
-        this.#pagesOf(pattern, device, pageAt),
+        this.#filesFor(pattern, device, fileAt),
       );
-      this.#devices.set(device, found);
+      this.#filesOfDevice.set(device, found);
     }
-    this.#pages = pages;
+    this.#files = files;
   }
 
-  #pagesOf(
+  /** The files of a device that one entry of the setting selects. */
+  #filesFor(
     pattern: string,
     device: string,
-    pageAt: (path: string, isExpected: boolean) => NameFile,
+    fileAt: (path: string, isExpected: boolean) => NameFile,
   ): NameFile[] {
     const path = pattern.replaceAll("%i", () => device);
     const folder = path.slice(0, path.lastIndexOf("/") + 1);
     const last = pattern.slice(pattern.lastIndexOf("/") + 1);
-    const files = (inFolder: string, patterns: readonly string[]): NameFile[] =>
-      this.#listed(inFolder, patterns, device).map((name) => pageAt(`${inFolder}${name}`, false));
-    if (/[*?]/.test(last)) return files(folder, [last]);
-    const page = pageAt(path, path === pattern);
-    return page.isFolder ? files(`${path.replace(/\/$/, "")}/`, FOLDER_PATTERNS) : [page];
+    const filesIn = (inFolder: string, patterns: readonly string[]): NameFile[] =>
+      this.#matchingFiles(inFolder, patterns, device).map((name) =>
+        fileAt(`${inFolder}${name}`, false),
+      );
+    if (/[*?]/.test(last)) return filesIn(folder, [last]);
+    const file = fileAt(path, path === pattern);
+    return file.isFolder ? filesIn(`${path.replace(/\/$/, "")}/`, FOLDER_PATTERNS) : [file];
   }
 
-  #listed(folder: string, patterns: readonly string[], device: string): string[] {
+  #matchingFiles(folder: string, patterns: readonly string[], device: string): string[] {
     const matchers = patterns.map((pattern) => matcher(pattern, device));
     const isHiddenWanted = patterns.some((pattern) => pattern.startsWith("."));
-    const names = this.#filesIn(folder)
+    const names = this.#listFolder(folder)
       .filter((name) => isHiddenWanted || !name.startsWith("."))
       .filter((name) => matchers.some((each) => each.test(name)))
       .sort();
@@ -168,38 +172,38 @@ export class PeerNames {
     return names.slice(0, FILES_MAX);
   }
 
-  /** Lists a folder. If listing fails, returns the files known before; reading them reports the error. */
-  #filesIn(folder: string): string[] {
+  /** Returns the names in a folder. If listing fails, returns the files read before: reading them reports the error. */
+  #listFolder(folder: string): string[] {
     try {
       return listFolder(folder);
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      const known = [...this.#pages.keys()].filter((path) => path.startsWith(folder));
+      const known = [...this.#files.keys()].filter((path) => path.startsWith(folder));
       return known.map((path) => path.slice(folder.length)).filter((name) => !name.includes("/"));
     }
   }
 
-  /** @param isExpected whether a missing file is a mistake. */
+  /** @param isExpected whether it is a problem if the file does not exist. */
   #read(path: string, isExpected: boolean): NameFile {
-    const before = this.#pages.get(path) ?? EMPTY;
-    const page = this.#reading(path, before, isExpected);
-    const { problem } = page;
-    // Log a problem once, until it changes.
+    const before = this.#files.get(path) ?? EMPTY;
+    const file = this.#readNames(path, before, isExpected);
+    const { problem } = file;
+    // Log a problem only once until it changes.
     if (problem !== null && problem !== before.problem) {
       this.#log.warn(`names: ${fileName(path)}: ${problem}`);
     }
-    return page;
+    return file;
   }
 
-  #reading(path: string, before: NameFile, isExpected: boolean): NameFile {
+  #readNames(path: string, before: NameFile, isExpected: boolean): NameFile {
     try {
       const limits = { lastStamp: before.stamp, maxBytes: NAMES_FILE_BYTES_MAX };
-      const reading = readSecretFile(path, limits, parseNames);
-      switch (reading.type) {
+      const result = readSecretFile(path, limits, parseNames);
+      switch (result.type) {
         case "unchanged":
           return before;
         case "read": {
-          const { value: names, stamp } = reading;
+          const { value: names, stamp } = result;
           if (names === null) {
             return { ...EMPTY, stamp, problem: `has more than ${LINES_MAX} lines; it is not read` };
           }

@@ -15,14 +15,14 @@ import type { PeerNames } from "./peer-names.ts";
 /** Maximum number of public keys in one warning. */
 const KEYS_MAX = 3;
 
-/** The settings that name peers and devices. */
-export interface Watched {
-  readonly targets: readonly WatchedTarget[];
+/** The settings that mention peers and devices. */
+export interface PeerSettings {
+  readonly targets: readonly TargetFilter[];
   /** A null name: the settings give the peer no name. */
   readonly peers: ReadonlyMap<PublicKey, { readonly name: string | null }>;
 }
 
-interface WatchedTarget {
+interface TargetFilter {
   /** null: the target has no name and is identified by its number. */
   readonly name: string | null;
   readonly selection: Pick<EventFilter, "devices" | "peers">;
@@ -38,11 +38,11 @@ interface Present {
 }
 
 /** Returns a warning for each name, key and device that matches nothing. */
-export function unmatched({ targets, peers }: Watched, present: Present): string[] {
+export function unmatched({ targets, peers }: PeerSettings, present: Present): string[] {
   const { devices, publicKeys, names } = present;
   const warnings: string[] = [];
-  const warn = (wanted: Map<string, string[]>, what: (word: string) => string) => {
-    for (const [word, where] of wanted) warnings.push(`${what(word)} (${where.join(", ")})`);
+  const warn = (words: Map<string, string[]>, describe: (word: string) => string) => {
+    for (const [word, users] of words) warnings.push(`${describe(word)} (${users.join(", ")})`);
   };
   warn(
     wordsOf(targets, ({ selection }) =>
@@ -72,15 +72,15 @@ export function unmatched({ targets, peers }: Watched, present: Present): string
 
 /** Collects the words that the targets use, and for each word the targets that use it. */
 function wordsOf(
-  targets: readonly WatchedTarget[],
-  choose: (target: WatchedTarget) => readonly string[],
+  targets: readonly TargetFilter[],
+  select: (target: TargetFilter) => readonly string[],
 ): Map<string, string[]> {
   const found = new Map<string, string[]>();
   for (const [index, target] of targets.entries()) {
-    for (const word of new Set(choose(target))) {
-      const where = found.get(word) ?? [];
-      where.push(`target ${target.name ?? index + 1}`);
-      found.set(word, where);
+    for (const word of new Set(select(target))) {
+      const users = found.get(word) ?? [];
+      users.push(`target ${target.name ?? index + 1}`);
+      found.set(word, users);
     }
   }
   return found;
@@ -88,7 +88,7 @@ function wordsOf(
 
 /** Logs the warnings. Lists the peers of all devices only if the settings mention any. */
 export function warnOfUnmatched(
-  settings: Watched,
+  settings: PeerSettings,
   {
     devices,
     names,
@@ -103,11 +103,11 @@ export function warnOfUnmatched(
   },
 ): void {
   const known = devices.lastScanned.map(({ name }) => name);
-  const isAsked = settings.peers.size > 0 || settings.targets.some(hasPeers);
+  const needsKeys = settings.peers.size > 0 || settings.targets.some(hasPeers);
   try {
     const peers = known.map((name) => ({
       name,
-      publicKeys: isAsked ? devices.peers(name).map(({ publicKey }) => publicKey) : [],
+      publicKeys: needsKeys ? devices.peers(name).map(({ publicKey }) => publicKey) : [],
     }));
     for (const warning of unmatched(settings, presentOf(settings, peers, names))) log.warn(warning);
   } catch (error) {
@@ -116,17 +116,18 @@ export function warnOfUnmatched(
   }
 }
 
+/** Collects what exists now. Reads the names of peers only if a target selects peers. */
 export function presentOf(
-  { targets, peers }: Watched,
+  { targets, peers }: PeerSettings,
   devices: readonly { readonly name: string; readonly publicKeys: readonly PublicKey[] }[],
-  book: Pick<PeerNames, "nameOf">,
+  peerNames: Pick<PeerNames, "nameOf">,
 ): Present {
   const names = new Set<string>();
   for (const { name } of peers.values()) if (name !== null) names.add(name);
   if (targets.some(hasPeers)) {
     for (const { name: device, publicKeys } of devices) {
       for (const key of publicKeys) {
-        const name = book.nameOf(key, device);
+        const name = peerNames.nameOf(key, device);
         if (name !== null) names.add(name);
       }
     }
@@ -138,6 +139,6 @@ export function presentOf(
   };
 }
 
-function hasPeers({ selection }: WatchedTarget): boolean {
+function hasPeers({ selection }: TargetFilter): boolean {
   return selection.peers.length > 0;
 }

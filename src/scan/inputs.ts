@@ -1,6 +1,6 @@
 /**
  * wgmon's inputs: packets, link changes and the devices. Opened before the rest of the program is loaded, so that
- * "ready" comes early and nothing after it is missed.
+ * "ready" is logged early and nothing that happens after it is missed.
  */
 
 import type { Finding } from "../base/check.ts";
@@ -17,9 +17,9 @@ import { openWakeUp, type WakeUp, type WakeUpSettings } from "../wakeup/wakeup.t
 
 /** Receives captured packets and link changes. */
 export interface InputHandler {
-  /** A received packet. The witness may keep the bytes. */
+  /** A received packet. The handler may keep the bytes. */
   packetReceived(bytes: Uint8Array): void;
-  /** A packet that this machine's own WireGuard may have sent. The witness may keep the bytes. */
+  /** A packet that this machine's own WireGuard may have sent. The handler may keep the bytes. */
   packetSent(bytes: Uint8Array): void;
   packetsLost(reason: string): void;
   linksChanged(bytes: Uint8Array): void;
@@ -34,9 +34,8 @@ export interface Inputs {
   checkWakeUp(): Promise<readonly Finding[]>;
   /** The scan of all devices that was taken when the inputs were opened. */
   readonly firstScan: ScanResult;
-  readonly firstScanMs: number;
-  /** Passes everything captured so far to the witness, and later captures at once. */
-  start(witness: InputHandler): void;
+  /** Passes the packets and link changes that have arrived to the handler, and from now on each new one at once. */
+  start(handler: InputHandler): void;
   /**
    * Opens a sample of the received handshake messages, read at fixed intervals.
    *
@@ -44,7 +43,7 @@ export interface Inputs {
    */
   openSample(onPacket: (packet: Uint8Array) => void): Promise<HandshakeSample>;
   /**
-   * Starts capture of the packets that this machine's own WireGuard sends, and passes them to the witness. Returns null
+   * Starts capture of the packets that this machine's own WireGuard sends, and passes them to the handler. Returns null
    * if that is not permitted.
    */
   openSentTap(): SentTap | null;
@@ -53,36 +52,32 @@ export interface Inputs {
 }
 
 /**
- * Opens the inputs. Everything that happens after it resolves reaches the witness, even if the witness attends later.
+ * Opens the inputs. Packets and link changes that arrive before `start` is called are kept for the handler.
  *
  * @throws ConfigError, SystemError or LibraryError when an input cannot be opened.
  */
 export async function openInputs(settings: WakeUpSettings, clock: Clock): Promise<Inputs> {
-  let witness: InputHandler | null = null;
-  const early: ((witness: InputHandler) => void)[] = [];
-  const tell = (what: (witness: InputHandler) => void): void => {
-    if (witness === null) early.push(what);
-    else what(witness);
+  let handler: InputHandler | null = null;
+  /** The calls of the handler that wait for `start`. */
+  const pending: ((to: InputHandler) => void)[] = [];
+  const deliver = (call: (to: InputHandler) => void): void => {
+    if (handler === null) pending.push(call);
+    else call(handler);
   };
 
   const links = new NetlinkSocket(NETLINK_ROUTE, RTMGRP_LINK);
   const stopLinks = await readSocket(links.descriptor, clock, {
-    onData: (bytes) => tell((there) => there.linksChanged(bytes)),
-    onLost: (code) => tell((there) => there.linksLost(`link changes were missed (${code})`)),
+    onData: (bytes) => deliver((to) => to.linksChanged(bytes)),
+    onLost: (code) => deliver((to) => to.linksLost(`link changes were missed (${code})`)),
   });
-  // Opened before the first scan, so that no event between the two is missed.
+  // Opened before the first scan, so that packets that arrive during the scan are captured.
   const { wakeUp, capture } = await openWakeUp(settings, clock, {
-    onReceived(bytes) {
-      if (witness === null) early.push((there) => there.packetReceived(bytes));
-      else witness.packetReceived(bytes);
-    },
-    onSent: (bytes) => tell((there) => there.packetSent(bytes)),
-    onPacketsLost: (reason) => tell((there) => there.packetsLost(reason)),
+    onReceived: (bytes) => deliver((to) => to.packetReceived(bytes)),
+    onSent: (bytes) => deliver((to) => to.packetSent(bytes)),
+    onPacketsLost: (reason) => deliver((to) => to.packetsLost(reason)),
   });
   const devices = new Devices(settings.devices);
-  const startMs = clock.now().monotonicMs;
   const firstScan = await devices.scan(null);
-  const firstScanMs = clock.now().monotonicMs - startMs;
   // Without the capability no scan can ever succeed; other failures may be temporary.
   const refused = firstScan.problems.find(
     (problem) => problem instanceof SystemError && problem.code === "EPERM",
@@ -98,10 +93,9 @@ export async function openInputs(settings: WakeUpSettings, clock: Clock): Promis
       return await checkOwnWakeUp({ ...wakeUp, settings, devices: devices.lastScanned });
     },
     firstScan,
-    firstScanMs,
-    start(there) {
-      witness = there;
-      for (const what of early.splice(0)) what(there);
+    start(to) {
+      handler = to;
+      for (const call of pending.splice(0)) call(to);
     },
     async openSample(onPacket) {
       // Loaded on demand, because few users enable it.
@@ -110,8 +104,8 @@ export async function openInputs(settings: WakeUpSettings, clock: Clock): Promis
     },
     openSentTap() {
       return openSentTap(clock, {
-        onData: (bytes) => tell((there) => there.packetSent(bytes)),
-        onLost: (code) => tell((there) => there.packetsLost(`sent packets: ${code}`)),
+        onData: (bytes) => deliver((to) => to.packetSent(bytes)),
+        onLost: (code) => deliver((to) => to.packetsLost(`sent packets: ${code}`)),
       });
     },
     close() {

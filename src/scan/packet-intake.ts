@@ -1,6 +1,6 @@
 /**
- * Takes in what the inputs deliver: received and sent packets go to the handshake watch, link changes to the scan loop,
- * losses to both.
+ * Handles the inputs: passes received and sent packets and their losses to the handshake watch, and link changes and
+ * their losses to the scan loop.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -23,11 +23,11 @@ interface Options extends HandshakeWatchOptions {
   readonly metrics: Metrics;
   readonly inputs: Inputs;
   readonly scanLoop: Pick<ScanLoop, "scanAll" | "scanPorts" | "linkChanged">;
-  /** A WireGuard message to this port has woken wgmon. */
-  readonly onHeard: (port: number) => void;
+  /** Called with the destination port of each received WireGuard message. */
+  readonly onMessage: (port: number) => void;
   /** Whether handshake.unknown is enabled. */
-  readonly countsUnknown: () => boolean;
-  /** A message that handshake.unknown counts. */
+  readonly reportsUnknown: () => boolean;
+  /** Called with each received WireGuard message while handshake.unknown is enabled. */
   readonly onUnknown: (datagram: CapturedDatagram) => void;
 }
 
@@ -38,14 +38,14 @@ export class PacketIntake implements InputHandler {
   readonly #sampler: UnknownSampler;
 
   constructor(options: Options) {
-    const { clock, log, metrics, inputs, scanLoop, countsUnknown, onUnknown, handshakeAtMs } =
+    const { clock, log, metrics, inputs, scanLoop, reportsUnknown, onUnknown, handshakeAtMs } =
       options;
     this.#options = options;
     const health = new CaptureHealth({ clock, log, metrics });
     this.#health = health;
     this.#watch = new WatchDriver({
       clock,
-      select: (indexes) => this.#attempt(() => inputs.capture.select(indexes)),
+      select: (indexes) => this.#changeCapture(() => inputs.capture.select(indexes)),
       openSentTap: () => this.#openSentTap(),
       scan: (ports) => scanLoop.scanPorts(ports),
       onGuarded: (isGuarded) => health.guardedModeChanged(isGuarded),
@@ -54,7 +54,7 @@ export class PacketIntake implements InputHandler {
     });
     this.#sampler = new UnknownSampler({
       log,
-      isEnabled: countsUnknown,
+      isEnabled: reportsUnknown,
       open: (onPacket) => inputs.openSample(onPacket),
       onPacket(bytes) {
         const datagram = health.parse(bytes, "received");
@@ -64,13 +64,13 @@ export class PacketIntake implements InputHandler {
   }
 
   packetReceived(bytes: Uint8Array): void {
-    const { metrics, onHeard, countsUnknown, onUnknown } = this.#options;
+    const { metrics, onMessage, reportsUnknown, onUnknown } = this.#options;
     metrics.packets++;
     const datagram = this.#health.parse(bytes, "received");
     this.#watch.onReceived(datagram);
     if (datagram === null) return;
-    onHeard(datagram.destinationPort);
-    if (countsUnknown() && !this.#sampler.isOpen) onUnknown(datagram);
+    onMessage(datagram.destinationPort);
+    if (reportsUnknown() && !this.#sampler.isOpen) onUnknown(datagram);
   }
 
   packetSent(bytes: Uint8Array): void {
@@ -87,7 +87,7 @@ export class PacketIntake implements InputHandler {
     this.#watch.onPacketsLost();
   }
 
-  /** Handshakes may have been answered that the firewall rules, which were loaded now, do not know. */
+  /** Firewall rules were loaded now. They did not log earlier handshakes, so this counts as a loss of packets. */
   rulesLoaded(): void {
     this.#watch.onPacketsLost();
   }
@@ -101,20 +101,20 @@ export class PacketIntake implements InputHandler {
       return;
     }
     const { inputs, scanLoop } = this.#options;
-    for (const event of events) this.#attempt(() => inputs.capture.linkChanged(event));
+    for (const event of events) this.#changeCapture(() => inputs.capture.linkChanged(event));
     if (events.some(({ link }) => mayBeWireguard(link))) scanLoop.linkChanged();
   }
 
   linksLost(reason: string): void {
     this.#health.linksLost(reason);
-    this.#attempt(() => this.#options.inputs.capture.linksMissed());
+    this.#changeCapture(() => this.#options.inputs.capture.linksMissed());
     void this.#options.scanLoop.scanAll("lost");
   }
 
   /** The ports of all devices after a scan. */
   setPorts(ports: readonly number[]): void {
-    this.#attempt(() => this.#options.inputs.capture.setPorts(ports));
-    this.#attempt(() => this.#sampler.setPorts(ports));
+    this.#changeCapture(() => this.#options.inputs.capture.setPorts(ports));
+    this.#changeCapture(() => this.#sampler.setPorts(ports));
   }
 
   /** Opens the sample for handshake.unknown if it is enabled. */
@@ -137,8 +137,8 @@ export class PacketIntake implements InputHandler {
     }
   }
 
-  /** For calls that change what is captured. Logs a failure; returns whether the call succeeded. */
-  #attempt(change: () => void): boolean {
+  /** Changes what is captured. Logs a failure; returns whether the change succeeded. */
+  #changeCapture(change: () => void): boolean {
     try {
       change();
       return true;

@@ -1,7 +1,7 @@
 /**
- * Takes the scans, one at a time: those that others request, and those for the four causes without a packet: the start,
- * a changed link, the tick that runs while a peer is connected or can return without a handshake, and the periodic
- * reconcile scan. Which packets cause one: handshake-watch.ts.
+ * Runs the scans, one at a time. Others request scans, for example for a packet (handshake-watch.ts). This file starts
+ * those without a packet: at the start, after a link change, at each tick while a peer is connected or can return
+ * without a handshake, and at each reconcile interval.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -27,18 +27,18 @@ const WARM_UP_SCANS = 20;
 const WARM_UP_PAUSE_MS = 25;
 const WARM_UP_MAX_MS = 200;
 
-/** Log a scan error again if it was absent for this long. Scans may be a minute apart. */
-const ERROR_OVER_MS = 10 * 60_000;
+/** A repeated error is logged again if it did not occur for this long. Scans may be a minute apart. */
+const ERROR_FORGET_MS = 10 * 60_000;
 
 /** Why a scan is taken. */
 export type ScanReason =
   "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile" | "request";
 
-/** When the tick is needed, and for which devices: the tracker. */
+/** Decides when a tick is needed, and for which devices. Implemented by the tracker. */
 export interface TickSource {
   readonly needsTick: boolean;
   readonly tickedDevices: ReadonlySet<string>;
-  /** The earliest time at which a session ends; null: none does. */
+  /** The earliest monotonic time after `afterMs` at which a session ends; null if no session ends after it. */
   nextDeadlineMs(afterMs: number): number | null;
 }
 
@@ -50,7 +50,7 @@ export interface ScanLoopOptions {
     readonly lastScanned: readonly Device[];
     scan(names: ReadonlySet<string> | null): Promise<ScanResult>;
   };
-  /** Without a wake-up the tick always runs, and scans all devices. */
+  /** true: no packets are captured. Then the tick always runs, and scans all devices. */
   readonly isPolling: boolean;
   readonly tracker: TickSource;
   readonly settings: () => { readonly tickMs: number; readonly reconcileMs: number };
@@ -102,7 +102,7 @@ export class ScanLoop {
     for (const cancel of this.#cancelLinkScans) cancel();
   }
 
-  /** Resolves with the processor time used, in milliseconds. */
+  /** Scans all devices; resolves with the processor time used, in milliseconds. */
   scanAll(reason: ScanReason): Promise<number> {
     return this.#scan(reason, null);
   }
@@ -119,6 +119,7 @@ export class ScanLoop {
     );
   }
 
+  /** @param spentMs processor time of the warm-up scans so far. */
   #warmUp(scansLeft: number, spentMs: number): void {
     const { clock, log } = this.#options;
     if (scansLeft === 0 || spentMs > WARM_UP_MAX_MS) {
@@ -177,7 +178,7 @@ export class ScanLoop {
     metrics.scans.add([reason]);
     metrics.scanErrors += scan.problems.length;
     this.#errors = scan.problems;
-    this.#logErrorsOnce(scan.problems, { isWhole: names === null });
+    this.#logErrorsOnce(scan.problems, { includesAll: names === null });
     const changes = onScan(scan, reason);
     log.debug("scan", { reason, changes });
     this.#scheduleTick();
@@ -185,16 +186,19 @@ export class ScanLoop {
   }
 
   /** Logs a repeated error once, and logs when all devices can be scanned again. */
-  #logErrorsOnce(errors: readonly Error[], { isWhole }: { readonly isWhole: boolean }): void {
+  #logErrorsOnce(
+    errors: readonly Error[],
+    { includesAll }: { readonly includesAll: boolean },
+  ): void {
     const { clock, log } = this.#options;
     const { monotonicMs } = clock.now();
     for (const error of errors) {
       if (!isUnreadable(error)) throw error;
       const lastMs = this.#failing.get(error.message) ?? -Infinity;
-      if (monotonicMs - lastMs > ERROR_OVER_MS) log.error(error.message);
+      if (monotonicMs - lastMs > ERROR_FORGET_MS) log.error(error.message);
       this.#failing.set(error.message, monotonicMs);
     }
-    if (!isWhole || errors.length > 0 || this.#failing.size === 0) return;
+    if (!includesAll || errors.length > 0 || this.#failing.size === 0) return;
     this.#failing.clear();
     log.info("all devices can be scanned again");
   }

@@ -1,15 +1,13 @@
-/** A token bucket for scans. Its tokens are milliseconds of processor time. Pure. */
+/** A token bucket for scans. Its tokens are milliseconds of processor time; `nowMs` is monotonic. Pure. */
 
 export interface TokenBucketOptions {
-  /** Fraction of one core's time at which the bucket fills. */
+  /** The rate at which the bucket fills, as a fraction of one core's time. */
   readonly share: number;
   /** Maximum content of the bucket. */
   readonly burstMs: number;
-  /**
-   * Maximum overdraft, for callers that may overdraw. Content and overdraft may each cover at least `leastScans` scans
-   * at the cost of the last one.
-   */
+  /** Maximum overdraft, for callers that may overdraw. */
   readonly overdraftMs: number;
+  /** `burstMs` and `overdraftMs` are raised to at least this many times the cost of the last scan. */
   readonly leastScans: number;
 }
 
@@ -31,10 +29,10 @@ export class TokenBucket {
     this.#costMs = costMs;
   }
 
-  /** How long until the next scan may start. */
+  /** The time until the next scan may start. */
   waitMs(nowMs: number, { mayOverdraw }: { readonly mayOverdraw: boolean }): number {
     this.#fill(nowMs);
-    const missingMs = -this.#tokensMs - (mayOverdraw ? this.#atLeast("overdraftMs") : 0);
+    const missingMs = -this.#tokensMs - (mayOverdraw ? this.#maxMs("overdraftMs") : 0);
     // One millisecond more, so that the balance is positive then.
     return missingMs < 0 ? 0 : missingMs / this.#options.share + 1;
   }
@@ -42,11 +40,11 @@ export class TokenBucket {
   #fill(nowMs: number): void {
     const passedMs = Math.max(0, nowMs - this.#filledAtMs);
     const filledMs = this.#tokensMs + passedMs * this.#options.share;
-    this.#tokensMs = Math.min(this.#atLeast("burstMs"), filledMs);
+    this.#tokensMs = Math.min(this.#maxMs("burstMs"), filledMs);
     this.#filledAtMs = Math.max(this.#filledAtMs, nowMs);
   }
 
-  #atLeast(bound: "burstMs" | "overdraftMs"): number {
+  #maxMs(bound: "burstMs" | "overdraftMs"): number {
     return Math.max(this.#options[bound], this.#options.leastScans * this.#costMs);
   }
 }

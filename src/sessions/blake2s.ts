@@ -6,8 +6,11 @@
 const BLOCK_BYTES = 64;
 const ROUNDS = 10;
 
-/** Fractional parts of the square roots of the first eight primes. RFC 7693 section 2.6; the same as in SHA-256. */
-const INITIAL = Uint32Array.of(
+/**
+ * Initialization vector: fractional parts of the square roots of the first eight primes. RFC 7693 section 2.6; the same
+ * as in SHA-256.
+ */
+const IV = Uint32Array.of(
   0x6a09e667,
   0xbb67ae85,
   0x3c6ef372,
@@ -18,8 +21,8 @@ const INITIAL = Uint32Array.of(
   0x5be0cd19,
 );
 
-/** The order in which each round uses the words of a block. RFC 7693 section 2.7. */
-const ORDER: readonly (readonly number[])[] = [
+/** Message schedule: the order in which each round uses the words of a block. RFC 7693 section 2.7. */
+const SIGMA: readonly (readonly number[])[] = [
   [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
   [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
   [11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4],
@@ -32,8 +35,8 @@ const ORDER: readonly (readonly number[])[] = [
   [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
 ];
 
-/** The words of the state that each step mixes: its columns, then its diagonals. */
-const PLACES: readonly Place[] = [
+/** Indexes of the words that each step of a round mixes: the columns of the state, then its diagonals. */
+const MIX_INDEXES: readonly MixIndexes[] = [
   [0, 4, 8, 12],
   [1, 5, 9, 13],
   [2, 6, 10, 14],
@@ -44,7 +47,7 @@ const PLACES: readonly Place[] = [
   [3, 4, 9, 14],
 ];
 
-type Place = readonly [a: number, b: number, c: number, d: number];
+type MixIndexes = readonly [a: number, b: number, c: number, d: number];
 
 export interface Blake2sOptions {
   /** 1 to 32. */
@@ -63,7 +66,7 @@ export function blake2s(message: Uint8Array, { digestBytes, key }: Blake2sOption
   padded.set(message, keyBytes);
 
   const view = new DataView(padded.buffer);
-  const hash = INITIAL.slice();
+  const hash = IV.slice();
   hash[0]! ^= 0x01010000 ^ (key.length << 8) ^ digestBytes;
   for (let offset = 0; offset < padded.length; offset += BLOCK_BYTES) {
     const words = Array.from({ length: 16 }, (_, i) => view.getUint32(offset + 4 * i, true));
@@ -83,36 +86,35 @@ function compress(
 ): void {
   const v = new Uint32Array(16);
   v.set(hash);
-  v.set(INITIAL, 8);
+  v.set(IV, 8);
   v[12]! ^= end;
   if (end === length) v[14]! ^= 0xffffffff;
   for (let round = 0; round < ROUNDS; round++) {
-    const order = ORDER[round]!;
+    const order = SIGMA[round]!;
     for (let i = 0; i < 8; i++) {
-      mix(v, PLACES[i]!, words[order[2 * i]!]!, words[order[2 * i + 1]!]!);
+      mix(v, MIX_INDEXES[i]!, words[order[2 * i]!]!, words[order[2 * i + 1]!]!);
     }
   }
   for (let i = 0; i < 8; i++) hash[i]! ^= v[i]! ^ v[i + 8]!;
 }
 
 /** RFC 7693 section 3.1. */
-function mix(v: Uint32Array, place: Place, x: number, y: number): void {
+function mix(v: Uint32Array, indexes: MixIndexes, x: number, y: number): void {
   // Not destructured in the parameters, because that creates an iterator: this runs 80 times for each block.
-  const a = place[0];
-  const b = place[1];
-  const c = place[2];
-  const d = place[3];
+  const a = indexes[0];
+  const b = indexes[1];
+  const c = indexes[2];
+  const d = indexes[3];
   v[a] = v[a]! + v[b]! + x;
-  v[d] = rotated(v[d]! ^ v[a]!, 16);
+  v[d] = rotateRight(v[d]! ^ v[a]!, 16);
   v[c]! += v[d]!;
-  v[b] = rotated(v[b]! ^ v[c]!, 12);
+  v[b] = rotateRight(v[b]! ^ v[c]!, 12);
   v[a] = v[a]! + v[b]! + y;
-  v[d] = rotated(v[d]! ^ v[a]!, 8);
+  v[d] = rotateRight(v[d]! ^ v[a]!, 8);
   v[c]! += v[d]!;
-  v[b] = rotated(v[b]! ^ v[c]!, 7);
+  v[b] = rotateRight(v[b]! ^ v[c]!, 7);
 }
 
-/** Rotates to the right. */
-function rotated(word: number, bits: number): number {
+function rotateRight(word: number, bits: number): number {
   return (word >>> bits) | (word << (32 - bits));
 }

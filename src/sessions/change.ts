@@ -1,4 +1,4 @@
-/** What a scan can change: the values that the tracker passes on. events/event.ts makes the public form of it. */
+/** Changes of peers and devices, as the program's own values. events/event.ts converts them to public events. */
 
 import type { Endpoint, Peer } from "../base/wireguard.ts";
 import type { UnknownHandshakesChange } from "./unknown-handshakes.ts";
@@ -15,7 +15,7 @@ export interface SessionSummary {
   readonly roams: number;
 }
 
-/** A change of a peer or device. Times are wall clock. */
+/** A change of a peer or device, or unknown handshakes. Times are wall clock. */
 export type Change =
   | {
       readonly type: "peer.connected";
@@ -23,7 +23,7 @@ export type Change =
       readonly device: string;
       readonly peer: Peer;
       readonly session: SessionSummary;
-      /** The peer was already connected at wgmon's first scan of the device. */
+      /** Whether the peer was already connected at the first scan of a run without a saved state. */
       readonly initial: boolean;
     }
   | {
@@ -40,7 +40,7 @@ export type Change =
       readonly device: string;
       readonly peer: Peer;
       readonly session: SessionSummary;
-      /** When the peer was last active. */
+      /** The time of the last activity. */
       readonly endedAtMs: number;
       /** From the start to `endedAtMs`. Unaffected if the wall clock was set in between. */
       readonly durationMs: number;

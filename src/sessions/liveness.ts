@@ -1,5 +1,6 @@
 /**
- * What counts as activity of a peer: completed handshakes, and data under their keys. Handshake attempts do not. Pure.
+ * Decides what counts as activity of a peer: completed handshakes, and data sent with their keys. Handshake attempts do
+ * not count. Pure.
  */
 
 import {
@@ -15,8 +16,8 @@ import type { Session, TransferCounters } from "./session.ts";
 
 /**
  * A data message has 32 bytes plus its content padded to 16 (or to the MTU, 1280 or more), so growth by one, two or
- * three times 148 bytes can only be initiations. Four initiations are as long as one possible data message, and take
- * longer.
+ * three times 148 bytes can only be initiations. Four initiations are as long as one possible data message, so a growth
+ * by four or more counts as initiations only if the time was enough for them.
  */
 const ATTEMPTS_MAX = 3;
 /** Minimum time between initiations: REKEY_TIMEOUT, messages.h. */
@@ -25,7 +26,7 @@ const ATTEMPT_MS = 5000;
 /**
  * Whether the peer has completed a handshake since the previous scan.
  *
- * @param beforeMs the time of its latest handshake in that scan; null: it had none.
+ * @param beforeMs the time of its latest handshake in that scan; null if it had never completed one.
  * @param scanned the time of that scan.
  */
 export function isNewHandshake(
@@ -53,26 +54,31 @@ export function isActivity(
 ): boolean {
   const bytes = growth(before.rxBytes, after.rxBytes);
   const attempts = bytes / INITIATION_BYTES;
-  const most = Math.max(ATTEMPTS_MAX, Math.floor(sinceMs / ATTEMPT_MS) + 1);
-  return bytes > 0 && !(Number.isInteger(attempts) && attempts <= most);
+  const attemptsMax = Math.max(ATTEMPTS_MAX, Math.floor(sinceMs / ATTEMPT_MS) + 1);
+  return bytes > 0 && !(Number.isInteger(attempts) && attempts <= attemptsMax);
 }
 
 /**
- * Whether the handshake starts another session: it was made after the session's deadline, and it is not a renewal,
- * because keys in use are renewed after REKEY_AFTER_MS and not before. So the peer, or its device here, had lost its
- * keys. A later handshake proves nothing: wgmon was not running to see those in between.
+ * Whether the handshake starts a new session: it completed after the session's deadline, but less than REKEY_AFTER_MS
+ * after the session's last known handshake. Keys in use are not renewed that early, so the peer or its device had lost
+ * them. A handshake that completed later may be a renewal, because scans may have missed the handshakes in between.
  */
-export function isAfterEnd(session: Session, handshakeAt: Instant, deadlineMs: number): boolean {
-  const isRenewal = handshakeAt.monotonicMs - session.handshakeAt.monotonicMs >= REKEY_AFTER_MS;
-  return !isRenewal && handshakeAt.monotonicMs >= deadlineMs;
+export function startsNewSession(
+  session: Session,
+  handshakeAt: Instant,
+  deadlineMs: number,
+): boolean {
+  const mayBeRenewal = handshakeAt.monotonicMs - session.handshakeAt.monotonicMs >= REKEY_AFTER_MS;
+  return !mayBeRenewal && handshakeAt.monotonicMs >= deadlineMs;
 }
 
 /**
- * The time of the peer's last activity before this scan is unknown, so its idle time starts now. To limit the error,
- * the idle timeout ends no later than the handshake's keys expire; an idle timeout longer than REJECT_AFTER_MS counts
- * from the handshake.
+ * Returns the last activity to assume for a peer whose session this scan found. The time of its last activity is
+ * unknown, so the idle timeout starts now (`monotonicMs`), but early enough to end no later than the keys of the
+ * handshake expire. An idle timeout longer than REJECT_AFTER_MS starts at the handshake. The time to report (`wallMs`)
+ * is that of the handshake.
  */
-export function activityWhileUnseen(
+export function assumedActivity(
   handshakeAt: Instant,
   idleTimeoutMs: number,
   now: Instant,
@@ -87,7 +93,7 @@ export function areKeysValid({ handshakeAt }: Pick<Session, "handshakeAt">, now:
   return now.monotonicMs - handshakeAt.monotonicMs < REJECT_AFTER_MS;
 }
 
-/** The session with the peer as it is now, and with the traffic in between. */
+/** Returns the session with the peer as scanned, and with the traffic since the previous scan added. */
 export function withTraffic(session: Session, peer: Peer): Session {
   return {
     ...session,
@@ -98,8 +104,8 @@ export function withTraffic(session: Session, peer: Peer): Session {
 }
 
 /**
- * The time of a handshake on both clocks. The kernel reports wall-clock time; if that jumped since, the handshake
- * counts as made at the time of the scan.
+ * Returns the time of a handshake on both clocks. The kernel reports wall-clock time. If that time is in the future or
+ * too long ago, the wall clock was set since, and the time of the scan is returned.
  */
 export function handshakeInstant(lastHandshakeMs: number, now: Instant): Instant {
   const ageMs = now.wallMs - lastHandshakeMs;

@@ -1,11 +1,11 @@
 /**
- * Holds the sessions of the connected peers, and finds them by peer and by endpoint; also the peers that can return
- * without a handshake. Pure.
+ * Holds the sessions of the connected peers, and finds them by peer and by endpoint. Also holds the peers that can
+ * return without a handshake. No I/O.
  */
 
 import type { ClockStep } from "../base/wall-clock.ts";
 import { type Endpoint, type PublicKey, sameEndpoint } from "../base/wireguard.ts";
-import { movedRunning, type Session } from "./session.ts";
+import { movedSession, type Session } from "./session.ts";
 
 /** A device and a peer. */
 export type SessionKey = string;
@@ -24,7 +24,7 @@ export class SessionTable {
     return this.#sessions.size;
   }
 
-  /** The devices of all these peers. */
+  /** Names of the devices of all these peers. */
   get devices(): ReadonlySet<string> {
     const names = new Set<string>();
     for (const { device } of this.#sessions.values()) names.add(device);
@@ -36,7 +36,7 @@ export class SessionTable {
     return this.#sessions.values();
   }
 
-  /** Sessions may be put and deleted meanwhile. */
+  /** Sessions may be put and deleted during the iteration. */
   entries(): Iterable<readonly [SessionKey, Session]> {
     return this.#sessions;
   }
@@ -49,7 +49,7 @@ export class SessionTable {
     return this.#sessions.get(key);
   }
 
-  /** The latest session of the device from this address and port. */
+  /** The latest session of the device with this endpoint. */
   at(device: string, endpoint: Pick<Endpoint, "address" | "port">): Session | undefined {
     const key = this.#byEndpoint.get(endpointKey(device, endpoint));
     return key === undefined ? undefined : this.#sessions.get(key);
@@ -62,7 +62,7 @@ export class SessionTable {
     this.silent.delete(key);
     const { endpoint } = session;
     if (before !== null && !sameEndpoint(before, endpoint)) {
-      this.#leave(session.device, before, key);
+      this.#removeEndpoint(session.device, before, key);
     }
     if (endpoint !== null) this.#byEndpoint.set(endpointKey(session.device, endpoint), key);
   }
@@ -71,19 +71,20 @@ export class SessionTable {
     const session = this.#sessions.get(key);
     if (session === undefined) return;
     this.#sessions.delete(key);
-    if (session.endpoint !== null) this.#leave(session.device, session.endpoint, key);
+    if (session.endpoint !== null) this.#removeEndpoint(session.device, session.endpoint, key);
   }
 
   /** Moves the remembered wall-clock times of all sessions. */
   clockSet(step: ClockStep): void {
     for (const [key, session] of this.#sessions) {
-      this.#sessions.set(key, movedRunning(session, step));
+      this.#sessions.set(key, movedSession(session, step));
     }
   }
 
-  #leave(device: string, endpoint: Endpoint, key: SessionKey): void {
-    const place = endpointKey(device, endpoint);
-    if (this.#byEndpoint.get(place) === key) this.#byEndpoint.delete(place);
+  /** Keeps the entry if another session has the endpoint now. */
+  #removeEndpoint(device: string, endpoint: Endpoint, key: SessionKey): void {
+    const indexKey = endpointKey(device, endpoint);
+    if (this.#byEndpoint.get(indexKey) === key) this.#byEndpoint.delete(indexKey);
   }
 }
 

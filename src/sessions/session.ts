@@ -1,5 +1,5 @@
 /**
- * The session of a connected peer: its values, its form in the store, and what events say of it. Pure.
+ * The session of a connected peer: its state, its form in the store, and its form in changes. Pure.
  */
 
 import { type ClockStep, moved } from "../base/wall-clock.ts";
@@ -20,7 +20,9 @@ export interface Session {
   readonly rxBytes: number;
   readonly txBytes: number;
   readonly roams: number;
-  /** When and why the peer or its device was removed, while the report is held back; null: present. */
+  /**
+   * Why and when (monotonic) the peer or its device was removed, while `holdMs` delays the report; null: not removed.
+   */
   readonly ending: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
 }
 
@@ -31,7 +33,7 @@ export interface SavedSession extends Omit<
 > {
   readonly handshakeAtMs: number;
   readonly lastActivityMs: number;
-  /** Start of its idle time, see `activityWhileUnseen`. */
+  /** Start of the idle timeout, see `assumedActivity`. */
   readonly silentSinceMs: number;
   readonly ending: { readonly reason: DisconnectReason; readonly sinceMs: number } | null;
 }
@@ -40,7 +42,7 @@ export interface SavedSession extends Omit<
 export interface RestoredState {
   readonly devices: readonly Device[];
   readonly sessions: readonly SavedSession[];
-  /** The counters of peers at the recent end of their session. Their old handshake must not start a new session. */
+  /** Counters of peers at the end of recent sessions. A handshake that is not newer must not start a new session. */
   readonly ended: readonly (TransferCounters & {
     readonly device: string;
     readonly publicKey: PublicKey;
@@ -53,8 +55,8 @@ export type TransferCounters = Pick<Peer, "lastHandshakeMs" | "rxBytes" | "txByt
 /** The two clocks drift apart by milliseconds; a larger difference means that the wall clock was set. */
 const CLOCK_SET_MS = 2000;
 
-/** Converts a wall-clock time of the previous run. */
-export function earlierInstant(wallMs: number, now: Instant): Instant {
+/** Converts a past wall-clock time to both clocks. */
+export function pastInstant(wallMs: number, now: Instant): Instant {
   return { wallMs, monotonicMs: now.monotonicMs - Math.max(0, now.wallMs - wallMs) };
 }
 
@@ -63,18 +65,19 @@ export function restored(saved: SavedSession, now: Instant): Session {
   const { handshakeAtMs, lastActivityMs, silentSinceMs, ending, ...session } = saved;
   return {
     ...session,
-    startedMonotonicMs: earlierInstant(session.startedAtMs, now).monotonicMs,
-    handshakeAt: earlierInstant(handshakeAtMs, now),
-    lastActivity: { ...earlierInstant(silentSinceMs, now), wallMs: lastActivityMs },
+    startedMonotonicMs: pastInstant(session.startedAtMs, now).monotonicMs,
+    handshakeAt: pastInstant(handshakeAtMs, now),
+    lastActivity: { ...pastInstant(silentSinceMs, now), wallMs: lastActivityMs },
     ending:
-      ending === null
-        ? null
-        : { ...ending, sinceMs: earlierInstant(ending.sinceMs, now).monotonicMs },
+      ending === null ? null : { ...ending, sinceMs: pastInstant(ending.sinceMs, now).monotonicMs },
   };
 }
 
-/** Moves the wall-clock times of a running session. The kernel's times stay: the next scan is compared with them. */
-export function movedRunning(session: Session, step: ClockStep): Session {
+/**
+ * Moves the wall-clock times of a session. The kernel's times in `peer` stay, because the next scan is compared with
+ * them.
+ */
+export function movedSession(session: Session, step: ClockStep): Session {
   const at = (instant: Instant): Instant => ({ ...instant, wallMs: moved(step, instant.wallMs) });
   return {
     ...session,
@@ -98,7 +101,7 @@ export function saved(session: Session, now: Instant): SavedSession {
 }
 
 /** Moves the times of a saved session. */
-export function movedSession(session: SavedSession, step: ClockStep): SavedSession {
+export function movedSavedSession(session: SavedSession, step: ClockStep): SavedSession {
   const { startedAtMs, handshakeAtMs, lastActivityMs, silentSinceMs, ending } = session;
   return {
     ...session,
@@ -110,7 +113,7 @@ export function movedSession(session: SavedSession, step: ClockStep): SavedSessi
   };
 }
 
-/** The end of the session as a change. */
+/** Returns the change that reports the end of the session. */
 export function disconnected(session: Session, reason: DisconnectReason, now: Instant): Change {
   return {
     type: "peer.disconnected",
@@ -129,7 +132,7 @@ export function disconnected(session: Session, reason: DisconnectReason, now: In
 function durationMs({ startedAtMs, startedMonotonicMs, lastActivity }: Session): number {
   const wallMs = lastActivity.wallMs - startedAtMs;
   const monotonicMs = lastActivity.monotonicMs - startedMonotonicMs;
-  // If start and last activity are the same moment, only the wall clock has that moment's exact time.
+  // If both wall-clock times are equal, the duration is 0. The monotonic times may still differ: see `assumedActivity`.
   const wasSet = wallMs !== 0 && Math.abs(wallMs - monotonicMs) > CLOCK_SET_MS;
   return Math.max(0, wasSet ? monotonicMs : wallMs);
 }

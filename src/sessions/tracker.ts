@@ -1,7 +1,7 @@
 /**
  * Decides which peers are connected. Deterministic: it takes scans and times and returns changes; it has no clock, no
  * timers and no I/O. It keeps a session for each connected peer, identified by device and public key. Of other peers it
- * keeps only what a return needs.
+ * keeps only what is needed to recognize their return.
  */
 
 import type { ClockStep } from "../base/wall-clock.ts";
@@ -19,18 +19,18 @@ import {
 } from "../base/wireguard.ts";
 import type { Change, DisconnectReason } from "./change.ts";
 import {
-  activityWhileUnseen,
   areKeysValid,
+  assumedActivity,
   handshakeInstant,
   isActivity,
-  isAfterEnd,
   isNewHandshake,
+  startsNewSession,
   withTraffic,
 } from "./liveness.ts";
 import { type SessionKey, sessionKey, SessionTable } from "./session-table.ts";
 import {
   disconnected,
-  earlierInstant,
+  pastInstant,
   restored,
   type RestoredState,
   type Session,
@@ -49,7 +49,7 @@ export interface TrackerOptions {
 }
 
 const NEVER: Instant = { wallMs: 0, monotonicMs: 0 };
-const NONE: ReadonlySet<string> = new Set();
+const NO_DEVICES: ReadonlySet<string> = new Set();
 
 export class Tracker {
   #options: TrackerOptions;
@@ -58,33 +58,35 @@ export class Tracker {
   readonly #notScannedYet = new Set<string>();
   /** Time of the last scan of each device. */
   readonly #deviceScanned = new Map<string, Instant>();
+  /** Counters of peers at the end of recent sessions of the previous run. */
   readonly #ended = new Map<SessionKey, TransferCounters>();
   readonly #sessions = new SessionTable();
+  /** Whether an earlier scan exists, in this run or in the previous one. */
   #started = false;
 
   /**
-   * @param earlier the previous run's state. Its sessions continue and are not announced again; the first scans report
+   * @param previous the previous run's state. Its sessions continue and are not reported again; the first scans report
    *   what changed since. null: this is the first run.
    */
-  constructor(rules: TrackerOptions, earlier: RestoredState | null = null, now: Instant = NEVER) {
-    this.#options = rules;
-    if (earlier === null) return;
+  constructor(options: TrackerOptions, previous: RestoredState | null = null, now = NEVER) {
+    this.#options = options;
+    if (previous === null) return;
     this.#started = true;
-    for (const device of earlier.devices) {
+    for (const device of previous.devices) {
       this.#devices.set(device.name, device);
       this.#notScannedYet.add(device.name);
     }
-    for (const session of earlier.sessions) this.#sessions.put(restored(session, now));
-    for (const { device, publicKey, ...counters } of earlier.ended) {
+    for (const session of previous.sessions) this.#sessions.put(restored(session, now));
+    for (const { device, publicKey, ...counters } of previous.ended) {
       const key = sessionKey(device, publicKey);
       this.#ended.set(key, counters);
       const { lastHandshakeMs } = counters;
-      // Only the last session of a peer matters; a peer with a current session needs none.
+      // A connected peer is not silent.
       if (lastHandshakeMs === null || this.#sessions.has(key)) continue;
       // `#end` adds only idle peers. Here the reason does not matter: a peer that was removed, alone or with its
       // device, has no handshake when it is added again, and its next handshake starts a session anyway. Until the old
       // keys expire, the only effect is that its device is scanned at each tick.
-      this.#sessions.silent.set(key, { device, handshakeAt: earlierInstant(lastHandshakeMs, now) });
+      this.#sessions.silent.set(key, { device, handshakeAt: pastInstant(lastHandshakeMs, now) });
     }
   }
 
@@ -113,19 +115,19 @@ export class Tracker {
     return this.#sessions.size > 0 || this.#sessions.silent.size > 0;
   }
 
-  setOptions(rules: TrackerOptions): void {
-    this.#options = rules;
+  setOptions(options: TrackerOptions): void {
+    this.#options = options;
   }
 
-  /** Moves the remembered wall-clock times. The kernel's times stay, because the next scan is compared with them. */
+  /** Moves the sessions' wall-clock times. The kernel's times stay, because the next scan is compared with them. */
   clockSet(step: ClockStep): void {
     this.#sessions.clockSet(step);
   }
 
   /**
-   * Returns when the session last heard from this address and port made its keys, on the monotonic clock; null if no
-   * session matches. Considers devices that listen on `listenPort`, or all devices if none does, because a firewall may
-   * redirect the port. The scope of a link-local address is ignored.
+   * Returns the monotonic time of the latest handshake of the session whose endpoint is this address and port; null if
+   * no session matches. Considers devices that listen on `listenPort`, or all devices if none does, because a firewall
+   * may redirect the port. The scope of a link-local address is ignored.
    */
   handshakeAtMs(address: string, port: number, listenPort: number): number | null {
     const devices = [...this.#devices.values()];
@@ -142,18 +144,18 @@ export class Tracker {
   /** Processes a scan taken at `now`: first its results, then expired sessions. */
   observe(scan: Scan, now: Instant): Change[] {
     const changes: Change[] = [];
-    for (const device of scan.removed) this.#deviceRemoved(device, now, changes);
-    for (const deviceScan of scan.devices) this.#deviceSeen(deviceScan, now, changes);
+    for (const device of scan.removed) this.#removeDevice(device, now, changes);
+    for (const deviceScan of scan.devices) this.#handleDevice(deviceScan, now, changes);
     this.#started = true;
     this.#expire(now, changes, new Set(scan.devices.map(({ device }) => device.name)));
     return changes;
   }
 
-  /** Sets which devices exist. Devices of the previous run that are missing were removed. */
+  /** Reports the devices of the previous run that are not in `present`, the names of all existing devices. */
   reconcileDevices(present: ReadonlySet<string>, now: Instant): Change[] {
     const changes: Change[] = [];
     for (const name of this.#notScannedYet) {
-      if (!present.has(name)) this.#deviceRemoved(this.#devices.get(name)!, now, changes);
+      if (!present.has(name)) this.#removeDevice(this.#devices.get(name)!, now, changes);
     }
     return changes;
   }
@@ -171,12 +173,12 @@ export class Tracker {
     return next;
   }
 
-  #deviceSeen(scan: DeviceScan, now: Instant, changes: Change[]): void {
+  #handleDevice(scan: DeviceScan, now: Instant, changes: Change[]): void {
     const { device } = scan;
     const before = this.#devices.get(device.name);
     // Deleted and created again between two scans.
     if (before !== undefined && before.index !== device.index) {
-      this.#deviceRemoved(before, now, changes);
+      this.#removeDevice(before, now, changes);
     }
     if (!this.#devices.has(device.name) && this.#started) {
       const { name, listenPort } = device;
@@ -191,8 +193,8 @@ export class Tracker {
     if (this.#notScannedYet.has(device.name)) this.#reconcileRestored(scan, now, changes);
     for (const change of scan.changed) {
       const session = this.#sessions.get(sessionKey(device.name, change.peer.publicKey));
-      if (session === undefined) this.#peerSeen(device.name, change, now, changes);
-      else this.#sessionSeen(session, change.peer, now, changes);
+      if (session === undefined) this.#handlePeer(device.name, change, now, changes);
+      else this.#handleSession(session, change.peer, now, changes);
     }
     this.#notScannedYet.delete(device.name);
     this.#deviceScanned.set(device.name, now);
@@ -210,15 +212,15 @@ export class Tracker {
         session.ending === null &&
         (peer.rxBytes < session.peer.rxBytes || peer.txBytes < session.peer.txBytes)
       ) {
-        // Counters only fall when the peer was added again.
+        // Counters decrease only if the peer was removed and added again.
         this.#end(key, session, "peer-removed", now, changes);
       } else if (
         peer.lastHandshakeMs !== null &&
         this.#isNewHandshake(device.name, session.peer, peer, now)
       ) {
-        const handshakeAt = earlierInstant(peer.lastHandshakeMs, now);
+        const handshakeAt = pastInstant(peer.lastHandshakeMs, now);
         if (now.monotonicMs - handshakeAt.monotonicMs < REJECT_AFTER_MS) continue;
-        // It made new keys since, which have expired too. This handshake is the latest known activity.
+        // The keys of the new handshake have expired, too. This handshake is the latest known activity.
         this.#sessions.put({
           ...withTraffic(session, peer),
           handshakeAt,
@@ -228,7 +230,7 @@ export class Tracker {
     }
   }
 
-  #deviceRemoved(device: Device, now: Instant, changes: Change[]): void {
+  #removeDevice(device: Device, now: Instant, changes: Change[]): void {
     const { name, listenPort } = device;
     if (!this.#devices.delete(name)) return;
     this.#notScannedYet.delete(name);
@@ -240,12 +242,12 @@ export class Tracker {
       if (silent.device === name) this.#sessions.silent.delete(key);
     }
     // Report peer disconnects before the device removal.
-    this.#expire(now, changes, NONE);
+    this.#expire(now, changes, NO_DEVICES);
     changes.push({ type: "device.removed", atMs: now.wallMs, device: name, listenPort });
   }
 
-  /** Handles a peer without a session. Only a completed handshake, or data under its keys, starts one. */
-  #peerSeen(device: string, change: PeerChange, now: Instant, changes: Change[]): void {
+  /** Handles a peer without a session. Only a completed handshake, or data sent with its keys, starts one. */
+  #handlePeer(device: string, change: PeerChange, now: Instant, changes: Change[]): void {
     const { peer } = change;
     if (peer.lastHandshakeMs === null) return;
     const isFirstScan = this.#notScannedYet.has(device);
@@ -257,33 +259,33 @@ export class Tracker {
         ? ageMs >= 0 && ageMs < REJECT_AFTER_MS
         : this.#isNewHandshake(device, before, peer, now);
     const silent = this.#sessions.silent.get(key);
-    const isHeard =
+    const hasSentData =
       before !== null &&
       silent !== undefined &&
       areKeysValid(silent, now) &&
       isActivity(before, peer, this.#sinceScanMs(device, now));
-    if (!isNew && !isHeard) return;
+    if (!isNew && !hasSentData) return;
 
     const handshakeAt =
       isNew || silent === undefined
         ? handshakeInstant(peer.lastHandshakeMs, now)
         : silent.handshakeAt;
     const lastActivity = isNew
-      ? activityWhileUnseen(handshakeAt, this.#options.idleTimeoutMs(peer.publicKey), now)
+      ? assumedActivity(handshakeAt, this.#options.idleTimeoutMs(peer.publicKey), now)
       : now;
-    // The counters of a peer added since the last scan started from zero; at the first scan this is unknown.
+    // The counters of a peer added since the last scan started at zero. At a device's first scan this is unknown.
     const isAdded = before === null && this.#started && !isFirstScan;
-    const first = before ?? (isAdded ? { rxBytes: 0, txBytes: 0 } : peer);
+    const baseline = before ?? (isAdded ? { rxBytes: 0, txBytes: 0 } : peer);
     const session: Session = {
       device,
       peer,
       startedAtMs: lastActivity.wallMs,
-      startedMonotonicMs: earlierInstant(lastActivity.wallMs, now).monotonicMs,
+      startedMonotonicMs: pastInstant(lastActivity.wallMs, now).monotonicMs,
       endpoint: peer.endpoint,
       handshakeAt,
       lastActivity,
-      rxBytes: growth(first.rxBytes, peer.rxBytes),
-      txBytes: growth(first.txBytes, peer.txBytes),
+      rxBytes: growth(baseline.rxBytes, peer.rxBytes),
+      txBytes: growth(baseline.txBytes, peer.txBytes),
       roams: 0,
       ending: null,
     };
@@ -300,16 +302,16 @@ export class Tracker {
     });
   }
 
-  #sessionSeen(before: Session, peer: Peer, now: Instant, changes: Change[]): void {
+  #handleSession(before: Session, peer: Peer, now: Instant, changes: Change[]): void {
     const isNewHandshake = this.#isNewHandshake(before.device, before.peer, peer, now);
     const handshakeAt = isNewHandshake
       ? handshakeInstant(peer.lastHandshakeMs!, now)
       : before.handshakeAt;
-    if (isNewHandshake && isAfterEnd(before, handshakeAt, this.#deadlineMs(before))) {
+    if (isNewHandshake && startsNewSession(before, handshakeAt, this.#deadlineMs(before))) {
       const { device } = before;
       const reason = before.ending?.reason ?? "idle";
       this.#end(sessionKey(device, peer.publicKey), before, reason, now, changes);
-      this.#peerSeen(device, { peer, before: before.peer }, now, changes);
+      this.#handlePeer(device, { peer, before: before.peer }, now, changes);
       return;
     }
     const keysAreValid = areKeysValid(before, now) && peer.lastHandshakeMs !== null;
@@ -362,10 +364,9 @@ export class Tracker {
   }
 
   /**
-   * Ends the sessions whose idle time, or whose hold after a removal, is over.
+   * Ends the sessions whose deadline has passed.
    *
-   * @param scanned names of the scanned devices. Peers of other devices may have been active, because wgmon was stopped
-   *   for a while or could not scan them.
+   * @param scanned names of the devices in this scan. Peers of other devices may have been active since their last scan.
    */
   #expire(now: Instant, changes: Change[], scanned: ReadonlySet<string>): void {
     for (const [key, session] of this.#sessions.entries()) {

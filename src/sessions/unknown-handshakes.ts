@@ -1,7 +1,7 @@
 /**
- * Reports senders that reached a WireGuard port without being a peer: a sender of handshake messages whose address and
- * port have no session 5 s later, counted by network and minute. Such packets can be forged, so memory, computation and
- * reports are bounded, and senders beyond the bounds are not reported.
+ * Reports unknown handshakes: handshake messages from an address and port that have no session 5 s later, counted by
+ * network and minute. Such packets can be forged, so memory, computation and reports are bounded, and sources beyond
+ * the bounds are not reported.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -22,9 +22,9 @@ import type { CapturedDatagram } from "../capture/packet.ts";
 /** A peer authenticates within a round trip. After this time WireGuard retries (REKEY_TIMEOUT). */
 const SETTLE_MS = 5000;
 const MINUTE_MS = 60_000;
-/** Interval for checking the sources, while there are any ... */
+/** Interval for checking the sources. */
 const SWEEP_MS = 1000;
-/** ... and the maximum of mac1 checks per interval; the other sources wait. */
+/** Maximum number of mac1 checks per interval; the other sources wait for the next one. */
 const CHECKS_PER_SWEEP = 100;
 
 const NETWORKS_MAX = 1000;
@@ -35,7 +35,7 @@ const SOURCES_PER_NETWORK_MAX = 64;
 /** Networks that get their own event per minute; the others share one event per device. */
 const EVENTS_MAX = 60;
 /** Maximum number of sources, and of peers, in an event. */
-const NAMES_MAX = 5;
+const LISTED_MAX = 5;
 
 /**
  * Whether the senders know the device's public key. valid: all checked ones do, like a peer with a wrong preshared key
@@ -76,7 +76,8 @@ export interface UnknownHandshakesOptions {
   /** Returns the device that listens on the port; null if no device does. */
   deviceAt(port: number): Device | null;
   /**
-   * When the session at this address and port made its keys; null if no session matches. See `Tracker.handshakeAtMs`.
+   * The monotonic time of the latest handshake of the session with this endpoint; null if no session matches. See
+   * `Tracker.handshakeAtMs`.
    */
   handshakeAtMs(address: string, port: number, listenPort: number): number | null;
   hasValidMac1(handshake: Uint8Array, publicKey: PublicKey): boolean;
@@ -86,17 +87,17 @@ export interface UnknownHandshakesOptions {
 }
 
 /** An address and port that sent handshake messages. Times are monotonic. */
-interface Sender {
+interface Source {
   readonly address: string;
   readonly port: number;
   readonly firstMs: number;
   lastMs: number;
   readonly messages: { -readonly [Name in keyof Messages]: Messages[Name] };
-  /** Its first handshake message, if its mac1 is still to be checked; otherwise null. */
+  /** A handshake message whose mac1 is to be checked; otherwise null. */
   handshake: Uint8Array | null;
-  /** null until it is checked. */
+  /** Whether the mac1 of its handshake message is valid; null until it is checked. */
   isMac1Valid: boolean | null;
-  /** The peer that proved its private key from here; null if unknown. */
+  /** The peer that proved its private key from this address and port; null if unknown. */
   peer: PublicKey | null;
 }
 
@@ -104,14 +105,14 @@ interface Network {
   readonly device: Device;
   /** CIDR. */
   readonly network: string;
-  readonly sources: Map<string, Sender>;
+  readonly sources: Map<string, Source>;
 }
 
 /** The sources of a network that are reported. */
-interface SenderGroup {
+interface SourceGroup {
   readonly device: Device;
   readonly network: string;
-  readonly sources: readonly Sender[];
+  readonly sources: readonly Source[];
 }
 
 export class UnknownHandshakes {
@@ -120,7 +121,7 @@ export class UnknownHandshakes {
   /** Number of sources in all networks. */
   #sources = 0;
   #minuteAtMs = 0;
-  #cancel: (() => void) | null = null;
+  #cancelSweep: (() => void) | null = null;
   #stopped = false;
 
   constructor(options: UnknownHandshakesOptions) {
@@ -144,7 +145,7 @@ export class UnknownHandshakes {
       // Copy the bytes: a view would keep the whole receive buffer alive.
       source.handshake ??= datagram.handshake?.slice() ?? null;
     }
-    if (this.#cancel === null) {
+    if (this.#cancelSweep === null) {
       this.#minuteAtMs = monotonicMs;
       this.#schedule();
     }
@@ -155,7 +156,7 @@ export class UnknownHandshakes {
    * private key but did not complete a handshake.
    */
   onScan({ devices }: Scan): void {
-    // A scan may have thousands of changes, and usually there are no sources to match.
+    // A scan may have thousands of changes, and usually there are no sources to compare them with.
     if (this.#sources === 0) return;
     for (const { device, changed } of devices) {
       for (const change of changed) {
@@ -163,7 +164,7 @@ export class UnknownHandshakes {
         if (endpoint === null) continue;
         const key = networkKey(device, networkOf(endpoint.address));
         const network = this.#networks.get(key);
-        const source = network?.sources.get(placeOf(endpoint));
+        const source = network?.sources.get(sourceKey(endpoint));
         if (network === undefined || source === undefined) continue;
         if (this.#isKnown(source.address, source.port, device)) this.#forget(network, source);
         else if (isAttempt(change)) source.peer = publicKey;
@@ -173,28 +174,28 @@ export class UnknownHandshakes {
 
   stop(): void {
     this.#stopped = true;
-    this.#cancel?.();
+    this.#cancelSweep?.();
   }
 
-  /** Whether a peer with a session on this device was last heard from this address and port. */
+  /** Whether a session of this device has this endpoint. */
   #isKnown(address: string, port: number, { listenPort }: Device): boolean {
     return this.#options.handshakeAtMs(address, port, listenPort) !== null;
   }
 
   /** Returns null if a limit is reached. */
-  #sourceAt(address: string, port: number, device: Device, nowMs: number): Sender | null {
+  #sourceAt(address: string, port: number, device: Device, nowMs: number): Source | null {
     const cidr = networkOf(address);
-    const key = networkKey(device, cidr);
-    const place = placeOf({ address, port });
-    const network = this.#networks.get(key);
-    const known = network?.sources.get(place);
+    const networkId = networkKey(device, cidr);
+    const sourceId = sourceKey({ address, port });
+    const network = this.#networks.get(networkId);
+    const known = network?.sources.get(sourceId);
     if (known !== undefined) return known;
     const isNetworkFull =
       network === undefined
         ? this.#networks.size >= NETWORKS_MAX
         : network.sources.size >= SOURCES_PER_NETWORK_MAX;
     if (isNetworkFull || this.#sources >= SOURCES_MAX) return null;
-    const source: Sender = {
+    const source: Source = {
       address,
       port,
       firstMs: nowMs,
@@ -205,16 +206,20 @@ export class UnknownHandshakes {
       peer: null,
     };
     if (network === undefined) {
-      this.#networks.set(key, { device, network: cidr, sources: new Map([[place, source]]) });
+      this.#networks.set(networkId, {
+        device,
+        network: cidr,
+        sources: new Map([[sourceId, source]]),
+      });
     } else {
-      network.sources.set(place, source);
+      network.sources.set(sourceId, source);
     }
     this.#sources++;
     return source;
   }
 
-  #forget(network: Network, source: Sender): void {
-    network.sources.delete(placeOf(source));
+  #forget(network: Network, source: Source): void {
+    network.sources.delete(sourceKey(source));
     this.#sources--;
     if (network.sources.size === 0) {
       this.#networks.delete(networkKey(network.device, network.network));
@@ -222,8 +227,8 @@ export class UnknownHandshakes {
   }
 
   #schedule(): void {
-    this.#cancel = this.#options.clock.after(SWEEP_MS, () => {
-      this.#cancel = null;
+    this.#cancelSweep = this.#options.clock.after(SWEEP_MS, () => {
+      this.#cancelSweep = null;
       this.#sweep(this.#options.clock.now());
       if (this.#sources > 0) this.#schedule();
     });
@@ -246,14 +251,14 @@ export class UnknownHandshakes {
     }
     if (now.monotonicMs - this.#minuteAtMs < MINUTE_MS) return;
     this.#minuteAtMs = now.monotonicMs;
-    const found = this.#take(now);
+    const found = this.#takeSettled(now);
     if (found.length === 0) return;
     this.#options.report(groupsOf(found).map((group) => this.#summary(group, now)));
   }
 
   /** Removes and returns the sources that had time to authenticate; the others stay for the next minute. */
-  #take(now: Instant): SenderGroup[] {
-    const found: SenderGroup[] = [];
+  #takeSettled(now: Instant): SourceGroup[] {
+    const found: SourceGroup[] = [];
     for (const network of this.#networks.values()) {
       const sources = [...network.sources.values()].filter((source) => isSettled(source, now));
       if (sources.length === 0) continue;
@@ -263,10 +268,10 @@ export class UnknownHandshakes {
     return found;
   }
 
-  #summary(group: readonly SenderGroup[], now: Instant): UnknownHandshakesChange {
-    const [{ device, network }] = group as [SenderGroup, ...SenderGroup[]];
+  #summary(group: readonly SourceGroup[], now: Instant): UnknownHandshakesChange {
+    const [{ device, network }] = group as [SourceGroup, ...SourceGroup[]];
     const sources = group.flatMap((each) => each.sources).toSorted((a, b) => rank(a) - rank(b));
-    const peers = [...new Set(sources.flatMap(({ peer }) => peer ?? []))].slice(0, NAMES_MAX);
+    const peers = [...new Set(sources.flatMap(({ peer }) => peer ?? []))].slice(0, LISTED_MAX);
     const messages = {
       initiation: sum(sources, "initiation"),
       response: sum(sources, "response"),
@@ -281,7 +286,7 @@ export class UnknownHandshakes {
       network: group.length === 1 ? network : null,
       networks: group.length,
       sources: sources
-        .slice(0, NAMES_MAX)
+        .slice(0, LISTED_MAX)
         .map(({ address, port }) => formatEndpoint({ address, port, scopeId: 0 })),
       packets: messages.initiation + messages.response + messages.data,
       messages,
@@ -309,7 +314,7 @@ function messageOf({ type, isFirstData }: CapturedDatagram): keyof Messages | nu
   }
 }
 
-function isSettled({ firstMs }: Sender, { monotonicMs }: Instant): boolean {
+function isSettled({ firstMs }: Source, { monotonicMs }: Instant): boolean {
   return monotonicMs - firstMs >= SETTLE_MS;
 }
 
@@ -322,13 +327,13 @@ function isAttempt({ peer, before }: PeerChange): boolean {
 }
 
 /** One group per network for the first EVENTS_MAX; the remaining networks form one group per device. */
-function groupsOf(found: readonly SenderGroup[]): SenderGroup[][] {
+function groupsOf(found: readonly SourceGroup[]): SourceGroup[][] {
   const ranked = found.toSorted((a, b) => rankOf(a) - rankOf(b) || sizeOf(b) - sizeOf(a));
   const rest = Map.groupBy(ranked.slice(EVENTS_MAX), ({ device }) => device.name);
   return [...ranked.slice(0, EVENTS_MAX).map((each) => [each]), ...rest.values()];
 }
 
-function mac1Of(sources: readonly Sender[]): Mac1 {
+function mac1Of(sources: readonly Source[]): Mac1 {
   const isSomeValid = sources.some(({ isMac1Valid }) => isMac1Valid === true);
   const isSomeInvalid = sources.some(({ isMac1Valid }) => isMac1Valid === false);
   if (isSomeValid) return isSomeInvalid ? "mixed" : "valid";
@@ -338,21 +343,21 @@ function mac1Of(sources: readonly Sender[]): Mac1 {
 /**
  * Sort order of sources, so that scanners do not hide misconfigured peers: peers first, then senders with a valid mac1.
  */
-function rank({ peer, isMac1Valid }: Sender): number {
+function rank({ peer, isMac1Valid }: Source): number {
   if (peer !== null) return 0;
   if (isMac1Valid === null) return 2;
   return isMac1Valid ? 1 : 3;
 }
 
-function rankOf({ sources }: SenderGroup): number {
+function rankOf({ sources }: SourceGroup): number {
   return Math.min(...sources.map(rank));
 }
 
-function sizeOf({ sources }: SenderGroup): number {
+function sizeOf({ sources }: SourceGroup): number {
   return sum(sources, "initiation") + sum(sources, "response") + sum(sources, "data");
 }
 
-function sum(sources: readonly Sender[], name: keyof Messages): number {
+function sum(sources: readonly Source[], name: keyof Messages): number {
   return sources.reduce((total, { messages }) => total + messages[name], 0);
 }
 
@@ -379,6 +384,6 @@ function networkKey({ name }: Device, network: string): string {
   return `${name} ${network}`;
 }
 
-function placeOf({ address, port }: Pick<Endpoint, "address" | "port">): string {
+function sourceKey({ address, port }: Pick<Endpoint, "address" | "port">): string {
   return `${address} ${port}`;
 }

@@ -55,7 +55,7 @@ export class Metrics {
   );
   /** Scans by reason. */
   readonly scans = new LabeledCounter<readonly [reason: string]>();
-  /** Problems found by scans. */
+  /** Errors of scans. */
   scanErrors = 0;
   readonly scanSeconds = new Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1);
   /** Captured packets. */

@@ -1,14 +1,14 @@
 /**
  * The current receive and send rates of peers, from the last two readings of their counters that are at least a second
- * apart. No extra scans are made: the readings are scans of all connected peers and lists requested by users.
+ * apart. No scan is made for a reading: the readings are the periodic scans and the peer lists that users request.
  */
 
 import { growth, type Peer } from "../base/wireguard.ts";
 
-/** Minimum time between readings: closer ones give random rates. */
-const APART_MS = 1000;
-/** Readings older than this are not used. */
-const OLD_MS = 60_000;
+/** Minimum time between readings: over a shorter time, a rate varies too much. */
+const INTERVAL_MIN_MS = 1000;
+/** Maximum age of a reading. */
+const AGE_MAX_MS = 60_000;
 
 export interface Rates {
   readonly rxBytesPerSecond: number;
@@ -17,7 +17,7 @@ export interface Rates {
 
 type TransferCounters = Pick<Peer, "publicKey" | "rxBytes" | "txBytes">;
 
-interface Sample {
+interface Reading {
   readonly atMs: number;
   readonly peers: readonly TransferCounters[];
   /** Counters by public key; null until the first lookup. */
@@ -27,22 +27,22 @@ interface Sample {
 /** Keeps the readings. All times are monotonic. */
 export class RateTracker {
   /** The last two readings per device, the newer one last. */
-  readonly #readings = new Map<string, Sample[]>();
+  readonly #readings = new Map<string, Reading[]>();
 
   /** Adds a reading of all peers of the device, or of its connected peers. */
   record(device: string, peers: readonly TransferCounters[], atMs: number): void {
-    for (const [name, kept] of this.#readings) {
-      if (atMs - kept.at(-1)!.atMs > OLD_MS) this.#readings.delete(name);
+    for (const [name, readings] of this.#readings) {
+      if (atMs - readings.at(-1)!.atMs > AGE_MAX_MS) this.#readings.delete(name);
     }
-    const kept = this.#readings.get(device) ?? [];
-    if (kept.length > 0 && atMs - kept.at(-1)!.atMs < APART_MS) return;
+    const readings = this.#readings.get(device) ?? [];
+    if (readings.length > 0 && atMs - readings.at(-1)!.atMs < INTERVAL_MIN_MS) return;
     // Copy only the counters: the peers hold much more memory.
     const counters = peers.map(({ publicKey, rxBytes, txBytes }) => ({
       publicKey,
       rxBytes,
       txBytes,
     }));
-    this.#readings.set(device, [...kept.slice(-1), { atMs, peers: counters, index: null }]);
+    this.#readings.set(device, [...readings.slice(-1), { atMs, peers: counters, index: null }]);
   }
 
   /** Adds a reading of each device's connected peers. */
@@ -62,7 +62,7 @@ export class RateTracker {
   /** Rates between the last two readings; null if the peer is missing in one of them or they are too old. */
   of(device: string, publicKey: string, nowMs: number): Rates | null {
     const [first, last] = this.#readings.get(device) ?? [];
-    if (first === undefined || last === undefined || nowMs - first.atMs > OLD_MS) return null;
+    if (first === undefined || last === undefined || nowMs - first.atMs > AGE_MAX_MS) return null;
     const before = countersOf(first, publicKey);
     const after = countersOf(last, publicKey);
     if (before === undefined || after === undefined) return null;
@@ -74,7 +74,7 @@ export class RateTracker {
   }
 }
 
-function countersOf(reading: Sample, publicKey: string): TransferCounters | undefined {
+function countersOf(reading: Reading, publicKey: string): TransferCounters | undefined {
   reading.index ??= new Map(reading.peers.map((peer) => [peer.publicKey, peer]));
   return reading.index.get(publicKey);
 }

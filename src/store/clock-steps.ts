@@ -9,12 +9,12 @@ interface Options {
   readonly clock: WallClock;
   readonly store: Store;
   readonly log: Log;
-  /** No run before has saved the state of the clock. */
+  /** Whether no previous run has saved the state of the clock. */
   readonly isFirstRun: boolean;
 }
 
-/** Keeps times that a step moves. */
-interface Recorder {
+/** Keeps wall-clock times in memory, and moves them after a step. */
+interface Subscriber {
   clockSet(step: ClockStep): void;
 }
 
@@ -22,7 +22,7 @@ export class ClockSteps {
   readonly #clock: WallClock;
   readonly #store: Store;
   readonly #log: Log;
-  readonly #recorders: Recorder[] = [];
+  readonly #subscribers: Subscriber[] = [];
   #startedAtMs: number;
   #isStopped = false;
 
@@ -41,21 +41,22 @@ export class ClockSteps {
     this.#startedAtMs = Math.round(wallMs - monotonicMs);
   }
 
-  /** Start of the program, on the present wall clock. */
+  /** Start of the program, in the time of the current wall clock. */
   get startedAtMs(): number {
     return this.#startedAtMs;
   }
 
-  /** From now on each step is passed to `recorders`, in this order. */
-  follow(...recorders: readonly Recorder[]): void {
-    this.#recorders.push(...recorders);
+  /** From now on each step is passed to the subscribers, in this order. */
+  subscribe(...subscribers: readonly Subscriber[]): void {
+    this.#subscribers.push(...subscribers);
   }
 
-  /** From now on the store is closed, or about to be. */
+  /** Stops handling steps, because the store is about to be closed. */
   stop(): void {
     this.#isStopped = true;
   }
 
+  /** Reads the clock. If it was set since the last call, moves all recorded times. */
   read(): void {
     if (this.#isStopped) return;
     const before = this.#clock.state;
@@ -63,7 +64,7 @@ export class ClockSteps {
     const { state } = this.#clock;
     if (step !== null) {
       this.#store.clockSet(step, state);
-      for (const recorder of this.#recorders) recorder.clockSet(step);
+      for (const subscriber of this.#subscribers) subscriber.clockSet(step);
       this.#startedAtMs = moved(step, this.#startedAtMs);
       this.#logStep(step);
     } else if (JSON.stringify(state) !== JSON.stringify(before)) {
@@ -72,8 +73,8 @@ export class ClockSteps {
   }
 
   #logStep({ ms }: ClockStep): void {
-    const way = ms > 0 ? "forward" : "back";
+    const direction = ms > 0 ? "forward" : "back";
     const by = duration(Math.abs(ms));
-    this.#log.info(`the clock was set ${way} by ${by}; earlier times were adjusted`);
+    this.#log.info(`the clock was set ${direction} by ${by}; earlier times were adjusted`);
   }
 }

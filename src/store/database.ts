@@ -1,8 +1,7 @@
 /**
- * Keeps the rows in a file, or in memory while the file cannot be used. It has more than 400 lines because every
- * access must know which of the two is in use. One SQLite connection has both, as
- * two databases with the same tables. When the file fails, the rows that wgmon needs to continue are copied
- * to memory, and back once the file can be written again.
+ * Keeps the rows in a file, or in memory while the file cannot be used. It has more than 400 lines because every access
+ * must know which of the two is in use. One SQLite connection has both, as two databases with the same tables. When the
+ * file fails, the rows that wgmon needs to continue are copied to memory, and back once the file can be written again.
  */
 
 import type { Database as Sqlite, Statement } from "bun:sqlite";
@@ -16,8 +15,8 @@ import { fromPlainHash } from "./target-key.ts";
 const FILE_NAME = "wgmon.db";
 
 /**
- * How long to wait for the lock of another process. A tool that changes the outbox holds it for less; a
- * longer wait would block all of wgmon.
+ * How long to wait for the lock of another process. `wgmon outbox` holds the lock for a shorter time. A longer wait
+ * would block all of wgmon.
  */
 const BUSY_MS = 100;
 /** Pause before the file is tried again after a failure. */
@@ -32,13 +31,13 @@ export interface DatabaseOptions {
   readonly directory: string | null;
   readonly clock: Clock;
   readonly log: Log;
-  /** A tool that may run beside wgmon: it does not create or migrate the file. */
+  /** true: a command such as `wgmon outbox` opens the store, not the daemon. It does not create or migrate the file. */
   readonly isExternalTool?: boolean;
   /** Why the directory cannot be used, as lockInstance() in platform/instance-lock.ts found; omitted or null if it can. */
   readonly refusal?: SystemError | null;
 }
 
-/** Thrown for a tool, which must not migrate the file. */
+/** An older wgmon wrote the file, and an external tool must not migrate it. */
 export class OlderStore extends SystemError {
   constructor(path: string) {
     super(
@@ -58,7 +57,7 @@ export class Database implements Disposable {
   readonly #statements = new Map<string, Statement<unknown, Value[]>>();
   #backend: "main" | "disk" = "main";
   #isDurable: boolean | null = null;
-  /** The file to return to; null if there is no such file. */
+  /** The file to return to after a failure; null if the rows are in memory only. */
   #path: string | null = null;
   #problem: string | null = null;
   #cancelRetry = () => {};
@@ -66,15 +65,15 @@ export class Database implements Disposable {
   #isCopied = false;
   /** The functions passed to `repeatOnDisk` since the file failed. */
   #pending: (() => void)[] = [];
-  /** The secret in the file, or for the file that will be made. */
+  /** The secret in the file, or the one to write to a new file. */
   #secret: Uint8Array = crypto.getRandomValues(new Uint8Array(SECRET_BYTES));
 
-  /** @throws SystemError only for a tool. wgmon itself continues in memory and logs an error. */
+  /** @throws SystemError only for an external tool. The daemon continues in memory and logs an error. */
   static async open(options: DatabaseOptions): Promise<Database> {
-    // Imported here because it takes a quarter of a millisecond, which commands such as --help do not need.
+    // Imported here because loading takes a quarter of a millisecond, and commands such as --help do not need it.
     const { constants, Database: Memory } = await import("bun:sqlite");
-    // The flags also apply to the attached file: in another user's directory, a symbolic link could lead
-    // anywhere.
+    // The flags also apply to the attached file. NOFOLLOW: in another user's directory, a symbolic link could point to
+    // any file.
     const { SQLITE_OPEN_READWRITE, SQLITE_OPEN_CREATE, SQLITE_OPEN_NOFOLLOW } = constants;
     const flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW;
     const database = new Database(new Memory(":memory:", flags), options);
@@ -103,7 +102,7 @@ export class Database implements Disposable {
     return this.#backend === "main";
   }
 
-  /** Changes when another process has written, and when the rows move between file and memory. */
+  /** A value that changes when another process has written, and when the rows move between file and memory. */
   get externalDataVersion(): string {
     return `${this.#backend} ${this.#number("PRAGMA $.data_version")}`;
   }
@@ -114,16 +113,18 @@ export class Database implements Disposable {
     return pages * this.#number("PRAGMA $.page_size");
   }
 
-  /** `$` in the SQL stands for the name of the database. */
+  /** Returns all rows. `$` in the SQL stands for the name of the database. */
   all<Row>(sql: string, ...values: Value[]): Row[] {
     return this.#read(() => this.#statement(sql).all(...values) as Row[]);
   }
 
+  /** Returns the first row; null if there is no row. */
   get<Row>(sql: string, ...values: Value[]): Row | null {
     const row = this.#read(() => this.#statement(sql).get(...values));
     return (row as Row | null | undefined) ?? null;
   }
 
+  /** Returns the number of changed rows. */
   run(sql: string, ...values: Value[]): number {
     return this.#statement(sql).run(...values).changes;
   }
@@ -139,7 +140,7 @@ export class Database implements Disposable {
       try {
         this.#setDurable(durability === "now");
         const result = this.#sqlite.transaction(work).immediate();
-        // Set here and not before the next write, which may be an urgent event.
+        // Set here, so that it does not delay the next write, which may be an event.
         this.#setDurable(true);
         return result;
       } catch (error) {
@@ -150,7 +151,7 @@ export class Database implements Disposable {
     return this.#sqlite.transaction(work).deferred();
   }
 
-  /** While rows are in memory: also applies `work` to the rows in the file, before those in memory are copied back. */
+  /** While the rows are in memory: runs `work` again on those in the file, before those in memory are copied back. */
   repeatOnDisk(work: () => void): void {
     if (this.#backend === "main" && this.#path !== null) this.#pending.push(work);
   }
@@ -183,7 +184,7 @@ export class Database implements Disposable {
     }
   }
 
-  /** Continues in memory after an error of SQLite. Throws any other error, and every error of a tool. */
+  /** Continues in memory after an error of SQLite. Throws any other error, and in an external tool every error. */
   #failed(error: unknown): void {
     if (!isSqliteError(error) || this.#options.isExternalTool === true) throw error;
     this.#failOver(error);
@@ -200,7 +201,7 @@ export class Database implements Disposable {
   }
 
   /** Runs a query without keeping its statement, which would keep the file open. */
-  #once<Row>(sql: string): Row[] {
+  #queryOnce<Row>(sql: string): Row[] {
     const statement = this.#sqlite.prepare<Row, []>(sql);
     try {
       return statement.all();
@@ -267,7 +268,9 @@ export class Database implements Disposable {
       this.#setDurable(true);
       if (this.#options.isExternalTool !== true) this.#migrate("disk", version);
       else if (version !== SCHEMA_VERSION) throw new OlderStore(path);
-      this.#secret = this.#once<{ value: Uint8Array }>("SELECT value FROM disk.secret")[0]!.value;
+      this.#secret = this.#queryOnce<{ value: Uint8Array }>(
+        "SELECT value FROM disk.secret",
+      )[0]!.value;
     } finally {
       process.umask(before);
     }
@@ -304,30 +307,33 @@ export class Database implements Disposable {
     );
   }
 
-  #migrate(place: "main" | "disk", from = 0): void {
+  #migrate(schema: "main" | "disk", from = 0): void {
     if (from === SCHEMA_VERSION) return;
     this.#sqlite
       .transaction(() => {
         for (const sql of migrations.slice(from))
-          this.#sqlite.run(sql.replaceAll("$.", `${place}.`));
+          this.#sqlite.run(sql.replaceAll("$.", `${schema}.`));
         const { changes: added } = this.#sqlite.run(
-          `INSERT OR IGNORE INTO ${place}.secret (id, value) VALUES (1, ?)`,
+          `INSERT OR IGNORE INTO ${schema}.secret (id, value) VALUES (1, ?)`,
           [this.#secret],
         );
-        if (added > 0) this.#convertTargetKeys(place);
-        this.#sqlite.run(`PRAGMA ${place}.user_version=${SCHEMA_VERSION}`);
+        if (added > 0) this.#convertTargetKeys(schema);
+        this.#sqlite.run(`PRAGMA ${schema}.user_version=${SCHEMA_VERSION}`);
       })
       .deferred();
   }
 
-  /** Converts the keys of an older wgmon: rows written before the store had a secret have these. */
-  #convertTargetKeys(place: "main" | "disk"): void {
+  /** Converts the target keys of rows that an older wgmon wrote before the store had a secret. */
+  #convertTargetKeys(schema: "main" | "disk"): void {
     for (const table of ["outbox", "targets", "dead_letters"]) {
-      const sql = `SELECT DISTINCT target FROM ${place}.${table}`;
-      for (const { target } of this.#once<{ target: string }>(sql)) {
+      const sql = `SELECT DISTINCT target FROM ${schema}.${table}`;
+      for (const { target } of this.#queryOnce<{ target: string }>(sql)) {
         const key = fromPlainHash(target, this.#secret);
         if (key === null) continue;
-        this.#sqlite.run(`UPDATE ${place}.${table} SET target = ? WHERE target = ?`, [key, target]);
+        this.#sqlite.run(`UPDATE ${schema}.${table} SET target = ? WHERE target = ?`, [
+          key,
+          target,
+        ]);
       }
     }
   }
@@ -340,10 +346,10 @@ export class Database implements Disposable {
     );
     this.#backend = "main";
     if (this.#number("PRAGMA main.user_version") === 0) this.#migrate("main");
-    // The rows of the outbox that are copied to memory. Others, such as those that a tool adds meanwhile,
+    // The rows of the outbox that are copied to memory. Other rows, such as those that an external tool adds meanwhile,
     // stay in the file.
-    this.#sqlite.run("CREATE TEMP TABLE IF NOT EXISTS taken (target, seq)");
-    this.#sqlite.run("DELETE FROM temp.taken");
+    this.#sqlite.run("CREATE TEMP TABLE IF NOT EXISTS copied (target, seq)");
+    this.#sqlite.run("DELETE FROM temp.copied");
     this.#isCopied = false;
     try {
       this.#sqlite
@@ -352,7 +358,7 @@ export class Database implements Disposable {
             const rows = table === "sessions" ? "WHERE ended_at_ms IS NULL" : "";
             this.#sqlite.run(`INSERT INTO main.${table} SELECT * FROM disk.${table} ${rows}`);
           }
-          this.#sqlite.run("INSERT INTO temp.taken SELECT target, seq FROM disk.outbox");
+          this.#sqlite.run("INSERT INTO temp.copied SELECT target, seq FROM disk.outbox");
           this.#sqlite.run(
             `INSERT INTO main.events SELECT * FROM disk.events WHERE seq IN (SELECT seq FROM disk.outbox)
                OR seq = (SELECT max(seq) FROM disk.events)`,
@@ -360,9 +366,11 @@ export class Database implements Disposable {
         })
         .deferred();
       this.#isCopied = true;
-    } catch (lost) {
-      if (!isSqliteError(lost)) throw lost;
-      log.error(`${this.#path}: undelivered events cannot be read either: ${describeError(lost)}`);
+    } catch (readError) {
+      if (!isSqliteError(readError)) throw readError;
+      log.error(
+        `${this.#path}: undelivered events cannot be read either: ${describeError(readError)}`,
+      );
       // Start after every sequence number in the file, in case it becomes readable again.
       const { wallMs } = clock.now();
       this.#sqlite.run("INSERT INTO main.sqlite_sequence VALUES ('events', ?)", [wallMs]);
@@ -372,7 +380,7 @@ export class Database implements Disposable {
     this.#cancelRetry = clock.after(RETRY_MS, () => this.#retry());
   }
 
-  #doMissed(): void {
+  #repeatPending(): void {
     this.#backend = "disk";
     try {
       for (const work of this.#pending) work();
@@ -404,22 +412,22 @@ export class Database implements Disposable {
       this.#setDurable(true);
       this.#sqlite
         .transaction(() => {
-          this.#doMissed();
-          // Messages that a tool has deleted meanwhile must not come back. From a new file, no tool deleted
-          // any.
+          this.#repeatPending();
+          // Messages that an external tool deleted from the file meanwhile must not be restored. From a new file,
+          // none was deleted.
           if (attached) {
             this.#sqlite.run(
-              `DELETE FROM main.outbox WHERE (target, seq) IN (SELECT target, seq FROM temp.taken)
+              `DELETE FROM main.outbox WHERE (target, seq) IN (SELECT target, seq FROM temp.copied)
                  AND (target, seq) NOT IN (SELECT target, seq FROM disk.outbox)`,
             );
           }
           this.#sqlite.run("DELETE FROM disk.devices");
-          // In memory, these sessions may have ended, or have another start because the clock was set.
+          // In memory, these sessions may have ended, or have another start time because the clock was set.
           if (this.#isCopied) {
             this.#sqlite.run("DELETE FROM disk.sessions WHERE ended_at_ms IS NULL");
           }
           this.#sqlite.run(
-            "DELETE FROM disk.outbox WHERE (target, seq) IN (SELECT target, seq FROM temp.taken)",
+            "DELETE FROM disk.outbox WHERE (target, seq) IN (SELECT target, seq FROM temp.copied)",
           );
           this.#sqlite.run("INSERT OR IGNORE INTO disk.events SELECT * FROM main.events");
           for (const table of tables) {
@@ -443,8 +451,8 @@ export class Database implements Disposable {
 }
 
 /**
- * The path of the same file without symbolic links in its directories: SQLITE_OPEN_NOFOLLOW rejects those as
- * well, and systemd makes /var/lib/wgmon a link to private/wgmon if a service has DynamicUser=yes.
+ * The path of the same file without symbolic links in its directories: SQLITE_OPEN_NOFOLLOW rejects those as well, and
+ * systemd makes /var/lib/wgmon a link to private/wgmon if a service has DynamicUser=yes.
  */
 function withRealFolder(path: string): string {
   const { realpathSync } = process.getBuiltinModule("node:fs");

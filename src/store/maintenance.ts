@@ -6,14 +6,14 @@ import type { Clock } from "../base/clock.ts";
 const SAVE_MS = 10_000;
 /** Interval for retention and for re-checking our firewall rules. */
 const RETENTION_MS = 60_000;
-/** Pause between retention steps while there is more to delete than one step may. */
+/** Pause between retention steps while more rows are left than one step deletes. */
 const TRIM_PAUSE_MS = 100;
 
 interface Options {
   readonly clock: Clock;
-  /** Every SAVE_MS. */
+  /** Called every SAVE_MS. */
   readonly save: () => void;
-  /** Every RETENTION_MS. */
+  /** Called every RETENTION_MS. */
   readonly check: () => void;
   /** Deletes some of the data that exceeds the retention limits. Returns whether more may be left. */
   readonly trim: () => boolean;

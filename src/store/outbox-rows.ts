@@ -87,6 +87,7 @@ export class OutboxRows {
       }));
   }
 
+  /** The number of events queued for the target. */
   count(target: string): number {
     return this.#database.get<{ count: number }>(
       "SELECT count(*) AS count FROM $.outbox WHERE target = ?",
@@ -111,7 +112,7 @@ export class OutboxRows {
   /** Removes delivered events from the outbox. A power failure may undo it; the events are then sent again. */
   delivered(rows: readonly { readonly target: string; readonly seq: number }[]): void {
     this.#database.write("soon", () => {
-      for (const { target, seq } of rows) this.#take(target, seq);
+      for (const { target, seq } of rows) this.#deleteQueued(target, seq);
     });
   }
 
@@ -133,7 +134,7 @@ export class OutboxRows {
           reason,
           Math.round(atMs),
         );
-        this.#take(target, seq);
+        this.#deleteQueued(target, seq);
       }
     });
   }
@@ -171,7 +172,7 @@ export class OutboxRows {
   }
 
   /** Moves the backlog of one target to another. */
-  rename(from: string, to: string): void {
+  moveBacklog(from: string, to: string): void {
     this.#database.write("soon", () => {
       this.#database.run("UPDATE OR IGNORE $.outbox SET target = ? WHERE target = ?", to, from);
       this.#database.run("DELETE FROM $.outbox WHERE target = ?", from);
@@ -209,7 +210,7 @@ export class OutboxRows {
           seq,
           Math.round(nowMs),
         );
-        this.#dropLetter(target, seq);
+        this.#deleteDeadLetter(target, seq);
       }
     });
   }
@@ -218,8 +219,8 @@ export class OutboxRows {
   deleteMessages(rows: readonly { readonly target: string; readonly seq: number }[]): void {
     this.#database.write("now", () => {
       for (const { target, seq } of rows) {
-        this.#take(target, seq);
-        this.#dropLetter(target, seq);
+        this.#deleteQueued(target, seq);
+        this.#deleteDeadLetter(target, seq);
       }
     });
   }
@@ -231,11 +232,11 @@ export class OutboxRows {
     );
   }
 
-  #take(target: string, seq: number): void {
+  #deleteQueued(target: string, seq: number): void {
     this.#database.run("DELETE FROM $.outbox WHERE target = ? AND seq = ?", target, seq);
   }
 
-  #dropLetter(target: string, seq: number): void {
+  #deleteDeadLetter(target: string, seq: number): void {
     this.#database.run("DELETE FROM $.dead_letters WHERE target = ? AND seq = ?", target, seq);
   }
 }

@@ -3,12 +3,12 @@
 import type { Database } from "./database.ts";
 import type { TrafficRows } from "./traffic-rows.ts";
 
-/** Most rows deleted at once; more would delay packets by milliseconds. */
+/** Maximum number of rows that one call deletes; more would delay packets by milliseconds. */
 const SLICE = 200;
-/** Most events searched at once for those to delete; reading costs less. */
+/** Maximum number of events that one call searches. Reading a row costs less than deleting it. */
 const SEARCH = 2000;
 /** The position before all events, in order of time. */
-const START = { atMs: -Infinity, seq: 0 };
+const BEFORE_ALL = { atMs: -Infinity, seq: 0 };
 
 /** Limit for a store in memory, which has no room for a long history. */
 const MEMORY_BYTES = 32_000_000;
@@ -21,8 +21,8 @@ export interface Retention {
 export class Trimmer {
   readonly #database: Database;
   readonly #traffic: TrafficRows;
-  /** Position up to which retention has searched: all older events are queued for a target. */
-  #trimmed = START;
+  /** Position up to which the events were searched: all older ones are queued for a target. */
+  #searchedTo = BEFORE_ALL;
 
   constructor(database: Database, traffic: TrafficRows) {
     this.#database = database;
@@ -51,32 +51,35 @@ export class Trimmer {
       return { events, sessions };
     });
     if (events + sessions > 0) this.#database.shrink(SLICE);
-    return this.#trimmed !== START || sessions === SLICE;
+    return this.#searchedTo !== BEFORE_ALL || sessions === SLICE;
   }
 
   /** Searches from the beginning again, because the times of events have changed. */
   restart(): void {
-    this.#trimmed = START;
+    this.#searchedTo = BEFORE_ALL;
   }
 
-  /** Continues where it stopped: if a target is down for long, all of the oldest events may be queued for it. */
+  /**
+   * Continues the search where the previous call stopped. Otherwise a call might find no event to delete, because all
+   * of the oldest events may be queued for a target that is down.
+   */
   #trimEvents(beforeMs: number): number {
-    const { atMs, seq: from } = this.#trimmed;
-    const old = this.#database.all<{ atMs: number; seq: number; waits: 0 | 1 }>(
-      `SELECT at_ms AS atMs, seq, seq IN (SELECT seq FROM $.outbox) AS waits FROM $.events
+    const { atMs, seq: afterSeq } = this.#searchedTo;
+    const old = this.#database.all<{ atMs: number; seq: number; isQueued: 0 | 1 }>(
+      `SELECT at_ms AS atMs, seq, seq IN (SELECT seq FROM $.outbox) AS isQueued FROM $.events
        WHERE at_ms < ? AND (at_ms, seq) > (?, ?) ORDER BY at_ms, seq LIMIT ${SEARCH}`,
       beforeMs,
       atMs,
-      from,
+      afterSeq,
     );
-    const spare = old.filter(({ waits }) => waits === 0);
-    const slice = spare.slice(0, SLICE);
+    const deletable = old.filter(({ isQueued }) => isQueued === 0);
+    const slice = deletable.slice(0, SLICE);
     for (const { seq } of slice) {
       this.#database.run("DELETE FROM $.dead_letters WHERE seq = ?", seq);
       this.#database.run("DELETE FROM $.events WHERE seq = ?", seq);
     }
-    const last = slice.length < spare.length ? slice.at(-1) : old[SEARCH - 1];
-    this.#trimmed = last ?? START;
+    const last = slice.length < deletable.length ? slice.at(-1) : old[SEARCH - 1];
+    this.#searchedTo = last ?? BEFORE_ALL;
     return slice.length;
   }
 }

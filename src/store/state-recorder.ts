@@ -13,15 +13,13 @@ import type { Retention } from "./retention.ts";
 import type { Store } from "./store.ts";
 import type { EndedSession } from "./stored-sessions.ts";
 
-/** How often the sessions' counters are saved. A crash loses at most this much of them. */
+/** Interval for saving the sessions. A crash loses at most the traffic of one interval. */
 const SAVE_MS = 60_000;
-/** Sessions saved in one step, so that packets are not delayed. */
+/** Maximum number of sessions saved in one step; more would delay packets. */
 const SAVE_SLICE = 200;
 
-/**
- * After a restart, a peer whose session ended within this time is not reported again for the handshake it still has.
- */
-const ENDED_LATELY_MS = 3_600_000;
+/** After a restart, the last handshake of a session that ended within this time does not start a new session. */
+const ENDED_RECENTLY_MS = 3_600_000;
 
 /** A change, its event, and the keys of the targets that receive it. */
 export interface ReportedEvent {
@@ -33,7 +31,7 @@ export interface ReportedEvent {
 export class StateRecorder {
   readonly #store: Store;
   readonly #clock: Clock;
-  /** Sessions that are already stored in their current state. A session that changes is a new object. */
+  /** Sessions that are stored in their current state. A session is a new object after each change. */
   readonly #saved = new WeakSet<Session>();
   #lastSaveMs = 0;
   #cancelSave = () => {};
@@ -44,22 +42,23 @@ export class StateRecorder {
   }
 
   /**
-   * Returns the previous run's state of the devices that are still watched. Sessions of other devices have ended.
+   * Returns the previous run's state of the devices that are still watched. Records the sessions of other devices as
+   * ended.
    *
    * @param watched names of devices; empty: all.
    */
   loadState(watched: readonly string[]): RestoredState | null {
-    const earlier = this.#store.sessions.loadState(this.#clock.now().wallMs - ENDED_LATELY_MS);
-    if (earlier === null || watched.length === 0) return earlier;
+    const previous = this.#store.sessions.loadState(this.#clock.now().wallMs - ENDED_RECENTLY_MS);
+    if (previous === null || watched.length === 0) return previous;
     const isWatched = (name: string) => watched.includes(name);
-    const ended = earlier.sessions.filter(({ device }) => !isWatched(device)).map(unwatched);
+    const ended = previous.sessions.filter(({ device }) => !isWatched(device)).map(endUnwatched);
     if (ended.length > 0) {
       this.#store.record({ events: [], sessions: [], ended, devices: null }, 0);
     }
     return {
-      ...earlier,
-      devices: earlier.devices.filter(({ name }) => isWatched(name)),
-      sessions: earlier.sessions.filter(({ device }) => isWatched(device)),
+      ...previous,
+      devices: previous.devices.filter(({ name }) => isWatched(name)),
+      sessions: previous.sessions.filter(({ device }) => isWatched(device)),
     };
   }
 
@@ -137,7 +136,7 @@ function endedSession(change: Change): EndedSession | null {
   return { ...session, ...rest, publicKey: peer.publicKey, endpoint, peer };
 }
 
-function unwatched(session: SavedSession): EndedSession {
+function endUnwatched(session: SavedSession): EndedSession {
   const { peer, endpoint, startedAtMs, lastActivityMs } = session;
   return {
     ...session,

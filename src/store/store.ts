@@ -1,7 +1,7 @@
 /**
- * Stores what must survive the process: sessions, events, and messages that are not delivered yet. It handles
- * rows, not time or retries; those belong to the tracker and the outbox. The rows of each kind have a file of
- * their own; here is what concerns several: a scan's changes, steps of the clock, and retention.
+ * Stores what must survive the process: sessions, events, and messages that are not delivered yet. It handles rows; the
+ * tracker and the outbox handle time and retries. Each kind of rows has its own file. This file has the operations on
+ * several kinds: recording a scan, steps of the clock, retention.
  */
 
 import type { ClockState, ClockStep } from "../base/wall-clock.ts";
@@ -66,7 +66,7 @@ export class Store implements Disposable {
     return targetKey(address, this.#database.secret);
   }
 
-  /** Changes when another process has written, and when the rows move between file and memory. */
+  /** A value that changes when another process has written, and when the rows move between file and memory. */
   get externalDataVersion(): string {
     return this.#database.externalDataVersion;
   }
@@ -102,9 +102,9 @@ export class Store implements Disposable {
   }
 
   /**
-   * Adds the step to all times taken by the old clock. Queued events, next attempts and open sessions are
-   * always moved; past events, dead letters, ended sessions and traffic only if the old clock may have been
-   * wrong. The clock's state is written in the same transaction, so that no time is moved twice.
+   * Adds the step to the times that were recorded with the old clock. Those of queued events, next attempts and open
+   * sessions are always moved; those of past events, dead letters, ended sessions and traffic only if the old clock may
+   * have been wrong. The clock's state is written in the same transaction, so that no time is moved twice.
    */
   clockSet(step: ClockStep, state: ClockState): void {
     this.#database.write("now", () => {
@@ -134,7 +134,7 @@ export class Store implements Disposable {
         toMs,
       );
     move("outbox", "added_at_ms", fromMs);
-    // 0 is not a time: it says that the next attempt is due at once.
+    // 0 is not a time: it means that the next attempt is due at once.
     move("targets", "next_at_ms", Math.max(1, fromMs));
     this.sessions.moveOpen(step);
     if (unsureFromMs === null) return;

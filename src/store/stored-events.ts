@@ -1,4 +1,4 @@
-/** The rows of `events`: adds one, and finds those that a query selects. */
+/** The rows of `events`: adds an event, and finds those that a query selects. */
 
 import type { Event } from "../events/event-schema.ts";
 import type { Database } from "./database.ts";
@@ -61,7 +61,7 @@ export class StoredEvents {
     if (type !== null) where("type = ?", type);
     if (publicKey !== null) where("body -> 'data' -> 'peer' ->> 'publicKey' = ?", publicKey);
     if (sinceMs !== null) {
-      // The clock may have jumped, so events may be out of order in time; the index only gives a start.
+      // The clock may have been set, so a later event may have an earlier time. The index only finds the first event.
       const { first } = this.#database.get<{ first: number | null }>(
         "SELECT min(seq) AS first FROM $.events WHERE at_ms >= ?",
         sinceMs,
@@ -83,11 +83,11 @@ export class StoredEvents {
   /** The peers whose key is greater than `after`, ordered by key. Reads only the latest event of each peer. */
   pastPeers(after: string, limit: number): PastPeer[] {
     const key = "body -> 'data' -> 'peer' ->> 'publicKey'";
-    const next = (place: string) =>
-      `(SELECT ${key} FROM $.events WHERE ${key} > ${place} ORDER BY ${key} LIMIT 1)`;
+    const keyAfter = (previous: string) =>
+      `(SELECT ${key} FROM $.events WHERE ${key} > ${previous} ORDER BY ${key} LIMIT 1)`;
     return this.#database.all<PastPeer>(
       `WITH RECURSIVE keys (publicKey) AS (
-         SELECT ${next("?")} UNION ALL SELECT ${next("publicKey")} FROM keys
+         SELECT ${keyAfter("?")} UNION ALL SELECT ${keyAfter("publicKey")} FROM keys
          WHERE publicKey IS NOT NULL LIMIT ?)
        SELECT publicKey, (SELECT body -> 'data' -> 'peer' ->> 'name' FROM $.events
          WHERE ${key} = publicKey ORDER BY seq DESC LIMIT 1) AS name

@@ -1,12 +1,12 @@
 /**
- * The rows of `sessions` and `devices`: writes open and ended sessions, finds those that a query selects, and
- * restores the state of the previous run.
+ * The rows of `sessions` and `devices`: writes open and ended sessions, finds those that a query selects, and loads the
+ * state of the previous run.
  */
 
 import type { ClockStep } from "../base/wall-clock.ts";
 import { type Device, formatEndpoint, type Peer, type PublicKey } from "../base/wireguard.ts";
 import type { DisconnectReason } from "../sessions/change.ts";
-import { movedSession, type RestoredState, type SavedSession } from "../sessions/session.ts";
+import { movedSavedSession, type RestoredState, type SavedSession } from "../sessions/session.ts";
 import type { Database } from "./database.ts";
 
 export interface EndedSession {
@@ -68,9 +68,9 @@ export class StoredSessions {
   }
 
   /**
-   * Returns the state saved by the previous run; null if there is no such state. A device seen in another boot
-   * gets index 0, which no device has: after a boot all devices are different ones, whatever their names and
-   * indexes.
+   * Returns the state saved by the previous run; null if there is no such state. A device that was saved before the
+   * last boot gets index 0, which no device has: it does not exist any more, even if a device has the same name and
+   * index.
    *
    * @param endedAfterMs sessions that ended before this are left out.
    */
@@ -88,8 +88,8 @@ export class StoredSessions {
     );
     return {
       devices: (JSON.parse(devices.state) as SavedDevice[]).map(({ boot = null, ...device }) => {
-        const isOther = boot !== null && this.#boot !== null && boot !== this.#boot;
-        return isOther ? { ...device, index: 0 } : device;
+        const isFromOtherBoot = boot !== null && this.#boot !== null && boot !== this.#boot;
+        return isFromOtherBoot ? { ...device, index: 0 } : device;
       }),
       sessions: sessions.map(({ state }) => JSON.parse(state) as SavedSession),
       ended: ended.map(({ state, ...peer }) => ({
@@ -189,13 +189,14 @@ export class StoredSessions {
     );
     this.#database.run("DELETE FROM $.sessions WHERE ended_at_ms IS NULL");
     for (const { state } of rows) {
-      this.put(movedSession(JSON.parse(state) as SavedSession, step));
+      this.put(movedSavedSession(JSON.parse(state) as SavedSession, step));
     }
   }
 
   /** Moves the times of sessions that ended between `unsureFromMs` and the step, in wall-clock time. */
   moveEnded({ ms, fromMs, toMs }: ClockStep, unsureFromMs: number): void {
-    // Durations are stored separately and do not change. By chance, a moved start may equal another one.
+    // Durations are stored separately and do not change. REPLACE, because a moved start may equal that of another
+    // session.
     this.#database.run(
       `UPDATE OR REPLACE $.sessions SET ended_at_ms = ended_at_ms + ?1,
          started_at_ms = started_at_ms + iif(started_at_ms >= ?2, ?1, 0)
@@ -208,7 +209,7 @@ export class StoredSessions {
   }
 }
 
-/** Only the counters are saved: the event has the other fields of the peer. */
+/** Only the counters are saved: the stored event has the other fields of the peer. */
 function countersOf({
   lastHandshakeMs,
   rxBytes,

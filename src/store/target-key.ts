@@ -1,7 +1,7 @@
 /**
- * The key of a target without a name: it identifies the target in the store, in metrics and in the API. The
- * address of the target is a secret, and it must not be possible to find it by trying addresses until the key
- * matches. So the key depends on random bytes in the store.
+ * The key of a target without a name: it identifies the target in the store, in metrics and in the API. The address of
+ * the target is a secret. The key also depends on random bytes in the store, so that the address cannot be found by
+ * hashing likely addresses.
  */
 
 const DIGITS = 16;
@@ -12,8 +12,8 @@ export function targetKey(address: string, secret: Uint8Array): string {
 }
 
 /**
- * Converts a key that an older wgmon made: the plain hash, followed by a number if several targets have the
- * same address. Returns null if it is not such a key.
+ * Converts a key of an older wgmon: the plain hash, followed by a number if several targets have the same address.
+ * Returns null if it is not such a key.
  */
 export function fromPlainHash(key: string, secret: Uint8Array): string | null {
   const [, plain, number] = /^([0-9a-f]{16})(-\d+)?$/.exec(key) ?? [];

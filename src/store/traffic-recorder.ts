@@ -1,6 +1,6 @@
 /**
- * Writes what each connected peer received and sent to the store every five minutes: the series of a day that the HTTP
- * API shows.
+ * Every five minutes, writes to the store how many bytes each connected peer received and sent. The HTTP API and the
+ * page show a day of this.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -9,7 +9,7 @@ import { growth } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
 import { TRAFFIC_SLOT_MS, type TrafficRows, type TrafficSums as Row } from "./traffic-rows.ts";
 
-/** Peers written in one step, so that packets are not delayed. */
+/** Maximum number of rows written in one step; more would delay packets. */
 const SLICE = 200;
 
 /** A session's counters when they were last written. */
@@ -31,10 +31,11 @@ interface Ended {
 export class TrafficRecorder {
   readonly #traffic: Pick<TrafficRows, "add">;
   readonly #clock: Clock;
+  /** By device and public key. */
   #written = new Map<string, Baseline>();
   /** Rows of sessions that ended since the last write. */
   readonly #pending: Row[] = [];
-  /** Rows that wait to be written, one slice at a time. */
+  /** Rows to write, one slice per step. */
   readonly #slices: { atMs: number; readonly rows: readonly Row[] }[] = [];
   #cancelWrite = () => {};
   /** Time of the last write. Later growth belongs to the slot that contains it. */
@@ -76,7 +77,7 @@ export class TrafficRecorder {
     this.#writeSlice();
   }
 
-  /** Moves the remembered times. Those in the store are already moved. */
+  /** Moves the times in memory. Those in the store are already moved. */
   clockSet(step: ClockStep): void {
     this.#atMs = moved(step, this.#atMs);
     for (const slice of this.#slices) slice.atMs = moved(step, slice.atMs);
@@ -110,12 +111,12 @@ export class TrafficRecorder {
   }
 }
 
-/** Returns no row if nothing was received or sent. */
-function rowsOf(now: Counted, written: Baseline | undefined): Row[] {
-  const isSame = written !== undefined && written.startedAtMs === now.startedAtMs;
+/** Returns the growth since the last write as one row; no row if nothing was received or sent. */
+function rowsOf(current: Counted, written: Baseline | undefined): Row[] {
+  const isSame = written !== undefined && written.startedAtMs === current.startedAtMs;
   const before = isSame ? written : { rxBytes: 0, txBytes: 0 };
-  const rxBytes = growth(before.rxBytes, now.rxBytes);
-  const txBytes = growth(before.txBytes, now.txBytes);
-  const { device, publicKey } = now;
+  const rxBytes = growth(before.rxBytes, current.rxBytes);
+  const txBytes = growth(before.txBytes, current.txBytes);
+  const { device, publicKey } = current;
   return rxBytes + txBytes === 0 ? [] : [{ device, publicKey, rxBytes, txBytes }];
 }

@@ -11,9 +11,9 @@ export interface TrafficSums {
   readonly txBytes: number;
 }
 
-/** Length of a slot of the traffic. */
+/** Length of a slot. */
 export const TRAFFIC_SLOT_MS = 300_000;
-/** The end of an INSERT that adds the bytes to a row that exists. */
+/** The last clause of an INSERT: adds the bytes to the row if it exists. */
 const ADD_TRAFFIC = `ON CONFLICT DO UPDATE SET rx_bytes = rx_bytes + excluded.rx_bytes,
   tx_bytes = tx_bytes + excluded.tx_bytes`;
 /** A day and the current slot, which is not over yet. */

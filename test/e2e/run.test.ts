@@ -518,7 +518,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       await Bun.write(file, good);
       await using wgmon = startWithFile();
       await wgmon.ready;
-      const keeps = "settings not reloaded, the old ones stay: ";
+      const keeps = "settings not reloaded; the current ones stay in effect: ";
       expect(await reload(wgmon, `${good}tick = 3\nfoo = "${SECRET}"\n`, "error")).toBe(
         `${keeps}${file}: there is no key "foo"; ${file}: tick: "3" has no unit; write "3s" for seconds`,
       );
