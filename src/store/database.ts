@@ -78,7 +78,7 @@ export class Database implements Disposable {
     const flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW;
     const database = new Database(new Memory(":memory:", flags), options);
     if (options.directory === null) database.#migrate("main");
-    else await database.#openFile(options.directory);
+    else database.#openFile(options.directory);
     return database;
   }
 
@@ -217,7 +217,7 @@ export class Database implements Disposable {
     this.#sqlite.run(`PRAGMA disk.synchronous=${isDurable ? "FULL" : "NORMAL"}`);
   }
 
-  async #openFile(directory: string): Promise<void> {
+  #openFile(directory: string): void {
     const { log, isExternalTool, refusal = null } = this.#options;
     const path = `${directory}/${FILE_NAME}`;
     try {
@@ -227,7 +227,7 @@ export class Database implements Disposable {
         this.#attach(path);
       } catch (error) {
         if (!isCorrupt(error) || isExternalTool === true) throw error;
-        await this.#quarantine(path, error);
+        this.#quarantine(path, error);
         this.#attach(path);
       }
       this.#path = path;
@@ -293,14 +293,18 @@ export class Database implements Disposable {
   }
 
   /** Renames a damaged file instead of deleting it, so that its rows can still be recovered. */
-  async #quarantine(path: string, error: unknown): Promise<void> {
+  #quarantine(path: string, error: unknown): void {
     this.#detach();
-    const { rename } = await import("node:fs/promises");
+    const { renameSync } = process.getBuiltinModule("node:fs");
     const { wallMs } = this.#options.clock.now();
     const stamp = new Date(wallMs).toISOString().replaceAll(/[-:]|\.\d+/g, "");
     const aside = `${path}.corrupt-${stamp}`;
     for (const suffix of ["", "-wal", "-shm"]) {
-      await rename(path + suffix, aside + suffix).catch(() => {});
+      try {
+        renameSync(path + suffix, aside + suffix);
+      } catch {
+        // The two other files may not exist. If the first cannot be renamed, opening it fails again.
+      }
     }
     this.#options.log.error(
       `${path}: ${describeError(error)}; renamed to ${aside}; starting with an empty store`,
@@ -371,13 +375,21 @@ export class Database implements Disposable {
       log.error(
         `${this.#path}: undelivered events cannot be read either: ${describeError(readError)}`,
       );
-      // Start after every sequence number in the file, in case it becomes readable again.
-      const { wallMs } = clock.now();
-      this.#sqlite.run("INSERT INTO main.sqlite_sequence VALUES ('events', ?)", [wallMs]);
+      this.#skipSequence();
     }
     // A damaged file would fail again.
-    if (isCorrupt(error)) this.#abandon(error);
+    if (isCorrupt(error)) this.#quarantine(this.#path!, error);
     this.#cancelRetry = clock.after(RETRY_MS, () => this.#retry());
+  }
+
+  /** Lets the events in memory start after each sequence number in the file, which may become readable again. */
+  #skipSequence(): void {
+    const { wallMs } = this.#options.clock.now();
+    const last = this.#number("SELECT seq FROM main.sqlite_sequence WHERE name = 'events'");
+    this.#sqlite.run("DELETE FROM main.sqlite_sequence WHERE name = 'events'");
+    this.#sqlite.run("INSERT INTO main.sqlite_sequence VALUES ('events', ?)", [
+      Math.max(wallMs, last),
+    ]);
   }
 
   #repeatPending(): void {
@@ -387,11 +399,6 @@ export class Database implements Disposable {
     } finally {
       this.#backend = "main";
     }
-  }
-
-  #abandon(error: unknown): void {
-    const path = this.#path!;
-    void this.#quarantine(path, error);
   }
 
   #retry(): void {
