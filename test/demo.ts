@@ -127,7 +127,7 @@ async function inside(): Promise<number> {
   const first = await arrival(alice);
   await report("peer.connected", "alice (wg0) connected from", first, "that packet arrived");
 
-  tell("Data flows both ways. That is no news, and nothing is reported.");
+  tell("Data flows both ways. This causes no event.");
   await alice.ping(10);
 
   tell("alice's phone leaves the Wi-Fi: its packets come from another address and port.");
@@ -136,7 +136,7 @@ async function inside(): Promise<number> {
   await report("peer.roamed", "alice (wg0) roamed from", moved, "the first packet from there");
 
   tell(
-    `alice's phone is switched off. WireGuard has no goodbye: silence for ${IDLE_SECONDS} s will tell.`,
+    `alice's phone is switched off. WireGuard sends no message for this: wgmon waits for ${IDLE_SECONDS} s of silence.`,
   );
   await alice.down();
   const words = "alice (wg0) disconnected after";

@@ -1,11 +1,11 @@
-/** Who may ask: the client of a request, and which paths, hosts and origins are allowed. Pure. */
+/** Access control: the client of a request, and which paths, hosts and origins are allowed. Pure. */
 
 import type { ServerOptions } from "./server.ts";
 
 /** The client of a request, and what it may do. */
 export interface Access {
-  /** Connected by the Unix socket, which only root and the user that wgmon runs as can open. */
-  readonly isRoot: boolean;
+  /** The request came over the Unix socket, which only root and the user that wgmon runs as can open. */
+  readonly isUnixSocket: boolean;
   /** IP address of the client; null if it is unknown. */
   readonly address: string | null;
   /** Has a valid token or login, or needs none. */
@@ -16,8 +16,9 @@ export interface Access {
   readonly tokens: readonly string[];
 }
 
-export const root: Access = {
-  isRoot: true,
+/** The access of every client of the Unix socket. */
+export const unixSocketAccess: Access = {
+  isUnixSocket: true,
   address: null,
   isTrusted: true,
   hasCookie: false,
@@ -40,8 +41,8 @@ export function isAllowedHost(request: Request, { settings, source }: ServerOpti
   const host = hostOf(request.headers.get("host"));
   if (host === null) return false;
   const isAddress = /^\[[0-9a-f:.]+\]$|^\d+\.\d+\.\d+\.\d+$/.test(host);
-  const ours = ["localhost", source.host(), settings().listen?.address ?? ""];
-  return isAddress || ours.some((name) => name.toLowerCase() === host);
+  const ownNames = ["localhost", source.host(), settings().listen?.address ?? ""];
+  return isAddress || ownNames.some((name) => name.toLowerCase() === host);
 }
 
 /** The host of a Host header: `gw1` for `GW1:9587`; null if the header is invalid. */
@@ -50,8 +51,8 @@ function hostOf(header: string | null): string | null {
 }
 
 /**
- * Whether a page of another site sent the request. A browser says so in Origin; a request with a cookie must
- * have it.
+ * Whether a page of another site may have sent the request: its Origin is another one, or it has a cookie and no
+ * Origin. Browsers send Origin with every POST; other programs have no cookie.
  */
 export function isCrossOrigin(request: Request, { hasCookie }: Access): boolean {
   const origin = request.headers.get("origin");

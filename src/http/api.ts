@@ -1,7 +1,8 @@
 /**
- * The HTTP API under /v1: one table of all routes, and so more than 400 lines. Each route declares its parameters and its responses as schemas. Elysia validates
- * both, and the OpenAPI document is generated from them. server.ts loads this file with the first request for
- * it, because Elysia takes 5 MB of memory and some milliseconds.
+ * The HTTP API under /v1. The file has more than 400 lines because all routes are in one table. Each route declares
+ * its parameters and its responses as schemas. Elysia validates both, and the OpenAPI document is generated from
+ * them. server.ts loads this file with the first request for it, because Elysia takes 5 MB of memory and some
+ * milliseconds.
  *
  * Never minify the program: Elysia reads source code at run time and, if it is minified, silently stops
  * validating (github.com/elysiajs/elysia/issues/1711).
@@ -45,7 +46,7 @@ import {
 const PAGE_MAX = 1000;
 /** Most sessions in the response for one peer; /v1/sessions has the others. */
 const PEER_SESSIONS = 50;
-/** Pause after a scan: one costs a few milliseconds for thousands of peers, and wgmon scans often anyway. */
+/** Minimum time between two requested scans: a scan of thousands of peers takes a few milliseconds. */
 const SCAN_PAUSE_MS = 1000;
 
 const closed = { additionalProperties: false } as const;
@@ -59,10 +60,10 @@ const Limit = T.Optional(
   }),
 );
 const Since = T.Optional(
-  T.String({ format: "date-time", maxLength: 40, description: "RFC 3339; a + is written %2B" }),
+  T.String({ format: "date-time", maxLength: 40, description: "RFC 3339; write + as %2B" }),
 );
 const DeviceName = T.String({ minLength: 1, maxLength: 15 });
-// The format that keyFromUrl accepts. If it returned null, the query would match all peers.
+// The format that keyFromUrl accepts: it must not return null, because a query with null matches all peers.
 const KeyText = T.String({
   pattern: URL_KEY_PATTERN,
   description: "base64 or base64url, which needs no escapes in a URL",
@@ -91,18 +92,18 @@ export interface Api extends Disposable {
 }
 
 export function makeApi(source: ReadModel): Api {
-  const feed = new EventStream(source);
-  const app = makeRoutes(source, feed);
+  const eventStream = new EventStream(source);
+  const app = makeRoutes(source, eventStream);
   return {
     handle: async (request) => {
-      if (request.method !== "HEAD") return await app.handle(withPlainAddress(request));
+      if (request.method !== "HEAD") return await app.handle(withFixedHost(request));
       // For HEAD, Elysia waits for the end of the response, and the event stream never ends.
-      const { body, status, headers } = await app.handle(withPlainAddress(request, "GET"));
+      const { body, status, headers } = await app.handle(withFixedHost(request, "GET"));
       await body?.cancel();
       return new Response(null, { status, headers });
     },
     routes: app.routes,
-    [Symbol.dispose]: () => feed[Symbol.dispose](),
+    [Symbol.dispose]: () => eventStream[Symbol.dispose](),
   };
 }
 
@@ -111,14 +112,14 @@ export function makeApi(source: ReadModel): Api {
  * finds no route if the host has fewer than four letters, or if its option for such hosts is set and the URL
  * is https.
  */
-function withPlainAddress(request: Request, method = request.method): Request {
+function withFixedHost(request: Request, method = request.method): Request {
   const { pathname, search } = new URL(request.url);
   const plain = new Request(`http://localhost${pathname}${search}`, request);
   return method === request.method ? plain : new Request(plain, { method });
 }
 
-function makeRoutes(source: ReadModel, feed: EventStream) {
-  const scan = scanSparingly(source);
+function makeRoutes(source: ReadModel, eventStream: EventStream) {
+  const scan = limitScans(source);
   // The routes of `app`, set below: its handlers cannot use `app` while it is being built.
   let routes: readonly Route[] = [];
   const document = once(() => openApi(routes, source.version));
@@ -129,19 +130,21 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
     // A path with a trailing slash is a different path.
     strictPath: true,
   })
-    // Elysia provides only the values that the source code of handlers names. This names all of them, so that
-    // they are always provided (see the issue above).
+    // Elysia passes to a handler only the values that the handler's source code names. This handler names all of
+    // them, so that they are always passed (see the issue above).
     .onBeforeHandle({ as: "global" }, ({ query, params, headers }) => void [query, params, headers])
     .onError({ as: "global" }, ({ code, error, request }) => {
       if (error instanceof HttpError) return problem(error.status, error.details);
       if (code === "VALIDATION") {
         // A response that violates its schema is a bug in wgmon; the client must not see the content.
         if (error.type === "response") throw new Error("a response does not match its schema");
-        return problem(422, { errors: mistakes(error.all, routeOf(routes, request), request) });
+        return problem(422, {
+          errors: parameterErrors(error.all, routeOf(routes, request), request),
+        });
       }
       if (code === "PARSE") return problem(400, { detail: "the body cannot be parsed" });
       if (code !== "NOT_FOUND") throw error;
-      const allow = allowed(routes, new URL(request.url).pathname);
+      const allow = allowedMethods(routes, new URL(request.url).pathname);
       if (allow.length === 0) return problem(404);
       return problem(405, { headers: { allow: allow.join(", ") } });
     })
@@ -207,7 +210,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
     .get(
       "/peers/past",
       ({ query: { cursor, limit = 100 } }) => {
-        const after = cursor === undefined ? "" : keyAt(cursor);
+        const after = cursor === undefined ? "" : parseKeyCursor(cursor);
         const found = source.store.events.pastPeers(after, limit + 1);
         const items = found.slice(0, limit);
         return { items, next: found.length > limit ? urlKey(items.at(-1)!.publicKey) : null };
@@ -257,11 +260,11 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
           publicKey: peer === undefined ? null : keyFromUrl(peer),
           sinceMs: since === undefined ? null : Date.parse(since),
           isOpen: state === undefined ? null : state === "open",
-          from: cursor === undefined ? null : placeOf(cursor),
+          from: cursor === undefined ? null : parseSessionCursor(cursor),
           limit: limit + 1,
         });
         const items = rows.slice(0, limit);
-        const next = rows.length > limit ? cursorOf(items.at(-1)!) : null;
+        const next = rows.length > limit ? formatSessionCursor(items.at(-1)!) : null;
         return { items: items.map((row) => viewSession(source, row)), next };
       },
       {
@@ -289,7 +292,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
         const { order = "newest", type = null, peer, since, cursor, limit = 100 } = query;
         const found = source.store.events.query({
           order,
-          from: cursor === undefined ? null : seqOf(cursor),
+          from: cursor === undefined ? null : parseSequence(cursor),
           limit: limit + 1,
           type,
           publicKey: peer === undefined ? null : keyFromUrl(peer),
@@ -335,8 +338,8 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
       "/stream",
       ({ query, headers }) => {
         const last = headers["last-event-id"] ?? null;
-        const stream = feed.open(last === null ? (query.after ?? null) : seqOf(last));
-        return new Response(stream, {
+        const after = last === null ? (query.after ?? null) : parseSequence(last);
+        return new Response(eventStream.open(after), {
           headers: {
             "content-type": "text/event-stream",
             "cache-control": "no-store",
@@ -363,7 +366,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
         detail: {
           summary:
             "events as they happen, by Server-Sent Events; Last-Event-ID continues an interrupted stream",
-          description: `\`data\` is an event, \`id\` its sequence number. An event of the type \`gap\` says that events were deleted before they could be sent. A comment comes every 10 s when nothing happens.`,
+          description: `\`data\` is an event, \`id\` its sequence number. An event of the type \`gap\` says that events were deleted before they could be sent. A comment is sent every 10 s while there are no events.`,
         },
       },
     )
@@ -377,7 +380,7 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
         if (!viewTargets(source).some((target) => target.key === key)) {
           throw new HttpError(404, { detail: "there is no such target" });
         }
-        const after = cursor === undefined ? 0 : seqOf(cursor);
+        const after = cursor === undefined ? 0 : parseSequence(cursor);
         const found =
           state === "waiting"
             ? source.store.outbox
@@ -425,8 +428,12 @@ function makeRoutes(source: ReadModel, feed: EventStream) {
   return app;
 }
 
-/** Runs one scan at a time, shared by all requests that arrive meanwhile, with a pause of LOOK_PAUSE_MS after it. */
-function scanSparingly(source: ReadModel): () => Promise<ScanReport> {
+/**
+ * Returns a function that runs one scan at a time: calls during a scan share its result.
+ *
+ * @throws HttpError 429 (the returned function) within SCAN_PAUSE_MS after a scan.
+ */
+function limitScans(source: ReadModel): () => Promise<ScanReport> {
   const { clock } = source;
   let current: Promise<ScanReport> | null = null;
   let endedMs = -Infinity;
@@ -446,35 +453,36 @@ function scanSparingly(source: ReadModel): () => Promise<ScanReport> {
 }
 
 /** The methods that the path allows; empty if no route matches it. */
-function allowed(routes: readonly Route[], path: string): string[] {
+function allowedMethods(routes: readonly Route[], path: string): string[] {
   return routes.filter((route) => isRoute(route.path, path)).map(({ method }) => method);
 }
 
 /** Whether the path matches the route, for example `/v1/peers/:device/:publicKey`. */
 function isRoute(route: string, path: string): boolean {
-  const wanted = route.split("/");
+  const pattern = route.split("/");
   const parts = path.split("/");
   return (
-    wanted.length === parts.length &&
-    wanted.every((part, index) => part.startsWith(":") || part === parts[index])
+    pattern.length === parts.length &&
+    pattern.every((part, index) => part.startsWith(":") || part === parts[index])
   );
 }
 
 function routeOf(routes: readonly Route[], request: Request): Route | null {
   const { pathname } = new URL(request.url);
-  const fits = (route: Route) => route.method === request.method && isRoute(route.path, pathname);
-  return routes.find(fits) ?? null;
+  const matches = (route: Route) =>
+    route.method === request.method && isRoute(route.path, pathname);
+  return routes.find(matches) ?? null;
 }
 
-/** Describes the invalid parameters by the names in the schema. Never repeats what the client sent. */
-function mistakes(
+/** One error for each invalid parameter, named as in the schema. Never repeats what the client sent. */
+function parameterErrors(
   errors: readonly unknown[],
   route: Route | null,
   request: Request,
 ): { parameter: string; detail: string }[] {
   const { params, query } = (route?.hooks ?? {}) as { params?: Schema; query?: Schema };
-  const known = new Map(Object.entries({ ...params?.properties, ...query?.properties }));
-  const wrong = new Set(
+  const schemas = new Map(Object.entries({ ...params?.properties, ...query?.properties }));
+  const invalid = new Set(
     errors.map((each) => {
       const { path } = each as { path?: unknown };
       return typeof path === "string" ? path.slice(1) : "";
@@ -482,14 +490,14 @@ function mistakes(
   );
   let hasUnknown = false;
   for (const [name, value] of new URL(request.url).searchParams) {
-    const schema = known.get(name);
+    const schema = schemas.get(name);
     if (schema === undefined) hasUnknown = true;
-    // Elysia does not name the parameter whose number is out of range.
-    else if (!isInRange(schema, value)) wrong.add(name);
+    // Elysia's error does not name a parameter whose number is out of range.
+    else if (!isInRange(schema, value)) invalid.add(name);
   }
-  const found = [...known]
-    .filter(([name]) => wrong.has(name))
-    .map(([name, schema]) => ({ parameter: name, detail: needs(schema) }));
+  const found = [...schemas]
+    .filter(([name]) => invalid.has(name))
+    .map(([name, schema]) => ({ parameter: name, detail: expectedValue(schema) }));
   if (!hasUnknown) return found;
   const names = Object.keys(query?.properties ?? {}).join(", ");
   return [
@@ -516,7 +524,8 @@ type Schema = {
   readonly maxLength?: number;
 };
 
-function needs(schema: Schema): string {
+/** What a parameter accepts: `a whole number from 1 to 1000`. */
+function expectedValue(schema: Schema): string {
   const { anyOf = [], minimum, maximum, format, pattern, minLength, maxLength } = schema;
   const words = anyOf.flatMap((each) => ("const" in each ? [String(each.const)] : []));
   if (words.length > 0) return `one of ${words.join(", ")}`;
@@ -526,37 +535,38 @@ function needs(schema: Schema): string {
   return `text of ${minLength} to ${maxLength} characters`;
 }
 
-/** Parses a cursor that is a public key. */
-function keyAt(cursor: string): string {
+/** Parses the cursor of /v1/peers/past, which is a public key. */
+function parseKeyCursor(cursor: string): string {
   const key = keyFromUrl(cursor);
-  if (key === null) throw badCursor();
+  if (key === null) throw invalidCursor();
   return key;
 }
 
-function seqOf(text: string): number {
+/** Parses a cursor that is a sequence number. */
+function parseSequence(text: string): number {
   if (/^\d{1,15}$/.test(text)) return Number(text);
-  throw badCursor();
+  throw invalidCursor();
 }
 
-function cursorOf({ startedAtMs, device, publicKey }: SessionCursor): string {
+function formatSessionCursor({ startedAtMs, device, publicKey }: SessionCursor): string {
   return Buffer.from(JSON.stringify([startedAtMs, device, publicKey])).toString("base64url");
 }
 
-const PlaceSchema = T.Tuple([T.Integer(), T.String(), T.String()]);
+const SessionCursorSchema = T.Tuple([T.Integer(), T.String(), T.String()]);
 
-function placeOf(cursor: string): SessionCursor {
+function parseSessionCursor(cursor: string): SessionCursor {
   try {
     const [startedAtMs, device, publicKey] = Value.Decode(
-      PlaceSchema,
+      SessionCursorSchema,
       JSON.parse(Buffer.from(cursor, "base64url").toString()),
     );
     return { startedAtMs, device, publicKey: publicKey as SessionCursor["publicKey"] };
   } catch {
-    throw badCursor();
+    throw invalidCursor();
   }
 }
 
-function badCursor(): HttpError {
+function invalidCursor(): HttpError {
   return new HttpError(422, { detail: "invalid cursor" });
 }
 

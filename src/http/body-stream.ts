@@ -3,54 +3,55 @@
 import type { Slots } from "./slots.ts";
 
 /**
- * Sends the chunks as a body and lets other work run before each of them; an empty chunk is only such a
- * pause. Aborts the body if a chunk cannot be made, or if its slot is needed while it waits for its client.
+ * A body of these chunks. Other work runs before each chunk is produced; an empty chunk is only such a pause. The
+ * body is aborted if a chunk cannot be produced, or if `slots` gives its slot to another body (see slots.ts).
  *
+ * @param onError called with the error if a chunk cannot be produced.
  * @returns null if no slot is free.
  */
-export function chunked(
+export function chunkedBody(
   chunks: Iterator<string>,
   slots: Slots,
-  failed: (error: unknown) => void,
+  onError: (error: unknown) => void,
 ): ReadableStream<Uint8Array> | null {
   const encoder = new TextEncoder();
-  const { promise: givenUp, resolve: giveUp } = Promise.withResolvers<void>();
-  const slot = slots.take(giveUp);
+  const { promise: revoked, resolve: revoke } = Promise.withResolvers<void>();
+  const slot = slots.take(revoke);
   if (slot === null) return null;
-  let isOver = false;
+  let isEnded = false;
   return new ReadableStream(
     {
       start(controller) {
-        void givenUp.then(() => {
-          if (!isOver) controller.error(new Error("connection closed"));
-          isOver = true;
+        void revoked.then(() => {
+          if (!isEnded) controller.error(new Error("connection closed"));
+          isEnded = true;
         });
       },
       async pull(controller) {
-        slot.works();
+        slot.setActive();
         try {
           let next;
           do {
             await new Promise<void>((resolve) => void setImmediate(resolve));
             // The body may have ended meanwhile.
-            if (isOver) return;
+            if (isEnded) return;
             next = chunks.next();
           } while (next.done !== true && next.value === "");
           if (next.done !== true) {
             controller.enqueue(encoder.encode(next.value));
-            slot.waits();
+            slot.setWaiting();
             return;
           }
           controller.close();
         } catch (error) {
-          failed(error);
+          onError(error);
           controller.error(new Error("connection closed"));
         }
-        isOver = true;
+        isEnded = true;
         slot.free();
       },
       cancel() {
-        isOver = true;
+        isEnded = true;
         slot.free();
       },
     },
@@ -59,19 +60,19 @@ export function chunked(
 }
 
 /**
- * Passes the body on until `mayGoOn`, called for each chunk, returns false.
+ * The same body, which ends early if `hasAccess` returns false. `hasAccess` is called before each chunk is sent.
  *
- * @param ended called once, however the body ends.
+ * @param onEnd called once, when the body ends for any reason.
  */
-export function guarded(
+export function revocableBody(
   body: ReadableStream<Uint8Array>,
-  { mayGoOn, ended }: { readonly mayGoOn: () => boolean; readonly ended: () => void },
+  { hasAccess, onEnd }: { readonly hasAccess: () => boolean; readonly onEnd: () => void },
 ): ReadableStream<Uint8Array> {
   const reader = body.getReader();
-  let isOver = false;
+  let isEnded = false;
   const end = () => {
-    if (!isOver) ended();
-    isOver = true;
+    if (!isEnded) onEnd();
+    isEnded = true;
   };
   return new ReadableStream(
     {
@@ -79,8 +80,8 @@ export function guarded(
         try {
           const { done, value } = await reader.read();
           // The body may have ended meanwhile.
-          if (isOver) return;
-          if (!done && mayGoOn()) {
+          if (isEnded) return;
+          if (!done && hasAccess()) {
             controller.enqueue(value);
             return;
           }

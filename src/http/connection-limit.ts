@@ -1,7 +1,7 @@
 /**
  * Limits the connections of the TCP server. Bun.serve accepts connections without limit, and once the process
- * has no free file descriptors it retries in a busy loop. So the open files are counted once a second; above
- * the limit, all connections are closed, because good and bad ones cannot be distinguished. The listening
+ * has no free file descriptors it retries in a busy loop. So this class counts the open files once a second and,
+ * above the limit, closes all connections, because it cannot distinguish good ones from bad ones. The listening
  * socket stays open: if it were closed, any local user could bind its port and receive the bearer token.
  */
 
@@ -22,9 +22,10 @@ import type { Log } from "../platform/log.ts";
 import { openFilesLimit } from "../platform/process.ts";
 
 const OPEN_FILES_MAX = 1024;
+/** Interval between counts of the open files. */
 const COUNT_MS = 1000;
-/** An excess of connections is logged again if the previous one ended longer ago than this. */
-const CROWD_OVER_MS = 60_000;
+/** After this long below the limit, the next excess of connections is logged again. */
+const EXCESS_OVER_MS = 60_000;
 
 /** Default of fs.nr_open, proc(5): the highest limit that RLIMIT_NOFILE can have. */
 const NR_OPEN = 1_048_576;
@@ -44,7 +45,7 @@ export class ConnectionLimit implements Disposable {
   /** Soft limit of the process (RLIMIT_NOFILE): every descriptor is less than this. */
   readonly #descriptorsEnd: number;
   #cancelCount = () => {};
-  #crowdedMs = -Infinity;
+  #excessMs = -Infinity;
 
   /** @param port the TCP port that this process listens on. */
   constructor(port: number, options: Options) {
@@ -63,24 +64,24 @@ export class ConnectionLimit implements Disposable {
   #schedule(): void {
     this.#cancelCount = this.#options.clock.after(COUNT_MS, () => {
       const open = openFiles() ?? Array.from({ length: this.#descriptorsEnd }, (_, fd) => fd);
-      if (open.length > this.#filesMax) this.#end(open);
+      if (open.length > this.#filesMax) this.#closeAll(open);
       this.#schedule();
     });
   }
 
-  #end(descriptors: readonly number[]): void {
+  #closeAll(descriptors: readonly number[]): void {
     const { log, clock } = this.#options;
     const { monotonicMs } = clock.now();
-    if (monotonicMs - this.#crowdedMs > CROWD_OVER_MS) {
+    if (monotonicMs - this.#excessMs > EXCESS_OVER_MS) {
       log.warn("too many connections; closing all of them every second until the number falls");
     }
-    this.#crowdedMs = monotonicMs;
-    endConnections(this.#port, descriptors);
+    this.#excessMs = monotonicMs;
+    closeConnections(this.#port, descriptors);
   }
 }
 
 /** Shuts down the connections accepted on the port; Bun then closes them. Other sockets are left alone. */
-function endConnections(port: number, descriptors: readonly number[]): void {
+function closeConnections(port: number, descriptors: readonly number[]): void {
   const found = descriptors.flatMap((descriptor) => tcpSocketAt(port, descriptor) ?? []);
   const listening = found.filter(({ isListening }) => isListening);
   for (const { descriptor, isListening, address } of found) {
@@ -99,7 +100,7 @@ interface TcpSocket {
   readonly address: string;
 }
 
-/** null if the descriptor is not a TCP socket with this local port. */
+/** The socket of a descriptor; null if it is not a TCP socket with this local port. */
 function tcpSocketAt(port: number, descriptor: number): TcpSocket | null {
   if (option(descriptor, SO_PROTOCOL) !== IPPROTO_TCP) return null;
   const name = new DataView(new ArrayBuffer(ADDRESS_BYTES));
@@ -108,9 +109,9 @@ function tcpSocketAt(port: number, descriptor: number): TcpSocket | null {
   if (sockets().getsockname(descriptor, bytes, length) !== 0) return null;
   // struct sockaddr_in and sockaddr_in6: family, port, then the address; in IPv6 it follows the flow label.
   if (name.getUint16(2) !== port) return null;
-  const at = { [AF_INET]: [4, 8], [AF_INET6]: [8, 24] }[name.getUint16(0, true)];
-  if (at === undefined) return null;
-  const address = Buffer.from(bytes.subarray(...at)).toString("hex");
+  const range = { [AF_INET]: [4, 8], [AF_INET6]: [8, 24] }[name.getUint16(0, true)];
+  if (range === undefined) return null;
+  const address = Buffer.from(bytes.subarray(...range)).toString("hex");
   return { descriptor, isListening: option(descriptor, SO_ACCEPTCONN) === 1, address };
 }
 
@@ -122,6 +123,7 @@ function option(descriptor: number, name: number): number | null {
   return result === 0 ? value[0]! : null;
 }
 
+/** RLIMIT_NOFILE of this process; NR_OPEN if it is unknown or unlimited. */
 function softLimit(): number {
   try {
     return openFilesLimit("self") ?? NR_OPEN;
@@ -130,7 +132,10 @@ function softLimit(): number {
   }
 }
 
-/** The open descriptors of this process. null if no descriptor is left to read /proc; empty without /proc. */
+/**
+ * The open descriptors of this process. null if none is free to read /proc/self/fd with; empty if it cannot be read
+ * for another reason.
+ */
 function openFiles(): readonly number[] | null {
   try {
     return readdirSync("/proc/self/fd").map(Number);

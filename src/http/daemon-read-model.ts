@@ -1,4 +1,4 @@
-/** The source of the HTTP API and the page in the running program: read access to the stages of app.ts. */
+/** The read model of the running program: read access to the stages of app.ts for the HTTP API and the page. */
 
 import type { Clock } from "../base/clock.ts";
 import { isUnreadable } from "../base/errors.ts";
@@ -15,13 +15,13 @@ import type { StoredEvent } from "../store/stored-events.ts";
 import type { ReadModel, ScanReport, TargetState, WakeUpState } from "./read-model.ts";
 import { type SettingsView, viewSettings } from "./settings-view.ts";
 
-/** How long a list of peers is reused: one response may need it several times. */
-const LIST_MS = 500;
+/** How long the list of a device's peers is cached: one response may need it several times. */
+const PEERS_CACHE_MS = 500;
 
 /** `current` converts a time that the kernel recorded to the present wall clock. */
 type StageClock = Clock & Pick<WallClock, "current">;
 
-/** The stages of the running program, as far as the API reads them: app.ts. */
+/** The parts of the stages in app.ts that the HTTP API and the page read. */
 export interface Stages {
   readonly clock: StageClock;
   readonly clockSteps: { readonly startedAtMs: number; read(): void };
@@ -53,7 +53,7 @@ export class DaemonReadModel implements ReadModel {
   readonly store: Store;
   readonly counters: Metrics;
   readonly #stages: Stages;
-  readonly #lists = new Map<string, readonly Peer[]>();
+  readonly #peerLists = new Map<string, readonly Peer[]>();
 
   constructor(version: string, stages: Stages) {
     this.version = version;
@@ -105,32 +105,33 @@ export class DaemonReadModel implements ReadModel {
   }
 
   /**
-   * Reads a kernel device again, because a scan keeps only those fields of a peer that it compares. Does not
-   * change the tracker's state.
+   * The peers of a device, at most PEERS_CACHE_MS old. Reads a kernel device again, because a scan keeps only those
+   * fields of a peer that it compares. Does not change the tracker's state.
    *
    * @throws SystemError, ParseError
    */
   peers(device: string): readonly Peer[] {
-    const listed = this.#lists.get(device);
-    if (listed !== undefined) return listed;
+    const cached = this.#peerLists.get(device);
+    if (cached !== undefined) return cached;
     let peers: readonly Peer[];
     try {
-      peers = this.#stages.inputs.devices.peers(device).map((peer) => this.#byCurrentClock(peer));
+      peers = this.#stages.inputs.devices.peers(device).map((peer) => this.#inCurrentClock(peer));
     } catch (error) {
-      // The next scan meets the same error and logs it.
+      // Not logged here: the next scan fails with the same error and logs it.
       if (isUnreadable(error)) this.counters.scanErrors++;
       throw error;
     }
-    this.#lists.set(device, peers);
+    this.#peerLists.set(device, peers);
     if (this.#stages.inputs.devices.needsNewDump(device)) {
       const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);
       this.#stages.rates.record(device, connected, this.clock.now().monotonicMs);
     }
-    this.clock.after(LIST_MS, () => void this.#lists.delete(device));
+    this.clock.after(PEERS_CACHE_MS, () => void this.#peerLists.delete(device));
     return peers;
   }
 
-  #byCurrentClock(peer: Peer): Peer {
+  /** The peer with its handshake time converted to the present wall clock. */
+  #inCurrentClock(peer: Peer): Peer {
     if (peer.lastHandshakeMs === null) return peer;
     const lastHandshakeMs = this.clock.current(peer.lastHandshakeMs);
     return lastHandshakeMs === peer.lastHandshakeMs ? peer : { ...peer, lastHandshakeMs };
@@ -165,7 +166,7 @@ export class DaemonReadModel implements ReadModel {
     const { scanLoop } = this.#stages;
     await scanLoop.scanAll("request");
     const { errors } = scanLoop;
-    this.#lists.clear();
+    this.#peerLists.clear();
     const tookMs = this.clock.now().monotonicMs - startMs;
     return { tookMs, problems: errors.map(({ message }) => message) };
   }

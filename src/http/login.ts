@@ -11,13 +11,13 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../platform/log.ts";
 
 const LOGIN_MS = 7 * 86_400_000;
-/** Most logins at once: a further one replaces the oldest. Only clients that know a token can create one. */
+/** Most logins at once: a further login replaces the oldest one. Only clients that know a token can log in. */
 const LOGINS_MAX = 256;
-/** Delay of the response to a wrong token, and how many such responses may be pending. */
+/** Delay of the response to a wrong token, and the maximum number of such responses that are pending. */
 const WRONG_MS = 1000;
 const WRONG_MAX = 8;
-/** The first wrong token is logged at once; later ones are logged together, once in this time. */
-const WRONG_NEWS_MS = 10 * 60_000;
+/** The first wrong token is logged at once; later ones are counted and logged once per interval. */
+const WRONG_LOG_MS = 10 * 60_000;
 
 interface Login {
   /** Hash of the token that the user entered. */
@@ -25,9 +25,9 @@ interface Login {
   readonly endsMs: number;
 }
 
-/** The result of an attempt to log in. */
+/** The result of an attempt to log in; `cookie` is the Set-Cookie header. */
 export type LoginResult =
-  { readonly type: "in"; readonly cookie: string } | { readonly type: "wrong" | "busy" };
+  { readonly type: "ok"; readonly cookie: string } | { readonly type: "wrong" | "busy" };
 
 interface Options {
   readonly clock: Clock;
@@ -41,7 +41,7 @@ export class LoginSessions implements Disposable {
   readonly wrongForm: WrongTokens;
   /** Keyed by the hash of the cookie's value, so that the time of a lookup reveals nothing about the value. */
   readonly #logins = new Map<string, Login>();
-  #wrong = 0;
+  #wrongPending = 0;
 
   constructor(options: Options) {
     this.#clock = options.clock;
@@ -56,7 +56,7 @@ export class LoginSessions implements Disposable {
 
   /** Whether the request has the cookie of a login with one of these tokens. */
   has(request: Request, tokens: readonly string[]): boolean {
-    const value = valueOf(request);
+    const value = cookieValue(request);
     const login = value === null ? undefined : this.#logins.get(hash(value));
     if (login === undefined || login.endsMs <= this.#clock.now().monotonicMs) return false;
     return tokens.some((token) => hash(token) === login.token);
@@ -67,11 +67,11 @@ export class LoginSessions implements Disposable {
    * wrong ones are pending.
    */
   async logIn(request: Request, given: string, tokens: readonly string[]): Promise<LoginResult> {
-    if (!isToken(given, tokens)) {
-      if (this.#wrong >= WRONG_MAX) return { type: "busy" };
-      this.#wrong++;
+    if (!isOneOf(given, tokens)) {
+      if (this.#wrongPending >= WRONG_MAX) return { type: "busy" };
+      this.#wrongPending++;
       await new Promise<void>((resolve) => void this.#clock.after(WRONG_MS, resolve));
-      this.#wrong--;
+      this.#wrongPending--;
       return { type: "wrong" };
     }
     const value = randomBytes(32).toString("base64url");
@@ -81,32 +81,32 @@ export class LoginSessions implements Disposable {
       const [oldest] = this.#logins.keys();
       this.#logins.delete(oldest!);
     }
-    return { type: "in", cookie: cookieOf(request, value, LOGIN_MS) };
+    return { type: "ok", cookie: setCookie(request, value, LOGIN_MS) };
   }
 
-  /** Ends the login. Returns the cookie that deletes the one in the browser. */
+  /** Ends the login. Returns the Set-Cookie header that deletes the cookie in the browser. */
   logOut(request: Request): string {
-    const value = valueOf(request);
+    const value = cookieValue(request);
     if (value !== null) this.#logins.delete(hash(value));
-    return cookieOf(request, "", 0);
+    return setCookie(request, "", 0);
   }
 }
 
 /** Counts requests with a wrong token and logs them at a limited rate. */
 class WrongTokens implements Disposable {
-  readonly #what: string;
+  readonly #message: string;
   readonly #options: Options;
   #count = 0;
   #lastAddress: string | null = null;
   #cancel: (() => void) | null = null;
 
-  constructor(what: string, options: Options) {
-    this.#what = what;
+  constructor(message: string, options: Options) {
+    this.#message = message;
     this.#options = options;
   }
 
-  /** @param address IP address of the client; null if it is unknown. */
-  seen(address: string | null): void {
+  /** Counts one request. @param address IP address of the client; null if it is unknown. */
+  record(address: string | null): void {
     this.#count++;
     this.#lastAddress = address;
     if (this.#cancel === null) this.#report();
@@ -120,9 +120,9 @@ class WrongTokens implements Disposable {
     this.#cancel = null;
     if (this.#count === 0) return;
     const { clock, log } = this.#options;
-    log.warn(this.#what, { requests: this.#count, last: this.#lastAddress });
+    log.warn(this.#message, { requests: this.#count, last: this.#lastAddress });
     this.#count = 0;
-    this.#cancel = clock.after(WRONG_NEWS_MS, () => this.#report());
+    this.#cancel = clock.after(WRONG_LOG_MS, () => this.#report());
   }
 }
 
@@ -136,16 +136,16 @@ export function hasBearer(request: Request): boolean {
 /** Whether the request has one of the tokens. */
 export function hasToken(request: Request, tokens: readonly string[]): boolean {
   const match = BEARER.exec(request.headers.get("authorization") ?? "");
-  return isToken(match?.[1] ?? "", tokens) && match !== null;
+  return isOneOf(match?.[1] ?? "", tokens) && match !== null;
 }
 
-/** Takes a time that reveals nothing about the tokens: hashes have the same length whatever the text. */
-function isToken(given: string, tokens: readonly string[]): boolean {
-  let isOne = false;
+/** Whether the text is one of the tokens. Constant time: compares hashes, which all have the same length. */
+function isOneOf(given: string, tokens: readonly string[]): boolean {
+  let isMatch = false;
   for (const token of tokens) {
-    if (timingSafeEqual(Buffer.from(hash(given)), Buffer.from(hash(token)))) isOne = true;
+    if (timingSafeEqual(Buffer.from(hash(given)), Buffer.from(hash(token)))) isMatch = true;
   }
-  return isOne;
+  return isMatch;
 }
 
 function hash(text: string): string {
@@ -153,7 +153,7 @@ function hash(text: string): string {
 }
 
 /** A browser accepts a cookie with the prefix __Host- only over TLS and only for this host: RFC 6265bis. */
-function nameFor(request: Request): string {
+function cookieName(request: Request): string {
   return isSecure(request) ? "__Host-wgmon" : "wgmon";
 }
 
@@ -163,14 +163,14 @@ function isSecure(request: Request): boolean {
   return new URL(request.url).protocol === "https:" || proxied === "https";
 }
 
-function valueOf(request: Request): string | null {
+function cookieValue(request: Request): string | null {
   const cookies = request.headers.get("cookie")?.split("; ") ?? [];
-  const start = `${nameFor(request)}=`;
+  const start = `${cookieName(request)}=`;
   return cookies.find((cookie) => cookie.startsWith(start))?.slice(start.length) ?? null;
 }
 
-function cookieOf(request: Request, value: string, ageMs: number): string {
+function setCookie(request: Request, value: string, ageMs: number): string {
   const secure = isSecure(request) ? "; Secure" : "";
   const age = `Max-Age=${ageMs / 1000}`;
-  return `${nameFor(request)}=${value}; ${age}; Path=/; HttpOnly; SameSite=Strict${secure}`;
+  return `${cookieName(request)}=${value}; ${age}; Path=/; HttpOnly; SameSite=Strict${secure}`;
 }

@@ -1,7 +1,7 @@
 /**
- * Metrics in the text format of Prometheus, or in OpenMetrics if the request asks for it: one list of all
- * metrics, and so more than 400 lines. They are produced
- * in chunks: for 10,000 peers they take megabytes, and other work must not wait for all of that.
+ * Metrics in the text format of Prometheus, or in OpenMetrics if the request asks for it. The file has more than 400
+ * lines because all metrics are in one list. The text is produced in chunks: for 10,000 peers it has megabytes, and
+ * producing it at once would block other work.
  *
  * The names and labels of two other exporters can be chosen, so that their dashboards work unchanged:
  * github.com/MindFlavor/prometheus_wireguard_exporter and github.com/mdlayher/wireguard_exporter. wgmon's own
@@ -19,17 +19,17 @@ export type Naming = (typeof namings)[number];
 
 /** Most peers that have series; the others are only counted. */
 const PEERS_MAX = 10_000;
-/** Characters of a chunk: about a millisecond of work. */
+/** Minimum length of a chunk in UTF-16 code units: about a millisecond of work. */
 const CHUNK = 65_536;
-/** Peers processed between two pauses, which also takes about a millisecond. */
+/** Peers processed between two pauses: about a millisecond of work. */
 const PAUSE_PEERS = 1000;
-/** An empty part of the output: other work may run there. */
+/** An empty part of the output. The reader lets other work run there: body-stream.ts. */
 const PAUSE = "";
 
 const TEXT = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-interface Wanted {
+interface Options {
   readonly namings: readonly Naming[];
   /** The Accept header of the request. */
   readonly accept: string;
@@ -42,16 +42,16 @@ interface Exposition {
   readonly chunks: Iterator<string>;
 }
 
-export function exposition(source: ReadModel, { namings: wanted, accept }: Wanted): Exposition {
+export function exposition(source: ReadModel, { namings: names, accept }: Options): Exposition {
   const isOpen = /application\/openmetrics-text/i.test(accept);
   return {
     type: isOpen ? OPEN_METRICS : TEXT,
-    chunks: chunked(lines(source, wanted, isOpen)),
+    chunks: chunked(lines(source, names, isOpen)),
   };
 }
 
-/** A peer, with the labels of its series as text. */
-interface Labeled {
+/** A peer, with the labels of its series as escaped text. */
+interface LabeledPeer {
   readonly device: string;
   readonly peer: Peer;
   readonly session: Session | null;
@@ -62,51 +62,52 @@ interface Labeled {
 
 type Kind = "counter" | "gauge" | "histogram" | "info";
 
-function* lines(source: ReadModel, wanted: readonly Naming[], isOpen: boolean): Generator<string> {
+function* lines(source: ReadModel, names: readonly Naming[], isOpen: boolean): Generator<string> {
   const head = (name: string, kind: Kind, help: string): string => headOf(name, kind, help, isOpen);
-  yield* own(source, head);
+  yield* ownMetrics(source, head);
   const { devices, peers, omitted } = yield* gather(source);
-  yield* ofDevices(devices, head);
+  yield* deviceMetrics(devices, head);
   yield head(
     "wgmon_metrics_peers_omitted",
     "gauge",
-    "Peers without series of their own, because of the limit.",
+    "Peers beyond the limit, which have no series.",
   );
   yield `wgmon_metrics_peers_omitted ${omitted}\n`;
-  yield* ofPeers(peers, head);
-  if (wanted.includes("mdlayher")) yield* asMdlayher(devices, peers, head);
-  if (wanted.includes("mindflavor")) {
-    yield* asMindFlavor(devices, peers, source.clock.now().wallMs, head);
+  yield* peerMetrics(peers, head);
+  if (names.includes("mdlayher")) yield* mdlayherMetrics(devices, peers, head);
+  if (names.includes("mindflavor")) {
+    yield* mindflavorMetrics(devices, peers, source.clock.now().wallMs, head);
   }
   if (isOpen) yield "# EOF\n";
 }
 
 type Head = (name: string, kind: Kind, help: string) => string;
 
-interface Found {
+/** A device, and how many peers it has. */
+interface DeviceCounts {
   readonly device: Device;
   readonly peers: number;
   readonly connected: number;
 }
 
 interface Gathered {
-  readonly devices: readonly Found[];
-  readonly peers: readonly Labeled[];
+  readonly devices: readonly DeviceCounts[];
+  readonly peers: readonly LabeledPeer[];
   readonly omitted: number;
 }
 
 function* gather(source: ReadModel): Generator<string, Gathered> {
-  const devices: Found[] = [];
-  const found: Labeled[] = [];
+  const devices: DeviceCounts[] = [];
+  const labeled: LabeledPeer[] = [];
   let omitted = 0;
   for (const device of source.devices()) {
     let peers = 0;
     let connected = 0;
-    const start = `device="${escaped(device.name)}",public_key="`;
-    let listed: readonly Peer[];
+    const labelPrefix = `device="${escaped(device.name)}",public_key="`;
+    let listedPeers: readonly Peer[];
     try {
       // Userspace programs list peers in a different order each time; sorted, the same peers get series.
-      listed = [...source.peers(device.name)].sort(byKey);
+      listedPeers = [...source.peers(device.name)].sort(byKey);
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       // An unreadable device still has peers: use the counts of the last scan.
@@ -114,35 +115,35 @@ function* gather(source: ReadModel): Generator<string, Gathered> {
       continue;
     }
     yield PAUSE;
-    for (const peer of listed) {
+    for (const peer of listedPeers) {
       const session = source.session(device.name, peer.publicKey);
       if (++peers % PAUSE_PEERS === 0) yield PAUSE;
       if (session !== null) connected++;
-      if (found.length >= PEERS_MAX) {
+      if (labeled.length >= PEERS_MAX) {
         omitted++;
         continue;
       }
       const name = escaped(source.nameOf(peer.publicKey, device.name) ?? "");
-      found.push({
+      labeled.push({
         device: device.name,
         peer,
         session,
         name,
-        labels: `${start}${peer.publicKey}"`,
+        labels: `${labelPrefix}${peer.publicKey}"`,
       });
     }
     devices.push({ device, peers, connected });
   }
-  return { devices, peers: found, omitted };
+  return { devices, peers: labeled, omitted };
 }
 
 function byKey({ publicKey: a }: Peer, { publicKey: b }: Peer): number {
   return a < b ? -1 : 1;
 }
 
-// ---- wgmon's own ----
+// ---- wgmon's own metrics ----
 
-function* own(source: ReadModel, head: Head): Generator<string> {
+function* ownMetrics(source: ReadModel, head: Head): Generator<string> {
   const { counters, store, version, startedAtMs } = source;
   yield head("wgmon_build_info", "gauge", "The program's version.");
   yield `wgmon_build_info{version="${escaped(version)}",bun="${Bun.version}"} 1\n`;
@@ -196,10 +197,10 @@ function* own(source: ReadModel, head: Head): Generator<string> {
     "1: the store is in memory only and is lost when the program ends.",
   );
   yield `wgmon_store_in_memory ${store.isInMemory ? 1 : 0}\n`;
-  yield* ofOutbox(source, head);
+  yield* outboxMetrics(source, head);
 }
 
-function* ofOutbox(source: ReadModel, head: Head): Generator<string> {
+function* outboxMetrics(source: ReadModel, head: Head): Generator<string> {
   const { store, counters, clock } = source;
   const states = source.targets();
   const oldest = new Map(
@@ -244,7 +245,7 @@ function* ofOutbox(source: ReadModel, head: Head): Generator<string> {
   }
 }
 
-function* ofDevices(devices: readonly Found[], head: Head): Generator<string> {
+function* deviceMetrics(devices: readonly DeviceCounts[], head: Head): Generator<string> {
   yield head("wgmon_device_peers", "gauge", "Peers of a device.");
   for (const { device, peers } of devices) {
     yield `wgmon_device_peers{device="${escaped(device.name)}"} ${peers}\n`;
@@ -255,7 +256,7 @@ function* ofDevices(devices: readonly Found[], head: Head): Generator<string> {
   }
 }
 
-function* ofPeers(peers: readonly Labeled[], head: Head): Generator<string> {
+function* peerMetrics(peers: readonly LabeledPeer[], head: Head): Generator<string> {
   yield head("wgmon_peer_connected", "gauge", "1: the peer is connected.");
   for (const { labels, name, session } of peers) {
     yield `wgmon_peer_connected{${labels},name="${name}"} ${session === null ? 0 : 1}\n`;
@@ -283,10 +284,10 @@ function* ofPeers(peers: readonly Labeled[], head: Head): Generator<string> {
 
 // ---- Names of other exporters ----
 
-/** As of commit c67c6d6, which is after v0.3: the allowed IPs have a metric of their own. */
-function* asMdlayher(
-  devices: readonly Found[],
-  peers: readonly Labeled[],
+/** The metrics as of commit c67c6d6, which is after v0.3: allowed IPs are a separate metric. */
+function* mdlayherMetrics(
+  devices: readonly DeviceCounts[],
+  peers: readonly LabeledPeer[],
   head: Head,
 ): Generator<string> {
   yield head("wireguard_device_info", "gauge", "Metadata about a device.");
@@ -321,12 +322,12 @@ function* asMdlayher(
 }
 
 /**
- * As of 3.6.6, without its options -s and -r: one label has all allowed IPs, and there is no label for the
- * endpoint. The age of the handshake, its option -d, is included because alerts use it.
+ * The metrics as of 3.6.6 without its options -s and -r: one label has all allowed IPs, and there is no label for
+ * the endpoint. The age of the handshake (option -d) is included because alerts use it.
  */
-function* asMindFlavor(
-  devices: readonly Found[],
-  peers: readonly Labeled[],
+function* mindflavorMetrics(
+  devices: readonly DeviceCounts[],
+  peers: readonly LabeledPeer[],
   nowMs: number,
   head: Head,
 ): Generator<string> {
@@ -364,18 +365,18 @@ function* asMindFlavor(
 /** How Go's wgctrl writes a missing key: 32 zero bytes. */
 const NO_KEY = `${"A".repeat(43)}=`;
 
-/** Whole seconds, as in the other exporters; 0 means never. */
+/** Unix time in whole seconds, as in the other exporters; 0 means never. */
 function seconds(lastHandshakeMs: number | null): number {
   return Math.floor((lastHandshakeMs ?? 0) / 1000);
 }
 
-// ---- Form ----
+// ---- Text format ----
 
-/** In OpenMetrics, the name of a counter's family lacks the `_total`. */
+/** The HELP and TYPE lines. In OpenMetrics, the name of a counter's family has no `_total`. */
 function headOf(name: string, kind: Kind, help: string, isOpen: boolean): string {
   const family = isOpen && kind === "counter" ? name.replace(/_total$/, "") : name;
-  const words = help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
-  return `# HELP ${family} ${words}\n# TYPE ${family} ${kind}\n`;
+  const escapedHelp = help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
+  return `# HELP ${family} ${escapedHelp}\n# TYPE ${family} ${kind}\n`;
 }
 
 function* histogram(
@@ -389,14 +390,14 @@ function* histogram(
   for (const [index, bound] of bounds.entries()) {
     total += counts[index]!;
     // OpenMetrics requires the bounds as floating-point numbers.
-    const edge = Number.isInteger(bound) ? `${bound}.0` : String(bound);
-    yield `${name}_bucket{le="${edge}"} ${total}\n`;
+    const boundText = Number.isInteger(bound) ? `${bound}.0` : String(bound);
+    yield `${name}_bucket{le="${boundText}"} ${total}\n`;
   }
   total += counts.at(-1)!;
   yield `${name}_bucket{le="+Inf"} ${total}\n${name}_sum ${sum}\n${name}_count ${total}\n`;
 }
 
-/** Escapes the value of a label. Names can contain anything, and a lone surrogate is not valid UTF-8. */
+/** Escapes a label value. Names can contain any characters, and a lone surrogate cannot be encoded as UTF-8. */
 function escaped(value: string): string {
   if (!/[\\"\n\ud800-\udfff]/.test(value)) return value;
   return value
@@ -406,6 +407,7 @@ function escaped(value: string): string {
     .replaceAll("\n", "\\n");
 }
 
+/** Joins the parts into chunks; passes pauses on. */
 function* chunked(parts: Iterable<string>): Generator<string> {
   let chunk = "";
   for (const part of parts) {

@@ -1,8 +1,8 @@
 /** The OpenAPI 3.1 document of the HTTP API, made from the schemas of its routes. Pure. */
 
-import { names } from "./view.ts";
+import { schemaNames } from "./view.ts";
 
-/** A route as Elysia keeps it. */
+/** The part of an Elysia route that is used; `hooks` has the schemas. */
 export interface Route {
   readonly method: string;
   readonly path: string;
@@ -28,7 +28,7 @@ interface Schema {
 type Json = Readonly<Record<string, unknown>>;
 
 /** Descriptions of the statuses. */
-const meanings: Readonly<Record<string, string>> = {
+const statusDescriptions: Readonly<Record<string, string>> = {
   200: "success",
   401: "the token is missing or wrong",
   403: "the Host or Origin header does not name this server",
@@ -43,9 +43,9 @@ export function openApi(routes: readonly Route[], version: string): Json {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const { method, path, hooks } of routes) {
     const { detail = {}, query, params, response = {} } = hooks as Hooks;
-    const place = path.replaceAll(/:(\w+)/g, "{$1}");
-    paths[place] ??= {};
-    paths[place][method.toLowerCase()] = {
+    const template = path.replaceAll(/:(\w+)/g, "{$1}");
+    paths[template] ??= {};
+    paths[template][method.toLowerCase()] = {
       operationId: operationId(method, path),
       ...detail,
       parameters: [
@@ -88,7 +88,7 @@ const lastEventId = {
   schema: { type: "string", pattern: "^[0-9]{1,15}$" },
 };
 
-/** For example `getPeersByDeviceByPublicKey`. */
+/** For example `getPeersByDeviceByPublicKey` for `GET /v1/peers/:device/:publicKey`. */
 function operationId(method: string, path: string): string {
   const words = path
     .split("/")
@@ -100,16 +100,16 @@ function operationId(method: string, path: string): string {
 }
 
 function parameters(
-  place: "path" | "query",
+  location: "path" | "query",
   schema: Schema | undefined,
   schemas: Record<string, unknown>,
 ): Json[] {
   const required = new Set(schema?.required ?? []);
   return Object.entries(schema?.properties ?? {}).map(([name, each]) => {
-    const { description, ...rest } = plain(each, schemas) as { readonly description?: string };
+    const { description, ...rest } = convert(each, schemas) as { readonly description?: string };
     return {
       name,
-      in: place,
+      in: location,
       required: required.has(name),
       ...(description === undefined ? {} : { description }),
       schema: rest,
@@ -122,46 +122,46 @@ function responses(
   response: Readonly<Record<string, Schema>>,
   schemas: Record<string, unknown>,
 ): Json {
-  const answers = Object.entries(response).map(([status, schema]) => {
+  const declared = Object.entries(response).map(([status, schema]) => {
     const type = Number(status) < 400 ? "application/json" : "application/problem+json";
-    return [status, answer(status, type, plain(schema, schemas))] as const;
+    return [status, responseObject(status, type, convert(schema, schemas))] as const;
   });
-  const others: (readonly [string, Json])[] = [];
+  const undeclared: (readonly [string, Json])[] = [];
   if (path.endsWith("/stream")) {
-    others.push(["200", answer("200", "text/event-stream", { type: "string" })]);
-  } else if (answers.length === 0) {
-    others.push(["200", answer("200", "application/json", { type: "object" })]);
+    undeclared.push(["200", responseObject("200", "text/event-stream", { type: "string" })]);
+  } else if (declared.length === 0) {
+    undeclared.push(["200", responseObject("200", "application/json", { type: "object" })]);
   }
-  return Object.fromEntries([...others, ...answers]);
+  return Object.fromEntries([...undeclared, ...declared]);
 }
 
-function answer(status: string, type: string, schema: unknown): Json {
-  return { description: meanings[status] ?? "", content: { [type]: { schema } } };
+function responseObject(status: string, type: string, schema: unknown): Json {
+  return { description: statusDescriptions[status] ?? "", content: { [type]: { schema } } };
 }
 
-/** The schema as it appears in the document. A schema with a name is moved to `schemas` and replaced by a reference. */
-function plain(schema: unknown, schemas: Record<string, unknown>): unknown {
-  if (Array.isArray(schema)) return schema.map((each) => plain(each, schemas));
+/** The schema as the document has it. A schema with a name is moved to `schemas` and replaced by a reference. */
+function convert(schema: unknown, schemas: Record<string, unknown>): unknown {
+  if (Array.isArray(schema)) return schema.map((each) => convert(each, schemas));
   if (typeof schema !== "object" || schema === null) return schema;
-  const name = names.get(schema) ?? (schema as Schema).$id;
-  if (name === undefined) return members(schema, schemas);
+  const name = schemaNames.get(schema) ?? (schema as Schema).$id;
+  if (name === undefined) return convertMembers(schema, schemas);
   if (!Object.hasOwn(schemas, name)) {
     // Set before its members are converted, because a schema may contain itself.
     schemas[name] = null;
-    schemas[name] = members(schema, schemas);
+    schemas[name] = convertMembers(schema, schemas);
   }
   return { $ref: `#/components/schemas/${name}` };
 }
 
-function members(schema: object, schemas: Record<string, unknown>): Json {
+function convertMembers(schema: object, schemas: Record<string, unknown>): Json {
   const { anyOf } = schema as Schema;
-  // Elysia's number type also accepts text, as queries are text. The document shows only the number.
+  // Elysia's integer type also accepts a string, because query parameters are text. The document shows the integer.
   const number = anyOf?.find(({ type }) => type === "integer");
   const isNumber = number !== undefined && anyOf?.some(({ type }) => type === "string");
   const source: object = isNumber ? { ...schema, anyOf: undefined, ...number } : schema;
   return Object.fromEntries(
     Object.entries(source)
       .filter(([key, value]) => key !== "$id" && value !== undefined)
-      .map(([key, value]) => [key, plain(value, schemas)]),
+      .map(([key, value]) => [key, convert(value, schemas)]),
   );
 }

@@ -1,7 +1,6 @@
 /**
- * Finds and sorts the peers for the HTTP interface, the commands and the page. The callers cut a page from the
- * result and render only that: for 10,000 peers, rendering all would take several times as long as the rest.
- * Pure.
+ * Finds and sorts the peers for the HTTP API, the commands and the page. The callers render only one page of the
+ * result: for 10,000 peers, rendering all of them would take several times as long as finding and sorting. Pure.
  */
 
 import type { Peer } from "../base/wireguard.ts";
@@ -27,7 +26,7 @@ export const sorts = [
 
 export type Sort = (typeof sorts)[number];
 
-/** Longest text to search for, in UTF-16 units. */
+/** Maximum length of a search text, in UTF-16 code units. */
 export const SEARCH_MAX = 100;
 
 /** The filters and the order of a request; a filter that is null matches every peer. */
@@ -40,18 +39,18 @@ export interface PeerQuery {
   readonly isDescending: boolean;
 }
 
-/** A peer that was found. */
+/** A peer that matches a query. */
 export interface FoundPeer {
   readonly device: string;
   readonly peer: Peer;
   /** null: the peer is not connected. */
   readonly session: Session | null;
   readonly state: PeerView["state"];
-  /** As it was given, not sanitized; null if the peer has no name. */
+  /** Not sanitized; null if the peer has no name. */
   readonly name: string | null;
 }
 
-/** Follows all names: U+FFFF is a noncharacter, greater than all others. */
+/** Sorts after all names: U+FFFF is a noncharacter, greater than all other UTF-16 code units. */
 const NO_NAME = "\uffff";
 
 /**
@@ -63,7 +62,7 @@ const NO_NAME = "\uffff";
 export function findPeers(source: ReadModel, query: PeerQuery): FoundPeer[] {
   const { search, sort, isDescending } = query;
   // Unlike toLowerCase, the flags iu equate all forms of a letter, such as σ and ς.
-  const text = search === null ? null : new RegExp(RegExp.escape(search), "iu");
+  const pattern = search === null ? null : new RegExp(RegExp.escape(search), "iu");
   const found = [];
   for (const { name: device } of source.devices()) {
     if (query.device !== null && device !== query.device) continue;
@@ -72,7 +71,7 @@ export function findPeers(source: ReadModel, query: PeerQuery): FoundPeer[] {
       const state = stateOf(peer, session);
       if (query.state !== null && state !== query.state) continue;
       const row = { device, peer, session, state, name: source.nameOf(peer.publicKey, device) };
-      if (text !== null && !matches(source, row, text)) continue;
+      if (pattern !== null && !matches(source, row, pattern)) continue;
       const name = row.name?.toLowerCase() ?? NO_NAME;
       found.push({ row, value: valueOf(source, row, sort), name });
     }
@@ -95,15 +94,15 @@ export function findPeers(source: ReadModel, query: PeerQuery): FoundPeer[] {
     .map(({ row }) => row);
 }
 
-function matches(source: ReadModel, row: FoundPeer, wanted: RegExp): boolean {
+function matches(source: ReadModel, row: FoundPeer, pattern: RegExp): boolean {
   const { peer, session, name } = row;
-  const fits = (text: string) => wanted.test(text);
+  const fits = (text: string) => pattern.test(text);
   if (name !== null && fits(name)) return true;
   if (fits(peer.publicKey) || peer.allowedIps.some(fits)) return true;
   if (source.tagsOf(peer.publicKey).some(fits)) return true;
   const endpoint = endpointOf(peer, session);
   if (endpoint !== null && fits(endpoint)) return true;
-  // The name as the page and the commands show it: last, because cleaning it takes the longest.
+  // The name as the page and the commands show it. Checked last, because sanitizing it takes the longest.
   return name !== null && fits(shortName(name));
 }
 
@@ -135,7 +134,7 @@ function valueOf(source: ReadModel, row: FoundPeer, sort: Sort): string | number
   }
 }
 
-/** The place of the peer's state in `stateNames`: connected first, never connected last. */
+/** The index of the peer's state in `stateNames`: connected first, never connected last. */
 function rankOf({ state }: FoundPeer): number {
   return stateNames.indexOf(state);
 }

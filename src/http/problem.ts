@@ -1,4 +1,4 @@
-/** Error responses in the format of RFC 9457. They never repeat what the client submitted. */
+/** Error responses in the format of RFC 9457. They never repeat what the client sent. */
 
 import { type Static, Type as T } from "@sinclair/typebox";
 
@@ -53,9 +53,9 @@ export function problem(status: ProblemStatus, { headers = {}, ...rest }: Detail
   });
 }
 
-/** Thrown by a route to respond with an error. */
+/** A route throws it to respond with an error. */
 export class HttpError extends Error {
-  override readonly name = "Refusal";
+  override readonly name = "HttpError";
   readonly status: ProblemStatus;
   readonly details: Details;
 

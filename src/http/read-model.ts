@@ -1,6 +1,6 @@
 /**
- * What the HTTP API and the page read: their only access to the rest of the program. app.ts creates the real
- * source, tests create others.
+ * The interface through which the HTTP API and the page read the rest of the program. It is their only access.
+ * app.ts creates the implementation, tests create others.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -16,7 +16,7 @@ import type { StoredSessions } from "../store/stored-sessions.ts";
 import type { TrafficRows } from "../store/traffic-rows.ts";
 import type { SettingsView } from "./settings-view.ts";
 
-/** The part of the store that is read. */
+/** The part of the store that the HTTP API and the page read. */
 export interface StoreReader extends Pick<Store, "problem" | "isInMemory"> {
   readonly events: Pick<StoredEvents, "query" | "sequenceRange" | "pastPeers">;
   readonly sessions: Pick<StoredSessions, "query">;
@@ -30,7 +30,7 @@ export interface TargetState {
   /** Safe to show: `webhook https://hooks.example.net/...`. */
   readonly label: string;
   readonly waiting: number;
-  /** The target responded that it is gone permanently. */
+  /** Delivery has stopped, because the target responded that it no longer exists (410). */
   readonly isStopped: boolean;
   /** Failed attempts since the last success. */
   readonly failures: number;
@@ -47,7 +47,7 @@ export interface WakeUpState {
   readonly interface: string | null;
   /** Why `--monitor auto` chose the monitor; null if the settings name it. */
   readonly reason: string | null;
-  /** What keeps packets from waking wgmon, with the remedy; null if no problem is known. */
+  /** Why packets do not wake wgmon, and the fix; null if no problem is known. */
   readonly problem: string | null;
 }
 
@@ -63,7 +63,7 @@ export interface ReadModel {
   readonly startedAtMs: number;
   readonly store: StoreReader;
   readonly counters: Metrics;
-  /** Call this before reading anything: if the clock was set, it corrects the times taken before. */
+  /** Checks whether the wall clock was set, and corrects the recorded times. Call it before the other methods. */
   readClock(): void;
   /** The gateway's name. */
   host(): string;
@@ -75,7 +75,7 @@ export interface ReadModel {
   /** How many peers a device has, and how many of them are connected, as of the last scan. */
   counts(device: string): { readonly peers: number; readonly connected: number };
   /**
-   * The device's peers, connected or not; empty if the device is gone. Kernel devices are read again by this.
+   * The device's peers, connected or not; empty if the device no longer exists. Reads a kernel device again.
    *
    * @throws SystemError, ParseError if the device cannot be read: see `isUnreadable` in errors.ts.
    */
@@ -89,8 +89,8 @@ export interface ReadModel {
   /** Tags of a peer in the settings. */
   tagsOf(publicKey: PublicKey): readonly string[];
   targets(): readonly TargetState[];
-  /** Calls the listener with events, in order, once they are in the store. Returns a function that ends this. */
-  subscribe(listener: (placed: readonly StoredEvent[]) => void): () => void;
+  /** Calls the listener with events, in order, after they are stored. Returns a function that unsubscribes. */
+  subscribe(listener: (events: readonly StoredEvent[]) => void): () => void;
   /** Scans all devices now. */
   scan(): Promise<ScanReport>;
 }

@@ -1,7 +1,7 @@
 /**
  * The HTTP server: on a Unix socket for wgmon's commands, and on TCP if the settings enable it. This file
  * decides which clients have access and how many requests run at once. api.ts, metrics.ts and the page answer
- * the requests; each is loaded with the first request for it. daemon.ts loads this file when wgmon is ready.
+ * the requests; each is loaded at the first request for it. daemon.ts loads this file when wgmon is ready.
  */
 
 import { chmod, readFile, unlink } from "node:fs/promises";
@@ -17,11 +17,11 @@ import {
   isCrossOrigin,
   isPublicPath,
   isRead,
-  root,
+  unixSocketAccess,
   wantsHtmlPage,
 } from "./access.ts";
 import type { Api } from "./api.ts";
-import { chunked, guarded } from "./body-stream.ts";
+import { chunkedBody, revocableBody } from "./body-stream.ts";
 import { ConnectionLimit } from "./connection-limit.ts";
 import { hasBearer, hasToken, LoginSessions } from "./login.ts";
 import type { Naming } from "./metrics.ts";
@@ -38,8 +38,8 @@ const IDLE_SECONDS = 30;
 const BODY_MAX_BYTES = 1024;
 /** Most open streams per socket, of events and of pages together. */
 const STREAMS_MAX = 256;
-/** Most pending requests per socket: as many as streams, whose clients may all reconnect at once. */
-const ANSWERING_MAX = STREAMS_MAX;
+/** Most pending requests per socket: as many as streams, because all clients of streams may reconnect at once. */
+const PENDING_MAX = STREAMS_MAX;
 /** Most scrapes at once per socket: each holds the counters of all peers in memory. */
 const SCRAPES_MAX = 4;
 /** TLS 1.2 ciphers with forward secrecy and authenticated encryption; TLS 1.3 has no others. */
@@ -69,15 +69,15 @@ export interface ServerOptions {
   /** Returns the current settings: tokens and names may change while the server runs. */
   readonly settings: () => HttpSettings;
   /**
-   * Directory of the Unix socket; null if there is no such socket. platform/instance-lock.ts ensures that no other process
-   * uses the directory.
+   * Directory of the Unix socket; null: the server has no Unix socket. platform/instance-lock.ts ensures that no
+   * other process uses the directory.
    */
   readonly runtimeDir: string | null;
   /** Why the directory of the Unix socket cannot be used; omitted or null if it can. */
   readonly refusal?: SystemError | null;
   readonly log: Log;
   readonly clock: Clock;
-  /** Called with the first request for a page, because most daemons never get one. */
+  /** Called at the first request for a page, because most daemons never get one. */
   readonly loadPage: (options: PageOptions) => Promise<Page>;
 }
 
@@ -89,17 +89,17 @@ export interface PageOptions {
 
 /** The web pages: they answer every path that the server and the API do not. */
 export interface Page extends Disposable {
-  handle(request: Request, visitor: Access): Promise<Response>;
+  handle(request: Request, access: Access): Promise<Response>;
 }
 
 type Listening = Bun.Server<undefined>;
 
 /**
- * Requests in progress on one socket. TCP and the Unix socket have their own limits, so that TCP clients
- * cannot block wgmon's commands.
+ * Requests in progress on one socket. TCP and the Unix socket have separate limits, so that TCP clients cannot
+ * block wgmon's commands.
  */
-class Load {
-  answering = 0;
+class ActiveRequests {
+  pending = 0;
   streams = 0;
   readonly scrapes = new Slots(SCRAPES_MAX);
 }
@@ -113,11 +113,11 @@ export class HttpServer {
   #cancelRetry = () => {};
   #api: Promise<Api> | null = null;
   #page: Promise<Page> | null = null;
-  readonly #tcpLoad = new Load();
-  readonly #unixLoad = new Load();
+  readonly #tcpRequests = new ActiveRequests();
+  readonly #unixRequests = new ActiveRequests();
   #stopping = false;
 
-  /** Never fails: logs where it cannot listen, and tries TCP again. */
+  /** Does not throw. An address that it cannot listen on is logged; TCP is tried again every RETRY_MS. */
   static async start(options: ServerOptions): Promise<HttpServer> {
     const server = new HttpServer(options);
     if (options.runtimeDir !== null) await server.#listenUnix(options.runtimeDir);
@@ -168,7 +168,7 @@ export class HttpServer {
       try {
         // Bun's types lack this option for Unix sockets, but Bun supports it; the default is 10 s.
         const idle = { idleTimeout: IDLE_SECONDS as never };
-        this.#unix = Bun.serve({ ...serving, ...idle, unix: path, fetch: this.#fetchUnix });
+        this.#unix = Bun.serve({ ...serveOptions, ...idle, unix: path, fetch: this.#fetchUnix });
       } finally {
         process.umask(before);
       }
@@ -186,14 +186,14 @@ export class HttpServer {
     if (listen === null || this.#stopping) return;
     const { log, clock } = this.#options;
     const { address, port } = listen;
-    const place = `${address.includes(":") ? `[${address}]` : address}:${port}`;
+    const hostAndPort = `${address.includes(":") ? `[${address}]` : address}:${port}`;
     try {
       const files =
         tls === null
           ? null
           : { cert: await readFile(tls.cert, "utf8"), key: await readFile(tls.key, "utf8") };
       this.#tcp = Bun.serve({
-        ...serving,
+        ...serveOptions,
         hostname: address,
         port,
         // With SO_REUSEPORT, a second server would receive half of the requests.
@@ -206,13 +206,13 @@ export class HttpServer {
     } catch (error) {
       const code = codeOf(error);
       const hint = hints[code] ?? "check --listen";
-      if (isFirst) log.error(`listen on ${place}: ${code} (${hint}); trying again`);
+      if (isFirst) log.error(`listen on ${hostAndPort}: ${code} (${hint}); trying again`);
       this.#cancelRetry = clock.after(RETRY_MS, () => void this.#listenTcp(false));
     }
   }
 
   readonly #fetchUnix = (request: Request): Promise<Response> => {
-    return this.#answer(request, root, () => true);
+    return this.#answer(request, unixSocketAccess, () => true);
   };
 
   readonly #fetchTcp = async (request: Request, server: Listening): Promise<Response> => {
@@ -220,59 +220,64 @@ export class HttpServer {
     if (!URL.canParse(request.url)) return harden(problem(400, { detail: "invalid Host header" }));
     const { listenTokens: tokens } = this.#options.settings();
     const hasCookie = this.#logins.has(request, tokens);
-    const isKnown = hasCookie || hasToken(request, tokens);
+    const isAuthenticated = hasCookie || hasToken(request, tokens);
     const address = server.requestIP(request)?.address ?? null;
-    if (!isKnown && tokens.length > 0 && hasBearer(request)) this.#logins.wrongBearer.seen(address);
+    if (!isAuthenticated && tokens.length > 0 && hasBearer(request))
+      this.#logins.wrongBearer.record(address);
     // DNS rebinding: a foreign page in a browser on this machine could resolve its own host name to this
     // server and read the responses. It has no token, so a request without one must have a Host of this
     // server. The login form and the redirect to it reveal nothing, so they are exempt if a token is set.
     const mayLogIn = tokens.length > 0 && (isPublicPath(request) || wantsHtmlPage(request));
-    if (!isKnown && !mayLogIn && !isAllowedHost(request, this.#options)) {
+    if (!isAuthenticated && !mayLogIn && !isAllowedHost(request, this.#options)) {
       return harden(problem(403, { detail: "the Host header does not name this server" }));
     }
-    const isTrusted = isKnown || this.#isOpen();
-    const visitor = { isRoot: false, address, isTrusted, hasCookie, tokens };
-    return await this.#answer(request, visitor, () => this.#isOpen() || this.#isKnown(request));
+    const isTrusted = isAuthenticated || this.#needsNoToken();
+    const access = { isUnixSocket: false, address, isTrusted, hasCookie, tokens };
+    return await this.#answer(
+      request,
+      access,
+      () => this.#needsNoToken() || this.#isAuthenticated(request),
+    );
   };
 
   /** Whether access needs no token. */
-  #isOpen(): boolean {
+  #needsNoToken(): boolean {
     const { listen, listenTokens } = this.#options.settings();
     return listenTokens.length === 0 && listen !== null && isLoopback(listen.address);
   }
 
-  #isKnown(request: Request): boolean {
+  #isAuthenticated(request: Request): boolean {
     const { listenTokens } = this.#options.settings();
     return this.#logins.has(request, listenTokens) || hasToken(request, listenTokens);
   }
 
-  /** @param mayGoOn called for each chunk of a stream: tokens and logins may have changed since it began. */
-  async #answer(request: Request, visitor: Access, mayGoOn: () => boolean): Promise<Response> {
-    const load = visitor.isRoot ? this.#unixLoad : this.#tcpLoad;
-    if (load.answering >= ANSWERING_MAX) {
+  /** @param hasAccess called before each chunk of a stream: tokens and logins may have changed since it began. */
+  async #answer(request: Request, access: Access, hasAccess: () => boolean): Promise<Response> {
+    const active = access.isUnixSocket ? this.#unixRequests : this.#tcpRequests;
+    if (active.pending >= PENDING_MAX) {
       return harden(problem(503, { headers: { "retry-after": "1" } }));
     }
-    load.answering++;
+    active.pending++;
     try {
       this.#options.source.readClock();
-      const response = await this.#dispatch(request, visitor, load);
-      return harden(await bounded(response, load, mayGoOn));
+      const response = await this.#dispatch(request, access, active);
+      return harden(await limitStreams(response, active, hasAccess));
     } catch (error) {
       if (isUnreadable(error)) return harden(problem(503, { detail: error.message }));
-      this.#failed(error);
+      this.#logFailure(error);
       return harden(problem(500));
     } finally {
-      load.answering--;
+      active.pending--;
     }
   }
 
-  #failed(error: unknown): void {
+  #logFailure(error: unknown): void {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     this.#options.log.error("a request failed; this is a bug in wgmon", { error: text });
   }
 
-  async #dispatch(request: Request, visitor: Access, load: Load): Promise<Response> {
-    const { isTrusted } = visitor;
+  async #dispatch(request: Request, access: Access, active: ActiveRequests): Promise<Response> {
+    const { isTrusted } = access;
     const url = URL.parse(request.url);
     if (url === null) return problem(400, { detail: "invalid Host header" });
     const { pathname, search } = url;
@@ -292,31 +297,31 @@ export class HttpServer {
         headers: { "www-authenticate": "Bearer" },
       });
     }
-    if (!isRead(request) && isCrossOrigin(request, visitor)) {
+    if (!isRead(request) && isCrossOrigin(request, access)) {
       return problem(403, { detail: "the Origin header does not name this server" });
     }
     if (pathname === "/v1/settings") {
       // The settings name files and programs of this machine.
-      if (!visitor.isRoot) return problem(404);
+      if (!access.isUnixSocket) return problem(404);
       return isRead(request) ? Response.json(this.#options.source.settings()) : notAllowed();
     }
     if (pathname === "/metrics") {
-      return isRead(request) ? this.#metrics(request, load) : notAllowed();
+      return isRead(request) ? this.#metrics(request, active) : notAllowed();
     }
     if (pathname.startsWith("/v1/")) return await (await this.#loadApi()).handle(request);
-    return await (await this.#loadPage()).handle(request, visitor);
+    return await (await this.#loadPage()).handle(request, access);
   }
 
-  /** A server that answers is ready. The text warns if the store does not survive the process. */
+  /** A server that answers is ready. The text warns if the store is in memory only. */
   #ready(isTrusted: boolean): Response {
-    const { problem: why, isInMemory } = this.#options.source.store;
+    const { problem: reason, isInMemory } = this.#options.source.store;
     if (this.#stopping) return text("stopping\n", 503);
     if (!isInMemory) return text("ready\n");
-    const cause = isTrusted && why !== null ? `: ${why}` : "";
-    return text(`ready, but the store is in memory and is lost when wgmon ends${cause}\n`);
+    const detail = isTrusted && reason !== null ? `: ${reason}` : "";
+    return text(`ready, but the store is in memory and is lost when wgmon ends${detail}\n`);
   }
 
-  async #metrics(request: Request, { scrapes }: Load): Promise<Response> {
+  async #metrics(request: Request, { scrapes }: ActiveRequests): Promise<Response> {
     const { exposition } = await import("./metrics.ts");
     const { source, settings } = this.#options;
     const { type, chunks } = exposition(source, {
@@ -325,7 +330,7 @@ export class HttpServer {
     });
     const headers = { "content-type": type };
     if (request.method === "HEAD") return new Response(null, { headers });
-    const body = chunked(chunks, scrapes, (error) => this.#failed(error));
+    const body = chunkedBody(chunks, scrapes, (error) => this.#logFailure(error));
     if (body === null) return problem(503, { headers: { "retry-after": "1" } });
     return new Response(body, { headers });
   }
@@ -342,7 +347,7 @@ export class HttpServer {
   }
 }
 
-const serving = {
+const serveOptions = {
   // Bun's error pages for development show source code.
   development: false,
   idleTimeout: IDLE_SECONDS,
@@ -356,11 +361,11 @@ const hints: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file: --listen-tls-cert, --listen-tls-key",
 };
 
-/** The name of an errno, or Bun's code for its own failures, such as `ERR_BORINGSSL`. */
+/** The name of an errno, or Bun's code for other errors, such as `ERR_BORINGSSL`. */
 function codeOf(error: unknown): string {
   if (error instanceof SystemError) return error.code;
   const code = error instanceof Error && "code" in error ? error.code : null;
-  return typeof code === "string" ? code : "it failed";
+  return typeof code === "string" ? code : "unknown error";
 }
 
 function notAllowed(): Response {
@@ -379,15 +384,22 @@ function harden(response: Response): Response {
   return response;
 }
 
-/** Counts a stream until it ends, and ends it when `mayGoOn` returns false. Returns any other response unchanged. */
-async function bounded(response: Response, load: Load, mayGoOn: () => boolean): Promise<Response> {
+/**
+ * Counts a stream until it ends, ends it when `hasAccess` returns false, and refuses it if there are STREAMS_MAX
+ * already. Returns any other response unchanged.
+ */
+async function limitStreams(
+  response: Response,
+  active: ActiveRequests,
+  hasAccess: () => boolean,
+): Promise<Response> {
   const { body, headers } = response;
   const isStream = headers.get("content-type")?.startsWith("text/event-stream") === true;
   if (!isStream || body === null) return response;
-  if (load.streams >= STREAMS_MAX) {
+  if (active.streams >= STREAMS_MAX) {
     await body.cancel();
     return problem(503, { detail: "too many streams", headers: { "retry-after": "10" } });
   }
-  load.streams++;
-  return new Response(guarded(body, { mayGoOn, ended: () => load.streams-- }), response);
+  active.streams++;
+  return new Response(revocableBody(body, { hasAccess, onEnd: () => active.streams-- }), response);
 }

@@ -7,7 +7,7 @@ import type { TargetSettings } from "../channels/target-settings.ts";
 import type { Settings } from "../config/config.ts";
 
 /** Settings that are returned unchanged. */
-const PLAIN = [
+const COPIED = [
   "file",
   "monitor",
   "group",
@@ -21,7 +21,7 @@ const PLAIN = [
   "listenTls",
 ] as const satisfies readonly (keyof Settings)[];
 
-/** Where a target's events go, and which events it receives. */
+/** A target as `GET /v1/settings` describes it: where its events go, and which events it receives. */
 export interface TargetPlace {
   /** Its name in the settings; null if it has no name there. */
   readonly name: string | null;
@@ -35,7 +35,7 @@ export interface TargetPlace {
   readonly selection: Pick<TargetSettings["selection"], "devices" | "peers">;
 }
 
-export interface SettingsView extends Pick<Settings, (typeof PLAIN)[number]> {
+export interface SettingsView extends Pick<Settings, (typeof COPIED)[number]> {
   /** Names in the settings, by public key; null if the peer has no name there. */
   readonly peers: Readonly<Record<string, string | null>>;
   readonly targets: readonly TargetPlace[];
@@ -43,15 +43,15 @@ export interface SettingsView extends Pick<Settings, (typeof PLAIN)[number]> {
 
 /** @param labels labels of the targets, in the order of the settings. */
 export function viewSettings(settings: Settings, labels: readonly string[]): SettingsView {
-  const plain = Object.fromEntries(PLAIN.map((key) => [key, settings[key]]));
+  const copied = Object.fromEntries(COPIED.map((key) => [key, settings[key]]));
   return {
-    ...(plain as Pick<Settings, (typeof PLAIN)[number]>),
+    ...(copied as Pick<Settings, (typeof COPIED)[number]>),
     peers: Object.fromEntries([...settings.peers].map(([key, { name }]) => [key, name])),
-    targets: settings.targets.map((target, index) => placeOf(target, labels[index] ?? "")),
+    targets: settings.targets.map((target, index) => viewTarget(target, labels[index] ?? "")),
   };
 }
 
-function placeOf({ name, destination, selection }: TargetSettings, label: string): TargetPlace {
+function viewTarget({ name, destination, selection }: TargetSettings, label: string): TargetPlace {
   const { devices, peers } = selection;
   const common = { name, label, selection: { devices, peers } };
   return destination.type === "exec"

@@ -1,20 +1,20 @@
 /**
- * A bounded number of slots for responses that can take as long as their clients like. If all are taken, the
+ * A bounded number of slots for responses whose duration depends on their clients. If all slots are taken, the
  * response that has waited longest for its client loses its slot, so slow clients cannot block others.
  */
 
 export interface Slot {
-  /** The response waits for its client from now on. */
-  waits(): void;
-  /** The client has acted, so the response no longer waits. */
-  works(): void;
+  /** Marks the response as waiting for its client: it may lose its slot. */
+  setWaiting(): void;
+  /** Marks the response as active: it keeps its slot. */
+  setActive(): void;
   free(): void;
 }
 
 export class Slots {
   readonly #max: number;
   #taken = 0;
-  /** Cancels a waiting response, by slot; the one that has waited longest comes first. */
+  /** The callbacks of waiting responses, by slot, longest wait first. */
   readonly #waiting = new Map<Slot, () => void>();
 
   constructor(max: number) {
@@ -22,18 +22,18 @@ export class Slots {
   }
 
   /**
-   * @param giveUp called when the response loses its slot, which is free by then.
+   * @param onRevoked called after the response has lost its slot.
    * @returns null if all slots are taken and no response waits for its client.
    */
-  take(giveUp: () => void): Slot | null {
-    if (this.#taken >= this.#max && !this.#makeRoom()) return null;
+  take(onRevoked: () => void): Slot | null {
+    if (this.#taken >= this.#max && !this.#revokeOldest()) return null;
     this.#taken++;
     let isFree = false;
     const slot: Slot = {
-      waits: () => {
-        if (!isFree) this.#waiting.set(slot, giveUp);
+      setWaiting: () => {
+        if (!isFree) this.#waiting.set(slot, onRevoked);
       },
-      works: () => void this.#waiting.delete(slot),
+      setActive: () => void this.#waiting.delete(slot),
       free: () => {
         if (!isFree) this.#taken--;
         isFree = true;
@@ -43,10 +43,10 @@ export class Slots {
     return slot;
   }
 
-  #makeRoom(): boolean {
-    for (const [slot, giveUp] of this.#waiting) {
+  #revokeOldest(): boolean {
+    for (const [slot, onRevoked] of this.#waiting) {
       slot.free();
-      giveUp();
+      onRevoked();
       return true;
     }
     return false;

@@ -1,6 +1,6 @@
 /**
- * The data that the HTTP API returns, and its format: one list of all schemas, and so more than 400 lines. The schemas are the contract: the validation, the types
- * and the OpenAPI document are derived from them. Pure.
+ * The data that the HTTP API returns, and its schemas. The file has more than 400 lines because all schemas are in one
+ * place. The validation, the types and the OpenAPI document are derived from the schemas. Pure.
  */
 
 import { type Static, Type as T } from "@sinclair/typebox";
@@ -26,7 +26,7 @@ const orNull = <Schema extends Parameters<typeof T.Optional>[0]>(
 ) => T.Union([schema, T.Null()], { description });
 const closed = { additionalProperties: false } as const;
 
-/** A schema for one of the given words. */
+/** The schema of a string that is one of the words. */
 export function oneOf<const Words extends readonly string[]>(words: Words, description?: string) {
   // At run time this is the union itself; T.Union cannot infer this type from a mapped list.
   return T.Unsafe<Words[number]>(
@@ -91,7 +91,7 @@ export const DeviceSchema = T.Object(
   { $id: "Device", ...closed },
 );
 
-/** In the order in which peers are listed by state. */
+/** In the order of a list of peers that is sorted by state. */
 export const stateNames = ["connected", "disconnected", "never"] as const;
 const StateSchema = oneOf(stateNames, "never: no handshake since the peer was added");
 
@@ -150,7 +150,7 @@ export const SessionSchema = T.Object(
         T.Literal("device-removed"),
         T.Literal("not-watched"),
       ]),
-      "why it ended",
+      "why it ended; null: the session is open",
     ),
     endpoint: orNull(EndpointText, "the last endpoint; null: unknown"),
     rxBytes: Bytes,
@@ -163,11 +163,11 @@ export const SessionSchema = T.Object(
 const TrafficSchema = T.Object(
   {
     startAt: Timestamp,
-    stepMs: T.Literal(TRAFFIC_SLOT_MS),
+    stepMs: T.Literal(TRAFFIC_SLOT_MS, { description: "duration of each step" }),
     rxBytes: T.Array(Bytes, {
-      description: "duration of each step; the last step is not complete",
+      description: "bytes received in each step; the last step is not complete",
     }),
-    txBytes: T.Array(Bytes),
+    txBytes: T.Array(Bytes, { description: "bytes sent in each step" }),
   },
   { $id: "Traffic", ...closed, description: "the last 24 hours" },
 );
@@ -197,13 +197,16 @@ export const TargetSchema = T.Object(
       [T.Literal("ok"), T.Literal("failing"), T.Literal("stopped"), T.Literal("gone")],
       {
         description:
-          "stopped: the target no longer exists, by its own response; gone: it is no longer in the settings",
+          "stopped: the target responded that it no longer exists; gone: it is no longer in the settings",
       },
     ),
     waiting: T.Integer({ minimum: 0, description: "events that wait for delivery" }),
     oldestAt: orNull(Timestamp, "when the oldest waiting event was added; null: no event waits"),
     failures: T.Integer({ minimum: 0, description: "failed attempts since the last success" }),
-    reason: orNull(T.String(), "why the latest attempt failed; null: it succeeded"),
+    reason: orNull(
+      T.String(),
+      "why the latest attempt failed; null: it succeeded, or there was no attempt",
+    ),
     nextAttemptAt: orNull(Timestamp, "when the next attempt is due; null: none is scheduled"),
     dead: T.Integer({
       minimum: 0,
@@ -244,7 +247,7 @@ export const PastPeerSchema = T.Object(
 );
 
 /** Names in the OpenAPI document for the schemas of events/event-schema.ts; the other schemas have an `$id`. */
-export const names: ReadonlyMap<unknown, string> = new Map<unknown, string>([
+export const schemaNames: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   [EventSchema, "Event"],
   [DigestSchema, "Digest"],
 ]);
@@ -325,16 +328,16 @@ export function viewPeer(source: ReadModel, device: string, peer: Peer): PeerVie
   };
 }
 
-/** A session in the store; an open one with its present endpoint and counters. */
+/** A session in the store; an open session with the endpoint and counters of the last scan. */
 export function viewSession(source: ReadModel, row: SessionRow): SessionView {
   const { device, publicKey, startedAtMs, endedAtMs, reason } = row;
   const current = endedAtMs === null ? source.session(device, publicKey) : null;
-  // Rounded, as in the store.
+  // The store has rounded times.
   const isSame = current !== null && Math.round(current.startedAtMs) === startedAtMs;
-  const now = isSame ? current : null;
+  const open = isSame ? current : null;
   const untilMs = endedAtMs ?? source.clock.now().wallMs;
   const durationMs = row.durationMs ?? untilMs - startedAtMs;
-  const endpoint = now?.endpoint ?? null;
+  const endpoint = open?.endpoint ?? null;
   return {
     device,
     publicKey,
@@ -344,21 +347,22 @@ export function viewSession(source: ReadModel, row: SessionRow): SessionView {
     durationMs: Math.max(0, Math.round(durationMs)),
     reason,
     endpoint: endpoint === null ? row.endpoint : formatEndpoint(endpoint),
-    rxBytes: now?.rxBytes ?? row.rxBytes,
-    txBytes: now?.txBytes ?? row.txBytes,
-    roams: now?.roams ?? row.roams,
+    rxBytes: open?.rxBytes ?? row.rxBytes,
+    txBytes: open?.txBytes ?? row.txBytes,
+    roams: open?.roams ?? row.roams,
   };
 }
 
+/** The targets in the settings, then removed targets that still have events or dead letters in the outbox. */
 export function viewTargets(source: ReadModel): TargetView[] {
   const queues = new Map(source.store.outbox.queues().map((queue) => [queue.target, queue]));
   const dead = new Map(source.store.outbox.deadCounts().map((each) => [each.target, each]));
-  const present = source.targets();
-  const known = new Set(present.map(({ key }) => key));
-  const gone = [...queues.values(), ...dead.values()]
-    .filter(({ target }) => !known.has(target))
+  const configured = source.targets();
+  const configuredKeys = new Set(configured.map(({ key }) => key));
+  const leftOver = [...queues.values(), ...dead.values()]
+    .filter(({ target }) => !configuredKeys.has(target))
     .map(({ target, label }) => [target, label] as const);
-  const absent = [...new Map(gone)].map(([key, label]): TargetState => ({
+  const removed = [...new Map(leftOver)].map(([key, label]): TargetState => ({
     key,
     label,
     waiting: queues.get(key)?.waiting ?? 0,
@@ -366,10 +370,10 @@ export function viewTargets(source: ReadModel): TargetView[] {
     failures: 0,
     reason: "",
   }));
-  return [...present, ...absent].map(({ key, label, waiting, isStopped, failures, reason }) => {
+  return [...configured, ...removed].map(({ key, label, waiting, isStopped, failures, reason }) => {
     const queue = queues.get(key);
     const nextAtMs = failures > 0 && waiting > 0 ? (queue?.nextAtMs ?? 0) : 0;
-    const state = !known.has(key)
+    const state = !configuredKeys.has(key)
       ? "gone"
       : isStopped
         ? "stopped"

@@ -1,67 +1,68 @@
 /**
- * The page's script: keeps the page up to date. The server sends the elements that changed, and they are
- * changed in place, so that focus, selection and scroll position stay. Without the script the page works, but
- * does not update itself.
+ * The page's script: keeps the page up to date. The server sends the elements that changed. The script changes them
+ * in place, so that focus, selection and scroll position stay. Without the script the page works, but does not update
+ * itself.
  */
 
-const AGAIN_MS = 3000;
-/** A connection that is restored within this time is not reported as lost. */
-const PATIENCE_MS = 4000;
+const RECONNECT_MS = 3000;
+/** An interruption is shown only if it lasts longer than this. */
+const INTERRUPTION_MS = 4000;
 
 const status = document.getElementById("live");
 const template = document.createElement("template");
-/** New list items by id, until their list is put in order. */
-const items = new Map();
+/** New list items by id, until they are inserted in their list. */
+const newItems = new Map();
 /** Orders that are not applied yet, by list: a list with selected text is not reordered. */
-const waiting = new Map();
+const pendingOrders = new Map();
 let source = null;
-let again = 0;
-let complaint = 0;
-/** How far the server's clock is ahead of the browser's. */
-let skewMs = Number(document.body.dataset.now) - Date.now();
+let reconnectTimer = 0;
+let interruptionTimer = 0;
+/** How far the server's clock is ahead of the browser's, in milliseconds. */
+let offsetMs = Number(document.body.dataset.now) - Date.now();
 
 function connect() {
-  clearTimeout(again);
+  clearTimeout(reconnectTimer);
   source?.close();
   source = new EventSource(location.href);
   source.onmessage = ({ data }) => {
     const update = JSON.parse(data);
-    // Another build of wgmon answers now, with another page.
+    // The server was replaced by another build of wgmon, whose page may differ.
     if (update.build !== document.body.dataset.build) location.reload();
     else apply(update);
   };
-  source.onopen = () => say("live");
+  source.onopen = () => showStatus("live");
   source.onerror = () => {
-    complaint ||= setTimeout(say, PATIENCE_MS, "not connected");
-    if (source.readyState === EventSource.CLOSED) again = setTimeout(reconnect, AGAIN_MS);
+    interruptionTimer ||= setTimeout(showStatus, INTERRUPTION_MS, "not connected");
+    if (source.readyState === EventSource.CLOSED)
+      reconnectTimer = setTimeout(reconnect, RECONNECT_MS);
   };
 }
 
 /** EventSource does not reconnect after an HTTP error. */
 async function reconnect() {
-  const answer = await fetch(location.href, { method: "HEAD" }).catch(() => null);
-  // The login has ended: reloading shows the login form.
-  if (answer?.status === 401) location.reload();
+  const response = await fetch(location.href, { method: "HEAD" }).catch(() => null);
+  // The login is no longer valid: reloading shows the login form.
+  if (response?.status === 401) location.reload();
   else connect();
 }
 
 function disconnect() {
-  clearTimeout(again);
+  clearTimeout(reconnectTimer);
   source?.close();
   source = null;
 }
 
-/** A screen reader announces the text, so it is set only when it changes. */
-function say(text) {
-  clearTimeout(complaint);
-  complaint = 0;
+/** Sets the status. A screen reader announces the text, so it is set only when it changes. */
+function showStatus(text) {
+  clearTimeout(interruptionTimer);
+  interruptionTimer = 0;
   if (status.textContent === text) return;
   status.textContent = text;
   status.className = text === "live" ? "on" : "off";
 }
 
 function apply({ now, title, parts = {}, lists = {} }) {
-  skewMs = now - Date.now();
+  offsetMs = now - Date.now();
   document.title = title;
   const focused = document.activeElement;
   for (const [id, html] of Object.entries(parts)) {
@@ -72,45 +73,46 @@ function apply({ now, title, parts = {}, lists = {} }) {
     const list = document.getElementById(id);
     if (list === null) continue;
     for (const [item, html] of Object.entries(change.items ?? {})) applyItem(list, item, html);
-    if (change.order !== undefined) waiting.set(list, change.order);
+    if (change.order !== undefined) pendingOrders.set(list, change.order);
   }
-  arrange();
-  paint();
+  applyOrders();
+  showTimes();
   // Browsers without moveBefore remove the focus from a moved element.
   if (focused !== document.activeElement && focused.isConnected)
     focused.focus({ preventScroll: true });
 }
 
-/** Applies a whole item, or those of its children that changed. */
+/** Applies a whole item, or its changed children. */
 function applyItem(list, id, html) {
-  const known = items.get(id) ?? document.getElementById(id);
+  const existing = newItems.get(id) ?? document.getElementById(id);
   if (typeof html !== "string") {
-    for (const [place, child] of Object.entries(html)) morph(known.children[place], parse(child));
-  } else if (known !== null && known !== undefined && list.contains(known)) {
-    morph(known, parse(html));
+    for (const [index, child] of Object.entries(html))
+      morph(existing.children[index], parse(child));
+  } else if (existing !== null && existing !== undefined && list.contains(existing)) {
+    morph(existing, parse(html));
   } else {
-    items.set(id, parse(html));
+    newItems.set(id, parse(html));
   }
 }
 
-/** Puts lists in their order. */
-function arrange() {
+/** Applies the pending orders: inserts new items, removes missing ones, moves the others. */
+function applyOrders() {
   const selection = getSelection();
-  for (const [list, order] of waiting) {
+  for (const [list, order] of pendingOrders) {
     if (!selection.isCollapsed && selection.containsNode(list, true)) continue;
-    waiting.delete(list);
+    pendingOrders.delete(list);
     const present = new Map(Array.from(list.children, (child) => [child.id, child]));
-    const wanted = order.map((id) => present.get(id) ?? items.get(id));
-    const stays = new Set(wanted);
-    for (const child of present.values()) if (!stays.has(child)) remove(child);
+    const ordered = order.map((id) => present.get(id) ?? newItems.get(id));
+    const kept = new Set(ordered);
+    for (const child of present.values()) if (!kept.has(child)) remove(child);
     let next = list.firstElementChild;
-    for (const child of wanted) {
+    for (const child of ordered) {
       if (child === next) next = next.nextElementSibling;
       else if (child.isConnected && list.moveBefore) list.moveBefore(child, next);
       else list.insertBefore(child, next);
     }
   }
-  if (waiting.size === 0) items.clear();
+  if (pendingOrders.size === 0) newItems.clear();
 }
 
 /**
@@ -130,7 +132,7 @@ function parse(html) {
   return template.content.firstElementChild;
 }
 
-/** Makes one element equal to another, and leaves equal parts alone. */
+/** Makes one element equal to another. Equal parts stay unchanged. */
 function morph(from, to) {
   if (from.isEqualNode(to)) return;
   if (from.nodeName !== to.nodeName) {
@@ -146,7 +148,7 @@ function morph(from, to) {
   for (const { name, value } of to.attributes) {
     if (from.getAttribute(name) !== value) from.setAttribute(name, value);
   }
-  // paint() writes the text of times.
+  // showTimes() writes the text of times.
   if (from.nodeName === "TIME") return;
   const wanted = [...to.childNodes];
   for (const [index, child] of wanted.entries()) {
@@ -157,14 +159,14 @@ function morph(from, to) {
   while (from.childNodes.length > wanted.length) from.lastChild.remove();
 }
 
-/** Writes all times: an age, which grows while the page is open, or a time in the browser's time zone. */
-function paint() {
-  const nowMs = Date.now() + skewMs;
+/** Writes the text of all times: an age, which grows while the page is open, or a time in the browser's time zone. */
+function showTimes() {
+  const nowMs = Date.now() + offsetMs;
   for (const time of document.querySelectorAll("time")) {
     const atMs = Date.parse(time.dateTime);
     const text =
       time.dataset.as === "at"
-        ? // The Swedish locale writes times as 2026-11-22 16:19:04.
+        ? // The Swedish locale formats times as 2026-11-22 16:19:04.
           new Date(atMs).toLocaleString("sv-SE")
         : span(nowMs - atMs) + (time.dataset.as === "ago" ? " ago" : "");
     if (time.firstChild === null) time.append(text);
@@ -197,13 +199,13 @@ document.addEventListener("keydown", (event) => {
   search.select();
 });
 document.addEventListener("selectionchange", () => {
-  if (waiting.size > 0) arrange();
+  if (pendingOrders.size > 0) applyOrders();
 });
 // A hidden page needs no updates.
 document.addEventListener("visibilitychange", () => (document.hidden ? disconnect() : connect()));
 
 document.getElementById("zone").textContent =
-  `Times are those of ${Intl.DateTimeFormat().resolvedOptions().timeZone}.`;
-paint();
-setInterval(paint, 1000);
+  `Times are in the time zone ${Intl.DateTimeFormat().resolvedOptions().timeZone}.`;
+showTimes();
+setInterval(showTimes, 1000);
 if (!document.hidden) connect();

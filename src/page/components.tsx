@@ -5,9 +5,17 @@ import { shortName } from "../channels/formats/message-text.ts";
 import { clockTime, peerAddress, span } from "./format.ts";
 import type { PageSnapshot } from "./page-diff.ts";
 
-/** How long ago (`ago`), or for how long until now (`for`); the browser keeps it up to date. */
-export function Age({ ms, live, as }: { ms: number; live: PageSnapshot; as: "ago" | "for" }) {
-  const { nowMs } = live;
+/** The time since `ms`, as `3m ago` (`ago`) or `3m` (`for`). The browser keeps it up to date. */
+export function Age({
+  ms,
+  snapshot,
+  as,
+}: {
+  ms: number;
+  snapshot: PageSnapshot;
+  as: "ago" | "for";
+}) {
+  const { nowMs } = snapshot;
   const text = nowMs === null ? "" : `${span(nowMs - ms)}${as === "ago" ? " ago" : ""}`;
   return (
     <time datetime={new Date(ms).toISOString()} data-as={as} title={`${clockTime(ms)} UTC`}>
@@ -16,16 +24,16 @@ export function Age({ ms, live, as }: { ms: number; live: PageSnapshot; as: "ago
   );
 }
 
-/** A time; the browser writes it in its own time zone. */
-export function At({ ms, live }: { ms: number; live: PageSnapshot }) {
+/** A time. The browser shows it in its own time zone. */
+export function At({ ms, snapshot }: { ms: number; snapshot: PageSnapshot }) {
   return (
     <time datetime={new Date(ms).toISOString()} data-as="at">
-      {live.nowMs === null ? "" : clockTime(ms)}
+      {snapshot.nowMs === null ? "" : clockTime(ms)}
     </time>
   );
 }
 
-/** A text from an untrusted source: sanitized, and isolated in its writing direction. */
+/** A text from an untrusted source: sanitized, and its writing direction isolated from the rest of the page. */
 export function Name({ text }: { text: string }) {
   return <bdi>{shortName(text)}</bdi>;
 }
@@ -46,7 +54,7 @@ export function PeerLink({ device, publicKey, name }: PeerName) {
   );
 }
 
-/** A state is never shown by colour alone: each has a word and a shape. */
+/** A state as a word and a shape, because colour alone is not accessible. */
 export function State({ state }: { state: string }) {
   return <span class={`state ${state}`}>{state}</span>;
 }
@@ -65,7 +73,7 @@ interface FilterFormProps {
   /** Address of the unfiltered list. */
   readonly action: string;
   readonly label: string;
-  /** The parameter that is chosen. */
+  /** Name of the query parameter. */
   readonly name: string;
   readonly choices: readonly string[];
   /** null: all. */

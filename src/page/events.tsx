@@ -1,4 +1,4 @@
-/** Events: the latest ones, or all of them, page by page. */
+/** The page of all events, and the list of events that other pages contain. */
 
 import { EVENT_TYPES } from "../base/event-types.ts";
 import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
@@ -11,10 +11,10 @@ import { address } from "./format.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import type { PageContent } from "./view.ts";
 
-const PAGE = 100;
+const PAGE_SIZE = 100;
 
 export function events(
-  { source, live }: { source: ReadModel; live: PageSnapshot },
+  { source, snapshot }: { source: ReadModel; snapshot: PageSnapshot },
   given: URLSearchParams,
 ): PageContent {
   const type = EVENT_TYPES.find((each) => each === given.get("type")) ?? null;
@@ -23,14 +23,14 @@ export function events(
   const found = source.store.events.query({
     order: "newest",
     from: before === null ? null : Number(before),
-    limit: PAGE + 1,
+    limit: PAGE_SIZE + 1,
     type,
     publicKey: peer,
     sinceMs: null,
   });
-  const shown = found.slice(0, PAGE);
+  const shown = found.slice(0, PAGE_SIZE);
   const key = peer === null ? null : urlKey(peer);
-  const behind = (seq: number | null) =>
+  const olderThan = (seq: number | null) =>
     address("/events", { type, peer: key, before: seq === null ? null : String(seq) });
   return {
     title: "Events",
@@ -48,14 +48,14 @@ export function events(
         <EventList
           id="events"
           events={shown}
-          live={live}
+          snapshot={snapshot}
           all={type === null && peer === null ? null : "/events"}
         />
-        {live.part(
+        {snapshot.part(
           "more",
           <nav id="more" class="pages" aria-label="Pages of events">
-            {before === null ? null : <a href={behind(null)}>Latest</a>}
-            {found.length > PAGE ? <a href={behind(shown.at(-1)!.seq)}>Older</a> : null}
+            {before === null ? null : <a href={olderThan(null)}>Latest</a>}
+            {found.length > PAGE_SIZE ? <a href={olderThan(shown.at(-1)!.seq)}>Older</a> : null}
           </nav>,
         )}
       </>
@@ -66,19 +66,19 @@ export function events(
 interface EventListProps {
   readonly id: string;
   readonly events: readonly StoredEvent[];
-  readonly live: PageSnapshot;
+  readonly snapshot: PageSnapshot;
   /** Address of the events without the filter; omitted or null if there is no filter. */
   readonly all?: string | null;
 }
 
-export function EventList({ id, events: shown, live, all = null }: EventListProps) {
-  const items = shown.map(({ seq, event }) => eventItem(seq, event, live));
+export function EventList({ id, events: shown, snapshot, all = null }: EventListProps) {
+  const items = shown.map(({ seq, event }) => eventItem(seq, event, snapshot));
   return (
     <>
       <ol class="events" id={id}>
-        {live.list(id, items)}
+        {snapshot.list(id, items)}
       </ol>
-      {live.part(
+      {snapshot.part(
         `${id}-none`,
         <p id={`${id}-none`} class="empty">
           {items.length > 0 ? null : all === null ? (
@@ -94,33 +94,33 @@ export function EventList({ id, events: shown, live, all = null }: EventListProp
   );
 }
 
-function eventItem(seq: number, event: Event, live: PageSnapshot): Item {
+function eventItem(seq: number, event: Event, snapshot: PageSnapshot): Item {
   const id = `e${seq}`;
   const [, kind] = event.type.split(".");
   return item(id, <li id={id} class={kind}></li>, [
-    <At ms={Date.parse(event.timestamp)} live={live} />,
+    <At ms={Date.parse(event.timestamp)} snapshot={snapshot} />,
     <span class={`kind ${kind}`}>{kind}</span>,
     <Sentence event={event} />,
   ]);
 }
 
-/** The sentence of the log, with the peer's name as a link to its page. */
+/** The event as the log describes it, with the peer's name as a link to the peer's page. */
 function Sentence({ event }: { event: Event }) {
   const text = describeShort(event);
-  if (!("peer" in event.data)) return <span>{isolated(text)}</span>;
+  if (!("peer" in event.data)) return <span>{isolate(text)}</span>;
   const { device, peer } = event.data;
   const name = shortName(peer.name ?? "");
-  const who = name === "" ? shortKey(peer.publicKey) : name;
+  const nameText = name === "" ? shortKey(peer.publicKey) : name;
   // The text after the name is wgmon's own and needs no isolation.
-  if (!text.startsWith(who)) return <span>{isolated(text)}</span>;
+  if (!text.startsWith(nameText)) return <span>{isolate(text)}</span>;
   return (
     <span>
       <PeerLink device={device} publicKey={peer.publicKey} name={peer.name} />
-      {text.slice(who.length)}
+      {text.slice(nameText.length)}
     </span>
   );
 }
 
-function isolated(text: string) {
+function isolate(text: string) {
   return <bdi>{text}</bdi>;
 }

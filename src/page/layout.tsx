@@ -1,4 +1,4 @@
-/** The frame of all pages: head, navigation and footer. */
+/** The layout of all pages: head, navigation and footer. */
 
 import { raw } from "hono/html";
 
@@ -10,39 +10,39 @@ import type { PageSnapshot } from "./page-diff.ts";
 export const themes = ["auto", "light", "dark"] as const;
 export type Theme = (typeof themes)[number];
 
-const places = {
+const navigation = {
   "/": "Peers",
   "/sessions": "Sessions",
   "/events": "Events",
   "/outbox": "Outbox",
 } as const;
-export type Place = keyof typeof places;
+export type NavigationPath = keyof typeof navigation;
 
-export interface Frame {
+export interface LayoutProps {
   readonly source: ReadModel;
   readonly assets: Assets;
-  readonly live: PageSnapshot;
+  readonly snapshot: PageSnapshot;
   readonly title: string;
-  /** null if the navigation has no link to the page. */
-  readonly place: Place | null;
+  /** The page's path in the navigation; null if the navigation has no link to the page. */
+  readonly path: NavigationPath | null;
   readonly theme: Theme;
   /** Path and query of the page; forms return to it. */
   readonly address: string;
-  /** Not authenticated: the page shows nothing about this machine. */
-  readonly isStranger: boolean;
-  /** Has a login, and can log out. */
+  /** The client is not authenticated: the page shows nothing about this machine. */
+  readonly isAnonymous: boolean;
+  /** The client has a login, and can log out. */
   readonly isLoggedIn: boolean;
   /** Whether the page updates itself while it is open. */
   readonly isLive: boolean;
 }
 
-/** A dot in a ring, in a colour that is visible on light and dark backgrounds. */
+/** A dot in a ring, in a colour that is visible on a light and on a dark background. */
 const ICON =
   "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='6.5' fill='none' stroke='%232da44e' stroke-width='2'/%3E%3Ccircle cx='8' cy='8' r='3' fill='%232da44e'/%3E%3C/svg%3E";
 
-export function Layout({ children, ...frame }: Frame & { children: unknown }) {
-  const { source, assets, live, title, place, theme, address } = frame;
-  const { isStranger, isLoggedIn, isLive } = frame;
+export function Layout({ children, ...props }: LayoutProps & { children: unknown }) {
+  const { source, assets, snapshot, title, path, theme, address } = props;
+  const { isAnonymous, isLoggedIn, isLive } = props;
   return (
     <>
       {raw("<!doctype html>")}
@@ -57,25 +57,25 @@ export function Layout({ children, ...frame }: Frame & { children: unknown }) {
           <link rel="stylesheet" href={assets.style.path} />
           {isLive ? <script type="module" src={assets.script.path}></script> : null}
         </head>
-        <body data-now={live.nowMs} data-build={assets.build}>
+        <body data-now={snapshot.nowMs} data-build={assets.build}>
           <a class="skip" href="#main">
             Skip to the content
           </a>
           <header>
             <p class="brand">
               <a href="/">wgmon</a>{" "}
-              {isStranger ? null : (
+              {isAnonymous ? null : (
                 <span class="host">
                   <Name text={source.host()} />
                 </span>
               )}
             </p>
-            {isStranger ? null : (
+            {isAnonymous ? null : (
               <nav aria-label="Pages">
                 <ul>
-                  {Object.entries(places).map(([path, name]) => (
+                  {Object.entries(navigation).map(([each, name]) => (
                     <li>
-                      <a href={path} aria-current={path === place ? "page" : null}>
+                      <a href={each} aria-current={each === path ? "page" : null}>
                         {name}
                       </a>
                     </li>
@@ -94,11 +94,11 @@ export function Layout({ children, ...frame }: Frame & { children: unknown }) {
             {children as string}
           </main>
           <footer>
-            {isStranger ? null : (
+            {isAnonymous ? null : (
               <p>
                 wgmon {source.version}, running for{" "}
-                <Age ms={source.startedAtMs} live={live} as="for" />.{" "}
-                <span id="zone">Times are UTC.</span>
+                <Age ms={source.startedAtMs} snapshot={snapshot} as="for" />.{" "}
+                <span id="zone">Times are in UTC.</span>
               </p>
             )}
             <form method="post" action="/theme">

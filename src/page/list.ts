@@ -1,10 +1,10 @@
-/** The address of the peers list: which peers its query selects, in which order, and the links to others. */
+/** The list of peers: parses the query of its address, makes addresses for links, selects one page of the rows. */
 
 import { type FoundPeer, type PeerQuery, SEARCH_MAX, type Sort } from "../http/peer-query.ts";
 import { stateNames } from "../http/view.ts";
 import { address } from "./format.ts";
 
-const PAGE = 100;
+const PAGE_SIZE = 100;
 
 /** The sort keys that are columns of the list. */
 export const listSorts = [
@@ -18,7 +18,7 @@ export const listSorts = [
 ] as const satisfies readonly Sort[];
 export type ListSort = (typeof listSorts)[number];
 
-/** Descending by default: latest or fastest first. */
+/** Columns that are sorted in descending order by default: latest or fastest first. */
 const largestFirst: ReadonlySet<ListSort> = new Set([
   "startedAt",
   "lastSeenAt",
@@ -37,14 +37,14 @@ export interface PeerPage {
   readonly rows: readonly FoundPeer[];
   /** Peers found, on all pages. */
   readonly total: number;
-  /** Counted from 1; the last page if the requested one is beyond it. */
+  /** Counted from 1; the last page if the requested page is beyond it. */
   readonly page: number;
   readonly pages: number;
   /** Number of the first row, counted from 1. */
   readonly first: number;
 }
 
-/** Ignores unknown parameters and values: the address may be an old bookmark. */
+/** Parses the query. Ignores unknown parameters and values, because the address may be an old bookmark. */
 export function readQuery(given: URLSearchParams): ListQuery {
   const sort = oneOf(listSorts, given.get("sort")) ?? "state";
   const order = given.get("order");
@@ -71,18 +71,18 @@ export function addressOf({ search, device, state, sort, isDescending, page }: L
   });
 }
 
-/** The query for the same peers in another order; the present order is reversed. */
+/** The query after a click on a column: sorted by it, in reverse order if the list is sorted by it already. */
 export function sortedBy(query: ListQuery, sort: ListSort): ListQuery {
   const isDescending = query.sort === sort ? !query.isDescending : largestFirst.has(sort);
   return { ...query, sort, isDescending, page: 1 };
 }
 
-/** The rows of one page; of the last page if there is no such page. */
-export function pageOf(found: readonly FoundPeer[], wanted: number): PeerPage {
-  const pages = Math.max(1, Math.ceil(found.length / PAGE));
-  const page = Math.min(wanted, pages);
-  const start = (page - 1) * PAGE;
-  const rows = found.slice(start, start + PAGE);
+/** The rows of one page, or of the last page if the requested one is beyond it. */
+export function pageOf(found: readonly FoundPeer[], requested: number): PeerPage {
+  const pages = Math.max(1, Math.ceil(found.length / PAGE_SIZE));
+  const page = Math.min(requested, pages);
+  const start = (page - 1) * PAGE_SIZE;
+  const rows = found.slice(start, start + PAGE_SIZE);
   return { rows, total: found.length, page, pages, first: start + 1 };
 }
 

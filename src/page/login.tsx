@@ -1,4 +1,4 @@
-/** The login form, for clients that are not authenticated. */
+/** The login form, and the check of the address that it returns to. */
 
 interface LoginProps {
   /** The address to open after the login. */
@@ -51,7 +51,7 @@ export function Login({ next, problem }: LoginProps) {
 /** A longer address would not fit in a form's body: see BODY_MAX_BYTES in server.ts. */
 const ADDRESS_MAX = 400;
 
-/** Returns a path and query of this server; for any other address, the first page. */
+/** The address if it is a path and query of this server; `/` for any other address. */
 export function ownAddress(given: string | null): string {
   const ours = "http://localhost";
   if (given === null || !given.startsWith("/") || !URL.canParse(given, ours)) return "/";

@@ -10,45 +10,51 @@ import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import type { PageContent } from "./view.ts";
 
 /** Most events shown per target and list. */
-const LETTERS = 20;
+const MESSAGES_MAX = 20;
 const TEXT_MAX = 300;
 
-export function outbox({ source, live }: { source: ReadModel; live: PageSnapshot }): PageContent {
+export function outbox({
+  source,
+  snapshot,
+}: {
+  source: ReadModel;
+  snapshot: PageSnapshot;
+}): PageContent {
   const targets = viewTargets(source);
   return {
     title: "Outbox",
     body: (
       <>
         <h1>Outbox</h1>
-        <Targets targets={targets} live={live} />
-        <Letters
+        <Targets targets={targets} snapshot={snapshot} />
+        <Messages
           id="waiting"
           title="Waiting"
-          why={null}
-          live={live}
+          hint={null}
+          snapshot={snapshot}
           items={targets.flatMap((target) =>
             source.store.outbox
-              .waiting(target.key, 0, LETTERS)
+              .waiting(target.key, 0, MESSAGES_MAX)
               .map(({ seq, event, addedAtMs }) =>
-                letterItem(target, { seq, atMs: addedAtMs, text: describeShort(event) }, live),
+                messageItem(target, { seq, atMs: addedAtMs, text: describeShort(event) }, snapshot),
               ),
           )}
         />
-        <Letters
+        <Messages
           id="dead"
           title="Dead letters"
-          why="wgmon outbox retry sends them again, wgmon outbox drop deletes them."
-          live={live}
+          hint="wgmon outbox retry sends them again, wgmon outbox drop deletes them."
+          snapshot={snapshot}
           items={targets
             .filter(({ dead }) => dead > 0)
             .flatMap((target) =>
               source.store.outbox
-                .deadLetters({ target: target.key, after: 0, limit: LETTERS })
+                .deadLetters({ target: target.key, after: 0, limit: MESSAGES_MAX })
                 .map(({ seq, event, atMs, reason }) =>
-                  letterItem(
+                  messageItem(
                     target,
                     { seq, atMs, text: `${describeShort(event)}: ${reason}` },
-                    live,
+                    snapshot,
                   ),
                 ),
             )}
@@ -58,8 +64,14 @@ export function outbox({ source, live }: { source: ReadModel; live: PageSnapshot
   };
 }
 
-export function Targets({ targets, live }: { targets: readonly TargetView[]; live: PageSnapshot }) {
-  const items = targets.map((target) => targetItem(target, live));
+export function Targets({
+  targets,
+  snapshot,
+}: {
+  targets: readonly TargetView[];
+  snapshot: PageSnapshot;
+}) {
+  const items = targets.map((target) => targetItem(target, snapshot));
   return (
     <Wide label="Targets">
       <table>
@@ -77,9 +89,9 @@ export function Targets({ targets, live }: { targets: readonly TargetView[]; liv
             <th scope="col">Last error</th>
           </tr>
         </thead>
-        <tbody id="targets">{live.list("targets", items)}</tbody>
+        <tbody id="targets">{snapshot.list("targets", items)}</tbody>
       </table>
-      {live.part(
+      {snapshot.part(
         "targets-none",
         <p id="targets-none" class="empty">
           {items.length === 0
@@ -91,7 +103,7 @@ export function Targets({ targets, live }: { targets: readonly TargetView[]; liv
   );
 }
 
-function targetItem(target: TargetView, live: PageSnapshot): Item {
+function targetItem(target: TargetView, snapshot: PageSnapshot): Item {
   const { key, label, state, waiting, oldestAt, failures, reason, nextAttemptAt, dead } = target;
   const id = idOf("t", key);
   return item(id, <tr id={id}></tr>, [
@@ -105,7 +117,7 @@ function targetItem(target: TargetView, live: PageSnapshot): Item {
       {count(waiting)}
       {oldestAt === null ? null : (
         <>
-          , for <Age ms={Date.parse(oldestAt)} live={live} as="for" />
+          , for <Age ms={Date.parse(oldestAt)} snapshot={snapshot} as="for" />
         </>
       )}
     </td>,
@@ -119,7 +131,7 @@ function targetItem(target: TargetView, live: PageSnapshot): Item {
           {failures === 0 ? "" : ` (attempt ${failures}`}
           {nextAttemptAt === null ? null : (
             <>
-              , next at <At ms={Date.parse(nextAttemptAt)} live={live} />
+              , next at <At ms={Date.parse(nextAttemptAt)} snapshot={snapshot} />
             </>
           )}
           {failures === 0 ? "" : ")"}
@@ -129,47 +141,49 @@ function targetItem(target: TargetView, live: PageSnapshot): Item {
   ]);
 }
 
-interface LettersProps {
+interface MessagesProps {
   readonly id: string;
   readonly title: string;
-  /** What the user can do; null if nothing needs to be done. */
-  readonly why: string | null;
+  /** What the user can do with the messages; null if no action is needed. */
+  readonly hint: string | null;
   readonly items: readonly Item[];
-  readonly live: PageSnapshot;
+  readonly snapshot: PageSnapshot;
 }
 
-function Letters({ id, title, why, items, live }: LettersProps) {
+function Messages({ id, title, hint, items, snapshot }: MessagesProps) {
   return (
     <section aria-labelledby={`${id}-title`}>
       <h2 id={`${id}-title`}>{title}</h2>
-      {why === null ? null : <p>{why}</p>}
+      {hint === null ? null : <p>{hint}</p>}
       <ol class="letters" id={id}>
-        {live.list(id, items)}
+        {snapshot.list(id, items)}
       </ol>
-      {live.part(
+      {snapshot.part(
         `${id}-none`,
         <p id={`${id}-none`} class="empty">
-          {items.length === 0 ? "Nothing." : `The oldest of each target, at most ${LETTERS}.`}
+          {items.length === 0
+            ? "No messages."
+            : `The oldest of each target, at most ${MESSAGES_MAX}.`}
         </p>,
       )}
     </section>
   );
 }
 
-interface Letter {
+interface Message {
   readonly seq: number;
   readonly atMs: number;
   readonly text: string;
 }
 
-function letterItem(
+function messageItem(
   { key, label }: TargetView,
-  { seq, atMs, text }: Letter,
-  live: PageSnapshot,
+  { seq, atMs, text }: Message,
+  snapshot: PageSnapshot,
 ): Item {
   const id = idOf("l", key, seq);
   return item(id, <li id={id}></li>, [
-    <At ms={atMs} live={live} />,
+    <At ms={atMs} snapshot={snapshot} />,
     <span class="kind">
       <bdi>{sanitize(label)}</bdi>
     </span>,

@@ -30,7 +30,7 @@ import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import type { PeerDay, PeerHistory } from "./peer-history.ts";
 import type { PageContent } from "./view.ts";
 
-const EVENTS = 10;
+const EVENTS_MAX = 10;
 
 interface Column {
   readonly name: string;
@@ -52,7 +52,11 @@ const columns: readonly Column[] = [
 ];
 
 export async function overview(
-  { source, pasts, live }: { source: ReadModel; pasts: PeerHistory; live: PageSnapshot },
+  {
+    source,
+    history,
+    snapshot,
+  }: { source: ReadModel; history: PeerHistory; snapshot: PageSnapshot },
   query: ListQuery,
 ): Promise<PageContent> {
   const devices = viewDevices(source);
@@ -61,13 +65,13 @@ export async function overview(
   const connected = sum(devices.map((device) => device.connected));
   const { store } = source;
   const found = pageOf(findPeers(source, query), query.page);
-  const past = await pasts.ofAll(
+  const days = await history.ofAll(
     found.rows.map(({ device, peer }) => ({ device, publicKey: peer.publicKey })),
   );
   const rows = found.rows.map((row, index) =>
     peerItem(row, {
-      live,
-      past: past[index]!,
+      snapshot,
+      day: days[index]!,
       rate: ratesOf(source, row.session),
       tags: source.tagsOf(row.peer.publicKey),
     }),
@@ -75,7 +79,7 @@ export async function overview(
   const events = source.store.events.query({
     order: "newest",
     from: null,
-    limit: EVENTS,
+    limit: EVENTS_MAX,
     type: null,
     publicKey: null,
     sinceMs: null,
@@ -86,23 +90,23 @@ export async function overview(
     body: (
       <>
         <h1>Peers</h1>
-        {live.part(
+        {snapshot.part(
           "summary",
           <div id="summary">
             <p class="lead">{title}</p>
             {store.isInMemory ? (
               <p class="warning">
-                Nothing survives a restart: the store is in memory
+                The store is in memory only and is lost at a restart
                 {store.problem === null ? "" : `: ${store.problem}`}.
               </p>
             ) : null}
           </div>,
         )}
-        <Devices devices={devices} live={live} />
+        <Devices devices={devices} snapshot={snapshot} />
         <section aria-label="Peers">
           <Search query={query} devices={devices.map(({ name }) => name)} />
-          <PeerTable rows={rows} query={query} live={live} />
-          {live.part(
+          <PeerTable rows={rows} query={query} snapshot={snapshot} />
+          {snapshot.part(
             "found",
             <FoundNote found={found} query={query} hasDevices={devices.length > 0} />,
           )}
@@ -112,13 +116,13 @@ export async function overview(
             <h2 id="events-title">
               <a href="/events">Events</a>
             </h2>
-            <EventList id="events" events={events} live={live} />
+            <EventList id="events" events={events} snapshot={snapshot} />
           </section>
           <section aria-labelledby="outbox-title">
             <h2 id="outbox-title">
               <a href="/outbox">Outbox</a>
             </h2>
-            <Targets targets={viewTargets(source)} live={live} />
+            <Targets targets={viewTargets(source)} snapshot={snapshot} />
           </section>
         </div>
       </>
@@ -126,7 +130,13 @@ export async function overview(
   };
 }
 
-function Devices({ devices, live }: { devices: readonly DeviceView[]; live: PageSnapshot }) {
+function Devices({
+  devices,
+  snapshot,
+}: {
+  devices: readonly DeviceView[];
+  snapshot: PageSnapshot;
+}) {
   const rows = devices.map(({ name, publicKey, listenPort, peers, connected }): Item => {
     const id = idOf("d", name);
     return item(id, <tr id={id}></tr>, [
@@ -159,12 +169,12 @@ function Devices({ devices, live }: { devices: readonly DeviceView[]; live: Page
           <th scope="col">Public key</th>
         </tr>
       </thead>
-      <tbody id="devices">{live.list("devices", rows)}</tbody>
+      <tbody id="devices">{snapshot.list("devices", rows)}</tbody>
     </table>
   );
 }
 
-/** A form that works without JavaScript. It also contains the choices made by links, so that they are kept. */
+/** A form that works without JavaScript. Its fields keep the filters and the order that were chosen by links. */
 function Search({ query, devices }: { query: ListQuery; devices: readonly string[] }) {
   const { search, device, state, sort, isDescending } = query;
   return (
@@ -220,7 +230,7 @@ function Search({ query, devices }: { query: ListQuery; devices: readonly string
       <label class="narrow">
         <span>Order</span>
         <select name="order">
-          <option value="">usual</option>
+          <option value="">default</option>
           <option value="asc" selected={!isDescending && addressOf(query).includes("order=")}>
             smallest first
           </option>
@@ -242,11 +252,11 @@ function Search({ query, devices }: { query: ListQuery; devices: readonly string
 function PeerTable({
   rows,
   query,
-  live,
+  snapshot,
 }: {
   rows: readonly Item[];
   query: ListQuery;
-  live: PageSnapshot;
+  snapshot: PageSnapshot;
 }) {
   return (
     <table class="peers" role="table">
@@ -268,25 +278,26 @@ function PeerTable({
         </tr>
       </thead>
       <tbody role="rowgroup" id="peers">
-        {live.list("peers", rows)}
+        {snapshot.list("peers", rows)}
       </tbody>
     </table>
   );
 }
 
-interface Known {
-  readonly live: PageSnapshot;
-  readonly past: PeerDay;
+/** What a row shows in addition to FoundPeer. */
+interface RowData {
+  readonly snapshot: PageSnapshot;
+  readonly day: PeerDay;
   readonly rate: Rates | null;
   readonly tags: readonly string[];
 }
 
-function peerItem(row: FoundPeer, { live, past, rate, tags }: Known): Item {
+function peerItem(row: FoundPeer, { snapshot, day, rate, tags }: RowData): Item {
   const { device, peer, session, state, name } = row;
   const { publicKey } = peer;
   const id = idOf("p", device, publicKey);
   const endpoint = endpointOf(peer, session);
-  const seenMs = session?.lastActivity.wallMs ?? latest(past.lastEndMs, peer.lastHandshakeMs);
+  const seenMs = session?.lastActivity.wallMs ?? latest(day.lastEndMs, peer.lastHandshakeMs);
   const cell = (label: string, content: unknown, isNumber = false) => (
     <td role="cell" data-label={label} class={isNumber ? "number" : undefined}>
       {content as string}
@@ -306,17 +317,17 @@ function peerItem(row: FoundPeer, { live, past, rate, tags }: Known): Item {
     cell("Endpoint", endpoint === null ? <None /> : <code>{endpoint}</code>),
     cell(
       "Since",
-      session === null ? <None /> : <Age ms={session.startedAtMs} live={live} as="for" />,
+      session === null ? <None /> : <Age ms={session.startedAtMs} snapshot={snapshot} as="for" />,
       true,
     ),
     cell(
       "Last activity",
-      seenMs === null ? <None /> : <Age ms={seenMs} live={live} as="ago" />,
+      seenMs === null ? <None /> : <Age ms={seenMs} snapshot={snapshot} as="ago" />,
       true,
     ),
     cell("Receives", <Speed bytesPerSecond={rate?.rxBytesPerSecond ?? null} />, true),
     cell("Sends", <Speed bytesPerSecond={rate?.txBytesPerSecond ?? null} />, true),
-    cell("24 hours", <Spark past={past} />),
+    cell("24 hours", <Spark day={day} />),
   ]);
 }
 
@@ -324,7 +335,7 @@ function Speed({ bytesPerSecond }: { bytesPerSecond: number | null }) {
   return bytesPerSecond === null ? <None /> : <>{`${bytes(bytesPerSecond)}/s`}</>;
 }
 
-/** The number of peers found, and links to the other pages of them. */
+/** The number of peers found, and links to the other pages. */
 function FoundNote({
   found,
   query,

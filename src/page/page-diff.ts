@@ -10,10 +10,11 @@ import type { JSX } from "hono/jsx/jsx-runtime";
 /** An item of a list. */
 export interface Item {
   readonly id: string;
-  /** Its start tag, such as `<tr id="p1" class="never">`; if this changes, the whole item is sent. */
+  /** The start tag, such as `<tr id="p1" class="never">`; if it changes, the whole item is sent. */
   readonly start: string;
-  /** Its children, each an element. */
+  /** The HTML of its children; each is one element. */
   readonly cells: readonly string[];
+  /** The end tag. */
   readonly end: string;
 }
 
@@ -32,7 +33,7 @@ interface ListUpdate {
 }
 
 export class PageSnapshot {
-  /** Wall-clock time of the rendering; null omits the text of times, which the browser writes itself. */
+  /** Wall-clock time of the rendering; null: times have no text, because the browser writes it. */
   readonly nowMs: number | null;
   readonly #parts = new Map<string, string>();
   readonly #lists = new Map<string, ReadonlyMap<string, Item>>();
@@ -41,14 +42,14 @@ export class PageSnapshot {
     this.nowMs = nowMs;
   }
 
-  /** Records an element with this id that changes as a whole. */
+  /** Records an element that is sent as a whole if it changes. Returns its HTML. */
   part(id: string, element: JSX.Element) {
     const html = textOf(element);
     this.#parts.set(id, html);
     return raw(html);
   }
 
-  /** Records the children of the element with this id. */
+  /** Records the children of the list with this id, which are compared one by one. Returns their HTML. */
   list(id: string, items: readonly Item[]) {
     this.#lists.set(id, new Map(items.map((item) => [item.id, item])));
     return raw(items.map(htmlOf).join(""));
@@ -68,7 +69,7 @@ export class PageSnapshot {
   }
 }
 
-/** An item with these children. `empty` is its element without children, from which its tags are taken. */
+/** An item with these children. `empty` is its element without children. */
 export function item(id: string, empty: JSX.Element, cells: readonly JSX.Element[]): Item {
   const text = textOf(empty);
   const at = text.lastIndexOf("</");
@@ -97,8 +98,8 @@ function difference(
       (change.items ??= {})[id] = htmlOf(each);
       continue;
     }
-    const cells = each.cells.flatMap((cell, place) =>
-      cell === old.cells[place] ? [] : [[place, cell] as const],
+    const cells = each.cells.flatMap((cell, index) =>
+      cell === old.cells[index] ? [] : [[index, cell] as const],
     );
     if (cells.length > 0) (change.items ??= {})[id] = Object.fromEntries(cells);
   }

@@ -1,6 +1,6 @@
 /**
  * The web pages, rendered on the server: they work without JavaScript. client.js requests the same addresses
- * with Accept: text/event-stream, which returns their changes. server.ts loads this file with the first
+ * with Accept: text/event-stream, which returns the changes of the page. server.ts loads this file at the first
  * request for it.
  */
 
@@ -14,7 +14,7 @@ import type { Access } from "../http/access.ts";
 import type { Page, PageOptions } from "../http/server.ts";
 import { type Asset, assets } from "./assets.ts";
 import { events } from "./events.tsx";
-import { Layout, type Place, type Theme, themes } from "./layout.tsx";
+import { Layout, type NavigationPath, type Theme, themes } from "./layout.tsx";
 import { readQuery } from "./list.ts";
 import { Login, ownAddress } from "./login.tsx";
 import { outbox } from "./outbox.tsx";
@@ -32,27 +32,27 @@ const STREAM_MS = 15 * 60_000;
 /** Pause before a browser reconnects. */
 const RETRY_MS = 2000;
 const YEAR_SECONDS = 365 * 86_400;
-const NO_FORM = "the form is incomplete\n";
+const INCOMPLETE_FORM = "the form is incomplete\n";
 
 const headers = {
   "content-security-policy":
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
   "cross-origin-opener-policy": "same-origin",
-  // With no-referrer, a browser would not say in Origin which page a form was sent from.
+  // With no-referrer, a browser would send `Origin: null` with a form.
   "referrer-policy": "same-origin",
   "x-frame-options": "DENY",
 } as const;
 
 type Env = { Bindings: Access };
 type Context = HonoContext<Env>;
-/** Returns null if there is nothing at the address. */
-type Make = (live: PageSnapshot) => PageContent | null | Promise<PageContent | null>;
+/** Renders a page; returns null if the address names a peer that does not exist. */
+type Render = (snapshot: PageSnapshot) => PageContent | null | Promise<PageContent | null>;
 
 export function makePage({ source, logins, log }: PageOptions): Page {
-  const pasts = new PeerHistory(source);
+  const history = new PeerHistory(source);
   // The Unix socket and TCP have separate limits.
-  const pulses = { root: new RefreshScheduler(source), others: new RefreshScheduler(source) };
+  const schedulers = { unix: new RefreshScheduler(source), tcp: new RefreshScheduler(source) };
 
   // By default, Hono takes the path as it was sent (`/sessions/..\\login`), but server.ts takes it as the URL
   // standard defines it. Both must agree.
@@ -65,19 +65,21 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   for (const asset of [assets.script, assets.style]) app.get(asset.path, (c) => serve(c, asset));
   app.get("/", (c) => {
     const query = readQuery(new URL(c.req.url).searchParams);
-    return show(c, "/", (live) => overview({ source, pasts, live }, query));
+    return show(c, "/", (snapshot) => overview({ source, history, snapshot }, query));
   });
   app.get("/peers/:device/:key", (c) => {
     const { device, key } = c.req.param();
-    return show(c, null, (live) => peer({ source, pasts, live }, device, key));
+    return show(c, null, (snapshot) => peer({ source, history, snapshot }, device, key));
   });
   app.get("/sessions", (c) =>
-    show(c, "/sessions", (live) => sessions({ source, live }, new URL(c.req.url).searchParams)),
+    show(c, "/sessions", (snapshot) =>
+      sessions({ source, snapshot }, new URL(c.req.url).searchParams),
+    ),
   );
   app.get("/events", (c) =>
-    show(c, "/events", (live) => events({ source, live }, new URL(c.req.url).searchParams)),
+    show(c, "/events", (snapshot) => events({ source, snapshot }, new URL(c.req.url).searchParams)),
   );
-  app.get("/outbox", (c) => show(c, "/outbox", (live) => outbox({ source, live })));
+  app.get("/outbox", (c) => show(c, "/outbox", (snapshot) => outbox({ source, snapshot })));
 
   app.get("/login", (c) => {
     const next = ownAddress(c.req.query("next") ?? null);
@@ -85,16 +87,16 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   });
   app.post("/login", async (c) => {
     const form = await readForm(c.req.raw);
-    if (form === null) return c.text(NO_FORM, 408);
+    if (form === null) return c.text(INCOMPLETE_FORM, 408);
     const next = ownAddress(form.get("next"));
     const given = form.get("token")?.trim() ?? "";
-    const entry = await logins.logIn(c.req.raw, given, c.env.tokens);
-    switch (entry.type) {
-      case "in":
-        c.header("set-cookie", entry.cookie);
+    const result = await logins.logIn(c.req.raw, given, c.env.tokens);
+    switch (result.type) {
+      case "ok":
+        c.header("set-cookie", result.cookie);
         return c.redirect(next, 303);
       case "wrong":
-        logins.wrongForm.seen(c.env.address);
+        logins.wrongForm.record(c.env.address);
         c.status(401);
         return loginForm(c, { next, problem: "Wrong token." });
       case "busy":
@@ -109,52 +111,52 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   });
   app.post("/theme", async (c) => {
     const form = await readForm(c.req.raw);
-    if (form === null) return c.text(NO_FORM, 408);
+    if (form === null) return c.text(INCOMPLETE_FORM, 408);
     const theme = themes.find((each) => each === form.get("theme")) ?? "auto";
     const cookie = `wgmon-theme=${theme}; Max-Age=${YEAR_SECONDS}; Path=/; HttpOnly; SameSite=Lax`;
     c.header("set-cookie", cookie);
     return c.redirect(ownAddress(form.get("next")), 303);
   });
-  // server.ts handles all failures in one place.
+  // server.ts handles all errors.
   app.onError((error) => {
     throw error;
   });
-  app.notFound((c) => failure(c, "There is no such page."));
+  app.notFound((c) => notFound(c, "There is no such page."));
 
   /** Responds with a page, or with the stream of its changes. */
-  async function show(c: Context, place: Place | null, make: Make): Promise<Response> {
+  async function show(c: Context, path: NavigationPath | null, render: Render): Promise<Response> {
     const isStream = c.req.raw.method === "GET" && c.req.header("accept") === "text/event-stream";
-    if (isStream) return stream(c, make);
-    const live = new PageSnapshot(source.clock.now().wallMs);
-    const view = await make(live);
-    if (view === null) return failure(c, "There is no such peer.");
-    return c.html(textOf(framed(c, { live, place, view, isLive: true })));
+    if (isStream) return stream(c, render);
+    const snapshot = new PageSnapshot(source.clock.now().wallMs);
+    const view = await render(snapshot);
+    if (view === null) return notFound(c, "There is no such peer.");
+    return c.html(textOf(inLayout(c, { snapshot, path, view, isLive: true })));
   }
 
   function titleOf({ title }: PageContent): string {
     return [title, shortName(source.host()), "wgmon"].join(" \u00b7 ");
   }
 
-  function framed(
+  function inLayout(
     c: Context,
     {
-      live,
-      place,
+      snapshot,
+      path,
       view,
       isLive,
-    }: { live: PageSnapshot; place: Place | null; view: PageContent; isLive: boolean },
+    }: { snapshot: PageSnapshot; path: NavigationPath | null; view: PageContent; isLive: boolean },
   ) {
     const { pathname, search } = new URL(c.req.url);
     return (
       <Layout
         source={source}
         assets={assets}
-        live={live}
+        snapshot={snapshot}
         title={c.env.isTrusted ? titleOf(view) : "wgmon"}
-        place={place}
+        path={path}
         theme={themeOf(c)}
         address={ownAddress(pathname + search)}
-        isStranger={!c.env.isTrusted}
+        isAnonymous={!c.env.isTrusted}
         isLoggedIn={c.env.hasCookie}
         isLive={isLive}
       >
@@ -164,12 +166,12 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   }
 
   /** Responds with a page that does not update itself. */
-  function still(c: Context, view: PageContent): Response | Promise<Response> {
-    const live = new PageSnapshot(source.clock.now().wallMs);
-    return c.html(textOf(framed(c, { live, place: null, view, isLive: false })));
+  function showStatic(c: Context, view: PageContent): Response | Promise<Response> {
+    const snapshot = new PageSnapshot(source.clock.now().wallMs);
+    return c.html(textOf(inLayout(c, { snapshot, path: null, view, isLive: false })));
   }
 
-  function failure(c: Context, text: string): Response | Promise<Response> {
+  function notFound(c: Context, text: string): Response | Promise<Response> {
     c.status(404);
     if (!(c.req.header("accept") ?? "").includes("text/html")) return c.text(`${text}\n`);
     const body = (
@@ -180,17 +182,17 @@ export function makePage({ source, logins, log }: PageOptions): Page {
         </p>
       </>
     );
-    return still(c, { title: "Not found", body });
+    return showStatic(c, { title: "Not found", body });
   }
 
   function loginForm(c: Context, props: { next: string; problem: string | null }) {
-    return still(c, { title: "Log in", body: <Login {...props} /> });
+    return showStatic(c, { title: "Log in", body: <Login {...props} /> });
   }
 
-  function stream(c: Context, make: Make): Response {
-    const watcher = (c.env.isRoot ? pulses.root : pulses.others).join();
-    if (watcher === null) return c.text("too many open pages\n", 503, { "retry-after": "10" });
-    return c.body(streamOf(watcher, make), 200, {
+  function stream(c: Context, render: Render): Response {
+    const subscriber = (c.env.isUnixSocket ? schedulers.unix : schedulers.tcp).subscribe();
+    if (subscriber === null) return c.text("too many open pages\n", 503, { "retry-after": "10" });
+    return c.body(streamOf(subscriber, render), 200, {
       "content-type": "text/event-stream",
       "cache-control": "no-store",
       // Keeps nginx from buffering the stream.
@@ -198,28 +200,28 @@ export function makePage({ source, logins, log }: PageOptions): Page {
     });
   }
 
-  /** Sends all parts that can change, then the changes. Nothing is rendered until the client can accept it. */
-  function streamOf(watcher: Subscriber, make: Make): ReadableStream<Uint8Array> {
+  /** Sends all parts that can change, then the changes. Renders only when the client can accept the result. */
+  function streamOf(subscriber: Subscriber, render: Render): ReadableStream<Uint8Array> {
     const { clock } = source;
     const encoder = new TextEncoder();
     const endMs = clock.now().monotonicMs + STREAM_MS;
     let before: PageSnapshot | null = null;
-    let isTaken = true;
+    let isCancelled = false;
     const next = async (): Promise<string | null> => {
-      if (before !== null && !(await watcher.next())) return null;
+      if (before !== null && !(await subscriber.next())) return null;
       const startMs = clock.now().monotonicMs;
       if (startMs > endMs) return null;
-      const live = new PageSnapshot(null);
-      const view = await make(live);
-      // The peer is gone; a new request for the page reports that.
+      const snapshot = new PageSnapshot(null);
+      const view = await render(snapshot);
+      // The peer no longer exists; a new request for the page reports that.
       if (view === null) return null;
       textOf(view.body);
-      const update = live.since(before ?? new PageSnapshot(null));
+      const update = snapshot.since(before ?? new PageSnapshot(null));
       const isFirst = before === null;
-      before = live;
-      watcher.addCost(clock.now().monotonicMs - startMs);
-      const hello = isFirst ? `retry: ${RETRY_MS}\n` : "";
-      return update === null ? ": quiet\n\n" : `${hello}${message(titleOf(view), update)}`;
+      before = snapshot;
+      subscriber.addCost(clock.now().monotonicMs - startMs);
+      const retry = isFirst ? `retry: ${RETRY_MS}\n` : "";
+      return update === null ? ": quiet\n\n" : `${retry}${message(titleOf(view), update)}`;
     };
     const message = (title: string, update: Update) => {
       const now = clock.now().wallMs;
@@ -230,7 +232,7 @@ export function makePage({ source, logins, log }: PageOptions): Page {
         pull: async (controller) => {
           try {
             const text = await next();
-            if (!isTaken) return;
+            if (isCancelled) return;
             if (text !== null) {
               controller.enqueue(encoder.encode(text));
               return;
@@ -242,11 +244,11 @@ export function makePage({ source, logins, log }: PageOptions): Page {
               log.error("the page failed; this is a bug in wgmon", { error: String(error) });
             controller.error(new Error("connection closed"));
           }
-          watcher.leave();
+          subscriber.leave();
         },
         cancel: () => {
-          isTaken = false;
-          watcher.leave();
+          isCancelled = true;
+          subscriber.leave();
         },
       },
       { highWaterMark: 0 },
@@ -254,10 +256,10 @@ export function makePage({ source, logins, log }: PageOptions): Page {
   }
 
   return {
-    handle: async (request, visitor) => await app.fetch(request, visitor),
+    handle: async (request, access) => await app.fetch(request, access),
     [Symbol.dispose]: () => {
-      pulses.root[Symbol.dispose]();
-      pulses.others[Symbol.dispose]();
+      schedulers.unix[Symbol.dispose]();
+      schedulers.tcp[Symbol.dispose]();
     },
   };
 }

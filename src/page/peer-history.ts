@@ -7,52 +7,54 @@ import type { PublicKey } from "../base/wireguard.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { TRAFFIC_SLOT_MS } from "../store/traffic-rows.ts";
 
-/** Most sessions read per peer: a peer with more of them has a gap at the beginning of the 24 hours. */
+/** Most sessions read per peer: a peer with more sessions has a gap at the beginning of the 24 hours. */
 const SESSIONS_MAX = 100;
-const KEPT_MAX = 300;
-/** Peers read without a pause; more would delay packets by milliseconds. */
-const SLICE = 10;
+/** Most cached peers. */
+const CACHE_MAX = 300;
+/** Peers read without a pause; more would delay the handling of packets by milliseconds. */
+const BATCH = 10;
 
-/** A part of the last 24 hours, in slots from their beginning, with fractions. */
+/** A part of the last 24 hours, in slots since their beginning. The numbers are not integers. */
 export interface Interval {
   readonly from: number;
   readonly to: number;
 }
 
+/** One peer's last 24 hours. */
 export interface PeerDay {
   /** The length of rxBytes and txBytes. */
   readonly slots: number;
   /** Bytes per slot, oldest first; the last slot is not over yet. */
   readonly rxBytes: readonly number[];
   readonly txBytes: readonly number[];
-  /** When the peer was connected, latest first. */
+  /** When the peer was connected, latest interval first. */
   readonly connected: readonly Interval[];
   readonly connectedMs: number;
   /** The end of the last session; null if it is open, or if no session is known. */
   readonly lastEndMs: number | null;
 }
 
-interface Kept {
-  /** What the data depends on; it is read again when this changes. */
-  readonly mark: string;
-  readonly past: PeerDay;
+interface CacheEntry {
+  /** The slot and the start of the session; the data is read again when one of them changes. */
+  readonly version: string;
+  readonly day: PeerDay;
 }
 
 export class PeerHistory {
   readonly #source: ReadModel;
-  readonly #kept = new Map<string, Kept>();
+  readonly #cache = new Map<string, CacheEntry>();
 
   constructor(source: ReadModel) {
     this.#source = source;
   }
 
-  /** The data of several peers, in order; other work runs in between. */
+  /** The data of several peers, in order. Other work runs between batches of peers. */
   async ofAll(
     peers: readonly { readonly device: string; readonly publicKey: PublicKey }[],
   ): Promise<PeerDay[]> {
     const found: PeerDay[] = [];
     for (const [index, { device, publicKey }] of peers.entries()) {
-      if (index % SLICE === SLICE - 1) {
+      if (index % BATCH === BATCH - 1) {
         await new Promise<void>((resolve) => void setImmediate(resolve));
       }
       found.push(this.of(device, publicKey));
@@ -64,13 +66,13 @@ export class PeerHistory {
     const key = `${device} ${publicKey}`;
     const nowMs = this.#source.clock.now().wallMs;
     const slot = Math.floor(nowMs / TRAFFIC_SLOT_MS);
-    const mark = `${slot} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
-    const kept = this.#kept.get(key);
-    if (kept?.mark === mark) return kept.past;
-    const past = this.#read(device, publicKey, nowMs);
-    if (this.#kept.size >= KEPT_MAX) this.#kept.clear();
-    this.#kept.set(key, { mark, past });
-    return past;
+    const version = `${slot} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
+    const cached = this.#cache.get(key);
+    if (cached?.version === version) return cached.day;
+    const day = this.#read(device, publicKey, nowMs);
+    if (this.#cache.size >= CACHE_MAX) this.#cache.clear();
+    this.#cache.set(key, { version, day });
+    return day;
   }
 
   #read(device: string, publicKey: PublicKey, nowMs: number): PeerDay {

@@ -1,4 +1,4 @@
-/** The page of one peer: all that is known about it, its last 24 hours, its sessions and its events. */
+/** The page of one peer: its properties, its last 24 hours, its latest sessions and its latest events. */
 
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
 import { shortName } from "../channels/formats/message-text.ts";
@@ -13,18 +13,18 @@ import type { PeerHistory } from "./peer-history.ts";
 import { SessionTable } from "./sessions.tsx";
 import type { PageContent } from "./view.ts";
 
-const SESSIONS = 20;
-const EVENTS = 20;
+const SESSIONS_MAX = 20;
+const EVENTS_MAX = 20;
 
 interface Context {
   readonly source: ReadModel;
-  readonly pasts: PeerHistory;
-  readonly live: PageSnapshot;
+  readonly history: PeerHistory;
+  readonly snapshot: PageSnapshot;
 }
 
-/** null if there is no such peer. */
+/** Returns null if there is no such peer. */
 export function peer(context: Context, device: string, keyText: string): PageContent | null {
-  const { source, pasts, live } = context;
+  const { source, history, snapshot } = context;
   const key = keyFromUrl(keyText);
   let found = null;
   for (const each of source.peers(device)) if (each.publicKey === key) found = each;
@@ -36,7 +36,7 @@ export function peer(context: Context, device: string, keyText: string): PageCon
   const name = shortName(source.nameOf(publicKey, device) ?? "") || null;
   const endpoint = endpointOf(found, session);
   const rate = ratesOf(source, session);
-  const past = pasts.of(device, publicKey);
+  const day = history.of(device, publicKey);
   const tags = source.tagsOf(publicKey);
   const speed = (value: number) => `${bytes(value)}/s`;
   const rows = source.store.sessions.query({
@@ -45,17 +45,17 @@ export function peer(context: Context, device: string, keyText: string): PageCon
     sinceMs: null,
     isOpen: null,
     from: null,
-    limit: SESSIONS,
+    limit: SESSIONS_MAX,
   });
   const events = source.store.events.query({
     order: "newest",
     from: null,
-    limit: EVENTS,
+    limit: EVENTS_MAX,
     type: null,
     publicKey,
     sinceMs: null,
   });
-  const seenMs = session?.lastActivity.wallMs ?? past.lastEndMs;
+  const seenMs = session?.lastActivity.wallMs ?? day.lastEndMs;
   return {
     title: name ?? publicKey,
     body: (
@@ -66,7 +66,7 @@ export function peer(context: Context, device: string, keyText: string): PageCon
         <h1 class={name === null ? "key" : undefined}>
           {name === null ? <code>{publicKey}</code> : <bdi>{name}</bdi>}
         </h1>
-        {live.part(
+        {snapshot.part(
           "facts",
           <dl id="facts">
             <Fact name="State">
@@ -74,18 +74,18 @@ export function peer(context: Context, device: string, keyText: string): PageCon
               {session === null ? null : (
                 <>
                   {" for "}
-                  <Age ms={session.startedAtMs} live={live} as="for" />
+                  <Age ms={session.startedAtMs} snapshot={snapshot} as="for" />
                 </>
               )}
             </Fact>
             <Fact name="Last activity">
-              {seenMs === null ? <None /> : <Age ms={seenMs} live={live} as="ago" />}
+              {seenMs === null ? <None /> : <Age ms={seenMs} snapshot={snapshot} as="ago" />}
             </Fact>
             <Fact name="Last handshake">
               {lastHandshakeMs === null ? (
                 <None />
               ) : (
-                <Age ms={lastHandshakeMs} live={live} as="ago" />
+                <Age ms={lastHandshakeMs} snapshot={snapshot} as="ago" />
               )}
             </Fact>
             <Fact name="Endpoint">{endpoint === null ? <None /> : <code>{endpoint}</code>}</Fact>
@@ -127,20 +127,20 @@ export function peer(context: Context, device: string, keyText: string): PageCon
           </dl>,
         )}
         <h2>Last 24 hours</h2>
-        {live.part(
+        {snapshot.part(
           "past",
           <div id="past">
-            <Timeline past={past} />
+            <Timeline day={day} />
           </div>,
         )}
         <h2>
           <a href={`/sessions?peer=${urlKey(publicKey)}`}>Sessions</a>
         </h2>
-        <SessionTable source={source} rows={rows} live={live} isOfOne={true} />
+        <SessionTable source={source} rows={rows} snapshot={snapshot} isOnePeer={true} />
         <h2>
           <a href={`/events?peer=${urlKey(publicKey)}`}>Events</a>
         </h2>
-        <EventList id="events" events={events} live={live} />
+        <EventList id="events" events={events} snapshot={snapshot} />
       </>
     ),
   };

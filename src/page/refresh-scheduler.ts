@@ -1,7 +1,7 @@
 /**
  * Decides when open pages are updated: every few seconds, because the rates change, and at once after an
- * event. Nothing runs while no page is open, and updates take a small share of one core, however many peers
- * there are.
+ * event. Nothing runs while no page is open. The pause after a round of updates grows with the cost of the round, so
+ * updates take a small share of one core.
  */
 
 import type { ReadModel } from "../http/read-model.ts";
@@ -10,105 +10,108 @@ const PERIOD_MS = 3000;
 /** Keeps Bun from closing an idle connection: see IDLE_SECONDS in server.ts. */
 const PERIOD_MAX_MS = 10_000;
 /**
- * The pause after a round is this many times its cost, within the bounds here: 4 % of one core; 10 % after an
- * event.
+ * Minimum time from one round of updates to the next, as a multiple of the cost of the last round: 25 limits updates
+ * to 4 % of one core; 10, after an event, to 10 %. PERIOD_MS, PERIOD_MAX_MS and EVENT_PAUSE_MS limit the time.
  */
 const PERIOD_COSTS = 25;
 const EVENT_COSTS = 10;
 const EVENT_PAUSE_MS = 250;
-/** Several events often come at once. */
+/** Delay after an event: several events often come at once. */
 const EVENT_DELAY_MS = 20;
-const WATCHERS_MAX = 64;
+/** Most open pages that are updated. */
+const SUBSCRIBERS_MAX = 64;
 
+/** An open page. */
 export interface Subscriber {
-  /** Resolves to true when an update is due, and to false when the watcher has ended. */
+  /** Resolves to true when an update is due, and to false after leave() or after the scheduler was disposed. */
   next(): Promise<boolean>;
-  /** Reports how long the update took. */
+  /** Reports the duration of an update. */
   addCost(ms: number): void;
   leave(): void;
 }
 
 export class RefreshScheduler implements Disposable {
   readonly #source: ReadModel;
-  readonly #watchers = new Set<(isOver: boolean) => void>();
+  /** Functions that wake a subscriber; true ends it. */
+  readonly #subscribers = new Set<(isEnd: boolean) => void>();
   #unsubscribe = () => {};
-  #cancel = () => {};
+  #cancelTimer = () => {};
   #dueMs = Infinity;
-  #lastMs = -Infinity;
+  #lastTickMs = -Infinity;
   #costMs = 0;
 
   constructor(source: ReadModel) {
     this.#source = source;
   }
 
-  get watchers(): number {
-    return this.#watchers.size;
+  get subscribers(): number {
+    return this.#subscribers.size;
   }
 
-  /** null if there are already WATCHERS_MAX watchers. */
-  join(): Subscriber | null {
-    if (this.#watchers.size >= WATCHERS_MAX) return null;
-    let isOver = false;
+  /** Returns null if there are already SUBSCRIBERS_MAX subscribers. */
+  subscribe(): Subscriber | null {
+    if (this.#subscribers.size >= SUBSCRIBERS_MAX) return null;
+    let isEnded = false;
     let isDue = false;
-    let resolve: ((goesOn: boolean) => void) | null = null;
-    const wake = (ends: boolean) => {
-      isOver ||= ends;
+    let resolve: (() => void) | null = null;
+    const wake = (isEnd: boolean) => {
+      isEnded ||= isEnd;
       isDue = true;
-      resolve?.(!isOver);
+      resolve?.();
       resolve = null;
     };
-    this.#watchers.add(wake);
-    if (this.#watchers.size === 1) this.#begin();
+    this.#subscribers.add(wake);
+    if (this.#subscribers.size === 1) this.#start();
     return {
       next: async () => {
-        if (!isOver && !isDue) await new Promise((done) => void (resolve = done));
+        if (!isEnded && !isDue) await new Promise<void>((done) => void (resolve = done));
         isDue = false;
-        return !isOver;
+        return !isEnded;
       },
       addCost: (ms) => void (this.#costMs += ms),
       leave: () => {
         wake(true);
-        this.#watchers.delete(wake);
-        if (this.#watchers.size === 0) this.#finish();
+        this.#subscribers.delete(wake);
+        if (this.#subscribers.size === 0) this.#stop();
       },
     };
   }
 
   [Symbol.dispose](): void {
-    for (const wake of this.#watchers) wake(true);
-    this.#watchers.clear();
-    this.#finish();
+    for (const wake of this.#subscribers) wake(true);
+    this.#subscribers.clear();
+    this.#stop();
   }
 
-  #begin(): void {
+  #start(): void {
     this.#unsubscribe = this.#source.subscribe(() => {
       const pauseMs = Math.max(EVENT_PAUSE_MS, EVENT_COSTS * this.#costMs);
-      this.#schedule(Math.max(this.#nowMs() + EVENT_DELAY_MS, this.#lastMs + pauseMs));
+      this.#schedule(Math.max(this.#nowMs() + EVENT_DELAY_MS, this.#lastTickMs + pauseMs));
     });
     this.#schedule(this.#nowMs() + PERIOD_MS);
   }
 
-  #finish(): void {
+  #stop(): void {
     this.#unsubscribe();
-    this.#cancel();
+    this.#cancelTimer();
     this.#dueMs = Infinity;
   }
 
   #schedule(dueMs: number): void {
     if (dueMs >= this.#dueMs) return;
-    this.#cancel();
+    this.#cancelTimer();
     this.#dueMs = dueMs;
-    this.#cancel = this.#source.clock.after(dueMs - this.#nowMs(), () => void this.#tick());
+    this.#cancelTimer = this.#source.clock.after(dueMs - this.#nowMs(), () => void this.#tick());
   }
 
   async #tick(): Promise<void> {
     this.#dueMs = Infinity;
-    this.#lastMs = this.#nowMs();
+    this.#lastTickMs = this.#nowMs();
     const periodMs = Math.max(PERIOD_MS, PERIOD_COSTS * this.#costMs);
     this.#costMs = 0;
-    this.#schedule(this.#lastMs + Math.min(periodMs, PERIOD_MAX_MS));
-    // Wakes one watcher in each turn of the event loop, so that other work runs in between.
-    for (const wake of Array.from(this.#watchers)) {
+    this.#schedule(this.#lastTickMs + Math.min(periodMs, PERIOD_MAX_MS));
+    // Wakes one subscriber in each iteration of the event loop, so that other work runs in between.
+    for (const wake of Array.from(this.#subscribers)) {
       wake(false);
       await new Promise<void>((resolve) => void setImmediate(resolve));
     }

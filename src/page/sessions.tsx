@@ -1,4 +1,4 @@
-/** Open and ended sessions, latest first. */
+/** The page of all sessions, and the table of sessions that a peer's page contains. */
 
 import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import { duration } from "../events/event.ts";
@@ -10,29 +10,33 @@ import { address, bytes, idOf } from "./format.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import type { PageContent } from "./view.ts";
 
-const PAGE = 100;
+const PAGE_SIZE = 100;
 
 const states = ["open", "ended"] as const;
 
 export function sessions(
-  { source, live }: { source: ReadModel; live: PageSnapshot },
+  { source, snapshot }: { source: ReadModel; snapshot: PageSnapshot },
   given: URLSearchParams,
 ): PageContent {
   const state = states.find((each) => each === given.get("state")) ?? null;
   const peer = keyFromUrl(given.get("peer") ?? "");
-  const before = placeOf(given.get("before") ?? "");
+  const before = parseCursor(given.get("before") ?? "");
   const rows = source.store.sessions.query({
     device: null,
     publicKey: peer,
     sinceMs: null,
     isOpen: state === null ? null : state === "open",
     from: before,
-    limit: PAGE + 1,
+    limit: PAGE_SIZE + 1,
   });
-  const shown = rows.slice(0, PAGE);
+  const shown = rows.slice(0, PAGE_SIZE);
   const key = peer === null ? null : urlKey(peer);
-  const behind = (place: SessionCursor | null) =>
-    address("/sessions", { state, peer: key, before: place === null ? null : textOfPlace(place) });
+  const olderThan = (cursor: SessionCursor | null) =>
+    address("/sessions", {
+      state,
+      peer: key,
+      before: cursor === null ? null : formatCursor(cursor),
+    });
   return {
     title: "Sessions",
     body: (
@@ -49,15 +53,15 @@ export function sessions(
         <SessionTable
           source={source}
           rows={shown}
-          live={live}
-          isOfOne={false}
+          snapshot={snapshot}
+          isOnePeer={false}
           all={state === null && peer === null ? null : "/sessions"}
         />
-        {live.part(
+        {snapshot.part(
           "more",
           <nav id="more" class="pages" aria-label="Pages of sessions">
-            {before === null ? null : <a href={behind(null)}>Latest</a>}
-            {rows.length > PAGE ? <a href={behind(shown.at(-1)!)}>Older</a> : null}
+            {before === null ? null : <a href={olderThan(null)}>Latest</a>}
+            {rows.length > PAGE_SIZE ? <a href={olderThan(shown.at(-1)!)}>Older</a> : null}
           </nav>,
         )}
       </>
@@ -68,22 +72,22 @@ export function sessions(
 interface SessionTableProps {
   readonly source: ReadModel;
   readonly rows: readonly SessionRow[];
-  readonly live: PageSnapshot;
-  /** All rows are of one peer, which is not named in each row. */
-  readonly isOfOne: boolean;
+  readonly snapshot: PageSnapshot;
+  /** All rows are of one peer, so they have no columns for peer and device. */
+  readonly isOnePeer: boolean;
   /** Address of the sessions without the filter; omitted or null if there is no filter. */
   readonly all?: string | null;
 }
 
-export function SessionTable({ source, rows, live, isOfOne, all = null }: SessionTableProps) {
-  const items = rows.map((row) => sessionItem(viewSession(source, row), live, isOfOne));
+export function SessionTable({ source, rows, snapshot, isOnePeer, all = null }: SessionTableProps) {
+  const items = rows.map((row) => sessionItem(viewSession(source, row), snapshot, isOnePeer));
   return (
     <Wide label="Sessions">
       <table>
         <caption class="unseen">Sessions, the latest first</caption>
         <thead>
           <tr>
-            {isOfOne ? null : (
+            {isOnePeer ? null : (
               <>
                 <th scope="col">Peer</th>
                 <th scope="col">Device</th>
@@ -107,13 +111,13 @@ export function SessionTable({ source, rows, live, isOfOne, all = null }: Sessio
             </th>
           </tr>
         </thead>
-        <tbody id="sessions">{live.list("sessions", items)}</tbody>
+        <tbody id="sessions">{snapshot.list("sessions", items)}</tbody>
       </table>
-      {live.part(
+      {snapshot.part(
         "sessions-none",
         <p id="sessions-none" class="empty">
           {items.length > 0 ? null : all === null ? (
-            "There are none yet."
+            "There are no sessions yet."
           ) : (
             <>
               No session matches the filter. <a href={all}>Show all sessions</a>
@@ -125,14 +129,14 @@ export function SessionTable({ source, rows, live, isOfOne, all = null }: Sessio
   );
 }
 
-function sessionItem(session: SessionView, live: PageSnapshot, isOfOne: boolean): Item {
+function sessionItem(session: SessionView, snapshot: PageSnapshot, isOnePeer: boolean): Item {
   const { device, publicKey, name, startedAt, endedAt, durationMs, reason, endpoint } = session;
   const { rxBytes, txBytes, roams } = session;
   const id = idOf("s", device, publicKey, startedAt);
   const startMs = Date.parse(startedAt);
-  const start = <At ms={startMs} live={live} />;
+  const start = <At ms={startMs} snapshot={snapshot} />;
   return item(id, <tr id={id}></tr>, [
-    ...(isOfOne
+    ...(isOnePeer
       ? [<th scope="row">{start}</th>]
       : [
           <th scope="row">
@@ -144,10 +148,14 @@ function sessionItem(session: SessionView, live: PageSnapshot, isOfOne: boolean)
           <td>{start}</td>,
         ]),
     <td>
-      {endedAt === null ? <State state="connected" /> : <At ms={Date.parse(endedAt)} live={live} />}
+      {endedAt === null ? (
+        <State state="connected" />
+      ) : (
+        <At ms={Date.parse(endedAt)} snapshot={snapshot} />
+      )}
     </td>,
     <td class="number">
-      {endedAt === null ? <Age ms={startMs} live={live} as="for" /> : duration(durationMs)}
+      {endedAt === null ? <Age ms={startMs} snapshot={snapshot} as="for" /> : duration(durationMs)}
     </td>,
     <td>{reason === null ? <None /> : reason.replace("-", " ")}</td>,
     <td>{endpoint === null ? <None /> : <code>{endpoint}</code>}</td>,
@@ -158,12 +166,12 @@ function sessionItem(session: SessionView, live: PageSnapshot, isOfOne: boolean)
 }
 
 /** `1767225600000.<key>.wg0`. The device is last because its name may contain dots. */
-function textOfPlace({ startedAtMs, device, publicKey }: SessionCursor): string {
+function formatCursor({ startedAtMs, device, publicKey }: SessionCursor): string {
   return `${startedAtMs}.${urlKey(publicKey)}.${device}`;
 }
 
-/** null if the text is not such a position. */
-function placeOf(text: string): SessionCursor | null {
+/** Returns null if the text is not a cursor. */
+function parseCursor(text: string): SessionCursor | null {
   const [, startedAtMs, key, device] = /^(\d{1,15})\.([\w-]+)\.(.+)$/s.exec(text) ?? [];
   const publicKey = keyFromUrl(key ?? "");
   if (publicKey === null) return null;

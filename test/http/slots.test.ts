@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 
-import { chunked } from "../../src/http/body-stream.ts";
+import { chunkedBody } from "../../src/http/body-stream.ts";
 import { Slots } from "../../src/http/slots.ts";
 
 test("the one that has waited longest for its client gives way, once", () => {
@@ -11,16 +11,16 @@ test("the one that has waited longest for its client gives way, once", () => {
   const take = (name: string) => slots.take(() => givenUp.push(name));
   const [first, second] = [take("first")!, take("second")!];
   expect(take("third")).toBeNull();
-  second.waits();
-  first.waits();
+  second.setWaiting();
+  first.setWaiting();
   // Its client has come back, and is gone again.
-  second.works();
-  second.waits();
+  second.setActive();
+  second.setWaiting();
   const third = take("third")!;
   expect(givenUp).toEqual(["first"]);
-  first.waits();
+  first.setWaiting();
   first.free();
-  third.waits();
+  third.setWaiting();
   expect(take("fourth")).not.toBeNull();
   expect(givenUp).toEqual(["first", "second"]);
   expect(take("fifth")).not.toBeNull();
@@ -33,7 +33,7 @@ test("a slot that is given back is free, and gives way no more", () => {
   let givenUp = 0;
   for (let n = 0; n < 3; n++) {
     const slot = slots.take(() => givenUp++)!;
-    slot.waits();
+    slot.setWaiting();
     slot.free();
     slot.free();
   }
@@ -46,7 +46,7 @@ test("a body that is not read gives way to one that is", async () => {
   const slots = new Slots(2);
   const failures: unknown[] = [];
   const open = () => {
-    const body = chunked(["a", "", "b", "c"].values(), slots, (error) => failures.push(error));
+    const body = chunkedBody(["a", "", "b", "c"].values(), slots, (error) => failures.push(error));
     return body?.getReader() ?? null;
   };
   const rest = async (reader: NonNullable<ReturnType<typeof open>>) => {

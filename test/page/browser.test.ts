@@ -211,7 +211,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
       source.clock.advance(3000);
       await row.getByText("2.0 kB/s").waitFor();
       await row.getByText(/^1h 25m$/).waitFor();
-      expect(await page.locator("#zone").innerText()).toContain("Times are those of ");
+      expect(await page.locator("#zone").innerText()).toContain("Times are in the time zone ");
     });
 
     test("says when the connection is lost, and comes back by itself", async () => {

@@ -17,7 +17,13 @@ import { TEST_MS } from "../support/until.ts";
 
 const KEY = Buffer.from(keyOf(1), "base64").toString("base64url");
 const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as const;
-const visitor = { isRoot: false, address: null, isTrusted: true, hasCookie: false, tokens: [] };
+const access = {
+  isUnixSocket: false,
+  address: null,
+  isTrusted: true,
+  hasCookie: false,
+  tokens: [],
+};
 
 let source: FakeSource;
 let page: Page;
@@ -42,7 +48,7 @@ function setUp(made: FakeSource): void {
 
 async function ask(path: string, headers: Record<string, string> = {}): Promise<Response> {
   const request = new Request(`http://localhost${path}`, { headers });
-  return await page.handle(request, visitor);
+  return await page.handle(request, access);
 }
 
 async function html(path: string): Promise<string> {
@@ -152,7 +158,7 @@ describe("what is shown", () => {
     expect(textOf(await html("/events?type=peer.roamed"))).toContain(
       "No event matches the filter.",
     );
-    expect(textOf(await html("/sessions"))).toContain("There are none yet.");
+    expect(textOf(await html("/sessions"))).toContain("There are no sessions yet.");
   });
 
   test("nothing of a strange address but the usual", async () => {
@@ -174,7 +180,7 @@ describe("what is shown", () => {
       body: "theme=dark&next=%2Fevents",
       headers: { "content-type": "application/x-www-form-urlencoded" },
     });
-    const answer = await page.handle(request, visitor);
+    const answer = await page.handle(request, access);
     expect(answer.headers.get("location")).toBe("/events");
     expect(answer.headers.get("set-cookie")).toStartWith("wgmon-theme=dark;");
   });
