@@ -201,7 +201,7 @@ class Tail implements Disposable {
     clearTimeout(timer);
   }
 
-  /** The last line that is not blank, cleaned for the log; empty if there is none. */
+  /** The last line that is not blank, cleaned for the log; empty: all lines are blank. */
   lastLine(): string {
     const lines = new TextDecoder().decode(this.#kept).split(/[\r\n]+/);
     // oxlint-disable-next-line no-control-regex

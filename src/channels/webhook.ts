@@ -136,7 +136,7 @@ function urlOf(text: string): URL {
 
 /** Posts, reusing the last connection if it is still open. */
 class Connections {
-  /** Whether the last answer may have left a connection open. */
+  /** Whether the last response may have left a connection open. */
   #mayReuse = false;
 
   async post(

@@ -73,7 +73,7 @@ export class ResolvedSettings {
     return this.#settings.get(name) ?? null;
   }
 
-  /** The valid values, or the default. Empty: there is none. */
+  /** The valid values, or the default. Empty: no valid value and no default. */
   parsed<N extends SettingName>(name: N): readonly Parsed<ValueOf<N>>[] {
     const setting = settingOf(name);
     const parsed = this.#settings.get(name)?.parsed;

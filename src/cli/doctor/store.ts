@@ -89,7 +89,7 @@ export function judgeFolder({
   /** null if there is no store yet. */
   readonly sizeBytes: number | null;
   readonly maxStoreBytes: number;
-  /** The process that uses the directory; null: there is none. */
+  /** The process that uses the directory; null: no process uses it. */
   readonly owner: string | null;
 }): Finding {
   const free = `${Math.floor(freeBytes / MEGABYTE)} MB free`;
