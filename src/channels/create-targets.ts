@@ -1,4 +1,4 @@
-/** Makes targets that can be sent to from the targets of the settings. */
+/** Creates the targets, each with its channel, from the settings. */
 
 import type { Clock } from "../base/clock.ts";
 import { redactUrl } from "../base/redact.ts";
@@ -24,14 +24,17 @@ export function makeTargets(
   const keys = keysOf(targets, options.keyOf);
   return targets.map((target, index) => ({
     key: keys[index]!,
-    // Two targets at one host look the same without their paths, so number them.
+    // Labels hide the path of a URL, so two targets at one host would look the same: number them.
     channel: channelOf(target, targets.length > 1 ? ` ${index + 1}` : "", options),
     accepts: (event) => matchesFilter(event, target.selection),
     digestMs: target.digestMs,
   }));
 }
 
-/** The key of each target's messages in the store, the metrics and the API: the name, if the target has one. */
+/**
+ * The key of each target, which identifies it in the store, the metrics and the API: its name, otherwise the key of its
+ * address. Keys are unique.
+ */
 export function keysOf(targets: readonly TargetSettings[], keyOf: KeyOf): readonly string[] {
   const taken = new Set<string>();
   for (const { name, destination } of targets) {
@@ -40,7 +43,7 @@ export function keysOf(targets: readonly TargetSettings[], keyOf: KeyOf): readon
         ? new URL(destination.url).href
         : JSON.stringify(destination.command);
     const key = name ?? keyOf(address);
-    // The same address twice: with other filters, or by mistake.
+    // Several targets may have the same address: with different filters, or by mistake.
     let unique = key;
     for (let count = 2; taken.has(unique); count++) unique = `${key}-${count}`;
     taken.add(unique);
@@ -48,19 +51,19 @@ export function keysOf(targets: readonly TargetSettings[], keyOf: KeyOf): readon
   return [...taken];
 }
 
-function channelOf(target: TargetSettings, number: string, { version, clock }: Options): Channel {
+function channelOf(target: TargetSettings, suffix: string, { version, clock }: Options): Channel {
   const { name, destination, timeoutMs } = target;
   switch (destination.type) {
     case "webhook": {
       const { url, format, formatName, secrets } = destination;
       const shown = redactUrl(url);
       const label =
-        name === null ? `webhook${number} ${shown}` : `${name} (${formatName} ${shown})`;
+        name === null ? `webhook${suffix} ${shown}` : `${name} (${formatName} ${shown})`;
       return createWebhook({ url, format, secrets, label, version, clock, timeoutMs });
     }
     case "exec": {
       const { command } = destination;
-      const label = name === null ? `exec${number} ${command[0]}` : `${name} (exec ${command[0]})`;
+      const label = name === null ? `exec${suffix} ${command[0]}` : `${name} (exec ${command[0]})`;
       return createExec({ command, label, timeoutMs });
     }
   }

@@ -1,23 +1,23 @@
 /**
- * Runs a user-defined program to deliver one message: one attempt, and the verdict on its exit.
+ * Delivers one message to a user-defined program: one attempt, and its result from the exit code.
  *
- * Standard input is the JSON that a webhook of the format json gets, and a newline. The environment is
- * PATH and HOME of wgmon, LANG=C.UTF-8, and the following variables, which are always set and empty
- * where they do not apply:
+ * Standard input is the JSON that a webhook with format json gets, and a newline. The environment is PATH
+ * and HOME of wgmon, LANG=C.UTF-8, and the following variables, which are always set; a variable without a
+ * value is empty:
  *
  *     WGMON_EVENT_ID    the same in every attempt
  *     WGMON_EVENT_TYPE  peer.connected, ...; digest for several events at once
- *     WGMON_TIMESTAMP   when it happened, as in the event; for several events that of the last one
+ *     WGMON_TIMESTAMP   the event's timestamp; for several events, that of the last one
  *     WGMON_HOST        the gateway's name
- *     WGMON_DEVICE      wg0; empty for several events, as are the next three
+ *     WGMON_DEVICE      wg0; like the next three variables, empty for several events
  *     WGMON_PEER        the peer's public key
  *     WGMON_PEER_NAME   the peer's name
  *     WGMON_ENDPOINT    address:port
  *     WGMON_TEXT        a line for people, one for each event
  *     WGMON_COUNT       number of events
  *
- * Exit code 0 means delivered, and 65 (EX_DATAERR in sysexits.h) drops the message. Any other code, or
- * a signal, asks for another attempt. Standard output is discarded. The last line of standard error is
+ * Exit code 0 means delivered, and 65 (EX_DATAERR in sysexits.h) drops the message. After any other
+ * code, or a signal, the message is retried. Standard output is discarded. The last line of standard error is
  * the reason, so a program should not write secrets there. The program gets none of wgmon's
  * capabilities, unless both run as root. Bun makes standard error a socket, as systemd does: `>&2`
  * works, but /dev/stderr cannot be opened.
@@ -31,7 +31,7 @@ import { json } from "./formats/json.ts";
 import { formatLines, truncateLines } from "./formats/message-text.ts";
 import { Deadline } from "./webhook.ts";
 
-/** sysexits.h: the input is wrong. Another attempt would send the same input. */
+/** sysexits.h: the input is wrong. A retry would send the same input. */
 const EX_DATAERR = 65;
 
 /** Debian's PATH for root, used if wgmon has no PATH. */
@@ -42,19 +42,19 @@ const TEXT_MAX = 30_000;
 
 /** Bytes kept from the end of standard error. They contain the last line. */
 const STDERR_MAX = 4096;
-/** UTF-16 units of that line that are shown. */
+/** Maximum length of the last line in a reason, in UTF-16 units. */
 const LINE_MAX = 200;
 
 /**
- * How long to wait for the end of standard error after the program's exit. What the program wrote arrives at
- * once; the stream may stay open, because a process that it left running may still write.
+ * How long to wait for the end of standard error after the program's exit. The program's output has already
+ * arrived, but a child process that still runs may keep the stream open.
  */
 const STDERR_END_MS = 100;
 
 const READ_PAUSE_MS = 1;
 
-/** Formats need a URL; this one is not used. */
-const NOWHERE = new URL("exec:");
+/** A format needs a URL; json only copies it to the request, which is not used here. */
+const UNUSED_URL = new URL("exec:");
 
 export interface ExecOptions {
   /** The program's absolute path and its arguments. No shell interprets them. */
@@ -71,12 +71,13 @@ export function createExec({ command, label, timeoutMs }: ExecOptions): Channel 
       const env = environment(message);
       // Bun puts this in a file in memory, memfd_create(2), so it does not matter whether the program reads it. The
       // file is closed when Bun collects garbage, after some seconds or a few hundred programs.
-      const stdin = new TextEncoder().encode(`${json.request(message, NOWHERE).body}\n`);
+      const stdin = new TextEncoder().encode(`${json.request(message, UNUSED_URL).body}\n`);
       if (signal.aborted) return retry("aborted");
-      using limit = new Deadline(signal, timeoutMs);
+      using deadline = new Deadline(signal, timeoutMs);
       let child: Child;
       try {
-        // Detached: a process group of its own, without a terminal, which can be killed as a whole.
+        // Detached: the program gets a new session and process group, so that it has no terminal and the whole group
+        // can be killed.
         const pipes = { stdin, stdout: "ignore", stderr: "pipe" } as const;
         const options = { ...pipes, env, cwd: "/", detached: true };
         child = withoutAmbientCapabilities(() => Bun.spawn([...command], options));
@@ -84,10 +85,11 @@ export function createExec({ command, label, timeoutMs }: ExecOptions): Channel 
         return retry(startReason(error));
       }
       using stderr = new Tail(child.stderr);
-      await endOf(child, limit.signal);
-      if (!hasEnded(child)) return retry(limit.isTimeUp ? "timeout" : "aborted", stderr.lastLine());
-      await stderr.settle();
-      return verdictOn(child, stderr.lastLine());
+      await waitForEnd(child, deadline.signal);
+      if (!hasEnded(child))
+        return retry(deadline.hasExpired ? "timeout" : "aborted", stderr.lastLine());
+      await stderr.waitForEnd();
+      return resultOf(child, stderr.lastLine());
     },
   };
 }
@@ -98,14 +100,14 @@ function hasEnded({ exitCode, signalCode }: Child): boolean {
   return exitCode !== null || signalCode !== null;
 }
 
-/** Resolves when the program has ended, or was killed at the time limit or an abort. */
-async function endOf(child: Child, limit: AbortSignal): Promise<void> {
+/** Resolves when the program has ended. When `signal` aborts, kills the program and resolves. */
+async function waitForEnd(child: Child, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   void child.exited.then(() => resolve());
-  limit.addEventListener("abort", () => {
-    // After its end, the id may belong to another process group.
+  signal.addEventListener("abort", () => {
+    // After the program has ended, its process id may belong to another process group.
     if (!hasEnded(child)) killGroup(child.pid);
-    // Do not wait for its end: a process that hangs in the kernel does not end even after SIGKILL.
+    // Do not wait for the end: a process that hangs in the kernel does not end even after SIGKILL.
     resolve();
   });
   await promise;
@@ -115,11 +117,11 @@ function killGroup(pid: number): void {
   try {
     process.kill(-pid, "SIGKILL");
   } catch {
-    // The program ended just now, or runs as another user.
+    // The program has just ended, or runs as another user.
   }
 }
 
-function verdictOn({ exitCode, signalCode }: Child, line: string): DeliveryResult {
+function resultOf({ exitCode, signalCode }: Child, line: string): DeliveryResult {
   if (exitCode === 0) return { type: "delivered" };
   if (exitCode === null) return retry(`killed by ${signalCode}`, line);
   const reason = withLine(`exit code ${exitCode}`, line);
@@ -128,12 +130,12 @@ function verdictOn({ exitCode, signalCode }: Child, line: string): DeliveryResul
     : { type: "retry", reason, afterMs: null };
 }
 
-function retry(what: string, line = ""): DeliveryResult {
-  return { type: "retry", reason: withLine(what, line), afterMs: null };
+function retry(cause: string, line = ""): DeliveryResult {
+  return { type: "retry", reason: withLine(cause, line), afterMs: null };
 }
 
-function withLine(what: string, line: string): string {
-  return line === "" ? what : `${what}: ${line}`;
+function withLine(cause: string, line: string): string {
+  return line === "" ? cause : `${cause}: ${line}`;
 }
 
 /** The errors of execve(2), explained for the author of the settings. */
@@ -144,7 +146,7 @@ const startReasons: Readonly<Record<string, string>> = {
     "the program is neither a binary for this machine nor a script whose first line is like #!/bin/sh",
 };
 
-/** In our own words, because Bun's error may quote an argument. */
+/** Does not use the message of Bun's error, which may quote an argument. */
 function startReason(error: unknown): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (Object.hasOwn(startReasons, code)) return `${startReasons[code]!} (${code})`;
@@ -156,7 +158,7 @@ function environment(message: Message): Record<string, string> {
   const last = events.at(-1)!;
   const data = events.length === 1 ? last.data : null;
   const peer = data !== null && "peer" in data ? data.peer : null;
-  const about = {
+  const variables = {
     WGMON_EVENT_ID: id,
     WGMON_EVENT_TYPE: data === null ? "digest" : last.type,
     WGMON_TIMESTAMP: last.timestamp,
@@ -173,9 +175,9 @@ function environment(message: Message): Record<string, string> {
     PATH: PATH === undefined || PATH === "" ? DEFAULT_PATH : PATH,
     ...(HOME === undefined ? {} : { HOME }),
     LANG: "C.UTF-8",
-    // Bun refuses NUL, which ends a variable.
+    // NUL would end a variable, so Bun rejects it.
     ...Object.fromEntries(
-      Object.entries(about).map(([key, text]) => [key, text.replaceAll("\0", "")]),
+      Object.entries(variables).map(([key, text]) => [key, text.replaceAll("\0", "")]),
     ),
   };
 }
@@ -192,14 +194,14 @@ class Tail implements Disposable {
   }
 
   /** Waits for the end of the stream, at most STDERR_END_MS. */
-  async settle(): Promise<void> {
+  async waitForEnd(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, STDERR_END_MS);
     await Promise.race([this.#end, promise]);
     clearTimeout(timer);
   }
 
-  /** The last line that is not blank, cleaned for the log; empty: there is no such line. */
+  /** The last line that is not blank, cleaned for the log; empty: all lines are blank. */
   lastLine(): string {
     const lines = new TextDecoder().decode(this.#kept).split(/[\r\n]+/);
     // oxlint-disable-next-line no-control-regex
@@ -220,7 +222,7 @@ class Tail implements Disposable {
       const { done, value } = await this.#reader.read();
       if (done) return;
       this.#kept = Buffer.concat([this.#kept, value.subarray(-STDERR_MAX)]).slice(-STDERR_MAX);
-      // This slows a program that writes without end. Otherwise it would cost a core and 50 MB.
+      // Limits the rate of reading. Otherwise, a program that writes endlessly would make wgmon use a core and 50 MB.
       await Bun.sleep(READ_PAUSE_MS);
     }
   }

@@ -11,9 +11,9 @@ const SECRET_MAX = 64;
 /** Maximum difference between the clocks of sender and receiver, as in the standard's own libraries. */
 const TOLERANCE_MS = 5 * 60_000;
 
-const HOW_TO_MAKE_ONE = 'make one with: echo "whsec_$(openssl rand -base64 32)"';
+const HOW_TO_CREATE = 'make one with: echo "whsec_$(openssl rand -base64 32)"';
 
-/** What is signed. */
+/** The signed parts of a request. */
 interface Signed {
   readonly id: string;
   /** Seconds since 1970, in decimal digits. */
@@ -29,7 +29,7 @@ export class SigningSecret {
     this.#key = key.slice();
   }
 
-  /** Returns one entry of the header webhook-signature. */
+  /** Returns one signature of the header webhook-signature. */
   sign({ id, timestamp, body }: Signed): string {
     const hmac = new Bun.CryptoHasher("sha256", this.#key);
     return `v1,${hmac.update(`${id}.${timestamp}.`).update(body).digest("base64")}`;
@@ -54,24 +54,24 @@ export function sign(secrets: readonly SigningSecret[], signed: Signed): string 
 }
 
 /**
- * Parses a secret file: one secret per line; blank lines and lines that begin with # are ignored. The problem
- * continues a sentence that begins with "the file", and quotes nothing from it.
+ * Parses a secret file: one secret per line; blank lines and lines that begin with # are ignored. `problem` is
+ * worded to follow "the file", and quotes nothing from the file.
  */
 export function parseSecrets(
   text: string,
 ): { readonly value: readonly SigningSecret[] } | { readonly problem: string } {
   const secrets: SigningSecret[] = [];
   for (const [index, line] of text.split("\n").entries()) {
-    const written = line.trim();
-    if (written === "" || written.startsWith("#")) continue;
-    const key = decode(written.replace(/^whsec_/, ""));
+    const secret = line.trim();
+    if (secret === "" || secret.startsWith("#")) continue;
+    const key = decode(secret.replace(/^whsec_/, ""));
     const problem = key === null ? "text that is not base64" : sizeProblem(key);
     if (key === null || problem !== null) {
-      return { problem: `has ${problem} in line ${index + 1}; ${HOW_TO_MAKE_ONE}` };
+      return { problem: `has ${problem} in line ${index + 1}; ${HOW_TO_CREATE}` };
     }
     secrets.push(new SigningSecret(key));
   }
-  if (secrets.length === 0) return { problem: `contains no secret; ${HOW_TO_MAKE_ONE}` };
+  if (secrets.length === 0) return { problem: `contains no secret; ${HOW_TO_CREATE}` };
   return { value: secrets };
 }
 
@@ -103,7 +103,7 @@ type Verification =
   | "webhook-signature is missing"
   | "no signature matches any of the secrets";
 
-/** Checks that a message is from a sender with one of the secrets. `null`: the header is missing. */
+/** Checks that a message is from a sender with one of the secrets. A header that is null is missing. */
 export function verify(
   secrets: readonly SigningSecret[],
   headers: {
@@ -123,13 +123,13 @@ export function verify(
   const aheadMs = Number(timestamp) * 1000 - nowMs;
   if (aheadMs < -TOLERANCE_MS) return "webhook-timestamp is more than 5 minutes ago";
   if (aheadMs > TOLERANCE_MS) return "webhook-timestamp is more than 5 minutes ahead";
-  const wanted = secrets.map((secret) => secret.sign({ id, timestamp, body }));
-  const isSigned = signature.split(" ").some((entry) => wanted.some((one) => isSame(one, entry)));
+  const expected = secrets.map((secret) => secret.sign({ id, timestamp, body }));
+  const isSigned = signature.split(" ").some((entry) => expected.some((one) => isSame(one, entry)));
   return isSigned ? "ok" : "no signature matches any of the secrets";
 }
 
 /** Compares in constant time. */
-function isSame(wanted: string, found: string): boolean {
-  const [a, b] = [Buffer.from(wanted), Buffer.from(found)];
+function isSame(expected: string, found: string): boolean {
+  const [a, b] = [Buffer.from(expected), Buffer.from(found)];
   return a.length === b.length && crypto.timingSafeEqual(a, b);
 }

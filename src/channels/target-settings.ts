@@ -1,4 +1,4 @@
-/** What the settings say about one target: where its events go, which events, and how. */
+/** The settings of one target: its destination, its filter and its limits. */
 
 import type { EventFilter } from "../events/event-filter.ts";
 import type { Format } from "./formats/format.ts";
@@ -10,7 +10,7 @@ export interface TargetSettings {
   readonly name: string | null;
   readonly destination: Destination;
   readonly selection: EventFilter;
-  /** How long events are gathered into one message; 0: each event is sent alone. */
+  /** How long events are collected into one message; 0: each event is sent alone. */
   readonly digestMs: number;
   /** Time limit for one attempt. */
   readonly timeoutMs: number;

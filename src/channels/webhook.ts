@@ -1,42 +1,43 @@
-/** One attempt to deliver one message by HTTP POST, and the verdict on the answer. */
+/** Delivers one message by HTTP POST: one attempt, and its result from the response. */
 
 import type { Clock } from "../base/clock.ts";
 import type { Channel, DeliveryResult, Message } from "../delivery/target.ts";
 import type { Format } from "./formats/format.ts";
 import { type Proxy, proxyFor } from "./proxy.ts";
-import { refusalIn } from "./refusal.ts";
+import { explanationIn } from "./refusal.ts";
 import { sign, type SigningSecret } from "./signature.ts";
 
-/** The limit of the Go program and of wg-portal. A slower receiver should answer before it does its work. */
+/** The limit of the Go program and of wg-portal. A slower receiver should respond before it processes the event. */
 const TIMEOUT_MS = 10_000;
 
-/** A receiver that asks for a longer pause than our longest backoff is tried again after this. */
+/** The longest backoff. A longer Retry-After is shortened to this. */
 const RETRY_AFTER_MAX_MS = 15 * 60_000;
 
 /**
- * Not a socket. The first fetch() makes Bun create its HTTP thread. Without free descriptors, that ends the
- * process or hangs the request. So the thread is created at the start, by a request that cannot connect.
+ * Makes a request fail without a connection, because /dev/null is not a socket. The first fetch() makes Bun create
+ * its HTTP thread. Without free file descriptors, that ends the process or hangs the request. So such a request creates
+ * the thread at startup.
  */
-const UNREACHABLE_SOCKET: BunFetchRequestInit = { method: "POST", unix: "/dev/null" };
+const NO_SOCKET: BunFetchRequestInit = { method: "POST", unix: "/dev/null" };
 
-/** Bytes of an answer's body that are read for a verdict: error messages are short. */
+/** Maximum number of bytes of a response body that are read: error messages are short. */
 const BODY_MAX = 4096;
 
 export interface WebhookOptions {
   /** http or https, valid. May contain secrets in any part. */
   readonly url: string;
   readonly format: Format;
-  /** For formats that are signed. Empty: requests are not signed. */
+  /** Used by formats that are signed. Empty: requests are not signed. */
   readonly secrets: readonly SigningSecret[];
   /** The channel's name: the URL made safe to log. */
   readonly label: string;
   readonly version: string;
   readonly clock: Clock;
-  /** Time limit for the whole attempt: the answer's head, and its body if the verdict depends on it. */
+  /** Time limit for the whole attempt: until the response header, or the body if the result depends on it. */
   readonly timeoutMs?: number;
 }
 
-/** What is the same in all attempts to send a message. */
+/** The parts of a request that are the same in all attempts to send a message. */
 interface EncodedRequest {
   readonly id: string;
   readonly count: number;
@@ -48,7 +49,7 @@ interface EncodedRequest {
 export function createWebhook(options: WebhookOptions): Channel {
   const { format, secrets, label, version, clock, timeoutMs = TIMEOUT_MS } = options;
   const url = urlOf(options.url);
-  // All attempts to send a message come before those of the next, so caching one is enough.
+  // Messages are sent one after the other, so the cache needs only the last one.
   let encoded: EncodedRequest | null = null;
   const connections = new Connections();
 
@@ -72,7 +73,7 @@ export function createWebhook(options: WebhookOptions): Channel {
     return encoded;
   }
 
-  /** The request for now: a signature contains the current time. */
+  /** A request that is valid now: the signature contains the current time. */
   function requestFor(content: EncodedRequest): Pick<RequestInit, "headers" | "body"> {
     return { headers: { ...content.headers, ...signature(content) }, body: content.body };
   }
@@ -85,40 +86,43 @@ export function createWebhook(options: WebhookOptions): Channel {
     return { ...headers, "webhook-signature": sign(secrets, { id, timestamp, body }) };
   }
 
-  async function verdictOn({ status, headers, body }: Response): Promise<DeliveryResult> {
-    // Within TLS, the answer cannot come from a proxy.
+  async function resultOf({ status, headers, body }: Response): Promise<DeliveryResult> {
+    // A response over TLS cannot come from a proxy.
     const proxy = url.protocol === "http:" ? proxyFor(url) : null;
-    const verdict = judge(status, headers, { nowMs: clock.now().wallMs, proxy });
-    const isRefused = verdict.type === "drop" && status >= 400;
+    const result = resultOfStatus(status, headers, { nowMs: clock.now().wallMs, proxy });
+    const isRefused = result.type === "drop" && status >= 400;
     if (format.interpretResponse === undefined && !isRefused) {
-      // The body does not matter, and may be endless. A short body has already arrived, so its connection is
-      // reused.
+      // The body is not needed, and may be endless. A short body has already arrived, so Bun still reuses the
+      // connection.
       body?.cancel().catch(() => {});
-      return verdict;
+      return result;
     }
     const text = await readPrefix(body);
-    const own = format.interpretResponse?.(status, text) ?? null;
-    if (own !== null || !isRefused) return own ?? verdict;
-    return { type: "drop", reason: refusal(status, { words: refusalIn(text, url), proxy }) };
+    const formatResult = format.interpretResponse?.(status, text) ?? null;
+    if (formatResult !== null || !isRefused) return formatResult ?? result;
+    return {
+      type: "drop",
+      reason: refusalReason(status, { explanation: explanationIn(text, url), proxy }),
+    };
   }
 
   return {
     name: label,
     warmUp(sample) {
-      const request = { ...UNREACHABLE_SOCKET, ...requestFor(encode(sample)) };
+      const request = { ...NO_SOCKET, ...requestFor(encode(sample)) };
       void fetch("http://localhost/", request).catch(() => {});
     },
     async attempt(message, signal) {
       const content = encode(message);
-      using limit = new Deadline(signal, timeoutMs);
-      const request = { ...requestFor(content), signal: limit.signal };
+      using deadline = new Deadline(signal, timeoutMs);
+      const request = { ...requestFor(content), signal: deadline.signal };
       let response: Response;
       try {
         response = await connections.post(content.url, request);
       } catch (error) {
         return { type: "retry", reason: networkReason(error, proxyFor(url)), afterMs: null };
       }
-      return await verdictOn(response);
+      return await resultOf(response);
     },
   };
 }
@@ -132,7 +136,7 @@ function urlOf(text: string): URL {
 
 /** Posts, reusing the last connection if it is still open. */
 class Connections {
-  /** Whether the last answer may have left a connection open. */
+  /** Whether the last response may have left a connection open. */
   #mayReuse = false;
 
   async post(
@@ -143,16 +147,16 @@ class Connections {
       ...request,
       method: "POST",
       redirect: "manual",
-      // A few hundred kilobytes can decompress to as many megabytes, and invalid data makes Bun print a line on
+      // A few hundred kilobytes can decompress to a few hundred megabytes, and invalid data makes Bun print a line on
       // standard error.
       decompress: false,
     };
-    const reused = this.#mayReuse;
+    const mayReuse = this.#mayReuse;
     this.#mayReuse = false;
     const response = await fetch(url, init).catch((error: unknown) => {
-      if (!reused || reasonOf(error) !== "ECONNRESET") throw error;
-      // The receiver closed the idle connection while our request was on its way, which is not a failure. Try again
-      // at once over a new connection.
+      if (!mayReuse || reasonOf(error) !== "ECONNRESET") throw error;
+      // The receiver closed the idle connection while our request was on its way, which is not a failure. Retry at
+      // once over a new connection.
       return fetch(url, { ...init, keepalive: false });
     });
     this.#mayReuse = true;
@@ -161,7 +165,7 @@ class Connections {
 }
 
 /**
- * Returns the beginning of a body. If the body is cut off or too slow for the time limit, returns what has
+ * Returns at most BODY_MAX bytes of a body as text. After an error or at the time limit, returns the part that has
  * arrived.
  */
 async function readPrefix(body: ReadableStream<Uint8Array> | null): Promise<string> {
@@ -169,36 +173,37 @@ async function readPrefix(body: ReadableStream<Uint8Array> | null): Promise<stri
   const decoder = new TextDecoder();
   const reader = body.getReader();
   let text = "";
-  let room = BODY_MAX;
+  let left = BODY_MAX;
   try {
-    while (room > 0) {
+    while (left > 0) {
       const { done, value } = await reader.read();
       if (done) break;
-      text += decoder.decode(value.subarray(0, room), { stream: true });
-      room -= value.length;
+      text += decoder.decode(value.subarray(0, left), { stream: true });
+      left -= value.length;
     }
   } catch {
-    // What has arrived is more useful than an error about the rest.
+    // The part that has arrived is more useful than the error.
   }
   reader.cancel().catch(() => {});
   return text;
 }
 
 /**
- * Aborts when `outer` does or at the time limit, and releases everything when disposed. AbortSignal.timeout
- * lives until its time is up, and AbortSignal.any as long as its sources, here as long as the process.
+ * A signal that aborts when `outer` aborts or after `timeoutMs`. When disposed, it releases its timer and its listener.
+ * AbortSignal.timeout would stay in memory until its timeout, and AbortSignal.any as long as `outer`, which exists
+ * until the process ends.
  */
 export class Deadline implements Disposable {
   readonly #controller = new AbortController();
   readonly #outer: AbortSignal;
   readonly #timer: NodeJS.Timeout;
-  #isTimeUp = false;
+  #hasExpired = false;
   readonly #abort = () => this.#controller.abort(this.#outer.reason);
 
   constructor(outer: AbortSignal, timeoutMs: number) {
     this.#outer = outer;
     this.#timer = setTimeout(() => {
-      this.#isTimeUp = true;
+      this.#hasExpired = true;
       this.#controller.abort(new DOMException("the request timed out", "TimeoutError"));
     }, timeoutMs);
     outer.addEventListener("abort", this.#abort);
@@ -209,8 +214,9 @@ export class Deadline implements Disposable {
     return this.#controller.signal;
   }
 
-  get isTimeUp(): boolean {
-    return this.#isTimeUp;
+  /** Whether `timeoutMs` has passed. */
+  get hasExpired(): boolean {
+    return this.#hasExpired;
   }
 
   [Symbol.dispose](): void {
@@ -219,60 +225,60 @@ export class Deadline implements Disposable {
   }
 }
 
-interface Circumstances {
+interface ResponseContext {
   readonly nowMs: number;
-  /** The proxy that may have answered instead of the receiver; null: there is no such proxy. */
+  /** The proxy that may have sent the response instead of the receiver; null: there is no such proxy. */
   readonly proxy: Proxy | null;
 }
 
-/** What an answer means for the event. */
-export function judge(
+/** The result of an attempt from the response's status and headers alone. */
+export function resultOfStatus(
   status: number,
   headers: Headers,
-  { nowMs, proxy }: Circumstances,
+  { nowMs, proxy }: ResponseContext,
 ): DeliveryResult {
   if (status >= 200 && status < 300) return { type: "delivered" };
   if (status >= 300 && status < 400) {
-    const reason = `${status}: redirects are not followed, give the final URL${by(proxy)}`;
+    const reason = `${status}: redirects are not followed, give the final URL${viaProxy(proxy)}`;
     return { type: "drop", reason };
   }
-  if (status === 410) return { type: "stop", reason: `410: the target is gone${by(proxy)}` };
+  if (status === 410) return { type: "stop", reason: `410: the target is gone${viaProxy(proxy)}` };
   // RFC 9110 section 15.5.8: a 407 is from a proxy, and says nothing about the event.
   if (status === 407) return { type: "retry", reason: proxyRefusal(proxy, 407), afterMs: null };
   if (status >= 400 && status < 500 && ![408, 425, 429].includes(status)) {
-    return { type: "drop", reason: refusal(status, { words: null, proxy }) };
+    return { type: "drop", reason: refusalReason(status, { explanation: null, proxy }) };
   }
   return {
     type: "retry",
-    reason: `${status}${by(proxy)}`,
+    reason: `${status}${viaProxy(proxy)}`,
     afterMs: retryAfterMs(headers.get("retry-after"), nowMs),
   };
 }
 
 interface Refusal {
-  /** The receiver's own words; null: the answer has none. */
-  readonly words: string | null;
+  /** The receiver's explanation; null: the response has none. */
+  readonly explanation: string | null;
   readonly proxy: Proxy | null;
 }
 
-function refusal(status: number, { words, proxy }: Refusal): string {
+function refusalReason(status: number, { explanation, proxy }: Refusal): string {
   const advice = adviceOn(status);
-  const end = by(proxy);
-  if (words === null) {
+  const end = viaProxy(proxy);
+  if (explanation === null) {
     return `${status}: ${advice ?? "refused, check the webhook's URL and format"}${end}`;
   }
-  // The receiver knows better than our guess why it cannot read the message.
+  // If the receiver explains why it cannot read the message, do not add a guess.
   const isGuess = advice === null || advice === UNREADABLE;
-  return `${status}: ${isGuess ? "" : `${advice}; `}the receiver says: ${words}${end}`;
+  return `${status}: ${isGuess ? "" : `${advice}; `}the receiver says: ${explanation}${end}`;
 }
 
-function by(proxy: Proxy | null): string {
-  return proxy === null ? "" : ` (through proxy ${proxy.place})`;
+function viaProxy(proxy: Proxy | null): string {
+  return proxy === null ? "" : ` (through proxy ${proxy.label})`;
 }
 
 const UNREADABLE = "the receiver cannot read the event, check the webhook's format";
 
-/** null: the status says only that the message is refused. */
+/** A probable cause and what to check; null: the status says only that the message is refused. */
 function adviceOn(status: number): string | null {
   switch (status) {
     case 400:
@@ -291,7 +297,7 @@ function adviceOn(status: number): string | null {
   }
 }
 
-/** RFC 9110 section 10.2.3: seconds, or a date; null: absent or invalid. */
+/** The pause that Retry-After asks for (RFC 9110 section 10.2.3: seconds, or a date); null: absent or invalid. */
 function retryAfterMs(value: string | null, nowMs: number): number | null {
   if (value === null) return null;
   const text = value.trim();
@@ -299,9 +305,9 @@ function retryAfterMs(value: string | null, nowMs: number): number | null {
   return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS);
 }
 
-/** Parses the three date formats of RFC 9110 section 5.6.7, all in GMT; NaN: the text has none of these formats. */
+/** Parses the three date formats of RFC 9110 section 5.6.7, all in GMT; NaN: another format. */
 function httpDateMs(text: string): number {
-  // The format of asctime() is the only one without a zone; Date.parse would assume the local zone.
+  // Only the format of asctime() has no time zone, and Date.parse would assume the local one.
   if (/^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} \d{4}$/.test(text)) {
     return Date.parse(`${text} GMT`);
   }
@@ -309,8 +315,8 @@ function httpDateMs(text: string): number {
 }
 
 /**
- * Why there was no answer, in our own words: fetch errors may quote the whole URL, and do for a certificate
- * of another name (Bun 1.4.5). The keys are error names of Bun's fetch, libuv, c-ares and OpenSSL.
+ * Why there was no response, by the code of the error. The error's message is not used: it may quote the whole URL, as
+ * for a certificate of another host name (Bun 1.4.5). The codes are those of Bun's fetch, libuv, c-ares and OpenSSL.
  */
 const networkReasons: Readonly<Record<string, string>> = {
   ECONNREFUSED: "ECONNREFUSED",
@@ -342,38 +348,38 @@ const networkReasons: Readonly<Record<string, string>> = {
 };
 
 /**
- * Why there was no answer, in our own words.
+ * Why there was no response, without secrets.
  *
  * @param proxy the proxy that the request was sent to; null: no proxy was used.
  */
 export function networkReason(error: unknown, proxy: Proxy | null): string {
   const reason = reasonOf(error);
   if (proxy === null) return reason;
-  const { place, hostname } = proxy;
-  const { code, status, hostname: unknown } = Object(error) as Partial<Record<string, unknown>>;
+  const { label, hostname } = proxy;
+  const { code, status, hostname: failedHost } = Object(error) as Partial<Record<string, unknown>>;
   switch (code) {
     case "ERR_PROXY_TUNNEL":
       return proxyRefusal(proxy, Number(status));
     case "UnsupportedProxyProtocol":
-      return `proxy ${place}: only http:// and https:// proxies are supported`;
+      return `proxy ${label}: only http:// and https:// proxies are supported`;
     case "ECONNREFUSED":
     case "EHOSTUNREACH":
     case "ENETUNREACH":
-      // The receiver is reached only through the proxy, so we never connect to it.
-      return `proxy ${place}: ${reason}`;
+      // wgmon connects only to the proxy, so the failed connection is the one to the proxy.
+      return `proxy ${label}: ${reason}`;
   }
-  if (unknown === hostname) return `proxy ${place}: ${reason}`;
-  return `${reason}${by(proxy)}`;
+  if (failedHost === hostname) return `proxy ${label}: ${reason}`;
+  return `${reason}${viaProxy(proxy)}`;
 }
 
 /** @param proxy null: the proxy is unknown. */
 function proxyRefusal(proxy: Proxy | null, status: number): string {
-  const refused = `proxy${proxy === null ? "" : ` ${proxy.place}`}: ${status}`;
+  const start = `proxy${proxy === null ? "" : ` ${proxy.label}`}: ${status}`;
   if (status === 407)
-    return `${refused}, it requires a user name and password, check the proxy settings`;
-  if (status === 403) return `${refused}, it does not allow connections to the receiver`;
-  if (status >= 500) return `${refused}, it cannot reach the receiver`;
-  return `${refused}, it refuses to connect to the receiver`;
+    return `${start}, it requires a user name and password, check the proxy settings`;
+  if (status === 403) return `${start}, it does not allow connections to the receiver`;
+  if (status >= 500) return `${start}, it cannot reach the receiver`;
+  return `${start}, it refuses to connect to the receiver`;
 }
 
 function reasonOf(error: unknown): string {

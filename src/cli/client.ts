@@ -1,97 +1,100 @@
-/** The running wgmon, as the commands see it: they query its HTTP API (http/view.ts) over its Unix socket. */
+/** The commands' client for the HTTP API of the running wgmon (http/view.ts), over its Unix socket. */
 
 import { SystemError } from "../base/errors.ts";
 
-/** An answer takes milliseconds, or seconds on a slow, busy machine. A stopped daemon never answers. */
-const ANSWER_MS = 20_000;
-/** A stream sends something every ten seconds: HEARTBEAT_MS of http/event-stream.ts. */
-const SILENCE_MS = 30_000;
+/** A response takes milliseconds, or seconds on a slow, busy machine. A suspended daemon does not respond. */
+const RESPONSE_TIMEOUT_MS = 20_000;
+/** A stream sends data at least every ten seconds: HEARTBEAT_MS of http/event-stream.ts. */
+const STREAM_TIMEOUT_MS = 30_000;
 
-/** fetch needs a host, but the request goes to the Unix socket: only the path of the URL matters. */
+/** fetch needs an absolute URL. The request goes to the Unix socket, so the host has no effect. */
 const ORIGIN = "http://localhost";
 
-/** Answers a command's requests. */
+/** Answers the API requests of the commands: the daemon, or LocalApi if it is not running. */
 export interface ApiReader {
   /**
-   * Returns the answer to `GET` of a path such as `/v1/status`.
+   * Returns the response to `GET` of a path such as `/v1/status`.
    *
    * @throws SystemError
    */
   get<View>(path: string): Promise<View>;
 }
 
-/** No daemon listens on the socket. Some commands work without one. */
+/** No daemon listens on the socket. Some commands work without a daemon. */
 export class DaemonNotRunning extends SystemError {}
 
-/** The daemon hangs, or ended during the request. It may come back. */
+/** The daemon does not respond, or ended during the request. Another attempt may succeed. */
 export class ConnectionLost extends SystemError {}
 
 export class DaemonClient implements ApiReader {
   /** Path of the daemon's socket. */
   readonly socket: string;
-  readonly #timeouts: { readonly answerMs: number; readonly silenceMs: number };
+  /** `streamMs`: the longest time without data on a stream. */
+  readonly #timeouts: { readonly responseMs: number; readonly streamMs: number };
 
-  constructor(socket: string, patience = { answerMs: ANSWER_MS, silenceMs: SILENCE_MS }) {
+  constructor(
+    socket: string,
+    timeouts = { responseMs: RESPONSE_TIMEOUT_MS, streamMs: STREAM_TIMEOUT_MS },
+  ) {
     this.socket = socket;
-    this.#timeouts = patience;
+    this.#timeouts = timeouts;
   }
 
   /**
-   * Sends `GET` and returns the parsed answer.
+   * Sends `GET` and returns the parsed response.
    *
-   * @throws NotRunning, Lost
+   * @throws DaemonNotRunning, ConnectionLost
    * @throws SystemError when access is denied, or the daemon refuses the request.
    */
   async get<View>(path: string): Promise<View> {
-    const signal = AbortSignal.timeout(this.#timeouts.answerMs);
-    return await this.#ask(path, signal, viewOf<View>);
+    const signal = AbortSignal.timeout(this.#timeouts.responseMs);
+    return await this.#request(path, signal, viewOf<View>);
   }
 
   /**
-   * As `get`, for a path that answers with plain text, such as `/readyz`.
+   * As `get`, for a path whose response is plain text, such as `/readyz`.
    *
-   * @throws as `get` does.
+   * @throws the same errors as `get`.
    */
   async text(path: string): Promise<string> {
-    const signal = AbortSignal.timeout(this.#timeouts.answerMs);
-    return await this.#ask(path, signal, async (response) =>
+    const signal = AbortSignal.timeout(this.#timeouts.responseMs);
+    return await this.#request(path, signal, async (response) =>
       response.ok ? (await response.text()).trim() : await viewOf<never>(response, path),
     );
   }
 
   /**
-   * Yields the pieces of a streamed answer, such as that of `/v1/stream`, as they arrive. Ends when the
-   * daemon ends the stream.
+   * Yields the chunks of a stream, such as `/v1/stream`, as they arrive. Ends when the daemon ends the stream.
    *
-   * @throws as `get` does, also while the stream is read.
+   * @throws the same errors as `get`, also while the stream is read.
    */
   async *follow(path: string): AsyncGenerator<string, void> {
-    const patience = new AbortController();
+    const controller = new AbortController();
     let timer: Timer | undefined;
-    const wait = (ms: number) => {
+    const startTimeout = (ms: number) => {
       clearTimeout(timer);
-      timer = setTimeout(() => patience.abort(new DOMException("", "TimeoutError")), ms);
+      timer = setTimeout(() => controller.abort(new DOMException("", "TimeoutError")), ms);
     };
-    wait(this.#timeouts.answerMs);
+    startTimeout(this.#timeouts.responseMs);
     try {
-      const body = await this.#ask(path, patience.signal, async (response) =>
+      const body = await this.#request(path, controller.signal, async (response) =>
         response.ok ? response.body : await viewOf<never>(response, path),
       );
       const decoder = new TextDecoder();
-      wait(this.#timeouts.silenceMs);
+      startTimeout(this.#timeouts.streamMs);
       for await (const bytes of body ?? []) {
         yield decoder.decode(bytes, { stream: true });
-        wait(this.#timeouts.silenceMs);
+        startTimeout(this.#timeouts.streamMs);
       }
     } catch (error) {
       throw error instanceof SystemError ? error : this.#failure(error);
     } finally {
       clearTimeout(timer);
-      patience.abort();
+      controller.abort();
     }
   }
 
-  async #ask<Result>(
+  async #request<Result>(
     path: string,
     signal: AbortSignal,
     read: (response: Response, path: string) => Promise<Result>,
@@ -128,9 +131,9 @@ export class DaemonClient implements ApiReader {
 }
 
 /**
- * Returns the body of a successful answer.
+ * Returns the parsed body of a successful response.
  *
- * @throws SystemError with the daemon's explanation if it refused the request, or if the body is not JSON.
+ * @throws SystemError with the daemon's error text if it refused the request, or if the body is not JSON.
  */
 export async function viewOf<View>(response: Response, path: string): Promise<View> {
   const operation = `ask wgmon for ${path.split("?")[0]}`;

@@ -1,4 +1,4 @@
-/** Runs every command but the daemon. Each loads only what it needs. */
+/** Runs the commands other than `run`. Each command imports its modules on demand. */
 
 import { version } from "../../package.json";
 import { systemClock } from "../base/clock.ts";
@@ -61,7 +61,7 @@ export async function runCommand(
 async function testWebhook(settings: Settings, word: string | null): Promise<boolean> {
   const { testTargets } = await import("./test-webhook.ts");
   const { makeTargets } = await import("../channels/create-targets.ts");
-  // Nothing is stored, so the keys do not matter.
+  // The keys are not used, because nothing is stored.
   const keyOf = () => "";
   const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf });
   const chosen = word === null ? null : targetAt(settings.targets, word);
@@ -84,12 +84,12 @@ async function outbox(command: Extract<Command, { type: "outbox" }>): Promise<vo
   runOutbox(store, command, { target: key, nowMs: Date.now(), print: printLine });
 }
 
-/** Returns the state directory of the running daemon, unless another one was given. */
+/** The state directory of the settings; if it is the default, that of the running daemon. */
 async function stateDirOf({ stateDir }: Settings): Promise<string> {
   if (stateDir !== DEFAULT_STATE_DIR) return stateDir;
-  const { askSettings } = await import("./doctor/daemon.ts");
+  const { fetchSettings } = await import("./doctor/daemon.ts");
   const { DaemonClient } = await import("./client.ts");
-  const inForce = await askSettings(new DaemonClient(socketPath(runtimeDirOf(process.env))));
+  const inForce = await fetchSettings(new DaemonClient(socketPath(runtimeDirOf(process.env))));
   return inForce?.stateDir ?? stateDir;
 }
 
@@ -98,7 +98,7 @@ async function rules(command: Extract<Command, { type: "rules" }>): Promise<numb
   const { runRules } = await import("./rules.ts");
   using devices = new Devices(settings.devices);
   const request = { action, devices: settings.devices, group: settings.group };
-  return await runRules(request, { devices, print: printLine, complain: printError });
+  return await runRules(request, { devices, print: printLine, warn: printError });
 }
 
 async function service(type: "install-service" | "uninstall-service"): Promise<void> {
@@ -123,8 +123,8 @@ async function doctor(
 }
 
 async function health(): Promise<void> {
-  const { askHealth } = await import("./health.ts");
-  printLine(await askHealth(process.env));
+  const { fetchHealth } = await import("./health.ts");
+  printLine(await fetchHealth(process.env));
 }
 
 async function receiveEvents(command: Extract<Command, { type: "receive" }>): Promise<void> {
@@ -139,7 +139,7 @@ async function query(
   command: Extract<Command, { type: "status" | "sessions" | "events" | "top" }>,
 ): Promise<number> {
   const { runQuery } = await import("./query-commands.ts");
-  const tell = (line: string) => printError(`wgmon: ${line}`);
+  const warn = (line: string) => printError(`wgmon: ${line}`);
   const { env } = process;
-  return await runQuery(command, { env, version, clock: systemClock, complain: tell });
+  return await runQuery(command, { env, version, clock: systemClock, warn });
 }

@@ -1,17 +1,17 @@
 /**
- * Shell completion: a script for each shell, and `wgmon __complete WORDS...`, which the scripts ask for the candidates.
- * The candidates come from the table of settings.
+ * Shell completion: a script for each shell, and `wgmon __complete WORDS...`, which prints the candidates for the
+ * scripts. The candidates come from the tables of settings and commands.
  */
 
 import { SystemError } from "../base/errors.ts";
-import { flagOfAny, isCommand, splitLine } from "../config/argv.ts";
+import { findFlag, isCommand, splitArguments } from "../config/argv.ts";
 import type { Shell } from "../config/command-requests.ts";
 import {
+  COMMAND_NAMES,
   type CommandName,
   commandOf,
-  COMMANDS,
-  NAMES,
   type Setting,
+  SETTING_NAMES,
   settingOf,
 } from "../config/settings-table.ts";
 import { listFolder } from "../platform/files.ts";
@@ -26,39 +26,42 @@ export function completion(shell: Shell): string {
 }
 
 /**
- * The candidates for the last of the words, which were typed after `wgmon`; it may be empty. Candidates that do not
- * begin with it are included: the shells compare, each in its own way. Each line is one of:
+ * Returns the candidates for the last word. They include candidates that do not begin with this word, because the
+ * shells filter them. Each line has one of these forms:
  *
- * - `status<TAB>print who is connected, ...`: a candidate and, if it has one, its description. Behind `--monitor=` the
- *   candidates are `--monitor=auto` and so on.
- * - `:file`, `:folder`: the shell completes the word, or its part behind the `=`, as a path. It is the only line.
+ * - `status<TAB>print which peers are connected, ...`: a candidate and, if it has one, its description. For the word
+ *   `--monitor=`, the candidates are `--monitor=auto` and so on.
+ * - `:file`, `:folder`: the shell completes the word, or the part after its `=`, as a path. It is the only line.
+ *
+ * @param words the words of the command line after `wgmon`. The last one is being completed, and may be empty.
  */
 export function complete(words: readonly string[]): string[] {
-  const earlier = words.slice(0, -1);
+  const previous = words.slice(0, -1);
   const current = words.at(-1) ?? "";
   const [prefix, name] = /^--?(\w[^=]*)=/.exec(current) ?? [];
   if (name !== undefined) {
     return valuesOf(name).map((value) => (value.startsWith(":") ? value : `${prefix}${value}`));
   }
-  const { flags, subcommands } = splitLine(earlier);
-  const last = /^--?\w/.test(earlier.at(-1) ?? "") ? flags.at(-1) : undefined;
-  if (last?.attached === null && last.separate === null && takesValue(last.written)) {
-    return valuesOf(last.written);
+  const { flags, positionals } = splitArguments(previous);
+  const lastFlag = /^--?\w/.test(previous.at(-1) ?? "") ? flags.at(-1) : undefined;
+  if (lastFlag?.attached === null && lastFlag.separate === null && takesValue(lastFlag.written)) {
+    return valuesOf(lastFlag.written);
   }
-  const [command, ...rest] = subcommands;
+  const [command, ...rest] = positionals;
   if (command !== undefined && !isCommand(command)) return [];
-  let plain: readonly string[] = [];
-  if (command === undefined) plain = COMMANDS.map((each) => `${each}\t${commandOf(each).summary}`);
-  else if (rest.length === 0) plain = commandOf(command).subcommands;
-  return current.startsWith("-") || plain.length === 0 ? flagsFor(command) : [...plain];
+  let candidates: readonly string[] = [];
+  if (command === undefined)
+    candidates = COMMAND_NAMES.map((each) => `${each}\t${commandOf(each).summary}`);
+  else if (rest.length === 0) candidates = commandOf(command).subcommands;
+  return current.startsWith("-") || candidates.length === 0 ? flagsFor(command) : [...candidates];
 }
 
 function takesValue(flag: string): boolean {
-  return (flagOfAny(flag)?.placeholder ?? null) !== null;
+  return (findFlag(flag)?.placeholder ?? null) !== null;
 }
 
 function valuesOf(flag: string): string[] {
-  const suggests = flagOfAny(flag)?.suggests ?? [];
+  const suggests = findFlag(flag)?.suggests ?? [];
   switch (suggests) {
     case "file":
     case "folder":
@@ -79,11 +82,11 @@ function interfaces(): string[] {
   }
 }
 
-/** The command's own flags, those of the settings if the command takes them, and those that need no command. */
+/** The flags of the command, those of the settings if the command takes them, and the global flags. */
 function flagsFor(command: CommandName | undefined): string[] {
   const { flags, takesSettings } = commandOf(command ?? "run");
-  const settings = NAMES.map((name) => [name, settingOf(name)] as const);
-  // A command's filter may have the name of a setting; then the filter wins.
+  const settings = SETTING_NAMES.map((name) => [name, settingOf(name)] as const);
+  // A command's flag overrides the setting with the same name.
   const all = { ...(takesSettings ? Object.fromEntries(settings) : {}), ...flags };
   const global =
     command === undefined ? ["--version\tprint versions", "--licenses\tprint licences"] : [];
@@ -91,7 +94,7 @@ function flagsFor(command: CommandName | undefined): string[] {
 }
 
 function flagLines([name, setting]: readonly [string, Setting<unknown>]): string[] {
-  // The first part of the sentence is enough for a list.
+  // Only the first part of the description, to keep the list short.
   const meaning = setting.description.split(/;| \(/)[0]!;
   const line = `--${name}\t${meaning}`;
   // A switch that is on by default also has a negated flag.

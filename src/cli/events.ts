@@ -1,4 +1,4 @@
-/** `wgmon events`: past events, the latest last; with --follow also new ones as they happen. */
+/** `wgmon events`: prints past events, the latest last, and with --follow also new ones. */
 
 import type { Clock } from "../base/clock.ts";
 import { visible } from "../base/visible.ts";
@@ -9,12 +9,12 @@ import type { Event } from "../events/event-schema.ts";
 import type { StoredEventView } from "../http/view.ts";
 import { type ApiReader, ConnectionLost, type DaemonClient, DaemonNotRunning } from "./client.ts";
 import { checkDevices, findPeers, type NamedPeers, peerNotFound } from "./find-peers.ts";
-import { PAGE, type PageQuery, pagesOf, sinceOf } from "./history-query.ts";
+import { type Page, PAGE_SIZE, pagesOf, sinceOf } from "./history-query.ts";
 import { MessageReader } from "./sse.ts";
 import { json, localTime, type Output } from "./text.ts";
 
-/** Delay before wgmon is asked again after it was lost. */
-const RETRY_MS = 500;
+/** Delay before each attempt to reconnect. */
+const RECONNECT_MS = 500;
 
 interface Options extends Output {
   readonly request: EventsRequest;
@@ -23,40 +23,41 @@ interface Options extends Output {
   readonly clock: Clock;
 }
 
-interface EventsPage extends PageQuery<StoredEventView> {
+interface EventsPage extends Page<StoredEventView> {
+  /** Sequence number of the latest event of all. */
   readonly latest: number;
 }
 
 /**
  * Prints past events.
  *
- * @returns the position in the sequence of events up to which the answers are complete; null: the reader of
- *   standard output is gone.
+ * @returns the sequence number of the latest event at the time of the first request (with a limit) or of the last one
+ *   (without a limit), after which followEvents() continues; null: standard output is closed.
  * @throws SystemError; ConfigError when there is no such peer or device.
  */
-export async function printEvents(answers: ApiReader, options: Options): Promise<number | null> {
+export async function printEvents(api: ApiReader, options: Options): Promise<number | null> {
   const { request, print, clock } = options;
-  await checkDevices(answers, request.askedDevices, { hasPast: true });
-  const selection = await selectionOf(answers, options);
+  await checkDevices(api, request.requestedDevices, { allowsPast: true });
+  const selection = await selectionOf(api, options);
   const { keys, isName } = selection.named;
   const [type] = request.types;
   const { limit } = request;
   const query = {
     since: sinceOf(request, clock.now().wallMs),
     type: request.types.length === 1 && !type!.endsWith("*") ? type! : null,
-    // A name selects the events that were reported under it, whichever peer has the name now.
+    // A name is not resolved to a key, because it selects the events that were reported with this name.
     peer: keys.length === 1 && !isName ? keys[0]! : null,
   };
   let hasFound = false;
   const isWanted = ({ event }: StoredEventView) => {
-    const is = matchesFilter(event, selection);
-    hasFound ||= is;
-    return is;
+    const matches = matchesFilter(event, selection);
+    hasFound ||= matches;
+    return matches;
   };
-  // The events decide whether the name exists, because a renamed peer is found by the name that it had then.
+  // For a name, the error depends on the events found: a renamed peer has events with its former name.
   const checkPeer = async () => {
     const { peer } = request;
-    if (peer !== null && keys.length === 0 && !hasFound) throw await peerNotFound(answers, peer);
+    if (peer !== null && keys.length === 0 && !hasFound) throw await peerNotFound(api, peer);
   };
   if (!isName) await checkPeer();
   const write = (events: readonly StoredEventView[]) =>
@@ -64,8 +65,8 @@ export async function printEvents(answers: ApiReader, options: Options): Promise
 
   let latest = 0;
   if (limit === null) {
-    const all = { ...query, order: "oldest", limit: `${PAGE}` };
-    for await (const page of pagesOf<EventsPage>(answers, "/v1/events", all)) {
+    const all = { ...query, order: "oldest", limit: `${PAGE_SIZE}` };
+    for await (const page of pagesOf<EventsPage>(api, "/v1/events", all)) {
       latest = page.latest;
       if (!write(page.items.filter(isWanted))) return null;
     }
@@ -73,10 +74,10 @@ export async function printEvents(answers: ApiReader, options: Options): Promise
     return latest;
   }
   const found: StoredEventView[] = [];
-  const newest = { ...query, order: "newest", limit: `${Math.min(limit, PAGE)}` };
+  const newest = { ...query, order: "newest", limit: `${Math.min(limit, PAGE_SIZE)}` };
   let isFirst = true;
-  for await (const page of pagesOf<EventsPage>(answers, "/v1/events", newest)) {
-    // Events after the first answer are left to followEvents().
+  for await (const page of pagesOf<EventsPage>(api, "/v1/events", newest)) {
+    // followEvents() prints the events that are newer than the first page.
     if (isFirst) latest = page.latest;
     isFirst = false;
     found.push(...page.items.filter(isWanted).slice(0, limit - found.length));
@@ -87,9 +88,9 @@ export async function printEvents(answers: ApiReader, options: Options): Promise
 }
 
 /**
- * Prints the events after a position, and reconnects when wgmon was gone. Ends when the reader of standard
- * output is gone.
+ * Prints new events, and reconnects when the connection to wgmon is lost. Ends when standard output is closed.
  *
+ * @param after a sequence number: events with greater ones are printed.
  * @throws SystemError when wgmon refuses the request.
  */
 export async function followEvents(
@@ -97,45 +98,45 @@ export async function followEvents(
   after: number,
   options: Options & { readonly hasReader: () => boolean },
 ): Promise<void> {
-  const { print, complain, clock, hasReader } = options;
-  let place = after;
+  const { print, warn, clock, hasReader } = options;
+  let position = after;
   let selection: EventFilter | null = null;
   let isLost = false;
   while (hasReader()) {
     try {
       selection ??= await selectionOf(daemon, options);
       const reader = new MessageReader();
-      for await (const piece of daemon.follow(`/v1/stream?after=${place}`)) {
-        if (isLost) complain("connected to wgmon again");
+      for await (const chunk of daemon.follow(`/v1/stream?after=${position}`)) {
+        if (isLost) warn("connected to wgmon again");
         isLost = false;
-        for (const { type, id, data } of reader.read(piece)) {
-          place = Number(id);
+        for (const { type, id, data } of reader.read(chunk)) {
+          position = Number(id);
           if (type === "gap") {
-            complain("some events were deleted before they could be printed");
+            warn("some events were deleted before they could be printed");
             continue;
           }
           const event = JSON.parse(data) as Event;
           if (matchesFilter(event, selection) && !print(lineOf(event, options))) return;
         }
-        // The stream sends something every ten seconds, so a reader that is gone is noticed in that time.
+        // The stream sends data at least every ten seconds, so a closed standard output is noticed within this time.
         if (!hasReader()) return;
       }
     } catch (error) {
       if (!(error instanceof DaemonNotRunning || error instanceof ConnectionLost)) throw error;
     }
-    if (!isLost) complain("connection to wgmon lost; waiting for it");
+    if (!isLost) warn("connection to wgmon lost; waiting for it");
     isLost = true;
-    await new Promise<void>((resolve) => void clock.after(RETRY_MS, resolve));
+    await new Promise<void>((resolve) => void clock.after(RECONNECT_MS, resolve));
   }
 }
 
 /** Selects a peer by the name that it had at the time of the event, or by its key. */
 async function selectionOf(
-  answers: ApiReader,
+  api: ApiReader,
   { request, devices }: Options,
 ): Promise<EventFilter & { readonly named: NamedPeers }> {
   const { peer, types } = request;
-  const named = peer === null ? { keys: [], isName: false } : await findPeers(answers, peer);
+  const named = peer === null ? { keys: [], isName: false } : await findPeers(api, peer);
   const peers = peer === null ? [] : [peer, ...named.keys];
   return { events: types, devices, peers, named };
 }

@@ -25,6 +25,7 @@ import { readSecretFile } from "../platform/files.ts";
 export interface Folders {
   /** The folder of wg-quick's files. */
   readonly source: string;
+  /** The folder that the service sees as /etc/wireguard. */
   readonly copy: string;
   /** The folder whose group gets read access to the copy. */
   readonly owned: string;
@@ -42,33 +43,30 @@ export const FOLDERS: Folders = {
 const HAS_NAMES = /^[^.].*\.(conf|netdev)$/;
 
 /**
- * @param complain receives a line for each file that could not be read. The last copy of such a file is kept.
+ * @param warn receives a line for each file that could not be read. The previous copy of such a file is kept.
  * @throws SystemError
  */
-export function extractNames(
-  { source, copy, owned }: Folders,
-  complain: (line: string) => void,
-): void {
-  // Create it before systemd does as a mount point, because that one would be readable by all users.
-  // wireguard-tools also uses mode 700.
+export function extractNames({ source, copy, owned }: Folders, warn: (line: string) => void): void {
+  // systemd would create a missing folder as a mount point that all users can read. So create it here, with mode 700 as
+  // wireguard-tools does.
   makeFolder(source, 0o700);
   makeFolder(copy, 0o750);
   const group = statSync(owned, { throwIfNoEntry: false })?.gid ?? 0;
-  const share = (path: string, mode: number) => {
+  const shareWithGroup = (path: string, mode: number) => {
     chownSync(path, statSync(path).uid, group);
     chmodSync(path, mode);
   };
   attempt(`copy names to ${copy}`, () => {
-    share(copy, 0o750);
+    shareWithGroup(copy, 0o750);
     const names = readdirSync(source).filter((name) => HAS_NAMES.test(name));
     for (const name of names) {
-      const text = namesIn(join(source, name), complain);
+      const text = copyOf(join(source, name), warn);
       if (text === null) continue;
       // Replace the file atomically: the service may be reading it.
-      const aside = join(copy, `.${name}`);
-      writeFileSync(aside, text, { mode: 0o600 });
-      share(aside, 0o640);
-      renameSync(aside, join(copy, name));
+      const temporary = join(copy, `.${name}`);
+      writeFileSync(temporary, text, { mode: 0o600 });
+      shareWithGroup(temporary, 0o640);
+      renameSync(temporary, join(copy, name));
     }
     for (const name of readdirSync(copy)) {
       if (!names.includes(name)) rmSync(join(copy, name), { recursive: true });
@@ -76,23 +74,23 @@ export function extractNames(
   });
 }
 
-/** The content of a copy; null if the file cannot be read. */
-function namesIn(path: string, complain: (line: string) => void): string | null {
+/** The content of the copy of a file: only names and public keys. null: the file cannot be read. */
+function copyOf(path: string, warn: (line: string) => void): string | null {
   try {
     const limits = { lastStamp: null, maxBytes: NAMES_FILE_BYTES_MAX };
     const reading = readSecretFile(path, limits, parseNames);
     if (reading.type !== "read") return "";
     if (reading.value !== null) return [...reading.value].map(section).join("\n");
-    complain(`${path} has more than ${LINES_MAX} lines; it is not read`);
+    warn(`${path} has more than ${LINES_MAX} lines; it is not read`);
     return null;
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    complain(error.message);
+    warn(error.message);
     return null;
   }
 }
 
-/** `friendly_name` takes any text, so parseNames reads the same name from the copy as from the file. */
+/** Uses `friendly_name`, which allows any text, so that parseNames finds the same name in the copy as in the file. */
 function section([publicKey, name]: readonly [PublicKey, string]): string {
   return `[Peer]\n# friendly_name = ${name}\nPublicKey = ${publicKey}\n`;
 }

@@ -1,7 +1,6 @@
 /**
- * Resolves the peers, devices and targets that a flag of a command names. A name that the daemon, the kernel
- * and the store do not know is refused with a suggestion, because the output of a misspelt filter looks like
- * that of a quiet network.
+ * Finds the peers, devices and targets that the flags of a command name. An unknown name is an error with a suggestion,
+ * because the output for a misspelt name would look like that of an idle network.
  */
 
 import { ConfigError } from "../base/errors.ts";
@@ -20,96 +19,98 @@ import type {
 import type { OutboxRows } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
 import type { ApiReader } from "./client.ts";
-import { listPeers, PAGE, type PageQuery, pagesOf } from "./history-query.ts";
+import { listPeers, type Page, PAGE_SIZE, pagesOf } from "./history-query.ts";
 
-/** The beginning of a public key, with or without an ellipsis. */
-const KEY_START = new RegExp(`^([A-Za-z0-9+/]{${SHORT_KEY},43})\u2026?$`);
-/** Past peers in one answer: each costs the daemon some microseconds. */
-const PAST_PAGE = 200;
+/** A prefix of a public key, with or without an ellipsis. */
+const KEY_PREFIX = new RegExp(`^([A-Za-z0-9+/]{${SHORT_KEY},43})\u2026?$`);
+/** Past peers in one page. Small, because each peer takes the daemon some microseconds. */
+const PAST_PAGE_SIZE = 200;
 
 export interface NamedPeers {
   /** Public keys. Empty: no peer has the name now, or had it in its latest event. */
   readonly keys: readonly string[];
-  /** Whether the word is a name, not a key or the beginning of one. */
+  /** Whether the word is a name, not a key or the prefix of one. */
   readonly isName: boolean;
 }
 
-/** The peers that a word matches: a name, a public key, or the beginning of a key as status and top show it. */
-export async function findPeers(answers: ApiReader, word: string): Promise<NamedPeers> {
+/** The peers that a word names: by a name, a public key, or the prefix of a key as status and top show it. */
+export async function findPeers(api: ApiReader, word: string): Promise<NamedPeers> {
   if (isPublicKey(word)) {
-    return { keys: (await isKnownKey(answers, word)) ? [word] : [], isName: false };
+    return { keys: (await isKnownKey(api, word)) ? [word] : [], isName: false };
   }
   const present = new Set<string>();
-  for await (const { name, publicKey } of listPeers(answers, { search: word })) {
+  for await (const { name, publicKey } of listPeers(api, { search: word })) {
     if (name === word) present.add(publicKey);
   }
   if (present.size > 0) return { keys: [...present], isName: true };
-  const start = KEY_START.exec(word)?.[1] ?? null;
-  const [named, begun] = [new Set<string>(), new Set<string>()];
-  const take = ({ name, publicKey }: Pick<PeerView, "name" | "publicKey">) => {
-    if (name === word) named.add(publicKey);
-    if (start !== null && publicKey.startsWith(start)) begun.add(publicKey);
+  const prefix = KEY_PREFIX.exec(word)?.[1] ?? null;
+  const [byName, byKey] = [new Set<string>(), new Set<string>()];
+  const add = ({ name, publicKey }: Pick<PeerView, "name" | "publicKey">) => {
+    if (name === word) byName.add(publicKey);
+    if (prefix !== null && publicKey.startsWith(prefix)) byKey.add(publicKey);
   };
-  if (start !== null) for await (const peer of listPeers(answers, { search: start })) take(peer);
-  for await (const peer of peersOfThePast(answers)) take(peer);
-  const isName = named.size > 0 || begun.size === 0;
-  return { keys: [...(isName ? named : begun)], isName };
+  if (prefix !== null) for await (const peer of listPeers(api, { search: prefix })) add(peer);
+  for await (const peer of listPastPeers(api)) add(peer);
+  const isName = byName.size > 0 || byKey.size === 0;
+  return { keys: [...(isName ? byName : byKey)], isName };
 }
 
-async function isKnownKey(answers: ApiReader, key: string): Promise<boolean> {
-  for await (const { publicKey } of listPeers(answers, { search: key })) {
+async function isKnownKey(api: ApiReader, key: string): Promise<boolean> {
+  for await (const { publicKey } of listPeers(api, { search: key })) {
     if (publicKey === key) return true;
   }
   const query = new URLSearchParams({ peer: key, limit: "1" }).toString();
   for (const path of ["/v1/events", "/v1/sessions"]) {
-    const { items } = await answers.get<PageQuery<unknown>>(`${path}?${query}`);
+    const { items } = await api.get<Page<unknown>>(`${path}?${query}`);
     if (items.length > 0) return true;
   }
   return false;
 }
 
-async function* peersOfThePast(answers: ApiReader): AsyncGenerator<PastPeerView, void> {
-  const pages = pagesOf<PageQuery<PastPeerView>>(answers, "/v1/peers/past", {
-    limit: `${PAST_PAGE}`,
+async function* listPastPeers(api: ApiReader): AsyncGenerator<PastPeerView, void> {
+  const pages = pagesOf<Page<PastPeerView>>(api, "/v1/peers/past", {
+    limit: `${PAST_PAGE_SIZE}`,
   });
   for await (const { items } of pages) yield* items;
 }
 
-/** The error for a --peer that `peersNamed` did not find. */
-export async function peerNotFound(answers: ApiReader, word: string): Promise<ConfigError> {
+/** The error for a --peer that `findPeers` did not find. */
+export async function peerNotFound(api: ApiReader, word: string): Promise<ConfigError> {
   const names = new Set<string>();
-  for await (const { name } of listPeers(answers, {})) if (name !== null) names.add(name);
-  for await (const { name } of peersOfThePast(answers)) if (name !== null) names.add(name);
-  return refusal("peer", word, [...names], "wgmon status lists the peers.");
+  for await (const { name } of listPeers(api, {})) if (name !== null) names.add(name);
+  for await (const { name } of listPastPeers(api)) if (name !== null) names.add(name);
+  return notFound("peer", word, [...names], "wgmon status lists the peers.");
 }
 
 /**
- * @param devices values of the flag --device.
- * @param hasPast whether past devices are valid too.
- * @throws ConfigError
+ * Checks that the devices exist.
+ *
+ * @param devices the values of the flag --device.
+ * @param allowsPast whether devices that no longer exist are valid too.
+ * @throws ConfigError when there is no such device.
  */
 export async function checkDevices(
-  answers: ApiReader,
+  api: ApiReader,
   devices: readonly string[],
-  { hasPast }: { readonly hasPast: boolean },
+  { allowsPast }: { readonly allowsPast: boolean },
 ): Promise<void> {
   if (devices.length === 0) return;
-  const { items } = await answers.get<{ items: readonly DeviceView[] }>("/v1/devices");
+  const { items } = await api.get<{ items: readonly DeviceView[] }>("/v1/devices");
   const known = items.map(({ name }) => name);
   for (const word of devices) {
-    if (known.includes(word) || (hasPast && (await isPastDevice(answers, word)))) continue;
-    throw refusal("device", word, known, "wgmon status lists the devices.");
+    if (known.includes(word) || (allowsPast && (await isPastDevice(api, word)))) continue;
+    throw notFound("device", word, known, "wgmon status lists the devices.");
   }
 }
 
-async function isPastDevice(answers: ApiReader, device: string): Promise<boolean> {
+async function isPastDevice(api: ApiReader, device: string): Promise<boolean> {
   const query = new URLSearchParams({ device, limit: "1" }).toString();
-  const { items } = await answers.get<PageQuery<SessionView>>(`/v1/sessions?${query}`);
+  const { items } = await api.get<Page<SessionView>>(`/v1/sessions?${query}`);
   if (items.length > 0) return true;
   for (const type of ["device.added", "device.removed"]) {
-    const pages = pagesOf<PageQuery<StoredEventView>>(answers, "/v1/events", {
+    const pages = pagesOf<Page<StoredEventView>>(api, "/v1/events", {
       type,
-      limit: `${PAGE}`,
+      limit: `${PAGE_SIZE}`,
     });
     for await (const { items: events } of pages) {
       if (events.some(({ event }) => event.data.device === device)) return true;
@@ -119,10 +120,10 @@ async function isPastDevice(answers: ApiReader, device: string): Promise<boolean
 }
 
 /**
- * The store's key of the target that --target means: a target of the settings by its name or number, or a
- * former one by its key.
+ * The key in the store of the target that --target names: a target of the settings by its name or number, or a former
+ * target by its key.
  *
- * @throws ConfigError
+ * @throws ConfigError when there is no such target.
  */
 export function targetKeyOf(
   word: string,
@@ -131,10 +132,12 @@ export function targetKeyOf(
 ): string {
   const index = targetAt(targets, word);
   if (index !== null) return targetKeysOf(targets, (address) => store.targetKey(address))[index]!;
-  const kept = [...store.outbox.queues(), ...store.outbox.deadCounts()].map(({ target }) => target);
-  if (kept.includes(word)) return word;
-  const known = new Set([...targetWords(targets), ...kept]);
-  throw refusal(
+  const stored = [...store.outbox.queues(), ...store.outbox.deadCounts()].map(
+    ({ target }) => target,
+  );
+  if (stored.includes(word)) return word;
+  const known = new Set([...targetWords(targets), ...stored]);
+  throw notFound(
     "target",
     word,
     [...known],
@@ -142,7 +145,7 @@ export function targetKeyOf(
   );
 }
 
-function refusal(
+function notFound(
   what: "peer" | "device" | "target",
   word: string,
   known: readonly string[],

@@ -4,10 +4,10 @@ import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";
 import { DaemonClient } from "./client.ts";
 
 /**
- * Returns the text of `/readyz`: `ready`, and what limits that.
+ * Returns the text of `/readyz`: `ready`, followed by the current limitations.
  *
- * @throws SystemError when wgmon does not run, does not answer within 20 s, or is not ready.
+ * @throws SystemError when wgmon is not running, does not respond within 20 s, or is not ready.
  */
-export async function askHealth(env: Parameters<typeof runtimeDirOf>[0]): Promise<string> {
+export async function fetchHealth(env: Parameters<typeof runtimeDirOf>[0]): Promise<string> {
   return await new DaemonClient(socketPath(runtimeDirOf(env))).text("/readyz");
 }

@@ -18,7 +18,7 @@ const SUMMARY_COLUMN = 21;
 
 const HELP_FLAG = ["-h, --help", "print this help"] as const;
 
-/** What `wgmon --help` and `wgmon COMMAND --help` print, with a newline at the end. */
+/** The output of `wgmon --help` and `wgmon COMMAND --help`, with a newline at the end. null: the general help. */
 export function helpText(command: CommandName | null = null): string {
   return command === null ? generalHelp() : commandHelp(command);
 }
@@ -71,7 +71,7 @@ function targetKeys(): string {
 
 function commandHelp(command: CommandName): string {
   const { summary, subcommands, flags, takesSettings } = commandOf(command);
-  // A switch of a single command is off by default.
+  // Switches of commands are off by default, so the default is not shown.
   const own = Object.entries(flags).map(([name, setting]) =>
     setting.placeholder === null
       ? ([`${short(setting)}--${name}`, setting.description] as const)
@@ -130,7 +130,7 @@ function code(text: string): string {
   return `\`${text}\``;
 }
 
-/** A flag or command and its meaning, in two columns. A long flag has a line of its own. */
+/** A flag or command and its meaning, in two columns. The meaning of a long flag begins on the next line. */
 function entry(name: string, text: string, column: number): string {
   const left = `  ${name}`;
   const indent = " ".repeat(column);

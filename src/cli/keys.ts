@@ -1,6 +1,6 @@
-/** Decodes pressed keys from what a terminal sends for them. Pure. */
+/** Decodes the input from a terminal into keys. Pure. */
 
-/** A named key, or the character that a key types. */
+/** A named key, or a typed character. */
 export type Key =
   | "up"
   | "down"
@@ -53,8 +53,8 @@ const controls: Readonly<Record<string, Key>> = {
 };
 
 /**
- * @returns the keys, and the rest of the input, which may be the beginning of another key. A lone escape
- *   stays in the rest: if no more input follows soon, the Escape key itself was pressed.
+ * @returns the keys, and the rest of the input, which may be the start of another key. A single escape character stays
+ *   in the rest: if no more input follows soon, the user has pressed the Escape key.
  */
 export function readKeys(input: string): { readonly keys: readonly Key[]; readonly rest: string } {
   const keys: Key[] = [];
@@ -65,14 +65,14 @@ export function readKeys(input: string): { readonly keys: readonly Key[]; readon
       // Parameter bytes, intermediate bytes and the final byte: ECMA-48, 5.4. SS3 is followed by one byte.
       const [sequence] = /^(?:\[[0-?]*[ -/]*[@-~]|O[ -~])/.exec(after) ?? [];
       if (sequence !== undefined) {
-        // With Shift or Ctrl held, an arrow key is the same key.
+        // Ignore the modifiers (Shift, Ctrl) of an arrow key.
         const key = sequences[sequence.replace(/^\[1;\d+(?=[A-Z])/, "[")];
         if (key !== undefined) keys.push(key);
         rest = after.slice(sequence.length);
         continue;
       }
       if (/^(?:\[[0-?]*[ -/]*|O)?$/.test(after)) break;
-      // Alt and a key, or an unknown sequence: read the escape, then the rest.
+      // Alt and a key, or an unknown sequence: treat the escape as a key, then continue with the rest.
       keys.push("escape");
       rest = after;
       continue;

@@ -1,4 +1,4 @@
-/** The text of --licenses: the licence of wgmon, and the licences of what is built into it. */
+/** The text of --licenses: the licence of wgmon, and the licences of its components. */
 
 import licence from "../../LICENSE" with { type: "text" };
 import notice from "../../NOTICE" with { type: "text" };

@@ -1,6 +1,6 @@
 /**
- * Answers the commands while wgmon does not run: the same answers, made from one scan and from the store of
- * the settings, which is only read.
+ * Answers the API requests of the commands when wgmon is not running, from one scan and from the store of the settings,
+ * to which it does not write.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -28,13 +28,13 @@ interface Options {
 }
 
 export class LocalApi implements ApiReader, Disposable {
-  /** What the scan could not read. */
+  /** The errors of the scan. */
   readonly problems: readonly Error[];
-  /** Why the past is unknown; null: the store could be read. */
+  /** Why the store could not be read; null: it could. */
   readonly storeProblem: SystemError | null;
   readonly #api: Api;
-  /** Start times of the sessions in the store. */
-  readonly #known: ReadonlyMap<string, number>;
+  /** Start times of the sessions in the store, by device and public key. */
+  readonly #storedStarts: ReadonlyMap<string, number>;
   readonly #parts: readonly Disposable[];
 
   static async open(settings: Settings, { version, clock }: Options): Promise<LocalApi> {
@@ -44,14 +44,14 @@ export class LocalApi implements ApiReader, Disposable {
     const names = new PeerNames({ clock, log: silent });
     names.setSources(settings);
 
-    // Apply the same rules as a wgmon that is started now.
+    // Use the same rules as a daemon that is started now.
     const rules = {
       idleTimeoutMs: (key: PublicKey) => peers.get(key)?.idleTimeoutMs ?? idleTimeoutMs,
       holdMs,
       announceExisting: true,
     };
-    const earlier = store.sessions.loadState(clock.now().wallMs);
-    const tracker = new Tracker(rules, earlier, clock.now());
+    const restored = store.sessions.loadState(clock.now().wallMs);
+    const tracker = new Tracker(rules, restored, clock.now());
     const scan = await devices.scan(null);
     tracker.observe(scan, clock.now());
     names.setDevices(devices.lastScanned.map(({ name }) => name));
@@ -67,9 +67,8 @@ export class LocalApi implements ApiReader, Disposable {
       rates: new RateTracker(),
       tracker,
       outbox: { states: [] },
-      // The store is only read. Times in it are adjusted at the start of the daemon.
+      // The times in the store are not adjusted here: the daemon does that when it starts.
       clockSteps: { startedAtMs: clock.now().wallMs, read() {} },
-      // There is only one scan; no further scan is triggered.
       inputs: { devices, wakeUp: { monitor: "poll", reason: null } },
       wakeUpWatch: { problem: null },
       scanLoop: { errors: [], scanAll: () => Promise.resolve() },
@@ -81,7 +80,7 @@ export class LocalApi implements ApiReader, Disposable {
     return new LocalApi(makeApi(source), {
       problems,
       problem,
-      earlier,
+      restored,
       parts: [devices, store, names],
     });
   }
@@ -91,7 +90,7 @@ export class LocalApi implements ApiReader, Disposable {
     found: {
       readonly problems: readonly Error[];
       readonly problem: SystemError | null;
-      readonly earlier: RestoredState | null;
+      readonly restored: RestoredState | null;
       readonly parts: readonly Disposable[];
     },
   ) {
@@ -99,8 +98,8 @@ export class LocalApi implements ApiReader, Disposable {
     this.problems = found.problems;
     this.storeProblem = found.problem;
     this.#parts = found.parts;
-    this.#known = new Map(
-      (found.earlier?.sessions ?? []).map(({ device, peer, startedAtMs }) => [
+    this.#storedStarts = new Map(
+      (found.restored?.sessions ?? []).map(({ device, peer, startedAtMs }) => [
         `${device} ${peer.publicKey}`,
         startedAtMs,
       ]),
@@ -112,18 +111,18 @@ export class LocalApi implements ApiReader, Disposable {
     const view = await viewOf<View>(response, path);
     if (!path.startsWith("/v1/peers?")) return view;
     const { items, ...rest } = view as { readonly items: readonly PeerView[] };
-    return { ...rest, items: items.map((peer) => this.#asStored(peer)) } as View;
+    return { ...rest, items: items.map((peer) => this.#withStoredSession(peer)) } as View;
   }
 
-  /** One scan shows that a peer is connected, but not since when. */
-  #asStored(peer: PeerView): PeerView {
+  /** Removes a session that is not in the store: one scan cannot show when such a session started. */
+  #withStoredSession(peer: PeerView): PeerView {
     const { device, publicKey, session } = peer;
-    const startedAtMs = this.#known.get(`${device} ${publicKey}`) ?? null;
-    const isKnown =
+    const startedAtMs = this.#storedStarts.get(`${device} ${publicKey}`) ?? null;
+    const isStored =
       startedAtMs !== null &&
       session !== null &&
       Date.parse(session.startedAt) === Math.trunc(startedAtMs);
-    return isKnown ? peer : { ...peer, session: null };
+    return isStored ? peer : { ...peer, session: null };
   }
 
   [Symbol.dispose](): void {
@@ -132,7 +131,7 @@ export class LocalApi implements ApiReader, Disposable {
   }
 }
 
-/** Opens an empty store if the real one cannot be read. */
+/** Opens the store; if it cannot be read, an empty one in memory, and the error. */
 async function openStore(directory: string, clock: Clock) {
   const options = { clock, log: silent };
   try {

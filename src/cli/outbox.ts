@@ -1,4 +1,4 @@
-/** `wgmon outbox`: lists, retries or drops dead letters and the events that wait for the targets. */
+/** `wgmon outbox`: lists, retries or drops dead letters and waiting events. */
 
 import { counted } from "../base/text.ts";
 import { shortName } from "../channels/formats/message-text.ts";
@@ -8,10 +8,10 @@ import type { DeadLetter, QueuedEvent, TargetBacklog } from "../store/outbox-row
 import type { Store } from "../store/store.ts";
 import { json } from "./text.ts";
 
-/** Rows per read of the store. */
+/** Maximum number of rows in one query of the store. */
 const CHUNK = 500;
-/** Maximum lines of the list for people. --json prints everything. */
-const LINES_MAX = 50;
+/** Maximum number of dead letters in the list. --json prints all. */
+const LETTERS_MAX = 50;
 
 interface Options {
   /** The target's key in the store; null: all targets. */
@@ -20,7 +20,7 @@ interface Options {
   readonly print: (line: string) => void;
 }
 
-type Place = Pick<DeadLetter, "target" | "seq">;
+type RowKey = Pick<DeadLetter, "target" | "seq">;
 
 export function runOutbox(store: Store, request: OutboxRequest, options: Options): void {
   const { action, dead, json } = request;
@@ -64,7 +64,7 @@ function* waitingOf(
   store: Store,
   queues: readonly TargetBacklog[],
   { id }: OutboxRequest,
-): Generator<QueuedEvent & Place> {
+): Generator<QueuedEvent & RowKey> {
   for (const { target } of queues) {
     let after = 0;
     for (;;) {
@@ -113,9 +113,9 @@ function printList({ queues, letters }: Found, { print, nowMs }: Options): void 
     print(`${label}: ${parts.join("; ")}`);
   }
   if (letters.length > 0) print(`${counted(letters.length, "dead letter")}:`);
-  for (const { label, event, reason, atMs } of letters.slice(-LINES_MAX)) {
+  for (const { label, event, reason, atMs } of letters.slice(-LETTERS_MAX)) {
     print(`  ${new Date(atMs).toISOString()} ${event.id} ${label}: ${reason}`);
     print(`    ${event.timestamp} ${describeEvent(event, shortName)}`);
   }
-  if (letters.length > LINES_MAX) print(`  ... the latest ${LINES_MAX}; --json lists all`);
+  if (letters.length > LETTERS_MAX) print(`  ... the latest ${LETTERS_MAX}; --json lists all`);
 }

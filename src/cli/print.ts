@@ -1,4 +1,4 @@
-/** What commands print: results to standard output, errors to standard error. */
+/** Prints lines of the commands: results to standard output, errors to standard error. */
 
 import { LibraryError } from "../../ffi/errors.ts";
 import { printableLine } from "../base/visible.ts";
@@ -14,10 +14,10 @@ export function printLine(line: string): void {
 export function printError(...lines: readonly string[]): void {
   const text = `${lines.map(printableLine).join("\n")}\n`;
   try {
-    // Not process.stderr, which opens further descriptors: the limit may already be reached.
+    // Not process.stderr, which opens more file descriptors: their limit may be reached.
     writeToStderr(Buffer.from(text), STDERR_TIMEOUT_MS);
   } catch (error) {
-    // No C library can be called, which may be the error to report.
+    // No C library can be loaded, which may be the error to print.
     if (error instanceof LibraryError) process.stderr.write(text);
   }
 }

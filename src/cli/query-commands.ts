@@ -18,7 +18,7 @@ interface Options {
   readonly version: string;
   readonly clock: Clock;
   /** Writes a line to standard error. */
-  readonly complain: (line: string) => void;
+  readonly warn: (line: string) => void;
 }
 
 /**
@@ -27,8 +27,8 @@ interface Options {
  * @throws SystemError, LibraryError, ConfigError
  */
 export async function runQuery(command: QueryCommand, options: Options): Promise<number> {
-  const { env, clock, complain } = options;
-  const { askedDevices } = command;
+  const { env, clock, warn } = options;
+  const { requestedDevices } = command;
   const { devices } = command.settings;
   const daemon = new DaemonClient(socketPath(runtimeDirOf(env)));
   if (command.type === "top") {
@@ -36,7 +36,7 @@ export async function runQuery(command: QueryCommand, options: Options): Promise
     await runTop(daemon, {
       intervalMs: command.intervalMs,
       device: devices[0] ?? null,
-      askedDevices,
+      requestedDevices,
       env,
       clock,
     });
@@ -45,25 +45,25 @@ export async function runQuery(command: QueryCommand, options: Options): Promise
 
   const isRunning = await isDaemonRunning(daemon);
   using offline = isRunning ? null : await openOffline(command, options);
-  const answers = offline ?? daemon;
+  const api = offline ?? daemon;
   const output = {
     print,
-    complain,
+    warn,
     paint: paintFor(env, isTerminal(STDOUT)),
     // Some terminals report 0 columns.
-    room: isTerminal(STDOUT) ? process.stdout.columns || null : null,
+    maxWidth: isTerminal(STDOUT) ? process.stdout.columns || null : null,
     devices,
     nowMs: clock.now().wallMs,
   };
   switch (command.type) {
     case "status": {
       const { printStatus } = await import("./status.ts");
-      await printStatus(answers, { ...output, askedDevices, json: command.json, isRunning });
+      await printStatus(api, { ...output, requestedDevices, json: command.json, isRunning });
       return offline !== null && offline.problems.length > 0 ? 1 : 0;
     }
     case "sessions": {
       const { printSessions } = await import("./sessions.ts");
-      await printSessions(answers, { ...output, request: command });
+      await printSessions(api, { ...output, request: command });
       return 0;
     }
     case "events": {
@@ -72,8 +72,8 @@ export async function runQuery(command: QueryCommand, options: Options): Promise
       if (command.follow) {
         for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(0));
       }
-      const place = await printEvents(answers, request);
-      if (command.follow && place !== null) await followEvents(daemon, place, request);
+      const position = await printEvents(api, request);
+      if (command.follow && position !== null) await followEvents(daemon, position, request);
       return 0;
     }
   }
@@ -89,30 +89,30 @@ async function isDaemonRunning(daemon: DaemonClient): Promise<boolean> {
   }
 }
 
-/** Answers without the daemon. Reports on standard error where the answers come from and what could not be read. */
+/** Opens the API without the daemon. Prints the source of the data, and the errors of the scan, on standard error. */
 async function openOffline(
   command: Exclude<QueryCommand, { type: "top" }>,
-  { version, clock, complain }: Options,
+  { version, clock, warn }: Options,
 ): Promise<LocalApi> {
   const { LocalApi } = await import("./local-api.ts");
-  const { askedDevices, settings } = command;
+  const { requestedDevices, settings } = command;
   // List all devices, so that a misspelt one gets a suggestion.
-  const scanned = askedDevices.length > 0 ? { ...settings, devices: [] } : settings;
+  const scanned = requestedDevices.length > 0 ? { ...settings, devices: [] } : settings;
   const offline = await LocalApi.open(scanned, { version, clock });
-  const tell = (source: string) =>
-    complain(`wgmon is not running here; showing data from ${source}`);
+  const warnOfSource = (source: string) =>
+    warn(`wgmon is not running here; showing data from ${source}`);
   if (command.type === "status") {
-    tell("the kernel");
+    warnOfSource("the kernel");
     for (const problem of offline.problems) {
       if (!isUnreadable(problem)) throw problem;
-      complain(problem.message);
+      warn(problem.message);
     }
   } else if (offline.storeProblem === null) {
-    tell("its store");
+    warnOfSource("its store");
   } else {
-    complain("wgmon is not running here");
+    warn("wgmon is not running here");
     if (command.type !== "events" || !command.follow) throw offline.storeProblem;
-    complain(offline.storeProblem.message);
+    warn(offline.storeProblem.message);
   }
   return offline;
 }

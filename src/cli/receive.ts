@@ -1,6 +1,6 @@
 /**
- * `wgmon receive`: a webhook receiver for trying out wgmon. Any client may send to it, so only clean text of
- * a bounded length reaches the terminal. main.ts loads this file on demand.
+ * `wgmon receive`: a webhook receiver for trying out wgmon. Any client may send to it, so it prints only text without
+ * control characters and of a limited length. commands.ts loads this file on demand.
  */
 
 import { FormatRegistry } from "@sinclair/typebox";
@@ -17,31 +17,31 @@ import { describeEvent } from "../events/event.ts";
 /** The longest digest is less than a tenth of this. */
 const BODY_MAX_BYTES = 1024 * 1024;
 
-/** Bodies that may be read at the same time; each may take BODY_MAX_BYTES of memory. */
-const READING_MAX = 32;
+/** Maximum number of bodies that are read at the same time. Each may take BODY_MAX_BYTES of memory. */
+const BODIES_MAX = 32;
 
 /**
- * Bun closes a connection that was silent for this long, or on which a body arrives too slowly. It closes one
- * whose header is incomplete after 12 s (Bun 1.4.5).
+ * Bun closes a connection that was idle for this long, or whose body arrives too slowly. It closes a connection whose
+ * header is still incomplete after 12 s (Bun 1.4.5).
  */
 const IDLE_SECONDS = 10;
 
-/** How many ids are remembered, and the maximum length of one; ours have 36 characters. */
+/** Maximum number of remembered ids, and maximum length of an id. Ids of wgmon have 36 characters. */
 const IDS_MAX = 10_000;
 const ID_MAX = 100;
 
-/** UTF-16 units of a line, and of all lines of a message that is not an event. A form of ours is not longer. */
+/** Maximum UTF-16 units of a line, and of a message that is not an event; messages in the format form are shorter. */
 const LINE_MAX = 1000;
 const LINES_MAX = 2000;
 
-/** How long an answer that has begun may still take when the receiver stops. */
+/** Time limit for responses in progress when the receiver stops. */
 const STOP_MS = 500;
 
 const ABOUT = `This is wgmon receive. It prints the webhooks that are sent to it, for trying out wgmon.
 Webhooks are sent with POST, to any path.
 `;
 
-// TypeBox defines no formats, and rejects strings of a format that it does not know.
+// TypeBox has no predefined string formats, and rejects strings of an unknown format.
 FormatRegistry.Set("date-time", (text) => !Number.isNaN(Date.parse(text)));
 
 export interface ReceiveOptions {
@@ -55,14 +55,19 @@ export interface ReceiveOptions {
   readonly clock: Clock;
 }
 
-export interface Receiving {
+/** A running receiver. */
+export interface WebhookReceiver {
   readonly url: string;
-  /** Returns after half a second at most. */
+  /** Takes half a second at most. */
   stop(): Promise<void>;
 }
 
-/** @throws SystemError when it cannot listen on the address and port. */
-export function receive(options: ReceiveOptions): Receiving {
+/**
+ * Starts the receiver.
+ *
+ * @throws SystemError when it cannot listen on the address and port.
+ */
+export function receive(options: ReceiveOptions): WebhookReceiver {
   const { port, address, secrets, print, clock } = options;
   const server = listen(port, address, makeApp(options).fetch);
   const url = `http://${address.includes(":") ? `[${address}]` : address}:${server.port}/`;
@@ -93,12 +98,12 @@ function listen(port: number, hostname: string, fetch: Hono["fetch"]): Bun.Serve
       port,
       hostname,
       fetch: (request) => fetch(request),
-      // Otherwise a second receiver could share the port and get half of the requests.
+      // With reusePort, a second receiver could share the port and get half of the requests.
       reusePort: false,
       // In development mode, Bun's error pages show source code.
       development: false,
       idleTimeout: IDLE_SECONDS,
-      // Bun itself answers 413.
+      // Bun itself responds with 413 to a longer body.
       maxRequestBodySize: BODY_MAX_BYTES,
     });
   } catch (error) {
@@ -116,30 +121,31 @@ const hints: Readonly<Record<string, string>> = {
 
 function makeApp({ secrets, print, clock }: ReceiveOptions): Hono {
   const ids = new RecentIds();
-  let reading = 0;
+  let bodiesInProgress = 0;
 
-  function say(text: string): void {
+  function printWithTime(text: string): void {
     // The same time format as in the log on a terminal.
     print(`${new Date(clock.now().wallMs).toTimeString().slice(0, 8)} ${text}`);
   }
 
   /** null: the body did not arrive completely. */
-  async function read(request: Request): Promise<Uint8Array | null> {
-    reading++;
+  async function readBody(request: Request): Promise<Uint8Array | null> {
+    bodiesInProgress++;
     try {
       return await request.bytes();
     } catch {
       return null;
     } finally {
-      reading--;
+      bodiesInProgress--;
     }
   }
 
-  async function take(c: Context): Promise<Response> {
-    if (reading >= READING_MAX) return c.text("busy, try again\n", 503, { "retry-after": "1" });
-    const body = await read(c.req.raw);
+  async function handlePost(c: Context): Promise<Response> {
+    if (bodiesInProgress >= BODIES_MAX)
+      return c.text("busy, try again\n", 503, { "retry-after": "1" });
+    const body = await readBody(c.req.raw);
     if (body === null) {
-      say("refused: the request was cut off, too slow or longer than 1 MiB");
+      printWithTime("refused: the request was cut off, too slow or longer than 1 MiB");
       return c.text("the body is incomplete or longer than 1 MiB\n", 400);
     }
     const id = c.req.header("webhook-id") ?? null;
@@ -149,21 +155,21 @@ function makeApp({ secrets, print, clock }: ReceiveOptions): Hono {
       const nowMs = clock.now().wallMs;
       const verification = verify(secrets, { id, timestamp, signature }, body, nowMs);
       if (verification !== "ok") {
-        say(`refused: ${verification}`);
+        printWithTime(`refused: ${verification}`);
         return c.text(`refused: ${verification}\n`, 401);
       }
     }
     const isRepeat = ids.has(id);
     ids.add(id);
     for (const line of linesOf(body, c.req.header("content-type") ?? "")) {
-      say(isRepeat ? `repeated: ${line}` : line);
+      printWithTime(isRepeat ? `repeated: ${line}` : line);
     }
-    return c.text(isRepeat ? "already received\n" : "taken\n");
+    return c.text(isRepeat ? "already received\n" : "received\n");
   }
 
   return new Hono()
     .get("/", (c) => c.text(ABOUT))
-    .post("*", take)
+    .post("*", handlePost)
     .notFound((c) => c.text("only POST is accepted here\n", 405, { allow: "POST" }));
 }
 
@@ -182,7 +188,7 @@ export class RecentIds {
   }
 }
 
-/** The content of a message, safe to print: a sentence for each of our events, otherwise the body. */
+/** The content of a message, safe to print: a line for each event of wgmon, otherwise the body. */
 function linesOf(body: Uint8Array, contentType: string): readonly string[] {
   const text = new TextDecoder().decode(body);
   const events = eventsIn(text);
@@ -197,7 +203,7 @@ function linesOf(body: Uint8Array, contentType: string): readonly string[] {
   return lines.length === 0 ? ["a message without content"] : lines;
 }
 
-/** null: not an event or a digest of this version. */
+/** null: the text is not an event or a digest of this version of wgmon. */
 function eventsIn(text: string): readonly Event[] | null {
   let value: unknown;
   try {
@@ -209,12 +215,12 @@ function eventsIn(text: string): readonly Event[] | null {
   return Value.Check(DigestSchema, value) ? value.data.events : null;
 }
 
-/** Shortens before cleaning, because cleaning a long text is slow. */
+/** Shortens the text before it removes control characters, because that is slow for a long text. */
 function printable(text: string): string {
   return truncate(sanitize(short(text, 2 * LINE_MAX)), LINE_MAX);
 }
 
-/** As `cut`, without scanning a megabyte of text. */
+/** As `truncate`, but does not scan the whole text, which may be a megabyte. */
 function short(text: string, max: number): string {
   return truncate(text.slice(0, 2 * max), max);
 }

@@ -16,16 +16,16 @@ export interface RulesRequest {
 interface Options extends RunOptions {
   /** The devices that the request names, or all. */
   readonly devices: Pick<Devices, "scan">;
-  /** Prints one or more lines, without the last newline. */
+  /** Prints one line, without its newline. */
   readonly print: (line: string) => void;
-  /** Prints text that does not belong in a file of rules, also without the last newline. */
-  readonly complain: (text: string) => void;
+  /** Prints one line to standard error, so that it is not part of the rules. Also without its newline. */
+  readonly warn: (text: string) => void;
 }
 
-/** The exit code: 1 if the action failed. Then nothing was printed or changed. */
+/** Returns the exit code. 1: the action failed, and no rules were printed or changed. */
 export async function runRules(request: RulesRequest, options: Options): Promise<number> {
   const { action, group } = request;
-  const { print, complain } = options;
+  const { print, warn } = options;
   const printLines = (text: string) =>
     text
       .trimEnd()
@@ -57,34 +57,37 @@ export async function runRules(request: RulesRequest, options: Options): Promise
     }
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    complain(`wgmon: ${error.message}`);
+    warn(`wgmon: ${error.message}`);
     return 1;
   }
 }
 
-/** null: not all ports are known. Rules without one of them would miss the handshakes of its device. */
+/**
+ * The listen ports of the devices, in ascending order; null: not all ports are known. Rules without one of them would
+ * not log the handshakes of its device.
+ */
 async function findPorts(request: RulesRequest, options: Options): Promise<number[] | null> {
-  const { complain } = options;
+  const { warn } = options;
   const { devices: scans, problems } = await options.devices.scan(null);
   for (const problem of problems) {
     if (!isUnreadable(problem)) throw problem;
-    complain(`wgmon: ${problem.message}`);
+    warn(`wgmon: ${problem.message}`);
   }
   if (problems.length > 0) return null;
 
   const found = scans.map(({ device }) => device);
   const missing = request.devices.filter((wanted) => !found.some(({ name }) => name === wanted));
   for (const name of missing) {
-    complain(`wgmon: there is no WireGuard device ${name} in this network namespace`);
+    warn(`wgmon: there is no WireGuard device ${name} in this network namespace`);
   }
-  const silent = found.filter(({ listenPort }) => listenPort === 0);
-  for (const { name } of silent) {
-    complain(`wgmon: ${name} has no listen port; give it a ListenPort and bring it up`);
+  const withoutPort = found.filter(({ listenPort }) => listenPort === 0);
+  for (const { name } of withoutPort) {
+    warn(`wgmon: ${name} has no listen port; give it a ListenPort and bring it up`);
   }
-  const isIncomplete = request.devices.length > 0 && silent.length > 0;
+  const isIncomplete = request.devices.length > 0 && withoutPort.length > 0;
   if (missing.length > 0 || isIncomplete) return null;
-  if (found.length === 0) complain("wgmon: there is no WireGuard device in this network namespace");
-  if (silent.length === found.length) return null;
+  if (found.length === 0) warn("wgmon: there is no WireGuard device in this network namespace");
+  if (withoutPort.length === found.length) return null;
   const ports = found.map(({ listenPort }) => listenPort).filter((port) => port !== 0);
   return [...new Set(ports)].toSorted((a, b) => a - b);
 }

@@ -1,6 +1,6 @@
 /**
- * `wgmon install-service` and `uninstall-service`: the systemd unit and the settings file, for a machine that
- * has only the binary. They ask no questions, overwrite nothing, and report what they did.
+ * `wgmon install-service` and `uninstall-service`: install and remove the systemd unit, and install the settings file,
+ * on a machine without the package. They ask no questions, overwrite no file, and print each change.
  */
 
 import {
@@ -21,26 +21,30 @@ import { settingsFile } from "./settings-example.ts";
 
 const UNIT = "/etc/systemd/system/wgmon.service";
 const SETTINGS = "/etc/wgmon/wgmon.toml";
-/** Where packages install units. */
+/** The paths at which packages install the unit. */
 const PACKAGED = ["/usr/lib/systemd/system/wgmon.service", "/lib/systemd/system/wgmon.service"];
 /** Exists if systemd is process 1: sd_booted(3). */
 const SYSTEMD = "/run/systemd/system";
 /** The first line of our unit, which identifies it. */
 const [MARK] = unit.split("\n", 1) as [string];
-/** Paths that the unit cannot see: ProtectHome=, PrivateTmp=. */
+/** Paths that the service cannot see, because of ProtectHome= and PrivateTmp=. */
 const HIDDEN = /^\/(home|root|run\/user|tmp|var\/tmp)\//;
 
 export interface ServiceOptions {
   /** Path of the program that the service runs. */
   readonly program: string;
-  /** Prefix of all paths; "" outside of tests. */
+  /** Prefix of all paths; empty except in tests. */
   readonly root: string;
   readonly print: (line: string) => void;
   /** Runs systemctl and returns its exit code. */
   readonly systemctl: (...words: readonly string[]) => number;
 }
 
-/** @throws SystemError */
+/**
+ * Installs the unit and the settings file, and starts the service.
+ *
+ * @throws SystemError
+ */
 export function installService(options: ServiceOptions): void {
   const { program, root, print } = options;
   const packaged = PACKAGED.find((path) => read(root + path) !== null);
@@ -49,8 +53,8 @@ export function installService(options: ServiceOptions): void {
   }
   checkProgram(program);
   const text = unitFor(program);
-  const there = read(root + UNIT);
-  if (there !== null && !isOurs(there)) {
+  const installed = read(root + UNIT);
+  if (installed !== null && !isOurs(installed)) {
     throw refusal("install", `${UNIT} exists already and was not written by wgmon`);
   }
   if (create(root + UNIT, text)) print(`wrote ${UNIT}; it runs ${program}`);
@@ -63,7 +67,7 @@ export function installService(options: ServiceOptions): void {
 }
 
 /**
- * Keeps settings, credentials and state.
+ * Stops the service and removes the unit. Settings, credentials and state are kept.
  *
  * @throws SystemError
  */
@@ -88,7 +92,7 @@ function systemctl(options: ServiceOptions, ...commands: readonly (readonly stri
   const { root, print } = options;
   for (const command of commands) {
     const line = `systemctl ${command.join(" ")}`;
-    if (!isThere(root + SYSTEMD)) {
+    if (!exists(root + SYSTEMD)) {
       print(`systemd is not running here; where it is, run: ${line}`);
       continue;
     }
@@ -99,7 +103,7 @@ function systemctl(options: ServiceOptions, ...commands: readonly (readonly stri
   }
 }
 
-/** The service's own user must see the program, and only root may be able to change it. */
+/** Throws unless the service can see the program, and only root can change or replace it. */
 function checkProgram(program: string): void {
   if (HIDDEN.test(program)) {
     const advice = `copy it first: install -m 755 ${program} /usr/local/bin/wgmon`;
@@ -114,12 +118,12 @@ function checkProgram(program: string): void {
   }
   for (let path = program; ; path = dirname(path)) {
     const { mode, uid, gid } = attempt(`stat ${path}`, () => statSync(path));
-    const wrong = wrongAccess({ path, mode, uid, gid });
-    if (wrong !== null) {
+    const unsafe = unsafeAccess({ path, mode, uid, gid });
+    if (unsafe !== null) {
       const what = path === program ? "change" : "replace";
       throw refusal(
         "install",
-        `${wrong.found}, who could ${what} the program that root starts. Fix: ${wrong.mend} ${path}; or install -m 755 ${program} /usr/bin/wgmon, and run that copy`,
+        `${unsafe.found}, who could ${what} the program that root starts. Fix: ${unsafe.fix} ${path}; or install -m 755 ${program} /usr/bin/wgmon, and run that copy`,
       );
     }
     if (path === "/") return;
@@ -127,32 +131,32 @@ function checkProgram(program: string): void {
 }
 
 /**
- * Which user or group besides root may change a file or folder, and the command that corrects it; null: only
- * root may.
+ * Describes the user or group besides root that can change a file or folder, and the command that corrects it; null:
+ * only root can.
  */
-function wrongAccess(place: {
+function unsafeAccess(entry: {
   readonly path: string;
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-}): { readonly found: string; readonly mend: string } | null {
-  const { path, mode, uid, gid } = place;
+}): { readonly found: string; readonly fix: string } | null {
+  const { path, mode, uid, gid } = entry;
   if (uid !== 0) {
     return {
       found: `${path} belongs to ${nameIn("/etc/passwd", uid, "user")}`,
-      mend: "chown root",
+      fix: "chown root",
     };
   }
   const bits = (mode & 0o7777).toString(8);
   if ((mode & 0o002) !== 0) {
-    return { found: `${path}, mode ${bits}, can be written by all users`, mend: "chmod go-w" };
+    return { found: `${path}, mode ${bits}, can be written by all users`, fix: "chmod go-w" };
   }
   if ((mode & 0o020) === 0) return null;
   const group = nameIn("/etc/group", gid, "group");
-  return { found: `${path}, mode ${bits}, can be written by ${group}`, mend: "chmod g-w" };
+  return { found: `${path}, mode ${bits}, can be written by ${group}`, fix: "chmod g-w" };
 }
 
-/** `group staff`; the number if the file has no such entry. Both files have the fields name, password, number. */
+/** `group staff`, or `group 50` if the file has no such entry. Both files have the fields name, password, number. */
 function nameIn(file: "/etc/passwd" | "/etc/group", id: number, what: string): string {
   const fields = (read(file) ?? "").split("\n").map((line) => line.split(":"));
   return `${what} ${fields.find(([, , number]) => number === String(id))?.[0] ?? id}`;
@@ -167,11 +171,11 @@ function unitFor(program: string): string {
   return unit.replaceAll("/usr/bin/wgmon", program).replace(/^Documentation=.*\n/m, "");
 }
 
-/** false: the file already existed. */
+/** Creates a file that all users can read; false: it already existed. */
 function create(path: string, text: string): boolean {
   return attempt(`write ${path}`, () => {
     const made = mkdirSync(dirname(path), { recursive: true });
-    // All users must be able to read it, whatever the umask is.
+    // Set the mode explicitly, so that all users can read the folder with any umask.
     if (made !== undefined) chmodSync(dirname(path), 0o755);
     try {
       writeFileSync(path, text, { flag: "wx" });
@@ -186,10 +190,10 @@ function create(path: string, text: string): boolean {
 
 /** null: the file does not exist. */
 function read(path: string): string | null {
-  return isThere(path) ? attempt(`read ${path}`, () => readFileSync(path, "utf8")) : null;
+  return exists(path) ? attempt(`read ${path}`, () => readFileSync(path, "utf8")) : null;
 }
 
-function isThere(path: string): boolean {
+function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
@@ -205,8 +209,8 @@ function attempt<Result>(operation: string, action: () => Result): Result {
   }
 }
 
-function refusal(what: "install" | "uninstall", why: string): SystemError {
-  return new SystemError(`${what} the service`, "not done", why);
+function refusal(action: "install" | "uninstall", reason: string): SystemError {
+  return new SystemError(`${action} the service`, "not done", reason);
 }
 
 /**

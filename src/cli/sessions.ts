@@ -1,4 +1,4 @@
-/** `wgmon sessions`: when peers were connected, as a table, as JSON or as CSV. */
+/** `wgmon sessions`: prints the sessions of peers as a table, as JSON or as CSV. */
 
 import { sanitize } from "../base/text.ts";
 import { isPublicKey } from "../base/wireguard.ts";
@@ -8,7 +8,7 @@ import { duration } from "../events/event.ts";
 import type { SessionView } from "../http/view.ts";
 import type { ApiReader } from "./client.ts";
 import { checkDevices, findPeers, peerNotFound } from "./find-peers.ts";
-import { PAGE, type PageQuery, pagesOf, sinceOf } from "./history-query.ts";
+import { type Page, PAGE_SIZE, pagesOf, sinceOf } from "./history-query.ts";
 import {
   bytes,
   type Column,
@@ -27,7 +27,7 @@ interface Options extends Output {
   readonly nowMs: number;
 }
 
-/** In the order of the columns. The names are those of the JSON. */
+/** The fields of the CSV, in order. Their names are those of the JSON. */
 const FIELDS = [
   "device",
   "publicKey",
@@ -43,20 +43,20 @@ const FIELDS = [
 ] as const satisfies readonly (keyof SessionView)[];
 
 /** @throws SystemError; ConfigError when there is no such peer or device. */
-export async function printSessions(answers: ApiReader, options: Options): Promise<void> {
+export async function printSessions(api: ApiReader, options: Options): Promise<void> {
   const { request, devices, nowMs, print } = options;
-  await checkDevices(answers, request.askedDevices, { hasPast: true });
+  await checkDevices(api, request.requestedDevices, { allowsPast: true });
   const { peer } = request;
-  const keys = peer === null ? null : (await findPeers(answers, peer)).keys;
-  if (keys?.length === 0) throw await peerNotFound(answers, peer!);
-  const write = writer(options);
+  const keys = peer === null ? null : (await findPeers(api, peer)).keys;
+  if (keys?.length === 0) throw await peerNotFound(api, peer!);
+  const format = formatter(options);
   let left = request.limit ?? Infinity;
-  const pages = pagesOf<PageQuery<SessionView>>(answers, "/v1/sessions", {
+  const pages = pagesOf<Page<SessionView>>(api, "/v1/sessions", {
     since: sinceOf(request, nowMs),
     // The API filters by one device and one peer; several are filtered here.
     device: devices.length === 1 ? devices[0]! : null,
     peer: keys?.length === 1 ? keys[0]! : null,
-    limit: String(Math.min(left, PAGE)),
+    limit: String(Math.min(left, PAGE_SIZE)),
   });
   for await (const { items } of pages) {
     const wanted = items.filter(
@@ -66,13 +66,13 @@ export async function printSessions(answers: ApiReader, options: Options): Promi
     );
     const found = wanted.slice(0, left);
     left -= found.length;
-    if (!print(write(found)) || left === 0) break;
+    if (!print(format(found)) || left === 0) break;
   }
 }
 
-/** Returns a function that turns page after page into text. */
-function writer(options: Options): (sessions: readonly SessionView[]) => string {
-  const { request, nowMs, room, paint } = options;
+/** Returns a function that formats the pages, one after the other. */
+function formatter(options: Options): (sessions: readonly SessionView[]) => string {
+  const { request, nowMs, maxWidth, paint } = options;
   switch (request.format) {
     case "json":
       return (sessions) => sessions.map((session) => `${json(session)}\n`).join("");
@@ -90,7 +90,7 @@ function writer(options: Options): (sessions: readonly SessionView[]) => string 
       return (sessions) => {
         const isFirst = table === null;
         // The first page determines the widths of the columns.
-        table ??= tableOf(columns(nowMs), sessions, { room, paint });
+        table ??= tableOf(columns(nowMs), sessions, { maxWidth, paint });
         const { header, line } = table;
         if (isFirst && sessions.length === 0) return "no sessions\n";
         const lines = [...(isFirst ? [paint("dim", header)] : []), ...sessions.map(line)];
@@ -125,7 +125,7 @@ export function csvLine(values: readonly (string | number | null)[]): string {
 }
 
 /**
- * A spreadsheet runs text that begins with one of these characters as a formula. An apostrophe in front
+ * A spreadsheet evaluates a text that begins with one of these characters as a formula. A leading apostrophe
  * prevents that (owasp.org/www-community/attacks/CSV_Injection). A public key may begin with + and is left
  * unchanged: it ends with =, which no formula does.
  */

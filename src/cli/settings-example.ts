@@ -1,4 +1,4 @@
-/** The initial settings file: everything that can be set, as comments. Pure. */
+/** The initial settings file: all settings, commented out. Pure. */
 
 import { keyOf, type Setting, table } from "../config/settings-table.ts";
 import { meaning, wrap } from "./help.ts";

@@ -1,6 +1,6 @@
 /** Parses server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html. Pure. */
 
-/** A message of the stream. A comment is not a message. */
+/** A message of the stream. Comments are not messages. */
 export interface Message {
   /** `message` if the stream names no type. */
   readonly type: string;
@@ -9,13 +9,13 @@ export interface Message {
   readonly data: string;
 }
 
-/** Parses a stream in pieces, which may end anywhere. Lines must end with a newline, as our server sends them. */
+/** Parses a stream in chunks, which may end at any byte. Lines must end with \n, as those of wgmon do. */
 export class MessageReader {
   #rest = "";
   #id: string | null = null;
 
-  read(piece: string): Message[] {
-    const blocks = (this.#rest + piece).split("\n\n");
+  read(chunk: string): Message[] {
+    const blocks = (this.#rest + chunk).split("\n\n");
     this.#rest = blocks.pop()!;
     return blocks.flatMap((block) => this.#message(block) ?? []);
   }

@@ -1,6 +1,6 @@
 /**
- * Seam: takes over the terminal for one program, and restores it in every case: at the end, at a signal,
- * while the program is stopped (Ctrl-Z), and when it fails.
+ * Seam: switches the terminal to full-screen mode, and restores it in all cases: at the end, after a signal or an
+ * error, and while the process is stopped (Ctrl-Z).
  */
 
 import { SystemError } from "../base/errors.ts";
@@ -11,21 +11,21 @@ import { type Key, readKeys } from "./keys.ts";
 /** https://invisible-island.net/xterm/ctlseqs: alternate screen, no cursor, no line wrap. */
 const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
 const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
-/** Synchronized output: what is between the two appears at once. Terminals without it ignore both. */
+/** Synchronized output: the terminal shows the text between both at once. Terminals without this mode ignore them. */
 const [BEGIN, END] = ["\x1b[?2026h", "\x1b[?2026l"];
 
-/** An escape with no input after it for this long is the Escape key. */
-const ESCAPE_MS = 50;
-/** Without a job-control shell, SIGTSTP does not stop the process; then resume after this long. */
-const STOP_MS = 200;
-/** If the terminal accepts no output for this long, everything is drawn again later. */
-const WRITE_MS = 500;
+/** An escape character without more input for this long is the Escape key. */
+const ESCAPE_TIMEOUT_MS = 50;
+/** Without a job-control shell, SIGTSTP does not stop the process. If so, resume after this delay. */
+const RESUME_MS = 200;
+/** Time limit for a write. After it, the next draw() writes all lines again. */
+const WRITE_TIMEOUT_MS = 500;
 
 interface Handlers {
   readonly key: (key: Key) => void;
-  /** The terminal has another size, or must be drawn again. */
+  /** The lines must be drawn again, perhaps for another size of the terminal. */
   readonly changed: () => void;
-  /** The program must end, or the terminal is gone. */
+  /** A signal asks the program to end, or the terminal was closed. */
   readonly ended: () => void;
   readonly failed: (error: unknown) => void;
 }
@@ -34,10 +34,10 @@ export class Terminal implements Disposable {
   readonly #handlers: Handlers;
   readonly #listeners: Partial<Record<NodeJS.Signals, () => void>>;
   readonly #decoder = new TextDecoder();
-  /** The lines on the screen. */
+  /** The lines on the screen. Empty: unknown. */
   #lines: readonly string[] = [];
   #isOn = false;
-  /** Input that may be the beginning of a key. */
+  /** Input that may be the start of a key. */
   #rest = "";
   #escapeTimer: Timer | undefined;
   #stopTimer: Timer | undefined;
@@ -65,7 +65,7 @@ export class Terminal implements Disposable {
     return { columns: columns || 80, rows: rows || 24 };
   }
 
-  /** Draws these lines, from the first row on. */
+  /** Draws the lines from the first row. Writes only those that have changed. */
   draw(lines: readonly string[]): void {
     if (!this.#isOn) return;
     let text = "";
@@ -84,7 +84,7 @@ export class Terminal implements Disposable {
     this.#handlers.changed();
   }
 
-  /** Restores the terminal and stops the process until it is continued. */
+  /** Restores the terminal and stops the process until SIGCONT. */
   suspend(): void {
     this.#leave();
     process.off("SIGTSTP", this.#listeners.SIGTSTP!);
@@ -92,7 +92,7 @@ export class Terminal implements Disposable {
     process.kill(0, "SIGTSTP");
     this.#stopTimer = setTimeout(() => {
       if (!this.#isOn) this.#resume();
-    }, STOP_MS);
+    }, RESUME_MS);
   }
 
   [Symbol.dispose](): void {
@@ -119,7 +119,7 @@ export class Terminal implements Disposable {
     process.stdin.setRawMode(false);
   };
 
-  /** The terminal may be in any state after a stop. */
+  /** While the process was stopped, other programs may have changed the state of the terminal. */
   readonly #resume = (): void => {
     const listener = this.#listeners.SIGTSTP!;
     if (!process.listeners("SIGTSTP").includes(listener)) process.on("SIGTSTP", listener);
@@ -133,7 +133,7 @@ export class Terminal implements Disposable {
     clearTimeout(this.#escapeTimer);
     const { keys, rest } = readKeys(this.#rest + this.#decoder.decode(bytes, { stream: true }));
     this.#rest = rest;
-    if (rest !== "") this.#escapeTimer = setTimeout(this.#escaped, ESCAPE_MS);
+    if (rest !== "") this.#escapeTimer = setTimeout(this.#escaped, ESCAPE_TIMEOUT_MS);
     this.#press(keys);
   };
 
@@ -154,7 +154,7 @@ export class Terminal implements Disposable {
   #write(text: string): void {
     const bytes = Buffer.from(text);
     try {
-      if (writeToStdout(bytes, WRITE_MS) < bytes.length) this.#lines = [];
+      if (writeToStdout(bytes, WRITE_TIMEOUT_MS) < bytes.length) this.#lines = [];
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       if (error.code === "EAGAIN") this.#lines = [];

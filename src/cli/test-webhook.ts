@@ -1,6 +1,6 @@
 /**
- * `wgmon test-webhook`: sends a sample of each type of event to the targets, one attempt each, and reports
- * the results.
+ * `wgmon test-webhook`: sends a sample of each type of event to the targets, one attempt each, and prints the
+ * results.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -10,7 +10,7 @@ import type { Event } from "../events/event-schema.ts";
 import { eventOf } from "../events/event.ts";
 import { type Change } from "../sessions/change.ts";
 
-/** A failed attempt that took this long is the last one, so that the user does not wait for five timeouts. */
+/** After a failed attempt of this duration, the other samples are not sent, so that the user waits for one timeout. */
 const SLOW_MS = 1000;
 
 const TYPE_COLUMNS = "peer.disconnected".length;
@@ -24,7 +24,7 @@ export interface TestOptions {
   readonly print: (line: string) => void;
 }
 
-/** Whether every target accepted all samples; false if there is no target. */
+/** Returns whether all targets accepted all samples; false if there is no target. */
 export async function testTargets(
   targets: readonly Target[],
   options: TestOptions,
@@ -52,81 +52,81 @@ async function testTarget(
   let delivered = 0;
   for (const [index, sample] of samples.entries()) {
     const startMs = clock.now().monotonicMs;
-    const verdict = await target.channel.attempt({ id: sample.id, events: [sample] }, signal);
+    const result = await target.channel.attempt({ id: sample.id, events: [sample] }, signal);
     const ms = Math.round(clock.now().monotonicMs - startMs);
     const time = `${ms} ms`.padStart(MS_COLUMNS + " ms".length);
-    print(`  ${sample.type.padEnd(TYPE_COLUMNS)} ${time}  ${describe(verdict)}`);
-    if (verdict.type === "delivered") delivered++;
-    if (isLast(verdict, ms)) {
+    print(`  ${sample.type.padEnd(TYPE_COLUMNS)} ${time}  ${describe(result)}`);
+    if (result.type === "delivered") delivered++;
+    if (isLastAttempt(result, ms)) {
       if (index < samples.length - 1) print("  the other samples are not sent to it");
       break;
     }
   }
-  const leftOut = samples.filter((sample) => !target.accepts(sample)).map(({ type }) => type);
-  if (leftOut.length === samples.length) {
-    // The settings refuse an empty selection of types, so only the peers or devices exclude everything.
+  const excluded = samples.filter((sample) => !target.accepts(sample)).map(({ type }) => type);
+  if (excluded.length === samples.length) {
+    // A filter cannot exclude all types, so its devices or peers exclude the samples.
     print("  note: its filter selects other peers or devices; this test ignores the filter");
-  } else if (leftOut.length > 0) {
-    print(`  note: its filter excludes ${leftOut.join(", ")}; this test ignores the filter`);
+  } else if (excluded.length > 0) {
+    print(`  note: its filter excludes ${excluded.join(", ")}; this test ignores the filter`);
   }
   return delivered === samples.length;
 }
 
-function describe(verdict: DeliveryResult): string {
-  switch (verdict.type) {
+function describe(result: DeliveryResult): string {
+  switch (result.type) {
     case "delivered":
       return "delivered";
     case "retry": {
-      const { reason, afterMs } = verdict;
+      const { reason, afterMs } = result;
       const when = afterMs === null ? "" : ` after ${Math.ceil(afterMs / 1000)} s`;
       return `would be retried${when}: ${reason}`;
     }
     case "drop":
-      return `refused: ${verdict.reason}`;
+      return `refused: ${result.reason}`;
     case "stop":
-      return `refused permanently: ${verdict.reason}`;
+      return `refused permanently: ${result.reason}`;
   }
 }
 
-/** Whether to stop here: the target is gone, asks for a pause, or would make the user wait. */
-function isLast(verdict: DeliveryResult, ms: number): boolean {
-  switch (verdict.type) {
+/** Whether to send no more samples: the target no longer exists, asks for a pause, or is slow. */
+function isLastAttempt(result: DeliveryResult, ms: number): boolean {
+  switch (result.type) {
     case "delivered":
     case "drop":
       return false;
     case "retry":
-      return verdict.afterMs !== null || ms >= SLOW_MS;
+      return result.afterMs !== null || ms >= SLOW_MS;
     case "stop":
       return true;
   }
 }
 
-/** One event of each type, in the order of a peer's visit. All names and addresses show that it is a test. */
+/** One event of each type, as in one session of a peer. The names and addresses show that it is a test. */
 function makeSamples(nowMs: number, host: string): readonly Event[] {
-  const happened = { atMs: nowMs, device: "wg-test" };
+  const base = { atMs: nowMs, device: "wg-test" };
   const session = { startedAtMs: nowMs, rxBytes: 212, txBytes: 92, roams: 0 };
   const roamed = { ...session, startedAtMs: nowMs - 245_000, roams: 1 };
-  const [home, away] = [at("198.51.100.7", 40001), at("203.0.113.9", 40002)];
+  const [home, away] = [endpoint("198.51.100.7", 40001), endpoint("203.0.113.9", 40002)];
   const changes: readonly Change[] = [
-    { type: "peer.connected", ...happened, peer: testPeer(home), session, initial: false },
+    { type: "peer.connected", ...base, peer: testPeer(home), session, initial: false },
     {
       type: "peer.roamed",
-      ...happened,
+      ...base,
       peer: testPeer(away),
       session: roamed,
       previousEndpoint: home,
     },
     {
       type: "peer.disconnected",
-      ...happened,
+      ...base,
       peer: testPeer(away),
       session: roamed,
       endedAtMs: nowMs - 180_000,
       durationMs: 65_000,
       reason: "idle",
     },
-    { type: "device.added", ...happened, listenPort: 51820 },
-    { type: "device.removed", ...happened, listenPort: 51820 },
+    { type: "device.added", ...base, listenPort: 51820 },
+    { type: "device.removed", ...base, listenPort: 51820 },
   ];
   return changes.map((change) => {
     const id = `evt_${Bun.randomUUIDv7().replaceAll("-", "")}`;
@@ -134,15 +134,15 @@ function makeSamples(nowMs: number, host: string): readonly Event[] {
   });
 }
 
-function at(address: string, port: number): Endpoint {
+function endpoint(address: string, port: number): Endpoint {
   return { address, port, scopeId: 0 };
 }
 
-function testPeer(endpoint: Endpoint): Peer {
+function testPeer(current: Endpoint): Peer {
   return {
-    // 32 bytes, as in any key; the private key is unknown.
+    // A valid key, whose private key is unknown.
     publicKey: "wgmonTESTwgmonTESTwgmonTESTwgmonTESTwgmonTE=" as PublicKey,
-    endpoint,
+    endpoint: current,
     allowedIps: ["192.0.2.2/32"],
     lastHandshakeMs: null,
     rxBytes: 0,

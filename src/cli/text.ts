@@ -1,6 +1,6 @@
 /**
- * Output of the commands for people: names, times, sizes, colours, and tables that fit a terminal. A name may
- * contain anything; only printable characters on one line reach the terminal. Pure.
+ * The text output of the commands: names, times, sizes, colours, and tables that fit the terminal. A name may contain
+ * any characters; only printable ones are printed, on one line. Pure.
  */
 
 import { longestPrefix } from "../base/text.ts";
@@ -66,13 +66,13 @@ export function json(value: unknown): string {
 
 /** The output of a command. */
 export interface Output {
-  /** Prints to standard output. Returns false once the reader is gone. */
+  /** Prints to standard output. Returns false if it is closed. */
   readonly print: (text: string) => boolean;
   /** Prints a line to standard error. */
-  readonly complain: (line: string) => void;
+  readonly warn: (line: string) => void;
   readonly paint: Paint;
-  /** Columns of the terminal; null: the output is not a terminal. */
-  readonly room: number | null;
+  /** Number of columns of the terminal; null: standard output is not a terminal. */
+  readonly maxWidth: number | null;
 }
 
 // ---- Colours ----
@@ -97,11 +97,11 @@ export interface Column<Row> {
   readonly style?: (row: Row) => Style | null;
   /** Numbers are aligned right. */
   readonly isNumber?: true;
-  /** Columns with the highest rank are left out first if there is not enough room. */
+  /** If the table is too wide, the columns with the highest numbers are left out. */
   readonly priority: number;
-  /** Minimum width, so that nothing moves when a value grows. */
+  /** Minimum width, so that the columns do not move when a value gets longer. */
   readonly minWidth?: number;
-  /** The column may be cut to this width. */
+  /** The width to which the column may be cut. Absent: it is not cut. */
   readonly shrinkTo?: number;
 }
 
@@ -111,15 +111,15 @@ export interface Table<Row> {
 }
 
 /**
- * A table with as many columns as fit. A cell stays on its line, whatever it contains.
+ * A table with as many columns as fit. Cells are made visible on one line.
  *
  * @param sample rows that determine the widths of the columns.
- * @param room columns of the terminal; null: unlimited, and nothing is cut.
+ * @param maxWidth columns of the terminal; null: no limit, and no cell is cut.
  */
 export function tableOf<Row>(
   wanted: readonly Column<Row>[],
   sample: readonly Row[],
-  { room, paint }: { readonly room: number | null; readonly paint: Paint },
+  { maxWidth, paint }: { readonly maxWidth: number | null; readonly paint: Paint },
 ): Table<Row> {
   const columns = wanted.map((column) => ({
     ...column,
@@ -127,11 +127,11 @@ export function tableOf<Row>(
   }));
   const natural = columns.map(({ title, minWidth = 0, cell }) =>
     sample.reduce(
-      (most, row) => Math.max(most, widthOf(cell(row))),
+      (max, row) => Math.max(max, widthOf(cell(row))),
       Math.max(minWidth, title.length),
     ),
   );
-  const widths = room === null ? natural : fitted(columns, natural, room);
+  const widths = maxWidth === null ? natural : fitWidths(columns, natural, maxWidth);
   const shown = columns.flatMap((column, index) =>
     widths[index]! > 0 ? [{ ...column, width: widths[index]! }] : [],
   );
@@ -142,10 +142,11 @@ export function tableOf<Row>(
     shown
       .map((column) => {
         const text = cell(column);
-        const part = room === null ? text : cutTo(text, column.width);
+        const part = maxWidth === null ? text : cutTo(text, column.width);
         const pad = column.isNumber === true ? padStart : padEnd;
-        const wanted = style(column);
-        return wanted === null ? pad(part, column.width) : paint(wanted, pad(part, column.width));
+        const cellStyle = style(column);
+        const padded = pad(part, column.width);
+        return cellStyle === null ? padded : paint(cellStyle, padded);
       })
       .join(GAP)
       .trimEnd();
@@ -163,26 +164,26 @@ export function tableOf<Row>(
 }
 
 /** The width of each column; 0: the column is left out. */
-function fitted<Row>(
+function fitWidths<Row>(
   columns: readonly Column<Row>[],
   natural: readonly number[],
-  room: number,
+  maxWidth: number,
 ): number[] {
   const widths = columns.map(() => 0);
-  const byRank = columns
+  const byPriority = columns
     .map((_, index) => index)
     .toSorted((a, b) => columns[a]!.priority - columns[b]!.priority);
-  let left = room;
-  for (const index of byRank) {
-    const isFirst = left === room;
-    const least = Math.min(natural[index]!, columns[index]!.shrinkTo ?? Infinity);
-    const width = isFirst ? Math.min(least, room) : least;
+  let left = maxWidth;
+  for (const index of byPriority) {
+    const isFirst = left === maxWidth;
+    const minimum = Math.min(natural[index]!, columns[index]!.shrinkTo ?? Infinity);
+    const width = isFirst ? Math.min(minimum, maxWidth) : minimum;
     const needed = width + (isFirst ? 0 : GAP.length);
     if (needed > left) continue;
     widths[index] = width;
     left -= needed;
   }
-  for (const index of byRank) {
+  for (const index of byPriority) {
     if (widths[index] === 0) continue;
     const more = Math.min(left, natural[index]! - widths[index]!);
     widths[index]! += more;

@@ -1,7 +1,6 @@
 /**
- * What `wgmon top` shows, and what its keys do: turns the last answers of wgmon, the view and the terminal
- * size into lines. The HTTP API sorts and searches, so that of 10,000 peers only the visible ones are
- * requested. Pure.
+ * The display and the keys of `wgmon top`: makes lines from the last responses of wgmon, the view and the size of the
+ * terminal. The HTTP API sorts and filters, so that only the visible ones of 10,000 peers are requested. Pure.
  */
 
 import { counted } from "../base/text.ts";
@@ -30,15 +29,15 @@ const SORTS = [
   "device",
 ] as const;
 
-/** Number of events at the bottom, if there is room for them. */
+/** Number of events at the bottom, shown on terminals with at least MIN_ROWS_WITH_EVENTS rows. */
 export const EVENTS = 3;
-const ROWS_FOR_EVENTS = 18;
-/** Title, summary, range, header and the line of keys. */
+const MIN_ROWS_WITH_EVENTS = 18;
+/** The rows besides peers and events: title, summary, range, header and keys. */
 const OTHER_ROWS = 5;
 /** The longest search text that the HTTP API accepts. */
 const SEARCH_MAX = 64;
 
-/** The state that the keys change. */
+/** The state that keys change. */
 export interface View {
   readonly sort: (typeof SORTS)[number];
   readonly isReversed: boolean;
@@ -51,10 +50,10 @@ export interface View {
   readonly offset: number;
   /** The text typed after `/`; null: the filter is not being edited. */
   readonly prompt: string | null;
-  readonly hasHelp: boolean;
+  readonly isHelpShown: boolean;
 }
 
-/** The last answers of wgmon. */
+/** The last responses of wgmon. */
 export interface TopData {
   readonly status: StatusView;
   readonly devices: readonly DeviceView[];
@@ -81,13 +80,13 @@ export function firstView(device: string | null): View {
     connectedOnly: false,
     offset: 0,
     prompt: null,
-    hasHelp: false,
+    isHelpShown: false,
   };
 }
 
 /** Number of rows for peers. */
 export function tableRows({ rows }: Size): number {
-  return Math.max(1, rows - OTHER_ROWS - (rows >= ROWS_FOR_EVENTS ? EVENTS + 1 : 0));
+  return Math.max(1, rows - OTHER_ROWS - (rows >= MIN_ROWS_WITH_EVENTS ? EVENTS + 1 : 0));
 }
 
 /** The request path for the visible peers. */
@@ -120,7 +119,7 @@ export interface Context extends Size {
   readonly shown: TopData | null;
 }
 
-/** The view after a key, or the action that the key asks for. */
+/** Returns the view after a key, or the action of the key. */
 export function handleKey(
   view: View,
   key: Key,
@@ -132,24 +131,24 @@ export function handleKey(
   if (view.prompt !== null) return handlePromptKey(view, view.prompt, key);
   const page = tableRows(size);
   const total = shown?.total ?? 0;
-  const to = (offset: number) => clampOffset({ ...view, offset }, total, size);
-  const sorted = (step: number): View => {
+  const scrollTo = (offset: number) => clampOffset({ ...view, offset }, total, size);
+  const sortBy = (step: number): View => {
     const index = (SORTS.indexOf(view.sort) + step + SORTS.length) % SORTS.length;
     return { ...view, sort: SORTS[index]!, isReversed: false, offset: 0 };
   };
   switch (typeof key === "string" ? key : key.text) {
     case "q":
-      return view.hasHelp ? { ...view, hasHelp: false } : "quit";
+      return view.isHelpShown ? { ...view, isHelpShown: false } : "quit";
     case "escape":
-      return { ...view, hasHelp: false, search: "", offset: 0 };
+      return { ...view, isHelpShown: false, search: "", offset: 0 };
     case "?":
     case "h":
-      return { ...view, hasHelp: !view.hasHelp };
+      return { ...view, isHelpShown: !view.isHelpShown };
     case "s":
     case "right":
-      return sorted(1);
+      return sortBy(1);
     case "left":
-      return sorted(-1);
+      return sortBy(-1);
     case "r":
       return { ...view, isReversed: !view.isReversed, offset: 0 };
     case "c":
@@ -160,30 +159,30 @@ export function handleKey(
       return { ...view, device: next, offset: 0 };
     }
     case "/":
-      return { ...view, prompt: view.search, hasHelp: false };
+      return { ...view, prompt: view.search, isHelpShown: false };
     case "up":
     case "k":
-      return to(view.offset - 1);
+      return scrollTo(view.offset - 1);
     case "down":
     case "j":
-      return to(view.offset + 1);
+      return scrollTo(view.offset + 1);
     case "page-up":
-      return to(view.offset - page);
+      return scrollTo(view.offset - page);
     case "page-down":
     case " ":
-      return to(view.offset + page);
+      return scrollTo(view.offset + page);
     case "home":
     case "g":
-      return to(0);
+      return scrollTo(0);
     case "end":
     case "G":
-      return to(total);
+      return scrollTo(total);
     default:
       return view;
   }
 }
 
-/** Handles a key while the filter is edited. The filter applies to what has been typed so far. */
+/** Handles a key while the filter is edited. Each change of the filter applies at once. */
 function handlePromptKey(view: View, prompt: string, key: Key): View {
   const search = (text: string): View => ({ ...view, prompt: text, search: text, offset: 0 });
   if (typeof key === "object") {
@@ -218,7 +217,7 @@ export interface Drawing extends Context {
   readonly paint: Paint;
 }
 
-/** At most as many lines as there are rows, none wider than the terminal. */
+/** Returns the lines of the screen: at most `rows`, each at most `columns` wide. */
 export function render(view: View, drawing: Drawing): string[] {
   const { shown, columns, rows, nowMs, problem, paint } = drawing;
   const line = (text: string, style: Style | null = null) => {
@@ -230,12 +229,12 @@ export function render(view: View, drawing: Drawing): string[] {
     line(summaryOf(shown)),
     problem === null ? line(rangeOf(view, drawing), "dim") : line(problem, "red"),
   ];
-  const body = view.hasHelp
+  const body = view.isHelpShown
     ? ["", ...HELP.map((text) => line(text))]
     : tableLines(shown?.peers ?? [], drawing);
   const bodyRows = tableRows(drawing) + 1;
   for (let row = 0; row < bodyRows; row++) lines.push(body[row] ?? "");
-  if (rows >= ROWS_FOR_EVENTS) {
+  if (rows >= MIN_ROWS_WITH_EVENTS) {
     lines.push("");
     const events = (shown?.events ?? []).slice(0, EVENTS).toReversed();
     for (let row = 0; row < EVENTS; row++) {
@@ -248,13 +247,13 @@ export function render(view: View, drawing: Drawing): string[] {
   lines.push(
     view.prompt === null
       ? line("q quit  ? help  s sort  r reverse  / filter  d device  c connected", "inverse")
-      : line(`filter: ${shortName(view.prompt)}_   Enter: keep it, Esc: drop it`, "inverse"),
+      : line(`filter: ${shortName(view.prompt)}_   Enter: keep, Esc: clear`, "inverse"),
   );
   return lines.slice(0, rows);
 }
 
 function tableLines(peers: readonly PeerView[], { columns, nowMs, paint }: Drawing): string[] {
-  const table = tableOf(Object.values(peerColumns(nowMs)), peers, { room: columns, paint });
+  const table = tableOf(Object.values(peerColumns(nowMs)), peers, { maxWidth: columns, paint });
   return [paint("bold", table.header), ...peers.map((peer) => table.line(peer))];
 }
 

@@ -1,4 +1,4 @@
-/** `wgmon top`: the connected peers on the full screen, updated continuously. */
+/** `wgmon top`: shows the peers on the full screen, and updates them continuously. */
 
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
@@ -28,8 +28,8 @@ interface Options {
   readonly intervalMs: number;
   /** The device shown first; null: all devices. */
   readonly device: string | null;
-  /** Devices of the flag --device. */
-  readonly askedDevices: readonly string[];
+  /** The values of the flag --device. */
+  readonly requestedDevices: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
 }
@@ -37,10 +37,10 @@ interface Options {
 /**
  * Resolves when the user quits.
  *
- * @throws SystemError where there is no terminal, or access to wgmon is denied.
- * @throws ConfigError when a device that was asked for does not exist.
+ * @throws SystemError when standard input or output is not a terminal, or access to wgmon is denied.
+ * @throws ConfigError when a device of the flag --device does not exist.
  */
-export async function runTop(answers: ApiReader, options: Options): Promise<void> {
+export async function runTop(api: ApiReader, options: Options): Promise<void> {
   const { intervalMs, env, clock } = options;
   if (!isTerminal(0) || !isTerminal(1)) {
     throw new SystemError(
@@ -49,16 +49,16 @@ export async function runTop(answers: ApiReader, options: Options): Promise<void
       "it needs a terminal; wgmon status prints the same, once",
     );
   }
-  // Check access before switching screens, so that an error message stays visible.
-  await checkDevices(answers, options.askedDevices, { hasPast: false }).catch(toleratingAbsence);
-  await answers.get("/v1/status").catch(toleratingAbsence);
+  // Check access before the full screen, so that an error message stays visible.
+  await checkDevices(api, options.requestedDevices, { allowsPast: false }).catch(connectionProblem);
+  await api.get("/v1/status").catch(connectionProblem);
 
   const paint = paintFor(env, true);
   const { promise: ended, resolve: end, reject: fail } = Promise.withResolvers<void>();
   let view = firstView(options.device);
   let shown: TopData | null = null;
   let problem: string | null = null;
-  let isAsking = false;
+  let isRefreshing = false;
   let isOutdated = false;
 
   const draw = () => {
@@ -67,25 +67,25 @@ export async function runTop(answers: ApiReader, options: Options): Promise<void
     terminal.draw(render(view, { ...size, shown, nowMs, problem, paint }));
   };
 
-  /** One request at a time. If the view changes during a request, another one follows. */
+  /** Requests the data and draws it, one request at a time. If the view changes during a request, repeats it. */
   const refresh = async () => {
     isOutdated = true;
-    if (isAsking) return;
-    isAsking = true;
+    if (isRefreshing) return;
+    isRefreshing = true;
     while (isOutdated) {
       isOutdated = false;
       try {
-        shown = await ask(answers, peersPath(view, terminal.size));
+        shown = await fetchData(api, peersPath(view, terminal.size));
         problem = null;
-        const within = clampOffset(view, shown.total, terminal.size);
-        isOutdated ||= within !== view;
-        view = within;
+        const clamped = clampOffset(view, shown.total, terminal.size);
+        isOutdated ||= clamped !== view;
+        view = clamped;
       } catch (error) {
-        problem = toleratingAbsence(error);
+        problem = connectionProblem(error);
       }
       draw();
     }
-    isAsking = false;
+    isRefreshing = false;
   };
   const changed = () => {
     draw();
@@ -108,11 +108,11 @@ export async function runTop(answers: ApiReader, options: Options): Promise<void
     },
   });
   let cancel = () => {};
-  const keepUp = async () => {
+  const refreshPeriodically = async () => {
     await refresh();
-    cancel = clock.after(intervalMs, () => void keepUp().catch(fail));
+    cancel = clock.after(intervalMs, () => void refreshPeriodically().catch(fail));
   };
-  keepUp().catch(fail);
+  refreshPeriodically().catch(fail);
   try {
     await ended;
   } finally {
@@ -120,14 +120,14 @@ export async function runTop(answers: ApiReader, options: Options): Promise<void
   }
 }
 
-async function ask(answers: ApiReader, peersAt: string): Promise<TopData> {
+async function fetchData(api: ApiReader, peersRequest: string): Promise<TopData> {
   type Items<Item> = { readonly items: readonly Item[] };
   const [status, devices, peers, targets, events] = await Promise.all([
-    answers.get<StatusView>("/v1/status"),
-    answers.get<Items<DeviceView>>("/v1/devices"),
-    answers.get<Items<PeerView> & { readonly total: number }>(peersAt),
-    answers.get<Items<TargetView>>("/v1/targets"),
-    answers.get<Items<StoredEventView>>(`/v1/events?limit=${EVENTS}`),
+    api.get<StatusView>("/v1/status"),
+    api.get<Items<DeviceView>>("/v1/devices"),
+    api.get<Items<PeerView> & { readonly total: number }>(peersRequest),
+    api.get<Items<TargetView>>("/v1/targets"),
+    api.get<Items<StoredEventView>>(`/v1/events?limit=${EVENTS}`),
   ]);
   return {
     status,
@@ -139,8 +139,12 @@ async function ask(answers: ApiReader, peersAt: string): Promise<TopData> {
   };
 }
 
-/** The text to show for an error. wgmon may be started again at any time. */
-function toleratingAbsence(error: unknown): string {
+/**
+ * The text to show while wgmon cannot be reached, because it may be started again at any time.
+ *
+ * @throws all other errors.
+ */
+function connectionProblem(error: unknown): string {
   if (error instanceof DaemonNotRunning) return "connection to wgmon lost; waiting for it";
   if (error instanceof ConnectionLost) return "wgmon does not answer; waiting for it";
   throw error;

@@ -4,21 +4,22 @@ import { formatList, safePrefix } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
 import { type RawSettings, split } from "./resolve.ts";
 import {
+  COMMAND_NAMES,
   type CommandName,
   commandOf,
-  COMMANDS,
-  isName,
+  isSettingName,
   longName,
-  NAMES,
   type Setting,
+  SETTING_NAMES,
   settingOf,
   table,
 } from "./settings-table.ts";
 
 export interface ParsedArgs {
   readonly command: CommandName;
-  /** `retry` of `outbox retry`; null: the command is not followed by a word. */
-  readonly word: string | null;
+  /** `retry` of `outbox retry`; null: no subcommand is given. */
+  readonly subcommand: string | null;
+  /** The given flags, by name. */
   readonly found: RawSettings;
   readonly help: boolean;
   readonly version: boolean;
@@ -40,19 +41,22 @@ interface Flag {
 /** Flags without a value, valid for every command. */
 const GLOBAL_FLAGS: readonly string[] = ["h", "help", "version", "licenses"];
 
-/** Reads all arguments before checking the flags, because the command may come last: `--tick 5s outbox`. */
+/**
+ * Parses the arguments. Splits all of them before it checks the flags, because the command may come last:
+ * `--tick 5s outbox`.
+ */
 export function parseArgs(argv: readonly string[]): ParsedArgs {
   const errors: string[] = [];
-  const { flags, subcommands } = splitLine(argv);
+  const { flags, positionals } = splitArguments(argv);
   const isAsked = (...names: readonly string[]) =>
     flags.some(({ written }) => names.includes(written));
   const found: RawSettings = new Map();
-  const { command, word, wordProblems } = readWords(subcommands);
+  const { command, subcommand, problems } = readPositionals(positionals);
   for (const flag of flags) readFlag(flag, command, { found, errors });
-  errors.push(...wordProblems);
+  errors.push(...problems);
   return {
     command,
-    word,
+    subcommand,
     found,
     help: isAsked("h", "help"),
     version: isAsked("version"),
@@ -61,22 +65,25 @@ export function parseArgs(argv: readonly string[]): ParsedArgs {
   };
 }
 
-/** Not node:util parseArgs: it reads `-monitor` as seven flags, and `--tick --help` as a tick of "--help". */
-export function splitLine(argv: readonly string[]): {
+/**
+ * Splits arguments into flags and positional arguments: the command and its subcommand. Does not use parseArgs of
+ * node:util, which parses `-monitor` as seven flags, and `--tick --help` as the flag tick with the value `--help`.
+ */
+export function splitArguments(argv: readonly string[]): {
   flags: readonly Flag[];
-  subcommands: readonly string[];
+  positionals: readonly string[];
 } {
   const flags: Flag[] = [];
-  const subcommands: string[] = [];
+  const positionals: string[] = [];
   for (let index = 0; index < argv.length; index++) {
     const argument = argv[index]!;
     if (argument === "--") {
-      subcommands.push(...argv.slice(index + 1));
+      positionals.push(...argv.slice(index + 1));
       break;
     }
     const [, dashes, name, attached] = /^(--?)(\w[^=]*)(?:=(.*))?$/s.exec(argument) ?? [];
     if (dashes === undefined || name === undefined) {
-      subcommands.push(argument);
+      positionals.push(argument);
       continue;
     }
     const written = longName(name);
@@ -89,44 +96,45 @@ export function splitLine(argv: readonly string[]): {
     if (isValue) index++;
     flags.push({ dashes, written, attached: attached ?? null, separate: isValue ? next : null });
   }
-  return { flags, subcommands };
+  return { flags, positionals };
 }
 
 function takesValue(written: string, next: string): boolean {
   if (GLOBAL_FLAGS.includes(written) || isNegation(written)) return false;
-  const setting = flagOfAny(written);
+  const setting = findFlag(written);
   // The argument after an unknown flag is probably its value, and may be a secret.
   if (setting === null) return !isCommand(next);
   return setting.placeholder !== null;
 }
 
-function readWords([first, ...rest]: readonly string[]): {
+function readPositionals([first, ...rest]: readonly string[]): {
   command: CommandName;
-  word: string | null;
-  wordProblems: string[];
+  subcommand: string | null;
+  problems: string[];
 } {
-  const wordProblems: string[] = [];
+  const problems: string[] = [];
   let command: CommandName = "run";
   if (first !== undefined) {
     if (isCommand(first)) command = first;
     else {
-      const guess = didYouMean(first, COMMANDS) || `; there are ${formatList(COMMANDS, "and")}`;
-      wordProblems.push(`"${safePrefix(first)}" is not a command${guess}`);
+      const guess =
+        didYouMean(first, COMMAND_NAMES) || `; there are ${formatList(COMMAND_NAMES, "and")}`;
+      problems.push(`"${safePrefix(first)}" is not a command${guess}`);
     }
   }
   const { subcommands } = commandOf(command);
-  let word: string | null = null;
+  let subcommand: string | null = null;
   for (const [index, next] of rest.entries()) {
     if (index > 0 || subcommands.length === 0) {
-      wordProblems.push(`"${safePrefix(next)}" is not expected here`);
+      problems.push(`"${safePrefix(next)}" is not expected here`);
     } else if (subcommands.includes(next)) {
-      word = next;
+      subcommand = next;
     } else {
       const guess = didYouMean(next, subcommands);
-      wordProblems.push(`"${safePrefix(next)}" is not ${formatList(subcommands, "or")}${guess}`);
+      problems.push(`"${safePrefix(next)}" is not ${formatList(subcommands, "or")}${guess}`);
     }
   }
-  return { command, word, wordProblems };
+  return { command, subcommand, problems };
 }
 
 function readFlag(
@@ -140,7 +148,7 @@ function readFlag(
   const name = negated ? written.slice("no-".length) : written;
   const setting = flagOf(command, name);
   if (setting === null) {
-    errors.push(`${dashes}${safePrefix(written)}: ${notOurs(name, written, command)}`);
+    errors.push(`${dashes}${safePrefix(written)}: ${explainUnknownFlag(name, written, command)}`);
     return;
   }
 
@@ -166,30 +174,30 @@ function readFlag(
   found.set(name, { origin: "flag", where, texts });
 }
 
-/** Explains why the command does not have the flag. */
-function notOurs(name: string, written: string, command: CommandName): string {
+/** The error for a flag that the command does not have; it names the commands that have the flag, or a similar flag. */
+function explainUnknownFlag(name: string, written: string, command: CommandName): string {
   const owners = ownersOf(name);
   if (owners.length > 0) {
-    // For a flag of the settings, the first command that takes it is enough: `run`.
-    const shown = isName(name) ? owners.slice(0, 1) : owners;
+    // Many commands take the flags of the settings; naming the first one, `run`, is enough.
+    const shown = isSettingName(name) ? owners.slice(0, 1) : owners;
     return `is a flag of ${formatList(
       shown.map((owner) => `wgmon ${owner}`),
       "and",
     )}`;
   }
   const { flags, takesSettings } = commandOf(command);
-  const names = takesSettings ? [...NAMES, "no-announce-existing"] : [];
+  const names = takesSettings ? [...SETTING_NAMES, "no-announce-existing"] : [];
   const all = [...names, ...Object.keys(flags), "help", "version", "licenses"];
   return `there is no such flag${didYouMean(written, all, (flag) => `--${flag}`)}`;
 }
 
 /** The commands that take a flag. */
 function ownersOf(name: string): CommandName[] {
-  return COMMANDS.filter((command) => flagOf(command, name) !== null);
+  return COMMAND_NAMES.filter((command) => flagOf(command, name) !== null);
 }
 
-/** The flag of this name, of the first command that takes one. null: no command does. */
-export function flagOfAny(name: string): Setting<unknown> | null {
+/** The flag with this name, of the first command that takes it; null: no command takes it. */
+export function findFlag(name: string): Setting<unknown> | null {
   const [owner] = ownersOf(name);
   return owner === undefined ? null : flagOf(owner, name);
 }
@@ -197,15 +205,15 @@ export function flagOfAny(name: string): Setting<unknown> | null {
 function flagOf(command: CommandName, name: string): Setting<unknown> | null {
   const { flags, takesSettings } = commandOf(command);
   if (Object.hasOwn(flags, name)) return flags[name]!;
-  return takesSettings && isName(name) ? settingOf(name) : null;
+  return takesSettings && isSettingName(name) ? settingOf(name) : null;
 }
 
-/** `no-announce-existing`. Switches of single commands are off by default, so they have no negation. */
+/** Whether it is the negation of a setting: `no-announce-existing`. Switches that are not settings have no negation. */
 function isNegation(written: string): boolean {
   const name = written.slice("no-".length);
-  return written.startsWith("no-") && isName(name) && table[name].placeholder === null;
+  return written.startsWith("no-") && isSettingName(name) && table[name].placeholder === null;
 }
 
 export function isCommand(word: string): word is CommandName {
-  return COMMANDS.some((command) => command === word);
+  return COMMAND_NAMES.some((command) => command === word);
 }

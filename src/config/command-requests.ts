@@ -1,19 +1,19 @@
-/** What the commands of the command line ask for: the flags that only one command has, as values. */
+/** The requests of the commands: the values of the flags that are not settings. */
 
 import { formatList } from "../base/redact.ts";
 import type { EventPattern } from "../events/event-filter.ts";
 import type { ParsedArgs } from "./argv.ts";
-import { readAll, readInitial } from "./resolve.ts";
+import { parseAll, parseDefault } from "./resolve.ts";
 import { commands, type Setting, table } from "./settings-table.ts";
 import type { Since } from "./value-types.ts";
 
-/** nft and iptables print the rules. */
+/** nft and iptables: print the rules. */
 export type RulesAction = "nft" | "iptables" | "install" | "remove";
 
-/** Message selector. No target and no id means all; for retry and drop the parser has required --all. */
+/** Selects messages. Neither target nor id: all messages; for retry and drop, outboxRequest() then requires --all. */
 export interface OutboxRequest {
   readonly action: "list" | "retry" | "drop";
-  /** The word as typed; it may name a target that is no longer in the settings. null: any target. */
+  /** The value of --target, which may name a target that is no longer in the settings; null: any target. */
   readonly target: string | null;
   /** null: any id. */
   readonly id: string | null;
@@ -22,10 +22,10 @@ export interface OutboxRequest {
   readonly json: boolean;
 }
 
-/** Options that the commands that query the daemon have in common. */
+/** The options that all commands have that query the daemon. */
 export interface QueryRequest {
-  /** Devices of the flag --device, which must exist; devices of the settings may be added later. */
-  readonly askedDevices: readonly string[];
+  /** The values of the flag --device. These devices must exist; devices of the settings may be added later. */
+  readonly requestedDevices: readonly string[];
 }
 
 export interface StatusRequest extends QueryRequest {
@@ -38,7 +38,7 @@ export interface HistoryRequest extends QueryRequest {
   readonly peer: string | null;
   /** null: from the beginning. */
   readonly since: Since | null;
-  /** Maximum number, the latest ones; null: no limit. */
+  /** Maximum number of sessions or events, the latest ones; null: no limit. */
   readonly limit: number | null;
 }
 
@@ -48,7 +48,7 @@ export interface SessionsRequest extends HistoryRequest {
 
 export interface EventsRequest extends HistoryRequest {
   readonly follow: boolean;
-  /** Empty: all. */
+  /** Empty: all types. */
   readonly types: readonly EventPattern[];
   readonly json: boolean;
 }
@@ -61,7 +61,7 @@ export interface DoctorRequest {
   readonly json: boolean;
   /** Whether it may connect to the targets. */
   readonly network: boolean;
-  /** Whether flags of settings were given. Then doctor checks those settings and not the daemon's. */
+  /** Whether flags of settings were given. If so, doctor checks the settings of this process, not the daemon's. */
   readonly hasSettings: boolean;
 }
 
@@ -74,28 +74,29 @@ const EVENTS_LIMIT = 20;
 
 export function outboxRequest(line: ParsedArgs, errors: string[]): OutboxRequest {
   const { flags } = commands.outbox;
-  const action = line.word === "retry" || line.word === "drop" ? line.word : "list";
-  const target = own(line, "target", flags.target, errors);
-  const id = own(line, "id", flags.id, errors);
-  const all = own(line, "all", flags.all, errors) === true;
-  const isNarrowed = line.found.has("target") || line.found.has("id");
+  const { subcommand } = line;
+  const action = subcommand === "retry" || subcommand === "drop" ? subcommand : "list";
+  const target = commandFlag(line, "target", flags.target, errors);
+  const id = commandFlag(line, "id", flags.id, errors);
+  const all = commandFlag(line, "all", flags.all, errors) === true;
+  const isSelective = line.found.has("target") || line.found.has("id");
   if (action === "list" && all) {
     errors.push("--all: works only with wgmon outbox retry and drop");
-  } else if (isNarrowed && all) {
+  } else if (isSelective && all) {
     errors.push("--all: cannot be combined with --target or --id");
-  } else if (action !== "list" && !isNarrowed && !all) {
-    // An omitted option must not affect all messages.
+  } else if (action !== "list" && !isSelective && !all) {
+    // Retrying or deleting all messages requires --all, so that an omitted option cannot cause it.
     errors.push(`wgmon outbox ${action} needs --target NAME, --id ID or --all`);
   }
-  const dead = own(line, "dead", flags.dead, errors) === true;
-  const json = own(line, "json", flags.json, errors) === true;
+  const dead = commandFlag(line, "dead", flags.dead, errors) === true;
+  const json = commandFlag(line, "json", flags.json, errors) === true;
   return { action, target, id, dead, json };
 }
 
 export function rulesAction(line: ParsedArgs, errors: string[]): RulesAction {
   const { flags } = commands.rules;
   const actions = ["nft", "iptables", "install", "remove"] as const;
-  const asked = actions.filter((name) => own(line, name, flags[name], errors) === true);
+  const asked = actions.filter((name) => commandFlag(line, name, flags[name], errors) === true);
   if (asked.length > 1) {
     errors.push(`${asked.map((name) => `--${name}`).join(" and ")}: give only one of them`);
   }
@@ -104,18 +105,18 @@ export function rulesAction(line: ParsedArgs, errors: string[]): RulesAction {
 
 export function queryRequest(line: ParsedArgs): QueryRequest {
   const given = line.found.get("device");
-  // A problem with a name is already reported with the settings.
-  const reads = given === undefined ? [] : readAll(table.device, given, []);
-  return { askedDevices: reads.map(({ value }) => value) };
+  // configure() reports an invalid name: device is also a setting.
+  const parsed = given === undefined ? [] : parseAll(table.device, given, []);
+  return { requestedDevices: parsed.map(({ value }) => value) };
 }
 
 export function sessionsRequest(line: ParsedArgs, errors: string[]): SessionsRequest {
   const { flags } = commands.sessions;
-  const past = historyRequest(line, flags, SESSIONS_LIMIT, errors);
-  const json = own(line, "json", flags.json, errors) === true;
-  const csv = own(line, "csv", flags.csv, errors) === true;
+  const history = historyRequest(line, flags, SESSIONS_LIMIT, errors);
+  const json = commandFlag(line, "json", flags.json, errors) === true;
+  const csv = commandFlag(line, "csv", flags.csv, errors) === true;
   if (json && csv) errors.push("--json and --csv: give only one of them");
-  return { ...past, format: json ? "json" : csv ? "csv" : "text" };
+  return { ...history, format: json ? "json" : csv ? "csv" : "text" };
 }
 
 export function eventsRequest(line: ParsedArgs, errors: string[]): EventsRequest {
@@ -123,42 +124,43 @@ export function eventsRequest(line: ParsedArgs, errors: string[]): EventsRequest
   const given = line.found.get("type");
   return {
     ...historyRequest(line, flags, EVENTS_LIMIT, errors),
-    follow: own(line, "follow", flags.follow, errors) === true,
-    types: given === undefined ? [] : readAll(flags.type, given, errors).map(({ value }) => value),
-    json: own(line, "json", flags.json, errors) === true,
+    follow: commandFlag(line, "follow", flags.follow, errors) === true,
+    types: given === undefined ? [] : parseAll(flags.type, given, errors).map(({ value }) => value),
+    json: commandFlag(line, "json", flags.json, errors) === true,
   };
 }
 
 function historyRequest(
   line: ParsedArgs,
   flags: Pick<typeof commands.events.flags, "peer" | "since" | "limit">,
-  usual: number,
+  defaultLimit: number,
   errors: string[],
 ): HistoryRequest {
-  const since = own(line, "since", flags.since, errors);
+  const since = commandFlag(line, "since", flags.since, errors);
   return {
     ...queryRequest(line),
-    peer: own(line, "peer", flags.peer, errors),
+    peer: commandFlag(line, "peer", flags.peer, errors),
     since,
-    limit: own(line, "limit", flags.limit, errors) ?? (since === null ? usual : null),
+    limit:
+      commandFlag(line, "limit", flags.limit, errors) ?? (since === null ? defaultLimit : null),
   };
 }
 
-export function shellOf({ word }: ParsedArgs, errors: string[]): Shell {
+export function shellOf({ subcommand }: ParsedArgs, errors: string[]): Shell {
   const { subcommands } = commands.completion;
-  if (word === "bash" || word === "zsh" || word === "fish") return word;
+  if (subcommand === "bash" || subcommand === "zsh" || subcommand === "fish") return subcommand;
   errors.push(`wgmon completion needs one more word: ${formatList(subcommands, "or")}`);
   return "bash";
 }
 
-/** Returns the value of a flag that only this command has; null if it was not given. */
-export function own<Value>(
+/** The value of a flag that is not a setting, or its default; null: not given and without default, or invalid. */
+export function commandFlag<Value>(
   line: ParsedArgs,
   name: string,
   setting: Setting<Value>,
   errors: string[],
 ): Value | null {
   const given = line.found.get(name);
-  const reads = given === undefined ? readInitial(setting) : readAll(setting, given, errors);
-  return reads[0]?.value ?? null;
+  const parsed = given === undefined ? parseDefault(setting) : parseAll(setting, given, errors);
+  return parsed[0]?.value ?? null;
 }

@@ -1,6 +1,6 @@
 /**
- * Parses the settings and the command line. settings-table.ts defines the settings; this file combines all sources. Pure
- * except for `Sources`. Webhook URLs contain secrets, so no message shows one.
+ * Combines the command line, the environment and the settings file into a command with its settings. settings-table.ts
+ * defines the settings. Pure except for `Sources`. Webhook URLs contain secrets, so no message shows one.
  */
 
 import { ConfigError } from "../base/errors.ts";
@@ -10,12 +10,12 @@ import type { SigningSecret } from "../channels/signature.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
+  commandFlag,
   type DoctorRequest,
   type EventsRequest,
   eventsRequest,
   type OutboxRequest,
   outboxRequest,
-  own,
   queryRequest,
   type RulesAction,
   rulesAction,
@@ -32,12 +32,12 @@ import { type ListenSettings, readListen } from "./listen.ts";
 import { type NamedFile, type RawSettings, ResolvedSettings, type Sources } from "./resolve.ts";
 import { inFile, type PeerSettings, readSettingsFile, type SettingsFile } from "./settings-file.ts";
 import {
+  COMMAND_NAMES,
   type CommandName,
   commandOf,
-  COMMANDS,
   commands,
-  isName,
-  NAMES,
+  isSettingName,
+  SETTING_NAMES,
   table,
   variableOf,
 } from "./settings-table.ts";
@@ -49,7 +49,7 @@ export { commands, keyOf, table, variableOf } from "./settings-table.ts";
 export { targetAt, targetWords } from "./targets.ts";
 
 export interface Settings extends ListenSettings {
-  /** Other exporters whose metric names are also provided. */
+  /** Other exporters under whose metric names /metrics also exports the peers. */
   readonly metrics: readonly ("mdlayher" | "mindflavor")[];
   /** auto: see wakeup/wakeup.ts. */
   readonly monitor: "auto" | "nflog" | "bpf" | "poll";
@@ -58,7 +58,7 @@ export interface Settings extends ListenSettings {
   readonly manageRules: boolean;
   /** null: the default filter, which passes only handshakes and first data messages. */
   readonly filter: string | null;
-  /** Empty: all. */
+  /** Empty: all devices. */
   readonly devices: readonly string[];
   readonly targets: readonly TargetSettings[];
   readonly idleTimeoutMs: number;
@@ -91,11 +91,11 @@ interface Configured {
 
 export type Command =
   | ({ readonly type: "run" } & Configured)
-  /** `target`: a word that `targetAt` finds; null: all targets. */
+  /** `target`: a word that `targetAt` accepts; null: all targets. */
   | ({ readonly type: "test-webhook"; readonly target: string | null } & Configured)
   | ({ readonly type: "outbox" } & OutboxRequest & Configured)
   | ({ readonly type: "rules"; readonly action: RulesAction } & Configured)
-  /** `errors`: mistakes in the settings; the settings are otherwise as if the wrong ones were not given. */
+  /** `errors`: the mistakes in the settings. Invalid values are left out of `settings`. */
   | ({ readonly type: "doctor"; readonly errors: readonly string[] } & DoctorRequest & Configured)
   | { readonly type: "health" }
   | { readonly type: "completion"; readonly shell: Shell }
@@ -112,7 +112,7 @@ export type Command =
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
   | ({ readonly type: "events" } & EventsRequest & Configured)
   | ({ readonly type: "top" } & TopRequest & Configured)
-  /** `command`: the command to describe; null: the program. */
+  /** `command`: the command to describe; null: print the general help. */
   | { readonly type: "help"; readonly command: CommandName | null }
   | { readonly type: "version" | "licenses" };
 
@@ -126,16 +126,16 @@ export const DEFAULT_STATE_DIR = "/var/lib/wgmon";
  */
 export function parseCommand(sources: Sources): Command {
   const line = parseArgs(sources.argv);
-  if (line.help) return helpOf(line);
+  if (line.help) return helpCommand(line);
   if (line.version) return { type: "version" };
   if (line.licenses) return { type: "licenses" };
   const errors = [...line.errors];
   const command = readCommand(line, sources, errors);
-  if (errors.length > 0) throw new ConfigError(errors, helpOn(line.command));
+  if (errors.length > 0) throw new ConfigError(errors, helpHint(line.command));
   return command;
 }
 
-function helpOn(command: CommandName): string | undefined {
+function helpHint(command: CommandName): string | undefined {
   const { flags } = commandOf(command);
   return Object.keys(flags).length === 0 ? undefined : `wgmon ${command} --help lists its flags.`;
 }
@@ -161,19 +161,19 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
       return { type: "rules", action, ...configure(line.found, sources, errors) };
     }
     case "doctor":
-      return doctor(line, sources, errors);
+      return doctorCommand(line, sources, errors);
     case "health":
       return { type: "health" };
     case "completion":
       return { type: "completion", shell: shellOf(line, errors) };
     case "receive":
-      return receive(line, sources, errors);
+      return receiveCommand(line, sources, errors);
     case "install-service":
     case "uninstall-service":
     case "extract-names":
       return { type: line.command };
     case "status": {
-      const json = own(line, "json", commands.status.flags.json, errors) === true;
+      const json = commandFlag(line, "json", commands.status.flags.json, errors) === true;
       const request = { json, ...queryRequest(line) };
       return { type: "status", ...request, ...configure(line.found, sources, errors) };
     }
@@ -187,12 +187,12 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
     }
     case "top": {
       const { interval } = commands.top.flags;
-      const intervalMs = own(line, "interval", interval, errors) ?? 0;
+      const intervalMs = commandFlag(line, "interval", interval, errors) ?? 0;
       const request = { intervalMs, ...queryRequest(line) };
       return { type: "top", ...request, ...configure(line.found, sources, errors) };
     }
     case "help":
-      return helpOf(line);
+      return helpCommand(line);
     case "version":
       return { type: "version" };
   }
@@ -204,88 +204,89 @@ function configure(flags: RawSettings, sources: Sources, errors: string[]): Conf
   const variables = readVariables(env, errors, warnings);
   const bare = readLegacyVariables(env, variables);
   const file = readSettingsFile(sources, settingsPath([flags, variables], errors), errors);
-  const chosen = new ResolvedSettings(
+  const resolved = new ResolvedSettings(
     [flags, variables, bare, file.found],
-    NAMES.filter(inFile),
+    SETTING_NAMES.filter(inFile),
     errors,
   );
-  warnings.push(...notesOf(chosen));
-  const targets = readTargets({ sources, chosen, file, errors, warnings });
-  const stateDir = stateDirOf(chosen, env, errors);
-  const listen = readListen({ sources, chosen, errors, warnings });
-  const names = namesOf(chosen, errors);
-  const base = settingsOf(chosen, hostname, file);
+  warnings.push(...warningsOf(resolved));
+  const targets = readTargets({ sources, resolved, file, errors, warnings });
+  const stateDir = stateDirOf(resolved, env, errors);
+  const listen = readListen({ sources, resolved, errors, warnings });
+  const names = namesOf(resolved, errors);
+  const base = settingsOf(resolved, hostname, file);
   return { settings: { ...base, ...listen, targets, stateDir, names }, warnings };
 }
 
-/** Returns null if the path itself is a mistake. */
+/** The path of the settings file; null: the given path is invalid. */
 function settingsPath(given: readonly RawSettings[], errors: string[]): NamedFile | null {
-  const chosen = new ResolvedSettings(given, ["config"], errors);
-  const [read] = chosen.several("config");
-  if (read === undefined) return null;
-  return { path: read.value, where: read.where, isOptional: chosen.given("config") === null };
+  const resolved = new ResolvedSettings(given, ["config"], errors);
+  const [path] = resolved.parsed("config");
+  if (path === undefined) return null;
+  return { path: path.value, where: path.where, isOptional: resolved.given("config") === null };
 }
 
 function settingsOf(
-  chosen: ResolvedSettings,
+  resolved: ResolvedSettings,
   hostname: string,
   file: SettingsFile,
 ): Omit<Settings, "targets" | "stateDir" | "names" | keyof ListenSettings> {
   return {
-    monitor: chosen.one("monitor"),
-    group: chosen.one("group"),
-    captureInterface: chosen.one("interface"),
-    manageRules: chosen.one("manage-rules"),
-    filter: chosen.values("filter")[0] ?? null,
-    devices: [...new Set(chosen.values("device"))],
-    idleTimeoutMs: chosen.one("idle-timeout"),
-    tickMs: chosen.one("tick"),
-    reconcileMs: chosen.one("reconcile"),
-    holdMs: chosen.one("hold"),
-    announceExisting: chosen.one("announce-existing"),
-    reportUnknown: chosen.one("report-unknown"),
-    metrics: chosen.values("metrics").filter((name) => name !== "none"),
-    keepMs: chosen.one("keep"),
-    maxStoreBytes: chosen.one("max-store"),
-    logFormat: chosen.one("log-format"),
-    logLevel: chosen.one("log-level"),
-    host: chosen.values("host")[0] ?? hostname,
+    monitor: resolved.value("monitor"),
+    group: resolved.value("group"),
+    captureInterface: resolved.value("interface"),
+    manageRules: resolved.value("manage-rules"),
+    filter: resolved.values("filter")[0] ?? null,
+    devices: [...new Set(resolved.values("device"))],
+    idleTimeoutMs: resolved.value("idle-timeout"),
+    tickMs: resolved.value("tick"),
+    reconcileMs: resolved.value("reconcile"),
+    holdMs: resolved.value("hold"),
+    announceExisting: resolved.value("announce-existing"),
+    reportUnknown: resolved.value("report-unknown"),
+    metrics: resolved.values("metrics").filter((name) => name !== "none"),
+    keepMs: resolved.value("keep"),
+    maxStoreBytes: resolved.value("max-store"),
+    logFormat: resolved.value("log-format"),
+    logLevel: resolved.value("log-level"),
+    host: resolved.values("host")[0] ?? hostname,
     peers: file.peers,
     file: file.path,
   };
 }
 
-function stateDirOf(chosen: ResolvedSettings, env: Sources["env"], errors: string[]): string {
-  const wanted = chosen.values("state-dir")[0];
-  if (wanted !== undefined) return wanted;
-  // Several are separated by colons: systemd.exec(5).
+function stateDirOf(resolved: ResolvedSettings, env: Sources["env"], errors: string[]): string {
+  const given = resolved.values("state-dir")[0];
+  if (given !== undefined) return given;
+  // systemd separates several directories by colons: systemd.exec(5).
   const folder = env["STATE_DIRECTORY"]?.split(":")[0] ?? "";
   if (folder === "") return DEFAULT_STATE_DIR;
-  const reading = table["state-dir"].read(folder);
-  if ("value" in reading) return reading.value;
-  errors.push(`variable STATE_DIRECTORY: ${quoteSafely(folder)} ${reading.problem}`);
+  const result = table["state-dir"].parse(folder);
+  if ("value" in result) return result.value;
+  errors.push(`variable STATE_DIRECTORY: ${quoteSafely(folder)} ${result.problem}`);
   return DEFAULT_STATE_DIR;
 }
 
-function namesOf(chosen: ResolvedSettings, errors: string[]): readonly string[] {
-  const paths = [...new Set(chosen.values("names"))];
+function namesOf(resolved: ResolvedSettings, errors: string[]): readonly string[] {
+  const paths = [...new Set(resolved.values("names"))];
   if (!paths.includes("off")) return paths;
-  const where = chosen.given("names")?.where ?? "names";
+  const where = resolved.given("names")?.where ?? "names";
   if (paths.length > 1) errors.push(`${where}: off cannot be combined with a path`);
   return [];
 }
 
-function notesOf(chosen: ResolvedSettings): string[] {
+/** Warnings about deprecated variables, and about settings without effect. */
+function warningsOf(resolved: ResolvedSettings): string[] {
   const warnings: string[] = [];
-  for (const name of NAMES) {
-    if (chosen.given(name)?.origin !== "bare variable") continue;
+  for (const name of SETTING_NAMES) {
+    if (resolved.given(name)?.origin !== "bare variable") continue;
     const format =
-      name === "webhook" && chosen.given("webhook-format") === null
+      name === "webhook" && resolved.given("webhook-format") === null
         ? `, with form: before a URL to keep the old format`
         : "";
     warnings.push(`variable ${name} is deprecated: use ${variableOf(name)} instead${format}`);
   }
-  const monitor = chosen.one("monitor");
+  const monitor = resolved.value("monitor");
   const onlyFor = {
     group: "nflog",
     "manage-rules": "nflog",
@@ -293,14 +294,14 @@ function notesOf(chosen: ResolvedSettings): string[] {
     filter: "bpf",
   } as const;
   for (const name of ["group", "manage-rules", "interface", "filter"] as const) {
-    const given = chosen.given(name);
+    const given = resolved.given(name);
     if (given === null || monitor === "auto" || monitor === onlyFor[name]) continue;
     warnings.push(
       `${given.where} has no effect with monitor ${monitor}: it is for ${onlyFor[name]}`,
     );
   }
-  if (monitor === "poll" && chosen.one("report-unknown")) {
-    const where = chosen.given("report-unknown")?.where ?? "report-unknown";
+  if (monitor === "poll" && resolved.value("report-unknown")) {
+    const where = resolved.given("report-unknown")?.where ?? "report-unknown";
     warnings.push(`${where} has no effect with monitor poll: it needs packets`);
   }
   return warnings;
@@ -308,38 +309,38 @@ function notesOf(chosen: ResolvedSettings): string[] {
 
 // ---- Commands ----
 
-function helpOf({ command, word }: ParsedArgs): Command {
-  const asked = command === "help" ? COMMANDS.find((name) => name === word) : command;
-  // The general help is that of run.
+function helpCommand({ command, subcommand }: ParsedArgs): Command {
+  const asked = command === "help" ? COMMAND_NAMES.find((name) => name === subcommand) : command;
+  // The help of run is the general help.
   const isGeneral = asked === undefined || asked === "run" || asked === "help";
   return { type: "help", command: isGeneral ? null : asked };
 }
 
 function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]): string | null {
-  const word = own(line, "target", commands["test-webhook"].flags.target, errors);
-  // If the settings have a mistake, the target may be missing because of it.
+  const word = commandFlag(line, "target", commands["test-webhook"].flags.target, errors);
+  // If the settings have an error, the target may be missing because of it.
   const isKnown = word === null || targetAt(settings.targets, word) !== null;
   if (isKnown || errors.length > 0) return word;
   errors.push(noSuch({ flag: "target", what: "target", word }, targetWords(settings.targets)));
   return word;
 }
 
-/** doctor reports mistakes in the settings, so they do not stop it. */
-function doctor(line: ParsedArgs, sources: Sources, errors: string[]): Command {
+/** Collects the errors in the settings separately: doctor reports them and runs nevertheless. */
+function doctorCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   const { flags } = commands.doctor;
-  const json = own(line, "json", flags.json, errors) === true;
-  const network = own(line, "no-network", flags["no-network"], errors) !== true;
-  const inSettings: string[] = [];
-  const configured = configure(line.found, sources, inSettings);
-  const hasSettings = [...line.found.keys()].some(isName);
-  return { type: "doctor", json, network, hasSettings, errors: inSettings, ...configured };
+  const json = commandFlag(line, "json", flags.json, errors) === true;
+  const network = commandFlag(line, "no-network", flags["no-network"], errors) !== true;
+  const settingsErrors: string[] = [];
+  const configured = configure(line.found, sources, settingsErrors);
+  const hasSettings = [...line.found.keys()].some(isSettingName);
+  return { type: "doctor", json, network, hasSettings, errors: settingsErrors, ...configured };
 }
 
-function receive(line: ParsedArgs, sources: Sources, errors: string[]): Command {
+function receiveCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
   const { flags } = commands.receive;
-  const port = own(line, "port", flags.port, errors) ?? 0;
-  const address = own(line, "address", flags.address, errors) ?? "";
-  const path = own(line, "secret-file", flags["secret-file"], errors);
+  const port = commandFlag(line, "port", flags.port, errors) ?? 0;
+  const address = commandFlag(line, "address", flags.address, errors) ?? "";
+  const path = commandFlag(line, "secret-file", flags["secret-file"], errors);
   const file = { path, where: "--secret-file", isOptional: false };
   const secrets = path === null ? [] : readSecrets(sources, { ...file, path }, errors);
   return { type: "receive", port, address, secrets };
@@ -349,15 +350,17 @@ function receive(line: ParsedArgs, sources: Sources, errors: string[]): Command 
 
 /** Returns the settings that differ from the defaults, for one line of the log. */
 export function describeSettings(settings: Settings, hostname: string): Record<string, unknown> {
-  const nothing = {
+  const noSources = {
     argv: [],
     env: {},
     hostname,
     readFile: () => null,
     folderOpenToOthers: () => null,
   };
-  const usual = describe(configure(new Map(), nothing, []).settings);
+  const defaults = describe(configure(new Map(), noSources, []).settings);
   return Object.fromEntries(
-    Object.entries(describe(settings)).filter(([key, value]) => !Bun.deepEquals(value, usual[key])),
+    Object.entries(describe(settings)).filter(
+      ([key, value]) => !Bun.deepEquals(value, defaults[key]),
+    ),
   );
 }

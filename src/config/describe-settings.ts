@@ -1,4 +1,4 @@
-/** Settings as text for one line of the log, without secrets. Pure. */
+/** The settings as fields of one log line, without secrets. Pure. */
 
 import { formatDuration } from "../base/duration.ts";
 import { redact, redactUrl } from "../base/redact.ts";
@@ -47,8 +47,8 @@ function describeListen({ listen, listenTls, listenTokens }: ListenSettings): st
     ...(listenTls === null ? [] : ["TLS"]),
     ...(tokens === 0 ? [] : [counted(tokens, "token")]),
   ];
-  const place = `${address.includes(":") ? `[${address}]` : address}:${port}`;
-  return details.length === 0 ? place : `${place} (${details.join("; ")})`;
+  const text = `${address.includes(":") ? `[${address}]` : address}:${port}`;
+  return details.length === 0 ? text : `${text} (${details.join("; ")})`;
 }
 
 /** `ops slack:https://hooks.slack.com/... (peers laptop; digest 5m)` */
@@ -59,13 +59,13 @@ function describeTarget(target: TargetSettings, index: number): string {
       ? `exec:${redact(destination.command[0])}`
       : `${destination.formatName}:${redactUrl(destination.url)}`;
   const filters = Object.entries<readonly string[]>({ ...selection })
-    .filter(([, wanted]) => wanted.length > 0)
-    .map(([what, wanted]) => `${what} ${wanted.map(redact).join("|")}`);
+    .filter(([, values]) => values.length > 0)
+    .map(([name, values]) => `${name} ${values.map(redact).join("|")}`);
   const details = [
     ...filters,
     ...(digestMs > 0 ? [`digest ${formatDuration(digestMs)}`] : []),
     ...(destination.type === "webhook" && destination.secrets.length > 0 ? ["signed"] : []),
   ];
-  const shown = details.length === 0 ? "" : ` (${details.join("; ")})`;
-  return `${name ?? index + 1} ${address}${shown}`;
+  const suffix = details.length === 0 ? "" : ` (${details.join("; ")})`;
+  return `${name ?? index + 1} ${address}${suffix}`;
 }

@@ -3,20 +3,26 @@
 import { safePrefix } from "../base/redact.ts";
 import { didYouMean, nearest, suggest } from "../base/suggest.ts";
 import { type RawSettings, type Sources, split } from "./resolve.ts";
-import { type Name, NAMES, settingOf, variableOf } from "./settings-table.ts";
+import { SETTING_NAMES, type SettingName, settingOf, variableOf } from "./settings-table.ts";
 
 /** Variables of the Go program, so that its users can switch without changing them. */
-const LEGACY_VARIABLES: readonly Name[] = ["monitor", "group", "interface", "filter", "webhook"];
+const LEGACY_VARIABLES: readonly SettingName[] = [
+  "monitor",
+  "group",
+  "interface",
+  "filter",
+  "webhook",
+];
 
-/** Our own variables that are not settings: those of the tests. */
+/** Variables with our prefix that are not settings: those of the tests. */
 const TEST_VARIABLE = /^WGMON_(KERNEL_TESTS|TEST_)/;
 
-/** Maximum number of names in the warning about unknown variables. */
+/** Maximum number of variables in the warning about unknown ones. */
 const SHOWN_MAX = 5;
 
 /**
- * @param errors receives the misspelt variables.
- * @param warnings receives one sentence about all other unknown variables.
+ * @param errors receives a message for each misspelt variable.
+ * @param warnings receives one message about all other unknown variables.
  */
 export function readVariables(
   env: Sources["env"],
@@ -27,36 +33,36 @@ export function readVariables(
   const unknown: string[] = [];
   for (const [variable, text] of Object.entries(env)) {
     if (!variable.startsWith("WGMON_") || text === undefined || text === "") continue;
-    const name = NAMES.find((candidate) => variableOf(candidate) === variable);
+    const name = SETTING_NAMES.find((candidate) => variableOf(candidate) === variable);
     if (name !== undefined) {
       found.set(name, { origin: "variable", where: variable, texts: split(settingOf(name), text) });
       continue;
     }
     if (TEST_VARIABLE.test(variable) || isOfService(variable, text)) continue;
     const written = variable.slice("WGMON_".length).replaceAll("_", "-");
-    if (nearest(written, NAMES) === null) {
-      const guess = suggest(written, NAMES) as Name | null;
+    if (nearest(written, SETTING_NAMES) === null) {
+      const guess = suggest(written, SETTING_NAMES) as SettingName | null;
       const meant = guess === null ? "" : ` (did you mean ${variableOf(guess)}?)`;
       unknown.push(`${safePrefix(variable)}${meant}`);
     } else {
-      const guess = didYouMean(written, NAMES, variableOf);
+      const guess = didYouMean(written, SETTING_NAMES, variableOf);
       errors.push(`${safePrefix(variable)}: there is no such variable${guess}`);
     }
   }
-  if (unknown.length > 0) warnings.push(unknownNote(unknown));
+  if (unknown.length > 0) warnings.push(unknownWarning(unknown));
   return found;
 }
 
-function unknownNote(unknown: readonly string[]): string {
+function unknownWarning(unknown: readonly string[]): string {
   const more = unknown.length - SHOWN_MAX;
   const shown = [...unknown.slice(0, SHOWN_MAX), ...(more > 0 ? [`${more} more`] : [])];
   return `unknown environment variables are ignored: ${shown.join(", ")}`;
 }
 
 /**
- * Whether the variable is set in a container because of a service whose name begins with wgmon. Kubernetes
- * sets the first four forms ("Accessing the Service", environment variables). Docker links set the forms of a
- * port and the last two ("Legacy container links").
+ * Whether Kubernetes or Docker has set the variable in a container for a service whose name begins with wgmon.
+ * Kubernetes sets variables of the first, the second and the fourth form ("Accessing the Service", environment
+ * variables). Docker links set those of the second form and all later ones ("Legacy container links").
  */
 function isOfService(variable: string, text: string): boolean {
   if (/_SERVICE_(HOST|PORT(_.+)?)$/.test(variable)) return true;
@@ -69,7 +75,7 @@ function isOfService(variable: string, text: string): boolean {
   return alias !== undefined && last?.toUpperCase().replace(/[^A-Z\d]/g, "_") === alias;
 }
 
-/** Settings from bare variables, for those that no variable with our prefix sets. */
+/** Settings from the bare variables of the Go program, such as `monitor`, if no variable with our prefix sets them. */
 export function readLegacyVariables(env: Sources["env"], variables: RawSettings): RawSettings {
   const found: RawSettings = new Map();
   for (const name of LEGACY_VARIABLES) {

@@ -1,4 +1,4 @@
-/** Where wgmon serves HTTP, and who may use it. Clients on other machines need a token. */
+/** The settings of the HTTP server: address, tokens and TLS. Clients on other machines need a token. */
 
 import { type NamedFile, readNamedFile, type ResolvedSettings, type Sources } from "./resolve.ts";
 
@@ -11,34 +11,34 @@ export interface ListenSettings {
   readonly listenTls: { readonly cert: string; readonly key: string } | null;
 }
 
-/** Long enough that it cannot be guessed: 16 characters of base64 have 96 bits. */
-const TOKEN_LEAST = 16;
+/** Minimum number of characters, so that a token cannot be guessed: 16 characters of base64 have 96 bits. */
+const TOKEN_MIN = 16;
 
 interface Context {
   readonly sources: Sources;
-  readonly chosen: ResolvedSettings;
+  readonly resolved: ResolvedSettings;
   readonly errors: string[];
   readonly warnings: string[];
 }
 
 export function readListen(context: Context): ListenSettings {
-  const { chosen, errors, warnings } = context;
-  const listen = chosen.values("listen")[0] ?? null;
+  const { resolved, errors, warnings } = context;
+  const listen = resolved.values("listen")[0] ?? null;
   const file = tokenFile(context);
   const tokens = listen === null || file === null ? [] : readTokens(file, context);
-  const [cert, key] = [chosen.values("listen-tls-cert")[0], chosen.values("listen-tls-key")[0]];
+  const [cert, key] = [resolved.values("listen-tls-cert")[0], resolved.values("listen-tls-key")[0]];
   if ((cert === undefined) !== (key === undefined)) {
     errors.push("listen-tls-cert and listen-tls-key: give both, or neither for no TLS");
   }
   if (listen === null) {
     for (const name of ["listen-token-file", "listen-tls-cert", "listen-tls-key"] as const) {
-      const given = chosen.given(name);
+      const given = resolved.given(name);
       if (given !== null) warnings.push(`${given.where} has no effect without listen`);
     }
   } else if (!isLoopback(listen.address)) {
     if (file === null) {
       errors.push(
-        `${chosen.given("listen")!.where}: other machines can connect to this address, so a token is required: give listen-token-file, or listen on 127.0.0.1`,
+        `${resolved.given("listen")!.where}: other machines can connect to this address, so a token is required: give listen-token-file, or listen on 127.0.0.1`,
       );
     } else if (cert === undefined) {
       warnings.push("listen: without TLS, others on the network can read the token");
@@ -48,19 +48,19 @@ export function readListen(context: Context): ListenSettings {
   return { listen, listenTokens: tokens, listenTls };
 }
 
-/** The file that the setting names, or else the credential that systemd provides; null: there is neither. */
-function tokenFile({ chosen, sources }: Context): NamedFile | null {
-  const read = chosen.several("listen-token-file")[0];
-  if (read !== undefined) return { path: read.value, where: read.where, isOptional: false };
+/** The token file: that of the setting, otherwise the credential of systemd; null: there is neither. */
+function tokenFile({ resolved, sources }: Context): NamedFile | null {
+  const given = resolved.parsed("listen-token-file")[0];
+  if (given !== undefined) return { path: given.value, where: given.where, isOptional: false };
   const folder = sources.env["CREDENTIALS_DIRECTORY"];
   if (folder === undefined || !folder.startsWith("/")) return null;
   const path = `${folder}/listen-token`;
-  // Only reading it shows whether the credential exists.
+  // systemd sets the variable also for other credentials, so test whether this one exists.
   if (readNamedFile(sources, { path, where: "", isOptional: true }, []) === null) return null;
   return { path, where: "$CREDENTIALS_DIRECTORY/listen-token", isOptional: false };
 }
 
-/** One token per line. With old and new tokens side by side, clients can switch without a gap. */
+/** One token per line. While the file contains the old and the new token, each client can change at any time. */
 function readTokens(file: NamedFile, { sources, errors }: Context): readonly string[] {
   const text = readNamedFile(sources, file, errors);
   if (text === null) return [];
@@ -69,13 +69,13 @@ function readTokens(file: NamedFile, { sources, errors }: Context): readonly str
     .map((line) => line.trim())
     .filter((line) => line !== "" && !line.startsWith("#"));
   // A token must be valid in a header.
-  const isWrong = tokens.some(
-    (token) => !/^[\x21-\x7e]+$/.test(token) || token.length < TOKEN_LEAST,
+  const hasInvalid = tokens.some(
+    (token) => !/^[\x21-\x7e]+$/.test(token) || token.length < TOKEN_MIN,
   );
   if (tokens.length === 0) errors.push(`${file.where}: there is no token in the file`);
-  if (isWrong) {
+  if (hasInvalid) {
     errors.push(
-      `${file.where}: a token in the file is shorter than ${TOKEN_LEAST} characters, or has characters that are not ASCII; make one with: openssl rand -base64 24`,
+      `${file.where}: a token in the file is shorter than ${TOKEN_MIN} characters, or has characters that are not ASCII; make one with: openssl rand -base64 24`,
     );
   }
   return tokens;

@@ -1,8 +1,8 @@
-/** What a reload changes: most settings at once, some only after a restart. Pure. */
+/** Which settings a reload changes, and which need a restart. Pure. */
 
 import type { Settings } from "./config.ts";
 
-/** Settings that cannot change at run time, and the names that users know them by. */
+/** The settings that need a restart, each with the name of its flag. */
 const FIXED = [
   ["monitor", "monitor"],
   ["group", "group"],
@@ -17,7 +17,7 @@ const FIXED = [
 ] as const;
 
 interface Reloaded {
-  /** The settings in effect. */
+  /** The settings in effect after the reload. */
   readonly settings: Settings;
   /** Names of the changed settings that need a restart. */
   readonly needRestart: readonly string[];
@@ -28,9 +28,10 @@ export function mergeReloaded(current: Settings, wanted: Settings): Reloaded {
     ([key]) => JSON.stringify(wanted[key]) !== JSON.stringify(current[key]),
   );
   const kept = Object.fromEntries(FIXED.map(([key]) => [key, current[key]]));
-  // A new address may need no token, but the old address, which stays open, does.
-  const isMoved = changed.some(([key]) => key === "listen");
-  const { listenTokens } = isMoved ? current : wanted;
+  // If the address changes, keep the tokens: the old address stays open until the restart, and may need a token even if
+  // the new address needs none.
+  const hasMoved = changed.some(([key]) => key === "listen");
+  const { listenTokens } = hasMoved ? current : wanted;
   return {
     settings: { ...wanted, ...kept, listenTokens },
     needRestart: changed.map(([, name]) => name),

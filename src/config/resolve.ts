@@ -1,9 +1,9 @@
-/** What the sources give for a setting, as texts, and how texts become values or errors. */
+/** Parses settings: the texts that the sources have for a setting become values or errors. */
 
 import { SystemError } from "../base/errors.ts";
 import { quoteSafely } from "../base/redact.ts";
 import type { TextFile } from "../platform/files.ts";
-import { type Name, type Setting, settingOf, type ValueOf } from "./settings-table.ts";
+import { type Setting, type SettingName, settingOf, type ValueOf } from "./settings-table.ts";
 import type { ValueType } from "./value-types.ts";
 
 /** Everything that the settings are read from. */
@@ -19,8 +19,8 @@ export interface Sources {
    */
   readFile(path: string): TextFile | null;
   /**
-   * Returns the first folder on the path of a file in which others could replace the file or a folder above
-   * it; null: there is no such folder.
+   * Returns the first parent folder of a file in which other users could replace the file or a parent folder of it;
+   * null: there is no such folder.
    *
    * @throws SystemError
    */
@@ -44,94 +44,104 @@ export interface Parsed<Value> {
   readonly value: Value;
 }
 
-/** The values in force. */
+/** The values of the settings, each from the source with the highest precedence. */
 export class ResolvedSettings {
-  readonly #winners = new Map<Name, RawSetting & { readonly reads: readonly Parsed<unknown>[] }>();
+  readonly #settings = new Map<
+    SettingName,
+    RawSetting & { readonly parsed: readonly Parsed<unknown>[] }
+  >();
 
-  /** The first source that has a setting wins. All sources are checked, so that an overridden mistake is reported. */
-  constructor(sources: readonly RawSettings[], names: readonly Name[], errors: string[]) {
+  /**
+   * @param sources the highest precedence first. Overridden values are parsed too, so that their mistakes are reported.
+   * @param errors receives the mistakes.
+   */
+  constructor(sources: readonly RawSettings[], names: readonly SettingName[], errors: string[]) {
     for (const name of names) {
       const given = sources.flatMap((found) => found.get(name) ?? []);
       if (given.length === 0) continue;
       // An overridden bare variable may belong to another program: `group` and `filter` are common words.
-      const ours = given.filter(({ origin }, index) => index === 0 || origin !== "bare variable");
-      const reads = ours.map((one) => readAll(settingOf(name), one, errors));
-      this.#winners.set(name, { ...ours[0]!, reads: reads[0]! });
+      const checked = given.filter(
+        ({ origin }, index) => index === 0 || origin !== "bare variable",
+      );
+      const parsed = checked.map((each) => parseAll(settingOf(name), each, errors));
+      this.#settings.set(name, { ...checked[0]!, parsed: parsed[0]! });
     }
   }
 
-  /** The source in force; null: no source has the setting, so the default applies. */
-  given(name: Name): RawSetting | null {
-    return this.#winners.get(name) ?? null;
+  /** The setting as given by the source with the highest precedence; null: no source has it, so the default applies. */
+  given(name: SettingName): RawSetting | null {
+    return this.#settings.get(name) ?? null;
   }
 
-  several<N extends Name>(name: N): readonly Parsed<ValueOf<N>>[] {
+  /** The valid values, or the default. Empty: no valid value and no default. */
+  parsed<N extends SettingName>(name: N): readonly Parsed<ValueOf<N>>[] {
     const setting = settingOf(name);
-    const reads = this.#winners.get(name)?.reads;
-    return (reads ?? readInitial(setting)) as readonly Parsed<ValueOf<N>>[];
+    const parsed = this.#settings.get(name)?.parsed;
+    return (parsed ?? parseDefault(setting)) as readonly Parsed<ValueOf<N>>[];
   }
 
-  values<N extends Name>(name: N): readonly ValueOf<N>[] {
-    return this.several(name).map(({ value }) => value);
+  values<N extends SettingName>(name: N): readonly ValueOf<N>[] {
+    return this.parsed(name).map(({ value }) => value);
   }
 
-  /** The value of a setting that has a default in the table. The default replaces an invalid value. */
-  one<N extends Name>(name: N): ValueOf<N> {
-    return this.values(name)[0] ?? (readInitial(settingOf(name))[0]!.value as ValueOf<N>);
+  /** The only value of a setting that has a default in the table. The default replaces an invalid value. */
+  value<N extends SettingName>(name: N): ValueOf<N> {
+    return this.values(name)[0] ?? (parseDefault(settingOf(name))[0]!.value as ValueOf<N>);
   }
 }
 
-export function readInitial<Value>(setting: Setting<Value>): Parsed<Value>[] {
+export function parseDefault<Value>(setting: Setting<Value>): Parsed<Value>[] {
   const texts = setting.defaultValue === null ? [] : [setting.defaultValue];
-  return readAll(setting, { where: "default", texts }, []);
+  return parseAll(setting, { where: "default", texts }, []);
 }
 
-export function readAll<Value>(
-  kind: ValueType<Value>,
+/** The valid values of the texts. `errors` receives a message for each invalid one. */
+export function parseAll<Value>(
+  type: ValueType<Value>,
   { where, texts }: Pick<RawSetting, "where" | "texts">,
   errors: string[],
 ): Parsed<Value>[] {
   return texts.flatMap((text, index) => {
     const place = texts.length > 1 ? `${where} (${index + 1} of ${texts.length})` : where;
     if (text.trim() === "") {
-      errors.push(`${place}: the value is empty; an example is ${kind.example}`);
+      errors.push(`${place}: the value is empty; an example is ${type.example}`);
       return [];
     }
-    const reading = kind.read(text);
-    if ("value" in reading) return [{ where: place, value: reading.value }];
-    errors.push(`${place}: ${kind.secret ? "(hidden)" : quoteSafely(text)} ${reading.problem}`);
+    const result = type.parse(text);
+    if ("value" in result) return [{ where: place, value: result.value }];
+    errors.push(`${place}: ${type.secret ? "(hidden)" : quoteSafely(text)} ${result.problem}`);
     return [];
   });
 }
 
-/** Splits a text into its parts. Returns at least one part, so that an empty text is noticed. */
-export function split(kind: ValueType<unknown>, text: string): string[] {
-  if (kind.separator === undefined) return [text];
+/** Splits a text at the separators of its type. An empty text is returned as one empty part, which is then an error. */
+export function split(type: ValueType<unknown>, text: string): string[] {
+  if (type.separator === undefined) return [text];
   const parts = text
-    .split(kind.separator)
+    .split(type.separator)
     .map((part) => part.trim())
     .filter((part) => part !== "");
   return parts.length === 0 ? [""] : parts;
 }
 
-/** The texts that a flag would have for this TOML value; null: the value has the wrong type. */
+/** Converts a TOML value to texts as a flag has them; null: the value has a wrong type, which `errors` receives. */
 export function textsOfToml(
-  kind: ValueType<unknown>,
+  type: ValueType<unknown>,
   { value, where }: { readonly value: unknown; readonly where: string },
   errors: string[],
 ): string[] | null {
-  const isList = kind.separator !== undefined && Array.isArray(value);
+  const isList = type.separator !== undefined && Array.isArray(value);
   const items: readonly unknown[] = isList ? value : [value];
   const texts: string[] = [];
   for (const item of items) {
-    if (!kind.tomlTypes.some((type) => type === typeof item)) {
-      const wanted = `a ${kind.tomlTypes[0]}${kind.separator === undefined ? "" : " or a list of strings"}`;
+    if (!type.tomlTypes.some((allowed) => allowed === typeof item)) {
+      const wanted = `a ${type.tomlTypes[0]}${type.separator === undefined ? "" : " or a list of strings"}`;
       errors.push(
         `${where}: must be ${wanted}, not ${isList ? "a list with " : ""}${typeName(item)}`,
       );
       return null;
     }
-    texts.push(...(isList ? [String(item)] : split(kind, String(item))));
+    texts.push(...(isList ? [String(item)] : split(type, String(item))));
   }
   return texts;
 }
@@ -157,7 +167,7 @@ export interface NamedFile {
   readonly isOptional: boolean;
 }
 
-/** null: the file was not read. `errors` says why, unless an optional file is missing. */
+/** The file's text; null: it cannot be read. `errors` receives the reason, unless the file is optional and missing. */
 export function readNamedFile(
   sources: Pick<Sources, "readFile">,
   { path, where, isOptional }: NamedFile,
@@ -165,7 +175,7 @@ export function readNamedFile(
 ): string | null {
   try {
     const text = sources.readFile(path)?.text ?? null;
-    // The path is not shown: it may be a secret given instead of the file that contains it.
+    // Do not show the path: a user may have given a secret instead of the file that contains it.
     if (text === null && !isOptional) errors.push(`${where}: there is no such file`);
     return text;
   } catch (error) {

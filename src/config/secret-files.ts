@@ -9,10 +9,10 @@ import { fileName, hasUrl } from "../base/redact.ts";
 import { type FileMode, readTextFile } from "../platform/files.ts";
 import type { Settings } from "./config.ts";
 
-/** A file that the settings were read from. */
-/** The files that a command's settings were read from, by the name given in the settings. */
+/** The files that a command's settings were read from, by their paths as given. */
 export type FilesRead = ReadonlyMap<string, FileRead>;
 
+/** A file that settings were read from. */
 export interface FileRead {
   /** Absolute path. */
   readonly path: string;
@@ -21,33 +21,32 @@ export interface FileRead {
   readonly hasUrl: boolean;
 }
 
-/** @param files keyed by their names in the settings. */
 export function checkSecrets(
   files: FilesRead,
   { file, listenTls }: Pick<Settings, "file" | "listenTls">,
 ): Finding[] {
   const findings = [...files].flatMap(([given, { path, mode, hasUrl }]) => {
     const isSettings = given === file;
-    return judged(path, mode?.isRegular === true ? mode.bits & 0o777 : null, {
+    return judgeFile(path, mode?.isRegular === true ? mode.bits & 0o777 : null, {
       isSecret: !isSettings || hasUrl,
       isSettings,
     });
   });
   // The daemon's settings file, which this process has not read.
   if (file !== null && file.startsWith("/") && !files.has(file)) {
-    findings.push(...judged(file, modeOf(file), { isSecret: hasUrlIn(file), isSettings: true }));
+    findings.push(...judgeFile(file, modeOf(file), { isSecret: hasUrlIn(file), isSettings: true }));
   }
   if (listenTls !== null) {
     const bits = modeOf(listenTls.key);
-    findings.push(...judged(listenTls.key, bits, { isSecret: true, isSettings: false }));
+    findings.push(...judgeFile(listenTls.key, bits, { isSecret: true, isSettings: false }));
   }
-  const wrong = findings.filter(({ verdict }) => verdict !== "ok");
-  if (wrong.length > 0) return wrong;
-  const read =
+  const bad = findings.filter(({ verdict }) => verdict !== "ok");
+  if (bad.length > 0) return bad;
+  const checked =
     findings.length === 1
       ? "the permissions of 1 file"
       : `the permissions of ${findings.length} files`;
-  return findings.length === 0 ? [] : [ok(`${read} are correct`)];
+  return findings.length === 0 ? [] : [ok(`${checked} are correct`)];
 }
 
 function hasUrlIn(path: string): boolean {
@@ -59,18 +58,18 @@ function hasUrlIn(path: string): boolean {
   }
 }
 
-function judged(
+function judgeFile(
   path: string,
-  /** null if the mode is unknown, or says nothing because this is not a regular file. */
+  /** null: the mode is unknown, or this is not a regular file. */
   bits: number | null,
   what: { readonly isSecret: boolean; readonly isSettings: boolean },
 ): Finding[] {
   if (bits === null) return [];
-  return [judgeMode({ path, bits: canReach(path) ? bits : bits & ~0o007, ...what })];
+  return [judgeMode({ path, bits: isReachableByAll(path) ? bits : bits & ~0o007, ...what })];
 }
 
-/** Whether all users can reach a file: each parent folder must grant search permission to all users. */
-function canReach(path: string): boolean {
+/** Whether each parent folder of the file grants search permission to all users. */
+function isReachableByAll(path: string): boolean {
   for (let folder = dirname(path); ; folder = dirname(folder)) {
     if (((modeOf(folder) ?? 0o001) & 0o001) === 0) return false;
     if (folder === "/") return true;
@@ -96,7 +95,7 @@ export function judgeMode({
   /** For example `0o644`. */
   readonly bits: number;
   readonly isSecret: boolean;
-  /** Whether it is the settings file, which the service's own user must be able to read: src/cli/settings-example.ts. */
+  /** Whether this is the settings file, which the service's user must be able to read: src/cli/settings-example.ts. */
   readonly isSettings: boolean;
 }): Finding {
   const shown = fileName(path);

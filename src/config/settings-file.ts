@@ -1,4 +1,4 @@
-/** The settings file: TOML, with keys as in the table of settings, and tables for peers and targets. */
+/** Reads the settings file: TOML, with a key for each setting, and tables for peers and targets. */
 
 import { SystemError } from "../base/errors.ts";
 import { fileName, quoteSafely, safePrefix } from "../base/redact.ts";
@@ -8,17 +8,17 @@ import type { FileMode, TextFile } from "../platform/files.ts";
 import {
   isTable,
   type NamedFile,
+  parseAll,
   type Parsed,
   type RawSettings,
-  readAll,
   type Sources,
   textsOfToml,
   typeName,
 } from "./resolve.ts";
-import { keyOf, type Name, NAMES, settingOf, table } from "./settings-table.ts";
+import { keyOf, SETTING_NAMES, type SettingName, settingOf, table } from "./settings-table.ts";
 import { boolean, peerName, peerTag, type ValueType } from "./value-types.ts";
 
-/** Maximum number of a peer's tags: each of the peer's events contains them all. */
+/** Maximum number of tags of one peer. Each event of the peer contains all of them. */
 const TAGS_MAX = 16;
 
 export interface PeerSettings {
@@ -36,11 +36,11 @@ export interface SettingsFile {
   readonly path: string | null;
   /** The mode of the file when it was read; null: there is no file, or its mode is unknown. */
   readonly mode: FileMode | null;
-  /** How messages name the file. */
+  /** The name of the file in messages. */
   readonly where: string;
   readonly found: RawSettings;
   readonly peers: ReadonlyMap<PublicKey, PeerSettings>;
-  /** The value of the key `target`; undefined: the key is absent. */
+  /** The unchecked value of the key `target`, which targets.ts reads; undefined: the key is absent. */
   readonly target: unknown;
 }
 
@@ -54,8 +54,8 @@ export function readSettingsFile(
   const peers = new Map<PublicKey, PeerSettings>();
   const path = named?.path ?? "";
   const where = fileName(path);
-  const nothing: SettingsFile = { path: null, mode: null, where, found, peers, target: undefined };
-  if (named === null) return nothing;
+  const empty: SettingsFile = { path: null, mode: null, where, found, peers, target: undefined };
+  if (named === null) return empty;
 
   let file: TextFile | null;
   try {
@@ -63,14 +63,14 @@ export function readSettingsFile(
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     errors.push(`${where}: cannot be read: ${error.code}`);
-    return nothing;
+    return empty;
   }
   if (file === null) {
     if (!named.isOptional) errors.push(`${named.where}: there is no file ${where}`);
-    return nothing;
+    return empty;
   }
 
-  const names = NAMES.filter(inFile);
+  const names = SETTING_NAMES.filter(inFile);
   const { peers: peerTables, target, ...root } = parseToml(file.text, where, errors);
   for (const [key, value] of Object.entries(root)) {
     const name = names.find((candidate) => keyOf(candidate) === key);
@@ -86,7 +86,8 @@ export function readSettingsFile(
   return { path, mode: file.mode, where, found, peers, target };
 }
 
-export function inFile(name: Name): boolean {
+/** Whether the setting is allowed in the settings file. */
+export function inFile(name: SettingName): boolean {
   return settingOf(name).flagOnly !== true;
 }
 
@@ -94,20 +95,24 @@ function parseToml(text: string, where: string, errors: string[]): Record<string
   try {
     return Bun.TOML.parse(text) as Record<string, unknown>;
   } catch (error) {
-    // The parser's message quotes the file, which may contain secrets, and has no line number.
-    const said = String(error).replace(/^\w+: (TOML Parse error: )?/, "");
-    // "Expected ',' or ']' in an array but found '...'": the quotes before "but found" are the parser's own.
-    const message = said.startsWith("Expected ")
-      ? said.replace(/ but found (["']).{2,}\1$/s, "")
-      : said.replace(/:? (["']).{2,}\1(?=$| as )/s, "");
-    const line = brokenLine(text);
+    // Remove the quotations from the parser's message, because the file may contain secrets. The message has no line
+    // number.
+    const parserMessage = String(error).replace(/^\w+: (TOML Parse error: )?/, "");
+    // "Expected ',' or ']' in an array but found '...'": keep the quoted punctuation before "but found".
+    const message = parserMessage.startsWith("Expected ")
+      ? parserMessage.replace(/ but found (["']).{2,}\1$/s, "")
+      : parserMessage.replace(/:? (["']).{2,}\1(?=$| as )/s, "");
+    const line = invalidLine(text);
     errors.push(`${where}${line === null ? "" : `, line ${line}`}: ${message}`);
     return {};
   }
 }
 
-/** The line on which the first broken statement begins. Everything before it can be parsed. */
-function brokenLine(text: string): number | null {
+/**
+ * The number of the line, from 1, on which the first invalid statement begins: all lines before it can be parsed. null:
+ * the file is too long.
+ */
+function invalidLine(text: string): number | null {
   const lines = text.split("\n");
   // Each attempt parses the file from its start, which is too slow for a long file.
   if (lines.length > 500) return null;
@@ -116,7 +121,7 @@ function brokenLine(text: string): number | null {
       Bun.TOML.parse(lines.slice(0, count).join("\n"));
       return count + 1;
     } catch {
-      // The text still includes the broken statement.
+      // These lines still include the invalid statement.
     }
   }
   return 1;
@@ -132,7 +137,7 @@ function readPeers(
     errors.push(`${file}: peers must be tables, such as [peers."<public key>"]`);
     return;
   }
-  const kinds = {
+  const types = {
     name: peerName(),
     tags: peerTag(),
     idle_timeout: table["idle-timeout"],
@@ -145,33 +150,33 @@ function readPeers(
     } else if (!isTable(fields)) {
       errors.push(`${where}: must be a table, not ${typeName(fields)}`);
     } else {
-      const reads = readFields(kinds, { fields, where, mark: "." }, errors);
-      const tags = (reads.tags ?? []).map(({ value }) => value);
+      const values = readFields(types, { fields, where, mark: "." }, errors);
+      const tags = (values.tags ?? []).map(({ value }) => value);
       if (tags.length > TAGS_MAX) {
         errors.push(`${where}.tags: there are ${tags.length}; the maximum is ${TAGS_MAX}`);
       }
       peers.set(key, {
-        name: reads.name?.[0]?.value ?? null,
+        name: values.name?.[0]?.value ?? null,
         tags: [...new Set(tags)],
-        idleTimeoutMs: reads.idle_timeout?.[0]?.value ?? null,
-        mute: reads.mute?.[0]?.value ?? false,
+        idleTimeoutMs: values.idle_timeout?.[0]?.value ?? null,
+        mute: values.mute?.[0]?.value ?? false,
       });
     }
   }
 }
 
-type Fields<Kinds> = {
-  readonly [Key in keyof Kinds]: Kinds[Key] extends ValueType<infer Value>
+type Fields<Types> = {
+  readonly [Key in keyof Types]: Types[Key] extends ValueType<infer Value>
     ? readonly Parsed<Value>[] | null
     : never;
 };
 
 /**
- * The values of a table in the file, by key; null: the key is absent. `mark` separates the table's name from
- * the key in messages. Keys in `others` are valid but read elsewhere.
+ * The values of a table in the settings file, by key; null: the key is absent, or its value has a wrong type. In
+ * messages, `mark` separates the name of the table from the key. Keys in `others` are valid, but are not read here.
  */
-export function readFields<const Kinds extends Readonly<Record<string, ValueType<unknown>>>>(
-  kinds: Kinds,
+export function readFields<const Types extends Readonly<Record<string, ValueType<unknown>>>>(
+  types: Types,
   from: {
     readonly fields: Readonly<Record<string, unknown>>;
     readonly where: string;
@@ -179,19 +184,19 @@ export function readFields<const Kinds extends Readonly<Record<string, ValueType
     readonly others?: readonly string[];
   },
   errors: string[],
-): Fields<Kinds> {
+): Fields<Types> {
   const { fields, where, mark, others = [] } = from;
-  const keys = [...Object.keys(kinds), ...others];
+  const keys = [...Object.keys(types), ...others];
   for (const key of Object.keys(fields)) {
     if (!keys.includes(key)) errors.push(unknownKey(key, where, keys));
   }
-  const reads = Object.entries(kinds).map(([key, kind]) => {
+  const entries = Object.entries(types).map(([key, type]) => {
     if (!Object.hasOwn(fields, key)) return [key, null];
     const place = `${where}${mark}${key}`;
-    const texts = textsOfToml(kind, { value: fields[key], where: place }, errors);
-    return [key, texts === null ? null : readAll(kind, { where: place, texts }, errors)];
+    const texts = textsOfToml(type, { value: fields[key], where: place }, errors);
+    return [key, texts === null ? null : parseAll(type, { where: place, texts }, errors)];
   });
-  return Object.fromEntries(reads) as Fields<Kinds>;
+  return Object.fromEntries(entries) as Fields<Types>;
 }
 
 function unknownKey(key: string, where: string, keys: readonly string[]): string {

@@ -1,11 +1,12 @@
 /**
- * All settings and commands: one table, and so more than 400 lines. Flags, variables, the settings file, `--help` and docs/settings.md are made from
- * it.
+ * The tables of all settings and commands. Flags, variables, the keys of the settings file, `--help`, docs/settings.md,
+ * the man page and shell completion are made from them.
  */
 
 import { formatList } from "../base/redact.ts";
 import {
   absolutePath,
+  addressAndPort,
   boolean,
   captureFilter,
   choice,
@@ -16,7 +17,6 @@ import {
   hostName,
   integer,
   listenAddress,
-  listenPlace,
   messageId,
   namesPath,
   peerName,
@@ -31,7 +31,7 @@ import {
 
 export interface Setting<Value> extends ValueType<Value> {
   readonly description: string;
-  /** The default as it would be written; null: `defaultNote` describes it. */
+  /** The text of the default value; null: `defaultNote` describes the default. */
   readonly defaultValue: string | null;
   readonly defaultNote?: string;
   /** The setting has a flag and a variable, but is not allowed in the settings file. */
@@ -167,7 +167,7 @@ export const table = {
     defaultValue: "false",
   },
   listen: {
-    ...listenPlace(),
+    ...addressAndPort(),
     description: "serve the HTTP API, metrics and the web page on this address",
     defaultValue: null,
     defaultNote: "none; wgmon's own commands use a Unix socket",
@@ -238,16 +238,16 @@ export const table = {
   },
 } satisfies Record<string, Setting<unknown>>;
 
-export type Name = keyof typeof table;
-export type ValueOf<N extends Name> =
+export type SettingName = keyof typeof table;
+export type ValueOf<N extends SettingName> =
   (typeof table)[N] extends Setting<infer Value> ? Value : never;
 
-export const NAMES = Object.keys(table) as Name[];
+export const SETTING_NAMES = Object.keys(table) as SettingName[];
 
 interface CommandEntry {
   /** One line in the list of commands. */
   readonly summary: string;
-  /** Words that may follow the command, besides flags. */
+  /** The words that may follow the command. */
   readonly subcommands: readonly string[];
   /** Whether the command reads the settings, and takes their flags. */
   readonly takesSettings: boolean;
@@ -262,21 +262,21 @@ const peer = {
   defaultValue: null,
   defaultNote: "all",
 };
-/** The setting as the commands that query wgmon use it: as a filter. */
+/** The setting `device` as a filter, for the commands that query the daemon. */
 const device = {
   ...table.device,
   description: "only this device",
   defaultNote: "the devices of the settings, else all",
 };
-const json = (what: string) => ({
+const json = (item: string) => ({
   ...boolean(),
-  description: `print JSON, a line for each ${what}`,
+  description: `print JSON, a line for each ${item}`,
   defaultValue: "false",
 });
-const limited = (what: string, count: number) => ({
+const historyFlags = (items: string, count: number) => ({
   since: {
     ...since(),
-    description: `only ${what} since then: 7d for seven days ago, or an RFC 3339 time`,
+    description: `only ${items} since then: 7d for seven days ago, or an RFC 3339 time`,
     defaultValue: null,
     defaultNote: "all",
   },
@@ -388,7 +388,7 @@ export const commands = {
     flags: {
       peer,
       device,
-      ...limited("sessions that were open", 50),
+      ...historyFlags("sessions that were open", 50),
       json: json("session"),
       csv: {
         ...boolean(),
@@ -416,7 +416,7 @@ export const commands = {
         defaultValue: null,
         defaultNote: "all",
       },
-      ...limited("events", 20),
+      ...historyFlags("events", 20),
       json: json("event"),
     },
   },
@@ -513,7 +513,7 @@ export const commands = {
 
 export type CommandName = keyof typeof commands;
 
-export const COMMANDS = Object.keys(commands) as CommandName[];
+export const COMMAND_NAMES = Object.keys(commands) as CommandName[];
 
 /** `WGMON_IDLE_TIMEOUT` */
 export function variableOf(name: string): string {
@@ -525,18 +525,18 @@ export function keyOf(name: string): string {
   return name.replaceAll("-", "_");
 }
 
-export function isName(word: string): word is Name {
+export function isSettingName(word: string): word is SettingName {
   return Object.hasOwn(table, word);
 }
 
-export function settingOf(name: Name): Setting<unknown> {
+export function settingOf(name: SettingName): Setting<unknown> {
   return table[name];
 }
 
 /** `follow` for `f`. Other names are returned unchanged. */
 export function longName(written: string): string {
   if (written.length > 1) return written;
-  for (const name of COMMANDS) {
+  for (const name of COMMAND_NAMES) {
     for (const [flag, { short }] of Object.entries(commandOf(name).flags)) {
       if (short === written) return flag;
     }

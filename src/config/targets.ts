@@ -1,6 +1,6 @@
 /**
- * Where events go: the webhooks of all sources, and the tables [[target]] of the settings file. A key that a
- * table omits has the value of the setting webhook-..., if there is one.
+ * Reads the targets: the webhooks of all sources, and the [[target]] tables of the settings file. If a table omits a
+ * key, the corresponding setting webhook-... applies.
  */
 
 import { SystemError } from "../base/errors.ts";
@@ -32,13 +32,13 @@ import {
   readWebhookFile,
   readWebhooks,
   TIMEOUT_MS,
-  webhook,
+  webhookDestination,
 } from "./webhooks.ts";
 
-/** Maximum number of targets: each has a queue of its own. */
+/** Maximum number of targets. Each has its own queue. */
 const TARGETS_MAX = 100;
 
-/** The index of the target that `word` means, by its name or its number from 1; null: no target matches. */
+/** The index of the target whose name, or number counted from 1, is `word`; null: no target matches. */
 export function targetAt(targets: readonly TargetSettings[], word: string): number | null {
   const named = targets.findIndex(({ name }) => name === word);
   if (named !== -1) return named;
@@ -52,7 +52,7 @@ export function targetWords(targets: readonly TargetSettings[]): string[] {
 }
 
 export function readTargets(context: Context): readonly TargetSettings[] {
-  const { chosen, file, errors } = context;
+  const { resolved, file, errors } = context;
   const defaults = readDefaults(context);
   const webhooks = readWebhooks(context, defaults);
   if (webhooks.length > 0 && matchesNothing(defaults.selection)) {
@@ -67,7 +67,7 @@ export function readTargets(context: Context): readonly TargetSettings[] {
   if (targets.length > TARGETS_MAX) {
     errors.push(`there are ${targets.length} targets; the maximum is ${TARGETS_MAX}`);
   }
-  const secretFileGiven = chosen.given("webhook-secret-file");
+  const secretFileGiven = resolved.given("webhook-secret-file");
   const signs = ({ destination }: TargetSettings) =>
     destination.type === "webhook" && destination.format.isSigned === true;
   if (secretFileGiven !== null && !targets.some(signs)) {
@@ -78,8 +78,8 @@ export function readTargets(context: Context): readonly TargetSettings[] {
   return targets;
 }
 
-/** A function, so that starts without [[target]] tables do not create these. */
-const tableKinds = () => ({
+/** The types of the keys. A function, so that they are created only if the settings file has [[target]] tables. */
+const keyTypes = () => ({
   name: targetName(),
   url: webhookUrl(),
   url_file: secretFile("/etc/wgmon/ops.url"),
@@ -94,12 +94,12 @@ const tableKinds = () => ({
   timeout: duration(1000, "60s"),
 });
 
-/** The keys for an address. A target has exactly one of them. */
+/** The keys that contain the address. A target has exactly one of them. */
 export const ADDRESSES = ["url", "url_file", "exec"];
 
 /** The optional keys of a target. */
 export function targetOptions(): string[] {
-  return Object.keys(tableKinds()).filter((key) => !ADDRESSES.includes(key));
+  return Object.keys(keyTypes()).filter((key) => !ADDRESSES.includes(key));
 }
 
 /** Keys that do not apply to an exec target. */
@@ -111,9 +111,9 @@ function templateText(): ValueType<Format> {
     example: `'{ "text": "{{text}}" }'`,
     tomlTypes: ["string"],
     secret: true,
-    read(text) {
-      const reading = parseTemplate(text);
-      return "value" in reading ? { value: templateFormat(reading.value) } : reading;
+    parse(text) {
+      const result = parseTemplate(text);
+      return "value" in result ? { value: templateFormat(result.value) } : result;
     },
   };
 }
@@ -124,7 +124,7 @@ function readTables(context: Context, defaults: Defaults): TargetSettings[] {
     errors.push(`${file.where}: target must be a list of tables, such as [[target]]`);
     return [];
   }
-  const kinds = tableKinds();
+  const types = keyTypes();
   const targets: TargetSettings[] = [];
   const names = new Map<string, number>();
   for (const [index, fields] of (file.target as readonly unknown[]).entries()) {
@@ -133,13 +133,13 @@ function readTables(context: Context, defaults: Defaults): TargetSettings[] {
       errors.push(`${place}: must be a table, not ${typeName(fields)}`);
       continue;
     }
-    const reading = typeof fields["name"] === "string" ? kinds.name.read(fields["name"]) : null;
-    const name = reading !== null && "value" in reading ? reading.value : null;
+    const result = typeof fields["name"] === "string" ? types.name.parse(fields["name"]) : null;
+    const name = result !== null && "value" in result ? result.value : null;
     const where = name === null ? place : `${place} (${name})`;
     const earlier = name === null ? undefined : names.get(name);
     if (earlier !== undefined) errors.push(`${where}: target ${earlier} has this name already`);
     else if (name !== null) names.set(name, index + 1);
-    const target = readTable(fields, { ...context, defaults, kinds, name, where });
+    const target = readTable(fields, { ...context, defaults, types, name, where });
     if (target !== null) targets.push(target);
   }
   if (targets.some(({ destination }) => destination.type === "exec")) checkMode(context);
@@ -148,7 +148,7 @@ function readTables(context: Context, defaults: Defaults): TargetSettings[] {
 
 interface TableContext extends Context {
   readonly defaults: Defaults;
-  readonly kinds: ReturnType<typeof tableKinds>;
+  readonly types: ReturnType<typeof keyTypes>;
   readonly name: string | null;
   readonly where: string;
 }
@@ -157,14 +157,14 @@ function readTable(
   fields: Readonly<Record<string, unknown>>,
   context: TableContext,
 ): TargetSettings | null {
-  const { defaults, kinds, name, where, errors } = context;
-  const reads = readFields(kinds, { fields, where, mark: ": ", others: ["exec"] }, errors);
-  const valuesOf = <Value>(several: readonly Parsed<Value>[] | null): readonly Value[] | null =>
-    several === null ? null : several.map(({ value }) => value);
+  const { defaults, types, name, where, errors } = context;
+  const values = readFields(types, { fields, where, mark: ": ", others: ["exec"] }, errors);
+  const valuesOf = <Value>(parsed: readonly Parsed<Value>[] | null): readonly Value[] | null =>
+    parsed === null ? null : parsed.map(({ value }) => value);
   const selection = {
-    events: valuesOf(reads.events) ?? defaults.selection.events,
-    devices: valuesOf(reads.devices) ?? defaults.selection.devices,
-    peers: valuesOf(reads.peers) ?? defaults.selection.peers,
+    events: valuesOf(values.events) ?? defaults.selection.events,
+    devices: valuesOf(values.devices) ?? defaults.selection.devices,
+    peers: valuesOf(values.peers) ?? defaults.selection.peers,
   };
   if (matchesNothing(selection)) {
     errors.push(
@@ -179,46 +179,50 @@ function readTable(
   }
   const destination = Object.hasOwn(fields, "exec")
     ? readExec(fields, context)
-    : readAddress(reads, context);
+    : readAddress(values, context);
   if (destination === null) return null;
   return {
     name,
     destination,
     selection,
-    digestMs: reads.digest?.[0]?.value ?? defaults.digestMs,
-    timeoutMs: reads.timeout?.[0]?.value ?? TIMEOUT_MS,
+    digestMs: values.digest?.[0]?.value ?? defaults.digestMs,
+    timeoutMs: values.timeout?.[0]?.value ?? TIMEOUT_MS,
   };
 }
 
-type TableReads = ReturnType<typeof readFields<ReturnType<typeof tableKinds>>>;
+type TableValues = ReturnType<typeof readFields<ReturnType<typeof keyTypes>>>;
 
-function readAddress(reads: TableReads, context: TableContext): Destination | null {
+function readAddress(values: TableValues, context: TableContext): Destination | null {
   const { sources, where, defaults, errors, warnings } = context;
-  const secretPath = reads.secret_file?.[0];
+  const secretPath = values.secret_file?.[0];
   const secrets =
-    secretPath === undefined ? defaults.secrets : readSecrets(sources, named(secretPath), errors);
-  const template = readTemplate(reads, context);
-  const address = reads.url?.[0] ?? readUrlFile(reads.url_file?.[0], context);
+    secretPath === undefined ? defaults.secrets : readSecrets(sources, fileOf(secretPath), errors);
+  const template = readTemplate(values, context);
+  const address = values.url?.[0] ?? readUrlFile(values.url_file?.[0], context);
   if (address === null) return null;
 
   const { format: prefix } = address.value;
-  const key = reads.format?.[0]?.value ?? null;
-  const wanted = [
+  const key = values.format?.[0]?.value ?? null;
+  const given = [
     ...(prefix === null ? [] : [`${prefix}: before its URL`]),
     ...(key === null || (key === "template" && template !== null) ? [] : [`format ${key}`]),
     ...(template === null ? [] : ["a template"]),
   ];
-  if (wanted.length > 1) {
-    errors.push(`${where}: has ${formatList(wanted, "and")}; give only one of them`);
+  if (given.length > 1) {
+    errors.push(`${where}: has ${formatList(given, "and")}; give only one of them`);
   }
   if (key === "template" && template === null) {
-    if (reads.template === null && reads.template_file === null) {
+    if (values.template === null && values.template_file === null) {
       errors.push(`${where}: format template needs template or template_file`);
     }
     return null;
   }
   const format = template ?? prefix ?? (key as FormatChoice | null) ?? defaults.format;
-  const destination = webhook(address.value, { format, secrets, where: address.where }, errors);
+  const destination = webhookDestination(
+    address.value,
+    { format, secrets, where: address.where },
+    errors,
+  );
   if (secretPath !== undefined && destination.type === "webhook" && !destination.format.isSigned) {
     warnings.push(
       `${secretPath.where} has no effect: format ${destination.formatName} is not signed`,
@@ -227,18 +231,18 @@ function readAddress(reads: TableReads, context: TableContext): Destination | nu
   return destination;
 }
 
-function readTemplate(reads: TableReads, context: TableContext): Format | null {
-  const { sources, where, kinds, errors } = context;
-  if (reads.template !== null && reads.template_file !== null) {
+function readTemplate(values: TableValues, context: TableContext): Format | null {
+  const { sources, where, types, errors } = context;
+  if (values.template !== null && values.template_file !== null) {
     errors.push(`${where}: has template and template_file; give only one of them`);
   }
-  const path = reads.template_file?.[0];
-  if (path === undefined) return reads.template?.[0]?.value ?? null;
-  const text = readNamedFile(sources, named(path), errors);
+  const path = values.template_file?.[0];
+  if (path === undefined) return values.template?.[0]?.value ?? null;
+  const text = readNamedFile(sources, fileOf(path), errors);
   if (text === null) return null;
-  const reading = kinds.template.read(text);
-  if ("value" in reading) return reading.value;
-  errors.push(`${path.where}: the file ${reading.problem}`);
+  const result = types.template.parse(text);
+  if ("value" in result) return result.value;
+  errors.push(`${path.where}: the file ${result.problem}`);
   return null;
 }
 
@@ -247,16 +251,16 @@ function readUrlFile(
   context: TableContext,
 ): Parsed<Webhook> | null {
   if (path === undefined) return null;
-  const before = context.errors.length;
-  const webhooks = readWebhookFile(named(path), { ...context, warnings: [] });
+  const errorsBefore = context.errors.length;
+  const webhooks = readWebhookFile(fileOf(path), { ...context, warnings: [] });
   if (webhooks.length === 1) return webhooks[0]!;
-  if (context.errors.length === before) {
+  if (context.errors.length === errorsBefore) {
     context.errors.push(`${path.where}: the file has ${webhooks.length} webhooks, not one`);
   }
   return null;
 }
 
-function named({ value, where }: Parsed<string>): NamedFile {
+function fileOf({ value, where }: Parsed<string>): NamedFile {
   return { path: value, where, isOptional: false };
 }
 
@@ -268,7 +272,7 @@ function readExec(
     if (Object.hasOwn(fields, key)) errors.push(`${where}: ${key} does not apply to exec`);
   }
   const list = fields["exec"];
-  const { example, read } = executablePath();
+  const { example, parse } = executablePath();
   if (
     !Array.isArray(list) ||
     list.length === 0 ||
@@ -278,19 +282,22 @@ function readExec(
     return null;
   }
   const [path, ...args] = list as readonly string[];
-  const reading = read(path!);
-  if ("problem" in reading) {
-    errors.push(`${where}: exec: (hidden) ${reading.problem}`);
+  const result = parse(path!);
+  if ("problem" in result) {
+    errors.push(`${where}: exec: (hidden) ${result.problem}`);
     return null;
   }
   if (args.some((text) => text.includes("\0"))) {
     errors.push(`${where}: exec: (hidden) contains a NUL character`);
     return null;
   }
-  return { type: "exec", command: [reading.value, ...args] };
+  return { type: "exec", command: [result.value, ...args] };
 }
 
-/** A user who can write to the file or replace it could make wgmon run any program, often as root. */
+/**
+ * Refuses exec targets if another user can write to or replace the settings file, because that user could make wgmon
+ * run any program, often as root.
+ */
 function checkMode({ file, sources, errors }: Context): void {
   const refused = `${file.where}: exec is refused, because`;
   if (file.mode === null) {

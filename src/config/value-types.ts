@@ -1,4 +1,4 @@
-/** How the values of each kind are written, and what is wrong with an invalid one. Pure. */
+/** The types of values: how each is written, parsed and checked. Pure. */
 
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import { formatList, quoteSafely } from "../base/redact.ts";
@@ -8,31 +8,31 @@ import { type FormatName, formats } from "../channels/formats/index.ts";
 import { EVENT_PATTERNS, type EventPattern } from "../events/event-filter.ts";
 
 export interface ValueType<Value> {
-  /** Represents the value in the help text; null: a switch, which needs no value. */
+  /** Stands for the value in the help text; null: a switch, which needs no value. */
   readonly placeholder: string | null;
   readonly example: string;
-  /** The types allowed in TOML; the first is the recommended one. */
+  /** The types allowed in the settings file; the first is the recommended one. */
   readonly tomlTypes: readonly ("string" | "number" | "boolean")[];
-  /** If present, several values are allowed, separated by this in one text. */
+  /** Separates several values in one text. Absent: only one value is allowed. */
   readonly separator?: RegExp;
-  /** How a shell completes the value: with one of some words, or with what is on the machine. */
+  /** The candidates of shell completion: words, or the machine's files, folders or network interfaces. */
   readonly suggests?: readonly string[] | "file" | "folder" | "interface";
   /** The value is never shown, not even when it is invalid. */
   readonly secret?: true;
-  /** `problem` continues a sentence that begins with the text: `is not ...`. */
-  readonly read: (text: string) => Reading<Value>;
+  /** `problem` is worded to follow the text: `is not ...`. */
+  readonly parse: (text: string) => ParseResult<Value>;
 }
 
-type Reading<Value> = { readonly value: Value } | { readonly problem: string };
+type ParseResult<Value> = { readonly value: Value } | { readonly problem: string };
 
-/** The address of a webhook as one text gives it. */
+/** The URL of a webhook, and the format that may precede it: `slack:https://...`. */
 export interface Webhook {
   readonly url: string;
-  /** The format before the URL; null: no format is given. */
+  /** null: no format is given. */
   readonly format: FormatChoice | null;
 }
 
-/** auto: the format that matches the URL. */
+/** auto: the format that the URL selects. */
 export type FormatChoice = FormatName | "auto";
 
 export const FORMAT_CHOICES: readonly FormatChoice[] = [
@@ -46,7 +46,7 @@ export function choice<const Word extends string>(...words: readonly Word[]): Va
     example: words[0]!,
     suggests: words,
     tomlTypes: ["string"],
-    read(text) {
+    parse(text) {
       const word = words.find((candidate) => candidate === text);
       if (word !== undefined) return { value: word };
       return { problem: `is not ${formatList(words, "or")}${didYouMean(text, words)}` };
@@ -55,53 +55,53 @@ export function choice<const Word extends string>(...words: readonly Word[]): Va
 }
 
 export function boolean(): ValueType<boolean> {
-  const { read } = choice("true", "false");
+  const { parse } = choice("true", "false");
   return {
     placeholder: null,
     example: "true",
     tomlTypes: ["boolean"],
-    read(text) {
-      const reading = read(text);
-      return "value" in reading ? { value: reading.value === "true" } : reading;
+    parse(text) {
+      const result = parse(text);
+      return "value" in result ? { value: result.value === "true" } : result;
     },
   };
 }
 
-export function integer(least: number, most: number): ValueType<number> {
+export function integer(min: number, max: number): ValueType<number> {
   return {
     placeholder: "NUMBER",
     example: "1",
     tomlTypes: ["number"],
-    read(text) {
+    parse(text) {
       const value = Number(text);
-      if (/^\d+$/.test(text) && value >= least && value <= most) return { value };
-      return { problem: `is not a whole number from ${least} to ${most}` };
+      if (/^\d+$/.test(text) && value >= min && value <= max) return { value };
+      return { problem: `is not a whole number from ${min} to ${max}` };
     },
   };
 }
 
-export function duration(leastMs: number, most: string): ValueType<number> {
+export function duration(minMs: number, max: string): ValueType<number> {
   return {
     placeholder: "DURATION",
     example: "90s",
-    // `read` refuses a number with better advice than a type error.
+    // Numbers are allowed only because the error of `parse` is more helpful than that of a wrong type.
     tomlTypes: ["string", "number"],
-    read(text) {
+    parse(text) {
       const value = parseDuration(text);
       if (value === null) {
         return /^\d+$/.test(text)
           ? { problem: `has no unit; write ${quoteSafely(`${text}s`)} for seconds` }
           : { problem: "is not a duration; write it like 250ms, 90s or 1m30s" };
       }
-      if (value < leastMs)
-        return { problem: `is too short; the minimum is ${formatDuration(leastMs)}` };
-      if (value > parseDuration(most)!) return { problem: `is too long; the maximum is ${most}` };
+      if (value < minMs)
+        return { problem: `is too short; the minimum is ${formatDuration(minMs)}` };
+      if (value > parseDuration(max)!) return { problem: `is too long; the maximum is ${max}` };
       return { value };
     },
   };
 }
 
-/** A moment: absolute, or relative to now. */
+/** A time: absolute (Unix time in ms), or relative to now. */
 export type Since = { readonly atMs: number } | { readonly agoMs: number };
 
 export function since(): ValueType<Since> {
@@ -110,13 +110,13 @@ export function since(): ValueType<Since> {
     placeholder: "TIME",
     example: "7d",
     tomlTypes: ["string"],
-    read(text) {
+    parse(text) {
       const isTime = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(text);
       const atMs = isTime ? Date.parse(text) : NaN;
       if (!Number.isNaN(atMs)) return { value: { atMs } };
-      const reading = ago.read(text);
-      if ("value" in reading) return { value: { agoMs: reading.value } };
-      if (parseDuration(text) !== null) return reading;
+      const result = ago.parse(text);
+      if ("value" in result) return { value: { agoMs: result.value } };
+      if (parseDuration(text) !== null) return result;
       return {
         problem: "is not a time; write 7d or 90m for that long ago, or 2026-11-22T16:00:00Z",
       };
@@ -124,42 +124,43 @@ export function since(): ValueType<Since> {
   };
 }
 
-export function size(leastBytes: number, mostBytes: number): ValueType<number> {
+export function size(minBytes: number, maxBytes: number): ValueType<number> {
   return {
     placeholder: "SIZE",
     example: "256MB",
     tomlTypes: ["string", "number"],
-    read(text) {
+    parse(text) {
       const value = parseSize(text);
       if (value === null) {
         return /^\d+$/.test(text)
           ? { problem: `has no unit; write ${quoteSafely(`${text}MB`)} for megabytes` }
           : { problem: "is not a size; write it like 256MB or 1GiB" };
       }
-      if (value < leastBytes)
-        return { problem: `is too small; the minimum is ${formatSize(leastBytes)}` };
-      if (value > mostBytes)
-        return { problem: `is too large; the maximum is ${formatSize(mostBytes)}` };
+      if (value < minBytes)
+        return { problem: `is too small; the minimum is ${formatSize(minBytes)}` };
+      if (value > maxBytes)
+        return { problem: `is too large; the maximum is ${formatSize(maxBytes)}` };
       return { value };
     },
   };
 }
 
-/** Not a Unicode class in each pattern: compiling that takes longer than everything else here. */
-function hasControl(text: string): boolean {
+/** Not \p{Cc} in the patterns below: compiling a Unicode class takes longer than all other work in this file. */
+function hasControlCharacter(text: string): boolean {
   // oxlint-disable-next-line no-control-regex
   return /[\u0000-\u001f\u007f-\u009f]/.test(text);
 }
 
-/** What the kernel accepts as the name of a network interface: dev_valid_name(), net/core/dev.c. */
+/** The names of network interfaces that the kernel accepts: dev_valid_name(), net/core/dev.c. */
 export function deviceName(example: string): ValueType<string> {
   return {
     placeholder: "NAME",
     example,
     suggests: "interface",
     tomlTypes: ["string"],
-    read(text) {
-      const valid = /^[^\s/:]+$/.test(text) && !hasControl(text) && text !== "." && text !== "..";
+    parse(text) {
+      const valid =
+        /^[^\s/:]+$/.test(text) && !hasControlCharacter(text) && text !== "." && text !== "..";
       if (valid && Buffer.byteLength(text) <= 15) return { value: text };
       return { problem: "is not the name of a network interface (1 to 15 bytes, no / : or space)" };
     },
@@ -171,8 +172,8 @@ export function hostName(): ValueType<string> {
     placeholder: "NAME",
     example: "gw1",
     tomlTypes: ["string"],
-    read(text) {
-      if (/^[^\s/]{1,253}$/.test(text) && !hasControl(text)) return { value: text };
+    parse(text) {
+      if (/^[^\s/]{1,253}$/.test(text) && !hasControlCharacter(text)) return { value: text };
       return { problem: "is not a host name (1 to 253 characters, no / or space)" };
     },
   };
@@ -184,7 +185,7 @@ export function peerName(): ValueType<string> {
     placeholder: "NAME",
     example: "alice",
     tomlTypes: ["string"],
-    read(text) {
+    parse(text) {
       if (/^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]{1,64}$/u.test(text)) return { value: text };
       return { problem: "is not a name (1 to 64 printable characters)" };
     },
@@ -198,7 +199,7 @@ export function peerTag(): ValueType<string> {
     example: "phone",
     tomlTypes: ["string"],
     separator: /,/,
-    read(text) {
+    parse(text) {
       if (/^[^\p{C}\p{Zl}\p{Zp},]{1,32}$/u.test(text)) return { value: text };
       return { problem: "is not a tag (1 to 32 printable characters, no comma)" };
     },
@@ -211,7 +212,7 @@ export function targetName(): ValueType<string> {
     placeholder: "NAME",
     example: "ops",
     tomlTypes: ["string"],
-    read(text) {
+    parse(text) {
       if (/^[A-Za-z0-9][\w.-]{0,31}$/.test(text)) return { value: text };
       return { problem: "is not a name (1 to 32 letters, digits and - _ . after the first)" };
     },
@@ -224,7 +225,7 @@ export function messageId(): ValueType<string> {
     placeholder: "ID",
     example: "evt_01a20411f5a57c1e9b0d6a1f0c3e4b52",
     tomlTypes: ["string"],
-    read(text) {
+    parse(text) {
       if (/^[\w.-]{1,64}$/.test(text)) return { value: text };
       return { problem: "is not an id, as wgmon outbox list prints it" };
     },
@@ -236,20 +237,20 @@ export function listenAddress(): ValueType<string> {
     placeholder: "ADDRESS",
     example: "127.0.0.1",
     tomlTypes: ["string"],
-    read(text) {
+    parse(text) {
       if (/^[A-Za-z0-9.:-]{1,253}(?:%[\w.-]{1,15})?$/.test(text)) return { value: text };
       return { problem: "is not an address, such as 127.0.0.1, :: or a host name" };
     },
   };
 }
 
-/** Where to listen. An IPv6 address is written in brackets. */
-export function listenPlace(): ValueType<{ readonly address: string; readonly port: number }> {
+/** An address and a TCP port to listen on. An IPv6 address is written in brackets. */
+export function addressAndPort(): ValueType<{ readonly address: string; readonly port: number }> {
   return {
     placeholder: "ADDRESS:PORT",
     example: "127.0.0.1:9587",
     tomlTypes: ["string"],
-    read(text) {
+    parse(text) {
       const [, ipv6, other, digits] =
         /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([\w.-]{1,253})):(\d{1,5})$/.exec(text) ?? [];
       const address = ipv6 ?? other;
@@ -264,14 +265,14 @@ export function eventPattern(): ValueType<EventPattern> {
   return { ...choice(...EVENT_PATTERNS), placeholder: "TYPE", separator: /[\s,]+/ };
 }
 
-/** Text that other software interprets: libpcap, the file system. C ends it at the first NUL. */
+/** Text that is passed to the kernel or to a C library, where it would end at the first NUL. */
 export function string(placeholder: string, example: string): ValueType<string> {
   return {
     placeholder,
     example,
     ...(placeholder === "FILE" ? { suggests: "file" } : {}),
     tomlTypes: ["string"],
-    read: (text) =>
+    parse: (text) =>
       text.includes("\0") ? { problem: "contains a NUL character" } : { value: text },
   };
 }
@@ -286,24 +287,24 @@ export function absolutePath(
     example,
     suggests: placeholder === "FOLDER" ? "folder" : "file",
     tomlTypes: ["string"],
-    read: (text) =>
-      text.startsWith("/") && !hasControl(text)
+    parse: (text) =>
+      text.startsWith("/") && !hasControlCharacter(text)
         ? { value: text }
         : { problem: `is not an absolute path, such as ${example}` },
   };
 }
 
-/** The path of the peer names, or "off": what `PeerNames` accepts. */
+/** The path of files with names of peers, as `PeerNames` accepts it, or "off". */
 export function namesPath(): ValueType<string> {
-  const kind = absolutePath("PATH", "/etc/wireguard/%i.conf");
+  const type = absolutePath("PATH", "/etc/wireguard/%i.conf");
   return {
-    ...kind,
+    ...type,
     separator: /[\s,]+/,
-    read(text) {
+    parse(text) {
       if (text === "off") return { value: text };
       if (/[*?].*\//.test(text)) return { problem: "has a * or ? before its last /" };
-      const reading = kind.read(text);
-      return "value" in reading ? reading : { problem: `${reading.problem}, or off` };
+      const result = type.parse(text);
+      return "value" in result ? result : { problem: `${result.problem}, or off` };
     },
   };
 }
@@ -313,13 +314,13 @@ export function secretFile(example: string): ValueType<string> {
   return { ...absolutePath("FILE", example), secret: true };
 }
 
-/** libpcap checks the expression and quotes it in its message. So refuse a URL here: it may be a secret. */
+/** A tcpdump expression, which libpcap checks and quotes in its error. So refuse a URL here: it may be a secret. */
 export function captureFilter(): ValueType<string> {
-  const kind = string("EXPRESSION", "udp dst port 51820");
+  const type = string("EXPRESSION", "udp dst port 51820");
   return {
-    ...kind,
-    read: (text) =>
-      text.includes("://") ? { problem: "is a URL, not a tcpdump expression" } : kind.read(text),
+    ...type,
+    parse: (text) =>
+      text.includes("://") ? { problem: "is a URL, not a tcpdump expression" } : type.parse(text),
   };
 }
 
@@ -329,7 +330,7 @@ export function webhookUrl(): ValueType<Webhook> {
     example: "https://hooks.example.net/wgmon",
     tomlTypes: ["string"],
     secret: true,
-    read(text) {
+    parse(text) {
       const [, prefix, url] = /^(?:([a-zA-Z][\w-]*):)?(https?:\/\/[^\s/\\]\S*)$/.exec(text) ?? [];
       if (url === undefined || !URL.canParse(url)) {
         return { problem: "is not a URL that starts with http:// or https://" };
@@ -345,16 +346,16 @@ export function webhookUrl(): ValueType<Webhook> {
   };
 }
 
-/** The program of a command. Its arguments may be secrets. */
+/** The absolute path of a program. An invalid one is not shown: it may be a whole command line with secrets. */
 export function executablePath(): ValueType<string> {
   return {
     placeholder: "PROGRAM",
     example: "/usr/local/bin/notify",
     tomlTypes: ["string"],
     secret: true,
-    read(text) {
-      // A space suggests that the text is a whole command line, whose rest may be a secret.
-      if (/^\/[^\s]+$/.test(text) && !hasControl(text)) return { value: text };
+    parse(text) {
+      // A text with a space is probably a whole command line, whose arguments may be secrets.
+      if (/^\/[^\s]+$/.test(text) && !hasControlCharacter(text)) return { value: text };
       return {
         problem:
           "is not the absolute path of a program, without spaces; its arguments follow, each a string of its own",

@@ -1,6 +1,6 @@
 /**
- * Targets that consist of one text each: the URLs of the setting webhook, of its file and of tables; and what
- * all targets have in common.
+ * Reads webhooks that are one text, [FORMAT:]URL: those of the setting webhook, of its file, and of url and url_file in
+ * [[target]]. Also reads the defaults for all targets.
  */
 
 import type { Format } from "../channels/formats/format.ts";
@@ -18,18 +18,18 @@ import {
 import type { SettingsFile } from "./settings-file.ts";
 import { type FormatChoice, type Webhook, webhookUrl } from "./value-types.ts";
 
-/** The limit of the Go program and of wg-portal. A slower receiver should answer before it does its work. */
+/** Time limit for one attempt. Also that of the Go program and of wg-portal. */
 export const TIMEOUT_MS = 10_000;
 
 export interface Context {
   readonly sources: Sources;
-  readonly chosen: ResolvedSettings;
+  readonly resolved: ResolvedSettings;
   readonly file: SettingsFile;
   readonly errors: string[];
   readonly warnings: string[];
 }
 
-/** The values for a target that does not set its own. */
+/** The values for targets that do not set their own. */
 export interface Defaults {
   readonly format: FormatChoice;
   readonly secrets: readonly SigningSecret[];
@@ -38,28 +38,28 @@ export interface Defaults {
 }
 
 export function readDefaults(context: Context): Defaults {
-  const { chosen, sources, errors } = context;
+  const { resolved, sources, errors } = context;
   const secrets = fileOf("webhook-secret-file", "webhook-secret", context);
   return {
-    format: chosen.one("webhook-format"),
+    format: resolved.value("webhook-format"),
     secrets: secrets === null ? [] : readSecrets(sources, secrets, errors),
     selection: {
-      events: chosen.values("webhook-events"),
-      devices: chosen.values("webhook-devices"),
-      peers: chosen.values("webhook-peers"),
+      events: resolved.values("webhook-events"),
+      devices: resolved.values("webhook-devices"),
+      peers: resolved.values("webhook-peers"),
     },
-    digestMs: chosen.one("webhook-digest"),
+    digestMs: resolved.value("webhook-digest"),
   };
 }
 
-/** The file that a setting names, or else the credential that systemd provides, if there is one. */
+/** The file that a setting names, otherwise the credential of systemd, which may be missing; null: there is neither. */
 function fileOf(
   name: "webhook-file" | "webhook-secret-file",
   credential: string,
-  { chosen, sources }: Context,
+  { resolved, sources }: Context,
 ): NamedFile | null {
-  const read = chosen.several(name)[0];
-  if (read !== undefined) return { path: read.value, where: read.where, isOptional: false };
+  const given = resolved.parsed(name)[0];
+  if (given !== undefined) return { path: given.value, where: given.where, isOptional: false };
   const folder = sources.env["CREDENTIALS_DIRECTORY"];
   if (folder === undefined || !folder.startsWith("/")) return null;
   const path = `${folder}/${credential}`;
@@ -67,18 +67,22 @@ function fileOf(
 }
 
 export function readWebhooks(context: Context, defaults: Defaults): TargetSettings[] {
-  const { chosen, errors } = context;
-  const isFromGo = chosen.given("webhook")?.origin === "bare variable";
-  const format = isFromGo && chosen.given("webhook-format") === null ? "form" : defaults.format;
+  const { resolved, errors } = context;
+  const isFromGo = resolved.given("webhook")?.origin === "bare variable";
+  const format = isFromGo && resolved.given("webhook-format") === null ? "form" : defaults.format;
   const named = fileOf("webhook-file", "webhooks", context);
   const inFile = named === null ? [] : readWebhookFile(named, context);
   const { selection, digestMs, secrets } = defaults;
   return [
-    ...chosen.several("webhook").map((read) => ({ read, format })),
-    ...inFile.map((read) => ({ read, format: defaults.format })),
-  ].map(({ read: { value, where }, format: otherwise }) => ({
+    ...resolved.parsed("webhook").map((webhook) => ({ webhook, format })),
+    ...inFile.map((webhook) => ({ webhook, format: defaults.format })),
+  ].map(({ webhook: { value, where }, format: defaultFormat }) => ({
     name: null,
-    destination: webhook(value, { format: value.format ?? otherwise, secrets, where }, errors),
+    destination: webhookDestination(
+      value,
+      { format: value.format ?? defaultFormat, secrets, where },
+      errors,
+    ),
     selection,
     digestMs,
     timeoutMs: TIMEOUT_MS,
@@ -89,23 +93,24 @@ export function readWebhooks(context: Context, defaults: Defaults): TargetSettin
 export function readWebhookFile(file: NamedFile, context: Context): Parsed<Webhook>[] {
   const text = readNamedFile(context.sources, file, context.errors);
   if (text === null) return [];
-  const { read } = webhookUrl();
-  let lines = 0;
+  const { parse } = webhookUrl();
+  let count = 0;
   const webhooks = text.split("\n").flatMap((line, index) => {
-    const written = line.trim();
-    if (written === "" || written.startsWith("#")) return [];
-    lines++;
+    const content = line.trim();
+    if (content === "" || content.startsWith("#")) return [];
+    count++;
     const where = `${file.where}, line ${index + 1}`;
-    const reading = read(written);
-    if ("value" in reading) return [{ where, value: reading.value }];
-    context.errors.push(`${where}: (hidden) ${reading.problem}`);
+    const result = parse(content);
+    if ("value" in result) return [{ where, value: result.value }];
+    context.errors.push(`${where}: (hidden) ${result.problem}`);
     return [];
   });
-  if (lines === 0) context.warnings.push(`${file.where}: there is no webhook in the file`);
+  if (count === 0) context.warnings.push(`${file.where}: there is no webhook in the file`);
   return webhooks;
 }
 
-export function webhook(
+/** The destination of a webhook. `errors` receives the problem of a URL that does not suit its format. */
+export function webhookDestination(
   { url }: Webhook,
   from: {
     readonly format: FormatChoice | Format;
@@ -135,8 +140,8 @@ export function readSecrets(
 ): readonly SigningSecret[] {
   const text = readNamedFile(sources, file, errors);
   if (text === null) return [];
-  const reading = parseSecrets(text);
-  if ("value" in reading) return reading.value;
-  errors.push(`${file.where}: the file ${reading.problem}`);
+  const result = parseSecrets(text);
+  if ("value" in result) return result.value;
+  errors.push(`${file.where}: the file ${result.problem}`);
   return [];
 }

@@ -108,7 +108,7 @@ test.each<Env>([
   const seen = (await run(ASK, env, ...URLS)).split("\n").map((line) => line === "true");
   const named = URLS.map((url) => proxyFor(new URL(url), env));
   expect(named.map((each) => each !== null)).toEqual(seen);
-  for (const each of named) if (each !== null) expect(each.place).toBe(proxy.place);
+  for (const each of named) if (each !== null) expect(each.label).toBe(proxy.place);
 });
 
 test.each([
@@ -123,10 +123,10 @@ test.each([
   ["http:\\\\user:12\\34@proxy:3128", "of https_proxy"],
   ["tok3n//x@proxy:3128", "of https_proxy"],
 ])("%s is named %s", (https_proxy, place) => {
-  expect(proxyFor(new URL("https://hooks.example.net/x"), { https_proxy })?.place).toBe(place);
+  expect(proxyFor(new URL("https://hooks.example.net/x"), { https_proxy })?.label).toBe(place);
 });
 
-test("no part of a user name or password is in the place, whatever characters they have", () => {
+test("no part of a user name or password is in the label, whatever characters they have", () => {
   const character = fc.oneof(
     fc.constantFrom(...Array.from("/?#@:\\[]%&;=+.\t\n ")),
     fc.string({ minLength: 1, maxLength: 1 }),
@@ -137,7 +137,7 @@ test("no part of a user name or password is in the place, whatever characters th
     fc.property(scheme, userinfo, (start, secret) => {
       const https_proxy = `${start}${secret}@proxy.example.net:3128`;
       const proxy = proxyFor(new URL("https://hooks.example.net/x"), { https_proxy });
-      expect(["proxy.example.net:3128", "of https_proxy"]).toContain(proxy!.place);
+      expect(["proxy.example.net:3128", "of https_proxy"]).toContain(proxy!.label);
     }),
     { numRuns: 2000 },
   );

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { refusalIn } from "../../src/channels/refusal.ts";
+import { explanationIn } from "../../src/channels/refusal.ts";
 
 const PLAIN = new URL("https://hooks.example.net/x");
 
@@ -138,11 +138,11 @@ const bodies: readonly (readonly [string, unknown, string | null])[] = [
 ];
 
 test.each(bodies)("%s: %j", (_format, body, words) => {
-  expect(refusalIn(typeof body === "string" ? body : JSON.stringify(body), PLAIN)).toBe(words);
+  expect(explanationIn(typeof body === "string" ? body : JSON.stringify(body), PLAIN)).toBe(words);
 });
 
 test("is one short line without control characters", () => {
-  const words = refusalIn(
+  const words = explanationIn(
     JSON.stringify({ error: `a\u001b[2Jb\nc\u202e${"x".repeat(5000)}` }),
     PLAIN,
   )!;
@@ -152,7 +152,7 @@ test("is one short line without control characters", () => {
 
 test("bodies that nest without end say nothing", () => {
   const body = `${'{"errors":'.repeat(400)}"deep"${"}".repeat(400)}`;
-  expect(refusalIn(body, PLAIN)).toBeNull();
+  expect(explanationIn(body, PLAIN)).toBeNull();
 });
 
 describe("secrets that a receiver repeats", () => {
@@ -192,7 +192,7 @@ describe("secrets that a receiver repeats", () => {
     // What is in each such URL is no secret.
     ["https://discord.com/api/webhooks/123456/tokenTOKEN", "Unknown Webhook", "Unknown Webhook"],
   ])("%s: %s", (url, body, words) => {
-    expect(refusalIn(body, new URL(url))).toBe(words);
+    expect(explanationIn(body, new URL(url))).toBe(words);
   });
 
   const token = fc.stringMatching(/^[A-Za-z0-9_-]{8,40}$/);
@@ -211,7 +211,10 @@ describe("secrets that a receiver repeats", () => {
               user: `https://ops:${secret}@hooks.example.net/x`,
             }[where],
           );
-          const said = refusalIn(JSON.stringify({ message: `${before}${secret}${after}` }), url);
+          const said = explanationIn(
+            JSON.stringify({ message: `${before}${secret}${after}` }),
+            url,
+          );
           expect(said ?? "").not.toContain(secret);
         },
       ),

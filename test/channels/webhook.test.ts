@@ -9,7 +9,7 @@ import { form } from "../../src/channels/formats/form.ts";
 import type { Format } from "../../src/channels/formats/format.ts";
 import { json } from "../../src/channels/formats/json.ts";
 import { SigningSecret, verify } from "../../src/channels/signature.ts";
-import { createWebhook, judge, type WebhookOptions } from "../../src/channels/webhook.ts";
+import { createWebhook, resultOfStatus, type WebhookOptions } from "../../src/channels/webhook.ts";
 import type { Channel, DeliveryResult } from "../../src/delivery/target.ts";
 import { fullPort } from "../support/backlog.ts";
 import { HandClock } from "../support/clock.ts";
@@ -55,7 +55,7 @@ async function verdictOnRaw(
   );
 }
 
-/** A format whose judge says what it was given. */
+/** A format whose `interpretResponse` reports its arguments. */
 const talkative: Format = {
   ...json,
   interpretResponse: (status, body) => ({ type: "drop", reason: `${status} ${body}` }),
@@ -236,7 +236,10 @@ describe("how an answer is judged", () => {
     ["drop", statuses.filter((s) => s >= 300 && s < 500 && s !== 410 && !retried.has(s))],
   ] as const)("%s", (type, which) => {
     for (const status of which)
-      expect([status, judge(status, new Headers(), NO_PROXY).type]).toEqual([status, type]);
+      expect([status, resultOfStatus(status, new Headers(), NO_PROXY).type]).toEqual([
+        status,
+        type,
+      ]);
   });
 
   test.each([
@@ -251,7 +254,7 @@ describe("how an answer is judged", () => {
     [410, "410: the target is gone"],
     [503, "503"],
   ])("%d says what to do", (status, reason) => {
-    expect(judge(status, new Headers(), NO_PROXY)).toMatchObject({ reason });
+    expect(resultOfStatus(status, new Headers(), NO_PROXY)).toMatchObject({ reason });
   });
 
   test.each([
@@ -281,7 +284,7 @@ describe("how an answer is judged", () => {
   ])("Retry-After: %s", (value, afterMs) => {
     const headers = new Headers(value === null ? {} : { "retry-after": value });
     for (const status of [429, 503]) {
-      expect(judge(status, headers, NO_PROXY)).toEqual({
+      expect(resultOfStatus(status, headers, NO_PROXY)).toEqual({
         type: "retry",
         reason: String(status),
         afterMs,
@@ -295,7 +298,7 @@ describe("how an answer is judged", () => {
     try {
       expect(new Date(NOW_MS).getTimezoneOffset()).toBe(300);
       const headers = new Headers({ "retry-after": "Thu Jan  1 00:00:30 2026" });
-      expect(judge(503, headers, NO_PROXY)).toMatchObject({ afterMs: 30_000 });
+      expect(resultOfStatus(503, headers, NO_PROXY)).toMatchObject({ afterMs: 30_000 });
     } finally {
       process.env["TZ"] = before ?? "UTC";
     }

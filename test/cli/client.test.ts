@@ -9,7 +9,7 @@ import { SystemError } from "../../src/base/errors.ts";
 import { ConnectionLost, DaemonClient, DaemonNotRunning } from "../../src/cli/client.ts";
 import { problem } from "../../src/http/problem.ts";
 
-const SOON = { answerMs: 300, silenceMs: 300 };
+const SOON = { responseMs: 300, streamMs: 300 };
 
 let folder: string;
 let path: string;

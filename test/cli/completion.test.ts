@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { complete, completion } from "../../src/cli/completion.ts";
-import { commandOf, COMMANDS, NAMES } from "../../src/config/settings-table.ts";
+import { COMMAND_NAMES, commandOf, SETTING_NAMES } from "../../src/config/settings-table.ts";
 import { REPORT_MS, TEST_MS } from "../support/until.ts";
 
 setDefaultTimeout(TEST_MS);
@@ -85,16 +85,16 @@ const interfaces = [...new Bun.Glob("*").scanSync({ cwd: "/sys/class/net", onlyF
 describe("wgmon __complete", () => {
   const names = (...words: readonly string[]) =>
     complete(words).map((line) => line.split("\t")[0]!);
-  const settings = [...NAMES.map((name) => `--${name}`), "--no-announce-existing"];
+  const settings = [...SETTING_NAMES.map((name) => `--${name}`), "--no-announce-existing"];
 
   test.each<[string[], string[]]>([
-    [[], COMMANDS],
-    [[""], COMMANDS],
+    [[], COMMAND_NAMES],
+    [[""], COMMAND_NAMES],
     // The shell compares.
-    [["st"], COMMANDS],
-    [["--tick", "5s", ""], COMMANDS],
-    [["--tick=5s", "--manage-rules", ""], COMMANDS],
-    [["--tikc", ""], COMMANDS],
+    [["st"], COMMAND_NAMES],
+    [["--tick", "5s", ""], COMMAND_NAMES],
+    [["--tick=5s", "--manage-rules", ""], COMMAND_NAMES],
+    [["--tikc", ""], COMMAND_NAMES],
     [
       ["outbox", ""],
       ["list", "retry", "drop"],
@@ -149,7 +149,7 @@ describe("wgmon __complete", () => {
   });
 
   test("a command's own flags, with those of the settings where it takes them", () => {
-    for (const command of COMMANDS) {
+    for (const command of COMMAND_NAMES) {
       const { flags, takesSettings } = commandOf(command);
       const own = Object.keys(flags).map((name) => `--${name}`);
       const all = new Set([...own, ...(takesSettings ? settings : []), "--help"]);
@@ -199,7 +199,7 @@ for (const shell of shells) {
     });
 
     test("suggests all commands, and their words", () => {
-      expect(ask("wgmon ")).toEqual(expect.arrayContaining([...COMMANDS].sort()));
+      expect(ask("wgmon ")).toEqual(expect.arrayContaining([...COMMAND_NAMES].sort()));
       expect(ask("wgmon out")).toEqual(["outbox"]);
       expect(ask("wgmon outbox ")).toEqual(["drop", "list", "retry"]);
       expect(ask("wgmon --tick 5s outbox re")).toEqual(["retry"]);
@@ -208,7 +208,7 @@ for (const shell of shells) {
 
     test("suggests the flags of the command alone", () => {
       expect(ask("wgmon --idle")).toEqual(["--idle-timeout"]);
-      const settings = NAMES.map((name) => `--${name}`);
+      const settings = SETTING_NAMES.map((name) => `--${name}`);
       expect(ask("wgmon --")).toEqual(expect.arrayContaining(settings));
       expect(ask("wgmon rules --")).toEqual(expect.arrayContaining([...settings, "--iptables"]));
       const own = Object.keys(commandOf("receive").flags).map((name) => `--${name}`);

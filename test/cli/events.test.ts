@@ -20,7 +20,7 @@ afterEach(() => source.store[Symbol.dispose]());
 
 const request = (fields: Partial<EventsRequest> = {}): EventsRequest => ({
   follow: false,
-  askedDevices: [],
+  requestedDevices: [],
   peer: null,
   since: null,
   limit: 20,

@@ -79,7 +79,7 @@ describe("--peer", () => {
     "events, %s, refuse a peer that is unknown, by the same words as sessions",
     async (_, part) => {
       const output = printed();
-      const base = { askedDevices: [], since: null, limit: 20, types: [], json: false };
+      const base = { requestedDevices: [], since: null, limit: 20, types: [], json: false };
       const { clock } = source;
       const options = { ...output, devices: [], clock, nowMs: clock.now().wallMs };
       const complaintsOf = async (word: string) => {
@@ -117,7 +117,7 @@ describe("--peer", () => {
       },
     ]);
     const output = printed();
-    const request = { askedDevices: [], since: null, limit: 20, types: [], json: false };
+    const request = { requestedDevices: [], since: null, limit: 20, types: [], json: false };
     const { clock } = source;
     const options = { ...output, devices: [], clock };
     await printEvents(asked(source), {
@@ -131,21 +131,21 @@ describe("--peer", () => {
 describe("--device", () => {
   test("a device that is there, and for the past one that was", async () => {
     const answers = asked(source);
-    await checkDevices(answers, [], { hasPast: false });
-    await checkDevices(answers, ["wg0"], { hasPast: false });
-    await checkDevices(answers, ["wg0", "wg9"], { hasPast: true });
+    await checkDevices(answers, [], { allowsPast: false });
+    await checkDevices(answers, ["wg0"], { allowsPast: false });
+    await checkDevices(answers, ["wg0", "wg9"], { allowsPast: true });
     source.connect("wg7", peer({ publicKey: BOB }));
-    await checkDevices(answers, ["wg7"], { hasPast: true });
+    await checkDevices(answers, ["wg7"], { allowsPast: true });
     const complaint = '--device: there is no device "wgg0"; did you mean wg0?';
-    for (const hasPast of [false, true]) {
-      expect(checkDevices(answers, ["wgg0"], { hasPast })).rejects.toThrow(complaint);
+    for (const allowsPast of [false, true]) {
+      expect(checkDevices(answers, ["wgg0"], { allowsPast })).rejects.toThrow(complaint);
     }
-    expect(checkDevices(answers, ["wg9"], { hasPast: false })).rejects.toThrow(ConfigError);
+    expect(checkDevices(answers, ["wg9"], { allowsPast: false })).rejects.toThrow(ConfigError);
   });
 
   test("status, sessions and events refuse one of the flag", async () => {
     const { clock } = source;
-    const asking = { askedDevices: ["wgg0"], devices: ["wgg0"] };
+    const asking = { requestedDevices: ["wgg0"], devices: ["wgg0"] };
     const past = { ...asking, peer: null, since: null, limit: 20, types: [], json: false };
     const options = { ...printed(), ...asking, clock, nowMs: clock.now().wallMs };
     const request = { ...past, follow: false, format: "text" as const };

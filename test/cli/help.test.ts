@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 
 import { helpText, settingsTable } from "../../src/cli/help.ts";
-import { commandOf, COMMANDS, table } from "../../src/config/settings-table.ts";
+import { COMMAND_NAMES, commandOf, table } from "../../src/config/settings-table.ts";
 
 test("the help text", () => {
   expect(helpText()).toMatchInlineSnapshot(`
@@ -221,12 +221,12 @@ test("the help texts of single commands", () => {
 });
 
 test("the help texts fit a terminal of 80 columns, and name every flag and every key", () => {
-  for (const command of [null, ...COMMANDS]) {
+  for (const command of [null, ...COMMAND_NAMES]) {
     for (const line of helpText(command).split("\n")) expect(line.length).toBeLessThanOrEqual(80);
     const flags = command === null ? table : commandOf(command).flags;
     for (const name of Object.keys(flags)) expect(helpText(command)).toContain(name);
   }
-  for (const command of COMMANDS) expect(helpText()).toContain(`\n  ${command} `);
+  for (const command of COMMAND_NAMES) expect(helpText()).toContain(`\n  ${command} `);
 });
 
 test("the Markdown table has a row of five cells for each setting", () => {

@@ -12,7 +12,12 @@ import { json } from "../../src/channels/formats/json.ts";
 import { slack } from "../../src/channels/formats/slack.ts";
 import { parseSecrets, sign, type SigningSecret } from "../../src/channels/signature.ts";
 import { createWebhook } from "../../src/channels/webhook.ts";
-import { receive, type ReceiveOptions, type Receiving, RecentIds } from "../../src/cli/receive.ts";
+import {
+  receive,
+  type ReceiveOptions,
+  RecentIds,
+  type WebhookReceiver,
+} from "../../src/cli/receive.ts";
 import type { Message } from "../../src/delivery/target.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { threadCpuMs } from "../../src/platform/clocks.ts";
@@ -42,7 +47,7 @@ type Body = string | Uint8Array<ArrayBuffer> | AsyncIterable<Uint8Array>;
 class TestReceiver {
   readonly start: readonly string[];
   readonly #lines: string[] = [];
-  readonly #receiving: Receiving;
+  readonly #receiving: WebhookReceiver;
 
   constructor(options: Partial<ReceiveOptions> = {}) {
     const print = (line: string) => void this.#lines.push(line);

@@ -26,7 +26,7 @@ async function run(
     {
       devices: { scan: async () => scan },
       print: (line) => printed!.push(line),
-      complain: (text) => complaints!.push(text),
+      warn: (text) => complaints!.push(text),
       async nft(_operation, script) {
         scripts!.push(script);
         if (failure !== undefined) throw failure;

@@ -44,7 +44,7 @@ async function run(
   { devices = [], output = printed() }: { devices?: string[]; output?: Printed } = {},
 ): Promise<Printed> {
   const request = {
-    askedDevices: devices,
+    requestedDevices: devices,
     peer: null,
     since: null,
     limit: 2,

@@ -38,7 +38,7 @@ const options = () => ({
   ...printed(),
   json: false,
   devices: [] as string[],
-  askedDevices: [] as string[],
+  requestedDevices: [] as string[],
   nowMs: source.clock.now().wallMs,
   isRunning: true,
 });
@@ -61,7 +61,7 @@ test("tells of each peer whether it is connected, since when, and what it moves"
 });
 
 test("fits a terminal, and has its colours", async () => {
-  const output = { ...options(), room: 60, paint: coloured };
+  const output = { ...options(), maxWidth: 60, paint: coloured };
   await printStatus(asked(source), output);
   const lines = output.lines();
   for (const line of lines) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(60);

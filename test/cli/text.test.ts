@@ -105,7 +105,7 @@ describe("a table", () => {
     { name: "somebody with a long name", place: "", bytes: 0 },
   ];
   const draw = (room: number | null, paint = plain) => {
-    const { header, line } = tableOf(columns, rows, { room, paint });
+    const { header, line } = tableOf(columns, rows, { maxWidth: room, paint });
     return [header, ...rows.map(line)];
   };
 
@@ -148,7 +148,7 @@ describe("a table", () => {
         fc.array(row, { maxLength: 5 }),
         fc.integer({ min: 1, max: 90 }),
         (some, room) => {
-          const { header, line } = tableOf(columns, some, { room, paint: plain });
+          const { header, line } = tableOf(columns, some, { maxWidth: room, paint: plain });
           for (const text of [header, ...some.map(line)]) {
             expect(widthOf(text)).toBeLessThanOrEqual(room);
             expect(text).not.toMatch(/\p{Cc}|\p{Bidi_Control}/u);

@@ -170,7 +170,7 @@ describe("the screen", () => {
     expect(lines[2]).toBe(
       "1-1 of 40 peers by SINCE, descending; device wg0; connected only; filter: al",
     );
-    expect(lines.at(-1)).toBe("filter: al_   Enter: keep it, Esc: drop it");
+    expect(lines.at(-1)).toBe("filter: al_   Enter: keep, Esc: clear");
     const gone = render(
       view,
       drawing({ shown, problem: "connection to wgmon lost; waiting for it" }),
@@ -185,7 +185,7 @@ describe("the screen", () => {
       "",
       "0 peers by SINCE, descending",
     ]);
-    const help = render({ ...first, hasHelp: true }, drawing());
+    const help = render({ ...first, isHelpShown: true }, drawing());
     for (const key of ["s, right", "r ", "/ ", "d ", "c ", "home", "Ctrl-L", "q, "]) {
       expect(help.some((line) => line.startsWith(key))).toBe(true);
     }
@@ -206,14 +206,14 @@ describe("the screen", () => {
         fc.integer({ min: 1, max: 120 }),
         fc.integer({ min: 1, max: 40 }),
         fc.boolean(),
-        (some, text, columns, rows, hasHelp) => {
+        (some, text, columns, rows, isHelpShown) => {
           const base = shownOf(some);
           const shown = {
             ...base,
             status: { ...base.status, host: text },
             events: [{ seq: 1, event: anEvent("peer.connected", { name: text, device: text }) }],
           };
-          const view = { ...first, hasHelp, search: text, device: text };
+          const view = { ...first, isHelpShown, search: text, device: text };
           const lines = render(view, drawing({ shown, columns, rows, paint: coloured }));
           expect(lines).toHaveLength(rows);
           for (const line of lines) {
@@ -260,8 +260,8 @@ describe("the keys", () => {
     [["/", "a", "escape"], { prompt: null, search: "" }],
     [["/", "a", "enter", "escape"], { search: "" }],
     [["/", "a", "b", "ctrl-u", "down"], { prompt: "", search: "" }],
-    [["?"], { hasHelp: true }],
-    [["?", "q"], { hasHelp: false }],
+    [["?"], { isHelpShown: true }],
+    [["?", "q"], { isHelpShown: false }],
     [["x", "page-up"], {}],
   ])("%j", (keys, fields) => {
     expect(after(...keys)).toEqual({ ...first, ...fields });

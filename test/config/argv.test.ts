@@ -18,9 +18,9 @@ test("a flag of a command that is a setting, too, is read alike", () => {
   const own = Object.values(commands).flatMap(({ flags }) => Object.entries(flags));
   const shared = own.filter(([name]) => Object.hasOwn(table, name));
   expect([...new Set(shared.map(([name]) => name))]).toEqual(["device"]);
-  for (const [, { read, separator }] of shared) {
-    expect({ read, separator }).toEqual({
-      read: table.device.read,
+  for (const [, { parse, separator }] of shared) {
+    expect({ parse, separator }).toEqual({
+      parse: table.device.parse,
       separator: table.device.separator,
     });
   }

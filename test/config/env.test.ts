@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import { variableOf } from "../../src/config/config.ts";
 import { readVariables } from "../../src/config/env.ts";
-import { NAMES } from "../../src/config/settings-table.ts";
+import { SETTING_NAMES } from "../../src/config/settings-table.ts";
 
 function read(env: Record<string, string>) {
   const problems: string[] = [];
@@ -45,7 +45,7 @@ describe("a service's variables are ignored", () => {
     "_HTTP",
     "_WEB_UI",
     "_2",
-    ...NAMES.map((name) => variableOf(name).slice(5)),
+    ...SETTING_NAMES.map((name) => variableOf(name).slice(5)),
   ])("WGMON%s", (suffix) => {
     for (const proto of ["tcp", "udp", "sctp"]) {
       expect(read(kubernetes(`WGMON${suffix}`, proto))).toEqual(NOTHING);

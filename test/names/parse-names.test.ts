@@ -512,7 +512,7 @@ describe("what becomes a name", () => {
   });
 
   test("the settings would take it, whatever was written", () => {
-    const { read } = peerName();
+    const { parse } = peerName();
     const mark = fc.constantFrom(
       "# ",
       "# friendly_name = ",
@@ -523,7 +523,7 @@ describe("what becomes a name", () => {
     fc.assert(
       fc.property(mark, hostileText, (before, text) => {
         for (const name of Object.values(names("[Peer]", `${before}${text}`, "PublicKey = A"))) {
-          expect(read(name)).toEqual({ value: name });
+          expect(parse(name)).toEqual({ value: name });
         }
       }),
     );

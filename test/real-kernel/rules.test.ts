@@ -39,9 +39,9 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
     using devices = new Devices([]);
     let printed = "";
     const print = (text: string) => void (printed += `${text}\n`);
-    const complain = (text: string) => expect(text).toBe("");
+    const warn = (text: string) => expect(text).toBe("");
     const request = { action: "install", devices: ["wg0"], group: GROUP } as const;
-    expect(await runRules(request, { devices, print, complain })).toBe(0);
+    expect(await runRules(request, { devices, print, warn })).toBe(0);
     expect(printed).toContain("handshakes to port 51820");
     const note = (bytes: Uint8Array, way: "received" | "sent") => {
       const { type, isFirstData, ...from } = parsePacket(bytes, way)!;

@@ -36,9 +36,9 @@ export function printed(reads = Infinity): Printed {
   const complaints: string[] = [];
   return {
     paint: plain,
-    room: null,
+    maxWidth: null,
     complaints,
-    complain: (line) => void complaints.push(line),
+    warn: (line) => void complaints.push(line),
     print(more) {
       text += more;
       return --left > 0;

@@ -103,7 +103,7 @@ if (import.meta.main) {
   async function run(action: RulesRequest["action"], ports: number[], group = 1): Promise<void> {
     const devices = { scan: async () => fakeScan(...ports) };
     const say = (text: string) => void said.push(text);
-    const options = { devices, print: say, complain: say };
+    const options = { devices, print: say, warn: say };
     const exitCode = await runRules({ action, devices: [], group }, options);
     if (exitCode !== 0) throw new Error(`exit code ${exitCode}: ${said.join("\n")}`);
   }

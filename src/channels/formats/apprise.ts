@@ -29,8 +29,8 @@ const types: Readonly<Record<Event["type"], string>> = {
 export const apprise: Format = {
   // Other receivers may also use /notify/...; only the usual port or host name identifies Apprise.
   matches: (url) =>
-    isNotify(url) && (url.port === "8000" || /^apprise(-api)?(\.|$)/.test(url.hostname)),
-  validateUrl: (url) => (isNotify(url) ? null : "does not end with /notify/<key>"),
+    isNotifyUrl(url) && (url.port === "8000" || /^apprise(-api)?(\.|$)/.test(url.hostname)),
+  validateUrl: (url) => (isNotifyUrl(url) ? null : "does not end with /notify/<key>"),
   request(message, url) {
     const type = commonType(message);
     const body = jsonText({
@@ -46,7 +46,7 @@ export const apprise: Format = {
       case 204:
         return { type: "drop", reason: "204: Apprise has no services configured under this key" };
       case 424:
-        // Retries would send it again to the services that took it, for three days.
+        // Retries would send it for three days to the services that have accepted it.
         return {
           type: "drop",
           reason: "424: not all services accepted it, see the log of Apprise",
@@ -57,6 +57,6 @@ export const apprise: Format = {
   },
 };
 
-function isNotify({ pathname }: URL): boolean {
+function isNotifyUrl({ pathname }: URL): boolean {
   return /\/notify\/[\w-]{1,128}\/?$/.test(pathname);
 }

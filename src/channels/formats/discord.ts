@@ -1,5 +1,5 @@
 /**
- * Discord's webhooks: one embed, a line for each event, in the colour of what happened. Pure.
+ * Discord's webhooks: one embed, a line for each event, in the colour of the events' common type. Pure.
  * https://discord.com/developers/docs/resources/webhook#execute-webhook, and its embed limits.
  */
 
@@ -36,7 +36,7 @@ export const discord: Format = {
       ...(type === null ? {} : { color: colours[type] }),
       timestamp: message.events.at(-1)!.timestamp,
     };
-    // Mentions in an embed notify no user; this makes it explicit.
+    // Mentions in an embed do not notify users; allowed_mentions makes that explicit.
     const body = jsonText({ embeds: [embed], allowed_mentions: { parse: [] } });
     return { url: url.href, contentType: "application/json", body };
   },

@@ -8,7 +8,7 @@ import { describeEvent } from "../../events/event.ts";
 import type { Format } from "./format.ts";
 import { shortName, truncateLines, withoutMentions } from "./message-text.ts";
 
-/** Discord reads this field, and accepts no more. A form cannot disable mentions there. */
+/** UTF-16 units: Discord's limit for this field. Unlike JSON, a form cannot disable mentions in Discord. */
 const CONTENT_MAX = 2000;
 
 export const form: Format = {
@@ -22,7 +22,7 @@ export const form: Format = {
   },
 };
 
-/** The Go program knows only "opened" and "closed"; other events use our sentence. */
+/** The Go program has lines only for "opened" and "closed"; for other events, the line is that of the other formats. */
 function lineOf(event: Event): string {
   switch (event.type) {
     case "peer.connected":

@@ -1,4 +1,4 @@
-/** How one kind of receiver expects its HTTP requests. A format is pure: message in, request out. */
+/** The interface of a format: how one kind of receiver expects its HTTP requests. Formats are pure. */
 
 import type { DeliveryResult, Message } from "../../delivery/target.ts";
 
@@ -12,17 +12,17 @@ export interface HttpRequest {
 }
 
 export interface Format {
-  /** Whether a URL without a format belongs to this format. */
+  /** Whether `auto` selects this format for the URL. Absent: never. */
   readonly matches?: (url: URL) => boolean;
   /**
-   * What is wrong with the URL, worded to follow "(hidden) ..." and without any part of the URL; null: the
-   * URL is valid.
+   * The problem with the URL, worded to follow "(hidden)" and without any part of the URL; null: the URL is
+   * valid.
    */
   readonly validateUrl?: (url: URL) => string | null;
   readonly request: (message: Message, url: URL) => HttpRequest;
   /**
-   * The verdict if status and headers are not enough for one; null: they are enough. `body` is the first 4
-   * KiB of the answer. refusal.ts finds the receiver's own words about a refusal for all formats.
+   * The result of the attempt if it depends on the response body; null: the status and the headers decide. `body` is
+   * the first 4 KiB. For all formats, refusal.ts finds the receiver's explanation of a refusal.
    */
   readonly interpretResponse?: (status: number, body: string) => DeliveryResult | null;
   /** Sends the headers of Standard Webhooks: the id always, the signature if there is a secret. */

@@ -8,7 +8,7 @@ import { jsonText } from "./json.ts";
 import { linesWithHost, truncateLines } from "./message-text.ts";
 import { parameter } from "./url-query.ts";
 
-/** UTF-16 units. A whole message may have 32,000 bytes, but a text was once limited to this. */
+/** UTF-16 units. A message may have 32,000 bytes, but the former limit of a text was this. */
 const TEXT_MAX = 4096;
 
 export const googleChat: Format = {

@@ -15,7 +15,7 @@ const MESSAGE_MAX = 16_000;
 const PRIORITY = 5;
 
 export const gotify: Format = {
-  // Other services also have /message with a token, but not with a Gotify application's token.
+  // URLs of other services also end with /message and have a token, but not one with the form of Gotify's.
   matches: (url) =>
     url.pathname.endsWith("/message") &&
     /^(A[\w.-]{14,22}|gtfy_app\.[\w-]+)$/.test(parameter(url, "token") ?? ""),

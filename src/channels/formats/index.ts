@@ -1,4 +1,4 @@
-/** All formats by their names in the settings, and the one that `auto` selects. */
+/** All formats by their names in the settings, and the format that `auto` selects for a URL. */
 
 import { apprise } from "./apprise.ts";
 import { discord } from "./discord.ts";
@@ -32,7 +32,7 @@ export const formats = {
 
 export type FormatName = keyof typeof formats;
 
-/** The format for a URL without one: that of the service at this URL, otherwise json. */
+/** The format that `auto` selects: that of the service at this URL, otherwise json. */
 export function formatFor(url: URL): FormatName {
   const names = Object.keys(formats) as FormatName[];
   return names.find((name) => (formats[name] as Format).matches?.(url)) ?? "json";

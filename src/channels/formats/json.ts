@@ -18,7 +18,7 @@ function digest({ id, events }: Message): Digest {
   return { id, version, type: "digest", timestamp, host, data: { events: [...events] } };
 }
 
-/** JSON that strict parsers accept: half of a surrogate pair in a name becomes U+FFFD. */
+/** JSON that strict parsers accept: a lone surrogate in a name becomes U+FFFD. */
 export function jsonText(value: unknown): string {
   return JSON.stringify(value, (_key, part: unknown) =>
     typeof part === "string" ? part.toWellFormed() : part,

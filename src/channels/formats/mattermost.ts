@@ -11,7 +11,7 @@ import { escapeMarkdown, linesWithHost, truncateLines, withoutMentions } from ".
 const TEXT_MAX = 16_383;
 
 export const mattermost: Format = {
-  // A Mattermost id, which no other service's webhook has.
+  // Mattermost ids have 26 characters; no other service has such a path.
   matches: (url) => /\/hooks\/[a-z0-9]{26}$/.test(url.pathname),
   validateUrl: (url) =>
     /\/hooks\/[^/]+$/.test(url.pathname) ? null : "does not end with /hooks/<key>",

@@ -1,7 +1,7 @@
 /**
- * Text for people: events as lines of clean text, as many as a service accepts. Names of peers, devices and
- * hosts may contain anything; here they are shortened and kept on one line. Each format escapes markup and
- * mentions of its own service. Pure.
+ * The text of messages: one line for each event, up to the size that the service accepts. Names of peers, devices and
+ * hosts may contain any characters; this file shortens them and removes control characters. Each format escapes the
+ * markup and the mentions of its service. Pure.
  */
 
 import { sanitize, truncate } from "../../base/text.ts";
@@ -11,15 +11,15 @@ import type { Event } from "../../events/event-schema.ts";
 import { describeEvent } from "../../events/event.ts";
 
 /**
- * Longest name in a line, in UTF-16 units: the maximum in the settings, 64 characters of two units. This
- * keeps the longest line within the limit of every service, so only whole lines are left out.
+ * Maximum length of a name, in UTF-16 units: the settings allow 64 characters, of two units each. So a single line is
+ * within the limit of every service, so truncateLines() never has to cut a line.
  */
 const NAME_MAX = 128;
 
-/** Keeps a title within the limits even if each character is escaped. */
+/** UTF-16 units. A title is within the limit of every service even if each character is escaped. */
 const HOST_MAX = 100;
 
-/** Writes a name so that a service shows it as plain text. */
+/** Escapes a name, so that a service shows it as plain text. */
 export type Escape = (text: string) => string;
 
 /** One line for each event: `alice (wg0) connected from 198.51.100.7:51820`. */
@@ -28,14 +28,14 @@ export function formatLines(message: Message, escape: Escape = identity): string
 }
 
 /**
- * One line for a terminal or the web page. Of a peer without a name it has only the short key, because the
- * whole key is easy to find there.
+ * One line for a terminal or the web page. A peer without a name is shown by its short key, because users of both
+ * can look up the full key.
  */
 export function describeShort(event: Event): string {
   return describeEvent(event, shortName, (key) => shortName(shortKey(key)));
 }
 
-/** As linesOf, for services whose messages have no title: `gw1: alice (wg0) connected ...`. */
+/** As formatLines, for services whose messages have no title: `gw1: alice (wg0) connected ...`. */
 export function linesWithHost(message: Message, escape: Escape = identity): string[] {
   return message.events.map((event) => {
     const text = describeEvent(event, (name) => escape(shortName(name)));
@@ -43,12 +43,12 @@ export function linesWithHost(message: Message, escape: Escape = identity): stri
   });
 }
 
-/** The title, which names the gateway for users with several: `WireGuard on gw1`. */
+/** `WireGuard on gw1`. The host distinguishes the gateways of a user who has several. */
 export function titleOf(message: Message, escape: Escape = identity): string {
   return `WireGuard on ${escape(shortHost(message.events[0].host))}`;
 }
 
-/** The type of all the events; null: they have several types. */
+/** The type that all events of the message have; null: they have different types. */
 export function commonType({ events }: Message): Event["type"] | null {
   const [{ type }] = events;
   return events.every((event) => event.type === type) ? type : null;
@@ -57,26 +57,26 @@ export function commonType({ events }: Message): Event["type"] | null {
 export interface SizeLimit {
   /** The limit of the service, in the units of `sizeOf`. */
   readonly max: number;
-  /** Absent: UTF-16 units. For services that count code points, this never counts too few. */
+  /** Absent: the number of UTF-16 units, which is also an upper bound for services that count code points. */
   readonly sizeOf?: (line: string) => number;
   /** The extra size of each line. Absent: 1, for the newline. */
   readonly perLine?: number;
 }
 
-/** The first lines that fit. If some do not fit, the last line says how many are missing. */
-export function truncateLines(lines: readonly string[], room: SizeLimit): readonly string[] {
-  const { max, sizeOf = units, perLine = 1 } = room;
+/** The first lines within the limit. If some are left out, the last line is `... and 3 more`. */
+export function truncateLines(lines: readonly string[], limit: SizeLimit): readonly string[] {
+  const { max, sizeOf = units, perLine = 1 } = limit;
   const ends: number[] = [];
   let size = 0;
   for (const line of lines) ends.push((size += sizeOf(line) + perLine));
   if (size <= max) return lines;
-  const more = (kept: number): string => `... and ${lines.length - kept} more`;
-  const longest = sizeOf(more(0)) + perLine;
-  const kept = ends.findLastIndex((end) => end + longest <= max) + 1;
-  return [...lines.slice(0, kept), more(kept)];
+  const lastLine = (kept: number): string => `... and ${lines.length - kept} more`;
+  const lastLineMax = sizeOf(lastLine(0)) + perLine;
+  const kept = ends.findLastIndex((end) => end + lastLineMax <= max) + 1;
+  return [...lines.slice(0, kept), lastLine(kept)];
 }
 
-/** A name fit for a line; empty if it has no visible character. */
+/** Shortens a name and keeps it on one line; empty if it has no visible character. */
 export function shortName(name: string): string {
   return truncate(sanitize(name), NAME_MAX);
 }
@@ -93,7 +93,7 @@ export function withoutMentions(text: string): string {
   return text.replace(/<(?=[!#@]|users\/)|(?<![a-z0-9])@|@(?=everyone|here)/gi, "$&\u200b");
 }
 
-/** Escapes Markdown within a line, for the dialects of Discord and Mattermost. */
+/** Escapes the inline markup of Markdown, for the dialects of Discord and Mattermost. */
 export function escapeMarkdown(text: string): string {
   return text.replace(/[\\`*_~[\]|]/g, "\\$&");
 }

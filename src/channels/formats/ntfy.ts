@@ -9,7 +9,7 @@ import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { commonType, formatLines, titleOf, truncateLines } from "./message-text.ts";
 
-/** Longer messages become attachments, and older servers do not read longer JSON. */
+/** The server turns longer messages into attachments; older servers do not accept longer JSON. */
 const BODY_MAX_BYTES = 4096;
 
 /** https://docs.ntfy.sh/emojis/ */
@@ -37,9 +37,9 @@ export const ntfy: Format = {
     };
     const sizeOf = (text: string): number => Buffer.byteLength(jsonText(text)) - 2;
     const max = BODY_MAX_BYTES - Buffer.byteLength(jsonText({ ...head, message: "" }));
-    // A newline takes two bytes in JSON.
+    // In JSON, a newline is two bytes: \n.
     const text = truncateLines(formatLines(message), { max, sizeOf, perLine: 2 }).join("\n");
-    // The server accepts JSON only at its root. User name, password and auth are kept.
+    // The server accepts JSON only at its root. Keep the user name, the password and the query, which may have auth.
     const root = new URL(url);
     root.pathname = "/";
     root.hash = "";
@@ -48,7 +48,7 @@ export const ntfy: Format = {
   },
 };
 
-/** A server cannot be in a subfolder, so a longer path is not a topic. */
+/** The topic is the whole path: an ntfy server cannot run below a path prefix. null: the path is not a topic. */
 function topicOf({ pathname }: URL): string | null {
   return /^\/([-\w]{1,64})\/?$/.exec(pathname)?.[1] ?? null;
 }

@@ -1,5 +1,5 @@
 /**
- * Pushover: title and message, a line for each event. The URL's query has the parameters. Pure.
+ * Pushover: title and message, a line for each event. Its parameters are in the URL's query. Pure.
  * https://pushover.net/api
  */
 

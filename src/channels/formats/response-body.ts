@@ -1,8 +1,8 @@
-/** What services say in the body of their answer, besides status and headers. Pure. */
+/** Reads response bodies of services. Pure. */
 
 import type { DeliveryResult } from "../../delivery/target.ts";
 
-/** As for Retry-After: a longer pause is shortened to this. */
+/** As for Retry-After: a longer pause is shortened to this maximum. */
 const RETRY_AFTER_MAX_MS = 15 * 60_000;
 
 /** The members of a JSON object; empty if the body is not a JSON object. */
@@ -18,7 +18,7 @@ export function asObject(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null ? { ...value } : {};
 }
 
-/** The verdict on a 429 whose body has the seconds to wait; null: the body has no such number. */
+/** The result for a 429 whose body contains the pause in seconds; null: `seconds` is not a valid number. */
 export function retryAfter(seconds: unknown): DeliveryResult | null {
   if (typeof seconds !== "number" || !(seconds >= 0)) return null;
   const afterMs = Math.min(Math.ceil(seconds * 1000), RETRY_AFTER_MAX_MS);

@@ -7,10 +7,10 @@ import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { linesWithHost, truncateLines } from "./message-text.ts";
 
-/** Slack splits longer texts at any place. */
+/** Characters. Slack splits longer texts at arbitrary positions. */
 const TEXT_MAX = 4000;
 
-/** The bodies of refusals. After "stop" this webhook never works again. */
+/** The result and reason for each error, which is the whole response body. "stop": the webhook never works again. */
 const errors: Readonly<Record<string, readonly ["drop" | "stop", string]>> = {
   no_service: ["stop", "the webhook was deleted or switched off in Slack"],
   no_active_hooks: ["stop", "the webhook was deleted or switched off in Slack"],
@@ -36,8 +36,8 @@ export const slack: Format = {
   interpretResponse(status, body) {
     const error = body.trim();
     if (status < 400 || !Object.hasOwn(errors, error)) return null;
-    const [type, why] = errors[error]!;
-    return { type, reason: `${status}: ${why}` };
+    const [type, reason] = errors[error]!;
+    return { type, reason: `${status}: ${reason}` };
   },
 };
 
@@ -45,7 +45,7 @@ function isSlack({ hostname }: URL): boolean {
   return hostname === "hooks.slack.com" || hostname === "hooks.slack-gov.com";
 }
 
-/** All characters that Slack requires to be escaped. `<!channel>` has no effect without its brackets. */
+/** Escapes the characters that Slack requires. With its brackets escaped, `<!channel>` has no effect. */
 function escape(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }

@@ -1,6 +1,6 @@
 /**
- * Microsoft Teams, by a workflow that posts what its webhook receives: an Adaptive Card, a line for each
- * event. Pure. https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/
+ * Microsoft Teams, by a workflow that posts the card that its webhook receives: an Adaptive Card, a line for
+ * each event. Pure. https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/
  */
 
 import type { Format } from "./format.ts";
@@ -33,16 +33,16 @@ export const teams: Format = {
     return { url: url.href, contentType: "application/json", body };
   },
   /**
-   * Connectors, the predecessors of workflows, answer 200 even for an error, and put the real status in the
-   * body.
+   * Connectors, the predecessors of workflows, respond with status 200 even to an error; the body contains the real
+   * status.
    */
   interpretResponse(status, body) {
-    const [, meant] = /returned HTTP error (\d{3})/.exec(body) ?? [];
-    if (status !== 200 || meant === undefined) return null;
-    if (meant === "429" || meant.startsWith("5")) {
-      return { type: "retry", reason: `${meant} in a 200`, afterMs: null };
+    const [, realStatus] = /returned HTTP error (\d{3})/.exec(body) ?? [];
+    if (status !== 200 || realStatus === undefined) return null;
+    if (realStatus === "429" || realStatus.startsWith("5")) {
+      return { type: "retry", reason: `200, but the body reports ${realStatus}`, afterMs: null };
     }
-    return { type: "drop", reason: `${meant} in a 200: refused by Teams` };
+    return { type: "drop", reason: `200, but the body reports ${realStatus}: refused by Teams` };
   },
 };
 

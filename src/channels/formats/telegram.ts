@@ -1,5 +1,5 @@
 /**
- * Telegram, by a bot: plain text, a line for each event. The URL's query has the recipient. Pure.
+ * Telegram, by a bot: plain text, a line for each event. The recipient is in the URL's query. Pure.
  * https://core.telegram.org/bots/api#sendmessage
  */
 
@@ -42,7 +42,7 @@ export const telegram: Format = {
   interpretResponse(status, body) {
     const { description, parameters } = membersOf(body);
     const { retry_after: seconds, migrate_to_chat_id: migrated } = asObject(parameters);
-    const drop = (why: string) => ({ type: "drop", reason: `${status}: ${why}` }) as const;
+    const drop = (cause: string) => ({ type: "drop", reason: `${status}: ${cause}` }) as const;
     switch (status) {
       case 429:
         return retryAfter(seconds);

@@ -1,6 +1,6 @@
 /**
- * A user-defined body: JSON with `{{variable}}` in its texts. It is parsed once and values are inserted only
- * into its texts, so a value cannot change the structure of the JSON. Pure.
+ * A user-defined body: JSON with `{{variable}}` in its strings. It is parsed once, and values are inserted only
+ * into its strings, so a value cannot change the structure of the JSON. Pure.
  */
 
 import { suggest } from "../../base/suggest.ts";
@@ -11,8 +11,8 @@ import { jsonText } from "./json.ts";
 import { formatLines, shortName, titleOf } from "./message-text.ts";
 
 /**
- * The names allowed between the braces. The first three are made for the whole message; the others are fields
- * of the event, or of the first event if there are several.
+ * The names allowed between the braces. The first three describe the whole message; the others are fields of
+ * its first event.
  */
 export const templateVariables = [
   "text",
@@ -50,7 +50,7 @@ export interface Template {
   readonly json: Json;
 }
 
-/** `problem` continues a sentence that begins with the file's name: `is not JSON`. */
+/** `problem` is worded to follow the file's name: `is not JSON`. */
 export function parseTemplate(
   text: string,
 ): { readonly value: Template } | { readonly problem: string } {
@@ -61,14 +61,14 @@ export function parseTemplate(
     return { problem: "is not JSON" };
   }
   const problems: string[] = [];
-  const check = (leaf: string): string => {
-    problems.push(...problemsOf(leaf));
-    return leaf;
+  const check = (text: string): string => {
+    problems.push(...problemsOf(text));
+    return text;
   };
   const checkKey = (key: string): void => {
     if (key.includes("{{")) problems.push("has a variable in a key; only values can have them");
   };
-  withTexts(json, check, checkKey);
+  mapStrings(json, check, checkKey);
   return problems.length === 0 ? { value: { json } } : { problem: problems[0]! };
 }
 
@@ -76,17 +76,17 @@ export function templateFormat({ json }: Template): Format {
   return {
     isSigned: true,
     request(message, url) {
-      const body = jsonText(withTexts(json, (leaf) => filledIn(leaf, message)));
+      const body = jsonText(mapStrings(json, (part) => fillIn(part, message)));
       return { url: url.href, contentType: "application/json", body };
     },
   };
 }
 
-/** The problems of a text of the template. Shows only the parts that look like variables. */
-function problemsOf(leaf: string): string[] {
-  const names = [...leaf.matchAll(placeholder())].map(([, inside]) => inside!.trim());
+/** The problems of a string of the template. They quote only parts that look like variables. */
+function problemsOf(text: string): string[] {
+  const names = [...text.matchAll(placeholder())].map(([, inside]) => inside!.trim());
   const problems = names.filter((name) => !isVariable(name)).map(unknownVariable);
-  if (leaf.replace(placeholder(), "").includes("{{")) problems.push("has a {{ without a }}");
+  if (text.replace(placeholder(), "").includes("{{")) problems.push("has a {{ without a }}");
   return problems;
 }
 
@@ -97,12 +97,12 @@ function unknownVariable(name: string): string {
   return `has an unknown variable {{${name}}}${guess}`;
 }
 
-/** A text that consists of one variable becomes the variable's value, of whatever type. */
-function filledIn(leaf: string, message: Message): Value {
-  const [, only] = /^\{\{\s*([\w.]+)\s*\}\}$/.exec(leaf) ?? [];
+/** A string that is only one variable becomes the value of the variable, with its type. */
+function fillIn(text: string, message: Message): Value {
+  const [, only] = /^\{\{\s*([\w.]+)\s*\}\}$/.exec(text) ?? [];
   if (only !== undefined) return valueOf(only as Variable, message);
-  return leaf.replace(placeholder(), (_whole, inside: string) =>
-    inText(valueOf(inside.trim() as Variable, message)),
+  return text.replace(placeholder(), (_whole, inside: string) =>
+    asText(valueOf(inside.trim() as Variable, message)),
   );
 }
 
@@ -120,28 +120,28 @@ function fieldOf(event: Event, variable: Variable): Value {
     value = (value as Readonly<Record<string, unknown>> | null)?.[name] ?? null;
   }
   if (Array.isArray(value)) return value.map((part) => shortName(String(part)));
-  // As in the sentence, remove line ends and bidirectional controls from a name.
+  // As in {{text}}, remove line ends and bidirectional controls.
   return typeof value === "string" ? shortName(value) : (value as Value);
 }
 
-function inText(value: Value): string {
+function asText(value: Value): string {
   if (value === null) return "";
   return typeof value === "object" ? value.join(", ") : String(value);
 }
 
-/** Returns the same JSON with its texts replaced. */
-function withTexts(
+/** Returns a copy of the JSON with its strings replaced, and calls `onKey` with each key. */
+function mapStrings(
   json: Json,
   replace: (text: string) => Json,
   onKey: (key: string) => void = () => {},
 ): Json {
   if (typeof json === "string") return replace(json);
   if (typeof json !== "object" || json === null) return json;
-  if (Array.isArray(json)) return json.map((part: Json) => withTexts(part, replace, onKey));
+  if (Array.isArray(json)) return json.map((part: Json) => mapStrings(part, replace, onKey));
   return Object.fromEntries(
     Object.entries(json).map(([key, part]) => {
       onKey(key);
-      return [key, withTexts(part as Json, replace, onKey)];
+      return [key, mapStrings(part as Json, replace, onKey)];
     }),
   );
 }
@@ -150,7 +150,7 @@ function isVariable(name: string): name is Variable {
   return templateVariables.some((variable) => variable === name);
 }
 
-/** The shortest text between two pairs of braces. */
+/** Matches `{{`, the shortest text, and `}}`. */
 function placeholder(): RegExp {
   return /\{\{(.*?)\}\}/gs;
 }

@@ -1,11 +1,11 @@
-/** Parameters for services in the query of the webhook's URL. Pure; shows no part of a URL. */
+/** The parameters for a service in the query of the webhook's URL. Pure. No message quotes a part of the URL. */
 
 /** A parameter's value; null: the parameter is missing or empty. */
 export function parameter(url: URL, name: string): string | null {
   return url.searchParams.get(name) || null;
 }
 
-/** The problem with parameters that the service would not get, probably misspelt ones. */
+/** The problem if the query has other parameters than `known`, which are probably misspelt; null: it has none. */
 export function unknownParameters(url: URL, known: readonly string[]): string | null {
   if ([...url.searchParams.keys()].every((name) => known.includes(name))) return null;
   const names =
@@ -13,7 +13,7 @@ export function unknownParameters(url: URL, known: readonly string[]): string | 
   return `has an unknown parameter; known are ${names}`;
 }
 
-/** The URL without its query. */
+/** The URL without its query and fragment. */
 export function withoutQuery(url: URL): string {
   const short = new URL(url);
   short.search = "";

@@ -1,12 +1,12 @@
 # Completion of wgmon for bash, made by: wgmon completion bash
 _wgmon() {
   local rest=${COMP_LINE#*"${COMP_WORDS[0]}"} words=() piece line
-  # To bash, --flag=value is three words, with no space between them.
+  # Bash splits --flag=value into three words. Join words that have no space between them.
   for piece in "${COMP_WORDS[@]:1:COMP_CWORD}"; do
     if [[ $rest == [^[:space:]]* ]]; then words[-1]+=$piece; else words+=("$piece"); fi
     rest=${rest#*"$piece"}
   done
-  # Bash completes only what is behind the last = or colon of the word: $2.
+  # Bash completes only the part of the word after its last = or colon, which is $2.
   local before=${words[-1]%"$2"}
   COMPREPLY=()
   while IFS=$'\t' read -r line _; do

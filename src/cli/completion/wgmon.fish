@@ -3,7 +3,7 @@ function __wgmon
     set -l words (commandline -opc)
     set -l current (commandline -ct)
     set -l program (string replace -r '^~' ~ -- $words[1])
-    # By env, because fish itself prints an error where there is no such program.
+    # Use env: fish itself would print an error if the program does not exist.
     for line in (env $program __complete $words[2..] "$current" 2>/dev/null)
         switch $line
             case :file

@@ -1,14 +1,14 @@
 #compdef wgmon
 # Completion of wgmon for zsh, made by: wgmon completion zsh
 _wgmon() {
-  local answer=$(${~words[1]} __complete "${(@Q)words[2,CURRENT]}" 2>/dev/null)
+  local output=$(${~words[1]} __complete "${(@Q)words[2,CURRENT]}" 2>/dev/null)
   local -a found
   compset -P 1 '-*='
   case $answer in
     :file) _files ;;
     :folder) _files -/ ;;
     *)
-      found=(${${${(f)answer}#$IPREFIX}//:/\\:})
+      found=(${${${(f)output}#$IPREFIX}//:/\\:})
       found=(${found/$'\t'/:})
       _describe value found ;;
   esac

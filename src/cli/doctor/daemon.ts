@@ -1,4 +1,4 @@
-/** `wgmon doctor`: the running wgmon, by its own status. */
+/** `wgmon doctor`: checks the running wgmon by its status. */
 
 import { type Finding, ok, problem, reasonOf, skipped, warning } from "../../base/check.ts";
 import { SystemError } from "../../base/errors.ts";
@@ -6,11 +6,11 @@ import type { SettingsView } from "../../http/settings-view.ts";
 import type { StatusView, TargetView } from "../../http/view.ts";
 import { type DaemonClient, DaemonNotRunning } from "../client.ts";
 
-/** The daemon's status; a string: why it cannot be asked; null: no daemon runs. */
+/** The daemon's status; a string: why it cannot be read; null: no daemon is running. */
 export type Running = StatusView | string | null;
 
 /** Never rejects. */
-export async function askStatus(daemon: DaemonClient): Promise<Running> {
+export async function fetchStatus(daemon: DaemonClient): Promise<Running> {
   try {
     return await daemon.get<StatusView>("/v1/status");
   } catch (error) {
@@ -18,8 +18,8 @@ export async function askStatus(daemon: DaemonClient): Promise<Running> {
   }
 }
 
-/** The settings of the running wgmon; null if none runs or it does not answer. */
-export async function askSettings(daemon: DaemonClient): Promise<SettingsView | null> {
+/** The settings of the running wgmon; null: it is not running, or does not respond. */
+export async function fetchSettings(daemon: DaemonClient): Promise<SettingsView | null> {
   try {
     return await daemon.get<SettingsView>("/v1/settings");
   } catch (error) {
@@ -33,8 +33,8 @@ export async function checkDaemon(
   running: Running,
   { version, devices }: { readonly version: string; readonly devices: number | null },
 ): Promise<Finding[]> {
-  const isAnswering = running !== null && typeof running !== "string";
-  const { items } = isAnswering ? await daemon.get<Targets>("/v1/targets") : { items: [] };
+  const hasStatus = running !== null && typeof running !== "string";
+  const { items } = hasStatus ? await daemon.get<Targets>("/v1/targets") : { items: [] };
   return judgeDaemon({ running, targets: items, version, devices });
 }
 
@@ -52,7 +52,7 @@ export function judgeDaemon({
   readonly targets: readonly Pick<TargetView, "label" | "state" | "failures" | "reason">[];
   /** The version of this process. */
   readonly version: string;
-  /** Number of the WireGuard devices that it should watch, as found by this process; null if its settings differ. */
+  /** Number of devices that this process found with the daemon's settings; null: it checks other settings. */
   readonly devices: number | null;
 }): Finding[] {
   if (running === null) return [warning("wgmon is not running here", "start it")];

@@ -1,4 +1,4 @@
-/** `wgmon doctor`: the WireGuard devices of this network namespace. */
+/** `wgmon doctor`: checks the WireGuard devices of this network namespace. */
 
 import { type Finding, ok, problem, reasonOf, warning } from "../../base/check.ts";
 import { counted } from "../../base/text.ts";
@@ -12,16 +12,16 @@ import { NETLINK_ROUTE } from "../../platform/constants.ts";
 /** The results of a scan that the checks need. */
 export interface DeviceSurvey {
   readonly devices: readonly DeviceFacts[];
-  /** What could not be read, and why. */
+  /** Devices that could not be read, with the reasons. */
   readonly problems: readonly string[];
 }
 
 export interface DeviceFacts {
   readonly name: string;
-  /** 0: it does not listen. */
+  /** 0: the device does not listen. */
   readonly listenPort: number;
   readonly isUp: boolean;
-  /** null for a userspace device, whose key is not requested. */
+  /** Whether the device has a private key; null: a userspace device, whose key is not requested. */
   readonly hasKey: boolean | null;
   readonly peers: number;
   /** Wall clock of the last completed handshake of any peer; null if there was none yet. */
@@ -36,14 +36,14 @@ export async function surveyDevices(wanted: readonly string[]): Promise<DeviceSu
     using devices = new Devices(wanted);
     using links = new NetlinkSocket(NETLINK_ROUTE);
     const { problems } = await devices.scan(null);
-    const fromPrograms = new Set(listUserspaceDevices().map(({ name }) => name));
+    const userspaceNames = new Set(listUserspaceDevices().map(({ name }) => name));
     const facts = devices.lastScanned.map(({ name, listenPort, publicKey }): DeviceFacts => {
       const peers = devices.peers(name);
       return {
         name,
         listenPort,
         isUp: isLinkUp(links, name) === true,
-        hasKey: fromPrograms.has(name) ? null : publicKey !== null,
+        hasKey: userspaceNames.has(name) ? null : publicKey !== null,
         peers: peers.length,
         newestHandshakeMs: peers.reduce<number | null>(
           (newest, { lastHandshakeMs: at }) => (at === null || (newest ?? 0) > at ? newest : at),
@@ -66,8 +66,8 @@ export function judgeDevices(
   const missing = wanted.filter((name) => !devices.some((device) => device.name === name));
   const findings = [
     ...devices.map(judgeDevice),
-    ...problems.map((why) =>
-      problem(why, "run this as root, in the network namespace of the device"),
+    ...problems.map((reason) =>
+      problem(reason, "run this as root, in the network namespace of the device"),
     ),
   ];
   if (problems.length === 0) {

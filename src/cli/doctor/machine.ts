@@ -1,4 +1,4 @@
-/** `wgmon doctor`: what this machine provides: capabilities, libraries, WireGuard, clock, limits. */
+/** `wgmon doctor`: checks the machine: capabilities, libraries, WireGuard, clock, limits. */
 
 import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
 import type { Monitor } from "../../capture/capture.ts";
@@ -9,19 +9,20 @@ import { listFolder, readTextFile } from "../../platform/files.ts";
 import { openFilesLimit } from "../../platform/process.ts";
 import { libraryVersions } from "../../platform/versions.ts";
 
-/** Sockets, files and connections of a busy wgmon: 64 requests, 100 targets, the store, the devices. */
-const OPEN_FILES_LEAST = 256;
+/** File descriptors that a busy wgmon needs: for 64 requests, 100 targets, the store and the devices. */
+const OPEN_FILES_MIN = 256;
 /** Memory of wgmon with 10,000 peers; docs/figures.md. */
-const MEMORY_LEAST_BYTES = 64 * 1024 * 1024;
+const MEMORY_MIN_BYTES = 64 * 1024 * 1024;
 
 /**
- * wgmon did not exist before this date, so an earlier clock is wrong. A machine without a clock battery starts in 1970
+ * wgmon did not exist before this date, so an earlier time is wrong. A machine without a clock battery starts in 1970
  * or at the date of its image.
  */
 const EARLIEST_MS = Date.UTC(2026, 10, 1);
-/** Tolerance, because handshake times and the current time are read one after the other. */
+/** Tolerance: the handshake times and the current time are read one after the other. */
 const CLOCK_SLACK_MS = 2000;
 
+/** The monitors that need each library. */
 const LIBRARIES = {
   libmnl: ["nflog", "bpf", "poll"],
   libnetfilter_log: ["nflog"],
@@ -36,8 +37,8 @@ export function checkCapabilities(monitor: Monitor, pid: number | null): Finding
   const proc = `/proc/${pid ?? "self"}`;
   if (found === null) return [skipped(`they cannot be read from ${proc}/status`)];
   // user_namespaces(7): the initial user namespace maps all ids.
-  const users = readTextFile(`${proc}/uid_map`)?.trim().split(/\s+/).join(" ");
-  const isConfined = users !== undefined && users !== "0 0 4294967295";
+  const uidMap = readTextFile(`${proc}/uid_map`)?.trim().split(/\s+/).join(" ");
+  const isConfined = uidMap !== undefined && uidMap !== "0 0 4294967295";
   return [judgeCapabilities({ effective: found.effective, isConfined, monitor, pid })];
 }
 
@@ -68,13 +69,13 @@ export function judgeCapabilities({
     );
   }
   const owner = pid === null ? "" : ` (${nameOf(pid)})`;
-  const there = `CAP_NET_ADMIN${has("CAP_NET_RAW") ? ", CAP_NET_RAW" : ""}${owner}`;
+  const present = `CAP_NET_ADMIN${has("CAP_NET_RAW") ? ", CAP_NET_RAW" : ""}${owner}`;
   return isConfined
     ? warning(
-        `${there}, but in a user namespace: they apply only to network namespaces that were created in it`,
+        `${present}, but in a user namespace: they apply only to network namespaces that were created in it`,
         "start wgmon outside of it, where the WireGuard devices were created",
       )
-    : ok(there);
+    : ok(present);
 }
 
 // ---- Libraries ----
@@ -88,8 +89,10 @@ export function judgeLibrary(
   monitor: Monitor,
 ): Finding {
   if (failure === null) return ok(`${name} ${version}`);
-  const users: readonly Monitor[] = LIBRARIES[name];
-  if (!users.includes(monitor)) return ok(`${name} cannot be used; only ${users.join()} needs it`);
+  const monitors: readonly Monitor[] = LIBRARIES[name];
+  if (!monitors.includes(monitor)) {
+    return ok(`${name} cannot be used; only ${monitors.join()} needs it`);
+  }
   const [found = failure, fix] = failure.split("; install ");
   return problem(found, fix === undefined ? `reinstall ${name}` : `install ${fix}`);
 }
@@ -103,7 +106,7 @@ export function checkKernel(userspaceDevices: readonly string[]): Finding[] {
   return [
     judgeKernel({
       release,
-      // A module with a version, such as wireguard, has a folder there even if it is built in.
+      // wireguard has this folder even if it is built in, because the module has a version.
       isLoaded: listFolder("/sys/module").includes("wireguard"),
       isInstalled: lists.every((text) => text === null)
         ? null
@@ -191,7 +194,7 @@ export function checkLimits(pid: number | null): Finding[] {
       pid,
       openFiles: openFilesLimit(pid ?? "self"),
       availableBytes: memory === undefined ? null : Number(memory) * 1024,
-      // The limit of a shell's process says nothing about a daemon that is started later.
+      // The limit of this process does not apply to a daemon that is started later.
       allowedBytes: pid === null ? null : memoryLimit(pid),
     }),
   ];
@@ -223,23 +226,23 @@ export function judgeLimits({
   /** Memory limit of the process, by its control group. */
   readonly allowedBytes: number | null;
 }): Finding {
-  if (openFiles !== null && openFiles < OPEN_FILES_LEAST) {
+  if (openFiles !== null && openFiles < OPEN_FILES_MIN) {
     return warning(
-      `only ${openFiles} open files are allowed ${placeOf(pid)}; ${OPEN_FILES_LEAST} may be needed`,
+      `only ${openFiles} open files are allowed ${placeOf(pid)}; ${OPEN_FILES_MIN} may be needed`,
       pid === null
         ? "ulimit -n 1024; in the unit LimitNOFILE=1024"
         : "in its unit LimitNOFILE=1024",
     );
   }
-  if (allowedBytes !== null && allowedBytes < MEMORY_LEAST_BYTES) {
+  if (allowedBytes !== null && allowedBytes < MEMORY_MIN_BYTES) {
     return warning(
-      `only ${megabytes(allowedBytes)} of memory is allowed ${placeOf(pid)}; ${megabytes(MEMORY_LEAST_BYTES)} may be needed`,
+      `only ${megabytes(allowedBytes)} of memory is allowed ${placeOf(pid)}; ${megabytes(MEMORY_MIN_BYTES)} may be needed`,
       "in its unit MemoryMax=256M; in a container, raise its memory limit",
     );
   }
-  if (availableBytes !== null && availableBytes < MEMORY_LEAST_BYTES) {
+  if (availableBytes !== null && availableBytes < MEMORY_MIN_BYTES) {
     return warning(
-      `only ${megabytes(availableBytes)} of memory is free; ${megabytes(MEMORY_LEAST_BYTES)} may be needed`,
+      `only ${megabytes(availableBytes)} of memory is free; ${megabytes(MEMORY_MIN_BYTES)} may be needed`,
       "free some memory",
     );
   }

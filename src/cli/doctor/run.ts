@@ -1,7 +1,7 @@
 /**
- * `wgmon doctor`: checks this machine and the settings, in order. It changes nothing. It checks the running
- * wgmon process and its settings. If none runs, or if flags are given, it checks the settings that it has
- * read itself.
+ * `wgmon doctor`: checks this machine and the settings, and changes nothing. If wgmon is running, it checks that
+ * process and its settings. If not, or if flags of settings are given, it checks this process and the settings that
+ * it has read itself.
  */
 
 import { LibraryError } from "../../../ffi/errors.ts";
@@ -27,7 +27,7 @@ import {
 import { findLoggingRules, type WakeUp } from "../../wakeup/wakeup.ts";
 import { DaemonClient } from "../client.ts";
 import { json, type Paint, paintFor, type Style } from "../text.ts";
-import { askSettings, askStatus, checkDaemon, type Running } from "./daemon.ts";
+import { checkDaemon, fetchSettings, fetchStatus, type Running } from "./daemon.ts";
 import { judgeDevices, surveyDevices } from "./devices.ts";
 import {
   checkCapabilities,
@@ -65,23 +65,23 @@ const styles: Readonly<Record<Verdict, Style>> = {
   skipped: "dim",
 };
 
-/** Returns true if there is no problem. Warnings do not count. */
+/** Returns whether no check found a problem. Warnings are not problems. */
 export async function runDoctor(command: DoctorCommand, options: Options): Promise<boolean> {
   const { print, env } = options;
   const paint = paintFor(env, isTerminal(STDOUT));
   const counts: Record<Verdict, number> = { problem: 0, warning: 0, ok: 0, skipped: 0 };
-  // Run all checks at the same time, so that their waits overlap.
-  const running = (await makeChecks(command, options)).map((check) => ({
+  // Start all checks at once, because some wait for other programs.
+  const started = (await makeChecks(command, options)).map((check) => ({
     check,
     findings: runCheck(check),
   }));
   let group = "";
-  for (const { check, findings } of running) {
+  for (const { check, findings } of started) {
     for (const finding of await findings) {
       counts[finding.verdict]++;
       if (!command.json && check.group !== group) print(paint("bold", check.group));
       group = check.group;
-      print(command.json ? jsonLine(check, finding) : line(check, finding, paint));
+      print(command.json ? jsonLine(check, finding) : textLine(check, finding, paint));
     }
   }
   if (!command.json) {
@@ -98,14 +98,14 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
   const socket = socketPath(runtimeDirOf(options.env));
   const daemon = new DaemonClient(socket);
   const [status, inForce] = await Promise.all([
-    askStatus(daemon),
-    command.hasSettings ? null : askSettings(daemon),
+    fetchStatus(daemon),
+    command.hasSettings ? null : fetchSettings(daemon),
   ]);
   const settings = inForce ?? ownSettings(command.settings, version);
   const pid = inForce === null ? null : (lockOwner(lockOfSocket(socket))?.pid ?? null);
   const { group, captureInterface, filter, manageRules } = settings;
-  const scene = await surveyDevices(settings.devices);
-  const { devices } = scene;
+  const survey = await surveyDevices(settings.devices);
+  const { devices } = survey;
   const isRunning = status !== null;
   const handshakes = devices.flatMap(({ newestHandshakeMs }) => newestHandshakeMs ?? []);
   const newestMs = handshakes.length === 0 ? null : Math.max(...handshakes);
@@ -137,7 +137,7 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
     ],
     WireGuard: [
       ["kernel", () => checkKernel(userspace())],
-      ["devices", () => judgeDevices(scene, settings.devices)],
+      ["devices", () => judgeDevices(survey, settings.devices)],
       ["names", () => checkNames(settings, devices, inForce === null ? null : daemon)],
     ],
     [`wake-up (${monitor})`]: [
@@ -164,7 +164,7 @@ async function makeChecks(command: DoctorCommand, options: Options): Promise<Che
   );
 }
 
-/** The wake-up method of the running daemon, or the one that a daemon started now would try first. */
+/** The monitor of the running daemon, or the monitor that a daemon started now would try first. */
 async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp> {
   if (settings.monitor !== "auto") return { monitor: settings.monitor, reason: null };
   if (status !== null && typeof status !== "string") return status.wakeUp;
@@ -172,14 +172,15 @@ async function wakeUpOf(settings: SettingsView, status: Running): Promise<WakeUp
     const { logAllPorts, found } = await findLoggingRules(settings);
     return { monitor: logAllPorts ? "nflog" : "bpf", reason: found };
   } catch (error) {
-    // Probably libmnl is missing; another check reports that in detail.
+    // Probably libmnl is missing, which the check of the libraries reports.
     if (!(error instanceof LibraryError)) throw error;
     return { monitor: "bpf", reason: `it is unknown whether rules log (${error.message})` };
   }
 }
 
+/** The settings of this process in the same form as those of the daemon. */
 function ownSettings(settings: Settings, version: string) {
-  // Only the labels are needed here, so the keys stay empty.
+  // Only the labels are used, so the keys may be empty.
   const targets = makeTargets(settings.targets, { version, clock: systemClock, keyOf: () => "" });
   return viewSettings(
     settings,
@@ -187,10 +188,10 @@ function ownSettings(settings: Settings, version: string) {
   );
 }
 
-function line({ name }: Check, { verdict, found, fix }: Finding, paint: Paint): string {
+function textLine({ name }: Check, { verdict, found, fix }: Finding, paint: Paint): string {
   const advice = fix === null ? "" : `. Fix: ${fix}`;
-  const judged = paint(styles[verdict], verdict.padEnd("problem ".length));
-  return `  ${judged} ${name.padEnd(NAME_COLUMNS)}${sanitize(`${found}${advice}`)}`;
+  const verdictText = paint(styles[verdict], verdict.padEnd("problem ".length));
+  return `  ${verdictText} ${name.padEnd(NAME_COLUMNS)}${sanitize(`${found}${advice}`)}`;
 }
 
 function jsonLine({ group, name }: Check, { verdict, found, fix }: Finding): string {

@@ -1,4 +1,4 @@
-/** `wgmon doctor`: the settings, and the files with names. */
+/** `wgmon doctor`: checks the settings, and the names of peers. */
 
 import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
 import { systemClock } from "../../base/clock.ts";
@@ -41,37 +41,42 @@ export function judgeSettings({
   return [ok(isOfDaemon ? `those of the running wgmon: ${read}` : read)];
 }
 
-/** @param daemon the daemon with these settings; null if none runs or other settings are checked. */
+/** @param daemon the daemon that has these settings; null: it is not running, or other settings are checked. */
 export async function checkNames(
   settings: Pick<SettingsView, "names" | "peers" | "targets">,
   devices: readonly DeviceFacts[],
   daemon: ApiReader | null,
 ): Promise<Finding[]> {
-  const complaints: string[] = [];
-  const log = { debug() {}, info() {}, error() {}, warn: (what: string) => complaints.push(what) };
+  const warnings: string[] = [];
+  const log = {
+    debug() {},
+    info() {},
+    error() {},
+    warn: (message: string) => warnings.push(message),
+  };
   const peers = new Map(
     Object.entries(settings.peers).map(([key, name]) => [key as PublicKey, { name }] as const),
   );
   using files = new PeerNames({ clock: systemClock, log });
   // The service reads a copy of /etc/wireguard from its last start; the files here may contain other names.
-  const inForce = daemon === null ? null : await namesOf(daemon);
-  if (inForce === null) {
+  const daemonNames = daemon === null ? null : await namesOf(daemon);
+  if (daemonNames === null) {
     files.setSources({ names: settings.names, peers });
     files.setDevices(devices.map(({ name }) => name));
   }
-  const book = inForce ?? files;
+  const names = daemonNames ?? files;
   const isNamed = devices.flatMap(({ name, publicKeys }) =>
-    publicKeys.map((key) => book.nameOf(key, name) !== null),
+    publicKeys.map((key) => names.nameOf(key, name) !== null),
   );
   const watched = { targets: settings.targets, peers };
-  const absent = unmatched(watched, presentOf(watched, devices, book));
+  const absent = unmatched(watched, presentOf(watched, devices, names));
   return [
-    ...judgeNames({ complaints, isNamed }),
+    ...judgeNames({ warnings, isNamed }),
     ...absent.map((each) => warning(each, "correct the name, or add the peer")),
   ];
 }
 
-/** The daemon's names of its peers; null if it does not answer. */
+/** The names of the daemon's peers; null: it does not respond. */
 async function namesOf(daemon: ApiReader): Promise<Pick<PeerNames, "nameOf"> | null> {
   const names = new Map<string, string | null>();
   try {
@@ -86,15 +91,15 @@ async function namesOf(daemon: ApiReader): Promise<Pick<PeerNames, "nameOf"> | n
 }
 
 export function judgeNames({
-  complaints,
+  warnings,
   isNamed,
 }: {
-  readonly complaints: readonly string[];
+  readonly warnings: readonly string[];
   /** For each peer, whether it has a name. */
   readonly isNamed: readonly boolean[];
 }): Finding[] {
-  if (complaints.length > 0) {
-    return complaints.map((each) =>
+  if (warnings.length > 0) {
+    return warnings.map((each) =>
       warning(each.replace(/^names: /, ""), "make it readable for wgmon, or set names"),
     );
   }

@@ -1,4 +1,4 @@
-/** `wgmon doctor`: the state directory and the store in it. */
+/** `wgmon doctor`: checks the state directory and the store in it. */
 
 import { accessSync, constants, statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -15,7 +15,7 @@ import { OlderStore } from "../../store/database.ts";
 import { Store } from "../../store/store.ts";
 
 /** With less free space, SQLite will soon fail to write. */
-const FREE_LEAST_BYTES = 16_000_000;
+const FREE_MIN_BYTES = 16_000_000;
 
 const MEGABYTE = 1e6;
 
@@ -24,14 +24,14 @@ export async function checkStore({
   maxStoreBytes,
 }: Pick<SettingsView, "stateDir" | "maxStoreBytes">): Promise<Finding[]> {
   // wgmon creates missing folders, so check the nearest one that exists.
-  const folder = existing(stateDir);
+  const folder = nearestExisting(stateDir);
   const path = `${stateDir}/wgmon.db`;
   const shown = fileName(stateDir);
-  const refusal = refusalOf(folder, path);
-  if (refusal !== null) {
+  const writeError = writeErrorOf(folder, path);
+  if (writeError !== null) {
     return [
       problem(
-        `${shown} is not writable: ${refusal}`,
+        `${shown} is not writable: ${writeError}`,
         "run this as the user that wgmon runs as; if it is not writable for that user either, chown it or choose another --state-dir",
       ),
     ];
@@ -47,25 +47,25 @@ export async function checkStore({
 }
 
 /** The folder, or its nearest parent that exists. */
-function existing(path: string): string {
+function nearestExisting(path: string): string {
   return path === "/" || attempt(() => statSync(path)) !== "ENOENT"
     ? path
-    : existing(dirname(path));
+    : nearestExisting(dirname(path));
 }
 
-/** Why wgmon could not write there; null if it can. */
-function refusalOf(folder: string, path: string): string | null {
-  const mayWrite = constants.W_OK | constants.X_OK;
+/** The errno name of the error with which wgmon could not write to the folder or the store; null: it can. */
+function writeErrorOf(folder: string, path: string): string | null {
+  const writeAccess = constants.W_OK | constants.X_OK;
   const inFolder = attempt(() => {
     if (!statSync(folder).isDirectory()) throw Object.assign(new Error(), { code: "ENOTDIR" });
-    accessSync(folder, mayWrite);
+    accessSync(folder, writeAccess);
   });
   if (inFolder !== null) return inFolder;
   const inFile = attempt(() => accessSync(path, constants.R_OK | constants.W_OK));
   return inFile === "ENOENT" ? null : inFile;
 }
 
-/** The name of the errno; null if the action succeeded. */
+/** The errno name of the action's error; null if the action succeeded. */
 function attempt(action: () => unknown): string | null {
   try {
     action();
@@ -89,10 +89,11 @@ export function judgeFolder({
   /** null if there is no store yet. */
   readonly sizeBytes: number | null;
   readonly maxStoreBytes: number;
+  /** The process that uses the directory; null: no process uses it. */
   readonly owner: string | null;
 }): Finding {
   const free = `${Math.floor(freeBytes / MEGABYTE)} MB free`;
-  if (freeBytes < FREE_LEAST_BYTES) {
+  if (freeBytes < FREE_MIN_BYTES) {
     return problem(`${stateDir}: only ${free}`, "free disk space, or choose another --state-dir");
   }
   if (freeBytes < maxStoreBytes - (sizeBytes ?? 0)) {

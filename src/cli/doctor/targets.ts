@@ -1,4 +1,4 @@
-/** `wgmon doctor`: whether the targets can be reached. No event is sent. */
+/** `wgmon doctor`: checks whether the targets can be reached. Sends no event. */
 
 import { accessSync, constants, statSync } from "node:fs";
 
@@ -7,7 +7,7 @@ import { proxyFor } from "../../channels/proxy.ts";
 import { networkReason } from "../../channels/webhook.ts";
 import type { TargetPlace } from "../../http/settings-view.ts";
 
-const REACH_MS = 5000;
+const REACH_TIMEOUT_MS = 5000;
 
 export async function checkTargets(
   targets: readonly TargetPlace[],
@@ -15,7 +15,7 @@ export async function checkTargets(
 ): Promise<Finding[]> {
   if (targets.length === 0) return [ok("none: events are only logged")];
   const checks = targets.map(async ({ label, origin, program }) => {
-    if (origin === null) return judgeProgram(label, refusalOf(program!));
+    if (origin === null) return judgeProgram(label, programProblem(program!));
     if (!network) return skipped(`${label}: --no-network`);
     return judgeReached(label, await reach(origin));
   });
@@ -23,26 +23,31 @@ export async function checkTargets(
 }
 
 export interface Reached {
-  /** null if there was no answer. */
+  /** The HTTP status; null: there was no response. */
   readonly status: number | null;
+  /** Why there was no response; otherwise empty. */
   readonly reason: string;
   readonly ms: number;
 }
 
-/** Sends a HEAD request for `/` to the target's origin, by the same path as an event: DNS, proxy, TCP, TLS. */
-export async function reach(origin: string, limitMs = REACH_MS): Promise<Reached> {
+/** Sends a HEAD request for `/` to the target's origin, over the same path as an event: DNS, proxy, TCP, TLS. */
+export async function reach(origin: string, timeoutMs = REACH_TIMEOUT_MS): Promise<Reached> {
   const startMs = performance.now();
-  const since = () => Math.round(performance.now() - startMs);
+  const elapsedMs = () => Math.round(performance.now() - startMs);
   try {
     const { status } = await fetch(`${origin}/`, {
       method: "HEAD",
       redirect: "manual",
       keepalive: false,
-      signal: AbortSignal.timeout(limitMs),
+      signal: AbortSignal.timeout(timeoutMs),
     });
-    return { status, reason: "", ms: since() };
+    return { status, reason: "", ms: elapsedMs() };
   } catch (error) {
-    return { status: null, reason: networkReason(error, proxyFor(new URL(origin))), ms: since() };
+    return {
+      status: null,
+      reason: networkReason(error, proxyFor(new URL(origin))),
+      ms: elapsedMs(),
+    };
   }
 }
 
@@ -63,7 +68,7 @@ export function judgeReached(name: string, { status, reason, ms }: Reached): Fin
 }
 
 /** Why a program cannot or should not be started; null if no problem was found. */
-function refusalOf(path: string): string | null {
+function programProblem(path: string): string | null {
   try {
     const stat = statSync(path);
     if (!stat.isFile()) return "is not a file";
@@ -76,11 +81,14 @@ function refusalOf(path: string): string | null {
   }
 }
 
-export function judgeProgram(name: string, refusal: string | null): Finding {
-  if (refusal === null) return ok(`${name}: is executable`);
+export function judgeProgram(name: string, programError: string | null): Finding {
+  if (programError === null) return ok(`${name}: is executable`);
   const fixes: Readonly<Record<string, string>> = {
     "can be written by all users": "chmod o-w it",
     "is not executable": "chmod +x it",
   };
-  return problem(`${name}: ${refusal}`, fixes[refusal] ?? "correct exec in the settings file");
+  return problem(
+    `${name}: ${programError}`,
+    fixes[programError] ?? "correct exec in the settings file",
+  );
 }

@@ -189,9 +189,9 @@ test("settings and their files", () => {
 
 test("names", () => {
   table(judgeNames, [
-    [{ complaints: ["names: /x: is not a file"], isNamed: [] }, "warning: /x: is not a file"],
-    [{ complaints: [], isNamed: [] }, "skipped: "],
-    [{ complaints: [], isNamed: [true, false] }, "ok: 1 of 2 peers have a name"],
+    [{ warnings: ["names: /x: is not a file"], isNamed: [] }, "warning: /x: is not a file"],
+    [{ warnings: [], isNamed: [] }, "skipped: "],
+    [{ warnings: [], isNamed: [true, false] }, "ok: 1 of 2 peers have a name"],
   ]);
 });
 
