@@ -1,4 +1,4 @@
-/** What the stages do together: names, mute peers, and errors of scans. The stages are real, the inputs are not. */
+/** All stages together, with fake inputs: names, mute peers, failed scans, floods, steps of the clock. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -34,18 +34,18 @@ let folder: string;
 let clock: HandClock;
 let startMs: number;
 let scanMaker: ScanMaker;
-/** Receives what the inputs capture. */
+/** The app's handler of captured packets. */
 let handler: InputHandler;
 let app: App | null = null;
 let sent: Message[];
 let logged: { message: string; fields: Fields }[];
 let warned: string[];
-/** What a scan finds, but for the first one. */
+/** The scan of the fake devices, except the first one. */
 let scan: (names: ReadonlySet<string> | null) => Promise<ScanResult>;
 let port: number;
-/** What takes a sampled packet; null: no sample may be had. */
+/** The handler of sampled packets; null: opening the sample fails with EPERM. */
 let sampled: ((packet: Uint8Array) => void) | null;
-/** On all that is sent. */
+/** The result of all delivery attempts. */
 let verdict: DeliveryResult;
 
 beforeEach(() => {
@@ -68,7 +68,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** As the settings file has it, with the names in the folder. */
+/** Settings from the text of a settings file, with names from `folder`. */
 function settings(toml = "", monitor = "poll"): Settings {
   const names = `names = ${JSON.stringify(`${folder}/%i.conf`)}\nmonitor = "${monitor}"\n`;
   return run([], { toml: `${names}${toml}` }).settings;
@@ -79,7 +79,7 @@ function connectedPeers() {
   return [ALICE, BOB].map((publicKey) => peer({ publicKey, lastHandshakeMs }));
 }
 
-/** Alice and Bob have been connected since just before the start, and silent. */
+/** A scan in which Alice and Bob have connected just before the start and sent nothing since. */
 function found(): ScanResult {
   return { ...scanMaker.scan([WG0, connectedPeers()]), present: new Set([WG0.name]), problems: [] };
 }
@@ -106,7 +106,7 @@ function metricsOf(source: DaemonReadModel): string {
   return Iterator.from(chunks).toArray().join("");
 }
 
-/** A wgmon that sees them when it starts. */
+/** Starts an app whose first scan finds Alice and Bob. */
 async function start(
   given: string | Settings,
   rules: FirewallManager | null = null,
@@ -175,7 +175,7 @@ async function start(
   return app;
 }
 
-/** All promises that can go on have gone on. */
+/** Lets all pending promise callbacks run. */
 async function settled(): Promise<void> {
   for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -183,8 +183,8 @@ async function settled(): Promise<void> {
 test("names come from the device's file, tags from the settings, and both are in the event and the log", async () => {
   writeFileSync(join(folder, "wg0.conf"), `[Peer]\n# ada\nPublicKey = ${ALICE}\n`);
   await start(`[peers."${ALICE}"]\ntags = ["phone", "family"]\n[peers."${BOB}"]\nname = "bob"`);
-  const told = sent.flatMap(({ events }) => events);
-  const peers = told.flatMap(({ data }) => ("peer" in data ? data.peer : []));
+  const sentEvents = sent.flatMap(({ events }) => events);
+  const peers = sentEvents.flatMap(({ data }) => ("peer" in data ? data.peer : []));
   expect(peers.map(({ name, tags }) => [name, tags])).toEqual([
     ["ada", ["phone", "family"]],
     ["bob", []],
@@ -200,10 +200,10 @@ test("names come from the device's file, tags from the settings, and both are in
   ]);
 });
 
-test("of a mute peer the log tells, and no target", async () => {
+test("events of a mute peer are logged and not sent to targets", async () => {
   await start(`[peers."${ALICE}"]\nname = "ada"\nmute = true`);
-  const told = sent.flatMap(({ events }) => events).map((event) => describeEvent(event));
-  expect(told.filter((text) => text.includes("connected"))).toEqual([
+  const texts = sent.flatMap(({ events }) => events).map((event) => describeEvent(event));
+  expect(texts.filter((text) => text.includes("connected"))).toEqual([
     `${BOB} (wg0) connected from 192.0.2.1:51820 already when wgmon started`,
   ]);
   expect(logged.map(({ message }) => message)).toContain(
@@ -211,7 +211,7 @@ test("of a mute peer the log tells, and no target", async () => {
   );
 });
 
-test("a filter that matches no peer is a warning at the start and at a reload, and not at each scan", async () => {
+test("a filter that matches no peer causes a warning at start and at reload, not at each scan", async () => {
   writeFileSync(join(folder, "wg0.conf"), `# alice\n[Peer]\nPublicKey = ${ALICE}\n`);
   const filter = (name: string) => `[[target]]\nurl = "https://a.example"\npeers = ["${name}"]`;
   const running = await start(filter("alcie"));
@@ -226,7 +226,7 @@ test("a filter that matches no peer is a warning at the start and at a reload, a
   expect(warned).toEqual([warning, warning]);
 });
 
-test("of a peer without a name the log's line has the beginning of its key, and the field all of it", async () => {
+test("a log line of a peer without a name shows the beginning of its key, and the field has the whole key", async () => {
   await start("");
   const line = logged.find(({ message }) =>
     message.startsWith(`${BOB.slice(0, 8)}… (wg0) connected`),
@@ -235,7 +235,7 @@ test("of a peer without a name the log's line has the beginning of its key, and 
   expect(logged.map(({ message }) => message).join("\n")).not.toContain(BOB);
 });
 
-test("after a reload names and mute are as they are now", async () => {
+test("a reload applies changed names and mute settings", async () => {
   const running = await start(`[peers."${ALICE}"]\nmute = true`);
   writeFileSync(join(folder, "wg0.conf"), `[Peer]\n# ada\nPublicKey = ${ALICE}\n`);
   running.reload(settings(`idle_timeout = "10s"\n[peers."${BOB}"]\nmute = true`));
@@ -249,7 +249,7 @@ test("after a reload names and mute are as they are now", async () => {
   ]);
 });
 
-/** Lets the time pass in steps, and after each of them all that it has caused. */
+/** Advances the clock in steps; after each step, waits for the promise callbacks. */
 async function pass(ms: number, stepMs: number): Promise<void> {
   for (let passedMs = 0; passedMs < ms; passedMs += stepMs) {
     clock.advance(stepMs);
@@ -257,7 +257,7 @@ async function pass(ms: number, stepMs: number): Promise<void> {
   }
 }
 
-test("an address that stays open after a reload keeps its tokens, or takes new ones", async () => {
+test("an address that stays open after a reload keeps its tokens, or gets the new ones", async () => {
   const listening = (address: string, ...listenTokens: string[]): Settings => ({
     ...settings(),
     listen: { address, port: 9587 },
@@ -272,7 +272,7 @@ test("an address that stays open after a reload keeps its tokens, or takes new o
   expect(running.reload(given)).toMatchObject({ listen, listenTokens: ["new"] });
 });
 
-test("scans that fail end no session, are repeated at each tick, and are logged once", async () => {
+test("failed scans end no session, are repeated at each tick, and are logged once", async () => {
   await start(`tick = "1s"\nidle_timeout = "10s"\nreconcile = 0`);
   // The warm-up is over.
   await pass(1000, 25);
@@ -296,7 +296,7 @@ test("scans that fail end no session, are repeated at each tick, and are logged 
   expect(messages).toHaveLength(4);
 });
 
-test("a safety scan takes the place of a tick's scan", async () => {
+test("a reconcile scan replaces the scan of the tick", async () => {
   await start(`tick = "10s"\nidle_timeout = "1h"\nreconcile = "60s"`);
   await pass(70_000, 50);
   let count = 0;
@@ -312,42 +312,47 @@ test.each([
   ["no packet at all", null, true],
   ["packets to another port", 1234, true],
   ["packets to its port", WG0.listenPort, false],
-])("a peer that only a safety scan finds is hinted at after %s", async (_, heard, isHinted) => {
-  const carol = `${"C".repeat(42)}I=` as PublicKey;
-  await start(`tick = "1h"\nreconcile = "60s"`, null, "nflog");
-  if (heard !== null) handler.packetReceived(ipv4(response(), { destinationPort: heard }));
-  await pass(30_000, 50);
-  scan = () => {
-    const lastHandshakeMs = clock.now().wallMs;
-    const connected = [ALICE, BOB, carol].map((publicKey) => peer({ publicKey, lastHandshakeMs }));
-    return Promise.resolve({ ...found(), ...scanMaker.scan([WG0, connected]) });
-  };
-  logged = [];
-  await pass(200_000, 1000);
-  const hints = logged.filter(({ message: text }) =>
-    text.includes("no packet of its handshake was captured"),
-  );
-  expect(hints).toHaveLength(isHinted ? 1 : 0);
-});
+])(
+  "a peer that only a reconcile scan finds causes a hint in the log, or not, after %s",
+  async (_, heard, isHinted) => {
+    const carol = `${"C".repeat(42)}I=` as PublicKey;
+    await start(`tick = "1h"\nreconcile = "60s"`, null, "nflog");
+    if (heard !== null) handler.packetReceived(ipv4(response(), { destinationPort: heard }));
+    await pass(30_000, 50);
+    scan = () => {
+      const lastHandshakeMs = clock.now().wallMs;
+      const connected = [ALICE, BOB, carol].map((publicKey) =>
+        peer({ publicKey, lastHandshakeMs }),
+      );
+      return Promise.resolve({ ...found(), ...scanMaker.scan([WG0, connected]) });
+    };
+    logged = [];
+    await pass(200_000, 1000);
+    const hints = logged.filter(({ message: text }) =>
+      text.includes("no packet of its handshake was captured"),
+    );
+    expect(hints).toHaveLength(isHinted ? 1 : 0);
+  },
+);
 
 test.each<[Monitor, string, number]>([
   ["poll", "10s", 10_000],
   ["nflog", "10s", 10_000],
   ["bpf", "3s", 3000],
 ])(
-  "a peer that returns on keys that are still valid is reported at the next tick (%s, %s), when nobody is connected",
+  "a peer that returns with valid keys while no peer is connected is reported at the next tick (%s, %s)",
   async (monitor, tick, tickMs) => {
     const given = `tick = "${tick}"\nidle_timeout = "20s"\nreconcile = 0\n`;
     await start(given, null, monitor);
-    const told = () =>
+    const sentTypes = () =>
       sent
         .splice(0)
         .flatMap(({ events }) => events)
         .map(({ type }) => type);
     await pass(30_000, 50);
-    expect(told().filter((type) => type === "peer.disconnected")).toHaveLength(2);
+    expect(sentTypes().filter((type) => type === "peer.disconnected")).toHaveLength(2);
     await pass(60_000, 50);
-    expect(told()).toEqual([]);
+    expect(sentTypes()).toEqual([]);
 
     const scans: (ReadonlySet<string> | null)[] = [];
     const lastHandshakeMs = startMs - 1000;
@@ -363,54 +368,54 @@ test.each<[Monitor, string, number]>([
     const beforeMs = clock.now().monotonicMs;
     while (sent.length === 0) await pass(50, 50);
     expect(clock.now().monotonicMs - beforeMs).toBeLessThanOrEqual(tickMs + 100);
-    expect(told()).toEqual(["peer.connected"]);
-    // Only the device of the peers.
+    expect(sentTypes()).toEqual(["peer.connected"]);
+    // Only the device that has the peers is scanned.
     expect(scans).toEqual([monitor === "poll" ? null : new Set([WG0.name])]);
     expect(warned).toEqual([]);
 
-    // Both sets of keys are dead, and nobody is connected: the kernel is left alone.
+    // The keys of both peers have expired and no peer is connected: no scans at ticks.
     await pass(180_000, 50);
-    expect(told()).toEqual(["peer.disconnected"]);
+    expect(sentTypes()).toEqual(["peer.disconnected"]);
     scans.length = 0;
     await pass(60_000, 50);
     expect(scans.length === 0).toBe(monitor !== "poll");
   },
 );
 
-test("what loses packets is said once as long as it goes on, and each time that it comes back", async () => {
+test("a reason for lost packets is logged once while it lasts, and again each time it returns", async () => {
   await start("");
-  const said = () => logged.splice(0).map(({ message: text }) => text);
-  said();
+  const messages = () => logged.splice(0).map(({ message: text }) => text);
+  messages();
   for (let attempt = 0; attempt < 20; attempt++) {
     handler.packetsLost("the group reports EMFILE");
     await pass(250, 250);
   }
-  expect(said()).toEqual(["the group reports EMFILE; scanning all devices"]);
+  expect(messages()).toEqual(["the group reports EMFILE; scanning all devices"]);
   handler.packetsLost("eth0 went down");
   handler.packetsLost("the group reports EMFILE");
   await pass(1000, 1000);
   handler.packetsLost("the group reports EMFILE");
-  expect(said()).toEqual([
+  expect(messages()).toEqual([
     "eth0 went down; scanning all devices",
     "the group reports EMFILE; scanning all devices",
     "the group reports EMFILE; scanning all devices",
   ]);
 });
 
-test("a flood is worth a warning when it lasts, and a line when it is over; a crowd of peers is not", async () => {
+test("a long flood causes one warning, and a log line when it is over; short bursts cause neither", async () => {
   await start("");
   const lines = () => logged.splice(0).filter(({ message: text }) => text.includes("flood"));
-  /** More than are read. */
-  const crowd = () => {
+  /** More packets at once than are processed. */
+  const burst = () => {
     for (let n = 0; n < 200; n++) handler.packetReceived(ipv4(response()));
   };
   for (let again = 0; again < 3; again++) {
-    crowd();
+    burst();
     await pass(11_000, 50);
     expect(lines()).toEqual([]);
   }
   for (let passedMs = 0; passedMs < 60_000; passedMs += 50) {
-    crowd();
+    burst();
     await pass(50, 50);
   }
   expect(warned.splice(0).filter((text) => text.startsWith("packet flood"))).toHaveLength(1);
@@ -419,14 +424,14 @@ test("a flood is worth a warning when it lasts, and a line when it is over; a cr
   expect(lines().map(({ message: text }) => text)).toEqual(["packet flood is over"]);
 });
 
-test("handshake.unknown is counted by a sample, and by what wakes wgmon where that may not be had", async () => {
+test("handshake.unknown counts packets of the sample, or packets that wake wgmon if the sample is not permitted", async () => {
   const attempts = () =>
     sent.flatMap(({ events }) => events).filter(({ type }) => type === "handshake.unknown");
-  const tries = ipv4(response(), { sourcePort: 4321 });
+  const attempt = ipv4(response(), { sourcePort: 4321 });
   sampled = null;
   const running = await start(`report_unknown = true`);
   await settled();
-  handler.packetReceived(tries);
+  handler.packetReceived(attempt);
   await pass(120_000, 1000);
   expect(attempts()).toHaveLength(1);
   expect(warned).toContain(
@@ -438,15 +443,15 @@ test("handshake.unknown is counted by a sample, and by what wakes wgmon where th
   sampled = () => {};
   await start(`report_unknown = true`);
   await settled();
-  handler.packetReceived(tries);
+  handler.packetReceived(attempt);
   await pass(120_000, 1000);
   expect(attempts()).toHaveLength(1);
-  sampled(tries);
+  sampled(attempt);
   await pass(120_000, 1000);
   expect(attempts()).toHaveLength(2);
 });
 
-test("a scan that is still taken when it stops changes nothing any more", async () => {
+test("the result of a scan that is still running when wgmon stops is ignored", async () => {
   const running = await start(`tick = "1s"`);
   const { promise, resolve } = Promise.withResolvers<ScanResult>();
   scan = () => promise;
@@ -459,7 +464,7 @@ test("a scan that is still taken when it stops changes nothing any more", async 
   expect(logged).toEqual([]);
 });
 
-test("firewall rules of ours follow the ports, are checked without a slow scan, too, and end with it", async () => {
+test("managed firewall rules follow the ports, are checked also without reconcile scans, and are removed at the stop", async () => {
   const ran: string[] = [];
   const nft: Nft = (operation) => {
     ran.push(operation);
@@ -486,7 +491,7 @@ for (const [what, bootMs, stepMs] of [
   ["back by a day", Date.UTC(2026, 10, 29), -24 * HOUR_MS],
   ["by ten seconds", Date.UTC(2026, 10, 29), 10_000],
 ] as const) {
-  test(`a clock that is set ${what} changes no duration, and nothing is deleted for it`, async () => {
+  test(`a clock that is set ${what} changes no duration and deletes nothing`, async () => {
     clock = new HandClock(bootMs);
     startMs = bootMs;
     verdict = { type: "retry", reason: "503", afterMs: null };
@@ -507,7 +512,7 @@ for (const [what, bootMs, stepMs] of [
       const { session, lastHandshakeAt } = viewPeer(source, "wg0", alice!);
       expect(nowMs - Date.parse(session!.startedAt)).toBe(61_000);
       expect(nowMs - Date.parse(session!.lastSeenAt)).toBe(61_000);
-      // Of the kernel's times only impossible ones are known to be of the old clock.
+      // The kernel's handshake time is adjusted only if it is impossible with the new clock.
       if (Math.abs(stepMs) >= HOUR_MS) expect(nowMs - Date.parse(lastHandshakeAt!)).toBe(61_000);
       const metrics = metricsOf(source);
       expect(metrics).toContain(`wgmon_outbox_oldest_age_seconds{target="target"} 60\n`);
@@ -515,7 +520,7 @@ for (const [what, bootMs, stepMs] of [
       expect(metrics).toContain(`public_key="${ALICE}"} ${(nowMs - 61_000) / 1000}\n`);
     }
     expect(logged.filter(({ message }) => message.startsWith("the clock was set"))).toHaveLength(1);
-    // Retention, and the end of the sessions.
+    // Retention runs, and the sessions end.
     await pass(140_000, 1000);
     const ended = source.store.sessions.query({ ...openSessions, isOpen: false });
     expect(ended.map(({ durationMs }) => durationMs)).toEqual([0, 0]);
@@ -524,7 +529,7 @@ for (const [what, bootMs, stepMs] of [
   });
 }
 
-test("the first run of all is not taken for a clock that was set", async () => {
+test("the first start does not report a clock step", async () => {
   clock = new HandClock(Date.UTC(2026, 10, 29));
   await start(`reconcile = 0`);
   expect(logged.filter(({ message }) => message.startsWith("the clock was set"))).toEqual([]);
@@ -551,6 +556,6 @@ test("a clock that is set while wgmon is stopped changes no duration either", as
   expect(rows.map((row) => viewSession(source, row).durationMs)).toEqual([61_000, 61_000]);
   const metrics = metricsOf(source);
   expect(metrics).toContain(`wgmon_outbox_oldest_age_seconds{target="target"} 60\n`);
-  const told = running.stages.store.events.query(oldest).map(({ event }) => event.type);
-  expect(told.filter((type) => type === "peer.connected")).toHaveLength(2);
+  const types = running.stages.store.events.query(oldest).map(({ event }) => event.type);
+  expect(types.filter((type) => type === "peer.connected")).toHaveLength(2);
 });

@@ -1,7 +1,7 @@
 /**
  * `npm run demo`: a peer connects, roams and disconnects at a real WireGuard gateway, and ./wgmon
- * reports it to its log and to a webhook. All of it is in network namespaces of its own, or in the
- * virtual machine where this kernel has no WireGuard, and nothing of it is left when it ends.
+ * reports it to its log and to a webhook. Everything runs in temporary network namespaces, or in the virtual machine
+ * if this kernel has no WireGuard.
  */
 
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -17,29 +17,29 @@ import { runInVm, whyNoVm } from "./support/vm.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const WGMON = join(ROOT, "wgmon");
-/** How this program calls itself in the namespace. */
+/** The argument with which this program starts itself in the namespace. */
 const INSIDE = "--inside";
 const PROGRAMS = ["ip", "wg", "nft", "ping", "unshare", "nsenter", "setpriv"];
 
-/** An emulated processor may take its time; how long it took is shown. */
+/** Timeout of each step, generous for emulated processors. */
 const WAIT_MS = 60_000;
-/** The start of the machine, which may have to fetch its kernel first, and the demo. */
+/** Timeout of the virtual machine, including the download of its kernel and the demo. */
 const VM_LIMIT_MS = 10 * 60_000;
-/** The dead keep silent this long; WireGuard may say nothing for 10 s at a time by itself. */
+/** The idle timeout: more than 10 s, because an active WireGuard peer can be silent for 10 s. */
 const IDLE_SECONDS = 15;
-/** For whoever watches. */
+/** Pause for the reader after each report. */
 const READ_MS = 2000;
 const PORT = 51820;
 const GROUP = 1;
 
-/** Something that the demo needs and that is not there, or did not happen. */
+/** A requirement of the demo is missing, or a step failed. */
 class DemoError extends Error {}
 
 const signals = { SIGINT: 130, SIGTERM: 143 } as const;
 
-/** Starts this program again where a WireGuard gateway can be made. */
+/** Starts this program again in a new network namespace, or in a virtual machine. Resolves with the exit code. */
 async function outside(): Promise<number> {
-  if (!existsSync(WGMON)) throw new DemoError("there is no ./wgmon; npm run build makes it.");
+  if (!existsSync(WGMON)) throw new DemoError("./wgmon is missing; npm run build creates it.");
   const missing = PROGRAMS.filter((program) => Bun.which(program) === null);
   if (missing.length > 0) {
     throw new DemoError(
@@ -59,7 +59,7 @@ async function outside(): Promise<number> {
 }
 
 async function spawn(command: readonly string[]): Promise<number> {
-  // It must not outlive this process, whatever ends it.
+  // The child ends with this process for any reason.
   const child = Bun.spawn(["setpriv", "--pdeathsig", "TERM", ...command], {
     stdio: ["ignore", "inherit", "inherit"],
   });
@@ -74,7 +74,7 @@ async function spawn(command: readonly string[]): Promise<number> {
   return interrupted[0] ?? exitCode;
 }
 
-/** The demo itself, in a network namespace that is nobody else's. */
+/** The demo itself, in a separate network namespace. */
 async function inside(): Promise<number> {
   using stack = new DisposableStack();
   for (const [signal, exitCode] of Object.entries(signals)) {
@@ -127,7 +127,7 @@ async function inside(): Promise<number> {
   const first = await arrival(alice);
   await report("peer.connected", "alice (wg0) connected from", first, "that packet arrived");
 
-  tell("Data flows both ways. This causes no event.");
+  tell("Data flows both ways. The session does not change: wgmon reports nothing.");
   await alice.ping(10);
 
   tell("alice's phone leaves the Wi-Fi: its packets come from another address and port.");
@@ -136,7 +136,7 @@ async function inside(): Promise<number> {
   await report("peer.roamed", "alice (wg0) roamed from", moved, "the first packet from there");
 
   tell(
-    `alice's phone is switched off. WireGuard sends no message for this: wgmon waits for ${IDLE_SECONDS} s of silence.`,
+    `alice's phone is switched off. WireGuard sends no message about it; wgmon reports it after ${IDLE_SECONDS} s without data.`,
   );
   await alice.down();
   const words = "alice (wg0) disconnected after";
@@ -148,12 +148,12 @@ async function inside(): Promise<number> {
   }
   tell("wgmon is asked to stop.");
   const exitCode = await wgmon.stop();
-  if (exitCode !== 0) throw new DemoError(`wgmon ended with ${exitCode}.`);
-  tell("That was all, and nothing of it is left. On a gateway of your own: npm start");
+  if (exitCode !== 0) throw new DemoError(`wgmon exited with ${exitCode}.`);
+  tell("End of the demo; all of it is removed. On your own gateway: npm start");
   return 0;
 }
 
-/** Sends a packet into the tunnel; when it came out of it, by performance.now(). */
+/** Sends a packet into the tunnel. Resolves with the time of its arrival at the gateway, by performance.now(). */
 async function arrival(client: Client): Promise<number> {
   const { atMs } = await client.connect(WAIT_MS).catch((error: Error) => {
     throw new DemoError(`${error.message}.`);
@@ -161,7 +161,7 @@ async function arrival(client: Client): Promise<number> {
   return atMs;
 }
 
-/** The event without what a reader can do without. */
+/** The event as JSON with its most important fields. */
 function inShort({ type, host, data }: Event): string {
   if (!("peer" in data)) return JSON.stringify({ type, host, data });
   const { name, endpoint } = data.peer;
@@ -172,12 +172,12 @@ function tell(line: string): void {
   console.log(`\n> ${line}`);
 }
 
-/** A program on a terminal, whose lines are shown as they come. */
+/** A program on a pseudoterminal whose output is printed line by line. */
 class Terminal implements Disposable {
   readonly #process: Bun.Subprocess;
   readonly #decoder = new TextDecoder();
   #text = "";
-  /** How much of the text was printed. */
+  /** Number of characters of the text that were printed. */
   #shown = 0;
   #wake = Promise.withResolvers<void>();
 
@@ -194,13 +194,14 @@ class Terminal implements Disposable {
     });
   }
 
-  /** Until it has printed these words. */
+  /** Waits until the output contains `words`. */
   async waitFor(words: string): Promise<void> {
     const deadlineMs = performance.now() + WAIT_MS;
     while (!this.#text.slice(0, this.#shown).includes(words)) {
       const leftMs = deadlineMs - performance.now();
-      if (this.#process.exitCode !== null) throw new DemoError("wgmon ended before its time.");
-      if (leftMs <= 0) throw new DemoError(`wgmon did not say "${words}" in ${WAIT_MS / 1000} s.`);
+      if (this.#process.exitCode !== null) throw new DemoError("wgmon exited unexpectedly.");
+      if (leftMs <= 0)
+        throw new DemoError(`wgmon did not print "${words}" within ${WAIT_MS / 1000} s.`);
       this.#wake = Promise.withResolvers();
       await Promise.race([this.#wake.promise, this.#process.exited, Bun.sleep(leftMs)]);
     }
@@ -213,7 +214,7 @@ class Terminal implements Disposable {
 
   #print(bytes: Uint8Array): void {
     this.#text += this.#decoder.decode(bytes, { stream: true }).replaceAll("\r\n", "\n");
-    // Whole lines only, or our own would stand in the middle of one.
+    // Whole lines only, because the demo prints its own lines in between.
     const end = this.#text.lastIndexOf("\n") + 1;
     process.stdout.write(this.#text.slice(this.#shown, end));
     this.#shown = end;

@@ -1,6 +1,6 @@
 /**
- * The form of the documentation: no dead link, no long page, and each page says whom it is for. And GitHub's workflow,
- * which runs what CONTRIBUTING.md says.
+ * Checks the form of the documentation: no broken link, no long page, and each page names its readers. Also checks the
+ * GitHub workflow, which runs the commands of CONTRIBUTING.md.
  */
 
 import { expect, test } from "bun:test";
@@ -21,7 +21,7 @@ test("no page of the documentation is too long", () => {
   expect(tooLong).toEqual([]);
 });
 
-test("each page of the documentation but the README begins with whom it is for", () => {
+test("each page of the documentation except the README begins with the readers it is for", () => {
   const others = pages.filter((page) => page !== "README.md");
   expect(others.filter((page) => !/^# .*\n\nThis page is for /.test(readPage(page)))).toEqual([]);
 });
@@ -82,7 +82,7 @@ interface Link {
   readonly anchor: string;
 }
 
-/** The links of a page to files and to places in them; those to other servers are not checked. */
+/** The links of a page to files and to anchors in them. Links to other servers are left out. */
 function linksOf(page: string): Link[] {
   const targets = withoutCode(page).matchAll(/\]\((?![a-z]+:)([^)#]*)#?([^)]*)\)/g);
   return [...targets].map(([, path, anchor]) => ({
@@ -91,7 +91,7 @@ function linksOf(page: string): Link[] {
   }));
 }
 
-/** The anchors that GitHub makes of a page's headings: a heading that repeats gets a number. */
+/** The anchors that GitHub creates for a page's headings; a repeated heading gets a number. */
 function anchorsOf(page: string): string[] {
   const seen = new Map<string, number>();
   return [...withoutCode(page).matchAll(/^#+ (.*)$/gm)].map(([, title]) => {

@@ -1,4 +1,4 @@
-/** The tables of C symbols, and the sentence that is said when a library cannot be used. */
+/** The tables of C symbols, and the error messages of libraries that cannot be used. */
 
 import { describe, expect, mock, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -19,7 +19,7 @@ test.each([
   ["libmnl", libmnl],
   ["libnetfilter_log", libnetfilterLog],
   ["libpcap", libpcap],
-])("every symbol of %s is there", (_name, library) => {
+])("every symbol of %s exists", (_name, library) => {
   const symbols = Object.values(library());
   expect(symbols.length).toBeGreaterThan(2);
   for (const symbol of symbols) expect(symbol).toBeInstanceOf(Function);
@@ -29,7 +29,7 @@ test("a library is opened once", () => {
   expect(libc()).toBe(libc());
 });
 
-test("where distributions differ in the number, the next name is tried", () => {
+test("if a library is not found under its first soname, the next one is tried", () => {
   const library = lazyLibrary({
     sonames: ["libnosuch.so.1", "libc.so.6"],
     packages: "libnosuch",
@@ -38,8 +38,8 @@ test("where distributions differ in the number, the next name is tried", () => {
   expect(library().getpid()).toBe(process.pid);
 });
 
-describe("a library that cannot be used is told in one sentence with the next step:", () => {
-  test("one that is missing", () => {
+describe("the error for a library that cannot be used is one sentence with the next step:", () => {
+  test("a missing library", () => {
     const library = lazyLibrary({
       sonames: ["libnosuch.so.1", "libnosuch.so.2"],
       packages: "libnosuch (Debian: libnosuch1)",
@@ -51,7 +51,7 @@ describe("a library that cannot be used is told in one sentence with the next st
     expect(library).toThrow(message);
   });
 
-  test("one that is too old", () => {
+  test("a library that is too old", () => {
     const library = lazyLibrary({
       sonames: ["libc.so.6"],
       packages: "glibc",
@@ -63,7 +63,7 @@ describe("a library that cannot be used is told in one sentence with the next st
     );
   });
 
-  test("any, where the process may not make executable memory", () => {
+  test("any library, if the process may not create executable memory", () => {
     const script = `
       import { libc } from ${JSON.stringify(join(import.meta.dir, "../ffi/libc.ts"))};
       try { libc(); } catch (error) { console.log(error.name + ": " + error.message); }
@@ -91,7 +91,7 @@ describe("an embedded library", () => {
       symbols: { mnl_attr_get_type: { args: ["ptr"], returns: "u16" } },
     });
 
-  test("is used where the system has none, from memory", () => {
+  test("is loaded from memory if the system does not have the library", () => {
     libmnl();
     const path = /\/\S*libmnl\.so\S*$/m.exec(readFileSync("/proc/self/maps", "utf8"))![0];
     embed({ soname: "libown.so.1", read: () => readFileSync(path) });
@@ -101,8 +101,8 @@ describe("an embedded library", () => {
     expect(readFileSync("/proc/self/maps", "utf8")).toContain("/memfd:libown.so.1");
   });
 
-  // A glibc that is too old for it, or a policy that forbids it.
-  test("that the loader refuses is told of as one that is missing", () => {
+  // As with a glibc that is too old, or a policy that forbids it.
+  test("that the loader rejects is reported as missing", () => {
     embed({ soname: "libown.so.2" });
     expect(open("libown.so.2")).toThrow(LibraryError);
     expect(open("libown.so.2")).toThrow(
@@ -110,7 +110,7 @@ describe("an embedded library", () => {
     );
   });
 
-  test("that needs one that the loader refuses is, too", () => {
+  test("that needs another one that the loader rejects is reported as missing, too", () => {
     embed({ soname: "libown.so.3", needs: ["libown.so.4"] }, { soname: "libown.so.4" });
     expect(open("libown.so.3")).toThrow(LibraryError);
     expect(open("libown.so.3")).toThrow(/embedded copy: .*file too short.*\); install libown/);

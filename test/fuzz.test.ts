@@ -1,10 +1,10 @@
 /**
- * Feeds recorded bytes, damaged, to everything that parses what other programs sent. Each input
- * either parses or is a ParseError, and what is parsed makes sense. The long form:
+ * Feeds damaged recordings to all parsers of data from other programs. Each input must parse to valid values or throw
+ * a ParseError. A long run:
  *
  *   WGMON_TEST_FUZZ_RUNS=1000000 bun test test/fuzz.test.ts
  *
- * The number is for each parser. A failure names its seed, for WGMON_TEST_FUZZ_SEED.
+ * The number of runs is for each parser. A failure prints its seed, for WGMON_TEST_FUZZ_SEED.
  */
 
 import { expect, test } from "bun:test";
@@ -25,15 +25,15 @@ import { cookie, data, initiation, ipv4, ipv6, response } from "./support/packet
 
 const RUNS = Number(process.env["WGMON_TEST_FUZZ_RUNS"] ?? 50_000);
 const SEED = Number(process.env["WGMON_TEST_FUZZ_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
-/** Far more than is needed; a parser that does not end is found by this. */
+/** Far more than needed: detects parsers that never return. */
 const TIMEOUT_MS = 60_000 + RUNS;
 
-/** Numbers that lengths and counters break at. */
+/** Edge cases of lengths and counters. */
 const EDGES = [
   0, 1, 2, 3, 4, 5, 8, 15, 16, 17, 20, 28, 32, 127, 128, 255, 256, 0x7fff, 0x8000, 0xffff,
 ];
 
-/** Small numbers from a seed: mulberry32. */
+/** A pseudorandom generator of integers below a limit: mulberry32. */
 function randomFrom(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -46,7 +46,7 @@ function randomFrom(seed: number): (below: number) => number {
 
 type Random = ReturnType<typeof randomFrom>;
 
-/** One of the inputs, damaged in up to eight places, or nothing but noise. */
+/** One of the inputs with up to eight random changes, or only random bytes. */
 function damaged(inputs: readonly Uint8Array[], random: Random): Uint8Array {
   const one = () => inputs[random(inputs.length)]!;
   if (random(20) === 0) return Uint8Array.from({ length: random(300) }, () => random(256));
@@ -66,7 +66,7 @@ function damage(bytes: Uint8Array, other: Uint8Array, random: Random): Uint8Arra
       if (at < bytes.length) bytes[at] = random(256);
       return bytes;
     case 2: {
-      // Where netlink has lengths and types.
+      // Overwrites a length or a type of netlink.
       const word = at & ~3;
       const value = random(2) === 0 ? EDGES[random(EDGES.length)]! : random(bytes.length + 8);
       if (word + 4 > bytes.length) return bytes;
@@ -91,14 +91,14 @@ function joined(...parts: readonly Uint8Array[]): Uint8Array {
   return new Uint8Array(Buffer.concat(parts));
 }
 
-/** `parse` checks what it parsed by itself. */
+/** Defines a fuzz test. @param parse parses one input and checks the result. */
 function fuzz(
   name: string,
   inputs: readonly Uint8Array[],
   parse: (bytes: Uint8Array, random: Random) => void,
 ): void {
   test(
-    `${name}: whatever is done to the bytes, they parse or are a ParseError`,
+    `${name}: damaged bytes parse or cause a ParseError`,
     () => {
       for (const input of inputs) parse(input, randomFrom(0));
       let parsed = 0;
@@ -114,7 +114,7 @@ function fuzz(
           throw new Error(`${again}: ${String(error)}: ${bytes.toHex()}`, { cause: error });
         }
       }
-      // Damage that nothing survives, or that everything survives, would test nothing.
+      // If all inputs parsed, or none did, the fuzz test would be useless.
       if (RUNS >= 1000) {
         expect(parsed).toBeGreaterThan(RUNS / 100);
         expect(parsed).toBeLessThan(RUNS);
@@ -124,16 +124,16 @@ function fuzz(
   );
 }
 
-/** For the many checks of one run: expect() is too slow. */
+/** A fast replacement for expect(), which is too slow for this number of checks. */
 function check(holds: boolean, what: string): void {
-  if (!holds) throw new Error(`not sane: ${what}`);
+  if (!holds) throw new Error(`invalid: ${what}`);
 }
 
 const KEY = /^[A-Za-z0-9+/]{43}=$/;
 
 function checkDevice({ name, index, listenPort, publicKey }: Device): void {
   check(name.isWellFormed(), "device name");
-  check(Number.isInteger(index) && index >= 0, `device number ${index}`);
+  check(Number.isInteger(index) && index >= 0, `device index ${index}`);
   check(isPort(listenPort), `listen port ${listenPort}`);
   check(publicKey === null || KEY.test(publicKey), "public key of the device");
 }
@@ -166,7 +166,7 @@ function isPort(number: number): boolean {
   return Number.isInteger(number) && number >= 0 && number <= 65_535;
 }
 
-/** Reads a datagram as the socket does. */
+/** Passes the messages of a datagram to the table, as the socket does. */
 function readDump(table: PeerTable, datagram: Uint8Array): void {
   const answer = bytesOf(datagram);
   for (let offset = 0; offset < datagram.length;) {
@@ -177,7 +177,7 @@ function readDump(table: PeerTable, datagram: Uint8Array): void {
   }
 }
 
-/** What of each peer is compared from scan to scan. */
+/** Public key -> the fields of the peer that scans compare, as JSON. */
 type Known = Map<string, string>;
 
 function apply(known: Known, { changed, removed }: DeviceScan): void {
@@ -185,7 +185,7 @@ function apply(known: Known, { changed, removed }: DeviceScan): void {
   for (const { peer, before } of changed) {
     check(
       (before === null) === !known.has(peer.publicKey),
-      "a known peer is new, or a new one known",
+      "a known peer was reported as new, or a new peer as known",
     );
     known.set(peer.publicKey, comparable(peer));
   }
@@ -202,12 +202,12 @@ function asMap(known: Known): string {
 const dump = readGolden("device-wg0.bin")[0]!;
 const dumps = [
   ...["device-wg0.bin", "device-wg1.bin", "device-wg2.bin"].flatMap((name) => readGolden(name)),
-  // Of the large ones what a fresh socket gets first, some 4 KiB.
+  // Of the large dumps, only the first datagram, about 4 KiB.
   ...readGolden("device-interrupted.bin").slice(0, 1),
 ];
 
-/** One scan; checks what it found, and brings `known` up to date. */
-function lookAt(
+/** Makes one scan, checks its result, and updates `known`. */
+function scan(
   table: PeerTable,
   known: Known,
   datagrams: readonly Uint8Array[],
@@ -215,17 +215,17 @@ function lookAt(
 ): void {
   table.begin();
   for (const datagram of datagrams) readDump(table, datagram);
-  const scan = table.finish({ interrupted });
-  checkDevice(scan.device);
-  for (const { peer } of scan.changed) checkPeer(peer);
-  apply(known, scan);
+  const result = table.finish({ interrupted });
+  checkDevice(result.device);
+  for (const { peer } of result.changed) checkPeer(peer);
+  apply(known, result);
 }
 
-/** What a table finds that knew nothing; null: it refuses the answer. */
-function foundAnew(datagrams: readonly Uint8Array[]): Known | null {
+/** The result of a new table; null if it rejects the answer. */
+function scanWithNewTable(datagrams: readonly Uint8Array[]): Known | null {
   const known: Known = new Map();
   try {
-    lookAt(new PeerTable(), known, datagrams);
+    scan(new PeerTable(), known, datagrams);
     return known;
   } catch (error) {
     if (error instanceof ParseError) return null;
@@ -233,28 +233,29 @@ function foundAnew(datagrams: readonly Uint8Array[]): Known | null {
   }
 }
 
-const truth = foundAnew([dump])!;
+const expected = scanWithNewTable([dump])!;
 
 fuzz("a device", dumps, (bytes, random) => {
   const table = new PeerTable();
   const known: Known = new Map();
-  if (random(2) === 0) lookAt(table, known, [dump]);
+  if (random(2) === 0) scan(table, known, [dump]);
   const interrupted = random(4) === 0;
-  const anew = foundAnew([bytes]);
-  let refused: unknown = null;
+  const anew = scanWithNewTable([bytes]);
+  let rejection: unknown = null;
   try {
-    lookAt(table, known, [bytes], interrupted);
-    // Only what a peer has that did not change may be wrong without notice: its allowed IPs.
-    if (anew !== null && !interrupted) check(asMap(known) === asMap(anew), "what was known before");
+    scan(table, known, [bytes], interrupted);
+    // The comparison leaves out allowed IPs, which may be outdated for unchanged peers.
+    if (anew !== null && !interrupted)
+      check(asMap(known) === asMap(anew), "the previous state affects the result");
   } catch (error) {
     if (!(error instanceof ParseError)) throw error;
-    check(anew === null, "refused only because of what was known before");
-    refused = error;
+    check(anew === null, "rejected only because of the previous state");
+    rejection = error;
   }
-  // Whatever that was, the next whole answer sets all right again.
-  lookAt(table, known, [dump]);
-  check(asMap(known) === asMap(truth), "the table after a damaged answer");
-  if (refused !== null) throw refused;
+  // The next undamaged answer must restore the correct state.
+  scan(table, known, [dump]);
+  check(asMap(known) === asMap(expected), "the table after a damaged answer");
+  if (rejection !== null) throw rejection;
 });
 
 const large = readGolden("wg-dump-100-32k.bin");
@@ -267,10 +268,11 @@ test(
       const known: Known = new Map();
       const datagrams = large.map((each) => (random(2) === 0 ? damaged(large, random) : each));
       try {
-        if (random(2) === 0) lookAt(table, known, large);
-        const anew = foundAnew(datagrams);
-        lookAt(table, known, datagrams);
-        if (anew !== null) check(asMap(known) === asMap(anew), "what was known before");
+        if (random(2) === 0) scan(table, known, large);
+        const anew = scanWithNewTable(datagrams);
+        scan(table, known, datagrams);
+        if (anew !== null)
+          check(asMap(known) === asMap(anew), "the previous state affects the result");
       } catch (error) {
         if (error instanceof ParseError) continue;
         const again = `WGMON_TEST_FUZZ_SEED=${SEED + run} WGMON_TEST_FUZZ_RUNS=1`;
@@ -297,7 +299,7 @@ fuzz("the family", [...readGolden("family.bin"), ...readGolden("family-missing.b
 fuzz("a logged packet", readGolden("nflog.bin"), (bytes) => {
   for (const { packet, isSent } of parseLogged(bytes)) {
     check(packet.buffer === bytes.buffer && packet.length < bytes.length, "payload");
-    check(typeof isSent === "boolean", "whether it leaves");
+    check(typeof isSent === "boolean", "isSent");
     checkPacket(packet);
   }
 });
@@ -319,9 +321,15 @@ function checkPacket(bytes: Uint8Array): void {
   const sent = parsePacket(bytes, "sent");
   checkDatagram(received);
   checkDatagram(sent);
-  check((received === null) === (sent === null), "a message is one in both ways");
-  check(received?.sourcePort === sent?.destinationPort, "each way has the other's ports");
-  check(received === null || received.type === sent!.type, "the type in both ways");
+  check(
+    (received === null) === (sent === null),
+    "a WireGuard message in both directions or in neither",
+  );
+  check(
+    received?.sourcePort === sent?.destinationPort,
+    "the ports are swapped between the directions",
+  );
+  check(received === null || received.type === sent!.type, "the same type in both directions");
 }
 
 function checkDatagram(datagram: ReturnType<typeof parsePacket>): void {
@@ -330,7 +338,7 @@ function checkDatagram(datagram: ReturnType<typeof parsePacket>): void {
   const { index, isOwnIndex } = datagram;
   checkEndpoint({ address, port: sourcePort, scopeId: 0 });
   check(Number.isInteger(index) && index >= 0 && index < 2 ** 32, `index ${index}`);
-  check(typeof isOwnIndex === "boolean", "whose index it is");
+  check(typeof isOwnIndex === "boolean", "isOwnIndex");
   check(isPort(destinationPort), "destination port");
   check(type >= 1 && type <= 4, `type ${type}`);
   check(!isFirstData || type === 4, "first data");

@@ -1,6 +1,6 @@
 /**
- * The language of src/ and of the documentation: words and phrases that plain technical English does not need. Comments,
- * log lines, errors, help and documentation name the actor and use one word for one thing.
+ * Checks src/ and the documentation for words and phrases that plain technical English avoids. Comments, log lines,
+ * errors, help and documentation name the actor and use one word for one thing.
  */
 
 import { describe, expect, test } from "bun:test";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 const ROOT = join(import.meta.dir, "..");
 
-/** Each with what to write instead. Words of a phrase may be separated by a line break, also within a comment. */
+/** Refused words and phrases, with replacements. Line breaks between the words of a phrase are ignored. */
 const refused: Readonly<Record<string, string>> = {
   nobody: "no one; or name the actor",
   somebody: "name the actor",
@@ -67,15 +67,15 @@ const files = await readFiles();
 const found = files.flatMap(({ file, text }) => findRefused(file, text));
 
 describe("language", () => {
-  test("src/ and the documentation use no word that is refused", () => {
+  test("src/ and the documentation use no refused word", () => {
     const places = found
-      .filter((place) => !allowed.some((each) => isFor(each, place)))
+      .filter((place) => !allowed.some((each) => matches(each, place)))
       .map(({ file, line, word }) => `${file}:${line}: "${word}", write: ${refused[word]}`);
     expect(places).toEqual([]);
   });
 
   test("each exception is still needed", () => {
-    const unused = allowed.filter((each) => !found.some((place) => isFor(each, place)));
+    const unused = allowed.filter((each) => !found.some((place) => matches(each, place)));
     expect(unused).toEqual([]);
   });
 
@@ -87,7 +87,7 @@ describe("language", () => {
     expect(names).toContain("src/page/overview.tsx");
   });
 
-  test("the finder finds words in strings and comments, in any case, and phrases over line breaks", () => {
+  test("findRefused finds words in strings and comments, in any case, and phrases across line breaks", () => {
     const sample = [
       "// Nobody knows. nobodyKnows, toldYou and retold are other words.",
       'const text = "was TOLD that there is none";',
@@ -109,14 +109,14 @@ describe("language", () => {
     ]);
   });
 
-  test("the finder finds nothing in plain text", () => {
+  test("findRefused finds nothing in plain text", () => {
     expect(findRefused("plain.md", "The peer is not connected.\nNone of the peers is.")).toEqual(
       [],
     );
   });
 });
 
-function isFor(each: Allowed, { file, word }: Found): boolean {
+function matches(each: Allowed, { file, word }: Found): boolean {
   return each.file === file && each.word === word;
 }
 

@@ -1,8 +1,7 @@
 /**
- * The whole suite: builds the binary, then runs each test file in a process of its own, the kernel
- * tests in a network namespace of their own, or in a virtual machine where this kernel has no
- * WireGuard, and at last the packaging tests. The last line counts everything. Options: --no-kernel,
- * --no-packaging, --only PATTERN (part of a path).
+ * Runs the whole test suite: builds the binary, runs each test file in a separate process, then the kernel tests in
+ * separate network namespaces (in a virtual machine if this kernel has no WireGuard), then the packaging tests. The
+ * last line counts all tests. Options: --no-kernel, --no-packaging, --only PATTERN (a part of the path).
  */
 
 import { appendFileSync, existsSync, rmSync } from "node:fs";
@@ -23,13 +22,13 @@ interface Counts {
 
 interface Result extends Counts {
   readonly file: string;
-  /** Of the tests that failed, for the end: what bun printed right before each of them. */
+  /** For the summary: the output of bun just before each failed test. */
   readonly failures?: string;
 }
 
 /**
- * Limits of what hangs, so that the rest is run all the same. They leave room for a machine that has ten
- * times too much to do: the slowest file takes two minutes on an idle one, the virtual machine eight.
+ * Timeouts, so that one hanging process does not stop the suite. They allow for a machine that is ten times slower than
+ * an idle one, on which the slowest file takes two minutes and the virtual machine eight.
  */
 const FILE_LIMIT_MS = 30 * 60_000;
 const BUILD_LIMIT_MS = 10 * 60_000;
@@ -37,10 +36,10 @@ const VM_LIMIT_MS = 90 * 60_000;
 const PACKAGING_LIMIT_MS = 60 * 60_000;
 const PACKAGING = "test/packaging/run.ts";
 
-/** Of the output before a failure, so much is shown again at the end: the error and where it came from. */
+/** Number of output lines before a failure that the summary repeats: the error and its location. */
 const FAILURE_LINES = 15;
 
-/** Each file has this much of the machine to itself. */
+/** Number of test files that run at the same time. */
 const AT_A_TIME = 2;
 
 const ROOT = join(import.meta.dir, "..");
@@ -51,7 +50,7 @@ const { values: options } = parseArgs({
     "no-kernel": { type: "boolean", default: false },
     "no-packaging": { type: "boolean", default: false },
     only: { type: "string", default: "" },
-    /** How this program calls itself in the virtual machine: kernel tests only, results to this file. */
+    /** Set when this program runs itself in the virtual machine: kernel tests only, results to this file. */
     "guest-results": { type: "string" },
   },
 });
@@ -113,7 +112,7 @@ async function nativeTests(): Promise<Result[]> {
   return await runFiles(files, testCommand);
 }
 
-/** Here if this kernel can, else in the virtual machine, else they say themselves why they are skipped. */
+/** On this kernel if it has WireGuard, else in the virtual machine, else skipped with a reason in each title. */
 async function kernelTests(): Promise<Result[]> {
   const files = options["no-kernel"] ? [] : testFiles("test/real-kernel");
   if (files.length === 0) return [];
@@ -128,7 +127,7 @@ async function kernelTests(): Promise<Result[]> {
   return await runFiles(files, testCommand);
 }
 
-/** Each file in a network namespace of its own; those that measure wait until nothing else runs. */
+/** Runs each file in a separate network namespace; files marked `// @serial`, which measure, run alone at the end. */
 async function runKernelFiles(
   files: readonly string[],
   onResult: (result: Result) => void = () => undefined,
@@ -156,18 +155,18 @@ async function runKernelFilesInVm(files: readonly string[]): Promise<Result[]> {
     const results = join(resultsFolder, "results");
     const command = [process.execPath, "test/run.ts", "--guest-results", results];
     if (options.only !== "") command.push("--only", options.only);
-    let broke = "";
+    let failure = "";
     try {
       const { exitCode } = await runInVm(command, {
         timeoutMs: VM_LIMIT_MS,
         resultsFolder,
         cwd: ROOT,
       });
-      if (exitCode !== 0) broke = `the runner in the virtual machine ended with ${exitCode}`;
+      if (exitCode !== 0) failure = `the runner in the virtual machine exited with ${exitCode}`;
     } catch (error) {
-      broke = String(error);
+      failure = String(error);
     }
-    if (broke !== "") console.log(`FAILED ${broke}`);
+    if (failure !== "") console.log(`FAILED ${failure}`);
     const text = await readFile(results, "utf8").catch(() => "");
     const finished = text
       .split("\n")
@@ -182,7 +181,7 @@ async function runKernelFilesInVm(files: readonly string[]): Promise<Result[]> {
   }
 }
 
-/** Its steps, each with a line of its own. */
+/** Runs the packaging tests, which print one line for each step. */
 async function packagingTests(): Promise<Result[]> {
   if (options["no-packaging"] || !PACKAGING.includes(options.only)) return [];
   const { exitCode, output, seconds } = await run(
@@ -229,9 +228,9 @@ async function runFiles(
 }
 
 /**
- * From the lines that bun ends with, rather than from its junit file, which is not written when a
- * file cannot be imported. A file without them has crashed, whatever its exit code says: a test that
- * calls process.exit(0) ends with 0.
+ * Parses bun's summary at the end of the output. bun's junit file is not an alternative: it is not written if a file
+ * cannot be imported. Output without a summary counts as a crash even with exit code 0, because a test may call
+ * process.exit(0).
  */
 function countsOf(output: string, exitCode: number): Counts {
   const end = /\nRan \d+ tests? across 1 file\..*\s*$/.exec(output);
@@ -246,7 +245,7 @@ function countsOf(output: string, exitCode: number): Counts {
   };
 }
 
-/** The end of the output where no test says that it failed: then the file itself has. */
+/** The lines before each failed test; the end of the output if the file failed without a failed test. */
 function failuresOf(output: string): string {
   const lines = output.trimEnd().split("\n");
   const ends = [...lines.keys()].filter((index) => lines[index]!.startsWith("(fail)"));
@@ -264,7 +263,7 @@ function total(results: readonly Counts[]): Counts {
   return { passed: sum("passed"), failed: sum("failed"), skipped: sum("skipped") };
 }
 
-/** Runs a command in a process group of its own, so that it can be ended with all that it started. */
+/** Runs a command in a new process group, so that all its child processes can be killed. */
 async function run(command: readonly string[], limitMs: number) {
   const startedAtMs = performance.now();
   const child = Bun.spawn([...command], {
@@ -282,12 +281,12 @@ async function run(command: readonly string[], limitMs: number) {
   };
   const closed = Promise.all([collect(child.stdout), collect(child.stderr)]);
   const timer = setTimeout(() => {
-    output += `\nended after ${limitMs / 1000} s\n`;
+    output += `\nkilled after ${limitMs / 1000} s\n`;
     killGroup(child.pid);
   }, limitMs);
   const exitCode = await child.exited;
   clearTimeout(timer);
-  // What it left running holds the pipes open.
+  // Processes that it left running would hold the pipes open.
   killGroup(child.pid);
   running.delete(child.pid);
   await closed;
@@ -298,6 +297,6 @@ function killGroup(pid: number): void {
   try {
     process.kill(-pid, "SIGKILL");
   } catch {
-    // Nobody is left.
+    // The process group is already empty.
   }
 }

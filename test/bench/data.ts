@@ -1,6 +1,6 @@
 /**
- * What data of a running session costs: it comes by the thousand, is no news, and must cost next to
- * nothing. Processor time of wgmon alone: what the kernel does for a rule or a filter is not in it.
+ * Measures wgmon's processor time for data packets of a running session, which must be close to zero. Processor time of
+ * the kernel for rules and filters is not included.
  */
 
 import { Receiver } from "../support/receiver.ts";
@@ -18,13 +18,13 @@ import {
   startWarm,
 } from "./subject.ts";
 
-/** The kernel's gateway takes real data, which this process encrypts: an emulated one cannot do more. */
+/** Packets per second. Lower for the kernel's gateway: this process must encrypt the data, on an emulated processor. */
 const RATES = { kernel: 1000, played: 10_000 } as const;
 const SECONDS = 10;
 
-/** Looks after a connect, and whatever follows an event, are over by then. */
+/** After this time, the scans and deliveries that follow a connect are finished. */
 const SETTLE_MS = 5000;
-/** What waits in the socket is read by then. */
+/** After this time, the packets in the receive buffer have been read. */
 const TAIL_MS = 200;
 
 export async function data(note: Note, kind: GatewayKind): Promise<void> {

@@ -1,9 +1,8 @@
 /**
- * Measures what scans cost in this program: the answer to WG_CMD_GET_DEVICE is made here, as the kernel
- * makes it, and decoded. The kernel's own time is not in it. `bun test/bench/decode.ts` prints a table,
- * with `--json` JSON; run it while nothing else runs. WGMON_TEST_ROUNDS: processes for each figure, of
- * which the median counts. Each figure has processes of its own, because the first scans are
- * interpreted, and because what was compiled before decides about what comes after.
+ * Measures the time for decoding scans: builds answers to WG_CMD_GET_DEVICE in the kernel's format, and decodes them.
+ * The kernel's own time is not included. `bun test/bench/decode.ts` prints a table, with `--json` JSON; run it on an
+ * idle machine. Each figure is the median of WGMON_TEST_ROUNDS processes. Each figure has separate processes, because
+ * the JIT state of earlier measurements would affect later ones.
  */
 
 import { fullGC, heapStats } from "bun:jsc";
@@ -27,17 +26,17 @@ import { privateMb } from "../support/usage.ts";
 
 const ROUNDS = Number(process.env["WGMON_TEST_ROUNDS"] ?? 5);
 const SIZES = [100, 1_000, 10_000, 100_000];
-/** So many peers share a device when memory is measured. */
+/** Number of peers of each device for the measurement of memory. */
 const DEVICE_PEERS = 10_000;
-/** How many peers are decoded for one figure, in a warm process. */
+/** Number of peers that are decoded for one figure in a warm process. */
 const WARM_PEERS = 2_000_000;
-/** Scans that bytes are counted over, of small devices; of large ones fewer, which take long. */
-const COUNTED_LOOKS = 10_000;
+/** Maximum number of scans for counting allocated bytes; fewer for large devices, which are slow. */
+const COUNTED_SCANS = 10_000;
 
-/** What the kernel fills of a datagram at most, and the socket's buffer. */
+/** Maximum size of the kernel's datagrams, and size of the socket's read buffer. */
 const DATAGRAM_BYTES = 32_436;
 const BUFFER_BYTES = 65_536;
-/** Where the peers begin in a message; and in a peer with its header, what changes. */
+/** Offset of the peers in a message, and offsets of the changing fields in a peer, including its header. */
 const PEERS_AT = 20;
 const KEY_AT = 8;
 const HANDSHAKE_AT = 80;
@@ -72,7 +71,7 @@ class Dump {
     );
   }
 
-  /** Fills the buffer with the answer's datagrams one by one; each has one message, of this length. */
+  /** Writes the answer's datagrams into the buffer one after the other, and calls `use` with the length of each. */
   each(use: (length: number) => void): void {
     const { bytes, view } = this.answer;
     let peer = 0;
@@ -86,8 +85,8 @@ class Dump {
         if (offset + template.length > DATAGRAM_BYTES) break;
         bytes.set(template, offset);
         for (let word = 0; word < 8; word++) {
-          const unlike = mixed((this.#index * 1_000_000 + peer) * 8 + word);
-          view.setInt32(offset + KEY_AT + word * 4, unlike, true);
+          const keyWord = mixed((this.#index * 1_000_000 + peer) * 8 + word);
+          view.setInt32(offset + KEY_AT + word * 4, keyWord, true);
         }
         view.setUint32(offset + HANDSHAKE_AT, this.handshakeSeconds, true);
         view.setUint32(offset + TX_AT, this.rxBytes, true);
@@ -133,7 +132,7 @@ function peerAttributes(endpoint: string): readonly Attribute[] {
   ];
 }
 
-/** Keys are random: the last steps of MurmurHash3. */
+/** A pseudorandom 32-bit integer from `number`: the finalizer of MurmurHash3. */
 function mixed(number: number): number {
   let bits = Math.imul(number + 1, 0x9e3779b1);
   bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b);
@@ -151,28 +150,29 @@ class Bench {
 
   constructor(peers: number) {
     this.dump = new Dump(peers);
-    // Whatever the first call of these costs, it is not the decoder's.
+    // Excludes the cost of the first calls from the measurement.
     this.dump.each(() => {});
     Bun.nanoseconds();
   }
 
-  /** One scan; how long decoding it took, and how many peers it told. */
-  scan(): { readonly ns: number; readonly told: number } {
-    const told = this.lookOnly();
-    return { ns: this.#spentNs, told };
+  /** Makes one scan; returns the time for decoding it, and how many peers it reported as changed. */
+  scan(): { readonly ns: number; readonly changed: number } {
+    const changed = this.countChanged();
+    return { ns: this.#spentNs, changed };
   }
 
-  lookOnly(): number {
+  /** The same without the result object, which would count as an allocation. Returns the number of changed peers. */
+  countChanged(): number {
     const beginNs = Bun.nanoseconds();
     this.table.begin();
     this.#spentNs = Bun.nanoseconds() - beginNs;
     this.dump.each(this.#read);
     const finishNs = Bun.nanoseconds();
-    const told = this.table.finish(this.#whole).changed.length;
-    // As the socket does.
+    const changed = this.table.finish(this.#whole).changed.length;
+    // The socket also clears its buffer.
     this.dump.answer.bytes.fill(0, 0, DATAGRAM_BYTES);
     this.#spentNs += Bun.nanoseconds() - finishNs;
-    return told;
+    return changed;
   }
 
   #readOne(length: number): void {
@@ -181,7 +181,7 @@ class Bench {
     this.#spentNs += Bun.nanoseconds() - startNs;
   }
 
-  /** From now on every peer differs from the scan before. */
+  /** Changes all peers, so that the next scan reports all of them. */
   change(): void {
     this.dump.handshakeSeconds = 1_700_000_000;
     this.dump.rxBytes++;
@@ -192,9 +192,9 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
-/** What is measured in a process of its own. */
+/** The measurements; each runs in a separate process. */
 const parts = {
-  /** Nobody has ever connected. */
+  /** No peer has ever connected. */
   firstQuietMs: (peers: number) => new Bench(peers).scan().ns / 1e6,
 
   firstConnectedMs(peers: number): number {
@@ -207,8 +207,8 @@ const parts = {
     const bench = new Bench(peers);
     bench.scan();
     return warmPerSecond(peers, () => {
-      const { ns, told } = bench.scan();
-      if (told > 0) throw new Error("what did not change was told");
+      const { ns, changed } = bench.scan();
+      if (changed > 0) throw new Error("unchanged peers were reported");
       return ns;
     });
   },
@@ -218,17 +218,19 @@ const parts = {
     bench.scan();
     return warmPerSecond(peers, () => {
       bench.change();
-      const { ns, told } = bench.scan();
-      if (told !== peers) throw new Error(`${told} of ${peers} peers were told`);
+      const { ns, changed } = bench.scan();
+      if (changed !== peers) throw new Error(`${changed} of ${peers} peers were reported`);
       return ns;
     });
   },
 
-  /** Of a scan that finds nothing changed. */
+  /** Bytes allocated by a scan without changes. */
   bytesPerScan(peers: number): number {
     const bench = new Bench(peers);
-    for (let scans = WARM_PEERS / peers; scans > 0; scans--) bench.lookOnly();
-    return bytesOfEach(Math.min(COUNTED_LOOKS, (5 * WARM_PEERS) / peers), () => bench.lookOnly());
+    for (let scans = WARM_PEERS / peers; scans > 0; scans--) bench.countChanged();
+    return bytesOfEach(Math.min(COUNTED_SCANS, (5 * WARM_PEERS) / peers), () =>
+      bench.countChanged(),
+    );
   },
 
   /** Private memory of the whole process with devices of 10,000 peers and the tracker, after some scans. */
@@ -242,7 +244,7 @@ const parts = {
     return privateMb(process.pid);
   },
 
-  /** One peer, interpreted and compiled. */
+  /** One peer: the first scan, then in interpreted (cold) and compiled (warm) code. */
   oneFirstUs: () => new Bench(1).scan().ns / 1e3,
   oneColdUs: () => oneUs(5, 10, () => {}),
   oneWarmUs: () => oneUs(20_000, 1_000, () => {}),
@@ -267,12 +269,12 @@ function oneUs(before: number, counted: number, act: (bench: Bench) => void): nu
   return median(times.slice(before)) / 1e3;
 }
 
-/** Whoever writes into this cannot be left out by the compiler. */
+/** Keeps the compiler from removing allocations that are written to it. */
 const garbage: unknown[] = [];
 
 /**
- * The bytes that an action allocates. The collector runs after a certain number of bytes, and only then
- * does it count objects: the more the actions took, the sooner it comes.
+ * The number of bytes that an action allocates, estimated: the garbage collector runs after a fixed number of allocated
+ * bytes and updates the object count only then. The more the actions allocate, the earlier it runs afterwards.
  */
 function bytesOfEach(times: number, action: () => void): number {
   fullGC();
@@ -299,12 +301,12 @@ function bytesUntilCollection(): number {
   return bytes;
 }
 
-/** A collection is noticed by what stays, since of garbage nobody knows before or after. */
+/** Live objects, which make a garbage collection visible in the object count. */
 function keptObjects(): readonly unknown[] {
   return Array.from({ length: 64 }, (_, index) => ({ index }));
 }
 
-/** A kernel with devices of 10,000 peers at most. */
+/** A fake kernel with devices of at most 10,000 peers. */
 class Kernel implements Requester, Disposable {
   readonly #dumps: readonly Dump[];
 
@@ -345,7 +347,7 @@ async function measure(part: Part, peers: number): Promise<number> {
   return median(figures);
 }
 
-/** Figures of each size, with how they are printed. */
+/** The figures for each number of peers: name, column title, and formatting. */
 const COLUMNS: readonly (readonly [Part, string, (figure: number) => string])[] = [
   ["unchangedPerSecond", "unchanged", (figure) => `${(figure / 1e6).toFixed(1)} M/s`],
   ["changedPerSecond", "all changed", (figure) => `${(figure / 1e6).toFixed(2)} M/s`],

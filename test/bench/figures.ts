@@ -1,6 +1,6 @@
-/** What a benchmark found, beside what is wanted, and how both are printed. */
+/** Results of benchmarks with their required bounds, and how they are printed. */
 
-/** Bounds that count themselves as reached. */
+/** Required bounds, inclusive. */
 export interface Wanted {
   readonly atLeast?: number;
   readonly atMost?: number;
@@ -9,9 +9,9 @@ export interface Wanted {
 export interface Figure {
   readonly what: string;
   readonly values: readonly number[];
-  /** "s", "ms", "MB", "%", "/s"; "": a number of things. */
+  /** "s", "ms", "MB", "%", "/s"; "" for a count. */
   readonly unit: string;
-  /** median: of equal measurements; series: one after the other, of which the last counts. */
+  /** The value that counts: the median of equal measurements, or the last of a series. */
   readonly kind: "median" | "series";
   readonly wanted: Wanted | null;
 }
@@ -37,18 +37,18 @@ export function series(
   return { what, unit, values, kind: "series", wanted };
 }
 
-/** Of an even number the larger of the two in the middle. NaN, which never came, is the largest. */
+/** For an even number of values, the larger of the two in the middle. NaN (no result) sorts last. */
 export function median(values: readonly number[]): number {
   const order = (value: number) => (Number.isNaN(value) ? Infinity : value);
   return values.toSorted((a, b) => order(a) - order(b))[values.length >> 1] ?? NaN;
 }
 
-/** The value that is held against what is wanted. */
+/** The value that is compared with the bounds. */
 export function judged({ kind, values }: Figure): number {
   return kind === "median" ? median(values) : (values.at(-1) ?? NaN);
 }
 
-/** NaN, which stands for what never came, reaches nothing. */
+/** Whether the value is within the bounds. NaN (no result) is not. */
 export function isReached(figure: Figure): boolean {
   if (figure.wanted === null) return true;
   const { atLeast = -Infinity, atMost = Infinity } = figure.wanted;
@@ -63,8 +63,8 @@ export function figureText(figure: Figure): string {
   const middle = numberText(judged(figure)) + suffix;
   if (values.length <= 1) return middle;
   const missing = values.filter((value) => Number.isNaN(value)).length;
-  const came = values.filter((value) => !Number.isNaN(value));
-  const spread = `${numberText(Math.min(...came))} to ${numberText(Math.max(...came))}`;
+  const present = values.filter((value) => !Number.isNaN(value));
+  const spread = `${numberText(Math.min(...present))} to ${numberText(Math.max(...present))}`;
   const never = missing === 0 ? "" : `, ${missing} of ${values.length} never`;
   return `${middle} (${spread}${never})`;
 }
@@ -81,7 +81,7 @@ export function wantedText(figure: Figure): string {
   return bounds.flat().join(", ") + verdict;
 }
 
-/** Three digits that mean something. */
+/** Rounds to about three significant digits. */
 function numberText(value: number): string {
   if (Number.isNaN(value)) return "never";
   if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en");

@@ -1,6 +1,6 @@
 /**
- * A tap for the first data of sessions that comes to a port, with the time at which the kernel took it in: a
- * benchmark's own process may read it late.
+ * Captures the first data messages of sessions to a port, with the kernel's receive timestamps, because the process of
+ * the benchmark may read the packets late.
  */
 
 import { dlopen } from "bun:ffi";
@@ -19,7 +19,7 @@ const libc = dlopen("libc.so.6", {
   // int ioctl(int fd, unsigned long op, void *argp);
   ioctl: { args: ["i32", "u64", "buffer"], returns: "i32" },
 });
-/** asm-generic/sockios.h: when the packet that was read last came in. */
+/** asm-generic/sockios.h: the receive timestamp of the packet that was read last. */
 const SIOCGSTAMPNS = 0x8907;
 
 export class FirstDataTap implements Disposable {
@@ -28,22 +28,24 @@ export class FirstDataTap implements Disposable {
     includesOutgoing: false,
   });
 
-  /** @param interfaceName any: all. IPv4 only. */
+  /** IPv4 only. @param interfaceName any: all interfaces. */
   constructor(interfaceName: string, port: number) {
     const firstData = "udp[8:4] = 0x04000000 and udp[16:4] = 0 and udp[20:4] = 0";
     attachFilter(this.#descriptor, compileExpression(`udp dst port ${port} and ${firstData}`));
     const index = interfaceName === "any" ? 0 : interfaceIndex(interfaceName);
     bindPacketSocket(this.#descriptor, index, "bind the tap");
-    // It fails, and from then on the kernel stamps.
+    // The first call fails and enables timestamps.
     this.#stampMs();
   }
 
-  /** Forgets what has come until now. */
+  /** Discards the packets that were received so far. */
   drain(): void {
     Array.from(readQueued(this.#descriptor));
   }
 
-  /** The wall clock in milliseconds with fractions; NaN: none has come. */
+  /**
+   * Receive time of the first packet since `drain`, wall clock in milliseconds with fractions; NaN without a packet.
+   */
   firstMs(): number {
     const [first] = readQueued(this.#descriptor, 1);
     return first === undefined ? NaN : this.#stampMs();

@@ -1,6 +1,6 @@
 /**
- * Measures wgmon at a gateway with real WireGuard and real clients: from a session's first data to the
- * webhook, scans for each handshake, roams, memory over 100,000 triggers, start.
+ * Benchmarks with real WireGuard and real clients: latency from a session's first data to the webhook, scans for each
+ * handshake, roams, memory during 100,000 forged handshakes, startup time.
  */
 
 import { join } from "node:path";
@@ -21,13 +21,13 @@ import {
   reportedAtMs,
 } from "./subject.ts";
 
-/** Peers that connect with the monitors that people use; and with others, or from afar. */
+/** Number of connects for the usual modes; for the other mode, and for each round-trip time. */
 const MANY = 200;
 const FEW = 12;
-/** Beside none: of a network at home, a country and a satellite. */
+/** Besides 0: typical for a local network, a country and a satellite link. */
 const ROUND_TRIPS_MS = [2, 40, 300];
 const SCANS = { atMost: 1.2 };
-/** Scans for an attempt go on for so long. */
+/** Handshake detection makes scans for this long after an attempt. */
 const TAIL_MS = 4500;
 const PAUSE_MS = 50;
 const PATIENCE_MS = 10_000;
@@ -39,7 +39,7 @@ const ROAMS = 3;
 const start = (...args: readonly string[]) => startWgmon(args, { binary: BINARY });
 
 export async function connects(note: Note): Promise<void> {
-  // This program's own code must have run, or the first figure is its time.
+  // A warm-up run, so that the first figure does not include the JIT compilation of the benchmark itself.
   await measureConnects(() => {}, MODES.bpf, FEW);
   for (const mode of [MODES.bpf, MODES.printed]) {
     await measureConnects(note, mode, MANY, ROUND_TRIPS_MS);
@@ -48,8 +48,8 @@ export async function connects(note: Note): Promise<void> {
 }
 
 /**
- * Connects one peer after the other; how long after the session's first data each was reported. Then some at each
- * of the round trips; how many scans each handshake took.
+ * Connects peers one after the other. Measures the time from the session's first data to the report, and the number of
+ * scans for each handshake; then the same for each round-trip time.
  */
 async function measureConnects(
   note: Note,
@@ -94,7 +94,7 @@ async function connect(
   client.sendDatagram();
   const reported = await reportedAtMs(receiver, client, PATIENCE_MS);
   await Bun.sleep(PAUSE_MS);
-  // Or it is scanned through for each.
+  // Keeps the list short: each connect searches it.
   receiver.requests.length = 0;
   return reported - tap.firstMs();
 }
@@ -135,7 +135,7 @@ export async function triggers(note: Note): Promise<void> {
     await Bun.spawn([process.execPath, sender, ...words], { stdout: "ignore" }).exited;
     figures.push(privateMb(wgmon.pid));
   }
-  // The heap shrinks when nothing has happened for a while.
+  // The heap shrinks after some idle time.
   await Bun.sleep(15_000);
   figures.push(privateMb(wgmon.pid));
   note(

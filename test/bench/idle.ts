@@ -1,4 +1,4 @@
-/** What wgmon costs when nothing happens, beside an empty program in the same time, and its memory. */
+/** Measures processor time and memory of an idle wgmon, compared with an empty program. */
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,6 +1,6 @@
 /**
- * What a scrape of 10,000 peers takes, and for how long at most it keeps everything else waiting. The
- * client is a process of its own (curl).
+ * Measures a scrape of 10,000 peers: the response time, and for how long it blocks the event loop. The client is a
+ * separate process (curl).
  */
 
 import { systemClock } from "../../src/base/clock.ts";
@@ -13,7 +13,7 @@ import { figure, type Note } from "./figures.ts";
 
 const ROUNDS = 21;
 const PEERS = 10_000;
-/** How often the loop is scanned. */
+/** Interval of the timer that detects a blocked event loop. */
 const BEAT_MS = 1;
 
 export async function metrics(note: Note): Promise<void> {
@@ -62,7 +62,7 @@ export async function metrics(note: Note): Promise<void> {
     wanted = names;
     const times: number[] = [];
     const stalls: number[] = [];
-    // One round more than is counted: code that has not run yet is slow.
+    // The first round is a warm-up and is not counted.
     for (let round = 0; round <= ROUNDS; round++) {
       worstMs = 0;
       const url = `${server.url!.origin}/metrics`;

@@ -1,7 +1,6 @@
 /**
- * Measures delivery: how fast events are written durably, how fast they reach a receiver on this
- * machine, and what memory that takes. The store is in the folder for temporary files: TMPDIR chooses
- * the disk.
+ * Measures the outbox: events written to disk per second, events delivered to a local receiver per second, and memory.
+ * The store is in the folder for temporary files; set TMPDIR to choose the disk.
  */
 
 import { mkdtemp, rm } from "node:fs/promises";
@@ -21,11 +20,11 @@ import { privateMb } from "../support/usage.ts";
 import { figure, type Note } from "./figures.ts";
 
 const EVENTS = 10_000;
-/** Events of one scan. */
-const LOOKS = [1, 10, 100];
+/** Numbers of events in one scan. */
+const SCAN_EVENTS = [1, 10, 100];
 const RECEIVER = "--receiver";
 
-/** A receiver that answers at once, in a process of its own. */
+/** A webhook receiver that responds immediately; runs in a separate process. */
 function receive(): void {
   let count = 0;
   const server = Bun.serve({
@@ -51,10 +50,10 @@ function event(n: number) {
   );
 }
 
-async function lines(stream: ReadableStream<Uint8Array>, wanted: (line: string) => void) {
+async function readLines(stream: ReadableStream<Uint8Array>, onLine: (line: string) => void) {
   const decoder = new TextDecoder();
   for await (const chunk of stream) {
-    for (const line of decoder.decode(chunk).split("\n")) if (line !== "") wanted(line);
+    for (const line of decoder.decode(chunk).split("\n")) if (line !== "") onLine(line);
   }
 }
 
@@ -63,7 +62,7 @@ export async function outbox(note: Note): Promise<void> {
   const child = Bun.spawn([process.execPath, import.meta.path, RECEIVER], { stdout: "pipe" });
   const url = Promise.withResolvers<string>();
   let all = Promise.withResolvers<void>();
-  void lines(child.stdout, (line) => (line === "all" ? all.resolve() : url.resolve(line)));
+  void readLines(child.stdout, (line) => (line === "all" ? all.resolve() : url.resolve(line)));
   try {
     const log = createLog({ format: "text", level: "warn" });
     const secret = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
@@ -78,7 +77,7 @@ export async function outbox(note: Note): Promise<void> {
       clock: systemClock,
     });
     const target = { key: "bench", channel, accepts: () => true, digestMs: 0 };
-    for (const scan of LOOKS) {
+    for (const scan of SCAN_EVENTS) {
       const directory = join(folder, String(scan));
       const store = await Store.open({ directory, clock: systemClock, log });
       const deliveries = new Outbox({ store, clock: systemClock, log });

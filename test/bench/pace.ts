@@ -1,4 +1,4 @@
-/** Does something at a rate that the clock keeps: what was late is made up for at once. */
+/** Calls a function at a fixed rate. After a delay, the missed calls follow immediately. */
 
 export interface Paced {
   readonly done: number;
@@ -6,8 +6,8 @@ export interface Paced {
 }
 
 /**
- * Calls `act` `count` times, so many a second, in portions as close together as timers are. Without a
- * rate as fast as it goes.
+ * Calls `act` `count` times, `perSecond` times a second, in portions about 1 ms apart. With Infinity, as fast as
+ * possible.
  */
 export async function paced(
   { count, perSecond }: { readonly count: number; readonly perSecond: number },

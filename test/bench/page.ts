@@ -1,7 +1,7 @@
 /**
- * What the first page of 10,000 peers takes, and for how long at most it keeps everything else waiting;
- * the same for what is sent while a page is open. The client is a process of its own (curl). And the
- * memory of the binary with all that it can serve in use.
+ * Measures the overview page with 10,000 peers: the response time, for how long it blocks the event loop, and the same
+ * for the updates of an open page. The client is a separate process (curl). Also measures the memory of the binary
+ * while page, API and metrics are in use.
  */
 
 import { systemClock } from "../../src/base/clock.ts";
@@ -15,15 +15,15 @@ import { MODES, openGateway, startWarm } from "./subject.ts";
 
 const ROUNDS = 21;
 const PEERS = 10_000;
-/** How often the loop is scanned. */
+/** Interval of the timer that detects a blocked event loop. */
 const BEAT_MS = 1;
 const SLOTS = 288;
-/** Peers that have a day of traffic: those of the first page, and more. */
+/** Number of peers with a day of traffic: more than fit on the first page. */
 const BUSY = 300;
-const LOOKING_MS = 20_000;
+const OPEN_PAGE_MS = 20_000;
 const PORT = 9587;
 const FEW = 10;
-/** By then Bun has collected garbage. */
+/** After this time, Bun has collected garbage. */
 const CALM_MS = 75_000;
 
 export async function page(note: Note): Promise<void> {
@@ -98,7 +98,7 @@ async function many(note: Note): Promise<void> {
       times.push(Number(await curl.stdout.text()) * 1000);
       stalls.push(worstMs);
     }
-    // The very first one: code that has not run yet, and nothing of the past is known.
+    // The first request: the code is not compiled and the history is not loaded yet.
     if (path === "/") {
       note(figure(`${PEERS} peers: the very first page`, "ms", times[0]!, { atMost: 300 }));
       note(figure("the same: the loop is held up for", "ms", stalls[0]!));
@@ -108,20 +108,20 @@ async function many(note: Note): Promise<void> {
     note(figure(`${name}: the loop is held up for`, "ms", stalls.slice(1)));
   }
 
-  const looking = Bun.spawn(["curl", "-sN", "-H", "Accept: text/event-stream", `${origin}/`]);
+  const openPage = Bun.spawn(["curl", "-sN", "-H", "Accept: text/event-stream", `${origin}/`]);
   const stalls: number[] = [];
   const before = process.cpuUsage();
-  const endMs = performance.now() + LOOKING_MS;
+  const endMs = performance.now() + OPEN_PAGE_MS;
   while (performance.now() < endMs) {
     worstMs = 0;
-    // Time goes on for the page by its own clock.
+    // Advances the fake clock, which the page uses.
     source.clock.advance(1000);
     await Bun.sleep(1000);
     stalls.push(worstMs);
   }
   const used = process.cpuUsage(before);
-  looking.kill();
-  const share = ((used.user + used.system) / 1000 / LOOKING_MS) * 100;
+  openPage.kill();
+  const share = ((used.user + used.system) / 1000 / OPEN_PAGE_MS) * 100;
   note(figure(`${PEERS} peers, a page is open: of one core`, "%", share));
   note(figure("the same: the loop is held up at most for", "ms", Math.max(...stalls)));
   clearInterval(beat);
@@ -130,10 +130,10 @@ async function many(note: Note): Promise<void> {
 
 async function memory(note: Note): Promise<void> {
   await using gateway = await openGateway("played");
-  const people = await gateway.addPeers(FEW);
+  const clients = await gateway.addPeers(FEW);
   const args = MODES.bpf.args(gateway.port);
   await using wgmon = await startWarm(...args, "--listen", `127.0.0.1:${PORT}`);
-  for (const each of people) await each.connect();
+  for (const each of clients) await each.connect();
   note(figure(`${FEW} peers, nothing asked: private memory`, "MB", privateMb(wgmon.pid)));
   const origin = `http://127.0.0.1:${PORT}`;
   const stream = await fetch(`${origin}/`, { headers: { accept: "text/event-stream" } });

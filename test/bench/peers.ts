@@ -1,6 +1,6 @@
 /**
- * What many configured peers cost: the connect of one among 10,000, an idle half minute, memory, and a
- * scan them beside `wg show all dump`. With the kernel's WireGuard.
+ * Measures many configured peers with the kernel's WireGuard: the connect of one among 10,000, idle processor time,
+ * memory, and a scan compared with `wg show all dump`.
  */
 
 import { tmpdir } from "node:os";
@@ -16,21 +16,21 @@ import { figure, type Note } from "./figures.ts";
 import { cpuOf, installRules, reportedAtMs, startWarm } from "./subject.ts";
 
 const MANY = 10_000;
-/** Of MANY peers each. */
+/** Number of devices with MANY peers each. */
 const DEVICES = 10;
 const CONNECTS = 5;
 const IDLE_SECONDS = 30;
-/** So often: in one of them the code of the scan may be compiled anew, once and for all. */
-const IDLES = 3;
+/** Number of idle measurements: the JIT may recompile the scan in one of them. */
+const IDLE_ROUNDS = 3;
 /** Bun collects garbage each second until the heap has not changed for half a minute. */
 const COLLECTED_MS = 40_000;
 
-/** Looks for an attempt go on for 3 s. */
+/** Handshake detection makes scans for 3 s after an attempt. */
 const AFTER_CONNECT_MS = 4000;
 const PATIENCE_MS = 20_000;
-/** The heap shrinks when nothing has happened for a while. */
+/** The heap shrinks after some idle time. */
 const CALM_MS = 5000;
-const LOOKS = 6;
+const SCANS = 6;
 
 const ARGS = ["--monitor", "nflog"];
 
@@ -51,7 +51,7 @@ async function measureMemory(note: Note, what: string, atMost: number): Promise<
 async function measureMany(note: Note): Promise<void> {
   await using gateway = await KernelGateway.create();
   await gateway.addSilentPeers(MANY - CONNECTS);
-  const visitors = await gateway.addPeers(CONNECTS);
+  const clients = await gateway.addPeers(CONNECTS);
   await using _rules = await installRules("printed", gateway);
   await measureMemory(note, "10,000 peers", 60);
 
@@ -59,17 +59,17 @@ async function measureMany(note: Note): Promise<void> {
   await using wgmon = await startWarm(...ARGS, "--webhook", receiver.url());
   const latencies: number[] = [];
   const costs: number[] = [];
-  for (const visitor of visitors) {
+  for (const client of clients) {
     const cost = await cpuOf(wgmon.pid, async () => {
-      const connectedAtMs = await visitor.connect();
-      latencies.push((await reportedAtMs(receiver, visitor, PATIENCE_MS)) - connectedAtMs);
+      const connectedAtMs = await client.connect();
+      latencies.push((await reportedAtMs(receiver, client, PATIENCE_MS)) - connectedAtMs);
       await Bun.sleep(AFTER_CONNECT_MS);
     });
     costs.push(cost);
-    if (visitor !== visitors[0]) continue;
+    if (client !== clients[0]) continue;
     await Bun.sleep(COLLECTED_MS);
     const idle: number[] = [];
-    for (let count = 0; count < IDLES; count++) {
+    for (let count = 0; count < IDLE_ROUNDS; count++) {
       idle.push(await cpuOf(wgmon.pid, () => Bun.sleep(IDLE_SECONDS * 1000)));
     }
     const what = `10,000 peers, one connected, tick 10 s: CPU in ${IDLE_SECONDS} s`;
@@ -80,11 +80,11 @@ async function measureMany(note: Note): Promise<void> {
   await measureScan(note, "10,000 peers", 3);
 }
 
-/** Scans as wgmon takes them, in this process, and what wg(8) needs. */
+/** Measures scans in this process, and wg(8) for comparison. */
 async function measureScan(note: Note, what: string, shows: number): Promise<void> {
   using devices = new Devices([]);
   const times: number[] = [];
-  for (let count = 0; count < LOOKS; count++) {
+  for (let count = 0; count < SCANS; count++) {
     const startMs = performance.now();
     await devices.scan(null);
     times.push(performance.now() - startMs);
@@ -100,7 +100,7 @@ async function measureScan(note: Note, what: string, shows: number): Promise<voi
   note(figure(`${what}: wg show all dump`, "ms", showMs));
 }
 
-/** Without private keys: the kernel would compute something for each peer. */
+/** Without private keys, because with one the kernel computes a shared secret for each peer. */
 async function addDevices(): Promise<void> {
   for (let device = 0; device < DEVICES; device++) {
     const name = `many${device}`;

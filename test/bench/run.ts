@@ -1,14 +1,14 @@
 /**
- * All benchmarks: `npm run bench`, or `bun test/bench/run.ts`. Builds ./wgmon, measures, prints a table.
- * Needs root and what the tests need; run it while nothing else runs.
+ * Runs all benchmarks: `npm run bench`, or `bun test/bench/run.ts`. Builds ./wgmon, measures, prints a table. Needs
+ * root and the packages of the tests; run it on an idle machine.
  *
- *   --only NAME,...   these parts alone
- *   --where here,vm   here: what this machine can do without WireGuard in its kernel; vm: what needs that,
- *                     in a virtual machine, or here where this kernel has it
- *   --soak DURATION   how long peers come and go; 60s
- *   --json FILE       writes the figures there, too
+ *   --only NAME,...   runs only these parts
+ *   --where here,vm   here: parts that need no WireGuard in the kernel; vm: parts that need it, in a virtual machine,
+ *                     or on this machine if its kernel has WireGuard
+ *   --soak DURATION   duration of the soak test; default 60s
+ *   --json FILE       also writes the figures to this file
  *
- * WGMON_TEST_BINARY: another build to measure. Each part has a process and a network namespace of its own.
+ * WGMON_TEST_BINARY: the binary to measure instead. Each part runs in a separate process and network namespace.
  */
 
 import { appendFileSync } from "node:fs";
@@ -43,14 +43,14 @@ import { start } from "./start.ts";
 import { tap } from "./tap.ts";
 import { userspace } from "./userspace.ts";
 
-/** Each notes its figures; the time is that of the soak. */
+/** Passes its figures to `note`. @param soakMs duration of the soak test. */
 type Measure = (note: Note, soakMs: number) => Promise<void>;
 
 /** here: without WireGuard in the kernel; vm: with it. */
 const WHERE = ["here", "vm"] as const;
 type Where = (typeof WHERE)[number];
 
-/** In the order of their running: the machine grows warm. */
+/** In the order in which they run. */
 const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> = {
   decode: { here: decode },
   start: { here: start, vm: starts },
@@ -72,17 +72,17 @@ const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> =
   },
 };
 
-/** All parts but the soak. */
+/** Timeout of all parts in the virtual machine, without the soak. */
 const VM_LIMIT_MS = 25 * 60_000;
 
 const ROOT = join(import.meta.dir, "../..");
 const THIS = import.meta.path;
 
-/** What the processes of the parts leave behind, each a line of JSON. */
+/** A result of a part's process; each is a line of JSON in the results file. */
 type Found = { readonly where: Where; readonly part: string } & (
   | { readonly type: "figure"; readonly figure: Figure }
   | { readonly type: "failed" }
-  /** Processes that wanted to run on average, in the minute before. */
+  /** The load average of the minute before the part. */
   | { readonly type: "load"; readonly load: number; readonly machine: string }
 );
 
@@ -93,7 +93,7 @@ function readOptions() {
       where: { type: "string", default: WHERE.join() },
       soak: { type: "string", default: "60s" },
       json: { type: "string" },
-      /** How this program calls itself: to run parts at a place, and one part in its namespace. */
+      /** Internal: with --at, this program runs the parts of one place; with --part, one part in its namespace. */
       at: { type: "string" },
       part: { type: "string" },
       found: { type: "string", default: "" },
@@ -102,7 +102,7 @@ function readOptions() {
   const only = values.only.split(",");
   const unknown = only.find((name) => !Object.hasOwn(PARTS, name));
   if (unknown !== undefined) {
-    throw new Error(`--only ${unknown}: there are ${Object.keys(PARTS).join(", ")}`);
+    throw new Error(`--only ${unknown}: must be one of ${Object.keys(PARTS).join(", ")}`);
   }
   const places = values.where.split(",");
   const where = WHERE.filter((place) => places.includes(place));
@@ -124,11 +124,11 @@ function readOptions() {
 
 type Options = ReturnType<typeof readOptions>;
 
-/** For this program in other processes. */
+/** Arguments with which this program starts itself. */
 const argumentsFor = ({ only, soak }: Options, where: Where, found: string): string[] =>
   ["--only", only.join(), "--soak", soak].concat("--at", where, "--found", found);
 
-/** Runs parts, one after the other, each in namespaces of its own. */
+/** Runs parts one after the other, each in new network and mount namespaces. */
 async function runParts(options: Options, where: Where, found: string): Promise<void> {
   const machine = `${cpus()[0]?.model.trim()}, ${cpus().length} cores, Linux ${release()}`;
   for (const part of options.only) {
@@ -137,7 +137,7 @@ async function runParts(options: Options, where: Where, found: string): Promise<
       appendFileSync(found, `${JSON.stringify({ where, part, ...what })}\n`);
     note({ type: "load", load: loadavg()[0], machine });
     console.error(`${part}:`);
-    // A folder of sockets of its own: that of userspace devices is the same for all namespaces.
+    // A private folder for the sockets of userspace devices, which network namespaces share.
     const folder = "/var/run/wireguard";
     const script = `ip link set lo up && mkdir -p ${folder} && mount -t tmpfs tmpfs ${folder} && exec "$0" "$@"`;
     const again = [THIS, "--part", part, ...argumentsFor(options, where, found)];
@@ -155,7 +155,7 @@ async function runPart(part: string, { at, found, soakMs }: Options): Promise<vo
   await PARTS[part]![at!]!(note, soakMs);
 }
 
-/** Here where this kernel has WireGuard, else in the virtual machine. */
+/** Runs the `vm` parts on this machine if its kernel has WireGuard, else in the virtual machine. */
 async function runWithWireguard(options: Options, folder: string, found: string): Promise<void> {
   if (!options.only.some((part) => PARTS[part]!.vm !== undefined)) return;
   if (whyNoWireguard() === null) {
@@ -164,14 +164,14 @@ async function runWithWireguard(options: Options, folder: string, found: string)
   }
   const reason = whyNoVm();
   if (reason !== null) {
-    console.error(`what needs WireGuard is not measured: ${reason}`);
+    console.error(`parts that need WireGuard are skipped: ${reason}`);
     return;
   }
   const command = [process.execPath, THIS, ...argumentsFor(options, "vm", found)];
   const timeoutMs = VM_LIMIT_MS + options.soakMs;
   const { exitCode } = await runInVm(command, { timeoutMs, resultsFolder: folder, cwd: ROOT });
   if (exitCode === 0) return;
-  console.error(`the virtual machine ended with ${exitCode}`);
+  console.error(`the virtual machine exited with ${exitCode}`);
   const failure: Found = { where: "vm", part: "the virtual machine", type: "failed" };
   appendFileSync(found, `${JSON.stringify(failure)}\n`);
 }
@@ -189,7 +189,7 @@ async function runAll(options: Options): Promise<number> {
     if (options.where.includes("here")) await runParts(options, "here", file);
     if (options.where.includes("vm")) await runWithWireguard(options, folder, file);
     const lines = (await readFile(file, "utf8")).trim().split("\n");
-    const found = lines.map((line) => JSON.parse(line, neverCame) as Found);
+    const found = lines.map((line) => JSON.parse(line, reviveNaN) as Found);
     printTable(found, load);
     if (options.json !== null) {
       const command = ["bun", "test/bench/run.ts", ...process.argv.slice(2)].join(" ");
@@ -202,8 +202,8 @@ async function runAll(options: Options): Promise<number> {
   }
 }
 
-/** JSON has no NaN. */
-function neverCame(key: string, value: unknown): unknown {
+/** A reviver that restores NaN (no result), which JSON writes as null. */
+function reviveNaN(key: string, value: unknown): unknown {
   return value === null && /^\d+$/.test(key) ? NaN : value;
 }
 
@@ -212,8 +212,8 @@ function reportOf(found: readonly Found[]) {
   const parts = found.flatMap((each) => {
     if (each.type !== "load") return [];
     const { where, part, load, machine } = each;
-    const isOfIt = (other: Found) => other.where === where && other.part === part;
-    const failed = found.some((other) => isOfIt(other) && other.type === "failed");
+    const isOfPart = (other: Found) => other.where === where && other.part === part;
+    const failed = found.some((other) => isOfPart(other) && other.type === "failed");
     return [{ where, part, machine, load, failed }];
   });
   const figures = found.flatMap((each) => {
@@ -231,11 +231,11 @@ function printTable(found: readonly Found[], load: number): void {
   const width = Math.max(...figures.map(({ what }) => what.length));
   const figureWidth = Math.max(...figures.map((each) => figureText(each).length));
   for (const where of WHERE) {
-    const there = found.filter((each) => each.where === where);
-    const machine = there.find((each) => each.type === "load")?.machine;
+    const results = found.filter((each) => each.where === where);
+    const machine = results.find((each) => each.type === "load")?.machine;
     if (machine === undefined) continue;
     console.log(`\n${where}: ${machine}; load before all: ${load.toFixed(2)}`);
-    for (const each of there) {
+    for (const each of results) {
       switch (each.type) {
         case "load":
           console.log(`\n${each.part} (${where}, load ${each.load.toFixed(2)})`);
@@ -253,10 +253,10 @@ function printTable(found: readonly Found[], load: number): void {
     }
   }
   const missed = figures.filter((each) => !isReached(each)).length;
-  console.log(`\n${figures.length} figures, ${missed} of them are not what is wanted`);
+  console.log(`\n${figures.length} figures, ${missed} of them out of bounds`);
 }
 
-/** What decode.ts prints, in processes of its own. */
+/** Runs decode.ts, which prints JSON, and notes its figures. */
 async function decode(note: Note): Promise<void> {
   const program = join(import.meta.dir, "decode.ts");
   const child = Bun.spawn([process.execPath, program, "--json"], { stdout: "pipe" });
@@ -281,5 +281,5 @@ try {
   console.error(error);
   process.exitCode = 1;
 }
-// Sockets and timers that a part left open must not keep it.
+// Sockets and timers that a part left open must not keep the process running.
 process.exit();

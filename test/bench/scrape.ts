@@ -1,6 +1,6 @@
 /**
- * What those who ask over HTTP cost with 10,000 peers: how long an answer takes, and for how long at
- * most it keeps everything else waiting, which is how long another request waits meanwhile.
+ * Measures HTTP requests with 10,000 peers: the response time, and the longest response time of another request
+ * meanwhile, which shows for how long the event loop is blocked.
  */
 
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { BINARY, type GatewayKind, openGateway } from "./subject.ts";
 
 const PEERS = 10_000;
 const ROUNDS = 15;
-/** The list of peers is kept for half a second. */
+/** wgmon caches the list of peers for half a second. */
 const PAUSE_MS = 700;
 
 const paths = [
@@ -26,7 +26,7 @@ export async function scrape(note: Note, kind: GatewayKind): Promise<void> {
   await using gateway = await openGateway(kind);
   await gateway.addSilentPeers(PEERS);
   const folder = newStateFolder();
-  // Scans of its own would be counted, too.
+  // No periodic scans, which would add to the figures.
   const args = ["--monitor", "poll", "--tick", "1h", "--reconcile", "0", "--log-level", "debug"];
   await using wgmon = startWgmon(args, {
     binary: BINARY,
@@ -42,7 +42,7 @@ export async function scrape(note: Note, kind: GatewayKind): Promise<void> {
   for (const path of paths) {
     const times: number[] = [];
     const stalls: number[] = [];
-    // Some rounds more than are counted: code that has not run yet is slow.
+    // The first five rounds are a warm-up and are not counted.
     for (let round = -5; round < ROUNDS; round++) {
       await Bun.sleep(PAUSE_MS);
       let worstMs = 0;
@@ -60,7 +60,7 @@ export async function scrape(note: Note, kind: GatewayKind): Promise<void> {
       times.push(seconds! * 1000);
       stalls.push(worstMs);
     }
-    // In the virtual machine everything takes ten times as long.
+    // No bound in the virtual machine, which is ten times slower.
     const wanted = kind === "played" ? { atMost: 100 } : null;
     note(figure(`${PEERS} peers, ${path}`, "ms", times, wanted));
     note(figure(`${PEERS} peers, ${path}: another request waits`, "ms", stalls));

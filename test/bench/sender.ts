@@ -1,16 +1,16 @@
 /**
- * Sends forged packets to a port, each from another address and port:
- * `bun test/bench/sender.ts PORT COUNT PER_SECOND [KIND [PUBLIC_KEY [PEER]]]`. For network namespaces of their own.
- * WGMON_TEST_TO: to this IPv4 address; left out: to 127.0.0.1. What goes over the loopback has also left this
- * machine: wgmon sees it as such in guarded mode, and a flood from outside is cheaper.
+ * Sends forged packets to a port, from random addresses and ports:
+ * `bun test/bench/sender.ts PORT COUNT PER_SECOND [KIND [PUBLIC_KEY [PEER]]]`. For separate network namespaces.
+ * WGMON_TEST_TO is the destination IPv4 address, default 127.0.0.1. Packets on the loopback are also outgoing packets,
+ * which wgmon captures in guarded mode: a flood from another machine costs less.
  *
  *   garbage      random bytes
- *   initiations  with the mac1 that the device of the public key takes; without a key: with a wrong one
- *   data         the first of a session, counter 0
- *   mixed        all of these; with a PEER, `127.1.2.3:40000`, as many initiations and data come from there; the
- *                default
+ *   initiations  with a valid mac1 for the device with PUBLIC_KEY; without a key, with an invalid mac1
+ *   data         the first message of a session: counter 0
+ *   mixed        all of these, and with a PEER (`127.1.2.3:40000`) as many initiations and data messages from that
+ *                address and port; the default
  *
- * Prints a line when it begins, and in the end how many it sent in how many seconds, as JSON.
+ * Prints a line before the first packet, and at the end the number of packets and the seconds as JSON.
  */
 
 import { errno, libc } from "../../ffi/libc.ts";
@@ -29,28 +29,28 @@ const TO = process.env["WGMON_TEST_TO"] ?? "127.0.0.1";
 const SOCK_RAW = 3;
 const IPPROTO_RAW = 255;
 
-/** Within an IPv4 packet without options. */
+/** Offsets in an IPv4 packet without options. */
 const SOURCE_AT = 12;
 const SOURCE_PORT_AT = 20;
 const MESSAGE_AT = 28;
 const MAC_BYTES = 16;
 const GARBAGE_BYTES = 100;
-/** A mac1 takes long: so many initiations are made beforehand. More than wgmon waits for. */
+/** Number of initiations that are prepared, because a mac1 is slow to compute. More than wgmon remembers. */
 const INITIATIONS = 4096;
 
-/** Makes the next packet; the same memory again and again. */
+/** Returns the next packet. The buffer is reused. */
 type Make = (index: number) => Uint8Array;
 
 function makers(port: number, publicKey: string): Readonly<Record<Exclude<Kind, "mixed">, Make>> {
-  const way = { source: "10.0.0.0", destination: TO, destinationPort: port };
+  const fields = { source: "10.0.0.0", destination: TO, destinationPort: port };
   const fromAnywhere = (packet: Uint8Array) => {
     crypto.getRandomValues(packet.subarray(SOURCE_AT + 1, SOURCE_AT + 4));
     crypto.getRandomValues(packet.subarray(SOURCE_PORT_AT, SOURCE_PORT_AT + 2));
     return packet;
   };
-  const garbage = ipv4(new Uint8Array(GARBAGE_BYTES), way);
-  const first = ipv4(data(0), way);
-  const initiations = validInitiations(publicKey).map((message) => ipv4(message, way));
+  const garbage = ipv4(new Uint8Array(GARBAGE_BYTES), fields);
+  const first = ipv4(data(0), fields);
+  const initiations = validInitiations(publicKey).map((message) => ipv4(message, fields));
   return {
     garbage() {
       crypto.getRandomValues(garbage.subarray(MESSAGE_AT));
@@ -58,14 +58,14 @@ function makers(port: number, publicKey: string): Readonly<Record<Exclude<Kind, 
     },
     initiations: (index) => fromAnywhere(initiations[index % initiations.length]!),
     data() {
-      vary(first);
+      randomiseIndex(first);
       return fromAnywhere(first);
     },
   };
 }
 
-/** Another index, of the sender or of the receiver. */
-function vary(packet: Uint8Array): void {
+/** Writes a random sender or receiver index into the packet. */
+function randomiseIndex(packet: Uint8Array): void {
   crypto.getRandomValues(packet.subarray(MESSAGE_AT + 4, MESSAGE_AT + 8));
 }
 
@@ -88,11 +88,11 @@ function mixed(port: number, publicKey: string, peer: string | undefined): Make 
   const all = [made.initiations, made.data, made.garbage];
   if (peer !== undefined) {
     const [source, sourcePort] = peer.split(":");
-    const way = { source: source!, sourcePort: Number(sourcePort), destinationPort: port };
+    const fields = { source: source!, sourcePort: Number(sourcePort), destinationPort: port };
     for (const message of [initiation(), data(0)]) {
-      const packet = ipv4(message, { ...way, destination: TO });
+      const packet = ipv4(message, { ...fields, destination: TO });
       all.push(() => {
-        vary(packet);
+        randomiseIndex(packet);
         return packet;
       });
     }
@@ -100,7 +100,7 @@ function mixed(port: number, publicKey: string, peer: string | undefined): Make 
   return (index) => all[index % all.length]!(Math.floor(index / all.length));
 }
 
-/** raw(7); the kernel writes the checksum of the IP header. */
+/** raw(7); the kernel fills in the checksum of the IP header. */
 function rawSocket(): (packet: Uint8Array) => void {
   const descriptor = libc().socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
   // struct sockaddr_in

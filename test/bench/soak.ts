@@ -1,6 +1,6 @@
 /**
- * Peers come and go, and each of their events is waited for: what does not come is lost, what nobody
- * waits for was invented. Memory is sampled all the time: it must not grow.
+ * The soak test: peers connect, roam and disconnect, and each step waits for its event. An event that does not arrive
+ * is lost; an event that no step waits for is unexpected. Memory is sampled meanwhile and must not grow.
  */
 
 import type { Event } from "../../src/events/event-schema.ts";
@@ -11,19 +11,20 @@ import { figure, median, type Note, series } from "./figures.ts";
 import { paced } from "./pace.ts";
 import { cpuOf, type GatewayKind, installRules, openGateway, startWarm } from "./subject.ts";
 
-/** Connects a second. */
+/** Connects per second. */
 const RATE = 10;
 const PEERS = 150;
 const IDLE_TIMEOUT_SECONDS = 5;
-/** A roam, and a peer that is taken away, are noticed at a tick. */
+/** Ticks detect roams and removed peers. */
 const TICK_SECONDS = 1;
-/** After that an event is lost. */
+/** An event that takes longer counts as lost. */
 const PATIENCE_MS = 20_000;
-/** How long a peer does nothing before its next step, at random up to this. */
+/** Maximum of the random pause before a peer's next step. */
 const PAUSE_MS = 2000;
 const SAMPLES = 60;
+/** Number of memory samples in the figure. */
 const SHOWN = 12;
-/** A heap grows and shrinks by this much without end. */
+/** The heap size normally varies by this much. */
 const GROWTH_MB = 3;
 
 type EventType = Event["type"];
@@ -34,15 +35,15 @@ export async function soak(note: Note, kind: GatewayKind, durationMs: number): P
   const byKey = new Map(visitors.map((visitor) => [visitor.publicKey, visitor]));
   await using _rules = await installRules("printed", gateway);
   using receiver = new Receiver();
-  let invented = 0;
+  let unexpected = 0;
   receiver.answer = ({ event }) => {
-    // Or there would be many.
+    // Keeps memory bounded.
     receiver.requests.length = 0;
     const visitor =
       event !== null && "peer" in event.data ? byKey.get(event.data.peer.publicKey) : undefined;
-    if (visitor === undefined || !visitor.told(event!)) {
-      invented++;
-      console.error(`nobody waits for ${JSON.stringify(event)}`);
+    if (visitor === undefined || !visitor.received(event!)) {
+      unexpected++;
+      console.error(`unexpected event: ${JSON.stringify(event)}`);
     }
     return { status: 204 };
   };
@@ -63,7 +64,7 @@ export async function soak(note: Note, kind: GatewayKind, durationMs: number): P
         skipped++;
         return;
       }
-      // Those who have rested longest come first.
+      // Moves the visitor to the end: those that have rested longest are first.
       visitors.push(...visitors.splice(visitors.indexOf(visitor), 1));
       const life = visitor.live().finally(() => lives.delete(life));
       lives.add(life);
@@ -83,7 +84,7 @@ export async function soak(note: Note, kind: GatewayKind, durationMs: number): P
   );
   note(figure("events that were due", "", expected));
   note(figure("events that were lost", "", lost, exactly(0)));
-  note(figure("events that nobody had caused", "", invented, exactly(0)));
+  note(figure("events that nobody had caused", "", unexpected, exactly(0)));
   const latencies = visitors.flatMap((visitor) => visitor.latenciesMs).toSorted((a, b) => a - b);
   const rank = (share: number) => latencies[Math.floor(share * (latencies.length - 1))] ?? NaN;
   const ranks = [0, 0.5, 0.99, 1].map(rank);
@@ -100,6 +101,7 @@ export async function soak(note: Note, kind: GatewayKind, durationMs: number): P
   );
 }
 
+/** A peer that connects and disconnects repeatedly. */
 class Visitor {
   readonly #peer: RemotePeer;
   #awaited: { readonly type: EventType; readonly resolve: (atMs: number) => void } | null = null;
@@ -116,7 +118,7 @@ class Visitor {
     return this.#peer.publicKey;
   }
 
-  /** Comes, stays for a while, perhaps roams, and goes, by silence or by being taken away. */
+  /** One cycle: connects, perhaps roams, and disconnects by silence or by removal from the device. */
   async live(): Promise<void> {
     this.isResting = false;
     let connectedAtMs = NaN;
@@ -136,15 +138,15 @@ class Visitor {
     this.isResting = true;
   }
 
-  /** Whether it waits for this event. */
-  told({ type }: Event): boolean {
+  /** Ends the wait for this event. Returns whether the visitor waits for it. */
+  received({ type }: Event): boolean {
     if (this.#awaited?.type !== type) return false;
     this.#awaited.resolve(performance.timeOrigin + performance.now());
     this.#awaited = null;
     return true;
   }
 
-  /** When the event came that the action causes, on the wall clock; null: it did not. */
+  /** Runs `act` and waits for its event. Resolves with the event's arrival, wall clock in ms; null if it is lost. */
   async #expect(type: EventType, act: () => Promise<unknown>): Promise<number | null> {
     this.expected++;
     const { promise, resolve } = Promise.withResolvers<number | null>();
@@ -156,7 +158,7 @@ class Visitor {
     if (atMs === null) {
       this.lost++;
       this.#awaited = null;
-      console.error(`${type} of ${this.publicKey} did not come`);
+      console.error(`${type} of ${this.publicKey} was not received`);
     }
     return atMs;
   }

@@ -1,9 +1,9 @@
 /**
- * How long wgmon takes from exec to ready, beside an empty program that was built with the same flags,
- * which is as fast as anything on Bun can be. The demand: at most twice that.
+ * Measures the time from exec to ready, compared with an empty program that is built with the same flags, the lower
+ * limit for a program on Bun. The bound: at most twice that.
  *
- * The ways take turns, so that what disturbs the machine disturbs them alike. The clock runs from before
- * the spawn until the line that says ready has been read.
+ * The variants alternate, so that disturbances of the machine affect all alike. The time is measured from before the
+ * spawn until the line with "ready" is read.
  */
 
 import { mkdtemp, rm } from "node:fs/promises";
@@ -20,22 +20,23 @@ export async function start(note: Note): Promise<void> {
   try {
     const bare = await buildBare(folder);
     const state = ["--state-dir", join(folder, "state")];
-    const ways: Readonly<Record<string, readonly string[]>> = {
+    const variants: Readonly<Record<string, readonly string[]>> = {
       "a bare program": [bare],
       poll: [BINARY, "--monitor", "poll", ...state],
       nflog: [BINARY, "--monitor", "nflog", ...state],
       bpf: [BINARY, "--monitor", "bpf", "--interface", "lo", ...state],
     };
-    const times = new Map(Object.keys(ways).map((way) => [way, [] as number[]]));
-    // One round more than is counted: the first brings the files into memory.
+    const times = new Map(Object.keys(variants).map((variant) => [variant, [] as number[]]));
+    // The first round is not counted: it loads the files into the page cache.
     for (let round = 0; round <= ROUNDS; round++) {
-      for (const [way, command] of Object.entries(ways)) {
+      for (const [variant, command] of Object.entries(variants)) {
         const ms = await timeToReady(command, join(folder, "run"));
-        if (round > 0) times.get(way)!.push(ms);
+        if (round > 0) times.get(variant)!.push(ms);
       }
     }
     const atMost = 2 * median(times.get("a bare program")!);
-    for (const [way, all] of times) note(figure(`start to ready, ${way}`, "ms", all, { atMost }));
+    for (const [variant, all] of times)
+      note(figure(`start to ready, ${variant}`, "ms", all, { atMost }));
   } finally {
     await rm(folder, { recursive: true });
   }
@@ -55,5 +56,5 @@ async function timeToReady(command: readonly string[], runtimeDir: string): Prom
     await child.exited;
     return ms;
   }
-  throw new Error(`${command.join(" ")} ended: ${text}`);
+  throw new Error(`${command.join(" ")} exited: ${text}`);
 }

@@ -1,4 +1,4 @@
-/** wgmon as benchmarks measure it: warmed up, logging as it does for its users, with or without rules. */
+/** Starts wgmon for benchmarks: after its warm-up, with the default log level, with or without firewall rules. */
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -14,14 +14,14 @@ import type { Receiver } from "../support/receiver.ts";
 import { cpuSeconds } from "../support/usage.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 
-/** Another build to measure; left out: ./wgmon. */
+/** The binary to measure; default: ./wgmon. */
 export const BINARY = process.env["WGMON_TEST_BINARY"] ?? join(import.meta.dir, "../../wgmon");
 
-/** What the reload that ends the warm-up leaves behind. */
+/** Time for the effects of the reload in `startWarm` to end. */
 const SETTLE_MS = 1000;
 const PATIENCE_MS = 60_000;
 
-/** kernel: the kernel's own WireGuard; played: a userspace device that the benchmark plays. */
+/** kernel: the kernel's WireGuard; played: a simulated userspace device. */
 export const GATEWAYS = ["kernel", "played"] as const;
 export type GatewayKind = (typeof GATEWAYS)[number];
 
@@ -34,10 +34,10 @@ export async function openGateway(kind: GatewayKind): Promise<Gateway> {
   }
 }
 
-/** A way to be woken. */
+/** A way in which packets wake wgmon. */
 export interface Mode {
   readonly name: string;
-  /** plain: logs every packet to the port; printed: what `wgmon rules` makes. */
+  /** plain: logs every packet to the port; printed: the rules of `wgmon rules`. */
   readonly rules: "none" | "plain" | "printed";
   args(port: number): readonly string[];
 }
@@ -56,13 +56,13 @@ export const MODES: Readonly<Record<"bpf" | "printed" | "plain" | "filter", Mode
   },
 };
 
-/** The arguments where peers do not come by the loopback. */
+/** The arguments of a mode if peers do not use the loopback interface. */
 export const onAllInterfaces = (mode: Mode, port: number): readonly string[] =>
   mode.args(port).map((word) => (word === "lo" ? "any" : word));
 
 /**
- * Rules of this network namespace, for the devices that are there; until it is disposed. Both kinds may be there
- * at a time: they log to different groups.
+ * Loads firewall rules for the existing devices of this network namespace; disposing removes them. Both kinds can be
+ * loaded at the same time, because they log to different groups.
  */
 export async function installRules(
   rules: Mode["rules"],
@@ -87,8 +87,8 @@ export async function installRules(
 }
 
 /**
- * Starts wgmon and waits until its warm-up is over, which only the debug log tells; from then on it
- * logs as it does for its users.
+ * Starts wgmon and waits for the end of its warm-up, which only the debug log reports. Then a reload sets the log level
+ * back to info, the default.
  */
 export async function startWarm(...args: readonly string[]): Promise<Wgmon> {
   const folder = await mkdtemp(join(tmpdir(), "wgmon-bench-"));
@@ -108,8 +108,8 @@ export async function startWarm(...args: readonly string[]): Promise<Wgmon> {
 }
 
 /**
- * An empty program, built as wgmon is but for the policy of the compiler, which is there to start
- * faster. It says ready, and then waits.
+ * Builds an empty program with wgmon's flags, except the JIT policy, which makes wgmon start faster. It prints "ready"
+ * and then waits. Resolves with its path.
  */
 export async function buildBare(folder: string): Promise<string> {
   const bare = join(folder, "bare");
@@ -120,18 +120,18 @@ export async function buildBare(folder: string): Promise<string> {
   return bare;
 }
 
-/** Processor seconds of the process while `action` goes on. */
+/** Processor time in seconds that a process uses while `action` runs. */
 export async function cpuOf(pid: number, action: () => Promise<unknown>): Promise<number> {
   const before = cpuSeconds(pid);
   await action();
   return cpuSeconds(pid) - before;
 }
 
-/** How many scans packets have caused so far; the log level must be debug. */
+/** Number of scans so far that packets have caused. The log level must be debug. */
 export const packetScans = ({ log }: Wgmon): number =>
   log.filter(({ msg, reason }) => msg === "scan" && reason === "packet").length;
 
-/** When the peer's connect was reported, on the wall clock; NaN: not within the time. */
+/** Arrival of the peer's connect event at the receiver, wall clock in ms; NaN after the timeout. */
 export async function reportedAtMs(
   receiver: Receiver,
   { publicKey }: { readonly publicKey: string },

@@ -1,9 +1,9 @@
 /**
- * What it costs a busy gateway if wgmon hears what goes out: processor time of the sender, kernel
- * included, for 10,000 UDP packets of 1,400 bytes, data of a running session, of which no tap and no rule
- * tells wgmon anything. They leave by a veth pair to another network namespace, where an nftables rule
- * drops them before they are routed; the kernel does that in the sender's time, in all variants alike.
- * The variants take turns, so that what disturbs the machine disturbs them alike.
+ * Measures the cost of capturing outgoing packets on a busy gateway: processor time of the sender, including the
+ * kernel, for 10,000 UDP packets of 1,400 bytes. They are data messages of a running session, which no tap and no rule
+ * passes to wgmon. They are sent over a veth pair to another network namespace, where an nftables rule drops them
+ * before routing; that also counts as the sender's time, in all variants. The variants alternate, so that disturbances
+ * of the machine affect all alike.
  */
 
 import { dlopen, ptr } from "bun:ffi";
@@ -26,14 +26,14 @@ import { cpuSeconds } from "../support/usage.ts";
 import { figure, type Note } from "./figures.ts";
 
 const BYTES = 1400;
-/** What the figures are for. */
+/** Number of packets that the figures refer to. */
 const PACKETS = 10_000;
-/** One call of the kernel for so many, timed by itself: what sends must cost little. */
+/** Packets per system call. Each call is timed; one call for many packets keeps the sender's own cost low. */
 const BATCH = 50;
-/** In each turn. The lower quartile counts: what disturbs the machine only adds, and not to each. */
+/** Batches in each round of a variant. The lower quartile counts, because disturbances only add time. */
 const BATCHES = 400;
 const ROUNDS = 25;
-/** The first are not counted: code is compiled, and caches are cold. */
+/** The first rounds are not counted: code is not compiled and caches are cold. */
 const WARM_UP_ROUNDS = 2;
 
 const PORT = 51_820;
@@ -45,7 +45,7 @@ const FAR_MAC = "02:00:00:00:00:09";
 /** `ret #0`: drops every packet. */
 const DROP_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 0, 0);
 
-/** What is there while packets are sent; answers how to take it away. */
+/** Installs a tap or a rule before packets are sent; resolves with a function that removes it. */
 type Setup = () => Promise<() => Promise<void>>;
 
 const NONE = "no tap";
@@ -60,7 +60,7 @@ const VARIANTS: Readonly<Record<string, Setup>> = {
         udp sport ${PORT} @th,64,32 0x02000000 log group ${GROUP} snaplen 192 queue-threshold 1
       }
     }`),
-  // As printed: what is there for packets that come in is not reached by those that go out.
+  // The printed rules for incoming packets do not apply to outgoing ones.
   "output rule as printed: keeps indexes, logs responses": async () =>
     await loadRules(nftRules({ ports: [PORT], group: GROUP })),
 };
@@ -71,12 +71,12 @@ export async function tap(note: Note): Promise<void> {
   const names = Object.keys(VARIANTS);
   const costs = new Map(names.map((name) => [name, [] as number[]]));
   for (let round = -WARM_UP_ROUNDS; round < ROUNDS; round++) {
-    // Each is first in its turn.
+    // Each round starts with a different variant.
     const first = (round + WARM_UP_ROUNDS) % names.length;
     for (const name of [...names.slice(first), ...names.slice(0, first)]) {
-      const takeAway = await VARIANTS[name]!();
+      const remove = await VARIANTS[name]!();
       const times = Array.from({ length: BATCHES }, () => sender.send());
-      await takeAway();
+      await remove();
       const quartile = times.toSorted((a, b) => a - b)[BATCHES / 4]!;
       if (round >= 0) costs.get(name)!.push((quartile / BATCH) * PACKETS);
     }
@@ -93,7 +93,7 @@ export async function tap(note: Note): Promise<void> {
   }
 }
 
-/** On all interfaces. */
+/** Opens a packet socket with a BPF program on all interfaces. */
 function openTap(
   program: Uint8Array,
   { includesOutgoing }: { readonly includesOutgoing: boolean },
@@ -111,7 +111,7 @@ async function loadRules(text: string): Promise<() => Promise<void>> {
   };
 }
 
-/** A network namespace at the end of the way, which counts and drops. */
+/** The network namespace that receives the packets, counts and drops them. */
 async function openSink() {
   const holder = Bun.spawn(["unshare", "--net", "sleep", "infinity"]);
   await untilRuns(holder.pid, "sleep");
@@ -150,16 +150,16 @@ class Sender implements Disposable {
     sendmmsg: { args: ["i32", "buffer", "u32", "i32"], returns: "i32" },
   });
   readonly #descriptor: number;
-  /** Data of a running session: its counter is not 0. */
+  /** Later data: its counter is not 0. */
   readonly #packet = data(1_000_000, BYTES);
-  /** struct iovec. Over a buffer of its own, as the others, so that its address never moves. */
+  /** struct iovec. Its ArrayBuffer is explicit, like that of the others, so that its address does not change. */
   readonly #vector = new BigUint64Array(new ArrayBuffer(16));
   readonly #messages = new Uint8Array(new ArrayBuffer(BATCH * MMSGHDR_BYTES));
   sent = 0;
 
   constructor() {
     this.#vector.set([BigInt(ptr(this.#packet)), BigInt(BYTES)]);
-    // Of struct msghdr, which it begins with, only msg_iov and msg_iovlen are set.
+    // struct mmsghdr begins with a struct msghdr, of which only msg_iov and msg_iovlen are set.
     const view = new DataView(this.#messages.buffer);
     for (let start = 0; start < this.#messages.length; start += MMSGHDR_BYTES) {
       view.setBigUint64(start + 16, BigInt(ptr(this.#vector)), true);
@@ -173,7 +173,7 @@ class Sender implements Disposable {
     if (!isReady) throw new Error(`UDP socket: errno ${errno()}`);
   }
 
-  /** Sends a batch. Milliseconds of processor time. */
+  /** Sends a batch. Returns the processor time in milliseconds. */
   send(): number {
     const before = cpuSeconds(process.pid);
     const count = this.#libc.symbols.sendmmsg(this.#descriptor, this.#messages, BATCH, 0);

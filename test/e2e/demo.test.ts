@@ -91,7 +91,7 @@ describe.skipIf(missing !== null)(`the demo${note}`, () => {
         /^webhook, [\d.]+ s after .*"peer\.disconnected".*"reason":"idle"/,
         /^> wgmon is asked to stop/,
         /info {2}stopping/,
-        /^> That was all/,
+        /^> End of the demo/,
       ];
       const unlike = told.filter((line, index) => !expected[index]?.test(line));
       expect({ text, unlike, lines: told.length }).toEqual({
@@ -135,6 +135,6 @@ test("the demo says what is missing", async () => {
     stderr: "inherit",
   });
   const text = await new Response(demo.stdout).text();
-  expect(text).toMatch(/^\s*The demo failed: .*(needs ip, wg|there is no \.\/wgmon).*\.\n$/);
+  expect(text).toMatch(/^\s*The demo failed: .*(needs ip, wg|\.\/wgmon is missing).*\.\n$/);
   expect(await demo.exited).toBe(1);
 });

@@ -1,6 +1,6 @@
 /**
- * Runs in a virtual machine: the image with WireGuard, as a gateway. WGMON_TEST_STORE: where podman of
- * the machine outside has the image.
+ * Runs in a virtual machine: tests the image as a WireGuard gateway. WGMON_TEST_STORE is the path of the host's podman
+ * store, which has the image.
  */
 
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -17,7 +17,7 @@ using reports = new Reports();
 const gateway = new Gateway(2);
 const [first, second] = gateway.peers;
 
-await step("machine: podman with the image of outside", () => {
+await step("machine: podman has the host's image", () => {
   run(["modprobe", "wireguard"]);
   run(["mount", "-t", "cgroup2", "cgroup", "/sys/fs/cgroup"]);
   mkdirSync("/run/store");
@@ -44,7 +44,7 @@ additionalimagestores = ["${process.env["WGMON_TEST_STORE"]}"]
 });
 
 await step(
-  "container: wg-quick makes the interface, and a peer is reported by its name",
+  "container: wg-quick creates the interface, and a peer is reported with its name",
   async () => {
     start("wgmon1");
     await until("ready", () => /ready monitor=nflog .*devices=wg0/.test(logs("wgmon1")));
@@ -58,7 +58,7 @@ await step(
 );
 
 await step(
-  "container: killed, the next accepts the interface, and reports only what is new",
+  "container: after a kill, a new container uses the existing interface and reports only new events",
   async () => {
     run(["podman", "kill", "-s", "KILL", "wgmon1"]);
     reports.forget();
@@ -67,15 +67,15 @@ await step(
     expect(!logs("wgmon2").includes("wg-quick"), logs("wgmon2"));
     second!.connect();
     await reports.connected(second!);
-    expect(reports.count === 1, `${reports.count} events came`);
+    expect(reports.count === 1, `${reports.count} events received`);
   },
 );
 
-await step("container: a signal ends it well", () => {
+await step("container: it stops with exit code 0 on a signal", () => {
   run(["podman", "stop", "-t", "20", "wgmon2"]);
   const code = run(["podman", "inspect", "--format", "{{.State.ExitCode}}", "wgmon2"]).trim();
   expect(code === "0", `exit code ${code}`);
-  // A machine that is too busy for nft is told how to remove them.
+  // On a busy machine nft may be too slow; then the log says how to remove the rules.
   const isRemoved = !run(["nft", "list", "tables"]).includes("wgmon");
   const log = logs("wgmon2");
   expect(isRemoved || /not removed within \d+ s; if it remains: nft delete table/.test(log), log);

@@ -1,4 +1,4 @@
-/** The files of deploy/ by what anybody can check: systemd's own tools, shellcheck, and their rights. */
+/** Static checks of the files in deploy/: systemd's tools, shellcheck, and the capabilities. */
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,12 +10,12 @@ const CAPABILITIES = "NET_ADMIN NET_RAW";
 
 export async function checkFiles(work: string, binary: string): Promise<void> {
   if (Bun.which("systemd-analyze") === null) {
-    skip("unit", "no systemd-analyze here");
+    skip("unit", "systemd-analyze is not installed");
   } else {
-    await step("unit: systemd-analyze finds nothing wrong, and 2.0 or better", () => {
+    await step("unit: systemd-analyze finds no error and an exposure of at most 2.0", () => {
       const unit = join(work, "wgmon.service");
       writeFileSync(unit, read("wgmon.service").replaceAll("/usr/bin/wgmon", binary));
-      // Its exit code says nothing about unknown keys.
+      // The exit code is 0 even for unknown keys.
       const complaint = run(["systemd-analyze", "verify", "--man=no", unit]);
       expect(complaint === "", complaint);
       run([
@@ -24,7 +24,7 @@ export async function checkFiles(work: string, binary: string): Promise<void> {
       ]);
     });
   }
-  await step("unit: it has what the program needs, and nothing that breaks it", () => {
+  await step("unit: it has the settings that wgmon needs, and none that break wgmon", () => {
     const unit = read("wgmon.service");
     for (const line of [
       "Type=notify",
@@ -33,13 +33,13 @@ export async function checkFiles(work: string, binary: string): Promise<void> {
       "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW",
       "WatchdogSignal=SIGKILL",
     ]) {
-      expect(unit.includes(`\n${line}\n`), `there is no ${line}`);
+      expect(unit.includes(`\n${line}\n`), `${line} is missing`);
     }
-    // bun:ffi needs the JIT; capabilities must be those of the machine's own network.
+    // bun:ffi needs the JIT; the capabilities must apply to the machine's own network namespace.
     const harm = /^(MemoryDenyWriteExecute|PrivateUsers|PrivateNetwork|LimitAS)=.*$/m.exec(unit);
-    expect(harm === null, `${harm?.[0]} must not be there`);
+    expect(harm === null, `${harm?.[0]} must not be set`);
   });
-  await step("compose, kube, quadlet: two capabilities, a root that cannot be written", () => {
+  await step("compose, kube, quadlet: two capabilities and a read-only root", () => {
     const compose = (Bun.YAML.parse(read("compose.yaml")) as ComposeFile).services.wgmon;
     const asked = `${compose.cap_drop.join()} ${compose.cap_add.join(" ")} ${compose.read_only}`;
     expect(asked === `ALL ${CAPABILITIES} true`, `compose.yaml: ${asked}`);
@@ -54,11 +54,11 @@ export async function checkFiles(work: string, binary: string): Promise<void> {
       "AddCapability=CAP_NET_ADMIN CAP_NET_RAW",
       "ReadOnly=true",
     ]) {
-      expect(quadlet.includes(`\n${line}\n`), `wgmon.container: there is no ${line}`);
+      expect(quadlet.includes(`\n${line}\n`), `wgmon.container: ${line} is missing`);
     }
   });
   if (Bun.which("shellcheck") === null) {
-    skip("scripts", "no shellcheck here");
+    skip("scripts", "shellcheck is not installed");
   } else {
     await step("scripts: shellcheck finds nothing", () => {
       const scripts = ["entrypoint", "debian/postinst", "debian/prerm", "debian/postrm"];

@@ -1,6 +1,6 @@
 /**
- * The image: built from the real Containerfile on stand-ins for its bases, and run, by a store of
- * podman's in a folder that goes away. This machine's own images and networks are not touched.
+ * Builds the image from the real Containerfile, with local replacements for its base images, and runs it. podman's
+ * store is a temporary folder: this machine's own images and networks are not changed.
  */
 
 import {
@@ -19,15 +19,15 @@ import { expect, run, step } from "./steps.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const IMAGE = "localhost/wgmon:latest";
-/** A registry may be trusted here in a way that the program does not know by itself. */
+/** This machine's CA certificates, which may include one for a local registry proxy. */
 const CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt";
 const MAX_BYTES = 450e6;
-/** What a build leaves behind where nobody takes care. */
+/** Build tools that must not be in the image. */
 const BUILD_TOOLS = ["bun", "node", "npm", "gcc", "make", "git"];
 const RIGHTS =
   "--pull=never --read-only --network=host --cap-drop=all --cap-add=NET_ADMIN --cap-add=NET_RAW --security-opt=no-new-privileges";
 const SHELL = "run --rm --pull=never --no-healthcheck --network=none --entrypoint=/bin/sh";
-/** Without WireGuard: it waits for a device, and captures. */
+/** Starts wgmon without WireGuard: it waits for a device and captures with bpf. */
 const WATCH_ONLY = "-e intfname= -e WGMON_MONITOR=bpf -e WGMON_INTERFACE=any";
 
 export class Image implements Disposable {
@@ -44,7 +44,7 @@ export class Image implements Disposable {
       storage,
       `[storage]\ndriver = "overlay"\ngraphroot = "${this.store}"\nrunroot = "${this.#work}/run"\n`,
     );
-    // A machine may not let us raise limits, nor manage its control groups.
+    // The test machine may not permit raising limits or managing control groups.
     writeFileSync(
       containers,
       `[containers]
@@ -63,20 +63,19 @@ network_config_dir = "${this.#work}/networks"
     process.env["CONTAINERS_CONF"] = containers;
   }
 
-  /** Where podman has the image. */
+  /** Path of podman's store. */
   get store(): string {
     return join(this.#work, "store");
   }
 
-  /** Whether it was built. */
+  /** Runs all steps; resolves with whether the image was built. */
   async check(): Promise<boolean> {
-    await step(
-      "compose.yaml, wgmon.container: the programs that read them find nothing wrong",
-      () => this.#validate(),
+    await step("compose.yaml, wgmon.container: docker-compose and quadlet accept them", () =>
+      this.#validate(),
     );
-    const isBuilt = await step("image: built by the Containerfile", () => this.#build());
+    const isBuilt = await step("image: the Containerfile builds it", () => this.#build());
     if (!isBuilt) return false;
-    await step("image: small, with nothing of the build in it", () => {
+    await step("image: it is small and has no build tools", () => {
       const bytes = Number(run(["podman", "image", "inspect", "--format", "{{.Size}}", IMAGE]));
       expect(bytes < MAX_BYTES, `it has ${bytes / 1e6} MB`);
       const script = `for tool in ${BUILD_TOOLS.join(" ")}; do ! command -v $tool; done; ls /var/lib/apt/lists`;
@@ -85,7 +84,7 @@ network_config_dir = "${this.#work}/networks"
       const tools = "command -v nft && command -v wg-quick && wgmon --version";
       this.#podman(SHELL, IMAGE, "-c", tools);
     });
-    await step("container: no interface and no configuration, and it says so", () => {
+    await step("container: without an interface and a configuration, it says so", () => {
       const said = run(["podman", "run", "--rm", ...RIGHTS.split(" "), IMAGE], { mayFail: true });
       expect(/no interface wg0 and no \/etc\/wireguard\/wg0\.conf/.test(said), said);
       const other = ["podman", "run", "--rm", "-e", "intfname=wg7", ...RIGHTS.split(" "), IMAGE];
@@ -94,21 +93,18 @@ network_config_dir = "${this.#work}/networks"
       const version = this.#podman("run --rm", IMAGE, "--version");
       expect(version.startsWith("wgmon "), version);
     });
-    await step(
-      "container: watches with two capabilities and a root that cannot be written",
-      async () => {
-        this.#podman(`run -d --name watch ${RIGHTS} ${WATCH_ONLY}`, IMAGE);
-        await until("ready", () => /ready monitor=bpf/.test(run(["podman", "logs", "watch"])));
-        const log = run(["podman", "logs", "watch"]);
-        expect(!/cannot|EROFS|EPERM|EACCES/.test(log), log);
-        await until("health", () => this.#isHealthy("watch"));
-        run(["podman", "stop", "-t", "20", "watch"]);
-        const code = run(["podman", "inspect", "--format", "{{.State.ExitCode}}", "watch"]).trim();
-        expect(code === "0", `exit code ${code}`);
-        run(["podman", "rm", "-v", "watch"]);
-      },
-    );
-    await step("kube.yaml: podman plays it", async () => {
+    await step("container: it watches with two capabilities and a read-only root", async () => {
+      this.#podman(`run -d --name watch ${RIGHTS} ${WATCH_ONLY}`, IMAGE);
+      await until("ready", () => /ready monitor=bpf/.test(run(["podman", "logs", "watch"])));
+      const log = run(["podman", "logs", "watch"]);
+      expect(!/cannot|EROFS|EPERM|EACCES/.test(log), log);
+      await until("health", () => this.#isHealthy("watch"));
+      run(["podman", "stop", "-t", "20", "watch"]);
+      const code = run(["podman", "inspect", "--format", "{{.State.ExitCode}}", "watch"]).trim();
+      expect(code === "0", `exit code ${code}`);
+      run(["podman", "rm", "-v", "watch"]);
+    });
+    await step("kube.yaml: podman kube play runs it", async () => {
       const file = join(this.#work, "kube.yaml");
       const folders = /path: (\/(?:etc|var)\/[\w/]+)/g;
       const text = readFileSync(join(ROOT, "deploy/kube.yaml"), "utf8");
@@ -116,7 +112,7 @@ network_config_dir = "${this.#work}/networks"
       for (const [, folder] of text.matchAll(folders)) {
         mkdirSync(join(this.#work, folder!), { recursive: true });
       }
-      // It would take a file of the name wgmon for a folder to build the image from.
+      // In a folder without the file wgmon: podman would try to build the image from it.
       run(["podman", "kube", "play", file], { cwd: this.#work });
       try {
         const name = "wgmon-wgmon";
@@ -131,7 +127,7 @@ network_config_dir = "${this.#work}/networks"
     return true;
   }
 
-  /** A step that failed may have left a container running. */
+  /** Removes containers that a failed step may have left running. */
   [Symbol.dispose](): void {
     Bun.spawnSync(["podman", "rm", "--all", "--force", "--time=0"], { env: process.env });
   }
@@ -158,7 +154,7 @@ network_config_dir = "${this.#work}/networks"
 
   #validate(): void {
     const { validators } = this.#roots;
-    // It wants to see the files that it names.
+    // In deploy/, because docker-compose checks that the referenced files exist.
     const compose = join(validators, "usr/libexec/docker/cli-plugins/docker-compose");
     run([compose, "-f", join(ROOT, "deploy/compose.yaml"), "config", "-q"]);
     const units = join(this.#work, "quadlet");
@@ -172,7 +168,7 @@ network_config_dir = "${this.#work}/networks"
 
   #isHealthy(name: string): boolean {
     const { exitCode } = Bun.spawnSync(["podman", "healthcheck", "run", name], {
-      // Not by itself what process.env has become.
+      // Without this, spawn uses the original environment, without the changes to process.env.
       env: process.env,
     });
     return exitCode === 0;

@@ -1,4 +1,4 @@
-/** In a virtual machine: a gateway's WireGuard device in the machine's own network, and peers behind it. */
+/** In a virtual machine: the configuration of a WireGuard gateway in the machine's own network, and its peers. */
 
 import { generateKeyPairSync } from "node:crypto";
 
@@ -12,7 +12,7 @@ interface Keys {
   readonly publicKey: string;
 }
 
-/** The text of /etc/wireguard/wg0.conf, and the peers' side of it. */
+/** The gateway's keys and peers, and the text of its /etc/wireguard/wg0.conf. */
 export class Gateway {
   readonly keys = newKeys();
   readonly peers: readonly Peer[];
@@ -34,7 +34,7 @@ ${sections.join("\n")}`;
   }
 }
 
-/** In a network namespace of its own, on a link of its own to the machine. */
+/** A peer in a separate network namespace, with a separate link to the machine. */
 export class Peer {
   readonly keys = newKeys();
   readonly number = ++peers;
@@ -46,17 +46,17 @@ export class Peer {
     this.#gatewayKey = gatewayKey;
   }
 
-  /** Its first packet goes through the tunnel. */
+  /** Creates the namespace and the WireGuard device, which connects at once (persistent keepalive). */
   connect(): void {
     const { name, number, keys, address } = this;
-    const [here, there] = [`10.78.${number}.1`, `10.78.${number}.2`];
+    const [gatewayAddress, outerAddress] = [`10.78.${number}.1`, `10.78.${number}.2`];
     const script = `set -e
 ip netns add ${name}
 ip link add v${name} type veth peer name outer netns ${name}
-ip addr add ${here}/24 dev v${name}; ip link set v${name} up
-ip -n ${name} addr add ${there}/24 dev outer; ip -n ${name} link set outer up
+ip addr add ${gatewayAddress}/24 dev v${name}; ip link set v${name} up
+ip -n ${name} addr add ${outerAddress}/24 dev outer; ip -n ${name} link set outer up
 ip -n ${name} link add wg type wireguard
-ip netns exec ${name} wg set wg private-key /dev/stdin peer ${this.#gatewayKey} endpoint ${here}:${PORT} allowed-ips 10.77.0.1/32 persistent-keepalive 5
+ip netns exec ${name} wg set wg private-key /dev/stdin peer ${this.#gatewayKey} endpoint ${gatewayAddress}:${PORT} allowed-ips 10.77.0.1/32 persistent-keepalive 5
 ip -n ${name} addr add ${address}/24 dev wg; ip -n ${name} link set wg up
 `;
     run(["bash", "-c", script], { stdin: `${keys.privateKey}\n` });

@@ -1,4 +1,4 @@
-/** The Debian package: what is in it, and what dpkg does with it in a chroot. */
+/** Tests of the Debian package: its content, and installation, upgrade and removal in a chroot. */
 
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { expect, run, step } from "./steps.ts";
 const ROOT = join(import.meta.dir, "../..");
 const ARCHITECTURE = process.arch === "arm64" ? "arm64" : "amd64";
 
-/** Packs the binary under several versions. */
+/** Builds a package of the binary for each version. */
 export function packVersions(outdir: string, binary: string, versions: readonly string[]): void {
   for (const version of versions) {
     const flags = ["--binary", binary, "--outdir", outdir, "--version", version];
@@ -19,7 +19,7 @@ export function packVersions(outdir: string, binary: string, versions: readonly 
   }
 }
 
-/** Puts the package into a Debian in a folder. */
+/** Installs the package in a Debian root folder. */
 export function installIn(root: string, archive: string): void {
   cpSync(archive, join(root, "wgmon.deb"));
   run(["chroot", root, "dpkg", "-i", "/wgmon.deb"]);
@@ -59,12 +59,12 @@ export async function checkPackage(work: string, binary: string): Promise<void> 
       "conffiles",
     );
     run(["dpkg-deb", "-x", archive, join(once, "tree")]);
-    // A stripped one would be Bun alone.
+    // A stripped binary would have lost the embedded program.
     run(["cmp", binary, join(once, "tree/usr/bin/wgmon")]);
     const copyright = readFileSync(join(once, "tree/usr/share/doc/wgmon/copyright"), "utf8");
     expect(copyright === run([binary, "--licenses"]), "copyright is not what --licenses prints");
   });
-  await step("man page: mandoc finds nothing, and every flag is in it", () => {
+  await step("man page: mandoc finds no error, and it describes every flag", () => {
     const page = join(once, "wgmon.8");
     const packed = readFileSync(join(once, "tree/usr/share/man/man8/wgmon.8.gz"));
     writeFileSync(page, Bun.gunzipSync(packed));
@@ -87,7 +87,7 @@ export async function checkPackageInChroot(work: string, roots: Roots): Promise<
     packVersions(join(root, "debs"), binary, ["0.0.1", "0.0.2"]);
     const deb = (version: string): string => `/debs/wgmon_${version}_${ARCHITECTURE}.deb`;
     inside("dpkg", "-i", deb("0.0.1"));
-    expect(inside("dpkg", "-V", "wgmon") === "", "the files are not as they were packed");
+    expect(inside("dpkg", "-V", "wgmon") === "", "dpkg -V finds changed files");
     const state = run(["systemctl", `--root=${root}`, "is-enabled", "wgmon"]).trim();
     expect(state === "enabled", `the unit is ${state}`);
     const complaint = run([
@@ -105,7 +105,7 @@ export async function checkPackageInChroot(work: string, roots: Roots): Promise<
     writeFileSync(settings, 'monitor = "bpf"\n');
     mkdirSync(state, { recursive: true });
     cpSync(settings, join(state, "wgmon.db"));
-    // Nobody is there to ask.
+    // dpkg must not ask about the changed settings file: there is no terminal.
     inside("dpkg", "-i", `/debs/wgmon_0.0.2_${ARCHITECTURE}.deb`);
     const kept = (): boolean =>
       readFileSync(settings, "utf8") === 'monitor = "bpf"\n' && existsSync(join(state, "wgmon.db"));

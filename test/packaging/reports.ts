@@ -1,4 +1,4 @@
-/** A webhook's receiver in a virtual machine, and what peers are reported to it. */
+/** A webhook receiver in a virtual machine that records the reported peers. */
 
 import { type Received, Receiver } from "../support/receiver.ts";
 import type { Peer } from "./network.ts";
@@ -14,14 +14,14 @@ export class Reports implements Disposable {
     this.#receiver.answer = { status };
   }
 
-  /** Resolves when the peer's connect has come, even if it was refused. */
+  /** Resolves when the peer.connected event of the peer has been received, even with an error response. */
   async connected(peer: Peer): Promise<void> {
     const { requests } = this.#receiver;
-    const isIt = (request: Received): boolean => keyOf(request) === peer.keys.publicKey;
+    const isOfPeer = (request: Received): boolean => keyOf(request) === peer.keys.publicKey;
     await this.#receiver
-      .waitFor((all) => all.some(isIt))
+      .waitFor((all) => all.some(isOfPeer))
       .catch(() => {
-        throw new Error(`no report of ${peer.name}; ${requests.length} requests came`);
+        throw new Error(`no report of ${peer.name}; ${requests.length} requests received`);
       });
   }
 
@@ -29,7 +29,7 @@ export class Reports implements Disposable {
     this.#receiver.requests.length = 0;
   }
 
-  /** How many events have come, each once however often it was tried. */
+  /** Number of different events received; retries do not count. */
   get count(): number {
     return new Set(this.#receiver.requests.map(({ event }) => event?.id)).size;
   }

@@ -1,13 +1,13 @@
-/** Debian in folders, by mmdebstrap from the machine's own package sources. */
+/** Debian root file systems, created by mmdebstrap from the machine's package sources. */
 
 import { join } from "node:path";
 
 export interface Roots {
-  /** An archive of the least that there is, as a base for images. */
+  /** A tar archive of a minimal Debian, as a base image. */
   readonly base: string;
-  /** A folder: with systemd and what wgmon's package wants. */
+  /** A folder: Debian with systemd and the dependencies of wgmon's package. */
   readonly systemd: string;
-  /** A folder: the newer podman and compose of the next Debian, unpacked only, for their validators. */
+  /** A folder: podman and docker-compose of the next Debian release, unpacked only, to validate files. */
   readonly validators: string;
 }
 

@@ -1,7 +1,7 @@
 /**
- * The packaging tests: unit, package, man page and image, from the files of deploy/ to a service and a
- * container that report a peer of a real WireGuard. `bun test/packaging/run.ts [--no-vm]`, after bun build.ts.
- * Each step prints a line; the last line counts them. In CI a step that is skipped has failed.
+ * The packaging tests: systemd unit, package, man page and image; in virtual machines, the service and the container
+ * with a real WireGuard. `bun test/packaging/run.ts [--no-vm]`, after bun build.ts. Each step prints a line; the last
+ * line counts them. In CI, a skipped step counts as a failure.
  */
 
 import { mkdirSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
@@ -26,10 +26,10 @@ const { values: options } = parseArgs({
 });
 
 const work = mkdtempSync(join(tmpdir(), "wgmon-packaging-"));
-// The service's user and the image must be able to see what is below.
+// The service's user and the image need access to the files in this folder.
 Bun.spawnSync(["chmod", "755", work]);
 process.on("exit", () => {
-  // Mounts of podman's would be in the way.
+  // podman's mounts would prevent the removal.
   Bun.spawnSync(["findmnt", "-rno", "TARGET"])
     .stdout.toString()
     .split("\n")
@@ -41,23 +41,23 @@ for (const [signal, code] of [["SIGINT", 130] as const, ["SIGTERM", 143] as cons
   process.on(signal, () => process.exit(code));
 }
 
-await always();
-const roots = await withRoots();
-if (roots !== null) await machines(roots);
+await basicChecks();
+const roots = await checkWithRoots();
+if (roots !== null) await checkImageAndMachines(roots);
 if (isRequired && counts.skipped > 0) {
-  console.log(`FAIL in CI nothing may be skipped`);
+  console.log(`FAIL a step was skipped in CI`);
   counts.failed++;
 }
 console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
 process.exit(counts.failed > 0 ? 1 : 0);
 
-async function always(): Promise<void> {
+async function basicChecks(): Promise<void> {
   await checkFiles(work, BINARY);
   await guarded("package", ["dpkg-deb", "mandoc"], () => checkPackage(work, BINARY));
 }
 
-/** null: they cannot be had. */
-async function withRoots(): Promise<Roots | null> {
+/** Creates the roots and tests the package in a chroot; null if the roots cannot be created. */
+async function checkWithRoots(): Promise<Roots | null> {
   const reason = whyNot(["mmdebstrap", "podman", "runc", "buildah", "catatonit"], true);
   if (reason !== null) {
     skip("image, package in a chroot, machines", reason);
@@ -69,9 +69,9 @@ async function withRoots(): Promise<Roots | null> {
   return roots;
 }
 
-async function machines(roots: Roots): Promise<void> {
+async function checkImageAndMachines(roots: Roots): Promise<void> {
   const image = new Image(work, roots);
-  // Also where a signal ends this.
+  // On exit, so that it also runs after a signal.
   process.prependListener("exit", () => image[Symbol.dispose]());
   const isBuilt = await image.check();
   const reason = options["no-vm"] ? "--no-vm" : whyNoVm();
@@ -82,10 +82,10 @@ async function machines(roots: Roots): Promise<void> {
   const debs = join(work, "debs");
   mkdirSync(debs);
   packVersions(debs, BINARY, ["0.0.1", "0.0.2"]);
-  // Already here, because dpkg is slow there; an upgrade is enough of it.
+  // Installed here, because dpkg is slow in the virtual machine, which only tests the upgrade.
   installIn(roots.systemd, join(debs, "wgmon_0.0.1_amd64.deb"));
-  const outside = `/host${realpathSync(process.execPath)}`;
-  await machine("service", [outside, `/host${ROOT}/test/packaging/systemd.ts`], {
+  const bun = `/host${realpathSync(process.execPath)}`;
+  await machine("service", [bun, `/host${ROOT}/test/packaging/systemd.ts`], {
     systemd: roots.systemd,
     environment: { WGMON_TEST_DEB: `/host${debs}/wgmon_0.0.2_amd64.deb` },
   });
@@ -95,7 +95,7 @@ async function machines(roots: Roots): Promise<void> {
   });
 }
 
-/** Runs a program whose lines are steps. */
+/** Runs a program in a virtual machine and counts the steps that it prints. */
 async function machine(
   name: string,
   command: readonly string[],
@@ -108,7 +108,7 @@ async function machine(
     output += text;
     process.stdout.write(text);
   };
-  await step(`${name}: the machine ran to its end`, async () => {
+  await step(`${name}: the program in the virtual machine has finished`, async () => {
     const { exitCode } = await runInVm(command, {
       timeoutMs: VM_LIMIT_MS,
       cwd: "/",
@@ -133,5 +133,5 @@ async function guarded(
 function whyNot(programs: readonly string[], root: boolean): string | null {
   if (root && process.getuid?.() !== 0) return "not root";
   const missing = programs.filter((program) => Bun.which(program) === null);
-  return missing.length === 0 ? null : `no ${missing.join(", ")} here`;
+  return missing.length === 0 ? null : `not installed: ${missing.join(", ")}`;
 }

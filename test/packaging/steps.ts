@@ -8,10 +8,10 @@ export interface Counts {
 
 export const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
 
-/** What a failure is worth: the end of what a program said. */
+/** Length of the end of a failed program's output in the error message. */
 const EXCERPT_CHARACTERS = 4000;
 
-/** One step; whatever it throws is a failure, which does not keep the next from running. */
+/** Runs one step. An exception counts as a failure and does not prevent the next steps. Resolves with success. */
 export async function step(name: string, action: () => Promise<void> | void): Promise<boolean> {
   const startMs = performance.now();
   const seconds = (): string => `${((performance.now() - startMs) / 1000).toFixed(1)} s`;
@@ -42,7 +42,7 @@ export function count(output: string): void {
   }
 }
 
-/** Throws where it does not hold. */
+/** @throws an error with the message `otherwise` unless `holds`. */
 export function expect(holds: boolean, otherwise: string): asserts holds {
   if (!holds) throw new Error(otherwise);
 }
@@ -51,11 +51,11 @@ interface RunOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
-  /** It may end with any exit code. */
+  /** Accepts any exit code. */
   readonly mayFail?: true;
 }
 
-/** What a program printed, on both outputs. */
+/** Runs a program; returns its standard output and error. @throws if the exit code is not 0. */
 export function run(command: readonly string[], options: RunOptions = {}): string {
   const { cwd, env, stdin = "", mayFail } = options;
   const { exitCode, stdout, stderr } = Bun.spawnSync([...command], {

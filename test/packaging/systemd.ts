@@ -1,6 +1,6 @@
 /**
- * Runs in a virtual machine whose first process is systemd: the package, its unit, and wgmon in all
- * that a service goes through. The package is installed; WGMON_TEST_DEB: the path of a newer one.
+ * Runs in a virtual machine with systemd as its first process: tests the installed package and wgmon as a service, from
+ * boot to purge. WGMON_TEST_DEB is the path of a newer version of the package.
  */
 
 import { Database as Sqlite } from "bun:sqlite";
@@ -15,7 +15,7 @@ import { counts, expect, run, step } from "./steps.ts";
 const NEW = process.env["WGMON_TEST_DEB"]!;
 const SETTINGS = "/etc/wgmon/wgmon.toml";
 const DROP_INS = "/run/systemd/system/wgmon.service.d";
-/** A busy machine lets it wait for its turn; half of this is too long. */
+/** Long enough for a busy machine: wgmon must get processor time within half of this. */
 const WATCHDOG_SECONDS = 20;
 /** CAP_NET_ADMIN and CAP_NET_RAW, capability.h: bits 12 and 13. */
 const CAPABILITIES = "0000000000003000";
@@ -24,20 +24,26 @@ using reports = new Reports();
 const gateway = new Gateway(5);
 const [first, second, third, fourth, fifth] = gateway.peers;
 
-await step("boot: the service is ready, and says that there is no device yet", async () => {
+await step("boot: the service is ready and reports that there is no device", async () => {
   expectActive();
   expect(run(["systemctl", "is-enabled", "wgmon"]).trim() === "enabled", "it is not enabled");
   expect(/ready monitor=bpf interface=any reason=.* devices=none/.test(journal()), journal());
 });
 
-await step("names: without /etc/wireguard the service starts, and the folder stays root's", () => {
-  run(["systemctl", "stop", "wgmon"]);
-  expect(!existsSync("/run/wgmon-names"), "the copy outlives the service");
-  rmSync("/etc/wireguard", { recursive: true });
-  run(["systemctl", "start", "wgmon"]);
-  expectActive();
-  expect(run(["stat", "-c", "%U %a", "/etc/wireguard"]) === "root 700\n", "not root's alone");
-});
+await step(
+  "names: without /etc/wireguard the service starts, and only root can read the new folder",
+  () => {
+    run(["systemctl", "stop", "wgmon"]);
+    expect(!existsSync("/run/wgmon-names"), "the copy of the names was not removed at the stop");
+    rmSync("/etc/wireguard", { recursive: true });
+    run(["systemctl", "start", "wgmon"]);
+    expectActive();
+    expect(
+      run(["stat", "-c", "%U %a", "/etc/wireguard"]) === "root 700\n",
+      "/etc/wireguard is not owned by root with mode 700",
+    );
+  },
+);
 
 await step("machine: WireGuard and the peers' configuration", async () => {
   writeFileSync("/etc/wireguard/wg0.conf", gateway.conf, { mode: 0o600 });
@@ -46,13 +52,16 @@ await step("machine: WireGuard and the peers' configuration", async () => {
   await until("the status", () => show("StatusText") === "watching wg0; 0 peers connected");
 });
 
-await step("names: after a reload the service sees them, and no private key", () => {
+await step("names: after a reload the service can read the names and no private key", () => {
   run(["systemctl", "reload", "wgmon"]);
   const seen = inService("cat", "/etc/wireguard/wg0.conf");
   for (const { name, keys } of gateway.peers) {
     expect(seen.includes(name) && seen.includes(keys.publicKey), `no ${name} in ${seen}`);
   }
-  expect(!/PrivateKey/.test(seen) && !seen.includes(gateway.keys.privateKey), "it sees a key");
+  expect(
+    !/PrivateKey/.test(seen) && !seen.includes(gateway.keys.privateKey),
+    "the service can read a private key",
+  );
   expect(
     inService("find", "/etc/wireguard", "-type", "f") === "/etc/wireguard/wg0.conf\n",
     "files",
@@ -61,7 +70,7 @@ await step("names: after a reload the service sees them, and no private key", ()
   expect(modes === "root 750\nroot 640\n", `owners and modes: ${modes}`);
 });
 
-await step("credentials: webhooks of a file that only root can read", () => {
+await step("credentials: webhooks are read from a file that only root can read", () => {
   mkdirSync("/etc/credstore", { recursive: true, mode: 0o700 });
   writeFileSync("/etc/credstore/wgmon.webhooks", `${reports.url}\n`, { mode: 0o600 });
   run(["systemctl", "restart", "wgmon"]);
@@ -69,51 +78,57 @@ await step("credentials: webhooks of a file that only root can read", () => {
   expect(journal().includes('targets="1 json:http://127.0.0.1'), journal());
 });
 
-await step("unit: a user of its own, two capabilities, nothing more to gain", () => {
+await step("unit: a dynamic user, two capabilities, no new privileges", () => {
   const status = readFileSync(`/proc/${show("MainPID")}/status`, "utf8");
   const field = (name: string): string => new RegExp(`^${name}:\\s+(.*)$`, "m").exec(status)![1]!;
   expect(Number(field("Uid").split("\t")[0]) >= 61_184, `it runs as ${field("Uid")}`);
   for (const set of ["CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"]) {
     expect(field(set) === CAPABILITIES, `${set} is ${field(set)}`);
   }
-  expect(field("NoNewPrivs") === "1" && field("Seccomp") === "2", "it could gain more");
+  expect(
+    field("NoNewPrivs") === "1" && field("Seccomp") === "2",
+    "NoNewPrivs or Seccomp is not set",
+  );
   const state = run(["stat", "-c", "%a", "/var/lib/private/wgmon", "/run/wgmon/wgmon.sock"]);
   expect(state === "700\n600\n", `modes of state and socket: ${state}`);
 });
 
-await step("unit: systemd-analyze finds nothing wrong, and 1.8 or better", () => {
+await step("unit: systemd-analyze finds no error and an exposure of at most 1.8", () => {
   const complaint = run(["systemd-analyze", "verify", "--man=no", "wgmon.service"]);
   expect(complaint === "", complaint);
   run(["systemd-analyze", "security", "--no-pager", "--threshold=18", "wgmon.service"]);
 });
 
 await step(
-  "unit: the store names this boot, by which a clock set while wgmon was stopped is noticed",
+  "unit: the store has the boot id, which reveals a clock that is set while wgmon is stopped",
   () => {
     const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8");
     expect(
       inService("cat", "/proc/sys/kernel/random/boot_id") === boot,
-      "it does not see the boot",
+      "the service sees another boot id",
     );
     using store = new Sqlite("/var/lib/private/wgmon/wgmon.db", { readonly: true });
-    const { boot_id: noted } = store.query("SELECT boot_id FROM clock").get() as {
+    const { boot_id: storedId } = store.query("SELECT boot_id FROM clock").get() as {
       boot_id: string;
     };
-    expect(noted === boot.trim(), `${noted} is not ${boot}`);
+    expect(storedId === boot.trim(), `${storedId} is not ${boot}`);
   },
 );
 
-await step("as installed: a packet wakes it, and the peer is reported by its name", async () => {
-  // Without the slow scan only a packet can, and the tick rests while no peer is connected.
-  writeFileSync(SETTINGS, 'reconcile = "0s"\n');
-  run(["systemctl", "restart", "wgmon"]);
-  first!.connect();
-  await reports.connected(first!);
-  await until("the status", () => show("StatusText") === "watching wg0; 1 peer connected");
-  expect(journal().includes("peer1 (wg0) connected"), journal());
-});
+await step(
+  "as installed: a packet wakes wgmon, and the peer is reported with its name",
+  async () => {
+    // Without reconcile scans only a packet can: there are no ticks while no peer is connected.
+    writeFileSync(SETTINGS, 'reconcile = "0s"\n');
+    run(["systemctl", "restart", "wgmon"]);
+    first!.connect();
+    await reports.connected(first!);
+    await until("the status", () => show("StatusText") === "watching wg0; 1 peer connected");
+    expect(journal().includes("peer1 (wg0) connected"), journal());
+  },
+);
 
-await step("nflog: rules that it made itself are found, and a peer is reported", async () => {
+await step("nflog: rules of `wgmon rules --install` are used, and a peer is reported", async () => {
   run(["wgmon", "rules", "--install"]);
   run(["systemctl", "restart", "wgmon"]);
   expect(/ready monitor=nflog .*devices=wg0/.test(journal()), journal());
@@ -121,36 +136,39 @@ await step("nflog: rules that it made itself are found, and a peer is reported",
   await reports.connected(fifth!);
 });
 
-await step("kill -9: it comes back; what was not delivered is, and nothing twice", async () => {
-  reports.status = 503;
-  second!.connect();
-  await reports.connected(second!);
-  const before = show("MainPID");
-  process.kill(Number(before), "SIGKILL");
-  await until("another process", () => !["0", before].includes(show("MainPID")));
-  await until("it is ready", () => show("ActiveState") === "active");
-  reports.forget();
-  reports.status = 204;
-  await reports.connected(second!);
-  third!.connect();
-  await reports.connected(third!);
-  // The third came last, in the order of events: what had been told again would be before it.
-  expect(reports.count === 2, `${reports.count} events came`);
-});
+await step(
+  "kill -9: wgmon restarts, delivers the undelivered event, and repeats none",
+  async () => {
+    reports.status = 503;
+    second!.connect();
+    await reports.connected(second!);
+    const before = show("MainPID");
+    process.kill(Number(before), "SIGKILL");
+    await until("another process", () => !["0", before].includes(show("MainPID")));
+    await until("it is ready", () => show("ActiveState") === "active");
+    reports.forget();
+    reports.status = 204;
+    await reports.connected(second!);
+    third!.connect();
+    await reports.connected(third!);
+    // Events arrive in order: a repeated event would have arrived before the third.
+    expect(reports.count === 2, `${reports.count} events received`);
+  },
+);
 
-await step("watchdog: a process that hangs is replaced", async () => {
+await step("watchdog: systemd restarts a process that hangs", async () => {
   dropIn(`WatchdogSec=${WATCHDOG_SECONDS}`);
   run(["systemctl", "restart", "wgmon"]);
-  // From the next start on the unit is as it was.
+  // The next daemon-reload restores the unit.
   rmSync(DROP_INS, { recursive: true });
   const before = show("MainPID");
-  // Later than the watchdog's time: it is kept quiet. In microseconds.
+  // First waits longer than the watchdog timeout: wgmon must send keep-alive notifications. In microseconds.
   const startedUs = Number(show("ActiveEnterTimestampMonotonic"));
-  await until("a sign of life behind the watchdog's time", () => {
+  await until("a watchdog notification after the watchdog timeout", () => {
     const aliveUs = Number(show("WatchdogTimestampMonotonic"));
     return aliveUs - startedUs > WATCHDOG_SECONDS * 1_000_000;
   });
-  expect(show("MainPID") === before, "it was replaced although it lived");
+  expect(show("MainPID") === before, "systemd restarted a process that did not hang");
   process.kill(Number(before), "SIGSTOP");
   await until("another process", () => !["0", before].includes(show("MainPID")));
   await until("it is ready", () => show("ActiveState") === "active");
@@ -159,7 +177,7 @@ await step("watchdog: a process that hangs is replaced", async () => {
   expect(!/panic|bun\.report/.test(log), log);
 });
 
-await step("upgrade: state and settings are kept, and nothing is told twice", async () => {
+await step("upgrade: state and settings are kept, and no event is repeated", async () => {
   writeFileSync(SETTINGS, 'monitor = "bpf"\ninterface = "any"\n');
   reports.forget();
   run(["dpkg", "-i", NEW]);
@@ -168,7 +186,7 @@ await step("upgrade: state and settings are kept, and nothing is told twice", as
   expect(/ready monitor=bpf/.test(journal()), "it does not use the settings");
   fourth!.connect();
   await reports.connected(fourth!);
-  expect(reports.count === 1, `${reports.count} events came`);
+  expect(reports.count === 1, `${reports.count} events received`);
 });
 
 await step("reload: settings are read again", async () => {
@@ -178,31 +196,34 @@ await step("reload: settings are read again", async () => {
   await until("it is ready", () => show("ActiveState") === "active");
 });
 
-await step("wrong settings: it ends, is not started again and says why", async () => {
-  writeFileSync(SETTINGS, 'monitr = "bpf"\n');
-  run(["systemctl", "restart", "wgmon"], { mayFail: true });
-  await until("the end", () => show("ActiveState") === "failed");
-  expect(show("ExecMainStatus") === "2", `exit code ${show("ExecMainStatus")}`);
-  expect(/monitr.*did you mean monitor/.test(journal()), journal());
-  writeFileSync(SETTINGS, 'monitor = "poll"\n');
-  run(["systemctl", "start", "wgmon"]);
-});
+await step(
+  "invalid settings: wgmon exits with the reason in the journal and is not restarted",
+  async () => {
+    writeFileSync(SETTINGS, 'monitr = "bpf"\n');
+    run(["systemctl", "restart", "wgmon"], { mayFail: true });
+    await until("the end", () => show("ActiveState") === "failed");
+    expect(show("ExecMainStatus") === "2", `exit code ${show("ExecMainStatus")}`);
+    expect(/monitr.*did you mean monitor/.test(journal()), journal());
+    writeFileSync(SETTINGS, 'monitor = "poll"\n');
+    run(["systemctl", "start", "wgmon"]);
+  },
+);
 
-await step("stop: it ends well", () => {
+await step("stop: wgmon exits with code 0", () => {
   run(["systemctl", "stop", "wgmon"]);
   const end = `${show("Result")} ${show("ExecMainStatus")} ${show("ActiveState")}`;
   expect(end === "success 0 inactive", end);
 });
 
-await step("remove keeps settings and state, purge nothing", () => {
+await step("remove keeps settings and state, purge deletes them", () => {
   run(["systemctl", "start", "wgmon"]);
-  // For the last step.
+  // The last step needs the binary.
   run(["cp", "/usr/bin/wgmon", "/usr/local/bin/wgmon"]);
   const packed = run(["dpkg", "-L", "wgmon"]).split("\n");
   run(["dpkg", "--remove", "wgmon"]);
   expect(show("ActiveState") === "inactive", `it is ${show("ActiveState")}`);
-  expect(existsSync(SETTINGS), "the settings are gone");
-  expect(existsSync("/var/lib/private/wgmon/wgmon.db"), "the state is gone");
+  expect(existsSync(SETTINGS), "the settings were deleted");
+  expect(existsSync("/var/lib/private/wgmon/wgmon.db"), "the state was deleted");
   run(["dpkg", "--purge", "wgmon"]);
   const left = run(
     "find /etc /var/lib /run/systemd ( -path /var/lib/dpkg -o -path /etc/credstore ) -prune -o"
@@ -214,16 +235,19 @@ await step("remove keeps settings and state, purge nothing", () => {
   expect(files.length === 0, `left: ${files.join(", ")}`);
 });
 
-await step("install-service: the bare program as a service, and gone again", () => {
-  const said = run(["/usr/local/bin/wgmon", "install-service"]);
-  expect(said.includes("wrote /etc/systemd/system/wgmon.service"), said);
-  expectActive();
-  const complaint = run(["systemd-analyze", "verify", "wgmon.service"]);
-  expect(complaint === "", complaint);
-  const away = run(["/usr/local/bin/wgmon", "uninstall-service"]);
-  expect(away.includes("removed /etc/systemd/system/wgmon.service"), away);
-  expect(show("LoadState") === "not-found", `the unit is ${show("LoadState")}`);
-});
+await step(
+  "install-service: installs the binary as a service; uninstall-service removes it",
+  () => {
+    const installed = run(["/usr/local/bin/wgmon", "install-service"]);
+    expect(installed.includes("wrote /etc/systemd/system/wgmon.service"), installed);
+    expectActive();
+    const complaint = run(["systemd-analyze", "verify", "wgmon.service"]);
+    expect(complaint === "", complaint);
+    const removed = run(["/usr/local/bin/wgmon", "uninstall-service"]);
+    expect(removed.includes("removed /etc/systemd/system/wgmon.service"), removed);
+    expect(show("LoadState") === "not-found", `the unit is ${show("LoadState")}`);
+  },
+);
 
 if (counts.failed > 0) console.log(journal());
 process.exit(0);
@@ -232,7 +256,7 @@ function show(property: string): string {
   return run(["systemctl", "show", "-P", property, "wgmon"]).trim();
 }
 
-/** Runs a program with the service's user and its view of the files. */
+/** Runs a program as the service's user, in the service's mount namespace. */
 function inService(...command: readonly string[]): string {
   const pid = show("MainPID");
   const [uid, gid] = ["Uid", "Gid"].map(

@@ -1,6 +1,6 @@
 /**
- * What wakes wgmon, at a gateway with real WireGuard: what it says when it cannot be had, and that it
- * goes on when interfaces, devices and peers change under it or more comes than it can take.
+ * Capture at a gateway with real WireGuard: the errors if it cannot be opened, and that it continues when interfaces,
+ * devices and peers change or receive buffers overflow.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -18,9 +18,9 @@ import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
-/** On a slow machine the clients of earlier tests would fall silent in the middle of a later one. */
+/** Keeps clients of earlier tests connected: on a slow machine they would disconnect during a later test. */
 const NO_SILENCE = ["--idle-timeout", "1h"];
-/** Scans when a packet wakes it or a link changes, and else only once an hour. */
+/** Scans only after packets and link changes, otherwise once an hour. */
 const BY_PACKETS = ["--tick", "1h", "--reconcile", "0", ...NO_SILENCE];
 const WGMON = join(import.meta.dir, "../../wgmon");
 
@@ -47,19 +47,19 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   async function expectRefusal(wgmon: Wgmon, ...messages: readonly (string | RegExp)[]) {
     expect(await wgmon.exited).toBe(1);
     for (const message of messages) expect(wgmon.logText).toMatch(message);
-    // After the log's first line, one sentence for people, and nothing of the program's inside.
+    // After the first log line, one sentence for people, without a stack trace.
     const lines = wgmon.logText.trim().split("\n");
     expect(lines.map((line) => line.slice(0, 7))).toEqual(['{"time"', "wgmon: "]);
   }
 
   test(
-    "an NFLOG group that another process has is refused, and had when that is gone",
+    "an NFLOG group of another process is refused, and available after that process has stopped",
     async () => {
       const owner = watch("--monitor", "nflog", "--group", "40");
       await owner.wgmon.ready;
       await using refused = startWgmon(["--monitor", "nflog", "--group", "40"]);
-      const who = new RegExp(`another program uses it \\(process ${owner.wgmon.pid}, wgmon\\)`);
-      await expectRefusal(refused, "NFLOG group 40", who, "--group");
+      const hint = new RegExp(`another program uses it \\(process ${owner.wgmon.pid}, wgmon\\)`);
+      await expectRefusal(refused, "NFLOG group 40", hint, "--group");
       expect(await owner.wgmon.stop()).toBe(0);
       await using next = watch("--monitor", "nflog", "--group", "40");
       await next.wgmon.ready;
@@ -76,7 +76,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
     ["bpf", ["--monitor", "bpf", "--interface", "lo"], /packet socket: EPERM .*CAP_NET_RAW/],
     ["poll", ["--monitor", "poll"], /scan wg0: EPERM .*CAP_NET_ADMIN/],
   ] as const)(
-    "%s without the capability that it needs is refused, and says which",
+    "%s without its capability fails with an error that names the capability",
     async (_monitor, args, message) => {
       const dropped = ["--inh-caps=-all", "--bounding-set=-all", WGMON];
       await using wgmon = startWgmon([...dropped, ...args], { binary: "setpriv" });
@@ -87,7 +87,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   );
 
   test(
-    "a capture interface that does not exist is refused",
+    "a capture interface that does not exist is an error",
     async () => {
       await using wgmon = startWgmon(["--monitor", "bpf", "--interface", "nosuch0"]);
       await expectRefusal(wgmon, "interface nosuch0", "no such interface");
@@ -96,7 +96,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   );
 
   test(
-    "the capture interface goes down and up, and is deleted and made again",
+    "capture continues after the interface goes down and up, and after it is deleted and created again",
     async () => {
       const first = await wg0.client("first");
       const { name } = first.link;
@@ -124,7 +124,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   );
 
   test(
-    "more link changes than it can take: missed, scanned once, the capture interface found again",
+    "lost link changes cause one scan, and a new capture interface is found",
     async () => {
       const before = await wg0.client("before the flood");
       const { name } = before.link;
@@ -149,7 +149,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   );
 
   test(
-    "more packets than the NFLOG socket can take: missed, looked for, and on it goes",
+    "lost packets of the NFLOG socket cause a scan, and capture continues",
     async () => {
       const group = 42;
       await lab.addPlainRule(wg0.port, group);
@@ -165,7 +165,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       await missed.connect();
       watcher.resume();
       await watcher.logs("reading only packets that complete a handshake");
-      // Its packets were lost, and the scan found it.
+      // The packets of this client were lost; the scan found it.
       await reportsConnect(watcher, missed);
       const later = await wg0.client("later");
       await later.connect();
@@ -176,7 +176,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   );
 
   test(
-    "the default filter follows the port that a device listens to",
+    "the default filter follows a device's listen port",
     async () => {
       const wg3 = await lab.device("wg3", { port: 51830 });
       await $`wg set wg3 listen-port 51831`;
@@ -195,7 +195,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   );
 
   test(
-    "a device that is added while it runs is watched at once, under its next name too, until its end",
+    "a device that is added while wgmon runs is watched immediately, also after a rename, until it is deleted",
     async () => {
       await using watcher = watch(...BY_PACKETS);
       await watcher.wgmon.ready;
@@ -226,7 +226,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   );
 
   test(
-    "somebody changes peers in a loop: who connects is told of once, and nobody is invented",
+    "while peers change in a loop, a connect is reported once and no other peer is reported",
     async () => {
       const stable = await wg0.client("stable", { keepaliveSeconds: 5 });
       await stable.connect();
@@ -261,7 +261,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
         expect(log.filter(isComplaint)).toEqual([]);
       }
 
-      // And when it is over, who is removed is seen to be.
+      // After the loops, a removed peer is reported.
       await wg0.removePeer(newcomer);
       await poll.waitFor("a removal", () => poll.events.length > 1);
       expect(poll.events[1]).toMatchObject({
@@ -280,7 +280,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       const wg7 = await lab.device("wg7", { port: 51870 });
       await wg7.addSilentPeers(500);
       await poll.scannedFor("tick", poll.scans("tick") + 3);
-      // A dump that is not read to its end would hold it for ever.
+      // An unfinished dump would keep a reference to the device, and its deletion would hang.
       await $`timeout 300 ip link delete wg7`;
       await poll.waitFor("the end", () => poll.events.at(-1)?.type === "device.removed");
       expect(poll.events.map(({ type }) => type).slice(-2)).toEqual([
@@ -292,7 +292,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
   );
 });
 
-/** Waits for the report; it must be the client's only one. */
+/** Waits for the connect event of the client, which must be its only event. */
 async function reportsConnect(watcher: Watcher, client: Client, device = "wg0"): Promise<void> {
   await watcher.waitFor(client.name, () => watcher.eventsOf(client).length > 0);
   expect(watcher.eventsOf(client)).toMatchObject([
@@ -301,8 +301,8 @@ async function reportsConnect(watcher: Watcher, client: Client, device = "wg0"):
 }
 
 /**
- * Fails when it goes on using more than a fifth of a processor although nothing is to do. A second may be
- * dear: an emulated processor counts as used what the machine beneath it has lent to others.
+ * Fails if wgmon uses more than a fifth of a processor in each of ten idle seconds. In a single second it may be more:
+ * an emulated processor also counts the time in which its host runs other programs.
  */
 async function expectIdle({ wgmon }: Watcher): Promise<void> {
   await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);

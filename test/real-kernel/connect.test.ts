@@ -1,7 +1,7 @@
 /**
- * A peer connects at a gateway with real WireGuard: every way of watching reports it, once. Each
- * test is seen by all of them together. They scan when a packet wakes them, and else only once an
- * hour, so that nothing but the packets can be what they go by.
+ * A peer connects at a gateway with real WireGuard: each wgmon, with different capture settings, reports it once. All
+ * of them run during each test. They scan only after packets, otherwise once an hour, so that only packets can be the
+ * reason for a report.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -18,13 +18,11 @@ import { isComplaint, type LogLine, startWgmon, type Wgmon } from "../support/wg
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
-/** On an emulated processor a report may take its time; how long is measured elsewhere. */
-
 const BY_PACKETS = ["--reconcile", "0", "--tick", "1h", "--idle-timeout", "1h"];
 const BPF = ["--monitor", "bpf", "--interface", "any"];
 const OWN_FILTER = "udp and dst port 51820";
 
-/** What is set for each way of watching; the first three see all that comes to both devices. */
+/** The flags of each wgmon, by name; the first three capture handshakes of both devices. */
 const ways = {
   "nflog, every datagram": [...BY_PACKETS, "--monitor", "nflog", "--group", "1"],
   // No rule logs to this group: the default filter of bpf.
@@ -36,7 +34,7 @@ const ways = {
   "one device": [...BY_PACKETS, "--monitor", "nflog", "--group", "3", "--device", "wg1"],
 };
 
-/** These have a second webhook, of the Go program's form. */
+/** These have a second webhook, in the format of the Go program. */
 const ALL_PACKETS: readonly string[] = ["nflog, every datagram", "auto, without rules"];
 const BOTH_DEVICES = [...ALL_PACKETS, "auto, with rules", "poll"];
 const FIRST_DEVICE = [...BOTH_DEVICES, "bpf, own filter"];
@@ -90,7 +88,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
     return (await newClients(device, [name], options))[0]!;
   }
 
-  /** All that was reported of the client in this way; what was sent again counts once. */
+  /** The events of the client from one wgmon; a repeated event only once. */
   function eventsOf(client: Client, way: string): Event[] {
     const events = receiver.requests
       .filter(({ path }) => path === pathOf(way))
@@ -123,7 +121,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
     }
   }
 
-  /** Waits for the reports; each must be the client's only one, and right. */
+  /** Waits for a connect event from each wgmon, which must be the client's only event and correct. */
   async function expectReport(client: Client, device: LabDevice, from: readonly string[]) {
     await waitForReports([client], from);
     for (const way of from) {
@@ -144,8 +142,8 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
     }
   }
 
-  test("auto is nflog where rules log the ports, and bpf elsewhere", async () => {
-    /** A start by this way, once more if the firewall's programs had no time to answer within three seconds. */
+  test("auto selects nflog if rules log the ports, and bpf otherwise", async () => {
+    /** The log line "ready". Restarts wgmon if the firewall's programs did not answer within three seconds. */
     const ready = async (way: string): Promise<LogLine> => {
       const wgmon = running.get(way)!;
       const line = await wgmon.ready;
@@ -160,7 +158,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
 
   describe.each([4, 6] as const)("over IPv%i", (family) => {
     test(
-      "by one datagram",
+      "with one datagram",
       async () => {
         const alice = await newClient(wg0, `alice over IPv${family}`, { family });
         alice.sendDatagram();
@@ -170,7 +168,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
     );
 
     test(
-      "by ping, with a preshared key",
+      "with ping and a preshared key",
       async () => {
         const options = { family, presharedKey: true } as const;
         const bob = await newClient(wg0, `bob over IPv${family}`, options);
@@ -182,7 +180,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   });
 
   test(
-    "the report keeps to the contract, and tells when the session began",
+    "the event is valid against the schema, and has the start of the session",
     async () => {
       const carol = await newClient(wg0, "carol");
       const beforeMs = Date.now();
@@ -194,7 +192,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
         if (event.type !== "peer.connected") throw new Error(event.type);
         const { session } = event.data;
         expect(event.timestamp).toBe(session.startedAt);
-        // The kernel's time, in whole milliseconds, of a clock that ticks.
+        // The kernel's handshake time comes from a coarse clock, which may lag by some milliseconds.
         expect(Date.parse(session.startedAt)).toBeGreaterThan(beforeMs - 10);
         expect(Date.parse(session.startedAt)).toBeLessThanOrEqual(Date.now());
         expect(session.roams).toBe(0);
@@ -204,7 +202,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   );
 
   test(
-    "a form webhook gets what the Go program sent",
+    "a form webhook gets the body that the Go program sent",
     async () => {
       const dave = await newClient(wg0, "dave");
       dave.sendDatagram();
@@ -223,7 +221,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   );
 
   test(
-    "through a VLAN, watched on all interfaces and on the parent alone",
+    "through a VLAN, captured on all interfaces and on the parent interface only",
     async () => {
       const erin = await newClient(wg0, "erin", { vlan: 7 });
       const { name: parent } = erin.link;
@@ -235,7 +233,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   );
 
   test(
-    "at two devices, from one address",
+    "two peers at two devices, from one address",
     async () => {
       const [frank] = await newClients(wg0, ["frank"]);
       const [grace] = await newClients(wg1, ["grace"], { sharesLinkWith: frank! });
@@ -243,17 +241,17 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
       grace!.sendDatagram();
       await expectReport(frank!, wg0, FIRST_DEVICE);
       await expectReport(grace!, wg1, BOTH_DEVICES);
-      // The one that watches the second device alone.
+      // This wgmon watches the second device only.
       await expectReport(grace!, wg1, ["one device"]);
       expect(eventsOf(frank!, "one device")).toEqual([]);
     },
     TEST_MS,
   );
 
-  // So far away that all looks after the initiation come too early: only the packet that ends the
-  // handshake can tell.
+  // With the longest round trip, all scans after the initiation are too early: only the packet that
+  // completes the handshake can cause the report.
   test.each([0, 40, 300, 4000])(
-    "a round trip of %i ms away",
+    "with a round trip of %i ms",
     async (roundTripMs) => {
       const heidi = await newClient(wg0, `heidi, ${roundTripMs} ms away`, { roundTripMs });
       heidi.sendDatagram();
@@ -263,11 +261,11 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   );
 
   test(
-    "when the packet that ends the handshake is lost and a later one ends it",
+    "when the packet that completes the handshake is lost and a later one completes it",
     async () => {
       const ivan = await newClient(wg0, "ivan");
       await ivan.loseFirstDatagrams();
-      // The first is lost, the others come.
+      // The first ping is lost, the others arrive.
       expect(await ivan.ping(4)).toBeGreaterThan(0);
       await expectReport(ivan, wg0, FIRST_DEVICE);
       await ivan.keepFirstDatagrams();
@@ -276,39 +274,39 @@ describe.skipIf(kernel.missing)(kernel.title("a peer connects"), () => {
   );
 
   test(
-    "when it is the gateway that begins",
+    "when the gateway initiates the handshake",
     async () => {
       const judy = await newClient(wg0, "judy", { endpointKnown: true });
       wg0.sendTo(judy);
-      // Rules without responses see the peer's first data, a keepalive ten seconds later.
+      // Rules that do not log responses log the peer's first data, a keepalive ten seconds later.
       await expectReport(judy, wg0, FIRST_DEVICE);
     },
     TEST_MS,
   );
 
   test(
-    "fifty at once",
+    "fifty peers at the same time",
     async () => {
-      // Their devices are up for a moment before they have their ports, with others that the kernel
-      // chooses, which must not be among those.
+      // Until its port is configured, each device has a port that the kernel chooses: it must not be
+      // the port of another client.
       const range = "echo 50000 60999 >/proc/sys/net/ipv4/ip_local_port_range";
       await clients[0]!.run("sh", "-c", range);
-      const crowd = await newClients(
+      const many = await newClients(
         wg0,
         Array.from({ length: 50 }, (_, i) => `mike ${i}`),
       );
-      for (const client of crowd) client.sendDatagram();
-      await waitForReports(crowd, FIRST_DEVICE);
-      for (const client of crowd) await expectReport(client, wg0, FIRST_DEVICE);
+      for (const client of many) client.sendDatagram();
+      await waitForReports(many, FIRST_DEVICE);
+      for (const client of many) await expectReport(client, wg0, FIRST_DEVICE);
     },
     TEST_MS,
   );
 
   test(
-    "nothing else was reported by anyone, all the time",
+    "no wgmon has reported anything else in all tests",
     async () => {
       for (const [way, wgmon] of running) {
-        // What is pending is sent before the end.
+        // wgmon sends pending events before it exits.
         expect({ way, exitCode: await wgmon.stop() }).toEqual({ way, exitCode: 0 });
         const complaints = wgmon.log.filter(isComplaint);
         expect({ way, complaints }).toEqual({ way, complaints: [] });

@@ -1,4 +1,4 @@
-/** `wgmon doctor` at a gateway with real WireGuard, where all is well, and then not. */
+/** `wgmon doctor` at a gateway with real WireGuard: with a correct setup, and with faults. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -33,14 +33,14 @@ describe.skipIf(kernel.missing)(kernel.title("the doctor"), () => {
     lab[Symbol.dispose]();
   });
 
-  /** Asks again while a check had not enough time, as on a busy machine. */
+  /** Runs the doctor again if a check timed out, as on a busy machine. */
   async function doctor(...args: readonly string[]) {
     for (;;) {
-      const answer = await doctorOnce(...args);
-      const isLate = answer.findings.some(
+      const result = await doctorOnce(...args);
+      const hasTimedOut = result.findings.some(
         ({ verdict, found }) => verdict === "skipped" && /timed out|took more than/.test(found),
       );
-      if (!isLate) return answer;
+      if (!hasTimedOut) return result;
     }
   }
 
@@ -66,7 +66,7 @@ describe.skipIf(kernel.missing)(kernel.title("the doctor"), () => {
   }
 
   test(
-    "finds nothing wrong where nothing is",
+    "finds no problem in a correct setup",
     async () => {
       await load(PORT, GROUP);
       const { findings, ...rest } = await doctor();
@@ -101,7 +101,7 @@ describe.skipIf(kernel.missing)(kernel.title("the doctor"), () => {
   );
 
   test(
-    "finds a device that is down, or has no key",
+    "finds a device that is down or has no key",
     async () => {
       await load(PORT, GROUP);
       await $`ip link add wg9 type wireguard`;

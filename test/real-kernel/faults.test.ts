@@ -1,6 +1,6 @@
 /**
- * Faults at a gateway with real WireGuard: peers, devices, the module and the clock change under it, and
- * descriptors run out. What happened is told once, nothing is invented, and it goes on by itself.
+ * Faults at a gateway with real WireGuard: peers, devices, the module and the clock change while wgmon runs, and file
+ * descriptors run out. wgmon reports each real change once and nothing else, and recovers by itself.
  */
 // @serial
 
@@ -33,13 +33,13 @@ const ours = notOurs === null ? "" : ` [skipped: ${notOurs}]`;
 
 const DAY_SECONDS = 86_400;
 const POLL = ["--monitor", "poll", "--tick", "100ms", "--reconcile", "0"];
-/** Whoever has received something answers it after 10 s at the latest. */
+/** More than 10 s: a WireGuard peer answers received data after 10 s at the latest. */
 const IDLE_MS = 15_000;
 const SHORT = ["--idle-timeout", `${IDLE_MS}ms`, "--tick", "1s", "--reconcile", "0"];
-/** A client that is there all the time. */
+/** Keeps a client connected. */
 const ALIVE = { keepaliveSeconds: 5 };
 
-/** More than is read, on any machine; an emulated one sends less. */
+/** More than wgmon reads on any machine. An emulated machine sends less. */
 const FLOOD_PER_SECOND = 20_000;
 const SENDER = join(import.meta.dir, "../bench/sender.ts");
 
@@ -67,7 +67,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   });
 
   test(
-    "peers are changed in loops: who connects, roams and leaves is told of once, at little cost",
+    "while peers change in loops, a connect, roam and removal are each reported once, at little cost",
     async () => {
       await wg0.addSilentPeers(800);
       const peers = (await $`wg show wg0 peers`.text()).trim().split("\n");
@@ -78,10 +78,10 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
       for (const watcher of both) await watcher.logs("warm");
 
       const quiet = await scanCost(packets);
-      // Behind whoever is removed, the kernel may be in the middle of its list.
+      // Peers at the start and at the end of the list, so that dumps are interrupted in the middle.
       const loops = [first!, second!, others.at(-1)!].map((key) => {
         const change = `wg set wg0 peer ${key} remove peer ${key} allowed-ips 10.250.0.1/32`;
-        // Until the test's end, whatever that is.
+        // Ends when the test process ends for any reason.
         const during = `while kill -0 ${process.pid}; do ${change}; done`;
         return Bun.spawn(["bash", "-c", during], { stderr: "ignore" });
       });
@@ -95,7 +95,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
           const { data } = await watcher.reports("peer.roamed", newcomer);
           expect(data.peer.endpoint).toBe(endpoint);
         }
-        // Less than a third of a processor, at a scan a second, if scans are cheap here at all.
+        // At one scan a second, at most a third of a processor, or three times the cost without changes.
         expect(await scanCost(packets)).toBeLessThan(Math.max(300, 3 * quiet));
         await wg0.removePeer(newcomer);
       } finally {
@@ -115,26 +115,26 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   );
 
   test.each(["nflog", "bpf"])(
-    "a flood is not read by %s: who connects in the middle of it is known by WireGuard's own answer",
+    "%s does not read a flood: a peer that connects meanwhile is detected by WireGuard's own response",
     async (monitor) => {
       const sockets = packetSockets();
       const args = ["--monitor", monitor, "--interface", "any", "--reconcile", "0"];
       await using watcher = watch(...args, "--no-announce-existing");
       await watcher.logs("warm");
-      const ofTap = packetSockets();
-      expect(ofTap - sockets).toBe(monitor === "bpf" ? 1 : 0);
+      const withCapture = packetSockets();
+      expect(withCapture - sockets).toBe(monitor === "bpf" ? 1 : 0);
       const newcomer = await wg0.client(`newcomer-${monitor}`, ALIVE);
       const called = await wg0.client(`called-${monitor}`, { endpointKnown: true });
 
-      // More than is ever sent: it is ended.
-      // Over the loopback all has also left this machine; initiations are not what the tap on sent packets hears.
+      // The count is never reached: the test kills the sender.
+      // Packets on the loopback are also outgoing packets; the tap for sent packets does not pass initiations.
       const kind = ["initiations", wg0.publicKey];
       const words = [wg0.port, 1e9, FLOOD_PER_SECOND, ...kind].map(String);
       const sender = Bun.spawn([process.execPath, SENDER, ...words], { stdout: "ignore" });
       try {
         await watcher.logs("packet flood");
-        await until("another socket", () => packetSockets() !== ofTap);
-        expect(packetSockets()).toBe(ofTap + 1);
+        await until("another socket", () => packetSockets() !== withCapture);
+        expect(packetSockets()).toBe(withCapture + 1);
         await newcomer.connect();
         await watcher.reports("peer.connected", newcomer);
         wg0.sendTo(called);
@@ -143,11 +143,11 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
         sender.kill("SIGKILL");
         await sender.exited;
       }
-      await until("it is closed", () => packetSockets() <= ofTap);
-      for (const gone of [newcomer, called]) {
-        await gone.down();
-        await wg0.removePeer(gone);
-        await watcher.reports("peer.disconnected", gone);
+      await until("the socket is closed", () => packetSockets() <= withCapture);
+      for (const client of [newcomer, called]) {
+        await client.down();
+        await wg0.removePeer(client);
+        await watcher.reports("peer.disconnected", client);
       }
       expect(watcher.events).toHaveLength(4);
     },
@@ -155,15 +155,15 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   );
 
   test(
-    "a list that changes under every dump removes nobody, not even who is gone",
+    "while every dump is interrupted, scans report no removed peer, not even a really removed one",
     async () => {
       await wg0.addSilentPeers(500);
       const peers = (await $`wg show wg0 peers`.text()).trim().split("\n");
       const spare = peers.find((key) => key !== stable.publicKey)!;
-      const socket = new Torn(NETLINK_GENERIC);
+      const socket = new InterruptingSocket(NETLINK_GENERIC);
       using devices = new Devices(["wg0"], socket);
       await devices.scan(null);
-      // All dumps from the second on are without it.
+      // The peer is missing in all dumps from the second on.
       socket.change = ["wg", "set", "wg0", "peer", spare, "remove"];
       for (let scan = 0; scan < 3; scan++) {
         const { devices: found, removed, problems } = await devices.scan(null);
@@ -177,7 +177,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   );
 
   test(
-    "a device is made and deleted in a loop while it is scanned: each is told as one, and none is stuck",
+    "a device that is created and deleted in a loop during scans is reported as added and removed, and each deletion succeeds",
     async () => {
       await using packets = watch(...SHORT, "--no-announce-existing");
       await using poll = watch(...POLL, "--no-announce-existing");
@@ -195,7 +195,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
         sleep 0.$((RANDOM % 20 + 10))
         ip link delete wg8
       done`;
-      // A dump that is not read to its end would hold a device for ever.
+      // An unfinished dump would keep a reference to the device, and its deletion would hang.
       await $`timeout 300 bash -euc ${script}`;
       for (const watcher of [packets, poll]) {
         const removals = () => watcher.typesOf("wg8").filter((type) => type === "device.removed");
@@ -211,7 +211,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   );
 
   test(
-    "a network namespace without devices: it waits, and sees those that come, not those of others",
+    "in a network namespace without devices, wgmon waits and reports new devices of this namespace only",
     async () => {
       for (const args of [POLL, ["--monitor", "nflog", "--group", "7"]]) {
         const command = ["--net", join(import.meta.dir, "../../wgmon"), ...args];
@@ -225,15 +225,15 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
         await wgmon.waitForLog(({ msg }) => msg === "wg0 removed", REPORT_MS);
         expect(await wgmon.stop()).toBe(0);
         expect(wgmon.log.filter(isComplaint)).toEqual([]);
-        const told = wgmon.log.filter(({ event }) => event !== undefined);
-        expect(told).toHaveLength(2);
+        const eventLines = wgmon.log.filter(({ event }) => event !== undefined);
+        expect(eventLines).toHaveLength(2);
       }
     },
     TEST_MS,
   );
 
   test(
-    "no more descriptors: the kernel is scanned all the same, names hold, and the rest is made up for",
+    "without free file descriptors, scans and names still work, and events are delivered later",
     async () => {
       const dora = await wg0.client("dora");
       const nameless = await wg0.client("nameless");
@@ -252,7 +252,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
         "0",
       ];
       await using watcher = watch(...args);
-      // Bun itself ends the process when its first delivery finds no descriptor.
+      // After the first delivery: Bun aborts the process if the first fetch gets no descriptor.
       await watcher.reports("peer.connected", stable);
       await watcher.logs("warm");
       await $`prlimit --pid ${watcher.wgmon.pid} --nofile=3:`;
@@ -270,9 +270,10 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   );
 
   test.skipIf(notOurs !== null)(
-    `the clock is set by a day, back and forth: nobody comes or goes by it, and time is still time${ours}`,
+    `the clock is set by a day, back and forward: no event is caused, and durations are correct${ours}`,
     async () => {
-      // A handshake while the clock is ahead would keep it out for a day; the next one is two minutes away.
+      // A handshake while the clock is ahead would block later ones for a day; after this one, the next is in two
+      // minutes.
       await stable.forgetSession();
       await stable.connect();
       await using watcher = watch(
@@ -289,7 +290,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
         const nowMs = wallMs + (performance.now() - monotonicMs) + seconds * 1000;
         await $`date -s @${(nowMs / 1000).toFixed(3)}`.quiet();
       };
-      /** From when to when on the clock that is not set: each happened in between. */
+      /** performance.now() before and after a step, on the clock that is not set. */
       type Span = readonly [fromMs: number, toMs: number];
       const began = new Map<Client, Span>();
       const connects = async (name: string) => {
@@ -303,7 +304,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
       };
       try {
         await connects("anna");
-        // The kernel takes no handshake of a peer that is older than its last: back comes first.
+        // First back, then forward: the kernel rejects a handshake that is older than the peer's last one.
         for (const [name, days] of [
           ["bert", -1],
           ["carl", 1],
@@ -330,7 +331,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
         const { data } = await watcher.reports("peer.disconnected", client);
         const [begins, ends] = [began.get(client)!, ended.get(client)!];
         expect(data.reason).toBe("idle");
-        // Its last sign was a keepalive before, or is found by a tick after.
+        // The last activity was a keepalive earlier, or a tick found it later.
         const { durationMs } = data.session;
         expect(durationMs).toBeGreaterThan(ends[0] - begins[1] - 15_000);
         expect(durationMs).toBeLessThan(ends[1] - begins[0] + 15_000);
@@ -343,7 +344,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
   );
 
   test.skipIf(notOurs !== null)(
-    `the module is unloaded: it waits, does not load it, and goes on with its next devices${ours}`,
+    `the module is unloaded: wgmon does not load it, and continues when new devices exist${ours}`,
     async () => {
       await using packets = watch(...SHORT, "--monitor", "nflog", "--group", "8");
       await using poll = watch(...POLL);
@@ -355,7 +356,7 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
         expect(data.reason).toBe("device-removed");
         await watcher.reports("device.removed", "wg0");
       }
-      // The clients' devices go a little after their namespace.
+      // The clients' devices are deleted a little later than their namespace.
       const unload = async () => (await $`rmmod wireguard`.nothrow().quiet()).exitCode === 0;
       await until("the module is unloaded", unload);
       await poll.scannedFor("tick", poll.scans("tick") + 5);
@@ -378,8 +379,8 @@ describe.skipIf(kernel.missing)(kernel.title("a fault"), () => {
 });
 
 /**
- * Processor time of a scan on the tick, and of all that it causes, in ms. A busy machine makes each dearer:
- * only two of the same time can be compared.
+ * Processor time in ms for each scan at a tick, including its consequences. Depends on the load of the machine: compare
+ * only values measured shortly after each other.
  */
 async function scanCost(watcher: Watcher): Promise<number> {
   const scans = 10;
@@ -389,25 +390,25 @@ async function scanCost(watcher: Watcher): Promise<number> {
   return ((await processorMs(pid)) - before) / scans;
 }
 
-/** Dumps are torn: the command changes the list behind the first message of each. */
-class Torn extends NetlinkSocket {
-  /** null: none is. */
+/** Interrupts each dump: runs a command that changes the list of peers after the first message. */
+class InterruptingSocket extends NetlinkSocket {
+  /** The command; null: dumps are not interrupted. */
   change: string[] | null = null;
 
   override request(operation: string, request: Request, visit: MessageVisitor) {
     let change = request.dump ? this.change : null;
-    const isTorn = change !== null;
+    const isInterrupted = change !== null;
     const answer = super.request(operation, request, (...message) => {
       if (change !== null) expect(Bun.spawnSync(change).exitCode).toBe(0);
       change = null;
       visit(...message);
     });
-    expect(answer.interrupted).toBe(isTorn);
+    expect(answer.interrupted).toBe(isInterrupted);
     return answer;
   }
 }
 
-/** How many there are in this network namespace. */
+/** Number of packet sockets in this network namespace. */
 function packetSockets(): number {
   return readFileSync("/proc/self/net/packet", "utf8").trim().split("\n").length - 1;
 }

@@ -1,4 +1,4 @@
-/** The lab itself: what kernel tests build on must be as they believe. */
+/** Tests of test/support/lab.ts, on which the kernel tests are based. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
@@ -18,7 +18,7 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
   });
   afterAll(() => lab[Symbol.dispose]());
 
-  test("a client connects, and the gateway knows from where", async () => {
+  test("a client connects, and the gateway knows its endpoint", async () => {
     const alice = await wg0.client("alice", { presharedKey: true });
     expect(await wg0.state(alice)).toMatchObject({ endpoint: null, latestHandshakeSeconds: null });
     const startedAtMs = performance.now();
@@ -52,13 +52,13 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
       expect((await wg0.state(client)).endpoint).toBe(client.endpoint);
     }
     expect(v6.endpoint).toStartWith("[fd80:");
-    // A handshake is there and back, and the datagram comes behind it.
+    // One round trip for the handshake, then half a round trip for the datagram.
     await far.forgetSession();
     const startedAtMs = performance.now();
     expect((await far.connect()).atMs - startedAtMs).toBeGreaterThan(290);
   });
 
-  test("a link that loses everything, and comes back", async () => {
+  test("a link loses all packets, and works again", async () => {
     const carol = await wg0.client("carol");
     await carol.connect();
     const before = await wg0.state(carol);
@@ -81,7 +81,7 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
     await dave.keepFirstDatagrams();
   });
 
-  test("a wrong preshared key moves the endpoint and completes nothing", async () => {
+  test("a wrong preshared key changes the endpoint and completes no handshake", async () => {
     const mallory = await wg0.client("mallory", { wrongPresharedKey: true });
     expect(await mallory.ping(1, 1)).toBe(0);
     const state = await wg0.state(mallory);
@@ -89,14 +89,14 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
     expect(state.rxBytes % 148).toBe(0);
   });
 
-  test("the gateway begins, where it knows the endpoint", async () => {
+  test("the gateway initiates a handshake if it knows the endpoint", async () => {
     const erin = await wg0.client("erin", { endpointKnown: true });
     wg0.sendTo(erin);
     await until("a handshake", async () => (await wg0.state(erin)).latestHandshakeSeconds !== null);
     expect((await wg0.state(erin)).txBytes).toBeGreaterThan(148);
   });
 
-  test("one key at two places, two keys at one place", async () => {
+  test("one key at two endpoints, two keys at one endpoint", async () => {
     const phone = await wg0.client("phone");
     await phone.connect();
     const copy = await wg0.client("copy", { sharesKeyWith: phone, ownNamespace: true });
@@ -113,13 +113,13 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
     expect((await wg0.state(next)).endpoint).toBe(endpoint);
   });
 
-  test("rules log to a group", async () => {
+  test("rules that log to a group can be loaded and removed", async () => {
     await lab.addPlainRule(51820, 1);
     await lab.addHandshakeRules(51820, 7);
     await lab.clearRules();
   });
 
-  test("peers and devices go and come", async () => {
+  test("peers and devices are removed and added again", async () => {
     const wg1 = await lab.device("wg1", { port: 51821 });
     const frank = await wg1.client("frank");
     await wg1.addSilentPeers(100);
@@ -132,7 +132,7 @@ describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () =>
     await wg1.delete();
   });
 
-  test("fifty clients", async () => {
+  test("fifty clients connect at the same time", async () => {
     const startedAtMs = performance.now();
     const names = Array.from({ length: 50 }, (_, i) => `client ${i}`);
     const clients = await wg0.clients(names);

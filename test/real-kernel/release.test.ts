@@ -1,4 +1,4 @@
-/** A release in a folder that holds nothing but glibc, at a gateway with real WireGuard. */
+/** The release binary in a root folder with only glibc, at a gateway with real WireGuard. */
 
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import { existsSync } from "node:fs";
@@ -11,48 +11,51 @@ import { startWgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
-// test/e2e/release.test.ts makes it, and says why where it cannot.
+// test/e2e/release.test.ts builds the release; if it cannot, that test is skipped with the reason.
 const note = existsSync(RELEASE) ? "" : " [skipped: no release was built]";
 if (note !== "" && process.env["WGMON_KERNEL_TESTS"] === "require") {
   throw new Error("WGMON_KERNEL_TESTS=require, but no release was built");
 }
 
-describe.skipIf(kernel.missing || note !== "")(kernel.title(`a release, alone${note}`), () => {
-  let lab: Lab;
-  let wg0: LabDevice;
-  let root: BareRoot;
+describe.skipIf(kernel.missing || note !== "")(
+  kernel.title(`a release without other files${note}`),
+  () => {
+    let lab: Lab;
+    let wg0: LabDevice;
+    let root: BareRoot;
 
-  beforeAll(async () => {
-    lab = await Lab.create();
-    wg0 = await lab.device("wg0", { port: 51820 });
-    await lab.addPlainRule(wg0.port, 1);
-    root = await BareRoot.create();
-  }, TEST_MS);
+    beforeAll(async () => {
+      lab = await Lab.create();
+      wg0 = await lab.device("wg0", { port: 51820 });
+      await lab.addPlainRule(wg0.port, 1);
+      root = await BareRoot.create();
+    }, TEST_MS);
 
-  afterAll(async () => {
-    lab[Symbol.dispose]();
-    await root[Symbol.asyncDispose]();
-  });
+    afterAll(async () => {
+      lab[Symbol.dispose]();
+      await root[Symbol.asyncDispose]();
+    });
 
-  test.each([
-    ["nflog", []],
-    ["bpf", ["--interface", "any"]],
-  ] as const)(
-    "reports a peer (%s)",
-    async (monitor, more) => {
-      // No tick that could find the peer before its packets do.
-      const args = ["--monitor", monitor, ...more, "--tick", "1h", "--reconcile", "0"];
-      args.push("--state-dir", `/tmp/${monitor}`);
-      const [program, ...rest] = root.command(...args, "--log-level", "debug");
-      await using wgmon = startWgmon(rest, { binary: program! });
-      // Not while it scans again and again anyway.
-      await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
-      const peer = await wg0.client(`by ${monitor}`);
-      await peer.connect();
-      await wgmon.waitForLog(({ event }) => event === "peer.connected", REPORT_MS);
-      // By its packets, and not by the tick.
-      await wgmon.waitForLog((line) => line["reason"] === "packet", REPORT_MS);
-    },
-    TEST_MS,
-  );
-});
+    test.each([
+      ["nflog", []],
+      ["bpf", ["--interface", "any"]],
+    ] as const)(
+      "reports a peer (%s)",
+      async (monitor, more) => {
+        // No tick, which could find the peer before its packets do.
+        const args = ["--monitor", monitor, ...more, "--tick", "1h", "--reconcile", "0"];
+        args.push("--state-dir", `/tmp/${monitor}`);
+        const [program, ...rest] = root.command(...args, "--log-level", "debug");
+        await using wgmon = startWgmon(rest, { binary: program! });
+        // After the warm-up, in which wgmon scans repeatedly.
+        await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
+        const peer = await wg0.client(`by ${monitor}`);
+        await peer.connect();
+        await wgmon.waitForLog(({ event }) => event === "peer.connected", REPORT_MS);
+        // The scan was caused by a packet.
+        await wgmon.waitForLog((line) => line["reason"] === "packet", REPORT_MS);
+      },
+      TEST_MS,
+    );
+  },
+);

@@ -1,6 +1,6 @@
 /**
- * A peer that was disconnected by its silence returns at a gateway with real WireGuard, on keys that are
- * still valid: no handshake tells of it, and no other peer is connected.
+ * A peer returns after a disconnect by silence, at a gateway with real WireGuard. Its session keys are still valid, so
+ * there is no handshake, and no other peer is connected.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -15,7 +15,7 @@ const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 const TEST_MS = 240_000;
 const TICK_MS = 1000;
-/** What an emulated processor may need for a report. */
+/** Tolerance for a report on an emulated processor. */
 const SLACK_MS = 4000;
 const GROUP = 5;
 
@@ -34,7 +34,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer that returns without a hand
     lab = await Lab.create();
     device = await lab.device("wg0", { port: 51820 });
     await lab.addHandshakeRules(device.port, GROUP);
-    // The safety scan must not find what is for the tick.
+    // No reconcile scan, which could find the peer before the tick.
     const args = ["--idle-timeout", "15s", "--tick", `${TICK_MS}ms`, "--reconcile", "0"];
     for (const [name, monitor] of Object.entries(monitors)) {
       watchers[name] = new Watcher(receiver, ...args, ...monitor);
@@ -49,7 +49,7 @@ describe.skipIf(kernel.missing)(kernel.title("a peer that returns without a hand
   });
 
   test(
-    "is found by the next tick, with every monitor; the tick ends with its keys",
+    "is found by the next tick, with every monitor; ticks stop when its keys expire",
     async () => {
       const all = Object.entries(watchers);
       const byPackets = all.filter(([name]) => name !== "poll").map(([, watcher]) => watcher);
@@ -71,11 +71,11 @@ describe.skipIf(kernel.missing)(kernel.title("a peer that returns without a hand
       }
       expect((await device.state(alice)).latestHandshakeSeconds).toBe(latestHandshakeSeconds);
 
-      // The keys go with the peer.
+      // Removing the peer removes its keys.
       await device.removePeer(alice);
       for (const [, watcher] of all) await watcher.reports("peer.disconnected", alice, 2);
       const trying = await device.client("trying", { wrongPresharedKey: true });
-      // At least a second, by the scans that an attempt causes.
+      // The scans that an attempt causes take at least a second: no tick in this time.
       const before = byPackets.map((watcher) => ({
         watcher,
         ticks: watcher.scans("tick"),

@@ -1,6 +1,6 @@
 /**
- * The rules that wgmon makes, at a gateway with real WireGuard: they know its handshakes by their
- * indexes, and log what completes each, and its responses; whatever is forged beside them they do not log.
+ * The rules of `wgmon rules` at a gateway with real WireGuard: they recognise its handshakes by their indexes, and log
+ * its responses and the packets that complete a handshake, but no forged packets.
  */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
@@ -28,10 +28,10 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
   let lab: Lab;
   let wg0: LabDevice;
   let group: Capture;
-  /** `data 10.128.1.2:40001`, or `sent response` with whom it goes to. */
+  /** Logged messages with their source (`data 10.128.1.2:40001`), or `sent response` with its destination. */
   let logged: string[] = [];
   let onLogged = () => {};
-  const everybody: Client[] = [];
+  const allClients: Client[] = [];
 
   beforeAll(async () => {
     lab = await Lab.create();
@@ -74,7 +74,7 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
 
   async function newClients(...args: Parameters<LabDevice["clients"]>): Promise<Client[]> {
     const clients = await wg0.clients(...args);
-    everybody.push(...clients);
+    allClients.push(...clients);
     return clients;
   }
 
@@ -89,7 +89,7 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
     clearTimeout(timer);
   }
 
-  /** Those of which nothing is to pass, by the thousand; their index is a random one. */
+  /** Runs `act` while forged copies of `message` with random indexes flood the port. */
   async function underFlood(message: Uint8Array, act: () => Promise<void>): Promise<void> {
     using forger = new Forger(4);
     const indexAt = message[0] === MessageType.response ? 8 : 4;
@@ -102,9 +102,9 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
     clearInterval(timer);
   }
 
-  /** What was logged of others than these; clients of the test before may still be at it. */
-  function strangers(): string[] {
-    const known = new Set(everybody.map(({ endpoint }) => endpoint));
+  /** Logged messages of unknown addresses. Clients of all tests are known, since they may still send packets. */
+  function forged(): string[] {
+    const known = new Set(allClients.map(({ endpoint }) => endpoint));
     return logged.filter((line) => !known.has(line.slice(line.lastIndexOf(" ") + 1)));
   }
 
@@ -112,7 +112,7 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
     ["first data", data(0)],
     ["initiations", initiation()],
   ] as const)(
-    "each peer's first data is logged, and the response before it, while forged %s flood the port",
+    "while forged %s flood the port, each peer's response and first data are logged",
     async (name, message) => {
       const names = Array.from({ length: 6 }, (_, i) => `v4-${name}-${i}`);
       const clients = await newClients(names);
@@ -125,13 +125,13 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
       });
       for (const { endpoint } of clients) {
         const own = logged.filter((line) => line.endsWith(` ${endpoint}`));
-        // A slow machine may have had to repeat the handshake; only the last is completed.
+        // On a slow machine, the handshake may be repeated; only the last one is completed.
         expect(own.at(0)).toBe(`sent response ${endpoint}`);
         expect(own.filter((line) => line === `data ${endpoint}`)).toHaveLength(1);
         expect(new Set(own).size).toBe(2);
       }
-      expect(strangers()).toEqual([]);
-      // Each passes once, and is forgotten then; that of an attempt which a slow machine had to repeat, in time.
+      expect(forged()).toEqual([]);
+      // An index is deleted when its packet has passed, or when its timeout expires (repeated handshakes).
       await until("no index is left", () => {
         const list = Bun.spawnSync(["nft", "list", "set", "inet", `wgmon_${GROUP}`, "indexes"]);
         expect(list.stdout.toString()).toContain("set indexes");
@@ -142,7 +142,7 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
   );
 
   test(
-    "a session that the gateway begins is logged by the peer's response, and none of the forged ones is",
+    "the peer's response to a handshake of the gateway is logged, forged responses are not",
     async () => {
       const names = Array.from({ length: 5 }, (_, i) => `called-${i}`);
       const clients = await newClients(names, { endpointKnown: true });
@@ -152,7 +152,7 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
           await isLogged(`response ${client.endpoint}`);
         }
       });
-      expect(strangers()).toEqual([]);
+      expect(forged()).toEqual([]);
     },
     TEST_MS,
   );
@@ -164,9 +164,9 @@ describe.skipIf(kernel.missing)(kernel.title("rules made by wgmon"), () => {
       await client!.connect();
       await isLogged(`data ${client!.endpoint}`);
       for (let sent = 0; sent < 20; sent++) await client!.connect();
-      // Something of the clients before may still be on its way.
+      // Clients of earlier tests may still send packets.
       const own = logged.filter((line) => line.endsWith(` ${client!.endpoint}`));
-      // One of each; more only where a slow machine repeats or renews the handshake.
+      // One response and one first data; more only if a slow machine repeats or renews the handshake.
       const responses = own.filter((line) => line.startsWith("sent response")).length;
       const data = own.filter((line) => line.startsWith("data")).length;
       expect(data).toBeLessThanOrEqual(responses);

@@ -1,6 +1,6 @@
 /**
- * Each scan a device brings wgmon its private key and its peers' preshared keys. They are nowhere:
- * not in the log, not in what a webhook gets, not in its memory once the scan is over.
+ * Each scan of a device contains its private key and its peers' preshared keys. They must not be in the log, in webhook
+ * requests, or in wgmon's memory after the scan.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -15,7 +15,6 @@ import { TEST_MS } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
-/** Scans a frozen process; a key that is found in all of them is there to stay. */
 
 describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () => {
   const receiver = new Receiver();
@@ -38,7 +37,7 @@ describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () =
   });
 
   test(
-    "are in no log line, no webhook and no memory, after looks for every reason",
+    "are in no log line, no webhook request and not in memory, after scans for every reason",
     async () => {
       await using watcher = new Watcher(receiver, "--tick", "200ms", "--reconcile", "500ms");
       const { wgmon } = watcher;
@@ -63,14 +62,16 @@ describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () =
       expect(found).toEqual(publicKeys);
       expect(await wgmon.stop()).toBe(0);
 
-      const told = [wgmon.logText, await wgmon.stdout(), ...receiver.requests.map(said)].join("\n");
-      expect(told).toContain(clients[0]!.publicKey);
-      for (const text of keys.flatMap(texts)) expect(told.includes(text)).toBe(false);
+      const output = [wgmon.logText, await wgmon.stdout(), ...receiver.requests.map(asText)].join(
+        "\n",
+      );
+      expect(output).toContain(clients[0]!.publicKey);
+      for (const text of keys.flatMap(texts)) expect(output.includes(text)).toBe(false);
     },
     TEST_MS,
   );
 });
 
-function said({ body, headers, path }: Receiver["requests"][number]): string {
+function asText({ body, headers, path }: Receiver["requests"][number]): string {
   return [path, body, ...headers.values()].join("\n");
 }

@@ -1,9 +1,8 @@
 /**
- * What happens to connected peers at a gateway with real WireGuard: they roam, fall silent, come
- * back and are taken away, and wgmon itself comes and goes. The stories run at the same time; most
- * of their time they wait for somebody's silence to have lasted long enough.
+ * Connected peers at a gateway with real WireGuard: they roam, fall silent, return and are removed, and wgmon restarts.
+ * The tests run concurrently, since they mostly wait for idle timeouts.
  *
- * No idle timeout is below 15 s: whoever has received something answers it after 10 s at the latest.
+ * No idle timeout is below 15 s, because a WireGuard peer answers received data after 10 s at the latest.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -27,7 +26,7 @@ const INITIATION_BYTES = 148;
 
 const BPF = ["--monitor", "bpf", "--interface", "any"];
 const SHORT = ["--idle-timeout", "15s", "--tick", "1s"];
-/** Scans when a packet wakes it, and else only once an hour. */
+/** Scans only after packets, otherwise once an hour. */
 const BY_PACKETS = ["--tick", "1h"];
 
 describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
@@ -59,15 +58,15 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
     bpf = watch(...SHORT, ...BPF);
     patient = watch("--idle-timeout", "75s", "--tick", "1s", ...BPF);
     holding = watch(...SHORT, "--hold", `${HOLD_MS}ms`, "--monitor", "nflog", "--group", "2");
-    // Longer than it takes anybody to return, even where a machine has much else to do.
+    // Longer than any peer needs to return, even on a busy machine.
     longHold = join(newStateFolder(), "wgmon.toml");
     await Bun.write(longHold, 'hold = "1h"\n');
     holdingLong = watch(...SHORT, "--config", longHold, ...BPF);
     nflogByPackets = watch(...BY_PACKETS, "--monitor", "nflog", "--group", "3");
     bpfByPackets = watch(...BY_PACKETS, ...BPF);
     for (const { wgmon } of watchers) await wgmon.ready;
-    // A client's device is up for a moment before it has its port, with one that the kernel chooses,
-    // which must not be another client's.
+    // Until its port is configured, a client's device has a port that the kernel chooses: it must not
+    // be the port of another client.
     const first = await newClient(wg0, "first");
     await first.run("sh", "-c", "echo 50000 60999 >/proc/sys/net/ipv4/ip_local_port_range");
   }, TEST_MS);
@@ -86,12 +85,12 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
 
   async function newDevice(name: string, port: number): Promise<LabDevice> {
     const device = await lab.device(name, { port });
-    // The last step is one that links tell of, as with wg-quick: of keys and ports nobody is told.
+    // The last step is a link change, as with wg-quick: changes of keys and ports cause no notification.
     await $`ip link set ${name} mtu 1400`;
     return device;
   }
 
-  /** Asks the kernel until it has received this much from the client. */
+  /** Waits until the kernel has received at least `bytes` from the client. */
   async function received(client: Client, bytes: number): Promise<void> {
     const isReceived = async () => (await wg0.state(client)).rxBytes >= bytes;
     await until(`${bytes} bytes of ${client.name}`, isReceived);
@@ -104,7 +103,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   }
 
   test.concurrent(
-    "roams: to another port, another address, both, and each is told of once",
+    "roams to another port, another address and both, and each roam is reported once",
     async () => {
       const roamer = await newClient(wg0, "roamer");
       await roamer.connect();
@@ -114,7 +113,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       for (const [index, to] of (["port", "address", "both"] as const).entries()) {
         const endpoint = await roamer.roam(to);
         roamer.sendDatagram();
-        // Every datagram is seen by the one, so it tells at once; the other one's tick finds it.
+        // The first captures every datagram and reports at once; the second finds the roam at its tick.
         for (const watcher of [nflogByPackets, patient]) {
           const { data } = await watcher.reports("peer.roamed", roamer, index + 1);
           expect(data).toMatchObject({ device: "wg0", previousEndpoint, peer: { endpoint } });
@@ -130,7 +129,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "falls silent and is disconnected, returns, and for who holds it back was never gone",
+    "falls silent, is disconnected and returns; with a long hold, only the last disconnect is reported",
     async () => {
       const quiet = await newClient(wg0, "quiet");
       const startMs = Date.now();
@@ -145,10 +144,10 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         expect(startedMs).toBeGreaterThan(startMs - 10);
         expect(endedMs).toBeGreaterThanOrEqual(startedMs);
         expect(session.durationMs).toBe(endedMs - startedMs);
-        // The end is the last activity and not when that was found to be long ago.
+        // The session ends at the last activity, not when the idle timeout expires.
         expect(Date.parse(timestamp) - endedMs).toBeGreaterThanOrEqual(IDLE_MS);
-        // At least a datagram and the keepalive that answers it; a scan may have been taken between
-        // the initiation and the end of the handshake.
+        // At least a datagram and the keepalive that answers it: a scan may have counted the handshake
+        // messages before the session began.
         expect(session.rxBytes).toBeGreaterThanOrEqual(32);
         expect(session.txBytes).toBeGreaterThanOrEqual(32);
         expect(session.roams).toBe(0);
@@ -161,11 +160,11 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         await watcher.reports("peer.disconnected", quiet, 2);
       }
       expect(holdingLong.typesOf(quiet)).toEqual(["peer.connected"]);
-      // The hold ends when the settings say so, and with it all that was held back.
+      // A reload without the hold sends the events that were held back.
       await Bun.write(longHold, "");
       holdingLong.wgmon.signal("SIGHUP");
       const { data } = await holdingLong.reports("peer.disconnected", quiet);
-      // The session goes over the silence in its middle.
+      // The session includes the silence in its middle.
       expect(data.session.durationMs).toBeGreaterThanOrEqual(IDLE_MS);
       expect(holdingLong.typesOf(quiet)).toEqual(["peer.connected", "peer.disconnected"]);
     },
@@ -173,11 +172,11 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is dead while the gateway goes on sending, and is disconnected, by who holds it back later",
+    "is switched off while the gateway continues sending, and is disconnected; with a hold, later",
     async () => {
       const dead = await newClient(wg0, "dead");
       await dead.connect();
-      // It answers that, and is not silent before it is dead.
+      // The peer answers these datagrams, so it is not silent before it is switched off.
       const sending = setInterval(() => wg0.sendTo(dead), 250);
       for (const watcher of [nflog, bpf, holding]) await watcher.reports("peer.connected", dead);
       await dead.down();
@@ -185,7 +184,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       for (const watcher of [nflog, bpf]) {
         const { data } = await watcher.reports("peer.disconnected", dead);
         expect(data.reason).toBe("idle");
-        // The gateway sent, which is no proof that the peer is there.
+        // The gateway has sent data, which does not count as the peer's activity.
         expect(data.session.txBytes).toBeGreaterThan(before.txBytes);
       }
       clearInterval(sending);
@@ -198,7 +197,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is removed",
+    "is removed from the device, added again and reconnects",
     async () => {
       const removed = await newClient(wg0, "removed", { keepaliveSeconds: 5 });
       await removed.connect();
@@ -217,7 +216,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "goes with its device, and connects to the next one of that name",
+    "is disconnected when its device is deleted, and another connects to a new device of that name",
     async () => {
       const both = [nflogByPackets, bpfByPackets];
       const port = 51825;
@@ -250,7 +249,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is cut off for a while: nothing for who is patient, a going and a coming for who is not",
+    "loses its link for a while: a disconnect and a connect with a short idle timeout, nothing with a long one",
     async () => {
       const cut = await newClient(wg0, "cut off", { keepaliveSeconds: 5 });
       await cut.connect();
@@ -258,7 +257,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       await cut.dropLink();
       await nflog.reports("peer.disconnected", cut);
       await cut.restoreLink();
-      // Its next keepalive, under the same keys, says that it is back.
+      // The next keepalive, with the same keys, causes the connect.
       await nflog.reports("peer.connected", cut, 2);
       expect(nflog.typesOf(cut)).toEqual(["peer.connected", "peer.disconnected", "peer.connected"]);
       expect(patient.typesOf(cut)).toEqual(["peer.connected"]);
@@ -267,7 +266,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is none that has the wrong preshared key and tries for half a minute",
+    "with a wrong preshared key is never reported, in half a minute of attempts",
     async () => {
       const mallory = await newClient(wg0, "mallory", { wrongPresharedKey: true });
       mallory.sendDatagram();
@@ -279,7 +278,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is dead while another with its key, and not its preshared key, goes on trying elsewhere",
+    "is switched off and disconnected while another host with its key, but not its preshared key, keeps trying",
     async () => {
       const victim = await newClient(wg0, "victim", { presharedKey: true });
       const thief = await newClient(wg0, "thief", {
@@ -298,7 +297,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         const { data } = await watcher.reports("peer.disconnected", victim);
         expect(data.peer.endpoint).toBe(victim.endpoint);
       }
-      // It goes on, and it is nothing.
+      // Further attempts cause no event.
       await received(victim, before.rxBytes + 4 * INITIATION_BYTES);
       for (const watcher of [nflog, bpf]) {
         expect(watcher.typesOf(victim)).toEqual(["peer.connected", "peer.disconnected"]);
@@ -308,7 +307,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "leaves its address and port to another peer, who is told of",
+    "is replaced by another peer with the same address and port, which is reported",
     async () => {
       const both = [nflogByPackets, bpfByPackets];
       const phone = await newClient(wg0, "phone", { ownNamespace: true });
@@ -328,7 +327,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is told of as already there when wgmon starts again, unless that is not wanted",
+    "is reported as initial when wgmon restarts, except with --no-announce-existing",
     async () => {
       const args = [...SHORT, ...BPF];
       const kim = await newClient(wg0, "kim", { keepaliveSeconds: 5 });
@@ -341,7 +340,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
         expect(data.initial).toBe(true);
         expect(await watcher.wgmon.stop(signal)).toBe(signal === "SIGTERM" ? 0 : 137);
       }
-      // Now its handshake is longer ago than a silence may last, and it is not silent.
+      // The handshake is older than the idle timeout, but the peer is not silent.
       await handshakeOlderThan(kim, IDLE_MS);
       const last = watch(...args);
       const silent = watch(...args, "--no-announce-existing");
@@ -363,7 +362,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test.concurrent(
-    "is told of once, whatever it sends after the start, and not again after SIGHUP",
+    "is reported once, even if it sends data after the start, and not again after SIGHUP",
     async () => {
       const leo = await newClient(wg0, "leo", { keepaliveSeconds: 5 });
       await leo.connect();
@@ -377,7 +376,7 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
       watcher.wgmon.signal("SIGHUP");
       await watcher.wgmon.waitForLog(({ msg }) => msg === "settings reloaded", REPORT_MS);
       await watcher.scannedFor("tick", watcher.scans("tick") + 1);
-      // Reports keep their order, so that after this one no earlier one can be on its way.
+      // Events are delivered in order: after this one, no earlier event is pending.
       const later = await newClient(wg0, "later");
       await later.connect();
       await watcher.reports("peer.connected", later);
@@ -387,11 +386,11 @@ describe.skipIf(kernel.missing)(kernel.title("a connected peer"), () => {
   );
 
   test(
-    "comes before it goes, in every report",
+    "has alternating connects and disconnects, in the events of every wgmon",
     async () => {
       for (const watcher of watchers) {
         const { wgmon } = watcher;
-        // What is pending is sent before the end.
+        // wgmon sends pending events before it exits.
         expect([0, 137]).toContain(await wgmon.stop());
         const complaints = wgmon.log.filter(isComplaint);
         expect(complaints).toEqual([]);

@@ -1,4 +1,4 @@
-/** `wgmon status` says of a real device what `wg show` says, with a daemon and without. */
+/** `wgmon status` shows the same data of a real device as `wg show`, with a daemon and without. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ import { startWgmon } from "../support/wgmon.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
-/** More than src/http/daemon-read-model.ts keeps a list of peers. */
+/** Longer than src/http/daemon-read-model.ts caches the list of peers. */
 const LIST_AGE_MS = 1000;
 
 const BINARY = join(import.meta.dir, "../../wgmon");
@@ -41,7 +41,7 @@ describe.skipIf(kernel.missing)(kernel.title("wgmon status"), () => {
 
   async function status(): Promise<PeerView[]> {
     let output = await ask();
-    // An emulated processor with much else to do may need longer than a command waits.
+    // On a busy emulated processor, the command may time out.
     await until("status has an answer", async () => {
       if (output.stderr.toString().includes("no answer")) output = await ask();
       return output.exitCode === 0;
@@ -50,8 +50,8 @@ describe.skipIf(kernel.missing)(kernel.title("wgmon status"), () => {
     return lines.map((line) => JSON.parse(line) as PeerView);
   }
 
-  /** As `wg show wg0 dump` has it, behind the line of the device. */
-  async function shown(): Promise<object[]> {
+  /** The peers from `wg show wg0 dump`, without the first line, which is the device's. */
+  async function wgShow(): Promise<object[]> {
     const dump = (await $`wg show wg0 dump`.text()).trimEnd().split("\n").slice(1);
     return dump.map((line) => {
       const [publicKey, , endpoint, allowedIps, handshake, rx, tx, keepalive] = line.split("\t");
@@ -71,17 +71,17 @@ describe.skipIf(kernel.missing)(kernel.title("wgmon status"), () => {
     peers.toSorted((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)));
 
   async function expectAgreement(): Promise<PeerView[]> {
-    // WireGuard sends something now and then, and the list of a daemon may be half a second old: what is
-    // compared is from a time in which nothing changed.
-    let before = await shown();
+    // WireGuard sends keepalives, and the daemon's list may be half a second old: compares only data
+    // from a time without changes.
+    let before = await wgShow();
     await until("nothing has changed for a while", async () => {
       const earlier = before;
       await Bun.sleep(LIST_AGE_MS);
-      before = await shown();
+      before = await wgShow();
       return Bun.deepEquals(earlier, before);
     });
     const peers = await status();
-    const after = await shown();
+    const after = await wgShow();
     if (!Bun.deepEquals(before, after)) return await expectAgreement();
     const ours = peers.map((peer) => ({
       publicKey: peer.publicKey,
@@ -110,7 +110,7 @@ describe.skipIf(kernel.missing)(kernel.title("wgmon status"), () => {
       await wgmon.waitForLog(({ msg }) => msg === "listening");
       await wgmon.waitForLog(({ event }) => event === "peer.connected");
       await expectAgreement();
-      // From one answer to the next, a second later at least, it knows how fast they are.
+      // Rates need two answers that are at least a second apart.
       await alice.ping(3);
       for (let known = false; !known;) {
         const [first] = await status();

@@ -1,4 +1,6 @@
-/** Every number of src/platform/constants.ts, and every size that src knows, against the installed headers. */
+/**
+ * Compares all constants of src/platform/constants.ts, and the sizes and offsets in src, with the installed headers.
+ */
 
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
@@ -21,7 +23,7 @@ const HEADERS = `
 
 const CONSTANTS: Readonly<Record<string, string | number>> = uapi;
 
-/** Sizes and offsets that stand in src as numbers. */
+/** Sizes and offsets that src has as literal numbers. */
 const LAYOUT: Readonly<Record<string, number>> = {
   // src/kernel/netlink.ts
   "sizeof(struct nlmsghdr)": 16,
@@ -80,22 +82,22 @@ const LAYOUT: Readonly<Record<string, number>> = {
 const compiler = needs("gcc");
 const hasHeaders =
   existsSync("/usr/include/linux/wireguard.h") || process.env["WGMON_KERNEL_TESTS"] === "require";
-const note = hasHeaders ? "" : " [skipped: no kernel headers here; Debian: linux-libc-dev]";
+const note = hasHeaders ? "" : " [skipped: no kernel headers; Debian: linux-libc-dev]";
 const title = compiler.title(`the installed kernel headers${note}`);
 
 describe.skipIf(compiler.missing || !hasHeaders)(title, () => {
-  test("have every constant as constants.ts has it", async () => {
+  test("have the values of all constants in constants.ts", async () => {
     const formats = Object.entries(CONSTANTS).map(
       ([name, value]) => [name, typeof value === "string" ? "%s" : "%lld"] as const,
     );
     const printed = await values(formats);
-    // The header has the complement of two bits, which is meant for a field of 16.
+    // The header defines it as an int; the field has 16 bits.
     printed["NLA_TYPE_MASK"] = String(Number(printed["NLA_TYPE_MASK"]) & 0xffff);
     expect(printed).toEqual(asTexts(CONSTANTS));
     expect(formats.length).toBeGreaterThan(80);
   });
 
-  test("have every structure as src has it", async () => {
+  test("have the sizes and offsets of all structures in src", async () => {
     const formats = Object.keys(LAYOUT).map((expression) => [expression, "%lld"] as const);
     expect(await values(formats)).toEqual(asTexts(LAYOUT));
   });
@@ -105,7 +107,7 @@ function asTexts(numbers: Readonly<Record<string, string | number>>): Record<str
   return Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, String(value)]));
 }
 
-/** What a C program prints for the expressions. */
+/** The values of C expressions, printed by a C program that is compiled here. */
 async function values(
   expressions: readonly (readonly [expression: string, format: string])[],
 ): Promise<Record<string, string>> {

@@ -1,6 +1,6 @@
 /**
- * Who knocks at a gateway with real WireGuard and is not let in, as `--report-unknown` tells of it: by
- * NFLOG, with rules that wgmon made, and by its own capture.
+ * `--report-unknown` at a gateway with real WireGuard: handshakes that no peer completes, with NFLOG and managed rules,
+ * and with bpf. The events are sent a minute after the first message.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -12,8 +12,6 @@ import { TEST_MS } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
-
-/** Events come a minute after the first message. */
 
 describe.skipIf(kernel.missing)(kernel.title("a handshake that no peer completes"), () => {
   const receiver = new Receiver();
@@ -42,7 +40,7 @@ describe.skipIf(kernel.missing)(kernel.title("a handshake that no peer completes
   }
 
   test(
-    "is told of by network: a wrong preshared key with the peer's, a removed peer without",
+    "is reported by network: with the peer for a wrong preshared key, without a peer for a removed one",
     async () => {
       const mallory = await wg0.client("mallory", { wrongPresharedKey: true });
       const removed = await wg0.client("removed");

@@ -1,6 +1,6 @@
 /**
- * A gateway whose WireGuard is a program, wireguard-go, that wgmon asks by its UAPI socket. The
- * clients are the kernel's.
+ * A gateway with the userspace program wireguard-go, which wgmon queries through its UAPI socket. The clients use the
+ * kernel's WireGuard.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -21,11 +21,11 @@ const PROGRAM = "wireguard-go";
 const kernel = needs("root", "wireguard", PROGRAM, "ip", "wg", "nft", "tc", "ping");
 
 const FOLDER = "/var/run/wireguard";
-/** No other file's: the folder is the same in all namespaces. */
+/** Different from other tests' devices: all network namespaces share the folder. */
 const NAME = "wgtest-go";
-/** Its socket is there, but nobody behind it. */
+/** A device whose socket exists, but no program listens on it. */
 const STALE = "wgtest-stale";
-/** Above those of the lab's own devices. */
+/** Higher than the numbers of the lab's own devices. */
 const NUMBER = 90;
 const PORT = 51890;
 
@@ -40,13 +40,13 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
     lab = await Lab.create();
     await $`modprobe tun`.nothrow().quiet();
     daemon = Bun.spawn([PROGRAM, "--foreground", NAME], {
-      // It asks that of who could have the kernel's.
+      // Without this, wireguard-go exits if the kernel has WireGuard.
       env: { ...process.env, WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD: "1" },
       stdout: "ignore",
       stderr: "ignore",
     });
     const started = () => $`wg show ${NAME}`.nothrow().quiet();
-    await until(`${PROGRAM} has made its device`, async () => {
+    await until(`${PROGRAM} has created its device`, async () => {
       if (daemon.exitCode !== null) throw new Error(`${PROGRAM} ended`);
       return (await started()).exitCode === 0;
     });
@@ -69,11 +69,11 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
     lab[Symbol.dispose]();
   });
 
-  /** What the lab does for a device of the kernel. */
+  /** Configures the device like Lab.device does for a device of the kernel. */
   async function configure(): Promise<LabDevice> {
     const privateKey = (await $`wg genkey`.text()).trim();
     const publicKey = (await $`echo ${privateKey} | wg pubkey`.text()).trim();
-    // A shell of its own: the pipes of Bun's cannot be opened again.
+    // With sh, because /dev/stdin cannot be opened on a pipe of Bun's shell.
     const set = `echo ${privateKey} | wg set ${NAME} listen-port ${PORT} private-key /dev/stdin`;
     await $`sh -c ${set}`;
     const inner = `10.${60 + NUMBER}`;
@@ -83,7 +83,7 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
     return new LabDevice(lab, { name: NAME, number: NUMBER, port: PORT, keys });
   }
 
-  /** As a program that was killed leaves it; there is an interface of that name, too. */
+  /** Creates a stale socket, as left by a killed program, and an interface of the same name. */
   async function leaveStaleSocket(): Promise<void> {
     await mkdir(FOLDER, { recursive: true });
     const path = `${FOLDER}/${STALE}.sock`;
@@ -117,7 +117,7 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
   }
 
   test(
-    "is watched from the start, and a socket that nobody is behind is not",
+    "is watched from the start, a device with a stale socket is not",
     () => {
       for (const wgmon of running.values()) {
         const ready = wgmon.log.find(({ msg }) => msg === "ready");
@@ -128,7 +128,7 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
   );
 
   test(
-    "tells of a peer that connects, roams and falls silent",
+    "has a peer that connects, roams and falls silent, and all three are reported",
     async () => {
       const alice = await device.client("alice", { presharedKey: true });
       await alice.connect();
@@ -155,9 +155,9 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
   );
 
   test(
-    "leaves its private key and its peers' preshared keys in no log line, no webhook and no memory",
+    "has keys that are in no log line, no webhook request and not in memory",
     async () => {
-      // The answer needs more than the buffer that it begins in.
+      // The answer is larger than the initial read buffer.
       await device.addSilentPeers(400);
       await lab.addPlainRule(PORT, 2);
       const quiet = ["--tick", "1h", "--reconcile", "0", "--monitor", "nflog", "--group", "2"];
@@ -167,7 +167,7 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
       const carol = await device.client("carol", { presharedKey: true });
       await carol.connect();
       await watcher.reports("peer.connected", carol);
-      // A change of its link causes three scans, and after them there is no reason for another one.
+      // A link change causes three scans; after them, there is no reason for another scan.
       await $`ip link set ${NAME} mtu 1380`;
       await watcher.scannedFor("link", 3);
 
@@ -180,15 +180,15 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
       );
       expect(found).toEqual(known);
 
-      const told = [wgmon.logText, ...receiver.requests.map(({ body }) => body)].join("\n");
-      expect(told).toContain(carol.publicKey);
-      for (const text of keys.flatMap(texts)) expect(told.includes(text)).toBe(false);
+      const output = [wgmon.logText, ...receiver.requests.map(({ body }) => body)].join("\n");
+      expect(output).toContain(carol.publicKey);
+      for (const text of keys.flatMap(texts)) expect(output.includes(text)).toBe(false);
     },
     TEST_MS,
   );
 
   test(
-    "goes with its program",
+    "is removed when its program ends",
     async () => {
       const bob = await device.client("bob");
       await bob.connect();
@@ -206,7 +206,7 @@ describe.skipIf(kernel.missing)(kernel.title("a userspace device"), () => {
       for (const [name, wgmon] of running) {
         const end = events(name).find(isBobs("peer.disconnected"));
         expect(end).toMatchObject({ data: { reason: "device-removed" } });
-        // On a slow machine it dies for a while, and does not answer then.
+        // On a slow machine, the dying program does not answer for a while.
         const complaints = wgmon.log
           .filter(isComplaint)
           .filter(({ msg }) => !String(msg).includes("its program does not answer"));

@@ -1,6 +1,6 @@
 /**
- * What wakes wgmon in unusual ways, at a gateway with real WireGuard: each peer is reported at once, or within the
- * time that is promised, by packets alone.
+ * Unusual handshakes at a gateway with real WireGuard. Only packets cause scans; each peer is reported immediately or
+ * within the documented time.
  */
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
@@ -17,10 +17,11 @@ import { Watcher } from "../support/watcher.ts";
 
 const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
-/** Scans when a packet wakes it, and else only once an hour. */
+/** Scans only after packets, otherwise once an hour. */
 const BY_PACKETS = ["--tick", "1h", "--reconcile", "0"];
 const WGMON = join(import.meta.dir, "../../wgmon");
 const PORT = 51_820;
+/** Number of peers that connect at the same time. */
 const STORM = 500;
 
 const MONITORS = {
@@ -31,7 +32,7 @@ const MONITORS = {
 type Way = keyof typeof MONITORS;
 const WAYS = Object.keys(MONITORS) as Way[];
 
-describe.skipIf(kernel.missing)(kernel.title("by packets alone"), () => {
+describe.skipIf(kernel.missing)(kernel.title("with scans caused by packets only"), () => {
   const receiver = new Receiver();
 
   afterAll(() => receiver[Symbol.dispose]());
@@ -42,13 +43,13 @@ describe.skipIf(kernel.missing)(kernel.title("by packets alone"), () => {
     return watcher;
   }
 
-  /** For the ways that need them: each has a group of its own. */
+  /** Loads the printed rules and the plain rule, which log to different groups. */
   async function loadRules(): Promise<void> {
     await $`${WGMON} rules --install`.quiet();
     await logPlainly("");
   }
 
-  /** @param messages that are logged; empty: all. */
+  /** @param messages an nft match of the messages to log; empty: all. */
   async function logPlainly(messages: string): Promise<void> {
     const rule = `udp dport ${PORT} ${messages} log group 9 queue-threshold 1`;
     const script = `table inet test { chain input { type filter hook input priority 0; ${rule}; }; }`;
@@ -74,7 +75,7 @@ describe.skipIf(kernel.missing)(kernel.title("by packets alone"), () => {
     });
 
     test.each(WAYS)(
-      "a wgmon that starts in the middle of a handshake reports it (%s)",
+      "a peer is reported if wgmon starts in the middle of its handshake (%s)",
       async (way) => {
         await loadRules();
         const client = await wg0.client(`early ${way}`, { roundTripMs: 4000 });
@@ -104,7 +105,7 @@ describe.skipIf(kernel.missing)(kernel.title("by packets alone"), () => {
     );
 
     test.each(["nflog with the printed rules", "nflog with the plain rule", "bpf"] as const)(
-      "a peer that is redirected to the port is reported (%s)",
+      "a peer whose packets are redirected to the port is reported (%s)",
       async (way) => {
         await loadRules();
         await $`nft 'table ip redirected {

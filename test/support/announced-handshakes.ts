@@ -1,6 +1,6 @@
 /**
- * What the tap hears of what this machine itself sends: `unshare --net bun test/support/announced-handshakes.ts`, with lo
- * up. Prints JSON. For test/e2e/rules.test.ts.
+ * Sends WireGuard messages from this machine and prints, as JSON, which of them the tap of sent-handshakes.ts reports:
+ * `unshare --net bun test/support/announced-handshakes.ts`, with lo up. For test/e2e/rules.test.ts.
  */
 
 import { readFileSync } from "node:fs";
@@ -13,16 +13,17 @@ import { until } from "./until.ts";
 
 const PORT = 51820;
 const OTHER_PORT = 51821;
-/** As many as a burst of handshakes makes, and more. */
+/** More messages than a burst of handshakes contains. */
 const MANY = 1000;
 
 export interface Announced {
-  /** `2 from 51820`: the types that were heard, and the ports that they came from. */
+  /** Type and source port of each reported message: `2 from 51820`. */
   readonly heard: readonly string[];
-  /** How many of MANY at once were heard. */
+  /** Of MANY messages sent at once, how many were reported. */
   readonly many: number;
-  /** By a second tap, when the first one is closed: by that one nothing is heard any more. */
+  /** The same as `heard`, with a second tap after the first is closed: the first must not report anything more. */
   readonly again: readonly string[];
+  /** Error codes of lost packets. */
   readonly lost: readonly string[];
 }
 
@@ -44,37 +45,37 @@ async function announced(): Promise<Announced> {
     await socketAt(OTHER_PORT),
     await Bun.udpSocket({ hostname }),
   ];
-  /** What is heard of one message of each kind from either port, up to the last one that is to be heard. */
-  const hear = async (): Promise<string[]> => {
+  /** Sends one message of each kind from both ports; resolves once the last one that must be reported is. */
+  const sendEachKind = async (): Promise<string[]> => {
     heard = [];
     for (const socket of [own, other]) {
       for (const message of [initiation(), data(0), data(1), cookie(), response()]) {
         socket.send(message, peer.port, hostname);
       }
     }
-    await until("the last response is heard", () => heard.at(-1) === `2 from ${OTHER_PORT}`);
+    await until("the last response is reported", () => heard.at(-1) === `2 from ${OTHER_PORT}`);
     return heard;
   };
 
   const tap = open();
-  if (packetSockets() !== 1) throw new Error("a tap is one packet socket");
-  // At once: what comes before it is read waits.
-  const first = await hear();
+  if (packetSockets() !== 1) throw new Error("a tap does not have exactly one packet socket");
+  // Sent immediately: packets that arrive before the first read wait in the receive buffer.
+  const first = await sendEachKind();
   heard = [];
   for (let count = 0; count < MANY; count++) own.send(response(), peer.port, hostname);
-  await until("all responses are heard", () => heard.length === MANY);
+  await until("all responses are reported", () => heard.length === MANY);
   const many = heard.length;
 
   tap.close();
   const another = open();
-  const again = await hear();
+  const again = await sendEachKind();
   another.close();
   await until("both packet sockets are closed", () => packetSockets() === 0);
   for (const socket of [own, other, peer]) socket.close();
   return { heard: first, many, again, lost };
 }
 
-/** As long as one is open, the kernel makes a copy of each packet that leaves. packet(7) */
+/** Counts open packet sockets. While one is open, the kernel copies each packet that leaves. packet(7) */
 function packetSockets(): number {
   return readFileSync("/proc/net/packet", "utf8").trimEnd().split("\n").length - 1;
 }

@@ -1,4 +1,4 @@
-/** Netlink messages as a kernel would send them, made by hand: small, and wrong where a test wants it. */
+/** Builds netlink messages in the kernel's format: small, and malformed where a test needs that. */
 
 import type { PublicKey } from "../../src/base/wireguard.ts";
 import {
@@ -41,7 +41,7 @@ import {
 export const FAMILY = 32;
 
 export interface PeerFields {
-  /** The key is 32 times this byte, so that many differ in all of them. */
+  /** The public key is this byte, repeated 32 times, so that two keys differ in every byte. */
   readonly key: number;
   /** `192.0.2.1:51820` or `[2001:db8::1]:51820`; `%7` in the brackets is a scope. */
   readonly endpoint?: string;
@@ -51,7 +51,7 @@ export interface PeerFields {
   readonly keepalive?: number;
   /** CIDR. */
   readonly allowedIps?: readonly string[];
-  /** Instead of what the other fields make. */
+  /** Replaces all attributes that the other fields would produce. */
   readonly attributes?: readonly Attribute[];
 }
 
@@ -133,7 +133,7 @@ export function socketAddress(endpoint: string): Uint8Array {
   return bytes;
 }
 
-/** The 4 or 16 bytes of an address without dotted parts in IPv6. */
+/** The 4 or 16 bytes of an address. IPv6 with a dotted IPv4 part is not supported. */
 export function addressBytes(address: string): Uint8Array {
   if (!address.includes(":")) return Uint8Array.from(address.split("."), Number);
   const [head = [], tail = []] = address
@@ -150,7 +150,7 @@ export function u64(value: number): Uint8Array {
   return new Uint8Array(new BigUint64Array([BigInt(value)]).buffer);
 }
 
-/** NLMSG_DONE, with an errno where the dump ended badly. */
+/** NLMSG_DONE; its errno is not 0 if the dump failed. */
 export function done({ errno = 0, interrupted = false } = {}): Uint8Array {
   const flags = interrupted ? NLM_F_DUMP_INTR : 0;
   return encodeMessage({
@@ -196,12 +196,12 @@ export function linkMessage(fields: LinkFields): Uint8Array {
   });
 }
 
-/** One message, from its start to its end. */
+/** The arguments of a MessageVisitor for a single message: the buffer, start and end. */
 export function whole(message: Uint8Array): [answer: Bytes, start: number, end: number] {
   return [bytesOf(message), 0, message.length];
 }
 
-/** The messages of a datagram, without NLMSG_DONE. */
+/** The same for each message of a datagram, without NLMSG_DONE. */
 export function messagesOf(datagram: Uint8Array): [answer: Bytes, start: number, end: number][] {
   const answer = bytesOf(datagram);
   const messages: [Bytes, number, number][] = [];

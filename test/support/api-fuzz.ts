@@ -1,6 +1,6 @@
 /**
- * Requests made from the machine interface's own OpenAPI document, right ones and wrong ones, and a
- * judge of the answers: the document says what an answer may be, and whatever was sent must not come back.
+ * Fuzzes the HTTP API: generates valid and invalid requests from its OpenAPI document, and checks each response
+ * against the document. No response may contain a part of the request.
  */
 
 import Ajv from "ajv/dist/2020.js";
@@ -8,7 +8,7 @@ import fc from "fast-check";
 
 import { Broken, type Place, type RawAnswer, RawHttp } from "./raw-http.ts";
 
-/** Part of every value that is made up: none of it may come back. */
+/** Part of every generated value: no response may contain it. */
 const MARKER = "zqMARKqz";
 
 export interface Document {
@@ -41,28 +41,28 @@ interface Schema {
   readonly format?: string;
 }
 
-/** Values that lead somewhere, by the name of the parameter. */
+/** Existing values (peer keys, device names, ...), by name of the parameter. */
 export type Known = Readonly<Record<string, readonly string[]>>;
 
 type Header = readonly [name: string, value: string];
 
 export interface FuzzRequest {
   readonly method: string;
-  /** As it is sent, each character a byte. */
+  /** The bytes on the wire, as latin1. */
   readonly target: string;
   readonly headers: readonly Header[];
   readonly body: string;
-  /** The document allows it, so that the answer may not be that something is wrong. */
-  readonly isRight: boolean;
+  /** The document allows this request: the response must not report an error in it. */
+  readonly isValid: boolean;
 }
 
 export interface Fuzz {
   readonly place: Place;
   readonly document: Document;
   readonly known: Known;
-  /** What must not be in any answer. */
+  /** Texts that no response may contain. */
   readonly secrets: readonly string[];
-  /** There is a token, and nobody has it here. */
+  /** The server requires a token, and no request has it. */
   readonly isLocked: boolean;
   readonly runs: number;
   readonly seed: number;
@@ -70,33 +70,33 @@ export interface Fuzz {
   readonly before?: () => void;
 }
 
-/** How many answers had which status; "broken": those to requests that did not say where they end. */
+/** Number of responses by status; "broken": no complete response to a request with ambiguous framing. */
 export type Statuses = Map<number | "broken", number>;
 
-/** Whole requests. A failure is shown with its seed, as small as it can be made. */
+/** Sends complete requests. @throws on the first bad response, with the seed and the smallest failing request. */
 export async function fuzzRequests(fuzz: Fuzz): Promise<Statuses> {
-  const judge = judgeOf(fuzz);
+  const check = createCheck(fuzz);
   const statuses: Statuses = new Map();
   let client: RawHttp | null = null;
   const property = fc.asyncProperty(requests(fuzz), async (request) => {
     fuzz.before?.();
-    const isTame = request.headers.every(([name]) => !FRAMING.test(name));
-    if (client?.isReusable !== true || !isTame) {
+    const isWellFramed = request.headers.every(([name]) => !FRAMING.test(name));
+    if (client?.isReusable !== true || !isWellFramed) {
       client?.[Symbol.dispose]();
       client = await RawHttp.connect(fuzz.place);
     }
     let outcome: number | "broken" = "broken";
     try {
       const answer = await client.ask(bytesOf(request), request.method);
-      judge(request, answer);
-      if (isTame && client.left > 0) throw new Error("more came than one answer");
+      check(request, answer);
+      if (isWellFramed && client.left > 0) throw new Error("more bytes than one response");
       outcome = answer.status;
     } catch (error) {
       client[Symbol.dispose]();
       client = null;
-      if (!(error instanceof Broken && !isTame)) throw error;
+      if (!(error instanceof Broken && !isWellFramed)) throw error;
     }
-    if (!isTame) {
+    if (!isWellFramed) {
       client?.[Symbol.dispose]();
       client = null;
     }
@@ -107,7 +107,10 @@ export async function fuzzRequests(fuzz: Fuzz): Promise<Statuses> {
   return statuses;
 }
 
-/** Bytes that are no request, or half of one. The server answers with what is wrong, or ends it. */
+/**
+ * Sends bytes that are not a request, or a part of one. The server must respond with an error or close the connection.
+ * Resolves with the number of responses.
+ */
 export async function fuzzBytes(fuzz: Fuzz): Promise<number> {
   let answered = 0;
   const damage = fc.record({
@@ -147,7 +150,7 @@ export async function fuzzBytes(fuzz: Fuzz): Promise<number> {
     fuzz.before?.();
     using client = await RawHttp.connect(fuzz.place);
     const text = await client.sendAll(garbage);
-    // 505 is the right answer to what is no version of HTTP.
+    // 505 is the correct response to an unknown HTTP version.
     if (/^HTTP\/1\.1 5(?!0[35])/m.test(text)) throw new Error(`failed: ${text}`);
     checkSecrets(text, fuzz.secrets);
     if (text !== "") answered++;
@@ -158,7 +161,7 @@ export async function fuzzBytes(fuzz: Fuzz): Promise<number> {
 
 // ---- Requests ----
 
-/** Headers that say where a request ends, or what becomes of the connection. */
+/** Headers that affect the framing of the request or the connection, and malformed header names. */
 const FRAMING = /^(content-length|transfer-encoding|expect|upgrade|connection|host)$|[^\w-]|^$/i;
 
 const edges = [
@@ -171,8 +174,8 @@ const edges = [
   "",
 ];
 
-/** Made up, and marked; as it stands in the target. */
-const wild: fc.Arbitrary<string> = fc.oneof(
+/** Arbitrary values, percent-encoded for a target where necessary; most contain MARKER. */
+const anyValue: fc.Arbitrary<string> = fc.oneof(
   fc.constantFrom(...edges).map((edge) => `${edge}${MARKER}`),
   fc.constantFrom(...edges),
   fc
@@ -183,18 +186,18 @@ const wild: fc.Arbitrary<string> = fc.oneof(
     .string({ unit: "grapheme", maxLength: 10 })
     .map((text) => Buffer.from(`${MARKER}${text}`.replaceAll(/[\s\0]/g, "_")).toString("latin1")),
   fc.integer({ min: 100, max: 6000 }).map((length) => MARKER + "x".repeat(length)),
-  // A place among sessions, as only the server makes them.
+  // Cursors of sessions, which only the server creates.
   fc.constantFrom(
     ...[[1, MARKER, MARKER], [MARKER], [1e300, "wg0", MARKER], { a: MARKER }, [-1, "", ""]].map(
-      (place) => Buffer.from(JSON.stringify(place)).toString("base64url"),
+      (cursor) => Buffer.from(JSON.stringify(cursor)).toString("base64url"),
     ),
   ),
   fc.integer().map(String),
   fc.double().map(String),
 );
 
-/** What the document allows. */
-function right({ name, schema }: Parameter, known: Known): fc.Arbitrary<string> {
+/** Values that the document allows. */
+function validValue({ name, schema }: Parameter, known: Known): fc.Arbitrary<string> {
   const { anyOf, type, pattern, format, minimum = 0, maximum = 1e6, minLength, maxLength } = schema;
   const values = known[name];
   if (values !== undefined) return fc.constantFrom(...values).map(encodeURIComponent);
@@ -233,29 +236,29 @@ function requests({ document, known }: Fuzz): fc.Arbitrary<FuzzRequest> {
       parameters,
     })),
   );
-  // These are not in the document, and no less there.
+  // Paths that the document does not list. Most of them exist.
   for (const path of ["/metrics", "/healthz", "/readyz", "/", "/v1/", `/${MARKER}`]) {
     routes.push({ path, method: "GET", parameters: [] });
   }
   return fc.constantFrom(...routes).chain((route) => {
-    const all = rightRequest(route, known);
+    const valid = validRequest(route, known);
     return fc.oneof(
-      { weight: 1, arbitrary: all },
-      { weight: 4, arbitrary: wrongRequest(route, all) },
+      { weight: 1, arbitrary: valid },
+      { weight: 4, arbitrary: mutatedRequest(route, valid) },
     );
   });
 }
 
 const localhost = ["Host", "localhost"] as const;
 
-function rightRequest(
+function validRequest(
   { path, method, parameters }: Route,
   known: Known,
 ): fc.Arbitrary<FuzzRequest> {
   const value = (parameter: Parameter) =>
     parameter.required
-      ? right(parameter, known)
-      : fc.option(right(parameter, known), { nil: null, freq: 1 });
+      ? validValue(parameter, known)
+      : fc.option(validValue(parameter, known), { nil: null, freq: 1 });
   return fc
     .record(Object.fromEntries(parameters.map((each) => [each.name, value(each)])))
     .map((values) => {
@@ -263,35 +266,35 @@ function rightRequest(
         const text = values[each.name] ?? null;
         return text === null ? [] : [{ ...each, text }];
       });
-      let place = path;
+      let filled = path;
       for (const { name, in: where, text } of given) {
-        if (where === "path") place = place.replace(`{${name}}`, text);
+        if (where === "path") filled = filled.replace(`{${name}}`, text);
       }
       const query = given.filter((each) => each.in === "query");
       const headers = given.filter((each) => each.in === "header");
       return {
         method,
         target: withQuery(
-          place,
+          filled,
           query.map(({ name, text }) => [name, text] as const),
         ),
         headers: [localhost, ...headers.map(({ name, text }) => [name, text] as const)],
         body: "",
-        isRight: !path.includes(MARKER),
+        isValid: !path.includes(MARKER),
       };
     });
 }
 
-function withQuery(place: string, pairs: readonly (readonly [string, string])[]): string {
+function withQuery(path: string, pairs: readonly (readonly [string, string])[]): string {
   const query = pairs.map(([name, text]) => `${name}=${text}`).join("&");
-  return query === "" ? place : `${place}?${query}`;
+  return query === "" ? path : `${path}?${query}`;
 }
 
-function wrongRequest(route: Route, all: fc.Arbitrary<FuzzRequest>): fc.Arbitrary<FuzzRequest> {
+function mutatedRequest(route: Route, valid: fc.Arbitrary<FuzzRequest>): fc.Arbitrary<FuzzRequest> {
   const own = route.parameters.filter((each) => each.in === "query").map(({ name }) => name);
   const name = fc.constantFrom(...own, ...own, ...own, ...names);
-  const place = wild.map((text) => route.path.replaceAll(/\{\w+\}/g, () => text));
-  // Mostly one thing is wrong: of several, only the first that the server scans would count.
+  const path = anyValue.map((text) => route.path.replaceAll(/\{\w+\}/g, () => text));
+  // Mostly one part is invalid: of several, the server would report only the first that it checks.
   const mostly = <Value>(usual: Value, weight: number, arbitrary: fc.Arbitrary<Value>) =>
     fc.oneof({ weight, arbitrary: fc.constant(usual) }, arbitrary);
   const oddHeader = fc.oneof(
@@ -303,18 +306,18 @@ function wrongRequest(route: Route, all: fc.Arbitrary<FuzzRequest>): fc.Arbitrar
   );
   return fc
     .record({
-      request: all,
+      request: valid,
       method: mostly(route.method, 8, fc.constantFrom(...methods)),
-      place: mostly(null, 1, place),
-      pairs: mostly([], 1, fc.array(fc.tuple(name, wild), { minLength: 1, maxLength: 3 })),
-      bend: mostly(straight, 5, fc.constantFrom(...bends)),
+      path: mostly(null, 1, path),
+      pairs: mostly([], 1, fc.array(fc.tuple(name, anyValue), { minLength: 1, maxLength: 3 })),
+      rewrite: mostly(unchanged, 5, fc.constantFrom(...rewrites)),
       headers: mostly([], 4, fc.array(oddHeader, { minLength: 1, maxLength: 3 })),
       host: mostly([localhost], 12, fc.constantFrom(...hosts)),
       body: mostly(noBody, 8, fc.constantFrom(...bodies)),
     })
-    .map(({ request, method, place: other, pairs, bend, headers, host, body }) => {
+    .map(({ request, method, path: other, pairs, rewrite, headers, host, body }) => {
       const [start, query] = request.target.split("?");
-      // What is right stays where there is nothing to be put in its place.
+      // The valid query stays, after the generated pairs.
       const all = pairs.map(([key, text]) => `${key}=${text}`).concat(query ?? []);
       const target = `${other ?? start}${all.length === 0 ? "" : `?${all.join("&")}`}`;
       const odd = headers.map(
@@ -322,10 +325,10 @@ function wrongRequest(route: Route, all: fc.Arbitrary<FuzzRequest>): fc.Arbitrar
       );
       return {
         method,
-        target: bend(target),
+        target: rewrite(target),
         headers: [...host, ...request.headers.slice(1), ...odd, ...body.headers],
         body: body.text,
-        isRight: false,
+        isValid: false,
       };
     });
 }
@@ -335,10 +338,10 @@ const methods = (
   `PRI ${MARKER}`
 ).split(" ");
 
-type Bend = (target: string) => string;
-const straight: Bend = (target) => target;
-/** Other ways to write a target, and such as are none. */
-const bends: readonly Bend[] = [
+type Rewrite = (target: string) => string;
+const unchanged: Rewrite = (target) => target;
+/** Other spellings of a target, and malformed targets. */
+const rewrites: readonly Rewrite[] = [
   (target) => target.replace("/v1", "/v1/../v1"),
   (target) => target.replace("/v1", "//v1"),
   (target) => target.replace("/v1/", "/v1//"),
@@ -462,7 +465,7 @@ const bodies: readonly Body[] = [
       text,
     }),
   ),
-  // Which of both says where it ends?
+  // Two headers that disagree about the length: request smuggling.
   {
     headers: [
       ["Content-Length", "5"],
@@ -488,12 +491,12 @@ function bytesOf({ method, target, headers, body }: FuzzRequest): Buffer {
   return Buffer.from(`${method} ${target} HTTP/1.1\r\n${lines.join("")}\r\n${body}`, "latin1");
 }
 
-// ---- The judge ----
+// ---- Checks of the responses ----
 
-/** What any request may be answered with that is none of those in the document. */
+/** Statuses of any request that the document does not list. */
 const GENERAL = [400, 403, 404, 405, 413, 417, 431];
 
-function judgeOf(fuzz: Fuzz): (request: FuzzRequest, answer: RawAnswer) => void {
+function createCheck(fuzz: Fuzz): (request: FuzzRequest, answer: RawAnswer) => void {
   const { document, secrets, isLocked } = fuzz;
   const locked = isLocked ? [401] : [];
   const ajv = new Ajv({
@@ -514,10 +517,10 @@ function judgeOf(fuzz: Fuzz): (request: FuzzRequest, answer: RawAnswer) => void 
   return (request, { status, head, headers, body }) => {
     if (status >= 500 && status !== 503) throw new Error(`status ${status}: ${body}`);
     const isPage = isOfPage(request);
-    // A search for a word shows the word.
+    // The page shows the text of a search.
     checkSecrets(head + body, isPage ? secrets : [MARKER, ...secrets]);
     const type = headers.get("content-type") ?? null;
-    // Bun refuses by itself what is no HTTP or too large, and says nothing more.
+    // Bun itself rejects malformed and oversized requests, with an empty response.
     if (type === null && body === "" && [400, 413, 417, 431].includes(status)) return;
     if (headers.get("x-content-type-options") !== "nosniff") throw new Error("no nosniff");
     if (isPage) {
@@ -531,8 +534,8 @@ function judgeOf(fuzz: Fuzz): (request: FuzzRequest, answer: RawAnswer) => void 
       if (/^(server|x-powered-by|access-control-.*)$/.test(name)) throw new Error(`header ${name}`);
     }
     const found = operationAt(document, request);
-    if (request.isRight && status >= 400 && ![404, 429, 503].concat(locked).includes(status)) {
-      throw new Error(`the document allows it, and yet: ${status} ${body}`);
+    if (request.isValid && status >= 400 && ![404, 429, 503].concat(locked).includes(status)) {
+      throw new Error(`the document allows the request, but the response is ${status} ${body}`);
     }
     if (request.method === "HEAD") return;
     if (status >= 400) {
@@ -551,7 +554,7 @@ function judgeOf(fuzz: Fuzz): (request: FuzzRequest, answer: RawAnswer) => void 
         type?.startsWith("text/plain") !== true &&
         type?.startsWith("application/openmetrics") !== true
       ) {
-        throw new Error(`${status} for what is not in the document`);
+        throw new Error(`${status} for a path that is not in the document`);
       }
       return;
     }
@@ -576,23 +579,23 @@ function checkSecrets(text: string, secrets: readonly string[]): void {
   }
 }
 
-/** Whether the page answers, and not the machine interface. */
+/** Whether the target belongs to the page, not to the HTTP API. */
 function isOfPage(request: FuzzRequest): boolean {
   const path = pathOf(request);
   return path !== null && !/^\/(?:v1\/|metrics$|healthz$|readyz$)/.test(path);
 }
 
-/** What strangers see of the page. */
+/** The parts of the page that need no token. */
 function isOfLogin(request: FuzzRequest): boolean {
   return /^\/(?:login$|theme$|assets\/)/.test(pathOf(request) ?? "");
 }
 
 function pathOf({ target }: FuzzRequest): string | null {
-  // A proxy would name a host before it, which means nothing here.
+  // The absolute form of a target, as for a proxy: the host is ignored.
   return URL.parse(`http://localhost${target.replace(/^https?:\/+[^/]*/, "")}`)?.pathname ?? null;
 }
 
-/** The operation that the target means, after all that a server may do to it. */
+/** The operation of the target, after the normalisation that URL does; null if the document has none. */
 function operationAt(document: Document, request: FuzzRequest) {
   const { method } = request;
   const pathname = pathOf(request);

@@ -1,11 +1,11 @@
-/** The machine interface over a made-up source, as the commands ask it, and what they print. */
+/** The HTTP API of a FakeSource as the commands query it, and an output that records what they print. */
 
 import { type ApiReader, viewOf } from "../../src/cli/client.ts";
 import { type Output, plain } from "../../src/cli/text.ts";
 import { makeApi } from "../../src/http/api.ts";
 import type { FakeSource } from "./source.ts";
 
-/** Remembers what it was asked. */
+/** Records the paths of all requests. */
 export interface Asked extends ApiReader {
   readonly paths: string[];
 }
@@ -22,17 +22,17 @@ export function asked(source: FakeSource): Asked {
   };
 }
 
-/** What was printed. */
+/** Records all output. */
 export interface Printed extends Output {
   readonly text: () => string;
   readonly lines: () => string[];
   readonly complaints: string[];
 }
 
-/** @param reads how many times its reader takes something. */
+/** @param reads number of `print` calls until the reader closes the output. */
 export function printed(reads = Infinity): Printed {
   let text = "";
-  let left = reads;
+  let remaining = reads;
   const complaints: string[] = [];
   return {
     paint: plain,
@@ -41,7 +41,7 @@ export function printed(reads = Infinity): Printed {
     warn: (line) => void complaints.push(line),
     print(more) {
       text += more;
-      return --left > 0;
+      return --remaining > 0;
     },
     text: () => text,
     lines: () => text.split("\n").slice(0, -1),

@@ -1,4 +1,4 @@
-/** A TCP port that takes no more connections: SYNs to it are dropped, as by a firewall. */
+/** A TCP port whose accept queue is full: the kernel drops SYNs to it, as a firewall would. */
 
 import { dlopen } from "bun:ffi";
 
@@ -9,7 +9,7 @@ const SOCK_CLOEXEC = 0o2000000;
 /** struct sockaddr_in, netinet/in.h: family, port in network byte order, address, padding. */
 const ADDRESS_BYTES = 16;
 
-/** The queue of a socket that nobody accepts from takes one connection; this fills it. */
+/** With a backlog of 0, the accept queue holds one connection; one unaccepted connection fills it. */
 export async function fullPort(): Promise<{ readonly port: number } & AsyncDisposable> {
   const { symbols: libc } = dlopen("libc.so.6", {
     socket: { args: ["int", "int", "int"], returns: "int" },

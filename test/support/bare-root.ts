@@ -1,4 +1,4 @@
-/** A folder to chroot into that holds wgmon, glibc and nothing else. Needs root. */
+/** A folder for chroot that contains only wgmon and glibc. Needs root. */
 
 import { copyFile, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -10,7 +10,7 @@ import { version } from "../../package.json";
 
 const ROOT = join(import.meta.dir, "../..");
 
-/** What `bun build.ts --release` makes for this machine. */
+/** The file that `bun build.ts --release` writes for this machine. */
 export const RELEASE = join(ROOT, `dist/wgmon-${version}-linux-${process.arch}`);
 
 export class BareRoot implements AsyncDisposable {
@@ -33,14 +33,14 @@ export class BareRoot implements AsyncDisposable {
     this.path = path;
   }
 
-  /** The command that runs wgmon there. */
+  /** The command that runs wgmon in this root. */
   command(...args: readonly string[]): string[] {
-    // In a mount namespace of its own, so that /proc is gone with it.
+    // In a separate mount namespace: /proc is unmounted when wgmon exits.
     const script = 'mount -t proc proc "$0/proc"; exec chroot "$0" /wgmon "$@"';
     return ["unshare", "--mount", "sh", "-euc", script, this.path, ...args];
   }
 
-  /** The files that were not there at first. */
+  /** The files that wgmon has written. */
   written(): string[] {
     const files = [
       ...new Bun.Glob("**/*").scanSync({ cwd: this.path, dot: true, onlyFiles: true }),

@@ -1,14 +1,14 @@
-/** Runs classic BPF as the kernel does. */
+/** An interpreter of classic BPF with the kernel's semantics. */
 
 /** struct bpf_insn: code u16, jt u8, jf u8, k u32; eight bytes each. */
 export type Program = Uint8Array;
 
-/** linux/filter.h: finds the netlink attribute X from A on. */
+/** linux/filter.h: an extension that searches for the netlink attribute X, from offset A. */
 const SKF_AD_NLATTR = 0xfffff000 + 12;
-/** The same: whether the packet comes or goes, linux/if_packet.h. */
+/** linux/filter.h: an extension that loads the packet type (linux/if_packet.h): received, outgoing, ... */
 const SKF_AD_PKTTYPE = 0xfffff000 + 4;
 
-/** Where it is; 0: nowhere. nla_find() of the kernel's lib/nlattr.c, on a little-endian machine. */
+/** The attribute's offset, 0 if not found. nla_find() of the kernel's lib/nlattr.c, on a little-endian machine. */
 function findAttribute(message: Uint8Array, from: number, type: number): number {
   const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
   for (let at = from; at + 4 <= message.length;) {
@@ -21,8 +21,8 @@ function findAttribute(message: Uint8Array, from: number, type: number): number 
 }
 
 /**
- * How many bytes of the packet the program wants; 0 = it drops the packet. A load beyond the end
- * drops it, as in the kernel. linux/bpf_common.h; S. McCanne, V. Jacobson, The BSD Packet Filter.
+ * How many bytes of the packet the program accepts; 0 = it drops the packet. A load beyond the end
+ * drops the packet, as in the kernel. linux/bpf_common.h; S. McCanne, V. Jacobson, The BSD Packet Filter.
  *
  * @param packetType PACKET_HOST, PACKET_OUTGOING, ...: linux/if_packet.h
  */

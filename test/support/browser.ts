@@ -1,6 +1,6 @@
 /**
- * Debian's Chromium without a window, driven by playwright-core. A test that needs it says in its name
- * why it cannot run; where tests must not be skipped, that is a failure.
+ * Headless Chromium, driven by playwright-core. Without Chromium, tests that need it are skipped with the reason
+ * in their title; with WGMON_KERNEL_TESTS=require, they fail.
  */
 
 import { existsSync } from "node:fs";
@@ -11,7 +11,7 @@ import { type Browser, chromium, type Page } from "playwright-core";
 
 import { REPORT_MS } from "./until.ts";
 
-/** null: there is none. */
+/** null if no Chromium is installed. */
 export const chromiumPath =
   ["chromium", "chromium-browser", "google-chrome"].map((name) => Bun.which(name)).find(Boolean) ??
   null;
@@ -27,7 +27,7 @@ export function withBrowser(name: string): string {
   return missing === null ? name : `${name} [skipped: ${missing}]`;
 }
 
-/** @param executablePath a program that starts it elsewhere, with these arguments. */
+/** @param executablePath Chromium, or a program that starts Chromium with the same arguments in another namespace. */
 export async function launch(executablePath = chromiumPath!): Promise<Browser> {
   return await chromium.launch({
     executablePath,
@@ -45,7 +45,7 @@ export async function launch(executablePath = chromiumPath!): Promise<Browser> {
   });
 }
 
-/** Errors of its console, what its policy refused, and what its scripts threw. */
+/** A list that collects the page's console errors and warnings, policy violations and uncaught exceptions. */
 export function complaintsOf(page: Page): string[] {
   const complaints: string[] = [];
   page.on("console", (message) => {
@@ -55,7 +55,7 @@ export function complaintsOf(page: Page): string[] {
   return complaints;
 }
 
-/** Only where WGMON_TEST_SCREENSHOTS names a folder. */
+/** Writes NAME.png to the folder WGMON_TEST_SCREENSHOTS; does nothing if that is not set. */
 export async function screenshot(page: Page, name: string): Promise<void> {
   const folder = process.env["WGMON_TEST_SCREENSHOTS"];
   if (folder === undefined) return;

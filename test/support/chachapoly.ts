@@ -1,6 +1,6 @@
 /**
- * ChaCha20-Poly1305 for peers that benchmarks play, because Bun's node:crypto does not offer it: it
- * seals and does not open. RFC 8439.
+ * ChaCha20-Poly1305 for simulated peers, because Bun's node:crypto does not have it. Encryption only.
+ * RFC 8439.
  */
 
 const BLOCK_BYTES = 64;
@@ -15,7 +15,7 @@ const PRIME = (1n << 130n) - 5n;
 const CLAMP = 0x0ffffffc0ffffffc0ffffffc0fffffffn;
 const LOW_128 = (1n << 128n) - 1n;
 
-/** The text encrypted, and its tag behind it. */
+/** The ciphertext, followed by the 16-byte tag. */
 export function seal(
   text: Uint8Array,
   { key, counter, covered = new Uint8Array() }: SealOptions,
@@ -23,7 +23,7 @@ export function seal(
   const state = initialState(key, counter);
   const sealed = new Uint8Array(text.length + TAG_BYTES);
   const block = new Uint8Array(new ArrayBuffer(BLOCK_BYTES));
-  // Block 0 is the key of the tag.
+  // The key of the tag is the first half of block 0.
   keyStream(state, 0, block);
   const tagKey = block.slice(0, 32);
   for (let start = 0; start < text.length; start += BLOCK_BYTES) {
@@ -40,7 +40,7 @@ export interface SealOptions {
   readonly key: Uint8Array;
   /** The last eight bytes of the nonce; the first four are 0, as in WireGuard. */
   readonly counter: number;
-  /** What the tag covers besides. */
+  /** Additional data that is authenticated, not encrypted. */
   readonly covered?: Uint8Array;
 }
 
@@ -113,7 +113,7 @@ function tag(key: Uint8Array, covered: Uint8Array, sealed: Uint8Array): Uint8Arr
   return bytes;
 }
 
-/** Of 16 bytes. */
+/** @param bytes 16 bytes. */
 function littleEndian(bytes: Uint8Array): bigint {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return view.getBigUint64(0, true) | (view.getBigUint64(8, true) << 64n);

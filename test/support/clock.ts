@@ -1,4 +1,4 @@
-/** A clock that a test moves by hand. Timers fire in order, each at its own time. */
+/** A clock that moves only when a test advances it. Timers fire in order, each when it is due. */
 
 import type { Clock } from "../../src/base/clock.ts";
 import type { Machine } from "../../src/base/wall-clock.ts";
@@ -35,7 +35,7 @@ export class HandClock implements Clock, Machine {
     };
   }
 
-  /** Lets `ms` pass on both clocks, firing what falls due on the way. */
+  /** Advances both clocks by `ms`, and fires each timer when it is due. */
   advance(ms: number): void {
     const endMs = this.#monotonicMs + ms;
     for (;;) {
@@ -48,7 +48,7 @@ export class HandClock implements Clock, Machine {
     this.#move(endMs - this.#monotonicMs);
   }
 
-  /** Lets `ms` pass on both clocks while the process is stopped: what fell due meanwhile fires once, late. */
+  /** Advances both clocks by `ms` as if the process were stopped: timers that are due fire once, at the end. */
   oversleep(ms: number): void {
     this.#move(ms);
     const isDue = ({ dueMs }: { dueMs: number }) => dueMs <= this.#monotonicMs;
@@ -62,12 +62,12 @@ export class HandClock implements Clock, Machine {
     this.#wallMs += ms;
   }
 
-  /** How many timers wait. */
+  /** Number of pending timers. */
   get waiting(): number {
     return this.#timers.length;
   }
 
-  /** A callback may have moved the clock further than was asked for; it never goes back. */
+  /** Does nothing if a callback has already advanced the clock beyond the target: time never goes back. */
   #move(ms: number): void {
     if (ms <= 0) return;
     this.#monotonicMs += ms;

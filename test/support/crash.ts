@@ -1,7 +1,6 @@
 /**
- * The crash test: kills wgmon again and again at random moments while peers connect, roam and go, and a
- * webhook's receiver answers well and badly. Then counts what was lost, repeated, out of order or
- * wrongly signed. In a network namespace of its own, as root:
+ * The crash test: kills wgmon many times at random moments while peers connect, roam and disconnect and a webhook
+ * receiver sometimes fails. Then counts events that were lost, repeated, out of order or wrongly signed. As root:
  * `unshare --net bun test/support/crash.ts 500`. Prints JSON. For test/e2e/crash.test.ts.
  */
 
@@ -18,12 +17,12 @@ import { FakeDevice } from "./fake-uapi-device.ts";
 import { type Answer, type Received, Receiver } from "./receiver.ts";
 import { startWgmon } from "./wgmon.ts";
 
-/** No other's: the folder of the sockets is the same in all namespaces. */
+/** A unique device name: all network namespaces share the folder of the sockets. */
 const NAME = `wgcrash${process.pid}`;
-/** Another build to crash; left out: ./wgmon. */
+/** The binary under test; default: ./wgmon. */
 const BINARY = process.env["WGMON_TEST_BINARY"];
 const OPTIONS = BINARY === undefined ? {} : { binary: BINARY };
-/** Longest life of a process behind its start, which takes long on a busy machine. */
+/** A process is killed at the latest this long after it is ready. Startup time is added, since it varies. */
 const LIFE_MS = 700;
 const PLANTED = "pl4nt3d-s3cr3t";
 const SECRET = `whsec_${Buffer.from("crash".repeat(6)).toString("base64")}`;
@@ -32,20 +31,20 @@ export interface Figures {
   readonly kills: number;
   readonly events: number;
   readonly requests: number;
-  /** Requests with an id that was answered well before. */
+  /** Requests for an event that the receiver had already accepted. */
   readonly repeats: number;
   readonly lost: number;
   readonly wrongSignatures: number;
   readonly outOfOrder: number;
-  /** Events that do not go on from the peer's event before: something between them is missing. */
+  /** Events that do not follow from the peer's previous event: an event between them is missing. */
   readonly gaps: number;
   readonly changedBodies: number;
-  /** Places where a secret was found that was planted in the webhook's URL and in the file of its key. */
+  /** Names of the outputs that contain a secret from the webhook's URL or the secret file. */
   readonly leaks: readonly string[];
 }
 
-/** Rarely bad: after each failure wgmon pauses for a part of its life. */
-function badOrGood(): Answer {
+/** Mostly 200: after each failure wgmon waits, so that frequent failures would leave no time for deliveries. */
+function randomAnswer(): Answer {
   const chance = Math.random();
   if (chance < 0.01) return { status: 429, headers: { "retry-after": "1" } };
   if (chance < 0.03) return { status: 500 };
@@ -54,11 +53,11 @@ function badOrGood(): Answer {
   return { status: 200 };
 }
 
-/** Scans each request as it comes: signatures grow old. */
-class Judge {
+/** Checks each request on arrival, because signatures expire. */
+class RequestChecker {
   readonly #webhook = new Webhook(SECRET);
   readonly #bodies = new Map<string, string>();
-  /** Those that were answered well, in the order of the first time. */
+  /** Events by id, in the order in which the receiver first accepted them. */
   readonly delivered = new Map<string, Event>();
   requests = 0;
   repeats = 0;
@@ -89,7 +88,7 @@ class Judge {
   }
 }
 
-/** Each peer's events must be a chain: connected, roamed from where it was, disconnected there. */
+/** Each event of a peer must start from the endpoint of its previous event: connected, roamed, disconnected. */
 function gaps(events: readonly Event[]): number {
   const endpoints = new Map<string, string | null>();
   let count = 0;
@@ -123,11 +122,11 @@ async function crash(kills: number): Promise<Figures> {
   try {
     await using device = await FakeDevice.create(NAME);
     using receiver = new Receiver();
-    const judge = new Judge();
+    const checker = new RequestChecker();
     receiver.answer = (request) => {
-      const answer = device.isFrozen ? { status: 200 } : badOrGood();
-      judge.received(request, answer);
-      // Or there would be many.
+      const answer = device.isFrozen ? { status: 200 } : randomAnswer();
+      checker.received(request, answer);
+      // Keeps memory bounded.
       receiver.requests.length = 0;
       return answer;
     };
@@ -147,7 +146,7 @@ async function crash(kills: number): Promise<Figures> {
     for (let kill = 0; kill < kills; kill++) {
       const beganMs = performance.now();
       await using wgmon = startWgmon(args, OPTIONS);
-      // Now and then it is measured anew.
+      // Startup time is measured again in every tenth run.
       if (kill % 10 === 0) {
         await wgmon.ready;
         startMs = performance.now() - beganMs;
@@ -160,13 +159,13 @@ async function crash(kills: number): Promise<Figures> {
     device.isFrozen = true;
     await using wgmon = startWgmon(args, OPTIONS);
     await wgmon.ready;
-    // All that was still to be told is written by the first scans.
+    // The first scans write all events that were still missing.
     let scans = 0;
     await wgmon.waitForLog(({ msg, reason }) => msg === "scan" && reason === "tick" && ++scans > 2);
     const stored = storedEvents(join(folder, "state", "wgmon.db"));
-    await receiver.waitFor(() => judge.delivered.size >= stored.length).catch(() => {});
+    await receiver.waitFor(() => checker.delivered.size >= stored.length).catch(() => {});
     await wgmon.stop();
-    const figures = judge.figures(stored);
+    const figures = checker.figures(stored);
     outputs.set("log of the last run", wgmon.logText);
     for (const command of [
       ["outbox", "--json"],
@@ -192,7 +191,7 @@ async function commandLine(pid: number): Promise<string> {
   return await Bun.file(`/proc/${pid}/cmdline`).text();
 }
 
-/** All that a command of wgmon prints. */
+/** Standard output and error of a command of wgmon. */
 async function outputOf(args: readonly string[]): Promise<string> {
   const program = BINARY ?? join(import.meta.dir, "../../wgmon");
   const child = Bun.spawn([program, ...args], { stdout: "pipe", stderr: "pipe" });
@@ -200,13 +199,13 @@ async function outputOf(args: readonly string[]): Promise<string> {
   return stdout + stderr;
 }
 
-/** The places that hold a secret, as it is or in another writing. */
+/** Names of the outputs that contain a secret, as it is or in another encoding. */
 function leaksIn(outputs: ReadonlyMap<string, string>): string[] {
   const key = SECRET.slice("whsec_".length);
   const raw = Buffer.from(key, "base64");
   const secrets = [PLANTED, btoa(`u:${PLANTED}`), key, raw.toString("hex"), raw.toString("latin1")];
-  return [...outputs].flatMap(([place, text]) =>
-    secrets.some((secret) => text.includes(secret)) ? [place] : [],
+  return [...outputs].flatMap(([name, text]) =>
+    secrets.some((secret) => text.includes(secret)) ? [name] : [],
   );
 }
 

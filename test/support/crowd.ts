@@ -1,6 +1,6 @@
 /**
- * Opens too many connections to the binary, twice, and reloads it meanwhile, while it tries to take the port of
- * the binary. Runs in a network namespace of its own, with `lo` up. Prints JSON. For test/e2e/http.test.ts.
+ * Opens too many connections to wgmon, twice, and reloads it meanwhile. Until wgmon closes the connections, tries to
+ * bind its port. Runs in a separate network namespace, with `lo` up. Prints JSON. For test/e2e/http.test.ts.
  */
 
 import { writeFileSync } from "node:fs";
@@ -11,19 +11,19 @@ import { certificates, key } from "./tls.ts";
 import { startWgmon } from "./wgmon.ts";
 
 export interface Crowded {
-  /** Attempts to take the port, and how many succeeded. */
+  /** Attempts to bind wgmon's port, and how many succeeded. */
   readonly attempts: number;
   readonly taken: number;
-  /** Sockets that listened on the port, one after the other. */
+  /** Number of different sockets that have listened on the port. */
   readonly listeners: number;
-  /** Of an honest request afterwards. */
+  /** Status of a normal request afterwards. */
   readonly status: number;
   readonly reloads: number;
   readonly exitCode: number;
 }
 
 const PORT = 9587;
-/** More than the 1,024 files that wgmon lets be open. */
+/** More than the 1,024 open files that wgmon allows. */
 const CONNECTIONS = 1100;
 
 async function run(): Promise<Crowded> {
@@ -38,23 +38,23 @@ async function run(): Promise<Crowded> {
   const listen = ["--listen", `127.0.0.1:${PORT}`, ...tls];
   await using wgmon = startWgmon(["--monitor", "poll", "--device", "wgtest-none", ...listen]);
   await wgmon.waitForLog(({ msg, url }) => msg === "listening" && url !== undefined);
-  const place = { hostname: "127.0.0.1", port: PORT } as const;
+  const address = { hostname: "127.0.0.1", port: PORT } as const;
   const listeners = new Set([listenerOf(PORT)]);
   let attempts = 0;
   let taken = 0;
   for (let round = 0; round < 2; round++) {
     let ended = 0;
     const socket = { data() {}, error() {}, close: () => void ended++ };
-    for (let n = 0; n < CONNECTIONS; n++) await Bun.connect({ ...place, socket });
+    for (let n = 0; n < CONNECTIONS; n++) await Bun.connect({ ...address, socket });
     writeFiles();
     wgmon.signal("SIGHUP");
     while (ended < CONNECTIONS) {
       attempts++;
       try {
-        Bun.listen({ ...place, socket: { data() {} } }).stop(true);
+        Bun.listen({ ...address, socket: { data() {} } }).stop(true);
         taken++;
       } catch {
-        // As it should be: wgmon has it.
+        // Expected: wgmon listens on the port.
       }
       await Bun.sleep(1);
     }

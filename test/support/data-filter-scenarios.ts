@@ -1,7 +1,7 @@
 /**
- * What is read of much data, and of handshakes in the middle of it, as the kernel selects: `unshare --net bun
- * test/support/data-filter-scenarios.ts nflog`, or bpf, with lo up and a rule that logs all to port 51820 to group 1.
- * Prints JSON. For test/e2e/rules.test.ts.
+ * Sends many data messages, with handshake messages among them, and prints, as JSON, which ones the kernel's filter
+ * passes to wgmon: `unshare --net bun test/support/data-filter-scenarios.ts nflog` (or `bpf`), with lo up and a rule
+ * that logs everything to port 51820 to group 1. For test/e2e/rules.test.ts.
  */
 
 import { systemClock } from "../../src/base/clock.ts";
@@ -15,12 +15,12 @@ import { until } from "./until.ts";
 
 const PORT = 51820;
 const MANY = 5000;
-/** Fewer than any queue holds. */
+/** Fewer messages than any receive buffer holds. */
 const PORTION = 100;
-/** In network order; its high bit is set. */
+/** In network byte order; its high bit is set. */
 const INDEX = 0xdeadbeef;
 
-/** What was read in each phase, in order: `first data 5`, with its index; or what was said of lost packets. */
+/** What was read in each phase, in order: a message with its index (`first data 5`), or the reason of a loss. */
 export interface Thinned {
   readonly all: readonly string[];
   readonly selected: readonly string[];
@@ -50,21 +50,24 @@ async function thinned(monitor: string): Promise<Thinned> {
   const sender = await Bun.udpSocket({ hostname: "127.0.0.1" });
   const send = (message: Uint8Array) => void sender.send(message, PORT, "127.0.0.1");
 
-  /** Much running data, with each kind of handshake message in the middle of it; the mark is the last. */
+  /**
+   * Sends MANY later data messages, with one message of each other kind in the middle, then `mark`. Resolves with what
+   * was read before the mark; without a mark, resolves immediately.
+   */
   async function phase(mark: { message: Uint8Array; isRead: (line: string) => boolean } | null) {
     read = [];
     const messages = [
       initiation(),
       response(),
       cookie(),
-      to(INDEX, data(0)),
-      to(5, data(0)),
-      to(INDEX, data(2 ** 32)),
+      withIndex(INDEX, data(0)),
+      withIndex(5, data(0)),
+      withIndex(INDEX, data(2 ** 32)),
     ];
     for (let n = 0; n < MANY; n += PORTION) {
-      for (let more = 0; more < PORTION; more++) send(to(INDEX, data(7)));
+      for (let more = 0; more < PORTION; more++) send(withIndex(INDEX, data(7)));
       if (n === MANY / 2) for (const message of messages) send(message);
-      // The queues of the loopback and of the receiver have to be read.
+      // Lets the kernel and this process empty their queues.
       await Bun.sleep(1);
     }
     if (mark === null) return [];
@@ -75,7 +78,7 @@ async function thinned(monitor: string): Promise<Thinned> {
 
   const LAST = 0x7777;
   const last = {
-    message: to(LAST, data(0)),
+    message: withIndex(LAST, data(0)),
     isRead: (line: string) => line === `first data ${LAST.toString(16)}`,
   };
   const all = await phase(last);
@@ -92,8 +95,8 @@ async function thinned(monitor: string): Promise<Thinned> {
   return { all, selected, none, again };
 }
 
-/** The same message with that index behind its type. */
-function to(index: number, message: Uint8Array): Uint8Array {
+/** Writes the receiver index into the message. */
+function withIndex(index: number, message: Uint8Array): Uint8Array {
   new DataView(message.buffer).setUint32(4, index);
   return message;
 }

@@ -1,6 +1,6 @@
 /**
- * A machine that is well, and one thing wrong at a time, each seen by `wgmon doctor`:
- * `unshare --net --mount bun test/support/doctor-scenarios.ts`. Prints JSON, what the doctor said by scenario.
+ * Runs `wgmon doctor` on a correct setup, and on setups with one fault each:
+ * `unshare --net --mount bun test/support/doctor-scenarios.ts`. Prints the results as JSON, by scenario.
  * For test/e2e/doctor.test.ts.
  */
 
@@ -22,7 +22,7 @@ const BINARY = join(import.meta.dir, "../../wgmon");
 const DEVICE = "wgtest-doctor";
 const PORT = 51820;
 
-/** Part of each URL and of files of settings: must not be printed; test/e2e/doctor.test.ts looks for it. */
+/** A part of each URL and of the settings files. test/e2e/doctor.test.ts checks that it is not printed. */
 const SECRET = "t0k3n";
 
 export interface Seen {
@@ -75,13 +75,13 @@ async function doctor(
   return { exitCode, findings, stderr };
 }
 
-/** The rules and the group are judged for nflog alone. */
+/** Defaults to nflog: the doctor checks rules and group for nflog only. */
 function monitorFor(args: readonly string[], usual: readonly string[]): readonly string[] {
   return usual.length === 0 || args.includes("--monitor") ? [] : ["--monitor", "nflog"];
 }
 
-/** As most people call it: all that it knows of the daemon's flags the daemon tells. */
-const doctorOf = (args: readonly string[]) => doctor(args, [], []);
+/** Without the usual flags: the doctor takes the settings from the running daemon. */
+const doctorWithoutFlags = (args: readonly string[]) => doctor(args, [], []);
 
 async function asText(...args: readonly string[]): Promise<Seen> {
   const env = { PATH: process.env["PATH"], RUNTIME_DIRECTORY: runtime };
@@ -91,7 +91,7 @@ async function asText(...args: readonly string[]): Promise<Seen> {
 }
 
 const health = () => asText("health");
-const toPeople = () => asText("doctor", ...always);
+const doctorAsText = () => asText("doctor", ...always);
 
 const script = (text: string) => $`nft -f /dev/stdin < ${Buffer.from(text)}`.quiet();
 const rulesFor = (port: number, group = 1) => script(nftRules({ ports: [port], group }));
@@ -107,7 +107,7 @@ async function wholeState(): Promise<string> {
 const seen: Record<string, Seen> = {};
 
 await $`ip link set lo up`;
-// The folder of the sockets is the same in all network namespaces; here it is ours alone.
+// Network namespaces share the folder of the sockets; this mount makes it private.
 await $`mkdir -p /var/run/wireguard && mount -t tmpfs tmpfs /var/run/wireguard`;
 await using device = await FakeDevice.create(DEVICE);
 seen["device down"] = await doctor([]);
@@ -145,9 +145,9 @@ if (Bun.which("iptables") !== null) {
 await rulesFor(PORT);
 const group = await openGroup(1, systemClock, { onReceived() {}, onSent() {}, onPacketsLost() {} });
 seen["group taken"] = await doctor([]);
-// It clears the screen, and is written from right to left.
+// A process name with escape sequences: one clears the screen, one reverses the text direction.
 writeFileSync("/proc/self/comm", "\u001b[2J\u202eevil");
-seen["group taken, for people"] = await toPeople();
+seen["group taken, for people"] = await doctorAsText();
 group.close();
 
 seen["interface missing"] = await doctor(["--monitor", "bpf", "--interface", "nosuch0"]);
@@ -187,11 +187,11 @@ using silent = Bun.listen({
 });
 const webhook = (port: number) => ["--webhook", `http://x:${SECRET}@127.0.0.1:${port}/${SECRET}`];
 seen["webhook fine"] = await doctor(webhook(server.port!));
-if (asked.join() !== "HEAD /") throw new Error(`it was asked for ${asked.join()}`);
+if (asked.join() !== "HEAD /") throw new Error(`the doctor sent ${asked.join()}`);
 seen["webhook dead"] = await doctor(webhook(1));
 seen["webhooks dead, no network"] = await doctor([...webhook(1), "--no-network"]);
 seen["webhooks silent"] = await doctor([...webhook(silent.port), ...webhook(silent.port)]);
-if (unanswered.most !== 2) throw new Error("one waits for the other");
+if (unanswered.most !== 2) throw new Error("the webhooks are not checked at the same time");
 
 const file = join(folder, "wgmon.toml");
 const settings = `webhook = "http://127.0.0.1:${server.port}/${SECRET}"\n`;
@@ -201,7 +201,7 @@ const withFile = async (text: string, mode: number) => {
   chmodSync(file, mode);
   return await doctor(["--config", file]);
 };
-// Where all users can get to it.
+// All users can enter the folder.
 chmodSync(folder, 0o755);
 const last = always.indexOf("--config");
 always.splice(last, 2);
@@ -256,17 +256,17 @@ const environment = { RUNTIME_DIRECTORY: runtime, STATE_DIRECTORY: state };
   await until("wgmon health says that it is ready", async () => (await health()).exitCode === 0);
   seen["health"] = await health();
   seen["wgmon runs"] = await doctor([]);
-  // As the service has a copy of the files.
+  // As with the service, which reads a copy: the doctor sees other content in the names file than the daemon.
   const withoutNames = ["sh", "-c", `mount --bind /dev/null ${names} && exec "$@"`, "sh"];
   seen["wgmon runs, with other files"] = await doctor(
     [],
     ["unshare", "--mount", ...withoutNames],
     [],
   );
-  // Its settings, and its own limit.
+  // The doctor must report the daemon's settings and the daemon's limit.
   await $`prlimit --pid ${wgmon.pid} --nofile=100:100`;
-  seen["wgmon runs, no flags"] = await doctorOf([]);
-  seen["wgmon runs, a flag"] = await doctorOf(["--monitor", "poll"]);
+  seen["wgmon runs, no flags"] = await doctorWithoutFlags([]);
+  seen["wgmon runs, a flag"] = await doctorWithoutFlags(["--monitor", "poll"]);
   wgmon.signal("SIGSTOP");
   [seen["wgmon hangs"], seen["health of one that hangs"]] = await Promise.all([
     doctor([]),

@@ -1,4 +1,4 @@
-/** Events for tests: one of each type as docs/events.md shows them, and such as nobody should name them. */
+/** Events for tests: one of each type as in docs/events.md, and events with hostile names. */
 
 import fc from "fast-check";
 
@@ -15,7 +15,7 @@ const session = { startedAtMs: AT_MS, rxBytes: 212, txBytes: 92, roams: 0 };
 export interface EventFields {
   readonly device?: string;
   readonly host?: string;
-  /** null: the settings have none. */
+  /** null: the peer has no name. */
   readonly name?: string | null;
   readonly peer?: Peer;
   readonly initial?: boolean;
@@ -32,16 +32,16 @@ export const eventTypes = [
 
 export function anEvent(type: Event["type"], fields: EventFields = {}): Event {
   const { device = "wg0", host = "gw1", name = "alice", initial = false } = fields;
-  const someone = fields.peer ?? peer({ publicKey: ALICE, endpoint: "198.51.100.7:40001" });
+  const eventPeer = fields.peer ?? peer({ publicKey: ALICE, endpoint: "198.51.100.7:40001" });
   const id = `evt_${String(eventTypes.indexOf(type)).repeat(32)}`;
-  return eventOf(changeOf(type, { device, peer: someone, initial }), { id, host, name });
+  return eventOf(changeOf(type, { device, peer: eventPeer, initial }), { id, host, name });
 }
 
 function changeOf(
   type: Event["type"],
-  { device, peer: someone, initial }: { device: string; peer: Peer; initial: boolean },
+  { device, peer: eventPeer, initial }: { device: string; peer: Peer; initial: boolean },
 ): Change {
-  const head = { atMs: AT_MS, device, peer: someone, session };
+  const head = { atMs: AT_MS, device, peer: eventPeer, session };
   switch (type) {
     case "peer.connected":
       return { ...head, type, initial };
@@ -71,7 +71,7 @@ function changeOf(
   }
 }
 
-/** As the outbox makes them. */
+/** A message as the outbox creates it: several events get an id of their own. */
 export function messageOf(first: Event, ...rest: Event[]): Message {
   const id = rest.length === 0 ? first.id : `msg_${"a".repeat(32)}`;
   return { id, events: [first, ...rest] };
@@ -115,20 +115,20 @@ const markup = [
   "[a](https://b.example)",
 ];
 const syntax = ["\\", '"', "'", "&", "&amp;", "<", ">", "{{text}}", "${x}", "%0a", "+", "="];
-const unseen = ["\u200b", "\u200d", "\ufe0f", "\ufeff", "\u{e0020}", "\u3164"];
+const invisible = ["\u200b", "\u200d", "\ufe0f", "\ufeff", "\u{e0020}", "\u3164"];
 const letters = ["a", "é", "漢", "😀", "e\u0301", "\u0301", "👩‍👩‍👧", "🇩🇪", "&", "*", '"'];
 
-/** Names that want to be more than a name, up to 6,000 characters long. */
+/** Names that contain mentions, markup, control characters and escapes; up to 6,000 characters. */
 export const hostileText: fc.Arbitrary<string> = fc
   .array(
     fc.oneof(
       fc.string({ unit: "binary", maxLength: 20 }),
       fc.string({ unit: "grapheme", maxLength: 20 }),
-      // Halves of surrogate pairs, too.
+      // Includes unpaired surrogates.
       fc
         .array(fc.integer({ min: 0xd700, max: 0xe0ff }), { maxLength: 5 })
         .map((units) => String.fromCharCode(...units)),
-      fc.constantFrom(...mentions, ...controls, ...markup, ...syntax, ...unseen, ...letters),
+      fc.constantFrom(...mentions, ...controls, ...markup, ...syntax, ...invisible, ...letters),
       fc
         .tuple(fc.constantFrom(...letters), fc.nat(6000))
         .map(([text, length]) => text.repeat(Math.ceil(length / text.length))),

@@ -1,6 +1,6 @@
 /**
- * A WireGuard device that this process plays, on the socket that wgmon asks: its peers connect, roam and
- * go as fast as it is asked, without any WireGuard.
+ * A simulated userspace WireGuard device that answers wgmon's queries. With each query, random peers connect, roam
+ * or are removed.
  */
 
 import { mkdir, rm } from "node:fs/promises";
@@ -9,7 +9,7 @@ import { $ } from "bun";
 
 const FOLDER = "/var/run/wireguard";
 const PEERS = 40;
-/** Of them, how many do something between two scans. */
+/** Number of random changes between two queries. */
 const ACTIVE = 12;
 
 export class FakeDevice implements AsyncDisposable {
@@ -17,10 +17,10 @@ export class FakeDevice implements AsyncDisposable {
   readonly #path: string;
   readonly #peers = new Map<number, { port: number; rxBytes: number; handshakeMs: number }>();
   #port = 1024;
-  /** Nothing happens any more. */
+  /** While true, peers do not change. */
   isFrozen = false;
 
-  /** In a network namespace of its own, which must be that of the caller. */
+  /** Creates the device in the current network namespace, which must not be the machine's. */
   static async create(name: string): Promise<FakeDevice> {
     await $`ip tuntap add dev ${name} mode tun`.quiet();
     await mkdir(FOLDER, { recursive: true });
@@ -37,7 +37,7 @@ export class FakeDevice implements AsyncDisposable {
     });
   }
 
-  /** Of its peers, in base64. */
+  /** Base64. */
   get publicKeys(): readonly string[] {
     return [...this.#peers.keys()].map((index) =>
       Buffer.from(keyOf(index), "hex").toString("base64"),
@@ -45,11 +45,11 @@ export class FakeDevice implements AsyncDisposable {
   }
 
   #answer(): string {
-    if (!this.isFrozen) for (let count = 0; count < ACTIVE; count++) this.#act();
+    if (!this.isFrozen) for (let count = 0; count < ACTIVE; count++) this.#change();
     const nowMs = Date.now();
     const lines = ["listen_port=51820"];
     for (const [index, peer] of this.#peers) {
-      // Keys are renewed, or the session would die.
+      // Renews the handshake before the session expires.
       if (nowMs - peer.handshakeMs > 100_000) peer.handshakeMs = nowMs;
       lines.push(
         `public_key=${keyOf(index)}`,
@@ -64,7 +64,7 @@ export class FakeDevice implements AsyncDisposable {
     return `${lines.join("\n")}\nerrno=0\n\n`;
   }
 
-  #act(): void {
+  #change(): void {
     const index = Math.floor(Math.random() * PEERS);
     const peer = this.#peers.get(index);
     this.#port = this.#port === 65_535 ? 1024 : this.#port + 1;

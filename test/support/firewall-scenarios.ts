@@ -1,5 +1,5 @@
 /**
- * wgmon's rules come, change and go beside somebody else's firewall with a connection through it:
+ * Installs, changes and removes wgmon's rules next to another firewall while a TCP connection is open:
  * `unshare --net bun test/support/firewall-scenarios.ts`, with lo up. Prints JSON, an entry for each step. For
  * test/e2e/rules.test.ts.
  */
@@ -12,15 +12,15 @@ import { until } from "./until.ts";
 
 export interface Step {
   readonly step: string;
-  /** The ports in the rules of each table of ours. */
+  /** The ports in the rules, by wgmon's tables. */
   readonly ports: Readonly<Record<string, string>>;
-  /** What wgmon said. */
+  /** Lines that wgmon printed or logged. */
   readonly said: readonly string[];
-  /** All that `nft list ruleset` says of other tables, counters too, is as it was before the step. */
+  /** `nft list ruleset` shows the other tables, with their counters, as before the step. */
   readonly othersAreUntouched: boolean;
 }
 
-/** What counts, counts the start of a connection only: nothing moves it while we scan. */
+/** Its counters count new connections only, so that the open connection does not change them. */
 const FOREIGN = `
 table inet filter {
   counter began { }
@@ -43,7 +43,7 @@ interface Ruleset {
   readonly others: string;
 }
 
-/** Runs a script of nft's; answers what it prints. */
+/** Runs an nft script; returns its standard output. */
 function nft(script: string): string {
   const done = Bun.spawnSync(["nft", "-f", "/dev/stdin"], { stdin: Buffer.from(script) });
   if (done.exitCode !== 0) throw new Error(`${script}: ${done.stderr.toString()}`);
@@ -62,7 +62,7 @@ function ruleset(): Ruleset {
   return { ports: Object.fromEntries(ports) as Record<string, string>, others: others.join("") };
 }
 
-/** A connection as somebody has who came by SSH: what is written comes back. */
+/** Opens a connection to an echo server, like an administrator's SSH session. Returns a function that uses it. */
 async function connect() {
   let answered = (_text: string) => {};
   const { promise: connected, resolve } = Promise.withResolvers<void>();
@@ -117,7 +117,7 @@ if (import.meta.main) {
   const log = (text: string) => void said.push(text);
   const manager = new FirewallManager({
     group: 1,
-    // It stands still: at the end nft may take as long as it needs.
+    // The clock does not advance: nft has unlimited time when the manager closes.
     clock: new HandClock(),
     log: { info: log, warn: log },
   });

@@ -1,7 +1,7 @@
 /**
- * What the firewall rules of this network namespace log to NFLOG group 1 while forged messages come to
- * port 51820 by the thousand: `unshare --net bun test/support/flood-scenarios.ts 4`, or 6 for IPv6, with lo
- * up and the rules just loaded. Prints JSON. For test/e2e/rules.test.ts.
+ * Floods port 51820 with forged messages and counts what the firewall rules of this network namespace log to NFLOG
+ * group 1: `unshare --net bun test/support/flood-scenarios.ts 4`, or 6 for IPv6, with lo up and the rules just
+ * loaded. Prints JSON. For test/e2e/rules.test.ts.
  */
 
 import { systemClock } from "../../src/base/clock.ts";
@@ -14,39 +14,39 @@ import { REPORT_MS, until } from "./until.ts";
 
 const PORT = 51820;
 const FLOOD = 20_000;
-/** The kernel's queue on the way in holds 1,000 (net.core.netdev_max_backlog). */
+/** The kernel's input queue holds 1,000 packets (net.core.netdev_max_backlog). */
 const PORTION = 500;
 
-/** Where the index of the sender and of the receiver are in a message; messages.h. */
+/** Offsets of the sender's index, and of the receiver's index by message type; messages.h. */
 const SENDER_AT = 4;
 const RECEIVER_AT = { 2: 8, 4: 4 } as const;
 
-/** The first byte of an index that is forged, and of one that this machine gives out: they never meet. */
+/** The first byte of forged indexes, and of indexes that this machine assigns: they never collide. */
 const FORGED = 0xff;
-const GIVEN_OUT = 0x80;
+const ASSIGNED = 0x80;
 
 export interface Count {
-  /** Of those that were forged, from everywhere. */
+  /** Number of forged messages that were logged. */
   readonly logged: number;
   readonly seconds: number;
-  /** Of ten answers among them to messages that left this machine. */
+  /** Of ten genuine answers to this machine's messages, how many were logged. */
   readonly answered: number;
-  /** Responses of this machine's that were logged; in two of the floods it sends ten. */
+  /** Responses sent by this machine that were logged; it sends ten in two of the floods. */
   readonly sent: number;
 }
 
 export interface UnderFlood {
-  /** Forged initiations, and first data that answers our responses. */
+  /** Forged initiations, and genuine first data after this machine's responses. */
   readonly initiations: Count;
-  /** Forged first data of unknown indexes, and the same. */
+  /** Forged first data with unknown indexes, and the same genuine data. */
   readonly data: Count;
-  /** Forged responses, and those that answer our initiations. */
+  /** Forged responses, and genuine responses to this machine's initiations. */
   readonly responses: Count;
-  /** Packets that the firewall kept from the port. */
+  /** Packets that the firewall dropped. */
   readonly dropped: number;
 }
 
-/** Who sent what came in and was logged, and to whom this machine's responses went, with their index. */
+/** Source addresses of received packets that were logged, and the indexes of logged responses of this machine. */
 let logged: string[] = [];
 let sentIndexes: number[] = [];
 let onLogged = () => {};
@@ -74,15 +74,15 @@ async function underFlood(version: 4 | 6): Promise<UnderFlood> {
       await arrived();
     }
   }
-  /** Waits until all that was sent has come to the firewall. */
+  /** Waits until all sent packets have reached the firewall. */
   async function arrived(): Promise<void> {
     await until(
-      "all packets come to the firewall",
+      "all packets reach the firewall",
       async () => (await counters(version)).received - before.received >= sent,
     );
   }
-  let lastIndex = GIVEN_OUT * 2 ** 24;
-  /** A message that leaves the server with an index of its own, and an answer to it. */
+  let lastIndex = ASSIGNED * 2 ** 24;
+  /** Sends `question` from the server, with a new index, and a genuine `reply` to it. Returns the index. */
   function answer(question: Uint8Array, reply: Uint8Array, host: number): number {
     const index = ++lastIndex;
     new DataView(question.buffer).setUint32(SENDER_AT, index);
@@ -93,7 +93,7 @@ async function underFlood(version: 4 | 6): Promise<UnderFlood> {
     sent += 2;
     return index;
   }
-  /** Counts what is logged of a flood, and of an answer in each tenth of it. */
+  /** Floods with `message`, with one genuine answer after each tenth of the flood, and counts what is logged. */
   async function count(
     message: Uint8Array,
     question: () => Uint8Array,
@@ -107,20 +107,20 @@ async function underFlood(version: 4 | 6): Promise<UnderFlood> {
       await flood(message);
       indexes.add(answer(question(), reply(), host));
     }
-    // Until then the limits let more of them pass.
+    // The rate limits pass more packets until the last one has arrived.
     await arrived();
     const seconds = (performance.now() - startMs) / 1000;
     await marked();
-    const places = new Set(hosts.map(real));
-    const forged = logged.filter((each) => !places.has(each) && each !== real(markHost));
+    const realSources = new Set(hosts.map(real));
+    const forged = logged.filter((each) => !realSources.has(each) && each !== real(markHost));
     return {
       logged: forged.length,
       seconds,
-      answered: logged.filter((each) => places.has(each)).length,
+      answered: logged.filter((each) => realSources.has(each)).length,
       sent: sentIndexes.filter((index) => indexes.has(index)).length,
     };
   }
-  /** What all rules log marks the end of what came before. */
+  /** Sends a message that all rules log, and waits until it is logged: packets are logged in order. */
   async function marked(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(() => fail("the last packet was not logged"), REPORT_MS);
@@ -129,7 +129,7 @@ async function underFlood(version: 4 | 6): Promise<UnderFlood> {
       if (logged.at(-1) === end) resolve();
     };
     const mark = () => void answer(response(), data(0), markHost);
-    // No limit lasts longer than this: one of them passes.
+    // Repeats, since a rate limit may drop a mark.
     const again = setInterval(mark, 20);
     await promise;
     clearTimeout(timer);
@@ -152,7 +152,7 @@ async function underFlood(version: 4 | 6): Promise<UnderFlood> {
   };
 }
 
-/** Packets that came in, and those that went on from the firewall to UDP or whatever; proc(5). */
+/** Packets received by IP, and packets that the firewall passed to the upper protocols; proc(5). */
 async function counters(version: 4 | 6) {
   if (version === 6) {
     const text = await Bun.file("/proc/net/snmp6").text();
@@ -165,7 +165,7 @@ async function counters(version: 4 | 6) {
   return { received: value("InReceives"), delivered: value("InDelivers") };
 }
 
-/** Sockets and timers would go on behind an error that is thrown. */
+/** Exits at once: after a thrown error, open sockets and timers would keep the process running. */
 function fail(reason: string): never {
   console.error(reason);
   process.exit(1);
@@ -179,7 +179,7 @@ if (import.meta.main) {
     },
     onSent(bytes) {
       const { type, index } = parsePacket(bytes, "sent")!;
-      if (type !== MessageType.response) fail(`a message of type ${type} that leaves was logged`);
+      if (type !== MessageType.response) fail(`a sent message of type ${type} was logged`);
       sentIndexes.push(index);
     },
     onPacketsLost: fail,

@@ -1,6 +1,6 @@
 /**
- * One attempt with a program that writes to standard error until it is killed. A program of its own,
- * because its memory is measured: on standard output, how many bytes it has grown by, and the verdict.
+ * Delivers one message to an exec target that writes to standard error until it is killed. Runs as a separate process,
+ * because its memory is measured. Prints JSON: growth of the peak memory in bytes, and the verdict.
  */
 
 import { createExec } from "../../src/channels/exec.ts";
@@ -16,7 +16,7 @@ async function attempt(script: string, timeoutMs: number) {
   return await exec.attempt(message, new AbortController().signal);
 }
 
-// getrusage(2): in KiB.
+// getrusage(2) reports KiB.
 const peakBytes = (): number => process.resourceUsage().maxRSS * 1024;
 
 await attempt("echo warm >&2", REPORT_MS);

@@ -1,6 +1,6 @@
 /**
- * Packets with made-up sources, sent to this machine's own loopback address by a raw socket: raw(7).
- * For tests in network namespaces of their own.
+ * Sends packets with forged source addresses to the loopback address through a raw socket: raw(7).
+ * For tests in separate network namespaces.
  */
 
 import { errno, libc } from "../../ffi/libc.ts";
@@ -35,14 +35,14 @@ export class Forger implements Disposable {
     }
   }
 
-  /** Sends a message to the port; the kernel writes the checksum of IPv4's header. */
+  /** Sends one message to a port. The kernel fills in the checksum of the IPv4 header. */
   send(message: Uint8Array, source: string, destinationPort: number): void {
     this.#write(this.#packet(message, source, destinationPort));
   }
 
   /**
-   * Sends it from `count` places, each in a network of its own as far as there are enough. What
-   * `vary` does to the message is done before each.
+   * Sends `count` copies of a message from random source addresses, mostly in different networks. `vary` may change
+   * the message before each copy.
    */
   flood(
     message: Uint8Array,
@@ -51,12 +51,12 @@ export class Forger implements Disposable {
     const source = this.#version === 4 ? "10.0.0.0" : "2001:db8::1";
     const packet = this.#packet(message, source, port);
     const { sourceAt } = families[this.#version];
-    // 10.0.0.0/8 has room for 16 million addresses, 2001:db8::/32 for networks of 64 bits.
+    // 16 million addresses in 10.0.0.0/8, or 2^32 networks of size /64 in 2001:db8::/32.
     const random = packet.subarray(sourceAt + (this.#version === 4 ? 1 : 4)).subarray(0, 4);
-    const inPacket = packet.subarray(packet.length - message.length);
+    const messageInPacket = packet.subarray(packet.length - message.length);
     for (let sent = 0; sent < count; sent++) {
       crypto.getRandomValues(this.#version === 4 ? random.subarray(0, 3) : random);
-      vary?.(inPacket);
+      vary?.(messageInPacket);
       this.#write(packet);
     }
   }

@@ -1,6 +1,6 @@
 /**
- * A disk that is full, and one that is read-only: starts wgmon with its store on a small file system, while
- * peers come and go, until it says that the store is full. In namespaces of its own, as root:
+ * Runs wgmon with its store on a small file system until it reports that the store is full, and with its store on a
+ * read-only file system. Peers connect and disconnect meanwhile. As root:
  * `unshare --net --mount bun test/support/full-disk-scenario.ts`. Prints JSON. For test/e2e/store.test.ts.
  */
 
@@ -14,14 +14,14 @@ import { FakeDevice } from "./fake-uapi-device.ts";
 import { Receiver } from "./receiver.ts";
 import { startWgmon } from "./wgmon.ts";
 
-/** No other's: the folder of the sockets is the same in all namespaces. */
+/** A unique device name: all network namespaces share the folder of the sockets. */
 const NAME = `wgdisk${process.pid}`;
 
 export interface FullDisk {
-  /** What wgmon logged as errors. */
+  /** Messages of wgmon's error log lines, with the full disk. */
   readonly full: readonly unknown[];
   readonly readOnly: readonly unknown[];
-  /** Whether a receiver still got events after the error. */
+  /** Whether the webhook received more events after the error. */
   readonly goesOn: boolean;
   readonly exitCode: number;
 }

@@ -1,34 +1,34 @@
 /**
- * A WireGuard device for benchmarks, whose peers connect, send, move and go when they are told to, by
- * the hundred. There are two kinds: kernel-gateway.ts and played-gateway.ts.
+ * The interface of a WireGuard device for benchmarks, with hundreds of peers that connect, send data and roam on
+ * request. Two implementations: kernel-gateway.ts and played-gateway.ts (simulated).
  */
 
 export interface Gateway extends AsyncDisposable {
   /** Its peers send to this port of 127.0.0.1. */
   readonly port: number;
-  /** Base64. Who knows it can make initiations that the device spends work on. */
+  /** Base64. Needed for initiations with a valid mac1, which the device decrypts. */
   readonly publicKey: string;
-  /** Configures peers, which do nothing yet. Each sends from an address of its own. */
+  /** Configures peers, which send nothing until they are used. Each has a different source address. */
   addPeers(count: number): Promise<readonly RemotePeer[]>;
-  /** Peers that nobody is behind. */
+  /** Configures peers that never connect. */
   addSilentPeers(count: number): Promise<void>;
 }
 
 export interface RemotePeer {
   readonly publicKey: string;
-  /** Where it sends from now: `127.1.2.3:40000`. */
+  /** The current source address and port: `127.1.2.3:40000`. */
   readonly place: string;
   /**
-   * Completes a handshake. Resolves with the wall clock at the moment when the first data was sent, in
+   * Completes a handshake and sends the first data message. Resolves with the wall clock just before that message, in
    * milliseconds with fractions.
    */
   connect(): Promise<number>;
-  /** One data message. */
+  /** Sends one data message. */
   send(): void;
-  /** One data message from another address and port, where it then stays. */
+  /** Changes to another address and port, and sends one data message from there. */
   roam(): Promise<void>;
-  /** Takes it out of the device. */
+  /** Removes the peer from the device. */
   remove(): Promise<void>;
-  /** Configures it again, without a session. */
+  /** Adds the peer to the device again, without a session. */
   restore(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-/** The recordings of test/golden, whose README.md says what is in them. */
+/** Reads the recordings of test/golden; its README.md describes them. */
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** The HTTP server before a source that a test plays, on a port of its own. */
+/** Starts the HTTP server with a FakeSource, on a free port of 127.0.0.1. */
 
 import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { HttpServer } from "../../src/http/server.ts";
@@ -8,15 +8,16 @@ import type { FakeSource } from "./source.ts";
 
 export interface Served extends AsyncDisposable {
   readonly origin: string;
+  /** Log lines of level warn and above. */
   readonly lines: readonly string[];
   stop(): Promise<void>;
 }
 
 interface ServeOptions {
-  /** May be changed while it runs. */
+  /** A test may change the array while the server runs. */
   readonly tokens?: readonly string[];
   readonly clock?: Clock;
-  /** That of one before; left out: a free one. */
+  /** Default: a free port. */
   readonly port?: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * A device of a userspace program, without peers: `bun test/support/idle-device.ts NAME PORT`, in a network
- * namespace of its own with its own /var/run. Prints `ready`, and answers until it is ended.
+ * A simulated userspace WireGuard device without peers: `bun test/support/idle-device.ts NAME PORT`, in a separate
+ * network namespace with a private /var/run. Prints `ready`, then answers queries until it is killed.
  */
 
 import { $ } from "bun";

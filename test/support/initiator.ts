@@ -1,7 +1,7 @@
 /**
- * A WireGuard peer made of a UDP socket: it shakes hands with a real device and sends data, so that
- * thousands of peers need neither devices nor programs. What comes back is not decrypted. WireGuard
- * paper, section 5.4: Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s, without a preshared key.
+ * A minimal WireGuard peer on a UDP socket: completes handshakes with a real device and sends data, so that
+ * thousands of peers need neither devices nor processes. Received data is ignored. WireGuard paper,
+ * section 5.4: Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s, without a preshared key.
  */
 
 import {
@@ -18,13 +18,13 @@ import { seal } from "./chachapoly.ts";
 const CONSTRUCTION = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 const IDENTIFIER = "WireGuard v1 zx2c4 Jason@zx2c4.com";
 const MAC1_LABEL = "mac1----";
-/** As TAI64N has it: seconds since 1970, and the leap seconds until then. */
+/** TAI64 label of 1970-01-01, including the 10 leap seconds of that time. */
 const TAI64_BASE = 0x4000_0000_0000_000an;
 
 const INITIATION_BYTES = 148;
 const RESPONSE_BYTES = 92;
 const MAC_BYTES = 16;
-/** The kernel takes no second initiation within a fiftieth of a second; busy machines are slow. */
+/** The kernel ignores a peer's second initiation within 20 ms; a busy machine needs more time to respond. */
 const RETRY_MS = 1000;
 const ATTEMPTS = 10;
 
@@ -51,7 +51,7 @@ interface Handshake {
   readonly index: number;
   readonly ephemeral: KeyObject;
   readonly chain: Uint8Array;
-  answered(response: Uint8Array): void;
+  onResponse(response: Uint8Array): void;
 }
 
 export class Initiator implements Disposable {
@@ -79,14 +79,14 @@ export class Initiator implements Disposable {
     this.publicKey = Buffer.from(publicBytes(this.#key)).toString("base64");
   }
 
-  /** Where it sends from: address and port. */
+  /** Source address and port. */
   get place(): string {
     return `${this.#socket.hostname}:${this.#socket.port}`;
   }
 
   /**
-   * Shakes hands and sends the first data, by which the device has a session too. Resolves with the
-   * wall clock at that moment, in milliseconds with fractions.
+   * Completes a handshake and sends the first data message, which confirms the session to the device. Resolves with the
+   * wall clock just before that message, in milliseconds with fractions.
    */
   async connect(): Promise<number> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -105,7 +105,7 @@ export class Initiator implements Disposable {
     throw new Error(`no response to ${ATTEMPTS} initiations`);
   }
 
-  /** Data of the session: an IP packet, or nothing, which is a keepalive. */
+  /** Sends a data message: an IP packet, or a keepalive if the packet is empty. */
   send(packet: Uint8Array = new Uint8Array()): void {
     const keypair = this.#keypair;
     if (keypair === null) throw new Error("not connected");
@@ -120,26 +120,26 @@ export class Initiator implements Disposable {
     this.#socket.send(Buffer.concat([new Uint8Array(header.buffer), content]));
   }
 
-  /** Is at another address, or port, from now on; the device knows once it gets data from there. */
+  /** Changes the source address and port. The device learns the new endpoint with the next data message. */
   async move(from: string): Promise<void> {
     const old = this.#socket;
     this.#socket = await open(this.#options, from, (bytes) => this.received(bytes));
     old.close();
   }
 
-  /** For the socket. */
+  /** Called for each received datagram. */
   received(bytes: Uint8Array): void {
     const handshake = this.#handshake;
     if (handshake === null || bytes.length !== RESPONSE_BYTES || bytes[0] !== 2) return;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (view.getUint32(8, true) === handshake.index) handshake.answered(bytes.slice());
+    if (view.getUint32(8, true) === handshake.index) handshake.onResponse(bytes.slice());
   }
 
   [Symbol.dispose](): void {
     this.#socket.close();
   }
 
-  #initiate(answered: (response: Uint8Array) => void): Uint8Array {
+  #initiate(onResponse: (response: Uint8Array) => void): Uint8Array {
     const ephemeral = generateKeyPairSync("x25519").privateKey;
     const device = this.#devicePublicKey;
     const index = crypto.getRandomValues(new Uint32Array(1))[0]!;
@@ -165,18 +165,18 @@ export class Initiator implements Disposable {
     const macKey = hash(Buffer.from(MAC1_LABEL), device);
     const covered = message.subarray(0, INITIATION_BYTES - 2 * MAC_BYTES);
     message.set(blake2s(covered, { digestBytes: MAC_BYTES, key: macKey }), covered.length);
-    this.#handshake = { index, ephemeral, chain, answered };
+    this.#handshake = { index, ephemeral, chain, onResponse };
     return message;
   }
 
-  /** The response is believed: nobody else is on this machine's loopback. */
+  /** Derives the keys of the session. The response is not authenticated: only the device sends on this loopback. */
   #keysFrom(response: Uint8Array): Keypair {
-    const { ephemeral, chain: begun } = this.#handshake!;
+    const { ephemeral, chain: initialChain } = this.#handshake!;
     const theirs = response.subarray(12, 44);
-    let [chain] = derive(begun, theirs);
+    let [chain] = derive(initialChain, theirs);
     [chain] = derive(chain, shared(ephemeral, theirs));
     [chain] = derive(chain, shared(this.#key, theirs));
-    // The preshared key that there is not.
+    // Without a preshared key, the protocol uses zeros.
     [chain] = derive(chain, new Uint8Array(32));
     const [sendingKey] = derive(chain, new Uint8Array());
     const view = new DataView(response.buffer, response.byteOffset);
@@ -194,13 +194,13 @@ async function open(
     connect: { hostname: to.address, port: to.port },
     socket: {
       data: (_socket, bytes) => received(bytes),
-      // The device may be gone.
+      // ICMP errors, if the device no longer exists.
       error() {},
     },
   });
 }
 
-/** KDF of the paper, with two outputs; the first alone is the same as with one. */
+/** KDF2 of the paper. Its first output equals that of KDF1. */
 function derive(chain: Uint8Array, input: Uint8Array): [Uint8Array, Uint8Array] {
   const secret = hmac(chain, input);
   const first = hmac(secret, Uint8Array.of(1));
@@ -240,7 +240,7 @@ function publicBytes(key: KeyObject): Uint8Array {
   return Buffer.from(key.export({ format: "jwk" }).x!, "base64url");
 }
 
-/** TAI64N; with all bits, because each of a peer must be later than the one before. */
+/** TAI64N at full resolution, because a device rejects a timestamp that is not later than the previous one. */
 function timestamp(): Uint8Array {
   const nowMs = performance.timeOrigin + performance.now();
   const view = new DataView(new ArrayBuffer(12));

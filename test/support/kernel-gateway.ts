@@ -1,4 +1,4 @@
-/** A WireGuard device of the kernel, and peers that shake hands with it. Needs root, ip, wg and nft. */
+/** A WireGuard device of the kernel, with peers that complete real handshakes. Needs root, ip, wg and nft. */
 
 import { $ } from "bun";
 
@@ -72,7 +72,7 @@ class KernelPeer implements RemotePeer, Disposable {
     this.#initiator = initiator;
     this.#inner = inner;
     this.#settings = settings;
-    // It comes out of the tunnel, and there the gateway drops it: for want of a checksum.
+    // The gateway decrypts this packet and then drops it, because its IP checksum is not set.
     this.#data = ipv4(new Uint8Array(DATA_BYTES - 28), { source: inner });
   }
 
@@ -110,7 +110,7 @@ class KernelPeer implements RemotePeer, Disposable {
   }
 }
 
-/** `wg set`, one after the other, with all that is waiting each time: programs start slowly. */
+/** Applies changes through `wg set`, one process at a time with all pending changes: starting processes is slow. */
 class PeerSettings {
   #words: string[] = [];
   #next: Promise<void> | null = null;

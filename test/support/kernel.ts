@@ -1,11 +1,11 @@
 /**
- * What a kernel test needs of the machine. A test that cannot run says why in its name;
- * WGMON_KERNEL_TESTS=require makes that a failure, so that CI cannot be green without them.
+ * Checks whether the machine has what a kernel test needs. A test that cannot run is skipped with the reason in its
+ * title. With WGMON_KERNEL_TESTS=require it fails instead, so that CI cannot pass without these tests.
  */
 
 import { readFileSync, readlinkSync } from "node:fs";
 
-/** A program, found by its name, or one of the first two. */
+/** "root", "wireguard" (the kernel module), or a program in PATH. */
 export type Need =
   "root" | "wireguard" | "wireguard-go" | "ip" | "wg" | "nft" | "tc" | "ping" | "gcc";
 
@@ -15,7 +15,7 @@ export interface Needs {
   title(name: string): string;
 }
 
-/** @throws where something is missing that WGMON_KERNEL_TESTS=require demands. */
+/** @throws if something is missing and WGMON_KERNEL_TESTS=require is set. */
 export function needs(...wanted: readonly Need[]): Needs {
   const reasons = wanted.map(whyMissing).filter((reason) => reason !== null);
   if (reasons.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
@@ -43,7 +43,7 @@ function whyMissing(need: Need): string | null {
   }
 }
 
-/** Where nobody can tell, the machine's network must not be at stake. */
+/** If the namespace cannot be determined, the test is skipped, so that it never changes the machine's network. */
 function whyNotOwnNetwork(): string | null {
   try {
     return readlinkSync("/proc/self/ns/net") === readlinkSync("/proc/1/ns/net")
@@ -55,14 +55,14 @@ function whyNotOwnNetwork(): string | null {
   }
 }
 
-/** Why a test must not set the clock or unload modules here; null: this machine is thrown away (vm.ts). */
+/** Why a test must not set the clock or unload modules; null in the virtual machine of vm.ts. */
 export function whyNotOurMachine(): string | null {
   return /guest=\S*\/wgmon-vm-/.test(readFileSync("/proc/cmdline", "utf8"))
     ? null
-    : "this machine's clock and modules are not a test's; start: bun test/support/vm.ts -- bun test/run.ts --only real-kernel/faults";
+    : "a test must not change this machine's clock and modules; start: bun test/support/vm.ts -- bun test/run.ts --only real-kernel/faults";
 }
 
-/** Why this process cannot make a WireGuard device; null: it can. Tried in a namespace that is lost at once. */
+/** Why this process cannot create a WireGuard device; null if it can. Tries it in a temporary network namespace. */
 export function whyNoWireguard(): string | null {
   if (process.getuid?.() !== 0) return "not root";
   const probe = ["unshare", "--net", "ip", "link", "add", "wgmon-probe", "type", "wireguard"];
@@ -72,14 +72,14 @@ export function whyNoWireguard(): string | null {
   const complaint = stderr.toString().trim();
   return /Unknown device type/.test(complaint)
     ? "no wireguard module; try: modprobe wireguard"
-    : `cannot make a WireGuard device: ${complaint}`;
+    : `cannot create a WireGuard device: ${complaint}`;
 }
 
-/** Why this process cannot make a network namespace with a tunnel device of a program in it; null: it can. */
+/** Why this process cannot create a tun device in a new network namespace; null if it can. */
 export function whyNoTunnel(): string | null {
   if (process.getuid?.() !== 0) return "not root";
   const probe = ["unshare", "--net", "ip", "tuntap", "add", "dev", "wgmon-probe", "mode", "tun"];
   if (Bun.which("unshare") === null || Bun.which("ip") === null) return "no unshare or ip here";
   const { exitCode, stderr } = Bun.spawnSync(probe, { stderr: "pipe" });
-  return exitCode === 0 ? null : `cannot make a tun device: ${stderr.toString().trim()}`;
+  return exitCode === 0 ? null : `cannot create a tun device: ${stderr.toString().trim()}`;
 }

@@ -1,7 +1,7 @@
 /**
- * Builds real WireGuard networks for kernel tests. The gateway is the test's own network namespace.
- * The clients live in one other namespace, each with a link, addresses and a route of its own: a
- * process costs an emulated machine a tenth of a second, so fifty clients must not need fifty shells.
+ * Builds real WireGuard networks for kernel tests. The gateway is the network namespace of the test process. All
+ * clients share one other namespace; each has its own link, addresses and route. Starting a process takes 0.1 s on an
+ * emulated machine, so fifty clients must not need fifty shells.
  * Needs root, WireGuard, ip, wg, tc, nft, ping, unshare, nsenter and bash.
  */
 
@@ -14,32 +14,32 @@ export interface ClientOptions {
   /** Of the outer addresses. */
   readonly family?: 4 | 6;
   readonly presharedKey?: boolean;
-  /** Both sides have one, and not the same: attempts never complete. */
+  /** Client and gateway have different preshared keys: no handshake completes. */
   readonly wrongPresharedKey?: boolean;
   readonly keepaliveSeconds?: number;
-  /** Delay of the outer link, half of it each way. */
+  /** Round-trip delay of the outer link, half of it in each direction. */
   readonly roundTripMs?: number;
   /** The link carries tagged frames of this VLAN. */
   readonly vlan?: number;
-  /** The same private key and inner address as that client, at another place. */
+  /** Uses the private key and inner address of that client, at another outer address. */
   readonly sharesKeyWith?: Client;
   readonly outerPort?: number;
-  /** Behind the same outer address as that client. */
+  /** Uses the link and outer address of that client. */
   readonly sharesLinkWith?: Client;
-  /** For an outer port that another client has too. */
+  /** Needed if another client has the same outer port. */
   readonly ownNamespace?: boolean;
-  /** The gateway knows the client's endpoint beforehand, so that it can begin (LabDevice.sendTo). */
+  /** Configures the client's endpoint at the gateway, so that the gateway can initiate (LabDevice.sendTo). */
   readonly endpointKnown?: boolean;
 }
 
-/** A datagram that came out of the tunnel. */
+/** A datagram that the gateway received through a tunnel. */
 export interface Arrival {
   readonly client: Client;
   /** performance.now() of this process. */
   readonly atMs: number;
 }
 
-/** What `wg show` says about a client at the gateway. */
+/** The state of a client at the gateway, from `wg show`. */
 export interface PeerState {
   readonly endpoint: string | null;
   readonly latestHandshakeSeconds: number | null;
@@ -52,7 +52,7 @@ interface KeyPair {
   readonly publicKey: string;
 }
 
-/** No number is used twice in a process: the kernel takes old links away late. */
+/** No number is used twice in a process, because the kernel removes old links with a delay. */
 let links = 0;
 let devices = 0;
 let ports = 40_000;
@@ -68,7 +68,7 @@ export class Lab implements Disposable {
 
   static async create(): Promise<Lab> {
     if (readlinkSync("/proc/self/ns/net") === readlinkSync("/proc/1/ns/net")) {
-      throw new Error("a lab would change this machine's network; start it by: bun test/run.ts");
+      throw new Error("Lab would change this machine's network; start it with: bun test/run.ts");
     }
     await run(["ip", "link", "set", "lo", "up"]);
     const arrived = (address: string, atMs: number): void => lab.#arrived(address, atMs);
@@ -84,7 +84,7 @@ export class Lab implements Disposable {
     this.#socket = socket;
   }
 
-  /** A WireGuard device of the gateway, up, with a throw-away key. */
+  /** Creates a WireGuard device of the gateway with a new key, and sets it up. */
   async device(name: string, options: { port: number }): Promise<LabDevice> {
     const number = 1 + (devices++ % 60);
     const keys = newKeys();
@@ -97,7 +97,7 @@ export class Lab implements Disposable {
         `addr add ${inner}.0.1/16 dev ${name}`,
         `addr add fd00:${number}::1/64 dev ${name} nodad`,
         `link set ${name} up`,
-        // Each client has a gateway address of its own, so that two in one namespace differ in route.
+        // Each client uses a different gateway address, so that clients in one namespace have different routes.
         `route add local ${inner}.128.0/17 dev lo`,
       ),
     );
@@ -108,12 +108,12 @@ export class Lab implements Disposable {
     return new LabDevice(this, { name, number, keys, port: options.port });
   }
 
-  /** The rule that people write by hand: every datagram to the port is logged to the group. */
+  /** Adds the simple rule that administrators write by hand: logs every datagram to the port. */
   async addPlainRule(port: number, group: number): Promise<void> {
     await this.#addRules(`udp dport ${port} log group ${group} snaplen 65535`);
   }
 
-  /** Logs handshake initiations and the first datagram of each session only. */
+  /** Adds rules that log only handshake initiations and the first data message of each session. */
   async addHandshakeRules(port: number, group: number): Promise<void> {
     const log = `log group ${group} snaplen 192`;
     await this.#addRules(
@@ -137,7 +137,7 @@ export class Lab implements Disposable {
     await run(["nft", "-f", "-"], lines(`add table ${TABLE}`, `delete table ${TABLE}`));
   }
 
-  /** Port of the socket that waits behind all tunnels. */
+  /** Port of the gateway's UDP socket that receives the datagrams from all tunnels. */
   get innerPort(): number {
     return this.#socket.port;
   }
@@ -146,7 +146,7 @@ export class Lab implements Disposable {
     this.#socket.send("x", this.#socket.port, innerAddress);
   }
 
-  /** Calls back for each datagram from a tunnel; the answer ends it. */
+  /** Calls `listener` for each datagram from a tunnel. Returns a function that removes the listener. */
   onTunnelDatagram(listener: (arrival: Arrival) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -158,10 +158,10 @@ export class Lab implements Disposable {
     for (const listener of this.#listeners) listener({ client, atMs });
   }
 
-  /** For LabDevice: new links, all at once. */
+  /** For LabDevice: creates the links of new clients, in one batch. */
   async connect(wanted: readonly ClientOptions[]): Promise<Link[]> {
     const made: Link[] = [];
-    const answer = wanted.map((options) => {
+    const all = wanted.map((options) => {
       if (options.sharesLinkWith !== undefined) return options.sharesLinkWith.link;
       if (options.ownNamespace === true) this.#namespaces.push(new Namespace());
       const link = new Link(this.#namespaces.at(options.ownNamespace === true ? -1 : 0)!, options);
@@ -175,7 +175,7 @@ export class Lab implements Disposable {
       await namespace.run(hereDocument("ip -batch -", lines(...commands)));
     }
     await Promise.all(made.filter((link) => link.isDelayed).map((link) => link.shape(0)));
-    return answer;
+    return all;
   }
 
   /** For LabDevice. */
@@ -192,7 +192,7 @@ export class Lab implements Disposable {
     this.#socket.close();
     for (const namespace of this.#namespaces) namespace[Symbol.dispose]();
     const gone = [...this.#interfaces].map((name) => `link delete ${name}`);
-    // Some may have gone by themselves, or never been made: -force goes on.
+    // Some may not exist any more, or were never created: -force continues after errors.
     Bun.spawnSync(["ip", "-force", "-batch", "-"], { stdin: Buffer.from(lines(...gone)) });
     Bun.spawnSync(["nft", "-f", "-"], {
       stdin: Buffer.from(lines(`add table ${TABLE}`, `delete table ${TABLE}`)),
@@ -234,7 +234,7 @@ export class LabDevice {
     return client!;
   }
 
-  /** Many clients at a time: far quicker than one after the other. */
+  /** Creates many clients in one batch, which is much faster than one at a time. */
   async clients(names: readonly string[], options: ClientOptions = {}): Promise<Client[]> {
     const networkLinks = await this.#lab.connect(names.map(() => options));
     const made = names.map((name, i) => {
@@ -246,7 +246,7 @@ export class LabDevice {
     for (const [namespace, group] of Map.groupBy(made, (client) => client.link.namespace)) {
       const commands = group.flatMap((client) => client.interfaceCommands());
       await namespace.run(hereDocument("ip -batch -", lines(...commands)));
-      // wg(8) takes one device at a time, the processors more.
+      // wg(8) configures one device per process: the processes run in parallel.
       const started = group.map((client) => client.configureCommand(" & jobs+=($!)"));
       const finished =
         'failed=0; for job in "${jobs[@]}"; do wait $job || failed=1; done; jobs=(); [ $failed = 0 ]';
@@ -255,7 +255,7 @@ export class LabDevice {
     return made;
   }
 
-  /** Peers that nobody is behind. */
+  /** Configures peers that never connect. */
   async addSilentPeers(count: number): Promise<void> {
     const { number } = this.#facts;
     const configurations = Array.from({ length: count }, () => {
@@ -278,12 +278,12 @@ export class LabDevice {
     await run(["wg", "set", this.name, "peer", client.publicKey, "remove"]);
   }
 
-  /** As it was made, without a session. */
+  /** Adds the peer again, without a session. */
   async restorePeer(client: Client): Promise<void> {
     await this.#add([client.gatewayConfiguration()]);
   }
 
-  /** One datagram from the gateway to the client, through the tunnel. */
+  /** Sends one datagram from the gateway to the client, through the tunnel. */
   sendTo(client: Client): void {
     this.#lab.sendDatagram(client.innerAddress);
   }
@@ -316,7 +316,7 @@ class Link {
   readonly family: 4 | 6;
   /** The gateway's end. */
   readonly name: string;
-  /** With the VLAN, if there is one: where the addresses are. */
+  /** The interface that has the addresses: the VLAN interface if the link has a VLAN. */
   readonly gatewayInterface: string;
   readonly clientInterface: string;
   readonly #number = ++links;
@@ -335,7 +335,7 @@ class Link {
     this.clientInterface = `eth${this.#number}${suffix}`;
   }
 
-  /** For rules of this link alone. */
+  /** The nft table for rules of this link. */
   get table(): string {
     return `inet ${this.name}`;
   }
@@ -370,7 +370,7 @@ class Link {
     ];
   }
 
-  /** The client has another outer address from now on. */
+  /** Changes the client's outer address. */
   async readdress(): Promise<void> {
     const old = this.#prefixed(this.#host++);
     const device = `dev ${this.clientInterface}`;
@@ -379,7 +379,7 @@ class Link {
     );
   }
 
-  /** Delay, and loss of everything if wanted, in both directions. */
+  /** Sets the delay of the link and the packet loss, in both directions. */
   async shape(lossPercent: 0 | 100): Promise<void> {
     const delayMs = this.#roundTripMs / 2;
     if (delayMs === 0 && lossPercent === 0) {
@@ -423,9 +423,9 @@ export class Client {
   readonly #device: DeviceFacts;
   readonly #options: ClientOptions;
   readonly #keys: KeyPair;
-  /** Nobody else of this device has it. */
+  /** Unique among the clients of the device. */
   readonly #number: number;
-  /** Last part of the inner address. */
+  /** The last part of the inner address; the same as that of `sharesKeyWith`. */
   readonly #host: number;
   readonly #interface: string;
   readonly #gatewayPresharedKey: string | null;
@@ -462,7 +462,7 @@ export class Client {
     return this.#keys.publicKey;
   }
 
-  /** Where its datagrams come from, as wg(8) prints it. */
+  /** Source of the client's outer datagrams, in the format of wg(8). */
   get endpoint(): string {
     return endpointText(this.link.clientAddress, this.#port);
   }
@@ -471,7 +471,7 @@ export class Client {
     return `10.${60 + this.#device.number}.${this.#host >> 8}.${this.#host & 255}`;
   }
 
-  /** The gateway's address inside, one for each client. */
+  /** The gateway's inner address for this client. */
   get innerGateway(): string {
     return `10.${60 + this.#device.number}.${128 + (this.#number >> 8)}.${this.#number & 255}`;
   }
@@ -484,7 +484,7 @@ export class Client {
     return `fd00:${this.#device.number}::${this.#host.toString(16)}`;
   }
 
-  /** For LabDevice: what the gateway has to know. */
+  /** For LabDevice: the [Peer] section of the gateway. */
   gatewayConfiguration(): string {
     return lines(
       "[Peer]",
@@ -495,7 +495,7 @@ export class Client {
     );
   }
 
-  /** For LabDevice: lines for ip(8) at the client's side. */
+  /** For LabDevice: commands for ip(8) that create the client's device. */
   interfaceCommands(): string[] {
     const tunnel = `dev ${this.#interface}`;
     return [
@@ -507,7 +507,7 @@ export class Client {
     ];
   }
 
-  /** For LabDevice: the shell command that sets keys and peer at the client's side. */
+  /** For LabDevice: the shell command that configures the keys and the peer of the client's device. */
   configureCommand(after = ""): string {
     const { keepaliveSeconds } = this.#options;
     const inner = `10.${60 + this.#device.number}.0.0/16, fd00:${this.#device.number}::/64`;
@@ -525,19 +525,21 @@ export class Client {
     return hereDocument(`wg setconf ${this.#interface} /dev/stdin`, configuration, after);
   }
 
-  /** One datagram into the tunnel, within a millisecond or so; makes a handshake where one is due. */
+  /**
+   * Sends one datagram into the tunnel, within about a millisecond. WireGuard completes a handshake first if needed.
+   */
   sendDatagram(): void {
     this.link.namespace.send(`echo >/dev/udp/${this.innerGateway}/${this.#lab.innerPort}\n`);
   }
 
-  /** Sends one datagram and waits until it came out of the tunnel. */
+  /** Sends one datagram and waits until the gateway has received it through the tunnel. */
   async connect(timeoutMs = REPORT_MS): Promise<Arrival> {
     const { promise, resolve, reject } = Promise.withResolvers<Arrival>();
     const timer = setTimeout(
-      () => reject(new Error(`nothing from ${this.name} in ${timeoutMs} ms`)),
+      () => reject(new Error(`no datagram from ${this.name} within ${timeoutMs} ms`)),
       timeoutMs,
     );
-    const end = this.#lab.onTunnelDatagram((arrival) => {
+    const removeListener = this.#lab.onTunnelDatagram((arrival) => {
       if (arrival.client.publicKey === this.publicKey) resolve(arrival);
     });
     this.sendDatagram();
@@ -545,11 +547,11 @@ export class Client {
       return await promise;
     } finally {
       clearTimeout(timer);
-      end();
+      removeListener();
     }
   }
 
-  /** Answers how many of them came back. If none did, `waitSeconds` after the last. */
+  /** Resolves with the number of replies; without any, `waitSeconds` after the last ping. */
   async ping(count = 1, waitSeconds = 20): Promise<number> {
     const ping = [
       "ping",
@@ -568,17 +570,17 @@ export class Client {
   }
 
   /**
-   * Moves to another port, or address, or both; the gateway knows once it hears from there. Answers
-   * the new endpoint.
+   * Changes to another outer port, address, or both, without sending anything: the gateway learns the endpoint from
+   * the next datagram. Resolves with the new endpoint.
    */
   async roam(to: "port" | "address" | "both" = "port"): Promise<string> {
     const { namespace, clientInterface, table } = this.link;
-    // A keepalive that is due between two steps would be a roam of its own.
-    const still = `${table}_still`;
+    // A keepalive between the two changes would make the gateway see two roams.
+    const block = `${table}_block`;
     const commands = lines(
-      `add table ${still}`,
-      `add chain ${still} output { type filter hook output priority 0; }`,
-      `add rule ${still} output oifname ${clientInterface} drop`,
+      `add table ${block}`,
+      `add chain ${block} output { type filter hook output priority 0; }`,
+      `add rule ${block} output oifname ${clientInterface} drop`,
     );
     await namespace.run(hereDocument("nft -f -", commands));
     if (to !== "port") await this.link.readdress();
@@ -586,11 +588,11 @@ export class Client {
       this.#port = ++ports;
       await namespace.run(`wg set ${this.#interface} listen-port ${this.#port}`);
     }
-    await namespace.run(`nft delete table ${still}`);
+    await namespace.run(`nft delete table ${block}`);
     return this.endpoint;
   }
 
-  /** The link loses everything from now on, both ways, and stays up. */
+  /** The link stays up and loses all packets in both directions. */
   async dropLink(): Promise<void> {
     await this.link.shape(100);
   }
@@ -599,7 +601,7 @@ export class Client {
     await this.link.shape(0);
   }
 
-  /** The first datagram of each session is lost on its way to the gateway. */
+  /** Drops the first data message of each session on its way to the gateway. */
   async loseFirstDatagrams(): Promise<void> {
     const { namespace, clientInterface, table } = this.link;
     const first = `udp dport ${this.#device.port} @th,64,32 0x04000000 @th,128,64 0`;
@@ -615,26 +617,26 @@ export class Client {
     await this.link.namespace.run(`nft delete table ${this.link.table}`);
   }
 
-  /** Forgets its keys, so that the next datagram needs a handshake. */
+  /** Makes the client discard its session keys, so that the next datagram needs a handshake. */
   async forgetSession(): Promise<void> {
     await this.link.namespace.run(this.configureCommand());
   }
 
-  /** Deletes its WireGuard device; the gateway is not told. */
+  /** Deletes the client's WireGuard device, without any message to the gateway. */
   async down(): Promise<void> {
     await this.link.namespace.run(`ip link delete ${this.#interface}`);
   }
 
-  /** Runs a program in the client's namespace; answers what it prints. */
+  /** Runs a program in the client's namespace; resolves with its standard output. */
   async run(...command: readonly string[]): Promise<string> {
     return await run(this.link.namespace.command(...command));
   }
 }
 
-/** A network namespace for clients. It ends with its shells, and they with this process. */
+/** A network namespace for clients. It exists until its shells end, which happens at the latest with this process. */
 class Namespace implements Disposable {
   readonly #commands = new Shell(["unshare", "--net", "bash"]);
-  /** A shell apart, so that no command stands before a datagram. */
+  /** A second shell for datagrams, so that none waits until a command has finished. */
   #sender: Shell | null = null;
   readonly started: Promise<void>;
 
@@ -643,7 +645,7 @@ class Namespace implements Disposable {
   }
 
   async #start(): Promise<void> {
-    // A device is up before it is given its port; the kernel's own choice until then must be nobody's.
+    // Until its port is configured, a device has a port that the kernel chooses: it must not be that of a client.
     await this.#commands.run(
       "ip link set lo up && echo 60000 60999 >/proc/sys/net/ipv4/ip_local_port_range",
     );
@@ -655,7 +657,7 @@ class Namespace implements Disposable {
     return this.#commands.pid;
   }
 
-  /** Runs a line of shell. @throws when its exit status is not 0. */
+  /** Runs a shell script. @throws if its exit status is not 0. */
   async run(script: string): Promise<void> {
     await this.#commands.run(script);
   }
@@ -664,7 +666,7 @@ class Namespace implements Disposable {
     this.#sender!.write(script);
   }
 
-  /** The command that runs `command` in here. */
+  /** The command that runs `command` in this namespace. */
   command(...command: readonly string[]): readonly string[] {
     return ["nsenter", "--target", String(this.pid), "--net", ...command];
   }
@@ -690,7 +692,7 @@ class Shell implements Disposable {
     return this.#process.pid;
   }
 
-  /** Without waiting and without an answer. */
+  /** Writes to standard input without waiting for the result. */
   write(text: string): void {
     void this.#process.stdin.write(text);
     void this.#process.stdin.flush();
@@ -698,7 +700,7 @@ class Shell implements Disposable {
 
   async run(script: string): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<{ text: string; exitCode: number }>();
-    if (this.#ended) throw new Error(`no shell for: ${script}`);
+    if (this.#ended) throw new Error(`the shell has ended; cannot run: ${script}`);
     this.#waiting.push(resolve);
     this.write(`{ ${script}\n} 2>&1; printf '\\001%d\\001' $?\n`);
     const { text, exitCode } = await promise;

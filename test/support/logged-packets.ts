@@ -1,7 +1,7 @@
 /**
- * Which messages the firewall rules of this network namespace log to NFLOG group 1, and whether other
- * traffic gets through: `unshare --net bun test/support/logged-packets.ts`, with lo up and the rules loaded.
- * Prints JSON, by address. For test/e2e/readme.test.ts and test/e2e/rules.test.ts.
+ * Checks which messages the firewall rules of this network namespace log to NFLOG group 1, and that they do not block
+ * other traffic: `unshare --net bun test/support/logged-packets.ts`, with lo up and the rules loaded. Prints the logged
+ * messages as JSON, by address. For test/e2e/readme.test.ts and test/e2e/rules.test.ts.
  */
 
 import { systemClock } from "../../src/base/clock.ts";
@@ -25,7 +25,7 @@ export const messages = {
 
 export type Message = keyof typeof messages;
 
-/** What this machine sends before, with the index that the message names as its receiver's; messages.h. */
+/** The message that this machine sends first, and the offset in the answer of its receiver index; messages.h. */
 const questions = {
   response: { question: initiation(), receiverAt: 8 },
   "first data": { question: response(), receiverAt: 4 },
@@ -33,13 +33,13 @@ const questions = {
 } as const;
 const SENDER_AT = 4;
 
-/** A message that came in, or `sent response`: that of this machine before it. */
+/** A received message, or `sent response`: a response that this machine sent first. */
 export type Logged = Message | `sent ${string}`;
 
-/** Sends each message to WireGuard's port and to another; every one must arrive at both. */
+/** Sends each message to WireGuard's port and to another port; all must arrive. Resolves with what was logged. */
 async function loggedFrom(address: string): Promise<Logged[]> {
   const sender = await Bun.udpSocket({ hostname: address });
-  /** Sends what all rules log, to mark what came before: packets are logged in order. */
+  /** Sends messages that all rules log. When one is logged, so are all earlier packets, because the order is kept. */
   const marker = await Bun.udpSocket({ hostname: address });
   let marks = 0;
   let arrived = 0;
@@ -62,10 +62,10 @@ async function loggedFrom(address: string): Promise<Logged[]> {
     },
     onSent(bytes) {
       const { type, sourcePort, destinationPort } = parsePacket(bytes, "sent")!;
-      // As if the other end had sent it.
+      // The ports of sent packets are swapped: the source is the other end.
       if (sourcePort === marker.port) return;
       if (destinationPort !== PORT || sourcePort !== sender.port) {
-        throw new Error("what another port sent was logged");
+        throw new Error("a packet from another port was logged");
       }
       logged.push(`sent ${type === MessageType.response ? "response" : `type ${type}`}`);
     },
@@ -75,13 +75,13 @@ async function loggedFrom(address: string): Promise<Logged[]> {
   });
   passAllLogged();
   let index = 0x8000_0000;
-  /** This machine sends the question, and the message names the index that was in it. */
+  /** Sends the question from this machine, and writes its index into the answer `bytes`. */
   function ask(name: keyof typeof questions, bytes: Uint8Array, from: number): void {
     const { question, receiverAt } = questions[name];
     new DataView(question.buffer).setUint32(SENDER_AT, ++index);
     new DataView(bytes.buffer).setUint32(receiverAt, index);
     wireGuard.send(question, from, address);
-    // From another port it is none of WireGuard's.
+    // From another port, it must not be logged.
     receivers[1]!.send(question, from, address);
   }
   let sent = 0;
@@ -97,7 +97,7 @@ async function loggedFrom(address: string): Promise<Logged[]> {
     marker.send(mark, PORT, address);
     sent++;
     const wanted = marks + 1;
-    await until(`the mark behind ${name} is logged`, () => marks === wanted);
+    await until(`the mark after ${name} is logged`, () => marks === wanted);
   }
   await until(`${sent} datagrams arrive`, () => arrived >= sent);
   if (arrived !== sent) throw new Error(`${sent} datagrams were sent and ${arrived} arrived`);
@@ -111,7 +111,7 @@ async function connectByTcp(address: string): Promise<void> {
   const host = address.includes(":") ? `[${address}]` : address;
   const signal = AbortSignal.timeout(REPORT_MS);
   const answer = await fetch(`http://${host}:${server.port}/`, { signal });
-  if ((await answer.text()) !== "hello") throw new Error("TCP does not get through");
+  if ((await answer.text()) !== "hello") throw new Error("TCP is blocked");
 }
 
 if (import.meta.main) {

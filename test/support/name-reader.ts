@@ -1,6 +1,6 @@
 /**
- * Reads names as wgmon does, prints one, and waits to be looked into: `bun test/support/name-reader.ts
- * PATH KEY`. For test/names/peer-names.test.ts.
+ * Reads peer names as wgmon does, prints one, and keeps running so that a test can inspect its memory:
+ * `bun test/support/name-reader.ts PATH KEY`. For test/names/peer-names.test.ts.
  */
 
 import { systemClock } from "../../src/base/clock.ts";
@@ -10,7 +10,7 @@ import { createLog } from "../../src/platform/log.ts";
 
 const [path, publicKey] = process.argv.slice(2) as [string, PublicKey];
 const log = createLog({ format: "text", level: "warn" });
-const book = new PeerNames({ clock: systemClock, log });
-book.setSources({ names: [path], peers: new Map() });
-book.setDevices(["wg0"]);
-console.log(book.nameOf(publicKey, "wg0"));
+const peerNames = new PeerNames({ clock: systemClock, log });
+peerNames.setSources({ names: [path], peers: new Map() });
+peerNames.setDevices(["wg0"]);
+console.log(peerNames.nameOf(publicKey, "wg0"));

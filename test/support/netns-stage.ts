@@ -1,6 +1,6 @@
 /**
- * A network namespace in which a test plays WireGuard: devices whose peers do what it says, on the sockets
- * that userspace programs have, and receivers for what wgmon tells. Needs root, ip, unshare and nsenter.
+ * A network namespace with simulated userspace WireGuard devices whose peers a test controls, and with webhook
+ * receivers. Needs root, ip, unshare and nsenter.
  */
 
 import { dlopen } from "bun:ffi";
@@ -14,27 +14,27 @@ import { untilRuns } from "./until.ts";
 import { startWgmon, type Wgmon, type WgmonOptions } from "./wgmon.ts";
 
 const BINARY = join(import.meta.dir, "../../wgmon");
-/** Of one message with data. */
+/** Size of one data message. */
 const DATA_BYTES = 96;
-/** Before the keys of a session are dead, they are made anew. */
+/** Handshakes are renewed after this time, before the session expires. */
 const REKEY_MS = 100_000;
 
-/** Why this process cannot have a stage; null: it can. */
+/** Why this process cannot create a stage; null if it can. */
 export function whyNoStage(): string | null {
   if (process.getuid?.() !== 0) return "not root";
   const missing = ["ip", "unshare", "nsenter"].filter((program) => Bun.which(program) === null);
   if (missing.length > 0) return `no ${missing.join(", ")} here`;
   const { exitCode, stderr } = Bun.spawnSync(["unshare", "--net", "--mount", "true"]);
-  return exitCode === 0 ? null : `cannot make a network namespace: ${stderr.toString().trim()}`;
+  return exitCode === 0 ? null : `cannot create a network namespace: ${stderr.toString().trim()}`;
 }
 
 export class Stage implements AsyncDisposable {
   readonly #folder: string;
-  /** A namespace lives as long as its process. */
+  /** This process keeps the namespaces open. */
   readonly #holder: Bun.Subprocess;
   readonly #namespaces: readonly string[];
 
-  /** @param isContainer whose root is not the machine's. */
+  /** @param isContainer creates a user namespace too, so that root on the stage is not root on the machine. */
   static async create({ isContainer = false } = {}): Promise<Stage> {
     const folder = await mkdtemp(join(tmpdir(), "wgmon-stage-"));
     const namespaces = ["--net", "--mount", ...(isContainer ? ["--user"] : [])];
@@ -42,7 +42,7 @@ export class Stage implements AsyncDisposable {
     const holder = Bun.spawn(["unshare", ...namespaces, ...root, "sleep", "3600"]);
     await untilRuns(holder.pid, "sleep");
     const stage = new Stage(folder, holder, namespaces);
-    // The sockets are the same in all network namespaces; here they are ours alone.
+    // Network namespaces share the folder of the sockets; these mounts make it private.
     await stage.run(`
       mount -t tmpfs none "$(readlink -f /var/run)"
       mkdir /var/run/wireguard
@@ -83,25 +83,28 @@ export class Stage implements AsyncDisposable {
     return this.inside(() => new Receiver());
   }
 
-  /** Sends datagrams to a port of the stage, where they are thrown away. */
+  /** A sender of datagrams to a port of the stage, where a socket receives and ignores them. */
   async sender(port: number): Promise<Sender> {
     const hostname = "127.0.0.1";
     const sink = await this.inside(() => Bun.udpSocket({ hostname, port }));
     return new Sender(await this.inside(() => Bun.udpSocket({ hostname })), sink);
   }
 
-  /** Runs `open` while this thread is on the stage: sockets that it opens stay there. setns(2) */
+  /**
+   * Runs `open` while this thread is in the stage's network namespace: sockets that it opens belong to that namespace.
+   * setns(2)
+   */
   inside<Result>(open: () => Result): Result {
     const libc = dlopen("libc.so.6", { setns: { args: ["i32", "i32"], returns: "i32" } });
-    const home = openSync("/proc/thread-self/ns/net", "r");
-    const there = openSync(`/proc/${this.#holder.pid}/ns/net`, "r");
+    const ownNamespace = openSync("/proc/thread-self/ns/net", "r");
+    const stageNamespace = openSync(`/proc/${this.#holder.pid}/ns/net`, "r");
     try {
-      if (libc.symbols.setns(there, 0) !== 0) throw new Error("setns");
+      if (libc.symbols.setns(stageNamespace, 0) !== 0) throw new Error("setns");
       return open();
     } finally {
-      libc.symbols.setns(home, 0);
-      closeSync(home);
-      closeSync(there);
+      libc.symbols.setns(ownNamespace, 0);
+      closeSync(ownNamespace);
+      closeSync(stageNamespace);
     }
   }
 
@@ -135,11 +138,11 @@ interface PlayedPeer {
   handshakeMs: number;
   rxBytes: number;
   port: number;
-  /** Each scan finds more of its data. */
+  /** While true, rxBytes grows with each scan. */
   talks: boolean;
 }
 
-/** What a socket had no room for yet. */
+/** The part of an answer that the socket has not accepted yet. */
 interface Answering {
   readonly rest: Uint8Array;
 }
@@ -151,14 +154,14 @@ function flush(socket: Bun.Socket<Answering>): void {
   else socket.data = { rest: rest.subarray(Math.max(0, written)) };
 }
 
-/** Peers are numbers. */
+/** A simulated device. A peer is identified by a number, which is its public key. */
 export class PlayedDevice implements AsyncDisposable {
   readonly #stage: Stage;
   readonly #name: string;
   readonly #port: number;
   readonly #peers = new Map<number, PlayedPeer>();
   readonly #server: Bun.UnixSocketListener<Answering>;
-  /** Connections that the other end has not closed: it has not read the answer yet. */
+  /** Number of open connections: their clients have not read the whole answer yet. */
   #unread = 0;
 
   constructor(stage: Stage, { name, path, port }: { name: string; path: string; port: number }) {
@@ -180,12 +183,12 @@ export class PlayedDevice implements AsyncDisposable {
     });
   }
 
-  /** Whether a scan has begun that does not have its answer yet. */
+  /** Whether wgmon has started a scan and not read the whole answer yet. */
   get isBeingScanned(): boolean {
     return this.#unread > 0;
   }
 
-  /** They complete a handshake, and from then on they are silent, or `talk`. */
+  /** The peers complete a handshake, then send nothing until `talk`. */
   connect(...peers: readonly number[]): void {
     for (const peer of peers) {
       const { rxBytes = 0, port = 1000 + peer } = this.#peers.get(peer) ?? {};
@@ -241,7 +244,7 @@ export class PlayedDevice implements AsyncDisposable {
   }
 }
 
-/** `connected 1`, with a played peer's number, `added wg0` of a device: for each event that came. */
+/** One text for each received event: `connected 1` with the number of the peer, `added wg0` for a device. */
 export function story({ requests }: Receiver): string[] {
   return requests.map(({ event }) => {
     const { type, data } = event!;

@@ -1,4 +1,4 @@
-/** What a supervisor gets at its $NOTIFY_SOCKET, as systemd does: a datagram socket of AF_UNIX, by libc. */
+/** The supervisor's end of $NOTIFY_SOCKET, as in systemd: an AF_UNIX datagram socket, opened through libc. */
 
 import { errno, libc } from "../../ffi/libc.ts";
 import {
@@ -13,7 +13,7 @@ export class NotifySocket implements Disposable {
   readonly address: string;
   readonly #descriptor = libc().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-  /** A path, or @ and a name in the abstract namespace. */
+  /** @param address a path, or @ and a name in the abstract namespace. */
   constructor(address: string) {
     this.address = address;
     const name = new TextEncoder().encode(address.replace(/^@/, "\0"));
@@ -26,7 +26,7 @@ export class NotifySocket implements Disposable {
     }
   }
 
-  /** What has come and was not taken yet, one text for each datagram. */
+  /** Returns the datagrams received since the last call, as texts. */
   take(): string[] {
     const texts: string[] = [];
     const bytes = new Uint8Array(new ArrayBuffer(65_536));

@@ -1,4 +1,4 @@
-/** IP packets with UDP and WireGuard messages in them, made by hand. */
+/** Builds IP packets that contain UDP datagrams and WireGuard messages. */
 
 import { INITIATION_BYTES, MessageType } from "../../src/base/wireguard.ts";
 import { addressBytes } from "./answers.ts";
@@ -8,12 +8,12 @@ export interface UdpFields {
   readonly sourcePort?: number;
   readonly destination?: string;
   readonly destinationPort?: number;
-  /** What the UDP header says; left out: as long as it is. */
+  /** The length in the UDP header; default: the real length. */
   readonly udpBytes?: number;
 }
 
 export interface Ipv4Fields extends UdpFields {
-  /** A multiple of four. */
+  /** Length: a multiple of four bytes. */
   readonly options?: Uint8Array;
   readonly fragmentOffset?: number;
   readonly moreFragments?: boolean;
@@ -21,7 +21,7 @@ export interface Ipv4Fields extends UdpFields {
 }
 
 export interface Ipv6Fields extends UdpFields {
-  /** Headers between IPv6 and UDP: the type and the bytes, whose first becomes the next type. */
+  /** Extension headers between IPv6 and UDP. The first byte of each is overwritten with the next header's type. */
   readonly extensions?: readonly (readonly [type: number, bytes: Uint8Array])[];
   readonly protocol?: number;
 }
@@ -76,7 +76,7 @@ function udp(payload: Uint8Array, fields: UdpFields): Uint8Array {
   return Buffer.concat([header, payload]);
 }
 
-/** WireGuard messages of the right lengths; what is encrypted is 0xee. */
+/** WireGuard messages with the correct lengths; all bytes after the type are 0xee. */
 export const initiation = (): Uint8Array => message(MessageType.initiation, INITIATION_BYTES);
 export const response = (): Uint8Array => message(MessageType.response, 92);
 export const cookie = (): Uint8Array => message(MessageType.cookie, 64);

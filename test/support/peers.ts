@@ -1,4 +1,4 @@
-/** Short builders of peers, devices and looks for tests; the values are from documentation ranges. */
+/** Builds peers, devices and scans for tests; addresses are from documentation ranges. */
 
 import type {
   Device,
@@ -15,7 +15,7 @@ export const BOB = `${"B".repeat(42)}I=` as PublicKey;
 /** `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820` */
 export function mustEndpoint(text: string): Endpoint {
   const match = /^(?:\[([^\]%]+)(?:%(\d+))?\]|([^:]+)):(\d+)$/.exec(text);
-  if (match === null) throw new Error(`no endpoint: ${text}`);
+  if (match === null) throw new Error(`invalid endpoint: ${text}`);
   const [, ipv6, scope, ipv4, port] = match;
   return { address: (ipv6 ?? ipv4)!, port: Number(port), scopeId: Number(scope ?? 0) };
 }
@@ -40,13 +40,11 @@ export function device(fields: Partial<Device> = {}): Device {
   return { name: "wg0", index: 3, listenPort: 51820, publicKey: null, ...fields };
 }
 
-/**
- * Makes scans as the kernel side makes them: it remembers each device's peers and tells what changed.
- */
+/** Creates scans as src/kernel does: compares the peers of each device with those of its previous scan. */
 export class ScanMaker {
   readonly #devices = new Map<string, { device: Device; peers: Map<PublicKey, Peer> }>();
 
-  /** A scan the devices with the peers that they have now; devices that are not named are gone. */
+  /** A scan of devices with their current peers. Devices that are not passed count as removed. */
   scan(...found: readonly (readonly [Device, readonly Peer[]])[]): Scan {
     const removed: Device[] = [];
     for (const [name, before] of this.#devices) {

@@ -1,7 +1,7 @@
 /**
- * A userspace WireGuard device that this process plays: it answers wgmon at its socket, and its peers
- * send messages that look like WireGuard's. For machines whose kernel has none. Needs root, ip, and a
- * mount namespace with a /var/run/wireguard of its own.
+ * Simulates a userspace WireGuard device: answers wgmon's queries, and its peers send packets with the format of
+ * WireGuard messages. For machines whose kernel has no WireGuard. Needs root, ip, and a mount namespace with a
+ * private /var/run/wireguard.
  */
 
 import { $ } from "bun";
@@ -21,7 +21,7 @@ const DATA_BYTES = 144;
 
 export class PlayedGateway implements Gateway {
   readonly port = PORT;
-  /** Nobody checks by it. */
+  /** Random: no message is verified with it. */
   readonly publicKey = crypto.getRandomValues(new Uint8Array(32)).toBase64();
   readonly #server: Bun.UnixSocketListener<Answering>;
   readonly #raw = new RawSocket();
@@ -40,9 +40,9 @@ export class PlayedGateway implements Gateway {
       socket: {
         data: (socket) => {
           socket.data = { left: Buffer.from(this.#answer()) };
-          sendOn(socket);
+          flush(socket);
         },
-        drain: sendOn,
+        drain: flush,
       },
     });
   }
@@ -83,8 +83,8 @@ interface Answering {
   readonly left: Buffer;
 }
 
-/** As much as the socket takes now. */
-function sendOn(socket: Bun.Socket<Answering>): void {
+/** Writes as much as the socket accepts now; closes it at the end. */
+function flush(socket: Bun.Socket<Answering>): void {
   const { left } = socket.data;
   const sent = socket.write(left);
   socket.data = { left: left.subarray(sent) };
@@ -97,11 +97,11 @@ class PlayedPeer implements RemotePeer, Disposable {
   #socket: Bun.udp.ConnectedSocket<"buffer"> | null = null;
   #address = "";
   #isConfigured = true;
-  /** As the device knows them. */
+  /** The state that the device reports. */
   #endpoint: string | null = null;
   #handshakeMs = 0;
   #rxBytes = 0;
-  /** Of the session. */
+  /** Receiver index of the session. */
   #index = 0;
   #counter = 0;
 
@@ -117,7 +117,7 @@ class PlayedPeer implements RemotePeer, Disposable {
     return `${this.#address}:${this.#socket!.port}`;
   }
 
-  /** Gives it a place to send from. */
+  /** Changes to a new source address and port. */
   async move(): Promise<void> {
     const old = this.#socket;
     this.#address = newAddress();
@@ -130,13 +130,13 @@ class PlayedPeer implements RemotePeer, Disposable {
   }
 
   async connect(): Promise<number> {
-    this.#receive(initiation(), INITIATION_BYTES);
-    // What the device answers, so that firewall rules see it: with the index of the session.
+    this.#transmit(initiation(), INITIATION_BYTES);
+    // The device's response, with the index of the session, so that firewall rules see it.
     const answer = response();
     this.#index = crypto.getRandomValues(new Uint32Array(1))[0]!;
     new DataView(answer.buffer).setUint32(4, this.#index, true);
-    const way = { source: "127.0.0.1", sourcePort: PORT, destination: this.#address };
-    this.#raw.send(ipv4(answer, { ...way, destinationPort: this.#socket!.port }));
+    const addresses = { source: "127.0.0.1", sourcePort: PORT, destination: this.#address };
+    this.#raw.send(ipv4(answer, { ...addresses, destinationPort: this.#socket!.port }));
     this.#counter = 0;
     this.#handshakeMs = Date.now();
     const atMs = performance.timeOrigin + performance.now();
@@ -147,7 +147,7 @@ class PlayedPeer implements RemotePeer, Disposable {
   send(): void {
     const message = data(this.#counter++, DATA_BYTES);
     new DataView(message.buffer).setUint32(4, this.#index, true);
-    this.#receive(message, DATA_BYTES);
+    this.#transmit(message, DATA_BYTES);
   }
 
   async roam(): Promise<void> {
@@ -166,15 +166,15 @@ class PlayedPeer implements RemotePeer, Disposable {
     this.#rxBytes = 0;
   }
 
-  /** The device takes it in, and the network sees it. */
-  #receive(message: Uint8Array, bytes: number): void {
+  /** Updates the state of the device, and sends the message over the network. */
+  #transmit(message: Uint8Array, bytes: number): void {
     const { port } = this.#socket!;
     this.#endpoint = `${this.#address}:${port}`;
     this.#rxBytes += bytes;
     this.#socket!.send(message);
   }
 
-  /** As `get=1` has it; https://www.wireguard.com/xplatform/ */
+  /** The peer's part of the answer to `get=1`; https://www.wireguard.com/xplatform/ */
   description(): string {
     if (!this.#isConfigured) return "";
     const endpoint = this.#endpoint === null ? "" : `endpoint=${this.#endpoint}\n`;
@@ -191,7 +191,7 @@ class PlayedPeer implements RemotePeer, Disposable {
   }
 }
 
-/** A socket that takes datagrams in and is never read: without one, the kernel would complain to each sender. */
+/** A socket that is never read. Without it, the kernel would send ICMP port unreachable to each sender. */
 function boundSocket(port: number): number {
   const descriptor = libc().socket(AF_INET, SOCK_DGRAM, 0);
   // struct sockaddr_in, for all addresses.

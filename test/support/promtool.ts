@@ -11,19 +11,19 @@ const cache = join(
   "wgmon-test-promtool",
 );
 
-/** null: there is none. */
+/** null if it is not installed. */
 export const promtool = Bun.which("promtool", { PATH: `${process.env["PATH"] ?? ""}:${cache}` });
 
 const isRequired =
   process.env["WGMON_KERNEL_TESTS"] === "require" || /^(true|1)$/.test(process.env["CI"] ?? "");
 if (promtool === null && isRequired) {
-  throw new Error("there is no promtool; try: node deploy/setup.mjs --test");
+  throw new Error("promtool is not installed; try: node deploy/setup.mjs --test");
 }
 
-/** For the name of tests that need it. */
+/** Suffix for titles of tests that need promtool. */
 export const whyNoPromtool = promtool === null ? " [skipped: no promtool]" : "";
 
-/** What it says, and whether all is well. */
+/** Runs promtool; returns its output and whether it succeeded. */
 export function runPromtool(
   args: readonly string[],
   stdin: string = "",

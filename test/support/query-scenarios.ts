@@ -1,7 +1,7 @@
 /**
- * The commands that ask wgmon, beside a device that this process plays: what they print while peers come,
- * the daemon is killed and started again, and with none at all; and `wgmon top` on terminals of its own.
- * In namespaces of its own, as root: `unshare --net --mount bun test/support/query-scenarios.ts`. Prints JSON.
+ * Runs the commands that query wgmon, with a simulated device: without a daemon, while peers connect, and while the
+ * daemon is killed and restarted; and runs `wgmon top` on pseudoterminals. Prints JSON.
+ * As root: `unshare --net --mount bun test/support/query-scenarios.ts`.
  * For test/e2e/asking.test.ts.
  */
 
@@ -15,9 +15,9 @@ import { until } from "./until.ts";
 import { startWgmon, type Wgmon } from "./wgmon.ts";
 
 const BINARY = join(import.meta.dir, "../../wgmon");
-/** What turns the other screen on and off, and the cursor. */
+/** Escape sequences: to the alternate screen, without a cursor; and back. */
 const [ENTER, LEAVE] = ["\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"];
-/** termios.h: lines are edited, and what is typed is shown. */
+/** termios.h: ICANON and ECHO. */
 const COOKED = 0x2 | 0x8;
 
 interface Ran {
@@ -36,12 +36,12 @@ export interface AskedFigures {
   readonly piped: Ran;
   readonly follow: Ran;
   readonly afterwards: Ran;
-  /** Commands whose flags name what is not there, beside the daemon and without one. */
+  /** Commands whose flags name unknown peers, devices or targets: with the daemon (`beside`) and without it. */
   readonly refused: { readonly beside: readonly Ran[]; readonly without: readonly Ran[] };
   /** Ids of all events, oldest first. */
   readonly stored: readonly string[];
   readonly top: readonly TopFigures[];
-  /** Whether a shell finds its terminal as it was while `wgmon top` is stopped. */
+  /** Whether the terminal is in canonical mode while `wgmon top` is stopped (Ctrl-Z). */
   readonly wasCooked: boolean;
 }
 
@@ -49,7 +49,7 @@ interface TopFigures {
   readonly way: string;
   readonly exitCode: number;
   readonly enteredRaw: boolean;
-  /** The last that it wrote gave the screen back, and the terminal is as it was. */
+  /** The last output switches back from the alternate screen, and the terminal is in canonical mode. */
   readonly restored: boolean;
 }
 
@@ -88,7 +88,7 @@ async function refused(): Promise<Ran[]> {
   return found;
 }
 
-/** A program on a terminal of its own, and all that it wrote there. */
+/** A program on a pseudoterminal, and all its output. */
 class OnTerminal {
   shown = "";
   readonly program: Bun.Subprocess;
@@ -117,7 +117,7 @@ class OnTerminal {
     this.#terminal.resize(columns, rows);
   }
 
-  /** Waits until it writes this, after the place. */
+  /** Waits until the output contains `text`, from offset `after`. */
   async writes(text: string, after = 0): Promise<void> {
     await until(`${JSON.stringify(text)} in ${JSON.stringify(this.shown.slice(-2000))}`, () =>
       this.shown.includes(text, after),
@@ -144,7 +144,7 @@ async function top(
     await end(terminal);
     const exitCode = await terminal.program.exited;
     await terminal.writes(LEAVE);
-    // Who failed says so on the screen that was given back.
+    // An error message follows on the normal screen.
     const [, afterwards = LEAVE] = terminal.shown.split(LEAVE);
     const restored = !afterwards.includes("\x1b[?") && terminal.isCooked;
     return { way, exitCode, enteredRaw, restored };
@@ -153,8 +153,8 @@ async function top(
   }
 }
 
-/** By a shell with jobs: who has none cannot be stopped. */
-async function stopAndGoOn(peer: string): Promise<boolean> {
+/** Stops `wgmon top` with Ctrl-Z and resumes it, in a shell with job control. */
+async function stopAndResume(peer: string): Promise<boolean> {
   const script = `set -m; ${BINARY} top; echo "STOPPED"; read -r; fg; echo "ENDED $?"`;
   const terminal = new OnTerminal(["bash", "--norc", "-c", script]);
   try {
@@ -191,9 +191,9 @@ async function ask(): Promise<AskedFigures> {
     stdout: "pipe",
     stderr: "pipe",
   });
-  let told = "";
+  let output = "";
   const followed = (async () => {
-    for await (const bytes of follow.stdout) told += new TextDecoder().decode(bytes);
+    for await (const bytes of follow.stdout) output += new TextDecoder().decode(bytes);
   })();
   await bob!.connect();
   const isConnected = async () => (await run("status")).stdout.includes("2 of 2 peers connected");
@@ -235,13 +235,16 @@ async function ask(): Promise<AskedFigures> {
     terminal.type("q");
   });
   figures.push(resized);
-  const nonsense = newStateFolder();
-  const liar = Bun.serve({ unix: `${nonsense}/wgmon.sock`, fetch: () => Response.json({}) });
-  figures.push(await top("a bug", ENTER, () => {}, nonsense));
-  void liar.stop(true);
-  const wasCooked = await stopAndGoOn(name);
+  const fakeRuntimeDir = newStateFolder();
+  const fakeServer = Bun.serve({
+    unix: `${fakeRuntimeDir}/wgmon.sock`,
+    fetch: () => Response.json({}),
+  });
+  figures.push(await top("a bug", ENTER, () => {}, fakeRuntimeDir));
+  void fakeServer.stop(true);
+  const wasCooked = await stopAndResume(name);
 
-  // Killed, while somebody watches and somebody follows.
+  // The daemon is killed while `wgmon top` and `wgmon events --follow` run.
   const watching = new OnTerminal([BINARY, "top", "--interval", "200ms"]);
   await watching.writes(name);
   await daemon.stop("SIGKILL");
@@ -260,7 +263,10 @@ async function ask(): Promise<AskedFigures> {
   await alice!.roam();
   await until("one more is in the store", async () => (await inStore()).length > before);
   const stored = await inStore();
-  await until("it was told of all", () => ids(told).length >= stored.length);
+  await until(
+    "`wgmon events --follow` has printed all events",
+    () => ids(output).length >= stored.length,
+  );
   follow.kill("SIGINT");
   const stderr = await follow.stderr.text();
   await followed;
@@ -272,7 +278,7 @@ async function ask(): Promise<AskedFigures> {
     csv,
     events,
     piped,
-    follow: { exitCode: await follow.exited, stdout: told, stderr },
+    follow: { exitCode: await follow.exited, stdout: output, stderr },
     afterwards,
     refused: { beside, without: withoutDaemon },
     stored,

@@ -1,13 +1,13 @@
 /**
- * An HTTP/1.1 client that sends whatever bytes it is given, where fetch would put them right or refuse,
- * and takes answers apart strictly.
+ * An HTTP/1.1 client that sends arbitrary bytes, which fetch would correct or reject, and that parses responses
+ * strictly.
  */
 
 import { REPORT_MS } from "./until.ts";
 
 /**
- * How much an answer may cost: processor time of this process, in which the server runs, too, but for the
- * tests of the binary. The time of day says nothing on a busy machine.
+ * Limit of the processor time of this process for one response. The server runs in this process, except in tests of
+ * the binary. Wall-clock time would depend on the load of the machine.
  */
 const ANSWER_CPU_MS = 2000;
 
@@ -18,13 +18,13 @@ export interface RawAnswer {
   readonly status: number;
   /** Names in lower case. */
   readonly headers: ReadonlyMap<string, string>;
-  /** Status line and headers, as they came. */
+  /** Status line and headers, unparsed. */
   readonly head: string;
-  /** Of a stream of events, what came of it at first. */
+  /** Of an event stream, only the first chunk. */
   readonly body: string;
 }
 
-/** What came is no whole answer. */
+/** The received bytes are not a complete, well-formed response. */
 export class Broken extends Error {
   override readonly name = "Broken";
 }
@@ -58,12 +58,12 @@ export class RawHttp implements Disposable {
 
   private constructor() {}
 
-  /** Whether another request may be sent on it. */
+  /** Whether another request may be sent on this connection. */
   get isReusable(): boolean {
     return this.#isReusable && !this.#isEnded;
   }
 
-  /** How many bytes came that belong to no answer. */
+  /** Number of received bytes that are not part of a response. */
   get left(): number {
     return this.#bytes.length;
   }
@@ -73,17 +73,20 @@ export class RawHttp implements Disposable {
   }
 
   send(bytes: Uint8Array): void {
-    // What does not fit at once is of requests that are far too long.
+    // A partial write is ignored: it happens only with requests that are far too long.
     this.#socket!.write(bytes);
   }
 
-  /** @throws Broken; Error when it takes too long. */
+  /**
+   * Sends a request and reads the response. @throws Broken if it is malformed; Error after REPORT_MS or too much
+   * processor time.
+   */
   async ask(bytes: Uint8Array, method: string): Promise<RawAnswer> {
     this.send(bytes);
     return await inTime(this.#answer(method === "HEAD"), "no answer");
   }
 
-  /** Sends, says that there is no more, and resolves with all that came when the server has ended it. */
+  /** Sends, closes the sending side, and resolves with all received bytes once the server has closed the connection. */
   async sendAll(bytes: Uint8Array): Promise<string> {
     this.send(bytes);
     this.#socket!.shutdown();
@@ -114,7 +117,7 @@ export class RawHttp implements Disposable {
     const headers = new Map<string, string>();
     for (const line of lines) {
       const [, name, value] = /^([\w-]+): ([\t -~]*)$/.exec(line) ?? [];
-      if (name === undefined) throw new Broken(`no header: ${JSON.stringify(line)}`);
+      if (name === undefined) throw new Broken(`invalid header: ${JSON.stringify(line)}`);
       headers.set(name.toLowerCase(), value!);
     }
     if (/close/i.test(headers.get("connection") ?? "")) this.#isReusable = false;
@@ -130,10 +133,10 @@ export class RawHttp implements Disposable {
     if (isHead || status === 204 || status === 304) return Buffer.alloc(0);
     const length = headers.get("content-length");
     const isChunked = headers.get("transfer-encoding") === "chunked";
-    if (length !== undefined && isChunked) throw new Broken("a length, and chunks");
+    if (length !== undefined && isChunked) throw new Broken("both content-length and chunked");
     if (length !== undefined) return await this.#take(Number(length));
     if (isChunked) return await this.#chunks(headers.get("content-type") === "text/event-stream");
-    // Until the connection ends.
+    // The body ends with the connection.
     this.#isReusable = false;
     while (!this.#isEnded) await this.#more();
     return this.#bytes;
@@ -144,7 +147,7 @@ export class RawHttp implements Disposable {
     for (;;) {
       const line = (await this.#until("\r\n")).toString("latin1");
       const length = /^[0-9a-f]+\r\n$/i.test(line) ? Number.parseInt(line, 16) : NaN;
-      if (Number.isNaN(length)) throw new Broken(`no chunk: ${JSON.stringify(line)}`);
+      if (Number.isNaN(length)) throw new Broken(`invalid chunk size: ${JSON.stringify(line)}`);
       chunks.push((await this.#take(length + 2)).subarray(0, -2));
       if (isEndless) this.#isReusable = false;
       if (isEndless || length === 0) return Buffer.concat(chunks);
@@ -165,7 +168,8 @@ export class RawHttp implements Disposable {
   }
 
   async #more(): Promise<void> {
-    if (this.#isEnded) throw new Broken(`ended after ${this.#bytes.length} bytes`);
+    if (this.#isEnded)
+      throw new Broken(`connection closed with ${this.#bytes.length} unparsed bytes`);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#wake = resolve;
     await promise;
@@ -182,6 +186,6 @@ async function inTime<Result>(promise: Promise<Result>, what: string): Promise<R
   const result = await Promise.race([promise, late.promise]).finally(() => clearTimeout(timer));
   const { user, system } = process.cpuUsage(before);
   const usedMs = (user + system) / 1000;
-  if (usedMs > ANSWER_CPU_MS) throw new Error(`it took ${usedMs} ms of processor time`);
+  if (usedMs > ANSWER_CPU_MS) throw new Error(`the response took ${usedMs} ms of processor time`);
   return result;
 }

@@ -1,4 +1,4 @@
-/** A webhook's receiver that answers byte for byte as a test says, for what no HTTP server would send. */
+/** A webhook receiver whose responses a test writes byte by byte, for responses that no HTTP server sends. */
 
 import { readFileSync } from "node:fs";
 
@@ -8,19 +8,20 @@ import { until } from "./until.ts";
 
 /** One connection of a client. */
 export interface Client {
-  /** 1, 2, ...: since the receiver started. */
+  /** Number of the connection: 1, 2, ... */
   readonly connection: number;
-  /** Which request on this connection it is that is answered: 1, 2, ... */
+  /** Number of the current request on this connection: 1, 2, ... */
   request: number;
   write(data: string | Uint8Array): void;
-  /** Writes this again and again, as fast as it is taken. */
+  /** Writes `data` repeatedly, as fast as the client reads. */
   flood(data: string): void;
-  /** Writes this every few milliseconds. */
+  /** Writes `data` every 5 ms. */
   drip(data: string): void;
-  /** Resolves once the other end, a fetch of this process, has been given all that was written. */
+  /** Resolves once fetch, in this process, has received all bytes that were written. */
   taken(): Promise<void>;
-  /** Ends the connection in order, or with a reset. */
+  /** Closes the connection in order. */
   end(): void;
+  /** Closes the connection with a reset. */
   reset(): void;
 }
 
@@ -38,7 +39,7 @@ export class RawReceiver implements Disposable {
   readonly #closed = new Map<number, PromiseWithResolvers<void>>();
   readonly #server: TCPSocketListener<State>;
 
-  /** `answer` is called for each request when it has arrived as a whole. */
+  /** @param answer is called for each complete request. */
   constructor(answer: (client: Client) => void) {
     this.#server = Bun.listen<State>({
       hostname: "127.0.0.1",
@@ -99,7 +100,7 @@ function clientOf(socket: Socket<State>, connection: number): Client {
       socket.data.timer = setInterval(() => socket.write(data), 5);
     },
     async taken() {
-      await until("all that was written is taken", () => queuedBytes(socket) === 0);
+      await until("the client has received all written bytes", () => queuedBytes(socket) === 0);
       await roundTrip();
     },
     end: () => void socket.end(),
@@ -107,13 +108,13 @@ function clientOf(socket: Socket<State>, connection: number): Client {
   };
 }
 
-/** One thread receives for all fetches, and hands over in order: what came before this is there, too. */
+/** One thread receives for all fetches and delivers in order: after this fetch, all earlier data is delivered. */
 async function roundTrip(): Promise<void> {
   using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("") });
   await (await fetch(server.url)).text();
 }
 
-/** What is between both ends: not yet received by the other's kernel, or not yet read there. proc_net_tcp(5) */
+/** Bytes in transit: not acknowledged by the other end, or not yet read there. proc_net_tcp(5) */
 function queuedBytes({ localPort, remotePort }: Socket<State>): number {
   const port = (hex: string): number => Number.parseInt(hex.split(":")[1]!, 16);
   let bytes = 0;
@@ -129,7 +130,7 @@ function queuedBytes({ localPort, remotePort }: Socket<State>): number {
 
 function pump(socket: Socket<State>): void {
   const { endless } = socket.data;
-  // A part that was not taken is left out, which does no harm to what is the same all over.
+  // The rest of a partial write is skipped: the data repeats anyway.
   while (endless !== "" && socket.write(endless) === endless.length);
 }
 

@@ -1,4 +1,4 @@
-/** Sends IP packets with any addresses to this machine's own loopback, as their maker wrote them: raw(7). */
+/** Sends complete IPv4 packets, with arbitrary addresses, to the loopback interface: raw(7). */
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { AF_INET } from "../../src/platform/constants.ts";
@@ -12,7 +12,7 @@ export class RawSocket implements Disposable {
 
   constructor() {
     this.#descriptor = libc().socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
-    // struct sockaddr_in; 127.0.0.1 is only the way, the packet names its own destination.
+    // struct sockaddr_in; 127.0.0.1 selects the route only; the packet contains its destination.
     const address = new Uint8Array(new ArrayBuffer(16));
     address[0] = AF_INET;
     address.set([127, 0, 0, 1], 4);
@@ -23,7 +23,7 @@ export class RawSocket implements Disposable {
     }
   }
 
-  /** An IPv4 packet; the kernel writes the checksum of its header. */
+  /** Sends an IPv4 packet. The kernel fills in the header checksum. */
   send(packet: Uint8Array): void {
     if (Number(libc().write(this.#descriptor, packet, packet.length)) < 0) {
       throw new Error(`raw socket: errno ${errno()}`);

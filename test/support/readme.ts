@@ -28,7 +28,7 @@ export function readAllPages(): string {
   return pages.map(readPage).join("\n");
 }
 
-/** The code block behind the comment `<!-- snippet: name -->`, which is on one page only. */
+/** The code block after the comment `<!-- snippet: name -->`. @throws unless exactly one page has it. */
 export function snippet(name: string): string {
   const block = new RegExp(`<!-- snippet: ${name} -->\\n+\`\`\`\\w+\\n(.*?)\`\`\``, "gs");
   const found = [...readAllPages().matchAll(block)].map(([, text]) => text!);

@@ -1,5 +1,5 @@
 /**
- * A webhook's receiver for tests: records what arrives, and answers as it is told, well or badly.
+ * A webhook receiver for tests: records all requests, and responds as configured, including failures.
  */
 
 import type { Server } from "bun";
@@ -8,14 +8,14 @@ import type { Event } from "../../src/events/event-schema.ts";
 import { REPORT_MS } from "./until.ts";
 
 export interface Received {
-  /** Wall clock with fractions, so that latencies below a millisecond show. */
+  /** Wall clock in milliseconds, with fractions, to measure latencies below a millisecond. */
   readonly atMs: number;
   readonly path: string;
   readonly headers: Headers;
   readonly bytes: Uint8Array;
-  /** The same as text. */
+  /** `bytes` as text. */
   readonly body: string;
-  /** null: the body is no JSON. */
+  /** The parsed body; null if it is not JSON. */
   readonly event: Event | null;
 }
 
@@ -26,11 +26,11 @@ export type Answer =
       readonly headers?: Readonly<Record<string, string>>;
       readonly body?: string;
     }
-  /** No answer at all. */
+  /** No response. */
   | "hang"
-  /** The connection breaks off before an answer. */
+  /** The connection is closed before a response. */
   | "reset"
-  /** 200, then a body that goes on slowly, or fast and for ever. */
+  /** 200, then a body that never ends: one byte a second, or as fast as possible. */
   | "slow-body"
   | "endless-body";
 
@@ -41,9 +41,9 @@ interface Waiter {
 
 export class Receiver {
   readonly requests: Received[] = [];
-  /** How many bodies a client has broken off. */
+  /** Number of response bodies that a client has cancelled. */
   cancelled = 0;
-  /** For every request, or chosen for each. */
+  /** The response to all requests, or a function that chooses one for each. */
   answer: Answer | ((request: Received) => Answer) = { status: 204 };
   readonly #hostname: string;
   #server: Server<undefined>;
@@ -58,7 +58,7 @@ export class Receiver {
     return `http://${this.#hostname}:${this.#server.port}${path}`;
   }
 
-  /** Resolves once `predicate` holds; scans each arrival and never in between. */
+  /** Resolves once `predicate` holds; checked now and after each request. */
   async waitFor(predicate: Waiter["predicate"], timeoutMs = REPORT_MS): Promise<void> {
     if (predicate(this.requests)) return;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -66,7 +66,7 @@ export class Receiver {
     this.#waiters.push(waiter);
     const timer = setTimeout(() => {
       this.#waiters = this.#waiters.filter((other) => other !== waiter);
-      reject(new Error(`not in ${timeoutMs} ms; received ${this.requests.length} requests`));
+      reject(new Error(`not within ${timeoutMs} ms; received ${this.requests.length} requests`));
     }, timeoutMs);
     await promise.finally(() => clearTimeout(timer));
   }
@@ -110,7 +110,7 @@ export class Receiver {
       case "hang":
         return new Promise(() => {});
       case "reset": {
-        // Bun.serve breaks connections off only all at once; the same port is open again at once.
+        // Bun.serve can only close all connections together; the port is reopened immediately.
         const { port } = this.#server;
         void this.#server.stop(true);
         this.#server = this.#listen(port!);

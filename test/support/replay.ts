@@ -1,4 +1,4 @@
-/** A netlink socket that plays recorded answers, and shows what was sent to it. */
+/** A fake netlink socket that replays recorded answers and records the requests. */
 
 import type { MessageVisitor, Request, Requester } from "../../src/kernel/netlink-socket.ts";
 import { align, bytesOf, encodeMessage } from "../../src/kernel/netlink.ts";
@@ -18,7 +18,7 @@ export type Answer = readonly Uint8Array[];
 export class Replay implements Requester, Disposable {
   readonly #answers: Answer[];
   #sequence = 0;
-  /** The requests in hex, four bytes at a time, in groups. */
+  /** The requests in hex, in groups of four bytes. */
   readonly sent: string[] = [];
   disposed = false;
 
@@ -26,12 +26,12 @@ export class Replay implements Requester, Disposable {
     this.#answers = [...answers];
   }
 
-  /** More answers, for the next requests. */
+  /** Adds answers for the next requests. */
   add(...answers: readonly Answer[]): void {
     this.#answers.push(...answers);
   }
 
-  /** How many answers nobody has asked for. */
+  /** Number of answers that no request has used yet. */
   get left(): number {
     return this.#answers.length;
   }
@@ -42,24 +42,24 @@ export class Replay implements Requester, Disposable {
     const sequence = ++this.#sequence;
     this.sent.push(inWords(encodeMessage({ type, flags, sequence, header, attributes })));
     const answer = this.#answers.shift();
-    if (answer === undefined) throw new Error(`${operation}: nobody has recorded an answer to it`);
+    if (answer === undefined) throw new Error(`${operation}: no recorded answer left`);
     let interrupted = false;
     for (const datagram of answer) {
-      // Another copy for each: nothing may be kept that lies in the socket's buffer.
-      const played = bytesOf(datagram.slice());
+      // A copy that is cleared afterwards, like the socket's receive buffer: a parser must not keep references to it.
+      const buffer = bytesOf(datagram.slice());
       for (let offset = 0; offset < datagram.length;) {
-        const end = offset + played.view.getUint32(offset, true);
-        const messageType = played.view.getUint16(offset + 4, true);
-        if ((played.view.getUint16(offset + 6, true) & NLM_F_DUMP_INTR) !== 0) interrupted = true;
+        const end = offset + buffer.view.getUint32(offset, true);
+        const messageType = buffer.view.getUint16(offset + 4, true);
+        if ((buffer.view.getUint16(offset + 6, true) & NLM_F_DUMP_INTR) !== 0) interrupted = true;
         if (messageType === NLMSG_DONE || messageType === NLMSG_ERROR) {
-          const code = -played.view.getInt32(offset + 16, true);
+          const code = -buffer.view.getInt32(offset + 16, true);
           if (code !== 0) throw systemError(operation, code);
         } else {
-          visit(played, offset, end, messageType);
+          visit(buffer, offset, end, messageType);
         }
         offset = align(end);
       }
-      played.bytes.fill(0);
+      buffer.bytes.fill(0);
     }
     return { interrupted };
   }

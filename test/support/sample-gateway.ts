@@ -1,4 +1,6 @@
-/** A gateway with people for the page to show: some are connected, some were, one never; and strangers' names. */
+/**
+ * A FakeSource with sample data for the page: peers that are, were and never were connected; optionally hostile names.
+ */
 
 import type { Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
@@ -11,7 +13,7 @@ import { FakeSource, keyOf } from "./source.ts";
 const MINUTE_MS = 60_000;
 const DAY_SLOTS = 288;
 
-/** What somebody could write into a file that wgmon reads. */
+/** Hostile names, as an attacker could write them into a file that wgmon reads. */
 export const HOSTILE = [
   `<img src=x onerror="document.title='owned'">`,
   `</title><script>document.title="owned"</script>`,
@@ -32,10 +34,10 @@ const PEOPLE = [
   "erin",
 ];
 
-/** As it is on some afternoon. */
+/** A source with a day of history. @param hostile uses HOSTILE as names. */
 export async function office({ hostile = false } = {}): Promise<FakeSource> {
   const source = await FakeSource.make();
-  // So that there is a day to scan back to.
+  // Leaves room for a day of history.
   source.clock.advance(24 * 60 * MINUTE_MS + 200 * MINUTE_MS);
   const names: readonly string[] = hostile ? HOSTILE : PEOPLE;
   const peers = [...names, null].map((name, n): Peer => {
@@ -58,9 +60,9 @@ export async function office({ hostile = false } = {}): Promise<FakeSource> {
     if (n < 4) connect(source, each, n);
     else if (n < 6) addEnded(source, each, n);
   }
-  const told = happened(source, peers).map((event) => ({ event, targets: ["hook"] }));
+  const queued = happened(source, peers).map((event) => ({ event, targets: ["hook"] }));
   const waitsSinceMs = source.clock.now().wallMs - 9 * MINUTE_MS;
-  source.store.record({ events: told, sessions: [], ended: [], devices: null }, waitsSinceMs);
+  source.store.record({ events: queued, sessions: [], ended: [], devices: null }, waitsSinceMs);
   source.targetStates = [
     {
       key: "hook",
@@ -75,7 +77,7 @@ export async function office({ hostile = false } = {}): Promise<FakeSource> {
   return source;
 }
 
-/** Makes somebody connect, as app.ts tells it. */
+/** Starts a session of the peer. The session is older for larger `minutesAgo`. */
 export function connect(source: FakeSource, each: Peer, minutesAgo = 0): void {
   const startedAtMs = source.clock.now().wallMs - (3 + 41 * minutesAgo) * MINUTE_MS;
   source.connect("wg0", each, { startedAtMs, rxBytes: 5e8, txBytes: 4.2e9, roams: minutesAgo });

@@ -14,7 +14,7 @@ import type { FakeSource } from "./source.ts";
 const FILE = join(import.meta.dir, "../../docs/images/page.png");
 const BYTES_MAX = 200_000;
 
-/** The office without its corner cases: each peer has a name, each row one line, and the store is on disk. */
+/** `office` without corner cases: each peer has a name, each row fits on one line, and the store is on disk. */
 async function tidyOffice(): Promise<FakeSource> {
   const source = await office();
   const [wg0, wg1] = [source.found.get("wg0")!, source.found.get("wg1")!];
@@ -53,7 +53,7 @@ async function takeScreenshot(): Promise<void> {
 }
 
 if (chromiumPath === null) {
-  console.error("screenshot.ts: there is no Chromium here");
+  console.error("screenshot.ts: Chromium is not installed");
   process.exitCode = 1;
 } else {
   await takeScreenshot();

@@ -1,4 +1,4 @@
-/** The keys that wgmon must not keep: which there are, and whether they are in a process's memory. */
+/** Lists the secret keys of a device, and searches the memory of a process for them. */
 
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 
@@ -21,21 +21,21 @@ export async function secretsOf(device: string): Promise<Buffer[]> {
   return [privateKey, ...presharedKeys].map((key) => Buffer.from(key, "base64"));
 }
 
-/** A key as it may be written: in base64, without its padding, and in hexadecimal. */
+/** A key as text: in base64 without padding, and in hexadecimal. */
 export function texts(key: Buffer): string[] {
   return [key.toString("base64").replace("=", ""), key.toString("hex")];
 }
 
 /**
- * What gives a key away that lies in memory: the second half of its bytes, and of its texts with one
- * and with two bytes a character. What was freed has often lost no more than its beginning.
+ * Byte patterns that reveal a key in memory: the second half of its bytes, and of its texts as ASCII and UTF-16. Only
+ * the second half, because the allocator often overwrites the beginning of freed memory.
  */
 export function traces(key: Buffer): Buffer[] {
   const copies = texts(key).flatMap((text) => [Buffer.from(text), Buffer.from(text, "utf16le")]);
   return [key, ...copies].map((copy) => copy.subarray(copy.length / 2));
 }
 
-/** Which of the wanted bytes are in memory that the process can write to and has used. */
+/** Returns those patterns of `wanted` that are in writable memory that the process has used. */
 export function search(pid: number, wanted: readonly Buffer[]): Buffer[] {
   const found = new Set<Buffer>();
   const memory = openSync(`/proc/${pid}/mem`, "r");
@@ -53,7 +53,7 @@ export function search(pid: number, wanted: readonly Buffer[]): Buffer[] {
   return [...found];
 }
 
-/** Stretches of pages; most of what is mapped was never used. proc_pid_pagemap(5) */
+/** Ranges of used pages. Most mapped pages were never used. proc_pid_pagemap(5) */
 function* usedMemory(pid: number): Generator<{ start: number; bytes: number }> {
   const pagemap = openSync(`/proc/${pid}/pagemap`, "r");
   const entries = Buffer.alloc(PAGES * ENTRY_BYTES);
@@ -67,7 +67,7 @@ function* usedMemory(pid: number): Generator<{ start: number; bytes: number }> {
         readSync(pagemap, entries, 0, count * ENTRY_BYTES, page * ENTRY_BYTES);
         for (let i = 0; i < count; i++) {
           const first = i;
-          while (i < count && isThere(entries, i)) i++;
+          while (i < count && isUsed(entries, i)) i++;
           if (i > first)
             yield { start: (page + first) * PAGE_BYTES, bytes: (i - first) * PAGE_BYTES };
         }
@@ -78,18 +78,18 @@ function* usedMemory(pid: number): Generator<{ start: number; bytes: number }> {
   }
 }
 
-/** In memory or swapped out: the upper two of its 64 bits. */
-function isThere(entries: Uint8Array, page: number): boolean {
+/** Whether the page is in memory or swapped out: the upper two bits of its 64-bit entry. */
+function isUsed(entries: Uint8Array, page: number): boolean {
   return entries[page * ENTRY_BYTES + ENTRY_BYTES - 1]! >= 0x40;
 }
 
-/** Searches are repeated this often: see `searchBetweenScans`. */
+/** Maximum number of searches in `searchBetweenScans`. */
 const TRIES = 10;
 
 /**
- * Searches the memory of a stopped wgmon for `secrets`, which must not be there, and `known`, which shows that the search
- * reads the right memory. The answer to a scan is in memory while it is read, which on a busy machine is most of the time.
- * So this searches again until no secret is found; a secret that stays in memory is found each time.
+ * Searches the memory of a stopped wgmon for `secrets`, which must not be there, and `known`, which shows that the
+ * search reads the right memory. The answer to a scan is in memory while it is read, which on a busy machine is most of
+ * the time. So this searches again until no secret is found; a secret that stays in memory is found each time.
  *
  * @param nextScan resolves when there is a reason to search again.
  */

@@ -12,10 +12,10 @@ export interface Given {
   readonly env?: Readonly<Record<string, string>>;
   /** The default settings file's text. */
   readonly toml?: string;
-  /** By path. An error is thrown. */
+  /** Texts by path; a SystemError is thrown when the file is read. */
   readonly files?: Readonly<Record<string, string | SystemError>>;
   readonly mode?: TextFile["mode"];
-  /** What `folderOpenToOthers` answers. An error is thrown. */
+  /** The result of `folderOpenToOthers`; a SystemError is thrown. */
   readonly openFolder?: string | null | SystemError;
 }
 
@@ -49,11 +49,11 @@ export function run(
   given: Given = {},
 ): { settings: Settings; warnings: readonly string[] } {
   const command = parse(argv, given);
-  if (command.type !== "run") throw new Error(`not run but ${command.type}`);
+  if (command.type !== "run") throw new Error(`expected the command run, got ${command.type}`);
   return command;
 }
 
-/** What is wrong; empty: nothing. */
+/** The errors in the settings; empty if they are valid. */
 export function errors(argv: readonly string[], given: Given = {}): readonly string[] {
   try {
     parse(argv, given);
@@ -64,7 +64,7 @@ export function errors(argv: readonly string[], given: Given = {}): readonly str
   return [];
 }
 
-/** The settings of a target that has a URL and nothing else. */
+/** Settings of a target that has a URL, with defaults for the rest. */
 export function webhook(
   url: string,
   formatName: FormatName = "json",

@@ -1,4 +1,4 @@
-/** What the machine interface reads, made up: devices, peers and sessions to set by hand, a store in memory. */
+/** A fake read model for the HTTP API and the page: a test sets devices, peers and sessions; the store is in memory. */
 
 import { SystemError } from "../../src/base/errors.ts";
 import type { Device, Peer, PublicKey } from "../../src/base/wireguard.ts";
@@ -20,7 +20,7 @@ export class FakeSource implements ReadModel {
   readonly counters = new Metrics();
   readonly store: Store;
   readonly found = new Map<string, { device: Device; peers: Peer[] }>();
-  /** Devices of these that the kernel does not tell of. */
+  /** Devices of `found` whose peers cannot be read. */
   readonly unreadable = new Set<string>();
   readonly names = new Map<PublicKey, string>();
   readonly tags = new Map<PublicKey, readonly string[]>();
@@ -40,7 +40,7 @@ export class FakeSource implements ReadModel {
     return Promise.resolve({ tookMs: 1.5, problems: [] });
   };
   readonly #sessions = new Map<string, Session>();
-  readonly #listeners = new Set<(placed: readonly StoredEvent[]) => void>();
+  readonly #listeners = new Set<(stored: readonly StoredEvent[]) => void>();
 
   static async make(): Promise<FakeSource> {
     const clock = new HandClock();
@@ -101,7 +101,7 @@ export class FakeSource implements ReadModel {
     return this.targetStates;
   }
 
-  subscribe(listener: (placed: readonly StoredEvent[]) => void): () => void {
+  subscribe(listener: (stored: readonly StoredEvent[]) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }
@@ -110,18 +110,18 @@ export class FakeSource implements ReadModel {
     return this.#listeners.size;
   }
 
-  /** Writes events and tells of them, as app.ts does. */
+  /** Stores events and passes them to the subscribers, as app.ts does. Returns their sequence numbers. */
   tell(...events: readonly Event[]): number[] {
     const seqs = this.record(events);
-    const placed = events.map((event, index) => ({ event, seq: seqs[index]! }));
-    for (const listener of this.#listeners) listener(placed);
+    const stored = events.map((event, index) => ({ event, seq: seqs[index]! }));
+    for (const listener of this.#listeners) listener(stored);
     return seqs;
   }
 
-  /** Writes events without telling: they were there before anybody listened. */
+  /** Stores events without passing them to the subscribers. Returns their sequence numbers. */
   record(events: readonly Event[], targets: readonly string[] = []): number[] {
-    const told = events.map((event) => ({ event, targets }));
-    return this.store.record({ events: told, sessions: [], ended: [], devices: null }, 0);
+    const queued = events.map((event) => ({ event, targets }));
+    return this.store.record({ events: queued, sessions: [], ended: [], devices: null }, 0);
   }
 
   connect(device: string, peer: Peer, fields: Partial<Session> = {}): Session {
@@ -160,7 +160,7 @@ export class FakeSource implements ReadModel {
   }
 }
 
-/** Key number `n`, which is none of ALICE's or BOB's. */
+/** Key number `n`, different from ALICE and BOB. */
 export function keyOf(n: number): PublicKey {
   const bytes = new Uint8Array(32);
   new DataView(bytes.buffer).setUint32(0, n);

@@ -1,4 +1,4 @@
-/** Folders for the stores of programs that tests start; gone when the test's process has ended. */
+/** Temporary folders for the stores of programs that tests start. Removed when the test process exits. */
 
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,7 +7,7 @@ import { join } from "node:path";
 const PREFIX = "wgmon-state-";
 const folders: string[] = [];
 
-// Under `bun test` nobody is told of the end: what is left is for whoever comes next.
+// `bun test` does not emit "exit", so the next process removes the folders of processes that have ended.
 process.on("exit", () => folders.forEach(remove));
 for (const name of readdirSync(tmpdir())) {
   const pid = /^wgmon-state-(\d+)-/.exec(name)?.[1];
@@ -15,14 +15,14 @@ for (const name of readdirSync(tmpdir())) {
 }
 
 /**
- * The environment of a program that is to meet no other: a store, and a folder for its socket. Without
- * these, root's programs share /var/lib/wgmon and /run/wgmon.
+ * Environment variables with new folders for the store and the socket of a program. Without them, programs of root
+ * share /var/lib/wgmon and /run/wgmon.
  */
 export function ownFolders(): { STATE_DIRECTORY: string; RUNTIME_DIRECTORY: string } {
   return { STATE_DIRECTORY: newStateFolder(), RUNTIME_DIRECTORY: join(newStateFolder(), "run") };
 }
 
-/** A new one each time: two programs cannot share a store. */
+/** Creates a new folder with each call, because two programs cannot share a store. */
 export function newStateFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
   folders.push(folder);

@@ -1,6 +1,6 @@
 /**
- * Servers with certificates that nobody should trust, for localhost. The key is a throw-away, and the
- * certificates are all of it: so tests need no tool to make them.
+ * TLS servers with self-signed test certificates for localhost. Key and certificates are in this file, so that tests
+ * need no tool to create them. All certificates have the same key.
  *
  *     openssl ca -selfsign -keyfile key.pem -startdate 20200101000000Z -enddate 20200102000000Z ...
  */
@@ -50,7 +50,7 @@ pNvDp55nI0dK7M1csCt/+MMo0cx+/Q==
 -----END CERTIFICATE-----`,
 };
 
-/** Answers with 200, and closes with `using`. */
+/** Starts an HTTPS server that responds with 200. */
 export function tlsServer(cert: string = certificates.valid) {
   return Bun.serve({
     port: 0,
@@ -60,7 +60,7 @@ export function tlsServer(cert: string = certificates.valid) {
   });
 }
 
-/** Speaks HTTP/2 and nothing else: over TLS it refuses who does not offer it (RFC 7301 section 3.2). */
+/** Starts a server for HTTP/2 only: it rejects TLS clients that do not offer h2 (RFC 7301 section 3.2). */
 export async function http2Server(): Promise<{ readonly port: number } & Disposable> {
   const server = createSecureServer({ key, cert: certificates.valid, allowHTTP1: false });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -1,4 +1,4 @@
-/** Makes the kernel pass to this process all that rules log, and not only what wgmon reads. */
+/** Removes wgmon's BPF filter from an open NFLOG group, so that this process receives all logged packets. */
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
@@ -8,7 +8,7 @@ import { NETLINK_NETFILTER, SOL_SOCKET } from "../../src/platform/constants.ts";
 /** asm-generic/socket.h */
 const SO_DETACH_FILTER = 27;
 
-/** Takes the programs off this process's sockets for netfilter: that of an open group. */
+/** Detaches the BPF programs from all netfilter sockets of this process. @throws if no group is open. */
 export function passAllLogged(): void {
   const inodes = new Set(
     readFileSync("/proc/self/net/netlink", "utf8")
@@ -22,19 +22,19 @@ export function passAllLogged(): void {
     return inode !== undefined && inodes.has(inode);
   });
   if (descriptors.length === 0) throw new Error("no group is open");
-  // Copies of a descriptor have the same socket: its program can be taken off once.
+  // Duplicates of a descriptor share a socket: its program can be detached only once.
   const results = descriptors.map((descriptor) => {
     const none = new Int32Array(1);
     return libc().setsockopt(Number(descriptor), SOL_SOCKET, SO_DETACH_FILTER, none, 4);
   });
-  if (!results.includes(0)) throw new Error(`no program was taken off: errno ${errno()}`);
+  if (!results.includes(0)) throw new Error(`no BPF program was detached: errno ${errno()}`);
 }
 
 function targetOf(descriptor: string): string {
   try {
     return readlinkSync(`/proc/self/fd/${descriptor}`);
   } catch {
-    // That of the list itself is closed by now.
+    // The descriptor of the directory listing is already closed.
     return "";
   }
 }

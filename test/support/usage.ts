@@ -1,4 +1,4 @@
-/** What a process has used so far: processor time and memory. */
+/** Processor time and memory of a process. */
 
 import { dlopen } from "bun:ffi";
 import { readFileSync } from "node:fs";
@@ -12,12 +12,12 @@ const libc = dlopen("libc.so.6", {
 const CPUCLOCK_SCHED = 2;
 
 /**
- * Processor time of all threads, those too that ended, in user space and in the kernel, in seconds. The
- * same as in /proc/PID/stat, but not rounded to hundredths.
+ * Processor time of a process in seconds: all threads, including ended ones, in user space and in the kernel. The same
+ * as in /proc/PID/stat, but not rounded to hundredths.
  */
 export function cpuSeconds(pid: number): number {
   const time = new BigInt64Array(new ArrayBuffer(16));
-  // What clock_getcpuclockid(3) makes of a process.
+  // The clock id that clock_getcpuclockid(3) returns for a process.
   const clock = (~pid << 3) | CPUCLOCK_SCHED;
   if (libc.symbols.clock_gettime(clock, time) !== 0) throw new Error(`no process ${pid}`);
   return Number(time[0]) + Number(time[1]) / 1e9;

@@ -1,7 +1,7 @@
 /**
- * Runs one command in a throw-away virtual machine whose kernel has WireGuard, for machines whose own
- * kernel has not. The guest is Debian's kernel under QEMU; its root is this machine's own, read-only,
- * with memory on top, so every program and file of this machine is there and nothing is changed.
+ * Runs one command in a temporary virtual machine whose kernel has WireGuard, for machines whose kernel has none. The
+ * guest runs Debian's kernel under QEMU. Its root file system is this machine's, read-only, with an overlay in memory:
+ * the guest can use every program and file of this machine and changes nothing.
  * From a shell: bun test/support/vm.ts [--timeout 300s] [--cpus 2] [--memory 3072] -- COMMAND...
  */
 
@@ -20,30 +20,30 @@ import { homedir, tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 
 export interface VmOptions {
-  /** The machine is switched off after this; the exit code is then 124, as timeout(1) has it. */
+  /** The machine is switched off after this time; the exit code is then 124, as with timeout(1). */
   readonly timeoutMs: number;
   readonly cpus?: number;
   readonly memoryMib?: number;
   readonly cwd?: string;
   /**
-   * A folder with a Debian that has systemd: that is the guest's root, systemd its first process, and the
-   * command runs in a unit, once the machine is up. This machine's files are below /host then.
+   * A folder with a Debian installation that has systemd. It becomes the guest's root, with systemd as its first
+   * process. The command runs in a unit after startup, and this machine's files are below /host.
    */
   readonly systemd?: string;
-  /** Beside PATH, HOME, LANG, CI and WGMON_* of this process, which the guest always sees. */
+  /** Added to PATH, HOME, LANG, CI and WGMON_* of this process, which the guest always gets. */
   readonly environment?: Readonly<Record<string, string>>;
-  /** A folder of this machine that the guest writes to as $WGMON_TEST_OUT; left out: a passing one. */
+  /** A folder of this machine that the guest can write to, as $WGMON_TEST_OUT; default: a temporary folder. */
   readonly resultsFolder?: string;
-  /** Standard output and error together, as they come; left out: they are printed. */
+  /** Receives standard output and error, interleaved; default: they are printed. */
   readonly onOutput?: (chunk: Uint8Array) => void;
 }
 
-/** Modules without which the guest does not see this machine's files, or cannot speak. */
+/** Modules that the guest needs for this machine's files and for its output. */
 const BOOT_MODULES = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"];
 
 const SHARE_OPTIONS = "trans=virtio,version=9p2000.L,msize=512000";
 
-/** cache=loose: nobody changes the files below the guest, so that it may believe what it once read. */
+/** cache=loose: the files do not change while the guest runs, so it may cache them. */
 const INIT = `#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin
@@ -56,7 +56,7 @@ mount --move /proc /root/proc; mount --move /sys /root/sys; mount --move /dev /r
 exec switch_root /root /bin/bash "$guest" </dev/console >/dev/console 2>&1
 `;
 
-/** The folder of `systemd`, below memory, as the root of the machine that is to be; this one's root in it. */
+/** Mounts the `systemd` folder with an overlay in memory, as the new root, with this machine's root at /host. */
 const SYSTEMD_ROOT = `
 root=/run/root
 mkdir -p /run/lower /run/upper /run/work $root
@@ -67,8 +67,8 @@ mount --bind / $root/host
 `;
 
 /**
- * no_timer_check: at its start the guest counts interrupts of the timer against a loop, and panics on a
- * busy machine, which lets it wait for them. Most others spare the guest work that no test scans.
+ * no_timer_check: without it, the guest compares timer interrupts with a loop at startup, and panics if a busy machine
+ * delays them. Most other options avoid work that no test needs.
  */
 const KERNEL_OPTIONS =
   "console=ttyS0 quiet panic=-1 mitigations=off nokaslr audit=0 apparmor=0 " +
@@ -76,10 +76,10 @@ const KERNEL_OPTIONS =
 
 const SEARCH_PATH = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/sbin`;
 
-/** Why this machine cannot run the virtual machine and what to do about it; null: it can. */
+/** Why this machine cannot run the virtual machine, and what to do about it; null if it can. */
 export function whyNoVm(): string | null {
   if (process.platform !== "linux" || process.arch !== "x64") {
-    return `the test machine is made for Linux on x86_64; ${process.platform} on ${process.arch} is not supported yet`;
+    return `the test machine supports Linux on x86_64 only, not ${process.platform} on ${process.arch}`;
   }
   const packages = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -114,7 +114,7 @@ export async function runInVm(
   const limit = AbortSignal.timeout(options.timeoutMs);
   const qemu = Bun.spawn(
     [
-      // The machine must not outlive this process, whatever ends it.
+      // Ends the virtual machine when this process ends for any reason.
       [which("setpriv")!, "--pdeathsig", "KILL", which("qemu-system-x86_64")!],
       ["-machine", "q35", ...accelerator(), "-smp", String(options.cpus ?? 2)],
       ["-m", String(options.memoryMib ?? 3072), "-no-reboot", "-nodefaults", "-display", "none"],
@@ -125,11 +125,11 @@ export async function runInVm(
       options.systemd === undefined
         ? []
         : ["-virtfs", share("systemd", resolve(options.systemd), ",readonly=on,multidevs=remap")],
-      // The command's output has a channel of its own: the serial console is slow, byte by byte.
+      // A separate channel for the command's output, because the serial console is slow.
       ["-device", "virtio-serial-pci", "-chardev", "stdio,id=output,signal=off"],
       ["-device", "virtserialport,chardev=output", "-serial", `file:${consoleLog}`],
     ].flat(),
-    // An open standard input, never written to: QEMU closes the channel when it ends.
+    // Standard input stays open and unused: at its end, QEMU would close the channel.
     { stdin: "pipe", stdout: "pipe", stderr: "pipe", signal: limit, killSignal: "SIGKILL" },
   );
   const cleanUp = (): void => {
@@ -148,8 +148,8 @@ export async function runInVm(
     if (limit.aborted) return { exitCode: 124 };
     const exitCode = await readFile(status, "utf8").catch(() => null);
     if (exitCode !== null) return { exitCode: Number(exitCode) };
-    const lastWords = await readFile(consoleLog, "utf8").catch(() => "");
-    throw new Error(`the test machine broke down\n${await complaints}${lastWords.slice(-4000)}`);
+    const consoleText = await readFile(consoleLog, "utf8").catch(() => "");
+    throw new Error(`the test machine crashed\n${await complaints}${consoleText.slice(-4000)}`);
   } finally {
     process.off("exit", cleanUp).off("SIGINT", interrupted).off("SIGTERM", interrupted);
     cleanUp();
@@ -161,8 +161,8 @@ function share(tag: string, path: string, more: string): string {
 }
 
 /**
- * Help of the processor where it offers any. /dev/kvm alone proves nothing: inside some virtual
- * machines it opens although nothing is behind it, and the guest never starts.
+ * QEMU options: hardware virtualisation if the processor has it, else emulation. /dev/kvm is not sufficient: in some
+ * virtual machines it can be opened without hardware support, and the guest never starts.
  */
 function accelerator(): readonly string[] {
   const emulated = ["-accel", "tcg,thread=multi", "-cpu", "max"];
@@ -175,7 +175,7 @@ function accelerator(): readonly string[] {
   }
 }
 
-/** What the guest does once it sees this machine's files. It runs as the guest's first process. */
+/** The script that the guest runs as its first process, once this machine's files are mounted. */
 function guestScript(
   command: readonly string[],
   options: VmOptions,
@@ -203,7 +203,7 @@ exec 3> >(exec cat >/dev/vport*)
 ${command.map(quote).join(" ")} </dev/null >&3 2>&1 3>&-
 echo $? >${quote(status)}
 exec 3>&-
-# What the command left running may hold the channel open; the rest of the output is given a second.
+# A process that the command left behind may hold the channel open: waits at most a second for the rest of the output.
 for ((i = 0; i < 20; i++)); do [ -d /proc/$! ] || break; sleep 0.05; done
 echo o >/proc/sysrq-trigger
 sleep 10
@@ -223,7 +223,7 @@ ${options.systemd === undefined ? body : systemdStart(body)}
 `;
 }
 
-/** Hands the machine over to systemd, which runs the script when all else is up. */
+/** Starts systemd, which runs the script after multi-user.target. */
 function systemdStart(script: string): string {
   return `
 mkdir -p $root/etc/systemd/system/multi-user.target.wants
@@ -242,7 +242,7 @@ END
 cd $root/etc/systemd/system
 ln -s ../wgmon-test.service multi-user.target.wants/
 ln -sf /lib/systemd/system/multi-user.target default.target
-# Nobody logs in here, and nothing is to last.
+# Disables units for logins and for persistent state.
 for unit in console-getty getty@ serial-getty@ systemd-random-seed systemd-update-utmp \
   systemd-pstore systemd-rfkill modprobe@; do ln -sf /dev/null $unit.service; done
 for unit in apt-daily apt-daily-upgrade dpkg-db-backup e2scrub_all fstrim systemd-tmpfiles-clean
@@ -259,11 +259,11 @@ function quote(text: string): string {
 interface Image {
   readonly kernel: string;
   readonly initramfs: string;
-  /** What the guest sees as /lib/modules. */
+  /** Mounted in the guest as /lib/modules. */
   readonly modules: string;
 }
 
-/** The kernel and its initramfs, made once. Two that start at the same time cannot harm each other. */
+/** The kernel and its initramfs, built once and cached. Concurrent builds are safe. */
 async function preparedImage(): Promise<Image> {
   const cache = join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "wgmon-test-vm");
   const folder = join(cache, Bun.hash(INIT + BOOT_MODULES.join(" ")).toString(36));
@@ -279,7 +279,7 @@ async function preparedImage(): Promise<Image> {
     await buildImage(building);
     await rename(building, folder);
   } catch (error) {
-    // Somebody else was faster: theirs is as good.
+    // Another process has finished the same image first.
     if (!(await Bun.file(image.initramfs).exists())) throw error;
   } finally {
     await rm(building, { recursive: true, force: true });
@@ -311,7 +311,7 @@ async function buildImage(folder: string): Promise<void> {
     join(root, "modules/order"),
     `${order.map((file) => basename(file)).join("\n")}\n`,
   );
-  // Sorted, because the kernel makes no file whose folder has not come before it.
+  // Sorted, because the kernel needs each folder before the files in it.
   const names = (await readdir(root, { recursive: true })).sort().join("\n");
   const archive = run(["busybox", "cpio", "-o", "-H", "newc"], {
     cwd: root,
@@ -321,7 +321,7 @@ async function buildImage(folder: string): Promise<void> {
   await rm(root, { recursive: true });
 }
 
-/** Fetches and unpacks the kernel that Debian's meta package names today; answers its release. */
+/** Downloads and unpacks the kernel package that linux-image-amd64 depends on. Resolves with the kernel release. */
 async function unpackKernel(folder: string): Promise<string> {
   const find = (): string | undefined =>
     /Depends: (linux-image-\S+)/.exec(
@@ -351,9 +351,9 @@ async function unpackKernel(folder: string): Promise<string> {
 }
 
 /**
- * The kernel as it is after it has unpacked itself, which takes an emulated processor some seconds at
- * every start. Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length; QEMU
- * starts such a file where the kernel is made for PVH.
+ * The decompressed kernel, because decompression takes seconds at each start on an emulated processor.
+ * Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length. QEMU starts such a file only if the
+ * kernel supports PVH.
  */
 function bootable(kernel: Buffer, config: string): Uint8Array {
   if (!config.includes("CONFIG_PVH=y")) return kernel;
@@ -366,12 +366,12 @@ function bootable(kernel: Buffer, config: string): Uint8Array {
   return kernel;
 }
 
-/** The files of `names` and of what they need, each behind what it needs itself. */
+/** The files of the modules `names` and of their dependencies; each file follows its own dependencies. */
 function loadOrder(modulesDep: string, names: readonly string[]): string[] {
   const order = new Set<string>();
   for (const name of names) {
     const line = modulesDep.split("\n").find((each) => each.includes(`/${name}.ko:`));
-    // The kernel has it built in.
+    // The module is built into the kernel.
     if (line === undefined) continue;
     const [file, needs = ""] = line.split(":");
     for (const need of needs.split(" ").filter(Boolean).reverse()) order.add(need);
@@ -401,7 +401,7 @@ function run(
 }
 
 if (import.meta.main) {
-  // Bun takes the -- for itself, so the command begins where the options end.
+  // Bun consumes the --, so the command begins after the options.
   const words = process.argv.slice(2);
   const settings = new Map([
     ["--timeout", "300s"],

@@ -1,4 +1,4 @@
-/** One run of wgmon for kernel tests, and what it reports to a receiver that it shares with others. */
+/** One wgmon process for kernel tests, and the events that it sends. Several watchers can share a receiver. */
 
 import type { Event } from "../../src/events/event-schema.ts";
 import type { Client } from "./lab.ts";
@@ -9,7 +9,7 @@ import { type LogLine, startWgmon, type Wgmon } from "./wgmon.ts";
 
 type Of<Type extends Event["type"]> = Extract<Event, { readonly type: Type }>;
 
-/** Each run has a path of its own at the receiver. */
+/** Each watcher has a different path at the receiver. */
 let runs = 0;
 
 export class Watcher implements AsyncDisposable {
@@ -23,7 +23,7 @@ export class Watcher implements AsyncDisposable {
     this.wgmon = startWgmon([...args, ...target, "--log-level", "debug"]);
   }
 
-  /** What was sent again counts once. */
+  /** The events that were received; a repeated event only once. */
   get events(): Event[] {
     const events = this.#receiver.requests
       .filter(({ path }) => path === this.#path)
@@ -31,7 +31,7 @@ export class Watcher implements AsyncDisposable {
     return [...new Map(events.map((event) => [event.id, event])).values()];
   }
 
-  /** All about the client, or about the device itself. */
+  /** Events of a client, or of the device with this name. */
   eventsOf(about: Client | string): Event[] {
     return this.events.filter(({ data }) =>
       typeof about === "string"
@@ -44,13 +44,13 @@ export class Watcher implements AsyncDisposable {
     return this.eventsOf(about).map(({ type }) => type);
   }
 
-  async waitFor(what: string, isThere: () => boolean): Promise<void> {
-    await this.#receiver.waitFor(isThere, REPORT_MS).catch((error: Error) => {
+  async waitFor(what: string, predicate: () => boolean): Promise<void> {
+    await this.#receiver.waitFor(predicate, REPORT_MS).catch((error: Error) => {
       throw new Error(`${what}: ${error.message}; it logged:\n${this.wgmon.logText}`);
     });
   }
 
-  /** Waits for the `count`th event of the type, and answers it. */
+  /** Resolves with the `count`th event of the type. */
   async reports<Type extends Event["type"]>(
     type: Type,
     about: Client | string,
@@ -62,17 +62,17 @@ export class Watcher implements AsyncDisposable {
     return found()[count - 1] as Of<Type>;
   }
 
-  /** Waits until `count` lines were logged that have this in their message. */
+  /** Waits until `count` log lines contain `message`. */
   async logs(message: string, count = 1): Promise<void> {
     await this.#logged(({ msg }) => String(msg).includes(message), count);
   }
 
-  /** How many scans there were so far, and for what reason. */
+  /** Number of scans so far with this reason. */
   scans(reason: string): number {
     return this.wgmon.log.filter((line) => isScan(line, reason)).length;
   }
 
-  /** Waits until there were `count` looks for the reason since the start. */
+  /** Waits until there have been `count` scans with this reason since the start. */
   async scannedFor(reason: string, count = 1): Promise<void> {
     await this.#logged((line) => isScan(line, reason), count);
   }
@@ -82,7 +82,7 @@ export class Watcher implements AsyncDisposable {
     await this.wgmon.waitForLog((line) => fits(line) && ++seen >= count, REPORT_MS);
   }
 
-  /** It does not notice anything until `resume`. */
+  /** Stops the process until `resume`. */
   async freeze(): Promise<void> {
     this.wgmon.signal("SIGSTOP");
     await untilStopped(this.wgmon.pid);
@@ -101,7 +101,7 @@ function isScan(line: LogLine, reason: string): boolean {
   return line.msg === "scan" && line["reason"] === reason;
 }
 
-/** Processor time of the process so far, in steps of 10 ms. */
+/** Processor time of a process, with a resolution of 10 ms. */
 export async function processorMs(pid: number): Promise<number> {
   const { user, system } = await cpuTimes(pid);
   return (user + system) * 1000;

@@ -1,6 +1,6 @@
 /**
- * One attempt at the URL in the first argument, with the verdict on standard output. A program of its
- * own, because a process reads NODE_EXTRA_CA_CERTS at its start.
+ * Makes one delivery attempt to the URL in the first argument, and prints the verdict as JSON. A separate program,
+ * because a process reads NODE_EXTRA_CA_CERTS at its start.
  */
 
 import { systemClock } from "../../src/base/clock.ts";

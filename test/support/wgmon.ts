@@ -1,4 +1,4 @@
-/** Starts wgmon as its users do, a process of its own, and follows its log. */
+/** Starts wgmon as a separate process and reads its log. */
 
 import { join } from "node:path";
 
@@ -11,21 +11,21 @@ const ROOT = join(import.meta.dir, "../..");
 export type LogLine = Readonly<Record<string, unknown>> & { readonly msg?: unknown };
 
 export interface WgmonOptions {
-  /** Left out: the binary that build.ts makes; "source": src/main.ts under Bun. */
+  /** Default: the binary that build.ts makes; "source": src/main.ts under Bun. */
   readonly binary?: string;
-  /** The whole environment but PATH and, if it has none, STATE_DIRECTORY and RUNTIME_DIRECTORY: folders of its own. */
+  /** Added to PATH, and to STATE_DIRECTORY and RUNTIME_DIRECTORY with new folders. Nothing else is inherited. */
   readonly environment?: Readonly<Record<string, string>>;
   readonly cwd?: string;
 }
 
 export class Wgmon implements AsyncDisposable {
-  /** The line that says "ready"; fails when the program ends before. */
+  /** The log line "ready"; rejects if the program ends first. */
   readonly ready: Promise<LogLine>;
   readonly log: LogLine[] = [];
   readonly exited: Promise<number>;
   readonly #process: Bun.Subprocess<"ignore", "pipe", "pipe">;
   readonly #watchers = new Set<(line: LogLine | null) => void>();
-  /** What was written to standard error and is no JSON. */
+  /** Lines of standard error that are not JSON. */
   #otherText = "";
 
   constructor(args: readonly string[], options: WgmonOptions = {}) {
@@ -44,7 +44,7 @@ export class Wgmon implements AsyncDisposable {
     });
     this.exited = this.#follow();
     this.ready = this.waitForLog((line) => line.msg === "ready");
-    // A test that is about the failure does not ask for it.
+    // No unhandled rejection in tests of failures, which do not await `ready`.
     this.ready.catch(() => undefined);
   }
 
@@ -56,22 +56,22 @@ export class Wgmon implements AsyncDisposable {
     return await new Response(this.#process.stdout).text();
   }
 
-  /** All that was logged so far, for the message of a failing test. */
+  /** The log so far, for error messages of tests. */
   get logText(): string {
     return this.log.map((line) => JSON.stringify(line)).join("\n") + this.#otherText;
   }
 
-  /** The first line that fits, of those that were logged already or will be. */
+  /** Resolves with the first log line, past or future, for which `fits` is true. */
   async waitForLog(fits: (line: LogLine) => boolean, timeoutMs = REPORT_MS): Promise<LogLine> {
     const known = this.log.find(fits);
     if (known !== undefined) return known;
     const { promise, resolve, reject } = Promise.withResolvers<LogLine>();
     const fail = (what: string): void => reject(new Error(`${what}; it logged:\n${this.logText}`));
     const watch = (line: LogLine | null): void => {
-      if (line === null) fail("wgmon ended");
+      if (line === null) fail("wgmon exited");
       else if (fits(line)) resolve(line);
     };
-    const timer = setTimeout(() => fail(`no such line in ${timeoutMs} ms`), timeoutMs);
+    const timer = setTimeout(() => fail(`no such line within ${timeoutMs} ms`), timeoutMs);
     this.#watchers.add(watch);
     try {
       return await promise;
@@ -85,7 +85,7 @@ export class Wgmon implements AsyncDisposable {
     this.#process.kill(signal);
   }
 
-  /** Answers the exit code; 128 and the signal's number where a signal ended it. */
+  /** Sends a signal; resolves with the exit code, or 128 + the signal's number if a signal ended the process. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
     this.signal(signal);
     return await this.exited;
@@ -117,7 +117,7 @@ export class Wgmon implements AsyncDisposable {
     for (const watch of this.#watchers) watch(line);
   }
 
-  /** Not asked kindly: a test that wants to see it stop calls stop(). */
+  /** Kills the process. Tests of an orderly stop call stop(). */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#process.kill("SIGKILL");
     await this.exited;
@@ -129,9 +129,9 @@ export function startWgmon(args: readonly string[], options: WgmonOptions = {}):
 }
 
 /**
- * A warning or an error. But that a webhook's connection was closed just as it was used again, or the
- * test too busy to read the log, is none. Nor is that no rule logs a port: devices of tests get theirs
- * one after the other, and on a busy machine wgmon sees what is between.
+ * Whether the line is an unexpected warning or error. Expected on a busy machine are: a reused webhook connection that
+ * the receiver has just closed; a test that reads the log too slowly; and a port that no rule logs, because tests
+ * create devices and rules one after the other.
  */
 export function isComplaint({ level, msg }: LogLine): boolean {
   const isExpected = /^(webhook|lines lost|packets may not wake wgmon)/.test(String(msg));
