@@ -7,12 +7,12 @@
  * Timeout of one condition. A condition normally becomes true within milliseconds, or seconds on an emulated
  * processor; only a failure takes this long.
  */
-export const REPORT_MS = 120_000;
+export const REPORT_MS = 300_000;
 
 /**
  * Timeout of one test. Longer than that of a condition, so that the error of the failed condition is reported.
  */
-export const TEST_MS = 600_000;
+export const TEST_MS = 1_800_000;
 
 /** Interval between two checks of a condition. */
 const PAUSE_MS = 5;
