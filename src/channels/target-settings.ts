@@ -5,6 +5,12 @@ import type { Format } from "./formats/format.ts";
 import type { FormatName } from "./formats/index.ts";
 import type { SigningSecret } from "./signature.ts";
 
+/**
+ * The default time limit for one attempt, as in the Go program and in wg-portal. A slower receiver should respond before
+ * it processes the event.
+ */
+export const TIMEOUT_MS = 10_000;
+
 export interface TargetSettings {
   /** null: the target has no name. */
   readonly name: string | null;

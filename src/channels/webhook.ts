@@ -1,17 +1,17 @@
 /** Delivers one message by HTTP POST: one attempt, and its result from the response. */
 
 import type { Clock } from "../base/clock.ts";
-import type { Channel, DeliveryResult, Message } from "../delivery/target.ts";
+import {
+  type Channel,
+  type DeliveryResult,
+  type Message,
+  PAUSE_MAX_MS,
+} from "../delivery/target.ts";
 import type { Format } from "./formats/format.ts";
 import { type Proxy, proxyFor } from "./proxy.ts";
 import { explanationIn } from "./refusal.ts";
 import { sign, type SigningSecret } from "./signature.ts";
-
-/** The limit of the Go program and of wg-portal. A slower receiver should respond before it processes the event. */
-const TIMEOUT_MS = 10_000;
-
-/** The longest backoff. A longer Retry-After is shortened to this. */
-const RETRY_AFTER_MAX_MS = 15 * 60_000;
+import { TIMEOUT_MS } from "./target-settings.ts";
 
 /**
  * Makes a request fail without a connection, because /dev/null is not a socket. The first fetch() makes Bun create
@@ -302,7 +302,7 @@ function retryAfterMs(value: string | null, nowMs: number): number | null {
   if (value === null) return null;
   const text = value.trim();
   const ms = /^\d+$/.test(text) ? Number(text) * 1000 : httpDateMs(text) - nowMs;
-  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS);
+  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), PAUSE_MAX_MS);
 }
 
 /** Parses the three date formats of RFC 9110 section 5.6.7, all in GMT; NaN: another format. */

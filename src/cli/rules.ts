@@ -1,13 +1,13 @@
 /** `wgmon rules`: prints, installs or removes the firewall rules for the existing devices. */
 
 import { isUnreadable, SystemError } from "../base/errors.ts";
+import type { RulesAction } from "../config/command-requests.ts";
 import { iptablesRules, nftRules, tableName } from "../firewall/nft-rules.ts";
 import { installRules, removeRules, type RunOptions } from "../firewall/nft.ts";
 import type { Devices } from "../kernel/devices.ts";
 
 export interface RulesRequest {
-  /** `nft` and `iptables` print the rules. */
-  readonly action: "nft" | "iptables" | "install" | "remove";
+  readonly action: RulesAction;
   /** Device names; empty: all devices. */
   readonly devices: readonly string[];
   readonly group: number;

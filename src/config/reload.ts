@@ -13,7 +13,7 @@ const FIXED = [
   ["stateDir", "state-dir"],
   ["logFormat", "log-format"],
   ["listen", "listen"],
-  ["listenTls", "listen-tls-cert"],
+  ["listenTls", "listen-tls-cert or listen-tls-key"],
 ] as const;
 
 interface Reloaded {

@@ -31,7 +31,6 @@ import {
   readSecrets,
   readWebhookFile,
   readWebhooks,
-  TIMEOUT_MS,
   webhookDestination,
 } from "./webhooks.ts";
 

@@ -6,7 +6,7 @@
 import type { Format } from "../channels/formats/format.ts";
 import { formatFor, formats } from "../channels/formats/index.ts";
 import { parseSecrets, type SigningSecret } from "../channels/signature.ts";
-import type { Destination, TargetSettings } from "../channels/target-settings.ts";
+import { type Destination, type TargetSettings, TIMEOUT_MS } from "../channels/target-settings.ts";
 import type { EventFilter } from "../events/event-filter.ts";
 import {
   type NamedFile,
@@ -17,9 +17,6 @@ import {
 } from "./resolve.ts";
 import type { SettingsFile } from "./settings-file.ts";
 import { type FormatChoice, type Webhook, webhookUrl } from "./value-types.ts";
-
-/** Time limit for one attempt. Also that of the Go program and of wg-portal. */
-export const TIMEOUT_MS = 10_000;
 
 export interface Context {
   readonly sources: Sources;

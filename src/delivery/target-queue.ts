@@ -10,11 +10,16 @@ import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
 import type { QueuedEvent } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
-import type { Channel, DeliveryResult, Message, Target } from "./target.ts";
+import {
+  type Channel,
+  type DeliveryResult,
+  type Message,
+  PAUSE_MAX_MS,
+  type Target,
+} from "./target.ts";
 
-/** The pause before the next attempt is random. Its limit doubles with each retry, from the first value to the last. */
+/** The pause before the next attempt is random. Its limit doubles with each retry, from this value to PAUSE_MAX_MS. */
 const BACKOFF_FIRST_MS = 1000;
-const BACKOFF_LAST_MS = 15 * 60_000;
 
 /**
  * Maximum number of waiting events per target. An event is about 1 KB, so a target that is down costs at most about 100
@@ -96,7 +101,7 @@ export class TargetQueue {
     this.#failures = state?.failures ?? 0;
     this.#retries = state?.retries ?? 0;
     this.#lastReason = state?.reason ?? "";
-    const pauseMs = Math.min(BACKOFF_LAST_MS, (state?.nextAtMs ?? 0) - clock.now().wallMs);
+    const pauseMs = Math.min(PAUSE_MAX_MS, (state?.nextAtMs ?? 0) - clock.now().wallMs);
     // Continue the pause that the previous run began.
     if (pauseMs > 0 && this.#waiting > 0) {
       this.#cancelPause = clock.after(pauseMs, () => this.#skipPause());
@@ -345,7 +350,7 @@ export class TargetQueue {
 
   #pause(reason: string, afterMs: number | null): void {
     const { clock, random } = this.#options;
-    const limitMs = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** (this.#retries - 1));
+    const limitMs = Math.min(PAUSE_MAX_MS, BACKOFF_FIRST_MS * 2 ** (this.#retries - 1));
     // Enforce a minimum delay, even if the target requests a shorter one.
     const delayMs = afterMs === null ? random() * limitMs : Math.max(afterMs, BACKOFF_FIRST_MS);
     this.#recordFailure(reason, `next in ${Math.ceil(delayMs / 1000)} s`);

@@ -298,6 +298,7 @@ function readIptablesRule(
       continue;
     }
     const value = words[index + 1] ?? "";
+    let isKnown = true;
     switch (word) {
       case "-p":
         if (/^(udp|17|all)$/.test(value) === isNegated) return null;
@@ -321,12 +322,14 @@ function readIptablesRule(
         options.set(word, value);
         break;
       default:
+        isKnown = false;
         if (word.startsWith("-")) isFullyParsed = false;
     }
     isNegated = false;
-    // Skip the value. All known options have one value; an unknown option is an unknown condition, with any number of
-    // values.
-    if (word.startsWith("-") && !value.startsWith("-") && value !== "!") index++;
+    // Skip the value. A known option has one, which may look like an option (a comment); an unknown option is an unknown
+    // condition, with any number of values.
+    const isValue = isKnown || !(value.startsWith("-") || value === "!");
+    if (word.startsWith("-") && isValue) index++;
   }
   const target = options.get("-j") ?? options.get("-g") ?? "";
   const size = options.get("--nflog-size");

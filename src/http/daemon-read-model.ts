@@ -1,7 +1,6 @@
 /** The read model of the running program: read access to the stages of app.ts for the HTTP API and the page. */
 
 import type { Clock } from "../base/clock.ts";
-import { isUnreadable } from "../base/errors.ts";
 import type { WallClock } from "../base/wall-clock.ts";
 import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
@@ -113,14 +112,10 @@ export class DaemonReadModel implements ReadModel {
   peers(device: string): readonly Peer[] {
     const cached = this.#peerLists.get(device);
     if (cached !== undefined) return cached;
-    let peers: readonly Peer[];
-    try {
-      peers = this.#stages.inputs.devices.peers(device).map((peer) => this.#inCurrentClock(peer));
-    } catch (error) {
-      // Not logged here: the next scan fails with the same error and logs it.
-      if (isUnreadable(error)) this.counters.scanErrors++;
-      throw error;
-    }
+    // An error is neither logged nor counted here: the next scan fails with it as well.
+    const peers = this.#stages.inputs.devices
+      .peers(device)
+      .map((peer) => this.#inCurrentClock(peer));
     this.#peerLists.set(device, peers);
     if (this.#stages.inputs.devices.needsNewDump(device)) {
       const connected = peers.filter(({ publicKey }) => this.session(device, publicKey) !== null);

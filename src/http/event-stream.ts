@@ -32,20 +32,12 @@ export class EventStream implements Disposable {
   #recent: Frame[] = [];
   /** The sequence number before the first event in #recent. */
   #beforeRecent = 0;
+  /** The sequence number of the latest event, kept up to date while there are listeners. */
   #last = 0;
   #unsubscribe = () => {};
 
   constructor(source: ReadModel) {
     this.#source = source;
-  }
-
-  get listeners(): number {
-    return this.#listeners.size;
-  }
-
-  /** The sequence number of the latest event, kept up to date while there are listeners. */
-  get last(): number {
-    return this.#last;
   }
 
   /** @param after the listener gets all events after this sequence number; null means after the latest event. */

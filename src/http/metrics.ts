@@ -179,7 +179,7 @@ function* ownMetrics(source: ReadModel, head: Head): Generator<string> {
   );
   yield single(
     "wgmon_capture_guarded_total",
-    "Number of times that handshake messages exceeded the rate limit.",
+    "Number of times that guarded mode began, because there were too many handshake messages.",
     counters.guarded,
   );
   yield head("wgmon_capture_flooded", "gauge", "1 during a packet flood.");

@@ -30,6 +30,7 @@ function connect() {
     if (update.build !== document.body.dataset.build) location.reload();
     else apply(update);
   };
+  source.addEventListener("gone", () => location.reload());
   source.onopen = () => showStatus("live");
   source.onerror = () => {
     interruptionTimer ||= setTimeout(showStatus, INTERRUPTION_MS, "not connected");

@@ -213,8 +213,8 @@ export function makePage({ source, logins, log }: PageOptions): Page {
       if (startMs > endMs) return null;
       const snapshot = new PageSnapshot(null);
       const view = await render(snapshot);
-      // The peer no longer exists; a new request for the page reports that.
-      if (view === null) return null;
+      // The peer no longer exists: the client reloads the page, which reports that.
+      if (view === null) return "event: gone\ndata:\n\n";
       textOf(view.body);
       const update = snapshot.since(before ?? new PageSnapshot(null));
       const isFirst = before === null;

@@ -44,10 +44,6 @@ export class RefreshScheduler implements Disposable {
     this.#source = source;
   }
 
-  get subscribers(): number {
-    return this.#subscribers.size;
-  }
-
   /** Returns null if there are already SUBSCRIBERS_MAX subscribers. */
   subscribe(): Subscriber | null {
     if (this.#subscribers.size >= SUBSCRIBERS_MAX) return null;

@@ -4,7 +4,6 @@
  */
 
 import { LibraryError } from "../../ffi/errors.ts";
-import { runCheck } from "../base/check.ts";
 import type { Clock } from "../base/clock.ts";
 import { isUnreadable, SystemError } from "../base/errors.ts";
 import { type Capture, type Monitor, openCapture, type PacketHandler } from "../capture/capture.ts";
@@ -12,6 +11,7 @@ import { Devices } from "../kernel/devices.ts";
 import { hasLegacyTables, listLogGroups } from "../kernel/log-groups.ts";
 import { NetlinkSocket } from "../kernel/netlink-socket.ts";
 import { NETLINK_NETFILTER } from "../platform/constants.ts";
+import { runCheck } from "../platform/run-check.ts";
 import { findProgram } from "../platform/run-program.ts";
 
 /** The settings that determine the monitor. */

@@ -3,11 +3,12 @@
  * captured. Each warning names the remedy; docs/troubleshooting.md.
  */
 
-import { type Finding, runCheck } from "../base/check.ts";
+import type { Finding } from "../base/check.ts";
 import type { Clock } from "../base/clock.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import type { Monitor } from "../capture/capture.ts";
 import type { Log } from "../platform/log.ts";
+import { runCheck } from "../platform/run-check.ts";
 import type { WakeUp } from "./wakeup.ts";
 
 /** Delay of a check after a change of the ports, because a device is first created and then configured. */

@@ -23,7 +23,7 @@ const fixed: [string, Partial<Settings>][] = [
   ["state-dir", { stateDir: "/x" }],
   ["log-format", { logFormat: "json" }],
   ["listen", { listen: { address: "127.0.0.1", port: 9587 } }],
-  ["listen-tls-cert", { listenTls: { cert: "/c", key: "/k" } }],
+  ["listen-tls-cert or listen-tls-key", { listenTls: { cert: "/c", key: "/k" } }],
 ];
 
 test.each(fixed)("a change of %s keeps the old value and needs a restart", (name, change) => {

@@ -237,6 +237,8 @@ describe("a datagram is logged by iptables", () => {
       '-A INPUT -p udp -m comment --comment "a -j DROP \\" b" -j NFLOG --nflog-group 1',
       [100, 200, 300],
     ],
+    ['-A INPUT -p udp -m comment --comment "-s wgmon" -j NFLOG --nflog-group 1', [100, 200, 300]],
+    ["-A INPUT -p udp -m comment --comment -j -j NFLOG --nflog-group 1", [100, 200, 300]],
   ];
 
   test.each(cases)("%s", (rule, ports) => {

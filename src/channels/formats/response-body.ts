@@ -1,9 +1,6 @@
 /** Reads response bodies of services. Pure. */
 
-import type { DeliveryResult } from "../../delivery/target.ts";
-
-/** As for Retry-After: a longer pause is shortened to this maximum. */
-const RETRY_AFTER_MAX_MS = 15 * 60_000;
+import { type DeliveryResult, PAUSE_MAX_MS } from "../../delivery/target.ts";
 
 /** The members of a JSON object; empty if the body is not a JSON object. */
 export function membersOf(body: string): Readonly<Record<string, unknown>> {
@@ -21,6 +18,6 @@ export function asObject(value: unknown): Readonly<Record<string, unknown>> {
 /** The result for a 429 whose body contains the pause in seconds; null: `seconds` is not a valid number. */
 export function retryAfter(seconds: unknown): DeliveryResult | null {
   if (typeof seconds !== "number" || !(seconds >= 0)) return null;
-  const afterMs = Math.min(Math.ceil(seconds * 1000), RETRY_AFTER_MAX_MS);
+  const afterMs = Math.min(Math.ceil(seconds * 1000), PAUSE_MAX_MS);
   return { type: "retry", reason: "429", afterMs };
 }

@@ -1,9 +1,10 @@
 /** `wgmon doctor`: checks the running wgmon by its status. */
 
-import { type Finding, ok, problem, reasonOf, skipped, warning } from "../../base/check.ts";
+import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
 import { SystemError } from "../../base/errors.ts";
 import type { SettingsView } from "../../http/settings-view.ts";
 import type { StatusView, TargetView } from "../../http/view.ts";
+import { reasonOf } from "../../platform/run-check.ts";
 import { type DaemonClient, DaemonNotRunning } from "../client.ts";
 
 /** The daemon's status; a string: why it cannot be read; null: no daemon is running. */

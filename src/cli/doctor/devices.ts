@@ -1,6 +1,6 @@
 /** `wgmon doctor`: checks the WireGuard devices of this network namespace. */
 
-import { type Finding, ok, problem, reasonOf, warning } from "../../base/check.ts";
+import { type Finding, ok, problem, warning } from "../../base/check.ts";
 import { counted } from "../../base/text.ts";
 import type { PublicKey } from "../../base/wireguard.ts";
 import { Devices } from "../../kernel/devices.ts";
@@ -8,6 +8,7 @@ import { isLinkUp } from "../../kernel/links.ts";
 import { NetlinkSocket } from "../../kernel/netlink-socket.ts";
 import { listUserspaceDevices } from "../../kernel/userspace-device.ts";
 import { NETLINK_ROUTE } from "../../platform/constants.ts";
+import { reasonOf } from "../../platform/run-check.ts";
 
 /** The results of a scan that the checks need. */
 export interface DeviceSurvey {

@@ -5,7 +5,7 @@
  */
 
 import { LibraryError } from "../../../ffi/errors.ts";
-import { type Check, type Finding, runCheck, type Verdict } from "../../base/check.ts";
+import type { Check, Finding, Verdict } from "../../base/check.ts";
 import { systemClock } from "../../base/clock.ts";
 import { counted, sanitize } from "../../base/text.ts";
 import { makeTargets } from "../../channels/create-targets.ts";
@@ -15,6 +15,7 @@ import { checkSecrets, type FilesRead } from "../../config/secret-files.ts";
 import { type SettingsView, viewSettings } from "../../http/settings-view.ts";
 import { listUserspaceDevices } from "../../kernel/userspace-device.ts";
 import { lockOfSocket, lockOwner } from "../../platform/instance-lock.ts";
+import { runCheck } from "../../platform/run-check.ts";
 import { runtimeDirOf, socketPath } from "../../platform/socket-path.ts";
 import { isTerminal } from "../../platform/standard-streams.ts";
 import {

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { type Finding, ok, runCheck } from "../../../src/base/check.ts";
+import { type Finding, ok } from "../../../src/base/check.ts";
 import { ParseError, SystemError } from "../../../src/base/errors.ts";
 import type { PublicKey } from "../../../src/base/wireguard.ts";
 import type { ApiReader } from "../../../src/cli/client.ts";
@@ -20,6 +20,7 @@ import { judgeFile, judgeFolder } from "../../../src/cli/doctor/store.ts";
 import { judgeProgram, judgeReached } from "../../../src/cli/doctor/targets.ts";
 import { judgeMode } from "../../../src/config/secret-files.ts";
 import { parseIptables } from "../../../src/firewall/parse-ruleset.ts";
+import { runCheck } from "../../../src/platform/run-check.ts";
 import {
   defaultRoutes,
   judgeFilter,
