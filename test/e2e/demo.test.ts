@@ -65,7 +65,7 @@ describe.skipIf(missing !== null)(`the demo${note}`, () => {
 
   async function expectNoTraces() {
     // The kernel removes namespaces and devices some time after their processes are killed.
-    await until("nothing is left", () => Bun.deepEquals(traces(), before)).catch(() => {});
+    await until("no traces are left", () => Bun.deepEquals(traces(), before)).catch(() => {});
     expect(traces()).toEqual(before as ReturnType<typeof traces>);
   }
 

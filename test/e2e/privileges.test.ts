@@ -134,7 +134,7 @@ describe.skipIf(missing !== null)(
       expect(status).toContain(`CapAmb:\t${BOTH}\n`);
       // The socket comes after "ready".
       const health = () => Bun.spawnSync([join(folder, "program"), "health"], { env: environment });
-      await until("it is healthy", () => health().stdout.toString() === "ready\n");
+      await until("the daemon is healthy", () => health().stdout.toString() === "ready\n");
       expect(daemon.log.filter(({ level }) => level === "error" || level === "warn")).toEqual([]);
       expect(await daemon.stop()).toBe(0);
     });

@@ -77,7 +77,7 @@ test(
     const clock = new HandClock();
     using _ = new ConnectionLimit(port, { clock, log: { warn() {} } });
     clock.advance(1000);
-    await until("all are ended", () => crowd.ended >= 550);
+    await until("all are closed", () => crowd.ended >= 550);
     expect(spared.ended).toBe(0);
     expect(own.isOpen).toBe(true);
     for (const { url } of [crowded, other]) expect((await fetch(url)).status).toBe(200);

@@ -404,8 +404,8 @@ describe("clients of the stream", () => {
           },
         },
       });
-      await until("it listens", () => source.listeners > 0);
-      await until("it is cut off", () => source.listeners === 0);
+      await until("the client is registered", () => source.listeners > 0);
+      await until("the client is disconnected", () => source.listeners === 0);
       // Events are read in batches of a hundred.
       expect(read.mock.calls.length).toBeLessThan(150);
     },
@@ -419,7 +419,10 @@ describe("clients of the stream", () => {
     await reader.read();
     let isStopped = false;
     const stopped = server.stop().then(() => (isStopped = true));
-    await until("it has stopped, or its time runs", () => isStopped || clock.waiting > 0);
+    await until(
+      "the server has stopped, or its timer is set",
+      () => isStopped || clock.waiting > 0,
+    );
     clock.advance(300);
     await stopped;
     const ended = await reader.read().catch(() => ({ done: true }));
@@ -498,7 +501,7 @@ describe("TCP clients do not block the Unix socket", () => {
       for (const client of [...streams, late.client, own.client, next.client]) {
         client[Symbol.dispose]();
       }
-      await until("it has ended", () => source.listeners === 0);
+      await until("all streams have ended", () => source.listeners === 0);
     },
     TEST_MS,
   );
