@@ -1,4 +1,4 @@
-/** Durations: every form, what is refused, and the way back. */
+/** Durations: all valid forms, invalid texts, and formatting. */
 
 import { expect, test } from "bun:test";
 
@@ -39,11 +39,11 @@ test.each([
   "5S",
   "5min",
   "٣s",
-])("%j is no duration", (text) => {
+])("%j is not a duration", (text) => {
   expect(parseDuration(text)).toBeNull();
 });
 
-test("what is formatted parses back, and no text is shorter", () => {
+test("a formatted duration parses back, and has no part that is zero", () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 365 * 86_400_000 }), (durationMs) => {
       const text = formatDuration(durationMs);
@@ -53,7 +53,7 @@ test("what is formatted parses back, and no text is shorter", () => {
   );
 });
 
-test("any text is a whole number of milliseconds or nothing", () => {
+test("any text parses to a whole number of milliseconds or to null", () => {
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom(..."0123456789dhms".split("")) }), (text) => {
       const durationMs = parseDuration(text);

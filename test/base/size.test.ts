@@ -1,4 +1,4 @@
-/** Sizes: every unit, what is refused, and the way back. */
+/** Sizes: all units, invalid texts, and formatting. */
 
 import { expect, test } from "bun:test";
 
@@ -36,7 +36,7 @@ test.each([
   "1MB\n",
   "1e3B",
   "٣MB",
-])("%j is no size", (text) => {
+])("%j is not a size", (text) => {
   expect(parseSize(text)).toBeNull();
 });
 
@@ -48,11 +48,11 @@ test.each([
   [256_000_000, "256MB"],
   [268_435_456, "256MiB"],
   [16_000_001, "16000001B"],
-])("%d is written %s", (bytes, text) => {
+])("%d bytes are formatted as %s", (bytes, text) => {
   expect(formatSize(bytes)).toBe(text);
 });
 
-test("what is formatted parses back", () => {
+test("a formatted size parses back", () => {
   fc.assert(
     fc.property(fc.maxSafeNat(), (bytes) => {
       expect(parseSize(formatSize(bytes))).toBe(bytes);

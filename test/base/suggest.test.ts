@@ -1,4 +1,4 @@
-/** Which name a mistyped one is taken for. */
+/** Suggestions for misspelt names. */
 
 import { expect, test } from "bun:test";
 
@@ -17,15 +17,18 @@ test.each([
   ["idle", "idle-timeout"],
   ["webhook-url", "webhook"],
   ["webhok-format", "webhook-format"],
-])("%s was meant to be %s", (word, name) => {
+])("for %j, the suggestion is %s", (word, name) => {
   expect(suggest(word, NAMES)).toBe(name);
 });
 
-test.each(["", "x", "verbose", "web", "a".repeat(100_000)])("nothing is near %.10s", (word) => {
-  expect(suggest(word, NAMES)).toBeNull();
-});
+test.each(["", "x", "verbose", "web", "a".repeat(100_000)])(
+  "there is no suggestion for %.10j",
+  (word) => {
+    expect(suggest(word, NAMES)).toBeNull();
+  },
+);
 
-test("the question ends a message, or is left out", () => {
+test("the suggestion is a question at the end of a message, or empty", () => {
   expect(didYouMean("montor", NAMES, (name) => `--${name}`)).toBe("; did you mean --monitor?");
   expect(didYouMean("verbose", NAMES)).toBe("");
 });

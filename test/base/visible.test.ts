@@ -1,4 +1,4 @@
-/** What others chose does nothing to a terminal, and wgmon's own colours stay. */
+/** Text from others cannot control a terminal, and wgmon's own colours stay. */
 
 import { expect, test } from "bun:test";
 
@@ -8,12 +8,12 @@ import { printable, printableLine, STYLES, visible } from "../../src/base/visibl
 import { coloured } from "../../src/cli/text.ts";
 import { hostileText } from "../support/events.ts";
 
-/** All that is left when wgmon's own colours are taken out has none of these. */
+/** The output matches none of these once wgmon's own colours are removed. */
 const HARMFUL = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/u;
 // oxlint-disable-next-line no-control-regex
 const COLOURS = /\x1b\[(?:0|1|2|7|31|32|33)m/g;
 
-test("no control character, line end or change of direction is left", () => {
+test("control characters, line ends and direction marks are escaped", () => {
   fc.assert(
     fc.property(hostileText, (text) => {
       expect(visible(text)).not.toMatch(HARMFUL);
@@ -30,7 +30,7 @@ test("no control character, line end or change of direction is left", () => {
   }
 });
 
-test("a JSON text means the same afterwards", () => {
+test("an escaped JSON text parses to the same value", () => {
   fc.assert(
     fc.property(hostileText, (text) => {
       const json = visible(JSON.stringify({ text }));
@@ -39,7 +39,7 @@ test("a JSON text means the same afterwards", () => {
   );
 });
 
-test("the colours that wgmon writes stay, and no other sequence does", () => {
+test("wgmon's own colour sequences stay, and all other sequences are escaped", () => {
   for (const style of Object.keys(STYLES) as (keyof typeof STYLES)[]) {
     const painted = coloured(style, "alice");
     expect(printableLine(painted)).toBe(painted);

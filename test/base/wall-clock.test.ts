@@ -1,4 +1,4 @@
-/** A machine's clock that is set, on a clock that the test sets. */
+/** Steps of the wall clock, simulated with a clock that the test controls. */
 
 import { expect, test } from "bun:test";
 
@@ -9,7 +9,7 @@ const HOUR_MS = 3_600_000;
 const NOON = Date.UTC(2026, 10, 29, 12);
 const IN_1970 = 120_000;
 
-/** A machine that was booted at that time, by its own clock. */
+/** A machine that boots when its clock shows `atMs`. */
 function boot(atMs: number, saved: ClockState | null = null, id: string | null = "boot") {
   const clock = new HandClock(atMs);
   clock.bootId = id;
@@ -19,7 +19,7 @@ function boot(atMs: number, saved: ClockState | null = null, id: string | null =
 }
 
 for (const stepMs of [-24 * HOUR_MS, -HOUR_MS, -10_000, 10_000, HOUR_MS, 24 * HOUR_MS]) {
-  test(`a step of ${stepMs / 1000} s moves the times of this boot by as much, and no others`, () => {
+  test(`a step of ${stepMs / 1000} s moves the times of this boot by the same amount, and no other times`, () => {
     const { clock, wall } = boot(NOON);
     clock.advance(HOUR_MS);
     const noted = wall.now().wallMs;
@@ -35,25 +35,25 @@ for (const stepMs of [-24 * HOUR_MS, -HOUR_MS, -10_000, 10_000, HOUR_MS, 24 * HO
   });
 }
 
-test("a start in 1970 counts from the boot once the clock is right", () => {
+test("a time that was recorded in 1970 is corrected once the clock is set", () => {
   const { clock, wall } = boot(IN_1970);
   const started = wall.now().wallMs;
   clock.advance(30_000);
   clock.jump(NOON - IN_1970);
   const step = wall.read()!;
   expect(moved(step, started)).toBe(NOON);
-  // What an earlier boot waited with in 2026 has its right time.
+  // A time of 2026 is from an earlier boot, whose clock was right.
   expect(moved(step, NOON - HOUR_MS)).toBe(NOON - HOUR_MS);
 });
 
-test("until a step is read, now goes on by the old clock", () => {
+test("until a step is read, now() continues on the old clock", () => {
   const { clock, wall } = boot(NOON);
   clock.jump(-HOUR_MS);
   clock.advance(1500);
   expect(wall.now()).toEqual({ wallMs: NOON + 1500, monotonicMs: 1500 });
 });
 
-test("time that passes while the machine is suspended is no step", () => {
+test("suspending the machine is not a step", () => {
   const { clock, wall } = boot(NOON);
   let sleptMs = 0;
   clock.bootMs = () => clock.now().monotonicMs + sleptMs;
@@ -63,7 +63,7 @@ test("time that passes while the machine is suspended is no step", () => {
   expect(wall.now().wallMs).toBe(NOON + 8 * HOUR_MS);
 });
 
-test("less than two seconds are no step", () => {
+test("a difference of less than two seconds is not a step", () => {
   const { clock, wall } = boot(NOON);
   for (let n = 0; n < 5; n++) {
     clock.jump(1500);
@@ -72,7 +72,7 @@ test("less than two seconds are no step", () => {
   }
 });
 
-test("what is over is not moved when the old clock was kept right, as when a virtual machine was paused", () => {
+test("past intervals are not moved if the old clock was synchronised, as before a virtual machine was paused", () => {
   const { clock, wall } = boot(NOON);
   clock.isRight = true;
   wall.read();
@@ -80,7 +80,7 @@ test("what is over is not moved when the old clock was kept right, as when a vir
   expect(wall.read()).toMatchObject({ ms: HOUR_MS, unsureFromMs: null });
 });
 
-test("what is over is moved as far back as nothing kept the clock right", () => {
+test("past intervals are moved back to the time at which the clock was last synchronised", () => {
   const { clock, wall } = boot(NOON);
   clock.isRight = true;
   clock.advance(HOUR_MS);
@@ -95,19 +95,19 @@ test("what is over is moved as far back as nothing kept the clock right", () => 
   expect(wall.read()).toMatchObject({ unsureFromMs: NOON + 2 * HOUR_MS + 10_000 });
 });
 
-test("a restart of wgmon notices a step since", () => {
+test("a restarted wgmon notices a step that happened while it was not running", () => {
   const before = boot(IN_1970);
   const noted = before.wall.now().wallMs;
   const after = boot(NOON, before.wall.state);
   expect(moved(after.first!, noted)).toBe(NOON);
 });
 
-test("a restart of the machine is no step, whatever the time until then", () => {
+test("a reboot of the machine is not a step, however long it took", () => {
   const before = boot(NOON);
   expect(boot(NOON + 5 * HOUR_MS, before.wall.state, "another").first).toBeNull();
 });
 
-test("where the boot is unknown, a restart is no step, and a step while it runs is one", () => {
+test("if the boot id is unknown, a restart is not a step, but a change of the clock while wgmon runs is", () => {
   const before = boot(NOON, null, null);
   const { clock, wall, first } = boot(NOON + HOUR_MS, before.wall.state, null);
   expect(first).toBeNull();
@@ -115,7 +115,7 @@ test("where the boot is unknown, a restart is no step, and a step while it runs 
   expect(wall.read()).toMatchObject({ ms: HOUR_MS });
 });
 
-test("a machine that was booted before 2026 and is up for long knows the time", () => {
+test("a machine that was booted before 2026 counts as having had the right time", () => {
   const { clock, wall } = boot(Date.UTC(2025, 11, 25));
   clock.advance(340 * 24 * HOUR_MS);
   const noted = wall.now().wallMs;
@@ -123,11 +123,11 @@ test("a machine that was booted before 2026 and is up for long knows the time", 
   const step = wall.read()!;
   expect(step.ms).toBe(HOUR_MS);
   expect(moved(step, noted)).toBe(noted + HOUR_MS);
-  // Of another boot.
+  // A time of another boot.
   expect(moved(step, Date.UTC(2025, 11, 24))).toBe(Date.UTC(2025, 11, 24));
 });
 
-test("times of a boot that never knew the time are moved by the next that does", () => {
+test("times of a boot whose clock was never set are moved by the first boot whose clock is", () => {
   const before = boot(IN_1970);
   before.clock.advance(HOUR_MS);
   const noted = before.wall.now().wallMs;
@@ -136,12 +136,12 @@ test("times of a boot that never knew the time are moved by the next that does",
   expect(moved(first!, noted)).toBe(NOON + HOUR_MS);
 });
 
-test("the first run of all moves nothing but times of 1970", () => {
+test("the very first run moves only times of 1970", () => {
   const { first } = boot(NOON);
   expect(moved(first!, NOON - HOUR_MS)).toBe(NOON - HOUR_MS);
 });
 
-test("the kernel's time of a handshake is moved if it cannot be by the present clock", () => {
+test("a handshake time from the kernel is moved if it was taken before the step", () => {
   const { clock, wall } = boot(IN_1970);
   clock.advance(60_000);
   expect(wall.current(IN_1970 + 5000)).toBe(IN_1970 + 5000);

@@ -1,4 +1,4 @@
-/** How addresses and endpoints are written, and when two endpoints are one place. */
+/** How addresses and endpoints are formatted, when two endpoints are the same, and keys in URLs. */
 
 import { describe, expect, test } from "bun:test";
 import { isIPv4, isIPv6 } from "node:net";
@@ -15,12 +15,12 @@ import {
   urlKey,
 } from "../../src/base/wireguard.ts";
 
-/** Sixteen bytes from their 32 hex digits. */
+/** The text of the address with these 32 hex digits. */
 function ipv6(hex: string): string {
   return formatAddress(Uint8Array.fromHex(hex), 0, 16);
 }
 
-describe("an IPv6 address is written as RFC 5952 has it", () => {
+describe("an IPv6 address is formatted as in RFC 5952", () => {
   test.each([
     ["4.1: leading zeros are left out", "20010db8000000000000000000000001", "2001:db8::1"],
     ["4.1: a group of zero is one 0", "20010db8000000010001000100010001", "2001:db8:0:1:1:1:1:1"],
@@ -41,7 +41,11 @@ describe("an IPv6 address is written as RFC 5952 has it", () => {
     ["a run at the end", "20010db8000000000000000000000000", "2001:db8::"],
     ["a run at the start", "00000000000000000000000000000001", "::1"],
     ["5: an IPv4-mapped one is IPv4", "00000000000000000000ffffc0000201", "192.0.2.1"],
-    ["what only scans mapped is not", "00000000000000010000ffffc0000201", "::1:0:ffff:c000:201"],
+    [
+      "an address that only resembles an IPv4-mapped one is IPv6",
+      "00000000000000010000ffffc0000201",
+      "::1:0:ffff:c000:201",
+    ],
   ])("%s", (_rule, hex, text) => {
     expect(ipv6(hex)).toBe(text);
   });
@@ -51,8 +55,8 @@ test("an IPv4 address is four numbers with dots", () => {
   expect(formatAddress(Uint8Array.of(0xff, 192, 0, 2, 1, 0xff), 1, 4)).toBe("192.0.2.1");
 });
 
-test("every IPv6 address is written as URLs write it, save the IPv4-mapped ones", () => {
-  // Zero groups are what matters; in random bytes there are none.
+test("every IPv6 address has the form that URLs use, except IPv4-mapped ones", () => {
+  // Groups of zero are the difficult case, and random bytes contain almost none.
   const group = fc.oneof(fc.constant(0), fc.constant(0), fc.constant(0xffff), fc.nat(0xffff));
   const groups = fc.array(group, { minLength: 8, maxLength: 8 });
   fc.assert(
@@ -70,28 +74,28 @@ test("every IPv6 address is written as URLs write it, save the IPv4-mapped ones"
   );
 });
 
-test("an endpoint is address:port, an IPv6 address in brackets with its scope", () => {
+test("an endpoint is address:port, with an IPv6 address and its scope in brackets", () => {
   expect(formatEndpoint(at("198.51.100.7"))).toBe("198.51.100.7:51820");
   expect(formatEndpoint(at("2001:db8::1"))).toBe("[2001:db8::1]:51820");
   expect(formatEndpoint(at("fe80::1", 2))).toBe("[fe80::1%2]:51820");
 });
 
-describe("two endpoints are the same place", () => {
+describe("two endpoints are the same", () => {
   test.each<[string, Endpoint | null, Endpoint | null, boolean]>([
-    ["when address and port are", at("192.0.2.1"), at("192.0.2.1"), true],
+    ["when address and port are the same", at("192.0.2.1"), at("192.0.2.1"), true],
     ["when both have the same scope", at("fe80::1", 2), at("fe80::1", 2), true],
     ["when one was captured without its scope", at("fe80::1", 2), at("fe80::1"), true],
-    ["when there is none, twice", null, null, true],
+    ["when both are null", null, null, true],
     ["but not on two links", at("fe80::1", 2), at("fe80::1", 3), false],
     ["but not with other addresses", at("192.0.2.1"), at("192.0.2.2"), false],
     ["but not with other ports", at("192.0.2.1"), { ...at("192.0.2.1"), port: 1 }, false],
-    ["but not when there is one and then none", at("192.0.2.1"), null, false],
+    ["but not when only one is null", at("192.0.2.1"), null, false],
   ])("%s", (_why, a, b, same) => {
     expect(sameEndpoint(a, b)).toBe(same);
     expect(sameEndpoint(b, a)).toBe(same);
   });
 
-  test("whether it comes as IPv4 or IPv4-mapped", () => {
+  test("when one is IPv4 and the other the same address IPv4-mapped", () => {
     const plain = formatAddress(Uint8Array.of(192, 0, 2, 1), 0, 4);
     expect(sameEndpoint(at(plain), at(ipv6("00000000000000000000ffffc0000201")))).toBe(true);
   });
@@ -101,7 +105,7 @@ function at(address: string, scopeId = 0): Endpoint {
   return { address, port: 51_820, scopeId };
 }
 
-test("a key comes back from an address in base64url or base64, and nothing else does", () => {
+test("a key is read from a URL in base64url or base64, and other text is not a key", () => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
       const key = bytes.toBase64();

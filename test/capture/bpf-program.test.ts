@@ -1,4 +1,4 @@
-/** What the kernel passes: by libpcap's programs and by our own, run on packets made by hand. */
+/** Which packets the kernel passes: libpcap's programs and wgmon's own, run on generated and recorded packets. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -34,7 +34,7 @@ const PORTS = [51_820, 51_821];
 const handshakes = compileExpression(handshakeExpression(PORTS)!);
 const passes = (packet: Uint8Array) => runProgram(handshakes, packet) > 0;
 
-/** Whether parsePacket holds it for a message that a scan should follow. */
+/** Whether parsePacket finds a message that should cause a scan. */
 function isWanted(packet: Uint8Array): boolean {
   try {
     const datagram = parsePacket(packet);
@@ -49,26 +49,26 @@ function isWanted(packet: Uint8Array): boolean {
 describe.each([
   ["IPv4", ipv4],
   ["IPv6", ipv6],
-] as const)("of handshakes over %s:", (_name, ip) => {
+] as const)("the filter for handshakes over %s", (_name, ip) => {
   test.each([
     ["an initiation passes", initiation(), {}, true],
     ["a response passes", response(), {}, true],
     ["the first data passes", data(0), {}, true],
-    ["the first data passes, when it is no keepalive", data(0, 1400), {}, true],
-    ["to the other port too", initiation(), { destinationPort: 51_821 }, true],
-    ["later data does not", data(1), {}, false],
-    ["nor data whose counter has only its upper half", data(2 ** 32), {}, false],
-    ["nor a cookie", cookie(), {}, false],
-    ["nor what has reserved bytes", message(0x0101, 148), {}, false],
-    ["nor what goes to another port", initiation(), { destinationPort: 53 }, false],
+    ["the first data passes if it is not a keepalive", data(0, 1400), {}, true],
+    ["an initiation to the second port passes", initiation(), { destinationPort: 51_821 }, true],
+    ["later data does not pass", data(1), {}, false],
+    ["data whose counter is 2 ** 32 does not pass", data(2 ** 32), {}, false],
+    ["a cookie reply does not pass", cookie(), {}, false],
+    ["a message whose reserved bytes are not zero does not pass", message(0x0101, 148), {}, false],
+    ["a message to another port does not pass", initiation(), { destinationPort: 53 }, false],
     [
-      "nor what comes from the port",
+      "a message from the port to another port does not pass",
       initiation(),
       { sourcePort: 51_820, destinationPort: 53 },
       false,
     ],
-    ["nor TCP", initiation(), { protocol: 6 }, false],
-    ["nor a datagram of three bytes", new Uint8Array(3), {}, false],
+    ["TCP does not pass", initiation(), { protocol: 6 }, false],
+    ["a datagram of three bytes does not pass", new Uint8Array(3), {}, false],
   ])("%s", (_what, payload, fields, expected) => {
     const packet = ip(payload, fields);
     expect(passes(packet)).toBe(expected);
@@ -76,13 +76,13 @@ describe.each([
   });
 });
 
-/** The same message with that index for its receiver, or its sender; in network order. */
+/** The message with `index` as its first index, in network order: the receiver's, or a handshake's sender's. */
 function to(index: number, payload: Uint8Array): Uint8Array {
   new DataView(payload.buffer, payload.byteOffset).setUint32(4, index);
   return payload;
 }
 
-test("recorded packets: what passes is what parsePacket wants", () => {
+test("of recorded packets, those pass that parsePacket accepts", () => {
   const packets = readGolden("nflog.bin")
     .flatMap((datagram) => parseLogged(datagram))
     .map(({ packet }) => packet);
@@ -102,8 +102,8 @@ const anyPacket = () => {
       counter: fc.constantFrom(0, 0, 1, 2 ** 32, 2 ** 40),
       index: fc.constantFrom(...INDEXES, 0, 0x01000000, 0xffffffff),
     })
-    // Only with the length that belongs to the type: a filter of lengths would be twice as long,
-    // and a wrong length costs no more than a packet that is scanned and dropped.
+    // Each type has its right length: a filter that checks lengths would be twice as long,
+    // and a wrong length only costs one packet that is parsed and dropped.
     .map(({ type, bytes, counter, index }) => {
       if (type === 4) return to(index, data(counter, bytes));
       return message(type, [0, 148, 92, 64][type] ?? bytes);
@@ -130,7 +130,7 @@ const anyPacket = () => {
   return packet;
 };
 
-test("it wants what parsePacket wants, for packets of every kind", () => {
+test("the filter passes the packets that parsePacket accepts, for packets of every kind", () => {
   let wanted = 0;
   fc.assert(
     fc.property(anyPacket(), (each) => {
@@ -142,19 +142,19 @@ test("it wants what parsePacket wants, for packets of every kind", () => {
   expect(wanted).toBeGreaterThan(200);
 });
 
-test("it never passes random bytes that parsePacket rejects", () => {
+test("the filter never passes random bytes that parsePacket rejects", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => !passes(bytes) || isWanted(bytes)),
     { numRuns: 2_000 },
   );
 });
 
-test("IPv6 with extension headers is left to the periodic scan", () => {
+test("IPv6 with extension headers does not pass: the periodic scan finds those peers", () => {
   const packet = ipv6(initiation(), { extensions: [[60, new Uint8Array(8)]] });
   expect([isWanted(packet), passes(packet)]).toEqual([true, false]);
 });
 
-test("a hundred ports still compile, and each passes", () => {
+test("a filter for a hundred ports compiles, and packets to each of them pass", () => {
   const ports = Array.from({ length: 100 }, (_, i) => 51_820 + i);
   const long = compileExpression(handshakeExpression(ports)!);
   for (const destinationPort of ports) {
@@ -164,7 +164,7 @@ test("a hundred ports still compile, and each passes", () => {
   expect(runProgram(long, ipv4(initiation(), { destinationPort: 51_920 }))).toBe(0);
 });
 
-test("to any port, it passes what it would pass to each", () => {
+test("the filter for any port passes all packets that a filter for one port passes", () => {
   const any = compileExpression(handshakeExpression("any")!);
   fc.assert(
     fc.property(anyPacket(), (each) => {
@@ -176,18 +176,18 @@ test("to any port, it passes what it would pass to each", () => {
   expect(runProgram(any, ipv4(data(1), { destinationPort: 443 }))).toBe(0);
 });
 
-interface Seen {
-  /** The four bytes of the type, and those behind them, in network order. */
+interface Header {
+  /** The four bytes of the type, and the four bytes after them, in network order. */
   readonly type: number;
   readonly index: number;
   readonly isFirst: boolean;
 }
 
 /**
- * What a program may read of a packet, said in plain words: UDP behind an IPv4 header of any length, or right behind
- * one of IPv6. null: something else, or too short for a data message.
+ * Reads the fields that the BPF programs read: UDP after an IPv4 header of any length, or directly after an IPv6
+ * header. null: not UDP, or too short for a data message.
  */
-function seen(packet: Uint8Array): Seen | null {
+function readHeader(packet: Uint8Array): Header | null {
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
   const isIpv4 = packet[0]! >> 4 === 4;
   if (!isIpv4 && packet[0]! >> 4 !== 6) return null;
@@ -212,7 +212,7 @@ interface LoggedFields {
   readonly before?: readonly (readonly [type: number, value: Uint8Array])[];
 }
 
-/** A message as nfnetlink_log.c makes it: the hook first, a few attributes, and the packet as the last of them. */
+/** A message as nfnetlink_log.c makes it: first the hook, then a few attributes, and last the packet. */
 function logged(
   packet: Uint8Array,
   { hook = HOOKS.input, before = [] }: LoggedFields = {},
@@ -231,7 +231,7 @@ function logged(
   });
 }
 
-/** Each packet in IPv4, in IPv4 with options, and in IPv6. */
+/** Put a payload into IPv4, IPv4 with short options, IPv4 with long options, and IPv6. */
 const wraps = [
   (payload: Uint8Array, fields = {}) => ipv4(payload, fields),
   (payload: Uint8Array, fields = {}) => ipv4(payload, { ...fields, options: new Uint8Array(4) }),
@@ -239,35 +239,35 @@ const wraps = [
   (payload: Uint8Array, fields = {}) => ipv6(payload, fields),
 ];
 
-describe("of what this machine sends", () => {
+describe("the filter for sent messages", () => {
   const OUTGOING = 4;
   const program = sentFilter();
 
   test.each([
     ["a response passes", response(), true],
     ["first data passes", data(0), true],
-    ["first data passes, when it is no keepalive", data(0, 1400), true],
-    ["an initiation does not", initiation(), false],
-    ["nor later data", data(1), false],
-    ["nor data 2 ** 32 messages later", data(2 ** 32), false],
-    ["nor a cookie", cookie(), false],
-    ["nor three bytes", new Uint8Array(3), false],
-    ["nor what has reserved bytes", message(0x0102, 92), false],
+    ["first data passes if it is not a keepalive", data(0, 1400), true],
+    ["an initiation does not pass", initiation(), false],
+    ["later data does not pass", data(1), false],
+    ["data whose counter is 2 ** 32 does not pass", data(2 ** 32), false],
+    ["a cookie reply does not pass", cookie(), false],
+    ["a datagram of three bytes does not pass", new Uint8Array(3), false],
+    ["a message whose reserved bytes are not zero does not pass", message(0x0102, 92), false],
   ])("%s", (_what, payload, expected) => {
     for (const wrap of wraps) {
       const packet = wrap(payload);
       expect(runProgram(program, packet, OUTGOING) > 0).toBe(expected);
-      // What comes in could be forged: to this host, to all, to some, to another host.
+      // Received packets could be forged. PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST, PACKET_OTHERHOST.
       for (const incoming of [0, 1, 2, 3]) expect(runProgram(program, packet, incoming)).toBe(0);
       expect(runProgram(program, wrap(payload, { protocol: 6 }), OUTGOING)).toBe(0);
     }
   });
 
-  test("exactly the responses and first data pass, for packets of every kind", () => {
+  test("only responses and first data pass, for packets of every kind", () => {
     let passed = 0;
     fc.assert(
       fc.property(anyPacket(), (packet) => {
-        const found = seen(packet);
+        const found = readHeader(packet);
         const wanted =
           found !== null && (found.type === RESPONSE || (found.type === DATA && found.isFirst));
         if (wanted) passed++;
@@ -279,16 +279,16 @@ describe("of what this machine sends", () => {
   });
 });
 
-describe("of what rules log", () => {
+describe("the filter for logged packets", () => {
   const program = handshakeFilter();
   const isPassed = (each: Uint8Array) => runProgram(program, each) > 0;
 
-  /** What the program finds a UDP header in, and no handshake message. */
+  /** Whether the program must drop the packet: it finds a UDP header in it, and no handshake message. */
   const isDropped = (packet: Uint8Array) => {
     const version = packet[0]! >> 4;
     if (version === 4 && packet[9] !== 17) return true;
     if (version !== 4 && (version !== 6 || packet[6] !== 17)) return false;
-    const found = seen(packet);
+    const found = readHeader(packet);
     if (found === null) return true;
     return found.type === DATA ? !found.isFirst : ![INITIATION, RESPONSE].includes(found.type);
   };
@@ -297,12 +297,12 @@ describe("of what rules log", () => {
     ["an initiation passes", initiation(), true],
     ["a response passes", response(), true],
     ["the first data passes", data(0, 1400), true],
-    ["a cookie does not", cookie(), false],
-    ["nor do three bytes", new Uint8Array(3), false],
-    ["nor what is no message", new Uint8Array(100).fill(7), false],
-    ["later data does not", data(1, 1400), false],
-    ["nor data whose counter has only its upper half", data(2 ** 32), false],
-    ["nor the beginning of data", data(0).subarray(0, 8), false],
+    ["a cookie reply does not pass", cookie(), false],
+    ["a datagram of three bytes does not pass", new Uint8Array(3), false],
+    ["a datagram that is not WireGuard's does not pass", new Uint8Array(100).fill(7), false],
+    ["later data does not pass", data(1, 1400), false],
+    ["data whose counter is 2 ** 32 does not pass", data(2 ** 32), false],
+    ["data that is cut off before its counter does not pass", data(0).subarray(0, 8), false],
   ])("%s", (_what, payload, expected) => {
     for (const wrap of wraps) {
       expect(isPassed(logged(wrap(payload)))).toBe(expected);
@@ -311,14 +311,15 @@ describe("of what rules log", () => {
     }
   });
 
-  test("of recorded packets the handshakes pass", () => {
+  test("of recorded packets, the handshake messages pass", () => {
     const messages = readGolden("nflog.bin");
-    const isNone = (each: Uint8Array) => parseLogged(each).every(({ packet }) => isDropped(packet));
-    expect(messages.map(isPassed)).toEqual(messages.map((each) => !isNone(each)));
+    const hasNone = (each: Uint8Array) =>
+      parseLogged(each).every(({ packet }) => isDropped(packet));
+    expect(messages.map(isPassed)).toEqual(messages.map((each) => !hasNone(each)));
     expect(messages.filter(isPassed).length).toBeGreaterThan(4);
   });
 
-  test("of UDP only handshakes pass, for packets of every kind", () => {
+  test("of UDP packets, only handshake messages pass, for packets of every kind", () => {
     let dropped = 0;
     fc.assert(
       fc.property(anyPacket(), (packet) => {
@@ -330,7 +331,7 @@ describe("of what rules log", () => {
     expect(dropped).toBeGreaterThan(200);
   });
 
-  test("what it does not understand passes, but for other protocols over IPv4", () => {
+  test("a message that the filter cannot parse passes, except other protocols over IPv4", () => {
     const none = { flags: 0, sequence: 0, header: new Uint8Array(4), attributes: [] };
     expect(isPassed(encodeMessage({ type: 1, ...none }))).toBe(true);
     expect(isPassed(logged(Uint8Array.of(0x00, 1, 2, 3)))).toBe(true);
@@ -339,32 +340,36 @@ describe("of what rules log", () => {
   });
 });
 
-/** How each kind of socket sees a packet that came in. */
+/** The bytes that each kind of socket gets for a received packet. */
 const sockets = [
   ["tap", (packet: Uint8Array) => packet],
   ["nflog", (packet: Uint8Array) => logged(packet)],
 ] as const;
 
-describe.each(sockets)("by index, at the socket of a %s,", (socket, see) => {
+describe.each(sockets)("the filter by index for a socket of kind %s", (socket, encode) => {
   const selecting = (indexes: readonly number[]) => {
     const program = indexFilter(indexes, socket);
-    return (packet: Uint8Array) => runProgram(program, see(packet)) > 0;
+    return (packet: Uint8Array) => runProgram(program, encode(packet)) > 0;
   };
   const [own, high] = [0x01020304, 0xfeedbeef];
 
   test.each([
     ["first data to one of the indexes passes", to(own, data(0)), true],
     ["first data to one with the high bit passes", to(high, data(0, 1400)), true],
-    ["first data to another index does not", to(0x01020305, data(0)), false],
-    ["nor to the same bytes in the other order", to(0x04030201, data(0)), false],
-    ["nor later data to the index", to(own, data(1)), false],
-    ["nor data whose counter has only its upper half", to(own, data(2 ** 32)), false],
-    ["nor an initiation from the index", to(own, initiation()), false],
-    ["nor a response from the index", to(own, response()), false],
-    ["nor a cookie to the index", to(own, cookie()), false],
-    ["nor what has reserved bytes", to(own, message(0x0104, 32)), false],
-    ["nor data that was cut off in its counter", to(own, data(0)).subarray(0, 12), false],
-    ["nor three bytes", new Uint8Array(3), false],
+    ["first data to another index does not pass", to(0x01020305, data(0)), false],
+    ["first data to the index in reverse byte order does not pass", to(0x04030201, data(0)), false],
+    ["later data to the index does not pass", to(own, data(1)), false],
+    ["data whose counter is 2 ** 32 does not pass", to(own, data(2 ** 32)), false],
+    ["an initiation from the index does not pass", to(own, initiation()), false],
+    ["a response from the index does not pass", to(own, response()), false],
+    ["a cookie reply to the index does not pass", to(own, cookie()), false],
+    [
+      "a message whose reserved bytes are not zero does not pass",
+      to(own, message(0x0104, 32)),
+      false,
+    ],
+    ["data that is cut off in its counter does not pass", to(own, data(0)).subarray(0, 12), false],
+    ["a datagram of three bytes does not pass", new Uint8Array(3), false],
   ])("%s", (_what, payload, expected) => {
     const isPassed = selecting([7, own, high, 9]);
     for (const wrap of wraps) {
@@ -374,26 +379,26 @@ describe.each(sockets)("by index, at the socket of a %s,", (socket, see) => {
     }
   });
 
-  test("what is no IP does not pass", () => {
+  test("a packet that is not IP does not pass", () => {
     const packet = ipv4(to(own, data(0)));
     packet[0] = 0x55;
     expect(selecting([own])(packet)).toBe(false);
     expect(selecting([own])(Uint8Array.of(0x45))).toBe(false);
   });
 
-  test("IPv6 with extension headers is left to the scans", () => {
+  test("IPv6 with extension headers does not pass", () => {
     const packet = ipv6(to(own, data(0)), { extensions: [[60, new Uint8Array(8)]] });
     expect(selecting([own])(packet)).toBe(false);
   });
 
-  test("without an index nothing that came in passes", () => {
+  test("without any index, no received packet passes", () => {
     fc.assert(
       fc.property(anyPacket(), (packet) => !selecting([])(packet)),
       { numRuns: 1_000 },
     );
   });
 
-  test("each of many indexes passes, and no other", () => {
+  test("data to each of many indexes passes, and data to another index does not", () => {
     const indexes = Array.from({ length: 250 }, (_, i) => Math.imul(i, 0x9e3779b1) >>> 0);
     for (const count of [1, SELECTED_MAX, 250]) {
       const some = indexes.slice(0, count);
@@ -405,16 +410,16 @@ describe.each(sockets)("by index, at the socket of a %s,", (socket, see) => {
     }
   });
 
-  test("more indexes than a jump reaches over are a RangeError", () => {
+  test("a RangeError is thrown if there are more indexes than a BPF jump can skip", () => {
     const indexes = Array.from({ length: 300 }, (_, i) => i);
     expect(() => indexFilter(indexes, socket)).toThrow(RangeError);
   });
 
-  test("exactly the first data to the indexes passes, for packets of every kind", () => {
+  test("only first data to one of the indexes passes, for packets of every kind", () => {
     let passed = 0;
     fc.assert(
       fc.property(anyPacket(), fc.subarray(INDEXES), (packet, indexes) => {
-        const found = seen(packet);
+        const found = readHeader(packet);
         const wanted =
           found !== null && found.type === DATA && found.isFirst && indexes.includes(found.index);
         if (wanted) passed++;
@@ -427,10 +432,10 @@ describe.each(sockets)("by index, at the socket of a %s,", (socket, see) => {
   });
 });
 
-describe("by index, of what rules log,", () => {
+describe("the filter by index for logged packets", () => {
   const payloads = [response(), initiation(), data(0), data(1), new Uint8Array(3)];
 
-  test.each(["output", "postrouting"] as const)("all passes in the hook %s", (name) => {
+  test.each(["output", "postrouting"] as const)("in the hook %s, all packets pass", (name) => {
     for (const indexes of [[], [5], [0xffffffff]]) {
       const program = indexFilter(indexes, "nflog");
       for (const packet of wraps.flatMap((wrap) => payloads.map((payload) => wrap(payload)))) {
@@ -440,7 +445,7 @@ describe("by index, of what rules log,", () => {
   });
 
   test.each(["prerouting", "input", "forward"] as const)(
-    "only first data to an index passes in the hook %s",
+    "in the hook %s, only first data to an index passes",
     (name) => {
       const program = indexFilter([5], "nflog");
       const isPassed = (packet: Uint8Array) =>
@@ -463,7 +468,7 @@ describe("by index, of what rules log,", () => {
   });
 });
 
-describe("this machine's kernel takes", () => {
+describe("the kernel of this machine accepts", () => {
   /** Any socket does: the kernel checks a program when it is attached. socket(7) */
   function attach(...programs: readonly Uint8Array[]): void {
     const descriptor = libc().socket(AF_INET, SOCK_DGRAM, 0);
@@ -477,14 +482,14 @@ describe("this machine's kernel takes", () => {
   const indexes = (count: number) => Array.from({ length: count }, (_, i) => 0xffff_ff00 - i);
 
   test.each([
-    ["what passes logged handshakes", handshakeFilter()],
-    ["what passes handshakes", handshakes],
-    ["what passes responses that leave", sentFilter()],
+    ["the filter for logged handshakes", handshakeFilter()],
+    ["the filter for handshakes", handshakes],
+    ["the filter for sent messages", sentFilter()],
     ...sockets.flatMap(([socket]) =>
       [0, 1, SELECTED_MAX, 250].map(
         (count) =>
           [
-            `what selects by ${count} indexes at a ${socket}`,
+            `the filter by ${count} indexes for a socket of kind ${socket}`,
             indexFilter(indexes(count), socket),
           ] as const,
       ),
@@ -493,19 +498,19 @@ describe("this machine's kernel takes", () => {
     expect(() => attach(program)).not.toThrow();
   });
 
-  test("one in place of the other, again and again: each frees what the one before took", () => {
+  test("a thousand filters in turn on one socket: each frees the memory of the previous one", () => {
     const many = Array.from({ length: 1000 }, (_, i) =>
       i % 2 === 0 ? indexFilter(indexes(SELECTED_MAX), "nflog") : handshakeFilter(),
     );
     expect(() => attach(...many)).not.toThrow();
   });
 
-  test("no program that jumps out of itself: it checks them", () => {
+  test("no program that jumps past its end", () => {
     const wrong = handshakeFilter().slice(0, -16);
     expect(() => attach(wrong)).toThrow("EINVAL");
   });
 });
 
-test("without a port there is nothing to filter for", () => {
+test("without ports there is no filter expression", () => {
   expect(handshakeExpression([])).toBeNull();
 });

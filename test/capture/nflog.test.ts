@@ -14,7 +14,7 @@ const PACKET = 0x0400;
 
 interface Fields {
   readonly type?: number;
-  /** linux/netfilter.h; null: the message does not say. */
+  /** NF_INET_*, linux/netfilter.h; null: the message has no packet header. */
   readonly hook?: number | null;
 }
 
@@ -22,8 +22,9 @@ function logged(payload: Uint8Array, { type = PACKET, hook = null }: Fields = {}
   const header = Uint8Array.of(2, 0, 0, 7);
   const mark = [2, u32(1)] as const;
   // struct nfulnl_msg_packet_hdr: the protocol in network order, the hook, padding.
-  const place = hook === null ? [] : [[NFULA_PACKET_HDR, Uint8Array.of(8, 0, hook, 0)] as const];
-  const attributes = [...place, mark, [9, payload] as const];
+  const packetHeader =
+    hook === null ? [] : [[NFULA_PACKET_HDR, Uint8Array.of(8, 0, hook, 0)] as const];
+  const attributes = [...packetHeader, mark, [9, payload] as const];
   return encodeMessage({ type, flags: 0, sequence: 0, header, attributes });
 }
 
@@ -31,7 +32,7 @@ test("recorded packets are cut off at the snaplen of the rule", () => {
   const lengths = readGolden("nflog.bin").map((datagram) =>
     parseLogged(datagram).map(({ packet }) => packet.length),
   );
-  // Only IPv4 with a response of 92 bytes stays below 128.
+  // Only the response of 92 bytes over IPv4 is shorter than 128.
   const [other, ...rest] = lengths;
   expect(other).toEqual([41]);
   expect(rest.map((each) => each.join())).toEqual([
@@ -50,7 +51,7 @@ test("recorded packets are cut off at the snaplen of the rule", () => {
   ]);
 });
 
-test("several packets in one datagram are all read, without their padding", () => {
+test("all packets of one datagram are read, without their padding", () => {
   const datagram = Buffer.concat([logged(Uint8Array.of(1, 2, 3)), logged(Uint8Array.of(4))]);
   expect(parseLogged(datagram)).toEqual([
     { packet: Buffer.of(1, 2, 3), isSent: false },
@@ -66,7 +67,7 @@ test.each([
   ["postrouting", 4, true],
   ["ingress", 5, false],
 ] as const)(
-  "of a packet that a rule logged in the hook %s it says whether it leaves",
+  "isSent is set for a packet that was logged in the hook %s only if the packet leaves",
   (_name, hook, isSent) => {
     expect(parseLogged(logged(Uint8Array.of(1), { hook }))).toEqual([
       { packet: Buffer.of(1), isSent },
@@ -74,18 +75,18 @@ test.each([
   },
 );
 
-test("each packet of a datagram is told by its own hook", () => {
+test("isSent follows the hook of each packet of a datagram", () => {
   const hooks = [3, null, 1, 4];
   const datagram = Buffer.concat(hooks.map((hook) => logged(Uint8Array.of(1), { hook })));
   expect(parseLogged(datagram).map(({ isSent }) => isSent)).toEqual([true, false, false, true]);
 });
 
-test("recorded packets were logged as they came in", () => {
+test("no recorded packet is a sent one", () => {
   const packets = readGolden("nflog.bin").flatMap((datagram) => parseLogged(datagram));
   expect(packets.filter(({ isSent }) => isSent)).toEqual([]);
 });
 
-test("a header of the packet that is cut off before the hook says nothing of it", () => {
+test("a packet header that is cut off before its hook is ignored", () => {
   const datagram = encodeMessage({
     type: PACKET,
     flags: 0,
@@ -96,12 +97,12 @@ test("a header of the packet that is cut off before the hook says nothing of it"
       [9, Uint8Array.of(1)],
     ],
   });
-  // Its padding, where the hook would be, says that of one that leaves.
+  // The padding, at the place of the hook, has the number of the hook output.
   datagram[26] = 3;
   expect(parseLogged(datagram)).toEqual([{ packet: Buffer.of(1), isSent: false }]);
 });
 
-test("other messages, and a packet without payload, are stepped over", () => {
+test("other messages, and a packet without payload, are skipped", () => {
   const config = logged(Uint8Array.of(1), { type: 0x0401 });
   const empty = encodeMessage({
     type: PACKET,
@@ -125,7 +126,7 @@ test("a message without its header is a ParseError", () => {
   expect(() => parseLogged(short)).toThrow(new ParseError("NFULNL_MSG_PACKET: 16 bytes"));
 });
 
-test("an attribute that says more than there is is a ParseError", () => {
+test("an attribute that is longer than its message is a ParseError", () => {
   const datagram = logged(Uint8Array.of(1, 2, 3, 4));
   new DataView(datagram.buffer).setUint16(28, 200, true);
   expect(() => parseLogged(datagram)).toThrow(ParseError);

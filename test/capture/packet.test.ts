@@ -1,4 +1,4 @@
-/** IP packets: which are WireGuard's, and who sent them. */
+/** Parses IP packets: which are WireGuard messages, and from which sender. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -21,8 +21,8 @@ import {
 
 const NAMES = ["", "initiation", "response", "cookie", "data"];
 
-/** One line for a packet. */
-function told(packet: Uint8Array, way: "received" | "sent" = "received"): string {
+/** What parsePacket finds in a packet, in one line. */
+function summary(packet: Uint8Array, way: "received" | "sent" = "received"): string {
   const datagram = parsePacket(packet, way);
   if (datagram === null) return "nothing";
   const { sourceAddress: address, sourcePort: port, destinationPort, type, isFirstData } = datagram;
@@ -34,8 +34,8 @@ function told(packet: Uint8Array, way: "received" | "sent" = "received"): string
 const recorded = () =>
   readGolden("nflog.bin").flatMap((datagram) => parseLogged(datagram).map(({ packet }) => packet));
 
-test("recorded handshakes are told, the way each went", () => {
-  expect(recorded().map((packet) => told(packet))).toEqual([
+test("the messages of recorded handshakes are recognised, in their order", () => {
+  expect(recorded().map((packet) => summary(packet))).toEqual([
     "nothing",
     "initiation from 198.51.100.2:40001 to 51820",
     "first data from 198.51.100.2:40001 to 51820",
@@ -52,7 +52,7 @@ test("recorded handshakes are told, the way each went", () => {
   ]);
 });
 
-test("recorded messages have the index that their handshake is known by", () => {
+test("recorded messages have the index of their handshake", () => {
   const lines = recorded()
     .map((packet) => parsePacket(packet))
     .filter((datagram) => datagram !== null)
@@ -60,7 +60,7 @@ test("recorded messages have the index that their handshake is known by", () => 
       ({ index, isOwnIndex, sourcePort }) =>
         `${sourcePort} ${isOwnIndex ? "own" : "peer's"} ${hex(index)}`,
     );
-  // Read off nflog.bin with xxd, behind the type of each message; of a response, behind its sender's index.
+  // Read from nflog.bin with xxd: after the type of each message, and in a response after the sender's index.
   expect(lines).toEqual([
     "40001 peer's ce96f5b7",
     "40001 own 092e0b5f",
@@ -77,11 +77,11 @@ test("recorded messages have the index that their handshake is known by", () => 
   ]);
 });
 
-test("recorded messages of one session that come in have the same index of this machine's", () => {
+test("received messages of one recorded session all have the same index of this machine", () => {
   const datagrams = recorded().map((packet) => parsePacket(packet));
   for (const port of [40_001, 40_002, 40_003, 40_004]) {
     const own = datagrams.filter((each) => each?.sourcePort === port && each.isOwnIndex);
-    // Of the sessions that the device began also the response.
+    // A session that the device began has a received response, too.
     expect(own).toHaveLength(port < 40_003 ? 2 : 3);
     expect(new Set(own.map((each) => each!.index)).size).toBe(1);
   }
@@ -102,29 +102,29 @@ describe.each([
     ["first data", data(0)],
     ["data", data(1)],
     ["data", data(2 ** 32)],
-  ])("%s is told", (name, payload) => {
-    expect(told(ip(payload))).toBe(`${name} from ${source}:40000 to 51820`);
+  ])("%s is recognised", (name, payload) => {
+    expect(summary(ip(payload))).toBe(`${name} from ${source}:40000 to 51820`);
   });
 
-  test("one that we sent is told as if the other end had", () => {
+  test("for a sent message, the other end is reported as the source", () => {
     const sent = ip(response(), {
       destination: source.replace(/[[\]]/g, ""),
       destinationPort: 5000,
     });
-    expect(told(sent, "sent")).toBe(`response from ${source}:5000 to 40000`);
+    expect(summary(sent, "sent")).toBe(`response from ${source}:5000 to 40000`);
   });
 
   /** Sender and receiver of a response, or the only index of another message, in network order. */
   const [first, second] = [0xf1020304, 0x05060708];
   test.each([
-    // The type, whose index it is when it comes in, and when it leaves.
+    // The message, then whose index is returned if it is received, and if it is sent.
     ["initiation", initiation(), [first, "peer's"], [first, "own"]],
     ["response", response(), [second, "own"], [first, "own"]],
-    // It answers a message that this machine sent; one that leaves answers the peer's.
+    // A received cookie reply answers a message of this machine; a sent one answers a message of the peer.
     ["cookie", cookie(), [first, "own"], [first, "peer's"]],
     ["first data", data(0), [first, "own"], [first, "peer's"]],
     ["later data", data(1), [first, "own"], [first, "peer's"]],
-  ] as const)("the index of %s is that of one side", (_name, payload, received, sent) => {
+  ] as const)("the index of %s belongs to the expected side", (_name, payload, received, sent) => {
     const view = new DataView(payload.buffer);
     view.setUint32(4, first);
     view.setUint32(8, payload[0] === 2 ? second : view.getUint32(8));
@@ -137,35 +137,35 @@ describe.each([
   });
 
   test.each([
-    ["no length of an initiation", message(1, 147)],
-    ["no length of a response", message(2, 93)],
-    ["no length of a cookie", message(3, 65)],
-    ["shorter than a keepalive", message(4, 31)],
-    ["of an unknown type", message(5, 148)],
-    ["of type 0", message(0, 148)],
-    ["with the three reserved bytes not zero", message(0x0101, 148)],
-    ["empty", new Uint8Array()],
-  ])("a datagram is nothing that is %s", (_what, payload) => {
-    expect(told(ip(payload))).toBe("nothing");
+    ["an initiation with a wrong length", message(1, 147)],
+    ["a response with a wrong length", message(2, 93)],
+    ["a cookie reply with a wrong length", message(3, 65)],
+    ["data that is shorter than a keepalive", message(4, 31)],
+    ["a message of an unknown type", message(5, 148)],
+    ["a message of type 0", message(0, 148)],
+    ["a message whose reserved bytes are not zero", message(0x0101, 148)],
+    ["an empty datagram", new Uint8Array()],
+  ])("%s is ignored", (_what, payload) => {
+    expect(summary(ip(payload))).toBe("nothing");
   });
 
-  test("a packet that was cut off behind the WireGuard header is told all the same", () => {
+  test("a packet that is cut off after the WireGuard header is recognised", () => {
     const cut = ip(data(0, 1400)).subarray(0, (ip === ipv4 ? 20 : 40) + 8 + 16);
-    expect(told(cut)).toBe(`first data from ${source}:40000 to 51820`);
+    expect(summary(cut)).toBe(`first data from ${source}:40000 to 51820`);
   });
 
-  test("a packet that was cut off before is a ParseError", () => {
+  test("a packet that is cut off within the WireGuard header is a ParseError", () => {
     const cut = ip(data(0)).subarray(0, (ip === ipv4 ? 20 : 40) + 8 + 15);
-    expect(() => told(cut)).toThrow(
+    expect(() => summary(cut)).toThrow(
       new ParseError("WireGuard data header: truncated to 15 of 16 bytes"),
     );
     for (let length = 0; length < cut.length; length++) {
-      expect(() => told(cut.subarray(0, length))).toThrow(ParseError);
+      expect(() => summary(cut.subarray(0, length))).toThrow(ParseError);
     }
   });
 
-  test("another protocol is nothing", () => {
-    expect(told(ip(initiation(), { protocol: 6 }))).toBe("nothing");
+  test("a packet of another protocol is ignored", () => {
+    expect(summary(ip(initiation(), { protocol: 6 }))).toBe("nothing");
   });
 });
 
@@ -185,17 +185,17 @@ test("a packet that is cut off before its index is a ParseError", () => {
 
 describe("IPv4", () => {
   test.each<[string, Ipv4Fields, string]>([
-    ["options are stepped over", { options: new Uint8Array(40) }, "initiation"],
-    ["a first fragment has the headers", { moreFragments: true }, "initiation"],
-    ["a later fragment has none", { fragmentOffset: 185 }, "nothing"],
+    ["options are skipped", { options: new Uint8Array(40) }, "initiation"],
+    ["a first fragment has the headers and is recognised", { moreFragments: true }, "initiation"],
+    ["a later fragment has no headers and is ignored", { fragmentOffset: 185 }, "nothing"],
   ])("%s", (_what, fields, expected) => {
-    expect(told(ipv4(initiation(), fields)).split(" ")[0]).toBe(expected);
+    expect(summary(ipv4(initiation(), fields)).split(" ")[0]).toBe(expected);
   });
 
-  test("a header that says less than 20 bytes is a ParseError", () => {
+  test("a header with a length of less than 20 bytes is a ParseError", () => {
     const packet = ipv4(initiation());
     packet[0] = 0x44;
-    expect(() => told(packet)).toThrow(
+    expect(() => summary(packet)).toThrow(
       new ParseError("IPv4 header: length 16 is less than 20 bytes"),
     );
   });
@@ -208,7 +208,7 @@ describe("IPv6", () => {
 
   test.each<[string, Ipv6Fields["extensions"] & object, string]>([
     [
-      "hop-by-hop, routing and destination options are stepped over",
+      "hop-by-hop, routing and destination options are skipped",
       [
         [0, options],
         [43, options],
@@ -216,29 +216,33 @@ describe("IPv6", () => {
       ],
       "initiation",
     ],
-    ["longer options too", [[60, Uint8Array.of(0, 2, ...new Uint8Array(22))]], "initiation"],
-    ["a first fragment has the headers", [[44, fragment(0)]], "initiation"],
-    ["a later fragment has none", [[44, fragment(185)]], "nothing"],
     [
-      "eight extension headers are followed",
+      "longer options are skipped",
+      [[60, Uint8Array.of(0, 2, ...new Uint8Array(22))]],
+      "initiation",
+    ],
+    ["a first fragment has the headers and is recognised", [[44, fragment(0)]], "initiation"],
+    ["a later fragment has no headers and is ignored", [[44, fragment(185)]], "nothing"],
+    [
+      "eight extension headers are skipped",
       Array.from({ length: 8 }, () => [60, options] as const),
       "initiation",
     ],
     [
-      "nine are somebody playing",
+      "a packet with nine extension headers is ignored",
       Array.from({ length: 9 }, () => [60, options] as const),
       "nothing",
     ],
-    ["an unknown header is nothing", [[50, options]], "nothing"],
+    ["a packet with an unknown extension header is ignored", [[50, options]], "nothing"],
   ])("%s", (_what, extensions, expected) => {
-    expect(told(ipv6(initiation(), { extensions })).split(" ")[0]).toBe(expected);
+    expect(summary(ipv6(initiation(), { extensions })).split(" ")[0]).toBe(expected);
   });
 
-  test("an IPv4-mapped source is IPv4", () => {
-    expect(told(ipv6(initiation(), { source: "::ffff:c000:201" }))).toContain("from 192.0.2.1:");
+  test("an IPv4-mapped source is reported as IPv4", () => {
+    expect(summary(ipv6(initiation(), { source: "::ffff:c000:201" }))).toContain("from 192.0.2.1:");
   });
 });
 
-test("another version of IP is nothing", () => {
-  expect(told(Uint8Array.of(0x50))).toBe("nothing");
+test("a packet of another IP version is ignored", () => {
+  expect(summary(Uint8Array.of(0x50))).toBe("nothing");
 });

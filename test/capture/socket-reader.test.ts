@@ -1,4 +1,4 @@
-/** Datagrams of real sockets: UDP on the loopback, whose errors a test can provoke at will. */
+/** Reads datagrams of real sockets: UDP on the loopback interface, where a test can cause errors. */
 
 import { dlopen, FFIType } from "bun:ffi";
 import { afterEach, describe, expect, test } from "bun:test";
@@ -37,8 +37,8 @@ function loopback(port: number): Uint8Array {
   return address;
 }
 
-/** A UDP socket of libc's on a free port, connected to another port where nobody is at first. */
-function lonelySocket() {
+/** A UDP socket of libc, bound to a free port. */
+function bindSocket() {
   const descriptor = libc().socket(AF_INET, SOCK_DGRAM, 0);
   expect(libc().bind(descriptor, loopback(0), 16)).toBe(0);
   const address = loopback(0);
@@ -47,11 +47,11 @@ function lonelySocket() {
   return { descriptor, port };
 }
 
-/** What the handler was told, one after the other; the test waits for the next thing. */
+/** A handler that records its calls in order. The test can wait for the next call. */
 function recorder() {
   const happened: string[] = [];
   let wake = () => {};
-  const tell = (what: string) => {
+  const note = (what: string) => {
     happened.push(what);
     wake();
   };
@@ -62,11 +62,11 @@ function recorder() {
     handler: {
       onData(bytes: Uint8Array) {
         kept.push(bytes);
-        tell(`data ${new TextDecoder().decode(bytes)}`);
+        note(`data ${new TextDecoder().decode(bytes)}`);
       },
-      onLost: (code: string) => tell(`lost ${code}`),
+      onLost: (code: string) => note(`lost ${code}`),
     },
-    /** Waits until that many things have happened. */
+    /** Waits until the handler was called `count` times. */
     async upTo(count: number): Promise<string[]> {
       while (happened.length < count) {
         await new Promise<void>((resolve) => {
@@ -78,7 +78,7 @@ function recorder() {
   };
 }
 
-/** A peer that the socket is connected to; while it is closed, all that is sent there is refused. */
+/** Connects the socket to a peer. While the peer is closed, datagrams to it are refused. */
 async function peerOf({ descriptor, port }: { descriptor: number; port: number }) {
   let udp = await Bun.udpSocket({
     hostname: "127.0.0.1",
@@ -89,21 +89,21 @@ async function peerOf({ descriptor, port }: { descriptor: number; port: number }
   closers.push(() => udp.close());
   return {
     send: (text: string) => udp.send(text),
-    leave: () => udp.close(),
-    async comeBack() {
+    close: () => udp.close(),
+    async reopen() {
       const connect = { hostname: "127.0.0.1", port };
       udp = await Bun.udpSocket({ hostname: "127.0.0.1", port: own, connect });
     },
   };
 }
 
-/** Sends into the void: the socket has the error ECONNREFUSED at once. */
+/** Sends a datagram to a closed port, after which the socket has the error ECONNREFUSED. */
 function provokeError(descriptor: number): void {
   expect(more.send(descriptor, new Uint8Array(1), 1, 0)).toBe(1);
 }
 
 async function setup(clock: HandClock | typeof systemClock = new HandClock()) {
-  const socket = lonelySocket();
+  const socket = bindSocket();
   const peer = await peerOf(socket);
   const record = recorder();
   const stop = await readSocket(socket.descriptor, clock, record.handler);
@@ -118,7 +118,7 @@ test("datagrams are delivered whole and in order, for the handler to keep", asyn
   const { peer, record } = await setup();
   for (const text of ["one", "two", "three"]) peer.send(text);
   expect(await record.upTo(3)).toEqual(["data one", "data two", "data three"]);
-  // The second did not come in the first one's place.
+  // A later datagram does not overwrite the bytes of an earlier one.
   expect(record.kept.map((bytes) => new TextDecoder().decode(bytes))).toEqual([
     "one",
     "two",
@@ -126,28 +126,28 @@ test("datagrams are delivered whole and in order, for the handler to keep", asyn
   ]);
 });
 
-test("after an error it is told, and reading goes on", async () => {
+test("after an error the handler is called, and reading continues", async () => {
   const clock = new HandClock();
   const { descriptor, peer, record } = await setup(clock);
   clock.advance(1000);
-  peer.leave();
+  peer.close();
   provokeError(descriptor);
   expect(await record.upTo(1)).toEqual(["lost ECONNREFUSED"]);
   clock.advance(0);
-  await peer.comeBack();
+  await peer.reopen();
   peer.send("again");
   expect(await record.upTo(2)).toEqual(["lost ECONNREFUSED", "data again"]);
 });
 
-test("what came while nobody read is delivered afterwards", async () => {
+test("a datagram that arrives while reading is paused is delivered afterwards", async () => {
   const clock = new HandClock();
   const { descriptor, peer, record } = await setup(clock);
-  peer.leave();
+  peer.close();
   provokeError(descriptor);
   await record.upTo(1);
-  await peer.comeBack();
+  await peer.reopen();
   peer.send("meanwhile");
-  // It was attached just now: it waits, so that an error cannot come back without end.
+  // Reading is paused after an error, so that an error that repeats cannot become a busy loop.
   clock.advance(249);
   await turn();
   expect(record.happened).toEqual(["lost ECONNREFUSED"]);
@@ -155,19 +155,19 @@ test("what came while nobody read is delivered afterwards", async () => {
   expect(await record.upTo(2)).toEqual(["lost ECONNREFUSED", "data meanwhile"]);
 });
 
-test("what waits when an error comes is delivered before it is told", async () => {
+test("datagrams that were received before an error are delivered before the error is reported", async () => {
   const { descriptor, peer, record } = await setup();
   for (const text of ["one", "two"]) peer.send(text);
-  peer.leave();
+  peer.close();
   provokeError(descriptor);
   expect(await record.upTo(3)).toEqual(["data one", "data two", "lost ECONNREFUSED"]);
 });
 
-test("an error that comes back at once makes four attempts a second, not a busy loop", async () => {
+test("an error that repeats at once causes four attempts per second, not a busy loop", async () => {
   const clock = new HandClock();
   const { descriptor, peer, record } = await setup(clock);
-  peer.leave();
-  // Without its descriptor each further attempt fails by itself.
+  peer.close();
+  // With its descriptor closed, each further attempt fails.
   const copy = libc().dup(descriptor);
   libc().close(descriptor);
   clock.advance(5000);
@@ -190,7 +190,7 @@ test("an error that comes back at once makes four attempts a second, not a busy 
 test("a hundred errors leak no descriptor", async () => {
   const clock = new HandClock();
   const { descriptor, peer, record } = await setup(clock);
-  peer.leave();
+  peer.close();
   const before = descriptors();
   for (let error = 1; error <= 100; error++) {
     provokeError(descriptor);
@@ -202,8 +202,8 @@ test("a hundred errors leak no descriptor", async () => {
   expect(descriptors()).toBe(before);
 });
 
-describe("when it is stopped", () => {
-  test("nothing is delivered any more, and the descriptor is still the caller's", async () => {
+describe("stop()", () => {
+  test("ends the delivery, and leaves the descriptor open for the caller", async () => {
     const { descriptor, peer, record, stop } = await setup();
     peer.send("before");
     await record.upTo(1);
@@ -217,10 +217,10 @@ describe("when it is stopped", () => {
     expect(Number(libc().recv(descriptor, buffer, 16, 0))).toBe(5);
   });
 
-  test("in the pause behind an error, it stays stopped", async () => {
+  test("takes effect in the pause after an error", async () => {
     const clock = new HandClock();
     const { descriptor, peer, record, stop } = await setup(clock);
-    peer.leave();
+    peer.close();
     provokeError(descriptor);
     await record.upTo(1);
     stop();
@@ -232,36 +232,36 @@ describe("when it is stopped", () => {
     expect(clock.waiting).toBe(0);
   });
 
-  test("while it begins to read again, it stays stopped", async () => {
+  test("takes effect while reading starts again", async () => {
     const clock = new HandClock();
     const { peer, descriptor, record, stop } = await setup(clock);
-    peer.leave();
+    peer.close();
     provokeError(descriptor);
     await record.upTo(1);
     const open = descriptors();
     clock.advance(250);
     stop();
-    await peer.comeBack();
+    await peer.reopen();
     peer.send("after");
     for (let i = 0; i < 10; i++) await turn();
     expect(record.happened).toEqual(["lost ECONNREFUSED"]);
-    // But for the peer, which has come back.
+    // The one more is the peer, which is open again.
     expect(descriptors()).toBe(open + 1);
     expect(clock.waiting).toBe(0);
   });
 });
 
-test("a descriptor that is none is an error at once", async () => {
+test("an invalid descriptor is an error at once", async () => {
   const { handler } = recorder();
   const error = await readSocket(-1, systemClock, handler).catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(SystemError);
   expect((error as SystemError).code).toBe("EBADF");
 });
 
-describe("queued datagrams", () => {
-  /** A socket that nobody reads, and what its peer has sent to it. */
-  async function waiting(...texts: readonly string[]): Promise<number> {
-    const socket = lonelySocket();
+describe("a backlog", () => {
+  /** The descriptor of a socket that is not read, to which a peer has sent `texts`. */
+  async function unread(...texts: readonly string[]): Promise<number> {
+    const socket = bindSocket();
     closers.push(() => libc().close(socket.descriptor));
     const peer = await peerOf(socket);
     for (const text of texts) peer.send(text);
@@ -270,33 +270,33 @@ describe("queued datagrams", () => {
   const decode = (all: Iterable<Uint8Array>) =>
     [...all].map((bytes) => new TextDecoder().decode(bytes));
 
-  test("are all read, each with its own bytes", async () => {
-    const descriptor = await waiting("one", "two", "three");
-    expect(decode([...readQueued(descriptor)])).toEqual(["one", "two", "three"]);
-    expect(decode(readQueued(descriptor))).toEqual([]);
+  test("has all waiting datagrams, each with its own bytes", async () => {
+    const descriptor = await unread("one", "two", "three");
+    expect(decode([...backlog(descriptor)])).toEqual(["one", "two", "three"]);
+    expect(decode(backlog(descriptor))).toEqual([]);
   });
 
-  test("are read up to the limit, and the rest stays queued", async () => {
-    const descriptor = await waiting("one", "two", "three");
-    expect(decode(readQueued(descriptor, 2))).toEqual(["one", "two"]);
-    expect(decode(readQueued(descriptor, 2))).toEqual(["three"]);
+  test("has no more datagrams than requested, and leaves the rest in the socket", async () => {
+    const descriptor = await unread("one", "two", "three");
+    expect(decode(backlog(descriptor, 2))).toEqual(["one", "two"]);
+    expect(decode(backlog(descriptor, 2))).toEqual(["three"]);
   });
 
-  test("of an invalid descriptor are an empty list", () => {
-    expect(decode(readQueued(-1))).toEqual([]);
+  test("is empty for an invalid descriptor", () => {
+    expect(decode(backlog(-1))).toEqual([]);
   });
 });
 
-/** Root in a network namespace of our own, without being root. */
+/** Runs a command as root in a new user and network namespace; works without root. */
 const unshare = ["unshare", "--user", "--map-root-user", "--net"];
 const mayUnshare =
   ["unshare", "ip"].every((program) => Bun.which(program) !== null) &&
   Bun.spawnSync([...unshare, "ip", "link", "set", "lo", "up"], { stderr: "ignore" }).exitCode === 0;
 
 describe.skipIf(!mayUnshare)(
-  `in a network namespace of its own${mayUnshare ? "" : " [skipped: no unprivileged network namespace here]"}`,
+  `sockets in a network namespace${mayUnshare ? "" : " [skipped: no unprivileged network namespace here]"}`,
   () => {
-    /** What a script says that has happened on its socket; `record` notes it, and `upTo` waits for it. */
+    /** Runs a script and returns what it recorded with `record`. The script waits for records with `upTo`. */
     function run(script: string): string[] {
       const path = (file: string) => JSON.stringify(join(import.meta.dir, "../..", file));
       const imports = {
@@ -317,8 +317,8 @@ describe.skipIf(!mayUnshare)(
         const happened = [];
         let wake = () => {};
         const record = (what) => { happened.push(what); wake(); };
-        const upTo = async (isThere) => {
-          while (!isThere()) await new Promise((resolve) => { wake = resolve; });
+        const upTo = async (isReached) => {
+          while (!isReached()) await new Promise((resolve) => { wake = resolve; });
         };
         ${script}
         console.log(JSON.stringify(happened));
@@ -331,7 +331,7 @@ describe.skipIf(!mayUnshare)(
       return JSON.parse(stdout.toString()) as string[];
     }
 
-    /** Link events of a netlink socket with a queue of 16 KiB. */
+    /** Reads link events from a netlink socket with a receive buffer of 16 KiB. */
     const LINKS = `
       using socket = new NetlinkSocket(0, 1);
       // SO_RCVBUF
@@ -344,8 +344,8 @@ describe.skipIf(!mayUnshare)(
       });
     `;
 
-    test("a netlink socket whose queue overflows delivers what it had, tells ENOBUFS, and goes on", () => {
-      // The loop is blocked while ip(8) makes more events than the queue holds.
+    test("a netlink socket whose receive buffer overflows delivers the buffered events, reports ENOBUFS, and is read on", () => {
+      // The event loop is blocked while ip(8) causes more events than the receive buffer holds.
       const happened = run(`${LINKS}
         ip(toggle.repeat(100));
         await upTo(() => happened.includes("ENOBUFS"));
@@ -358,11 +358,11 @@ describe.skipIf(!mayUnshare)(
       expect(new Set(errors)).toEqual(new Set(["ENOBUFS"]));
       expect(errors.length).toBeLessThan(5);
       expect(happened.length).toBeLessThan(100);
-      // A handler that looks for what it missed has read all that it did not miss.
+      // All buffered events are delivered before the error, so a handler of the error can scan for the missing ones.
       expect(happened.indexOf("ENOBUFS")).toBeGreaterThan(1);
     });
 
-    test("a netlink queue that overflows again and again is told of each time, and never stays full", () => {
+    test("each overflow of a netlink receive buffer is reported, and the buffer never stays full", () => {
       const happened = run(`${LINKS}
         for (let count = 1; count <= 3; count++) {
           ip(toggle.repeat(100));
@@ -376,7 +376,7 @@ describe.skipIf(!mayUnshare)(
       expect(new Set(happened)).toEqual(new Set(["lo", "ENOBUFS"]));
     });
 
-    test("a packet socket whose interface goes down tells ENETDOWN, and reads again when it is up", () => {
+    test("a packet socket whose interface goes down reports ENETDOWN, and delivers again when the interface is up", () => {
       const happened = run(`
         ip("link set lo up\\n");
         const descriptor = openPacketSocket({ receiveBufferBytes: 65_536, includesOutgoing: false });

@@ -1,4 +1,4 @@
-/** Targets made from the settings: what they are called, kept under, and sent. */
+/** Targets made from the settings: their names, their keys in the store, and their requests. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -23,7 +23,7 @@ function keys(toml: string): readonly string[] {
   return keysOf(run([], { toml }).settings.targets, keyOf);
 }
 
-describe("the name of a target", () => {
+describe("the names of targets", () => {
   test.each<[string, ...string[]]>([
     [`webhook = "${SLACK}"`, "webhook https://hooks.slack.com/..."],
     [
@@ -50,7 +50,7 @@ describe("the name of a target", () => {
 });
 
 describe("the key of a target", () => {
-  test("is its name, or 16 digits that show nothing of where it leads", () => {
+  test("is its name, or 16 hex digits that reveal nothing of its address", () => {
     const [slack, ops, exec] = keys(
       `webhook = "${SLACK}"\ntarget = [{ name = "ops", url = "${SLACK}" }, { exec = ["/x"] }]`,
     );
@@ -77,7 +77,7 @@ describe("the key of a target", () => {
   });
 });
 
-test("a target wants what its filters let pass, and gathers for as long as it is told", () => {
+test("a target accepts the events that match its filters, and has the digest interval of its settings", () => {
   const toml = `
     [[target]]
     url = "https://a.example"
@@ -91,7 +91,7 @@ test("a target wants what its filters let pass, and gathers for as long as it is
   expect(target!.digestMs).toBe(60_000);
 });
 
-test("a message is sent as the settings say: format, template, signature, program", async () => {
+test("a message is sent with the format, template, signature or program of the settings", async () => {
   using receiver = new Receiver();
   const toml = `
     webhook_secret_file = "/s"

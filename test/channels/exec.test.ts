@@ -1,4 +1,4 @@
-/** The exec channel with real programs, well behaved and not. */
+/** The exec channel with real programs, correct ones and faulty ones. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -32,7 +32,7 @@ interface Options {
   readonly signal?: AbortSignal;
 }
 
-/** Runs one attempt with a program that is a line of shell. */
+/** Makes one attempt, with a shell script as the program. */
 async function run(script: string, options: Options = {}): Promise<DeliveryResult> {
   return await attempt(["/bin/sh", "-c", script, "sh", folder], options);
 }
@@ -44,7 +44,7 @@ async function attempt(
   return await createExec({ command, label: "exec test", timeoutMs }).attempt(message, signal);
 }
 
-/** What the program finds in its environment. */
+/** The environment of the program. */
 async function environmentOf(message: Message): Promise<Record<string, string>> {
   expect(await run('cat /proc/self/environ > "$1/env"', { message })).toEqual({
     type: "delivered",
@@ -57,25 +57,25 @@ async function environmentOf(message: Message): Promise<Record<string, string>> 
   );
 }
 
-describe("what the program gets", () => {
-  test("on standard input the event, and a newline", async () => {
+describe("the program gets", () => {
+  test("the event and a newline on standard input", async () => {
     expect(await run('cat > "$1/in"')).toEqual({ type: "delivered" });
     expect(content("in")).toBe(`${JSON.stringify(event)}\n`);
   });
 
-  test("several events as a webhook gets them", async () => {
+  test("several events in the same form as a webhook", async () => {
     const message = messageOf(event, anEvent("peer.disconnected"));
     await run('cat > "$1/in"', { message });
     const { body } = json.request(message, new URL("https://hooks.example.net/"));
     expect(content("in")).toBe(`${body}\n`);
   });
 
-  test("standard input can be opened again", async () => {
+  test("a standard input that it can open again", async () => {
     expect(await run('cat /dev/stdin > "$1/in"')).toEqual({ type: "delivered" });
     expect(content("in")).toBe(`${JSON.stringify(event)}\n`);
   });
 
-  test("a small environment that tells about the event", async () => {
+  test("a small environment that describes the event", async () => {
     const environment = await environmentOf(messageOf(event));
     const { PWD: _shell, OLDPWD: _too, _: _three, ...rest } = environment;
     expect(rest).toEqual({
@@ -95,7 +95,7 @@ describe("what the program gets", () => {
     });
   });
 
-  test("a path to look for programs, also where wgmon has none", async () => {
+  test("a PATH, even if wgmon has none", async () => {
     const { PATH } = process.env;
     for (const none of [undefined, ""]) {
       if (none === undefined) delete process.env["PATH"];
@@ -107,7 +107,7 @@ describe("what the program gets", () => {
     }
   });
 
-  test("what does not apply is empty", async () => {
+  test("an empty variable for each field that the event does not have", async () => {
     const nameless = anEvent("peer.connected", { name: null, peer: peer({ endpoint: null }) });
     const nothing = { WGMON_PEER_NAME: "", WGMON_ENDPOINT: "" };
     expect(await environmentOf(messageOf(nameless))).toMatchObject({
@@ -121,7 +121,7 @@ describe("what the program gets", () => {
     });
   });
 
-  test("about several events, what they have in common and a line for each", async () => {
+  test("for several events, their common fields and a line of text for each", async () => {
     const message = messageOf(event, anEvent("device.removed"));
     expect(await environmentOf(message)).toMatchObject({
       WGMON_EVENT_ID: message.id,
@@ -134,12 +134,12 @@ describe("what the program gets", () => {
     });
   });
 
-  test("a NUL in a name does not end it", async () => {
+  test("a name without its NUL characters", async () => {
     const message = messageOf(anEvent("peer.connected", { name: "a\0b" }));
     expect((await environmentOf(message))["WGMON_PEER_NAME"]).toBe("ab");
   });
 
-  test("whatever the names are, it is started", async () => {
+  test("started, whatever the names are", async () => {
     await fc.assert(
       fc.asyncProperty(hostileMessage, async (message) => {
         expect(await attempt(["/bin/true"], { message })).toEqual({ type: "delivered" });
@@ -155,7 +155,7 @@ describe("what the program gets", () => {
     expect(content("argument")).toBe(hostile);
   });
 
-  test("the root folder, a session without a terminal, and no files of ours", async () => {
+  test("the root folder, a session without a terminal, and none of wgmon's open files", async () => {
     expect(await run('pwd > "$1/pwd"; cat /proc/$$/stat > "$1/stat"')).toEqual({
       type: "delivered",
     });
@@ -169,7 +169,7 @@ describe("what the program gets", () => {
   });
 });
 
-describe("what its end means", () => {
+describe("the result by exit code and standard error", () => {
   const noise = "echo first >&2; echo >&2; ";
 
   test.each([
@@ -202,7 +202,7 @@ describe("what its end means", () => {
       "curl: https://hooks.example.net/... 500",
     ],
     ["a URL with a password", "get http://u:s3cr3t@192.0.2.1/\\n", "get http://192.0.2.1/..."],
-  ])("the last line is made fit for a log: %s", async (_name, written, line) => {
+  ])("the last line is made safe for a log: %s", async (_name, written, line) => {
     const verdict = await run(`printf '${written}' >&2; exit 1`);
     expect(verdict).toEqual(retry(`exit code 1: ${line}`));
   });
@@ -240,7 +240,7 @@ describe("a program that cannot be started", () => {
     expect(verdict).toEqual(retry("the program cannot be started"));
   });
 
-  test("it is tried again, and may be there then", async () => {
+  test("is tried again, and is started once it exists", async () => {
     expect(await attempt([file("late")])).toMatchObject({ type: "retry" });
     writeFileSync(file("late"), "#!/bin/sh\n");
     chmodSync(file("late"), 0o755);
@@ -255,8 +255,8 @@ describe("a program that misbehaves", () => {
   test.each([
     ["never reads", "exit 0"],
     ["closes its input at once", "exec <&-"],
-    ["reads a little", "head -c 10 > /dev/null"],
-    ["reads all of it", "cat > /dev/null"],
+    ["reads a part of its input", "head -c 10 > /dev/null"],
+    ["reads all of its input", "cat > /dev/null"],
   ])("%s", async (_name, script) => {
     expect(await run(script, { message: large })).toEqual({ type: "delivered" });
   });
@@ -288,7 +288,7 @@ describe("a program that misbehaves", () => {
     for (const who of ["child", "parent"]) await gone(Number(content(who)));
   });
 
-  test("does not heed other signals", async () => {
+  test("ignores other signals", async () => {
     const script = 'trap "" TERM INT HUP; echo $$ > "$1/stubborn"; while :; do sleep 1000; done';
     const verdict = await withLimit(
       200,
@@ -299,7 +299,7 @@ describe("a program that misbehaves", () => {
     await gone(Number(content("stubborn")));
   });
 
-  test("an abort kills it too, and at once", async () => {
+  test("is killed at once by an abort", async () => {
     const stop = new AbortController();
     const script = 'sleep 1000 & echo $! > "$1/aborted"; mv "$1/aborted" "$1/ready"; wait';
     const verdict = run(script, { signal: stop.signal });
@@ -309,20 +309,20 @@ describe("a program that misbehaves", () => {
     await gone(Number(content("ready")));
   });
 
-  test("after an abort nothing is started", async () => {
+  test("is not started after an abort", async () => {
     const verdict = await run('touch "$1/started"', { signal: AbortSignal.abort() });
     expect(verdict).toEqual(retry("aborted"));
     expect(readdirSync(folder)).not.toContain("started");
   });
 
-  test("leaves a daemon behind that keeps the pipes: it is not waited for", async () => {
+  test("leaves a daemon that holds the pipes open: the attempt does not wait for the daemon", async () => {
     const script = 'setsid sleep 1000 & echo $! > "$1/daemon"; echo done >&2; exit 7';
-    // A limit that would not end it in this test.
+    // Too long to end the program in this test.
     expect(await run(script, { timeoutMs: 1_000_000 })).toEqual(retry("exit code 7: done"));
     process.kill(Number(content("daemon")), "SIGKILL");
   });
 
-  test("neither zombies nor open files stay", async () => {
+  test("leaves neither zombies nor open files", async () => {
     const files = (): number => readdirSync("/proc/self/fd").length;
     await run("exit 0");
     Bun.gc(true);
@@ -330,7 +330,7 @@ describe("a program that misbehaves", () => {
     for (let i = 0; i < 30; i++)
       await run(i % 2 === 0 ? "exit 0" : "sleep 1000", { timeoutMs: 20 });
     // Bun closes the file of standard input when it collects the garbage.
-    await until("all is closed", () => {
+    await until("all files are closed", () => {
       Bun.gc(true);
       return files() <= before + 2 && children().length === 0;
     });
@@ -341,7 +341,7 @@ async function gone(pid: number): Promise<void> {
   await until(`process ${pid} is gone`, () => ["gone", "Z"].includes(stateOf(pid)));
 }
 
-/** proc_pid_stat(5): R, S, Z for a zombie, whose parent may be slow or none of ours, ... */
+/** State in proc_pid_stat(5): R, S, ...; Z for a zombie, which its parent has not reaped yet. */
 function stateOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.slice(0, 1);
@@ -350,7 +350,7 @@ function stateOf(pid: number): string {
   }
 }
 
-/** Processes whose parent we are. */
+/** The child processes of this process. */
 function children(): string[] {
   const text = readFileSync(`/proc/self/task/${process.pid}/children`, "utf8");
   return text.split(" ").filter((pid) => pid !== "");

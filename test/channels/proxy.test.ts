@@ -1,4 +1,4 @@
-/** Requests by way of a proxy: which go there, compared with what fetch does, and how its refusals are named. */
+/** Requests through a proxy: which URLs use one, compared with fetch, and how errors of the proxy are reported. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
@@ -13,7 +13,7 @@ const FORMAT = new URL("../../src/channels/formats/json.ts", import.meta.url).pa
 
 type Env = Record<string, string>;
 
-/** A proxy that answers each request so. */
+/** A proxy that sends `answer` to each request. */
 class Proxy implements Disposable {
   answer = "HTTP/1.1 418 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
   readonly #server = Bun.listen({
@@ -55,7 +55,7 @@ const URLS = [
   "http://[::1]:1/x",
 ];
 
-// fetch says 418 where the proxy answered.
+// The status is 418 if the proxy answered.
 const ASK = `for (const url of process.argv.slice(1)) {
   const isProxied = await fetch(url, { method: "POST", body: "x" }).then(({ status }) => status === 418, () => false);
   console.log(isProxied);
@@ -99,16 +99,16 @@ test.each<Env>([
   ].map((no_proxy) => ({ http_proxy: "http://PROXY", no_proxy })),
   { http_proxy: "http://PROXY", no_proxy: "", NO_PROXY: "*" },
   { http_proxy: "http://PROXY", no_proxy: "other.invalid", NO_PROXY: "*" },
-])("fetch asks the proxy that we name: %j", async (given) => {
+])("proxyFor names the proxy that fetch uses: %j", async (given) => {
   const filled = Object.entries(given).map(([name, value]) => [
     name,
     value.replace("PROXY", proxy.place),
   ]);
   const env = Object.fromEntries(filled) as Env;
-  const seen = (await run(ASK, env, ...URLS)).split("\n").map((line) => line === "true");
+  const isProxied = (await run(ASK, env, ...URLS)).split("\n").map((line) => line === "true");
   const named = URLS.map((url) => proxyFor(new URL(url), env));
-  expect(named.map((each) => each !== null)).toEqual(seen);
-  for (const each of named) if (each !== null) expect(each.label).toBe(proxy.place);
+  expect(named.map((each) => each !== null)).toEqual(isProxied);
+  for (const each of named) if (each !== null) expect(each.place).toBe(proxy.place);
 });
 
 test.each([
@@ -158,7 +158,7 @@ async function verdict(url: string, env: Env): Promise<DeliveryResult> {
   return JSON.parse(text) as DeliveryResult;
 }
 
-describe("what a proxy refuses is tried again, and the reason names it", () => {
+describe("an attempt through a proxy", () => {
   const https = "https://hooks.example.invalid/x";
   const http = "http://hooks.example.invalid/x";
 
@@ -170,7 +170,7 @@ describe("what a proxy refuses is tried again, and the reason names it", () => {
     ["403 Forbidden", "403, it does not allow connections to the receiver"],
     ["502 Bad Gateway", "502, it cannot reach the receiver"],
     ["418 Teapot", "418, it refuses to connect to the receiver"],
-  ])("a tunnel: %s", async (status, reason) => {
+  ])("is retried if the proxy answers the CONNECT with %s", async (status, reason) => {
     using own = new Proxy();
     own.answer = `HTTP/1.1 ${status}\r\ncontent-length: 0\r\n\r\n`;
     const https_proxy = `http://ops:${PASSWORD}@${own.place}`;
@@ -195,12 +195,15 @@ describe("what a proxy refuses is tried again, and the reason names it", () => {
       "drop",
       "302: redirects are not followed, give the final URL (through proxy PLACE)",
     ],
-  ])("without TLS: %s", async (status, type, reason) => {
-    using own = new Proxy();
-    own.answer = `HTTP/1.1 ${status}\r\ncontent-length: 0\r\n\r\n`;
-    const found = await verdict(http, { http_proxy: `http://ops:${PASSWORD}@${own.place}` });
-    expect(found).toMatchObject({ type, reason: reason.replace("PLACE", own.place) });
-  });
+  ])(
+    "gets the expected result if the proxy answers %s to a request without TLS",
+    async (status, type, reason) => {
+      using own = new Proxy();
+      own.answer = `HTTP/1.1 ${status}\r\ncontent-length: 0\r\n\r\n`;
+      const found = await verdict(http, { http_proxy: `http://ops:${PASSWORD}@${own.place}` });
+      expect(found).toMatchObject({ type, reason: reason.replace("PLACE", own.place) });
+    },
+  );
 
   test.each([
     [https, "http://ops:s3cr3tpw@127.0.0.1:1", "proxy 127.0.0.1:1: ECONNREFUSED"],
@@ -210,7 +213,7 @@ describe("what a proxy refuses is tried again, and the reason names it", () => {
       "socks5://ops:s3cr3tpw@127.0.0.1:1",
       "proxy 127.0.0.1:1: only http:// and https:// proxies are supported",
     ],
-  ])("%s by %s", async (url, address, reason) => {
+  ])("is retried if %s cannot be sent through %s", async (url, address, reason) => {
     expect(await verdict(url, { http_proxy: address, https_proxy: address })).toEqual({
       type: "retry",
       reason,
@@ -218,7 +221,7 @@ describe("what a proxy refuses is tried again, and the reason names it", () => {
     });
   });
 
-  test("an unknown name of the proxy's", async () => {
+  test("is retried if the host name of the proxy is unknown", async () => {
     const found = await verdict(https, { https_proxy: "http://proxy.invalid:3128" });
     const reasons = [
       "proxy proxy.invalid:3128: ENOTFOUND (host name unknown)",
@@ -227,7 +230,7 @@ describe("what a proxy refuses is tried again, and the reason names it", () => {
     expect(reasons).toContain((found as { reason: string }).reason);
   });
 
-  test("no TLS at the proxy, or a connection that breaks off, may be the receiver's fault", async () => {
+  test("is retried if the proxy or the receiver does not speak TLS, and the reason names the proxy", async () => {
     using own = new Proxy();
     own.answer = "220 mail.example.net ESMTP\r\n";
     for (const scheme of ["http", "https"]) {
@@ -239,7 +242,7 @@ describe("what a proxy refuses is tried again, and the reason names it", () => {
     }
   });
 
-  test("NO_PROXY: the receiver itself is to blame", async () => {
+  test("does not name the proxy in the reason if no_proxy excludes the receiver", async () => {
     const env = { http_proxy: `http://${proxy.place}`, no_proxy: "127.0.0.1" };
     expect(await verdict("http://127.0.0.1:1/x", env)).toMatchObject({ reason: "ECONNREFUSED" });
   });

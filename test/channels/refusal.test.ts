@@ -1,4 +1,4 @@
-/** The reason in the body of a refusal, as services write it, and what must not come with it. */
+/** The reason in the body of an error response, as services write it, with secrets hidden. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -8,7 +8,7 @@ import { explanationIn } from "../../src/channels/refusal.ts";
 
 const PLAIN = new URL("https://hooks.example.net/x");
 
-/** Bodies as their documentation, their source or public bug reports have them. */
+/** Bodies from the services' documentation, source code or public bug reports. */
 const bodies: readonly (readonly [string, unknown, string | null])[] = [
   // RFC 9457 section 3.
   [
@@ -137,25 +137,25 @@ const bodies: readonly (readonly [string, unknown, string | null])[] = [
   ["template", { error: "  ", title: "No" }, "No"],
 ];
 
-test.each(bodies)("%s: %j", (_format, body, words) => {
-  expect(explanationIn(typeof body === "string" ? body : JSON.stringify(body), PLAIN)).toBe(words);
+test.each(bodies)("%s: %j", (_format, body, reason) => {
+  expect(refusalIn(typeof body === "string" ? body : JSON.stringify(body), PLAIN)).toBe(reason);
 });
 
-test("is one short line without control characters", () => {
-  const words = explanationIn(
+test("the reason is one short line without control characters", () => {
+  const reason = refusalIn(
     JSON.stringify({ error: `a\u001b[2Jb\nc\u202e${"x".repeat(5000)}` }),
     PLAIN,
   )!;
-  expect(words).toStartWith("a [2Jb c");
-  expect(words.length).toBeLessThanOrEqual(200);
+  expect(reason).toStartWith("a [2Jb c");
+  expect(reason.length).toBeLessThanOrEqual(200);
 });
 
-test("bodies that nest without end say nothing", () => {
+test("a body that is nested too deep has no reason", () => {
   const body = `${'{"errors":'.repeat(400)}"deep"${"}".repeat(400)}`;
   expect(explanationIn(body, PLAIN)).toBeNull();
 });
 
-describe("secrets that a receiver repeats", () => {
+describe("secrets of the URL that a receiver repeats", () => {
   test.each([
     [
       "https://api.telegram.org/bot123456:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/sendMessage?chat_id=-42",
@@ -189,14 +189,14 @@ describe("secrets that a receiver repeats", () => {
       "topic my-topic is reserved",
       "topic (hidden) is reserved",
     ],
-    // What is in each such URL is no secret.
+    // Words that are part of every such URL are not secrets.
     ["https://discord.com/api/webhooks/123456/tokenTOKEN", "Unknown Webhook", "Unknown Webhook"],
-  ])("%s: %s", (url, body, words) => {
-    expect(explanationIn(body, new URL(url))).toBe(words);
+  ])("%s: %s", (url, body, reason) => {
+    expect(refusalIn(body, new URL(url))).toBe(reason);
   });
 
   const token = fc.stringMatching(/^[A-Za-z0-9_-]{8,40}$/);
-  test("are hidden wherever they stand", () => {
+  test("are hidden, wherever they are in the URL and in the body", () => {
     fc.assert(
       fc.property(
         token,
@@ -211,11 +211,8 @@ describe("secrets that a receiver repeats", () => {
               user: `https://ops:${secret}@hooks.example.net/x`,
             }[where],
           );
-          const said = explanationIn(
-            JSON.stringify({ message: `${before}${secret}${after}` }),
-            url,
-          );
-          expect(said ?? "").not.toContain(secret);
+          const reason = refusalIn(JSON.stringify({ message: `${before}${secret}${after}` }), url);
+          expect(reason ?? "").not.toContain(secret);
         },
       ),
     );

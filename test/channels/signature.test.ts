@@ -1,4 +1,4 @@
-/** Signatures against the reference library of Standard Webhooks, secrets that stay hidden, and forgeries. */
+/** Signatures, compared with the reference library of Standard Webhooks; forged ones; and that secrets stay hidden. */
 
 import { afterEach, describe, expect, setSystemTime, test } from "bun:test";
 import { inspect } from "node:util";
@@ -22,7 +22,7 @@ afterEach(() => void setSystemTime());
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-/** The secrets of a file that is as it should be. */
+/** The secrets of a valid file. */
 function secretsOf(text: string): readonly SigningSecret[] {
   const parsed = parseSecrets(text);
   if ("problem" in parsed) throw new Error(parsed.problem);
@@ -40,17 +40,17 @@ describe("a signature", () => {
   const [secret] = secretsOf(SECRET);
   const signed = { id: ID, timestamp: TIMESTAMP, body: bytes(BODY) };
 
-  test("is the published one", () => {
+  test("is the one that the specification publishes", () => {
     expect(sign([secret!], signed)).toBe(SIGNATURE);
   });
 
-  test("of each secret stands beside the others", () => {
+  test("is made with each secret", () => {
     const other = new SigningSecret(new Uint8Array(32).fill(7));
     expect(sign([other, secret!], signed)).toBe(`${other.sign(signed)} ${SIGNATURE}`);
     expect(sign([], signed)).toBe("");
   });
 
-  test("is one that the reference library takes, with each of the secrets", () => {
+  test("is accepted by the reference library, with each of the secrets", () => {
     fc.assert(
       fc.property(
         fc.array(keys, { minLength: 1, maxLength: 3 }),
@@ -76,7 +76,7 @@ describe("a signature", () => {
     );
   });
 
-  test("of the reference library is one that we take", () => {
+  test("of the reference library is accepted", () => {
     const times = fc.integer({ min: 0, max: 4_000_000_000 });
     fc.assert(
       fc.property(
@@ -147,7 +147,7 @@ describe("verify", () => {
     expect(verify(secrets, { ...right, ...changed }, bytes(BODY), NOW_MS)).toBe(result as never);
   });
 
-  test("every changed bit of the body is noticed", () => {
+  test("a change of any bit of the body is noticed", () => {
     const body = bytes(BODY);
     for (let bit = 0; bit < body.length * 8; bit++) {
       const changed = body.slice();
@@ -160,7 +160,7 @@ describe("verify", () => {
     expect(verify(secrets, right, bytes(`${BODY} `), NOW_MS)).not.toBe("ok");
   });
 
-  test("what belongs to the id cannot be moved to the timestamp, nor to the body", () => {
+  test("a part of the id cannot be moved to the timestamp or to the body", () => {
     const moved = { id: `${ID}.${TIMESTAMP}`, timestamp: "5", body: bytes("x") };
     const signature = sign(secrets, moved);
     expect(verify(secrets, { ...moved, signature }, moved.body, 5000)).toBe("ok");
@@ -198,7 +198,7 @@ describe("verify", () => {
     }
   });
 
-  test("a secret can be changed, first at the sender or first at the receiver", () => {
+  test("a secret can be replaced, first at the sender or first at the receiver", () => {
     const [old, next] = [1, 2].map((n) => new SigningSecret(new Uint8Array(32).fill(n)));
     const body = bytes(BODY);
     const check = (sender: SigningSecret[], receiver: SigningSecret[]): string => {
@@ -224,13 +224,13 @@ describe("a file of secrets", () => {
     expect(sign(secrets, { id: ID, timestamp: TIMESTAMP, body: bytes(BODY) })).toBe(SIGNATURE);
   });
 
-  test("several, in their order", () => {
+  test("several secrets are read in their order", () => {
     const [first, second] = secretsOf(`whsec_${"A".repeat(32)}\n${SECRET}\n`);
     const signed = { id: ID, timestamp: TIMESTAMP, body: bytes(BODY) };
     expect(sign([first!, second!], signed)).toEndWith(` ${SIGNATURE}`);
   });
 
-  test("any number of bytes from 24 to 64, with = at its end or without", () => {
+  test("a secret can have 24 to 64 bytes, with = at its end or without", () => {
     for (let length = 0; length <= 80; length++) {
       const text = new Uint8Array(length).fill(0xff).toBase64();
       const fits = length >= 24 && length <= 64;
@@ -272,7 +272,7 @@ describe("a file of secrets", () => {
     expect(problemOf(text)).toBe(problem);
   });
 
-  test("whatever is in it, no problem quotes it, and no secret is out of bounds", () => {
+  test("with any content, no problem quotes it, and no secret is too short or too long", () => {
     const line = fc.oneof(fc.string({ unit: "binary" }), fc.base64String({ maxLength: 120 }));
     fc.assert(
       fc.property(
@@ -291,7 +291,7 @@ describe("a file of secrets", () => {
   });
 });
 
-describe("a secret is hidden", () => {
+describe("a secret is hidden if printed", () => {
   const [secret] = secretsOf(SECRET);
 
   test.each([
@@ -318,7 +318,7 @@ describe("a secret is hidden", () => {
     expectNothingOf(text);
   });
 
-  test("its key is no property, and later changes of the bytes do not reach it", () => {
+  test("its key is not a property, and later changes of the bytes do not change it", () => {
     expect(Reflect.ownKeys(secret!)).toEqual([]);
     const key = Uint8Array.fromBase64(SECRET);
     const copy = new SigningSecret(key);
@@ -327,10 +327,10 @@ describe("a secret is hidden", () => {
   });
 });
 
-/** Neither the text of the secret nor its bytes, in any way that one might print them. */
+/** Neither the text of the secret nor its bytes, in any form in which they might be printed. */
 function expectNothingOf(text: string): void {
   const key = Uint8Array.fromBase64(SECRET);
-  for (const way of [SECRET.slice(0, 8), key.toHex().slice(0, 8), key.slice(0, 4).join(", ")]) {
-    expect(text).not.toContain(way);
+  for (const form of [SECRET.slice(0, 8), key.toHex().slice(0, 8), key.slice(0, 4).join(", ")]) {
+    expect(text).not.toContain(form);
   }
 }

@@ -1,4 +1,4 @@
-/** One attempt: what is sent, how each answer is judged, and each way in which there is none. */
+/** One attempt at a webhook: the request, how each response is judged, and all ways in which there is no response. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -36,14 +36,14 @@ function webhook(url: string, options: Partial<WebhookOptions> = {}): Channel {
   return createWebhook({ url, ...defaults, clock: systemClock, ...options });
 }
 
-/** The verdict when a receiver answers so. */
+/** The result if the receiver sends `answer`. */
 async function verdictOn(answer: Answer, timeoutMs = REPORT_MS): Promise<DeliveryResult> {
   using receiver = new Receiver();
   receiver.answer = answer;
   return await webhook(receiver.url(), { timeoutMs }).attempt(message, never);
 }
 
-/** The same, byte for byte. */
+/** The same, with full control of the bytes of the answer. */
 async function verdictOnRaw(
   answer: (client: Client) => void,
   options: Partial<WebhookOptions> = {},
@@ -55,14 +55,14 @@ async function verdictOnRaw(
   );
 }
 
-/** A format whose `interpretResponse` reports its arguments. */
-const talkative: Format = {
+/** A format whose interpretResponse returns its arguments as the reason. */
+const echoing: Format = {
   ...json,
   interpretResponse: (status, body) => ({ type: "drop", reason: `${status} ${body}` }),
 };
 
-describe("what is sent", () => {
-  test("json is the event, with its id and the time of the attempt", async () => {
+describe("the request", () => {
+  test("of format json has the event, its id and the time of the attempt", async () => {
     using receiver = new Receiver();
     const clock = new HandClock(NOW_MS + 1999);
     const channel = webhook(receiver.url("/x?y=1"), { clock });
@@ -79,7 +79,7 @@ describe("what is sent", () => {
     expect(request!.headers.get("webhook-signature")).toBeNull();
   });
 
-  test("several events go under the message's id", async () => {
+  test("with several events has the message's id", async () => {
     using receiver = new Receiver();
     const several = messageOf(event, anEvent("device.removed"));
     await webhook(receiver.url()).attempt(several, never);
@@ -88,7 +88,7 @@ describe("what is sent", () => {
     expect(request!.body).toBe(json.request(several, new URL("http://192.0.2.1/")).body);
   });
 
-  test("form is the field content, without headers of its own", async () => {
+  test("of format form has the field content, and no webhook- headers", async () => {
     using receiver = new Receiver();
     const secrets = [new SigningSecret(new Uint8Array(32))];
     await webhook(receiver.url(), { format: form, secrets }).attempt(message, never);
@@ -100,7 +100,7 @@ describe("what is sent", () => {
     }
   });
 
-  test("the format decides on the place and on more headers", async () => {
+  test("has the URL and the additional headers that the format sets", async () => {
     using receiver = new Receiver();
     const format: Format = {
       request: (_message, url) => ({
@@ -119,14 +119,14 @@ describe("what is sent", () => {
     expect(request!.body).toBe("héllo");
   });
 
-  test("name and password in the URL go as basic authentication, as from Go", async () => {
+  test("has the name and password of the URL as basic authentication, as Go sends them", async () => {
     using receiver = new Receiver();
     const url = receiver.url().replace("http://", "http://us%40er:p%3Ass@");
     await webhook(url).attempt(message, never);
     expect(receiver.requests[0]!.headers.get("authorization")).toBe(`Basic ${btoa("us@er:p:ss")}`);
   });
 
-  test("the next message takes the same connection", async () => {
+  test("for the next message reuses the connection", async () => {
     const ports = new Set<number>();
     using server = Bun.serve({
       port: 0,
@@ -144,7 +144,7 @@ describe("what is sent", () => {
   });
 });
 
-describe("the attempts at one message", () => {
+describe("attempts at one message", () => {
   /** Counts how often a message is encoded. */
   function counting(): Format {
     let count = 0;
@@ -157,7 +157,7 @@ describe("the attempts at one message", () => {
     };
   }
 
-  test("have the same body, also when the outbox has read the events again", async () => {
+  test("have the same body, also if the outbox has read the events again", async () => {
     using receiver = new Receiver();
     const channel = webhook(receiver.url(), { format: counting() });
     await channel.attempt(message, never);
@@ -166,7 +166,7 @@ describe("the attempts at one message", () => {
     expect(receiver.requests.map(({ body }) => body)).toEqual(Array(3).fill("encoding 1 of 1"));
   });
 
-  test("have another body once an event was taken out, or at another message", async () => {
+  test("have another body if an event was removed or if it is another message", async () => {
     using receiver = new Receiver();
     const channel = webhook(receiver.url(), { format: counting() });
     const other = anEvent("device.removed");
@@ -180,12 +180,12 @@ describe("the attempts at one message", () => {
     ]);
   });
 
-  test("are signed anew, each with its own time, by all secrets", async () => {
+  test("are each signed with their own time and with all secrets", async () => {
     using receiver = new Receiver();
     const clock = new HandClock(Date.now());
     const keys = [new Uint8Array(24).fill(1), new Uint8Array(64).fill(2)];
     const secrets = keys.map((key) => new SigningSecret(key));
-    // Half a surrogate pair: what is signed are the bytes that are sent.
+    // A lone surrogate is replaced on the wire, and the signature must match the bytes on the wire.
     const format = { ...json, request: () => ({ ...plain(receiver.url()), body: '"\ud800 é"' }) };
     const channel = webhook(receiver.url(), { format, secrets, clock });
     await channel.attempt(message, never);
@@ -208,7 +208,7 @@ describe("the attempts at one message", () => {
     }
   });
 
-  test("are prepared without sending anything", async () => {
+  test("are prepared by warmUp without sending anything", async () => {
     using receiver = new Receiver();
     const channel = webhook(receiver.url(), { secrets: [new SigningSecret(new Uint8Array(32))] });
     channel.warmUp!(message);
@@ -216,7 +216,7 @@ describe("the attempts at one message", () => {
     expect(receiver.requests).toHaveLength(1);
   });
 
-  test("that are broken off before they begin send nothing", async () => {
+  test("send nothing if they are aborted before they begin", async () => {
     using receiver = new Receiver();
     const channel = webhook(receiver.url(), { secrets: [new SigningSecret(new Uint8Array(32))] });
     expect(await channel.attempt(message, AbortSignal.abort())).toEqual(retry("aborted"));
@@ -225,7 +225,7 @@ describe("the attempts at one message", () => {
   });
 });
 
-describe("how an answer is judged", () => {
+describe("the response", () => {
   const retried = new Set([407, 408, 425, 429]);
   const statuses = Array.from({ length: 400 }, (_, i) => 200 + i);
 
@@ -234,7 +234,7 @@ describe("how an answer is judged", () => {
     ["stop", [410]],
     ["retry", [0, ...statuses.filter((status) => status >= 500 || retried.has(status)), 600, 999]],
     ["drop", statuses.filter((s) => s >= 300 && s < 500 && s !== 410 && !retried.has(s))],
-  ] as const)("%s", (type, which) => {
+  ] as const)("has the result %s for the expected statuses", (type, which) => {
     for (const status of which)
       expect([status, resultOfStatus(status, new Headers(), NO_PROXY).type]).toEqual([
         status,
@@ -253,8 +253,8 @@ describe("how an answer is judged", () => {
     [418, "418: refused, check the webhook's URL and format"],
     [410, "410: the target is gone"],
     [503, "503"],
-  ])("%d says what to do", (status, reason) => {
-    expect(resultOfStatus(status, new Headers(), NO_PROXY)).toMatchObject({ reason });
+  ])("with status %d has a reason that says what to do", (status, reason) => {
+    expect(judge(status, new Headers(), NO_PROXY)).toMatchObject({ reason });
   });
 
   test.each([
@@ -281,7 +281,7 @@ describe("how an answer is judged", () => {
     ["Notaday, not a date GMT", null],
     ["Thu Jan 99 00:00:30 2026", null],
     ["", null],
-  ])("Retry-After: %s", (value, afterMs) => {
+  ])("with Retry-After: %s has the expected delay", (value, afterMs) => {
     const headers = new Headers(value === null ? {} : { "retry-after": value });
     for (const status of [429, 503]) {
       expect(resultOfStatus(status, headers, NO_PROXY)).toEqual({
@@ -292,7 +292,7 @@ describe("how an answer is judged", () => {
     }
   });
 
-  test("a date without a zone is in GMT, wherever this machine is", () => {
+  test("with a Retry-After date without a zone is read in GMT, whatever the zone of this machine", () => {
     const before = process.env["TZ"];
     process.env["TZ"] = "America/New_York";
     try {
@@ -304,7 +304,7 @@ describe("how an answer is judged", () => {
     }
   });
 
-  test("an answer from the wire is judged so too", async () => {
+  test("of a real receiver is judged in the same way", async () => {
     expect(await verdictOn({ status: 503, headers: { "retry-after": "7" } })).toEqual({
       type: "retry",
       reason: "503",
@@ -312,7 +312,7 @@ describe("how an answer is judged", () => {
     });
   });
 
-  test("a redirect is not followed", async () => {
+  test("with a redirect is not followed", async () => {
     using elsewhere = new Receiver();
     const verdict = await verdictOn({ status: 302, headers: { location: elsewhere.url() } });
     expect(verdict).toEqual({
@@ -322,26 +322,26 @@ describe("how an answer is judged", () => {
     expect(elsewhere.requests).toEqual([]);
   });
 
-  test("a slow body is not waited for", async () => {
+  test("with a slow body is judged without waiting for the body", async () => {
     expect(await verdictOn("slow-body")).toEqual(delivered);
   });
 
-  test("an endless body is broken off", async () => {
+  test("with an endless body is cancelled", async () => {
     await expectBroken(json, delivered);
   });
 
   test.each([
     ["no content", "204 No Content\r\n\r\n", delivered],
-    ["no content, with some", "204 No Content\r\ncontent-length: 3\r\n\r\nabc", delivered],
+    ["no content, but with a body", "204 No Content\r\ncontent-length: 3\r\n\r\nabc", delivered],
     ["a body that is cut off", "200 OK\r\ncontent-length: 10\r\n\r\nabc", delivered],
-    ["a chunk that is none", "200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", delivered],
+    ["an invalid chunk", "200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", delivered],
     ["no length", "202 Accepted\r\n\r\nabc", delivered],
     ["a redirect to nowhere", "302 Found\r\nlocation: http://[\r\n\r\n", "drop"],
     ["not modified", "304 Not Modified\r\n\r\n", "drop"],
     ["100 first", "100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", delivered],
     ["103 first", "103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 503 No\r\n\r\n", retry("503")],
     ["another protocol", "101 Switching Protocols\r\nupgrade: h2c\r\n\r\n", "retry"],
-    ["a status that nobody knows", "999 What\r\ncontent-length: 0\r\n\r\n", retry("999")],
+    ["an unknown status", "999 What\r\ncontent-length: 0\r\n\r\n", retry("999")],
   ] as const)("%s", async (_name, answer, expected) => {
     const verdict = await verdictOnRaw((client) => {
       client.write(`HTTP/1.1 ${answer}`);
@@ -351,7 +351,7 @@ describe("how an answer is judged", () => {
   });
 });
 
-describe("the receiver's own words", () => {
+describe("the receiver's reason", () => {
   test.each([
     [400, '{"error":"no such channel"}', "400: the receiver says: no such channel"],
     [404, "no_service_x", "404: not found, check the URL; the receiver says: no_service_x"],
@@ -362,7 +362,7 @@ describe("the receiver's own words", () => {
     expect(await verdictOn({ status, body })).toEqual({ type: "drop", reason });
   });
 
-  test("do not bring the URL's secrets back", async () => {
+  test("does not contain the URL's secrets", async () => {
     using receiver = new Receiver();
     receiver.answer = ({ path, headers }) => ({
       status: 400,
@@ -376,7 +376,7 @@ describe("the receiver's own words", () => {
     });
   });
 
-  test("of a body without end, its beginning is enough", async () => {
+  test("is read from the beginning of an endless body", async () => {
     const say = (client: Client): void =>
       client.write(`HTTP/1.1 400 No\r\n\r\n${"no ".repeat(2000)}`);
     const verdict = await verdictOnRaw(say, { timeoutMs: 2000 });
@@ -388,8 +388,8 @@ describe("the receiver's own words", () => {
   });
 });
 
-describe("a format that judges the body", () => {
-  test("is asked first, and status and headers only where it has no opinion", async () => {
+describe("a format with interpretResponse", () => {
+  test("is asked first; status and headers decide only if it returns null", async () => {
     using receiver = new Receiver();
     const answers: Answer[] = [
       { status: 200, body: "error 429" },
@@ -424,54 +424,54 @@ describe("a format that judges the body", () => {
     ["cut off", "400 No\r\ncontent-length: 10\r\n\r\nabc", "400 abc"],
     ["cut off in a character", "400 No\r\ncontent-length: 10\r\n\r\nab\u00e9", "400 ab\u00e9"],
     ["longer", `400 No\r\n\r\n${"x".repeat(5000)}`, `400 ${"x".repeat(4096)}`],
-  ])("gets what there is of the body: %s", async (_name, answer, reason) => {
+  ])("gets the received part of the body: %s", async (_name, answer, reason) => {
     const say = (client: Client): void => {
       client.write(`HTTP/1.1 ${answer}`);
-      // Else Bun may forget what came just before.
+      // Otherwise Bun may lose the bytes that were received just before the end.
       void client.taken().then(() => client.end());
     };
-    expect(await verdictOnRaw(say, { format: talkative })).toEqual({ type: "drop", reason });
+    expect(await verdictOnRaw(say, { format: echoing })).toEqual({ type: "drop", reason });
   });
 
-  test("gets a character that came in two parts", async () => {
+  test("gets a character that was received in two parts", async () => {
     const [first, second] = [Uint8Array.of(0x61, 0xc3), Uint8Array.of(0xa9, 0x62)];
     const say = (client: Client): void => {
       client.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n");
       client.write(first);
       void client.taken().then(() => client.write(second));
     };
-    expect(await verdictOnRaw(say, { format: talkative })).toEqual({
+    expect(await verdictOnRaw(say, { format: echoing })).toEqual({
       type: "drop",
       reason: "200 a\u00e9b",
     });
   });
 
-  test("gets what has come when the time is up", async () => {
+  test("gets the part of the body that was received before the timeout", async () => {
     const say = (client: Client): void => client.write("HTTP/1.1 200 OK\r\n\r\nabc");
     const hasBody = (verdict: DeliveryResult) => !Bun.deepEquals(verdict, retry("timeout"));
     const verdictBy = (format: Format) =>
       withLimit(50, (timeoutMs) => verdictOnRaw(say, { format, timeoutMs }), hasBody);
-    expect(await verdictBy(talkative)).toEqual({ type: "drop", reason: "200 abc" });
+    expect(await verdictBy(echoing)).toEqual({ type: "drop", reason: "200 abc" });
     expect(await verdictBy({ ...json, interpretResponse: () => null })).toEqual(delivered);
   });
 
-  test("gets the beginning of an endless one, which is broken off", async () => {
+  test("gets the beginning of an endless body, which is cancelled", async () => {
     const reason = `200 ${"\0".repeat(4096)}`;
-    await expectBroken(talkative, { type: "drop", reason });
+    await expectBroken(echoing, { type: "drop", reason });
   });
 
-  test("gets a compressed one as it is: it might be a few gigabytes", async () => {
+  test("gets a compressed body without decompression, which could be gigabytes", async () => {
     using receiver = new Receiver();
     const headers = { "content-encoding": "gzip" };
     receiver.answer = { status: 400, headers, body: "not unpacked" };
-    const verdict = await webhook(receiver.url(), { format: talkative }).attempt(message, never);
+    const verdict = await webhook(receiver.url(), { format: echoing }).attempt(message, never);
     expect(verdict).toEqual({ type: "drop", reason: "400 not unpacked" });
     expect(receiver.requests[0]!.headers.get("accept-encoding")).toBe("identity");
   });
 });
 
-describe("when there is no answer", () => {
-  test("silence ends with the timeout", async () => {
+describe("without a valid response, an attempt is retried if", () => {
+  test("the timeout ends it", async () => {
     expect(await verdictOn("hang", 30)).toEqual(retry("timeout"));
   });
 
@@ -485,14 +485,14 @@ describe("when there is no answer", () => {
     expect(await attempt).toEqual(retry("aborted"));
   });
 
-  test("nobody listens", async () => {
-    // Port 1 is tcpmux, which nobody runs.
+  test("no program listens", async () => {
+    // Port 1 is tcpmux, which no machine runs.
     expect(await webhook("http://127.0.0.1:1/").attempt(message, never)).toEqual(
       retry("ECONNREFUSED"),
     );
   });
 
-  test("nobody takes the connection", async () => {
+  test("no program accepts the connection", async () => {
     await using full = await fullPort();
     const url = `http://127.0.0.1:${full.port}/`;
     expect(await webhook(url, { timeoutMs: 50 }).attempt(message, never)).toEqual(retry("timeout"));
@@ -508,7 +508,7 @@ describe("when there is no answer", () => {
 
   test("the host name is unknown", async () => {
     const verdict = await webhook("http://host.invalid/").attempt(message, never);
-    // A machine without any name server has another word for it.
+    // The error is another one on a machine without a name server.
     const reasons = ["ENOTFOUND (host name unknown)", "DNS does not answer"];
     expect(reasons.map(retry)).toContainEqual(verdict);
   });
@@ -516,7 +516,7 @@ describe("when there is no answer", () => {
   const notHttp = "the response is not HTTP/1";
   test.each([
     ["another protocol", "220 mail.example.net ESMTP\r\n\r\n", notHttp],
-    ["a page without a head", "<html><body>hello</body></html>\r\n\r\n", notHttp],
+    ["a page without headers", "<html><body>hello</body></html>\r\n\r\n", notHttp],
     ["bytes", "\x07".repeat(100), notHttp],
     // RFC 9113 section 6.5: a SETTINGS frame.
     [
@@ -524,24 +524,24 @@ describe("when there is no answer", () => {
       `\0\0\x12\x04${"\0".repeat(6)}\x03\0\0\0\x64${"\0".repeat(12)}`,
       notHttp,
     ],
-    ["HTTP/2 in writing", "HTTP/2.0 200 OK\r\n\r\n", notHttp],
-    ["a head that is none", "HTTP/1.1 200 OK\r\nfoo bar\r\n\r\n", notHttp],
-    ["a length below zero", "HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\n", notHttp],
+    ["HTTP/2 in a status line", "HTTP/2.0 200 OK\r\n\r\n", notHttp],
+    ["an invalid header line", "HTTP/1.1 200 OK\r\nfoo bar\r\n\r\n", notHttp],
+    ["a negative length", "HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\n", notHttp],
     ["an unknown encoding", "HTTP/1.1 200 OK\r\ntransfer-encoding: foo\r\n\r\n", notHttp],
     ["nothing", "", "ECONNRESET"],
-    ["the first line, in part", "HTTP/1.", "ECONNRESET"],
-    ["the head, in part", "HTTP/1.1 200 OK\r\ncontent-le", "ECONNRESET"],
-    ["100, and no more", "HTTP/1.1 100 Continue\r\n\r\n", "ECONNRESET"],
+    ["a part of the status line", "HTTP/1.", "ECONNRESET"],
+    ["a part of the headers", "HTTP/1.1 200 OK\r\ncontent-le", "ECONNRESET"],
+    ["100 without a final response", "HTTP/1.1 100 Continue\r\n\r\n", "ECONNRESET"],
     [
       "101",
       "HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n",
       "101: the receiver asks for another protocol",
     ],
-  ])("all there is: %s", async (_name, answer, reason) => {
+  ])("the whole response is: %s", async (_name, answer, reason) => {
     for (const end of ["end", "reset"] as const) {
       const verdict = await verdictOnRaw((client) => {
         client.write(answer);
-        // What is written before a reset may be lost with it.
+        // Bytes that are written just before a reset may be lost.
         if (end === "end") client.end();
         else void client.taken().then(() => client.reset());
       });
@@ -549,7 +549,7 @@ describe("when there is no answer", () => {
     }
   });
 
-  test("a head that never ends, slowly or fast, or never begins", async () => {
+  test("the headers never end, at slow or at full speed, or never begin", async () => {
     const slowly = (data: string): Promise<DeliveryResult> =>
       verdictOnRaw(
         (client) => {
@@ -568,20 +568,20 @@ describe("when there is no answer", () => {
   });
 });
 
-describe("TLS", () => {
-  test("the other end speaks none", async () => {
+describe("with TLS", () => {
+  test("an attempt is retried if the receiver does not speak TLS", async () => {
     using receiver = new Receiver();
     const url = receiver.url().replace("http:", "https:");
     expect(await webhook(url).attempt(message, never)).toEqual(retry("TLS handshake failed"));
   });
 
-  test("the other end speaks HTTP/2 only", async () => {
+  test("an attempt is retried if the receiver speaks only HTTP/2", async () => {
     using server = await http2Server();
     const url = `https://localhost:${server.port}/`;
     expect(await webhook(url).attempt(message, never)).toEqual(retry("TLS handshake failed"));
   });
 
-  test("the certificate is nobody's", async () => {
+  test("an attempt is retried if the certificate is self-signed", async () => {
     using server = tlsServer();
     expect(await webhook(`https://localhost:${server.port}/`).attempt(message, never)).toEqual(
       retry("TLS certificate not trusted (self-signed)"),
@@ -589,29 +589,32 @@ describe("TLS", () => {
   });
 
   test.each([
-    ["the right one", "valid", "localhost", delivered],
-    ["another host's", "valid", "127.0.0.1", retry("TLS certificate is for another host name")],
+    ["for this host", "valid", "localhost", delivered],
+    ["for another host", "valid", "127.0.0.1", retry("TLS certificate is for another host name")],
     ["expired", "expired", "localhost", retry("TLS certificate expired")],
     ["not valid yet", "future", "localhost", retry("TLS certificate not valid yet")],
-  ] as const)("the certificate is of an issuer that is trusted, and %s", async (...row) => {
-    const [, which, host, verdict] = row;
-    using server = tlsServer(certificates[which]);
-    const file = `${process.env["TMPDIR"] ?? "/tmp"}/wgmon-${which}-${process.pid}.pem`;
-    await Bun.write(file, certificates[which]);
-    const script = Bun.fileURLToPath(import.meta.resolve("../support/webhook-attempt.ts"));
-    const child = Bun.spawn([process.execPath, script, `https://${host}:${server.port}/`], {
-      env: { ...process.env, NODE_EXTRA_CA_CERTS: file },
-    });
-    const written = await child.stdout.text();
-    await Bun.file(file).delete();
-    expect(JSON.parse(written)).toEqual(verdict);
-  });
+  ] as const)(
+    "an attempt gets the expected result if the issuer is trusted and the certificate is %s",
+    async (...row) => {
+      const [, which, host, verdict] = row;
+      using server = tlsServer(certificates[which]);
+      const file = `${process.env["TMPDIR"] ?? "/tmp"}/wgmon-${which}-${process.pid}.pem`;
+      await Bun.write(file, certificates[which]);
+      const script = Bun.fileURLToPath(import.meta.resolve("../support/webhook-attempt.ts"));
+      const child = Bun.spawn([process.execPath, script, `https://${host}:${server.port}/`], {
+        env: { ...process.env, NODE_EXTRA_CA_CERTS: file },
+      });
+      const written = await child.stdout.text();
+      await Bun.file(file).delete();
+      expect(JSON.parse(written)).toEqual(verdict);
+    },
+  );
 });
 
-describe("a connection that is used again", () => {
+describe("a reused connection", () => {
   const ok = (client: Client): void => client.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
 
-  test("and was closed meanwhile is replaced", async () => {
+  test("is replaced if it was closed in the meantime", async () => {
     using receiver = new RawReceiver((client) => {
       ok(client);
       client.end();
@@ -624,22 +627,25 @@ describe("a connection that is used again", () => {
     expect(receiver.requests).toHaveLength(3);
   });
 
-  test.each(["end", "reset"] as const)("and meets its %s costs no retry", async (how) => {
-    // As when the receiver's patience ends while the request is on its way.
-    using receiver = new RawReceiver((client) =>
-      client.request === 1 ? ok(client) : client[how](),
-    );
-    const channel = webhook(receiver.url());
-    for (let i = 0; i < 4; i++) expect(await channel.attempt(message, never)).toEqual(delivered);
-    const ids = receiver.requests.map((request) => /^webhook-id: (.*)\r$/im.exec(request)?.[1]);
-    expect(new Set(ids)).toEqual(new Set([message.id]));
-    // The second and the fourth needed another connection, which is not kept.
-    expect(receiver.requests).toHaveLength(6);
-    expect(receiver.connections).toBe(4);
-    await receiver.closed(2);
-  });
+  test.each(["end", "reset"] as const)(
+    "causes no retry if the receiver closes it during the request: %s",
+    async (how) => {
+      // As if the receiver's keep-alive timeout ended while the request was being sent.
+      using receiver = new RawReceiver((client) =>
+        client.request === 1 ? ok(client) : client[how](),
+      );
+      const channel = webhook(receiver.url());
+      for (let i = 0; i < 4; i++) expect(await channel.attempt(message, never)).toEqual(delivered);
+      const ids = receiver.requests.map((request) => /^webhook-id: (.*)\r$/im.exec(request)?.[1]);
+      expect(new Set(ids)).toEqual(new Set([message.id]));
+      // The second and the fourth needed another connection, which is not kept.
+      expect(receiver.requests).toHaveLength(6);
+      expect(receiver.connections).toBe(4);
+      await receiver.closed(2);
+    },
+  );
 
-  test("is given up after the second try", async () => {
+  test("is not replaced a second time for the same attempt", async () => {
     let failing = false;
     using receiver = new RawReceiver((client) => (failing ? client.reset() : ok(client)));
     const channel = webhook(receiver.url());
@@ -647,12 +653,12 @@ describe("a connection that is used again", () => {
     failing = true;
     expect(await channel.attempt(message, never)).toEqual(retry("ECONNRESET"));
     expect(receiver.requests).toHaveLength(3);
-    // From now on none is used again.
+    // From now on, connections are not reused.
     expect(await channel.attempt(message, never)).toEqual(retry("ECONNRESET"));
     expect(receiver.requests).toHaveLength(4);
   });
 
-  test("has no second try when it is the first", async () => {
+  test("is required for a second try: a new connection has none", async () => {
     using receiver = new RawReceiver((client) => client.reset());
     expect(await webhook(receiver.url()).attempt(message, never)).toEqual(retry("ECONNRESET"));
     expect(receiver.requests).toHaveLength(1);
@@ -679,7 +685,7 @@ describe("a connection that is used again", () => {
   });
 });
 
-test("no verdict repeats any part of the URL, a Location or a body", async () => {
+test("no result contains a part of the URL, of a Location header or of a secret in the body", async () => {
   using receiver = new Receiver();
   using tls = tlsServer();
   const hide = (origin: string): string => {
@@ -708,14 +714,14 @@ test("no verdict repeats any part of the URL, a Location or a body", async () =>
   for (const origin of others) {
     verdicts.push(await webhook(hide(origin)).attempt(message, never));
   }
-  const lost = { ...json, request: () => plain(`http://[${SECRET}`) };
-  verdicts.push(await webhook(receiver.url(), { format: lost }).attempt(message, never));
+  const invalid = { ...json, request: () => plain(`http://[${SECRET}`) };
+  verdicts.push(await webhook(receiver.url(), { format: invalid }).attempt(message, never));
   expect(verdicts).toHaveLength(20);
   expect(JSON.stringify(verdicts)).not.toContain(SECRET);
   expect(receiver.requests.some(({ path }) => path.includes(SECRET))).toBe(true);
 });
 
-test("a URL that is none is a mistake of ours, and not repeated either", () => {
+test("createWebhook throws for an invalid URL, without repeating the URL", () => {
   for (const broken of [`http://[${SECRET}`, SECRET]) {
     expect(() => webhook(broken)).toThrow(/^the URL of a webhook is invalid$/);
   }
@@ -733,12 +739,12 @@ function signed({ headers }: Received) {
   };
 }
 
-/** Attempts until the receiver learns that its endless body is not wanted. */
+/** Makes attempts until the receiver notices that its endless body was cancelled. */
 async function expectBroken(format: Format, verdict: DeliveryResult): Promise<void> {
   using receiver = new Receiver();
   receiver.answer = "endless-body";
   const channel = webhook(receiver.url(), { format });
-  // What the server's end of a connection learns, it learns by the next request at the latest.
+  // The server notices that a connection is closed at the next request at the latest.
   while (receiver.cancelled === 0) {
     expect(await channel.attempt(message, never)).toEqual(verdict);
     expect(receiver.requests.length).toBeLessThan(20);

@@ -1,4 +1,4 @@
-/** How the commands ask wgmon: over real sockets, and when there is nobody, or somebody who says nothing. */
+/** How commands query wgmon over real sockets, also if no process listens or if it does not answer. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -29,8 +29,8 @@ function serve(fetch: (request: Request) => Response): void {
   servers.push(Bun.serve({ unix: path, fetch }));
 }
 
-/** Says this to whoever connects and asks; null: ends the connection. */
-function say(...answer: readonly (string | null)[]): void {
+/** Serves these bytes to each request; null: ends the connection. */
+function serveBytes(...answer: readonly (string | null)[]): void {
   servers.push(
     Bun.listen({
       unix: path,
@@ -52,7 +52,7 @@ async function failure(daemon = new DaemonClient(path, SOON)): Promise<SystemErr
   return error as SystemError;
 }
 
-/** Until it ends or fails. */
+/** Reads the stream until it ends or fails. */
 async function followed(daemon = new DaemonClient(path, SOON)) {
   let text = "";
   try {
@@ -64,14 +64,14 @@ async function followed(daemon = new DaemonClient(path, SOON)) {
   return { text, error: null };
 }
 
-test("an answer is what it says", async () => {
+test("an answer is parsed as JSON", async () => {
   serve((request) => Response.json({ asked: new URL(request.url).pathname }));
   expect(await new DaemonClient(path).get<unknown>("/v1/peers?limit=1")).toEqual({
     asked: "/v1/peers",
   });
 });
 
-test("nobody there: no socket, one that was left behind, a file", async () => {
+test("wgmon is not running if there is no socket, only a stale one, or a file in its place", async () => {
   expect(await failure(new DaemonClient(path))).toBeInstanceOf(DaemonNotRunning);
   expect((await failure(new DaemonClient(path))).message).toBe(
     `ask wgmon at ${path}: ENOENT (wgmon is not running here)`,
@@ -85,7 +85,7 @@ test("nobody there: no socket, one that was left behind, a file", async () => {
   expect((await followed()).error).toBeInstanceOf(DaemonNotRunning);
 });
 
-test("a refusal in its own words; where it cannot just now, it may later", async () => {
+test("an error has the detail of the response; a 503 is a lost connection, which is retried", async () => {
   serve(() => problem(422, { detail: "invalid cursor" }));
   const refused = await failure();
   expect(refused).not.toBeInstanceOf(ConnectionLost);
@@ -102,8 +102,8 @@ test("a refusal in its own words; where it cannot just now, it may later", async
 test.each<[string, readonly (string | null)[]]>([
   ["no answer", []],
   ["half an answer", ['HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"a":']],
-])("hangs: %s", async (_name, answer) => {
-  say(...answer);
+])("wgmon hangs if there is %s", async (_name, answer) => {
+  serveBytes(...answer);
   const error = await failure();
   expect(error).toBeInstanceOf(ConnectionLost);
   expect(error.message).toBe(`ask wgmon at ${path}: no answer (wgmon hangs, or is suspended)`);
@@ -112,32 +112,32 @@ test.each<[string, readonly (string | null)[]]>([
 test.each<[string, readonly (string | null)[]]>([
   ["before it answers", [null]],
   ["in its answer", ['HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"a":', null]],
-])("goes away %s", async (_name, answer) => {
-  say(...answer);
+])("the connection is lost if it ends %s", async (_name, answer) => {
+  serveBytes(...answer);
   expect(await failure()).toBeInstanceOf(ConnectionLost);
 });
 
-test("nonsense is nonsense, not a bug", async () => {
-  say("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nxxx");
+test("a response that is not JSON is a SystemError", async () => {
+  serveBytes("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nxxx");
   expect((await failure()).message).toBe(
     "ask wgmon for /v1/status: 200 (the response is not JSON)",
   );
 });
 
-test("a stream comes in pieces, and ends when the other side ends it", async () => {
+test("a stream is read in pieces, and ends when the server ends it", async () => {
   const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
   const head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-  say(head + chunk("id: 1\n"), chunk("data: x\n\n"), "0\r\n\r\n");
+  serveBytes(head + chunk("id: 1\n"), chunk("data: x\n\n"), "0\r\n\r\n");
   expect(await followed()).toEqual({ text: "id: 1\ndata: x\n\n", error: null });
   servers.pop()!.stop(true);
   rmSync(path, { force: true });
-  say(head + chunk("one"), null);
+  serveBytes(head + chunk("one"), null);
   // The last piece may be lost with it.
   expect((await followed()).error).toBeInstanceOf(ConnectionLost);
 });
 
-test("a stream that says nothing any more is lost", async () => {
-  say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n");
+test("a stream without data for too long is a lost connection", async () => {
+  serveBytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n");
   const { text, error } = await followed();
   expect(text).toBe("one");
   expect(error).toBeInstanceOf(ConnectionLost);
@@ -146,16 +146,19 @@ test("a stream that says nothing any more is lost", async () => {
 
 const isRoot = process.getuid?.() === 0;
 
-test.skipIf(!isRoot)(`who may not ask is told${isRoot ? "" : " [skipped: not root]"}`, async () => {
-  serve(() => Response.json({}));
-  chmodSync(path, 0o600);
-  chmodSync(folder, 0o755);
-  const script = `
+test.skipIf(!isRoot)(
+  `a user without permission gets EACCES${isRoot ? "" : " [skipped: not root]"}`,
+  async () => {
+    serve(() => Response.json({}));
+    chmodSync(path, 0o600);
+    chmodSync(folder, 0o755);
+    const script = `
     import { DaemonClient } from ${JSON.stringify(join(import.meta.dir, "../../src/cli/client.ts"))};
     process.setgid(65534); process.setuid(65534);
     await new DaemonClient(${JSON.stringify(path)}).get("/v1/status").catch((error) => console.log(error.name, error.message));`;
-  const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
-  expect(await child.stdout.text()).toBe(
-    `SystemError ask wgmon at ${path}: EACCES (run this as root)\n`,
-  );
-});
+    const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
+    expect(await child.stdout.text()).toBe(
+      `SystemError ask wgmon at ${path}: EACCES (run this as root)\n`,
+    );
+  },
+);

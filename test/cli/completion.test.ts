@@ -1,6 +1,6 @@
 /**
- * The candidates of `wgmon __complete`, and what the shells themselves make of `wgmon completion`: each is asked as if
- * the user pressed Tab.
+ * The candidates of `wgmon __complete`, and the completion in each shell with the script of `wgmon completion`: each
+ * shell is run as if the user pressed Tab.
  */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -19,7 +19,7 @@ type Shell = (typeof shells)[number];
 
 const folder = mkdtempSync(join(tmpdir(), "wgmon-completion-"));
 mkdirSync(join(folder, "some-folder"));
-// A glob that is let loose finds it.
+// An unquoted glob such as peer.* would find peer.surprise.
 for (const name of ["some-file", "peer.surprise"]) writeFileSync(join(folder, name), "");
 for (const shell of shells) writeFileSync(join(folder, `script.${shell}`), completion(shell));
 // The scripts call it.
@@ -30,7 +30,7 @@ writeFileSync(join(folder, "wgmon"), `#!/bin/sh\nexec '${process.execPath}' '${m
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Bash is asked for what it would take over, by the function that Tab calls. */
+/** For bash: calls the function that Tab calls, and prints its candidates. */
 const BASH = `
 source ./script.bash
 COMP_LINE=$1
@@ -43,7 +43,7 @@ _wgmon "\${COMP_WORDS[0]}" "\${current#[=:]}" 2>/dev/null
 printf '%s\\n' "\${COMPREPLY[@]}"
 `;
 
-/** Zsh's own way of completing, in a terminal of its own; what it would add is written to a file. */
+/** For zsh: presses Tab in a pseudo-terminal. A wrapper of compadd writes the candidates to a file. */
 const ZSH = `
 zmodload zsh/zpty
 zpty wgmon zsh -f -i
@@ -88,13 +88,13 @@ describe("wgmon __complete", () => {
   const settings = [...SETTING_NAMES.map((name) => `--${name}`), "--no-announce-existing"];
 
   test.each<[string[], string[]]>([
-    [[], COMMAND_NAMES],
-    [[""], COMMAND_NAMES],
-    // The shell compares.
-    [["st"], COMMAND_NAMES],
-    [["--tick", "5s", ""], COMMAND_NAMES],
-    [["--tick=5s", "--manage-rules", ""], COMMAND_NAMES],
-    [["--tikc", ""], COMMAND_NAMES],
+    [[], COMMANDS],
+    [[""], COMMANDS],
+    // The shell filters by prefix.
+    [["st"], COMMANDS],
+    [["--tick", "5s", ""], COMMANDS],
+    [["--tick=5s", "--manage-rules", ""], COMMANDS],
+    [["--tikc", ""], COMMANDS],
     [
       ["outbox", ""],
       ["list", "retry", "drop"],
@@ -148,8 +148,8 @@ describe("wgmon __complete", () => {
     expect(names(...words).sort()).toEqual([...expected].sort());
   });
 
-  test("a command's own flags, with those of the settings where it takes them", () => {
-    for (const command of COMMAND_NAMES) {
+  test("a command has its own flags, and the flags of the settings if it takes settings", () => {
+    for (const command of COMMANDS) {
       const { flags, takesSettings } = commandOf(command);
       const own = Object.keys(flags).map((name) => `--${name}`);
       const all = new Set([...own, ...(takesSettings ? settings : []), "--help"]);
@@ -157,11 +157,11 @@ describe("wgmon __complete", () => {
     }
   });
 
-  test("this machine's interfaces", () => {
+  test("--device has this machine's interfaces", () => {
     expect(names("--device", "").sort()).toEqual([...interfaces].sort());
   });
 
-  test("descriptions of commands and flags, behind a tab", () => {
+  test("commands and flags have descriptions, after a tab", () => {
     expect(complete([""])).toContain(
       "health\tcheck whether the running wgmon is ready; exit code 0 means ready",
     );
@@ -174,7 +174,7 @@ describe("wgmon __complete", () => {
   test.each([
     [["--help", "x\n", "--moniter=", "--", "--config"], ""],
     [["--config", "/nosuch", "outbox", "r"], "list\nretry\ndrop\n"],
-  ])("the program, with %j: no error, whatever the words are", (words, printed) => {
+  ])("the program prints no error with %j", (words, printed) => {
     const { stdout, stderr, exitCode } = Bun.spawnSync(
       [join(folder, "wgmon"), "__complete", ...words],
       { env: { ...process.env, WGMON_TICK: "never" } },
@@ -193,20 +193,20 @@ for (const shell of shells) {
   describe.skipIf(isMissing)(`${shell}${note}`, () => {
     const ask = (line: string) => suggestions(shell, line);
 
-    test("finds no mistake in it", () => {
+    test("finds no syntax error in the script", () => {
       const { exitCode, stderr } = Bun.spawnSync([shell, "-n", `script.${shell}`], { cwd: folder });
       expect({ exitCode, complaint: stderr.toString() }).toEqual({ exitCode: 0, complaint: "" });
     });
 
-    test("suggests all commands, and their words", () => {
-      expect(ask("wgmon ")).toEqual(expect.arrayContaining([...COMMAND_NAMES].sort()));
+    test("suggests all commands, and the words that follow them", () => {
+      expect(ask("wgmon ")).toEqual(expect.arrayContaining([...COMMANDS].sort()));
       expect(ask("wgmon out")).toEqual(["outbox"]);
       expect(ask("wgmon outbox ")).toEqual(["drop", "list", "retry"]);
       expect(ask("wgmon --tick 5s outbox re")).toEqual(["retry"]);
       expect(ask("wgmon completion ")).toEqual(["bash", "fish", "zsh"]);
     });
 
-    test("suggests the flags of the command alone", () => {
+    test("suggests only the flags of the command", () => {
       expect(ask("wgmon --idle")).toEqual(["--idle-timeout"]);
       const settings = SETTING_NAMES.map((name) => `--${name}`);
       expect(ask("wgmon --")).toEqual(expect.arrayContaining(settings));
@@ -217,7 +217,7 @@ for (const shell of shells) {
       expect(ask("wgmon --no-")).toContain("--no-announce-existing");
     });
 
-    test("suggests values, behind a space and behind =", () => {
+    test("suggests values, after a space and after =", () => {
       expect(ask("wgmon --monitor ")).toEqual(["auto", "bpf", "nflog", "poll"]);
       expect(ask("wgmon --monitor=n")).toEqual(["nflog"]);
       expect(ask("wgmon rules --log-level w")).toEqual(["warn"]);
@@ -239,14 +239,14 @@ for (const shell of shells) {
       expect(ask("wgmon --device ")).toEqual(plain);
     });
 
-    test("reads the words before, whatever is in them", () => {
+    test("takes the words before the cursor into account, whatever they contain", () => {
       expect(ask("wgmon --listen 127.0.0.1:9588 outb")).toEqual(["outbox"]);
       expect(ask("wgmon --listen=127.0.0.1:9588 outb")).toEqual(["outbox"]);
       expect(ask("wgmon --state-dir=some-")).toEqual(["some-folder"]);
       expect(ask("./wgmon outb")).toEqual(["outbox"]);
     });
 
-    test("suggests nothing where it knows nothing", () => {
+    test("suggests nothing where there are no candidates", () => {
       expect(ask("wgmon --host ")).toEqual([]);
       expect(ask("wgmon otubox ")).toEqual([]);
       expect(ask("nosuchfolder/wgmon ")).toEqual([]);

@@ -1,4 +1,4 @@
-/** `wgmon events`: what happened, and what happens, whatever becomes of the daemon meanwhile. */
+/** `wgmon events`: past events, and new ones with --follow, also if the daemon restarts meanwhile. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
@@ -29,7 +29,7 @@ const request = (fields: Partial<EventsRequest> = {}): EventsRequest => ({
   ...fields,
 });
 
-/** The `n`th: alice connects, bob connects, alice roams, bob roams, a device comes, and so on. */
+/** Event n, in turn: alice connects, bob connects, alice roams, bob roams, a device is added. */
 function event(n: number) {
   const types = [
     "peer.connected",
@@ -49,7 +49,7 @@ function event(n: number) {
 const numbers = (output: Printed) =>
   output.lines().map((line) => parseInt((JSON.parse(line) as { id: string }).id.slice(4), 16));
 
-describe("the past", () => {
+describe("past events", () => {
   async function run(fields: Partial<EventsRequest> = {}, output = printed()) {
     const options = { ...output, request: request(fields), devices: [], clock: source.clock };
     return { output, place: await printEvents(asked(source), options) };
@@ -62,7 +62,7 @@ describe("the past", () => {
     source.names.set(ALICE, "alice");
   });
 
-  test("are the latest, the last one last, up to a place", async () => {
+  test("are the latest ones in order of time, and the place after the last one is returned", async () => {
     const { output, place } = await run({ limit: 3 });
     expect(numbers(output)).toEqual([2497, 2498, 2499]);
     expect(place).toBe(2500);
@@ -75,11 +75,11 @@ describe("the past", () => {
     ["a name", { peer: "alice", limit: 2 }, [2496, 2498]],
     ["a name and a type", { peer: "alice", types: ["peer.roamed"], limit: 1 }, [2498]],
     ["the beginning of a key", { peer: `${BOB.slice(0, 8)}…`, limit: 2 }, [2495, 2497]],
-  ])("of %s", async (_name, fields, found) => {
+  ])("can be selected by %s", async (_name, fields, found) => {
     expect(numbers((await run(fields)).output)).toEqual([...found]);
   });
 
-  test("since a time are all of them", async () => {
+  test("since a time are all printed", async () => {
     const atMs = Date.parse(event(0).timestamp);
     const { output, place } = await run({ since: { atMs }, limit: null });
     expect(numbers(output)).toEqual(Array.from({ length: 2500 }, (_, n) => n));
@@ -88,7 +88,7 @@ describe("the past", () => {
     expect([later.output.text(), later.place]).toEqual(["", 2500]);
   });
 
-  test("for people are sentences, with names that stay on their line", async () => {
+  test("are sentences if not JSON, and a name cannot break the line", async () => {
     source.record([
       { ...anEvent("peer.connected", { name: "al\u001b[2Jice\n" }), id: `evt_${"f".repeat(32)}` },
     ]);
@@ -98,7 +98,7 @@ describe("the past", () => {
     );
   });
 
-  test("are not printed to nobody", async () => {
+  test("are no longer read once the reader of the output is gone", async () => {
     const { output, place } = await run({ since: { atMs: 0 }, limit: null }, printed(1));
     expect(numbers(output)).toHaveLength(1000);
     expect(place).toBeNull();
@@ -106,7 +106,7 @@ describe("the past", () => {
 });
 
 describe("--follow", () => {
-  /** What the daemon says to each question for the stream: text, or why there is none. */
+  /** What the daemon sends for one request of the stream: pieces of text, or an error. */
   type Session = readonly string[] | Error;
   const message = (seq: number) => `id: ${seq}\ndata: ${JSON.stringify(event(seq))}\n\n`;
 
@@ -133,14 +133,14 @@ describe("--follow", () => {
         now: () => source.clock.now(),
         after: (_ms, callback) => (setImmediate(callback), () => {}),
       },
-      // Its reader has enough after the last of them.
+      // The reader of the output is gone after the last session.
       hasReader: () => index < sessions.length,
     });
     await following;
     return { output, places };
   }
 
-  test("goes on behind the last one that was told, and says when it waits", async () => {
+  test("continues after the last printed event when the connection is lost, and reports the loss", async () => {
     const { output, places } = await follow([
       [`retry: 2000\n\n${message(6)}id: 7\n`, message(7).slice(6), message(8).slice(0, 20)],
       new DaemonNotRunning("ask", "ENOENT"),
@@ -154,7 +154,7 @@ describe("--follow", () => {
     expect(output.complaints.slice(0, 3)).toEqual([gone, "connected to wgmon again", gone]);
   });
 
-  test("says when events are missing", async () => {
+  test("reports that events are missing", async () => {
     const missed = 'id: 20\nevent: gap\ndata: {"oldest":21}\n\n';
     const { output, places } = await follow([[missed + message(21)], []]);
     expect(numbers(output)).toEqual([21]);
@@ -162,7 +162,7 @@ describe("--follow", () => {
     expect(places[1]).toBe("/v1/stream?after=21");
   });
 
-  test("tells of those that are wanted, and keeps its place by all", async () => {
+  test("prints only the selected events, but continues after the last received one", async () => {
     const found = await follow([[message(6), message(7), message(9)], []], {
       fields: { types: ["device.*"] },
     });
@@ -170,7 +170,7 @@ describe("--follow", () => {
     expect(found.places[1]).toBe("/v1/stream?after=9");
   });
 
-  test("ends when nobody reads any more, and when it is refused", async () => {
+  test("ends when the reader of the output is gone, and fails when the request is refused", async () => {
     const { places } = await follow([[message(6), message(7)], []], { output: printed(1) });
     expect(places).toHaveLength(1);
     expect(follow([new Error("refused"), []])).rejects.toThrow("refused");

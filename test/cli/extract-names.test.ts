@@ -1,4 +1,4 @@
-/** `wgmon extract-names`: what reaches the folder that the service reads, and what stays behind. */
+/** `wgmon extract-names`: what is copied to the folder that the service reads, and what is not. */
 
 import { describe, expect, test } from "bun:test";
 import {
@@ -36,7 +36,7 @@ AllowedIPs = 10.0.0.2/32
 PublicKey = ${BOB} # bob's phone
 `;
 
-function machine(): Folders {
+function makeFolders(): Folders {
   const root = newStateFolder();
   const folders = ["source", "copy", "owned"].map((name) => join(root, name));
   const [source, copy, owned] = folders as [string, string, string];
@@ -44,14 +44,14 @@ function machine(): Folders {
   return { source, copy, owned };
 }
 
-/** What it complains about. */
+/** Returns its error messages. */
 function extract(folders: Folders): string[] {
   const complaints: string[] = [];
   extractNames(folders, (line) => complaints.push(line));
   return complaints;
 }
 
-function put(folders: Folders, name: string, text: string): void {
+function writeSource(folders: Folders, name: string, text: string): void {
   mkdirSync(folders.source, { recursive: true });
   writeFileSync(join(folders.source, name), text);
 }
@@ -62,10 +62,11 @@ function modeOf(path: string): string {
 
 describe("extract-names", () => {
   test("copies names and public keys of wg-quick's and networkd's files, and nothing else", () => {
-    const folders = machine();
-    put(folders, "wg0.conf", CONF);
-    put(folders, "50-wg1.netdev", CONF.replaceAll("[Peer]", "[WireGuardPeer]"));
-    for (const name of ["privatekey", "wg0.conf.bak", ".hidden.conf"]) put(folders, name, CONF);
+    const folders = makeFolders();
+    writeSource(folders, "wg0.conf", CONF);
+    writeSource(folders, "50-wg1.netdev", CONF.replaceAll("[Peer]", "[WireGuardPeer]"));
+    for (const name of ["privatekey", "wg0.conf.bak", ".hidden.conf"])
+      writeSource(folders, name, CONF);
     expect(extract(folders)).toEqual([]);
     expect(readdirSync(folders.copy).sort()).toEqual(["50-wg1.netdev", "wg0.conf"]);
     for (const name of readdirSync(folders.copy)) {
@@ -77,9 +78,9 @@ describe("extract-names", () => {
     }
   });
 
-  test("lets the group of the service read, and nobody else", () => {
-    const folders = machine();
-    put(folders, "wg0.conf", CONF);
+  test("lets only root and the group of the service read the copies", () => {
+    const folders = makeFolders();
+    writeSource(folders, "wg0.conf", CONF);
     if (process.getuid?.() === 0) chownSync(folders.owned, 0, 61_184);
     extract(folders);
     const { gid } = statSync(folders.owned);
@@ -88,42 +89,42 @@ describe("extract-names", () => {
     expect([statSync(folders.copy).gid, statSync(file).gid]).toEqual([gid, gid]);
   });
 
-  test("makes a folder that is missing as wireguard-tools does, for root alone", () => {
-    const folders = machine();
+  test("creates a missing source folder for root only, as wireguard-tools does", () => {
+    const folders = makeFolders();
     expect(extract(folders)).toEqual([]);
     expect(modeOf(folders.source)).toBe("700");
     expect(readdirSync(folders.copy)).toEqual([]);
   });
 
-  test("follows changes: names that changed, files that are gone", () => {
-    const folders = machine();
-    put(folders, "wg0.conf", CONF);
-    put(folders, "wg1.conf", CONF);
+  test("updates changed names, and deletes the copies of deleted files", () => {
+    const folders = makeFolders();
+    writeSource(folders, "wg0.conf", CONF);
+    writeSource(folders, "wg1.conf", CONF);
     extract(folders);
     const { ino } = statSync(folders.copy);
-    put(folders, "wg0.conf", CONF.replace("alice", "carol"));
+    writeSource(folders, "wg0.conf", CONF.replace("alice", "carol"));
     rmSync(join(folders.source, "wg1.conf"));
     extract(folders);
     expect(readdirSync(folders.copy)).toEqual(["wg0.conf"]);
     expect(readFileSync(join(folders.copy, "wg0.conf"), "utf8")).toContain("carol");
-    // It is mounted in the service: another folder in its place would not be seen.
+    // The service has this folder mounted, and would not see a new folder at its path.
     expect(statSync(folders.copy).ino).toBe(ino);
   });
 
-  test("a file that cannot be read keeps its last copy, and is complained about", () => {
-    const folders = machine();
-    put(folders, "wg0.conf", CONF);
+  test("keeps the last copy of a file that cannot be read, and reports the error", () => {
+    const folders = makeFolders();
+    writeSource(folders, "wg0.conf", CONF);
     extract(folders);
     rmSync(join(folders.source, "wg0.conf"));
-    put(folders, "wg0.conf", "#".repeat(17 * 1024 * 1024));
-    put(folders, "wg1.conf", CONF);
+    writeSource(folders, "wg0.conf", "#".repeat(17 * 1024 * 1024));
+    writeSource(folders, "wg1.conf", CONF);
     expect(extract(folders)).toEqual([expect.stringMatching(/^read .*wg0\.conf: EFBIG/)]);
     expect(readFileSync(join(folders.copy, "wg0.conf"), "utf8")).toContain("alice");
     expect(readdirSync(folders.copy)).toContain("wg1.conf");
   });
 
-  test("reads back as the file itself, whatever the comment and its form", () => {
-    const folders = machine();
+  test("writes a copy that has the same names as the file, with any form and text of a comment", () => {
+    const folders = makeFolders();
     const form = fc.constantFrom<(text: string) => string>(
       (text) => `# ${text}`,
       (text) => `# friendly_name = ${text}`,
@@ -134,7 +135,7 @@ describe("extract-names", () => {
     fc.assert(
       fc.property(form, comment, (write, written) => {
         const text = `[Peer]\n${write(written).replaceAll("\n", " ")}\nPublicKey = ${ALICE}\n`;
-        put(folders, "wg0.conf", text);
+        writeSource(folders, "wg0.conf", text);
         extract(folders);
         const copied = parseNames(readFileSync(join(folders.copy, "wg0.conf")));
         expect(copied).toEqual(parseNames(Buffer.from(text)));

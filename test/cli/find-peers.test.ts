@@ -1,4 +1,4 @@
-/** The names in flags of commands: who is meant, and that what nothing is called is refused. */
+/** The names in flags of commands: which peers, devices and targets they select, and that unknown names are refused. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
@@ -14,7 +14,7 @@ import { ALICE, BOB, device, peer } from "../support/peers.ts";
 import { webhook } from "../support/settings.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 
-/** Was removed; only events tell of it. */
+/** A peer that was removed; only events contain it. */
 const CAROL = keyOf(40);
 
 let source: FakeSource;
@@ -37,12 +37,12 @@ describe("--peer", () => {
     ["a name", "alice", [ALICE], true],
     ["a key", BOB, [BOB], false],
     ["the beginning of a key", `${BOB.slice(0, 8)}…`, [BOB], false],
-    ["the same without the sign that it goes on", BOB.slice(0, 12), [BOB], false],
+    ["the beginning of a key without the ellipsis", BOB.slice(0, 12), [BOB], false],
     ["too little of a key", BOB.slice(0, 7), [], true],
     ["the name of a peer that was removed", "carol", [CAROL], true],
     ["its key", CAROL, [CAROL], false],
     ["the beginning of its key", CAROL.slice(0, 8), [CAROL], false],
-    ["what nothing is called", "alcie", [], true],
+    ["an unknown name", "alcie", [], true],
     ["a key that no peer ever had", keyOf(41), [], false],
   ])("%s", async (_what, word, keys, isName) => {
     expect(await findPeers(asked(source), word)).toEqual({ keys: [...keys], isName });
@@ -58,7 +58,7 @@ describe("--peer", () => {
     expect((await peerNotFound(answers, "pear-2499")).message).toContain("did you mean peer-2499?");
   });
 
-  test("any number of removed peers is scanned through", async () => {
+  test("a removed peer is found among any number of removed peers", async () => {
     const events = Array.from({ length: 500 }, (_, n) => ({
       ...anEvent("peer.connected", {
         peer: peer({ publicKey: keyOf(1000 + n) }),
@@ -75,39 +75,36 @@ describe("--peer", () => {
   test.each<[string, Partial<EventsRequest>]>([
     ["the latest", {}],
     ["since a time", { since: { agoMs: 1000 }, limit: null }],
-  ])(
-    "events, %s, refuse a peer that is unknown, by the same words as sessions",
-    async (_, part) => {
-      const output = printed();
-      const base = { requestedDevices: [], since: null, limit: 20, types: [], json: false };
-      const { clock } = source;
-      const options = { ...output, devices: [], clock, nowMs: clock.now().wallMs };
-      const complaintsOf = async (word: string) => {
-        const request = { ...base, follow: false, ...part, peer: word };
-        const tries = [
-          printEvents(asked(source), { ...options, request }),
-          printSessions(asked(source), { ...options, request: { ...request, format: "text" } }),
-        ];
-        return await Promise.all(
-          tries.map(async (each) => {
-            const error: unknown = await each.then(
-              () => null,
-              (thrown: unknown) => thrown,
-            );
-            expect(error).toBeInstanceOf(ConfigError);
-            return (error as ConfigError).errors[0];
-          }),
-        );
-      };
-      const slip = '--peer: there is no peer "alcie"; did you mean alice?';
-      expect(await complaintsOf("alcie")).toEqual([slip, slip]);
-      const gone = '--peer: there is no peer "carl"; did you mean carol?';
-      expect(await complaintsOf("carl")).toEqual([gone, gone]);
-      const none = `--peer: there is no peer ${JSON.stringify(keyOf(41))}; there are alice and carol`;
-      expect(await complaintsOf(keyOf(41))).toEqual([none, none]);
-      expect(output.text()).toBe("");
-    },
-  );
+  ])("events, %s, refuse an unknown peer with the same message as sessions", async (_, part) => {
+    const output = printed();
+    const base = { askedDevices: [], since: null, limit: 20, types: [], json: false };
+    const { clock } = source;
+    const options = { ...output, devices: [], clock, nowMs: clock.now().wallMs };
+    const complaintsOf = async (word: string) => {
+      const request = { ...base, follow: false, ...part, peer: word };
+      const tries = [
+        printEvents(asked(source), { ...options, request }),
+        printSessions(asked(source), { ...options, request: { ...request, format: "text" } }),
+      ];
+      return await Promise.all(
+        tries.map(async (each) => {
+          const error: unknown = await each.then(
+            () => null,
+            (thrown: unknown) => thrown,
+          );
+          expect(error).toBeInstanceOf(ConfigError);
+          return (error as ConfigError).errors[0];
+        }),
+      );
+    };
+    const slip = '--peer: there is no peer "alcie"; did you mean alice?';
+    expect(await complaintsOf("alcie")).toEqual([slip, slip]);
+    const gone = '--peer: there is no peer "carl"; did you mean carol?';
+    expect(await complaintsOf("carl")).toEqual([gone, gone]);
+    const none = `--peer: there is no peer ${JSON.stringify(keyOf(41))}; there are alice and carol`;
+    expect(await complaintsOf(keyOf(41))).toEqual([none, none]);
+    expect(output.text()).toBe("");
+  });
 
   test("a name that a peer had before it was renamed finds the events of that time", async () => {
     source.record([
@@ -129,7 +126,7 @@ describe("--peer", () => {
 });
 
 describe("--device", () => {
-  test("a device that is there, and for the past one that was", async () => {
+  test("accepts a device that exists, and for past data also one that was removed", async () => {
     const answers = asked(source);
     await checkDevices(answers, [], { allowsPast: false });
     await checkDevices(answers, ["wg0"], { allowsPast: false });
@@ -143,7 +140,7 @@ describe("--device", () => {
     expect(checkDevices(answers, ["wg9"], { allowsPast: false })).rejects.toThrow(ConfigError);
   });
 
-  test("status, sessions and events refuse one of the flag", async () => {
+  test("is refused by status, sessions and events if the device is unknown", async () => {
     const { clock } = source;
     const asking = { requestedDevices: ["wgg0"], devices: ["wgg0"] };
     const past = { ...asking, peer: null, since: null, limit: 20, types: [], json: false };
@@ -157,7 +154,7 @@ describe("--device", () => {
   });
 });
 
-test("--target: one of the settings by name or number, or one that the store still knows", () => {
+test("--target selects a target of the settings by name or number, or a target that only the store has", () => {
   const targets = [
     webhook("https://hooks.example.net/a", "json", { name: "ops" }),
     webhook("https://hooks.example.net/b"),

@@ -1,11 +1,11 @@
-/** What `--help` and the table in docs/settings.md look like. */
+/** The text of `--help`, and the table in docs/settings.md. */
 
 import { expect, test } from "bun:test";
 
 import { helpText, settingsTable } from "../../src/cli/help.ts";
 import { COMMAND_NAMES, commandOf, table } from "../../src/config/settings-table.ts";
 
-test("the help text", () => {
+test("the help text is the expected one", () => {
   expect(helpText()).toMatchInlineSnapshot(`
     "wgmon tells you the moment that a WireGuard peer connects, roams or disconnects.
 
@@ -153,7 +153,7 @@ test("the help text", () => {
   `);
 });
 
-test("the help texts of single commands", () => {
+test("the help texts of commands are the expected ones", () => {
   expect(helpText("outbox")).toMatchInlineSnapshot(`
     "wgmon outbox: list, retry or drop waiting events and dead letters
 

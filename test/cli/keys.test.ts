@@ -1,4 +1,4 @@
-/** What terminals send for keys, whole and in pieces. */
+/** Parses what terminals send for keys, whole and in pieces. */
 
 import { expect, test } from "bun:test";
 
@@ -22,17 +22,17 @@ test.each<[string, readonly Key[], string?]>([
     "\r\n\x7f\b\x03\x1a\f\x15",
     ["enter", "enter", "backspace", "backspace", "ctrl-c", "ctrl-z", "ctrl-l", "ctrl-u"],
   ],
-  // Function keys, a mouse, and what a terminal answers: nothing of ours.
+  // Function keys, a mouse, and answers of a terminal are ignored.
   ["\x1b[15~\x1b[<0;1;1M\x1b[?62;c\x01\0", []],
   ["\x1bx", ["escape", text("x")]],
   ["\x1b", [], "\x1b"],
   ["j\x1b[1;", [text("j")], "\x1b[1;"],
   ["\x1b\x1b[A", ["escape", "up"]],
-])("%j", (input, keys, rest = "") => {
+])("%j is parsed into the expected keys", (input, keys, rest = "") => {
   expect(readKeys(input)).toEqual({ keys, rest });
 });
 
-test("the same keys, wherever the input is cut", () => {
+test("the keys are the same wherever the input is split", () => {
   const pieces = fc.constantFrom(
     "q",
     "é",
@@ -61,7 +61,7 @@ test("the same keys, wherever the input is cut", () => {
   );
 });
 
-test("anything at all is read", () => {
+test("any input is parsed without an error", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), (input) => {
       const { keys, rest } = readKeys(input);

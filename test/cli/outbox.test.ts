@@ -1,4 +1,4 @@
-/** `wgmon outbox` on a store in memory: what it prints, and what it leaves. */
+/** `wgmon outbox` on a store in memory: its output, and what remains in the store. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
@@ -61,14 +61,14 @@ function run(
   return lines;
 }
 
-const left = () => ({
+const remaining = () => ({
   ops: store.outbox.waiting("ops", 0, 99).map(({ seq }) => seq),
   script: store.outbox.waiting("script", 0, 99).map(({ seq }) => seq),
   dead: store.outbox.deadLetters().map(({ seq }) => seq),
 });
 
 describe("list", () => {
-  test("says for each target what waits and why, then the dead letters", () => {
+  test("prints for each target how many events wait and why, then the dead letters", () => {
     expect(run("list")).toEqual([
       `${OPS}: 3 events waiting, the oldest for 1h 38m; 7 failed attempts in a row, the last: 503; next attempt in 1m 30s`,
       "script: 1 event waiting, the oldest for 1h 36m",
@@ -80,7 +80,7 @@ describe("list", () => {
     ]);
   });
 
-  test("of one target, of dead letters, of nothing", () => {
+  test("can be limited to one target or to dead letters, and says if there is nothing", () => {
     expect(run("list", {}, "script")).toHaveLength(1);
     expect(run("list", { dead: true })[0]).toBe("2 dead letters:");
     expect(run("list", {}, "other")).toEqual([
@@ -88,7 +88,7 @@ describe("list", () => {
     ]);
   });
 
-  test("as JSON has every message, with the event", () => {
+  test("prints every message with its event as JSON", () => {
     const rows = run("list", { json: true }).map((line) => JSON.parse(line) as object);
     expect(rows).toHaveLength(6);
     expect(rows[0]).toMatchObject({
@@ -106,28 +106,28 @@ describe("list", () => {
 });
 
 describe("retry", () => {
-  test("puts back dead letters, and makes what waits due", () => {
+  test("queues dead letters again, and makes waiting events due", () => {
     expect(run("retry")).toEqual([
       "2 dead letters queued again, 4 events to be retried within 10 s (or at the next start)",
     ]);
-    expect(left()).toEqual({ ops: [1, 2, 3, 4, 5], script: [4], dead: [] });
+    expect(remaining()).toEqual({ ops: [1, 2, 3, 4, 5], script: [4], dead: [] });
     expect(store.outbox.targetState("ops")).toMatchObject({ nextAtMs: 0, failures: 7, retries: 6 });
   });
 
-  test("of one message, or of dead letters, leaves the rest", () => {
+  test("with an id or --dead changes nothing else", () => {
     run("retry", { id: `evt_${"5".padStart(32, "0")}`, dead: true });
-    expect(left()).toEqual({ ops: [2, 3, 4, 5], script: [4], dead: [1] });
+    expect(remaining()).toEqual({ ops: [2, 3, 4, 5], script: [4], dead: [1] });
     expect(store.outbox.targetState("ops")).toMatchObject({ nextAtMs: NOW_MS + 90_000 });
   });
 });
 
 describe("drop", () => {
-  test("takes both, or dead letters, or one message", () => {
+  test("deletes dead letters, one message, or everything", () => {
     expect(run("drop", { dead: true })).toEqual(["0 events and 2 dead letters deleted"]);
-    expect(left()).toEqual({ ops: [2, 3, 4], script: [4], dead: [] });
+    expect(remaining()).toEqual({ ops: [2, 3, 4], script: [4], dead: [] });
     run("drop", { id: `evt_${"4".padStart(32, "0")}` }, "ops");
-    expect(left()).toEqual({ ops: [2, 3], script: [4], dead: [] });
+    expect(remaining()).toEqual({ ops: [2, 3], script: [4], dead: [] });
     run("drop");
-    expect(left()).toEqual({ ops: [], script: [], dead: [] });
+    expect(remaining()).toEqual({ ops: [], script: [], dead: [] });
   });
 });

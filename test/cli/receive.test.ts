@@ -1,4 +1,4 @@
-/** `wgmon receive`, over real sockets: what it prints and answers, and what never gets through. */
+/** `wgmon receive` over real sockets: what it prints, what it answers, and what it refuses. */
 
 import { afterEach, describe, expect, test } from "bun:test";
 
@@ -36,7 +36,7 @@ function secrets(...keys: readonly string[]): readonly SigningSecret[] {
   return reading.value;
 }
 
-/** The time of day stands still, deadlines do not. */
+/** The time of day is fixed, but timers run. */
 const clock: Clock = {
   now: () => new HandClock(NOW_MS).now(),
   after: (delayMs, callback) => systemClock.after(delayMs, callback),
@@ -69,7 +69,7 @@ class TestReceiver {
     return this.#lines.splice(0);
   }
 
-  /** As wgmon sends it; the verdict and what was printed. */
+  /** Sends the message as wgmon does. Returns the type of the result, then the printed lines. */
   async deliver(message: Message, format: Format = json, keys: readonly SigningSecret[] = []) {
     const common = { label: "test", version: "1.2.3", clock, secrets: keys };
     const channel = createWebhook({ ...common, url: `${this.url}hook`, format });
@@ -81,7 +81,7 @@ class TestReceiver {
     return await fetch(this.url, { method: "POST", body, headers });
   }
 
-  /** What was printed on this body. */
+  /** The lines that are printed for this body. */
   async linesOn(body: Body, headers: Record<string, string> = {}): Promise<readonly string[]> {
     const response = await this.post(body, headers);
     expect(response.status).toBe(200);
@@ -122,8 +122,8 @@ async function connect(port: number, text: string) {
   return { socket, closed: closed.promise, answered: answered.promise };
 }
 
-describe("what it says at its start", () => {
-  test("where it is, how to try it, and that nothing is checked", () => {
+describe("at its start, wgmon receive", () => {
+  test("prints its URL, how to send samples, and that signatures are not checked", () => {
     const { url, start: lines } = start();
     expect(lines).toEqual([
       `waiting for webhooks at ${url}; Ctrl-C ends it`,
@@ -132,7 +132,7 @@ describe("what it says at its start", () => {
     ]);
   });
 
-  test("with secrets there is nothing to warn of; IPv6 has its brackets", () => {
+  test("prints no warning with secrets, and an IPv6 address in brackets", () => {
     const { url, start: lines } = start({ secrets: secrets(KEY), address: "::1" });
     expect(url).toMatch(/^http:\/\/\[::1\]:\d+\/$/);
     expect(lines).toEqual([
@@ -142,7 +142,7 @@ describe("what it says at its start", () => {
   });
 });
 
-describe("what it prints", () => {
+describe("wgmon receive prints", () => {
   test.each(eventTypes)("%s as its sentence", async (type) => {
     const sentences: Record<Event["type"], string> = {
       "peer.connected": "alice (wg0) connected from 198.51.100.7:40001",
@@ -173,7 +173,7 @@ describe("what it prints", () => {
     ]);
   });
 
-  test("what is meant for a service as it is", async () => {
+  test("a message in the format of a service unchanged", async () => {
     const [verdict, line] = await start().deliver(messageOf(anEvent("device.removed")), slack);
     expect(verdict).toBe("delivered");
     expect(line).toStartWith('16:19:04 {"text":');
@@ -189,29 +189,29 @@ describe("what it prints", () => {
     ['{"type":"peer.connected"}', '{"type":"peer.connected"}'],
     ['{"version":2,"type":"peer.connected"}', '{"version":2,"type":"peer.connected"}'],
     ["\x1b[2J\x07\u009b31mred\u202egnp.exe", "[2J 31mredgnp.exe"],
-  ])("%j", async (body, line) => {
+  ])("a line for the body %j", async (body, line) => {
     expect(await start().linesOn(body)).toEqual([`16:19:04 ${line}`]);
   });
 
-  test("JSON too deep for any event", async () => {
+  test("the beginning of JSON that is nested too deep", async () => {
     const [line] = await start().linesOn("[".repeat(100_000));
     expect(line).toBe(`16:19:04 ${"[".repeat(999)}…`);
   });
 
-  test("an event with fields that it does not know", async () => {
+  test("an event that has unknown fields", async () => {
     const event = { ...anEvent("peer.connected"), colour: "blue" };
     expect(await start().linesOn(JSON.stringify(event))).toEqual([CONNECTED]);
   });
 
-  test("no more than 2000 characters of it, however many lines it has", async () => {
+  test("no more than 2000 characters of a body, however many lines it has", async () => {
     const lines = await start().linesOn("x\n".repeat(400_000));
     expect(lines).toHaveLength(1000);
     expect(lines.slice(-2)).toEqual(["16:19:04 x", "16:19:04 x…"]);
   });
 
-  test("nothing of it that moves a cursor or turns the direction of writing", async () => {
+  test("no control characters and no direction marks of a body", async () => {
     const receiver = start();
-    // As anybody could send it: wgmon's formats would have cleaned it.
+    // Sent directly, because wgmon's formats would sanitize it.
     const check = async (body: string, headers: Record<string, string> = {}) => {
       for (const line of await receiver.linesOn(body, headers)) {
         expect(line).toStartWith("16:19:04 ");
@@ -240,8 +240,8 @@ describe("what it prints", () => {
     );
   });
 
-  test("a megabyte of what takes long to clean, at once", async () => {
-    // By the processor's time: a busy machine takes longer.
+  test("a megabyte that is expensive to sanitize within a second", async () => {
+    // Measured in processor time, which does not depend on the load of the machine.
     const beforeMs = threadCpuMs();
     const event = anEvent("peer.connected", { name: `a${"\u200d".repeat(300_000)}b` });
     expect(await start().linesOn(JSON.stringify(event))).toHaveLength(1);
@@ -249,8 +249,8 @@ describe("what it prints", () => {
   });
 });
 
-describe("repetitions", () => {
-  test("are answered 200, and printed as such", async () => {
+describe("repeated messages", () => {
+  test("are answered with 200, and printed as repeated", async () => {
     const receiver = start();
     const message = messageOf(anEvent("peer.connected"));
     expect(await receiver.deliver(message)).toEqual(["delivered", CONNECTED]);
@@ -258,12 +258,12 @@ describe("repetitions", () => {
     expect(await receiver.deliver(message)).toEqual(["delivered", repeated]);
   });
 
-  test("are known by their id alone: without one there are none", async () => {
+  test("are recognised only by their id", async () => {
     const receiver = start();
     for (let i = 0; i < 2; i++) expect(await receiver.linesOn("hello")).toEqual(["16:19:04 hello"]);
   });
 
-  test("are forgotten after 10,000 others; overlong ids at once", () => {
+  test("are recognised until 10,000 other ids were received, and never by an id that is too long", () => {
     const ids = new RecentIds();
     for (let i = 0; i < 10_000; i++) ids.add(`evt_${i}`);
     expect(ids.has("evt_0")).toBe(true);
@@ -292,7 +292,7 @@ describe("signatures", () => {
     };
   }
 
-  test("of wgmon pass, with either secret while it is changed", async () => {
+  test("of wgmon are accepted with either secret while the secret is being replaced", async () => {
     const receiver = start({ secrets: secrets(KEY, OTHER_KEY) });
     for (const [index, keys] of [
       [KEY],
@@ -300,13 +300,13 @@ describe("signatures", () => {
       [`whsec_${Buffer.alloc(32, 3).toString("base64")}`, KEY],
     ].entries()) {
       const message = { ...messageOf(anEvent("peer.connected")), id: `msg_${index}` };
-      const came = await receiver.deliver(message, json, secrets(...keys));
-      expect(came).toEqual(["delivered", CONNECTED]);
+      const result = await receiver.deliver(message, json, secrets(...keys));
+      expect(result).toEqual(["delivered", CONNECTED]);
     }
   });
 
   test.each([
-    ["none at all", {}, "webhook-id is missing"],
+    ["no headers", {}, "webhook-id is missing"],
     [
       "no signature",
       { ...headers(), "webhook-signature": "" },
@@ -324,29 +324,29 @@ describe("signatures", () => {
       headers({ ageMs: -6 * MINUTE_MS }),
       "webhook-timestamp is more than 5 minutes ahead",
     ],
-  ])("%s: 401, and nothing of the message is printed", async (_, given, reason) => {
+  ])("are refused with 401, and the message is not printed: %s", async (_, given, reason) => {
     const receiver = start({ secrets: secrets(KEY) });
     const response = await receiver.post(body, given);
     expect([response.status, await response.text()]).toEqual([401, `refused: ${reason}\n`]);
     expect(receiver.lines()).toEqual([`16:19:04 refused: ${reason}`]);
   });
 
-  test("what was refused does not count as taken", async () => {
+  test("that are refused do not make the next delivery a repetition", async () => {
     const receiver = start({ secrets: secrets(KEY) });
     expect((await receiver.post(body, headers({ key: OTHER_KEY }))).status).toBe(401);
     receiver.lines();
     expect(await receiver.linesOn(body, headers())).toEqual([CONNECTED]);
   });
 
-  test("a form cannot be signed", async () => {
+  test("are missing in the format form, which is refused", async () => {
     const receiver = start({ secrets: secrets(KEY) });
-    const came = await receiver.deliver(messageOf(anEvent("peer.connected")), form);
-    expect(came).toEqual(["drop", "16:19:04 refused: webhook-id is missing"]);
+    const result = await receiver.deliver(messageOf(anEvent("peer.connected")), form);
+    expect(result).toEqual(["drop", "16:19:04 refused: webhook-id is missing"]);
   });
 });
 
-describe("what it refuses", () => {
-  test("more than a mebibyte, with its length or without", async () => {
+describe("wgmon receive refuses", () => {
+  test("a body of more than 1 MiB, with and without a content length", async () => {
     const receiver = start();
     const most = new Uint8Array(1024 * 1024);
     expect((await receiver.post(most)).status).toBe(200);
@@ -357,7 +357,7 @@ describe("what it refuses", () => {
     expect((await receiver.post(chunks())).status).toBe(413);
   });
 
-  test("what breaks off", async () => {
+  test("a request that is cut off", async () => {
     const seen = Promise.withResolvers<string>();
     const print = (line: string) => {
       if (line.includes("refused")) seen.resolve(line);
@@ -367,13 +367,13 @@ describe("what it refuses", () => {
       port,
       "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab",
     );
-    // The request has been seen when a later one is answered.
+    // The first request has been read once a later one is answered.
     await fetch(`http://127.0.0.1:${port}/`);
     socket.terminate();
     expect(await seen.promise).toEndWith("the request was cut off, too slow or longer than 1 MiB");
   });
 
-  test("too many at once: those that come on top are to try again", async () => {
+  test("a 33rd concurrent request with 503 and Retry-After", async () => {
     const { port } = start();
     const head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";
     const open = [];
@@ -386,15 +386,21 @@ describe("what it refuses", () => {
     for (const { answered } of open) expect(await answered).toStartWith("HTTP/1.1 200 ");
   });
 
-  test.each(["GET", "PUT", "DELETE", "OPTIONS", "SECRET"])("%s /s3cret", async (method) => {
-    const receiver = start();
-    const response = await fetch(`${receiver.url}s3cret?s3cret`, { method });
-    expect([response.status, await response.text()]).toEqual([405, "only POST is accepted here\n"]);
-    expect(response.headers.get("allow")).toBe("POST");
-    expect(receiver.lines()).toEqual([]);
-  });
+  test.each(["GET", "PUT", "DELETE", "OPTIONS", "SECRET"])(
+    "%s /s3cret with 405",
+    async (method) => {
+      const receiver = start();
+      const response = await fetch(`${receiver.url}s3cret?s3cret`, { method });
+      expect([response.status, await response.text()]).toEqual([
+        405,
+        "only POST is accepted here\n",
+      ]);
+      expect(response.headers.get("allow")).toBe("POST");
+      expect(receiver.lines()).toEqual([]);
+    },
+  );
 
-  test("but not a path, whatever it is", async () => {
+  test("no path of a POST", async () => {
     const { url } = start();
     for (const path of ["", "hook", "a/b/c", "%ff%zz?%ff", "//x"]) {
       const response = await fetch(url + path, { method: "POST", body: "hello" });
@@ -402,7 +408,7 @@ describe("what it refuses", () => {
     }
   });
 
-  test("GET / says what this is", async () => {
+  test("no GET of /, which describes the program", async () => {
     const response = await fetch(start().url);
     expect([response.status, await response.text()]).toEqual([
       200,
@@ -412,8 +418,8 @@ describe("what it refuses", () => {
   });
 });
 
-describe("where it cannot listen", () => {
-  test("the port is taken", () => {
+describe("wgmon receive cannot start if", () => {
+  test("the port is in use", () => {
     const { port } = start();
     expect(() => start({ port })).toThrow(
       new SystemError(
@@ -424,16 +430,16 @@ describe("where it cannot listen", () => {
     );
   });
 
-  test("the address is none of this machine's", () => {
+  test("the address is not one of this machine", () => {
     expect(() => start({ address: "192.0.2.1" })).toThrow(
       "listen on 192.0.2.1 port 0: EADDRNOTAVAIL (this machine does not have this address; choose one that it has with --address)",
     );
   });
 });
 
-describe("its end", () => {
-  test("comes at once, and its port is free again", async () => {
-    // This clock stands still: no deadline ends it.
+describe("stop()", () => {
+  test("returns at once, and the port is free again", async () => {
+    // The clock does not advance, so no timer can end it.
     const receiver = start({ clock: new HandClock(NOW_MS) });
     await (await receiver.post("hello")).text();
     const { port } = receiver;
@@ -441,7 +447,7 @@ describe("its end", () => {
     expect(start({ port }).port).toBe(port);
   });
 
-  test("comes within a second, though somebody does not finish", async () => {
+  test("returns within a second even if a client does not finish its request", async () => {
     const hand = new HandClock(NOW_MS);
     const receiver = start({ clock: hand });
     const { closed } = await connect(

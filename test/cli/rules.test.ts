@@ -1,4 +1,4 @@
-/** `wgmon rules` with made-up devices and an nft that only listens. */
+/** `wgmon rules` with fake devices and an nft that only records its input. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -12,7 +12,7 @@ interface Run {
   readonly exitCode: number;
   readonly printed: readonly string[];
   readonly complaints: readonly string[];
-  /** What nft was given. */
+  /** The input of nft. */
   readonly scripts: readonly string[];
 }
 
@@ -43,8 +43,8 @@ function linesOf(text: string): string[] {
   return text.trimEnd().split("\n");
 }
 
-describe("printing", () => {
-  test("gives the rules for all ports, as they are to be saved", async () => {
+describe("--nft and --iptables", () => {
+  test("print the rules for all ports, in the form to save", async () => {
     const scan = fakeScan(51821, 51820, 51821);
     const options = { ports: [51820, 51821], group: 5 };
     const nft = await run({ action: "nft", group: 5 }, { scan });
@@ -53,7 +53,7 @@ describe("printing", () => {
     expect(iptables).toEqual({ ...done, printed: linesOf(iptablesRules(options)), scripts: [] });
   });
 
-  test("leaves out a device that does not listen, and says so", async () => {
+  test("leave out a device without a listen port, with a message", async () => {
     expect(await run({ action: "nft" }, { scan: fakeScan(0, 51820) })).toEqual({
       exitCode: 0,
       printed: linesOf(nftRules({ ports: [51820], group: 1 })),
@@ -64,21 +64,21 @@ describe("printing", () => {
 });
 
 describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) => {
-  test("where there is no device", async () => {
+  test("if there is no device", async () => {
     expect(await run({ action }, { scan: fakeScan() })).toEqual({
       ...refused,
       complaints: ["wgmon: there is no WireGuard device in this network namespace"],
     });
   });
 
-  test("where none listens", async () => {
+  test("if no device has a listen port", async () => {
     expect(await run({ action }, { scan: fakeScan(0) })).toEqual({
       ...refused,
       complaints: ["wgmon: wg0 has no listen port; give it a ListenPort and bring it up"],
     });
   });
 
-  test("where one that is named is missing or does not listen", async () => {
+  test("if a named device is missing or has no listen port", async () => {
     const scan = fakeScan(51820, 0);
     expect(await run({ action, devices: ["wg0", "wg1", "wg7"] }, { scan })).toEqual({
       ...refused,
@@ -91,7 +91,7 @@ describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) =>
     expect(await run({ action, ...missing })).toMatchObject(refused);
   });
 
-  test("where a device cannot be read: rules without its port would silence it", async () => {
+  test("if a device cannot be read, because rules without its port would not log its handshakes", async () => {
     const problems = [new SystemError("scan wg1", "EPERM", "wgmon needs CAP_NET_ADMIN")];
     expect(await run({ action }, { scan: { ...fakeScan(51820), problems } })).toEqual({
       ...refused,
@@ -103,7 +103,7 @@ describe.each(["nft", "iptables", "install"] as const)("%s refuses", (action) =>
 const AFTER_RESTART = "a running wgmon with --monitor auto uses the rules after a restart";
 
 describe("--install", () => {
-  test("loads what --nft prints, and says what it did", async () => {
+  test("loads the rules that --nft prints, and reports it", async () => {
     expect(await run({ action: "install" }, { scan: fakeScan(51820) })).toEqual({
       ...done,
       printed: [
@@ -120,7 +120,7 @@ describe("--install", () => {
     });
   });
 
-  test("passes on what nft says", async () => {
+  test("prints the error of nft", async () => {
     const failure = new SystemError("load table inet wgmon", "EPERM", "nft: no");
     expect(await run({ action: "install" }, { failure })).toMatchObject({
       exitCode: 1,
@@ -131,8 +131,8 @@ describe("--install", () => {
 });
 
 describe("--remove", () => {
-  test("asks for no device, removes the group's table and says so", async () => {
-    const scan = { ...fakeScan(), problems: [new Error("not to be asked")] };
+  test("reads no devices, removes the group's table and reports it", async () => {
+    const scan = { ...fakeScan(), problems: [new Error("must not be called")] };
     expect(await run({ action: "remove", group: 3 }, { scan })).toEqual({
       ...done,
       printed: ["removed table inet wgmon_3"],
@@ -140,12 +140,12 @@ describe("--remove", () => {
     });
   });
 
-  test("is quiet where there is none", async () => {
+  test("prints nothing if there is no table", async () => {
     const failure = new SystemError("remove table inet wgmon", "ENOENT");
     expect(await run({ action: "remove" }, { failure })).toMatchObject({ ...done, printed: [] });
   });
 
-  test("passes on other failures", async () => {
+  test("prints other errors", async () => {
     const failure = new SystemError(
       "remove table inet wgmon",
       "nft is not installed",

@@ -1,4 +1,4 @@
-/** `wgmon install-service` and `uninstall-service` on a machine that is a folder, and the files that they write. */
+/** `wgmon install-service` and `uninstall-service` with a folder as the root of the machine, and their files. */
 
 import { describe, expect, test } from "bun:test";
 import {
@@ -21,12 +21,12 @@ import { newStateFolder } from "../support/state.ts";
 
 const UNIT = "/etc/systemd/system/wgmon.service";
 const SETTINGS = "/etc/wgmon/wgmon.toml";
-/** One that is there everywhere, and that only root can change. */
+/** A program that exists on every machine and that only root can change. */
 const PROGRAM = "/usr/bin/env";
 
 class Machine {
   readonly root = newStateFolder();
-  /** Lines that it printed, and what systemctl was asked for, with $ before it. */
+  /** The printed lines, and the arguments of each call of systemctl after "$ ". */
   lines: string[] = [];
   systemctlExitCode = 0;
 
@@ -75,7 +75,7 @@ class Machine {
 }
 
 describe("install-service", () => {
-  test("writes the unit and the settings, starts it, and says so", () => {
+  test("writes the unit and the settings, starts the service, and reports each step", () => {
     const machine = new Machine();
     expect(machine.install()).toEqual([
       `wrote ${UNIT}; it runs ${PROGRAM}`,
@@ -90,12 +90,12 @@ describe("install-service", () => {
     expect(unit).not.toMatch(/\/usr\/bin\/wgmon|man:/);
     expect(machine.read(SETTINGS)).toBe(settingsFile());
     for (const path of [UNIT, SETTINGS]) {
-      // The service is no user that owns anything.
+      // The service runs as a user that owns no files.
       expect(statSync(join(machine.root, path)).mode & 0o777).toBe(0o644);
     }
   });
 
-  test("overwrites nothing, and says whether it is what it would have written", () => {
+  test("overwrites no file, and reports whether the content differs", () => {
     const machine = new Machine();
     machine.install();
     machine.write(SETTINGS, 'monitor = "bpf"\n');
@@ -112,7 +112,7 @@ describe("install-service", () => {
     expect(machine.read(SETTINGS)).toBe('monitor = "bpf"\n');
   });
 
-  test("lets others read both, whatever the umask", () => {
+  test("writes files that all users can read, whatever the umask", () => {
     const before = process.umask(0o077);
     try {
       const machine = new Machine();
@@ -125,7 +125,7 @@ describe("install-service", () => {
     }
   });
 
-  test("does not start what somebody else's unit of this name runs", () => {
+  test("does not start a unit of this name that wgmon did not write", () => {
     const machine = new Machine();
     machine.write(UNIT, "[Service]\nExecStart=/opt/wgmon\n");
     expect(machine.install()).toEqual([
@@ -134,14 +134,14 @@ describe("install-service", () => {
     expect(machine.read(SETTINGS)).toBeNull();
   });
 
-  test("where systemd does not run, as in a chroot, it says what is left to do", () => {
+  test("prints the remaining commands if systemd is not running, as in a chroot", () => {
     expect(new Machine({ systemd: false }).install().slice(2)).toEqual([
       "systemd is not running here; where it is, run: systemctl daemon-reload",
       "systemd is not running here; where it is, run: systemctl enable --now wgmon",
     ]);
   });
 
-  test("leaves a package's unit alone", () => {
+  test("does not replace a unit of a package", () => {
     const machine = new Machine();
     machine.write("/lib/systemd/system/wgmon.service", "[Service]\n");
     expect(machine.install()).toEqual([
@@ -151,7 +151,7 @@ describe("install-service", () => {
   });
 
   for (const program of ["/root/wgmon", "/home/alice/wgmon", "/tmp/wgmon", "/run/user/0/wgmon"]) {
-    test(`refuses ${program}, which the service could not see`, () => {
+    test(`refuses ${program}, which is hidden from the service`, () => {
       const machine = new Machine();
       expect(machine.install(program)).toEqual([
         `refused: install the service: not done (the service cannot see ${program}; copy it first: install -m 755 ${program} /usr/local/bin/wgmon)`,
@@ -161,8 +161,8 @@ describe("install-service", () => {
   }
 
   const isRoot = process.geteuid!() === 0;
-  const forRoot = isRoot ? "" : " [skipped: only root can give files away]";
-  // One that this machine has.
+  const forRoot = isRoot ? "" : " [skipped: only root can change the group of a file]";
+  // A group that exists on this machine.
   const [groupName = "", , groupNumber] =
     readFileSync("/etc/group", "utf8")
       .split("\n")
@@ -176,18 +176,18 @@ describe("install-service", () => {
       "FOLDER/wgmon, mode 777, can be written by all users, who could change the program that root starts. Fix: chmod go-w FOLDER/wgmon; or install -m 755 FOLDER/wgmon /usr/bin/wgmon, and run that copy",
     ],
     [
-      // As Debian made /usr/local/bin before version 11.
+      // The mode of /usr/local/bin in Debian before version 11.
       "a group can write to its folder",
       { program: 0o755, folder: 0o2775, group: Number(groupNumber) },
       "FOLDER, mode 2775, can be written by group GROUP, who could replace the program that root starts. Fix: chmod g-w FOLDER; or install -m 755 FOLDER/wgmon /usr/bin/wgmon, and run that copy",
     ],
     [
-      "a group without a name can",
+      "a group without a name can write to its folder",
       { program: 0o755, folder: 0o775, group: 54_321 },
       "FOLDER, mode 775, can be written by group 54321, who could replace",
     ],
   ])(`refuses a program where %s${forRoot}`, (_name, { program, folder: mode, group }, message) => {
-    // Not below /tmp, which is hidden from the service anyway.
+    // Not in /tmp, which is hidden from the service and refused for that reason.
     const folder = join("/dev/shm", `wgmon-test-${crypto.randomUUID()}`);
     mkdirSync(folder);
     try {
@@ -203,11 +203,11 @@ describe("install-service", () => {
     }
   });
 
-  test("refuses a path that a unit cannot have", () => {
+  test("refuses a path with characters that a unit file cannot contain", () => {
     expect(new Machine().install("/usr/bin/w g%mon").join()).toContain("characters");
   });
 
-  test("says when systemctl cannot start it", () => {
+  test("reports that systemctl cannot start the service", () => {
     const machine = new Machine();
     machine.systemctlExitCode = 1;
     expect(machine.install().at(-1)).toBe(
@@ -217,7 +217,7 @@ describe("install-service", () => {
 });
 
 describe("uninstall-service", () => {
-  test("stops it and takes the unit away; settings stay", () => {
+  test("stops the service and removes the unit, but keeps the settings", () => {
     const machine = new Machine();
     machine.install();
     expect(machine.uninstall()).toEqual([
@@ -235,7 +235,7 @@ describe("uninstall-service", () => {
     ]);
   });
 
-  test("leaves a unit alone that somebody else wrote", () => {
+  test("does not remove a unit that wgmon did not write", () => {
     const machine = new Machine();
     machine.write(UNIT, "[Service]\nExecStart=/opt/wgmon\n");
     expect(machine.uninstall()).toEqual([
@@ -248,7 +248,7 @@ describe("uninstall-service", () => {
 describe("the settings file", () => {
   const names = Object.entries(table).filter(([, setting]) => !("flagOnly" in setting));
 
-  test("changes nothing as it is", () => {
+  test("contains only comments, and changes no setting", () => {
     expect(parse(settingsFile())).toEqual(parse(""));
     const wrong = settingsFile()
       .split("\n")
@@ -257,19 +257,19 @@ describe("the settings file", () => {
   });
 
   for (const [name, setting] of names) {
-    test(`has ${name}, and it is valid without the #`, () => {
+    test(`has ${name}, which is valid without the #`, () => {
       const [, line = ""] = new RegExp(`^#(${keyOf(name)} = .*)$`, "m").exec(settingsFile()) ?? [];
       const value = (Bun.TOML.parse(line) as Record<string, unknown>)[keyOf(name)];
       const items: readonly unknown[] = "separator" in setting ? (value as unknown[]) : [value];
       expect(items).toHaveLength(1);
       expect(setting.tomlTypes).toContain(typeof items[0] as "string");
-      expect(setting.parse(String(items[0]))).toHaveProperty("value");
-      // What stands there where there is a default is that default.
+      expect(setting.read(String(items[0]))).toHaveProperty("value");
+      // The value in the file is the default, if there is one.
       if (setting.defaultValue !== null) expect(parse(line).settings).toEqual(parse("").settings);
     });
   }
 
-  test("its peer and its target are valid, too", () => {
+  test("has a peer and a target, which are valid without the #", () => {
     const [, rest = ""] = settingsFile().split("all of the keys above.\n");
     const { settings } = parse(rest.replace(/^#/gm, ""));
     expect([...settings.peers.values()]).toMatchObject([{ name: "alice", tags: ["phone"] }]);

@@ -1,4 +1,4 @@
-/** `wgmon sessions` over the machine interface of a made-up source. */
+/** `wgmon sessions`, with the API of a fake read model. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
@@ -56,7 +56,7 @@ async function run(
   return output;
 }
 
-test("the latest come first, one that lasts is open", async () => {
+test("the latest session is first, and a session that has not ended is open", async () => {
   expect((await run()).lines()).toEqual([
     "PEER               DEVICE  STARTED  LASTED  END   ENDPOINT              RX    TX  ROAMS",
     "alice              wg0     1m ago   1m      open  192.0.2.1:51820  4.0 KiB   0 B      0",
@@ -64,7 +64,7 @@ test("the latest come first, one that lasts is open", async () => {
   ]);
 });
 
-test("of one peer, by its name or key; since a time; of one device", async () => {
+test("sessions can be selected by peer name, key, time and device", async () => {
   const count = async (...args: Parameters<typeof run>) =>
     (await run({ format: "json", limit: null, ...args[0] }, args[1])).lines().length;
   expect(await count()).toBe(1501);
@@ -76,19 +76,19 @@ test("of one peer, by its name or key; since a time; of one device", async () =>
   expect(await count({ limit: 1200 }, { devices: ["wg0", "wg1"] })).toBe(1200);
 });
 
-test("of two peers with one name has the sessions of both", async () => {
+test("a name that two peers have selects the sessions of both", async () => {
   source.names.set(BOB, "alice");
   expect((await run({ peer: "alice", format: "json", limit: 5 })).lines()).toHaveLength(5);
 });
 
-test("nothing is asked for when nobody reads any more", async () => {
+test("no more pages are queried once the reader of the output is gone", async () => {
   const output = printed(1);
   await run({ format: "json", limit: null }, { output });
   expect(output.lines()).toHaveLength(1000);
 });
 
 describe("CSV", () => {
-  test("has a header, and names that no spreadsheet takes for formulas", async () => {
+  test("has a header, and names that a spreadsheet does not evaluate as formulas", async () => {
     expect((await run({ format: "csv" })).text()).toBe(
       [
         "device,publicKey,name,startedAt,endedAt,durationMs,reason,endpoint,rxBytes,txBytes,roams",
@@ -112,11 +112,11 @@ describe("CSV", () => {
     [null, ""],
     ["a,b", '"a,b"'],
     ["a\nb", "a b"],
-  ])("%j is %j", (value, field) => {
+  ])("the field for %j is %j", (value, field) => {
     expect(csvLine([value, "x"])).toBe(`${field},x\r\n`);
   });
 
-  test("whatever a name is, it stays one field on one line", () => {
+  test("any name is one field on one line", () => {
     fc.assert(
       fc.property(hostileText, (name) => {
         const line = csvLine([1, name, 2]);

@@ -1,4 +1,4 @@
-/** The stream of events, read in pieces. */
+/** Parses the stream of events, in pieces of any length. */
 
 import { expect, test } from "bun:test";
 
@@ -23,7 +23,7 @@ data: lines
 
 `;
 
-test("messages have a type, an id that lasts, and data; comments are none", () => {
+test("a message has a type, data and an id, which is kept from the message before; comments are skipped", () => {
   expect(new MessageReader().read(STREAM)).toEqual([
     { type: "message", id: "7", data: '{"a":1}' },
     { type: "gap", id: "9", data: '{"oldest":10}' },
@@ -31,7 +31,7 @@ test("messages have a type, an id that lasts, and data; comments are none", () =
   ]);
 });
 
-test("the same messages, wherever the stream is cut; half of one is none", () => {
+test("the messages are the same wherever the stream is split, and an incomplete one is not returned", () => {
   const whole = new MessageReader().read(STREAM);
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 1, max: 30 })), (lengths) => {

@@ -1,4 +1,4 @@
-/** `wgmon status` over the machine interface of a made-up source. */
+/** `wgmon status`, with the API of a fake read model. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 
@@ -43,7 +43,7 @@ const options = () => ({
   isRunning: true,
 });
 
-test("tells of each peer whether it is connected, since when, and what it moves", async () => {
+test("prints for each peer whether it is connected, since when, and its traffic", async () => {
   const output = options();
   await printStatus(asked(source), output);
   expect(output.lines()).toEqual([
@@ -60,8 +60,8 @@ test("tells of each peer whether it is connected, since when, and what it moves"
   ]);
 });
 
-test("fits a terminal, and has its colours", async () => {
-  const output = { ...options(), maxWidth: 60, paint: coloured };
+test("fits the width of a terminal, and has colours", async () => {
+  const output = { ...options(), room: 60, paint: coloured };
   await printStatus(asked(source), output);
   const lines = output.lines();
   for (const line of lines) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(60);
@@ -70,7 +70,7 @@ test("fits a terminal, and has its colours", async () => {
   );
 });
 
-test("as JSON has a line for each peer, as the machine interface tells it", async () => {
+test("prints a line for each peer with --json, as the API returns it", async () => {
   const output = { ...options(), json: true };
   const answers = asked(source);
   await printStatus(answers, output);
@@ -82,7 +82,7 @@ test("as JSON has a line for each peer, as the machine interface tells it", asyn
   );
 });
 
-test("of some devices tells only of them, and says which is not there", async () => {
+test("prints only the selected devices, and reports one that does not exist", async () => {
   const output = { ...options(), devices: ["wg1"] };
   await printStatus(asked(source), output);
   expect(output.text()).not.toContain("wg0");
@@ -92,7 +92,7 @@ test("of some devices tells only of them, and says which is not there", async ()
   expect(later.text()).toContain("wg1, no port");
 });
 
-test("of 2,500 peers tells of each once", async () => {
+test("prints each of 2,500 peers once", async () => {
   const peers = Array.from({ length: 2500 }, (_, n) => peer({ publicKey: keyOf(n) }));
   source.found.set("wg0", { device: device(), peers });
   const output = { ...options(), json: true, devices: ["wg0"] };

@@ -1,4 +1,4 @@
-/** `wgmon test-webhook`: what targets get, and what people are told. */
+/** `wgmon test-webhook`: the samples that it sends, and the results that it prints. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -18,12 +18,12 @@ import { HandClock } from "../support/clock.ts";
 import { eventTypes } from "../support/events.ts";
 import { type Answer, Receiver } from "../support/receiver.ts";
 
-/** And how long it takes; left out: 7. */
+/** A result, and how long the attempt takes in milliseconds; default: 7. */
 type TimedVerdict = DeliveryResult & { readonly ms?: number };
 
 const DELIVERED: TimedVerdict = { type: "delivered" };
 
-/** A target that gives these verdicts in turn, and then takes all. */
+/** A target whose attempts have these results in turn, and are then delivered. */
 class FakeTarget implements Target {
   readonly key = "ops";
   readonly digestMs = 0;
@@ -61,7 +61,7 @@ class FakeTarget implements Target {
   }
 }
 
-/** What was answered, and printed. */
+/** Runs the test. Returns its result and the printed lines. */
 async function tested(clock: HandClock, ...targets: readonly Target[]) {
   const lines: string[] = [];
   const print = (line: string) => void lines.push(line);
@@ -91,12 +91,12 @@ function webhook(url: string, format = json): Target {
 }
 
 describe("the samples", () => {
-  test("are one of each type, as the contract has them, in the order of a visit", async () => {
+  test("are one valid event of each type, in the order of a typical session", async () => {
     FormatRegistry.Set("date-time", (text) => new Date(text).toJSON() === text);
     const clock = new HandClock();
     const target = new FakeTarget(clock);
     expect(await tested(clock, target)).toMatchObject({ delivered: true });
-    // One that is off by default needs no trial.
+    // handshake.unknown is off by default.
     expect(target.types).toEqual(eventTypes.filter((type) => type !== "handshake.unknown"));
     for (const { id, events } of target.messages) {
       expect(events).toHaveLength(1);
@@ -107,7 +107,7 @@ describe("the samples", () => {
     }
   });
 
-  test("have ids that no earlier test had, the same for all targets", async () => {
+  test("have new ids in each test, the same for all targets", async () => {
     const clock = new HandClock();
     const [first, second, third] = [1, 2, 3].map(() => new FakeTarget(clock));
     await tested(clock, first!, second!);
@@ -117,7 +117,7 @@ describe("the samples", () => {
     expect(new Set([...ids(first!), ...ids(third!)]).size).toBe(10);
   });
 
-  test("are told by wgmon receive as what they are", async () => {
+  test("are printed by wgmon receive", async () => {
     const lines: string[] = [];
     const print = (line: string) => void lines.push(line);
     const common = { address: "127.0.0.1", secrets: [], clock: systemClock };
@@ -143,8 +143,8 @@ describe("the samples", () => {
   });
 });
 
-describe("what came of it", () => {
-  test("is told for each, with the time that it took", async () => {
+describe("the result", () => {
+  test("is printed for each sample, with the time that it took", async () => {
     const verdicts: readonly TimedVerdict[] = [
       { type: "delivered", ms: 1234.4 },
       { type: "retry", reason: "503", afterMs: null },
@@ -165,7 +165,7 @@ describe("what came of it", () => {
     });
   });
 
-  test("of one target does not keep the next from its turn", async () => {
+  test("of one target does not prevent the test of the next one", async () => {
     const clock = new HandClock();
     const gone = new FakeTarget(clock, [{ type: "stop", reason: "410: the target is gone" }]);
     const well = new FakeTarget(clock);
@@ -180,7 +180,7 @@ describe("what came of it", () => {
     expect([gone.messages.length, well.messages.length]).toEqual([1, 5]);
   });
 
-  test("no target: what to do", async () => {
+  test("is a hint if there is no target", async () => {
     expect(await tested(new HandClock())).toEqual({
       delivered: false,
       lines: ["there is no target to test: give a --webhook URL, or set webhook or [[target]]"],
@@ -188,7 +188,7 @@ describe("what came of it", () => {
   });
 });
 
-describe("the rest is not sent", () => {
+describe("the other samples are not sent", () => {
   test.each<[string, TimedVerdict, string]>([
     [
       "after a timeout",
@@ -201,19 +201,19 @@ describe("the rest is not sent", () => {
       " 1000 ms  would be retried: timeout",
     ],
     [
-      "to one that asks for a pause",
+      "to a target that requests a delay",
       { type: "retry", reason: "429", afterMs: 29_001 },
       "    7 ms  would be retried after 30 s: 429",
     ],
-  ])("%s", async (_, verdict, told) => {
+  ])("%s", async (_, verdict, line) => {
     expect(await linesOn([DELIVERED, verdict])).toEqual([
       "  peer.connected         7 ms  delivered",
-      `  peer.roamed        ${told}`,
+      `  peer.roamed        ${line}`,
       "  the other samples are not sent to it",
     ]);
   });
 
-  test("but there is none after the last", async () => {
+  test("after the last sample, which needs no message", async () => {
     const verdict: DeliveryResult = { type: "stop", reason: "410: the target is gone" };
     const lines = await linesOn([DELIVERED, DELIVERED, DELIVERED, DELIVERED, verdict]);
     expect(lines).toHaveLength(5);
@@ -223,7 +223,7 @@ describe("the rest is not sent", () => {
 describe("a filter", () => {
   const few: Partial<EventFilter> = { events: ["peer.connected", "peer.roamed"] };
 
-  test("of types: all are sent, and those that it leaves out are named", async () => {
+  test("of types is ignored, and the excluded types are printed", async () => {
     const lines = await linesOn([], few);
     expect(lines).toHaveLength(6);
     expect(lines.at(-1)).toBe(
@@ -235,7 +235,7 @@ describe("a filter", () => {
     { devices: ["wg0"] },
     { peers: ["alice"] },
     { ...few, peers: ["alice"] },
-  ])("%j: all are sent, though none is about what it wants", async (selection) => {
+  ])("of devices or peers is ignored, which is printed: %j", async (selection) => {
     const lines = await linesOn([], selection);
     expect(lines).toHaveLength(6);
     expect(lines.at(-1)).toBe(
@@ -243,21 +243,21 @@ describe("a filter", () => {
     );
   });
 
-  test("is told of, too, where the rest is not sent", async () => {
+  test("is also printed if the other samples are not sent", async () => {
     const lines = await linesOn([{ type: "stop", reason: "410: the target is gone" }], few);
     expect(lines).toHaveLength(3);
     expect(lines.at(-1)).toContain("excludes peer.disconnected");
   });
 });
 
-describe("over the network", () => {
+describe("with a real receiver", () => {
   test.each<[Answer, string]>([
     [{ status: 204 }, "delivered"],
     [{ status: 503 }, "would be retried: 503"],
     [{ status: 404 }, "refused: 404: not found, check the URL"],
     [{ status: 410 }, "refused permanently: 410: the target is gone"],
     [{ status: 429, headers: { "retry-after": "9" } }, "would be retried after 9 s: 429"],
-  ])("%j", async (answer, told) => {
+  ])("the result of the answer %j is printed", async (answer, result) => {
     using receiver = new Receiver();
     receiver.answer = answer;
     const lines: string[] = [];
@@ -267,13 +267,13 @@ describe("over the network", () => {
       print: (line: string) => void lines.push(line),
     };
     const delivered = await testTargets([webhook(receiver.url("/s3cret?s3cret"))], options);
-    expect(delivered).toBe(told === "delivered");
+    expect(delivered).toBe(result === "delivered");
     expect(lines[1]).toMatch(/^ {2}peer\.connected {2,}\d+ ms {2}/);
-    expect(lines[1]).toEndWith(told);
+    expect(lines[1]).toEndWith(result);
     expect(lines.join()).not.toContain("s3cret");
   });
 
-  test("a dead port is tried to the end: it does not keep anybody waiting", async () => {
+  test("all samples are sent to a closed port, because it fails without delay", async () => {
     const receiver = new Receiver();
     const url = receiver.url();
     receiver[Symbol.dispose]();

@@ -1,4 +1,4 @@
-/** How the commands write for people: whatever a name holds, nothing leaves its place. */
+/** Text and tables for people: a name cannot break the layout, whatever it contains. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -38,20 +38,20 @@ test.each([
   expect(text.length).toBeLessThanOrEqual(8);
 });
 
-test("times are told by how long ago they were, never by less than nothing", () => {
+test("times are formatted as how long ago they were, and a time in the future as 0s", () => {
   const now = Date.parse("2026-01-01T12:00:00Z");
   expect(since("2026-01-01T11:56:55Z", now)).toBe("3m 5s");
   expect(since("2026-01-01T12:00:01Z", now)).toBe("0s");
   expect(since(null, now)).toBe("?");
 });
 
-test("a peer is called by what can be seen of its name, else by the beginning of its key", () => {
+test("a peer is shown by the visible part of its name, or by the beginning of its key", () => {
   expect(peerName({ name: "al\u001b[2Jice\u202e", publicKey: ALICE })).toBe("al [2Jice");
   expect(peerName({ name: "\u200b", publicKey: ALICE })).toBe("AAAAAAAA…");
   expect(peerName({ name: null, publicKey: ALICE })).toBe("AAAAAAAA…");
 });
 
-test("JSON moves no cursor, and means the same", () => {
+test("JSON contains no control characters, and parses to the same value", () => {
   fc.assert(
     fc.property(hostileText, (text) => {
       const written = json({ text });
@@ -61,16 +61,16 @@ test("JSON moves no cursor, and means the same", () => {
   );
 });
 
-test("colours are for terminals, and for those who want them", () => {
+test("there are colours only on a terminal and only without NO_COLOR", () => {
   expect(paintFor({}, true)).toBe(coloured);
   expect(paintFor({ NO_COLOR: "" }, true)).toBe(coloured);
   expect(paintFor({ NO_COLOR: "1" }, true)).toBe(plain);
   expect(paintFor({}, false)).toBe(plain);
 });
 
-test("what is cut is never wider than there is room", () => {
+test("truncated text is never wider than the room", () => {
   expect(cutTo("unicorn", 4)).toBe("uni…");
-  // Two columns each: the second would stand out.
+  // These characters are two columns wide, and the second would not fit.
   expect(cutTo("漢字漢", 4)).toBe("漢…");
   expect(cutTo("漢字", 4)).toBe("漢字");
   expect(cutTo("x", 0)).toBe("");
@@ -109,7 +109,7 @@ describe("a table", () => {
     return [header, ...rows.map(line)];
   };
 
-  test("where there is room has all of everything", () => {
+  test("has all columns and whole names if there is room", () => {
     expect(draw(null)).toEqual([
       "NAME                       PLACE               BYTES",
       "alice                      192.0.2.1:51820   2.0 KiB",
@@ -117,7 +117,7 @@ describe("a table", () => {
     ]);
   });
 
-  test("where there is less cuts the names, then leaves out what matters least", () => {
+  test("truncates names if there is less room, then leaves out columns by priority", () => {
     expect(draw(40)).toEqual([
       "NAME           PLACE               BYTES",
       "alice          192.0.2.1:51820   2.0 KiB",
@@ -131,13 +131,13 @@ describe("a table", () => {
     expect(draw(4)).toEqual(["NAME", "ali…", "som…"]);
   });
 
-  test("has its colours around whole cells", () => {
+  test("has colours around whole cells", () => {
     expect(draw(40, coloured)[1]).toBe(
       "alice          \u001b[32m192.0.2.1:51820\u001b[0m   2.0 KiB",
     );
   });
 
-  test("never breaks, whatever is in it", () => {
+  test("keeps its layout with any content", () => {
     const row = fc.record({
       name: hostileText,
       place: fc.constantFrom("", "[2001:db8::1]:1"),

@@ -1,4 +1,4 @@
-/** What `wgmon top` shows, and what its keys make of it. */
+/** What `wgmon top` shows, and what its keys do. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -113,7 +113,7 @@ const screen = (view: View, fields: Partial<Drawing> = {}) =>
   `\n${render(view, drawing(fields)).join("\n")}\n`;
 
 describe("the screen", () => {
-  test("of 80 by 24", () => {
+  test("of 80 by 24 has the peers, the latest events and the keys", () => {
     expect(screen(first)).toMatchInlineSnapshot(`
       "
       gw1: wgmon 0.1.0, up 3d 4h
@@ -163,7 +163,7 @@ describe("the screen", () => {
     `);
   });
 
-  test("while wgmon is gone, filtered, with something being typed", () => {
+  test("has the filter, its prompt, and that the connection to wgmon is lost", () => {
     const view = { ...first, search: "al", prompt: "al", device: "wg0", connectedOnly: true };
     const shown = shownOf([peerView()], 40);
     const lines = render(view, drawing({ shown }));
@@ -179,7 +179,7 @@ describe("the screen", () => {
     expect(gone.with(2, lines[2]!)).toEqual(lines);
   });
 
-  test("before the first answer, and with help", () => {
+  test("has no data before the first answer, and shows the help on request", () => {
     expect(render(first, drawing({ shown: null })).slice(0, 3)).toEqual([
       "wgmon",
       "",
@@ -192,7 +192,7 @@ describe("the screen", () => {
     for (const line of help) expect(line).not.toContain("…");
   });
 
-  test("has as many lines as there are rows, none too wide, whatever names are", () => {
+  test("has as many lines as the terminal, and none is too wide, with any names", () => {
     const peers = fc.array(
       fc
         .record({ name: fc.option(hostileText), device: hostileText })
@@ -231,7 +231,7 @@ describe("the keys", () => {
   const at = { ...SMALL, shown: shownOf([peerView()], 100) };
   const after = (...keys: readonly string[]): View =>
     keys.reduce<View>((view, key) => {
-      // Those of one letter are what they type.
+      // A key of one letter is text.
       const isNamed = key.length > 1;
       const next = handleKey(view, isNamed ? (key as Key) : { text: key }, at);
       if (typeof next === "string") throw new Error(next);
@@ -263,11 +263,11 @@ describe("the keys", () => {
     [["?"], { isHelpShown: true }],
     [["?", "q"], { isHelpShown: false }],
     [["x", "page-up"], {}],
-  ])("%j", (keys, fields) => {
+  ])("%j change the view", (keys, fields) => {
     expect(after(...keys)).toEqual({ ...first, ...fields });
   });
 
-  test("what ends it, stops it, draws it anew", () => {
+  test("q, Ctrl-C, Ctrl-Z and Ctrl-L quit, suspend and redraw", () => {
     expect(handleKey(first, { text: "q" }, at)).toBe("quit");
     for (const view of [first, after("/")]) {
       expect(handleKey(view, "ctrl-c", at)).toBe("quit");
@@ -276,13 +276,13 @@ describe("the keys", () => {
     }
   });
 
-  test("what is typed has a bound", () => {
+  test("the length of the filter is limited", () => {
     expect(after("/", ...Array.from({ length: 80 }, () => "x")).search).toHaveLength(64);
   });
 });
 
-describe("what is asked for", () => {
-  test("are the peers that can be seen, and no others", () => {
+describe("the query", () => {
+  test("selects only the visible peers", () => {
     expect(tableRows(SMALL)).toBe(15);
     expect(peersPath(first, SMALL)).toBe("/v1/peers?sort=startedAt&order=desc&limit=15&offset=0");
     const view: View = {
@@ -299,7 +299,7 @@ describe("what is asked for", () => {
     expect(tableRows({ columns: 1, rows: 1 })).toBe(1);
   });
 
-  test("never lies behind the last one", () => {
+  test("never has an offset after the last peer", () => {
     expect(clampOffset({ ...first, offset: 90 }, 100, SMALL).offset).toBe(85);
     expect(clampOffset({ ...first, offset: 90 }, 3, SMALL).offset).toBe(0);
     expect(clampOffset(first, 0, SMALL)).toBe(first);

@@ -1,4 +1,4 @@
-/** The command line: every command, its flags, and whose flags are whose. */
+/** The command line: all commands, their flags, and flags of other commands. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -14,7 +14,7 @@ const toml = `
   webhook = "https://a.example"
   target = [{ name = "ops", url = "https://b.example" }, { name = "1st", url = "https://c.example" }]`;
 
-test("a flag of a command that is a setting, too, is read alike", () => {
+test("a flag of a command that is also a setting is parsed in the same way", () => {
   const own = Object.values(commands).flatMap(({ flags }) => Object.entries(flags));
   const shared = own.filter(([name]) => Object.hasOwn(table, name));
   expect([...new Set(shared.map(([name]) => name))]).toEqual(["device"]);
@@ -48,7 +48,7 @@ test.each<[string[], Command]>([
   [["-version"], { type: "version" }],
   [["version"], { type: "version" }],
   [["outbox", "--version"], { type: "version" }],
-])("%j", (argv, command) => {
+])("%j is help or version", (argv, command) => {
   expect(parse(argv, { env: { WGMON_NONSENSE: "x" } })).toEqual(command);
 });
 
@@ -86,7 +86,7 @@ test.each<[string[], ...string[]]>([
 });
 
 describe("run", () => {
-  test("a command may stand behind its flags, and be a value", () => {
+  test("a command can come after its flags, and its name can be a value", () => {
     expect(run(["--host", "receive"]).settings.host).toBe("receive");
     expect(parse(["--port", "80", "receive"])).toMatchObject({ type: "receive", port: 80 });
     expect(
@@ -94,7 +94,7 @@ describe("run", () => {
     ).toMatchObject({ type: "outbox", json: true, settings: { file: "/x" } });
   });
 
-  test("after an unknown flag a command is no value of it", () => {
+  test("a command after an unknown flag is not taken as its value", () => {
     expect(errors(["--nonsense", "outbox", "--json"])).toEqual([
       "--nonsense: there is no such flag",
     ]);
@@ -130,7 +130,7 @@ describe("test-webhook", () => {
       { toml },
       "--target: https://a.example/... is not a name (1 to 32 letters, digits and - _ . after the first)",
     ],
-    // Its target may be missing because of the mistake.
+    // The target may be missing because of the error, so only the error is reported.
     [["--target", "ops", "--tick=1"], {}, '--tick: "1" has no unit; write "1s" for seconds'],
   ])("%j is refused", (argv, given, ...messages) => {
     expect(errors(["test-webhook", ...argv], given)).toEqual(messages);
@@ -148,7 +148,7 @@ describe("rules", () => {
     expect(parse(["rules", ...argv])).toMatchObject({ type: "rules", action });
   });
 
-  test("one thing at a time", () => {
+  test("accepts only one action", () => {
     expect(errors(["rules", "--nft", "--remove"])).toEqual([
       "--nft and --remove: give only one of them",
     ]);
@@ -163,7 +163,7 @@ describe("doctor", () => {
     expect(parse(["doctor", ...argv])).toMatchObject({ type: "doctor", ...request });
   });
 
-  test("hears of mistakes in the settings, and goes by the rest", () => {
+  test("gets the errors in the settings, and uses the valid settings", () => {
     const wrong = { env: { WGMON_GROUP: "x" }, toml: 'tick = "5"\nhold = "7s"' };
     const command = parse(["doctor"], wrong);
     expect(command).toMatchObject({ type: "doctor", settings: { group: 1, holdMs: 7000 } });
@@ -177,7 +177,7 @@ describe("doctor", () => {
   });
 });
 
-test("health and completion", () => {
+test("health takes no settings, and completion needs a shell", () => {
   expect(parse(["health"], { env: { WGMON_GROUP: "x" } })).toEqual({ type: "health" });
   expect(parse(["completion", "fish"])).toEqual({ type: "completion", shell: "fish" });
   expect(errors(["completion"])).toEqual([
@@ -228,7 +228,7 @@ describe("outbox", () => {
   });
 });
 
-describe("the commands that ask", () => {
+describe("the commands that query wgmon", () => {
   const past = { peer: null, since: null, limit: null };
 
   test.each<[string[], object]>([

@@ -1,4 +1,4 @@
-/** Settings: every source, every rule, the order among the sources, and that no secret is shown. */
+/** Settings: all sources, all checks, the precedence of the sources, and that no secret is shown. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -58,12 +58,12 @@ const DEFAULTS: Settings = {
   file: null,
 };
 
-test("nothing given: the defaults", () => {
+test("without flags, variables and file, all settings have their defaults", () => {
   expect(parse([])).toEqual({ type: "run", settings: DEFAULTS, warnings: [] });
 });
 
 describe("each setting", () => {
-  // The field, and for flag, variable and file: what is written, and what it means.
+  // The name and the field; then text and value of a flag, a variable and the file.
   type Row = [string, keyof Settings, ...[text: string, value: unknown][]];
   const rows: Row[] = [
     ["monitor", "monitor", ["bpf", "bpf"], ["poll", "poll"], ["nflog", "nflog"]],
@@ -111,14 +111,14 @@ describe("each setting", () => {
     ["host", "host", ["gw2", "gw2"], ["gw.example.net", "gw.example.net"], ["gw4", "gw4"]],
   ];
 
-  test("is in this table, but for those of targets and of the file, which have tests of their own", () => {
+  test("is in this table, except those of targets, listen and the file, which have their own tests", () => {
     const others = Object.keys(table).filter((name) => /^webhook-|^listen-|^config$/.test(name));
     const names = [...rows.map(([name]) => name), ...others];
     expect(names.toSorted()).toEqual(Object.keys(table).toSorted());
   });
 
   test.each(rows)(
-    "%s: a flag overrules a variable, and a variable the file",
+    "%s: a flag overrides a variable, and a variable overrides the file",
     (name, field, ...values) => {
       const [flag, variable, file] = values;
       const plain =
@@ -140,7 +140,7 @@ describe("each setting", () => {
   );
 
   test.each(["monitor", "group", "interface", "filter"])(
-    "%s: the bare variable comes after WGMON_ and before the file",
+    "%s: the variable without WGMON_ overrides the file, but not the variable with WGMON_",
     (name) => {
       const [, field, flag, variable, file] = rows.find(([candidate]) => candidate === name)!;
       const toml = `${name} = ${name === "group" ? file![0] : JSON.stringify(file![0])}`;
@@ -169,7 +169,7 @@ describe("the command line", () => {
     expect(run(argv).settings).toEqual({ ...DEFAULTS, monitor: "bpf" });
   });
 
-  test("a switch needs no value", () => {
+  test("a boolean flag needs no value", () => {
     expect(run(["--no-announce-existing"]).settings.announceExisting).toBe(false);
     expect(run(["--announce-existing=false"]).settings.announceExisting).toBe(false);
     expect(
@@ -178,7 +178,7 @@ describe("the command line", () => {
     ).toBe(true);
   });
 
-  test("what may be repeated adds up", () => {
+  test("values of a repeated flag are combined", () => {
     const { settings } = run([
       "--device",
       "wg0",
@@ -196,7 +196,7 @@ describe("the command line", () => {
   });
 });
 
-describe("a problem is told", () => {
+describe("errors are reported", () => {
   const FORMATS =
     "auto, json, form, discord, slack, teams, telegram, ntfy, gotify, mattermost, google-chat, pushover or apprise";
 
@@ -329,7 +329,7 @@ describe("a problem is told", () => {
       ["---tick"],
       '"---tick" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
     ],
-  ])("%j", (argv, ...messages) => {
+  ])("for the arguments %j", (argv, ...messages) => {
     expect(errors(argv)).toEqual(messages);
   });
 
@@ -372,7 +372,7 @@ describe("a problem is told", () => {
         WGMON_TEST_X: "x",
       },
     ],
-  ])("environment %j", (env, ...messages) => {
+  ])("for the environment %j", (env, ...messages) => {
     expect(errors([], { env })).toEqual(messages);
   });
 
@@ -462,11 +462,11 @@ describe("a problem is told", () => {
       `${FILE}: Missing value after '='; values must be on the same line`,
     ],
     [`group = ${"[".repeat(100_000)}`, `${FILE}, line 1: Maximum call stack size exceeded.`],
-  ])("settings file %.60j", (toml, ...messages) => {
+  ])("for the settings file %.60j", (toml, ...messages) => {
     expect(errors([], { toml })).toEqual(messages);
   });
 
-  test("all at once, also of what is overruled", () => {
+  test("all at once, also for overridden values", () => {
     const given = { env: { WGMON_GROUP: "x", WGMON_GROP: "1" }, toml: 'group = "x"\nnope = 1' };
     expect(errors(["--group=y", "--bogus", "nonsense", "wg0"], given)).toEqual([
       "--bogus: there is no such flag",
@@ -479,14 +479,14 @@ describe("a problem is told", () => {
     ]);
   });
 
-  test("a file that cannot be read", () => {
+  test("for a file that cannot be read", () => {
     const files = { "x y": new SystemError("read x y", "EACCES") };
     expect(errors(["--config=x y"], { files })).toEqual(['"x y": cannot be read: EACCES']);
   });
 });
 
 describe("the settings file", () => {
-  test("is the one that was named", () => {
+  test("is the one that a flag or a variable names", () => {
     const files = { "/a.toml": "group = 2", "/b.toml": "group = 3", [FILE]: "group = 4" };
     const env = { WGMON_CONFIG: "/b.toml" };
     expect(run(["--config", "/a.toml"], { env, files }).settings).toMatchObject({
@@ -497,7 +497,7 @@ describe("the settings file", () => {
     expect(run([], { files }).settings).toMatchObject({ group: 4, file: FILE });
   });
 
-  test("takes lists, numbers and switches", () => {
+  test("can contain lists, numbers and booleans", () => {
     const toml = `
       device = ["wg0", "wg1"]
       webhook = ["https://a.example/1,2", "form:https://b.example"]
@@ -521,11 +521,11 @@ describe("the settings file", () => {
     [{ STATE_DIRECTORY: "/run/state" }, "/run/state"],
     [{ STATE_DIRECTORY: "/run/state:/run/other" }, "/run/state"],
     [{ STATE_DIRECTORY: "/run/state", WGMON_STATE_DIR: "/mine" }, "/mine"],
-  ])("the state directory is systemd's, if nobody says otherwise: %j", (env, stateDir) => {
+  ])("the state directory is systemd's unless it is set: %j", (env, stateDir) => {
     expect(run([], { env: env as Record<string, string> }).settings.stateDir).toBe(stateDir);
   });
 
-  test("an empty list overrules nothing above it and is no mistake", () => {
+  test("an empty list in the file is valid, and is overridden by a flag", () => {
     expect(run([], { toml: "device = []" }).settings.devices).toEqual([]);
     expect(run(["--device=wg0"], { toml: "device = []" }).settings.devices).toEqual(["wg0"]);
   });
@@ -552,7 +552,7 @@ describe("the settings file", () => {
     ]);
   });
 
-  test("accepts any 32 bytes as a public key, and only their one spelling", () => {
+  test("accepts any 32 bytes in base64 as a public key, and no other length", () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 30, maxLength: 34 }), (bytes) => {
         const key = Buffer.from(bytes).toString("base64");
@@ -564,7 +564,7 @@ describe("the settings file", () => {
 });
 
 describe("warnings", () => {
-  test("for the Go program's variables", () => {
+  test("are given for the Go program's variables", () => {
     const env = {
       monitor: "bpf",
       interface: "wan0",
@@ -598,12 +598,15 @@ describe("warnings", () => {
     [["--webhook=https://a.example"], {}, "json"],
     [["--webhook=https://a.example", "--webhook-format=form"], {}, "form"],
     [["--webhook=json:https://a.example", "--webhook-format=form"], {}, "json"],
-  ])("the format of a webhook: %j %j", (argv, given, format) => {
-    const env = { webhook: "https://a.example", ...given.env };
-    expect(run(argv, { ...given, env }).settings.targets).toEqual([
-      webhook("https://a.example", format),
-    ]);
-  });
+  ])(
+    "the webhook of the Go program's variable has the right format: %j %j",
+    (argv, given, format) => {
+      const env = { webhook: "https://a.example", ...given.env };
+      expect(run(argv, { ...given, env }).settings.targets).toEqual([
+        webhook("https://a.example", format),
+      ]);
+    },
+  );
 
   test.each<[string[], Given, ...string[]]>([
     [
@@ -624,7 +627,7 @@ describe("warnings", () => {
     [["--monitor=bpf", "--filter=udp", "--interface=any"], {}],
     [["--group=1"], {}],
     [["--group=1", "--filter=udp", "--interface=any", "--manage-rules"], {}],
-  ])("for what has no effect: %j %j", (argv, given, ...warnings) => {
+  ])("are given for settings without effect: %j %j", (argv, given, ...warnings) => {
     expect(run(argv, given).warnings).toEqual(warnings);
   });
 });

@@ -1,4 +1,4 @@
-/** Variables that begin with WGMON_ and are no settings: who makes them, and what wgmon does about them. */
+/** Variables that begin with WGMON_ and are not settings: which are ignored, and which are errors or warnings. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -15,8 +15,8 @@ function read(env: Record<string, string>) {
 
 const NOTHING = { problems: [], notes: [], names: [] };
 
-describe("a service's variables are ignored", () => {
-  /** As the kubelet makes them: pkg/kubelet/envvars. */
+describe("variables of Kubernetes and Docker are ignored", () => {
+  /** The variables that the kubelet sets: pkg/kubelet/envvars. */
   const kubernetes = (prefix: string, proto: string) => ({
     [`${prefix}_SERVICE_HOST`]: "10.96.0.7",
     [`${prefix}_SERVICE_PORT`]: "9587",
@@ -28,7 +28,7 @@ describe("a service's variables are ignored", () => {
     [`${prefix}_PORT_9587_${proto.toUpperCase()}_PORT`]: "9587",
     [`${prefix}_PORT_9587_${proto.toUpperCase()}_ADDR`]: "10.96.0.7",
   });
-  /** As Docker makes them for `--link other:wgmon-web`. */
+  /** The variables that Docker sets for `--link other:wgmon-web`. */
   const docker = (prefix: string, alias: string) => ({
     [`${prefix}_NAME`]: `/other/${alias}`,
     [`${prefix}_PORT`]: "udp://172.17.0.5:51820",
@@ -38,7 +38,7 @@ describe("a service's variables are ignored", () => {
     [`${prefix}_ENV_WEBHOOK`]: "https://a.example",
   });
 
-  // Settings among them: a service may be called wgmon-listen.
+  // Also with the names of settings, because a service may be called wgmon-listen.
   test.each([
     "",
     "_METRICS",
@@ -69,7 +69,7 @@ describe("other unknown variables", () => {
     });
   });
 
-  // src/channels/exec.ts: a program that runs wgmon hands them on.
+  // src/channels/exec.ts sets them: a wgmon that such a program starts inherits them.
   test.each([
     "EVENT_ID",
     "EVENT_TYPE",
@@ -79,11 +79,11 @@ describe("other unknown variables", () => {
     "ENDPOINT",
     "TEXT",
     "COUNT",
-  ])("WGMON_%s of an exec target ends no command", (name) => {
+  ])("WGMON_%s of an exec target is not an error", (name) => {
     expect(read({ [`WGMON_${name}`]: "x" }).problems).toEqual([]);
   });
 
-  test("make one warning", () => {
+  test("cause one warning", () => {
     const env = {
       WGMON_IMAGE: "x",
       WGMON_LISTEN_PORT: "9587",

@@ -1,4 +1,4 @@
-/** Where wgmon listens, and that it never does so for others without a token. */
+/** The address that wgmon listens on, and that other machines need a token. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -9,14 +9,14 @@ const TOKEN = "correct-horse-battery-staple";
 const FILE = "/etc/wgmon/listen-token";
 const withFile = (text: string): Given => ({ files: { [FILE]: text } });
 
-describe("a place to listen", () => {
+describe("a listen address", () => {
   test.each(["127.0.0.1:9587", "127.8.9.1:1", "[::1]:9587", "localhost:80"])(
-    "%s is this machine's own, and needs no token",
-    (place) => {
-      const { settings, warnings } = run(["--listen", place]);
+    "%s is local, and needs no token",
+    (address) => {
+      const { settings, warnings } = run(["--listen", address]);
       expect(settings).toMatchObject({ listenTokens: [], listenTls: null });
       expect(warnings).toEqual([]);
-      expect(describeSettings(settings, "gw1")["listen"]).toBe(place);
+      expect(describeSettings(settings, "gw1")["listen"]).toBe(address);
     },
   );
 
@@ -26,8 +26,8 @@ describe("a place to listen", () => {
     "192.0.2.1:9587",
     "gw1.example.net:9587",
     "127.example:9",
-  ])("%s is not, and needs one", (place) => {
-    const argv = ["--listen", place];
+  ])("%s is not local, and needs a token", (address) => {
+    const argv = ["--listen", address];
     expect(errors(argv)).toEqual([
       "--listen: other machines can connect to this address, so a token is required: give listen-token-file, or listen on 127.0.0.1",
     ]);
@@ -36,13 +36,13 @@ describe("a place to listen", () => {
     expect(settings.listenTokens).toEqual([TOKEN, `${TOKEN}2`]);
     expect(warnings).toEqual(["listen: without TLS, others on the network can read the token"]);
     expect(JSON.stringify(describeSettings(settings, "gw1"))).not.toContain(TOKEN);
-    expect(describeSettings(settings, "gw1")["listen"]).toBe(`${place} (2 tokens)`);
+    expect(describeSettings(settings, "gw1")["listen"]).toBe(`${address} (2 tokens)`);
   });
 
   test.each(["9587", "127.0.0.1", ":9587", "::1:9587", "127.0.0.1:0", "127.0.0.1:65536", "a b:1"])(
-    "%s is none",
-    (place) => {
-      expect(errors([`--listen=${place}`])).toHaveLength(1);
+    "%s is invalid",
+    (address) => {
+      expect(errors([`--listen=${address}`])).toHaveLength(1);
     },
   );
 });
@@ -50,7 +50,7 @@ describe("a place to listen", () => {
 describe("a token", () => {
   const argv = ["--listen", "0.0.0.0:9587", "--listen-token-file", FILE];
 
-  test("that is short, or has no place in a header, is refused and not shown", () => {
+  test("that is too short or invalid in a header is refused and not shown", () => {
     for (const text of [
       "too-short",
       "has a space in it, which is wrong",
@@ -63,14 +63,14 @@ describe("a token", () => {
     }
   });
 
-  test("must be there", () => {
+  test("must be in the file", () => {
     expect(errors(argv, withFile("# none\n"))).toEqual([
       "--listen-token-file: there is no token in the file",
     ]);
     expect(errors(argv)).toEqual(["--listen-token-file: there is no such file"]);
   });
 
-  test("may come from systemd", () => {
+  test("can be a credential of systemd", () => {
     const given: Given = {
       env: { CREDENTIALS_DIRECTORY: "/run/credentials/wgmon" },
       files: { "/run/credentials/wgmon/listen-token": TOKEN },
@@ -81,7 +81,7 @@ describe("a token", () => {
   });
 });
 
-test("TLS takes a certificate and a key, both", () => {
+test("TLS needs both a certificate and a key", () => {
   const listen = ["--listen", "127.0.0.1:9587"];
   const cert = ["--listen-tls-cert", "/c.pem"];
   expect(errors([...listen, ...cert])).toEqual([
@@ -92,7 +92,7 @@ test("TLS takes a certificate and a key, both", () => {
   expect(describeSettings(settings, "gw1")["listen"]).toBe("127.0.0.1:9587 (TLS)");
 });
 
-test("what has no effect without a place to listen is said", () => {
+test("a token file without a listen address causes a warning", () => {
   const { warnings } = run(["--listen-token-file", FILE], withFile(TOKEN));
   expect(warnings).toEqual(["--listen-token-file has no effect without listen"]);
 });

@@ -8,7 +8,7 @@ import { run } from "../support/settings.ts";
 
 const current = run([]).settings;
 
-test("a setting that can change at run time takes effect, and needs no restart", () => {
+test("a setting that can change at run time takes effect without a restart", () => {
   const wanted = { ...current, tickMs: 1000, holdMs: 5000, host: "gw2" };
   expect(mergeReloaded(current, wanted)).toEqual({ settings: wanted, needRestart: [] });
 });

@@ -1,4 +1,4 @@
-/** Whatever is given, and wherever somebody puts a secret by mistake: nothing that is told shows it. */
+/** No output shows a secret, whatever the settings are and wherever a secret was put by mistake. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -17,12 +17,12 @@ import {
 import { type Given, parse } from "../support/settings.ts";
 
 const SECRET = "s3cr3tTok3n";
-/** A good one, which begins as all do. */
+/** A valid secret, with the prefix of all. */
 const SIGNING_SECRET = `whsec_${btoa(`${SECRET}${SECRET}${SECRET}`)}`;
 const KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 
-/** All that a command line makes wgmon say, and the command if it is one. */
-function said(
+/** All text that wgmon prints about a command line, and the command if it is valid. */
+function textOf(
   argv: readonly string[],
   given: Given,
 ): { readonly text: string; readonly command: Command | null } {
@@ -79,9 +79,9 @@ describe("a secret is not shown", () => {
     for (const path of paths) {
       for (const flag of ["webhook-file", "webhook-secret-file", "secret-file"]) {
         const argv = [...command.split(" "), `--${flag}`, path].filter((word) => word !== "");
-        expectNoSecret(said([...argv, "--webhook=https://a.example"], { files }).text);
-        expectNoSecret(said(argv, { files }).text);
-        expectNoSecret(said([...argv, SECRET.replace("s", "https://a/s")], { files }).text);
+        expectNoSecret(textOf([...argv, "--webhook=https://a.example"], { files }).text);
+        expectNoSecret(textOf(argv, { files }).text);
+        expectNoSecret(textOf([...argv, SECRET.replace("s", "https://a/s")], { files }).text);
       }
     }
   });
@@ -94,7 +94,7 @@ describe("a secret is not shown", () => {
         const url = key.startsWith("url") ? {} : { url: "https://a.example" };
         const fields = Object.entries({ name: "ops", ...url, [key]: value });
         const lines = fields.map(([name, text]) => `${name} = ${JSON.stringify(text)}`);
-        expectNoSecret(said([], { toml: `[[target]]\n${lines.join("\n")}`, files }).text);
+        expectNoSecret(textOf([], { toml: `[[target]]\n${lines.join("\n")}`, files }).text);
       }
     },
   );
@@ -114,9 +114,9 @@ describe("a secret is not shown", () => {
     for (const bits of [0o600, 0o666]) {
       const toml = `[[target]]\nexec = ${exec}\n`;
       expectNoSecret(
-        said([], { toml, mode: { bits, isOwnedByUsOrRoot: true, isRegular: true } }).text,
+        textOf([], { toml, mode: { bits, isOwnedByUsOrRoot: true, isRegular: true } }).text,
       );
-      expectNoSecret(said([], { toml: `${toml}[[target]]\nformat = 1` }).text);
+      expectNoSecret(textOf([], { toml: `${toml}[[target]]\nformat = 1` }).text);
     }
   });
 
@@ -133,12 +133,12 @@ describe("a secret is not shown", () => {
     `"https://a.example/${SECRET}" = 1\n[["https://a.example/${SECRET}"]]`,
     `[[target]]\n"https://a.example/${SECRET}" = 1`,
     `[[target]]\ntemplate = '''{ "x": "${SECRET}"`,
-  ])("in a file that is broken: %j", (toml) => {
-    expectNoSecret(said([], { toml }).text);
+  ])("in an invalid settings file: %j", (toml) => {
+    expectNoSecret(textOf([], { toml }).text);
   });
 });
 
-describe("whatever is given", () => {
+describe("any combination of arguments, variables and files", () => {
   const name = fc.constantFrom(
     ...Object.keys(table),
     ...Object.values(commands).flatMap(({ flags }) => Object.keys(flags)),
@@ -166,7 +166,7 @@ describe("whatever is given", () => {
     fc
       .tuple(fc.constantFrom(...Object.keys(commands)), fc.array(argument, { maxLength: 4 }))
       .map(([command, rest]) => [command, ...rest]),
-    // So that each is seen without a mistake, too; one needs a word.
+    // So that each command also occurs without an error. completion needs one more word.
     {
       weight: 2,
       arbitrary: fc
@@ -233,17 +233,17 @@ describe("whatever is given", () => {
     }),
   });
 
-  test("it is a command or a ConfigError, and no secret is shown", () => {
+  test("is a command or a ConfigError, and no secret is shown", () => {
     const seen = new Map<string, number>();
     fc.assert(
       fc.property(given, ({ argv: words, ...rest }) => {
-        const { text, command } = said(words, rest);
-        const type = command?.type ?? "mistake";
+        const { text, command } = textOf(words, rest);
+        const type = command?.type ?? "error";
         seen.set(type, (seen.get(type) ?? 0) + 1);
         expectNoSecret(text);
       }),
       { numRuns: 4000 },
     );
-    expect([...seen.keys()].sort()).toEqual([...Object.keys(commands), "mistake"].sort());
+    expect([...seen.keys()].sort()).toEqual([...Object.keys(commands), "error"].sort());
   });
 });

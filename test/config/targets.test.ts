@@ -1,4 +1,4 @@
-/** Targets: webhooks of every source, their files, the tables [[target]], and what is refused. */
+/** Targets: webhooks of all sources, their files, the tables [[target]], and what is refused. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -12,7 +12,7 @@ const KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 const SLACK = "https://hooks.slack.com/services/T0/B0/x";
 const TELEGRAM = "https://api.telegram.org/bot1:x/sendMessage";
 
-/** All targets, in the words of the log. */
+/** All targets, as the log shows them. */
 function shown(argv: readonly string[], given: Given = {}): unknown {
   return describeSettings(run(argv, given).settings, "gw1")["targets"];
 }
@@ -65,10 +65,10 @@ describe("a webhook", () => {
   });
 });
 
-describe("the file of webhooks", () => {
+describe("webhook-file", () => {
   const text = `# the office\n\n${SLACK}\r\n  form:https://a.example/x  \n`;
 
-  test("has one on each line, besides those of --webhook", () => {
+  test("has one webhook on each line, in addition to those of --webhook", () => {
     const argv = ["--webhook=https://b.example", "--webhook-file=/w"];
     expect(run(argv, { files: { "/w": text } }).settings.targets).toEqual([
       webhook("https://b.example"),
@@ -77,7 +77,7 @@ describe("the file of webhooks", () => {
     ]);
   });
 
-  test("may be a credential of systemd's, which need not be there", () => {
+  test("can be a credential of systemd, which need not exist", () => {
     const env = { CREDENTIALS_DIRECTORY: "/run/c" };
     const files = { "/run/c/webhooks": text, "/w": "https://c.example" };
     expect(run([], { env, files }).settings.targets).toHaveLength(2);
@@ -90,7 +90,7 @@ describe("the file of webhooks", () => {
     expect(run([], relative).settings.targets).toEqual([]);
   });
 
-  test("the format of the Go program's variable is not for it", () => {
+  test("does not use the format of the Go program's variable", () => {
     const given = { env: { webhook: "https://b.example" }, files: { "/w": "https://c.example" } };
     expect(run(["--webhook-file=/w"], given).settings.targets).toEqual([
       webhook("https://b.example", "form"),
@@ -98,7 +98,7 @@ describe("the file of webhooks", () => {
     ]);
   });
 
-  test("an empty one is worth a note", () => {
+  test("causes a warning if it is empty", () => {
     expect(run(["--webhook-file=/w"], { files: { "/w": "\n# none yet\n" } }).warnings).toEqual([
       "--webhook-file: there is no webhook in the file",
     ]);
@@ -129,8 +129,8 @@ describe("the file of webhooks", () => {
   });
 });
 
-describe("secrets", () => {
-  test("sign what can be signed", () => {
+describe("signing secrets", () => {
+  test("are used for the formats that can be signed", () => {
     const argv = ["--webhook=https://a.example", `--webhook=${SLACK}`, "--webhook-secret-file=/s"];
     expect(shown(argv, { files: { "/s": SECRET } })).toEqual([
       "1 json:https://a.example (signed)",
@@ -138,16 +138,16 @@ describe("secrets", () => {
     ]);
   });
 
-  test("may be a credential of systemd's", () => {
+  test("can be a credential of systemd", () => {
     const env = { CREDENTIALS_DIRECTORY: "/c", WGMON_WEBHOOK: "https://a.example" };
     const files = { "/c/webhook-secret": `${SECRET}\n${SECRET}\n` };
     expect(shown([], { env, files })).toEqual(["1 json:https://a.example (signed)"]);
     expect(shown([], { env })).toEqual(["1 json:https://a.example"]);
-    // Whoever has a credential for some targets need not have one that uses it.
+    // The credential may be for targets that are not configured at present.
     expect(run([`--webhook=${SLACK}`], { env, files }).warnings).toEqual([]);
   });
 
-  test("that nothing is signed with are worth a note", () => {
+  test("cause a warning if no target is signed", () => {
     const given = { files: { "/s": SECRET } };
     expect(run([`--webhook=${SLACK}`, "--webhook-secret-file=/s"], given).warnings).toEqual([
       "--webhook-secret-file has no effect: the format of no target is signed",
@@ -172,8 +172,8 @@ describe("secrets", () => {
   });
 });
 
-describe("what targets want", () => {
-  test("is for all that do not say otherwise", () => {
+describe("filters and digest of targets", () => {
+  test("apply to all targets that do not set their own", () => {
     const argv = [
       "--webhook=https://a.example",
       "--webhook-events=peer.*,device.added",
@@ -199,7 +199,7 @@ describe("what targets want", () => {
         selection: { events: [], devices: ["wg2"], peers: [] },
       }),
     ]);
-    // Another file may name him.
+    // bob's phone is not in these settings, but another file may name this peer.
     expect(warnings).toEqual([]);
     expect(describeSettings(settings, "gw1")["targets"]).toEqual([
       `1 json:https://a.example (events peer.*|device.added; devices wg0|wg1; peers bob's phone|alice|${KEY}; digest 5m)`,
@@ -208,7 +208,7 @@ describe("what targets want", () => {
     ]);
   });
 
-  test("a comma may be in a peer's name in the file", () => {
+  test("can contain a peer's name with a comma in the file", () => {
     const toml = `webhook = "https://a.example"\nwebhook_peers = ["Ada, at home"]`;
     expect(run([], { toml }).settings.targets[0]!.selection.peers).toEqual(["Ada, at home"]);
   });
@@ -245,7 +245,7 @@ describe("a table [[target]]", () => {
     ]);
   });
 
-  test("has all that a target can have", () => {
+  test("can have all keys of a target", () => {
     const toml = `
       webhook_digest = "1m"
       [[target]]
@@ -294,7 +294,7 @@ describe("a table [[target]]", () => {
     ]);
   });
 
-  test("comes after the webhooks, and is found by name or number", () => {
+  test("is numbered after the webhooks, and is found by name or number", () => {
     const toml = `target = [{ name = "ops", url = "https://b.example" }, { name = "2", url = "https://c.example" }]`;
     const { targets } = run(["--webhook=https://a.example"], { toml }).settings;
     expect(targets.map(({ name }) => name)).toEqual([null, "ops", "2"]);
@@ -317,7 +317,7 @@ describe("a table [[target]]", () => {
     expect(settings.targets).toMatchObject([{ destination: { formatName: format } }]);
   });
 
-  test("its own secret where nothing is signed is worth a note", () => {
+  test("causes a warning if it has a secret but is not signed", () => {
     const toml = `target = [{ name = "a", url = "${SLACK}", secret_file = "/s" }]`;
     expect(run([], { toml, files: { "/s": SECRET } }).warnings).toEqual([
       `${FILE}: target 1 (a): secret_file has no effect: format slack is not signed`,
@@ -467,7 +467,7 @@ describe("a table [[target]]", () => {
     expect(errors([], { toml, files })).toEqual(expected);
   });
 
-  test("all that is wrong is told at once", () => {
+  test("has all its errors reported at once", () => {
     const toml = `tick = "5"\ntarget = [{ evnts = 1 }, { url = "x", peers = 1 }, 3]`;
     expect(errors(["--webhook=x", "--nonsense"], { toml })).toEqual([
       "--nonsense: there is no such flag",
@@ -513,11 +513,11 @@ describe("exec", () => {
       { mode: ours, openFolder: new SystemError("scan x", "EACCES") },
       `${refused} its parent folders cannot be examined: EACCES`,
     ],
-  ])("with the settings file being %j", (given, ...messages) => {
+  ])("depends on who can change the settings file: %j", (given, ...messages) => {
     expect(errors([], { toml, ...given })).toEqual(messages);
   });
 
-  test("is the only reason to ask who can change the file", () => {
+  test("is the only reason to check who can change the file", () => {
     const given = {
       mode: { bits: 0o666, isOwnedByUsOrRoot: false, isRegular: true },
       openFolder: "/",

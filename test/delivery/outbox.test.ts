@@ -1,4 +1,4 @@
-/** The outbox with targets that a test answers by hand, on a clock that it moves by hand. */
+/** The outbox, with targets whose results and a clock whose time the test controls. */
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
@@ -26,7 +26,7 @@ const silent: DeliveryResult = { type: "retry", reason: "timeout", afterMs: null
 const refused: DeliveryResult = { type: "drop", reason: "404: not found" };
 const gone: DeliveryResult = { type: "stop", reason: "410: the target is gone" };
 
-/** Holds each attempt until the test gives the verdict, or answers all alike. */
+/** Holds each attempt until the test settles it, or gives all the same result. */
 class FakeChannel implements Channel {
   /** The devices of the events, for each attempt: `wg<n>` for the n-th event. */
   readonly attempts: string[] = [];
@@ -56,17 +56,17 @@ class FakeChannel implements Channel {
     return this.#pending !== null;
   }
 
-  /** Ends the attempt that is under way, and lets the outbox act on it. */
+  /** Ends the current attempt, and lets the outbox process the result. */
   async settle(verdict: DeliveryResult): Promise<void> {
     const resolve = this.#pending!;
     this.#pending = null;
     resolve(verdict);
-    await promises();
+    await flushPromises();
   }
 }
 
-/** All promises that can go on have gone on. */
-const promises = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** Waits until all settled flushPromises have run their callbacks. */
+const flushPromises = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 function event(n: number): Event {
   const change = { type: "device.added", atMs: 0, device: `wg${n}`, listenPort: 0 } as const;
@@ -74,7 +74,7 @@ function event(n: number): Event {
   return eventOf(change, { id, host: "gw1", name: null });
 }
 
-/** A copy of a folder as it is now, which is what the end of the process would leave. */
+/** A copy of the folder in its present state, which is what a crash of the process would leave. */
 function copyOf(directory: string, folders: string[]): string {
   const copy = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
   folders.push(copy);
@@ -82,7 +82,7 @@ function copyOf(directory: string, folders: string[]): string {
   return copy;
 }
 
-/** A target that wants everything, known by its name. */
+/** A target that accepts all events, with its name as its key. */
 function target(channel: Channel, fields: Partial<Target> = {}): Target {
   return { key: channel.name, channel, accepts: () => true, digestMs: 0, ...fields };
 }
@@ -90,7 +90,7 @@ function target(channel: Channel, fields: Partial<Target> = {}): Target {
 interface Options {
   random?: () => number;
   level?: "info" | "debug";
-  /** Of the store; left out: in memory. */
+  /** Directory of the store; default: in memory. */
   directory?: string;
   clock?: HandClock;
 }
@@ -134,15 +134,15 @@ function addTo({ store, outbox, wall }: Parts, from: number, to = from) {
   }
 }
 
-describe("order", () => {
-  test("the first attempt has begun before add returns", async () => {
+describe("the order of attempts", () => {
+  test("the first attempt begins before added() returns", async () => {
     const { add, channel, clock } = await single();
     add(1);
     expect(channel.attempts).toEqual(["wg1"]);
     expect(clock.waiting).toBe(0);
   });
 
-  test("one attempt at a time, events in order, also past a failure", async () => {
+  test("there is one attempt at a time, and events stay in order after a failure", async () => {
     const { add, outbox, channel, clock } = await single();
     add(1, 3);
     expect(channel.attempts).toEqual(["wg1"]);
@@ -155,11 +155,11 @@ describe("order", () => {
     expect(outbox.waiting).toBe(0);
   });
 
-  test("an event that comes as the last one ends is sent", async () => {
+  test("an event that is added while the last attempt ends is sent", async () => {
     const { add, channel } = await single();
     add(1);
     const settled = channel.settle(delivered);
-    // Between every two steps of the promises there is room for an event.
+    // Adds an event between every two steps of the promise chain.
     for (let n = 2; n < 12; n++) {
       add(n);
       await Promise.resolve();
@@ -169,23 +169,23 @@ describe("order", () => {
     expect(channel.attempts).toHaveLength(11);
   });
 
-  test("a target that hangs or fails holds up no other", async () => {
+  test("a target that hangs or fails does not delay the others", async () => {
     const parts = await setup();
     const { outbox } = parts;
     const [hanging, failing] = [new FakeChannel("a"), new FakeChannel("b", down)];
     const good = new FakeChannel("c", delivered);
     outbox.setTargets([target(hanging), target(failing), target(good)]);
     addTo(parts, 1, 3);
-    await promises();
+    await flushPromises();
     expect([hanging.attempts.length, failing.attempts.length]).toEqual([1, 1]);
     expect(good.attempts).toEqual(["wg1", "wg2", "wg3"]);
     expect(outbox.waiting).toBe(6);
   });
 });
 
-describe("pauses", () => {
-  /** The pauses before the second to the 16th attempt. */
-  async function pauses(random: () => number): Promise<number[]> {
+describe("the delay before a retry", () => {
+  /** The delays before the second to the 16th attempt. */
+  async function delays(random: () => number): Promise<number[]> {
     const { add, channel, clock } = await single({ random });
     add(1);
     const found: number[] = [];
@@ -198,22 +198,22 @@ describe("pauses", () => {
     return found;
   }
 
-  test("the limit doubles from 1 s to 15 min", async () => {
+  test("is at most 1 s at first, and the maximum doubles up to 15 min", async () => {
     const doubled = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512].map((s) => s * 1000);
     const longest = Array.from({ length: 5 }, () => 900_000);
-    expect(await pauses(() => 1)).toEqual([...doubled, ...longest]);
+    expect(await delays(() => 1)).toEqual([...doubled, ...longest]);
   });
 
-  test("the jitter is full", async () => {
-    expect(await pauses(() => 0.5)).toEqual(
+  test("has full jitter", async () => {
+    expect(await delays(() => 0.5)).toEqual(
       [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000].concat(
         Array.from({ length: 5 }, () => 450_000),
       ),
     );
-    expect(await pauses(() => 0)).toEqual(Array.from({ length: 15 }, () => 1));
+    expect(await delays(() => 0)).toEqual(Array.from({ length: 15 }, () => 1));
   });
 
-  test("a target's own wish counts, but never makes a flood", async () => {
+  test("is the one that the target requests, but at least 1 s", async () => {
     const { add, channel, clock } = await single();
     add(1);
     for (const [afterMs, pauseMs] of [
@@ -230,7 +230,7 @@ describe("pauses", () => {
     }
   });
 
-  test("a success makes the next pause short again", async () => {
+  test("is short again after a success", async () => {
     const { add, channel, clock } = await single();
     add(1, 2);
     for (let n = 0; n < 8; n++) {
@@ -245,8 +245,8 @@ describe("pauses", () => {
   });
 });
 
-describe("giving up", () => {
-  test("10,000 events wait; for each more the oldest goes, with one warning and a count", async () => {
+describe("dead letters", () => {
+  test("begin with event 10,001: the oldest becomes one, with one warning and a count at the end", async () => {
     const { add, outbox, channel, clock, lines } = await single();
     add(1);
     await channel.settle(down);
@@ -269,7 +269,7 @@ describe("giving up", () => {
     ]);
   });
 
-  test("the event that is on its way does not become a dead letter", async () => {
+  test("do not include the event that is being sent", async () => {
     const { add, channel } = await single();
     add(1, 10_001);
     await channel.settle(delivered);
@@ -277,7 +277,7 @@ describe("giving up", () => {
   });
 
   for (const hours of [-500_000, -1000, 1, 1000]) {
-    test(`an event waits for 3 days by the time that passes, if the clock is set by ${hours} h meanwhile`, async () => {
+    test(`include an event after 3 days of elapsed time if the clock is set by ${hours} h meanwhile`, async () => {
       const { add, outbox, channel, clock, wall, store } = await single();
       clock.advance(1000 * HOUR_MS);
       add(1);
@@ -285,7 +285,7 @@ describe("giving up", () => {
       clock.advance(10 * HOUR_MS);
       await channel.settle(down);
       clock.jump(hours * HOUR_MS);
-      // Not noticed yet.
+      // The step has not been read yet.
       clock.advance(5000);
       const step = wall.read()!;
       store.clockSet(step, wall.state);
@@ -305,7 +305,7 @@ describe("giving up", () => {
     });
   }
 
-  test("an event that is older than 3 days becomes a dead letter, also while a step of the clock is not noticed yet", async () => {
+  test("include an event that is older than 3 days, also if a step of the clock has not been read yet", async () => {
     const { add, outbox, channel, clock, lines } = await single();
     add(1);
     clock.jump(1000 * HOUR_MS);
@@ -326,7 +326,7 @@ describe("giving up", () => {
     expect(lines.at(-1)).toBe("<4>target: queue empty; 1 event became dead letters meanwhile");
   });
 
-  test("a refused event becomes a dead letter and the next one is sent", async () => {
+  test("include a refused event, and the next event is sent", async () => {
     const { add, channel, lines } = await single();
     add(1, 2);
     await channel.settle(refused);
@@ -338,9 +338,9 @@ describe("giving up", () => {
     ]);
   });
 
-  test("the trouble of a target is that of its newest attempt, and ends with a success", async () => {
+  test("count as failures of the target: its state has the reason of the latest attempt until a success", async () => {
     const { add, outbox, channel, clock, store } = await single();
-    const trouble = () => {
+    const failureState = () => {
       const { failures, reason } = outbox.states[0]!;
       expect(store.outbox.targetState("target") ?? { failures, reason }).toMatchObject({
         failures,
@@ -350,21 +350,21 @@ describe("giving up", () => {
     };
     add(1, 3);
     await channel.settle({ ...down, reason: "ECONNREFUSED" });
-    expect(trouble()).toEqual([1, "ECONNREFUSED"]);
+    expect(failureState()).toEqual([1, "ECONNREFUSED"]);
     clock.advance(1000);
     await channel.settle(refused);
-    expect(trouble()).toEqual([2, "404: not found"]);
+    expect(failureState()).toEqual([2, "404: not found"]);
     await channel.settle(refused);
-    expect(trouble()).toEqual([3, "404: not found"]);
-    // An answer ends the backoff: half of a second, as after the first failure.
+    expect(failureState()).toEqual([3, "404: not found"]);
+    // A refusal resets the backoff: the delay is half a second, as after the first failure.
     await channel.settle(down);
-    expect(trouble()).toEqual([4, "503"]);
+    expect(failureState()).toEqual([4, "503"]);
     clock.advance(500);
     await channel.settle(delivered);
-    expect(trouble()).toEqual([0, ""]);
+    expect(failureState()).toEqual([0, ""]);
   });
 
-  test("a target that is gone gets nothing more until a reload", async () => {
+  test("include all events of a target that no longer exists, until a reload", async () => {
     const { add, outbox, channel, lines } = await single();
     add(1, 3);
     await channel.settle(gone);
@@ -382,7 +382,7 @@ describe("giving up", () => {
 });
 
 describe("the log", () => {
-  test("tells when failing begins, when the reason changes, and when it ends", async () => {
+  test("reports the first failure, a changed reason, and the first success", async () => {
     const { add, channel, clock, lines } = await single({ random: () => 1 });
     add(1, 2);
     for (const reason of ["503", "503", "503", "ECONNREFUSED"]) {
@@ -398,7 +398,7 @@ describe("the log", () => {
     ]);
   });
 
-  test("tells of each success and failure only at debug", async () => {
+  test("reports each success and failure only at level debug", async () => {
     const { add, channel, clock, lines } = await single({ level: "debug" });
     add(1);
     await channel.settle(down);
@@ -416,7 +416,7 @@ describe("the log", () => {
 });
 
 describe("a reload", () => {
-  test("a target with the same name keeps its queue and is tried at once", async () => {
+  test("keeps the queue of a target with the same name, and retries it at once", async () => {
     const parts = await setup();
     const { outbox, clock } = parts;
     const [old, other] = [new FakeChannel("a"), new FakeChannel("b")];
@@ -425,13 +425,13 @@ describe("a reload", () => {
     await old.settle(down);
     const fresh = new FakeChannel("a", delivered);
     outbox.setTargets([target(fresh)]);
-    await promises();
+    await flushPromises();
     expect(fresh.attempts).toEqual(["wg1", "wg2"]);
     clock.advance(HOUR_MS);
     expect(old.attempts).toEqual(["wg1"]);
   });
 
-  test("an attempt under way is left to end, the next goes to the new channel", async () => {
+  test("lets the current attempt end, and uses the new channel for the next one", async () => {
     const parts = await setup();
     const { outbox } = parts;
     const old = new FakeChannel("a");
@@ -445,7 +445,7 @@ describe("a reload", () => {
     expect(fresh.attempts).toEqual(["wg2"]);
   });
 
-  test("a target that is no longer there is broken off, and what it misses is told", async () => {
+  test("aborts the attempt at a removed target, and reports the events that become dead letters", async () => {
     const parts = await setup();
     const { outbox, lines, clock } = parts;
     const [busy, pausing] = [new FakeChannel("a"), new FakeChannel("b")];
@@ -465,7 +465,7 @@ describe("a reload", () => {
     ]);
   });
 
-  test("two targets whose names look alike keep a queue each", async () => {
+  test("keeps separate queues for two targets with the same label", async () => {
     const parts = await setup();
     const two = () => ["1", "2"].map((key) => target(new FakeChannel("a"), { key }));
     parts.outbox.setTargets(two());
@@ -475,27 +475,27 @@ describe("a reload", () => {
     expect(parts.outbox.waiting).toBe(2);
   });
 
-  test("a webhook with a new token takes over what waited for the old one", async () => {
+  test("moves the waiting events to a webhook whose token was replaced", async () => {
     const { add, channel, outbox, lines } = await single({}, { key: "old" });
     add(1, 2);
     await channel.settle(down);
     lines.length = 0;
     const fresh = new FakeChannel("target", delivered);
     outbox.setTargets([target(fresh, { key: "new" })]);
-    await promises();
+    await flushPromises();
     expect(fresh.attempts).toEqual(["wg1", "wg2"]);
     expect(lines).toEqual([]);
   });
 });
 
 describe("filters", () => {
-  test("a target gets only what it accepts", async () => {
+  test("select the events that a target gets", async () => {
     const parts = await setup();
     const [some, all] = [new FakeChannel("a", delivered), new FakeChannel("b", delivered)];
     const accepts = ({ data }: Event) => data.device === "wg2";
     parts.outbox.setTargets([target(some, { accepts }), target(all)]);
     addTo(parts, 1, 3);
-    await promises();
+    await flushPromises();
     expect([some.attempts, all.attempts]).toEqual([["wg2"], ["wg1", "wg2", "wg3"]]);
   });
 });
@@ -503,7 +503,7 @@ describe("filters", () => {
 describe("a digest", () => {
   const digest = { digestMs: 30_000 };
 
-  test("gathers what happens in its time, from the first event on", async () => {
+  test("collects the events of its interval, which begins with the first event", async () => {
     const { add, channel, clock } = await single({}, digest);
     add(1);
     clock.advance(20_000);
@@ -516,12 +516,12 @@ describe("a digest", () => {
     await channel.settle(delivered);
     add(4);
     clock.advance(30_000);
-    // One event alone goes as it is.
+    // A single event is not wrapped in a digest.
     expect(channel.attempts.at(-1)).toBe("wg4");
     expect(channel.ids.at(-1)).toBe(event(4).id);
   });
 
-  test("stays the same message over attempts, whatever is added", async () => {
+  test("stays the same message in all attempts, even if events are added", async () => {
     const { add, channel, clock } = await single({ random: () => 1 }, digest);
     add(1, 2);
     clock.advance(30_000);
@@ -536,7 +536,7 @@ describe("a digest", () => {
     expect(new Set(channel.ids).size).toBe(2);
   });
 
-  test("holds a hundred events; the rest follow at once", async () => {
+  test("has at most a hundred events, and the next one follows at once", async () => {
     const { add, channel, clock } = await single({}, digest);
     add(1, 250);
     clock.advance(30_000);
@@ -544,7 +544,7 @@ describe("a digest", () => {
     expect(channel.attempts.map((attempt) => attempt.split(" ").length)).toEqual([100, 100, 50]);
   });
 
-  test("does not wait when wgmon stops", async () => {
+  test("is sent at once when wgmon stops", async () => {
     const { add, channel, outbox } = await single({}, digest);
     add(1, 2);
     const drained = outbox.drain(5000);
@@ -560,7 +560,7 @@ describe("after a restart", () => {
     for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
   });
 
-  /** A new process, in effect, on the same folder and clock. */
+  /** An outbox with a store on disk, and a function that simulates a restart after kill -9, on the same clock. */
   async function first(fields: Partial<Target> = {}) {
     const directory = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
     folders.push(directory);
@@ -568,7 +568,7 @@ describe("after a restart", () => {
     const run = await single({ directory, clock, random: () => 1 }, fields);
     const restarted = async (of: string) => {
       const channel = new FakeChannel();
-      // As kill -9 leaves it: nothing is closed but the lock.
+      // The state that kill -9 leaves: nothing is closed, and the lock is free.
       const copy = copyOf(of, folders);
       const parts = await setup({ directory: copy, clock });
       parts.outbox.setTargets([target(channel, fields)]);
@@ -578,7 +578,7 @@ describe("after a restart", () => {
     return { ...run, again: () => restarted(directory) };
   }
 
-  test("what waits goes on in order, and what is new after it", async () => {
+  test("waiting events are sent in order, and new ones after them", async () => {
     const { add, channel, clock, again } = await first();
     add(1, 600);
     await channel.settle(delivered);
@@ -594,7 +594,7 @@ describe("after a restart", () => {
     ]);
   });
 
-  test("what was delivered just before a crash is sent once more, under the same id", async () => {
+  test("an event that was delivered just before the crash is sent again, with the same id", async () => {
     const { add, channel, again } = await first();
     add(1, 2);
     await channel.settle(delivered);
@@ -603,7 +603,7 @@ describe("after a restart", () => {
     expect(later.channel.ids).toEqual([channel.ids[0]!]);
   });
 
-  test("a pause that was promised is kept, and failures are counted on", async () => {
+  test("a delay that the target requested is kept, and so is the count of failures", async () => {
     const { add, channel, clock, again } = await first();
     add(1);
     await channel.settle({ type: "retry", reason: "429", afterMs: 60_000 });
@@ -616,7 +616,7 @@ describe("after a restart", () => {
     expect(later.lines.at(-1)).toBe("<4>target: 503, attempt 2, next in 1 s");
   });
 
-  test("the pause grows with attempts that may be repeated, not with refusals", async () => {
+  test("the delay grows with retries, not with refusals", async () => {
     const { add, channel, again } = await first();
     add(1, 14);
     for (let n = 0; n < 12; n++) await channel.settle(refused);
@@ -624,14 +624,14 @@ describe("after a restart", () => {
     await second.channel.settle(down);
     expect(second.lines.at(-1)).toBe("<4>target: 503, attempt 1, next in 1 s");
     expect(second.outbox.states[0]!.failures).toBe(13);
-    // Another restart, now with a retry counted.
+    // After another restart, with one retry counted.
     const third = await second.again();
     third.clock.advance(1000);
     await third.channel.settle(silent);
     expect(third.lines.at(-1)).toBe("<4>target: timeout, attempt 2, next in 1 s");
   });
 
-  test("a digest that was begun is the same one", async () => {
+  test("a digest whose attempt had begun stays the same message", async () => {
     const { add, channel, clock, again } = await first({ digestMs: 1000 });
     add(1, 3);
     clock.advance(1000);
@@ -641,7 +641,7 @@ describe("after a restart", () => {
     expect(later.channel.ids).toEqual(channel.ids);
   });
 
-  test("what is older than 3 days by then is among the dead letters", async () => {
+  test("events that became older than 3 days are dead letters", async () => {
     const { add, channel, clock, again } = await first();
     add(1, 2);
     await channel.settle(down);
@@ -652,7 +652,7 @@ describe("after a restart", () => {
     expect(later.store.outbox.deadLetters()).toHaveLength(2);
   });
 
-  test("what waits for a target that is gone becomes dead letters", async () => {
+  test("events for a target that was removed from the settings become dead letters", async () => {
     const { add, again, store } = await first();
     add(1, 3);
     expect(store.outbox.queues()).toMatchObject([{ target: "target", waiting: 3 }]);
@@ -664,10 +664,10 @@ describe("after a restart", () => {
   });
 });
 
-test("a target that is down for ten hours gets everything in order, and is not hammered", async () => {
+test("a target that was down for ten hours gets all events in order, after a limited number of attempts", async () => {
   const directory = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
   try {
-    // Full jitter, seeded: a sum of many pauses is what counts.
+    // Seeded, so that the number of attempts is the same in each run.
     let seed = 1;
     const random = () => (seed = (seed * 16_807) % 2_147_483_647) / 2_147_483_647;
     const { add, channel, clock, outbox, lines } = await single({ directory, random });
@@ -675,7 +675,7 @@ test("a target that is down for ten hours gets everything in order, and is not h
     let last = 0;
     while (!end()) {
       add(++last);
-      // An event each 20 seconds; the target answers 503, by and by also not at all.
+      // One event every 20 seconds. The target alternates between 503 and timeouts.
       for (let second = 0; second < 20; second++) {
         clock.advance(1000);
         if (channel.isBusy) await channel.settle(last % 2 === 0 ? down : silent);
@@ -683,7 +683,7 @@ test("a target that is down for ten hours gets everything in order, and is not h
     }
     const attempts = channel.attempts.length;
     expect(new Set(channel.attempts)).toEqual(new Set(["wg1"]));
-    // Some twelve until the limit of 15 minutes is reached, then one in 7.5 minutes on average.
+    // About twelve until the maximum of 15 minutes is reached, then one every 7.5 minutes on average.
     expect(attempts).toBeGreaterThan(60);
     expect(attempts).toBeLessThan(130);
     expect(outbox.waiting).toBe(1800);
@@ -700,7 +700,7 @@ test("a target that is down for ten hours gets everything in order, and is not h
 });
 
 describe("another process", () => {
-  test("that drops events and revives dead letters is noticed", async () => {
+  test("that deletes events and queues dead letters again is noticed", async () => {
     const directory = mkdtempSync(join(tmpdir(), "wgmon-outbox-"));
     try {
       const { add, channel, clock, outbox } = await single({ directory });
@@ -724,15 +724,15 @@ describe("another process", () => {
   });
 });
 
-describe("the end", () => {
-  test("with nothing to send comes at once", async () => {
+describe("drain", () => {
+  test("returns at once if there is nothing to send", async () => {
     const { outbox, clock, lines } = await single();
     await outbox.drain(5000);
     expect(clock.waiting).toBe(0);
     expect(lines).toEqual([]);
   });
 
-  test("every target is tried once more, in order, up to its first failure", async () => {
+  test("sends to each target in order, up to its first failure", async () => {
     const parts = await setup();
     const { outbox, clock, lines } = parts;
     const [back, still] = [new FakeChannel("a"), new FakeChannel("b")];
@@ -760,13 +760,13 @@ describe("the end", () => {
     expect(outbox.waiting).toBe(0);
   });
 
-  test("what hangs is broken off when the time is over", async () => {
+  test("aborts a hanging attempt when its time is over", async () => {
     const { add, outbox, channel, clock, lines } = await single();
     add(1, 2);
     let ended = false;
     const drained = outbox.drain(5000).then(() => (ended = true));
     clock.advance(4999);
-    await promises();
+    await flushPromises();
     expect([ended, channel.signal!.aborted]).toEqual([false, false]);
     clock.advance(1);
     await drained;
@@ -799,7 +799,7 @@ describe("with a real webhook", () => {
     return { outbox, store, lines, wall: systemClock };
   }
 
-  test("each event arrives once and in order, through failures of every kind; no secret is logged", async () => {
+  test("each event arrives once and in order despite failures of all kinds, and no secret is logged", async () => {
     using receiver = new Receiver();
     const bad = [{ status: 503 }, "reset", { status: 429 }, "reset", { status: 500 }] as const;
     receiver.answer = () => bad[receiver.requests.length - 1] ?? { status: 204 };
@@ -816,14 +816,14 @@ describe("with a real webhook", () => {
     expect(lines.join("\n")).not.toContain(SECRET);
   });
 
-  // How soon that is: test/bench.
-  test("an event is on the wire without waiting for a timer", async () => {
+  // test/bench measures the delay.
+  test("an event is sent without waiting for a timer", async () => {
     using receiver = new Receiver();
     const parts = await real(receiver, new HandClock());
     for (let n = 1; n <= 20; n++) {
       addTo(parts, n);
       await receiver.waitFor((requests) => requests.length === n);
-      await promises();
+      await flushPromises();
     }
   });
 });

@@ -1,6 +1,6 @@
 /**
- * What Prometheus and Grafana are given: alert rules that fire when they should, a dashboard whose
- * expressions are valid, no name in either that wgmon does not write, and metrics that promtool accepts.
+ * The files for Prometheus and Grafana: alert rules that fire when they should, a dashboard whose
+ * expressions are valid, only metrics that wgmon exports in both, and metrics that promtool accepts.
  */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
@@ -56,7 +56,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** The metrics of a wgmon that has all that there can be. */
+/** The metrics of a wgmon with at least one sample of each. */
 function exposed(wanted: readonly Naming[], accept = ""): string {
   const someone = peer({
     publicKey: keyOf(1),
@@ -77,7 +77,7 @@ function exposed(wanted: readonly Naming[], accept = ""): string {
   return Array.from({ [Symbol.iterator]: () => chunks }).join("");
 }
 
-/** Names of series, with what histograms add to theirs. */
+/** Names of the series, with the suffixes of histograms. */
 function seriesOf(text: string): ReadonlySet<string> {
   return new Set([...text.matchAll(/^([a-z]\w*)(?:\{| )/gm)].map(([, name]) => name!));
 }
@@ -89,14 +89,14 @@ function metricsIn(text: string): string[] {
 describe("the alert rules", () => {
   const text = readFileSync(ALERTS, "utf8");
 
-  test("name no metric that there is not", () => {
+  test("use only metrics that exist", () => {
     const named = metricsIn(text);
     expect(new Set(named).size).toBeGreaterThan(10);
     const known = seriesOf(exposed(["mdlayher"]));
     expect(named.filter((name) => !known.has(name))).toEqual([]);
   });
 
-  test("say what is wrong, how bad that is, and what to do", () => {
+  test("have a severity, a summary and a description", () => {
     const { groups } = Bun.YAML.parse(text) as {
       groups: { rules: { labels: object; annotations: object }[] }[];
     };
@@ -118,7 +118,7 @@ describe("the alert rules", () => {
       isGood: true,
       text: expect.stringContaining("SUCCESS"),
     });
-    // Each of them was made to fire.
+    // The tests make each alert fire.
     const alerts = [...text.matchAll(/- alert: (\w+)/g)].map(([, name]) => name!);
     const fired = readFileSync(tests, "utf8");
     expect(alerts.filter((name) => !fired.includes(`alertname="${name}"`))).toEqual([]);
@@ -126,7 +126,7 @@ describe("the alert rules", () => {
 });
 
 describe("the dashboard", () => {
-  test("names no metric that there is not", () => {
+  test("uses only metrics that exist", () => {
     const texts = dashboard.templating.list.map(({ definition }) => definition ?? "");
     const named = metricsIn([...texts, ...expressions.map(({ expr }) => expr)].join(" "));
     expect(new Set(named).size).toBeGreaterThan(20);
@@ -134,7 +134,7 @@ describe("the dashboard", () => {
     expect(named.filter((name) => !known.has(name))).toEqual([]);
   });
 
-  test("has one place for each panel, and variables for all that it uses", () => {
+  test("has panels that do not overlap, and defines the variables that it uses", () => {
     expect(dashboard.uid).toBe("wgmon");
     expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
     const cells = dashboard.panels.flatMap(({ gridPos: { x, y, w, h } }) =>
@@ -145,7 +145,7 @@ describe("the dashboard", () => {
     const names = dashboard.templating.list.map(({ name }) => name);
     const used = [...dashboardText.matchAll(/\$\{?([a-z]\w*)/g)].map(([, name]) => name!);
     expect([...new Set(used)].toSorted()).toEqual(names.toSorted());
-    // A data source of somebody's own would be in no other Grafana.
+    // The uid of a particular data source would not exist in another Grafana.
     const sources = dashboardText.match(/"uid": "[^"]*"/g)!;
     expect(new Set(sources)).toEqual(new Set(['"uid": "wgmon"', '"uid": "${datasource}"']));
   });
@@ -169,7 +169,7 @@ describe("the dashboard", () => {
 });
 
 describe.skipIf(promtool === null)(`promtool accepts the metrics${whyNoPromtool}`, () => {
-  /** Theirs are as they are; they must stay so. */
+  /** Metrics under the names of other exporters, which must keep those names. */
   const foreign = /^wireguard_/;
 
   test.each([[[]], [["mdlayher"]], [["mindflavor"]], [namings]] as const)("%j", (wanted) => {
@@ -178,7 +178,7 @@ describe.skipIf(promtool === null)(`promtool accepts the metrics${whyNoPromtool}
     expect(complaints).toEqual([]);
   });
 
-  test("and complains of what is wrong", () => {
+  test("and rejects invalid metrics", () => {
     const broken = exposed([]).replace("wgmon_events_total{", "wgmon_events_total{{");
     expect(runPromtool(["check", "metrics"], broken).isGood).toBe(false);
   });

@@ -1,4 +1,4 @@
-/** What is said about the parts of a release: its bill of materials, and NOTICE. */
+/** The documents about the components of a release: its bill of materials, and NOTICE. */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { bunPackages, lockedPackage } from "../../deploy/bun.mjs";
 import { libraries } from "../../deploy/libraries.ts";
 import { billOfMaterials } from "../../deploy/notice.ts";
 
-// It builds the program, to see what is bundled.
+// It builds the program, to find the bundled packages.
 setDefaultTimeout(120_000);
 
 const ROOT = join(import.meta.dir, "../..");
@@ -24,13 +24,13 @@ describe.each(["x64", "arm64"] as const)("the bill of materials for %s", (machin
     ["wgmon", ...libraries.map(({ soname }) => soname)].map((name) => [name, "00"]),
   );
 
-  test("has the licence of the whole, and hashes and licences of all parts", async () => {
+  test("has the licence of the whole, and hashes and licences of all components", async () => {
     const document = JSON.parse(await billOfMaterials(machine, sums)) as {
       readonly metadata: { readonly component: Component };
       readonly components: readonly Component[];
     };
     const { metadata, components } = document;
-    // NOTICE: GPL parts of version 2 or later, Apache parts that go with version 3 alone.
+    // NOTICE: some components have GPL version 2 or later, others the Apache licence, which only GPL version 3 allows.
     expect(metadata.component.licenses).toEqual([{ expression: "GPL-3.0-only" }]);
     for (const { name, hashes } of components) expect(hashes, name).toHaveLength(1);
 

@@ -1,6 +1,6 @@
 /**
- * deploy/setup.mjs in a clone of nothing but the files that it reads, against an npm registry and a
- * package manager that are played: what it takes, what it refuses, and what it says before it installs.
+ * deploy/setup.mjs in a clone that contains only the files that it reads, with a fake npm registry and a
+ * fake package manager: what it installs, what it refuses, and what it prints before it installs.
  */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -31,7 +31,7 @@ const VERSION = lockedPackage(PACKAGE).version;
 const missing = ["node", "npm"].filter((program) => Bun.which(program) === null);
 const note = missing.length === 0 ? "" : ` [skipped: no ${missing.join(", ")}]`;
 
-/** A Bun for the tests: knows its version, and writes down how it was asked to install. */
+/** A fake Bun: prints its version, and records its arguments in the file `asked`. */
 const FAKE_BUN = `#!/bin/sh
 if [ "$1" = --version ]; then echo ${VERSION}; exit; fi
 echo "$*" >>asked
@@ -39,7 +39,7 @@ mkdir -p node_modules/bun/bin node_modules/.bin
 ln -sf ../bun/bin/bun.exe node_modules/.bin/bun
 `;
 
-/** A registry that has one package in one version, with the archive that it is given. */
+/** A registry that has one version of one package, with the given archive. */
 class Registry implements Disposable {
   archive: Uint8Array;
   asked: string[] = [];
@@ -54,7 +54,7 @@ class Registry implements Disposable {
         const { pathname, origin } = new URL(url);
         this.asked.push(decodeURIComponent(pathname));
         if (pathname.endsWith(".tgz")) return new Response(this.archive);
-        // What the registry itself says about its archive is no proof: it agrees with what it sends.
+        // The registry's own integrity always matches its archive, so it proves nothing.
         const dist = { tarball: `${origin}/bun.tgz`, integrity: integrityOf(this.archive) };
         const versions = { [VERSION]: { name, version: VERSION, dist } };
         return Response.json({ name, "dist-tags": { latest: VERSION }, versions });
@@ -73,7 +73,7 @@ class Registry implements Disposable {
 
 class Clone {
   readonly folder = newStateFolder();
-  /** The only folder of programs that setup sees, except for those of root. */
+  /** The only folder in PATH, apart from root's folders that setup adds. */
   readonly programs = newStateFolder();
 
   constructor(lockedArchive: Uint8Array) {
@@ -102,7 +102,7 @@ class Clone {
     return await this.run(registry, "node", join(this.folder, "deploy/setup.mjs"), ...flags);
   }
 
-  /** What it printed, on both outputs. */
+  /** Runs a command. Returns its standard output and standard error as one text. */
   async run(registry: Registry, ...command: readonly string[]) {
     const child = Bun.spawn([...command], {
       cwd: "/",
@@ -117,8 +117,8 @@ class Clone {
       stdout: "pipe",
       stderr: "pipe",
     });
-    const [said, complained] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-    return { text: said + complained, exitCode: await child.exited };
+    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    return { text: stdout + stderr, exitCode: await child.exited };
   }
 
   read(path: string): string | null {
@@ -134,7 +134,7 @@ function integrityOf(bytes: Uint8Array): string {
   return `sha512-${createHash("sha512").update(bytes).digest("base64")}`;
 }
 
-/** An npm archive with such a Bun. */
+/** An npm archive with this text as the executable of Bun. */
 async function archiveOf(bun: string): Promise<Uint8Array> {
   const manifest = JSON.stringify({ name: PACKAGE, version: VERSION });
   const files = { "package/package.json": manifest, "package/bin/bun": bun };
@@ -147,7 +147,7 @@ const EXECUTABLE = `node_modules/${PACKAGE}/bin/bun`;
 const CACHED = `node_modules/.cache/${PACKAGE.replace("/", "-")}-${VERSION}/archive.tgz`;
 
 describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
-  test("is the one that bun.lock names, and installs the rest without scripts; once", async () => {
+  test("is the one in bun.lock, installs the other packages without scripts, and is fetched only once", async () => {
     using registry = new Registry(right);
     const clone = new Clone(right);
     const first = await clone.setup(registry);
@@ -160,7 +160,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
     expect(registry.asked).toEqual([]);
   });
 
-  test("is refused if the registry sends another one", async () => {
+  test("is refused if the registry sends another archive", async () => {
     using registry = new Registry(wrong);
     const clone = new Clone(right);
     const { text, exitCode } = await clone.setup(registry);
@@ -175,7 +175,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
       expect(clone.read(path)).toBeNull();
   });
 
-  test("is not taken from a cache that was changed", async () => {
+  test("is fetched again if the cached archive was changed", async () => {
     using registry = new Registry(right);
     const clone = new Clone(right);
     mkdirSync(join(clone.folder, dirname(CACHED)), { recursive: true });
@@ -189,7 +189,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
     expect(new Uint8Array(readFileSync(join(clone.folder, CACHED)))).toEqual(new Uint8Array(right));
   });
 
-  test("replaces an older one, and leaves the files of Bun's cache that node_modules links to", async () => {
+  test("replaces an older version, and does not change the file in Bun's cache that node_modules links to", async () => {
     using registry = new Registry(right);
     const clone = new Clone(right);
     const old = "#!/bin/sh\necho 1.0.0\n";
@@ -201,7 +201,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
     expect(clone.read("node_modules/.bin/bun")).toBe(FAKE_BUN);
   });
 
-  test("of another kind of machine is refused by build.ts, too", async () => {
+  test("for another architecture is also refused by build.ts if it differs from bun.lock", async () => {
     const other = MACHINE === "x64" ? "arm64" : "x64";
     using registry = new Registry(wrong, bunPackages[other]);
     const clone = new Clone(right);
@@ -214,7 +214,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
     expect(readdirSync(clone.folder)).not.toContain(`wgmon-${other}`);
   });
 
-  test("gets npm's registry and certificates", async () => {
+  test("uses npm's registry and certificates", async () => {
     using registry = new Registry(right);
     const archive = await archiveOf(
       FAKE_BUN.replace('"$*"', '"$npm_config_registry $NODE_EXTRA_CA_CERTS"'),
@@ -228,7 +228,7 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
     expect(clone.read("asked")).toBe(`${registry.url} ${cafile}\n`);
   });
 
-  test("cannot be fetched: npm's own words are said", async () => {
+  test("has npm's error printed if it cannot be fetched", async () => {
     const clone = new Clone(right);
     const registry = new Registry(right);
     registry[Symbol.dispose]();
@@ -238,10 +238,10 @@ describe.skipIf(missing.length > 0)(`Bun in a clone${note}`, () => {
   });
 });
 
-describe.skipIf(missing.length > 0)(`packages of the system${note}`, () => {
+describe.skipIf(missing.length > 0)(`system packages${note}`, () => {
   /**
-   * apt-get that would add one dependency, and change another as `upgrade` has it. Without its lists it knows no
-   * package before an update.
+   * A fake apt-get that adds one dependency, and runs `upgrade` to print changes of other packages. Without its lists
+   * it knows no package before an update.
    */
   function withApt({ upgrade = "", hasLists = true } = {}): Clone {
     const clone = new Clone(right);
@@ -263,7 +263,7 @@ describe.skipIf(missing.length > 0)(`packages of the system${note}`, () => {
     return clone;
   }
 
-  test("the demo says what it will install, installs that alone, and names it at the end", async () => {
+  test("the demo prints what it will install, installs only that, and lists it at the end", async () => {
     using registry = new Registry(right);
     const clone = withApt();
     const { text, exitCode } = await clone.setup(registry, "--demo");
@@ -278,12 +278,12 @@ describe.skipIf(missing.length > 0)(`packages of the system${note}`, () => {
     );
     expect(text).toContain("npm run demo itself takes about a minute");
     expect(lines.at(-1)).toMatch(/^setup: installed \d+ packages: .*wireguard-tools.*libneeded/);
-    // test/demo.ts names them again.
+    // test/demo.ts lists them again.
     expect(clone.read("node_modules/.installed")).toMatch(/wireguard-tools.*libneeded/);
     const calls = clone.read("apt")!.trim().split("\n");
     for (const call of calls) expect(call).toContain("--no-install-recommends --no-upgrade");
     expect(clone.read("apt")).toContain("wireguard-tools");
-    // What only tests use.
+    // Packages that only tests use.
     expect(clone.read("apt")).not.toMatch(/gcc|chromium|podman|mmdebstrap|fish|zsh/);
   });
 
@@ -305,7 +305,7 @@ describe.skipIf(missing.length > 0)(`packages of the system${note}`, () => {
     expect(allowed.text).toContain("setup: installed");
   });
 
-  test("package lists that are missing are fetched once, before it says how much it will install", async () => {
+  test("missing package lists are fetched once, before the plan is printed", async () => {
     using registry = new Registry(right);
     const clone = withApt({ hasLists: false });
     const { text, exitCode } = await clone.setup(registry, "--demo");
@@ -318,7 +318,7 @@ describe.skipIf(missing.length > 0)(`packages of the system${note}`, () => {
     expect(clone.read("apt")!.match(/^update/gm)).toHaveLength(1);
   });
 
-  test("what apt does not know after an update, either, is named with apt's reason", async () => {
+  test("a package that apt does not know even after an update is reported with apt's reason", async () => {
     using registry = new Registry(right);
     const clone = withApt();
     clone.program("apt-get", 'echo "E: no such package" >&2; exit 100');

@@ -1,6 +1,6 @@
 /**
- * The binary's `status`, `sessions`, `events` and `top`, beside a device whose peers connect and roam, with
- * a daemon, without one, and when it is killed meanwhile.
+ * The binary's `status`, `sessions`, `events` and `top`, on a device whose peers connect and roam: with
+ * a daemon, without one, and with one that is killed meanwhile.
  */
 
 import { beforeAll, describe, expect, test } from "bun:test";
@@ -19,7 +19,7 @@ if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
 const note = missing === null ? "" : ` [skipped: ${missing}]`;
 const KEY = /^[A-Za-z0-9+/]{8}… /;
 
-describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
+describe.skipIf(missing !== null)(`the query commands${note}`, () => {
   let found: AskedFigures;
 
   beforeAll(async () => {
@@ -31,7 +31,7 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
     found = JSON.parse(await child.stdout.text()) as AskedFigures;
   }, TEST_MS);
 
-  test("without wgmon: the kernel tells who is connected, and nobody since when", () => {
+  test("without a daemon, status shows from the kernel which peers are connected, but not since when", () => {
     const { status, sessions, top } = found.without;
     expect(status.exitCode).toBe(0);
     expect(status.stderr).toBe("wgmon: wgmon is not running here; showing data from the kernel\n");
@@ -48,7 +48,7 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
     );
   });
 
-  test("status tells of both peers", () => {
+  test("status prints both peers", () => {
     const { status, statusJson } = found;
     expect(status).toMatchObject({ exitCode: 0, stderr: "" });
     expect(status.stdout).toMatch(
@@ -66,7 +66,7 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
     }
   });
 
-  test("sessions tells of theirs", () => {
+  test("sessions prints the sessions of both peers", () => {
     const { sessions, csv } = found;
     expect(sessions).toMatchObject({ exitCode: 0, stderr: "" });
     const lines = sessions.stdout.trimEnd().split("\n");
@@ -76,7 +76,7 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
     expect(csv.stdout).toMatch(/^device,.*\r\nplayed0,\S{44},,.*\r\n$/);
   });
 
-  test("events tells of their connects, and ends with its reader", () => {
+  test("events prints both connects, and ends when its reader is gone", () => {
     const { events, piped } = found;
     expect(events).toMatchObject({ exitCode: 0, stderr: "" });
     const lines = events.stdout.trimEnd().split("\n");
@@ -90,7 +90,7 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
     expect(piped.stdout.split("\n")).toHaveLength(2);
   });
 
-  test("events --follow tells of each once, though the daemon was killed", () => {
+  test("events --follow prints each event once, even if the daemon is killed meanwhile", () => {
     const { exitCode, stdout, stderr } = found.follow;
     expect({ exitCode, stderr }).toEqual({
       exitCode: 0,
@@ -105,14 +105,14 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
     expect(roams.length).toBeGreaterThanOrEqual(3);
   });
 
-  test("after it was killed, its store still tells since when", () => {
+  test("after the daemon was killed, status reads the start of sessions from the store", () => {
     const { stdout, stderr } = found.afterwards;
     expect(stderr).toContain("wgmon is not running here");
     expect(stdout).toContain("played0, port 51820: 2 of 2 peers connected");
     expect(stdout).not.toMatch(/connected +\?/);
   });
 
-  test("what nothing is called is refused: exit code 2, beside wgmon and without it", () => {
+  test("an unknown name is refused with exit code 2, with a daemon and without one", () => {
     const peer = /^wgmon: --peer: there is no peer "alcie"\nwgmon status lists the peers\.\n$/m;
     const device =
       /^wgmon: --device: there is no device "playd0"; did you mean played0\?\nwgmon status lists the devices\.\n$/m;
@@ -141,7 +141,7 @@ describe.skipIf(missing !== null)(`the commands that ask${note}`, () => {
     }
   });
 
-  test("top gives the terminal back in every way out", () => {
+  test("top restores the terminal in all ways in which it can end", () => {
     const ways = ["q", "Ctrl-C", "SIGTERM", "SIGINT", "SIGHUP", "resized, sorted, filtered"];
     expect(found.top.slice(0, -1)).toEqual(
       ways.map((way) => ({ way, exitCode: 0, enteredRaw: true, restored: true })),

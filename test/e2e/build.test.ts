@@ -1,4 +1,4 @@
-/** What build.ts makes, and what it says when it cannot. */
+/** The binary that build.ts makes, and the errors of build.ts. */
 
 import { dlopen } from "bun:ffi";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -39,20 +39,20 @@ async function build(...args: readonly string[]) {
   return await run([process.execPath, join(ROOT, "build.ts"), ...args]);
 }
 
-/** The first bytes of an executable file, elf(5): what it is, and the machine that it is for. */
+/** e_machine of an executable file, elf(5). Checks the magic number, too. */
 async function machineOf(path: string): Promise<number> {
   const view = new DataView(await Bun.file(path).slice(0, 20).arrayBuffer());
   expect(view.getUint32(0)).toBe(0x7f454c46);
   return view.getUint16(18, true);
 }
 
-describe("the flags", () => {
-  test("leave nothing of the working directory to the binary", () => {
+describe("the build flags", () => {
+  test("stop the binary from reading .env and bunfig.toml of the working directory", () => {
     expect(buildFlags).toContain("--no-compile-autoload-dotenv");
     expect(buildFlags).toContain("--no-compile-autoload-bunfig");
   });
 
-  test("keep the code's meaning and its line numbers", () => {
+  test("minify only the syntax, and include a source map", () => {
     expect(buildFlags.filter((flag) => /^--minify(?!-syntax$)/.test(flag))).toEqual([]);
     expect(buildFlags).toContain("--sourcemap");
   });
@@ -62,18 +62,18 @@ describe("the binary", () => {
   let binary: string;
 
   beforeAll(async () => {
-    // A relative path is the caller's, wherever build.ts lies.
+    // A relative path is relative to the caller's working directory, not to build.ts.
     const { exitCode, stdout, stderr } = await build("--outfile", "wgmon");
     binary = join(folder, "wgmon");
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
     expect(stdout).toMatch(/^\/.*\/wgmon: (x64|arm64), \d+ MB, \d+\.\d s\n$/);
   });
 
-  test("is all that was made", async () => {
+  test("is the only file that the build leaves", async () => {
     expect([...new Bun.Glob("*").scanSync(folder)]).toEqual(["wgmon"]);
   });
 
-  test("is not stripped: it would be plain Bun", async () => {
+  test("is not stripped, because stripping would leave plain Bun", async () => {
     const { exitCode, stdout } = await run([binary, "--version"]);
     expect(exitCode).toBe(0);
     expect(stdout).toStartWith(`wgmon ${version}\nBun ${Bun.version}\n`);
@@ -81,7 +81,7 @@ describe("the binary", () => {
     expect(Buffer.from(await Bun.file(binary).arrayBuffer()).includes(symbols)).toBe(true);
   });
 
-  // Whoever may run it could run anything with them: BUN_BE_BUN makes it the whole of Bun.
+  // With them, any user could run any code with these rights: BUN_BE_BUN turns the binary into plain Bun.
   test("has no file capabilities and is not set-user-ID", async () => {
     const { mode } = await Bun.file(binary).stat();
     expect((mode & 0o7777).toString(8)).toBe((0o777 & ~process.umask()).toString(8));
@@ -96,7 +96,7 @@ describe("the binary", () => {
     await Bun.write(join(cwd, "preload.ts"), `console.log("hostile");`);
     await Bun.write(join(cwd, "bunfig.toml"), `preload = ["./preload.ts"]\n`);
     await Bun.write(join(cwd, ".env"), `WGMON_MONITOR=hostile\n`);
-    // Settings that are refused, so that it gets as far as to read them all.
+    // A setting that is refused, so that wgmon reads all settings and then ends.
     expect(await run([binary, "--tick", "3"], cwd)).toEqual({
       exitCode: 2,
       stdout: "",
@@ -105,7 +105,7 @@ describe("the binary", () => {
     });
   });
 
-  test("can be made anew while it runs", async () => {
+  test("can be rebuilt while it runs", async () => {
     await using running = Bun.spawn(
       [binary, "-e", "console.log('up'); setTimeout(() => {}, 60_000)"],
       {
@@ -125,7 +125,7 @@ describe("build.ts refuses", () => {
     [["--traget", "x64"], "Unknown option '--traget'"],
     [["x64"], "Unexpected argument 'x64'"],
     [["--outfile"], "Option '--outfile <value>' argument missing"],
-  ])("%p", async (args, problem) => {
+  ])("the arguments %p", async (args, problem) => {
     expect(await build(...args)).toEqual({
       exitCode: 2,
       stdout: "",
@@ -133,7 +133,7 @@ describe("build.ts refuses", () => {
     });
   });
 
-  test("a place where it cannot write", async () => {
+  test("an outfile that it cannot write", async () => {
     const { exitCode, stderr } = await build("--outfile", "/dev/null/wgmon");
     expect(exitCode).toBe(1);
     expect(stderr).toEndWith("build.ts: cannot write to /dev/null: ENOTDIR\n");
@@ -143,10 +143,10 @@ describe("build.ts refuses", () => {
 const registry = Bun.which("npm") === null ? "no npm here" : await whyNoRegistry();
 const note = registry === null ? "" : ` [skipped: ${registry}]`;
 
-/** Another machine's Bun is fetched once, and kept. */
+/** Bun for another architecture is fetched once, and then read from the cache. */
 async function whyNoRegistry(): Promise<string | null> {
-  const kept = `node_modules/.cache/@oven-bun-linux-aarch64-${Bun.version}/archive.tgz`;
-  if (await Bun.file(join(ROOT, kept)).exists()) return null;
+  const cached = `node_modules/.cache/@oven-bun-linux-aarch64-${Bun.version}/archive.tgz`;
+  if (await Bun.file(join(ROOT, cached)).exists()) return null;
   const { exitCode } = await run(
     [
       "npm",
@@ -161,10 +161,10 @@ async function whyNoRegistry(): Promise<string | null> {
   return exitCode === 0 ? null : "the npm registry cannot be reached";
 }
 
-describe.skipIf(registry !== null)(`for arm64${note}`, () => {
+describe.skipIf(registry !== null)(`the binary for arm64${note}`, () => {
   const EM_AARCH64 = 183; // elf.h
 
-  test("is an executable of that machine", async () => {
+  test("is an executable for arm64", async () => {
     const outfile = join(folder, "wgmon-arm64");
     const { exitCode, stderr } = await build("--target", "arm64", "--outfile", outfile);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });

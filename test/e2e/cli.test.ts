@@ -1,6 +1,6 @@
 /**
- * The command line as its users meet it. Each case is run twice, by the binary and from the source:
- * what they print and how they end must be the same to the last byte.
+ * The command line. Each case is run twice, with the binary and from the source: their output and exit
+ * code must be the same.
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -18,7 +18,7 @@ const ROOT = join(import.meta.dir, "../..");
 const BINARY = [join(ROOT, "wgmon")];
 const SOURCE = [process.execPath, join(ROOT, "src/main.ts")];
 
-/** Part of every webhook's URL here, and of nothing that is printed. */
+/** Part of the URL of every webhook. It must never be printed. */
 const SECRET = "t0k3n";
 const URL_WITH_SECRET = `https://user:${SECRET}@hooks.example.net/${SECRET}?key=${SECRET}`;
 
@@ -36,15 +36,15 @@ interface Result {
 interface Case {
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** In the working directory. */
+  /** Files in the working directory, by name. */
   readonly files?: Readonly<Record<string, string>>;
   readonly exitCode: 0 | 1 | 2;
-  /** Left out: nothing. A list: its lines, and where to get help. */
+  /** Default: nothing. A list: its lines; with exit code 2 the line that mentions --help follows. */
   readonly stdout?: string | RegExp;
   readonly stderr?: readonly string[] | RegExp;
 }
 
-// Processes start slowly on a machine that has much else to do.
+// Processes start slowly on a busy machine.
 setDefaultTimeout(TEST_MS);
 
 let folder: string;
@@ -57,8 +57,8 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** A directory of the case's own, as small as a name can make it. */
-async function workplace(files: Case["files"] = {}): Promise<string> {
+/** Makes a working directory that contains only these files. */
+async function makeWorkingDirectory(files: Case["files"] = {}): Promise<string> {
   const cwd = await mkdtemp(join(folder, "cwd-"));
   for (const [name, text] of Object.entries(files)) await Bun.write(join(cwd, name), text);
   return cwd;
@@ -84,7 +84,7 @@ async function run(
   return { exitCode, stdout, stderr } satisfies Result;
 }
 
-/** Runs the case in both ways, and checks what holds for every case. */
+/** Runs the case with the binary and from the source, and checks the conditions that all cases share. */
 async function check({
   args,
   env,
@@ -95,7 +95,7 @@ async function check({
 }: Case): Promise<void> {
   const results: Result[] = [];
   for (const program of [BINARY, SOURCE]) {
-    const cwd = await workplace(files);
+    const cwd = await makeWorkingDirectory(files);
     const result = await run([...program, ...args], { cwd, ...(env && { env }) });
     expect(result.stderr).not.toContain(SECRET);
     // The log's first lines come before a start fails, each with its own time.
@@ -131,13 +131,13 @@ describe("wgmon", () => {
     "--help": { args: ["--help"], exitCode: 0, stdout: help },
     "-h": { args: ["-h"], exitCode: 0, stdout: help },
     help: { args: ["help"], exitCode: 0, stdout: help },
-    "__complete before mistakes, with a variable that is wrong": {
+    "__complete with wrong flags and a wrong variable": {
       args: ["__complete", "--moniter", "x\n", "--monitor="],
       env: { WGMON_TICK: "never" },
       exitCode: 0,
       stdout: "--monitor=auto\n--monitor=nflog\n--monitor=bpf\n--monitor=poll\n",
     },
-    "--help among mistakes": { args: ["--moniter", "--help"], exitCode: 0, stdout: help },
+    "--help with a wrong flag": { args: ["--moniter", "--help"], exitCode: 0, stdout: help },
     "an unknown flag": {
       args: ["--moniter", "bpf"],
       exitCode: 2,
@@ -159,7 +159,7 @@ describe("wgmon", () => {
       stderr:
         /^wgmon: --folow: there is no such flag; did you mean --follow\?\nwgmon events --help lists its flags\.\n$/,
     },
-    "several mistakes, all told": {
+    "several errors, which are all reported": {
       args: ["-tick", "3", "--monitor=bpff", "--group", "65536", "--device", "a/b"],
       env: { WGMON_HOLD: "soon" },
       exitCode: 2,
@@ -177,13 +177,13 @@ describe("wgmon", () => {
       exitCode: 2,
       stderr: ["WGMON_MONITER: there is no such variable; did you mean WGMON_MONITOR?"],
     },
-    "a file that is no TOML": {
+    "a file that is not TOML": {
       args: ["--config", "wgmon.toml"],
       files: { "wgmon.toml": `monitor = "poll"\nwebhook = "${URL_WITH_SECRET}\n` },
       exitCode: 2,
       stderr: /^wgmon: wgmon\.toml, line 2: [^\n]+\nwgmon --help lists all settings\.\n$/,
     },
-    "a file with mistakes, found by a relative path": {
+    "a file with errors at a relative path": {
       args: ["--config=./wgmon.toml"],
       files: {
         "wgmon.toml": `tick = 3\nwebhoook = "${URL_WITH_SECRET}"\nwebhook = "${SECRET}"\n`,
@@ -195,7 +195,7 @@ describe("wgmon", () => {
         './wgmon.toml: tick: "3" has no unit; write "3s" for seconds',
       ],
     },
-    "no such file": {
+    "a file that does not exist": {
       args: ["-config", "/nosuch/wgmon.toml"],
       exitCode: 2,
       stderr: ["--config: there is no file /nosuch/wgmon.toml"],
@@ -205,7 +205,7 @@ describe("wgmon", () => {
       exitCode: 2,
       stderr: ["/: cannot be read: EISDIR"],
     },
-    "a filter that libpcap refuses, in its own words": {
+    "a filter that libpcap refuses, with libpcap's message": {
       args: ["--monitor", "bpf", "--interface", "lo", "--filter", "udp portt 3"],
       exitCode: 2,
       stderr: [
@@ -218,7 +218,7 @@ describe("wgmon", () => {
       exitCode: 2,
       stderr: /"foo bar" is not a tcpdump expression/,
     },
-    // Secrets in the right place and in wrong ones; `check` looks for them.
+    // Secrets in the right setting and in wrong ones. `check` searches the output for them.
     "a webhook without a scheme": {
       args: ["--webhook", `hooks.example.net/${SECRET}`],
       exitCode: 2,
@@ -241,7 +241,7 @@ describe("wgmon", () => {
         '"https..." is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
       ],
     },
-    "a webhook as everything else": {
+    "a webhook as the value of all other settings": {
       args: [
         "--filter",
         "--interface",
@@ -262,20 +262,26 @@ describe("wgmon", () => {
     },
   };
 
-  test.each(Object.entries(cases))("%s", async (_name, each) => await check(each));
+  test.each(Object.entries(cases))(
+    "has the expected output and exit code for %s",
+    async (_name, each) => await check(each),
+  );
 
-  test.skipIf(!isRoot)(`an interface that does not exist${forRoot}`, async () => {
-    await check({
-      args: ["--monitor", "bpf", "--interface", "nosuch0", "--webhook", URL_WITH_SECRET],
-      exitCode: 1,
-      stderr: [
-        "capture on interface nosuch0: ENODEV (there is no such interface; --interface takes a name from `ip link`, or any)",
-      ],
-    });
-  });
+  test.skipIf(!isRoot)(
+    `fails with one sentence if the interface does not exist${forRoot}`,
+    async () => {
+      await check({
+        args: ["--monitor", "bpf", "--interface", "nosuch0", "--webhook", URL_WITH_SECRET],
+        exitCode: 1,
+        stderr: [
+          "capture on interface nosuch0: ENODEV (there is no such interface; --interface takes a name from `ip link`, or any)",
+        ],
+      });
+    },
+  );
 
-  test("what cannot be printed is one sentence, too", async () => {
-    const cwd = await workplace();
+  test("reports an output that cannot be written with one sentence", async () => {
+    const cwd = await makeWorkingDirectory();
     for (const program of [BINARY, SOURCE]) {
       const command = (redirected: string) => ["sh", "-c", `"$0" "$@" ${redirected}`, ...program];
       expect(await run([...command(">/dev/full"), "--help"], { cwd })).toEqual({
@@ -283,7 +289,7 @@ describe("wgmon", () => {
         stdout: "",
         stderr: "wgmon: write to standard output: ENOSPC\n",
       });
-      // Somebody's `| head -1` is no failure.
+      // A reader that ends early, such as `| head -1`, is not an error.
       expect(await run([...command("| true"), "--help"], { cwd })).toEqual({
         exitCode: 0,
         stdout: "",
@@ -300,16 +306,16 @@ describe("wgmon", () => {
 
 const compiler = needs("gcc");
 
-/** All that a stranger can leave in a directory, each of which leaves a mark when it is used. */
+/** The files that another user could put into a directory. Each creates the file `mark` if it is used. */
 describe.skipIf(compiler.missing)(compiler.title("a hostile working directory"), () => {
   let cwd: string;
   let mark: string;
 
   beforeAll(async () => {
-    cwd = await workplace();
+    cwd = await makeWorkingDirectory();
     mark = join(folder, "mark");
     const library = join(folder, "hostile.c");
-    // Every symbol is missing, so that it is noticed too if it is loaded without being run.
+    // The library has none of the symbols, so loading it would also fail.
     await Bun.write(
       library,
       `#include <fcntl.h>
@@ -341,16 +347,16 @@ describe.skipIf(compiler.missing)(compiler.title("a hostile working directory"),
     expect(await Bun.file(mark).exists()).toBe(false);
   }
 
-  test("gives no settings, no code and no library", async () => {
+  test("is not a source of settings, code or libraries", async () => {
     await expectHarmless([...BINARY, "--version"], { exitCode: 0, stderr: "" });
-    // This one gets as far as to have loaded libpcap.
+    // This command loads libpcap before it fails.
     await expectHarmless(
       [...BINARY, "--monitor", "bpf", "--interface", "lo", "--filter", "no expression"],
       { exitCode: 2, stderr: expect.stringContaining("not a tcpdump expression") as string },
     );
   });
 
-  test("would leave its mark, were it used", async () => {
+  test("would create the mark if it were used", async () => {
     const env = { LD_PRELOAD: join(cwd, "libmnl.so.0") };
     await run([...BINARY, "--version"], { cwd, env });
     expect(await Bun.file(mark).exists()).toBe(true);
@@ -360,8 +366,8 @@ describe.skipIf(compiler.missing)(compiler.title("a hostile working directory"),
     await rm(mark);
   });
 
-  // The name of a library that the loader does not find is tried as a path, too.
-  test.skipIf(!isRoot)(`gives no library that is missing${forRoot}`, async () => {
+  // If the loader does not find a library, its name is also tried as a path.
+  test.skipIf(!isRoot)(`is not searched for a missing library${forRoot}`, async () => {
     const hide = `
       set -e
       for library in libmnl.so.0 libnetfilter_log.so.1 libpcap.so.0.8 libpcap.so.1; do

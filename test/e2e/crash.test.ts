@@ -1,6 +1,6 @@
 /**
- * wgmon is killed 50 times under load, beside a receiver that fails in every way: nothing is lost, and no
- * secret gets out.
+ * wgmon is killed 50 times under load, while its receiver fails in all ways: no event is lost, and no
+ * secret is shown.
  */
 
 import { expect, test } from "bun:test";
@@ -17,7 +17,7 @@ if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
 }
 
 test.skipIf(missing !== null)(
-  `${KILLS} times kill -9 under load${missing === null ? "" : ` [skipped: ${missing}]`}`,
+  `no event is lost if wgmon is killed ${KILLS} times under load${missing === null ? "" : ` [skipped: ${missing}]`}`,
   async () => {
     const script = join(import.meta.dir, "../support/crash.ts");
     const run = Bun.spawn(["unshare", "--net", process.execPath, script, String(KILLS)], {
@@ -35,7 +35,7 @@ test.skipIf(missing !== null)(
       changedBodies: 0,
       leaks: [],
     });
-    // Or there was no load.
+    // Otherwise there was no load.
     expect(figures.events).toBeGreaterThan(KILLS * 5);
     expect(figures.requests).toBeGreaterThan(figures.events);
   },

@@ -1,4 +1,4 @@
-/** `npm run demo` shows what it promises, in order, and leaves nothing behind. */
+/** `npm run demo` prints the expected lines in order, and leaves no processes, namespaces, devices or files. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -20,7 +20,7 @@ if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
 const note = missing === null ? "" : ` [skipped: ${missing}]`;
 
 describe.skipIf(missing !== null)(`the demo${note}`, () => {
-  /** In the environment of all that the demo starts. */
+  /** Is in the environment of all processes that the demo starts. */
   const mark = `WGMON_TEST_DEMO=${crypto.randomUUID()}`;
   let folder = "";
   let before: unknown;
@@ -39,12 +39,12 @@ describe.skipIf(missing !== null)(`the demo${note}`, () => {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "inherit",
-      // A process group of its own: what a terminal sends Ctrl-C to.
+      // In its own process group, to which a terminal sends Ctrl-C.
       detached: true,
     });
   }
 
-  /** What it could leave: processes, which hold network namespaces, named namespaces, devices, files. */
+  /** The processes (which keep network namespaces alive), named namespaces, devices and files that exist now. */
   function traces() {
     const namespaces = "/run/netns";
     return {
@@ -59,23 +59,23 @@ describe.skipIf(missing !== null)(`the demo${note}`, () => {
     try {
       return readFileSync(`/proc/${pid}/environ`, "utf8").includes(mark);
     } catch {
-      return false; // it has ended, or is somebody else's
+      return false; // the process has ended, or belongs to another user
     }
   }
 
   async function expectNoTraces() {
-    // The kernel takes what was killed away in its own time.
-    await until("nothing is left", () => Bun.deepEquals(traces(), before)).catch(() => {});
+    // The kernel removes namespaces and devices some time after their processes are killed.
+    await until("no traces are left", () => Bun.deepEquals(traces(), before)).catch(() => {});
     expect(traces()).toEqual(before as ReturnType<typeof traces>);
   }
 
   test(
-    "a peer connects, roams and disconnects; each is logged and received",
+    "a peer connects, roams and disconnects, and each event is logged and received",
     async () => {
       const demo = start();
       const text = await new Response(demo.stdout).text();
       expect({ text, exitCode: await demo.exited }).toEqual({ text, exitCode: 0 });
-      const told = text.split("\n").filter((line) => /^(>|\d\d:\d\d:\d\d|webhook)/.test(line));
+      const lines = text.split("\n").filter((line) => /^(>|\d\d:\d\d:\d\d|webhook)/.test(line));
       const expected = [
         /info {2}wgmon \d/,
         /info {2}ready/,
@@ -93,8 +93,8 @@ describe.skipIf(missing !== null)(`the demo${note}`, () => {
         /info {2}stopping/,
         /^> End of the demo/,
       ];
-      const unlike = told.filter((line, index) => !expected[index]?.test(line));
-      expect({ text, unlike, lines: told.length }).toEqual({
+      const unlike = lines.filter((line, index) => !expected[index]?.test(line));
+      expect({ text, unlike, lines: lines.length }).toEqual({
         text,
         unlike: [],
         lines: expected.length,
@@ -105,7 +105,7 @@ describe.skipIf(missing !== null)(`the demo${note}`, () => {
   );
 
   test(
-    "Ctrl-C ends it and all that it started",
+    "Ctrl-C ends the demo and all processes that it started",
     async () => {
       const demo = start();
       let text = "";
@@ -126,7 +126,7 @@ describe.skipIf(missing !== null)(`the demo${note}`, () => {
   );
 });
 
-test("the demo says what is missing", async () => {
+test("the demo names missing programs", async () => {
   const demo = Bun.spawn([process.execPath, "test/demo.ts"], {
     cwd: ROOT,
     env: { PATH: "/nowhere" },

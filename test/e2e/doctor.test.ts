@@ -1,6 +1,6 @@
 /**
- * `wgmon doctor` and `wgmon health`, the binary, in a network namespace with a device that is played: one
- * thing is wrong at a time, and test/support/doctor-scenarios.ts makes it so.
+ * `wgmon doctor` and `wgmon health` of the binary, in a network namespace with a fake device. Each scenario of
+ * test/support/doctor-scenarios.ts has one fault.
  */
 
 import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -15,7 +15,7 @@ setDefaultTimeout(TEST_MS);
 
 const ROOT = join(import.meta.dir, "../..");
 
-/** What test/support/doctor-scenarios.ts has in its URLs and files. */
+/** The secret in the URLs and files of test/support/doctor-scenarios.ts. */
 const SECRET = "t0k3n";
 
 const programs = ["unshare", "setpriv", "prlimit", "ip", "nft", "mount"];
@@ -28,7 +28,7 @@ if (unable.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
 }
 const note = unable.length > 0 ? ` [skipped: ${unable.join(", ")}]` : "";
 
-/** Scenario, exit code, and of one check what it says and what to do. */
+/** Scenario, exit code, name of a check, the beginning of its first finding, and its fix. */
 const cases: readonly (readonly [string, 0 | 1, string, string, RegExp | null])[] = [
   ["device down", 1, "devices", "problem: wgtest-doctor is down", /^ip link set wgtest-doctor up$/],
   ["no rule", 1, "rules", "problem: no rule logs to group 1", /^wgmon rules --install, or/],
@@ -147,15 +147,15 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
   const findings = (scenario: string, check: string) =>
     seen[scenario]!.findings.filter((finding) => finding.check === check);
 
-  test.each(cases)("%s: exit code %d; %s: %s", (scenario, exitCode, check, says, fix) => {
+  test.each(cases)("%s: exit code %d; %s: %s", (scenario, exitCode, check, start, fix) => {
     const [first] = findings(scenario, check);
-    expect(`${first!.verdict}: ${first!.found}`).toStartWith(says);
+    expect(`${first!.verdict}: ${first!.found}`).toStartWith(start);
     if (fix === null) expect(first!.fix).toBeNull();
     else expect(first!.fix).toMatch(fix);
     expect(seen[scenario]).toMatchObject({ exitCode, stderr: "" });
   });
 
-  test("says what to do about each problem, and fails for nothing else", () => {
+  test("has a fix for each problem, and fails only if there is a problem", () => {
     for (const { findings: all, exitCode } of Object.values(seen)) {
       const problems = all.filter(({ verdict }) => verdict === "problem");
       for (const { fix } of problems) expect(fix).not.toBeNull();
@@ -165,7 +165,7 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
     expect(texts.filter((text) => /bug in wgmon/.test(text))).toEqual([]);
   });
 
-  test("sees iptables' rules, too", () => {
+  test("finds rules of iptables", () => {
     if (Bun.which("iptables") === null) return;
     expect(findings("iptables", "rules")).toMatchObject([
       { verdict: "ok", found: expect.stringContaining("iptables filter WGMON-LOG") },
@@ -175,30 +175,30 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
     ]);
   });
 
-  test("goes by the names that the running wgmon has read, not by the files that the doctor sees", () => {
+  test("uses the names that the running wgmon has read, not the files that the doctor can read", () => {
     const [finding] = findings("wgmon runs, with other files", "names");
     expect(finding?.found).toMatch(/^([1-9]\d*) of \1 peers have a name$/);
   });
 
-  test("shows people no control characters, whoever chose a name", () => {
+  test("prints no control characters of a program's name", () => {
     const [{ found } = { found: "" }] = findings("group taken, for people", "text");
     expect(found).toMatch(/^ {2}problem {2}group {8}process \d+, \[2J ?evil, owns 1/m);
     expect(found.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
   });
 
-  test("tells a store that is no database", () => {
+  test("reports a store that is not a database", () => {
     expect(findings("store broken", "store")).toContainEqual(
       expect.objectContaining({ verdict: "problem", found: expect.stringContaining("NOTADB") }),
     );
   });
 
-  test("waits 5 s for all targets that do not answer, together", () => {
-    // That it asks both at a time: doctor-scenarios.ts, where they are.
+  test("waits 5 s for all silent targets in parallel", () => {
+    // doctor-scenarios.ts checks that both are queried at the same time.
     const silent = findings("webhooks silent", "targets").map(({ found }) => found);
     expect(silent).toEqual(Array(2).fill(expect.stringContaining("no answer in 5 s")));
   });
 
-  test("wgmon health: ready, or one sentence", () => {
+  test("wgmon health prints ready, or one sentence with the reason", () => {
     expect(seen["health"]).toMatchObject({
       exitCode: 0,
       findings: [{ found: "ready\n" }],
@@ -218,7 +218,7 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
   });
 });
 
-test("people get a line for each check, in groups, and a sum", async () => {
+test("the text output has a line for each check, in groups, and a summary", async () => {
   const folder = join(ROOT, "test");
   const child = Bun.spawn(
     [join(ROOT, "wgmon"), "doctor", "--monitor", "poll", "--no-network", "--state-dir", folder],
@@ -241,9 +241,9 @@ test("people get a line for each check, in groups, and a sum", async () => {
 });
 
 test.each([
-  ["in colours on a terminal", {}, true],
-  ["without, where NO_COLOR is set", { NO_COLOR: "1" }, false],
-])("%s", async (_how, env, isColoured) => {
+  ["has colours", {}, true],
+  ["has no colours with NO_COLOR", { NO_COLOR: "1" }, false],
+])("the output on a terminal %s", async (_name, env, isColoured) => {
   let shown = "";
   const args = ["doctor", "--monitor", "poll", "--no-network", "--state-dir", join(ROOT, "test")];
   const child = Bun.spawn([join(ROOT, "wgmon"), ...args], {
@@ -255,7 +255,7 @@ test.each([
     },
   });
   await child.exited;
-  await until("the sum is shown", () => shown.includes("skipped\r\n"));
+  await until("the summary is shown", () => shown.includes("skipped\r\n"));
   expect(shown).toContain(
     isColoured ? "  \x1b[32mok      \x1b[0m settings" : "  ok       settings",
   );
@@ -263,7 +263,7 @@ test.each([
   expect(shown.includes("\x1b[")).toBe(isColoured);
 });
 
-test("where C libraries cannot be called it says so, and what to do", async () => {
+test("the doctor reports that C libraries cannot be called, and what to do", async () => {
   const child = Bun.spawn([join(ROOT, "wgmon"), "doctor"], {
     env: { BUN_JSC_useJIT: "0" },
     stdout: "pipe",

@@ -1,6 +1,6 @@
 /**
- * What the binary does on machines that are not as they should be: one clear sentence and exit code
- * 1, or it goes on; and whatever becomes of its standard error, it neither hangs nor dies of it.
+ * The binary on faulty machines: it ends with one sentence and exit code 1, or continues. It neither hangs
+ * nor ends because of its standard error.
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -52,23 +52,23 @@ function spawn(command: readonly string[], env: Env = {}) {
   return Bun.spawn([...command], { ...options(env), stderr: "pipe" });
 }
 
-/** With standard error led to `pipe`. */
+/** With `pipe` as standard error. */
 function spawnInto(pipe: FullPipe, command: readonly string[], env: Env = {}) {
   return Bun.spawn([...command], { ...options(env), stderr: pipe.descriptor });
 }
 
-/** What a wgmon does whose standard error cannot be read: its socket answers. */
-class Silent {
+/** Observes, through its Unix socket, a wgmon whose standard error cannot be read. */
+class SocketObserver {
   readonly env = ownFolders();
 
-  /** Waits until it has scanned this often on its tick since it started. */
+  /** Waits until wgmon has taken `count` scans on the tick since its start. */
   async ticks(count: number): Promise<void> {
     await until(`${count} scans on the tick`, async () => (await this.#ticks()) >= count);
   }
 
   async #ticks(): Promise<number> {
     const unix = join(this.env.RUNTIME_DIRECTORY, "wgmon.sock");
-    // Until it listens there is no such socket.
+    // There is no socket until wgmon listens.
     const response = await fetch("http://localhost/metrics", { unix }).catch(() => null);
     const metrics = (await response?.text()) ?? "";
     return Number(/^wgmon_scans_total\{reason="tick"\} (\d+)$/m.exec(metrics)?.[1] ?? 0);
@@ -81,7 +81,7 @@ async function run(command: readonly string[], env?: Env) {
   return { exitCode: await child.exited, stdout, stderr };
 }
 
-/** The program fails at its start, and says so in one sentence; the log's first line may stand before it. */
+/** Expects that the program fails at its start with one sentence. The first line of the log may precede it. */
 async function expectFailure(command: readonly string[], sentence: RegExp | string, env?: Env) {
   const { stderr: text, ...rest } = await run(command, env);
   const stderr = text.replace(/^time=\S+ level=info msg="wgmon \d[^\n]*\n/, "");
@@ -91,7 +91,7 @@ async function expectFailure(command: readonly string[], sentence: RegExp | stri
   expect(rest).toEqual({ exitCode: 1, stdout: "" });
 }
 
-/** Starts, gets ready, and ends when it is asked to. Answers what it wrote to standard error. */
+/** Expects that the program starts, is ready and ends on SIGTERM. Returns its standard error. */
 async function expectStart(command: readonly string[], env?: Env): Promise<string> {
   const child = spawn(command, env);
   const decoder = new TextDecoder();
@@ -106,21 +106,24 @@ async function expectStart(command: readonly string[], env?: Env): Promise<strin
   return text;
 }
 
-/** In a network namespace of its own: nothing here may touch the machine's. */
+/** The command in a new network namespace, because these tests must not change the network of the machine. */
 function isolated(...args: readonly string[]): string[] {
   return isRoot ? ["unshare", "--net", ...args] : [...args];
 }
 
-describe("without executable memory", () => {
+describe("without executable memory, wgmon fails with one sentence", () => {
   const noJit =
     "cannot call C libraries: this process may not make executable memory, which bun:ffi needs; " +
     "remove MemoryDenyWriteExecute=, LimitAS= or BUN_JSC_useJIT=0";
 
-  test.each([[], ["--version"], ["--help"], ["--tick", "3"]])("%s", async (...args) => {
-    await expectFailure([BINARY, ...args], noJit, { BUN_JSC_useJIT: "0" });
-  });
+  test.each([[], ["--version"], ["--help"], ["--tick", "3"]])(
+    "with the arguments %s",
+    async (...args) => {
+      await expectFailure([BINARY, ...args], noJit, { BUN_JSC_useJIT: "0" });
+    },
+  );
 
-  test("because of a limit", async () => {
+  test("if a limit is the reason", async () => {
     await expectFailure(["prlimit", "--as=1073741824", BINARY], noJit);
   });
 });
@@ -138,46 +141,49 @@ const libraries = [
       "libnetfilter_log (Debian, Ubuntu: libnetfilter-log1; Fedora, Alpine, Arch: libnetfilter_log)",
   },
   {
-    // No filter is given and there is no device: it will be needed when one comes.
+    // Without a device, libpcap is not used yet, but it is required for the filter of a later device.
     sonames: ["libpcap.so.0.8", "libpcap.so.1"],
     args: ["--monitor", "bpf", "--interface", "lo"],
     install: "libpcap (Debian, Ubuntu: libpcap0.8; Fedora, Alpine, Arch: libpcap)",
   },
 ] as const;
 
-describe.each(libraries)("$sonames.0", ({ sonames, args, install }) => {
-  test.skipIf(!isRoot)(`missing${forRoot}`, async () => {
-    const hide = `
+describe.each(libraries)(
+  "wgmon fails with one sentence if $sonames.0",
+  ({ sonames, args, install }) => {
+    test.skipIf(!isRoot)(`is missing${forRoot}`, async () => {
+      const hide = `
       for library in ${sonames.join(" ")}; do
         ldconfig -p | sed -n "s|.*$library .*=> ||p" | while read -r path; do
           mount --bind /dev/null "$(readlink -f "$path")" || exit 99
         done
       done
       exec "$0" "$@"`;
-    await expectFailure(
-      isolated("--mount", "sh", "-c", hide, BINARY, ...args),
-      new RegExp(
-        `^wgmon: cannot load ${RegExp.escape(sonames.join(" or "))} .*; install ${RegExp.escape(install)}\\n$`,
-      ),
-    );
-  });
-
-  test.skipIf(compiler.missing || !isRoot)(
-    compiler.title(`without the functions that it should have${forRoot}`),
-    async () => {
-      const libraryFolder = await mkdtemp(join(folder, "lib-"));
-      const file = join(libraryFolder, sonames[0]);
-      const compile = ["gcc", "-shared", "-xc", "/dev/null", "-o", file];
-      expect(await run(compile)).toMatchObject({ exitCode: 0 });
       await expectFailure(
-        isolated("env", `LD_LIBRARY_PATH=${libraryFolder}`, BINARY, ...args),
+        isolated("--mount", "sh", "-c", hide, BINARY, ...args),
         new RegExp(
-          `^wgmon: ${RegExp.escape(sonames[0])} is too old or broken \\(.*_.*\\); update ${RegExp.escape(install)}\\n$`,
+          `^wgmon: cannot load ${RegExp.escape(sonames.join(" or "))} .*; install ${RegExp.escape(install)}\\n$`,
         ),
       );
-    },
-  );
-});
+    });
+
+    test.skipIf(compiler.missing || !isRoot)(
+      compiler.title(`does not have its functions${forRoot}`),
+      async () => {
+        const libraryFolder = await mkdtemp(join(folder, "lib-"));
+        const file = join(libraryFolder, sonames[0]);
+        const compile = ["gcc", "-shared", "-xc", "/dev/null", "-o", file];
+        expect(await run(compile)).toMatchObject({ exitCode: 0 });
+        await expectFailure(
+          isolated("env", `LD_LIBRARY_PATH=${libraryFolder}`, BINARY, ...args),
+          new RegExp(
+            `^wgmon: ${RegExp.escape(sonames[0])} is too old or broken \\(.*_.*\\); update ${RegExp.escape(install)}\\n$`,
+          ),
+        );
+      },
+    );
+  },
+);
 
 describe.skipIf(!isRoot)(`without a capability${forRoot}`, () => {
   const without = (capability: string, ...args: readonly string[]) =>
@@ -197,21 +203,21 @@ describe.skipIf(!isRoot)(`without a capability${forRoot}`, () => {
     );
   });
 
-  test("each does without the other's, where there is no WireGuard to read", async () => {
+  test("nflog does not need CAP_NET_RAW, and bpf does not need CAP_NET_ADMIN if there is no device", async () => {
     await expectStart(without("net_raw", "--monitor", "nflog"));
     await expectStart(without("net_admin", "--monitor", "bpf", "--interface", "lo"));
     await expectStart(without("net_raw,-net_admin", ...POLL));
   });
 });
 
-describe.skipIf(!isRoot)(`a group that another wgmon has${forRoot}`, () => {
-  test("is told with its process; free again, it is taken", async () => {
+describe.skipIf(!isRoot)(`an NFLOG group that another wgmon owns${forRoot}`, () => {
+  test("is reported with the process that owns it, and is taken once it is free", async () => {
     await using network = Bun.spawn(isolated("sleep", "3600"));
     await untilRuns(network.pid, "sleep");
-    const there = ["--target", String(network.pid), "--net", BINARY, "--monitor", "nflog"];
-    await using first = startWgmon(there, { binary: "nsenter" });
+    const inNamespace = ["--target", String(network.pid), "--net", BINARY, "--monitor", "nflog"];
+    await using first = startWgmon(inNamespace, { binary: "nsenter" });
     await first.ready;
-    const second = ["nsenter", ...there];
+    const second = ["nsenter", ...inNamespace];
     await expectFailure(
       second,
       `bind NFLOG group 1: EBUSY (another program uses it (process ${first.pid}, wgmon); stop that program, or ` +
@@ -223,23 +229,23 @@ describe.skipIf(!isRoot)(`a group that another wgmon has${forRoot}`, () => {
   });
 });
 
-describe.skipIf(!isRoot)(`too many open files${forRoot}`, () => {
-  // With fewer, not even Bun starts.
-  test.each([6, 7, 8])("%i are not enough", async (files) => {
+describe.skipIf(!isRoot)(`the limit of open files${forRoot}`, () => {
+  // With fewer, Bun itself does not start.
+  test.each([6, 7, 8])("%i is too low, and reported with one sentence", async (files) => {
     await expectFailure(
       isolated("prlimit", `--nofile=${files}`, BINARY),
       /too many open files.*; raise LimitNOFILE/,
     );
   });
 
-  test("32 are", async () => {
+  test("32 is enough", async () => {
     await expectStart(isolated("prlimit", "--nofile=32", BINARY));
   });
 });
 
-/** A pipe that is full. What is done to one end of it is done without the other. */
+/** A full pipe. This process has both ends open, so that closing one of them does not affect the program. */
 class FullPipe implements Disposable {
-  /** For the program that writes. */
+  /** The end for the program that writes. */
   readonly descriptor: number;
   readonly #reader: number;
 
@@ -261,7 +267,7 @@ class FullPipe implements Disposable {
     return new FullPipe(path, flags);
   }
 
-  /** All that is in it now. */
+  /** Reads the present content, without the filling. */
   read(): string {
     const buffer = Buffer.alloc(1 << 20);
     let text = "";
@@ -278,22 +284,22 @@ class FullPipe implements Disposable {
   }
 }
 
-describe("a full pipe that nobody reads as standard error", () => {
+describe("a full pipe that is not read, as standard error,", () => {
   test.each([
     ["blocking", 0],
-    ["not blocking", constants.O_NONBLOCK],
-  ])("(%s) does not hold it up", async (_kind, flags) => {
+    ["non-blocking", constants.O_NONBLOCK],
+  ])("does not block wgmon if it is %s", async (_kind, flags) => {
     using pipe = await FullPipe.create(flags);
     const args = [...POLL, "--log-level", "debug", "--log-format", "journal"];
-    const silent = new Silent();
-    await using child = spawnInto(pipe, isolated(BINARY, ...args), silent.env);
-    // It scans all the time, and writes a line for each scan.
-    await silent.ticks(10);
+    const observer = new SocketObserver();
+    await using child = spawnInto(pipe, isolated(BINARY, ...args), observer.env);
+    // wgmon scans on each tick, and logs a line for each scan.
+    await observer.ticks(10);
     pipe.read();
     let text = "";
     await until("a scan is logged", () => (text += pipe.read()).includes("tick"));
     const lines = text.split("\n");
-    // It tells what is missing.
+    // The first line says how many lines are missing.
     expect(lines[0]).toMatch(
       /^<4>log lines were lost here, because standard error did not accept them lines=\d+$/,
     );
@@ -303,47 +309,47 @@ describe("a full pipe that nobody reads as standard error", () => {
     expect(await child.exited).toBe(0);
   });
 
-  test("that is full when it stops does not hold the end up", async () => {
+  test("does not delay the end of wgmon", async () => {
     using pipe = await FullPipe.create(0);
-    const silent = new Silent();
-    await using child = spawnInto(pipe, isolated(BINARY, ...POLL), silent.env);
-    await silent.ticks(1);
+    const observer = new SocketObserver();
+    await using child = spawnInto(pipe, isolated(BINARY, ...POLL), observer.env);
+    await observer.ticks(1);
     child.kill("SIGTERM");
     expect(await child.exited).toBe(0);
   });
 
-  test("does not hold up a complaint at the start for ever", async () => {
+  test("does not block an error message at the start", async () => {
     using pipe = await FullPipe.create(0);
     await using child = spawnInto(pipe, [BINARY, "--tick", "3"]);
     expect(await child.exited).toBe(2);
   });
 });
 
-describe.skipIf(!isRoot)(`standard error${forRoot}`, () => {
+describe.skipIf(!isRoot)(`with its standard error, wgmon works${forRoot}`, () => {
   test.concurrent.each(["2>&-", "2</dev/null", "2>/dev/full", "2>&- >&- <&-"])(
-    "%s",
+    "redirected by %s",
     async (redirected) => {
-      const silent = new Silent();
+      const observer = new SocketObserver();
       const script = `exec "$0" "$@" ${redirected}`;
-      await using child = spawn(isolated("sh", "-c", script, BINARY, ...POLL), silent.env);
+      await using child = spawn(isolated("sh", "-c", script, BINARY, ...POLL), observer.env);
       const written = Promise.all([child.stdout.text(), child.stderr.text()]);
-      await silent.ticks(1);
+      await observer.ticks(1);
       child.kill("SIGTERM");
       expect(await written).toEqual(["", ""]);
       expect(await child.exited).toBe(0);
     },
   );
 
-  test("whose reader has gone", async () => {
-    const silent = new Silent();
-    await using child = spawn(isolated(BINARY, ...POLL, "--log-level", "debug"), silent.env);
+  test("being a pipe whose reader is gone", async () => {
+    const observer = new SocketObserver();
+    await using child = spawn(isolated(BINARY, ...POLL, "--log-level", "debug"), observer.env);
     await child.stderr.cancel();
-    await silent.ticks(3);
+    await observer.ticks(3);
     child.kill("SIGTERM");
     expect(await child.exited).toBe(0);
   });
 
-  test("for the journal, by setting and where systemd says so", async () => {
+  test("in the format of the journal, if set or if systemd set JOURNAL_STREAM", async () => {
     const journal = /^<6>ready monitor=poll devices=none$/m;
     const setting = await expectStart(isolated(BINARY, ...POLL, "--log-format", "journal"));
     expect(setting).toMatch(journal);
@@ -352,7 +358,7 @@ describe.skipIf(!isRoot)(`standard error${forRoot}`, () => {
     expect(await expectStart(isolated("sh", "-c", stream, BINARY, ...POLL))).toMatch(journal);
   });
 
-  test("on a terminal, in colour unless NO_COLOR is set", async () => {
+  test("on a terminal, with colours unless NO_COLOR is set", async () => {
     const seen = async (env: Env): Promise<string> => {
       const decoder = new TextDecoder();
       let text = "";

@@ -1,7 +1,7 @@
 /**
- * The binary on a machine that fails it while it runs: no more descriptors, no more memory, no /proc, a
- * queue that overflows, a process that was stopped for a while. What cannot be seen is not told, what was
- * missed is told once, and it goes on by itself; or it ends, and the next start goes on.
+ * Faults while the binary runs: no free file descriptors, no memory, no /proc, a receive buffer that
+ * overflows, a process that was stopped for a while. Changes that wgmon cannot see are not reported, missed
+ * changes are reported once, and wgmon recovers by itself; or it ends, and the next start continues.
  */
 
 import { Database } from "bun:sqlite";
@@ -37,14 +37,14 @@ const IDLE_MS = 1500;
 const SHORT = ["--idle-timeout", `${IDLE_MS}ms`, "--tick", "100ms"];
 const POLL = ["--monitor", "poll", ...SHORT];
 const TOO_MANY = "EMFILE (too many open files in this process; raise LimitNOFILE)";
-/** Of nftables' family inet. */
+/** NFLOG group of the rules that nftables loads. */
 const GROUP = 1;
 const FLOOD_PORT = 5000;
 const FLOODED = "reading only packets that complete a handshake";
 
 setDefaultTimeout(TEST_MS);
 
-describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
+describe.skipIf(missing !== null)(`faults while wgmon runs${note}`, () => {
   let stage: Stage;
 
   beforeAll(async () => {
@@ -60,12 +60,12 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     return stage.wgmon([...args, ...targets, "--log-level", "debug"]);
   }
 
-  describe("no more descriptors", () => {
-    /** Those that are open stay open. */
-    const take = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=3:`.quiet();
-    const giveBack = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=1000:`.quiet();
+  describe("without free file descriptors", () => {
+    /** Lowers the limit, so that no descriptor can be opened. Open ones stay open. */
+    const exhaust = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=3:`.quiet();
+    const restore = ({ pid }: Wgmon) => $`prlimit --pid ${pid} --nofile=1000:`.quiet();
 
-    test("scans fail: logged once, and peers that were not scanned are not reported", async () => {
+    test("failed scans are logged once, and peers that were not scanned are not reported", async () => {
       await using fake0 = await stage.device("fake0");
       await using fake1 = await stage.device("fake1", 51821);
       using receiver = stage.receiver();
@@ -77,7 +77,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       fake1.talk(7);
       await receiver.waitFor(({ length }) => length === 5, REPORT_MS);
 
-      await take(wgmon);
+      await exhaust(wgmon);
       // A scan that has its descriptor already still succeeds: nothing changes before each has failed.
       await until("each scan has failed", () => errors(wgmon).length === 3);
       const from = wgmon.log.length;
@@ -87,21 +87,21 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       fake0.remove(4);
       fake0.connect(5);
       fake0.talk(5);
-      // Longer than anybody may be silent.
+      // Longer than the idle timeout.
       const silentMs = () => performance.now() - takenMs;
       while (silentMs() < IDLE_MS) await scanned(wgmon, 5);
-      // As often as the tick says, also when it is high time for a scan that fails.
+      // Failed scans are retried on the tick, and not more often because a peer's timeout is due.
       const scans = wgmon.log.slice(from).filter(isScan).length;
       expect(scans).toBeLessThan((silentMs() / 100) * 2 + 25);
       expect(story(receiver)).toHaveLength(5);
-      // In any order: the first scan that failed may have been half done.
+      // In any order, because the first failed scan may have scanned one device already.
       expect(errors(wgmon).map(String).toSorted()).toEqual([
         `query userspace device fake0: ${TOO_MANY}`,
         `query userspace device fake1: ${TOO_MANY}`,
         `list /var/run/wireguard: ${TOO_MANY}`,
       ]);
 
-      await giveBack(wgmon);
+      await restore(wgmon);
       await logged(wgmon, "all devices can be scanned again");
       const missed = ["connected 5", "disconnected 2", "disconnected 4", "roamed 3"];
       await expectRest(receiver, 5, missed);
@@ -112,16 +112,16 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       expect(errors(wgmon)).toHaveLength(3);
     });
 
-    test("deliveries fail: said once, and the events arrive afterwards", async () => {
+    test("failed deliveries are logged once, and the events arrive afterwards", async () => {
       await using fake0 = await stage.device("fake0");
       using receiver = stage.receiver();
-      const port = 8081; // Nobody else is on this stage.
+      const port = 8081; // No other program listens in this namespace.
       await using wgmon = start(POLL, `http://127.0.0.1:${port}/`, receiver.url());
       await wgmon.ready;
       fake0.connect(1);
       fake0.talk(1);
       await logged(wgmon, /webhook 1 .*ECONNREFUSED, attempt 1/);
-      await take(wgmon);
+      await exhaust(wgmon);
       await logged(wgmon, `webhook 1 http://127.0.0.1:${port}: ${TOO_MANY}, attempt`);
       const ids: unknown[] = [];
       using _server = stage.inside(() =>
@@ -134,54 +134,56 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
           },
         }),
       );
-      await giveBack(wgmon);
+      await restore(wgmon);
       await logged(wgmon, /webhook 1 .*: delivering again/);
       expect(ids).toEqual(receiver.requests.map(({ event }) => event!.id));
-      const said = wgmon.log.filter(({ level, msg }) => level === "warn" && isSaid(msg, TOO_MANY));
-      expect(said).toHaveLength(1);
+      const warnings = wgmon.log.filter(
+        ({ level, msg }) => level === "warn" && matches(msg, TOO_MANY),
+      );
+      expect(warnings).toHaveLength(1);
     });
 
-    test("the very first delivery has hardly one: it arrives, if only afterwards", async () => {
+    test("the first delivery fails with only one free descriptor, and arrives afterwards", async () => {
       await using fake0 = await stage.device("fake0");
       using receiver = stage.receiver();
       await using wgmon = start(POLL, receiver.url());
       await logged(wgmon, "warm");
-      // As many as a scan needs, and no more for what sends.
+      // Enough for a scan, but not for a delivery.
       await $`prlimit --pid ${wgmon.pid} --nofile=${limitThatLeaves(1, wgmon)}:`.quiet();
       fake0.connect(1);
       fake0.talk(1);
       await logged(wgmon, /connected from/);
-      await giveBack(wgmon);
+      await restore(wgmon);
       await receiver.waitFor(({ length }) => length === 1, REPORT_MS);
       expect(story(receiver)).toEqual(["connected 1"]);
     });
 
     test.skipIf(noNft !== "")(
-      `a queue that overflowed cannot be had again: packets are seen afterwards${noNft}`,
+      `a socket whose receive buffer overflowed cannot be read again, and packets are seen afterwards${noNft}`,
       async () => {
         await using wgmon = start([...SHORT, "--monitor", "nflog", "--group", String(GROUP)]);
         await wgmon.ready;
         using flood = await Flood.create(stage);
         await freeze(wgmon);
         flood.overflow();
-        await take(wgmon);
+        await exhaust(wgmon);
         wgmon.signal("SIGCONT");
         await logged(wgmon, FLOODED);
         await logged(wgmon, `NFLOG group ${GROUP} reports EMFILE; scanning all devices`);
-        await giveBack(wgmon);
+        await restore(wgmon);
         const from = wgmon.log.length;
         await flood.untilSeen(wgmon, from);
-        const said = wgmon.log.filter(({ msg }) => isSaid(msg, "reports EMFILE"));
-        expect(said).toHaveLength(1);
+        const reports = wgmon.log.filter(({ msg }) => matches(msg, "reports EMFILE"));
+        expect(reports).toHaveLength(1);
       },
     );
   });
 
-  describe("stopped for a while", () => {
+  describe("after wgmon was stopped for a while", () => {
     test.each([
       ["poll", POLL],
       ["bpf", [...SHORT, "--monitor", "bpf", "--interface", "lo"]],
-    ])("what happened is told once (%s)", async (monitor, args) => {
+    ])("missed changes are reported once (%s)", async (monitor, args) => {
       await using fake0 = await stage.device("fake0");
       await using fake1 = await stage.device("fake1", 51821);
       using receiver = stage.receiver();
@@ -200,10 +202,10 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       fake0.remove(4);
       fake0.connect(5);
       fake0.talk(5);
-      // The first that it sees then is about one device, and not the other.
+      // The first packet after the stop is for one device, and not for the other.
       using sender = await stage.sender(51820);
       sender.send(data(0));
-      // Longer than anybody may be silent: the time is what this is about.
+      // Longer than the idle timeout; the test is about this time, so it must pass.
       await Bun.sleep(IDLE_MS + 500);
       wgmon.signal("SIGCONT");
       const resumedMs = Date.now();
@@ -220,7 +222,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       expect(Date.parse(began)).toBeGreaterThanOrEqual(stoppedMs - 1);
       expect(Date.parse(began)).toBeLessThan(resumedMs);
 
-      // Those who have been there all the time were never gone.
+      // Peers that stayed connected were not reported as disconnected.
       fake0.fallSilent(1, 3, 5);
       fake1.fallSilent(7);
       await expectRest(
@@ -234,7 +236,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     });
   });
 
-  test("a tap's queue overflows without an error: who connected meanwhile is seen all the same", async () => {
+  test("a peer that connects while the receive buffer of a tap overflows, without an error, is reported", async () => {
     using receiver = stage.receiver();
     await using device = await stage.device("overflow0");
     await using wgmon = start(
@@ -243,7 +245,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     );
     await wgmon.waitForLog(({ msg }) => msg === "warm", REPORT_MS);
     using sender = await stage.sender(51820);
-    // Not an initiation, though it begins like one: it passes the filter, fills the queue, and causes no scan.
+    // It begins like an initiation, so it passes the filter and fills the buffer, but it causes no scan.
     const junk = new Uint8Array(1400);
     junk[0] = 1;
     for (let count = 0; count < 3000; count++) sender.send(junk);
@@ -255,7 +257,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     expect(receiver.requests.map(({ event }) => event?.type)).toEqual(["peer.connected"]);
   });
 
-  test("no more memory: whether it ends of it or is ended, the next start goes on from the store", async () => {
+  test("without memory wgmon ends or is killed, and the next start continues from the store", async () => {
     await using fake0 = await stage.device("fake0");
     using receiver = stage.receiver();
     receiver.answer = "hang";
@@ -266,8 +268,8 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     fake0.connect(1);
     fake0.talk(1);
     await receiver.waitFor(({ length }) => length === 1, REPORT_MS);
-    // Less than it has: it gets no more. What it had set aside at its start may do, or not; a limit of
-    // systemd or of a container kills, as is done here to the one that it did for.
+    // A limit below its present size: it cannot allocate more. It may still manage with the memory that it has
+    // reserved; then it is killed below, as a limit of systemd or of a container would do.
     await $`prlimit --pid ${first.pid} --as=1`.quiet();
     fake0.connect(...Array.from({ length: 3000 }, (_, index) => 2 + index));
     let connected = 0;
@@ -283,11 +285,11 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     await logged(second, "restored sessions of the previous run");
     using store = new Database(join(stateFolder, "wgmon.db"), { readonly: true });
     const stored = store.query<{ id: string }, []>("SELECT id FROM events");
-    await until("each peer's event is in the store", () => stored.all().length >= 3001);
+    await until("the event of each peer is in the store", () => stored.all().length >= 3001);
     const ids = () => new Set(receiver.requests.map(({ event }) => event!.id));
-    // To deliver all takes minutes on a busy machine; the rest stays in the store.
+    // Delivering all events takes minutes on a busy machine; the rest stays in the store.
     await receiver.waitFor(() => ids().size >= 50, REPORT_MS);
-    // What waited is what comes first, as the same event.
+    // The event that waited is sent first, and is the same event.
     expect(story(receiver).slice(0, 2)).toEqual(["connected 1", "connected 1"]);
     expect(receiver.requests[1]!.event).toEqual(receiver.requests[0]!.event!);
     expect(await second.stop()).toBe(0);
@@ -303,8 +305,8 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
     expect(deliveredOrWaiting.size).toBe(3001);
   });
 
-  describe("no /proc", () => {
-    test("that goes while it runs is not missed", async () => {
+  describe("without /proc", () => {
+    test("wgmon continues if /proc is unmounted while it runs", async () => {
       await using fake0 = await stage.device("fake0");
       using receiver = stage.receiver();
       const args = ["--webhook", receiver.url(), "--log-level", "debug"];
@@ -320,7 +322,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       expect(errors(wgmon)).toEqual([]);
     });
 
-    test("with nothing but processes in it, as ProcSubset=pid has it, is enough", async () => {
+    test("wgmon starts if /proc contains only processes, as with ProcSubset=pid", async () => {
       const mount = 'mount -t proc -o subset=pid proc /proc; exec "$0" "$@"';
       const command = [
         "unshare",
@@ -341,7 +343,7 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
         await using wgmon = startWgmon(rest, { binary: nsenter! });
         await wgmon.ready;
         if (args[1] !== "nflog") continue;
-        // Only who has the group cannot be told.
+        // Only the owner of the group is unknown.
         await using second = startWgmon(rest, { binary: nsenter! });
         expect(await second.exited).toBe(1);
         expect(second.logText.trim().split("\n").at(-1)).toBe(
@@ -351,8 +353,8 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
       }
     });
 
-    // Bun's own start needs it (/proc/self/statm) and aborts before any line of ours has run.
-    test("at the start ends it at once", async () => {
+    // Bun needs /proc/self/statm at its start, and aborts before any code of wgmon runs.
+    test("wgmon does not start", async () => {
       const stateFolder = newStateFolder();
       const script = 'umount --lazy /proc; exec "$0" "$@"';
       const bare = ["unshare", "--mount", "sh", "-euc", script, BINARY];
@@ -366,11 +368,11 @@ describe.skipIf(missing !== null)(`a fault while it runs${note}`, () => {
   });
 });
 
-/** As root of a container has it that is not the machine's root. */
+/** As for root in a container who is not root of the machine. */
 describe.skipIf(missing !== null || noNft !== "")(
-  `a queue that may not be made larger${note}${noNft}`,
+  `a receive buffer that wgmon may not enlarge${note}${noNft}`,
   () => {
-    test("overflows, is said to, and packets are seen afterwards", async () => {
+    test("overflows, which is logged, and packets are seen afterwards", async () => {
       await using stage = await Stage.create({ isContainer: true });
       const args = ["--monitor", "nflog", "--group", String(GROUP), ...SHORT];
       await using wgmon = stage.wgmon([...args, "--log-level", "debug"]);
@@ -386,13 +388,13 @@ describe.skipIf(missing !== null || noNft !== "")(
   },
 );
 
-/** Packets that the group gets, on one stage. */
+/** A flood of packets that a rule logs to the group. */
 class Flood implements Disposable {
   readonly #sender: Sender;
 
   static async create(stage: Stage): Promise<Flood> {
     const rule = `udp dport ${FLOOD_PORT} log group ${GROUP}`;
-    // Each packet is logged as often as there are rules.
+    // Each packet is logged 20 times.
     await stage.run(`nft 'table inet flood {
       chain input { type filter hook input priority 0; ${`${rule};`.repeat(20)} }
     }'`);
@@ -407,7 +409,7 @@ class Flood implements Disposable {
     for (let sent = 0; sent < 1500; sent++) this.#sender.send(initiation());
   }
 
-  /** Sends until one is seen, and looked for. */
+  /** Sends packets until one of them causes a scan. */
   async untilSeen(wgmon: Wgmon, from: number): Promise<void> {
     const again = setInterval(() => this.#sender.send(initiation()), 50);
     const isNew = (line: LogLine) => wgmon.log.indexOf(line) >= from;
@@ -423,15 +425,15 @@ class Flood implements Disposable {
   }
 }
 
-/** Descriptors are the lowest free numbers. */
+/** The limit of open files that leaves `free` descriptors; new descriptors get the lowest free numbers. */
 function limitThatLeaves(free: number, { pid }: Wgmon): number {
-  const taken = new Set(readdirSync(`/proc/${pid}/fd`).map(Number));
+  const open = new Set(readdirSync(`/proc/${pid}/fd`).map(Number));
   let limit = 0;
-  for (let left = free; left > 0; limit++) if (!taken.has(limit)) left--;
+  for (let left = free; left > 0; limit++) if (!open.has(limit)) left--;
   return limit;
 }
 
-/** Waits for all that comes after the first `from` events; it must be this, in any order. */
+/** Waits for the events after the first `from`, and expects exactly `rest` in any order. */
 async function expectRest(receiver: Receiver, from: number, rest: readonly string[]) {
   await receiver.waitFor(({ length }) => length >= from + rest.length, REPORT_MS).catch(() => {});
   expect(story(receiver).slice(from).toSorted()).toEqual(rest.toSorted());
@@ -442,7 +444,7 @@ async function freeze(wgmon: Wgmon): Promise<void> {
   await untilStopped(wgmon.pid);
 }
 
-/** The answer of a scan that is under way would tell of a time before, and be read afterwards. */
+/** Not during a scan, because its answer would be from before the stop and be read after it. */
 async function freezeBetweenScans(wgmon: Wgmon, devices: readonly PlayedDevice[]): Promise<void> {
   await until("wgmon is stopped between two scans", async () => {
     await freeze(wgmon);
@@ -455,15 +457,15 @@ async function freezeBetweenScans(wgmon: Wgmon, devices: readonly PlayedDevice[]
 }
 
 async function logged(wgmon: Wgmon, message: string | RegExp): Promise<void> {
-  await wgmon.waitForLog(({ msg }) => isSaid(msg, message), REPORT_MS);
+  await wgmon.waitForLog(({ msg }) => matches(msg, message), REPORT_MS);
 }
 
-function isSaid(said: unknown, message: string | RegExp): boolean {
-  const text = String(said);
+function matches(msg: unknown, message: string | RegExp): boolean {
+  const text = String(msg);
   return typeof message === "string" ? text.includes(message) : message.test(text);
 }
 
-/** Waits for this many more scans. */
+/** Waits for `count` more scans. */
 async function scanned(wgmon: Wgmon, count: number): Promise<void> {
   const wanted = wgmon.log.filter(isScan).length + count;
   let seen = 0;

@@ -1,6 +1,6 @@
 /**
- * The commands against a daemon that was taken over: it runs as another user than root, who asks it. Each
- * text of its answers tries to set the terminal's title, ring its bell and clear it.
+ * The commands of root against a compromised daemon, which runs as another user. Each text of its answers
+ * tries to set the terminal's title, ring its bell and clear it.
  */
 
 import { Database } from "bun:sqlite";
@@ -16,7 +16,7 @@ import { newStateFolder } from "../support/state.ts";
 
 const WGMON = join(import.meta.dir, "../../wgmon");
 const EVIL = "\x1b]0;owned\x07\x9b31m\x1b[2J\nwgmon: forged";
-/** Any control character but the ends of lines and wgmon's own colours, and no line of the daemon's own. */
+/** Any control character except line ends and wgmon's own colours; and a line that the daemon forged. */
 const HARM = new RegExp(
   [
     String.raw`(?!\x1b\[(?:0|1|2|7|31|32|33)m)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]`,
@@ -125,7 +125,7 @@ async function printed(...args: readonly string[]): Promise<string> {
 
 const state = newStateFolder();
 
-describe.each([200, 422, 500])("where it answers %d", (code) => {
+describe.each([200, 422, 500])("with the status %d of the daemon,", (code) => {
   test.each([
     "status",
     "status --json",
@@ -138,7 +138,7 @@ describe.each([200, 422, 500])("where it answers %d", (code) => {
     "health",
     `doctor --no-network --state-dir ${state}`,
     `doctor --no-network --state-dir ${state} --json`,
-  ])("wgmon %s", async (command) => {
+  ])("wgmon %s prints nothing harmful", async (command) => {
     status = code;
     const text = await printed(...command.split(" "));
     expect(text).not.toBe("");
@@ -146,7 +146,7 @@ describe.each([200, 422, 500])("where it answers %d", (code) => {
   });
 });
 
-test("on a terminal, wgmon top draws nothing else than its own sequences", async () => {
+test("on a terminal, wgmon top writes no escape sequences except its own", async () => {
   status = 200;
   let shown = "";
   const decoder = new TextDecoder();
@@ -164,14 +164,14 @@ test("on a terminal, wgmon top draws nothing else than its own sequences", async
   terminal.write("q");
   expect(await top.exited).toBe(0);
   terminal.close();
-  // What it draws with: terminal.ts.
+  // The sequences of src/cli/terminal.ts.
   // oxlint-disable-next-line no-control-regex
   const own = /\x1b\[(?:\?\d+[hl]|\d+;1H|2K)/g;
-  // It clears the screen once, at its start.
+  // wgmon top clears the screen once, at its start.
   expect(shown.replace("\x1b[2J", "").replace(own, "")).not.toMatch(HARM);
 });
 
-test("wgmon outbox of a store that the daemon's user has changed", async () => {
+test("wgmon outbox prints nothing harmful from a store that the daemon's user changed", async () => {
   lockInstance(state, `${newStateFolder()}/run`);
   const log = createLog({ format: "journal", level: "error", write: () => {} });
   const store = await Store.open({ directory: state, clock: new HandClock(), log });

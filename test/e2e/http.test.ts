@@ -1,6 +1,6 @@
 /**
- * The machine interface of the binary, over its Unix socket. Elysia reads its own source code at run
- * time: a bundler's flag could change what it checks without a word, so binary and source are compared.
+ * The API of the binary, over its Unix socket. Elysia reads its own source code at run time, so a flag of
+ * the bundler could silently change what it checks: the answers of binary and source are compared.
  */
 
 import { expect, test } from "bun:test";
@@ -26,7 +26,7 @@ const POLL = [
 ];
 const ONE_KEY = "A".repeat(43);
 
-/** Right and wrong in every way that a parameter can be. */
+/** Valid and invalid values of all kinds of parameters. */
 const requests = [
   "GET /healthz",
   "GET /readyz",
@@ -76,7 +76,7 @@ async function answersOf(binary?: "source"): Promise<Record<string, string>> {
 }
 
 test(
-  "the binary answers as the source does, and checks what it is given",
+  "the binary gives the same answers as the source, and checks parameters",
   async () => {
     const [ofBinary, ofSource] = [await answersOf(), await answersOf("source")];
     expect(ofBinary).toEqual(ofSource);
@@ -91,7 +91,7 @@ test(
 );
 
 test(
-  "the binary answers as its document says, whatever is asked, and shows no secret",
+  "the binary answers any request as its OpenAPI document says, and shows no secret",
   async () => {
     const folder = newStateFolder();
     const secret = "sEcReTsEcReT";
@@ -138,7 +138,7 @@ const missing = whyNoStage();
 const note = missing === null ? "" : ` [skipped: ${missing}]`;
 
 test.skipIf(missing !== null)(
-  `a crowd of connections and a reload never free the TCP port${note}`,
+  `the TCP port stays in use during many connections and a reload${note}`,
   async () => {
     const script = join(import.meta.dir, "../support/crowd.ts");
     const command = `ip link set lo up && exec ${process.execPath} ${script}`;

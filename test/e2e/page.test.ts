@@ -1,6 +1,6 @@
 /**
- * The binary's page in Chromium: a gateway in a network namespace of its own, whose device this process
- * plays at the socket of a userspace WireGuard. The browser runs there, too.
+ * The binary's page in Chromium. The gateway is a network namespace with a fake device: this process answers
+ * at its UAPI socket, as a userspace WireGuard does. The browser runs in the same namespace.
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -29,8 +29,8 @@ if (missing.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
 }
 const note = missing.length > 0 ? ` [skipped: ${missing.join("; ")}]` : "";
 
-/** A peer of the played device; its number is its key. */
-interface Played {
+/** A peer of the fake device; its number is its key. */
+interface FakePeer {
   readonly number: number;
   readonly handshakeSeconds: number;
   readonly rxBytes: number;
@@ -42,7 +42,7 @@ describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`
   let enter: string[];
   let device: ReturnType<typeof Bun.listen>;
   let browser: Browser;
-  let played: Played[] = [];
+  let peersOfDevice: FakePeer[] = [];
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "wgmon-page-"));
@@ -76,9 +76,9 @@ describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`
     await rm(folder, { recursive: true });
   });
 
-  /** As `get=1` has it; https://www.wireguard.com/xplatform/ */
+  /** The answer to `get=1`; https://www.wireguard.com/xplatform/ */
   function answer(): string {
-    const peers = played.map(
+    const peers = peersOfDevice.map(
       ({ number, handshakeSeconds, rxBytes }) =>
         `public_key=${number.toString(16).padStart(64, "0")}\nendpoint=192.0.2.2:${1000 + number}\n` +
         `last_handshake_time_sec=${handshakeSeconds}\nlast_handshake_time_nsec=0\n` +
@@ -88,7 +88,7 @@ describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`
   }
 
   function connect(number: number): void {
-    played = played.map((each) =>
+    peersOfDevice = peersOfDevice.map((each) =>
       each.number === number
         ? { ...each, handshakeSeconds: Math.floor(Date.now() / 1000), rxBytes: 180 }
         : each,
@@ -96,7 +96,7 @@ describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`
   }
 
   async function start(...more: readonly string[]): Promise<{ wgmon: Wgmon; origin: string }> {
-    played = [1, 2, 3].map((number) => ({ number, handshakeSeconds: 0, rxBytes: 0 }));
+    peersOfDevice = [1, 2, 3].map((number) => ({ number, handshakeSeconds: 0, rxBytes: 0 }));
     connect(1);
     const [nsenter, ...rest] = enter;
     const settings = join(folder, "wgmon.toml");
@@ -107,7 +107,7 @@ describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`
       `[peers."${key(1)}"]\nname = "alice"\n[peers."${key(2)}"]\nname = "<b>bob</b>"\n`,
     );
     const args = ["--monitor", "poll", "--tick", "100ms", "--host", "gw1", "--config", settings];
-    // The namespace has no other program.
+    // No other program listens in this namespace.
     const listen = ["--listen", "127.0.0.1:9587", ...more];
     const wgmon = startWgmon([...rest, BINARY, ...args, ...listen], { binary: nsenter! });
     const { url } = await wgmon.waitForLog(
@@ -117,23 +117,23 @@ describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`
     return { wgmon, origin: url as string };
   }
 
-  test("shows peers without a script, and with it one that connects, at once", async () => {
+  test("shows peers without scripts, and with scripts a new connect at once", async () => {
     const { wgmon, origin } = await start();
     await using _ = wgmon;
     const plain = await browser.newContext({ javaScriptEnabled: false });
-    const still = await plain.newPage();
-    await still.goto(origin);
-    expect(await still.locator("#peers th").allInnerTexts()).toEqual([
+    const staticPage = await plain.newPage();
+    await staticPage.goto(origin);
+    expect(await staticPage.locator("#peers th").allInnerTexts()).toEqual([
       "alice",
       "<b>bob</b>",
       expect.stringMatching(/^A+…$/),
     ]);
-    expect(await still.locator("#peers tr").first().innerText()).toContain("192.0.2.2:1001");
+    expect(await staticPage.locator("#peers tr").first().innerText()).toContain("192.0.2.2:1001");
     await plain.close();
 
     const context = await browser.newContext();
     const page = await context.newPage();
-    const complaints = complaintsOf(page);
+    const errors = complaintsOf(page);
     await page.goto(origin);
     await page.locator("#live.on").waitFor();
     await page.evaluate("window.isSame = true");
@@ -149,11 +149,11 @@ describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`
     }
     expect(await wgmon.stop()).toBe(0);
     await context.close();
-    expect(complaints.filter((each) => !/ERR_CONNECTION|ERR_INCOMPLETE/.test(each))).toEqual([]);
+    expect(errors.filter((each) => !/ERR_CONNECTION|ERR_INCOMPLETE/.test(each))).toEqual([]);
     expect(wgmon.log.filter(isComplaint)).toEqual([]);
   });
 
-  test("a stranger needs the token, which lasts as long as wgmon", async () => {
+  test("needs the token in a browser that is not logged in", async () => {
     const file = join(folder, "token");
     await Bun.write(file, `${TOKEN}\n`);
     await chmod(file, 0o600);

@@ -1,6 +1,6 @@
 /**
- * What programs of exec targets and other processes of wgmon's user get of it, where it runs as in its unit:
- * as a user without a name, with ambient capabilities.
+ * Which rights of wgmon the programs of exec targets and other processes of its user get, if it runs as in its
+ * systemd unit: as an unprivileged user with ambient capabilities.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -45,7 +45,7 @@ describe.skipIf(missing !== null)(
     beforeAll(() => {
       folder = mkdtempSync(join(tmpdir(), "wgmon-privileges-"));
       chmodSync(folder, 0o755);
-      // Where that user can see it.
+      // In a folder that this user can read.
       copyFileSync(join(import.meta.dir, "../../wgmon"), join(folder, "program"));
       wgmon = join(folder, "wgmon");
       const caps = "-all,+net_admin,+net_raw";
@@ -63,7 +63,7 @@ describe.skipIf(missing !== null)(
       return path;
     }
 
-    test("a program of an exec target has no capability, each time, and cannot read wgmon's memory", () => {
+    test("no program of an exec target has capabilities or can read wgmon's memory", () => {
       const results = ownFolder("results");
       const program = join(folder, "program.sh");
       const script = `#!/bin/sh
@@ -82,14 +82,14 @@ describe.skipIf(missing !== null)(
         const text = readFileSync(join(results, type), "utf8");
         for (const set of ["CapPrm", "CapEff", "CapAmb"]) {
           expect(text).toContain(`\n${set}:\t${NONE}\n`);
-          // Lowered for the program alone: between two of them wgmon has what it had.
+          // They are dropped only for the program: wgmon itself keeps its capabilities.
           expect(text).toContain(`wgmonCapEff:\t${BOTH}\n`);
         }
         expect(text).toEndWith("refused\n");
       }
     });
 
-    test("a userspace device's socket that it may not connect to: who has it, and its mode", async () => {
+    test("an error for the socket of a userspace device names its owner and mode", async () => {
       const socket = join(folder, "wg9.sock");
       using server = Bun.serve({ unix: socket, fetch: () => new Response("") });
       chmodSync(socket, 0o700);
@@ -109,19 +109,19 @@ describe.skipIf(missing !== null)(
       expect(behind.stdout.toString()).toContain(`EACCES (${folder} belongs to user 0`);
     });
 
-    test("tools on a store of root's say who may read it", () => {
+    test("commands on a store of root say which user can read it", () => {
       const store = join(folder, "store");
       mkdirSync(store, { mode: 0o700 });
       writeFileSync(join(store, "wgmon.db"), "");
       const env = { RUNTIME_DIRECTORY: join(folder, "none") };
-      const said = (...words: readonly string[]) =>
+      const stderrOf = (...words: readonly string[]) =>
         Bun.spawnSync([wgmon, ...words, "--state-dir", store], { env }).stderr.toString();
       const refused = `wgmon: open ${store}/wgmon.db: EACCES (run this as root, with sudo, or as the user that wgmon runs as)\n`;
-      expect(said("outbox")).toBe(refused);
-      expect(said("events")).toBe(`wgmon: wgmon is not running here\n${refused}`);
+      expect(stderrOf("outbox")).toBe(refused);
+      expect(stderrOf("events")).toBe(`wgmon: wgmon is not running here\n${refused}`);
     });
 
-    test("the daemon's memory is for root alone, and it finds its own files in /proc", async () => {
+    test("only root can read the daemon's memory, and the daemon can read its own files in /proc", async () => {
       const environment = {
         STATE_DIRECTORY: ownFolder("state"),
         RUNTIME_DIRECTORY: ownFolder("run"),
@@ -134,7 +134,7 @@ describe.skipIf(missing !== null)(
       expect(status).toContain(`CapAmb:\t${BOTH}\n`);
       // The socket comes after "ready".
       const health = () => Bun.spawnSync([join(folder, "program"), "health"], { env: environment });
-      await until("it is healthy", () => health().stdout.toString() === "ready\n");
+      await until("the daemon is healthy", () => health().stdout.toString() === "ready\n");
       expect(daemon.log.filter(({ level }) => level === "error" || level === "warn")).toEqual([]);
       expect(await daemon.stop()).toBe(0);
     });

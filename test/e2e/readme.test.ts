@@ -1,6 +1,6 @@
 /**
- * What README.md and docs/ say is true: the firewall snippets are applied in network namespaces of their own; settings,
- * flags, events and source tree are compared with the program's. Links and length: test/docs.test.ts.
+ * README.md and docs/ are correct: the firewall snippets are applied in network namespaces; settings, flags, events and
+ * the source tree are compared with the program. test/docs.test.ts checks links and lengths.
  */
 
 import { describe, expect, test } from "bun:test";
@@ -20,20 +20,20 @@ import { TEST_MS } from "../support/until.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 
-describe("the documentation's text", () => {
-  test("its table of settings is that of the program; npm run readme writes it", () => {
+describe("the documentation", () => {
+  test("has the program's table of settings, which npm run readme writes", () => {
     expect(cells(settingsInDocs())).toEqual(cells(settingsTable()));
   });
 
-  test("it names no flag that does not exist", () => {
+  test("mentions only flags that exist", () => {
     const own = Object.values(commands).flatMap(({ flags: some }) => Object.keys(some));
     const flags = new Set([...Object.keys(table), ...own]);
     for (const flag of ["no-announce-existing", "help", "version", "licenses"]) flags.add(flag);
-    // Of iptables, setpriv, unshare, the tests and the build; the last three are examples.
+    // Flags of iptables, setpriv, unshare, the tests and the build; the last three are examples.
     const foreign =
       "dport nflog-group nflog-threshold reuid regid clear-groups inh-caps ambient-caps net timeout " +
       "no-kernel no-packaging no-vm only where soak minify idle unix-socket flag urgent release check " +
-      // Of podman and docker.
+      // Flags of podman and docker.
       "name network read-only cap-drop cap-add build-arg format tmpfs rm";
     const known = new Set([...flags, ...foreign.split(" ")]);
     const named = readAllPages().matchAll(/(?<![\w-])--(?:\[no-\])?([a-z][\w-]*)/g);
@@ -41,7 +41,7 @@ describe("the documentation's text", () => {
     expect(unknown).toEqual([]);
   });
 
-  test("its examples of events keep to the contract, and there is one of each sort", () => {
+  test("has a valid example of each type of event", () => {
     FormatRegistry.Set("date-time", (text) => new Date(text).toJSON() === text);
     const eventsOf = (page: string) =>
       codeBlocks(page, "json").map((text) => JSON.parse(text) as { type: string });
@@ -50,13 +50,13 @@ describe("the documentation's text", () => {
       expect([...Value.Errors(EventSchema, event)]).toEqual([]);
     }
     const types = EventSchema.anyOf.map(({ properties }) => properties.type.const);
-    // One stands for both of a device's.
+    // The example of device.removed also stands for device.added.
     const wanted = types.filter((type) => type !== "device.added");
     expect(events.map(({ type }) => type).sort()).toEqual(wanted.sort());
     for (const type of types) expect(readPage("docs/events.md")).toContain(`\`${type}\``);
   });
 
-  test("its settings file is one", () => {
+  test("has a valid settings file", () => {
     const command = parseCommand({
       argv: [],
       env: {},
@@ -81,7 +81,7 @@ describe("the documentation's text", () => {
     ]);
   });
 
-  test("its source tree is the tree", () => {
+  test("has a source tree that matches the files", () => {
     const named = [
       ...readPage("docs/source-tree.md").matchAll(
         /^((?:src|deploy|test)\/\S+\.(?:m?ts|tsx|js|css)|build\.ts)\s/gm,
@@ -107,7 +107,7 @@ describe.skipIf(unable.length > 0)(`the documentation's firewall rules${note}`, 
   const everything = Object.keys(messages) as Message[];
 
   test(
-    "nftables, handshakes",
+    "with nftables for handshakes log exactly the handshake messages",
     async () => {
       await expectRules(nft(snippet("nft-handshake")), handshakes);
     },
@@ -115,7 +115,7 @@ describe.skipIf(unable.length > 0)(`the documentation's firewall rules${note}`, 
   );
 
   test(
-    "nftables, every packet",
+    "with nftables for every packet log all messages",
     async () => {
       await expectRules(nft(snippet("nft-plain")), everything);
     },
@@ -123,7 +123,7 @@ describe.skipIf(unable.length > 0)(`the documentation's firewall rules${note}`, 
   );
 
   test.skipIf(noIptables !== "")(
-    `iptables${noIptables}`,
+    `with iptables log all messages${noIptables}`,
     async () => {
       const [add, remove] = [snippet("iptables-add"), snippet("iptables-remove")];
       await expectRules({ add, remove }, everything);
@@ -132,24 +132,24 @@ describe.skipIf(unable.length > 0)(`the documentation's firewall rules${note}`, 
   );
 
   test(
-    "wg-quick",
+    "of wg-quick log exactly the handshake messages",
     async () => {
       const add = hooks("PostUp");
       const remove = hooks("PostDown");
       await expectRules({ add: add + add, remove: remove + remove }, handshakes);
-      // Where nft fails, the tunnel must come up all the same.
+      // The tunnel must come up even if nft fails.
       await inNamespace(`nft() { return 1; }\n${add}${remove}`);
     },
     TEST_MS,
   );
 
-  /** As wg-quick(8) does it: %i is the interface, the rest is for bash. */
+  /** The hooks as wg-quick(8) runs them in bash, with %i replaced by the interface. */
   function hooks(name: string): string {
     const found = [...snippet("wg-quick").matchAll(new RegExp(`^${name} = (.*)$`, "gm"))];
     return found.map(([, hook]) => `${hook!.replaceAll("%i", "wg0")}\n`).join("");
   }
 
-  /** The documented commands for a file of rules; loading it twice is as loading it once. */
+  /** The documented commands for a file of rules. It is loaded twice, which must be the same as loading it once. */
   function nft(text: string) {
     const path = "/etc/wgmon/wgmon.nft";
     expect(snippet("nft-load")).toContain(path);
@@ -158,9 +158,9 @@ describe.skipIf(unable.length > 0)(`the documentation's firewall rules${note}`, 
   }
 
   /**
-   * Applies the rules beside somebody else's. Those must stay as they are, other traffic must get
-   * through, the `wanted` messages must be logged over IPv4 and IPv6, once and no others, and nothing
-   * may be left when the rules are removed.
+   * Applies the rules next to rules of another firewall. The other rules must not change, other traffic must
+   * pass, exactly the `wanted` messages must be logged, once each, over IPv4 and IPv6, and no rule may remain
+   * after the removal.
    */
   async function expectRules(
     { add, remove }: { readonly add: string; readonly remove: string },
@@ -175,7 +175,7 @@ describe.skipIf(unable.length > 0)(`the documentation's firewall rules${note}`, 
         nft add table inet other
         nft 'add chain inet other input { type filter hook input priority 0; policy accept; }'
         nft add rule inet other input tcp dport 22 accept
-        # iptables makes its tables at its first use, and keeps them.
+        # iptables creates its tables at its first use, and keeps them.
         if type iptables >&/dev/null; then iptables -P INPUT ACCEPT; ip6tables -P INPUT ACCEPT; fi
         rules >before
         ${add}
@@ -198,9 +198,9 @@ describe.skipIf(unable.length > 0)(`the documentation's firewall rules${note}`, 
   }
 });
 
-describe.skipIf(unable.length > 0)(`the documented way to run as another user${note}`, () => {
+describe.skipIf(unable.length > 0)(`wgmon as another user, as documented,${note}`, () => {
   test(
-    "has a store and a socket, and its commands can ask it",
+    "has a store and a socket, and commands can query it",
     async () => {
       const output = await inNamespace(
         `

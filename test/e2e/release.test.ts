@@ -1,6 +1,6 @@
 /**
- * What `bun build.ts --release` makes: a program that needs nothing but glibc, the same each time, and
- * what is said of it. On a real kernel: test/real-kernel/release.test.ts, with the same program.
+ * The result of `bun build.ts --release`: a reproducible program that needs only glibc, and its documents.
+ * test/real-kernel/release.test.ts tests the same program on a real kernel.
  */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -16,7 +16,7 @@ import { BareRoot, RELEASE } from "../support/bare-root.ts";
 import { newStateFolder } from "../support/state.ts";
 import { startWgmon } from "../support/wgmon.ts";
 
-/** Libraries are compiled and programs compressed, twice: minutes of a processor that is not busy. */
+/** Libraries are compiled and programs compressed twice, which takes minutes even on an idle machine. */
 setDefaultTimeout(20 * 60_000);
 
 const ROOT = join(import.meta.dir, "../..");
@@ -42,7 +42,7 @@ const embeddedVersions = libraries
 describe.skipIf(missing.length > 0)(`a release${note}`, () => {
   const build = () => $`${process.execPath} build.ts --release`.cwd(ROOT).quiet();
 
-  test("is the same each time", async () => {
+  test("is reproducible", async () => {
     await build();
     const first = await sumOf(RELEASE);
     const parts = await Bun.file(`${RELEASE}.cdx.json`).text();
@@ -55,7 +55,7 @@ describe.skipIf(missing.length > 0)(`a release${note}`, () => {
     expect(check).toBe(`wgmon-${version}-linux-x64: OK\n`);
   });
 
-  test("lists its parts, with the sums of what is in it", async () => {
+  test("has a bill of materials with all components and the checksum of the program", async () => {
     const document = await Bun.file(`${RELEASE}.cdx.json`).json();
     expect(document).toMatchObject({ bomFormat: "CycloneDX", specVersion: "1.6" });
     expect(document.metadata.component.hashes[0].content).toBe(await sumOf(RELEASE));
@@ -77,13 +77,13 @@ describe.skipIf(missing.length > 0)(`a release${note}`, () => {
     }
   });
 
-  test("uses the system's libraries where there are any", async () => {
+  test("uses the system's libraries if they are installed", async () => {
     const text = await $`${RELEASE} --version`.text();
     expect(text).toStartWith(`wgmon ${version}\nBun ${Bun.version}\nlibmnl `);
     expect(text).not.toContain("embedded");
   });
 
-  test("needs nothing but glibc, and writes nothing", async () => {
+  test("needs only glibc, and writes no files of its own", async () => {
     await using root = await BareRoot.create();
     const text = await $`${root.command("--version")}`.text();
     expect(text.trim().split("\n").slice(2)).toEqual(embeddedVersions);
@@ -102,7 +102,7 @@ describe.skipIf(missing.length > 0)(`a release${note}`, () => {
     ).toEqual([]);
   });
 
-  test("says what to install when it is not a release", async () => {
+  test("is necessary without the libraries: the plain binary says what to install", async () => {
     await using root = await BareRoot.create();
     await Bun.write(join(root.path, "wgmon"), Bun.file(join(ROOT, "wgmon")));
     const args = ["--monitor", "poll", "--state-dir", newStateFolder()];
@@ -113,14 +113,14 @@ describe.skipIf(missing.length > 0)(`a release${note}`, () => {
   });
 });
 
-describe("licences", () => {
+describe("the licences", () => {
   const note = hasTexts() ? "" : " [skipped: the texts are those of a Debian with the libraries]";
 
-  test.skipIf(!hasTexts())(`NOTICE names all that is in the program${note}`, async () => {
+  test.skipIf(!hasTexts())(`are in NOTICE for all components of the program${note}`, async () => {
     expect(await Bun.file(join(ROOT, "NOTICE")).text()).toBe(await noticeText());
   });
 
-  test("are printed", async () => {
+  test("are printed by --licenses", async () => {
     const text = await $`${join(ROOT, "wgmon")} --licenses`.text();
     expect(text).toStartWith("MIT License");
     expect(text).toContain("GNU GENERAL PUBLIC LICENSE");
@@ -140,7 +140,7 @@ if (noArm.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
 describe.skipIf(noArm.length > 0)("a release for arm64", () => {
   const why = noArm.length > 0 ? ` [skipped: no ${noArm.join(", ")}]` : "";
 
-  test(`runs${why}`, async () => {
+  test(`runs in an emulator${why}`, async () => {
     await $`${process.execPath} build.ts --release --target arm64`.cwd(ROOT).quiet();
     const program = join(ROOT, `dist/wgmon-${version}-linux-arm64`);
     expect(existsSync(`${program}.cdx.json`)).toBe(true);

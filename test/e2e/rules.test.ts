@@ -1,6 +1,6 @@
 /**
- * The rules that wgmon makes, on this machine's kernel, in network namespaces of their own: what they
- * log of each message and of floods, and that they leave all else alone.
+ * The firewall rules of wgmon on this machine's kernel, in network namespaces: which messages they log, what
+ * they log during a flood, and that they do not affect other rules and connections.
  */
 
 import { describe, expect, test } from "bun:test";
@@ -27,12 +27,12 @@ const note = unable.length > 0 ? ` [skipped: no ${unable.join(", ")}]` : "";
 const noIptables = Bun.which("iptables") === null ? " [skipped: no iptables]" : "";
 
 const PORTS = [51820, 51821];
-/** Before the answered data there is the response that it answers; later data has one here, too. */
+/** The sender of logged-packets.ts sends a response before the first data that answers it, and before later data. */
 const handshakes: readonly Logged[] = ["response", "sent response", "first data", "sent response"];
 
-describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
+describe.skipIf(unable.length > 0)(`the rules of wgmon${note}`, () => {
   test(
-    "nft takes those for any ports and group, and again",
+    "are accepted by nft for any ports and group, and can be loaded again",
     async () => {
       const port = fc.integer({ min: 1, max: 65_535 });
       const ports = fc.uniqueArray(port, { minLength: 1, maxLength: 200 });
@@ -46,19 +46,19 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
   );
 
   test(
-    "nft: what completes a handshake and our responses are logged, and nothing else; IPv4 and IPv6",
+    "of nft log sent responses and the messages that complete a handshake, and nothing else, for IPv4 and IPv6",
     async () => expectHandshakes(loadedByNft()),
     TEST_MS,
   );
 
   test.skipIf(noIptables !== "")(
-    `iptables: the same${noIptables}`,
+    `of iptables log the same messages${noIptables}`,
     async () => expectHandshakes(loadedByIptables(...PORTS)),
     TEST_MS,
   );
 
   test.skipIf(noIptables !== "")(
-    `iptables: can be run again with other ports, and the comment takes it all away${noIptables}`,
+    `of iptables can be loaded again with other ports, and the commands in their comment remove them${noIptables}`,
     async () => {
       const list = "iptables -S; ip6tables -S";
       const text = iptablesRules({ ports: [1], group: 1 });
@@ -80,7 +80,7 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
   );
 
   test.each([4, 6] as const)(
-    "nft: of floods of IPv%d nothing is logged, and all real handshakes are",
+    "of nft log nothing of a flood over IPv%d, and all real handshakes",
     async (version) => {
       const { initiations, data, responses, dropped } = await underFlood(loadedByNft(), version);
       expect(initiations).toMatchObject({ logged: 0, answered: 10, sent: 10 });
@@ -92,12 +92,12 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
   );
 
   test.skipIf(noIptables !== "").each([4, 6] as const)(
-    `iptables: of floods of IPv%d no more than the limit is logged, and none of their packets is dropped${noIptables}`,
+    `of iptables log a flood over IPv%d only up to the limit, and drop no packets${noIptables}`,
     async (version) => {
       const count = await underFlood(loadedByIptables(...PORTS), version);
       const { initiations, data, responses, dropped } = count;
       expect(initiations).toMatchObject({ logged: 0, answered: 10, sent: 10 });
-      // What is real competes with what is forged; our own responses do not.
+      // Real messages share the limit with forged ones, except the responses of this machine.
       expectWithin(data, { burst: 500, rate: 500 });
       expect(data.sent).toBe(10);
       expectWithin(responses, { burst: 500, rate: 500 });
@@ -108,7 +108,7 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
   );
 
   test(
-    "another firewall and the connections through it are left alone, at each step",
+    "do not affect another firewall and its connections at any step",
     async () => {
       const steps = JSON.parse(
         await inNamespace(`"$bun" '${SUPPORT}/firewall-scenarios.ts'`),
@@ -127,15 +127,15 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
         "manager ends": other,
       });
       expect(steps.filter(({ othersAreUntouched }) => !othersAreUntouched)).toEqual([]);
-      const said = (name: string) => steps.find(({ step }) => step === name)!.said;
-      expect(said("remove")).toEqual(["removed table inet wgmon"]);
-      expect(said("remove again")).toEqual([]);
+      const printed = (name: string) => steps.find(({ step }) => step === name)!.said;
+      expect(printed("remove")).toEqual(["removed table inet wgmon"]);
+      expect(printed("remove again")).toEqual([]);
     },
     TEST_MS,
   );
 
   test(
-    "without nft or the capability it says so, and what to do",
+    "cause an error with a remedy if nft or the capability is missing",
     async () => {
       const [load, remove] = ["installRules({ ports: [51820], group: 1 })", "removeRules(1)"];
       const nft = join(import.meta.dir, "../../src/firewall/nft.ts");
@@ -146,7 +146,7 @@ describe.skipIf(unable.length > 0)(`rules made by wgmon${note}`, () => {
       const output = await inNamespace(`
         ${unprivileged}${attempt(load)}
         ${unprivileged}${attempt(remove)}
-        # Also where /usr is another file system than /: not executable is as good as not there.
+        # Hides nft in all folders, also if /usr is another file system than /: /dev/null is not executable.
         unshare --mount sh -euc '
           for folder in /usr/sbin /usr/bin /sbin /bin; do
             [ ! -e $folder/nft ] || mount --bind /dev/null $folder/nft
@@ -170,7 +170,7 @@ END
   );
 });
 
-describe.skipIf(unable.length > 0)(`a rule or a filter that passes all data${note}`, () => {
+describe.skipIf(unable.length > 0)(`with a rule or a filter that passes all data${note}`, () => {
   const rule = `table inet plain {
     chain input {
       type filter hook input priority 0;
@@ -180,7 +180,7 @@ describe.skipIf(unable.length > 0)(`a rule or a filter that passes all data${not
 `;
 
   test.each(["nflog", "bpf"])(
-    "the kernel passes handshakes alone, and what is selected (%s)",
+    "the kernel passes only handshakes and selected data (%s)",
     async (monitor) => {
       const load = `nft -f /dev/stdin ${hereDocument(rule)}`;
       const output = await inNamespace(
@@ -199,16 +199,16 @@ describe.skipIf(unable.length > 0)(`a rule or a filter that passes all data${not
   );
 });
 
-describe.skipIf(unable.length > 0)(`the tap on what this machine sends${note}`, () => {
+describe.skipIf(unable.length > 0)(`the tap for sent messages${note}`, () => {
   test(
-    "hears each response and first data once, and nothing else, until it is closed",
+    "delivers each response and first data once, and nothing else, until it is closed",
     async () => {
       const output = await inNamespace(`"$bun" '${SUPPORT}/announced-handshakes.ts'`);
-      const heard = ["4 from 51820", "2 from 51820", "4 from 51821", "2 from 51821"];
+      const delivered = ["4 from 51820", "2 from 51820", "4 from 51821", "2 from 51821"];
       expect(JSON.parse(output) as Announced).toEqual({
-        heard,
+        heard: delivered,
         many: 1000,
-        again: heard,
+        again: delivered,
         lost: [],
       });
     },
@@ -216,7 +216,7 @@ describe.skipIf(unable.length > 0)(`the tap on what this machine sends${note}`, 
   );
 
   test(
-    "is none without the capability",
+    "is null without the capability",
     async () => {
       const [tap, clock] = ["capture/sent-handshakes.ts", "base/clock.ts"].map((file) =>
         join(import.meta.dir, "../../src", file),
@@ -238,7 +238,7 @@ function loadedByNft(): string {
   return `nft -f /dev/stdin ${hereDocument(nftRules({ ports: PORTS, group: 1 }))}`;
 }
 
-/** -e: every line has to succeed, but those whose failure is expected. */
+/** With -e: all lines must succeed, except those that redirect their errors to /dev/null. */
 function loadedByIptables(...ports: number[]): string {
   const text = iptablesRules({ ports, group: 1 }).replaceAll("2>/dev/null\n", "2>/dev/null || :\n");
   return `sh -e ${hereDocument(text)}`;
@@ -258,7 +258,7 @@ async function underFlood(load: string, version: 4 | 6): Promise<UnderFlood> {
   return JSON.parse(output) as UnderFlood;
 }
 
-/** What is logged of a flood that lasts that long: something, and never more than the limit says. */
+/** Expects that some packets of the flood were logged, and no more than the limit allows for its duration. */
 function expectWithin(
   { logged, answered, seconds }: Count,
   { burst, rate }: { readonly burst: number; readonly rate: number },

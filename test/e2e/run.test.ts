@@ -1,7 +1,7 @@
 /**
- * The binary at work, from its start to its end, in two network namespaces of its own: a gateway and
- * a client. Real peers are those of wireguard-go, which needs no kernel module; where only the events
- * matter, a fake of it tells whatever a test wants.
+ * The binary from its start to its end, in two network namespaces: a gateway and a client. Real peers run
+ * wireguard-go, which needs no kernel module. Where only the events matter, a fake device answers with the
+ * peers that a test sets.
  */
 
 import { dlopen } from "bun:ffi";
@@ -26,15 +26,15 @@ setDefaultTimeout(TEST_MS);
 const BINARY = join(import.meta.dir, "../../wgmon");
 
 /**
- * A stop takes less than a second, by wgmon's own clock; outbox.test.ts checks that to the millisecond.
- * Here the machine may be stuck meanwhile. What must not be waited for takes minutes.
+ * A stop takes less than a second of wgmon's clock, which outbox.test.ts checks exactly. This limit leaves room for a
+ * busy machine; the waits that a stop must not include take minutes.
  */
 const STOP_MS = 30_000;
 
-/** Part of every webhook's URL, and of nothing that is logged. */
+/** Part of the URL of every webhook. It must never be logged. */
 const SECRET = "t0k3n";
 
-/** Scans as often as can be set, so that nothing needs to be waited for. */
+/** Scans with the shortest possible tick, so that tests are fast. */
 const POLL = ["--monitor", "poll", "--tick", "100ms", "--host", "gw1"];
 
 const tools = needs("ip", "wg");
@@ -49,7 +49,7 @@ const title = (name: string): string =>
 /** A namespace lives as long as its process. */
 type Holder = Bun.Subprocess<"ignore", "inherit", "inherit">;
 
-/** The gateway and the client, joined by a cable, with a folder for UAPI sockets of their own. */
+/** The gateway and the client, connected by a veth pair, with their own folder for UAPI sockets. */
 class Network implements AsyncDisposable {
   readonly folder: string;
   readonly #gateway: Holder;
@@ -90,13 +90,13 @@ class Network implements AsyncDisposable {
     return await shell(enter(this.#client), script);
   }
 
-  /** wgmon, in the gateway. */
+  /** Starts wgmon in the gateway. */
   wgmon(args: readonly string[], options: WgmonOptions = {}): Wgmon {
     const [nsenter, ...rest] = enter(this.#gateway);
     return startWgmon([...rest, BINARY, ...args], { ...options, binary: nsenter! });
   }
 
-  /** wireguard-go, at one of the two ends, with its device. */
+  /** Starts wireguard-go with a device at one of the two ends. */
   async wireguard(end: "gateway" | "client", device: string): Promise<void> {
     const holder = end === "gateway" ? this.#gateway : this.#client;
     const command = [...enter(holder), "wireguard-go", "-f", device];
@@ -110,20 +110,20 @@ class Network implements AsyncDisposable {
   }
 
   /**
-   * Runs `open` while this thread is in the gateway: what it opens is there, and stays there.
-   * setns(2)
+   * Runs `open` while this thread is in the gateway's network namespace: sockets that it opens stay in that
+   * namespace. setns(2)
    */
   inGateway<Result>(open: () => Result): Result {
     const libc = dlopen("libc.so.6", { setns: { args: ["i32", "i32"], returns: "i32" } });
     const home = openSync("/proc/self/ns/net", "r");
-    const there = openSync(`/proc/${this.#gateway.pid}/ns/net`, "r");
+    const gateway = openSync(`/proc/${this.#gateway.pid}/ns/net`, "r");
     try {
-      if (libc.symbols.setns(there, 0) !== 0) throw new Error("setns");
+      if (libc.symbols.setns(gateway, 0) !== 0) throw new Error("setns");
       return open();
     } finally {
       libc.symbols.setns(home, 0);
       closeSync(home);
-      closeSync(there);
+      closeSync(gateway);
     }
   }
 
@@ -161,12 +161,12 @@ async function shell(prefix: readonly string[], script: string): Promise<string>
   return stdout;
 }
 
-/** A device of the gateway whose peers are what a test says. */
+/** A device of the gateway whose peers a test sets. */
 class FakeDevice implements AsyncDisposable {
   readonly name: string;
-  /** Seconds of the last handshake, by the peer's number; 0: never. */
+  /** Time of the last handshake in seconds since 1970, by the peer's number; 0: never. */
   readonly handshakes = new Map<number, number>();
-  /** How often it was asked. */
+  /** Number of scans of this device. */
   scans = 0;
   readonly #network: Network;
   readonly #server: Bun.UnixSocketListener<undefined>;
@@ -216,12 +216,12 @@ function keyOf(peer: number): string {
   return Buffer.from(peer.toString(16).padStart(64, "0"), "hex").toString("base64");
 }
 
-/** `connected 1`, with a fake peer's number, for each event that arrived at the path. */
+/** For each event that arrived at the path, such as `connected 1` with the number of a fake peer. */
 function story(receiver: Receiver, path = `/${SECRET}`): string[] {
-  return receiver.requests.filter((request) => request.path === path).map(told);
+  return receiver.requests.filter((request) => request.path === path).map(describeEvent);
 }
 
-function told({ event }: Received): string {
+function describeEvent({ event }: Received): string {
   const { type, data } = event!;
   const [, what] = type.split(".");
   if (!("peer" in data)) return `${what} ${data.device}`;
@@ -239,7 +239,7 @@ function expectNoSecret(wgmon: Wgmon): void {
   expect(wgmon.logText).not.toContain(SECRET);
 }
 
-describe.skipIf(skipped)(title("wgmon at work"), () => {
+describe.skipIf(skipped)(title("wgmon"), () => {
   let network: Network;
 
   beforeAll(async () => {
@@ -254,15 +254,15 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
 
   describe.skipIf(wireguard.missing)(wireguard.title("real peers"), () => {
     let key: string;
-    /** Both ends know of each other from now on, and of nothing that was before. */
-    let meet: () => Promise<void>;
+    /** Configures both ends anew as peers of each other, without earlier sessions. */
+    let configure: () => Promise<void>;
 
     beforeAll(async () => {
       await network.wireguard("gateway", "wg0");
       await network.wireguard("client", "tunnel0");
       const [gateway, client] = [newKeys(), newKeys()];
       key = client.publicKey;
-      meet = async () => {
+      configure = async () => {
         await network.gateway(`
           wg set wg0 listen-port 51820 private-key <(echo ${gateway.privateKey}) peer ${key} remove
           wg set wg0 peer ${key} allowed-ips 10.9.0.2/32`);
@@ -278,8 +278,8 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
     test.each([
       ["bpf", ["--monitor", "bpf", "--interface", "gw0"]],
       ["poll", ["--monitor", "poll"]],
-    ])("connect, roam and disconnect (%s)", async (_monitor, args) => {
-      await meet();
+    ])("that connect, roam and disconnect are reported (%s)", async (_monitor, args) => {
+      await configure();
       using receiver = network.receiver();
       const file = join(network.folder, "wgmon.toml");
       const webhooks = [receiver.url(`/json/${SECRET}`), `form:${receiver.url(`/form/${SECRET}`)}`];
@@ -292,10 +292,10 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
 
       await network.client("echo >/dev/udp/10.9.0.1/9");
       await receiver.waitFor(() => events().length === 1, REPORT_MS);
-      // Its keys are its own: the gateway learns of the new place by the next packet.
+      // The session keys stay valid: the gateway learns the new endpoint from the next packet.
       await network.client("wg set tunnel0 listen-port 40001; echo >/dev/udp/10.9.0.1/9");
       await receiver.waitFor(() => events().length === 2, REPORT_MS);
-      // Not from the start: on a busy machine it could be over before the peer has moved.
+      // Not set from the start, because on a busy machine it could end before the peer has roamed.
       await Bun.write(file, `${settings}idle_timeout = "1s"\n`);
       wgmon.signal("SIGHUP");
       await receiver.waitFor(({ length }) => length === 6, REPORT_MS);
@@ -330,15 +330,15 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
     });
   });
 
-  /** Watches `fake0` alone, and reports to the receiver, if there is one. */
+  /** Starts wgmon for `fake0` only, with the receiver as a webhook if it is not null. */
   function start(receiver: Receiver | null, ...args: readonly string[]): Wgmon {
     const webhook = receiver === null ? [] : ["--webhook", receiver.url(`/${SECRET}`)];
     return network.wgmon([...POLL, "--device", "fake0", ...webhook, ...args]);
   }
 
-  test("a webhook that is down at first gets everything, in order", async () => {
+  test("a webhook that is down at first gets all events in order", async () => {
     await using device = await FakeDevice.create(network, "fake0");
-    const port = 8081; // Nobody else is in this namespace.
+    const port = 8081; // No other program listens in this namespace.
     await using wgmon = start(null, "--webhook", `http://127.0.0.1:${port}/${SECRET}`);
     await wgmon.ready;
     for (const change of [
@@ -350,7 +350,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
     ]) {
       const before = device.scans;
       change();
-      // The scan that was on its way may have been too early.
+      // The first of them may have begun before the change.
       await until("two more scans", () => device.scans >= before + 2);
     }
     await wgmon.waitForLog(
@@ -369,7 +369,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       }),
     );
     await wgmon.waitForLog(({ msg }) => /: delivering again after/.test(String(msg)), REPORT_MS);
-    // A stop waits less than a second for what is still to be delivered.
+    // A stop waits less than a second for undelivered events.
     await until("all events have arrived", () => events.length >= 8);
     expect(await wgmon.stop()).toBe(0);
     const logged = wgmon.log.filter(isEvent).map(({ id }) => id);
@@ -378,7 +378,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
     expectNoSecret(wgmon);
   });
 
-  describe("stops within a second", () => {
+  describe("a signal stops wgmon within a second", () => {
     const states = ["with nothing to do", "while a webhook hangs", "between two attempts"] as const;
     const signals = ["SIGTERM", "SIGINT"] as const;
     const cases = states.flatMap((state) => signals.map((signal) => [state, signal] as const));
@@ -413,7 +413,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       expectNoSecret(wgmon);
     });
 
-    test("when it is asked again and again", async () => {
+    test("if further signals follow", async () => {
       await using device = await FakeDevice.create(network, "fake0");
       using receiver = network.receiver();
       receiver.answer = "hang";
@@ -428,25 +428,25 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       expect(wgmon.log.filter(({ msg }) => msg === "stopping")).toHaveLength(1);
     });
 
-    test("at any moment of its start", async () => {
+    test("at any time during its start", async () => {
       const begin = (monitor: string) => network.wgmon(["--monitor", monitor, "--interface", "lo"]);
       const beganMs = performance.now();
       await using measured = begin("nflog");
       await measured.ready;
-      // On a busy machine a start takes longer: the moments lie within one as it is now, and behind it.
+      // A start takes longer on a busy machine: the signals are spread over the measured time, and a bit more.
       const startMs = (performance.now() - beganMs) * 1.2;
       expect(await measured.stop()).toBe(0);
       for (let moment = 0; moment <= 25; moment++) {
         await using wgmon = begin(moment % 2 === 0 ? "nflog" : "bpf");
         await Bun.sleep((startMs * moment) / 25);
         wgmon.signal("SIGTERM");
-        // Before it listens to signals, the kernel ends it.
+        // Before wgmon has installed its signal handler, the kernel ends it.
         expect([0, 128 + 15]).toContain(await wgmon.exited);
         const messages = wgmon.log.map(({ msg }) => msg);
         expect(messages.slice(messages.indexOf("stopping") + 1)).toEqual(
           messages.includes("stopping") ? [] : messages,
         );
-        // Nothing but the log was written.
+        // Standard error contains only log lines.
         expect(wgmon.logText).toBe(wgmon.log.map((line) => JSON.stringify(line)).join("\n"));
       }
     });
@@ -459,7 +459,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       file = join(network.folder, "wgmon.toml");
     });
 
-    /** Writes the file and has it read; answers what is said to it, at this level. */
+    /** Writes the file and sends SIGHUP. Returns the log line about the reload, which must have this level. */
     async function reload(wgmon: Wgmon, text: string, level = "info"): Promise<string> {
       const from = wgmon.log.length;
       await Bun.write(file, text);
@@ -479,7 +479,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
 
     const webhooks = (...urls: readonly string[]): string => `webhook = ${JSON.stringify(urls)}\n`;
 
-    test("webhooks, names, the idle timeout and the log level take effect; sessions go on", async () => {
+    test("applies new webhooks, names, idle timeouts and log levels, and keeps sessions", async () => {
       await using device = await FakeDevice.create(network, "fake0");
       using first = network.receiver();
       using second = network.receiver();
@@ -511,7 +511,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       expectNoSecret(wgmon);
     });
 
-    test("a broken file changes nothing, and is told", async () => {
+    test("with an invalid file changes nothing, and logs the errors", async () => {
       await using device = await FakeDevice.create(network, "fake0");
       using receiver = network.receiver();
       const good = webhooks(receiver.url(`/${SECRET}`));
@@ -535,7 +535,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       expectNoSecret(wgmon);
     });
 
-    test("what cannot change while running is named, as its users call it", async () => {
+    test("logs changed settings that need a restart, by their names in the file", async () => {
       await Bun.write(file, "");
       await using wgmon = network.wgmon(["--config", file]);
       await wgmon.ready;
@@ -546,14 +546,14 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
         level: "warn",
         msg: "changed settings that need a restart: monitor, interface, device",
       });
-      // These hold, and not those of the file.
+      // The settings in force, not those of the file.
       expect(settings).toMatchObject({ file, hold: "1s" });
       for (const name of ["monitor", "interface", "devices"]) {
         expect(settings).not.toHaveProperty(name);
       }
     });
 
-    test("the first line has the version and what differs from the defaults", async () => {
+    test("is not sent: the first log line has the version and the settings that differ from the defaults", async () => {
       await Bun.write(file, 'tick = "5s"\n');
       await using wgmon = network.wgmon(["--config", file, "--monitor", "poll", "--group", "3"]);
       await wgmon.ready;
@@ -576,7 +576,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       expect(third).toMatchObject({ msg: "ready" });
     });
 
-    test("what waits for a webhook is not lost by another", async () => {
+    test("keeps the events that wait for a webhook when another webhook is added", async () => {
       await using device = await FakeDevice.create(network, "fake0");
       using first = network.receiver();
       using second = network.receiver();
@@ -594,7 +594,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       expect(story(second)).toEqual([]);
     });
 
-    test("two webhooks at one host do not get each other's events", async () => {
+    test("keeps the queues of two webhooks at one host apart", async () => {
       await using device = await FakeDevice.create(network, "fake0");
       using receiver = network.receiver();
       receiver.answer = { status: 503, headers: { "retry-after": "600" } };
@@ -618,23 +618,23 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
     });
   });
 
-  describe("costs nothing", () => {
-    /** The scans that it takes after its start are over. */
+  describe("an idle wgmon uses almost no processor time", () => {
+    /** Waits until the scans after the start are done. */
     const warm = (wgmon: Wgmon) => wgmon.waitForLog(({ msg }) => msg === "warm");
-    /** How long is watched. */
+    /** Duration of one measurement. */
     const COST_MS = 3000;
-    /** Bun's collector of garbage wakes up about once a second, and more often in the beginning. */
+    /** Bun's garbage collector wakes up about once a second, and more often at the beginning. */
     const WAKEUPS = 30;
-    /** The clock of it counts by ten. */
+    /** The kernel counts processor time in units of 10 ms. */
     const CPU_MS = 60;
-    /** A busy machine, or the collector, makes one stretch of time dear; what always costs makes all. */
-    const STRETCHES = 10;
+    /** Load or garbage collection makes single measurements expensive; a constant cost makes all of them expensive. */
+    const MEASUREMENTS = 10;
 
-    /** Measures one stretch after the other until one is cheap. */
+    /** Repeats the measurement until one is cheap. */
     async function expectCheap(wgmon: Wgmon, wakeups: number): Promise<void> {
       let cost = await costOf(wgmon, COST_MS);
       const isCheap = () => cost.cpuMs <= CPU_MS && cost.wakeups <= wakeups;
-      for (let n = 1; n < STRETCHES && !isCheap(); n++) cost = await costOf(wgmon, COST_MS);
+      for (let n = 1; n < MEASUREMENTS && !isCheap(); n++) cost = await costOf(wgmon, COST_MS);
       expect(cost.cpuMs).toBeLessThanOrEqual(CPU_MS);
       expect(cost.wakeups).toBeLessThanOrEqual(wakeups);
     }
@@ -655,7 +655,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       },
     );
 
-    test.concurrent("with a peer that is connected, but for the tick", async () => {
+    test.concurrent("with a connected peer, except for the tick", async () => {
       await using device = await FakeDevice.create(network, "idle0");
       device.connect(1);
       const args = ["--monitor", "nflog", "--tick", "1s", "--device", "idle0"];
@@ -664,14 +664,14 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
       await warm(wgmon);
       const { scans } = device;
       const fromMs = performance.now();
-      // For each tick: the clock, the connection, the answer and its end.
+      // Wake-ups for each tick: the timer, the connection, the answer and its end.
       await expectCheap(wgmon, WAKEUPS + (4 * COST_MS) / 1000);
       const seconds = (performance.now() - fromMs) / 1000;
       expect(device.scans - scans).toBeLessThanOrEqual(seconds + 1);
     });
   });
 
-  test("neither descriptors nor memory grow with events and reloads", async () => {
+  test("the numbers of descriptors and the memory do not grow with events and reloads", async () => {
     await using device = await FakeDevice.create(network, "fake0");
     using receiver = network.receiver();
     const file = join(network.folder, "wgmon.toml");
@@ -680,7 +680,7 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
     await wgmon.ready;
     const peers = Array.from({ length: 50 }, (_, index) => index + 1);
     let expected = 0;
-    /** Two reloads and a hundred events; returns the private memory in megabytes then. */
+    /** Makes two reloads and a hundred events. Returns the private memory afterwards, in megabytes. */
     const round = async (): Promise<number> => {
       for (const change of [() => device.connect(...peers), () => device.remove(...peers)]) {
         wgmon.log.length = 0;
@@ -701,9 +701,9 @@ describe.skipIf(skipped)(title("wgmon at work"), () => {
     const files = await filesOf(wgmon);
     const first = Math.min(...(await rounds(5)));
     await rounds(20);
-    // One may be the connection to the webhook.
+    // One more may be the connection to the webhook.
     expect(await filesOf(wgmon)).toBeLessThanOrEqual(files + 1);
-    // Garbage is collected once a second, on a busy machine later; what is held stays.
+    // Garbage is collected about once a second, or later on a busy machine; leaked memory stays.
     await until("no more than 8 MB were added", () => privateMb(wgmon.pid) - first < 8);
     expect(new Set(receiver.requests.map(({ event }) => event!.id)).size).toBe(expected);
   });
@@ -719,12 +719,12 @@ async function expectStop(wgmon: Wgmon, signal: NodeJS.Signals): Promise<void> {
   expect(atMs(wgmon.log.at(-1)) - atMs(stopping)).toBeLessThan(STOP_MS);
 }
 
-/** When wgmon wrote the line, by its clock. */
+/** The time in the line, by wgmon's clock. */
 function atMs(line: LogLine | undefined): number {
   return Date.parse(String(line?.["time"]));
 }
 
-/** Processor time of all threads, and how often the first one was woken. */
+/** Processor time of all threads, and the number of wake-ups of the main thread, within `ms`. */
 async function costOf(wgmon: Wgmon, ms: number): Promise<{ cpuMs: number; wakeups: number }> {
   const before = await counters(wgmon);
   await Bun.sleep(ms);
@@ -734,7 +734,7 @@ async function costOf(wgmon: Wgmon, ms: number): Promise<{ cpuMs: number; wakeup
 
 async function counters({ pid }: Wgmon): Promise<{ cpuMs: number; wakeups: number }> {
   const stat = await Bun.file(`/proc/${pid}/stat`).text();
-  // utime and stime, in ticks of 10 ms; proc(5). The name before them may hold anything.
+  // utime and stime, in ticks of 10 ms; proc(5). The name before them may contain any characters.
   const [utime, stime] = stat
     .slice(stat.lastIndexOf(")") + 2)
     .split(" ")

@@ -1,4 +1,4 @@
-/** Files with secrets that all users can read: said in the log at the start and after a reload, and by the doctor. */
+/** Warnings about files with secrets that all users can read: at the start, after a reload, and by the doctor. */
 
 import { afterAll, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -26,12 +26,12 @@ function warnings(wgmon: Wgmon): string[] {
 const readable = (path: string, mode: string) =>
   `all users can read ${path}, mode ${mode}, and it may contain secrets`;
 
-test("of what is no file, as /dev/null, nothing is said", () => {
+test("there is no finding about a path that is not a regular file, such as /dev/null", () => {
   const doctor = ["doctor", "--json", "--no-network", "--config", "/dev/null"];
   expect(Bun.spawnSync([BINARY, ...doctor]).stdout.toString()).not.toContain('"check":"secrets"');
 });
 
-test("who can read secrets is said, and not where a folder keeps them out", async () => {
+test("a file that all users can read causes a warning, unless its folder denies them access", async () => {
   const webhooks = file("webhooks", "https://127.0.0.1:1/hunter2\n", 0o644);
   const secret = file("secret", `whsec_${Buffer.alloc(32, 1).toString("base64")}\n`, 0o640);
   const settings = file("wgmon.toml", `webhook = "https://127.0.0.1:1/hunter2"\n`, 0o604);
@@ -51,10 +51,10 @@ test("who can read secrets is said, and not where a folder keeps them out", asyn
     .split("\n")
     .map((line) => JSON.parse(line) as { check: string; found: string; fix: string })
     .filter(({ check }) => check === "secrets");
-  const said = found.map((each) => `${each.found}; ${each.fix}`);
-  expect(said.toSorted()).toEqual(expected.toSorted());
+  const findings = found.map((each) => `${each.found}; ${each.fix}`);
+  expect(findings.toSorted()).toEqual(expected.toSorted());
 
-  // After a reload what is still so is said again.
+  // After a reload, the warnings that still apply are logged again.
   chmodSync(webhooks, 0o600);
   chmodSync(settings, 0o600);
   chmodSync(secret, 0o644);
@@ -75,13 +75,13 @@ test("who can read secrets is said, and not where a folder keeps them out", asyn
     ...args,
     ...debug,
   ]);
-  // What listens is started after that.
+  // wgmon listens only after these checks.
   await hidden.waitForLog(({ msg }) => msg === "listening");
   expect(await hidden.stop()).toBe(0);
   expect(warnings(hidden)).toEqual([]);
 });
 
-test("after a reload only the files of the new settings are judged", async () => {
+test("after a reload only the files of the new settings are checked", async () => {
   chmodSync(folder, 0o755);
   const secretFile = (name: string) =>
     file(name, `whsec_${Buffer.alloc(32, 1).toString("base64")}\n`, 0o644);

@@ -1,4 +1,4 @@
-/** The binary and its store: a full disk, a read-only one, a second wgmon, and a folder that is not there. */
+/** The binary and its store: a full disk, a read-only disk, a second wgmon, and a folder that does not exist. */
 
 import { Database as Sqlite } from "bun:sqlite";
 import { expect, test } from "bun:test";
@@ -20,7 +20,7 @@ const WGMON = join(import.meta.dir, "../../wgmon");
 const POLL = ["--monitor", "poll", "--device", "wgtest-none"];
 
 test.skipIf(missing !== null)(
-  `a disk that fills up, and one that is read-only, stop nobody from being told${note}`,
+  `events are delivered even if the disk is full or read-only${note}`,
   async () => {
     const script = join(import.meta.dir, "../support/full-disk-scenario.ts");
     const run = Bun.spawn(["unshare", "--net", "--mount", process.execPath, script], {
@@ -39,13 +39,13 @@ test.skipIf(missing !== null)(
   TEST_MS,
 );
 
-/** The store is opened after it is ready. */
+/** Waits for "ready" and then for the store, which is opened later. */
 async function started(wgmon: Wgmon, folder: string): Promise<void> {
   await wgmon.ready;
-  await until("the store is there", () => existsSync(join(folder, "wgmon.db")));
+  await until("the store exists", () => existsSync(join(folder, "wgmon.db")));
 }
 
-test("the store names the boot, so that the next run notices a reboot or a clock set meanwhile", async () => {
+test("the store has the boot id, so that the next run notices a reboot or a step of the clock", async () => {
   const folder = newStateFolder();
   await using wgmon = startWgmon([...POLL, "--state-dir", folder]);
   await started(wgmon, folder);
@@ -55,7 +55,7 @@ test("the store names the boot, so that the next run notices a reboot or a clock
   expect(file.query("SELECT boot_id FROM clock").get()).toEqual({ boot_id: boot });
 });
 
-test("a second wgmon on the same store or socket does not start, and the first goes on", async () => {
+test("a second wgmon on the same store or socket does not start, and the first continues", async () => {
   const folder = join(newStateFolder(), "deep", "er");
   const runtime = `${newStateFolder()}/run`;
   const environment = { RUNTIME_DIRECTORY: runtime };
@@ -72,18 +72,18 @@ test("a second wgmon on the same store or socket does not start, and the first g
   expect(sameSocket.logText).toContain(
     `\nwgmon: already running: process ${first.pid} (wgmon) uses ${runtime}/wgmon.sock. ${stop}, or start`,
   );
-  // A tool beside it.
+  // A command can use the same store.
   const outbox = Bun.spawnSync([WGMON, "outbox", "--state-dir", folder]);
   expect(outbox.stdout.toString()).toBe("no events are waiting, and there are no dead letters\n");
-  // Asked by its socket, the running one says where its store is.
+  // Through its socket, the running wgmon tells a command where its store is.
   const env = { RUNTIME_DIRECTORY: runtime };
-  await until("it can be asked", () => {
+  await until("it can be queried", () => {
     const { stdout } = Bun.spawnSync([WGMON, "outbox"], { env });
     return stdout.toString() === "no events are waiting, and there are no dead letters\n";
   });
   expect(first.log.filter(({ level }) => level === "error")).toEqual([]);
   expect(await first.stop("SIGKILL")).toBe(128 + 9);
-  // Neither the locks nor the socket that it left behind are in the way.
+  // The locks and the socket that it left do not prevent the next start.
   await using next = startWgmon([...POLL, "--state-dir", folder], { environment });
   await started(next, folder);
   expect(next.log.filter(({ level }) => level === "error" || level === "warn")).toEqual([]);

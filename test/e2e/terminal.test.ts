@@ -1,4 +1,4 @@
-/** The binary on a terminal, and what becomes of it when that is closed. */
+/** The binary on a terminal, and when the terminal is closed. */
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { until } from "../support/until.ts";
 
 const binary = join(import.meta.dir, "../../wgmon");
 
-/** Starts wgmon on a terminal of its own; resolves when it is ready. */
+/** Starts wgmon on a new terminal, and waits until it is ready. */
 async function onTerminal(): Promise<{ program: Bun.Subprocess; shown: () => string }> {
   let shown = "";
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -26,7 +26,7 @@ async function onTerminal(): Promise<{ program: Bun.Subprocess; shown: () => str
   return { program, shown: () => shown };
 }
 
-test("the log on a terminal is for people, in colours", async () => {
+test("the log on a terminal is in the text format with colours", async () => {
   const { program, shown } = await onTerminal();
   const green = " \x1b[32minfo \x1b[0m ";
   expect(shown().slice("00:00:00".length)).toStartWith(`${green}wgmon ${version} monitor=poll `);
@@ -35,16 +35,16 @@ test("the log on a terminal is for people, in colours", async () => {
   expect(await program.exited).toBe(0);
 });
 
-test("a terminal that is closed ends wgmon, instead of leaving it behind", async () => {
+test("closing its terminal ends wgmon", async () => {
   const { program } = await onTerminal();
   program.terminal?.close();
   expect(await program.exited).toBe(0);
 });
 
-test("SIGHUP on a terminal that is open is a reload", async () => {
+test("SIGHUP on an open terminal reloads the settings", async () => {
   const { program, shown } = await onTerminal();
   program.kill("SIGHUP");
-  await until("it says that it reloaded", () => shown().includes("settings reloaded"));
+  await until("the reload is logged", () => shown().includes("settings reloaded"));
   program.kill("SIGINT");
   expect(await program.exited).toBe(0);
 });

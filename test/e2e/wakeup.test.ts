@@ -1,6 +1,6 @@
 /**
- * `--monitor auto` with the built binary: what it chooses by the firewall's rules and its capabilities, in a
- * network namespace with a device of a fake userspace program.
+ * `--monitor auto` of the binary: what it selects depending on the firewall rules and its capabilities, in a
+ * network namespace with a fake userspace device.
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -51,7 +51,7 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
   const rules = (port: number) =>
     `flush ruleset; table inet t { chain input { type filter hook input priority 0; udp dport ${port} log group 1; }; }`;
 
-  /** @param without a capability, such as net_raw. */
+  /** @param without The capability to drop, such as net_raw, or null. */
   function start(without: string | null, ...args: readonly string[]): Wgmon {
     const drop = without === null ? [] : ["setpriv", `--bounding-set=-${without}`];
     const environment = { RUNTIME_DIRECTORY: runtimeFolder };
@@ -61,7 +61,7 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
   const warning = (wgmon: Wgmon, part: string) =>
     wgmon.waitForLog(({ level, msg }) => level === "warn" && String(msg).includes(part));
 
-  test("captures on every interface where no rule logs the port, and says why", async () => {
+  test("selects bpf on all interfaces if no rule logs the port, and logs the reason", async () => {
     await nft("flush ruleset");
     await using wgmon = start(null);
     expect(await wgmon.ready).toMatchObject({
@@ -72,14 +72,14 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
     });
   });
 
-  test("takes the group where a rule logs the port", async () => {
+  test("selects nflog if a rule logs the port", async () => {
     await nft(rules(PORT));
     await using wgmon = start(null);
     const reason = `wg0's port ${PORT} is logged to group 1 (inet t input)`;
     expect(await wgmon.ready).toMatchObject({ monitor: "nflog", group: 1, reason });
   });
 
-  test("captures where the rules log another port only", async () => {
+  test("selects bpf if the rules log only another port", async () => {
     await nft(rules(PORT + 1));
     await using wgmon = start(null);
     const { monitor, reason } = await wgmon.ready;
@@ -87,7 +87,7 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
     expect(reason).toStartWith(`no rule logs wg0's port ${PORT} to group 1`);
   });
 
-  test("without CAP_NET_RAW and rules it takes the group, and warns at the start with the remedy", async () => {
+  test("selects nflog without CAP_NET_RAW and rules, and logs a warning with the remedy at the start", async () => {
     await nft("flush ruleset");
     await using wgmon = start("net_raw");
     const { monitor, reason } = await wgmon.ready;
@@ -96,7 +96,7 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
     await warning(wgmon, "no rule logs to group 1. Fix: wgmon rules --install");
   });
 
-  test("takes the group for --manage-rules, whose rules are not loaded yet", async () => {
+  test("selects nflog with --manage-rules, although its rules are not loaded yet", async () => {
     await nft("flush ruleset");
     await using wgmon = start(null, "--manage-rules");
     const { monitor, reason } = await wgmon.ready;
@@ -106,19 +106,19 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
     });
   });
 
-  test("--monitor nflog without a rule warns at the start, with the remedy", async () => {
+  test("--monitor nflog without a rule logs a warning with the remedy at the start", async () => {
     await nft("flush ruleset");
     await using wgmon = start(null, "--monitor", "nflog");
     await warning(wgmon, "no rule logs to group 1. Fix: wgmon rules --install");
   });
 
-  test("--monitor bpf without --interface captures on every interface", async () => {
+  test("--monitor bpf without --interface captures on all interfaces", async () => {
     await using wgmon = start(null, "--monitor", "bpf");
     expect(await wgmon.ready).toMatchObject({ monitor: "bpf", interface: "any" });
     expect((await wgmon.ready)["reason"]).toBeUndefined();
   });
 
-  test("wgmon status says what wakes it", async () => {
+  test("wgmon status shows the selected monitor and the reason", async () => {
     await nft("flush ruleset");
     await using wgmon = start(null);
     await wgmon.ready;

@@ -1,4 +1,4 @@
-/** Which events a target wants: each filter alone, and all together. */
+/** Which events a filter selects: each criterion alone, and several together. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -18,7 +18,7 @@ const all: EventFilter = { events: [], devices: [], peers: [] };
 
 const events = eventTypes.map((type) => anEvent(type, { device: "wg0", name: "alice" }));
 
-/** Of one event of each type, those that are selected. */
+/** The types of the selected events; by default of one event of each type. */
 function selected(selection: Partial<EventFilter>, given: readonly Event[] = events): string[] {
   return given
     .filter((event) => matchesFilter(event, { ...all, ...selection }))
@@ -50,13 +50,13 @@ test.each<[Partial<EventFilter>, string[]]>([
   expect(selected(selection)).toEqual(types);
 });
 
-test("a peer without a name is selected by its key alone", () => {
+test("a peer without a name is selected only by its key", () => {
   const nameless = [anEvent("peer.connected", { name: null, peer: peer({ publicKey: BOB }) })];
   expect(selected({ peers: [BOB] }, nameless)).toEqual(["peer.connected"]);
   expect(selected({ peers: ["null", ""] }, nameless)).toEqual([]);
 });
 
-describe("a selection of nothing", () => {
+describe("matchesNothing", () => {
   test.each<[Partial<EventFilter>, boolean]>([
     [{}, false],
     [{ peers: ["alice"] }, false],
@@ -64,11 +64,11 @@ describe("a selection of nothing", () => {
     [{ events: ["device.*"], peers: ["alice"] }, true],
     [{ events: ["device.added", "device.removed"], peers: ["alice"] }, true],
     [{ events: ["device.*", "peer.roamed"], peers: ["alice"] }, false],
-  ])("is %j: %j", (selection, expected) => {
+  ])("for %j is %j", (selection, expected) => {
     expect(matchesNothing({ ...all, ...selection })).toBe(expected);
   });
 
-  test("is one that no event of the peer and device asked for can pass", () => {
+  test("is true exactly if the filter selects no event of a matching peer and device", () => {
     const patterns = fc.subarray([...EVENT_PATTERNS]);
     fc.assert(
       fc.property(patterns, fc.boolean(), (wanted, isOfPeer) => {

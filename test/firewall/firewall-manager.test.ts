@@ -1,4 +1,4 @@
-/** --manage-rules with a fake nft: when it runs, with which script, and what is logged. */
+/** --manage-rules with a fake nft: when nft is run, with which script, and what is logged. */
 
 import { beforeEach, describe, expect, test } from "bun:test";
 
@@ -7,7 +7,7 @@ import { FirewallManager } from "../../src/firewall/firewall-manager.ts";
 import { nftRules } from "../../src/firewall/nft-rules.ts";
 import { HandClock } from "../support/clock.ts";
 
-/** One nft that runs. */
+/** One run of nft. */
 interface Run {
   readonly script: string;
   readonly signal: AbortSignal;
@@ -16,19 +16,19 @@ interface Run {
 }
 
 let clock: HandClock;
-let said: string[];
-/** All that were started, in order. */
+let logged: string[];
+/** All runs, in the order of their start. */
 let runs: Run[];
 let manager: FirewallManager;
 
 beforeEach(() => {
   clock = new HandClock();
-  said = [];
+  logged = [];
   runs = [];
   const log = {
     info: (message: string, fields: object = {}) =>
-      void said.push(`${message} ${JSON.stringify(fields)}`),
-    warn: (message: string) => void said.push(`warn ${message}`),
+      void logged.push(`${message} ${JSON.stringify(fields)}`),
+    warn: (message: string) => void logged.push(`warn ${message}`),
   };
   manager = new FirewallManager({
     group: 1,
@@ -53,7 +53,7 @@ beforeEach(() => {
   });
 });
 
-/** All that follows from what has happened so far, without time passing. */
+/** Waits until all pending promise callbacks have run, without time passing. */
 async function settled(): Promise<void> {
   await new Promise((resolve) => setImmediate(resolve));
 }
@@ -65,7 +65,7 @@ const started = () => runs.map(({ script }) => script);
 async function loadedWith(...ports: number[]): Promise<void> {
   manager.setPorts(ports);
   await runs.at(-1)!.end();
-  said.length = 0;
+  logged.length = 0;
   runs.length = 0;
 }
 
@@ -77,10 +77,10 @@ describe("ports", () => {
     manager.setPorts([51820, 51821, 51820]);
     await settled();
     expect(started()).toHaveLength(1);
-    expect(said).toEqual([loaded("51820,51821")]);
+    expect(logged).toEqual([loaded("51820,51821")]);
   });
 
-  test("that change several times while nft runs cause one more run, with the last ones", async () => {
+  test("that change several times while nft runs cause one more run, with the last ports", async () => {
     manager.setPorts([1]);
     for (const port of [2, 3, 4]) manager.setPorts([port]);
     expect(started()).toEqual([rules(1)]);
@@ -98,7 +98,7 @@ describe("ports", () => {
     expect(started()).toEqual([rules(1)]);
   });
 
-  test("onLoaded is called after each successful load", async () => {
+  test("cause a call of onLoaded after each successful load", async () => {
     let count = 0;
     manager.onLoaded = () => void count++;
     manager.setPorts([1]);
@@ -117,13 +117,13 @@ describe("ports", () => {
     expect(count).toBe(2);
   });
 
-  test("none, or only port 0, removes the table", async () => {
+  test("cause the removal of the table if there are none, or only port 0", async () => {
     await loadedWith(1);
     manager.setPorts([0]);
     manager.setPorts([]);
     expect(started()).toEqual([rules()]);
     await runs[0]!.end();
-    expect(said).toEqual([]);
+    expect(logged).toEqual([]);
     await manager.close();
     expect(started()).toHaveLength(1);
   });
@@ -138,17 +138,17 @@ describe("a failure", () => {
     expect(started()).toEqual([rules(1)]);
     manager.setPorts([2]);
     await runs[1]!.fail("EPERM");
-    expect(said).toEqual([warning]);
+    expect(logged).toEqual([warning]);
     manager.setPorts([3]);
     await runs[2]!.end();
-    expect(said).toEqual([warning, loaded("3")]);
+    expect(logged).toEqual([warning, loaded("3")]);
     // Logged again after a success.
     manager.setPorts([4]);
     await runs[3]!.fail("EPERM");
-    expect(said).toEqual([warning, loaded("3"), warning]);
+    expect(logged).toEqual([warning, loaded("3"), warning]);
   });
 
-  test("is followed by a load of the earlier ports when they return", async () => {
+  test("does not prevent a load of the previous ports when they return", async () => {
     await loadedWith(1);
     manager.setPorts([2]);
     await runs[0]!.fail("EPERM");
@@ -157,7 +157,7 @@ describe("a failure", () => {
     expect(started()).toEqual([rules(2), rules(1)]);
   });
 
-  test("by the time limit may leave a table, which close removes", async () => {
+  test("by timeout may leave a table, which close removes", async () => {
     manager.setPorts([1]);
     await runs[0]!.fail("timed out");
     const closed = manager.close();
@@ -167,7 +167,7 @@ describe("a failure", () => {
     await closed;
   });
 
-  test("leaves nothing to remove", async () => {
+  test("other than a timeout leaves no table, so close runs nothing", async () => {
     manager.setPorts([1]);
     await runs[0]!.fail("nft is not installed");
     await manager.close();
@@ -182,7 +182,7 @@ describe("a check", () => {
     expect(started()).toEqual(["list chain inet wgmon input\n"]);
     await runs[0]!.end();
     expect(started()).toHaveLength(1);
-    expect(said).toEqual([]);
+    expect(logged).toEqual([]);
   });
 
   test("of a table that another program removed loads it again", async () => {
@@ -191,7 +191,7 @@ describe("a check", () => {
     await runs[0]!.fail("ENOENT");
     await runs[1]!.end();
     expect(started()[1]).toBe(rules(1));
-    expect(said).toEqual([expect.stringMatching(/^warn .*table is gone/), loaded("1")]);
+    expect(logged).toEqual([expect.stringMatching(/^warn .*table is gone/), loaded("1")]);
   });
 
   test("after a failed load tries it again", async () => {
@@ -202,12 +202,12 @@ describe("a check", () => {
     manager.check();
     await runs[2]!.end();
     expect(started()).toEqual([rules(1), rules(1), rules(1)]);
-    expect(said).toEqual([expect.stringMatching(/^warn .*nft is not installed/), loaded("1")]);
+    expect(logged).toEqual([expect.stringMatching(/^warn .*nft is not installed/), loaded("1")]);
     manager.check();
     expect(started().at(-1)).toBe("list chain inet wgmon input\n");
   });
 
-  test("while nft runs starts no second one", async () => {
+  test("while nft runs does not start a second run", async () => {
     manager.setPorts([1]);
     manager.check();
     expect(started()).toEqual([rules(1)]);
@@ -223,10 +223,12 @@ describe("a check", () => {
     }
     const list = "list chain inet wgmon input\n";
     expect(started()).toEqual([list, list]);
-    expect(said).toEqual(["warn firewall rules (table inet wgmon): list table inet wgmon: EPERM"]);
+    expect(logged).toEqual([
+      "warn firewall rules (table inet wgmon): list table inet wgmon: EPERM",
+    ]);
   });
 
-  test("of a missing table that cannot be loaded tries again each time", async () => {
+  test("of a missing table that cannot be loaded retries the load each time", async () => {
     await loadedWith(1);
     manager.check();
     await runs[0]!.fail("ENOENT");
@@ -243,7 +245,7 @@ describe("a check", () => {
 });
 
 describe("close", () => {
-  test("removes the table, once", async () => {
+  test("removes the table only once", async () => {
     await loadedWith(1);
     const closed = manager.close();
     await settled();
@@ -254,7 +256,7 @@ describe("close", () => {
     manager.setPorts([2]);
     manager.check();
     expect(runs).toHaveLength(1);
-    expect(said).toEqual([]);
+    expect(logged).toEqual([]);
     expect(clock.waiting).toBe(0);
   });
 
@@ -264,7 +266,7 @@ describe("close", () => {
     await settled();
     await runs[0]!.fail("ENOENT");
     await closed;
-    expect(said).toEqual([]);
+    expect(logged).toEqual([]);
   });
 
   test("runs nothing if nothing was loaded", async () => {
@@ -283,10 +285,10 @@ describe("close", () => {
     expect(runs[1]!.signal.aborted).toBe(false);
     await runs[1]!.end();
     await closed;
-    expect(said).toEqual([]);
+    expect(logged).toEqual([]);
   });
 
-  test("waits three seconds, and no longer", async () => {
+  test("waits at most three seconds", async () => {
     await loadedWith(1);
     let isClosed = false;
     const closed = manager.close().then(() => {
@@ -300,7 +302,7 @@ describe("close", () => {
     await closed;
     // nft may still finish.
     expect(runs[0]!.signal.aborted).toBe(false);
-    expect(said).toEqual([
+    expect(logged).toEqual([
       "warn firewall rules (table inet wgmon): not removed within 3 s; if it remains: nft delete table inet wgmon",
     ]);
   });
@@ -311,7 +313,7 @@ describe("close", () => {
     await settled();
     await runs[0]!.fail("EPERM");
     await closed;
-    expect(said).toEqual([
+    expect(logged).toEqual([
       "warn firewall rules (table inet wgmon): remove table inet wgmon: EPERM",
     ]);
   });

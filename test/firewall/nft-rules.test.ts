@@ -1,4 +1,4 @@
-/** The text of the firewall rules. What they do to packets: test/e2e/rules.test.ts. */
+/** The text of the firewall rules. test/e2e/rules.test.ts tests their effect on packets. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -10,7 +10,7 @@ const port = fc.integer({ min: 1, max: 65535 });
 const ports = fc.uniqueArray(port, { minLength: 1, maxLength: 60 });
 const group = fc.integer({ min: 0, max: 65535 });
 
-/** Without comments, which are for people. */
+/** The lines without comments and empty lines. */
 function code(text: string): string[] {
   return text.split("\n").filter((line) => line.trim() !== "" && !line.trim().startsWith("#"));
 }
@@ -19,7 +19,7 @@ describe.each([
   ["nft", nftRules],
   ["iptables", iptablesRules],
 ] as const)("%s", (_name, rules) => {
-  test("ports in any order, and named twice, give the same text", () => {
+  test("has the same text for the same ports in any order and with duplicates", () => {
     const shuffled = ports.chain((all) =>
       fc.tuple(fc.constant(all), fc.shuffledSubarray(all, { minLength: all.length }), group),
     );
@@ -31,7 +31,7 @@ describe.each([
     );
   });
 
-  test("each port, both ways, and the group are in it, and no other group", () => {
+  test("contains each port in both directions, and no group except the given one", () => {
     fc.assert(
       fc.property(ports, group, (ports, group) => {
         const lines = code(rules({ ports, group })).join("\n");
@@ -50,14 +50,14 @@ describe.each([
     );
   });
 
-  test("what is no number of a port or a group is refused", () => {
+  test("throws a RangeError for an invalid port or group", () => {
     for (const wrong of [-1, 65_536, 1.5, Number.NaN, Infinity, "22 accept" as unknown as number]) {
       expect(() => rules({ ports: [51820, wrong], group: 1 })).toThrow(RangeError);
       expect(() => rules({ ports: [51820], group: wrong })).toThrow(RangeError);
     }
   });
 
-  test("it decides about no packet, and logs no initiation", () => {
+  test("accepts or drops no packet, and logs no initiation", () => {
     const text = rules({ ports: [51820, 51821], group: 1 });
     expect(code(text).join("\n")).not.toMatch(
       /\b(drop|reject|queue(?!-)|DROP|REJECT|ACCEPT|QUEUE|policy (?!accept))\b/,
@@ -73,7 +73,7 @@ function loggingOf(text: string): string[] {
 }
 
 describe("nft", () => {
-  test("each group has a table of its own, and no other is named", () => {
+  test("each group has its own table, and the text mentions no other table", () => {
     expect(tableName(1)).toBe("inet wgmon");
     fc.assert(
       fc.property(ports, group, (ports, group) => {
@@ -87,10 +87,10 @@ describe("nft", () => {
     expect(new Set(tables).size).toBe(65_536);
   });
 
-  test("what comes in is logged only with an index that left, which is taken away at the same time", () => {
+  test("a received message is logged only if its index was sent before, and the index is deleted at the same time", () => {
     const lines = loggingOf(nftRules({ ports: [51820], group: 1 }));
     const [sent, ...received] = lines.map((line) => line.trim());
-    // Our own responses, which nobody forges.
+    // The responses of this machine, which cannot be forged.
     expect(sent).toStartWith("@th,64,32 0x02000000 log group 1 ");
     expect(received).toHaveLength(2);
     for (const line of received) {
@@ -98,15 +98,15 @@ describe("nft", () => {
     }
   });
 
-  test("without ports the table is taken away", () => {
-    const gone = "add table inet wgmon\ndelete table inet wgmon\n";
-    expect(nftRules({ ports: [], group: 1 })).toBe(gone);
-    expect(nftRules({ ports: [0, 0], group: 1 })).toBe(gone);
+  test("without ports the table is deleted", () => {
+    const removal = "add table inet wgmon\ndelete table inet wgmon\n";
+    expect(nftRules({ ports: [], group: 1 })).toBe(removal);
+    expect(nftRules({ ports: [0, 0], group: 1 })).toBe(removal);
   });
 });
 
 describe("iptables", () => {
-  test("no rule names more ports than multiport takes", () => {
+  test("no rule has more ports than multiport accepts", () => {
     fc.assert(
       fc.property(ports, (ports) => {
         for (const [, list] of iptablesRules({ ports, group: 1 }).matchAll(/--[ds]ports (\S+)/g)) {
@@ -116,7 +116,7 @@ describe("iptables", () => {
     );
   });
 
-  test("a limit for each kind of message that comes in, and none for our own responses", () => {
+  test("each kind of received message has a limit, and sent responses have none", () => {
     const lines = loggingOf(iptablesRules({ ports: [51820], group: 1 }));
     const limited = lines.filter((line) => /-m limit --limit 500\/s --limit-burst 500 /.test(line));
     // First data and responses, IPv4 and IPv6.
@@ -127,11 +127,11 @@ describe("iptables", () => {
     for (const line of others) expect(line).toMatch(/ -A WGMON-SENT .*0x02000000.* --sport 51820 /);
   });
 
-  test("nothing remembers sources: what has no room for one more drops its packet", () => {
+  test("there is no hashlimit, which drops packets when its table of sources is full", () => {
     expect(iptablesRules({ ports: [51820], group: 1 })).not.toContain("hashlimit");
   });
 
-  test("each line stands for itself and can be run again", () => {
+  test("each line is a complete command that can be run again", () => {
     for (const line of code(iptablesRules({ ports: [51820], group: 2 }))) {
       expect(line).toMatch(
         /^(ip6?tables) -w (-N \S+ 2>\/dev\/null|-F \S+|-A WGMON-2.*|-C (INPUT|OUTPUT) -p udp -j (WGMON-2(?:-SENT)?) 2>\/dev\/null \|\| \1 -w -I \3 -p udp -j \4)$/,

@@ -1,4 +1,4 @@
-/** Rules as nft and iptables-save print them, and which datagrams they log. */
+/** Parses rules as nft and iptables-save print them, and finds which datagrams they log. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -10,7 +10,7 @@ const udpPort = { payload: { protocol: "udp", field: "dport" } };
 const match = (left: unknown, right: unknown, op = "==") => ({ match: { op, left, right } });
 const log = (group: number, more = {}) => ({ log: { group, ...more } });
 
-/** A table with an input chain of these rules, and other chains by name. */
+/** A table with these rules in its input chain, and with other chains by name. */
 function table(
   rules: readonly (readonly unknown[])[],
   {
@@ -27,15 +27,15 @@ function table(
     withXtables?: boolean;
   } = {},
 ): Firewall {
-  const place = { family, table: "t" };
+  const ids = { family, table: "t" };
   const chains = Object.entries({ input: rules, ...others });
   const nftables = [
     { metainfo: { json_schema_version: 1 } },
     ...chains.map(([name]) => ({
-      chain: { ...place, name, ...(name === "input" ? { hook } : {}) },
+      chain: { ...ids, name, ...(name === "input" ? { hook } : {}) },
     })),
-    ...sets.map((set) => ({ set: { ...place, ...(set as object) } })),
-    ...chains.flatMap(([chain, each]) => each.map((expr) => ({ rule: { ...place, chain, expr } }))),
+    ...sets.map((set) => ({ set: { ...ids, ...(set as object) } })),
+    ...chains.flatMap(([chain, each]) => each.map((expr) => ({ rule: { ...ids, chain, expr } }))),
   ];
   return parseNft(JSON.stringify({ nftables }), { withXtables });
 }
@@ -46,7 +46,7 @@ const iptables = (...lines: readonly string[]): Firewall =>
     version: 4,
   });
 
-/** As `nft -j --terse` lists it: a rule for the ports of a set, whose elements are not there. */
+/** The output of `nft -j --terse`: a rule with a set of ports, without the elements of the set. */
 const TERSE = JSON.stringify({
   nftables: [
     { chain: { family: "inet", table: "t", name: "input", hook: "input" } },
@@ -67,7 +67,7 @@ const TERSE = JSON.stringify({
   ],
 });
 
-test("of the sets in a list without elements, those of ports are asked for", () => {
+test("portSetsOf returns only the sets that contain ports", () => {
   expect(portSetsOf(TERSE)).toEqual([["set", "inet", "t", "ports"]]);
   const set = { family: "inet", table: "t", name: "ports", elem: [100] };
   const sets = [JSON.stringify({ nftables: [{ set }] })];
@@ -76,20 +76,20 @@ test("of the sets in a list without elements, those of ports are asked for", () 
   expect(groupsFor(firewall, 200)).toEqual([]);
 });
 
-test("a set whose elements are not known may have any port", () => {
+test("a set whose elements are unknown may contain any port", () => {
   const firewall = parseNft(TERSE, { withXtables: false });
   expect([groupsFor(firewall, 100), groupsFor(firewall, 200)]).toEqual([[1], [1]]);
 });
 
 test.each(["", "{", "[]", "null", "1", '{"nftables":null}', '{"nftables":{}}'])(
-  "what is not nft's JSON is a ParseError: %s",
+  "text that is not JSON of nft is a ParseError: %s",
   (text) => {
     expect(() => parseNft(text, { withXtables: true })).toThrow(ParseError);
     expect(() => portSetsOf(text)).toThrow(ParseError);
   },
 );
 
-test("entries of an unknown shape are passed over", () => {
+test("entries of an unknown shape are skipped", () => {
   for (const entry of [null, 1, { chain: null }, { rule: 3 }, { rule: { expr: [null, 7] } }]) {
     const text = JSON.stringify({ nftables: [entry] });
     expect(parseNft(text, { withXtables: true }).chains.size).toBe(0);
@@ -101,11 +101,11 @@ function groupsFor(firewall: Firewall, port: number, version: 4 | 6 = 4): number
   return matchingLogRules([firewall], { port, version }).map(({ group }) => group);
 }
 
-describe("a datagram is logged by nft", () => {
+describe("a rule of nft logs a datagram", () => {
   const cases: readonly (readonly [string, readonly unknown[], readonly number[]])[] = [
-    // Each is asked for the ports 100, 200 and 300.
+    // Each case is tested with the ports 100, 200 and 300.
     ["one port", [match(udpPort, 100), log(1)], [100]],
-    ["any but one", [match(udpPort, 100, "!="), log(1)], [200, 300]],
+    ["all ports except one", [match(udpPort, 100, "!="), log(1)], [200, 300]],
     ["a range", [match(udpPort, { range: [150, 300] }), log(1)], [200, 300]],
     ["a set", [match(udpPort, { set: [100, { range: [290, 310] }] }), log(1)], [100, 300]],
     ["at least", [match(udpPort, 200, ">="), log(1)], [200, 300]],
@@ -132,7 +132,7 @@ describe("a datagram is logged by nft", () => {
     ],
     ["only IPv6", [match({ meta: { key: "nfproto" } }, "ipv6"), log(1)], []],
     [
-      "an interface, which may be",
+      "an interface, which may match",
       [match({ meta: { key: "iifname" } }, "eth0"), log(1)],
       [100, 200, 300],
     ],
@@ -157,10 +157,10 @@ describe("a datagram is logged by nft", () => {
       [100],
     ],
     ["a named set", [match(udpPort, "@ports"), log(1)], [100, 200]],
-    ["what is not known yet", [{ brandNew: {} }, log(1)], [100, 200, 300]],
+    ["an unknown expression", [{ brandNew: {} }, log(1)], [100, 200, 300]],
   ];
 
-  test.each(cases)("%s", (_name, rule, ports) => {
+  test.each(cases)("to the expected ports, with %s", (_name, rule, ports) => {
     const others = { other: [[log(1)]] };
     const sets = [{ name: "ports", elem: [100, { elem: { val: 200, timeout: 9 } }] }];
     const firewall = table([rule], { others, sets });
@@ -169,7 +169,7 @@ describe("a datagram is logged by nft", () => {
     ]);
   });
 
-  test("unless an earlier rule surely ends its way", () => {
+  test("unless an earlier rule certainly ends its evaluation", () => {
     const accept = { accept: null };
     expect(groupsFor(table([[match(udpPort, 100), accept], [log(1)]]), 100)).toEqual([]);
     expect(groupsFor(table([[match(udpPort, 100), accept], [log(1)]]), 200)).toEqual([1]);
@@ -180,7 +180,7 @@ describe("a datagram is logged by nft", () => {
     expect(groupsFor(table(jump, { others: { other: [[{ return: null }]] } }), 100)).toEqual([1]);
   });
 
-  test("over the families of its table", () => {
+  test("of the IP versions of its table's family", () => {
     for (const [family, versions] of [
       ["inet", [4, 6]],
       ["ip", [4]],
@@ -194,33 +194,33 @@ describe("a datagram is logged by nft", () => {
     }
   });
 
-  test("where it comes in: not in the hooks of what leaves or passes by", () => {
+  test("only in a hook for received packets", () => {
     const logs = (hook: string) => groupsFor(table([[log(1)]], { hook }), 1).length > 0;
     expect(
       ["ingress", "prerouting", "input", "forward", "output", "postrouting"].filter(logs),
     ).toEqual(["ingress", "prerouting", "input"]);
   });
 
-  test("with the rule's own limits", () => {
+  test("with the snaplen of the rule", () => {
     const firewall = table([[log(7, { snaplen: 99, "queue-threshold": 3 })]]);
     expect(matchingLogRules([firewall], { port: 1, version: 4 })).toEqual([
       { group: 7, snaplen: 99, where: "inet t input" },
     ]);
   });
 
-  test("a table with rules of iptables is left to iptables-save, where there is one", () => {
+  test("unless it is a rule of iptables and iptables-save is available", () => {
     const rules = [[{ xt: { type: "match", name: "multiport" } }, log(1)]];
     expect(groupsFor(table(rules, { withXtables: true }), 1)).toEqual([1]);
     expect(groupsFor(table(rules, { withXtables: false }), 1)).toEqual([]);
   });
 
-  test("chains in a circle come to an end", () => {
+  test("in chains that jump to each other, without an endless loop", () => {
     const jump = [{ jump: { target: "other" } }];
     expect(groupsFor(table([jump], { others: { other: [jump, [log(1)]] } }), 1)).toEqual([1]);
   });
 });
 
-describe("a datagram is logged by iptables", () => {
+describe("a rule of iptables logs a datagram", () => {
   const cases: readonly (readonly [string, readonly number[]])[] = [
     ["-A INPUT -p udp -m udp --dport 100 -j NFLOG --nflog-group 1", [100]],
     ["-A INPUT -p udp -m udp ! --dport 100 -j NFLOG --nflog-group 1", [200, 300]],
@@ -241,14 +241,14 @@ describe("a datagram is logged by iptables", () => {
     ["-A INPUT -p udp -m comment --comment -j -j NFLOG --nflog-group 1", [100, 200, 300]],
   ];
 
-  test.each(cases)("%s", (rule, ports) => {
+  test.each(cases)("to the expected ports: %s", (rule, ports) => {
     const firewall = iptables(rule, "-A OWN -j NFLOG --nflog-group 1");
     expect([100, 200, 300].filter((port) => groupsFor(firewall, port).includes(1))).toEqual([
       ...ports,
     ]);
   });
 
-  test("unless an earlier rule surely ends its way", () => {
+  test("unless an earlier rule certainly ends its evaluation", () => {
     const nflog = "-A INPUT -j NFLOG --nflog-group 1";
     expect(groupsFor(iptables("-A INPUT -p udp -j ACCEPT", nflog), 1)).toEqual([]);
     expect(groupsFor(iptables("-A INPUT -p tcp -j ACCEPT", nflog), 1)).toEqual([1]);
@@ -260,7 +260,7 @@ describe("a datagram is logged by iptables", () => {
     expect(groupsFor(iptables("-A INPUT -j OWN", "-A OWN -j DROP", nflog), 1)).toEqual([]);
   });
 
-  test("with the rule's own limits; the group is 0 where none is named", () => {
+  test("with the snaplen of the rule, and to group 0 by default", () => {
     const firewall = iptables("-A INPUT -j NFLOG --nflog-prefix x --nflog-size 80");
     expect(matchingLogRules([firewall], { port: 1, version: 4 })).toEqual([
       { group: 0, snaplen: 80, where: "iptables filter INPUT" },
@@ -269,7 +269,7 @@ describe("a datagram is logged by iptables", () => {
   });
 });
 
-test("all groups are found, also those that no datagram gets to", () => {
+test("groupsOf finds all groups, also of rules that no datagram reaches", () => {
   const firewall = table([[{ drop: null }], [log(9)]], { others: { other: [[log(3)]] } });
   expect(groupsOf([firewall, iptables("-A OWN -j NFLOG --nflog-group 3")])).toEqual([3, 9]);
 });

@@ -1,6 +1,6 @@
 /**
- * Records what a kernel with WireGuard says into the files of this folder; README.md has what is in
- * them. It runs itself in a throw-away virtual machine: bun test/golden/record.ts
+ * Records messages of a kernel with WireGuard in the files of this folder; README.md lists their content.
+ * It runs itself in a temporary virtual machine: bun test/golden/record.ts
  */
 
 import { randomBytes } from "node:crypto";
@@ -82,13 +82,13 @@ function record(results: string): void {
     ip link del outer
     ip link del bridge
   `);
-  save("link-events.bin", waiting(events));
+  save("link-events.bin", drain(events));
 
   save("family.bin", answer(generic, familyRequest("wireguard")));
   save("family-missing.bin", answer(generic, familyRequest("nosuch")));
   save("device-missing.bin", answer(generic, deviceRequest(WGDEVICE_A_IFNAME, text("lo"))));
 
-  // A network with two clients that begin and two that the gateway begins with.
+  // A network with two clients that begin handshakes, and two with which the gateway begins handshakes.
   sh(`
     ip netns add clients
     ip link add outer type veth peer name far netns clients
@@ -131,7 +131,7 @@ END
   sh(`
     inside() { ip netns exec clients "$@"; }
     inside bash -c 'echo no WireGuard >/dev/udp/198.51.100.1/51820'
-    # Of the routes to 10.0.0.100 one at a time: each client begins its own session.
+    # Only one route to 10.0.0.100 at a time, so that each client begins its own session.
     for i in 1 2; do
       ip -n clients route add 10.0.0.100/32 dev client$i src 10.0.0.$i
       inside ping -n -q -c 2 -i 0.2 -W 20 10.0.0.100
@@ -143,9 +143,9 @@ END
       ip -n clients route del 10.0.0.100/32 dev client$i
     done
   `);
-  save("nflog.bin", waiting(logged));
+  save("nflog.bin", drain(logged));
 
-  // A device that is down: nothing moves at its peers.
+  // A device that is down, so its peers do not change.
   sh(`
     cd /run
     key() { wg genkey | wg pubkey; }
@@ -162,7 +162,7 @@ END
   `);
   save("links.bin", answer(route, linksRequest({ filtered: true })));
   save("links-unfiltered.bin", answer(route, linksRequest({ filtered: false })));
-  // The text and the bytes must tell of one moment.
+  // The text and the bytes must have the same state.
   for (;;) {
     const before = sh("wg show all dump");
     const dumps = ["wg0", "wg1", "wg2"].map((name) =>
@@ -174,7 +174,7 @@ END
     break;
   }
 
-  // A peer is taken away while the dump is under way. The kernel is one datagram ahead of us.
+  // A peer is removed during the dump. The kernel prepares one datagram in advance.
   const peers = Array.from({ length: 400 }, () => randomBytes(32).toString("base64"));
   const configuration = peers.map((key) => `[Peer]\nPublicKey = ${key}\n`).join("");
   sh("ip link add wg3 type wireguard; wg setconf wg3 /dev/stdin", configuration);
@@ -224,7 +224,7 @@ function family(): number {
   return parseFamily(bytesOf(datagram!), 0, datagram!.length)!;
 }
 
-/** Puts the group into the state that wgmon has it in, see openGroup of src/capture/nflog.ts. */
+/** Configures the group in the same way as openGroup() in src/capture/nflog.ts. */
 function takeGroup(socket: NetlinkSocket): void {
   const threshold = Uint8Array.of(0, 0, 0, 1);
   const mode = Uint8Array.of(0, 0, 0, 128, NFULNL_COPY_PACKET, 0);
@@ -245,7 +245,7 @@ function takeGroup(socket: NetlinkSocket): void {
   }
 }
 
-/** What the kernel answers, datagram by datagram. */
+/** The datagrams of the kernel's answer. */
 function answer(socket: NetlinkSocket, request: Message): Uint8Array[] {
   socket.send("record", encodeMessage(request));
   const isDump = (request.flags & NLM_F_DUMP) !== 0;
@@ -266,8 +266,8 @@ function untilDone(socket: NetlinkSocket): Uint8Array[] {
   }
 }
 
-/** All that has come to the socket. */
-function waiting(socket: NetlinkSocket): Uint8Array[] {
+/** The datagrams that wait in the socket. */
+function drain(socket: NetlinkSocket): Uint8Array[] {
   const datagrams: Uint8Array[] = [];
   for (;;) {
     const datagram = receive(socket, MSG_DONTWAIT);

@@ -1,4 +1,4 @@
-/** The machine interface: its document, its answers, and that it says nothing of what was submitted. */
+/** The HTTP API: its OpenAPI document, its answers, and that errors do not repeat submitted text. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
@@ -56,7 +56,7 @@ async function get(path: string): Promise<Answer["body"]> {
   return answer.body as unknown;
 }
 
-/** The answer is as its route says. */
+/** Checks that the answer matches the schema of its route. */
 function checkAnswer(method: string, path: string, { status, body }: Answer): void {
   const schema = schemaOf(method, path.split("?")[0]!, status);
   expect(
@@ -74,8 +74,8 @@ function schemaOf(method: string, path: string, status: number): TSchema {
   return response[status]!;
 }
 
-/** Alice is connected, Bob was, the third never. */
-function people(): void {
+/** Adds three peers: alice is connected, bob is disconnected, the third never connected. */
+function addPeers(): void {
   const wg0 = device({ publicKey: keyOf(900) });
   const alice = peer({
     publicKey: ALICE,
@@ -122,8 +122,8 @@ function people(): void {
   );
 }
 
-describe("the document", () => {
-  test("is valid OpenAPI 3.1, by somebody else's judgement", async () => {
+describe("the OpenAPI document", () => {
+  test("is valid OpenAPI 3.1 according to an independent validator", async () => {
     const { body, status } = await ask("/v1/openapi.json");
     expect(status).toBe(200);
     const validator = new Validator();
@@ -132,7 +132,7 @@ describe("the document", () => {
     expect(validator.version).toBe("3.1");
   });
 
-  test("has every route, no name of ours for a schema, and each reference leads somewhere", async () => {
+  test("has all routes, no $id of a schema, and only references that can be resolved", async () => {
     const { body, text } = await ask("/v1/openapi.json");
     const places = api.routes.map(({ path }) => path.replaceAll(/:(\w+)/g, "{$1}"));
     expect(Object.keys(body.paths as object).toSorted()).toEqual([...new Set(places)].toSorted());
@@ -142,7 +142,7 @@ describe("the document", () => {
     for (const [, name] of references) expect(body.components.schemas).toHaveProperty(name!);
   });
 
-  test("calls numbers of a query numbers", async () => {
+  test("declares numeric query parameters as integers", async () => {
     const { body } = await ask("/v1/openapi.json");
     const { parameters } = body.paths["/v1/peers"].get;
     expect(parameters.find(({ name }: { name: string }) => name === "limit")).toEqual({
@@ -155,9 +155,9 @@ describe("the document", () => {
   });
 });
 
-describe("what is there", () => {
-  test("status, devices and peers", async () => {
-    people();
+describe("the API", () => {
+  test("returns status, devices and peers", async () => {
+    addPeers();
     source.speeds.set(ALICE, { rxBytesPerSecond: 12_345, txBytesPerSecond: 6 });
     expect(await get("/v1/status")).toMatchObject({
       host: "gw1",
@@ -216,14 +216,14 @@ describe("what is there", () => {
     ["sort=roams&limit=1", [ALICE]],
     ["limit=1&offset=1", [keyOf(3)]],
     ["offset=3", []],
-  ])("peers, %s", async (query, keys) => {
-    people();
+  ])("returns the expected peers for %s", async (query, keys) => {
+    addPeers();
     const { items } = await get(`/v1/peers?${query}`);
     expect(items.map(({ publicKey }: { publicKey: string }) => publicKey)).toEqual(keys);
   });
 
-  test("one peer, by either way to write its key", async () => {
-    people();
+  test("returns one peer, by its key in base64url or base64", async () => {
+    addPeers();
     const nowMs = source.clock.now().wallMs;
     source.store.traffic.add([{ device: "wg0", publicKey: BOB, rxBytes: 7, txBytes: 8 }], nowMs);
     source.store.traffic.add([{ device: "wg0", publicKey: BOB, rxBytes: 1, txBytes: 1 }], nowMs);
@@ -246,7 +246,7 @@ describe("what is there", () => {
     expect((await ask(`/v1/peers/wg1/${url}`)).status).toBe(404);
   });
 
-  test("peers of the past, page by page: also those that are not there any more", async () => {
+  test("returns past peers page by page, also removed ones", async () => {
     const keys = [1, 2, 3, 4, 5].map((n) => keyOf(100 + n));
     for (const name of ["old", "new"]) {
       source.record(
@@ -270,8 +270,8 @@ describe("what is there", () => {
     expect((await ask("/v1/peers/past?cursor=12")).status).toBe(422);
   });
 
-  test("a filter that matches nothing answers with an empty list", async () => {
-    people();
+  test("returns an empty list for a filter that matches nothing", async () => {
+    addPeers();
     const key = keyOf(99).replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
     for (const path of [
       `/v1/events?peer=${key}`,
@@ -284,12 +284,12 @@ describe("what is there", () => {
     }
   });
 
-  test("sessions, page by page", async () => {
-    people();
+  test("returns sessions page by page", async () => {
+    addPeers();
     const ended = Array.from({ length: 25 }, (_, n) => ({
       device: "wg0",
       publicKey: keyOf(n % 3),
-      // Many begin at the same time.
+      // Several begin at the same time.
       startedAtMs: 2000 + Math.floor(n / 6),
       endedAtMs: 9000 + n,
       durationMs: 5000,
@@ -300,7 +300,7 @@ describe("what is there", () => {
       roams: 0,
       peer: peer(),
     }));
-    // One session of a peer begins at one time only.
+    // A peer has at most one session with the same start time.
     const unique = new Map(ended.map((each) => [`${each.publicKey}${each.startedAtMs}`, each]));
     source.store.record(
       { events: [], sessions: [], ended: [...unique.values()], devices: null },
@@ -324,7 +324,7 @@ describe("what is there", () => {
     );
   });
 
-  test("events, page by page, in both directions", async () => {
+  test("returns events page by page, in both directions", async () => {
     const types = ["peer.connected", "peer.roamed", "peer.disconnected"] as const;
     source.record(
       Array.from({ length: 10 }, (_, n) => ({
@@ -350,7 +350,7 @@ describe("what is there", () => {
     expect(await seqs("since=2026-11-22T16:19:04.418Z")).toEqual([]);
   });
 
-  test("targets, and what waits for them", async () => {
+  test("returns targets, and the events that wait for them", async () => {
     const [seq] = source.record([anEvent("peer.connected")], ["ops", "old"]);
     source.record([{ ...anEvent("peer.roamed"), id: `evt_${"9".repeat(32)}` }], ["ops"]);
     source.store.outbox.deadLetter(
@@ -400,7 +400,7 @@ describe("what is there", () => {
     expect((await ask("/v1/targets/nobody/outbox")).status).toBe(404);
   });
 
-  test("a scan: one for all who ask at once, and not the next one at once", async () => {
+  test("takes one scan for concurrent requests, and refuses the next one for a second", async () => {
     const both = await Promise.all([1, 2].map(() => ask("/v1/scan", { method: "POST" })));
     for (const answer of both) {
       checkAnswer("POST", "/v1/scan", answer);
@@ -413,7 +413,7 @@ describe("what is there", () => {
   });
 });
 
-describe("what is refused", () => {
+describe("the API refuses", () => {
   test.each([
     ["/v1/peers?limit=0", "limit"],
     ["/v1/peers?offset=1&limit=1001", "limit"],
@@ -435,7 +435,7 @@ describe("what is refused", () => {
     expect(answer.body.errors[0].detail).not.toBe("");
   });
 
-  test("cursors that are none of ours", async () => {
+  test("invalid cursors", async () => {
     for (const cursor of ["zzz", "W10", Buffer.from('[1,"wg0",{}]').toString("base64url")]) {
       expect((await ask(`/v1/sessions?cursor=${cursor}`)).status).toBe(422);
     }
@@ -450,8 +450,8 @@ describe("what is refused", () => {
     expect((await ask("/v1/nothing")).status).toBe(404);
   });
 
-  test("nothing that was submitted comes back, and nothing breaks", async () => {
-    people();
+  test("hostile requests with a valid problem that does not repeat submitted text", async () => {
+    addPeers();
     const paths = [
       ...new Set(api.routes.map(({ path }) => path).filter((path) => !path.endsWith("/stream"))),
     ];
@@ -478,12 +478,14 @@ describe("what is refused", () => {
         hostile,
         fc.constantFrom("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"),
         async (path, query, part, method) => {
-          const place = path.replaceAll(/:\w+/g, () => encodeURIComponent(part.toWellFormed()));
+          const filledPath = path.replaceAll(/:\w+/g, () =>
+            encodeURIComponent(part.toWellFormed()),
+          );
           const search = query
             .map((pair) => pair.map((text) => encodeURIComponent(text.toWellFormed())).join("="))
             .join("&");
           const init = method === "POST" ? { method, body: part } : { method };
-          const answer = await api.handle(new Request(`http://pi${place}?${search}`, init));
+          const answer = await api.handle(new Request(`http://pi${filledPath}?${search}`, init));
           const text = await answer.text();
           expect(answer.status).toBeLessThan(500);
           if (answer.status >= 400) {

@@ -1,4 +1,4 @@
-/** A crowd of connections is ended, and the port stays ours meanwhile. */
+/** Too many connections are closed, and the port stays open meanwhile. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
@@ -24,7 +24,7 @@ afterEach(() => {
   source.store[Symbol.dispose]();
 });
 
-/** Connects so many; `ended` of the answer counts those that the other side has ended. */
+/** Opens `count` connections. `ended` of the result counts those that the server has closed. */
 async function connect(port: number, count: number, hostname = "127.0.0.1") {
   const crowd = { ended: 0 };
   const socket = { data() {}, error() {}, close: () => void crowd.ended++ };
@@ -33,7 +33,7 @@ async function connect(port: number, count: number, hostname = "127.0.0.1") {
 }
 
 test(
-  "too many connections are all ended, others are let in, and the socket is never closed",
+  "if there are too many connections, all are closed, new ones are accepted, and the listening socket stays open",
   async () => {
     await using served = await serve(source);
     const port = Number(new URL(served.origin).port);
@@ -41,9 +41,9 @@ test(
     for (let round = 0; round < 2; round++) {
       const reader = (await fetch(`${served.origin}/v1/stream`)).body!.getReader();
       await reader.read();
-      // Half of the descriptors are those of the clients.
+      // Half of the descriptors belong to the clients.
       const crowd = await connect(port, 550);
-      await until("all are ended", () => crowd.ended >= 550);
+      await until("all are closed", () => crowd.ended >= 550);
       expect((await reader.read().catch(() => ({ done: true }))).done).toBe(true);
       await until("all streams have ended", () => source.listeners === 0);
       expect(listenerOf(port)).toBe(listener);
@@ -57,7 +57,7 @@ test(
 );
 
 test(
-  "connections of other servers, and ours to elsewhere, are left alone",
+  "connections of other servers, and outgoing connections, are not closed",
   async () => {
     const options = {
       hostname: "127.0.0.1",
@@ -72,12 +72,12 @@ test(
     const crowd = await connect(port, 550);
     // Opened last: Bun closes a connection without a request after 10 s, whatever idleTimeout is.
     const spared = await connect(other.port!, 10);
-    // All of them were accepted: both sides are open here.
+    // Once all are accepted, both ends are open in this process.
     await until("all are connected", () => readdirSync("/proc/self/fd").length >= 2 * 560);
     const clock = new HandClock();
     using _ = new ConnectionLimit(port, { clock, log: { warn() {} } });
     clock.advance(1000);
-    await until("all are ended", () => crowd.ended >= 550);
+    await until("all are closed", () => crowd.ended >= 550);
     expect(spared.ended).toBe(0);
     expect(own.isOpen).toBe(true);
     for (const { url } of [crowded, other]) expect((await fetch(url)).status).toBe(200);
@@ -96,7 +96,7 @@ class OwnConnection implements Disposable {
     expect(libc().connect(this.#descriptor, to, to.length)).toBe(0);
   }
 
-  /** Both ways: of one that was shut down, the end could be read. */
+  /** Whether neither side has closed it: after a shutdown, recv would return 0. */
   get isOpen(): boolean {
     return libc().recv(this.#descriptor, new Uint8Array(1), 1, MSG_DONTWAIT) === -1;
   }

@@ -1,4 +1,4 @@
-/** The stream of events: whoever comes back is told of all that it missed, or that something is gone. */
+/** The stream of events: a client that reconnects gets all missed events, or a message that some were deleted. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 
@@ -35,7 +35,7 @@ function readerOf(response: Response) {
   return response.body!.getReader();
 }
 
-/** What a browser would have of it. */
+/** Reads the stream as a browser does. */
 class Reader {
   readonly ids: number[] = [];
   readonly missed: string[] = [];
@@ -59,7 +59,7 @@ class Reader {
     this.#reader = reader;
   }
 
-  /** Takes in one piece; whether there was one. */
+  /** Reads one piece. Returns false at the end of the stream. */
   async read(): Promise<boolean> {
     const { value, done } = await this.#reader.read();
     if (done) return false;
@@ -87,7 +87,7 @@ function upTo(first: number, last: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, n) => first + n);
 }
 
-test("from now on, in order, as they happen", async () => {
+test("new events are sent in order, as they happen", async () => {
   source.record(someEvents(3));
   const reader = await Reader.open(null);
   source.tell(...someEvents(2));
@@ -97,30 +97,33 @@ test("from now on, in order, as they happen", async () => {
   expect(reader.missed).toEqual([]);
 });
 
-test.each(["query", "header"] as const)("from a place on, by %s", async (way) => {
-  source.record(someEvents(250));
-  const reader = await Reader.open(20, way);
-  source.tell(...someEvents(5));
-  await reader.readTo(255);
-  expect(reader.ids).toEqual(upTo(21, 255));
-});
+test.each(["query", "header"] as const)(
+  "the stream continues after a place that is given by %s",
+  async (way) => {
+    source.record(someEvents(250));
+    const reader = await Reader.open(20, way);
+    source.tell(...someEvents(5));
+    await reader.readTo(255);
+    expect(reader.ids).toEqual(upTo(21, 255));
+  },
+);
 
-test("whoever breaks off and comes back misses nothing and sees nothing twice", async () => {
+test("a client that disconnects and reconnects gets each event exactly once", async () => {
   await fc.assert(
     fc.asyncProperty(
-      fc.array(fc.record({ told: fc.nat(300), reads: fc.nat(4), leaves: fc.boolean() }), {
+      fc.array(fc.record({ added: fc.nat(300), reads: fc.nat(4), leaves: fc.boolean() }), {
         minLength: 1,
         maxLength: 12,
       }),
-      // Another one who listens keeps the latest in memory.
+      // With another client, the latest events are kept in memory.
       fc.boolean(),
       async (steps, hasOther) => {
         const start = source.store.events.sequenceRange().last;
         const other = hasOther ? await Reader.open(null) : null;
         const seen: number[] = [];
         let reader = await Reader.open(start);
-        for (const { told, reads, leaves } of steps) {
-          if (told > 0) source.tell(...someEvents(told));
+        for (const { added, reads, leaves } of steps) {
+          if (added > 0) source.tell(...someEvents(added));
           const last = source.store.events.sequenceRange().last;
           for (let n = 0; n < reads; n++) {
             if ((reader.ids.at(-1) ?? seen.at(-1) ?? start) < last) await reader.read();
@@ -143,7 +146,7 @@ test("whoever breaks off and comes back misses nothing and sees nothing twice", 
   );
 });
 
-test("what was deleted meanwhile is told as missed", async () => {
+test("events that were deleted meanwhile are reported as missed", async () => {
   source.record(someEvents(500));
   for (let more = true; more;) {
     more = source.store.trim({ keepMs: 1, maxBytes: 1e9 }, Date.UTC(2027, 0, 1));
@@ -155,7 +158,7 @@ test("what was deleted meanwhile is told as missed", async () => {
   expect(reader.ids).toEqual([501, 502]);
 });
 
-test("a place that there never was is told as missed, and goes on from now", async () => {
+test("a place in the future is reported as missed, and the stream continues with new events", async () => {
   source.record(someEvents(3));
   const reader = await Reader.open(700);
   source.tell(...someEvents(1));
@@ -164,7 +167,7 @@ test("a place that there never was is told as missed, and goes on from now", asy
   expect(reader.ids).toEqual([4]);
 });
 
-test("a comment comes while nothing happens", async () => {
+test("a comment is sent while nothing happens", async () => {
   const reader = await Reader.open(null);
   const read = reader.read();
   await Promise.resolve();
@@ -173,13 +176,13 @@ test("a comment comes while nothing happens", async () => {
   expect(reader.comments.at(-1)).toBe(": quiet");
 });
 
-test("a place that is no number is refused", async () => {
+test("a place that is not a number is refused", async () => {
   const headers = { "last-event-id": "evt_1" };
   const refused = await api.handle(new Request("http://localhost/v1/stream", { headers }));
   expect(refused.status).toBe(422);
 });
 
-test("the end of the program ends the streams", async () => {
+test("disposing of the API ends the streams", async () => {
   const reader = await Reader.open(null);
   const read = reader.read();
   api[Symbol.dispose]();

@@ -1,11 +1,10 @@
 /**
- * Fuzzes the machine interface, on a real socket, by its own OpenAPI document: whatever is asked, the
- * answer is one that the document has, comes soon, and holds nothing of what was sent and no secret.
- * The long form:
+ * Fuzzes the HTTP API on a real socket, guided by its OpenAPI document: each answer matches the document,
+ * is fast, and contains neither submitted text nor a secret. A longer run:
  *
  *   WGMON_TEST_FUZZ_RUNS=100000 bun test test/http/fuzz.test.ts
  *
- * A failure names its seed, for WGMON_TEST_FUZZ_SEED.
+ * A failure shows its seed, which can be set with WGMON_TEST_FUZZ_SEED.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -32,7 +31,7 @@ const EVENTS = 120;
 
 let source: FakeSource;
 const servers: HttpServer[] = [];
-/** Complaints of the server, each a bug in it. */
+/** Warnings and errors of the server; each is a bug. */
 const lines: string[] = [];
 
 beforeAll(async () => {
@@ -45,7 +44,7 @@ afterAll(async () => {
   source.store[Symbol.dispose]();
 });
 
-/** With what must not be shown beside what may. */
+/** Adds secret fields, which must not be shown. */
 function withSecrets<Value extends Device | Peer>(value: Value): Value {
   return { ...value, privateKey: SECRET, presharedKey: SECRET };
 }
@@ -137,20 +136,20 @@ async function fuzzOf(tokens: readonly string[], runs: number): Promise<Fuzz> {
     isLocked: tokens.length > 0,
     runs,
     seed: SEED,
-    // Time goes on: a scan may be taken once a second.
+    // Advances the time, because a scan is allowed once a second.
     before: () => source.clock.advance(300),
   };
 }
 
-describe(`seed ${SEED}`, () => {
+describe(`the API with seed ${SEED}`, () => {
   test(
-    "whatever is asked, the answer is one that the document has",
+    "answers any request as its document says",
     async () => {
       const statuses = await fuzzRequests(await fuzzOf([], RUNS));
       if (RUNS > 2000) console.log(Object.fromEntries(statuses));
       expect(lines).toEqual([]);
       expect(statuses.has(401)).toBe(false);
-      // Else it would test nothing.
+      // Otherwise the requests were not varied enough.
       for (const status of [200, 404, 405, 422]) {
         expect([status, (statuses.get(status) ?? 0) > RUNS / 100]).toEqual([status, true]);
       }
@@ -159,7 +158,7 @@ describe(`seed ${SEED}`, () => {
   );
 
   test(
-    "without the token there is nothing to be had",
+    "refuses any request without the token",
     async () => {
       const fuzz = await fuzzOf([TOKEN], Math.ceil(RUNS / 10));
       const statuses = await fuzzRequests(fuzz);
@@ -170,7 +169,7 @@ describe(`seed ${SEED}`, () => {
   );
 
   test(
-    "bytes that are no request, and half requests, hold nothing up",
+    "is not blocked by bytes that are not a request or by incomplete requests",
     async () => {
       const fuzz = await fuzzOf([], Math.ceil(RUNS / 4));
       expect(await fuzzBytes(fuzz)).toBeGreaterThan(RUNS / 40);

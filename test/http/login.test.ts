@@ -1,4 +1,4 @@
-/** Browsers before the server: the form for the token, the cookie, and what a page of another site can do. */
+/** Browsers: the form for the token, the cookie, and that a page of another site can change nothing. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 
@@ -50,9 +50,9 @@ async function logIn(token = TOKEN): Promise<string> {
   return answer.headers.get("set-cookie")!.split(";")[0]!;
 }
 
-test("a browser without a token is led to the form, a program is refused", async () => {
-  const led = await ask("/events?type=peer.roamed", { headers: html });
-  expect([led.status, led.headers.get("location")]).toEqual([
+test("a browser without a token is redirected to the form, and a program is refused", async () => {
+  const redirected = await ask("/events?type=peer.roamed", { headers: html });
+  expect([redirected.status, redirected.headers.get("location")]).toEqual([
     303,
     "/login?next=%2Fevents%3Ftype%3Dpeer.roamed",
   ]);
@@ -61,7 +61,7 @@ test("a browser without a token is led to the form, a program is refused", async
   expect((await ask("/v1/status", { headers: html })).status).toBe(401);
   expect((await ask("/metrics", { headers: html })).status).toBe(401);
   expect((await ask("/", { headers: { accept: "text/event-stream" } })).status).toBe(401);
-  // By any name: a proxy may have another, and nothing is told.
+  // With any Host, because a proxy may have another name and the form reveals nothing.
   const form = await ask("/login", { headers: { ...html, host: "vpn.example" } });
   expect(form.status).toBe(200);
   const text = await form.text();
@@ -70,7 +70,7 @@ test("a browser without a token is led to the form, a program is refused", async
   expect((await ask("/v1/status", { headers: { host: "vpn.example" } })).status).toBe(403);
 });
 
-test("the cookie opens the page, the stream and the interface, until it is given back", async () => {
+test("the cookie gives access to the page, the stream and the API until the logout", async () => {
   const cookie = await logIn();
   expect(cookie).toMatch(/^wgmon=[\w-]{43}$/);
   expect(cookie).not.toContain(TOKEN);
@@ -84,15 +84,15 @@ test("the cookie opens the page, the stream and the interface, until it is given
   await stream.body!.cancel();
   expect((await ask("/login", { headers: { ...html, cookie } })).headers.get("location")).toBe("/");
 
-  const left = await post("/logout", {}, { cookie });
-  expect([left.status, left.headers.get("set-cookie")]).toEqual([
+  const loggedOut = await post("/logout", {}, { cookie });
+  expect([loggedOut.status, loggedOut.headers.get("set-cookie")]).toEqual([
     303,
     "wgmon=; Max-Age=0; Path=/; HttpOnly; SameSite=Strict",
   ]);
   expect((await ask("/v1/peers", { headers: { cookie } })).status).toBe(401);
 });
 
-test("the cookie is for this server alone, and for TLS where there is any", async () => {
+test("the cookie is limited to this host, and to TLS if TLS is used", async () => {
   const answer = await post("/login", { token: TOKEN });
   expect(answer.headers.get("set-cookie")).toMatch(
     /^wgmon=[\w-]{43}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/,
@@ -105,7 +105,7 @@ test("the cookie is for this server alone, and for TLS where there is any", asyn
   expect((await ask("/v1/peers", { headers: { cookie } })).status).toBe(401);
 });
 
-test("it ends with its token, and after a week", async () => {
+test("the cookie is valid until its token is removed, and for at most a week", async () => {
   const [mine, other] = [await logIn(TOKEN), await logIn(OTHER)];
   tokens.splice(0, 1);
   expect((await ask("/v1/peers", { headers: { cookie: other } })).status).toBe(401);
@@ -114,7 +114,7 @@ test("it ends with its token, and after a week", async () => {
   expect((await ask("/v1/peers", { headers: { cookie: mine } })).status).toBe(401);
 });
 
-test("with the cookie, only a page of ours can have something done", async () => {
+test("with the cookie, only a page of wgmon can cause changes", async () => {
   const cookie = await logIn();
   const scan = async (headers: Record<string, string>) =>
     (await ask("/v1/scan", { method: "POST", headers: { cookie, ...headers } })).status;
@@ -130,10 +130,9 @@ test("with the cookie, only a page of ours can have something done", async () =>
   expect((await ask("/v1/peers", { headers: { cookie } })).status).toBe(200);
 });
 
-test("a wrong token is told late, and too many at once are not heard; a right one always is", async () => {
+test("a wrong token is answered after a delay, too many are refused, and a valid token is always accepted", async () => {
   const wrong = ["", "x", `${TOKEN}x`, TOKEN.slice(1), "a", "b", "c", "d"];
   const answers = wrong.map((token) => post("/login", { token }));
-  // They all wait by now.
   await until("all of them wait", () => clock.waiting >= wrong.length);
   expect((await post("/login", { token: "e" })).status).toBe(429);
   expect(await logIn()).toStartWith("wgmon=");
@@ -153,12 +152,12 @@ test("a wrong token is told late, and too many at once are not heard; a right on
   for (const token of wrong.slice(1, 4)) expect(served.lines.join()).not.toContain(token);
 });
 
-test("wrong tokens are counted: one warning at once, then one for all of ten minutes", async () => {
+test("wrong tokens cause one warning at once, then one with the count of each ten minutes", async () => {
   const wrong = { headers: { authorization: `Bearer ${TOKEN}x` } };
   for (let n = 0; n < 30; n++) expect((await ask("/v1/peers", wrong)).status).toBe(401);
   const first = "<4>wrong token in Authorization: Bearer requests=1 last=127.0.0.1";
   expect(served.lines).toEqual([first]);
-  // Without a token, or with another scheme, as a proxy in front may have one.
+  // A request without a token, or with another scheme, which a proxy may use, is not counted.
   await ask("/v1/peers");
   await ask("/login", { headers: { authorization: "Basic eDp5" } });
   clock.advance(10 * 60_000);
@@ -169,7 +168,7 @@ test("wrong tokens are counted: one warning at once, then one for all of ten min
   expect(served.lines).toEqual([first, expect.any(String), first]);
 });
 
-test("made-up cookies open nothing", async () => {
+test("forged cookies are refused", async () => {
   for (const cookie of ["wgmon=", "wgmon=x", `wgmon=${TOKEN}`, `x=1; wgmon=${"A".repeat(43)}`]) {
     expect((await ask("/v1/peers", { headers: { cookie } })).status).toBe(401);
   }
@@ -186,6 +185,6 @@ test.each([
   ["/.//evil.example", "/"],
   ["javascript:alert(1)", "/"],
   [`/${"x".repeat(500)}`, "/"],
-])("after the login, %p leads to %p", (given, wanted) => {
+])("the address %p after the login becomes %p", (given, wanted) => {
   expect(ownAddress(given)).toBe(wanted);
 });

@@ -1,4 +1,4 @@
-/** The metrics: what the two other exporters document, what is wgmon's own, and the forms of both. */
+/** The metrics: those that the two other exporters document, wgmon's own, and the two text formats. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
@@ -23,7 +23,7 @@ function text(namings: readonly Naming[] = [], accept = ""): string {
   return Array.from({ [Symbol.iterator]: () => chunks }).join("");
 }
 
-/** Samples as a set of labels, so that their order does not matter, as it does not to Prometheus. */
+/** Samples with sorted labels, because their order is irrelevant to Prometheus. */
 function samples(exposed: string, prefix: string): string[] {
   return exposed
     .split("\n")
@@ -36,13 +36,13 @@ function samples(exposed: string, prefix: string): string[] {
     .toSorted();
 }
 
-/** `byte` 32 times, as in the tests of mdlayher's exporter. */
+/** A key of 32 times `byte`, as in the tests of mdlayher's exporter. */
 function key(byte: number): PublicKey {
   return new Uint8Array(32).fill(byte).toBase64() as PublicKey;
 }
 
 describe("the names of mdlayher's exporter", () => {
-  test("its own example", () => {
+  test("are exported as in its own example", () => {
     const found = peer({
       publicKey: key(3),
       endpoint: "[fd00::1]:51820",
@@ -78,7 +78,7 @@ describe("the names of mdlayher's exporter", () => {
 });
 
 describe("the names of prometheus_wireguard_exporter", () => {
-  test("the example of its README", () => {
+  test("are exported as in the example of its README", () => {
     const phone = "2S7mA0vEMethCNQrJpJKE81/JmhgtB+tHHLYQhgM6kk=" as PublicKey;
     const laptop = "qnoxQoQI8KKMupLnSSureORV0wMmH7JryZNsmGVISzU=" as PublicKey;
     const peers = [
@@ -99,7 +99,7 @@ describe("the names of prometheus_wireguard_exporter", () => {
     const second = `interface="wg0",public_key="${keyOf(1)}",allowed_ips="(none)"`;
     const third = `interface="wg0",public_key="${laptop}",allowed_ips="10.70.0.3/32"`;
     const exposed = text(["mindflavor"]).split("\n");
-    // In this order of labels, too: it is documented so.
+    // The order of the labels is documented, so it is checked.
     expect(exposed.filter((line) => line.startsWith("wireguard_"))).toEqual([
       `wireguard_sent_bytes_total{${first}} 3208804`,
       `wireguard_sent_bytes_total{${second}} 0`,
@@ -119,7 +119,7 @@ describe("the names of prometheus_wireguard_exporter", () => {
     expect(exposed).toContain("# TYPE wireguard_latest_handshake_seconds gauge");
   });
 
-  test("and those of both at once, none of them twice", () => {
+  test("can be exported together with those of mdlayher, without duplicates", () => {
     source.found.set("wg0", { device: device(), peers: [peer()] });
     const types = [...text(["mdlayher", "mindflavor"]).matchAll(/^# TYPE (\w+) /gm)];
     const names = types.map(([, name]) => name);
@@ -127,8 +127,8 @@ describe("the names of prometheus_wireguard_exporter", () => {
   });
 });
 
-describe("wgmon's own", () => {
-  test("counters, histograms and queues", () => {
+describe("wgmon's own metrics", () => {
+  test("include counters, histograms and queues", () => {
     const { counters } = source;
     counters.events.add(["peer.connected"]);
     counters.events.add(["peer.connected"]);
@@ -145,7 +145,7 @@ describe("wgmon's own", () => {
     const exposed = text();
     for (const line of [
       'wgmon_events_total{type="peer.connected"} 2',
-      // There from the start: of a series that begins with 1, nobody sees the increase.
+      // Exported as 0 from the start: Prometheus sees no increase in a series that begins with 1.
       'wgmon_events_total{type="peer.roamed"} 0',
       'wgmon_scans_total{reason="tick"} 7',
       "wgmon_packets_total 3",
@@ -167,7 +167,7 @@ describe("wgmon's own", () => {
     }
   });
 
-  test("peers: connected or not, and none that is gone", () => {
+  test("include the connected and the disconnected peers, and no removed peer", () => {
     const known = peer({ publicKey: keyOf(1) });
     source.found.set("wg0", { device: device(), peers: [known, peer({ publicKey: keyOf(2) })] });
     source.connect("wg0", known);
@@ -184,7 +184,7 @@ describe("wgmon's own", () => {
     expect(text()).not.toContain(keyOf(1));
   });
 
-  test("a device that cannot be read has as many peers as before, and no series of them", () => {
+  test("keep the number of peers of a device that cannot be read, without series for its peers", () => {
     const known = peer({ publicKey: keyOf(1) });
     source.found.set("wg0", { device: device(), peers: [known, peer({ publicKey: keyOf(2) })] });
     source.connect("wg0", known);
@@ -196,7 +196,7 @@ describe("wgmon's own", () => {
     expect(samples(text(), "wgmon_peer_connected")).toEqual([]);
   });
 
-  test("peers beyond the limit are counted and have no series", () => {
+  test("count the peers beyond the limit, without series for them", () => {
     const peers = Array.from({ length: 10_003 }, (_, n) => peer({ publicKey: keyOf(n) }));
     source.found.set("wg0", { device: device(), peers });
     const exposed = text(["mdlayher"]);
@@ -206,8 +206,8 @@ describe("wgmon's own", () => {
   });
 });
 
-describe("the form", () => {
-  test("is the one that is asked for", () => {
+describe("the text format", () => {
+  test("is the one that the request accepts", () => {
     source.found.set("wg0", { device: device(), peers: [peer()] });
     const accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
     expect(exposition(source, { namings: [], accept }).type).toBe(
@@ -223,7 +223,7 @@ describe("the form", () => {
     expect(text(["mdlayher"])).toContain("# TYPE wireguard_peer_receive_bytes_total counter\n");
   });
 
-  test("holds for any name: each line is a comment or a sample, and the name can be read back", () => {
+  test("is valid with any name, and the name can be parsed back", () => {
     source.found.set("wg0", { device: device(), peers: [peer({ publicKey: keyOf(1) })] });
     fc.assert(
       fc.property(hostileText, (name) => {

@@ -1,4 +1,4 @@
-/** Which peers are found, and their one order for the HTTP interface, the commands, the metrics and the page. */
+/** Which peers a query selects, and their order: the same in the API, the commands, the metrics and the page. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 
@@ -10,7 +10,7 @@ import { device, peer } from "../support/peers.ts";
 import { office } from "../support/sample-gateway.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 
-/** The orders in which a userspace program may list the same four. */
+/** Orders in which a userspace program may list the same peers. */
 const orders = [
   [0, 1, 2, 3, 4],
   [4, 3, 2, 1, 0],
@@ -25,7 +25,7 @@ beforeEach(async () => {
   const { wallMs } = source.clock.now();
   const never = { lastHandshakeMs: null };
   const gone = { lastHandshakeMs: wallMs - 3_600_000 };
-  // Keys grow, names do not.
+  // The keys are in ascending order, the names are not.
   peers = [
     peer({ publicKey: keyOf(1), ...never }),
     peer({ publicKey: keyOf(2), ...never }),
@@ -41,7 +41,7 @@ beforeEach(async () => {
 
 afterEach(() => source.store[Symbol.dispose]());
 
-/** The device answers in this order from now on. */
+/** Lets the device list its peers in this order. */
 function listed(order: readonly number[]): void {
   source.found.set("wg0", { device: device(), peers: order.map((index) => peers[index]!) });
   source.connect("wg0", peers[3]!, { startedAtMs: source.clock.now().wallMs });
@@ -55,14 +55,14 @@ const ALL: PeerQuery = {
   isDescending: false,
 };
 
-/** The names of the peers that are found, or their keys. */
+/** The names of the selected peers, or their keys. */
 function found(query: Partial<PeerQuery> = {}, from = source): string[] {
   return findPeers(from, { ...ALL, ...query }).map(({ name, peer }) => name ?? peer.publicKey);
 }
 
 const nameOf = (key: string) => source.names.get(key as ReturnType<typeof keyOf>) ?? key;
 
-test("top by SINCE: who is connected, who was, who never was, each by name and then by key", async () => {
+test("wgmon top sorts by SINCE: connected peers, then disconnected ones, then others, each by name and key", async () => {
   for (const order of orders) {
     listed(order);
     const path = peersPath(firstView(null), { columns: 80, rows: 24 });
@@ -77,7 +77,7 @@ test("top by SINCE: who is connected, who was, who never was, each by name and t
   }
 });
 
-test("the order in which a device lists its peers is never seen", () => {
+test("the order in which a device lists its peers has no effect", () => {
   for (const isDescending of [false, true]) {
     for (const sort of sorts) {
       const lists = orders.map((order) => {
@@ -110,7 +110,7 @@ test("peers without a value are last in both directions", () => {
   ]);
 });
 
-test("by state: each state by name, in both directions", () => {
+test("peers of the same state are sorted by name, in both directions", () => {
   listed(orders[0]!);
   const unnamed = keyOf(2);
   expect(found({ sort: "state" })).toEqual(["zoe", "carol", "Dave", "nas", unnamed]);
@@ -128,7 +128,7 @@ test("peers are found by name, tag, key and address, in any order", async () => 
   const find = (query: Partial<PeerQuery> = {}) => found(query, people);
   people.speeds.set(keyOf(3), { rxBytesPerSecond: 9e9, txBytesPerSecond: 1e9 });
   people.speeds.set(keyOf(2), { rxBytesPerSecond: 8e9, txBytesPerSecond: 2e9 });
-  // Who is not connected has none any more.
+  // The speed of a disconnected peer is ignored.
   people.speeds.set(keyOf(6), { rxBytesPerSecond: 9e10, txBytesPerSecond: 9e10 });
   const [eighth, other] = [keyOf(8), keyOf(800)];
   expect(find()).toEqual([
@@ -160,7 +160,7 @@ test("peers are found by name, tag, key and address, in any order", async () => 
   ]);
   const latestFirst = { sort: "startedAt", isDescending: true } as const;
   expect(find({ ...latestFirst, state: "connected" })[0]).toBe("alice laptop");
-  // Those without a value are last both ways.
+  // Peers without a value are last in both directions.
   expect(find(latestFirst).slice(-5)).toEqual(find({ sort: "startedAt" }).slice(-5));
   expect(find({ sort: "device", isDescending: true })[0]).toBe(other);
   expect(find({ sort: "rxBytesPerSecond", isDescending: true })[0]).toBe("bob");

@@ -1,4 +1,4 @@
-/** The server on real sockets: who may ask, how much, and what is said when it cannot listen. */
+/** The server on real sockets: access, limits, and errors if it cannot listen. */
 
 import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -71,13 +71,13 @@ async function status(url: string, init: RequestInit = {}): Promise<number> {
 }
 
 describe("on TCP", () => {
-  test("nothing listens unless it is asked for", async () => {
+  test("the server does not listen by default", async () => {
     const server = await start(off);
     expect(server.url).toBeNull();
     expect(lines).toEqual([]);
   });
 
-  test("health, readiness, metrics and the interface", async () => {
+  test("health, readiness, metrics and the API are served", async () => {
     const url = (await start(loopback)).url!.origin;
     expect(await (await fetch(`${url}/healthz`)).text()).toBe("ok\n");
     expect(await (await fetch(`${url}/readyz`)).text()).toBe(
@@ -93,7 +93,7 @@ describe("on TCP", () => {
     expect(await status(`${url}/metrics`, { method: "HEAD" })).toBe(200);
   });
 
-  test("with a token, all but health and readiness need it", async () => {
+  test("with a token configured, all paths except health and readiness need it", async () => {
     const url = (await start({ ...loopback, listenTokens: ["older-token-of-last-year", TOKEN] }))
       .url!.origin;
     const paths = ["/metrics", "/v1/status", "/v1/stream", "/v1/openapi.json", "/v1/none", "/"];
@@ -115,7 +115,7 @@ describe("on TCP", () => {
     expect(lines.join()).not.toContain(TOKEN);
   });
 
-  test("a name that is led here by somebody else is refused", async () => {
+  test("a Host name that is not of this machine is refused, to prevent DNS rebinding", async () => {
     const server = await start(loopback);
     const url = server.url!.origin;
     const { port } = server.url!;
@@ -136,7 +136,7 @@ describe("on TCP", () => {
     expect(await status(`${url}/healthz`, { headers: { host: "evil.example" } })).toBe(403);
   });
 
-  test("with a token any name will do: a proxy may have another", async () => {
+  test("a request with a token can have any Host name, because a proxy may have another name", async () => {
     const url = (await start({ ...loopback, listenTokens: [TOKEN] })).url!.origin;
     const headers = { host: "vpn.example", authorization: `Bearer ${TOKEN}` };
     expect(await status(`${url}/v1/status`, { headers })).toBe(200);
@@ -145,7 +145,7 @@ describe("on TCP", () => {
     expect(lines).toHaveLength(1);
   });
 
-  test("a page of another site cannot cause any change", async () => {
+  test("a page of another site cannot cause changes", async () => {
     const url = (await start(loopback)).url!.origin;
     const ask = (origin: string) =>
       status(`${url}/v1/scan`, { method: "POST", headers: { origin } });
@@ -162,7 +162,7 @@ describe("on TCP", () => {
     expect(await status(`${url}/v1/status`)).toBe(200);
   });
 
-  test("a Host that is an address and none is refused", async () => {
+  test("a Host that is an invalid address is refused", async () => {
     const { port } = (await start(loopback)).url!;
     for (const host of ["999.999.999.999", "127.0.0.1:99999", "[::::1]", "[:]"]) {
       using client = await RawHttp.connect({ hostname: "127.0.0.1", port: Number(port) });
@@ -174,7 +174,7 @@ describe("on TCP", () => {
     expect(lines.filter((line) => line.includes("failed"))).toEqual([]);
   });
 
-  test("HEAD of the stream is answered, and leaves no listener behind", async () => {
+  test("HEAD of the stream is answered, and adds no listener", async () => {
     const url = (await start(loopback)).url!.origin;
     const response = await fetch(`${url}/v1/stream`, { method: "HEAD" });
     expect(response.status).toBe(200);
@@ -183,7 +183,7 @@ describe("on TCP", () => {
     expect(await status(`${url}/v1/scan`, { method: "HEAD" })).toBe(405);
   });
 
-  test("whoever goes in the middle of a scrape is no failure", async () => {
+  test("a client that disconnects during a scrape is not an error", async () => {
     const url = (await start(loopback)).url!.origin;
     const peers = Array.from({ length: 3000 }, (_, n) => peer({ publicKey: keyOf(n) }));
     source.found.set("wg0", { device: device(), peers });
@@ -192,13 +192,13 @@ describe("on TCP", () => {
       await reader.read();
       await reader.cancel();
     }
-    // All of them gave their place free.
+    // All of them have released their slots.
     expect(await (await fetch(`${url}/metrics`)).text()).toContain("wgmon_build_info");
     expect(lines.filter((line) => line.includes("failed"))).toEqual([]);
   });
 
   test(
-    "whoever goes at once leaves nothing behind",
+    "a client that disconnects at once leaves no slot in use and no listener",
     async () => {
       const { origin, port } = (await start(loopback)).url!;
       for (const path of ["/metrics", "/v1/stream", "/v1/status"]) {
@@ -206,7 +206,7 @@ describe("on TCP", () => {
         for (let n = 0; n < 100; n++) {
           using client = await RawHttp.connect({ hostname: "127.0.0.1", port: Number(port) });
           client.send(request);
-          // Some before it is read, some while it is answered.
+          // Half of them disconnect before the request is read, half while it is answered.
           if (n % 2 === 0) await new Promise((resolve) => void setImmediate(resolve));
         }
       }
@@ -217,7 +217,7 @@ describe("on TCP", () => {
     TEST_MS,
   );
 
-  test("a failure of ours shows nothing, and is in the log", async () => {
+  test("an internal error is logged, and its details are not sent", async () => {
     const url = (await start(loopback)).url!.origin;
     source.scan = () => Promise.reject(new Error("the secret is 42"));
     const response = await fetch(`${url}/v1/scan`, { method: "POST" });
@@ -230,7 +230,7 @@ describe("on TCP", () => {
     expect(lines.join("\n")).toContain("a request failed");
   });
 
-  test("a device that cannot be read is said to be that, not to have no peers", async () => {
+  test("a device that cannot be read is reported as an error, not as a device without peers", async () => {
     const url = (await start(loopback)).url!.origin;
     source.found.set("wg0", { device: device(), peers: [] });
     source.unreadable.add("wg0");
@@ -243,7 +243,7 @@ describe("on TCP", () => {
     expect(lines.join("\n")).not.toContain("a bug");
   });
 
-  test("a port that is taken is said once, and wgmon goes on", async () => {
+  test("a port in use is logged once, and wgmon continues", async () => {
     using other = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("") });
     const port = other.port!;
     const server = await start({ ...off, listen: { address: "127.0.0.1", port } });
@@ -253,7 +253,7 @@ describe("on TCP", () => {
     ]);
   });
 
-  test("a certificate that is missing or none is said, and nothing of it is shown", async () => {
+  test("a missing or invalid certificate is logged, without its content", async () => {
     const cert = join(folder, "cert.pem");
     await start({ ...loopback, listenTls: { cert, key: cert } });
     expect(lines.splice(0).join()).toContain("ENOENT (there is no such file");
@@ -269,7 +269,7 @@ describe("on the Unix socket", () => {
   const path = () => join(folder, "run", "wgmon.sock");
   const ask = (place: string) => fetch(`http://localhost${place}`, { unix: path() });
 
-  test("only its owner can open it, and needs no token", async () => {
+  test("the owner of the socket needs no token, and other users have no access", async () => {
     const before = process.umask(0);
     try {
       await start({ ...off, listenTokens: [TOKEN] }, join(folder, "run"));
@@ -284,12 +284,12 @@ describe("on the Unix socket", () => {
   });
 
   test(
-    "a stream lives as long as it has a heartbeat",
+    "a stream with heartbeats is not ended by Bun's idle timeout",
     async () => {
       await start(off, join(folder, "run"));
       const reader = (await ask("/v1/stream")).body!.getReader();
       await reader.read();
-      // Bun counts in real time, and would end it after 10 s of silence or a little more.
+      // Bun uses real time, and would end the stream after a bit more than 10 s without data.
       await Bun.sleep(15_000);
       source.clock.advance(10_000);
       expect((await reader.read()).done).toBe(false);
@@ -298,10 +298,10 @@ describe("on the Unix socket", () => {
     TEST_MS,
   );
 
-  test("one that was left behind is replaced", async () => {
+  test("a stale socket is replaced", async () => {
     await start(off, join(folder, "run"));
     await servers.pop()!.stop();
-    // As kill -9 leaves it.
+    // The socket file that kill -9 leaves.
     const child = Bun.spawnSync([
       process.execPath,
       "-e",
@@ -314,30 +314,30 @@ describe("on the Unix socket", () => {
     expect(lines).toEqual([]);
   });
 
-  test("a folder that cannot be used, or is missing, is a warning", async () => {
+  test("a folder that is unusable or missing causes a warning", async () => {
     writeFileSync(join(folder, "file"), "");
     await start(off, join(folder, "file"));
-    // lockInstance() in instance-lock.ts makes it, with the lock of the socket.
+    // lockInstance() in instance-lock.ts creates the folder, with the lock of the socket.
     await start(off, join(folder, "missing"));
     expect(lines).toHaveLength(2);
     for (const line of lines) expect(line).toContain("$RUNTIME_DIRECTORY");
     expect(existsSync(join(folder, "missing"))).toBe(false);
   });
 
-  test("is where systemd says", () => {
+  test("the folder is the one that systemd sets", () => {
     expect(runtimeDirOf({})).toBe("/run/wgmon");
     expect(runtimeDirOf({ RUNTIME_DIRECTORY: "/run/a:/run/b" })).toBe("/run/a");
     expect(runtimeDirOf({ RUNTIME_DIRECTORY: "relative" })).toBe("/run/wgmon");
   });
 });
 
-describe("listeners", () => {
+describe("clients of the stream", () => {
   test(
-    "200 of them get 1,000 events, all and in order, beside one that does not read",
+    "all get 1,000 events in order, if there are 200 and one more that does not read",
     async () => {
       const server = await start(loopback);
       const url = `${server.url!.origin}/v1/stream`;
-      const lazy = Bun.connect({
+      const stalled = Bun.connect({
         hostname: "127.0.0.1",
         port: Number(server.url!.port),
         socket: {
@@ -378,13 +378,13 @@ describe("listeners", () => {
       }
       const wanted = Array.from({ length: 1000 }, (_, n) => n + 1);
       for (const seen of await ids) expect(seen).toEqual(wanted);
-      (await lazy).terminate();
+      (await stalled).terminate();
     },
     TEST_MS,
   );
 
   test(
-    "one that does not read is cut off; meanwhile it has what fits into its socket, no more",
+    "are disconnected if they do not read, and only as many events are read for them as fit into the socket",
     async () => {
       const many = Array.from({ length: 20_000 }, (_, n) => ({
         ...anEvent("peer.connected"),
@@ -404,22 +404,25 @@ describe("listeners", () => {
           },
         },
       });
-      await until("it listens", () => source.listeners > 0);
-      await until("it is cut off", () => source.listeners === 0);
-      // A hundred events at a time.
+      await until("the client is registered", () => source.listeners > 0);
+      await until("the client is disconnected", () => source.listeners === 0);
+      // Events are read in batches of a hundred.
       expect(read.mock.calls.length).toBeLessThan(150);
     },
     TEST_MS,
   );
 
-  test("a stop ends them within its time", async () => {
+  test("are disconnected by a stop within its time limit", async () => {
     const clock = new HandClock();
     const server = await start(loopback, null, clock);
     const reader = (await fetch(`${server.url!.origin}/v1/stream`)).body!.getReader();
     await reader.read();
     let isStopped = false;
     const stopped = server.stop().then(() => (isStopped = true));
-    await until("it has stopped, or its time runs", () => isStopped || clock.waiting > 0);
+    await until(
+      "the server has stopped, or its timer is set",
+      () => isStopped || clock.waiting > 0,
+    );
     clock.advance(300);
     await stopped;
     const ended = await reader.read().catch(() => ({ done: true }));
@@ -427,7 +430,7 @@ describe("listeners", () => {
   });
 });
 
-test("one who connects and says nothing holds nothing up", async () => {
+test("clients that send no complete request do not block others", async () => {
   const server = await start(loopback);
   const port = Number(server.url!.port);
   const sockets = await Promise.all(
@@ -440,13 +443,13 @@ test("one who connects and says nothing holds nothing up", async () => {
   for (const socket of sockets) socket.terminate();
 });
 
-test("an address for others is closed without a token, whatever the settings became", async () => {
+test("an address that other machines can reach refuses requests if there is no token", async () => {
   const url = (await start({ ...off, listen: { address: "0.0.0.0", port: 0 } })).url!;
   expect(await status(`http://127.0.0.1:${url.port}/v1/status`)).toBe(401);
   expect(await status(`http://127.0.0.1:${url.port}/healthz`)).toBe(200);
 });
 
-test("a right token logs in while 300 forms do not arrive", async () => {
+test("a login succeeds while 300 forms are incomplete", async () => {
   const server = await start({ ...loopback, listenTokens: [TOKEN] }, join(folder, "run"));
   const { port } = server.url!;
   let refused = 0;
@@ -462,7 +465,7 @@ test("a right token logs in while 300 forms do not arrive", async () => {
   );
   const head = `POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nt`;
   for (const each of sockets) each.write(head);
-  await until("the first ones have given way to the others", () => refused >= 300 - 32);
+  await until("the first ones were refused in favour of the others", () => refused >= 300 - 32);
   const login = { method: "POST", body: `token=${TOKEN}`, redirect: "manual" } as const;
   expect(await status(`http://127.0.0.1:${port}/login`, login)).toBe(303);
   expect(await status(`http://127.0.0.1:${port}/healthz`)).toBe(200);
@@ -472,7 +475,7 @@ test("a right token logs in while 300 forms do not arrive", async () => {
   expect(lines.filter((line) => line.includes("bug in wgmon"))).toEqual([]);
 });
 
-describe("TCP clients do not keep root's Unix socket waiting", () => {
+describe("TCP clients do not block the Unix socket", () => {
   const unix = () => ({ unix: join(folder, "run/wgmon.sock") }) as RequestInit;
 
   test(
@@ -492,18 +495,18 @@ describe("TCP clients do not keep root's Unix socket waiting", () => {
       const own = await open({ unix: join(folder, "run/wgmon.sock") });
       expect(own.answer.status).toBe(200);
       streams.pop()![Symbol.dispose]();
-      // The server learns a moment later that the slot is free.
+      // The server notices a moment later that the slot is free.
       let next = await open(place);
       while (next.answer.status !== 200) next = await open(place);
       for (const client of [...streams, late.client, own.client, next.client]) {
         client[Symbol.dispose]();
       }
-      await until("it has ended", () => source.listeners === 0);
+      await until("all streams have ended", () => source.listeners === 0);
     },
     TEST_MS,
   );
 
-  test("with as many scrapes as may be", async () => {
+  test("with the maximum number of scrapes", async () => {
     const peers = Array.from({ length: 3000 }, (_, n) => peer({ publicKey: keyOf(n) }));
     source.found.set("wg0", { device: device(), peers });
     const { origin } = (await start(loopback, join(folder, "run"))).url!;
@@ -522,7 +525,7 @@ describe("TCP clients do not keep root's Unix socket waiting", () => {
   });
 });
 
-test("what no route is for does not reach another by a second way to read the path", async () => {
+test("a path is normalised only once, so it cannot bypass the check for the token", async () => {
   const { port } = (await start({ ...loopback, listenTokens: [TOKEN] })).url!;
   const ask = async (path: string, headers = "") => {
     using client = await RawHttp.connect({ hostname: "127.0.0.1", port: Number(port) });
@@ -535,7 +538,7 @@ test("what no route is for does not reach another by a second way to read the pa
   expect((await ask("/login/..\\sessions")).status).toBe(401);
 });
 
-test("other sites may load nothing", async () => {
+test("other sites cannot load any resource", async () => {
   const url = (await start({ ...loopback, listenTokens: [TOKEN] })).url!.origin;
   const headers = { authorization: `Bearer ${TOKEN}` };
   for (const path of ["/", "/login", "/healthz", "/metrics", "/v1/status", "/v1/none", "/none"]) {
@@ -548,7 +551,7 @@ test("other sites may load nothing", async () => {
   }
 });
 
-test("a stream that was opened without a token ends when one is needed", async () => {
+test("a stream that was opened without a token ends when a token is configured", async () => {
   const settings: { -readonly [Key in keyof HttpSettings]: HttpSettings[Key] } = { ...loopback };
   const url = (await start(settings)).url!.origin;
   const reader = (await fetch(`${url}/v1/stream`)).body!.getReader();
@@ -563,7 +566,7 @@ test("a stream that was opened without a token ends when one is needed", async (
   expect(source.listeners).toBe(0);
 });
 
-test("a stream ends when its token is taken back, and only then", async () => {
+test("a stream ends when its token is removed, and not when another token is added", async () => {
   const settings = { ...loopback, listenTokens: [TOKEN] };
   const url = (await start(settings)).url!.origin;
   const headers = { authorization: `Bearer ${TOKEN}` };
@@ -584,7 +587,7 @@ test("a stream ends when its token is taken back, and only then", async () => {
   expect(await next()).toBeNull();
 });
 
-test("the settings in force are told on the Unix socket alone, and no secret is among them", async () => {
+test("the settings in force are served only on the Unix socket, without secrets", async () => {
   const argv = ["--group=7", "--webhook", `https://u:${TOKEN}@a.example/${TOKEN}`, "--monitor=bpf"];
   source.inForce = viewSettings(run(argv).settings, ["webhook https://a.example/..."]);
   const tokens = { ...loopback, listenTokens: [TOKEN] };

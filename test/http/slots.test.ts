@@ -1,48 +1,48 @@
-/** Slots, and bodies that hold them: which give way, and which do not. */
+/** Slots, and response bodies that occupy them: which are preempted by new requests, and which are not. */
 
 import { expect, test } from "bun:test";
 
 import { chunkedBody } from "../../src/http/body-stream.ts";
 import { Slots } from "../../src/http/slots.ts";
 
-test("the one that has waited longest for its client gives way, once", () => {
+test("the slot that has waited longest for its client is preempted, only once", () => {
   const slots = new Slots(2);
-  const givenUp: string[] = [];
-  const take = (name: string) => slots.take(() => givenUp.push(name));
+  const preempted: string[] = [];
+  const take = (name: string) => slots.take(() => preempted.push(name));
   const [first, second] = [take("first")!, take("second")!];
   expect(take("third")).toBeNull();
-  second.setWaiting();
-  first.setWaiting();
-  // Its client has come back, and is gone again.
-  second.setActive();
-  second.setWaiting();
+  second.waits();
+  first.waits();
+  // The second slot's client has answered, and the slot waits again.
+  second.works();
+  second.waits();
   const third = take("third")!;
-  expect(givenUp).toEqual(["first"]);
-  first.setWaiting();
+  expect(preempted).toEqual(["first"]);
+  first.waits();
   first.free();
   third.setWaiting();
   expect(take("fourth")).not.toBeNull();
-  expect(givenUp).toEqual(["first", "second"]);
+  expect(preempted).toEqual(["first", "second"]);
   expect(take("fifth")).not.toBeNull();
-  expect(givenUp).toEqual(["first", "second", "third"]);
+  expect(preempted).toEqual(["first", "second", "third"]);
   expect(take("sixth")).toBeNull();
 });
 
-test("a slot that is given back is free, and gives way no more", () => {
+test("a freed slot is available, and is not preempted", () => {
   const slots = new Slots(1);
-  let givenUp = 0;
+  let preempted = 0;
   for (let n = 0; n < 3; n++) {
-    const slot = slots.take(() => givenUp++)!;
-    slot.setWaiting();
+    const slot = slots.take(() => preempted++)!;
+    slot.waits();
     slot.free();
     slot.free();
   }
-  expect(slots.take(() => givenUp++)).not.toBeNull();
-  expect(slots.take(() => givenUp++)).toBeNull();
-  expect(givenUp).toBe(0);
+  expect(slots.take(() => preempted++)).not.toBeNull();
+  expect(slots.take(() => preempted++)).toBeNull();
+  expect(preempted).toBe(0);
 });
 
-test("a body that is not read gives way to one that is", async () => {
+test("a body that is not read is preempted by a new one", async () => {
   const slots = new Slots(2);
   const failures: unknown[] = [];
   const open = () => {
@@ -58,7 +58,7 @@ test("a body that is not read gives way to one that is", async () => {
     }
   };
   const [slow, slower] = [open()!, open()!];
-  // None waits for its reader, who has not asked for anything yet.
+  // Neither body waits for its reader, because nothing was read yet.
   expect(open()).toBeNull();
   await slower.read();
   await slow.read();

@@ -1,4 +1,4 @@
-/** The server with TLS: whoever trusts its certificate gets in, and plain HTTP does not. */
+/** The server with TLS: clients that trust its certificate can connect, and plain HTTP is refused. */
 
 import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -13,7 +13,7 @@ import { createLog } from "../../src/platform/log.ts";
 import { FakeSource } from "../support/source.ts";
 import { certificates, key } from "../support/tls.ts";
 
-test("with a certificate and its key", async () => {
+test("with a certificate and its key, only HTTPS with modern ciphers is served", async () => {
   const folder = mkdtempSync(join(tmpdir(), "wgmon-tls-"));
   writeFileSync(join(folder, "cert.pem"), certificates.valid);
   writeFileSync(join(folder, "key.pem"), key);
@@ -42,7 +42,7 @@ test("with a certificate and its key", async () => {
     expect(await fetch(url).catch(() => null)).toBeNull();
     expect(await fetch(url.replace("https", "http")).catch(() => null)).toBeNull();
     const [good, cbc] = ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA"];
-    expect([await agreed(Number(port), good), await agreed(Number(port), cbc)]).toEqual([
+    expect([await isAccepted(Number(port), good), await isAccepted(Number(port), cbc)]).toEqual([
       true,
       false,
     ]);
@@ -53,8 +53,8 @@ test("with a certificate and its key", async () => {
   }
 });
 
-/** Whether the server takes this cipher of TLS 1.2. */
-async function agreed(port: number, ciphers: string): Promise<boolean> {
+/** Whether the server accepts this cipher of TLS 1.2. */
+async function isAccepted(port: number, ciphers: string): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const options = { host: "127.0.0.1", port, ciphers, maxVersion: "TLSv1.2" } as const;
   const socket = connect({ ...options, rejectUnauthorized: false });

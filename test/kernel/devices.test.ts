@@ -1,4 +1,4 @@
-/** Scanning devices, with a kernel that plays recorded and made-up answers. */
+/** Scans of devices, with a fake kernel that replays recorded and generated answers. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -35,7 +35,7 @@ const links = (...each: readonly { name: string; index: number }[]): Answer => [
 ];
 const dump = (fields: DeviceFields = {}): Answer => [deviceMessage(fields), done()];
 
-/** A kernel with its two sockets, and the devices that are scanned there. */
+/** The two sockets of a fake kernel, and the Devices that scan it. */
 function setup(only: readonly string[] = ["wg0", "wg1", "wg2"]) {
   const generic = new Replay();
   const route = new Replay();
@@ -43,7 +43,7 @@ function setup(only: readonly string[] = ["wg0", "wg1", "wg2"]) {
   return { generic, route, devices };
 }
 
-/** The same, and the first scan has found wg0 with these peers. */
+/** The same after a first scan, which found wg0 with these peers. */
 async function setupWithWg0(...peers: readonly PeerFields[]) {
   const kernel = setup();
   kernel.generic.add(family, dump({ peers }));
@@ -55,8 +55,8 @@ async function setupWithWg0(...peers: readonly PeerFields[]) {
 
 type Result = Awaited<ReturnType<Devices["scan"]>>;
 
-/** A scan in a few words. */
-function told({ devices, removed, problems }: Result) {
+/** A summary of a scan. */
+function summary({ devices, removed, problems }: Result) {
   return {
     devices: devices.map(({ device, changed, removed: gone }) =>
       [
@@ -88,7 +88,7 @@ test("recorded devices are listed and scanned", async () => {
   expect([generic.left, route.left]).toEqual([0, 0]);
 });
 
-test("the kernel is asked for the family, the links and each device by its number", async () => {
+test("a scan requests the family, the links and each device by its index", async () => {
   const { generic, route, devices } = setup();
   generic.add(family, dump(WG0), dump(WG1));
   route.add(links(WG0, WG1));
@@ -107,15 +107,15 @@ test("the kernel is asked for the family, the links and each device by its numbe
   `);
 });
 
-test("each device is asked with one request that is made once", async () => {
+test("the request for a device is built once and reused", async () => {
   const requests: Request[] = [];
-  class Noting extends Replay {
+  class Recording extends Replay {
     override request(...asked: Parameters<Replay["request"]>) {
       requests.push(asked[1]);
       return super.request(...asked);
     }
   }
-  const generic = new Noting();
+  const generic = new Recording();
   const route = new Replay();
   const devices = new Devices(["wg0", "wg1"], generic, route);
   generic.add(family, dump(WG0), dump(WG1), dump(WG0), dump(WG1));
@@ -128,16 +128,16 @@ test("each device is asked with one request that is made once", async () => {
   expect(again[1]).toBe(wg1!);
 });
 
-test("between two devices everything else gets its turn", async () => {
+test("the event loop runs between the scans of two devices", async () => {
   const order: string[] = [];
-  class Noting extends Replay {
+  class Recording extends Replay {
     override request(...asked: Parameters<Replay["request"]>) {
       order.push(asked[0]);
       setImmediate(() => order.push("something else"));
       return super.request(...asked);
     }
   }
-  const generic = new Noting();
+  const generic = new Recording();
   const route = new Replay();
   generic.add(family, dump(WG0), dump(WG1));
   route.add(links(WG0, WG1));
@@ -147,7 +147,7 @@ test("between two devices everything else gets its turn", async () => {
   expect(order.slice(1)).toEqual(["scan wg0", turn, turn, "scan wg1"]);
 });
 
-test("and the kernel answers such a request each time", () => {
+test("the kernel answers a reused request each time", () => {
   using socket = new NetlinkSocket(NETLINK_ROUTE);
   const request = { type: RTM_GETLINK, dump: true, header: new Uint8Array(16), attributes: [] };
   for (let time = 0; time < 3; time++) {
@@ -159,7 +159,7 @@ test("and the kernel answers such a request each time", () => {
   }
 });
 
-test("peers that never connected are told when they do, or move", async () => {
+test("peers that never connected are reported when their counters change or they connect", async () => {
   const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
   const moved = [{ key: 1, rxBytes: 148 }, { key: 2 }, { key: 3 }];
   generic.add(dump({ peers: moved }), dump({ peers: [...moved, { key: 4, handshake: [5, 0] }] }));
@@ -167,7 +167,7 @@ test("peers that never connected are told when they do, or move", async () => {
   expect(scans[0]?.changed).toMatchObject([
     { before: { lastHandshakeMs: null, rxBytes: 0 }, peer: { publicKey: keyOf(1) } },
   ]);
-  expect(told(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 ~${short(4)}`]);
+  expect(summary(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 ~${short(4)}`]);
 });
 
 test("only the named devices are scanned, without a new list", async () => {
@@ -175,7 +175,7 @@ test("only the named devices are scanned, without a new list", async () => {
   generic.add(family, dump(WG0), dump(WG1), dump(WG1));
   route.add(links(WG0, WG1));
   await devices.scan(null);
-  expect(told(await devices.scan(new Set(["wg1"]))).devices).toEqual(["wg1"]);
+  expect(summary(await devices.scan(new Set(["wg1"]))).devices).toEqual(["wg1"]);
   expect(route.sent).toHaveLength(1);
 });
 
@@ -183,7 +183,11 @@ test("--device limits what is scanned", async () => {
   const { generic, route, devices } = setup(["wg1"]);
   generic.add(family, dump(WG1));
   route.add(links(WG0, WG1));
-  expect(told(await devices.scan(null))).toEqual({ devices: ["wg1"], removed: [], problems: [] });
+  expect(summary(await devices.scan(null))).toEqual({
+    devices: ["wg1"],
+    removed: [],
+    problems: [],
+  });
   expect(devices.lastScanned.map(({ name }) => name)).toEqual(["wg1"]);
 });
 
@@ -192,15 +196,15 @@ test("without --device every device is scanned", async () => {
   generic.add(family, dump(WG0), dump({ name: "other", index: 9 }));
   route.add(links(WG0, { name: "other", index: 9 }));
   const scan = await devices.scan(null);
-  expect(told(scan).devices).toEqual(expect.arrayContaining(["wg0", "other"]));
+  expect(summary(scan).devices).toEqual(expect.arrayContaining(["wg0", "other"]));
 });
 
-test("it says which devices there are, also those that cannot be scanned", async () => {
+test("present contains all devices, also those that cannot be scanned", async () => {
   const { generic, route, devices } = setup();
   generic.add(family, dump(WG0), [error(EPERM)]);
   route.add(links(WG0, WG1), [done({ interrupted: true })]);
   const scan = await devices.scan(null);
-  expect(told(scan).problems).toHaveLength(1);
+  expect(summary(scan).problems).toHaveLength(1);
   expect(scan.present).toEqual(new Set(["wg0", "wg1"]));
 
   generic.add(dump(WG0), dump(WG1), dump(WG0));
@@ -208,104 +212,124 @@ test("it says which devices there are, also those that cannot be scanned", async
   expect((await devices.scan(new Set(["wg0"]))).present).toBeNull();
 });
 
-test("without a device there is nothing to see, and the module is not asked for", async () => {
+test("without a device the scan is empty, and the family is not requested", async () => {
   const { generic, route, devices } = setup();
   route.add(links(), links());
-  expect(told(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
-  expect(told(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
+  expect(summary(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
+  expect(summary(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
   expect(generic.sent).toHaveLength(0);
 });
 
-describe("a device that goes", () => {
-  test("between two scans was removed", async () => {
+describe("a device that was removed", () => {
+  test("between two scans is reported as removed", async () => {
     const { route, devices } = await setupWithWg0();
     route.add(links());
-    expect(told(await devices.scan(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
+    expect(summary(await devices.scan(null))).toEqual({
+      devices: [],
+      removed: ["wg0"],
+      problems: [],
+    });
     expect(devices.lastScanned).toEqual([]);
   });
 
-  test("between the list and its dump was removed (ENODEV)", async () => {
+  test("between the list and its dump is reported as removed (ENODEV)", async () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add(links(WG0));
     generic.add([error(ENODEV)]);
-    expect(told(await devices.scan(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
+    expect(summary(await devices.scan(null))).toEqual({
+      devices: [],
+      removed: ["wg0"],
+      problems: [],
+    });
   });
 
   test("before its first scan is not reported", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(ENODEV)]);
     route.add(links(WG0));
-    expect(told(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
+    expect(summary(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
   });
 
-  test("with its module (ENOENT) was removed, with all others", async () => {
+  test("with the module is reported as removed, with all others (ENOENT)", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, dump(WG0), dump(WG1));
     route.add(links(WG0, WG1));
     await devices.scan(null);
     generic.add([error(ENOENT)], readGolden("family-missing.bin"));
-    expect(told(await devices.scan(new Set(["wg0", "wg1"])))).toEqual({
+    expect(summary(await devices.scan(new Set(["wg0", "wg1"])))).toEqual({
       devices: [],
       removed: ["wg0", "wg1"],
       problems: [],
     });
   });
 
-  test("and is made again under its name is another one, with peers of its own", async () => {
+  test("and added again with the same name is a new device with new peers", async () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add(links({ name: "wg0", index: 9 }));
     generic.add(dump({ name: "wg0", index: 9, peers: [{ key: 1 }] }));
     const scan = await devices.scan(null);
-    expect(told(scan)).toMatchObject({ devices: [`wg0 ~${short(1)}`], removed: ["wg0"] });
+    expect(summary(scan)).toMatchObject({ devices: [`wg0 ~${short(1)}`], removed: ["wg0"] });
     expect(scan.devices[0]?.changed[0]?.before).toBeNull();
   });
 
-  test("when a list was interrupted is not concluded from it: the dump decides", async () => {
+  test("is not reported because of an interrupted list, but because of its dump", async () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add([done({ interrupted: true })], [done({ interrupted: true })]);
     generic.add(dump({ peers: [{ key: 1 }] }), [error(ENODEV)]);
-    expect(told(await devices.scan(null))).toEqual({ devices: ["wg0"], removed: [], problems: [] });
-    expect(told(await devices.scan(null)).removed).toEqual(["wg0"]);
+    expect(summary(await devices.scan(null))).toEqual({
+      devices: ["wg0"],
+      removed: [],
+      problems: [],
+    });
+    expect(summary(await devices.scan(null)).removed).toEqual(["wg0"]);
   });
 
-  test("under its name is seen by its dump, too, where the list was interrupted by the renaming", async () => {
+  test("or renamed is noticed in its dump if the change interrupted the list", async () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add([done({ interrupted: true })]);
     generic.add(dump({ name: "wg1", peers: [{ key: 1 }] }));
-    expect(told(await devices.scan(null))).toEqual({ devices: [], removed: ["wg0"], problems: [] });
+    expect(summary(await devices.scan(null))).toEqual({
+      devices: [],
+      removed: ["wg0"],
+      problems: [],
+    });
   });
 
-  test("under its name, renamed, is told as one gone and one new", async () => {
+  test("or renamed is reported as removed, and under its new name as a new device", async () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add(links({ name: "wg1", index: 7 }));
     generic.add(dump({ name: "wg1", index: 7 }));
-    expect(told(await devices.scan(null))).toMatchObject({ devices: ["wg1"], removed: ["wg0"] });
+    expect(summary(await devices.scan(null))).toMatchObject({ devices: ["wg1"], removed: ["wg0"] });
   });
 });
 
-test("the module loaded again has another number, and its devices are found at once", async () => {
+test("if the module is loaded again with another family number, its devices are found at once", async () => {
   const { generic, route, devices } = await setupWithWg0();
   route.add(links(), links({ name: "wg1", index: 12 }));
   await devices.scan(null);
   const reloaded = family.map((datagram) => datagram.slice());
-  // CTRL_ATTR_FAMILY_ID is the second attribute, behind the name.
+  // CTRL_ATTR_FAMILY_ID is the second attribute, after the name.
   new DataView(reloaded[0]!.buffer).setUint16(16 + 4 + 16 + 4, 33, true);
   generic.add([error(ENOENT)], reloaded, dump({ name: "wg1", index: 12 }));
-  expect(told(await devices.scan(null))).toEqual({ devices: ["wg1"], removed: [], problems: [] });
+  expect(summary(await devices.scan(null))).toEqual({
+    devices: ["wg1"],
+    removed: [],
+    problems: [],
+  });
   expect(generic.sent.at(-1)).toContain("21000103");
 });
 
 describe("an interrupted dump", () => {
   const interrupted = (peers: readonly PeerFields[]) => dump({ peers, interrupted: true });
 
-  test("is asked for again, until it is whole", async () => {
+  test("is requested again until it is complete", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
     generic.add(
       interrupted([{ key: 1 }]),
       interrupted([]),
       dump({ peers: [{ key: 1 }, { key: 2 }] }),
     );
-    expect(told(await devices.scan(new Set(["wg0"])))).toEqual({
+    expect(summary(await devices.scan(new Set(["wg0"])))).toEqual({
       devices: ["wg0"],
       removed: [],
       problems: [],
@@ -313,71 +337,71 @@ describe("an interrupted dump", () => {
     expect(generic.sent).toHaveLength(3);
   });
 
-  test("is given up after five times, tells what changed and removes nobody", async () => {
+  test("is accepted after five attempts: changes are reported, but no removals", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
     generic.add(...Array.from({ length: 5 }, () => interrupted([{ key: 1, rxBytes: 1 }])));
-    expect(told(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 ~${short(1)}`]);
+    expect(summary(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 ~${short(1)}`]);
     expect(generic.left).toBe(0);
     generic.add(dump({ peers: [{ key: 1, rxBytes: 1 }] }));
-    expect(told(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 -${short(2)}`]);
+    expect(summary(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 -${short(2)}`]);
   });
 
-  test("tells each peer once, however often it was read", async () => {
+  test("reports each peer once, even if it was read several times", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 });
     generic.add(interrupted([{ key: 1, rxBytes: 1 }]), dump({ peers: [{ key: 1, rxBytes: 2 }] }));
     const { devices: scans } = await devices.scan(new Set(["wg0"]));
     expect(scans[0]?.changed).toMatchObject([{ before: { rxBytes: 0 }, peer: { rxBytes: 2 } }]);
   });
 
-  test("says so in NLMSG_DONE alone, too", async () => {
+  test("is also recognised if only NLMSG_DONE has the flag", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 });
     generic.add([deviceMessage(), done({ interrupted: true })], dump({ peers: [{ key: 1 }] }));
-    expect(told(await devices.scan(new Set(["wg0"]))).devices).toEqual(["wg0"]);
+    expect(summary(await devices.scan(new Set(["wg0"]))).devices).toEqual(["wg0"]);
   });
 });
 
-describe("a problem", () => {
+describe("an error", () => {
   test("with one device is reported, and the others are scanned", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(EBUSY)], dump(WG1));
     route.add(links(WG0, WG1));
-    expect(told(await devices.scan(null))).toEqual({
+    expect(summary(await devices.scan(null))).toEqual({
       devices: ["wg1"],
       removed: [],
       problems: ["scan wg0: EBUSY"],
     });
   });
 
-  test("with the list leaves the devices that are known", async () => {
+  test("with the list keeps the known devices", async () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add([error(EPERM)]);
     generic.add(dump());
-    expect(told(await devices.scan(null))).toMatchObject({
+    expect(summary(await devices.scan(null))).toMatchObject({
       devices: ["wg0"],
       removed: [],
       problems: [expect.stringContaining("list network links: EPERM")],
     });
   });
 
-  test("with an answer that cannot be read is told without its bytes", async () => {
+  test("in the parsing of an answer is reported without its bytes", async () => {
     const { generic, devices } = await setupWithWg0();
     generic.add([deviceMessage({ peers: [{ key: 1, attributes: [] }] }), done()]);
-    expect(told(await devices.scan(new Set(["wg0"]))).problems).toEqual([
+    expect(summary(await devices.scan(new Set(["wg0"]))).problems).toEqual([
       "WGDEVICE_A_PEERS: peer without WGPEER_A_PUBLIC_KEY",
     ]);
   });
 
-  test("with a dump that says it failed is told", async () => {
+  test("in NLMSG_DONE of a dump is reported", async () => {
     const { generic, devices } = await setupWithWg0();
     generic.add([deviceMessage(), done({ errno: EPERM })]);
-    expect(told(await devices.scan(new Set(["wg0"]))).problems).toHaveLength(1);
+    expect(summary(await devices.scan(new Set(["wg0"]))).problems).toHaveLength(1);
   });
 
-  test("in the middle of a dump loses no change: the next dump tells it", async () => {
+  test("in the middle of a dump loses no change, because the next dump reports it", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
     const first = deviceMessage({ peers: [{ key: 1, rxBytes: 148 }] });
     generic.add([first, error(EBUSY)]);
-    expect(told(await devices.scan(new Set(["wg0"])))).toMatchObject({ devices: [] });
+    expect(summary(await devices.scan(new Set(["wg0"])))).toMatchObject({ devices: [] });
     generic.add(dump({ peers: [{ key: 1, rxBytes: 148 }, { key: 2 }] }));
     const { devices: scans } = await devices.scan(new Set(["wg0"]));
     expect(scans[0]?.changed).toMatchObject([
@@ -386,14 +410,14 @@ describe("a problem", () => {
   });
 });
 
-test("a link that is no WireGuard device is not scanned", async () => {
+test("a link that is not a WireGuard device is not scanned", async () => {
   const { generic, route, devices } = setup();
   generic.add(family);
   route.add([linkMessage({ name: "wg0", index: 7, kind: "veth", type: RTM_NEWLINK }), done()]);
-  expect(told(await devices.scan(null)).devices).toEqual([]);
+  expect(summary(await devices.scan(null)).devices).toEqual([]);
 });
 
-test("both sockets are closed with it", () => {
+test("disposing of Devices closes both sockets", () => {
   const { generic, route, devices } = setup();
   devices[Symbol.dispose]();
   expect([generic.disposed, route.disposed]).toEqual([true, true]);

@@ -1,4 +1,4 @@
-/** Finding the number of the wireguard family. */
+/** findFamily: the number of the generic netlink family wireguard. */
 
 import { expect, test } from "bun:test";
 
@@ -10,7 +10,7 @@ import { error, FAMILY } from "../support/answers.ts";
 import { readGolden } from "../support/golden.ts";
 import { Replay } from "../support/replay.ts";
 
-test("the number is in the kernel's answer", () => {
+test("the number is read from the kernel's answer", () => {
   const socket = new Replay([readGolden("family.bin")]);
   expect(findFamily(socket, "wireguard")).toBe(FAMILY);
   expect(socket.sent).toMatchInlineSnapshot(`
@@ -20,19 +20,19 @@ test("the number is in the kernel's answer", () => {
   `);
 });
 
-test("there is none while the module is not loaded", () => {
+test("the number is null if the module is not loaded", () => {
   expect(findFamily(new Replay([readGolden("family-missing.bin")]), "nosuch")).toBeNull();
 });
 
-test("any other refusal is told", () => {
+test("any other error is thrown", () => {
   expect(() => findFamily(new Replay([[error(EPERM)]]), "wireguard")).toThrow(SystemError);
 });
 
-test("an answer that does not hold it is none", () => {
+test("the number is null if the answer does not contain it", () => {
   expect(findFamily(new Replay([[error(0)]]), "wireguard")).toBeNull();
 });
 
-test("a number of another size is refused", () => {
+test("a number of another size is a ParseError", () => {
   const header = new Uint8Array(4);
   const answer = { type: 16, flags: 0, sequence: 1, header, attributes: [[1, u32(32)]] } as const;
   expect(() => findFamily(new Replay([[encodeMessage(answer)]]), "wireguard")).toThrow(

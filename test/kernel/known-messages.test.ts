@@ -1,4 +1,4 @@
-/** Which messages of a dump are skipped, and that nothing of what they say is missed for it. */
+/** Which messages of a dump are skipped because they are unchanged, and that no change is missed. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -20,7 +20,7 @@ import { readGolden } from "../support/golden.ts";
 const HEADER_BYTES = 16;
 const RX = 7;
 
-/** Which of the messages are known, in one dump. */
+/** Reads one dump. Returns for each message whether it is known. */
 function dump(known: KnownMessages, messages: readonly Uint8Array[], isValid = true): boolean[] {
   known.begin();
   const found = messages.map((message) => known.next(message, 0, message.length).isKnown);
@@ -36,27 +36,27 @@ describe("a message is known", () => {
   ];
 
   test.each<[string, (readonly Uint8Array[])[], boolean[]]>([
-    ["at its second time", [[a, b]], [true, true]],
-    ["not where another one was", [[b, a]], [false, false]],
-    ["beside others", [[a, c]], [true, false]],
-    ["not when there were fewer", [[a]], [true, false]],
-    ["when there were more", [[a, b, c]], [true, true]],
+    ["if it is the same as at its position in the last dump", [[a, b]], [true, true]],
+    ["but not at another position", [[b, a]], [false, false]],
+    ["even if a message after it changed", [[a, c]], [true, false]],
+    ["but not if the last dump had fewer messages", [[a]], [true, false]],
+    ["if the last dump had more messages", [[a, b, c]], [true, true]],
     [
-      "not when the one at its place was another in the last dump",
+      "but not if its position had another message in the last of two dumps",
       [
         [a, b],
         [a, c],
       ],
       [true, false],
     ],
-    ["not when the last dump was shorter", [[a, b], [a]], [true, false]],
+    ["but not if the last of two dumps was shorter", [[a, b], [a]], [true, false]],
   ])("%s", (_, before, expected) => {
     const known = new KnownMessages();
     for (const each of before) dump(known, each);
     expect(dump(known, [a, b])).toEqual(expected);
   });
 
-  test("not after a dump that did not end, or not well", () => {
+  test("but not after an incomplete or invalid dump", () => {
     const known = new KnownMessages();
     dump(known, [a, b]);
     known.begin();
@@ -67,18 +67,18 @@ describe("a message is known", () => {
     expect(dump(known, [a, b])).toEqual([true, true]);
   });
 
-  test("whatever its netlink header says", () => {
+  test("even if its netlink header differs", () => {
     const known = new KnownMessages();
     dump(known, [a]);
     const other = a.slice().fill(0xff, 0, HEADER_BYTES);
     expect(dump(known, [other])).toEqual([true]);
   });
 
-  test("only if no byte of it differs", () => {
+  test("only if no byte after its header differs", () => {
     const messages = readGolden("wg-dump-1000-32k.bin");
     const known = new KnownMessages();
     dump(known, messages);
-    const place = fc
+    const byteOffset = fc
       .nat(messages.length - 1)
       .chain((index) =>
         fc.tuple(
@@ -87,7 +87,7 @@ describe("a message is known", () => {
         ),
       );
     fc.assert(
-      fc.property(place, fc.integer({ min: 1, max: 255 }), ([index, at], difference) => {
+      fc.property(byteOffset, fc.integer({ min: 1, max: 255 }), ([index, at], difference) => {
         const changed = messages.with(index, messages[index]!.slice());
         changed[index]![at]! ^= difference;
         const expected = messages.map((_, each) => each !== index);
@@ -98,7 +98,7 @@ describe("a message is known", () => {
     );
   });
 
-  test("only if none of its bits differs, of a small one", () => {
+  test("only if no bit after its header differs", () => {
     const known = new KnownMessages();
     const small = deviceMessage({ peers: [{ key: 1, rxBytes: 5, endpoint: "192.0.2.1:1" }] });
     for (let bit = HEADER_BYTES * 8; bit < small.length * 8; bit++) {
@@ -111,11 +111,11 @@ describe("a message is known", () => {
 });
 
 describe("a dump of many messages", () => {
-  test("is not read while nothing changes, but for messages that continue a peer", () => {
+  test("is not parsed while nothing changes, except messages that continue a peer", () => {
     const table = new PeerTable();
     const messages = readGolden("wg-dump-1000-32k.bin").flatMap(messagesOf);
     let reads = 0;
-    const lookAt = () => {
+    const scanOnce = () => {
       reads = 0;
       table.begin();
       for (const [{ bytes, view }, start, end] of messages) {
@@ -130,20 +130,20 @@ describe("a dump of many messages", () => {
       }
       return table.finish({ interrupted: false });
     };
-    lookAt();
+    scanOnce();
     const all = reads;
     for (let count = 0; count < 3; count++) {
-      expect(lookAt().changed).toEqual([]);
+      expect(scanOnce().changed).toEqual([]);
       expect(reads).toBeLessThan(all / 3);
     }
     expect(table.size).toBe(1000);
   });
 
-  test("says the same as one whose messages are all read", () => {
+  test("has the same result as one whose messages are all parsed", () => {
     const peer = fc.record({
       rxBytes: fc.nat(1),
       handshake: fc.constantFrom([0, 0] as const, [5, 0] as const),
-      isThere: fc.boolean(),
+      isPresent: fc.boolean(),
     });
     const edit = fc.record({
       edits: fc.array(fc.tuple(fc.nat(19), peer), { maxLength: 3 }),
@@ -155,21 +155,21 @@ describe("a dump of many messages", () => {
         fc.array(edit, { maxLength: 10 }),
         size,
         fc.boolean(),
-        (dumps, each, reportsIdlePeers) => {
-          const table = new PeerTable({ reportsIdlePeers });
-          const reading = new PeerTable({ reportsIdlePeers });
-          const peers: ({ isThere: boolean } & PeerFields)[] = Array.from(
+        (dumps, each, tellsAll) => {
+          const table = new PeerTable({ tellsAll });
+          const reading = new PeerTable({ tellsAll });
+          const peers: ({ isPresent: boolean } & PeerFields)[] = Array.from(
             { length: 20 },
             (_, key) => ({
               key,
-              isThere: true,
+              isPresent: true,
             }),
           );
           for (const [turn, { edits, ending }] of dumps.entries()) {
             for (const [key, fields] of edits) peers[key] = { key, ...fields };
-            const there = peers.filter(({ isThere }) => isThere);
-            const messages = inMessages(there, each).map(deviceMessage);
-            const others = messages.map((message) => unlike(message, turn));
+            const present = peers.filter(({ isPresent }) => isPresent);
+            const messages = inMessages(present, each).map(deviceMessage);
+            const others = messages.map((message) => withVersion(message, turn));
             if (ending === "fails") {
               for (const one of [table, reading]) one.begin();
               table.read(...whole(messages[0]!));
@@ -188,7 +188,7 @@ describe("a dump of many messages", () => {
     );
   });
 
-  test("tells of a peer that changed all allowed IPs, also those in messages that did not change", () => {
+  test("reports a changed peer with all its allowed IPs, also those in unchanged messages", () => {
     const datagrams = readGolden("wg-dump-100-32k.bin");
     const table = new PeerTable();
     const peers = scan(table, datagrams).changed.map(({ peer }) => peer);
@@ -203,18 +203,18 @@ describe("a dump of many messages", () => {
     expect(scan(table, datagrams).changed).toEqual([]);
   });
 
-  test("of which most are known names those that are removed, and then those that change", () => {
+  test("with mostly known messages reports removed peers, and later changed ones", () => {
     const peers: PeerFields[] = Array.from({ length: 20 }, (_, key) => ({ key }));
     const table = new PeerTable();
-    const lookAt = (those: readonly PeerFields[]) =>
-      scan(table, inMessages(those, 5).map(deviceMessage));
-    lookAt(peers);
-    lookAt(peers);
+    const scanPeers = (some: readonly PeerFields[]) =>
+      scan(table, inMessages(some, 5).map(deviceMessage));
+    scanPeers(peers);
+    scanPeers(peers);
     const rest = peers.toSpliced(12, 1);
-    expect(lookAt(rest)).toMatchObject({ changed: [], removed: [keyOf(12)] });
-    expect(lookAt(rest)).toMatchObject({ changed: [], removed: [] });
+    expect(scanPeers(rest)).toMatchObject({ changed: [], removed: [keyOf(12)] });
+    expect(scanPeers(rest)).toMatchObject({ changed: [], removed: [] });
     const moved = rest.with(18, { key: 19, rxBytes: 7 });
-    const { changed, removed } = lookAt(moved);
+    const { changed, removed } = scanPeers(moved);
     expect(removed).toEqual([]);
     expect(changed.map(({ peer }) => peer.publicKey)).toEqual([keyOf(19)]);
   });
@@ -226,19 +226,19 @@ function scan(table: PeerTable, messages: readonly Uint8Array[], interrupted = f
   return table.finish({ interrupted });
 }
 
-/** At least one. */
+/** Distributes peers over messages, `each` peers per message; at least one message. */
 function inMessages(peers: readonly PeerFields[], each: number): DeviceFields[] {
   return Array.from({ length: Math.max(1, Math.ceil(peers.length / each)) }, (_, index) => ({
     peers: peers.slice(index * each, (index + 1) * each),
   }));
 }
 
-/** The same for the table, and for the hash another: with the version of the family, that nobody reads. */
-function unlike(message: Uint8Array, turn: number): Uint8Array {
+/** The message with another version of the family, which PeerTable ignores, so that its hash differs. */
+function withVersion(message: Uint8Array, turn: number): Uint8Array {
   return message.slice().fill(turn, HEADER_BYTES + 1, HEADER_BYTES + 2);
 }
 
-/** Where the messages have the bytes that the peer received. */
+/** The 8 bytes of the counter WGPEER_A_RX_BYTES of this peer, as a view into the messages. */
 function counterOf(messages: readonly Uint8Array[], publicKey: string): Uint8Array {
   const key = Buffer.from(publicKey, "base64");
   for (const bytes of messages) {

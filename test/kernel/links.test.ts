@@ -1,4 +1,4 @@
-/** Network links as a kernel told of them, and as it never should. */
+/** Parses network links: recorded answers of a kernel, and invalid ones. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -17,14 +17,17 @@ describe("the list of WireGuard devices", () => {
     ["wg2", "wireguard"],
   ];
 
-  test.each(["links.bin", "links-unfiltered.bin"])("is in the kernel's answer, %s", (name) => {
-    const { links, interrupted } = listWireguardLinks(new Replay([readGolden(name)]));
-    expect(links.map((link) => [link.name, link.kind])).toEqual(devices);
-    expect(new Set(links.map(({ index }) => index)).size).toBe(3);
-    expect(interrupted).toBe(false);
-  });
+  test.each(["links.bin", "links-unfiltered.bin"])(
+    "is read from the kernel's answer, %s",
+    (name) => {
+      const { links, interrupted } = listWireguardLinks(new Replay([readGolden(name)]));
+      expect(links.map((link) => [link.name, link.kind])).toEqual(devices);
+      expect(new Set(links.map(({ index }) => index)).size).toBe(3);
+      expect(interrupted).toBe(false);
+    },
+  );
 
-  test("is asked for by kind and without the counters", () => {
+  test("is requested by kind and without counters", () => {
     const socket = new Replay([[done()]]);
     listWireguardLinks(socket);
     expect(socket.sent).toMatchInlineSnapshot(`
@@ -34,12 +37,12 @@ describe("the list of WireGuard devices", () => {
     `);
   });
 
-  test("says when links came and went meanwhile", () => {
+  test("has a flag that it was interrupted by changes", () => {
     const answer = [linkMessage({ name: "wg0", index: 7 }), done({ interrupted: true })];
     expect(listWireguardLinks(new Replay([answer])).interrupted).toBe(true);
   });
 
-  test("does not take in what the kernel did not filter: it does not know the kind yet", () => {
+  test("excludes other links if the kernel does not filter, because it does not know the kind yet", () => {
     const answer = [linkMessage({ name: "eth0", index: 2, kind: "veth" }), done()];
     expect(listWireguardLinks(new Replay([answer])).links).toEqual([]);
   });
@@ -52,7 +55,7 @@ describe("link events", () => {
       .filter(({ link }) => names.includes(link.name))
       .map(({ type, link }) => `${type} ${link.name} ${link.index} ${link.kind}`);
 
-  test("tell of a device that is added, renamed, up and removed", () => {
+  test("report a device that is added, renamed, up and removed", () => {
     expect(story(["wg8", "wg9"])).toEqual([
       "new wg8 2 wireguard",
       "new wg9 2 wireguard",
@@ -62,7 +65,7 @@ describe("link events", () => {
     ]);
   });
 
-  test("do not take a port that leaves its bridge for a link that is gone", () => {
+  test("do not report a port that leaves its bridge as a removed link", () => {
     const removed = story(["outer", "far", "bridge"]).filter((line) => line.startsWith("removed"));
     expect(removed).toEqual([
       "removed outer 4 veth",
@@ -71,7 +74,7 @@ describe("link events", () => {
     ]);
   });
 
-  test("are all read when several share a datagram", () => {
+  test("are all read if a datagram has several", () => {
     const datagram = Buffer.concat([
       linkMessage({ name: "wg0", index: 7 }),
       linkMessage({ name: "wg0", index: 7, type: RTM_DELLINK }),
@@ -79,7 +82,7 @@ describe("link events", () => {
     expect(parseLinkEvents(bytesOf(datagram)).map(({ type }) => type)).toEqual(["new", "removed"]);
   });
 
-  test("that are too short for their header are refused", () => {
+  test("that are too short for their header are a ParseError", () => {
     const short = linkMessage({ name: "wg0", index: 7 }).slice(0, 28);
     new DataView(short.buffer).setUint32(0, short.length, true);
     expect(() => parseLinkEvents(bytesOf(short))).toThrow(

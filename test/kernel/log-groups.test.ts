@@ -1,4 +1,4 @@
-/** The NFLOG groups in the kernel's list of firewall rules: messages as the kernel builds them. */
+/** The NFLOG groups in the kernel's list of firewall rules, with messages in the kernel's format. */
 
 import { expect, test } from "bun:test";
 
@@ -66,7 +66,7 @@ function kernel(...messages: Uint8Array[]): Requester {
 
 const groups = (...messages: Uint8Array[]) => [...listLogGroups(kernel(...messages))];
 
-test("groups of log statements and of NFLOG targets are found, whatever stands beside them", () => {
+test("groups of log statements and of NFLOG targets are found among other expressions", () => {
   const counter: Attribute[] = [[1, text("counter")]];
   const toSyslog: Attribute[] = [
     [1, text("log")],
@@ -78,13 +78,13 @@ test("groups of log statements and of NFLOG targets are found, whatever stands b
   expect(groups(rule(target("NFLOG", 7)), rule(target("LOG", 8)))).toEqual([7]);
 });
 
-test("messages of other types are passed over", () => {
+test("messages of other types are skipped", () => {
   const message = rule(log(1));
   new DataView(message.buffer).setUint16(4, (10 << 8) | 0, true);
   expect(groups(message)).toEqual([]);
 });
 
-test("bytes that are cut or changed are a ParseError, or parse", () => {
+test("a truncated or changed message either parses or is a ParseError", () => {
   const whole = rule(log(1), target("NFLOG", 2));
   fc.assert(
     fc.property(fc.nat(whole.length - 1), fc.nat(255), fc.nat(whole.length), (at, byte, length) => {

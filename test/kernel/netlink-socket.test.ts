@@ -1,4 +1,4 @@
-/** Requests to the kernel that every kernel answers: its links, and generic netlink's own family. */
+/** Requests that every kernel answers: its links, and generic netlink's own family. */
 
 import { expect, test } from "bun:test";
 import { existsSync, readlinkSync } from "node:fs";
@@ -24,7 +24,7 @@ const listLinks = (socket: NetlinkSocket, visit: MessageVisitor) => {
   );
 };
 
-test("a dump is read to its end, and the socket asks again and again", () => {
+test("a dump is read to its end, and the socket can be used again", () => {
   using socket = new NetlinkSocket(NETLINK_ROUTE);
   for (let i = 0; i < 3; i++) {
     let links = 0;
@@ -35,7 +35,7 @@ test("a dump is read to its end, and the socket asks again and again", () => {
   }
 });
 
-test("after a request nothing of the answer is left in the buffer", () => {
+test("the buffer is wiped after a request", () => {
   using socket = new NetlinkSocket(NETLINK_ROUTE);
   const seen = new Set<Bytes>();
   let bytes = 0;
@@ -44,12 +44,12 @@ test("after a request nothing of the answer is left in the buffer", () => {
     bytes += answer.bytes.subarray(start, end).filter((byte) => byte !== 0).length;
   });
   expect(bytes).toBeGreaterThan(20);
-  // One buffer for all; the kernel's datagrams, private keys included, go nowhere else.
+  // There is one buffer for all datagrams, so private keys are not copied elsewhere.
   expect(seen.size).toBe(1);
   for (const answer of seen) expect(answer.bytes.every((byte) => byte === 0)).toBe(true);
 });
 
-test("an answer that cannot be read leaves no trace either: the next one is whole", () => {
+test("the buffer is wiped after an answer that cannot be parsed, and the next answer is complete", () => {
   using socket = new NetlinkSocket(NETLINK_ROUTE);
   const old = readlinkSync(`/proc/self/fd/${socket.descriptor}`);
   let kept: Bytes | null = null;
@@ -59,20 +59,20 @@ test("an answer that cannot be read leaves no trace either: the next one is whol
   };
   expect(() => listLinks(socket, refuse)).toThrow(new ParseError("not this one"));
   expect(kept!.bytes.every((byte) => byte === 0)).toBe(true);
-  // The rest of the old answer went with the old socket.
+  // The rest of the old answer was discarded with the old socket.
   expect(readlinkSync(`/proc/self/fd/${socket.descriptor}`)).not.toBe(old);
   let links = 0;
   listLinks(socket, () => links++);
   expect(links).toBeGreaterThan(0);
 });
 
-test("generic netlink finds its own family, and none of another name", () => {
+test("generic netlink has its own family, and none with an unknown name", () => {
   using socket = new NetlinkSocket(NETLINK_GENERIC);
   expect(findFamily(socket, "nlctrl")).toBe(GENL_ID_CTRL);
   expect(findFamily(socket, "nosuch")).toBeNull();
 });
 
-test("a socket is closed with what holds it", () => {
+test("disposing of a NetlinkSocket closes its descriptor, once", () => {
   const socket = new NetlinkSocket(NETLINK_ROUTE);
   const path = `/proc/self/fd/${socket.descriptor}`;
   expect(existsSync(path)).toBe(true);

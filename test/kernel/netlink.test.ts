@@ -1,4 +1,4 @@
-/** Netlink messages and attributes: what is encoded is walked back, and what lies is refused. */
+/** Netlink messages and attributes: encoded ones parse back, and invalid lengths are refused. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -32,7 +32,7 @@ const { attributes } = fc.letrec<{ attribute: Attribute; attributes: Attribute[]
   ),
 }));
 
-/** Walks the way readers do, with the tree that was encoded to know what is nested. */
+/** Walks over attributes as the parsers do. The encoded tree length which attributes are nested. */
 function walk(
   bytes: Uint8Array,
   start: number,
@@ -57,7 +57,7 @@ function walk(
   return found;
 }
 
-test("every message is walked back to what it was made of", () => {
+test("an encoded message parses back to its parts", () => {
   const message = fc.record({
     type: fc.nat(0xffff),
     flags: fc.nat(0xffff),
@@ -81,7 +81,7 @@ test("every message is walked back to what it was made of", () => {
   );
 });
 
-test("a request looks like this on the wire", () => {
+test("a request is encoded in the expected bytes", () => {
   const bytes = encodeMessage({
     type: 16,
     flags: 5,
@@ -92,61 +92,71 @@ test("a request looks like this on the wire", () => {
       [18, [[1, u16(0x1234)]]],
     ],
   });
-  // The padding counts in the nested attribute around it, and nowhere else.
+  // The padding is included in the length of the surrounding attribute, and in no other length.
   expect(bytes.toHex().replace(/.{8}(?=.)/g, "$& ")).toMatchInlineSnapshot(
     `"30000000 10000500 01000000 00000000 03010000 0e000200 77697265 67756172 64000000 0c001200 06000100 34120000"`,
   );
 });
 
-describe("a header that says what cannot be is a ParseError:", () => {
+describe("a ParseError is thrown for", () => {
   const { view } = bytesOf(new Uint8Array(64));
   test.each([
     ["a message of 15 bytes", 15, 15, "netlink message: 15 bytes, but the header alone has 16"],
-    ["one that says 15", 15, 64, "netlink message: length is 15 bytes, but 64 are left"],
     [
-      "one that says more than there is",
+      "a message with a length of 15",
+      15,
+      64,
+      "netlink message: length is 15 bytes, but 64 are left",
+    ],
+    [
+      "a message that is longer than the buffer",
       65,
       64,
       "netlink message: length is 65 bytes, but 64 are left",
     ],
     [
-      "one that says 4 GiB",
+      "a message with a length of 4 GiB",
       0xffff_ffff,
       64,
       "netlink message: length is 4294967295 bytes, but 64 are left",
     ],
-  ])("%s", (_what, says, end, message) => {
-    view.setUint32(0, says, true);
+  ])("%s", (_what, length, end, message) => {
+    view.setUint32(0, length, true);
     expect(() => messageEnd(view, 0, end)).toThrow(new ParseError(message));
   });
 
   test.each([
     ["an attribute of 3 bytes", 3, 3, "netlink attribute: 3 bytes, but the header alone has 4"],
-    ["one that says 3", 3, 64, "netlink attribute: length is 3 bytes, but 64 are left"],
     [
-      "one that says more than there is",
+      "an attribute with a length of 3",
+      3,
+      64,
+      "netlink attribute: length is 3 bytes, but 64 are left",
+    ],
+    [
+      "an attribute that is longer than the buffer",
       65,
       64,
       "netlink attribute: length is 65 bytes, but 64 are left",
     ],
-  ])("%s", (_what, says, end, message) => {
-    view.setUint16(0, says, true);
+  ])("%s", (_what, length, end, message) => {
+    view.setUint16(0, length, true);
     expect(() => attributeEnd(view, 0, end)).toThrow(new ParseError(message));
   });
 
-  test("a payload of another length", () => {
+  test("a payload with an unexpected length", () => {
     expect(() => expectLength("WGPEER_A_RX_BYTES", 4, 8, 8)).toThrow(
       new ParseError("WGPEER_A_RX_BYTES: 4 bytes instead of 8"),
     );
   });
 });
 
-test("the two upper bits of an attribute's type are flags", () => {
+test("the two upper bits of an attribute's type are ignored, because they are flags", () => {
   const { view } = bytesOf(Uint8Array.of(4, 0, 0x08, 0x80));
   expect(attributeType(view, 0)).toBe(8);
 });
 
-test("a text ends at its NUL, or with the attribute", () => {
+test("a text ends at its NUL, or at the end of the attribute", () => {
   const bytes = new TextEncoder().encode("wg0\0rest");
   expect(readText(bytes, 0, bytes.length)).toBe("wg0");
   expect(readText(bytes, 0, 3)).toBe("wg0");

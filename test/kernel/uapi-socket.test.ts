@@ -1,4 +1,4 @@
-/** Asking at the socket of a program that ends while it answers, is silent, or answers without end. */
+/** Queries at the socket of a program that ends while it answers, is silent, or sends an endless answer. */
 
 import { afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -16,7 +16,7 @@ let close = () => {};
 afterEach(() => close());
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 
-/** Answers each connection as told, the last one for all that follow; null: ends without a word. */
+/** Sends these answers, one for each connection; the last one is repeated. null: closes without an answer. */
 function serve(...answers: readonly (string | null)[]): void {
   let count = 0;
   const server = Bun.listen({
@@ -25,7 +25,7 @@ function serve(...answers: readonly (string | null)[]): void {
       open(socket) {
         const answer = answers[Math.min(count++, answers.length - 1)] ?? null;
         if (answer === null) {
-          // What it was asked is not read: the other side gets ECONNRESET.
+          // The request is not read, so the client gets ECONNRESET.
           if (count === answers.length) server.stop();
           socket.terminate();
         } else socket.end(answer);
@@ -36,7 +36,7 @@ function serve(...answers: readonly (string | null)[]): void {
   close = () => server.stop(true);
 }
 
-/** Answers with this so many times, as fast as it is read. */
+/** Answers with `text`, repeated `times` times, as fast as the client reads. */
 function serveRepeated(text: string, times: number): void {
   const bytes = Buffer.from(text);
   let left =
@@ -63,8 +63,8 @@ const ask = (clock = systemClock) => queryUapi("ask wg0", path, clock, () => new
 
 const listenPort = async () => (await ask())?.device.listenPort;
 
-/** A clock on which this much passes each time that it is read. */
-function hurried(stepMs: number): Clock {
+/** A clock that advances by `stepMs` each time that it is read. */
+function fastClock(stepMs: number): Clock {
   let monotonicMs = 0;
   const now = () => ({ wallMs: 0, monotonicMs: (monotonicMs += stepMs) });
   return { now, after: (_, callback) => systemClock.after(0, callback) };
@@ -86,7 +86,7 @@ test("an answer that is larger than the buffer is read to its end", async () => 
   expect(new Set(answer?.peers.map(({ publicKey }) => publicKey)).size).toBe(3000);
 });
 
-test("a program that ends in the middle and is there again has an answer", async () => {
+test("a program that ends during an answer and is restarted is queried again", async () => {
   serve(null, "errno=0\n\n");
   expect(await listenPort()).toBe(0);
   close();
@@ -94,34 +94,34 @@ test("a program that ends in the middle and is there again has an answer", async
   expect(await listenPort()).toBe(2);
 });
 
-test("a program that ends in the middle and is gone is no error", async () => {
+test("a program that ends during an answer and is not restarted has a null answer", async () => {
   serve(null);
   expect(await ask()).toBeNull();
 });
 
-test("a program that ends in the middle again and again is one", async () => {
+test("a program that ends during each answer is an error", async () => {
   serve("listen_po");
   expect(ask()).rejects.toThrow("ECONNRESET (the other side closed the connection before the end)");
   await ask().catch(() => {});
 });
 
-test("a program that is silent is given up after a second", async () => {
+test("a silent program is an error after a second", async () => {
   const server = Bun.listen({ unix: path, socket: { data() {} } });
   close = () => server.stop(true);
-  const asked = ask(hurried(400));
-  expect(asked).rejects.toThrow("its program does not answer");
-  await asked.catch(() => {});
+  const answer = ask(fastClock(400));
+  expect(answer).rejects.toThrow("its program does not answer");
+  await answer.catch(() => {});
 });
 
-test("an answer that goes on for longer than five seconds is given up, though there is always more of it", async () => {
+test("an answer that is incomplete after five seconds is an error", async () => {
   serveRepeated("listen_port=1\n".repeat(5000), Infinity);
-  const asked = ask(hurried(900));
-  expect(asked).rejects.toThrow("ETIMEDOUT (the answer was incomplete after 5 s)");
-  await asked.catch(() => {});
+  const answer = ask(fastClock(900));
+  expect(answer).rejects.toThrow("ETIMEDOUT (the answer was incomplete after 5 s)");
+  await answer.catch(() => {});
 });
 
 test(
-  "an answer without end is given up after 16 MB, and holds up nothing else",
+  "an endless answer is an error after 16 MB, and does not block the event loop",
   async () => {
     serveRepeated(`unknown=${"1".repeat(65_000)}\n`, Infinity);
     let turns = 0;
@@ -131,19 +131,19 @@ test(
       if (!isOver) setImmediate(turn);
     };
     turn();
-    const asked = ask({ ...systemClock, now: () => ({ wallMs: 0, monotonicMs: 0 }) });
-    expect(asked).rejects.toThrow("ask wg0: the answer has more than 16777216 bytes");
-    await asked.catch(() => {});
+    const answer = ask({ ...systemClock, now: () => ({ wallMs: 0, monotonicMs: 0 }) });
+    expect(answer).rejects.toThrow("ask wg0: the answer has more than 16777216 bytes");
+    await answer.catch(() => {});
     isOver = true;
-    // It is read in pieces of 64 KiB at most, and after each of them others have their turn.
+    // It is read in pieces of at most 64 KiB, and the event loop runs after each of them.
     expect(turns).toBeGreaterThanOrEqual(256);
   },
   TEST_MS,
 );
 
-test("a line without end is given up at once", async () => {
+test("an endless line is an error at once", async () => {
   serveRepeated("9".repeat(1000), Infinity);
-  const asked = ask();
-  expect(asked).rejects.toThrow("ask wg0: a line is too long");
-  await asked.catch(() => {});
+  const answer = ask();
+  expect(answer).rejects.toThrow("ask wg0: a line is too long");
+  await answer.catch(() => {});
 });

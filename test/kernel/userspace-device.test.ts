@@ -1,4 +1,4 @@
-/** What a userspace WireGuard answers to get=1. */
+/** Parses the answer of a userspace WireGuard to get=1, and finds the differences between two answers. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -38,7 +38,7 @@ errno=0
 
 `;
 
-/** When the answers are made. */
+/** The time of the answers. */
 const NOW = Date.UTC(2026, 0, 1);
 
 function parse(text: string, nowMs = NOW) {
@@ -49,7 +49,7 @@ function peer(...lines: readonly string[]) {
   return parse(`public_key=${"ab".repeat(32)}\n${lines.join("\n")}\nerrno=0\n\n`).peers[0]!;
 }
 
-test("the example of the specification is read in full", () => {
+test("the example of the specification is parsed completely", () => {
   const { device, peers } = parse(EXAMPLE);
   expect(device).toEqual({ name: "wg0", index: 0, listenPort: 12_912, publicKey: null });
   expect<unknown>(peers).toMatchInlineSnapshot(`
@@ -112,7 +112,7 @@ test("neither the private nor the preshared keys become values", () => {
   }
 });
 
-test("more allowed IPs than there may be are a ParseError", () => {
+test("too many allowed IPs are a ParseError", () => {
   const answer = (count: number) =>
     parse(`public_key=${"1".repeat(64)}\n${"allowed_ip=10.0.0.1/32\n".repeat(count)}errno=0\n\n`);
   expect(answer(200_000).peers[0]!.allowedIps).toHaveLength(200_000);
@@ -125,7 +125,7 @@ describe("the time of the last handshake", () => {
     `last_handshake_time_nsec=${nanoseconds}`,
   ];
 
-  test("is null when it is zero", () => {
+  test("is null if it is zero", () => {
     expect(peer(...handshake(0, 0)).lastHandshakeMs).toBeNull();
   });
 
@@ -137,20 +137,20 @@ describe("the time of the last handshake", () => {
     [99_999_999, 0, NOW - 99_999_999_000],
     [100_000_000, 0, 100_000_000_000],
     [1_767_225_590, 500_000_000, NOW - 9500],
-  ])("of %i s %i ns is an age if Unix time is far above it", (seconds, nanoseconds, wanted) => {
+  ])("of %i s %i ns is an age if it is far below Unix time", (seconds, nanoseconds, wanted) => {
     const lines = handshake(seconds, nanoseconds);
     expect(peer(...lines).lastHandshakeMs).toBe(wanted);
     expect(peer(...lines.toReversed()).lastHandshakeMs).toBe(wanted);
   });
 
-  test("is an age for the peer that it is of, and for no other", () => {
+  test("is an age only for the peer that has it", () => {
     const key = (byte: string) => `public_key=${byte.repeat(32)}`;
     const lines = [key("01"), ...handshake(26, 1e6), key("02"), "rx_bytes=1", "errno=0", "\n"];
     const { peers } = parse(lines.join("\n"));
     expect(peers.map(({ lastHandshakeMs }) => lastHandshakeMs)).toEqual([NOW - 26_001, null]);
   });
 
-  test("is Unix time, however small, if the program shows a private key as the specification wants", () => {
+  test("is Unix time, however small, if the answer has a private key, as the specification requires", () => {
     // A handshake of wireguard-go from before the clock was set must not move with the clock.
     const text = `private_key=${PRIVATE}\npublic_key=${"ab".repeat(32)}\n${handshake(26, 5e8).join("\n")}\nerrno=0\n\n`;
     expect(parse(text).peers[0]!.lastHandshakeMs).toBe(26_500);
@@ -158,7 +158,7 @@ describe("the time of the last handshake", () => {
   });
 });
 
-test("an answer in pieces is the same as the whole, and what follows it is not read", () => {
+test("an answer in pieces has the same result, and bytes after its end are not read", () => {
   const bytes = new TextEncoder().encode(`${EXAMPLE}listen_port=1\n`);
   const length = EXAMPLE.length;
   fc.assert(
@@ -181,11 +181,11 @@ test.each([
   ["[2001:DB8::A]:51820", "2001:db8::a", 51_820],
   ["[fe80::1%eth0]:65535", "fe80::1", 65_535],
   ["[::ffff:192.0.2.1]:51820", "192.0.2.1", 51_820],
-])("the endpoint %s is read", (value, address, port) => {
+])("the endpoint %s is parsed", (value, address, port) => {
   expect(peer(`endpoint=${value}`).endpoint).toEqual({ address, port, scopeId: 0 });
 });
 
-test("allowed IPs are written as the kernel's are", () => {
+test("allowed IPs have the same format as those of the kernel", () => {
   const prefixes = ["10.0.0.0/8", "2001:DB8:0:0::/32", "::/0", "::ffff:10.0.0.0/104"];
   const lines = prefixes.map((prefix) => `allowed_ip=${prefix}`);
   expect(peer(...lines).allowedIps).toEqual([
@@ -196,11 +196,11 @@ test("allowed IPs are written as the kernel's are", () => {
   ]);
 });
 
-test("unknown keys, and an answer without peers, are nothing special", () => {
+test("unknown keys are ignored, and an answer can have no peers", () => {
   expect(parse("fwmark=7\nsomething_new=x=y\nerrno=0\n\n").peers).toEqual([]);
 });
 
-describe("what cannot be is a ParseError, which names the key and shows no value:", () => {
+describe("an invalid answer is a ParseError, which has the key and no value:", () => {
   const key = `public_key=${"ab".repeat(32)}`;
   test.each([
     ["UAPI answer of wg0: no errno line", "listen_port=1\n\n"],
@@ -251,7 +251,7 @@ describe("from scan to scan", () => {
     ["endpoint", { endpoint: "192.0.2.1:1" }],
     ["rx", { rxBytes: 1 }],
     ["tx", { txBytes: 1 }],
-  ])("a peer that differs in %s comes with what was before it", (_what, fields) => {
+  ])("a peer that differs in %s is reported with its previous values", (_what, fields) => {
     const before = peerWith({ lastHandshakeMs: 5, rxBytes: 148, txBytes: 92 });
     const now = peerWith({ lastHandshakeMs: 5, rxBytes: 148, txBytes: 92, ...fields });
     const bob = peerWith({ publicKey: BOB });
@@ -261,7 +261,7 @@ describe("from scan to scan", () => {
     });
   });
 
-  test("a peer that comes has nothing before it, one that goes is named", () => {
+  test("a new peer has no previous values, and a removed one is reported", () => {
     const [alice, bob] = [peerWith(), peerWith({ publicKey: BOB })];
     expect(difference([alice], [bob])).toEqual({
       changed: [{ peer: bob, before: null }],

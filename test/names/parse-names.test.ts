@@ -1,4 +1,4 @@
-/** Names from wg-quick's files: the form of each program, which comment counts, and what never becomes a name. */
+/** Names in wg-quick's files: the format of each program, which comment counts, and which is never a name. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -24,7 +24,7 @@ function names(...lines: readonly string[]): Record<string, string> {
   return Object.fromEntries(letters) as Record<string, string>;
 }
 
-describe("each convention", () => {
+describe("the name is found in the format of", () => {
   const block = ["[Peer]", "PublicKey = A", "AllowedIPs = 10.0.0.2/32"];
   const [header, ...settings] = block as [string, ...string[]];
   const server = ["[Interface]", `PrivateKey = ${PRIVATE}`, "ListenPort = 51820", ""];
@@ -117,7 +117,7 @@ describe("each convention", () => {
     ["by hand, beside the key", [header, "PublicKey = A # Ada's phone", "AllowedIPs = ::/0"]],
   ])("%s", (_, lines, name = "Ada's phone") => {
     expect(names(...server, ...lines)).toEqual({ A: name });
-    // With others around it, with the ends of lines of Windows, and with nothing at all after it.
+    // With other peers around it, with Windows line ends, and at the end of the file.
     const others = (letter: string) => ["[Peer]", `PublicKey = ${letter}`, "AllowedIPs = ::/0"];
     const file = [...server, ...others("B"), "", ...lines, "", ...others("C"), ""];
     expect(names(...file)).toEqual({ A: name });
@@ -132,7 +132,7 @@ describe("each convention", () => {
     ).toMatchObject({ A: name });
   });
 
-  test("all peers of a file that PiVPN wrote", () => {
+  test("PiVPN, for all peers of a file, except disabled ones", () => {
     const pivpn = (name: string, letter: string) => [
       `### begin ${name} ###`,
       "[Peer]",
@@ -153,7 +153,7 @@ describe("each convention", () => {
   });
 });
 
-describe("which comment counts", () => {
+describe("of several comments, this one counts:", () => {
   test.each<[string, string[], Record<string, string>]>([
     [
       "a marked one before a plain one",
@@ -354,7 +354,7 @@ describe("which comment counts", () => {
     expect(names(...lines)).toEqual(expected);
   });
 
-  // Of configuration management, install scripts, examples and people.
+  // Comments of configuration management, install scripts, examples and people.
   test.each([
     "BEGIN ANSIBLE MANAGED BLOCK",
     "END ANSIBLE MANAGED BLOCK",
@@ -397,7 +397,7 @@ describe("which comment counts", () => {
     "Email: ada@example.net",
     "ID: cc0h2fq5u4h4i8v2f6g0",
     "-WGP- Created: 2026-01-01 10:00:00 +0000 UTC",
-  ])("%s: names nobody", (text) => {
+  ])("%s: is not a name", (text) => {
     for (const comment of [`# ${text}`, `#${text}`, `; ${text}`]) {
       expect(names("[Interface]", comment, "[Peer]", "PublicKey = A")).toEqual({});
       expect(names("[Peer]", comment, "PublicKey = A")).toEqual({});
@@ -425,7 +425,7 @@ test.each([
   "bob start",
   "Start menu",
   "Managed Switch",
-])("%s: a plain comment like any other", (text) => {
+])("%s: is a name, although it resembles a marker", (text) => {
   for (const comment of [`# ${text}`, `#${text}`, `; ${text}`]) {
     const expected = { A: text };
     expect(names("[Interface]", comment, "[Peer]", "PublicKey = A")).toEqual(expected);
@@ -450,28 +450,28 @@ test.each([
   "# -wgp- peer: alice / updated: 2022-01-01",
   "### CLIENT alice | EXPIRES: 2027-01-01",
   "# alice / alice@example.net / updated: 2026-01-01",
-])("%s: marks alice in capitals or small letters", (comment) => {
+])("%s: is recognised as the name alice in any case", (comment) => {
   expect(names("[Peer]", "PublicKey = A", "AllowedIPs = ::/0", comment)).toEqual({ A: "alice" });
 });
 
-describe("an odd block", () => {
+describe("an unusual block", () => {
   test.each<[string, string[]]>([
     ["without a key", ["[Peer]", "# bob", "AllowedIPs = ::/0"]],
-    ["with a key that is none", ["[Peer]", "# bob", "PublicKey = not a key"]],
-    ["with a key that goes on", ["[Peer]", "# bob", `PublicKey = ${B} ${C}`]],
+    ["with an invalid key", ["[Peer]", "# bob", "PublicKey = not a key"]],
+    ["with text after its key", ["[Peer]", "# bob", `PublicKey = ${B} ${C}`]],
     [
       "with two keys",
       ["[Peer]", "# bob", "PublicKey = B", "AllowedIPs = ::/0", "# carol", "PublicKey = C"],
     ],
-    ["with a header that is none", ["[Peer", "# bob", "PublicKey = B"]],
-    ["of another sort", ["[[Peer]]", "# bob", "PublicKey = B", "[Bob]", "# bob", "PublicKey = B"]],
+    ["with an invalid header", ["[Peer", "# bob", "PublicKey = B"]],
+    ["of another type", ["[[Peer]]", "# bob", "PublicKey = B", "[Bob]", "# bob", "PublicKey = B"]],
     [
       "with nothing in it",
       ["[Peer]", "[Peer]", "[]", "[", "]", "=", "#", "# =", "PublicKey", "PublicKey ="],
     ],
     ["of NULs", ["\0\0[Peer]\0", "\0", "PublicKey = \0"]],
-    ["with a comment without end", [`[Peer]`, `# ${"bob ".repeat(50_000)}`, "PublicKey = B"]],
-  ])("%s is no matter for the next", (_, lines) => {
+    ["with a very long comment", [`[Peer]`, `# ${"bob ".repeat(50_000)}`, "PublicKey = B"]],
+  ])("%s does not affect the next block", (_, lines) => {
     const good = ["[Peer]", "# ada", "PublicKey = A"];
     expect(names(...lines, "", ...good)).toEqual({ A: "ada" });
     expect(names(...good, "", ...lines)).toEqual({ A: "ada" });
@@ -491,7 +491,7 @@ describe("an odd block", () => {
     },
   );
 
-  test("a file twice over: the last name counts", () => {
+  test("a repeated block: the last name counts", () => {
     const block = (name: string) => ["[Peer]", `# ${name}`, "PublicKey = A", ""];
     expect(names(...block("old"), ...block("new"), "[Peer]", "PublicKey = A")).toEqual({
       A: "new",
@@ -499,7 +499,7 @@ describe("an odd block", () => {
   });
 });
 
-describe("what becomes a name", () => {
+describe("a name", () => {
   test.each<[string, string]>([
     ["  Ada \t Lovelace  ", "Ada Lovelace"],
     ["Ada\u202egnp.exe\u2069", "Adagnp.exe"],
@@ -507,12 +507,12 @@ describe("what becomes a name", () => {
     ["Ada\u2028Bob", "Ada Bob"],
     ["👩‍💻 Ада 漢字", "👩‍💻 Ада 漢字"],
     ["x".repeat(42) + " " + "y".repeat(40), `${"x".repeat(42)} ${"y".repeat(20)}…`],
-  ])("%j: %j", (written, name) => {
+  ])("that is written %j becomes %j", (written, name) => {
     expect(names("[Peer]", `# friendly_name = ${written}`, "PublicKey = A")).toEqual({ A: name });
   });
 
-  test("the settings would take it, whatever was written", () => {
-    const { parse } = peerName();
+  test("is always valid as a name in the settings", () => {
+    const { read } = peerName();
     const mark = fc.constantFrom(
       "# ",
       "# friendly_name = ",
@@ -530,7 +530,7 @@ describe("what becomes a name", () => {
   });
 });
 
-/** Lines as they stand in such files, and other text, with keys and names anywhere. */
+/** Typical lines of such files, and other text, with keys and names at any place. */
 const line = fc.oneof(
   fc.constantFrom(
     "",
@@ -562,13 +562,13 @@ const line = fc.oneof(
 );
 const garbage = fc.array(line, { maxLength: 30 }).map((lines) => lines.join("\n"));
 
-describe("properties", () => {
-  test("any bytes have names or have none", () => {
+describe("parseNames", () => {
+  test("does not throw for any bytes", () => {
     fc.assert(fc.property(fc.uint8Array({ maxLength: 500 }), (bytes) => void parseNames(bytes)));
     fc.assert(fc.property(garbage, (text) => void names(text)));
   });
 
-  test("a block is read whatever stands around it", () => {
+  test("reads a block whatever text surrounds it", () => {
     const good = `[Peer]\n# friendly_name = Carol\nPublicKey = ${C}\n`;
     fc.assert(
       fc.property(garbage, garbage, (before, after) => {
@@ -578,7 +578,7 @@ describe("properties", () => {
     );
   });
 
-  test("no key is in a name, and no private one in anything", () => {
+  test("returns no key in a name, and no private key anywhere", () => {
     const secret = fc.uint8Array({ minLength: 32, maxLength: 32 });
     const place = fc.constantFrom(
       "PrivateKey = KEY",
@@ -615,14 +615,14 @@ describe("properties", () => {
         for (const text of [...keys, PRIVATE]) {
           expect(JSON.stringify(found)).not.toContain(text.slice(0, 43));
         }
-        // What is a public key there stood behind PublicKey.
+        // Only keys after PublicKey are returned as public keys.
         for (const [publicKey] of found) expect([A, B]).toContain(publicKey);
       }),
       { numRuns: 500 },
     );
   });
 
-  test("no peer has a name that stands nearer to another block", () => {
+  test("gives no peer a name that is nearer to another block", () => {
     const form = fc.constantFrom(
       (name: string) => `# ${name}`,
       (name: string) => `# friendly_name = ${name}`,
@@ -650,9 +650,9 @@ describe("properties", () => {
     fc.assert(
       fc.property(fc.array(block, { minLength: 1, maxLength: 5 }), (parts) => {
         const lines: string[] = [];
-        /** Of each block: its first line, its last, its key. */
+        /** First line, last line and key of each block. */
         const blocks: { first: number; last: number; key: string }[] = [];
-        // Each line has a name of its own, which says where it stands.
+        // The name in each line is the number of the line.
         const fill = (forms: readonly ((name: string) => string)[]) => {
           for (const write of forms) lines.push(write(`n${lines.length}`));
         };
@@ -691,7 +691,7 @@ describe("properties", () => {
           for (const other of blocks) {
             if (other !== own) expect(gap(at, own)).toBeLessThanOrEqual(gap(at, other));
           }
-          // Nor from above the marker that ends another block.
+          // Nor a name from before the end marker of another block.
           const between = lines.slice(at + 1, own.first);
           expect(between.filter(isEnd)).toEqual([]);
         }
@@ -704,18 +704,18 @@ describe("properties", () => {
     (half: string, rest: string) => `# ${half}\u200b${rest}`,
     (half: string, rest: string) => `# friendly_name = ${"ada ".repeat(8)}${half}\u2060${rest}`,
     (half: string, rest: string) => `# friendly_json={"name":"${half}\\u002b${rest}"}`,
-  ])("nor a key that an invisible character or an escape divides (%#)", (write) => {
+  ])("returns no key that is split by an invisible character or an escape (%#)", (write) => {
     const comment = write(PRIVATE.slice(0, 22), PRIVATE.slice(22, 43));
     expect(names("[Peer]", comment, "PublicKey = A")).toEqual({});
   });
 
-  test("a file with too many lines is not read", () => {
+  test("does not read a file with too many lines", () => {
     const block = `[Peer]\n# ada\nPublicKey = ${A}\n`;
     expect(parseNames(Buffer.from("#\n".repeat(LINES_MAX - 3) + block))?.size).toBe(1);
     expect(parseNames(Buffer.from("#\n".repeat(LINES_MAX) + block))).toBeNull();
   });
 
-  test("the time grows with the size of the file, not with its square", () => {
+  test("takes time in proportion to the size of the file, not to its square", () => {
     const costly = [
       "# a",
       "[Peer",
@@ -740,7 +740,7 @@ describe("properties", () => {
     };
     for (const line of costly) {
       cpuMs(line, 50_000);
-      // 8 times the file: 64 times the time if it were quadratic.
+      // For a file 8 times as large, quadratic time would be 64 times as long.
       expect(cpuMs(line, 400_000)).toBeLessThan(30 * Math.max(5, cpuMs(line, 50_000)));
     }
   });

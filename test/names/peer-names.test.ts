@@ -1,4 +1,4 @@
-/** Which files are read for a device, when they are read again, and that no key stays in memory. */
+/** PeerNames: which files are read for a device, when they are read again, and that no key stays in memory. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
@@ -28,9 +28,9 @@ const MINUTE_MS = 60_000;
 
 let folder: string;
 let clock: HandClock;
-let book: PeerNames;
+let peerNames: PeerNames;
 let warnings: string[];
-/** The files that were read. */
+/** The names of the files that were read, in order. */
 let reads: string[];
 
 beforeEach(() => {
@@ -46,11 +46,11 @@ beforeEach(() => {
     warn: (message) => void warnings.push(message.replaceAll(folder, "")),
     error() {},
   };
-  book = new PeerNames({ clock, log });
+  peerNames = new PeerNames({ clock, log });
 });
 
 afterEach(() => {
-  book[Symbol.dispose]();
+  peerNames[Symbol.dispose]();
   rmSync(folder, { recursive: true });
 });
 
@@ -61,43 +61,43 @@ function write(file: string, names: Readonly<Record<string, string>>): void {
   writeFileSync(join(folder, file), ["[Interface]\nPrivateKey = x\n", ...blocks].join("\n"));
 }
 
-/** Goes by these paths in the folder, and by what the settings call Alice. */
-function goBy(paths: readonly string[], alice: string | null = null): void {
+/** Sets these paths in the folder as sources, and the name of Alice in the settings. */
+function setSources(paths: readonly string[], alice: string | null = null): void {
   const names = paths.map((path) => (path.startsWith("/") ? path : `${folder}/${path}`));
-  book.setSources({ names, peers: new Map([[ALICE, { name: alice }]]) });
+  peerNames.setSources({ names, peers: new Map([[ALICE, { name: alice }]]) });
 }
 
-describe("whose name it is", () => {
-  test("each device has its file", () => {
+describe("the name of a peer", () => {
+  test("is read from the file of its device", () => {
     write("wg0.conf", { [ALICE]: "ada" });
     write("wg1.conf", { [ALICE]: "ada at work", [BOB]: "bob" });
-    goBy(["%i.conf"]);
-    book.setDevices(["wg0", "wg1", "wg2"]);
-    expect(book.nameOf(ALICE, "wg0")).toBe("ada");
-    expect(book.nameOf(ALICE, "wg1")).toBe("ada at work");
-    expect(book.nameOf(BOB, "wg0")).toBeNull();
-    expect(book.nameOf(BOB, "wg1")).toBe("bob");
-    expect(book.nameOf(BOB, "wg2")).toBeNull();
+    setSources(["%i.conf"]);
+    peerNames.setDevices(["wg0", "wg1", "wg2"]);
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("ada");
+    expect(peerNames.nameOf(ALICE, "wg1")).toBe("ada at work");
+    expect(peerNames.nameOf(BOB, "wg0")).toBeNull();
+    expect(peerNames.nameOf(BOB, "wg1")).toBe("bob");
+    expect(peerNames.nameOf(BOB, "wg2")).toBeNull();
     expect(reads).toEqual(["wg0.conf", "wg1.conf"]);
   });
 
-  test("the settings come first", () => {
+  test("is the one in the settings, if they have one", () => {
     write("wg0.conf", { [ALICE]: "ada", [BOB]: "bob" });
-    goBy(["%i.conf"], "Ada L.");
-    book.setDevices(["wg0"]);
-    expect(book.nameOf(ALICE, "wg0")).toBe("Ada L.");
-    expect(book.nameOf(BOB, "wg0")).toBe("bob");
-    // They may know a peer without its name.
-    goBy(["%i.conf"]);
-    expect(book.nameOf(ALICE, "wg0")).toBe("ada");
+    setSources(["%i.conf"], "Ada L.");
+    peerNames.setDevices(["wg0"]);
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("Ada L.");
+    expect(peerNames.nameOf(BOB, "wg0")).toBe("bob");
+    // The settings may contain the peer without a name.
+    setSources(["%i.conf"]);
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("ada");
   });
 
-  test("off: no file is read, and the settings hold", () => {
+  test("is only read from the settings if names is off", () => {
     write("wg0.conf", { [BOB]: "bob" });
-    goBy([], "Ada L.");
-    book.setDevices(["wg0"]);
-    expect(book.nameOf(ALICE, "wg0")).toBe("Ada L.");
-    expect(book.nameOf(BOB, "wg0")).toBeNull();
+    setSources([], "Ada L.");
+    peerNames.setDevices(["wg0"]);
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("Ada L.");
+    expect(peerNames.nameOf(BOB, "wg0")).toBeNull();
     expect(reads).toEqual([]);
     expect(clock.waiting).toBe(0);
   });
@@ -120,56 +120,56 @@ describe("whose name it is", () => {
       ["wg0.conf", "other.conf"],
     ],
     [["+.conf", "[w]g0.conf", "wg0.con", "g0.conf", "nowhere/*", "wg0.conf/*"], []],
-  ])("%j are %j", (paths, files) => {
+  ])("is read for the paths %j from the files %j", (paths, files) => {
     for (const sub of ["sub", "wg0", "folder.conf"]) mkdirSync(join(folder, sub));
     const all = ["wg0.conf", "other.conf", "wg0.conf.bak", "30-wg0.netdev", ".hidden.conf"];
     for (const file of [...all, "sub/wg0.conf", "sub/.x.conf", "wg0/wg0"])
       write(file, { [ALICE]: file });
-    goBy(paths);
-    book.setDevices(["wg0"]);
+    setSources(paths);
+    peerNames.setDevices(["wg0"]);
     expect(reads.map((file) => file.replace(/^\.\//, ""))).toEqual(files);
-    expect(book.nameOf(ALICE, "wg0")).toBe(files[0] ?? null);
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe(files[0] ?? null);
   });
 
-  test("a device's name is no pattern", () => {
+  test("is read from a file with the device's name, which is not used as a pattern", () => {
     for (const file of ["x.conf", "a.conf", "*.conf", "%i.conf"]) write(file, { [ALICE]: file });
-    goBy(["%i.conf"]);
-    book.setDevices(["*", "%i", "$&", ".."]);
+    setSources(["%i.conf"]);
+    peerNames.setDevices(["*", "%i", "$&", ".."]);
     expect(reads).toEqual(["*.conf", "%i.conf"]);
-    goBy(["%i*"]);
-    expect(book.nameOf(ALICE, "*")).toBe("*.conf");
+    setSources(["%i*"]);
+    expect(peerNames.nameOf(ALICE, "*")).toBe("*.conf");
   });
 
-  test("of a folder with too many files only the first ones are read", () => {
+  test("is read only from the first 200 files of a folder", () => {
     for (let i = 100; i < 400; i++) write(`${i}.conf`, { [i === 299 ? ALICE : BOB]: `n${i}` });
-    goBy(["*.conf"]);
-    book.setDevices(["wg0", "wg1"]);
+    setSources(["*.conf"]);
+    peerNames.setDevices(["wg0", "wg1"]);
     clock.advance(MINUTE_MS);
-    expect(book.nameOf(ALICE, "wg0")).toBe("n299");
-    expect(book.nameOf(BOB, "wg0")).toBe("n100");
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("n299");
+    expect(peerNames.nameOf(BOB, "wg0")).toBe("n100");
     expect(reads).toHaveLength(200);
     expect(warnings).toEqual(["names: too many files in /; only the first ones are read"]);
   });
 });
 
-describe("a file is read again", () => {
+describe("files are read again", () => {
   beforeEach(() => {
     write("wg0.conf", { [ALICE]: "ada" });
-    goBy(["%i.conf"]);
-    book.setDevices(["wg0"]);
+    setSources(["%i.conf"]);
+    peerNames.setDevices(["wg0"]);
     reads = [];
   });
 
-  test("when it changed, within a minute", () => {
+  test("within a minute after a change", () => {
     write("wg0.conf", { [ALICE]: "Ada Lovelace" });
-    expect(book.nameOf(ALICE, "wg0")).toBe("ada");
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("ada");
     clock.advance(MINUTE_MS);
-    expect(book.nameOf(ALICE, "wg0")).toBe("Ada Lovelace");
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("Ada Lovelace");
     clock.advance(10 * MINUTE_MS);
     expect(reads).toEqual(["wg0.conf"]);
   });
 
-  test("also if size and time are as before", () => {
+  test("even if size and modification time are unchanged", () => {
     const then = new Date(0);
     utimesSync(join(folder, "wg0.conf"), then, then);
     clock.advance(MINUTE_MS);
@@ -177,92 +177,92 @@ describe("a file is read again", () => {
     utimesSync(join(folder, "new"), then, then);
     renameSync(join(folder, "new"), join(folder, "wg0.conf"));
     clock.advance(MINUTE_MS);
-    expect(book.nameOf(ALICE, "wg0")).toBe("eve");
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("eve");
   });
 
-  test("when a peer without a name is asked for, but not all the time", () => {
-    expect(book.nameOf(BOB, "wg0")).toBeNull();
+  test("when the name of a peer without a name is requested, but at most once a second", () => {
+    expect(peerNames.nameOf(BOB, "wg0")).toBeNull();
     write("wg0.conf", { [ALICE]: "ada", [BOB]: "bob" });
     clock.advance(999);
-    expect(book.nameOf(BOB, "wg0")).toBeNull();
+    expect(peerNames.nameOf(BOB, "wg0")).toBeNull();
     clock.advance(1);
-    expect(book.nameOf(BOB, "wg0")).toBe("bob");
+    expect(peerNames.nameOf(BOB, "wg0")).toBe("bob");
     expect(reads).toEqual(["wg0.conf"]);
   });
 
-  test("when devices come or go", () => {
+  test("when devices are added or removed", () => {
     write("wg0.conf", { [ALICE]: "new name" });
     write("wg1.conf", { [BOB]: "bob" });
-    book.setDevices(["wg0", "wg1"]);
-    expect(book.nameOf(ALICE, "wg0")).toBe("new name");
-    expect(book.nameOf(BOB, "wg1")).toBe("bob");
+    peerNames.setDevices(["wg0", "wg1"]);
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("new name");
+    expect(peerNames.nameOf(BOB, "wg1")).toBe("bob");
   });
 
-  test("when the settings are read again, though it did not change", () => {
-    goBy(["%i.conf"]);
+  test("when the settings are reloaded, even if the file did not change", () => {
+    setSources(["%i.conf"]);
     expect(reads).toEqual(["wg0.conf"]);
     expect(clock.waiting).toBe(1);
-    goBy([]);
-    expect(book.nameOf(ALICE, "wg0")).toBeNull();
+    setSources([]);
+    expect(peerNames.nameOf(ALICE, "wg0")).toBeNull();
     expect(clock.waiting).toBe(0);
   });
 
-  test("and what it no longer says is forgotten", () => {
+  test("and names that were removed from them are forgotten", () => {
     write("wg0.conf", {});
     clock.advance(MINUTE_MS);
-    expect(book.nameOf(ALICE, "wg0")).toBeNull();
+    expect(peerNames.nameOf(ALICE, "wg0")).toBeNull();
     write("wg0.conf", { [ALICE]: "ada" });
     clock.advance(MINUTE_MS);
     unlinkSync(join(folder, "wg0.conf"));
     clock.advance(MINUTE_MS);
-    expect(book.nameOf(ALICE, "wg0")).toBeNull();
+    expect(peerNames.nameOf(ALICE, "wg0")).toBeNull();
   });
 
-  test("a device that is gone has names until the next minute; then its file is left alone", () => {
-    book.setDevices([]);
-    expect(book.nameOf(ALICE, "wg0")).toBe("ada");
+  test("for a removed device only on request", () => {
+    peerNames.setDevices([]);
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("ada");
     clock.advance(MINUTE_MS);
     write("wg0.conf", { [ALICE]: "another" });
     clock.advance(MINUTE_MS);
     expect(reads).toEqual([]);
-    // A session of an earlier run may have been at a device that is no more.
-    expect(book.nameOf(ALICE, "wg0")).toBe("another");
+    // A session of a previous run may have been on a device that no longer exists.
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("another");
   });
 
-  test("a new file in a folder", () => {
-    goBy(["*.conf"]);
+  test("including new files in a folder", () => {
+    setSources(["*.conf"]);
     write("more.conf", { [BOB]: "bob" });
     clock.advance(MINUTE_MS);
-    expect(book.nameOf(BOB, "wg0")).toBe("bob");
+    expect(peerNames.nameOf(BOB, "wg0")).toBe("bob");
   });
 
-  test("never again after the end", () => {
-    book[Symbol.dispose]();
+  test("but not after the dispose", () => {
+    peerNames[Symbol.dispose]();
     expect(clock.waiting).toBe(0);
   });
 });
 
 describe("a file that cannot be read", () => {
-  test("is told of once, and what it said holds", () => {
+  test("is logged once, and its last names are kept", () => {
     write("wg0.conf", { [ALICE]: "ada" });
-    goBy(["%i.conf"]);
-    book.setDevices(["wg0"]);
+    setSources(["%i.conf"]);
+    peerNames.setDevices(["wg0"]);
     const file = join(folder, "wg0.conf");
     unlinkSync(file);
     symlinkSync("wg0.conf", file);
     for (let minute = 0; minute < 3; minute++) clock.advance(MINUTE_MS);
     expect(warnings).toEqual(["names: /wg0.conf: cannot be read: ELOOP"]);
-    expect(book.nameOf(ALICE, "wg0")).toBe("ada");
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("ada");
     unlinkSync(file);
     write("wg0.conf", { [ALICE]: "Ada" });
     clock.advance(MINUTE_MS);
-    expect(book.nameOf(ALICE, "wg0")).toBe("Ada");
+    expect(peerNames.nameOf(ALICE, "wg0")).toBe("Ada");
     expect(warnings).toHaveLength(1);
   });
 
-  test("that it is missing is a mistake only where it is named", () => {
-    goBy(["%i.conf", "*.conf", "wg0/names", "names.txt"]);
-    book.setDevices(["wg0"]);
+  test("because it is missing is logged only if its path has no pattern", () => {
+    setSources(["%i.conf", "*.conf", "wg0/names", "names.txt"]);
+    peerNames.setDevices(["wg0"]);
     clock.advance(MINUTE_MS);
     expect(warnings).toEqual([
       "names: /wg0/names: there is no such file",
@@ -270,37 +270,37 @@ describe("a file that cannot be read", () => {
     ]);
   });
 
-  test("nobody is waited for at a pipe, and a device is not read", async () => {
+  test("because it is a pipe or a device is logged, and does not block", async () => {
     await Bun.$`mkfifo ${folder}/wg0.conf`;
-    goBy(["%i.conf", "/dev/zero"]);
-    book.setDevices(["wg0"]);
+    setSources(["%i.conf", "/dev/zero"]);
+    peerNames.setDevices(["wg0"]);
     expect(warnings).toEqual([
       "names: /wg0.conf: is not a file",
       "names: /dev/zero: is not a file",
     ]);
   });
 
-  test("a file without end is not read", () => {
+  test("because it is too large is logged", () => {
     write("wg0.conf", { [ALICE]: "ada" });
     truncateSync(join(folder, "wg0.conf"), 17 * 1024 * 1024);
-    goBy(["%i.conf"]);
-    book.setDevices(["wg0"]);
+    setSources(["%i.conf"]);
+    peerNames.setDevices(["wg0"]);
     expect(warnings).toEqual(["names: /wg0.conf: cannot be read: EFBIG: it is too large"]);
-    expect(book.nameOf(ALICE, "wg0")).toBeNull();
+    expect(peerNames.nameOf(ALICE, "wg0")).toBeNull();
   });
 
-  test("no message quotes it", () => {
+  test("is never quoted in a message", () => {
     writeFileSync(join(folder, "wg0.conf"), "[Peer]\nPublicKey = hunter2\n# hunter2\nhunter2");
-    goBy(["%i.conf"]);
-    book.setDevices(["wg0"]);
+    setSources(["%i.conf"]);
+    peerNames.setDevices(["wg0"]);
     expect(warnings).toEqual([]);
   });
 });
 
-describe("the bytes of the file", () => {
-  const limits = { lastStamp: null, maxBytes: 100 };
+describe("the bytes of a secret file", () => {
+  const limits = { seen: null, maxBytes: 100 };
 
-  test("are all there, and wiped afterwards", () => {
+  test("are read completely, and wiped afterwards", () => {
     const path = join(folder, "secret");
     writeFileSync(path, "a secret");
     const seen: Uint8Array[] = [];
@@ -312,7 +312,7 @@ describe("the bytes of the file", () => {
     expect(seen).toEqual([new Uint8Array("a secret".length)]);
   });
 
-  test("are wiped after a failure, too, and the file is closed", () => {
+  test("are also wiped after an error, and the file is closed", () => {
     const path = join(folder, "secret");
     writeFileSync(path, "a secret");
     const open = () => readdirSync("/proc/self/fd").length;
@@ -327,7 +327,7 @@ describe("the bytes of the file", () => {
     expect(open()).toBe(before);
   });
 
-  test("no private key stays in memory", async () => {
+  test("do not stay in memory if they are private keys", async () => {
     const keys = Array.from({ length: 50 }, () => crypto.getRandomValues(Buffer.alloc(32)));
     const publicKey = crypto.getRandomValues(Buffer.alloc(32)).toString("base64") as PublicKey;
     const at = (index: number) => keys[index]!.toString("base64");
@@ -362,7 +362,7 @@ describe("the bytes of the file", () => {
     const found = search(program.pid, wanted);
     program.kill();
     await program.exited;
-    // It reads the right memory: the public key is there.
+    // The public key is found, so the right memory was searched.
     expect(found).toEqual(wanted.slice(-1));
   });
 });

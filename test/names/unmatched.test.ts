@@ -1,4 +1,4 @@
-/** Filters of targets and tables of peers that match nothing that exists now: what is a warning, and what is not. */
+/** Filters of targets and tables of peers that match no existing peer or device: which cause a warning. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -14,16 +14,16 @@ const present = {
   names: new Set(["alice", "bob's phone"]),
 };
 
-/** Of settings with these lines, and with a webhook. */
+/** The warnings for settings with these lines and a webhook. */
 function warnings(toml: string, seen = present): string[] {
   const { settings } = run([], { toml: `webhook = "https://a.example"\n${toml}` });
   return unmatched(settings, seen);
 }
 
-describe("a warning", () => {
+describe("a warning is given", () => {
   test.each<[string, string, string[]]>([
     [
-      "for a peer that no peer is called",
+      "for a name that no peer has",
       `webhook_peers = ["alcie", "zoe"]`,
       [
         'no peer is called "alcie" now; did you mean alice? (target 1)',
@@ -41,7 +41,7 @@ describe("a warning", () => {
       ['wgmon watches no device "ofice" now; did you mean office? (target 1)'],
     ],
     [
-      "with all targets that it is about",
+      "with all targets that have the same fault",
       `[[target]]\nname = "ops"\nurl = "https://b.example"\npeers = ["alcie"]\ndevices = ["wg1"]
        [[target]]\nurl = "https://c.example"\npeers = ["alcie", "alice"]`,
       [
@@ -63,7 +63,7 @@ describe("a warning", () => {
     expect(warnings(toml)).toEqual(expected);
   });
 
-  test("names some of many peers", () => {
+  test("with only the first of many peers", () => {
     const keys = Array.from({ length: 9 }, (_, index) =>
       Buffer.alloc(32, index + 100).toString("base64"),
     );
@@ -80,11 +80,11 @@ test.each([
     `webhook_peers = ["alice", "bob's phone", "${ALICE}"]\nwebhook_devices = ["wg0"]\n[peers."${ALICE}"]\nmute = true`,
   ],
   ["no filter", ""],
-])("no warning for %s", (_, toml) => {
+])("there is no warning for %s", (_, toml) => {
   expect(warnings(toml)).toEqual([]);
 });
 
-test("no warning for a peer as long as there is no device", () => {
+test("there is no warning for a peer if there is no device", () => {
   const nothing = { devices: [], publicKeys: new Set<string>(), names: new Set<string>() };
   expect(warnings(`webhook_peers = "alice"\nwebhook_devices = "wg0"`, nothing)).toEqual([
     'wgmon watches no device "wg0" now (target 1)',
@@ -105,13 +105,13 @@ describe("the peers of the devices", () => {
     return log;
   }
 
-  test("give the names", () => {
+  test("provide the names", () => {
     expect(warned(`webhook_peers = ["alice", "alcie"]`, () => [{ publicKey: ALICE }])).toEqual([
       'no peer is called "alcie" now; did you mean alice? (target 1)',
     ]);
   });
 
-  test("are asked for only if the settings mention a peer", () => {
+  test("are read only if the settings mention a peer", () => {
     const peers = (): never => {
       throw new Error("asked");
     };
@@ -119,7 +119,7 @@ describe("the peers of the devices", () => {
     expect(() => warned(`webhook_peers = "alice"`, peers)).toThrow("asked");
   });
 
-  test("may be unreadable", () => {
+  test("can be unreadable, and then there is no warning", () => {
     const peers = (): never => {
       throw new SystemError("scan wg0", "EPERM");
     };

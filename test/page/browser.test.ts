@@ -1,4 +1,4 @@
-/** The page in Chromium: with and without scripts, by keyboard, in both colours, on a phone, and while things change. */
+/** The page in Chromium: with and without scripts, by keyboard, in both themes, on a phone, and during changes. */
 
 import {
   afterAll,
@@ -33,7 +33,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
   let source: FakeSource;
   let served: Served;
   let page: Page;
-  let complaints: string[];
+  let errors: string[];
 
   beforeAll(async () => {
     browser = await launch();
@@ -47,7 +47,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
     await page.context().close();
     await served.stop();
     source.store[Symbol.dispose]();
-    expect(complaints).toEqual([]);
+    expect(errors).toEqual([]);
     expect(served.lines).toEqual([]);
   });
 
@@ -63,7 +63,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
     served = await serve(source, { tokens });
     const context = await browser.newContext({ viewport: desktop, ...options });
     page = await context.newPage();
-    complaints = complaintsOf(page);
+    errors = complaintsOf(page);
     await page.goto(served.origin + path);
   }
 
@@ -81,7 +81,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
   describe("without scripts", () => {
     const plain = { javaScriptEnabled: false };
 
-    test("shows, searches, sorts and leads on", async () => {
+    test("shows, searches and sorts peers, and has links to the other pages", async () => {
       await open("/", plain);
       expect((await names()).slice(0, 3)).toEqual(["alice laptop", "alice phone", "bob"]);
       expect(await page.locator("#peers tr").first().innerText()).toContain("3m");
@@ -102,34 +102,34 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
       }
     });
 
-    test("remembers the colours", async () => {
+    test("remembers the theme", async () => {
       await open("/events", plain);
-      const back = async () =>
+      const background = async () =>
         await page.evaluate("getComputedStyle(document.body).backgroundColor");
-      expect(await back()).toBe("rgb(255, 255, 255)");
+      expect(await background()).toBe("rgb(255, 255, 255)");
       await page.getByRole("button", { name: "dark" }).click();
       expect(new URL(page.url()).pathname).toBe("/events");
-      expect(await back()).toBe("rgb(15, 20, 25)");
+      expect(await background()).toBe("rgb(15, 20, 25)");
       await page.goto(served.origin);
-      expect(await back()).toBe("rgb(15, 20, 25)");
+      expect(await background()).toBe("rgb(15, 20, 25)");
       expect(await page.getByRole("button", { name: "dark" }).getAttribute("aria-pressed")).toBe(
         "true",
       );
     });
   });
 
-  describe("with them", () => {
-    test("a peer that connects appears, and nothing else is touched", async () => {
+  describe("with scripts", () => {
+    test("shows a peer that connects, and changes nothing else", async () => {
       await openLive("/?sort=name");
       const row = page.locator("#peers tr", { hasText: "dave" });
       expect(await row.innerText()).toContain("disconnected");
-      // Focus and selection, each somewhere else.
+      // Focus and selection are in different places.
       await row.getByRole("link").focus();
       await page.evaluate(
         `getSelection().selectAllChildren(document.querySelector("#peers code"))`,
       );
       await page.evaluate("scrollTo(0, 200)");
-      const place = await page.evaluate("scrollY");
+      const scrollY = await page.evaluate("scrollY");
       const dave = source.found.get("wg0")!.peers[5]!;
       connect(source, dave);
       source.tell(connected(source, dave));
@@ -141,10 +141,10 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
       const kept = await page.evaluate(
         "[isSame, document.activeElement.textContent, getSelection().toString(), scrollY]",
       );
-      expect(kept).toEqual([true, "dave", "198.51.100.7:40000", place]);
+      expect(kept).toEqual([true, "dave", "198.51.100.7:40000", scrollY]);
     });
 
-    test("a peer that moves in the list keeps the focus, and gives it on when it goes", async () => {
+    test("keeps the focus on a peer that moves in the list, and passes it on when the peer is removed", async () => {
       await openLive("/");
       const dave = source.found.get("wg0")!.peers[5]!;
       await page.getByRole("link", { name: "dave" }).first().focus();
@@ -160,7 +160,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
       expect(await focused()).toBe("carol");
     });
 
-    test("what is selected is not moved until it is let go", async () => {
+    test("does not move selected rows until the selection ends", async () => {
       await openLive("/");
       await page.evaluate(
         `getSelection().selectAllChildren([...document.querySelectorAll("#peers a")].find((a) => a.textContent === "carol"))`,
@@ -176,7 +176,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
       await page.locator("#peers tr:nth-child(5)", { hasText: "dave" }).waitFor();
     });
 
-    test("after many changes it shows what it would show if it were loaded again", async () => {
+    test("shows the same after many changes as a reload would", async () => {
       await openLive("/?state=connected");
       const found = source.found.get("wg0")!;
       const all = [...found.peers];
@@ -203,7 +203,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
       expect(shown.filter((each) => each.startsWith("name"))).toEqual(read);
     });
 
-    test("rates and times go on", async () => {
+    test("updates rates and times", async () => {
       await openLive("/");
       const row = page.locator("#peers tr", { hasText: "bob" });
       await row.getByText("132 kB/s").waitFor();
@@ -214,7 +214,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
       expect(await page.locator("#zone").innerText()).toContain("Times are in the time zone ");
     });
 
-    test("says when the connection is lost, and comes back by itself", async () => {
+    test("shows that the connection is lost, and reconnects by itself", async () => {
       await openLive("/");
       const port = Number(new URL(served.origin).port);
       await served.stop();
@@ -225,13 +225,13 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
       await page.locator("#live.on").waitFor();
       expect((await names())[0]).toBe("alice anew");
       expect(await page.evaluate("isSame")).toBe(true);
-      // What the browser itself says about a server that is not there.
+      // Errors of the browser about the stopped server.
       expect(
-        complaints.splice(0).filter((each) => !/ERR_CONNECTION|ERR_INCOMPLETE/.test(each)),
+        errors.splice(0).filter((each) => !/ERR_CONNECTION|ERR_INCOMPLETE/.test(each)),
       ).toEqual([]);
     });
 
-    test("a page in the background asks for nothing", async () => {
+    test("closes the stream while the page is in the background", async () => {
       await openLive("/");
       expect(source.listeners).toBe(1);
       const hide = (isHidden: boolean) =>
@@ -240,13 +240,13 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
            document.dispatchEvent(new Event("visibilitychange"))`,
         );
       await hide(true);
-      await until("it listens no more", () => source.listeners === 0);
+      await until("the page has closed its stream", () => source.listeners === 0);
       await hide(false);
-      await until("it listens again", () => source.listeners > 0);
+      await until("the page has opened its stream again", () => source.listeners > 0);
     });
   });
 
-  test("by the keyboard", async () => {
+  test("can be used by keyboard", async () => {
     await openLive("/");
     const focused = () =>
       page.evaluate("document.activeElement.id || document.activeElement.textContent");
@@ -274,8 +274,8 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
     ["dark", desktop],
     ["light", phone],
     ["dark", phone],
-  ] as const)("%s, %o", (colorScheme, viewport) => {
-    test("can be read by everybody, and fits", async () => {
+  ] as const)("in the theme %s, %o", (colorScheme, viewport) => {
+    test("is accessible, and fits the viewport", async () => {
       await openLive("/", { colorScheme, viewport });
       source.clock.advance(3000);
       for (const path of [...PATHS, "/nothing"]) {
@@ -287,12 +287,12 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
           true,
         );
       }
-      // That there is no such page is an error to the browser.
-      expect(complaints.splice(0).filter((each) => !each.includes("404"))).toEqual([]);
+      // The browser reports the page that does not exist as an error.
+      expect(errors.splice(0).filter((each) => !each.includes("404"))).toEqual([]);
     });
   });
 
-  /** What axe finds: names, labels, roles, contrast, order of headings. */
+  /** The violations that axe finds: names, labels, roles, contrast, order of headings. */
   async function violations(): Promise<string[]> {
     await page.evaluate(axe.source);
     const { violations: found } = (await page.evaluate(
@@ -301,7 +301,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
     return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
   }
 
-  test("on a phone each peer is a card", async () => {
+  test("shows each peer as a card on a phone", async () => {
     await openLive("/", { viewport: phone });
     const [first, second] = [page.locator("#peers tr").nth(0), page.locator("#peers tr").nth(1)];
     const [above, below] = [(await first.boundingBox())!, (await second.boundingBox())!];
@@ -318,7 +318,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
   test.each([
     ["hostile", desktop],
     ["hostile-phone", phone],
-  ])("strangers' names are text (%s)", async (name, viewport) => {
+  ])("shows hostile names only as text (%s)", async (name, viewport) => {
     await openLive("/", { from: office({ hostile: true }), viewport });
     source.clock.advance(3000);
     await screenshot(page, name);
@@ -329,7 +329,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
     }
     expect(await page.locator("main img, main script, main style").count()).toBe(0);
     expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
-    // By the stream, too.
+    // Also in updates by the stream.
     const someone = source.found.get("wg0")!.peers[4]!;
     connect(source, someone);
     source.tell(connected(source, someone));
@@ -340,7 +340,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
     expect(await page.locator("main img").count()).toBe(0);
   });
 
-  test("nothing yet", async () => {
+  test("says that there is no device yet, and shows the first one", async () => {
     await openLive("/", { from: FakeSource.make() });
     await screenshot(page, "empty");
     expect(await page.locator("main").innerText()).toContain("There is no WireGuard device yet");
@@ -351,7 +351,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
     expect(await violations()).toEqual([]);
   });
 
-  test("10,000 peers are a page of 100, and the rest is found", async () => {
+  test("shows 100 of 10,000 peers, and finds the others by page and search", async () => {
     const from = FakeSource.make().then((made) => {
       const peers = Array.from({ length: 10_000 }, (_, n) => peer({ publicKey: keyOf(n) }));
       made.found.set("wg0", { device: device(), peers });
@@ -371,7 +371,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
     expect(await names()).toEqual(["peer-9999"]);
   });
 
-  test("a stranger gets the form for the token, and nothing else", async () => {
+  test("shows only the form for the token to a browser without it", async () => {
     await open("/events?type=peer.roamed", { tokens: [TOKEN] });
     await screenshot(page, "login");
     expect(await page.locator("h1").innerText()).toBe("Log in");
@@ -391,7 +391,7 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
     await page.locator("h1", { hasText: "Log in" }).waitFor();
     await page.goto(`${served.origin}/sessions`);
     expect(await page.locator("h1").innerText()).toBe("Log in");
-    expect(complaints.splice(0).filter((each) => !each.includes("401"))).toEqual([]);
+    expect(errors.splice(0).filter((each) => !each.includes("401"))).toEqual([]);
     (served.lines as string[]).length = 0;
   });
 });

@@ -1,4 +1,4 @@
-/** Which peers an address of the page selects, and how the page writes numbers and addresses. */
+/** Which peers an address of the page selects, and how the page formats numbers and addresses. */
 
 import { expect, test } from "bun:test";
 
@@ -24,13 +24,13 @@ test.each([
   expect(bytes(value)).toBe(text);
 });
 
-test("numbers and times", () => {
+test("numbers, times and addresses have the expected format", () => {
   expect([0, 999, 1000, 1_234_567].map(count)).toEqual(["0", "999", "1,000", "1,234,567"]);
   expect(clockTime(Date.UTC(2026, 10, 22, 16, 19, 4, 999))).toBe("2026-11-22 16:19:04");
   expect(address("/x", { a: null, b: "1 &", c: "" })).toBe("/x?b=1+%26&c=");
 });
 
-test("a query is the same after it was an address", () => {
+test("a query that is converted to an address parses back", () => {
   const query = fc.record({
     search: fc
       .string({ unit: "binary", maxLength: 100 })
@@ -49,7 +49,7 @@ test("a query is the same after it was an address", () => {
   );
 });
 
-test("what is none of ours is as if it were not there", () => {
+test("invalid and unknown parameters are ignored", () => {
   const plain = readQuery(new URLSearchParams());
   expect(addressOf(plain)).toBe("/");
   const odd = "state=x&sort=rm&page=-1&order=&device=&q=%20&unknown=1";
@@ -58,7 +58,7 @@ test("what is none of ours is as if it were not there", () => {
   expect(readQuery(new URLSearchParams(`q=${"x".repeat(1000)}`)).search).toHaveLength(100);
 });
 
-test("the same order twice turns it round; some begin with the largest", () => {
+test("sorting twice by the same column reverses the order, and some columns begin in descending order", () => {
   const plain = readQuery(new URLSearchParams("page=3"));
   const byName = sortedBy(plain, "name");
   expect(byName).toMatchObject({ sort: "name", isDescending: false, page: 1 });
@@ -66,7 +66,7 @@ test("the same order twice turns it round; some begin with the largest", () => {
   expect(sortedBy(plain, "lastSeenAt").isDescending).toBe(true);
 });
 
-test("a page of many; one behind the last is the last", async () => {
+test("peers are divided into pages, and a page after the last is the last", async () => {
   const source = await FakeSource.make();
   const peers = Array.from({ length: 201 }, (_, n) => peer({ publicKey: keyOf(n) }));
   source.found.set("wg0", { device: device(), peers });

@@ -1,4 +1,4 @@
-/** The page as it is sent: what it shows, what it never shows, and what is sent when something changes. */
+/** The HTML of the page: what it shows, how hostile names are shown, and the updates of an open page. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
@@ -27,7 +27,7 @@ const access = {
 
 let source: FakeSource;
 let page: Page;
-const complaints: unknown[] = [];
+const logged: unknown[] = [];
 
 beforeEach(async () => {
   setUp(await office());
@@ -36,14 +36,14 @@ beforeEach(async () => {
 afterEach(() => {
   page[Symbol.dispose]();
   source.store[Symbol.dispose]();
-  expect(complaints).toEqual([]);
+  expect(logged).toEqual([]);
 });
 
 function setUp(made: FakeSource): void {
   source = made;
-  const complain = (...what: unknown[]) => void complaints.push(what);
-  const logins = new LoginSessions({ clock: source.clock, log: { warn: complain } });
-  page = makePage({ source, logins, log: { error: complain } });
+  const record = (...args: unknown[]) => void logged.push(args);
+  const logins = new LoginSessions({ clock: source.clock, log: { warn: record } });
+  page = makePage({ source, logins, log: { error: record } });
 }
 
 async function ask(path: string, headers: Record<string, string> = {}): Promise<Response> {
@@ -57,7 +57,7 @@ async function html(path: string): Promise<string> {
   return await answer.text();
 }
 
-/** What is read. */
+/** The visible text. */
 function textOf(markup: string): string {
   const parts: string[] = [];
   const rewriter = new HTMLRewriter().on("body *", { text: ({ text }) => void parts.push(text) });
@@ -65,7 +65,7 @@ function textOf(markup: string): string {
   return Bun.stripANSI(parts.join(" ")).replaceAll(/\s+/g, " ");
 }
 
-/** Its elements with their attributes' names, in whatever order: names change that of the peers. */
+/** The elements with the names of their attributes, sorted, because the names of peers change their order. */
 function shapeOf(markup: string): string[] {
   const shape: string[] = [];
   const rewriter = new HTMLRewriter().on("*", {
@@ -76,8 +76,8 @@ function shapeOf(markup: string): string[] {
   return shape.sort();
 }
 
-describe("what is shown", () => {
-  test("of all peers", async () => {
+describe("the page shows", () => {
+  test("all peers, the latest events and problems", async () => {
     const markup = await html("/");
     const text = textOf(markup);
     expect(text).toContain("4 of 9 peers connected");
@@ -98,7 +98,7 @@ describe("what is shown", () => {
     expect(markup).toContain('aria-label="last 24 hours: connected for 3m in 1 session;');
   });
 
-  test("of one", async () => {
+  test("one peer, and 404 for an unknown one", async () => {
     const text = textOf(await html(PATHS[1]));
     for (const each of ["alice laptop", keyOf(1), "10.0.0.2/32, 2001:db8:1::2/128", "500 MB"]) {
       expect(text).toContain(each);
@@ -108,7 +108,7 @@ describe("what is shown", () => {
     expect((await ask("/nothing", { accept: "text/html" })).status).toBe(404);
   });
 
-  test("of sessions and events, page by page and by kind", async () => {
+  test("sessions and events, page by page and filtered", async () => {
     expect(textOf(await html("/sessions?state=ended"))).toContain("peer removed");
     expect(textOf(await html("/sessions?state=open"))).not.toContain("peer removed");
     expect(textOf(await html(`/sessions?peer=${KEY}`))).not.toContain("carol");
@@ -127,7 +127,7 @@ describe("what is shown", () => {
     expect(seen.size).toBe(235);
   });
 
-  test("that a filter matches nothing, with a link to all, and else that there is nothing yet", async () => {
+  test("that a filter matches nothing, with a link to all, or that there is nothing yet", async () => {
     const unknown = "A".repeat(42) + "E";
     const cases = [
       ["/?q=nobody", "No peer matches the filter. Show all peers", '<a href="/">Show all peers'],
@@ -161,7 +161,7 @@ describe("what is shown", () => {
     expect(textOf(await html("/sessions"))).toContain("There are no sessions yet.");
   });
 
-  test("nothing of a strange address but the usual", async () => {
+  test("the normal content for an address with invalid parameters", async () => {
     for (const query of [
       "?page=x&sort=%00&state=%22",
       "?before=9e9&type=x&peer=y",
@@ -171,7 +171,7 @@ describe("what is shown", () => {
     }
   });
 
-  test("in the colours that were chosen", async () => {
+  test("the chosen theme", async () => {
     const shown = async (cookie: string) => await (await ask("/", { cookie })).text();
     expect(await shown("x=1; wgmon-theme=dark")).toContain('data-theme="dark"');
     expect(await shown('wgmon-theme=x"onload="')).toContain('data-theme="auto"');
@@ -186,8 +186,8 @@ describe("what is shown", () => {
   });
 });
 
-describe("what is sent with it", () => {
-  test("a policy that lets nothing in from elsewhere, and nothing inline", async () => {
+describe("the page is sent with", () => {
+  test("a content security policy that allows no other origin and no inline code", async () => {
     for (const path of PATHS) {
       const answer = await ask(path, { accept: "text/html" });
       expect(answer.headers.get("content-security-policy")).toBe(
@@ -203,18 +203,18 @@ describe("what is sent with it", () => {
     }
   });
 
-  test("script and style, to be kept: another content has another name", async () => {
+  test("a script and a style that can be cached without limit", async () => {
     for (const { path, text } of [assets.script, assets.style]) {
       const answer = await ask(path);
       expect(await answer.text()).toBe(text);
       expect(answer.headers.get("cache-control")).toContain("immutable");
     }
     expect(assets.script.text.length).toBeLessThan(10_000);
-    // Nothing comes from elsewhere.
+    // They load nothing from another origin.
     expect(assets.script.text + assets.style.text).not.toMatch(/https?:\/\/|@import|url\(/);
   });
 
-  test("less of it where that is understood", async () => {
+  test("compression if the client accepts it, except the stream", async () => {
     const answer = await ask("/", { "accept-encoding": "gzip", accept: "text/html" });
     expect(answer.headers.get("content-encoding")).toBe("gzip");
     const small = new Uint8Array(await answer.arrayBuffer());
@@ -227,10 +227,10 @@ describe("what is sent with it", () => {
   });
 });
 
-describe("names that want to be more", () => {
+describe("hostile names", () => {
   const unseen = /(?!\n)\p{Cc}|\p{Bidi_Control}/u;
 
-  test("are text, wherever they stand", async () => {
+  test("are shown only as text on all pages", async () => {
     const plain = await Promise.all(PATHS.map(async (path) => shapeOf(await html(path))));
     page[Symbol.dispose]();
     source.store[Symbol.dispose]();
@@ -245,14 +245,14 @@ describe("names that want to be more", () => {
   });
 
   test(
-    "whatever they are",
+    "do not change the structure of the page, whatever they are",
     async () => {
       const [first] = source.found.get("wg0")!.peers;
       const shapes = new Map<string, string[]>();
       for (const path of PATHS) shapes.set(path, shapeOf(await html(path)));
       await fc.assert(
         fc.asyncProperty(hostileText, async (name) => {
-          // One that is empty is none, which is a shape of its own.
+          // Never empty, because a peer without a name has another structure.
           source.names.set(first!.publicKey, `x${name}`);
           for (const path of PATHS.slice(0, 3)) {
             const markup = await html(path);
@@ -267,27 +267,27 @@ describe("names that want to be more", () => {
   );
 });
 
-describe("while a page is open", () => {
-  /** The stream of a page: what it told, one after the other. */
+describe("the stream of an open page", () => {
+  /** Opens the stream of a page. `next` returns the next update, or null at the end. */
   async function open(path: string) {
     const answer = await ask(path, { accept: "text/event-stream" });
     expect(answer.headers.get("content-type")).toBe("text/event-stream");
     const reader = answer.body!.getReader();
     const decoder = new TextDecoder();
-    type Told = Update & { readonly title: string; readonly build: string };
+    type PageUpdate = Update & { readonly title: string; readonly build: string };
     return {
-      next: async (): Promise<Told | null> => {
+      next: async (): Promise<PageUpdate | null> => {
         const { value, done } = await reader.read();
         if (done) return null;
         const text = decoder.decode(value);
         const data = /^data: (.*)$/m.exec(text)?.[1];
-        return data === undefined ? ({} as Told) : (JSON.parse(data) as Told);
+        return data === undefined ? ({} as PageUpdate) : (JSON.parse(data) as PageUpdate);
       },
       close: async () => await reader.cancel(),
     };
   }
 
-  test("all comes first, then only what changed", async () => {
+  test("sends everything first, then only changes", async () => {
     const stream = await open("/");
     const first = (await stream.next())!;
     expect(first.build).toBe(assets.build);
@@ -310,15 +310,17 @@ describe("while a page is open", () => {
     connect(source, bob);
     source.tell(connected(source, bob));
     source.clock.advance(250);
-    const news = (await stream.next())!;
-    expect(news.title).toStartWith("5 of 9 peers connected");
-    expect(Object.keys(news.parts!)).toEqual(["summary"]);
-    expect(Object.keys(news.lists!["peers"]!.items!)).toHaveLength(1);
-    expect(Object.values(news.lists!["events"]!.items!)).toEqual([expect.stringContaining("dave")]);
+    const update = (await stream.next())!;
+    expect(update.title).toStartWith("5 of 9 peers connected");
+    expect(Object.keys(update.parts!)).toEqual(["summary"]);
+    expect(Object.keys(update.lists!["peers"]!.items!)).toHaveLength(1);
+    expect(Object.values(update.lists!["events"]!.items!)).toEqual([
+      expect.stringContaining("dave"),
+    ]);
     await stream.close();
   });
 
-  test("nothing is done when nobody does any more", async () => {
+  test("causes no work after it is closed", async () => {
     expect(source.clock.waiting).toBe(0);
     const streams = [await open("/"), await open("/events")];
     for (const stream of streams) await stream.next();
@@ -328,26 +330,26 @@ describe("while a page is open", () => {
     expect([source.listeners, source.clock.waiting]).toEqual([0, 0]);
   });
 
-  test("a storm of events is told a few times a second", async () => {
+  test("sends many events in a few updates per second", async () => {
     const stream = await open("/events");
     await stream.next();
     const [someone] = source.found.get("wg0")!.peers;
-    let told = 0;
+    let updates = 0;
     const reading = (async () => {
-      while ((await stream.next()) !== null) told++;
+      while ((await stream.next()) !== null) updates++;
     })();
     for (let n = 0; n < 100; n++) {
       source.tell(connected(source, someone!));
       source.clock.advance(10);
       await new Promise<void>((resolve) => void setImmediate(resolve));
     }
-    expect(told).toBeGreaterThanOrEqual(3);
-    expect(told).toBeLessThanOrEqual(5);
+    expect(updates).toBeGreaterThanOrEqual(3);
+    expect(updates).toBeLessThanOrEqual(5);
     page[Symbol.dispose]();
     await reading;
   });
 
-  test("a stream ends when its peer is gone, after a while, and with the program", async () => {
+  test("ends when its peer is removed, after 15 minutes, and with the program", async () => {
     const path = PATHS[1];
     const [gone, old, last] = [await open(path), await open("/"), await open("/sessions")];
     for (const stream of [gone, old, last]) await stream.next();
@@ -364,7 +366,7 @@ describe("while a page is open", () => {
     expect([source.listeners, source.clock.waiting]).toEqual([0, 0]);
   });
 
-  test("there is an end to how many may", async () => {
+  test("is refused if there are 64 already", async () => {
     const streams = [];
     for (let n = 0; n < 64; n++) streams.push(await ask("/", { accept: "text/event-stream" }));
     expect(streams.every(({ status }) => status === 200)).toBe(true);
@@ -376,7 +378,7 @@ describe("while a page is open", () => {
   });
 });
 
-test("a list that is changed as it is told is the list that is", () => {
+test("applying the changes of a list to the old list gives the new list", () => {
   const list = fc.uniqueArray(
     fc.record({
       id: fc.constantFrom("a", "b", "c", "d", "e", "f"),
@@ -402,13 +404,13 @@ test("a list that is changed as it is told is the list that is", () => {
       const [old, next] = [liveOf(before), liveOf(now)];
       const change = next.live.since(old.live)?.lists?.["l"] ?? {};
       const known = new Map(old.shown.map((each) => [each[0]!, each]));
-      for (const [id, news] of Object.entries(change.items ?? {})) {
-        if (typeof news === "string") {
-          const [, start, cells] = /^(<tr.*?>)(.*)<\/tr>$/.exec(news)!;
+      for (const [id, update] of Object.entries(change.items ?? {})) {
+        if (typeof update === "string") {
+          const [, start, cells] = /^(<tr.*?>)(.*)<\/tr>$/.exec(update)!;
           known.set(id, [id, start!, ...cells!.match(/<td>\d<\/td>/g)!]);
         } else {
           const row = [...known.get(id)!];
-          for (const [place, cell] of Object.entries(news)) row[Number(place) + 2] = cell;
+          for (const [place, cell] of Object.entries(update)) row[Number(place) + 2] = cell;
           known.set(id, row);
         }
       }

@@ -1,4 +1,4 @@
-/** What is said where the kernel refuses: the capability that is missing, or what else it may be. */
+/** The reason in an error if the kernel refuses: a missing capability, or another possible reason. */
 
 import { expect, test } from "bun:test";
 
@@ -14,7 +14,7 @@ import { CAP_NET_ADMIN, EACCES, ENODEV, EPERM } from "../../src/platform/constan
 const NET_ADMIN = 1n << BigInt(CAP_NET_ADMIN);
 const isRoot = process.geteuid!() === 0;
 
-test("a capability that is missing is named, and one that is there is not asked for", () => {
+test("the reason is a missing capability, or another one if wgmon has the capability", () => {
   const none = { effective: 0n, ambient: 0n };
   const missing =
     "not permitted; wgmon needs CAP_NET_ADMIN, run it as root or give it that capability";
@@ -27,21 +27,19 @@ test("a capability that is missing is named, and one that is there is not asked 
   expect(explainRefusal("CAP_NET_RAW", own)).toContain("needs CAP_NET_RAW");
 });
 
-test("a program lacks what wgmon does not hand on", () => {
+test("the reason for a program is a capability that it does not inherit from wgmon", () => {
   const needs = "it needs CAP_NET_ADMIN, which root has";
   expect(explainProgramRefusal("CAP_NET_ADMIN", null)).toBe(needs);
   expect(explainProgramRefusal("CAP_NET_ADMIN", { effective: 0n, ambient: 0n })).toBe(needs);
   const both = { effective: NET_ADMIN, ambient: NET_ADMIN };
-  expect(explainProgramRefusal("CAP_NET_ADMIN", both)).toContain(
-    "although wgmon has CAP_NET_ADMIN",
-  );
-  // To a program that root starts, all is handed on.
-  expect(explainProgramRefusal("CAP_NET_ADMIN", { effective: NET_ADMIN, ambient: 0n })).toContain(
+  expect(whyProgramRefused("CAP_NET_ADMIN", both)).toContain("although wgmon has CAP_NET_ADMIN");
+  // A program that root starts inherits all capabilities.
+  expect(whyProgramRefused("CAP_NET_ADMIN", { effective: NET_ADMIN, ambient: 0n })).toContain(
     isRoot ? "although wgmon has" : "make it ambient too",
   );
 });
 
-test("the error of a request to the kernel says which it is here", () => {
+test("an error of the kernel has the reason for the capabilities of this process", () => {
   const own = ownCapabilities();
   expect(own).not.toBeNull();
   const words = includes(own!.effective, "CAP_NET_ADMIN") ? "although wgmon has" : "wgmon needs";

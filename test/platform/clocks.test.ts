@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 
 import { threadCpuMs } from "../../src/platform/clocks.ts";
 
-test("the processor time of this thread moves in steps much finer than a scan takes", () => {
+test("the processor time of this thread has a resolution of less than 0.1 ms", () => {
   const steps: number[] = [];
   for (let lastMs = threadCpuMs(); steps.length < 100;) {
     const nowMs = threadCpuMs();
@@ -14,7 +14,7 @@ test("the processor time of this thread moves in steps much finer than a scan ta
   expect(steps.toSorted((a, b) => a - b)[50]).toBeLessThan(0.1);
 });
 
-test("and stands still while the thread sleeps", async () => {
+test("the processor time of this thread does not advance while it sleeps", async () => {
   const startMs = threadCpuMs();
   const startedAtMs = performance.now();
   await Bun.sleep(200);

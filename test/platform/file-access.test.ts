@@ -18,24 +18,24 @@ import { folderOpenToOthers } from "../../src/platform/file-access.ts";
 
 const NOBODY = 65_534;
 const isRoot = process.geteuid!() === 0;
-const forRoot = isRoot ? "" : " [skipped: only root can give files away]";
+const forRoot = isRoot ? "" : " [skipped: only root can change the owner of a file]";
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), "wgmon-system-")));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function madeFolder(name: string, mode: number): string {
+function makeFolder(name: string, mode: number): string {
   const path = join(folder, name);
   mkdirSync(path);
   chmodSync(path, mode);
   return path;
 }
 
-describe("a file is open to others by a folder", () => {
-  test("that they can write to, at any place on the way", () => {
-    const safe = madeFolder("safe", 0o755);
+describe("a file can be replaced by other users in a folder", () => {
+  test("that they can write to, at any level of its path", () => {
+    const safe = makeFolder("safe", 0o755);
     writeFileSync(join(safe, "file"), "");
     expect(folderOpenToOthers(join(safe, "file"))).toBeNull();
-    const open = madeFolder("open", 0o777);
+    const open = makeFolder("open", 0o777);
     mkdirSync(join(open, "below"), { mode: 0o755 });
     writeFileSync(join(open, "below", "file"), "");
     expect(folderOpenToOthers(join(open, "below", "file"))).toBe(open);
@@ -43,8 +43,8 @@ describe("a file is open to others by a folder", () => {
     expect(folderOpenToOthers(join(open, "below", "file"))).toBe(open);
   });
 
-  test("that a link stands in, or leads to", () => {
-    const [safe, open] = [madeFolder("safe-2", 0o755), madeFolder("open-2", 0o777)];
+  test("that contains a link in its path, or that a link leads to", () => {
+    const [safe, open] = [makeFolder("safe-2", 0o755), makeFolder("open-2", 0o777)];
     writeFileSync(join(safe, "file"), "");
     writeFileSync(join(open, "file"), "");
     symlinkSync(join(safe, "file"), join(open, "link"));
@@ -55,18 +55,18 @@ describe("a file is open to others by a folder", () => {
     expect(() => folderOpenToOthers(join(safe, "loop"))).toThrow("ELOOP");
   });
 
-  test("but not where only owners can replace files, as in /tmp", () => {
-    const sticky = madeFolder("sticky", 0o1777);
+  test("but not if only owners can replace files in it, as in /tmp", () => {
+    const sticky = makeFolder("sticky", 0o1777);
     writeFileSync(join(sticky, "file"), "");
     expect(folderOpenToOthers(join(sticky, "file"))).toBeNull();
   });
 
-  test.skipIf(!isRoot)(`that is another user's${forRoot}`, () => {
-    const theirs = madeFolder("theirs", 0o755);
+  test.skipIf(!isRoot)(`that another user owns${forRoot}`, () => {
+    const theirs = makeFolder("theirs", 0o755);
     writeFileSync(join(theirs, "file"), "");
     chownSync(theirs, NOBODY, NOBODY);
     expect(folderOpenToOthers(join(theirs, "file"))).toBe(theirs);
-    const sticky = madeFolder("sticky-2", 0o1777);
+    const sticky = makeFolder("sticky-2", 0o1777);
     writeFileSync(join(sticky, "file"), "");
     chownSync(join(sticky, "file"), NOBODY, NOBODY);
     expect(folderOpenToOthers(join(sticky, "file"))).toBe(sticky);

@@ -1,4 +1,4 @@
-/** One wgmon to a state directory and to a socket: which locks are taken, and who has them. */
+/** Only one wgmon can use a state directory or a socket: the locks, and the process that owns them. */
 
 import { afterEach, describe, expect, test } from "bun:test";
 import {
@@ -38,7 +38,7 @@ function modeOf(path: string): string {
   return (statSync(path).mode & 0o777).toString(8);
 }
 
-test("both folders are made, and the locks are for this user alone", () => {
+test("both folders are created, and only this user can open the locks", () => {
   const [state, runtime] = [join(folder(), "a", "state"), join(folder(), "run")];
   expect(lockInstance(state, runtime)).toEqual({ stateDir: null, socket: null });
   expect([modeOf(state), modeOf(lockOf(state))]).toEqual(["700", "600"]);
@@ -48,7 +48,7 @@ test("both folders are made, and the locks are for this user alone", () => {
   ]);
 });
 
-test("whoever has a lock is named, in the refusal of the second", () => {
+test("a second process is refused with the name of the process that owns the lock", () => {
   const [state, runtime] = [folder(), folder()];
   lockInstance(state, runtime);
   // Locks belong to open files, not to processes: a second open file of this process is refused as well.
@@ -77,7 +77,7 @@ describe("the owner of a lock", () => {
   /** makedev(3) of major 0 and minor 0x34, of 259 and 1, of 8 and 0x100. */
   const [TMPFS, NVME, LARGE] = [0x34n, 0x1_0301n, 0x10_0800n];
 
-  test("is by device and inode: tmpfs begins with the same inodes on each mount", () => {
+  test("is found by device and inode, because each tmpfs begins with the same inodes", () => {
     const locks =
       "1: FLOCK  ADVISORY  WRITE 10 00:35:2 0 EOF\n2: POSIX  ADVISORY  WRITE 7 00:34:2 0 EOF\n" +
       "3: FLOCK  ADVISORY  WRITE 11 00:34:2 0 EOF\n3: -> FLOCK  ADVISORY  WRITE 12 00:34:2 0 EOF\n";
@@ -90,17 +90,17 @@ describe("the owner of a lock", () => {
     );
   });
 
-  test("is a wgmon where the device is another one, as on btrfs, and never a stranger", () => {
-    const stranger = "1: FLOCK  ADVISORY  WRITE 10 00:35:2 0 EOF\n";
-    expect(owner(TMPFS, stranger)).toBeNull();
-    expect(owner(TMPFS, `${stranger}2: FLOCK  ADVISORY  WRITE 9 00:36:2 0 EOF\n`)).toBe(
+  test("is found by inode if the device differs, as on btrfs, but only if it is a wgmon", () => {
+    const otherProgram = "1: FLOCK  ADVISORY  WRITE 10 00:35:2 0 EOF\n";
+    expect(owner(TMPFS, otherProgram)).toBeNull();
+    expect(owner(TMPFS, `${otherProgram}2: FLOCK  ADVISORY  WRITE 9 00:36:2 0 EOF\n`)).toBe(
       "process 9 (wgmon)",
     );
     expect(owner(TMPFS, "1: FLOCK  ADVISORY  WRITE 0 00:34:2 0 EOF\n")).toBeNull();
   });
 });
 
-test("a lock file that an ended process left behind is no obstacle", () => {
+test("a lock file of a process that has ended does not prevent a lock", () => {
   const [state, runtime] = [folder(), folder()];
   const script = `require(${JSON.stringify(join(import.meta.dir, "../../src/platform/instance-lock.ts"))})
     .lockInstance(${JSON.stringify(state)}, ${JSON.stringify(runtime)}); process.kill(process.pid, "SIGKILL")`;
@@ -109,7 +109,7 @@ test("a lock file that an ended process left behind is no obstacle", () => {
   expect(lockInstance(state, runtime)).toEqual({ stateDir: null, socket: null });
 });
 
-test("a folder that cannot be used is no refusal: it says why", () => {
+test("an unusable folder is not a refusal, and its error is returned", () => {
   const file = join(folder(), "file");
   writeFileSync(file, "");
   const { stateDir, socket } = lockInstance(join(file, "state"), join(file, "run"));

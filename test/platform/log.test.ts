@@ -1,4 +1,4 @@
-/** The lines, character by character; and that nothing a stranger chooses can break one. */
+/** The exact log lines, and that no value can break a line. */
 
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
 import { fstatSync } from "node:fs";
@@ -22,7 +22,7 @@ function setup(options: Partial<LogOptions> = {}) {
   return { log, lines };
 }
 
-/** What a warning looks like. */
+/** The line of a warning. */
 function line(format: LogOptions["format"], message: string, fields?: Fields): string {
   const { log, lines } = setup({ format });
   log.warn(message, fields);
@@ -39,19 +39,19 @@ describe("a line", () => {
     none: undefined,
   };
 
-  test("as text", () => {
+  test("has the expected form as text", () => {
     expect(line("text", "peer connected", fields)).toBe(
       `time=2026-01-02T03:04:05.678Z level=warn msg="peer connected" device=wg0 name="Alice's phone" port=51820 endpoint=null`,
     );
   });
 
-  test("as JSON", () => {
+  test("has the expected form as JSON", () => {
     expect(line("json", "peer connected", fields)).toBe(
       `{"time":"2026-01-02T03:04:05.678Z","level":"warn","msg":"peer connected","device":"wg0","name":"Alice's phone","port":51820,"endpoint":null}`,
     );
   });
 
-  test("for the journal, each level with its priority", () => {
+  test("has the priority of its level for the journal", () => {
     const { log, lines } = setup();
     log.debug("a");
     log.info("b", { n: 1 });
@@ -60,7 +60,7 @@ describe("a line", () => {
     expect(lines).toEqual(["<7>a", "<6>b n=1", "<4>c", "<3>d"]);
   });
 
-  test("on a terminal, coloured unless NO_COLOR is set", () => {
+  test("has colours on a terminal unless NO_COLOR is set", () => {
     const before = process.env.NO_COLOR;
     try {
       delete process.env.NO_COLOR;
@@ -76,7 +76,7 @@ describe("a line", () => {
     }
   });
 
-  test("below the level is not written", () => {
+  test("is not written if it is below the level", () => {
     const { log, lines } = setup({ level: "warn" });
     log.debug("a");
     log.info("b");
@@ -97,24 +97,24 @@ describe("a value", () => {
       new Error("scan failed", { cause: new Error("EPERM") }),
       '"scan failed: EPERM"',
     ],
-    ["an error without words", new TypeError(), "TypeError"],
+    ["an error without a message", new TypeError(), "TypeError"],
     ["an empty string", "", '""'],
     ["quotes and backslashes", 'a"b\\c', String.raw`"a\"b\\c"`],
     ["an equals sign", "a=b", '"a=b"'],
     ["a list", ["a", 1n], String.raw`"[\"a\",\"1\"]"`],
-    ["a circle", circle, "(unprintable)"],
+    ["a circular object", circle, "(unprintable)"],
     ["a symbol", Symbol("s"), "Symbol(s)"],
     ["a newline", "a\nb", String.raw`"a\nb"`],
     ["a terminal's escape", "\x1b[2J", String.raw`"\u001b[2J"`],
     ["an escape of one byte", "\x9b2J", String.raw`"\u009b2J"`],
-    ["a turn of direction", "a\u202eb", String.raw`"a\u202eb"`],
-    ["half a character", "\ud800", String.raw`"\ud800"`],
+    ["a direction mark", "a\u202eb", String.raw`"a\u202eb"`],
+    ["a lone surrogate", "\ud800", String.raw`"\ud800"`],
     ["a letter of another script", "Zoë", "Zoë"],
-  ])("%s", (_name, value, text) => {
+  ])("has the expected form if it is %s", (_name, value, text) => {
     expect(line("journal", "m", { value })).toBe(`<4>m value=${text}`);
   });
 
-  test("in JSON keeps its type where JSON has it", () => {
+  test("keeps its type in JSON if JSON has this type", () => {
     const fields = {
       n: 1,
       list: ["a", 1n],
@@ -134,7 +134,7 @@ describe("a value", () => {
   });
 });
 
-test("no value can break a line or reach the terminal raw", () => {
+test("no value can break a line or send control characters to a terminal", () => {
   const nasty = fc.string({
     unit: fc.oneof(
       fc.constantFrom(
@@ -175,7 +175,7 @@ test("no value can break a line or reach the terminal raw", () => {
   );
 });
 
-describe("repetition", () => {
+describe("a repeated warning", () => {
   beforeEach(() => void jest.useFakeTimers());
   afterEach(() => void jest.useRealTimers());
 
@@ -192,7 +192,7 @@ describe("repetition", () => {
     ]);
   });
 
-  test("is counted after a minute, too, and goes on being counted", () => {
+  test("is also counted after a minute, and counting continues", () => {
     const { log, lines } = setup();
     log.error("a");
     log.error("a");
@@ -206,7 +206,7 @@ describe("repetition", () => {
     expect(lines).toEqual(["<3>a", "<3>a (repeated 2 times)", "<3>a (repeated 1 time)"]);
   });
 
-  test("means the same level, message and fields", () => {
+  test("has the same level, message and fields", () => {
     const { log, lines } = setup();
     log.warn("a", { n: 1 });
     log.warn("a", { n: 2 });
@@ -214,14 +214,14 @@ describe("repetition", () => {
     expect(lines).toEqual(["<4>a n=1", "<4>a n=2", "<3>a n=2"]);
   });
 
-  test("is no matter below a warning", () => {
+  test("is not combined if its level is below warn", () => {
     const { log, lines } = setup();
     log.info("a");
     log.info("a");
     expect(lines).toEqual(["<6>a", "<6>a"]);
   });
 
-  test("is not ended by a line that is not written", () => {
+  test("is still combined after a line that is not written", () => {
     const { log, lines } = setup({ level: "info" });
     log.warn("a");
     log.debug("b");
@@ -230,8 +230,8 @@ describe("repetition", () => {
   });
 });
 
-describe("where nobody reads", () => {
-  test("lines are lost, and the loss is told as soon as there is room", () => {
+describe("standard error", () => {
+  test("that accepts no lines causes a line about the loss as soon as there is room", () => {
     let full = true;
     const lines: string[] = [];
     const write = (written: string): void => {
@@ -251,7 +251,7 @@ describe("where nobody reads", () => {
     ]);
   });
 
-  test("the process goes on without standard error's reader", async () => {
+  test("without a reader does not end the process", async () => {
     const script = `
       import { createLog } from ${JSON.stringify(import.meta.resolve("../../src/platform/log.ts"))};
       await Bun.stdin.text();
@@ -269,7 +269,7 @@ describe("where nobody reads", () => {
     expect(await child.exited).toBe(0);
   });
 
-  test("a line is one write to standard error", async () => {
+  test("gets each line in one write", async () => {
     const script = `
       import { createLog } from ${JSON.stringify(import.meta.resolve("../../src/platform/log.ts"))};
       createLog({ format: "journal", level: "info" }).info("hello", { n: 1 });`;
@@ -279,7 +279,7 @@ describe("where nobody reads", () => {
   });
 });
 
-describe("the format", () => {
+describe("the log format", () => {
   const { dev, ino } = fstatSync(2, { bigint: true });
   const here = { JOURNAL_STREAM: `${dev}:${ino}` };
   const elsewhere = { JOURNAL_STREAM: `${dev}:${ino + 1n}` };

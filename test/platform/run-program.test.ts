@@ -1,4 +1,4 @@
-/** The programs of the system: where they are looked for, and what they get. */
+/** Runs programs of the system: where they are searched, and their environment. */
 
 import { afterAll, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -16,14 +16,14 @@ afterAll(() => {
 
 const { signal } = new AbortController();
 
-test("one of the same name in the caller's PATH is not run", async () => {
+test("a program of the same name in the caller's PATH is not run", async () => {
   const mark = join(folder, "mark");
   for (const name of ["true", "cat"]) {
     writeFileSync(join(folder, name), `#!/bin/sh\ntouch ${mark}\n`);
     chmodSync(join(folder, name), 0o755);
   }
   process.env["PATH"] = `${folder}:${path}`;
-  // As a shell would.
+  // A shell would run it.
   expect(Bun.spawnSync(["true"], { env: process.env }).exitCode).toBe(0);
   expect(existsSync(mark)).toBe(true);
   rmSync(mark);
@@ -32,7 +32,7 @@ test("one of the same name in the caller's PATH is not run", async () => {
   expect(existsSync(mark)).toBe(false);
 });
 
-test("it gets no variable but PATH, and starts in /", async () => {
+test("a program gets only the variable PATH, and starts in /", async () => {
   const ran = await runProgram(["sh", "-c", "env; pwd >&2; exit 3"], { signal });
   const variables = ran!.stdout.trim().split("\n");
   expect(variables.filter((line) => !/^(PWD|SHLVL|_|OLDPWD)=/.test(line))).toEqual([
@@ -41,8 +41,8 @@ test("it gets no variable but PATH, and starts in /", async () => {
   expect(ran).toMatchObject({ exitCode: 3, stderr: "/\n" });
 });
 
-test("one that is not there, and one that is stopped", async () => {
-  expect(runWithInheritedOutput("wgmon-no-such-program", [])).toBeNull();
+test("a missing program has the result null, and an aborted one is killed", async () => {
+  expect(runShown("wgmon-no-such-program", [])).toBeNull();
   expect(await runProgram(["wgmon-no-such-program"], { signal })).toBeNull();
   const stop = new AbortController();
   const running = runProgram(["sleep", "60"], { signal: stop.signal });

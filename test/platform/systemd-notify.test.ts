@@ -1,4 +1,4 @@
-/** What systemd is told, at a real socket: by the seam alone, then by the built program. */
+/** Notifications to systemd at a real socket: of the Notifier alone, then of the binary. */
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -18,7 +18,7 @@ const addresses = {
 };
 
 for (const [kind, address] of Object.entries(addresses)) {
-  test(`ready, the condition when it changes, and the end, by ${kind}`, () => {
+  test(`ready, changes of the status, and the stop are sent to ${kind}`, () => {
     using socket = new NotifySocket(address());
     const { notifier, warnings } = setUp({ NOTIFY_SOCKET: socket.address });
     notifier.ready();
@@ -38,7 +38,7 @@ for (const [kind, address] of Object.entries(addresses)) {
   });
 }
 
-test("a device's name cannot say anything else than itself", () => {
+test("a device's name cannot add another notification", () => {
   using socket = new NotifySocket(addresses["a path"]());
   const { notifier } = setUp({ NOTIFY_SOCKET: socket.address });
   notifier.publishStatus({ devices: ["wg0\nMAINPID=1", "\u001b[31m"], connected: 0 });
@@ -50,18 +50,18 @@ test("a device's name cannot say anything else than itself", () => {
   ]);
 });
 
-test("a reload is told with the time at which it began", () => {
+test("a reload is sent with the time of its start", () => {
   using socket = new NotifySocket(addresses["a path"]());
   const { notifier } = setUp({ NOTIFY_SOCKET: socket.address });
   notifier.reloading();
   const [, us] = /^RELOADING=1\nMONOTONIC_USEC=(\d+)$/.exec(socket.take().join("|")) ?? [];
-  // It may have slept, which this clock counts and the other does not.
+  // /proc/uptime includes the time of suspends, CLOCK_MONOTONIC does not.
   const uptimeSeconds = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
   expect(Number(us) / 1e6).toBeGreaterThan(0);
   expect(Number(us) / 1e6).toBeLessThan(uptimeSeconds + 1);
 });
 
-test("the watchdog hears of it twice in its time, and nothing after the end", () => {
+test("the watchdog is notified twice per timeout, and not after the stop", () => {
   using socket = new NotifySocket(addresses["a path"]());
   const { notifier, clock } = setUp({
     NOTIFY_SOCKET: socket.address,
@@ -80,11 +80,11 @@ test("the watchdog hears of it twice in its time, and nothing after the end", ()
 
 for (const [title, env] of Object.entries({
   "for another process": { WATCHDOG_USEC: "60000000", WATCHDOG_PID: "1" },
-  "of no time": { WATCHDOG_USEC: "0" },
-  "of no number": { WATCHDOG_USEC: "1 minute" },
-  "that is not there": {},
+  "with a timeout of 0": { WATCHDOG_USEC: "0" },
+  "with an invalid timeout": { WATCHDOG_USEC: "1 minute" },
+  "that is not configured": {},
 })) {
-  test(`a watchdog ${title} hears nothing`, () => {
+  test(`a watchdog ${title} is not notified`, () => {
     using socket = new NotifySocket(addresses["a path"]());
     const { clock } = setUp({ NOTIFY_SOCKET: socket.address, ...env });
     clock.advance(600_000);
@@ -100,14 +100,14 @@ for (const [address, complaint] of [
   ],
   ["vsock:2:1234", "notify systemd: EINVAL (NOTIFY_SOCKET is neither a path nor an abstract name)"],
 ] as const) {
-  test(`that nobody listens at ${address.slice(0, 20)} is a warning and no more`, () => {
+  test(`if systemd does not listen at ${address.slice(0, 20)}, a warning is logged`, () => {
     const { notifier, warnings } = setUp({ NOTIFY_SOCKET: address });
     notifier.ready();
     expect(warnings).toEqual([complaint]);
   });
 }
 
-test("one that reads nothing keeps nobody waiting", () => {
+test("a socket that is not read does not block wgmon", () => {
   using socket = new NotifySocket(addresses["a path"]());
   const { notifier, warnings } = setUp({ NOTIFY_SOCKET: socket.address });
   // net.unix.max_dgram_qlen is 10 to 512.
@@ -117,28 +117,30 @@ test("one that reads nothing keeps nobody waiting", () => {
 });
 
 test(
-  "the program says that it is ready, what it watches, that it lives, reloads and ends",
+  "the binary sends ready, status, watchdog, reload and stop notifications",
   async () => {
     using socket = new NotifySocket(addresses["a path"]());
     const environment = { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "200000" };
     await using wgmon = startWgmon(["--monitor", "poll"], { environment });
-    const told: string[] = [];
-    const tells = async (text: string | RegExp, times = 1) => {
+    const notifications: string[] = [];
+    const waitForNotification = async (text: string | RegExp, times = 1) => {
       const isIt = (line: string) => (typeof text === "string" ? line === text : text.test(line));
       await until(`${text}, ${times} times`, () => {
-        told.push(...socket.take());
-        return told.filter(isIt).length >= times;
+        notifications.push(...socket.take());
+        return notifications.filter(isIt).length >= times;
       });
     };
-    await tells("READY=1");
-    await tells(/^STATUS=(watching|waiting for) /);
-    await tells("WATCHDOG=1", 3);
+    await waitForNotification("READY=1");
+    await waitForNotification(/^STATUS=(watching|waiting for) /);
+    await waitForNotification("WATCHDOG=1", 3);
     wgmon.signal("SIGHUP");
-    await tells(/^RELOADING=1\nMONOTONIC_USEC=\d+$/);
-    await tells("READY=1", 2);
+    await waitForNotification(/^RELOADING=1\nMONOTONIC_USEC=\d+$/);
+    await waitForNotification("READY=1", 2);
     expect(await wgmon.stop()).toBe(0);
-    await tells("STOPPING=1");
-    const order = told.filter((line) => line !== "WATCHDOG=1").map((line) => line.split("=")[0]);
+    await waitForNotification("STOPPING=1");
+    const order = notifications
+      .filter((line) => line !== "WATCHDOG=1")
+      .map((line) => line.split("=")[0]);
     expect(order).toEqual(["READY", "STATUS", "RELOADING", "READY", "STOPPING"]);
     expect(wgmon.log.filter(({ level }) => level === "error")).toEqual([]);
   },

@@ -1,4 +1,4 @@
-/** BLAKE2s: what RFC 7693 says it gives, and what Bun says where it has it too. */
+/** BLAKE2s, compared with RFC 7693, with Python, and without a key with Bun. */
 
 import { expect, test } from "bun:test";
 
@@ -9,12 +9,12 @@ import { blake2s } from "../../src/sessions/blake2s.ts";
 const NO_KEY = new Uint8Array();
 const hex = (bytes: Uint8Array) => bytes.toHex();
 
-test("it is that of RFC 7693 appendix B", () => {
+test("the digest is that of RFC 7693 appendix B", () => {
   const digest = blake2s(Buffer.from("abc"), { digestBytes: 32, key: NO_KEY });
   expect(hex(digest)).toBe("508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
 });
 
-/** The bytes that RFC 7693 appendix E makes from a seed: selftest_seq(). */
+/** The bytes of selftest_seq() in RFC 7693 appendix E for a seed. */
 function sequence(length: number, seed: number): Uint8Array {
   let a = Math.imul(0xdead4bad, seed) >>> 0;
   let b = 1;
@@ -24,7 +24,7 @@ function sequence(length: number, seed: number): Uint8Array {
   });
 }
 
-test("it passes the self-test of RFC 7693 appendix E: all lengths, with a key and without", () => {
+test("the self-test of RFC 7693 appendix E passes for all lengths, with and without a key", () => {
   const digests: Uint8Array[] = [];
   for (const digestBytes of [16, 20, 28, 32]) {
     for (const length of [0, 3, 64, 65, 255, 1024]) {
@@ -37,17 +37,20 @@ test("it passes the self-test of RFC 7693 appendix E: all lengths, with a key an
   expect(hex(all)).toBe("6a411f08ce25adcdfb02aba641451cec53c598b24f4fc787fbdc88797f4c1dfe");
 });
 
-// By Python's hashlib, for the lengths of a mac1.
+// Computed with Python's hashlib, for the lengths of a mac1.
 test.each([
   [0, 32, "48a8997da407876b3d79c0d92325ad3b89cbb754d86ab71aee047ad345fd2c49"],
   [116, 16, "072e94ffbfc684bd8ab2a1b9dade2fd5"],
-])("with a key, of %d bytes, in %d bytes", (length, digestBytes, expected) => {
-  const key = Uint8Array.from({ length: 32 }, (_, i) => i);
-  const message = Uint8Array.from({ length }, (_, i) => i);
-  expect(hex(blake2s(message, { digestBytes, key }))).toBe(expected);
-});
+])(
+  "with a key, the digest of %d bytes with a length of %d bytes is that of Python",
+  (length, digestBytes, expected) => {
+    const key = Uint8Array.from({ length: 32 }, (_, i) => i);
+    const message = Uint8Array.from({ length }, (_, i) => i);
+    expect(hex(blake2s(message, { digestBytes, key }))).toBe(expected);
+  },
+);
 
-test("without a key it is that of Bun", () => {
+test("without a key, the digest is that of Bun", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (message) => {
       const expected = new Bun.CryptoHasher("blake2s256").update(message).digest("hex");

@@ -1,4 +1,4 @@
-/** A tracker that goes on where another process ended: nothing is told twice, nothing is missed. */
+/** A tracker that continues from the saved state of a previous process reports no change twice and misses none. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -13,14 +13,14 @@ import { ALICE, BOB, device, peer, ScanMaker } from "../support/peers.ts";
 
 const T0 = Date.UTC(2026, 0, 1);
 
-/** One process after the other at one gateway. Times are seconds since the start of the story. */
+/** Processes that follow one another on one gateway. Times are in seconds since the start of the test. */
 class Runs {
   readonly #rules: TrackerOptions;
   #tracker: Tracker;
   #scans = new ScanMaker();
   #ended: RestoredState["ended"] = [];
   #devices: readonly Device[] = [];
-  /** Each process has a monotonic clock of its own. */
+  /** When the present boot began; each process has its own monotonic clock. */
   #bootSeconds = 0;
 
   constructor(rules: Partial<TrackerOptions> = {}) {
@@ -54,12 +54,12 @@ class Runs {
     return changes;
   }
 
-  /** What people read after a scan wg0 with these peers. */
+  /** The texts of the changes after a scan that finds wg0 with these peers. */
   at(seconds: number, ...peers: Peer[]): string[] {
-    return this.changes(seconds, [device(), peers]).map(said);
+    return this.changes(seconds, [device(), peers]).map(textOf);
   }
 
-  /** Ends the process at `seconds`, after what was saved then, and begins another one `later`. */
+  /** Ends the process at `seconds`, with its state saved, and starts another one at `laterSeconds`. */
   restart(seconds: number, laterSeconds = seconds, { isOtherBoot = false } = {}): void {
     const now = this.instant(seconds);
     const earlier: RestoredState = {
@@ -67,7 +67,7 @@ class Runs {
       sessions: [...this.#tracker.sessions].map((session) => saved(session, now)),
       ended: this.#ended,
     };
-    // The monotonic clock of a process that was started an hour after the machine, say.
+    // As if the machine had booted an hour before the new process.
     this.#bootSeconds = laterSeconds - 3600;
     const text = JSON.stringify(earlier);
     this.#tracker = new Tracker(
@@ -79,31 +79,35 @@ class Runs {
   }
 }
 
-function said(change: Change): string {
+function textOf(change: Change): string {
   const name = "peer" in change ? (change.peer.publicKey === ALICE ? "alice" : "bob") : null;
   return describeEvent(eventOf(change, { id: "evt_0", host: "gw1", name }));
 }
 
-/** A peer whose last handshake was `seconds` into the story. */
-function shook(seconds: number, rxBytes = 180, fields: Parameters<typeof peer>[0] = {}): Peer {
+/** A peer whose last handshake was at `seconds`. */
+function withHandshake(
+  seconds: number,
+  rxBytes = 180,
+  fields: Parameters<typeof peer>[0] = {},
+): Peer {
   return peer({ lastHandshakeMs: T0 + seconds * 1000, rxBytes, ...fields });
 }
 
-/** Alice is connected at 100 s, last heard at 150 s, and the process ends at 160 s. */
+/** Alice connects at 100 s, and her last data is received at 150 s. */
 function alice(rules: Partial<TrackerOptions> = {}): Runs {
   const runs = new Runs(rules);
   runs.at(0, peer());
-  expect(runs.at(100, shook(100))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
-  expect(runs.at(150, shook(100, 1000))).toEqual([]);
+  expect(runs.at(100, withHandshake(100))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
+  expect(runs.at(150, withHandshake(100, 1000))).toEqual([]);
   return runs;
 }
 
 describe("a peer that was connected", () => {
-  test("and stayed is not reported again; its session continues", () => {
+  test("and stayed connected is not reported again, and its session continues", () => {
     const runs = alice();
     runs.restart(160, 300);
-    expect(runs.at(300, shook(220, 5000))).toEqual([]);
-    expect(runs.changes(480, [device(), [shook(220, 5000)]])).toMatchObject([
+    expect(runs.at(300, withHandshake(220, 5000))).toEqual([]);
+    expect(runs.changes(480, [device(), [withHandshake(220, 5000)]])).toMatchObject([
       {
         type: "peer.disconnected",
         session: { startedAtMs: T0 + 100_000, rxBytes: 5000 },
@@ -112,68 +116,71 @@ describe("a peer that was connected", () => {
     ]);
   });
 
-  test("and is silent keeps the time that it has left", () => {
+  test("and is silent keeps the rest of its idle timeout", () => {
     const runs = alice();
     runs.restart(160, 200);
-    expect(runs.at(200, shook(100, 1000))).toEqual([]);
-    expect(runs.at(329, shook(100, 1000))).toEqual([]);
-    expect(runs.at(330, shook(100, 1000))).toEqual(["alice (wg0) disconnected after 50s"]);
+    expect(runs.at(200, withHandshake(100, 1000))).toEqual([]);
+    expect(runs.at(329, withHandshake(100, 1000))).toEqual([]);
+    expect(runs.at(330, withHandshake(100, 1000))).toEqual(["alice (wg0) disconnected after 50s"]);
   });
 
-  test("and went meanwhile is told of, with the end that is known", () => {
+  test("and left meanwhile is reported as disconnected at the last known activity", () => {
     const runs = alice();
     runs.restart(160, 4000);
-    expect(runs.changes(4000, [device(), [shook(100, 1000)]])).toMatchObject([
+    expect(runs.changes(4000, [device(), [withHandshake(100, 1000)]])).toMatchObject([
       { type: "peer.disconnected", reason: "idle", endedAtMs: T0 + 150_000 },
     ]);
-    expect(runs.at(4010, shook(100, 1000))).toEqual([]);
+    expect(runs.at(4010, withHandshake(100, 1000))).toEqual([]);
   });
 
-  test("and made new keys before it went, ended no earlier than that", () => {
+  test("and completed a handshake before it left is reported as disconnected no earlier than the handshake", () => {
     const runs = alice();
     runs.restart(160, 4000);
-    expect(runs.changes(4000, [device(), [shook(1000, 9000)]])).toMatchObject([
+    expect(runs.changes(4000, [device(), [withHandshake(1000, 9000)]])).toMatchObject([
       { type: "peer.disconnected", endedAtMs: T0 + 1_000_000, session: { rxBytes: 9000 } },
     ]);
   });
 
-  test("and roamed meanwhile is told of", () => {
+  test("and roamed meanwhile is reported", () => {
     const runs = alice();
     runs.restart(160, 300);
-    expect(runs.at(300, shook(220, 5000, { endpoint: "192.0.2.7:7" }))).toEqual([
+    expect(runs.at(300, withHandshake(220, 5000, { endpoint: "192.0.2.7:7" }))).toEqual([
       "alice (wg0) roamed from 192.0.2.1:51820 to 192.0.2.7:7",
     ]);
   });
 
-  test("and was removed meanwhile is told of", () => {
+  test("and was removed meanwhile is reported", () => {
     const runs = alice();
     runs.restart(160, 200);
     expect(runs.at(200)).toEqual(["alice (wg0) disconnected after 50s, peer removed"]);
   });
 
-  test("and lost its device meanwhile is told of, and so is the device", () => {
+  test("and whose device was removed meanwhile is reported with the device", () => {
     const runs = alice();
     runs.restart(160, 200);
-    expect(runs.changes(200).map(said)).toEqual([
+    expect(runs.changes(200).map(textOf)).toEqual([
       "alice (wg0) disconnected after 50s, device removed",
       "wg0 removed",
     ]);
   });
 
-  test("and is on a machine that was restarted begins a new session", () => {
+  test("and whose machine was rebooted begins a new session", () => {
     const runs = alice();
     runs.restart(160, 200);
-    expect(runs.at(200, shook(195, 180))).toEqual([
+    expect(runs.at(200, withHandshake(195, 180))).toEqual([
       "alice (wg0) disconnected after 50s, peer removed",
       "alice (wg0) connected from 192.0.2.1:51820",
     ]);
   });
 
-  test("and is on a machine that was restarted begins a new session, whatever its counters", () => {
+  test("and whose machine was rebooted begins a new session, whatever its counters are", () => {
     const runs = alice();
-    // As the store has the devices of another boot.
+    // The store returns devices of another boot with index 0.
     runs.restart(160, 200, { isOtherBoot: true });
-    const [end, removed, added, begin] = runs.changes(200, [device(), [shook(195, 50_000)]]);
+    const [end, removed, added, begin] = runs.changes(200, [
+      device(),
+      [withHandshake(195, 50_000)],
+    ]);
     expect(end).toMatchObject({
       type: "peer.disconnected",
       reason: "device-removed",
@@ -187,10 +194,10 @@ describe("a peer that was connected", () => {
     });
   });
 
-  test("and made new keys before the old ones were due, after the idle timeout, begins a new session", () => {
+  test("and completed a handshake earlier than a rekey is due, after the idle timeout, begins a new session", () => {
     const runs = alice({ idleTimeoutMs: () => 30_000 });
     runs.restart(160, 210);
-    const [end, begin] = runs.changes(210, [device(), [shook(205, 5000)]]);
+    const [end, begin] = runs.changes(210, [device(), [withHandshake(205, 5000)]]);
     expect(end).toMatchObject({
       type: "peer.disconnected",
       reason: "idle",
@@ -202,42 +209,42 @@ describe("a peer that was connected", () => {
       initial: false,
       session: { startedAtMs: T0 + 205_000, rxBytes: 4000 },
     });
-    expect(runs.at(211, shook(205, 5100))).toEqual([]);
+    expect(runs.at(211, withHandshake(205, 5100))).toEqual([]);
   });
 
   test.each([
     ["within the idle timeout", 175, 200],
-    ["when the old ones were due", 220, 225],
+    ["when a rekey is due", 220, 225],
     ["after many hours", 50_000, 50_010],
-  ])("and made new keys %s never went, as far as can be known", (_, handshake, later) => {
+  ])("and completed a handshake %s counts as connected all the time", (_, handshake, later) => {
     const runs = alice({ idleTimeoutMs: () => 30_000 });
     runs.restart(160, later);
-    expect(runs.at(later, shook(handshake, 5000))).toEqual([]);
+    expect(runs.at(later, withHandshake(handshake, 5000))).toEqual([]);
   });
 
-  test("and sent less than before was added again", () => {
+  test("and has a lower counter than before was removed and added again", () => {
     const runs = new Runs();
     runs.at(0, peer());
-    runs.at(100, shook(100, 180, { txBytes: 9000 }));
+    runs.at(100, withHandshake(100, 180, { txBytes: 9000 }));
     runs.restart(160, 200);
-    expect(runs.at(200, shook(195, 400, { txBytes: 92 }))).toEqual([
+    expect(runs.at(200, withHandshake(195, 400, { txBytes: 92 }))).toEqual([
       "alice (wg0) disconnected after 0s, peer removed",
       "alice (wg0) connected from 192.0.2.1:51820",
     ]);
   });
 
-  test("and whose handshake time moved by milliseconds has no new handshake", () => {
+  test("and whose handshake time differs by milliseconds has no new handshake", () => {
     const runs = alice();
     runs.restart(160, 200);
-    expect(runs.at(200, shook(100.3, 1000))).toEqual([]);
-    expect(runs.at(330, shook(99.8, 1000))).toEqual(["alice (wg0) disconnected after 50s"]);
+    expect(runs.at(200, withHandshake(100.3, 1000))).toEqual([]);
+    expect(runs.at(330, withHandshake(99.8, 1000))).toEqual(["alice (wg0) disconnected after 50s"]);
   });
 
-  test("is within its hold: it was never gone if it is back in time", () => {
+  test("and is held is not reported if it returns in time", () => {
     const runs = alice({ holdMs: 60_000 });
     expect(runs.at(160)).toEqual([]);
     runs.restart(165, 170);
-    expect(runs.at(170, shook(168, 1300))).toEqual([]);
+    expect(runs.at(170, withHandshake(168, 1300))).toEqual([]);
     const later = alice({ holdMs: 60_000 });
     expect(later.at(160)).toEqual([]);
     later.restart(165, 230);
@@ -246,51 +253,55 @@ describe("a peer that was connected", () => {
 });
 
 describe("a peer that was not connected", () => {
-  test("and connected meanwhile is told of, also with --no-announce-existing", () => {
+  test("and connected meanwhile is reported, also with --no-announce-existing", () => {
     const runs = new Runs({ announceExisting: false });
     runs.at(0, peer());
     runs.restart(10, 100);
-    expect(runs.changes(100, [device(), [shook(60)]])).toMatchObject([
+    expect(runs.changes(100, [device(), [withHandshake(60)]])).toMatchObject([
       { type: "peer.connected", atMs: T0 + 60_000, initial: false },
     ]);
   });
 
-  test("because it had been given up is no news, as long as its keys are the same", () => {
+  test("because of its idle timeout is not reported again until its next handshake", () => {
     const runs = new Runs({ idleTimeoutMs: () => 20_000 });
     runs.at(0, peer());
-    expect(runs.at(10, shook(10))).toHaveLength(1);
-    expect(runs.at(40, shook(10))).toEqual(["alice (wg0) disconnected after 0s"]);
+    expect(runs.at(10, withHandshake(10))).toHaveLength(1);
+    expect(runs.at(40, withHandshake(10))).toEqual(["alice (wg0) disconnected after 0s"]);
     runs.restart(40, 50);
-    expect(runs.at(50, shook(10))).toEqual([]);
-    expect(runs.at(60, shook(55, 400))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
-  });
-
-  test("because it had been given up is scanned by the tick until its keys expire, and can return", () => {
-    const given = (laterSeconds: number) => {
-      const runs = new Runs({ idleTimeoutMs: () => 20_000 });
-      runs.at(0, peer());
-      runs.at(10, shook(10));
-      expect(runs.at(40, shook(10))).toEqual(["alice (wg0) disconnected after 0s"]);
-      runs.restart(40, laterSeconds);
-      expect(runs.at(laterSeconds, shook(10.2))).toEqual([]);
-      return runs;
-    };
-    const runs = given(50);
-    expect(runs.tickedDevices).toEqual(["wg0"]);
-    expect(runs.at(60, shook(10.3, 180 + 96))).toEqual([
+    expect(runs.at(50, withHandshake(10))).toEqual([]);
+    expect(runs.at(60, withHandshake(55, 400))).toEqual([
       "alice (wg0) connected from 192.0.2.1:51820",
     ]);
-    expect(given(189).tickedDevices).toEqual(["wg0"]);
-    expect(given(191).tickedDevices).toEqual([]);
+  });
+
+  test("because of its idle timeout is scanned on the tick until its keys expire, and can return", () => {
+    const runsAfter = (laterSeconds: number) => {
+      const runs = new Runs({ idleTimeoutMs: () => 20_000 });
+      runs.at(0, peer());
+      runs.at(10, withHandshake(10));
+      expect(runs.at(40, withHandshake(10))).toEqual(["alice (wg0) disconnected after 0s"]);
+      runs.restart(40, laterSeconds);
+      expect(runs.at(laterSeconds, withHandshake(10.2))).toEqual([]);
+      return runs;
+    };
+    const runs = runsAfter(50);
+    expect(runs.tickedDevices).toEqual(["wg0"]);
+    expect(runs.at(60, withHandshake(10.3, 180 + 96))).toEqual([
+      "alice (wg0) connected from 192.0.2.1:51820",
+    ]);
+    expect(runsAfter(189).tickedDevices).toEqual(["wg0"]);
+    expect(runsAfter(191).tickedDevices).toEqual([]);
   });
 });
 
-describe("devices", () => {
-  test("that came or were made again meanwhile are told of", () => {
+describe("devices of a previous process", () => {
+  test("that were added or replaced meanwhile are reported", () => {
     const runs = alice();
     runs.restart(160, 200);
     const wg1 = device({ name: "wg1", index: 9 });
-    expect(runs.changes(200, [device({ index: 4 }), [shook(190)]], [wg1, []]).map(said)).toEqual([
+    expect(
+      runs.changes(200, [device({ index: 4 }), [withHandshake(190)]], [wg1, []]).map(textOf),
+    ).toEqual([
       "alice (wg0) disconnected after 50s, device removed",
       "wg0 removed",
       "wg0 added, listening on port 51820",
@@ -299,27 +310,26 @@ describe("devices", () => {
     ]);
   });
 
-  test("that could not be scanned yet end no session", () => {
+  test("that could not be scanned yet do not end a session", () => {
     const now = { wallMs: T0, monotonicMs: 0 };
     const rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true };
     const before = new Tracker(rules);
     const scans = new ScanMaker();
     before.observe(scans.scan([device(), [peer()]]), now);
-    before.observe(scans.scan([device(), [shook(0)]]), now);
+    before.observe(scans.scan([device(), [withHandshake(0)]]), now);
     const sessions = [...before.sessions].map((session) => saved(session, now));
     const earlier = { devices: [device()], sessions, ended: [] };
     const late = { wallMs: T0 + 3_600_000, monotonicMs: 1000 };
     const tracker = new Tracker(rules, earlier, late);
-    // Its dump failed, say for want of a descriptor.
+    // The dump of the device failed, for example because no descriptor was free.
     expect(tracker.observe({ devices: [], removed: [] }, late)).toEqual([]);
     expect(tracker.nextDeadlineMs()).toBeNull();
-    expect(tracker.observe(scans.scan([device(), [shook(3599, 600)]]), late)).toEqual([]);
+    expect(tracker.observe(scans.scan([device(), [withHandshake(3599, 600)]]), late)).toEqual([]);
     expect(tracker.connected).toBe(1);
   });
 });
 
-/** What a peer does before a scan. */
-test("a device of an earlier run is gone when a list is without it, not when no scan finds it", () => {
+test("a device of a previous run is removed if a list does not contain it, not if no scan finds it", () => {
   const rules = { idleTimeoutMs: () => 180_000, holdMs: 0, announceExisting: true };
   const earlier: RestoredState = {
     devices: ["wg0", "wg1", "wg2"].map((name, index) => device({ name, index })),
@@ -331,9 +341,10 @@ test("a device of an earlier run is gone when a list is without it, not when no 
   const scan = new ScanMaker().scan([device({ name: "wg0", index: 0 }), []]);
   expect(tracker.observe(scan, now)).toEqual([]);
   const changes = tracker.reconcileDevices(new Set(["wg0", "wg1"]), now);
-  expect(changes.map(said)).toEqual(["wg2 removed"]);
+  expect(changes.map(textOf)).toEqual(["wg2 removed"]);
 });
 
+/** What a peer does before a scan. */
 const act = fc.constantFrom("nothing", "handshake", "data", "attempt", "roam", "remove");
 const step = fc.record({
   seconds: fc.integer({ min: 1, max: 60 }),
@@ -342,7 +353,7 @@ const step = fc.record({
   restart: fc.boolean(),
 });
 
-test("wherever a story is cut by restarts, the same is told as without", () => {
+test("with restarts at any time, the same changes are reported as without", () => {
   fc.assert(
     fc.property(
       fc.array(step, { maxLength: 90, size: "max" }),
@@ -353,7 +364,7 @@ test("wherever a story is cut by restarts, the same is told as without", () => {
         const [whole, cut] = [new Runs(rules), new Runs(rules)];
         const peers = new Map([ALICE, BOB].map((key) => [key, peer({ publicKey: key })]));
         let seconds = 0;
-        let place = 1000;
+        let port = 1000;
         for (const { restart, ...each } of [
           { seconds: 0, alice: "nothing", bob: "nothing", restart: false } as const,
           ...steps,
@@ -367,12 +378,12 @@ test("wherever a story is cut by restarts, the same is told as without", () => {
             const now = peers.get(key);
             if (what === "remove") peers.delete(key);
             else if (now === undefined) {
-              // Added again, and seen so before it does anything.
+              // The peer is added again, and scanned once before it does anything else.
               if (what !== "nothing") peers.set(key, peer({ publicKey: key }));
             } else
               peers.set(
                 key,
-                after(now, what, T0 + seconds * 1000 - 500, () => ++place),
+                after(now, what, T0 + seconds * 1000 - 500, () => ++port),
               );
           }
           if (restart) cut.restart(beforeSeconds, seconds);
@@ -389,7 +400,7 @@ function after(
   before: Peer,
   what: "nothing" | "handshake" | "data" | "attempt" | "roam",
   atMs: number,
-  nextPlace: () => number,
+  nextPort: () => number,
 ): Peer {
   const { rxBytes } = before;
   switch (what) {
@@ -402,7 +413,7 @@ function after(
     case "attempt":
       return { ...before, rxBytes: rxBytes + 148 };
     case "roam": {
-      const endpoint = { address: "192.0.2.9", port: nextPlace(), scopeId: 0 };
+      const endpoint = { address: "192.0.2.9", port: nextPort(), scopeId: 0 };
       return { ...before, endpoint, rxBytes: rxBytes + 96 };
     }
   }

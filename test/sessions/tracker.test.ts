@@ -1,3 +1,5 @@
+/** The tracker: which scans mean that a peer connects, roams or disconnects. */
+
 import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
@@ -14,15 +16,15 @@ import { type Change } from "../../src/sessions/change.ts";
 import { Tracker, type TrackerOptions } from "../../src/sessions/tracker.ts";
 import { ALICE, BOB, device, peer, ScanMaker } from "../support/peers.ts";
 
-/** Wall clock at the start of each story. */
+/** Wall-clock time at the start of each test. */
 const T0 = Date.UTC(2026, 0, 1);
 const IDLE_MS = 180_000;
 
-/** A gateway that is scanned from time to time. Times are seconds since the start of the story. */
-class Story {
+/** A gateway that is scanned from time to time. Times are in seconds since the start of the test. */
+class Gateway {
   readonly tracker: Tracker;
   readonly #scans = new ScanMaker();
-  /** How far the wall clock was set forward. */
+  /** By how much the wall clock was set forward. */
   jumpedMs = 0;
 
   constructor(rules: Partial<TrackerOptions> = {}, tracker?: Tracker) {
@@ -39,13 +41,13 @@ class Story {
     return this.tracker.observe(this.#scans.scan(...found), this.instant(seconds));
   }
 
-  /** What people read after a scan wg0 with these peers. */
+  /** The texts of the changes after a scan that finds wg0 with these peers. */
   at(seconds: number, ...peers: Peer[]): string[] {
-    return this.changes(seconds, [device(), peers]).map(said);
+    return this.changes(seconds, [device(), peers]).map(textOf);
   }
 }
 
-function said(change: Change): string {
+function textOf(change: Change): string {
   return describeEvent(eventOf(change, { id: "evt_0", host: "gw1", name: nameOf(change) }));
 }
 
@@ -54,57 +56,61 @@ function nameOf(change: Change): string | null {
   return change.peer.publicKey === ALICE ? "alice" : "bob";
 }
 
-/** A peer whose last handshake was `seconds` into the story. */
-function shook(seconds: number, rxBytes = 180, fields: Parameters<typeof peer>[0] = {}): Peer {
+/** A peer whose last handshake was at `seconds`. */
+function withHandshake(
+  seconds: number,
+  rxBytes = 180,
+  fields: Parameters<typeof peer>[0] = {},
+): Peer {
   return peer({ lastHandshakeMs: T0 + seconds * 1000, rxBytes, ...fields });
 }
 
 describe("a session", () => {
-  test("a peer connects, roams and disconnects", () => {
-    const story = new Story();
-    expect(story.at(0, peer())).toEqual([]);
-    expect(story.at(5, shook(5))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
-    expect(story.at(10, shook(5, 500, { endpoint: "192.0.2.1:40000" }))).toEqual([
+  test("begins when a peer connects, continues when it roams, and ends when it is silent", () => {
+    const gateway = new Gateway();
+    expect(gateway.at(0, peer())).toEqual([]);
+    expect(gateway.at(5, withHandshake(5))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
+    expect(gateway.at(10, withHandshake(5, 500, { endpoint: "192.0.2.1:40000" }))).toEqual([
       "alice (wg0) roamed from 192.0.2.1:51820 to 192.0.2.1:40000",
     ]);
-    const silent = shook(5, 500, { endpoint: "192.0.2.1:40000" });
-    expect(story.at(189, silent)).toEqual([]);
-    expect(story.at(190, silent)).toEqual(["alice (wg0) disconnected after 5s"]);
-    expect(story.at(400, silent)).toEqual([]);
+    const silent = withHandshake(5, 500, { endpoint: "192.0.2.1:40000" });
+    expect(gateway.at(189, silent)).toEqual([]);
+    expect(gateway.at(190, silent)).toEqual(["alice (wg0) disconnected after 5s"]);
+    expect(gateway.at(400, silent)).toEqual([]);
   });
 
-  test("one scan is enough: no second packet and no second scan is needed", () => {
-    const story = new Story();
-    story.at(0, peer());
-    expect(story.at(1, shook(1))).toHaveLength(1);
+  test("is reported after one scan", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    expect(gateway.at(1, withHandshake(1))).toHaveLength(1);
   });
 
-  test("is told of once, however often it is scanned", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
+  test("is reported only once, however often it is scanned", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
     for (let seconds = 2; seconds < 100; seconds++) {
-      expect(story.at(seconds, shook(1, 180 + seconds * 32))).toEqual([]);
+      expect(gateway.at(seconds, withHandshake(1, 180 + seconds * 32))).toEqual([]);
     }
   });
 
-  test("renewed keys are no news", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
+  test("is not reported again when its keys are renewed", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
     for (let seconds = 121; seconds < 2000; seconds += 120) {
-      expect(story.at(seconds, shook(seconds, 180 * seconds))).toEqual([]);
+      expect(gateway.at(seconds, withHandshake(seconds, 180 * seconds))).toEqual([]);
     }
   });
 
-  test("reports start, end, duration, bytes and roams of itself alone", () => {
-    const story = new Story();
-    story.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
-    story.at(5, shook(5, 10_180, { txBytes: 5_092 }));
-    story.at(10, shook(5, 11_000, { txBytes: 6_000, endpoint: "192.0.2.9:1" }));
-    const [change] = story.changes(190, [
+  test("has its own start, end, bytes and roams", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
+    gateway.at(5, withHandshake(5, 10_180, { txBytes: 5_092 }));
+    gateway.at(10, withHandshake(5, 11_000, { txBytes: 6_000, endpoint: "192.0.2.9:1" }));
+    const [change] = gateway.changes(190, [
       device(),
-      [shook(5, 11_000, { txBytes: 7_000, endpoint: "192.0.2.9:1" })],
+      [withHandshake(5, 11_000, { txBytes: 7_000, endpoint: "192.0.2.9:1" })],
     ]);
     expect(change).toMatchObject({
       type: "peer.disconnected",
@@ -115,176 +121,191 @@ describe("a session", () => {
     });
   });
 
-  test("a peer that is back after its end begins another one", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.at(181, shook(1))).toEqual(["alice (wg0) disconnected after 0s"]);
-    expect(story.at(300, shook(300, 400))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
-  });
-
-  test("data under keys that are still good revives a peer that was given up", () => {
-    const story = new Story({ idleTimeoutMs: () => 20_000 });
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.at(21, shook(1))).toHaveLength(1);
-    expect(story.at(60, shook(1, 180 + 96))).toEqual([
+  test("is a new one if the peer returns after the end", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.at(181, withHandshake(1))).toEqual(["alice (wg0) disconnected after 0s"]);
+    expect(gateway.at(300, withHandshake(300, 400))).toEqual([
       "alice (wg0) connected from 192.0.2.1:51820",
     ]);
   });
 
-  test("a peer that returns without a handshake is found by a tick, which runs until its keys expire", () => {
-    const story = new Story({ idleTimeoutMs: () => 20_000 });
-    const ticked = () => [[...story.tracker.tickedDevices].join(), story.tracker.needsTick];
-    story.at(0, peer());
+  test("begins with data under valid keys if the peer was disconnected because of its idle timeout", () => {
+    const gateway = new Gateway({ idleTimeoutMs: () => 20_000 });
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.at(21, withHandshake(1))).toHaveLength(1);
+    expect(gateway.at(60, withHandshake(1, 180 + 96))).toEqual([
+      "alice (wg0) connected from 192.0.2.1:51820",
+    ]);
+  });
+
+  test("begins on a tick if a peer returns without a handshake, and ticks continue until its keys expire", () => {
+    const gateway = new Gateway({ idleTimeoutMs: () => 20_000 });
+    const ticked = () => [[...gateway.tracker.tickedDevices].join(), gateway.tracker.needsTick];
+    gateway.at(0, peer());
     expect(ticked()).toEqual(["", false]);
-    story.at(1, shook(1));
+    gateway.at(1, withHandshake(1));
     expect(ticked()).toEqual(["wg0", true]);
-    expect(story.at(21, shook(1))).toHaveLength(1);
+    expect(gateway.at(21, withHandshake(1))).toHaveLength(1);
     for (let seconds = 30; seconds < 181; seconds += 10) {
-      expect(story.at(seconds, shook(1))).toEqual([]);
+      expect(gateway.at(seconds, withHandshake(1))).toEqual([]);
       expect(ticked()).toEqual(["wg0", true]);
     }
-    expect(story.at(181, shook(1))).toEqual([]);
+    expect(gateway.at(181, withHandshake(1))).toEqual([]);
     expect(ticked()).toEqual(["", false]);
-    // Whatever it received since can only have been attempts.
-    expect(story.at(190, shook(1, 5000))).toEqual([]);
+    // Bytes that were received since then can only be attempts.
+    expect(gateway.at(190, withHandshake(1, 5000))).toEqual([]);
     expect(ticked()).toEqual(["", false]);
   });
 
   test.each([
-    ["the peer is removed", (story: Story) => story.at(30)],
-    ["the device is removed", (story: Story) => story.changes(30)],
-    ["the device is made anew", (story: Story) => story.changes(30, [device({ index: 9 }), []])],
-  ])("the tick stops when %s: the keys are gone with it", (_, remove) => {
-    const story = new Story({ idleTimeoutMs: () => 20_000 });
-    story.at(0, peer());
-    story.at(1, shook(1));
-    story.at(21, shook(1));
-    expect(story.tracker.needsTick).toBe(true);
-    remove(story);
-    expect(story.tracker.needsTick).toBe(false);
+    ["the peer is removed", (gateway: Gateway) => gateway.at(30)],
+    ["the device is removed", (gateway: Gateway) => gateway.changes(30)],
+    [
+      "the device is replaced",
+      (gateway: Gateway) => gateway.changes(30, [device({ index: 9 }), []]),
+    ],
+  ])("causes no more ticks when %s, because its keys no longer exist", (_, remove) => {
+    const gateway = new Gateway({ idleTimeoutMs: () => 20_000 });
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    gateway.at(21, withHandshake(1));
+    expect(gateway.tracker.needsTick).toBe(true);
+    remove(gateway);
+    expect(gateway.tracker.needsTick).toBe(false);
   });
 
-  test("a peer that returned has a session from the first sign of life to the last", () => {
-    const story = new Story({ idleTimeoutMs: () => 20_000 });
-    story.at(0, peer());
-    story.at(1, shook(1));
-    story.at(21, shook(1));
-    expect(story.at(60, shook(1, 276))).toHaveLength(1);
-    expect(story.at(70, shook(1, 372))).toEqual([]);
-    expect(story.at(90, shook(1, 372))).toEqual(["alice (wg0) disconnected after 10s"]);
-    // It was heard from once.
-    expect(story.at(100, shook(1, 468))).toHaveLength(1);
-    expect(story.at(120, shook(1, 468))).toEqual(["alice (wg0) disconnected after 0s"]);
+  test("lasts from the first to the last activity if the peer returned without a handshake", () => {
+    const gateway = new Gateway({ idleTimeoutMs: () => 20_000 });
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    gateway.at(21, withHandshake(1));
+    expect(gateway.at(60, withHandshake(1, 276))).toHaveLength(1);
+    expect(gateway.at(70, withHandshake(1, 372))).toEqual([]);
+    expect(gateway.at(90, withHandshake(1, 372))).toEqual(["alice (wg0) disconnected after 10s"]);
+    // There was only one activity.
+    expect(gateway.at(100, withHandshake(1, 468))).toHaveLength(1);
+    expect(gateway.at(120, withHandshake(1, 468))).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 
-  test("an idle timeout can be the peer's own", () => {
-    const story = new Story({ idleTimeoutMs: (key) => (key === BOB ? 30_000 : IDLE_MS) });
+  test("ends by the peer's own idle timeout if it has one", () => {
+    const gateway = new Gateway({ idleTimeoutMs: (key) => (key === BOB ? 30_000 : IDLE_MS) });
     const bob = (seconds: number) =>
-      shook(seconds, 180, { publicKey: BOB, endpoint: "192.0.2.2:1" });
-    story.at(0, peer(), peer({ publicKey: BOB, endpoint: null }));
-    story.at(1, shook(1), bob(1));
-    expect(story.tracker.nextDeadlineMs()).toBe(31_000);
-    expect(story.at(31, shook(1), bob(1))).toEqual(["bob (wg0) disconnected after 0s"]);
-    expect(story.tracker.nextDeadlineMs()).toBe(181_000);
+      withHandshake(seconds, 180, { publicKey: BOB, endpoint: "192.0.2.2:1" });
+    gateway.at(0, peer(), peer({ publicKey: BOB, endpoint: null }));
+    gateway.at(1, withHandshake(1), bob(1));
+    expect(gateway.tracker.nextDeadlineMs()).toBe(31_000);
+    expect(gateway.at(31, withHandshake(1), bob(1))).toEqual(["bob (wg0) disconnected after 0s"]);
+    expect(gateway.tracker.nextDeadlineMs()).toBe(181_000);
   });
 });
 
-describe("what is no proof", () => {
-  test("an attempt that never completes is no connection", () => {
-    const story = new Story();
-    story.at(0, peer({ endpoint: null }));
+describe("activity is not proved by", () => {
+  test("a handshake attempt that never completes", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer({ endpoint: null }));
     for (let attempt = 1; attempt < 30; attempt++) {
       const trying = peer({
         rxBytes: attempt * 148,
         txBytes: attempt * 92,
         endpoint: "192.0.2.6:6",
       });
-      expect(story.at(attempt * 5, trying)).toEqual([]);
+      expect(gateway.at(attempt * 5, trying)).toEqual([]);
     }
   });
 
-  test("attempts do not keep a dead session alive, nor move it", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    // From another place, every 5 seconds, with a preshared key that is wrong.
-    const said: string[] = [];
+  test("a series of attempts, which neither prolong a session nor cause a roam", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    // From another endpoint, every 5 seconds, with a wrong preshared key.
+    const texts: string[] = [];
     for (let seconds = 6; seconds <= 200; seconds += 5) {
       const attempts = Math.floor((seconds - 1) / 5);
-      said.push(...story.at(seconds, shook(1, 180 + attempts * 148, { endpoint: "192.0.2.6:6" })));
+      texts.push(
+        ...gateway.at(seconds, withHandshake(1, 180 + attempts * 148, { endpoint: "192.0.2.6:6" })),
+      );
     }
-    expect(said).toEqual(["alice (wg0) disconnected after 0s"]);
+    expect(texts).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 
-  test("several attempts between two scans are still attempts", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.at(11, shook(1, 180 + 2 * 148))).toEqual([]);
-    expect(story.at(181, shook(1, 180 + 5 * 148))).toEqual(["alice (wg0) disconnected after 0s"]);
-  });
-
-  test("the attempts of a long time without a scan are still attempts", () => {
-    const roaming = new Story();
-    roaming.at(0, peer());
-    roaming.at(1, shook(1));
-    expect(roaming.at(31, shook(1, 180 + 6 * 148, { endpoint: "192.0.2.6:6" }))).toEqual([]);
-    expect(roaming.at(32, shook(1, 180 + 6 * 148 + 32))).toEqual([]);
-
-    const returning = new Story({ idleTimeoutMs: () => 75_000 });
-    returning.at(0, peer());
-    returning.at(1, shook(1));
-    expect(returning.at(77, shook(1))).toEqual(["alice (wg0) disconnected after 0s"]);
-    expect(returning.at(120, shook(1, 180 + 8 * 148, { endpoint: "192.0.2.6:6" }))).toEqual([]);
-    expect(returning.at(130, shook(1, 180 + 8 * 148 + 96))).toHaveLength(1);
-  });
-
-  test("what is sent to a peer is no sign of its life", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    for (let seconds = 2; seconds < 181; seconds++) {
-      expect(story.at(seconds, shook(1, 180, { txBytes: seconds * 1000 }))).toEqual([]);
-    }
-    expect(story.at(181, shook(1, 180, { txBytes: 181_000 }))).toEqual([
+  test("a number of attempts between two scans", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.at(11, withHandshake(1, 180 + 2 * 148))).toEqual([]);
+    expect(gateway.at(181, withHandshake(1, 180 + 5 * 148))).toEqual([
       "alice (wg0) disconnected after 0s",
     ]);
   });
 
-  test("after 180 seconds the keys are dead, and what still comes in is not data", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    story.at(170, shook(1, 1000));
-    story.at(182, shook(1, 2000));
-    expect(story.at(350, shook(1, 2000))).toEqual(["alice (wg0) disconnected after 2m 49s"]);
+  test("a number of attempts in a long time without a scan", () => {
+    const roaming = new Gateway();
+    roaming.at(0, peer());
+    roaming.at(1, withHandshake(1));
+    expect(roaming.at(31, withHandshake(1, 180 + 6 * 148, { endpoint: "192.0.2.6:6" }))).toEqual(
+      [],
+    );
+    expect(roaming.at(32, withHandshake(1, 180 + 6 * 148 + 32))).toEqual([]);
+
+    const returning = new Gateway({ idleTimeoutMs: () => 75_000 });
+    returning.at(0, peer());
+    returning.at(1, withHandshake(1));
+    expect(returning.at(77, withHandshake(1))).toEqual(["alice (wg0) disconnected after 0s"]);
+    expect(returning.at(120, withHandshake(1, 180 + 8 * 148, { endpoint: "192.0.2.6:6" }))).toEqual(
+      [],
+    );
+    expect(returning.at(130, withHandshake(1, 180 + 8 * 148 + 96))).toHaveLength(1);
   });
 
-  test("an administrator who sets an endpoint makes nobody roam", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.at(2, shook(1, 180, { endpoint: "192.0.2.77:7" }))).toEqual([]);
-    // The peer speaks from where it was.
-    expect(story.at(3, shook(1, 300))).toEqual([]);
+  test("data that is sent to the peer", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    for (let seconds = 2; seconds < 181; seconds++) {
+      expect(gateway.at(seconds, withHandshake(1, 180, { txBytes: seconds * 1000 }))).toEqual([]);
+    }
+    expect(gateway.at(181, withHandshake(1, 180, { txBytes: 181_000 }))).toEqual([
+      "alice (wg0) disconnected after 0s",
+    ]);
   });
 
-  test("an old handshake is none at the first scan", () => {
-    expect(new Story().at(1000, shook(1000 - REJECT_AFTER_MS / 1000))).toEqual([]);
-    expect(new Story().at(1000, shook(1001 - REJECT_AFTER_MS / 1000))).toHaveLength(1);
+  test("data that is received after the keys have expired", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    gateway.at(170, withHandshake(1, 1000));
+    gateway.at(182, withHandshake(1, 2000));
+    expect(gateway.at(350, withHandshake(1, 2000))).toEqual([
+      "alice (wg0) disconnected after 2m 49s",
+    ]);
+  });
+
+  test("an endpoint that an administrator sets", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.at(2, withHandshake(1, 180, { endpoint: "192.0.2.77:7" }))).toEqual([]);
+    // The peer still sends from its old endpoint.
+    expect(gateway.at(3, withHandshake(1, 300))).toEqual([]);
+  });
+
+  test("a handshake that is too old at the first scan", () => {
+    expect(new Gateway().at(1000, withHandshake(1000 - REJECT_AFTER_MS / 1000))).toEqual([]);
+    expect(new Gateway().at(1000, withHandshake(1001 - REJECT_AFTER_MS / 1000))).toHaveLength(1);
   });
 });
 
-describe("who is who", () => {
-  test("three roams are three roams, no connect and no disconnect", () => {
-    const story = new Story();
-    story.at(0, peer());
-    const said = [5, 10, 15, 20].flatMap((seconds) =>
-      story.at(seconds, shook(5, seconds * 100, { endpoint: `192.0.2.1:${seconds}` })),
+describe("the identity of a peer", () => {
+  test("stays the same when it roams: three roams are neither a connect nor a disconnect", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    const texts = [5, 10, 15, 20].flatMap((seconds) =>
+      gateway.at(seconds, withHandshake(5, seconds * 100, { endpoint: `192.0.2.1:${seconds}` })),
     );
-    expect(said).toEqual([
+    expect(texts).toEqual([
       "alice (wg0) connected from 192.0.2.1:5",
       "alice (wg0) roamed from 192.0.2.1:5 to 192.0.2.1:10",
       "alice (wg0) roamed from 192.0.2.1:10 to 192.0.2.1:15",
@@ -292,212 +313,218 @@ describe("who is who", () => {
     ]);
   });
 
-  test("peers without an endpoint do not collide", () => {
-    const story = new Story();
+  test("is distinct for peers without an endpoint", () => {
+    const gateway = new Gateway();
     const alice = { endpoint: null };
     const bob = { publicKey: BOB, endpoint: null };
-    story.at(0, peer(alice), peer(bob));
-    expect(story.at(1, shook(1, 180, alice), peer(bob))).toEqual(["alice (wg0) connected"]);
-    expect(story.at(2, shook(1, 180, alice), shook(2, 180, bob))).toEqual(["bob (wg0) connected"]);
+    gateway.at(0, peer(alice), peer(bob));
+    expect(gateway.at(1, withHandshake(1, 180, alice), peer(bob))).toEqual([
+      "alice (wg0) connected",
+    ]);
+    expect(gateway.at(2, withHandshake(1, 180, alice), withHandshake(2, 180, bob))).toEqual([
+      "bob (wg0) connected",
+    ]);
   });
 
-  test("one key on two devices is two peers, even at one address", () => {
-    const story = new Story();
+  test("includes the device: one key on two devices is two peers, even at one address", () => {
+    const gateway = new Gateway();
     const wg1 = device({ name: "wg1", index: 4, listenPort: 51821 });
-    story.changes(0, [device(), [peer()]], [wg1, [peer()]]);
-    expect(story.changes(1, [device(), [shook(1)]], [wg1, [peer()]])).toMatchObject([
+    gateway.changes(0, [device(), [peer()]], [wg1, [peer()]]);
+    expect(gateway.changes(1, [device(), [withHandshake(1)]], [wg1, [peer()]])).toMatchObject([
       { type: "peer.connected", device: "wg0" },
     ]);
-    expect(story.changes(2, [device(), [shook(1)]], [wg1, [shook(2)]])).toMatchObject([
-      { type: "peer.connected", device: "wg1" },
-    ]);
+    expect(
+      gateway.changes(2, [device(), [withHandshake(1)]], [wg1, [withHandshake(2)]]),
+    ).toMatchObject([{ type: "peer.connected", device: "wg1" }]);
   });
 
-  test("a second key that takes over an address and port is told of", () => {
-    const story = new Story();
-    story.at(0, peer(), peer({ publicKey: BOB, endpoint: null }));
-    story.at(1, shook(1), peer({ publicKey: BOB, endpoint: null }));
-    expect(story.at(60, shook(1), shook(60, 180, { publicKey: BOB }))).toEqual([
+  test("is the key: a second key at the same address and port is reported", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer(), peer({ publicKey: BOB, endpoint: null }));
+    gateway.at(1, withHandshake(1), peer({ publicKey: BOB, endpoint: null }));
+    expect(gateway.at(60, withHandshake(1), withHandshake(60, 180, { publicKey: BOB }))).toEqual([
       "bob (wg0) connected from 192.0.2.1:51820",
     ]);
-    expect(story.tracker.handshakeAtMs("192.0.2.1", 51820, 51820)).toBe(60_000);
+    expect(gateway.tracker.handshakeAtMs("192.0.2.1", 51820, 51820)).toBe(60_000);
   });
 
-  test("two peers at one address and port, with two devices, have each their own keys", () => {
-    const story = new Story();
+  test("includes the listen port if two peers of two devices have the same endpoint", () => {
+    const gateway = new Gateway();
     const wg1 = device({ name: "wg1", index: 4, listenPort: 51821 });
     const handshakes = () =>
-      [51820, 51821, 443].map((port) => story.tracker.handshakeAtMs("192.0.2.1", 51820, port));
+      [51820, 51821, 443].map((port) => gateway.tracker.handshakeAtMs("192.0.2.1", 51820, port));
     const bob = { publicKey: BOB };
-    story.changes(0, [device(), [peer()]], [wg1, [peer(bob)]]);
-    story.changes(1, [device(), [shook(1)]], [wg1, [peer(bob)]]);
-    // Nobody listens to 443: it must be redirected, who knows where.
+    gateway.changes(0, [device(), [peer()]], [wg1, [peer(bob)]]);
+    gateway.changes(1, [device(), [withHandshake(1)]], [wg1, [peer(bob)]]);
+    // No device listens on 443, so the packets are redirected to an unknown port.
     expect(handshakes()).toEqual([1000, null, 1000]);
-    story.changes(2, [device(), [shook(1)]], [wg1, [shook(2, 180, bob)]]);
+    gateway.changes(2, [device(), [withHandshake(1)]], [wg1, [withHandshake(2, 180, bob)]]);
     expect(handshakes()).toEqual([1000, 2000, 2000]);
-    story.changes(3, [device(), [shook(1)]], [wg1, []]);
+    gateway.changes(3, [device(), [withHandshake(1)]], [wg1, []]);
     expect(handshakes()).toEqual([1000, null, 1000]);
   });
 
-  test("a scope id that the kernel fills in is no roaming, another one is", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1, 180, { endpoint: "[fe80::1]:5" }));
-    expect(story.at(2, shook(1, 300, { endpoint: "[fe80::1%2]:5" }))).toEqual([]);
-    expect(story.at(3, shook(1, 400, { endpoint: "[fe80::1%3]:5" }))).toEqual([
+  test("is not affected by a scope id: one that the kernel adds is not a roam, a different one is", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1, 180, { endpoint: "[fe80::1]:5" }));
+    expect(gateway.at(2, withHandshake(1, 300, { endpoint: "[fe80::1%2]:5" }))).toEqual([]);
+    expect(gateway.at(3, withHandshake(1, 400, { endpoint: "[fe80::1%3]:5" }))).toEqual([
       "alice (wg0) roamed from [fe80::1%2]:5 to [fe80::1%3]:5",
     ]);
-    expect(story.tracker.handshakeAtMs("fe80::1", 5, 51820)).toBe(1000);
+    expect(gateway.tracker.handshakeAtMs("fe80::1", 5, 51820)).toBe(1000);
   });
 });
 
-describe("what goes away", () => {
-  test("a peer that is removed is disconnected at once", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.at(5)).toEqual(["alice (wg0) disconnected after 0s, peer removed"]);
+describe("a removal", () => {
+  test("of a peer disconnects it at once", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.at(5)).toEqual(["alice (wg0) disconnected after 0s, peer removed"]);
   });
 
-  test("a peer that is removed and added again is told of with its next handshake", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    story.at(5);
-    expect(story.at(6, peer())).toEqual([]);
-    expect(story.at(7, shook(7))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
+  test("and addition of a peer is followed by a connect at its next handshake", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    gateway.at(5);
+    expect(gateway.at(6, peer())).toEqual([]);
+    expect(gateway.at(7, withHandshake(7))).toEqual(["alice (wg0) connected from 192.0.2.1:51820"]);
   });
 
-  test("a device that is deleted takes its peers with it, and comes back as a new one", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.changes(5).map(said)).toEqual([
+  test("of a device disconnects its peers, and a device that is added again is new", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.changes(5).map(textOf)).toEqual([
       "alice (wg0) disconnected after 0s, device removed",
       "wg0 removed",
     ]);
     const again = device({ index: 9 });
-    expect(story.changes(6, [again, [peer()]]).map(said)).toEqual([
+    expect(gateway.changes(6, [again, [peer()]]).map(textOf)).toEqual([
       "wg0 added, listening on port 51820",
     ]);
-    expect(story.changes(7, [again, [shook(7)]]).map(said)).toEqual([
+    expect(gateway.changes(7, [again, [withHandshake(7)]]).map(textOf)).toEqual([
       "alice (wg0) connected from 192.0.2.1:51820",
     ]);
   });
 
-  test("a device that is deleted and made again between two scans is seen to be another", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.changes(5, [device({ index: 9 }), [peer()]]).map(said)).toEqual([
+  test("and addition of a device between two scans is noticed", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.changes(5, [device({ index: 9 }), [peer()]]).map(textOf)).toEqual([
       "alice (wg0) disconnected after 0s, device removed",
       "wg0 removed",
       "wg0 added, listening on port 51820",
     ]);
   });
 
-  test("counters that start again from zero end nothing and invent nothing", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1, 50_000));
-    expect(story.at(2, peer({ rxBytes: 0 }))).toEqual([]);
-    expect(story.at(3, shook(3, 180))).toEqual([]);
-    const [change] = story.changes(183, [device(), [shook(3, 180)]]);
+  test("is not concluded from counters that start again at zero", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1, 50_000));
+    expect(gateway.at(2, peer({ rxBytes: 0 }))).toEqual([]);
+    expect(gateway.at(3, withHandshake(3, 180))).toEqual([]);
+    const [change] = gateway.changes(183, [device(), [withHandshake(3, 180)]]);
     expect(change).toMatchObject({ session: { rxBytes: 50_180 }, endedAtMs: T0 + 3_000 });
   });
 });
 
 describe("hold", () => {
-  test("a peer that is back within it was never gone", () => {
-    const story = new Story({ idleTimeoutMs: () => 20_000, holdMs: 30_000 });
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.at(45, shook(1))).toEqual([]);
-    expect(story.at(50, shook(50, 400))).toEqual([]);
-    expect(story.at(99, shook(50, 400))).toEqual([]);
-    expect(story.at(100, shook(50, 400))).toEqual(["alice (wg0) disconnected after 49s"]);
+  test("hides a disconnect if the peer returns in time", () => {
+    const gateway = new Gateway({ idleTimeoutMs: () => 20_000, holdMs: 30_000 });
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.at(45, withHandshake(1))).toEqual([]);
+    expect(gateway.at(50, withHandshake(50, 400))).toEqual([]);
+    expect(gateway.at(99, withHandshake(50, 400))).toEqual([]);
+    expect(gateway.at(100, withHandshake(50, 400))).toEqual(["alice (wg0) disconnected after 49s"]);
   });
 
-  test("covers a device that is taken down and up again", () => {
-    const story = new Story({ holdMs: 30_000 });
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.changes(5).map(said)).toEqual(["wg0 removed"]);
+  test("hides disconnects if a device is removed and added again in time", () => {
+    const gateway = new Gateway({ holdMs: 30_000 });
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.changes(5).map(textOf)).toEqual(["wg0 removed"]);
     const again = device({ index: 9 });
-    expect(story.changes(6, [again, [peer()]]).map(said)).toEqual([
+    expect(gateway.changes(6, [again, [peer()]]).map(textOf)).toEqual([
       "wg0 added, listening on port 51820",
     ]);
-    expect(story.changes(7, [again, [shook(7)]])).toEqual([]);
-    expect(story.changes(60, [again, [shook(7)]])).toEqual([]);
+    expect(gateway.changes(7, [again, [withHandshake(7)]])).toEqual([]);
+    expect(gateway.changes(60, [again, [withHandshake(7)]])).toEqual([]);
   });
 
-  test("a removed peer that stays away is told of when it is over, with its reason", () => {
-    const story = new Story({ holdMs: 30_000 });
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.at(5)).toEqual([]);
-    expect(story.tracker.nextDeadlineMs()).toBe(35_000);
-    expect(story.at(35)).toEqual(["alice (wg0) disconnected after 0s, peer removed"]);
+  test("ends with a disconnect with the original reason if a removed peer does not return", () => {
+    const gateway = new Gateway({ holdMs: 30_000 });
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.at(5)).toEqual([]);
+    expect(gateway.tracker.nextDeadlineMs()).toBe(35_000);
+    expect(gateway.at(35)).toEqual(["alice (wg0) disconnected after 0s, peer removed"]);
   });
 });
 
-describe("start and restart", () => {
-  test("who is connected already is told of as such", () => {
-    expect(new Story().changes(60, [device(), [shook(1)]])).toMatchObject([
+describe("after the start", () => {
+  test("peers that are already connected are reported as initial", () => {
+    expect(new Gateway().changes(60, [device(), [withHandshake(1)]])).toMatchObject([
       { type: "peer.connected", initial: true, session: { startedAtMs: T0 + 1000 } },
     ]);
   });
 
-  test("or not at all, and its end is told of all the same", () => {
-    const story = new Story({ announceExisting: false });
-    expect(story.at(60, shook(1))).toEqual([]);
-    expect(story.at(181, shook(1))).toEqual(["alice (wg0) disconnected after 0s"]);
+  test("peers that are already connected are not reported without announceExisting, but their disconnect is", () => {
+    const gateway = new Gateway({ announceExisting: false });
+    expect(gateway.at(60, withHandshake(1))).toEqual([]);
+    expect(gateway.at(181, withHandshake(1))).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 
-  test("a peer that connects later is not initial, nor are the peers of a device that comes later", () => {
-    const story = new Story();
-    story.changes(0, [device(), [peer()]]);
+  test("peers that connect later and peers of devices that are added later are not initial", () => {
+    const gateway = new Gateway();
+    gateway.changes(0, [device(), [peer()]]);
     const wg1 = device({ name: "wg1", index: 4 });
-    expect(story.changes(1, [device(), [shook(1)]], [wg1, [shook(1)]])).toMatchObject([
+    expect(
+      gateway.changes(1, [device(), [withHandshake(1)]], [wg1, [withHandshake(1)]]),
+    ).toMatchObject([
       { type: "peer.connected", device: "wg0", initial: false },
       { type: "device.added", device: "wg1" },
       { type: "peer.connected", device: "wg1", initial: false },
     ]);
   });
 
-  test("rules that change while running hold from then on", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    story.tracker.setOptions({ idleTimeoutMs: () => 10_000, holdMs: 0, announceExisting: true });
-    expect(story.at(11, shook(1))).toEqual(["alice (wg0) disconnected after 0s"]);
+  test("changed options apply at once", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    gateway.tracker.setOptions({ idleTimeoutMs: () => 10_000, holdMs: 0, announceExisting: true });
+    expect(gateway.at(11, withHandshake(1))).toEqual(["alice (wg0) disconnected after 0s"]);
   });
 });
 
-describe("silence", () => {
+describe("the idle timeout", () => {
   const wg1 = device({ name: "wg1", index: 4 });
 
-  test("is nobody's whose device was not scanned", () => {
-    const story = new Story();
-    story.changes(0, [device(), [peer()]], [wg1, [peer()]]);
-    story.changes(1, [device(), [shook(1)]], [wg1, [shook(1)]]);
-    // As after hours in which nobody could scan; what woke us was about wg0.
+  test("is not applied to peers whose device was not scanned", () => {
+    const gateway = new Gateway();
+    gateway.changes(0, [device(), [peer()]], [wg1, [peer()]]);
+    gateway.changes(1, [device(), [withHandshake(1)]], [wg1, [withHandshake(1)]]);
+    // As after hours without a possible scan; the packet that caused this scan was for wg0.
     const one = { device: device(), changed: [], removed: [] };
-    const changes = story.tracker.observe({ devices: [one], removed: [] }, story.instant(9000));
+    const changes = gateway.tracker.observe({ devices: [one], removed: [] }, gateway.instant(9000));
     expect(changes).toMatchObject([{ type: "peer.disconnected", device: "wg0" }]);
-    // It is high time for another scan, and if that fails, for the one after it.
-    expect(story.tracker.nextDeadlineMs()).toBe(181_000);
-    expect(story.tracker.nextDeadlineMs(9_000_000)).toBeNull();
-    const alive = [wg1, [shook(8990, 9000)]] as const;
-    expect(story.changes(9001, [device(), [shook(1)]], alive)).toEqual([]);
-    expect(story.tracker.connected).toBe(1);
+    // Another scan is overdue; if it fails, there is no deadline before the next tick.
+    expect(gateway.tracker.nextDeadlineMs()).toBe(181_000);
+    expect(gateway.tracker.nextDeadlineMs(9_000_000)).toBeNull();
+    const alive = [wg1, [withHandshake(8990, 9000)]] as const;
+    expect(gateway.changes(9001, [device(), [withHandshake(1)]], alive)).toEqual([]);
+    expect(gateway.tracker.connected).toBe(1);
   });
 
-  test("does not keep those who were taken away with a device", () => {
-    const story = new Story();
-    story.changes(0, [device(), [peer()]], [wg1, [peer()]]);
-    story.changes(1, [device(), [shook(1)]], [wg1, [shook(1)]]);
-    const changes = story.tracker.observe({ devices: [], removed: [wg1] }, story.instant(9000));
+  test("is irrelevant to peers whose device was removed", () => {
+    const gateway = new Gateway();
+    gateway.changes(0, [device(), [peer()]], [wg1, [peer()]]);
+    gateway.changes(1, [device(), [withHandshake(1)]], [wg1, [withHandshake(1)]]);
+    const changes = gateway.tracker.observe({ devices: [], removed: [wg1] }, gateway.instant(9000));
     expect(changes.map(({ type, device: name }) => `${name} ${type}`)).toEqual([
       "wg1 peer.disconnected",
       "wg1 device.removed",
@@ -505,113 +532,117 @@ describe("silence", () => {
   });
 });
 
-// What a machine does that was suspended: CLOCK_MONOTONIC, by which silence is counted, stands still.
-describe("a machine that slept for eight hours", () => {
+// The idle timeout is measured with CLOCK_MONOTONIC, which stops while the machine is suspended.
+describe("after eight hours of suspend", () => {
   const HOURS_MS = 8 * 3_600_000;
 
-  test("gives everybody the rest of his time to come back", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.at(100, shook(1, 9000))).toEqual([]);
-    story.jumpedMs = HOURS_MS;
-    // Its keys are dead: the kernel counts the time asleep. So it shakes hands anew, and was never gone.
-    expect(story.at(101, shook(1, 9000))).toEqual([]);
-    expect(story.at(110, shook(110 + HOURS_MS / 1000, 9180))).toEqual([]);
-    expect(story.tracker.connected).toBe(1);
+  test("each peer has the rest of its idle timeout to return", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.at(100, withHandshake(1, 9000))).toEqual([]);
+    gateway.jumpedMs = HOURS_MS;
+    // Its keys have expired, because the kernel includes the suspend, so the peer makes a new handshake.
+    expect(gateway.at(101, withHandshake(1, 9000))).toEqual([]);
+    expect(gateway.at(110, withHandshake(110 + HOURS_MS / 1000, 9180))).toEqual([]);
+    expect(gateway.tracker.connected).toBe(1);
   });
 
-  test("then says who did not, with the last activity before it", () => {
-    const story = new Story();
-    story.at(0, peer());
-    story.at(1, shook(1));
-    expect(story.at(100, shook(1, 9000))).toEqual([]);
-    story.jumpedMs = HOURS_MS;
-    expect(story.at(279, shook(1, 9000))).toEqual([]);
-    expect(story.changes(280, [device(), [shook(1, 9000)]])).toMatchObject([
+  test("a peer that does not return is disconnected, with its last activity before the suspend", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1));
+    expect(gateway.at(100, withHandshake(1, 9000))).toEqual([]);
+    gateway.jumpedMs = HOURS_MS;
+    expect(gateway.at(279, withHandshake(1, 9000))).toEqual([]);
+    expect(gateway.changes(280, [device(), [withHandshake(1, 9000)]])).toMatchObject([
       { type: "peer.disconnected", endedAtMs: T0 + 100_000, durationMs: 99_000 },
     ]);
   });
 });
 
-describe("a wall clock that is set", () => {
+describe("a step of the wall clock", () => {
   for (const jump of [-86_400_000, 86_400_000]) {
-    test(`by ${jump / 3_600_000} hours ends and begins nothing`, () => {
-      const story = new Story();
-      story.at(0, peer());
-      story.at(1, shook(1));
-      story.jumpedMs = jump;
-      expect(story.at(100, shook(1, 1000))).toEqual([]);
+    test(`by ${jump / 3_600_000} hours causes no connect and no disconnect`, () => {
+      const gateway = new Gateway();
+      gateway.at(0, peer());
+      gateway.at(1, withHandshake(1));
+      gateway.jumpedMs = jump;
+      expect(gateway.at(100, withHandshake(1, 1000))).toEqual([]);
       // The next handshake has the new time.
-      expect(story.at(121, shook(121 + jump / 1000, 2000))).toEqual([]);
-      expect(story.at(300, shook(121 + jump / 1000, 2000))).toEqual([]);
-      // From 1 s to 121 s into the story, whatever the clock on the wall says.
-      const end = story.changes(301, [device(), [shook(121 + jump / 1000, 2000)]]);
+      expect(gateway.at(121, withHandshake(121 + jump / 1000, 2000))).toEqual([]);
+      expect(gateway.at(300, withHandshake(121 + jump / 1000, 2000))).toEqual([]);
+      // From 1 s to 121 s, whatever the wall clock shows.
+      const end = gateway.changes(301, [device(), [withHandshake(121 + jump / 1000, 2000)]]);
       expect(end).toMatchObject([{ endedAtMs: T0 + 121_000 + jump, durationMs: 120_000 }]);
     });
 
-    test(`by ${jump / 3_600_000} hours does not hide who connects then`, () => {
-      const story = new Story();
-      story.at(0, shook(-1000));
-      story.jumpedMs = jump;
-      expect(story.at(5, shook(5 + jump / 1000))).toHaveLength(1);
+    test(`by ${jump / 3_600_000} hours does not hide a connect`, () => {
+      const gateway = new Gateway();
+      gateway.at(0, withHandshake(-1000));
+      gateway.jumpedMs = jump;
+      expect(gateway.at(5, withHandshake(5 + jump / 1000))).toHaveLength(1);
     });
   }
 });
 
-// gotatun reports "now minus age", and so are boringtun's ages read; wireguard-go and the kernel report
-// the time that the clock had.
+// gotatun reports "now minus age", and boringtun's ages are converted to that; wireguard-go and the kernel
+// report the time that the clock showed.
 describe.each(["now minus age", "the time itself"] as const)(
   "a program that reports %s",
   (kind) => {
-    /** A handshake at this time of the story, made before the clock was set, as it is reported now. */
-    const reported = (story: Story, seconds: number, jitterMs = 0): number =>
-      T0 + seconds * 1000 + (kind === "now minus age" ? story.jumpedMs + jitterMs : 0);
-    const found = (story: Story, seconds: number, rxBytes: number, jitterMs = 0): Peer =>
-      peer({ lastHandshakeMs: reported(story, seconds, jitterMs), rxBytes });
+    /** The reported time of a handshake that was made at `seconds`, before the clock was set. */
+    const reported = (gateway: Gateway, seconds: number, jitterMs = 0): number =>
+      T0 + seconds * 1000 + (kind === "now minus age" ? gateway.jumpedMs + jitterMs : 0);
+    const found = (gateway: Gateway, seconds: number, rxBytes: number, jitterMs = 0): Peer =>
+      peer({ lastHandshakeMs: reported(gateway, seconds, jitterMs), rxBytes });
 
-    test("has no new handshake when its time moves by less than a second", () => {
-      const story = new Story();
-      story.at(0, peer());
-      expect(story.at(5, found(story, 5, 500))).toHaveLength(1);
+    test("has no new handshake if its time differs by less than a second", () => {
+      const gateway = new Gateway();
+      gateway.at(0, peer());
+      expect(gateway.at(5, found(gateway, 5, 500))).toHaveLength(1);
       for (let seconds = 10; seconds < 185; seconds += 5) {
-        expect(story.at(seconds, found(story, 5, 500, (seconds % 20) - 9.5))).toEqual([]);
+        expect(gateway.at(seconds, found(gateway, 5, 500, (seconds % 20) - 9.5))).toEqual([]);
       }
-      expect(story.at(185, found(story, 5, 500))).toEqual(["alice (wg0) disconnected after 0s"]);
+      expect(gateway.at(185, found(gateway, 5, 500))).toEqual([
+        "alice (wg0) disconnected after 0s",
+      ]);
     });
 
     test.each([-86_400_000, -30_000, 30_000, 86_400_000])(
-      "neither loses nor gains a peer when the clock is set by %i ms",
+      "causes no connect and no disconnect when the clock is set by %i ms",
       (jump) => {
-        const story = new Story({ idleTimeoutMs: () => 60_000 });
-        const [silent, gone] = [BOB, "gone" as PublicKey].map((publicKey) => ({ publicKey }));
+        const gateway = new Gateway({ idleTimeoutMs: () => 60_000 });
+        const [silent, removedPeer] = [BOB, "gone" as PublicKey].map((publicKey) => ({
+          publicKey,
+        }));
         const at = (seconds: number, rxBytes: number) =>
-          story.at(
+          gateway.at(
             seconds,
-            found(story, 5, rxBytes, seconds % 7),
-            { ...found(story, 5, 180, seconds % 5), ...silent },
-            { ...found(story, -500, 180, seconds % 3), ...gone },
+            found(gateway, 5, rxBytes, seconds % 7),
+            { ...found(gateway, 5, 180, seconds % 5), ...silent },
+            { ...found(gateway, -500, 180, seconds % 3), ...removedPeer },
           );
-        story.at(0, peer(), peer(silent), { ...found(story, -500, 180), ...gone });
+        gateway.at(0, peer(), peer(silent), { ...found(gateway, -500, 180), ...removedPeer });
         expect(at(5, 180)).toHaveLength(2);
         expect(at(40, 5000)).toEqual([]);
         expect(at(65, 6000)).toEqual(["bob (wg0) disconnected after 0s"]);
-        story.jumpedMs = jump;
+        gateway.jumpedMs = jump;
         for (const seconds of [70, 80, 90, 100]) expect(at(seconds, seconds * 100)).toEqual([]);
-        // A return under keys that are still valid is one, too.
-        const back = { ...found(story, 5, 276), ...silent };
-        expect(story.at(105, found(story, 5, 10_500), back)).toEqual([
+        // A return under keys that are still valid is reported, too.
+        const back = { ...found(gateway, 5, 276), ...silent };
+        expect(gateway.at(105, found(gateway, 5, 10_500), back)).toEqual([
           "bob (wg0) connected from 192.0.2.1:51820",
         ]);
-        expect(story.at(110, found(story, 5, 10_500), back)).toEqual([]);
-        expect(story.at(165, found(story, 5, 10_500), back)).toEqual([
+        expect(gateway.at(110, found(gateway, 5, 10_500), back)).toEqual([]);
+        expect(gateway.at(165, found(gateway, 5, 10_500), back)).toEqual([
           expect.stringContaining("alice (wg0) disconnected after"),
           expect.stringContaining("bob (wg0) disconnected after"),
         ]);
       },
     );
 
-    test("no handshake is missed and none is invented, whatever the jitter and the steps of the clock", () => {
+    test("has exactly its real handshakes, with any jitter and any steps of the clock", () => {
       const step = fc.record({
         seconds: fc.double({ min: 0.001, max: 400, noNaN: true }),
         handshake: fc.boolean(),
@@ -620,26 +651,26 @@ describe.each(["now minus age", "the time itself"] as const)(
       });
       fc.assert(
         fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-          const story = new Story({ idleTimeoutMs: () => 1e9 });
+          const gateway = new Gateway({ idleTimeoutMs: () => 1e9 });
           let seconds = 0;
-          /** When the last one was, and by how much the clock was set then. */
+          /** The time of the last handshake, and by how much the clock had been set then. */
           let last: { seconds: number; jumpedMs: number } | null = null;
-          story.at(0, peer());
+          gateway.at(0, peer());
           for (const next of steps) {
             seconds += next.seconds;
-            story.jumpedMs += next.jumpMs;
-            // REKEY_TIMEOUT: handshakes are no closer, but scans may be.
+            gateway.jumpedMs += next.jumpMs;
+            // Handshakes are at least REKEY_TIMEOUT apart, but scans can be closer.
             const isNew = next.handshake && (last === null || seconds - last.seconds >= 5);
-            if (isNew) last = { seconds, jumpedMs: story.jumpedMs };
+            if (isNew) last = { seconds, jumpedMs: gateway.jumpedMs };
             const lastHandshakeMs =
               last === null
                 ? null
-                : reported(story, last.seconds, next.jitterMs) +
+                : reported(gateway, last.seconds, next.jitterMs) +
                   (kind === "now minus age" ? 0 : last.jumpedMs);
-            const before = story.tracker.session("wg0", ALICE)?.handshakeAt ?? null;
-            const told = story.at(seconds, peer({ lastHandshakeMs }));
-            const after = story.tracker.session("wg0", ALICE)?.handshakeAt ?? null;
-            expect(told).toHaveLength(isNew && before === null ? 1 : 0);
+            const before = gateway.tracker.session("wg0", ALICE)?.handshakeAt ?? null;
+            const texts = gateway.at(seconds, peer({ lastHandshakeMs }));
+            const after = gateway.tracker.session("wg0", ALICE)?.handshakeAt ?? null;
+            expect(texts).toHaveLength(isNew && before === null ? 1 : 0);
             expect(after !== before).toBe(isNew);
           }
         }),
@@ -649,7 +680,7 @@ describe.each(["now minus age", "the time itself"] as const)(
   },
 );
 
-test("whatever the scans, each peer's events alternate and no session is invented", () => {
+test("for any scans, connects and disconnects of a peer alternate, and there is no session without a handshake", () => {
   const step = fc.record({
     waitSeconds: fc.nat(200),
     handshake: fc.boolean(),
@@ -662,24 +693,24 @@ test("whatever the scans, each peer's events alternate and no session is invente
   });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), fc.constantFrom(0, 30_000), (steps, holdMs) => {
-      const story = new Story({ holdMs });
+      const gateway = new Gateway({ holdMs });
       let seconds = 0;
       let now = peer();
       let isConnected = false;
       let handshakes = 0;
-      story.at(0, now);
+      gateway.at(0, now);
       for (const next of steps) {
         seconds += next.waitSeconds + 1;
-        story.jumpedMs += next.jumpMs;
+        gateway.jumpedMs += next.jumpMs;
         if (next.handshake) handshakes++;
         now = peer({
           endpoint: `192.0.2.1:${next.port}`,
-          lastHandshakeMs: next.handshake ? story.instant(seconds).wallMs : now.lastHandshakeMs,
+          lastHandshakeMs: next.handshake ? gateway.instant(seconds).wallMs : now.lastHandshakeMs,
           rxBytes: now.rxBytes + next.rxBytes,
           txBytes: now.txBytes + next.txBytes,
         });
         const found = [device({ index: next.deviceIndex }), next.present ? [now] : []] as const;
-        for (const change of story.changes(seconds, found)) {
+        for (const change of gateway.changes(seconds, found)) {
           if (change.type === "peer.connected") {
             expect(isConnected).toBe(false);
             expect(handshakes).toBeGreaterThan(0);
@@ -691,60 +722,60 @@ test("whatever the scans, each peer's events alternate and no session is invente
             expect(isConnected).toBe(true);
           }
         }
-        expect([...story.tracker.sessions].length).toBe(isConnected ? 1 : 0);
+        expect([...gateway.tracker.sessions].length).toBe(isConnected ? 1 : 0);
       }
-      // Silence ends everything.
+      // The idle timeout ends all sessions.
       seconds += 100_000;
-      story.changes(seconds, [device(), []]);
-      story.changes(seconds + 100_000, [device(), []]);
-      expect(story.tracker.connected).toBe(0);
-      expect(story.tracker.nextDeadlineMs()).toBeNull();
+      gateway.changes(seconds, [device(), []]);
+      gateway.changes(seconds + 100_000, [device(), []]);
+      expect(gateway.tracker.connected).toBe(0);
+      expect(gateway.tracker.nextDeadlineMs()).toBeNull();
     }),
     { numRuns: 500 },
   );
 });
 
-describe("what a session counts", () => {
-  test("begins at the scan before it: the response to a known peer is sent within it", () => {
-    const story = new Story();
-    story.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
-    expect(story.changes(5, [device(), [shook(5, 10_180, { txBytes: 5_092 })]])).toMatchObject([
-      { type: "peer.connected", session: { rxBytes: 180, txBytes: 92 } },
-    ]);
+describe("the counters of a session", () => {
+  test("begin at the scan before it, and so include the response", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
+    expect(
+      gateway.changes(5, [device(), [withHandshake(5, 10_180, { txBytes: 5_092 })]]),
+    ).toMatchObject([{ type: "peer.connected", session: { rxBytes: 180, txBytes: 92 } }]);
   });
 
-  test("begins at the first look for who was there already: nobody knows when the rest was", () => {
-    const story = new Story();
-    expect(story.changes(5, [device(), [shook(1, 10_180, { txBytes: 5_092 })]])).toMatchObject([
-      { type: "peer.connected", session: { rxBytes: 0, txBytes: 0 } },
-    ]);
+  test("begin at the first scan for a peer that is already connected", () => {
+    const gateway = new Gateway();
+    expect(
+      gateway.changes(5, [device(), [withHandshake(1, 10_180, { txBytes: 5_092 })]]),
+    ).toMatchObject([{ type: "peer.connected", session: { rxBytes: 0, txBytes: 0 } }]);
   });
 
-  test("begins at the scan before it, too, for who is back under the keys of another session", () => {
-    const story = new Story({ idleTimeoutMs: () => 20_000 });
-    story.at(0, peer());
-    story.at(1, shook(1, 180, { txBytes: 92 }));
-    expect(story.at(21, shook(1, 180, { txBytes: 124 }))).toHaveLength(1);
-    const heard = shook(1, 180 + 96, { txBytes: 156 });
-    expect(story.changes(60, [device(), [heard]])).toMatchObject([
+  test("also begin at the scan before it for a peer that returns without a handshake", () => {
+    const gateway = new Gateway({ idleTimeoutMs: () => 20_000 });
+    gateway.at(0, peer());
+    gateway.at(1, withHandshake(1, 180, { txBytes: 92 }));
+    expect(gateway.at(21, withHandshake(1, 180, { txBytes: 124 }))).toHaveLength(1);
+    const heard = withHandshake(1, 180 + 96, { txBytes: 156 });
+    expect(gateway.changes(60, [device(), [heard]])).toMatchObject([
       { type: "peer.connected", session: { rxBytes: 96, txBytes: 32 } },
     ]);
   });
 
-  test("is what a counter has, where that has started again from zero", () => {
-    const story = new Story();
-    story.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
-    expect(story.changes(5, [device(), [shook(5, 180, { txBytes: 92 })]])).toMatchObject([
+  test("have the whole value of a counter that was reset to zero", () => {
+    const gateway = new Gateway();
+    gateway.at(0, peer({ rxBytes: 10_000, txBytes: 5_000 }));
+    expect(gateway.changes(5, [device(), [withHandshake(5, 180, { txBytes: 92 })]])).toMatchObject([
       { type: "peer.connected", session: { rxBytes: 180, txBytes: 92 } },
     ]);
   });
 
-  test("is all there is of a peer that was added and connected between two scans", () => {
-    const story = new Story();
+  test("have the whole values of a peer that was added and connected between two scans", () => {
+    const gateway = new Gateway();
     const known = peer({ publicKey: BOB, endpoint: null });
-    const added = shook(7, 276, { txBytes: 124 });
-    story.at(0, known);
-    expect(story.changes(10, [device(), [known, added]])).toEqual([
+    const added = withHandshake(7, 276, { txBytes: 124 });
+    gateway.at(0, known);
+    expect(gateway.changes(10, [device(), [known, added]])).toEqual([
       {
         type: "peer.connected",
         atMs: T0 + 7_000,
@@ -754,12 +785,12 @@ describe("what a session counts", () => {
         initial: false,
       },
     ]);
-    expect(story.at(11, known, added)).toEqual([]);
-    // Its silence counts from its handshake and not from the scan that found it.
-    expect(story.tracker.nextDeadlineMs()).toBe(187_000);
-    const later = shook(7, 376, { txBytes: 200 });
-    expect(story.at(20, known, later)).toEqual([]);
-    expect(story.changes(200, [device(), [known, later]])).toMatchObject([
+    expect(gateway.at(11, known, added)).toEqual([]);
+    // The idle timeout begins at the handshake and not at the scan.
+    expect(gateway.tracker.nextDeadlineMs()).toBe(187_000);
+    const later = withHandshake(7, 376, { txBytes: 200 });
+    expect(gateway.at(20, known, later)).toEqual([]);
+    expect(gateway.changes(200, [device(), [known, later]])).toMatchObject([
       {
         type: "peer.disconnected",
         endedAtMs: T0 + 20_000,

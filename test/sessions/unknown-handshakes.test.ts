@@ -1,4 +1,4 @@
-/** Handshakes that no peer completes: who is told of, who is not, and what a flood can do. */
+/** Handshakes that no peer completes: which senders are reported, which are not, and the limits in a flood. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -27,11 +27,11 @@ import { ALICE, BOB, device, peer, ScanMaker } from "../support/peers.ts";
 const WG0 = device({ publicKey: ALICE });
 const WG1 = device({ name: "wg1", index: 4, listenPort: 51821, publicKey: BOB });
 
-/** A gateway where the test says who has a session, and whose key a message was made for. */
-class Scene {
+/** A gateway whose sessions and devices the test sets. The first byte of a handshake is 1 if its mac1 is valid. */
+class Gateway {
   readonly clock = new HandClock();
   readonly reports: UnknownHandshakesChange[] = [];
-  /** When each message was checked. */
+  /** Times of the checks of a mac1. */
   readonly checks: number[] = [];
   readonly sessions = new Set<string>();
   devices: readonly Device[] = [WG0, WG1];
@@ -60,7 +60,7 @@ class Scene {
     return this.reports.map(({ network }) => network);
   }
 
-  seen(fields: Partial<CapturedDatagram> = {}): this {
+  receive(fields: Partial<CapturedDatagram> = {}): this {
     this.unknown.seen(datagram(fields));
     return this;
   }
@@ -93,16 +93,16 @@ function datagram(fields: Partial<CapturedDatagram> = {}): CapturedDatagram {
   };
 }
 
-/** The n-th address in a network of its own. */
-const far = (n: number) => `${10 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}.1`;
+/** The n-th address; each is in another network. */
+const addressAt = (n: number) => `${10 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}.1`;
 
-describe("who tries in vain", () => {
-  test("is told of once a minute, with all attempts", () => {
-    const scene = new Scene();
-    const startMs = scene.clock.now().wallMs;
-    for (let attempt = 0; attempt < 3; attempt++) scene.seen().pass(5_200);
-    scene.pass(60_000);
-    expect(scene.reports).toEqual([
+describe("a sender without a completed handshake", () => {
+  test("is reported once a minute, with all attempts", () => {
+    const gateway = new Gateway();
+    const startMs = gateway.clock.now().wallMs;
+    for (let attempt = 0; attempt < 3; attempt++) gateway.receive().pass(5_200);
+    gateway.pass(60_000);
+    expect(gateway.reports).toEqual([
       {
         type: "handshake.unknown",
         atMs: startMs + 60_000,
@@ -119,45 +119,47 @@ describe("who tries in vain", () => {
         lastAtMs: startMs + 10_400,
       },
     ]);
-    expect(scene.clock.waiting).toBe(0);
+    expect(gateway.clock.waiting).toBe(0);
   });
 
-  test("and goes on is told of each minute", () => {
-    const scene = new Scene();
-    for (let attempt = 0; attempt < 36; attempt++) scene.seen().pass(5_000);
-    scene.pass(60_000);
-    expect(scene.reports.map(({ packets }) => packets)).toEqual([12, 12, 12]);
+  test("is reported each minute while it continues", () => {
+    const gateway = new Gateway();
+    for (let attempt = 0; attempt < 36; attempt++) gateway.receive().pass(5_000);
+    gateway.pass(60_000);
+    expect(gateway.reports.map(({ packets }) => packets)).toEqual([12, 12, 12]);
   });
 
-  test("just before the minute ends is told of in the next", () => {
-    const scene = new Scene();
-    scene.seen().pass(55_001);
-    scene.seen({ sourceAddress: "192.0.2.1" }).pass(5_000);
-    scene.pass(54_000);
-    expect(scene.networks).toEqual(["198.51.100.0/24"]);
-    scene.pass(6_000);
-    expect(scene.networks).toEqual(["198.51.100.0/24", "192.0.2.0/24"]);
+  test("is reported in the next minute if it starts just before the minute ends", () => {
+    const gateway = new Gateway();
+    gateway.receive().pass(55_001);
+    gateway.receive({ sourceAddress: "192.0.2.1" }).pass(5_000);
+    gateway.pass(54_000);
+    expect(gateway.networks).toEqual(["198.51.100.0/24"]);
+    gateway.pass(6_000);
+    expect(gateway.networks).toEqual(["198.51.100.0/24", "192.0.2.0/24"]);
   });
 
-  test("with all kinds of messages is told of by kind", () => {
-    const scene = new Scene();
-    scene.seen().seen({ type: MessageType.response });
-    scene.seen({ type: MessageType.data, isFirstData: true, handshake: null });
-    scene.pass(60_000);
-    expect(scene.reports[0]).toMatchObject({
+  test("is reported with the number of messages of each type", () => {
+    const gateway = new Gateway();
+    gateway.receive().receive({ type: MessageType.response });
+    gateway.receive({ type: MessageType.data, isFirstData: true, handshake: null });
+    gateway.pass(60_000);
+    expect(gateway.reports[0]).toMatchObject({
       packets: 3,
       messages: { initiation: 1, response: 1, data: 1 },
     });
   });
 
-  test("is told of by network and device", () => {
-    const scene = new Scene();
-    scene.seen().seen({ sourceAddress: "198.51.100.8" });
-    scene.seen({ destinationPort: 51_821 }).seen({ sourceAddress: "198.51.101.7" });
-    scene.seen({ sourceAddress: "2001:db8:1:2::7" }).seen({ sourceAddress: "2001:db8:1:3::8" });
-    scene.pass(60_000);
+  test("is reported by network and device", () => {
+    const gateway = new Gateway();
+    gateway.receive().receive({ sourceAddress: "198.51.100.8" });
+    gateway.receive({ destinationPort: 51_821 }).receive({ sourceAddress: "198.51.101.7" });
+    gateway
+      .receive({ sourceAddress: "2001:db8:1:2::7" })
+      .receive({ sourceAddress: "2001:db8:1:3::8" });
+    gateway.pass(60_000);
     expect(
-      scene.reports.map(({ device: name, network, sources }) => [name, network, ...sources]),
+      gateway.reports.map(({ device: name, network, sources }) => [name, network, ...sources]),
     ).toEqual([
       ["wg0", "198.51.100.0/24", "198.51.100.7:40000", "198.51.100.8:40000"],
       ["wg0", "2001:db8:1::/48", "[2001:db8:1:2::7]:40000", "[2001:db8:1:3::8]:40000"],
@@ -166,80 +168,80 @@ describe("who tries in vain", () => {
     ]);
   });
 
-  test("is told of in order, although the wall clock jumps", () => {
-    const scene = new Scene();
-    scene.seen().pass(5_000).clock.jump(-3_600_000);
-    scene.seen().pass(60_000);
-    const [{ firstAtMs, lastAtMs, atMs } = scene.reports[0]!] = scene.reports;
+  test("is reported with its times in order, even if the wall clock is set", () => {
+    const gateway = new Gateway();
+    gateway.receive().pass(5_000).clock.jump(-3_600_000);
+    gateway.receive().pass(60_000);
+    const [{ firstAtMs, lastAtMs, atMs } = gateway.reports[0]!] = gateway.reports;
     expect([atMs - firstAtMs, atMs - lastAtMs]).toEqual([60_000, 55_000]);
   });
 });
 
-describe("nothing is told of", () => {
-  test("a peer that authenticates", () => {
-    const scene = new Scene().seen().pass(40).connect();
-    scene.seen({ type: MessageType.data, isFirstData: true }).pass(200_000);
-    expect(scene.reports).toEqual([]);
-    expect(scene.clock.waiting).toBe(0);
+describe("there is no report", () => {
+  test("of a peer that completes its handshake", () => {
+    const gateway = new Gateway().receive().pass(40).connect();
+    gateway.receive({ type: MessageType.data, isFirstData: true }).pass(200_000);
+    expect(gateway.reports).toEqual([]);
+    expect(gateway.clock.waiting).toBe(0);
   });
 
-  test("a peer that authenticates at last, after attempts in the same minute", () => {
-    const scene = new Scene();
-    for (let attempt = 0; attempt < 11; attempt++) scene.seen().pass(5_400);
-    scene.connect().pass(200_000);
-    expect(scene.reports).toEqual([]);
+  test("of a peer that completes its handshake after several attempts in the same minute", () => {
+    const gateway = new Gateway();
+    for (let attempt = 0; attempt < 11; attempt++) gateway.receive().pass(5_400);
+    gateway.connect().pass(200_000);
+    expect(gateway.reports).toEqual([]);
   });
 
-  test("a connected peer that makes new keys, or tries to", () => {
-    const scene = new Scene().connect();
+  test("of a connected peer that renews its keys, or tries to", () => {
+    const gateway = new Gateway().connect();
     for (let attempt = 0; attempt < 20; attempt++) {
-      expect(scene.seen().clock.waiting).toBe(0);
-      scene.pass(5_200);
+      expect(gateway.receive().clock.waiting).toBe(0);
+      gateway.pass(5_200);
     }
-    scene.pass(200_000);
-    expect(scene.reports).toEqual([]);
-    expect(scene.checks).toEqual([]);
+    gateway.pass(200_000);
+    expect(gateway.reports).toEqual([]);
+    expect(gateway.checks).toEqual([]);
   });
 
-  test("a peer whose session is over before the next sweep", () => {
-    const scene = new Scene();
+  test("of a peer whose session ends before the next report", () => {
+    const gateway = new Gateway();
     const maker = new ScanMaker();
-    scene.unknown.onScan(maker.scan([WG0, [peer({ endpoint: "192.0.2.1:1" })]]));
-    scene.seen().connect();
-    scene.unknown.onScan(maker.scan([WG0, [peer({ endpoint: "198.51.100.7:40000" })]]));
-    scene.sessions.clear();
-    scene.pass(200_000);
-    expect(scene.reports).toEqual([]);
+    gateway.unknown.onScan(maker.scan([WG0, [peer({ endpoint: "192.0.2.1:1" })]]));
+    gateway.receive().connect();
+    gateway.unknown.onScan(maker.scan([WG0, [peer({ endpoint: "198.51.100.7:40000" })]]));
+    gateway.sessions.clear();
+    gateway.pass(200_000);
+    expect(gateway.reports).toEqual([]);
   });
 
   test.each<[string, Partial<CapturedDatagram>]>([
-    ["data of a session", { type: MessageType.data }],
-    ["a cookie", { type: MessageType.cookie }],
-    ["what goes to a port without a device", { destinationPort: 51_822 }],
+    ["of data of a session", { type: MessageType.data }],
+    ["of a cookie reply", { type: MessageType.cookie }],
+    ["of a message to a port without a device", { destinationPort: 51_822 }],
   ])("%s", (_what, fields) => {
-    const scene = new Scene().seen(fields).pass(200_000);
-    expect(scene.reports).toEqual([]);
-    expect(scene.clock.waiting).toBe(0);
+    const gateway = new Gateway().receive(fields).pass(200_000);
+    expect(gateway.reports).toEqual([]);
+    expect(gateway.clock.waiting).toBe(0);
   });
 
   test("after stop", () => {
-    const scene = new Scene().seen();
-    scene.unknown.stop();
-    scene.seen({ sourceAddress: "192.0.2.1" });
-    expect(scene.pass(200_000).reports).toEqual([]);
+    const gateway = new Gateway().receive();
+    gateway.unknown.stop();
+    gateway.receive({ sourceAddress: "192.0.2.1" });
+    expect(gateway.pass(200_000).reports).toEqual([]);
   });
 
-  test("a session with another device is none with this one", () => {
-    const scene = new Scene().connect("198.51.100.7", 40_000, 51_821).seen().pass(60_000);
-    expect(scene.reports).toHaveLength(1);
+  test("only because of a session with the same device, not with another one", () => {
+    const gateway = new Gateway().connect("198.51.100.7", 40_000, 51_821).receive().pass(60_000);
+    expect(gateway.reports).toHaveLength(1);
   });
 });
 
 describe("mac1", () => {
   const verdict = (...sent: Partial<CapturedDatagram>[]) => {
-    const scene = new Scene();
-    sent.forEach((fields, index) => scene.seen({ sourcePort: 1 + index, ...fields }));
-    return scene.pass(60_000).reports[0]?.mac1;
+    const gateway = new Gateway();
+    sent.forEach((fields, index) => gateway.receive({ sourcePort: 1 + index, ...fields }));
+    return gateway.pass(60_000).reports[0]?.mac1;
   };
 
   test.each<[string, Partial<CapturedDatagram>[]]>([
@@ -252,59 +254,64 @@ describe("mac1", () => {
     expect(verdict(...sent)).toBe(expected as "valid");
   });
 
-  test("is not checked where the device's key is not known", () => {
-    const scene = new Scene();
-    scene.devices = [device({ publicKey: null })];
-    expect(scene.seen().pass(60_000).reports[0]?.mac1).toBe("not-checked");
-    expect(scene.checks).toEqual([]);
+  test("is not checked if the device's key is unknown", () => {
+    const gateway = new Gateway();
+    gateway.devices = [device({ publicKey: null })];
+    expect(gateway.receive().pass(60_000).reports[0]?.mac1).toBe("not-checked");
+    expect(gateway.checks).toEqual([]);
   });
 
-  test("decides who of many senders is named", () => {
-    const scene = new Scene();
+  test("decides which of many senders are named", () => {
+    const gateway = new Gateway();
     for (let port = 1; port <= 9; port++) {
-      scene.seen({ sourcePort: port, handshake: port === 8 ? KNOWS_KEY : DOES_NOT });
+      gateway.receive({ sourcePort: port, handshake: port === 8 ? KNOWS_KEY : DOES_NOT });
     }
-    scene.seen({ sourcePort: 10, handshake: null }).pass(60_000);
-    const ports = scene.reports[0]?.sources.map((source) => source.split(":")[1]);
+    gateway.receive({ sourcePort: 10, handshake: null }).pass(60_000);
+    const ports = gateway.reports[0]?.sources.map((source) => source.split(":")[1]);
     expect(ports).toEqual(["8", "10", "1", "2", "3"]);
   });
 
-  test("is checked once for each sender, and at most a hundred times a second", () => {
-    const scene = new Scene();
+  test("is checked once per sender, and at most a hundred times per second", () => {
+    const gateway = new Gateway();
     for (let n = 0; n < 350; n++)
-      scene.seen({ sourceAddress: far(n) }).seen({ sourceAddress: far(n) });
-    scene.pass(60_000);
-    expect(scene.checks).toHaveLength(350);
-    const perSecond = Map.groupBy(scene.checks, (atMs) => Math.floor(atMs / 1000));
+      gateway.receive({ sourceAddress: addressAt(n) }).receive({ sourceAddress: addressAt(n) });
+    gateway.pass(60_000);
+    expect(gateway.checks).toHaveLength(350);
+    const perSecond = Map.groupBy(gateway.checks, (atMs) => Math.floor(atMs / 1000));
     expect([...perSecond.values()].map(({ length }) => length)).toEqual([100, 100, 100, 50]);
   });
 
-  test("is not checked for peers that authenticate", () => {
-    const scene = new Scene().seen().pass(100).connect().pass(60_000);
-    expect(scene.checks).toEqual([]);
+  test("is not checked for peers that complete their handshake", () => {
+    const gateway = new Gateway().receive().pass(100).connect().pass(60_000);
+    expect(gateway.checks).toEqual([]);
   });
 });
 
-describe("a peer that the kernel knew", () => {
+describe("a peer of the device", () => {
   const at = (fields: Partial<Peer>) =>
     ({ ...peer({ publicKey: BOB, endpoint: "198.51.100.7:40000" }), ...fields }) as Peer;
   const afterScan = (before: Partial<Peer>, now: Partial<Peer>, where = WG0) => {
-    const scene = new Scene();
+    const gateway = new Gateway();
     const maker = new ScanMaker();
     maker.scan([where, [at({ endpoint: null, ...before })]]);
-    scene.seen().pass(250);
-    scene.unknown.onScan(maker.scan([where, [at(now)]]));
-    return scene.pass(60_000).reports[0]?.peers.map(({ name }) => name);
+    gateway.receive().pass(250);
+    gateway.unknown.onScan(maker.scan([where, [at(now)]]));
+    return gateway.pass(60_000).reports[0]?.peers.map(({ name }) => name);
   };
 
   test.each<[string, string[], Partial<Peer>, Partial<Peer>]>([
-    ["is named if an attempt came in", ["bob"], {}, { rxBytes: 148 }],
-    ["is named if several did", ["bob"], { rxBytes: 1000 }, { rxBytes: 1000 + 3 * 148 }],
-    ["is not named if more than attempts came in", [], {}, { rxBytes: 148 + 32 }],
-    ["is not named if nothing came in", [], {}, { txBytes: 148 }],
-    ["is not named if it made keys", [], {}, { rxBytes: 148, lastHandshakeMs: 1 }],
+    ["is named if it received an attempt", ["bob"], {}, { rxBytes: 148 }],
     [
-      "is named if its handshake is the same, reported some milliseconds apart",
+      "is named if it received several attempts",
+      ["bob"],
+      { rxBytes: 1000 },
+      { rxBytes: 1000 + 3 * 148 },
+    ],
+    ["is not named if it received more than attempts", [], {}, { rxBytes: 148 + 32 }],
+    ["is not named if it received nothing", [], {}, { txBytes: 148 }],
+    ["is not named if it completed a handshake", [], {}, { rxBytes: 148, lastHandshakeMs: 1 }],
+    [
+      "is named if its handshake time differs only by milliseconds",
       ["bob"],
       { lastHandshakeMs: 100_000 },
       { rxBytes: 148, lastHandshakeMs: 100_003 },
@@ -313,80 +320,82 @@ describe("a peer that the kernel knew", () => {
     expect(afterScan(before, now)).toEqual(expected);
   });
 
-  test("with another device is not named", () => {
+  test("is not named if it is on another device", () => {
     expect(afterScan({}, { rxBytes: 148 }, WG1)).toEqual([]);
   });
 });
 
 describe("in a flood", () => {
-  test("from many networks, 60 are told of, and how many more there are", () => {
-    const scene = new Scene();
-    for (let n = 0; n < 5_000; n++) scene.seen({ sourceAddress: far(n), handshake: DOES_NOT });
-    scene.pass(200_000);
-    expect(scene.reports).toHaveLength(61);
-    expect(scene.reports.at(-1)).toMatchObject({ network: null, networks: 940, packets: 940 });
-    expect(scene.reports.at(-1)?.sources).toHaveLength(5);
+  test("from many networks, 60 networks are reported, and the number of the others", () => {
+    const gateway = new Gateway();
+    for (let n = 0; n < 5_000; n++)
+      gateway.receive({ sourceAddress: addressAt(n), handshake: DOES_NOT });
+    gateway.pass(200_000);
+    expect(gateway.reports).toHaveLength(61);
+    expect(gateway.reports.at(-1)).toMatchObject({ network: null, networks: 940, packets: 940 });
+    expect(gateway.reports.at(-1)?.sources).toHaveLength(5);
   });
 
-  test("each device has its own rest", () => {
-    const scene = new Scene();
+  test("each device has its own number of other networks", () => {
+    const gateway = new Gateway();
     for (let n = 0; n < 200; n++) {
-      scene.seen({ sourceAddress: far(n), destinationPort: 51_820 + (n % 2) });
+      gateway.receive({ sourceAddress: addressAt(n), destinationPort: 51_820 + (n % 2) });
     }
-    scene.pass(200_000);
-    const rest = scene.reports.slice(60).map(({ device: name, networks }) => [name, networks]);
+    gateway.pass(200_000);
+    const rest = gateway.reports.slice(60).map(({ device: name, networks }) => [name, networks]);
     expect(rest).toEqual([
       ["wg0", 70],
       ["wg1", 70],
     ]);
   });
 
-  test("from one network, others are still told of", () => {
-    const scene = new Scene();
-    for (let n = 0; n < 60_000; n++) scene.seen({ sourcePort: n });
-    scene.seen({ sourceAddress: "192.0.2.1" }).pass(200_000);
-    expect(scene.reports).toMatchObject([
+  test("from one network, other networks are still reported", () => {
+    const gateway = new Gateway();
+    for (let n = 0; n < 60_000; n++) gateway.receive({ sourcePort: n });
+    gateway.receive({ sourceAddress: "192.0.2.1" }).pass(200_000);
+    expect(gateway.reports).toMatchObject([
       { network: "198.51.100.0/24", packets: 64 },
       { network: "192.0.2.0/24", packets: 1 },
     ]);
   });
 
-  test("who knows the key is told of before those who sent more", () => {
-    const scene = new Scene();
+  test("a sender that knows the key is reported before senders of more packets", () => {
+    const gateway = new Gateway();
     for (let n = 0; n < 300; n++) {
-      const flood = { sourceAddress: far(n), handshake: DOES_NOT };
-      scene.seen(flood).seen(flood).seen(flood);
+      const flood = { sourceAddress: addressAt(n), handshake: DOES_NOT };
+      gateway.receive(flood).receive(flood).receive(flood);
     }
-    scene.seen().pass(200_000);
-    expect(scene.reports[0]).toMatchObject({ network: "198.51.100.0/24", mac1: "valid" });
+    gateway.receive().pass(200_000);
+    expect(gateway.reports[0]).toMatchObject({ network: "198.51.100.0/24", mac1: "valid" });
   });
 
-  test("sources in all networks together are bounded, and told of when their minute ends", () => {
-    const scene = new Scene();
+  test("the total number of sources is limited, and they are reported when their minute ends", () => {
+    const gateway = new Gateway();
     for (let n = 0; n < 200; n++) {
       for (let port = 1; port <= 50; port++)
-        scene.seen({ sourceAddress: far(n), sourcePort: port });
+        gateway.receive({ sourceAddress: addressAt(n), sourcePort: port });
     }
-    scene.pass(200_000);
-    expect(scene.reports.reduce((sum, { packets }) => sum + packets, 0)).toBe(4096);
-    expect(scene.clock.waiting).toBe(0);
+    gateway.pass(200_000);
+    expect(gateway.reports.reduce((sum, { packets }) => sum + packets, 0)).toBe(4096);
+    expect(gateway.clock.waiting).toBe(0);
   });
 
-  test("that does not end, no minute has more than its share", () => {
-    const scene = new Scene();
+  test("that does not end, the number of reports per minute is limited", () => {
+    const gateway = new Gateway();
     const perMinute: number[] = [];
     for (let minute = 0, n = 0; minute < 3; minute++) {
-      const before = scene.reports.length;
-      for (let second = 0; second < 60; second++, scene.pass(1000)) {
-        for (let count = 0; count < 200; count++) scene.seen({ sourceAddress: far(n++) });
+      const before = gateway.reports.length;
+      for (let second = 0; second < 60; second++, gateway.pass(1000)) {
+        for (let count = 0; count < 200; count++)
+          gateway.receive({ sourceAddress: addressAt(n++) });
       }
-      perMinute.push(scene.reports.length - before);
+      perMinute.push(gateway.reports.length - before);
     }
     expect(perMinute).toEqual([61, 61, 61]);
   });
 });
 
-test("whatever comes, each packet is told of once, or its sender has a session", () => {
+test("for any packets, each is reported once unless its sender has a session", () => {
   const sources = ["198.51.100.7", "198.51.100.8", "192.0.2.1", "2001:db8::1"];
   const step = fc.record({
     what: fc.constantFrom("initiation", "response", "connect"),
@@ -395,35 +404,35 @@ test("whatever comes, each packet is told of once, or its sender has a session",
   });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-      const scene = new Scene();
-      /** Who was not told of yet. */
-      const open = new Map<string, { firstMs: number; packets: number }>();
+      const gateway = new Gateway();
+      /** Senders that were not reported yet. */
+      const pending = new Map<string, { firstMs: number; packets: number }>();
       const connected = new Set<string>();
-      scene.onReport = ({ network, packets, sources: names }) => {
-        const due = [...open].filter(
-          ([from, { firstMs }]) => networkOf(from) === network && scene.nowMs - firstMs >= 5000,
+      gateway.onReport = ({ network, packets, sources: names }) => {
+        const due = [...pending].filter(
+          ([from, { firstMs }]) => networkOf(from) === network && gateway.nowMs - firstMs >= 5000,
         );
         expect(names).toHaveLength(due.length);
         expect(packets).toBe(due.reduce((sum, [, each]) => sum + each.packets, 0));
-        for (const [from] of due) open.delete(from);
+        for (const [from] of due) pending.delete(from);
       };
       for (const { what, sourceAddress, waitMs } of steps) {
         if (what === "connect") {
-          scene.connect(sourceAddress);
+          gateway.connect(sourceAddress);
           connected.add(sourceAddress);
-          open.delete(sourceAddress);
+          pending.delete(sourceAddress);
         } else {
-          scene.seen({ sourceAddress, type: MessageType[what as "initiation"] });
-          const before = open.get(sourceAddress) ?? { firstMs: scene.nowMs, packets: 0 };
+          gateway.receive({ sourceAddress, type: MessageType[what as "initiation"] });
+          const before = pending.get(sourceAddress) ?? { firstMs: gateway.nowMs, packets: 0 };
           if (!connected.has(sourceAddress)) {
-            open.set(sourceAddress, { ...before, packets: before.packets + 1 });
+            pending.set(sourceAddress, { ...before, packets: before.packets + 1 });
           }
         }
-        scene.pass(waitMs);
+        gateway.pass(waitMs);
       }
-      scene.pass(130_000);
-      expect([...open]).toEqual([]);
-      expect(scene.clock.waiting).toBe(0);
+      gateway.pass(130_000);
+      expect([...pending]).toEqual([]);
+      expect(gateway.clock.waiting).toBe(0);
     }),
   );
 });
@@ -457,7 +466,7 @@ describe("a network", () => {
   });
 });
 
-/** What wireguard-go sent to a device, with keys that were made for it and thrown away. */
+/** Messages that wireguard-go sent to a device, with keys that were made for this recording and then deleted. */
 const real = {
   initiation: {
     to: "tZflM5ttf04VQxH/X/0SHFZq6qBFesHnruPBle7jOgU=" as PublicKey,
@@ -477,7 +486,7 @@ const real = {
   },
 };
 
-/** What is captured of each packet: COPY_RANGE_BYTES in src/capture/nflog.ts. */
+/** Captured bytes of each packet: COPY_RANGE_BYTES in src/capture/nflog.ts. */
 const COPIED = 192;
 
 describe.each(Object.entries(real))("a real %s", (_name, { to, bytes }) => {
@@ -488,13 +497,13 @@ describe.each(Object.entries(real))("a real %s", (_name, { to, bytes }) => {
     ["IPv4 with options", ipv4(bytes, { options: new Uint8Array(32) })],
     ["IPv6", ipv6(bytes)],
     ["IPv6 with options", ipv6(bytes, { extensions: [[0, new Uint8Array(8)]] })],
-  ])("over %s, as it is captured, has the mac1 of its receiver only", (_ip, packet) => {
+  ])("over %s, as it is captured, has a valid mac1 only for its receiver", (_ip, packet) => {
     const { handshake } = parsePacket(packet.subarray(0, COPIED))!;
     expect(hasValidMac1(handshake!, to)).toBe(true);
     expect(hasValidMac1(handshake!, other)).toBe(false);
   });
 
-  test("has none any more when any byte is changed", () => {
+  test("has no valid mac1 after a change of any byte", () => {
     const handshake = bytes.subarray(0, -16);
     for (let i = 0; i < handshake.length; i++) {
       const changed = handshake.slice();
@@ -503,11 +512,11 @@ describe.each(Object.entries(real))("a real %s", (_name, { to, bytes }) => {
     }
   });
 
-  test("goes the whole way, from the packet to what is told", () => {
-    const scene = new Scene();
+  test("is reported after parsing, with a valid mac1", () => {
+    const gateway = new Gateway();
     const found: UnknownHandshakesChange[] = [];
     const unknown = new UnknownHandshakes({
-      clock: scene.clock,
+      clock: gateway.clock,
       deviceAt: () => device({ publicKey: to }),
       handshakeAtMs: () => null,
       hasValidMac1,
@@ -515,12 +524,12 @@ describe.each(Object.entries(real))("a real %s", (_name, { to, bytes }) => {
       report: (each) => found.push(...each),
     });
     unknown.seen(parsePacket(ipv4(bytes))!);
-    scene.pass(60_000);
+    gateway.pass(60_000);
     expect(found).toMatchObject([{ network: "192.0.2.0/24", mac1: "valid" }]);
   });
 });
 
-test("of other messages, and of what was cut off, there is nothing to check", () => {
+test("other messages and truncated ones have no handshake to check", () => {
   for (const ip of [ipv4, ipv6]) {
     const headers = ip === ipv4 ? 28 : 48;
     for (const payload of [cookie(), data(0)])
@@ -536,7 +545,7 @@ test("of other messages, and of what was cut off, there is nothing to check", ()
   }
 });
 
-test("a rule with snaplen 128 leaves enough of no initiation", () => {
+test("with snaplen 128, initiations are too short to check", () => {
   const recorded = readGolden("nflog.bin").flatMap((each) => parseLogged(each));
   const types = recorded.flatMap(({ packet }) => {
     const captured = parsePacket(packet);

@@ -1,4 +1,4 @@
-/** How fast peers receive and send, from readings of their counters. */
+/** Rates at which peers receive and send, from readings of their counters. */
 
 import { expect, test } from "bun:test";
 
@@ -7,36 +7,36 @@ import { ALICE, BOB, peer } from "../support/peers.ts";
 
 const alice = (rxBytes: number, txBytes = 0) => peer({ publicKey: ALICE, rxBytes, txBytes });
 
-test("is what came between the last two readings that are a second apart", () => {
-  const book = new RateTracker();
-  expect(book.of("wg0", ALICE, 0)).toBeNull();
-  book.record("wg0", [alice(1000, 10)], 0);
-  expect(book.of("wg0", ALICE, 500)).toBeNull();
-  // Too soon to tell anything.
-  book.record("wg0", [alice(9000)], 999);
-  expect(book.of("wg0", ALICE, 999)).toBeNull();
-  book.record("wg0", [alice(5000, 30)], 2000);
-  expect(book.of("wg0", ALICE, 2000)).toEqual({ rxBytesPerSecond: 2000, txBytesPerSecond: 10 });
-  book.record("wg0", [alice(5000, 30)], 12_000);
-  expect(book.of("wg0", ALICE, 12_500)).toEqual({ rxBytesPerSecond: 0, txBytesPerSecond: 0 });
+test("a rate is computed from the last two readings that are at least a second apart", () => {
+  const rates = new RateTracker();
+  expect(rates.of("wg0", ALICE, 0)).toBeNull();
+  rates.record("wg0", [alice(1000, 10)], 0);
+  expect(rates.of("wg0", ALICE, 500)).toBeNull();
+  // Too soon after the last reading.
+  rates.record("wg0", [alice(9000)], 999);
+  expect(rates.of("wg0", ALICE, 999)).toBeNull();
+  rates.record("wg0", [alice(5000, 30)], 2000);
+  expect(rates.of("wg0", ALICE, 2000)).toEqual({ rxBytesPerSecond: 2000, txBytesPerSecond: 10 });
+  rates.record("wg0", [alice(5000, 30)], 12_000);
+  expect(rates.of("wg0", ALICE, 12_500)).toEqual({ rxBytesPerSecond: 0, txBytesPerSecond: 0 });
 });
 
-test("is of one device and one peer", () => {
-  const book = new RateTracker();
-  book.record("wg0", [alice(0)], 0);
-  book.record("wg1", [alice(0)], 0);
-  book.record("wg0", [alice(100), peer({ publicKey: BOB })], 1000);
-  expect(book.of("wg0", ALICE, 1000)).toMatchObject({ rxBytesPerSecond: 100 });
-  expect(book.of("wg1", ALICE, 1000)).toBeNull();
-  // He came only now.
-  expect(book.of("wg0", BOB, 1000)).toBeNull();
+test("a rate belongs to one device and one peer", () => {
+  const rates = new RateTracker();
+  rates.record("wg0", [alice(0)], 0);
+  rates.record("wg1", [alice(0)], 0);
+  rates.record("wg0", [alice(100), peer({ publicKey: BOB })], 1000);
+  expect(rates.of("wg0", ALICE, 1000)).toMatchObject({ rxBytesPerSecond: 100 });
+  expect(rates.of("wg1", ALICE, 1000)).toBeNull();
+  // The first reading of this peer.
+  expect(rates.of("wg0", BOB, 1000)).toBeNull();
 });
 
-test("a counter that starts again is never negative, and what is old is no rate", () => {
-  const book = new RateTracker();
-  book.record("wg0", [alice(5000)], 0);
-  book.record("wg0", [alice(300)], 1000);
-  expect(book.of("wg0", ALICE, 1000)).toMatchObject({ rxBytesPerSecond: 300 });
-  expect(book.of("wg0", ALICE, 60_000)).toMatchObject({ rxBytesPerSecond: 300 });
-  expect(book.of("wg0", ALICE, 60_001)).toBeNull();
+test("a rate is never negative when a counter is reset, and is null when it is old", () => {
+  const rates = new RateTracker();
+  rates.record("wg0", [alice(5000)], 0);
+  rates.record("wg0", [alice(300)], 1000);
+  expect(rates.of("wg0", ALICE, 1000)).toMatchObject({ rxBytesPerSecond: 300 });
+  expect(rates.of("wg0", ALICE, 60_000)).toMatchObject({ rxBytesPerSecond: 300 });
+  expect(rates.of("wg0", ALICE, 60_001)).toBeNull();
 });

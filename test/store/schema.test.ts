@@ -1,4 +1,4 @@
-/** A store of an earlier version keeps its sessions when the fields of a saved session have new names. */
+/** Sessions in a store of an earlier version are kept, although the fields of a saved session were renamed. */
 
 import { Database as Sqlite } from "bun:sqlite";
 import { afterEach, expect, test } from "bun:test";

@@ -1,4 +1,4 @@
-/** The store in step with the tracker, while that goes on. */
+/** Saves the state of the tracker in the store while the tracker changes. */
 
 import { expect, test } from "bun:test";
 
@@ -11,11 +11,11 @@ import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { device, peer, ScanMaker } from "../support/peers.ts";
 
-test("a session that ends while many are saved stays ended", async () => {
+test("a session that ends during a save of many sessions is not saved as open again", async () => {
   const clock = new HandClock();
   const log = createLog({ format: "text", level: "error" });
   using store = await Store.open({ directory: null, clock, log });
-  const history = new StateRecorder(store, clock);
+  const recorder = new StateRecorder(store, clock);
   const tracker = new Tracker({
     idleTimeoutMs: () => 180_000,
     holdMs: 0,
@@ -30,13 +30,13 @@ test("a session that ends while many are saved stays ended", async () => {
     tracker.observe(scans.scan([device(), peers.slice(0, count)]), clock.now());
   observe(300);
   clock.advance(60_000);
-  history.saveIfDue(tracker);
-  const told = observe(299).map((change) => {
+  recorder.saveIfDue(tracker);
+  const events = observe(299).map((change) => {
     const event = eventOf(change, { id: "evt_1", host: "gw1", name: null });
     return { change, event, targets: [] };
   });
-  expect(told.map(({ change }) => change.type)).toEqual(["peer.disconnected"]);
-  history.record(told, tracker, [device()]);
+  expect(events.map(({ change }) => change.type)).toEqual(["peer.disconnected"]);
+  recorder.record(events, tracker, [device()]);
   clock.advance(1);
   expect(store.sessions.loadState(0)!.sessions).toHaveLength(299);
 });

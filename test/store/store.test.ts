@@ -1,4 +1,4 @@
-/** The store on real files: what it keeps, and each way in which a file fails it. */
+/** The store on real files: what it keeps, and all ways in which its file can fail. */
 
 import { Database as Sqlite } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
@@ -82,7 +82,7 @@ function record(store: Store, n: number, targets: readonly string[] = [], atMs?:
   return store.record({ events, sessions: [], ended: [], devices: null }, 1000 + n)[0]!;
 }
 
-/** In one transaction: a disk may take milliseconds for each. */
+/** In one transaction, because a disk may need milliseconds for each. */
 function recordMany(store: Store, count: number, atMs?: number): void {
   const events = Array.from({ length: count }, (_, n) => ({ event: event(n, atMs), targets: [] }));
   store.record({ events, sessions: [], ended: [], devices: null }, 1000);
@@ -116,8 +116,8 @@ const ended = {
   peer: { lastHandshakeMs: 1_767_225_600_123.456, rxBytes: 5001, txBytes: 400 },
 } as const;
 
-describe("what is kept", () => {
-  test("the first run ever has no past; a later one has sessions and devices, to the last digit", async () => {
+describe("the store", () => {
+  test("returns null at the first run, and later exactly the saved sessions and devices", async () => {
     const directory = folder();
     const { store, lines } = await open(directory);
     expect(store.sessions.loadState(0)).toBeNull();
@@ -137,7 +137,7 @@ describe("what is kept", () => {
     ["the same boot", "a", "a", 3],
     ["a boot that is unknown now", "a", null, 3],
     ["a boot that was unknown then", null, "b", 3],
-  ])("devices of %s have the number that they had, or none", async (_, then, now, index) => {
+  ])("returns devices of %s with their saved index, or 0", async (_, then, now, index) => {
     const directory = folder();
     const { store } = await open(directory, { boot: then });
     store.record({ events: [], sessions: [], ended: [], devices: [device({ index: 3 })] }, 0);
@@ -146,13 +146,13 @@ describe("what is kept", () => {
     expect(later.store.sessions.loadState(0)!.devices).toEqual([device({ index })]);
   });
 
-  test("no devices are a past too", async () => {
+  test("distinguishes an empty list of devices from a first run", async () => {
     const { store } = await open(null);
     store.record({ events: [], sessions: [], ended: [], devices: [] }, 0);
     expect(store.sessions.loadState(0)).toMatchObject({ devices: [], sessions: [] });
   });
 
-  test("a session that ended is history and does not come back", async () => {
+  test("does not restore a session that ended", async () => {
     const { store } = await open(null);
     store.record({ events: [], sessions: [session], ended: [], devices: [device()] }, 0);
     store.sessions.save([{ ...session, rxBytes: 4001 }]);
@@ -164,7 +164,7 @@ describe("what is kept", () => {
     expect(store.sessions.loadState(ended.endedAtMs)!.ended).toEqual([]);
   });
 
-  test("events wait in order, for each target, with the places that the store gave them", async () => {
+  test("keeps the waiting events of each target in order, with their sequence numbers", async () => {
     const { store } = await open(null);
     const seqs = [1, 2, 3].map((n) => record(store, n, n === 2 ? ["a"] : ["a", "b"]));
     expect(seqs).toEqual([1, 2, 3]);
@@ -178,7 +178,7 @@ describe("what is kept", () => {
     ]);
   });
 
-  test("an event with an id that is known already changes nothing at all", async () => {
+  test("changes nothing if it refuses an event with a known id", async () => {
     const { store } = await open(null);
     record(store, 1, ["a"]);
     const events = [1, 2].map((n) => ({ event: event(3 - n), targets: ["a"] }));
@@ -189,13 +189,13 @@ describe("what is kept", () => {
     expect(store.sessions.loadState(0)).toBeNull();
   });
 
-  test("the files are for nobody else", async () => {
-    const place = folder();
-    const { store } = await open(place);
+  test("creates files that only its user can read", async () => {
+    const directory = folder();
+    const { store } = await open(directory);
     record(store, 1);
-    const modes = readdirSync(place).map((name) => [
+    const modes = readdirSync(directory).map((name) => [
       name,
-      (statSync(join(place, name)).mode & 0o777).toString(8),
+      (statSync(join(directory, name)).mode & 0o777).toString(8),
     ]);
     expect(Object.fromEntries(modes)).toEqual({
       "wgmon.db": "600",
@@ -208,7 +208,7 @@ describe("what is kept", () => {
 const ALL = { order: "oldest", from: null, type: null, publicKey: null, sinceMs: null } as const;
 
 describe("retention", () => {
-  test("what is older goes, a little at a time; what waits stays", async () => {
+  test("deletes old events in small steps, except waiting ones", async () => {
     const { store } = await open(null);
     for (let n = 0; n < 450; n++) record(store, n, n === 7 ? ["a"] : [], n);
     record(store, 450, [], 10 * DAY_MS);
@@ -225,12 +225,12 @@ describe("retention", () => {
     expect(store.outbox.deadLetters()).toHaveLength(1);
     store.trim({ keepMs: DAY_MS, maxBytes: 1e9 }, 10 * DAY_MS);
     expect(store.outbox.deadLetters()).toHaveLength(0);
-    // The newest is young enough.
+    // The newest event is not too old.
     expect(store.trim({ keepMs: DAY_MS, maxBytes: 1e9 }, 10 * DAY_MS)).toBe(false);
     expect(record(store, 451)).toBe(452);
   });
 
-  test("what waits keeps nothing else that is old, however much it is", async () => {
+  test("deletes old events even if many waiting ones are older", async () => {
     const { store } = await open(null);
     const events = Array.from({ length: 9000 }, (_, n) => ({
       event: event(n, n),
@@ -252,14 +252,14 @@ describe("retention", () => {
     trim();
     expect(kept().size).toBe(8998);
     expect(kept()).not.toContain(4000);
-    // It begins with the oldest again.
+    // The next trim begins with the oldest event again.
     store.outbox.deadLetter("a", "a", [1], "refused", 0);
     trim();
     expect(kept()).not.toContain(1);
     expect(store.outbox.count("a")).toBe(8997);
   });
 
-  test("above the size the oldest goes until it fits, and the file shrinks", async () => {
+  test("deletes the oldest events above the maximum size, and the file shrinks", async () => {
     const directory = folder();
     const { store } = await open(directory);
     recordMany(store, 3000, DAY_MS);
@@ -274,7 +274,7 @@ describe("retention", () => {
     expect(size).toBeGreaterThan(200_000);
   });
 
-  test("what waits alone is too much: all else goes, and nobody goes on trying", async () => {
+  test("deletes all other events if the waiting ones exceed the maximum size, and then stops", async () => {
     const { store } = await open(null);
     const events = Array.from({ length: 3000 }, (_, n) => ({
       event: event(n, DAY_MS + n),
@@ -289,7 +289,7 @@ describe("retention", () => {
     ]);
   });
 
-  test("places are not used again, even when all events are gone", async () => {
+  test("does not reuse sequence numbers, even if all events are deleted", async () => {
     const directory = folder();
     const { store } = await open(directory);
     record(store, 1, [], 0);
@@ -301,7 +301,7 @@ describe("retention", () => {
 });
 
 describe("a file that cannot be used", () => {
-  test("a folder that cannot be used, as was found before", async () => {
+  test("because its folder is unusable is replaced by a store in memory", async () => {
     const refusal = new SystemError("open wgmon.lock", "EROFS");
     const { store, lines } = await open(folder(), { refusal });
     expect(lines[0]).toMatch(
@@ -312,7 +312,7 @@ describe("a file that cannot be used", () => {
     expect(store.outbox.count("a")).toBe(1);
   });
 
-  test("a symbolic link in its place: what it leads to is neither made nor changed", async () => {
+  test("because it is a symbolic link is not opened, and the target of the link is not changed", async () => {
     const directory = folder();
     const victim = join(folder(), "victim");
     symlinkSync(victim, join(directory, "wgmon.db"));
@@ -322,7 +322,7 @@ describe("a file that cannot be used", () => {
     expect(existsSync(victim)).toBe(false);
   });
 
-  test("a folder that is a link, as systemd makes for DynamicUser=yes, can be used", async () => {
+  test("is not one in a folder that is a link, as with DynamicUser=yes", async () => {
     const directory = folder();
     const link = join(folder(), "link");
     symlinkSync(directory, link);
@@ -331,7 +331,7 @@ describe("a file that cannot be used", () => {
     expect(existsSync(join(directory, "wgmon.db"))).toBe(true);
   });
 
-  test("a file of a newer wgmon is left as it is", async () => {
+  test("because a newer wgmon wrote it is not changed", async () => {
     const directory = folder();
     const { store } = await open(directory);
     record(store, 1);
@@ -350,7 +350,7 @@ describe("a file that cannot be used", () => {
     expect(readFileSync(path)).toEqual(before);
   });
 
-  test("a broken file is set aside, never deleted, and an empty one begun", async () => {
+  test("because it is corrupt is renamed, and a new one is created", async () => {
     const directory = folder();
     const path = join(directory, "wgmon.db");
     const garbage = "this is no database ".repeat(1000);
@@ -367,21 +367,21 @@ describe("a file that cannot be used", () => {
     expect(readFileSync(join(directory, aside[0]!), "utf8")).toBe(garbage);
   });
 
-  test("a file that breaks while it is used: the same, and nothing that waits is lost", async () => {
+  test("because it becomes corrupt during use is replaced, and readable waiting events are kept", async () => {
     const directory = folder();
     const path = join(directory, "wgmon.db");
     const { store: first } = await open(directory);
     recordMany(first, 1990);
     for (let n = 1990; n < 2000; n++) record(first, n, ["a"]);
     close(first);
-    // The pages of the events' indexes and of the older events.
+    // Overwrites the pages of the events' indexes and of the older events.
     const bytes = readFileSync(path);
     bytes.fill(0xff, 4096 * 20, bytes.length - 4096 * 12);
     writeFileSync(path, bytes);
     const { store, lines, clock } = await open(directory);
     record(store, 5000, ["a"]);
     expect(lines[0]).toMatch(/malformed.*; continuing in memory/);
-    await until("it is set aside", () => lines.some((line) => line.includes("renamed to")));
+    await until("the file is renamed", () => lines.some((line) => line.includes("renamed to")));
     expect(store.outbox.count("a")).toBeGreaterThan(0);
     clock.advance(60_000);
     expect(lines.at(-1)).toContain("is writable again");
@@ -391,7 +391,7 @@ describe("a file that cannot be used", () => {
   });
 });
 
-test("a file that breaks and is read first: it goes on in memory", async () => {
+test("the store continues in memory if its corrupt file is noticed by a read", async () => {
   const directory = folder();
   const path = join(directory, "wgmon.db");
   const { store: first } = await open(directory);
@@ -408,8 +408,8 @@ test("a file that breaks and is read first: it goes on in memory", async () => {
 });
 
 describe("a file that cannot be written for a while", () => {
-  /** Until the answer is called. */
-  function fill(directory: string): () => void {
+  /** Makes writes of events fail until the returned function is called. */
+  function failWrites(directory: string): () => void {
     using other = new Sqlite(join(directory, "wgmon.db"));
     other.run(
       "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT raise(ABORT, 'disk is full'); END",
@@ -420,12 +420,12 @@ describe("a file that cannot be written for a while", () => {
     };
   }
 
-  test("what a tool puts back meanwhile waits afterwards", async () => {
+  test("keeps dead letters that a command queues again meanwhile", async () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     for (const n of [1, 2, 3]) record(store, n, ["a"]);
     store.outbox.deadLetter("a", "a", [2, 3], "refused", 0);
-    const end = fill(directory);
+    const end = failWrites(directory);
     record(store, 4, ["a"]);
     expect(store.isInMemory).toBe(true);
     const log = createLog({ format: "text", level: "info" });
@@ -440,11 +440,11 @@ describe("a file that cannot be written for a while", () => {
     expect(store.outbox.deadLetters()).toEqual([]);
   });
 
-  test("what a tool drops meanwhile stays dropped", async () => {
+  test("keeps the deletion of events that a command deletes meanwhile", async () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     for (const n of [1, 2]) record(store, n, ["a"]);
-    const end = fill(directory);
+    const end = failWrites(directory);
     record(store, 3, ["a"]);
     const log = createLog({ format: "text", level: "info" });
     using tool = await Store.open({ directory, clock, log, isExternalTool: true });
@@ -454,9 +454,11 @@ describe("a file that cannot be written for a while", () => {
     expect(store.outbox.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([2, 3]);
   });
 
-  test("and cannot be read, twice: its undelivered events are sent later, and before the new ones", async () => {
+  test("or read keeps its waiting events, and new ones after them", async () => {
     const directory = folder();
     const { store, lines, clock } = await open(directory);
+    for (const n of [1, 2]) record(store, n, ["a"]);
+    const end = failWrites(directory);
     using other = new Sqlite(join(directory, "wgmon.db"));
     for (const n of [1, 4]) {
       record(store, n, ["a"]);
@@ -474,7 +476,7 @@ describe("a file that cannot be written for a while", () => {
     expect(waiting).toEqual([1, 2, 3, 4, 5, 6].map((n) => event(n).id));
   });
 
-  test("what happens meanwhile is kept in memory and written when it can be", async () => {
+  test("gets all changes that were kept in memory once it is writable", async () => {
     const directory = folder();
     const { store, lines, clock } = await open(directory);
     record(store, 1, ["a"]);
@@ -518,7 +520,7 @@ describe("a file that cannot be written for a while", () => {
     expect(later.store.sessions.loadState(0)).toMatchObject({ devices: [], sessions: [] });
   });
 
-  test("a file that somebody else holds locked is such a file", async () => {
+  test("can be one that another program has locked", async () => {
     const directory = folder();
     const { store, lines, clock } = await open(directory);
     const other = new Sqlite(join(directory, "wgmon.db"));
@@ -532,7 +534,7 @@ describe("a file that cannot be written for a while", () => {
     expect(store.outbox.count("a")).toBe(1);
   });
 
-  test("what is in memory at a clean end is written if it can be", async () => {
+  test("gets the changes in memory at a clean end if it is writable then", async () => {
     const directory = folder();
     const { store } = await open(directory);
     const other = new Sqlite(join(directory, "wgmon.db"));
@@ -545,10 +547,10 @@ describe("a file that cannot be written for a while", () => {
   });
 });
 
-describe("a tool beside wgmon", () => {
+describe("a command that opens the store of a running wgmon", () => {
   const log = createLog({ format: "text", level: "info" });
 
-  test("sees what waits, and is seen", async () => {
+  test("reads waiting events, and its changes are noticed", async () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     record(store, 1, ["a"]);
@@ -560,7 +562,7 @@ describe("a tool beside wgmon", () => {
     expect(store.outbox.count("a")).toBe(0);
   });
 
-  test("makes no file where there is none", async () => {
+  test("does not create a missing file", async () => {
     const directory = folder();
     const opened = Store.open({ directory, clock: new HandClock(), log, isExternalTool: true });
     expect(opened).rejects.toThrow("there is no store");
@@ -568,7 +570,7 @@ describe("a tool beside wgmon", () => {
     expect(readdirSync(directory)).toEqual([]);
   });
 
-  test("leaves a store of an older wgmon as it is, and says so", async () => {
+  test("does not change a store of an older wgmon, and reports it", async () => {
     const directory = folder();
     const { store } = await open(directory);
     close(store);
@@ -582,7 +584,7 @@ describe("a tool beside wgmon", () => {
   });
 });
 
-describe("a clock that was set", () => {
+describe("a step of the clock", () => {
   const BOOT = 120_000;
   const TODAY = Date.UTC(2026, 10, 29);
   const state = { bootId: "boot", bootedAtMs: TODAY, unsureSinceMs: null };
@@ -661,7 +663,7 @@ describe("a clock that was set", () => {
     traffic: 1,
   };
 
-  test("has its times moved: of what goes on, and of what is over if it was not kept right", async () => {
+  test("moves the times of open sessions and waiting events, and past times if the clock was not synchronised", async () => {
     const store = await filled();
     store.clockSet(step, state);
     expect(store.clockState()).toEqual(state);
@@ -683,13 +685,13 @@ describe("a clock that was set", () => {
     expect(store.events.sequenceRange().first).toBe(1);
   });
 
-  test("in 1970 promised no target a pause that is not there", async () => {
+  test("from 1970 does not move the time 0, which means that no retry is scheduled", async () => {
     const store = await filled();
     store.clockSet({ ...step, fromMs: 0 }, state);
     expect(store.outbox.targetState("old")!.nextAtMs).toBe(0);
   });
 
-  test("keeps the past where it was right", async () => {
+  test("does not move past times if the clock was synchronised", async () => {
     const store = await filled();
     const before = times(store);
     store.clockSet({ ...step, unsureFromMs: null }, state);
@@ -697,7 +699,7 @@ describe("a clock that was set", () => {
     expect(store.sessions.loadState(0)!.sessions[0]).toMatchObject({ startedAtMs: at(TODAY, 5) });
   });
 
-  test("while the file cannot be written: its rows are moved when it can be, and no session is there twice", async () => {
+  test("while the file cannot be written moves its rows later, and duplicates no session", async () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     fill(store);
@@ -713,12 +715,12 @@ describe("a clock that was set", () => {
     const lasting = store.sessions.query({ ...past, isOpen: true });
     expect(lasting.map(({ startedAtMs }) => startedAtMs)).toEqual([at(TODAY, 5)]);
     expect(times(store)).toEqual(movedTimes);
-    // Moved once.
+    // The times were moved only once.
     store.clockSet({ ...step, ms: 0 }, state);
     expect(times(store)).toEqual(movedTimes);
   });
 
-  test("while the file cannot be written: a session that ended meanwhile does not go on in the file", async () => {
+  test("while the file cannot be written does not reopen a session that ended meanwhile", async () => {
     const directory = folder();
     const { store, clock } = await open(directory);
     fill(store);
@@ -735,7 +737,7 @@ describe("a clock that was set", () => {
     expect(store.sessions.query({ ...past, publicKey })).toHaveLength(1);
   });
 
-  test("that goes back and forth leaves all as it was", async () => {
+  test("forward and then back changes nothing", async () => {
     const store = await filled();
     const before = {
       ...times(store),

@@ -1,4 +1,4 @@
-/** Keys of targets without a name: they tell nothing of the address, and those of an older wgmon go on. */
+/** Keys of targets without a name: they reveal nothing of the address, and keys of an older wgmon are converted. */
 
 import { Database as Sqlite } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
@@ -20,7 +20,7 @@ import { run } from "../support/settings.ts";
 import { until } from "../support/until.ts";
 
 const URL = "https://admin:sunshine1@push.example.net/gateways";
-/** The last one that kept no secret. */
+/** The last schema version without a secret. */
 const OLD_VERSION = 2;
 
 const folders: string[] = [];
@@ -49,23 +49,23 @@ function close(store: Store): void {
   store[Symbol.dispose]();
 }
 
-/** As wgmon named a target before. */
+/** The key of a target in that version. */
 function plainHash(address: string): string {
   return new Bun.CryptoHasher("sha256").update(address).digest("hex").slice(0, 16);
 }
 
-/** A store of that time, in which events wait for the targets; one more was given up for each. */
+/** A store of that version, with this number of waiting events for each target, and one dead letter each. */
 function oldStore(directory: string, targets: Readonly<Record<string, number>>): void {
   using file = new Sqlite(join(directory, "wgmon.db"));
   for (const sql of migrations.slice(0, OLD_VERSION)) file.run(sql.replaceAll("$.", "main."));
   file.run(`PRAGMA user_version=${OLD_VERSION}`);
   let seq = 0;
-  const add = (place: (seq: number) => void) => {
+  const add = (insert: (seq: number) => void) => {
     seq++;
     const id = `evt_${seq.toString(16).padStart(32, "0")}`;
     const body = JSON.stringify({ ...anEvent("peer.connected"), id });
     file.run("INSERT INTO events VALUES (?, ?, 'peer.connected', 0, ?)", [seq, id, body]);
-    place(seq);
+    insert(seq);
   };
   for (const [target, count] of Object.entries(targets)) {
     for (let n = 0; n < count; n++) {
@@ -79,16 +79,16 @@ function oldStore(directory: string, targets: Readonly<Record<string, number>>):
 }
 
 describe("a key", () => {
-  test("cannot be told from the address alone, nor in another store", async () => {
-    const [here, there] = [await open(null), await open(folder())];
-    const keys = [here.targetKey(URL), there.targetKey(URL), plainHash(URL)];
+  test("cannot be computed from the address alone, and differs in another store", async () => {
+    const [first, second] = [await open(null), await open(folder())];
+    const keys = [first.targetKey(URL), second.targetKey(URL), plainHash(URL)];
     expect(new Set(keys).size).toBe(3);
-    expect(here.targetKey(URL)).toMatch(/^[0-9a-f]{16}$/);
-    expect(here.targetKey(URL)).toBe(keys[0]!);
-    expect(here.targetKey(`${URL}/`)).not.toBe(keys[0]!);
+    expect(first.targetKey(URL)).toMatch(/^[0-9a-f]{16}$/);
+    expect(first.targetKey(URL)).toBe(keys[0]!);
+    expect(first.targetKey(`${URL}/`)).not.toBe(keys[0]!);
   });
 
-  test("stays the same as long as its store", async () => {
+  test("stays the same as long as its store exists", async () => {
     const directory = folder();
     const first = await open(directory);
     const key = first.targetKey(URL);
@@ -96,7 +96,7 @@ describe("a key", () => {
     expect((await open(directory)).targetKey(URL)).toBe(key);
   });
 
-  test("stays the same when a broken file is replaced while wgmon runs", async () => {
+  test("stays the same when a corrupt file is replaced while wgmon runs", async () => {
     const [directory, clock] = [folder(), new HandClock()];
     const before = await open(directory, clock);
     const key = before.targetKey(URL);
@@ -109,13 +109,13 @@ describe("a key", () => {
     record(before, 500);
     close(before);
     const path = join(directory, "wgmon.db");
-    // Behind the first pages of all tables.
+    // Overwrites all but the first pages of the tables.
     writeFileSync(path, readFileSync(path).fill(0xff, 4096 * 20));
     const first = await open(directory, clock);
     record(first, 1);
     expect(first.isInMemory).toBe(true);
     expect(first.targetKey(URL)).toBe(key);
-    await until("it is set aside", () => !existsSync(path));
+    await until("the file is renamed", () => !existsSync(path));
     clock.advance(60_000);
     expect(first.isInMemory).toBe(false);
     expect(first.targetKey(URL)).toBe(key);
@@ -127,7 +127,7 @@ describe("a key", () => {
 });
 
 describe("the keys of an older wgmon", () => {
-  test("are converted with all that belongs to them; names stay", async () => {
+  test("are converted in all tables, and names are not", async () => {
     const directory = folder();
     const plain = plainHash(URL);
     oldStore(directory, { [plain]: 3, [`${plain}-2`]: 2, ops: 1, deadbeef: 1 });
@@ -151,7 +151,7 @@ describe("the keys of an older wgmon", () => {
     expect(JSON.stringify(file.query("SELECT * FROM outbox").all())).not.toContain(plain);
   });
 
-  test("what waited is delivered at the upgrade, in order, once", async () => {
+  test("do not prevent the delivery of waiting events after the upgrade, in order and only once", async () => {
     using receiver = new Receiver();
     const url = receiver.url("/json");
     const directory = folder();
@@ -172,13 +172,13 @@ describe("the keys of an older wgmon", () => {
   });
 
   test.each(["ops", "0123456789ABCDEF", "0123456789abcdef0", "0123456789abcdef-", "", "-2"])(
-    "%p is not one",
+    "do not include %p, which is not a hash",
     (key) => {
       expect(fromPlainHash(key, new Uint8Array(32))).toBeNull();
     },
   );
 
-  test("a hash and its number become those of the address", () => {
+  test("are converted to the new key of the address, with their number", () => {
     const secret = crypto.getRandomValues(new Uint8Array(32));
     expect(fromPlainHash(plainHash(URL), secret)).toBe(targetKey(URL, secret));
     expect(fromPlainHash(`${plainHash(URL)}-12`, secret)).toBe(`${targetKey(URL, secret)}-12`);

@@ -1,4 +1,4 @@
-/** The series of a day: what grows between two stretches of time, whatever sessions do. */
+/** TrafficRecorder: the traffic of peers in slots of five minutes. */
 
 import { expect, test } from "bun:test";
 
@@ -39,7 +39,7 @@ function make(earlier: readonly Session[] = []) {
   return { clock, rows, startMs, traffic: new TrafficRecorder({ add }, clock, earlier) };
 }
 
-test("what grew is written when the next stretch of time begins, for the one that ended", () => {
+test("the growth of counters is written when the next slot begins, for the slot that ended", () => {
   const { clock, rows, startMs, traffic } = make();
   clock.advance(SLOT_MS - 1);
   traffic.flushIfDue([session(500)]);
@@ -56,7 +56,7 @@ test("what grew is written when the next stretch of time begins, for the one tha
   ]);
 });
 
-test("a session that ends is written to its end, and the next one begins at nothing", () => {
+test("the rest of a session is written at its end, and the next session begins at zero", () => {
   const { clock, rows, startMs, traffic } = make();
   clock.advance(SLOT_MS);
   traffic.flushIfDue([session(500)]);
@@ -74,14 +74,14 @@ test("a session that ends is written to its end, and the next one begins at noth
   ]);
 });
 
-test("sessions of an earlier run are written from where it left them", () => {
+test("only the growth since the previous run is written for restored sessions", () => {
   const { clock, rows, traffic } = make([session(5000)]);
   clock.advance(SLOT_MS);
   traffic.flushIfDue([session(5100), session(7, { peer: peer({ publicKey: BOB }) })]);
   expect(rows.map(({ rxBytes }) => rxBytes)).toEqual([100, 7]);
 });
 
-test("many are written a slice at a time", () => {
+test("many sessions are written in several slices", () => {
   const { clock, rows, traffic } = make();
   clock.advance(SLOT_MS);
   const sessions = Array.from({ length: 450 }, (_, n) => session(1, { device: `wg${n}` }));
@@ -91,7 +91,7 @@ test("many are written a slice at a time", () => {
   expect(rows).toHaveLength(450);
 });
 
-test("at the end all is written at once, also what was left of an earlier time", () => {
+test("flush writes everything at once, also the rest of a flush that had begun", () => {
   const { clock, rows, traffic } = make();
   const many = (rxBytes: number) =>
     Array.from({ length: 450 }, (_, n) =>

@@ -1,4 +1,4 @@
-/** Which wake-up `--monitor auto` chooses, by what the firewall logs and what can be opened. */
+/** Which wake-up `--monitor auto` selects, depending on the firewall rules and on which monitors can be opened. */
 
 import { expect, test } from "bun:test";
 
@@ -36,18 +36,18 @@ async function choose(
   return { wakeUp: `${wakeUp.monitor}: ${wakeUp.reason}`, opened };
 }
 
-test("rules that log the ports mean nflog, and nothing else is opened", async () => {
+test("nflog is selected if rules log the ports, and nothing else is opened", async () => {
   expect(await choose(rules)).toEqual({ wakeUp: `nflog: ${rules.found}`, opened: ["nflog"] });
 });
 
-test("without such rules wgmon captures by itself", async () => {
+test("bpf is selected if no rules log the ports", async () => {
   expect(await choose(noRules)).toEqual({
     wakeUp: "bpf: no rule logs to group 1",
     opened: ["bpf"],
   });
 });
 
-test("where one monitor cannot be opened, the other one is, and the reason says why", async () => {
+test("if one monitor cannot be opened, the other one is selected, and the reason has the error", async () => {
   expect((await choose(rules, { nflog: taken })).wakeUp).toBe(
     `bpf: ${rules.found}; ${taken.message}`,
   );
@@ -59,14 +59,14 @@ test("where one monitor cannot be opened, the other one is, and the reason says 
   );
 });
 
-test("where neither can be opened, poll remains, and the reason names both causes", async () => {
+test("if neither can be opened, poll is selected, and the reason has both errors", async () => {
   expect(await choose(noRules, { bpf: noRaw, nflog: taken })).toEqual({
     wakeUp: `poll: ${noRules.found}; ${noRaw.message}; ${taken.message}`,
     opened: ["bpf", "nflog", "poll"],
   });
 });
 
-test("a mistake in the settings is not passed over", async () => {
-  const mistake = new ConfigError(['--filter: "udp and" is not a tcpdump expression']);
-  expect(choose(noRules, { bpf: mistake })).rejects.toBe(mistake);
+test("an error in the settings is thrown", async () => {
+  const error = new ConfigError(['--filter: "udp and" is not a tcpdump expression']);
+  expect(choose(noRules, { bpf: error })).rejects.toBe(error);
 });

@@ -1,4 +1,4 @@
-/** When the daemon warns that its wake-up is not effective, and what the warnings say. */
+/** When the daemon warns that its wake-up is not effective, and the text of the warnings. */
 
 import { beforeEach, expect, test } from "bun:test";
 
@@ -45,25 +45,25 @@ async function pass(ms: number): Promise<void> {
   for (let turn = 0; turn < 5; turn++) await Promise.resolve();
 }
 
-/** A connect of which no packet was captured, with a handshake just now. */
+/** Reports a connect that no packet announced; by default with a handshake just now. Returns the new warnings. */
 async function connect(watched: WakeUpWatch, handshakeMs: number | null = clock.now().wallMs) {
   await watched.connectedWithoutPacket({ device: "wg0", port: PORT, handshakeMs });
   return warnings.splice(0);
 }
 
-test("a packet that waited in the queue during a long scan, and is read while the check runs, was no lost packet", async () => {
+test("a packet that is read from the receive buffer while the check runs does not count as lost", async () => {
   const watched = watch();
   clock.advance(1000);
   const connected = connect(watched);
   watched.messageCaptured(PORT);
   expect(await connected).toEqual([]);
-  // The device is examined again when that happens in earnest.
+  // The device is checked again at the next connect without a packet.
   clock.advance(60_000);
   expect(await connect(watched)).toEqual([]);
   expect(checks).toBe(2);
 });
 
-test("rules that are missing at the start are a warning then, with the remedy, once", async () => {
+test("missing rules cause one warning with the remedy at the start", async () => {
   findings = [NO_RULE];
   const watched = watch();
   watched.setPorts([PORT]);
@@ -77,7 +77,7 @@ test("rules that are missing at the start are a warning then, with the remedy, o
   expect(await connect(watched)).toEqual([]);
 });
 
-test("an effective wake-up is checked without a word", async () => {
+test("the check of an effective wake-up logs nothing", async () => {
   const watched = watch();
   watched.setPorts([PORT]);
   await pass(1000);
@@ -86,7 +86,7 @@ test("an effective wake-up is checked without a word", async () => {
   expect(watched.problem).toBeNull();
 });
 
-test("a new port is checked once it has settled", async () => {
+test("a new port is checked once it has been stable for a second", async () => {
   const watched = watch();
   watched.setPorts([]);
   await pass(500);
@@ -99,7 +99,7 @@ test("a new port is checked once it has settled", async () => {
   expect(warnings).toEqual(["packets may not wake wgmon: it is logged, but not over IPv6"]);
 });
 
-test("a problem that was mended ends with a message, although the port was heard before", async () => {
+test("a solved problem ends with the next packet to its port, even if there were packets before", async () => {
   const watched = watch();
   watched.setPorts([PORT]);
   watched.messageCaptured(PORT);
@@ -115,7 +115,7 @@ test("a problem that was mended ends with a message, although the port was heard
   expect(checks).toBe(2);
 });
 
-test("a check that found out nothing changes nothing", async () => {
+test("a skipped check changes nothing", async () => {
   findings = [NO_RULE];
   const watched = watch();
   watched.setPorts([PORT]);
@@ -126,7 +126,7 @@ test("a check that found out nothing changes nothing", async () => {
   expect(watched.problem).toBe(NO_RULE_TEXT);
 });
 
-test("a clock that was set back hides no handshake", async () => {
+test("a clock that was set back does not hide a handshake", async () => {
   const watched = watch();
   await pass(60_000);
   const before = clock.now().wallMs;
@@ -136,7 +136,7 @@ test("a clock that was set back hides no handshake", async () => {
   expect(await connect(watched)).toHaveLength(1);
 });
 
-test("the first message to a port ends a problem that was mended meanwhile", async () => {
+test("a solved problem ends with the first packet to its port", async () => {
   findings = [NO_RULE];
   const watched = watch();
   watched.setPorts([PORT]);
@@ -149,7 +149,7 @@ test("the first message to a port ends a problem that was mended meanwhile", asy
   expect(warnings).toEqual([`packets may not wake wgmon: ${NO_RULE_TEXT}`]);
 });
 
-test("a handshake of which no packet was captured is explained by the checks, once for each device", async () => {
+test("a handshake that no packet announced causes one warning per device, with the finding of the check", async () => {
   const watched = watch();
   await pass(60_000);
   findings = [NO_RULE];
@@ -158,7 +158,7 @@ test("a handshake of which no packet was captured is explained by the checks, on
   expect(await connect(watched)).toEqual([]);
 });
 
-test("where the checks find nothing the warning names a remedy all the same", async () => {
+test("the warning has a remedy even if the check finds no problem", async () => {
   for (const monitor of ["nflog", "bpf"] as const) {
     const watched = watch({ monitor, reason: null });
     await pass(60_000);
@@ -170,9 +170,9 @@ test("where the checks find nothing the warning names a remedy all the same", as
 });
 
 test.each([
-  ["that was heard", 1000],
-  ["whose initiation was heard before it", 10_000],
-])("a handshake %s is no reason for a warning", async (_, agoMs) => {
+  ["whose packet was received", 1000],
+  ["whose initiation was received before it", 10_000],
+])("a handshake %s causes no warning", async (_, agoMs) => {
   const watched = watch();
   await pass(60_000);
   watched.messageCaptured(PORT);
@@ -181,7 +181,7 @@ test.each([
   expect(await connect(watched)).toEqual([]);
 });
 
-test("a message that was lost is no reason, but rules that went away are", async () => {
+test("a lost packet causes no warning, but removed rules do", async () => {
   const watched = watch();
   await pass(60_000);
   watched.messageCaptured(PORT);
@@ -194,7 +194,7 @@ test("a message that was lost is no reason, but rules that went away are", async
   expect(await connect(other)).toHaveLength(1);
 });
 
-test("after a restart, a peer that returns on keys from before is no reason", async () => {
+test("a peer that returns after a restart with earlier keys causes no warning", async () => {
   const beforeMs = clock.now().wallMs - 30_000;
   findings = [NO_RULE];
   const watched = watch();
@@ -204,7 +204,7 @@ test("after a restart, a peer that returns on keys from before is no reason", as
   expect(checks).toBe(0);
 });
 
-test("poll is a warning at once where it was not asked for", async () => {
+test("poll causes a warning at once unless it was configured", async () => {
   const chosen = watch({ monitor: "poll", reason: "EPERM" });
   expect(warnings.splice(0)).toEqual([chosen.problem!]);
   expect(chosen.problem).toContain("EPERM");
@@ -216,7 +216,7 @@ test("poll is a warning at once where it was not asked for", async () => {
   expect(checks).toBe(0);
 });
 
-test("a check that fails, as without free descriptors, changes nothing and ends nothing", async () => {
+test("a check that fails, for example because no descriptor is free, changes nothing", async () => {
   const watched = watch();
   failure = new SystemError("read /proc/net/if_inet6", "EMFILE");
   watched.setPorts([PORT]);

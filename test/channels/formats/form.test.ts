@@ -1,4 +1,4 @@
-/** The form body against what Go's url.Values{"content": ...}.Encode() gives. */
+/** The form body, compared with the output of Go's url.Values{"content": ...}.Encode(). */
 
 import { expect, test } from "bun:test";
 
@@ -80,19 +80,19 @@ test("an IPv6 endpoint keeps its brackets, a missing one is Go's <nil>", () => {
 });
 
 test("only letters, digits and -_.~ stay as they are, as in Go", () => {
-  // Every printable character of ASCII, and a two-byte and a four-byte one; the @ is in an address,
-  // where it calls nobody.
+  // Every printable ASCII character, and a character of two and one of four bytes. The @ is within an address, where it
+  // is not a mention.
   const ascii = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join("");
   const device = `x${ascii.replace("@", "")}a@Aé😀`;
-  const added: Change = { type: "device.removed", atMs: 0, device, listenPort: 0 };
-  expect(encode(added)).toBe(
+  const removed: Change = { type: "device.removed", atMs: 0, device, listenPort: 0 };
+  expect(encode(removed)).toBe(
     "content=x+%21%22%23%24%25%26%27%28%29%2A%2B%2C-.%2F0123456789%3A%3B%3C%3D%3E%3F" +
       "ABCDEFGHIJKLMNOPQRSTUVWXYZ%5B%5C%5D%5E_%60abcdefghijklmnopqrstuvwxyz%7B%7C%7D~" +
       "a%40A%C3%A9%F0%9F%98%80+removed",
   );
 });
 
-test("a literal %20 and half a surrogate pair do no harm", () => {
+test("a literal %20 is escaped, and a lone surrogate is replaced", () => {
   const removed = (device: string): Change => ({
     type: "device.removed",
     atMs: 0,
@@ -102,7 +102,7 @@ test("a literal %20 and half a surrogate pair do no harm", () => {
   expect(encode(removed("%20\ud800"))).toBe("content=%2520%EF%BF%BD+removed");
 });
 
-test("an event that the Go program does not know is our sentence", () => {
+test("an event that the Go program does not have is a sentence of wgmon", () => {
   const roamed: Change = {
     type: "peer.roamed",
     atMs: 0,
@@ -116,14 +116,14 @@ test("an event that the Go program does not know is our sentence", () => {
   );
 });
 
-test("several are lines of the one field", () => {
+test("several events are several lines of the one field", () => {
   expect(encodeAll([connected("wg0", v4), disconnected("wg0", null)])).toBe(
     "content=Connection+wg0%3AxTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq%2F%2BDg%3D+on+endpoint+198.51.100.7%3A51820+is+opened" +
       "%0AConnection+wg0%3AxTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq%2F%2BDg%3D+on+endpoint+%3Cnil%3E+is+closed",
   );
 });
 
-test("a name with @everyone calls nobody, where the form goes to Discord", () => {
+test("a name with @everyone is not a mention if Discord receives the form", () => {
   const removed: Change = { type: "device.removed", atMs: 0, device: "@everyone", listenPort: 0 };
   expect(encode(removed)).toBe("content=%40%E2%80%8Beveryone+removed");
 });

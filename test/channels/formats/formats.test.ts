@@ -1,4 +1,4 @@
-/** What each service is sent, how its answers are judged, and that no name can do harm there. */
+/** The request for each service, how its responses are interpreted, and that no name can break a message. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -51,8 +51,8 @@ const hundred = messageOf(
   ) as [ReturnType<typeof anEvent>]),
 );
 
-/** Where it goes, and the bodies for one event of each type and for three events. */
-function sent(name: FormatName) {
+/** The URL and headers, and the bodies for one event of each type and for three events. */
+function requestsOf(name: FormatName) {
   const { url, contentType, headers } = request(name, one);
   return {
     to: url,
@@ -64,9 +64,9 @@ function sent(name: FormatName) {
   };
 }
 
-describe("what is sent", () => {
+describe("the request of the format", () => {
   test("json", () => {
-    expect(sent("json")).toMatchInlineSnapshot(`
+    expect(requestsOf("json")).toMatchInlineSnapshot(`
       {
         "device.added": "{"id":"evt_33333333333333333333333333333333","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"device.added","data":{"device":"wg0","listenPort":51820}}",
         "device.removed": "{"id":"evt_44444444444444444444444444444444","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"device.removed","data":{"device":"wg0","listenPort":51820}}",
@@ -83,7 +83,7 @@ describe("what is sent", () => {
     `);
   });
   test("form", () => {
-    expect(sent("form")).toMatchInlineSnapshot(`
+    expect(requestsOf("form")).toMatchInlineSnapshot(`
       {
         "device.added": "content=wg0+added%2C+listening+on+port+51820",
         "device.removed": "content=wg0+removed",
@@ -100,7 +100,7 @@ describe("what is sent", () => {
     `);
   });
   test("discord", () => {
-    expect(sent("discord")).toMatchInlineSnapshot(`
+    expect(requestsOf("discord")).toMatchInlineSnapshot(`
       {
         "device.added": "{"embeds":[{"title":"WireGuard on gw1","description":"wg0 added, listening on port 51820","color":9807270,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
         "device.removed": "{"embeds":[{"title":"WireGuard on gw1","description":"wg0 removed","color":15105570,"timestamp":"2026-11-22T16:19:04.417Z"}],"allowed_mentions":{"parse":[]}}",
@@ -117,7 +117,7 @@ describe("what is sent", () => {
     `);
   });
   test("slack", () => {
-    expect(sent("slack")).toMatchInlineSnapshot(`
+    expect(requestsOf("slack")).toMatchInlineSnapshot(`
       {
         "device.added": "{"text":"gw1: wg0 added, listening on port 51820","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
         "device.removed": "{"text":"gw1: wg0 removed","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}",
@@ -134,7 +134,7 @@ describe("what is sent", () => {
     `);
   });
   test("teams", () => {
-    expect(sent("teams")).toMatchInlineSnapshot(`
+    expect(requestsOf("teams")).toMatchInlineSnapshot(`
       {
         "device.added": "{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.4","body":[{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"WireGuard on gw1","weight":"Bolder"}]},{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"wg0 added, listening on port 51820"}]}]}}]}",
         "device.removed": "{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.4","body":[{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"WireGuard on gw1","weight":"Bolder"}]},{"type":"RichTextBlock","inlines":[{"type":"TextRun","text":"wg0 removed"}]}]}}]}",
@@ -151,7 +151,7 @@ describe("what is sent", () => {
     `);
   });
   test("telegram", () => {
-    expect(sent("telegram")).toMatchInlineSnapshot(`
+    expect(requestsOf("telegram")).toMatchInlineSnapshot(`
       {
         "device.added": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: wg0 added, listening on port 51820","link_preview_options":{"is_disabled":true}}",
         "device.removed": "{"chat_id":"-42","message_thread_id":7,"text":"gw1: wg0 removed","link_preview_options":{"is_disabled":true}}",
@@ -168,7 +168,7 @@ describe("what is sent", () => {
     `);
   });
   test("ntfy", () => {
-    expect(sent("ntfy")).toMatchInlineSnapshot(`
+    expect(requestsOf("ntfy")).toMatchInlineSnapshot(`
       {
         "device.added": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["electric_plug"],"message":"wg0 added, listening on port 51820"}",
         "device.removed": "{"topic":"wgmon-alerts","title":"WireGuard on gw1","tags":["warning"],"message":"wg0 removed"}",
@@ -185,7 +185,7 @@ describe("what is sent", () => {
     `);
   });
   test("gotify", () => {
-    expect(sent("gotify")).toMatchInlineSnapshot(`
+    expect(requestsOf("gotify")).toMatchInlineSnapshot(`
       {
         "device.added": "{"title":"WireGuard on gw1","message":"wg0 added, listening on port 51820","priority":5}",
         "device.removed": "{"title":"WireGuard on gw1","message":"wg0 removed","priority":5}",
@@ -203,7 +203,7 @@ describe("what is sent", () => {
     `);
   });
   test("mattermost", () => {
-    expect(sent("mattermost")).toMatchInlineSnapshot(`
+    expect(requestsOf("mattermost")).toMatchInlineSnapshot(`
       {
         "device.added": "{"text":"gw1: wg0 added, listening on port 51820"}",
         "device.removed": "{"text":"gw1: wg0 removed"}",
@@ -220,7 +220,7 @@ describe("what is sent", () => {
     `);
   });
   test("google-chat", () => {
-    expect(sent("google-chat")).toMatchInlineSnapshot(`
+    expect(requestsOf("google-chat")).toMatchInlineSnapshot(`
       {
         "device.added": "{"text":"gw1: wg0 added, listening on port 51820"}",
         "device.removed": "{"text":"gw1: wg0 removed"}",
@@ -237,7 +237,7 @@ describe("what is sent", () => {
     `);
   });
   test("pushover", () => {
-    expect(sent("pushover")).toMatchInlineSnapshot(`
+    expect(requestsOf("pushover")).toMatchInlineSnapshot(`
       {
         "device.added": "title=WireGuard+on+gw1&message=wg0+added%2C+listening+on+port+51820&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
         "device.removed": "title=WireGuard+on+gw1&message=wg0+removed&timestamp=1795364344&token=s3cret&user=u1&priority=1&sound=bike",
@@ -254,7 +254,7 @@ describe("what is sent", () => {
     `);
   });
   test("apprise", () => {
-    expect(sent("apprise")).toMatchInlineSnapshot(`
+    expect(requestsOf("apprise")).toMatchInlineSnapshot(`
       {
         "device.added": "{"title":"WireGuard on gw1","body":"wg0 added, listening on port 51820","type":"info","format":"text"}",
         "device.removed": "{"title":"WireGuard on gw1","body":"wg0 removed","type":"warning","format":"text"}",
@@ -272,21 +272,21 @@ describe("what is sent", () => {
   });
 });
 
-describe("parameters in the URL", () => {
+describe("parameters of the URL", () => {
   const body = (name: FormatName, url: string): unknown =>
     JSON.parse(all[name].request(one, new URL(url)).body);
 
-  test("telegram: a channel's name, and without a sound", () => {
+  test("telegram: chat_id can be a channel's name, and disable_notification is passed on", () => {
     const url =
       "https://api.telegram.org/bot1:x/sendMessage?chat_id=@news&disable_notification=true";
     expect(body("telegram", url)).toMatchObject({ chat_id: "@news", disable_notification: true });
   });
 
-  test("gotify: another priority", () => {
+  test("gotify: priority is passed on", () => {
     expect(body("gotify", `${urls.gotify}&priority=0`)).toMatchObject({ priority: 0 });
   });
 
-  test("ntfy: a server of one's own, with name and password", () => {
+  test("ntfy: the server can be self-hosted, with user name and password", () => {
     const url = new URL("https://me:pass@push.example.net/alerts/?auth=QmVhcmVyIHg");
     const { url: to, body: text } = formats.ntfy.request(one, url);
     expect(to).toBe("https://me:pass@push.example.net/?auth=QmVhcmVyIHg");
@@ -294,8 +294,8 @@ describe("parameters in the URL", () => {
   });
 });
 
-describe("auto", () => {
-  test.each(names.filter((name) => name !== "json" && name !== "form"))("finds %s", (name) => {
+describe("the format auto", () => {
+  test.each(names.filter((name) => name !== "json" && name !== "form"))("recognises %s", (name) => {
     expect(formatFor(new URL(urls[name]))).toBe(name);
   });
 
@@ -311,7 +311,7 @@ describe("auto", () => {
     ["apprise", "https://apprise.example.net/notify/wgmon/"],
     ["apprise", "http://192.0.2.1:8000/notify/wgmon"],
     ["slack", "https://hooks.slack-gov.com/services/T/B/x"],
-  ])("finds %s by other addresses", (name, url) => {
+  ])("recognises %s at %s", (name, url) => {
     expect(formatFor(new URL(url))).toBe(name as FormatName);
   });
 
@@ -343,8 +343,8 @@ describe("auto", () => {
   });
 });
 
-describe("what a URL lacks", () => {
-  test.each(names)("nothing, for %s", (name) => {
+describe("validateUrl", () => {
+  test.each(names)("finds no problem in the URL of %s", (name) => {
     expect(all[name].validateUrl?.(new URL(urls[name])) ?? null).toBeNull();
   });
 
@@ -450,13 +450,13 @@ describe("what a URL lacks", () => {
       "has an unknown parameter; known are token, user, device, priority, sound, ttl, retry and expire",
     ],
     ["apprise", "http://apprise:8000/notify/", "does not end with /notify/<key>"],
-  ] as const)("%s: %s", (name, url, problem) => {
+  ] as const)("%s: for %s it returns the problem", (name, url, problem) => {
     expect(all[name].validateUrl?.(new URL(url)) ?? null).toBe(problem);
     expect(problem ?? "").not.toContain("s3cret");
   });
 });
 
-test("any URL has a format, which takes it or says why not", () => {
+test("the format of any URL either accepts the URL or reports a problem", () => {
   const piece = fc.constantFrom(
     ...names.flatMap((name) => urls[name].split(/(?=[/?&])|(?<=:\/\/)/)),
     "/",
@@ -484,7 +484,7 @@ test("any URL has a format, which takes it or says why not", () => {
   );
 });
 
-describe("answers", () => {
+describe("interpretResponse", () => {
   const drop = (reason: string) => ({ type: "drop", reason }) as const;
   const stop = (reason: string) => ({ type: "stop", reason }) as const;
   const retry = (reason: string, afterMs: number | null) =>
@@ -580,7 +580,7 @@ describe("answers", () => {
     expect(all[name].interpretResponse!(status, body)).toEqual(verdict);
   });
 
-  test("whatever the body is, there is a verdict or none", () => {
+  test("returns a verdict or null, whatever the body is", () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...names),
@@ -595,8 +595,8 @@ describe("answers", () => {
   });
 });
 
-/** The parts of a body that people read, and how long each may be. */
-interface Reading {
+/** The parts of a body that people read. */
+interface Readable {
   readonly title?: string;
   readonly lines: readonly string[];
 }
@@ -608,12 +608,12 @@ function parsed(body: string): Readonly<Record<string, unknown>> {
 const units = (text: string): number => text.length;
 const bytes = (text: string): number => Buffer.byteLength(text);
 
-/** For each format: how its body is read again, its limits, and what must never be in a name. */
+/** For each format: how its body is parsed, its limits, and a pattern that must not be in the text of an event. */
 const services: Readonly<
   Record<
     Exclude<FormatName, "json">,
     {
-      readonly read: (body: string) => Reading;
+      readonly read: (body: string) => Readable;
       readonly body?: number;
       readonly text?: number;
       readonly title?: number;
@@ -636,7 +636,7 @@ const services: Readonly<
     },
     text: 4096,
     title: 256,
-    // In what is left when escaped characters and our own endpoints are taken away.
+    // Tested after escaped characters and wgmon's own endpoints are removed.
     forbidden: /[`*_~|<@]|^[-#>+]|^\d+\./,
   },
   slack: {
@@ -708,11 +708,14 @@ const services: Readonly<
   },
 };
 
-describe("whatever the names are", () => {
-  const texted = Object.entries(services) as [keyof typeof services, (typeof services)["form"]][];
+describe("with any names", () => {
+  const testedServices = Object.entries(services) as [
+    keyof typeof services,
+    (typeof services)["form"],
+  ][];
 
-  test.each(texted)(
-    "%s",
+  test.each(testedServices)(
+    "the body for %s is within its limits, and has no forbidden text",
     (name, { read, body: bodyMax, text: textMax, title: titleMax, forbidden }) => {
       fc.assert(
         fc.property(hostileMessage, (message) => {
@@ -724,7 +727,7 @@ describe("whatever the names are", () => {
           if (textMax !== undefined) expect(units(lines.join("\n"))).toBeLessThanOrEqual(textMax);
           if (titleMax !== undefined) expect(units(title!)).toBeLessThanOrEqual(titleMax);
 
-          // One line for each event, or what is missing is counted; the first event is always there.
+          // One line for each event, or a last line with the number of omitted events. The first event is always shown.
           const [, missing] = /^\.\.\. and (\d+) more$/.exec(lines.at(-1)!) ?? [];
           const shown = missing === undefined ? lines : lines.slice(0, -1);
           expect(shown.length + Number(missing ?? 0)).toBe(message.events.length);
@@ -747,8 +750,8 @@ describe("whatever the names are", () => {
     },
   );
 
-  test.each(texted)(
-    "%s says how many of a hundred are missing, and gets in what it can",
+  test.each(testedServices)(
+    "the body for %s has as many of a hundred events as fit, and the number of the others",
     (name, { read }) => {
       const { lines } = read(request(name, hundred).body);
       const [, missing] = /^\.\.\. and (\d+) more$/.exec(lines.at(-1)!) ?? [];
@@ -757,7 +760,7 @@ describe("whatever the names are", () => {
     },
   );
 
-  test("nothing of one event changes what is sent beside its line", () => {
+  test("no field of an event changes the body outside the text", () => {
     const withoutText = (name: FormatName, message: Message): unknown => {
       const text = { title: "", text: "", message: "" };
       return { ...parsed(request(name, message).body), ...text };

@@ -1,4 +1,4 @@
-/** JSON: the event as it is, several as the digest of the contract. */
+/** JSON: one event is its own body, several events are a digest. */
 
 import { expect, test } from "bun:test";
 
@@ -16,13 +16,13 @@ const URL_ = new URL("https://hooks.example.net/wgmon?token=s3cret");
 const parsed = (message: Parameters<typeof json.request>[0]): unknown =>
   JSON.parse(json.request(message, URL_).body);
 
-test.each(eventTypes)("%s is the event, and as the schema says", (type) => {
+test.each(eventTypes)("the body for %s is the event, and is valid by the schema", (type) => {
   const event = anEvent(type);
   expect(parsed(messageOf(event))).toEqual(event);
   expect(Value.Check(EventSchema, parsed(messageOf(event)))).toBe(true);
 });
 
-test("several are a digest, and as the schema says", () => {
+test("the body for several events is a digest, and is valid by the schema", () => {
   const events = eventTypes.map((type) => anEvent(type)) as [ReturnType<typeof anEvent>];
   const digest = parsed(messageOf(...events));
   expect(digest).toEqual({
@@ -37,7 +37,7 @@ test("several are a digest, and as the schema says", () => {
   expect(Value.Check(EventSchema, digest)).toBe(false);
 });
 
-test("it goes to the URL as it is, and is signed", () => {
+test("the request goes to the unchanged URL, and is signed", () => {
   expect(json.request(messageOf(anEvent("device.added")), URL_)).toMatchObject({
     url: URL_.href,
     contentType: "application/json",
@@ -45,7 +45,7 @@ test("it goes to the URL as it is, and is signed", () => {
   expect(json.isSigned).toBe(true);
 });
 
-test("half a surrogate pair does not leave, all else does", () => {
+test("a lone surrogate is replaced, and all other characters are kept", () => {
   expect(jsonText({ name: '\ud800 "\n\u202e😀' })).toBe('{"name":"\ufffd \\"\\n\u202e😀"}');
   fc.assert(
     fc.property(hostileMessage, (message) => {

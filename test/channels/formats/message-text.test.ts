@@ -1,4 +1,4 @@
-/** Names that become harmless, and lines that fit. */
+/** Sanitizes names, and truncates lines to the limits of a service. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -17,7 +17,7 @@ import {
 import { anEvent, hostileEvent, hostileText, messageOf } from "../../support/events.ts";
 import { ALICE } from "../../support/peers.ts";
 
-describe("clean", () => {
+describe("sanitize", () => {
   test.each([
     ["alice's phone", "alice's phone"],
     ["  two\t\n words ", "two words"],
@@ -30,11 +30,11 @@ describe("clean", () => {
     ["👩‍👩‍👧 ❤️ می‌خواهم", "👩‍👩‍👧 ❤️ می‌خواهم"],
     ["\u200d\u200c \ufe0f\u200d", ""],
     ["\n \t", ""],
-  ])("%j is %j", (text, cleaned) => {
+  ])("%j becomes %j", (text, cleaned) => {
     expect(sanitize(text)).toBe(cleaned);
   });
 
-  test("nothing is left that ends a line, turns it, or is half a character", () => {
+  test("the result has no line ends, no direction marks and no lone surrogates", () => {
     fc.assert(
       fc.property(hostileText, (text) => {
         const cleaned = sanitize(text);
@@ -47,7 +47,7 @@ describe("clean", () => {
   });
 });
 
-describe("cut", () => {
+describe("truncate", () => {
   test.each([
     ["alice", 5, "alice"],
     ["alice!", 5, "alic…"],
@@ -56,11 +56,11 @@ describe("cut", () => {
     ["e\u0301e\u0301e\u0301", 4, "e\u0301…"],
     [`e${"\u0301".repeat(300)}`, 5, `e${"\u0301".repeat(3)}…`],
     ["😀\u0301\u0301\u0301", 2, "…"],
-  ])("%j to %d is %j", (text, max, short) => {
+  ])("%j truncated to %d is %j", (text, max, short) => {
     expect(truncate(text, max)).toBe(short);
   });
 
-  test("the length is kept, and no character is halved", () => {
+  test("the result is within the limit, and no character is split", () => {
     fc.assert(
       fc.property(hostileText, fc.integer({ min: 1, max: 300 }), (text, max) => {
         const short = truncate(text.toWellFormed(), max);
@@ -71,20 +71,20 @@ describe("cut", () => {
   });
 });
 
-describe("lines", () => {
-  test("one for each event, with the host where there is no title", () => {
+describe("formatLines and linesWithHost", () => {
+  test("return a line for each event, linesWithHost with the host", () => {
     const message = messageOf(anEvent("peer.connected"), anEvent("device.removed"));
     const lines = ["alice (wg0) connected from 198.51.100.7:40001", "wg0 removed"];
     expect(formatLines(message)).toEqual(lines);
     expect(linesWithHost(message)).toEqual(lines.map((line) => `gw1: ${line}`));
   });
 
-  test("a name of which nothing can be seen is none", () => {
+  test("a name without visible characters counts as no name", () => {
     const [line] = formatLines(messageOf(anEvent("peer.connected", { name: "\u202e\n\u200d" })));
     expect(line).toBe(`${ALICE} (wg0) connected from 198.51.100.7:40001`);
   });
 
-  test("a peer without a name has its whole key in messages, and the beginning on terminals and pages", () => {
+  test("a peer without a name is shown by its whole key in messages, and by the start of the key on terminals and pages", () => {
     const event = anEvent("peer.connected", { name: null });
     expect(formatLines(messageOf(event))).toEqual([
       `${ALICE} (wg0) connected from 198.51.100.7:40001`,
@@ -92,11 +92,11 @@ describe("lines", () => {
     expect(describeShort(event)).toBe("AAAAAAAA… (wg0) connected from 198.51.100.7:40001");
   });
 
-  test("what the settings take as a name is not cut", () => {
+  test("a name of the maximum length of the settings is not truncated", () => {
     expect(shortName("😀".repeat(64))).toBe("😀".repeat(64));
   });
 
-  test("whatever the names, a line is one line and shorter than the tightest service wants", () => {
+  test("with any names, a line is a single line and shorter than the smallest limit of a service", () => {
     fc.assert(
       fc.property(hostileEvent, (event) => {
         const [line] = linesWithHost(messageOf(event));
@@ -107,18 +107,18 @@ describe("lines", () => {
   });
 });
 
-describe("fitting", () => {
+describe("truncateLines", () => {
   const lines = ["one", "two", "three", "four"];
 
   test.each([
     [19, lines],
     [18, ["... and 4 more"]],
     [100, lines],
-  ])("in %d units", (max, fitted) => {
+  ])("four lines within %d units", (max, fitted) => {
     expect(truncateLines(lines, { max })).toEqual(fitted);
   });
 
-  test("the last line tells how many are missing", () => {
+  test("the last line has the number of omitted lines", () => {
     const many = Array.from({ length: 20 }, (_, index) => `line ${index}`);
     expect(truncateLines(many, { max: 40 })).toEqual([
       "line 0",
@@ -128,14 +128,14 @@ describe("fitting", () => {
     ]);
   });
 
-  test("other units, and what each line costs besides", () => {
+  test("sizeOf sets the unit, and perLine is the cost of each line in addition", () => {
     const sizeOf = (line: string): number => Buffer.byteLength(line);
     expect(truncateLines(["漢字", "漢字"], { max: 14, sizeOf })).toEqual(["漢字", "漢字"]);
     expect(truncateLines(["漢字", "漢字"], { max: 13, sizeOf })).toEqual(["... and 2 more"]);
     expect(truncateLines(["a", "b"], { max: 21, perLine: 10 })).toEqual(["... and 2 more"]);
   });
 
-  test("all that fits is kept, and nothing is lost without a word", () => {
+  test("as many lines as fit are kept, and the omitted ones are counted", () => {
     fc.assert(
       fc.property(
         fc.array(fc.string({ maxLength: 20 }), { minLength: 1 }),
@@ -161,7 +161,7 @@ test.each([
   ["<@1> <@&2> <!channel> <#3>", "<\u200b@\u200b1> <\u200b@\u200b&2> <\u200b!channel> <\u200b#3>"],
   ["<users/all>", "<\u200busers/all>"],
   ["1 < 2", "1 < 2"],
-])("%s calls nobody", (text, harmless) => {
+])("withoutMentions makes %s harmless", (text, harmless) => {
   expect(withoutMentions(text)).toBe(harmless);
 });
 

@@ -1,4 +1,4 @@
-/** The template: which ones are refused, and that values stay values. */
+/** Templates: which ones are refused, and that a value cannot change the structure. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -16,20 +16,20 @@ import { ALICE, peer } from "../../support/peers.ts";
 const URL_ = new URL("https://hooks.example.net/wgmon");
 
 function rendered(template: unknown, message: Message): unknown {
-  const reading = parseTemplate(JSON.stringify(template));
-  if ("problem" in reading) throw new Error(reading.problem);
-  return JSON.parse(templateFormat(reading.value).request(message, URL_).body);
+  const parsed = parseTemplate(JSON.stringify(template));
+  if ("problem" in parsed) throw new Error(parsed.problem);
+  return JSON.parse(templateFormat(parsed.value).request(message, URL_).body);
 }
 
 function problem(template: unknown): string | null {
-  const reading = parseTemplate(JSON.stringify(template));
-  return "problem" in reading ? reading.problem : null;
+  const parsed = parseTemplate(JSON.stringify(template));
+  return "problem" in parsed ? parsed.problem : null;
 }
 
 const every = Object.fromEntries(templateVariables.map((name) => [name, `{{${name}}}`]));
 
-describe("values", () => {
-  test("each variable alone keeps its type", () => {
+describe("the values of a template", () => {
+  test("a variable that is the whole string keeps its type", () => {
     expect(rendered(every, messageOf(anEvent("peer.roamed")))).toMatchInlineSnapshot(`
       {
         "count": 1,
@@ -62,7 +62,7 @@ describe("values", () => {
     `);
   });
 
-  test("what an event does not have is null alone, and nothing in a text", () => {
+  test("a field that the event does not have is null as a whole string, and empty within a text", () => {
     const template = { reason: "{{reason}}", text: "[{{ reason }}] {{peer.name}}" };
     const event = anEvent("peer.connected", { name: null, peer: peer({ endpoint: null }) });
     expect(rendered(template, messageOf(event))).toEqual({ reason: null, text: "[] " });
@@ -74,7 +74,7 @@ describe("values", () => {
     ).toEqual({ a: null, b: null });
   });
 
-  test("several in one text, with and without spaces, and twice", () => {
+  test("several variables in one text are replaced, with and without spaces, and if repeated", () => {
     const template =
       "{{device}}{{ device }}: {{session.rxBytes}} B, {{initial}}, {{peer.allowedIps}}";
     const someone = peer({ allowedIps: ["10.0.0.2/32", "fd00::2/128"] });
@@ -83,7 +83,7 @@ describe("values", () => {
     );
   });
 
-  test("of several events all lines, their number, and the fields of the first", () => {
+  test("for several events there are all lines, the count, and the fields of the first event", () => {
     const message = messageOf(anEvent("peer.connected"), anEvent("device.removed"));
     expect(
       rendered(["{{text}}", "{{count}}", "{{title}}", "{{type}} {{peer.publicKey}}"], message),
@@ -95,27 +95,25 @@ describe("values", () => {
     ]);
   });
 
-  test("the rest of the JSON stays as it is", () => {
+  test("the rest of the JSON is unchanged", () => {
     const template = { a: [1, -2.5e3, true, null, "x", { "": {} }], __proto: "{ {text}}" };
     expect(rendered(template, messageOf(anEvent("device.added")))).toEqual(template);
     const odd = '{"__proto__":{"a":"{{device}}"}}';
-    const reading = parseTemplate(odd);
-    if ("problem" in reading) throw new Error(reading.problem);
-    expect(templateFormat(reading.value).request(messageOf(anEvent("device.added")), URL_)).toEqual(
-      {
-        url: URL_.href,
-        contentType: "application/json",
-        body: '{"__proto__":{"a":"wg0"}}',
-      },
-    );
+    const parsed = parseTemplate(odd);
+    if ("problem" in parsed) throw new Error(parsed.problem);
+    expect(templateFormat(parsed.value).request(messageOf(anEvent("device.added")), URL_)).toEqual({
+      url: URL_.href,
+      contentType: "application/json",
+      body: '{"__proto__":{"a":"wg0"}}',
+    });
   });
 
-  test("it is signed", () => {
-    const reading = parseTemplate("{}");
-    expect("value" in reading && templateFormat(reading.value).isSigned).toBe(true);
+  test("the body is signed", () => {
+    const parsed = parseTemplate("{}");
+    expect("value" in parsed && templateFormat(parsed.value).isSigned).toBe(true);
   });
 
-  test("whatever the names are, the shape is the template's and nothing is put in twice", () => {
+  test("with any names, the structure is the template's, and variables in a name are not replaced", () => {
     const template = { all: every, list: [{ text: "a {{peer.name}} b" }, 1], "{x}": "}} {{host}}" };
     fc.assert(
       fc.property(hostileMessage, (message) => {
@@ -134,9 +132,9 @@ describe("values", () => {
   });
 });
 
-describe("what is refused", () => {
+describe("parseTemplate refuses", () => {
   test.each(["", "{", "{'a': 1}", "text: {{text}}", '{"a": {{text}}}'])(
-    "%s is not JSON",
+    "%s because it is not JSON",
     (text) => {
       expect(parseTemplate(text)).toEqual({ problem: "is not JSON" });
     },
@@ -158,11 +156,11 @@ describe("what is refused", () => {
       "has an unknown variable {{txt}} (did you mean {{text}}?)",
     ],
     [{ "{{device}}": 1 }, "has a variable in a key; only values can have them"],
-  ])("%j %s", (template, expected) => {
+  ])("%j because it %s", (template, expected) => {
     expect(problem(template)).toBe(expected);
   });
 
-  test("any JSON is either taken or refused with a sentence", () => {
+  test("any JSON with a problem, or accepts it and can render it", () => {
     const braces = fc.constantFrom("{{", "}}", "text", " ", "{", "}", ".", "peer.name");
     const leaf = fc.array(braces, { maxLength: 8 }).map((parts) => parts.join(""));
     fc.assert(

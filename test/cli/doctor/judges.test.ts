@@ -1,4 +1,4 @@
-/** What the doctor makes of the facts, in tables; and that a check neither fails nor hangs. */
+/** The findings of the doctor for given facts, in tables; and that a check that fails or hangs is skipped. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -29,14 +29,14 @@ import {
   judgeRules,
 } from "../../../src/wakeup/checks.ts";
 
-/** Each case: facts, and how the finding begins. */
+/** Each case has the facts, and the beginning of the first finding. */
 function table<Facts>(
   judge: (facts: Facts) => Finding | readonly Finding[],
-  cases: readonly (readonly [facts: Facts, says: string])[],
+  cases: readonly (readonly [facts: Facts, start: string])[],
 ): void {
-  for (const [facts, says] of cases) {
+  for (const [facts, start] of cases) {
     const [first] = [judge(facts)].flat();
-    expect(`${first!.verdict}: ${first!.found}`).toStartWith(says);
+    expect(`${first!.verdict}: ${first!.found}`).toStartWith(start);
     if (first!.verdict === "problem") expect(first!.fix).not.toBeNull();
     if (first!.verdict === "ok") expect(first!.fix).toBeNull();
   }
@@ -56,7 +56,7 @@ const wg0: DeviceFacts = {
   publicKeys: [],
 };
 
-test("capabilities", () => {
+test("capabilities are a problem only if the monitor needs the missing one", () => {
   const facts = {
     effective: ADMIN | RAW,
     isConfined: false,
@@ -81,7 +81,7 @@ test("capabilities", () => {
   ]);
 });
 
-test("libraries: only those that the monitor needs are missed", () => {
+test("a missing library is a problem only if the monitor needs it", () => {
   const missing = {
     name: "libpcap",
     version: null,
@@ -98,7 +98,7 @@ test("libraries: only those that the monitor needs are missed", () => {
   );
 });
 
-test("WireGuard in the kernel", () => {
+test("the kernel is a problem only if it has no WireGuard and no program provides a device", () => {
   const none = { release: "6.1.0", isLoaded: false, isInstalled: false, userspaceDevices: [] };
   table(judgeKernel, [
     [{ ...none, isLoaded: true }, "ok: WireGuard is in kernel 6.1.0"],
@@ -112,7 +112,7 @@ test("WireGuard in the kernel", () => {
   ]);
 });
 
-test("clock", () => {
+test("the clock is a problem if it is wrong or was set back", () => {
   const facts = { nowMs: NOW_MS, isSynchronised: true, newestHandshakeMs: null };
   table(judgeClock, [
     [facts, "ok: 2027-01-01T00:00:00.000Z, synchronised"],
@@ -130,7 +130,7 @@ test("clock", () => {
   ]);
 });
 
-test("limits", () => {
+test("low limits of open files and memory are warnings", () => {
   const facts = { pid: null, openFiles: 1024, availableBytes: 1e9, allowedBytes: null };
   table(judgeLimits, [
     [facts, "ok: 1024 open files, 1000 MB of memory free"],
@@ -153,7 +153,7 @@ test("limits", () => {
   ]);
 });
 
-test("settings and their files", () => {
+test("errors in the settings are problems, and so are files that all users can change", () => {
   const facts = {
     file: "/etc/wgmon/wgmon.toml",
     isOfDaemon: false,
@@ -188,7 +188,7 @@ test("settings and their files", () => {
   ]);
 });
 
-test("names", () => {
+test("names have a finding with the number of named peers", () => {
   table(judgeNames, [
     [{ warnings: ["names: /x: is not a file"], isNamed: [] }, "warning: /x: is not a file"],
     [{ warnings: [], isNamed: [] }, "skipped: "],
@@ -196,7 +196,7 @@ test("names", () => {
   ]);
 });
 
-test("names are those of the daemon, and those of the files where it does not answer", async () => {
+test("names are read from the daemon, and from the files if it does not answer", async () => {
   const [named, unnamed] = [1, 2].map((byte) => Buffer.alloc(32, byte).toString("base64"));
   const devices = [{ ...wg0, publicKeys: [named, unnamed] as PublicKey[] }];
   const selection = { devices: [], peers: ["alice"] };
@@ -216,26 +216,26 @@ test("names are those of the daemon, and those of the files where it does not an
   expect(await names(() => lost)).toEqual(fromFiles);
 });
 
-test("devices", () => {
-  const scene = (...devices: readonly DeviceFacts[]) => ({ devices, problems: [] });
+test("a device is a problem if it is down or has no port or key, and if a named one is missing", () => {
+  const factsOf = (...devices: readonly DeviceFacts[]) => ({ devices, problems: [] });
   const judge = (facts: Parameters<typeof judgeDevices>[0]) => judgeDevices(facts, []);
   table(judge, [
-    [scene(wg0), "ok: wg0 listens on port 51820 and has 2 peers"],
-    [scene({ ...wg0, peers: 0 }), "warning: wg0 listens on port 51820 and has 0 peers"],
-    [scene({ ...wg0, isUp: false }), "problem: wg0 is down"],
-    [scene({ ...wg0, listenPort: 0 }), "problem: wg0 has no listen port"],
-    [scene({ ...wg0, hasKey: false }), "problem: wg0 has no private key"],
-    [scene({ ...wg0, hasKey: null }), "ok: "],
-    [scene(), "warning: there is no WireGuard device"],
+    [factsOf(wg0), "ok: wg0 listens on port 51820 and has 2 peers"],
+    [factsOf({ ...wg0, peers: 0 }), "warning: wg0 listens on port 51820 and has 0 peers"],
+    [factsOf({ ...wg0, isUp: false }), "problem: wg0 is down"],
+    [factsOf({ ...wg0, listenPort: 0 }), "problem: wg0 has no listen port"],
+    [factsOf({ ...wg0, hasKey: false }), "problem: wg0 has no private key"],
+    [factsOf({ ...wg0, hasKey: null }), "ok: "],
+    [factsOf(), "warning: there is no WireGuard device"],
     [{ devices: [], problems: ["scan wg0: EPERM"] }, "problem: scan wg0: EPERM"],
   ]);
-  expect(judgeDevices(scene(wg0), ["wg0", "wg7"])).toMatchObject([
+  expect(judgeDevices(factsOf(wg0), ["wg0", "wg7"])).toMatchObject([
     { verdict: "ok" },
     { verdict: "problem", found: "there is no WireGuard device wg7 in this network namespace" },
   ]);
 });
 
-test("group", () => {
+test("the NFLOG group is a problem if another program owns it", () => {
   const owner = (portId: string, program: string | null) => ({ portId, program });
   const facts = { group: 1, owner: null, isRunning: false };
   table(judgeGroup, [
@@ -251,7 +251,7 @@ test("group", () => {
   ]);
 });
 
-describe("rules", () => {
+describe("firewall rules", () => {
   const firewall = (version: 4 | 6, ...rules: readonly string[]) => {
     const text = ["*filter", ":INPUT ACCEPT [0:0]", ...rules.map((rule) => `-A INPUT ${rule}`)];
     return parseIptables(text.join("\n"), {
@@ -302,7 +302,7 @@ describe("rules", () => {
     ]);
   });
 
-  test("that wgmon loads itself are missed only while it runs", () => {
+  test("that wgmon manages are a problem only if they are missing while it runs", () => {
     const managed = { ...context, isManaged: true, rules: [firewall(4)] };
     table(judge, [
       [managed, "ok: wgmon will load table inet wgmon when it runs"],
@@ -310,7 +310,7 @@ describe("rules", () => {
     ]);
   });
 
-  test("that cannot be read are not taken for none", () => {
+  test("that cannot be read are skipped, and not reported as missing", () => {
     table(judge, [
       [{ ...context, rules: [], unread: ["nft: EPERM"] }, "skipped: nft: EPERM"],
       [{ ...context, rules: [] }, "skipped: neither nft nor iptables-save is installed"],
@@ -319,7 +319,7 @@ describe("rules", () => {
   });
 });
 
-test("interface and filter", () => {
+test("the interface is a problem if it is missing or down, and the filter a warning if it excludes a port", () => {
   const facts = { name: "eth0", isUp: true, defaultRoutes: ["eth0"] };
   table(judgeInterface, [
     [facts, "ok: eth0"],
@@ -340,7 +340,7 @@ test("interface and filter", () => {
   expect(judgeFilter([], []).verdict).toBe("ok");
 });
 
-test("default routes are read as the kernel lists them", () => {
+test("default routes are read from the kernel's tables", () => {
   const header =
     "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT";
   const ipv4 = [
@@ -360,7 +360,7 @@ test("default routes are read as the kernel lists them", () => {
   expect(defaultRoutes(ipv4, `${ipv6}\n`)).toEqual(["eth0", "eth2"]);
 });
 
-test("store", () => {
+test("the store is a problem if the disk is almost full, and a warning if it has dead letters", () => {
   const facts = {
     stateDir: "/var/lib/wgmon",
     freeBytes: 1e9,
@@ -390,7 +390,7 @@ test("store", () => {
   ]);
 });
 
-test("targets", () => {
+test("a target is a problem if it cannot be reached or its program does not exist", () => {
   const judge = (facts: Parameters<typeof judgeReached>[1]) => judgeReached("ops", facts);
   table(judge, [
     [{ status: 404, reason: "", ms: 12 }, "ok: ops: can be reached, 12 ms"],
@@ -403,7 +403,7 @@ test("targets", () => {
   expect(judgeProgram("ops", "does not exist")).toMatchObject({ verdict: "problem" });
 });
 
-test("the wgmon that runs", () => {
+test("the running wgmon has a problem if it does not answer, misses devices, or has its store in memory", () => {
   const running = {
     version: "1.2.3",
     host: "gw1",
@@ -458,7 +458,7 @@ describe("a check", () => {
     ]);
   });
 
-  test("that fails by a bug shows no message, which could hold a secret", async () => {
+  test("that fails because of a bug shows no message, which could contain a secret", async () => {
     const [finding] = await failing(new TypeError("https://hooks.example.net/t0k3n"));
     expect(finding).toMatchObject({
       verdict: "skipped",
@@ -466,7 +466,7 @@ describe("a check", () => {
     });
   });
 
-  test("that hangs is cut off", async () => {
+  test("that hangs is skipped after its timeout", async () => {
     const never = Promise.withResolvers<Finding[]>().promise;
     expect(await runCheck({ run: () => never }, 5)).toMatchObject([
       { verdict: "skipped", found: "it took more than 0.005 s" },
