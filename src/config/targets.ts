@@ -7,7 +7,7 @@ import { SystemError } from "../base/errors.ts";
 import { fileName, formatList } from "../base/redact.ts";
 import type { Format } from "../channels/formats/format.ts";
 import { parseTemplate, templateFormat } from "../channels/formats/template.ts";
-import { type Destination, type TargetSettings } from "../channels/target-settings.ts";
+import { type Destination, type TargetSettings, TIMEOUT_MS } from "../channels/target-settings.ts";
 import { matchesNothing } from "../events/event-filter.ts";
 import { isTable, type NamedFile, type Parsed, readNamedFile, typeName } from "./resolve.ts";
 import { readFields } from "./settings-file.ts";

@@ -258,7 +258,7 @@ test("an invalid descriptor is an error at once", async () => {
   expect((error as SystemError).code).toBe("EBADF");
 });
 
-describe("a backlog", () => {
+describe("the queued datagrams", () => {
   /** The descriptor of a socket that is not read, to which a peer has sent `texts`. */
   async function unread(...texts: readonly string[]): Promise<number> {
     const socket = bindSocket();
@@ -270,20 +270,20 @@ describe("a backlog", () => {
   const decode = (all: Iterable<Uint8Array>) =>
     [...all].map((bytes) => new TextDecoder().decode(bytes));
 
-  test("has all waiting datagrams, each with its own bytes", async () => {
+  test("are all read, each with its own bytes", async () => {
     const descriptor = await unread("one", "two", "three");
-    expect(decode([...backlog(descriptor)])).toEqual(["one", "two", "three"]);
-    expect(decode(backlog(descriptor))).toEqual([]);
+    expect(decode([...readQueued(descriptor)])).toEqual(["one", "two", "three"]);
+    expect(decode(readQueued(descriptor))).toEqual([]);
   });
 
-  test("has no more datagrams than requested, and leaves the rest in the socket", async () => {
+  test("are read up to the limit, and the rest stays queued", async () => {
     const descriptor = await unread("one", "two", "three");
-    expect(decode(backlog(descriptor, 2))).toEqual(["one", "two"]);
-    expect(decode(backlog(descriptor, 2))).toEqual(["three"]);
+    expect(decode(readQueued(descriptor, 2))).toEqual(["one", "two"]);
+    expect(decode(readQueued(descriptor, 2))).toEqual(["three"]);
   });
 
-  test("is empty for an invalid descriptor", () => {
-    expect(decode(backlog(-1))).toEqual([]);
+  test("of an invalid descriptor are an empty list", () => {
+    expect(decode(readQueued(-1))).toEqual([]);
   });
 });
 

@@ -108,7 +108,7 @@ test.each<Env>([
   const isProxied = (await run(ASK, env, ...URLS)).split("\n").map((line) => line === "true");
   const named = URLS.map((url) => proxyFor(new URL(url), env));
   expect(named.map((each) => each !== null)).toEqual(isProxied);
-  for (const each of named) if (each !== null) expect(each.place).toBe(proxy.place);
+  for (const each of named) if (each !== null) expect(each.label).toBe(proxy.place);
 });
 
 test.each([

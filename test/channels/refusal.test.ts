@@ -138,11 +138,11 @@ const bodies: readonly (readonly [string, unknown, string | null])[] = [
 ];
 
 test.each(bodies)("%s: %j", (_format, body, reason) => {
-  expect(refusalIn(typeof body === "string" ? body : JSON.stringify(body), PLAIN)).toBe(reason);
+  expect(explanationIn(typeof body === "string" ? body : JSON.stringify(body), PLAIN)).toBe(reason);
 });
 
 test("the reason is one short line without control characters", () => {
-  const reason = refusalIn(
+  const reason = explanationIn(
     JSON.stringify({ error: `a\u001b[2Jb\nc\u202e${"x".repeat(5000)}` }),
     PLAIN,
   )!;
@@ -192,7 +192,7 @@ describe("secrets of the URL that a receiver repeats", () => {
     // Words that are part of every such URL are not secrets.
     ["https://discord.com/api/webhooks/123456/tokenTOKEN", "Unknown Webhook", "Unknown Webhook"],
   ])("%s: %s", (url, body, reason) => {
-    expect(refusalIn(body, new URL(url))).toBe(reason);
+    expect(explanationIn(body, new URL(url))).toBe(reason);
   });
 
   const token = fc.stringMatching(/^[A-Za-z0-9_-]{8,40}$/);
@@ -211,7 +211,10 @@ describe("secrets of the URL that a receiver repeats", () => {
               user: `https://ops:${secret}@hooks.example.net/x`,
             }[where],
           );
-          const reason = refusalIn(JSON.stringify({ message: `${before}${secret}${after}` }), url);
+          const reason = explanationIn(
+            JSON.stringify({ message: `${before}${secret}${after}` }),
+            url,
+          );
           expect(reason ?? "").not.toContain(secret);
         },
       ),

@@ -136,7 +136,7 @@ describe("the request", () => {
         return new Response("ok");
       },
     });
-    for (const format of [json, { ...json, judge: () => null }]) {
+    for (const format of [json, { ...json, interpretResponse: () => null }]) {
       const channel = webhook(`http://127.0.0.1:${server.port}/`, { format });
       for (let i = 0; i < 5; i++) await channel.attempt(message, never);
     }
@@ -254,7 +254,7 @@ describe("the response", () => {
     [410, "410: the target is gone"],
     [503, "503"],
   ])("with status %d has a reason that says what to do", (status, reason) => {
-    expect(judge(status, new Headers(), NO_PROXY)).toMatchObject({ reason });
+    expect(resultOfStatus(status, new Headers(), NO_PROXY)).toMatchObject({ reason });
   });
 
   test.each([

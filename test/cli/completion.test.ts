@@ -88,13 +88,13 @@ describe("wgmon __complete", () => {
   const settings = [...SETTING_NAMES.map((name) => `--${name}`), "--no-announce-existing"];
 
   test.each<[string[], string[]]>([
-    [[], COMMANDS],
-    [[""], COMMANDS],
+    [[], COMMAND_NAMES],
+    [[""], COMMAND_NAMES],
     // The shell filters by prefix.
-    [["st"], COMMANDS],
-    [["--tick", "5s", ""], COMMANDS],
-    [["--tick=5s", "--manage-rules", ""], COMMANDS],
-    [["--tikc", ""], COMMANDS],
+    [["st"], COMMAND_NAMES],
+    [["--tick", "5s", ""], COMMAND_NAMES],
+    [["--tick=5s", "--manage-rules", ""], COMMAND_NAMES],
+    [["--tikc", ""], COMMAND_NAMES],
     [
       ["outbox", ""],
       ["list", "retry", "drop"],
@@ -149,7 +149,7 @@ describe("wgmon __complete", () => {
   });
 
   test("a command has its own flags, and the flags of the settings if it takes settings", () => {
-    for (const command of COMMANDS) {
+    for (const command of COMMAND_NAMES) {
       const { flags, takesSettings } = commandOf(command);
       const own = Object.keys(flags).map((name) => `--${name}`);
       const all = new Set([...own, ...(takesSettings ? settings : []), "--help"]);
@@ -199,7 +199,7 @@ for (const shell of shells) {
     });
 
     test("suggests all commands, and the words that follow them", () => {
-      expect(ask("wgmon ")).toEqual(expect.arrayContaining([...COMMANDS].sort()));
+      expect(ask("wgmon ")).toEqual(expect.arrayContaining([...COMMAND_NAMES].sort()));
       expect(ask("wgmon out")).toEqual(["outbox"]);
       expect(ask("wgmon outbox ")).toEqual(["drop", "list", "retry"]);
       expect(ask("wgmon --tick 5s outbox re")).toEqual(["retry"]);

@@ -77,7 +77,7 @@ describe("--peer", () => {
     ["since a time", { since: { agoMs: 1000 }, limit: null }],
   ])("events, %s, refuse an unknown peer with the same message as sessions", async (_, part) => {
     const output = printed();
-    const base = { askedDevices: [], since: null, limit: 20, types: [], json: false };
+    const base = { requestedDevices: [], since: null, limit: 20, types: [], json: false };
     const { clock } = source;
     const options = { ...output, devices: [], clock, nowMs: clock.now().wallMs };
     const complaintsOf = async (word: string) => {

@@ -263,7 +263,7 @@ describe("the settings file", () => {
       const items: readonly unknown[] = "separator" in setting ? (value as unknown[]) : [value];
       expect(items).toHaveLength(1);
       expect(setting.tomlTypes).toContain(typeof items[0] as "string");
-      expect(setting.read(String(items[0]))).toHaveProperty("value");
+      expect(setting.parse(String(items[0]))).toHaveProperty("value");
       // The value in the file is the default, if there is one.
       if (setting.defaultValue !== null) expect(parse(line).settings).toEqual(parse("").settings);
     });

@@ -11,14 +11,14 @@ test("the slot that has waited longest for its client is preempted, only once", 
   const take = (name: string) => slots.take(() => preempted.push(name));
   const [first, second] = [take("first")!, take("second")!];
   expect(take("third")).toBeNull();
-  second.waits();
-  first.waits();
+  second.setWaiting();
+  first.setWaiting();
   // The second slot's client has answered, and the slot waits again.
-  second.works();
-  second.waits();
+  second.setActive();
+  second.setWaiting();
   const third = take("third")!;
   expect(preempted).toEqual(["first"]);
-  first.waits();
+  first.setWaiting();
   first.free();
   third.setWaiting();
   expect(take("fourth")).not.toBeNull();
@@ -33,7 +33,7 @@ test("a freed slot is available, and is not preempted", () => {
   let preempted = 0;
   for (let n = 0; n < 3; n++) {
     const slot = slots.take(() => preempted++)!;
-    slot.waits();
+    slot.setWaiting();
     slot.free();
     slot.free();
   }

@@ -155,9 +155,9 @@ describe("a dump of many messages", () => {
         fc.array(edit, { maxLength: 10 }),
         size,
         fc.boolean(),
-        (dumps, each, tellsAll) => {
-          const table = new PeerTable({ tellsAll });
-          const reading = new PeerTable({ tellsAll });
+        (dumps, each, reportsIdlePeers) => {
+          const table = new PeerTable({ reportsIdlePeers });
+          const reading = new PeerTable({ reportsIdlePeers });
           const peers: ({ isPresent: boolean } & PeerFields)[] = Array.from(
             { length: 20 },
             (_, key) => ({

@@ -579,12 +579,12 @@ describe("from scan to scan", () => {
   });
 });
 
-describe("without tellsAll, new peers that never connected are not reported:", () => {
+describe("without reportsIdlePeers, new peers that never connected are not reported:", () => {
   const quiet: PeerFields = { key: 1, endpoint: "192.0.2.1:51820", rxBytes: 148 };
   const known: PeerFields = { key: 2, handshake: [5, 0] };
 
   test("the first scan and later ones report only peers that have connected", () => {
-    const table = new PeerTable({ tellsAll: false });
+    const table = new PeerTable({ reportsIdlePeers: false });
     expect(keys(scan(table, { peers: [quiet, known] }))).toEqual([keyOf(2)]);
     const more = [{ key: 3 }, { key: 4, handshake: [6, 0] as const }];
     expect(keys(scan(table, { peers: [quiet, known, ...more] }))).toEqual([keyOf(4)]);
@@ -592,7 +592,7 @@ describe("without tellsAll, new peers that never connected are not reported:", (
   });
 
   test("their first change is reported with the previous values", () => {
-    const table = new PeerTable({ tellsAll: false });
+    const table = new PeerTable({ reportsIdlePeers: false });
     scan(table, { peers: [quiet, known] });
     expect(scan(table, { peers: [quiet, known] }).changed).toEqual([]);
     const { changed } = scan(table, { peers: [{ ...quiet, rxBytes: 296 }, known] });
@@ -605,7 +605,7 @@ describe("without tellsAll, new peers that never connected are not reported:", (
   });
 
   test("a peer that connects while the first scan is repeated is new", () => {
-    const table = new PeerTable({ tellsAll: false });
+    const table = new PeerTable({ reportsIdlePeers: false });
     table.begin();
     table.read(...messageOf({ peers: [quiet] }));
     const { changed } = scan(table, { peers: [{ ...quiet, handshake: [5, 0] }] });
@@ -613,7 +613,7 @@ describe("without tellsAll, new peers that never connected are not reported:", (
   });
 
   test("they are reported once a peer that had connected was removed, because they may be that peer", () => {
-    const table = new PeerTable({ tellsAll: false });
+    const table = new PeerTable({ reportsIdlePeers: false });
     scan(table, { peers: [quiet, known] });
     expect(scan(table, { peers: [known] }).removed).toEqual([keyOf(1)]);
     expect(scan(table, { peers: [known, quiet] }).changed).toEqual([]);
@@ -845,18 +845,18 @@ class Model {
   finish(present: readonly PeerFields[] | null) {
     const removed: PublicKey[] = [];
     const isGone = (key: number) => present !== null && !present.some((peer) => peer.key === key);
-    const tellsAll = this.#tellsAll;
+    const reportsIdlePeers = this.#reportsIdlePeers;
     for (const key of [...this.#changed.keys()].filter(isGone)) {
-      this.#tellsAll ||= handshakeMs(this.#changed.get(key)!) !== null;
+      this.#reportsIdlePeers ||= handshakeMs(this.#changed.get(key)!) !== null;
       this.#changed.delete(key);
     }
     for (const key of [...this.#known.keys()].filter(isGone)) {
-      this.#tellsAll ||= handshakeMs(this.#known.get(key)!) !== null;
+      this.#reportsIdlePeers ||= handshakeMs(this.#known.get(key)!) !== null;
       this.#known.delete(key);
       removed.push(keyOf(key));
     }
     const isReported = ([key, peer]: [number, PeerFields]) =>
-      tellsAll || this.#known.has(key) || handshakeMs(peer) !== null;
+      reportsIdlePeers || this.#known.has(key) || handshakeMs(peer) !== null;
     const changed = [...this.#changed].filter(isReported).map(([key, peer]) => {
       const before = this.#known.get(key);
       return {

@@ -512,7 +512,7 @@ describe("a name", () => {
   });
 
   test("is always valid as a name in the settings", () => {
-    const { read } = peerName();
+    const { parse } = peerName();
     const mark = fc.constantFrom(
       "# ",
       "# friendly_name = ",

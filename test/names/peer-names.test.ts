@@ -298,7 +298,7 @@ describe("a file that cannot be read", () => {
 });
 
 describe("the bytes of a secret file", () => {
-  const limits = { seen: null, maxBytes: 100 };
+  const limits = { lastStamp: null, maxBytes: 100 };
 
   test("are read completely, and wiped afterwards", () => {
     const path = join(folder, "secret");

@@ -32,9 +32,11 @@ test("the reason for a program is a capability that it does not inherit from wgm
   expect(explainProgramRefusal("CAP_NET_ADMIN", null)).toBe(needs);
   expect(explainProgramRefusal("CAP_NET_ADMIN", { effective: 0n, ambient: 0n })).toBe(needs);
   const both = { effective: NET_ADMIN, ambient: NET_ADMIN };
-  expect(whyProgramRefused("CAP_NET_ADMIN", both)).toContain("although wgmon has CAP_NET_ADMIN");
+  expect(explainProgramRefusal("CAP_NET_ADMIN", both)).toContain(
+    "although wgmon has CAP_NET_ADMIN",
+  );
   // A program that root starts inherits all capabilities.
-  expect(whyProgramRefused("CAP_NET_ADMIN", { effective: NET_ADMIN, ambient: 0n })).toContain(
+  expect(explainProgramRefusal("CAP_NET_ADMIN", { effective: NET_ADMIN, ambient: 0n })).toContain(
     isRoot ? "although wgmon has" : "make it ambient too",
   );
 });

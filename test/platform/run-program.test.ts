@@ -42,7 +42,7 @@ test("a program gets only the variable PATH, and starts in /", async () => {
 });
 
 test("a missing program has the result null, and an aborted one is killed", async () => {
-  expect(runShown("wgmon-no-such-program", [])).toBeNull();
+  expect(runWithInheritedOutput("wgmon-no-such-program", [])).toBeNull();
   expect(await runProgram(["wgmon-no-such-program"], { signal })).toBeNull();
   const stop = new AbortController();
   const running = runProgram(["sleep", "60"], { signal: stop.signal });
