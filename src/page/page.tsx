@@ -207,14 +207,19 @@ export function makePage({ source, logins, log }: PageOptions): Page {
     const endMs = clock.now().monotonicMs + STREAM_MS;
     let before: PageSnapshot | null = null;
     let isCancelled = false;
+    let isGone = false;
     const next = async (): Promise<string | null> => {
+      if (isGone) return null;
       if (before !== null && !(await subscriber.next())) return null;
       const startMs = clock.now().monotonicMs;
       if (startMs > endMs) return null;
       const snapshot = new PageSnapshot(null);
       const view = await render(snapshot);
       // The peer no longer exists: the client reloads the page, which reports that.
-      if (view === null) return "event: gone\ndata:\n\n";
+      if (view === null) {
+        isGone = true;
+        return "event: gone\ndata:\n\n";
+      }
       textOf(view.body);
       const update = snapshot.since(before ?? new PageSnapshot(null));
       const isFirst = before === null;

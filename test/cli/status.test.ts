@@ -61,7 +61,7 @@ test("prints for each peer whether it is connected, since when, and its traffic"
 });
 
 test("fits the width of a terminal, and has colours", async () => {
-  const output = { ...options(), room: 60, paint: coloured };
+  const output = { ...options(), maxWidth: 60, paint: coloured };
   await printStatus(asked(source), output);
   const lines = output.lines();
   for (const line of lines) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(60);

@@ -96,9 +96,9 @@ describe.skipIf(missing !== null)(`faults while wgmon runs${note}`, () => {
       expect(story(receiver)).toHaveLength(5);
       // In any order, because the first failed scan may have scanned one device already.
       expect(errors(wgmon).map(String).toSorted()).toEqual([
+        `list /var/run/wireguard: ${TOO_MANY}`,
         `query userspace device fake0: ${TOO_MANY}`,
         `query userspace device fake1: ${TOO_MANY}`,
-        `list /var/run/wireguard: ${TOO_MANY}`,
       ]);
 
       await restore(wgmon);

@@ -231,6 +231,14 @@ describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
       ).toEqual([]);
     });
 
+    test("reports that its peer was removed", async () => {
+      await openLive(PATHS[1]);
+      source.found.get("wg0")!.peers.shift();
+      source.clock.advance(3000);
+      await page.locator("h1", { hasText: "Not found" }).waitFor();
+      expect(errors.splice(0).filter((each) => !each.includes("404"))).toEqual([]);
+    });
+
     test("closes the stream while the page is in the background", async () => {
       await openLive("/");
       expect(source.listeners).toBe(1);

@@ -93,7 +93,7 @@ describe("the page shows", () => {
     expect(text).toContain("carol");
     expect(text).toContain("(wg0) roamed from 192.0.2.1:51820 to 198.51.100.8:40001");
     expect(text).toContain("503: upstream is not there");
-    expect(text).toContain("the store is in memory");
+    expect(text).toContain("The store is in memory");
     expect(markup).toContain('aria-sort="ascending"');
     expect(markup).toContain('aria-label="last 24 hours: connected for 3m in 1 session;');
   });
@@ -274,12 +274,17 @@ describe("the stream of an open page", () => {
     expect(answer.headers.get("content-type")).toBe("text/event-stream");
     const reader = answer.body!.getReader();
     const decoder = new TextDecoder();
-    type PageUpdate = Update & { readonly title: string; readonly build: string };
+    type PageUpdate = Update & {
+      readonly title: string;
+      readonly build: string;
+      readonly isGone?: true;
+    };
     return {
       next: async (): Promise<PageUpdate | null> => {
         const { value, done } = await reader.read();
         if (done) return null;
         const text = decoder.decode(value);
+        if (text.startsWith("event: gone\n")) return { isGone: true } as PageUpdate;
         const data = /^data: (.*)$/m.exec(text)?.[1];
         return data === undefined ? ({} as PageUpdate) : (JSON.parse(data) as PageUpdate);
       },
@@ -355,6 +360,7 @@ describe("the stream of an open page", () => {
     for (const stream of [gone, old, last]) await stream.next();
     source.found.get("wg0")!.peers.shift();
     source.clock.advance(3000);
+    expect((await gone.next())?.isGone).toBe(true);
     expect(await gone.next()).toBeNull();
     await old.next();
     await last.next();

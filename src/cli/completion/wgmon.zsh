@@ -4,7 +4,7 @@ _wgmon() {
   local output=$(${~words[1]} __complete "${(@Q)words[2,CURRENT]}" 2>/dev/null)
   local -a found
   compset -P 1 '-*='
-  case $answer in
+  case $output in
     :file) _files ;;
     :folder) _files -/ ;;
     *)
