@@ -12,7 +12,6 @@ import { mergeReloaded } from "./config/reload.ts";
 import type { ScanResult } from "./kernel/devices.ts";
 import { warnOfUnmatched } from "./names/unmatched.ts";
 import { isPeriodic, type ScanReason } from "./scan/scan-loop.ts";
-import type { Change } from "./sessions/change.ts";
 import { type AppOptions, type AppStages, buildStages, trackerOptions } from "./stages.ts";
 
 /** Time limit for the last delivery attempts at shutdown. */
@@ -29,7 +28,6 @@ export class App {
     this.stages = buildStages(options, {
       settings: () => this.#settings,
       onScan: (scan, reason) => this.#onScan(scan, reason),
-      save: () => this.#save(),
     });
     this.#applySettings();
   }
@@ -41,8 +39,6 @@ export class App {
   /** Processes the first scan, then the packets and link changes that arrived since. */
   start(): void {
     const { inputs, intake, maintenance, recorder, scanLoop, tracker } = this.stages;
-    const { connected: sessions } = tracker;
-    if (sessions > 0) this.#options.log.info("restored sessions of the previous run", { sessions });
     scanLoop.start(inputs.firstScan);
     recorder.saveAll(tracker);
     inputs.start(intake);
@@ -101,13 +97,12 @@ export class App {
   /** Processes a scan: updates the sessions and reports the changes. Returns the number of changes. */
   #onScan(scan: ScanResult, reason: ScanReason): number {
     const { clock, clockSteps, inputs, names, rates, reporter } = this.stages;
-    const { tracker, traffic, unknown } = this.stages;
+    const { setPorts, tracker, traffic, unknown, wakeUpWatch } = this.stages;
     clockSteps.read();
     const now = clock.now();
     const devices = inputs.devices.lastScanned;
     const changes = tracker.observe(scan, now);
     unknown.onScan(scan);
-    if (scan.present !== null) changes.push(...tracker.reconcileDevices(scan.present, now));
     const isStart = reason === "start";
     const haveDevicesChanged = isStart || changes.some(({ type }) => type.startsWith("device."));
     if (haveDevicesChanged) names.setDevices(devices.map(({ name }) => name));
@@ -115,35 +110,11 @@ export class App {
       reporter.report(changes, haveDevicesChanged ? devices : null);
     for (const change of changes) {
       if (change.type === "peer.disconnected") traffic.ended(change);
-      if (change.type === "peer.connected" && isPeriodic(reason))
-        this.#explainMissingPacket(change);
+      // No packet woke wgmon for this handshake.
+      if (change.type === "peer.connected" && isPeriodic(reason)) void wakeUpWatch.explain(change);
     }
     if (isPeriodic(reason)) rates.recordAll(tracker.sessions, now.monotonicMs);
-    this.#setPorts(devices.map(({ listenPort }) => listenPort));
+    setPorts(devices);
     return changes.length;
-  }
-
-  /** Logs why no packet woke wgmon for the handshake of a peer that a timed scan found. */
-  #explainMissingPacket({ device, peer }: Extract<Change, { type: "peer.connected" }>): void {
-    const { inputs, wakeUpWatch } = this.stages;
-    const port = inputs.devices.lastScanned.find(({ name }) => name === device)?.listenPort;
-    if (port === undefined) return;
-    void wakeUpWatch.connectedWithoutPacket({ device, port, handshakeMs: peer.lastHandshakeMs });
-  }
-
-  #setPorts(listenPorts: readonly number[]): void {
-    // 0: the device is down.
-    const ports = [...new Set(listenPorts)].filter((port) => port !== 0);
-    this.stages.intake.setPorts(ports);
-    this.#options.firewall?.setPorts(ports);
-    this.stages.wakeUpWatch.setPorts(ports);
-  }
-
-  #save(): void {
-    const { clockSteps, outbox, recorder, tracker, traffic } = this.stages;
-    clockSteps.read();
-    outbox.refresh();
-    recorder.saveIfDue(tracker);
-    traffic.flushIfDue(tracker.sessions);
   }
 }

@@ -2,6 +2,7 @@
 
 import type { Clock } from "./base/clock.ts";
 import { type Machine, WallClock } from "./base/wall-clock.ts";
+import type { Device } from "./base/wireguard.ts";
 import type { Settings } from "./config/config.ts";
 import { Outbox } from "./delivery/outbox.ts";
 import { Reporter } from "./delivery/reporter.ts";
@@ -42,13 +43,11 @@ interface Hooks {
   readonly settings: () => Settings;
   /** Processes a scan; returns the number of changes. */
   readonly onScan: (scan: ScanResult, reason: ScanReason) => number;
-  /** Saves what is due. */
-  readonly save: () => void;
 }
 
 export type AppStages = ReturnType<typeof buildStages>;
 
-export function buildStages(options: AppOptions, { settings, onScan, save }: Hooks) {
+export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
   const { log, inputs, store, firewall } = options;
   const { devices, wakeUp } = inputs;
   const metrics = new Metrics();
@@ -60,6 +59,9 @@ export function buildStages(options: AppOptions, { settings, onScan, save }: Hoo
   const recorder = new StateRecorder(store, clock);
   const restored = recorder.loadState(settings().devices);
   const tracker = new Tracker(trackerOptions(settings()), restored, clock.now());
+  if (tracker.connected > 0) {
+    log.info("restored sessions of the previous run", { sessions: tracker.connected });
+  }
   const handshakeAtMs: Tracker["handshakeAtMs"] = (address, port, listenPort) =>
     tracker.handshakeAtMs(address, port, listenPort);
   const traffic = new TrafficRecorder(store.traffic, clock, tracker.sessions);
@@ -75,6 +77,7 @@ export function buildStages(options: AppOptions, { settings, onScan, save }: Hoo
     clock,
     log,
     isManaged: firewall !== null,
+    portOf: (device) => devices.lastScanned.find(({ name }) => name === device)?.listenPort ?? null,
     check: () => inputs.checkWakeUp(),
   });
   const scanLoop = new ScanLoop({
@@ -109,13 +112,28 @@ export function buildStages(options: AppOptions, { settings, onScan, save }: Hoo
   if (firewall !== null) firewall.onLoaded = () => intake.rulesLoaded();
   const maintenance = new Maintenance({
     clock,
-    save,
+    save() {
+      clockSteps.read();
+      outbox.refresh();
+      recorder.saveIfDue(tracker);
+      traffic.flushIfDue(tracker.sessions);
+    },
     check: () => firewall?.check(),
     trim() {
       const { keepMs, maxStoreBytes } = settings();
       return recorder.trim({ keepMs, maxBytes: maxStoreBytes });
     },
   });
+  /** Captures packets to the ports on which the devices listen, and only those. */
+  const setPorts = (present: readonly Device[]): void => {
+    // 0: the device is down.
+    const ports = [...new Set(present.map(({ listenPort }) => listenPort))].filter(
+      (port) => port !== 0,
+    );
+    intake.setPorts(ports);
+    firewall?.setPorts(ports);
+    wakeUpWatch.setPorts(ports);
+  };
   clockSteps.subscribe(tracker, outbox, traffic, wakeUpWatch);
   return {
     clock,
@@ -130,6 +148,7 @@ export function buildStages(options: AppOptions, { settings, onScan, save }: Hoo
     recorder,
     reporter,
     scanLoop,
+    setPorts,
     settings,
     store,
     tracker,

@@ -96,6 +96,8 @@ export interface Scan {
   readonly devices: readonly DeviceScan[];
   /** Devices of the previous scan that no longer exist. */
   readonly removed: readonly Device[];
+  /** Names of all existing devices; null if only named devices were scanned, or if the list is incomplete. */
+  readonly present: ReadonlySet<string> | null;
 }
 
 /** Both clocks read together. Use the monotonic one for ages and deadlines, because it never jumps. */

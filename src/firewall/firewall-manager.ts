@@ -55,7 +55,7 @@ export class FirewallManager {
 
   /** Sets the ports that WireGuard listens on. Called after every scan: unchanged ports cost nothing. */
   setPorts(ports: readonly number[]): void {
-    const listening = new Set(ports.filter((port) => port !== 0));
+    const listening = new Set(ports);
     const desired = [...listening].toSorted((a, b) => a - b).join();
     if (desired === this.#desired) return;
     this.#desired = desired;

@@ -67,8 +67,6 @@ class KernelDevice {
 }
 
 export interface ScanResult extends Scan {
-  /** Names of all existing devices; null if only named devices were scanned, or if the list is incomplete. */
-  readonly present: ReadonlySet<string> | null;
   /** One error for each part that could not be read; everything else was read. */
   readonly problems: readonly Error[];
 }

@@ -148,14 +148,10 @@ export class Tracker {
     for (const deviceScan of scan.devices) this.#handleDevice(deviceScan, now, changes);
     this.#started = true;
     this.#expire(now, changes, new Set(scan.devices.map(({ device }) => device.name)));
-    return changes;
-  }
-
-  /** Reports the devices of the previous run that are not in `present`, the names of all existing devices. */
-  reconcileDevices(present: ReadonlySet<string>, now: Instant): Change[] {
-    const changes: Change[] = [];
     for (const name of this.#notScannedYet) {
-      if (!present.has(name)) this.#removeDevice(this.#devices.get(name)!, now, changes);
+      // A device of the previous run that was removed meanwhile.
+      const isRemoved = scan.present?.has(name) === false;
+      if (isRemoved) this.#removeDevice(this.#devices.get(name)!, now, changes);
     }
     return changes;
   }

@@ -6,6 +6,7 @@
 import type { Finding } from "../base/check.ts";
 import type { Clock } from "../base/clock.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
+import type { Peer } from "../base/wireguard.ts";
 import type { Monitor } from "../capture/capture.ts";
 import type { Log } from "../platform/log.ts";
 import { runCheck } from "../platform/run-check.ts";
@@ -29,15 +30,14 @@ interface WatchOptions {
   readonly log: Pick<Log, "warn">;
   /** Whether wgmon loads the rules itself (--manage-rules). */
   readonly isManaged: boolean;
+  /** The port on which the device listens; null if it does not exist. */
+  readonly portOf: (device: string) => number | null;
   readonly check: () => Promise<readonly Finding[]>;
 }
 
-/** A peer that was found connected in a scan that no packet caused. */
 interface ConnectedPeer {
   readonly device: string;
-  readonly port: number;
-  /** Wall clock of the handshake; null if there was none. */
-  readonly handshakeMs: number | null;
+  readonly peer: Pick<Peer, "lastHandshakeMs">;
 }
 
 export class WakeUpWatch {
@@ -90,10 +90,15 @@ export class WakeUpWatch {
     if (this.#problem !== null && monotonicMs - this.#checkedMs >= RECHECK_MS) this.checkSoon();
   }
 
-  /** Checks why no packet of the handshake was captured, and logs a warning with the remedy. */
-  async connectedWithoutPacket({ device, port, handshakeMs }: ConnectedPeer): Promise<void> {
-    const { wakeUp, log } = this.#options;
-    if (wakeUp.monitor === "poll" || this.#examined.has(device)) return;
+  /**
+   * For a peer that was found connected in a scan that no packet caused: checks why no packet of its handshake was
+   * captured, and logs a warning with the remedy.
+   */
+  async explain({ device, peer }: ConnectedPeer): Promise<void> {
+    const { wakeUp, log, portOf } = this.#options;
+    const port = portOf(device);
+    const handshakeMs = peer.lastHandshakeMs;
+    if (wakeUp.monitor === "poll" || port === null || this.#examined.has(device)) return;
     // If the last handshake was before the start, there was no packet to capture: the peer resumed with keys that are
     // still valid, or connected before wgmon started.
     if (handshakeMs === null || handshakeMs <= this.#startMs) return;

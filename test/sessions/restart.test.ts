@@ -37,13 +37,9 @@ class Runs {
   }
 
   changes(seconds: number, ...found: (readonly [Device, readonly Peer[]])[]): Change[] {
-    const scan: Scan = this.#scans.scan(...found);
-    const now = this.instant(seconds);
     const present = new Set(found.map(([{ name }]) => name));
-    const changes = [
-      ...this.#tracker.observe(scan, now),
-      ...this.#tracker.reconcileDevices(present, now),
-    ];
+    const scan: Scan = { ...this.#scans.scan(...found), present };
+    const changes = this.#tracker.observe(scan, this.instant(seconds));
     this.#devices = found.map(([each]) => each);
     for (const change of changes) {
       if (change.type !== "peer.disconnected") continue;
@@ -322,7 +318,7 @@ describe("devices of a previous process", () => {
     const late = { wallMs: T0 + 3_600_000, monotonicMs: 1000 };
     const tracker = new Tracker(rules, earlier, late);
     // The dump of the device failed, for example because no descriptor was free.
-    expect(tracker.observe({ devices: [], removed: [] }, late)).toEqual([]);
+    expect(tracker.observe({ devices: [], removed: [], present: null }, late)).toEqual([]);
     expect(tracker.nextDeadlineMs()).toBeNull();
     expect(tracker.observe(scans.scan([device(), [withHandshake(3599, 600)]]), late)).toEqual([]);
     expect(tracker.connected).toBe(1);
@@ -340,7 +336,8 @@ test("a device of a previous run is removed if a list does not contain it, not i
   const tracker = new Tracker(rules, earlier, now);
   const scan = new ScanMaker().scan([device({ name: "wg0", index: 0 }), []]);
   expect(tracker.observe(scan, now)).toEqual([]);
-  const changes = tracker.reconcileDevices(new Set(["wg0", "wg1"]), now);
+  const present = new Set(["wg0", "wg1"]);
+  const changes = tracker.observe({ devices: [], removed: [], present }, now);
   expect(changes.map(textOf)).toEqual(["wg2 removed"]);
 });
 

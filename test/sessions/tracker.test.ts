@@ -510,7 +510,10 @@ describe("the idle timeout", () => {
     gateway.changes(1, [device(), [withHandshake(1)]], [wg1, [withHandshake(1)]]);
     // As after hours without a possible scan; the packet that caused this scan was for wg0.
     const one = { device: device(), changed: [], removed: [] };
-    const changes = gateway.tracker.observe({ devices: [one], removed: [] }, gateway.instant(9000));
+    const changes = gateway.tracker.observe(
+      { devices: [one], removed: [], present: null },
+      gateway.instant(9000),
+    );
     expect(changes).toMatchObject([{ type: "peer.disconnected", device: "wg0" }]);
     // Another scan is overdue; if it fails, there is no deadline before the next tick.
     expect(gateway.tracker.nextDeadlineMs()).toBe(181_000);
@@ -524,7 +527,10 @@ describe("the idle timeout", () => {
     const gateway = new Gateway();
     gateway.changes(0, [device(), [peer()]], [wg1, [peer()]]);
     gateway.changes(1, [device(), [withHandshake(1)]], [wg1, [withHandshake(1)]]);
-    const changes = gateway.tracker.observe({ devices: [], removed: [wg1] }, gateway.instant(9000));
+    const changes = gateway.tracker.observe(
+      { devices: [], removed: [wg1], present: null },
+      gateway.instant(9000),
+    );
     expect(changes.map(({ type, device: name }) => `${name} ${type}`)).toEqual([
       "wg1 peer.disconnected",
       "wg1 device.removed",

@@ -64,6 +64,6 @@ export class ScanMaker {
       this.#devices.set(each.name, { device: each, peers: now });
       return { device: each, changed, removed: gone };
     });
-    return { devices, removed };
+    return { devices, removed, present: null };
   }
 }

@@ -33,6 +33,7 @@ function watch(wakeUp: WakeUp = { monitor: "nflog", reason: null }): WakeUpWatch
     clock,
     log: { warn: (message) => void warnings.push(message) },
     isManaged: false,
+    portOf: () => PORT,
     check() {
       checks++;
       return failure === null ? Promise.resolve(findings) : Promise.reject(failure);
@@ -47,7 +48,7 @@ async function pass(ms: number): Promise<void> {
 
 /** Reports a connect that no packet announced; by default with a handshake just now. Returns the new warnings. */
 async function connect(watched: WakeUpWatch, handshakeMs: number | null = clock.now().wallMs) {
-  await watched.connectedWithoutPacket({ device: "wg0", port: PORT, handshakeMs });
+  await watched.explain({ device: "wg0", peer: { lastHandshakeMs: handshakeMs } });
   return warnings.splice(0);
 }
 
