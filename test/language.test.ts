@@ -136,7 +136,12 @@ function findRefused(file: string, text: string): Found[] {
 }
 
 async function readFiles(): Promise<{ readonly file: string; readonly text: string }[]> {
-  const patterns = ["src/**/*.{ts,tsx,js,css}", "docs/*.md", "{README,CONTRIBUTING,SECURITY}.md"];
+  const patterns = [
+    "src/**/*.{ts,tsx,js,css}",
+    "ffi/*.ts",
+    "docs/*.md",
+    "{README,CONTRIBUTING,SECURITY}.md",
+  ];
   const names = patterns.flatMap((pattern) => [...new Bun.Glob(pattern).scanSync(ROOT)]).sort();
   return await Promise.all(
     names.map(async (file) => ({ file, text: await Bun.file(join(ROOT, file)).text() })),

@@ -286,9 +286,9 @@ async function run(command: readonly string[], limitMs: number) {
   });
   running.add(child.pid);
   let output = "";
-  const decoder = new TextDecoder();
   const collect = async (stream: ReadableStream<Uint8Array>): Promise<void> => {
-    for await (const chunk of stream) output += decoder.decode(chunk);
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) output += decoder.decode(chunk, { stream: true });
   };
   const closed = Promise.all([collect(child.stdout), collect(child.stderr)]);
   const timer = setTimeout(() => {

@@ -52,8 +52,11 @@ function event(n: number) {
 
 async function readLines(stream: ReadableStream<Uint8Array>, onLine: (line: string) => void) {
   const decoder = new TextDecoder();
+  let incomplete = "";
   for await (const chunk of stream) {
-    for (const line of decoder.decode(chunk).split("\n")) if (line !== "") onLine(line);
+    const lines = (incomplete + decoder.decode(chunk, { stream: true })).split("\n");
+    incomplete = lines.pop()!;
+    for (const line of lines) onLine(line);
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { dlopen } from "bun:ffi";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -163,24 +164,24 @@ async function whyNoRegistry(): Promise<string | null> {
 
 describe.skipIf(registry !== null)(`the binary for arm64${note}`, () => {
   const EM_AARCH64 = 183; // elf.h
+  const binary = () => join(folder, "wgmon-arm64");
+  const libraries = "/usr/aarch64-linux-gnu";
+  const emulator = Bun.which("qemu-aarch64-static") ?? Bun.which("qemu-aarch64");
+  const hasEmulator = emulator !== null && existsSync(`${libraries}/lib/libc.so.6`);
+  const cannotRun =
+    process.arch === "arm64" || hasEmulator
+      ? ""
+      : " [skipped: no qemu-aarch64 or no arm64 libraries]";
 
   test("is an executable for arm64", async () => {
-    const outfile = join(folder, "wgmon-arm64");
-    const { exitCode, stderr } = await build("--target", "arm64", "--outfile", outfile);
+    const { exitCode, stderr } = await build("--target", "arm64", "--outfile", binary());
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-    expect(await machineOf(outfile)).toBe(EM_AARCH64);
+    expect(await machineOf(binary())).toBe(EM_AARCH64);
+  });
 
-    const libraries = "/usr/aarch64-linux-gnu";
-    const emulator = Bun.which("qemu-aarch64-static") ?? Bun.which("qemu-aarch64");
-    if (
-      process.arch !== "arm64" &&
-      (emulator === null || !(await Bun.file(`${libraries}/lib/libc.so.6`).exists()))
-    ) {
-      console.log("not run: no qemu-aarch64 or no arm64 libraries here");
-      return;
-    }
+  test.skipIf(cannotRun !== "")(`reports its version${cannotRun}`, async () => {
     const prefix = process.arch === "arm64" ? [] : [emulator!, "-L", libraries];
-    const { stdout } = await run([...prefix, outfile, "--version"]);
+    const { stdout } = await run([...prefix, binary(), "--version"]);
     expect(stdout).toStartWith(`wgmon ${version}\nBun ${Bun.version}\n`);
   });
 });

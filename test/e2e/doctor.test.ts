@@ -165,8 +165,8 @@ describe.skipIf(unable.length > 0)(`the doctor${note}`, () => {
     expect(texts.filter((text) => /bug in wgmon/.test(text))).toEqual([]);
   });
 
-  test("finds rules of iptables", () => {
-    if (Bun.which("iptables") === null) return;
+  const noIptables = Bun.which("iptables") === null ? " [skipped: no iptables]" : "";
+  test.skipIf(noIptables !== "")(`finds rules of iptables${noIptables}`, () => {
     expect(findings("iptables", "rules")).toMatchObject([
       { verdict: "ok", found: expect.stringContaining("iptables filter WGMON-LOG") },
     ]);

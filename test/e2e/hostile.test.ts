@@ -59,7 +59,7 @@ const answers: Readonly<Record<string, unknown>> = {
         device: EVIL,
         state: EVIL,
         lastHandshakeAt: time,
-        persistentKeepalive: 0,
+        persistentKeepaliveSeconds: 0,
         ...counters,
         rxBytes: EVIL,
         session: { ...session, ...counters },

@@ -86,7 +86,8 @@ interface Answering {
 /** Writes as much as the socket accepts now; closes it at the end. */
 function flush(socket: Bun.Socket<Answering>): void {
   const { left } = socket.data;
-  const sent = socket.write(left);
+  // -1: the socket accepts nothing now.
+  const sent = Math.max(0, socket.write(left));
   socket.data = { left: left.subarray(sent) };
   if (sent === left.length) socket.end();
 }
