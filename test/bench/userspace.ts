@@ -6,6 +6,9 @@
 
 import { generateKeyPairSync } from "node:crypto";
 import { realpathSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 import { $ } from "bun";
 
@@ -41,20 +44,33 @@ const PATIENCE_MS = 10_000;
 const COUNTED_CONNECTS = 25;
 const COUNTED_PAUSE_MS = 200;
 const ROUNDS = 3;
+/** An event is written before it is sent, which waits for a disk, but not for a file system in memory. */
+const DISKS = [
+  { name: "state on disk", folder: tmpdir() },
+  { name: "state in memory", folder: "/dev/shm" },
+];
 /** Scans for the last connect are over then. */
 const TAIL_MS = 2000;
 
 export async function userspace(note: Note): Promise<void> {
-  for (const mode of [MODES.bpf, MODES.printed]) await measureConnects(note, mode);
+  for (const mode of [MODES.bpf, MODES.printed]) {
+    for (const disk of DISKS) await measureConnects(note, mode, disk);
+  }
   for (const mode of [MODES.bpf, MODES.printed]) await measureCost(note, mode);
 }
 
-async function measureConnects(note: Note, mode: Mode): Promise<void> {
+async function measureConnects(
+  note: Note,
+  mode: Mode,
+  disk: (typeof DISKS)[number],
+): Promise<void> {
   await using network = await Network.create(WARM_UP_CONNECTS + CONNECTS);
   await using _rules = await installRules(mode.rules, { port: PORT });
   using receiver = new Receiver();
-  const args = [...onAllInterfaces(mode, PORT), "--log-level", "debug"];
-  await using wgmon = startWgmon([...args, "--webhook", receiver.url()], { binary: BINARY });
+  const stateFolder = await mkdtemp(join(disk.folder, "wgmon-bench-"));
+  await using _stateFolder = { [Symbol.asyncDispose]: () => rm(stateFolder, { recursive: true }) };
+  const args = ["--state-dir", stateFolder, "--log-level", "debug", "--webhook", receiver.url()];
+  await using wgmon = startWgmon([...onAllInterfaces(mode, PORT), ...args], { binary: BINARY });
   await wgmon.waitForLog(({ msg }) => msg === "warm");
   for (let peer = 0; peer < WARM_UP_CONNECTS; peer++) await network.connect(peer, receiver);
   await Bun.sleep(TAIL_MS);
@@ -65,11 +81,11 @@ async function measureConnects(note: Note, mode: Mode): Promise<void> {
     latencies.push(await network.connect(peer, receiver));
   }
   await Bun.sleep(TAIL_MS);
-  const what = `wireguard-go, ${mode.name}: first data to webhook`;
+  const what = `wireguard-go, ${mode.name}, ${disk.name}: first data to webhook`;
   note(figure(`${what}, median of ${CONNECTS}`, "ms", latencies, { atMost: 4 }));
   note(figure(`${what}, worst`, "ms", Math.max(...latencies), { atMost: 20 }));
   const scansEach = (packetScans(wgmon) - before) / CONNECTS;
-  note(figure(`wireguard-go, ${mode.name}: scans for each handshake`, "", scansEach));
+  note(figure(`wireguard-go, ${mode.name}, ${disk.name}: scans for each handshake`, "", scansEach));
 }
 
 async function measureCost(note: Note, mode: Mode): Promise<void> {
