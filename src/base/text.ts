@@ -1,6 +1,12 @@
 /** Text that people read: cleaned of control characters, cut to a length, numbers with their nouns. Pure. */
 
 /**
+ * Maximum length of a name, in UTF-16 units: the settings allow 64 characters, of two units each. So one line of a
+ * message is within the limit of every service.
+ */
+const NAME_MAX = 128;
+
+/**
  * Returns the text on one line, without invisible characters and bidirectional controls. Characters that join
  * others (emoji, Persian) are kept between them.
  */
@@ -48,4 +54,9 @@ export function truncate(text: string, max: number): string {
 /** `1 peer`, `2 peers` */
 export function counted(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** Shortens a name and keeps it on one line; empty if it has no visible character. */
+export function shortName(name: string): string {
+  return truncate(sanitize(name), NAME_MAX);
 }

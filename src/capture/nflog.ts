@@ -21,6 +21,7 @@ import {
   NETLINK_NETFILTER,
   NF_INET_LOCAL_OUT,
   NF_INET_POST_ROUTING,
+  NFGENMSG_BYTES,
   NFNL_SUBSYS_ULOG,
   NFULA_CFG_QTHRESH,
   NFULA_PACKET_HDR,
@@ -39,8 +40,6 @@ import type { Capture, PacketHandler } from "./capture.ts";
 import { attachFilter } from "./packet-socket.ts";
 import { readSocket } from "./socket-reader.ts";
 
-/** sizeof(struct nfgenmsg): family, version, the group in network order. */
-const NFGENMSG_BYTES = 4;
 /**
  * The headers of IPv6 and UDP, an initiation up to the end of its mac1 (together 180 bytes), and a few IP options. If a
  * rule has a smaller snaplen, mac1 cannot be checked.

@@ -5,9 +5,9 @@
 
 import { ConfigError } from "../base/errors.ts";
 import { noSuch } from "../base/redact.ts";
+import { shortName } from "../base/text.ts";
 import { isPublicKey, SHORT_KEY } from "../base/wireguard.ts";
 import { keysOf as targetKeysOf } from "../channels/create-targets.ts";
-import { shortName } from "../channels/formats/message-text.ts";
 import { type Settings, targetAt, targetWords } from "../config/config.ts";
 import type {
   DeviceView,

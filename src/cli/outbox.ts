@@ -1,7 +1,6 @@
 /** `wgmon outbox`: lists, retries or drops dead letters and waiting events. */
 
-import { counted } from "../base/text.ts";
-import { shortName } from "../channels/formats/message-text.ts";
+import { counted, shortName } from "../base/text.ts";
 import type { OutboxRequest } from "../config/command-requests.ts";
 import { describeEvent, duration } from "../events/event.ts";
 import type { DeadLetter, QueuedEvent, TargetBacklog } from "../store/outbox-rows.ts";

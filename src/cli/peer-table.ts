@@ -1,6 +1,6 @@
 /** The columns in which `wgmon status` and `wgmon top` show a peer. Pure. */
 
-import { shortName } from "../channels/formats/message-text.ts";
+import { shortName } from "../base/text.ts";
 import type { PeerView } from "../http/view.ts";
 import { bytes, type Column, peerName, rate, since, type Style } from "./text.ts";
 

@@ -1,8 +1,7 @@
 /** `wgmon sessions`: prints the sessions of peers as a table, as JSON or as CSV. */
 
-import { sanitize } from "../base/text.ts";
+import { sanitize, shortName } from "../base/text.ts";
 import { isPublicKey } from "../base/wireguard.ts";
-import { shortName } from "../channels/formats/message-text.ts";
 import type { SessionsRequest } from "../config/command-requests.ts";
 import { duration } from "../events/event.ts";
 import type { SessionView } from "../http/view.ts";

@@ -1,8 +1,7 @@
 /** `wgmon status`: prints all peers, whether they are connected, and since when. */
 
-import { counted, sanitize } from "../base/text.ts";
+import { counted, sanitize, shortName } from "../base/text.ts";
 import { visible } from "../base/visible.ts";
-import { shortName } from "../channels/formats/message-text.ts";
 import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
 import type { ApiReader } from "./client.ts";
 import { checkDevices } from "./find-peers.ts";

@@ -3,10 +3,9 @@
  * any characters; only printable ones are printed, on one line. Pure.
  */
 
-import { longestPrefix } from "../base/text.ts";
+import { longestPrefix, shortName } from "../base/text.ts";
 import { STYLES, visible } from "../base/visible.ts";
 import { shortKey } from "../base/wireguard.ts";
-import { shortName } from "../channels/formats/message-text.ts";
 import { duration } from "../events/event.ts";
 
 /** Separates the columns of a table. */

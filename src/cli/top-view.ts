@@ -3,8 +3,8 @@
  * terminal. The HTTP API sorts and filters, so that only the visible ones of 10,000 peers are requested. Pure.
  */
 
-import { counted } from "../base/text.ts";
-import { describeShort, shortName } from "../channels/formats/message-text.ts";
+import { counted, shortName } from "../base/text.ts";
+import { describeShort } from "../channels/formats/message-text.ts";
 import type {
   DeviceView,
   PeerView,

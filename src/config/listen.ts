@@ -1,6 +1,12 @@
 /** The settings of the HTTP server: address, tokens and TLS. Clients on other machines need a token. */
 
-import { type NamedFile, readNamedFile, type ResolvedSettings, type Sources } from "./resolve.ts";
+import {
+  fileOrCredential,
+  type NamedFile,
+  readNamedFile,
+  type ResolvedSettings,
+  type Sources,
+} from "./resolve.ts";
 
 export interface ListenSettings {
   /** null: no TCP listener. */
@@ -49,15 +55,10 @@ export function readListen(context: Context): ListenSettings {
 }
 
 /** The token file: that of the setting, otherwise the credential of systemd; null: there is neither. */
-function tokenFile({ resolved, sources }: Context): NamedFile | null {
-  const given = resolved.parsed("listen-token-file")[0];
-  if (given !== undefined) return { path: given.value, where: given.where, isOptional: false };
-  const folder = sources.env["CREDENTIALS_DIRECTORY"];
-  if (folder === undefined || !folder.startsWith("/")) return null;
-  const path = `${folder}/listen-token`;
-  // systemd sets the variable also for other credentials, so test whether this one exists.
-  if (readNamedFile(sources, { path, where: "", isOptional: true }, []) === null) return null;
-  return { path, where: "$CREDENTIALS_DIRECTORY/listen-token", isOptional: false };
+function tokenFile(context: Context): NamedFile | null {
+  const file = fileOrCredential("listen-token-file", "listen-token", context);
+  if (file?.isOptional !== true) return file;
+  return readNamedFile(context.sources, file, []) === null ? null : { ...file, isOptional: false };
 }
 
 /** One token per line. While the file contains the old and the new token, each client can change at any time. */

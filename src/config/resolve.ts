@@ -167,6 +167,26 @@ export interface NamedFile {
   readonly isOptional: boolean;
 }
 
+/**
+ * The file that a setting names, otherwise the credential of systemd, which is optional, because the variable is also set
+ * for other credentials; null: there is neither.
+ */
+export function fileOrCredential(
+  name: "webhook-file" | "webhook-secret-file" | "listen-token-file",
+  credential: string,
+  {
+    resolved,
+    sources,
+  }: { readonly resolved: ResolvedSettings; readonly sources: Pick<Sources, "env"> },
+): NamedFile | null {
+  const given = resolved.parsed(name)[0];
+  if (given !== undefined) return { path: given.value, where: given.where, isOptional: false };
+  const folder = sources.env["CREDENTIALS_DIRECTORY"];
+  if (folder === undefined || !folder.startsWith("/")) return null;
+  const path = `${folder}/${credential}`;
+  return { path, where: `$CREDENTIALS_DIRECTORY/${credential}`, isOptional: true };
+}
+
 /** The file's text; null: it cannot be read. `errors` receives the reason, unless the file is optional and missing. */
 export function readNamedFile(
   sources: Pick<Sources, "readFile">,

@@ -9,6 +9,7 @@ import { parseSecrets, type SigningSecret } from "../channels/signature.ts";
 import { type Destination, type TargetSettings, TIMEOUT_MS } from "../channels/target-settings.ts";
 import type { EventFilter } from "../events/event-filter.ts";
 import {
+  fileOrCredential,
   type NamedFile,
   type Parsed,
   readNamedFile,
@@ -36,7 +37,7 @@ export interface Defaults {
 
 export function readDefaults(context: Context): Defaults {
   const { resolved, sources, errors } = context;
-  const secrets = fileOf("webhook-secret-file", "webhook-secret", context);
+  const secrets = fileOrCredential("webhook-secret-file", "webhook-secret", context);
   return {
     format: resolved.value("webhook-format"),
     secrets: secrets === null ? [] : readSecrets(sources, secrets, errors),
@@ -49,25 +50,11 @@ export function readDefaults(context: Context): Defaults {
   };
 }
 
-/** The file that a setting names, otherwise the credential of systemd, which may be missing; null: there is neither. */
-function fileOf(
-  name: "webhook-file" | "webhook-secret-file",
-  credential: string,
-  { resolved, sources }: Context,
-): NamedFile | null {
-  const given = resolved.parsed(name)[0];
-  if (given !== undefined) return { path: given.value, where: given.where, isOptional: false };
-  const folder = sources.env["CREDENTIALS_DIRECTORY"];
-  if (folder === undefined || !folder.startsWith("/")) return null;
-  const path = `${folder}/${credential}`;
-  return { path, where: `$CREDENTIALS_DIRECTORY/${credential}`, isOptional: true };
-}
-
 export function readWebhooks(context: Context, defaults: Defaults): TargetSettings[] {
   const { resolved, errors } = context;
   const isFromGo = resolved.given("webhook")?.origin === "bare variable";
   const format = isFromGo && resolved.given("webhook-format") === null ? "form" : defaults.format;
-  const named = fileOf("webhook-file", "webhooks", context);
+  const named = fileOrCredential("webhook-file", "webhooks", context);
   const inFile = named === null ? [] : readWebhookFile(named, context);
   const { selection, digestMs, secrets } = defaults;
   return [

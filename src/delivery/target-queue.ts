@@ -1,6 +1,6 @@
 /**
- * The queue of one target: sends its events in order, one attempt at a time, with growing pauses after failures. It keeps
- * the oldest waiting events in memory; the store has all of them.
+ * The queue of one target: sends its events in order, one attempt at a time, with growing pauses after failures. It
+ * keeps the oldest waiting events in memory; the store has all of them.
  */
 
 import type { Clock } from "../base/clock.ts";

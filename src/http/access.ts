@@ -1,7 +1,5 @@
 /** Access control: the client of a request, and which paths, hosts and origins are allowed. Pure. */
 
-import type { ServerOptions } from "./server.ts";
-
 /** The client of a request, and what it may do. */
 export interface Access {
   /** The request came over the Unix socket, which only root and the user that wgmon runs as can open. */
@@ -36,12 +34,11 @@ export function wantsHtmlPage({ method, url, headers }: Request): boolean {
   return isPage && method === "GET" && (headers.get("accept") ?? "").includes("text/html");
 }
 
-/** Whether the Host header is an IP address, localhost, this machine's name or the address of --listen. */
-export function isAllowedHost(request: Request, { settings, source }: ServerOptions): boolean {
+/** Whether the Host header is an IP address or one of `ownNames`. */
+export function isAllowedHost(request: Request, ownNames: readonly string[]): boolean {
   const host = hostOf(request.headers.get("host"));
   if (host === null) return false;
   const isAddress = /^\[[0-9a-f:.]+\]$|^\d+\.\d+\.\d+\.\d+$/.test(host);
-  const ownNames = ["localhost", source.host(), settings().listen?.address ?? ""];
   return isAddress || ownNames.some((name) => name.toLowerCase() === host);
 }
 

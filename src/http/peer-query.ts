@@ -3,8 +3,8 @@
  * result: for 10,000 peers, rendering all of them would take several times as long as finding and sorting. Pure.
  */
 
+import { shortName } from "../base/text.ts";
 import type { Peer } from "../base/wireguard.ts";
-import { shortName } from "../channels/formats/message-text.ts";
 import type { Session } from "../sessions/session.ts";
 import type { ReadModel } from "./read-model.ts";
 import { endpointOf, type PeerView, ratesOf, stateNames, stateOf } from "./view.ts";

@@ -1,7 +1,7 @@
 /**
- * The HTTP server: on a Unix socket for wgmon's commands, and on TCP if the settings enable it. This file
- * decides which clients have access and how many requests run at once. api.ts, metrics.ts and the page answer
- * the requests; each is loaded at the first request for it. daemon.ts loads this file when wgmon is ready.
+ * The HTTP server: on a Unix socket for wgmon's commands, and on TCP if the settings enable it. This file decides which
+ * clients have access and how many requests run at once. api.ts, metrics.ts and the page answer the requests; each is
+ * loaded at the first request for it. daemon.ts loads this file when wgmon is ready.
  */
 
 import { chmod, readFile, unlink } from "node:fs/promises";
@@ -32,8 +32,8 @@ import { Slots } from "./slots.ts";
 /** Bun closes a connection that is idle for this long; see also HEARTBEAT_MS in event-stream.ts. */
 const IDLE_SECONDS = 30;
 /**
- * The longest body is the login form: a token and an address (ADDRESS_MAX in login.tsx). Bun itself answers
- * 413 to a longer body, and 431 to a header of 16 KiB or more.
+ * The longest body is the login form: a token and an address (ADDRESS_MAX in login.tsx). Bun itself answers 413 to a
+ * longer body, and 431 to a header of 16 KiB or more.
  */
 const BODY_MAX_BYTES = 1024;
 /** Most open streams per socket, of events and of pages together. */
@@ -45,8 +45,8 @@ const SCRAPES_MAX = 4;
 /** TLS 1.2 ciphers with forward secrecy and authenticated encryption; TLS 1.3 has no others. */
 const TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20";
 /**
- * Pause before the next attempt to listen: an address, such as one of a WireGuard device, may be added after
- * wgmon starts.
+ * Pause before the next attempt to listen: an address, such as one of a WireGuard device, may be added after wgmon
+ * starts.
  */
 const RETRY_MS = 10_000;
 /** How long stop() waits for responses that have begun. */
@@ -69,8 +69,8 @@ export interface ServerOptions {
   /** Returns the current settings: tokens and names may change while the server runs. */
   readonly settings: () => HttpSettings;
   /**
-   * Directory of the Unix socket; null: the server has no Unix socket. platform/instance-lock.ts ensures that no
-   * other process uses the directory.
+   * Directory of the Unix socket; null: the server has no Unix socket. platform/instance-lock.ts ensures that no other
+   * process uses the directory.
    */
   readonly runtimeDir: string | null;
   /** Why the directory of the Unix socket cannot be used; omitted or null if it can. */
@@ -95,8 +95,8 @@ export interface Page extends Disposable {
 type Listening = Bun.Server<undefined>;
 
 /**
- * Requests in progress on one socket. TCP and the Unix socket have separate limits, so that TCP clients cannot
- * block wgmon's commands.
+ * Requests in progress on one socket. TCP and the Unix socket have separate limits, so that TCP clients cannot block
+ * wgmon's commands.
  */
 class ActiveRequests {
   pending = 0;
@@ -218,17 +218,19 @@ export class HttpServer {
   readonly #fetchTcp = async (request: Request, server: Listening): Promise<Response> => {
     // With an invalid Host header, the URL of the request is invalid.
     if (!URL.canParse(request.url)) return harden(problem(400, { detail: "invalid Host header" }));
-    const { listenTokens: tokens } = this.#options.settings();
+    const { source, settings } = this.#options;
+    const { listen, listenTokens: tokens } = settings();
     const hasCookie = this.#logins.has(request, tokens);
     const isAuthenticated = hasCookie || hasToken(request, tokens);
     const address = server.requestIP(request)?.address ?? null;
     if (!isAuthenticated && tokens.length > 0 && hasBearer(request))
       this.#logins.wrongBearer.record(address);
-    // DNS rebinding: a foreign page in a browser on this machine could resolve its own host name to this
-    // server and read the responses. It has no token, so a request without one must have a Host of this
-    // server. The login form and the redirect to it reveal nothing, so they are exempt if a token is set.
+    // DNS rebinding: a foreign page in a browser on this machine could resolve its own host name to this server and
+    // read the responses. It has no token, so a request without one must have a Host of this server. The login form and
+    // the redirect to it reveal nothing, so they are exempt if a token is set.
     const mayLogIn = tokens.length > 0 && (isPublicPath(request) || wantsHtmlPage(request));
-    if (!isAuthenticated && !mayLogIn && !isAllowedHost(request, this.#options)) {
+    const ownNames = ["localhost", source.host(), listen?.address ?? ""];
+    if (!isAuthenticated && !mayLogIn && !isAllowedHost(request, ownNames)) {
       return harden(problem(403, { detail: "the Host header does not name this server" }));
     }
     const isTrusted = isAuthenticated || this.#needsNoToken();

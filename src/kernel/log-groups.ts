@@ -5,6 +5,7 @@
 
 import { SystemError } from "../base/errors.ts";
 import {
+  NFGENMSG_BYTES,
   NFNL_SUBSYS_NFTABLES,
   NFT_MSG_GETRULE,
   NFT_MSG_NEWRULE,
@@ -28,8 +29,6 @@ import {
   readText,
 } from "./netlink.ts";
 
-/** sizeof(struct nfgenmsg): family (0: all), version, resource. */
-const NFGENMSG_BYTES = 4;
 /** struct xt_nflog_info, linux/netfilter/xt_NFLOG.h: the group follows a 32-bit length, in host byte order. */
 const XT_GROUP_AT = 4;
 

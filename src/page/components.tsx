@@ -1,7 +1,7 @@
 /** Small components that several pages use. */
 
+import { shortName } from "../base/text.ts";
 import { shortKey, urlKey } from "../base/wireguard.ts";
-import { shortName } from "../channels/formats/message-text.ts";
 import { clockTime, peerAddress, span } from "./format.ts";
 import type { PageSnapshot } from "./page-diff.ts";
 

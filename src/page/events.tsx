@@ -1,15 +1,16 @@
 /** The page of all events, and the list of events that other pages contain. */
 
 import { EVENT_TYPES } from "../base/event-types.ts";
+import { shortName } from "../base/text.ts";
 import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
-import { describeShort, shortName } from "../channels/formats/message-text.ts";
+import { describeShort } from "../channels/formats/message-text.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
 import { At, FilterForm, PeerLink } from "./components.tsx";
 import { address } from "./format.ts";
+import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
-import type { PageContent } from "./view.ts";
 
 const PAGE_SIZE = 100;
 

@@ -6,8 +6,8 @@ import type { ReadModel } from "../http/read-model.ts";
 import { type TargetView, viewTargets } from "../http/view.ts";
 import { Age, At, None, State, Wide } from "./components.tsx";
 import { count, idOf } from "./format.ts";
+import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
-import type { PageContent } from "./view.ts";
 
 /** Most events shown per target and list. */
 const MESSAGES_MAX = 20;

@@ -1,7 +1,7 @@
 /** The first page: devices, peers, the latest events and the state of the targets. */
 
+import { shortName } from "../base/text.ts";
 import { shortKey } from "../base/wireguard.ts";
-import { shortName } from "../channels/formats/message-text.ts";
 import { findPeers, type FoundPeer, SEARCH_MAX } from "../http/peer-query.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import {
@@ -26,9 +26,9 @@ import {
   sortedBy,
 } from "./list.ts";
 import { Targets } from "./outbox.tsx";
+import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 import type { PeerDay, PeerHistory } from "./peer-history.ts";
-import type { PageContent } from "./view.ts";
 
 const EVENTS_MAX = 10;
 

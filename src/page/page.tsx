@@ -9,7 +9,7 @@ import { compress } from "hono/compress";
 import { Hono } from "hono/tiny";
 
 import { isUnreadable } from "../base/errors.ts";
-import { shortName } from "../channels/formats/message-text.ts";
+import { shortName } from "../base/text.ts";
 import type { Access } from "../http/access.ts";
 import type { Page, PageOptions } from "../http/server.ts";
 import { type Asset, assets } from "./assets.ts";
@@ -19,13 +19,13 @@ import { readQuery } from "./list.ts";
 import { Login, ownAddress } from "./login.tsx";
 import { outbox } from "./outbox.tsx";
 import { overview } from "./overview.tsx";
+import type { PageContent } from "./page-content.ts";
 import { PageSnapshot, textOf, type Update } from "./page-diff.ts";
 import { PeerHistory } from "./peer-history.ts";
 import { peer } from "./peer.tsx";
 import { readForm } from "./read-form.ts";
 import { RefreshScheduler, type Subscriber } from "./refresh-scheduler.ts";
 import { sessions } from "./sessions.tsx";
-import type { PageContent } from "./view.ts";
 
 /** A stream ends after this time. The browser then reconnects, and its access is checked again. */
 const STREAM_MS = 15 * 60_000;

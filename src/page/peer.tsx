@@ -1,17 +1,17 @@
 /** The page of one peer: its properties, its last 24 hours, its latest sessions and its latest events. */
 
+import { shortName } from "../base/text.ts";
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
-import { shortName } from "../channels/formats/message-text.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { endpointOf, ratesOf, stateOf } from "../http/view.ts";
 import { Timeline } from "./charts.tsx";
 import { Age, Name, None, State } from "./components.tsx";
 import { EventList } from "./events.tsx";
 import { bytes } from "./format.ts";
+import type { PageContent } from "./page-content.ts";
 import type { PageSnapshot } from "./page-diff.ts";
 import type { PeerHistory } from "./peer-history.ts";
 import { SessionTable } from "./sessions.tsx";
-import type { PageContent } from "./view.ts";
 
 const SESSIONS_MAX = 20;
 const EVENTS_MAX = 20;

@@ -7,8 +7,8 @@ import { type SessionView, viewSession } from "../http/view.ts";
 import type { SessionCursor, SessionRow } from "../store/stored-sessions.ts";
 import { Age, At, FilterForm, Name, None, PeerLink, State, Wide } from "./components.tsx";
 import { address, bytes, idOf } from "./format.ts";
+import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
-import type { PageContent } from "./view.ts";
 
 const PAGE_SIZE = 100;
 

@@ -3,7 +3,8 @@
 import { describe, expect, test } from "bun:test";
 
 import { ParseError } from "../../src/base/errors.ts";
-import { parseIptables, parseNft, portSetsOf } from "../../src/firewall/parse-ruleset.ts";
+import { parseIptables } from "../../src/firewall/parse-iptables.ts";
+import { parseNft, portSetsOf } from "../../src/firewall/parse-nft.ts";
 import { type Firewall, groupsOf, matchingLogRules } from "../../src/firewall/ruleset.ts";
 
 const udpPort = { payload: { protocol: "udp", field: "dport" } };

@@ -3,10 +3,11 @@
  * its receivers still work. Pure.
  */
 
+import { shortName } from "../../base/text.ts";
 import type { Event } from "../../events/event-schema.ts";
 import { describeEvent } from "../../events/event.ts";
 import type { Format } from "./format.ts";
-import { shortName, truncateLines, withoutMentions } from "./message-text.ts";
+import { truncateLines, withoutMentions } from "./message-text.ts";
 
 /** UTF-16 units: Discord's limit for this field. Unlike JSON, a form cannot disable mentions in Discord. */
 const CONTENT_MAX = 2000;

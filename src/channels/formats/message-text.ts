@@ -4,17 +4,11 @@
  * markup and the mentions of its service. Pure.
  */
 
-import { sanitize, truncate } from "../../base/text.ts";
+import { sanitize, shortName, truncate } from "../../base/text.ts";
 import { shortKey } from "../../base/wireguard.ts";
 import type { Message } from "../../delivery/target.ts";
 import type { Event } from "../../events/event-schema.ts";
 import { describeEvent } from "../../events/event.ts";
-
-/**
- * Maximum length of a name, in UTF-16 units: the settings allow 64 characters, of two units each. So a single line is
- * within the limit of every service, so truncateLines() never has to cut a line.
- */
-const NAME_MAX = 128;
 
 /** UTF-16 units. A title is within the limit of every service even if each character is escaped. */
 const HOST_MAX = 100;
@@ -74,11 +68,6 @@ export function truncateLines(lines: readonly string[], limit: SizeLimit): reado
   const lastLineMax = sizeOf(lastLine(0)) + perLine;
   const kept = ends.findLastIndex((end) => end + lastLineMax <= max) + 1;
   return [...lines.slice(0, kept), lastLine(kept)];
-}
-
-/** Shortens a name and keeps it on one line; empty if it has no visible character. */
-export function shortName(name: string): string {
-  return truncate(sanitize(name), NAME_MAX);
 }
 
 function shortHost(host: string): string {

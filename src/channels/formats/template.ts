@@ -4,11 +4,12 @@
  */
 
 import { suggest } from "../../base/suggest.ts";
+import { shortName } from "../../base/text.ts";
 import type { Message } from "../../delivery/target.ts";
 import type { Event } from "../../events/event-schema.ts";
 import type { Format } from "./format.ts";
 import { jsonText } from "./json.ts";
-import { formatLines, shortName, titleOf } from "./message-text.ts";
+import { formatLines, titleOf } from "./message-text.ts";
 
 /**
  * The names allowed between the braces. The first three describe the whole message; the others are fields of

@@ -4,13 +4,12 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { sanitize, truncate } from "../../../src/base/text.ts";
+import { sanitize, shortName, truncate } from "../../../src/base/text.ts";
 import {
   describeShort,
   escapeMarkdown,
   formatLines,
   linesWithHost,
-  shortName,
   truncateLines,
   withoutMentions,
 } from "../../../src/channels/formats/message-text.ts";

@@ -19,7 +19,7 @@ import { checkNames, judgeNames, judgeSettings } from "../../../src/cli/doctor/s
 import { judgeFile, judgeFolder } from "../../../src/cli/doctor/store.ts";
 import { judgeProgram, judgeReached } from "../../../src/cli/doctor/targets.ts";
 import { judgeMode } from "../../../src/config/secret-files.ts";
-import { parseIptables } from "../../../src/firewall/parse-ruleset.ts";
+import { parseIptables } from "../../../src/firewall/parse-iptables.ts";
 import { runCheck } from "../../../src/platform/run-check.ts";
 import {
   defaultRoutes,
