@@ -69,7 +69,18 @@ describe("secrets of the URL that a receiver repeats", () => {
       "topic my-topic is reserved",
       "topic (hidden) is reserved",
     ],
+    ["https://hooks.example.net/?s3cretKey", "no such key: s3cretKey", "no such key: (hidden)"],
+    [
+      "https://hooks.example.net/?a=1&token=a%2Fb+c!d",
+      "bad query a=1&token=a%2Fb+c!d",
+      "bad query a=1&token=(hidden)",
+    ],
     // Words that are part of every such URL are not secrets.
+    [
+      "https://api.telegram.org/bot1:s3cret/sendMessage?chat_id=-42&message_thread_id=7",
+      "not enough rights to send text messages to the chat",
+      "not enough rights to send text messages to the chat",
+    ],
     ["https://discord.com/api/webhooks/123456/tokenTOKEN", "Unknown Webhook", "Unknown Webhook"],
   ])("%s: %s", (url, body, reason) => {
     expect(explanationIn(body, new URL(url))).toBe(reason);

@@ -175,7 +175,7 @@ function testUrls(format: NamedFormat, { url, checkedUrls }: FormatSpec): void {
   });
 }
 
-function testResponses(format: NamedFormat, { responses, refusals }: FormatSpec): void {
+function testResponses(format: NamedFormat, { url, responses, refusals }: FormatSpec): void {
   for (const [status, body, result] of responses) {
     test(`interprets the response ${status} ${JSON.stringify(body)}`, () => {
       expect(format.interpretResponse!(status, body)).toEqual(result);
@@ -198,7 +198,7 @@ function testResponses(format: NamedFormat, { responses, refusals }: FormatSpec)
   for (const [body, explanation] of refusals) {
     const text = typeof body === "string" ? body : JSON.stringify(body);
     test(`has an explanation of the refusal ${JSON.stringify(body)}`, () => {
-      expect(explanationIn(text, new URL("https://hooks.example.net/x"))).toBe(explanation);
+      expect(explanationIn(text, new URL(url))).toBe(explanation);
     });
   }
 }
