@@ -94,12 +94,17 @@ function withoutSecrets(text: string, url: URL): string {
 /** The parts of the URL that may be secrets, in lower case, because some receivers change the case. */
 function secretsOf({ username, password, pathname, search, searchParams, hash }: URL): string[] {
   const parts = pathname.split("/").filter((part) => !PUBLIC_PARTS.test(part));
+  // The names of parameters are not secrets, except of a parameter without a value: ?SECRET.
+  const values = search
+    .slice(1)
+    .split("&")
+    .map((pair) => pair.replace(/^[^=]*=(?=.)/, ""));
   const encoded = [
     username,
     password,
     ...parts,
     ...searchParams.values(),
-    search.slice(1),
+    ...values,
     hash.slice(1),
   ];
   const decoded = encoded.map(decode);

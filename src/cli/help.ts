@@ -101,7 +101,10 @@ export function settingsTable(): string {
     setting.defaultValue === null ? (setting.defaultNote ?? "") : code(setting.defaultValue),
     setting.description + (setting.separator === undefined ? "" : "; may be repeated"),
   ]);
-  const header = ["Flag", "Variable", "Key in the file", "Default", "Meaning"];
+  return markdownTable(["Flag", "Variable", "Key in the file", "Default", "Meaning"], rows);
+}
+
+export function markdownTable(header: readonly string[], rows: readonly string[][]): string {
   return [header, header.map(() => "---"), ...rows]
     .map((cells) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |\n`)
     .join("");

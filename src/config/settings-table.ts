@@ -3,7 +3,6 @@
  * the man page and shell completion are made from them.
  */
 
-import { formatList } from "../base/redact.ts";
 import {
   absolutePath,
   addressAndPort,
@@ -90,7 +89,8 @@ export const table = {
   "webhook-format": {
     ...choice(...FORMAT_CHOICES),
     placeholder: "FORMAT",
-    description: `how events are written: ${formatList(FORMAT_CHOICES.slice(1), "or")}; auto: the format of the service in the URL, else json`,
+    description:
+      "how events are written: json, form or the name of a service (docs/formats.md lists them); auto: the format of the service in the URL, else json",
     defaultValue: "auto",
   },
   "webhook-secret-file": {

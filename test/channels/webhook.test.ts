@@ -372,7 +372,7 @@ describe("the receiver's reason", () => {
     const verdict = await webhook(url).attempt(message, never);
     expect(verdict).toEqual({
       type: "drop",
-      reason: "400: the receiver says: cannot take POST /(hidden)?(hidden) from Basic (hidden)",
+      reason: "400: the receiver says: cannot take POST /(hidden)?key=(hidden) from Basic (hidden)",
     });
   });
 

@@ -56,11 +56,10 @@ test("the help text is the expected one", () => {
                                   unlike flags, it does not show in process lists
                                   (default: $CREDENTIALS_DIRECTORY/webhooks, if it
                                   exists)
-      --webhook-format FORMAT     how events are written: json, form, discord,
-                                  slack, teams, telegram, ntfy, gotify, mattermost,
-                                  google-chat, pushover or apprise; auto: the format
-                                  of the service in the URL, else json (default:
-                                  auto)
+      --webhook-format FORMAT     how events are written: json, form or the name of
+                                  a service (docs/formats.md lists them); auto: the
+                                  format of the service in the URL, else json
+                                  (default: auto)
       --webhook-secret-file FILE  a file with the secrets (whsec_...) to sign with,
                                   one on each line (default:
                                   $CREDENTIALS_DIRECTORY/webhook-secret, if it

@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { SystemError } from "../../src/base/errors.ts";
-import { redactUrl } from "../../src/base/redact.ts";
+import { formatList, redactUrl } from "../../src/base/redact.ts";
 import type { PublicKey } from "../../src/base/wireguard.ts";
 import type { FormatName } from "../../src/channels/formats/index.ts";
 import {
@@ -15,6 +15,7 @@ import {
   table,
   variableOf,
 } from "../../src/config/config.ts";
+import { FORMAT_CHOICES } from "../../src/config/value-types.ts";
 import { BOB } from "../support/peers.ts";
 import {
   errors,
@@ -197,9 +198,6 @@ describe("the command line", () => {
 });
 
 describe("errors are reported", () => {
-  const FORMATS =
-    "auto, json, form, discord, slack, teams, telegram, ntfy, gotify, mattermost, google-chat, pushover or apprise";
-
   test.each<[string[], ...string[]]>([
     [["--montor", "bpf"], "--montor: there is no such flag; did you mean --monitor?"],
     [["-montor=bpf"], "-montor: there is no such flag; did you mean --monitor?"],
@@ -293,7 +291,7 @@ describe("errors are reported", () => {
     ],
     [
       ["--webhook-format", "https://a.example/secret"],
-      `--webhook-format: https://a.example/... is not ${FORMATS}`,
+      `--webhook-format: https://a.example/... is not ${formatList(FORMAT_CHOICES, "or")}`,
     ],
     [["--config", "/none.toml"], "--config: there is no file /none.toml"],
     [

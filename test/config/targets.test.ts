@@ -3,8 +3,10 @@
 import { describe, expect, test } from "bun:test";
 
 import { SystemError } from "../../src/base/errors.ts";
+import { formatList } from "../../src/base/redact.ts";
 import type { FormatName } from "../../src/channels/formats/index.ts";
 import { describeSettings, targetAt } from "../../src/config/config.ts";
+import { FORMAT_CHOICES } from "../../src/config/value-types.ts";
 import { errors, type Given, run, SETTINGS_FILE as FILE, webhook } from "../support/settings.ts";
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -58,7 +60,7 @@ describe("a webhook", () => {
     ],
     [
       ["--webhook=tgram:https://a.example"],
-      "--webhook: (hidden) has an unknown format before its URL; there are auto, json, form, discord, slack, teams, telegram, ntfy, gotify, mattermost, google-chat, pushover and apprise",
+      `--webhook: (hidden) has an unknown format before its URL; there are ${formatList(FORMAT_CHOICES, "and")}`,
     ],
   ])("%j is refused", (argv, ...messages) => {
     expect(errors(argv)).toEqual(messages);
@@ -362,7 +364,7 @@ describe("a table [[target]]", () => {
     ],
     [
       `[[target]]\n${one}\nformat = "slak"`,
-      'target 1: format: "slak" is not auto, json, form, discord, slack, teams, telegram, ntfy, gotify, mattermost, google-chat, pushover, apprise or template; did you mean slack?',
+      `target 1: format: "slak" is not ${formatList([...FORMAT_CHOICES, "template"], "or")}; did you mean slack?`,
     ],
     [
       `[[target]]\nurl = "slack:https://a.example"\nformat = "json"`,

@@ -11,19 +11,29 @@ import { join } from "node:path";
 import { FormatRegistry } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 
-import { settingsTable } from "../../src/cli/help.ts";
+import { formats } from "../../src/channels/formats/index.ts";
 import { commands, parseCommand, table } from "../../src/config/config.ts";
 import { EventSchema } from "../../src/events/event-schema.ts";
 import { type Message, messages } from "../support/logged-packets.ts";
-import { codeBlocks, readAllPages, readPage, settingsInDocs, snippet } from "../support/readme.ts";
+import {
+  codeBlocks,
+  generatedTables,
+  readAllPages,
+  readPage,
+  snippet,
+  tableInDocs,
+} from "../support/readme.ts";
 import { TEST_MS } from "../support/until.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 
 describe("the documentation", () => {
-  test("has the program's table of settings, which npm run readme writes", () => {
-    expect(cells(settingsInDocs())).toEqual(cells(settingsTable()));
-  });
+  test.each(generatedTables)(
+    "has the program's table of $name, which npm run readme writes",
+    (table) => {
+      expect(cells(tableInDocs(table))).toEqual(cells(table.make()));
+    },
+  );
 
   test("mentions only flags that exist", () => {
     const own = Object.values(commands).flatMap(({ flags: some }) => Object.keys(some));
@@ -86,7 +96,7 @@ describe("the documentation", () => {
       ...readPage("docs/source-tree.md").matchAll(
         /^((?:src|deploy|test)\/\S+\.(?:m?ts|tsx|js|css)|build\.ts)\s/gm,
       ),
-    ].map(([, file]) => file!);
+    ].flatMap(([, file]) => namedBy(file!));
     expect(named.filter((file) => !existsSync(join(ROOT, file)))).toEqual([]);
     const files = [...new Bun.Glob("src/**/*.{ts,tsx,js,css}").scanSync(ROOT)];
     const isNamed = (file: string) => named.includes(file) || file.endsWith(".d.ts");
@@ -238,6 +248,12 @@ async function inNamespace(script: string, more: readonly string[] = []): Promis
   ]);
   expect({ script, complaint, exitCode }).toEqual({ script, complaint: "", exitCode: 0 });
   return output;
+}
+
+/** The files that a line of the source tree stands for: SERVICE is the name of any format. */
+function namedBy(file: string): string[] {
+  if (!file.includes("SERVICE")) return [file];
+  return Object.keys(formats).map((name) => file.replace("SERVICE", name));
 }
 
 function cells(markdown: string): string[][] {

@@ -1,16 +1,28 @@
 /**
  * The documentation as the tests read it: README.md, the other pages at the top, and docs/. `npm run readme` writes
- * the table of settings into docs/settings.md.
+ * the table of settings into docs/settings.md, and the table of formats into docs/formats.md.
  */
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { settingsTable } from "../../src/cli/help.ts";
+import { formats } from "../../src/channels/formats/index.ts";
+import { markdownTable, settingsTable } from "../../src/cli/help.ts";
 
 const ROOT = join(import.meta.dir, "../..");
-const SETTINGS_PAGE = "docs/settings.md";
-const SETTINGS = /(<!-- settings: [^>]*-->\n)(.*?)(\n<!-- end of settings -->)/s;
+
+interface GeneratedTable {
+  readonly page: string;
+  /** Begins the comments before and after the table. */
+  readonly name: string;
+  readonly make: () => string;
+}
+
+/** The tables that `npm run readme` writes. */
+export const generatedTables: readonly GeneratedTable[] = [
+  { page: "docs/settings.md", name: "settings", make: settingsTable },
+  { page: "docs/formats.md", name: "formats", make: formatsTable },
+];
 
 /** The pages, as paths from the root. */
 export const pages: readonly string[] = [
@@ -42,19 +54,34 @@ export function codeBlocks(page: string, language: string): string[] {
   return [...blocks].map((match) => match[1]!);
 }
 
-export function settingsInDocs(): string {
-  return SETTINGS.exec(readPage(SETTINGS_PAGE))?.[2] ?? "";
+/** A generated table as its page has it. */
+export function tableInDocs(table: GeneratedTable): string {
+  return placeOf(table).exec(readPage(table.page))?.[2] ?? "";
+}
+
+function placeOf({ name }: GeneratedTable): RegExp {
+  return new RegExp(`(<!-- ${name}: [^>]*-->\\n)(.*?)(\\n<!-- end of ${name} -->)`, "s");
+}
+
+function formatsTable(): string {
+  const rows = Object.entries(formats).map(([name, { docs }]) => [
+    `\`${name}\``,
+    docs.url,
+    docs.recognised,
+    docs.arrives,
+    docs.limit,
+  ]);
+  const header = ["Format", "URL", "Recognised automatically", "What arrives", "Limit"];
+  return markdownTable(header, rows);
 }
 
 if (import.meta.main) {
-  const file = join(ROOT, SETTINGS_PAGE);
-  // A function, because the table may contain a $.
-  writeFileSync(
-    file,
-    readPage(SETTINGS_PAGE).replace(
-      SETTINGS,
-      (_all, begin: string, _old: string, end: string) => `${begin}\n${settingsTable()}${end}`,
-    ),
-  );
-  Bun.spawnSync([process.execPath, "fmt", file], { stdio: ["ignore", "ignore", "inherit"] });
+  for (const table of generatedTables) {
+    const file = join(ROOT, table.page);
+    // A function, because the table may contain a $.
+    const insert = (_all: string, begin: string, _old: string, end: string) =>
+      `${begin}\n${table.make()}${end}`;
+    writeFileSync(file, readPage(table.page).replace(placeOf(table), insert));
+    Bun.spawnSync([process.execPath, "fmt", file], { stdio: ["ignore", "ignore", "inherit"] });
+  }
 }

@@ -4,7 +4,7 @@
  */
 
 import type { Event } from "../../events/event-schema.ts";
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
 import {
   commonType,
@@ -26,7 +26,13 @@ const types: Readonly<Record<Event["type"], string>> = {
   "device.removed": "warning",
 };
 
-export const apprise: Format = {
+export const apprise: NamedFormat = {
+  docs: {
+    url: "`http://apprise:8000/notify/<key>` of the [Apprise API](https://github.com/caronc/apprise-api), which forwards to a hundred services",
+    recognised: "`/notify/<key>` at port 8000, or at a host whose name begins with `apprise`",
+    arrives: "title, body and type",
+    limit: "2,000 characters",
+  },
   // Other receivers may also use /notify/...; only the usual port or host name identifies Apprise.
   matches: (url) =>
     isNotifyUrl(url) && (url.port === "8000" || /^apprise(-api)?(\.|$)/.test(url.hostname)),

@@ -4,7 +4,7 @@
  */
 
 import type { Event } from "../../events/event-schema.ts";
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { commonType, escapeMarkdown, formatLines, titleOf, truncateLines } from "./message-text.ts";
 import { membersOf, retryAfter } from "./response-body.ts";
@@ -21,7 +21,13 @@ const colours: Readonly<Record<Event["type"], number>> = {
   "device.removed": 0xe67e22, // orange
 };
 
-export const discord: Format = {
+export const discord: NamedFormat = {
+  docs: {
+    url: "`https://discord.com/api/webhooks/<id>/<token>`, with `?thread_id=` for a thread",
+    recognised: "yes",
+    arrives: "an embed with title, time and a colour for the event type",
+    limit: "4,096 characters",
+  },
   matches: (url) => isDiscord(url) && url.pathname.startsWith("/api/"),
   validateUrl(url) {
     if (!isDiscord(url) || /^\/api(\/v\d+)?\/webhooks\/\d+\/[\w-]+\/?$/.test(url.pathname))

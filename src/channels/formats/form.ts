@@ -6,13 +6,20 @@
 import { shortName } from "../../base/text.ts";
 import type { Event } from "../../events/event-schema.ts";
 import { describeEvent } from "../../events/event.ts";
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { truncateLines, withoutMentions } from "./message-text.ts";
 
 /** UTF-16 units: Discord's limit for this field. Unlike JSON, a form cannot disable mentions in Discord. */
 const CONTENT_MAX = 2000;
 
-export const form: Format = {
+export const form: NamedFormat = {
+  docs: {
+    url: "any",
+    recognised: "no",
+    arrives:
+      "the field `content`, as [the Go program](from-the-go-program.md) sends it; other events as one sentence",
+    limit: "2,000 characters",
+  },
   request(message, url) {
     const content = truncateLines(message.events.map(lineOf), { max: CONTENT_MAX }).join("\n");
     return {

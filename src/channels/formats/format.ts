@@ -12,8 +12,6 @@ export interface HttpRequest {
 }
 
 export interface Format {
-  /** Whether `auto` selects this format for the URL. Absent: never. */
-  readonly matches?: (url: URL) => boolean;
   /**
    * The problem with the URL, worded to follow "(hidden)" and without any part of the URL; null: the URL is
    * valid.
@@ -27,4 +25,18 @@ export interface Format {
   readonly interpretResponse?: (status: number, body: string) => DeliveryResult | null;
   /** Sends the headers of Standard Webhooks: the id always, the signature if there is a secret. */
   readonly isSigned?: true;
+}
+
+/** A format that settings can name: a row of index.ts. */
+export interface NamedFormat extends Format {
+  /** The format's row in docs/formats.md, as Markdown. `npm run readme` writes it. */
+  readonly docs: {
+    readonly url: string;
+    /** Which URLs `auto` recognises. */
+    readonly recognised: string;
+    readonly arrives: string;
+    readonly limit: string;
+  };
+  /** Whether `auto` selects this format for the URL. Absent: never. */
+  readonly matches?: (url: URL) => boolean;
 }

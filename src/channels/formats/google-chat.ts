@@ -3,7 +3,7 @@
  * https://developers.google.com/workspace/chat/quickstart/webhooks
  */
 
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { linesWithHost, truncateLines } from "./message-text.ts";
 import { parameter } from "./url-query.ts";
@@ -11,7 +11,13 @@ import { parameter } from "./url-query.ts";
 /** UTF-16 units. A message may have 32,000 bytes, but the former limit of a text was this. */
 const TEXT_MAX = 4096;
 
-export const googleChat: Format = {
+export const googleChat: NamedFormat = {
+  docs: {
+    url: "`https://chat.googleapis.com/v1/spaces/...` with key and token",
+    recognised: "yes",
+    arrives: "text",
+    limit: "4,096 characters",
+  },
   matches: (url) => isGoogle(url) && /^\/v1\/spaces\/[^/]+\/messages$/.test(url.pathname),
   validateUrl(url) {
     if (!isGoogle(url)) return null;

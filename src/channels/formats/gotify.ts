@@ -3,7 +3,7 @@
  * https://gotify.net/docs/pushmsg
  */
 
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { formatLines, titleOf, truncateLines } from "./message-text.ts";
 import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
@@ -14,7 +14,13 @@ const MESSAGE_MAX = 16_000;
 /** From priority 4 the app plays a sound. Without a priority it shows no notification at all. */
 const PRIORITY = 5;
 
-export const gotify: Format = {
+export const gotify: NamedFormat = {
+  docs: {
+    url: "`https://push.example.net/message?token=<application token>`, also below a path; also `&priority=8` (5 without it)",
+    recognised: "by `/message` and the form of the token",
+    arrives: "title and message; the token is sent as a header",
+    limit: "16,000 characters",
+  },
   // URLs of other services also end with /message and have a token, but not one with the form of Gotify's.
   matches: (url) =>
     url.pathname.endsWith("/message") &&

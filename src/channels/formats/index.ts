@@ -3,7 +3,7 @@
 import { apprise } from "./apprise.ts";
 import { discord } from "./discord.ts";
 import { form } from "./form.ts";
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { googleChat } from "./google-chat.ts";
 import { gotify } from "./gotify.ts";
 import { json } from "./json.ts";
@@ -28,12 +28,12 @@ export const formats = {
   "google-chat": googleChat,
   pushover,
   apprise,
-} satisfies Record<string, Format>;
+} satisfies Record<string, NamedFormat>;
 
 export type FormatName = keyof typeof formats;
 
 /** The format that `auto` selects: that of the service at this URL, otherwise json. */
 export function formatFor(url: URL): FormatName {
   const names = Object.keys(formats) as FormatName[];
-  return names.find((name) => (formats[name] as Format).matches?.(url)) ?? "json";
+  return names.find((name) => formats[name].matches?.(url)) ?? "json";
 }

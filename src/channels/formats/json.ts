@@ -2,9 +2,15 @@
 
 import type { Message } from "../../delivery/target.ts";
 import type { Digest } from "../../events/event-schema.ts";
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 
-export const json: Format = {
+export const json: NamedFormat = {
+  docs: {
+    url: "any",
+    recognised: "every URL that no other format matches",
+    arrives: "the [event](events.md), signed; several events as a [digest](events.md#digests)",
+    limit: "-",
+  },
   isSigned: true,
   request: (message, url) => ({
     url: url.href,

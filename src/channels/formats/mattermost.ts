@@ -3,14 +3,20 @@
  * https://developers.mattermost.com/integrate/webhooks/incoming/
  */
 
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { escapeMarkdown, linesWithHost, truncateLines, withoutMentions } from "./message-text.ts";
 
 /** Characters in one post. */
 const TEXT_MAX = 16_383;
 
-export const mattermost: Format = {
+export const mattermost: NamedFormat = {
+  docs: {
+    url: "`https://chat.example.net/hooks/<key>`",
+    recognised: "by `/hooks/` and a key of 26 letters and digits",
+    arrives: "text",
+    limit: "16,383 characters",
+  },
   // Mattermost ids have 26 characters; no other service has such a path.
   matches: (url) => /\/hooks\/[a-z0-9]{26}$/.test(url.pathname),
   validateUrl: (url) =>

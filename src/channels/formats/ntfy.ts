@@ -5,7 +5,7 @@
  */
 
 import type { Event } from "../../events/event-schema.ts";
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { commonType, formatLines, titleOf, truncateLines } from "./message-text.ts";
 
@@ -22,7 +22,13 @@ const tags: Readonly<Record<Event["type"], string>> = {
   "device.removed": "warning",
 };
 
-export const ntfy: Format = {
+export const ntfy: NamedFormat = {
+  docs: {
+    url: "`https://ntfy.sh/<topic>`; protected: `https://name:password@...` or `https://:tk_...@...`; also `?priority=4` and other ntfy parameters",
+    recognised: "`ntfy.sh`",
+    arrives: "title, message and a tag that ntfy shows as an emoji",
+    limit: "4,096 bytes",
+  },
   matches: (url) => url.hostname === "ntfy.sh" && topicOf(url) !== null,
   validateUrl: (url) =>
     topicOf(url) === null

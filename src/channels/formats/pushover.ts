@@ -3,7 +3,7 @@
  * https://pushover.net/api
  */
 
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { formatLines, titleOf, truncateLines } from "./message-text.ts";
 import { membersOf } from "./response-body.ts";
 import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
@@ -14,7 +14,13 @@ const MESSAGE_MAX = 1024;
 const required = ["token", "user"];
 const optional = ["device", "priority", "sound", "ttl", "retry", "expire"];
 
-export const pushover: Format = {
+export const pushover: NamedFormat = {
+  docs: {
+    url: "`https://api.pushover.net/1/messages.json?token=<app>&user=<user>`; also `device`, `priority` (2: with `retry` and `expire`), `sound`, `ttl`",
+    recognised: "yes",
+    arrives: "title, message and the event's time",
+    limit: "1,024 characters; 10,000 messages a month for free",
+  },
   matches: (url) => url.hostname === "api.pushover.net" && url.pathname === "/1/messages.json",
   validateUrl(url) {
     const missing = required.find((name) => parameter(url, name) === null);

@@ -3,7 +3,7 @@
  * https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
  */
 
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { linesWithHost, truncateLines } from "./message-text.ts";
 
@@ -21,7 +21,13 @@ const errors: Readonly<Record<string, readonly ["drop" | "stop", string]>> = {
   action_prohibited: ["drop", "the workspace does not allow this webhook to post"],
 };
 
-export const slack: Format = {
+export const slack: NamedFormat = {
+  docs: {
+    url: "`https://hooks.slack.com/services/...`",
+    recognised: "yes",
+    arrives: "text",
+    limit: "4,000 characters",
+  },
   matches: (url) => isSlack(url) && url.pathname.startsWith("/services/"),
   validateUrl(url) {
     if (!isSlack(url) || url.pathname.startsWith("/services/")) return null;

@@ -3,14 +3,20 @@
  * each event. Pure. https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/
  */
 
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { formatLines, titleOf, truncateLines } from "./message-text.ts";
 
 /** Teams accepts a message of about 28 KB; a card without lines has less than 1 KB. */
 const LINES_MAX_BYTES = 25_000;
 
-export const teams: Format = {
+export const teams: NamedFormat = {
+  docs: {
+    url: 'the URL of a workflow "post to a channel when a webhook request is received"',
+    recognised: "`*.logic.azure.com`, `*.powerplatform.com`, `*.webhook.office.com`",
+    arrives: "an Adaptive Card",
+    limit: "28 KB",
+  },
   matches({ hostname, pathname }) {
     if (hostname.endsWith(".webhook.office.com")) return pathname.startsWith("/webhook");
     const isAzure = /\.(logic\.azure\.com|powerplatform\.com)$/.test(hostname);

@@ -3,7 +3,7 @@
  * https://core.telegram.org/bots/api#sendmessage
  */
 
-import type { Format } from "./format.ts";
+import type { NamedFormat } from "./format.ts";
 import { jsonText } from "./json.ts";
 import { linesWithHost, truncateLines, withoutMentions } from "./message-text.ts";
 import { asObject, membersOf, retryAfter } from "./response-body.ts";
@@ -12,7 +12,13 @@ import { parameter, unknownParameters, withoutQuery } from "./url-query.ts";
 /** UTF-16 units. */
 const TEXT_MAX = 4096;
 
-export const telegram: Format = {
+export const telegram: NamedFormat = {
+  docs: {
+    url: "`https://api.telegram.org/bot<token>/sendMessage?chat_id=<id>`; also `&message_thread_id=`, `&disable_notification=true`",
+    recognised: "yes",
+    arrives: "text",
+    limit: "4,096 characters",
+  },
   matches: (url) => url.hostname === "api.telegram.org" && url.pathname.startsWith("/bot"),
   validateUrl(url) {
     if (!/\/bot[^/]+\/sendMessage$/.test(url.pathname)) {

@@ -7,6 +7,7 @@ import { form } from "../../../src/channels/formats/form.ts";
 import type { Event } from "../../../src/events/event-schema.ts";
 import { eventOf } from "../../../src/events/event.ts";
 import { type Change } from "../../../src/sessions/change.ts";
+import { testFormat } from "../../support/format-suite.ts";
 
 const KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZq/+Dg=" as PublicKey;
 const session = { startedAtMs: 0, rxBytes: 0, txBytes: 0, roams: 0 };
@@ -62,6 +63,41 @@ function disconnected(device: string, endpoint: Endpoint | null): Change {
     reason: "idle",
   };
 }
+
+testFormat("form", {
+  url: "https://old.example.net/notify",
+  isRecognised: false,
+  notRecognised: [],
+  checkedUrls: [],
+  expectRequests(requests) {
+    expect(requests).toMatchInlineSnapshot(`
+      {
+        "device.added": "content=wg0+added%2C+listening+on+port+51820",
+        "device.removed": "content=wg0+removed",
+        "handshake.unknown": "content=wg0%3A+3+handshakes+from+198.51.100.0%2F24+that+no+peer+completed%3B+they+know+wg0%27s+public+key+%28wrong+preshared+key%2C+or+a+peer+that+was+removed%3F%29",
+        "peer.connected": "content=Connection+wg0%3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI%3D+on+endpoint+198.51.100.7%3A40001+is+opened",
+        "peer.disconnected": "content=Connection+wg0%3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI%3D+on+endpoint+198.51.100.7%3A40001+is+closed",
+        "peer.roamed": "content=alice+%28wg0%29+roamed+from+192.0.2.1%3A51820+to+198.51.100.7%3A40001",
+        "several": "content=Connection+wg0%3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI%3D+on+endpoint+198.51.100.7%3A40001+is+opened%0AConnection+wg0%3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI%3D+on+endpoint+198.51.100.7%3A40001+is+opened%0AConnection+wg_1%3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI%3D+on+endpoint+198.51.100.7%3A40001+is+closed",
+        "to": "https://old.example.net/notify",
+        "with": [
+          "application/x-www-form-urlencoded",
+        ],
+      }
+    `);
+  },
+  text: {
+    read: (body) => ({ lines: new URLSearchParams(body).get("content")!.split("\n") }),
+    linesMax: 2000,
+    forbidden: /^(?!Connection ).*(@(everyone|here)|<[@!#])/i,
+  },
+  responses: [],
+  refusals: [
+    ["404 page not found\n", "404 page not found"],
+    // A form is often sent to Discord.
+    [{ message: "Cannot send an empty message", code: 50006 }, "Cannot send an empty message"],
+  ],
+});
 
 test("connected and disconnected are the Go program's messages, byte for byte", () => {
   expect(encode(connected("wg0", v4))).toBe(

@@ -9,12 +9,56 @@ import fc from "fast-check";
 import { json, jsonText } from "../../../src/channels/formats/json.ts";
 import { DigestSchema, EventSchema } from "../../../src/events/event-schema.ts";
 import { anEvent, eventTypes, hostileMessage, messageOf } from "../../support/events.ts";
+import { testFormat } from "../../support/format-suite.ts";
 
 FormatRegistry.Set("date-time", (text) => new Date(text).toISOString() === text);
 
 const URL_ = new URL("https://hooks.example.net/wgmon?token=s3cret");
 const parsed = (message: Parameters<typeof json.request>[0]): unknown =>
   JSON.parse(json.request(message, URL_).body);
+
+testFormat("json", {
+  url: URL_.href,
+  isRecognised: true,
+  alsoRecognised: ["https://example.net/"],
+  notRecognised: [],
+  checkedUrls: [],
+  expectRequests(requests) {
+    expect(requests).toMatchInlineSnapshot(`
+      {
+        "device.added": "{"id":"evt_33333333333333333333333333333333","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"device.added","data":{"device":"wg0","listenPort":51820}}",
+        "device.removed": "{"id":"evt_44444444444444444444444444444444","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"device.removed","data":{"device":"wg0","listenPort":51820}}",
+        "handshake.unknown": "{"id":"evt_55555555555555555555555555555555","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"handshake.unknown","data":{"device":"wg0","listenPort":51820,"network":"198.51.100.0/24","networks":1,"sources":["198.51.100.7:40001"],"packets":3,"messages":{"initiation":3,"response":0,"data":0},"mac1":"valid","peers":[],"firstAt":"2026-11-22T16:18:04.417Z","lastAt":"2026-11-22T16:18:14.817Z"}}",
+        "peer.connected": "{"id":"evt_00000000000000000000000000000000","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"peer.connected","data":{"device":"wg0","peer":{"publicKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI=","name":"alice","tags":[],"allowedIps":["10.0.0.2/32"],"endpoint":"198.51.100.7:40001"},"session":{"startedAt":"2026-11-22T16:19:04.417Z","rxBytes":212,"txBytes":92,"roams":0},"initial":false}}",
+        "peer.disconnected": "{"id":"evt_22222222222222222222222222222222","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"peer.disconnected","data":{"device":"wg0","peer":{"publicKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI=","name":"alice","tags":[],"allowedIps":["10.0.0.2/32"],"endpoint":"198.51.100.7:40001"},"session":{"startedAt":"2026-11-22T16:19:04.417Z","rxBytes":212,"txBytes":92,"roams":0,"endedAt":"2026-11-22T16:19:08.812Z","durationMs":4395},"reason":"idle"}}",
+        "peer.roamed": "{"id":"evt_11111111111111111111111111111111","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"peer.roamed","data":{"device":"wg0","peer":{"publicKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI=","name":"alice","tags":[],"allowedIps":["10.0.0.2/32"],"endpoint":"198.51.100.7:40001"},"session":{"startedAt":"2026-11-22T16:19:04.417Z","rxBytes":212,"txBytes":92,"roams":0},"previousEndpoint":"192.0.2.1:51820"}}",
+        "several": "{"id":"msg_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","version":1,"type":"digest","timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","data":{"events":[{"id":"evt_00000000000000000000000000000000","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"peer.connected","data":{"device":"wg0","peer":{"publicKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI=","name":"alice","tags":[],"allowedIps":["10.0.0.2/32"],"endpoint":"198.51.100.7:40001"},"session":{"startedAt":"2026-11-22T16:19:04.417Z","rxBytes":212,"txBytes":92,"roams":0},"initial":false}},{"id":"evt_00000000000000000000000000000000","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"peer.connected","data":{"device":"wg0","peer":{"publicKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI=","name":"bob & co","tags":[],"allowedIps":["10.0.0.2/32"],"endpoint":"198.51.100.7:40001"},"session":{"startedAt":"2026-11-22T16:19:04.417Z","rxBytes":212,"txBytes":92,"roams":0},"initial":true}},{"id":"evt_22222222222222222222222222222222","version":1,"timestamp":"2026-11-22T16:19:04.417Z","host":"gw1","type":"peer.disconnected","data":{"device":"wg_1","peer":{"publicKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI=","name":"alice","tags":[],"allowedIps":["10.0.0.2/32"],"endpoint":"198.51.100.7:40001"},"session":{"startedAt":"2026-11-22T16:19:04.417Z","rxBytes":212,"txBytes":92,"roams":0,"endedAt":"2026-11-22T16:19:08.812Z","durationMs":4395},"reason":"idle"}}]}}",
+        "to": "https://hooks.example.net/wgmon?token=s3cret",
+        "with": [
+          "application/json",
+        ],
+      }
+    `);
+  },
+  text: null,
+  responses: [],
+  refusals: [
+    // RFC 9457 section 3.
+    [
+      {
+        type: "https://example.net/out-of-credit",
+        title: "No credit.",
+        detail: "Your balance is 30.",
+      },
+      "Your balance is 30.",
+    ],
+    [{ title: "Not Found", status: 404 }, "Not Found"],
+    [{ message: "Unsupported event type" }, "Unsupported event type"],
+    [{ errors: [{ title: "Invalid", detail: "host is missing" }] }, "host is missing"],
+    [{ ok: false }, null],
+    [[], null],
+  ],
+});
 
 test.each(eventTypes)("the body for %s is the event, and is valid by the schema", (type) => {
   const event = anEvent(type);
