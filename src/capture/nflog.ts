@@ -94,7 +94,7 @@ export async function openGroup(
       setPorts() {},
       select,
       linkChanged() {},
-      linksMissed() {},
+      linksLost() {},
       close() {
         stop();
         socket[Symbol.dispose]();
