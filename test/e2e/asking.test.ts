@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
 import type { Event } from "../../src/events/event-schema.ts";
-import type { PeerView } from "../../src/http/view.ts";
+import type { PeerView } from "../../src/http/schemas.ts";
 import { whyNoTunnel } from "../support/kernel.ts";
 import type { AskedFigures } from "../support/query-scenarios.ts";
 import { TEST_MS } from "../support/until.ts";
