@@ -1,12 +1,8 @@
 /** Delivers one message by HTTP POST: one attempt, and its result from the response. */
 
 import type { Clock } from "../base/clock.ts";
-import {
-  type Channel,
-  type DeliveryResult,
-  type Message,
-  PAUSE_MAX_MS,
-} from "../delivery/target.ts";
+import { PAUSE_MAX_MS } from "../delivery/backoff.ts";
+import type { Channel, DeliveryResult, Message } from "../delivery/target.ts";
 import type { Format } from "./formats/format.ts";
 import { type Proxy, proxyFor } from "./proxy.ts";
 import { explanationIn } from "./refusal.ts";

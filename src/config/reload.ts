@@ -2,7 +2,7 @@
 
 import type { Settings } from "./config.ts";
 
-/** The settings that need a restart, each with the name of its flag. */
+/** The settings that need a restart, each with its flag, or its flags. */
 const FIXED = [
   ["monitor", "monitor"],
   ["group", "group"],

@@ -10,16 +10,8 @@ import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
 import type { QueuedEvent } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
-import {
-  type Channel,
-  type DeliveryResult,
-  type Message,
-  PAUSE_MAX_MS,
-  type Target,
-} from "./target.ts";
-
-/** The pause before the next attempt is random. Its limit doubles with each retry, from this value to PAUSE_MAX_MS. */
-const BACKOFF_FIRST_MS = 1000;
+import { PAUSE_MAX_MS, pauseBeforeRetry } from "./backoff.ts";
+import type { Channel, DeliveryResult, Message, Target } from "./target.ts";
 
 /**
  * Maximum number of waiting events per target. An event is about 1 KB, so a target that is down costs at most about 100
@@ -350,9 +342,7 @@ export class TargetQueue {
 
   #pause(reason: string, afterMs: number | null): void {
     const { clock, random } = this.#options;
-    const limitMs = Math.min(PAUSE_MAX_MS, BACKOFF_FIRST_MS * 2 ** (this.#retries - 1));
-    // Enforce a minimum delay, even if the target requests a shorter one.
-    const delayMs = afterMs === null ? random() * limitMs : Math.max(afterMs, BACKOFF_FIRST_MS);
+    const delayMs = pauseBeforeRetry(this.#retries, afterMs, random);
     this.#recordFailure(reason, `next in ${Math.ceil(delayMs / 1000)} s`);
     this.#saveState(clock.now().wallMs + delayMs);
     this.#cancelPause = clock.after(delayMs, () => this.#skipPause());

@@ -2,9 +2,6 @@
 
 import type { Event } from "../events/event-schema.ts";
 
-/** The longest pause before the next attempt, also for a target that requests a longer one. */
-export const PAUSE_MAX_MS = 15 * 60_000;
-
 export type DeliveryResult =
   | { readonly type: "delivered" }
   /** Another attempt may succeed. `afterMs`: the pause that the target requests; null: it requests none. */

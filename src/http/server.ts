@@ -20,14 +20,14 @@ import {
   unixSocketAccess,
   wantsHtmlPage,
 } from "./access.ts";
+import { ActiveRequests, limitStreams, PENDING_MAX } from "./active-requests.ts";
 import type { Api } from "./api.ts";
-import { chunkedBody, revocableBody } from "./body-stream.ts";
+import { chunkedBody } from "./body-stream.ts";
 import { ConnectionLimit } from "./connection-limit.ts";
 import { hasBearer, hasToken, LoginSessions } from "./login.ts";
 import type { Naming } from "./metrics.ts";
 import { problem } from "./problem.ts";
 import type { ReadModel } from "./read-model.ts";
-import { Slots } from "./slots.ts";
 
 /** Bun closes a connection that is idle for this long; see also HEARTBEAT_MS in event-stream.ts. */
 const IDLE_SECONDS = 30;
@@ -36,12 +36,6 @@ const IDLE_SECONDS = 30;
  * longer body, and 431 to a header of 16 KiB or more.
  */
 const BODY_MAX_BYTES = 1024;
-/** Most open streams per socket, of events and of pages together. */
-const STREAMS_MAX = 256;
-/** Most pending requests per socket: as many as streams, because all clients of streams may reconnect at once. */
-const PENDING_MAX = STREAMS_MAX;
-/** Most scrapes at once per socket: each holds the counters of all peers in memory. */
-const SCRAPES_MAX = 4;
 /** TLS 1.2 ciphers with forward secrecy and authenticated encryption; TLS 1.3 has no others. */
 const TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20";
 /**
@@ -93,16 +87,6 @@ export interface Page extends Disposable {
 }
 
 type Listening = Bun.Server<undefined>;
-
-/**
- * Requests in progress on one socket. TCP and the Unix socket have separate limits, so that TCP clients cannot block
- * wgmon's commands.
- */
-class ActiveRequests {
-  pending = 0;
-  streams = 0;
-  readonly scrapes = new Slots(SCRAPES_MAX);
-}
 
 export class HttpServer {
   readonly #options: ServerOptions;
@@ -384,24 +368,4 @@ function harden(response: Response): Response {
   response.headers.set("cross-origin-resource-policy", "same-origin");
   if (!response.headers.has("cache-control")) response.headers.set("cache-control", "no-store");
   return response;
-}
-
-/**
- * Counts a stream until it ends, ends it when `hasAccess` returns false, and refuses it if there are STREAMS_MAX
- * already. Returns any other response unchanged.
- */
-async function limitStreams(
-  response: Response,
-  active: ActiveRequests,
-  hasAccess: () => boolean,
-): Promise<Response> {
-  const { body, headers } = response;
-  const isStream = headers.get("content-type")?.startsWith("text/event-stream") === true;
-  if (!isStream || body === null) return response;
-  if (active.streams >= STREAMS_MAX) {
-    await body.cancel();
-    return problem(503, { detail: "too many streams", headers: { "retry-after": "10" } });
-  }
-  active.streams++;
-  return new Response(revocableBody(body, { hasAccess, onEnd: () => active.streams-- }), response);
 }

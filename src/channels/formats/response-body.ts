@@ -1,6 +1,7 @@
 /** Reads response bodies of services. Pure. */
 
-import { type DeliveryResult, PAUSE_MAX_MS } from "../../delivery/target.ts";
+import { PAUSE_MAX_MS } from "../../delivery/backoff.ts";
+import type { DeliveryResult } from "../../delivery/target.ts";
 
 /** The members of a JSON object; empty if the body is not a JSON object. */
 export function membersOf(body: string): Readonly<Record<string, unknown>> {

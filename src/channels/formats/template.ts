@@ -85,9 +85,9 @@ export function templateFormat({ json }: Template): Format {
 
 /** The problems of a string of the template. They quote only parts that look like variables. */
 function problemsOf(text: string): string[] {
-  const names = [...text.matchAll(placeholder())].map(([, inside]) => inside!.trim());
+  const names = [...text.matchAll(PLACEHOLDER)].map(([, inside]) => inside!.trim());
   const problems = names.filter((name) => !isVariable(name)).map(unknownVariable);
-  if (text.replace(placeholder(), "").includes("{{")) problems.push("has a {{ without a }}");
+  if (text.replace(PLACEHOLDER, "").includes("{{")) problems.push("has a {{ without a }}");
   return problems;
 }
 
@@ -102,7 +102,7 @@ function unknownVariable(name: string): string {
 function fillIn(text: string, message: Message): Value {
   const [, only] = /^\{\{\s*([\w.]+)\s*\}\}$/.exec(text) ?? [];
   if (only !== undefined) return valueOf(only as Variable, message);
-  return text.replace(placeholder(), (_whole, inside: string) =>
+  return text.replace(PLACEHOLDER, (_whole, inside: string) =>
     asText(valueOf(inside.trim() as Variable, message)),
   );
 }
@@ -152,6 +152,4 @@ function isVariable(name: string): name is Variable {
 }
 
 /** Matches `{{`, the shortest text, and `}}`. */
-function placeholder(): RegExp {
-  return /\{\{(.*?)\}\}/gs;
-}
+const PLACEHOLDER = /\{\{(.*?)\}\}/gs;
