@@ -1,115 +1,58 @@
 /**
- * The binary's page in Chromium. The gateway is a network namespace with a fake device: this process answers
- * at its UAPI socket, as a userspace WireGuard does. The browser runs in the same namespace.
+ * The binary's page in Chromium. Both run in a network namespace with a fake device.
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { Browser } from "playwright-core";
 
 import { chromiumPath, complaintsOf, launch, noBrowser, withBrowser } from "../support/browser.ts";
-import { TEST_MS, untilRuns } from "../support/until.ts";
-import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
+import { type FakeUapiDevice, publicKeyOf } from "../support/fake-uapi-device.ts";
+import { needs } from "../support/kernel.ts";
+import { Stage } from "../support/netns-stage.ts";
+import { TEST_MS } from "../support/until.ts";
+import { isComplaint, type Wgmon } from "../support/wgmon.ts";
 
 setDefaultTimeout(TEST_MS);
 
-const BINARY = join(import.meta.dir, "../../wgmon");
 const TOKEN = "correct-horse-battery-staple";
-const missing = [
-  ...(process.getuid?.() === 0 ? [] : ["not root"]),
-  ...["unshare", "nsenter", "ip"].flatMap((name) =>
-    Bun.which(name) === null ? [`no ${name} here`] : [],
-  ),
-];
-if (missing.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
-  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing.join("; ")}`);
-}
-const note = missing.length > 0 ? ` [skipped: ${missing.join("; ")}]` : "";
+const tools = needs("namespaces", "nsenter");
 
-/** A peer of the fake device; its number is its key. */
-interface FakePeer {
-  readonly number: number;
-  readonly handshakeSeconds: number;
-  readonly rxBytes: number;
-}
-
-describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`), () => {
-  let folder: string;
-  let holder: Bun.Subprocess;
-  let enter: string[];
-  let device: ReturnType<typeof Bun.listen>;
+describe.skipIf(noBrowser || tools.missing)(withBrowser(tools.title("the binary's page")), () => {
+  let stage: Stage;
+  let device: FakeUapiDevice;
   let browser: Browser;
-  let peersOfDevice: FakePeer[] = [];
 
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), "wgmon-page-"));
-    // A namespace lives as long as its process.
-    holder = Bun.spawn(["unshare", "--net", "--mount", "sleep", "3600"], { stdin: "ignore" });
-    await untilRuns(holder.pid, "sleep");
-    enter = ["nsenter", "--target", String(holder.pid), "--net", "--mount"];
-    const script = `
-      mount -t tmpfs none "$(readlink -f /var/run)"
-      mkdir -p /var/run/wireguard
-      mount --bind ${folder} /var/run/wireguard
-      ip link set lo up
-      ip link add wg0 type veth peer name wg0end`;
-    const made = Bun.spawnSync([...enter, "sh", "-euc", script]);
-    expect([made.exitCode, made.stderr.toString()]).toEqual([0, ""]);
-    device = Bun.listen({
-      unix: join(folder, "wg0.sock"),
-      socket: { data: (socket) => void socket.end(answer()) },
-    });
-    const program = join(folder, "chromium");
-    await Bun.write(program, `#!/bin/sh\nexec ${enter.join(" ")} ${chromiumPath} "$@"\n`);
+    stage = await Stage.create();
+    device = await stage.device("wg0");
+    const program = join(stage.folder, "chromium");
+    const command = stage.command(chromiumPath!).join(" ");
+    await Bun.write(program, `#!/bin/sh\nexec ${command} "$@"\n`);
     await chmod(program, 0o755);
     browser = await launch(program);
   });
 
   afterAll(async () => {
     await browser.close();
-    device.stop(true);
-    holder.kill("SIGKILL");
-    await holder.exited;
-    await rm(folder, { recursive: true });
+    await device[Symbol.asyncDispose]();
+    await stage[Symbol.asyncDispose]();
   });
 
-  /** The answer to `get=1`; https://www.wireguard.com/xplatform/ */
-  function answer(): string {
-    const peers = peersOfDevice.map(
-      ({ number, handshakeSeconds, rxBytes }) =>
-        `public_key=${number.toString(16).padStart(64, "0")}\nendpoint=192.0.2.2:${1000 + number}\n` +
-        `last_handshake_time_sec=${handshakeSeconds}\nlast_handshake_time_nsec=0\n` +
-        `rx_bytes=${rxBytes}\ntx_bytes=92\nallowed_ip=10.9.0.${number}/32\n`,
-    );
-    return `listen_port=51820\n${peers.join("")}errno=0\n\n`;
-  }
-
-  function connect(number: number): void {
-    peersOfDevice = peersOfDevice.map((each) =>
-      each.number === number
-        ? { ...each, handshakeSeconds: Math.floor(Date.now() / 1000), rxBytes: 180 }
-        : each,
-    );
-  }
-
   async function start(...more: readonly string[]): Promise<{ wgmon: Wgmon; origin: string }> {
-    peersOfDevice = [1, 2, 3].map((number) => ({ number, handshakeSeconds: 0, rxBytes: 0 }));
-    connect(1);
-    const [nsenter, ...rest] = enter;
-    const settings = join(folder, "wgmon.toml");
-    const key = (number: number) =>
-      Buffer.from(number.toString(16).padStart(64, "0"), "hex").toString("base64");
+    device.add(1, 2, 3);
+    device.connect(1);
+    const settings = join(stage.folder, "wgmon.toml");
     await Bun.write(
       settings,
-      `[peers."${key(1)}"]\nname = "alice"\n[peers."${key(2)}"]\nname = "<b>bob</b>"\n`,
+      `[peers."${publicKeyOf(1)}"]\nname = "alice"\n[peers."${publicKeyOf(2)}"]\nname = "<b>bob</b>"\n`,
     );
     const args = ["--monitor", "poll", "--tick", "100ms", "--host", "gw1", "--config", settings];
     // No other program listens in this namespace.
     const listen = ["--listen", "127.0.0.1:9587", ...more];
-    const wgmon = startWgmon([...rest, BINARY, ...args, ...listen], { binary: nsenter! });
+    const wgmon = stage.wgmon([...args, ...listen]);
     const { url } = await wgmon.waitForLog(
       ({ msg, url: place }) => msg === "listening" && place !== undefined,
     );
@@ -137,7 +80,7 @@ describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`
     await page.goto(origin);
     await page.locator("#live.on").waitFor();
     await page.evaluate("window.isSame = true");
-    connect(2);
+    device.connect(2);
     await page.locator("#peers tr", { hasText: "bob" }).getByText("connected").waitFor();
     await page.locator("#events li", { hasText: "bob" }).waitFor();
     expect(await page.locator("#summary").innerText()).toContain("2 of 3 peers connected");
@@ -154,7 +97,7 @@ describe.skipIf(noBrowser || note !== "")(withBrowser(`the binary's page${note}`
   });
 
   test("needs the token in a browser that is not logged in", async () => {
-    const file = join(folder, "token");
+    const file = join(stage.folder, "token");
     await Bun.write(file, `${TOKEN}\n`);
     await chmod(file, 0o600);
     const { wgmon, origin } = await start("--listen-token-file", file);

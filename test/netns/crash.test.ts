@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { Webhook } from "standardwebhooks";
 
 import type { Event } from "../../src/events/event-schema.ts";
-import { FakeDevice } from "../support/fake-uapi-device.ts";
+import { FakeUapiDevice } from "../support/fake-uapi-device.ts";
 import { needs } from "../support/kernel.ts";
 import { type Answer, type Received, Receiver } from "../support/receiver.ts";
 import { startWgmon } from "../support/wgmon.ts";
@@ -28,18 +28,20 @@ const LIFE_MS = 700;
 const PLANTED = "pl4nt3d-s3cr3t";
 const SECRET = `whsec_${Buffer.from("crash".repeat(6)).toString("base64")}`;
 
-const tools = needs("own namespaces", "tunnel");
+const tools = needs("own namespaces");
 
 test.skipIf(tools.missing)(
   tools.title(`no event is lost if wgmon is killed ${KILLS} times under load`),
   async () => {
     const folder = await mkdtemp(join(tmpdir(), "wgmon-crash-"));
     try {
-      await using device = await FakeDevice.create(NAME);
+      await using device = await FakeUapiDevice.create(NAME);
+      device.onQuery = () => device.changeAtRandom();
+      let isOver = false;
       using receiver = new Receiver();
       const checker = new RequestChecker();
       receiver.answer = (request) => {
-        const answer = device.isFrozen ? { status: 200 } : randomAnswer();
+        const answer = isOver ? { status: 200 } : randomAnswer();
         checker.received(request, answer);
         // Keeps memory bounded.
         receiver.requests.length = 0;
@@ -71,7 +73,8 @@ test.skipIf(tools.missing)(
         await wgmon.stop("SIGKILL");
         outputs.set(`log of run ${kill}`, wgmon.logText);
       }
-      device.isFrozen = true;
+      device.onQuery = () => {};
+      isOver = true;
       await using wgmon = startWgmon(args, OPTIONS);
       await wgmon.ready;
       // The first scans write all events that were still missing.

@@ -6,14 +6,14 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import { FakeDevice } from "../support/fake-uapi-device.ts";
+import { FakeUapiDevice } from "../support/fake-uapi-device.ts";
 import { needs } from "../support/kernel.ts";
 import { Receiver } from "../support/receiver.ts";
 import { newStateFolder } from "../support/state.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const NAME = "wgdisk";
-const tools = needs("own namespaces", "tunnel");
+const tools = needs("own namespaces");
 
 test.skipIf(tools.missing)(
   tools.title("events are delivered even if the disk is full or read-only"),
@@ -25,7 +25,8 @@ test.skipIf(tools.missing)(
       await $`mount -t tmpfs -o size=400k tmpfs ${place}`.quiet();
     }
     await $`mount -o remount,ro ${fixed}`.quiet();
-    await using _device = await FakeDevice.create(NAME);
+    await using device = await FakeUapiDevice.create(NAME);
+    device.onQuery = () => device.changeAtRandom();
     using receiver = new Receiver();
     const args = ["--monitor", "poll", "--tick", "100ms", "--device", NAME];
     args.push("--webhook", receiver.url());
