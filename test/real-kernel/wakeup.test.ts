@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import { KernelGateway } from "../support/kernel-gateway.ts";
+import { KernelGateway } from "../bench/gateways/kernel.ts";
 import { needs } from "../support/kernel.ts";
 import { Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";

@@ -1,11 +1,8 @@
-/** Runs shell scripts in tests. */
-
-import { expect } from "bun:test";
-
 /**
- * Runs a script with bash, in which `$bun` is the path of bun. It must succeed and print no errors.
+ * Runs a script with bash, in which `$bun` is the path of bun. Resolves with its standard output.
  *
  * @param prefix a command that runs the command in its arguments, for example in a namespace.
+ * @throws if the script fails or prints errors.
  */
 export async function runScript(script: string, prefix: readonly string[] = []): Promise<string> {
   const child = Bun.spawn([...prefix, "bash", "-euo", "pipefail", "-c", script], {
@@ -19,6 +16,8 @@ export async function runScript(script: string, prefix: readonly string[] = []):
     child.stderr.text(),
     child.exited,
   ]);
-  expect({ script, complaint, exitCode }).toEqual({ script, complaint: "", exitCode: 0 });
+  if (exitCode !== 0 || complaint !== "") {
+    throw new Error(`${script}\nexit code ${exitCode}: ${complaint}`);
+  }
   return output;
 }
