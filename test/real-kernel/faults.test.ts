@@ -28,7 +28,7 @@ import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
 import { processorMs, Watcher } from "../support/watcher.ts";
 import { isComplaint, startWgmon } from "../support/wgmon.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 const notOurs = whyNotOurMachine();
 const ours = notOurs === null ? "" : ` [skipped: ${notOurs}]`;
 

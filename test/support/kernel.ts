@@ -1,5 +1,5 @@
 /**
- * Checks whether the machine has what a kernel test needs. A test that cannot run is skipped with the reason in its
+ * Checks whether the machine has what a test needs. A test that cannot run is skipped with the reason in its
  * title. With WGMON_KERNEL_TESTS=require it fails instead, so that CI cannot pass without these tests.
  */
 
@@ -20,7 +20,8 @@ type Program =
   | "nsenter";
 
 /**
- * - `root`: root, not in the machine's own network namespace.
+ * - `root`: root, for tests that change nothing outside their folders and processes.
+ * - `own network`: root, not in the machine's own network namespace.
  * - `own namespaces`: root, in the network and mount namespaces that test/run.ts creates for files of test/netns. It
  *   sets WGMON_TEST_NAMESPACES to their names.
  * - `namespaces`: root that can create network and mount namespaces.
@@ -28,7 +29,8 @@ type Program =
  * - `wireguard`: root that can create a WireGuard device.
  * - The name of a program in PATH.
  */
-export type Need = "root" | "own namespaces" | "namespaces" | "tunnel" | "wireguard" | Program;
+export type Need =
+  "root" | "own network" | "own namespaces" | "namespaces" | "tunnel" | "wireguard" | Program;
 
 export interface Needs {
   /** For describe.skipIf. */
@@ -38,7 +40,17 @@ export interface Needs {
 
 /** @throws if something is missing and WGMON_KERNEL_TESTS=require is set. */
 export function needs(...wanted: readonly Need[]): Needs {
-  const reasons = wanted.map(whyMissing).filter((reason) => reason !== null);
+  return skipIf(...wanted.map(whyMissing));
+}
+
+/**
+ * For needs that `needs` does not know.
+ *
+ * @param maybeReasons null: this need is met.
+ * @throws if there is a reason and WGMON_KERNEL_TESTS=require is set.
+ */
+export function skipIf(...maybeReasons: readonly (string | null)[]): Needs {
+  const reasons = maybeReasons.filter((reason) => reason !== null);
   if (reasons.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
     throw new Error(`WGMON_KERNEL_TESTS=require, but: ${reasons.join("; ")}`);
   }
@@ -47,7 +59,8 @@ export function needs(...wanted: readonly Need[]): Needs {
 }
 
 const conditions: ReadonlyMap<Need, () => string | null> = new Map([
-  ["root", () => whyNotRoot() ?? whyNotOwnNetwork()],
+  ["root", whyNotRoot],
+  ["own network", () => whyNotRoot() ?? whyNotOwnNetwork()],
   ["own namespaces", () => whyNotRoot() ?? whyNotOwnNamespaces()],
   ["namespaces", whyNoNamespaces],
   ["tunnel", whyNoTunnel],
