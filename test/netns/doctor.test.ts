@@ -197,6 +197,7 @@ describe.skipIf(tools.missing)(tools.title("the doctor"), () => {
     // A process name with escape sequences: one clears the screen, one reverses the text direction.
     writeFileSync("/proc/self/comm", "\u001b[2J\u202eevil");
     seen["group taken, for people"] = await doctorAsText();
+    writeFileSync("/proc/self/comm", "bun");
     group.close();
 
     seen["interface missing"] = await doctor(["--monitor", "bpf", "--interface", "nosuch0"]);

@@ -91,9 +91,8 @@ function whyNotOwnNetwork(): string | null {
 
 function whyNotOwnNamespaces(): string | null {
   const own = ["net", "mnt"].map((name) => readlinkSync(`/proc/self/ns/${name}`));
-  return process.env["WGMON_TEST_NAMESPACES"] === own.join("\n")
-    ? null
-    : "not in namespaces of its own; start: bun test/run.ts --only netns";
+  if (process.env["WGMON_TEST_NAMESPACES"] === own.join("\n")) return null;
+  return whyNoNamespaces() ?? "not in namespaces of its own; start: bun test/run.ts --only netns";
 }
 
 /** Why a test must not set the clock or unload modules; null in the virtual machine of vm.ts. */

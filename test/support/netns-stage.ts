@@ -16,6 +16,7 @@ import { untilRuns } from "./until.ts";
 import { startWgmon, type Wgmon, type WgmonOptions } from "./wgmon.ts";
 
 const BINARY = join(import.meta.dir, "../../wgmon");
+
 export class Stage implements AsyncDisposable {
   /** For files; also the folder of the UAPI sockets on the stage. */
   readonly folder: string;
