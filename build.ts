@@ -142,7 +142,6 @@ function embeddedModule(libraries: readonly { readonly soname: string }[]): stri
 
 async function run(command: readonly string[], cwd = import.meta.dir): Promise<void> {
   const name = `${basename(command[0]!, ".exe")} ${command[1]}`;
-  if (Bun.which(command[0]!) === null) throw new BuildError(`there is no ${command[0]} here`);
   const child = Bun.spawn([...command], {
     cwd,
     stdio: ["ignore", "ignore", "inherit"],

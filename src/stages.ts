@@ -107,7 +107,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
     handshakeAtMs,
     onMessage: (port) => wakeUpWatch.messageCaptured(port),
     reportsUnknown: () => settings().reportUnknown,
-    onUnknown: (datagram) => unknown.seen(datagram),
+    onUnknown: (datagram) => unknown.onDatagram(datagram),
   });
   if (firewall !== null) firewall.onLoaded = () => intake.rulesLoaded();
   const maintenance = new Maintenance({

@@ -90,7 +90,7 @@ export async function openTap(
       attach();
     },
     linkChanged: (event) => tap.linkChanged(event),
-    linksMissed: () => tap.linksMissed(),
+    linksLost: () => tap.linksLost(),
     close: () => tap.close(),
   };
 }
@@ -148,7 +148,7 @@ class Tap {
     if (type === "new" && link.name === this.#interfaceName) this.#setInterfaceIndex(link.index);
   }
 
-  linksMissed(): void {
+  linksLost(): void {
     this.#setInterfaceIndex(interfaceIndex(this.#interfaceName));
   }
 

@@ -21,7 +21,7 @@ export interface Capture {
   select(indexes: readonly number[] | null): void;
   linkChanged(event: LinkEvent): void;
   /** Link changes may have been missed. */
-  linksMissed(): void;
+  linksLost(): void;
   close(): void;
 }
 
@@ -47,6 +47,6 @@ export async function openCapture(
     case "bpf":
       return openTap(settings.captureInterface, settings.filter, clock, handler);
     case "poll":
-      return { setPorts() {}, select() {}, linkChanged() {}, linksMissed() {}, close() {} };
+      return { setPorts() {}, select() {}, linkChanged() {}, linksLost() {}, close() {} };
   }
 }

@@ -15,13 +15,13 @@ import {
   encodeMessage,
   messageEnd,
   messageType,
+  NFGENMSG_BYTES,
 } from "../kernel/netlink.ts";
 import {
   AF_UNSPEC,
   NETLINK_NETFILTER,
   NF_INET_LOCAL_OUT,
   NF_INET_POST_ROUTING,
-  NFGENMSG_BYTES,
   NFNL_SUBSYS_ULOG,
   NFULA_CFG_QTHRESH,
   NFULA_PACKET_HDR,
@@ -94,7 +94,7 @@ export async function openGroup(
       setPorts() {},
       select,
       linkChanged() {},
-      linksMissed() {},
+      linksLost() {},
       close() {
         stop();
         socket[Symbol.dispose]();

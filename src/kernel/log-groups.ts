@@ -5,7 +5,6 @@
 
 import { SystemError } from "../base/errors.ts";
 import {
-  NFGENMSG_BYTES,
   NFNL_SUBSYS_NFTABLES,
   NFT_MSG_GETRULE,
   NFT_MSG_NEWRULE,
@@ -26,6 +25,7 @@ import {
   attributeType,
   type Bytes,
   expectLength,
+  NFGENMSG_BYTES,
   readText,
 } from "./netlink.ts";
 

@@ -6,6 +6,9 @@
 import { ParseError } from "../base/errors.ts";
 import { NLA_HDRLEN, NLA_TYPE_MASK, NLMSG_HDRLEN } from "../platform/constants.ts";
 
+/** sizeof(struct nfgenmsg), linux/netfilter/nfnetlink.h: family, version, and a 16-bit resource in network order. */
+export const NFGENMSG_BYTES = 4;
+
 /** Bytes and a DataView of them. Netlink uses host byte order, which is little-endian on all supported machines. */
 export interface Bytes {
   readonly bytes: Uint8Array;

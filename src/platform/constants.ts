@@ -61,8 +61,6 @@ export const RTEXT_FILTER_SKIP_STATS = 8;
 
 // linux/netfilter/nfnetlink.h, linux/netfilter/nfnetlink_log.h
 export const NFNL_SUBSYS_ULOG = 4;
-/** sizeof(struct nfgenmsg): family, version, and a 16-bit resource (a group) in network order. */
-export const NFGENMSG_BYTES = 4;
 export const NFULNL_MSG_PACKET = 0;
 export const NFULNL_MSG_CONFIG = 1;
 export const NFULNL_CFG_CMD_BIND = 1;

@@ -68,7 +68,7 @@ export async function openInputs(settings: WakeUpSettings, clock: Clock): Promis
   const links = new NetlinkSocket(NETLINK_ROUTE, RTMGRP_LINK);
   const stopLinks = await readSocket(links.descriptor, clock, {
     onData: (bytes) => deliver((to) => to.linksChanged(bytes)),
-    onLost: (code) => deliver((to) => to.linksLost(`link changes were missed (${code})`)),
+    onLost: (code) => deliver((to) => to.linksLost(`link changes were lost (${code})`)),
   });
   // Opened before the first scan, so that packets that arrive during the scan are captured.
   const { wakeUp, capture } = await openWakeUp(settings, clock, {

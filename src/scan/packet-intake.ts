@@ -107,7 +107,7 @@ export class PacketIntake implements InputHandler {
 
   linksLost(reason: string): void {
     this.#health.linksLost(reason);
-    this.#changeCapture(() => this.#options.inputs.capture.linksMissed());
+    this.#changeCapture(() => this.#options.inputs.capture.linksLost());
     void this.#options.scanLoop.scanAll("lost");
   }
 

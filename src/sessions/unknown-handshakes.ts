@@ -129,7 +129,7 @@ export class UnknownHandshakes {
   }
 
   /** Handles a captured WireGuard message. */
-  seen(datagram: CapturedDatagram): void {
+  onDatagram(datagram: CapturedDatagram): void {
     const message = messageOf(datagram);
     if (message === null || this.#stopped) return;
     const { sourceAddress: address, sourcePort: port, destinationPort } = datagram;

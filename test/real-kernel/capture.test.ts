@@ -138,7 +138,7 @@ describe.skipIf(kernel.missing)(kernel.title("the wake-up"), () => {
       await $`ip link delete ${name}`;
       await $`ip link set ${other} down && ip link set ${other} name ${name} && ip link set ${name} up`;
       watcher.resume();
-      await watcher.logs("link changes were missed (ENOBUFS)");
+      await watcher.logs("link changes were lost (ENOBUFS)");
       await watcher.scannedFor("lost");
       await watcher.logs(`${name} is back`);
       await after.connect();

@@ -61,7 +61,7 @@ class Gateway {
   }
 
   receive(fields: Partial<CapturedDatagram> = {}): this {
-    this.unknown.seen(datagram(fields));
+    this.unknown.onDatagram(datagram(fields));
     return this;
   }
 
@@ -523,7 +523,7 @@ describe.each(Object.entries(real))("a real %s", (_name, { to, bytes }) => {
       nameOf: () => null,
       report: (each) => found.push(...each),
     });
-    unknown.seen(parsePacket(ipv4(bytes))!);
+    unknown.onDatagram(parsePacket(ipv4(bytes))!);
     gateway.pass(60_000);
     expect(found).toMatchObject([{ network: "192.0.2.0/24", mac1: "valid" }]);
   });

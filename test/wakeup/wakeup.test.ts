@@ -28,7 +28,7 @@ async function choose(
         setPorts() {},
         select() {},
         linkChanged() {},
-        linksMissed() {},
+        linksLost() {},
         close() {},
       });
     },
