@@ -1,7 +1,8 @@
 /**
  * Runs the whole test suite: builds the binary, runs each test file in a separate process (those of test/netns in
  * separate network and mount namespaces), then the kernel tests in separate network namespaces (in a virtual machine if
- * this kernel has no WireGuard), then the packaging tests. The last line counts all tests. Options: --no-kernel, --no-packaging, --only PATTERN (a part of the path).
+ * this kernel has no WireGuard), then the packaging tests. The last line counts all tests. Options: --no-kernel,
+ * --no-packaging, --only PATTERN (a part of the path).
  */
 
 import { appendFileSync, existsSync, rmSync } from "node:fs";
