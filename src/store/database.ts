@@ -10,6 +10,15 @@ import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import type { Log } from "../platform/log.ts";
 import { migrations, SCHEMA_VERSION } from "./schema.ts";
+import {
+  cannotOpen,
+  checkAccess,
+  describeError,
+  explainDirectory,
+  isCorrupt,
+  isSqliteError,
+  OlderStore,
+} from "./store-errors.ts";
 import { fromPlainHash } from "./target-key.ts";
 
 const FILE_NAME = "wgmon.db";
@@ -35,17 +44,6 @@ export interface DatabaseOptions {
   readonly isExternalTool?: boolean;
   /** Why the directory cannot be used, as lockInstance() in platform/instance-lock.ts found; omitted or null if it can. */
   readonly refusal?: SystemError | null;
-}
-
-/** An older wgmon wrote the file, and an external tool must not migrate it. */
-export class OlderStore extends SystemError {
-  constructor(path: string) {
-    super(
-      `open ${path}`,
-      "EINVAL",
-      "an older wgmon wrote it; the daemon converts it when it starts",
-    );
-  }
 }
 
 /** A value in a row. */
@@ -221,7 +219,7 @@ export class Database implements Disposable {
     const { log, isExternalTool, refusal = null } = this.#options;
     const path = `${directory}/${FILE_NAME}`;
     try {
-      if (refusal !== null) throw explain(refusal, directory);
+      if (refusal !== null) throw explainDirectory(refusal, directory);
       if (isExternalTool === true) checkAccess(path);
       try {
         this.#attach(path);
@@ -237,7 +235,7 @@ export class Database implements Disposable {
       const problem =
         error instanceof SystemError ? error.message : `${path}: ${describeError(error)}`;
       if (isExternalTool === true)
-        throw error instanceof SystemError ? error : unusable(path, error);
+        throw error instanceof SystemError ? error : cannotOpen(path, error);
       this.#problem = problem;
       log.error(`${problem}; sessions and waiting events are kept in memory only`);
       this.#detach();
@@ -470,73 +468,4 @@ function withRealFolder(path: string): string {
     // SQLite reports what is wrong with the path.
     return path;
   }
-}
-
-const IS_LINK =
-  "a file of the store is a symbolic link there; set --state-dir to the folder that it points to, or remove the link";
-
-function explain(error: SystemError, directory: string): SystemError {
-  switch (error.code) {
-    case "EACCES":
-    case "EPERM":
-    case "EROFS":
-    case "ENOTDIR":
-      return new SystemError(
-        `use ${directory}`,
-        error.code,
-        "set --state-dir to a directory that wgmon can write to",
-      );
-    case "ELOOP":
-      return new SystemError(`use ${directory}`, error.code, IS_LINK);
-    default:
-      return error;
-  }
-}
-
-/** @throws SystemError if there is no store, or this user may not open it. SQLite's own message says less. */
-function checkAccess(path: string): void {
-  const { accessSync, constants } = process.getBuiltinModule("node:fs");
-  try {
-    accessSync(path, constants.R_OK | constants.W_OK);
-  } catch (error) {
-    const { code } = error as { code?: string };
-    if (code === "ENOENT" || code === "ENOTDIR") {
-      throw new SystemError(`open ${path}`, "ENOENT", "there is no store; is --state-dir right?");
-    }
-    if (code === "EACCES") {
-      const advice = "run this as root, with sudo, or as the user that wgmon runs as";
-      throw new SystemError(`open ${path}`, code, advice);
-    }
-  }
-}
-
-function unusable(path: string, error: unknown): SystemError {
-  return new SystemError(`open ${path}`, codeOf(error), describeError(error));
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "SQLITE_ERROR";
-}
-
-function isSqliteError(error: unknown): boolean {
-  return error instanceof Error && error.name === "SQLiteError";
-}
-
-/** Whether the file is damaged or is not an SQLite database: sqlite.org/rescode.html. */
-function isCorrupt(error: unknown): boolean {
-  return isSqliteError(error) && /^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(error));
-}
-
-/** SQLite's message, and what to do about it. */
-function describeError(error: unknown): string {
-  const code = codeOf(error);
-  const message = error instanceof Error ? error.message : String(error);
-  if (code === "SQLITE_CANTOPEN_SYMLINK") return `${message} (${IS_LINK})`;
-  if (code.startsWith("SQLITE_FULL"))
-    return `${message} (free disk space, or choose another --state-dir)`;
-  if (code.startsWith("SQLITE_READONLY") || code.startsWith("SQLITE_CANTOPEN")) {
-    return `${message} (set --state-dir to a directory that wgmon can write to)`;
-  }
-  if (code.startsWith("SQLITE_BUSY")) return `${message} (another program has locked it)`;
-  return message;
 }

@@ -11,7 +11,7 @@ import { formatSize } from "../../base/size.ts";
 import { counted } from "../../base/text.ts";
 import type { SettingsView } from "../../http/settings-view.ts";
 import { lockOf, lockOwner } from "../../platform/instance-lock.ts";
-import { OlderStore } from "../../store/database.ts";
+import { OlderStore } from "../../store/store-errors.ts";
 import { Store } from "../../store/store.ts";
 
 /** With less free space, SQLite will soon fail to write. */
