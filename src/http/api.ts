@@ -9,14 +9,26 @@
  */
 
 import { Type as T } from "@sinclair/typebox";
-import { Value } from "@sinclair/typebox/value";
 import { Elysia, t } from "elysia";
 
 import { EVENT_TYPES } from "../base/event-types.ts";
-import { keyFromUrl, URL_KEY_PATTERN, urlKey } from "../base/wireguard.ts";
-import type { SessionCursor } from "../store/stored-sessions.ts";
+import { keyFromUrl, urlKey } from "../base/wireguard.ts";
 import { EventStream } from "./event-stream.ts";
 import { openApi, type Route } from "./openapi.ts";
+import { allowedMethods, parameterErrors, routeOf } from "./parameter-errors.ts";
+import {
+  closed,
+  Cursor,
+  DeviceName,
+  formatSessionCursor,
+  KeyText,
+  Limit,
+  pageOf,
+  parseKeyCursor,
+  parseSequence,
+  parseSessionCursor,
+  Since,
+} from "./parameters.ts";
 import { findPeers, SEARCH_MAX, sorts } from "./peer-query.ts";
 import { HttpError, problem, ProblemSchema } from "./problem.ts";
 import type { ReadModel, ScanReport } from "./read-model.ts";
@@ -42,45 +54,10 @@ import {
   viewTraffic,
 } from "./view.ts";
 
-/** Most items in one response. */
-const PAGE_MAX = 1000;
 /** Most sessions in the response for one peer; /v1/sessions has the others. */
 const PEER_SESSIONS = 50;
 /** Minimum time between two requested scans: a scan of thousands of peers takes a few milliseconds. */
 const SCAN_PAUSE_MS = 1000;
-
-const closed = { additionalProperties: false } as const;
-const Limit = T.Optional(
-  // Elysia's own type: it accepts the text of a query parameter as a number.
-  t.Integer({
-    minimum: 1,
-    maximum: PAGE_MAX,
-    default: 100,
-    description: "maximum number of items",
-  }),
-);
-const Since = T.Optional(
-  T.String({ format: "date-time", maxLength: 40, description: "RFC 3339; write + as %2B" }),
-);
-const DeviceName = T.String({ minLength: 1, maxLength: 15 });
-// The format that keyFromUrl accepts: it must not return null, because a query with null matches all peers.
-const KeyText = T.String({
-  pattern: URL_KEY_PATTERN,
-  description: "base64 or base64url, which needs no escapes in a URL",
-});
-const Cursor = T.Optional(
-  T.String({ pattern: "^[A-Za-z0-9_-]{1,200}$", description: "`next` of the previous response" }),
-);
-const pageOf = <Schema extends Parameters<typeof T.Array>[0]>(item: Schema) =>
-  T.Object(
-    {
-      items: T.Array(item),
-      next: T.Union([T.String(), T.Null()], {
-        description: "the `cursor` of the next items; null if there are no more",
-      }),
-    },
-    closed,
-  );
 
 const failures = { 401: ProblemSchema, 403: ProblemSchema, 503: ProblemSchema } as const;
 const refusals = { 422: ProblemSchema, ...failures } as const;
@@ -450,124 +427,6 @@ function limitScans(source: ReadModel): () => Promise<ScanReport> {
       endedMs = clock.now().monotonicMs;
     }
   };
-}
-
-/** The methods that the path allows; empty if no route matches it. */
-function allowedMethods(routes: readonly Route[], path: string): string[] {
-  return routes.filter((route) => isRoute(route.path, path)).map(({ method }) => method);
-}
-
-/** Whether the path matches the route, for example `/v1/peers/:device/:publicKey`. */
-function isRoute(route: string, path: string): boolean {
-  const pattern = route.split("/");
-  const parts = path.split("/");
-  return (
-    pattern.length === parts.length &&
-    pattern.every((part, index) => part.startsWith(":") || part === parts[index])
-  );
-}
-
-function routeOf(routes: readonly Route[], request: Request): Route | null {
-  const { pathname } = new URL(request.url);
-  const matches = (route: Route) =>
-    route.method === request.method && isRoute(route.path, pathname);
-  return routes.find(matches) ?? null;
-}
-
-/** One error for each invalid parameter, named as in the schema. Never repeats what the client sent. */
-function parameterErrors(
-  errors: readonly unknown[],
-  route: Route | null,
-  request: Request,
-): { parameter: string; detail: string }[] {
-  const { params, query } = (route?.hooks ?? {}) as { params?: Schema; query?: Schema };
-  const schemas = new Map(Object.entries({ ...params?.properties, ...query?.properties }));
-  const invalid = new Set(
-    errors.map((each) => {
-      const { path } = each as { path?: unknown };
-      return typeof path === "string" ? path.slice(1) : "";
-    }),
-  );
-  let hasUnknown = false;
-  for (const [name, value] of new URL(request.url).searchParams) {
-    const schema = schemas.get(name);
-    if (schema === undefined) hasUnknown = true;
-    // Elysia's error does not name a parameter whose number is out of range.
-    else if (!isInRange(schema, value)) invalid.add(name);
-  }
-  const found = [...schemas]
-    .filter(([name]) => invalid.has(name))
-    .map(([name, schema]) => ({ parameter: name, detail: expectedValue(schema) }));
-  if (!hasUnknown) return found;
-  const names = Object.keys(query?.properties ?? {}).join(", ");
-  return [
-    ...found,
-    { parameter: "(unknown)", detail: `known parameters: ${names === "" ? "none" : names}` },
-  ];
-}
-
-function isInRange({ minimum, maximum }: Schema, value: string): boolean {
-  if (minimum === undefined) return true;
-  return Number(value) >= minimum && Number(value) <= (maximum ?? Infinity);
-}
-
-type Schema = {
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly anyOf?: readonly Schema[];
-  readonly const?: unknown;
-  readonly type?: string;
-  readonly format?: string;
-  readonly pattern?: string;
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly minLength?: number;
-  readonly maxLength?: number;
-};
-
-/** What a parameter accepts: `a whole number from 1 to 1000`. */
-function expectedValue(schema: Schema): string {
-  const { anyOf = [], minimum, maximum, format, pattern, minLength, maxLength } = schema;
-  const words = anyOf.flatMap((each) => ("const" in each ? [String(each.const)] : []));
-  if (words.length > 0) return `one of ${words.join(", ")}`;
-  if (minimum !== undefined) return `a whole number from ${minimum} to ${maximum}`;
-  if (format === "date-time") return "an RFC 3339 time";
-  if (pattern !== undefined) return `text that matches the pattern ${pattern}`;
-  return `text of ${minLength} to ${maxLength} characters`;
-}
-
-/** Parses the cursor of /v1/peers/past, which is a public key. */
-function parseKeyCursor(cursor: string): string {
-  const key = keyFromUrl(cursor);
-  if (key === null) throw invalidCursor();
-  return key;
-}
-
-/** Parses a cursor that is a sequence number. */
-function parseSequence(text: string): number {
-  if (/^\d{1,15}$/.test(text)) return Number(text);
-  throw invalidCursor();
-}
-
-function formatSessionCursor({ startedAtMs, device, publicKey }: SessionCursor): string {
-  return Buffer.from(JSON.stringify([startedAtMs, device, publicKey])).toString("base64url");
-}
-
-const SessionCursorSchema = T.Tuple([T.Integer(), T.String(), T.String()]);
-
-function parseSessionCursor(cursor: string): SessionCursor {
-  try {
-    const [startedAtMs, device, publicKey] = Value.Decode(
-      SessionCursorSchema,
-      JSON.parse(Buffer.from(cursor, "base64url").toString()),
-    );
-    return { startedAtMs, device, publicKey: publicKey as SessionCursor["publicKey"] };
-  } catch {
-    throw invalidCursor();
-  }
-}
-
-function invalidCursor(): HttpError {
-  return new HttpError(422, { detail: "invalid cursor" });
 }
 
 function once<Value>(make: () => Value): () => Value {

@@ -1,0 +1,79 @@
+/** The parameters that several routes of the API have: their schemas, and cursors, which mark a position in a list. */
+
+import { Type as T } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { t } from "elysia";
+
+import { keyFromUrl, URL_KEY_PATTERN } from "../base/wireguard.ts";
+import type { SessionCursor } from "../store/stored-sessions.ts";
+import { HttpError } from "./problem.ts";
+
+/** Most items in one response. */
+const PAGE_MAX = 1000;
+export const closed = { additionalProperties: false } as const;
+export const Limit = T.Optional(
+  // Elysia's own type: it accepts the text of a query parameter as a number.
+  t.Integer({
+    minimum: 1,
+    maximum: PAGE_MAX,
+    default: 100,
+    description: "maximum number of items",
+  }),
+);
+export const Since = T.Optional(
+  T.String({ format: "date-time", maxLength: 40, description: "RFC 3339; write + as %2B" }),
+);
+export const DeviceName = T.String({ minLength: 1, maxLength: 15 });
+// The format that keyFromUrl accepts: it must not return null, because a query with null matches all peers.
+export const KeyText = T.String({
+  pattern: URL_KEY_PATTERN,
+  description: "base64 or base64url, which needs no escapes in a URL",
+});
+export const Cursor = T.Optional(
+  T.String({ pattern: "^[A-Za-z0-9_-]{1,200}$", description: "`next` of the previous response" }),
+);
+export const pageOf = <Schema extends Parameters<typeof T.Array>[0]>(item: Schema) =>
+  T.Object(
+    {
+      items: T.Array(item),
+      next: T.Union([T.String(), T.Null()], {
+        description: "the `cursor` of the next items; null if there are no more",
+      }),
+    },
+    closed,
+  );
+
+/** Parses the cursor of /v1/peers/past, which is a public key. */
+export function parseKeyCursor(cursor: string): string {
+  const key = keyFromUrl(cursor);
+  if (key === null) throw invalidCursor();
+  return key;
+}
+
+/** Parses a cursor that is a sequence number. */
+export function parseSequence(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw invalidCursor();
+}
+
+export function formatSessionCursor({ startedAtMs, device, publicKey }: SessionCursor): string {
+  return Buffer.from(JSON.stringify([startedAtMs, device, publicKey])).toString("base64url");
+}
+
+const SessionCursorSchema = T.Tuple([T.Integer(), T.String(), T.String()]);
+
+export function parseSessionCursor(cursor: string): SessionCursor {
+  try {
+    const [startedAtMs, device, publicKey] = Value.Decode(
+      SessionCursorSchema,
+      JSON.parse(Buffer.from(cursor, "base64url").toString()),
+    );
+    return { startedAtMs, device, publicKey: publicKey as SessionCursor["publicKey"] };
+  } catch {
+    throw invalidCursor();
+  }
+}
+
+function invalidCursor(): HttpError {
+  return new HttpError(422, { detail: "invalid cursor" });
+}
