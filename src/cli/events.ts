@@ -6,7 +6,7 @@ import { describeShort } from "../channels/formats/message-text.ts";
 import type { EventsRequest } from "../config/command-requests.ts";
 import { type EventFilter, matchesFilter } from "../events/event-filter.ts";
 import type { Event } from "../events/event-schema.ts";
-import type { StoredEventView } from "../http/view.ts";
+import type { StoredEventView } from "../http/schemas.ts";
 import { type ApiReader, ConnectionLost, type DaemonClient, DaemonNotRunning } from "./client.ts";
 import { checkDevices, findPeers, type NamedPeers, peerNotFound } from "./find-peers.ts";
 import { type Page, PAGE_SIZE, pagesOf, sinceOf } from "./history-query.ts";

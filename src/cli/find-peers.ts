@@ -15,7 +15,7 @@ import type {
   PeerView,
   SessionView,
   StoredEventView,
-} from "../http/view.ts";
+} from "../http/schemas.ts";
 import type { OutboxRows } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
 import type { ApiReader } from "./client.ts";

@@ -1,7 +1,7 @@
 /** Shared by the commands that query the API: the start time of a history, and paging. */
 
 import type { HistoryRequest } from "../config/command-requests.ts";
-import type { PeerView } from "../http/view.ts";
+import type { PeerView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
 
 /** Maximum number of items in one response of the API. */

@@ -9,7 +9,7 @@ import type { PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
 import { type Api, makeApi } from "../http/api.ts";
 import { DaemonReadModel } from "../http/daemon-read-model.ts";
-import type { PeerView } from "../http/view.ts";
+import type { PeerView } from "../http/schemas.ts";
 import { Devices } from "../kernel/devices.ts";
 import { PeerNames } from "../names/peer-names.ts";
 import type { Log } from "../platform/log.ts";

@@ -1,7 +1,7 @@
 /** The columns in which `wgmon status` and `wgmon top` show a peer. Pure. */
 
 import { shortName } from "../base/text.ts";
-import type { PeerView } from "../http/view.ts";
+import type { PeerView } from "../http/schemas.ts";
 import { bytes, type Column, peerName, rate, since, type Style } from "./text.ts";
 
 const stateStyles: Readonly<Record<PeerView["state"], Style | null>> = {

@@ -4,7 +4,7 @@ import { sanitize, shortName } from "../base/text.ts";
 import { isPublicKey } from "../base/wireguard.ts";
 import type { SessionsRequest } from "../config/command-requests.ts";
 import { duration } from "../events/event.ts";
-import type { SessionView } from "../http/view.ts";
+import type { SessionView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
 import { checkDevices, findPeers, peerNotFound } from "./find-peers.ts";
 import { type Page, PAGE_SIZE, pagesOf, sinceOf } from "./history-query.ts";

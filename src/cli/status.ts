@@ -2,7 +2,7 @@
 
 import { counted, sanitize, shortName } from "../base/text.ts";
 import { visible } from "../base/visible.ts";
-import type { DeviceView, PeerView, StatusView } from "../http/view.ts";
+import type { DeviceView, PeerView, StatusView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
 import { checkDevices } from "./find-peers.ts";
 import { listPeers } from "./history-query.ts";

@@ -11,7 +11,7 @@ import type {
   StatusView,
   StoredEventView,
   TargetView,
-} from "../http/view.ts";
+} from "../http/schemas.ts";
 import type { Key } from "./keys.ts";
 import { peerColumns } from "./peer-table.ts";
 import { cutTo, type Paint, since, type Style, tableOf } from "./text.ts";

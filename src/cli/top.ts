@@ -8,7 +8,7 @@ import type {
   StatusView,
   StoredEventView,
   TargetView,
-} from "../http/view.ts";
+} from "../http/schemas.ts";
 import { isTerminal } from "../platform/standard-streams.ts";
 import { type ApiReader, ConnectionLost, DaemonNotRunning } from "./client.ts";
 import { checkDevices } from "./find-peers.ts";

@@ -34,7 +34,6 @@ import { HttpError, problem, ProblemSchema } from "./problem.ts";
 import type { ReadModel, ScanReport } from "./read-model.ts";
 import {
   DeviceSchema,
-  iso,
   oneOf,
   OutboxMessageSchema,
   PastPeerSchema,
@@ -46,6 +45,9 @@ import {
   StatusSchema,
   StoredEventSchema,
   TargetSchema,
+} from "./schemas.ts";
+import {
+  iso,
   viewDevices,
   viewPeer,
   viewSession,

@@ -1,6 +1,6 @@
 /** The OpenAPI 3.1 document of the HTTP API, made from the schemas of its routes. Pure. */
 
-import { schemaNames } from "./view.ts";
+import { schemaNames } from "./schemas.ts";
 
 /** The part of an Elysia route that is used; `hooks` has the schemas. */
 export interface Route {

@@ -7,7 +7,8 @@ import { shortName } from "../base/text.ts";
 import type { Peer } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
 import type { ReadModel } from "./read-model.ts";
-import { endpointOf, type PeerView, ratesOf, stateNames, stateOf } from "./view.ts";
+import { type PeerView, stateNames } from "./schemas.ts";
+import { endpointOf, ratesOf, stateOf } from "./view.ts";
 
 export const sorts = [
   "state",

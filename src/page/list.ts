@@ -1,7 +1,7 @@
 /** The list of peers: parses the query of its address, makes addresses for links, selects one page of the rows. */
 
 import { type FoundPeer, type PeerQuery, SEARCH_MAX, type Sort } from "../http/peer-query.ts";
-import { stateNames } from "../http/view.ts";
+import { stateNames } from "../http/schemas.ts";
 import { address } from "./format.ts";
 
 const PAGE_SIZE = 100;

@@ -3,7 +3,8 @@
 import { sanitize, truncate } from "../base/text.ts";
 import { describeShort } from "../channels/formats/message-text.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { type TargetView, viewTargets } from "../http/view.ts";
+import { type TargetView } from "../http/schemas.ts";
+import { viewTargets } from "../http/view.ts";
 import { Age, At, None, State, Wide } from "./components.tsx";
 import { count, idOf } from "./format.ts";
 import type { PageContent } from "./page-content.ts";

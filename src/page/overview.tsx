@@ -4,14 +4,8 @@ import { shortName } from "../base/text.ts";
 import { shortKey } from "../base/wireguard.ts";
 import { findPeers, type FoundPeer, SEARCH_MAX } from "../http/peer-query.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import {
-  type DeviceView,
-  endpointOf,
-  ratesOf,
-  stateNames,
-  viewDevices,
-  viewTargets,
-} from "../http/view.ts";
+import { type DeviceView, stateNames } from "../http/schemas.ts";
+import { endpointOf, ratesOf, viewDevices, viewTargets } from "../http/view.ts";
 import type { Rates } from "../stats/rates.ts";
 import { Spark } from "./charts.tsx";
 import { Age, Name, None, PeerLink, State } from "./components.tsx";

@@ -3,7 +3,8 @@
 import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import { duration } from "../events/event.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { type SessionView, viewSession } from "../http/view.ts";
+import { type SessionView } from "../http/schemas.ts";
+import { viewSession } from "../http/view.ts";
 import type { SessionCursor, SessionRow } from "../store/stored-sessions.ts";
 import { Age, At, FilterForm, Name, None, PeerLink, State, Wide } from "./components.tsx";
 import { address, bytes, idOf } from "./format.ts";

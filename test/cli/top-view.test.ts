@@ -17,7 +17,7 @@ import {
   type TopData,
   type View,
 } from "../../src/cli/top-view.ts";
-import type { PeerView } from "../../src/http/view.ts";
+import type { PeerView } from "../../src/http/schemas.ts";
 import { anEvent, hostileText } from "../support/events.ts";
 import { ALICE, BOB } from "../support/peers.ts";
 

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { join } from "node:path";
 
 import type { Event } from "../../src/events/event-schema.ts";
-import type { PeerView } from "../../src/http/view.ts";
+import type { PeerView } from "../../src/http/schemas.ts";
 import { FakeUapiDevice, publicKeyOf } from "../support/fake-uapi-device.ts";
 import { needs } from "../support/kernel.ts";
 import { newStateFolder, ownFolders } from "../support/state.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import type { PeerView } from "../../src/http/view.ts";
+import type { PeerView } from "../../src/http/schemas.ts";
 import { needs } from "../support/kernel.ts";
 import { type Client, Lab } from "../support/lab.ts";
 import { newStateFolder } from "../support/state.ts";

@@ -2,8 +2,8 @@
 
 import { type Finding, ok, problem, skipped, warning } from "../../base/check.ts";
 import { SystemError } from "../../base/errors.ts";
+import type { StatusView, TargetView } from "../../http/schemas.ts";
 import type { SettingsView } from "../../http/settings-view.ts";
-import type { StatusView, TargetView } from "../../http/view.ts";
 import { reasonOf } from "../../platform/run-check.ts";
 import { type DaemonClient, DaemonNotRunning } from "../client.ts";
 

@@ -1,0 +1,253 @@
+/** The schemas of the API's responses: TypeBox, which is JSON Schema. The types follow from them. */
+
+import { type Static, Type as T } from "@sinclair/typebox";
+
+import { DigestSchema, EventSchema } from "../events/event-schema.ts";
+import { TRAFFIC_SLOT_MS } from "../store/traffic-rows.ts";
+
+const Timestamp = T.String({
+  format: "date-time",
+  description: "RFC 3339 with milliseconds, UTC",
+});
+const Bytes = T.Integer({ minimum: 0 });
+const Count = T.Integer({ minimum: 0 });
+const Milliseconds = T.Number({ minimum: 0 });
+const orNull = <Schema extends Parameters<typeof T.Optional>[0]>(
+  schema: Schema,
+  description: string,
+) => T.Union([schema, T.Null()], { description });
+const closed = { additionalProperties: false } as const;
+
+/** The schema of a string that is one of the words. */
+export function oneOf<const Words extends readonly string[]>(words: Words, description?: string) {
+  // At run time this is the union itself; T.Union cannot infer this type from a mapped list.
+  return T.Unsafe<Words[number]>(
+    T.Union(
+      words.map((word) => T.Literal(word)),
+      description === undefined ? {} : { description },
+    ),
+  );
+}
+
+const PublicKeyText = T.String({ description: "base64, 44 characters" });
+const DeviceName = T.String({ description: "interface name, such as wg0" });
+const EndpointText = T.String({ description: "address:port, an IPv6 address in brackets" });
+
+export const StatusSchema = T.Object(
+  {
+    version: T.String(),
+    host: T.String({ description: "the gateway's name" }),
+    startedAt: Timestamp,
+    devices: Count,
+    peers: Count,
+    connected: T.Integer({ minimum: 0, description: "peers that are connected" }),
+    store: T.Object(
+      {
+        inMemory: T.Boolean({ description: "true: the store is lost at a restart" }),
+        problem: orNull(T.String(), "the reason; null: not in memory"),
+      },
+      closed,
+    ),
+    wakeUp: T.Object(
+      {
+        monitor: oneOf(["nflog", "bpf", "poll"], "what wakes wgmon"),
+        group: orNull(
+          T.Integer({ minimum: 0, maximum: 65535 }),
+          "nflog: the group; null: another monitor",
+        ),
+        interface: orNull(T.String(), "bpf: the capture interface, or any; null: another monitor"),
+        reason: orNull(T.String(), "why monitor auto chose it; null: the settings name it"),
+        problem: orNull(
+          T.String(),
+          "why packets do not wake wgmon, and the fix; null: no problem is known",
+        ),
+      },
+      closed,
+    ),
+    latestEvent: T.Integer({
+      minimum: 0,
+      description: "sequence number of the latest event; 0: no event yet",
+    }),
+  },
+  { $id: "Status", ...closed },
+);
+
+export const DeviceSchema = T.Object(
+  {
+    name: DeviceName,
+    publicKey: orNull(PublicKeyText, "null: the device has no private key yet"),
+    listenPort: T.Integer({ minimum: 0, maximum: 65535, description: "0: not listening yet" }),
+    peers: Count,
+    connected: Count,
+  },
+  { $id: "Device", ...closed },
+);
+
+/** In the order of a list of peers that is sorted by state. */
+export const stateNames = ["connected", "disconnected", "never"] as const;
+const StateSchema = oneOf(stateNames, "never: no handshake since the peer was added");
+
+/** An open session. */
+const CurrentSessionSchema = T.Object(
+  {
+    startedAt: Timestamp,
+    lastSeenAt: T.String({ format: "date-time", description: "the last activity" }),
+    rxBytes: Bytes,
+    txBytes: Bytes,
+    rxBytesPerSecond: orNull(
+      Bytes,
+      "bytes per second received, over the last seconds; null: not known yet",
+    ),
+    txBytesPerSecond: orNull(
+      Bytes,
+      "bytes per second sent, over the last seconds; null: not known yet",
+    ),
+    roams: Count,
+  },
+  closed,
+);
+
+const peerProperties = {
+  device: DeviceName,
+  publicKey: PublicKeyText,
+  name: orNull(T.String(), "null: the peer has no name"),
+  tags: T.Array(T.String(), { description: "from the settings" }),
+  state: StateSchema,
+  endpoint: orNull(
+    EndpointText,
+    "the outer address of the last packet received from the peer; null: none yet",
+  ),
+  allowedIps: T.Array(T.String(), { description: "inner prefixes, CIDR" }),
+  lastHandshakeAt: orNull(Timestamp, "null: no handshake yet"),
+  rxBytes: T.Integer({ minimum: 0, description: "bytes received since the peer was added" }),
+  txBytes: T.Integer({ minimum: 0, description: "bytes sent since the peer was added" }),
+  persistentKeepaliveSeconds: T.Integer({ minimum: 0, description: "0: off" }),
+  session: orNull(CurrentSessionSchema, "null: the peer is not connected"),
+};
+
+export const PeerSchema = T.Object(peerProperties, { $id: "Peer", ...closed });
+
+export const SessionSchema = T.Object(
+  {
+    device: DeviceName,
+    publicKey: PublicKeyText,
+    name: orNull(T.String(), "null: the peer has no name"),
+    startedAt: Timestamp,
+    endedAt: orNull(Timestamp, "the last activity; null: the session is open"),
+    durationMs: T.Integer({ minimum: 0, description: "until now, if the session is open" }),
+    reason: orNull(
+      T.Union([
+        T.Literal("idle"),
+        T.Literal("peer-removed"),
+        T.Literal("device-removed"),
+        T.Literal("not-watched"),
+      ]),
+      "why it ended; null: the session is open",
+    ),
+    endpoint: orNull(EndpointText, "the last endpoint; null: unknown"),
+    rxBytes: Bytes,
+    txBytes: Bytes,
+    roams: Count,
+  },
+  { $id: "Session", ...closed },
+);
+
+const TrafficSchema = T.Object(
+  {
+    startAt: Timestamp,
+    stepMs: T.Literal(TRAFFIC_SLOT_MS, { description: "duration of each step" }),
+    rxBytes: T.Array(Bytes, {
+      description: "bytes received in each step; the last step is not complete",
+    }),
+    txBytes: T.Array(Bytes, { description: "bytes sent in each step" }),
+  },
+  { $id: "Traffic", ...closed, description: "the last 24 hours" },
+);
+
+export const PeerDetailSchema = T.Object(
+  {
+    ...peerProperties,
+    sessions: T.Array(SessionSchema, { description: "the latest, newest first" }),
+    traffic: TrafficSchema,
+  },
+  { $id: "PeerDetail", ...closed },
+);
+
+export const StoredEventSchema = T.Object(
+  {
+    seq: T.Integer({ minimum: 1, description: "its sequence number" }),
+    event: EventSchema,
+  },
+  { $id: "PlacedEvent", ...closed },
+);
+
+export const TargetSchema = T.Object(
+  {
+    key: T.String({ description: "its name in the settings, or a hash of its address" }),
+    label: T.String({ description: "a label for display" }),
+    state: T.Union(
+      [T.Literal("ok"), T.Literal("failing"), T.Literal("stopped"), T.Literal("gone")],
+      {
+        description:
+          "stopped: the target responded that it no longer exists; gone: it is no longer in the settings",
+      },
+    ),
+    waiting: T.Integer({ minimum: 0, description: "events that wait for delivery" }),
+    oldestAt: orNull(Timestamp, "when the oldest waiting event was added; null: no event waits"),
+    failures: T.Integer({ minimum: 0, description: "failed attempts since the last success" }),
+    reason: orNull(
+      T.String(),
+      "why the latest attempt failed; null: it succeeded, or there was no attempt",
+    ),
+    nextAttemptAt: orNull(Timestamp, "when the next attempt is due; null: none is scheduled"),
+    dead: T.Integer({
+      minimum: 0,
+      description: "dead letters: events that were refused or waited for too long",
+    }),
+  },
+  { $id: "Target", ...closed },
+);
+
+export const OutboxMessageSchema = T.Object(
+  {
+    seq: T.Integer({ minimum: 1 }),
+    state: T.Union([T.Literal("waiting"), T.Literal("dead-letter")]),
+    at: T.String({
+      format: "date-time",
+      description: "when it was added, or became a dead letter",
+    }),
+    reason: orNull(T.String(), "why it became a dead letter"),
+    event: EventSchema,
+  },
+  { $id: "Letter", ...closed },
+);
+
+export const ScanSchema = T.Object(
+  {
+    tookMs: Milliseconds,
+    problems: T.Array(T.String(), { description: "what could not be read" }),
+  },
+  { $id: "Scan", ...closed },
+);
+
+export const PastPeerSchema = T.Object(
+  {
+    publicKey: PublicKeyText,
+    name: orNull(T.String(), "the name in its latest event; null: it had none"),
+  },
+  { $id: "PastPeer", ...closed },
+);
+
+/** Names in the OpenAPI document for the schemas of events/event-schema.ts; the other schemas have an `$id`. */
+export const schemaNames: ReadonlyMap<unknown, string> = new Map<unknown, string>([
+  [EventSchema, "Event"],
+  [DigestSchema, "Digest"],
+]);
+
+export type StatusView = Static<typeof StatusSchema>;
+export type DeviceView = Static<typeof DeviceSchema>;
+export type PeerView = Static<typeof PeerSchema>;
+export type StoredEventView = Static<typeof StoredEventSchema>;
+export type PastPeerView = Static<typeof PastPeerSchema>;
+export type SessionView = Static<typeof SessionSchema>;
+export type TargetView = Static<typeof TargetSchema>;
