@@ -157,7 +157,7 @@ const takes = {
   build: null,
   start: null,
   demo: "about a minute",
-  test: "about 11 minutes on two cores",
+  test: "about 20 minutes on two cores",
 };
 
 installPackages();

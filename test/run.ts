@@ -1,7 +1,8 @@
 /**
- * Runs the whole test suite: builds the binary, runs each test file in a separate process, then the kernel tests in
- * separate network namespaces (in a virtual machine if this kernel has no WireGuard), then the packaging tests. The
- * last line counts all tests. Options: --no-kernel, --no-packaging, --only PATTERN (a part of the path).
+ * Runs the whole test suite: builds the binary, runs each test file in a separate process (those of test/netns in
+ * separate network and mount namespaces), then the kernel tests in separate network namespaces (in a virtual machine if
+ * this kernel has no WireGuard), then the packaging tests. The last line counts all tests. Options: --no-kernel,
+ * --no-packaging, --only PATTERN (a part of the path).
  */
 
 import { appendFileSync, existsSync, rmSync } from "node:fs";
@@ -10,7 +11,7 @@ import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { whyNoWireguard } from "./support/kernel.ts";
+import { whyNoNamespaces, whyNoWireguard } from "./support/kernel.ts";
 import { TEST_MS } from "./support/until.ts";
 import { runInVm, whyNoVm } from "./support/vm.ts";
 
@@ -117,7 +118,21 @@ function testCommand(file: string): string[] {
 
 async function nativeTests(): Promise<Result[]> {
   const files = testFiles("test").filter((file) => !/^test\/(real-kernel|bench)\//.test(file));
-  return await runFiles(files, testCommand);
+  const isPossible = whyNoNamespaces() === null;
+  return await runFiles(files, (file) =>
+    isPossible && file.startsWith("test/netns/") ? namespaceCommand(file) : testCommand(file),
+  );
+}
+
+/** In new network and mount namespaces, with a private folder for the sockets of userspace devices. */
+function namespaceCommand(file: string): string[] {
+  const script = `
+    ip link set lo up
+    mkdir -p /var/run/wireguard
+    mount -t tmpfs none /var/run/wireguard
+    export WGMON_TEST_NAMESPACES="$(readlink /proc/self/ns/net /proc/self/ns/mnt)"
+    exec "$@"`;
+  return ["unshare", "--net", "--mount", "sh", "-ec", script, "sh", ...testCommand(file)];
 }
 
 /** On this kernel if it has WireGuard, else in the virtual machine, else skipped with a reason in each title. */

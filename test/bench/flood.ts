@@ -8,11 +8,11 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import type { Gateway, RemotePeer } from "../support/gateway.ts";
 import { Receiver } from "../support/receiver.ts";
 import { cpuSeconds, cpuTimes, privateMb } from "../support/usage.ts";
 import type { Wgmon } from "../support/wgmon.ts";
 import { figure, median, type Note } from "./figures.ts";
+import type { Gateway, RemotePeer } from "./gateways/gateway.ts";
 import { type Kind, KINDS } from "./sender.ts";
 import {
   cpuOf,

@@ -10,11 +10,10 @@ import { loadPage } from "../../src/page/load-page.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { figure, type Note } from "./figures.ts";
+import { StallTimer } from "./stalls.ts";
 
 const ROUNDS = 21;
 const PEERS = 10_000;
-/** Interval of the timer that detects a blocked event loop. */
-const BEAT_MS = 1;
 
 export async function metrics(note: Note): Promise<void> {
   const source = await FakeSource.make();
@@ -50,13 +49,7 @@ export async function metrics(note: Note): Promise<void> {
     log,
   });
 
-  let lastBeatMs = performance.now();
-  let worstMs = 0;
-  const beat = setInterval(() => {
-    const nowMs = performance.now();
-    worstMs = Math.max(worstMs, nowMs - lastBeatMs - BEAT_MS);
-    lastBeatMs = nowMs;
-  }, BEAT_MS);
+  using timer = new StallTimer();
 
   for (const names of [[], ["mdlayher"], ["mindflavor"], namings] as const) {
     wanted = names;
@@ -64,17 +57,16 @@ export async function metrics(note: Note): Promise<void> {
     const stalls: number[] = [];
     // The first round is a warm-up and is not counted.
     for (let round = 0; round <= ROUNDS; round++) {
-      worstMs = 0;
+      timer.restart();
       const url = `${server.url!.origin}/metrics`;
       const curl = Bun.spawn(["curl", "-s", "-o", "/dev/null", "-w", "%{time_total}", url]);
       const seconds = Number(await curl.stdout.text());
       if (round === 0) continue;
       times.push(seconds * 1000);
-      stalls.push(worstMs);
+      stalls.push(timer.worstMs);
     }
     const what = `scrape of ${PEERS} peers, names ${["wgmon", ...names].join(", ")}`;
     note(figure(what, "ms", times, { atMost: 100 }));
     note(figure(`${what}: the loop is held up for`, "ms", stalls));
   }
-  clearInterval(beat);
 }

@@ -11,12 +11,11 @@ import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { privateMb } from "../support/usage.ts";
 import { figure, type Note } from "./figures.ts";
+import { StallTimer } from "./stalls.ts";
 import { MODES, openGateway, startWarm } from "./subject.ts";
 
 const ROUNDS = 21;
 const PEERS = 10_000;
-/** Interval of the timer that detects a blocked event loop. */
-const BEAT_MS = 1;
 const SLOTS = 288;
 /** Number of peers with a day of traffic: more than fit on the first page. */
 const BUSY = 300;
@@ -73,13 +72,7 @@ async function many(note: Note): Promise<void> {
     log: { debug() {}, info() {}, warn: console.warn, error: console.error },
   });
 
-  let lastBeatMs = performance.now();
-  let worstMs = 0;
-  const beat = setInterval(() => {
-    const nowMs = performance.now();
-    worstMs = Math.max(worstMs, nowMs - lastBeatMs - BEAT_MS);
-    lastBeatMs = nowMs;
-  }, BEAT_MS);
+  using timer = new StallTimer();
 
   const { origin } = server.url!;
   for (const [what, path] of [
@@ -90,13 +83,13 @@ async function many(note: Note): Promise<void> {
     const times: number[] = [];
     const stalls: number[] = [];
     for (let round = 0; round < ROUNDS; round++) {
-      worstMs = 0;
+      timer.restart();
       const curl = Bun.spawn([
         ..."curl -s -o /dev/null --compressed -w %{time_total}".split(" "),
         origin + path,
       ]);
       times.push(Number(await curl.stdout.text()) * 1000);
-      stalls.push(worstMs);
+      stalls.push(timer.worstMs);
     }
     // The first request: the code is not compiled and the history is not loaded yet.
     if (path === "/") {
@@ -113,18 +106,17 @@ async function many(note: Note): Promise<void> {
   const before = process.cpuUsage();
   const endMs = performance.now() + OPEN_PAGE_MS;
   while (performance.now() < endMs) {
-    worstMs = 0;
+    timer.restart();
     // Advances the fake clock, which the page uses.
     source.clock.advance(1000);
     await Bun.sleep(1000);
-    stalls.push(worstMs);
+    stalls.push(timer.worstMs);
   }
   const used = process.cpuUsage(before);
   openPage.kill();
   const share = ((used.user + used.system) / 1000 / OPEN_PAGE_MS) * 100;
   note(figure(`${PEERS} peers, a page is open: of one core`, "%", share));
   note(figure("the same: the loop is held up at most for", "ms", Math.max(...stalls)));
-  clearInterval(beat);
   await server.stop();
 }
 

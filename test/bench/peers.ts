@@ -9,10 +9,10 @@ import { join } from "node:path";
 import { $ } from "bun";
 
 import { Devices } from "../../src/kernel/devices.ts";
-import { KernelGateway } from "../support/kernel-gateway.ts";
 import { Receiver } from "../support/receiver.ts";
 import { privateMb } from "../support/usage.ts";
 import { figure, type Note } from "./figures.ts";
+import { KernelGateway } from "./gateways/kernel.ts";
 import { cpuOf, installRules, reportedAtMs, startWarm } from "./subject.ts";
 
 const MANY = 10_000;

@@ -4,10 +4,10 @@
  */
 
 import type { Event } from "../../src/events/event-schema.ts";
-import type { RemotePeer } from "../support/gateway.ts";
 import { Receiver } from "../support/receiver.ts";
 import { privateMb } from "../support/usage.ts";
 import { figure, median, type Note, series } from "./figures.ts";
+import type { RemotePeer } from "./gateways/gateway.ts";
 import { paced } from "./pace.ts";
 import { cpuOf, type GatewayKind, installRules, openGateway, startWarm } from "./subject.ts";
 

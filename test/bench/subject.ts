@@ -7,12 +7,12 @@ import { join } from "node:path";
 import { $ } from "bun";
 
 import { buildFlags } from "../../build.ts";
-import type { Gateway } from "../support/gateway.ts";
-import { KernelGateway } from "../support/kernel-gateway.ts";
-import { PlayedGateway } from "../support/played-gateway.ts";
 import type { Receiver } from "../support/receiver.ts";
 import { cpuSeconds } from "../support/usage.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
+import type { Gateway } from "./gateways/gateway.ts";
+import { KernelGateway } from "./gateways/kernel.ts";
+import { PlayedGateway } from "./gateways/played.ts";
 
 /** The binary to measure; default: ./wgmon. */
 export const BINARY = process.env["WGMON_TEST_BINARY"] ?? join(import.meta.dir, "../../wgmon");

@@ -4,7 +4,6 @@
  * of the session, and stops when the webhook's receiver has the report. Also: what a start and some connects cost.
  */
 
-import { generateKeyPairSync } from "node:crypto";
 import { realpathSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -12,6 +11,7 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
+import { type KeyPair, newKeys } from "../support/keys.ts";
 import { Receiver } from "../support/receiver.ts";
 import { until } from "../support/until.ts";
 import { cpuSeconds, cpuTimes } from "../support/usage.ts";
@@ -120,8 +120,8 @@ class Network implements AsyncDisposable {
   readonly #daemons: readonly Daemon[];
   readonly #sender: Sender;
   #tap: FirstDataTap | null = null;
-  readonly #gateway: Keys;
-  readonly #peers: readonly Keys[];
+  readonly #gateway: KeyPair;
+  readonly #peers: readonly KeyPair[];
 
   static async create(peers: number): Promise<Network> {
     await $`ip link set lo up && mkdir -p ${FOLDER}`.quiet();
@@ -169,10 +169,10 @@ class Network implements AsyncDisposable {
       ],
     );
     await this.#daemons[0]!.set(
-      `private_key=${this.#gateway.privateHex}`,
+      `private_key=${hex(this.#gateway.privateKey)}`,
       `listen_port=${PORT}`,
-      ...this.#peers.flatMap(({ publicHex }, peer) => [
-        `public_key=${publicHex}`,
+      ...this.#peers.flatMap(({ publicKey }, peer) => [
+        `public_key=${hex(publicKey)}`,
         `allowed_ip=${inner(9, peer)}/32`,
       ]),
     );
@@ -181,12 +181,12 @@ class Network implements AsyncDisposable {
 
   /** The client becomes this peer and sends a datagram; in how many ms the connect was reported. */
   async connect(peer: number, receiver: Receiver): Promise<number> {
-    const { privateHex, publicKey } = this.#peers[peer]!;
+    const { privateKey, publicKey } = this.#peers[peer]!;
     await this.#daemons[1]!.set(
-      `private_key=${privateHex}`,
+      `private_key=${hex(privateKey)}`,
       `listen_port=${FIRST_CLIENT_PORT + peer}`,
       "replace_peers=true",
-      `public_key=${this.#gateway.publicHex}`,
+      `public_key=${hex(this.#gateway.publicKey)}`,
       `endpoint=192.0.2.1:${PORT}`,
       "allowed_ip=10.8.0.0/16",
     );
@@ -267,21 +267,8 @@ async function batch(prefix: readonly string[], lines: readonly string[]): Promi
   await $`${prefix} ip -batch - < ${Buffer.from(lines.join("\n"))}`.quiet();
 }
 
-interface Keys {
-  readonly privateHex: string;
-  readonly publicHex: string;
-  /** Base64. */
-  readonly publicKey: string;
-}
-
-function newKeys(): Keys {
-  const { d, x } = generateKeyPairSync("x25519").privateKey.export({ format: "jwk" });
-  const [own, open] = [Buffer.from(d!, "base64url"), Buffer.from(x!, "base64url")];
-  return {
-    privateHex: own.toString("hex"),
-    publicHex: open.toString("hex"),
-    publicKey: open.toString("base64"),
-  };
+function hex(base64: string): string {
+  return Buffer.from(base64, "base64").toString("hex");
 }
 
 /** Its peer's address in one of the two inner networks. */

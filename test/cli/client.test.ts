@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { SystemError } from "../../src/base/errors.ts";
 import { ConnectionLost, DaemonClient, DaemonNotRunning } from "../../src/cli/client.ts";
 import { problem } from "../../src/http/problem.ts";
+import { needs } from "../support/kernel.ts";
 
 const SOON = { responseMs: 300, streamMs: 300 };
 
@@ -144,21 +145,18 @@ test("a stream without data for too long is a lost connection", async () => {
   expect(error?.message).toContain("no answer");
 });
 
-const isRoot = process.getuid?.() === 0;
+const root = needs("root");
 
-test.skipIf(!isRoot)(
-  `a user without permission gets EACCES${isRoot ? "" : " [skipped: not root]"}`,
-  async () => {
-    serve(() => Response.json({}));
-    chmodSync(path, 0o600);
-    chmodSync(folder, 0o755);
-    const script = `
+test.skipIf(root.missing)(root.title("a user without permission gets EACCES"), async () => {
+  serve(() => Response.json({}));
+  chmodSync(path, 0o600);
+  chmodSync(folder, 0o755);
+  const script = `
     import { DaemonClient } from ${JSON.stringify(join(import.meta.dir, "../../src/cli/client.ts"))};
     process.setgid(65534); process.setuid(65534);
     await new DaemonClient(${JSON.stringify(path)}).get("/v1/status").catch((error) => console.log(error.name, error.message));`;
-    const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
-    expect(await child.stdout.text()).toBe(
-      `SystemError ask wgmon at ${path}: EACCES (run this as root)\n`,
-    );
-  },
-);
+  const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
+  expect(await child.stdout.text()).toBe(
+    `SystemError ask wgmon at ${path}: EACCES (run this as root)\n`,
+  );
+});

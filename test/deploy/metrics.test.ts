@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { exposition, type Naming, namings } from "../../src/http/metrics.ts";
 import { anEvent } from "../support/events.ts";
 import { device, peer } from "../support/peers.ts";
-import { promtool, runPromtool, whyNoPromtool } from "../support/promtool.ts";
+import { promtoolNeeds, runPromtool } from "../support/promtool.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 
 const ROOT = join(import.meta.dir, "../..");
@@ -111,18 +111,21 @@ describe("the alert rules", () => {
     }
   });
 
-  test.skipIf(promtool === null)(`fire when they should, and only then${whyNoPromtool}`, () => {
-    expect(runPromtool(["check", "rules", ALERTS])).toMatchObject({ isGood: true });
-    const tests = join(import.meta.dir, "alerts.yaml");
-    expect(runPromtool(["test", "rules", tests])).toEqual({
-      isGood: true,
-      text: expect.stringContaining("SUCCESS"),
-    });
-    // The tests make each alert fire.
-    const alerts = [...text.matchAll(/- alert: (\w+)/g)].map(([, name]) => name!);
-    const fired = readFileSync(tests, "utf8");
-    expect(alerts.filter((name) => !fired.includes(`alertname="${name}"`))).toEqual([]);
-  });
+  test.skipIf(promtoolNeeds.missing)(
+    promtoolNeeds.title("fire when they should, and only then"),
+    () => {
+      expect(runPromtool(["check", "rules", ALERTS])).toMatchObject({ isGood: true });
+      const tests = join(import.meta.dir, "alerts.yaml");
+      expect(runPromtool(["test", "rules", tests])).toEqual({
+        isGood: true,
+        text: expect.stringContaining("SUCCESS"),
+      });
+      // The tests make each alert fire.
+      const alerts = [...text.matchAll(/- alert: (\w+)/g)].map(([, name]) => name!);
+      const fired = readFileSync(tests, "utf8");
+      expect(alerts.filter((name) => !fired.includes(`alertname="${name}"`))).toEqual([]);
+    },
+  );
 });
 
 describe("the dashboard", () => {
@@ -150,7 +153,7 @@ describe("the dashboard", () => {
     expect(new Set(sources)).toEqual(new Set(['"uid": "wgmon"', '"uid": "${datasource}"']));
   });
 
-  test.skipIf(promtool === null)(`has expressions that are PromQL${whyNoPromtool}`, () => {
+  test.skipIf(promtoolNeeds.missing)(promtoolNeeds.title("has expressions that are PromQL"), () => {
     const rules = expressions.map(({ expr }, n) => ({
       record: `test:expression${n}`,
       expr: expr.replaceAll(/\$__\w+/g, "5m").replaceAll(/\$\w+/g, ".*"),
@@ -168,7 +171,7 @@ describe("the dashboard", () => {
   });
 });
 
-describe.skipIf(promtool === null)(`promtool accepts the metrics${whyNoPromtool}`, () => {
+describe.skipIf(promtoolNeeds.missing)(promtoolNeeds.title("promtool accepts the metrics"), () => {
   /** Metrics under the names of other exporters, which must keep those names. */
   const foreign = /^wireguard_/;
 

@@ -24,8 +24,7 @@ const URL_WITH_SECRET = `https://user:${SECRET}@hooks.example.net/${SECRET}?key=
 
 const MORE_HELP = "wgmon --help lists all settings.\n";
 
-const isRoot = process.getuid?.() === 0;
-const forRoot = isRoot ? "" : " [skipped: not root]";
+const root = needs("root");
 
 interface Result {
   readonly exitCode: number;
@@ -267,8 +266,8 @@ describe("wgmon", () => {
     async (_name, each) => await check(each),
   );
 
-  test.skipIf(!isRoot)(
-    `fails with one sentence if the interface does not exist${forRoot}`,
+  test.skipIf(root.missing)(
+    root.title("fails with one sentence if the interface does not exist"),
     async () => {
       await check({
         args: ["--monitor", "bpf", "--interface", "nosuch0", "--webhook", URL_WITH_SECRET],
@@ -367,7 +366,7 @@ describe.skipIf(compiler.missing)(compiler.title("a hostile working directory"),
   });
 
   // If the loader does not find a library, its name is also tried as a path.
-  test.skipIf(!isRoot)(`is not searched for a missing library${forRoot}`, async () => {
+  test.skipIf(root.missing)(root.title("is not searched for a missing library"), async () => {
     const hide = `
       set -e
       for library in libmnl.so.0 libnetfilter_log.so.1 libpcap.so.0.8 libpcap.so.1; do

@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { whyNoWireguard } from "../support/kernel.ts";
+import { skipIf, whyNoWireguard } from "../support/kernel.ts";
 import { TEST_MS, until } from "../support/until.ts";
 import { whyNoVm } from "../support/vm.ts";
 
@@ -13,13 +13,9 @@ const ROOT = join(import.meta.dir, "../..");
 
 const notHere = whyNoWireguard();
 const noVm = notHere === null ? null : whyNoVm();
-const missing = noVm === null ? null : `here, ${notHere}; ${noVm}`;
-if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
-  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
-}
-const note = missing === null ? "" : ` [skipped: ${missing}]`;
+const tools = skipIf(noVm === null ? null : `here, ${notHere}; ${noVm}`);
 
-describe.skipIf(missing !== null)(`the demo${note}`, () => {
+describe.skipIf(tools.missing)(tools.title("the demo"), () => {
   /** Is in the environment of all processes that the demo starts. */
   const mark = `WGMON_TEST_DEMO=${crypto.randomUUID()}`;
   let folder = "";

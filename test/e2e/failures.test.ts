@@ -16,8 +16,7 @@ import { startWgmon } from "../support/wgmon.ts";
 
 const BINARY = join(import.meta.dir, "../../wgmon");
 
-const isRoot = process.getuid?.() === 0;
-const forRoot = isRoot ? "" : " [skipped: not root]";
+const root = needs("root");
 const compiler = needs("gcc");
 
 const READY = /\bready\b/;
@@ -108,7 +107,7 @@ async function expectStart(command: readonly string[], env?: Env): Promise<strin
 
 /** The command in a new network namespace, because these tests must not change the network of the machine. */
 function isolated(...args: readonly string[]): string[] {
-  return isRoot ? ["unshare", "--net", ...args] : [...args];
+  return root.missing ? [...args] : ["unshare", "--net", ...args];
 }
 
 describe("without executable memory, wgmon fails with one sentence", () => {
@@ -151,7 +150,7 @@ const libraries = [
 describe.each(libraries)(
   "wgmon fails with one sentence if $sonames.0",
   ({ sonames, args, install }) => {
-    test.skipIf(!isRoot)(`is missing${forRoot}`, async () => {
+    test.skipIf(root.missing)(root.title("is missing"), async () => {
       const hide = `
       for library in ${sonames.join(" ")}; do
         ldconfig -p | sed -n "s|.*$library .*=> ||p" | while read -r path; do
@@ -167,8 +166,8 @@ describe.each(libraries)(
       );
     });
 
-    test.skipIf(compiler.missing || !isRoot)(
-      compiler.title(`does not have its functions${forRoot}`),
+    test.skipIf(compiler.missing || root.missing)(
+      compiler.title(root.title("does not have its functions")),
       async () => {
         const libraryFolder = await mkdtemp(join(folder, "lib-"));
         const file = join(libraryFolder, sonames[0]);
@@ -185,7 +184,7 @@ describe.each(libraries)(
   },
 );
 
-describe.skipIf(!isRoot)(`without a capability${forRoot}`, () => {
+describe.skipIf(root.missing)(root.title("without a capability"), () => {
   const without = (capability: string, ...args: readonly string[]) =>
     isolated("setpriv", `--bounding-set=-${capability}`, BINARY, ...args);
 
@@ -210,7 +209,7 @@ describe.skipIf(!isRoot)(`without a capability${forRoot}`, () => {
   });
 });
 
-describe.skipIf(!isRoot)(`an NFLOG group that another wgmon owns${forRoot}`, () => {
+describe.skipIf(root.missing)(root.title("an NFLOG group that another wgmon owns"), () => {
   test("is reported with the process that owns it, and is taken once it is free", async () => {
     await using network = Bun.spawn(isolated("sleep", "3600"));
     await untilRuns(network.pid, "sleep");
@@ -229,7 +228,7 @@ describe.skipIf(!isRoot)(`an NFLOG group that another wgmon owns${forRoot}`, () 
   });
 });
 
-describe.skipIf(!isRoot)(`the limit of open files${forRoot}`, () => {
+describe.skipIf(root.missing)(root.title("the limit of open files"), () => {
   // With fewer, Bun itself does not start.
   test.each([6, 7, 8])("%i is too low, and reported with one sentence", async (files) => {
     await expectFailure(
@@ -325,7 +324,7 @@ describe("a full pipe that is not read, as standard error,", () => {
   });
 });
 
-describe.skipIf(!isRoot)(`with its standard error, wgmon works${forRoot}`, () => {
+describe.skipIf(root.missing)(root.title("with its standard error, wgmon works"), () => {
   test.concurrent.each(["2>&-", "2</dev/null", "2>/dev/full", "2>&- >&- <&-"])(
     "redirected by %s",
     async (redirected) => {

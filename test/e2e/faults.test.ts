@@ -11,13 +11,9 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import {
-  type PlayedDevice,
-  type Sender,
-  Stage,
-  story,
-  whyNoStage,
-} from "../support/netns-stage.ts";
+import type { FakeUapiDevice } from "../support/fake-uapi-device.ts";
+import { needs } from "../support/kernel.ts";
+import { type Sender, Stage, story } from "../support/netns-stage.ts";
 import { data, initiation } from "../support/packets.ts";
 import type { Receiver } from "../support/receiver.ts";
 import { newStateFolder } from "../support/state.ts";
@@ -26,12 +22,8 @@ import { type LogLine, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const BINARY = join(import.meta.dir, "../../wgmon");
 
-const missing = whyNoStage();
-if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
-  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
-}
-const note = missing === null ? "" : ` [skipped: ${missing}]`;
-const noNft = Bun.which("nft") === null ? " [skipped: no nft here]" : "";
+const tools = needs("namespaces", "nsenter", "prlimit");
+const nft = needs("nft");
 
 const IDLE_MS = 1500;
 const SHORT = ["--idle-timeout", `${IDLE_MS}ms`, "--tick", "100ms"];
@@ -44,7 +36,7 @@ const FLOODED = "reading only packets that complete a handshake";
 
 setDefaultTimeout(TEST_MS);
 
-describe.skipIf(missing !== null)(`faults while wgmon runs${note}`, () => {
+describe.skipIf(tools.missing)(tools.title("faults while wgmon runs"), () => {
   let stage: Stage;
 
   beforeAll(async () => {
@@ -158,8 +150,10 @@ describe.skipIf(missing !== null)(`faults while wgmon runs${note}`, () => {
       expect(story(receiver)).toEqual(["connected 1"]);
     });
 
-    test.skipIf(noNft !== "")(
-      `a socket whose receive buffer overflowed cannot be read again, and packets are seen afterwards${noNft}`,
+    test.skipIf(nft.missing)(
+      nft.title(
+        "a socket whose receive buffer overflowed cannot be read again, and packets are seen afterwards",
+      ),
       async () => {
         await using wgmon = start([...SHORT, "--monitor", "nflog", "--group", String(GROUP)]);
         await wgmon.ready;
@@ -369,8 +363,8 @@ describe.skipIf(missing !== null)(`faults while wgmon runs${note}`, () => {
 });
 
 /** As for root in a container who is not root of the machine. */
-describe.skipIf(missing !== null || noNft !== "")(
-  `a receive buffer that wgmon may not enlarge${note}${noNft}`,
+describe.skipIf(tools.missing || nft.missing)(
+  tools.title(nft.title("a receive buffer that wgmon may not enlarge")),
   () => {
     test("overflows, which is logged, and packets are seen afterwards", async () => {
       await using stage = await Stage.create({ isContainer: true });
@@ -445,7 +439,7 @@ async function freeze(wgmon: Wgmon): Promise<void> {
 }
 
 /** Not during a scan, because its answer would be from before the stop and be read after it. */
-async function freezeBetweenScans(wgmon: Wgmon, devices: readonly PlayedDevice[]): Promise<void> {
+async function freezeBetweenScans(wgmon: Wgmon, devices: readonly FakeUapiDevice[]): Promise<void> {
   await until("wgmon is stopped between two scans", async () => {
     await freeze(wgmon);
     // The devices accept the connection and read the request that was sent before: a few turns of the event loop.

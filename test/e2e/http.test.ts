@@ -5,11 +5,8 @@
 
 import { expect, test } from "bun:test";
 import { chmodSync, statSync } from "node:fs";
-import { join } from "node:path";
 
 import { type Document, type Fuzz, fuzzBytes, fuzzRequests } from "../support/api-fuzz.ts";
-import type { Crowded } from "../support/crowd.ts";
-import { whyNoStage } from "../support/netns-stage.ts";
 import { newStateFolder } from "../support/state.ts";
 import { TEST_MS } from "../support/until.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
@@ -130,25 +127,6 @@ test(
     expect(wgmon.logText).not.toContain("a request failed");
     expect(wgmon.logText).not.toContain(secret);
     expect(await wgmon.stop()).toBe(0);
-  },
-  TEST_MS,
-);
-
-const missing = whyNoStage();
-const note = missing === null ? "" : ` [skipped: ${missing}]`;
-
-test.skipIf(missing !== null)(
-  `the TCP port stays in use during many connections and a reload${note}`,
-  async () => {
-    const script = join(import.meta.dir, "../support/crowd.ts");
-    const command = `ip link set lo up && exec ${process.execPath} ${script}`;
-    const run = Bun.spawn(["unshare", "--net", "sh", "-c", command], {
-      stdout: "pipe",
-      stderr: "inherit",
-    });
-    const found = JSON.parse(await new Response(run.stdout).text()) as Crowded;
-    expect(found.attempts).toBeGreaterThan(10);
-    expect(found).toMatchObject({ taken: 0, listeners: 1, status: 200, reloads: 2, exitCode: 0 });
   },
   TEST_MS,
 );

@@ -18,26 +18,18 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { needs } from "../support/kernel.ts";
 import { until } from "../support/until.ts";
 import { startWgmon } from "../support/wgmon.ts";
 
-const missing =
-  process.geteuid!() !== 0
-    ? "not root"
-    : Bun.which("setpriv") === null
-      ? "no setpriv; try: apt-get install util-linux"
-      : null;
-if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
-  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
-}
-const note = missing === null ? "" : ` [skipped: ${missing}]`;
+const tools = needs("root", "setpriv");
 const NOBODY = 65_534;
 /** Bits 12 and 13: CAP_NET_ADMIN and CAP_NET_RAW. */
 const BOTH = "0000000000003000";
 const NONE = "0000000000000000";
 
-describe.skipIf(missing !== null)(
-  `wgmon as the user nobody, with ambient capabilities${note}`,
+describe.skipIf(tools.missing)(
+  tools.title("wgmon as the user nobody, with ambient capabilities"),
   () => {
     let folder: string;
     let wgmon: string;

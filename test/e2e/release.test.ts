@@ -13,6 +13,7 @@ import { fetchLibraries, libraries, missingTools } from "../../deploy/libraries.
 import { hasTexts, noticeText } from "../../deploy/notice.ts";
 import { version } from "../../package.json";
 import { BareRoot, RELEASE } from "../support/bare-root.ts";
+import { needs, skipIf } from "../support/kernel.ts";
 import { newStateFolder } from "../support/state.ts";
 import { startWgmon } from "../support/wgmon.ts";
 
@@ -21,11 +22,8 @@ setDefaultTimeout(20 * 60_000);
 
 const ROOT = join(import.meta.dir, "../..");
 const missing = process.arch === "x64" ? missingTools("x64") : ["x86_64 machine"];
-if (process.getuid?.() !== 0) missing.unshift("root");
-if (missing.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
-  throw new Error(`WGMON_KERNEL_TESTS=require, but there is no ${missing.join(", ")}`);
-}
-const note = missing.length > 0 ? ` [skipped: no ${missing.join(", ")}]` : "";
+const root = needs("root");
+const tools = skipIf(...missing.map((name) => `no ${name}`));
 
 /** Bun 1.4 for Linux needs glibc 2.17 on x64 and arm64. */
 const BUN_GLIBC_MINOR = 17;
@@ -39,7 +37,7 @@ const embeddedVersions = libraries
   .filter(({ name }) => name !== "libnfnetlink")
   .map(({ name, version: its }) => `${name} ${its} (embedded)`);
 
-describe.skipIf(missing.length > 0)(`a release${note}`, () => {
+describe.skipIf(root.missing || tools.missing)(root.title(tools.title("a release")), () => {
   const build = () => $`${process.execPath} build.ts --release`.cwd(ROOT).quiet();
 
   test("is reproducible", async () => {
@@ -129,22 +127,17 @@ describe("the licences", () => {
   });
 });
 
-const noArm = ["qemu-aarch64-static", "aarch64-linux-gnu-gcc"].filter(
-  (program) => Bun.which(program) === null,
+const arm = skipIf(
+  ...["qemu-aarch64-static", "aarch64-linux-gnu-gcc"].map((program) =>
+    Bun.which(program) === null ? `no ${program}` : null,
+  ),
 );
-noArm.unshift(...missing);
-if (noArm.length > 0 && process.env["WGMON_KERNEL_TESTS"] === "require") {
-  throw new Error(`WGMON_KERNEL_TESTS=require, but there is no ${noArm.join(", ")}`);
-}
+const armTitle = root.title(tools.title(arm.title("a release for arm64 runs in an emulator")));
 
-describe.skipIf(noArm.length > 0)("a release for arm64", () => {
-  const why = noArm.length > 0 ? ` [skipped: no ${noArm.join(", ")}]` : "";
-
-  test(`runs in an emulator${why}`, async () => {
-    await $`${process.execPath} build.ts --release --target arm64`.cwd(ROOT).quiet();
-    const program = join(ROOT, `dist/wgmon-${version}-linux-arm64`);
-    expect(existsSync(`${program}.cdx.json`)).toBe(true);
-    const text = await $`qemu-aarch64-static -L /usr/aarch64-linux-gnu ${program} --version`.text();
-    expect(text.trim().split("\n").slice(2)).toEqual(embeddedVersions);
-  });
+test.skipIf(root.missing || tools.missing || arm.missing)(armTitle, async () => {
+  await $`${process.execPath} build.ts --release --target arm64`.cwd(ROOT).quiet();
+  const program = join(ROOT, `dist/wgmon-${version}-linux-arm64`);
+  expect(existsSync(`${program}.cdx.json`)).toBe(true);
+  const text = await $`qemu-aarch64-static -L /usr/aarch64-linux-gnu ${program} --version`.text();
+  expect(text.trim().split("\n").slice(2)).toEqual(embeddedVersions);
 });

@@ -1,25 +1,24 @@
 /**
  * The binary from its start to its end, in two network namespaces: a gateway and a client. Real peers run
- * wireguard-go, which needs no kernel module. Where only the events matter, a fake device answers with the
- * peers that a test sets.
+ * wireguard-go, which needs no kernel module. Where only the events matter, the device is fake.
  */
 
-import { dlopen } from "bun:ffi";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { generateKeyPairSync } from "node:crypto";
-import { closeSync, openSync } from "node:fs";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 
 import { version } from "../../package.json";
 import { shortKey } from "../../src/base/wireguard.ts";
 import { type Event } from "../../src/events/event-schema.ts";
+import { publicKeyOf } from "../support/fake-uapi-device.ts";
 import { needs } from "../support/kernel.ts";
-import { type Received, Receiver } from "../support/receiver.ts";
-import { REPORT_MS, TEST_MS, until, untilRuns } from "../support/until.ts";
+import { newKeys } from "../support/keys.ts";
+import { Stage, story } from "../support/netns-stage.ts";
+import type { Receiver } from "../support/receiver.ts";
+import { runScript } from "../support/script.ts";
+import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
 import { privateMb } from "../support/usage.ts";
-import { type LogLine, startWgmon, type Wgmon, type WgmonOptions } from "../support/wgmon.ts";
+import { type LogLine, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 setDefaultTimeout(TEST_MS);
 
@@ -37,242 +36,75 @@ const SECRET = "t0k3n";
 /** Scans with the shortest possible tick, so that tests are fast. */
 const POLL = ["--monitor", "poll", "--tick", "100ms", "--host", "gw1"];
 
-const tools = needs("ip", "wg");
-const missing = [
-  ...(process.getuid?.() === 0 ? [] : ["not root"]),
-  ...(Bun.which("unshare") && Bun.which("nsenter") ? [] : ["no unshare or nsenter here"]),
-];
-const skipped = tools.missing || missing.length > 0;
-const title = (name: string): string =>
-  tools.title(name + (missing.length > 0 ? ` [skipped: ${missing.join("; ")}]` : ""));
-
-/** A namespace lives as long as its process. */
-type Holder = Bun.Subprocess<"ignore", "inherit", "inherit">;
-
-/** The gateway and the client, connected by a veth pair, with their own folder for UAPI sockets. */
-class Network implements AsyncDisposable {
-  readonly folder: string;
-  readonly #gateway: Holder;
-  readonly #client: Holder;
-  readonly #daemons: Bun.Subprocess[] = [];
-
-  private constructor(folder: string, gateway: Holder, client: Holder) {
-    this.folder = folder;
-    this.#gateway = gateway;
-    this.#client = client;
-  }
-
-  static async create(): Promise<Network> {
-    const folder = await mkdtemp(join(tmpdir(), "wgmon-run-"));
-    const gateway = await hold("unshare", "--net", "--mount");
-    const client = await hold(...enter(gateway), "unshare", "--net");
-    const network = new Network(folder, gateway, client);
-    await network.gateway(`
-      mount -t tmpfs none "$(readlink -f /var/run)"
-      mkdir -p /var/run/wireguard
-      mount --bind ${folder} /var/run/wireguard
-      ip link set lo up
-      ip link add gw0 type veth peer name client0 netns ${client.pid}
-      ip addr add 192.0.2.1/24 dev gw0
-      ip link set gw0 up`);
-    await network.client(`
-      ip link set lo up
-      ip addr add 192.0.2.2/24 dev client0
-      ip link set client0 up`);
-    return network;
-  }
-
-  async gateway(script: string): Promise<string> {
-    return await shell(enter(this.#gateway), script);
-  }
-
-  async client(script: string): Promise<string> {
-    return await shell(enter(this.#client), script);
-  }
-
-  /** Starts wgmon in the gateway. */
-  wgmon(args: readonly string[], options: WgmonOptions = {}): Wgmon {
-    const [nsenter, ...rest] = enter(this.#gateway);
-    return startWgmon([...rest, BINARY, ...args], { ...options, binary: nsenter! });
-  }
-
-  /** Starts wireguard-go with a device at one of the two ends. */
-  async wireguard(end: "gateway" | "client", device: string): Promise<void> {
-    const holder = end === "gateway" ? this.#gateway : this.#client;
-    const command = [...enter(holder), "wireguard-go", "-f", device];
-    this.#daemons.push(
-      Bun.spawn(command, {
-        stdio: ["ignore", "ignore", "ignore"],
-        env: { ...process.env, LOG_LEVEL: "silent" },
-      }),
-    );
-    await this[end](`until [ -S /var/run/wireguard/${device}.sock ]; do sleep 0.01; done`);
-  }
-
-  /**
-   * Runs `open` while this thread is in the gateway's network namespace: sockets that it opens stay in that
-   * namespace. setns(2)
-   */
-  inGateway<Result>(open: () => Result): Result {
-    const libc = dlopen("libc.so.6", { setns: { args: ["i32", "i32"], returns: "i32" } });
-    const home = openSync("/proc/self/ns/net", "r");
-    const gateway = openSync(`/proc/${this.#gateway.pid}/ns/net`, "r");
-    try {
-      if (libc.symbols.setns(gateway, 0) !== 0) throw new Error("setns");
-      return open();
-    } finally {
-      libc.symbols.setns(home, 0);
-      closeSync(home);
-      closeSync(gateway);
-    }
-  }
-
-  receiver(): Receiver {
-    return this.inGateway(() => new Receiver());
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const process of [...this.#daemons, this.#client, this.#gateway]) {
-      process.kill("SIGKILL");
-      await process.exited;
-    }
-    await rm(this.folder, { recursive: true });
-  }
-}
-
-async function hold(...command: readonly string[]): Promise<Holder> {
-  const holder = Bun.spawn([...command, "sleep", "3600"], { stdin: "ignore", stdout: "inherit" });
-  await untilRuns(holder.pid, "sleep");
-  return holder as Holder;
-}
-
-function enter(holder: Holder): string[] {
-  return ["nsenter", "--target", String(holder.pid), "--net", "--mount"];
-}
-
-async function shell(prefix: readonly string[], script: string): Promise<string> {
-  const child = Bun.spawn([...prefix, "bash", "-euc", script], { stdout: "pipe", stderr: "pipe" });
-  const [stdout, stderr, exitCode] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
-  if (exitCode !== 0) throw new Error(`${script}: exit code ${exitCode}: ${stderr}`);
-  return stdout;
-}
-
-/** A device of the gateway whose peers a test sets. */
-class FakeDevice implements AsyncDisposable {
-  readonly name: string;
-  /** Time of the last handshake in seconds since 1970, by the peer's number; 0: never. */
-  readonly handshakes = new Map<number, number>();
-  /** Number of scans of this device. */
-  scans = 0;
-  readonly #network: Network;
-  readonly #server: Bun.UnixSocketListener<undefined>;
-
-  private constructor(name: string, network: Network) {
-    this.name = name;
-    this.#network = network;
-    this.#server = Bun.listen({
-      unix: join(network.folder, `${name}.sock`),
-      socket: { data: (socket) => void socket.write(this.#answer()) },
-    });
-  }
-
-  static async create(network: Network, name: string): Promise<FakeDevice> {
-    const device = new FakeDevice(name, network);
-    await network.gateway(`ip link add ${name} type veth peer name ${name}end`);
-    return device;
-  }
-
-  connect(...peers: readonly number[]): void {
-    for (const peer of peers) this.handshakes.set(peer, Math.floor(Date.now() / 1000));
-  }
-
-  remove(...peers: readonly number[]): void {
-    for (const peer of peers) this.handshakes.delete(peer);
-  }
-
-  #answer(): string {
-    this.scans++;
-    const peers = [...this.handshakes].map(
-      ([peer, seconds]) =>
-        `public_key=${peer.toString(16).padStart(64, "0")}\npreshared_key=${"0".repeat(64)}\n` +
-        `endpoint=192.0.2.2:${1000 + peer}\nlast_handshake_time_sec=${seconds}\n` +
-        `last_handshake_time_nsec=0\nrx_bytes=180\ntx_bytes=92\nallowed_ip=10.9.0.${peer % 256}/32\n`,
-    );
-    return `private_key=${"1".repeat(64)}\nlisten_port=51821\n${peers.join("")}errno=0\n\n`;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.stop(true);
-    await this.#network.gateway(`ip link delete ${this.name}`);
-  }
-}
-
-/** The public key of a fake device's peer. */
-function keyOf(peer: number): string {
-  return Buffer.from(peer.toString(16).padStart(64, "0"), "hex").toString("base64");
-}
-
-/** For each event that arrived at the path, such as `connected 1` with the number of a fake peer. */
-function story(receiver: Receiver, path = `/${SECRET}`): string[] {
-  return receiver.requests.filter((request) => request.path === path).map(describeEvent);
-}
-
-function describeEvent({ event }: Received): string {
-  const { type, data } = event!;
-  const [, what] = type.split(".");
-  if (!("peer" in data)) return `${what} ${data.device}`;
-  const number = Number(`0x${Buffer.from(data.peer.publicKey, "base64").toString("hex")}`);
-  return `${what} ${number}`;
-}
-
-function newKeys(): { privateKey: string; publicKey: string } {
-  const { d, x } = generateKeyPairSync("x25519").privateKey.export({ format: "jwk" });
-  const base64 = (text: string): string => Buffer.from(text, "base64url").toString("base64");
-  return { privateKey: base64(d!), publicKey: base64(x!) };
-}
+const tools = needs("namespaces", "nsenter");
 
 function expectNoSecret(wgmon: Wgmon): void {
   expect(wgmon.logText).not.toContain(SECRET);
 }
 
-describe.skipIf(skipped)(title("wgmon"), () => {
-  let network: Network;
+describe.skipIf(tools.missing)(tools.title("wgmon"), () => {
+  let stage: Stage;
 
   beforeAll(async () => {
-    network = await Network.create();
+    stage = await Stage.create();
   });
 
   afterAll(async () => {
-    await network[Symbol.asyncDispose]();
+    await stage[Symbol.asyncDispose]();
   });
 
-  const wireguard = needs("wireguard-go");
+  const wireguard = needs("wireguard-go", "wg");
 
   describe.skipIf(wireguard.missing)(wireguard.title("real peers"), () => {
+    const daemons: Bun.Subprocess[] = [];
     let key: string;
     /** Configures both ends anew as peers of each other, without earlier sessions. */
     let configure: () => Promise<void>;
 
+    /** The client is a second network namespace on the stage. */
+    const client = (script: string) =>
+      runScript(script, stage.command("ip", "netns", "exec", "client"));
+
+    /** Starts wireguard-go with a device at one of the two ends. */
+    async function startWireguard(device: string, ...prefix: readonly string[]): Promise<void> {
+      const command = stage.command(...prefix, "wireguard-go", "-f", device);
+      const env = { ...process.env, LOG_LEVEL: "silent" };
+      daemons.push(Bun.spawn(command, { stdio: ["ignore", "ignore", "ignore"], env }));
+      await stage.run(`until [ -S /var/run/wireguard/${device}.sock ]; do sleep 0.01; done`);
+    }
+
     beforeAll(async () => {
-      await network.wireguard("gateway", "wg0");
-      await network.wireguard("client", "tunnel0");
-      const [gateway, client] = [newKeys(), newKeys()];
-      key = client.publicKey;
+      await stage.run(`
+        ip netns add client
+        ip link add gw0 type veth peer name client0 netns client
+        ip addr add 192.0.2.1/24 dev gw0
+        ip link set gw0 up`);
+      await client(`
+        ip link set lo up
+        ip addr add 192.0.2.2/24 dev client0
+        ip link set client0 up`);
+      await startWireguard("wg0");
+      await startWireguard("tunnel0", "ip", "netns", "exec", "client");
+      const [gatewayKeys, clientKeys] = [newKeys(), newKeys()];
+      key = clientKeys.publicKey;
       configure = async () => {
-        await network.gateway(`
-          wg set wg0 listen-port 51820 private-key <(echo ${gateway.privateKey}) peer ${key} remove
+        await stage.run(`
+          wg set wg0 listen-port 51820 private-key <(echo ${gatewayKeys.privateKey}) peer ${key} remove
           wg set wg0 peer ${key} allowed-ips 10.9.0.2/32`);
-        await network.client(`
-          wg set tunnel0 listen-port 40000 private-key <(echo ${client.privateKey}) \
-            peer ${gateway.publicKey} remove
-          wg set tunnel0 peer ${gateway.publicKey} allowed-ips 10.9.0.1/32 endpoint 192.0.2.1:51820`);
+        await client(`
+          wg set tunnel0 listen-port 40000 private-key <(echo ${clientKeys.privateKey}) \
+            peer ${gatewayKeys.publicKey} remove
+          wg set tunnel0 peer ${gatewayKeys.publicKey} allowed-ips 10.9.0.1/32 endpoint 192.0.2.1:51820`);
       };
-      await network.gateway("ip addr add 10.9.0.1/24 dev wg0; ip link set wg0 up");
-      await network.client("ip addr add 10.9.0.2/24 dev tunnel0; ip link set tunnel0 up");
+      await stage.run("ip addr add 10.9.0.1/24 dev wg0; ip link set wg0 up");
+      await client("ip addr add 10.9.0.2/24 dev tunnel0; ip link set tunnel0 up");
+    });
+
+    afterAll(async () => {
+      for (const daemon of daemons) {
+        daemon.kill("SIGKILL");
+        await daemon.exited;
+      }
     });
 
     test.each([
@@ -280,20 +112,20 @@ describe.skipIf(skipped)(title("wgmon"), () => {
       ["poll", ["--monitor", "poll"]],
     ])("that connect, roam and disconnect are reported (%s)", async (_monitor, args) => {
       await configure();
-      using receiver = network.receiver();
-      const file = join(network.folder, "wgmon.toml");
+      using receiver = stage.receiver();
+      const file = join(stage.folder, "wgmon.toml");
       const webhooks = [receiver.url(`/json/${SECRET}`), `form:${receiver.url(`/form/${SECRET}`)}`];
       const settings = `webhook = ${JSON.stringify(webhooks)}\nhost = "gw1"\n`;
       await Bun.write(file, settings);
       const scans = ["--tick", "100ms", "--reconcile", "0"];
-      await using wgmon = network.wgmon([...args, ...scans, "--config", file]);
+      await using wgmon = stage.wgmon([...args, ...scans, "--config", file]);
       expect(await wgmon.ready).toMatchObject({ devices: ["wg0"] });
       const events = (): Event[] => receiver.requests.flatMap(({ event }) => event ?? []);
 
-      await network.client("echo >/dev/udp/10.9.0.1/9");
+      await client("echo >/dev/udp/10.9.0.1/9");
       await receiver.waitFor(() => events().length === 1, REPORT_MS);
       // The session keys stay valid: the gateway learns the new endpoint from the next packet.
-      await network.client("wg set tunnel0 listen-port 40001; echo >/dev/udp/10.9.0.1/9");
+      await client("wg set tunnel0 listen-port 40001; echo >/dev/udp/10.9.0.1/9");
       await receiver.waitFor(() => events().length === 2, REPORT_MS);
       // Not set from the start, because on a busy machine it could end before the peer has roamed.
       await Bun.write(file, `${settings}idle_timeout = "1s"\n`);
@@ -333,11 +165,11 @@ describe.skipIf(skipped)(title("wgmon"), () => {
   /** Starts wgmon for `fake0` only, with the receiver as a webhook if it is not null. */
   function start(receiver: Receiver | null, ...args: readonly string[]): Wgmon {
     const webhook = receiver === null ? [] : ["--webhook", receiver.url(`/${SECRET}`)];
-    return network.wgmon([...POLL, "--device", "fake0", ...webhook, ...args]);
+    return stage.wgmon([...POLL, "--device", "fake0", ...webhook, ...args]);
   }
 
   test("a webhook that is down at first gets all events in order", async () => {
-    await using device = await FakeDevice.create(network, "fake0");
+    await using device = await stage.device("fake0");
     const port = 8081; // No other program listens in this namespace.
     await using wgmon = start(null, "--webhook", `http://127.0.0.1:${port}/${SECRET}`);
     await wgmon.ready;
@@ -348,17 +180,17 @@ describe.skipIf(skipped)(title("wgmon"), () => {
       () => device.connect(1, 3),
       () => device.remove(1, 2, 3),
     ]) {
-      const before = device.scans;
+      const before = device.queries;
       change();
       // The first of them may have begun before the change.
-      await until("two more scans", () => device.scans >= before + 2);
+      await until("two more scans", () => device.queries >= before + 2);
     }
     await wgmon.waitForLog(
       ({ msg }) => /: ECONNREFUSED, attempt 1, next in/.test(String(msg)),
       REPORT_MS,
     );
     const events: Event[] = [];
-    using _server = network.inGateway(() =>
+    using _server = stage.inside(() =>
       Bun.serve({
         port,
         hostname: "127.0.0.1",
@@ -384,8 +216,8 @@ describe.skipIf(skipped)(title("wgmon"), () => {
     const cases = states.flatMap((state) => signals.map((signal) => [state, signal] as const));
 
     test.each(cases)("%s (%s)", async (state, signal) => {
-      await using device = await FakeDevice.create(network, "fake0");
-      using receiver = network.receiver();
+      await using device = await stage.device("fake0");
+      using receiver = stage.receiver();
       if (state === "while a webhook hangs") receiver.answer = "hang";
       else receiver.answer = { status: 503, headers: { "retry-after": "600" } };
       await using wgmon = start(receiver);
@@ -414,8 +246,8 @@ describe.skipIf(skipped)(title("wgmon"), () => {
     });
 
     test("if further signals follow", async () => {
-      await using device = await FakeDevice.create(network, "fake0");
-      using receiver = network.receiver();
+      await using device = await stage.device("fake0");
+      using receiver = stage.receiver();
       receiver.answer = "hang";
       await using wgmon = start(receiver);
       await wgmon.ready;
@@ -429,7 +261,7 @@ describe.skipIf(skipped)(title("wgmon"), () => {
     });
 
     test("at any time during its start", async () => {
-      const begin = (monitor: string) => network.wgmon(["--monitor", monitor, "--interface", "lo"]);
+      const begin = (monitor: string) => stage.wgmon(["--monitor", monitor, "--interface", "lo"]);
       const beganMs = performance.now();
       await using measured = begin("nflog");
       await measured.ready;
@@ -456,7 +288,7 @@ describe.skipIf(skipped)(title("wgmon"), () => {
     let file: string;
 
     beforeAll(() => {
-      file = join(network.folder, "wgmon.toml");
+      file = join(stage.folder, "wgmon.toml");
     });
 
     /** Writes the file and sends SIGHUP. Returns the log line about the reload, which must have this level. */
@@ -474,15 +306,15 @@ describe.skipIf(skipped)(title("wgmon"), () => {
     }
 
     function startWithFile(): Wgmon {
-      return network.wgmon([...POLL, "--device", "fake0", "--config", file]);
+      return stage.wgmon([...POLL, "--device", "fake0", "--config", file]);
     }
 
     const webhooks = (...urls: readonly string[]): string => `webhook = ${JSON.stringify(urls)}\n`;
 
     test("applies new webhooks, names, idle timeouts and log levels, and keeps sessions", async () => {
-      await using device = await FakeDevice.create(network, "fake0");
-      using first = network.receiver();
-      using second = network.receiver();
+      await using device = await stage.device("fake0");
+      using first = stage.receiver();
+      using second = stage.receiver();
       await Bun.write(file, webhooks(first.url(`/${SECRET}`)));
       await using wgmon = startWithFile();
       await wgmon.ready;
@@ -491,7 +323,7 @@ describe.skipIf(skipped)(title("wgmon"), () => {
       await reload(
         wgmon,
         webhooks(first.url(`/${SECRET}`), second.url(`/${SECRET}`)) +
-          `log_level = "debug"\n[peers."${keyOf(1)}"]\nname = "alice"\nidle_timeout = "2s"\n`,
+          `log_level = "debug"\n[peers."${publicKeyOf(1)}"]\nname = "alice"\nidle_timeout = "2s"\n`,
       );
       await second.waitFor(({ length }) => length === 1, REPORT_MS);
       await wgmon.waitForLog(({ level }) => level === "debug", REPORT_MS);
@@ -512,8 +344,8 @@ describe.skipIf(skipped)(title("wgmon"), () => {
     });
 
     test("with an invalid file changes nothing, and logs the errors", async () => {
-      await using device = await FakeDevice.create(network, "fake0");
-      using receiver = network.receiver();
+      await using device = await stage.device("fake0");
+      using receiver = stage.receiver();
       const good = webhooks(receiver.url(`/${SECRET}`));
       await Bun.write(file, good);
       await using wgmon = startWithFile();
@@ -537,7 +369,7 @@ describe.skipIf(skipped)(title("wgmon"), () => {
 
     test("logs changed settings that need a restart, by their names in the file", async () => {
       await Bun.write(file, "");
-      await using wgmon = network.wgmon(["--config", file]);
+      await using wgmon = stage.wgmon(["--config", file]);
       await wgmon.ready;
       const text = `monitor = "bpf"\ninterface = "lo"\ndevice = "wg7"\nlog_format = "text"\nhold = "1s"\n`;
       await reload(wgmon, text.replace(/log_format.*\n/, ""));
@@ -555,7 +387,7 @@ describe.skipIf(skipped)(title("wgmon"), () => {
 
     test("is not sent: the first log line has the version and the settings that differ from the defaults", async () => {
       await Bun.write(file, 'tick = "5s"\n');
-      await using wgmon = network.wgmon(["--config", file, "--monitor", "poll", "--group", "3"]);
+      await using wgmon = stage.wgmon(["--config", file, "--monitor", "poll", "--group", "3"]);
       await wgmon.ready;
       const [first, second, third] = wgmon.log;
       const { time: _, ...fields } = first!;
@@ -577,9 +409,9 @@ describe.skipIf(skipped)(title("wgmon"), () => {
     });
 
     test("keeps the events that wait for a webhook when another webhook is added", async () => {
-      await using device = await FakeDevice.create(network, "fake0");
-      using first = network.receiver();
-      using second = network.receiver();
+      await using device = await stage.device("fake0");
+      using first = stage.receiver();
+      using second = stage.receiver();
       first.answer = { status: 503, headers: { "retry-after": "600" } };
       const url = first.url(`/${SECRET}`);
       await Bun.write(file, webhooks(url));
@@ -595,8 +427,8 @@ describe.skipIf(skipped)(title("wgmon"), () => {
     });
 
     test("keeps the queues of two webhooks at one host apart", async () => {
-      await using device = await FakeDevice.create(network, "fake0");
-      using receiver = network.receiver();
+      await using device = await stage.device("fake0");
+      using receiver = stage.receiver();
       receiver.answer = { status: 503, headers: { "retry-after": "600" } };
       const [one, two] = [receiver.url(`/${SECRET}/1`), receiver.url(`/${SECRET}/2`)];
       await Bun.write(file, webhooks(one, two));
@@ -656,27 +488,27 @@ describe.skipIf(skipped)(title("wgmon"), () => {
     );
 
     test.concurrent("with a connected peer, except for the tick", async () => {
-      await using device = await FakeDevice.create(network, "idle0");
+      await using device = await stage.device("idle0");
       device.connect(1);
       const args = ["--monitor", "nflog", "--tick", "1s", "--device", "idle0"];
-      await using wgmon = network.wgmon([...args, "--log-level", "debug"]);
+      await using wgmon = stage.wgmon([...args, "--log-level", "debug"]);
       await wgmon.waitForLog(({ event }) => event === "peer.connected", REPORT_MS);
       await warm(wgmon);
-      const { scans } = device;
+      const { queries } = device;
       const fromMs = performance.now();
       // Wake-ups for each tick: the timer, the connection, the answer and its end.
       await expectCheap(wgmon, WAKEUPS + (4 * COST_MS) / 1000);
       const seconds = (performance.now() - fromMs) / 1000;
-      expect(device.scans - scans).toBeLessThanOrEqual(seconds + 1);
+      expect(device.queries - queries).toBeLessThanOrEqual(seconds + 1);
     });
   });
 
   test("the numbers of descriptors and the memory do not grow with events and reloads", async () => {
-    await using device = await FakeDevice.create(network, "fake0");
-    using receiver = network.receiver();
-    const file = join(network.folder, "wgmon.toml");
+    await using device = await stage.device("fake0");
+    using receiver = stage.receiver();
+    const file = join(stage.folder, "wgmon.toml");
     await Bun.write(file, `webhook = "${receiver.url(`/${SECRET}`)}"\n`);
-    await using wgmon = network.wgmon([...POLL, "--device", "fake0", "--config", file]);
+    await using wgmon = stage.wgmon([...POLL, "--device", "fake0", "--config", file]);
     await wgmon.ready;
     const peers = Array.from({ length: 50 }, (_, index) => index + 1);
     let expected = 0;

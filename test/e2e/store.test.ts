@@ -1,43 +1,16 @@
-/** The binary and its store: a full disk, a read-only disk, a second wgmon, and a folder that does not exist. */
+/** The binary and its store: the boot id, a second wgmon, and a folder that does not exist. */
 
 import { Database as Sqlite } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import type { FullDisk } from "../support/full-disk-scenario.ts";
-import { whyNoTunnel } from "../support/kernel.ts";
 import { newStateFolder } from "../support/state.ts";
-import { TEST_MS, until } from "../support/until.ts";
+import { until } from "../support/until.ts";
 import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 
-const missing = whyNoTunnel();
-if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
-  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
-}
-const note = missing === null ? "" : ` [skipped: ${missing}]`;
 const WGMON = join(import.meta.dir, "../../wgmon");
 const POLL = ["--monitor", "poll", "--device", "wgtest-none"];
-
-test.skipIf(missing !== null)(
-  `events are delivered even if the disk is full or read-only${note}`,
-  async () => {
-    const script = join(import.meta.dir, "../support/full-disk-scenario.ts");
-    const run = Bun.spawn(["unshare", "--net", "--mount", process.execPath, script], {
-      stdout: "pipe",
-      stderr: "inherit",
-    });
-    const found = JSON.parse(await new Response(run.stdout).text()) as FullDisk;
-    expect(found).toMatchObject({ goesOn: true, exitCode: 0 });
-    expect(found.full).toHaveLength(1);
-    expect(found.full[0]).toMatch(
-      /wgmon\.db: database or disk is full \(free disk space, or choose another --state-dir\); continuing in memory/,
-    );
-    expect(found.readOnly).toHaveLength(1);
-    expect(found.readOnly[0]).toMatch(/EROFS .*--state-dir.*kept in memory only/);
-  },
-  TEST_MS,
-);
 
 /** Waits for "ready" and then for the store, which is opened later. */
 async function started(wgmon: Wgmon, folder: string): Promise<void> {

@@ -1,4 +1,4 @@
-/** The text of the firewall rules. test/e2e/rules.test.ts tests their effect on packets. */
+/** The text of the firewall rules. test/netns/firewall.test.ts tests their effect on packets. */
 
 import { describe, expect, test } from "bun:test";
 

@@ -1,16 +1,10 @@
 /** In a virtual machine: the configuration of a WireGuard gateway in the machine's own network, and its peers. */
 
-import { generateKeyPairSync } from "node:crypto";
-
+import { newKeys } from "../support/keys.ts";
 import { run } from "./steps.ts";
 
 const PORT = 51820;
 let peers = 0;
-
-interface Keys {
-  readonly privateKey: string;
-  readonly publicKey: string;
-}
 
 /** The gateway's keys and peers, and the text of its /etc/wireguard/wg0.conf. */
 export class Gateway {
@@ -61,14 +55,4 @@ ip -n ${name} addr add ${address}/24 dev wg; ip -n ${name} link set wg up
 `;
     run(["bash", "-c", script], { stdin: `${keys.privateKey}\n` });
   }
-}
-
-function newKeys(): Keys {
-  const { privateKey, publicKey } = generateKeyPairSync("x25519");
-  // The last 32 bytes of both forms are the key itself.
-  const base64 = (der: Buffer): string => der.subarray(-32).toString("base64");
-  return {
-    privateKey: base64(privateKey.export({ format: "der", type: "pkcs8" })),
-    publicKey: base64(publicKey.export({ format: "der", type: "spki" })),
-  };
 }

@@ -13,7 +13,7 @@ import {
 import axe from "axe-core";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
-import { complaintsOf, launch, noBrowser, screenshot, withBrowser } from "../support/browser.ts";
+import { browserNeeds, complaintsOf, launch, screenshot } from "../support/browser.ts";
 import { serve, type Served } from "../support/http-server.ts";
 import { device, peer } from "../support/peers.ts";
 import { connect, connected, HOSTILE, office } from "../support/sample-gateway.ts";
@@ -28,7 +28,7 @@ const PATHS = ["/", `/peers/wg0/${KEY}`, "/sessions", "/events", "/outbox"] as c
 const desktop = { width: 1280, height: 800 };
 const phone = { width: 360, height: 740 };
 
-describe.skipIf(noBrowser)(withBrowser("the page in a browser"), () => {
+describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"), () => {
   let browser: Browser;
   let source: FakeSource;
   let served: Served;

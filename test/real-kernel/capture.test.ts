@@ -16,7 +16,7 @@ import { REPORT_MS, TEST_MS } from "../support/until.ts";
 import { processorMs, Watcher } from "../support/watcher.ts";
 import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 /** Keeps clients of earlier tests connected: on a slow machine they would disconnect during a later test. */
 const NO_SILENCE = ["--idle-timeout", "1h"];

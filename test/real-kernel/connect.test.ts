@@ -16,7 +16,7 @@ import { Receiver } from "../support/receiver.ts";
 import { REPORT_MS, TEST_MS } from "../support/until.ts";
 import { isComplaint, type LogLine, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 const BY_PACKETS = ["--reconcile", "0", "--tick", "1h", "--idle-timeout", "1h"];
 const BPF = ["--monitor", "bpf", "--interface", "any"];

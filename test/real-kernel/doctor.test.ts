@@ -12,7 +12,7 @@ import { Lab, type LabDevice } from "../support/lab.ts";
 import { newStateFolder } from "../support/state.ts";
 import { TEST_MS } from "../support/until.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 const BINARY = join(import.meta.dir, "../../wgmon");
 const PORT = 51820;

@@ -5,7 +5,7 @@
 // @serial
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -21,13 +21,14 @@ import {
 import { NETLINK_GENERIC } from "../../src/platform/constants.ts";
 import { needs, whyNotOurMachine } from "../support/kernel.ts";
 import { type Client, Lab, type LabDevice } from "../support/lab.ts";
+import { packetSockets } from "../support/packet-sockets.ts";
 import { Receiver } from "../support/receiver.ts";
 import { newStateFolder } from "../support/state.ts";
 import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
 import { processorMs, Watcher } from "../support/watcher.ts";
 import { isComplaint, startWgmon } from "../support/wgmon.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 const notOurs = whyNotOurMachine();
 const ours = notOurs === null ? "" : ` [skipped: ${notOurs}]`;
 
@@ -406,9 +407,4 @@ class InterruptingSocket extends NetlinkSocket {
     expect(answer.interrupted).toBe(isInterrupted);
     return answer;
   }
-}
-
-/** Number of packet sockets in this network namespace. */
-function packetSockets(): number {
-  return readFileSync("/proc/self/net/packet", "utf8").trim().split("\n").length - 1;
 }

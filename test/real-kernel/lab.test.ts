@@ -6,7 +6,7 @@ import { needs } from "../support/kernel.ts";
 import { Lab, type LabDevice } from "../support/lab.ts";
 import { until } from "../support/until.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 describe.skipIf(kernel.missing)(kernel.title("a lab with real WireGuard"), () => {
   let lab: Lab;

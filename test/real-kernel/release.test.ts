@@ -4,21 +4,18 @@ import { afterAll, beforeAll, describe, test } from "bun:test";
 import { existsSync } from "node:fs";
 
 import { BareRoot, RELEASE } from "../support/bare-root.ts";
-import { needs } from "../support/kernel.ts";
+import { needs, skipIf } from "../support/kernel.ts";
 import { Lab, type LabDevice } from "../support/lab.ts";
 import { REPORT_MS, TEST_MS } from "../support/until.ts";
 import { startWgmon } from "../support/wgmon.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 // test/e2e/release.test.ts builds the release; if it cannot, that test is skipped with the reason.
-const note = existsSync(RELEASE) ? "" : " [skipped: no release was built]";
-if (note !== "" && process.env["WGMON_KERNEL_TESTS"] === "require") {
-  throw new Error("WGMON_KERNEL_TESTS=require, but no release was built");
-}
+const release = skipIf(existsSync(RELEASE) ? null : "no release was built");
 
-describe.skipIf(kernel.missing || note !== "")(
-  kernel.title(`a release without other files${note}`),
+describe.skipIf(kernel.missing || release.missing)(
+  kernel.title(release.title("a release without other files")),
   () => {
     let lab: Lab;
     let wg0: LabDevice;

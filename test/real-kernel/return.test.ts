@@ -11,7 +11,7 @@ import { Receiver } from "../support/receiver.ts";
 import { Watcher } from "../support/watcher.ts";
 import { isComplaint } from "../support/wgmon.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 const TEST_MS = 240_000;
 const TICK_MS = 1000;

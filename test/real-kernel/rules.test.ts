@@ -20,7 +20,7 @@ import { data, initiation, response } from "../support/packets.ts";
 import { passAllLogged } from "../support/unfiltered.ts";
 import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 const GROUP = 60;
 

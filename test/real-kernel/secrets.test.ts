@@ -14,7 +14,7 @@ import { searchBetweenScans, secretsOf, texts } from "../support/secrets.ts";
 import { TEST_MS } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 describe.skipIf(kernel.missing)(kernel.title("private and preshared keys"), () => {
   const receiver = new Receiver();

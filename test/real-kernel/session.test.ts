@@ -18,7 +18,7 @@ import { REPORT_MS, TEST_MS, until } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 import { isComplaint } from "../support/wgmon.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 const IDLE_MS = 15_000;
 const HOLD_MS = 15_000;

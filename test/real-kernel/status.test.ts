@@ -12,7 +12,7 @@ import { newStateFolder } from "../support/state.ts";
 import { TEST_MS, until } from "../support/until.ts";
 import { startWgmon } from "../support/wgmon.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 /** Longer than src/http/daemon-read-model.ts caches the list of peers. */
 const LIST_AGE_MS = 1000;

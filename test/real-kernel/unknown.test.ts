@@ -11,7 +11,7 @@ import { Receiver } from "../support/receiver.ts";
 import { TEST_MS } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 describe.skipIf(kernel.missing)(kernel.title("a handshake that no peer completes"), () => {
   const receiver = new Receiver();

@@ -18,7 +18,7 @@ import { Watcher } from "../support/watcher.ts";
 import { isComplaint, startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 const PROGRAM = "wireguard-go";
-const kernel = needs("root", "wireguard", PROGRAM, "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", PROGRAM, "ip", "wg", "nft", "tc", "ping");
 
 const FOLDER = "/var/run/wireguard";
 /** Different from other tests' devices: all network namespaces share the folder. */

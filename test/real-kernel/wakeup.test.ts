@@ -8,14 +8,14 @@ import { join } from "node:path";
 
 import { $ } from "bun";
 
-import { KernelGateway } from "../support/kernel-gateway.ts";
+import { KernelGateway } from "../bench/gateways/kernel.ts";
 import { needs } from "../support/kernel.ts";
 import { Lab, type LabDevice } from "../support/lab.ts";
 import { Receiver } from "../support/receiver.ts";
 import { TEST_MS, until } from "../support/until.ts";
 import { Watcher } from "../support/watcher.ts";
 
-const kernel = needs("root", "wireguard", "ip", "wg", "nft", "tc", "ping");
+const kernel = needs("own network", "wireguard", "ip", "wg", "nft", "tc", "ping");
 
 /** Scans only after packets, otherwise once an hour. */
 const BY_PACKETS = ["--tick", "1h", "--reconcile", "0"];

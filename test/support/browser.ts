@@ -1,6 +1,5 @@
 /**
- * Headless Chromium, driven by playwright-core. Without Chromium, tests that need it are skipped with the reason
- * in their title; with WGMON_KERNEL_TESTS=require, they fail.
+ * Headless Chromium, driven by playwright-core.
  */
 
 import { existsSync } from "node:fs";
@@ -9,23 +8,14 @@ import { join } from "node:path";
 
 import { type Browser, chromium, type Page } from "playwright-core";
 
+import { skipIf } from "./kernel.ts";
 import { REPORT_MS } from "./until.ts";
 
 /** null if no Chromium is installed. */
 export const chromiumPath =
   ["chromium", "chromium-browser", "google-chrome"].map((name) => Bun.which(name)).find(Boolean) ??
   null;
-const missing = chromiumPath === null ? "no chromium here" : null;
-if (missing !== null && process.env["WGMON_KERNEL_TESTS"] === "require") {
-  throw new Error(`WGMON_KERNEL_TESTS=require, but: ${missing}`);
-}
-
-/** For describe.skipIf. */
-export const noBrowser = missing !== null;
-
-export function withBrowser(name: string): string {
-  return missing === null ? name : `${name} [skipped: ${missing}]`;
-}
+export const browserNeeds = skipIf(chromiumPath === null ? "no chromium here" : null);
 
 /** @param executablePath Chromium, or a program that starts Chromium with the same arguments in another namespace. */
 export async function launch(executablePath = chromiumPath!): Promise<Browser> {

@@ -5,9 +5,10 @@
  * Needs root, WireGuard, ip, wg, tc, nft, ping, unshare, nsenter and bash.
  */
 
-import { generateKeyPairSync, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { readlinkSync } from "node:fs";
 
+import { type KeyPair, newKeys } from "./keys.ts";
 import { REPORT_MS } from "./until.ts";
 
 export interface ClientOptions {
@@ -45,11 +46,6 @@ export interface PeerState {
   readonly latestHandshakeSeconds: number | null;
   readonly rxBytes: number;
   readonly txBytes: number;
-}
-
-interface KeyPair {
-  readonly privateKey: string;
-  readonly publicKey: string;
 }
 
 /** No number is used twice in a process, because the kernel removes old links with a delay. */
@@ -725,13 +721,6 @@ class Shell implements Disposable {
   [Symbol.dispose](): void {
     this.#process.kill("SIGKILL");
   }
-}
-
-function newKeys(): KeyPair {
-  const { privateKey } = generateKeyPairSync("x25519");
-  const { d, x } = privateKey.export({ format: "jwk" });
-  const base64 = (text: string): string => Buffer.from(text, "base64url").toString("base64");
-  return { privateKey: base64(d!), publicKey: base64(x!) };
 }
 
 function presharedKeyLine(key: string | null): string[] {

@@ -6,22 +6,18 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 
+import { skipIf } from "./kernel.ts";
+
 const cache = join(
   process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"),
   "wgmon-test-promtool",
 );
 
-/** null if it is not installed. */
-export const promtool = Bun.which("promtool", { PATH: `${process.env["PATH"] ?? ""}:${cache}` });
+const promtool = Bun.which("promtool", { PATH: `${process.env["PATH"] ?? ""}:${cache}` });
 
-const isRequired =
-  process.env["WGMON_KERNEL_TESTS"] === "require" || /^(true|1)$/.test(process.env["CI"] ?? "");
-if (promtool === null && isRequired) {
-  throw new Error("promtool is not installed; try: node deploy/setup.mjs --test");
-}
-
-/** Suffix for titles of tests that need promtool. */
-export const whyNoPromtool = promtool === null ? " [skipped: no promtool]" : "";
+export const promtoolNeeds = skipIf(
+  promtool === null ? "no promtool here; try: node deploy/setup.mjs --test" : null,
+);
 
 /** Runs promtool; returns its output and whether it succeeded. */
 export function runPromtool(

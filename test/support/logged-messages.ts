@@ -1,8 +1,9 @@
 /**
- * Checks which messages the firewall rules of this network namespace log to NFLOG group 1, and that they do not block
- * other traffic: `unshare --net bun test/support/logged-packets.ts`, with lo up and the rules loaded. Prints the logged
- * messages as JSON, by address. For test/e2e/readme.test.ts and test/e2e/rules.test.ts.
+ * Which messages the firewall rules of this network namespace log to NFLOG group 1, and whether they block other
+ * traffic. For tests in test/netns.
  */
+
+import { expect } from "bun:test";
 
 import { systemClock } from "../../src/base/clock.ts";
 import { MessageType } from "../../src/base/wireguard.ts";
@@ -33,8 +34,19 @@ const questions = {
 } as const;
 const SENDER_AT = 4;
 
-/** A received message, or `sent response`: a response that this machine sent first. */
-export type Logged = Message | `sent ${string}`;
+/** A received message, `sent response` (a response that this machine sent first), or a fault. */
+export type Logged = Message | `sent ${string}` | `fault: ${string}`;
+
+/**
+ * Expects that the loaded rules log exactly these messages, once each and in this order, over IPv4 and IPv6, and that
+ * all traffic passes.
+ */
+export async function expectLogged(wanted: readonly Logged[]): Promise<void> {
+  for (const address of ["127.0.0.1", "::1"]) {
+    expect(await loggedFrom(address)).toEqual([...wanted]);
+    await connectByTcp(address);
+  }
+}
 
 /** Sends each message to WireGuard's port and to another port; all must arrive. Resolves with what was logged. */
 async function loggedFrom(address: string): Promise<Logged[]> {
@@ -56,22 +68,18 @@ async function loggedFrom(address: string): Promise<Logged[]> {
       const datagram = parsePacket(bytes);
       if (datagram?.sourcePort === marker.port) return void marks++;
       if (datagram?.destinationPort !== PORT || datagram.sourcePort !== sender.port) {
-        throw new Error("a packet to another port was logged");
-      }
-      logged.push(current!);
+        logged.push("fault: a packet to another port was logged");
+      } else logged.push(current!);
     },
     onSent(bytes) {
       const { type, sourcePort, destinationPort } = parsePacket(bytes, "sent")!;
       // The ports of sent packets are swapped: the source is the other end.
       if (sourcePort === marker.port) return;
       if (destinationPort !== PORT || sourcePort !== sender.port) {
-        throw new Error("a packet from another port was logged");
-      }
-      logged.push(`sent ${type === MessageType.response ? "response" : `type ${type}`}`);
+        logged.push("fault: a packet from another port was logged");
+      } else logged.push(`sent ${type === MessageType.response ? "response" : `type ${type}`}`);
     },
-    onPacketsLost(reason) {
-      throw new Error(reason);
-    },
+    onPacketsLost: (reason) => void logged.push(`fault: ${reason}`),
   });
   passAllLogged();
   let index = 0x8000_0000;
@@ -100,7 +108,7 @@ async function loggedFrom(address: string): Promise<Logged[]> {
     await until(`the mark after ${name} is logged`, () => marks === wanted);
   }
   await until(`${sent} datagrams arrive`, () => arrived >= sent);
-  if (arrived !== sent) throw new Error(`${sent} datagrams were sent and ${arrived} arrived`);
+  expect(arrived).toBe(sent);
   group.close();
   for (const socket of [sender, marker, ...receivers]) socket.close();
   return logged;
@@ -111,15 +119,5 @@ async function connectByTcp(address: string): Promise<void> {
   const host = address.includes(":") ? `[${address}]` : address;
   const signal = AbortSignal.timeout(REPORT_MS);
   const answer = await fetch(`http://${host}:${server.port}/`, { signal });
-  if ((await answer.text()) !== "hello") throw new Error("TCP is blocked");
-}
-
-if (import.meta.main) {
-  const found: Record<string, Logged[]> = {};
-  for (const address of ["127.0.0.1", "::1"]) {
-    found[address] = await loggedFrom(address);
-    await connectByTcp(address);
-  }
-  console.log(JSON.stringify(found));
-  process.exit(0);
+  expect(await answer.text()).toBe("hello");
 }

@@ -12,7 +12,7 @@ import {
   type KeyObject,
 } from "node:crypto";
 
-import { blake2s } from "../../src/sessions/blake2s.ts";
+import { blake2s } from "../../../src/sessions/blake2s.ts";
 import { seal } from "./chachapoly.ts";
 
 const CONSTRUCTION = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";

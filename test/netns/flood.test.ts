@@ -1,16 +1,19 @@
-/**
- * Floods port 51820 with forged messages and counts what the firewall rules of this network namespace log to NFLOG
- * group 1: `unshare --net bun test/support/flood-scenarios.ts 4`, or 6 for IPv6, with lo up and the rules just
- * loaded. Prints JSON. For test/e2e/rules.test.ts.
- */
+/** What wgmon's firewall rules log on this kernel while forged messages flood port 51820. */
+
+import { afterEach, describe, expect, test } from "bun:test";
+
+import { $ } from "bun";
 
 import { systemClock } from "../../src/base/clock.ts";
 import { MessageType } from "../../src/base/wireguard.ts";
 import { openGroup } from "../../src/capture/nflog.ts";
 import { parsePacket } from "../../src/capture/packet.ts";
-import { Forger } from "./forged.ts";
-import { data, initiation, response } from "./packets.ts";
-import { REPORT_MS, until } from "./until.ts";
+import { Forger } from "../support/forged.ts";
+import { needs } from "../support/kernel.ts";
+import { loadedByIptables, loadedByNft } from "../support/load-rules.ts";
+import { data, initiation, response } from "../support/packets.ts";
+import { runScript } from "../support/script.ts";
+import { until } from "../support/until.ts";
 
 const PORT = 51820;
 const FLOOD = 20_000;
@@ -25,7 +28,7 @@ const RECEIVER_AT = { 2: 8, 4: 4 } as const;
 const FORGED = 0xff;
 const ASSIGNED = 0x80;
 
-export interface Count {
+interface Count {
   /** Number of forged messages that were logged. */
   readonly logged: number;
   readonly seconds: number;
@@ -35,7 +38,7 @@ export interface Count {
   readonly sent: number;
 }
 
-export interface UnderFlood {
+interface UnderFlood {
   /** Forged initiations, and genuine first data after this machine's responses. */
   readonly initiations: Count;
   /** Forged first data with unknown indexes, and the same genuine data. */
@@ -44,15 +47,72 @@ export interface UnderFlood {
   readonly responses: Count;
   /** Packets that the firewall dropped. */
   readonly dropped: number;
+  /** Sent messages that must not be logged, and lost packets. */
+  readonly faults: readonly string[];
 }
 
-/** Source addresses of received packets that were logged, and the indexes of logged responses of this machine. */
-let logged: string[] = [];
-let sentIndexes: number[] = [];
-let onLogged = () => {};
+const tools = needs("own namespaces", "nft", "bash");
+const noIptables = Bun.which("iptables") === null ? " [skipped: no iptables]" : "";
+
+describe.skipIf(tools.missing)(tools.title("firewall rules under a flood"), () => {
+  afterEach(async () => {
+    await $`nft flush ruleset`.quiet();
+  });
+
+  test.each([4, 6] as const)(
+    "the rules of nft log nothing of a flood over IPv%d, and all real handshakes",
+    async (version) => {
+      await runScript(loadedByNft(PORT, PORT + 1));
+      const { initiations, data, responses, dropped, faults } = await underFlood(version);
+      expect(initiations).toMatchObject({ logged: 0, answered: 10, sent: 10 });
+      expect(data).toMatchObject({ logged: 0, answered: 10, sent: 10 });
+      expect(responses).toMatchObject({ logged: 0, answered: 10, sent: 0 });
+      expect(dropped).toBe(0);
+      expect(faults).toEqual([]);
+    },
+  );
+
+  test.skipIf(noIptables !== "").each([4, 6] as const)(
+    `the rules of iptables log a flood over IPv%d only up to the limit, and drop no packets${noIptables}`,
+    async (version) => {
+      await runScript(loadedByIptables(PORT, PORT + 1));
+      const { initiations, data, responses, dropped, faults } = await underFlood(version);
+      expect(initiations).toMatchObject({ logged: 0, answered: 10, sent: 10 });
+      // Real messages share the limit with forged ones, except the responses of this machine.
+      expectWithin(data, { burst: 500, rate: 500 });
+      expect(data.sent).toBe(10);
+      expectWithin(responses, { burst: 500, rate: 500 });
+      expect(responses.sent).toBe(0);
+      expect(dropped).toBe(0);
+      expect(faults).toEqual([]);
+    },
+  );
+});
+
+/** Expects that some packets of the flood were logged, and no more than the limit allows for its duration. */
+function expectWithin(
+  { logged, answered, seconds }: Count,
+  { burst, rate }: { readonly burst: number; readonly rate: number },
+): void {
+  expect(logged).toBeGreaterThan(0);
+  expect(logged + answered).toBeLessThanOrEqual(burst + Math.ceil(rate * seconds));
+}
 
 async function underFlood(version: 4 | 6): Promise<UnderFlood> {
   using forger = new Forger(version);
+  /** Source addresses of received packets that were logged, and the indexes of logged responses of this machine. */
+  let logged: string[] = [];
+  let sentIndexes: number[] = [];
+  const faults: string[] = [];
+  const group = await openGroup(1, systemClock, {
+    onReceived: (bytes) => void logged.push(parsePacket(bytes)!.sourceAddress),
+    onSent(bytes) {
+      const { type, index } = parsePacket(bytes, "sent")!;
+      if (type === MessageType.response) sentIndexes.push(index);
+      else faults.push(`a sent message of type ${type} was logged`);
+    },
+    onPacketsLost: (reason) => void faults.push(reason),
+  });
   const hosts = Array.from({ length: 10 }, (_, i) => 10 + i);
   const markHost = 99;
   const address = version === 4 ? "127.0.0.1" : "::1";
@@ -122,19 +182,11 @@ async function underFlood(version: 4 | 6): Promise<UnderFlood> {
   }
   /** Sends a message that all rules log, and waits until it is logged: packets are logged in order. */
   async function marked(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(() => fail("the last packet was not logged"), REPORT_MS);
-    const end = real(markHost);
-    onLogged = () => {
-      if (logged.at(-1) === end) resolve();
-    };
     const mark = () => void answer(response(), data(0), markHost);
     // Repeats, since a rate limit may drop a mark.
     const again = setInterval(mark, 20);
-    await promise;
-    clearTimeout(timer);
+    await until("the last packet is logged", () => logged.at(-1) === real(markHost));
     clearInterval(again);
-    onLogged = () => {};
     await arrived();
   }
 
@@ -142,13 +194,13 @@ async function underFlood(version: 4 | 6): Promise<UnderFlood> {
   const firstData = await count(data(0), response, () => data(0));
   const responses = await count(response(), initiation, response);
   const after = await counters(version);
-  server.close();
-  client.close();
+  for (const each of [server, client, group]) each.close();
   return {
     initiations,
     data: firstData,
     responses,
     dropped: after.received - before.received - (after.delivered - before.delivered),
+    faults,
   };
 }
 
@@ -163,27 +215,4 @@ async function counters(version: 4 | 6) {
   const [names, values] = text.match(/^Ip: .*$/gm)!.map((line) => line.split(" "));
   const value = (name: string) => Number(values![names!.indexOf(name)]);
   return { received: value("InReceives"), delivered: value("InDelivers") };
-}
-
-/** Exits at once: after a thrown error, open sockets and timers would keep the process running. */
-function fail(reason: string): never {
-  console.error(reason);
-  process.exit(1);
-}
-
-if (import.meta.main) {
-  await openGroup(1, systemClock, {
-    onReceived(bytes) {
-      logged.push(parsePacket(bytes)!.sourceAddress);
-      onLogged();
-    },
-    onSent(bytes) {
-      const { type, index } = parsePacket(bytes, "sent")!;
-      if (type !== MessageType.response) fail(`a sent message of type ${type} was logged`);
-      sentIndexes.push(index);
-    },
-    onPacketsLost: fail,
-  });
-  console.log(JSON.stringify(await underFlood(process.argv[2] === "6" ? 6 : 4)));
-  process.exit(0);
 }

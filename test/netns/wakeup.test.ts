@@ -1,11 +1,14 @@
 /**
- * `--monitor auto` of the binary: what it selects depending on the firewall rules and its capabilities, in a
- * network namespace with a fake userspace device.
+ * `--monitor auto` of the binary: what it selects depending on the firewall rules and its capabilities, with a fake
+ * userspace device.
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 
+import { $ } from "bun";
+
+import { FakeUapiDevice } from "../support/fake-uapi-device.ts";
 import { needs } from "../support/kernel.ts";
 import { newStateFolder } from "../support/state.ts";
 import { TEST_MS } from "../support/until.ts";
@@ -13,39 +16,25 @@ import { startWgmon, type Wgmon } from "../support/wgmon.ts";
 
 setDefaultTimeout(TEST_MS);
 
-const ROOT = join(import.meta.dir, "../..");
-const BINARY = join(ROOT, "wgmon");
+const BINARY = join(import.meta.dir, "../../wgmon");
 const PORT = 51820;
 
-const tools = needs("ip", "nft");
-const isRoot = process.getuid?.() === 0;
-const title = tools.title(isRoot ? "--monitor auto" : "--monitor auto [skipped: not root]");
+const tools = needs("own namespaces", "nft", "setpriv");
 
-describe.skipIf(tools.missing || !isRoot)(title, () => {
-  let namespace: Bun.Subprocess<"ignore", "pipe", "inherit">;
+describe.skipIf(tools.missing)(tools.title("--monitor auto"), () => {
   const runtimeFolder = newStateFolder();
-  const enter = () => ["--target", String(namespace.pid), "--net", "--mount"];
+  let device: FakeUapiDevice;
 
   beforeAll(async () => {
-    const script = `
-      mount -t tmpfs none "$(readlink -f /var/run)"
-      ip link set lo up
-      exec "$0" '${ROOT}/test/support/idle-device.ts' wg0 ${PORT}`;
-    namespace = Bun.spawn(["unshare", "--net", "--mount", "sh", "-ec", script, process.execPath], {
-      stdin: "ignore",
-      stdout: "pipe",
-    });
-    const { value } = await namespace.stdout.getReader().read();
-    expect(new TextDecoder().decode(value)).toBe("ready\n");
+    device = await FakeUapiDevice.create("wg0", { port: PORT });
   });
 
-  afterAll(() => namespace.kill());
+  afterAll(async () => {
+    await device[Symbol.asyncDispose]();
+  });
 
   async function nft(script: string): Promise<void> {
-    const load = Bun.spawn(["nsenter", ...enter(), "nft", "-f", "-"], {
-      stdin: new TextEncoder().encode(script),
-    });
-    expect(await load.exited).toBe(0);
+    await $`nft -f - < ${Buffer.from(script)}`.quiet();
   }
 
   const rules = (port: number) =>
@@ -53,15 +42,16 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
 
   /** @param without The capability to drop, such as net_raw, or null. */
   function start(without: string | null, ...args: readonly string[]): Wgmon {
-    const drop = without === null ? [] : ["setpriv", `--bounding-set=-${without}`];
     const environment = { RUNTIME_DIRECTORY: runtimeFolder };
-    return startWgmon([...enter(), ...drop, BINARY, ...args], { binary: "nsenter", environment });
+    if (without === null) return startWgmon(args, { environment });
+    const command = [`--bounding-set=-${without}`, BINARY, ...args];
+    return startWgmon(command, { binary: "setpriv", environment });
   }
 
   const warning = (wgmon: Wgmon, part: string) =>
     wgmon.waitForLog(({ level, msg }) => level === "warn" && String(msg).includes(part));
 
-  test("selects bpf on all interfaces if no rule logs the port, and logs the reason", async () => {
+  test("wgmon selects bpf on all interfaces if no rule logs the port, and logs the reason", async () => {
     await nft("flush ruleset");
     await using wgmon = start(null);
     expect(await wgmon.ready).toMatchObject({
@@ -72,14 +62,14 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
     });
   });
 
-  test("selects nflog if a rule logs the port", async () => {
+  test("wgmon selects nflog if a rule logs the port", async () => {
     await nft(rules(PORT));
     await using wgmon = start(null);
     const reason = `wg0's port ${PORT} is logged to group 1 (inet t input)`;
     expect(await wgmon.ready).toMatchObject({ monitor: "nflog", group: 1, reason });
   });
 
-  test("selects bpf if the rules log only another port", async () => {
+  test("wgmon selects bpf if the rules log only another port", async () => {
     await nft(rules(PORT + 1));
     await using wgmon = start(null);
     const { monitor, reason } = await wgmon.ready;
@@ -87,7 +77,7 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
     expect(reason).toStartWith(`no rule logs wg0's port ${PORT} to group 1`);
   });
 
-  test("selects nflog without CAP_NET_RAW and rules, and logs a warning with the remedy at the start", async () => {
+  test("wgmon selects nflog without CAP_NET_RAW and rules, and logs a warning with the remedy at the start", async () => {
     await nft("flush ruleset");
     await using wgmon = start("net_raw");
     const { monitor, reason } = await wgmon.ready;
@@ -96,7 +86,7 @@ describe.skipIf(tools.missing || !isRoot)(title, () => {
     await warning(wgmon, "no rule logs to group 1. Fix: wgmon rules --install");
   });
 
-  test("selects nflog with --manage-rules, although its rules are not loaded yet", async () => {
+  test("wgmon selects nflog with --manage-rules, although its rules are not loaded yet", async () => {
     await nft("flush ruleset");
     await using wgmon = start(null, "--manage-rules");
     const { monitor, reason } = await wgmon.ready;

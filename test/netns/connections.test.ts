@@ -1,32 +1,22 @@
-/**
- * Opens too many connections to wgmon, twice, and reloads it meanwhile. Until wgmon closes the connections, tries to
- * bind its port. Runs in a separate network namespace, with `lo` up. Prints JSON. For test/e2e/http.test.ts.
- */
+/** The TCP port of the binary while too many connections are opened. */
 
+import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 
-import { listenerOf } from "./listener.ts";
-import { newStateFolder } from "./state.ts";
-import { certificates, key } from "./tls.ts";
-import { startWgmon } from "./wgmon.ts";
-
-export interface Crowded {
-  /** Attempts to bind wgmon's port, and how many succeeded. */
-  readonly attempts: number;
-  readonly taken: number;
-  /** Number of different sockets that have listened on the port. */
-  readonly listeners: number;
-  /** Status of a normal request afterwards. */
-  readonly status: number;
-  readonly reloads: number;
-  readonly exitCode: number;
-}
+import { needs } from "../support/kernel.ts";
+import { listenerOf } from "../support/listener.ts";
+import { newStateFolder } from "../support/state.ts";
+import { certificates, key } from "../support/tls.ts";
+import { startWgmon } from "../support/wgmon.ts";
 
 const PORT = 9587;
 /** More than the 1,024 open files that wgmon allows. */
 const CONNECTIONS = 1100;
 
-async function run(): Promise<Crowded> {
+const tools = needs("own namespaces");
+const title = tools.title("the TCP port stays in use during many connections and a reload");
+
+test.skipIf(tools.missing)(title, async () => {
   const folder = newStateFolder();
   const files = { cert: `${folder}/cert.pem`, key: `${folder}/key.pem` };
   const writeFiles = () => {
@@ -39,7 +29,8 @@ async function run(): Promise<Crowded> {
   await using wgmon = startWgmon(["--monitor", "poll", "--device", "wgtest-none", ...listen]);
   await wgmon.waitForLog(({ msg, url }) => msg === "listening" && url !== undefined);
   const address = { hostname: "127.0.0.1", port: PORT } as const;
-  const listeners = new Set([listenerOf(PORT)]);
+  const listener = listenerOf(PORT);
+  /** Attempts to bind wgmon's port, and how many succeeded. */
   let attempts = 0;
   let taken = 0;
   for (let round = 0; round < 2; round++) {
@@ -58,16 +49,15 @@ async function run(): Promise<Crowded> {
       }
       await Bun.sleep(1);
     }
-    listeners.add(listenerOf(PORT));
+    expect(listenerOf(PORT)).toBe(listener);
   }
   const trusting = { tls: { ca: certificates.valid } };
+  // wgmon has held the port all the time.
+  expect(attempts).toBeGreaterThan(10);
+  expect(taken).toBe(0);
   const { status } = await fetch(`https://localhost:${PORT}/healthz`, trusting);
-  const exitCode = await wgmon.stop();
+  expect(status).toBe(200);
+  expect(await wgmon.stop()).toBe(0);
   const reloads = wgmon.log.filter(({ msg }) => msg === "settings reloaded").length;
-  return { attempts, taken, listeners: listeners.size, status, reloads, exitCode };
-}
-
-if (import.meta.main) {
-  console.log(JSON.stringify(await run()));
-  process.exit(0);
-}
+  expect(reloads).toBe(2);
+});

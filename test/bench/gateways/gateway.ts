@@ -1,6 +1,6 @@
 /**
  * The interface of a WireGuard device for benchmarks, with hundreds of peers that connect, send data and roam on
- * request. Two implementations: kernel-gateway.ts and played-gateway.ts (simulated).
+ * request. Two implementations: kernel.ts and played.ts (simulated).
  */
 
 export interface Gateway extends AsyncDisposable {

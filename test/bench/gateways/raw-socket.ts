@@ -1,7 +1,7 @@
 /** Sends complete IPv4 packets, with arbitrary addresses, to the loopback interface: raw(7). */
 
-import { errno, libc } from "../../ffi/libc.ts";
-import { AF_INET } from "../../src/platform/constants.ts";
+import { errno, libc } from "../../../ffi/libc.ts";
+import { AF_INET } from "../../../src/platform/constants.ts";
 
 /** bits/socket.h, netinet/in.h */
 const SOCK_RAW = 3;

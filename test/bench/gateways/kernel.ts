@@ -2,10 +2,10 @@
 
 import { $ } from "bun";
 
+import { Lab, type LabDevice } from "../../support/lab.ts";
+import { ipv4 } from "../../support/packets.ts";
 import type { Gateway, RemotePeer } from "./gateway.ts";
 import { Initiator } from "./initiator.ts";
-import { Lab, type LabDevice } from "./lab.ts";
-import { ipv4 } from "./packets.ts";
 import { newAddress } from "./places.ts";
 
 const NAME = "wg0";
