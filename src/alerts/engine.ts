@@ -1,0 +1,443 @@
+/**
+ * START HERE. The alert engine: inputs and times in, notices out. It has no clock, no timers and no I/O, and the same
+ * inputs give the same notices, in the daemon, in tests and in `replay`.
+ *
+ *   input -> facts (observer.ts) -> conditions (kinds/) -> alerts (lifecycle.ts) -> notices (grouping.ts)
+ *
+ * It is a class and not a function from state to state, because copying the state of 10,000 peers would cost more than
+ * everything else. `save` and the constructor's `saved` are exact: a restart at any point changes nothing.
+ *
+ * Deadlines are processed in their order, each as if it were its own time, before the input that comes later. So the
+ * notices do not depend on how often `advance` is called; only a time without scans does (`away`, `scan-failed`).
+ */
+
+import { moved as movedByStep } from "../base/wall-clock.ts";
+import { type Alert, type AlertView, type Notice, type Subject, subjectKey } from "./alert.ts";
+import type { Attempts, DeviceFacts, TargetFacts } from "./facts.ts";
+import { Groups } from "./grouping.ts";
+import type { Input } from "./input.ts";
+import { changed } from "./kinds/changed.ts";
+import { handshakes, isInformed } from "./kinds/handshakes.ts";
+import type { Arrival, Lookup, SettingsMoment, Topic } from "./kinds/kind.ts";
+import { arrived, codesOf, isRefused } from "./kinds/place.ts";
+import { target as targetKind } from "./kinds/target.ts";
+import { type Judged, Lifecycle } from "./lifecycle.ts";
+import { Observer } from "./observer.ts";
+import { type CompiledRule, RuleSet, type Selection } from "./rule-set.ts";
+import type { Rule } from "./rule.ts";
+import type { Silence } from "./silences.ts";
+import { AlertState, groupKeyOf, type PeerEntry, type Rows } from "./state.ts";
+
+/** Deadlines that are later than this were missed: wgmon was suspended without noticing it. */
+const LATE_MS = 5 * 60_000;
+const ATTEMPTS_MAX = 256;
+const DAY_MS = 86_400_000;
+/** Peers that were removed are forgotten after this time, and with them the places in which they were seen. */
+const FORGET_MS = 90 * DAY_MS;
+
+export interface AlertEngineOptions {
+  /** Names are unique. */
+  readonly rules: readonly Rule[];
+  /** Returns the place of an address; null: unknown. Without it, rules of kind `place` never fire. */
+  readonly lookup?: Lookup;
+  /** The rows of a previous run; null: this is the first run. Then pass `away` first. */
+  readonly saved?: Rows | null;
+}
+
+export class AlertEngine {
+  readonly #state = new AlertState(groupKeyOf);
+  readonly #lifecycle: Lifecycle;
+  readonly #groups: Groups;
+  readonly #observer: Observer;
+  #rules: RuleSet;
+  /** The rules as they are saved, to notice that they changed between two runs. */
+  #rulesText: string;
+  #notices: Notice[] = [];
+
+  constructor({ rules, lookup = () => null, saved = null }: AlertEngineOptions) {
+    const state = this.#state;
+    this.#rules = new RuleSet(rules);
+    const currentRules = () => this.#rules;
+    this.#groups = new Groups(state, currentRules, (notice) => this.#notices.push(notice));
+    this.#lifecycle = new Lifecycle({ state, onChange: (alert) => this.#groups.changed(alert) });
+    this.#observer = new Observer(state, currentRules, lookup, {
+      touched: (entry, ...topics) => this.#judgeTopics(entry, topics),
+      touchedAll: (entries) => this.#judgeAll(entries),
+      settingsChanged: (entry, moment) => this.#settingsChanged(entry, moment),
+      reselected: (entry, before) => this.#reselected(entry, before),
+      arrived: (entry, arrival) => this.#arrived(entry, arrival),
+      deviceSeen: (device) => this.#deviceSeen(device),
+    });
+    if (saved !== null) state.load(saved, this.#rules);
+    this.#rulesText = JSON.stringify(rules);
+  }
+
+  /** When `advance` has to be called at the latest; null: not before the next input. */
+  get nextDeadlineMs(): number | null {
+    return this.#state.timers.nextMs;
+  }
+
+  /** Pending and firing alerts. */
+  alerts(): AlertView[] {
+    return [...this.#state.alerts].map((alert) => this.#groups.view(alert));
+  }
+
+  get silences(): ReadonlyMap<string, Silence> {
+    return this.#state.silences;
+  }
+
+  /**
+   * Processes the deadlines until now, then the input.
+   *
+   * @param nowMs wall-clock time. If it is earlier than before, the engine's time stands still; pass a `clock` input.
+   */
+  advance(input: Input, nowMs: number): readonly Notice[] {
+    this.#passTime(input, nowMs);
+    if (this.#state.rulesText !== this.#rulesText) this.#adoptRules();
+    this.#apply(input, nowMs);
+    this.#groups.flush();
+    return this.#take();
+  }
+
+  /**
+   * Replaces the rules. Alerts whose rule, or kind of rule, no longer exists are resolved. If a rule of the same name and
+   * kind exists, its alerts continue.
+   */
+  setRules(rules: readonly Rule[], nowMs: number): readonly Notice[] {
+    this.#passTime({ type: "tick" }, nowMs);
+    this.#rules = new RuleSet(rules);
+    this.#rulesText = JSON.stringify(rules);
+    this.#adoptRules();
+    this.#groups.flush();
+    return this.#take();
+  }
+
+  /** All rows of the state, for `saved`. */
+  save(): Rows {
+    return this.#state.save();
+  }
+
+  /** The rows that changed since the last call; see `AlertState.takeChanges`. */
+  takeChanges({ withSamples }: { readonly withSamples: boolean }): Rows {
+    return this.#state.takeChanges(withSamples);
+  }
+
+  #take(): readonly Notice[] {
+    const notices = this.#notices;
+    this.#notices = [];
+    return notices;
+  }
+
+  /** Processes the deadlines that are due before the input. */
+  #passTime(input: Input, nowMs: number): void {
+    if (this.#state.nowMs === 0) this.#state.nowMs = nowMs;
+    if (input.type === "clock") {
+      // Deadlines until the old clock was set.
+      this.#runTimers(nowMs - input.step.ms);
+      return;
+    }
+    const { nextDeadlineMs } = this;
+    const isLate = nextDeadlineMs !== null && nextDeadlineMs < nowMs - LATE_MS;
+    if (input.type === "away") {
+      this.#runTimers(Math.min(input.fromMs, nowMs));
+    } else {
+      if (isLate) this.#away(this.#state.nowMs, nowMs);
+      this.#runTimers(nowMs);
+    }
+  }
+
+  #runTimers(untilMs: number): void {
+    const state = this.#state;
+    for (;;) {
+      const timer = state.takeTimer(untilMs);
+      if (timer === null) break;
+      state.nowMs = Math.max(state.nowMs, timer.dueMs);
+      this.#timerDue(timer.key);
+      this.#groups.flush();
+    }
+    state.nowMs = Math.max(state.nowMs, untilMs);
+  }
+
+  #timerDue(key: string): void {
+    const index = key.indexOf(" ");
+    const [type, name] = [key.slice(0, index), key.slice(index + 1)];
+    switch (type) {
+      case "group":
+        this.#groups.timerDue(name);
+        break;
+      case "judge":
+        this.#judgeDue(name);
+        break;
+      case "silent": {
+        const [device, publicKey] = name.split(" ");
+        const entry = this.#state.peer(device!, publicKey!);
+        const atMs = entry === null ? null : this.#observer.silenceDue(entry);
+        if (atMs !== null) this.#state.setTimer(key, atMs);
+        break;
+      }
+      case "hours": {
+        const rule = this.#rules.rules.get(name);
+        if (rule === undefined) break;
+        this.#armHours(rule);
+        for (const entry of this.#state.allPeers()) {
+          if (entry.selection.rules.has(rule)) this.#judge(rule, entry);
+        }
+        break;
+      }
+    }
+  }
+
+  #judgeDue(name: string): void {
+    const index = name.indexOf("\n");
+    const compiled = this.#rules.rules.get(name.slice(0, index));
+    if (compiled === undefined) return;
+    const [type, first = "", second = ""] = name.slice(index + 1).split(" ");
+    switch (type) {
+      case "peer": {
+        const entry = this.#state.peer(first, second);
+        if (entry !== null && entry.selection.rules.has(compiled)) this.#judge(compiled, entry);
+        break;
+      }
+      case "device": {
+        const device = this.#state.devices.get(first);
+        if (device !== undefined) this.#judgeDevice(compiled, device);
+        break;
+      }
+      case "target": {
+        const facts = this.#state.targets.get(name.slice(index + 1 + "target ".length));
+        if (facts !== undefined) this.#judgeTarget(compiled, facts);
+        break;
+      }
+    }
+  }
+
+  #apply(input: Input, nowMs: number): void {
+    switch (input.type) {
+      case "connected":
+        return this.#observer.connected(input);
+      case "roamed":
+        return this.#observer.roamed(input);
+      case "disconnected":
+        return this.#observer.disconnected(input);
+      case "device":
+        return this.#observer.device(input);
+      case "peers":
+        return this.#observer.peers(input);
+      case "scan":
+        return this.#observer.scan(input);
+      case "scan-failed":
+        return this.#observer.scanFailed(input);
+      case "traffic":
+        return this.#observer.traffic(input);
+      case "unknown-handshakes":
+        return this.#unknownHandshakes(input);
+      case "target":
+        return this.#target(input);
+      case "away":
+        return this.#away(input.fromMs, nowMs);
+      case "clock":
+        return this.#clockSet(input.step, nowMs);
+      case "silence":
+        this.#state.silences.set(input.silence.id, input.silence);
+        this.#state.markSilence(input.silence.id);
+        return this.#groups.recheck();
+      case "silence-expired":
+        this.#state.silences.delete(input.id);
+        this.#state.markSilence(input.id);
+        return this.#groups.recheck();
+      case "tick":
+        return undefined;
+    }
+  }
+
+  /** The rules are not those that the state was made with. */
+  #adoptRules(): void {
+    this.#state.rulesText = this.#rulesText;
+    this.#reselect();
+    for (const alert of [...this.#state.alerts]) {
+      const compiled = this.#rules.rules.get(alert.rule);
+      const entry = this.#entryOf(alert.subject);
+      const isKept =
+        compiled?.rule.kind === alert.kind && (entry === null || compiled.isSelected(entry.peer));
+      if (!isKept) this.#end(alert);
+    }
+    this.#judgeEverything();
+  }
+
+  /** Ends an alert whose rule no longer exists, or no longer selects its subject. */
+  #end(alert: Alert): void {
+    if (alert.isMoment) this.#state.deleteAlert(alert);
+    else this.#lifecycle.end(alert, `${alert.sentence}; rule ${alert.rule} no longer applies`);
+  }
+
+  #away(fromMs: number, nowMs: number): void {
+    this.#state.nowMs = Math.max(this.#state.nowMs, Math.min(fromMs, nowMs));
+    this.#observer.away({ type: "away", fromMs, reason: "suspended" });
+    this.#runTimers(nowMs);
+    // Now, not then, is when the peers' time to return begins.
+    this.#observer.away({ type: "away", fromMs, reason: "suspended" });
+  }
+
+  #clockSet(step: Parameters<typeof movedByStep>[0], nowMs: number): void {
+    const state = this.#state;
+    const beforeMs = state.nowMs;
+    // Times in the future are deadlines.
+    state.shift((atMs) => (atMs > beforeMs ? atMs + step.ms : movedByStep(step, atMs)));
+    state.nowMs = nowMs;
+    // Hours, days and months are those of the new clock.
+    this.#judgeEverything();
+    this.#groups.clockSet();
+  }
+
+  #unknownHandshakes({
+    device: name,
+    messages,
+    mac1,
+    network,
+    publicKeys,
+  }: Extract<Input, { type: "unknown-handshakes" }>): void {
+    if (!isInformed(mac1, publicKeys.length)) return;
+    const device = this.#state.ensureDevice(name);
+    device.attempts.push({ reportedAtMs: this.#state.nowMs, messages, network, publicKeys });
+    if (device.attempts.length > ATTEMPTS_MAX) device.attempts.shift();
+    this.#state.markDevice(device);
+    for (const rule of this.#rules.ofKind("handshakes")) this.#judgeDevice(rule, device);
+  }
+
+  #target({ target: name, state, sinceMs }: Extract<Input, { type: "target" }>): void {
+    const facts: TargetFacts = { name, state, sinceAtMs: sinceMs };
+    this.#state.targets.set(name, facts);
+    this.#state.markTarget(facts);
+    for (const rule of this.#rules.ofKind("target")) this.#judgeTarget(rule, facts);
+  }
+
+  #settingsChanged(entry: PeerEntry, moment: SettingsMoment): void {
+    for (const compiled of entry.selection.changed) {
+      const { rule } = compiled;
+      const sentence = rule.kind === "changed" ? changed(rule, entry.peer, moment) : null;
+      if (sentence === null) continue;
+      this.#lifecycle.moment(compiled, subjectOf(entry), moment.change, sentence);
+    }
+  }
+
+  #arrived(entry: PeerEntry, arrival: Arrival): void {
+    const { nowMs } = this.#state;
+    const { peer } = entry;
+    const code = codesOf(arrival.place).join(" ");
+    const { refusedPlace } = peer;
+    const isReported =
+      refusedPlace !== null && refusedPlace.code === code && nowMs - refusedPlace.seenAtMs < DAY_MS;
+    let isAnyRefused = false;
+    for (const compiled of entry.selection.place) {
+      const { rule } = compiled;
+      if (rule.kind !== "place") continue;
+      const refused = isRefused(rule, arrival.place);
+      isAnyRefused ||= refused;
+      const sentence = refused && isReported ? null : arrived(rule, peer, arrival);
+      if (sentence === null) continue;
+      this.#lifecycle.moment(compiled, subjectOf(entry), code, sentence);
+    }
+    if (!isAnyRefused) peer.refusedPlace = null;
+    else if (!isReported) peer.refusedPlace = { code, seenAtMs: nowMs };
+  }
+
+  /** The peer was renamed, or has other tags. */
+  #reselected(entry: PeerEntry, before: Selection): void {
+    for (const compiled of before.rules) {
+      if (entry.selection.rules.has(compiled)) continue;
+      for (const alert of this.#state.alertsOf(compiled.rule.name, entry.key)) this.#end(alert);
+    }
+  }
+
+  #deviceSeen(device: DeviceFacts): void {
+    this.#groups.recheck(device.name);
+  }
+
+  #judgeTopics(entry: PeerEntry, topics: readonly Topic[]): void {
+    const { byTopic } = entry.selection;
+    for (const topic of topics) for (const rule of byTopic[topic]) this.#judge(rule, entry);
+  }
+
+  #judgeAll(entries: Iterable<PeerEntry>): void {
+    for (const entry of entries) for (const rule of entry.selection.rules) this.#judge(rule, entry);
+  }
+
+  #judge(compiled: CompiledRule, entry: PeerEntry): void {
+    const { peerKind, judging } = compiled;
+    // While the device is not watched, nothing can be said about its peers. They are judged at its next scan.
+    if (peerKind === null || entry.device.blind !== null) return;
+    const { nowMs } = this.#state;
+    const verdict = peerKind.judge(judging, entry, nowMs);
+    if (verdict.conditions.length === 0 && verdict.recheckMs === null && entry.alerts === 0) return;
+    const { key, device } = entry;
+    const judged: Judged = { subject: subjectOf(entry), key, device };
+    this.#lifecycle.apply(compiled, judged, verdict, (alert) =>
+      peerKind.resolved(alert, entry, nowMs),
+    );
+  }
+
+  #judgeDevice(compiled: CompiledRule, device: DeviceFacts): void {
+    const { rule } = compiled;
+    if (rule.kind !== "handshakes") return;
+    if (rule.devices.length > 0 && !rule.devices.includes(device.name)) return;
+    const hasPeers = rule.peers.length + rule.tags.length > 0;
+    const isSelected = ({ publicKeys }: Attempts) =>
+      !hasPeers ||
+      publicKeys.some((key) => {
+        const entry = this.#state.peer(device.name, key);
+        return entry !== null && compiled.isSelected(entry.peer);
+      });
+    const verdict = handshakes.judge(rule, device, isSelected, this.#state.nowMs);
+    const subject: Subject = { type: "device", device: device.name };
+    const judged: Judged = { subject, key: subjectKey(subject), device: null };
+    this.#lifecycle.apply(compiled, judged, verdict, (alert) => handshakes.resolved(alert));
+  }
+
+  #judgeTarget(compiled: CompiledRule, facts: TargetFacts): void {
+    const { rule } = compiled;
+    if (rule.kind !== "target") return;
+    const verdict = targetKind.judge(rule, facts);
+    const subject: Subject = { type: "target", target: facts.name };
+    const judged: Judged = { subject, key: subjectKey(subject), device: null };
+    this.#lifecycle.apply(compiled, judged, verdict, (alert) => targetKind.resolved(alert));
+  }
+
+  #judgeEverything(): void {
+    for (const rule of this.#rules.ofKind("hours")) this.#armHours(rule);
+    this.#judgeAll(this.#state.allPeers());
+    for (const rule of this.#rules.ofKind("handshakes")) {
+      for (const device of this.#state.devices.values()) this.#judgeDevice(rule, device);
+    }
+    for (const rule of this.#rules.ofKind("target")) {
+      for (const facts of this.#state.targets.values()) this.#judgeTarget(rule, facts);
+    }
+  }
+
+  /** Judges the peers of an hours rule when its times begin or end. */
+  #armHours({ rule, allowed }: CompiledRule): void {
+    const { untilMs } = allowed.at(this.#state.nowMs);
+    if (untilMs < Infinity) this.#state.setTimer(`hours ${rule.name}`, untilMs);
+  }
+
+  /** Selects the rules of each peer again, and forgets peers that were removed long ago. */
+  #reselect(): void {
+    const { nowMs } = this.#state;
+    for (const entry of [...this.#state.allPeers()]) {
+      const { peer } = entry;
+      const lastMs = Math.max(peer.seenAtMs ?? 0, peer.watchedAtMs);
+      if (!peer.isPresent && entry.alerts === 0 && nowMs - lastMs > FORGET_MS) {
+        this.#state.deletePeer(entry);
+      } else {
+        entry.selection = this.#rules.select(peer);
+      }
+    }
+  }
+
+  #entryOf(subject: Subject): PeerEntry | null {
+    return subject.type === "peer" ? this.#state.peer(subject.device, subject.publicKey) : null;
+  }
+}
+
+function subjectOf({ peer }: PeerEntry): Subject {
+  return { type: "peer", device: peer.device, publicKey: peer.publicKey };
+}

@@ -1,0 +1,95 @@
+/**
+ * Why an alert is held back: a silence, the rule's times, a device that wgmon does not watch now, or a cause that many
+ * peers share. Named reasons only; there are no free inhibition rules. Pure.
+ */
+
+import type { Alert, Suppression } from "./alert.ts";
+import type { DeviceFacts } from "./facts.ts";
+import type { CompiledRule } from "./rule-set.ts";
+import { type Silenceable, silenceOf } from "./silences.ts";
+import type { AlertState } from "./state.ts";
+
+/** A device from which nothing came for this long may have lost all its peers. */
+const DEVICE_SILENT_MS = 60_000;
+/** The peers of a device become silent at different times; all of them are after the usual idle timeout. */
+const ALL_PEERS_WAIT_MS = 180_000;
+/** While waiting, look again after this time. */
+const ALL_PEERS_STEP_MS = 10_000;
+/** Fewer peers are listed one by one. */
+const ALL_PEERS_MIN = 3;
+
+/** Why something is held back, and when to decide again; null: when something happens. */
+export interface Hold {
+  readonly by: Suppression;
+  readonly untilMs: number | null;
+}
+
+/** Returns why the alert cannot be sent now; null: it can. */
+export function holdOf(
+  state: AlertState,
+  { rule, times }: CompiledRule,
+  alert: Alert,
+  device: DeviceFacts | null,
+): Hold | null {
+  const { nowMs } = state;
+  const silence = silenceOf(state.silences.values(), silenceable(state, rule, alert), nowMs);
+  if (silence !== null) {
+    const { id, comment, endMs } = silence;
+    return { by: { type: "silence", id, comment }, untilMs: endMs };
+  }
+  if (device !== null && device.blind !== null && !alert.isMoment) {
+    return { by: { type: device.blind }, untilMs: null };
+  }
+  const window = times.at(nowMs);
+  return window.isInside ? null : { by: { type: "times" }, untilMs: window.untilMs };
+}
+
+/** A cause that the peers of a device share. */
+export type SharedCause =
+  | { readonly cause: "device-down" | "all-peers"; readonly wait: null }
+  /** It may turn out to be all peers: decide again then. */
+  | { readonly cause: null; readonly wait: Hold | null };
+
+/**
+ * Returns the cause that several absent peers of a device share.
+ *
+ * @param absent number of peers whose alerts are ready to be sent.
+ * @param waitsAtMs since when they wait for the others; null: they do not.
+ */
+export function sharedCause(
+  state: AlertState,
+  device: DeviceFacts,
+  absent: number,
+  waitsAtMs: number | null,
+): SharedCause {
+  const { nowMs } = state;
+  if (!device.isPresent) return { cause: "device-down", wait: null };
+  if (absent < 2) return { cause: null, wait: null };
+  let present = 0;
+  for (const { peer } of state.peersOf(device.name)) {
+    if (peer.connectedAtMs !== null && !peer.isSilent) present++;
+  }
+  if (present === 0 && absent >= ALL_PEERS_MIN) return { cause: "all-peers", wait: null };
+  const isSilent = device.heardAtMs !== null && nowMs - device.heardAtMs >= DEVICE_SILENT_MS;
+  const hasWaited = waitsAtMs !== null && nowMs - waitsAtMs >= ALL_PEERS_WAIT_MS;
+  if (present === 0 || !isSilent || hasWaited) return { cause: null, wait: null };
+  return {
+    cause: null,
+    wait: { by: { type: "all-peers", device: device.name }, untilMs: nowMs + ALL_PEERS_STEP_MS },
+  };
+}
+
+function silenceable(
+  state: AlertState,
+  { name, severity }: CompiledRule["rule"],
+  { subject }: Alert,
+): Silenceable {
+  const peer = subject.type === "peer" ? state.peer(subject.device, subject.publicKey) : null;
+  return {
+    rule: name,
+    severity,
+    device: subject.type === "target" ? null : subject.device,
+    peer: peer?.peer ?? null,
+    target: subject.type === "target" ? subject.target : null,
+  };
+}

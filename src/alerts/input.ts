@@ -1,0 +1,170 @@
+/**
+ * What the alert engine is given: changes of the tracker, scans, the configured peers, the state of the targets, and
+ * wgmon's own condition. Also converts changes and stored events to inputs. Pure.
+ */
+
+import type { ClockStep } from "../base/wall-clock.ts";
+import { formatEndpoint, type Peer } from "../base/wireguard.ts";
+import type { Event } from "../events/event-schema.ts";
+import type { Change, DisconnectReason } from "../sessions/change.ts";
+import type { Mac1 } from "../sessions/unknown-handshakes.ts";
+import type { Silence } from "./silences.ts";
+
+/** A peer with its name and tags, which are not from the kernel. */
+export interface NamedPeer {
+  readonly publicKey: string;
+  readonly name: string | null;
+  readonly tags: readonly string[];
+}
+
+/** A configured peer. */
+export type ConfiguredPeer = NamedPeer &
+  Pick<Peer, "allowedIps" | "persistentKeepaliveSeconds" | "lastHandshakeMs">;
+
+/** A peer that changed since the previous scan. */
+export type SampledPeer = Pick<
+  Peer,
+  "publicKey" | "rxBytes" | "txBytes" | "endpoint" | "lastHandshakeMs"
+>;
+
+export type Input =
+  /**
+   * Peers that were added, renamed, or whose settings may have changed; others may be listed, too.
+   *
+   * `complete`: the device has no other peers. Pass a complete list at the first scan of a device.
+   */
+  | {
+      readonly type: "peers";
+      readonly device: string;
+      readonly peers: readonly ConfiguredPeer[];
+      readonly removed: readonly string[];
+      readonly complete: boolean;
+    }
+  /** `handshakeAtMs`: the latest completed handshake; null: unknown, as in stored events. */
+  | {
+      readonly type: "connected";
+      readonly device: string;
+      readonly peer: NamedPeer;
+      readonly endpoint: string | null;
+      readonly handshakeAtMs: number | null;
+      readonly startedAtMs: number;
+    }
+  | {
+      readonly type: "roamed";
+      readonly device: string;
+      readonly peer: NamedPeer;
+      readonly endpoint: string | null;
+      readonly handshakeAtMs: number | null;
+    }
+  | {
+      readonly type: "disconnected";
+      readonly device: string;
+      readonly peer: NamedPeer;
+      /** The last activity. */
+      readonly endedAtMs: number;
+      readonly reason: DisconnectReason;
+    }
+  | { readonly type: "device"; readonly device: string; readonly present: boolean }
+  /**
+   * A scan of the device, with the peers that changed. Pass the changes that the tracker found in it, and `peers`,
+   * before it: a scan ends a time without scans, and the engine then judges what it knows.
+   */
+  | { readonly type: "scan"; readonly device: string; readonly peers: readonly SampledPeer[] }
+  /** The devices could not be scanned; null: all. */
+  | { readonly type: "scan-failed"; readonly device: string | null }
+  /** Traffic of a time for which there are no scans: from the store's history. */
+  | {
+      readonly type: "traffic";
+      readonly device: string;
+      readonly publicKey: string;
+      readonly rxBytes: number;
+      readonly txBytes: number;
+    }
+  | {
+      readonly type: "unknown-handshakes";
+      readonly device: string;
+      readonly messages: number;
+      readonly mac1: Mac1;
+      readonly network: string | null;
+      readonly publicKeys: readonly string[];
+    }
+  | {
+      readonly type: "target";
+      readonly target: string;
+      readonly state: "ok" | "failing" | "stopped";
+      /** When that began. */
+      readonly sinceMs: number;
+    }
+  /** wgmon did not run, or the machine was suspended, from `fromMs` until now. */
+  | {
+      readonly type: "away";
+      readonly fromMs: number;
+      readonly reason: "not-running" | "suspended";
+    }
+  /** The wall clock was set; `now` is already a time of the new clock. */
+  | { readonly type: "clock"; readonly step: ClockStep }
+  /** Adds or replaces a silence. */
+  | { readonly type: "silence"; readonly silence: Silence }
+  | { readonly type: "silence-expired"; readonly id: string }
+  /** Only time has passed. Due at `nextDeadlineMs`, or later: with the scan that is taken anyway. */
+  | { readonly type: "tick" };
+
+/** Converts a change of the tracker. @param named the names and tags of the peer. */
+export function inputOfChange(change: Change, named: Pick<NamedPeer, "name" | "tags">): Input {
+  const { device } = change;
+  switch (change.type) {
+    case "peer.connected":
+    case "peer.roamed": {
+      const { publicKey, endpoint, lastHandshakeMs } = change.peer;
+      const rest = {
+        device,
+        peer: { publicKey, name: named.name, tags: named.tags },
+        endpoint: endpoint === null ? null : formatEndpoint(endpoint),
+        handshakeAtMs: lastHandshakeMs,
+      };
+      if (change.type === "peer.roamed") return { type: "roamed", ...rest };
+      return { type: "connected", ...rest, startedAtMs: change.session.startedAtMs };
+    }
+    case "peer.disconnected": {
+      const { endedAtMs, reason } = change;
+      const peer = { publicKey: change.peer.publicKey, name: named.name, tags: named.tags };
+      return { type: "disconnected", device, peer, endedAtMs, reason };
+    }
+    case "handshake.unknown": {
+      const { packets, mac1, network, peers } = change;
+      const publicKeys = peers.map(({ publicKey }) => publicKey);
+      return { type: "unknown-handshakes", device, messages: packets, mac1, network, publicKeys };
+    }
+    case "device.added":
+    case "device.removed":
+      return { type: "device", device, present: change.type === "device.added" };
+  }
+}
+
+/** Converts a stored event. It has fewer details than the change that it was made of. */
+export function inputOfEvent(event: Event): Input {
+  const { data } = event;
+  const { device } = data;
+  switch (event.type) {
+    case "peer.connected":
+    case "peer.roamed": {
+      const { peer, session } = event.data;
+      const rest = { device, peer, endpoint: peer.endpoint, handshakeAtMs: null };
+      if (event.type === "peer.roamed") return { type: "roamed", ...rest };
+      return { type: "connected", ...rest, startedAtMs: Date.parse(session.startedAt) };
+    }
+    case "peer.disconnected": {
+      const { peer, session, reason } = event.data;
+      const endedAtMs = Date.parse(session.endedAt);
+      return { type: "disconnected", device, peer, endedAtMs, reason };
+    }
+    case "handshake.unknown": {
+      const { packets, mac1, network, peers } = event.data;
+      const publicKeys = peers.map(({ publicKey }) => publicKey);
+      return { type: "unknown-handshakes", device, messages: packets, mac1, network, publicKeys };
+    }
+    case "device.added":
+    case "device.removed":
+      return { type: "device", device, present: event.type === "device.added" };
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * Fires when an expected peer is absent: it was disconnected (after the idle timeout), its keep-alives are missing (if
+ * their cadence was learned), or it never connected since wgmon watches. `for` counts from the last activity, or from
+ * when wgmon began to watch again. Resolved when the peer is back, or is no longer configured.
+ */
+
+import {
+  DURATION,
+  label,
+  labelOf,
+  met,
+  NOTHING,
+  type PeerKind,
+  span,
+  unknownUntil,
+} from "./kind.ts";
+
+export const down: PeerKind<"down"> = {
+  topics: ["presence"],
+
+  judge(_, { peer, device }, nowMs) {
+    const isAbsent = peer.connectedAtMs === null || peer.isSilent;
+    if (!isAbsent || !peer.isPresent) return NOTHING;
+    // A new device has no keys, and an idle peer needs its time to make new ones.
+    if (device.isPresent && nowMs < device.graceUntilAtMs) {
+      return unknownUntil(device.graceUntilAtMs);
+    }
+    const sinceMs = peer.seenAtMs ?? peer.watchedAtMs;
+    const text = sentence(peer.seenAtMs, label(peer));
+    return met({ what: "", sinceMs, countsFromMs: sinceMs, sentence: text });
+  },
+
+  resolved(alert, view, nowMs) {
+    const who = labelOf(alert, view);
+    if (view === null || !view.peer.isPresent) return `${who} is no longer configured`;
+    return `${who} is back after ${span(nowMs - alert.sinceAtMs)}`;
+  },
+};
+
+function sentence(seenAtMs: number | null, who: string): string {
+  return seenAtMs === null
+    ? `${who} has not connected since wgmon watches it, for ${DURATION}: check its configuration and its network`
+    : `${who} is down: no data for ${DURATION}; check the peer and its network`;
+}

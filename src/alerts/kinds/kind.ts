@@ -1,0 +1,149 @@
+/** The interface of the kinds of rules. Each kind is a pure judge: a rule and facts in, conditions out. */
+
+import { counted, shortName } from "../../base/text.ts";
+import { shortKey } from "../../base/wireguard.ts";
+import type { Alert } from "../alert.ts";
+import type { Attempts, DeviceFacts, PeerFacts, PeerSample, TargetFacts } from "../facts.ts";
+import type { Period } from "../quota-period.ts";
+import type { Rule, RuleKind, SettingsChange } from "../rule.ts";
+import type { Window } from "../times.ts";
+
+/** What changed of a peer, by which the engine chooses the rules to judge. */
+export type Topic = "presence" | "endpoint" | "traffic" | "answers";
+
+/** A condition that is met. */
+export interface Condition {
+  /** See `Alert.what`. */
+  readonly what: string;
+  readonly sinceMs: number;
+  /** From when on the rule's `for` counts; usually `sinceMs`. */
+  readonly countsFromMs: number;
+  readonly sentence: string;
+}
+
+export interface Verdict {
+  readonly conditions: readonly Condition[];
+  /** When to judge again although nothing happened; null: never. */
+  readonly recheckMs: number | null;
+  /** Whether nothing can be said now, so that the alerts stay as they are. */
+  readonly isUnknown: boolean;
+}
+
+export const NOTHING: Verdict = { conditions: [], recheckMs: null, isUnknown: false };
+
+/** Nothing can be said before this time; null: before something happens. */
+export function unknownUntil(recheckMs: number | null): Verdict {
+  return { conditions: [], recheckMs, isUnknown: true };
+}
+
+export function met(condition: Condition, recheckMs: number | null = null): Verdict {
+  return { conditions: [condition], recheckMs, isUnknown: false };
+}
+
+export interface PeerView {
+  readonly peer: PeerFacts;
+  readonly sample: PeerSample;
+  readonly device: DeviceFacts;
+}
+
+/** A rule with the answers that depend on the time alone. */
+export interface Judging<R extends Rule> {
+  readonly rule: R;
+  /** The window of the kind's own intervals: `allowed` of an hours rule. */
+  allowedAt(nowMs: number): Window;
+  /** The current period of a quota. */
+  periodAt(nowMs: number): Period;
+  /** The key of the quota's period in `PeerSample.usage`. */
+  readonly usageKey: string;
+}
+
+type Of<K extends RuleKind> = Extract<Rule, { kind: K }>;
+
+/** A kind that judges the state of a peer. */
+export interface PeerKind<K extends RuleKind> {
+  readonly topics: readonly Topic[];
+  judge(judging: Judging<Of<K>>, view: PeerView, nowMs: number): Verdict;
+  /** The sentence of the resolved alert. */
+  resolved(alert: Alert, view: PeerView | null, nowMs: number): string;
+}
+
+/** A kind that judges handshakes at a device. */
+export interface DeviceKind<K extends RuleKind> {
+  judge(
+    rule: Of<K>,
+    device: DeviceFacts,
+    isSelected: (attempts: Attempts) => boolean,
+    nowMs: number,
+  ): Verdict;
+  resolved(alert: Alert): string;
+}
+
+/** A kind that judges the state of a target. */
+export interface TargetKind<K extends RuleKind> {
+  judge(rule: Of<K>, target: TargetFacts): Verdict;
+  resolved(alert: Alert): string;
+}
+
+/** A change of a peer's settings. */
+export interface SettingsMoment {
+  readonly change: SettingsChange;
+  /** `10.0.0.2/32` -> `10.0.0.3/32`; "" if there is nothing to show. */
+  readonly details: string;
+  /** Whether it happened while wgmon was away. */
+  readonly wasAway: boolean;
+}
+
+/** The arrival of a peer at a place, as far as the place is known. */
+export interface Arrival {
+  readonly address: string;
+  readonly place: Place;
+  /** Whether the peer was never seen in this country, or autonomous system, and was seen in another one. */
+  readonly isNewCountry: boolean;
+  readonly isNewAsn: boolean;
+}
+
+/** What the user's MMDB file says of an address. */
+export interface Place {
+  /** ISO 3166-1: `DE`; null: unknown. */
+  readonly country: string | null;
+  readonly asn: number | null;
+  /** The name of the autonomous system's owner. */
+  readonly organization: string | null;
+}
+
+/** Returns the place of an address; null: unknown. */
+export type Lookup = (address: string) => Place | null;
+
+/** `alice (wg0)`, or the beginning of the key. */
+export function label({
+  name,
+  publicKey,
+  device,
+}: Pick<PeerFacts, "name" | "publicKey" | "device">): string {
+  const short = name === null ? "" : shortName(name);
+  return `${short === "" ? shortKey(publicKey) : short} (${device})`;
+}
+
+/** The label of an alert's subject when only the alert is left. */
+export function labelOf({ subject }: Alert, view: PeerView | null): string {
+  if (view !== null) return label(view.peer);
+  if (subject.type === "peer") return label({ ...subject, name: null });
+  return subject.type === "device" ? subject.device : subject.target;
+}
+
+/** Stands in a sentence for the time since the alert's condition began. Notices replace it when they are made. */
+export const DURATION = "{duration}";
+
+/** `5 minutes`, `2 hours`, `3 days`: rounded down to the largest unit of which there are two, or one. */
+export function span(ms: number): string {
+  const units = [
+    ["day", 86_400_000],
+    ["hour", 3_600_000],
+    ["minute", 60_000],
+  ] as const;
+  for (const [noun, unitMs] of units) {
+    const count = Math.floor(ms / unitMs);
+    if (count >= 2 || (count === 1 && ms % unitMs < unitMs / 60)) return counted(count, noun);
+  }
+  return counted(Math.max(0, Math.round(ms / 1000)), "second");
+}

@@ -1,0 +1,31 @@
+/**
+ * Fires for peers that were not connected for N days, or never. All of them are one summary, at one time of the day, and
+ * a peer is in it once. Resolved, with the next summary, when the peer connects or is no longer configured.
+ */
+
+import { DURATION, label, labelOf, met, NOTHING, type PeerKind } from "./kind.ts";
+
+const DAY_MS = 86_400_000;
+
+export const unused: PeerKind<"unused"> = {
+  topics: ["presence"],
+
+  judge({ rule }, { peer }, nowMs) {
+    if (peer.connectedAtMs !== null || !peer.isPresent) return NOTHING;
+    const sinceMs = peer.seenAtMs ?? peer.watchedAtMs;
+    const dueMs = sinceMs + rule.days * DAY_MS;
+    if (nowMs < dueMs) return { ...NOTHING, recheckMs: dueMs };
+    const who = label(peer);
+    const sentence =
+      peer.seenAtMs === null
+        ? `${who} never connected in ${DURATION}: remove it if it is not needed`
+        : `${who} was not connected for ${DURATION}: remove it if it is not needed`;
+    return met({ what: "", sinceMs, countsFromMs: dueMs, sentence });
+  },
+
+  resolved(alert, view) {
+    const who = labelOf(alert, view);
+    if (view === null || !view.peer.isPresent) return `${who} is no longer configured`;
+    return `${who} is used again`;
+  },
+};

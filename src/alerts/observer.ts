@@ -1,0 +1,391 @@
+/**
+ * Applies what happened to the facts, and passes on which peers have to be judged again and why. It knows no rules beyond
+ * which periods of traffic they need.
+ */
+
+import { formatEndpoint, growth, INITIATION_BYTES, sameEndpoint } from "../base/wireguard.ts";
+import { exchanged, forgetQuestions } from "./answers.ts";
+import { forgetCadence, heard, silentAtMs } from "./cadence.ts";
+import type { DeviceFacts, PeerFacts } from "./facts.ts";
+import type { ConfiguredPeer, Input, NamedPeer, SampledPeer } from "./input.ts";
+import type { Arrival, Lookup, SettingsMoment, Topic } from "./kinds/kind.ts";
+import { codesOf } from "./kinds/place.ts";
+import type { RuleSet, Selection } from "./rule-set.ts";
+import { type AlertState, GRACE_MS, type PeerEntry } from "./state.ts";
+
+/** Bounds of what is kept of each peer and device. */
+const ENDS_MAX = 64;
+const VISITS_MAX = 32;
+const PLACES_MAX = 64;
+/** A shorter absence of wgmon leaves the peers their keys. */
+const SHORT_ABSENCE_MS = 60_000;
+
+export interface Observed {
+  /** Peers whose rules about these topics have to be judged. */
+  touched(entry: PeerEntry, ...topics: readonly Topic[]): void;
+  /** All rules of these peers have to be judged. */
+  touchedAll(entries: Iterable<PeerEntry>): void;
+  settingsChanged(entry: PeerEntry, moment: SettingsMoment): void;
+  arrived(entry: PeerEntry, arrival: Arrival): void;
+  /** Other rules than before select the peer. */
+  reselected(entry: PeerEntry, before: Selection): void;
+  deviceSeen(device: DeviceFacts): void;
+}
+
+type Of<T extends Input["type"]> = Extract<Input, { type: T }>;
+
+export class Observer {
+  readonly #state: AlertState;
+  readonly #rules: () => RuleSet;
+  readonly #lookup: Lookup;
+  readonly #observed: Observed;
+
+  constructor(state: AlertState, rules: () => RuleSet, lookup: Lookup, observed: Observed) {
+    this.#state = state;
+    this.#rules = rules;
+    this.#lookup = lookup;
+    this.#observed = observed;
+  }
+
+  connected({ device, peer: named, endpoint, handshakeAtMs, startedAtMs }: Of<"connected">): void {
+    const entry = this.#ensure(device, named);
+    const { peer, sample } = entry;
+    peer.isPresent = true;
+    peer.connectedAtMs = startedAtMs;
+    peer.seenAtMs = Math.max(peer.seenAtMs ?? startedAtMs, startedAtMs);
+    peer.isSilent = false;
+    entry.device.heardAtMs = this.#state.nowMs;
+    forgetCadence(sample);
+    forgetQuestions(sample);
+    sample.deaf = null;
+    this.#visit(entry, endpoint, handshakeAtMs);
+    this.#state.markPeer(entry);
+    this.#state.markSample(entry);
+    this.#observed.touched(entry, "presence", "endpoint", "answers");
+  }
+
+  roamed({ device, peer: named, endpoint, handshakeAtMs }: Of<"roamed">): void {
+    const entry = this.#ensure(device, named);
+    this.#visit(entry, endpoint, handshakeAtMs);
+    this.#state.markPeer(entry);
+    this.#observed.touched(entry, "endpoint");
+  }
+
+  disconnected({ device, peer: named, endedAtMs, reason }: Of<"disconnected">): void {
+    const entry = this.#ensure(device, named);
+    const { peer } = entry;
+    peer.connectedAtMs = null;
+    peer.isSilent = false;
+    peer.seenAtMs = endedAtMs;
+    if (reason === "peer-removed") peer.isPresent = false;
+    // How often a peer was disconnected while wgmon did not watch is not known.
+    if (reason === "idle" && endedAtMs >= entry.device.watchedAtMs && entry.device.blind === null) {
+      peer.endsAtMs.push(endedAtMs);
+      if (peer.endsAtMs.length > ENDS_MAX) peer.endsAtMs.shift();
+    }
+    this.#state.markPeer(entry);
+    this.#observed.touched(entry, "presence");
+  }
+
+  device({ device: name, present }: Of<"device">): void {
+    const { nowMs } = this.#state;
+    const device = this.#state.ensureDevice(name);
+    device.isPresent = present;
+    device.removedAtMs = present ? null : nowMs;
+    if (present) device.graceUntilAtMs = nowMs + GRACE_MS;
+    this.#state.markDevice(device);
+    for (const entry of this.#state.peersOf(name)) {
+      const { sample } = entry;
+      // The counters of a new device start at zero. Its sums do not.
+      if (present && sample.rxBytes !== null) {
+        sample.rxBytes = 0;
+        sample.txBytes = 0;
+        sample.endpoint = null;
+        this.#state.markSample(entry);
+      }
+      this.#observed.touched(entry, "presence", "answers");
+    }
+  }
+
+  peers({ device: name, peers, removed, complete }: Of<"peers">): void {
+    const device = this.#state.ensureDevice(name);
+    const isFirst = !device.isListed && complete;
+    const wasAway = device.blind !== null;
+    for (const configured of peers) this.#configured(name, configured, { isFirst, wasAway });
+    const gone = new Set(removed);
+    if (complete) {
+      const listed = new Set<string>(peers.map(({ publicKey }) => publicKey));
+      for (const { peer } of this.#state.peersOf(name)) {
+        if (peer.isPresent && !listed.has(peer.publicKey)) gone.add(peer.publicKey);
+      }
+      device.isListed = true;
+      this.#state.markDevice(device);
+    }
+    for (const publicKey of gone) {
+      const entry = this.#state.peer(name, publicKey);
+      if (entry === null || !entry.peer.isPresent) continue;
+      this.#removed(entry, wasAway);
+    }
+  }
+
+  scan({ device: name, peers }: Of<"scan">): void {
+    const { nowMs } = this.#state;
+    const device = this.#state.ensureDevice(name);
+    const sinceMs = nowMs - (device.scannedAtMs ?? nowMs);
+    device.scannedAtMs = nowMs;
+    for (const sampled of peers) this.#sampled(name, sampled, sinceMs);
+    this.#state.markDevice(device);
+    if (device.blind !== null) this.#seen(device);
+  }
+
+  scanFailed({ device: name }: Of<"scan-failed">): void {
+    const devices = name === null ? this.#state.devices.values() : [this.#state.ensureDevice(name)];
+    for (const device of devices) {
+      device.blind ??= "scan-failed";
+      this.#state.markDevice(device);
+    }
+  }
+
+  away({ fromMs }: Of<"away">): void {
+    const { nowMs } = this.#state;
+    for (const device of this.#state.devices.values()) {
+      device.blind = "away";
+      // After a long absence, such as a suspension, keys are invalid, and peers need time to make new ones.
+      if (nowMs - fromMs >= SHORT_ABSENCE_MS) device.graceUntilAtMs = nowMs + GRACE_MS;
+      this.#state.markDevice(device);
+    }
+  }
+
+  traffic({ device, publicKey, rxBytes, txBytes }: Of<"traffic">): void {
+    const entry = this.#ensure(device, { publicKey, name: null, tags: [] }, false);
+    this.#count(entry, rxBytes, txBytes);
+  }
+
+  /** The keep-alives of a peer are due. Returns when to ask again; null: after its next data. */
+  silenceDue(entry: PeerEntry): number | null {
+    const { peer, sample, device } = entry;
+    const atMs = silentAtMs(peer, sample);
+    if (atMs === null || device.blind !== null || peer.isSilent) return null;
+    if (this.#state.nowMs < atMs) return atMs;
+    // Only a scan after that time shows that nothing came.
+    if (device.scannedAtMs === null || device.scannedAtMs < atMs) return this.#state.nowMs + 5000;
+    peer.isSilent = true;
+    this.#state.markPeer(entry);
+    this.#observed.touched(entry, "presence");
+    return null;
+  }
+
+  #ensure(device: string, named: NamedPeer, isNamed = true): PeerEntry {
+    const entry = this.#state.ensurePeer(device, named, this.#rules());
+    const { peer } = entry;
+    const isSame =
+      !isNamed ||
+      (peer.name === named.name &&
+        peer.tags.length === named.tags.length &&
+        peer.tags.every((tag, index) => tag === named.tags[index]));
+    if (isSame) return entry;
+    peer.name = named.name;
+    peer.tags = [...named.tags];
+    const before = entry.selection;
+    entry.selection = this.#rules().select(peer);
+    if (entry.selection !== before) this.#observed.reselected(entry, before);
+    this.#state.markPeer(entry);
+    return entry;
+  }
+
+  #configured(
+    device: string,
+    configured: ConfiguredPeer,
+    { isFirst, wasAway }: { readonly isFirst: boolean; readonly wasAway: boolean },
+  ): void {
+    const isKnown = this.#state.peer(device, configured.publicKey)?.peer.isPresent === true;
+    const entry = this.#ensure(device, configured);
+    const { peer } = entry;
+    const { allowedIps, persistentKeepaliveSeconds: seconds, lastHandshakeMs } = configured;
+    const change = (what: SettingsMoment["change"], details: string) =>
+      this.#observed.settingsChanged(entry, { change: what, details, wasAway });
+    const before = { ips: peer.allowedIps, seconds: peer.keepaliveSeconds };
+    peer.isPresent = true;
+    peer.allowedIps = [...allowedIps];
+    peer.keepaliveSeconds = seconds;
+    if (lastHandshakeMs !== null && (peer.seenAtMs === null || peer.seenAtMs < lastHandshakeMs)) {
+      peer.seenAtMs = lastHandshakeMs;
+    }
+    if (!isKnown && !isFirst) change("added", allowedIps.join(", "));
+    const [oldIps, newIps] = [before.ips?.join(", "), allowedIps.join(", ")];
+    if (isKnown && oldIps !== undefined && oldIps !== newIps) {
+      change("allowed-ips", `${oldIps || "none"} -> ${newIps || "none"}`);
+    }
+    if (isKnown && before.seconds !== null && before.seconds !== seconds) {
+      change("keepalive", `${before.seconds} s -> ${seconds} s`);
+    }
+    this.#state.markPeer(entry);
+    this.#observed.touchedAll([entry]);
+  }
+
+  #removed(entry: PeerEntry, wasAway: boolean): void {
+    entry.peer.isPresent = false;
+    entry.peer.connectedAtMs = null;
+    entry.sample.deaf = null;
+    // The counters of the peer start at zero if it is added again.
+    if (entry.sample.rxBytes !== null) {
+      entry.sample.rxBytes = 0;
+      entry.sample.txBytes = 0;
+    }
+    this.#state.markPeer(entry);
+    this.#state.markSample(entry);
+    this.#observed.settingsChanged(entry, { change: "removed", details: "", wasAway });
+    this.#observed.touchedAll([entry]);
+  }
+
+  #sampled(device: string, sampled: SampledPeer, sinceMs: number): void {
+    const { nowMs } = this.#state;
+    const { publicKey, rxBytes, txBytes, endpoint, lastHandshakeMs } = sampled;
+    const entry =
+      this.#state.peer(device, publicKey) ??
+      this.#ensure(device, { publicKey, name: null, tags: [] });
+    const { peer, sample } = entry;
+    const isFirst = sample.rxBytes === null;
+    const rx = isFirst ? 0 : growth(sample.rxBytes!, rxBytes);
+    const tx = isFirst ? 0 : growth(sample.txBytes, txBytes);
+    const isSet =
+      !isFirst &&
+      rx === 0 &&
+      sample.endpoint !== null &&
+      endpoint !== null &&
+      !sameEndpoint(sample.endpoint, endpoint);
+    if (isSet) {
+      // An endpoint that moves without received data was set: only authenticated data moves it.
+      const details = `${formatEndpoint(sample.endpoint!)} -> ${formatEndpoint(endpoint)}`;
+      const wasAway = entry.device.blind !== null;
+      this.#observed.settingsChanged(entry, { change: "endpoint", details, wasAway });
+    }
+    sample.rxBytes = rxBytes;
+    sample.txBytes = txBytes;
+    sample.endpoint = endpoint;
+    this.#state.markSample(entry);
+    if (peer.connectedAtMs !== null) {
+      if (rx > 0 && !isAttempt(rx)) this.#heard(entry);
+      const { keepaliveSeconds } = peer;
+      const exchange = { rxBytes: rx, txBytes: tx, sinceMs, keepaliveSeconds };
+      if (exchanged(peer, sample, { ...exchange, handshakeAtMs: lastHandshakeMs }, nowMs)) {
+        this.#observed.touched(entry, "answers");
+      }
+    }
+    if (rx + tx > 0) this.#count(entry, rx, tx);
+  }
+
+  #heard(entry: PeerEntry): void {
+    const { nowMs } = this.#state;
+    const { peer, sample, device } = entry;
+    device.heardAtMs = nowMs;
+    peer.seenAtMs = nowMs;
+    const { rxAtMs } = sample;
+    heard(sample, rxAtMs !== null && rxAtMs >= device.watchedAtMs && !peer.isSilent, nowMs);
+    if (peer.isSilent) {
+      peer.isSilent = false;
+      this.#state.markPeer(entry);
+      this.#observed.touched(entry, "presence");
+    }
+    const timer = `silent ${peer.device} ${peer.publicKey}`;
+    if (this.#state.timers.get(timer) !== null) return;
+    const atMs = silentAtMs(peer, sample);
+    if (atMs !== null) this.#state.setTimer(timer, atMs);
+  }
+
+  /** Adds traffic to the sums that rules need. */
+  #count(entry: PeerEntry, rxBytes: number, txBytes: number): void {
+    const { nowMs } = this.#state;
+    const { selection, sample } = entry;
+    if (selection.byTopic.traffic.length === 0) return;
+    const { periods } = this.#rules();
+    for (const [key, period] of selection.periods) {
+      const { startMs } = periods.at(key, period, nowMs);
+      const usage = (sample.usage[key] ??= { periodStartMs: startMs, rxBytes: 0, txBytes: 0 });
+      if (usage.periodStartMs < startMs) {
+        usage.rxBytes = 0;
+        usage.txBytes = 0;
+      }
+      // A clock that was ahead may have begun a period too early.
+      usage.periodStartMs = startMs;
+      usage.rxBytes += rxBytes;
+      usage.txBytes += txBytes;
+    }
+    for (const spanMs of selection.rateSpansMs) {
+      const window = (sample.rates[spanMs] ??= {
+        startAtMs: nowMs,
+        before: { rxBytes: 0, txBytes: 0 },
+        now: { rxBytes: 0, txBytes: 0 },
+      });
+      const age = (nowMs - window.startAtMs) / spanMs;
+      if (age >= 1) {
+        Object.assign(window.before, age >= 2 ? { rxBytes: 0, txBytes: 0 } : window.now);
+        Object.assign(window.now, { rxBytes: 0, txBytes: 0 });
+        window.startAtMs = age >= 2 ? nowMs : window.startAtMs + spanMs;
+      }
+      window.now.rxBytes += rxBytes;
+      window.now.txBytes += txBytes;
+    }
+    this.#state.markSample(entry);
+    this.#observed.touched(entry, "traffic");
+  }
+
+  #visit(entry: PeerEntry, endpoint: string | null, handshakeAtMs: number | null): void {
+    if (endpoint === null) return;
+    const { nowMs } = this.#state;
+    const { peer } = entry;
+    const last = peer.visits.at(-1);
+    if (last?.endpoint !== endpoint) {
+      peer.visits.push({ endpoint, fromAtMs: nowMs, handshakeAtMs });
+      if (peer.visits.length > VISITS_MAX) peer.visits.shift();
+    }
+    if (entry.selection.place.length > 0) this.#arrive(entry, endpoint);
+  }
+
+  #arrive(entry: PeerEntry, endpoint: string): void {
+    const { nowMs } = this.#state;
+    const { peer } = entry;
+    const address = endpoint.replace(/:\d+$/, "").replace(/^\[|(%.*)?\]$/g, "");
+    const place = this.#lookup(address);
+    if (place === null) return;
+    const { country, asn } = place;
+    const isNew = (code: string | null, isKind: (known: string) => boolean) =>
+      code !== null && hasOther(peer, isKind) && !peer.places.some((known) => known.code === code);
+    const isAsn = (code: string) => /^AS\d+$/.test(code);
+    const isNewCountry = isNew(country, (code) => !isAsn(code));
+    const isNewAsn = isNew(asn === null ? null : `AS${asn}`, isAsn);
+    this.#observed.arrived(entry, { address, place, isNewCountry, isNewAsn });
+    for (const code of codesOf(place)) {
+      const known = peer.places.find((each) => each.code === code);
+      if (known !== undefined) known.seenAtMs = nowMs;
+      else peer.places.push({ code, seenAtMs: nowMs });
+    }
+    if (peer.places.length > PLACES_MAX) {
+      peer.places.sort((a, b) => b.seenAtMs - a.seenAtMs).splice(PLACES_MAX);
+    }
+    this.#state.markPeer(entry);
+  }
+
+  /** The device is watched again. What its peers did meanwhile is not known. */
+  #seen(device: DeviceFacts): void {
+    const { nowMs } = this.#state;
+    device.blind = null;
+    device.watchedAtMs = nowMs;
+    for (const entry of this.#state.peersOf(device.name)) {
+      forgetQuestions(entry.sample);
+      if (entry.sample.rxAtMs !== null) entry.sample.rxAtMs = nowMs;
+      this.#state.markSample(entry);
+    }
+    this.#observed.touchedAll(this.#state.peersOf(device.name));
+    this.#observed.deviceSeen(device);
+  }
+}
+
+function hasOther(peer: PeerFacts, isKind: (code: string) => boolean): boolean {
+  return peer.places.some(({ code }) => isKind(code));
+}
+
+/** Handshake attempts prove nothing: see sessions/liveness.ts. */
+function isAttempt(bytes: number): boolean {
+  return bytes % INITIATION_BYTES === 0 && bytes / INITIATION_BYTES <= 3;
+}

@@ -1,0 +1,54 @@
+/**
+ * Runs rules over the past: the events of the store, for `wgmon alerts test`, or any other recorded inputs. It is the same
+ * engine as in the daemon, with a tick at each deadline. Stored events have no scans. So peers are down after the idle
+ * timeout only, `shared-key` needs one more turn, `no-return-traffic` and `changed` never fire, and `traffic` needs the
+ * traffic of the store beside the events. Pure.
+ */
+
+import type { Event } from "../events/event-schema.ts";
+import type { Notice } from "./alert.ts";
+import { AlertEngine } from "./engine.ts";
+import { type Input, inputOfEvent } from "./input.ts";
+import type { Lookup } from "./kinds/kind.ts";
+import type { Rule } from "./rule.ts";
+
+/** An input and its time. */
+export interface Recorded {
+  readonly atMs: number;
+  readonly input: Input;
+}
+
+export interface ReplayOptions {
+  readonly rules: readonly Rule[];
+  readonly lookup?: Lookup;
+  /** The end of the past: what is pending until then is decided. */
+  readonly untilMs: number;
+}
+
+/** Yields the notices that the rules would have sent, and those that they would have held back. */
+export function* replay(
+  history: Iterable<Recorded>,
+  { untilMs, ...options }: ReplayOptions,
+): Iterable<Notice> {
+  const engine = new AlertEngine(options);
+  for (const { input, atMs } of history) {
+    yield* tickUntil(engine, atMs);
+    yield* engine.advance(input, atMs);
+  }
+  yield* tickUntil(engine, untilMs);
+}
+
+/** Stored events, oldest first, as inputs. */
+export function* recordedEvents(events: Iterable<Event>): Iterable<Recorded> {
+  for (const event of events)
+    yield { atMs: Date.parse(event.timestamp), input: inputOfEvent(event) };
+}
+
+/** Lets the time pass, deadline by deadline. */
+function* tickUntil(engine: AlertEngine, untilMs: number): Iterable<Notice> {
+  for (;;) {
+    const dueMs = engine.nextDeadlineMs;
+    if (dueMs === null || dueMs > untilMs) return;
+    yield* engine.advance({ type: "tick" }, dueMs);
+  }
+}

@@ -1,0 +1,87 @@
+/** Silences: they hold messages back until a time, and end without any action. Pure. */
+
+import { quoteSafely } from "../base/redact.ts";
+import { didYouMean } from "../base/suggest.ts";
+import type { Severity } from "./rule.ts";
+import { matcherOf, type Selectable } from "./selectors.ts";
+
+export const MATCHER_FIELDS = ["peer", "tag", "device", "rule", "severity", "target"] as const;
+type MatcherField = (typeof MATCHER_FIELDS)[number];
+
+/** `peer=branch-*`: an alert matches if the field has this value. */
+export interface SilenceMatcher {
+  readonly field: MatcherField;
+  readonly pattern: string;
+}
+
+export interface Silence {
+  readonly id: string;
+  /** An alert must match all of them; at least one. */
+  readonly matchers: readonly SilenceMatcher[];
+  readonly startMs: number;
+  readonly endMs: number;
+  readonly comment: string;
+  /** Who added it; "" if unknown. */
+  readonly createdBy: string;
+}
+
+/** The parts of an alert that silences compare. */
+export interface Silenceable {
+  readonly rule: string;
+  readonly severity: Severity;
+  readonly device: string | null;
+  /** null: the alert is not about a peer. */
+  readonly peer: Selectable | null;
+  /** The target that the alert is about. */
+  readonly target: string | null;
+}
+
+/** Returns the matcher, or what is wrong with the text and how to correct it. */
+export function parseMatcher(text: string): SilenceMatcher | string {
+  const [, name, pattern] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
+  const example = `an example is peer=branch-*`;
+  if (name === undefined || pattern === undefined || pattern === "") {
+    return `${quoteSafely(text)} must be a field and a value; ${example}`;
+  }
+  const field = MATCHER_FIELDS.find((each) => each === name);
+  if (field === undefined) {
+    return `unknown field ${quoteSafely(name)}: use ${MATCHER_FIELDS.join(", ")}${didYouMean(name, MATCHER_FIELDS)}`;
+  }
+  return { field, pattern };
+}
+
+/** Returns the silence that holds the alert back now; of several, the one that ends last. */
+export function silenceOf(
+  silences: Iterable<Silence>,
+  alert: Silenceable,
+  nowMs: number,
+): Silence | null {
+  let found: Silence | null = null;
+  for (const silence of silences) {
+    const isActive = silence.startMs <= nowMs && nowMs < silence.endMs;
+    if (!isActive || (found !== null && found.endMs >= silence.endMs)) continue;
+    if (silence.matchers.every((matcher) => matches(matcher, alert))) found = silence;
+  }
+  return found;
+}
+
+function matches({ field, pattern }: SilenceMatcher, alert: Silenceable): boolean {
+  const isMatch = matcherOf([pattern]);
+  const { peer } = alert;
+  switch (field) {
+    case "peer":
+      return (
+        peer !== null && (isMatch(peer.publicKey) || (peer.name !== null && isMatch(peer.name)))
+      );
+    case "tag":
+      return peer !== null && peer.tags.some(isMatch);
+    case "device":
+      return alert.device !== null && isMatch(alert.device);
+    case "rule":
+      return isMatch(alert.rule);
+    case "severity":
+      return isMatch(alert.severity);
+    case "target":
+      return alert.target !== null && isMatch(alert.target);
+  }
+}

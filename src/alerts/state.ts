@@ -1,0 +1,398 @@
+/**
+ * The state of the alert engine: facts, alerts, groups, silences and deadlines. It is a table of rows, values of JSON by
+ * key, so that a change costs the rows that it changed, not a copy of all.
+ */
+
+import { type Alert, alertKey, deviceOf, subjectKey } from "./alert.ts";
+import {
+  type DeviceFacts,
+  newPeer,
+  newSample,
+  type PeerFacts,
+  type PeerSample,
+  shiftTimes,
+  type TargetFacts,
+} from "./facts.ts";
+import type { NamedPeer } from "./input.ts";
+import type { RuleSet, Selection } from "./rule-set.ts";
+import type { Severity } from "./rule.ts";
+import type { Silence } from "./silences.ts";
+import { Timers } from "./timers.ts";
+
+/** The alerts of one rule and device, which are one message. */
+export interface Group {
+  readonly rule: string;
+  /** null: alerts without a device, or a rule whose alerts are one message for all devices. */
+  readonly device: string | null;
+  /** When its unsent alerts are due; null: there are none. */
+  flushAtMs: number | null;
+  /** When the next reminder is due; null: none. */
+  remindAtMs: number | null;
+  /** Since when it waits for all peers of the device to be silent; null: it does not. */
+  waitsAtMs: number | null;
+  /** How its notices are sent, which is also known when the rule no longer exists. */
+  severity: Severity;
+  targets: readonly string[];
+  dryRun: boolean;
+}
+
+/** A peer with its facts and the rules that select it. */
+export interface PeerEntry {
+  readonly key: string;
+  readonly peer: PeerFacts;
+  readonly sample: PeerSample;
+  readonly device: DeviceFacts;
+  selection: Selection;
+  /** Number of alerts about it, pending ones included. */
+  alerts: number;
+}
+
+/** Rows by key; null: the row was deleted. */
+export type Rows = ReadonlyMap<string, unknown>;
+
+/** A new device, or one that was created again, has no keys; its peers make new ones within REJECT_AFTER_TIME. */
+export const GRACE_MS = 180_000;
+
+export class AlertState {
+  readonly devices = new Map<string, DeviceFacts>();
+  readonly targets = new Map<string, TargetFacts>();
+  readonly silences = new Map<string, Silence>();
+  readonly groups = new Map<string, Group>();
+  readonly timers = new Timers();
+  nowMs = 0;
+  nextId = 1;
+  #rulesText = "";
+  readonly #alerts = new Map<string, Alert>();
+  /** By rule and subject. */
+  readonly #bySubject = new Map<string, Alert[]>();
+  readonly #byGroup = new Map<string, Set<Alert>>();
+  /** By device and public key. */
+  readonly #peers = new Map<string, Map<string, PeerEntry>>();
+  #nextOrder = 1;
+  readonly #dirty = new Set<string>();
+  readonly #dirtySamples = new Set<PeerEntry>();
+  readonly #groupKeyOf: (alert: Alert) => string;
+
+  /** @param groupKeyOf the key of an alert's group. */
+  constructor(groupKeyOf: (alert: Alert) => string) {
+    this.#groupKeyOf = groupKeyOf;
+  }
+
+  /** The rules that the state was made with, as JSON. */
+  get rulesText(): string {
+    return this.#rulesText;
+  }
+
+  set rulesText(text: string) {
+    this.#rulesText = text;
+    this.#dirty.add("rules");
+  }
+
+  get alerts(): Iterable<Alert> {
+    return this.#alerts.values();
+  }
+
+  peersOf(device: string): Iterable<PeerEntry> {
+    return this.#peers.get(device)?.values() ?? [];
+  }
+
+  /** All peers, device by device, each in the order in which they were added. */
+  *allPeers(): Iterable<PeerEntry> {
+    for (const device of [...this.#peers.keys()].sort()) yield* this.#peers.get(device)!.values();
+  }
+
+  peer(device: string, publicKey: string): PeerEntry | null {
+    return this.#peers.get(device)?.get(publicKey) ?? null;
+  }
+
+  /** Finds or adds a peer. */
+  ensurePeer(device: string, named: NamedPeer, rules: RuleSet): PeerEntry {
+    const known = this.peer(device, named.publicKey);
+    if (known !== null) return known;
+    const facts = newPeer(device, named.publicKey, named, {
+      nowMs: this.nowMs,
+      order: this.#nextOrder++,
+    });
+    return this.#putPeer(facts, newSample(), rules);
+  }
+
+  deletePeer({ peer, key }: PeerEntry): void {
+    this.#peers.get(peer.device)?.delete(peer.publicKey);
+    this.#dirty.add(key);
+    this.#dirty.add(`sample ${key}`);
+  }
+
+  ensureDevice(name: string): DeviceFacts {
+    const known = this.devices.get(name);
+    if (known !== undefined) return known;
+    const device: DeviceFacts = {
+      name,
+      isPresent: true,
+      removedAtMs: null,
+      isListed: false,
+      blind: null,
+      watchedAtMs: this.nowMs,
+      graceUntilAtMs: this.nowMs + GRACE_MS,
+      scannedAtMs: null,
+      heardAtMs: null,
+      attempts: [],
+    };
+    this.devices.set(name, device);
+    this.markDevice(device);
+    return device;
+  }
+
+  alertsOf(rule: string, subject: string): readonly Alert[] {
+    return this.#bySubject.get(`${rule}\n${subject}`) ?? [];
+  }
+
+  alertsIn(groupKey: string): Alert[] {
+    return [...(this.#byGroup.get(groupKey) ?? [])].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  }
+
+  alertCountIn(groupKey: string): number {
+    return this.#byGroup.get(groupKey)?.size ?? 0;
+  }
+
+  addAlert(alert: Alert): void {
+    const { rule, subject } = alert;
+    this.#alerts.set(keyOf(alert), alert);
+    const bySubject = `${rule}\n${subjectKey(subject)}`;
+    this.#bySubject.set(bySubject, [...(this.#bySubject.get(bySubject) ?? []), alert]);
+    const groupKey = this.#groupKeyOf(alert);
+    const members = this.#byGroup.get(groupKey) ?? new Set();
+    this.#byGroup.set(groupKey, members.add(alert));
+    const entry = this.#entryOf(alert);
+    if (entry !== null) entry.alerts++;
+    this.markAlert(alert);
+  }
+
+  deleteAlert(alert: Alert): void {
+    const key = keyOf(alert);
+    if (!this.#alerts.delete(key)) return;
+    this.#dirty.add(`alert ${key}`);
+    const bySubject = `${alert.rule}\n${subjectKey(alert.subject)}`;
+    const rest = this.#bySubject.get(bySubject)!.filter((each) => each !== alert);
+    if (rest.length === 0) this.#bySubject.delete(bySubject);
+    else this.#bySubject.set(bySubject, rest);
+    const groupKey = this.#groupKeyOf(alert);
+    const members = this.#byGroup.get(groupKey)!;
+    members.delete(alert);
+    if (members.size === 0) this.#byGroup.delete(groupKey);
+    const entry = this.#entryOf(alert);
+    if (entry !== null) entry.alerts--;
+  }
+
+  setTimer(key: string, dueMs: number): void {
+    if (this.timers.set(key, dueMs)) this.#dirty.add(`timer ${key}`);
+  }
+
+  deleteTimer(key: string): void {
+    if (this.timers.delete(key)) this.#dirty.add(`timer ${key}`);
+  }
+
+  takeTimer(nowMs: number): { readonly key: string; readonly dueMs: number } | null {
+    const taken = this.timers.take(nowMs);
+    if (taken !== null) this.#dirty.add(`timer ${taken.key}`);
+    return taken;
+  }
+
+  deleteGroup(key: string): void {
+    if (this.groups.delete(key)) this.#dirty.add(`group ${key}`);
+  }
+
+  markPeer(entry: PeerEntry): void {
+    this.#dirty.add(entry.key);
+  }
+
+  /** The sample of a peer changed, or when it was last seen. */
+  markSample(entry: PeerEntry): void {
+    this.#dirtySamples.add(entry);
+  }
+
+  markAlert(alert: Alert): void {
+    this.#dirty.add(`alert ${keyOf(alert)}`);
+  }
+
+  markDevice({ name }: DeviceFacts): void {
+    this.#dirty.add(`device ${name}`);
+  }
+
+  markTarget({ name }: TargetFacts): void {
+    this.#dirty.add(`target ${name}`);
+  }
+
+  markGroup(key: string): void {
+    this.#dirty.add(`group ${key}`);
+  }
+
+  markSilence(id: string): void {
+    this.#dirty.add(`silence ${id}`);
+  }
+
+  /**
+   * Returns the rows that changed since the last call.
+   *
+   * @param withSamples false: leaves out the counters and cadences of peers, which change with each scan and need not be
+   *   written with each event; the next call with true returns them.
+   */
+  takeChanges(withSamples: boolean): Rows {
+    const changes = new Map<string, unknown>();
+    for (const key of this.#dirty) changes.set(key, this.#row(key));
+    this.#dirty.clear();
+    if (withSamples) {
+      for (const { key, peer, sample } of this.#dirtySamples) {
+        changes.set(key, peer);
+        changes.set(`sample ${key}`, sample);
+      }
+      this.#dirtySamples.clear();
+    }
+    changes.set("engine", { nowMs: this.nowMs, nextId: this.nextId });
+    return structuredClone(changes);
+  }
+
+  /** Returns all rows. */
+  save(): Rows {
+    const rows = new Map<string, unknown>();
+    rows.set("engine", { nowMs: this.nowMs, nextId: this.nextId });
+    rows.set("rules", this.#rulesText);
+    for (const [name, device] of this.devices) rows.set(`device ${name}`, device);
+    for (const { key, peer, sample } of this.allPeers()) {
+      rows.set(key, peer);
+      rows.set(`sample ${key}`, sample);
+    }
+    for (const [name, target] of this.targets) rows.set(`target ${name}`, target);
+    for (const [id, silence] of this.silences) rows.set(`silence ${id}`, silence);
+    for (const [key, alert] of this.#alerts) rows.set(`alert ${key}`, alert);
+    for (const [key, group] of this.groups) rows.set(`group ${key}`, group);
+    for (const [key, dueMs] of this.timers.entries()) rows.set(`timer ${key}`, dueMs);
+    return structuredClone(rows);
+  }
+
+  /** Loads saved rows into an empty state. They may be in any order. */
+  load(rows: Rows, rules: RuleSet): void {
+    const copy = structuredClone(rows) as Map<string, unknown>;
+    const of = (table: string) =>
+      [...copy]
+        .filter(([key, value]) => key.startsWith(`${table} `) && value !== null)
+        .map(([key, value]) => [key.slice(table.length + 1), value] as const)
+        .sort(([a], [b]) => (a < b ? -1 : 1));
+    const engine = copy.get("engine") as { nowMs: number; nextId: number } | undefined;
+    this.nowMs = engine?.nowMs ?? 0;
+    this.nextId = engine?.nextId ?? 1;
+    this.#rulesText = (copy.get("rules") as string | undefined) ?? "";
+    for (const [name, value] of of("device")) this.devices.set(name, value as DeviceFacts);
+    for (const [name, value] of of("target")) this.targets.set(name, value as TargetFacts);
+    for (const [id, value] of of("silence")) this.silences.set(id, value as Silence);
+    const peers = of("peer").map(([key, value]) => ({ key, facts: value as PeerFacts }));
+    for (const { key, facts } of peers.sort((a, b) => a.facts.order - b.facts.order)) {
+      // The samples may have been saved earlier than the facts.
+      const sample = (copy.get(`sample peer ${key}`) as PeerSample | undefined) ?? newSample();
+      this.#putPeer(facts, sample, rules);
+      this.#nextOrder = facts.order + 1;
+    }
+    for (const [key, value] of of("group")) this.groups.set(key, value as Group);
+    for (const [key, value] of of("timer")) this.timers.set(key, value as number);
+    const alerts = of("alert").map(([, value]) => value as Alert);
+    for (const alert of alerts) this.addAlert(alert);
+    this.#dirty.clear();
+  }
+
+  /** Replaces each time after the clock was set. */
+  shift(moved: (atMs: number) => number): void {
+    const shiftInto = (value: object) => Object.assign(value, shiftTimes(value, moved));
+    for (const entry of this.allPeers()) {
+      shiftInto(entry.peer);
+      shiftInto(entry.sample);
+      this.markPeer(entry);
+      this.markSample(entry);
+    }
+    for (const device of this.devices.values()) {
+      shiftInto(device);
+      this.markDevice(device);
+    }
+    for (const target of this.targets.values()) {
+      shiftInto(target);
+      this.markTarget(target);
+    }
+    for (const alert of this.#alerts.values()) {
+      shiftInto(alert);
+      this.markAlert(alert);
+    }
+    for (const [key, group] of this.groups) {
+      shiftInto(group);
+      this.markGroup(key);
+    }
+    this.timers.move(moved);
+    for (const [key] of this.timers.entries()) this.#dirty.add(`timer ${key}`);
+  }
+
+  #putPeer(peer: PeerFacts, sample: PeerSample, rules: RuleSet): PeerEntry {
+    const { publicKey } = peer;
+    const device = this.ensureDevice(peer.device);
+    const key = subjectKey({ type: "peer", device: peer.device, publicKey });
+    const entry = { key, peer, sample, device, selection: rules.select(peer), alerts: 0 };
+    const peers = this.#peers.get(peer.device) ?? new Map<string, PeerEntry>();
+    this.#peers.set(peer.device, peers.set(publicKey, entry));
+    this.markPeer(entry);
+    this.markSample(entry);
+    return entry;
+  }
+
+  #entryOf({ subject }: Alert): PeerEntry | null {
+    return subject.type === "peer" ? this.peer(subject.device, subject.publicKey) : null;
+  }
+
+  #row(key: string): unknown {
+    if (key === "rules") return this.#rulesText;
+    const [table, name] = split(key);
+    switch (table) {
+      case "peer": {
+        const [device, publicKey] = split(name);
+        return this.peer(device, publicKey)?.peer ?? null;
+      }
+      case "sample": {
+        const [device, publicKey] = split(split(name)[1]);
+        return this.peer(device, publicKey)?.sample ?? null;
+      }
+      case "device":
+        return this.devices.get(name) ?? null;
+      case "target":
+        return this.targets.get(name) ?? null;
+      case "silence":
+        return this.silences.get(name) ?? null;
+      case "alert":
+        return this.#alerts.get(name) ?? null;
+      case "group":
+        return this.groups.get(name) ?? null;
+      case "timer":
+        return this.timers.get(name);
+      default:
+        return null;
+    }
+  }
+}
+
+function keyOf({ rule, subject, what }: Alert): string {
+  return alertKey(rule, subjectKey(subject), what);
+}
+
+/** Splits at the first space. */
+function split(text: string): [string, string] {
+  const index = text.indexOf(" ");
+  return [text.slice(0, index), text.slice(index + 1)];
+}
+
+/** The key of the group of a rule and a device. */
+export function groupKey(rule: string, device: string | null): string {
+  return `${rule}\n${device ?? ""}`;
+}
+
+/** The key of an alert's group. An unused rule has one summary for all devices. */
+export function groupKeyOf(alert: Alert): string {
+  return groupKey(alert.rule, groupDeviceOf(alert));
+}
+
+export function groupDeviceOf({ kind, subject }: Alert): string | null {
+  return kind === "unused" ? null : deviceOf(subject);
+}
