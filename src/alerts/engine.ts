@@ -87,14 +87,17 @@ export class AlertEngine {
   }
 
   /**
-   * Processes the deadlines until now, then the input.
+   * Processes the deadlines until now, then the inputs.
    *
+   * @param inputs what happened at the same time, such as all that one scan showed: what it causes can be one notice.
    * @param nowMs wall-clock time. If it is earlier than before, the engine's time stands still; pass a `clock` input.
    */
-  advance(input: Input, nowMs: number): readonly Notice[] {
-    this.#passTime(input, nowMs);
-    if (this.#state.rulesText !== this.#rulesText) this.#adoptRules();
-    this.#apply(input, nowMs);
+  advance(inputs: Input | readonly Input[], nowMs: number): readonly Notice[] {
+    for (const input of "type" in inputs ? [inputs] : inputs) {
+      this.#passTime(input, nowMs);
+      if (this.#state.rulesText !== this.#rulesText) this.#adoptRules();
+      this.#apply(input, nowMs);
+    }
     this.#groups.flush();
     return this.#take();
   }
@@ -153,7 +156,9 @@ export class AlertEngine {
       if (timer === null) break;
       state.nowMs = Math.max(state.nowMs, timer.dueMs);
       this.#timerDue(timer.key);
-      this.#groups.flush();
+      // What is due at the same time is one step, so that it can be one notice.
+      const { nextMs } = state.timers;
+      if (nextMs === null || nextMs > timer.dueMs) this.#groups.flush();
     }
     state.nowMs = Math.max(state.nowMs, untilMs);
   }
