@@ -55,6 +55,7 @@ export class Observer {
     peer.seenAtMs = Math.max(peer.seenAtMs ?? startedAtMs, startedAtMs);
     peer.isSilent = false;
     entry.device.heardAtMs = this.#state.nowMs;
+    this.#state.markDevice(entry.device);
     forgetCadence(sample);
     forgetQuestions(sample);
     sample.deaf = null;

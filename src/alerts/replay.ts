@@ -32,7 +32,8 @@ export function* replay(
 ): Iterable<Notice> {
   const engine = new AlertEngine(options);
   for (const { input, atMs } of history) {
-    yield* tickUntil(engine, atMs);
+    // There are no ticks while wgmon is away.
+    yield* tickUntil(engine, input.type === "away" ? input.fromMs : atMs);
     yield* engine.advance(input, atMs);
   }
   yield* tickUntil(engine, untilMs);

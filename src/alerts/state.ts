@@ -255,7 +255,7 @@ export class AlertState {
   save(): Rows {
     const rows = new Map<string, unknown>();
     rows.set("engine", { nowMs: this.nowMs, nextId: this.nextId });
-    rows.set("rules", this.#rulesText);
+    if (this.#rulesText !== "") rows.set("rules", this.#rulesText);
     for (const [name, device] of this.devices) rows.set(`device ${name}`, device);
     for (const { key, peer, sample } of this.allPeers()) {
       rows.set(key, peer);

@@ -62,7 +62,11 @@ describe("grouping and reminders", () => {
       .connect("b")
       .connect("c")
       .connect("d");
-    told.wait("1h").scan({ c: [100, 100] }).disconnect("a").wait(10).disconnect("b").wait(10);
+    told
+      .scan({ c: [0, 0] })
+      .wait("1h")
+      .scan({ c: [100, 100] });
+    told.disconnect("a").wait(10).disconnect("b").wait(10);
     expect(told.told()).toEqual([]);
     told.wait(20);
     expect(told.notices.map(({ alerts }) => alerts.length)).toEqual([2]);
