@@ -14,6 +14,7 @@ const DAYS = [
   "saturday",
   "sunday",
 ] as const;
+const SHORT_DAYS = DAYS.map((day) => day.slice(0, 3));
 const MINUTE_MS = 60_000;
 const DAY_MINUTES = 24 * 60;
 
@@ -168,7 +169,7 @@ function parseDays(word: string): readonly number[] | string {
     const [first, last = first, ...rest] = part.split("-");
     const wrong = [first!, last!].find((day) => dayNumber(day) === null);
     if (wrong !== undefined || rest.length > 0) {
-      return `"${wrong ?? part}" is not a day of the week${didYouMean(wrong ?? part, DAYS)}`;
+      return `"${wrong ?? part}" is not a day of the week${didYouMean(wrong ?? part, SHORT_DAYS)}`;
     }
     const [from, to] = [dayNumber(first!)!, dayNumber(last!)!];
     for (let day = from; ; day = (day % 7) + 1) {
