@@ -21,7 +21,7 @@ const lookup = (address: string) =>
 type Recorded = readonly { readonly atMs: number; readonly input: Input }[];
 
 const inputs = someInputs(MONDAY);
-const RUNS = Number(process.env["RUNS"] ?? 300);
+const RUNS = Number(process.env["WGMON_TEST_ALERT_RUNS"] ?? 300);
 const TICK_MS = 10_000;
 
 /** Runs the engine as the daemon does, with a tick every ten seconds while there are deadlines. */

@@ -20,7 +20,7 @@ const PLACES: Readonly<Record<string, Place>> = {
 
 /** A public key made of a name. */
 export function keyOf(name: string): PublicKey {
-  return `${name.replace(/[^A-Za-z0-9]/g, "").padEnd(42, "0")}A=` as PublicKey;
+  return `${name.replace(/[^A-Za-z0-9]/g, "").padEnd(42, "z")}A=` as PublicKey;
 }
 
 interface PeerOptions {

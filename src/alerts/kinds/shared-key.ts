@@ -3,7 +3,7 @@
  * sends the answers to the place that it heard from last, so each of the two loses its keys to the other and soon makes
  * a new handshake. One machine that changes between two networks keeps its keys for two minutes, unless it was without
  * any network in between. So the rule needs several turns (A, B, A, B), each A within a short time of the A before, and
- * two handshakes long before the previous one's keys had to be renewed. Where handshakes are unknown (stored events), it
+ * three handshakes long before the previous one's keys had to be renewed. Where handshakes are unknown (stored events), it
  * needs one turn more. Resolved when there was no turn for a while.
  */
 
@@ -15,8 +15,8 @@ import { label, labelOf, met, NOTHING, type PeerKind, span } from "./kind.ts";
 const EARLY_MS = REKEY_AFTER_MS - 10_000;
 /** Both sides may begin a handshake at the same time, and repeat it after REKEY_TIMEOUT (5 s, messages.h). */
 const SAME_MS = 6000;
-/** One machine that was without a network may make one such handshake. */
-const EARLY_MIN = 2;
+/** One machine that is without a network now and then may make one such handshake, or two. */
+const EARLY_MIN = 3;
 /** It is resolved after this many times `withinMs` without a turn. */
 const QUIET = 5;
 
