@@ -2,7 +2,7 @@
  * START HERE. The alert engine: inputs and times in, notices out. It has no clock, no timers and no I/O, and the same
  * inputs give the same notices, in the daemon, in tests and in `replay`.
  *
- *   input -> facts (observer.ts) -> conditions (kinds/) -> alerts (lifecycle.ts) -> notices (grouping.ts)
+ *   input -> facts (observer.ts) -> conditions (judge.ts, kinds/) -> alerts (lifecycle.ts) -> notices (grouping.ts)
  *
  * It is a class and not a function from state to state, because copying the state of 10,000 peers would cost more than
  * everything else. `save` and the constructor's `saved` are exact: a restart at any point changes nothing.
@@ -12,18 +12,16 @@
  */
 
 import { moved as movedByStep } from "../base/wall-clock.ts";
-import { type Alert, type AlertView, type Notice, type Subject, subjectKey } from "./alert.ts";
-import type { Attempts, DeviceFacts, TargetFacts } from "./facts.ts";
+import type { Alert, AlertView, Notice, Subject } from "./alert.ts";
+import type { DeviceFacts, TargetFacts } from "./facts.ts";
 import { Groups } from "./grouping.ts";
 import type { Input } from "./input.ts";
-import { changed } from "./kinds/changed.ts";
-import { handshakes, isInformed } from "./kinds/handshakes.ts";
-import type { Arrival, Lookup, SettingsMoment, Topic } from "./kinds/kind.ts";
-import { arrived, codesOf, isRefused } from "./kinds/place.ts";
-import { target as targetKind } from "./kinds/target.ts";
-import { type Judged, Lifecycle } from "./lifecycle.ts";
+import { Judges } from "./judge.ts";
+import { isInformed } from "./kinds/handshakes.ts";
+import type { Lookup } from "./kinds/kind.ts";
+import { Lifecycle } from "./lifecycle.ts";
 import { Observer } from "./observer.ts";
-import { type CompiledRule, RuleSet, type Selection } from "./rule-set.ts";
+import { RuleSet, type Selection } from "./rule-set.ts";
 import type { Rule } from "./rule.ts";
 import type { Silence } from "./silences.ts";
 import { AlertState, groupKeyOf, type PeerEntry, type Rows } from "./state.ts";
@@ -47,6 +45,7 @@ export interface AlertEngineOptions {
 export class AlertEngine {
   readonly #state = new AlertState(groupKeyOf);
   readonly #lifecycle: Lifecycle;
+  readonly #judges: Judges;
   readonly #groups: Groups;
   readonly #observer: Observer;
   #rules: RuleSet;
@@ -60,12 +59,13 @@ export class AlertEngine {
     const currentRules = () => this.#rules;
     this.#groups = new Groups(state, currentRules, (notice) => this.#notices.push(notice));
     this.#lifecycle = new Lifecycle({ state, onChange: (alert) => this.#groups.changed(alert) });
+    this.#judges = new Judges(state, currentRules, this.#lifecycle);
     this.#observer = new Observer(state, currentRules, lookup, {
-      touched: (entry, ...topics) => this.#judgeTopics(entry, topics),
-      touchedAll: (entries) => this.#judgeAll(entries),
-      settingsChanged: (entry, moment) => this.#settingsChanged(entry, moment),
+      touched: (entry, ...topics) => this.#judges.topics(entry, topics),
+      touchedAll: (entries) => this.#judges.all(entries),
+      settingsChanged: (entry, moment) => this.#judges.settingsChanged(entry, moment),
       reselected: (entry, before) => this.#reselected(entry, before),
-      arrived: (entry, arrival) => this.#arrived(entry, arrival),
+      arrived: (entry, arrival) => this.#judges.arrived(entry, arrival),
       deviceSeen: (device) => this.#deviceSeen(device),
     });
     if (saved !== null) state.load(saved, this.#rules);
@@ -171,7 +171,7 @@ export class AlertEngine {
         this.#groups.timerDue(name);
         break;
       case "judge":
-        this.#judgeDue(name);
+        this.#judges.due(name);
         break;
       case "silent": {
         const [device, publicKey] = name.split(" ");
@@ -180,39 +180,12 @@ export class AlertEngine {
         if (atMs !== null) this.#state.setTimer(key, atMs);
         break;
       }
-      case "hours": {
-        const rule = this.#rules.rules.get(name);
-        if (rule === undefined) break;
-        this.#armHours(rule);
-        for (const entry of this.#state.allPeers()) {
-          if (entry.selection.rules.has(rule)) this.#judge(rule, entry);
-        }
+      case "grace":
+        for (const entry of this.#state.peersOf(name)) this.#judges.topics(entry, ["presence"]);
         break;
-      }
-    }
-  }
-
-  #judgeDue(name: string): void {
-    const index = name.indexOf("\n");
-    const compiled = this.#rules.rules.get(name.slice(0, index));
-    if (compiled === undefined) return;
-    const [type, first = "", second = ""] = name.slice(index + 1).split(" ");
-    switch (type) {
-      case "peer": {
-        const entry = this.#state.peer(first, second);
-        if (entry !== null && entry.selection.rules.has(compiled)) this.#judge(compiled, entry);
+      case "calendar":
+        this.#judges.calendarDue(name);
         break;
-      }
-      case "device": {
-        const device = this.#state.devices.get(first);
-        if (device !== undefined) this.#judgeDevice(compiled, device);
-        break;
-      }
-      case "target": {
-        const facts = this.#state.targets.get(name.slice(index + 1 + "target ".length));
-        if (facts !== undefined) this.#judgeTarget(compiled, facts);
-        break;
-      }
     }
   }
 
@@ -259,14 +232,14 @@ export class AlertEngine {
   #adoptRules(): void {
     this.#state.rulesText = this.#rulesText;
     this.#reselect();
-    for (const alert of [...this.#state.alerts]) {
+    for (const alert of this.#state.alerts) {
       const compiled = this.#rules.rules.get(alert.rule);
       const entry = this.#entryOf(alert.subject);
       const isKept =
         compiled?.rule.kind === alert.kind && (entry === null || compiled.isSelected(entry.peer));
       if (!isKept) this.#end(alert);
     }
-    this.#judgeEverything();
+    this.#judges.everything();
   }
 
   /** Ends an alert whose rule no longer exists, or no longer selects its subject. */
@@ -290,7 +263,7 @@ export class AlertEngine {
     state.shift((atMs) => (atMs > beforeMs ? atMs + step.ms : movedByStep(step, atMs)));
     state.nowMs = nowMs;
     // Hours, days and months are those of the new clock.
-    this.#judgeEverything();
+    this.#judges.everything();
     this.#groups.clockSet();
   }
 
@@ -306,44 +279,14 @@ export class AlertEngine {
     device.attempts.push({ reportedAtMs: this.#state.nowMs, messages, network, publicKeys });
     if (device.attempts.length > ATTEMPTS_MAX) device.attempts.shift();
     this.#state.markDevice(device);
-    for (const rule of this.#rules.ofKind("handshakes")) this.#judgeDevice(rule, device);
+    this.#judges.device(device);
   }
 
   #target({ target: name, state, sinceMs }: Extract<Input, { type: "target" }>): void {
     const facts: TargetFacts = { name, state, sinceAtMs: sinceMs };
     this.#state.targets.set(name, facts);
     this.#state.markTarget(facts);
-    for (const rule of this.#rules.ofKind("target")) this.#judgeTarget(rule, facts);
-  }
-
-  #settingsChanged(entry: PeerEntry, moment: SettingsMoment): void {
-    for (const compiled of entry.selection.changed) {
-      const { rule } = compiled;
-      const sentence = rule.kind === "changed" ? changed(rule, entry.peer, moment) : null;
-      if (sentence === null) continue;
-      this.#lifecycle.moment(compiled, subjectOf(entry), moment.change, sentence);
-    }
-  }
-
-  #arrived(entry: PeerEntry, arrival: Arrival): void {
-    const { nowMs } = this.#state;
-    const { peer } = entry;
-    const code = codesOf(arrival.place).join(" ");
-    const { refusedPlace } = peer;
-    const isReported =
-      refusedPlace !== null && refusedPlace.code === code && nowMs - refusedPlace.seenAtMs < DAY_MS;
-    let isAnyRefused = false;
-    for (const compiled of entry.selection.place) {
-      const { rule } = compiled;
-      if (rule.kind !== "place") continue;
-      const refused = isRefused(rule, arrival.place);
-      isAnyRefused ||= refused;
-      const sentence = refused && isReported ? null : arrived(rule, peer, arrival);
-      if (sentence === null) continue;
-      this.#lifecycle.moment(compiled, subjectOf(entry), code, sentence);
-    }
-    if (!isAnyRefused) peer.refusedPlace = null;
-    else if (!isReported) peer.refusedPlace = { code, seenAtMs: nowMs };
+    this.#judges.target(facts);
   }
 
   /** The peer was renamed, or has other tags. */
@@ -358,76 +301,10 @@ export class AlertEngine {
     this.#groups.recheck(device.name);
   }
 
-  #judgeTopics(entry: PeerEntry, topics: readonly Topic[]): void {
-    const { byTopic } = entry.selection;
-    for (const topic of topics) for (const rule of byTopic[topic]) this.#judge(rule, entry);
-  }
-
-  #judgeAll(entries: Iterable<PeerEntry>): void {
-    for (const entry of entries) for (const rule of entry.selection.rules) this.#judge(rule, entry);
-  }
-
-  #judge(compiled: CompiledRule, entry: PeerEntry): void {
-    const { peerKind, judging } = compiled;
-    // While the device is not watched, nothing can be said about its peers. They are judged at its next scan.
-    if (peerKind === null || entry.device.blind !== null) return;
-    const { nowMs } = this.#state;
-    const verdict = peerKind.judge(judging, entry, nowMs);
-    if (verdict.conditions.length === 0 && verdict.recheckMs === null && entry.alerts === 0) return;
-    const { key, device } = entry;
-    const judged: Judged = { subject: subjectOf(entry), key, device };
-    this.#lifecycle.apply(compiled, judged, verdict, (alert) =>
-      peerKind.resolved(alert, entry, nowMs),
-    );
-  }
-
-  #judgeDevice(compiled: CompiledRule, device: DeviceFacts): void {
-    const { rule } = compiled;
-    if (rule.kind !== "handshakes") return;
-    if (rule.devices.length > 0 && !rule.devices.includes(device.name)) return;
-    const hasPeers = rule.peers.length + rule.tags.length > 0;
-    const isSelected = ({ publicKeys }: Attempts) =>
-      !hasPeers ||
-      publicKeys.some((key) => {
-        const entry = this.#state.peer(device.name, key);
-        return entry !== null && compiled.isSelected(entry.peer);
-      });
-    const verdict = handshakes.judge(rule, device, isSelected, this.#state.nowMs);
-    const subject: Subject = { type: "device", device: device.name };
-    const judged: Judged = { subject, key: subjectKey(subject), device: null };
-    this.#lifecycle.apply(compiled, judged, verdict, (alert) => handshakes.resolved(alert));
-  }
-
-  #judgeTarget(compiled: CompiledRule, facts: TargetFacts): void {
-    const { rule } = compiled;
-    if (rule.kind !== "target") return;
-    const verdict = targetKind.judge(rule, facts);
-    const subject: Subject = { type: "target", target: facts.name };
-    const judged: Judged = { subject, key: subjectKey(subject), device: null };
-    this.#lifecycle.apply(compiled, judged, verdict, (alert) => targetKind.resolved(alert));
-  }
-
-  #judgeEverything(): void {
-    for (const rule of this.#rules.ofKind("hours")) this.#armHours(rule);
-    this.#judgeAll(this.#state.allPeers());
-    for (const rule of this.#rules.ofKind("handshakes")) {
-      for (const device of this.#state.devices.values()) this.#judgeDevice(rule, device);
-    }
-    for (const rule of this.#rules.ofKind("target")) {
-      for (const facts of this.#state.targets.values()) this.#judgeTarget(rule, facts);
-    }
-  }
-
-  /** Judges the peers of an hours rule when its times begin or end. */
-  #armHours({ rule, allowed }: CompiledRule): void {
-    const { untilMs } = allowed.at(this.#state.nowMs);
-    if (untilMs < Infinity) this.#state.setTimer(`hours ${rule.name}`, untilMs);
-  }
-
   /** Selects the rules of each peer again, and forgets peers that were removed long ago. */
   #reselect(): void {
     const { nowMs } = this.#state;
-    for (const entry of [...this.#state.allPeers()]) {
+    for (const entry of this.#state.allPeers()) {
       const { peer } = entry;
       const lastMs = Math.max(peer.seenAtMs ?? 0, peer.watchedAtMs);
       if (!peer.isPresent && entry.alerts === 0 && nowMs - lastMs > FORGET_MS) {
@@ -441,8 +318,4 @@ export class AlertEngine {
   #entryOf(subject: Subject): PeerEntry | null {
     return subject.type === "peer" ? this.#state.peer(subject.device, subject.publicKey) : null;
   }
-}
-
-function subjectOf({ peer }: PeerEntry): Subject {
-  return { type: "peer", device: peer.device, publicKey: peer.publicKey };
 }

@@ -11,7 +11,7 @@ import type { ConfiguredPeer, Input, NamedPeer, SampledPeer } from "./input.ts";
 import type { Arrival, Lookup, SettingsMoment, Topic } from "./kinds/kind.ts";
 import { codesOf } from "./kinds/place.ts";
 import type { RuleSet, Selection } from "./rule-set.ts";
-import { type AlertState, GRACE_MS, type PeerEntry } from "./state.ts";
+import type { AlertState, PeerEntry } from "./state.ts";
 
 /** Bounds of what is kept of each peer and device. */
 const ENDS_MAX = 64;
@@ -93,7 +93,7 @@ export class Observer {
     const device = this.#state.ensureDevice(name);
     device.isPresent = present;
     device.removedAtMs = present ? null : nowMs;
-    if (present) device.graceUntilAtMs = nowMs + GRACE_MS;
+    if (present) this.#state.beginGrace(device);
     this.#state.markDevice(device);
     for (const entry of this.#state.peersOf(name)) {
       const { sample } = entry;
@@ -152,7 +152,7 @@ export class Observer {
     for (const device of this.#state.devices.values()) {
       device.blind = "away";
       // After a long absence, such as a suspension, keys are invalid, and peers need time to make new ones.
-      if (nowMs - fromMs >= SHORT_ABSENCE_MS) device.graceUntilAtMs = nowMs + GRACE_MS;
+      if (nowMs - fromMs >= SHORT_ABSENCE_MS) this.#state.beginGrace(device);
       this.#state.markDevice(device);
     }
   }

@@ -51,7 +51,7 @@ export interface PeerEntry {
 export type Rows = ReadonlyMap<string, unknown>;
 
 /** A new device, or one that was created again, has no keys; its peers make new ones within REJECT_AFTER_TIME. */
-export const GRACE_MS = 180_000;
+const GRACE_MS = 180_000;
 
 export class AlertState {
   readonly devices = new Map<string, DeviceFacts>();
@@ -132,14 +132,21 @@ export class AlertState {
       isListed: false,
       blind: null,
       watchedAtMs: this.nowMs,
-      graceUntilAtMs: this.nowMs + GRACE_MS,
+      graceUntilAtMs: this.nowMs,
       scannedAtMs: null,
       heardAtMs: null,
       attempts: [],
     };
     this.devices.set(name, device);
-    this.markDevice(device);
+    this.beginGrace(device);
     return device;
+  }
+
+  /** The peers of the device need not be back yet. */
+  beginGrace(device: DeviceFacts): void {
+    device.graceUntilAtMs = this.nowMs + GRACE_MS;
+    this.setTimer(`grace ${device.name}`, device.graceUntilAtMs);
+    this.markDevice(device);
   }
 
   alertsOf(rule: string, subject: string): readonly Alert[] {

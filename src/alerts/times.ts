@@ -177,7 +177,7 @@ function parseDays(word: string): readonly number[] | string {
       if (day === to) break;
     }
   }
-  return [...found].sort();
+  return [...found].sort((a, b) => a - b);
 }
 
 function dayNumber(text: string): number | null {

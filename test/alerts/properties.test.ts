@@ -103,7 +103,8 @@ test("the rows that changed are all that is needed for a restart", () => {
         return current;
       });
       store(engine.takeChanges({ withSamples: true }));
-      expect(new Map([...stored].sort())).toEqual(new Map([...engine.save()].sort()));
+      // The order of the rows does not matter.
+      expect(Object.fromEntries(stored)).toEqual(Object.fromEntries(engine.save()));
     }),
     { numRuns: RUNS },
   );

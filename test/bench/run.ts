@@ -20,6 +20,7 @@ import { parseArgs } from "node:util";
 import { parseDuration } from "../../src/base/duration.ts";
 import { whyNoWireguard } from "../support/kernel.ts";
 import { runInVm, whyNoVm } from "../support/vm.ts";
+import { alerts } from "./alerts.ts";
 import { data } from "./data.ts";
 import {
   type Figure,
@@ -53,6 +54,7 @@ type Where = (typeof WHERE)[number];
 /** In the order in which they run. */
 const PARTS: Readonly<Record<string, { readonly [Place in Where]?: Measure }>> = {
   decode: { here: decode },
+  alerts: { here: alerts },
   start: { here: start, vm: starts },
   outbox: { here: outbox },
   metrics: { here: metrics },

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { FormatRegistry } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 
+import { RULE_DEFAULTS } from "../../src/alerts/rule.ts";
 import { formats } from "../../src/channels/formats/index.ts";
 import { commands, parseCommand, table } from "../../src/config/config.ts";
 import { EventSchema } from "../../src/events/event-schema.ts";
@@ -133,6 +134,9 @@ describe.skipIf(tools.missing)(tools.title("the documented commands"), () => {
 
 /** The files that a line of the source tree stands for: SERVICE is the name of any format. */
 function namedBy(file: string): string[] {
+  if (file.includes("KIND")) {
+    return Object.keys(RULE_DEFAULTS).map((kind) => file.replace("KIND", kind));
+  }
   if (!file.includes("SERVICE")) return [file];
   return Object.keys(formats).map((name) => file.replace("SERVICE", name));
 }

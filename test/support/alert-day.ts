@@ -75,7 +75,7 @@ class SimulatedPeer {
     const keysLive = monotonicMs - this.#handshakeMonotonicMs < 180_000;
     if (reaches && !this.hasNoWayBack) {
       const isDue = monotonicMs - this.#handshakeMonotonicMs >= 120_000;
-      const wants = packets > 0 || this.#isKeepaliveDue();
+      const wants = packets > 0 || this.#isKeepaliveDue() || !keysLive;
       if (isDue && wants) this.#handshake(monotonicMs, wallMs);
     }
     if (this.copyAt !== null) this.#takeTurn(monotonicMs, wallMs);

@@ -4,16 +4,7 @@
  * when wgmon began to watch again. Resolved when the peer is back, or is no longer configured.
  */
 
-import {
-  DURATION,
-  label,
-  labelOf,
-  met,
-  NOTHING,
-  type PeerKind,
-  span,
-  unknownUntil,
-} from "./kind.ts";
+import { DURATION, label, labelOf, met, NOTHING, type PeerKind, span, UNKNOWN } from "./kind.ts";
 
 export const down: PeerKind<"down"> = {
   topics: ["presence"],
@@ -23,7 +14,8 @@ export const down: PeerKind<"down"> = {
     if (!isAbsent || !peer.isPresent) return NOTHING;
     // A new device has no keys, and an idle peer needs its time to make new ones.
     if (device.isPresent && nowMs < device.graceUntilAtMs) {
-      return unknownUntil(device.graceUntilAtMs);
+      // All peers are judged again when it ends.
+      return UNKNOWN;
     }
     const sinceMs = peer.seenAtMs ?? peer.watchedAtMs;
     const text = sentence(peer.seenAtMs, label(peer));

@@ -31,10 +31,8 @@ export interface Verdict {
 
 export const NOTHING: Verdict = { conditions: [], recheckMs: null, isUnknown: false };
 
-/** Nothing can be said before this time; null: before something happens. */
-export function unknownUntil(recheckMs: number | null): Verdict {
-  return { conditions: [], recheckMs, isUnknown: true };
-}
+/** Nothing can be said before something happens. */
+export const UNKNOWN: Verdict = { conditions: [], recheckMs: null, isUnknown: true };
 
 export function met(condition: Condition, recheckMs: number | null = null): Verdict {
   return { conditions: [condition], recheckMs, isUnknown: false };
@@ -50,9 +48,9 @@ export interface PeerView {
 export interface Judging<R extends Rule> {
   readonly rule: R;
   /** The window of the kind's own intervals: `allowed` of an hours rule. */
-  allowedAt(nowMs: number): Window;
+  readonly allowedAt: (nowMs: number) => Window;
   /** The current period of a quota. */
-  periodAt(nowMs: number): Period;
+  readonly periodAt: (nowMs: number) => Period;
   /** The key of the quota's period in `PeerSample.usage`. */
   readonly usageKey: string;
 }

@@ -6,16 +6,7 @@
 
 import type { Deafness } from "../facts.ts";
 import type { NoReturnTrafficRule } from "../rule.ts";
-import {
-  DURATION,
-  label,
-  labelOf,
-  met,
-  NOTHING,
-  type PeerKind,
-  span,
-  unknownUntil,
-} from "./kind.ts";
+import { DURATION, label, labelOf, met, NOTHING, type PeerKind, span, UNKNOWN } from "./kind.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -32,7 +23,7 @@ export const noReturnTraffic: PeerKind<"no-return-traffic"> = {
 
   judge({ rule }, { peer, sample, device }) {
     const { deaf } = sample;
-    if (deaf !== null && peer.isPresent && !device.isPresent) return unknownUntil(null);
+    if (deaf !== null && peer.isPresent && !device.isPresent) return UNKNOWN;
     if (deaf === null || !peer.isPresent) return NOTHING;
     if (!isAlwaysOn(rule, deaf)) return NOTHING;
     const sinceMs = deaf.sinceAtMs;

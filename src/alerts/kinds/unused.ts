@@ -14,7 +14,8 @@ export const unused: PeerKind<"unused"> = {
     if (peer.connectedAtMs !== null || !peer.isPresent) return NOTHING;
     const sinceMs = peer.seenAtMs ?? peer.watchedAtMs;
     const dueMs = sinceMs + rule.days * DAY_MS;
-    if (nowMs < dueMs) return { ...NOTHING, recheckMs: dueMs };
+    // All peers are judged again at the time of the summary.
+    if (nowMs < dueMs) return NOTHING;
     const who = label(peer);
     const sentence =
       peer.seenAtMs === null
