@@ -121,8 +121,8 @@ export class AlertEngine {
   }
 
   /** The rows that changed since the last call; see `AlertState.takeChanges`. */
-  takeChanges({ withSamples }: { readonly withSamples: boolean }): Rows {
-    return this.#state.takeChanges(withSamples);
+  takeChanges({ samplesMax }: { readonly samplesMax: number }): Rows {
+    return this.#state.takeChanges(samplesMax);
   }
 
   #take(): readonly Notice[] {

@@ -123,7 +123,11 @@ export class Groups {
     const compiled = this.#rules().rules.get(group.rule) ?? null;
     if (group.flushAtMs !== null && group.flushAtMs <= nowMs) {
       group.flushAtMs = null;
-      const alerts = this.#state.alertsIn(key);
+      // Few of its alerts changed; all others were sent and still fire.
+      const alerts = this.#state.alertsIn(
+        key,
+        ({ state, isSent }) => state === "resolved" || !isSent,
+      );
       this.#sendResolved(group, compiled, alerts);
       if (compiled !== null) this.#sendFiring(key, group, compiled, alerts);
     }
@@ -221,7 +225,7 @@ export class Groups {
 
   #remind(key: string, group: Group, compiled: CompiledRule): void {
     const { nowMs } = this.#state;
-    const alerts = this.#state.alertsIn(key).filter((alert) => isFiring(alert) && alert.isSent);
+    const alerts = this.#state.alertsIn(key, (alert) => isFiring(alert) && alert.isSent);
     if (alerts.length === 0) {
       group.remindAtMs = null;
       return;

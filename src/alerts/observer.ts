@@ -94,6 +94,8 @@ export class Observer {
     device.isPresent = present;
     device.removedAtMs = present ? null : nowMs;
     if (present) this.#state.beginGrace(device);
+    // There will be no scan of a removed device. Its removal is all that can be known.
+    else if (device.blind !== null) this.#seen(device);
     this.#state.markDevice(device);
     for (const entry of this.#state.peersOf(name)) {
       const { sample } = entry;

@@ -1,5 +1,5 @@
 /**
- * The state of the alert engine: facts, alerts, groups, silences and deadlines. It is a table of rows, values of JSON by
+ * The state of the alert engine: facts, alerts, groups, silences and deadlines. It is saved as a table of rows, JSON by
  * key, so that a change costs the rows that it changed, not a copy of all.
  */
 
@@ -47,8 +47,8 @@ export interface PeerEntry {
   alerts: number;
 }
 
-/** Rows by key; null: the row was deleted. */
-export type Rows = ReadonlyMap<string, unknown>;
+/** Rows by key, as JSON; null: the row was deleted. */
+export type Rows = ReadonlyMap<string, string | null>;
 
 /** A new device, or one that was created again, has no keys; its peers make new ones within REJECT_AFTER_TIME. */
 const GRACE_MS = 180_000;
@@ -153,8 +153,13 @@ export class AlertState {
     return this.#bySubject.get(`${rule}\n${subject}`) ?? [];
   }
 
-  alertsIn(groupKey: string): Alert[] {
-    return [...(this.#byGroup.get(groupKey) ?? [])].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  /** The alerts of a group that match, in the order of their subjects. */
+  alertsIn(groupKey: string, isWanted: (alert: Alert) => boolean): Alert[] {
+    const found: [string, Alert][] = [];
+    for (const alert of this.#byGroup.get(groupKey) ?? []) {
+      if (isWanted(alert)) found.push([keyOf(alert), alert]);
+    }
+    return found.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, alert]) => alert);
   }
 
   alertCountIn(groupKey: string): number {
@@ -240,61 +245,70 @@ export class AlertState {
   /**
    * Returns the rows that changed since the last call.
    *
-   * @param withSamples false: leaves out the counters and cadences of peers, which change with each scan and need not be
-   *   written with each event; the next call with true returns them.
+   * @param samplesMax maximum number of peers whose counters and cadence are returned. These change with each scan and
+   *   need not be written with each event: after a crash, the next scan shows what was received and sent meanwhile. The
+   *   others follow with later calls.
    */
-  takeChanges(withSamples: boolean): Rows {
-    const changes = new Map<string, unknown>();
-    for (const key of this.#dirty) changes.set(key, this.#row(key));
-    this.#dirty.clear();
-    if (withSamples) {
-      for (const { key, peer, sample } of this.#dirtySamples) {
-        changes.set(key, peer);
-        changes.set(`sample ${key}`, sample);
-      }
-      this.#dirtySamples.clear();
+  takeChanges(samplesMax: number): Rows {
+    const changes = new Map<string, string | null>();
+    for (const key of this.#dirty) {
+      const row = this.#row(key);
+      changes.set(key, row === null ? null : JSON.stringify(row));
     }
-    changes.set("engine", { nowMs: this.nowMs, nextId: this.nextId });
-    return structuredClone(changes);
+    this.#dirty.clear();
+    let samples = 0;
+    for (const entry of this.#dirtySamples) {
+      if (samples++ >= samplesMax) break;
+      this.#dirtySamples.delete(entry);
+      changes.set(entry.key, JSON.stringify(entry.peer));
+      changes.set(`sample ${entry.key}`, JSON.stringify(entry.sample));
+    }
+    changes.set("engine", JSON.stringify({ nowMs: this.nowMs, nextId: this.nextId }));
+    return changes;
   }
 
   /** Returns all rows. */
   save(): Rows {
-    const rows = new Map<string, unknown>();
-    rows.set("engine", { nowMs: this.nowMs, nextId: this.nextId });
-    if (this.#rulesText !== "") rows.set("rules", this.#rulesText);
-    for (const [name, device] of this.devices) rows.set(`device ${name}`, device);
+    const rows = new Map<string, string>();
+    const put = (key: string, value: unknown) => rows.set(key, JSON.stringify(value));
+    put("engine", { nowMs: this.nowMs, nextId: this.nextId });
+    if (this.#rulesText !== "") put("rules", this.#rulesText);
+    for (const [name, device] of this.devices) put(`device ${name}`, device);
     for (const { key, peer, sample } of this.allPeers()) {
-      rows.set(key, peer);
-      rows.set(`sample ${key}`, sample);
+      put(key, peer);
+      put(`sample ${key}`, sample);
     }
-    for (const [name, target] of this.targets) rows.set(`target ${name}`, target);
-    for (const [id, silence] of this.silences) rows.set(`silence ${id}`, silence);
-    for (const [key, alert] of this.#alerts) rows.set(`alert ${key}`, alert);
-    for (const [key, group] of this.groups) rows.set(`group ${key}`, group);
-    for (const [key, dueMs] of this.timers.entries()) rows.set(`timer ${key}`, dueMs);
-    return structuredClone(rows);
+    for (const [name, target] of this.targets) put(`target ${name}`, target);
+    for (const [id, silence] of this.silences) put(`silence ${id}`, silence);
+    for (const [key, alert] of this.#alerts) put(`alert ${key}`, alert);
+    for (const [key, group] of this.groups) put(`group ${key}`, group);
+    for (const [key, dueMs] of this.timers.entries()) put(`timer ${key}`, dueMs);
+    return rows;
   }
 
   /** Loads saved rows into an empty state. They may be in any order. */
   load(rows: Rows, rules: RuleSet): void {
-    const copy = structuredClone(rows) as Map<string, unknown>;
+    const parsed = (key: string): unknown => {
+      const text = rows.get(key) ?? null;
+      return text === null ? null : JSON.parse(text);
+    };
     const of = (table: string) =>
-      [...copy]
-        .filter(([key, value]) => key.startsWith(`${table} `) && value !== null)
-        .map(([key, value]) => [key.slice(table.length + 1), value] as const)
+      [...rows.keys()]
+        .filter((key) => key.startsWith(`${table} `))
+        .map((key) => [key.slice(table.length + 1), parsed(key)] as const)
+        .filter(([, value]) => value !== null)
         .sort(([a], [b]) => (a < b ? -1 : 1));
-    const engine = copy.get("engine") as { nowMs: number; nextId: number } | undefined;
+    const engine = parsed("engine") as { nowMs: number; nextId: number } | null;
     this.nowMs = engine?.nowMs ?? 0;
     this.nextId = engine?.nextId ?? 1;
-    this.#rulesText = (copy.get("rules") as string | undefined) ?? "";
+    this.#rulesText = (parsed("rules") as string | null) ?? "";
     for (const [name, value] of of("device")) this.devices.set(name, value as DeviceFacts);
     for (const [name, value] of of("target")) this.targets.set(name, value as TargetFacts);
     for (const [id, value] of of("silence")) this.silences.set(id, value as Silence);
     const peers = of("peer").map(([key, value]) => ({ key, facts: value as PeerFacts }));
     for (const { key, facts } of peers.sort((a, b) => a.facts.order - b.facts.order)) {
       // The samples may have been saved earlier than the facts.
-      const sample = (copy.get(`sample peer ${key}`) as PeerSample | undefined) ?? newSample();
+      const sample = (parsed(`sample peer ${key}`) as PeerSample | null) ?? newSample();
       this.#putPeer(facts, sample, rules);
       this.#nextOrder = facts.order + 1;
     }

@@ -10,7 +10,7 @@ export class Timers {
   /** A binary heap. Entries that were replaced or deleted stay in it until they are at the top. */
   #heap: Entry[] = [];
 
-  /** The earliest deadline; null if there is none. */
+  /** The earliest deadline; null if no timer is set. */
   get nextMs(): number | null {
     return this.#top()?.dueMs ?? null;
   }

@@ -34,7 +34,7 @@ export interface TimeInterval {
 export interface Window {
   readonly isInside: boolean;
   readonly fromMs: number;
-  /** The next change; at most a week later if there is none. */
+  /** The next change; at most a week later. */
   readonly untilMs: number;
 }
 

@@ -297,6 +297,16 @@ describe("what wgmon could not see", () => {
     expect(told.told()).toEqual([]);
   });
 
+  test("a device that was removed while wgmon did not run is reported", () => {
+    const told = story(down).connect("berlin").wait("1h").restart().jump("3h");
+    told.input({ type: "away", fromMs: told.nowMs - 3 * HOUR, reason: "not-running" });
+    told.disconnect("berlin", "device-removed");
+    told.input({ type: "device", device: "wg0", present: false }).wait("2m");
+    expect(told.sent()).toEqual([
+      "firing sites: wg0 does not exist, and 1 peer of it is down; check the device on this gateway",
+    ]);
+  });
+
   test("while scans fail, nothing fires; reminders wait; afterwards what is so fires", () => {
     const told = story({ ...down, repeatMs: HOUR })
       .connect("berlin")

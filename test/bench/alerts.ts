@@ -113,7 +113,7 @@ export async function alerts(note: Note): Promise<void> {
       const input = event % 2 === 0 ? disconnected(index, nowMs) : connected(index, nowMs);
       const beforeMs = performance.now();
       engine.advance(input, nowMs);
-      engine.takeChanges({ withSamples: false });
+      engine.takeChanges({ samplesMax: 0 });
       times.push(performance.now() - beforeMs);
     }
     times.sort((a, b) => a - b);
@@ -131,8 +131,8 @@ export async function alerts(note: Note): Promise<void> {
     }
     note(figure(`${name}: a scan in which all peers changed`, "ms", scans));
     const beforeMs = performance.now();
-    engine.save();
-    note(figure(`${name}: saving everything`, "ms", performance.now() - beforeMs));
+    engine.takeChanges({ samplesMax: 500 });
+    note(figure(`${name}: saving the counters of 500 peers`, "ms", performance.now() - beforeMs));
   }
   note(figure(`replay of ${REPLAYED} events, 10 rules`, "s", replayS(), { atMost: 5 }));
 }

@@ -238,7 +238,7 @@ export class SimulatedDay {
 
   /** Saves the state as JSON, and continues with a new engine. */
   restart(): void {
-    const rows = JSON.parse(JSON.stringify([...this.engine.save()])) as [string, unknown][];
+    const rows = JSON.parse(JSON.stringify([...this.engine.save()])) as [string, string][];
     this.engine = new AlertEngine({ rules: this.#rules, saved: new Map(rows) });
   }
 

@@ -85,7 +85,7 @@ export class AlertStory {
 
   /** Saves the state as JSON, and continues with a new engine. */
   restart(rules = this.#options.rules): this {
-    const rows = JSON.parse(JSON.stringify([...this.engine.save()])) as [string, unknown][];
+    const rows = JSON.parse(JSON.stringify([...this.engine.save()])) as [string, string][];
     this.engine = new AlertEngine({ ...this.#options, rules, saved: new Map(rows) });
     return this;
   }

@@ -15,7 +15,7 @@ const STEADY_SELECTED_MS = 2 * MINUTE_MS;
 const STEADY_OTHERS_MS = 24 * HOUR_MS;
 /** Idle disconnects per week of a peer that sleeps. Those of a selected peer may have been outages. */
 const SLEEPS_SELECTED = 4;
-/** Roams per day of a peer that is moved around; an address that its provider changes once a day is none. */
+/** Roams per day of a peer that is moved around; an address that its provider changes once a day does not count. */
 const ROAMS = 3;
 
 export const noReturnTraffic: PeerKind<"no-return-traffic"> = {
