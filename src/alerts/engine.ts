@@ -24,7 +24,7 @@ import { Observer } from "./observer.ts";
 import { RuleSet, type Selection } from "./rule-set.ts";
 import type { Rule } from "./rule.ts";
 import type { Silence } from "./silences.ts";
-import { AlertState, groupKeyOf, type PeerEntry, type Rows } from "./state.ts";
+import { AlertState, type PeerEntry, type Rows } from "./state.ts";
 
 /** Deadlines that are later than this were missed: wgmon was suspended without noticing it. */
 const LATE_MS = 5 * 60_000;
@@ -43,7 +43,7 @@ export interface AlertEngineOptions {
 }
 
 export class AlertEngine {
-  readonly #state = new AlertState(groupKeyOf);
+  readonly #state = new AlertState();
   readonly #lifecycle: Lifecycle;
   readonly #judges: Judges;
   readonly #groups: Groups;
@@ -79,7 +79,7 @@ export class AlertEngine {
 
   /** Pending and firing alerts. */
   alerts(): AlertView[] {
-    return [...this.#state.alerts].map((alert) => this.#groups.view(alert));
+    return Array.from(this.#state.alerts.values(), (alert) => this.#groups.view(alert));
   }
 
   get silences(): ReadonlyMap<string, Silence> {
@@ -232,7 +232,7 @@ export class AlertEngine {
   #adoptRules(): void {
     this.#state.rulesText = this.#rulesText;
     this.#reselect();
-    for (const alert of this.#state.alerts) {
+    for (const alert of this.#state.alerts.values()) {
       const compiled = this.#rules.rules.get(alert.rule);
       const entry = this.#entryOf(alert.subject);
       const isKept =
@@ -293,7 +293,7 @@ export class AlertEngine {
   #reselected(entry: PeerEntry, before: Selection): void {
     for (const compiled of before.rules) {
       if (entry.selection.rules.has(compiled)) continue;
-      for (const alert of this.#state.alertsOf(compiled.rule.name, entry.key)) this.#end(alert);
+      for (const alert of this.#state.alerts.about(compiled.rule.name, entry.key)) this.#end(alert);
     }
   }
 

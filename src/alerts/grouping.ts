@@ -5,12 +5,13 @@
  */
 
 import { counted } from "../base/text.ts";
+import { groupDeviceOf, groupKeyOf } from "./alert-table.ts";
 import type { Alert, AlertView, Notice, Suppression } from "./alert.ts";
 import { type Hold, holdOf, sharedCause } from "./inhibition.ts";
 import { DURATION, span } from "./kinds/kind.ts";
 import type { CompiledRule, RuleSet } from "./rule-set.ts";
 import { RULE_DEFAULTS } from "./rule.ts";
-import { type AlertState, type Group, groupDeviceOf, groupKeyOf } from "./state.ts";
+import type { AlertState, Group } from "./state.ts";
 import { nextDaily } from "./times.ts";
 
 /** Moments that wait for a rule's times; more are recorded only. */
@@ -57,7 +58,7 @@ export class Groups {
     for (const [key, group] of this.#state.groups) {
       if (device !== null && group.device !== device && group.device !== null) continue;
       const compiled = this.#rules().rules.get(group.rule);
-      if (this.#state.alertCountIn(key) > 0) this.#schedule(key, group, this.#dueMs(compiled));
+      if (this.#state.alerts.countIn(key) > 0) this.#schedule(key, group, this.#dueMs(compiled));
     }
   }
 
@@ -124,17 +125,14 @@ export class Groups {
     if (group.flushAtMs !== null && group.flushAtMs <= nowMs) {
       group.flushAtMs = null;
       // Few of its alerts changed; all others were sent and still fire.
-      const alerts = this.#state.alertsIn(
-        key,
-        ({ state, isSent }) => state === "resolved" || !isSent,
-      );
+      const alerts = this.#state.alerts.undecidedIn(key);
       this.#sendResolved(group, compiled, alerts);
       if (compiled !== null) this.#sendFiring(key, group, compiled, alerts);
     }
     if (group.remindAtMs !== null && group.remindAtMs <= nowMs && compiled !== null) {
       this.#remind(key, group, compiled);
     }
-    if (this.#state.alertCountIn(key) > 0) {
+    if (this.#state.alerts.countIn(key) > 0) {
       this.#setTimer(key, group);
       return;
     }
@@ -225,7 +223,9 @@ export class Groups {
 
   #remind(key: string, group: Group, compiled: CompiledRule): void {
     const { nowMs } = this.#state;
-    const alerts = this.#state.alertsIn(key, (alert) => isFiring(alert) && alert.isSent);
+    const alerts = this.#state.alerts
+      .inGroup(key)
+      .filter((alert) => isFiring(alert) && alert.isSent);
     if (alerts.length === 0) {
       group.remindAtMs = null;
       return;

@@ -65,18 +65,24 @@ export function sharedCause(
   const { nowMs } = state;
   if (!device.isPresent) return { cause: "device-down", wait: null };
   if (absent < 2) return { cause: null, wait: null };
-  let present = 0;
-  for (const { peer } of state.peersOf(device.name)) {
-    if (peer.connectedAtMs !== null && !peer.isSilent) present++;
-  }
-  if (present === 0 && absent >= ALL_PEERS_MIN) return { cause: "all-peers", wait: null };
-  const isSilent = device.heardAtMs !== null && nowMs - device.heardAtMs >= DEVICE_SILENT_MS;
+  const isAnyPresent = hasPresentPeer(state, device);
+  if (!isAnyPresent && absent >= ALL_PEERS_MIN) return { cause: "all-peers", wait: null };
+  // Stored events do not show what was received.
+  const isSilent =
+    device.scannedAtMs !== null && nowMs - (device.heardAtMs ?? nowMs) >= DEVICE_SILENT_MS;
   const hasWaited = waitsAtMs !== null && nowMs - waitsAtMs >= ALL_PEERS_WAIT_MS;
-  if (present === 0 || !isSilent || hasWaited) return { cause: null, wait: null };
+  if (!isAnyPresent || !isSilent || hasWaited) return { cause: null, wait: null };
   return {
     cause: null,
     wait: { by: { type: "all-peers", device: device.name }, untilMs: nowMs + ALL_PEERS_STEP_MS },
   };
+}
+
+function hasPresentPeer(state: AlertState, { name }: DeviceFacts): boolean {
+  for (const { peer } of state.peersOf(name)) {
+    if (peer.connectedAtMs !== null && !peer.isSilent) return true;
+  }
+  return false;
 }
 
 function silenceable(

@@ -44,7 +44,7 @@ export class Lifecycle {
     resolvedSentence: (alert: Alert) => string,
   ): void {
     const { nowMs } = this.#state;
-    const existing = this.#state.alertsOf(rule.name, judged.key);
+    const existing = this.#state.alerts.about(rule.name, judged.key);
     let dueMs = recheckMs ?? Infinity;
     for (const condition of conditions) {
       const known = existing.find(
@@ -87,8 +87,8 @@ export class Lifecycle {
 
   #begin(rule: CompiledRule["rule"], { subject, key }: Judged, condition: Condition): Alert {
     // The resolved alert of the same cause is not sent yet. It is continued, so nothing is sent at all.
-    const resolved = this.#state
-      .alertsOf(rule.name, key)
+    const resolved = this.#state.alerts
+      .about(rule.name, key)
       .find(({ what, state }) => what === condition.what && state === "resolved");
     if (resolved !== undefined && resolved.isSent) {
       resolved.state = "firing";

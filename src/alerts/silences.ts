@@ -59,10 +59,15 @@ export function silenceOf(
   let found: Silence | null = null;
   for (const silence of silences) {
     const isActive = silence.startMs <= nowMs && nowMs < silence.endMs;
-    if (!isActive || (found !== null && found.endMs >= silence.endMs)) continue;
+    if (!isActive || (found !== null && !isLonger(silence, found))) continue;
     if (silence.matchers.every((matcher) => matches(matcher, alert))) found = silence;
   }
   return found;
+}
+
+/** Silences that end at the same time are ordered by their ids, so that the order in the store does not matter. */
+function isLonger(a: Silence, b: Silence): boolean {
+  return a.endMs > b.endMs || (a.endMs === b.endMs && a.id < b.id);
 }
 
 function matches({ field, pattern }: SilenceMatcher, alert: Silenceable): boolean {

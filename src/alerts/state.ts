@@ -3,7 +3,8 @@
  * key, so that a change costs the rows that it changed, not a copy of all.
  */
 
-import { type Alert, alertKey, deviceOf, subjectKey } from "./alert.ts";
+import { AlertTable } from "./alert-table.ts";
+import { type Alert, subjectKey } from "./alert.ts";
 import {
   type DeviceFacts,
   newPeer,
@@ -62,21 +63,12 @@ export class AlertState {
   nowMs = 0;
   nextId = 1;
   #rulesText = "";
-  readonly #alerts = new Map<string, Alert>();
-  /** By rule and subject. */
-  readonly #bySubject = new Map<string, Alert[]>();
-  readonly #byGroup = new Map<string, Set<Alert>>();
+  readonly alerts = new AlertTable();
   /** By device and public key. */
   readonly #peers = new Map<string, Map<string, PeerEntry>>();
   #nextOrder = 1;
   readonly #dirty = new Set<string>();
   readonly #dirtySamples = new Set<PeerEntry>();
-  readonly #groupKeyOf: (alert: Alert) => string;
-
-  /** @param groupKeyOf the key of an alert's group. */
-  constructor(groupKeyOf: (alert: Alert) => string) {
-    this.#groupKeyOf = groupKeyOf;
-  }
 
   /** The rules that the state was made with, as JSON. */
   get rulesText(): string {
@@ -86,10 +78,6 @@ export class AlertState {
   set rulesText(text: string) {
     this.#rulesText = text;
     this.#dirty.add("rules");
-  }
-
-  get alerts(): Iterable<Alert> {
-    return this.#alerts.values();
   }
 
   peersOf(device: string): Iterable<PeerEntry> {
@@ -149,48 +137,16 @@ export class AlertState {
     this.markDevice(device);
   }
 
-  alertsOf(rule: string, subject: string): readonly Alert[] {
-    return this.#bySubject.get(`${rule}\n${subject}`) ?? [];
-  }
-
-  /** The alerts of a group that match, in the order of their subjects. */
-  alertsIn(groupKey: string, isWanted: (alert: Alert) => boolean): Alert[] {
-    const found: [string, Alert][] = [];
-    for (const alert of this.#byGroup.get(groupKey) ?? []) {
-      if (isWanted(alert)) found.push([keyOf(alert), alert]);
-    }
-    return found.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, alert]) => alert);
-  }
-
-  alertCountIn(groupKey: string): number {
-    return this.#byGroup.get(groupKey)?.size ?? 0;
-  }
-
   addAlert(alert: Alert): void {
-    const { rule, subject } = alert;
-    this.#alerts.set(keyOf(alert), alert);
-    const bySubject = `${rule}\n${subjectKey(subject)}`;
-    this.#bySubject.set(bySubject, [...(this.#bySubject.get(bySubject) ?? []), alert]);
-    const groupKey = this.#groupKeyOf(alert);
-    const members = this.#byGroup.get(groupKey) ?? new Set();
-    this.#byGroup.set(groupKey, members.add(alert));
+    this.alerts.add(alert);
     const entry = this.#entryOf(alert);
     if (entry !== null) entry.alerts++;
     this.markAlert(alert);
   }
 
   deleteAlert(alert: Alert): void {
-    const key = keyOf(alert);
-    if (!this.#alerts.delete(key)) return;
-    this.#dirty.add(`alert ${key}`);
-    const bySubject = `${alert.rule}\n${subjectKey(alert.subject)}`;
-    const rest = this.#bySubject.get(bySubject)!.filter((each) => each !== alert);
-    if (rest.length === 0) this.#bySubject.delete(bySubject);
-    else this.#bySubject.set(bySubject, rest);
-    const groupKey = this.#groupKeyOf(alert);
-    const members = this.#byGroup.get(groupKey)!;
-    members.delete(alert);
-    if (members.size === 0) this.#byGroup.delete(groupKey);
+    if (!this.alerts.delete(alert)) return;
+    this.#dirty.add(`alert ${this.alerts.keyOf(alert)}`);
     const entry = this.#entryOf(alert);
     if (entry !== null) entry.alerts--;
   }
@@ -222,8 +178,10 @@ export class AlertState {
     this.#dirtySamples.add(entry);
   }
 
+  /** Call this after each change of an alert. */
   markAlert(alert: Alert): void {
-    this.#dirty.add(`alert ${keyOf(alert)}`);
+    this.alerts.changed(alert);
+    this.#dirty.add(`alert ${this.alerts.keyOf(alert)}`);
   }
 
   markDevice({ name }: DeviceFacts): void {
@@ -280,7 +238,7 @@ export class AlertState {
     }
     for (const [name, target] of this.targets) put(`target ${name}`, target);
     for (const [id, silence] of this.silences) put(`silence ${id}`, silence);
-    for (const [key, alert] of this.#alerts) put(`alert ${key}`, alert);
+    for (const [key, alert] of this.alerts.entries()) put(`alert ${key}`, alert);
     for (const [key, group] of this.groups) put(`group ${key}`, group);
     for (const [key, dueMs] of this.timers.entries()) put(`timer ${key}`, dueMs);
     return rows;
@@ -336,7 +294,7 @@ export class AlertState {
       shiftInto(target);
       this.markTarget(target);
     }
-    for (const alert of this.#alerts.values()) {
+    for (const alert of this.alerts.values()) {
       shiftInto(alert);
       this.markAlert(alert);
     }
@@ -383,7 +341,7 @@ export class AlertState {
       case "silence":
         return this.silences.get(name) ?? null;
       case "alert":
-        return this.#alerts.get(name) ?? null;
+        return this.alerts.get(name);
       case "group":
         return this.groups.get(name) ?? null;
       case "timer":
@@ -394,26 +352,8 @@ export class AlertState {
   }
 }
 
-function keyOf({ rule, subject, what }: Alert): string {
-  return alertKey(rule, subjectKey(subject), what);
-}
-
 /** Splits at the first space. */
 function split(text: string): [string, string] {
   const index = text.indexOf(" ");
   return [text.slice(0, index), text.slice(index + 1)];
-}
-
-/** The key of the group of a rule and a device. */
-export function groupKey(rule: string, device: string | null): string {
-  return `${rule}\n${device ?? ""}`;
-}
-
-/** The key of an alert's group. An unused rule has one summary for all devices. */
-export function groupKeyOf(alert: Alert): string {
-  return groupKey(alert.rule, groupDeviceOf(alert));
-}
-
-export function groupDeviceOf({ kind, subject }: Alert): string | null {
-  return kind === "unused" ? null : deviceOf(subject);
 }

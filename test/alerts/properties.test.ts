@@ -84,7 +84,7 @@ test("a restart after every input changes nothing", () => {
       const { notices } = run(rules, recorded, (engine) => restarted(engine, rules));
       expect(notices).toEqual(run(rules, recorded).notices);
     }),
-    { numRuns: RUNS / 3 },
+    { numRuns: Math.ceil(RUNS / 3) },
   );
 });
 
