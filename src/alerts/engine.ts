@@ -40,10 +40,12 @@ export interface AlertEngineOptions {
   readonly lookup?: Lookup;
   /** The rows of a previous run; null: this is the first run. Then pass `away` first. */
   readonly saved?: Rows | null;
+  /** false: `takeChanges` is never called, and changes need not be noted. */
+  readonly isSaved?: boolean;
 }
 
 export class AlertEngine {
-  readonly #state = new AlertState();
+  readonly #state: AlertState;
   readonly #lifecycle: Lifecycle;
   readonly #judges: Judges;
   readonly #groups: Groups;
@@ -53,8 +55,9 @@ export class AlertEngine {
   #rulesText: string;
   #notices: Notice[] = [];
 
-  constructor({ rules, lookup = () => null, saved = null }: AlertEngineOptions) {
-    const state = this.#state;
+  constructor({ rules, lookup = () => null, saved = null, isSaved = true }: AlertEngineOptions) {
+    const state = new AlertState({ isSaved });
+    this.#state = state;
     this.#rules = new RuleSet(rules);
     const currentRules = () => this.#rules;
     this.#groups = new Groups(state, currentRules, (notice) => this.#notices.push(notice));

@@ -141,22 +141,30 @@ export function inputOfChange(change: Change, named: Pick<NamedPeer, "name" | "t
   }
 }
 
-/** Converts a stored event. It has fewer details than the change that it was made of. */
-export function inputOfEvent(event: Event): Input {
+/**
+ * Converts a stored event. It has fewer details than the change that it was made of.
+ *
+ * @param atMs the time of the event.
+ */
+export function inputOfEvent(event: Event, atMs: number): Input {
   const { data } = event;
   const { device } = data;
+  // There may be a million events, and parsing times and copying objects take most of the time.
+  const parse = (time: string) => (time === event.timestamp ? atMs : Date.parse(time));
   switch (event.type) {
-    case "peer.connected":
-    case "peer.roamed": {
+    case "peer.connected": {
       const { peer, session } = event.data;
-      const rest = { device, peer, endpoint: peer.endpoint, handshakeAtMs: null };
-      if (event.type === "peer.roamed") return { type: "roamed", ...rest };
-      return { type: "connected", ...rest, startedAtMs: Date.parse(session.startedAt) };
+      const { endpoint } = peer;
+      const startedAtMs = parse(session.startedAt);
+      return { type: "connected", device, peer, endpoint, handshakeAtMs: null, startedAtMs };
+    }
+    case "peer.roamed": {
+      const { peer } = event.data;
+      return { type: "roamed", device, peer, endpoint: peer.endpoint, handshakeAtMs: null };
     }
     case "peer.disconnected": {
       const { peer, session, reason } = event.data;
-      const endedAtMs = Date.parse(session.endedAt);
-      return { type: "disconnected", device, peer, endedAtMs, reason };
+      return { type: "disconnected", device, peer, endedAtMs: parse(session.endedAt), reason };
     }
     case "handshake.unknown": {
       const { packets, mac1, network, peers } = event.data;

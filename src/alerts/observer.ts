@@ -181,12 +181,7 @@ export class Observer {
   #ensure(device: string, named: NamedPeer, isNamed = true): PeerEntry {
     const entry = this.#state.ensurePeer(device, named, this.#rules());
     const { peer } = entry;
-    const isSame =
-      !isNamed ||
-      (peer.name === named.name &&
-        peer.tags.length === named.tags.length &&
-        peer.tags.every((tag, index) => tag === named.tags[index]));
-    if (isSame) return entry;
+    if (!isNamed || (peer.name === named.name && areEqual(peer.tags, named.tags))) return entry;
     peer.name = named.name;
     peer.tags = [...named.tags];
     const before = entry.selection;
@@ -382,6 +377,12 @@ export class Observer {
     this.#observed.touchedAll(this.#state.peersOf(device.name));
     this.#observed.deviceSeen(device);
   }
+}
+
+function areEqual(a: readonly string[], b: readonly string[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
+  return true;
 }
 
 function hasOther(peer: PeerFacts, isKind: (code: string) => boolean): boolean {

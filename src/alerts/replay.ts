@@ -30,19 +30,28 @@ export function* replay(
   history: Iterable<Recorded>,
   { untilMs, ...options }: ReplayOptions,
 ): Iterable<Notice> {
-  const engine = new AlertEngine(options);
+  const engine = new AlertEngine({ ...options, isSaved: false });
   for (const { input, atMs } of history) {
     // There are no ticks while wgmon is away.
-    yield* tickUntil(engine, input.type === "away" ? input.fromMs : atMs);
-    yield* engine.advance(input, atMs);
+    const untilAtMs = input.type === "away" ? input.fromMs : atMs;
+    // Most inputs cause nothing, so the loops are entered only if they have something to do.
+    if (isDue(engine, untilAtMs)) yield* tickUntil(engine, untilAtMs);
+    const notices = engine.advance(input, atMs);
+    if (notices.length > 0) yield* notices;
   }
   yield* tickUntil(engine, untilMs);
 }
 
 /** Stored events, oldest first, as inputs. */
 export function* recordedEvents(events: Iterable<Event>): Iterable<Recorded> {
-  for (const event of events)
-    yield { atMs: Date.parse(event.timestamp), input: inputOfEvent(event) };
+  for (const event of events) {
+    const atMs = Date.parse(event.timestamp);
+    yield { atMs, input: inputOfEvent(event, atMs) };
+  }
+}
+
+function isDue({ nextDeadlineMs }: AlertEngine, untilMs: number): boolean {
+  return nextDeadlineMs !== null && nextDeadlineMs <= untilMs;
 }
 
 /** Lets the time pass, deadline by deadline. */

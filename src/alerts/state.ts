@@ -67,8 +67,14 @@ export class AlertState {
   /** By device and public key. */
   readonly #peers = new Map<string, Map<string, PeerEntry>>();
   #nextOrder = 1;
-  readonly #dirty = new Set<string>();
+  /** Keys of the rows that changed; null: nothing is saved. */
+  readonly #dirty: Set<string> | null;
   readonly #dirtySamples = new Set<PeerEntry>();
+
+  /** @param isSaved whether changed rows are noted. */
+  constructor({ isSaved }: { readonly isSaved: boolean }) {
+    this.#dirty = isSaved ? new Set() : null;
+  }
 
   /** The rules that the state was made with, as JSON. */
   get rulesText(): string {
@@ -77,7 +83,7 @@ export class AlertState {
 
   set rulesText(text: string) {
     this.#rulesText = text;
-    this.#dirty.add("rules");
+    this.#dirty?.add("rules");
   }
 
   peersOf(device: string): Iterable<PeerEntry> {
@@ -106,8 +112,8 @@ export class AlertState {
 
   deletePeer({ peer, key }: PeerEntry): void {
     this.#peers.get(peer.device)?.delete(peer.publicKey);
-    this.#dirty.add(key);
-    this.#dirty.add(`sample ${key}`);
+    this.#dirty?.add(key);
+    this.#dirty?.add(`sample ${key}`);
   }
 
   ensureDevice(name: string): DeviceFacts {
@@ -146,58 +152,58 @@ export class AlertState {
 
   deleteAlert(alert: Alert): void {
     if (!this.alerts.delete(alert)) return;
-    this.#dirty.add(`alert ${this.alerts.keyOf(alert)}`);
+    this.#dirty?.add(`alert ${this.alerts.keyOf(alert)}`);
     const entry = this.#entryOf(alert);
     if (entry !== null) entry.alerts--;
   }
 
   setTimer(key: string, dueMs: number): void {
-    if (this.timers.set(key, dueMs)) this.#dirty.add(`timer ${key}`);
+    if (this.timers.set(key, dueMs)) this.#dirty?.add(`timer ${key}`);
   }
 
   deleteTimer(key: string): void {
-    if (this.timers.delete(key)) this.#dirty.add(`timer ${key}`);
+    if (this.timers.delete(key)) this.#dirty?.add(`timer ${key}`);
   }
 
   takeTimer(nowMs: number): { readonly key: string; readonly dueMs: number } | null {
     const taken = this.timers.take(nowMs);
-    if (taken !== null) this.#dirty.add(`timer ${taken.key}`);
+    if (taken !== null) this.#dirty?.add(`timer ${taken.key}`);
     return taken;
   }
 
   deleteGroup(key: string): void {
-    if (this.groups.delete(key)) this.#dirty.add(`group ${key}`);
+    if (this.groups.delete(key)) this.#dirty?.add(`group ${key}`);
   }
 
   markPeer(entry: PeerEntry): void {
-    this.#dirty.add(entry.key);
+    this.#dirty?.add(entry.key);
   }
 
   /** The sample of a peer changed, or when it was last seen. */
   markSample(entry: PeerEntry): void {
-    this.#dirtySamples.add(entry);
+    if (this.#dirty !== null) this.#dirtySamples.add(entry);
   }
 
   /** Call this after each change of an alert. */
   markAlert(alert: Alert): void {
     this.alerts.changed(alert);
-    this.#dirty.add(`alert ${this.alerts.keyOf(alert)}`);
+    this.#dirty?.add(`alert ${this.alerts.keyOf(alert)}`);
   }
 
   markDevice({ name }: DeviceFacts): void {
-    this.#dirty.add(`device ${name}`);
+    this.#dirty?.add(`device ${name}`);
   }
 
   markTarget({ name }: TargetFacts): void {
-    this.#dirty.add(`target ${name}`);
+    this.#dirty?.add(`target ${name}`);
   }
 
   markGroup(key: string): void {
-    this.#dirty.add(`group ${key}`);
+    this.#dirty?.add(`group ${key}`);
   }
 
   markSilence(id: string): void {
-    this.#dirty.add(`silence ${id}`);
+    this.#dirty?.add(`silence ${id}`);
   }
 
   /**
@@ -209,11 +215,11 @@ export class AlertState {
    */
   takeChanges(samplesMax: number): Rows {
     const changes = new Map<string, string | null>();
-    for (const key of this.#dirty) {
+    for (const key of this.#dirty ?? []) {
       const row = this.#row(key);
       changes.set(key, row === null ? null : JSON.stringify(row));
     }
-    this.#dirty.clear();
+    this.#dirty?.clear();
     let samples = 0;
     for (const entry of this.#dirtySamples) {
       if (samples++ >= samplesMax) break;
@@ -274,7 +280,7 @@ export class AlertState {
     for (const [key, value] of of("timer")) this.timers.set(key, value as number);
     const alerts = of("alert").map(([, value]) => value as Alert);
     for (const alert of alerts) this.addAlert(alert);
-    this.#dirty.clear();
+    this.#dirty?.clear();
   }
 
   /** Replaces each time after the clock was set. */
@@ -303,7 +309,7 @@ export class AlertState {
       this.markGroup(key);
     }
     this.timers.move(moved);
-    for (const [key] of this.timers.entries()) this.#dirty.add(`timer ${key}`);
+    for (const [key] of this.timers.entries()) this.#dirty?.add(`timer ${key}`);
   }
 
   #putPeer(peer: PeerFacts, sample: PeerSample, rules: RuleSet): PeerEntry {
