@@ -45,10 +45,6 @@ import {
 } from "./settings-table.ts";
 import { readTargets, targetAt, targetWords } from "./targets.ts";
 
-export type { Sources } from "./resolve.ts";
-export { commands, keyOf, table, variableOf } from "./settings-table.ts";
-export { targetAt, targetWords } from "./targets.ts";
-
 export interface Settings extends ListenSettings {
   /** Other exporters under whose metric names /metrics also exports the peers. */
   readonly metrics: readonly ("mdlayher" | "mindflavor")[];

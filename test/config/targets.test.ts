@@ -5,7 +5,8 @@ import { describe, expect, test } from "bun:test";
 import { SystemError } from "../../src/base/errors.ts";
 import { formatList } from "../../src/base/redact.ts";
 import type { FormatName } from "../../src/channels/formats/index.ts";
-import { describeSettings, targetAt } from "../../src/config/config.ts";
+import { describeSettings } from "../../src/config/config.ts";
+import { targetAt } from "../../src/config/targets.ts";
 import { FORMAT_CHOICES } from "../../src/config/value-types.ts";
 import { errors, type Given, run, SETTINGS_FILE as FILE, webhook } from "../support/settings.ts";
 
