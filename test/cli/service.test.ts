@@ -16,7 +16,8 @@ import { dirname, join } from "node:path";
 import { SystemError } from "../../src/base/errors.ts";
 import { installService, uninstallService } from "../../src/cli/service.ts";
 import { settingsFile } from "../../src/cli/settings-example.ts";
-import { keyOf, parseCommand, table } from "../../src/config/config.ts";
+import { parseCommand } from "../../src/config/config.ts";
+import { keyOf, table } from "../../src/config/settings-table.ts";
 import { newStateFolder } from "../support/state.ts";
 
 const UNIT = "/etc/systemd/system/wgmon.service";

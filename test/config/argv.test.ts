@@ -3,7 +3,8 @@
 import { describe, expect, test } from "bun:test";
 
 import { SystemError } from "../../src/base/errors.ts";
-import { type Command, commands, table } from "../../src/config/config.ts";
+import type { Command } from "../../src/config/config.ts";
+import { commands, table } from "../../src/config/settings-table.ts";
 import { errors, type Given, parse, run } from "../support/settings.ts";
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

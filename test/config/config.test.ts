@@ -8,13 +8,8 @@ import { SystemError } from "../../src/base/errors.ts";
 import { formatList, redactUrl } from "../../src/base/redact.ts";
 import type { PublicKey } from "../../src/base/wireguard.ts";
 import type { FormatName } from "../../src/channels/formats/index.ts";
-import {
-  describeSettings,
-  keyOf,
-  type Settings,
-  table,
-  variableOf,
-} from "../../src/config/config.ts";
+import { describeSettings, type Settings } from "../../src/config/config.ts";
+import { keyOf, table, variableOf } from "../../src/config/settings-table.ts";
 import { FORMAT_CHOICES } from "../../src/config/value-types.ts";
 import { BOB } from "../support/peers.ts";
 import {

@@ -2,9 +2,8 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { variableOf } from "../../src/config/config.ts";
 import { readVariables } from "../../src/config/env.ts";
-import { SETTING_NAMES } from "../../src/config/settings-table.ts";
+import { SETTING_NAMES, variableOf } from "../../src/config/settings-table.ts";
 
 function read(env: Record<string, string>) {
   const problems: string[] = [];

@@ -5,7 +5,8 @@ import { describe, expect, test } from "bun:test";
 import { SystemError } from "../../src/base/errors.ts";
 import { formatList } from "../../src/base/redact.ts";
 import type { FormatName } from "../../src/channels/formats/index.ts";
-import { describeSettings, targetAt } from "../../src/config/config.ts";
+import { describeSettings } from "../../src/config/config.ts";
+import { targetAt } from "../../src/config/targets.ts";
 import { FORMAT_CHOICES } from "../../src/config/value-types.ts";
 import { errors, type Given, run, SETTINGS_FILE as FILE, webhook } from "../support/settings.ts";
 
@@ -390,6 +391,14 @@ describe("a table [[target]]", () => {
     [
       `[[target]]\n${one}\n[target.template]\ntext = "{{text}}"`,
       "target 1: template: must be a string, not a table",
+    ],
+    [
+      `[[target]]\n${one}\nformat = "template"\ntemplate = { text = "{{text}}" }`,
+      "target 1: template: must be a string, not a table",
+    ],
+    [
+      `[[target]]\n${one}\nformat = "template"\ntemplate_file = 1`,
+      "target 1: template_file: must be a string, not a number",
     ],
     [`[[target]]\n${one}\ntemplate_file = "/u"`, "target 1: template_file: the file is not JSON"],
     [

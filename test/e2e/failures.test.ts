@@ -217,12 +217,15 @@ describe.skipIf(root.missing)(root.title("an NFLOG group that another wgmon owns
     await using first = startWgmon(inNamespace, { binary: "nsenter" });
     await first.ready;
     const second = ["nsenter", ...inNamespace];
-    await expectFailure(
-      second,
+    const message =
       `bind NFLOG group 1: EBUSY (another program uses it (process ${first.pid}, wgmon); stop that program, or ` +
-        "choose another number with --group and in the firewall rule)",
-    );
-    await expectStart([...second, "--group", "65535"]);
+      "choose another number with --group and in the firewall rule)";
+    await expectFailure(second, message);
+    {
+      await using other = startWgmon([...inNamespace, "--group", "65535"], { binary: "nsenter" });
+      await other.ready;
+      await expectFailure(second, message);
+    }
     expect(await first.stop()).toBe(0);
     await expectStart(second);
   });

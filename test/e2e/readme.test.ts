@@ -11,7 +11,8 @@ import { FormatRegistry } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 
 import { formats } from "../../src/channels/formats/index.ts";
-import { commands, parseCommand, table } from "../../src/config/config.ts";
+import { parseCommand } from "../../src/config/config.ts";
+import { commands, table } from "../../src/config/settings-table.ts";
 import { EventSchema } from "../../src/events/event-schema.ts";
 import { needs } from "../support/kernel.ts";
 import {

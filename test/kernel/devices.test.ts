@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 
+import { SystemError } from "../../src/base/errors.ts";
 import { Devices } from "../../src/kernel/devices.ts";
 import { NetlinkSocket, type Request } from "../../src/kernel/netlink-socket.ts";
 import {
@@ -351,6 +352,21 @@ describe("an interrupted dump", () => {
     generic.add(interrupted([{ key: 1, rxBytes: 1 }]), dump({ peers: [{ key: 1, rxBytes: 2 }] }));
     const { devices: scans } = await devices.scan(new Set(["wg0"]));
     expect(scans[0]?.changed).toMatchObject([{ before: { rxBytes: 0 }, peer: { rxBytes: 2 } }]);
+  });
+
+  test("is an error for a list of all peers, because peers may be missing from it", async () => {
+    const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
+    generic.add(interrupted([{ key: 1 }]), dump({ peers: [{ key: 1 }, { key: 2 }] }));
+    expect(devices.peers("wg0")).toHaveLength(2);
+    generic.add(...Array.from({ length: 5 }, () => interrupted([{ key: 1 }])));
+    expect(() => devices.peers("wg0")).toThrow(
+      new SystemError(
+        "scan wg0",
+        "EINTR",
+        "its peers changed during each of 5 attempts; try again",
+      ),
+    );
+    expect(generic.left).toBe(0);
   });
 
   test("is also recognised if only NLMSG_DONE has the flag", async () => {
