@@ -346,15 +346,18 @@ describe.skipIf(tools.missing)(tools.title("the doctor"), () => {
   const findings = (scenario: string, check: string) =>
     seen[scenario]!.findings.filter((finding) => finding.check === check);
 
-  test.each(cases)("%s: exit code %d; %s: %s", (scenario, exitCode, check, start, fix) => {
-    const [first] = findings(scenario, check);
-    expect(`${first!.verdict}: ${first!.found}`).toStartWith(start);
-    if (fix === null) expect(first!.fix).toBeNull();
-    else expect(first!.fix).toMatch(fix);
-    expect(seen[scenario]).toMatchObject({ exitCode, stderr: "" });
-  });
+  test.each(cases)(
+    "the doctor reports with %s: exit code %d; %s: %s",
+    (scenario, exitCode, check, start, fix) => {
+      const [first] = findings(scenario, check);
+      expect(`${first!.verdict}: ${first!.found}`).toStartWith(start);
+      if (fix === null) expect(first!.fix).toBeNull();
+      else expect(first!.fix).toMatch(fix);
+      expect(seen[scenario]).toMatchObject({ exitCode, stderr: "" });
+    },
+  );
 
-  test("has a fix for each problem, and fails only if there is a problem", () => {
+  test("the doctor has a fix for each problem, and fails only if there is a problem", () => {
     for (const { findings: all, exitCode } of Object.values(seen)) {
       const problems = all.filter(({ verdict }) => verdict === "problem");
       for (const { fix } of problems) expect(fix).not.toBeNull();
@@ -365,7 +368,7 @@ describe.skipIf(tools.missing)(tools.title("the doctor"), () => {
   });
 
   const noIptables = Bun.which("iptables") === null ? " [skipped: no iptables]" : "";
-  test.skipIf(noIptables !== "")(`finds rules of iptables${noIptables}`, () => {
+  test.skipIf(noIptables !== "")(`the doctor finds rules of iptables${noIptables}`, () => {
     expect(findings("iptables", "rules")).toMatchObject([
       { verdict: "ok", found: expect.stringContaining("iptables filter WGMON-LOG") },
     ]);
@@ -374,24 +377,24 @@ describe.skipIf(tools.missing)(tools.title("the doctor"), () => {
     ]);
   });
 
-  test("uses the names that the running wgmon has read, not the files that the doctor can read", () => {
+  test("the doctor uses the names that the running wgmon has read, not the files that the doctor can read", () => {
     const [finding] = findings("wgmon runs, with other files", "names");
     expect(finding?.found).toMatch(/^([1-9]\d*) of \1 peers have a name$/);
   });
 
-  test("prints no control characters of a program's name", () => {
+  test("the doctor prints no control characters of a program's name", () => {
     const [{ found } = { found: "" }] = findings("group taken, for people", "text");
     expect(found).toMatch(/^ {2}problem {2}group {8}process \d+, \[2J ?evil, owns 1/m);
     expect(found.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
   });
 
-  test("reports a store that is not a database", () => {
+  test("the doctor reports a store that is not a database", () => {
     expect(findings("store broken", "store")).toContainEqual(
       expect.objectContaining({ verdict: "problem", found: expect.stringContaining("NOTADB") }),
     );
   });
 
-  test("waits 5 s for all silent targets in parallel", () => {
+  test("the doctor waits 5 s for all silent targets in parallel", () => {
     // The scenario checks that both are queried at the same time.
     const silent = findings("webhooks silent", "targets").map(({ found }) => found);
     expect(silent).toEqual(Array(2).fill(expect.stringContaining("no answer in 5 s")));
@@ -417,7 +420,7 @@ describe.skipIf(tools.missing)(tools.title("the doctor"), () => {
   });
 });
 
-test("the text output has a line for each check, in groups, and a summary", async () => {
+test("the text output of the doctor has a line for each check, in groups, and a summary", async () => {
   const folder = join(ROOT, "test");
   const child = Bun.spawn(
     [join(ROOT, "wgmon"), "doctor", "--monitor", "poll", "--no-network", "--state-dir", folder],
@@ -442,7 +445,7 @@ test("the text output has a line for each check, in groups, and a summary", asyn
 test.each([
   ["has colours", {}, true],
   ["has no colours with NO_COLOR", { NO_COLOR: "1" }, false],
-])("the output on a terminal %s", async (_name, env, isColoured) => {
+])("the output of the doctor on a terminal %s", async (_name, env, isColoured) => {
   let shown = "";
   const args = ["doctor", "--monitor", "poll", "--no-network", "--state-dir", join(ROOT, "test")];
   const child = Bun.spawn([join(ROOT, "wgmon"), ...args], {
