@@ -28,7 +28,7 @@ test.each<[string, readonly Key[], string?]>([
   ["\x1b", [], "\x1b"],
   ["j\x1b[1;", [text("j")], "\x1b[1;"],
   ["\x1b\x1b[A", ["escape", "up"]],
-])("%j is parsed into the expected keys", (input, keys, rest = "") => {
+])("the input %j is parsed into the expected keys", (input, keys, rest = "") => {
   expect(readKeys(input)).toEqual({ keys, rest });
 });
 

@@ -47,7 +47,7 @@ describe.skipIf(filterTools.missing)(filterTools.title("the filter of a socket")
   });
 
   test.each(["nflog", "bpf"])(
-    "with a rule or a filter that passes all data, wgmon receives only handshakes and selected data (%s)",
+    "wgmon receives only handshakes and selected data, if a rule or a filter passes all data (%s)",
     async (monitor) => {
       await runScript(nftLoad(rule));
       /** Messages with their index, in the order in which they were read, and the reasons of losses. */

@@ -57,7 +57,7 @@ describe("listFolder", () => {
 });
 
 describe("readFileAndMode", () => {
-  test("returns the text and the mode of a file, or null if it does not exist", () => {
+  test("readFileAndMode returns the text and the mode of a file, or null if it does not exist", () => {
     expect(readFileAndMode(makeFile("plain", 0o640))).toEqual({
       text: "text",
       mode: { bits: 0o640, isOwnedByUsOrRoot: true, isRegular: true },
@@ -67,7 +67,7 @@ describe("readFileAndMode", () => {
   });
 
   test.skipIf(!isRoot)(
-    `returns that a file of another user is not owned by us or root${forRoot}`,
+    `readFileAndMode returns that a file of another user is not owned by us or root${forRoot}`,
     () => {
       const path = makeFile("given-away");
       chownSync(path, NOBODY, NOBODY);
@@ -79,7 +79,7 @@ describe("readFileAndMode", () => {
     },
   );
 
-  test("returns the mode of the opened file, even if its path is replaced meanwhile", () => {
+  test("readFileAndMode returns the mode of the opened file, even if its path is replaced meanwhile", () => {
     const path = join(folder, "pipe");
     Bun.spawnSync(["mkfifo", "-m", "622", path]);
     chmodSync(path, 0o622);

@@ -9,7 +9,7 @@ import { blake2s } from "../../src/sessions/blake2s.ts";
 const NO_KEY = new Uint8Array();
 const hex = (bytes: Uint8Array) => bytes.toHex();
 
-test("the digest is that of RFC 7693 appendix B", () => {
+test("blake2s returns the digest of RFC 7693 appendix B", () => {
   const digest = blake2s(Buffer.from("abc"), { digestBytes: 32, key: NO_KEY });
   expect(hex(digest)).toBe("508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
 });
@@ -24,7 +24,7 @@ function sequence(length: number, seed: number): Uint8Array {
   });
 }
 
-test("the self-test of RFC 7693 appendix E passes for all lengths, with and without a key", () => {
+test("blake2s passes the self-test of RFC 7693 appendix E for all lengths, with and without a key", () => {
   const digests: Uint8Array[] = [];
   for (const digestBytes of [16, 20, 28, 32]) {
     for (const length of [0, 3, 64, 65, 255, 1024]) {
@@ -42,7 +42,7 @@ test.each([
   [0, 32, "48a8997da407876b3d79c0d92325ad3b89cbb754d86ab71aee047ad345fd2c49"],
   [116, 16, "072e94ffbfc684bd8ab2a1b9dade2fd5"],
 ])(
-  "with a key, the digest of %d bytes with a length of %d bytes is that of Python",
+  "blake2s with a key returns for %d bytes the digest of %d bytes that Python returns",
   (length, digestBytes, expected) => {
     const key = Uint8Array.from({ length: 32 }, (_, i) => i);
     const message = Uint8Array.from({ length }, (_, i) => i);
@@ -50,7 +50,7 @@ test.each([
   },
 );
 
-test("without a key, the digest is that of Bun", () => {
+test("blake2s without a key returns the digest that Bun returns", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (message) => {
       const expected = new Bun.CryptoHasher("blake2s256").update(message).digest("hex");
