@@ -13,8 +13,9 @@
  * Prints a line before the first packet, and at the end the number of packets and the seconds as JSON.
  */
 
+import { blake2s } from "@noble/hashes/blake2.js";
+
 import { INITIATION_BYTES } from "../../src/base/wireguard.ts";
-import { blake2s } from "../../src/sessions/blake2s.ts";
 import { data, initiation, ipv4 } from "../support/packets.ts";
 import { RawSocket } from "../support/raw-socket.ts";
 import { paced } from "./pace.ts";
@@ -67,12 +68,12 @@ function randomiseIndex(packet: Uint8Array): void {
 /** WireGuard paper, section 5.4.4. The encrypted fields are random bytes. */
 function validInitiations(publicKey: string): Uint8Array[] {
   const label = Buffer.concat([Buffer.from("mac1----"), Buffer.from(publicKey, "base64")]);
-  const key = blake2s(label, { digestBytes: 32, key: new Uint8Array() });
+  const key = blake2s(label);
   const covered = INITIATION_BYTES - 2 * MAC_BYTES;
   return Array.from({ length: INITIATIONS }, () => {
     const message = initiation();
     crypto.getRandomValues(message.subarray(4, covered));
-    message.set(blake2s(message.subarray(0, covered), { digestBytes: MAC_BYTES, key }), covered);
+    message.set(blake2s(message.subarray(0, covered), { dkLen: MAC_BYTES, key }), covered);
     message.fill(0, covered + MAC_BYTES);
     return message;
   });

@@ -40,7 +40,7 @@ class Gateway {
     deviceAt: (port) => this.devices.find(({ listenPort }) => listenPort === port) ?? null,
     handshakeAtMs: (address, port, listenPort) =>
       this.sessions.has(`${address} ${port} ${listenPort}`) ? 0 : null,
-    hasValidMac1: (handshake) => {
+    mac1Check: () => (handshake) => {
       this.checks.push(this.nowMs);
       return handshake[0] === 1;
     },
@@ -522,7 +522,7 @@ describe.each(Object.entries(real))("a recorded %s", (name, { to, bytes }) => {
       clock: gateway.clock,
       deviceAt: () => device({ publicKey: to }),
       handshakeAtMs: () => null,
-      hasValidMac1,
+      mac1Check: () => hasValidMac1,
       nameOf: () => null,
       report: (each) => found.push(...each),
     });
