@@ -45,11 +45,18 @@ const withCtrl = new Map<string, Key>([
 ]);
 
 /**
+ * The keys of one keypress event; usually one.
+ *
  * @param text the typed character; undefined for other keys.
- * @returns null for a key that has no meaning here.
  */
-export function keyOf(text: string | undefined, { name = "", ctrl = false }: Keypress): Key | null {
+export function keysOf(
+  text: string | undefined,
+  { name = "", ctrl = false, meta = false, sequence = "" }: Keypress,
+): readonly Key[] {
   const key = named.get(name) ?? (ctrl ? withCtrl.get(name) : undefined);
-  if (key !== undefined) return key;
-  return text === undefined || ctrl || /\p{Cc}/u.test(text) ? null : { text };
+  if (key !== undefined) return [key];
+  // Alt and a key, or Escape and a key in quick succession: readline reads both as one key.
+  const [, altText] = /^\x1b(\P{Cc})$/u.exec(meta ? sequence : "") ?? [];
+  if (altText !== undefined) return ["escape", { text: altText }];
+  return text === undefined || ctrl || /\p{Cc}/u.test(text) ? [] : [{ text }];
 }

@@ -8,7 +8,7 @@ import { emitKeypressEvents, type Interface, type Key as Keypress } from "node:r
 import { SystemError } from "../base/errors.ts";
 import { printableLine } from "../base/visible.ts";
 import { writeToStdout } from "../platform/standard-streams.ts";
-import { type Key, keyOf } from "./keys.ts";
+import { type Key, keysOf } from "./keys.ts";
 
 /** https://invisible-island.net/xterm/ctlseqs: alternate screen, no cursor, no line wrap. */
 const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
@@ -132,10 +132,8 @@ export class Terminal implements Disposable {
   };
 
   readonly #press = (text: string | undefined, keypress: Keypress): void => {
-    const key = keyOf(text, keypress);
-    if (key === null) return;
     try {
-      this.#handlers.key(key);
+      for (const key of keysOf(text, keypress)) this.#handlers.key(key);
     } catch (error) {
       this.#handlers.failed(error);
     }

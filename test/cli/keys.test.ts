@@ -1,4 +1,4 @@
-/** What terminals send for keys, whole and in pieces, as node:readline and `keyOf` read it. */
+/** What terminals send for keys, whole and in pieces, as node:readline and `keysOf` read it. */
 
 import { expect, test } from "bun:test";
 import { emitKeypressEvents, type Key as Keypress } from "node:readline";
@@ -6,7 +6,7 @@ import { PassThrough } from "node:stream";
 
 import fc from "fast-check";
 
-import { type Key, keyOf } from "../../src/cli/keys.ts";
+import { type Key, keysOf } from "../../src/cli/keys.ts";
 
 const text = (character: string): Key => ({ text: character });
 
@@ -16,8 +16,7 @@ function readKeys(...pieces: readonly string[]): Key[] {
   const keys: Key[] = [];
   emitKeypressEvents(input);
   input.on("keypress", (character: string | undefined, keypress: Keypress) => {
-    const key = keyOf(character, keypress);
-    if (key !== null) keys.push(key);
+    keys.push(...keysOf(character, keypress));
   });
   for (const piece of pieces) input.emit("data", Buffer.from(piece));
   return keys;
@@ -38,7 +37,7 @@ test.each<[string, readonly Key[]]>([
     ["enter", "enter", "backspace", "backspace", "ctrl-c", "ctrl-z", "ctrl-l", "ctrl-u"],
   ],
   ["\x1b[15~\x01\0", []],
-  ["\x1bx", []],
+  ["\x1bx", ["escape", text("x")]],
   ["\x1b\x1b[A", ["up"]],
 ])("the input %j is read as the expected keys", (input, keys) => {
   expect(readKeys(input)).toEqual([...keys]);

@@ -191,9 +191,12 @@ describe.skipIf(tools.missing)(tools.title("wgmon during faults"), () => {
         await receiver.waitFor(({ length }) => length === 5, REPORT_MS);
         await scanned(wgmon, 2);
 
+        // The last activity of these peers must be known before the stop: wgmon may be stopped after it has read an
+        // answer and before it has taken the time of the scan.
+        fake0.fallSilent(2, 4);
+        await scanned(wgmon, 2);
         await freezeBetweenScans(wgmon, [fake0, fake1]);
         const stoppedMs = Date.now();
-        fake0.fallSilent(2);
         fake0.roam(3);
         fake0.remove(4);
         fake0.connect(5);

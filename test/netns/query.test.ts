@@ -157,8 +157,9 @@ describe.skipIf(tools.missing)(tools.title("the query commands"), () => {
           await terminal.writes("filter: _");
           terminal.type("nobody\r");
           await terminal.writes("0 peers by SEEN, descending; filter: nobody");
+          const filtered = terminal.shown.length;
           terminal.type("\x1b");
-          await terminal.writes("2 peers by SEEN, descending");
+          await terminal.writes("2 peers by SEEN, descending", filtered);
           terminal.type("q");
         });
       });
