@@ -43,6 +43,10 @@ export interface Stages {
     readonly errors: readonly Error[];
     scanAll(reason: "request"): Promise<unknown>;
   };
+  readonly viewerScans: {
+    watch(): () => void;
+    requested(): void;
+  };
   settings(): Settings;
 }
 
@@ -154,6 +158,14 @@ export class DaemonReadModel implements ReadModel {
 
   subscribe(listener: (events: readonly StoredEvent[]) => void): () => void {
     return this.#stages.reporter.subscribe(listener);
+  }
+
+  watch(): () => void {
+    return this.#stages.viewerScans.watch();
+  }
+
+  countersRequested(): void {
+    this.#stages.viewerScans.requested();
   }
 
   async scan(): Promise<ScanReport> {

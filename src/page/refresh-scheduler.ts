@@ -1,12 +1,12 @@
 /**
- * Decides when open pages are updated: every few seconds, because the rates change, and at once after an
- * event. Nothing runs while no page is open. The pause after a round of updates grows with the cost of the round, so
- * updates take a small share of one core.
+ * Decides when open pages are updated: every second, because the rates change, and at once after an event. Nothing runs
+ * while no page is open. The pause after a round of updates grows with the cost of the round, so updates take a small
+ * share of one core.
  */
 
 import type { ReadModel } from "../http/read-model.ts";
 
-const PERIOD_MS = 3000;
+const PERIOD_MS = 1000;
 /** Keeps Bun from closing an idle connection: see IDLE_SECONDS in server.ts. */
 const PERIOD_MAX_MS = 10_000;
 /**
@@ -15,6 +15,8 @@ const PERIOD_MAX_MS = 10_000;
  */
 const PERIOD_COSTS = 25;
 const EVENT_COSTS = 10;
+/** The same as a multiple of the mean cost of one page: limits the updates of one page to 1 % of one core. */
+const PAGE_COSTS = 100;
 const EVENT_PAUSE_MS = 250;
 /** Delay after an event: several events often come at once. */
 const EVENT_DELAY_MS = 20;
@@ -35,10 +37,13 @@ export class RefreshScheduler implements Disposable {
   /** Functions that wake a subscriber; true ends it. */
   readonly #subscribers = new Set<(isEnd: boolean) => void>();
   #unsubscribe = () => {};
+  #endWatch = () => {};
   #cancelTimer = () => {};
   #dueMs = Infinity;
   #lastTickMs = -Infinity;
+  /** Cost of the updates since the last round began, and their number. */
   #costMs = 0;
+  #updates = 0;
 
   constructor(source: ReadModel) {
     this.#source = source;
@@ -64,7 +69,10 @@ export class RefreshScheduler implements Disposable {
         isDue = false;
         return !isEnded;
       },
-      addCost: (ms) => void (this.#costMs += ms),
+      addCost: (ms) => {
+        this.#costMs += ms;
+        this.#updates++;
+      },
       leave: () => {
         wake(true);
         this.#subscribers.delete(wake);
@@ -80,6 +88,7 @@ export class RefreshScheduler implements Disposable {
   }
 
   #start(): void {
+    this.#endWatch = this.#source.watch();
     this.#unsubscribe = this.#source.subscribe(() => {
       const pauseMs = Math.max(EVENT_PAUSE_MS, EVENT_COSTS * this.#costMs);
       this.#schedule(Math.max(this.#nowMs() + EVENT_DELAY_MS, this.#lastTickMs + pauseMs));
@@ -88,6 +97,7 @@ export class RefreshScheduler implements Disposable {
   }
 
   #stop(): void {
+    this.#endWatch();
     this.#unsubscribe();
     this.#cancelTimer();
     this.#dueMs = Infinity;
@@ -103,8 +113,10 @@ export class RefreshScheduler implements Disposable {
   async #tick(): Promise<void> {
     this.#dueMs = Infinity;
     this.#lastTickMs = this.#nowMs();
-    const periodMs = Math.max(PERIOD_MS, PERIOD_COSTS * this.#costMs);
+    const meanMs = this.#costMs / Math.max(1, this.#updates);
+    const periodMs = Math.max(PERIOD_MS, PERIOD_COSTS * this.#costMs, PAGE_COSTS * meanMs);
     this.#costMs = 0;
+    this.#updates = 0;
     this.#schedule(this.#lastTickMs + Math.min(periodMs, PERIOD_MAX_MS));
     // Wakes one subscriber in each iteration of the event loop, so that other work runs in between.
     for (const wake of Array.from(this.#subscribers)) {

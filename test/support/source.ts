@@ -28,6 +28,10 @@ export class FakeSource implements ReadModel {
   targetStates: TargetState[] = [];
   inForce = viewSettings(run([]).settings, []);
   scans = 0;
+  /** Number of calls of `watch` that have not ended. */
+  viewers = 0;
+  /** Number of calls of `countersRequested`. */
+  requests = 0;
   wakeUpState: WakeUpState = {
     monitor: "bpf",
     group: null,
@@ -104,6 +108,15 @@ export class FakeSource implements ReadModel {
   subscribe(listener: (stored: readonly StoredEvent[]) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
+  }
+
+  watch(): () => void {
+    this.viewers++;
+    return () => void this.viewers--;
+  }
+
+  countersRequested(): void {
+    this.requests++;
   }
 
   get listeners(): number {
