@@ -5,6 +5,7 @@ import type { WallClock } from "../base/wall-clock.ts";
 import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
 import type { Devices } from "../kernel/devices.ts";
+import { threadCpuMs } from "../platform/clocks.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Tracker } from "../sessions/tracker.ts";
 import type { Metrics } from "../stats/counters.ts";
@@ -68,6 +69,10 @@ export class DaemonReadModel implements ReadModel {
 
   get startedAtMs(): number {
     return this.#stages.clockSteps.startedAtMs;
+  }
+
+  processorMs(): number {
+    return threadCpuMs();
   }
 
   readClock(): void {

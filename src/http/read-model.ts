@@ -63,6 +63,8 @@ export interface ReadModel {
   readonly startedAtMs: number;
   readonly store: StoreReader;
   readonly counters: Metrics;
+  /** Processor time that the program's thread has used, in milliseconds. */
+  processorMs(): number;
   /** Checks whether the wall clock was set, and corrects the recorded times. Call it before the other methods. */
   readClock(): void;
   /** The gateway's name. */

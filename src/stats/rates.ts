@@ -78,6 +78,9 @@ export class RateTracker {
 }
 
 function countersOf(reading: Reading, publicKey: string): TransferCounters | undefined {
-  reading.index ??= new Map(reading.peers.map((peer) => [peer.publicKey, peer]));
+  if (reading.index === null) {
+    reading.index = new Map();
+    for (const peer of reading.peers) reading.index.set(peer.publicKey, peer);
+  }
   return reading.index.get(publicKey);
 }

@@ -56,6 +56,11 @@ export class FakeSource implements ReadModel {
     this.store = store;
   }
 
+  /** As if the thread was never idle. */
+  processorMs(): number {
+    return this.clock.now().monotonicMs;
+  }
+
   readClock(): void {}
 
   host(): string {
