@@ -225,10 +225,11 @@ export function makePage({ source, logins, log }: PageOptions): Page {
       const update = snapshot.since(before ?? new PageSnapshot(null));
       const isFirst = before === null;
       before = snapshot;
+      const retry = isFirst ? `retry: ${RETRY_MS}\n` : "";
+      const text = update === null ? ": quiet\n\n" : `${retry}${message(titleOf(view), update)}`;
       // The scheduler does not decide when the first one is made.
       if (!isFirst) subscriber.addCost(source.processorMs() - startMs);
-      const retry = isFirst ? `retry: ${RETRY_MS}\n` : "";
-      return update === null ? ": quiet\n\n" : `${retry}${message(titleOf(view), update)}`;
+      return text;
     };
     const message = (title: string, update: Update) => {
       const now = clock.now().wallMs;
