@@ -16,10 +16,10 @@ const HEARTBEAT_MS = 10_000;
 const PERIOD_COSTS = 25;
 const EVENT_COSTS = 10;
 /**
- * The same as a multiple of the mean cost of one page: limits the updates of one page to 1 % of one core. A third of
- * that is for garbage collection and sending, which the cost does not include.
+ * The same as a multiple of the mean cost of one page: limits the updates of one page to 1 % of one core. The cost is a
+ * third of that; the rest is for garbage collection and sending, which the cost does not include.
  */
-const PAGE_COSTS = 150;
+const PAGE_COSTS = 300;
 const EVENT_PAUSE_MS = 250;
 /** Delay after an event: several events often come at once. */
 const EVENT_DELAY_MS = 20;
