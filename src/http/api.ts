@@ -127,10 +127,17 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
       if (allow.length === 0) return problem(404);
       return problem(405, { headers: { allow: allow.join(", ") } });
     })
-    .get("/status", () => viewStatus(source), {
-      response: { 200: StatusSchema, ...failures },
-      detail: { summary: "the program and its state" },
-    })
+    .get(
+      "/status",
+      () => {
+        source.countersRequested();
+        return viewStatus(source);
+      },
+      {
+        response: { 200: StatusSchema, ...failures },
+        detail: { summary: "the program and its state" },
+      },
+    )
     .get("/devices", () => ({ items: viewDevices(source) }), {
       response: { 200: T.Object({ items: T.Array(DeviceSchema) }, closed), ...failures },
       detail: { summary: "the WireGuard devices" },
@@ -138,6 +145,7 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
     .get(
       "/peers",
       ({ query }) => {
+        source.countersRequested();
         const { device = null, state = null, search = null, limit = 100, offset = 0 } = query;
         const { sort = "device", order } = query;
         const isDescending = order === "desc";
@@ -206,6 +214,7 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
       "/peers/:device/:publicKey",
       ({ params: { device, publicKey } }) => {
         const key = keyFromUrl(publicKey);
+        source.countersRequested();
         for (const peer of source.peers(device)) {
           if (peer.publicKey !== key) continue;
           const rows = source.store.sessions.query({
