@@ -56,7 +56,7 @@ export function keysOf(
   const key = named.get(name) ?? (ctrl ? withCtrl.get(name) : undefined);
   if (key !== undefined) return [key];
   // Alt and a key, or Escape and a key in quick succession: readline reads both as one key.
-  const [, altText] = /^\x1b(\P{Cc})$/u.exec(meta ? sequence : "") ?? [];
-  if (altText !== undefined) return ["escape", { text: altText }];
-  return text === undefined || ctrl || /\p{Cc}/u.test(text) ? [] : [{ text }];
+  if (meta && sequence.startsWith("\x1b"))
+    return ["escape", ...keysOf(sequence.slice(1), { sequence: "" })];
+  return text === undefined || ctrl || !/^\P{Cc}$/u.test(text) ? [] : [{ text }];
 }
