@@ -111,7 +111,8 @@ export class App {
     for (const change of changes) {
       if (change.type === "peer.disconnected") traffic.ended(change);
       // No packet woke wgmon for this handshake.
-      if (change.type === "peer.connected" && isPeriodic(reason)) void wakeUpWatch.explain(change);
+      if (change.type === "peer.connected" && isPeriodic(reason))
+        void wakeUpWatch.warnOfMissingPackets(change);
     }
     if (isPeriodic(reason)) rates.recordAll(tracker.sessions, now.monotonicMs);
     setPorts(devices);
