@@ -74,7 +74,7 @@ export async function findLoggingRules(
   // Imported here, because no other monitor needs it at start.
   const { checkRules } = await import("./checks.ts");
   using devices = new Devices(settings.devices);
-  await devices.scan(null);
+  await devices.scan("list");
   const context = { group, isManaged: false, isRunning: false, devices: devices.lastScanned };
   const findings = await runCheck({ run: () => checkRules(context, RULES_MS) });
   const unread = findings.find(({ verdict }) => verdict === "skipped");
