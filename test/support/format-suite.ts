@@ -176,6 +176,7 @@ function testUrls(format: NamedFormat, { url, checkedUrls }: FormatSpec): void {
 }
 
 function testResponses(format: NamedFormat, { url, responses, refusals }: FormatSpec): void {
+  const { publicParts = [] } = format;
   for (const [status, body, result] of responses) {
     test(`interprets the response ${status} ${JSON.stringify(body)}`, () => {
       expect(format.interpretResponse!(status, body)).toEqual(result);
@@ -198,9 +199,16 @@ function testResponses(format: NamedFormat, { url, responses, refusals }: Format
   for (const [body, explanation] of refusals) {
     const text = typeof body === "string" ? body : JSON.stringify(body);
     test(`has an explanation of the refusal ${JSON.stringify(body)}`, () => {
-      expect(explanationIn(text, new URL(url))).toBe(explanation);
+      expect(explanationIn(text, new URL(url), publicParts)).toBe(explanation);
     });
   }
+
+  test("keeps the public parts of its URLs in an explanation, and hides the others", () => {
+    for (const part of publicParts) {
+      const own = new URL(`https://x.example.net/${part}/s3cretKey`);
+      expect(explanationIn(`no /${part}/s3cretKey`, own, publicParts)).toBe(`no /${part}/(hidden)`);
+    }
+  });
 }
 
 function testText(format: NamedFormat, url: URL, text: TextSpec): void {
