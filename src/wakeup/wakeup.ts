@@ -70,7 +70,8 @@ export async function findLoggingRules(
       : { logAllPorts: true, found: "manage-rules is set" };
   }
   const logsToGroup = logsTo(group);
-  if (logsToGroup === false) return { logAllPorts: false, found: `no rule logs to group ${group}` };
+  if (logsToGroup === false)
+    return { logAllPorts: false, found: `no firewall rule logs to NFLOG group ${group}` };
   // Imported here, because no other monitor needs it at start.
   const { checkRules } = await import("./checks.ts");
   using devices = new Devices(settings.devices);
