@@ -14,7 +14,7 @@ import type { Log } from "./platform/log.ts";
 import type { Inputs } from "./scan/inputs.ts";
 import { PacketIntake } from "./scan/packet-intake.ts";
 import { ScanLoop, type ScanReason } from "./scan/scan-loop.ts";
-import { hasValidMac1 } from "./sessions/mac1.ts";
+import { mac1Check } from "./sessions/load-mac1.ts";
 import { Tracker, type TrackerOptions } from "./sessions/tracker.ts";
 import { UnknownHandshakes } from "./sessions/unknown-handshakes.ts";
 import { Metrics } from "./stats/counters.ts";
@@ -94,7 +94,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
     clock,
     deviceAt: (port) => devices.lastScanned.find((each) => each.listenPort === port) ?? null,
     handshakeAtMs,
-    hasValidMac1,
+    mac1Check,
     nameOf,
     report: (found) => reporter.report(found, null),
   });

@@ -2,8 +2,9 @@
 
 import { version } from "../../package.json";
 import { systemClock } from "../base/clock.ts";
-import { type Command, DEFAULT_STATE_DIR, type Settings, targetAt } from "../config/config.ts";
+import { type Command, DEFAULT_STATE_DIR, type Settings } from "../config/config.ts";
 import type { FilesRead } from "../config/secret-files.ts";
+import { targetAt } from "../config/targets.ts";
 import { Devices } from "../kernel/devices.ts";
 import { createLog } from "../platform/log.ts";
 import { runtimeDirOf, socketPath } from "../platform/socket-path.ts";

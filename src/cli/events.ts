@@ -1,5 +1,7 @@
 /** `wgmon events`: prints past events, the latest last, and with --follow also new ones. */
 
+import { createParser, type EventSourceMessage } from "eventsource-parser";
+
 import type { Clock } from "../base/clock.ts";
 import { visible } from "../base/visible.ts";
 import { describeShort } from "../channels/formats/message-text.ts";
@@ -10,7 +12,6 @@ import type { StoredEventView } from "../http/schemas.ts";
 import { type ApiReader, ConnectionLost, type DaemonClient, DaemonNotRunning } from "./client.ts";
 import { checkDevices, findPeers, type NamedPeers, peerNotFound } from "./find-peers.ts";
 import { type Page, PAGE_SIZE, pagesOf, sinceOf } from "./history-query.ts";
-import { MessageReader } from "./sse.ts";
 import { json, localTime, type Output } from "./text.ts";
 
 /** Delay before each attempt to reconnect. */
@@ -105,12 +106,14 @@ export async function followEvents(
   while (hasReader()) {
     try {
       selection ??= await selectionOf(daemon, options);
-      const reader = new MessageReader();
+      const messages: EventSourceMessage[] = [];
+      const parser = createParser({ onEvent: (message) => messages.push(message) });
       for await (const chunk of daemon.follow(`/v1/stream?after=${position}`)) {
         if (isLost) warn("connected to wgmon again");
         isLost = false;
-        for (const { type, id, data } of reader.read(chunk)) {
-          position = Number(id);
+        parser.feed(chunk);
+        for (const { event: type, id, data } of messages.splice(0)) {
+          if (id !== undefined) position = Number(id);
           if (type === "gap") {
             warn("some events were deleted before they could be printed");
             continue;

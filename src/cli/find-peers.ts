@@ -8,7 +8,8 @@ import { noSuch } from "../base/redact.ts";
 import { shortName } from "../base/text.ts";
 import { isPublicKey, SHORT_KEY } from "../base/wireguard.ts";
 import { keysOf as targetKeysOf } from "../channels/create-targets.ts";
-import { type Settings, targetAt, targetWords } from "../config/config.ts";
+import type { Settings } from "../config/config.ts";
+import { targetAt, targetWords } from "../config/targets.ts";
 import type {
   DeviceView,
   PastPeerView,

@@ -1,11 +1,13 @@
 /** The requests of the commands: the values of the flags that are not settings. */
 
 import { formatList } from "../base/redact.ts";
+import type { SigningSecret } from "../channels/signature.ts";
 import type { EventPattern } from "../events/event-filter.ts";
 import type { ParsedArgs } from "./argv.ts";
-import { parseAll, parseDefault } from "./resolve.ts";
-import { commands, type Setting, table } from "./settings-table.ts";
+import { parseAll, parseDefault, type Sources } from "./resolve.ts";
+import { commands, isSettingName, type Setting, table } from "./settings-table.ts";
 import type { Since } from "./value-types.ts";
+import { readSecrets } from "./webhooks.ts";
 
 /** nft and iptables: print the rules. */
 export type RulesAction = "nft" | "iptables" | "install" | "remove";
@@ -65,6 +67,14 @@ export interface DoctorRequest {
   readonly hasSettings: boolean;
 }
 
+export interface ReceiveRequest {
+  /** 0: any free port. */
+  readonly port: number;
+  readonly address: string;
+  /** Empty: signatures are not checked. */
+  readonly secrets: readonly SigningSecret[];
+}
+
 export type Shell = "bash" | "zsh" | "fish";
 
 /** Default limits of `sessions` and `events`, if neither --limit nor --since is given. */
@@ -103,7 +113,40 @@ export function rulesAction(line: ParsedArgs, errors: string[]): RulesAction {
   return asked[0] ?? "nft";
 }
 
-export function queryRequest(line: ParsedArgs): QueryRequest {
+export function receiveRequest(
+  line: ParsedArgs,
+  sources: Sources,
+  errors: string[],
+): ReceiveRequest {
+  const { flags } = commands.receive;
+  const port = commandFlag(line, "port", flags.port, errors) ?? 0;
+  const address = commandFlag(line, "address", flags.address, errors) ?? "";
+  const path = commandFlag(line, "secret-file", flags["secret-file"], errors);
+  const file = { path, where: "--secret-file", isOptional: false };
+  const secrets = path === null ? [] : readSecrets(sources, { ...file, path }, errors);
+  return { port, address, secrets };
+}
+
+export function statusRequest(line: ParsedArgs, errors: string[]): StatusRequest {
+  const json = commandFlag(line, "json", commands.status.flags.json, errors) === true;
+  return { json, ...queryRequest(line) };
+}
+
+export function topRequest(line: ParsedArgs, errors: string[]): TopRequest {
+  const { interval } = commands.top.flags;
+  const intervalMs = commandFlag(line, "interval", interval, errors) ?? 0;
+  return { intervalMs, ...queryRequest(line) };
+}
+
+export function doctorRequest(line: ParsedArgs, errors: string[]): DoctorRequest {
+  const { flags } = commands.doctor;
+  const json = commandFlag(line, "json", flags.json, errors) === true;
+  const network = commandFlag(line, "no-network", flags["no-network"], errors) !== true;
+  const hasSettings = [...line.found.keys()].some(isSettingName);
+  return { json, network, hasSettings };
+}
+
+function queryRequest(line: ParsedArgs): QueryRequest {
   const given = line.found.get("device");
   // configure() reports an invalid name: device is also a setting.
   const parsed = given === undefined ? [] : parseAll(table.device, given, []);

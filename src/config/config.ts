@@ -6,17 +6,18 @@
 import { ConfigError } from "../base/errors.ts";
 import { noSuch, quoteSafely } from "../base/redact.ts";
 import type { PublicKey } from "../base/wireguard.ts";
-import type { SigningSecret } from "../channels/signature.ts";
 import type { TargetSettings } from "../channels/target-settings.ts";
 import { parseArgs, type ParsedArgs } from "./argv.ts";
 import {
   commandFlag,
   type DoctorRequest,
+  doctorRequest,
   type EventsRequest,
   eventsRequest,
   type OutboxRequest,
   outboxRequest,
-  queryRequest,
+  type ReceiveRequest,
+  receiveRequest,
   type RulesAction,
   rulesAction,
   type SessionsRequest,
@@ -24,7 +25,9 @@ import {
   type Shell,
   shellOf,
   type StatusRequest,
+  statusRequest,
   type TopRequest,
+  topRequest,
 } from "./command-requests.ts";
 import { describe } from "./describe-settings.ts";
 import { readLegacyVariables, readVariables } from "./env.ts";
@@ -36,17 +39,11 @@ import {
   type CommandName,
   commandOf,
   commands,
-  isSettingName,
   SETTING_NAMES,
   table,
   variableOf,
 } from "./settings-table.ts";
 import { readTargets, targetAt, targetWords } from "./targets.ts";
-import { readSecrets } from "./webhooks.ts";
-
-export type { Sources } from "./resolve.ts";
-export { commands, keyOf, table, variableOf } from "./settings-table.ts";
-export { targetAt, targetWords } from "./targets.ts";
 
 export interface Settings extends ListenSettings {
   /** Other exporters under whose metric names /metrics also exports the peers. */
@@ -99,14 +96,7 @@ export type Command =
   | ({ readonly type: "doctor"; readonly errors: readonly string[] } & DoctorRequest & Configured)
   | { readonly type: "health" }
   | { readonly type: "completion"; readonly shell: Shell }
-  | {
-      readonly type: "receive";
-      /** 0: any free port. */
-      readonly port: number;
-      readonly address: string;
-      /** Empty: signatures are not checked. */
-      readonly secrets: readonly SigningSecret[];
-    }
+  | ({ readonly type: "receive" } & ReceiveRequest)
   | { readonly type: "install-service" | "uninstall-service" | "extract-names" }
   | ({ readonly type: "status" } & StatusRequest & Configured)
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
@@ -167,14 +157,13 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
     case "completion":
       return { type: "completion", shell: shellOf(line, errors) };
     case "receive":
-      return receiveCommand(line, sources, errors);
+      return { type: "receive", ...receiveRequest(line, sources, errors) };
     case "install-service":
     case "uninstall-service":
     case "extract-names":
       return { type: line.command };
     case "status": {
-      const json = commandFlag(line, "json", commands.status.flags.json, errors) === true;
-      const request = { json, ...queryRequest(line) };
+      const request = statusRequest(line, errors);
       return { type: "status", ...request, ...configure(line.found, sources, errors) };
     }
     case "sessions": {
@@ -186,9 +175,7 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
       return { type: "events", ...request, ...configure(line.found, sources, errors) };
     }
     case "top": {
-      const { interval } = commands.top.flags;
-      const intervalMs = commandFlag(line, "interval", interval, errors) ?? 0;
-      const request = { intervalMs, ...queryRequest(line) };
+      const request = topRequest(line, errors);
       return { type: "top", ...request, ...configure(line.found, sources, errors) };
     }
     case "help":
@@ -327,23 +314,10 @@ function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]
 
 /** Collects the errors in the settings separately: doctor reports them and runs nevertheless. */
 function doctorCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
-  const { flags } = commands.doctor;
-  const json = commandFlag(line, "json", flags.json, errors) === true;
-  const network = commandFlag(line, "no-network", flags["no-network"], errors) !== true;
+  const request = doctorRequest(line, errors);
   const settingsErrors: string[] = [];
   const configured = configure(line.found, sources, settingsErrors);
-  const hasSettings = [...line.found.keys()].some(isSettingName);
-  return { type: "doctor", json, network, hasSettings, errors: settingsErrors, ...configured };
-}
-
-function receiveCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
-  const { flags } = commands.receive;
-  const port = commandFlag(line, "port", flags.port, errors) ?? 0;
-  const address = commandFlag(line, "address", flags.address, errors) ?? "";
-  const path = commandFlag(line, "secret-file", flags["secret-file"], errors);
-  const file = { path, where: "--secret-file", isOptional: false };
-  const secrets = path === null ? [] : readSecrets(sources, { ...file, path }, errors);
-  return { type: "receive", port, address, secrets };
+  return { type: "doctor", ...request, errors: settingsErrors, ...configured };
 }
 
 // ---- For the log ----

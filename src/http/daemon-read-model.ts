@@ -112,7 +112,7 @@ export class DaemonReadModel implements ReadModel {
   peers(device: string): readonly Peer[] {
     const cached = this.#peerLists.get(device);
     if (cached !== undefined) return cached;
-    // An error is neither logged nor counted here: the next scan fails with it as well.
+    // An error is neither logged nor counted here: the response has it, and most make the next scan fail as well.
     const peers = this.#stages.inputs.devices
       .peers(device)
       .map((peer) => this.#inCurrentClock(peer));

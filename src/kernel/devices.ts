@@ -142,7 +142,7 @@ export class Devices implements Disposable {
       if (scope !== "list" && !scope.has(entry.name)) continue;
       // The scan of one device blocks the event loop. Between two devices, packets and deliveries are processed.
       if (devices.length > 0) await new Promise((resolve) => setImmediate(resolve));
-      const scan = attempt(() => this.#scanDevice(entry));
+      const scan = attempt(() => this.#scanDevice(entry, { acceptsPartial: true }));
       if (scan === "gone") removed.push(...this.#forget(entry));
       else if (scan !== null) devices.push(scan);
     }
@@ -177,7 +177,7 @@ export class Devices implements Disposable {
    * All peers of a device, connected or not; empty if the device no longer exists. A scan of a kernel device keeps only
    * the values that it compares, so this requests a new dump, which does not affect the next scan.
    *
-   * @throws SystemError, ParseError
+   * @throws SystemError: EINTR if every dump was interrupted, because peers may be missing; ParseError.
    */
   peers(name: string): readonly Peer[] {
     const userspace = this.#userspace.get(name);
@@ -185,7 +185,9 @@ export class Devices implements Disposable {
     const entry = this.#kernel.get(name);
     if (entry === undefined) return [];
     const all = new PeerTable({ reportsIdlePeers: true });
-    const scan = this.#scanDevice(new KernelDevice(name, entry.index, all));
+    const scan = this.#scanDevice(new KernelDevice(name, entry.index, all), {
+      acceptsPartial: false,
+    });
     return scan === "gone" ? [] : scan.changed.map(({ peer }) => peer);
   }
 
@@ -226,7 +228,11 @@ export class Devices implements Disposable {
     return [entry.device];
   }
 
-  #scanDevice(entry: KernelDevice): DeviceScan | "gone" {
+  /** @param options.acceptsPartial whether the result of an interrupted dump, from which peers may be missing, is used. */
+  #scanDevice(
+    entry: KernelDevice,
+    options: { readonly acceptsPartial: boolean },
+  ): DeviceScan | "gone" {
     if (this.#family === null) return "gone";
     const operation = `scan ${entry.name}`;
     const request = entry.request(this.#family);
@@ -235,6 +241,10 @@ export class Devices implements Disposable {
         entry.peers.begin();
         const { interrupted } = this.#generic.request(operation, request, entry.read);
         if (interrupted && attempt < DUMP_ATTEMPTS) continue;
+        if (interrupted && !options.acceptsPartial) {
+          const hint = `its peers changed during each of ${DUMP_ATTEMPTS} attempts; try again`;
+          throw new SystemError(operation, "EINTR", hint);
+        }
         const scan = entry.peers.finish({ interrupted });
         // The device was renamed. It has, or will have, another entry with its new name.
         if (scan.device.name !== entry.name) return "gone";
@@ -248,7 +258,8 @@ export class Devices implements Disposable {
         const family = this.#family;
         this.#family = findFamily(this.#generic, WG_GENL_NAME);
         // If the module was loaded again, the family has a new number, and this entry may be one of the new devices.
-        if (this.#family !== null && this.#family !== family) return this.#scanDevice(entry);
+        if (this.#family !== null && this.#family !== family)
+          return this.#scanDevice(entry, options);
       }
       if (code === "ENODEV" || code === "ENOENT") return "gone";
       throw error;

@@ -111,7 +111,7 @@ export function warnOfUnmatched(
     }));
     for (const warning of unmatched(settings, presentOf(settings, peers, names))) log.warn(warning);
   } catch (error) {
-    // The scan of this device failed too and logged the reason.
+    // Nothing can be said about peers that could not be read. If the scan of the device failed too, it logged the reason.
     if (!isUnreadable(error)) throw error;
   }
 }

@@ -24,7 +24,7 @@ test.each<[unknown, string | null]>([
   );
 });
 
-test("the reason is one short line without control characters", () => {
+test("the reason of a refusal is one short line without control characters", () => {
   const reason = explanationIn(
     JSON.stringify({ error: `a\u001b[2Jb\nc\u202e${"x".repeat(5000)}` }),
     PLAIN,
@@ -34,7 +34,7 @@ test("the reason is one short line without control characters", () => {
   expect(reason.length).toBeLessThanOrEqual(200);
 });
 
-test("a body that is nested too deep has no reason", () => {
+test("a body that is nested too deep has no reason of a refusal", () => {
   const body = `${'{"errors":'.repeat(400)}"deep"${"}".repeat(400)}`;
   expect(explanationIn(body, PLAIN, [])).toBeNull();
 });
@@ -92,12 +92,15 @@ describe("secrets of the URL that a receiver repeats", () => {
       "not enough rights to send text messages to the chat",
     ],
     ["https://discord.com/api/webhooks/123456/tokenTOKEN", "Unknown Webhook", "Unknown Webhook"],
-  ])("%s: %s", (url, body, reason) => {
-    expect(explanationIn(body, new URL(url), PUBLIC_PARTS)).toBe(reason);
-  });
+  ])(
+    "the reason of a refusal hides the secrets of the URL %s if the body is: %s",
+    (url, body, reason) => {
+      expect(explanationIn(body, new URL(url), PUBLIC_PARTS)).toBe(reason);
+    },
+  );
 
   const token = fc.stringMatching(/^[A-Za-z0-9_-]{8,40}$/);
-  test("are hidden, wherever they are in the URL and in the body", () => {
+  test("secrets of the URL are hidden in the reason, wherever they are in the URL and in the body", () => {
     fc.assert(
       fc.property(
         token,

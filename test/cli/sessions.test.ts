@@ -56,7 +56,7 @@ async function run(
   return output;
 }
 
-test("the latest session is first, and a session that has not ended is open", async () => {
+test("wgmon sessions prints the latest session first, and a session that has not ended as open", async () => {
   expect((await run()).lines()).toEqual([
     "PEER               DEVICE  STARTED  LASTED  END   ENDPOINT              RX    TX  ROAMS",
     "alice              wg0     1m ago   1m      open  192.0.2.1:51820  4.0 KiB   0 B      0",
@@ -64,7 +64,7 @@ test("the latest session is first, and a session that has not ended is open", as
   ]);
 });
 
-test("sessions can be selected by peer name, key, time and device", async () => {
+test("wgmon sessions selects sessions by peer name, key, time and device", async () => {
   const count = async (...args: Parameters<typeof run>) =>
     (await run({ format: "json", limit: null, ...args[0] }, args[1])).lines().length;
   expect(await count()).toBe(1501);
@@ -81,14 +81,14 @@ test("a name that two peers have selects the sessions of both", async () => {
   expect((await run({ peer: "alice", format: "json", limit: 5 })).lines()).toHaveLength(5);
 });
 
-test("no more pages are queried once the reader of the output is gone", async () => {
+test("wgmon sessions queries no more pages once the reader of the output is gone", async () => {
   const output = printed(1);
   await run({ format: "json", limit: null }, { output });
   expect(output.lines()).toHaveLength(1000);
 });
 
-describe("CSV", () => {
-  test("has a header, and names that a spreadsheet does not evaluate as formulas", async () => {
+describe("wgmon sessions --csv", () => {
+  test("the CSV has a header, and names that a spreadsheet does not evaluate as formulas", async () => {
     expect((await run({ format: "csv" })).text()).toBe(
       [
         "device,publicKey,name,startedAt,endedAt,durationMs,reason,endpoint,rxBytes,txBytes,roams",
@@ -112,11 +112,11 @@ describe("CSV", () => {
     [null, ""],
     ["a,b", '"a,b"'],
     ["a\nb", "a b"],
-  ])("the field for %j is %j", (value, field) => {
+  ])("the CSV field for %j is %j", (value, field) => {
     expect(csvLine([value, "x"])).toBe(`${field},x\r\n`);
   });
 
-  test("any name is one field on one line", () => {
+  test("any name is one CSV field on one line", () => {
     fc.assert(
       fc.property(hostileText, (name) => {
         const line = csvLine([1, name, 2]);

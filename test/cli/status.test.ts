@@ -43,7 +43,7 @@ const options = () => ({
   isRunning: true,
 });
 
-test("prints for each peer whether it is connected, since when, and its traffic", async () => {
+test("wgmon status prints for each peer whether it is connected, since when, and its traffic", async () => {
   const output = options();
   await printStatus(asked(source), output);
   expect(output.lines()).toEqual([
@@ -60,7 +60,7 @@ test("prints for each peer whether it is connected, since when, and its traffic"
   ]);
 });
 
-test("fits the width of a terminal, and has colours", async () => {
+test("wgmon status fits the width of a terminal, and has colours", async () => {
   const output = { ...options(), maxWidth: 60, paint: coloured };
   await printStatus(asked(source), output);
   const lines = output.lines();
@@ -70,7 +70,7 @@ test("fits the width of a terminal, and has colours", async () => {
   );
 });
 
-test("prints a line for each peer with --json, as the API returns it", async () => {
+test("wgmon status --json prints a line for each peer, as the API returns it", async () => {
   const output = { ...options(), json: true };
   const answers = asked(source);
   await printStatus(answers, output);
@@ -82,7 +82,7 @@ test("prints a line for each peer with --json, as the API returns it", async () 
   );
 });
 
-test("prints only the selected devices, and reports one that does not exist", async () => {
+test("wgmon status prints only the selected devices, and reports one that does not exist", async () => {
   const output = { ...options(), devices: ["wg1"] };
   await printStatus(asked(source), output);
   expect(output.text()).not.toContain("wg0");
@@ -92,7 +92,7 @@ test("prints only the selected devices, and reports one that does not exist", as
   expect(later.text()).toContain("wg1, no port");
 });
 
-test("prints each of 2,500 peers once", async () => {
+test("wgmon status prints each of 2,500 peers once", async () => {
   const peers = Array.from({ length: 2500 }, (_, n) => peer({ publicKey: keyOf(n) }));
   source.found.set("wg0", { device: device(), peers });
   const output = { ...options(), json: true, devices: ["wg0"] };

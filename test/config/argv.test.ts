@@ -3,7 +3,8 @@
 import { describe, expect, test } from "bun:test";
 
 import { SystemError } from "../../src/base/errors.ts";
-import { type Command, commands, table } from "../../src/config/config.ts";
+import type { Command } from "../../src/config/config.ts";
+import { commands, table } from "../../src/config/settings-table.ts";
 import { errors, type Given, parse, run } from "../support/settings.ts";
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -48,7 +49,7 @@ test.each<[string[], Command]>([
   [["-version"], { type: "version" }],
   [["version"], { type: "version" }],
   [["outbox", "--version"], { type: "version" }],
-])("%j is help or version", (argv, command) => {
+])("the command line %j is help or version", (argv, command) => {
   expect(parse(argv, { env: { WGMON_NONSENSE: "x" } })).toEqual(command);
 });
 
@@ -81,11 +82,11 @@ test.each<[string[], ...string[]]>([
   [["outbox", "--no-json"], "--no-json: there is no such flag"],
   [["--prot", "80"], "--prot: there is no such flag"],
   [["version", "--tick", "5s"], "--tick: is a flag of wgmon run"],
-])("%j is refused", (argv, ...messages) => {
+])("the command line %j is refused", (argv, ...messages) => {
   expect(errors(argv)).toEqual(messages);
 });
 
-describe("run", () => {
+describe("wgmon run", () => {
   test("a command can come after its flags, and its name can be a value", () => {
     expect(run(["--host", "receive"]).settings.host).toBe("receive");
     expect(parse(["--port", "80", "receive"])).toMatchObject({ type: "receive", port: 80 });
@@ -102,13 +103,13 @@ describe("run", () => {
   });
 });
 
-describe("test-webhook", () => {
+describe("wgmon test-webhook", () => {
   test.each([
     [[], null],
     [["--target", "ops"], "ops"],
     [["--target=3"], "3"],
     [["-target", "1st"], "1st"],
-  ])("%j", (argv, target) => {
+  ])("test-webhook selects the expected target with the arguments %j", (argv, target) => {
     const { settings, warnings } = run([], { toml });
     const command = { type: "test-webhook", target, settings, warnings } as const;
     expect(parse(["test-webhook", ...argv], { toml })).toEqual(command);
@@ -132,38 +133,38 @@ describe("test-webhook", () => {
     ],
     // The target may be missing because of the error, so only the error is reported.
     [["--target", "ops", "--tick=1"], {}, '--tick: "1" has no unit; write "1s" for seconds'],
-  ])("%j is refused", (argv, given, ...messages) => {
+  ])("test-webhook refuses the arguments %j", (argv, given, ...messages) => {
     expect(errors(["test-webhook", ...argv], given)).toEqual(messages);
   });
 });
 
-describe("rules", () => {
+describe("wgmon rules", () => {
   test.each([
     [[], "nft"],
     [["--nft"], "nft"],
     [["--iptables", "--group", "2"], "iptables"],
     [["--install"], "install"],
     [["--device", "wg0", "--remove"], "remove"],
-  ] as const)("%j", (argv, action) => {
+  ] as const)("rules selects the expected action with the arguments %j", (argv, action) => {
     expect(parse(["rules", ...argv])).toMatchObject({ type: "rules", action });
   });
 
-  test("accepts only one action", () => {
+  test("rules accepts only one action", () => {
     expect(errors(["rules", "--nft", "--remove"])).toEqual([
       "--nft and --remove: give only one of them",
     ]);
   });
 });
 
-describe("doctor", () => {
+describe("wgmon doctor", () => {
   test.each([
     [[], { json: false, network: true, errors: [] }],
     [["--json", "--no-network", "--monitor", "bpf"], { json: true, network: false, errors: [] }],
-  ])("%j", (argv, request) => {
+  ])("doctor takes the arguments %j", (argv, request) => {
     expect(parse(["doctor", ...argv])).toMatchObject({ type: "doctor", ...request });
   });
 
-  test("gets the errors in the settings, and uses the valid settings", () => {
+  test("doctor gets the errors in the settings, and uses the valid settings", () => {
     const wrong = { env: { WGMON_GROUP: "x" }, toml: 'tick = "5"\nhold = "7s"' };
     const command = parse(["doctor"], wrong);
     expect(command).toMatchObject({ type: "doctor", settings: { group: 1, holdMs: 7000 } });
@@ -185,7 +186,7 @@ test("health takes no settings, and completion needs a shell", () => {
   ]);
 });
 
-describe("outbox", () => {
+describe("wgmon outbox", () => {
   const anything = { target: null, id: null, dead: false, json: false };
 
   test.each([
@@ -200,7 +201,7 @@ describe("outbox", () => {
     ],
     [["drop", "--id=1a2b-2"], { ...anything, action: "drop", id: "1a2b-2" }],
     [["--all", "drop"], { ...anything, action: "drop" }],
-  ])("%j", (argv, request) => {
+  ])("outbox takes the arguments %j", (argv, request) => {
     const { settings, warnings } = run([], { toml });
     const command = { type: "outbox", ...request, settings, warnings };
     expect(parse(["outbox", ...argv], { toml })).toEqual(command as Command);
@@ -223,7 +224,7 @@ describe("outbox", () => {
     [["--id", "a b"], '--id: "a b" is not an id, as wgmon outbox list prints it'],
     [["--id", "a", "--id", "b"], "--id: is given more than once; give it once"],
     [["--dead=x"], '--dead: "x" is not true or false'],
-  ])("%j is refused", (argv, ...messages) => {
+  ])("outbox refuses the arguments %j", (argv, ...messages) => {
     expect(errors(["outbox", ...argv])).toEqual(messages);
   });
 });
@@ -253,7 +254,7 @@ describe("the commands that query wgmon", () => {
     ],
     [["top"], { type: "top", intervalMs: 1000 }],
     [["top", "--interval", "2s"], { intervalMs: 2000 }],
-  ])("%j", (argv, request) => {
+  ])("a command that queries wgmon takes the arguments %j", (argv, request) => {
     expect(parse(argv)).toMatchObject(request);
   });
 
@@ -276,19 +277,19 @@ describe("the commands that query wgmon", () => {
     [["sessions", "-f"], "-follow: is a flag of wgmon events"],
     [["top", "--interval", "1ms"], '--interval: "1ms" is too short; the minimum is 200ms'],
     [["status", "wg0"], '"wg0" is not expected here'],
-  ])("%j is refused", (argv, ...messages) => {
+  ])("a command that queries wgmon refuses the arguments %j", (argv, ...messages) => {
     expect(errors(argv)).toEqual(messages);
   });
 });
 
-describe("receive", () => {
-  test("has defaults, and reads neither variables nor the settings file", () => {
+describe("wgmon receive", () => {
+  test("receive has defaults, and reads neither variables nor the settings file", () => {
     const given = { toml: "nonsense", env: { WGMON_NONSENSE: "x", STATE_DIRECTORY: "x" } };
     const command = { type: "receive", port: 9588, address: "127.0.0.1", secrets: [] } as const;
     expect(parse(["receive"], given)).toEqual(command);
   });
 
-  test("takes a port, an address and the secrets that it checks with", () => {
+  test("receive takes a port, an address and the secrets that it checks with", () => {
     const argv = ["receive", "--port=0", "-address", "::1", "--secret-file", "my secrets"];
     const command = parse(argv, { files: { "my secrets": `${SECRET}\n` } });
     expect(command).toMatchObject({ type: "receive", port: 0, address: "::1" });
@@ -308,7 +309,7 @@ describe("receive", () => {
     [["--secret-file", SECRET], "--secret-file: there is no such file"],
     [["--secret-file", "/denied"], "--secret-file: the file cannot be read: EACCES"],
     [["--secret-file", "\0"], "--secret-file: (hidden) contains a NUL character"],
-  ])("%j is refused", (argv, ...messages) => {
+  ])("receive refuses the arguments %j", (argv, ...messages) => {
     const files = { "/denied": new SystemError("read /denied", "EACCES") };
     expect(errors(["receive", ...argv], { files })).toEqual(messages);
   });

@@ -125,7 +125,7 @@ async function printed(...args: readonly string[]): Promise<string> {
 
 const state = newStateFolder();
 
-describe.each([200, 422, 500])("with the status %d of the daemon,", (code) => {
+describe.each([200, 422, 500])("a daemon that answers with the status %d", (code) => {
   test.each([
     "status",
     "status --json",
@@ -138,15 +138,18 @@ describe.each([200, 422, 500])("with the status %d of the daemon,", (code) => {
     "health",
     `doctor --no-network --state-dir ${state}`,
     `doctor --no-network --state-dir ${state} --json`,
-  ])("wgmon %s prints nothing harmful", async (command) => {
-    status = code;
-    const text = await printed(...command.split(" "));
-    expect(text).not.toBe("");
-    expect(text).not.toMatch(HARM);
-  });
+  ])(
+    `wgmon %s prints nothing harmful from a daemon that answers with the status ${code}`,
+    async (command) => {
+      status = code;
+      const text = await printed(...command.split(" "));
+      expect(text).not.toBe("");
+      expect(text).not.toMatch(HARM);
+    },
+  );
 });
 
-test("on a terminal, wgmon top writes no escape sequences except its own", async () => {
+test("wgmon top writes no escape sequences of a hostile daemon to the terminal", async () => {
   status = 200;
   let shown = "";
   const decoder = new TextDecoder();

@@ -62,7 +62,7 @@ describe.skipIf(browserNeeds.missing || tools.missing)(
       return { wgmon, origin: url as string };
     }
 
-    test("shows peers without scripts, and with scripts a new connect at once", async () => {
+    test("the page of the binary shows peers without scripts, and with scripts a new connect at once", async () => {
       const { wgmon, origin } = await start();
       await using _ = wgmon;
       const plain = await browser.newContext({ javaScriptEnabled: false });
@@ -98,7 +98,7 @@ describe.skipIf(browserNeeds.missing || tools.missing)(
       expect(wgmon.log.filter(isComplaint)).toEqual([]);
     });
 
-    test("needs the token in a browser that is not logged in", async () => {
+    test("the page of the binary needs the token in a browser that is not logged in", async () => {
       const file = join(stage.folder, "token");
       await Bun.write(file, `${TOKEN}\n`);
       await chmod(file, 0o600);

@@ -123,7 +123,7 @@ function addPeers(): void {
 }
 
 describe("the OpenAPI document", () => {
-  test("is valid OpenAPI 3.1 according to an independent validator", async () => {
+  test("the OpenAPI document is valid OpenAPI 3.1 according to an independent validator", async () => {
     const { body, status } = await ask("/v1/openapi.json");
     expect(status).toBe(200);
     const validator = new Validator();
@@ -132,7 +132,7 @@ describe("the OpenAPI document", () => {
     expect(validator.version).toBe("3.1");
   });
 
-  test("has all routes, no $id of a schema, and only references that can be resolved", async () => {
+  test("the OpenAPI document has all routes, no $id of a schema, and only references that can be resolved", async () => {
     const { body, text } = await ask("/v1/openapi.json");
     const places = api.routes.map(({ path }) => path.replaceAll(/:(\w+)/g, "{$1}"));
     expect(Object.keys(body.paths as object).toSorted()).toEqual([...new Set(places)].toSorted());
@@ -142,7 +142,7 @@ describe("the OpenAPI document", () => {
     for (const [, name] of references) expect(body.components.schemas).toHaveProperty(name!);
   });
 
-  test("declares numeric query parameters as integers", async () => {
+  test("the OpenAPI document declares numeric query parameters as integers", async () => {
     const { body } = await ask("/v1/openapi.json");
     const { parameters } = body.paths["/v1/peers"].get;
     expect(parameters.find(({ name }: { name: string }) => name === "limit")).toEqual({
@@ -156,7 +156,7 @@ describe("the OpenAPI document", () => {
 });
 
 describe("the API", () => {
-  test("returns status, devices and peers", async () => {
+  test("the API returns status, devices and peers", async () => {
     addPeers();
     source.speeds.set(ALICE, { rxBytesPerSecond: 12_345, txBytesPerSecond: 6 });
     expect(await get("/v1/status")).toMatchObject({
@@ -216,13 +216,13 @@ describe("the API", () => {
     ["sort=roams&limit=1", [ALICE]],
     ["limit=1&offset=1", [keyOf(3)]],
     ["offset=3", []],
-  ])("returns the expected peers for %s", async (query, keys) => {
+  ])("the API returns the expected peers for %s", async (query, keys) => {
     addPeers();
     const { items } = await get(`/v1/peers?${query}`);
     expect(items.map(({ publicKey }: { publicKey: string }) => publicKey)).toEqual(keys);
   });
 
-  test("returns one peer, by its key in base64url or base64", async () => {
+  test("the API returns one peer, by its key in base64url or base64", async () => {
     addPeers();
     const nowMs = source.clock.now().wallMs;
     source.store.traffic.add([{ device: "wg0", publicKey: BOB, rxBytes: 7, txBytes: 8 }], nowMs);
@@ -246,7 +246,7 @@ describe("the API", () => {
     expect((await ask(`/v1/peers/wg1/${url}`)).status).toBe(404);
   });
 
-  test("returns past peers page by page, also removed ones", async () => {
+  test("the API returns past peers page by page, also removed ones", async () => {
     const keys = [1, 2, 3, 4, 5].map((n) => keyOf(100 + n));
     for (const name of ["old", "new"]) {
       source.record(
@@ -270,7 +270,7 @@ describe("the API", () => {
     expect((await ask("/v1/peers/past?cursor=12")).status).toBe(422);
   });
 
-  test("returns an empty list for a filter that matches nothing", async () => {
+  test("the API returns an empty list for a filter that matches nothing", async () => {
     addPeers();
     const key = keyOf(99).replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
     for (const path of [
@@ -284,7 +284,7 @@ describe("the API", () => {
     }
   });
 
-  test("returns sessions page by page", async () => {
+  test("the API returns sessions page by page", async () => {
     addPeers();
     const ended = Array.from({ length: 25 }, (_, n) => ({
       device: "wg0",
@@ -324,7 +324,7 @@ describe("the API", () => {
     );
   });
 
-  test("returns events page by page, in both directions", async () => {
+  test("the API returns events page by page, in both directions", async () => {
     const types = ["peer.connected", "peer.roamed", "peer.disconnected"] as const;
     source.record(
       Array.from({ length: 10 }, (_, n) => ({
@@ -350,7 +350,7 @@ describe("the API", () => {
     expect(await seqs("since=2026-11-22T16:19:04.418Z")).toEqual([]);
   });
 
-  test("returns targets, and the events that wait for them", async () => {
+  test("the API returns targets, and the events that wait for them", async () => {
     const [seq] = source.record([anEvent("peer.connected")], ["ops", "old"]);
     source.record([{ ...anEvent("peer.roamed"), id: `evt_${"9".repeat(32)}` }], ["ops"]);
     source.store.outbox.deadLetter(
@@ -400,7 +400,7 @@ describe("the API", () => {
     expect((await ask("/v1/targets/nobody/outbox")).status).toBe(404);
   });
 
-  test("takes one scan for concurrent requests, and refuses the next one for a second", async () => {
+  test("the API takes one scan for concurrent requests, and refuses the next one for a second", async () => {
     const both = await Promise.all([1, 2].map(() => ask("/v1/scan", { method: "POST" })));
     for (const answer of both) {
       checkAnswer("POST", "/v1/scan", answer);
@@ -413,7 +413,7 @@ describe("the API", () => {
   });
 });
 
-describe("the API refuses", () => {
+describe("the refusals of the API", () => {
   test.each([
     ["/v1/peers?limit=0", "limit"],
     ["/v1/peers?offset=1&limit=1001", "limit"],
@@ -427,7 +427,7 @@ describe("the API refuses", () => {
     ["/v1/events?peer=alice", "peer"],
     ["/v1/stream?after=x", "after"],
     ["/v1/peers/wg0/short", "publicKey"],
-  ])("%s", async (path, parameter) => {
+  ])("the API refuses %s, and names the parameter", async (path, parameter) => {
     const answer = await ask(path);
     expect(answer).toMatchObject({ status: 422, type: "application/problem+json" });
     checkAnswer("GET", path, answer);
@@ -435,14 +435,14 @@ describe("the API refuses", () => {
     expect(answer.body.errors[0].detail).not.toBe("");
   });
 
-  test("invalid cursors", async () => {
+  test("the API refuses invalid cursors", async () => {
     for (const cursor of ["zzz", "W10", Buffer.from('[1,"wg0",{}]').toString("base64url")]) {
       expect((await ask(`/v1/sessions?cursor=${cursor}`)).status).toBe(422);
     }
     expect((await ask("/v1/events?cursor=zzz")).status).toBe(422);
   });
 
-  test("other methods and paths", async () => {
+  test("the API refuses other methods and paths", async () => {
     const post = await api.handle(new Request("http://pi/v1/peers", { method: "POST" }));
     expect([post.status, post.headers.get("allow")]).toEqual([405, "GET"]);
     const got = await api.handle(new Request("http://pi/v1/scan"));
@@ -450,7 +450,7 @@ describe("the API refuses", () => {
     expect((await ask("/v1/nothing")).status).toBe(404);
   });
 
-  test("hostile requests with a valid problem that does not repeat submitted text", async () => {
+  test("the API refuses hostile requests with a valid problem that does not repeat submitted text", async () => {
     addPeers();
     const paths = [
       ...new Set(api.routes.map(({ path }) => path).filter((path) => !path.endsWith("/stream"))),

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 
+import { SystemError } from "../../src/base/errors.ts";
 import { Devices } from "../../src/kernel/devices.ts";
 import { NetlinkSocket, type Request } from "../../src/kernel/netlink-socket.ts";
 import {
@@ -221,7 +222,7 @@ test("without a device the scan is empty, and the family is not requested", asyn
 });
 
 describe("a device that was removed", () => {
-  test("between two scans is reported as removed", async () => {
+  test("a device that was removed between two scans is reported as removed", async () => {
     const { route, devices } = await setupWithWg0();
     route.add(links());
     expect(summary(await devices.scan("list"))).toEqual({
@@ -232,7 +233,7 @@ describe("a device that was removed", () => {
     expect(devices.lastScanned).toEqual([]);
   });
 
-  test("between the list and its dump is reported as removed (ENODEV)", async () => {
+  test("a device that was removed between the list and its dump is reported as removed (ENODEV)", async () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add(links(WG0));
     generic.add([error(ENODEV)]);
@@ -243,14 +244,14 @@ describe("a device that was removed", () => {
     });
   });
 
-  test("before its first scan is not reported", async () => {
+  test("a device that was removed before its first scan is not reported", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(ENODEV)]);
     route.add(links(WG0));
     expect(summary(await devices.scan("list"))).toEqual({ devices: [], removed: [], problems: [] });
   });
 
-  test("with the module is reported as removed, with all others (ENOENT)", async () => {
+  test("a device that was removed with the module is reported as removed, with all others (ENOENT)", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, dump(WG0), dump(WG1));
     route.add(links(WG0, WG1));
@@ -263,7 +264,7 @@ describe("a device that was removed", () => {
     });
   });
 
-  test("and added again with the same name is a new device with new peers", async () => {
+  test("a device that was removed and added again with the same name is a new device with new peers", async () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add(links({ name: "wg0", index: 9 }));
     generic.add(dump({ name: "wg0", index: 9, peers: [{ key: 1 }] }));
@@ -272,7 +273,7 @@ describe("a device that was removed", () => {
     expect(scan.devices[0]?.changed[0]?.before).toBeNull();
   });
 
-  test("is not reported because of an interrupted list, but because of its dump", async () => {
+  test("a removed device is reported not because of an interrupted list, but because of its dump", async () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add([done({ interrupted: true })], [done({ interrupted: true })]);
     generic.add(dump({ peers: [{ key: 1 }] }), [error(ENODEV)]);
@@ -284,7 +285,7 @@ describe("a device that was removed", () => {
     expect(summary(await devices.scan("list")).removed).toEqual(["wg0"]);
   });
 
-  test("or renamed is noticed in its dump if the change interrupted the list", async () => {
+  test("a device that was removed or renamed is noticed in its dump if the change interrupted the list", async () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add([done({ interrupted: true })]);
     generic.add(dump({ name: "wg1", peers: [{ key: 1 }] }));
@@ -295,7 +296,7 @@ describe("a device that was removed", () => {
     });
   });
 
-  test("or renamed is reported as removed, and under its new name as a new device", async () => {
+  test("a renamed device is reported as removed, and under its new name as a new device", async () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add(links({ name: "wg1", index: 7 }));
     generic.add(dump({ name: "wg1", index: 7 }));
@@ -325,7 +326,7 @@ test("if the module is loaded again with another family number, its devices are 
 describe("an interrupted dump", () => {
   const interrupted = (peers: readonly PeerFields[]) => dump({ peers, interrupted: true });
 
-  test("is requested again until it is complete", async () => {
+  test("an interrupted dump is requested again until it is complete", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
     generic.add(
       interrupted([{ key: 1 }]),
@@ -340,7 +341,7 @@ describe("an interrupted dump", () => {
     expect(generic.sent).toHaveLength(3);
   });
 
-  test("is accepted after five attempts: changes are reported, but no removals", async () => {
+  test("an interrupted dump is accepted after five attempts: changes are reported, but no removals", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
     generic.add(...Array.from({ length: 5 }, () => interrupted([{ key: 1, rxBytes: 1 }])));
     expect(summary(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 ~${short(1)}`]);
@@ -349,22 +350,37 @@ describe("an interrupted dump", () => {
     expect(summary(await devices.scan(new Set(["wg0"]))).devices).toEqual([`wg0 -${short(2)}`]);
   });
 
-  test("reports each peer once, even if it was read several times", async () => {
+  test("an interrupted dump reports each peer once, even if it was read several times", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 });
     generic.add(interrupted([{ key: 1, rxBytes: 1 }]), dump({ peers: [{ key: 1, rxBytes: 2 }] }));
     const { devices: scans } = await devices.scan(new Set(["wg0"]));
     expect(scans[0]?.changed).toMatchObject([{ before: { rxBytes: 0 }, peer: { rxBytes: 2 } }]);
   });
 
-  test("is also recognised if only NLMSG_DONE has the flag", async () => {
+  test("an interrupted dump is an error for a list of all peers, because peers may be missing from it", async () => {
+    const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
+    generic.add(interrupted([{ key: 1 }]), dump({ peers: [{ key: 1 }, { key: 2 }] }));
+    expect(devices.peers("wg0")).toHaveLength(2);
+    generic.add(...Array.from({ length: 5 }, () => interrupted([{ key: 1 }])));
+    expect(() => devices.peers("wg0")).toThrow(
+      new SystemError(
+        "scan wg0",
+        "EINTR",
+        "its peers changed during each of 5 attempts; try again",
+      ),
+    );
+    expect(generic.left).toBe(0);
+  });
+
+  test("an interrupted dump is also recognised if only NLMSG_DONE has the flag", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 });
     generic.add([deviceMessage(), done({ interrupted: true })], dump({ peers: [{ key: 1 }] }));
     expect(summary(await devices.scan(new Set(["wg0"]))).devices).toEqual(["wg0"]);
   });
 });
 
-describe("an error", () => {
-  test("with one device is reported, and the others are scanned", async () => {
+describe("an error of a scan", () => {
+  test("an error with one device is reported, and the others are scanned", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(EBUSY)], dump(WG1));
     route.add(links(WG0, WG1));
@@ -375,7 +391,7 @@ describe("an error", () => {
     });
   });
 
-  test("with the list keeps the known devices", async () => {
+  test("an error with the list keeps the known devices", async () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add([error(EPERM)]);
     generic.add(dump());
@@ -386,7 +402,7 @@ describe("an error", () => {
     });
   });
 
-  test("in the parsing of an answer is reported without its bytes", async () => {
+  test("an error in the parsing of an answer is reported without its bytes", async () => {
     const { generic, devices } = await setupWithWg0();
     generic.add([deviceMessage({ peers: [{ key: 1, attributes: [] }] }), done()]);
     expect(summary(await devices.scan(new Set(["wg0"]))).problems).toEqual([
@@ -394,13 +410,13 @@ describe("an error", () => {
     ]);
   });
 
-  test("in NLMSG_DONE of a dump is reported", async () => {
+  test("an error in NLMSG_DONE of a dump is reported", async () => {
     const { generic, devices } = await setupWithWg0();
     generic.add([deviceMessage(), done({ errno: EPERM })]);
     expect(summary(await devices.scan(new Set(["wg0"]))).problems).toHaveLength(1);
   });
 
-  test("in the middle of a dump loses no change, because the next dump reports it", async () => {
+  test("an error in the middle of a dump loses no change, because the next dump reports it", async () => {
     const { generic, devices } = await setupWithWg0({ key: 1 }, { key: 2 });
     const first = deviceMessage({ peers: [{ key: 1, rxBytes: 148 }] });
     generic.add([first, error(EBUSY)]);

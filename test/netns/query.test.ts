@@ -61,7 +61,7 @@ describe.skipIf(tools.missing)(tools.title("the query commands"), () => {
     );
   });
 
-  describe("with a daemon", () => {
+  describe("a running daemon", () => {
     let daemon: Wgmon;
     let follow: Bun.Subprocess<"ignore", "pipe", "pipe">;
     let followed = "";
@@ -88,7 +88,7 @@ describe.skipIf(tools.missing)(tools.title("the query commands"), () => {
       await daemon.stop();
     });
 
-    test("status prints both peers", async () => {
+    test("with a daemon, status prints both peers", async () => {
       const status = await run("status");
       expect(status).toMatchObject({ exitCode: 0, stderr: "" });
       expect(status.stdout).toMatch(
@@ -103,7 +103,7 @@ describe.skipIf(tools.missing)(tools.title("the query commands"), () => {
       }
     });
 
-    test("sessions prints the sessions of both peers", async () => {
+    test("with a daemon, sessions prints the sessions of both peers", async () => {
       const sessions = await run("sessions");
       expect(sessions).toMatchObject({ exitCode: 0, stderr: "" });
       const lines = sessions.stdout.trimEnd().split("\n");
@@ -114,7 +114,7 @@ describe.skipIf(tools.missing)(tools.title("the query commands"), () => {
       expect(csv.stdout).toMatch(/^device,.*\r\nfake0,\S{44},,.*\r\n$/);
     });
 
-    test("events prints both connects, and ends when its reader is gone", async () => {
+    test("with a daemon, events prints both connects, and ends when its reader is gone", async () => {
       const events = await run("events", "--type", "peer.connected");
       expect(events).toMatchObject({ exitCode: 0, stderr: "" });
       const lines = events.stdout.trimEnd().split("\n");
@@ -133,7 +133,7 @@ describe.skipIf(tools.missing)(tools.title("the query commands"), () => {
 
     test("with a daemon, an unknown name is refused with exit code 2", expectRefusals);
 
-    describe("top", () => {
+    describe("wgmon top", () => {
       test("top restores the terminal if it is ended with q", async () => {
         await expectRestored(0, NAME, (terminal) => terminal.type("q"));
       });
@@ -189,7 +189,7 @@ describe.skipIf(tools.missing)(tools.title("the query commands"), () => {
       });
     });
 
-    describe("after the daemon was killed", () => {
+    describe("a killed daemon", () => {
       let top: OnTerminal;
 
       beforeAll(async () => {

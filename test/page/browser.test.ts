@@ -78,10 +78,10 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     return await page.locator("#peers th a").allTextContents();
   }
 
-  describe("without scripts", () => {
+  describe("the page without scripts", () => {
     const plain = { javaScriptEnabled: false };
 
-    test("shows, searches and sorts peers, and has links to the other pages", async () => {
+    test("without scripts, the page shows, searches and sorts peers, and has links to the other pages", async () => {
       await open("/", plain);
       expect((await names()).slice(0, 3)).toEqual(["alice laptop", "alice phone", "bob"]);
       expect(await page.locator("#peers tr").first().innerText()).toContain("3m");
@@ -102,7 +102,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       }
     });
 
-    test("remembers the theme", async () => {
+    test("without scripts, the page remembers the theme", async () => {
       await open("/events", plain);
       const background = async () =>
         await page.evaluate("getComputedStyle(document.body).backgroundColor");
@@ -118,8 +118,8 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     });
   });
 
-  describe("with scripts", () => {
-    test("shows a peer that connects, and changes nothing else", async () => {
+  describe("the page with scripts", () => {
+    test("the page shows a peer that connects, and changes nothing else", async () => {
       await openLive("/?sort=name");
       const row = page.locator("#peers tr", { hasText: "dave" });
       expect(await row.innerText()).toContain("disconnected");
@@ -144,7 +144,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       expect(kept).toEqual([true, "dave", "198.51.100.7:40000", scrollY]);
     });
 
-    test("keeps the focus on a peer that moves in the list, and passes it on when the peer is removed", async () => {
+    test("the page keeps the focus on a peer that moves in the list, and passes it on when the peer is removed", async () => {
       await openLive("/");
       const dave = source.found.get("wg0")!.peers[5]!;
       await page.getByRole("link", { name: "dave" }).first().focus();
@@ -160,7 +160,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       expect(await focused()).toBe("carol");
     });
 
-    test("does not move selected rows until the selection ends", async () => {
+    test("the page does not move selected rows until the selection ends", async () => {
       await openLive("/");
       await page.evaluate(
         `getSelection().selectAllChildren([...document.querySelectorAll("#peers a")].find((a) => a.textContent === "carol"))`,
@@ -176,7 +176,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       await page.locator("#peers tr:nth-child(5)", { hasText: "dave" }).waitFor();
     });
 
-    test("shows the same after many changes as a reload would", async () => {
+    test("the page shows the same after many changes as a reload would", async () => {
       await openLive("/?state=connected");
       const found = source.found.get("wg0")!;
       const all = [...found.peers];
@@ -203,7 +203,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       expect(shown.filter((each) => each.startsWith("name"))).toEqual(read);
     });
 
-    test("updates rates and times", async () => {
+    test("the page updates rates and times", async () => {
       await openLive("/");
       const row = page.locator("#peers tr", { hasText: "bob" });
       await row.getByText("132 kB/s").waitFor();
@@ -214,7 +214,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       expect(await page.locator("#zone").innerText()).toContain("Times are in the time zone ");
     });
 
-    test("shows that the connection is lost, and reconnects by itself", async () => {
+    test("the page shows that the connection is lost, and reconnects by itself", async () => {
       await openLive("/");
       const port = Number(new URL(served.origin).port);
       await served.stop();
@@ -231,7 +231,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       ).toEqual([]);
     });
 
-    test("reports that its peer was removed", async () => {
+    test("the page reports that its peer was removed", async () => {
       await openLive(PATHS[1]);
       source.found.get("wg0")!.peers.shift();
       source.clock.advance(3000);
@@ -239,7 +239,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       expect(errors.splice(0).filter((each) => !each.includes("404"))).toEqual([]);
     });
 
-    test("closes the stream while the page is in the background", async () => {
+    test("the page closes the stream while it is in the background", async () => {
       await openLive("/");
       expect(source.listeners).toBe(1);
       const hide = (isHidden: boolean) =>
@@ -254,7 +254,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     });
   });
 
-  test("can be used by keyboard", async () => {
+  test("the page can be used by keyboard", async () => {
     await openLive("/");
     const focused = () =>
       page.evaluate("document.activeElement.id || document.activeElement.textContent");
@@ -282,8 +282,8 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     ["dark", desktop],
     ["light", phone],
     ["dark", phone],
-  ] as const)("in the theme %s, %o", (colorScheme, viewport) => {
-    test("is accessible, and fits the viewport", async () => {
+  ] as const)("the theme %s, %o", (colorScheme, viewport) => {
+    test(`each page is accessible in the theme ${colorScheme}, and fits a viewport of ${viewport.width} pixels`, async () => {
       await openLive("/", { colorScheme, viewport });
       source.clock.advance(3000);
       for (const path of [...PATHS, "/nothing"]) {
@@ -309,7 +309,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
   }
 
-  test("shows each peer as a card on a phone", async () => {
+  test("the page shows each peer as a card on a phone", async () => {
     await openLive("/", { viewport: phone });
     const [first, second] = [page.locator("#peers tr").nth(0), page.locator("#peers tr").nth(1)];
     const [above, below] = [(await first.boundingBox())!, (await second.boundingBox())!];
@@ -326,7 +326,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
   test.each([
     ["hostile", desktop],
     ["hostile-phone", phone],
-  ])("shows hostile names only as text (%s)", async (name, viewport) => {
+  ])("the page shows hostile names only as text (%s)", async (name, viewport) => {
     await openLive("/", { from: office({ hostile: true }), viewport });
     source.clock.advance(3000);
     await screenshot(page, name);
@@ -348,7 +348,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     expect(await page.locator("main img").count()).toBe(0);
   });
 
-  test("says that there is no device yet, and shows the first one", async () => {
+  test("the page says that there is no device yet, and shows the first one", async () => {
     await openLive("/", { from: FakeSource.make() });
     await screenshot(page, "empty");
     expect(await page.locator("main").innerText()).toContain("There is no WireGuard device yet");
@@ -359,7 +359,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     expect(await violations()).toEqual([]);
   });
 
-  test("shows 100 of 10,000 peers, and finds the others by page and search", async () => {
+  test("the page shows 100 of 10,000 peers, and finds the others by page and search", async () => {
     const from = FakeSource.make().then((made) => {
       const peers = Array.from({ length: 10_000 }, (_, n) => peer({ publicKey: keyOf(n) }));
       made.found.set("wg0", { device: device(), peers });
@@ -379,7 +379,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
     expect(await names()).toEqual(["peer-9999"]);
   });
 
-  test("shows only the form for the token to a browser without it", async () => {
+  test("the page shows only the form for the token to a browser without it", async () => {
     await open("/events?type=peer.roamed", { tokens: [TOKEN] });
     await screenshot(page, "login");
     expect(await page.locator("h1").innerText()).toBe("Log in");

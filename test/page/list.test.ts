@@ -20,11 +20,11 @@ test.each([
   [999_500, "1.0 MB"],
   [1_234_567_890, "1.2 GB"],
   [-5, "0 B"],
-])("%p bytes are %p", (value, text) => {
+])("the page shows %p bytes as %p", (value, text) => {
   expect(bytes(value)).toBe(text);
 });
 
-test("numbers, times and addresses have the expected format", () => {
+test("the page shows numbers, times and addresses in the expected format", () => {
   expect([0, 999, 1000, 1_234_567].map(count)).toEqual(["0", "999", "1,000", "1,234,567"]);
   expect(clockTime(Date.UTC(2026, 10, 22, 16, 19, 4, 999))).toBe("2026-11-22 16:19:04");
   expect(address("/x", { a: null, b: "1 &", c: "" })).toBe("/x?b=1+%26&c=");
@@ -49,7 +49,7 @@ test("a query that is converted to an address parses back", () => {
   );
 });
 
-test("invalid and unknown parameters are ignored", () => {
+test("invalid and unknown parameters of a query are ignored", () => {
   const plain = readQuery(new URLSearchParams());
   expect(addressOf(plain)).toBe("/");
   const odd = "state=x&sort=rm&page=-1&order=&device=&q=%20&unknown=1";

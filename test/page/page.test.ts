@@ -76,8 +76,8 @@ function shapeOf(markup: string): string[] {
   return shape.sort();
 }
 
-describe("the page shows", () => {
-  test("all peers, the latest events and problems", async () => {
+describe("the content of the page", () => {
+  test("the page shows all peers, the latest events and problems", async () => {
     const markup = await html("/");
     const text = textOf(markup);
     expect(text).toContain("4 of 9 peers connected");
@@ -98,7 +98,7 @@ describe("the page shows", () => {
     expect(markup).toContain('aria-label="last 24 hours: connected for 3m in 1 session;');
   });
 
-  test("one peer, and 404 for an unknown one", async () => {
+  test("the page shows one peer, and 404 for an unknown one", async () => {
     const text = textOf(await html(PATHS[1]));
     for (const each of ["alice laptop", keyOf(1), "10.0.0.2/32, 2001:db8:1::2/128", "500 MB"]) {
       expect(text).toContain(each);
@@ -108,7 +108,7 @@ describe("the page shows", () => {
     expect((await ask("/nothing", { accept: "text/html" })).status).toBe(404);
   });
 
-  test("sessions and events, page by page and filtered", async () => {
+  test("the page shows sessions and events, page by page and filtered", async () => {
     expect(textOf(await html("/sessions?state=ended"))).toContain("peer removed");
     expect(textOf(await html("/sessions?state=open"))).not.toContain("peer removed");
     expect(textOf(await html(`/sessions?peer=${KEY}`))).not.toContain("carol");
@@ -127,7 +127,7 @@ describe("the page shows", () => {
     expect(seen.size).toBe(235);
   });
 
-  test("that a filter matches nothing, with a link to all, or that there is nothing yet", async () => {
+  test("the page shows that a filter matches nothing, with a link to all, or that there is nothing yet", async () => {
     const unknown = "A".repeat(42) + "E";
     const cases = [
       ["/?q=nobody", "No peer matches the filter. Show all peers", '<a href="/">Show all peers'],
@@ -161,7 +161,7 @@ describe("the page shows", () => {
     expect(textOf(await html("/sessions"))).toContain("There are no sessions yet.");
   });
 
-  test("the normal content for an address with invalid parameters", async () => {
+  test("the page shows the normal content for an address with invalid parameters", async () => {
     for (const query of [
       "?page=x&sort=%00&state=%22",
       "?before=9e9&type=x&peer=y",
@@ -171,7 +171,7 @@ describe("the page shows", () => {
     }
   });
 
-  test("the chosen theme", async () => {
+  test("the page has the chosen theme", async () => {
     const shown = async (cookie: string) => await (await ask("/", { cookie })).text();
     expect(await shown("x=1; wgmon-theme=dark")).toContain('data-theme="dark"');
     expect(await shown('wgmon-theme=x"onload="')).toContain('data-theme="auto"');
@@ -186,8 +186,8 @@ describe("the page shows", () => {
   });
 });
 
-describe("the page is sent with", () => {
-  test("a content security policy that allows no other origin and no inline code", async () => {
+describe("the response with the page", () => {
+  test("the page has a content security policy that allows no other origin and no inline code", async () => {
     for (const path of PATHS) {
       const answer = await ask(path, { accept: "text/html" });
       expect(answer.headers.get("content-security-policy")).toBe(
@@ -203,7 +203,7 @@ describe("the page is sent with", () => {
     }
   });
 
-  test("a script and a style that can be cached without limit", async () => {
+  test("the page has a script and a style that can be cached without limit", async () => {
     for (const { path, text } of [assets.script, assets.style]) {
       const answer = await ask(path);
       expect(await answer.text()).toBe(text);
@@ -214,7 +214,7 @@ describe("the page is sent with", () => {
     expect(assets.script.text + assets.style.text).not.toMatch(/https?:\/\/|@import|url\(/);
   });
 
-  test("compression if the client accepts it, except the stream", async () => {
+  test("the page is compressed if the client accepts it, and the stream is not", async () => {
     const answer = await ask("/", { "accept-encoding": "gzip", accept: "text/html" });
     expect(answer.headers.get("content-encoding")).toBe("gzip");
     const small = new Uint8Array(await answer.arrayBuffer());
@@ -230,7 +230,7 @@ describe("the page is sent with", () => {
 describe("hostile names", () => {
   const unseen = /(?!\n)\p{Cc}|\p{Bidi_Control}/u;
 
-  test("are shown only as text on all pages", async () => {
+  test("hostile names are shown only as text on all pages", async () => {
     const plain = await Promise.all(PATHS.map(async (path) => shapeOf(await html(path))));
     page[Symbol.dispose]();
     source.store[Symbol.dispose]();
@@ -245,7 +245,7 @@ describe("hostile names", () => {
   });
 
   test(
-    "do not change the structure of the page, whatever they are",
+    "hostile names do not change the structure of the page, whatever they are",
     async () => {
       const [first] = source.found.get("wg0")!.peers;
       const shapes = new Map<string, string[]>();
@@ -292,7 +292,7 @@ describe("the stream of an open page", () => {
     };
   }
 
-  test("sends everything first, then only changes", async () => {
+  test("the stream of an open page sends everything first, then only changes", async () => {
     const stream = await open("/");
     const first = (await stream.next())!;
     expect(first.build).toBe(assets.build);
@@ -325,7 +325,7 @@ describe("the stream of an open page", () => {
     await stream.close();
   });
 
-  test("causes no work after it is closed", async () => {
+  test("the stream of an open page causes no work after it is closed", async () => {
     expect(source.clock.waiting).toBe(0);
     const streams = [await open("/"), await open("/events")];
     for (const stream of streams) await stream.next();
@@ -335,7 +335,7 @@ describe("the stream of an open page", () => {
     expect([source.listeners, source.clock.waiting]).toEqual([0, 0]);
   });
 
-  test("sends many events in a few updates per second", async () => {
+  test("the stream of an open page sends many events in a few updates per second", async () => {
     const stream = await open("/events");
     await stream.next();
     const [someone] = source.found.get("wg0")!.peers;
@@ -354,7 +354,7 @@ describe("the stream of an open page", () => {
     await reading;
   });
 
-  test("ends when its peer is removed, after 15 minutes, and with the program", async () => {
+  test("the stream of an open page ends when its peer is removed, after 15 minutes, and with the program", async () => {
     const path = PATHS[1];
     const [gone, old, last] = [await open(path), await open("/"), await open("/sessions")];
     for (const stream of [gone, old, last]) await stream.next();
@@ -372,7 +372,7 @@ describe("the stream of an open page", () => {
     expect([source.listeners, source.clock.waiting]).toEqual([0, 0]);
   });
 
-  test("is refused if there are 64 already", async () => {
+  test("the stream of an open page is refused if there are 64 already", async () => {
     const streams = [];
     for (let n = 0; n < 64; n++) streams.push(await ask("/", { accept: "text/event-stream" }));
     expect(streams.every(({ status }) => status === 200)).toBe(true);
