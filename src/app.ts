@@ -3,8 +3,9 @@
  *
  *   packet -> handshake watch -> scan -> tracker -> event -> store -> log, outbox -> channel
  *
- * To follow one packet, read PacketIntake.packetReceived, App.#onScan and Reporter.report. stages.ts connects the
- * stages; daemon.ts opens the inputs before this file is loaded.
+ * To follow one packet, read PacketIntake.packetReceived, HandshakeWatchDriver.#advance (a timer runs it when a scan is
+ * due), ScanLoop.scanPorts, App.#onScan and Reporter.report. stages.ts connects the stages; daemon.ts opens the inputs
+ * before this file is loaded.
  */
 
 import type { Settings } from "./config/config.ts";
@@ -110,7 +111,8 @@ export class App {
     for (const change of changes) {
       if (change.type === "peer.disconnected") traffic.ended(change);
       // No packet woke wgmon for this handshake.
-      if (change.type === "peer.connected" && isPeriodic(reason)) void wakeUpWatch.explain(change);
+      if (change.type === "peer.connected" && isPeriodic(reason))
+        void wakeUpWatch.warnOfMissingPackets(change);
     }
     if (isPeriodic(reason)) rates.recordAll(tracker.sessions, now.monotonicMs);
     setPorts(devices);

@@ -25,7 +25,7 @@ import { Maintenance } from "./store/maintenance.ts";
 import { StateRecorder } from "./store/state-recorder.ts";
 import type { Store } from "./store/store.ts";
 import { TrafficRecorder } from "./store/traffic-recorder.ts";
-import { WakeUpWatch } from "./wakeup/watch.ts";
+import { WakeUpWatch } from "./wakeup/wake-up-watch.ts";
 
 export interface AppOptions {
   readonly clock: Clock;
@@ -114,13 +114,13 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
   if (firewall !== null) firewall.onLoaded = () => intake.rulesLoaded();
   const maintenance = new Maintenance({
     clock,
-    save() {
+    everyTenSeconds() {
       clockSteps.read();
       outbox.refresh();
       recorder.saveIfDue(tracker);
       traffic.flushIfDue(tracker.sessions);
     },
-    check: () => firewall?.check(),
+    everyMinute: () => firewall?.check(),
     trim() {
       const { keepMs, maxStoreBytes } = settings();
       return recorder.trim({ keepMs, maxBytes: maxStoreBytes });

@@ -17,7 +17,7 @@ import type { Nft } from "../src/firewall/nft.ts";
 import { DaemonReadModel } from "../src/http/daemon-read-model.ts";
 import { exposition } from "../src/http/metrics.ts";
 import { viewPeer, viewSession, viewStatus } from "../src/http/view.ts";
-import type { ScanResult } from "../src/kernel/devices.ts";
+import type { ScanResult, ScanScope } from "../src/kernel/devices.ts";
 import type { Fields } from "../src/platform/log.ts";
 import type { InputHandler, Inputs } from "../src/scan/inputs.ts";
 import { Store } from "../src/store/store.ts";
@@ -41,7 +41,7 @@ let sent: Message[];
 let logged: { message: string; fields: Fields }[];
 let warned: string[];
 /** The scan of the fake devices, except the first one. */
-let scan: (names: ReadonlySet<string> | null) => Promise<ScanResult>;
+let scan: (scope: ScanScope) => Promise<ScanResult>;
 let port: number;
 /** The handler of sampled packets; null: opening the sample fails with EPERM. */
 let sampled: ((packet: Uint8Array) => void) | null;
@@ -131,7 +131,7 @@ async function start(
       count: () => 2,
       needsNewDump: () => false,
       peers: () => connectedPeers(),
-      scan: (names: ReadonlySet<string> | null) => scan(names),
+      scan: (scope: ScanScope) => scan(scope),
       [Symbol.dispose]() {},
     },
     capture: { setPorts() {}, select() {} },
@@ -354,14 +354,14 @@ test.each<[Monitor, string, number]>([
     await pass(60_000, 50);
     expect(sentTypes()).toEqual([]);
 
-    const scans: (ReadonlySet<string> | null)[] = [];
+    const scans: ScanScope[] = [];
     const lastHandshakeMs = startMs - 1000;
     const back = [
       peer({ lastHandshakeMs, rxBytes: 96 }),
       peer({ publicKey: BOB, lastHandshakeMs }),
     ];
-    scan = (names: ReadonlySet<string> | null) => {
-      scans.push(names);
+    scan = (scope: ScanScope) => {
+      scans.push(scope);
       const present = new Set([WG0.name]);
       return Promise.resolve({ ...scanMaker.scan([WG0, back]), present, problems: [] });
     };
@@ -370,7 +370,7 @@ test.each<[Monitor, string, number]>([
     expect(clock.now().monotonicMs - beforeMs).toBeLessThanOrEqual(tickMs + 100);
     expect(sentTypes()).toEqual(["peer.connected"]);
     // Only the device that has the peers is scanned.
-    expect(scans).toEqual([monitor === "poll" ? null : new Set([WG0.name])]);
+    expect(scans).toEqual([monitor === "poll" ? "list" : new Set([WG0.name])]);
     expect(warned).toEqual([]);
 
     // The keys of both peers have expired and no peer is connected: no scans at ticks.

@@ -99,7 +99,10 @@ export function createWebhook(options: WebhookOptions): Channel {
     if (formatResult !== null || !isRefused) return formatResult ?? result;
     return {
       type: "drop",
-      reason: refusalReason(status, { explanation: explanationIn(text, url), proxy }),
+      reason: refusalReason(status, {
+        explanation: explanationIn(text, url, format.publicParts ?? []),
+        proxy,
+      }),
     };
   }
 

@@ -52,7 +52,7 @@ export class LocalApi implements ApiReader, Disposable {
     };
     const restored = store.sessions.loadState(clock.now().wallMs);
     const tracker = new Tracker(rules, restored, clock.now());
-    const scan = await devices.scan(null);
+    const scan = await devices.scan("list");
     tracker.observe(scan, clock.now());
     names.setDevices(devices.lastScanned.map(({ name }) => name));
 

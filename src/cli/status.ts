@@ -58,9 +58,10 @@ export async function printStatus(api: ApiReader, options: Options): Promise<voi
   }
 }
 
-/** `woken by bpf on any (no rule logs to group 1)` */
+/** `woken by bpf on all interfaces (no firewall rule logs to NFLOG group 1)` */
 function describeWakeUp({ monitor, group, interface: name, reason }: StatusView["wakeUp"]): string {
-  const source = monitor === "nflog" ? ` group ${group}` : monitor === "bpf" ? ` on ${name}` : "";
+  const where = name === "any" ? "all interfaces" : name;
+  const source = monitor === "nflog" ? ` group ${group}` : monitor === "bpf" ? ` on ${where}` : "";
   return `woken by ${monitor}${source}${reason === null ? "" : ` (${sanitize(reason)})`}`;
 }
 

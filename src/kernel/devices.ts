@@ -66,6 +66,9 @@ class KernelDevice {
   }
 }
 
+/** What to scan: "list" lists the devices and scans all of them; otherwise the known devices with these names. */
+export type ScanScope = ReadonlySet<string> | "list";
+
 export interface ScanResult extends Scan {
   /** One error for each part that could not be read; everything else was read. */
   readonly problems: readonly Error[];
@@ -112,11 +115,8 @@ export class Devices implements Disposable {
     );
   }
 
-  /**
-   * Scans the named devices; null: lists the devices and scans all of them. Never rejects: see `problems`. Do not call
-   * it again before it has resolved.
-   */
-  async scan(names: ReadonlySet<string> | null): Promise<ScanResult> {
+  /** Scans devices. Never rejects: see `problems`. Do not call it again before it has resolved. */
+  async scan(scope: ScanScope): Promise<ScanResult> {
     const devices: DeviceScan[] = [];
     const removed: Device[] = [];
     const problems: Error[] = [];
@@ -129,7 +129,7 @@ export class Devices implements Disposable {
       }
     };
 
-    let isListed = names === null;
+    let isListed = scope === "list";
     /** Returns the devices that no longer exist, and notes whether the list is complete. */
     const list = (action: () => ListResult): Device[] => {
       const listed = attempt(action);
@@ -137,9 +137,9 @@ export class Devices implements Disposable {
       return listed?.removed ?? [];
     };
 
-    if (names === null) removed.push(...list(() => this.#listKernelDevices()));
+    if (scope === "list") removed.push(...list(() => this.#listKernelDevices()));
     for (const entry of this.#kernel.values()) {
-      if (names !== null && !names.has(entry.name)) continue;
+      if (scope !== "list" && !scope.has(entry.name)) continue;
       // The scan of one device blocks the event loop. Between two devices, packets and deliveries are processed.
       if (devices.length > 0) await new Promise((resolve) => setImmediate(resolve));
       const scan = attempt(() => this.#scanDevice(entry, { acceptsPartial: true }));
@@ -147,9 +147,9 @@ export class Devices implements Disposable {
       else if (scan !== null) devices.push(scan);
     }
 
-    if (names === null) removed.push(...list(() => this.#listUserspaceDevices()));
+    if (scope === "list") removed.push(...list(() => this.#listUserspaceDevices()));
     for (const [name, entry] of this.#userspace) {
-      if (names !== null && !names.has(name)) continue;
+      if (scope !== "list" && !scope.has(name)) continue;
       try {
         const scan = await entry.source.scan(this.#clock);
         if (scan === null) {

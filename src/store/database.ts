@@ -228,7 +228,9 @@ export class Database implements Disposable {
       if (isExternalTool === true)
         throw error instanceof SystemError ? error : cannotOpen(path, error);
       this.#problem = problem;
-      log.error(`${problem}; sessions and waiting events are kept in memory only`);
+      log.error(
+        `${problem}; sessions and waiting events are kept in memory only; fix this, then restart wgmon`,
+      );
       this.#detach();
       this.#migrate("main");
     }

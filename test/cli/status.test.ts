@@ -48,7 +48,7 @@ test("wgmon status prints for each peer whether it is connected, since when, and
   await printStatus(asked(source), output);
   expect(output.lines()).toEqual([
     "gw1: wgmon 0.0.0, up 0s",
-    "woken by bpf on any (no rule logs to group 1)",
+    "woken by bpf on all interfaces (no firewall rule logs to NFLOG group 1)",
     "",
     "wg0, port 51820: 1 of 3 peers connected",
     "PEER          STATE         SINCE    SEEN        ENDPOINT                     RX/S        TX/S        RX        TX  ROAMS",

@@ -49,7 +49,7 @@ async function setupWithWg0(...peers: readonly PeerFields[]) {
   const kernel = setup();
   kernel.generic.add(family, dump({ peers }));
   kernel.route.add(links(WG0));
-  await kernel.devices.scan(null);
+  await kernel.devices.scan("list");
   kernel.generic.sent.length = 0;
   return kernel;
 }
@@ -77,7 +77,7 @@ test("recorded devices are listed and scanned", async () => {
   const { generic, route, devices } = setup();
   route.add(readGolden("links.bin"));
   generic.add(family, ...["wg0", "wg1", "wg2"].map((name) => readGolden(`device-${name}.bin`)));
-  const scan = await devices.scan(null);
+  const scan = await devices.scan("list");
   const found = scan.devices.map(
     ({ device, changed }) => `${device.name}: ${changed.length} peers`,
   );
@@ -93,7 +93,7 @@ test("a scan requests the family, the links and each device by its index", async
   const { generic, route, devices } = setup();
   generic.add(family, dump(WG0), dump(WG1));
   route.add(links(WG0, WG1));
-  await devices.scan(null);
+  await devices.scan("list");
   expect({ generic: generic.sent, route: route.sent }).toMatchInlineSnapshot(`
     {
       "generic": [
@@ -121,7 +121,7 @@ test("the request for a device is built once and reused", async () => {
   const devices = new Devices(["wg0", "wg1"], generic, route);
   generic.add(family, dump(WG0), dump(WG1), dump(WG0), dump(WG1));
   route.add(links(WG0, WG1));
-  await devices.scan(null);
+  await devices.scan("list");
   await devices.scan(new Set(["wg0", "wg1"]));
   const [, wg0, wg1, ...again] = requests;
   expect(again).toHaveLength(2);
@@ -142,7 +142,7 @@ test("the event loop runs between the scans of two devices", async () => {
   const route = new Replay();
   generic.add(family, dump(WG0), dump(WG1));
   route.add(links(WG0, WG1));
-  const { devices } = await new Devices(["wg0", "wg1"], generic, route).scan(null);
+  const { devices } = await new Devices(["wg0", "wg1"], generic, route).scan("list");
   expect(devices).toHaveLength(2);
   const turn = "something else";
   expect(order.slice(1)).toEqual(["scan wg0", turn, turn, "scan wg1"]);
@@ -175,7 +175,7 @@ test("only the named devices are scanned, without a new list", async () => {
   const { generic, route, devices } = setup();
   generic.add(family, dump(WG0), dump(WG1), dump(WG1));
   route.add(links(WG0, WG1));
-  await devices.scan(null);
+  await devices.scan("list");
   expect(summary(await devices.scan(new Set(["wg1"]))).devices).toEqual(["wg1"]);
   expect(route.sent).toHaveLength(1);
 });
@@ -184,7 +184,7 @@ test("--device limits what is scanned", async () => {
   const { generic, route, devices } = setup(["wg1"]);
   generic.add(family, dump(WG1));
   route.add(links(WG0, WG1));
-  expect(summary(await devices.scan(null))).toEqual({
+  expect(summary(await devices.scan("list"))).toEqual({
     devices: ["wg1"],
     removed: [],
     problems: [],
@@ -196,7 +196,7 @@ test("without --device every device is scanned", async () => {
   const { generic, route, devices } = setup([]);
   generic.add(family, dump(WG0), dump({ name: "other", index: 9 }));
   route.add(links(WG0, { name: "other", index: 9 }));
-  const scan = await devices.scan(null);
+  const scan = await devices.scan("list");
   expect(summary(scan).devices).toEqual(expect.arrayContaining(["wg0", "other"]));
 });
 
@@ -204,20 +204,20 @@ test("present contains all devices, also those that cannot be scanned", async ()
   const { generic, route, devices } = setup();
   generic.add(family, dump(WG0), [error(EPERM)]);
   route.add(links(WG0, WG1), [done({ interrupted: true })]);
-  const scan = await devices.scan(null);
+  const scan = await devices.scan("list");
   expect(summary(scan).problems).toHaveLength(1);
   expect(scan.present).toEqual(new Set(["wg0", "wg1"]));
 
   generic.add(dump(WG0), dump(WG1), dump(WG0));
-  expect((await devices.scan(null)).present).toBeNull();
+  expect((await devices.scan("list")).present).toBeNull();
   expect((await devices.scan(new Set(["wg0"]))).present).toBeNull();
 });
 
 test("without a device the scan is empty, and the family is not requested", async () => {
   const { generic, route, devices } = setup();
   route.add(links(), links());
-  expect(summary(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
-  expect(summary(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
+  expect(summary(await devices.scan("list"))).toEqual({ devices: [], removed: [], problems: [] });
+  expect(summary(await devices.scan("list"))).toEqual({ devices: [], removed: [], problems: [] });
   expect(generic.sent).toHaveLength(0);
 });
 
@@ -225,7 +225,7 @@ describe("a device that was removed", () => {
   test("a device that was removed between two scans is reported as removed", async () => {
     const { route, devices } = await setupWithWg0();
     route.add(links());
-    expect(summary(await devices.scan(null))).toEqual({
+    expect(summary(await devices.scan("list"))).toEqual({
       devices: [],
       removed: ["wg0"],
       problems: [],
@@ -237,7 +237,7 @@ describe("a device that was removed", () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add(links(WG0));
     generic.add([error(ENODEV)]);
-    expect(summary(await devices.scan(null))).toEqual({
+    expect(summary(await devices.scan("list"))).toEqual({
       devices: [],
       removed: ["wg0"],
       problems: [],
@@ -248,14 +248,14 @@ describe("a device that was removed", () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(ENODEV)]);
     route.add(links(WG0));
-    expect(summary(await devices.scan(null))).toEqual({ devices: [], removed: [], problems: [] });
+    expect(summary(await devices.scan("list"))).toEqual({ devices: [], removed: [], problems: [] });
   });
 
   test("a device that was removed with the module is reported as removed, with all others (ENOENT)", async () => {
     const { generic, route, devices } = setup();
     generic.add(family, dump(WG0), dump(WG1));
     route.add(links(WG0, WG1));
-    await devices.scan(null);
+    await devices.scan("list");
     generic.add([error(ENOENT)], readGolden("family-missing.bin"));
     expect(summary(await devices.scan(new Set(["wg0", "wg1"])))).toEqual({
       devices: [],
@@ -268,7 +268,7 @@ describe("a device that was removed", () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add(links({ name: "wg0", index: 9 }));
     generic.add(dump({ name: "wg0", index: 9, peers: [{ key: 1 }] }));
-    const scan = await devices.scan(null);
+    const scan = await devices.scan("list");
     expect(summary(scan)).toMatchObject({ devices: [`wg0 ~${short(1)}`], removed: ["wg0"] });
     expect(scan.devices[0]?.changed[0]?.before).toBeNull();
   });
@@ -277,19 +277,19 @@ describe("a device that was removed", () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add([done({ interrupted: true })], [done({ interrupted: true })]);
     generic.add(dump({ peers: [{ key: 1 }] }), [error(ENODEV)]);
-    expect(summary(await devices.scan(null))).toEqual({
+    expect(summary(await devices.scan("list"))).toEqual({
       devices: ["wg0"],
       removed: [],
       problems: [],
     });
-    expect(summary(await devices.scan(null)).removed).toEqual(["wg0"]);
+    expect(summary(await devices.scan("list")).removed).toEqual(["wg0"]);
   });
 
   test("a device that was removed or renamed is noticed in its dump if the change interrupted the list", async () => {
     const { generic, route, devices } = await setupWithWg0({ key: 1 });
     route.add([done({ interrupted: true })]);
     generic.add(dump({ name: "wg1", peers: [{ key: 1 }] }));
-    expect(summary(await devices.scan(null))).toEqual({
+    expect(summary(await devices.scan("list"))).toEqual({
       devices: [],
       removed: ["wg0"],
       problems: [],
@@ -300,19 +300,22 @@ describe("a device that was removed", () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add(links({ name: "wg1", index: 7 }));
     generic.add(dump({ name: "wg1", index: 7 }));
-    expect(summary(await devices.scan(null))).toMatchObject({ devices: ["wg1"], removed: ["wg0"] });
+    expect(summary(await devices.scan("list"))).toMatchObject({
+      devices: ["wg1"],
+      removed: ["wg0"],
+    });
   });
 });
 
 test("if the module is loaded again with another family number, its devices are found at once", async () => {
   const { generic, route, devices } = await setupWithWg0();
   route.add(links(), links({ name: "wg1", index: 12 }));
-  await devices.scan(null);
+  await devices.scan("list");
   const reloaded = family.map((datagram) => datagram.slice());
   // CTRL_ATTR_FAMILY_ID is the second attribute, after the name.
   new DataView(reloaded[0]!.buffer).setUint16(16 + 4 + 16 + 4, 33, true);
   generic.add([error(ENOENT)], reloaded, dump({ name: "wg1", index: 12 }));
-  expect(summary(await devices.scan(null))).toEqual({
+  expect(summary(await devices.scan("list"))).toEqual({
     devices: ["wg1"],
     removed: [],
     problems: [],
@@ -381,7 +384,7 @@ describe("an error of a scan", () => {
     const { generic, route, devices } = setup();
     generic.add(family, [error(EBUSY)], dump(WG1));
     route.add(links(WG0, WG1));
-    expect(summary(await devices.scan(null))).toEqual({
+    expect(summary(await devices.scan("list"))).toEqual({
       devices: ["wg1"],
       removed: [],
       problems: ["scan wg0: EBUSY"],
@@ -392,7 +395,7 @@ describe("an error of a scan", () => {
     const { generic, route, devices } = await setupWithWg0();
     route.add([error(EPERM)]);
     generic.add(dump());
-    expect(summary(await devices.scan(null))).toMatchObject({
+    expect(summary(await devices.scan("list"))).toMatchObject({
       devices: ["wg0"],
       removed: [],
       problems: [expect.stringContaining("list network links: EPERM")],
@@ -430,7 +433,7 @@ test("a link that is not a WireGuard device is not scanned", async () => {
   const { generic, route, devices } = setup();
   generic.add(family);
   route.add([linkMessage({ name: "wg0", index: 7, kind: "veth", type: RTM_NEWLINK }), done()]);
-  expect(summary(await devices.scan(null)).devices).toEqual([]);
+  expect(summary(await devices.scan("list")).devices).toEqual([]);
 });
 
 test("disposing of Devices closes both sockets", () => {

@@ -163,16 +163,16 @@ describe.skipIf(kernel.missing)(kernel.title("wgmon during faults of the kernel"
       const spare = peers.find((key) => key !== stable.publicKey)!;
       const socket = new InterruptingSocket(NETLINK_GENERIC);
       using devices = new Devices(["wg0"], socket);
-      await devices.scan(null);
+      await devices.scan("list");
       // The peer is missing in all dumps from the second on.
       socket.change = ["wg", "set", "wg0", "peer", spare, "remove"];
       for (let scan = 0; scan < 3; scan++) {
-        const { devices: found, removed, problems } = await devices.scan(null);
+        const { devices: found, removed, problems } = await devices.scan("list");
         expect({ removed, problems }).toEqual({ removed: [], problems: [] });
         expect(found).toMatchObject([{ device: { name: "wg0" }, removed: [] }]);
       }
       socket.change = null;
-      expect((await devices.scan(null)).devices).toMatchObject([{ removed: [spare] }]);
+      expect((await devices.scan("list")).devices).toMatchObject([{ removed: [spare] }]);
     },
     TEST_MS,
   );

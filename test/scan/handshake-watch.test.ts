@@ -7,13 +7,14 @@ import fc from "fast-check";
 import { MessageType } from "../../src/base/wireguard.ts";
 import type { Datagram } from "../../src/capture/packet.ts";
 import {
+  AFTER_ATTEMPT,
   AFTER_COMPLETED,
-  AFTER_SENT,
   EXPECTED_MAX,
   SELECTED_MAX,
+  UNANNOUNCED,
 } from "../../src/scan/expected-handshakes.ts";
 import { OVERLOAD_HINTS, PROBE_EVERY_MS, PROBE_MS } from "../../src/scan/guarded-mode.ts";
-import { HandshakeWatch, SCAN_BUCKET, UNANNOUNCED } from "../../src/scan/handshake-watch.ts";
+import { HandshakeWatch, SCAN_BUCKET } from "../../src/scan/handshake-watch.ts";
 
 const PORT = 51_820;
 
@@ -173,7 +174,7 @@ describe("hint mode", () => {
     const gateway = new Gateway();
     gateway.receive(initiation(1));
     gateway.pass(20_000);
-    expect(gateway.times).toEqual(AFTER_SENT.slice(1));
+    expect(gateway.times).toEqual(AFTER_ATTEMPT.slice(1));
   });
 
   test("the peer's response to a handshake of this machine causes a scan", () => {
@@ -415,7 +416,7 @@ describe("guarded mode", () => {
     gateway.send(response(2));
     const sentMs = gateway.nowMs;
     gateway.pass(1500);
-    expect(gateway.scans.map(({ atMs }) => atMs - sentMs)).toEqual([AFTER_SENT[0]!]);
+    expect(gateway.scans.map(({ atMs }) => atMs - sentMs)).toEqual([AFTER_ATTEMPT[0]!]);
   });
 
   test("in guarded mode, sent first data announces a session that this machine begins", () => {

@@ -178,6 +178,7 @@ function testUrls(name: FormatName, { url, checkedUrls }: FormatSpec): void {
 
 function testResponses(name: FormatName, { url, responses, refusals }: FormatSpec): void {
   const format: NamedFormat = formats[name];
+  const { publicParts = [] } = format;
   for (const [status, body, result] of responses) {
     test(`the format ${name} interprets the response ${status} ${JSON.stringify(body)}`, () => {
       expect(format.interpretResponse!(status, body)).toEqual(result);
@@ -200,9 +201,16 @@ function testResponses(name: FormatName, { url, responses, refusals }: FormatSpe
   for (const [body, explanation] of refusals) {
     const text = typeof body === "string" ? body : JSON.stringify(body);
     test(`the format ${name} has an explanation of the refusal ${JSON.stringify(body)}`, () => {
-      expect(explanationIn(text, new URL(url))).toBe(explanation);
+      expect(explanationIn(text, new URL(url), publicParts)).toBe(explanation);
     });
   }
+
+  test(`the format ${name} keeps the public parts of its URLs in an explanation, and hides the others`, () => {
+    for (const part of publicParts) {
+      const own = new URL(`https://x.example.net/${part}/s3cretKey`);
+      expect(explanationIn(`no /${part}/s3cretKey`, own, publicParts)).toBe(`no /${part}/(hidden)`);
+    }
+  });
 }
 
 function testText(name: FormatName, url: URL, text: TextSpec): void {

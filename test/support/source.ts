@@ -36,7 +36,7 @@ export class FakeSource implements ReadModel {
     monitor: "bpf",
     group: null,
     interface: "any",
-    reason: "no rule logs to group 1",
+    reason: "no firewall rule logs to NFLOG group 1",
     problem: null,
   };
   scan = (): Promise<ScanReport> => {

@@ -5,7 +5,7 @@ import { beforeEach, expect, test } from "bun:test";
 import { MessageType } from "../../src/base/wireguard.ts";
 import type { Datagram } from "../../src/capture/packet.ts";
 import { OVERLOAD_HINTS, PROBE_EVERY_MS, PROBE_MS } from "../../src/scan/guarded-mode.ts";
-import { WatchDriver } from "../../src/scan/watch-driver.ts";
+import { HandshakeWatchDriver } from "../../src/scan/handshake-watch-driver.ts";
 import { HandClock } from "../support/clock.ts";
 
 let clock: HandClock;
@@ -14,7 +14,7 @@ let done: string[];
 let mayTap: boolean;
 let canSelect: boolean;
 let scan: () => Promise<number>;
-let driver: WatchDriver;
+let driver: HandshakeWatchDriver;
 
 beforeEach(() => {
   clock = new HandClock();
@@ -22,7 +22,7 @@ beforeEach(() => {
   mayTap = true;
   canSelect = true;
   scan = () => Promise.resolve(0.1);
-  driver = new WatchDriver({
+  driver = new HandshakeWatchDriver({
     clock,
     select(indexes) {
       done.push(`select ${indexes?.join() ?? "all"}`);
