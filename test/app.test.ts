@@ -564,7 +564,7 @@ describe("while there is a viewer", () => {
   /** Bytes that Alice has sent. */
   let rxBytes: number;
   /** The devices of each scan, except the warm-up. */
-  let scans: (ReadonlySet<string> | null)[];
+  let scans: ScanScope[];
   let source: DaemonReadModel;
 
   async function startTalking(given = 'tick = "10s"\nidle_timeout = "20s"\nreconcile = 0') {
@@ -573,14 +573,14 @@ describe("while there is a viewer", () => {
     await pass(1000, 25);
     rxBytes = 0;
     scans = [];
-    scan = (names: ReadonlySet<string> | null) => {
-      scans.push(names);
+    scan = (scope: ScanScope) => {
+      scans.push(scope);
       const lastHandshakeMs = startMs - 1000;
       const now = [
         peer({ publicKey: ALICE, lastHandshakeMs, rxBytes }),
         peer({ publicKey: BOB, lastHandshakeMs }),
       ];
-      const present = names === null ? new Set([WG0.name]) : null;
+      const present = scope === "list" ? new Set([WG0.name]) : null;
       return Promise.resolve({ ...scanMaker.scan([WG0, now]), present, problems: [] });
     };
     return running;

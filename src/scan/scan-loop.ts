@@ -114,8 +114,8 @@ export class ScanLoop {
 
   /** Scans all known devices for a viewer of the counters; resolves with the processor time used, in milliseconds. */
   async scanForViewer(): Promise<number> {
-    const names = this.#devicesAt("all");
-    return names?.size === 0 ? 0 : await this.#scan("viewer", names);
+    const { lastScanned } = this.#options.devices;
+    return lastScanned.length === 0 ? 0 : await this.#scan("viewer", this.#devicesAt("all"));
   }
 
   linkChanged(): void {
