@@ -172,8 +172,8 @@ type Fields<Types> = {
 };
 
 /**
- * The values of a table in the settings file, by key; null: the key is absent, or its value has a wrong type. In
- * messages, `mark` separates the name of the table from the key. Keys in `others` are valid, but are not read here.
+ * The values of a table in the settings file, by key, without the invalid ones; null: the key is absent. In messages,
+ * `mark` separates the name of the table from the key. Keys in `others` are valid, but are not read here.
  */
 export function readFields<const Types extends Readonly<Record<string, ValueType<unknown>>>>(
   types: Types,
@@ -194,7 +194,7 @@ export function readFields<const Types extends Readonly<Record<string, ValueType
     if (!Object.hasOwn(fields, key)) return [key, null];
     const place = `${where}${mark}${key}`;
     const texts = textsOfToml(type, { value: fields[key], where: place }, errors);
-    return [key, texts === null ? null : parseAll(type, { where: place, texts }, errors)];
+    return [key, texts === null ? [] : parseAll(type, { where: place, texts }, errors)];
   });
   return Object.fromEntries(entries) as Fields<Types>;
 }

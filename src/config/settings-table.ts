@@ -540,24 +540,10 @@ export const commands = {
   },
   help: {
     summary: "print this help; wgmon help COMMAND prints the flags of a command",
-    subcommands: [
-      "run",
-      "test-webhook",
-      "outbox",
-      "rules",
-      "receive",
-      "status",
-      "sessions",
-      "events",
-      "top",
-      "doctor",
-      "health",
-      "completion",
-      "install-service",
-      "uninstall-service",
-      "extract-names",
-      "version",
-    ],
+    // A getter, because the names of all commands are complete only after this object.
+    get subcommands(): readonly string[] {
+      return COMMAND_NAMES.filter((name) => name !== "help");
+    },
     takesSettings: false,
     flags: {},
   },

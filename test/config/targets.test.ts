@@ -391,6 +391,14 @@ describe("a table [[target]]", () => {
       `[[target]]\n${one}\n[target.template]\ntext = "{{text}}"`,
       "target 1: template: must be a string, not a table",
     ],
+    [
+      `[[target]]\n${one}\nformat = "template"\ntemplate = { text = "{{text}}" }`,
+      "target 1: template: must be a string, not a table",
+    ],
+    [
+      `[[target]]\n${one}\nformat = "template"\ntemplate_file = 1`,
+      "target 1: template_file: must be a string, not a number",
+    ],
     [`[[target]]\n${one}\ntemplate_file = "/u"`, "target 1: template_file: the file is not JSON"],
     [
       `[[target]]\n${one}\ntemplate_file = "t.json"`,
