@@ -9,7 +9,7 @@ import type { Event } from "../events/event-schema.ts";
 import type { StoredEventView } from "../http/schemas.ts";
 import { type ApiReader, ConnectionLost, type DaemonClient, DaemonNotRunning } from "./client.ts";
 import { checkDevices, findPeers, type NamedPeers, peerNotFound } from "./find-peers.ts";
-import { type Page, PAGE_SIZE, pagesOf, sinceOf } from "./history-query.ts";
+import { type Page, PAGE_SIZE, pagesOf, periodOf } from "./history-query.ts";
 import { MessageReader } from "./sse.ts";
 import { json, localTime, type Output } from "./text.ts";
 
@@ -43,7 +43,7 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
   const [type] = request.types;
   const { limit } = request;
   const query = {
-    since: sinceOf(request, clock.now().wallMs),
+    ...periodOf(request, clock.now().wallMs, "events"),
     type: request.types.length === 1 && !type!.endsWith("*") ? type! : null,
     // A name is not resolved to a key, because it selects the events that were reported with this name.
     peer: keys.length === 1 && !isName ? keys[0]! : null,

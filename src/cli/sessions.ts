@@ -7,7 +7,7 @@ import { duration } from "../events/event.ts";
 import type { SessionView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
 import { checkDevices, findPeers, peerNotFound } from "./find-peers.ts";
-import { type Page, PAGE_SIZE, pagesOf, sinceOf } from "./history-query.ts";
+import { type Page, PAGE_SIZE, pagesOf, periodOf } from "./history-query.ts";
 import {
   bytes,
   type Column,
@@ -51,7 +51,7 @@ export async function printSessions(api: ApiReader, options: Options): Promise<v
   const format = formatter(options);
   let left = request.limit ?? Infinity;
   const pages = pagesOf<Page<SessionView>>(api, "/v1/sessions", {
-    since: sinceOf(request, nowMs),
+    ...periodOf(request, nowMs, "sessions"),
     // The API filters by one device and one peer; several are filtered here.
     device: devices.length === 1 ? devices[0]! : null,
     peer: keys?.length === 1 ? keys[0]! : null,

@@ -17,8 +17,12 @@ import {
 
 export interface ParsedArgs {
   readonly command: CommandName;
+  /** Whether the arguments name a command. If not, it is `run`. */
+  readonly commandWord: "absent" | "known" | "unknown";
   /** `retry` of `outbox retry`; null: no subcommand is given. */
   readonly subcommand: string | null;
+  /** The word of the user's own after the command: `alice` of `peer alice`; null: none is given. */
+  readonly argument: string | null;
   /** The given flags, by name. */
   readonly found: RawSettings;
   readonly help: boolean;
@@ -39,7 +43,7 @@ interface Flag {
 }
 
 /** Flags without a value, valid for every command. */
-const GLOBAL_FLAGS: readonly string[] = ["h", "help", "version", "licenses"];
+const GLOBAL_FLAGS: readonly string[] = ["h", "help", "V", "version", "licenses"];
 
 /**
  * Parses the arguments. Splits all of them before it checks the flags, because the command may come last:
@@ -51,15 +55,15 @@ export function parseArgs(argv: readonly string[]): ParsedArgs {
   const isAsked = (...names: readonly string[]) =>
     flags.some(({ written }) => names.includes(written));
   const found: RawSettings = new Map();
-  const { command, subcommand, problems } = readPositionals(positionals);
-  for (const flag of flags) readFlag(flag, command, { found, errors });
+  const { problems, ...words } = readPositionals(positionals);
+  for (const flag of flags) readFlag(flag, words.command, { found, errors });
   errors.push(...problems);
   return {
-    command,
-    subcommand,
+    ...words,
     found,
     help: isAsked("h", "help"),
-    version: isAsked("version"),
+    // With a command, -v could also mean verbose, as for many other programs.
+    version: isAsked("V", "version") || (positionals.length === 0 && isAsked("v")),
     licenses: isAsked("licenses"),
     errors,
   };
@@ -77,6 +81,16 @@ export function splitArguments(argv: readonly string[]): {
   const positionals: string[] = [];
   for (let index = 0; index < argv.length; index++) {
     const argument = argv[index]!;
+    const count = /^-([a-z])(\d+)$/i.exec(argument);
+    if (count !== null && longName(count[1]!) !== count[1]) {
+      flags.push({
+        dashes: "-",
+        written: longName(count[1]!),
+        attached: count[2]!,
+        separate: null,
+      });
+      continue;
+    }
     if (argument === "--") {
       positionals.push(...argv.slice(index + 1));
       break;
@@ -100,7 +114,7 @@ export function splitArguments(argv: readonly string[]): {
 }
 
 function takesValue(written: string, next: string): boolean {
-  if (GLOBAL_FLAGS.includes(written) || isNegation(written)) return false;
+  if (GLOBAL_FLAGS.includes(written) || written === "v" || isNegation(written)) return false;
   const setting = findFlag(written);
   // The argument after an unknown flag is probably its value, and may be a secret.
   if (setting === null) return !isCommand(next);
@@ -109,12 +123,16 @@ function takesValue(written: string, next: string): boolean {
 
 function readPositionals([first, ...rest]: readonly string[]): {
   command: CommandName;
+  commandWord: ParsedArgs["commandWord"];
   subcommand: string | null;
+  argument: string | null;
   problems: string[];
 } {
   const problems: string[] = [];
   let command: CommandName = "run";
+  let commandWord: ParsedArgs["commandWord"] = "absent";
   if (first !== undefined) {
+    commandWord = isCommand(first) ? "known" : "unknown";
     if (isCommand(first)) command = first;
     else {
       const guess =
@@ -122,10 +140,16 @@ function readPositionals([first, ...rest]: readonly string[]): {
       problems.push(`"${safePrefix(first)}" is not a command${guess}`);
     }
   }
-  const { subcommands } = commandOf(command);
+  const { subcommands, argument: wanted } = commandOf(command);
   let subcommand: string | null = null;
+  let argument: string | null = null;
   for (const [index, next] of rest.entries()) {
-    if (index > 0 || subcommands.length === 0) {
+    if (wanted !== undefined && index === 0 && next !== "") {
+      argument = next;
+    } else if (wanted !== undefined && index > 0) {
+      const hint = "write a name with spaces in quotes";
+      problems.push(`"${safePrefix(next)}" is not expected here; ${hint}`);
+    } else if (index > 0 || subcommands.length === 0) {
       problems.push(`"${safePrefix(next)}" is not expected here`);
     } else if (subcommands.includes(next)) {
       subcommand = next;
@@ -134,7 +158,7 @@ function readPositionals([first, ...rest]: readonly string[]): {
       problems.push(`"${safePrefix(next)}" is not ${formatList(subcommands, "or")}${guess}`);
     }
   }
-  return { command, subcommand, problems };
+  return { command, commandWord, subcommand, argument, problems };
 }
 
 function readFlag(
@@ -144,6 +168,10 @@ function readFlag(
 ): void {
   const { found, errors } = into;
   if (GLOBAL_FLAGS.includes(written)) return;
+  if (written === "v") {
+    errors.push("-v: there is no such flag; -V prints the version, --log-level debug logs more");
+    return;
+  }
   const negated = isNegation(written);
   const name = negated ? written.slice("no-".length) : written;
   const setting = flagOf(command, name);

@@ -20,10 +20,10 @@ import {
   namesPath,
   peerName,
   secretFile,
-  since,
   size,
   string,
   targetName,
+  time,
   type ValueType,
   webhookUrl,
 } from "./value-types.ts";
@@ -51,7 +51,7 @@ export interface Setting<Value> extends ValueType<Value> {
 }
 
 /** A setting in the table below. */
-interface TableEntry extends Setting<unknown> {
+export interface TableEntry extends Setting<unknown> {
   readonly section: SettingSection;
   /** The setting is in the short help: `wgmon --help`. */
   readonly isCommon?: true;
@@ -67,7 +67,6 @@ export const table = {
       "what wakes wgmon; nflog: firewall rules that log; bpf: its own capture; poll: only the clock (every tick); auto: nflog if rules log the devices' ports, otherwise bpf",
     defaultValue: "auto",
     section: "wakeUp",
-    isCommon: true,
   },
   group: {
     ...integer(0, 65535),
@@ -161,7 +160,7 @@ export const table = {
   "manage-rules": {
     ...boolean(),
     description:
-      "nflog: load the firewall rules with nft, update them when ports change, and remove them when wgmon ends",
+      "nflog: load the firewall rules with nft; update them when ports change, remove them when wgmon ends",
     defaultValue: "false",
     section: "wakeUp",
     isCommon: true,
@@ -178,7 +177,6 @@ export const table = {
     description: "a peer is disconnected after this long without activity",
     defaultValue: "180s",
     section: "peers",
-    isCommon: true,
   },
   tick: {
     ...duration(100, "365d"),
@@ -212,7 +210,7 @@ export const table = {
   },
   listen: {
     ...addressAndPort(),
-    description: "serve the HTTP API, metrics and the web page on this address",
+    description: "serve the web page, metrics and the HTTP API here",
     defaultValue: null,
     defaultNote: "none; wgmon's own commands use a Unix socket",
     section: "http",
@@ -302,21 +300,43 @@ export type ValueOf<N extends SettingName> =
 
 export const SETTING_NAMES = Object.keys(table) as SettingName[];
 
+/** The groups of the commands in the help, in this order. */
+export const COMMAND_SECTIONS = {
+  view: "See who is connected, and what happened",
+  events: "Deliver events",
+  setup: "Set up and check",
+  other: "Other",
+} as const;
+
 interface CommandEntry {
+  readonly section: keyof typeof COMMAND_SECTIONS;
   /** One line in the list of commands. */
   readonly summary: string;
   /** The words that may follow the command. */
   readonly subcommands: readonly string[];
+  /** A word of the user's own that follows the command. Absent: there is none. */
+  readonly argument?: Argument;
   /** Whether the command reads the settings, and takes their flags. */
   readonly takesSettings: boolean;
+  /** The settings that have an effect on the command, for its help; the command accepts the flags of all. */
+  readonly relevant?: readonly SettingName[];
   /** Flags of the command itself. They are not settings: no variable and no key in the file. */
   readonly flags: Readonly<Record<string, Setting<unknown>>>;
+  /** Command lines without `wgmon`, and what each does. */
+  readonly examples: readonly (readonly [line: string, purpose: string])[];
+}
+
+export interface Argument {
+  readonly placeholder: string;
+  readonly description: string;
+  readonly isOptional: boolean;
 }
 
 const target = { ...targetName(), defaultValue: null };
 const peer = {
   ...peerName(),
-  description: "only this peer: its name, its public key, or the first 8 characters of the key",
+  description:
+    "only this peer: its name, public key (or the first 8 characters), tunnel address or endpoint",
   defaultValue: null,
   defaultNote: "all",
 };
@@ -333,13 +353,22 @@ const json = (item: string) => ({
 });
 const historyFlags = (items: string, count: number) => ({
   since: {
-    ...since(),
-    description: `only ${items} since then: 7d for seven days ago, or an RFC 3339 time`,
+    ...time(),
+    short: "S",
+    description: `only ${items} at this time or later: 2h, today, yesterday, 2026-11-22 or "2026-11-22 16:00"`,
     defaultValue: null,
     defaultNote: "all",
   },
+  until: {
+    ...time(),
+    short: "U",
+    description: `only ${items} before this time, written as for --since`,
+    defaultValue: null,
+    defaultNote: "now",
+  },
   limit: {
     ...integer(1, 1e9),
+    short: "n",
     description: "how many, the latest first",
     defaultValue: null,
     defaultNote: `${count}; all with --since`,
@@ -348,15 +377,30 @@ const historyFlags = (items: string, count: number) => ({
 
 export const commands = {
   run: {
-    summary: "watch and report; the default command",
+    section: "setup",
+    summary: "watch and report, until it is stopped; the default command",
     subcommands: [],
     takesSettings: true,
     flags: {},
+    examples: [
+      ["--webhook https://hooks.example.net/wgmon", "report events to a webhook"],
+      ["run --config ./wgmon.toml --log-level debug", "try out a settings file"],
+      ["run --manage-rules --listen 127.0.0.1:9586", "load the rules, and serve the page"],
+    ],
   },
   "test-webhook": {
+    section: "events",
     summary: "send sample events to the targets and report the results",
     subcommands: [],
     takesSettings: true,
+    relevant: [
+      "config",
+      "webhook",
+      "webhook-file",
+      "webhook-format",
+      "webhook-secret-file",
+      "host",
+    ],
     flags: {
       target: {
         ...target,
@@ -364,11 +408,17 @@ export const commands = {
         defaultNote: "all",
       },
     },
+    examples: [
+      ["test-webhook", "to all targets of the settings"],
+      ["test-webhook --target ops", "to one of them"],
+    ],
   },
   outbox: {
+    section: "events",
     summary: "list, retry or drop waiting events and dead letters",
     subcommands: ["list", "retry", "drop"],
     takesSettings: true,
+    relevant: ["config", "state-dir"],
     flags: {
       target: { ...target, description: "only messages for this target", defaultNote: "all" },
       id: {
@@ -383,17 +433,20 @@ export const commands = {
         description: "every message; retry and drop need --target, --id or --all",
         defaultValue: "false",
       },
-      json: {
-        ...boolean(),
-        description: "print JSON, a line for each message",
-        defaultValue: "false",
-      },
+      json: json("message"),
     },
+    examples: [
+      ["outbox", "list what waits, and what was given up"],
+      ["outbox retry --target ops --dead", "send the dead letters of a target again"],
+      ["outbox drop --all", "delete all messages"],
+    ],
   },
   rules: {
+    section: "setup",
     summary: "print, load or remove the firewall rules that wake wgmon",
     subcommands: [],
     takesSettings: true,
+    relevant: ["config", "device", "group"],
     flags: {
       nft: {
         ...boolean(),
@@ -408,8 +461,13 @@ export const commands = {
       install: { ...boolean(), description: "load the rules with nft", defaultValue: "false" },
       remove: { ...boolean(), description: "remove the loaded rules", defaultValue: "false" },
     },
+    examples: [
+      ["rules", "print the rules for nftables"],
+      ["rules --install", "load them now"],
+    ],
   },
   receive: {
+    section: "events",
     summary: "receive webhooks and print them, for trying them out",
     subcommands: [],
     takesSettings: false,
@@ -432,17 +490,59 @@ export const commands = {
         defaultNote: "not checked",
       },
     },
+    examples: [["receive", "in another terminal: wgmon --webhook http://127.0.0.1:9588/"]],
   },
   status: {
-    summary: "print which peers are connected, since when, and their traffic",
+    section: "view",
+    summary: "print which peers are connected, and their traffic",
     subcommands: [],
+    argument: {
+      placeholder: "TEXT",
+      description: "only peers with this text in their name, key, tags or addresses",
+      isOptional: true,
+    },
     takesSettings: true,
+    relevant: ["config", "state-dir"],
     flags: { device, json: json("peer") },
+    examples: [
+      ["status alice", "peers with alice in their name"],
+      ["status 10.0.0.5", "the peer with a tunnel address"],
+      ["status --device wg0 --json", "for scripts"],
+    ],
+  },
+  peer: {
+    section: "view",
+    summary: "print everything about one peer",
+    subcommands: [],
+    argument: {
+      placeholder: "NAME",
+      description: "its name, public key, tunnel address or endpoint",
+      isOptional: false,
+    },
+    takesSettings: true,
+    relevant: ["config", "state-dir"],
+    flags: {
+      device: { ...device, description: "if several devices have such a peer: the one of this" },
+      limit: {
+        ...integer(1, 1000),
+        short: "n",
+        description: "how many sessions and events, the latest ones",
+        defaultValue: "5",
+      },
+      json: { ...boolean(), description: "print JSON, on one line", defaultValue: "false" },
+    },
+    examples: [
+      ["peer alice", "by name"],
+      ["peer 10.0.0.5", "by tunnel address"],
+      ["peer alice -n 20", "with more sessions and events"],
+    ],
   },
   sessions: {
+    section: "view",
     summary: "print the sessions of peers, the latest first",
     subcommands: [],
     takesSettings: true,
+    relevant: ["config", "state-dir"],
     flags: {
       peer,
       device,
@@ -454,11 +554,18 @@ export const commands = {
         defaultValue: "false",
       },
     },
+    examples: [
+      ["sessions --peer alice -n 10", "the latest ten of a peer"],
+      ["sessions --since yesterday --until today", "of yesterday"],
+      ["sessions --since 30d --csv", "of 30 days, for a spreadsheet"],
+    ],
   },
   events: {
+    section: "view",
     summary: "print past events; with --follow also new ones",
     subcommands: [],
     takesSettings: true,
+    relevant: ["config", "state-dir"],
     flags: {
       follow: {
         ...boolean(),
@@ -477,11 +584,18 @@ export const commands = {
       ...historyFlags("events", 20),
       json: json("event"),
     },
+    examples: [
+      ["events -f", "the latest, then new ones"],
+      ["events --since today --type peer.connected", "who came today"],
+      ["events -n 5 --peer alice", "the latest five of a peer"],
+    ],
   },
   top: {
-    summary: "show the connected peers live, on the whole terminal",
+    section: "view",
+    summary: "show the peers live, on the whole terminal",
     subcommands: [],
     takesSettings: true,
+    relevant: ["config"],
     flags: {
       device: { ...device, description: "start with this device; d shows the others" },
       interval: {
@@ -490,68 +604,97 @@ export const commands = {
         defaultValue: "1s",
       },
     },
+    examples: [["top --device wg0", "the key ? lists all keys"]],
   },
   doctor: {
+    section: "setup",
     summary: "check this machine and the settings, and print what to fix",
     subcommands: [],
     takesSettings: true,
+    relevant: ["config", "monitor", "device", "webhook"],
     flags: {
-      json: {
-        ...boolean(),
-        description: "print JSON, a line for each finding",
-        defaultValue: "false",
-      },
+      json: json("finding"),
       "no-network": {
         ...boolean(),
         description: "do not try to reach the targets",
         defaultValue: "false",
       },
     },
+    examples: [
+      ["doctor", "check the running wgmon, with its own settings"],
+      ["doctor --config ./wgmon.toml", "check other settings"],
+    ],
   },
   health: {
-    summary: "check whether the running wgmon is ready; exit code 0 means ready",
+    section: "setup",
+    summary: "check whether the running wgmon is ready (exit code 0)",
     subcommands: [],
     takesSettings: false,
     flags: {},
+    examples: [["health || systemctl restart wgmon", "in a script"]],
   },
   completion: {
+    section: "other",
     summary: "print a shell completion script",
     subcommands: ["bash", "zsh", "fish"],
     takesSettings: false,
     flags: {},
+    examples: [[
+        "completion bash > /usr/share/bash-completion/completions/wgmon",
+        "for all users of bash",
+      ]],
   },
   "install-service": {
+    section: "setup",
     summary: "set up wgmon as a systemd service and start it",
     subcommands: [],
     takesSettings: false,
     flags: {},
+    examples: [["install-service", "as root, from /usr/local/bin"]],
   },
   "uninstall-service": {
+    section: "setup",
     summary: "stop and remove the service; its data is kept",
     subcommands: [],
     takesSettings: false,
     flags: {},
+    examples: [["uninstall-service", "as root"]],
   },
   "extract-names": {
-    summary: "copy the names of peers from /etc/wireguard for the service",
+    section: "setup",
+    summary: "copy the names of /etc/wireguard for the service",
     subcommands: [],
     takesSettings: false,
     flags: {},
+    examples: [["extract-names", "as root; the service runs it before it starts"]],
   },
   help: {
-    summary: "print this help; wgmon help COMMAND prints the flags of a command",
+    section: "other",
+    summary: "print help; wgmon help COMMAND describes a command",
     // A getter, because the names of all commands are complete only after this object.
     get subcommands(): readonly string[] {
       return COMMAND_NAMES.filter((name) => name !== "help");
     },
     takesSettings: false,
-    flags: {},
+    flags: {
+      all: {
+        ...boolean(),
+        description: "print all flags of wgmon run, in groups",
+        defaultValue: "false",
+      },
+    },
+    examples: [
+      ["help events", "the flags of a command"],
+      ["help --all", "all settings"],
+    ],
   },
   version: {
+    section: "other",
     summary: "print the versions of wgmon, Bun and the C libraries",
     subcommands: [],
     takesSettings: false,
     flags: {},
+    examples: [],
   },
 } satisfies Record<string, CommandEntry>;
 
@@ -573,7 +716,7 @@ export function isSettingName(word: string): word is SettingName {
   return Object.hasOwn(table, word);
 }
 
-export function settingOf(name: SettingName): Setting<unknown> {
+export function settingOf(name: SettingName): TableEntry {
   return table[name];
 }
 
