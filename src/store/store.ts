@@ -9,6 +9,7 @@ import type { Device } from "../base/wireguard.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { SavedSession } from "../sessions/session.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
+import { GatewayRows } from "./gateway-rows.ts";
 import { OutboxRows } from "./outbox-rows.ts";
 import { type Retention, Trimmer } from "./retention.ts";
 import { StoredEvents } from "./stored-events.ts";
@@ -36,6 +37,7 @@ export class Store implements Disposable {
   readonly sessions: StoredSessions;
   readonly outbox: OutboxRows;
   readonly traffic: TrafficRows;
+  readonly totals: GatewayRows;
   readonly #database: Database;
   readonly #trimmer: Trimmer;
 
@@ -49,6 +51,7 @@ export class Store implements Disposable {
     this.sessions = new StoredSessions(database, boot);
     this.outbox = new OutboxRows(database);
     this.traffic = new TrafficRows(database);
+    this.totals = new GatewayRows(database);
     this.#trimmer = new Trimmer(database, this.traffic);
   }
 

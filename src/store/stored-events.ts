@@ -11,7 +11,10 @@ export interface EventQuery {
   readonly limit: number;
   readonly type: string | null;
   readonly publicKey: string | null;
+  readonly device?: string | null;
   readonly sinceMs: number | null;
+  /** Only events before this time. */
+  readonly untilMs?: number | null;
 }
 
 /** An event and its sequence number. */
@@ -50,7 +53,7 @@ export class StoredEvents {
   }
 
   query(query: EventQuery): StoredEvent[] {
-    const { order, from, limit, type, publicKey, sinceMs } = query;
+    const { order, from, limit, type, publicKey, device = null, sinceMs, untilMs = null } = query;
     const conditions: string[] = [];
     const values: (string | number)[] = [];
     const where = (condition: string, value: string | number): void => {
@@ -60,6 +63,8 @@ export class StoredEvents {
     if (from !== null) where(order === "oldest" ? "seq > ?" : "seq < ?", from);
     if (type !== null) where("type = ?", type);
     if (publicKey !== null) where("body -> 'data' -> 'peer' ->> 'publicKey' = ?", publicKey);
+    if (device !== null) where("body -> 'data' ->> 'device' = ?", device);
+    if (untilMs !== null) where("+at_ms < ?", untilMs);
     if (sinceMs !== null) {
       // The clock may have been set, so a later event may have an earlier time. The index only finds the first event.
       const { first } = this.#database.get<{ first: number | null }>(

@@ -8,6 +8,7 @@ import { type Device, formatEndpoint, type Peer, type PublicKey } from "../base/
 import type { DisconnectReason } from "../sessions/change.ts";
 import { movedSavedSession, type RestoredState, type SavedSession } from "../sessions/session.ts";
 import type { Database } from "./database.ts";
+import { SLOT_MS } from "./ranges.ts";
 
 export interface EndedSession {
   readonly device: string;
@@ -30,10 +31,20 @@ export interface SessionQuery {
   readonly publicKey: string | null;
   /** Only sessions that are open or ended at this time or later. */
   readonly sinceMs: number | null;
+  /** Only sessions that started before this time. */
+  readonly untilMs?: number | null;
   readonly isOpen: boolean | null;
   /** Only sessions after this one, in that order. */
   readonly from: SessionCursor | null;
   readonly limit: number;
+}
+
+/** How long a peer was connected. */
+export interface Uptime {
+  /** The connected part of the span, from 0 to 1. */
+  readonly fraction: number;
+  /** Shorter than requested if the store has no record of the beginning of the requested span. */
+  readonly spanMs: number;
 }
 
 export type SessionCursor = Pick<SessionRow, "startedAtMs" | "device" | "publicKey">;
@@ -106,7 +117,8 @@ export class StoredSessions {
     });
   }
 
-  query({ device, publicKey, sinceMs, isOpen, from, limit }: SessionQuery): SessionRow[] {
+  query(query: SessionQuery): SessionRow[] {
+    const { device, publicKey, sinceMs, untilMs = null, isOpen, from, limit } = query;
     const conditions: string[] = [];
     const values: (string | number)[] = [];
     const where = (condition: string, ...wanted: (string | number)[]): void => {
@@ -116,6 +128,7 @@ export class StoredSessions {
     if (device !== null) where("device = ?", device);
     if (publicKey !== null) where("public_key = ?", publicKey);
     if (sinceMs !== null) where("coalesce(ended_at_ms, 9e15) >= ?", sinceMs);
+    if (untilMs !== null) where("started_at_ms < ?", untilMs);
     if (isOpen !== null) where(`ended_at_ms IS ${isOpen ? "" : "NOT "}NULL`);
     if (from !== null) {
       where(
@@ -133,6 +146,34 @@ export class StoredSessions {
       ...values,
       limit,
     );
+  }
+
+  /**
+   * The part of the span up to `nowMs` in which a peer was connected; null if the store has no record of that span. An
+   * open session lasts until now.
+   */
+  uptime(device: string, publicKey: string, requestedMs: number, nowMs: number): Uptime | null {
+    const knownMs = this.#database.get<{ ms: number | null }>(
+      `SELECT min(ms) AS ms FROM (
+         SELECT min(slot) * ${SLOT_MS} AS ms FROM $.gateway
+         UNION ALL SELECT min(at_ms) FROM $.events
+         UNION ALL SELECT min(ended_at_ms) FROM $.sessions)`,
+    )!.ms;
+    const sinceMs = Math.max(nowMs - requestedMs, knownMs ?? nowMs);
+    const spanMs = Math.round(nowMs - sinceMs);
+    if (spanMs <= 0) return null;
+    const { ms } = this.#database.get<{ ms: number | null }>(
+      // Reads the sessions that began in the span, and the last one before it.
+      `SELECT sum(max(0, min(coalesce(ended_at_ms, ?3), ?3) - max(started_at_ms, ?4))) AS ms
+       FROM $.sessions WHERE device = ?1 AND public_key = ?2 AND started_at_ms <= ?3
+         AND started_at_ms >= coalesce((SELECT max(started_at_ms) FROM $.sessions
+           WHERE device = ?1 AND public_key = ?2 AND started_at_ms <= ?4), 0)`,
+      device,
+      publicKey,
+      nowMs,
+      sinceMs,
+    )!;
+    return { fraction: Math.min(1, (ms ?? 0) / spanMs), spanMs };
   }
 
   // ---- In the caller's transaction ----
