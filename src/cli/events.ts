@@ -1,6 +1,7 @@
 /** `wgmon events`: prints past events, the latest last, and with --follow also new ones. */
 
 import type { Clock } from "../base/clock.ts";
+import { shortTunnelAddress } from "../base/tunnel-address.ts";
 import { visible } from "../base/visible.ts";
 import { describeShort } from "../channels/formats/message-text.ts";
 import type { EventsRequest } from "../config/command-requests.ts";
@@ -13,6 +14,8 @@ import { type Page, PAGE_SIZE, pagesOf, periodOf } from "./history-query.ts";
 import { MessageReader } from "./sse.ts";
 import { json, localTime, type Output } from "./text.ts";
 
+/** Width of the column of tunnel addresses: that of an IPv4 address and `+1`. */
+const ADDRESS_COLUMNS = 15;
 /** Delay before each attempt to reconnect. */
 const RECONNECT_MS = 500;
 
@@ -42,15 +45,17 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
   const { keys, isName } = selection.named;
   const [type] = request.types;
   const { limit } = request;
+  const { since, until } = periodOf(request, clock.now().wallMs, "events");
   const query = {
-    ...periodOf(request, clock.now().wallMs, "events"),
+    since,
     type: request.types.length === 1 && !type!.endsWith("*") ? type! : null,
     // A name is not resolved to a key, because it selects the events that were reported with this name.
     peer: keys.length === 1 && !isName ? keys[0]! : null,
   };
   let hasFound = false;
   const isWanted = ({ event }: StoredEventView) => {
-    const matches = matchesFilter(event, selection);
+    const matches =
+      (until === null || event.timestamp < until) && matchesFilter(event, selection);
     hasFound ||= matches;
     return matches;
   };
@@ -143,5 +148,12 @@ async function selectionOf(
 
 function lineOf(event: Event, { request, paint }: Options): string {
   if (request.json) return `${json(event)}\n`;
-  return `${paint("dim", localTime(event.timestamp))} ${visible(describeShort(event))}\n`;
+  const address = addressOf(event).padEnd(ADDRESS_COLUMNS);
+  const time = paint("dim", localTime(event.timestamp));
+  return `${time} ${visible(`${address} ${describeShort(event)}`)}\n`;
+}
+
+/** The tunnel address of the event's peer; empty if it has none. */
+function addressOf({ data }: Event): string {
+  return "peer" in data ? shortTunnelAddress(data.peer.allowedIps) : "";
 }

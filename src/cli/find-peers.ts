@@ -79,7 +79,8 @@ export async function peersAt(
 ): Promise<readonly PeerView[]> {
   const byEndpoint = hits.filter(
     ({ endpoint }) =>
-      endpoint !== null && [endpoint, endpoint.replace(/:\d+$/, ""), hostOf(endpoint)].includes(word),
+      endpoint !== null &&
+      [endpoint, endpoint.replace(/:\d+$/, ""), hostOf(endpoint)].includes(word),
   );
   if (byEndpoint.length > 0) return byEndpoint;
   if (!isAddress(word)) return [];

@@ -11,8 +11,8 @@ import {
   type Setting,
   SETTING_NAMES,
   SETTING_SECTIONS,
-  settingOf,
   type SettingName,
+  settingOf,
   type SettingSection,
   table,
   variableOf,
@@ -52,15 +52,15 @@ function shortHelp(): string {
     .map(([line, purpose]) => [`wgmon ${line}`, purpose] as const);
   return `wgmon tells you the moment that a WireGuard peer connects, roams or disconnects.
 
-Usage: wgmon COMMAND [flags]
+Usage: wgmon [COMMAND] [flags]
 
 ${commandLists.join("\n\n")}
 
-${list("Flags that are used most", [...flags, HELP_FLAG, ["-V, --version", "print the version"]], MEANING_COLUMN)}
+${list("Flags of wgmon run that are used most", [...flags, HELP_FLAG, ["-V, --version", "print the version"]], MEANING_COLUMN)}
 
 ${list("Examples", examples, exampleColumn(examples))}
 
-wgmon COMMAND --help lists the flags of a command, wgmon help --all all settings.
+wgmon COMMAND --help lists the flags of a command, wgmon help --all all flags.
 More: man 8 wgmon, and docs/README.md of the source.
 `;
 }
@@ -119,22 +119,22 @@ function targetKeys(): string {
 }
 
 function commandHelp(command: CommandName): string {
-  const { summary, subcommands, argument, flags, takesSettings, relevant = [] } = commandOf(command);
-  // Switches of commands are off by default, so the default is not shown.
-  const own = Object.entries(flags).map(([name, setting]) =>
-    setting.placeholder === null
-      ? ([`${short(setting)}--${name}`, setting.description] as const)
-      : ([usage(name, setting), meaning(setting)] as const),
-  );
+  const {
+    summary,
+    subcommands,
+    argument,
+    flags,
+    takesSettings,
+    relevant = [],
+  } = commandOf(command);
+  const own = Object.entries(flags).map(([name, setting]) => commandFlagRow(name, setting));
   const choices = command === "help" ? "COMMAND" : subcommands.join("|");
   const choice = choices === "" ? "" : ` [${choices}]`;
   const word = argument === undefined ? "" : ` ${argumentOf(command)}`;
   const parts = [
     `wgmon ${command}: ${summary}`,
     `Usage: wgmon ${command}${choice}${word} [flags]`,
-    argument === undefined
-      ? ""
-      : entry(argument.placeholder, argument.description, MEANING_COLUMN),
+    argument === undefined ? "" : entry(argument.placeholder, argument.description, MEANING_COLUMN),
     list("Flags", [...own, HELP_FLAG], MEANING_COLUMN),
     relevant.length === 0
       ? ""
@@ -156,6 +156,13 @@ function commandHelp(command: CommandName): string {
   return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
 }
 
+/** A flag of a command and its meaning. Switches of commands are off by default, so the default is not shown. */
+export function commandFlagRow(name: string, setting: Setting<unknown>): Row {
+  return setting.placeholder === null
+    ? [`${short(setting)}--${name}`, setting.description]
+    : [usage(name, setting), meaning(setting)];
+}
+
 function examplesOf(command: CommandName): string {
   const rows = commandOf(command).examples.map(
     ([line, purpose]) => [`wgmon ${line}`, purpose] as const,
@@ -165,7 +172,9 @@ function examplesOf(command: CommandName): string {
 
 /** The column of the purposes, so that each example fits on one line if possible. */
 function exampleColumn(rows: readonly Row[]): number {
-  const fitting = rows.filter(([line, purpose]) => line.length + purpose.length + 4 <= LINE_COLUMNS);
+  const fitting = rows.filter(
+    ([line, purpose]) => line.length + purpose.length + 4 <= LINE_COLUMNS,
+  );
   return Math.max(0, ...fitting.map(([line]) => line.length)) + 4;
 }
 

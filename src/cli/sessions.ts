@@ -1,6 +1,7 @@
 /** `wgmon sessions`: prints the sessions of peers as a table, as JSON or as CSV. */
 
 import { sanitize, shortName } from "../base/text.ts";
+import { shortTunnelAddress } from "../base/tunnel-address.ts";
 import { isPublicKey } from "../base/wireguard.ts";
 import type { SessionsRequest } from "../config/command-requests.ts";
 import { duration } from "../events/event.ts";
@@ -39,6 +40,7 @@ const FIELDS = [
   "rxBytes",
   "txBytes",
   "roams",
+  "allowedIps",
 ] as const satisfies readonly (keyof SessionView)[];
 
 /** @throws SystemError; ConfigError when there is no such peer or device. */
@@ -49,9 +51,11 @@ export async function printSessions(api: ApiReader, options: Options): Promise<v
   const keys = peer === null ? null : (await findPeers(api, peer)).keys;
   if (keys?.length === 0) throw await peerNotFound(api, peer!);
   const format = formatter(options);
+  const period = periodOf(request, nowMs, "sessions");
   let left = request.limit ?? Infinity;
+  let hasFound = false;
   const pages = pagesOf<Page<SessionView>>(api, "/v1/sessions", {
-    ...periodOf(request, nowMs, "sessions"),
+    since: period.since,
     // The API filters by one device and one peer; several are filtered here.
     device: devices.length === 1 ? devices[0]! : null,
     peer: keys?.length === 1 ? keys[0]! : null,
@@ -59,14 +63,18 @@ export async function printSessions(api: ApiReader, options: Options): Promise<v
   });
   for await (const { items } of pages) {
     const wanted = items.filter(
-      ({ device, publicKey }) =>
+      ({ device, publicKey, startedAt }) =>
+        (period.until === null || startedAt < period.until) &&
         (devices.length === 0 || devices.includes(device)) &&
         (keys === null || keys.includes(publicKey)),
     );
     const found = wanted.slice(0, left);
+    if (found.length === 0) continue;
+    hasFound = true;
     left -= found.length;
-    if (!print(format(found)) || left === 0) break;
+    if (!print(format(found)) || left === 0) return;
   }
+  if (!hasFound) print(format([]));
 }
 
 /** Returns a function that formats the pages, one after the other. */
@@ -78,7 +86,7 @@ function formatter(options: Options): (sessions: readonly SessionView[]) => stri
     case "csv": {
       let header = csvLine(FIELDS);
       return (sessions) => {
-        const lines = sessions.map((session) => csvLine(FIELDS.map((field) => session[field])));
+        const lines = sessions.map((session) => csvLine(FIELDS.map((field) => csvValue(session[field]))));
         const text = header + lines.join("");
         header = "";
         return text;
@@ -102,6 +110,11 @@ function formatter(options: Options): (sessions: readonly SessionView[]) => stri
 function columns(nowMs: number): readonly Column<SessionView>[] {
   return [
     { title: "PEER", cell: peerName, priority: 0, minWidth: 12, shrinkTo: 12 },
+    {
+      title: "ADDRESS",
+      cell: ({ allowedIps }) => shortTunnelAddress(allowedIps),
+      priority: 5,
+    },
     { title: "DEVICE", cell: ({ device }) => shortName(device), priority: 4 },
     { title: "STARTED", cell: ({ startedAt }) => `${since(startedAt, nowMs)} ago`, priority: 1 },
     { title: "LASTED", cell: ({ durationMs }) => duration(durationMs), priority: 2 },
@@ -111,11 +124,16 @@ function columns(nowMs: number): readonly Column<SessionView>[] {
       style: ({ reason }) => (reason === null ? "green" : null),
       priority: 3,
     },
-    { title: "ENDPOINT", cell: ({ endpoint }) => endpoint ?? "", priority: 5 },
-    { title: "RX", cell: ({ rxBytes }) => bytes(rxBytes), isNumber: true, priority: 6 },
-    { title: "TX", cell: ({ txBytes }) => bytes(txBytes), isNumber: true, priority: 7 },
-    { title: "ROAMS", cell: ({ roams }) => String(roams), isNumber: true, priority: 8 },
+    { title: "ENDPOINT", cell: ({ endpoint }) => endpoint ?? "", priority: 6 },
+    { title: "FROM PEER", cell: ({ rxBytes }) => bytes(rxBytes), isNumber: true, priority: 7 },
+    { title: "TO PEER", cell: ({ txBytes }) => bytes(txBytes), isNumber: true, priority: 8 },
+    { title: "ROAMS", cell: ({ roams }) => String(roams), isNumber: true, priority: 9 },
   ];
+}
+
+/** A list is one field, separated by spaces. */
+function csvValue(value: SessionView[keyof SessionView]): string | number | null {
+  return Array.isArray(value) ? value.join(" ") : value;
 }
 
 /** A line of CSV (RFC 4180). */

@@ -32,9 +32,9 @@ export interface ParsedArgs {
 }
 
 interface Flag {
-  /** `-` or `--` */
-  readonly dashes: string;
-  /** The flag without dashes: `tick`, `no-announce-existing`. */
+  /** As it is on the command line, without a value: `--tick`, `-f`. */
+  readonly original: string;
+  /** The long name, without dashes: `tick`, `no-announce-existing`. */
   readonly written: string;
   /** The text after `=`; null: there is no `=`. */
   readonly attached: string | null;
@@ -83,12 +83,8 @@ export function splitArguments(argv: readonly string[]): {
     const argument = argv[index]!;
     const count = /^-([a-z])(\d+)$/i.exec(argument);
     if (count !== null && longName(count[1]!) !== count[1]) {
-      flags.push({
-        dashes: "-",
-        written: longName(count[1]!),
-        attached: count[2]!,
-        separate: null,
-      });
+      const [, letter, attached] = count as unknown as [string, string, string];
+      flags.push({ original: `-${letter}`, written: longName(letter), attached, separate: null });
       continue;
     }
     if (argument === "--") {
@@ -108,7 +104,8 @@ export function splitArguments(argv: readonly string[]): {
       !/^--?[a-z]|^--$/i.test(next) &&
       takesValue(written, next);
     if (isValue) index++;
-    flags.push({ dashes, written, attached: attached ?? null, separate: isValue ? next : null });
+    const original = `${dashes}${name}`;
+    flags.push({ original, written, attached: attached ?? null, separate: isValue ? next : null });
   }
   return { flags, positionals };
 }
@@ -134,11 +131,7 @@ function readPositionals([first, ...rest]: readonly string[]): {
   if (first !== undefined) {
     commandWord = isCommand(first) ? "known" : "unknown";
     if (isCommand(first)) command = first;
-    else {
-      const guess =
-        didYouMean(first, COMMAND_NAMES) || `; there are ${formatList(COMMAND_NAMES, "and")}`;
-      problems.push(`"${safePrefix(first)}" is not a command${guess}`);
-    }
+    else problems.push(explainUnknownCommand(first));
   }
   const { subcommands, argument: wanted } = commandOf(command);
   let subcommand: string | null = null;
@@ -153,6 +146,8 @@ function readPositionals([first, ...rest]: readonly string[]): {
       problems.push(`"${safePrefix(next)}" is not expected here`);
     } else if (subcommands.includes(next)) {
       subcommand = next;
+    } else if (command === "help") {
+      problems.push(explainUnknownCommand(next));
     } else {
       const guess = didYouMean(next, subcommands);
       problems.push(`"${safePrefix(next)}" is not ${formatList(subcommands, "or")}${guess}`);
@@ -161,8 +156,14 @@ function readPositionals([first, ...rest]: readonly string[]): {
   return { command, commandWord, subcommand, argument, problems };
 }
 
+function explainUnknownCommand(word: string): string {
+  const guess =
+    didYouMean(word, COMMAND_NAMES) || `; there are ${formatList(COMMAND_NAMES, "and")}`;
+  return `"${safePrefix(word)}" is not a command${guess}`;
+}
+
 function readFlag(
-  { dashes, written, attached, separate }: Flag,
+  { original, written, attached, separate }: Flag,
   command: CommandName,
   into: { readonly found: RawSettings; readonly errors: string[] },
 ): void {
@@ -176,7 +177,8 @@ function readFlag(
   const name = negated ? written.slice("no-".length) : written;
   const setting = flagOf(command, name);
   if (setting === null) {
-    errors.push(`${dashes}${safePrefix(written)}: ${explainUnknownFlag(name, written, command)}`);
+    const [, dashes, letters] = /^(-+)(.*)$/s.exec(original)!;
+    errors.push(`${dashes}${safePrefix(letters!)}: ${explainUnknownFlag(name, written, command)}`);
     return;
   }
 

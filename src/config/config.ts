@@ -314,10 +314,14 @@ function warningsOf(resolved: ResolvedSettings): string[] {
 // ---- Commands ----
 
 function helpCommand({ command, subcommand, commandWord, found }: ParsedArgs): Command {
-  if (command !== "help") return { type: "help", command: commandWord === "known" ? command : null };
+  if (command !== "help")
+    return { type: "help", command: commandWord === "known" ? command : null };
   // The help of run lists all settings.
   const all = found.get("all")?.texts[0] === "true" ? "run" : undefined;
-  return { type: "help", command: COMMAND_NAMES.find((name) => name === subcommand) ?? all ?? null };
+  return {
+    type: "help",
+    command: COMMAND_NAMES.find((name) => name === subcommand) ?? all ?? null,
+  };
 }
 
 function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]): string | null {

@@ -522,7 +522,7 @@ export const commands = {
     takesSettings: true,
     relevant: ["config", "state-dir"],
     flags: {
-      device: { ...device, description: "if several devices have such a peer: the one of this" },
+      device: { ...device, description: "only a peer of this device" },
       limit: {
         ...integer(1, 1000),
         short: "n",
@@ -532,8 +532,8 @@ export const commands = {
       json: { ...boolean(), description: "print JSON, on one line", defaultValue: "false" },
     },
     examples: [
-      ["peer alice", "by name"],
-      ["peer 10.0.0.5", "by tunnel address"],
+      ["peer alice", "all about a peer, by its name"],
+      ["peer 10.0.0.5", "by its tunnel address"],
       ["peer alice -n 20", "with more sessions and events"],
     ],
   },
@@ -639,10 +639,9 @@ export const commands = {
     subcommands: ["bash", "zsh", "fish"],
     takesSettings: false,
     flags: {},
-    examples: [[
-        "completion bash > /usr/share/bash-completion/completions/wgmon",
-        "for all users of bash",
-      ]],
+    examples: [
+      ["completion bash > /usr/share/bash-completion/completions/wgmon", "for all users of bash"],
+    ],
   },
   "install-service": {
     section: "setup",

@@ -148,7 +148,9 @@ function parseDate([text, ...parts]: RegExpExecArray): ParseResult<Time> {
       ? new Date(year, month - 1, day, ...clock, milliseconds(local)).getTime()
       : Date.parse(text.replace(" ", "T"));
   // An offset such as +99:00.
-  return Number.isNaN(atMs) ? { problem: `has no valid offset; ${TIME_FORMS}` } : { value: { atMs } };
+  return Number.isNaN(atMs)
+    ? { problem: `has no valid offset; ${TIME_FORMS}` }
+    : { value: { atMs } };
 }
 
 function milliseconds(clock: string): number {

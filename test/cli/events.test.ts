@@ -23,6 +23,7 @@ const request = (fields: Partial<EventsRequest> = {}): EventsRequest => ({
   requestedDevices: [],
   peer: null,
   since: null,
+  until: null,
   limit: 20,
   types: [],
   json: true,

@@ -47,6 +47,7 @@ async function run(
     requestedDevices: devices,
     peer: null,
     since: null,
+    until: null,
     limit: 2,
     format: "text" as const,
     ...fields,
@@ -58,8 +59,8 @@ async function run(
 
 test("the latest session is first, and a session that has not ended is open", async () => {
   expect((await run()).lines()).toEqual([
-    "PEER               DEVICE  STARTED  LASTED  END   ENDPOINT              RX    TX  ROAMS",
-    "alice              wg0     1m ago   1m      open  192.0.2.1:51820  4.0 KiB   0 B      0",
+    "PEER               ADDRESS   DEVICE  STARTED  LASTED  END   ENDPOINT         FROM PEER  TO PEER  ROAMS",
+    "alice              10.0.0.2  wg0     1m ago   1m      open  192.0.2.1:51820    4.0 KiB      0 B      0",
     '=cmd|"/c calc"!A1  wg0     1h ago   1m 5s   idle  192.0.2.7:40000     10 B  20 B      1',
   ]);
 });

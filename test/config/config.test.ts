@@ -315,17 +315,17 @@ describe("errors are reported", () => {
     [["versoin"], '"versoin" is not a command; did you mean version?'],
     [
       ["wg0"],
-      '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
     ],
     [["run", "run"], '"run" is not expected here'],
     [["run", "https://a.example/secret"], '"https..." is not expected here'],
     [
       ["--announce-existing", "false"],
-      '"false" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"false" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
     ],
     [
       ["---tick"],
-      '"---tick" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"---tick" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
     ],
   ])("for the arguments %j", (argv, ...messages) => {
     expect(errors(argv)).toEqual(messages);
@@ -468,7 +468,7 @@ describe("errors are reported", () => {
     const given = { env: { WGMON_GROUP: "x", WGMON_GROP: "1" }, toml: 'group = "x"\nnope = 1' };
     expect(errors(["--group=y", "--bogus", "nonsense", "wg0"], given)).toEqual([
       "--bogus: there is no such flag",
-      '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
+      '"wg0" is not a command; there are run, test-webhook, outbox, rules, receive, status, peer, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names, help and version',
       "WGMON_GROP: there is no such variable; did you mean WGMON_GROUP?",
       `${FILE}: group: must be a number, not a string`,
       `${FILE}: there is no key "nope"`,
