@@ -54,8 +54,7 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
   };
   let hasFound = false;
   const isWanted = ({ event }: StoredEventView) => {
-    const matches =
-      (until === null || event.timestamp < until) && matchesFilter(event, selection);
+    const matches = (until === null || event.timestamp < until) && matchesFilter(event, selection);
     hasFound ||= matches;
     return matches;
   };

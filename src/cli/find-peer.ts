@@ -9,7 +9,6 @@ import { SHORT_KEY } from "../base/wireguard.ts";
 import type { PeerView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
 import { findPeers, knownNames, peersAt, searchPeers } from "./find-peers.ts";
-import { listPeers } from "./history-query.ts";
 import { peerName } from "./text.ts";
 
 /** Maximum number of peers in the error for an ambiguous word. */
@@ -29,17 +28,19 @@ export async function findPeer(
   word: string,
   devices: readonly string[],
 ): Promise<FoundPeer> {
-  const isWanted = ({ device }: PeerView) => devices.length === 0 || devices.includes(device);
-  const present = (await peersNamed(api, word)).filter(isWanted);
+  const named = await peersNamed(api, word);
+  const present = named.filter(({ device }) => devices.length === 0 || devices.includes(device));
   if (present.length > 1) throw ambiguous(word, present);
   if (present.length === 1) return { type: "present", peer: present[0]! };
-  const { keys } = await findPeers(api, word);
-  if (keys.length === 1) {
-    for await (const peer of listPeers(api, { search: keys[0]! })) {
-      if (isWanted(peer)) return { type: "present", peer };
-    }
-    return { type: "removed", publicKey: keys[0]! };
+  if (named.length > 0) {
+    const places = new Set(named.map(({ device }) => shortName(device)));
+    throw new NotFound(
+      `${quoteSafely(word)} is a peer of ${formatList([...places], "and")}, not of ${formatList(devices.map(shortName), "or")}`,
+      "--device selects a device.",
+    );
   }
+  const { keys } = await findPeers(api, word);
+  if (keys.length === 1) return { type: "removed", publicKey: keys[0]! };
   const problem = noSuch({ flag: null, what: "peer", word }, await knownNames(api));
   throw new NotFound(problem, "wgmon status lists the peers.");
 }

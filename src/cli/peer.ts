@@ -1,6 +1,5 @@
 /** `wgmon peer`: prints everything about one peer, for people or as JSON. */
 
-import { ConfigError, SystemError } from "../base/errors.ts";
 import { counted, sanitize, shortName } from "../base/text.ts";
 import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { visible } from "../base/visible.ts";
@@ -19,7 +18,7 @@ import type {
 import type { ApiReader } from "./client.ts";
 import { findPeer } from "./find-peer.ts";
 import { checkDevices } from "./find-peers.ts";
-import type { Page } from "./history-query.ts";
+import { type Page, pagesOf } from "./history-query.ts";
 import { lastSeen, stateStyles } from "./peer-table.ts";
 import {
   bytes,
@@ -53,6 +52,8 @@ interface Report {
   readonly events: readonly Event[];
 }
 
+const MINUTE_MS = 60_000;
+const MONTH_MS = 30 * 24 * 60 * MINUTE_MS;
 /** Width of the terms before the values. */
 const TERM_COLUMNS = 18;
 
@@ -84,10 +85,9 @@ async function fetchReport(
       : api.get<PeerDetailView>(`/v1/peers/${encodeURIComponent(device)}/${urlKey(publicKey)}`),
     api.get<{ items: readonly DeviceView[] }>("/v1/devices"),
     api.get<Page<SessionView>>(`/v1/sessions?${query.toString()}`),
-    api.get<Page<StoredEventView>>(`/v1/events?${query.toString()}`),
+    latestEvents(api, { publicKey, device, limit }),
   ]);
-  const latest = events.items.map(({ event }) => event);
-  const lastData = latest.find(({ data }) => "peer" in data)?.data;
+  const lastData = events.find(({ data }) => "peer" in data)?.data;
   const lastName = lastData !== undefined && "peer" in lastData ? lastData.peer.name : null;
   return {
     publicKey,
@@ -95,8 +95,24 @@ async function fetchReport(
     detail,
     listenPort: devices.items.find(({ name }) => name === device)?.listenPort ?? null,
     sessions: sessions.items,
-    events: latest,
+    events,
   };
+}
+
+/** The latest events of the peer on the device, or on all devices; the latest first. */
+async function latestEvents(
+  api: ApiReader,
+  wanted: { readonly publicKey: string; readonly device: string | null; readonly limit: number },
+): Promise<readonly Event[]> {
+  const { publicKey, device, limit } = wanted;
+  const found: Event[] = [];
+  const query = { peer: publicKey, limit: `${limit}` };
+  for await (const { items } of pagesOf<Page<StoredEventView>>(api, "/v1/events", query)) {
+    const events = items.map(({ event }) => event);
+    found.push(...events.filter(({ data }) => device === null || data.device === device));
+    if (found.length >= limit) break;
+  }
+  return found.slice(0, limit);
 }
 
 /** As the API returns a peer, with its events. */
@@ -162,20 +178,23 @@ function agoOf(time: string | null, nowMs: number): string {
   return time === null ? "never" : `${localTime(time)}, ${since(time, nowMs)} ago`;
 }
 
-/** `24 h: 87.5 %, 7 d: 12 %, 30 d: unknown` */
-function uptimeText(uptime: UptimeView): string {
+/** `24 h: 87.5 %, 7 d: 12.0 %, 30 d: 12.0 % (recorded for 8d)` */
+function uptimeText(uptime: PeerDetailView["uptime"]): string {
   const spans = [
     ["24 h", uptime["24h"]],
     ["7 d", uptime["7d"]],
     ["30 d", uptime["30d"]],
   ] as const;
-  return spans.map(([name, fraction]) => `${name}: ${percent(fraction)}`).join(", ");
+  const text = spans.map(([name, value]) => `${name}: ${percent(value)}`).join(", ");
+  const longest = uptime["30d"];
+  const isShort = longest !== null && longest.spanMs < MONTH_MS - MINUTE_MS;
+  return isShort ? `${text} (recorded for ${duration(longest.spanMs)})` : text;
 }
 
-function percent(fraction: number | null): string {
-  if (fraction === null) return "unknown";
-  const value = fraction * 100;
-  return `${value === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} %`;
+function percent(uptime: UptimeView): string {
+  if (uptime === null) return "unknown";
+  const value = uptime.fraction * 100;
+  return `${value.toFixed(value === 0 || value >= 99.95 ? 0 : 1)} %`;
 }
 
 interface TrafficRow {

@@ -86,7 +86,9 @@ function formatter(options: Options): (sessions: readonly SessionView[]) => stri
     case "csv": {
       let header = csvLine(FIELDS);
       return (sessions) => {
-        const lines = sessions.map((session) => csvLine(FIELDS.map((field) => csvValue(session[field]))));
+        const lines = sessions.map((session) =>
+          csvLine(FIELDS.map((field) => csvValue(session[field]))),
+        );
         const text = header + lines.join("");
         header = "";
         return text;

@@ -159,13 +159,8 @@ function milliseconds(clock: string): number {
 
 /** `16:30`, `16:30:05` */
 function parseClock(text: string): [number, number, number] | null {
-  const [, ...parts] = /^(\d\d):(\d\d)(?::(\d\d))?$/.exec(text) ?? [];
-  if (parts.length === 0) return null;
-  const [hours, minutes, seconds] = parts.map((part = "0") => Number(part)) as [
-    number,
-    number,
-    number,
-  ];
+  if (!/^\d\d:\d\d(:\d\d)?$/.test(text)) return null;
+  const [hours = 0, minutes = 0, seconds = 0] = text.split(":").map(Number);
   return hours < 24 && minutes < 60 && seconds < 60 ? [hours, minutes, seconds] : null;
 }
 

@@ -50,10 +50,11 @@ import {
   iso,
   viewDevices,
   viewPeer,
-  viewSession,
+  viewSessions,
   viewStatus,
   viewTargets,
   viewTraffic,
+  viewUptime,
 } from "./view.ts";
 
 /** Most sessions in the response for one peer; /v1/sessions has the others. */
@@ -218,7 +219,8 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
           });
           return {
             ...viewPeer(source, device, peer),
-            sessions: rows.map((row) => viewSession(source, row)),
+            uptime: viewUptime(source, device, key),
+            sessions: viewSessions(source, rows),
             traffic: viewTraffic(source, device, key),
           };
         }
@@ -227,7 +229,9 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
       {
         params: T.Object({ device: DeviceName, publicKey: KeyText }, closed),
         response: { 200: PeerDetailSchema, 404: ProblemSchema, ...refusals },
-        detail: { summary: "one peer, with its sessions and its traffic of the last 24 hours" },
+        detail: {
+          summary: "one peer, with its uptime, its sessions and its traffic of the last 24 hours",
+        },
       },
     )
     .get(
@@ -244,7 +248,7 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
         });
         const items = rows.slice(0, limit);
         const next = rows.length > limit ? formatSessionCursor(items.at(-1)!) : null;
-        return { items: items.map((row) => viewSession(source, row)), next };
+        return { items: viewSessions(source, items), next };
       },
       {
         query: T.Object(

@@ -145,6 +145,9 @@ export const SessionSchema = T.Object(
       "why it ended; null: the session is open",
     ),
     endpoint: orNull(EndpointText, "the last endpoint; null: unknown"),
+    allowedIps: T.Array(T.String(), {
+      description: "the peer's present inner prefixes, CIDR; empty: it was removed",
+    }),
     rxBytes: Bytes,
     txBytes: Bytes,
     roams: Count,
@@ -164,9 +167,27 @@ const TrafficSchema = T.Object(
   { $id: "Traffic", ...closed, description: "the last 24 hours" },
 );
 
+const UptimeSchema = orNull(
+  T.Object(
+    {
+      fraction: T.Number({ minimum: 0, maximum: 1, description: "the connected part" }),
+      spanMs: T.Integer({
+        minimum: 0,
+        description: "shorter than asked for if the store has no record of the beginning",
+      }),
+    },
+    closed,
+  ),
+  "null: the store has no record of that time",
+);
+
 export const PeerDetailSchema = T.Object(
   {
     ...peerProperties,
+    uptime: T.Object(
+      { "24h": UptimeSchema, "7d": UptimeSchema, "30d": UptimeSchema },
+      { ...closed, description: "how long the peer was connected, up to now" },
+    ),
     sessions: T.Array(SessionSchema, { description: "the latest, newest first" }),
     traffic: TrafficSchema,
   },
@@ -247,6 +268,7 @@ export const schemaNames: ReadonlyMap<unknown, string> = new Map<unknown, string
 export type StatusView = Static<typeof StatusSchema>;
 export type DeviceView = Static<typeof DeviceSchema>;
 export type PeerView = Static<typeof PeerSchema>;
+export type UptimeView = Static<typeof UptimeSchema>;
 export type PeerDetailView = Static<typeof PeerDetailSchema>;
 export type StoredEventView = Static<typeof StoredEventSchema>;
 export type PastPeerView = Static<typeof PastPeerSchema>;

@@ -61,7 +61,7 @@ test("the latest session is first, and a session that has not ended is open", as
   expect((await run()).lines()).toEqual([
     "PEER               ADDRESS   DEVICE  STARTED  LASTED  END   ENDPOINT         FROM PEER  TO PEER  ROAMS",
     "alice              10.0.0.2  wg0     1m ago   1m      open  192.0.2.1:51820    4.0 KiB      0 B      0",
-    '=cmd|"/c calc"!A1  wg0     1h ago   1m 5s   idle  192.0.2.7:40000     10 B  20 B      1',
+    '=cmd|"/c calc"!A1  10.0.0.2  wg0     1h ago   1m 5s   idle  192.0.2.7:40000       10 B     20 B      1',
   ]);
 });
 
@@ -88,13 +88,25 @@ test("no more pages are queried once the reader of the output is gone", async ()
   expect(output.lines()).toHaveLength(1000);
 });
 
+test("--until leaves out later sessions, and says so if none is left", async () => {
+  const nowMs = source.clock.now().wallMs;
+  const output = await run({ until: { atMs: nowMs - 30 * 60_000 } });
+  expect(output.lines().slice(1)).toEqual([
+    expect.stringMatching(/10\.0\.0\.2 {2}wg0 +1h ago/) as string,
+    // The peer was removed, so its tunnel address is unknown.
+    expect.stringMatching(/ {12}wg1 +2h ago/) as string,
+  ]);
+  const none = await run({ until: { atMs: nowMs - 7 * 86_400_000 } });
+  expect(none.lines()).toEqual(["no sessions"]);
+});
+
 describe("CSV", () => {
   test("has a header, and names that a spreadsheet does not evaluate as formulas", async () => {
     expect((await run({ format: "csv" })).text()).toBe(
       [
-        "device,publicKey,name,startedAt,endedAt,durationMs,reason,endpoint,rxBytes,txBytes,roams",
-        `wg0,${ALICE},alice,2025-12-31T23:59:00.000Z,,60000,,192.0.2.1:51820,4096,0,0`,
-        `wg0,${BOB},"'=cmd|""/c calc""!A1",2025-12-31T23:00:00.000Z,2025-12-31T23:01:05.000Z,65000,idle,192.0.2.7:40000,10,20,1`,
+        "device,publicKey,name,startedAt,endedAt,durationMs,reason,endpoint,rxBytes,txBytes,roams,allowedIps",
+        `wg0,${ALICE},alice,2025-12-31T23:59:00.000Z,,60000,,192.0.2.1:51820,4096,0,0,10.0.0.2/32`,
+        `wg0,${BOB},"'=cmd|""/c calc""!A1",2025-12-31T23:00:00.000Z,2025-12-31T23:01:05.000Z,65000,idle,192.0.2.7:40000,10,20,1,10.0.0.2/32`,
         "",
       ].join("\r\n"),
     );
