@@ -167,7 +167,7 @@ function termsOf(report: Report, nowMs: number): readonly (readonly [string, str
     ["Tunnel addresses", allowedIps.map(withoutHostPrefix).join(", ") || "none"],
     ["Endpoint", endpoint ?? "none yet"],
     ["Keepalive", keepalive === 0 ? "off" : `every ${keepalive} s`],
-    ["Connected since", session === null ? "not connected" : localTime(session.startedAt)],
+    ...(session === null ? [] : [["Connected since", localTime(session.startedAt)] as const]),
     ["Last handshake", agoOf(lastHandshakeAt, nowMs)],
     ["Last activity", agoOf(activity, nowMs)],
     ["Uptime", uptimeText(detail.uptime)],
