@@ -115,6 +115,7 @@ export class Store implements Disposable {
       this.#moveAll(step);
     });
     this.#database.repeatOnDisk(() => this.#moveAll(step));
+    this.events.forgetBounds();
     this.#trimmer.restart();
   }
 
