@@ -39,12 +39,15 @@ interface Options extends Output {
   readonly nowMs: number;
 }
 
+/** The answer of a daemon that may be older than this program. */
+type Detail = Omit<PeerDetailView, "uptime"> & Partial<Pick<PeerDetailView, "uptime">>;
+
 /** All that is printed. A peer that was removed has only sessions and events. */
 interface Report {
   readonly publicKey: string;
   readonly name: string | null;
   /** null: no device has the peer. */
-  readonly detail: PeerDetailView | null;
+  readonly detail: Detail | null;
   /** null: the device is unknown. */
   readonly listenPort: number | null;
   /** The latest first. */
@@ -82,7 +85,7 @@ async function fetchReport(
   const [detail, devices, sessions, events] = await Promise.all([
     device === null
       ? null
-      : api.get<PeerDetailView>(`/v1/peers/${encodeURIComponent(device)}/${urlKey(publicKey)}`),
+      : api.get<Detail>(`/v1/peers/${encodeURIComponent(device)}/${urlKey(publicKey)}`),
     api.get<{ items: readonly DeviceView[] }>("/v1/devices"),
     api.get<Page<SessionView>>(`/v1/sessions?${query.toString()}`),
     latestEvents(api, { publicKey, device, limit }),
@@ -179,7 +182,8 @@ function agoOf(time: string | null, nowMs: number): string {
 }
 
 /** `24 h: 87.5 %, 7 d: 12.0 %, 30 d: 12.0 % (recorded for 8d)` */
-function uptimeText(uptime: PeerDetailView["uptime"]): string {
+function uptimeText(uptime: Detail["uptime"]): string {
+  if (uptime === undefined) return "unknown; the running wgmon is older than this command";
   const spans = [
     ["24 h", uptime["24h"]],
     ["7 d", uptime["7d"]],
@@ -204,7 +208,7 @@ interface TrafficRow {
 }
 
 /** What the peer sent and received: now, in this session, and since it was added. */
-function trafficLines(detail: PeerDetailView, { paint }: Options): readonly string[] {
+function trafficLines(detail: Detail, { paint }: Options): readonly string[] {
   const { session, state, rxBytes, txBytes } = detail;
   const roams =
     session === null || session.roams === 0 ? "" : `, ${counted(session.roams, "roam")}`;

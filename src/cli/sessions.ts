@@ -27,6 +27,9 @@ interface Options extends Output {
   readonly nowMs: number;
 }
 
+/** A session of a daemon that may be older than this program. */
+type GivenSession = Omit<SessionView, "allowedIps"> & Partial<Pick<SessionView, "allowedIps">>;
+
 /** The fields of the CSV, in order. Their names are those of the JSON. */
 const FIELDS = [
   "device",
@@ -54,7 +57,7 @@ export async function printSessions(api: ApiReader, options: Options): Promise<v
   const period = periodOf(request, nowMs, "sessions");
   let left = request.limit ?? Infinity;
   let hasFound = false;
-  const pages = pagesOf<Page<SessionView>>(api, "/v1/sessions", {
+  const pages = pagesOf<Page<GivenSession>>(api, "/v1/sessions", {
     since: period.since,
     // The API filters by one device and one peer; several are filtered here.
     device: devices.length === 1 ? devices[0]! : null,
@@ -68,7 +71,7 @@ export async function printSessions(api: ApiReader, options: Options): Promise<v
         (devices.length === 0 || devices.includes(device)) &&
         (keys === null || keys.includes(publicKey)),
     );
-    const found = wanted.slice(0, left);
+    const found = wanted.slice(0, left).map((each) => ({ allowedIps: [], ...each }));
     if (found.length === 0) continue;
     hasFound = true;
     left -= found.length;
