@@ -136,11 +136,11 @@ export function parseCommand(sources: Sources): Command {
   return command;
 }
 
-/** The line after an error in the flags of a command. */
+/** The line after an error in the flags of a command, or in the settings. */
 export function helpHint(command: CommandName): string {
-  const { flags } = commandOf(command);
-  const isShort = Object.keys(flags).length === 0 && command !== "run";
-  return `wgmon ${command} --help ${isShort ? "describes it" : "lists its flags"}.`;
+  if (command === "run") return "wgmon run --help lists all settings.";
+  const hasFlags = Object.keys(commandOf(command).flags).length > 0;
+  return `wgmon ${command} --help ${hasFlags ? "lists its flags" : "describes it"}.`;
 }
 
 function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {

@@ -326,7 +326,7 @@ describe("the line after an error", () => {
   test.each<[string[], string]>([
     [["events", "--foo"], "wgmon events --help lists its flags."],
     [["health", "x"], "wgmon health --help describes it."],
-    [["--foo"], "wgmon run --help lists its flags."],
+    [["--foo"], "wgmon run --help lists all settings."],
     [["evnts"], "wgmon --help lists the commands."],
   ])("for %j points to the help of the command", (argv, nextStep) => {
     expect(() => parse(argv)).toThrow(expect.objectContaining({ nextStep }) as Error);
