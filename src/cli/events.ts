@@ -45,16 +45,17 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
   const { keys, isName } = selection.named;
   const [type] = request.types;
   const { limit } = request;
-  const { since, until } = periodOf(request, clock.now().wallMs, "events");
   const query = {
-    since,
+    ...periodOf(request, clock.now().wallMs, "events"),
+    // The API filters by one device; several are filtered here.
+    device: options.devices.length === 1 ? options.devices[0]! : null,
     type: request.types.length === 1 && !type!.endsWith("*") ? type! : null,
     // A name is not resolved to a key, because it selects the events that were reported with this name.
     peer: keys.length === 1 && !isName ? keys[0]! : null,
   };
   let hasFound = false;
   const isWanted = ({ event }: StoredEventView) => {
-    const matches = (until === null || event.timestamp < until) && matchesFilter(event, selection);
+    const matches = matchesFilter(event, selection);
     hasFound ||= matches;
     return matches;
   };

@@ -18,7 +18,7 @@ import type {
 import type { ApiReader } from "./client.ts";
 import { findPeer } from "./find-peer.ts";
 import { checkDevices } from "./find-peers.ts";
-import { type Page, pagesOf } from "./history-query.ts";
+import type { Page } from "./history-query.ts";
 import { lastSeen, stateStyles } from "./peer-table.ts";
 import {
   bytes,
@@ -88,9 +88,10 @@ async function fetchReport(
       : api.get<Detail>(`/v1/peers/${encodeURIComponent(device)}/${urlKey(publicKey)}`),
     api.get<{ items: readonly DeviceView[] }>("/v1/devices"),
     api.get<Page<SessionView>>(`/v1/sessions?${query.toString()}`),
-    latestEvents(api, { publicKey, device, limit }),
+    api.get<Page<StoredEventView>>(`/v1/events?${query.toString()}`),
   ]);
-  const lastData = events.find(({ data }) => "peer" in data)?.data;
+  const latest = events.items.map(({ event }) => event);
+  const lastData = latest.find(({ data }) => "peer" in data)?.data;
   const lastName = lastData !== undefined && "peer" in lastData ? lastData.peer.name : null;
   return {
     publicKey,
@@ -98,24 +99,8 @@ async function fetchReport(
     detail,
     listenPort: devices.items.find(({ name }) => name === device)?.listenPort ?? null,
     sessions: sessions.items,
-    events,
+    events: latest,
   };
-}
-
-/** The latest events of the peer on the device, or on all devices; the latest first. */
-async function latestEvents(
-  api: ApiReader,
-  wanted: { readonly publicKey: string; readonly device: string | null; readonly limit: number },
-): Promise<readonly Event[]> {
-  const { publicKey, device, limit } = wanted;
-  const found: Event[] = [];
-  const query = { peer: publicKey, limit: `${limit}` };
-  for await (const { items } of pagesOf<Page<StoredEventView>>(api, "/v1/events", query)) {
-    const events = items.map(({ event }) => event);
-    found.push(...events.filter(({ data }) => device === null || data.device === device));
-    if (found.length >= limit) break;
-  }
-  return found.slice(0, limit);
 }
 
 /** As the API returns a peer, with its events. */

@@ -1,10 +1,10 @@
 /** `wgmon sessions`: prints the sessions of peers as a table, as JSON or as CSV. */
 
-import { sanitize, shortName } from "../base/text.ts";
+import { shortName } from "../base/text.ts";
 import { shortTunnelAddress } from "../base/tunnel-address.ts";
-import { isPublicKey } from "../base/wireguard.ts";
 import type { SessionsRequest } from "../config/command-requests.ts";
 import { duration } from "../events/event.ts";
+import { csvLine, SESSION_COLUMNS, sessionLine } from "../http/csv.ts";
 import type { SessionView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
 import { checkDevices, findPeers, peerNotFound } from "./find-peers.ts";
@@ -30,22 +30,6 @@ interface Options extends Output {
 /** A session of a daemon that may be older than this program. */
 type GivenSession = Omit<SessionView, "allowedIps"> & Partial<Pick<SessionView, "allowedIps">>;
 
-/** The fields of the CSV, in order. Their names are those of the JSON. */
-const FIELDS = [
-  "device",
-  "publicKey",
-  "name",
-  "startedAt",
-  "endedAt",
-  "durationMs",
-  "reason",
-  "endpoint",
-  "rxBytes",
-  "txBytes",
-  "roams",
-  "allowedIps",
-] as const satisfies readonly (keyof SessionView)[];
-
 /** @throws SystemError; ConfigError when there is no such peer or device. */
 export async function printSessions(api: ApiReader, options: Options): Promise<void> {
   const { request, devices, nowMs, print } = options;
@@ -54,11 +38,10 @@ export async function printSessions(api: ApiReader, options: Options): Promise<v
   const keys = peer === null ? null : (await findPeers(api, peer)).keys;
   if (keys?.length === 0) throw await peerNotFound(api, peer!);
   const format = formatter(options);
-  const period = periodOf(request, nowMs, "sessions");
   let left = request.limit ?? Infinity;
   let hasFound = false;
   const pages = pagesOf<Page<GivenSession>>(api, "/v1/sessions", {
-    since: period.since,
+    ...periodOf(request, nowMs, "sessions"),
     // The API filters by one device and one peer; several are filtered here.
     device: devices.length === 1 ? devices[0]! : null,
     peer: keys?.length === 1 ? keys[0]! : null,
@@ -66,8 +49,7 @@ export async function printSessions(api: ApiReader, options: Options): Promise<v
   });
   for await (const { items } of pages) {
     const wanted = items.filter(
-      ({ device, publicKey, startedAt }) =>
-        (period.until === null || startedAt < period.until) &&
+      ({ device, publicKey }) =>
         (devices.length === 0 || devices.includes(device)) &&
         (keys === null || keys.includes(publicKey)),
     );
@@ -87,12 +69,9 @@ function formatter(options: Options): (sessions: readonly SessionView[]) => stri
     case "json":
       return (sessions) => sessions.map((session) => `${json(session)}\n`).join("");
     case "csv": {
-      let header = csvLine(FIELDS);
+      let header = csvLine(SESSION_COLUMNS);
       return (sessions) => {
-        const lines = sessions.map((session) =>
-          csvLine(FIELDS.map((field) => csvValue(session[field]))),
-        );
-        const text = header + lines.join("");
+        const text = header + sessions.map(sessionLine).join("");
         header = "";
         return text;
       };
@@ -134,27 +113,4 @@ function columns(nowMs: number): readonly Column<SessionView>[] {
     { title: "TO PEER", cell: ({ txBytes }) => bytes(txBytes), isNumber: true, priority: 8 },
     { title: "ROAMS", cell: ({ roams }) => String(roams), isNumber: true, priority: 9 },
   ];
-}
-
-/** A list is one field, separated by spaces. */
-function csvValue(value: SessionView[keyof SessionView]): string | number | null {
-  return Array.isArray(value) ? value.join(" ") : value;
-}
-
-/** A line of CSV (RFC 4180). */
-export function csvLine(values: readonly (string | number | null)[]): string {
-  return `${values.map(csvField).join(",")}\r\n`;
-}
-
-/**
- * A spreadsheet evaluates a text that begins with one of these characters as a formula. A leading apostrophe
- * prevents that (owasp.org/www-community/attacks/CSV_Injection). A public key may begin with + and is left
- * unchanged: it ends with =, which no formula does.
- */
-function csvField(value: string | number | null): string {
-  if (value === null) return "";
-  if (typeof value === "number") return String(value);
-  const text = sanitize(value);
-  const safe = /^[=+\-@＝＋－＠]/.test(text) && !isPublicKey(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }

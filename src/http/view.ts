@@ -4,18 +4,11 @@ import { isUnreadable } from "../base/errors.ts";
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Rates } from "../stats/rates.ts";
-import { ranges } from "../store/ranges.ts";
+import { type Range, ranges } from "../store/ranges.ts";
 import type { SessionRow } from "../store/stored-sessions.ts";
 import { TRAFFIC_SLOT_MS } from "../store/traffic-rows.ts";
 import type { ReadModel, TargetState } from "./read-model.ts";
-import type {
-  DeviceView,
-  PeerDetailView,
-  PeerView,
-  SessionView,
-  StatusView,
-  TargetView,
-} from "./schemas.ts";
+import type { DeviceView, PeerView, SessionView, StatusView, TargetView } from "./schemas.ts";
 
 export function viewStatus(source: ReadModel): StatusView {
   const devices = viewDevices(source);
@@ -177,21 +170,22 @@ export function viewTargets(source: ReadModel): TargetView[] {
   });
 }
 
-export function viewUptime(
-  source: ReadModel,
-  device: string,
-  publicKey: string,
-): PeerDetailView["uptime"] {
+export function viewTraffic(source: ReadModel, device: string, publicKey: string) {
   const nowMs = source.clock.now().wallMs;
-  const of = (range: "24h" | "7d" | "30d") =>
+  const { rxBytes, txBytes, startMs } = source.store.traffic.day(device, publicKey, nowMs);
+  return { startAt: iso(startMs), stepMs: TRAFFIC_SLOT_MS, rxBytes, txBytes } as const;
+}
+
+export function viewUptime(source: ReadModel, device: string, publicKey: string) {
+  const nowMs = source.clock.now().wallMs;
+  const of = (range: Range) =>
     source.store.sessions.uptime(device, publicKey, ranges[range].spanMs, nowMs);
   return { "24h": of("24h"), "7d": of("7d"), "30d": of("30d") };
 }
 
-export function viewTraffic(source: ReadModel, device: string, publicKey: string) {
-  const nowMs = source.clock.now().wallMs;
-  const { startMs, rxBytes, txBytes } = source.store.traffic.day(device, publicKey, nowMs);
-  return { startAt: iso(startMs), stepMs: TRAFFIC_SLOT_MS, rxBytes, txBytes } as const;
+/** A chart of the store, with its start as text. */
+export function viewChart<Chart extends { readonly startMs: number }>({ startMs, ...rest }: Chart) {
+  return { startAt: iso(startMs), ...rest };
 }
 
 export function iso(ms: number): string {

@@ -1,6 +1,7 @@
 /** The rows of `traffic`: what each peer received and sent in each slot of five minutes, and its sums by hour and day. */
 
 import type { ClockStep } from "../base/wall-clock.ts";
+import type { PublicKey } from "../base/wireguard.ts";
 import type { Database } from "./database.ts";
 import { DAY_MS, HOUR_MS, type Range, ranges, SLOT_MS, stepsOf } from "./ranges.ts";
 import { SlotTable } from "./slot-table.ts";
@@ -11,6 +12,11 @@ export interface TrafficSums {
   readonly publicKey: string;
   readonly rxBytes: number;
   readonly txBytes: number;
+}
+
+/** A peer with its traffic. */
+export interface TopPeer extends TrafficSums {
+  readonly publicKey: PublicKey;
 }
 
 /** The traffic of one peer over a range: one number per step; the last step is not over yet. */
@@ -34,7 +40,7 @@ export class TrafficRows {
   readonly #hours: SlotTable;
   readonly #days: SlotTable;
   /** The last result of `top`, until the rows change. */
-  #top: { readonly key: string; readonly peers: Promise<TrafficSums[]> } | null = null;
+  #top: { readonly key: string; readonly peers: Promise<TopPeer[]> } | null = null;
 
   constructor(database: Database) {
     this.#database = database;
@@ -104,7 +110,7 @@ export class TrafficRows {
    *
    * @param sinceMs rounded down to an hour.
    */
-  async top(sinceMs: number, limit: number): Promise<TrafficSums[]> {
+  async top(sinceMs: number, limit: number): Promise<TopPeer[]> {
     const sinceHour = Math.floor(sinceMs / HOUR_MS);
     const key = `${sinceHour} ${limit}`;
     if (this.#top?.key !== key) {
@@ -116,7 +122,7 @@ export class TrafficRows {
     return await this.#top.peers;
   }
 
-  async #readTop(sinceHour: number, limit: number): Promise<TrafficSums[]> {
+  async #readTop(sinceHour: number, limit: number): Promise<TopPeer[]> {
     const sums = new Map<number, { rxBytes: number; txBytes: number }>();
     const firstDay = Math.floor(sinceHour / HOURS);
     const hours = sinceHour - firstDay * HOURS;
@@ -131,11 +137,11 @@ export class TrafficRows {
       .map(([peer, { rxBytes, txBytes }]) => ({ peer, rxBytes, txBytes, all: rxBytes + txBytes }))
       .filter(({ all }) => all > 0)
       .toSorted((a, b) => b.all - a.all || a.peer - b.peer);
-    const found: TrafficSums[] = [];
+    const found: TopPeer[] = [];
     for (const { peer, rxBytes, txBytes } of ordered) {
       if (found.length === limit) break;
       // Rows that an older wgmon wrote have no name until the peer has traffic again.
-      const name = this.#database.get<{ device: string; publicKey: string }>(
+      const name = this.#database.get<{ device: string; publicKey: PublicKey }>(
         "SELECT device, public_key AS publicKey FROM $.traffic_peers WHERE peer = ?",
         peer,
       );
