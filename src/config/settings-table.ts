@@ -314,7 +314,7 @@ interface CommandEntry {
   readonly summary: string;
   /** The words that may follow the command. */
   readonly subcommands: readonly string[];
-  /** A word of the user's own that follows the command. Absent: there is none. */
+  /** A word of the user's own that follows the command. Absent: the command takes no such word. */
   readonly argument?: Argument;
   /** Whether the command reads the settings, and takes their flags. */
   readonly takesSettings: boolean;
@@ -436,7 +436,7 @@ export const commands = {
       json: json("message"),
     },
     examples: [
-      ["outbox", "list what waits, and what was given up"],
+      ["outbox", "list waiting events and dead letters"],
       ["outbox retry --target ops --dead", "send the dead letters of a target again"],
       ["outbox drop --all", "delete all messages"],
     ],

@@ -79,7 +79,7 @@ test("the help texts of commands are the expected ones", () => {
                                   undelivered messages
 
     Examples:
-      wgmon outbox             list what waits, and what was given up
+      wgmon outbox             list waiting events and dead letters
       wgmon outbox retry --target ops --dead
                                send the dead letters of a target again
       wgmon outbox drop --all  delete all messages
