@@ -65,7 +65,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
   }
   const handshakeAtMs: Tracker["handshakeAtMs"] = (address, port, listenPort) =>
     tracker.handshakeAtMs(address, port, listenPort);
-  const traffic = new TrafficRecorder(store.traffic, clock, tracker.sessions);
+  const traffic = new TrafficRecorder(store, clock, tracker.sessions);
   const outbox = new Outbox({
     clock,
     log,

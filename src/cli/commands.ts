@@ -43,6 +43,7 @@ export async function runCommand(
       await extractNames();
       return 0;
     case "status":
+    case "peer":
     case "sessions":
     case "events":
     case "top":
@@ -137,7 +138,7 @@ async function receiveEvents(command: Extract<Command, { type: "receive" }>): Pr
 }
 
 async function query(
-  command: Extract<Command, { type: "status" | "sessions" | "events" | "top" }>,
+  command: Extract<Command, { type: "status" | "peer" | "sessions" | "events" | "top" }>,
 ): Promise<number> {
   const { runQuery } = await import("./query-commands.ts");
   const warn = (line: string) => printError(`wgmon: ${line}`);

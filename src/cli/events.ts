@@ -3,6 +3,7 @@
 import { createParser, type EventSourceMessage } from "eventsource-parser";
 
 import type { Clock } from "../base/clock.ts";
+import { shortTunnelAddress } from "../base/tunnel-address.ts";
 import { visible } from "../base/visible.ts";
 import { describeShort } from "../channels/formats/message-text.ts";
 import type { EventsRequest } from "../config/command-requests.ts";
@@ -11,9 +12,11 @@ import type { Event } from "../events/event-schema.ts";
 import type { StoredEventView } from "../http/schemas.ts";
 import { type ApiReader, ConnectionLost, type DaemonClient, DaemonNotRunning } from "./client.ts";
 import { checkDevices, findPeers, type NamedPeers, peerNotFound } from "./find-peers.ts";
-import { type Page, PAGE_SIZE, pagesOf, sinceOf } from "./history-query.ts";
+import { type Page, PAGE_SIZE, pagesOf, periodOf } from "./history-query.ts";
 import { json, localTime, type Output } from "./text.ts";
 
+/** Width of the column of tunnel addresses: that of an IPv4 address and `+1`. */
+const ADDRESS_COLUMNS = 15;
 /** Delay before each attempt to reconnect. */
 const RECONNECT_MS = 500;
 
@@ -44,7 +47,9 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
   const [type] = request.types;
   const { limit } = request;
   const query = {
-    since: sinceOf(request, clock.now().wallMs),
+    ...periodOf(request, clock.now().wallMs, "events"),
+    // The API filters by one device; several are filtered here.
+    device: options.devices.length === 1 ? options.devices[0]! : null,
     type: request.types.length === 1 && !type!.endsWith("*") ? type! : null,
     // A name is not resolved to a key, because it selects the events that were reported with this name.
     peer: keys.length === 1 && !isName ? keys[0]! : null,
@@ -146,5 +151,12 @@ async function selectionOf(
 
 function lineOf(event: Event, { request, paint }: Options): string {
   if (request.json) return `${json(event)}\n`;
-  return `${paint("dim", localTime(event.timestamp))} ${visible(describeShort(event))}\n`;
+  const address = addressOf(event).padEnd(ADDRESS_COLUMNS);
+  const time = paint("dim", localTime(event.timestamp));
+  return `${time} ${visible(`${address} ${describeShort(event)}`)}\n`;
+}
+
+/** The tunnel address of the event's peer; empty if it has none. */
+function addressOf({ data }: Event): string {
+  return "peer" in data ? shortTunnelAddress(data.peer.allowedIps) : "";
 }

@@ -110,6 +110,9 @@ export class LocalApi implements ApiReader, Disposable {
   async get<View>(path: string): Promise<View> {
     const response = await this.#api.handle(new Request(`http://localhost${path}`));
     const view = await viewOf<View>(response, path);
+    if (/^\/v1\/peers\/[^/]+\/[^/]+$/.test(path)) {
+      return this.#withStoredSession(view as PeerView) as View;
+    }
     if (!path.startsWith("/v1/peers?")) return view;
     const { items, ...rest } = view as { readonly items: readonly PeerView[] };
     return { ...rest, items: items.map((peer) => this.#withStoredSession(peer)) } as View;

@@ -6,7 +6,7 @@ import type { EventPattern } from "../events/event-filter.ts";
 import type { ParsedArgs } from "./argv.ts";
 import { parseAll, parseDefault, type Sources } from "./resolve.ts";
 import { commands, isSettingName, type Setting, table } from "./settings-table.ts";
-import type { Since } from "./value-types.ts";
+import type { Time } from "./value-types.ts";
 import { readSecrets } from "./webhooks.ts";
 
 /** nft and iptables: print the rules. */
@@ -31,6 +31,16 @@ export interface QueryRequest {
 }
 
 export interface StatusRequest extends QueryRequest {
+  /** Only peers with this text in their name, key, tags or addresses; null: all peers. */
+  readonly search: string | null;
+  readonly json: boolean;
+}
+
+export interface PeerRequest extends QueryRequest {
+  /** A name, a public key, a tunnel address or an endpoint. */
+  readonly word: string;
+  /** Maximum number of sessions, and of events. */
+  readonly limit: number;
   readonly json: boolean;
 }
 
@@ -39,7 +49,9 @@ export interface HistoryRequest extends QueryRequest {
   /** A name or a public key; null: all peers. */
   readonly peer: string | null;
   /** null: from the beginning. */
-  readonly since: Since | null;
+  readonly since: Time | null;
+  /** null: until now. */
+  readonly until: Time | null;
   /** Maximum number of sessions or events, the latest ones; null: no limit. */
   readonly limit: number | null;
 }
@@ -76,6 +88,9 @@ export interface ReceiveRequest {
 }
 
 export type Shell = "bash" | "zsh" | "fish";
+
+/** The longest text that the API searches for: SEARCH_MAX of http/peer-query.ts. */
+const SEARCH_MAX = 100;
 
 /** Default limits of `sessions` and `events`, if neither --limit nor --since is given. */
 const SESSIONS_LIMIT = 50;
@@ -129,7 +144,24 @@ export function receiveRequest(
 
 export function statusRequest(line: ParsedArgs, errors: string[]): StatusRequest {
   const json = commandFlag(line, "json", commands.status.flags.json, errors) === true;
-  return { json, ...queryRequest(line) };
+  const search = line.argument;
+  if (search !== null && search.length > SEARCH_MAX) {
+    errors.push(`the text to search for is too long; the maximum is ${SEARCH_MAX} characters`);
+  }
+  return { search, json, ...queryRequest(line) };
+}
+
+export function peerRequest(line: ParsedArgs, errors: string[]): PeerRequest {
+  const { flags } = commands.peer;
+  if (line.argument === null) {
+    errors.push("wgmon peer needs a peer: its name, public key, tunnel address or endpoint");
+  }
+  return {
+    ...queryRequest(line),
+    word: line.argument ?? "",
+    limit: commandFlag(line, "limit", flags.limit, errors) ?? 0,
+    json: commandFlag(line, "json", flags.json, errors) === true,
+  };
 }
 
 export function topRequest(line: ParsedArgs, errors: string[]): TopRequest {
@@ -165,9 +197,11 @@ export function sessionsRequest(line: ParsedArgs, errors: string[]): SessionsReq
 export function eventsRequest(line: ParsedArgs, errors: string[]): EventsRequest {
   const { flags } = commands.events;
   const given = line.found.get("type");
+  const follow = commandFlag(line, "follow", flags.follow, errors) === true;
+  if (follow && line.found.has("until")) errors.push("--follow and --until: give only one of them");
   return {
     ...historyRequest(line, flags, EVENTS_LIMIT, errors),
-    follow: commandFlag(line, "follow", flags.follow, errors) === true,
+    follow,
     types: given === undefined ? [] : parseAll(flags.type, given, errors).map(({ value }) => value),
     json: commandFlag(line, "json", flags.json, errors) === true,
   };
@@ -175,7 +209,7 @@ export function eventsRequest(line: ParsedArgs, errors: string[]): EventsRequest
 
 function historyRequest(
   line: ParsedArgs,
-  flags: Pick<typeof commands.events.flags, "peer" | "since" | "limit">,
+  flags: Pick<typeof commands.events.flags, "peer" | "since" | "until" | "limit">,
   defaultLimit: number,
   errors: string[],
 ): HistoryRequest {
@@ -184,6 +218,7 @@ function historyRequest(
     ...queryRequest(line),
     peer: commandFlag(line, "peer", flags.peer, errors),
     since,
+    until: commandFlag(line, "until", flags.until, errors),
     limit:
       commandFlag(line, "limit", flags.limit, errors) ?? (since === null ? defaultLimit : null),
   };

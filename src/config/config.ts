@@ -16,6 +16,8 @@ import {
   eventsRequest,
   type OutboxRequest,
   outboxRequest,
+  type PeerRequest,
+  peerRequest,
   type ReceiveRequest,
   receiveRequest,
   type RulesAction,
@@ -99,10 +101,11 @@ export type Command =
   | ({ readonly type: "receive" } & ReceiveRequest)
   | { readonly type: "install-service" | "uninstall-service" | "extract-names" }
   | ({ readonly type: "status" } & StatusRequest & Configured)
+  | ({ readonly type: "peer" } & PeerRequest & Configured)
   | ({ readonly type: "sessions" } & SessionsRequest & Configured)
   | ({ readonly type: "events" } & EventsRequest & Configured)
   | ({ readonly type: "top" } & TopRequest & Configured)
-  /** `command`: the command to describe; null: print the general help. */
+  /** `command`: the command to describe; null: print the short help. */
   | { readonly type: "help"; readonly command: CommandName | null }
   | { readonly type: "version" | "licenses" };
 
@@ -121,13 +124,19 @@ export function parseCommand(sources: Sources): Command {
   if (line.licenses) return { type: "licenses" };
   const errors = [...line.errors];
   const command = readCommand(line, sources, errors);
-  if (errors.length > 0) throw new ConfigError(errors, helpHint(line.command));
+  if (errors.length > 0) {
+    const isUnknown = line.commandWord === "unknown";
+    const hint = isUnknown ? "wgmon --help lists the commands." : helpHint(line.command);
+    throw new ConfigError(errors, hint);
+  }
   return command;
 }
 
-function helpHint(command: CommandName): string | undefined {
-  const { flags } = commandOf(command);
-  return Object.keys(flags).length === 0 ? undefined : `wgmon ${command} --help lists its flags.`;
+/** The line after an error in the flags of a command, or in the settings. */
+export function helpHint(command: CommandName): string {
+  if (command === "run") return "wgmon run --help lists all settings.";
+  const hasFlags = Object.keys(commandOf(command).flags).length > 0;
+  return `wgmon ${command} --help ${hasFlags ? "lists its flags" : "describes it"}.`;
 }
 
 function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Command {
@@ -165,6 +174,10 @@ function readCommand(line: ParsedArgs, sources: Sources, errors: string[]): Comm
     case "status": {
       const request = statusRequest(line, errors);
       return { type: "status", ...request, ...configure(line.found, sources, errors) };
+    }
+    case "peer": {
+      const request = peerRequest(line, errors);
+      return { type: "peer", ...request, ...configure(line.found, sources, errors) };
     }
     case "sessions": {
       const request = sessionsRequest(line, errors);
@@ -296,11 +309,15 @@ function warningsOf(resolved: ResolvedSettings): string[] {
 
 // ---- Commands ----
 
-function helpCommand({ command, subcommand }: ParsedArgs): Command {
-  const asked = command === "help" ? COMMAND_NAMES.find((name) => name === subcommand) : command;
-  // The help of run is the general help.
-  const isGeneral = asked === undefined || asked === "run" || asked === "help";
-  return { type: "help", command: isGeneral ? null : asked };
+function helpCommand({ command, subcommand, commandWord, found }: ParsedArgs): Command {
+  if (command !== "help")
+    return { type: "help", command: commandWord === "known" ? command : null };
+  // The help of run lists all settings.
+  const all = found.get("all")?.texts[0] === "true" ? "run" : undefined;
+  return {
+    type: "help",
+    command: COMMAND_NAMES.find((name) => name === subcommand) ?? all ?? null,
+  };
 }
 
 function testTarget(line: ParsedArgs, { settings }: Configured, errors: string[]): string | null {

@@ -20,13 +20,24 @@ import {
   namesPath,
   peerName,
   secretFile,
-  since,
   size,
   string,
   targetName,
+  time,
   type ValueType,
   webhookUrl,
 } from "./value-types.ts";
+
+/** The groups of the settings in the help and the man page, in this order. */
+export const SETTING_SECTIONS = {
+  wakeUp: "What wgmon watches, and what wakes it",
+  webhooks: "Where events go",
+  peers: "Names, sessions and intervals",
+  http: "HTTP API, metrics and the web page",
+  files: "Files, the store and the log",
+} as const;
+
+export type SettingSection = keyof typeof SETTING_SECTIONS;
 
 export interface Setting<Value> extends ValueType<Value> {
   readonly description: string;
@@ -35,8 +46,15 @@ export interface Setting<Value> extends ValueType<Value> {
   readonly defaultNote?: string;
   /** The setting has a flag and a variable, but is not allowed in the settings file. */
   readonly flagOnly?: true;
-  /** A one-letter form of the flag. */
+  /** A one-letter form of the flag. The same letter means the same flag in all commands. */
   readonly short?: string;
+}
+
+/** A setting in the table below. */
+export interface TableEntry extends Setting<unknown> {
+  readonly section: SettingSection;
+  /** The setting is in the short help: `wgmon --help`. */
+  readonly isCommon?: true;
 }
 
 const SECOND_MS = 1000;
@@ -48,22 +66,26 @@ export const table = {
     description:
       "what wakes wgmon; nflog: firewall rules that log; bpf: its own capture; poll: only the clock (every tick); auto: nflog if rules log the devices' ports, otherwise bpf",
     defaultValue: "auto",
+    section: "wakeUp",
   },
   group: {
     ...integer(0, 65535),
     description: "nflog: the NFLOG group that the firewall rules log to",
     defaultValue: "1",
+    section: "wakeUp",
   },
   interface: {
     ...deviceName("eth0"),
     description: "bpf: the interface to capture on; any: all interfaces",
     defaultValue: "any",
+    section: "wakeUp",
   },
   filter: {
     ...captureFilter(),
     description: "bpf: which packets to capture, as a tcpdump expression",
     defaultValue: null,
     defaultNote: "handshakes and first packets of the WireGuard ports found",
+    section: "wakeUp",
   },
   device: {
     ...deviceName("wg0"),
@@ -71,6 +93,8 @@ export const table = {
     description: "a WireGuard device to watch",
     defaultValue: null,
     defaultNote: "all",
+    section: "wakeUp",
+    isCommon: true,
   },
   webhook: {
     ...webhookUrl(),
@@ -78,6 +102,8 @@ export const table = {
     description: "URL to POST the events to; slack:URL sets the format of this URL only",
     defaultValue: null,
     defaultNote: "none",
+    section: "webhooks",
+    isCommon: true,
   },
   "webhook-file": {
     ...secretFile("/etc/wgmon/webhooks"),
@@ -85,6 +111,7 @@ export const table = {
       "a file with more webhooks, one on each line; unlike flags, it does not show in process lists",
     defaultValue: null,
     defaultNote: "$CREDENTIALS_DIRECTORY/webhooks, if it exists",
+    section: "webhooks",
   },
   "webhook-format": {
     ...choice(...FORMAT_CHOICES),
@@ -92,18 +119,21 @@ export const table = {
     description:
       "how events are written: json, form or the name of a service (docs/formats.md lists them); auto: the format of the service in the URL, else json",
     defaultValue: "auto",
+    section: "webhooks",
   },
   "webhook-secret-file": {
     ...secretFile("/etc/wgmon/webhook-secret"),
     description: "a file with the secrets (whsec_...) to sign with, one on each line",
     defaultValue: null,
     defaultNote: "$CREDENTIALS_DIRECTORY/webhook-secret, if it exists; else unsigned",
+    section: "webhooks",
   },
   "webhook-events": {
     ...eventPattern(),
     description: "only events of this type, such as peer.connected or peer.*",
     defaultValue: null,
     defaultNote: "all",
+    section: "webhooks",
   },
   "webhook-devices": {
     ...deviceName("wg0"),
@@ -111,6 +141,7 @@ export const table = {
     description: "only events of this device",
     defaultValue: null,
     defaultNote: "all",
+    section: "webhooks",
   },
   "webhook-peers": {
     ...peerName(),
@@ -118,59 +149,72 @@ export const table = {
     description: "only events of the peer with this name or public key",
     defaultValue: null,
     defaultNote: "all",
+    section: "webhooks",
   },
   "webhook-digest": {
     ...duration(0, "1h"),
     description: "collect events for this long into one message; 0: send each at once",
     defaultValue: "0s",
+    section: "webhooks",
   },
   "manage-rules": {
     ...boolean(),
     description:
-      "nflog: load the firewall rules with nft, update them when ports change, and remove them when wgmon ends",
+      "nflog: load the firewall rules with nft; update them when ports change, remove them when wgmon ends",
     defaultValue: "false",
+    section: "wakeUp",
+    isCommon: true,
   },
   names: {
     ...namesPath(),
     description:
       "a file or folder whose comments name the peers; %i: the device, * and ?: in file names; off: none",
     defaultValue: "/etc/wireguard/%i.conf",
+    section: "peers",
   },
   "idle-timeout": {
     ...duration(SECOND_MS, "365d"),
     description: "a peer is disconnected after this long without activity",
     defaultValue: "180s",
+    section: "peers",
   },
   tick: {
     ...duration(100, "365d"),
     description: "how often connected peers are scanned",
     defaultValue: "10s",
+    section: "peers",
   },
   reconcile: {
     ...duration(0, "365d"),
     description: "how often all peers are scanned, in case a packet was missed; 0: never",
     defaultValue: "60s",
+    section: "peers",
   },
   hold: {
     ...duration(0, "365d"),
     description: "a peer that returns within this time is not reported as disconnected",
     defaultValue: "0s",
+    section: "peers",
   },
   "announce-existing": {
     ...boolean(),
     description: "at the first start, report the peers that are already connected",
     defaultValue: "true",
+    section: "peers",
   },
   "report-unknown": {
     ...boolean(),
     description: "report handshakes that no peer completed, grouped by network, once a minute",
     defaultValue: "false",
+    section: "peers",
   },
   listen: {
     ...addressAndPort(),
-    description: "serve the HTTP API, metrics and the web page on this address",
+    description: "serve the web page, metrics and the HTTP API here",
     defaultValue: null,
     defaultNote: "none; wgmon's own commands use a Unix socket",
+    section: "http",
+    isCommon: true,
   },
   "listen-token-file": {
     ...secretFile("/etc/wgmon/listen-token"),
@@ -178,18 +222,21 @@ export const table = {
       "a file with the accepted bearer tokens, one on each line; required unless listen is 127.0.0.1 or ::1",
     defaultValue: null,
     defaultNote: "$CREDENTIALS_DIRECTORY/listen-token, if it exists",
+    section: "http",
   },
   "listen-tls-cert": {
     ...absolutePath("FILE", "/etc/wgmon/cert.pem"),
     description: "listen with TLS: the certificate and its chain, in PEM",
     defaultValue: null,
     defaultNote: "no TLS",
+    section: "http",
   },
   "listen-tls-key": {
     ...absolutePath("FILE", "/etc/wgmon/key.pem"),
     description: "the private key of the certificate, in PEM",
     defaultValue: null,
     defaultNote: "no TLS",
+    section: "http",
   },
   metrics: {
     ...choice("mdlayher", "mindflavor", "none"),
@@ -197,46 +244,55 @@ export const table = {
     description:
       "also export peer metrics under the names of another exporter (mdlayher: wireguard_exporter, mindflavor: prometheus_wireguard_exporter)",
     defaultValue: "mdlayher",
+    section: "http",
   },
   "state-dir": {
     ...absolutePath("FOLDER", "/var/lib/wgmon"),
     description: "the directory of the store: events, sessions and undelivered messages",
     defaultValue: null,
     defaultNote: "$STATE_DIRECTORY of systemd, else /var/lib/wgmon",
+    section: "files",
   },
   keep: {
     ...duration(HOUR_MS, "3650d"),
     description: "how long past events, past sessions and dead letters are kept",
     defaultValue: "90d",
+    section: "files",
   },
   "max-store": {
     ...size(16_000_000, 1e12),
     description: "maximum size of the store; the oldest data is deleted first",
     defaultValue: "256MB",
+    section: "files",
   },
   "log-format": {
     ...choice("auto", "text", "json", "journal"),
     description: "auto: the one that suits the log's destination",
     defaultValue: "auto",
+    section: "files",
   },
   "log-level": {
     ...choice("debug", "info", "warn", "error"),
     description: "log messages of this level and above",
     defaultValue: "info",
+    section: "files",
   },
   host: {
     ...hostName(),
     description: "this gateway's name in the events",
     defaultValue: null,
     defaultNote: "the machine's host name",
+    section: "files",
   },
   config: {
     ...string("FILE", "/etc/wgmon/wgmon.toml"),
     description: "the settings file; the default one is read if it exists",
     defaultValue: "/etc/wgmon/wgmon.toml",
     flagOnly: true,
+    section: "files",
+    isCommon: true,
   },
-} satisfies Record<string, Setting<unknown>>;
+} satisfies Record<string, TableEntry>;
 
 export type SettingName = keyof typeof table;
 export type ValueOf<N extends SettingName> =
@@ -244,21 +300,43 @@ export type ValueOf<N extends SettingName> =
 
 export const SETTING_NAMES = Object.keys(table) as SettingName[];
 
+/** The groups of the commands in the help, in this order. */
+export const COMMAND_SECTIONS = {
+  view: "See who is connected, and what happened",
+  events: "Deliver events",
+  setup: "Set up and check",
+  other: "Other",
+} as const;
+
 interface CommandEntry {
+  readonly section: keyof typeof COMMAND_SECTIONS;
   /** One line in the list of commands. */
   readonly summary: string;
   /** The words that may follow the command. */
   readonly subcommands: readonly string[];
+  /** A word of the user's own that follows the command. Absent: the command takes no such word. */
+  readonly argument?: Argument;
   /** Whether the command reads the settings, and takes their flags. */
   readonly takesSettings: boolean;
+  /** The settings that have an effect on the command, for its help; the command accepts the flags of all. */
+  readonly relevant?: readonly SettingName[];
   /** Flags of the command itself. They are not settings: no variable and no key in the file. */
   readonly flags: Readonly<Record<string, Setting<unknown>>>;
+  /** Command lines without `wgmon`, and what each does. */
+  readonly examples: readonly (readonly [line: string, purpose: string])[];
+}
+
+export interface Argument {
+  readonly placeholder: string;
+  readonly description: string;
+  readonly isOptional: boolean;
 }
 
 const target = { ...targetName(), defaultValue: null };
 const peer = {
   ...peerName(),
-  description: "only this peer: its name, its public key, or the first 8 characters of the key",
+  description:
+    "only this peer: its name, public key (or the first 8 characters), tunnel address or endpoint",
   defaultValue: null,
   defaultNote: "all",
 };
@@ -275,13 +353,22 @@ const json = (item: string) => ({
 });
 const historyFlags = (items: string, count: number) => ({
   since: {
-    ...since(),
-    description: `only ${items} since then: 7d for seven days ago, or an RFC 3339 time`,
+    ...time(),
+    short: "S",
+    description: `only ${items} at this time or later: 2h, today, yesterday, 2026-11-22 or "2026-11-22 16:00"`,
     defaultValue: null,
     defaultNote: "all",
   },
+  until: {
+    ...time(),
+    short: "U",
+    description: `only ${items} before this time, written as for --since`,
+    defaultValue: null,
+    defaultNote: "now",
+  },
   limit: {
     ...integer(1, 1e9),
+    short: "n",
     description: "how many, the latest first",
     defaultValue: null,
     defaultNote: `${count}; all with --since`,
@@ -290,15 +377,30 @@ const historyFlags = (items: string, count: number) => ({
 
 export const commands = {
   run: {
-    summary: "watch and report; the default command",
+    section: "setup",
+    summary: "watch and report, until it is stopped; the default command",
     subcommands: [],
     takesSettings: true,
     flags: {},
+    examples: [
+      ["--webhook https://hooks.example.net/wgmon", "report events to a webhook"],
+      ["run --config ./wgmon.toml --log-level debug", "try out a settings file"],
+      ["run --manage-rules --listen 127.0.0.1:9586", "load the rules, and serve the page"],
+    ],
   },
   "test-webhook": {
+    section: "events",
     summary: "send sample events to the targets and report the results",
     subcommands: [],
     takesSettings: true,
+    relevant: [
+      "config",
+      "webhook",
+      "webhook-file",
+      "webhook-format",
+      "webhook-secret-file",
+      "host",
+    ],
     flags: {
       target: {
         ...target,
@@ -306,11 +408,17 @@ export const commands = {
         defaultNote: "all",
       },
     },
+    examples: [
+      ["test-webhook", "to all targets of the settings"],
+      ["test-webhook --target ops", "to one of them"],
+    ],
   },
   outbox: {
+    section: "events",
     summary: "list, retry or drop waiting events and dead letters",
     subcommands: ["list", "retry", "drop"],
     takesSettings: true,
+    relevant: ["config", "state-dir"],
     flags: {
       target: { ...target, description: "only messages for this target", defaultNote: "all" },
       id: {
@@ -325,17 +433,20 @@ export const commands = {
         description: "every message; retry and drop need --target, --id or --all",
         defaultValue: "false",
       },
-      json: {
-        ...boolean(),
-        description: "print JSON, a line for each message",
-        defaultValue: "false",
-      },
+      json: json("message"),
     },
+    examples: [
+      ["outbox", "list waiting events and dead letters"],
+      ["outbox retry --target ops --dead", "send the dead letters of a target again"],
+      ["outbox drop --all", "delete all messages"],
+    ],
   },
   rules: {
+    section: "setup",
     summary: "print, load or remove the firewall rules that wake wgmon",
     subcommands: [],
     takesSettings: true,
+    relevant: ["config", "device", "group"],
     flags: {
       nft: {
         ...boolean(),
@@ -350,8 +461,13 @@ export const commands = {
       install: { ...boolean(), description: "load the rules with nft", defaultValue: "false" },
       remove: { ...boolean(), description: "remove the loaded rules", defaultValue: "false" },
     },
+    examples: [
+      ["rules", "print the rules for nftables"],
+      ["rules --install", "load them now"],
+    ],
   },
   receive: {
+    section: "events",
     summary: "receive webhooks and print them, for trying them out",
     subcommands: [],
     takesSettings: false,
@@ -374,17 +490,59 @@ export const commands = {
         defaultNote: "not checked",
       },
     },
+    examples: [["receive", "in another terminal: wgmon --webhook http://127.0.0.1:9588/"]],
   },
   status: {
-    summary: "print which peers are connected, since when, and their traffic",
+    section: "view",
+    summary: "print which peers are connected, and their traffic",
     subcommands: [],
+    argument: {
+      placeholder: "TEXT",
+      description: "only peers with this text in their name, key, tags or addresses",
+      isOptional: true,
+    },
     takesSettings: true,
+    relevant: ["config", "state-dir"],
     flags: { device, json: json("peer") },
+    examples: [
+      ["status alice", "peers with alice in their name"],
+      ["status 10.0.0.5", "the peer with a tunnel address"],
+      ["status --device wg0 --json", "for scripts"],
+    ],
+  },
+  peer: {
+    section: "view",
+    summary: "print everything about one peer",
+    subcommands: [],
+    argument: {
+      placeholder: "NAME",
+      description: "its name, public key, tunnel address or endpoint",
+      isOptional: false,
+    },
+    takesSettings: true,
+    relevant: ["config", "state-dir"],
+    flags: {
+      device: { ...device, description: "only a peer of this device" },
+      limit: {
+        ...integer(1, 1000),
+        short: "n",
+        description: "how many sessions and events, the latest ones",
+        defaultValue: "5",
+      },
+      json: { ...boolean(), description: "print JSON, on one line", defaultValue: "false" },
+    },
+    examples: [
+      ["peer alice", "all about a peer, by its name"],
+      ["peer 10.0.0.5", "by its tunnel address"],
+      ["peer alice -n 20", "with more sessions and events"],
+    ],
   },
   sessions: {
+    section: "view",
     summary: "print the sessions of peers, the latest first",
     subcommands: [],
     takesSettings: true,
+    relevant: ["config", "state-dir"],
     flags: {
       peer,
       device,
@@ -396,11 +554,18 @@ export const commands = {
         defaultValue: "false",
       },
     },
+    examples: [
+      ["sessions --peer alice -n 10", "the latest ten of a peer"],
+      ["sessions --since yesterday --until today", "of yesterday"],
+      ["sessions --since 30d --csv", "of 30 days, for a spreadsheet"],
+    ],
   },
   events: {
+    section: "view",
     summary: "print past events; with --follow also new ones",
     subcommands: [],
     takesSettings: true,
+    relevant: ["config", "state-dir"],
     flags: {
       follow: {
         ...boolean(),
@@ -419,11 +584,18 @@ export const commands = {
       ...historyFlags("events", 20),
       json: json("event"),
     },
+    examples: [
+      ["events -f", "the latest, then new ones"],
+      ["events --since today --type peer.connected", "who came today"],
+      ["events -n 5 --peer alice", "the latest five of a peer"],
+    ],
   },
   top: {
-    summary: "show the connected peers live, on the whole terminal",
+    section: "view",
+    summary: "show the peers live, on the whole terminal",
     subcommands: [],
     takesSettings: true,
+    relevant: ["config"],
     flags: {
       device: { ...device, description: "start with this device; d shows the others" },
       interval: {
@@ -432,68 +604,96 @@ export const commands = {
         defaultValue: "1s",
       },
     },
+    examples: [["top --device wg0", "the key ? lists all keys"]],
   },
   doctor: {
+    section: "setup",
     summary: "check this machine and the settings, and print what to fix",
     subcommands: [],
     takesSettings: true,
+    relevant: ["config", "monitor", "device", "webhook"],
     flags: {
-      json: {
-        ...boolean(),
-        description: "print JSON, a line for each finding",
-        defaultValue: "false",
-      },
+      json: json("finding"),
       "no-network": {
         ...boolean(),
         description: "do not try to reach the targets",
         defaultValue: "false",
       },
     },
+    examples: [
+      ["doctor", "check the running wgmon, with its own settings"],
+      ["doctor --config ./wgmon.toml", "check other settings"],
+    ],
   },
   health: {
-    summary: "check whether the running wgmon is ready; exit code 0 means ready",
+    section: "setup",
+    summary: "check whether the running wgmon is ready (exit code 0)",
     subcommands: [],
     takesSettings: false,
     flags: {},
+    examples: [["health || systemctl restart wgmon", "in a script"]],
   },
   completion: {
+    section: "other",
     summary: "print a shell completion script",
     subcommands: ["bash", "zsh", "fish"],
     takesSettings: false,
     flags: {},
+    examples: [
+      ["completion bash > /usr/share/bash-completion/completions/wgmon", "for all users of bash"],
+    ],
   },
   "install-service": {
+    section: "setup",
     summary: "set up wgmon as a systemd service and start it",
     subcommands: [],
     takesSettings: false,
     flags: {},
+    examples: [["install-service", "as root, from /usr/local/bin"]],
   },
   "uninstall-service": {
+    section: "setup",
     summary: "stop and remove the service; its data is kept",
     subcommands: [],
     takesSettings: false,
     flags: {},
+    examples: [["uninstall-service", "as root"]],
   },
   "extract-names": {
-    summary: "copy the names of peers from /etc/wireguard for the service",
+    section: "setup",
+    summary: "copy the names of /etc/wireguard for the service",
     subcommands: [],
     takesSettings: false,
     flags: {},
+    examples: [["extract-names", "as root; the service runs it before it starts"]],
   },
   help: {
-    summary: "print this help; wgmon help COMMAND prints the flags of a command",
+    section: "other",
+    summary: "print help; wgmon help COMMAND describes a command",
     // A getter, because the names of all commands are complete only after this object.
     get subcommands(): readonly string[] {
       return COMMAND_NAMES.filter((name) => name !== "help");
     },
     takesSettings: false,
-    flags: {},
+    flags: {
+      all: {
+        ...boolean(),
+        description: "print all flags of wgmon run, in groups",
+        defaultValue: "false",
+      },
+    },
+    examples: [
+      ["help events", "the flags of a command"],
+      ["help --all", "all settings"],
+    ],
   },
   version: {
+    section: "other",
     summary: "print the versions of wgmon, Bun and the C libraries",
     subcommands: [],
     takesSettings: false,
     flags: {},
+    examples: [],
   },
 } satisfies Record<string, CommandEntry>;
 
@@ -515,7 +715,7 @@ export function isSettingName(word: string): word is SettingName {
   return Object.hasOwn(table, word);
 }
 
-export function settingOf(name: SettingName): Setting<unknown> {
+export function settingOf(name: SettingName): TableEntry {
   return table[name];
 }
 

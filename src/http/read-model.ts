@@ -9,6 +9,7 @@ import type { Monitor } from "../capture/capture.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Metrics } from "../stats/counters.ts";
 import type { Rates } from "../stats/rates.ts";
+import type { GatewayRows } from "../store/gateway-rows.ts";
 import type { OutboxRows } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
 import type { StoredEvent, StoredEvents } from "../store/stored-events.ts";
@@ -19,8 +20,9 @@ import type { SettingsView } from "./settings-view.ts";
 /** The part of the store that the HTTP API and the page read. */
 export interface StoreReader extends Pick<Store, "problem" | "isInMemory"> {
   readonly events: Pick<StoredEvents, "query" | "sequenceRange" | "pastPeers">;
-  readonly sessions: Pick<StoredSessions, "query">;
-  readonly traffic: Pick<TrafficRows, "day">;
+  readonly sessions: Pick<StoredSessions, "query" | "uptime">;
+  readonly traffic: Pick<TrafficRows, "day" | "range" | "top">;
+  readonly totals: Pick<GatewayRows, "range">;
   readonly outbox: Pick<OutboxRows, "waiting" | "queues" | "deadLetters" | "deadCounts">;
 }
 

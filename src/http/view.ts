@@ -1,8 +1,10 @@
 /** The data that the HTTP API returns, made from the state of the program. Pure. */
 
+import { isUnreadable } from "../base/errors.ts";
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Rates } from "../stats/rates.ts";
+import { type Range, ranges } from "../store/ranges.ts";
 import type { SessionRow } from "../store/stored-sessions.ts";
 import { TRAFFIC_SLOT_MS } from "../store/traffic-rows.ts";
 import type { ReadModel, TargetState } from "./read-model.ts";
@@ -76,8 +78,34 @@ export function viewPeer(source: ReadModel, device: string, peer: Peer): PeerVie
   };
 }
 
+/** Sessions in the store, with the present tunnel addresses of their peers. */
+export function viewSessions(source: ReadModel, rows: readonly SessionRow[]): SessionView[] {
+  const peers = new Map<string, ReadonlyMap<string, readonly string[]>>();
+  const allowedIpsOf = ({ device, publicKey }: SessionRow): string[] => {
+    let known = peers.get(device);
+    if (known === undefined) peers.set(device, (known = allowedIpsByKey(source, device)));
+    return [...(known.get(publicKey) ?? [])];
+  };
+  return rows.map((row) => ({ ...viewSession(source, row), allowedIps: allowedIpsOf(row) }));
+}
+
+/** Empty if the device cannot be read. */
+function allowedIpsByKey(
+  source: ReadModel,
+  device: string,
+): ReadonlyMap<string, readonly string[]> {
+  try {
+    return new Map(
+      [...source.peers(device)].map(({ publicKey, allowedIps }) => [publicKey, allowedIps]),
+    );
+  } catch (error) {
+    if (isUnreadable(error)) return new Map();
+    throw error;
+  }
+}
+
 /** A session in the store; an open session with the endpoint and counters of the last scan. */
-export function viewSession(source: ReadModel, row: SessionRow): SessionView {
+export function viewSession(source: ReadModel, row: SessionRow): Omit<SessionView, "allowedIps"> {
   const { device, publicKey, startedAtMs, endedAtMs, reason } = row;
   const current = endedAtMs === null ? source.session(device, publicKey) : null;
   // The store has rounded times.
@@ -144,8 +172,20 @@ export function viewTargets(source: ReadModel): TargetView[] {
 
 export function viewTraffic(source: ReadModel, device: string, publicKey: string) {
   const nowMs = source.clock.now().wallMs;
-  const { startMs, rxBytes, txBytes } = source.store.traffic.day(device, publicKey, nowMs);
+  const { rxBytes, txBytes, startMs } = source.store.traffic.day(device, publicKey, nowMs);
   return { startAt: iso(startMs), stepMs: TRAFFIC_SLOT_MS, rxBytes, txBytes } as const;
+}
+
+export function viewUptime(source: ReadModel, device: string, publicKey: string) {
+  const nowMs = source.clock.now().wallMs;
+  const of = (range: Range) =>
+    source.store.sessions.uptime(device, publicKey, ranges[range].spanMs, nowMs);
+  return { "24h": of("24h"), "7d": of("7d"), "30d": of("30d") };
+}
+
+/** A chart of the store, with its start as text. */
+export function viewChart<Chart extends { readonly startMs: number }>({ startMs, ...rest }: Chart) {
+  return { startAt: iso(startMs), ...rest };
 }
 
 export function iso(ms: number): string {

@@ -130,7 +130,11 @@ export function SessionTable({ source, rows, snapshot, isOnePeer, all = null }: 
   );
 }
 
-function sessionItem(session: SessionView, snapshot: PageSnapshot, isOnePeer: boolean): Item {
+function sessionItem(
+  session: Omit<SessionView, "allowedIps">,
+  snapshot: PageSnapshot,
+  isOnePeer: boolean,
+): Item {
   const { device, publicKey, name, startedAt, endedAt, durationMs, reason, endpoint } = session;
   const { rxBytes, txBytes, roams } = session;
   const id = idOf("s", device, publicKey, startedAt);

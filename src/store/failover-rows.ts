@@ -5,6 +5,8 @@
 
 import type { Database as Sqlite } from "bun:sqlite";
 
+import { slotTables } from "./ranges.ts";
+
 /**
  * Copies the rows to memory: open sessions, waiting events, and the latest event.
  *
@@ -52,7 +54,15 @@ interface MoveOptions {
  * @throws SQLiteError
  */
 export function moveToFile(sqlite: Sqlite, { isSameFile, wasCopied }: MoveOptions): void {
-  const tables = ["devices", "clock", "sessions", "targets", "dead_letters", "outbox"];
+  const tables = [
+    "devices",
+    "clock",
+    "sessions",
+    "targets",
+    "dead_letters",
+    "outbox",
+    "traffic_peers",
+  ];
   // Messages that an external tool deleted from the file meanwhile must not be restored. From a new file, none was
   // deleted.
   if (isSameFile) {
@@ -71,5 +81,10 @@ export function moveToFile(sqlite: Sqlite, { isSameFile, wasCopied }: MoveOption
   for (const table of tables) {
     sqlite.run(`INSERT OR REPLACE INTO disk.${table} SELECT * FROM main.${table}`);
   }
-  for (const table of ["events", ...tables]) sqlite.run(`DELETE FROM main.${table}`);
+  for (const [table, { merge }] of Object.entries(slotTables)) {
+    sqlite.run(`INSERT INTO disk.${table} SELECT * FROM main.${table} WHERE true ${merge}`);
+  }
+  for (const table of ["events", ...tables, ...Object.keys(slotTables)]) {
+    sqlite.run(`DELETE FROM main.${table}`);
+  }
 }

@@ -1,12 +1,13 @@
 /**
- * Every five minutes, writes to the store how many bytes each connected peer received and sent. The HTTP API and the
- * page show a day of this.
+ * Every five minutes, writes to the store how many bytes each connected peer received and sent, the sum of all peers,
+ * and how many were connected. The HTTP API and the page show charts of this.
  */
 
 import type { Clock } from "../base/clock.ts";
 import { type ClockStep, moved } from "../base/wall-clock.ts";
 import { growth } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
+import type { GatewayRows } from "./gateway-rows.ts";
 import { TRAFFIC_SLOT_MS, type TrafficRows, type TrafficSums as Row } from "./traffic-rows.ts";
 
 /** Maximum number of rows written in one step; more would delay packets. */
@@ -28,8 +29,14 @@ interface Ended {
   readonly session: Baseline;
 }
 
+/** The part of the store that is written. */
+interface Destination {
+  readonly traffic: Pick<TrafficRows, "add">;
+  readonly totals: Pick<GatewayRows, "add">;
+}
+
 export class TrafficRecorder {
-  readonly #traffic: Pick<TrafficRows, "add">;
+  readonly #store: Destination;
   readonly #clock: Clock;
   /** By device and public key. */
   #written = new Map<string, Baseline>();
@@ -40,10 +47,12 @@ export class TrafficRecorder {
   #cancelWrite = () => {};
   /** Time of the last write. Later growth belongs to the slot that contains it. */
   #atMs: number;
+  /** The most sessions that a look has found since then. */
+  #connected = 0;
 
   /** @param sessions restored sessions: the previous run has written their counters. */
-  constructor(traffic: Pick<TrafficRows, "add">, clock: Clock, sessions: Iterable<Session>) {
-    this.#traffic = traffic;
+  constructor(store: Destination, clock: Clock, sessions: Iterable<Session>) {
+    this.#store = store;
     this.#clock = clock;
     this.#atMs = clock.now().wallMs;
     for (const session of sessions) {
@@ -55,7 +64,13 @@ export class TrafficRecorder {
   flushIfDue(sessions: Iterable<Session>): void {
     const nowMs = this.#clock.now().wallMs;
     const isSame = Math.floor(nowMs / TRAFFIC_SLOT_MS) === Math.floor(this.#atMs / TRAFFIC_SLOT_MS);
-    if (!isSame) this.save(sessions);
+    if (!isSame) {
+      this.save(sessions);
+      return;
+    }
+    let connected = 0;
+    for (const _ of sessions) connected++;
+    this.#connected = Math.max(this.#connected, connected);
   }
 
   /** Writes all growth since the last write. */
@@ -65,12 +80,21 @@ export class TrafficRecorder {
     const before = this.#written;
     this.#written = new Map();
     const rows = this.#pending.splice(0);
+    let connected = 0;
     for (const { device, peer, startedAtMs, rxBytes, txBytes } of sessions) {
       const key = `${device} ${peer.publicKey}`;
       this.#written.set(key, { startedAtMs, rxBytes, txBytes });
       const session = { device, publicKey: peer.publicKey, startedAtMs, rxBytes, txBytes };
       rows.push(...rowsOf(session, before.get(key)));
+      connected++;
     }
+    const totals = { rxBytes: 0, txBytes: 0, connected: Math.max(this.#connected, connected) };
+    this.#connected = connected;
+    for (const { rxBytes, txBytes } of rows) {
+      totals.rxBytes += rxBytes;
+      totals.txBytes += txBytes;
+    }
+    this.#store.totals.add(totals, atMs);
     for (let start = 0; start < rows.length; start += SLICE) {
       this.#slices.push({ atMs, rows: rows.slice(start, start + SLICE) });
     }
@@ -105,7 +129,7 @@ export class TrafficRecorder {
     this.#cancelWrite();
     const slice = this.#slices.shift();
     if (slice === undefined) return;
-    this.#traffic.add(slice.rows, slice.atMs);
+    this.#store.traffic.add(slice.rows, slice.atMs);
     if (this.#slices.length === 0) return;
     this.#cancelWrite = this.#clock.after(0, () => this.#writeSlice());
   }

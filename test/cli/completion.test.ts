@@ -163,7 +163,7 @@ describe("wgmon __complete", () => {
 
   test("wgmon __complete prints descriptions of commands and flags after a tab", () => {
     expect(complete([""])).toContain(
-      "health\tcheck whether the running wgmon is ready; exit code 0 means ready",
+      "health\tcheck whether the running wgmon is ready (exit code 0)",
     );
     expect(complete(["status", "--de"])).toContain("--device\tonly this device");
     expect(complete(["--no"])).toContainEqual(

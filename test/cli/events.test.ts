@@ -23,6 +23,7 @@ const request = (fields: Partial<EventsRequest> = {}): EventsRequest => ({
   requestedDevices: [],
   peer: null,
   since: null,
+  until: null,
   limit: 20,
   types: [],
   json: true,
@@ -57,7 +58,10 @@ describe("printEvents", () => {
 
   beforeEach(() => {
     source.record(Array.from({ length: 2500 }, (_, n) => event(n)));
-    const peers = [peer({ publicKey: ALICE }), peer({ publicKey: BOB })];
+    const peers = [
+      peer({ publicKey: ALICE }),
+      peer({ publicKey: BOB, allowedIps: ["10.0.0.9/32"] }),
+    ];
     source.found.set("wg0", { device: device(), peers });
     source.names.set(ALICE, "alice");
   });
@@ -74,6 +78,9 @@ describe("printEvents", () => {
     ["a key", { peer: BOB, limit: 2 }, [2495, 2497]],
     ["a name", { peer: "alice", limit: 2 }, [2496, 2498]],
     ["a name and a type", { peer: "alice", types: ["peer.roamed"], limit: 1 }, [2498]],
+    ["a time", { until: { atMs: Date.parse(event(0).timestamp) } }, []],
+    ["a later time", { until: { atMs: Date.parse(event(0).timestamp) + 1 }, limit: 1 }, [2499]],
+    ["a tunnel address", { peer: "10.0.0.9", limit: 2 }, [2495, 2497]],
     ["the beginning of a key", { peer: `${BOB.slice(0, 8)}…`, limit: 2 }, [2495, 2497]],
   ])(
     "the past events that wgmon events prints can be selected by %s",
@@ -97,7 +104,7 @@ describe("printEvents", () => {
     ]);
     const { output } = await run({ limit: 1, json: false });
     expect(output.text()).toMatch(
-      /^2026-11-2\d \d\d:\d\d:04 al \[2Jice \(wg0\) connected from 198\.51\.100\.7:40001\n$/,
+      /^2026-11-2\d \d\d:\d\d:04 10\.0\.0\.2 {8}al \[2Jice \(wg0\) connected from 198\.51\.100\.7:40001\n$/,
     );
   });
 

@@ -77,7 +77,14 @@ describe("--peer", () => {
     ["since a time", { since: { agoMs: 1000 }, limit: null }],
   ])("events, %s, refuse an unknown peer with the same message as sessions", async (_, part) => {
     const output = printed();
-    const base = { requestedDevices: [], since: null, limit: 20, types: [], json: false };
+    const base = {
+      requestedDevices: [],
+      since: null,
+      until: null,
+      limit: 20,
+      types: [],
+      json: false,
+    };
     const { clock } = source;
     const options = { ...output, devices: [], clock, nowMs: clock.now().wallMs };
     const complaintsOf = async (word: string) => {
@@ -114,7 +121,14 @@ describe("--peer", () => {
       },
     ]);
     const output = printed();
-    const request = { requestedDevices: [], since: null, limit: 20, types: [], json: false };
+    const request = {
+      requestedDevices: [],
+      since: null,
+      until: null,
+      limit: 20,
+      types: [],
+      json: false,
+    };
     const { clock } = source;
     const options = { ...output, devices: [], clock };
     await printEvents(asked(source), {
@@ -143,11 +157,24 @@ describe("--device", () => {
   test("status, sessions and events refuse --device if the device is unknown", async () => {
     const { clock } = source;
     const asking = { requestedDevices: ["wgg0"], devices: ["wgg0"] };
-    const past = { ...asking, peer: null, since: null, limit: 20, types: [], json: false };
+    const past = {
+      ...asking,
+      peer: null,
+      since: null,
+      until: null,
+      limit: 20,
+      types: [],
+      json: false,
+    };
     const options = { ...printed(), ...asking, clock, nowMs: clock.now().wallMs };
     const request = { ...past, follow: false, format: "text" as const };
     const slip = '--device: there is no device "wgg0"; did you mean wg0?';
-    const status = printStatus(asked(source), { ...options, json: false, isRunning: true });
+    const status = printStatus(asked(source), {
+      ...options,
+      search: null,
+      json: false,
+      isRunning: true,
+    });
     expect(status).rejects.toThrow(slip);
     expect(printSessions(asked(source), { ...options, request })).rejects.toThrow(slip);
     expect(printEvents(asked(source), { ...options, request })).rejects.toThrow(slip);

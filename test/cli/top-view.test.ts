@@ -119,8 +119,8 @@ describe("the screen of wgmon top", () => {
       gw1: wgmon 0.1.0, up 3d 4h
       2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
       3 peers by SINCE, descending
-      PEER          STATE         DEVICE  SINCE    SEEN              RX/S        TX/S
-      alice         connected     wg0     2h 5m    3s ago       1.2 MiB/s     900 B/s
+      PEER          STATE         DEVICE  SINCE    SEEN        FROM PEER/S   TO PEER/S
+      alice         connected     wg0     2h 5m    3s ago        1.2 MiB/s     900 B/s
       BBBBBBBB…     disconnected  wg0              1m ago
       漢字さん      never         wg1
 
@@ -150,10 +150,10 @@ describe("the screen of wgmon top", () => {
       gw1: wgmon 0.1.0, up 3d 4h
       2 devices, 1 of 3 peers connected; targets: 1 ok, 1 failing, 12 events waiting
       3 peers by SINCE, descending
-      PEER          STATE         DEVICE  SINCE    SEEN        ENDPOINT                     RX/S        TX/S        RX        TX  ROAMS
-      alice         connected     wg0     2h 5m    3s ago      198.51.100.7:40001      1.2 MiB/s     900 B/s   3.3 MiB   117 KiB      1
-      BBBBBBBB…     disconnected  wg0              1m ago      198.51.100.7:40001                                  0 B   117 KiB
-      漢字さん      never         wg1                                                                          3.3 MiB   117 KiB
+      PEER          STATE         ADDRESS   DEVICE  SINCE    SEEN        ENDPOINT               FROM PEER/S   TO PEER/S  FROM PEER   TO PEER
+      alice         connected     10.0.0.2  wg0     2h 5m    3s ago      198.51.100.7:40001       1.2 MiB/s     900 B/s    3.3 MiB   117 KiB
+      BBBBBBBB…     disconnected  10.0.0.2  wg0              1m ago      198.51.100.7:40001                                    0 B   117 KiB
+      漢字さん      never         10.0.0.2  wg1                                                                            3.3 MiB   117 KiB
 
 
 

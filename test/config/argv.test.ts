@@ -32,8 +32,8 @@ test.each<[string[], Command]>([
   [["-h"], { type: "help", command: null }],
   [["-help"], { type: "help", command: null }],
   [["help"], { type: "help", command: null }],
-  [["run", "--help"], { type: "help", command: null }],
-  [["help", "run"], { type: "help", command: null }],
+  [["run", "--help"], { type: "help", command: "run" }],
+  [["help", "run"], { type: "help", command: "run" }],
   [["--tick", "--help"], { type: "help", command: null }],
   [["nonsense", "--help"], { type: "help", command: null }],
   [["--group", "x", "--nonsense", "--help", "--version"], { type: "help", command: null }],
@@ -45,6 +45,10 @@ test.each<[string[], Command]>([
   [["help", "outbox", "--help"], { type: "help", command: "outbox" }],
   [["test-webhook", "-h"], { type: "help", command: "test-webhook" }],
   [["help", "version"], { type: "help", command: "version" }],
+  [["help", "--all"], { type: "help", command: "run" }],
+  [["-V"], { type: "version" }],
+  [["-v"], { type: "version" }],
+  [["status", "-V"], { type: "version" }],
   [["--version"], { type: "version" }],
   [["-version"], { type: "version" }],
   [["version"], { type: "version" }],
@@ -54,10 +58,7 @@ test.each<[string[], Command]>([
 });
 
 test.each<[string[], ...string[]]>([
-  [
-    ["help", "recieve"],
-    '"recieve" is not run, test-webhook, outbox, rules, receive, status, sessions, events, top, doctor, health, completion, install-service, uninstall-service, extract-names or version; did you mean receive?',
-  ],
+  [["help", "recieve"], '"recieve" is not a command; did you mean receive?'],
   [["help", "receive", "x"], '"x" is not expected here'],
   [["version", "x"], '"x" is not expected here'],
   [["outbx"], '"outbx" is not a command; did you mean outbox?'],
@@ -70,7 +71,7 @@ test.each<[string[], ...string[]]>([
   [["--target", "ops"], "--target: is a flag of wgmon test-webhook and wgmon outbox"],
   [
     ["--json"],
-    "--json: is a flag of wgmon outbox, wgmon status, wgmon sessions, wgmon events and wgmon doctor",
+    "--json: is a flag of wgmon outbox, wgmon status, wgmon peer, wgmon sessions, wgmon events and wgmon doctor",
   ],
   [["test-webhook", "--dead"], "--dead: is a flag of wgmon outbox"],
   [["receive", "--monitor", "bpf"], "--monitor: is a flag of wgmon run"],
@@ -230,7 +231,7 @@ describe("wgmon outbox", () => {
 });
 
 describe("the commands that query wgmon", () => {
-  const past = { peer: null, since: null, limit: null };
+  const past = { peer: null, since: null, until: null, limit: null };
 
   test.each<[string[], object]>([
     [["status"], { type: "status", json: false }],
@@ -244,6 +245,12 @@ describe("the commands that query wgmon", () => {
     [["sessions", "--peer", "bob's phone"], { peer: "bob's phone" }],
     [["events"], { type: "events", ...past, limit: 20, follow: false, types: [], json: false }],
     [["events", "-f"], { follow: true }],
+    [["events", "-n", "5"], { limit: 5 }],
+    [["events", "-n5", "-f"], { limit: 5, follow: true }],
+    [["sessions", "-n=5", "-S", "today", "-U=now"], { limit: 5, until: { agoMs: 0 } }],
+    [["status", "alice"], { type: "status", search: "alice" }],
+    [["peer", "bob's phone"], { type: "peer", word: "bob's phone", limit: 5, json: false }],
+    [["--device", "wg0", "peer", "10.0.0.5", "--json"], { word: "10.0.0.5", json: true }],
     [
       ["events", "--follow", "--type", "peer.*,device.added"],
       { follow: true, types: ["peer.*", "device.added"] },
@@ -260,13 +267,20 @@ describe("the commands that query wgmon", () => {
 
   test.each<[string[], ...string[]]>([
     [["sessions", "--json", "--csv"], "--json and --csv: give only one of them"],
-    [
-      ["sessions", "--since", "yesterday"],
-      '--since: "yesterday" is not a time; write 7d or 90m for that long ago, or 2026-11-22T16:00:00Z',
-    ],
+    [["sessions", "--since", "monday"], `--since: "monday" is not a time; ${TIMES}`],
     [
       ["events", "--since", "2026-13-22T16:00:00Z"],
-      '--since: "2026-13-22T16:00:00Z" is not a time; write 7d or 90m for that long ago, or 2026-11-22T16:00:00Z',
+      `--since: "2026-13-22T16:00:00Z" has no valid month; ${TIMES}`,
+    ],
+    [["events", "-U", "2026-02-29"], '--until: "2026-02-29" is not a date: that month has 28 days'],
+    [
+      ["events", "--until", "2026-02-28 24:00"],
+      `--until: "2026-02-28 24:00" has no valid time of day; ${TIMES}`,
+    ],
+    [["events", "-f", "--until", "now"], "--follow and --until: give only one of them"],
+    [
+      ["events", "-v"],
+      "-v: there is no such flag; -V prints the version, --log-level debug logs more",
     ],
     [["events", "--since", "9999999d"], '--since: "9999999d" is too long; the maximum is 3650d'],
     [["sessions", "--limit", "0"], '--limit: "0" is not a whole number from 1 to 1000000000'],
@@ -274,11 +288,49 @@ describe("the commands that query wgmon", () => {
       ["events", "--type", "peer.gone"],
       expect.stringMatching(/^--type: "peer\.gone" is not /) as string,
     ],
-    [["sessions", "-f"], "-follow: is a flag of wgmon events"],
+    [["sessions", "-f"], "-f: is a flag of wgmon events"],
     [["top", "--interval", "1ms"], '--interval: "1ms" is too short; the minimum is 200ms'],
-    [["status", "wg0"], '"wg0" is not expected here'],
+    [["top", "wg0"], '"wg0" is not expected here'],
+    [["peer", "bob", "smith"], '"smith" is not expected here; write a name with spaces in quotes'],
+    [["peer"], "wgmon peer needs a peer: its name, public key, tunnel address or endpoint"],
+    [
+      ["status", "x".repeat(101)],
+      "the text to search for is too long; the maximum is 100 characters",
+    ],
   ])("a command that queries wgmon refuses the arguments %j", (argv, ...messages) => {
     expect(errors(argv)).toEqual(messages);
+  });
+});
+
+const TIMES =
+  'write 2h or 7d for that long ago, today, yesterday, 16:30, 2026-11-22, "2026-11-22 16:30" or 2026-11-22T16:30:00Z';
+
+describe("a time", () => {
+  test.each<[string, object]>([
+    ["2h", { agoMs: 7_200_000 }],
+    ["now", { agoMs: 0 }],
+    ["today", { daysAgo: 0, clock: [0, 0, 0] }],
+    ["yesterday", { daysAgo: 1, clock: [0, 0, 0] }],
+    ["16:30", { daysAgo: 0, clock: [16, 30, 0] }],
+    ["16:30:05", { daysAgo: 0, clock: [16, 30, 5] }],
+    ["2026-11-22", { atMs: new Date(2026, 10, 22).getTime() }],
+    ["2026-11-22 16:30", { atMs: new Date(2026, 10, 22, 16, 30).getTime() }],
+    ["2026-11-22T16:30:05.25", { atMs: new Date(2026, 10, 22, 16, 30, 5, 250).getTime() }],
+    ["2026-11-22T16:30:05Z", { atMs: Date.UTC(2026, 10, 22, 16, 30, 5) }],
+    ["2026-11-22 16:30+01:00", { atMs: Date.UTC(2026, 10, 22, 15, 30) }],
+  ])("the time %j is understood", (text, since) => {
+    expect(parse(["events", "--since", text])).toMatchObject({ since });
+  });
+});
+
+describe("the line after an error", () => {
+  test.each<[string[], string]>([
+    [["events", "--foo"], "wgmon events --help lists its flags."],
+    [["health", "x"], "wgmon health --help describes it."],
+    [["--foo"], "wgmon run --help lists all settings."],
+    [["evnts"], "wgmon --help lists the commands."],
+  ])("the line after an error in %j points to the help of the command", (argv, nextStep) => {
+    expect(() => parse(argv)).toThrow(expect.objectContaining({ nextStep }) as Error);
   });
 });
 

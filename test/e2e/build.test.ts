@@ -102,7 +102,7 @@ describe("the binary", () => {
       exitCode: 2,
       stdout: "",
       stderr:
-        'wgmon: --tick: "3" has no unit; write "3s" for seconds\nwgmon --help lists all settings.\n',
+        'wgmon: --tick: "3" has no unit; write "3s" for seconds\nwgmon run --help lists all settings.\n',
     });
   });
 

@@ -43,7 +43,7 @@ describe("the documentation", () => {
     // Flags of iptables, setpriv, unshare, the tests and the build; the last three are examples.
     const foreign =
       "dport nflog-group nflog-threshold reuid regid clear-groups inh-caps ambient-caps net timeout " +
-      "no-kernel no-packaging no-vm only where soak minify idle unix-socket flag urgent release check " +
+      "no-kernel no-packaging no-vm only where stay soak minify idle unix-socket flag urgent release check " +
       // Flags of podman and docker.
       "name network read-only cap-drop cap-add build-arg format tmpfs rm";
     const known = new Set([...flags, ...foreign.split(" ")]);
