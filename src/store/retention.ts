@@ -2,6 +2,7 @@
 
 import type { Database } from "./database.ts";
 import type { GatewayRows } from "./gateway-rows.ts";
+import { HOUR_MS } from "./ranges.ts";
 import type { TrafficRows } from "./traffic-rows.ts";
 
 /** Maximum number of rows that one call deletes; more would delay packets by milliseconds. */
@@ -26,8 +27,8 @@ interface Kind {
   /** The end of the oldest row; null if there is no row. */
   readonly oldestMs: number | null;
   readonly slice: number;
-  /** Returns the number of deleted rows. */
-  delete(): number;
+  /** Deletes rows that ended before this time. Returns their number. */
+  delete(beforeMs: number): number;
 }
 
 interface Trimmed {
@@ -81,43 +82,53 @@ export class Trimmer {
     };
   }
 
-  /** Deletes a slice of the rows that are oldest, whatever their kind, so that the history of all kinds is as long. */
+  /**
+   * Deletes a slice of the rows that are oldest, whatever their kind, so that the history of all kinds reaches equally
+   * far back.
+   */
   #trimOldest(): Trimmed {
     const kinds: readonly Kind[] = [
       ...[...this.#traffic.tables, this.#totals.table].map((table) => ({
         oldestMs: table.oldestEndMs,
         slice: SLOT_SLICE,
-        delete: () => table.deleteBefore(Number.MAX_SAFE_INTEGER, SLOT_SLICE),
+        delete: (before: number) => table.deleteBefore(before, SLOT_SLICE),
       })),
       {
         oldestMs: this.#oldestEventMs(),
         slice: SLICE,
-        delete: () => this.#trimEvents(Number.MAX_SAFE_INTEGER),
+        delete: (before) => this.#trimEvents(before),
       },
       {
         oldestMs: this.#database.get<{ ms: number | null }>(
           "SELECT min(ended_at_ms) AS ms FROM $.sessions",
         )!.ms,
         slice: SLICE,
-        delete: () => this.#trimSessions(Number.MAX_SAFE_INTEGER),
+        delete: (before) => this.#trimSessions(before),
       },
     ];
-    const age = ({ oldestMs }: Kind) => oldestMs ?? Infinity;
-    for (const kind of kinds.toSorted((a, b) => age(a) - age(b))) {
-      const deleted = kind.delete();
+    const age = (kind: Kind | undefined) => kind?.oldestMs ?? Infinity;
+    const sorted = kinds.toSorted((a, b) => (age(a) < age(b) ? -1 : Number(age(a) > age(b))));
+    for (const [n, kind] of sorted.entries()) {
+      // At most an hour more than the kind whose turn is next.
+      const before = Math.min(age(sorted[n + 1]) + HOUR_MS, Number.MAX_SAFE_INTEGER);
+      const deleted = kind.delete(before);
       // The search for events that are not queued continues in the next call.
       if (deleted > 0 || this.#searchedTo !== BEFORE_ALL) {
-        return { deleted, hasMore: deleted === kind.slice };
+        const isLast = before === Number.MAX_SAFE_INTEGER;
+        return { deleted, hasMore: !isLast || deleted === kind.slice };
       }
     }
     return { deleted: 0, hasMore: false };
   }
 
-  /** The time of the oldest event that may be deleted, of those that one call searches. */
+  /**
+   * The time of the oldest event that may be deleted, of those that one call searches; if all of these are queued, that
+   * of the last one. null if there are none.
+   */
   #oldestEventMs(): number | null {
     const { atMs, seq } = this.#searchedTo;
     return this.#database.get<{ ms: number | null }>(
-      `SELECT min(iif(isQueued, NULL, atMs)) AS ms FROM (
+      `SELECT coalesce(min(iif(isQueued, NULL, atMs)), max(atMs)) AS ms FROM (
          SELECT at_ms AS atMs, seq IN (SELECT seq FROM $.outbox) AS isQueued FROM $.events
          WHERE (at_ms, seq) > (?, ?) ORDER BY at_ms, seq LIMIT ${SEARCH})`,
       atMs,

@@ -209,6 +209,7 @@ export class TrafficRows {
     const slots = this.#slots.deleteBefore(nowMs - DAY_MS, limit);
     const hours = this.#hours.deleteBefore(beforeMs, limit);
     const days = this.#days.deleteBefore(beforeMs, limit);
+    if (hours > 0) this.#top = null;
     if (days > 0) this.#trimPeers();
     return [slots, hours, days];
   }
