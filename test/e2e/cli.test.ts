@@ -181,7 +181,8 @@ describe("wgmon", () => {
       args: ["--config", "wgmon.toml"],
       files: { "wgmon.toml": `monitor = "poll"\nwebhook = "${URL_WITH_SECRET}\n` },
       exitCode: 2,
-      stderr: /^wgmon: wgmon\.toml, line 2: [^\n]+\nwgmon run --help lists all settings\.\n$/,
+      stderr:
+        /^wgmon: wgmon\.toml, line 2, column \d+: [^\n]+\nwgmon run --help lists all settings\.\n$/,
     },
     "a file with errors at a relative path": {
       args: ["--config=./wgmon.toml"],
