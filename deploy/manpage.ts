@@ -7,6 +7,8 @@ import {
   COMMAND_SECTIONS,
   type CommandName,
   commandOf,
+} from "../src/config/commands-table.ts";
+import {
   keyOf,
   SETTING_SECTIONS,
   type SettingName,

@@ -7,6 +7,8 @@ import {
   type CommandName,
   commandOf,
   commands,
+} from "../config/commands-table.ts";
+import {
   keyOf,
   type Setting,
   SETTING_NAMES,

@@ -2,18 +2,9 @@
 
 import { formatList, safePrefix } from "../base/redact.ts";
 import { didYouMean } from "../base/suggest.ts";
+import { COMMAND_NAMES, type CommandName, commandOf, longName } from "./commands-table.ts";
 import { type RawSettings, split } from "./resolve.ts";
-import {
-  COMMAND_NAMES,
-  type CommandName,
-  commandOf,
-  isSettingName,
-  longName,
-  type Setting,
-  SETTING_NAMES,
-  settingOf,
-  table,
-} from "./settings-table.ts";
+import { isSettingName, type Setting, SETTING_NAMES, settingOf, table } from "./settings-table.ts";
 
 export interface ParsedArgs {
   readonly command: CommandName;

@@ -4,8 +4,9 @@ import { formatList } from "../base/redact.ts";
 import type { SigningSecret } from "../channels/signature.ts";
 import type { EventPattern } from "../events/event-filter.ts";
 import type { ParsedArgs } from "./argv.ts";
+import { commands } from "./commands-table.ts";
 import { parseAll, parseDefault, type Sources } from "./resolve.ts";
-import { commands, isSettingName, type Setting, table } from "./settings-table.ts";
+import { isSettingName, type Setting, table } from "./settings-table.ts";
 import type { Time } from "./value-types.ts";
 import { readSecrets } from "./webhooks.ts";
 

@@ -31,20 +31,13 @@ import {
   type TopRequest,
   topRequest,
 } from "./command-requests.ts";
+import { COMMAND_NAMES, type CommandName, commandOf, commands } from "./commands-table.ts";
 import { describe } from "./describe-settings.ts";
 import { readLegacyVariables, readVariables } from "./env.ts";
 import { type ListenSettings, readListen } from "./listen.ts";
 import { type NamedFile, type RawSettings, ResolvedSettings, type Sources } from "./resolve.ts";
 import { inFile, type PeerSettings, readSettingsFile, type SettingsFile } from "./settings-file.ts";
-import {
-  COMMAND_NAMES,
-  type CommandName,
-  commandOf,
-  commands,
-  SETTING_NAMES,
-  table,
-  variableOf,
-} from "./settings-table.ts";
+import { SETTING_NAMES, table, variableOf } from "./settings-table.ts";
 import { readTargets, targetAt, targetWords } from "./targets.ts";
 
 export interface Settings extends ListenSettings {

@@ -9,7 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { complete, completion } from "../../src/cli/completion.ts";
-import { COMMAND_NAMES, commandOf, SETTING_NAMES } from "../../src/config/settings-table.ts";
+import { COMMAND_NAMES, commandOf } from "../../src/config/commands-table.ts";
+import { SETTING_NAMES } from "../../src/config/settings-table.ts";
 import { REPORT_MS, TEST_MS } from "../support/until.ts";
 
 setDefaultTimeout(TEST_MS);

@@ -3,7 +3,8 @@
 import { expect, test } from "bun:test";
 
 import { helpText, settingsTable } from "../../src/cli/help.ts";
-import { COMMAND_NAMES, commandOf, table } from "../../src/config/settings-table.ts";
+import { COMMAND_NAMES, commandOf } from "../../src/config/commands-table.ts";
+import { table } from "../../src/config/settings-table.ts";
 import { parse } from "../support/settings.ts";
 
 test("the short help text is the expected one", () => {

@@ -3,8 +3,9 @@
 import { describe, expect, test } from "bun:test";
 
 import { SystemError } from "../../src/base/errors.ts";
+import { commands } from "../../src/config/commands-table.ts";
 import type { Command } from "../../src/config/config.ts";
-import { commands, table } from "../../src/config/settings-table.ts";
+import { table } from "../../src/config/settings-table.ts";
 import { errors, type Given, parse, run } from "../support/settings.ts";
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

@@ -6,8 +6,9 @@ import fc from "fast-check";
 
 import { ConfigError, SystemError } from "../../src/base/errors.ts";
 import { helpText } from "../../src/cli/help.ts";
+import { commands } from "../../src/config/commands-table.ts";
 import { type Command, describeSettings } from "../../src/config/config.ts";
-import { commands, keyOf, table, variableOf } from "../../src/config/settings-table.ts";
+import { keyOf, table, variableOf } from "../../src/config/settings-table.ts";
 import { type Given, parse } from "../support/settings.ts";
 
 const SECRET = "s3cr3tTok3n";

@@ -11,8 +11,9 @@ import { FormatRegistry } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 
 import { formats } from "../../src/channels/formats/index.ts";
+import { commands } from "../../src/config/commands-table.ts";
 import { parseCommand } from "../../src/config/config.ts";
-import { commands, table } from "../../src/config/settings-table.ts";
+import { table } from "../../src/config/settings-table.ts";
 import { EventSchema } from "../../src/events/event-schema.ts";
 import { needs } from "../support/kernel.ts";
 import {
