@@ -1,6 +1,6 @@
 /**
  * The table of all commands, with their flags and examples; more than 400 lines because it is in one place. The command
- * line, `--help`, docs/command-line.md, the man page and shell completion are made from it.
+ * line, `--help`, the man page and shell completion are made from it.
  */
 
 import { type Setting, type SettingName, table } from "./settings-table.ts";
