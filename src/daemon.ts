@@ -105,14 +105,16 @@ export async function runDaemon(
   if (pendingReloads.length > 0) reload(readCommand, { app, log, notifier });
   await warnOfSecrets(files, settings, log);
   // Loaded last, because nothing depends on it.
-  const [{ HttpServer }, { DaemonReadModel }] = await Promise.all([
+  const [{ HttpServer }, { DaemonReadModel }, { makePageActions }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/daemon-read-model.ts"),
+    import("./http/page-actions.ts"),
   ]);
   const running = app;
   http = await HttpServer.start({
     loadPage,
     source: new DaemonReadModel(version, running.stages),
+    actions: makePageActions(running.stages),
     settings: () => running.settings,
     runtimeDir,
     refusal: locks.socket,

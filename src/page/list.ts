@@ -2,9 +2,11 @@
 
 import { type FoundPeer, type PeerQuery, SEARCH_MAX, type Sort } from "../http/peer-query.ts";
 import { stateNames } from "../http/schemas.ts";
+import { type Range, rangeNames } from "../store/ranges.ts";
 import { address } from "./format.ts";
 
 const PAGE_SIZE = 100;
+export const DEFAULT_RANGE: Range = "24h";
 
 /** The sort keys that are columns of the list. */
 export const listSorts = [
@@ -30,6 +32,8 @@ export interface ListQuery extends PeerQuery {
   readonly sort: ListSort;
   /** Counted from 1. */
   readonly page: number;
+  /** The range of the chart on the same page. */
+  readonly range: Range;
 }
 
 /** The peers on one page of the list. */
@@ -56,11 +60,13 @@ export function readQuery(given: URLSearchParams): ListQuery {
     sort,
     isDescending: order === null || order === "" ? largestFirst.has(sort) : order === "desc",
     page: Number.isSafeInteger(page) && page > 0 ? page : 1,
+    range: readRange(given),
   };
 }
 
 /** The address of the list, without parameters that have their default value. */
-export function addressOf({ search, device, state, sort, isDescending, page }: ListQuery): string {
+export function addressOf(query: ListQuery): string {
+  const { search, device, state, sort, isDescending, page, range } = query;
   return address("/", {
     q: search,
     device,
@@ -68,6 +74,7 @@ export function addressOf({ search, device, state, sort, isDescending, page }: L
     sort: sort === "state" ? null : sort,
     order: isDescending === largestFirst.has(sort) ? null : isDescending ? "desc" : "asc",
     page: page === 1 ? null : String(page),
+    range: range === DEFAULT_RANGE ? null : range,
   });
 }
 
@@ -86,6 +93,14 @@ export function pageOf(found: readonly FoundPeer[], requested: number): PeerPage
   return { rows, total: found.length, page, pages, first: start + 1 };
 }
 
-function oneOf<Word extends string>(words: readonly Word[], given: string | null): Word | null {
+/** The range of a chart. */
+export function readRange(given: URLSearchParams): Range {
+  return oneOf(rangeNames, given.get("range")) ?? DEFAULT_RANGE;
+}
+
+export function oneOf<Word extends string>(
+  words: readonly Word[],
+  given: string | null,
+): Word | null {
   return words.find((word) => word === given) ?? null;
 }

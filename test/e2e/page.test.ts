@@ -85,7 +85,7 @@ describe.skipIf(browserNeeds.missing || tools.missing)(
       device.connect(2);
       await page.locator("#peers tr", { hasText: "bob" }).getByText("connected").waitFor();
       await page.locator("#events li", { hasText: "bob" }).waitFor();
-      expect(await page.locator("#summary").innerText()).toContain("2 of 3 peers connected");
+      expect(await page.locator("#tiles").innerText()).toContain("2 of 3 peers");
       expect(await page.evaluate("isSame")).toBe(true);
       await page.locator("#peers tr").first().getByText("0 B/s").first().waitFor();
       for (const path of ["/sessions", "/events", "/outbox"]) {

@@ -4,24 +4,27 @@ import { expect, test } from "bun:test";
 
 import fc from "fast-check";
 
+import { showBytes } from "../../src/base/size.ts";
 import { findPeers } from "../../src/http/peer-query.ts";
-import { address, bytes, clockTime, count } from "../../src/page/format.ts";
+import { address, clockTime, count, speed } from "../../src/page/format.ts";
 import { addressOf, listSorts, pageOf, readQuery, sortedBy } from "../../src/page/list.ts";
+import { rangeNames } from "../../src/store/ranges.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 
 test.each([
   [0, "0 B"],
-  [999, "999 B"],
-  [1000, "1.0 kB"],
-  [9949, "9.9 kB"],
-  [9950, "10 kB"],
-  [999_499, "999 kB"],
-  [999_500, "1.0 MB"],
-  [1_234_567_890, "1.2 GB"],
+  [1023, "1023 B"],
+  [1024, "1.0 KiB"],
+  [10_188, "9.9 KiB"],
+  [10_189, "10 KiB"],
+  [1_048_063, "1023 KiB"],
+  [1_048_064, "1.0 MiB"],
+  [1_234_567_890, "1.1 GiB"],
   [-5, "0 B"],
 ])("%p bytes are %p", (value, text) => {
-  expect(bytes(value)).toBe(text);
+  expect(showBytes(value)).toBe(text);
+  expect(speed(value)).toBe(`${text}/s`);
 });
 
 test("numbers, times and addresses have the expected format", () => {
@@ -40,6 +43,7 @@ test("a query that is converted to an address parses back", () => {
     sort: fc.constantFrom(...listSorts),
     isDescending: fc.boolean(),
     page: fc.integer({ min: 1, max: 1000 }),
+    range: fc.constantFrom(...rangeNames),
   });
   fc.assert(
     fc.property(query, (each) => {
@@ -52,7 +56,7 @@ test("a query that is converted to an address parses back", () => {
 test("invalid and unknown parameters are ignored", () => {
   const plain = readQuery(new URLSearchParams());
   expect(addressOf(plain)).toBe("/");
-  const odd = "state=x&sort=rm&page=-1&order=&device=&q=%20&unknown=1";
+  const odd = "state=x&range=2y&sort=rm&page=-1&order=&device=&q=%20&unknown=1";
   expect(readQuery(new URLSearchParams(odd))).toEqual(plain);
   expect(readQuery(new URLSearchParams("page=1e99")).page).toBe(1);
   expect(readQuery(new URLSearchParams(`q=${"x".repeat(1000)}`)).search).toHaveLength(100);
