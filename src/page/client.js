@@ -212,17 +212,19 @@ document.addEventListener("input", ({ target: { form } }) => {
   clearTimeout(searchTimer);
   searchTimer = setTimeout(search, SEARCH_MS, form);
 });
-document.addEventListener("click", async ({ target }) => {
+document.addEventListener("click", ({ target }) => {
   const button = target.closest("[data-copy]");
-  if (button === null) return;
-  const isCopied = await copy(button.dataset.copy);
-  button.textContent = isCopied ? "Copied" : "Not copied";
-  setTimeout(() => (button.textContent = "Copy"), COPIED_MS);
+  if (button !== null) void copy(button);
 });
 
-/** The clipboard API needs https or this machine; elsewhere a selection is copied. */
-async function copy(text) {
-  if (navigator.clipboard !== undefined) {
+async function copy(button) {
+  button.textContent = (await isCopied(button.dataset.copy)) ? "Copied" : "Not copied";
+  setTimeout(() => (button.textContent = "Copy"), COPIED_MS);
+}
+
+/** Copies the text. The clipboard API needs https or this machine; elsewhere a selected field is copied. */
+async function isCopied(text) {
+  if (isSecureContext) {
     return await navigator.clipboard.writeText(text).then(
       () => true,
       () => false,
@@ -232,9 +234,9 @@ async function copy(text) {
   field.value = text;
   document.body.append(field);
   field.select();
-  const isCopied = document.execCommand("copy");
+  const isDone = document.execCommand("copy");
   field.remove();
-  return isCopied;
+  return isDone;
 }
 
 document.addEventListener("keydown", (event) => {

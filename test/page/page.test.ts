@@ -34,10 +34,14 @@ const logged: unknown[] = [];
 /** The actions that the page has run. */
 const done: string[] = [];
 let testResult: Awaited<ReturnType<PageActions["test"]>> = null;
+let slowTest: Promise<typeof testResult> | null = null;
 const actions: PageActions = {
   retry: (target) => (target === "hook" ? (done.push(`retry ${target}`), 2) : null),
   deleteMessages: (target, kind) => (done.push(`delete ${kind} ${target}`), 1),
-  test: async (target) => await Promise.resolve((done.push(`test ${target}`), testResult)),
+  test: async (target) => {
+    done.push(`test ${target}`);
+    return slowTest === null ? testResult : await slowTest;
+  },
 };
 
 beforeEach(async () => {
@@ -327,20 +331,19 @@ describe("the buttons of a target", () => {
 
   test("say that a test takes long, and send one test at a time", async () => {
     const { promise, resolve } = Promise.withResolvers<typeof testResult>();
-    const { test: instantly } = actions;
-    actions.test = async () => (done.push("test"), await promise);
+    slowTest = promise;
     const answer = post({ action: "test", target: "log" });
     await until("the test has begun", () => done.length === 1);
     await post({ action: "test", target: "log" });
     source.clock.advance(5000);
     expect((await answer).status).toBe(303);
-    expect(done).toEqual(["test"]);
+    expect(done).toEqual(["test log"]);
     expect(textOf(await html("/outbox"))).toContain("A test is being sent.");
     resolve({ isDelivered: true, reason: "", tookMs: 7000 });
     await until("the result is shown", async () =>
       textOf(await html("/outbox")).includes("Test delivered in 7000 ms."),
     );
-    actions.test = instantly;
+    slowTest = null;
   });
 });
 
