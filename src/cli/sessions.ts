@@ -1,9 +1,9 @@
 /** `wgmon sessions`: prints the sessions of peers as a table, as JSON or as CSV. */
 
-import { sanitize, shortName } from "../base/text.ts";
-import { isPublicKey } from "../base/wireguard.ts";
+import { shortName } from "../base/text.ts";
 import type { SessionsRequest } from "../config/command-requests.ts";
 import { duration } from "../events/event.ts";
+import { csvLine, SESSION_COLUMNS, sessionLine } from "../http/csv.ts";
 import type { SessionView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
 import { checkDevices, findPeers, peerNotFound } from "./find-peers.ts";
@@ -25,21 +25,6 @@ interface Options extends Output {
   readonly devices: readonly string[];
   readonly nowMs: number;
 }
-
-/** The fields of the CSV, in order. Their names are those of the JSON. */
-const FIELDS = [
-  "device",
-  "publicKey",
-  "name",
-  "startedAt",
-  "endedAt",
-  "durationMs",
-  "reason",
-  "endpoint",
-  "rxBytes",
-  "txBytes",
-  "roams",
-] as const satisfies readonly (keyof SessionView)[];
 
 /** @throws SystemError; ConfigError when there is no such peer or device. */
 export async function printSessions(api: ApiReader, options: Options): Promise<void> {
@@ -76,10 +61,9 @@ function formatter(options: Options): (sessions: readonly SessionView[]) => stri
     case "json":
       return (sessions) => sessions.map((session) => `${json(session)}\n`).join("");
     case "csv": {
-      let header = csvLine(FIELDS);
+      let header = csvLine(SESSION_COLUMNS);
       return (sessions) => {
-        const lines = sessions.map((session) => csvLine(FIELDS.map((field) => session[field])));
-        const text = header + lines.join("");
+        const text = header + sessions.map(sessionLine).join("");
         header = "";
         return text;
       };
@@ -116,22 +100,4 @@ function columns(nowMs: number): readonly Column<SessionView>[] {
     { title: "TX", cell: ({ txBytes }) => bytes(txBytes), isNumber: true, priority: 7 },
     { title: "ROAMS", cell: ({ roams }) => String(roams), isNumber: true, priority: 8 },
   ];
-}
-
-/** A line of CSV (RFC 4180). */
-export function csvLine(values: readonly (string | number | null)[]): string {
-  return `${values.map(csvField).join(",")}\r\n`;
-}
-
-/**
- * A spreadsheet evaluates a text that begins with one of these characters as a formula. A leading apostrophe
- * prevents that (owasp.org/www-community/attacks/CSV_Injection). A public key may begin with + and is left
- * unchanged: it ends with =, which no formula does.
- */
-function csvField(value: string | number | null): string {
-  if (value === null) return "";
-  if (typeof value === "number") return String(value);
-  const text = sanitize(value);
-  const safe = /^[=+\-@＝＋－＠]/.test(text) && !isPublicKey(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }

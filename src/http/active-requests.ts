@@ -22,7 +22,7 @@ export class ActiveRequests {
 }
 
 /**
- * Counts a stream until it ends, ends it when `hasAccess` returns false, and refuses it if there are STREAMS_MAX
+ * Counts a stream or a download until it ends, ends it when `hasAccess` returns false, and refuses it if there are STREAMS_MAX
  * already. Returns any other response unchanged.
  */
 export async function limitStreams(
@@ -31,7 +31,9 @@ export async function limitStreams(
   hasAccess: () => boolean,
 ): Promise<Response> {
   const { body, headers } = response;
-  const isStream = headers.get("content-type")?.startsWith("text/event-stream") === true;
+  const isStream =
+    headers.get("content-type")?.startsWith("text/event-stream") === true ||
+    headers.has("content-disposition");
   if (!isStream || body === null) return response;
   if (active.streams >= STREAMS_MAX) {
     await body.cancel();

@@ -11,8 +11,15 @@
 import { Type as T } from "@sinclair/typebox";
 import { Elysia, t } from "elysia";
 
-import { EVENT_TYPES } from "../base/event-types.ts";
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
+import { DAY_MS } from "../store/ranges.ts";
+import {
+  downloadResponse,
+  downloads,
+  DOWNLOADS_MAX,
+  eventChunks,
+  sessionChunks,
+} from "./download.ts";
 import { EventStream } from "./event-stream.ts";
 import { openApi, type Route } from "./openapi.ts";
 import { allowedMethods, parameterErrors, routeOf } from "./parameter-errors.ts";
@@ -20,6 +27,9 @@ import {
   closed,
   Cursor,
   DeviceName,
+  DownloadFormat,
+  EventFilter,
+  eventFilter,
   formatSessionCursor,
   KeyText,
   Limit,
@@ -27,33 +37,41 @@ import {
   parseKeyCursor,
   parseSequence,
   parseSessionCursor,
-  Since,
+  RangeName,
+  SessionFilter,
+  sessionFilter,
 } from "./parameters.ts";
 import { findPeers, SEARCH_MAX, sorts } from "./peer-query.ts";
 import { HttpError, problem, ProblemSchema } from "./problem.ts";
 import type { ReadModel, ScanReport } from "./read-model.ts";
 import {
   DeviceSchema,
+  GatewayTrafficSchema,
   oneOf,
   OutboxMessageSchema,
   PastPeerSchema,
   PeerDetailSchema,
   PeerSchema,
+  PeerTrafficSchema,
   ScanSchema,
   SessionSchema,
   stateNames,
   StatusSchema,
   StoredEventSchema,
   TargetSchema,
+  TopPeerSchema,
 } from "./schemas.ts";
+import { Slots } from "./slots.ts";
 import {
   iso,
+  viewChart,
   viewDevices,
   viewPeer,
   viewSession,
   viewStatus,
   viewTargets,
   viewTraffic,
+  viewUptime,
 } from "./view.ts";
 
 /** Most sessions in the response for one peer; /v1/sessions has the others. */
@@ -70,9 +88,10 @@ export interface Api extends Disposable {
   readonly routes: readonly Route[];
 }
 
-export function makeApi(source: ReadModel): Api {
+/** @param onError called if a download fails after it has begun. */
+export function makeApi(source: ReadModel, onError: (error: unknown) => void = () => {}): Api {
   const eventStream = new EventStream(source);
-  const app = makeRoutes(source, eventStream);
+  const app = makeRoutes(source, eventStream, onError);
   return {
     handle: async (request) => {
       if (request.method !== "HEAD") return await app.handle(withFixedHost(request));
@@ -97,7 +116,12 @@ function withFixedHost(request: Request, method = request.method): Request {
   return method === request.method ? plain : new Request(plain, { method });
 }
 
-function makeRoutes(source: ReadModel, eventStream: EventStream) {
+function makeRoutes(
+  source: ReadModel,
+  eventStream: EventStream,
+  onError: (error: unknown) => void,
+) {
+  const slots = new Slots(DOWNLOADS_MAX);
   const scan = limitScans(source);
   // The routes of `app`, set below: its handlers cannot use `app` while it is being built.
   let routes: readonly Route[] = [];
@@ -220,6 +244,7 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
             ...viewPeer(source, device, peer),
             sessions: rows.map((row) => viewSession(source, row)),
             traffic: viewTraffic(source, device, key),
+            uptime: viewUptime(source, device, key),
           };
         }
         throw new HttpError(404, { detail: "there is no such peer" });
@@ -227,18 +252,73 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
       {
         params: T.Object({ device: DeviceName, publicKey: KeyText }, closed),
         response: { 200: PeerDetailSchema, 404: ProblemSchema, ...refusals },
-        detail: { summary: "one peer, with its sessions and its traffic of the last 24 hours" },
+        detail: {
+          summary: "one peer, with its sessions, its traffic of the last 24 hours and its uptime",
+        },
+      },
+    )
+    .get(
+      "/peers/:device/:publicKey/traffic",
+      ({ params: { device, publicKey }, query: { range = "24h" } }) => {
+        const nowMs = source.clock.now().wallMs;
+        return viewChart(source.store.traffic.range(device, keyFromUrl(publicKey)!, range, nowMs));
+      },
+      {
+        params: T.Object({ device: DeviceName, publicKey: KeyText }, closed),
+        query: T.Object({ range: RangeName }, closed),
+        response: { 200: PeerTrafficSchema, ...refusals },
+        detail: { summary: "the traffic of a peer over a range, also of a peer that was removed" },
+      },
+    )
+    .get(
+      "/traffic",
+      ({ query: { range = "24h" } }) =>
+        viewChart(source.store.totals.range(range, source.clock.now().wallMs)),
+      {
+        query: T.Object({ range: RangeName }, closed),
+        response: { 200: GatewayTrafficSchema, ...refusals },
+        detail: { summary: "connected peers and the traffic of all peers over a range" },
+      },
+    )
+    .get(
+      "/traffic/top",
+      async ({ query: { since, limit = 100 } }) => {
+        const nowMs = source.clock.now().wallMs;
+        const sinceMs = since === undefined ? nowMs - DAY_MS : Date.parse(since);
+        const found = await source.store.traffic.top(sinceMs, limit);
+        const items = found.map(({ device, publicKey, rxBytes, txBytes }) => ({
+          device,
+          publicKey,
+          name: source.nameOf(publicKey, device),
+          rxBytes,
+          txBytes,
+        }));
+        return { items };
+      },
+      {
+        query: T.Object(
+          {
+            since: T.Optional(
+              T.String({
+                format: "date-time",
+                maxLength: 40,
+                description: "RFC 3339, rounded down to an hour; default: 24 hours ago",
+              }),
+            ),
+            limit: Limit,
+          },
+          closed,
+        ),
+        response: { 200: T.Object({ items: T.Array(TopPeerSchema) }, closed), ...refusals },
+        detail: { summary: "the peers with the most traffic since a time, most first" },
       },
     )
     .get(
       "/sessions",
       ({ query }) => {
-        const { device = null, peer, since, state, cursor, limit = 100 } = query;
+        const { cursor, limit = 100 } = query;
         const rows = source.store.sessions.query({
-          device,
-          publicKey: peer === undefined ? null : keyFromUrl(peer),
-          sinceMs: since === undefined ? null : Date.parse(since),
-          isOpen: state === undefined ? null : state === "open",
+          ...sessionFilter(query),
           from: cursor === undefined ? null : parseSessionCursor(cursor),
           limit: limit + 1,
         });
@@ -247,17 +327,7 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
         return { items: items.map((row) => viewSession(source, row)), next };
       },
       {
-        query: T.Object(
-          {
-            device: T.Optional(DeviceName),
-            peer: T.Optional(KeyText),
-            since: Since,
-            state: T.Optional(oneOf(["open", "ended"])),
-            cursor: Cursor,
-            limit: Limit,
-          },
-          closed,
-        ),
+        query: T.Object({ ...SessionFilter, cursor: Cursor, limit: Limit }, closed),
         response: { 200: pageOf(SessionSchema), ...refusals },
         detail: {
           summary:
@@ -266,16 +336,32 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
       },
     )
     .get(
+      "/sessions/download",
+      ({ query: { format, ...filter } }) =>
+        downloadResponse({
+          name: "wgmon-sessions",
+          format,
+          chunks: sessionChunks(source, sessionFilter(filter), format),
+          slots,
+          onError,
+        }),
+      {
+        query: T.Object({ format: DownloadFormat, ...SessionFilter }, closed),
+        response: refusals,
+        detail: {
+          summary: "all sessions that match, the latest first, as a file",
+          responses: downloads("Session"),
+        },
+      },
+    )
+    .get(
       "/events",
       ({ query }) => {
-        const { order = "newest", type = null, peer, since, cursor, limit = 100 } = query;
+        const { cursor, limit = 100 } = query;
         const found = source.store.events.query({
-          order,
+          ...eventFilter(query),
           from: cursor === undefined ? null : parseSequence(cursor),
           limit: limit + 1,
-          type,
-          publicKey: peer === undefined ? null : keyFromUrl(peer),
-          sinceMs: since === undefined ? null : Date.parse(since),
         });
         const items = found.slice(0, limit);
         return {
@@ -285,17 +371,7 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
         };
       },
       {
-        query: T.Object(
-          {
-            order: T.Optional(oneOf(["newest", "oldest"], "which events come first")),
-            type: T.Optional(oneOf(EVENT_TYPES)),
-            peer: T.Optional(KeyText),
-            since: Since,
-            cursor: Cursor,
-            limit: Limit,
-          },
-          closed,
-        ),
+        query: T.Object({ ...EventFilter, cursor: Cursor, limit: Limit }, closed),
         response: {
           200: T.Object(
             {
@@ -311,6 +387,25 @@ function makeRoutes(source: ReadModel, eventStream: EventStream) {
           ...refusals,
         },
         detail: { summary: "events, the latest first" },
+      },
+    )
+    .get(
+      "/events/download",
+      ({ query: { format, ...filter } }) =>
+        downloadResponse({
+          name: "wgmon-events",
+          format,
+          chunks: eventChunks(source, eventFilter(filter), format),
+          slots,
+          onError,
+        }),
+      {
+        query: T.Object({ format: DownloadFormat, ...EventFilter }, closed),
+        response: refusals,
+        detail: {
+          summary: "all events that match, as a file",
+          responses: downloads("PlacedEvent"),
+        },
       },
     )
     .get(

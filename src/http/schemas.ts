@@ -164,11 +164,71 @@ const TrafficSchema = T.Object(
   { $id: "Traffic", ...closed, description: "the last 24 hours" },
 );
 
+/** The traffic of one peer over a range. */
+export const PeerTrafficSchema = T.Object(
+  {
+    startAt: Timestamp,
+    stepMs: T.Integer({ minimum: 1, description: "duration of each step" }),
+    rxBytes: T.Array(Bytes, {
+      description:
+        "bytes received in each step; the last step is not complete, and its last five minutes are not recorded yet",
+    }),
+    txBytes: T.Array(Bytes, { description: "bytes sent in each step" }),
+  },
+  { $id: "PeerTraffic", ...closed },
+);
+
+const perStep = (description: string) =>
+  T.Array(T.Union([Bytes, T.Null()]), {
+    description: `${description}; null: nothing is recorded, because wgmon did not run or the step has just begun`,
+  });
+
+/** The gateway over a range. */
+export const GatewayTrafficSchema = T.Object(
+  {
+    startAt: Timestamp,
+    stepMs: T.Integer({ minimum: 1, description: "duration of each step" }),
+    rxBytes: perStep("bytes received from all peers in each step"),
+    txBytes: perStep("bytes sent to all peers in each step"),
+    connected: perStep("the most peers that were connected at once in each step"),
+  },
+  { $id: "GatewayTraffic", ...closed },
+);
+
+export const TopPeerSchema = T.Object(
+  {
+    device: DeviceName,
+    publicKey: PublicKeyText,
+    name: orNull(T.String(), "null: the peer has no name"),
+    rxBytes: Bytes,
+    txBytes: Bytes,
+  },
+  { $id: "TopPeer", ...closed },
+);
+
+const UptimeSchema = orNull(
+  T.Object(
+    {
+      fraction: T.Number({ minimum: 0, maximum: 1, description: "the connected part of the span" }),
+      spanMs: T.Integer({
+        minimum: 1,
+        description: "shorter than the range if the store has no record of its beginning",
+      }),
+    },
+    closed,
+  ),
+  "null: the store has no record of the range",
+);
+
 export const PeerDetailSchema = T.Object(
   {
     ...peerProperties,
     sessions: T.Array(SessionSchema, { description: "the latest, newest first" }),
     traffic: TrafficSchema,
+    uptime: T.Object(
+      { "24h": UptimeSchema, "7d": UptimeSchema, "30d": UptimeSchema },
+      { ...closed, description: "how long the peer was connected, by range" },
+    ),
   },
   { $id: "PeerDetail", ...closed },
 );

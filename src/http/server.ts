@@ -327,7 +327,9 @@ export class HttpServer {
   }
 
   #loadApi(): Promise<Api> {
-    this.#api ??= import("./api.ts").then(({ makeApi }) => makeApi(this.#options.source));
+    this.#api ??= import("./api.ts").then(({ makeApi }) =>
+      makeApi(this.#options.source, (error) => this.#logFailure(error)),
+    );
     return this.#api;
   }
 

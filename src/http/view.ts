@@ -3,6 +3,7 @@
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Rates } from "../stats/rates.ts";
+import { type Range, ranges } from "../store/ranges.ts";
 import type { SessionRow } from "../store/stored-sessions.ts";
 import { TRAFFIC_SLOT_MS } from "../store/traffic-rows.ts";
 import type { ReadModel, TargetState } from "./read-model.ts";
@@ -174,8 +175,20 @@ export function viewTargets(source: ReadModel): TargetView[] {
 
 export function viewTraffic(source: ReadModel, device: string, publicKey: string) {
   const nowMs = source.clock.now().wallMs;
-  const { startMs, rxBytes, txBytes } = source.store.traffic.day(device, publicKey, nowMs);
+  const { rxBytes, txBytes, startMs } = source.store.traffic.day(device, publicKey, nowMs);
   return { startAt: iso(startMs), stepMs: TRAFFIC_SLOT_MS, rxBytes, txBytes } as const;
+}
+
+export function viewUptime(source: ReadModel, device: string, publicKey: string) {
+  const nowMs = source.clock.now().wallMs;
+  const of = (range: Range) =>
+    source.store.sessions.uptime(device, publicKey, ranges[range].spanMs, nowMs);
+  return { "24h": of("24h"), "7d": of("7d"), "30d": of("30d") };
+}
+
+/** A chart of the store, with its start as text. */
+export function viewChart<Chart extends { readonly startMs: number }>({ startMs, ...rest }: Chart) {
+  return { startAt: iso(startMs), ...rest };
 }
 
 export function iso(ms: number): string {

@@ -14,6 +14,7 @@ const SUGGESTED_MAX = 500;
 /** Most peers that are listed if the text fits several. */
 const CHOICES_MAX = 10;
 const PEER_TEXT_MAX = 128;
+const MINUTE_MS = 60_000;
 
 interface PeerChoice {
   readonly publicKey: string;
@@ -56,7 +57,8 @@ export function readFilter(
     until: toMs === null ? null : given.get("until"),
     tz: hasDates && zoneMs !== 0 ? given.get("tz") : null,
   };
-  const nowMs = source.clock.now().wallMs;
+  // Whole minutes, because the store keeps what it found out about a time.
+  const nowMs = Math.floor(source.clock.now().wallMs / MINUTE_MS) * MINUTE_MS;
   return {
     parameters,
     publicKey,
@@ -108,7 +110,7 @@ function nameIn(source: ReadModel, publicKey: string): string | null {
 
 /** The browser's time zone as minutes behind UTC, which the script adds to the form. */
 function zoneOf(text: string | null): number {
-  return text !== null && /^-?\d{1,3}$/.test(text) ? Number(text) * 60_000 : 0;
+  return text !== null && /^-?\d{1,3}$/.test(text) ? Number(text) * MINUTE_MS : 0;
 }
 
 /** The beginning of a day; null if the text is not a date. */
@@ -216,7 +218,7 @@ export function Downloads({ filter, path, kinds }: Omit<FilterFormProps, "source
   const { parameters, publicKey, sinceMs, untilMs, candidates } = filter;
   if (candidates !== null) return null;
   const to = (format: string) =>
-    address(`/v1${path}`, {
+    address(`/v1${path}/download`, {
       format,
       device: parameters.device,
       peer: publicKey === null ? null : urlKey(publicKey),

@@ -9,6 +9,7 @@ import type { Database as Sqlite, Statement } from "bun:sqlite";
 import type { Clock } from "../base/clock.ts";
 import { SystemError } from "../base/errors.ts";
 import type { Log } from "../platform/log.ts";
+import { slotTables } from "./ranges.ts";
 import { migrations, SCHEMA_VERSION } from "./schema.ts";
 import {
   cannotOpen,
@@ -407,7 +408,15 @@ export class Database implements Disposable {
   /** Copies the rows in memory back to the file. Returns whether that succeeded. */
   #failBack(): boolean {
     const path = this.#path!;
-    const tables = ["devices", "clock", "sessions", "targets", "dead_letters", "outbox"];
+    const tables = [
+      "devices",
+      "clock",
+      "sessions",
+      "targets",
+      "dead_letters",
+      "outbox",
+      "traffic_peers",
+    ];
     try {
       const attached = this.#sqlite
         .query<{ name: string }, []>("PRAGMA database_list")
@@ -438,7 +447,13 @@ export class Database implements Disposable {
           for (const table of tables) {
             this.#sqlite.run(`INSERT OR REPLACE INTO disk.${table} SELECT * FROM main.${table}`);
           }
-          for (const table of ["events", ...tables]) this.#sqlite.run(`DELETE FROM main.${table}`);
+          for (const [table, { merge }] of Object.entries(slotTables)) {
+            this.#sqlite.run(
+              `INSERT INTO disk.${table} SELECT * FROM main.${table} WHERE true ${merge}`,
+            );
+          }
+          for (const table of ["events", ...tables, ...Object.keys(slotTables)])
+            this.#sqlite.run(`DELETE FROM main.${table}`);
         })
         .immediate();
     } catch (error) {

@@ -5,6 +5,7 @@
 
 import type { Database } from "./database.ts";
 import { type Range, ranges, SLOT_MS, stepsOf } from "./ranges.ts";
+import { SlotTable } from "./slot-table.ts";
 
 /** What is added to a slot. */
 export interface GatewaySums {
@@ -24,29 +25,18 @@ export interface GatewayChart {
   readonly connected: (number | null)[];
 }
 
-/** The last clause of an INSERT: adds the bytes to the row if it exists. max() of a null is null, so coalesce. */
-const ADD = `ON CONFLICT DO UPDATE SET rx_bytes = rx_bytes + excluded.rx_bytes,
-  tx_bytes = tx_bytes + excluded.tx_bytes,
-  connected = max(coalesce(connected, excluded.connected), coalesce(excluded.connected, connected))`;
-
 export class GatewayRows {
   readonly #database: Database;
+  readonly table: SlotTable;
 
   constructor(database: Database) {
     this.#database = database;
+    this.table = new SlotTable(database, "gateway");
   }
 
   /** Adds to the slot that contains `atMs`. */
   add({ rxBytes, txBytes, connected }: GatewaySums, atMs: number): void {
-    this.#database.write("soon", () => {
-      this.#database.run(
-        `INSERT INTO $.gateway (slot, rx_bytes, tx_bytes, connected) VALUES (?, ?, ?, ?) ${ADD}`,
-        Math.floor(atMs / SLOT_MS),
-        rxBytes,
-        txBytes,
-        connected,
-      );
-    });
+    this.#database.write("soon", () => this.table.add(atMs, [rxBytes, txBytes, connected]));
   }
 
   range(range: Range, nowMs: number): GatewayChart {

@@ -1,9 +1,27 @@
-/** The time spans that the charts and sums of the store cover, and the slots that they are read from. */
+/** The time spans that the charts of the store cover, and the tables with the slots that they are read from. */
 
 /** Slots begin at multiples of their length since 1970, so those of an hour and of a day begin with one in UTC. */
 export const SLOT_MS = 300_000;
 export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
+
+/** The last clause of an INSERT: adds the bytes to the row if it exists. */
+const ADD =
+  "ON CONFLICT DO UPDATE SET rx_bytes = rx_bytes + excluded.rx_bytes, tx_bytes = tx_bytes + excluded.tx_bytes";
+
+/** The tables with slots. `merge`: the last clause of an INSERT, which adds to the row if it exists. */
+export const slotTables = {
+  traffic: { slotMs: SLOT_MS, hasPeer: true, merge: ADD },
+  traffic_hours: { slotMs: HOUR_MS, hasPeer: true, merge: ADD },
+  traffic_days: { slotMs: DAY_MS, hasPeer: true, merge: ADD },
+  gateway: {
+    slotMs: SLOT_MS,
+    hasPeer: false,
+    // In SQLite, max() of a value and null is null.
+    merge: `${ADD}, connected = max(coalesce(connected, excluded.connected), coalesce(excluded.connected, connected))`,
+  },
+} as const;
+export type SlotTableName = keyof typeof slotTables;
 
 export const rangeNames = ["1h", "24h", "7d", "30d"] as const;
 export type Range = (typeof rangeNames)[number];

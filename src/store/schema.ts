@@ -143,6 +143,7 @@ export const migrations: readonly string[] = [
   INSERT INTO $.gateway SELECT slot, sum(rx_bytes), sum(tx_bytes), NULL FROM $.traffic GROUP BY slot;
 
   CREATE INDEX $.events_by_device ON events (body -> 'data' ->> 'device');
+  CREATE INDEX $.events_by_device_and_type ON events (body -> 'data' ->> 'device', type);
   `,
 ];
 

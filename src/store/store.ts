@@ -52,7 +52,7 @@ export class Store implements Disposable {
     this.outbox = new OutboxRows(database);
     this.traffic = new TrafficRows(database);
     this.totals = new GatewayRows(database);
-    this.#trimmer = new Trimmer(database, this.traffic);
+    this.#trimmer = new Trimmer(database, { traffic: this.traffic, totals: this.totals });
   }
 
   /** Why the file cannot be used; null if it can, or if no directory is set. */
@@ -115,6 +115,7 @@ export class Store implements Disposable {
       this.#moveAll(step);
     });
     this.#database.repeatOnDisk(() => this.#moveAll(step));
+    this.events.forgetBounds();
     this.#trimmer.restart();
   }
 
@@ -145,6 +146,7 @@ export class Store implements Disposable {
     move("dead_letters", "at_ms", unsureFromMs);
     this.sessions.moveEnded(step, unsureFromMs);
     this.traffic.move(step, unsureFromMs);
+    this.totals.table.move(step, unsureFromMs);
   }
 
   #putClockState({ bootId, bootedAtMs, unsureSinceMs }: ClockState): void {

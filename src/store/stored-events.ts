@@ -32,6 +32,12 @@ export interface PastPeer {
 
 export class StoredEvents {
   readonly #database: Database;
+  /** The last results of `#bound`. An event that is added can change only that of a later time. */
+  readonly #bounds: Record<"since" | "until", { atMs: number; seq: number } | null> = {
+    since: null,
+    until: null,
+  };
+  #isInMemory = false;
 
   constructor(database: Database) {
     this.#database = database;
@@ -43,11 +49,13 @@ export class StoredEvents {
    * @returns its sequence number.
    */
   add(event: Event): number {
+    const atMs = Date.parse(event.timestamp);
+    if (atMs < (this.#bounds.until?.atMs ?? 0)) this.#bounds.until = null;
     return this.#database.get<{ seq: number }>(
       "INSERT INTO $.events (id, type, at_ms, body) VALUES (?, ?, ?, ?) RETURNING seq",
       event.id,
       event.type,
-      Date.parse(event.timestamp),
+      atMs,
       JSON.stringify(event),
     )!.seq;
   }
@@ -60,20 +68,26 @@ export class StoredEvents {
       conditions.push(condition);
       values.push(value);
     };
+    // A + keeps SQLite from using the index of a column: one index is enough, and that of the peer selects the fewest
+    // events.
+    const isOfPeer = publicKey !== null;
+    const plus = isOfPeer ? "+" : "";
+    if (isOfPeer) where("body -> 'data' -> 'peer' ->> 'publicKey' = ?", publicKey);
+    if (type !== null) where(`${plus}type = ?`, type);
+    if (device !== null) where(`${isOfPeer ? "+(" : "("}body -> 'data' ->> 'device') = ?`, device);
     if (from !== null) where(order === "oldest" ? "seq > ?" : "seq < ?", from);
-    if (type !== null) where("type = ?", type);
-    if (publicKey !== null) where("body -> 'data' -> 'peer' ->> 'publicKey' = ?", publicKey);
-    if (device !== null) where("body -> 'data' ->> 'device' = ?", device);
-    if (untilMs !== null) where("+at_ms < ?", untilMs);
+    // The clock may have been set, so a later event may have an earlier time: the times only bound the search.
     if (sinceMs !== null) {
-      // The clock may have been set, so a later event may have an earlier time. The index only finds the first event.
-      const { first } = this.#database.get<{ first: number | null }>(
-        "SELECT min(seq) AS first FROM $.events WHERE at_ms >= ?",
-        sinceMs,
-      )!;
+      const first = this.#bound("since", sinceMs);
       if (first === null) return [];
       where("seq >= ?", first);
       where("+at_ms >= ?", sinceMs);
+    }
+    if (untilMs !== null) {
+      const last = this.#bound("until", untilMs);
+      if (last === null) return [];
+      where("seq <= ?", last);
+      where("+at_ms < ?", untilMs);
     }
     return this.#database
       .all<{ seq: number; body: string }>(
@@ -92,6 +106,32 @@ export class StoredEvents {
       sinceMs,
     );
     return new Map(rows.map(({ type, count }) => [type, count]));
+  }
+
+  /** Forgets the bounds, because times of events have changed. */
+  forgetBounds(): void {
+    this.#bounds.since = null;
+    this.#bounds.until = null;
+  }
+
+  /**
+   * The first event at this time or later, or the last event before it; null if there is none. Finding it reads the
+   * index of all events on one side of the time, so the last result is kept: a download needs it for each page.
+   */
+  #bound(side: "since" | "until", atMs: number): number | null {
+    if (this.#isInMemory !== this.#database.isInMemory) this.forgetBounds();
+    this.#isInMemory = this.#database.isInMemory;
+    const known = this.#bounds[side];
+    if (known?.atMs === atMs) return known.seq;
+    // The + keeps SQLite from searching all events in the order of seq instead.
+    const { seq } = this.#database.get<{ seq: number | null }>(
+      side === "since"
+        ? "SELECT min(+seq) AS seq FROM $.events INDEXED BY events_by_time WHERE at_ms >= ?"
+        : "SELECT max(+seq) AS seq FROM $.events INDEXED BY events_by_time WHERE at_ms < ?",
+      atMs,
+    )!;
+    this.#bounds[side] = seq === null ? null : { atMs, seq };
+    return seq;
   }
 
   /** The peers whose key is greater than `after`, ordered by key. Reads only the latest event of each peer. */

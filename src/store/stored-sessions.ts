@@ -68,6 +68,20 @@ export interface SessionRow {
 /** A device in the store, with the boot id when it was seen; null if unknown. */
 type SavedDevice = Device & { readonly boot?: string | null };
 
+/** A condition of a query, and its values. */
+type Condition = readonly [condition: string, ...values: (string | number)[]];
+
+const COLUMNS = `device, public_key AS publicKey, started_at_ms AS startedAtMs, ended_at_ms AS endedAtMs,
+  state ->> 'durationMs' AS durationMs, reason, endpoint, rx_bytes AS rxBytes, tx_bytes AS txBytes, roams`;
+const LATEST_FIRST = "started_at_ms DESC, device DESC, public_key DESC";
+
+/** The start of the last session of a peer that began up to a time; 0 if there is none. */
+const LAST_BEFORE = `coalesce((SELECT max(started_at_ms) FROM $.sessions
+  WHERE device = ? AND public_key = ? AND started_at_ms <= ?), 0)`;
+
+/** A device with fewer sessions than this is not worth a search in the order of time. */
+const FEW = 2000;
+
 export class StoredSessions {
   readonly #database: Database;
   readonly #boot: string | null;
@@ -118,32 +132,105 @@ export class StoredSessions {
   }
 
   query(query: SessionQuery): SessionRow[] {
-    const { device, publicKey, sinceMs, untilMs = null, isOpen, from, limit } = query;
-    const conditions: string[] = [];
-    const values: (string | number)[] = [];
-    const where = (condition: string, ...wanted: (string | number)[]): void => {
-      conditions.push(condition);
-      values.push(...wanted);
-    };
-    if (device !== null) where("device = ?", device);
-    if (publicKey !== null) where("public_key = ?", publicKey);
-    if (sinceMs !== null) where("coalesce(ended_at_ms, 9e15) >= ?", sinceMs);
-    if (untilMs !== null) where("started_at_ms < ?", untilMs);
-    if (isOpen !== null) where(`ended_at_ms IS ${isOpen ? "" : "NOT "}NULL`);
-    if (from !== null) {
-      where(
-        "(started_at_ms, device, public_key) < (?, ?, ?)",
-        from.startedAtMs,
-        from.device,
-        from.publicKey,
-      );
+    const { device, publicKey, sinceMs, limit } = query;
+    if (publicKey !== null) {
+      const devices = device === null ? this.#devices() : [device];
+      return devices
+        .flatMap((each) => this.#ofPeer({ ...query, device: each, publicKey }))
+        .toSorted(latestFirst)
+        .slice(0, limit);
     }
+    if (sinceMs === null) return this.#select(this.#filter(query), limit);
+    // First those that began since then, in order of their start; only then the earlier ones, which need other indexes.
+    const filter = this.#filter(query);
+    const later = this.#select([...filter, ["started_at_ms >= ?", sinceMs]], limit);
+    if (later.length === limit) return later;
+    const earlier = [...filter, ["started_at_ms < ?", sinceMs] as const];
+    const rest = [
+      ...(query.isOpen === true
+        ? []
+        : this.#selectByEnd([...earlier, ["ended_at_ms >= ?", sinceMs]], limit)),
+      ...(query.isOpen === false
+        ? []
+        : this.#selectByEnd([...earlier, ["ended_at_ms IS NULL"]], limit)),
+    ];
+    return [...later, ...rest.toSorted(latestFirst)].slice(0, limit);
+  }
+
+  /** The names of all devices that have sessions: one look at the index for each. */
+  #devices(): string[] {
+    return this.#database
+      .all<{ device: string | null }>(
+        `WITH RECURSIVE names (device) AS (
+           SELECT min(device) FROM $.sessions
+           UNION ALL SELECT (SELECT min(device) FROM $.sessions WHERE device > names.device)
+           FROM names WHERE device IS NOT NULL)
+         SELECT device FROM names WHERE device IS NOT NULL`,
+      )
+      .map(({ device }) => device!);
+  }
+
+  #ofPeer(query: SessionQuery & { device: string; publicKey: string }): SessionRow[] {
+    const { device, publicKey, sinceMs, limit } = query;
+    const filter: Condition[] = [
+      ["device = ?", device],
+      ["public_key = ?", publicKey],
+      ...this.#filter({ ...query, device: null }),
+    ];
+    if (sinceMs !== null) {
+      filter.push(["coalesce(ended_at_ms, 9e15) >= ?", sinceMs]);
+      // The sessions of a peer follow each other, so only the last one that began before that time can last until then.
+      filter.push([`started_at_ms >= ${LAST_BEFORE}`, device, publicKey, sinceMs]);
+    }
+    return this.#select(filter, limit);
+  }
+
+  /** The conditions that need no index of their own. */
+  #filter({ device, untilMs = null, isOpen, from }: SessionQuery): Condition[] {
+    const filter: Condition[] = [];
+    // The + keeps SQLite from using the primary key, whose order within a device is not that of time. Few sessions are
+    // sorted, though.
+    if (device !== null) filter.push([`${this.#hasMany(device) ? "+" : ""}device = ?`, device]);
+    if (untilMs !== null) filter.push(["started_at_ms < ?", untilMs]);
+    if (isOpen !== null) filter.push([`ended_at_ms IS ${isOpen ? "" : "NOT "}NULL`]);
+    if (from !== null) {
+      const { startedAtMs, device, publicKey } = from;
+      filter.push(["started_at_ms <= ?", startedAtMs]);
+      filter.push([
+        "(started_at_ms, device, public_key) < (?, ?, ?)",
+        startedAtMs,
+        device,
+        publicKey,
+      ]);
+    }
+    return filter;
+  }
+
+  #hasMany(device: string): boolean {
+    const { count } = this.#database.get<{ count: number }>(
+      `SELECT count(*) AS count FROM (SELECT 1 FROM $.sessions WHERE device = ? LIMIT ${FEW})`,
+      device,
+    )!;
+    return count === FEW;
+  }
+
+  #select(filter: readonly Condition[], limit: number): SessionRow[] {
     return this.#database.all<SessionRow>(
-      `SELECT device, public_key AS publicKey, started_at_ms AS startedAtMs,
-         ended_at_ms AS endedAtMs, state ->> 'durationMs' AS durationMs, reason, endpoint, rx_bytes AS rxBytes, tx_bytes AS txBytes, roams
-       FROM $.sessions ${conditions.length === 0 ? "" : "WHERE "}${conditions.join(" AND ")}
-       ORDER BY started_at_ms DESC, device DESC, public_key DESC LIMIT ?`,
-      ...values,
+      `SELECT ${COLUMNS} FROM $.sessions ${whereOf(filter)} ORDER BY ${LATEST_FIRST} LIMIT ?`,
+      ...filter.flatMap(([, ...values]) => values),
+      limit,
+    );
+  }
+
+  /** The same by the index of ends, which has the start as well: reads only those rows that are returned. */
+  #selectByEnd(filter: readonly Condition[], limit: number): SessionRow[] {
+    const key = "device, public_key, started_at_ms";
+    return this.#database.all<SessionRow>(
+      `SELECT ${COLUMNS} FROM (
+         SELECT ${key} FROM $.sessions INDEXED BY sessions_by_end ${whereOf(filter)}
+         ORDER BY ${LATEST_FIRST} LIMIT ?) CROSS JOIN $.sessions USING (${key})
+       ORDER BY ${LATEST_FIRST}`,
+      ...filter.flatMap(([, ...values]) => values),
       limit,
     );
   }
@@ -164,13 +251,14 @@ export class StoredSessions {
     if (spanMs <= 0) return null;
     const { ms } = this.#database.get<{ ms: number | null }>(
       // Reads the sessions that began in the span, and the last one before it.
-      `SELECT sum(max(0, min(coalesce(ended_at_ms, ?3), ?3) - max(started_at_ms, ?4))) AS ms
-       FROM $.sessions WHERE device = ?1 AND public_key = ?2 AND started_at_ms <= ?3
-         AND started_at_ms >= coalesce((SELECT max(started_at_ms) FROM $.sessions
-           WHERE device = ?1 AND public_key = ?2 AND started_at_ms <= ?4), 0)`,
+      `SELECT sum(max(0, min(coalesce(ended_at_ms, 9e15), ?) - max(started_at_ms, ?))) AS ms
+       FROM $.sessions WHERE device = ? AND public_key = ? AND started_at_ms >= ${LAST_BEFORE}`,
+      nowMs,
+      sinceMs,
       device,
       publicKey,
-      nowMs,
+      device,
+      publicKey,
       sinceMs,
     )!;
     return { fraction: Math.min(1, (ms ?? 0) / spanMs), spanMs };
@@ -257,4 +345,16 @@ function countersOf({
   txBytes,
 }: EndedSession["peer"]): EndedSession["peer"] {
   return { lastHandshakeMs, rxBytes, txBytes };
+}
+
+function whereOf(filter: readonly Condition[]): string {
+  const conditions = filter.map(([condition]) => condition).join(" AND ");
+  return conditions === "" ? "" : `WHERE ${conditions}`;
+}
+
+/** The order of `query`. SQLite compares text by its bytes in UTF-8, which is the same order for these names and keys. */
+function latestFirst(a: SessionRow, b: SessionRow): number {
+  if (a.startedAtMs !== b.startedAtMs) return b.startedAtMs - a.startedAtMs;
+  if (a.device !== b.device) return a.device < b.device ? 1 : -1;
+  return a.publicKey < b.publicKey ? 1 : -1;
 }

@@ -4,8 +4,9 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { csvLine, printSessions } from "../../src/cli/sessions.ts";
+import { printSessions } from "../../src/cli/sessions.ts";
 import type { SessionsRequest } from "../../src/config/command-requests.ts";
+import { csvLine } from "../../src/http/csv.ts";
 import { asked, type Printed, printed } from "../support/api-reader.ts";
 import { hostileText } from "../support/events.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";

@@ -7,7 +7,9 @@ import { FormatRegistry, type TSchema } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
 
+import { urlKey } from "../../src/base/wireguard.ts";
 import { type Api, makeApi } from "../../src/http/api.ts";
+import { EVENT_COLUMNS, SESSION_COLUMNS } from "../../src/http/csv.ts";
 import { ProblemSchema } from "../../src/http/problem.ts";
 import { anEvent, hostileText } from "../support/events.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
@@ -410,6 +412,128 @@ describe("the API", () => {
     expect((await ask("/v1/scan", { method: "POST" })).status).toBe(429);
     source.clock.advance(1000);
     expect((await ask("/v1/scan", { method: "POST" })).status).toBe(200);
+  });
+});
+
+describe("the history", () => {
+  const HOUR_MS = 3_600_000;
+
+  test("of a peer's traffic covers the range, also for a removed peer", async () => {
+    const { wallMs } = source.clock.now();
+    for (const hours of [0.5, 30, 100]) {
+      const traffic = [{ device: "wg0", publicKey: BOB, rxBytes: 10, txBytes: 1 }];
+      source.store.traffic.add(traffic, wallMs - hours * HOUR_MS);
+    }
+    const sums: unknown[] = [];
+    for (const range of ["1h", "24h", "7d", "30d"]) {
+      const { rxBytes, stepMs } = await get(`/v1/peers/wg0/${urlKey(BOB)}/traffic?range=${range}`);
+      const sum = rxBytes.reduce((total: number, bytes: number) => total + bytes, 0);
+      sums.push([range, rxBytes.length, stepMs / 60_000, sum]);
+    }
+    expect(sums).toEqual([
+      ["1h", 13, 5, 10],
+      ["24h", 289, 5, 10],
+      ["7d", 169, 60, 30],
+      ["30d", 121, 360, 30],
+    ]);
+  });
+
+  test("of the gateway has null where wgmon did not run", async () => {
+    const { wallMs } = source.clock.now();
+    source.store.totals.add({ rxBytes: 5, txBytes: 6, connected: 2 }, wallMs - 2 * HOUR_MS);
+    source.store.totals.add({ rxBytes: 0, txBytes: 0, connected: 1 }, wallMs - HOUR_MS);
+    const day = await get("/v1/traffic?range=24h");
+    expect(day.connected.filter((each: number | null) => each !== null)).toEqual([2, 1]);
+    expect(day.rxBytes.filter((each: number | null) => each !== null)).toEqual([5, 0]);
+    const month = await get("/v1/traffic?range=30d");
+    expect(Math.max(...month.connected)).toBe(2);
+    expect(month.stepMs).toBe(6 * HOUR_MS);
+  });
+
+  test("names the peers with the most traffic", async () => {
+    addPeers();
+    const { wallMs } = source.clock.now();
+    source.store.traffic.add([{ device: "wg0", publicKey: BOB, rxBytes: 9, txBytes: 9 }], wallMs);
+    source.store.traffic.add([{ device: "wg0", publicKey: ALICE, rxBytes: 1, txBytes: 1 }], wallMs);
+    const { items } = await get("/v1/traffic/top?limit=1");
+    expect(items).toEqual([{ device: "wg0", publicKey: BOB, name: null, rxBytes: 9, txBytes: 9 }]);
+    const all = await get(`/v1/traffic/top?since=${new Date(wallMs - HOUR_MS).toISOString()}`);
+    expect(all.items.map(({ name }: { name: string | null }) => name)).toEqual([null, "alice"]);
+  });
+});
+
+describe("a download", () => {
+  async function download(path: string) {
+    const response = await api.handle(new Request(`http://pi${path}`));
+    return { response, text: await response.text() };
+  }
+
+  test("has all sessions of the filter, in slices, as CSV and as JSON", async () => {
+    const ended = Array.from({ length: 450 }, (_, n) => ({
+      device: n % 2 === 0 ? "wg0" : "wg1",
+      publicKey: keyOf(n % 7),
+      startedAtMs: n * 1000,
+      endedAtMs: n * 1000 + 500,
+      durationMs: 500,
+      reason: "idle" as const,
+      endpoint: null,
+      rxBytes: n,
+      txBytes: 0,
+      roams: 0,
+      peer: { lastHandshakeMs: null, rxBytes: 0, txBytes: 0 },
+    }));
+    source.store.record({ events: [], sessions: [], ended, devices: null }, 0);
+    const { items } = await get("/v1/sessions?limit=1000&device=wg0");
+    expect(items).toHaveLength(225);
+    const json = await download("/v1/sessions/download?format=json&device=wg0");
+    expect(json.response.headers.get("content-disposition")).toBe(
+      'attachment; filename="wgmon-sessions.json"',
+    );
+    expect(JSON.parse(json.text)).toEqual(items);
+    const csv = await download("/v1/sessions/download?format=csv&device=wg0");
+    expect(csv.response.headers.get("content-type")).toStartWith("text/csv");
+    const lines = csv.text.split("\r\n");
+    expect(lines).toHaveLength(225 + 2);
+    expect(lines[0]).toBe(SESSION_COLUMNS.join(","));
+    expect(lines[1]).toStartWith(`wg0,${items[0].publicKey},,1970-01-01T00:07:28.000Z,`);
+    const filter = "since=1970-01-01T00:01:40Z&until=1970-01-01T00:01:50Z";
+    const part = await download(`/v1/sessions/download?format=json&${filter}`);
+    expect(JSON.parse(part.text)).toHaveLength(10);
+  });
+
+  test("without a match is an empty list", async () => {
+    expect((await download("/v1/sessions/download?format=json")).text).toBe("[\n]\n");
+    expect((await download("/v1/events/download?format=csv")).text).toBe(
+      `${EVENT_COLUMNS.join(",")}\r\n`,
+    );
+  });
+
+  test("of events has the filtered events, and no name in it is a formula", async () => {
+    const names = [`=cmd|'/C calc'!A1`, "+1", "\u202e@x", '-2,"3"\n='];
+    const events = [
+      ...names.map((name) => anEvent("peer.connected", { name })),
+      anEvent("device.added"),
+    ].map((event, n) => ({ event: { ...event, id: `evt_${n}` }, targets: [] }));
+    source.store.record({ events, sessions: [], ended: [], devices: null }, 0);
+    const { text } = await download("/v1/events/download?format=csv&type=peer.connected");
+    expect(text.split("\r\n")).toHaveLength(4 + 2);
+    expect(text).not.toMatch(/(^|,)"?[=+\-@]/m);
+    const json = await download("/v1/events/download?format=json&order=oldest");
+    expect(JSON.parse(json.text).map(({ seq }: { seq: number }) => seq)).toEqual([1, 2, 3, 4, 5]);
+    expect((await get("/v1/events?device=wg9")).items).toEqual([]);
+  });
+
+  test("holds no more than a slice in memory, and frees its slot when the client leaves", async () => {
+    for (let n = 0; n < 10; n++) {
+      const response = await api.handle(new Request("http://pi/v1/events/download?format=json"));
+      expect(response.status).toBe(200);
+      await response.body!.cancel();
+    }
+  });
+
+  test("is refused without a format", async () => {
+    const { status, body } = await ask("/v1/events/download");
+    expect([status, body.errors[0].parameter]).toEqual([422, "format"]);
   });
 });
 

@@ -211,7 +211,7 @@ describe("the page shows", () => {
       links[0]![1]!.replaceAll("&amp;", "&"),
       "http://localhost",
     );
-    expect(pathname).toBe("/v1/events");
+    expect(pathname).toBe("/v1/events/download");
     expect(Object.fromEntries(searchParams)).toEqual({
       format: "csv",
       peer: KEY_OF_CAROL,
