@@ -81,10 +81,9 @@ export class App {
   /** Shuts down. Pending events are tried once more within DRAIN_MS; firewall rules are removed at the same time. */
   async stop(): Promise<void> {
     const { clockSteps, inputs, intake, maintenance, names, outbox, recorder } = this.stages;
-    const { scanLoop, store, tracker, traffic, unknown, wakeUpWatch } = this.stages;
-    for (const stage of [scanLoop, maintenance, intake, wakeUpWatch, unknown, clockSteps]) {
-      stage.stop();
-    }
+    const { scanLoop, store, tracker, traffic, unknown, viewerScans, wakeUpWatch } = this.stages;
+    const stages = [viewerScans, scanLoop, maintenance, intake, wakeUpWatch, unknown, clockSteps];
+    for (const stage of stages) stage.stop();
     names[Symbol.dispose]();
     inputs.close();
     await Promise.all([outbox.drain(DRAIN_MS), this.#options.firewall?.close()]);

@@ -14,6 +14,7 @@ import type { Log } from "./platform/log.ts";
 import type { Inputs } from "./scan/inputs.ts";
 import { PacketIntake } from "./scan/packet-intake.ts";
 import { ScanLoop, type ScanReason } from "./scan/scan-loop.ts";
+import { ViewerScans } from "./scan/viewer-scans.ts";
 import { hasValidMac1 } from "./sessions/mac1.ts";
 import { Tracker, type TrackerOptions } from "./sessions/tracker.ts";
 import { UnknownHandshakes } from "./sessions/unknown-handshakes.ts";
@@ -90,6 +91,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
     settings,
     onScan,
   });
+  const viewerScans = new ViewerScans({ clock, scan: () => scanLoop.scanForViewer() });
   const unknown = new UnknownHandshakes({
     clock,
     deviceAt: (port) => devices.lastScanned.find((each) => each.listenPort === port) ?? null,
@@ -154,6 +156,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
     tracker,
     traffic,
     unknown,
+    viewerScans,
     wakeUpWatch,
   };
 }

@@ -72,6 +72,7 @@ export class LocalApi implements ApiReader, Disposable {
       inputs: { devices, wakeUp: { monitor: "poll", reason: null } },
       wakeUpWatch: { problem: null },
       scanLoop: { errors: [], scanAll: () => Promise.resolve() },
+      viewerScans: { watch: () => () => {}, requested() {} },
       names,
       reporter: { subscribe: () => () => {} },
       settings: () => settings,

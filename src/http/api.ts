@@ -151,10 +151,17 @@ function makeRoutes(
       if (allow.length === 0) return problem(404);
       return problem(405, { headers: { allow: allow.join(", ") } });
     })
-    .get("/status", () => viewStatus(source), {
-      response: { 200: StatusSchema, ...failures },
-      detail: { summary: "the program and its state" },
-    })
+    .get(
+      "/status",
+      () => {
+        source.countersRequested();
+        return viewStatus(source);
+      },
+      {
+        response: { 200: StatusSchema, ...failures },
+        detail: { summary: "the program and its state" },
+      },
+    )
     .get("/devices", () => ({ items: viewDevices(source) }), {
       response: { 200: T.Object({ items: T.Array(DeviceSchema) }, closed), ...failures },
       detail: { summary: "the WireGuard devices" },
@@ -162,6 +169,7 @@ function makeRoutes(
     .get(
       "/peers",
       ({ query }) => {
+        source.countersRequested();
         const { device = null, state = null, search = null, limit = 100, offset = 0 } = query;
         const { sort = "device", order } = query;
         const isDescending = order === "desc";
@@ -230,6 +238,7 @@ function makeRoutes(
       "/peers/:device/:publicKey",
       ({ params: { device, publicKey } }) => {
         const key = keyFromUrl(publicKey);
+        source.countersRequested();
         for (const peer of source.peers(device)) {
           if (peer.publicKey !== key) continue;
           const rows = source.store.sessions.query({

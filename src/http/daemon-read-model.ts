@@ -5,6 +5,7 @@ import type { WallClock } from "../base/wall-clock.ts";
 import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
 import type { Devices } from "../kernel/devices.ts";
+import { threadCpuMs } from "../platform/clocks.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Tracker } from "../sessions/tracker.ts";
 import type { Metrics } from "../stats/counters.ts";
@@ -43,6 +44,10 @@ export interface Stages {
     readonly errors: readonly Error[];
     scanAll(reason: "request"): Promise<unknown>;
   };
+  readonly viewerScans: {
+    watch(): () => void;
+    requested(): void;
+  };
   settings(): Settings;
 }
 
@@ -64,6 +69,10 @@ export class DaemonReadModel implements ReadModel {
 
   get startedAtMs(): number {
     return this.#stages.clockSteps.startedAtMs;
+  }
+
+  processorMs(): number {
+    return threadCpuMs();
   }
 
   readClock(): void {
@@ -154,6 +163,14 @@ export class DaemonReadModel implements ReadModel {
 
   subscribe(listener: (events: readonly StoredEvent[]) => void): () => void {
     return this.#stages.reporter.subscribe(listener);
+  }
+
+  watch(): () => void {
+    return this.#stages.viewerScans.watch();
+  }
+
+  countersRequested(): void {
+    this.#stages.viewerScans.requested();
   }
 
   async scan(): Promise<ScanReport> {

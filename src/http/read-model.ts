@@ -65,6 +65,8 @@ export interface ReadModel {
   readonly startedAtMs: number;
   readonly store: StoreReader;
   readonly counters: Metrics;
+  /** Processor time that the program's thread has used, in milliseconds. */
+  processorMs(): number;
   /** Checks whether the wall clock was set, and corrects the recorded times. Call it before the other methods. */
   readClock(): void;
   /** The gateway's name. */
@@ -93,6 +95,10 @@ export interface ReadModel {
   targets(): readonly TargetState[];
   /** Calls the listener with events, in order, after they are stored. Returns a function that unsubscribes. */
   subscribe(listener: (events: readonly StoredEvent[]) => void): () => void;
+  /** Keeps counters and rates up to date, by a scan about every second, until the returned function is called. */
+  watch(): () => void;
+  /** A program has requested counters or rates. While it repeats that, they are kept up to date for it. */
+  countersRequested(): void;
   /** Scans all devices now. */
   scan(): Promise<ScanReport>;
 }

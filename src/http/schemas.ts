@@ -96,11 +96,11 @@ const CurrentSessionSchema = T.Object(
     txBytes: Bytes,
     rxBytesPerSecond: orNull(
       Bytes,
-      "bytes per second received, over the last seconds; null: not known yet",
+      "bytes per second received, between the last two scans; null: not known yet",
     ),
     txBytesPerSecond: orNull(
       Bytes,
-      "bytes per second sent, over the last seconds; null: not known yet",
+      "bytes per second sent, between the last two scans; null: not known yet",
     ),
     roams: Count,
   },

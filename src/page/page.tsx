@@ -231,9 +231,10 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
     let isGone = false;
     const next = async (): Promise<string | null> => {
       if (isGone) return null;
-      if (before !== null && !(await subscriber.next())) return null;
-      const startMs = clock.now().monotonicMs;
-      if (startMs > endMs) return null;
+      const due = before === null ? "update" : await subscriber.next();
+      if (due === "end" || clock.now().monotonicMs > endMs) return null;
+      if (due === "heartbeat") return ": quiet\n\n";
+      const startMs = source.processorMs();
       const snapshot = new PageSnapshot(null);
       const view = await render(snapshot);
       // The peer no longer exists: the client reloads the page, which reports that.
@@ -245,9 +246,11 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
       const update = snapshot.since(before ?? new PageSnapshot(null));
       const isFirst = before === null;
       before = snapshot;
-      subscriber.addCost(clock.now().monotonicMs - startMs);
       const retry = isFirst ? `retry: ${RETRY_MS}\n` : "";
-      return update === null ? ": quiet\n\n" : `${retry}${message(titleOf(view), update)}`;
+      const text = update === null ? ": quiet\n\n" : `${retry}${message(titleOf(view), update)}`;
+      // The scheduler does not decide when the first one is made.
+      if (!isFirst) subscriber.addCost(source.processorMs() - startMs);
+      return text;
     };
     const message = (title: string, update: Update) => {
       const now = clock.now().wallMs;

@@ -1,7 +1,7 @@
 /**
- * Runs the scans, one at a time. Others request scans, for example for a packet (handshake-watch.ts). This file starts
- * those without a packet: at the start, after a link change, at each tick while a peer is connected or can return
- * without a handshake, and at each reconcile interval.
+ * Runs the scans, one at a time. Others request scans, for example for a packet (handshake-watch.ts) or for an open
+ * page (viewer-scans.ts). This file starts those without a packet: at the start, after a link change, at each tick
+ * while a peer is connected or can return without a handshake, and at each reconcile interval.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -32,7 +32,7 @@ const ERROR_FORGET_MS = 10 * 60_000;
 
 /** Why a scan is taken. */
 export type ScanReason =
-  "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile" | "request";
+  "start" | "warm-up" | "packet" | "tick" | "link" | "lost" | "reconcile" | "request" | "viewer";
 
 /** Decides when a tick is needed, and for which devices. Implemented by the tracker. */
 export interface TickSource {
@@ -110,6 +110,12 @@ export class ScanLoop {
   /** Scans the devices that listen on these ports; resolves with the processor time used, in milliseconds. */
   scanPorts(ports: ReadonlySet<number> | "all"): Promise<number> {
     return this.#scan("packet", this.#devicesAt(ports));
+  }
+
+  /** Scans all known devices for a viewer of the counters; resolves with the processor time used, in milliseconds. */
+  async scanForViewer(): Promise<number> {
+    const names = this.#devicesAt("all");
+    return names?.size === 0 ? 0 : await this.#scan("viewer", names);
   }
 
   linkChanged(): void {
@@ -240,5 +246,5 @@ export class ScanLoop {
 
 /** Whether the scan was caused by a timer alone. Such scans include all connected peers. */
 export function isPeriodic(reason: ScanReason): boolean {
-  return reason === "tick" || reason === "reconcile";
+  return reason === "tick" || reason === "reconcile" || reason === "viewer";
 }

@@ -20,6 +20,7 @@ const SLOTS = 288;
 /** Number of peers with a day of traffic: more than fit on the first page. */
 const BUSY = 300;
 const OPEN_PAGE_MS = 20_000;
+const WARM_PAGE_MS = 10_000;
 const PORT = 9587;
 const FEW = 10;
 /** After this time, Bun has collected garbage. */
@@ -33,6 +34,8 @@ export async function page(note: Note): Promise<void> {
 async function many(note: Note): Promise<void> {
   const source = await FakeSource.make();
   const clock = systemClock;
+  // The page measures with the source's clock what an update costs, and updates less often accordingly.
+  Object.assign(source.clock, systemClock);
   const { wallMs } = source.clock.now();
   const peers = Array.from({ length: PEERS }, (_, n) =>
     peer({
@@ -102,22 +105,27 @@ async function many(note: Note): Promise<void> {
   }
 
   const openPage = Bun.spawn(["curl", "-sN", "-H", "Accept: text/event-stream", `${origin}/`]);
-  const stalls: number[] = [];
-  const before = process.cpuUsage();
-  const endMs = performance.now() + OPEN_PAGE_MS;
-  while (performance.now() < endMs) {
-    timer.restart();
-    // Advances the fake clock, which the page uses.
-    source.clock.advance(1000);
-    await Bun.sleep(1000);
-    stalls.push(timer.worstMs);
-  }
-  const used = process.cpuUsage(before);
+  // The first update, and the compilation of the code.
+  await Bun.sleep(WARM_PAGE_MS);
+  timer.restart();
+  const open = await shareOf(OPEN_PAGE_MS);
+  note(
+    figure(`${PEERS} peers, a page is open: the loop is held up at most for`, "ms", timer.worstMs),
+  );
   openPage.kill();
-  const share = ((used.user + used.system) / 1000 / OPEN_PAGE_MS) * 100;
-  note(figure(`${PEERS} peers, a page is open: of one core`, "%", share));
-  note(figure("the same: the loop is held up at most for", "ms", Math.max(...stalls)));
+  await openPage.exited;
+  await Bun.sleep(1000);
+  const share = open - (await shareOf(OPEN_PAGE_MS));
+  note(figure(`${PEERS} peers, a page is open: of one core`, "%", share, { atMost: 1 }));
   await server.stop();
+}
+
+/** Processor time of this process within the next `ms`, in percent of one core. */
+async function shareOf(ms: number): Promise<number> {
+  const before = process.cpuUsage();
+  await Bun.sleep(ms);
+  const { user, system } = process.cpuUsage(before);
+  return ((user + system) / 1000 / ms) * 100;
 }
 
 async function memory(note: Note): Promise<void> {

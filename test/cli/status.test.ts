@@ -82,6 +82,43 @@ test("prints a line for each peer with --json, as the API returns it", async () 
   );
 });
 
+test("sorts peers by what they show last, then by name and key, in whatever order the device lists them", async () => {
+  const { wallMs } = source.clock.now();
+  const gone = { lastHandshakeMs: wallMs - 3_600_000 };
+  const peers = [
+    peer({ publicKey: keyOf(1) }),
+    peer({ publicKey: keyOf(2) }),
+    peer({ publicKey: keyOf(3) }),
+    peer({ publicKey: keyOf(4), ...gone }),
+    peer({ publicKey: keyOf(5), ...gone }),
+  ];
+  for (const [number, name] of [
+    [2, "nas"],
+    [3, "carol"],
+    [4, "zoe"],
+    [5, "Dave"],
+  ] as const) {
+    source.names.set(keyOf(number), name);
+  }
+  for (const order of [
+    [0, 1, 2, 3, 4],
+    [4, 3, 2, 1, 0],
+    [2, 4, 0, 3, 1],
+  ]) {
+    source.found.set("wg0", { device: device(), peers: order.map((index) => peers[index]!) });
+    const output = { ...options(), devices: ["wg0"] };
+    await printStatus(asked(source), output);
+    const shown = output.lines().slice(-5);
+    expect(shown.map((line) => line.split(" ")[0])).toEqual([
+      "Dave",
+      "zoe",
+      "carol",
+      "nas",
+      "AAAAAQAA…",
+    ]);
+  }
+});
+
 test("prints only the selected devices, and reports one that does not exist", async () => {
   const output = { ...options(), devices: ["wg1"] };
   await printStatus(asked(source), output);

@@ -28,6 +28,10 @@ export class FakeSource implements ReadModel {
   targetStates: TargetState[] = [];
   inForce = viewSettings(run([]).settings, []);
   scans = 0;
+  /** Number of calls of `watch` that have not ended. */
+  viewers = 0;
+  /** Number of calls of `countersRequested`. */
+  requests = 0;
   wakeUpState: WakeUpState = {
     monitor: "bpf",
     group: null,
@@ -50,6 +54,11 @@ export class FakeSource implements ReadModel {
 
   private constructor(store: Store) {
     this.store = store;
+  }
+
+  /** As if the thread was never idle. */
+  processorMs(): number {
+    return this.clock.now().monotonicMs;
   }
 
   readClock(): void {}
@@ -104,6 +113,15 @@ export class FakeSource implements ReadModel {
   subscribe(listener: (stored: readonly StoredEvent[]) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
+  }
+
+  watch(): () => void {
+    this.viewers++;
+    return () => void this.viewers--;
+  }
+
+  countersRequested(): void {
+    this.requests++;
   }
 
   get listeners(): number {
