@@ -36,13 +36,13 @@ interface Stages {
   settings(): { readonly host: string };
 }
 
-export function makePageActions({ clock, outbox, settings }: Stages): PageActions {
+export function makePageActions({ clock, outbox, ...stages }: Stages): PageActions {
   return {
     retry: (target) => outbox.retry(target),
     deleteMessages: (target, kind) => outbox.deleteMessages(target, kind),
     async test(target) {
       const startMs = clock.now().monotonicMs;
-      const [sample] = makeSamples(clock.now().wallMs, settings().host);
+      const [sample] = makeSamples(clock.now().wallMs, stages.settings().host);
       const result = await outbox.test(target, sample!);
       if (result === null) return null;
       const tookMs = Math.round(clock.now().monotonicMs - startMs);

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { raw } from "hono/html";
 
 import { LoginSessions } from "../../src/http/login.ts";
-import type { PageActions } from "../../src/http/page-actions.ts";
+import type { PageActions, TestResult } from "../../src/http/page-actions.ts";
 import type { Page } from "../../src/http/server.ts";
 import { assets } from "../../src/page/assets.ts";
 import { item, PageSnapshot, type Update } from "../../src/page/page-diff.ts";
@@ -33,8 +33,8 @@ let page: Page;
 const logged: unknown[] = [];
 /** The actions that the page has run. */
 const done: string[] = [];
-let testResult: Awaited<ReturnType<PageActions["test"]>> = null;
-let slowTest: Promise<typeof testResult> | null = null;
+let testResult: TestResult | null = null;
+let slowTest: Promise<TestResult | null> | null = null;
 const actions: PageActions = {
   retry: (target) => (target === "hook" ? (done.push(`retry ${target}`), 2) : null),
   deleteMessages: (target, kind) => (done.push(`delete ${kind} ${target}`), 1),
@@ -330,7 +330,7 @@ describe("the buttons of a target", () => {
   });
 
   test("say that a test takes long, and send one test at a time", async () => {
-    const { promise, resolve } = Promise.withResolvers<typeof testResult>();
+    const { promise, resolve } = Promise.withResolvers<TestResult | null>();
     slowTest = promise;
     const answer = post({ action: "test", target: "log" });
     await until("the test has begun", () => done.length === 1);
