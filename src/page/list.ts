@@ -6,6 +6,7 @@ import { type Range, rangeNames } from "../store/ranges.ts";
 import { address } from "./format.ts";
 
 const PAGE_SIZE = 100;
+export const DEFAULT_SORT: ListSort = "state";
 export const DEFAULT_RANGE: Range = "24h";
 
 /** The sort keys that are columns of the list. */
@@ -50,7 +51,7 @@ export interface PeerPage {
 
 /** Parses the query. Ignores unknown parameters and values, because the address may be an old bookmark. */
 export function readQuery(given: URLSearchParams): ListQuery {
-  const sort = oneOf(listSorts, given.get("sort")) ?? "state";
+  const sort = oneOf(listSorts, given.get("sort")) ?? DEFAULT_SORT;
   const order = given.get("order");
   const page = Number(given.get("page") ?? 1);
   return {
@@ -71,7 +72,7 @@ export function addressOf(query: ListQuery): string {
     q: search,
     device,
     state,
-    sort: sort === "state" ? null : sort,
+    sort: sort === DEFAULT_SORT ? null : sort,
     order: isDescending === largestFirst.has(sort) ? null : isDescending ? "desc" : "asc",
     page: page === 1 ? null : String(page),
     range: range === DEFAULT_RANGE ? null : range,

@@ -11,6 +11,7 @@ import { count, counted, idOf, speed } from "./format.ts";
 import {
   addressOf,
   DEFAULT_RANGE,
+  DEFAULT_SORT,
   type ListQuery,
   type ListSort,
   type PeerPage,
@@ -96,7 +97,7 @@ export function Search({ query, devices }: { query: ListQuery; devices: readonly
         <select name="sort">
           {[...columns, ...otherSorts].map(({ name, sort: each }) =>
             each === null ? null : (
-              <option value={each} selected={each === sort}>
+              <option value={each === DEFAULT_SORT ? "" : each} selected={each === sort}>
                 {name.toLowerCase()}
               </option>
             ),
