@@ -49,7 +49,10 @@ export function events(
             <Downloads filter={filter} path={PATH} kinds={kinds} />
           </div>
         </div>
-        <FilterForm source={source} filter={filter} path={PATH} kinds={kinds} />
+        {/* An update does not contain the form; rendering it would list the peers. */}
+        {snapshot.nowMs === null ? null : (
+          <FilterForm source={source} filter={filter} path={PATH} kinds={kinds} />
+        )}
         <section class="card" aria-label="Events">
           <EventList
             id="events"

@@ -51,7 +51,10 @@ export function sessions(
             <Downloads filter={filter} path={PATH} kinds={kinds} />
           </div>
         </div>
-        <FilterForm source={source} filter={filter} path={PATH} kinds={kinds} />
+        {/* An update does not contain the form; rendering it would list the peers. */}
+        {snapshot.nowMs === null ? null : (
+          <FilterForm source={source} filter={filter} path={PATH} kinds={kinds} />
+        )}
         <section class="card" aria-label="Sessions">
           <SessionTable
             source={source}
