@@ -126,7 +126,7 @@ export class Outbox {
   deleteMessages(key: string, kind: "dead" | "waiting"): number {
     this.#flush();
     const deleted = this.#options.store.outbox.deleteOf(key, kind);
-    this.#queues.find((each) => each.key === key)?.reload();
+    if (kind === "waiting") this.#queues.find((each) => each.key === key)?.reload();
     return deleted;
   }
 
