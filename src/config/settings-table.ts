@@ -206,7 +206,7 @@ export const table = {
   },
   keep: {
     ...duration(HOUR_MS, "3650d"),
-    description: "how long past events, past sessions and dead letters are kept",
+    description: "how long past events, past sessions, dead letters and sums of traffic are kept",
     defaultValue: "90d",
   },
   "max-store": {

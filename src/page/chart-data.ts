@@ -1,19 +1,25 @@
 /** Bytes per slot as rates for a chart. Pure. */
 
+import { SLOT_MS } from "../store/ranges.ts";
 import type { Axis } from "./charts.tsx";
 
-/** A part of a slot that is too short for a rate. */
-const PART_MIN = 0.25;
+/** Traffic is recorded up to this long after a slot has ended: SAVE_MS in maintenance.ts, and a margin. */
+const RECORDED_AFTER_MS = 15_000;
 
-/** Bytes per second in each slot. The last slot is not over yet; it is unknown while it has just begun. */
+/** The time up to which traffic is recorded: the end of a slot of the store. */
+export function recordedUntil(nowMs: number): number {
+  return Math.floor((nowMs - RECORDED_AFTER_MS) / SLOT_MS) * SLOT_MS;
+}
+
+/** Bytes per second in each slot; null if nothing is recorded for the slot yet. */
 export function ratesPerSlot(
   values: readonly (number | null)[],
   { startMs, stepMs }: Axis,
   nowMs: number,
 ): (number | null)[] {
+  const endMs = recordedUntil(nowMs);
   return values.map((bytes, index) => {
-    if (bytes === null) return null;
-    const lengthMs = Math.min(stepMs, nowMs - startMs - index * stepMs);
-    return lengthMs < PART_MIN * stepMs ? null : Math.round((bytes * 1000) / lengthMs);
+    const lengthMs = Math.min(stepMs, endMs - startMs - index * stepMs);
+    return bytes === null || lengthMs <= 0 ? null : Math.round((bytes * 1000) / lengthMs);
   });
 }

@@ -88,7 +88,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
             {snapshot.part(
               "chart",
               <div id="chart">
-                <GatewayChartView {...context} range={query.range} />
+                <GatewayChartView {...context} range={query.range} now={counts.connected} />
               </div>,
             )}
           </Card>
@@ -244,9 +244,12 @@ function GatewayChartView({
   source,
   summary,
   range,
-}: Context & { readonly range: ListQuery["range"] }) {
+  now,
+}: Context & { readonly range: ListQuery["range"]; readonly now: number }) {
   const chart = summary.chart(range);
-  const { startMs, stepMs, connected } = chart;
+  const { startMs, stepMs } = chart;
+  // The last step is not over, and may not be recorded yet.
+  const connected = [...chart.connected.slice(0, -1), chart.connected.at(-1) ?? now];
   const nowMs = source.clock.now().wallMs;
   const axis = { startMs, stepMs, slots: connected.length };
   const most = Math.max(0, ...connected.map((value) => value ?? 0));
@@ -282,7 +285,7 @@ function Top({ today: { top }, source }: { today: Today; source: ReadModel }) {
   if (most === 0) {
     return (
       <p id="top" class="empty">
-        No traffic today.
+        No traffic is recorded today yet.
       </p>
     );
   }

@@ -5,7 +5,8 @@
 
 import type { PublicKey } from "../base/wireguard.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { type Range, SLOT_MS } from "../store/ranges.ts";
+import type { Range } from "../store/ranges.ts";
+import { recordedUntil } from "./chart-data.ts";
 
 /** Most sessions read per peer: a peer with more sessions has a gap at the beginning of the range. */
 const DAY_SESSIONS_MAX = 100;
@@ -38,7 +39,7 @@ export interface History {
 }
 
 interface CacheEntry {
-  /** The slot and the start of the session; the data is read again when one of them changes. */
+  /** The end of the recorded traffic and the start of the session; the data is read again when one of them changes. */
   readonly version: string;
   readonly day: History;
 }
@@ -68,8 +69,7 @@ export class PeerHistory {
   dayOf(device: string, publicKey: PublicKey): History {
     const key = `${device} ${publicKey}`;
     const nowMs = this.#source.clock.now().wallMs;
-    const slot = Math.floor(nowMs / SLOT_MS);
-    const version = `${slot} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
+    const version = `${recordedUntil(nowMs)} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
     const cached = this.#cache.get(key);
     if (cached?.version === version) return cached.day;
     const day = this.of(device, publicKey, "24h");

@@ -115,7 +115,7 @@ export class StoredEvents {
   }
 
   /**
-   * The first event at this time or later, or the last event before it; null if there is none. Finding it reads the
+   * The first event at this time or later, or the last event before it; null without such an event. Finding it reads the
    * index of all events on one side of the time, so the last result is kept: a download needs it for each page.
    */
   #bound(side: "since" | "until", atMs: number): number | null {

@@ -75,7 +75,7 @@ const COLUMNS = `device, public_key AS publicKey, started_at_ms AS startedAtMs, 
   state ->> 'durationMs' AS durationMs, reason, endpoint, rx_bytes AS rxBytes, tx_bytes AS txBytes, roams`;
 const LATEST_FIRST = "started_at_ms DESC, device DESC, public_key DESC";
 
-/** The start of the last session of a peer that began up to a time; 0 if there is none. */
+/** The start of the last session of a peer that began up to a time; 0 without such a session. */
 const LAST_BEFORE = `coalesce((SELECT max(started_at_ms) FROM $.sessions
   WHERE device = ? AND public_key = ? AND started_at_ms <= ?), 0)`;
 

@@ -11,7 +11,7 @@ import type { GatewayRows } from "./gateway-rows.ts";
 import { TRAFFIC_SLOT_MS, type TrafficRows, type TrafficSums as Row } from "./traffic-rows.ts";
 
 /** Maximum number of rows written in one step; more would delay packets. */
-const SLICE = 200;
+const SLICE = 100;
 
 /** A session's counters when they were last written. */
 type Baseline = Pick<Session, "startedAtMs" | "rxBytes" | "txBytes">;

@@ -25,7 +25,7 @@ const MANY_PEERS = 10_000;
 const ROUNDS = 11;
 const TYPES = ["peer.connected", "peer.roamed", "peer.disconnected"] as const;
 /** Rows that the daemon writes in one step. */
-const SLICE = 200;
+const SLICE = 100;
 
 export async function history(note: Note): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "wgmon-history-"));

@@ -109,8 +109,8 @@ test("the help text is the expected one", () => {
       --state-dir FOLDER          the directory of the store: events, sessions and
                                   undelivered messages (default: $STATE_DIRECTORY of
                                   systemd, else /var/lib/wgmon)
-      --keep DURATION             how long past events, past sessions and dead
-                                  letters are kept (default: 90d)
+      --keep DURATION             how long past events, past sessions, dead letters
+                                  and sums of traffic are kept (default: 90d)
       --max-store SIZE            maximum size of the store; the oldest data is
                                   deleted first (default: 256MB)
       --log-format auto|text|json|journal

@@ -757,7 +757,7 @@ describe("a user", () => {
     add(5);
     await channel.settle(down);
     // Deleted while it is being sent.
-    clock.advance(500);
+    clock.advance(2000);
     expect(channel.isBusy).toBe(true);
     expect(outbox.deleteMessages("target", "waiting")).toBe(1);
     await channel.settle(down);

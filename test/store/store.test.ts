@@ -24,6 +24,7 @@ import { SCHEMA_VERSION } from "../../src/store/schema.ts";
 import { Store } from "../../src/store/store.ts";
 import { HandClock } from "../support/clock.ts";
 import { ALICE, BOB, device, peer } from "../support/peers.ts";
+import { keyOf } from "../support/source.ts";
 import { until } from "../support/until.ts";
 
 const DAY_MS = 86_400_000;
@@ -438,6 +439,32 @@ describe("a file that cannot be written for a while", () => {
     expect(store.externalDataVersion).not.toBe(version);
     expect(store.outbox.waiting("a", 0, 9).map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
     expect(store.outbox.deadLetters()).toEqual([]);
+  });
+
+  test("gets the traffic that was counted in memory added to its own", async () => {
+    const directory = folder();
+    const { store, clock } = await open(directory);
+    const { wallMs } = clock.now();
+    const count = (publicKey: string) => {
+      store.traffic.add([{ device: "wg0", publicKey, rxBytes: 5, txBytes: 1 }], wallMs);
+      store.totals.add({ rxBytes: 5, txBytes: 1, connected: 2 }, wallMs);
+    };
+    count(ALICE);
+    for (const n of [1, 2]) {
+      const end = failWrites(directory);
+      record(store, n);
+      expect(store.isInMemory).toBe(true);
+      count(ALICE);
+      count(keyOf(n));
+      end();
+      clock.advance(60_000);
+      expect(store.isInMemory).toBe(false);
+    }
+    for (const range of ["24h", "30d"] as const) {
+      expect(store.traffic.range("wg0", ALICE, range, wallMs).rxBytes.at(-1)).toBe(15);
+      expect(store.totals.range(range, wallMs).rxBytes.at(-1)).toBe(25);
+    }
+    expect(await store.traffic.top(wallMs, 9)).toHaveLength(3);
   });
 
   test("keeps the deletion of events that a command deletes meanwhile", async () => {
