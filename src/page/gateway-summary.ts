@@ -71,11 +71,14 @@ export class GatewaySummary {
   }
 
   chart(range: Range): GatewayChart {
-    const nowMs = this.#source.clock.now().wallMs;
+    const { clock, store } = this.#source;
+    const nowMs = clock.now().wallMs;
     const key = String(Math.floor(nowMs / CACHE_MS));
     const cached = this.#charts.get(range);
     if (cached?.key === key) return cached.value;
-    const value = this.#source.store.totals.range(range, nowMs);
+    const value = store.totals.range(range, nowMs);
+    // The last step is not over, and may not be recorded yet.
+    value.connected[value.connected.length - 1] ??= this.#connected();
     this.#charts.set(range, { key, value });
     return value;
   }
@@ -92,6 +95,12 @@ export class GatewaySummary {
       this.#top = { key: topKey, value: store.traffic.top(sinceMs, TOP_MAX) };
     const top = await this.#top.value;
     return { sinceMs, events: this.#events.value, ...this.#sumsSince(sinceMs), top };
+  }
+
+  #connected(): number {
+    return this.#source
+      .devices()
+      .reduce((sum, { name }) => sum + this.#source.counts(name).connected, 0);
   }
 
   #sumsSince(sinceMs: number): { readonly rxBytes: number; readonly txBytes: number } {

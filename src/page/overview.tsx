@@ -88,7 +88,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
             {snapshot.part(
               "chart",
               <div id="chart">
-                <GatewayChartView {...context} range={query.range} now={counts.connected} />
+                <GatewayChartView {...context} range={query.range} />
               </div>,
             )}
           </Card>
@@ -244,12 +244,9 @@ function GatewayChartView({
   source,
   summary,
   range,
-  now,
-}: Context & { readonly range: ListQuery["range"]; readonly now: number }) {
+}: Context & { readonly range: ListQuery["range"] }) {
   const chart = summary.chart(range);
-  const { startMs, stepMs } = chart;
-  // The last step is not over, and may not be recorded yet.
-  const connected = [...chart.connected.slice(0, -1), chart.connected.at(-1) ?? now];
+  const { startMs, stepMs, connected } = chart;
   const nowMs = source.clock.now().wallMs;
   const axis = { startMs, stepMs, slots: connected.length };
   const most = Math.max(0, ...connected.map((value) => value ?? 0));
