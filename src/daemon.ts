@@ -137,13 +137,15 @@ async function startHttp(
   { runtimeDir, refusal, log }: { runtimeDir: string; refusal: SystemError | null; log: Log },
 ): Promise<HttpServer> {
   // Loaded last, because nothing depends on it.
-  const [{ HttpServer }, { DaemonReadModel }] = await Promise.all([
+  const [{ HttpServer }, { DaemonReadModel }, { makePageActions }] = await Promise.all([
     import("./http/server.ts"),
     import("./http/daemon-read-model.ts"),
+    import("./http/page-actions.ts"),
   ]);
   return await HttpServer.start({
     loadPage,
     source: new DaemonReadModel(version, app.stages),
+    actions: makePageActions(app.stages),
     settings: () => app.settings,
     runtimeDir,
     refusal,

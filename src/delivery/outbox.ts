@@ -15,6 +15,8 @@ import type { DeliveryResult, Target } from "./target.ts";
 
 /** Deliveries are collected for this long and written to the store together. */
 const DELIVERED_FLUSH_MS = 50;
+/** Most dead letters that one call of `retry` queues again. */
+const RETRIED_MAX = 10_000;
 
 interface OutboxOptions {
   readonly store: Store;
@@ -102,6 +104,36 @@ export class Outbox {
     if (version === this.#externalDataVersion) return;
     this.#externalDataVersion = version;
     for (const queue of this.#queues) queue.reload();
+  }
+
+  /**
+   * Queues the dead letters of a target again, and tries its waiting events at once.
+   *
+   * @returns the number of dead letters that were queued; null if there is no such target, or it has stopped.
+   */
+  retry(key: string): number | null {
+    const queue = this.#queues.find((each) => each.key === key);
+    if (queue === undefined || queue.isStopped) return null;
+    const { store, clock } = this.#options;
+    this.#flush();
+    const letters = store.outbox.deadLetters({ target: key, after: 0, limit: RETRIED_MAX });
+    store.outbox.requeue(letters, clock.now().wallMs);
+    queue.reload();
+    return letters.length;
+  }
+
+  /** Deletes the dead letters or the waiting events of a target, also of one that no longer exists. */
+  deleteMessages(key: string, kind: "dead" | "waiting"): number {
+    this.#flush();
+    const deleted = this.#options.store.outbox.deleteOf(key, kind);
+    if (kind === "waiting") this.#queues.find((each) => each.key === key)?.reload();
+    return deleted;
+  }
+
+  /** Sends one event to a target, outside of its queue. Returns null if there is no such target. */
+  async test(key: string, event: Event): Promise<DeliveryResult | null> {
+    const queue = this.#queues.find((each) => each.key === key);
+    return queue === undefined ? null : await queue.test(event);
   }
 
   /** Prepares the channels, so that the first attempt is as fast as later ones and already has its resources. */

@@ -171,6 +171,11 @@ export class TargetQueue {
     this.#channel.warmUp?.({ id: sample.id, events: [sample] });
   }
 
+  /** One attempt with an event that is not in the queue; its result changes nothing else. */
+  test(event: Event): Promise<DeliveryResult> {
+    return this.#channel.attempt({ id: event.id, events: [event] }, this.#abort.signal);
+  }
+
   drain(): Promise<void> {
     this.#isDraining = true;
     this.#skipPause();

@@ -19,7 +19,7 @@ import type { SettingsView } from "./settings-view.ts";
 
 /** The part of the store that the HTTP API and the page read. */
 export interface StoreReader extends Pick<Store, "problem" | "isInMemory"> {
-  readonly events: Pick<StoredEvents, "query" | "sequenceRange" | "pastPeers">;
+  readonly events: Pick<StoredEvents, "query" | "countByType" | "sequenceRange" | "pastPeers">;
   readonly sessions: Pick<StoredSessions, "query" | "uptime">;
   readonly traffic: Pick<TrafficRows, "day" | "range" | "top">;
   readonly totals: Pick<GatewayRows, "range">;

@@ -26,6 +26,7 @@ import { chunkedBody } from "./body-stream.ts";
 import { ConnectionLimit } from "./connection-limit.ts";
 import { hasBearer, hasToken, LoginSessions } from "./login.ts";
 import type { Naming } from "./metrics.ts";
+import type { PageActions } from "./page-actions.ts";
 import { problem } from "./problem.ts";
 import type { ReadModel } from "./read-model.ts";
 
@@ -60,6 +61,8 @@ export interface HttpSettings {
 
 export interface ServerOptions {
   readonly source: ReadModel;
+  /** Omitted: the page has no buttons for targets. */
+  readonly actions?: PageActions;
   /** Returns the current settings: tokens and names may change while the server runs. */
   readonly settings: () => HttpSettings;
   /**
@@ -77,6 +80,8 @@ export interface ServerOptions {
 
 export interface PageOptions {
   readonly source: ReadModel;
+  /** null: the page has no buttons for targets. */
+  readonly actions: PageActions | null;
   readonly logins: LoginSessions;
   readonly log: Pick<Log, "error">;
 }
@@ -329,8 +334,8 @@ export class HttpServer {
   }
 
   #loadPage(): Promise<Page> {
-    const { loadPage, source, log } = this.#options;
-    this.#page ??= loadPage({ source, logins: this.#logins, log });
+    const { loadPage, source, actions = null, log } = this.#options;
+    this.#page ??= loadPage({ source, actions, logins: this.#logins, log });
     return this.#page;
   }
 }

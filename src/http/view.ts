@@ -47,9 +47,39 @@ export function ratesOf(source: ReadModel, session: Session | null): Rates | nul
   return session === null ? null : source.rates(session.device, session.peer.publicKey);
 }
 
+/** Bytes received from a peer and sent to it. */
+export interface Transfer {
+  readonly rxBytes: number;
+  readonly txBytes: number;
+}
+
+/**
+ * The transfer of a peer since it was added and in its session, as of the same moment: the later one of the last scan,
+ * which the session is from, and the reading that `peer` is from.
+ */
+export function transferOf(
+  peer: Peer,
+  session: Session | null,
+): { readonly total: Transfer; readonly session: Transfer | null } {
+  if (session === null) return { total: peer, session: null };
+  const scanned = session.peer;
+  // The reading is older than the scan, or the peer was added again since the scan.
+  if (peer.rxBytes < scanned.rxBytes || peer.txBytes < scanned.txBytes) {
+    return { total: scanned, session };
+  }
+  return {
+    total: peer,
+    session: {
+      rxBytes: session.rxBytes + peer.rxBytes - scanned.rxBytes,
+      txBytes: session.txBytes + peer.txBytes - scanned.txBytes,
+    },
+  };
+}
+
 export function viewPeer(source: ReadModel, device: string, peer: Peer): PeerView {
-  const { publicKey, lastHandshakeMs, rxBytes, txBytes, persistentKeepaliveSeconds } = peer;
+  const { publicKey, lastHandshakeMs, persistentKeepaliveSeconds } = peer;
   const session = source.session(device, publicKey);
+  const transfer = transferOf(peer, session);
   const rates = ratesOf(source, session);
   return {
     device,
@@ -60,8 +90,8 @@ export function viewPeer(source: ReadModel, device: string, peer: Peer): PeerVie
     endpoint: endpointOf(peer, session),
     allowedIps: [...peer.allowedIps],
     lastHandshakeAt: lastHandshakeMs === null ? null : iso(lastHandshakeMs),
-    rxBytes,
-    txBytes,
+    rxBytes: transfer.total.rxBytes,
+    txBytes: transfer.total.txBytes,
     persistentKeepaliveSeconds,
     session:
       session === null
@@ -69,8 +99,8 @@ export function viewPeer(source: ReadModel, device: string, peer: Peer): PeerVie
         : {
             startedAt: iso(session.startedAtMs),
             lastSeenAt: iso(session.lastActivity.wallMs),
-            rxBytes: session.rxBytes,
-            txBytes: session.txBytes,
+            rxBytes: transfer.session!.rxBytes,
+            txBytes: transfer.session!.txBytes,
             rxBytesPerSecond: rates?.rxBytesPerSecond ?? null,
             txBytesPerSecond: rates?.txBytesPerSecond ?? null,
             roams: session.roams,
@@ -80,26 +110,25 @@ export function viewPeer(source: ReadModel, device: string, peer: Peer): PeerVie
 
 /** Sessions in the store, with the present tunnel addresses of their peers. */
 export function viewSessions(source: ReadModel, rows: readonly SessionRow[]): SessionView[] {
-  const peers = new Map<string, ReadonlyMap<string, readonly string[]>>();
-  const allowedIpsOf = ({ device, publicKey }: SessionRow): string[] => {
-    let known = peers.get(device);
-    if (known === undefined) peers.set(device, (known = allowedIpsByKey(source, device)));
-    return [...(known.get(publicKey) ?? [])];
-  };
-  return rows.map((row) => ({ ...viewSession(source, row), allowedIps: allowedIpsOf(row) }));
+  const found = new Map<string, readonly string[]>();
+  for (const [device, ofDevice] of Map.groupBy(rows, (row) => row.device)) {
+    const keys = new Set<string>(ofDevice.map(({ publicKey }) => publicKey));
+    for (const { publicKey, allowedIps } of readablePeers(source, device)) {
+      if (keys.has(publicKey)) found.set(`${device} ${publicKey}`, allowedIps);
+    }
+  }
+  return rows.map((row) => ({
+    ...viewSession(source, row),
+    allowedIps: [...(found.get(`${row.device} ${row.publicKey}`) ?? [])],
+  }));
 }
 
 /** Empty if the device cannot be read. */
-function allowedIpsByKey(
-  source: ReadModel,
-  device: string,
-): ReadonlyMap<string, readonly string[]> {
+function readablePeers(source: ReadModel, device: string): Iterable<Peer> {
   try {
-    return new Map(
-      [...source.peers(device)].map(({ publicKey, allowedIps }) => [publicKey, allowedIps]),
-    );
+    return source.peers(device);
   } catch (error) {
-    if (isUnreadable(error)) return new Map();
+    if (isUnreadable(error)) return [];
     throw error;
   }
 }

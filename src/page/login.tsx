@@ -1,5 +1,7 @@
 /** The login form, and the check of the address that it returns to. */
 
+import { Logo } from "./layout.tsx";
+
 interface LoginProps {
   /** The address to open after the login. */
   readonly next: string;
@@ -9,9 +11,11 @@ interface LoginProps {
 
 export function Login({ next, problem }: LoginProps) {
   return (
-    <>
-      <h1>Log in</h1>
-      <form method="post" action="/login" class="login">
+    <section class="login card" aria-labelledby="login-title">
+      <Logo />
+      <h1 id="login-title">Log in</h1>
+      <p class="lead">This gateway is watched by wgmon. Its pages need a token.</p>
+      <form method="post" action="/login">
         <input type="hidden" name="next" value={next} />
         {/* Password managers store one password per user name. */}
         <input
@@ -39,12 +43,12 @@ export function Login({ next, problem }: LoginProps) {
             {problem}
           </p>
         )}
-        <button>Log in</button>
-        <p id="token-help">
-          One of the tokens in the file that the setting listen-token-file names.
+        <p id="token-help" class="hint">
+          One line of the file that <code>--listen-token-file</code> names.
         </p>
+        <button class="primary">Log in</button>
       </form>
-    </>
+    </section>
   );
 }
 

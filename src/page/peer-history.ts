@@ -1,27 +1,31 @@
 /**
- * The last 24 hours of peers: when they were connected, and their traffic. Cached until the next slot begins
- * or the peer's session starts or ends.
+ * The history of peers over a range: when they were connected, and their traffic. The last 24 hours, which the list of
+ * peers shows, are cached until the next slot begins or the peer's session starts or ends.
  */
 
 import type { PublicKey } from "../base/wireguard.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { TRAFFIC_SLOT_MS } from "../store/traffic-rows.ts";
+import type { Range } from "../store/ranges.ts";
+import { recordedUntil } from "./chart-data.ts";
 
-/** Most sessions read per peer: a peer with more sessions has a gap at the beginning of the 24 hours. */
-const SESSIONS_MAX = 100;
+/** Most sessions read per peer: a peer with more sessions has a gap at the beginning of the range. */
+const DAY_SESSIONS_MAX = 100;
+const RANGE_SESSIONS_MAX = 2000;
 /** Most cached peers. */
 const CACHE_MAX = 300;
 /** Peers read without a pause; more would delay the handling of packets by milliseconds. */
 const BATCH = 10;
 
-/** A part of the last 24 hours, in slots since their beginning. The numbers are not integers. */
+/** A part of the range, in slots since its beginning. The numbers are not integers. */
 export interface Interval {
   readonly from: number;
   readonly to: number;
 }
 
-/** One peer's last 24 hours. */
-export interface PeerDay {
+/** The history of one peer. */
+export interface History {
+  readonly startMs: number;
+  readonly stepMs: number;
   /** The length of rxBytes and txBytes. */
   readonly slots: number;
   /** Bytes per slot, oldest first; the last slot is not over yet. */
@@ -35,9 +39,9 @@ export interface PeerDay {
 }
 
 interface CacheEntry {
-  /** The slot and the start of the session; the data is read again when one of them changes. */
+  /** The end of the recorded traffic and the start of the session; the data is read again when one of them changes. */
   readonly version: string;
-  readonly day: PeerDay;
+  readonly day: History;
 }
 
 export class PeerHistory {
@@ -48,45 +52,47 @@ export class PeerHistory {
     this.#source = source;
   }
 
-  /** The data of several peers, in order. Other work runs between batches of peers. */
-  async ofAll(
+  /** The last 24 hours of several peers, in order. Other work runs between batches of peers. */
+  async daysOf(
     peers: readonly { readonly device: string; readonly publicKey: PublicKey }[],
-  ): Promise<PeerDay[]> {
-    const found: PeerDay[] = [];
+  ): Promise<History[]> {
+    const found: History[] = [];
     for (const [index, { device, publicKey }] of peers.entries()) {
       if (index % BATCH === BATCH - 1) {
         await new Promise<void>((resolve) => void setImmediate(resolve));
       }
-      found.push(this.of(device, publicKey));
+      found.push(this.dayOf(device, publicKey));
     }
     return found;
   }
 
-  of(device: string, publicKey: PublicKey): PeerDay {
+  dayOf(device: string, publicKey: PublicKey): History {
     const key = `${device} ${publicKey}`;
     const nowMs = this.#source.clock.now().wallMs;
-    const slot = Math.floor(nowMs / TRAFFIC_SLOT_MS);
-    const version = `${slot} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
+    const version = `${recordedUntil(nowMs)} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
     const cached = this.#cache.get(key);
     if (cached?.version === version) return cached.day;
-    const day = this.#read(device, publicKey, nowMs);
+    const day = this.of(device, publicKey, "24h");
     if (this.#cache.size >= CACHE_MAX) this.#cache.clear();
     this.#cache.set(key, { version, day });
     return day;
   }
 
-  #read(device: string, publicKey: PublicKey, nowMs: number): PeerDay {
-    const { startMs, rxBytes, txBytes } = this.#source.store.traffic.day(device, publicKey, nowMs);
-    const endMs = startMs + rxBytes.length * TRAFFIC_SLOT_MS;
-    const rows = this.#source.store.sessions.query({
+  of(device: string, publicKey: PublicKey, range: Range): History {
+    const nowMs = this.#source.clock.now().wallMs;
+    const { traffic, sessions } = this.#source.store;
+    const { startMs, stepMs, rxBytes, txBytes } = traffic.range(device, publicKey, range, nowMs);
+    const endMs = startMs + rxBytes.length * stepMs;
+    const isDay = range === "24h";
+    const rows = sessions.query({
       device,
       publicKey,
-      sinceMs: null,
+      sinceMs: isDay ? null : startMs,
       isOpen: null,
       from: null,
-      limit: SESSIONS_MAX,
+      limit: isDay ? DAY_SESSIONS_MAX : RANGE_SESSIONS_MAX,
     });
-    const slotAt = (ms: number) => (ms - startMs) / TRAFFIC_SLOT_MS;
+    const slotAt = (ms: number) => (ms - startMs) / stepMs;
     let connectedMs = 0;
     const connected = rows.flatMap(({ startedAtMs, endedAtMs }): Interval[] => {
       const fromMs = Math.max(startedAtMs, startMs);
@@ -98,6 +104,7 @@ export class PeerHistory {
       return [{ from: slotAt(fromMs), to: slotAt(endedAtMs === null ? endMs : toMs) }];
     });
     const lastEndMs = rows[0]?.endedAtMs ?? null;
-    return { slots: rxBytes.length, rxBytes, txBytes, connected, connectedMs, lastEndMs };
+    const slots = rxBytes.length;
+    return { startMs, stepMs, slots, rxBytes, txBytes, connected, connectedMs, lastEndMs };
   }
 }

@@ -225,6 +225,19 @@ export class OutboxRows {
     });
   }
 
+  /** Deletes all dead letters or all waiting events of a target. Returns how many there were. */
+  deleteOf(target: string, kind: "dead" | "waiting"): number {
+    const table = kind === "dead" ? "dead_letters" : "outbox";
+    const { count } = this.#database.get<{ count: number }>(
+      `SELECT count(*) AS count FROM $.${table} WHERE target = ?`,
+      target,
+    )!;
+    this.#database.write("now", () =>
+      this.#database.run(`DELETE FROM $.${table} WHERE target = ?`, target),
+    );
+    return count;
+  }
+
   /** The number of dead letters of each target; targets without dead letters are left out. */
   deadCounts(): { readonly target: string; readonly label: string; readonly count: number }[] {
     return this.#database.all(

@@ -99,6 +99,15 @@ export class StoredEvents {
       .map(({ seq, body }) => ({ seq, event: JSON.parse(body) as Event }));
   }
 
+  /** The number of events of each type since a time. */
+  countByType(sinceMs: number): Map<Event["type"], number> {
+    const rows = this.#database.all<{ type: Event["type"]; count: number }>(
+      "SELECT type, count(*) AS count FROM $.events WHERE at_ms >= ? GROUP BY type",
+      sinceMs,
+    );
+    return new Map(rows.map(({ type, count }) => [type, count]));
+  }
+
   /** Forgets the bounds, because times of events have changed. */
   forgetBounds(): void {
     this.#bounds.since = null;

@@ -5,8 +5,10 @@
  */
 
 import { systemClock } from "../../src/base/clock.ts";
+import { type Peer, urlKey } from "../../src/base/wireguard.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { loadPage } from "../../src/page/load-page.ts";
+import type { EndedSession } from "../../src/store/stored-sessions.ts";
 import { device, peer } from "../support/peers.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 import { privateMb } from "../support/usage.ts";
@@ -61,6 +63,17 @@ async function many(note: Note): Promise<void> {
     }));
     source.store.traffic.add(rows, wallMs - slot * 300_000);
   }
+  const [first] = peers;
+  for (let hour = 25; hour < 30 * 24; hour++) {
+    const atMs = wallMs - hour * 3_600_000;
+    const sums = { device: "wg0", publicKey: first!.publicKey, rxBytes: hour * 1e5, txBytes: 1e6 };
+    source.store.traffic.add([sums], atMs);
+    source.store.totals.add({ rxBytes: 1e9, txBytes: 1e9, connected: hour }, atMs);
+  }
+  source.store.record(
+    { events: [], sessions: [], ended: sessionsOf(first!, wallMs), devices: null },
+    wallMs,
+  );
   const server = await HttpServer.start({
     loadPage,
     source,
@@ -82,6 +95,10 @@ async function many(note: Note): Promise<void> {
     ["first page", "/"],
     ["search", "/?q=198.51.10."],
     ["sorted by the last activity", "/?sort=lastSeenAt"],
+    ["30 days of all peers", "/?range=30d"],
+    ["30 days of one peer", `/peers/wg0/${urlKey(first!.publicKey)}?range=30d`],
+    ["events of 7 days", "/events?span=7d"],
+    ["sessions", "/sessions"],
   ] as const) {
     const times: number[] = [];
     const stalls: number[] = [];
@@ -100,7 +117,7 @@ async function many(note: Note): Promise<void> {
       note(figure("the same: the loop is held up for", "ms", stalls[0]!));
     }
     const name = `${PEERS} peers: ${what}`;
-    note(figure(name, "ms", times.slice(1), { atMost: 300 }));
+    note(figure(name, "ms", times.slice(1), { atMost: path.startsWith("/peers/") ? 100 : 300 }));
     note(figure(`${name}: the loop is held up for`, "ms", stalls.slice(1)));
   }
 
@@ -126,6 +143,27 @@ async function shareOf(ms: number): Promise<number> {
   await Bun.sleep(ms);
   const { user, system } = process.cpuUsage(before);
   return ((user + system) / 1000 / ms) * 100;
+}
+
+/** Four sessions a day for a month. */
+function sessionsOf(each: Peer, nowMs: number): EndedSession[] {
+  return Array.from({ length: 120 }, (_, n) => {
+    const startedAtMs = nowMs - (n + 1) * 6 * 3_600_000;
+    const durationMs = 4 * 3_600_000;
+    return {
+      device: "wg0",
+      publicKey: each.publicKey,
+      startedAtMs,
+      endedAtMs: startedAtMs + durationMs,
+      durationMs,
+      reason: "idle",
+      endpoint: null,
+      rxBytes: n * 1e6,
+      txBytes: n * 1e6,
+      roams: 0,
+      peer: each,
+    };
+  });
 }
 
 async function memory(note: Note): Promise<void> {

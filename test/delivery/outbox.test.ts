@@ -724,6 +724,63 @@ describe("a command that changes the outbox of a running wgmon", () => {
   });
 });
 
+describe("the actions of a user", () => {
+  test("a retry queues dead letters again, and the pause of a failing target ends", async () => {
+    const { add, outbox, channel, store } = await single();
+    add(1, 2);
+    await channel.settle(refused);
+    await channel.settle(down);
+    expect(channel.attempts).toEqual(["wg1", "wg2"]);
+    expect(outbox.retry("target")).toBe(1);
+    for (let n = 0; n < 2; n++) await channel.settle(delivered);
+    expect(channel.attempts).toEqual(["wg1", "wg2", "wg1", "wg2"]);
+    expect([outbox.waiting, store.outbox.deadCounts()]).toEqual([0, []]);
+    expect(outbox.retry("nothing")).toBeNull();
+  });
+
+  test("a retry is refused for a target that has stopped", async () => {
+    const { add, outbox, channel } = await single();
+    add(1);
+    await channel.settle(gone);
+    expect(outbox.retry("target")).toBeNull();
+  });
+
+  test("dead letters and waiting events can be deleted, and later events are sent", async () => {
+    const { add, outbox, channel, store, clock } = await single();
+    add(1, 4);
+    await channel.settle(refused);
+    await channel.settle(down);
+    expect(outbox.deleteMessages("target", "dead")).toBe(1);
+    expect(store.outbox.deadCounts()).toEqual([]);
+    expect(outbox.deleteMessages("target", "waiting")).toBe(3);
+    expect([outbox.waiting, channel.isBusy]).toEqual([0, false]);
+    add(5);
+    await channel.settle(down);
+    // Deleted while it is being sent.
+    clock.advance(2000);
+    expect(channel.isBusy).toBe(true);
+    expect(outbox.deleteMessages("target", "waiting")).toBe(1);
+    await channel.settle(down);
+    clock.advance(900_000);
+    expect([channel.isBusy, outbox.waiting]).toEqual([false, 0]);
+    add(6);
+    await channel.settle(delivered);
+    expect(channel.attempts).toEqual(["wg1", "wg2", "wg5", "wg5", "wg6"]);
+  });
+
+  test("a target whose queue is paused can be tested, without a change of its state", async () => {
+    const { add, outbox, channel } = await single();
+    add(1);
+    await channel.settle(down);
+    const before = outbox.states;
+    const result = outbox.test("target", event(9));
+    await channel.settle(silent);
+    expect(await result).toEqual(silent);
+    expect(outbox.states).toEqual(before);
+    expect(await outbox.test("nothing", event(9))).toBeNull();
+  });
+});
+
 describe("drain()", () => {
   test("drain() returns at once if there is nothing to send", async () => {
     const { outbox, clock, lines } = await single();

@@ -85,7 +85,7 @@ describe.skipIf(browserNeeds.missing || tools.missing)(
       device.connect(2);
       await page.locator("#peers tr", { hasText: "bob" }).getByText("connected").waitFor();
       await page.locator("#events li", { hasText: "bob" }).waitFor();
-      expect(await page.locator("#summary").innerText()).toContain("2 of 3 peers connected");
+      expect(await page.locator("#tiles").innerText()).toContain("2 of 3 peers");
       expect(await page.evaluate("isSame")).toBe(true);
       await page.locator("#peers tr").first().getByText("0 B/s").first().waitFor();
       for (const path of ["/sessions", "/events", "/outbox"]) {
@@ -96,6 +96,32 @@ describe.skipIf(browserNeeds.missing || tools.missing)(
       await context.close();
       expect(errors.filter((each) => !/ERR_CONNECTION|ERR_INCOMPLETE/.test(each))).toEqual([]);
       expect(wgmon.log.filter(isComplaint)).toEqual([]);
+    });
+
+    test("the page of the binary shows why a target refused an event, sends it again, and sends a test", async () => {
+      using receiver = stage.receiver();
+      const { wgmon, origin } = await start("--webhook", receiver.url());
+      await using _ = wgmon;
+      await receiver.waitFor((requests) => requests.length > 0);
+      receiver.answer = { status: 404 };
+      device.connect(2);
+      const context = await browser.newContext();
+      const page = await context.newPage();
+      await page.goto(`${origin}/outbox`);
+      const target = page.locator("#targets li");
+      await target.getByText(/Refused the latest event: 404.* 1 dead letter\./).waitFor();
+      receiver.answer = { status: 204 };
+      await target.getByRole("button", { name: "Retry now" }).click();
+      await target.getByText("1 dead letter queued again.").waitFor();
+      await target.getByText("Delivers events.").waitFor();
+      await target.getByRole("button", { name: "Send a test" }).click();
+      await target.getByText(/Test delivered in \d+ ms\./).waitFor();
+      const bodies = receiver.requests.slice(-2).map(({ body }) => body);
+      expect(bodies).toEqual([
+        expect.stringContaining("<b>bob</b>"),
+        expect.stringContaining("wgmon-test"),
+      ]);
+      await context.close();
     });
 
     test("the page of the binary needs the token in a browser that is not logged in", async () => {

@@ -1,6 +1,6 @@
 /**
  * `npm run picture` writes docs/images/page.png: the overview page in Chromium, with the gateway of
- * sample-gateway.ts. Clock, time zone and size are fixed, so that the picture changes only with the page.
+ * showcase.ts. Clock, time zone and size are fixed, so that the picture changes only with the page.
  */
 
 import { mkdir } from "node:fs/promises";
@@ -8,32 +8,17 @@ import { join } from "node:path";
 
 import { chromiumPath, complaintsOf, launch } from "./browser.ts";
 import { serve } from "./http-server.ts";
-import { office } from "./sample-gateway.ts";
-import type { FakeSource } from "./source.ts";
+import { showcase } from "./showcase.ts";
 
 const FILE = join(import.meta.dir, "../../docs/images/page.png");
 const BYTES_MAX = 200_000;
 
-/** `office` without corner cases: each peer has a name, each row fits on one line, and the store is on disk. */
-async function tidyOffice(): Promise<FakeSource> {
-  const source = await office();
-  const [wg0, wg1] = [source.found.get("wg0")!, source.found.get("wg1")!];
-  source.names.set(wg0.peers.at(-1)!.publicKey, "frank");
-  source.names.set(wg1.peers[0]!.publicKey, "backup server");
-  wg1.device = { ...wg1.device, listenPort: 51821 };
-  source.tags.set(wg0.peers[0]!.publicKey, ["staff"]);
-  source.speeds.set(wg0.peers[0]!.publicKey, { rxBytesPerSecond: 8200, txBytesPerSecond: 540 });
-  Object.defineProperty(source.store, "isInMemory", { value: false });
-  source.clock.advance(4000);
-  return source;
-}
-
 async function takeScreenshot(): Promise<void> {
-  const source = await tidyOffice();
+  const source = await showcase();
   await using served = await serve(source);
   await using browser = await launch();
   const context = await browser.newContext({
-    viewport: { width: 1200, height: 720 },
+    viewport: { width: 1280, height: 1040 },
     colorScheme: "light",
     locale: "en-GB",
     timezoneId: "UTC",
