@@ -18,7 +18,7 @@ const TEXT_MAX = 300;
 
 interface Context {
   readonly source: ReadModel;
-  /** null: there are no buttons. */
+  /** null: the client may not change anything, so there are no buttons. */
   readonly log: ActionLog | null;
   readonly snapshot: PageSnapshot;
 }
@@ -43,6 +43,12 @@ export function outbox({ source, log, snapshot }: Context): PageContent {
         <h1>Outbox</h1>
         <Card id="targets" title="Targets">
           <Targets targets={targets} snapshot={snapshot} {...extra} />
+          {log === null && targets.length > 0 ? (
+            <p class="hint">
+              With <code>--listen-token-file</code>, there are buttons here to test a target and to
+              retry or delete events. <code>wgmon outbox</code> does the same.
+            </p>
+          ) : null}
         </Card>
         <Messages
           id="waiting"

@@ -88,13 +88,15 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
     show(c, "/events", (snapshot) => events({ source, snapshot }, new URL(c.req.url).searchParams)),
   );
   app.get("/outbox", (c) =>
-    show(c, "/outbox", (snapshot) => outbox({ source, log: actionLog, snapshot })),
+    show(c, "/outbox", (snapshot) =>
+      outbox({ source, log: mayAct(c.env) ? actionLog : null, snapshot }),
+    ),
   );
   // server.ts has checked that the client is trusted, and that no page of another site sent the form.
   app.post("/outbox", async (c) => {
     const form = await readForm(c.req.raw);
     if (form === null) return c.text(INCOMPLETE_FORM, 408);
-    if (actionLog === null) return notFound(c, "There are no actions.");
+    if (actionLog === null || !mayAct(c.env)) return c.text("this needs a token\n", 403);
     const isDone = await actionLog.run(form.get("action") ?? "", form.get("target") ?? "");
     return isDone ? c.redirect("/outbox", 303) : c.text("there is no such action or target\n", 404);
   });
@@ -291,6 +293,11 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
       schedulers.tcp[Symbol.dispose]();
     },
   };
+}
+
+/** Whether the client may change the outbox: without a token, it may be any user of this machine. */
+function mayAct({ isUnixSocket, tokens }: Access): boolean {
+  return isUnixSocket || tokens.length > 0;
 }
 
 function serve(c: Context, { type, text }: Asset): Response {

@@ -62,6 +62,13 @@ describe.skipIf(browserNeeds.missing || tools.missing)(
       return { wgmon, origin: url as string };
     }
 
+    async function tokenFile(): Promise<string> {
+      const file = join(stage.folder, "token");
+      await Bun.write(file, `${TOKEN}\n`);
+      await chmod(file, 0o600);
+      return file;
+    }
+
     test("the page of the binary shows peers without scripts, and with scripts a new connect at once", async () => {
       const { wgmon, origin } = await start();
       await using _ = wgmon;
@@ -100,12 +107,14 @@ describe.skipIf(browserNeeds.missing || tools.missing)(
 
     test("the page of the binary shows why a target refused an event, sends it again, and sends a test", async () => {
       using receiver = stage.receiver();
-      const { wgmon, origin } = await start("--webhook", receiver.url());
+      const token = ["--listen-token-file", await tokenFile()];
+      const { wgmon, origin } = await start("--webhook", receiver.url(), ...token);
       await using _ = wgmon;
       await receiver.waitFor((requests) => requests.length > 0);
       receiver.answer = { status: 404 };
       device.connect(2);
-      const context = await browser.newContext();
+      const extraHTTPHeaders = { authorization: `Bearer ${TOKEN}` };
+      const context = await browser.newContext({ extraHTTPHeaders });
       const page = await context.newPage();
       await page.goto(`${origin}/outbox`);
       const target = page.locator("#targets li");
@@ -125,10 +134,7 @@ describe.skipIf(browserNeeds.missing || tools.missing)(
     });
 
     test("the page of the binary needs the token in a browser that is not logged in", async () => {
-      const file = join(stage.folder, "token");
-      await Bun.write(file, `${TOKEN}\n`);
-      await chmod(file, 0o600);
-      const { wgmon, origin } = await start("--listen-token-file", file);
+      const { wgmon, origin } = await start("--listen-token-file", await tokenFile());
       await using _ = wgmon;
       const context = await browser.newContext();
       const page = await context.newPage();

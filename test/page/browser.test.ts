@@ -187,6 +187,8 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       const done: string[] = [];
       await open("/outbox", {
         ...plain,
+        tokens: [TOKEN],
+        extraHTTPHeaders: { authorization: `Bearer ${TOKEN}` },
         actions: {
           retry: (target) => (done.push(`retry ${target}`), 2),
           deleteMessages: (target, kind) => (done.push(`delete ${kind} ${target}`), 3),
@@ -208,7 +210,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       // A form of another site has another Origin.
       const foreign = await fetch(`${served.origin}/outbox`, {
         method: "POST",
-        headers: { origin: "https://example.net" },
+        headers: { origin: "https://example.net", authorization: `Bearer ${TOKEN}` },
         body: new URLSearchParams({ action: "retry", target: "hook" }),
       });
       expect(foreign.status).toBe(403);

@@ -25,7 +25,7 @@ const access = {
   address: null,
   isTrusted: true,
   hasCookie: false,
-  tokens: [],
+  tokens: ["a token"],
 };
 
 let source: FakeSource;
@@ -320,6 +320,22 @@ describe("the buttons of a target", () => {
     ]);
     source.clock.advance(6 * 60_000);
     expect(textOf(await html("/outbox"))).not.toContain("Test not delivered");
+  });
+
+  test("without a token, there are no buttons, and their forms are refused", async () => {
+    const anyone = { ...access, tokens: [] };
+    const shown = await page.handle(new Request("http://localhost/outbox"), anyone);
+    expect(await shown.text()).not.toContain("Retry now");
+    const request = new Request("http://localhost/outbox", {
+      method: "POST",
+      body: "action=retry&target=hook",
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+    });
+    expect((await page.handle(request, anyone)).status).toBe(403);
+    expect(done).toEqual([]);
+    const local = { ...anyone, isUnixSocket: true };
+    const onSocket = await page.handle(new Request("http://localhost/outbox"), local);
+    expect(await onSocket.text()).toContain("Retry now");
   });
 
   test("the buttons of a target answer 404 for an unknown action or target", async () => {
