@@ -66,8 +66,9 @@ export class App {
   }
 
   #applySettings(): void {
-    const { names, outbox } = this.stages;
+    const { endpointNames, names, outbox } = this.stages;
     names.setSources(this.#settings);
+    endpointNames.setEnabled(this.#settings.resolveEndpoints);
     outbox.setTargets(this.#options.makeTargets(this.#settings));
   }
 
@@ -81,11 +82,22 @@ export class App {
 
   /** Shuts down. Pending events are tried once more within DRAIN_MS; firewall rules are removed at the same time. */
   async stop(): Promise<void> {
-    const { clockSteps, inputs, intake, maintenance, names, outbox, recorder } = this.stages;
-    const { scanLoop, store, tracker, traffic, unknown, viewerScans, wakeUpWatch } = this.stages;
+    const { clockSteps, endpointNames, inputs, intake, maintenance, names } = this.stages;
+    const {
+      outbox,
+      recorder,
+      scanLoop,
+      store,
+      tracker,
+      traffic,
+      unknown,
+      viewerScans,
+      wakeUpWatch,
+    } = this.stages;
     const stages = [viewerScans, scanLoop, maintenance, intake, wakeUpWatch, unknown, clockSteps];
     for (const stage of stages) stage.stop();
     names[Symbol.dispose]();
+    endpointNames[Symbol.dispose]();
     inputs.close();
     await Promise.all([outbox.drain(DRAIN_MS), this.#options.firewall?.close()]);
     recorder.saveAll(tracker);

@@ -16,6 +16,7 @@ import { lockInstance } from "./platform/instance-lock.ts";
 import { chooseFormat, createLog, type LeveledLog, type Log } from "./platform/log.ts";
 import { hostname } from "./platform/machine-names.ts";
 import { protectMemory } from "./platform/process.ts";
+import { reverseLookup } from "./platform/reverse-dns.ts";
 import { runtimeDirOf } from "./platform/socket-path.ts";
 import { isTerminal } from "./platform/standard-streams.ts";
 import type { Notifier } from "./platform/systemd-notify.ts";
@@ -129,6 +130,7 @@ async function createApp(
     store,
     firewall: await firewallManagerOf(settings, inputs, log),
     makeTargets: ({ targets }) => makeTargets(targets, { version, clock, keyOf }),
+    reverseLookup,
   });
 }
 

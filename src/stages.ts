@@ -9,6 +9,7 @@ import { Reporter } from "./delivery/reporter.ts";
 import type { Target } from "./delivery/target.ts";
 import type { FirewallManager } from "./firewall/firewall-manager.ts";
 import type { ScanResult } from "./kernel/devices.ts";
+import { EndpointNames, type ReverseLookup } from "./names/endpoint-names.ts";
 import { PeerNames } from "./names/peer-names.ts";
 import type { Log } from "./platform/log.ts";
 import type { Inputs } from "./scan/inputs.ts";
@@ -36,6 +37,7 @@ export interface AppOptions {
   /** null: wgmon does not manage firewall rules. */
   readonly firewall: FirewallManager | null;
   readonly makeTargets: (settings: Settings) => readonly Target[];
+  readonly reverseLookup: ReverseLookup;
 }
 
 /** The callbacks of App that the stages use. */
@@ -140,6 +142,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
   return {
     clock,
     clockSteps,
+    endpointNames: new EndpointNames({ clock, lookUp: options.reverseLookup }),
     inputs,
     intake,
     maintenance,

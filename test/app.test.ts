@@ -45,6 +45,8 @@ let scan: (scope: ScanScope) => Promise<ScanResult>;
 let port: number;
 /** The handler of sampled packets; null: opening the sample fails with EPERM. */
 let sampled: ((packet: Uint8Array) => void) | null;
+/** The addresses that were looked up. */
+let lookedUp: string[];
 /** The result of all delivery attempts. */
 let verdict: DeliveryResult;
 
@@ -61,6 +63,7 @@ beforeEach(() => {
   port = WG0.listenPort;
   verdict = { type: "delivered" };
   sampled = null;
+  lookedUp = [];
 });
 
 afterEach(async () => {
@@ -169,6 +172,10 @@ async function start(
     store,
     firewall: rules,
     makeTargets: () => [target],
+    reverseLookup(address) {
+      lookedUp.push(address);
+      return Promise.resolve(["host.example.net"]);
+    },
   });
   app.start();
   await settled();
@@ -179,6 +186,28 @@ async function start(
 async function settled(): Promise<void> {
   for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve));
 }
+
+test("endpoints are looked up only while the setting is on and a client requests them", async () => {
+  const running = await start("");
+  const source = new DaemonReadModel("1.2.3", running.stages);
+  const view = async () => {
+    const names = () =>
+      source.peers("wg0").map((each) => viewPeer(source, "wg0", each).endpointName);
+    names();
+    await pass(1000, 100);
+    return names();
+  };
+  expect(await view()).toEqual([null, null]);
+  running.reload(settings("resolve_endpoints = true"));
+  await pass(10_000, 1000);
+  expect(lookedUp).toEqual([]);
+  expect(await view()).toEqual(["host.example.net", "host.example.net"]);
+  expect(lookedUp).toEqual(["192.0.2.1"]);
+  running.reload(settings(""));
+  expect(await view()).toEqual([null, null]);
+  expect(lookedUp).toEqual(["192.0.2.1"]);
+  expect(JSON.stringify([sent, logged])).not.toContain("host.example");
+});
 
 test("names come from the device's file, tags from the settings, and both are in the event and the log", async () => {
   writeFileSync(join(folder, "wg0.conf"), `[Peer]\n# ada\nPublicKey = ${ALICE}\n`);

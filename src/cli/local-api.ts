@@ -74,6 +74,8 @@ export class LocalApi implements ApiReader, Disposable {
       scanLoop: { errors: [], scanAll: () => Promise.resolve() },
       viewerScans: { watch: () => () => {}, requested() {} },
       names,
+      // A lookup would end after the answer.
+      endpointNames: { nameOf: () => null },
       reporter: { subscribe: () => () => {} },
       settings: () => settings,
     });

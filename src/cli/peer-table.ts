@@ -12,7 +12,10 @@ export const stateStyles: Readonly<Record<PeerView["state"], Style | null>> = {
 };
 
 /** The time of the last traffic of a connected peer, otherwise of the last handshake; null: never. */
-export function lastSeen({ session, lastHandshakeAt }: PeerView): string | null {
+export function lastSeen({
+  session,
+  lastHandshakeAt,
+}: Pick<PeerView, "session" | "lastHandshakeAt">): string | null {
   return session?.lastSeenAt ?? lastHandshakeAt;
 }
 

@@ -40,7 +40,8 @@ interface Options extends Output {
 }
 
 /** The answer of a daemon that may be older than this program. */
-type Detail = Omit<PeerDetailView, "uptime"> & Partial<Pick<PeerDetailView, "uptime">>;
+type Detail = Omit<PeerDetailView, NewField> & Partial<Pick<PeerDetailView, NewField>>;
+type NewField = "endpointName" | "uptime";
 
 /** All that is printed. A peer that was removed has only sessions and events. */
 interface Report {
@@ -144,7 +145,7 @@ function textOf(report: Report, options: Options): string {
 function termsOf(report: Report, nowMs: number): readonly (readonly [string, string])[] {
   const { publicKey, detail, listenPort } = report;
   if (detail === null) return [["Public key", publicKey]];
-  const { device, tags, allowedIps, endpoint, lastHandshakeAt, session } = detail;
+  const { device, tags, allowedIps, endpoint, endpointName, lastHandshakeAt, session } = detail;
   const { persistentKeepaliveSeconds: keepalive } = detail;
   const port = listenPort === null || listenPort === 0 ? "" : `, port ${listenPort}`;
   const activity = lastSeen(detail);
@@ -154,6 +155,10 @@ function termsOf(report: Report, nowMs: number): readonly (readonly [string, str
     ["Device", `${shortName(device)}${port}`],
     ["Tunnel addresses", allowedIps.map(withoutHostPrefix).join(", ") || "none"],
     ["Endpoint", endpoint ?? "none yet"],
+    // Not verified, so not in place of the address.
+    ...(typeof endpointName === "string"
+      ? [["Reverse DNS", shortName(endpointName)] as const]
+      : []),
     ["Keepalive", keepalive === 0 ? "off" : `every ${keepalive} s`],
     ...(session === null ? [] : [["Connected since", localTime(session.startedAt)] as const]),
     ["Last handshake", agoOf(lastHandshakeAt, nowMs)],

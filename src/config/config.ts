@@ -61,6 +61,7 @@ export interface Settings extends ListenSettings {
   readonly holdMs: number;
   readonly announceExisting: boolean;
   readonly reportUnknown: boolean;
+  readonly resolveEndpoints: boolean;
   /** Absolute path of the folder that contains the store. */
   readonly stateDir: string;
   readonly keepMs: number;
@@ -237,6 +238,7 @@ function settingsOf(
     holdMs: resolved.value("hold"),
     announceExisting: resolved.value("announce-existing"),
     reportUnknown: resolved.value("report-unknown"),
+    resolveEndpoints: resolved.value("resolve-endpoints"),
     metrics: resolved.values("metrics").filter((name) => name !== "none"),
     keepMs: resolved.value("keep"),
     maxStoreBytes: resolved.value("max-store"),

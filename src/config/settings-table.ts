@@ -168,6 +168,13 @@ export const table = {
     defaultValue: "/etc/wireguard/%i.conf",
     section: "peers",
   },
+  "resolve-endpoints": {
+    ...boolean(),
+    description:
+      "show the names that reverse DNS has for public addresses of endpoints; the DNS resolver learns these addresses",
+    defaultValue: "false",
+    section: "peers",
+  },
   "idle-timeout": {
     ...duration(SECOND_MS, "365d"),
     description: "a peer is disconnected after this long without activity",

@@ -2,7 +2,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import type { WallClock } from "../base/wall-clock.ts";
-import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
+import type { Device, Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Settings } from "../config/config.ts";
 import type { Devices } from "../kernel/devices.ts";
 import { threadCpuMs } from "../platform/clocks.ts";
@@ -36,6 +36,7 @@ export interface Stages {
   readonly wakeUpWatch: Pick<WakeUpState, "problem">;
   readonly outbox: { readonly states: readonly TargetState[] };
   readonly names: { nameOf(publicKey: PublicKey, device: string): string | null };
+  readonly endpointNames: { nameOf(endpoint: Endpoint): string | null };
   readonly reporter: {
     subscribe(listener: (events: readonly StoredEvent[]) => void): () => void;
   };
@@ -151,6 +152,10 @@ export class DaemonReadModel implements ReadModel {
 
   nameOf(publicKey: PublicKey, device: string): string | null {
     return this.#stages.names.nameOf(publicKey, device);
+  }
+
+  endpointName(endpoint: Endpoint): string | null {
+    return this.#stages.endpointNames.nameOf(endpoint);
   }
 
   tagsOf(publicKey: PublicKey): readonly string[] {

@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import type { Device, Peer, PublicKey } from "../base/wireguard.ts";
+import type { Device, Endpoint, Peer, PublicKey } from "../base/wireguard.ts";
 import type { Monitor } from "../capture/capture.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Metrics } from "../stats/counters.ts";
@@ -90,6 +90,11 @@ export interface ReadModel {
   rates(device: string, publicKey: PublicKey): Rates | null;
   /** null if the peer has no name. */
   nameOf(publicKey: PublicKey, device: string): string | null;
+  /**
+   * The name that reverse DNS has for the endpoint's address, sanitized, not verified; null if none is known now. A call
+   * may cause a lookup for later calls, so call it only for endpoints that are shown.
+   */
+  endpointName(endpoint: Endpoint): string | null;
   /** Tags of a peer in the settings. */
   tagsOf(publicKey: PublicKey): readonly string[];
   targets(): readonly TargetState[];

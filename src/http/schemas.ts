@@ -117,6 +117,10 @@ const peerProperties = {
     EndpointText,
     "the outer address of the last packet received from the peer; null: none yet",
   ),
+  endpointName: orNull(
+    T.String(),
+    "the name that reverse DNS has for the address of the endpoint, not verified; null: no name is known, or the setting resolve-endpoints is off",
+  ),
   allowedIps: T.Array(T.String(), { description: "inner prefixes, CIDR" }),
   lastHandshakeAt: orNull(Timestamp, "null: no handshake yet"),
   rxBytes: T.Integer({ minimum: 0, description: "bytes received since the peer was added" }),

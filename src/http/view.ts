@@ -42,6 +42,16 @@ export function endpointOf(peer: Peer, session: Session | null): string | null {
   return endpoint === null ? null : formatEndpoint(endpoint);
 }
 
+/** The name that reverse DNS has for that endpoint; null if it is not known, or the setting is off. */
+export function endpointNameOf(
+  source: ReadModel,
+  peer: Peer,
+  session: Session | null,
+): string | null {
+  const endpoint = session?.endpoint ?? peer.endpoint;
+  return endpoint === null ? null : source.endpointName(endpoint);
+}
+
 /** Transfer rates; null if the peer is not connected or the rates are not known yet. */
 export function ratesOf(source: ReadModel, session: Session | null): Rates | null {
   return session === null ? null : source.rates(session.device, session.peer.publicKey);
@@ -88,6 +98,7 @@ export function viewPeer(source: ReadModel, device: string, peer: Peer): PeerVie
     tags: [...source.tagsOf(publicKey)],
     state: stateOf(peer, session),
     endpoint: endpointOf(peer, session),
+    endpointName: endpointNameOf(source, peer, session),
     allowedIps: [...peer.allowedIps],
     lastHandshakeAt: lastHandshakeMs === null ? null : iso(lastHandshakeMs),
     rxBytes: transfer.total.rxBytes,

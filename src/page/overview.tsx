@@ -8,7 +8,7 @@ import { shortKey } from "../base/wireguard.ts";
 import { findPeers } from "../http/peer-query.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { type DeviceView, type TargetView } from "../http/schemas.ts";
-import { ratesOf, viewDevices, viewTargets } from "../http/view.ts";
+import { endpointNameOf, ratesOf, viewDevices, viewTargets } from "../http/view.ts";
 import { rangeNames } from "../store/ranges.ts";
 import { ratesPerSlot } from "./chart-data.ts";
 import { Chart, Share } from "./charts.tsx";
@@ -50,6 +50,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
       day: days[index]!,
       rate: ratesOf(source, row.session),
       tags: source.tagsOf(row.peer.publicKey),
+      endpointName: endpointNameOf(source, row.peer, row.session),
     }),
   );
   const events = source.store.events.query({

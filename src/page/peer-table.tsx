@@ -169,9 +169,12 @@ interface RowData {
   readonly day: History;
   readonly rate: Rates | null;
   readonly tags: readonly string[];
+  /** The name that reverse DNS has for the endpoint; null: none is known. */
+  readonly endpointName: string | null;
 }
 
-export function peerItem(row: FoundPeer, { snapshot, day, rate, tags }: RowData): Item {
+export function peerItem(row: FoundPeer, data: RowData): Item {
+  const { snapshot, day, rate, tags, endpointName } = data;
   const { device, peer, session, state, name } = row;
   const { publicKey } = peer;
   const id = idOf("p", device, publicKey);
@@ -206,13 +209,29 @@ export function peerItem(row: FoundPeer, { snapshot, day, rate, tags }: RowData)
     <td role="cell" class="full tape-cell">
       <Tape day={day} />
     </td>,
-    <td role="cell" class="endpoint desk" title={endpoint ?? undefined}>
-      {endpoint === null ? <None /> : <code>{endpoint}</code>}
-    </td>,
+    <EndpointCell endpoint={endpoint} name={endpointName} />,
     <td role="cell" class="desk">
       <Name text={device} />
     </td>,
   ]);
+}
+
+function EndpointCell({ endpoint, name }: { endpoint: string | null; name: string | null }) {
+  if (endpoint === null || name === null) {
+    return (
+      <td role="cell" class="endpoint desk" title={endpoint ?? undefined}>
+        {endpoint === null ? <None /> : <code>{endpoint}</code>}
+      </td>
+    );
+  }
+  return (
+    <td role="cell" class="endpoint desk" title={`${endpoint} (${name})`}>
+      <code>{endpoint}</code>
+      <small>
+        <Name text={name} />
+      </small>
+    </td>
+  );
 }
 
 function Speed({ bytesPerSecond }: { bytesPerSecond: number | null }) {

@@ -4,7 +4,7 @@ import { showBytes } from "../base/size.ts";
 import { shortName } from "../base/text.ts";
 import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import { endpointOf, ratesOf, stateOf, transferOf } from "../http/view.ts";
+import { endpointNameOf, endpointOf, ratesOf, stateOf, transferOf } from "../http/view.ts";
 import { type Range, rangeNames, ranges } from "../store/ranges.ts";
 import { ratesPerSlot } from "./chart-data.ts";
 import { Chart, Share } from "./charts.tsx";
@@ -55,6 +55,7 @@ export function peer(
   const transfer = transferOf(found, session);
   const name = shortName(source.nameOf(publicKey, device) ?? "") || null;
   const endpoint = endpointOf(found, session);
+  const endpointName = endpointNameOf(source, found, session);
   const rate = ratesOf(source, session);
   const tags = source.tagsOf(publicKey);
   const rows = source.store.sessions.query({
@@ -171,6 +172,11 @@ export function peer(
                 ) : (
                   <>
                     <code>{endpoint}</code> <CopyButton text={endpoint} what="endpoint" />
+                    {endpointName === null ? null : (
+                      <div class="sub">
+                        <Name text={endpointName} />
+                      </div>
+                    )}
                   </>
                 )}
               </Fact>

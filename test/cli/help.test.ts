@@ -231,6 +231,9 @@ test("the help texts of commands are the expected ones", () => {
       --names PATH                a file or folder whose comments name the peers;
                                   %i: the device, * and ?: in file names; off: none;
                                   may be repeated (default: /etc/wireguard/%i.conf)
+      --[no-]resolve-endpoints    show the names that reverse DNS has for public
+                                  addresses of endpoints; the DNS resolver learns
+                                  these addresses (default: false)
       --idle-timeout DURATION     a peer is disconnected after this long without
                                   activity (default: 180s)
       --tick DURATION             how often connected peers are scanned (default:

@@ -186,6 +186,15 @@ describe("prints", () => {
     `);
   });
 
+  test("the name that reverse DNS has for the endpoint, as a text without control characters", async () => {
+    source.endpointNames.set("198.51.100.7", "host\u001b[2J\u202e.example.net");
+    const output = options("alice");
+    await printPeer(asked(source), output);
+    expect(output.text()).toContain(
+      "Endpoint           198.51.100.7:40001\n  Reverse DNS        host [2J.example.net\n",
+    );
+  });
+
   test("a peer that never connected", async () => {
     const output = options("laptop");
     await printPeer(asked(source), output);

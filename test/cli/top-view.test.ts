@@ -33,6 +33,7 @@ function peerView(fields: Partial<PeerView> = {}): PeerView {
     tags: [],
     state: "connected",
     endpoint: "198.51.100.7:40001",
+    endpointName: null,
     allowedIps: ["10.0.0.2/32"],
     lastHandshakeAt: "2026-11-22T16:19:00.000Z",
     rxBytes: 3_500_000,

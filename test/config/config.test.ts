@@ -43,6 +43,7 @@ const DEFAULTS: Settings = {
   holdMs: 0,
   announceExisting: true,
   reportUnknown: false,
+  resolveEndpoints: false,
   stateDir: "/var/lib/wgmon",
   keepMs: 90 * 86_400_000,
   maxStoreBytes: 256_000_000,
@@ -101,6 +102,7 @@ describe("each setting", () => {
     ["announce-existing", "announceExisting", ["false", false], ["true", true], ["false", false]],
     ["manage-rules", "manageRules", ["true", true], ["false", false], ["true", true]],
     ["report-unknown", "reportUnknown", ["true", true], ["false", false], ["true", true]],
+    ["resolve-endpoints", "resolveEndpoints", ["true", true], ["false", false], ["true", true]],
     ["log-format", "logFormat", ["text", "text"], ["json", "json"], ["journal", "journal"]],
     ["log-level", "logLevel", ["debug", "debug"], ["warn", "warn"], ["error", "error"]],
     ["names", "names", ["/n/%i", ["/n/%i"]], ["/a,/b/*.conf /a", ["/a", "/b/*.conf"]], ["off", []]],
@@ -118,7 +120,8 @@ describe("each setting", () => {
     (name, field, ...values) => {
       const [flag, variable, file] = values;
       const plain =
-        name === "group" || /^(announce-existing|report-unknown|manage-rules)$/.test(name);
+        name === "group" ||
+        /^(announce-existing|report-unknown|resolve-endpoints|manage-rules)$/.test(name);
       const toml = `${keyOf(name)} = ${plain ? file![0] : JSON.stringify(file![0])}`;
       const env = { [variableOf(name)]: variable![0] };
       const argv = [`--${name}=${flag![0]}`];

@@ -28,7 +28,14 @@ const HARM = new RegExp(
 
 const time = "2026-01-01T00:00:00.000Z";
 const counters = { rxBytes: 1, txBytes: 1, roams: EVIL };
-const peer = { publicKey: EVIL, name: null, tags: [EVIL], allowedIps: [EVIL], endpoint: EVIL };
+const peer = {
+  publicKey: EVIL,
+  name: null,
+  tags: [EVIL],
+  allowedIps: [EVIL],
+  endpoint: EVIL,
+  endpointName: EVIL,
+};
 const event = {
   id: EVIL,
   version: 1,

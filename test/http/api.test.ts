@@ -98,6 +98,7 @@ function addPeers(): void {
   source.found.set("wg1", { device: device({ name: "wg1", index: 4, listenPort: 0 }), peers: [] });
   source.names.set(ALICE, "alice");
   source.tags.set(ALICE, ["staff"]);
+  source.endpointNames.set("198.51.100.7", "host.example.net");
   source.connect("wg0", alice, { rxBytes: 4000, txBytes: 500, roams: 1 });
   source.store.record(
     {
@@ -196,6 +197,7 @@ describe("the API", () => {
       tags: ["staff"],
       state: "connected",
       endpoint: "198.51.100.7:40001",
+      endpointName: "host.example.net",
       allowedIps: ["10.0.0.2/32"],
       lastHandshakeAt: "2025-12-31T23:59:50.000Z",
       rxBytes: 5000,

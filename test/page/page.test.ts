@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { raw } from "hono/html";
 
+import { shortName } from "../../src/base/text.ts";
 import { LoginSessions } from "../../src/http/login.ts";
 import type { PageActions, TestResult } from "../../src/http/page-actions.ts";
 import type { Page } from "../../src/http/server.ts";
@@ -411,6 +412,18 @@ describe("the response with the page", () => {
   });
 });
 
+test.each([
+  ["/", "198.51.100.7:40000 host.example.net"],
+  [`/peers/wg0/${KEY}`, "198.51.100.7:40000 Copy host.example.net"],
+])(
+  "the name that reverse DNS has for an endpoint is shown beside it on %s",
+  async (path, shown) => {
+    expect(textOf(await html(path))).not.toContain("host.example.net");
+    source.endpointNames.set("198.51.100.7", "host.example.net");
+    expect(textOf(await html(path))).toContain(shown);
+  },
+);
+
 describe("hostile names", () => {
   const unseen = /(?!\n)\p{Cc}|\p{Bidi_Control}/u;
 
@@ -433,11 +446,13 @@ describe("hostile names", () => {
     async () => {
       const [first] = source.found.get("wg0")!.peers;
       const shapes = new Map<string, string[]>();
+      source.endpointNames.set(first!.endpoint!.address, "host.example.net");
       for (const path of PATHS) shapes.set(path, shapeOf(await html(path)));
       await fc.assert(
         fc.asyncProperty(hostileText, async (name) => {
           // Never empty, because a peer without a name has another structure.
           source.names.set(first!.publicKey, `x${name}`);
+          source.endpointNames.set(first!.endpoint!.address, shortName(`x${name}`));
           for (const path of PATHS.slice(0, 3)) {
             const markup = await html(path);
             expect(shapeOf(markup)).toEqual(shapes.get(path)!);

@@ -1,7 +1,7 @@
 /** A fake read model for the HTTP API and the page: a test sets devices, peers and sessions; the store is in memory. */
 
 import { SystemError } from "../../src/base/errors.ts";
-import type { Device, Peer, PublicKey } from "../../src/base/wireguard.ts";
+import type { Device, Endpoint, Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import type { ReadModel, ScanReport, TargetState, WakeUpState } from "../../src/http/read-model.ts";
 import { type SettingsView, viewSettings } from "../../src/http/settings-view.ts";
@@ -23,6 +23,8 @@ export class FakeSource implements ReadModel {
   /** Devices of `found` whose peers cannot be read. */
   readonly unreadable = new Set<string>();
   readonly names = new Map<PublicKey, string>();
+  /** By address. */
+  readonly endpointNames = new Map<string, string>();
   readonly tags = new Map<PublicKey, readonly string[]>();
   readonly speeds = new Map<PublicKey, Rates>();
   targetStates: TargetState[] = [];
@@ -100,6 +102,10 @@ export class FakeSource implements ReadModel {
 
   nameOf(publicKey: PublicKey): string | null {
     return this.names.get(publicKey) ?? null;
+  }
+
+  endpointName({ address }: Endpoint): string | null {
+    return this.endpointNames.get(address) ?? null;
   }
 
   tagsOf(publicKey: PublicKey): readonly string[] {
