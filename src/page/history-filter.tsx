@@ -4,6 +4,7 @@ import { shortName } from "../base/text.ts";
 import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
 import { findPeers } from "../http/peer-query.ts";
 import type { ReadModel } from "../http/read-model.ts";
+import { readablePeers } from "../http/view.ts";
 import { DAY_MS, rangeNames, ranges } from "../store/ranges.ts";
 import { withoutHostPrefix } from "./components.tsx";
 import { address } from "./format.ts";
@@ -80,7 +81,7 @@ function peersOf(source: ReadModel, text: string): PeerChoice[] {
     sort: "name",
     isDescending: false,
   } as const;
-  const found = findPeers(source, query);
+  const found = findPeers(source, query, (device) => readablePeers(source, device));
   const wanted = text.toLowerCase();
   const exact = found.filter(
     ({ name, peer }) =>
@@ -257,7 +258,7 @@ function labelOrKey(source: ReadModel, publicKey: string): string {
 function suggestions(source: ReadModel): string[] {
   const names = new Set<string>();
   for (const { name: device } of source.devices()) {
-    for (const { publicKey } of source.peers(device)) {
+    for (const { publicKey } of readablePeers(source, device)) {
       const name = shortName(source.nameOf(publicKey, device) ?? "");
       if (name !== "") names.add(name);
       if (names.size >= SUGGESTED_MAX) return [...names].sort();

@@ -311,7 +311,7 @@ function serve(c: Context, { type, text }: Asset): Response {
 function withoutEmptyParameters({ pathname, searchParams }: URL): string | null {
   const kept = [...searchParams].filter(([, value]) => value !== "");
   if (kept.length === searchParams.size) return null;
-  return ownAddress(address(pathname, Object.fromEntries(kept)));
+  return ownAddress(address(pathname, Object.fromEntries(kept)), Infinity);
 }
 
 function themeOf(c: Context): Theme {

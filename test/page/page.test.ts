@@ -203,6 +203,14 @@ describe("the content of the page", () => {
     expect(await shown("/events?until=2026-01-01&tz=-120")).toContain("No events match");
   });
 
+  test("the page shows sessions and events although a device cannot be read", async () => {
+    source.unreadable.add("wg1");
+    for (const path of ["/sessions", "/events"]) {
+      expect(textOf(await html(path))).toContain("carol");
+      expect(textOf(await html(`${path}?peer=carol`))).toContain("carol");
+    }
+  });
+
   test("the page links to the rows of the filter as CSV and JSON", async () => {
     const markup = await html("/events?peer=carol&type=peer.disconnected&from=2026-01-02");
     const links = [...markup.matchAll(/<a href="(\/v1\/[^"]*)" download="([^"]*)"/g)];
@@ -226,6 +234,10 @@ describe("the content of the page", () => {
       303,
       "/events?type=peer.roamed",
     ]);
+    // 9 bytes for each character.
+    const name = encodeURIComponent("\u5317".repeat(120));
+    const long = await ask(`/events?peer=${name}&type=`, { accept: "text/html" });
+    expect(long.headers.get("location")).toBe(`/events?peer=${name}`);
   });
 
   test("the page shows charts of each range, with labels and values", async () => {
