@@ -42,12 +42,14 @@ export function readFilter(
   kinds: { readonly name: string; readonly choices: readonly string[] },
 ): HistoryFilter {
   const text = (given.get("peer") ?? "").trim().slice(0, PEER_TEXT_MAX);
-  const found = text === "" ? [] : peersOf(source, text);
+  const shownKey = keyFromUrl(given.get("key") ?? "");
+  const isUnchanged = shownKey !== null && text === labelOrKey(source, shownKey);
+  const found = text === "" ? [] : peersOf(source, isUnchanged ? shownKey : text);
   const publicKey = found.length === 1 ? found[0]!.publicKey : null;
   const span = oneOf(rangeNames, given.get("span"));
-  const zoneMs = zoneOf(given.get("tz"));
-  const fromMs = dateOf(given.get("from"), zoneMs);
-  const toMs = dateOf(given.get("until"), zoneMs);
+  const zone = zoneOf(given.get("tz"));
+  const fromMs = dateOf(given.get("from"), zone.fromMs);
+  const toMs = dateOf(given.get("until"), zone.untilMs);
   const hasDates = fromMs !== null || toMs !== null;
   const parameters = {
     peer: publicKey === null ? text || null : urlKey(publicKey),
@@ -56,9 +58,9 @@ export function readFilter(
     span: hasDates ? null : span,
     from: fromMs === null ? null : given.get("from"),
     until: toMs === null ? null : given.get("until"),
-    tz: hasDates && zoneMs !== 0 ? given.get("tz") : null,
+    tz: hasDates && (zone.fromMs !== 0 || zone.untilMs !== 0) ? given.get("tz") : null,
   };
-  // Whole minutes, because the store keeps what it found out about a time.
+  // Rounded to a minute, so that StoredEvents can reuse the sequence number it found for this time.
   const nowMs = Math.floor(source.clock.now().wallMs / MINUTE_MS) * MINUTE_MS;
   return {
     parameters,
@@ -109,9 +111,13 @@ function nameIn(source: ReadModel, publicKey: string): string | null {
   return null;
 }
 
-/** The browser's time zone as minutes behind UTC, which the script adds to the form. */
-function zoneOf(text: string | null): number {
-  return text !== null && /^-?\d{1,3}$/.test(text) ? Number(text) * MINUTE_MS : 0;
+/**
+ * How far the browser's time zone is behind UTC at the start and at the end of the dates: `-120`, or `-120_-60` if the
+ * clocks change in between. The script adds it to the form.
+ */
+function zoneOf(text: string | null): { readonly fromMs: number; readonly untilMs: number } {
+  const [, from = "0", until = from] = /^(-?\d{1,3})(?:_(-?\d{1,3}))?$/.exec(text ?? "") ?? [];
+  return { fromMs: Number(from) * MINUTE_MS, untilMs: Number(until) * MINUTE_MS };
 }
 
 /** The beginning of a day; null if the text is not a date. */
@@ -124,7 +130,7 @@ function dateOf(text: string | null, zoneMs: number): number | null {
 interface FilterFormProps {
   readonly source: ReadModel;
   readonly filter: HistoryFilter;
-  /** Address of the unfiltered list, and of the API's list. */
+  /** Path of the list; /v1 before it is the API's. */
   readonly path: "/events" | "/sessions";
   readonly kinds: {
     readonly name: "type" | "state";
@@ -154,6 +160,8 @@ export function FilterForm({ source, filter, path, kinds }: FilterFormProps) {
             autocomplete="off"
           />
         </label>
+        {/* The name may not be unique, or the peer may be removed: the key is used if the name is unchanged. */}
+        {publicKey === null ? null : <input type="hidden" name="key" value={urlKey(publicKey)} />}
         <datalist id="peer-names">
           {suggestions(source).map((each) => (
             <option value={each}></option>

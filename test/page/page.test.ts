@@ -203,6 +203,29 @@ describe("the content of the page", () => {
     expect(await shown("/events?until=2026-01-01&tz=-120")).toContain("No events match");
   });
 
+  test("the dates of a filter can have different time zones, because of daylight saving time", async () => {
+    const markup = await html("/events?from=2026-07-01&until=2026-11-30&tz=-120_-60");
+    const link = /<a href="(\/v1\/[^"]*)"/.exec(markup)![1]!.replaceAll("&amp;", "&");
+    const { searchParams } = new URL(link, "http://localhost");
+    expect(searchParams.get("since")).toBe("2026-06-30T22:00:00.000Z");
+    expect(searchParams.get("until")).toBe("2026-11-30T23:00:00.000Z");
+  });
+
+  test("the form keeps a peer that was chosen by its key, until another name is typed", async () => {
+    const [alice, phone] = source.found.get("wg0")!.peers;
+    source.names.set(phone!.publicKey, "alice laptop");
+    const markup = await html(`/events?peer=${KEY}`);
+    expect(markup).toContain(`<input type="hidden" name="key" value="${KEY}"/>`);
+    const form = `/events?peer=alice+laptop&key=${KEY}&type=peer.connected`;
+    expect(await html(form)).toContain(`peer=${KEY}`);
+    expect(textOf(await html(form))).not.toContain("Several peers match");
+    source.found.get("wg0")!.peers.splice(0, 1);
+    expect(source.names.has(alice!.publicKey)).toBe(true);
+    expect(textOf(await html(form))).not.toContain("No peer has this name");
+    expect(textOf(await html(`/events?peer=carol&key=${KEY}`))).toContain("carol (wg0)");
+    expect(textOf(await html("/events?peer=zoe&key=x"))).toContain("No peer has this name");
+  });
+
   test("the page shows sessions and events although a device cannot be read", async () => {
     source.unreadable.add("wg1");
     for (const path of ["/sessions", "/events"]) {
