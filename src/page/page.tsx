@@ -55,7 +55,7 @@ type Render = (snapshot: PageSnapshot) => PageContent | null | Promise<PageConte
 export function makePage({ source, actions, logins, log }: PageOptions): Page {
   const history = new PeerHistory(source);
   const summary = new GatewaySummary(source);
-  const actionLog = actions === null ? null : new ActionLog(actions, source.clock);
+  const actionLog = actions === null ? null : new ActionLog(actions, source);
   // The Unix socket and TCP have separate limits.
   const schedulers = { unix: new RefreshScheduler(source), tcp: new RefreshScheduler(source) };
 

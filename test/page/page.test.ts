@@ -1,6 +1,6 @@
 /** The HTML of the page: what it shows, how hostile names are shown, and the updates of an open page. */
 
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 
 import fc from "fast-check";
 import { raw } from "hono/html";
@@ -276,6 +276,12 @@ describe("the content of the page", () => {
     }
   });
 
+  test("an update of a peer's page lists the peers of its device once", async () => {
+    const listed = spyOn(source, "peers");
+    await html(PATHS[1]);
+    expect(listed).toHaveBeenCalledTimes(1);
+  });
+
   test("the page shows numbers of one peer that agree, although they were read at different times", async () => {
     const { peers } = source.found.get("wg0")!;
     const [alice] = peers;
@@ -377,6 +383,9 @@ describe("the buttons of a target", () => {
     testResult = null;
     expect((await post({ action: "retry", target: "nothing" })).status).toBe(404);
     expect((await post({ action: "test", target: "nothing" })).status).toBe(404);
+    expect((await post({ action: "delete-dead", target: "nothing" })).status).toBe(404);
+    expect((await post({ action: "delete-waiting", target: "nothing" })).status).toBe(404);
+    expect(done).toEqual([]);
     expect((await post({ action: "reboot", target: "hook" })).status).toBe(404);
   });
 
