@@ -9,6 +9,7 @@ import type { GatewayChart } from "../store/gateway-rows.ts";
 import { DAY_MS, HOUR_MS, type Range, SLOT_MS } from "../store/ranges.ts";
 import type { TrafficSums } from "../store/traffic-rows.ts";
 import { recordedUntil } from "./chart-data.ts";
+import type { RenderCost } from "./render-cost.ts";
 
 /** Maximum age of the charts and of the traffic of today. */
 const CACHE_MS = 60_000;
@@ -98,14 +99,14 @@ export class GatewaySummary {
     return value;
   }
 
-  async today(): Promise<Today> {
+  async today(cost: RenderCost): Promise<Today> {
     const nowMs = this.#source.clock.now().wallMs;
     const sinceMs = new Date(nowMs).setHours(0, 0, 0, 0);
     const events = this.#eventsSince(sinceMs, nowMs);
     // `top` reads whole hours; the sums must agree with it.
     const hourMs = Math.floor(sinceMs / HOUR_MS) * HOUR_MS;
     const sums = this.#sumsSince(hourMs, nowMs);
-    return { sinceMs, events, ...sums, top: await this.#topSince(hourMs, nowMs) };
+    return { sinceMs, events, ...sums, top: await cost.without(this.#topSince(hourMs, nowMs)) };
   }
 
   #connected(): number {

@@ -21,6 +21,7 @@ import type { PageContent } from "./page-content.ts";
 import { item, type PageSnapshot } from "./page-diff.ts";
 import type { PeerHistory } from "./peer-history.ts";
 import { FoundNote, peerItem, PeerTable, Search } from "./peer-table.tsx";
+import type { RenderCost } from "./render-cost.ts";
 import { isInTrouble, Targets } from "./targets.tsx";
 
 const EVENTS_MAX = 10;
@@ -32,17 +33,19 @@ interface Context {
   readonly history: PeerHistory;
   readonly summary: GatewaySummary;
   readonly snapshot: PageSnapshot;
+  readonly cost: RenderCost;
 }
 
 export async function overview(context: Context, query: ListQuery): Promise<PageContent> {
-  const { source, history, summary, snapshot } = context;
+  const { source, history, summary, snapshot, cost } = context;
   const devices = viewDevices(source);
   const targets = viewTargets(source);
   const counts = countPeers(source);
-  const today = await summary.today();
+  const today = await summary.today(cost);
   const found = pageOf(findPeers(source, query), query.page);
   const days = await history.daysOf(
     found.rows.map(({ device, peer }) => ({ device, publicKey: peer.publicKey })),
+    cost,
   );
   const rows = found.rows.map((row, index) =>
     peerItem(row, {

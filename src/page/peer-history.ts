@@ -7,6 +7,7 @@ import type { PublicKey } from "../base/wireguard.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { Range } from "../store/ranges.ts";
 import { recordedUntil } from "./chart-data.ts";
+import type { RenderCost } from "./render-cost.ts";
 
 /** Most sessions read per peer: a peer with more sessions has a gap at the beginning of the range. */
 const DAY_SESSIONS_MAX = 100;
@@ -55,11 +56,12 @@ export class PeerHistory {
   /** The last 24 hours of several peers, in order. Other work runs between batches of peers. */
   async daysOf(
     peers: readonly { readonly device: string; readonly publicKey: PublicKey }[],
+    cost: RenderCost,
   ): Promise<History[]> {
     const found: History[] = [];
     for (const [index, { device, publicKey }] of peers.entries()) {
       if (index % BATCH === BATCH - 1) {
-        await new Promise<void>((resolve) => void setImmediate(resolve));
+        await cost.without(new Promise<void>((resolve) => void setImmediate(resolve)));
       }
       found.push(this.dayOf(device, publicKey));
     }

@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
 
 import { GatewaySummary } from "../../src/page/gateway-summary.ts";
+import { RenderCost } from "../../src/page/render-cost.ts";
 import { anEvent } from "../support/events.ts";
 import { FakeSource, keyOf } from "../support/source.ts";
 
@@ -32,6 +33,10 @@ function setClock(text: string): void {
   source.clock.advance(Date.parse(text) - source.clock.now().wallMs);
 }
 
+async function today() {
+  return await summary.today(new RenderCost(source));
+}
+
 /** Records traffic in the slot that contains the time. */
 function record(text: string, rxBytes: number): void {
   const atMs = Date.parse(text);
@@ -53,7 +58,7 @@ test("the traffic of today covers all of a day of 25 hours", async () => {
   ] as const) {
     record(hour, rxBytes);
   }
-  const { rxBytes, top } = await summary.today();
+  const { rxBytes, top } = await today();
   expect([rxBytes, top[0]!.rxBytes]).toEqual([31, 31]);
 });
 
@@ -63,7 +68,7 @@ test("both numbers of the traffic of today begin at the same time in a time zone
   record("2026-11-01T17:55:00Z", 1000);
   record("2026-11-01T18:05:00Z", 1);
   record("2026-11-01T18:35:00Z", 2);
-  const { rxBytes, top } = await summary.today();
+  const { rxBytes, top } = await today();
   expect([rxBytes, top[0]!.rxBytes]).toEqual([3, 3]);
 });
 
@@ -80,9 +85,9 @@ test("the peers with the most traffic are read again after an error", async () =
   record("2026-11-02T09:00:00Z", 5);
   const top = spyOn(source.store.traffic, "top").mockRejectedValueOnce(new Error("disk"));
   let error: unknown;
-  await summary.today().catch((caught: unknown) => (error = caught));
+  await today().catch((caught: unknown) => (error = caught));
   expect(String(error)).toBe("Error: disk");
-  expect((await summary.today()).top).toHaveLength(1);
+  expect((await today()).top).toHaveLength(1);
   top.mockRestore();
 });
 
@@ -96,14 +101,14 @@ test("all events of today are counted once, then only new ones", async () => {
     timestamp: new Date(ms).toISOString(),
   });
   source.record([at(wallMs)]);
-  expect((await summary.today()).events.get("peer.connected")).toBe(1);
+  expect((await today()).events.get("peer.connected")).toBe(1);
   source.record([at(wallMs), at(wallMs - 48 * HOUR_MS)]);
-  expect((await summary.today()).events.get("peer.connected")).toBe(2);
+  expect((await today()).events.get("peer.connected")).toBe(2);
   expect(counted).toHaveBeenCalledTimes(1);
   source.record(Array.from({ length: 150 }, () => at(wallMs)));
-  expect((await summary.today()).events.get("peer.connected")).toBe(152);
+  expect((await today()).events.get("peer.connected")).toBe(152);
   expect(counted).toHaveBeenCalledTimes(2);
   source.clock.advance(11 * MINUTE_MS);
-  expect((await summary.today()).events.get("peer.connected")).toBe(152);
+  expect((await today()).events.get("peer.connected")).toBe(152);
   expect(counted).toHaveBeenCalledTimes(3);
 });
