@@ -26,8 +26,8 @@ import { PageSnapshot, textOf, type Update } from "./page-diff.ts";
 import { PeerHistory } from "./peer-history.ts";
 import { peer } from "./peer.tsx";
 import { readForm } from "./read-form.ts";
-import { RenderCost } from "./render-cost.ts";
 import { RefreshScheduler, type Subscriber } from "./refresh-scheduler.ts";
+import { RenderCost } from "./render-cost.ts";
 import { sessions } from "./sessions.tsx";
 import { ActionLog } from "./target-actions.ts";
 

@@ -131,7 +131,12 @@ export function peer(
               <dt>Uptime</dt>
               <dd class="uptime">
                 {UPTIMES.map((each) => (
-                  <Uptime source={source} device={device} publicKey={publicKey} range={each} />
+                  <Uptime
+                    history={context.history}
+                    device={device}
+                    publicKey={publicKey}
+                    range={each}
+                  />
                 ))}
               </dd>
             </div>
@@ -241,16 +246,15 @@ function Transfer({
 }
 
 interface UptimeProps {
-  readonly source: ReadModel;
+  readonly history: PeerHistory;
   readonly device: string;
   readonly publicKey: PublicKey;
   readonly range: Range;
 }
 
-function Uptime({ source, device, publicKey, range }: UptimeProps) {
+function Uptime({ history, device, publicKey, range }: UptimeProps) {
   const { spanMs } = ranges[range];
-  const { wallMs } = source.clock.now();
-  const uptime = source.store.sessions.uptime(device, publicKey, spanMs, wallMs);
+  const uptime = history.uptime(device, publicKey, range);
   const isShort = uptime !== null && uptime.spanMs < spanMs * 0.99;
   return (
     <span title={isShort ? `known for ${span(uptime.spanMs)}` : undefined}>
@@ -278,8 +282,7 @@ function PeerChart({
   publicKey,
   range,
 }: Context & { readonly device: string; readonly publicKey: PublicKey; readonly range: Range }) {
-  const past =
-    range === "24h" ? history.dayOf(device, publicKey) : history.of(device, publicKey, range);
+  const past = history.of(device, publicKey, range);
   const nowMs = source.clock.now().wallMs;
   const sum = (values: readonly number[]) => showBytes(values.reduce((a, b) => a + b, 0));
   return (

@@ -276,6 +276,20 @@ describe("the content of the page", () => {
     }
   });
 
+  test("the history of a peer is read once until the next slot or session begins", async () => {
+    const { sessions, traffic } = source.store;
+    const read = [spyOn(sessions, "uptime"), spyOn(traffic, "range")];
+    const path = `${PATHS[1]}?range=30d`;
+    for (let n = 0; n < 3; n++) await html(path);
+    expect(read.map(({ mock }) => mock.calls.length)).toEqual([3, 1]);
+    source.clock.advance(6 * 60_000);
+    await html(path);
+    expect(read.map(({ mock }) => mock.calls.length)).toEqual([6, 2]);
+    connect(source, source.found.get("wg0")!.peers[0]!);
+    await html(path);
+    expect(read.map(({ mock }) => mock.calls.length)).toEqual([9, 3]);
+  });
+
   test("an update of a peer's page lists the peers of its device once", async () => {
     const listed = spyOn(source, "peers");
     await html(PATHS[1]);
