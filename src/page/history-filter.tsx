@@ -1,12 +1,12 @@
 /** The filters of the pages of sessions and events: parsed from the address, shown as a form, kept in addresses. */
 
 import { shortName } from "../base/text.ts";
+import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
 import { findPeers } from "../http/peer-query.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { readablePeers } from "../http/view.ts";
 import { DAY_MS, rangeNames, ranges } from "../store/ranges.ts";
-import { withoutHostPrefix } from "./components.tsx";
 import { address } from "./format.ts";
 import { oneOf } from "./list.ts";
 
@@ -25,7 +25,7 @@ interface PeerChoice {
 export interface HistoryFilter {
   /** Parameters of the address that are not null; `peer` is a key if the text names one peer. */
   readonly parameters: Readonly<
-    Record<"peer" | "device" | "kind" | "span" | "from" | "until" | "tz", string | null>
+    Record<"peer" | "device" | "kind" | "range" | "from" | "until" | "tz", string | null>
   >;
   readonly publicKey: string | null;
   /** The peers that the text fits if it does not name exactly one; null: it names one, or there is no text. */
@@ -46,7 +46,7 @@ export function readFilter(
   const isUnchanged = shownKey !== null && text === labelOrKey(source, shownKey);
   const found = text === "" ? [] : peersOf(source, isUnchanged ? shownKey : text);
   const publicKey = found.length === 1 ? found[0]!.publicKey : null;
-  const span = oneOf(rangeNames, given.get("span"));
+  const range = oneOf(rangeNames, given.get("range"));
   const zone = zoneOf(given.get("tz"));
   const fromMs = dateOf(given.get("from"), zone.fromMs);
   const toMs = dateOf(given.get("until"), zone.untilMs);
@@ -55,7 +55,7 @@ export function readFilter(
     peer: publicKey === null ? text || null : urlKey(publicKey),
     device: given.get("device") || null,
     kind: oneOf(kinds.choices, given.get(kinds.name)),
-    span: hasDates ? null : span,
+    range: hasDates ? null : range,
     from: fromMs === null ? null : given.get("from"),
     until: toMs === null ? null : given.get("until"),
     tz: hasDates && (zone.fromMs !== 0 || zone.untilMs !== 0) ? given.get("tz") : null,
@@ -66,7 +66,7 @@ export function readFilter(
     parameters,
     publicKey,
     candidates: text === "" || publicKey !== null ? null : found,
-    sinceMs: hasDates ? fromMs : span === null ? null : nowMs - ranges[span].spanMs,
+    sinceMs: hasDates ? fromMs : range === null ? null : nowMs - ranges[range].spanMs,
     untilMs: toMs === null ? null : toMs + DAY_MS,
     isActive: Object.values(parameters).some((value) => value !== null),
   };
@@ -142,7 +142,7 @@ interface FilterFormProps {
 /** The form, and links to the same rows as CSV and JSON. Works without JavaScript. */
 export function FilterForm({ source, filter, path, kinds }: FilterFormProps) {
   const { parameters, publicKey, candidates } = filter;
-  const { device, kind, span } = parameters;
+  const { device, kind, range } = parameters;
   const devices = source.devices().map(({ name }) => name);
   const shownPeer = publicKey === null ? (parameters.peer ?? "") : labelOrKey(source, publicKey);
   return (
@@ -185,10 +185,10 @@ export function FilterForm({ source, filter, path, kinds }: FilterFormProps) {
         />
         <Select
           label="Time"
-          name="span"
+          name="range"
           any="all"
           choices={rangeNames}
-          chosen={span}
+          chosen={range}
           prefix="last "
         />
         <label class="half">

@@ -10,8 +10,8 @@ import type { ReadModel } from "../http/read-model.ts";
 import { type DeviceView, type TargetView } from "../http/schemas.ts";
 import { ratesOf, viewDevices, viewTargets } from "../http/view.ts";
 import { rangeNames } from "../store/ranges.ts";
-import { ratesPerSlot } from "./chart-data.ts";
-import { Chart, Share } from "./charts.tsx";
+import { ratesPerStep } from "./chart-data.ts";
+import { Chart, ProportionBar } from "./charts.tsx";
 import { Card, Choice, Name, None, PeerLink } from "./components.tsx";
 import { EventList } from "./events.tsx";
 import { address, count, counted, idOf, speed } from "./format.ts";
@@ -74,7 +74,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
         {snapshot.part("tiles", <Tiles counts={counts} today={today} targets={targets} />)}
         <div class="columns stretch">
           <Card
-            id="chart"
+            titleId="chart-title"
             title="Connected peers and traffic"
             aside={snapshot.part(
               "ranges",
@@ -95,7 +95,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
               </div>,
             )}
           </Card>
-          <Card id="top" title="Most traffic today" className="later">
+          <Card titleId="top-title" title="Most traffic today" className="later">
             {snapshot.part("top", <Top today={today} source={source} />)}
           </Card>
         </div>
@@ -116,14 +116,14 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
           )}
         </section>
         <div class="columns last">
-          <Card id="events" title="Latest events" href="/events">
+          <Card titleId="events-title" title="Latest events" href="/events">
             <EventList id="events" events={events} snapshot={snapshot} />
           </Card>
           <div class="stack">
-            <Card id="outbox" title="Targets" href="/outbox">
+            <Card titleId="outbox-title" title="Targets" href="/outbox">
               <Targets targets={targets} snapshot={snapshot} />
             </Card>
-            <Card id="devices" title="Devices">
+            <Card titleId="devices-title" title="Devices">
               <Devices devices={devices} snapshot={snapshot} />
             </Card>
           </div>
@@ -181,7 +181,7 @@ function Tiles({
           {count(connected)} <small>of {counted(total, "peer")}</small>
         </dd>
         <dd>
-          <Share parts={[{ hue: "on", value: connected }]} of={total} />
+          <ProportionBar parts={[{ hue: "on", value: connected }]} of={total} />
         </dd>
         <dd class="sub">
           {count(disconnected)} disconnected, {count(never)} never
@@ -251,9 +251,9 @@ function GatewayChartView({
   const chart = summary.chart(range);
   const { startMs, stepMs, connected } = chart;
   const nowMs = source.clock.now().wallMs;
-  const axis = { startMs, stepMs, slots: connected.length };
+  const axis = { startMs, stepMs, steps: connected.length };
   const most = Math.max(0, ...connected.map((value) => value ?? 0));
-  const rates = (values: readonly (number | null)[]) => ratesPerSlot(values, axis, nowMs);
+  const rates = (values: readonly (number | null)[]) => ratesPerStep(values, axis, nowMs);
   return (
     <Chart
       axis={axis}
@@ -298,7 +298,7 @@ function Top({ today: { top }, source }: { today: Today; source: ReadModel }) {
           <li>
             <PeerLink device={device} publicKey={publicKey} name={name} />
             <span class="number">{showBytes(sumOf(each))}</span>
-            <Share
+            <ProportionBar
               parts={[
                 { hue: "from", value: rxBytes },
                 { hue: "to", value: txBytes },

@@ -20,7 +20,7 @@ const PAGES_MAX = 30;
 /** Peers read without a pause; more would delay the handling of packets by milliseconds. */
 const BATCH = 10;
 
-/** A part of the range, in slots since its beginning. The numbers are not integers. */
+/** A part of the range, in steps since its beginning. The numbers are not integers. */
 export interface Interval {
   readonly from: number;
   readonly to: number;
@@ -31,8 +31,8 @@ export interface History {
   readonly startMs: number;
   readonly stepMs: number;
   /** The length of rxBytes and txBytes. */
-  readonly slots: number;
-  /** Bytes per slot, oldest first; the last slot is not over yet. */
+  readonly steps: number;
+  /** Bytes per step, oldest first; the last step is not over yet. */
   readonly rxBytes: readonly number[];
   readonly txBytes: readonly number[];
   /** When the peer was connected, latest interval first. */
@@ -131,19 +131,19 @@ export class PeerHistory {
       from: null,
       limit: isDay ? DAY_SESSIONS_MAX : RANGE_SESSIONS_MAX,
     });
-    const slotAt = (ms: number) => (ms - startMs) / stepMs;
+    const stepAt = (ms: number) => (ms - startMs) / stepMs;
     let connectedMs = 0;
     const connected = rows.flatMap(({ startedAtMs, endedAtMs }): Interval[] => {
       const fromMs = Math.max(startedAtMs, startMs);
       const toMs = Math.min(endedAtMs ?? nowMs, nowMs);
       if (toMs < fromMs) return [];
       connectedMs += toMs - fromMs;
-      // An open session reaches to the end of the last slot, so that the chart does not change as the session
+      // An open session reaches to the end of the last step, so that the chart does not change as the session
       // grows.
-      return [{ from: slotAt(fromMs), to: slotAt(endedAtMs === null ? endMs : toMs) }];
+      return [{ from: stepAt(fromMs), to: stepAt(endedAtMs === null ? endMs : toMs) }];
     });
     const lastEndMs = rows[0]?.endedAtMs ?? null;
-    const slots = rxBytes.length;
-    return { startMs, stepMs, slots, rxBytes, txBytes, connected, connectedMs, lastEndMs };
+    const steps = rxBytes.length;
+    return { startMs, stepMs, steps, rxBytes, txBytes, connected, connectedMs, lastEndMs };
   }
 }

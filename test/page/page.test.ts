@@ -193,8 +193,8 @@ describe("the content of the page", () => {
     expect(await shown("/events?device=wg1")).not.toContain("carol (wg0)");
     expect(await shown("/events?device=wg1")).toContain("wg1 added");
     expect(await shown("/events?type=peer.roamed")).not.toContain("disconnected after");
-    expect(await shown("/events?span=1h")).not.toContain("wg1 added");
-    expect(await shown("/sessions?state=ended&span=1h&peer=carol")).toContain(
+    expect(await shown("/events?range=1h")).not.toContain("wg1 added");
+    expect(await shown("/sessions?state=ended&range=1h&peer=carol")).toContain(
       "No sessions match the filter.",
     );
     // 2026-01-02 03:20 UTC, in a time zone that is two hours ahead of UTC.
