@@ -52,8 +52,12 @@ export function truncate(text: string, max: number): string {
 }
 
 /** `1 peer`, `2 peers` */
-export function counted(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+export function counted(
+  number: number,
+  noun: string,
+  format: (number: number) => string = String,
+): string {
+  return `${format(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
 /** Shortens a name and keeps it on one line; empty if it has no visible character. */

@@ -134,8 +134,8 @@ export function viewSessions(source: ReadModel, rows: readonly SessionRow[]): Se
   }));
 }
 
-/** Empty if the device cannot be read. */
-function readablePeers(source: ReadModel, device: string): Iterable<Peer> {
+/** The peers of a device; none if it cannot be read. */
+export function readablePeers(source: ReadModel, device: string): Iterable<Peer> {
   try {
     return source.peers(device);
   } catch (error) {

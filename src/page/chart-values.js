@@ -14,30 +14,30 @@ reading.setAttribute("role", "status");
 cursor.append(reading);
 document.body.append(cursor);
 
-/** The chart that is read, and the slot. */
+/** The chart that is read, and the position, in steps since its beginning. */
 let current = null;
-let slot = 0;
+let position = 0;
 
 function read(chart, at) {
   const box = (chart.querySelector("svg") ?? chart).getBoundingClientRect();
   const { start, step } = chart.dataset;
   const series = JSON.parse(chart.dataset.series ?? "[]");
   const connected = JSON.parse(chart.dataset.connected ?? "null");
-  const slots = Number(chart.dataset.slots);
+  const steps = Number(chart.dataset.steps);
   current = chart;
-  slot = Math.min(Math.max(0, at), slots - 0.01);
-  const whole = Math.floor(slot);
+  position = Math.min(Math.max(0, at), steps - 0.01);
+  const whole = Math.floor(position);
   const isWhole = series.length > 0;
-  const lines = [[timeText(Number(start) + (isWhole ? whole : slot) * step, step), ""]];
-  for (const [name, hue, values] of series) {
+  const lines = [[timeText(Number(start) + (isWhole ? whole : position) * step, step), ""]];
+  for (const [name, hue, unit, values] of series) {
     const value = values[whole];
     lines.push([
-      `${name}: ${value === null ? "unknown" : hue === "on" ? value : rate(value)}`,
+      `${name}: ${value === null ? "unknown" : unit === "count" ? value : rate(value)}`,
       hue,
     ]);
   }
   if (connected !== null) {
-    const [from, to] = isWhole ? [whole, whole + 1] : [slot, slot];
+    const [from, to] = isWhole ? [whole, whole + 1] : [position, position];
     const isOn = connected.some(([begin, end]) => begin <= to && end >= from);
     lines.push([isOn ? "connected" : "not connected", isOn ? "on" : ""]);
   }
@@ -49,7 +49,7 @@ function read(chart, at) {
       return line;
     }),
   );
-  const x = box.left + ((isWhole ? whole + 0.5 : slot) / slots) * box.width;
+  const x = box.left + ((isWhole ? whole + 0.5 : position) / steps) * box.width;
   cursor.classList.toggle("left", x > document.documentElement.clientWidth / 2);
   cursor.style.left = `${x + scrollX}px`;
   cursor.style.top = `${box.top + scrollY}px`;
@@ -82,8 +82,8 @@ function rate(value) {
 /** Moves the labels to full hours, or to midnight, of the browser's time zone. */
 function localize() {
   for (const chart of document.querySelectorAll(".chart")) {
-    const { start, step, slots } = chart.dataset;
-    const rangeMs = step * slots;
+    const { start, step, steps } = chart.dataset;
+    const rangeMs = step * steps;
     for (const tick of chart.querySelectorAll("[data-ms]")) {
       const every = Number(tick.dataset.every);
       const zoneMs = new Date(Number(tick.dataset.ms)).getTimezoneOffset() * 60_000;
@@ -102,24 +102,24 @@ function localize() {
 }
 
 document.addEventListener("pointermove", ({ target, clientX }) => {
-  const chart = target.closest(".tape, .chart > svg")?.closest("[data-slots]") ?? null;
+  const chart = target.closest(".tape, .chart > svg")?.closest("[data-steps]") ?? null;
   if (chart === null) {
     if (current !== null && !current.matches(":focus-visible")) hide();
     return;
   }
   const box = (chart.querySelector("svg") ?? chart).getBoundingClientRect();
-  read(chart, ((clientX - box.left) / box.width) * chart.dataset.slots);
+  read(chart, ((clientX - box.left) / box.width) * chart.dataset.steps);
 });
 document.addEventListener("keydown", ({ target, key }) => {
   const by = { ArrowLeft: -1, ArrowRight: 1 }[key];
   if (key === "Escape") hide();
   if (by === undefined || !target.matches(".chart")) return;
-  read(target, current === target ? Math.floor(slot) + by : Number(target.dataset.slots) - 1);
+  read(target, current === target ? Math.floor(position) + by : Number(target.dataset.steps) - 1);
 });
 document.addEventListener("focusout", hide);
 document.addEventListener("wgmon:update", () => {
   localize();
-  if (current?.isConnected) read(current, slot);
+  if (current?.isConnected) read(current, position);
   else hide();
 });
 localize();

@@ -1,23 +1,22 @@
 /**
- * Charts as SVG: panels over a common time axis, and the tape of one peer. They need no script; charts.js shows the
+ * Charts as SVG: panels over a common time axis, and the tape of one peer. They need no script; chart-values.js shows the
  * values under the pointer. No inline styles, which the Content-Security-Policy forbids: positions are attributes, and
  * an inner SVG scales the lines without scaling the text.
  */
 
 import { showBytes } from "../base/size.ts";
+import { DAY_MS, HOUR_MS } from "../store/ranges.ts";
 import { count, counted, span, speed } from "./format.ts";
 import type { History, Interval } from "./peer-history.ts";
 
 const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
-const DAY_MS = 24 * HOUR_MS;
 
 /** Height of the labels of the time axis, and of the labels above a panel. */
 const AXIS_HEIGHT = 20;
 const LABEL_HEIGHT = 18;
 
-/** Slots in one bar of the tape: half an hour. */
-const BAR_SLOTS = 6;
+/** Steps in one bar of the tape: half an hour. */
+const BAR_STEPS = 6;
 const BAR_HEIGHT = 14;
 const STRIP_HEIGHT = 6;
 const STRIP_GAP = 6;
@@ -25,7 +24,7 @@ const STRIP_GAP = 6;
 export interface Axis {
   readonly startMs: number;
   readonly stepMs: number;
-  readonly slots: number;
+  readonly steps: number;
 }
 
 /** The name of a CSS class, which is a colour. */
@@ -34,7 +33,7 @@ type Hue = "on" | "from" | "to";
 interface Series {
   readonly name: string;
   readonly hue: Hue;
-  /** One value per slot; null: unknown. */
+  /** One value per step; null: unknown. */
   readonly values: readonly (number | null)[];
 }
 
@@ -66,13 +65,17 @@ export function Chart({ axis, panels, connected, summary }: ChartProps) {
       aria-label="Chart; the arrow keys read its values"
       data-start={axis.startMs}
       data-step={axis.stepMs}
-      data-slots={axis.slots}
-      data-series={JSON.stringify(all.map(({ name, hue, values }) => [name, hue, values]))}
+      data-steps={axis.steps}
+      data-series={JSON.stringify(
+        panels.flatMap(({ unit, series }) =>
+          series.map(({ name, hue, values }) => [name, hue, unit, values]),
+        ),
+      )}
       data-connected={connected === undefined ? null : JSON.stringify(connected.map(roundAll))}
     >
       <svg height={plotted + AXIS_HEIGHT} role="img" aria-label={summary}>
         {ticksOf(axis).map(({ ms, stepMs, text }, index, { length }) => {
-          const x = `${round(((ms - axis.startMs) / (axis.slots * axis.stepMs)) * 100)}%`;
+          const x = `${round(((ms - axis.startMs) / (axis.steps * axis.stepMs)) * 100)}%`;
           return (
             <g
               class={length > 6 && index % 2 === 1 ? "spare" : undefined}
@@ -96,11 +99,11 @@ export function Chart({ axis, panels, connected, summary }: ChartProps) {
             y={ends + STRIP_GAP}
             width="100%"
             height={STRIP_HEIGHT}
-            viewBox={`0 0 ${axis.slots} ${STRIP_HEIGHT}`}
+            viewBox={`0 0 ${axis.steps} ${STRIP_HEIGHT}`}
             preserveAspectRatio="none"
           >
-            <path class="strip off" d={`M0 0h${axis.slots}v${STRIP_HEIGHT}h-${axis.slots}z`} />
-            <path class="strip on" d={strip(connected, axis.slots, 0)} />
+            <path class="strip off" d={`M0 0h${axis.steps}v${STRIP_HEIGHT}h-${axis.steps}z`} />
+            <path class="strip on" d={strip(connected, axis.steps, 0)} />
           </svg>
         )}
       </svg>
@@ -128,7 +131,7 @@ function PanelView({ panel, axis, y }: { panel: Panel; axis: Axis; y: number }) 
         y={y}
         width="100%"
         height={height}
-        viewBox={`0 0 ${axis.slots} 100`}
+        viewBox={`0 0 ${axis.steps} 100`}
         preserveAspectRatio="none"
       >
         {series.map(({ hue, values }) => {
@@ -212,9 +215,9 @@ function rateAbove(max: number): number {
   }
 }
 
-/** The labels of the time axis in UTC; charts.js moves them to the browser's time zone. */
-function ticksOf({ startMs, stepMs, slots }: Axis) {
-  const rangeMs = slots * stepMs;
+/** The labels of the time axis in UTC; chart-values.js moves them to the browser's time zone. */
+function ticksOf({ startMs, stepMs, steps }: Axis) {
+  const rangeMs = steps * stepMs;
   const [everyMs, isDay] =
     rangeMs <= 2 * HOUR_MS
       ? [10 * MINUTE_MS, false]
@@ -232,7 +235,7 @@ function ticksOf({ startMs, stepMs, slots }: Axis) {
 }
 
 /** A part of a whole as a thin bar. Several parts follow each other. */
-export function Share({
+export function ProportionBar({
   parts,
   of,
 }: {
@@ -241,7 +244,7 @@ export function Share({
 }) {
   let x = 0;
   return (
-    <svg class="share" aria-hidden="true">
+    <svg class="proportion" aria-hidden="true">
       <rect class="off" width="100%" height="4" rx="2" />
       {parts.map(({ hue, value }) => {
         const width = of === 0 ? 0 : round((value / of) * 100);
@@ -256,9 +259,9 @@ export function Share({
 /** The last 24 hours of a peer: above, its traffic, the sum of both directions; below, when it was connected. */
 export function Tape({ day }: { day: History }) {
   const sums: number[] = [];
-  for (let slot = 0; slot < day.slots; slot++) {
-    const index = Math.floor(slot / BAR_SLOTS);
-    sums[index] = (sums[index] ?? 0) + (day.rxBytes[slot] ?? 0) + (day.txBytes[slot] ?? 0);
+  for (let step = 0; step < day.steps; step++) {
+    const index = Math.floor(step / BAR_STEPS);
+    sums[index] = (sums[index] ?? 0) + (day.rxBytes[step] ?? 0) + (day.txBytes[step] ?? 0);
   }
   const max = Math.max(...sums);
   const top = BAR_HEIGHT + 2;
@@ -267,26 +270,26 @@ export function Tape({ day }: { day: History }) {
       class="tape"
       data-start={day.startMs}
       data-step={day.stepMs}
-      data-slots={day.slots}
+      data-steps={day.steps}
       data-connected={JSON.stringify(day.connected.map(roundAll))}
-      viewBox={`0 0 ${day.slots} ${top + STRIP_HEIGHT}`}
+      viewBox={`0 0 ${day.steps} ${top + STRIP_HEIGHT}`}
       preserveAspectRatio="none"
       role="img"
       aria-label={dayText(day)}
     >
       <path class="moved" d={bars(sums, max)} />
-      <path class="strip off" d={`M0 ${top}h${day.slots}v${STRIP_HEIGHT}h-${day.slots}z`} />
-      <path class="strip on" d={strip(day.connected, day.slots, top)} />
+      <path class="strip off" d={`M0 ${top}h${day.steps}v${STRIP_HEIGHT}h-${day.steps}z`} />
+      <path class="strip on" d={strip(day.connected, day.steps, top)} />
     </svg>
   );
 }
 
-function strip(connected: readonly Interval[], slots: number, y: number): string {
+function strip(connected: readonly Interval[], steps: number, y: number): string {
   return connected
     .map(({ from, to }) => {
       // Short sessions must be visible.
-      const width = round(Math.max(to - from, slots / 400));
-      return `M${round(Math.min(from, slots - width))} ${y}h${width}v${STRIP_HEIGHT}h-${width}z`;
+      const width = round(Math.max(to - from, steps / 400));
+      return `M${round(Math.min(from, steps - width))} ${y}h${width}v${STRIP_HEIGHT}h-${width}z`;
     })
     .join("");
 }
@@ -298,7 +301,7 @@ function bars(values: readonly number[], max: number): string {
     if (value <= 0) continue;
     // Even the smallest value must be visible.
     const rise = round(Math.max(1, (value / max) * BAR_HEIGHT));
-    path += `M${index * BAR_SLOTS} ${BAR_HEIGHT}v-${rise}h${BAR_SLOTS - 1}v${rise}z`;
+    path += `M${index * BAR_STEPS} ${BAR_HEIGHT}v-${rise}h${BAR_STEPS - 1}v${rise}z`;
   }
   return path;
 }
@@ -311,7 +314,7 @@ function dayText({ rxBytes, txBytes, connected, connectedMs }: History): string 
   return `last 24 hours: ${when}; ${sum(rxBytes)} from the peer, ${sum(txBytes)} to the peer`;
 }
 
-/** The interval as charts.js reads it. */
+/** The interval as chart-values.js reads it. */
 function roundAll({ from, to }: Interval): [number, number] {
   return [Math.round(from * 1000) / 1000, Math.round(to * 1000) / 1000];
 }

@@ -256,15 +256,24 @@ document.addEventListener("visibilitychange", () => (document.hidden ? disconnec
 
 // Shows what only works with the script: copy buttons.
 document.documentElement.dataset.script = "";
-// Dates in a filter are days in the browser's time zone.
+/** How far the time zone is behind UTC, in minutes, at the midnight that begins the day; `days`: of a later day. */
+function zoneAt(date, days) {
+  const midnight = date === "" ? new Date() : new Date(`${date}T00:00`);
+  midnight.setDate(midnight.getDate() + days);
+  return midnight.getTimezoneOffset();
+}
+
+// Dates in a filter are days in the browser's time zone. Its offset may differ between them.
 for (const form of document.querySelectorAll("form[data-zone]")) {
   const zone = document.createElement("input");
   zone.type = "hidden";
   zone.name = "tz";
   form.append(zone);
   form.addEventListener("submit", () => {
-    zone.value = new Date().getTimezoneOffset();
-    zone.disabled = form.elements.from.value === "" && form.elements.until.value === "";
+    const { from, until } = form.elements;
+    const [first, last] = [zoneAt(from.value, 0), zoneAt(until.value, 1)];
+    zone.value = first === last ? first : `${first}_${last}`;
+    zone.disabled = from.value === "" && until.value === "";
   });
 }
 document.getElementById("zone").textContent =

@@ -1,6 +1,7 @@
 /** Small components that several pages use. */
 
 import { shortName } from "../base/text.ts";
+import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { shortKey } from "../base/wireguard.ts";
 import { clockTime, peerAddress, span } from "./format.ts";
 import type { PageSnapshot } from "./page-diff.ts";
@@ -66,11 +67,6 @@ export function Addresses({ allowedIps }: { allowedIps: readonly string[] }) {
   );
 }
 
-/** `10.0.0.2` for `10.0.0.2/32`. */
-export function withoutHostPrefix(prefix: string): string {
-  return prefix.replace(prefix.includes(":") ? /\/128$/ : /\/32$/, "");
-}
-
 /** Copies a text. Only the script shows it, because only the script can copy. */
 export function CopyButton({ text, what }: { text: string; what: string }) {
   return (
@@ -132,14 +128,15 @@ export function Choice({
 
 /** A card with a heading. Its link, if any, leads to the page with all of its content. */
 export function Card({
-  id,
+  titleId,
   title,
   href,
   aside,
   className = "",
   children,
 }: {
-  id: string;
+  /** Id of the heading. */
+  titleId: string;
   title: string;
   href?: string;
   /** Shown at the end of the line of the heading. */
@@ -148,9 +145,9 @@ export function Card({
   children: unknown;
 }) {
   return (
-    <section class={`card ${className}`} aria-labelledby={`${id}-title`}>
+    <section class={`card ${className}`} aria-labelledby={titleId}>
       <div class="head">
-        <h2 id={`${id}-title`}>{href === undefined ? title : <a href={href}>{title}</a>}</h2>
+        <h2 id={titleId}>{href === undefined ? title : <a href={href}>{title}</a>}</h2>
         {aside === undefined ? null : <div class="right">{aside as string}</div>}
       </div>
       {children as string}

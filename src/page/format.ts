@@ -1,6 +1,7 @@
 /** Numbers, times and addresses as the page shows them. Pure. */
 
 import { showBytes } from "../base/size.ts";
+import { counted as countedAs } from "../base/text.ts";
 import { urlKey } from "../base/wireguard.ts";
 import { duration } from "../events/event.ts";
 
@@ -14,9 +15,9 @@ export function count(value: number): string {
   return String(value).replace(/\B(?=(?:\d{3})+$)/g, ",");
 }
 
-/** `1 peer`, `2 peers` */
+/** `1 peer`, `10,000 peers` */
 export function counted(value: number, noun: string): string {
-  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+  return countedAs(value, noun, count);
 }
 
 /** `2026-11-22 16:19:04`, in UTC. */

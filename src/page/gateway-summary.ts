@@ -6,11 +6,17 @@
 import type { EventType } from "../base/event-types.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { GatewayChart } from "../store/gateway-rows.ts";
-import type { Range } from "../store/ranges.ts";
+import { DAY_MS, HOUR_MS, type Range, SLOT_MS } from "../store/ranges.ts";
 import type { TrafficSums } from "../store/traffic-rows.ts";
+import { recordedUntil } from "./chart-data.ts";
+import type { RenderCost } from "./render-cost.ts";
 
-/** Maximum age of the chart and of the traffic of today. */
+/** Maximum age of the charts and of the traffic of today. */
 const CACHE_MS = 60_000;
+/** Maximum age of the numbers of events, if only new events are counted: the clock may have been set. */
+const RECOUNT_MS = 10 * 60_000;
+/** Most new events that are read to count them; counting all of today takes less time than reading more. */
+const NEW_EVENTS_MAX = 100;
 export const TOP_MAX = 5;
 
 export interface PeerCounts {
@@ -48,7 +54,7 @@ export interface Today {
   /** Midnight in the gateway's time zone. */
   readonly sinceMs: number;
   readonly events: ReadonlyMap<EventType, number>;
-  /** Received from all peers, and sent to them. */
+  /** Received from all peers, and sent to them, since the full hour of UTC that `sinceMs` is in; so is `top`. */
   readonly rxBytes: number;
   readonly txBytes: number;
   /** The peers with the most traffic, most first. */
@@ -60,10 +66,20 @@ interface Cached<Value> {
   readonly value: Value;
 }
 
+interface EventCounts {
+  readonly sinceMs: number;
+  /** When all events were counted. */
+  readonly countedMs: number;
+  /** Sequence number of the last counted event. */
+  last: number;
+  readonly byType: Map<EventType, number>;
+}
+
 export class GatewaySummary {
   readonly #source: ReadModel;
   readonly #charts = new Map<Range, Cached<GatewayChart>>();
-  #events: Cached<ReadonlyMap<EventType, number>> | null = null;
+  #events: EventCounts | null = null;
+  #sums: Cached<{ readonly rxBytes: number; readonly txBytes: number }> | null = null;
   #top: Cached<Promise<readonly TrafficSums[]>> | null = null;
 
   constructor(source: ReadModel) {
@@ -73,7 +89,7 @@ export class GatewaySummary {
   chart(range: Range): GatewayChart {
     const { clock, store } = this.#source;
     const nowMs = clock.now().wallMs;
-    const key = String(Math.floor(nowMs / CACHE_MS));
+    const key = keyAt(nowMs);
     const cached = this.#charts.get(range);
     if (cached?.key === key) return cached.value;
     const value = store.totals.range(range, nowMs);
@@ -83,18 +99,14 @@ export class GatewaySummary {
     return value;
   }
 
-  async today(): Promise<Today> {
-    const { clock, store } = this.#source;
-    const nowMs = clock.now().wallMs;
+  async today(cost: RenderCost): Promise<Today> {
+    const nowMs = this.#source.clock.now().wallMs;
     const sinceMs = new Date(nowMs).setHours(0, 0, 0, 0);
-    const eventsKey = `${sinceMs} ${store.events.sequenceRange().last}`;
-    if (this.#events?.key !== eventsKey)
-      this.#events = { key: eventsKey, value: store.events.countByType(sinceMs) };
-    const topKey = `${sinceMs} ${Math.floor(nowMs / CACHE_MS)}`;
-    if (this.#top?.key !== topKey)
-      this.#top = { key: topKey, value: store.traffic.top(sinceMs, TOP_MAX) };
-    const top = await this.#top.value;
-    return { sinceMs, events: this.#events.value, ...this.#sumsSince(sinceMs), top };
+    const events = this.#eventsSince(sinceMs, nowMs);
+    // `top` reads whole hours; the sums must agree with it.
+    const hourMs = Math.floor(sinceMs / HOUR_MS) * HOUR_MS;
+    const sums = this.#sumsSince(hourMs, nowMs);
+    return { sinceMs, events, ...sums, top: await cost.without(this.#topSince(hourMs, nowMs)) };
   }
 
   #connected(): number {
@@ -103,11 +115,76 @@ export class GatewaySummary {
       .reduce((sum, { name }) => sum + this.#source.counts(name).connected, 0);
   }
 
-  #sumsSince(sinceMs: number): { readonly rxBytes: number; readonly txBytes: number } {
-    const chart = this.chart("24h");
-    const first = Math.ceil((sinceMs - chart.startMs) / chart.stepMs);
-    const sum = (values: readonly (number | null)[]) =>
-      values.slice(Math.max(0, first)).reduce<number>((total, each) => total + (each ?? 0), 0);
-    return { rxBytes: sum(chart.rxBytes), txBytes: sum(chart.txBytes) };
+  /** Counts all events rarely, and only the new ones otherwise. */
+  #eventsSince(sinceMs: number, nowMs: number): ReadonlyMap<EventType, number> {
+    const { events } = this.#source.store;
+    const { last } = events.sequenceRange();
+    const known = this.#events;
+    const isUsable =
+      known?.sinceMs === sinceMs &&
+      Math.abs(nowMs - known.countedMs) < RECOUNT_MS &&
+      last >= known.last &&
+      last - known.last <= NEW_EVENTS_MAX;
+    if (known === null || !isUsable) {
+      const byType = events.countByType(sinceMs);
+      this.#events = { sinceMs, countedMs: nowMs, last, byType };
+      return byType;
+    }
+    if (last === known.last) return known.byType;
+    const added = events.query({
+      order: "oldest",
+      from: known.last,
+      limit: NEW_EVENTS_MAX,
+      type: null,
+      publicKey: null,
+      sinceMs: null,
+    });
+    for (const { event } of added) {
+      if (Date.parse(event.timestamp) < sinceMs) continue;
+      known.byType.set(event.type, (known.byType.get(event.type) ?? 0) + 1);
+    }
+    known.last = last;
+    return known.byType;
   }
+
+  async #topSince(sinceMs: number, nowMs: number): Promise<readonly TrafficSums[]> {
+    const key = `${sinceMs} ${keyAt(nowMs)}`;
+    if (this.#top?.key !== key) {
+      const value = this.#source.store.traffic.top(sinceMs, TOP_MAX);
+      const cached = { key, value };
+      this.#top = cached;
+      // Not kept after an error. The caller handles the error.
+      value.catch(() => {
+        if (this.#top === cached) this.#top = null;
+      });
+    }
+    return await this.#top.value;
+  }
+
+  #sumsSince(sinceMs: number, nowMs: number) {
+    const key = `${sinceMs} ${keyAt(nowMs)}`;
+    if (this.#sums?.key === key) return this.#sums.value;
+    const { totals } = this.#source.store;
+    const sums = { rxBytes: 0, txBytes: 0 };
+    // A range of 24 hours that ends at a time also has the slot that begins then.
+    const firstEndMs = sinceMs + DAY_MS;
+    const add = (endMs: number, fromMs: number) => {
+      const { startMs, stepMs, rxBytes, txBytes } = totals.range("24h", endMs);
+      for (const [index, rx] of rxBytes.entries()) {
+        if (startMs + index * stepMs < fromMs) continue;
+        sums.rxBytes += rx ?? 0;
+        sums.txBytes += txBytes[index] ?? 0;
+      }
+    };
+    add(firstEndMs, sinceMs);
+    // A day may have 25 hours.
+    if (nowMs >= firstEndMs + SLOT_MS) add(nowMs, firstEndMs + SLOT_MS);
+    this.#sums = { key, value: sums };
+    return sums;
+  }
+}
+
+/** What is cached under this key is at most a minute old, and of the same recorded slots. */
+function keyAt(nowMs: number): string {
+  return `${Math.floor(nowMs / CACHE_MS)} ${recordedUntil(nowMs)}`;
 }

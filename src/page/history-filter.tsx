@@ -1,11 +1,12 @@
 /** The filters of the pages of sessions and events: parsed from the address, shown as a form, kept in addresses. */
 
 import { shortName } from "../base/text.ts";
+import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { keyFromUrl, shortKey, urlKey } from "../base/wireguard.ts";
 import { findPeers } from "../http/peer-query.ts";
 import type { ReadModel } from "../http/read-model.ts";
+import { readablePeers } from "../http/view.ts";
 import { DAY_MS, rangeNames, ranges } from "../store/ranges.ts";
-import { withoutHostPrefix } from "./components.tsx";
 import { address } from "./format.ts";
 import { oneOf } from "./list.ts";
 
@@ -24,7 +25,7 @@ interface PeerChoice {
 export interface HistoryFilter {
   /** Parameters of the address that are not null; `peer` is a key if the text names one peer. */
   readonly parameters: Readonly<
-    Record<"peer" | "device" | "kind" | "span" | "from" | "until" | "tz", string | null>
+    Record<"peer" | "device" | "kind" | "range" | "from" | "until" | "tz", string | null>
   >;
   readonly publicKey: string | null;
   /** The peers that the text fits if it does not name exactly one; null: it names one, or there is no text. */
@@ -41,29 +42,31 @@ export function readFilter(
   kinds: { readonly name: string; readonly choices: readonly string[] },
 ): HistoryFilter {
   const text = (given.get("peer") ?? "").trim().slice(0, PEER_TEXT_MAX);
-  const found = text === "" ? [] : peersOf(source, text);
+  const shownKey = keyFromUrl(given.get("key") ?? "");
+  const isUnchanged = shownKey !== null && text === labelOrKey(source, shownKey);
+  const found = text === "" ? [] : peersOf(source, isUnchanged ? shownKey : text);
   const publicKey = found.length === 1 ? found[0]!.publicKey : null;
-  const span = oneOf(rangeNames, given.get("span"));
-  const zoneMs = zoneOf(given.get("tz"));
-  const fromMs = dateOf(given.get("from"), zoneMs);
-  const toMs = dateOf(given.get("until"), zoneMs);
+  const range = oneOf(rangeNames, given.get("range"));
+  const zone = zoneOf(given.get("tz"));
+  const fromMs = dateOf(given.get("from"), zone.fromMs);
+  const toMs = dateOf(given.get("until"), zone.untilMs);
   const hasDates = fromMs !== null || toMs !== null;
   const parameters = {
     peer: publicKey === null ? text || null : urlKey(publicKey),
     device: given.get("device") || null,
     kind: oneOf(kinds.choices, given.get(kinds.name)),
-    span: hasDates ? null : span,
+    range: hasDates ? null : range,
     from: fromMs === null ? null : given.get("from"),
     until: toMs === null ? null : given.get("until"),
-    tz: hasDates && zoneMs !== 0 ? given.get("tz") : null,
+    tz: hasDates && (zone.fromMs !== 0 || zone.untilMs !== 0) ? given.get("tz") : null,
   };
-  // Whole minutes, because the store keeps what it found out about a time.
+  // Rounded to a minute, so that StoredEvents can reuse the sequence number it found for this time.
   const nowMs = Math.floor(source.clock.now().wallMs / MINUTE_MS) * MINUTE_MS;
   return {
     parameters,
     publicKey,
     candidates: text === "" || publicKey !== null ? null : found,
-    sinceMs: hasDates ? fromMs : span === null ? null : nowMs - ranges[span].spanMs,
+    sinceMs: hasDates ? fromMs : range === null ? null : nowMs - ranges[range].spanMs,
     untilMs: toMs === null ? null : toMs + DAY_MS,
     isActive: Object.values(parameters).some((value) => value !== null),
   };
@@ -80,7 +83,7 @@ function peersOf(source: ReadModel, text: string): PeerChoice[] {
     sort: "name",
     isDescending: false,
   } as const;
-  const found = findPeers(source, query);
+  const found = findPeers(source, query, (device) => readablePeers(source, device));
   const wanted = text.toLowerCase();
   const exact = found.filter(
     ({ name, peer }) =>
@@ -108,9 +111,13 @@ function nameIn(source: ReadModel, publicKey: string): string | null {
   return null;
 }
 
-/** The browser's time zone as minutes behind UTC, which the script adds to the form. */
-function zoneOf(text: string | null): number {
-  return text !== null && /^-?\d{1,3}$/.test(text) ? Number(text) * MINUTE_MS : 0;
+/**
+ * How far the browser's time zone is behind UTC at the start and at the end of the dates: `-120`, or `-120_-60` if the
+ * clocks change in between. The script adds it to the form.
+ */
+function zoneOf(text: string | null): { readonly fromMs: number; readonly untilMs: number } {
+  const [, from = "0", until = from] = /^(-?\d{1,3})(?:_(-?\d{1,3}))?$/.exec(text ?? "") ?? [];
+  return { fromMs: Number(from) * MINUTE_MS, untilMs: Number(until) * MINUTE_MS };
 }
 
 /** The beginning of a day; null if the text is not a date. */
@@ -123,7 +130,7 @@ function dateOf(text: string | null, zoneMs: number): number | null {
 interface FilterFormProps {
   readonly source: ReadModel;
   readonly filter: HistoryFilter;
-  /** Address of the unfiltered list, and of the API's list. */
+  /** Path of the list; /v1 before it is the API's. */
   readonly path: "/events" | "/sessions";
   readonly kinds: {
     readonly name: "type" | "state";
@@ -135,7 +142,7 @@ interface FilterFormProps {
 /** The form, and links to the same rows as CSV and JSON. Works without JavaScript. */
 export function FilterForm({ source, filter, path, kinds }: FilterFormProps) {
   const { parameters, publicKey, candidates } = filter;
-  const { device, kind, span } = parameters;
+  const { device, kind, range } = parameters;
   const devices = source.devices().map(({ name }) => name);
   const shownPeer = publicKey === null ? (parameters.peer ?? "") : labelOrKey(source, publicKey);
   return (
@@ -153,6 +160,8 @@ export function FilterForm({ source, filter, path, kinds }: FilterFormProps) {
             autocomplete="off"
           />
         </label>
+        {/* The name may not be unique, or the peer may be removed: the key is used if the name is unchanged. */}
+        {publicKey === null ? null : <input type="hidden" name="key" value={urlKey(publicKey)} />}
         <datalist id="peer-names">
           {suggestions(source).map((each) => (
             <option value={each}></option>
@@ -176,10 +185,10 @@ export function FilterForm({ source, filter, path, kinds }: FilterFormProps) {
         />
         <Select
           label="Time"
-          name="span"
+          name="range"
           any="all"
           choices={rangeNames}
-          chosen={span}
+          chosen={range}
           prefix="last "
         />
         <label class="half">
@@ -257,7 +266,7 @@ function labelOrKey(source: ReadModel, publicKey: string): string {
 function suggestions(source: ReadModel): string[] {
   const names = new Set<string>();
   for (const { name: device } of source.devices()) {
-    for (const { publicKey } of source.peers(device)) {
+    for (const { publicKey } of readablePeers(source, device)) {
       const name = shortName(source.nameOf(publicKey, device) ?? "");
       if (name !== "") names.add(name);
       if (names.size >= SUGGESTED_MAX) return [...names].sort();

@@ -55,13 +55,13 @@ export function Login({ next, problem }: LoginProps) {
 /** A longer address would not fit in a form's body: see BODY_MAX_BYTES in server.ts. */
 const ADDRESS_MAX = 400;
 
-/** The address if it is a path and query of this server; `/` for any other address. */
-export function ownAddress(given: string | null): string {
+/** The address if it is a path and query of this server, and not too long; `/` for any other address. */
+export function ownAddress(given: string | null, maxLength = ADDRESS_MAX): string {
   const ours = "http://localhost";
   if (given === null || !given.startsWith("/") || !URL.canParse(given, ours)) return "/";
   const { origin, pathname, search } = new URL(given, ours);
   // A browser reads a path with two leading slashes as another host.
   const address = pathname + search;
   const isOwn = origin === ours && !pathname.startsWith("//");
-  return isOwn && address.length <= ADDRESS_MAX ? address : "/";
+  return isOwn && address.length <= maxLength ? address : "/";
 }

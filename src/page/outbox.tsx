@@ -41,7 +41,7 @@ export function outbox({ source, log, snapshot }: Context): PageContent {
     body: (
       <>
         <h1>Outbox</h1>
-        <Card id="targets" title="Targets">
+        <Card titleId="targets-title" title="Targets">
           <Targets targets={targets} snapshot={snapshot} {...extra} />
           {log === null && targets.length > 0 ? (
             <p class="hint">
@@ -146,7 +146,7 @@ interface MessagesProps {
 
 function Messages({ id, title, none, items, snapshot }: MessagesProps) {
   return (
-    <Card id={id} title={title}>
+    <Card titleId={`${id}-title`} title={title}>
       <ol class="letters" id={id}>
         {snapshot.list(id, items)}
       </ol>

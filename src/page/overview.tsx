@@ -10,8 +10,8 @@ import type { ReadModel } from "../http/read-model.ts";
 import { type DeviceView, type TargetView } from "../http/schemas.ts";
 import { endpointNameOf, ratesOf, viewDevices, viewTargets } from "../http/view.ts";
 import { rangeNames } from "../store/ranges.ts";
-import { ratesPerSlot } from "./chart-data.ts";
-import { Chart, Share } from "./charts.tsx";
+import { ratesPerStep } from "./chart-data.ts";
+import { Chart, ProportionBar } from "./charts.tsx";
 import { Card, Choice, Name, None, PeerLink } from "./components.tsx";
 import { EventList } from "./events.tsx";
 import { address, count, counted, idOf, speed } from "./format.ts";
@@ -21,6 +21,7 @@ import type { PageContent } from "./page-content.ts";
 import { item, type PageSnapshot } from "./page-diff.ts";
 import type { PeerHistory } from "./peer-history.ts";
 import { FoundNote, peerItem, PeerTable, Search } from "./peer-table.tsx";
+import type { RenderCost } from "./render-cost.ts";
 import { isInTrouble, Targets } from "./targets.tsx";
 
 const EVENTS_MAX = 10;
@@ -32,17 +33,19 @@ interface Context {
   readonly history: PeerHistory;
   readonly summary: GatewaySummary;
   readonly snapshot: PageSnapshot;
+  readonly cost: RenderCost;
 }
 
 export async function overview(context: Context, query: ListQuery): Promise<PageContent> {
-  const { source, history, summary, snapshot } = context;
+  const { source, history, summary, snapshot, cost } = context;
   const devices = viewDevices(source);
   const targets = viewTargets(source);
   const counts = countPeers(source);
-  const today = await summary.today();
+  const today = await summary.today(cost);
   const found = pageOf(findPeers(source, query), query.page);
   const days = await history.daysOf(
     found.rows.map(({ device, peer }) => ({ device, publicKey: peer.publicKey })),
+    cost,
   );
   const rows = found.rows.map((row, index) =>
     peerItem(row, {
@@ -72,7 +75,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
         {snapshot.part("tiles", <Tiles counts={counts} today={today} targets={targets} />)}
         <div class="columns stretch">
           <Card
-            id="chart"
+            titleId="chart-title"
             title="Connected peers and traffic"
             aside={snapshot.part(
               "ranges",
@@ -93,7 +96,7 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
               </div>,
             )}
           </Card>
-          <Card id="top" title="Most traffic today" className="later">
+          <Card titleId="top-title" title="Most traffic today" className="later">
             {snapshot.part("top", <Top today={today} source={source} />)}
           </Card>
         </div>
@@ -114,14 +117,14 @@ export async function overview(context: Context, query: ListQuery): Promise<Page
           )}
         </section>
         <div class="columns last">
-          <Card id="events" title="Latest events" href="/events">
+          <Card titleId="events-title" title="Latest events" href="/events">
             <EventList id="events" events={events} snapshot={snapshot} />
           </Card>
           <div class="stack">
-            <Card id="outbox" title="Targets" href="/outbox">
+            <Card titleId="outbox-title" title="Targets" href="/outbox">
               <Targets targets={targets} snapshot={snapshot} />
             </Card>
-            <Card id="devices" title="Devices">
+            <Card titleId="devices-title" title="Devices">
               <Devices devices={devices} snapshot={snapshot} />
             </Card>
           </div>
@@ -179,7 +182,7 @@ function Tiles({
           {count(connected)} <small>of {counted(total, "peer")}</small>
         </dd>
         <dd>
-          <Share parts={[{ hue: "on", value: connected }]} of={total} />
+          <ProportionBar parts={[{ hue: "on", value: connected }]} of={total} />
         </dd>
         <dd class="sub">
           {count(disconnected)} disconnected, {count(never)} never
@@ -249,9 +252,9 @@ function GatewayChartView({
   const chart = summary.chart(range);
   const { startMs, stepMs, connected } = chart;
   const nowMs = source.clock.now().wallMs;
-  const axis = { startMs, stepMs, slots: connected.length };
+  const axis = { startMs, stepMs, steps: connected.length };
   const most = Math.max(0, ...connected.map((value) => value ?? 0));
-  const rates = (values: readonly (number | null)[]) => ratesPerSlot(values, axis, nowMs);
+  const rates = (values: readonly (number | null)[]) => ratesPerStep(values, axis, nowMs);
   return (
     <Chart
       axis={axis}
@@ -296,7 +299,7 @@ function Top({ today: { top }, source }: { today: Today; source: ReadModel }) {
           <li>
             <PeerLink device={device} publicKey={publicKey} name={name} />
             <span class="number">{showBytes(sumOf(each))}</span>
-            <Share
+            <ProportionBar
               parts={[
                 { hue: "from", value: rxBytes },
                 { hue: "to", value: txBytes },

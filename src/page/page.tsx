@@ -27,6 +27,7 @@ import { PeerHistory } from "./peer-history.ts";
 import { peer } from "./peer.tsx";
 import { readForm } from "./read-form.ts";
 import { RefreshScheduler, type Subscriber } from "./refresh-scheduler.ts";
+import { RenderCost } from "./render-cost.ts";
 import { sessions } from "./sessions.tsx";
 import { ActionLog } from "./target-actions.ts";
 
@@ -50,14 +51,16 @@ const headers = {
 type Env = { Bindings: Access };
 type Context = HonoContext<Env>;
 /** Renders a page; returns null if the address names a peer that does not exist. */
-type Render = (snapshot: PageSnapshot) => PageContent | null | Promise<PageContent | null>;
+type Render = (
+  snapshot: PageSnapshot,
+  cost: RenderCost,
+) => PageContent | null | Promise<PageContent | null>;
 
 export function makePage({ source, actions, logins, log }: PageOptions): Page {
   const history = new PeerHistory(source);
   const summary = new GatewaySummary(source);
-  const actionLog = actions === null ? null : new ActionLog(actions, source.clock);
-  // The Unix socket and TCP have separate limits.
-  const schedulers = { unix: new RefreshScheduler(source), tcp: new RefreshScheduler(source) };
+  const actionLog = actions === null ? null : new ActionLog(actions, source);
+  const scheduler = new RefreshScheduler(source);
 
   // By default, Hono takes the path as it was sent (`/sessions/..\\login`), but server.ts takes it as the URL
   // standard defines it. Both must agree.
@@ -72,7 +75,9 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
     app.get(asset.path, (c) => serve(c, asset));
   app.get("/", (c) => {
     const query = readQuery(new URL(c.req.url).searchParams);
-    return show(c, "/", (snapshot) => overview({ source, history, summary, snapshot }, query));
+    return show(c, "/", (snapshot, cost) =>
+      overview({ source, history, summary, snapshot, cost }, query),
+    );
   });
   app.get("/peers/:device/:key", (c) => {
     const { device, key } = c.req.param();
@@ -150,7 +155,7 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
     const isStream = c.req.raw.method === "GET" && c.req.header("accept") === "text/event-stream";
     if (isStream) return stream(c, render);
     const snapshot = new PageSnapshot(source.clock.now().wallMs);
-    const view = await render(snapshot);
+    const view = await render(snapshot, new RenderCost(source));
     if (view === null) return notFound(c, "There is no such peer.");
     return c.html(textOf(inLayout(c, { snapshot, path, view, isLive: true })));
   }
@@ -213,7 +218,7 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
   }
 
   function stream(c: Context, render: Render): Response {
-    const subscriber = (c.env.isUnixSocket ? schedulers.unix : schedulers.tcp).subscribe();
+    const subscriber = scheduler.subscribe(c.env.isUnixSocket ? "unix" : "tcp");
     if (subscriber === null) return c.text("too many open pages\n", 503, { "retry-after": "10" });
     return c.body(streamOf(subscriber, render), 200, {
       "content-type": "text/event-stream",
@@ -236,9 +241,9 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
       const due = before === null ? "update" : await subscriber.next();
       if (due === "end" || clock.now().monotonicMs > endMs) return null;
       if (due === "heartbeat") return ": quiet\n\n";
-      const startMs = source.processorMs();
+      const cost = new RenderCost(source);
       const snapshot = new PageSnapshot(null);
-      const view = await render(snapshot);
+      const view = await render(snapshot, cost);
       // The peer no longer exists: the client reloads the page, which reports that.
       if (view === null) {
         isGone = true;
@@ -250,8 +255,8 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
       before = snapshot;
       const retry = isFirst ? `retry: ${RETRY_MS}\n` : "";
       const text = update === null ? ": quiet\n\n" : `${retry}${message(titleOf(view), update)}`;
-      // The scheduler does not decide when the first one is made.
-      if (!isFirst) subscriber.addCost(source.processorMs() - startMs);
+      // The first update is sent at once, so it does not lengthen the pause.
+      if (!isFirst) subscriber.addCost(cost.ms());
       return text;
     };
     const message = (title: string, update: Update) => {
@@ -288,10 +293,7 @@ export function makePage({ source, actions, logins, log }: PageOptions): Page {
 
   return {
     handle: async (request, access) => await app.fetch(request, access),
-    [Symbol.dispose]: () => {
-      schedulers.unix[Symbol.dispose]();
-      schedulers.tcp[Symbol.dispose]();
-    },
+    [Symbol.dispose]: () => scheduler[Symbol.dispose](),
   };
 }
 
@@ -311,7 +313,7 @@ function serve(c: Context, { type, text }: Asset): Response {
 function withoutEmptyParameters({ pathname, searchParams }: URL): string | null {
   const kept = [...searchParams].filter(([, value]) => value !== "");
   if (kept.length === searchParams.size) return null;
-  return ownAddress(address(pathname, Object.fromEntries(kept)));
+  return ownAddress(address(pathname, Object.fromEntries(kept)), Infinity);
 }
 
 function themeOf(c: Context): Theme {

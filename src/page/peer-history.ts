@@ -1,22 +1,26 @@
 /**
- * The history of peers over a range: when they were connected, and their traffic. The last 24 hours, which the list of
- * peers shows, are cached until the next slot begins or the peer's session starts or ends.
+ * The history of peers over a range: when they were connected, and their traffic. It is cached until the next slot
+ * begins or the peer's session starts or ends.
  */
 
 import type { PublicKey } from "../base/wireguard.ts";
 import type { ReadModel } from "../http/read-model.ts";
-import type { Range } from "../store/ranges.ts";
+import { type Range, rangeNames, ranges } from "../store/ranges.ts";
+import type { Uptime } from "../store/stored-sessions.ts";
 import { recordedUntil } from "./chart-data.ts";
+import type { RenderCost } from "./render-cost.ts";
 
 /** Most sessions read per peer: a peer with more sessions has a gap at the beginning of the range. */
 const DAY_SESSIONS_MAX = 100;
 const RANGE_SESSIONS_MAX = 2000;
-/** Most cached peers. */
-const CACHE_MAX = 300;
+/** Most peers whose last 24 hours are cached: the list of peers shows them. */
+const DAYS_MAX = 300;
+/** Most peers of which the other data is cached, which only their own pages show. */
+const PAGES_MAX = 30;
 /** Peers read without a pause; more would delay the handling of packets by milliseconds. */
 const BATCH = 10;
 
-/** A part of the range, in slots since its beginning. The numbers are not integers. */
+/** A part of the range, in steps since its beginning. The numbers are not integers. */
 export interface Interval {
   readonly from: number;
   readonly to: number;
@@ -27,8 +31,8 @@ export interface History {
   readonly startMs: number;
   readonly stepMs: number;
   /** The length of rxBytes and txBytes. */
-  readonly slots: number;
-  /** Bytes per slot, oldest first; the last slot is not over yet. */
+  readonly steps: number;
+  /** Bytes per step, oldest first; the last step is not over yet. */
   readonly rxBytes: readonly number[];
   readonly txBytes: readonly number[];
   /** When the peer was connected, latest interval first. */
@@ -38,15 +42,31 @@ export interface History {
   readonly lastEndMs: number | null;
 }
 
-interface CacheEntry {
-  /** The end of the recorded traffic and the start of the session; the data is read again when one of them changes. */
-  readonly version: string;
-  readonly day: History;
+/** Results by key, until their version changes. At most `max` of them. */
+class Cache<Value> {
+  readonly #max: number;
+  readonly #entries = new Map<string, { readonly version: string; readonly value: Value }>();
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  get(key: string, version: string, make: () => Value): Value {
+    const cached = this.#entries.get(key);
+    if (cached?.version === version) return cached.value;
+    const value = make();
+    if (this.#entries.size >= this.#max) this.#entries.clear();
+    this.#entries.set(key, { version, value });
+    return value;
+  }
 }
 
 export class PeerHistory {
   readonly #source: ReadModel;
-  readonly #cache = new Map<string, CacheEntry>();
+  readonly #days = new Cache<History>(DAYS_MAX);
+  /** By range and peer. */
+  readonly #ranges = new Cache<History>(PAGES_MAX);
+  readonly #uptimes = new Cache<Uptime | null>(PAGES_MAX * rangeNames.length);
 
   constructor(source: ReadModel) {
     this.#source = source;
@@ -55,11 +75,12 @@ export class PeerHistory {
   /** The last 24 hours of several peers, in order. Other work runs between batches of peers. */
   async daysOf(
     peers: readonly { readonly device: string; readonly publicKey: PublicKey }[],
+    cost: RenderCost,
   ): Promise<History[]> {
     const found: History[] = [];
     for (const [index, { device, publicKey }] of peers.entries()) {
       if (index % BATCH === BATCH - 1) {
-        await new Promise<void>((resolve) => void setImmediate(resolve));
+        await cost.without(new Promise<void>((resolve) => void setImmediate(resolve)));
       }
       found.push(this.dayOf(device, publicKey));
     }
@@ -67,18 +88,36 @@ export class PeerHistory {
   }
 
   dayOf(device: string, publicKey: PublicKey): History {
-    const key = `${device} ${publicKey}`;
-    const nowMs = this.#source.clock.now().wallMs;
-    const version = `${recordedUntil(nowMs)} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
-    const cached = this.#cache.get(key);
-    if (cached?.version === version) return cached.day;
-    const day = this.of(device, publicKey, "24h");
-    if (this.#cache.size >= CACHE_MAX) this.#cache.clear();
-    this.#cache.set(key, { version, day });
-    return day;
+    const version = this.#version(device, publicKey);
+    return this.#days.get(`${device} ${publicKey}`, version, () =>
+      this.#read(device, publicKey, "24h"),
+    );
   }
 
   of(device: string, publicKey: PublicKey, range: Range): History {
+    if (range === "24h") return this.dayOf(device, publicKey);
+    const version = this.#version(device, publicKey);
+    return this.#ranges.get(`${range} ${device} ${publicKey}`, version, () =>
+      this.#read(device, publicKey, range),
+    );
+  }
+
+  uptime(device: string, publicKey: PublicKey, range: Range): Uptime | null {
+    const version = this.#version(device, publicKey);
+    return this.#uptimes.get(`${range} ${device} ${publicKey}`, version, () => {
+      const nowMs = this.#source.clock.now().wallMs;
+      const { spanMs } = ranges[range];
+      return this.#source.store.sessions.uptime(device, publicKey, spanMs, nowMs);
+    });
+  }
+
+  /** The end of the recorded traffic and the start of the session: the data is read again when one of them changes. */
+  #version(device: string, publicKey: PublicKey): string {
+    const nowMs = this.#source.clock.now().wallMs;
+    return `${recordedUntil(nowMs)} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
+  }
+
+  #read(device: string, publicKey: PublicKey, range: Range): History {
     const nowMs = this.#source.clock.now().wallMs;
     const { traffic, sessions } = this.#source.store;
     const { startMs, stepMs, rxBytes, txBytes } = traffic.range(device, publicKey, range, nowMs);
@@ -92,19 +131,19 @@ export class PeerHistory {
       from: null,
       limit: isDay ? DAY_SESSIONS_MAX : RANGE_SESSIONS_MAX,
     });
-    const slotAt = (ms: number) => (ms - startMs) / stepMs;
+    const stepAt = (ms: number) => (ms - startMs) / stepMs;
     let connectedMs = 0;
     const connected = rows.flatMap(({ startedAtMs, endedAtMs }): Interval[] => {
       const fromMs = Math.max(startedAtMs, startMs);
       const toMs = Math.min(endedAtMs ?? nowMs, nowMs);
       if (toMs < fromMs) return [];
       connectedMs += toMs - fromMs;
-      // An open session reaches to the end of the last slot, so that the chart does not change as the session
+      // An open session reaches to the end of the last step, so that the chart does not change as the session
       // grows.
-      return [{ from: slotAt(fromMs), to: slotAt(endedAtMs === null ? endMs : toMs) }];
+      return [{ from: stepAt(fromMs), to: stepAt(endedAtMs === null ? endMs : toMs) }];
     });
     const lastEndMs = rows[0]?.endedAtMs ?? null;
-    const slots = rxBytes.length;
-    return { startMs, stepMs, slots, rxBytes, txBytes, connected, connectedMs, lastEndMs };
+    const steps = rxBytes.length;
+    return { startMs, stepMs, steps, rxBytes, txBytes, connected, connectedMs, lastEndMs };
   }
 }

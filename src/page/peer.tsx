@@ -2,23 +2,14 @@
 
 import { showBytes } from "../base/size.ts";
 import { shortName } from "../base/text.ts";
+import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { endpointNameOf, endpointOf, ratesOf, stateOf, transferOf } from "../http/view.ts";
 import { type Range, rangeNames, ranges } from "../store/ranges.ts";
-import { ratesPerSlot } from "./chart-data.ts";
-import { Chart, Share } from "./charts.tsx";
-import {
-  Age,
-  Card,
-  Choice,
-  CopyButton,
-  Name,
-  None,
-  State,
-  Tags,
-  withoutHostPrefix,
-} from "./components.tsx";
+import { ratesPerStep } from "./chart-data.ts";
+import { Chart, ProportionBar } from "./charts.tsx";
+import { Age, Card, Choice, CopyButton, Name, None, State, Tags } from "./components.tsx";
 import { EventList } from "./events.tsx";
 import { address, counted, peerAddress, span, speed } from "./format.ts";
 import { DEFAULT_RANGE } from "./list.ts";
@@ -132,14 +123,19 @@ export function peer(
               <dt>Uptime</dt>
               <dd class="uptime">
                 {UPTIMES.map((each) => (
-                  <Uptime source={source} device={device} publicKey={publicKey} range={each} />
+                  <Uptime
+                    history={context.history}
+                    device={device}
+                    publicKey={publicKey}
+                    range={each}
+                  />
                 ))}
               </dd>
             </div>
           </dl>,
         )}
         <Card
-          id="history"
+          titleId="history-title"
           title="History"
           aside={<Choice label="Range of the chart" choices={rangeNames} current={range} to={to} />}
         >
@@ -150,7 +146,7 @@ export function peer(
             </div>,
           )}
         </Card>
-        <Card id="facts" title="Properties">
+        <Card titleId="facts-title" title="Properties">
           {snapshot.part(
             "facts",
             <dl id="facts" class="facts">
@@ -202,7 +198,7 @@ export function peer(
             </dl>,
           )}
         </Card>
-        <Card id="sessions" title="Sessions" href={address("/sessions", mine)}>
+        <Card titleId="sessions-title" title="Sessions" href={address("/sessions", mine)}>
           <SessionTable
             source={source}
             rows={rows}
@@ -211,7 +207,7 @@ export function peer(
             current={transfer.session}
           />
         </Card>
-        <Card id="events" title="Events" href={address("/events", mine)}>
+        <Card titleId="events-title" title="Events" href={address("/events", mine)}>
           <EventList id="events" events={events} snapshot={snapshot} view="peer" />
         </Card>
       </>
@@ -247,21 +243,20 @@ function Transfer({
 }
 
 interface UptimeProps {
-  readonly source: ReadModel;
+  readonly history: PeerHistory;
   readonly device: string;
   readonly publicKey: PublicKey;
   readonly range: Range;
 }
 
-function Uptime({ source, device, publicKey, range }: UptimeProps) {
+function Uptime({ history, device, publicKey, range }: UptimeProps) {
   const { spanMs } = ranges[range];
-  const { wallMs } = source.clock.now();
-  const uptime = source.store.sessions.uptime(device, publicKey, spanMs, wallMs);
+  const uptime = history.uptime(device, publicKey, range);
   const isShort = uptime !== null && uptime.spanMs < spanMs * 0.99;
   return (
     <span title={isShort ? `known for ${span(uptime.spanMs)}` : undefined}>
       <strong>{uptime === null ? <None /> : percent(uptime.fraction)}</strong>
-      <Share parts={[{ hue: "on", value: uptime?.fraction ?? 0 }]} of={1} />
+      <ProportionBar parts={[{ hue: "on", value: uptime?.fraction ?? 0 }]} of={1} />
       <small class="sub">
         {range.replace(/\d+/, "$& ")}
         {isShort ? "*" : ""}
@@ -284,8 +279,7 @@ function PeerChart({
   publicKey,
   range,
 }: Context & { readonly device: string; readonly publicKey: PublicKey; readonly range: Range }) {
-  const past =
-    range === "24h" ? history.dayOf(device, publicKey) : history.of(device, publicKey, range);
+  const past = history.of(device, publicKey, range);
   const nowMs = source.clock.now().wallMs;
   const sum = (values: readonly number[]) => showBytes(values.reduce((a, b) => a + b, 0));
   return (
@@ -302,8 +296,8 @@ function PeerChart({
           unit: "rate",
           height: 150,
           series: [
-            { name: "From peer", hue: "from", values: ratesPerSlot(past.rxBytes, past, nowMs) },
-            { name: "To peer", hue: "to", values: ratesPerSlot(past.txBytes, past, nowMs) },
+            { name: "From peer", hue: "from", values: ratesPerStep(past.rxBytes, past, nowMs) },
+            { name: "To peer", hue: "to", values: ratesPerStep(past.txBytes, past, nowMs) },
           ],
         },
       ]}

@@ -10,20 +10,19 @@ const PERIOD_MS = 1000;
 /** A page without an update for this time gets a heartbeat, or Bun closes its connection: IDLE_SECONDS in server.ts. */
 const HEARTBEAT_MS = 10_000;
 /**
- * Minimum time from one round of updates to the next, as a multiple of the cost of the last round: 25 limits updates
- * to 4 % of one core; 10, after an event, to 10 %.
+ * Minimum time from one round of updates to the next, as a multiple of the cost of the round: all pages together take at
+ * most 1/25 of a core as measured, also after events.
  */
 const PERIOD_COSTS = 25;
-const EVENT_COSTS = 10;
 /**
- * The same as a multiple of the mean cost of one page: limits the updates of one page to 1 % of one core. The cost is a
- * third of that; the rest is for garbage collection and sending, which the cost does not include.
+ * The same without an event, as a multiple of the mean cost of one page. One page: 1/300 of a core measured, about 1 %
+ * with garbage collection and sending.
  */
 const PAGE_COSTS = 300;
 const EVENT_PAUSE_MS = 250;
 /** Delay after an event: several events often come at once. */
 const EVENT_DELAY_MS = 20;
-/** Most open pages that are updated. */
+/** Most open pages that are updated, of the Unix socket and of TCP each. */
 const SUBSCRIBERS_MAX = 64;
 
 /** What an open page is due. "end": it has left, or the scheduler was disposed. */
@@ -37,10 +36,13 @@ export interface Subscriber {
   leave(): void;
 }
 
+/** Where the client of a page is connected. */
+type Listener = "unix" | "tcp";
+
 export class RefreshScheduler implements Disposable {
   readonly #source: ReadModel;
   /** Functions that wake a subscriber. */
-  readonly #subscribers = new Set<(due: Due) => void>();
+  readonly #subscribers = new Map<(due: Due) => void, Listener>();
   #unsubscribe = () => {};
   #endWatch = () => {};
   #cancelTimer = () => {};
@@ -56,9 +58,10 @@ export class RefreshScheduler implements Disposable {
     this.#source = source;
   }
 
-  /** Returns null if there are already SUBSCRIBERS_MAX subscribers. */
-  subscribe(): Subscriber | null {
-    if (this.#subscribers.size >= SUBSCRIBERS_MAX) return null;
+  /** Returns null if there are already SUBSCRIBERS_MAX subscribers of this listener. */
+  subscribe(listener: Listener): Subscriber | null {
+    const others = [...this.#subscribers.values()].filter((each) => each === listener);
+    if (others.length >= SUBSCRIBERS_MAX) return null;
     let pending: Due | null = null;
     let resolve: (() => void) | null = null;
     const wake = (due: Due) => {
@@ -66,7 +69,7 @@ export class RefreshScheduler implements Disposable {
       resolve?.();
       resolve = null;
     };
-    this.#subscribers.add(wake);
+    this.#subscribers.set(wake, listener);
     if (this.#subscribers.size === 1) this.#start();
     return {
       next: async () => {
@@ -88,7 +91,7 @@ export class RefreshScheduler implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const wake of this.#subscribers) wake("end");
+    for (const wake of this.#subscribers.keys()) wake("end");
     this.#subscribers.clear();
     this.#stop();
   }
@@ -96,8 +99,7 @@ export class RefreshScheduler implements Disposable {
   #start(): void {
     this.#endWatch = this.#source.watch();
     this.#unsubscribe = this.#source.subscribe(() => {
-      const pauseMs = Math.max(EVENT_PAUSE_MS, EVENT_COSTS * this.#costMs);
-      const atMs = Math.max(this.#nowMs() + EVENT_DELAY_MS, this.#lastRoundMs + pauseMs);
+      const atMs = Math.max(this.#nowMs() + EVENT_DELAY_MS, this.#earliestMs());
       this.#dueMs = Math.min(this.#dueMs, atMs);
       this.#setTimer();
     });
@@ -125,11 +127,15 @@ export class RefreshScheduler implements Disposable {
 
   async #tick(): Promise<void> {
     this.#timerAtMs = Infinity;
+    const isDue = this.#nowMs() >= this.#dueMs;
+    // The round before this one may have cost more since the time was chosen.
+    if (isDue) this.#dueMs = Math.max(this.#dueMs, this.#earliestMs());
     const isRound = this.#nowMs() >= this.#dueMs;
     if (isRound) this.#beginRound();
     this.#setTimer();
+    if (isDue && !isRound) return;
     // Wakes one subscriber in each iteration of the event loop, so that other work runs in between.
-    for (const wake of Array.from(this.#subscribers)) {
+    for (const wake of Array.from(this.#subscribers.keys())) {
       wake(isRound ? "update" : "heartbeat");
       await new Promise<void>((resolve) => void setImmediate(resolve));
     }
@@ -143,6 +149,11 @@ export class RefreshScheduler implements Disposable {
     this.#costMs = 0;
     this.#updates = 0;
     this.#dueMs = this.#lastRoundMs + periodMs;
+  }
+
+  /** When the limit of all pages allows the next round. */
+  #earliestMs(): number {
+    return this.#lastRoundMs + Math.max(EVENT_PAUSE_MS, PERIOD_COSTS * this.#costMs);
   }
 
   #nowMs(): number {

@@ -5,7 +5,7 @@ import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import { duration } from "../events/event.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { type SessionView } from "../http/schemas.ts";
-import { type Transfer, viewSessions } from "../http/view.ts";
+import { type Transfer, viewSession, viewSessions } from "../http/view.ts";
 import type { SessionCursor, SessionRow } from "../store/stored-sessions.ts";
 import { Addresses, Age, At, Name, None, PeerLink, State } from "./components.tsx";
 import { idOf } from "./format.ts";
@@ -76,6 +76,9 @@ export function sessions(
   };
 }
 
+/** A session, with the addresses of its peer if they are shown. */
+type Row = Omit<SessionView, "allowedIps"> & Partial<Pick<SessionView, "allowedIps">>;
+
 interface SessionTableProps {
   readonly source: ReadModel;
   readonly rows: readonly SessionRow[];
@@ -90,7 +93,11 @@ interface SessionTableProps {
 
 export function SessionTable(props: SessionTableProps) {
   const { source, rows, snapshot, isOnePeer, current = null, all = null } = props;
-  const items = viewSessions(source, rows).map((view) => {
+  // Without a column for the addresses, the peers need not be listed.
+  const views: readonly Row[] = isOnePeer
+    ? rows.map((row) => viewSession(source, row))
+    : viewSessions(source, rows);
+  const items = views.map((view) => {
     const transfer = view.endedAt === null ? current : null;
     return sessionItem({ ...view, ...transfer }, snapshot, isOnePeer);
   });
@@ -148,9 +155,9 @@ const headStyles: Readonly<Record<string, string>> = {
   Endpoint: "endpoint",
 };
 
-function sessionItem(session: SessionView, snapshot: PageSnapshot, isOnePeer: boolean): Item {
+function sessionItem(session: Row, snapshot: PageSnapshot, isOnePeer: boolean): Item {
   const { device, publicKey, name, startedAt, endedAt, durationMs, reason, endpoint } = session;
-  const { rxBytes, txBytes, roams, allowedIps } = session;
+  const { rxBytes, txBytes, roams, allowedIps = [] } = session;
   const id = idOf("s", device, publicKey, startedAt);
   const startMs = Date.parse(startedAt);
   const start = <At ms={startMs} snapshot={snapshot} />;

@@ -1,8 +1,9 @@
 /** The actions of the outbox page, and their latest results, which the page shows for some minutes. */
 
-import type { Clock } from "../base/clock.ts";
-import { counted } from "../base/text.ts";
 import type { PageActions, TestResult } from "../http/page-actions.ts";
+import type { ReadModel } from "../http/read-model.ts";
+import { viewTargets } from "../http/view.ts";
+import { counted } from "./format.ts";
 
 const SHOWN_MS = 5 * 60_000;
 /** Most targets with a result. */
@@ -19,31 +20,36 @@ export interface Done {
 
 export class ActionLog {
   readonly #actions: PageActions;
-  readonly #clock: Clock;
+  readonly #source: ReadModel;
   readonly #results = new Map<string, Done>();
   /** Targets that a test is being sent to: one at a time. */
   readonly #testing = new Set<string>();
 
-  constructor(actions: PageActions, clock: Clock) {
+  constructor(actions: PageActions, source: ReadModel) {
     this.#actions = actions;
-    this.#clock = clock;
+    this.#source = source;
   }
 
   /** The result of the latest action on a target; null if it is not shown any more. */
   latest(target: string): Done | null {
     const done = this.#results.get(target);
-    if (done === undefined || this.#clock.now().wallMs - done.atMs > SHOWN_MS) return null;
+    if (done === undefined || this.#source.clock.now().wallMs - done.atMs > SHOWN_MS) return null;
     return done;
   }
 
   /** Runs an action. Returns false if there is no such action or target. */
   async run(action: string, target: string): Promise<boolean> {
+    // Also a target that is no longer in the settings, but still has events or dead letters.
+    if (!viewTargets(this.#source).some(({ key }) => key === target)) return false;
     switch (action) {
       case "retry": {
         const letters = this.#actions.retry(target);
         if (letters === null) return false;
         const text =
-          letters === 0 ? "Tried again." : `${counted(letters, "dead letter")} queued again.`;
+          letters === 0
+            ? // An attempt may be running already, which this one would be the same as.
+              "The waiting events are sent now."
+            : `${counted(letters, "dead letter")} queued again.`;
         this.#record(target, text, true);
         return true;
       }
@@ -74,7 +80,7 @@ export class ActionLog {
     });
     let cancel = () => {};
     const timeout = new Promise<boolean>((resolve) => {
-      cancel = this.#clock.after(TEST_WAIT_MS, () => resolve(true));
+      cancel = this.#source.clock.after(TEST_WAIT_MS, () => resolve(true));
     });
     try {
       return await Promise.race([test, timeout]);
@@ -85,7 +91,7 @@ export class ActionLog {
 
   #record(target: string, text: string, isGood: boolean): void {
     this.#results.delete(target);
-    this.#results.set(target, { atMs: this.#clock.now().wallMs, text, isGood });
+    this.#results.set(target, { atMs: this.#source.clock.now().wallMs, text, isGood });
     if (this.#results.size <= RESULTS_MAX) return;
     const [oldest] = this.#results.keys();
     this.#results.delete(oldest!);

@@ -97,7 +97,7 @@ async function many(note: Note): Promise<void> {
     ["sorted by the last activity", "/?sort=lastSeenAt"],
     ["30 days of all peers", "/?range=30d"],
     ["30 days of one peer", `/peers/wg0/${urlKey(first!.publicKey)}?range=30d`],
-    ["events of 7 days", "/events?span=7d"],
+    ["events of 7 days", "/events?range=7d"],
     ["sessions", "/sessions"],
   ] as const) {
     const times: number[] = [];

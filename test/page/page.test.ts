@@ -1,6 +1,6 @@
 /** The HTML of the page: what it shows, how hostile names are shown, and the updates of an open page. */
 
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 
 import fc from "fast-check";
 import { raw } from "hono/html";
@@ -194,14 +194,45 @@ describe("the content of the page", () => {
     expect(await shown("/events?device=wg1")).not.toContain("carol (wg0)");
     expect(await shown("/events?device=wg1")).toContain("wg1 added");
     expect(await shown("/events?type=peer.roamed")).not.toContain("disconnected after");
-    expect(await shown("/events?span=1h")).not.toContain("wg1 added");
-    expect(await shown("/sessions?state=ended&span=1h&peer=carol")).toContain(
+    expect(await shown("/events?range=1h")).not.toContain("wg1 added");
+    expect(await shown("/sessions?state=ended&range=1h&peer=carol")).toContain(
       "No sessions match the filter.",
     );
     // 2026-01-02 03:20 UTC, in a time zone that is two hours ahead of UTC.
     expect(await shown("/events?from=2026-01-02&tz=-120")).toContain("carol (wg0)");
     expect(await shown("/events?from=2026-01-03&tz=-120")).toContain("No events match the filter.");
     expect(await shown("/events?until=2026-01-01&tz=-120")).toContain("No events match");
+  });
+
+  test("the dates of a filter can have different time zones, because of daylight saving time", async () => {
+    const markup = await html("/events?from=2026-07-01&until=2026-11-30&tz=-120_-60");
+    const link = /<a href="(\/v1\/[^"]*)"/.exec(markup)![1]!.replaceAll("&amp;", "&");
+    const { searchParams } = new URL(link, "http://localhost");
+    expect(searchParams.get("since")).toBe("2026-06-30T22:00:00.000Z");
+    expect(searchParams.get("until")).toBe("2026-11-30T23:00:00.000Z");
+  });
+
+  test("the form keeps a peer that was chosen by its key, until another name is typed", async () => {
+    const [alice, phone] = source.found.get("wg0")!.peers;
+    source.names.set(phone!.publicKey, "alice laptop");
+    const markup = await html(`/events?peer=${KEY}`);
+    expect(markup).toContain(`<input type="hidden" name="key" value="${KEY}"/>`);
+    const form = `/events?peer=alice+laptop&key=${KEY}&type=peer.connected`;
+    expect(await html(form)).toContain(`peer=${KEY}`);
+    expect(textOf(await html(form))).not.toContain("Several peers match");
+    source.found.get("wg0")!.peers.splice(0, 1);
+    expect(source.names.has(alice!.publicKey)).toBe(true);
+    expect(textOf(await html(form))).not.toContain("No peer has this name");
+    expect(textOf(await html(`/events?peer=carol&key=${KEY}`))).toContain("carol (wg0)");
+    expect(textOf(await html("/events?peer=zoe&key=x"))).toContain("No peer has this name");
+  });
+
+  test("the page shows sessions and events although a device cannot be read", async () => {
+    source.unreadable.add("wg1");
+    for (const path of ["/sessions", "/events"]) {
+      expect(textOf(await html(path))).toContain("carol");
+      expect(textOf(await html(`${path}?peer=carol`))).toContain("carol");
+    }
   });
 
   test("the page links to the rows of the filter as CSV and JSON", async () => {
@@ -227,6 +258,10 @@ describe("the content of the page", () => {
       303,
       "/events?type=peer.roamed",
     ]);
+    // 9 bytes for each character.
+    const name = encodeURIComponent("\u5317".repeat(120));
+    const long = await ask(`/events?peer=${name}&type=`, { accept: "text/html" });
+    expect(long.headers.get("location")).toBe(`/events?peer=${name}`);
   });
 
   test("the page shows charts of each range, with labels and values", async () => {
@@ -240,6 +275,26 @@ describe("the content of the page", () => {
         expect(markup).not.toContain("NaN");
       }
     }
+  });
+
+  test("the history of a peer is read once until the next slot or session begins", async () => {
+    const { sessions, traffic } = source.store;
+    const read = [spyOn(sessions, "uptime"), spyOn(traffic, "range")];
+    const path = `${PATHS[1]}?range=30d`;
+    for (let n = 0; n < 3; n++) await html(path);
+    expect(read.map(({ mock }) => mock.calls.length)).toEqual([3, 1]);
+    source.clock.advance(6 * 60_000);
+    await html(path);
+    expect(read.map(({ mock }) => mock.calls.length)).toEqual([6, 2]);
+    connect(source, source.found.get("wg0")!.peers[0]!);
+    await html(path);
+    expect(read.map(({ mock }) => mock.calls.length)).toEqual([9, 3]);
+  });
+
+  test("an update of a peer's page lists the peers of its device once", async () => {
+    const listed = spyOn(source, "peers");
+    await html(PATHS[1]);
+    expect(listed).toHaveBeenCalledTimes(1);
   });
 
   test("the page shows numbers of one peer that agree, although they were read at different times", async () => {
@@ -343,6 +398,9 @@ describe("the buttons of a target", () => {
     testResult = null;
     expect((await post({ action: "retry", target: "nothing" })).status).toBe(404);
     expect((await post({ action: "test", target: "nothing" })).status).toBe(404);
+    expect((await post({ action: "delete-dead", target: "nothing" })).status).toBe(404);
+    expect((await post({ action: "delete-waiting", target: "nothing" })).status).toBe(404);
+    expect(done).toEqual([]);
     expect((await post({ action: "reboot", target: "hook" })).status).toBe(404);
   });
 
