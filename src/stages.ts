@@ -119,8 +119,8 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
     everyTenSeconds() {
       clockSteps.read();
       outbox.refresh();
-      recorder.saveIfDue(tracker);
-      traffic.flushIfDue(tracker.sessions);
+      // Together, because a restart takes the saved counters of a session for those whose traffic was written.
+      if (traffic.flushIfDue(tracker.sessions)) recorder.saveChanged(tracker);
     },
     everyMinute: () => firewall?.check(),
     trim() {

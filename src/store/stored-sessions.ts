@@ -240,9 +240,10 @@ export class StoredSessions {
    * open session lasts until now.
    */
   uptime(device: string, publicKey: string, requestedMs: number, nowMs: number): Uptime | null {
+    // wgmon may have started in the middle of the first slot, so the record is complete from the end of that slot.
     const knownMs = this.#database.get<{ ms: number | null }>(
       `SELECT min(ms) AS ms FROM (
-         SELECT min(slot) * ${SLOT_MS} AS ms FROM $.gateway
+         SELECT (min(slot) + 1) * ${SLOT_MS} AS ms FROM $.gateway
          UNION ALL SELECT min(at_ms) FROM $.events
          UNION ALL SELECT min(ended_at_ms) FROM $.sessions)`,
     )!.ms;

@@ -1,6 +1,6 @@
 /**
- * Every five minutes, writes to the store how many bytes each connected peer received and sent, the sum of all peers,
- * and how many were connected. The HTTP API and the page show charts of this.
+ * Every minute, writes to the store how many bytes each connected peer received and sent, the sum of all peers, and how
+ * many were connected. The HTTP API and the page show charts of this.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -8,8 +8,10 @@ import { type ClockStep, moved } from "../base/wall-clock.ts";
 import { growth } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
 import type { GatewayRows } from "./gateway-rows.ts";
-import { TRAFFIC_SLOT_MS, type TrafficRows, type TrafficSums as Row } from "./traffic-rows.ts";
+import { type TrafficRows, type TrafficSums as Row } from "./traffic-rows.ts";
 
+/** A slot of the store has a whole number of these intervals. A crash loses at most the traffic of one. */
+const WRITE_MS = 60_000;
 /** Maximum number of rows written in one step; more would delay packets. */
 const SLICE = 100;
 
@@ -60,17 +62,17 @@ export class TrafficRecorder {
     }
   }
 
-  /** Called periodically; writes when a new slot has begun. */
-  flushIfDue(sessions: Iterable<Session>): void {
+  /** Called periodically; writes when a new minute has begun. Returns whether it did. */
+  flushIfDue(sessions: Iterable<Session>): boolean {
     const nowMs = this.#clock.now().wallMs;
-    const isSame = Math.floor(nowMs / TRAFFIC_SLOT_MS) === Math.floor(this.#atMs / TRAFFIC_SLOT_MS);
-    if (!isSame) {
+    if (Math.floor(nowMs / WRITE_MS) !== Math.floor(this.#atMs / WRITE_MS)) {
       this.save(sessions);
-      return;
+      return true;
     }
     let connected = 0;
     for (const _ of sessions) connected++;
     this.#connected = Math.max(this.#connected, connected);
+    return false;
   }
 
   /** Writes all growth since the last write. */

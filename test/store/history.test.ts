@@ -7,6 +7,7 @@ import fc from "fast-check";
 import type { PublicKey } from "../../src/base/wireguard.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { createLog } from "../../src/platform/log.ts";
+import { SLOT_MS } from "../../src/store/ranges.ts";
 import { Store } from "../../src/store/store.ts";
 import type { EventQuery } from "../../src/store/stored-events.ts";
 import type { EndedSession, SessionQuery } from "../../src/store/stored-sessions.ts";
@@ -249,14 +250,15 @@ describe("the uptime of a peer", () => {
     expect(store.sessions.uptime("wg1", ALICE, DAY_MS, NOW)!.fraction).toBe(0);
   });
 
-  test("begins with the first record of the store, and is null without one", async () => {
+  test("the uptime begins after the first slot of the store, in which wgmon may have started, and is null without one", async () => {
     const store = await open();
     expect(store.sessions.uptime("wg0", ALICE, DAY_MS, NOW)).toBeNull();
     store.totals.add({ rxBytes: 0, txBytes: 0, connected: 1 }, NOW - 4 * HOUR_MS);
     store.sessions.save([openSession("wg0", ALICE, NOW - HOUR_MS)]);
+    const spanMs = 4 * HOUR_MS - SLOT_MS;
     expect(store.sessions.uptime("wg0", ALICE, DAY_MS, NOW)).toEqual({
-      fraction: 0.25,
-      spanMs: 4 * HOUR_MS,
+      fraction: HOUR_MS / spanMs,
+      spanMs,
     });
   });
 });

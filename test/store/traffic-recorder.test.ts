@@ -45,20 +45,20 @@ function make(earlier: readonly Session[] = []) {
   return { clock, rows, totals, startMs, traffic: new TrafficRecorder(store, clock, earlier) };
 }
 
-test("the growth of counters is written when the next slot begins, for the slot that ended", () => {
+test("the growth of counters is written every minute, for the slot in which the minute began", () => {
   const { clock, rows, startMs, traffic } = make();
-  clock.advance(SLOT_MS - 1);
-  traffic.flushIfDue([session(500)]);
+  clock.advance(59_999);
+  expect(traffic.flushIfDue([session(500)])).toBe(false);
   expect(rows).toEqual([]);
   clock.advance(1);
-  traffic.flushIfDue([session(500)]);
-  clock.advance(SLOT_MS);
+  expect(traffic.flushIfDue([session(500)])).toBe(true);
+  clock.advance(SLOT_MS - 60_000);
   traffic.flushIfDue([session(700)]);
   clock.advance(SLOT_MS);
   traffic.flushIfDue([session(700)]);
   expect(rows).toEqual([
     { atMs: startMs, publicKey: ALICE, rxBytes: 500 },
-    { atMs: startMs + SLOT_MS, publicKey: ALICE, rxBytes: 200 },
+    { atMs: startMs + 60_000, publicKey: ALICE, rxBytes: 200 },
   ]);
 });
 
