@@ -1,4 +1,4 @@
-/** Text that people read: cleaned of control characters, cut to a length, numbers with their nouns. Pure. */
+/** Text that people read: cleaned of control characters, cut to a length, numbers with their nouns or units. Pure. */
 
 /**
  * Maximum length of a name, in UTF-16 units: the settings allow 64 characters, of two units each. So one line of a
@@ -58,6 +58,13 @@ export function counted(
   format: (number: number) => string = String,
 ): string {
   return `${format(number)} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** `99.7 %`; 0 % and 100 % only if it is none or all. */
+export function percent(fraction: number): string {
+  if (fraction <= 0) return "0 %";
+  if (fraction >= 1) return "100 %";
+  return `${Math.min(99.9, Math.max(0.1, fraction * 100)).toFixed(1)} %`;
 }
 
 /** Shortens a name and keeps it on one line; empty if it has no visible character. */

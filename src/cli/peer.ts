@@ -1,6 +1,6 @@
 /** `wgmon peer`: prints everything about one peer, for people or as JSON. */
 
-import { counted, sanitize, shortName } from "../base/text.ts";
+import { counted, percent, sanitize, shortName } from "../base/text.ts";
 import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { visible } from "../base/visible.ts";
 import { urlKey } from "../base/wireguard.ts";
@@ -8,13 +8,7 @@ import { describeShort } from "../channels/formats/message-text.ts";
 import type { PeerRequest } from "../config/command-requests.ts";
 import type { Event } from "../events/event-schema.ts";
 import { duration } from "../events/event.ts";
-import type {
-  DeviceView,
-  PeerDetailView,
-  SessionView,
-  StoredEventView,
-  UptimeView,
-} from "../http/schemas.ts";
+import type { DeviceView, PeerDetailView, SessionView, StoredEventView } from "../http/schemas.ts";
 import type { ApiReader } from "./client.ts";
 import { findPeer } from "./find-peer.ts";
 import { checkDevices } from "./find-peers.ts";
@@ -179,16 +173,12 @@ function uptimeText(uptime: Detail["uptime"]): string {
     ["7 d", uptime["7d"]],
     ["30 d", uptime["30d"]],
   ] as const;
-  const text = spans.map(([name, value]) => `${name}: ${percent(value)}`).join(", ");
+  const text = spans
+    .map(([name, value]) => `${name}: ${value === null ? "unknown" : percent(value.fraction)}`)
+    .join(", ");
   const longest = uptime["30d"];
   const isShort = longest !== null && longest.spanMs < MONTH_MS - MINUTE_MS;
   return isShort ? `${text} (recorded for ${duration(longest.spanMs)})` : text;
-}
-
-function percent(uptime: UptimeView): string {
-  if (uptime === null) return "unknown";
-  const value = uptime.fraction * 100;
-  return `${value.toFixed(value === 0 || value >= 99.95 ? 0 : 1)} %`;
 }
 
 interface TrafficRow {

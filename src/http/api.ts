@@ -30,14 +30,13 @@ import {
   DownloadFormat,
   EventFilter,
   eventFilter,
-  formatSessionCursor,
   KeyText,
   Limit,
   pageOf,
   parseKeyCursor,
   parseSequence,
-  parseSessionCursor,
   RangeName,
+  requireSessionCursor,
   SessionFilter,
   sessionFilter,
 } from "./parameters.ts";
@@ -61,6 +60,7 @@ import {
   TargetSchema,
   TopPeerSchema,
 } from "./schemas.ts";
+import { formatSessionCursor } from "./session-cursor.ts";
 import { Slots } from "./slots.ts";
 import {
   iso,
@@ -328,7 +328,7 @@ function makeRoutes(
         const { cursor, limit = 100 } = query;
         const rows = source.store.sessions.query({
           ...sessionFilter(query),
-          from: cursor === undefined ? null : parseSessionCursor(cursor),
+          from: cursor === undefined ? null : requireSessionCursor(cursor),
           limit: limit + 1,
         });
         const items = rows.slice(0, limit);

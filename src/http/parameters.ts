@@ -1,7 +1,6 @@
 /** The parameters that several routes of the API have: their schemas, and cursors, which mark a position in a list. */
 
 import { type Static, type TObject, Type as T } from "@sinclair/typebox";
-import { Value } from "@sinclair/typebox/value";
 import { t } from "elysia";
 
 import { EVENT_TYPES } from "../base/event-types.ts";
@@ -11,6 +10,7 @@ import type { SessionCursor } from "../store/stored-sessions.ts";
 import { downloadFormats } from "./download.ts";
 import { HttpError } from "./problem.ts";
 import { oneOf } from "./schemas.ts";
+import { parseSessionCursor } from "./session-cursor.ts";
 
 /** Most items in one response. */
 const PAGE_MAX = 1000;
@@ -107,22 +107,11 @@ export function parseSequence(text: string): number {
   throw invalidCursor();
 }
 
-export function formatSessionCursor({ startedAtMs, device, publicKey }: SessionCursor): string {
-  return Buffer.from(JSON.stringify([startedAtMs, device, publicKey])).toString("base64url");
-}
-
-const SessionCursorSchema = T.Tuple([T.Integer(), T.String(), T.String()]);
-
-export function parseSessionCursor(cursor: string): SessionCursor {
-  try {
-    const [startedAtMs, device, publicKey] = Value.Decode(
-      SessionCursorSchema,
-      JSON.parse(Buffer.from(cursor, "base64url").toString()),
-    );
-    return { startedAtMs, device, publicKey: publicKey as SessionCursor["publicKey"] };
-  } catch {
-    throw invalidCursor();
-  }
+/** Parses a cursor of a list of sessions. */
+export function requireSessionCursor(text: string): SessionCursor {
+  const cursor = parseSessionCursor(text);
+  if (cursor === null) throw invalidCursor();
+  return cursor;
 }
 
 function invalidCursor(): HttpError {

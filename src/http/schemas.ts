@@ -314,7 +314,6 @@ export const schemaNames: ReadonlyMap<unknown, string> = new Map<unknown, string
 export type StatusView = Static<typeof StatusSchema>;
 export type DeviceView = Static<typeof DeviceSchema>;
 export type PeerView = Static<typeof PeerSchema>;
-export type UptimeView = Static<typeof UptimeSchema>;
 export type PeerDetailView = Static<typeof PeerDetailSchema>;
 export type StoredEventView = Static<typeof StoredEventSchema>;
 export type PastPeerView = Static<typeof PastPeerSchema>;

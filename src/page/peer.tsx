@@ -1,7 +1,7 @@
 /** The page of one peer: its state, its history over a range, its latest sessions and its latest events. */
 
 import { showBytes } from "../base/size.ts";
-import { shortName } from "../base/text.ts";
+import { percent, shortName } from "../base/text.ts";
 import { withoutHostPrefix } from "../base/tunnel-address.ts";
 import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import type { ReadModel } from "../http/read-model.ts";
@@ -263,13 +263,6 @@ function Uptime({ history, device, publicKey, range }: UptimeProps) {
       </small>
     </span>
   );
-}
-
-/** `99.7 %`; 100 % only if it is all of the time. */
-function percent(fraction: number): string {
-  if (fraction === 0 || fraction === 1) return `${fraction * 100} %`;
-  const value = Math.min(99.9, Math.max(0.1, fraction * 100));
-  return `${value < 10 || value > 99 ? value.toFixed(1) : Math.round(value)} %`;
 }
 
 function PeerChart({

@@ -1,10 +1,10 @@
 /** The page of all sessions, and the table of sessions that a peer's page contains. */
 
 import { showBytes } from "../base/size.ts";
-import { keyFromUrl, type PublicKey, urlKey } from "../base/wireguard.ts";
 import { duration } from "../events/event.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { type SessionView } from "../http/schemas.ts";
+import { formatSessionCursor, parseSessionCursor } from "../http/session-cursor.ts";
 import { type Transfer, viewSession, viewSessions } from "../http/view.ts";
 import type { SessionCursor, SessionRow } from "../store/stored-sessions.ts";
 import { Addresses, Age, At, Name, None, PeerLink, State } from "./components.tsx";
@@ -22,7 +22,7 @@ export function sessions(
   given: URLSearchParams,
 ): PageContent {
   const filter = readFilter(source, given, kinds);
-  const before = parseCursor(given.get("before") ?? "");
+  const before = parseSessionCursor(given.get("before") ?? "");
   const { parameters, publicKey, sinceMs, untilMs } = filter;
   const rows =
     filter.candidates !== null
@@ -39,7 +39,7 @@ export function sessions(
   const shown = rows.slice(0, PAGE_SIZE);
   const olderThan = (cursor: SessionCursor | null) =>
     addressWith(PATH, kinds.name, filter, {
-      before: cursor === null ? null : formatCursor(cursor),
+      before: cursor === null ? null : formatSessionCursor(cursor),
     });
   return {
     title: "Sessions",
@@ -219,17 +219,4 @@ function sessionItem(session: Row, snapshot: PageSnapshot, isOnePeer: boolean): 
           </td>,
         ]),
   ]);
-}
-
-/** `1767225600000.<key>.wg0`. The device is last because its name may contain dots. */
-function formatCursor({ startedAtMs, device, publicKey }: SessionCursor): string {
-  return `${startedAtMs}.${urlKey(publicKey)}.${device}`;
-}
-
-/** Returns null if the text is not a cursor. */
-function parseCursor(text: string): SessionCursor | null {
-  const [, startedAtMs, key, device] = /^(\d{1,15})\.([\w-]+)\.(.+)$/s.exec(text) ?? [];
-  const publicKey = keyFromUrl(key ?? "");
-  if (publicKey === null) return null;
-  return { startedAtMs: Number(startedAtMs), device: device!, publicKey: publicKey as PublicKey };
 }

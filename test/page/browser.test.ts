@@ -151,7 +151,7 @@ describe.skipIf(browserNeeds.missing)(browserNeeds.title("the page in a browser"
       await page.locator("#events-none").getByRole("link").click();
       expect(page.url()).toBe(`${served.origin}/events`);
       await page.locator("[name=device]").selectOption("wg1");
-      await page.locator("[name=span]").selectOption("24h");
+      await page.locator("[name=range]").selectOption("24h");
       await page.getByRole("button", { name: "Show" }).click();
       expect(await sentences()).toEqual([expect.stringContaining("wg1 added")]);
       await page.locator("[name=from]").fill("2026-01-03");
