@@ -68,6 +68,7 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
   if (!isName) await checkPeer();
   const write = (events: readonly StoredEventView[]) =>
     print(events.map(({ event }) => lineOf(event, options)).join(""));
+  const noteIfNone = () => hasFound || request.json || request.follow || print("no events\n");
 
   let latest = 0;
   if (limit === null) {
@@ -77,7 +78,7 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
       if (!write(page.items.filter(isWanted))) return null;
     }
     await checkPeer();
-    return latest;
+    return noteIfNone() ? latest : null;
   }
   const found: StoredEventView[] = [];
   const newest = { ...query, order: "newest", limit: `${Math.min(limit, PAGE_SIZE)}` };
@@ -90,7 +91,7 @@ export async function printEvents(api: ApiReader, options: Options): Promise<num
     if (found.length === limit) break;
   }
   await checkPeer();
-  return write(found.toReversed()) ? latest : null;
+  return write(found.toReversed()) && noteIfNone() ? latest : null;
 }
 
 /**

@@ -72,6 +72,13 @@ describe("printEvents", () => {
     expect(place).toBe(2500);
   });
 
+  test("wgmon events says so if there are no events, but not as JSON and not before it follows", async () => {
+    const none = { until: { atMs: 0 }, json: false };
+    expect((await run(none)).output.text()).toBe("no events\n");
+    expect((await run({ ...none, json: true })).output.text()).toBe("");
+    expect((await run({ ...none, follow: true })).output.text()).toBe("");
+  });
+
   test.each<[string, Partial<EventsRequest>, readonly number[]]>([
     ["one type", { types: ["device.added"], limit: 2 }, [2494, 2499]],
     ["types", { types: ["device.*", "peer.roamed"], limit: 4 }, [2494, 2497, 2498, 2499]],

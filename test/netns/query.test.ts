@@ -56,9 +56,7 @@ describe.skipIf(tools.missing)(tools.title("the query commands"), () => {
     );
     const top = await run("top");
     expect(top).toMatchObject({ exitCode: 1, stdout: "" });
-    expect(top.stderr).toMatch(
-      /^wgmon: wgmon top: ENOTTY \(it needs a terminal; wgmon status .*\n$/,
-    );
+    expect(top.stderr).toMatch(/^wgmon: top: ENOTTY \(it needs a terminal; wgmon status .*\n$/);
   });
 
   describe("a running daemon", () => {
