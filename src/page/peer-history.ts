@@ -67,6 +67,8 @@ export class PeerHistory {
   /** By range and peer. */
   readonly #ranges = new Cache<History>(PAGES_MAX);
   readonly #uptimes = new Cache<Uptime | null>(PAGES_MAX * rangeNames.length);
+  /** By range: for each step, whether wgmon ran. */
+  readonly #running = new Cache<readonly boolean[]>(rangeNames.length);
 
   constructor(source: ReadModel) {
     this.#source = source;
@@ -100,6 +102,15 @@ export class PeerHistory {
     return this.#ranges.get(`${range} ${device} ${publicKey}`, version, () =>
       this.#read(device, publicKey, range),
     );
+  }
+
+  /** A peer's bytes in each step of a range; null where wgmon did not run, so that a chart has a gap there. */
+  withGaps(bytes: readonly number[], range: Range): (number | null)[] {
+    const nowMs = this.#source.clock.now().wallMs;
+    const running = this.#running.get(range, `${recordedUntil(nowMs)}`, () =>
+      this.#source.store.totals.range(range, nowMs).rxBytes.map((each) => each !== null),
+    );
+    return bytes.map((each, step) => (each === 0 && running[step] === false ? null : each));
   }
 
   uptime(device: string, publicKey: PublicKey, range: Range): Uptime | null {

@@ -273,6 +273,8 @@ function PeerChart({
   range,
 }: Context & { readonly device: string; readonly publicKey: PublicKey; readonly range: Range }) {
   const past = history.of(device, publicKey, range);
+  const rates = (bytes: readonly number[]) =>
+    ratesPerStep(history.withGaps(bytes, range), past, nowMs);
   const nowMs = source.clock.now().wallMs;
   const sum = (values: readonly number[]) => showBytes(values.reduce((a, b) => a + b, 0));
   return (
@@ -289,8 +291,8 @@ function PeerChart({
           unit: "rate",
           height: 150,
           series: [
-            { name: "From peer", hue: "from", values: ratesPerStep(past.rxBytes, past, nowMs) },
-            { name: "To peer", hue: "to", values: ratesPerStep(past.txBytes, past, nowMs) },
+            { name: "From peer", hue: "from", values: rates(past.rxBytes) },
+            { name: "To peer", hue: "to", values: rates(past.txBytes) },
           ],
         },
       ]}
