@@ -417,6 +417,21 @@ describe("the API", () => {
     expect((await ask("/v1/targets/nobody/outbox")).status).toBe(404);
   });
 
+  test("a target whose attempts failed is ok again after its waiting events and dead letters were deleted", async () => {
+    source.targetStates = [
+      {
+        key: "ops",
+        label: "ops (json)",
+        waiting: 0,
+        isStopped: false,
+        failures: 2,
+        reason: "503",
+      },
+    ];
+    const { items } = await get("/v1/targets");
+    expect(items).toEqual([expect.objectContaining({ state: "ok", failures: 2, reason: "503" })]);
+  });
+
   test("the API takes one scan for concurrent requests, and refuses the next one for a second", async () => {
     const both = await Promise.all([1, 2].map(() => ask("/v1/scan", { method: "POST" })));
     for (const answer of both) {
