@@ -153,25 +153,18 @@ function makeRoutes(
       if (allow.length === 0) return problem(404);
       return problem(405, { headers: { allow: allow.join(", ") } });
     })
-    .get(
-      "/status",
-      () => {
-        source.countersRequested();
-        return viewStatus(source);
-      },
-      {
-        response: { 200: StatusSchema, ...failures },
-        detail: { summary: "the program and its state" },
-      },
-    )
+    .get("/status", () => viewStatus(source), {
+      response: { 200: StatusSchema, ...failures },
+      detail: { summary: "the program and its state" },
+    })
     .get("/devices", () => ({ items: viewDevices(source) }), {
       response: { 200: T.Object({ items: T.Array(DeviceSchema) }, closed), ...failures },
       detail: { summary: "the WireGuard devices" },
     })
     .get(
       "/peers",
-      ({ query }) => {
-        source.countersRequested();
+      ({ query, request }) => {
+        source.countersRequested(request.url);
         const { device = null, state = null, search = null, limit = 100, offset = 0 } = query;
         const { sort = "device", order } = query;
         const isDescending = order === "desc";
@@ -238,9 +231,9 @@ function makeRoutes(
     )
     .get(
       "/peers/:device/:publicKey",
-      ({ params: { device, publicKey } }) => {
+      ({ params: { device, publicKey }, request }) => {
         const key = keyFromUrl(publicKey);
-        source.countersRequested();
+        source.countersRequested(request.url);
         for (const peer of source.peers(device)) {
           if (peer.publicKey !== key) continue;
           const rows = source.store.sessions.query({
