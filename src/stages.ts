@@ -114,7 +114,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
   if (firewall !== null) firewall.onLoaded = () => intake.rulesLoaded();
   const maintenance = new Maintenance({
     clock,
-    everyTenSeconds() {
+    saveDue() {
       clockSteps.read();
       outbox.refresh();
       recorder.saveIfDue(tracker);
