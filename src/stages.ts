@@ -116,7 +116,7 @@ export function buildStages(options: AppOptions, { settings, onScan }: Hooks) {
   if (firewall !== null) firewall.onLoaded = () => intake.rulesLoaded();
   const maintenance = new Maintenance({
     clock,
-    everyTenSeconds() {
+    saveDue() {
       clockSteps.read();
       outbox.refresh();
       // Together, because a restart takes the saved counters of a session for those whose traffic was written.

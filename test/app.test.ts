@@ -658,11 +658,11 @@ describe("while there is a viewer", () => {
 
   test("a program that repeats its request is served like a page, and a single request causes no scan", async () => {
     await startTalking();
-    source.countersRequested();
+    source.countersRequested("/v1/peers");
     await talk(5);
     expect(scansFor("viewer")).toBe(0);
     for (let second = 0; second < 4; second++) {
-      source.countersRequested();
+      source.countersRequested("/v1/peers");
       await talk(1);
     }
     expect(rateOf(ALICE)).toBe(96_000);

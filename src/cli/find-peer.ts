@@ -41,6 +41,14 @@ export async function findPeer(
   }
   const { keys } = await findPeers(api, word);
   if (keys.length === 1) return { type: "removed", publicKey: keys[0]! };
+  if (keys.length > 1) {
+    const shown = keys.slice(0, CANDIDATES_MAX);
+    const more = keys.length - shown.length;
+    throw new NotFound(
+      `${quoteSafely(word)} names ${keys.length} removed peers: ${formatList(more > 0 ? [...shown, `${more} more`] : shown, "and")}`,
+      "Write the key.",
+    );
+  }
   const problem = noSuch({ flag: null, what: "peer", word }, await knownNames(api));
   throw new NotFound(problem, "wgmon status lists the peers.");
 }

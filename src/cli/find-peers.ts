@@ -43,7 +43,7 @@ export async function findPeers(api: ApiReader, word: string): Promise<NamedPeer
     return { keys: (await isKnownKey(api, word)) ? [word] : [], isName: false };
   }
   const present = new Set<string>();
-  for await (const { name, publicKey } of listPeers(api, { search: word })) {
+  for (const { name, publicKey } of await searchPeers(api, word)) {
     if (name === word) present.add(publicKey);
   }
   if (present.size > 0) return { keys: [...present], isName: true };

@@ -31,11 +31,11 @@ interface CommandEntry {
   readonly summary: string;
   /** The words that may follow the command. */
   readonly subcommands: readonly string[];
-  /** A word of the user's own that follows the command. Absent: the command takes no such word. */
+  /** The operand that follows the command. Absent: the command takes none. */
   readonly argument?: Argument;
   /** Whether the command reads the settings, and takes their flags. */
   readonly takesSettings: boolean;
-  /** The settings that have an effect on the command, for its help; the command accepts the flags of all. */
+  /** The settings that have an effect on the command, for its help; it accepts all flags of wgmon run. */
   readonly relevant?: readonly SettingName[];
   /** Flags of the command itself. They are not settings: no variable and no key in the file. */
   readonly flags: Readonly<Record<string, Setting<unknown>>>;

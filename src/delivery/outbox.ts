@@ -9,6 +9,7 @@ import { counted } from "../base/text.ts";
 import type { ClockStep } from "../base/wall-clock.ts";
 import type { Event } from "../events/event-schema.ts";
 import type { Log } from "../platform/log.ts";
+import type { MessageKind, MessageSlice } from "../store/outbox-rows.ts";
 import type { Store } from "../store/store.ts";
 import { type QueueOptions, type QueueState, TargetQueue, WINDOW } from "./target-queue.ts";
 import type { DeliveryResult, Target } from "./target.ts";
@@ -17,6 +18,8 @@ import type { DeliveryResult, Target } from "./target.ts";
 const DELIVERED_FLUSH_MS = 50;
 /** Most dead letters that one call of `retry` queues again. */
 const RETRIED_MAX = 10_000;
+/** Messages that are moved or deleted without a pause; more would delay packets by milliseconds. */
+const SLICE = 2000;
 
 interface OutboxOptions {
   readonly store: Store;
@@ -41,6 +44,8 @@ export class Outbox {
   readonly #delivered: { readonly target: string; readonly seq: number }[] = [];
   #queues: TargetQueue[] = [];
   #cancelFlush: (() => void) | null = null;
+  /** For each change in slices that has not ended: does the rest at once. */
+  readonly #finishSlices = new Set<() => void>();
   #externalDataVersion: string;
 
   constructor(options: OutboxOptions) {
@@ -115,19 +120,35 @@ export class Outbox {
     const queue = this.#queues.find((each) => each.key === key);
     if (queue === undefined || queue.isStopped) return null;
     const { store, clock } = this.#options;
-    this.#flush();
-    const letters = store.outbox.deadLetters({ target: key, after: 0, limit: RETRIED_MAX });
-    store.outbox.requeue(letters, clock.now().wallMs);
-    queue.reload();
-    return letters.length;
+    const nowMs = clock.now().wallMs;
+    return this.#inSlices(
+      key,
+      "dead",
+      RETRIED_MAX,
+      (slice, durability) => store.outbox.requeueSlice(slice, nowMs, durability),
+      () => queue.reload(),
+    );
   }
 
   /** Deletes the dead letters or the waiting events of a target, also of one that no longer exists. */
-  deleteMessages(key: string, kind: "dead" | "waiting"): number {
-    this.#flush();
-    const deleted = this.#options.store.outbox.deleteOf(key, kind);
-    if (kind === "waiting") this.#queues.find((each) => each.key === key)?.reload();
-    return deleted;
+  deleteMessages(key: string, kind: MessageKind): number {
+    const { store, log } = this.#options;
+    const backlog = store.outbox.queues().find(({ target }) => target === key);
+    const letters = store.outbox.deadCounts().find(({ target }) => target === key);
+    const label = this.#queues.find((each) => each.key === key)?.state.label;
+    const count = this.#inSlices(
+      key,
+      kind,
+      Infinity,
+      (slice, durability) => store.outbox.deleteSlice(slice, kind, durability),
+      () => {
+        if (kind === "waiting") this.#queues.find((each) => each.key === key)?.reload();
+      },
+    );
+    const name = label ?? backlog?.label ?? letters?.label ?? key;
+    const noun = kind === "dead" ? "dead letter" : "waiting event";
+    if (count > 0) log.info(`${name}: ${counted(count, noun)} deleted on the page`);
+    return count;
   }
 
   /** Sends one event to a target, outside of its queue. Returns null if there is no such target. */
@@ -156,6 +177,8 @@ export class Outbox {
    * `withinMs`. Events added later are not sent.
    */
   async drain(withinMs: number): Promise<void> {
+    for (const finish of this.#finishSlices) finish();
+    this.#finishSlices.clear();
     const queues = this.#queues;
     await new Promise<void>((resolve) => {
       const cancel = this.#options.clock.after(withinMs, resolve);
@@ -197,6 +220,53 @@ export class Outbox {
       count += seqs.length;
     }
     log.warn(`${label}: no longer a target, ${counted(count, "event")} became dead letters`);
+  }
+
+  /**
+   * Changes the present messages of a target, at most `max`. The first slice is changed at once, the others one by one.
+   *
+   * @param changed called after the last slice.
+   * @returns the number of messages.
+   */
+  #inSlices(
+    key: string,
+    kind: MessageKind,
+    max: number,
+    change: (slice: MessageSlice, durability: "now" | "soon") => void,
+    changed: () => void,
+  ): number {
+    const { store, clock } = this.#options;
+    this.#flush();
+    const whole = store.outbox.slice(key, kind, 0, Math.min(max, Number.MAX_SAFE_INTEGER));
+    let after = 0;
+    /** Returns whether there are more. */
+    const next = () => {
+      const slice = whole && store.outbox.slice(key, kind, after, SLICE);
+      const isLast = slice === null || slice.last >= whole!.last;
+      if (slice !== null) {
+        after = slice.last;
+        const last = Math.min(slice.last, whole!.last);
+        change({ ...slice, last }, isLast ? "now" : "soon");
+      }
+      if (isLast) changed();
+      return !isLast;
+    };
+    if (next()) {
+      let cancel = () => {};
+      const schedule = () => {
+        cancel = clock.after(0, () => {
+          if (next()) schedule();
+          else this.#finishSlices.delete(finish);
+        });
+      };
+      const finish = () => {
+        cancel();
+        while (next());
+      };
+      this.#finishSlices.add(finish);
+      schedule();
+    }
+    return whole?.count ?? 0;
   }
 
   #markDelivered(target: string, seqs: readonly number[]): void {

@@ -65,8 +65,8 @@ export class TargetQueue {
   /** Total number of waiting events, in memory and in the store. */
   #waiting: number;
   #isSending = false;
-  /** How many events at the front of the window are in the current attempt. */
-  #inFlight = 0;
+  /** The events of the current attempt. Unless the queue must be reloaded, they are the first ones of the window. */
+  #inFlight: readonly number[] = [];
   /** Cancels the running pause; null: no pause is running. */
   #cancelPause: (() => void) | null = null;
   /** Resolves when the current call of `#send` ends. */
@@ -156,6 +156,8 @@ export class TargetQueue {
   reload(): void {
     if (this.#isStopped) return;
     this.#mustReload = true;
+    this.#options.flush();
+    this.#waiting = this.#options.store.outbox.count(this.key);
     // `wgmon outbox retry` takes effect at once, not after a pause of up to a quarter of an hour.
     if (!this.#isSending) this.#skipPause();
   }
@@ -208,10 +210,11 @@ export class TargetQueue {
 
   async #send(): Promise<void> {
     for (let message = this.#next(); message !== null; message = this.#next()) {
-      this.#inFlight = message.events.length;
+      this.#inFlight = this.#window.slice(0, message.events.length).map(({ seq }) => seq);
       const result = await this.#channel.attempt(message, this.#abort.signal);
-      this.#inFlight = 0;
-      if (this.#isClosed || !this.#handleResult(message, result)) break;
+      const mayContinue = !this.#isClosed && this.#handleResult(message, result);
+      this.#inFlight = [];
+      if (!mayContinue) break;
     }
     // Clear synchronously after the last #next(), otherwise an event added in between would not be sent.
     this.#isSending = false;
@@ -298,16 +301,17 @@ export class TargetQueue {
           this.#lastReason = "";
           this.#saveState(0);
         }
-        this.#options.delivered(this.key, this.#removeFirst(count));
+        this.#options.delivered(this.key, this.#removeSent());
         this.#logEmptied();
         return true;
       case "drop":
         log.error(`${this.#name}: ${result.reason}; moved to the dead letters`, fields);
         this.#recordRejection(result.reason);
-        this.#deadLetter(this.#removeFirst(count), result.reason);
+        this.#deadLetter(this.#removeSent(), result.reason);
         this.#logEmptied();
         return true;
       case "stop":
+        if (this.#mustReload) this.#resetWindow();
         log.error(`${this.#name}: ${result.reason}; nothing more is sent to it until a reload`, {
           deadLetters: this.#waiting,
         });
@@ -322,6 +326,8 @@ export class TargetQueue {
         this.#failures++;
         this.#retries++;
         if (this.#isDraining) this.#recordFailure(result.reason, "stopping");
+        // All waiting events were deleted during the attempt.
+        else if (this.#waiting === 0) this.#recordFailure(result.reason, "nothing waits");
         else this.#pause(result.reason, result.afterMs);
         return false;
     }
@@ -371,9 +377,12 @@ export class TargetQueue {
 
   /** Moves the oldest waiting event to the dead letters. */
   #expireOldest(reason: string): void {
-    this.#fill(this.#inFlight + 1);
+    // The window is out of date; the next attempt begins with a new one.
+    if (this.#mustReload) return;
+    const skipped = this.#inFlight.length;
+    this.#fill(skipped + 1);
     // Skip the events of the current attempt, which may still be delivered.
-    const [entry] = this.#window.splice(this.#inFlight, 1);
+    const [entry] = this.#window.splice(skipped, 1);
     if (entry === undefined) return;
     this.#waiting--;
     this.#deadLetter([entry.seq], reason);
@@ -386,6 +395,15 @@ export class TargetQueue {
     const removed = this.#window.splice(0, count);
     this.#waiting -= removed.length;
     return removed.map(({ seq }) => seq);
+  }
+
+  /** Removes the events of the ended attempt that were not deleted meanwhile. Returns their sequence numbers. */
+  #removeSent(): number[] {
+    if (!this.#mustReload) return this.#removeFirst(this.#inFlight.length);
+    this.#resetWindow();
+    const queued = this.#options.store.outbox.stillQueued(this.key, this.#inFlight);
+    this.#waiting -= queued.length;
+    return queued;
   }
 
   #deadLetter(seqs: readonly number[], reason: string): void {

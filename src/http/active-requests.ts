@@ -10,6 +10,8 @@ const STREAMS_MAX = 256;
 export const PENDING_MAX = STREAMS_MAX;
 /** Most scrapes at once per socket: each holds the counters of all peers in memory. */
 const SCRAPES_MAX = 4;
+/** Most downloads at once per socket. */
+const DOWNLOADS_MAX = 4;
 
 /**
  * Requests in progress on one socket. TCP and the Unix socket have separate limits, so that TCP clients cannot block
@@ -19,6 +21,12 @@ export class ActiveRequests {
   pending = 0;
   streams = 0;
   readonly scrapes = new Slots(SCRAPES_MAX);
+  readonly downloads = downloadSlots();
+}
+
+/** A download that has begun is not ended for another one: the file would be incomplete. */
+export function downloadSlots(): Slots {
+  return new Slots(DOWNLOADS_MAX, { isPreemptible: false });
 }
 
 /**

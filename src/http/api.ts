@@ -13,13 +13,8 @@ import { Elysia, t } from "elysia";
 
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
 import { DAY_MS } from "../store/ranges.ts";
-import {
-  downloadResponse,
-  downloads,
-  DOWNLOADS_MAX,
-  eventChunks,
-  sessionChunks,
-} from "./download.ts";
+import { downloadSlots } from "./active-requests.ts";
+import { downloadResponse, downloads, eventChunks, sessionChunks } from "./download.ts";
 import { EventStream } from "./event-stream.ts";
 import { openApi, type Route } from "./openapi.ts";
 import { allowedMethods, parameterErrors, routeOf } from "./parameter-errors.ts";
@@ -61,7 +56,7 @@ import {
   TopPeerSchema,
 } from "./schemas.ts";
 import { formatSessionCursor } from "./session-cursor.ts";
-import { Slots } from "./slots.ts";
+import type { Slots } from "./slots.ts";
 import {
   iso,
   viewChart,
@@ -83,7 +78,8 @@ const failures = { 401: ProblemSchema, 403: ProblemSchema, 503: ProblemSchema } 
 const refusals = { 422: ProblemSchema, ...failures } as const;
 
 export interface Api extends Disposable {
-  handle(request: Request): Promise<Response>;
+  /** @param slots limits the number of downloads; omitted: a limit of the API itself. */
+  handle(request: Request, slots?: Slots): Promise<Response>;
   /** The routes, with their schemas. */
   readonly routes: readonly Route[];
 }
@@ -91,12 +87,18 @@ export interface Api extends Disposable {
 /** @param onError called if a download fails after it has begun. */
 export function makeApi(source: ReadModel, onError: (error: unknown) => void = () => {}): Api {
   const eventStream = new EventStream(source);
-  const app = makeRoutes(source, eventStream, onError);
+  const ownSlots = downloadSlots();
+  const slotsOf = new WeakMap<Request, Slots>();
+  const app = makeRoutes(source, eventStream, (request) => slotsOf.get(request)!, onError);
+  const handle = async (request: Request, slots: Slots) => {
+    slotsOf.set(request, slots);
+    return await app.handle(request);
+  };
   return {
-    handle: async (request) => {
-      if (request.method !== "HEAD") return await app.handle(withFixedHost(request));
+    handle: async (request, slots = ownSlots) => {
+      if (request.method !== "HEAD") return await handle(withFixedHost(request), slots);
       // For HEAD, Elysia waits for the end of the response, and the event stream never ends.
-      const { body, status, headers } = await app.handle(withFixedHost(request, "GET"));
+      const { body, status, headers } = await handle(withFixedHost(request, "GET"), slots);
       await body?.cancel();
       return new Response(null, { status, headers });
     },
@@ -119,9 +121,9 @@ function withFixedHost(request: Request, method = request.method): Request {
 function makeRoutes(
   source: ReadModel,
   eventStream: EventStream,
+  slotsOf: (request: Request) => Slots,
   onError: (error: unknown) => void,
 ) {
-  const slots = new Slots(DOWNLOADS_MAX);
   const scan = limitScans(source);
   // The routes of `app`, set below: its handlers cannot use `app` while it is being built.
   let routes: readonly Route[] = [];
@@ -151,25 +153,18 @@ function makeRoutes(
       if (allow.length === 0) return problem(404);
       return problem(405, { headers: { allow: allow.join(", ") } });
     })
-    .get(
-      "/status",
-      () => {
-        source.countersRequested();
-        return viewStatus(source);
-      },
-      {
-        response: { 200: StatusSchema, ...failures },
-        detail: { summary: "the program and its state" },
-      },
-    )
+    .get("/status", () => viewStatus(source), {
+      response: { 200: StatusSchema, ...failures },
+      detail: { summary: "the program and its state" },
+    })
     .get("/devices", () => ({ items: viewDevices(source) }), {
       response: { 200: T.Object({ items: T.Array(DeviceSchema) }, closed), ...failures },
       detail: { summary: "the WireGuard devices" },
     })
     .get(
       "/peers",
-      ({ query }) => {
-        source.countersRequested();
+      ({ query, request }) => {
+        source.countersRequested(request.url);
         const { device = null, state = null, search = null, limit = 100, offset = 0 } = query;
         const { sort = "device", order } = query;
         const isDescending = order === "desc";
@@ -236,9 +231,9 @@ function makeRoutes(
     )
     .get(
       "/peers/:device/:publicKey",
-      ({ params: { device, publicKey } }) => {
+      ({ params: { device, publicKey }, request }) => {
         const key = keyFromUrl(publicKey);
-        source.countersRequested();
+        source.countersRequested(request.url);
         for (const peer of source.peers(device)) {
           if (peer.publicKey !== key) continue;
           const rows = source.store.sessions.query({
@@ -346,12 +341,12 @@ function makeRoutes(
     )
     .get(
       "/sessions/download",
-      ({ query: { format, ...filter } }) =>
+      ({ query: { format, ...filter }, request }) =>
         downloadResponse({
           name: "wgmon-sessions",
           format,
           chunks: sessionChunks(source, sessionFilter(filter), format),
-          slots,
+          slots: slotsOf(request),
           onError,
         }),
       {
@@ -400,12 +395,12 @@ function makeRoutes(
     )
     .get(
       "/events/download",
-      ({ query: { format, ...filter } }) =>
+      ({ query: { format, ...filter }, request }) =>
         downloadResponse({
           name: "wgmon-events",
           format,
           chunks: eventChunks(source, eventFilter(filter), format),
-          slots,
+          slots: slotsOf(request),
           onError,
         }),
       {

@@ -55,7 +55,7 @@ export function sessionLine(session: SessionView): string {
 
 export function eventLine({ seq, event }: StoredEvent): string {
   const { data, ...envelope } = event;
-  // The fields of no two of these have the same name, except `id`, which no peer and no session has.
+  // Only `id` could collide; peers and sessions have none.
   const cells: Readonly<Record<string, unknown>> = {
     seq,
     ...envelope,

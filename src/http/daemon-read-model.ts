@@ -47,7 +47,7 @@ export interface Stages {
   };
   readonly viewerScans: {
     watch(): () => void;
-    requested(): void;
+    requested(url: string): void;
   };
   settings(): Settings;
 }
@@ -174,8 +174,8 @@ export class DaemonReadModel implements ReadModel {
     return this.#stages.viewerScans.watch();
   }
 
-  countersRequested(): void {
-    this.#stages.viewerScans.requested();
+  countersRequested(url: string): void {
+    this.#stages.viewerScans.requested(url);
   }
 
   async scan(): Promise<ScanReport> {

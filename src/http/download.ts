@@ -11,8 +11,6 @@ import { viewSessions } from "./view.ts";
 
 /** Most rows read without a pause; more would delay packets by milliseconds. */
 const SLICE = 200;
-/** Most downloads at once. */
-export const DOWNLOADS_MAX = 4;
 
 export const downloadFormats = ["csv", "json"] as const;
 type Format = (typeof downloadFormats)[number];
@@ -51,7 +49,7 @@ export function downloadResponse({ name, format, chunks, slots, onError }: Downl
   if (body === null) {
     throw new HttpError(503, {
       detail: "too many downloads at once",
-      headers: { "retry-after": "1" },
+      headers: { "retry-after": "10" },
     });
   }
   return new Response(body, {

@@ -102,8 +102,8 @@ export interface ReadModel {
   subscribe(listener: (events: readonly StoredEvent[]) => void): () => void;
   /** Keeps counters and rates up to date, by a scan about every second, until the returned function is called. */
   watch(): () => void;
-  /** A program has requested counters or rates. While it repeats that, they are kept up to date for it. */
-  countersRequested(): void;
+  /** A program has requested counters or rates. While it repeats this URL, they are kept up to date for it. */
+  countersRequested(url: string): void;
   /** Scans all devices now. */
   scan(): Promise<ScanReport>;
 }

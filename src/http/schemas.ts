@@ -256,7 +256,7 @@ export const TargetSchema = T.Object(
       [T.Literal("ok"), T.Literal("failing"), T.Literal("stopped"), T.Literal("gone")],
       {
         description:
-          "stopped: the target responded that it no longer exists; gone: it is no longer in the settings",
+          "failing: attempts failed, and an event waits or is a dead letter; stopped: the target responded that it no longer exists; gone: it is no longer in the settings",
       },
     ),
     waiting: T.Integer({ minimum: 0, description: "events that wait for delivery" }),

@@ -188,12 +188,14 @@ export function viewTargets(source: ReadModel): TargetView[] {
   }));
   return [...configured, ...removed].map(({ key, label, waiting, isStopped, failures, reason }) => {
     const queue = queues.get(key);
+    const deadCount = dead.get(key)?.count ?? 0;
     const nextAtMs = failures > 0 && waiting > 0 ? (queue?.nextAtMs ?? 0) : 0;
+    // Without a waiting event or a dead letter, as after the user deleted them, nothing is left to look at.
     const state = !configuredKeys.has(key)
       ? "gone"
       : isStopped
         ? "stopped"
-        : failures > 0
+        : failures > 0 && (waiting > 0 || deadCount > 0)
           ? "failing"
           : "ok";
     return {
@@ -205,7 +207,7 @@ export function viewTargets(source: ReadModel): TargetView[] {
       failures,
       reason: reason === "" ? null : reason,
       nextAttemptAt: nextAtMs === 0 ? null : iso(nextAtMs),
-      dead: dead.get(key)?.count ?? 0,
+      dead: deadCount,
     };
   });
 }

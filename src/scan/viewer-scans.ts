@@ -9,11 +9,10 @@ import { TokenBucket } from "./token-bucket.ts";
 
 /** Minimum time from the start of a scan to the start of the next. */
 const PERIOD_MS = 1000;
-/**
- * A program that sends a request within this time after its previous one is a viewer, until this time after its last
- * request.
- */
+/** Two requests for the same URL at most this far apart make a viewer, which lasts this long after the latest one. */
 const REQUEST_MS = 3000;
+/** Most URLs that are remembered. */
+const URLS_MAX = 32;
 /** The scans take at most this part of one core in the long run, and BURST_MS at once. */
 const SHARE = 0.02;
 const BURST_MS = 20;
@@ -37,9 +36,10 @@ export class ViewerScans {
     overdraftMs: 0,
     leastScans: 1,
   });
-  /** Number of viewers that said when they leave. */
+  /** Number of viewers added by `watch` and not yet removed. */
   #watching = 0;
-  #lastRequestMs = -Infinity;
+  /** The URLs that were requested within REQUEST_MS, and when, oldest first. */
+  readonly #requests = new Map<string, number>();
   /** Until then, a program that sends requests is a viewer. */
   #requestedUntilMs = -Infinity;
   /** The earliest time of the next scan. */
@@ -65,11 +65,16 @@ export class ViewerScans {
     };
   }
 
-  /** A program has requested counters. A single request causes no scan. */
-  requested(): void {
+  /** A program has requested the counters at this URL. A single request causes no scan. */
+  requested(url: string): void {
     const nowMs = this.#nowMs;
-    const isRepeated = nowMs - this.#lastRequestMs <= REQUEST_MS;
-    this.#lastRequestMs = nowMs;
+    const isRepeated = nowMs - (this.#requests.get(url) ?? -Infinity) <= REQUEST_MS;
+    this.#requests.delete(url);
+    this.#requests.set(url, nowMs);
+    for (const [old, atMs] of this.#requests) {
+      if (nowMs - atMs <= REQUEST_MS && this.#requests.size <= URLS_MAX) break;
+      this.#requests.delete(old);
+    }
     if (!isRepeated) return;
     this.#requestedUntilMs = nowMs + REQUEST_MS;
     this.#schedule();

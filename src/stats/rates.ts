@@ -6,8 +6,8 @@
 import { growth, type Peer } from "../base/wireguard.ts";
 
 /**
- * Minimum time between readings: over a shorter time, a rate varies too much. Less than a second, so that no scan of
- * those that run every second is skipped if the one before took longer.
+ * Minimum time between readings: over a shorter time, a rate varies too much. 800 ms, so that a scan slightly less than
+ * a second after the previous one still counts.
  */
 const INTERVAL_MIN_MS = 800;
 /** Maximum age of a reading. */

@@ -13,7 +13,7 @@ interface Options {
    * Saves sessions and traffic that are due, and reads the clock and what `wgmon outbox` changed. Called more often while
    * `trim` has more to delete.
    */
-  readonly everyTenSeconds: () => void;
+  readonly saveDue: () => void;
   /** Checks whether our firewall rules are still loaded. */
   readonly everyMinute: () => void;
   /**
@@ -42,9 +42,9 @@ export class Maintenance {
   }
 
   #schedule(delayMs: number): void {
-    const { clock, everyTenSeconds, everyMinute, trim } = this.#options;
+    const { clock, saveDue, everyMinute, trim } = this.#options;
     this.#cancel = clock.after(delayMs, () => {
-      everyTenSeconds();
+      saveDue();
       const { monotonicMs } = clock.now();
       const isDue = monotonicMs - this.#checkedMs >= LONG_MS;
       if (isDue) {

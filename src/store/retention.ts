@@ -88,11 +88,16 @@ export class Trimmer {
    */
   #trimOldest(): Trimmed {
     const kinds: readonly Kind[] = [
-      ...[...this.#traffic.tables, this.#totals.table].map((table) => ({
+      ...this.#traffic.tables.map((table) => ({
         oldestMs: table.oldestEndMs,
         slice: SLOT_SLICE,
-        delete: (before: number) => table.deleteBefore(before, SLOT_SLICE),
+        delete: (before: number) => this.#traffic.deleteBefore(table, before, SLOT_SLICE),
       })),
+      {
+        oldestMs: this.#totals.table.oldestEndMs,
+        slice: SLOT_SLICE,
+        delete: (before) => this.#totals.table.deleteBefore(before, SLOT_SLICE),
+      },
       {
         oldestMs: this.#oldestEventMs(),
         slice: SLICE,

@@ -30,13 +30,13 @@ export interface PastPeer {
   readonly name: string | null;
 }
 
+/** Most times whose bounds are kept, for each side: as many as lists and downloads that are in use at once. */
+const BOUNDS_MAX = 16;
+
 export class StoredEvents {
   readonly #database: Database;
-  /** The last results of `#bound`. An event that is added can change only that of a later time. */
-  readonly #bounds: Record<"since" | "until", { atMs: number; seq: number } | null> = {
-    since: null,
-    until: null,
-  };
+  /** The latest results of `#bound` by time, least recently used first. */
+  readonly #bounds = { since: new Map<number, number>(), until: new Map<number, number>() };
   #isInMemory = false;
 
   constructor(database: Database) {
@@ -50,7 +50,10 @@ export class StoredEvents {
    */
   add(event: Event): number {
     const atMs = Date.parse(event.timestamp);
-    if (atMs < (this.#bounds.until?.atMs ?? 0)) this.#bounds.until = null;
+    // Of the bounds, an added event can change only an end that is later than the event.
+    for (const endMs of this.#bounds.until.keys()) {
+      if (atMs < endMs) this.#bounds.until.delete(endMs);
+    }
     return this.#database.get<{ seq: number }>(
       "INSERT INTO $.events (id, type, at_ms, body) VALUES (?, ?, ?, ?) RETURNING seq",
       event.id,
@@ -110,19 +113,24 @@ export class StoredEvents {
 
   /** Forgets the bounds, because times of events have changed. */
   forgetBounds(): void {
-    this.#bounds.since = null;
-    this.#bounds.until = null;
+    this.#bounds.since.clear();
+    this.#bounds.until.clear();
   }
 
   /**
    * The first event at this time or later, or the last event before it; null without such an event. Finding it reads the
-   * index of all events on one side of the time, so the last result is kept: a download needs it for each page.
+   * index of all events on one side of the time, so the latest results are kept: a download needs them for each page.
    */
   #bound(side: "since" | "until", atMs: number): number | null {
     if (this.#isInMemory !== this.#database.isInMemory) this.forgetBounds();
     this.#isInMemory = this.#database.isInMemory;
-    const known = this.#bounds[side];
-    if (known?.atMs === atMs) return known.seq;
+    const bounds = this.#bounds[side];
+    const known = bounds.get(atMs);
+    if (known !== undefined) {
+      bounds.delete(atMs);
+      bounds.set(atMs, known);
+      return known;
+    }
     // The + keeps SQLite from searching all events in the order of seq instead.
     const { seq } = this.#database.get<{ seq: number | null }>(
       side === "since"
@@ -130,7 +138,9 @@ export class StoredEvents {
         : "SELECT max(+seq) AS seq FROM $.events INDEXED BY events_by_time WHERE at_ms < ?",
       atMs,
     )!;
-    this.#bounds[side] = seq === null ? null : { atMs, seq };
+    if (seq !== null) bounds.set(atMs, seq);
+    const [oldestMs] = bounds.keys();
+    if (bounds.size > BOUNDS_MAX) bounds.delete(oldestMs!);
     return seq;
   }
 

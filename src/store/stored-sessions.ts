@@ -79,7 +79,7 @@ const LATEST_FIRST = "started_at_ms DESC, device DESC, public_key DESC";
 const LAST_BEFORE = `coalesce((SELECT max(started_at_ms) FROM $.sessions
   WHERE device = ? AND public_key = ? AND started_at_ms <= ?), 0)`;
 
-/** A device with fewer sessions than this is not worth a search in the order of time. */
+/** Below this number, sorting a device's sessions costs less than walking the start index. */
 const FEW = 2000;
 
 export class StoredSessions {
@@ -157,7 +157,7 @@ export class StoredSessions {
     return [...later, ...rest.toSorted(latestFirst)].slice(0, limit);
   }
 
-  /** The names of all devices that have sessions: one look at the index for each. */
+  /** The names of all devices that have sessions: one index lookup for each. */
   #devices(): string[] {
     return this.#database
       .all<{ device: string | null }>(
@@ -222,7 +222,7 @@ export class StoredSessions {
     );
   }
 
-  /** The same by the index of ends, which has the start as well: reads only those rows that are returned. */
+  /** The same by the index of ends, which has the start as well: reads the whole index range, but only the returned rows of the table. */
   #selectByEnd(filter: readonly Condition[], limit: number): SessionRow[] {
     const key = "device, public_key, started_at_ms";
     return this.#database.all<SessionRow>(

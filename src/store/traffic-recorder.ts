@@ -49,7 +49,7 @@ export class TrafficRecorder {
   #cancelWrite = () => {};
   /** Time of the last write. Later growth belongs to the slot that contains it. */
   #atMs: number;
-  /** The most sessions that a look has found since then. */
+  /** The most sessions that were open at a check since then. */
   #connected = 0;
 
   /** @param sessions restored sessions: the previous run has written their counters. */

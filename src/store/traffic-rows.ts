@@ -41,6 +41,8 @@ export class TrafficRows {
   readonly #days: SlotTable;
   /** The last result of `top`, until the rows change. */
   #top: { readonly key: string; readonly peers: Promise<TopPeer[]> } | null = null;
+  /** Ends when the last read that `top` began has ended. */
+  #reading: Promise<unknown> = Promise.resolve();
 
   constructor(database: Database) {
     this.#database = database;
@@ -106,7 +108,7 @@ export class TrafficRows {
 
   /**
    * The peers with the most traffic since a time, most first, also those that were removed since. Reads the rows in
-   * slices, with other work in between. The result is kept until the rows change.
+   * slices, with other work in between, and one read at a time. The result is kept until the rows change.
    *
    * @param sinceMs rounded down to an hour.
    */
@@ -114,10 +116,13 @@ export class TrafficRows {
     const sinceHour = Math.floor(sinceMs / HOUR_MS);
     const key = `${sinceHour} ${limit}`;
     if (this.#top?.key !== key) {
-      const peers = this.#readTop(sinceHour, limit);
-      this.#top = { key, peers };
-      // Not kept after an error. The caller handles the error.
-      peers.catch(() => (this.#top = null));
+      const peers = this.#reading.then(() => this.#readTop(sinceHour, limit));
+      const top = { key, peers };
+      this.#top = top;
+      this.#reading = peers.catch(() => {
+        // Not kept after an error. The caller handles the error.
+        if (this.#top === top) this.#top = null;
+      });
     }
     return await this.#top.peers;
   }
@@ -127,7 +132,9 @@ export class TrafficRows {
     const firstDay = Math.floor(sinceHour / HOURS);
     const hours = sinceHour - firstDay * HOURS;
     // Of the first day, either adds the hours from the given one on, or subtracts those before it from the whole day.
-    const isMostlyWanted = hours <= HOURS / 2;
+    // The latter only if retention has deleted none of them, which is certain if there is an hour of the day before.
+    const oldestEndMs = this.#hours.oldestEndMs ?? Infinity;
+    const isMostlyWanted = hours === 0 || (hours <= HOURS / 2 && oldestEndMs <= firstDay * DAY_MS);
     const wholeFrom = firstDay + (isMostlyWanted ? 0 : 1);
     const from = isMostlyWanted ? firstDay * HOURS : sinceHour;
     const to = isMostlyWanted ? sinceHour : wholeFrom * HOURS;
@@ -206,12 +213,19 @@ export class TrafficRows {
    * than `beforeMs`. The caller's transaction writes it. Returns the number of rows deleted from each.
    */
   trim(beforeMs: number, nowMs: number, limit: number): number[] {
-    const slots = this.#slots.deleteBefore(nowMs - DAY_MS, limit);
-    const hours = this.#hours.deleteBefore(beforeMs, limit);
-    const days = this.#days.deleteBefore(beforeMs, limit);
-    if (hours > 0) this.#top = null;
-    if (days > 0) this.#trimPeers();
-    return [slots, hours, days];
+    return [
+      this.#slots.deleteBefore(nowMs - DAY_MS, limit),
+      this.deleteBefore(this.#hours, beforeMs, limit),
+      this.deleteBefore(this.#days, beforeMs, limit),
+    ];
+  }
+
+  /** Deletes rows of one table like SlotTable.deleteBefore, and the names of peers without rows. */
+  deleteBefore(table: SlotTable, beforeMs: number, limit: number): number {
+    const deleted = table.deleteBefore(beforeMs, limit);
+    if (deleted > 0 && table !== this.#slots) this.#top = null;
+    if (deleted > 0 && table === this.#days) this.#trimPeers();
+    return deleted;
   }
 
   /** Deletes the names of peers that have no rows. A row may be a day later than its peer's `last_day`: see `move`. */

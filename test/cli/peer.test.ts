@@ -138,6 +138,22 @@ describe("a peer is found", () => {
     expect(findPeer(asked(source), word, devices)).rejects.toThrow(message);
   });
 
+  test("or the error says that several removed peers had the name, or that a long word names no peer", async () => {
+    source.record(
+      [10, 11].map((n) => ({
+        ...anEvent("peer.connected", { peer: peer({ publicKey: keyOf(n) }), name: "dave" }),
+        id: `evt_${n.toString(16).padStart(32, "d")}`,
+      })),
+    );
+    const problemOf = async (word: string) =>
+      await findPeer(asked(source), word, []).catch((error: unknown) => String(error));
+    const both = await problemOf("dave");
+    expect(both).toContain('"dave" names 2 removed peers: ');
+    expect(both).toContain(keyOf(10));
+    expect(both).toContain(keyOf(11));
+    expect(await problemOf("x".repeat(150))).toContain("there is no peer");
+  });
+
   test("on the device of the flag, if several devices have it", async () => {
     const wg1 = source.found.get("wg1")!;
     source.found.set("wg1", { ...wg1, peers: [...wg1.peers, peer({ publicKey: BOB })] });

@@ -768,6 +768,61 @@ describe("the actions of a user", () => {
     expect(channel.attempts).toEqual(["wg1", "wg2", "wg5", "wg5", "wg6"]);
   });
 
+  for (const [result, text] of [
+    [refused, "refuses them"],
+    [gone, "is gone"],
+    [down, "is down"],
+  ] as const) {
+    test(`events that are deleted during an attempt do not come back if the target ${text}`, async () => {
+      const { add, outbox, channel, store, lines } = await single();
+      add(1, 3);
+      expect(outbox.deleteMessages("target", "waiting")).toBe(3);
+      expect([outbox.waiting, outbox.states[0]!.waiting]).toEqual([0, 0]);
+      expect(lines.join("\n")).toContain("target: 3 waiting events deleted on the page");
+      await channel.settle(result);
+      expect([store.outbox.deadCounts(), outbox.waiting]).toEqual([[], 0]);
+      if (result === gone) return;
+      add(4);
+      expect(channel.attempts).toEqual(["wg1", "wg4"]);
+      await channel.settle(refused);
+      expect(store.outbox.deadLetters().map(({ seq }) => seq)).toEqual([4]);
+      expect(outbox.waiting).toBe(0);
+    });
+  }
+
+  test("an event that was added after the deletion, during the same attempt, is kept", async () => {
+    const { add, outbox, channel } = await single();
+    add(1, 3);
+    outbox.deleteMessages("target", "waiting");
+    add(4, 5);
+    expect(outbox.waiting).toBe(2);
+    await channel.settle(delivered);
+    for (let n = 0; n < 2; n++) await channel.settle(delivered);
+    expect(channel.attempts).toEqual(["wg1", "wg4", "wg5"]);
+    expect(outbox.waiting).toBe(0);
+  });
+
+  test("many messages are deleted and queued again in slices, without those that are added meanwhile", async () => {
+    const { add, outbox, channel, clock, store } = await single();
+    add(1, 4500);
+    await channel.settle(down);
+    expect(outbox.deleteMessages("target", "waiting")).toBe(4500);
+    expect(store.outbox.count("target")).toBe(2500);
+    add(4501);
+    for (let n = 0; n < 3; n++) clock.advance(0);
+    expect([outbox.waiting, store.outbox.count("target")]).toEqual([1, 1]);
+    expect(channel.attempts).toEqual(["wg1", "wg4501"]);
+    await channel.settle(delivered);
+
+    add(4502, 7000);
+    for (let n = 4502; n <= 7000; n++) await channel.settle(refused);
+    expect(outbox.retry("target")).toBe(2499);
+    const drained = outbox.drain(1);
+    clock.advance(1);
+    await drained;
+    expect([store.outbox.deadCounts(), store.outbox.count("target")]).toEqual([[], 2499]);
+  });
+
   test("a target whose queue is paused can be tested, without a change of its state", async () => {
     const { add, outbox, channel } = await single();
     add(1);

@@ -283,6 +283,15 @@ describe("the server on the Unix socket", () => {
     expect(existsSync(path())).toBe(false);
   });
 
+  test("a Host that is not the gateway's is refused, as in DNS rebinding through a forwarded port", async () => {
+    await start(off, join(folder, "run"));
+    const statusOf = async (host: string) =>
+      (await fetch("http://localhost/v1/status", { unix: path(), headers: { host } })).status;
+    expect(await statusOf("evil.example:9587")).toBe(403);
+    for (const host of ["localhost", "localhost:9587", "127.0.0.1:9587", "[::1]", "gw1", "wgmon"])
+      expect(await statusOf(host)).toBe(200);
+  });
+
   test(
     "a stream with heartbeats is not ended by Bun's idle timeout",
     async () => {
@@ -506,6 +515,23 @@ describe("clients on TCP and the Unix socket", () => {
     },
     TEST_MS,
   );
+
+  test("the maximum number of downloads on TCP does not block the Unix socket", async () => {
+    const { origin } = (await start(loopback, join(folder, "run"))).url!;
+    source.record(
+      Array.from({ length: 5000 }, (_, n) => ({ ...anEvent("device.added"), id: `evt_${n}` })),
+    );
+    const path = "/v1/events/download?format=json";
+    const others = await Promise.all(
+      Array.from({ length: 6 }, async () => await fetch(`${origin}${path}`)),
+    );
+    expect(others.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([
+      200, 200, 200, 200, 503, 503,
+    ]);
+    const own = await fetch(`http://localhost${path}`, unix());
+    expect(own.status).toBe(200);
+    for (const { body } of [...others, own]) await body?.cancel();
+  });
 
   test("the maximum number of scrapes on TCP does not block the Unix socket", async () => {
     const peers = Array.from({ length: 3000 }, (_, n) => peer({ publicKey: keyOf(n) }));

@@ -78,7 +78,7 @@ test("a page that is opened again and again does not cause more scans", async ()
 
 test("a program that sends requests repeatedly is a viewer until three seconds after the last one", async () => {
   for (let request = 0; request < 10; request++) {
-    scans.requested();
+    scans.requested("/v1/peers");
     await pass(1000);
   }
   // The first scan is at the second request, because the first may be the only one.
@@ -94,11 +94,20 @@ test("a program that sends requests repeatedly is a viewer until three seconds a
 
 test("a single request, and requests every ten seconds, cause no scan", async () => {
   for (let request = 0; request < 10; request++) {
-    scans.requested();
+    scans.requested("/v1/peers");
     expect(clock.waiting).toBe(0);
     await pass(10_000);
   }
   expect(times).toEqual([]);
+});
+
+test("requests for different URLs are not repetitions of each other", async () => {
+  for (let n = 0; n < 100; n++) {
+    scans.requested(`/v1/peers?offset=${n}`);
+    await pass(100);
+  }
+  expect(times).toEqual([]);
+  expect(clock.waiting).toBe(0);
 });
 
 test("expensive scans take two percent of one core", async () => {
@@ -137,6 +146,6 @@ test("a page that is closed during a scan leaves no timer, also when wgmon stops
   scans.stop();
   expect(clock.waiting).toBe(0);
   scans.watch();
-  scans.requested();
+  scans.requested("/v1/peers");
   expect(clock.waiting).toBe(0);
 });

@@ -142,6 +142,20 @@ describe("the peers with most traffic", () => {
   });
 });
 
+test("only one read of the peers with most traffic runs at a time", async () => {
+  const store = await open();
+  const rows = Array.from({ length: 5000 }, (_, n) => {
+    return { device: "wg0", publicKey: keyOf(n), rxBytes: n, txBytes: 0 };
+  });
+  store.traffic.add(rows, NOW);
+  const ended: string[] = [];
+  await Promise.all([
+    store.traffic.top(NOW, 1).then(() => ended.push("long")),
+    store.traffic.top(NOW + 9 * DAY_MS, 1).then(() => ended.push("short")),
+  ]);
+  expect(ended).toEqual(["long", "short"]);
+});
+
 describe("retention", () => {
   const limits = { keepMs: 40 * DAY_MS, maxBytes: 1e9 };
   const trimAll = (store: Store, retention: typeof limits, nowMs: number) => {
@@ -203,6 +217,36 @@ describe("retention", () => {
     expect(firstMs).toBeLessThan(NOW - 2 * DAY_MS);
     expect(rx(store, "24h")).toBe(0);
     expect(sum(store.traffic.range("wg0", keyOf(7), "24h", NOW).rxBytes)).toBe(25);
+  });
+
+  test("does not add traffic from before a time to the sum since it, after the hours before it were deleted", async () => {
+    const store = await open();
+    const day = Math.floor(NOW / DAY_MS) * DAY_MS;
+    for (let hour = 0; hour < 24; hour++) add(store, day + hour * HOUR_MS, 1);
+    trimAll(store, { ...limits, keepMs: DAY_MS }, day + DAY_MS + 6 * HOUR_MS);
+    const [alice] = await store.traffic.top(day + 6 * HOUR_MS, 1);
+    expect(alice!.rxBytes).toBe(18);
+  });
+
+  test("forgets the names of peers whose rows the maximum size deleted", async () => {
+    const path = folder();
+    const store = await open(path);
+    for (let day = 60; day >= 0; day--) {
+      const peers = Array.from({ length: 300 }, (_, n) => {
+        return { device: "wg0", publicKey: keyOf(day * 300 + n), rxBytes: 1, txBytes: 1 };
+      });
+      store.traffic.add(peers, NOW - day * DAY_MS);
+    }
+    const all = await store.traffic.top(0, 1e6);
+    expect(all).toHaveLength(61 * 300);
+    trimAll(store, { ...limits, keepMs: 100 * DAY_MS, maxBytes: 1_500_000 }, NOW);
+    const left = await store.traffic.top(0, 1e6);
+    expect(left.length).toBeLessThan(40 * 300);
+    using file = new Sqlite(join(path, "wgmon.db"), { readonly: true });
+    const { names } = file.query("SELECT count(*) AS names FROM traffic_peers").get() as {
+      names: number;
+    };
+    expect(names).toBeLessThanOrEqual(left.length + 3 * 300);
   });
 });
 
