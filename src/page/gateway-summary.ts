@@ -11,8 +11,6 @@ import type { TrafficSums } from "../store/traffic-rows.ts";
 import { recordedUntil } from "./chart-data.ts";
 import type { RenderCost } from "./render-cost.ts";
 
-/** Maximum age of the charts and of the traffic of today. */
-const CACHE_MS = 60_000;
 /** Maximum age of the numbers of events, if only new events are counted: the clock may have been set. */
 const RECOUNT_MS = 10 * 60_000;
 /** Most new events that are read to count them; counting all of today takes less time than reading more. */
@@ -77,7 +75,7 @@ interface EventCounts {
 
 export class GatewaySummary {
   readonly #source: ReadModel;
-  readonly #charts = new Map<Range, Cached<GatewayChart>>();
+  readonly #charts = new Map<Range, Cached<GatewayChart & { readonly untilMs: number }>>();
   #events: EventCounts | null = null;
   #sums: Cached<{ readonly rxBytes: number; readonly txBytes: number }> | null = null;
   #top: Cached<Promise<readonly TrafficSums[]>> | null = null;
@@ -86,13 +84,15 @@ export class GatewaySummary {
     this.#source = source;
   }
 
-  chart(range: Range): GatewayChart {
+  /** `untilMs`: see `ratesPerStep`. */
+  chart(range: Range): GatewayChart & { readonly untilMs: number } {
     const { clock, store } = this.#source;
     const nowMs = clock.now().wallMs;
     const key = keyAt(nowMs);
     const cached = this.#charts.get(range);
     if (cached?.key === key) return cached.value;
-    const value = store.totals.range(range, nowMs);
+    const untilMs = recordedUntil(nowMs);
+    const value = { ...store.totals.range(range, nowMs), untilMs };
     // The last step is not over, and may not be recorded yet.
     value.connected[value.connected.length - 1] ??= this.#connected();
     this.#charts.set(range, { key, value });
@@ -184,7 +184,7 @@ export class GatewaySummary {
   }
 }
 
-/** What is cached under this key is at most a minute old, and of the same recorded slots. */
+/** What is cached under this key is read again when the next minute has been recorded. */
 function keyAt(nowMs: number): string {
-  return `${Math.floor(nowMs / CACHE_MS)} ${recordedUntil(nowMs)}`;
+  return String(recordedUntil(nowMs));
 }

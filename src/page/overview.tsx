@@ -245,16 +245,14 @@ const kindText: Readonly<Record<EventType, (number: number) => string>> = {
 };
 
 function GatewayChartView({
-  source,
   summary,
   range,
-}: Context & { readonly range: ListQuery["range"] }) {
+}: Pick<Context, "summary"> & { readonly range: ListQuery["range"] }) {
   const chart = summary.chart(range);
-  const { startMs, stepMs, connected } = chart;
-  const nowMs = source.clock.now().wallMs;
+  const { startMs, stepMs, connected, untilMs } = chart;
   const axis = { startMs, stepMs, steps: connected.length };
   const most = Math.max(0, ...connected.map((value) => value ?? 0));
-  const rates = (values: readonly (number | null)[]) => ratesPerStep(values, axis, nowMs);
+  const rates = (values: readonly (number | null)[]) => ratesPerStep(values, axis, untilMs);
   return (
     <Chart
       axis={axis}

@@ -7,7 +7,7 @@ import type { PublicKey } from "../base/wireguard.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import { type Range, rangeNames, ranges } from "../store/ranges.ts";
 import type { Uptime } from "../store/stored-sessions.ts";
-import { recordedUntil } from "./chart-data.ts";
+import { recordedSlot, recordedUntil } from "./chart-data.ts";
 import type { RenderCost } from "./render-cost.ts";
 
 /** Most sessions read per peer: a peer with more sessions has a gap at the beginning of the range. */
@@ -35,6 +35,8 @@ export interface History {
   /** Bytes per step, oldest first; the last step is not over yet. */
   readonly rxBytes: readonly number[];
   readonly txBytes: readonly number[];
+  /** See `ratesPerStep`. */
+  readonly untilMs: number;
   /** When the peer was connected, latest interval first. */
   readonly connected: readonly Interval[];
   readonly connectedMs: number;
@@ -107,7 +109,7 @@ export class PeerHistory {
   /** A peer's bytes in each step of a range; null where wgmon did not run, so that a chart has a gap there. */
   withGaps(bytes: readonly number[], range: Range): (number | null)[] {
     const nowMs = this.#source.clock.now().wallMs;
-    const running = this.#running.get(range, `${recordedUntil(nowMs)}`, () =>
+    const running = this.#running.get(range, `${recordedSlot(nowMs)}`, () =>
       this.#source.store.totals.range(range, nowMs).rxBytes.map((each) => each !== null),
     );
     return bytes.map((each, step) => (each === 0 && running[step] === false ? null : each));
@@ -125,7 +127,7 @@ export class PeerHistory {
   /** The end of the recorded traffic and the start of the session: the data is read again when one of them changes. */
   #version(device: string, publicKey: PublicKey): string {
     const nowMs = this.#source.clock.now().wallMs;
-    return `${recordedUntil(nowMs)} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
+    return `${recordedSlot(nowMs)} ${this.#source.session(device, publicKey)?.startedAtMs ?? ""}`;
   }
 
   #read(device: string, publicKey: PublicKey, range: Range): History {
@@ -155,6 +157,7 @@ export class PeerHistory {
     });
     const lastEndMs = rows[0]?.endedAtMs ?? null;
     const steps = rxBytes.length;
-    return { startMs, stepMs, steps, rxBytes, txBytes, connected, connectedMs, lastEndMs };
+    const untilMs = recordedUntil(nowMs);
+    return { startMs, stepMs, steps, untilMs, rxBytes, txBytes, connected, connectedMs, lastEndMs };
   }
 }

@@ -266,16 +266,18 @@ function Uptime({ history, device, publicKey, range }: UptimeProps) {
 }
 
 function PeerChart({
-  source,
   history,
   device,
   publicKey,
   range,
-}: Context & { readonly device: string; readonly publicKey: PublicKey; readonly range: Range }) {
+}: Pick<Context, "history"> & {
+  readonly device: string;
+  readonly publicKey: PublicKey;
+  readonly range: Range;
+}) {
   const past = history.of(device, publicKey, range);
   const rates = (bytes: readonly number[]) =>
-    ratesPerStep(history.withGaps(bytes, range), past, nowMs);
-  const nowMs = source.clock.now().wallMs;
+    ratesPerStep(history.withGaps(bytes, range), past, past.untilMs);
   const sum = (values: readonly number[]) => showBytes(values.reduce((a, b) => a + b, 0));
   return (
     <Chart

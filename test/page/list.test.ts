@@ -6,7 +6,7 @@ import fc from "fast-check";
 
 import { showBytes } from "../../src/base/size.ts";
 import { findPeers } from "../../src/http/peer-query.ts";
-import { ratesPerStep } from "../../src/page/chart-data.ts";
+import { ratesPerStep, recordedUntil } from "../../src/page/chart-data.ts";
 import { address, clockTime, count, speed } from "../../src/page/format.ts";
 import { addressOf, listSorts, pageOf, readQuery, sortedBy } from "../../src/page/list.ts";
 import { rangeNames } from "../../src/store/ranges.ts";
@@ -87,13 +87,13 @@ test("peers are divided into pages, and a page after the last is the last", asyn
   source.store[Symbol.dispose]();
 });
 
-test("rates of a chart end with the recorded traffic, which a slot of five minutes has after it is over", () => {
+test("rates of a chart end with the recorded traffic, which a minute has after it is over", () => {
   const startMs = Date.UTC(2026, 0, 1);
   const hour = { startMs, stepMs: 3_600_000, steps: 3 };
   const at = (minutes: number) =>
-    ratesPerStep([3_600_000, null, 600_000], hour, startMs + minutes * 60_000);
+    ratesPerStep([3_600_000, null, 600_000], hour, recordedUntil(startMs + minutes * 60_000));
   // At 2:10 and 20 s, ten minutes of the last hour are recorded.
   expect(at(130 + 1 / 3)).toEqual([1000, null, 1000]);
-  // Ten seconds after a slot has ended, it may not be recorded yet.
-  expect(at(125 + 1 / 6)).toEqual([1000, null, null]);
+  // Ten seconds after a minute has ended, it may not be recorded yet.
+  expect(at(121 + 1 / 6)).toEqual([1000, null, null]);
 });
