@@ -60,7 +60,7 @@ export function counted(
   return `${format(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** `99.7 %`; 0 % and 100 % only if it is none or all. */
+/** `99.7 %`; `0 %` only for exactly 0, `100 %` only for exactly 1. */
 export function percent(fraction: number): string {
   if (fraction <= 0) return "0 %";
   if (fraction >= 1) return "100 %";
