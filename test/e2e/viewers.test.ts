@@ -114,11 +114,12 @@ describe.skipIf(tools.missing)(tools.title("while there is a viewer"), () => {
     speed = 5_000_000;
     const page = (await get("/", "text/event-stream")).body!.getReader();
     const decoder = new TextDecoder();
-    for (let text = ""; !/[45]\.\d MB\/s/.test(text);) {
-      const { done, value } = await page.read();
-      expect(done).toBe(false);
-      text = decoder.decode(value);
+    // The rate is known after two scans; more updates are allowed on a busy machine.
+    let text = "";
+    for (let updates = 0; updates < 30 && !/[45]\.\d MiB\/s/.test(text); updates++) {
+      text = decoder.decode((await page.read()).value);
     }
+    expect(text).toMatch(/[45]\.\d MiB\/s/);
     await page.cancel();
     await expectCalm();
   });
