@@ -1,4 +1,7 @@
-/** The types of values: how each is written, parsed and checked. Pure. */
+/**
+ * The types of values: how each is written, parsed and checked; more than 400 lines because all types are in one list.
+ * Pure.
+ */
 
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import { formatList, quoteSafely } from "../base/redact.ts";
