@@ -51,6 +51,15 @@ export function truncate(text: string, max: number): string {
   return `${prefix.replace(/[\ud800-\udbff]$/, "")}\u2026`;
 }
 
+/** Longest text that a search of peers takes, in UTF-16 units. */
+export const SEARCH_MAX = 100;
+
+/** The first `max` items, and `3 more` if there are three more. */
+export function firstOf(items: readonly string[], max: number): string[] {
+  const more = items.length - max;
+  return [...items.slice(0, max), ...(more > 0 ? [`${more} more`] : [])];
+}
+
 /** `1 peer`, `2 peers` */
 export function counted(
   number: number,

@@ -2,7 +2,7 @@
 
 import { NotFound } from "../base/errors.ts";
 import { formatList, noSuch, quoteSafely } from "../base/redact.ts";
-import { shortName } from "../base/text.ts";
+import { firstOf, shortName } from "../base/text.ts";
 import { shortTunnelAddress } from "../base/tunnel-address.ts";
 import { visible } from "../base/visible.ts";
 import { SHORT_KEY } from "../base/wireguard.ts";
@@ -42,10 +42,9 @@ export async function findPeer(
   const { keys } = await findPeers(api, word);
   if (keys.length === 1) return { type: "removed", publicKey: keys[0]! };
   if (keys.length > 1) {
-    const shown = keys.slice(0, CANDIDATES_MAX);
-    const more = keys.length - shown.length;
+    const shown = formatList(firstOf(keys, CANDIDATES_MAX), "and");
     throw new NotFound(
-      `${quoteSafely(word)} names ${keys.length} removed peers: ${formatList(more > 0 ? [...shown, `${more} more`] : shown, "and")}`,
+      `${quoteSafely(word)} names ${keys.length} removed peers: ${shown}`,
       "Write the key.",
     );
   }
@@ -76,16 +75,14 @@ async function peersNamed(api: ApiReader, word: string): Promise<readonly PeerVi
 }
 
 function ambiguous(word: string, peers: readonly PeerView[]): NotFound {
-  const shown = peers.slice(0, CANDIDATES_MAX).map((peer) => {
+  const names = peers.map((peer) => {
     const address = shortTunnelAddress(peer.allowedIps);
     const place = [shortName(peer.device), address].filter((part) => part !== "").join(", ");
     return visible(`${peerName(peer)} (${place})`);
   });
-  const more = peers.length - shown.length;
-  const names = more > 0 ? [...shown, `${more} more`] : shown;
   const isOnDevices = new Set(peers.map(({ publicKey }) => publicKey)).size === 1;
   return new NotFound(
-    `${quoteSafely(word)} names ${peers.length} peers: ${formatList(names, "and")}`,
+    `${quoteSafely(word)} names ${peers.length} peers: ${formatList(firstOf(names, CANDIDATES_MAX), "and")}`,
     isOnDevices
       ? "--device selects one of the devices."
       : "Write the whole name, the key or a tunnel address.",

@@ -5,7 +5,7 @@
 
 import { ConfigError } from "../base/errors.ts";
 import { noSuch } from "../base/redact.ts";
-import { shortName } from "../base/text.ts";
+import { SEARCH_MAX, shortName } from "../base/text.ts";
 import { isAddress, longestPrefixLength } from "../base/tunnel-address.ts";
 import { isPublicKey, SHORT_KEY } from "../base/wireguard.ts";
 import { keysOf as targetKeysOf } from "../channels/create-targets.ts";
@@ -25,8 +25,6 @@ import { listPeers, type Page, PAGE_SIZE, pagesOf } from "./history-query.ts";
 
 /** A prefix of a public key, with or without an ellipsis. */
 const KEY_PREFIX = new RegExp(`^([A-Za-z0-9+/]{${SHORT_KEY},43})\u2026?$`);
-/** The longest text that the API searches for: SEARCH_MAX of http/peer-query.ts. */
-const SEARCH_MAX = 100;
 /** Past peers in one page. Small, because each peer takes the daemon some microseconds. */
 const PAST_PAGE_SIZE = 200;
 
@@ -43,7 +41,8 @@ export async function findPeers(api: ApiReader, word: string): Promise<NamedPeer
     return { keys: (await isKnownKey(api, word)) ? [word] : [], isName: false };
   }
   const present = new Set<string>();
-  for (const { name, publicKey } of await searchPeers(api, word)) {
+  const hits = await searchPeers(api, word);
+  for (const { name, publicKey } of hits) {
     if (name === word) present.add(publicKey);
   }
   if (present.size > 0) return { keys: [...present], isName: true };
@@ -56,7 +55,7 @@ export async function findPeers(api: ApiReader, word: string): Promise<NamedPeer
   if (prefix !== null) for await (const peer of listPeers(api, { search: prefix })) add(peer);
   for await (const peer of listPastPeers(api)) add(peer);
   if (byName.size === 0 && byKey.size === 0) {
-    const at = await peersAt(api, word, await searchPeers(api, word));
+    const at = await peersAt(api, word, hits);
     const keys = new Set(at.map(({ publicKey }) => publicKey));
     if (keys.size > 0) return { keys: [...keys], isName: false };
   }

@@ -56,7 +56,6 @@ export function keysOf(
   const key = named.get(name) ?? (ctrl ? withCtrl.get(name) : undefined);
   if (key !== undefined) return [key];
   // Alt and a key, or Escape and a key in quick succession: readline reads both as one key.
-  if (meta && sequence.startsWith("\x1b"))
-    return ["escape", ...keysOf(sequence.slice(1), { sequence: "" })];
+  if (meta && sequence.startsWith("\x1b")) return ["escape", ...keysOf(sequence.slice(1), {})];
   return text === undefined || ctrl || !/^\P{Cc}$/u.test(text) ? [] : [{ text }];
 }

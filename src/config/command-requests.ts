@@ -1,6 +1,7 @@
 /** The requests of the commands: the values of the flags that are not settings. */
 
 import { formatList } from "../base/redact.ts";
+import { SEARCH_MAX } from "../base/text.ts";
 import type { SigningSecret } from "../channels/signature.ts";
 import type { EventPattern } from "../events/event-filter.ts";
 import type { ParsedArgs } from "./argv.ts";
@@ -89,9 +90,6 @@ export interface ReceiveRequest {
 }
 
 export type Shell = "bash" | "zsh" | "fish";
-
-/** The longest text that the API searches for: SEARCH_MAX of http/peer-query.ts. */
-const SEARCH_MAX = 100;
 
 /** Default limits of `sessions` and `events`, if neither --limit nor --since is given. */
 const SESSIONS_LIMIT = 50;

@@ -11,6 +11,7 @@
 import { Type as T } from "@sinclair/typebox";
 import { Elysia, t } from "elysia";
 
+import { SEARCH_MAX } from "../base/text.ts";
 import { keyFromUrl, urlKey } from "../base/wireguard.ts";
 import { DAY_MS } from "../store/ranges.ts";
 import { downloadSlots } from "./active-requests.ts";
@@ -35,7 +36,7 @@ import {
   SessionFilter,
   sessionFilter,
 } from "./parameters.ts";
-import { findPeers, SEARCH_MAX, sorts } from "./peer-query.ts";
+import { findPeers, sorts } from "./peer-query.ts";
 import { HttpError, problem, ProblemSchema } from "./problem.ts";
 import type { ReadModel, ScanReport } from "./read-model.ts";
 import {

@@ -27,9 +27,6 @@ export const sorts = [
 
 export type Sort = (typeof sorts)[number];
 
-/** Maximum length of a search text, in UTF-16 code units. */
-export const SEARCH_MAX = 100;
-
 /** The filters and the order of a request; a filter that is null matches every peer. */
 export interface PeerQuery {
   readonly device: string | null;

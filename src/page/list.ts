@@ -1,6 +1,7 @@
 /** The list of peers: parses the query of its address, makes addresses for links, selects one page of the rows. */
 
-import { type FoundPeer, type PeerQuery, SEARCH_MAX, type Sort } from "../http/peer-query.ts";
+import { SEARCH_MAX } from "../base/text.ts";
+import type { FoundPeer, PeerQuery, Sort } from "../http/peer-query.ts";
 import { stateNames } from "../http/schemas.ts";
 import { type Range, rangeNames } from "../store/ranges.ts";
 import { address } from "./format.ts";

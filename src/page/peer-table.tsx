@@ -1,7 +1,7 @@
 /** The list of peers: its search form, its table, and the links to its other pages. */
 
-import { shortName } from "../base/text.ts";
-import { type FoundPeer, SEARCH_MAX } from "../http/peer-query.ts";
+import { SEARCH_MAX, shortName } from "../base/text.ts";
+import type { FoundPeer } from "../http/peer-query.ts";
 import { stateNames } from "../http/schemas.ts";
 import { endpointOf } from "../http/view.ts";
 import type { Rates } from "../stats/rates.ts";
