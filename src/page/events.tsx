@@ -8,7 +8,8 @@ import type { Event } from "../events/event-schema.ts";
 import type { ReadModel } from "../http/read-model.ts";
 import type { StoredEvent } from "../store/stored-events.ts";
 import { Addresses, Age, At, PeerLink } from "./components.tsx";
-import { addressWith, Downloads, FilterForm, readFilter } from "./history-filter.tsx";
+import { readFilter } from "./history-filter.tsx";
+import { HistoryPage } from "./history-page.tsx";
 import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 
@@ -37,39 +38,27 @@ export function events(
           untilMs,
         });
   const shown = found.slice(0, PAGE_SIZE);
-  const olderThan = (seq: number | null) =>
-    addressWith(PATH, kinds.name, filter, { before: seq === null ? null : String(seq) });
   return {
     title: "Events",
     body: (
-      <>
-        <div class="head">
-          <h1>Events</h1>
-          <div class="right">
-            <Downloads filter={filter} path={PATH} kinds={kinds} />
-          </div>
-        </div>
-        {/* An update does not contain the form; rendering it would list the peers. */}
-        {snapshot.nowMs === null ? null : (
-          <FilterForm source={source} filter={filter} path={PATH} kinds={kinds} />
-        )}
-        <section class="card" aria-label="Events">
-          <EventList
-            id="events"
-            events={shown}
-            snapshot={snapshot}
-            all={filter.isActive || before !== null ? PATH : null}
-            view="full"
-          />
-          {snapshot.part(
-            "more",
-            <nav id="more" class="pages" aria-label="Pages of events">
-              {before === null ? null : <a href={olderThan(null)}>Latest</a>}
-              {found.length > PAGE_SIZE ? <a href={olderThan(shown.at(-1)!.seq)}>Older</a> : null}
-            </nav>,
-          )}
-        </section>
-      </>
+      <HistoryPage
+        title="Events"
+        source={source}
+        filter={filter}
+        path={PATH}
+        kinds={kinds}
+        snapshot={snapshot}
+        isLatest={before === null}
+        older={found.length > PAGE_SIZE ? String(shown.at(-1)!.seq) : null}
+      >
+        <EventList
+          id="events"
+          events={shown}
+          snapshot={snapshot}
+          all={filter.isActive || before !== null ? PATH : null}
+          view="full"
+        />
+      </HistoryPage>
     ),
   };
 }

@@ -127,7 +127,7 @@ function dateOf(text: string | null, zoneMs: number): number | null {
   return Number.isNaN(ms) ? null : ms + zoneMs;
 }
 
-interface FilterFormProps {
+export interface FilterFormProps {
   readonly source: ReadModel;
   readonly filter: HistoryFilter;
   /** Path of the list; /v1 before it is the API's. */

@@ -6,10 +6,11 @@ import type { ReadModel } from "../http/read-model.ts";
 import { type SessionView } from "../http/schemas.ts";
 import { formatSessionCursor, parseSessionCursor } from "../http/session-cursor.ts";
 import { type Transfer, viewSession, viewSessions } from "../http/view.ts";
-import type { SessionCursor, SessionRow } from "../store/stored-sessions.ts";
+import type { SessionRow } from "../store/stored-sessions.ts";
 import { Addresses, Age, At, Name, None, PeerLink, State } from "./components.tsx";
 import { idOf } from "./format.ts";
-import { addressWith, Downloads, FilterForm, readFilter } from "./history-filter.tsx";
+import { readFilter } from "./history-filter.tsx";
+import { HistoryPage } from "./history-page.tsx";
 import type { PageContent } from "./page-content.ts";
 import { type Item, item, type PageSnapshot } from "./page-diff.ts";
 
@@ -37,41 +38,27 @@ export function sessions(
           limit: PAGE_SIZE + 1,
         });
   const shown = rows.slice(0, PAGE_SIZE);
-  const olderThan = (cursor: SessionCursor | null) =>
-    addressWith(PATH, kinds.name, filter, {
-      before: cursor === null ? null : formatSessionCursor(cursor),
-    });
   return {
     title: "Sessions",
     body: (
-      <>
-        <div class="head">
-          <h1>Sessions</h1>
-          <div class="right">
-            <Downloads filter={filter} path={PATH} kinds={kinds} />
-          </div>
-        </div>
-        {/* An update does not contain the form; rendering it would list the peers. */}
-        {snapshot.nowMs === null ? null : (
-          <FilterForm source={source} filter={filter} path={PATH} kinds={kinds} />
-        )}
-        <section class="card" aria-label="Sessions">
-          <SessionTable
-            source={source}
-            rows={shown}
-            snapshot={snapshot}
-            isOnePeer={false}
-            all={filter.isActive || before !== null ? PATH : null}
-          />
-          {snapshot.part(
-            "more",
-            <nav id="more" class="pages" aria-label="Pages of sessions">
-              {before === null ? null : <a href={olderThan(null)}>Latest</a>}
-              {rows.length > PAGE_SIZE ? <a href={olderThan(shown.at(-1)!)}>Older</a> : null}
-            </nav>,
-          )}
-        </section>
-      </>
+      <HistoryPage
+        title="Sessions"
+        source={source}
+        filter={filter}
+        path={PATH}
+        kinds={kinds}
+        snapshot={snapshot}
+        isLatest={before === null}
+        older={rows.length > PAGE_SIZE ? formatSessionCursor(shown.at(-1)!) : null}
+      >
+        <SessionTable
+          source={source}
+          rows={shown}
+          snapshot={snapshot}
+          isOnePeer={false}
+          all={filter.isActive || before !== null ? PATH : null}
+        />
+      </HistoryPage>
     ),
   };
 }
