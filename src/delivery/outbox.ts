@@ -117,7 +117,7 @@ export class Outbox {
    * @returns the number of dead letters that were queued; null if there is no such target, or it has stopped.
    */
   retry(key: string): number | null {
-    const queue = this.#queues.find((each) => each.key === key);
+    const queue = this.#queueOf(key);
     if (queue === undefined || queue.isStopped) return null;
     const { store, clock } = this.#options;
     const nowMs = clock.now().wallMs;
@@ -133,28 +133,27 @@ export class Outbox {
   /** Deletes the dead letters or the waiting events of a target, also of one that no longer exists. */
   deleteMessages(key: string, kind: MessageKind): number {
     const { store, log } = this.#options;
-    const backlog = store.outbox.queues().find(({ target }) => target === key);
-    const letters = store.outbox.deadCounts().find(({ target }) => target === key);
-    const label = this.#queues.find((each) => each.key === key)?.state.label;
+    const labelInStore = () =>
+      [...store.outbox.queues(), ...store.outbox.deadCounts()].find(({ target }) => target === key)
+        ?.label;
+    const label = this.#queueOf(key)?.state.label ?? labelInStore() ?? key;
     const count = this.#inSlices(
       key,
       kind,
       Infinity,
       (slice, durability) => store.outbox.deleteSlice(slice, kind, durability),
       () => {
-        if (kind === "waiting") this.#queues.find((each) => each.key === key)?.reload();
+        if (kind === "waiting") this.#queueOf(key)?.reload();
       },
     );
-    const name = label ?? backlog?.label ?? letters?.label ?? key;
     const noun = kind === "dead" ? "dead letter" : "waiting event";
-    if (count > 0) log.info(`${name}: ${counted(count, noun)} deleted on the page`);
+    if (count > 0) log.info(`${label}: ${counted(count, noun)} deleted on the page`);
     return count;
   }
 
   /** Sends one event to a target, outside of its queue. Returns null if there is no such target. */
   async test(key: string, event: Event): Promise<DeliveryResult | null> {
-    const queue = this.#queues.find((each) => each.key === key);
-    return queue === undefined ? null : await queue.test(event);
+    return (await this.#queueOf(key)?.test(event)) ?? null;
   }
 
   /** Prepares the channels, so that the first attempt is as fast as later ones and already has its resources. */
@@ -267,6 +266,10 @@ export class Outbox {
       schedule();
     }
     return whole?.count ?? 0;
+  }
+
+  #queueOf(key: string): TargetQueue | undefined {
+    return this.#queues.find((queue) => queue.key === key);
   }
 
   #markDelivered(target: string, seqs: readonly number[]): void {

@@ -1,8 +1,7 @@
 /**
- * The queue of one target: sends its events in order, one attempt at a time, with growing pauses after failures. It
- * keeps the oldest waiting events in memory; the store has all of them.
- *
- * More than 400 lines because each result of an attempt changes the same state.
+ * The queue of one target; more than 400 lines because each result of an attempt changes the same state. It sends the
+ * target's events in order, one attempt at a time, with growing pauses after failures. It keeps the oldest waiting
+ * events in memory; the store has all of them.
  */
 
 import type { Clock } from "../base/clock.ts";

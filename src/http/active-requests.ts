@@ -30,8 +30,8 @@ export function downloadSlots(): Slots {
 }
 
 /**
- * Counts a stream or a download until it ends, ends it when `hasAccess` returns false, and refuses it if there are STREAMS_MAX
- * already. Returns any other response unchanged.
+ * Counts a stream or a download until it ends, ends it when `hasAccess` returns false, and refuses it if there are
+ * STREAMS_MAX already. Returns any other response unchanged.
  */
 export async function limitStreams(
   response: Response,

@@ -1,8 +1,7 @@
 /**
- * The HTTP API under /v1. The file has more than 400 lines because all routes are in one table. Each route declares
- * its parameters and its responses as schemas. Elysia validates both, and the OpenAPI document is generated from
- * them. server.ts loads this file with the first request for it, because Elysia takes 5 MB of memory and some
- * milliseconds.
+ * The HTTP API under /v1; more than 400 lines because all routes are in one table. Each route declares its parameters
+ * and its responses as schemas. Elysia validates both, and the OpenAPI document is generated from them. server.ts loads
+ * this file with the first request for it, because Elysia takes 5 MB of memory and some milliseconds.
  *
  * Never minify the program: Elysia reads source code at run time and, if it is minified, silently stops
  * validating (github.com/elysiajs/elysia/issues/1711).

@@ -21,7 +21,7 @@ import type { SettingsView } from "./settings-view.ts";
 export interface StoreReader extends Pick<Store, "problem" | "isInMemory"> {
   readonly events: Pick<StoredEvents, "query" | "countByType" | "sequenceRange" | "pastPeers">;
   readonly sessions: Pick<StoredSessions, "query" | "uptime">;
-  readonly traffic: Pick<TrafficRows, "day" | "range" | "top">;
+  readonly traffic: Pick<TrafficRows, "range" | "top">;
   readonly totals: Pick<GatewayRows, "range">;
   readonly outbox: Pick<OutboxRows, "waiting" | "queues" | "deadLetters" | "deadCounts">;
 }

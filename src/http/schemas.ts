@@ -3,7 +3,7 @@
 import { type Static, Type as T } from "@sinclair/typebox";
 
 import { DigestSchema, EventSchema } from "../events/event-schema.ts";
-import { TRAFFIC_SLOT_MS } from "../store/traffic-rows.ts";
+import { SLOT_MS } from "../store/ranges.ts";
 
 const Timestamp = T.String({
   format: "date-time",
@@ -162,7 +162,7 @@ export const SessionSchema = T.Object(
 const TrafficSchema = T.Object(
   {
     startAt: Timestamp,
-    stepMs: T.Literal(TRAFFIC_SLOT_MS, { description: "duration of each step" }),
+    stepMs: T.Literal(SLOT_MS, { description: "duration of each step" }),
     rxBytes: T.Array(Bytes, {
       description: "bytes received in each step; the last step is not complete",
     }),
@@ -178,7 +178,7 @@ export const PeerTrafficSchema = T.Object(
     stepMs: T.Integer({ minimum: 1, description: "duration of each step" }),
     rxBytes: T.Array(Bytes, {
       description:
-        "bytes received in each step; the last step is not complete, and its last five minutes are not recorded yet",
+        "bytes received in each step; the last step is not complete, and its last minute is not recorded yet",
     }),
     txBytes: T.Array(Bytes, { description: "bytes sent in each step" }),
   },

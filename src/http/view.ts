@@ -4,9 +4,8 @@ import { isUnreadable } from "../base/errors.ts";
 import { formatEndpoint, type Peer } from "../base/wireguard.ts";
 import type { Session } from "../sessions/session.ts";
 import type { Rates } from "../stats/rates.ts";
-import { type Range, ranges } from "../store/ranges.ts";
+import { type Range, ranges, SLOT_MS } from "../store/ranges.ts";
 import type { SessionRow } from "../store/stored-sessions.ts";
-import { TRAFFIC_SLOT_MS } from "../store/traffic-rows.ts";
 import type { ReadModel, TargetState } from "./read-model.ts";
 import type { DeviceView, PeerView, SessionView, StatusView, TargetView } from "./schemas.ts";
 
@@ -190,7 +189,7 @@ export function viewTargets(source: ReadModel): TargetView[] {
     const queue = queues.get(key);
     const deadCount = dead.get(key)?.count ?? 0;
     const nextAtMs = failures > 0 && waiting > 0 ? (queue?.nextAtMs ?? 0) : 0;
-    // Without a waiting event or a dead letter, as after the user deleted them, nothing is left to look at.
+    // Without a waiting event or a dead letter, for example after the user deleted them, no event is affected.
     const state = !configuredKeys.has(key)
       ? "gone"
       : isStopped
@@ -212,10 +211,11 @@ export function viewTargets(source: ReadModel): TargetView[] {
   });
 }
 
+/** The last 24 hours. */
 export function viewTraffic(source: ReadModel, device: string, publicKey: string) {
   const nowMs = source.clock.now().wallMs;
-  const { rxBytes, txBytes, startMs } = source.store.traffic.day(device, publicKey, nowMs);
-  return { startAt: iso(startMs), stepMs: TRAFFIC_SLOT_MS, rxBytes, txBytes } as const;
+  const chart = source.store.traffic.range(device, publicKey, "24h", nowMs);
+  return { ...viewChart(chart), stepMs: SLOT_MS } as const;
 }
 
 export function viewUptime(source: ReadModel, device: string, publicKey: string) {

@@ -46,7 +46,7 @@ export function Targets({ targets, snapshot, extra }: TargetsProps) {
   );
 }
 
-/** Whether a user should look at the target. */
+/** Whether the target needs attention. */
 export function isInTrouble({ state, dead }: TargetView): boolean {
   return state === "failing" || state === "stopped" || (state === "gone" && dead > 0);
 }

@@ -28,8 +28,6 @@ export interface TrafficChart {
   readonly txBytes: number[];
 }
 
-/** Length of a slot. */
-export const TRAFFIC_SLOT_MS = SLOT_MS;
 /** Rows that `top` reads without a pause; more would delay packets by milliseconds. */
 const TOP_SLICE = 2000;
 const HOURS = DAY_MS / HOUR_MS;
@@ -73,11 +71,6 @@ export class TrafficRows {
         );
       }
     });
-  }
-
-  /** The traffic of the day up to `nowMs`, oldest first: one number per slot; the last slot is not over yet. */
-  day(device: string, publicKey: string, nowMs: number): TrafficChart {
-    return this.range(device, publicKey, "24h", nowMs);
   }
 
   /** The traffic of one peer over a range that ends at `nowMs`, oldest first. */

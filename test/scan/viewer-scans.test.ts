@@ -31,7 +31,7 @@ beforeEach(() => {
 async function pass(ms: number): Promise<void> {
   for (let passedMs = 0; passedMs < ms; passedMs += 10) {
     clock.advance(10);
-    // The scan and what waits for it.
+    // The scan, and the promises that depend on it.
     for (let turn = 0; turn < 5; turn++) await Promise.resolve();
   }
 }

@@ -678,7 +678,7 @@ describe("a step of the clock", () => {
       publicKey: null,
       sinceMs: TODAY,
     }).length,
-    traffic: store.traffic.day("wg0", ALICE, TODAY).rxBytes.at(-1),
+    traffic: store.traffic.range("wg0", ALICE, "24h", TODAY).rxBytes.at(-1),
   });
 
   const movedTimes = {

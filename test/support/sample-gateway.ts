@@ -6,7 +6,7 @@ import type { Peer, PublicKey } from "../../src/base/wireguard.ts";
 import type { Event } from "../../src/events/event-schema.ts";
 import { eventOf } from "../../src/events/event.ts";
 import { type Change } from "../../src/sessions/change.ts";
-import { TRAFFIC_SLOT_MS } from "../../src/store/traffic-rows.ts";
+import { SLOT_MS } from "../../src/store/ranges.ts";
 import { device, peer } from "./peers.ts";
 import { FakeSource, keyOf } from "./source.ts";
 
@@ -130,7 +130,7 @@ function addTraffic(source: FakeSource, n: number, { publicKey }: Peer): void {
     const rxBytes = Math.round(wave * 4e6);
     source.store.traffic.add(
       [{ device: "wg0", publicKey, rxBytes, txBytes: rxBytes * (1 + (slot % 5)) }],
-      wallMs - slot * TRAFFIC_SLOT_MS,
+      wallMs - slot * SLOT_MS,
     );
   }
 }
@@ -143,7 +143,7 @@ function addTotals(source: FakeSource, connected: number): void {
     const rxBytes = Math.round(8e6 * (1 + Math.sin(slot / 19)));
     source.store.totals.add(
       { rxBytes, txBytes: rxBytes * 3, connected: connected - (Math.floor(slot / 40) % 3) },
-      wallMs - slot * TRAFFIC_SLOT_MS,
+      wallMs - slot * SLOT_MS,
     );
   }
 }
